@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * Time. Two types, both in microseconds as sd-event counts them: a point on the monotonic clock,
+ * and a span between two points. Wall-clock time appears in names and reports only.
+ */
+#include <stdint.h>
+#include <time.h>
+
+#include "base/error.h"
+
+typedef uint64_t mono_us; /* CLOCK_MONOTONIC */
+typedef uint64_t span_us;
+
+#define SPAN_MS(n)   ((span_us)(n)*1000)
+#define SPAN_SEC(n)  ((span_us)(n)*1000000)
+#define SPAN_FOREVER UINT64_MAX
+
+mono_us clock_mono(void);
+struct timespec clock_wall(void);
+
+/* @buf as RFC 3339 in UTC with milliseconds, the way Kubernetes prints times. Return: @buf. */
+#define CLOCK_RFC3339_SIZE 32
+const char *clock_rfc3339(struct timespec t, char buf[static CLOCK_RFC3339_SIZE]);
+
+/*
+ * Parse RFC 3339 as Kubernetes writes it ("2026-01-02T03:04:05Z", with fraction or offset too).
+ * Return: 0, or -EINVAL.
+ */
+int clock_parse_rfc3339(const char *text, struct timespec *ret_time);
+
+/*
+ * Parse a duration as kubectl takes it: Go's syntax ("30s", "1m30s", "500ms", "0"), or "forever".
+ * Return: 0; -EINVAL with the reason in @e.
+ */
+int clock_parse_duration(const char *text, span_us *ret_span, struct error *e);

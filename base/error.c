@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/error.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+int error_set(struct error *e, int code, const char *format, ...)
+{
+    va_list args;
+
+    if (e == NULL)
+        return code;
+    va_start(args, format);
+    (void)vsnprintf(e->text, sizeof(e->text), format, args);
+    va_end(args);
+    return code;
+}
+
+static void error_append(struct error *e, const char *text)
+{
+    size_t used = strlen(e->text);
+
+    (void)snprintf(e->text + used, sizeof(e->text) - used, "%s", text);
+}
+
+int error_set_errno(struct error *e, int code, const char *format, ...)
+{
+    char words[128];
+    va_list args;
+
+    if (e == NULL)
+        return code;
+    va_start(args, format);
+    (void)vsnprintf(e->text, sizeof(e->text), format, args);
+    va_end(args);
+    error_append(e, ": ");
+    error_append(e, strerror_r(code < 0 ? -code : code, words, sizeof(words)));
+    return code;
+}
+
+int error_prefix(struct error *e, int code, const char *format, ...)
+{
+    char rest[ERROR_TEXT_MAX];
+    va_list args;
+
+    if (e == NULL)
+        return code;
+    (void)memcpy(rest, e->text, sizeof(rest));
+    va_start(args, format);
+    (void)vsnprintf(e->text, sizeof(e->text), format, args);
+    va_end(args);
+    error_append(e, ": ");
+    error_append(e, rest);
+    return code;
+}

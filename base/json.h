@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/* Reading documents through cJSON: a missing or mistyped member is simply not there. */
+#include <cjson/cJSON.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+
+static inline void cJSON_Deletep(cJSON **j)
+{
+    cJSON_Delete(*j);
+}
+
+/* Member @key of an object. Return: borrowed from @j, or NULL; @j may be NULL. */
+const cJSON *json_member(const cJSON *j, const char *key);
+/* The same down a path of members ending in NULL. */
+const cJSON *json_path(const cJSON *j, ...) __attribute__((sentinel));
+/* A member that is a string: borrowed, or NULL. */
+const char *json_text(const cJSON *j, const char *key);
+/* A member that is true; anything else is false. */
+bool json_is_true(const cJSON *j, const char *key);
+
+/* Add a string member; NULL adds nothing. Return: 0 or -ENOMEM. */
+int json_add_text(cJSON *j, const char *key, const char *text);
+int json_add_number(cJSON *j, const char *key, double n);
+
+/*
+ * Parse exactly @len bytes that hold one JSON value and nothing after it but white space.
+ * Return: 0, *ret_json is the caller's; -EINVAL with @e naming the offset; -ENOMEM.
+ */
+int json_parse(const char *text, size_t len, cJSON **ret_json, struct error *e);

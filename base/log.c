@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A line is put together in a fixed buffer and leaves with a single write(2), so that lines of
+ * several threads do not mix and logging can not fail for want of memory. What does not fit is cut
+ * with "..." at the end. Text looks like klog's structured lines,
+ *
+ *     2026-01-02T03:04:05.678Z INFO published object="secret/default/db" generation="..2026_..."
+ *
+ * and JSON is one object per line with ts, level, msg and the pairs.
+ */
+#include "base/log.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include <systemd/sd-journal.h>
+
+#include "base/clock.h"
+
+#define LINE_MAX_BYTES 2048
+
+static struct {
+    enum log_level level;
+    enum log_format format;
+    enum log_target target;
+} log_state = {.level = LOG_LEVEL_INFO, .format = LOG_FORMAT_TEXT, .target = LOG_TARGET_STDERR};
+
+static const struct {
+    const char *name;  /* as an argument and in JSON */
+    const char *title; /* in text */
+    int priority;      /* syslog(3) */
+} log_levels[] = {
+    [LOG_LEVEL_ERROR] = {"error", "ERROR", LOG_ERR},
+    [LOG_LEVEL_WARN] = {"warn", "WARN", LOG_WARNING},
+    [LOG_LEVEL_INFO] = {"info", "INFO", LOG_INFO},
+    [LOG_LEVEL_DEBUG] = {"debug", "DEBUG", LOG_DEBUG},
+};
+
+struct line {
+    char text[LINE_MAX_BYTES];
+    size_t len;
+};
+
+int log_level_parse(const char *name, enum log_level *ret_level)
+{
+    for (size_t i = 0; i < ELEMENTS_OF(log_levels); i++) {
+        if (streq(name, log_levels[i].name)) {
+            *ret_level = (enum log_level)i;
+            return 0;
+        }
+    }
+    return -EINVAL;
+}
+
+int log_format_parse(const char *name, enum log_format *ret_format)
+{
+    if (!streq(name, "text") && !streq(name, "json"))
+        return -EINVAL;
+    *ret_format = streq(name, "json") ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT;
+    return 0;
+}
+
+void log_setup(enum log_level level, enum log_format format, enum log_target target)
+{
+    log_state.level = level;
+    log_state.format = format;
+    log_state.target = target;
+}
+
+bool log_enabled(enum log_level level)
+{
+    return level <= log_state.level;
+}
+
+const char *log_number(long long n, char buf[static LOG_NUMBER_SIZE])
+{
+    (void)snprintf(buf, LOG_NUMBER_SIZE, "%lld", n);
+    return buf;
+}
+
+static void line_add(struct line *l, const char *text)
+{
+    size_t room = sizeof(l->text) - 5 - l->len; /* "...", newline, NUL */
+    size_t len = strlen(text);
+
+    if (len > room) {
+        (void)memcpy(l->text + l->len, text, room);
+        (void)memcpy(l->text + l->len + room, "...", 3);
+        l->len = sizeof(l->text) - 2;
+        return;
+    }
+    (void)memcpy(l->text + l->len, text, len);
+    l->len += len;
+}
+
+/* Adds text between double quotes with JSON's escapes, which serve the text format as well. */
+static void line_add_quoted(struct line *l, const char *text)
+{
+    line_add(l, "\"");
+    for (const char *p = text; *p != '\0' && l->len < sizeof(l->text) - 16; p++) {
+        unsigned char c = (unsigned char)*p;
+        char escaped[8];
+
+        if (c == '"' || c == '\\')
+            (void)snprintf(escaped, sizeof(escaped), "\\%c", c);
+        else if (c == '\n')
+            (void)snprintf(escaped, sizeof(escaped), "\\n");
+        else if (c < 0x20 || c == 0x7f)
+            (void)snprintf(escaped, sizeof(escaped), "\\u%04x", c);
+        else
+            (void)snprintf(escaped, sizeof(escaped), "%c", c);
+        line_add(l, escaped);
+    }
+    line_add(l, "\"");
+}
+
+static void line_add_pairs(struct line *l, va_list args)
+{
+    const char *key;
+
+    while ((key = va_arg(args, const char *)) != NULL) {
+        const char *value = va_arg(args, const char *);
+
+        if (value == NULL)
+            continue;
+        if (log_state.format == LOG_FORMAT_JSON) {
+            line_add(l, ",");
+            line_add_quoted(l, key);
+            line_add(l, ":");
+        } else {
+            line_add(l, " ");
+            line_add(l, key);
+            line_add(l, "=");
+        }
+        line_add_quoted(l, value);
+    }
+}
+
+static void line_open(struct line *l, enum log_level level, const char *message)
+{
+    char now[CLOCK_RFC3339_SIZE];
+
+    (void)clock_rfc3339(clock_wall(), now);
+    if (log_state.format == LOG_FORMAT_JSON) {
+        line_add(l, "{\"ts\":");
+        line_add_quoted(l, now);
+        line_add(l, ",\"level\":");
+        line_add_quoted(l, log_levels[level].name);
+        line_add(l, ",\"msg\":");
+        line_add_quoted(l, message);
+        return;
+    }
+    /* the journal and syslog bring their own time and level */
+    if (log_state.target == LOG_TARGET_STDERR) {
+        line_add(l, now);
+        line_add(l, " ");
+        line_add(l, log_levels[level].title);
+        line_add(l, " ");
+    }
+    line_add(l, message);
+}
+
+static void line_emit(struct line *l, enum log_level level)
+{
+    int priority = log_levels[level].priority;
+
+    if (log_state.target == LOG_TARGET_SYSTEM) {
+        l->text[l->len] = '\0';
+        if (access("/run/systemd/journal/socket", W_OK) == 0)
+            (void)sd_journal_print(priority, "%s", l->text);
+        else
+            syslog(LOG_DAEMON | priority, "%s", l->text);
+        return;
+    }
+    l->text[l->len++] = '\n';
+    /* nobody is left to tell that a line could not be written */
+    if (write(STDERR_FILENO, l->text, l->len) < 0)
+        return;
+}
+
+void log_write(enum log_level level, const char *message, ...)
+{
+    struct line line;
+    va_list args;
+    int saved = errno;
+
+    if (!log_enabled(level))
+        return;
+    line.len = 0;
+    line_open(&line, level, message);
+    va_start(args, message);
+    line_add_pairs(&line, args);
+    va_end(args);
+    if (log_state.format == LOG_FORMAT_JSON)
+        line_add(&line, "}");
+    line_emit(&line, level);
+    errno = saved;
+}

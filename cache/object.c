@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Layout of an object's block, which is allocated once with an upper bound of its size:
+ *
+ *     struct counted | entries[n] | values, each decoded in place | names and keys with their NUL
+ *
+ * The reference count can not live there, as the block is sealed against writing; it has a small
+ * allocation of its own, and so has nothing secret in it.
+ */
+#include "cache/object.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+
+#include "cache/base64.h"
+#include "cache/secmem.h"
+
+static const struct {
+    const char *name;
+    const char *plural;
+    const char *word;
+} kinds[] = {
+    [OBJECT_SECRET] = {"Secret", "secrets", "secret"},
+    [OBJECT_CONFIGMAP] = {"ConfigMap", "configmaps", "configmap"},
+};
+
+struct counted {
+    struct object object;
+    atomic_uint *n_refs;
+};
+
+const char *object_kind_name(enum object_kind kind)
+{
+    return kinds[kind].name;
+}
+
+const char *object_kind_plural(enum object_kind kind)
+{
+    return kinds[kind].plural;
+}
+
+const char *object_kind_word(enum object_kind kind)
+{
+    return kinds[kind].word;
+}
+
+int object_key_compare(const struct object_key *a, const struct object_key *b)
+{
+    int order;
+
+    if (a->kind != b->kind)
+        return a->kind < b->kind ? -1 : 1;
+    order = strcmp(a->namespace, b->namespace);
+    return order != 0 ? order : strcmp(a->name, b->name);
+}
+
+const char *object_key_text(const struct object_key *key, char buf[static OBJECT_KEY_TEXT_SIZE])
+{
+    (void)snprintf(buf, OBJECT_KEY_TEXT_SIZE, "%s/%.253s/%.253s", object_kind_word(key->kind),
+                   key->namespace, key->name);
+    return buf;
+}
+
+struct object_key *object_key_dup(const struct object_key *key)
+{
+    size_t namespace_size = strlen(key->namespace) + 1, name_size = strlen(key->name) + 1;
+    struct object_key *copy = malloc(sizeof(*copy) + namespace_size + name_size);
+    char *text;
+
+    if (copy == NULL)
+        return NULL;
+    text = (char *)(copy + 1);
+    (void)memcpy(text, key->namespace, namespace_size);
+    (void)memcpy(text + namespace_size, key->name, name_size);
+    *copy =
+        (struct object_key){.kind = key->kind, .namespace = text, .name = text + namespace_size};
+    return copy;
+}
+
+/* Source: kubelet-semantics.md L1. */
+static bool data_key_is_valid(const char *key)
+{
+    static const char allowed[] =
+        "-._abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+    size_t len = strlen(key);
+
+    return len >= 1 && len <= OBJECT_DATA_KEY_MAX && strspn(key, allowed) == len &&
+           !streq(key, ".") && str_after(key, "..") == NULL;
+}
+
+static bool same_slot(const struct object_entry *x, const struct object_entry *y)
+{
+    return streq(x->key, y->key) && x->is_binary == y->is_binary;
+}
+
+/* By key, data before binaryData, and in the order of input, which the addresses tell. */
+static int entry_compare(const void *a, const void *b)
+{
+    const struct object_entry *x = a, *y = b;
+    int order = strcmp(x->key, y->key);
+
+    if (order != 0)
+        return order;
+    if (x->is_binary != y->is_binary)
+        return x->is_binary ? 1 : -1;
+    return x->bytes < y->bytes ? -1 : x->bytes > y->bytes;
+}
+
+/* Where the next thing goes in the block under construction. */
+struct writer {
+    uint8_t *at;
+};
+
+static const char *writer_add_text(struct writer *w, const char *text)
+{
+    size_t size = strlen(text) + 1;
+    char *copy = memcpy(w->at, text, size);
+
+    w->at += size;
+    return copy;
+}
+
+static int writer_add_value(struct writer *w, const struct object_input *input,
+                            struct object_entry *ret_entry, struct error *e)
+{
+    size_t len = input->len;
+
+    if (input->encoding == OBJECT_RAW)
+        (void)memcpy(w->at, input->text, len);
+    else if (base64_decode(input->text, input->len, w->at, &len) < 0)
+        return error_set(e, -EINVAL, "the value of key \"%.64s\" is not valid base64", input->key);
+    *ret_entry = (struct object_entry){
+        .key = input->key, .bytes = w->at, .len = len, .is_binary = input->is_binary};
+    w->at += len;
+    *w->at++ = '\0'; /* gives an empty value an address of its own */
+    return 0;
+}
+
+static const char *or_empty(const char *text)
+{
+    return text != NULL ? text : "";
+}
+
+static size_t block_size(const struct object *like, const struct object_input *inputs, size_t n)
+{
+    size_t size = sizeof(struct counted) + n * sizeof(struct object_entry) +
+                  strlen(like->key.namespace) + strlen(like->key.name) +
+                  strlen(or_empty(like->uid)) + strlen(or_empty(like->resource_version)) +
+                  strlen(or_empty(like->type)) + 5;
+
+    for (size_t i = 0; i < n; i++)
+        size +=
+            strlen(inputs[i].key) + 2 +
+            (inputs[i].encoding == OBJECT_RAW ? inputs[i].len : base64_decoded_max(inputs[i].len));
+    return size;
+}
+
+/* Decode all values, in the order of input. */
+static int add_values(struct writer *w, const struct object_input *inputs, size_t n,
+                      struct object_entry *entries, struct error *e)
+{
+    for (size_t i = 0; i < n; i++) {
+        int r;
+
+        if (!data_key_is_valid(inputs[i].key))
+            return error_set(e, -EINVAL,
+                             "\"%.64s\" is not a valid key: use 1 to 253 of A-Z a-z 0-9 - _ . and "
+                             "do not begin with \"..\"",
+                             inputs[i].key);
+        r = writer_add_value(w, &inputs[i], &entries[i], e);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+/* Sort, and of inputs that repeat a key keep the last one. Return: how many are left. */
+static size_t sort_entries(struct object_entry *entries, size_t n)
+{
+    size_t n_kept = 0;
+
+    qsort(entries, n, sizeof(*entries), entry_compare);
+    for (size_t i = 0; i < n; i++) {
+        if (n_kept > 0 && same_slot(&entries[n_kept - 1], &entries[i]))
+            n_kept--;
+        entries[n_kept++] = entries[i];
+    }
+    return n_kept;
+}
+
+static int check_size(const struct object_entry *entries, size_t n, struct error *e)
+{
+    size_t total_bytes = 0;
+
+    for (size_t i = 0; i < n; i++)
+        total_bytes += entries[i].len;
+    if (total_bytes > OBJECT_DATA_MAX_BYTES)
+        return error_set(e, -EFBIG, "its values hold %zu bytes, at most %d are allowed",
+                         total_bytes, OBJECT_DATA_MAX_BYTES);
+    return 0;
+}
+
+int object_new(const struct object *like, const struct object_input *inputs, size_t n,
+               struct object **ret_object, struct error *e)
+{
+    struct counted *c = secmem_alloc(block_size(like, inputs, n));
+    atomic_uint *n_refs = malloc(sizeof(*n_refs));
+    struct object_entry *entries;
+    struct writer w;
+    size_t n_entries;
+    int r = -ENOMEM;
+
+    if (c == NULL || n_refs == NULL)
+        goto fail;
+    entries = (struct object_entry *)(c + 1);
+    w.at = (uint8_t *)(entries + n);
+    r = add_values(&w, inputs, n, entries, e);
+    if (r < 0)
+        goto fail;
+    n_entries = sort_entries(entries, n);
+    r = check_size(entries, n_entries, e);
+    if (r < 0)
+        goto fail;
+    for (size_t i = 0; i < n_entries; i++)
+        entries[i].key = writer_add_text(&w, entries[i].key);
+    c->object = (struct object){
+        .key = {.kind = like->key.kind,
+                .namespace = writer_add_text(&w, like->key.namespace),
+                .name = writer_add_text(&w, like->key.name)},
+        .uid = writer_add_text(&w, or_empty(like->uid)),
+        .resource_version = writer_add_text(&w, or_empty(like->resource_version)),
+        .type = writer_add_text(&w, or_empty(like->type)),
+        .is_immutable = like->is_immutable,
+        .entries = entries,
+        .n_entries = n_entries,
+    };
+    c->n_refs = n_refs;
+    atomic_init(n_refs, 1);
+    secmem_seal(c);
+    *ret_object = &c->object;
+    return 0;
+fail:
+    free(n_refs);
+    secmem_free(c);
+    return r;
+}
+
+struct object *object_ref(struct object *object)
+{
+    atomic_fetch_add(CONTAINER_OF(object, struct counted, object)->n_refs, 1);
+    return object;
+}
+
+struct object *object_unref(struct object *object)
+{
+    struct counted *c;
+
+    if (object == NULL)
+        return NULL;
+    c = CONTAINER_OF(object, struct counted, object);
+    if (atomic_fetch_sub(c->n_refs, 1) == 1) {
+        free(c->n_refs);
+        secmem_free(c);
+    }
+    return NULL;
+}
+
+const struct object_entry *object_find(const struct object *object, const char *key)
+{
+    size_t low = 0, high = object->n_entries;
+
+    /* the first entry that is not before key, which is data's where both maps have it */
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (strcmp(object->entries[middle].key, key) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low == object->n_entries || !streq(object->entries[low].key, key))
+        return NULL;
+    return &object->entries[low];
+}

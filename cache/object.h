@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * An object: one Secret or ConfigMap at one resourceVersion.
+ *
+ * Immutable and counted. Names, keys and values lie in a single block of secret memory, which is
+ * sealed once it is built and wiped when the last reference goes. Values are decoded straight into
+ * it; no other copy is ever made by this project.
+ */
+#include "base/cleanup.h"
+#include "base/error.h"
+
+enum object_kind { OBJECT_SECRET, OBJECT_CONFIGMAP };
+
+/* The kind as the API says it ("Secret"), as a path element ("secrets") and for people ("secret").
+ */
+const char *object_kind_name(enum object_kind kind);
+const char *object_kind_plural(enum object_kind kind);
+const char *object_kind_word(enum object_kind kind);
+
+/* What an object is asked for by. Strings are borrowed or owned as the user of the struct says. */
+struct object_key {
+    enum object_kind kind;
+    const char *namespace;
+    const char *name;
+};
+
+int object_key_compare(const struct object_key *a, const struct object_key *b);
+/* "secret/NAMESPACE/NAME", for logs and messages. Return: @buf. */
+#define OBJECT_KEY_TEXT_SIZE 544 /* two names of at most 253 characters */
+const char *object_key_text(const struct object_key *key, char buf[static OBJECT_KEY_TEXT_SIZE]);
+
+/* A deep copy in one allocation, to be given to free(). Return: NULL for want of memory. */
+struct object_key *object_key_dup(const struct object_key *key);
+
+/* Kubernetes' limits. Source: kubelet-semantics.md L1 to L3. */
+#define OBJECT_NAME_MAX       253
+#define OBJECT_DATA_KEY_MAX   253
+#define OBJECT_DATA_MAX_BYTES 1048576
+
+/* One key and its value. */
+struct object_entry {
+    const char *key;
+    const uint8_t *bytes; /* not NUL-terminated */
+    size_t len;
+    bool is_binary; /* from a ConfigMap's binaryData (M3, M4) */
+};
+
+struct object {
+    struct object_key key;
+    const char *uid;              /* "" if the source has none */
+    const char *resource_version; /* opaque (J4) */
+    const char *type;             /* a Secret's; "" for a ConfigMap */
+    bool is_immutable;
+    const struct object_entry *entries; /* sorted by key, data before binaryData */
+    size_t n_entries;
+};
+
+enum object_encoding { OBJECT_RAW, OBJECT_BASE64 };
+
+/* A value as the source delivers it; borrowed during object_new(). */
+struct object_input {
+    const char *key;
+    const char *text;
+    size_t len;
+    enum object_encoding encoding;
+    bool is_binary;
+};
+
+/*
+ * Build an object.
+ * @like:   kind, names, uid (or NULL), resource_version, type, is_immutable; strings are copied,
+ *          entries ignored
+ * @inputs: @n of them in any order; a key given twice (within data or within binaryData) counts
+ *          once, the later one
+ * Return: 0, *ret_object is the caller's reference; -EINVAL for a key or base64 that Kubernetes
+ * would not accept, with the key named in @e; -EFBIG above OBJECT_DATA_MAX_BYTES; -ENOMEM.
+ * Source: kubelet-semantics.md L1, L3, L8.
+ */
+int object_new(const struct object *like, const struct object_input *inputs, size_t n,
+               struct object **ret_object, struct error *e);
+
+/* Thread: any. Return: @object. */
+struct object *object_ref(struct object *object);
+/* Thread: any. Return: NULL. */
+struct object *object_unref(struct object *object);
+DEFINE_CLEANUP(struct object *, object_unref)
+
+/* The entry of @key in data, or failing that in binaryData. Return: borrowed, or NULL. */
+const struct object_entry *object_find(const struct object *object, const char *key);

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cache/secmem.h"
+
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+#define BLOCK_MAGIC 0x5ec3e7b10c4a9d21u
+
+/* Sits at the start of the mapping; what the caller gets follows it. */
+struct block {
+    uint64_t magic;
+    size_t mapped_len;
+    bool locked;
+    _Alignas(max_align_t) unsigned char bytes[];
+};
+
+static atomic_size_t total_bytes;
+static atomic_size_t unlocked_bytes;
+
+static void raise_memlock_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_MEMLOCK, &limit) < 0 || limit.rlim_cur == limit.rlim_max)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_MEMLOCK, &limit);
+}
+
+/* Even if somebody makes the process dumpable again: no private anonymous memory in a core. */
+static void empty_coredump_filter(void)
+{
+    _cleanup_(fd_closep) int fd = open("/proc/self/coredump_filter", O_WRONLY | O_CLOEXEC);
+
+    if (fd >= 0 && write(fd, "0", 1) < 0)
+        return;
+}
+
+int secmem_harden(struct error *e)
+{
+    const struct rlimit no_core = {0, 0};
+
+    empty_coredump_filter(); /* before PR_SET_DUMPABLE gives /proc/self away to root */
+    if (setrlimit(RLIMIT_CORE, &no_core) < 0)
+        return error_set_errno(e, negative_errno(), "cannot switch core dumps off");
+    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+        return error_set_errno(e, negative_errno(), "cannot make the process undumpable");
+    raise_memlock_limit();
+    /* MCL_ONFAULT: pages are locked as they are used, not brought in for it */
+    if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
+        return SECMEM_BLOCKS_ONLY;
+    return 0;
+}
+
+static struct block *block_of(void *bytes)
+{
+    struct block *b = CONTAINER_OF(bytes, struct block, bytes);
+
+    assert(b->magic == BLOCK_MAGIC);
+    return b;
+}
+
+static size_t round_to_pages(size_t len)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+    return (len + page - 1) / page * page;
+}
+
+void *secmem_alloc(size_t len)
+{
+    size_t mapped_len;
+    struct block *b;
+
+    if (len > SIZE_MAX / 2)
+        return NULL;
+    mapped_len = round_to_pages(sizeof(*b) + len);
+    b = mmap(NULL, mapped_len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (b == MAP_FAILED)
+        return NULL;
+    (void)madvise(b, mapped_len, MADV_DONTDUMP);
+    (void)madvise(b, mapped_len, MADV_DONTFORK);
+    b->magic = BLOCK_MAGIC;
+    b->mapped_len = mapped_len;
+    b->locked = mlock(b, mapped_len) == 0;
+    atomic_fetch_add(&total_bytes, mapped_len);
+    if (!b->locked)
+        atomic_fetch_add(&unlocked_bytes, mapped_len);
+    return b->bytes;
+}
+
+void secmem_seal(void *block)
+{
+    struct block *b = block_of(block);
+
+    (void)mprotect(b, b->mapped_len, PROT_READ);
+}
+
+void secmem_free(void *block)
+{
+    struct block *b;
+    size_t mapped_len;
+
+    if (block == NULL)
+        return;
+    b = block_of(block);
+    mapped_len = b->mapped_len;
+    atomic_fetch_sub(&total_bytes, mapped_len);
+    if (!b->locked)
+        atomic_fetch_sub(&unlocked_bytes, mapped_len);
+    if (mprotect(b, mapped_len, PROT_READ | PROT_WRITE) == 0)
+        explicit_bzero(b, mapped_len);
+    (void)munmap(b, mapped_len);
+}
+
+size_t secmem_bytes(void)
+{
+    return atomic_load(&total_bytes);
+}
+
+size_t secmem_unlocked_bytes(void)
+{
+    return atomic_load(&unlocked_bytes);
+}

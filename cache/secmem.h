@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * Memory for secret bytes that stay: locked into RAM, kept out of core dumps and of forked
+ * children, and wiped on release. One block is one mapping, so it goes back to the kernel whole.
+ */
+#include <stddef.h>
+
+#include "base/error.h"
+
+/*
+ * Harden the process as a whole; called once, before the first secret arrives: no core dumps, no
+ * ptrace by other processes of the user, and all memory locked as far as the limits allow (as root
+ * everything, transient copies included; otherwise just what secmem_alloc() returns).
+ * Return: 0; 1 when only the blocks can be locked; -errno with @e when core dumps could not be
+ * switched off.
+ */
+#define SECMEM_BLOCKS_ONLY 1
+int secmem_harden(struct error *e);
+
+/*
+ * Return: zeroed memory of @len bytes, the caller's to give to secmem_free(); NULL when there is no
+ * memory. A block that cannot be locked is still returned and counted in secmem_unlocked_bytes().
+ * Thread: any.
+ */
+void *secmem_alloc(size_t len);
+
+/* Forbid writing to a block from now on, until it is freed. */
+void secmem_seal(void *block);
+
+/* Wipe and unmap. NULL is fine. Thread: any. */
+void secmem_free(void *block);
+
+size_t secmem_bytes(void);          /* in blocks now, whole pages */
+size_t secmem_unlocked_bytes(void); /* the part of it that could not be locked */

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cache/store.h"
+
+#include <search.h>
+
+#include "base/list.h"
+
+struct store {
+    void *entries; /* tsearch(3) tree of struct store_entry by key */
+    const struct store_source *source;
+    void *source_userdata;
+};
+
+struct store_entry {
+    struct store_view view;
+    struct object_key *key; /* owned; what view.key points to */
+    struct store *store;
+    struct list subscriptions;
+    unsigned n_pins; /* the entry is being worked on and must not be freed */
+    bool is_watched; /* the source was told to watch and agreed */
+};
+
+struct store_subscription {
+    struct list link;
+    struct store_entry *entry;
+    store_changed_fn *changed;
+    void *userdata;
+    bool is_gone; /* unsubscribed while its entry was being notified */
+};
+
+static const char *const presence_names[] = {
+    [STORE_UNKNOWN] = "unknown", [STORE_PRESENT] = "present", [STORE_ABSENT] = "absent"};
+
+static const char *const source_state_names[] = {[STORE_SOURCE_STARTING] = "starting",
+                                                 [STORE_SOURCE_LIVE] = "live",
+                                                 [STORE_SOURCE_FAILING] = "failing"};
+
+const char *store_presence_name(enum store_presence presence)
+{
+    return presence_names[presence];
+}
+
+const char *store_source_state_name(enum store_source_state state)
+{
+    return source_state_names[state];
+}
+
+static int entry_compare(const void *a, const void *b)
+{
+    const struct store_entry *x = a, *y = b;
+
+    return object_key_compare(x->view.key, y->view.key);
+}
+
+int store_new(struct store **ret_store)
+{
+    struct store *store = calloc(1, sizeof(*store));
+
+    if (store == NULL)
+        return -ENOMEM;
+    *ret_store = store;
+    return 0;
+}
+
+struct store *store_free(struct store *store)
+{
+    if (store == NULL)
+        return NULL;
+    assert(store->entries == NULL);
+    free(store);
+    return NULL;
+}
+
+void store_set_source(struct store *store, const struct store_source *source, void *userdata)
+{
+    assert(store->entries == NULL);
+    store->source = source;
+    store->source_userdata = userdata;
+}
+
+static struct store_entry *entry_find(struct store *store, const struct object_key *key)
+{
+    const struct store_entry like = {.view.key = key};
+    struct store_entry *const *found = tfind(&like, &store->entries, entry_compare);
+
+    return found != NULL ? *found : NULL;
+}
+
+static struct store_entry *entry_free(struct store_entry *entry)
+{
+    if (entry == NULL)
+        return NULL;
+    (void)object_unref(entry->view.object);
+    free(entry->key);
+    free(entry);
+    return NULL;
+}
+DEFINE_CLEANUP(struct store_entry *, entry_free)
+
+static struct store_entry *entry_add(struct store *store, const struct object_key *key)
+{
+    _cleanup_(entry_freep) struct store_entry *entry = calloc(1, sizeof(*entry));
+
+    if (entry == NULL)
+        return NULL;
+    entry->key = object_key_dup(key);
+    if (entry->key == NULL)
+        return NULL;
+    entry->store = store;
+    entry->view.key = entry->key;
+    entry->view.source_state_since = clock_wall();
+    list_init(&entry->subscriptions);
+    if (tsearch(entry, &store->entries, entry_compare) == NULL)
+        return NULL;
+    return TAKE(entry);
+}
+
+static void entry_pin(struct store_entry *entry)
+{
+    entry->n_pins++;
+}
+
+/* Drops subscriptions that left meanwhile, and the entry itself after the last of them. */
+static void entry_unpin(struct store_entry *entry)
+{
+    struct store *store = entry->store;
+    struct store_subscription *s, *tmp;
+
+    if (--entry->n_pins > 0)
+        return;
+    list_for_each_safe (s, tmp, &entry->subscriptions, link) {
+        if (s->is_gone) {
+            list_remove(&s->link);
+            free(s);
+        }
+    }
+    if (!list_is_empty(&entry->subscriptions))
+        return;
+    (void)tdelete(entry, &store->entries, entry_compare);
+    if (entry->is_watched)
+        store->source->unwatch(store->source_userdata, entry->key);
+    (void)entry_free(entry);
+}
+
+static void entry_notify(struct store_entry *entry)
+{
+    struct store_subscription *s;
+
+    entry_pin(entry);
+    list_for_each (s, &entry->subscriptions, link)
+        if (!s->is_gone)
+            s->changed(s->userdata, &entry->view);
+    entry_unpin(entry);
+}
+
+int store_subscribe(struct store *store, const struct object_key *key, store_changed_fn *changed,
+                    void *userdata, struct store_subscription **ret_subscription, struct error *e)
+{
+    struct store_entry *entry = entry_find(store, key);
+    struct store_subscription *s = calloc(1, sizeof(*s));
+    bool is_first = entry == NULL;
+    int r;
+
+    if (s != NULL && is_first)
+        entry = entry_add(store, key);
+    if (s == NULL || entry == NULL) {
+        free(s);
+        return error_set_errno(e, -ENOMEM, "cannot follow %s/%s", object_kind_word(key->kind),
+                               key->name);
+    }
+    *s = (struct store_subscription){.entry = entry, .changed = changed, .userdata = userdata};
+    list_append(&entry->subscriptions, &s->link);
+    *ret_subscription = s; /* before the source may call back */
+    if (!is_first)
+        return 0;
+    entry_pin(entry);
+    r = store->source->watch(store->source_userdata, entry->key, e);
+    entry->is_watched = r >= 0;
+    if (r < 0) {
+        s->is_gone = true;
+        *ret_subscription = NULL;
+    }
+    entry_unpin(entry);
+    return r;
+}
+
+struct store_subscription *store_unsubscribe(struct store_subscription *subscription)
+{
+    struct store_entry *entry;
+
+    if (subscription == NULL)
+        return NULL;
+    entry = subscription->entry;
+    entry_pin(entry);
+    subscription->is_gone = true;
+    entry_unpin(entry);
+    return NULL;
+}
+
+const struct store_view *store_peek(const struct store_subscription *subscription)
+{
+    return &subscription->entry->view;
+}
+
+void store_put(struct store *store, struct object *object, mono_us received_at)
+{
+    struct store_entry *entry = entry_find(store, &object->key);
+
+    if (entry == NULL) {
+        (void)object_unref(object);
+        return;
+    }
+    (void)object_unref(entry->view.object);
+    entry->view.object = object;
+    entry->view.presence = STORE_PRESENT;
+    entry->view.received_at = received_at;
+    entry_notify(entry);
+}
+
+void store_remove(struct store *store, const struct object_key *key, mono_us received_at)
+{
+    struct store_entry *entry = entry_find(store, key);
+
+    if (entry == NULL || entry->view.presence == STORE_ABSENT)
+        return;
+    entry->view.presence = STORE_ABSENT;
+    entry->view.received_at = received_at;
+    entry_notify(entry);
+}
+
+void store_report(struct store *store, const struct object_key *key, enum store_source_state state,
+                  const struct error *error)
+{
+    static const struct error none;
+    const struct error *reason = error != NULL ? error : &none;
+    struct store_entry *entry = entry_find(store, key);
+
+    if (entry == NULL ||
+        (entry->view.source_state == state && streq(entry->view.source_error.text, reason->text)))
+        return;
+    if (entry->view.source_state != state)
+        entry->view.source_state_since = clock_wall();
+    entry->view.source_state = state;
+    entry->view.source_error = *reason;
+    entry_notify(entry);
+}

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A member that is null counts as absent, and a null value as an empty one, as Go's decoder takes
+ * them. Members that are not known are passed over: a newer API may have more of them.
+ *
+ * stringData is what only manifests have: the API server merges it over data when it takes an
+ * object in, and never gives it out. So is !!binary, which YAML writers use for bytes: where text
+ * is due it is decoded, where base64 is due it is that already.
+ */
+#include "fetcher/decode.h"
+
+#include "base/json.h"
+#include "base/yaml.h"
+
+#define NAMESPACE_MAX 63
+
+/* The members that hold values, in the order in which one overrides the other. */
+static const struct values_member {
+    const char *name;
+    enum object_kind kind;
+    enum object_encoding encoding;
+    bool is_binary;
+} values_members[] = {
+    {"data", OBJECT_SECRET, OBJECT_BASE64, false},
+    {"stringData", OBJECT_SECRET, OBJECT_RAW, false},
+    {"data", OBJECT_CONFIGMAP, OBJECT_RAW, false},
+    {"binaryData", OBJECT_CONFIGMAP, OBJECT_BASE64, true},
+};
+
+/* Return: the member, or NULL if it is absent or null. */
+static const cJSON *member_unless_null(const cJSON *json, const char *name)
+{
+    const cJSON *member = json_member(json, name);
+
+    return cJSON_IsNull(member) ? NULL : member;
+}
+
+/* A member that is a string if it is there at all. *ret_text is borrowed, or @otherwise. */
+static int optional_text(const cJSON *json, const char *name, const char *otherwise,
+                         const char **ret_text, struct error *e)
+{
+    const cJSON *member = member_unless_null(json, name);
+
+    if (member != NULL && !cJSON_IsString(member))
+        return error_set(e, -EINVAL, "\"%s\" has to be a string: put it into quotes", name);
+    *ret_text = member != NULL ? member->valuestring : otherwise;
+    return 0;
+}
+
+static bool kind_from_name(const char *name, enum object_kind *ret_kind)
+{
+    static const enum object_kind all[] = {OBJECT_SECRET, OBJECT_CONFIGMAP};
+
+    for (size_t i = 0; i < ELEMENTS_OF(all); i++) {
+        if (streq(name, object_kind_name(all[i]))) {
+            *ret_kind = all[i];
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Return: 0; DECODE_OTHER_KIND, also for a document that says nothing about its kind. */
+static int decode_kind(const cJSON *json, const struct decode_expect *expect,
+                       enum object_kind *ret_kind)
+{
+    const char *api_version = json_text(json, "apiVersion"), *name = json_text(json, "kind");
+    enum object_kind kind;
+
+    if (expect->kind != NULL) {
+        api_version = api_version != NULL ? api_version : "v1";
+        name = name != NULL ? name : object_kind_name(*expect->kind);
+    }
+    if (api_version == NULL || name == NULL || !streq(api_version, "v1") ||
+        !kind_from_name(name, &kind) || (expect->kind != NULL && *expect->kind != kind))
+        return DECODE_OTHER_KIND;
+    *ret_kind = kind;
+    return 0;
+}
+
+/* One label of a DNS name in lower case. Return: its length, 0 if there is none. */
+static size_t dns_label_length(const char *text)
+{
+    size_t len = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-");
+
+    return len > 0 && text[0] != '-' && text[len - 1] != '-' ? len : 0;
+}
+
+static bool is_dns_subdomain(const char *text)
+{
+    if (strlen(text) > OBJECT_NAME_MAX)
+        return false;
+    for (;;) {
+        size_t len = dns_label_length(text);
+
+        if (len == 0)
+            return false;
+        text += len;
+        if (*text == '\0')
+            return true;
+        if (*text++ != '.')
+            return false;
+    }
+}
+
+static bool is_dns_label(const char *text)
+{
+    size_t len = dns_label_length(text);
+
+    return len > 0 && len <= NAMESPACE_MAX && text[len] == '\0';
+}
+
+static int decode_names(const cJSON *metadata, const struct decode_expect *expect,
+                        struct object_key *key, struct error *e)
+{
+    int r = optional_text(metadata, "name", "", &key->name, e);
+
+    if (r >= 0)
+        r = optional_text(metadata, "namespace", "", &key->namespace, e);
+    if (r < 0)
+        return error_prefix(e, r, "metadata");
+    if (key->namespace[0] == '\0' && expect->default_namespace != NULL)
+        key->namespace = expect->default_namespace;
+    if (key->name[0] == '\0')
+        return error_set(e, -EINVAL, "metadata.name is missing");
+    if (!is_dns_subdomain(key->name))
+        return error_set(
+            e, -EINVAL,
+            "metadata.name \"%.64s\" is not valid: use at most 253 of a-z 0-9 - and ., "
+            "beginning and ending with a letter or digit",
+            key->name);
+    if (key->namespace[0] == '\0')
+        return error_set(e, -EINVAL, "metadata.namespace is missing");
+    if (!is_dns_label(key->namespace))
+        return error_set(e, -EINVAL,
+                         "metadata.namespace \"%.64s\" is not valid: use at most 63 of a-z 0-9 and "
+                         "-, beginning and ending with a letter or digit",
+                         key->namespace);
+    return 0;
+}
+
+int decode_key(const cJSON *json, const struct decode_expect *expect, struct object_key *ret_key,
+               struct error *e)
+{
+    struct object_key key = {0};
+    int r = decode_kind(json, expect, &key.kind);
+
+    if (r == 0)
+        r = decode_names(json_member(json, "metadata"), expect, &key, e);
+    if (r == 0)
+        *ret_key = key;
+    return r;
+}
+
+static int wrong_kind(const cJSON *json, const struct decode_expect *expect, struct error *e)
+{
+    const char *api_version = json_text(json, "apiVersion"), *kind = json_text(json, "kind");
+
+    return error_set(
+        e, -EINVAL, "the document is %.64s %.64s, not v1 %s",
+        api_version != NULL ? api_version : "of no apiVersion", kind != NULL ? kind : "of no kind",
+        expect->kind != NULL ? object_kind_name(*expect->kind) : "Secret or ConfigMap");
+}
+
+static int decode_immutable(const cJSON *json, bool *ret_is_immutable, struct error *e)
+{
+    const cJSON *member = member_unless_null(json, "immutable");
+
+    if (member != NULL && !cJSON_IsBool(member))
+        return error_set(e, -EINVAL, "\"immutable\" has to be true or false");
+    *ret_is_immutable = cJSON_IsTrue(member);
+    return 0;
+}
+
+/* Everything of an object but its values. */
+static int decode_like(const cJSON *json, const struct decode_expect *expect,
+                       struct object *ret_like, struct error *e)
+{
+    const cJSON *metadata = json_member(json, "metadata");
+    struct object like = {.uid = ""};
+    int r = decode_key(json, expect, &like.key, e);
+
+    if (r == DECODE_OTHER_KIND)
+        return wrong_kind(json, expect, e);
+    if (r >= 0)
+        r = optional_text(metadata, "uid", "", &like.uid, e);
+    if (r >= 0)
+        r = optional_text(metadata, "resourceVersion", "", &like.resource_version, e);
+    if (r >= 0)
+        r = decode_immutable(json, &like.is_immutable, e);
+    if (r >= 0 && like.key.kind == OBJECT_SECRET)
+        r = optional_text(json, "type", "Opaque", &like.type, e);
+    if (r < 0)
+        return r;
+    if (expect->resource_version != NULL)
+        like.resource_version = expect->resource_version;
+    *ret_like = like;
+    return 0;
+}
+
+static int decode_value(const cJSON *value, const struct values_member *member,
+                        struct object_input *ret_input, struct error *e)
+{
+    const char *text = cJSON_IsString(value) ? value->valuestring : "";
+    bool is_encoded = member->encoding == OBJECT_BASE64 || yaml_is_binary(value);
+
+    if (!cJSON_IsString(value) && !cJSON_IsNull(value))
+        return error_set(e, -EINVAL, "the value of key \"%.64s\" in %s is %s, not a string: %s",
+                         value->string, member->name,
+                         cJSON_IsNumber(value) ? "a number"
+                         : cJSON_IsBool(value) ? "true or false"
+                                               : "a list or a mapping",
+                         member->encoding == OBJECT_BASE64 ? "give it in base64"
+                                                           : "put it into quotes");
+    *ret_input = (struct object_input){.key = value->string,
+                                       .text = text,
+                                       .len = strlen(text),
+                                       .encoding = is_encoded ? OBJECT_BASE64 : OBJECT_RAW,
+                                       .is_binary = member->is_binary};
+    return 0;
+}
+
+/* Append the values of one member to @inputs, which has room for them. */
+static int decode_values(const cJSON *json, const struct values_member *member,
+                         struct object_input *inputs, size_t *n, struct error *e)
+{
+    const cJSON *values = member_unless_null(json, member->name), *value;
+
+    if (values != NULL && !cJSON_IsObject(values))
+        return error_set(e, -EINVAL, "\"%s\" has to be a mapping of keys to values", member->name);
+    cJSON_ArrayForEach (value, values) {
+        int r = decode_value(value, member, &inputs[*n], e);
+
+        if (r < 0)
+            return r;
+        ++*n;
+    }
+    return 0;
+}
+
+static size_t count_values(const cJSON *json)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < ELEMENTS_OF(values_members); i++) {
+        const cJSON *values = json_member(json, values_members[i].name), *value;
+
+        cJSON_ArrayForEach (value, values)
+            n++;
+    }
+    return n;
+}
+
+int decode_object(const cJSON *json, const struct decode_expect *expect, struct object **ret_object,
+                  struct error *e)
+{
+    _cleanup_(freep) struct object_input *inputs = NULL;
+    struct object like;
+    size_t n = 0;
+    int r = decode_like(json, expect, &like, e);
+
+    if (r < 0)
+        return r;
+    inputs = calloc(count_values(json) + 1, sizeof(*inputs));
+    if (inputs == NULL)
+        return error_set_errno(e, -ENOMEM, "cannot take in its values");
+    for (size_t i = 0; i < ELEMENTS_OF(values_members); i++) {
+        if (values_members[i].kind != like.key.kind)
+            continue;
+        r = decode_values(json, &values_members[i], inputs, &n, e);
+        if (r < 0)
+            return r;
+    }
+    r = object_new(&like, inputs, n, ret_object, e);
+    return r == -ENOMEM ? error_set_errno(e, r, "cannot take in its values") : r;
+}

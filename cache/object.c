@@ -77,6 +77,38 @@ struct object_key *object_key_dup(const struct object_key *key)
     return copy;
 }
 
+/* One label of a DNS name in lower case. Return: its length, 0 if there is none. */
+static size_t dns_label_length(const char *text)
+{
+    size_t len = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-");
+
+    return len > 0 && text[0] != '-' && text[len - 1] != '-' ? len : 0;
+}
+
+bool object_name_is_valid(const char *text)
+{
+    if (strlen(text) > OBJECT_NAME_MAX)
+        return false;
+    for (;;) {
+        size_t len = dns_label_length(text);
+
+        if (len == 0)
+            return false;
+        text += len;
+        if (*text == '\0')
+            return true;
+        if (*text++ != '.')
+            return false;
+    }
+}
+
+bool object_namespace_is_valid(const char *text)
+{
+    size_t len = dns_label_length(text);
+
+    return len > 0 && len <= OBJECT_NAMESPACE_MAX && text[len] == '\0';
+}
+
 /* Source: kubelet-semantics.md L1. */
 static bool data_key_is_valid(const char *key)
 {

@@ -35,8 +35,13 @@ struct object_key *object_key_dup(const struct object_key *key);
 
 /* Kubernetes' limits. Source: kubelet-semantics.md L1 to L3. */
 #define OBJECT_NAME_MAX       253
+#define OBJECT_NAMESPACE_MAX  63
 #define OBJECT_DATA_KEY_MAX   253
 #define OBJECT_DATA_MAX_BYTES 1048576
+
+/* Whether the API server would take it: a DNS-1123 subdomain, a DNS-1123 label. Source: L2. */
+bool object_name_is_valid(const char *name);
+bool object_namespace_is_valid(const char *namespace);
 
 /* One key and its value. */
 struct object_entry {

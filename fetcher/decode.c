@@ -12,8 +12,6 @@
 #include "base/json.h"
 #include "base/yaml.h"
 
-#define NAMESPACE_MAX 63
-
 /* The members that hold values, in the order in which one overrides the other. */
 static const struct values_member {
     const char *name;
@@ -78,38 +76,6 @@ static int decode_kind(const cJSON *json, const struct decode_expect *expect,
     return 0;
 }
 
-/* One label of a DNS name in lower case. Return: its length, 0 if there is none. */
-static size_t dns_label_length(const char *text)
-{
-    size_t len = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-");
-
-    return len > 0 && text[0] != '-' && text[len - 1] != '-' ? len : 0;
-}
-
-static bool is_dns_subdomain(const char *text)
-{
-    if (strlen(text) > OBJECT_NAME_MAX)
-        return false;
-    for (;;) {
-        size_t len = dns_label_length(text);
-
-        if (len == 0)
-            return false;
-        text += len;
-        if (*text == '\0')
-            return true;
-        if (*text++ != '.')
-            return false;
-    }
-}
-
-static bool is_dns_label(const char *text)
-{
-    size_t len = dns_label_length(text);
-
-    return len > 0 && len <= NAMESPACE_MAX && text[len] == '\0';
-}
-
 static int decode_names(const cJSON *metadata, const struct decode_expect *expect,
                         struct object_key *key, struct error *e)
 {
@@ -123,7 +89,7 @@ static int decode_names(const cJSON *metadata, const struct decode_expect *expec
         key->namespace = expect->default_namespace;
     if (key->name[0] == '\0')
         return error_set(e, -EINVAL, "metadata.name is missing");
-    if (!is_dns_subdomain(key->name))
+    if (!object_name_is_valid(key->name))
         return error_set(
             e, -EINVAL,
             "metadata.name \"%.64s\" is not valid: use at most 253 of a-z 0-9 - and ., "
@@ -131,7 +97,7 @@ static int decode_names(const cJSON *metadata, const struct decode_expect *expec
             key->name);
     if (key->namespace[0] == '\0')
         return error_set(e, -EINVAL, "metadata.namespace is missing");
-    if (!is_dns_label(key->namespace))
+    if (!object_namespace_is_valid(key->namespace))
         return error_set(e, -EINVAL,
                          "metadata.namespace \"%.64s\" is not valid: use at most 63 of a-z 0-9 and "
                          "-, beginning and ending with a letter or digit",

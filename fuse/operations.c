@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Why warm reads cost no request:
+ *
+ *  - A node's content and name never change behind the kernel's back: files are immutable and every
+ *    change of a directory is made through the mount (writer.c). So entries, attributes, links,
+ *    listings and pages may be cached for ever; names that are not there as well.
+ *  - open and opendir are answered with ENOSYS once. From then on the kernel opens without asking
+ *    and keeps the pages and listings that it has (FUSE_CAP_NO_OPEN_SUPPORT, _NO_OPENDIR_SUPPORT).
+ *  - What has no handler here is answered with ENOSYS by libfuse, which the kernel remembers too:
+ *    flush, access, xattrs, locks, lseek, and so on. That flush is among them also matters when a
+ *    process dies that holds both the device and an open file of its own mount: it would wait for
+ *    its own answer.
+ */
+#include "fuse/operations.h"
+
+#include <stdio.h>
+
+#include "base/cleanup.h"
+
+/* For ever: longer than a kernel's jiffies can count, which takes it as its maximum. */
+#define CACHE_SECONDS 1e9
+
+static struct operations *operations_of(fuse_req_t req)
+{
+    return fuse_req_userdata(req);
+}
+
+static struct tree *tree_of(fuse_req_t req)
+{
+    return operations_of(req)->tree;
+}
+
+static bool is_publisher(fuse_req_t req)
+{
+    int tid = atomic_load(&operations_of(req)->publisher_tid);
+
+    return tid != 0 && fuse_req_ctx(req)->pid == tid;
+}
+
+/* ---- replies */
+
+static void reply_error(fuse_req_t req, int r)
+{
+    (void)fuse_reply_err(req, r < 0 ? -r : 0);
+}
+
+/* Reply with an entry, whose reference goes back if the kernel no longer wants to know. */
+static void reply_entry(fuse_req_t req, int r, const struct stat *stat)
+{
+    struct tree *tree = tree_of(req);
+    struct fuse_entry_param entry = {.attr_timeout = CACHE_SECONDS, .entry_timeout = CACHE_SECONDS};
+
+    if (r < 0 && r != -ENOENT) {
+        reply_error(req, r);
+        return;
+    }
+    if (r == 0) {
+        entry.ino = stat->st_ino;
+        entry.attr = *stat;
+    }
+    /* node id 0 says that there is nothing of that name, and may be cached as well */
+    if (fuse_reply_entry(req, &entry) < 0 && r == 0)
+        tree_forget(tree, stat->st_ino, 1);
+}
+
+static void reply_stat(fuse_req_t req, int r, const struct stat *stat)
+{
+    if (r < 0)
+        reply_error(req, r);
+    else
+        (void)fuse_reply_attr(req, stat, CACHE_SECONDS);
+}
+
+/* ---- reading */
+
+static void on_init(void *userdata, struct fuse_conn_info *conn)
+{
+    static const unsigned wanted = FUSE_CAP_NO_OPEN_SUPPORT | FUSE_CAP_NO_OPENDIR_SUPPORT |
+                                   FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_READDIRPLUS |
+                                   FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_ASYNC_READ |
+                                   FUSE_CAP_EXPLICIT_INVAL_DATA;
+
+    (void)userdata;
+    conn->want = conn->capable & wanted;
+    conn->max_readahead = UINT32_MAX;
+}
+
+static void on_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    struct stat stat;
+    int r = tree_lookup(tree_of(req), parent, name, &stat);
+
+    reply_entry(req, r, &stat);
+}
+
+static void on_forget(fuse_req_t req, fuse_ino_t id, uint64_t n)
+{
+    tree_forget(tree_of(req), id, n);
+    fuse_reply_none(req);
+}
+
+static void on_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
+{
+    for (size_t i = 0; i < count; i++)
+        tree_forget(tree_of(req), forgets[i].ino, forgets[i].nlookup);
+    fuse_reply_none(req);
+}
+
+static void on_getattr(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
+{
+    struct stat stat;
+    int r = tree_stat(tree_of(req), id, &stat);
+
+    (void)fi;
+    reply_stat(req, r, &stat);
+}
+
+static void on_readlink(fuse_req_t req, fuse_ino_t id)
+{
+    _cleanup_(freep) char *target = NULL;
+    int r = tree_readlink(tree_of(req), id, &target);
+
+    if (r < 0)
+        reply_error(req, r);
+    else
+        (void)fuse_reply_readlink(req, target);
+}
+
+static void on_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
+{
+    (void)id;
+    (void)fi;
+    reply_error(req, -ENOSYS);
+}
+
+/* The bytes go to the kernel straight out of the object's locked memory. */
+static void on_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset,
+                    struct fuse_file_info *fi)
+{
+    _cleanup_(object_unrefp) struct object *object = NULL;
+    struct tree_content content;
+    size_t begin;
+    int r = tree_read(tree_of(req), id, &content);
+
+    (void)fi;
+    if (r < 0) {
+        reply_error(req, r);
+        return;
+    }
+    object = content.object;
+    begin = size_min((size_t)offset, content.len);
+    (void)fuse_reply_buf(req, (const char *)content.bytes + begin,
+                         size_min(size, content.len - begin));
+}
+
+struct listing {
+    fuse_req_t req;
+    char *buf;
+    size_t size;
+    size_t used;
+    bool is_plus;
+};
+
+static bool add_entry(void *userdata, const char *name, const struct stat *stat, uint64_t cookie)
+{
+    struct listing *l = userdata;
+    char *at = l->buf + l->used;
+    size_t room = l->size - l->used, need;
+
+    if (l->is_plus) {
+        const struct fuse_entry_param entry = {.ino = stat->st_ino,
+                                               .attr = *stat,
+                                               .attr_timeout = CACHE_SECONDS,
+                                               .entry_timeout = CACHE_SECONDS};
+
+        need = fuse_add_direntry_plus(l->req, at, room, name, &entry, (off_t)cookie);
+    } else {
+        need = fuse_add_direntry(l->req, at, room, name, stat, (off_t)cookie);
+    }
+    if (need > room)
+        return false;
+    l->used += need;
+    return true;
+}
+
+static void list_directory(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset, bool is_plus)
+{
+    _cleanup_(freep) char *buf = malloc(size);
+    struct listing l = {.req = req, .buf = buf, .size = size, .is_plus = is_plus};
+    int r;
+
+    if (buf == NULL) {
+        reply_error(req, -ENOMEM);
+        return;
+    }
+    r = tree_readdir(tree_of(req), id, (uint64_t)offset, is_plus, add_entry, &l);
+    if (r < 0)
+        reply_error(req, r);
+    else
+        (void)fuse_reply_buf(req, buf, l.used);
+}
+
+static void on_readdir(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset,
+                       struct fuse_file_info *fi)
+{
+    (void)fi;
+    list_directory(req, id, size, offset, false);
+}
+
+static void on_readdirplus(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset,
+                           struct fuse_file_info *fi)
+{
+    (void)fi;
+    list_directory(req, id, size, offset, true);
+}
+
+/* df shows a full file system of the content's size, as nobody can add to it. */
+static void on_statfs(fuse_req_t req, fuse_ino_t id)
+{
+    struct tree_usage usage = tree_usage(tree_of(req));
+    const struct statvfs numbers = {
+        .f_bsize = 4096,
+        .f_frsize = 4096,
+        .f_blocks = (usage.content_bytes + 4095) / 4096,
+        .f_files = usage.n_nodes,
+        .f_namemax = PAYLOAD_ELEMENT_MAX,
+    };
+
+    (void)id;
+    (void)fuse_reply_statfs(req, &numbers);
+}
+
+/* ---- writing, for the publisher */
+
+static void on_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+{
+    struct stat stat;
+
+    if (is_publisher(req))
+        reply_entry(req, tree_mkdir(tree_of(req), parent, name, mode & 07777, &stat), &stat);
+    else
+        reply_error(req, -EROFS);
+}
+
+static void on_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
+{
+    struct stat stat;
+
+    if (is_publisher(req))
+        reply_entry(req, tree_symlink(tree_of(req), parent, name, target, &stat), &stat);
+    else
+        reply_error(req, -EROFS);
+}
+
+static void on_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
+                      const char *new_name, unsigned flags)
+{
+    int r = -EROFS;
+
+    if (is_publisher(req))
+        r = flags != 0 ? -EINVAL : tree_rename(tree_of(req), parent, name, new_parent, new_name);
+    reply_error(req, r);
+}
+
+static void on_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    reply_error(req, is_publisher(req) ? tree_unlink(tree_of(req), parent, name) : -EROFS);
+}
+
+static void on_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    reply_error(req, is_publisher(req) ? tree_rmdir(tree_of(req), parent, name) : -EROFS);
+}
+
+static void on_setattr(fuse_req_t req, fuse_ino_t id, struct stat *attr, int to_set,
+                       struct fuse_file_info *fi)
+{
+    struct stat stat;
+    int r = -EROFS;
+
+    (void)fi;
+    if (is_publisher(req) && (to_set & ~FUSE_SET_ATTR_CTIME) == FUSE_SET_ATTR_MODE)
+        r = tree_chmod(tree_of(req), id, attr->st_mode);
+    if (r == 0)
+        r = tree_stat(tree_of(req), id, &stat);
+    reply_stat(req, r, &stat);
+}
+
+/* ---- writing, for nobody */
+
+static void on_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
+{
+    (void)parent;
+    (void)name;
+    (void)mode;
+    (void)rdev;
+    reply_error(req, -EROFS);
+}
+
+static void on_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+                      struct fuse_file_info *fi)
+{
+    (void)fi;
+    on_mknod(req, parent, name, mode, 0);
+}
+
+static void on_link(fuse_req_t req, fuse_ino_t id, fuse_ino_t new_parent, const char *new_name)
+{
+    (void)id;
+    (void)new_parent;
+    (void)new_name;
+    reply_error(req, -EROFS);
+}
+
+static void on_write(fuse_req_t req, fuse_ino_t id, const char *buf, size_t size, off_t offset,
+                     struct fuse_file_info *fi)
+{
+    (void)id;
+    (void)buf;
+    (void)size;
+    (void)offset;
+    (void)fi;
+    reply_error(req, -EROFS);
+}
+
+const struct fuse_lowlevel_ops operations_table = {
+    .init = on_init,
+    .lookup = on_lookup,
+    .forget = on_forget,
+    .forget_multi = on_forget_multi,
+    .getattr = on_getattr,
+    .setattr = on_setattr,
+    .readlink = on_readlink,
+    .mknod = on_mknod,
+    .mkdir = on_mkdir,
+    .unlink = on_unlink,
+    .rmdir = on_rmdir,
+    .symlink = on_symlink,
+    .rename = on_rename,
+    .link = on_link,
+    .open = on_open,
+    .read = on_read,
+    .write = on_write,
+    .opendir = on_open,
+    .readdir = on_readdir,
+    .readdirplus = on_readdirplus,
+    .statfs = on_statfs,
+    .create = on_create,
+};

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * The publisher: the one thread that changes the tree, through the mount.
+ *
+ * The event loop hands payloads over and goes on. A payload that arrives while its volume's last
+ * one still waits takes that one's place: readers want the newest, not each. The outcome comes back
+ * to the loop. The thread is neither a FUSE worker nor the loop because its system calls are
+ * answered by the workers.
+ *
+ * Thread: the event loop's.
+ */
+#include <systemd/sd-event.h>
+
+#include "base/clock.h"
+#include "fuse/session.h"
+#include "fuse/writer.h"
+
+struct publisher;
+struct publisher_volume;
+
+struct publisher_result {
+    struct payload *payload; /* what was to be published; borrowed for the call */
+    int error;               /* 0, or the -errno of the step that failed */
+    bool is_visible;         /* whether readers see it; may be so in spite of an error */
+    mono_us received_at;     /* as it was submitted */
+    mono_us visible_at;      /* if is_visible */
+    char generation[GENERATION_NAME_SIZE];
+};
+
+typedef void publisher_done_fn(void *userdata, const struct publisher_result *result);
+
+/*
+ * Start the thread.
+ * @session, @tree: borrowed, outlive the publisher
+ * Return: 0, *ret_publisher is the caller's; -errno with @e.
+ */
+int publisher_new(sd_event *event, struct session *session, struct tree *tree,
+                  struct publisher **ret_publisher, struct error *e);
+/* Waits for the publish under way; drops what waits. All volumes must be gone. Return: NULL. */
+struct publisher *publisher_free(struct publisher *publisher);
+DEFINE_CLEANUP(struct publisher *, publisher_free)
+
+/*
+ * @path: of the volume's directory below the mount's root, "." for the root itself; copied
+ * @done: called from the loop, once for each payload that was worked on
+ * Return: 0, *ret_volume is the caller's; -ENOMEM.
+ */
+int publisher_add_volume(struct publisher *publisher, const char *path, publisher_done_fn *done,
+                         void *userdata, struct publisher_volume **ret_volume);
+/* Waits if its payload is being published right now. NULL is fine. Return: NULL. */
+struct publisher_volume *publisher_remove_volume(struct publisher_volume *volume);
+
+/*
+ * @payload: a reference is taken
+ * @received_at: when the change reached us, to measure from
+ */
+void publisher_submit(struct publisher_volume *volume, struct payload *payload,
+                      mono_us received_at);

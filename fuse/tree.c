@@ -1,0 +1,657 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A node lives while it is linked in a directory or while the kernel holds references to it
+ * (lookups that it has not yet forgotten). Removing a generation unlinks its nodes; those that
+ * somebody still has open, or mounted, or merely cached, stay readable by id until the kernel
+ * forgets them, and only then does their object's memory go (cache/object.c wipes it).
+ *
+ * Ids count up and are never used again, so that an id stands for one node for ever. Two balanced
+ * trees of the C library find nodes: one by id, one by parent and name. A directory also keeps its
+ * children in a list, in the order of their cookies, which readdir hands out as offsets: an entry's
+ * cookie never changes, so a reader that lists a directory while it changes sees every entry that
+ * was there all along exactly once. A link that is renamed over another takes the other's place in
+ * that order, for the same reason: ..data must not be missed or seen twice.
+ */
+#include "fuse/tree.h"
+
+#include <pthread.h>
+#include <search.h>
+
+#include "base/clock.h"
+#include "base/list.h"
+
+#define COOKIE_DOT         1u
+#define COOKIE_DOT_DOT     2u
+#define COOKIE_FIRST_CHILD 3u
+
+#define BLOCK_BYTES  4096u /* tmpfs counts in pages */
+#define DIRENT_BYTES 20u   /* and gives a directory this much size per entry */
+
+enum node_kind { NODE_DIRECTORY, NODE_FILE, NODE_LINK };
+
+struct node {
+    uint64_t id;
+    uint64_t n_references; /* the kernel's */
+    enum node_kind kind;
+    mode_t mode; /* permissions */
+    struct timespec changed;
+    /* linked nodes only; the root is its own parent and has no name */
+    struct node *parent;
+    char *name;
+    struct list link;
+    uint64_t cookie;
+    union {
+        struct {
+            struct list children;
+            uint64_t next_cookie;
+            size_t n_children;
+            size_t n_subdirectories;
+        } directory;
+        struct tree_content file;
+        char *target;
+    };
+};
+
+struct tree {
+    pthread_mutex_t lock; /* everything below */
+    struct tree_options options;
+    uint64_t next_id;
+    void *by_id;
+    void *by_name;
+    struct node *root;
+    char *staged_name;
+    struct payload *staged_payload;
+    struct tree_usage usage;
+};
+
+/* ---- nodes */
+
+static int compare_ids(const void *a, const void *b)
+{
+    const struct node *x = a, *y = b;
+
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    const struct node *x = a, *y = b;
+
+    if (x->parent->id != y->parent->id)
+        return x->parent->id < y->parent->id ? -1 : 1;
+    return strcmp(x->name, y->name);
+}
+
+static struct node *node_by_id(struct tree *t, uint64_t id)
+{
+    const struct node like = {.id = id};
+    struct node *const *found = tfind(&like, &t->by_id, compare_ids);
+
+    return found != NULL ? *found : NULL;
+}
+
+static struct node *node_by_name(struct tree *t, struct node *parent, const char *name)
+{
+    char *mutable_name = strdupa(name);
+    const struct node like = {.parent = parent, .name = mutable_name};
+    struct node *const *found = tfind(&like, &t->by_name, compare_names);
+
+    return found != NULL ? *found : NULL;
+}
+
+static bool node_is_linked(const struct node *n)
+{
+    return n->parent != NULL;
+}
+
+static void node_free(struct tree *t, struct node *n)
+{
+    (void)tdelete(n, &t->by_id, compare_ids);
+    t->usage.n_nodes--;
+    if (n->kind == NODE_FILE) {
+        t->usage.content_bytes -= n->file.len;
+        (void)object_unref(n->file.object);
+    } else if (n->kind == NODE_LINK) {
+        free(n->target);
+    }
+    free(n->name);
+    free(n);
+}
+
+static void node_free_if_unused(struct tree *t, struct node *n)
+{
+    if (!node_is_linked(n) && n->n_references == 0)
+        node_free(t, n);
+}
+
+static struct node *node_new(struct tree *t, enum node_kind kind, mode_t mode)
+{
+    struct node *n = calloc(1, sizeof(*n));
+
+    if (n == NULL)
+        return NULL;
+    n->id = t->next_id;
+    n->kind = kind;
+    n->mode = mode;
+    n->changed = clock_wall();
+    list_init(&n->link);
+    if (kind == NODE_DIRECTORY) {
+        list_init(&n->directory.children);
+        n->directory.next_cookie = COOKIE_FIRST_CHILD;
+    }
+    if (tsearch(n, &t->by_id, compare_ids) == NULL) {
+        free(n);
+        return NULL;
+    }
+    t->next_id++;
+    t->usage.n_nodes++;
+    return n;
+}
+
+/* Give a node its place. Return: 0 or -ENOMEM, then it is not linked. */
+static int node_link(struct tree *t, struct node *parent, const char *name, struct node *n)
+{
+    n->name = strdup(name);
+    if (n->name == NULL)
+        return -ENOMEM;
+    n->parent = parent;
+    if (tsearch(n, &t->by_name, compare_names) == NULL) {
+        n->parent = NULL;
+        return -ENOMEM;
+    }
+    n->cookie = parent->directory.next_cookie++;
+    list_append(&parent->directory.children, &n->link);
+    parent->directory.n_children++;
+    parent->directory.n_subdirectories += n->kind == NODE_DIRECTORY;
+    parent->changed = clock_wall();
+    return 0;
+}
+
+/* Take a node that is no longer in the index out of its directory. */
+static void node_detach(struct tree *t, struct node *n)
+{
+    struct node *parent = n->parent;
+
+    list_remove(&n->link);
+    parent->directory.n_children--;
+    parent->directory.n_subdirectories -= n->kind == NODE_DIRECTORY;
+    parent->changed = n->changed = clock_wall();
+    n->parent = NULL;
+    node_free_if_unused(t, n);
+}
+
+/* Take a node out of its directory; it lives on if the kernel holds it. */
+static void node_unlink(struct tree *t, struct node *n)
+{
+    (void)tdelete(n, &t->by_name, compare_names);
+    node_detach(t, n);
+}
+
+/* Unlink everything below a directory. */
+static void node_unlink_children(struct tree *t, struct node *directory)
+{
+    struct node *child, *tmp;
+
+    list_for_each_safe (child, tmp, &directory->directory.children, link) {
+        if (child->kind == NODE_DIRECTORY)
+            node_unlink_children(t, child);
+        node_unlink(t, child);
+    }
+}
+
+static size_t node_size(const struct node *n)
+{
+    if (n->kind == NODE_FILE)
+        return n->file.len;
+    if (n->kind == NODE_LINK)
+        return strlen(n->target);
+    return (n->directory.n_children + 2) * DIRENT_BYTES;
+}
+
+static nlink_t node_n_links(const struct node *n)
+{
+    if (n->kind == NODE_DIRECTORY)
+        return node_is_linked(n) ? 2 + n->directory.n_subdirectories : 0;
+    return node_is_linked(n) ? 1 : 0;
+}
+
+static void node_stat(const struct tree *t, const struct node *n, struct stat *ret_stat)
+{
+    static const mode_t types[] = {
+        [NODE_DIRECTORY] = S_IFDIR, [NODE_FILE] = S_IFREG, [NODE_LINK] = S_IFLNK};
+    size_t size = node_size(n);
+    size_t n_blocks = n->kind == NODE_FILE ? (size + BLOCK_BYTES - 1) / BLOCK_BYTES : 0;
+
+    *ret_stat = (struct stat){
+        .st_ino = n->id,
+        .st_mode = types[n->kind] | n->mode,
+        .st_nlink = node_n_links(n),
+        .st_uid = t->options.uid,
+        .st_gid = t->options.gid,
+        .st_size = (off_t)size,
+        .st_blksize = BLOCK_BYTES,
+        .st_blocks = (blkcnt_t)(n_blocks * (BLOCK_BYTES / 512)),
+        .st_atim = n->changed,
+        .st_mtim = n->changed,
+        .st_ctim = n->changed,
+    };
+}
+
+/* ---- the tree itself */
+
+int tree_new(const struct tree_options *options, struct tree **ret_tree)
+{
+    struct tree *t = calloc(1, sizeof(*t));
+
+    if (t == NULL)
+        return -ENOMEM;
+    (void)pthread_mutex_init(&t->lock, NULL);
+    t->options = *options;
+    t->next_id = TREE_ROOT_ID;
+    t->root = node_new(t, NODE_DIRECTORY, options->root_mode);
+    if (t->root == NULL) {
+        free(t);
+        return -ENOMEM;
+    }
+    t->root->parent = t->root;
+    t->root->n_references = 1;
+    *ret_tree = t;
+    return 0;
+}
+
+static void node_drop_references(struct tree *t)
+{
+    /* tdelete() in node_free() takes the node out, so the first one is always a new one */
+    while (t->by_id != NULL) {
+        struct node *n = *(struct node **)t->by_id;
+
+        n->parent = NULL;
+        node_free(t, n);
+    }
+}
+
+struct tree *tree_free(struct tree *tree)
+{
+    if (tree == NULL)
+        return NULL;
+    node_unlink_children(tree, tree->root);
+    node_drop_references(tree); /* what the kernel did not live to forget, and the root */
+    free(tree->staged_name);
+    (void)payload_unref(tree->staged_payload);
+    (void)pthread_mutex_destroy(&tree->lock);
+    free(tree);
+    return NULL;
+}
+
+static void tree_unlock(struct tree **t)
+{
+    (void)pthread_mutex_unlock(&(*t)->lock);
+}
+
+/* Hold the lock until the end of the enclosing block. */
+#define TREE_LOCK(t)                                                                               \
+    _cleanup_(tree_unlock) struct tree *_locked = (t);                                             \
+    (void)pthread_mutex_lock(&_locked->lock)
+
+static int find_directory(struct tree *t, uint64_t id, struct node **ret_node)
+{
+    struct node *n = node_by_id(t, id);
+
+    if (n == NULL)
+        return -ESTALE;
+    if (n->kind != NODE_DIRECTORY)
+        return -ENOTDIR;
+    *ret_node = n;
+    return 0;
+}
+
+static int find_child(struct tree *t, uint64_t parent, const char *name, struct node **ret_node)
+{
+    struct node *directory, *n;
+    int r = find_directory(t, parent, &directory);
+
+    if (r < 0)
+        return r;
+    n = node_by_name(t, directory, name);
+    if (n == NULL)
+        return -ENOENT;
+    *ret_node = n;
+    return 0;
+}
+
+/* ---- readers */
+
+int tree_lookup(struct tree *tree, uint64_t parent, const char *name, struct stat *ret_stat)
+{
+    struct node *n;
+    int r;
+
+    TREE_LOCK(tree);
+    r = find_child(tree, parent, name, &n);
+    if (r < 0)
+        return r;
+    n->n_references++;
+    node_stat(tree, n, ret_stat);
+    return 0;
+}
+
+void tree_forget(struct tree *tree, uint64_t id, uint64_t n)
+{
+    struct node *node;
+
+    TREE_LOCK(tree);
+    node = node_by_id(tree, id);
+    if (node == NULL || node == tree->root)
+        return;
+    node->n_references -= n < node->n_references ? n : node->n_references;
+    node_free_if_unused(tree, node);
+}
+
+int tree_stat(struct tree *tree, uint64_t id, struct stat *ret_stat)
+{
+    struct node *n;
+
+    TREE_LOCK(tree);
+    n = node_by_id(tree, id);
+    if (n == NULL)
+        return -ESTALE;
+    node_stat(tree, n, ret_stat);
+    return 0;
+}
+
+int tree_readlink(struct tree *tree, uint64_t id, char **ret_target)
+{
+    struct node *n;
+    char *target;
+
+    TREE_LOCK(tree);
+    n = node_by_id(tree, id);
+    if (n == NULL)
+        return -ESTALE;
+    if (n->kind != NODE_LINK)
+        return -EINVAL;
+    target = strdup(n->target);
+    if (target == NULL)
+        return -ENOMEM;
+    *ret_target = target;
+    return 0;
+}
+
+int tree_read(struct tree *tree, uint64_t id, struct tree_content *ret_content)
+{
+    struct node *n;
+
+    TREE_LOCK(tree);
+    n = node_by_id(tree, id);
+    if (n == NULL)
+        return -ESTALE;
+    if (n->kind != NODE_FILE)
+        return n->kind == NODE_DIRECTORY ? -EISDIR : -EINVAL;
+    *ret_content = n->file;
+    (void)object_ref(ret_content->object);
+    return 0;
+}
+
+int tree_readdir(struct tree *tree, uint64_t id, uint64_t cookie, bool count_references,
+                 tree_visit_fn *visit, void *userdata)
+{
+    struct node *directory, *child;
+    struct stat stat;
+    int r;
+
+    TREE_LOCK(tree);
+    r = find_directory(tree, id, &directory);
+    if (r < 0)
+        return r;
+    node_stat(tree, directory, &stat);
+    if (cookie < COOKIE_DOT && !visit(userdata, ".", &stat, COOKIE_DOT))
+        return 0;
+    node_stat(tree, node_is_linked(directory) ? directory->parent : directory, &stat);
+    if (cookie < COOKIE_DOT_DOT && !visit(userdata, "..", &stat, COOKIE_DOT_DOT))
+        return 0;
+    list_for_each (child, &directory->directory.children, link) {
+        if (child->cookie <= cookie)
+            continue;
+        node_stat(tree, child, &stat);
+        if (!visit(userdata, child->name, &stat, child->cookie))
+            return 0;
+        child->n_references += count_references;
+    }
+    return 0;
+}
+
+/* ---- the publisher */
+
+int tree_stage(struct tree *tree, const char *name, struct payload *payload)
+{
+    char *copy = NULL;
+
+    TREE_LOCK(tree);
+    if (payload != NULL) {
+        copy = strdup(name);
+        if (copy == NULL)
+            return -ENOMEM;
+        (void)payload_ref(payload);
+    }
+    free(tree->staged_name);
+    (void)payload_unref(tree->staged_payload);
+    tree->staged_name = copy;
+    tree->staged_payload = payload;
+    return 0;
+}
+
+/* Make a node and link it. Return: NULL for want of memory. */
+static struct node *add_child(struct tree *t, struct node *parent, const char *name,
+                              enum node_kind kind, mode_t mode)
+{
+    struct node *n = node_new(t, kind, mode);
+
+    if (n == NULL)
+        return NULL;
+    if (node_link(t, parent, name, n) < 0) {
+        node_free(t, n);
+        return NULL;
+    }
+    return n;
+}
+
+/* Make the directories on the way to a file. *@path is left at the file's own name. */
+static struct node *add_directories(struct tree *t, struct node *directory, const char **path)
+{
+    const char *slash;
+
+    while ((slash = strchr(*path, '/')) != NULL) {
+        char name[PAYLOAD_ELEMENT_MAX + 1];
+        size_t len = (size_t)(slash - *path);
+        struct node *next;
+
+        (void)memcpy(name, *path, len);
+        name[len] = '\0';
+        next = node_by_name(t, directory, name);
+        if (next == NULL)
+            next = add_child(t, directory, name, NODE_DIRECTORY, 0755);
+        if (next == NULL)
+            return NULL;
+        directory = next;
+        *path = slash + 1;
+    }
+    return directory;
+}
+
+static int add_payload(struct tree *t, struct node *directory, const struct payload *payload)
+{
+    for (size_t i = 0; i < payload->n_files; i++) {
+        const struct payload_file *file = &payload->files[i];
+        const char *name = file->path;
+        struct node *parent = add_directories(t, directory, &name);
+        struct node *n;
+
+        if (parent == NULL)
+            return -ENOMEM;
+        n = add_child(t, parent, name, NODE_FILE, file->mode);
+        if (n == NULL)
+            return -ENOMEM;
+        n->file = (struct tree_content){
+            .object = object_ref(file->object), .bytes = file->bytes, .len = file->len};
+        t->usage.content_bytes += file->len;
+    }
+    return 0;
+}
+
+int tree_mkdir(struct tree *tree, uint64_t parent, const char *name, mode_t mode,
+               struct stat *ret_stat)
+{
+    struct node *directory, *n;
+    int r;
+
+    TREE_LOCK(tree);
+    r = find_directory(tree, parent, &directory);
+    if (r < 0)
+        return r;
+    if (node_by_name(tree, directory, name) != NULL)
+        return -EEXIST;
+    n = add_child(tree, directory, name, NODE_DIRECTORY, mode);
+    if (n == NULL)
+        return -ENOMEM;
+    if (tree->staged_name != NULL && streq(name, tree->staged_name))
+        r = add_payload(tree, n, tree->staged_payload);
+    if (r < 0) {
+        node_unlink_children(tree, n);
+        node_unlink(tree, n);
+        return r;
+    }
+    n->n_references++;
+    node_stat(tree, n, ret_stat);
+    return 0;
+}
+
+int tree_symlink(struct tree *tree, uint64_t parent, const char *name, const char *target,
+                 struct stat *ret_stat)
+{
+    struct node *directory, *n;
+    char *copy;
+    int r;
+
+    TREE_LOCK(tree);
+    r = find_directory(tree, parent, &directory);
+    if (r < 0)
+        return r;
+    if (node_by_name(tree, directory, name) != NULL)
+        return -EEXIST;
+    copy = strdup(target);
+    n = copy != NULL ? add_child(tree, directory, name, NODE_LINK, 0777) : NULL;
+    if (n == NULL) {
+        free(copy);
+        return -ENOMEM;
+    }
+    n->target = copy;
+    n->n_references++;
+    node_stat(tree, n, ret_stat);
+    return 0;
+}
+
+/* Let @n take the place of @old in the list of the directory that both are in. */
+static void take_place(struct node *n, const struct node *old)
+{
+    list_remove(&n->link);
+    n->cookie = old->cookie;
+    list_append(old->link.next, &n->link); /* "append" puts it before its argument */
+}
+
+/* Move a node to another name in the index. Return: 0, or -ENOMEM and nothing was done. */
+static int reindex(struct tree *t, struct node *n, char *new_name)
+{
+    const struct node like = {.parent = n->parent, .name = new_name};
+
+    /* 1. a slot for the new name, be it that of the node to be replaced */
+    if (tsearch(&like, &t->by_name, compare_names) == NULL)
+        return -ENOMEM;
+    /* 2. the old name goes; this may move slots about, so the new one is looked up again */
+    (void)tdelete(n, &t->by_name, compare_names);
+    free(n->name);
+    n->name = new_name;
+    *(struct node **)tfind(n, &t->by_name, compare_names) = n;
+    return 0;
+}
+
+int tree_rename(struct tree *tree, uint64_t parent, const char *name, uint64_t new_parent,
+                const char *new_name)
+{
+    struct node *n, *old;
+    char *copy;
+    int r;
+
+    TREE_LOCK(tree);
+    r = find_child(tree, parent, name, &n);
+    if (r < 0)
+        return r;
+    if (new_parent != parent)
+        return -EXDEV;
+    old = node_by_name(tree, n->parent, new_name);
+    if (old == n)
+        return 0;
+    if (n->kind != NODE_LINK || (old != NULL && old->kind != NODE_LINK))
+        return -EISDIR;
+    copy = strdup(new_name);
+    if (copy == NULL || reindex(tree, n, copy) < 0) {
+        free(copy);
+        return -ENOMEM;
+    }
+    if (old != NULL) {
+        take_place(n, old);
+        node_detach(tree, old);
+    }
+    n->changed = n->parent->changed = clock_wall();
+    return 0;
+}
+
+int tree_unlink(struct tree *tree, uint64_t parent, const char *name)
+{
+    struct node *n;
+    int r;
+
+    TREE_LOCK(tree);
+    r = find_child(tree, parent, name, &n);
+    if (r < 0)
+        return r;
+    if (n->kind == NODE_DIRECTORY)
+        return -EISDIR;
+    node_unlink(tree, n);
+    return 0;
+}
+
+int tree_rmdir(struct tree *tree, uint64_t parent, const char *name)
+{
+    struct node *n;
+    int r;
+
+    TREE_LOCK(tree);
+    r = find_child(tree, parent, name, &n);
+    if (r < 0)
+        return r;
+    if (n->kind != NODE_DIRECTORY)
+        return -ENOTDIR;
+    if (!list_is_empty(&n->directory.children))
+        return -ENOTEMPTY;
+    node_unlink(tree, n);
+    return 0;
+}
+
+int tree_chmod(struct tree *tree, uint64_t id, mode_t mode)
+{
+    struct node *n;
+
+    TREE_LOCK(tree);
+    n = node_by_id(tree, id);
+    if (n == NULL)
+        return -ESTALE;
+    n->mode = mode & 07777;
+    n->changed = clock_wall();
+    return 0;
+}
+
+struct tree_usage tree_usage(struct tree *tree)
+{
+    TREE_LOCK(tree);
+    return tree->usage;
+}

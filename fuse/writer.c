@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The kubelet's AtomicWriter, in the order of Kubernetes 1.23 and later (C3), as calls that pass
+ * through the kernel, so that every inotify watcher sees what a tmpfs would have shown it (D3):
+ *
+ *  1. mkdir TS, chmod TS 0755    the tree fills the new directory in as it is made (tree_stage())
+ *  2. symlink TS -> ..data_tmp
+ *  3. rename ..data_tmp -> ..data         from here on the new content is what readers see
+ *  4. symlink key -> ..data/key  for each first path component that has no link yet
+ *  5. unlink key                 for each link whose first component is gone
+ *  6. remove the old TS, files first
+ *
+ * What there is to do in 4 to 6 is read off the tree and not remembered, so that whatever an
+ * earlier publish left undone is made good by the next one: a stale ..data_tmp, which makes the
+ * kubelet fail (C10), links that are missing (C5) or left over (C13, E6), and generations that
+ * nothing points to (Q5). A link that is already gone when it is to be removed is no failure.
+ */
+#include "fuse/writer.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/random.h>
+#include <time.h>
+
+#define DATA_LINK     "..data"
+#define DATA_TMP_LINK "..data_tmp"
+
+#define NAME_TRIES_MAX 10000 /* A6 */
+
+/* ---- what is in a directory */
+
+struct names {
+    struct name {
+        char *text;
+        bool is_directory;
+    } * all;
+    size_t n;
+    size_t capacity;
+    bool is_incomplete; /* for want of memory */
+};
+
+static void names_deinit(struct names *names)
+{
+    for (size_t i = 0; i < names->n; i++)
+        free(names->all[i].text);
+    free(names->all);
+    *names = (struct names){0};
+}
+
+static int names_add(struct names *names, const char *text, size_t len, bool is_directory)
+{
+    char *copy;
+
+    if (names->n == names->capacity) {
+        size_t capacity = names->capacity == 0 ? 16 : names->capacity * 2;
+        struct name *all = reallocarray(names->all, capacity, sizeof(*all));
+
+        if (all == NULL)
+            return -ENOMEM;
+        names->all = all;
+        names->capacity = capacity;
+    }
+    copy = strndup(text, len);
+    if (copy == NULL)
+        return -ENOMEM;
+    names->all[names->n++] = (struct name){.text = copy, .is_directory = is_directory};
+    return 0;
+}
+
+static bool names_collect(void *userdata, const char *name, const struct stat *stat,
+                          uint64_t cookie)
+{
+    struct names *names = userdata;
+
+    (void)cookie;
+    if (streq(name, ".") || streq(name, ".."))
+        return true;
+    names->is_incomplete = names_add(names, name, strlen(name), S_ISDIR(stat->st_mode)) < 0;
+    return !names->is_incomplete;
+}
+
+/* Not through the mount: that would bring the kernel's listing of the directory into play. */
+static int names_read(struct names *names, struct tree *tree, uint64_t dir_id)
+{
+    int r = tree_readdir(tree, dir_id, 0, false, names_collect, names);
+
+    return r == 0 && names->is_incomplete ? -ENOMEM : r;
+}
+
+static int compare_texts(const void *a, const void *b)
+{
+    const struct name *x = a, *y = b;
+
+    return strcmp(x->text, y->text);
+}
+
+static void names_sort(struct names *names)
+{
+    if (names->n > 0)
+        qsort(names->all, names->n, sizeof(*names->all), compare_texts);
+}
+
+static bool names_contain(const struct names *sorted, const char *text)
+{
+    char *mutable_text = strdupa(text);
+    const struct name like = {.text = mutable_text};
+
+    return sorted->n > 0 &&
+           bsearch(&like, sorted->all, sorted->n, sizeof(like), compare_texts) != NULL;
+}
+
+/* The first components of a payload's paths, sorted: the links that its volume has. */
+static int names_of_links(struct names *names, const struct payload *payload)
+{
+    for (size_t i = 0; i < payload->n_files; i++) {
+        const char *path = payload->files[i].path;
+        size_t len = payload_first_len(path);
+        const char *last = names->n > 0 ? names->all[names->n - 1].text : "";
+
+        /* repeats that do not follow each other ("d/a", "d-x", "d/b") do no harm */
+        if (strncmp(path, last, len) == 0 && last[len] == '\0')
+            continue;
+        if (names_add(names, path, len, false) < 0)
+            return -ENOMEM;
+    }
+    names_sort(names);
+    return 0;
+}
+
+static bool is_reserved(const char *name)
+{
+    return name[0] == '.' && name[1] == '.';
+}
+
+/* ---- the steps */
+
+static int make_generation_name(char name[static GENERATION_NAME_SIZE])
+{
+    struct timespec now = clock_wall();
+    uint32_t suffix;
+    struct tm utc;
+    size_t len;
+
+    if (getrandom(&suffix, sizeof(suffix), 0) != (ssize_t)sizeof(suffix))
+        return negative_errno();
+    (void)gmtime_r(&now.tv_sec, &utc);
+    len = strftime(name, GENERATION_NAME_SIZE, "..%Y_%m_%d_%H_%M_%S", &utc);
+    (void)snprintf(name + len, GENERATION_NAME_SIZE - len, ".%u", suffix);
+    return 0;
+}
+
+/* Step 1. */
+static int make_generation(struct tree *tree, int dir_fd, struct payload *payload,
+                           char name[static GENERATION_NAME_SIZE])
+{
+    for (unsigned tries = 0; tries < NAME_TRIES_MAX; tries++) {
+        int r = make_generation_name(name);
+
+        if (r < 0)
+            return r;
+        r = tree_stage(tree, name, payload);
+        if (r < 0)
+            return r;
+        r = mkdirat(dir_fd, name, 0700) < 0 ? negative_errno() : 0;
+        (void)tree_stage(tree, name, NULL);
+        if (r == -EEXIST)
+            continue;
+        if (r == 0 && fchmodat(dir_fd, name, 0755, 0) < 0)
+            r = negative_errno();
+        return r;
+    }
+    return -EEXIST;
+}
+
+static int unlink_if_there(int dir_fd, const char *name)
+{
+    return unlinkat(dir_fd, name, 0) < 0 && errno != ENOENT ? negative_errno() : 0;
+}
+
+/* Steps 2 and 3. */
+static int switch_to(int dir_fd, const char *generation)
+{
+    int r = unlink_if_there(dir_fd, DATA_TMP_LINK);
+
+    if (r < 0)
+        return r;
+    if (symlinkat(generation, dir_fd, DATA_TMP_LINK) < 0)
+        return negative_errno();
+    if (renameat(dir_fd, DATA_TMP_LINK, dir_fd, DATA_LINK) < 0)
+        return negative_errno();
+    return 0;
+}
+
+/* Step 4. */
+static int make_links(int dir_fd, const struct names *wanted, const struct names *existing)
+{
+    for (size_t i = 0; i < wanted->n; i++) {
+        const char *first = wanted->all[i].text;
+        char target[PAYLOAD_ELEMENT_MAX + sizeof(DATA_LINK) + 1];
+
+        if (names_contain(existing, first))
+            continue;
+        (void)snprintf(target, sizeof(target), DATA_LINK "/%s", first);
+        if (symlinkat(target, dir_fd, first) < 0 && errno != EEXIST)
+            return negative_errno();
+    }
+    return 0;
+}
+
+/* Step 5. The others are still attempted when one fails (C13). */
+static int remove_links(int dir_fd, const struct names *wanted, const struct names *existing)
+{
+    int first_error = 0;
+
+    for (size_t i = 0; i < existing->n; i++) {
+        const struct name *name = &existing->all[i];
+        int r;
+
+        if (is_reserved(name->text) || name->is_directory || names_contain(wanted, name->text))
+            continue;
+        r = unlink_if_there(dir_fd, name->text);
+        if (r < 0 && first_error == 0)
+            first_error = r;
+    }
+    return first_error;
+}
+
+/* Remove a directory with what is in it, children first. @path: relative to @dir_fd. */
+static int remove_directory(struct tree *tree, int dir_fd, const char *path)
+{
+    _cleanup_(names_deinit) struct names names = {0};
+    struct stat directory;
+    int r;
+
+    if (fstatat(dir_fd, path, &directory, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? 0 : negative_errno();
+    r = names_read(&names, tree, directory.st_ino);
+    for (size_t i = 0; i < names.n && r == 0; i++) {
+        char child[PAYLOAD_PATH_MAX + GENERATION_NAME_SIZE + 1];
+
+        (void)snprintf(child, sizeof(child), "%s/%s", path, names.all[i].text);
+        r = names.all[i].is_directory ? remove_directory(tree, dir_fd, child)
+                                      : unlink_if_there(dir_fd, child);
+    }
+    if (r == 0 && unlinkat(dir_fd, path, AT_REMOVEDIR) < 0 && errno != ENOENT)
+        r = negative_errno();
+    return r;
+}
+
+/* Step 6: the old generation, and any that was left behind. */
+static int remove_generations(struct tree *tree, int dir_fd, const struct names *existing)
+{
+    int first_error = 0;
+
+    for (size_t i = 0; i < existing->n; i++) {
+        const struct name *name = &existing->all[i];
+        int r;
+
+        if (!is_reserved(name->text) || !name->is_directory)
+            continue;
+        r = remove_directory(tree, dir_fd, name->text);
+        if (r < 0 && first_error == 0)
+            first_error = r;
+    }
+    return first_error;
+}
+
+int writer_publish(struct tree *tree, int dir_fd, uint64_t dir_id, struct payload *payload,
+                   struct writer_result *ret_result)
+{
+    _cleanup_(names_deinit) struct names existing = {0}, wanted = {0};
+    char generation[GENERATION_NAME_SIZE];
+    int r, removed;
+
+    /* all memory first, so that the steps depend on as little as can be */
+    r = names_read(&existing, tree, dir_id);
+    if (r == 0)
+        r = names_of_links(&wanted, payload);
+    if (r < 0)
+        return r;
+    names_sort(&existing);
+    r = make_generation(tree, dir_fd, payload, generation);
+    if (r == 0)
+        r = switch_to(dir_fd, generation);
+    if (r < 0) {
+        (void)remove_directory(tree, dir_fd, generation); /* C8 */
+        return r;
+    }
+    (void)memcpy(ret_result->generation, generation, sizeof(generation));
+    ret_result->visible_at = clock_mono();
+    r = make_links(dir_fd, &wanted, &existing);
+    removed = remove_links(dir_fd, &wanted, &existing);
+    if (r == 0)
+        r = removed;
+    removed = remove_generations(tree, dir_fd, &existing);
+    return r < 0 ? r : removed;
+}

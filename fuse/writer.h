@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * The writer: makes a payload the current generation of a volume, by system calls on the mount.
+ *
+ * Thread: the publisher's.
+ */
+#include "base/clock.h"
+#include "fuse/tree.h"
+
+#define GENERATION_NAME_SIZE 48 /* "..YYYY_MM_DD_HH_MM_SS." and up to ten digits; A5 */
+
+struct writer_result {
+    char generation[GENERATION_NAME_SIZE];
+    mono_us visible_at; /* when ..data led to it */
+};
+
+/*
+ * @tree:    what serves the mount, which is looked at for what is there and told what comes
+ * @dir_fd:  the volume's directory in the writable view (O_PATH)
+ * @dir_id:  the same directory's node id
+ * @payload: borrowed
+ * Return: 0; -errno of the call that failed. Then the current generation is the one that was there
+ * before, unless *ret_result was filled in: what failed after that is mended by the next publish.
+ * Source: C1 to C13 in the order of C3; see writer.c.
+ */
+int writer_publish(struct tree *tree, int dir_fd, uint64_t dir_id, struct payload *payload,
+                   struct writer_result *ret_result);

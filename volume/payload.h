@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * A payload: path -> bytes and mode, what one generation of a volume shows. Immutable and counted.
+ * It copies no value: a file points into the object that it came from and holds a reference to it.
+ */
+#include <sys/types.h>
+
+#include "cache/object.h"
+
+/* Longest path that the kubelet accepts, and longest element. Source: B6. */
+#define PAYLOAD_PATH_MAX    4096
+#define PAYLOAD_ELEMENT_MAX 255
+
+struct payload_file {
+    char *path;            /* cleaned: relative, no "." or "..", single slashes */
+    struct object *object; /* referenced; owns bytes */
+    const uint8_t *bytes;
+    size_t len;
+    mode_t mode; /* the low 9 bits */
+};
+
+struct payload {
+    const struct payload_file *files; /* sorted by path */
+    size_t n_files;
+};
+
+struct payload_builder;
+
+int payload_builder_new(struct payload_builder **ret_builder);
+struct payload_builder *payload_builder_free(struct payload_builder *builder);
+DEFINE_CLEANUP(struct payload_builder *, payload_builder_free)
+
+/*
+ * Add a file. A later file at the same cleaned path takes the place of an earlier one (B3, N2).
+ * @raw_path: checked, cleaned, then checked again, so that "./..data" finds no gap (B7)
+ * @object:   owns @entry; a reference is taken
+ * Return: 0; -EINVAL for a path that the kubelet refuses or should, with @e; -ENOMEM.
+ * Source: B5 to B8.
+ */
+int payload_builder_add(struct payload_builder *builder, const char *raw_path,
+                        struct object *object, const struct object_entry *entry, mode_t mode,
+                        struct error *e);
+
+/*
+ * Turn what was added into a payload; the builder is empty afterwards, on failure too.
+ * Return: 0, *ret_payload is the caller's; -EINVAL when one file's path lies below another file
+ * (B8); -ENOMEM.
+ */
+int payload_builder_finish(struct payload_builder *builder, struct payload **ret_payload,
+                           struct error *e);
+
+/* Thread: any. Return: @payload. */
+struct payload *payload_ref(struct payload *payload);
+/* Thread: any. Return: NULL. */
+struct payload *payload_unref(struct payload *payload);
+DEFINE_CLEANUP(struct payload *, payload_unref)
+
+/* Whether a write can be skipped: same paths, same bytes. Modes do not count. Source: E1 to E3. */
+bool payload_same_content(const struct payload *a, const struct payload *b);
+
+/* The length of the first element of a path: what gets a link in the volume's root (A7). */
+static inline size_t payload_first_len(const char *path)
+{
+    return strcspn(path, "/");
+}

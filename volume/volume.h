@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * A volume: follows the objects of its spec and says what its files are.
+ *
+ * Whatever goes wrong after the first payload leaves that payload in place (G7, G8, G10, G15): a
+ * volume never takes back what it has shown.
+ *
+ * Thread: the event loop's.
+ */
+#include "cache/store.h"
+#include "volume/spec.h"
+
+struct volume;
+
+enum volume_state {
+    VOLUME_WAITING, /* no payload yet */
+    VOLUME_CURRENT, /* the payload is what the source has */
+    VOLUME_STALE,   /* the payload is the last good one; volume_error() says what is wrong */
+};
+
+const char *volume_state_name(enum volume_state state);
+
+struct volume_callbacks {
+    /* There is a payload that differs from the one before. Take a reference to keep it. */
+    void (*payload)(void *userdata, struct payload *payload, mono_us received_at);
+    /* State, error or the source's state may have changed. */
+    void (*state)(void *userdata);
+};
+
+/*
+ * @spec: copied, with its strings
+ * @callbacks: outlive the volume; may be called before this returns
+ * Return: 0, *ret_volume is the caller's; -ENOMEM; what the source said, with @e.
+ */
+int volume_new(struct store *store, const struct volume_spec *spec,
+               const struct volume_callbacks *callbacks, void *userdata, struct volume **ret_volume,
+               struct error *e);
+struct volume *volume_free(struct volume *volume);
+DEFINE_CLEANUP(struct volume *, volume_free)
+
+enum volume_state volume_state(const struct volume *volume);
+/* Why the state is not VOLUME_CURRENT, for people; "" while there is nothing to say. Borrowed. */
+const char *volume_error(const struct volume *volume);
+/* What is known of its object; borrowed until the next change. */
+const struct store_view *volume_view(const struct volume *volume);

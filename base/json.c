@@ -42,6 +42,11 @@ int json_add_number(cJSON *j, const char *key, double n)
     return cJSON_AddNumberToObject(j, key, n) != NULL ? 0 : -ENOMEM;
 }
 
+int json_add_bool(cJSON *j, const char *key, bool value)
+{
+    return cJSON_AddBoolToObject(j, key, value) != NULL ? 0 : -ENOMEM;
+}
+
 int json_parse(const char *text, size_t len, cJSON **ret_json, struct error *e)
 {
     const char *end = NULL;

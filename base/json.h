@@ -23,6 +23,7 @@ bool json_is_true(const cJSON *j, const char *key);
 /* Add a string member; NULL adds nothing. Return: 0 or -ENOMEM. */
 int json_add_text(cJSON *j, const char *key, const char *text);
 int json_add_number(cJSON *j, const char *key, double n);
+int json_add_bool(cJSON *j, const char *key, bool value);
 
 /*
  * Parse exactly @len bytes that hold one JSON value and nothing after it but white space.

@@ -11,6 +11,7 @@
 #include "base/log.h"
 
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <syslog.h>
 #include <unistd.h>
@@ -24,7 +25,7 @@
 static struct {
     enum log_level level;
     enum log_format format;
-    enum log_target target;
+    _Atomic(enum log_target) target;
 } log_state = {.level = LOG_LEVEL_INFO, .format = LOG_FORMAT_TEXT, .target = LOG_TARGET_STDERR};
 
 static const struct {
@@ -66,7 +67,12 @@ void log_setup(enum log_level level, enum log_format format, enum log_target tar
 {
     log_state.level = level;
     log_state.format = format;
-    log_state.target = target;
+    atomic_store(&log_state.target, target);
+}
+
+void log_set_target(enum log_target target)
+{
+    atomic_store(&log_state.target, target);
 }
 
 bool log_enabled(enum log_level level)

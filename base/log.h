@@ -21,6 +21,8 @@ int log_level_parse(const char *name, enum log_level *ret_level);
 int log_format_parse(const char *name, enum log_format *ret_format);
 
 void log_setup(enum log_level level, enum log_format format, enum log_target target);
+/* Threads may be writing. */
+void log_set_target(enum log_target target);
 bool log_enabled(enum log_level level);
 
 /*

@@ -23,15 +23,13 @@
 #include <limits.h>
 #include <linux/fuse.h>
 #include <pthread.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mount.h>
-#include <sys/wait.h>
 
 #include "base/log.h"
+#include "base/process.h"
 #include "fuse/operations.h"
 
 #define N_WORKERS_MIN 2
@@ -355,37 +353,14 @@ static int watch_mounts(struct session *s, sd_event *event, struct error *e)
 
 /* ---- mounting as an ordinary user */
 
-/* Run a program and wait for it. Return: its exit status, or -errno. */
-static int run(const char *const argv[])
-{
-    extern char **environ;
-    posix_spawnattr_t attr;
-    sigset_t none;
-    pid_t pid;
-    int status, r;
-
-    (void)sigemptyset(&none);
-    (void)posix_spawnattr_init(&attr);
-    (void)posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
-    (void)posix_spawnattr_setsigmask(&attr, &none);
-    r = posix_spawnp(&pid, argv[0], NULL, &attr, (char *const *)(uintptr_t)argv, environ);
-    (void)posix_spawnattr_destroy(&attr);
-    if (r != 0)
-        return -r;
-    while (waitpid(pid, &status, 0) < 0)
-        if (errno != EINTR)
-            return negative_errno();
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -EINTR;
-}
-
 static int unmount_as_user(const char *mountpoint)
 {
     const char *const politely[] = {"fusermount3", "-u", "-q", "--", mountpoint, NULL};
     const char *const lazily[] = {"fusermount3", "-u", "-q", "-z", "--", mountpoint, NULL};
 
-    if (run(politely) == 0)
+    if (process_run(politely) == 0)
         return 0;
-    return run(lazily) == 0 ? 0 : -EBUSY;
+    return process_run(lazily) == 0 ? 0 : -EBUSY;
 }
 
 static int mount_as_user(struct session *s, struct error *e)

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * The control socket of a mount: whoever connects is sent a status document and may keep the
+ * connection to see the program end.
+ *
+ * It is found by the mount's device number, which stat(2) gives for every path in the mount, in
+ * whatever place it is bind-mounted. It lies in a directory that only its owner can enter:
+ * /run/secretfs for root, /run/user/UID/secretfs or else /tmp/secretfs-UID for an ordinary user.
+ */
+#include <sys/types.h>
+
+#include <systemd/sd-event.h>
+
+#include "base/buf.h"
+#include "base/error.h"
+
+/* A status document; far more than one has. */
+#define CONTROL_DOCUMENT_MAX (1u << 20)
+
+struct control;
+
+/* Write the document. Return: 0 or -errno, then the client is sent nothing. */
+typedef int control_document_fn(void *userdata, struct buf *document);
+
+/*
+ * Return: 0, *ret_control is the caller's; -errno with @e.
+ * Thread: the event loop's.
+ */
+int control_new(sd_event *event, dev_t device, control_document_fn *document, void *userdata,
+                struct control **ret_control, struct error *e);
+/*
+ * Take no new clients, and leave the socket's name to whoever is given the device number next. To
+ * be called before the mount goes; those who are connected stay so until control_free().
+ */
+void control_close(struct control *control);
+/* Return: NULL. */
+struct control *control_free(struct control *control);
+DEFINE_CLEANUP(struct control *, control_free)
+
+/* ---- for clients */
+
+/*
+ * Connect to the program behind a path in one of its mounts.
+ * Return: 0, *ret_fd is the caller's; -ENOENT for what is no secretfs mount; -ENOTCONN when its
+ * program is gone; other -errno; with @e.
+ */
+int control_connect(const char *path, int *ret_fd, struct error *e);
+
+/* Read the document that the program sends. Return: 0; -errno with @e. */
+int control_receive(int fd, struct buf *document, struct error *e);

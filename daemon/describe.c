@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The status document of a mount: what `secretfs status` prints. Names and numbers, no values. */
+#include "base/json.h"
+#include "cache/secmem.h"
+#include "daemon/mount.h"
+#include "version.h"
+
+/*
+ * All of these return 0 or -ENOMEM and nothing else, and cJSON adds nothing to an object that could
+ * not be made, so that outcomes can be put together with |=.
+ */
+
+static int add_time(cJSON *json, const char *key, struct timespec t)
+{
+    char text[CLOCK_RFC3339_SIZE];
+
+    return json_add_text(json, key, clock_rfc3339(t, text));
+}
+
+static const char *null_if_empty(const char *text)
+{
+    return text[0] != '\0' ? text : NULL;
+}
+
+static int add_object(cJSON *status, const struct mount *m)
+{
+    const struct object *object = volume_view(m->volume)->object;
+    cJSON *json = cJSON_AddObjectToObject(status, "object");
+    int r = 0;
+
+    r |= json_add_text(json, "kind", object_kind_name(m->options->kind));
+    r |= json_add_text(json, "namespace", m->namespace);
+    r |= json_add_text(json, "name", m->options->name);
+    r |= json_add_text(json, "uid", null_if_empty(object->uid));
+    r |= json_add_text(json, "resourceVersion", object->resource_version);
+    r |= json_add_text(json, "type", null_if_empty(object->type));
+    r |= json_add_bool(json, "immutable", object->is_immutable);
+    return r;
+}
+
+static size_t payload_bytes(const struct payload *payload)
+{
+    size_t bytes = 0;
+
+    for (size_t i = 0; i < payload->n_files; i++)
+        bytes += payload->files[i].len;
+    return bytes;
+}
+
+static int add_volume(cJSON *status, const struct mount *m)
+{
+    cJSON *json = cJSON_AddObjectToObject(status, "volume");
+    int r = 0;
+
+    r |= json_add_text(json, "state", volume_state_name(volume_state(m->volume)));
+    r |= json_add_text(json, "error", null_if_empty(volume_error(m->volume)));
+    r |= json_add_text(json, "generation", m->generation);
+    r |= json_add_number(json, "files", (double)m->payload->n_files);
+    r |= json_add_number(json, "bytes", (double)payload_bytes(m->payload));
+    return r;
+}
+
+static int add_source(cJSON *status, const struct mount *m)
+{
+    const struct store_view *view = volume_view(m->volume);
+    cJSON *json = cJSON_AddObjectToObject(status, "source");
+    int r = json != NULL ? m->source->ops->describe(m->source, json) : -ENOMEM;
+
+    if (r < 0)
+        return r;
+    r |= json_add_text(json, "state", store_source_state_name(view->source_state));
+    r |= add_time(json, "since", view->source_state_since);
+    r |= json_add_text(json, "error", null_if_empty(view->source_error.text));
+    return r;
+}
+
+static int add_last_update(cJSON *status, const struct mount *m)
+{
+    cJSON *json = cJSON_AddObjectToObject(status, "lastUpdate");
+    int r = 0;
+
+    r |= add_time(json, "time", m->updated_at);
+    r |= json_add_number(json, "latencySeconds", (double)m->update_latency_us / 1e6);
+    r |= json_add_number(json, "count", (double)m->n_published);
+    return r;
+}
+
+struct request_sum {
+    cJSON *by_kind;
+    uint64_t total;
+    int result;
+};
+
+static void add_request_kind(void *userdata, const char *kind, uint64_t count)
+{
+    struct request_sum *sum = userdata;
+
+    sum->total += count;
+    sum->result |= json_add_number(sum->by_kind, kind, (double)count);
+}
+
+static int add_requests(cJSON *status, const struct mount *m)
+{
+    cJSON *json = cJSON_AddObjectToObject(status, "requests");
+    struct request_sum sum = {.by_kind = cJSON_AddObjectToObject(json, "byKind")};
+
+    session_visit_requests(m->session, add_request_kind, &sum);
+    return sum.result | json_add_number(json, "total", (double)sum.total);
+}
+
+static int add_memory(cJSON *status)
+{
+    cJSON *json = cJSON_AddObjectToObject(status, "memory");
+    int r = 0;
+
+    r |= json_add_number(json, "secretBytes", (double)secmem_bytes());
+    r |= json_add_number(json, "unlockedBytes", (double)secmem_unlocked_bytes());
+    return r;
+}
+
+static int describe(const struct mount *m, cJSON *status)
+{
+    int r = 0;
+
+    r |= json_add_text(status, "mountpoint", m->options->mountpoint);
+    r |= json_add_text(status, "version", SECRETFS_VERSION);
+    r |= json_add_number(status, "pid", (double)getpid());
+    r |= add_time(status, "since", m->started_at);
+    r |= add_object(status, m);
+    r |= add_volume(status, m);
+    r |= add_last_update(status, m);
+    r |= add_source(status, m);
+    r |= add_requests(status, m);
+    r |= add_memory(status);
+    return r < 0 ? -ENOMEM : 0;
+}
+
+int mount_describe(const struct mount *mount, struct buf *document)
+{
+    _cleanup_(cJSON_Deletep) cJSON *status = cJSON_CreateObject();
+    char *text;
+    int r = status != NULL ? describe(mount, status) : -ENOMEM;
+
+    if (r < 0)
+        return r;
+    text = cJSON_Print(status);
+    if (text == NULL)
+        return -ENOMEM;
+    r = buf_add_text(document, text);
+    cJSON_free(text);
+    return r;
+}

@@ -1,0 +1,446 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The life of a mount:
+ *
+ *   waiting     the source was asked; nothing is mounted (G1)
+ *      | first payload
+ *   publishing  the file system exists where nobody sees it, the payload goes into it
+ *      | published
+ *   ready       it is attached to the mount point; whoever started us may go on
+ *      | new payloads are published as they come; trouble at the source changes nothing here
+ *   ending      a signal, or the mount point was unmounted
+ *
+ * Until it is ready, anything that goes wrong with the mount ends the program with an error, and so
+ * does --wait. After that only the two ends in the drawing are left.
+ */
+#include "daemon/mount.h"
+
+#include <signal.h>
+#include <stdio.h>
+
+#include "base/json.h"
+#include "cache/secmem.h"
+#include "daemon/commands.h"
+#include "daemon/control.h"
+#include "daemon/mounts.h"
+#include "fetcher/api.h"
+#include "fetcher/manifests.h"
+
+#define RETRY_AFTER SPAN_SEC(1) /* publishing fails for want of memory or descriptors, mostly */
+#define TIMER_SLACK SPAN_MS(10)
+
+static const char *object_text(const struct mount *m, char buf[static OBJECT_KEY_TEXT_SIZE])
+{
+    const struct object_key key = {
+        .kind = m->options->kind, .namespace = m->namespace, .name = m->options->name};
+
+    return object_key_text(&key, buf);
+}
+#define OBJECT_TEXT(m) object_text((m), (char[OBJECT_KEY_TEXT_SIZE]){""})
+
+/* End with an error, as the volume never became readable. */
+static void fail(struct mount *m, const struct error *reason)
+{
+    m->failure = *reason;
+    (void)sd_event_exit(m->event, -1);
+}
+
+/* ---- what is logged: each trouble once, and once that it is over */
+
+static void log_state(struct mount *m)
+{
+    enum volume_state state = volume_state(m->volume);
+
+    if (state == m->logged_state)
+        return;
+    if (state == VOLUME_STALE)
+        log_warn("cannot update; the last content stays readable", "object", OBJECT_TEXT(m),
+                 "reason", volume_error(m->volume));
+    else if (state == VOLUME_CURRENT && m->logged_state == VOLUME_STALE)
+        log_info("up to date again", "object", OBJECT_TEXT(m));
+    m->logged_state = state;
+}
+
+static void log_source_state(struct mount *m)
+{
+    const struct store_view *view = volume_view(m->volume);
+    bool was_failing = m->logged_source_state == STORE_SOURCE_FAILING;
+
+    if (view->source_state == STORE_SOURCE_FAILING && !was_failing)
+        log_warn("the source fails; trying again", "object", OBJECT_TEXT(m), "reason",
+                 view->source_error.text);
+    else if (view->source_state == STORE_SOURCE_FAILING &&
+             !streq(view->source_error.text, m->logged_source_error.text))
+        log_debug("the source still fails", "object", OBJECT_TEXT(m), "reason",
+                  view->source_error.text);
+    else if (view->source_state == STORE_SOURCE_LIVE && was_failing)
+        log_info("the source is well again", "object", OBJECT_TEXT(m));
+    m->logged_source_state = view->source_state;
+    m->logged_source_error = view->source_error;
+}
+
+static void log_published(const struct mount *m)
+{
+    const struct store_view *view = volume_view(m->volume);
+    char latency[LOG_NUMBER_SIZE];
+
+    (void)snprintf(latency, sizeof(latency), "%.3fms", (double)m->update_latency_us / 1e3);
+    log_info("published", "object", OBJECT_TEXT(m), "generation", m->generation, "resourceVersion",
+             view->object != NULL ? view->object->resource_version : NULL, "files",
+             LOG_NUM(m->payload->n_files), "latency", latency);
+}
+
+/* ---- waiting for the object */
+
+/* Why there is nothing to mount. */
+static void set_missing(struct mount *m, struct error *e)
+{
+    const struct store_view *view = volume_view(m->volume);
+
+    if (view->presence == STORE_ABSENT)
+        (void)error_set(e, -ENOENT, "%s \"%s\" not found in namespace \"%s\"",
+                        object_kind_word(m->options->kind), m->options->name, m->namespace);
+    else if (volume_error(m->volume)[0] != '\0')
+        (void)error_set(e, -EIO, "cannot get %s: %s", OBJECT_TEXT(m), volume_error(m->volume));
+    else
+        (void)error_set(e, -ETIMEDOUT, "cannot get %s: the source has not answered",
+                        OBJECT_TEXT(m));
+}
+
+/* With --wait 0 the first answer decides. */
+static void check_first_answer(struct mount *m)
+{
+    const struct store_view *view = volume_view(m->volume);
+    struct error e;
+
+    if (m->options->wait != 0 || m->payload != NULL)
+        return;
+    if (view->presence == STORE_UNKNOWN && view->source_state != STORE_SOURCE_FAILING)
+        return;
+    set_missing(m, &e);
+    fail(m, &e);
+}
+
+static int on_wait_over(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    struct mount *m = userdata;
+    struct error e;
+
+    (void)source;
+    (void)usec;
+    set_missing(m, &e);
+    (void)error_prefix(&e, -ETIMEDOUT, "gave up after %g s",
+                       (double)m->options->wait / (double)SPAN_SEC(1));
+    fail(m, &e);
+    return 0;
+}
+
+/* ---- publishing */
+
+static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    struct mount *m = userdata;
+
+    (void)source;
+    (void)usec;
+    publisher_submit(m->published, m->payload, clock_mono());
+    return 0;
+}
+
+static void retry_later(struct mount *m)
+{
+    m->retry_timer = sd_event_source_disable_unref(m->retry_timer);
+    if (sd_event_add_time_relative(m->event, &m->retry_timer, CLOCK_MONOTONIC, RETRY_AFTER,
+                                   TIMER_SLACK, on_retry, m) < 0)
+        log_error("cannot set a timer; the next update will publish");
+}
+
+static int describe(void *userdata, struct buf *document)
+{
+    return mount_describe(userdata, document);
+}
+
+/* The first payload is in place: show it. */
+static int become_ready(struct mount *m, struct error *e)
+{
+    struct error control_error = ERROR_INIT;
+    int r = session_attach(m->session, e);
+
+    if (r < 0)
+        return r;
+    if (control_new(m->event, session_device(m->session), describe, m, &m->control,
+                    &control_error) < 0)
+        log_warn("no status will be available", "reason", control_error.text);
+    m->wait_timer = sd_event_source_disable_unref(m->wait_timer);
+    m->is_ready = true;
+    log_info("mounted", "object", OBJECT_TEXT(m), "mountpoint", m->options->mountpoint);
+    if (secmem_unlocked_bytes() > 0)
+        log_warn("secret memory is not locked and could be swapped; raise `ulimit -l` "
+                 "(LimitMEMLOCK=)");
+    background_ready(m->background);
+    return 0;
+}
+
+static void note_failure(struct mount *m, int error)
+{
+    struct error e;
+
+    if (!m->is_ready) {
+        (void)error_set_errno(&e, error, "cannot publish %s", OBJECT_TEXT(m));
+        fail(m, &e);
+        return;
+    }
+    if (!m->publish_is_failing)
+        log_error("publishing failed; trying again until it works", "object", OBJECT_TEXT(m),
+                  "error", strerror(-error));
+    m->publish_is_failing = true;
+    retry_later(m);
+}
+
+static void on_published(void *userdata, const struct publisher_result *result)
+{
+    struct mount *m = userdata;
+    struct error e = ERROR_INIT;
+
+    if (result->is_visible) {
+        (void)memcpy(m->generation, result->generation, sizeof(m->generation));
+        m->n_published++;
+        m->updated_at = clock_wall();
+        m->update_latency_us = result->visible_at - result->received_at;
+        log_published(m);
+    }
+    if (result->error < 0) {
+        note_failure(m, result->error);
+        return;
+    }
+    if (m->publish_is_failing)
+        log_info("publishing works again", "object", OBJECT_TEXT(m));
+    m->publish_is_failing = false;
+    if (!m->is_ready && become_ready(m, &e) < 0)
+        fail(m, &e);
+}
+
+static void on_session_ended(void *userdata)
+{
+    struct mount *m = userdata;
+
+    log_info("unmounted from outside; ending", "mountpoint", m->options->mountpoint);
+    (void)sd_event_exit(m->event, 0);
+}
+
+/* Make the file system, unseen. */
+static int start_session(struct mount *m, struct error *e)
+{
+    const struct mount_options *o = m->options;
+    const struct tree_options tree_options = {.uid = o->uid, .gid = o->gid, .root_mode = 01777};
+    const struct session_options session_options = {
+        .mountpoint = o->mountpoint,
+        .source = o->source,
+        .allow_other = o->allow_other,
+        .mount_attr = o->mount_attr,
+        .user_options = o->user_options.len > 0 ? o->user_options.data : NULL,
+    };
+    int r = tree_new(&tree_options, &m->tree);
+
+    if (r < 0)
+        return error_set_errno(e, r, "cannot set the mount up");
+    r = session_new(m->event, m->tree, &session_options, on_session_ended, m, &m->session, e);
+    if (r < 0)
+        return r;
+    r = publisher_new(m->event, m->session, m->tree, &m->publisher, e);
+    if (r < 0)
+        return r;
+    r = publisher_add_volume(m->publisher, ".", on_published, m, &m->published);
+    return r < 0 ? error_set_errno(e, r, "cannot set the mount up") : 0;
+}
+
+static void on_payload(void *userdata, struct payload *payload, mono_us received_at)
+{
+    struct mount *m = userdata;
+    struct error e = ERROR_INIT;
+    bool is_first = m->payload == NULL;
+
+    (void)payload_unref(m->payload);
+    m->payload = payload_ref(payload);
+    if (is_first && start_session(m, &e) < 0) {
+        fail(m, &e);
+        return;
+    }
+    if (m->published == NULL)
+        return; /* failing already */
+    m->retry_timer = sd_event_source_disable_unref(m->retry_timer);
+    publisher_submit(m->published, payload, received_at);
+}
+
+static void on_volume_state(void *userdata)
+{
+    struct mount *m = userdata;
+
+    if (m->volume == NULL)
+        return; /* still being made; looked at right after */
+    log_state(m);
+    log_source_state(m);
+    check_first_answer(m);
+}
+
+/* ---- all of it */
+
+static int make_source(struct mount *m, struct error *e)
+{
+    const struct mount_options *o = m->options;
+    const struct kubeconfig_options kubeconfig = {.file = o->kubeconfig, .context = o->context};
+    _cleanup_(api_config_freep) struct api_config *config = NULL;
+    const char *namespace = o->namespace;
+    int r;
+
+    if (o->manifests == NULL) {
+        r = kubeconfig_load(&kubeconfig, &config, e);
+        if (r < 0)
+            return r;
+        if (namespace == NULL)
+        namespace = config->namespace;
+    }
+    m->namespace = strdup(namespace != NULL ? namespace : "default");
+    if (m->namespace == NULL)
+        return error_set_errno(e, -ENOMEM, "cannot set the source up");
+    r = o->manifests != NULL
+            ? manifest_source_new(m->event, m->store, o->manifests, m->namespace, &m->source, e)
+            : api_source_new(m->event, m->store, TAKE(config), &m->source, e);
+    if (r < 0)
+        return r;
+    store_set_source(m->store, &m->source->ops->store, m->source);
+    return 0;
+}
+
+static int make_volume(struct mount *m, struct error *e)
+{
+    static const struct volume_callbacks callbacks = {.payload = on_payload,
+                                                      .state = on_volume_state};
+    const struct volume_spec spec = {
+        .object = {.kind = m->options->kind, .namespace = m->namespace, .name = m->options->name},
+        .default_mode = VOLUME_DEFAULT_MODE};
+    int r = volume_new(m->store, &spec, &callbacks, m, &m->volume, e);
+
+    if (r < 0)
+        return r;
+    on_volume_state(m); /* for what came before there was a volume to look at */
+    return 0;
+}
+
+static int start_waiting(struct mount *m, struct error *e)
+{
+    int r;
+
+    if (m->options->wait == SPAN_FOREVER || m->options->wait == 0)
+        return 0;
+    r = sd_event_add_time_relative(m->event, &m->wait_timer, CLOCK_MONOTONIC, m->options->wait,
+                                   TIMER_SLACK, on_wait_over, m);
+    return r < 0 ? error_set_errno(e, r, "cannot set a timer") : 0;
+}
+
+/* Signals are blocked in every thread from here on and taken by the loop. */
+static int make_event_loop(struct mount *m, struct error *e)
+{
+    static const int ending[] = {SIGTERM, SIGINT, SIGHUP};
+    sigset_t blocked;
+    int r;
+
+    (void)signal(SIGPIPE, SIG_IGN);
+    (void)sigemptyset(&blocked);
+    (void)sigaddset(&blocked, SIGCHLD);
+    for (size_t i = 0; i < ELEMENTS_OF(ending); i++)
+        (void)sigaddset(&blocked, ending[i]);
+    (void)pthread_sigmask(SIG_BLOCK, &blocked, NULL);
+    r = sd_event_new(&m->event);
+    /* without a handler sd-event ends the loop with success */
+    for (size_t i = 0; i < ELEMENTS_OF(ending) && r >= 0; i++)
+        r = sd_event_add_signal(m->event, NULL, ending[i], NULL, NULL);
+    return r < 0 ? error_set_errno(e, r, "cannot set the event loop up") : 0;
+}
+
+static int mount_start(struct mount *m, struct error *e)
+{
+    int r;
+
+    if (mounts_is_mountpoint(m->options->mountpoint))
+        return error_set(e, -EBUSY,
+                         "secretfs is mounted on %s already; run `secretfs unmount %s` first",
+                         m->options->mountpoint, m->options->mountpoint);
+    r = secmem_harden(e);
+    if (r < 0)
+        return r;
+    r = make_event_loop(m, e);
+    if (r < 0)
+        return r;
+    r = store_new(&m->store);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot set the store up");
+    r = make_source(m, e);
+    if (r < 0)
+        return r;
+    r = start_waiting(m, e);
+    if (r < 0)
+        return r;
+    return make_volume(m, e);
+}
+
+/* From the consumers' end to the source, so that nobody calls into what is gone. */
+static void mount_deinit(struct mount *m)
+{
+    control_close(m->control);
+    (void)sd_event_source_disable_unref(m->wait_timer);
+    (void)sd_event_source_disable_unref(m->retry_timer);
+    (void)publisher_remove_volume(m->published);
+    (void)publisher_free(m->publisher);
+    (void)session_free(m->session);
+    (void)tree_free(m->tree);
+    (void)payload_unref(m->payload);
+    (void)volume_free(m->volume);
+    (void)source_free(m->source);
+    (void)store_free(m->store);
+    free(m->namespace);
+    (void)control_free(m->control); /* whoever waits for the end sees it now */
+    (void)sd_event_unref(m->event);
+}
+
+int mount_run(const struct mount_options *options, struct background *background, struct error *e)
+{
+    struct mount m = {.options = options, .background = background, .started_at = clock_wall()};
+    int r = mount_start(&m, e);
+
+    if (r >= 0)
+        r = sd_event_loop(m.event);
+    if (r < 0 && m.failure.text[0] != '\0')
+        *e = m.failure;
+    else if (r < 0 && e->text[0] == '\0')
+        (void)error_set_errno(e, r, "the event loop failed");
+    mount_deinit(&m);
+    return r;
+}
+
+int command_mount(const struct invocation *invocation, int argc, char *argv[])
+{
+    struct background background = BACKGROUND_NONE;
+    struct mount_options options;
+    struct error e = ERROR_INIT;
+    int code = EXIT_OK;
+    int r = mount_options_parse(argc, argv, &options, &e);
+
+    if (r >= 0 && options.wants_help) {
+        mount_options_help(invocation->program);
+    } else {
+        if (r >= 0 && !options.is_foreground)
+            r = background_enter(&background, &e);
+        else if (r == -EINVAL)
+            code = EXIT_USAGE;
+        if (r >= 0) {
+            log_setup(options.log_level, options.log_format, LOG_TARGET_STDERR);
+            r = mount_run(&options, &background, &e);
+        }
+        if (r < 0)
+            code = command_failed(invocation, code == EXIT_OK ? EXIT_FAILED : code, e.text);
+    }
+    mount_options_deinit(&options);
+    background_failed(&background, code);
+    return code;
+}

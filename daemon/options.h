@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/* The command line of `secretfs mount`. */
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "cache/object.h"
+
+#define WAIT_DEFAULT SPAN_SEC(30)
+
+/* Strings are borrowed from the arguments unless they say otherwise. */
+struct mount_options {
+    enum object_kind kind;
+    const char *name;
+    const char *namespace;  /* NULL: the context's, else "default" */
+    const char *kubeconfig; /* NULL: $KUBECONFIG and so on */
+    const char *context;
+    char *manifests;  /* owned, absolute; NULL: from an API */
+    char *mountpoint; /* owned, absolute, without symbolic links */
+    char *source;     /* owned; what df shows: "secret/NAME" */
+    span_us wait;
+    bool is_foreground;
+    enum log_level log_level;
+    enum log_format log_format;
+    bool allow_other;
+    uid_t uid;
+    gid_t gid;
+    unsigned long mount_attr; /* MOUNT_ATTR_*: nosuid and nodev unless undone */
+    struct buf option_text;   /* owned; what "-o" values are cut from */
+    struct buf user_options;  /* owned; for fusermount3 */
+    bool wants_help;
+};
+
+/*
+ * Parse the arguments after the subcommand's name and check what can be checked without doing
+ * anything: names, numbers, the mount point.
+ * @argv: argv[0] is the subcommand; reordered as getopt_long(3) does
+ * Return: 0; -EINVAL for a usage error, any other -errno for one of the system, with @e.
+ * ret_options is to be given to mount_options_deinit() in any case.
+ */
+int mount_options_parse(int argc, char *argv[], struct mount_options *ret_options, struct error *e);
+void mount_options_deinit(struct mount_options *options);
+
+/* Print what `secretfs mount --help` says. */
+void mount_options_help(const char *program);

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `secretfs unmount MOUNTPOINT`: unmounts and waits until the program behind it has ended. */
+#include <getopt.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/mount.h>
+
+#include "base/buf.h"
+#include "base/process.h"
+#include "daemon/commands.h"
+#include "daemon/control.h"
+#include "daemon/mounts.h"
+
+#define END_TIMEOUT_MS 10000 /* far longer than it takes; after that it is not ours to wait for */
+
+static void print_help(const struct invocation *invocation)
+{
+    printf("Usage: %s unmount [-l] MOUNTPOINT\n"
+           "\n"
+           "Unmount a secretfs mount and wait until the program behind it has ended. umount and\n"
+           "fusermount3 -u work as well.\n"
+           "\n"
+           "  -l, --lazy  also when it is busy: detach it now, end when nobody uses it any more\n"
+           "  -h, --help  show this help\n",
+           invocation->program);
+}
+
+static int unmount_as_user(const char *path, bool lazily, struct error *e)
+{
+    const char *const argv[] = {"fusermount3", "-u", lazily ? "-z" : "-q", "--", path, NULL};
+    int r = process_run(argv);
+
+    if (r < 0)
+        return error_set_errno(e, r, "cannot run fusermount3 (package fuse3)");
+    return r == 0 ? 0
+                  : error_set(e, -EBUSY, "fusermount3 could not unmount %s; is it in use?", path);
+}
+
+static int unmount(const char *path, bool lazily, struct error *e)
+{
+    if (umount2(path, UMOUNT_NOFOLLOW | (lazily ? MNT_DETACH : 0)) == 0)
+        return 0;
+    if (errno == EPERM)
+        return unmount_as_user(path, lazily, e);
+    if (errno == EBUSY)
+        return error_set(e, -EBUSY, "%s is in use; end its users, or detach it with --lazy", path);
+    if (errno == EINVAL)
+        return error_set(e, -EINVAL, "%s is in a secretfs mount, but not its mount point", path);
+    return error_set_errno(e, negative_errno(), "cannot unmount %s", path);
+}
+
+/* The program closes the connection as it ends. */
+static void wait_for_end(int fd)
+{
+    _cleanup_(buf_deinit) struct buf document = BUF_INIT(CONTROL_DOCUMENT_MAX);
+    struct pollfd p = {.fd = fd, .events = 0};
+
+    if (buf_read_fd(&document, fd) == 0)
+        (void)poll(&p, 1, END_TIMEOUT_MS);
+}
+
+int command_unmount(const struct invocation *invocation, int argc, char *argv[])
+{
+    static const struct option long_options[] = {
+        {"lazy", no_argument, NULL, 'l'}, {"help", no_argument, NULL, 'h'}, {0}};
+    _cleanup_(fd_closep) int control_fd = -1;
+    struct error e = ERROR_INIT;
+    struct mount_entry entry;
+    bool lazily = false;
+    int option;
+
+    opterr = 0;
+    optind = 1;
+    while ((option = getopt_long(argc, argv, "lh", long_options, NULL)) != -1) {
+        if (option == 'h') {
+            print_help(invocation);
+            return EXIT_OK;
+        }
+        if (option != 'l')
+            return command_failed(invocation, EXIT_USAGE, "unmount takes no such option");
+        lazily = true;
+    }
+    if (argc - optind != 1)
+        return command_failed(invocation, EXIT_USAGE, "unmount takes one mount point");
+    if (mounts_find(argv[optind], &entry, &e) < 0)
+        return command_failed(invocation, EXIT_FAILED, e.text);
+    /* a program that is gone can not be waited for, but its mount can still be taken down */
+    (void)control_connect(argv[optind], &control_fd, NULL);
+    if (unmount(argv[optind], lazily, &e) < 0)
+        return command_failed(invocation, EXIT_FAILED, e.text);
+    if (control_fd >= 0)
+        wait_for_end(control_fd);
+    return EXIT_OK;
+}

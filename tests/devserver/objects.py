@@ -1,0 +1,162 @@
+"""The kinds this server knows, and the one form in which their objects are kept and sent.
+
+An object is a plain dict without `kind` and `apiVersion`. canonical() gives it the field order of
+the real server (struct fields in declared order, map keys sorted, empty maps left out) and drops
+what the kind does not know. encode() is Go's JSON: compact, UTF-8, and with `<`, `>` and `&`
+escaped, so that a client which only copes with the escapes it made itself is found out here.
+
+Stored keeps an object together with its encoding: a write encodes once, and every list, get and
+watch event reuses those bytes. Items of a list carry no kind and apiVersion; single objects and
+event objects do, hence `bare` and `full`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+Object = dict[str, Any]
+
+_METADATA_FIELDS = (
+    "name",
+    "generateName",
+    "namespace",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "labels",
+    "annotations",
+    "ownerReferences",
+    "finalizers",
+)
+# fields a client may send in metadata that are accepted and not kept
+METADATA_IGNORED = ("managedFields", "selfLink")
+_SORTED_MAPS = frozenset(("data", "binaryData", "stringData", "labels", "annotations"))
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_GO_ESCAPES = (
+    (b"<", b"\\u003c"),
+    (b">", b"\\u003e"),
+    (b"&", b"\\u0026"),
+    ("\u2028".encode(), b"\\u2028"),
+    ("\u2029".encode(), b"\\u2029"),
+)
+ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One resource of the core group."""
+
+    resource: str
+    kind: str
+    namespaced: bool
+    short_names: tuple[str, ...]
+    fields: tuple[str, ...]
+    verbs: tuple[str, ...] = ALL_VERBS
+
+
+SECRETS = Kind(
+    "secrets", "Secret", True, (), ("metadata", "immutable", "data", "stringData", "type")
+)
+CONFIGMAPS = Kind(
+    "configmaps", "ConfigMap", True, ("cm",), ("metadata", "immutable", "data", "binaryData")
+)
+NAMESPACES = Kind("namespaces", "Namespace", False, ("ns",), ("metadata", "spec", "status"))
+# nothing writes events; kubectl describe lists them
+EVENTS = Kind("events", "Event", True, ("ev",), ("metadata",), ("get", "list", "watch"))
+
+KINDS = {kind.resource: kind for kind in (SECRETS, CONFIGMAPS, NAMESPACES, EVENTS)}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One version of an object; its dict is shared and never changed after construction."""
+
+    kind: Kind
+    object: Object
+    revision: int
+    bare: bytes
+
+    @property
+    def full(self) -> bytes:
+        return full_encoding(self.kind, self.bare)
+
+    @property
+    def namespace(self) -> str:
+        return self.object["metadata"].get("namespace", "")
+
+    @property
+    def name(self) -> str:
+        return self.object["metadata"]["name"]
+
+
+def stored(kind: Kind, obj: Object, revision: int) -> Stored:
+    """A version of `obj` as of `revision`, which becomes its resourceVersion."""
+    metadata = {**obj["metadata"], "resourceVersion": str(revision)}
+    ordered = canonical(kind, {**obj, "metadata": metadata})
+    return Stored(kind, ordered, revision, encode(ordered))
+
+
+def canonical(kind: Kind, obj: Object) -> Object:
+    ordered = _pick(obj, kind.fields)
+    ordered["metadata"] = _pick(obj.get("metadata") or {}, _METADATA_FIELDS)
+    return ordered
+
+
+def known_metadata_field(name: str) -> bool:
+    return name in _METADATA_FIELDS or name in METADATA_IGNORED
+
+
+def _pick(source: Object, fields: tuple[str, ...]) -> Object:
+    picked: Object = {}
+    for field in fields:
+        value = source.get(field)
+        if value is None or value == {} or value == []:
+            continue
+        picked[field] = dict(sorted(value.items())) if field in _SORTED_MAPS else value
+    return picked
+
+
+def encode(value: Any) -> bytes:
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    try:
+        data = text.encode()
+    except UnicodeEncodeError:
+        data = _LONE_SURROGATE.sub("\ufffd", text).encode()
+    for raw, escaped in _GO_ESCAPES:
+        if raw in data:
+            data = data.replace(raw, escaped)
+    return data
+
+
+def full_encoding(kind: Kind, bare: bytes) -> bytes:
+    return b'{"kind":"%s","apiVersion":"v1",%s' % (kind.kind.encode(), bare[1:])
+
+
+def with_type(kind: Kind, obj: Object) -> Object:
+    """The object as a client sees it alone: kind and apiVersion first."""
+    return {"kind": kind.kind, "apiVersion": "v1", **obj}
+
+
+def encode_list(kind: Kind, revision: int, items: list[Stored]) -> bytes:
+    head = b'{"kind":"%sList","apiVersion":"v1","metadata":{"resourceVersion":"%d"},"items":[' % (
+        kind.kind.encode(),
+        revision,
+    )
+    return head + b",".join(item.bare for item in items) + b"]}\n"
+
+
+def encode_event(event_type: str, full: bytes) -> bytes:
+    return b'{"type":"%s","object":%s}\n' % (event_type.encode(), full)
+
+
+def encode_bookmark(kind: Kind, revision: int, initial_events_end: bool = False) -> bytes:
+    metadata: Object = {"resourceVersion": str(revision), "creationTimestamp": None}
+    if initial_events_end:
+        metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
+    return encode_event("BOOKMARK", encode(with_type(kind, {"metadata": metadata})))

@@ -22,12 +22,14 @@ struct exec_plugin {
     char **env;    /* NULL-terminated, "NAME=value" */
     char *install_hint;
     bool provide_cluster_info;
+    char *cluster_config; /* JSON for the plug-in's spec.cluster.config, from the cluster's
+                             extension */
 };
 
 /* Everything is owned; absent members are NULL. Paths are absolute. */
 struct api_config {
     char *origin; /* for messages: which file and context, or "in-cluster service account" */
-    char *server; /* https://HOST[:PORT][/PATH] without a slash at the end */
+    char *server; /* http[s]://HOST[:PORT][/PATH] without a slash at the end */
     char *tls_server_name;
     char *proxy_url;
     bool insecure_skip_tls_verify;
@@ -35,7 +37,7 @@ struct api_config {
     struct pem_source client_certificate;
     struct pem_source client_key;
     char *token;
-    char *token_file;
+    char *token_file; /* wins over token */
     char *username;
     char *password;
     struct exec_plugin *exec;
@@ -57,6 +59,36 @@ struct kubeconfig_options {
  */
 int kubeconfig_load(const struct kubeconfig_options *options, struct api_config **ret_config,
                     struct error *e);
+
+/* What kubeconfig_load() takes from its surroundings, for tests to replace. */
+struct kubeconfig_host {
+    const char *(*get_env)(void *userdata, const char *name); /* borrowed, or NULL */
+    void *userdata;
+    const char *service_account_dir; /* where a pod finds token, ca.crt and namespace */
+};
+
+/* kubeconfig_load() with @host in the place of the process's environment and file system. */
+int kubeconfig_load_from(const struct kubeconfig_options *options,
+                         const struct kubeconfig_host *host, struct api_config **ret_config,
+                         struct error *e);
+
+/* The text of one kubeconfig file. */
+struct kubeconfig_document {
+    const char *path; /* absolute: relative paths in the text are relative to its directory */
+    const char *text;
+    size_t len;
+};
+
+/*
+ * Merge kubeconfig files and follow one context through them. Opens no files.
+ * @documents: @n of them, the one that wins first
+ * @context: by name, or NULL: current-context
+ * Return: 0; KUBECONFIG_EMPTY, when no document names a context, cluster or user; -EINVAL or
+ * -ENOMEM with @e.
+ */
+#define KUBECONFIG_EMPTY 1
+int kubeconfig_parse(const struct kubeconfig_document *documents, size_t n, const char *context,
+                     struct api_config **ret_config, struct error *e);
 
 /* Return: NULL; NULL is fine. */
 struct api_config *api_config_free(struct api_config *config);

@@ -80,7 +80,6 @@ FORCE:
 $(O)/secretfs: $(PROGRAM_OBJECTS) $(O)/libsecretfs.a
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
 	@ln -sf secretfs $(O)/kubectl-secretfs
-	@ln -sf secretfs $(O)/mount.fuse.secretfs
 
 $(O)/libsecretfs.a: $(LIB_OBJECTS)
 	@rm -f $@
@@ -107,6 +106,116 @@ $(O)/tests/%: $(O)/tests/unit/%.o $(O)/libsecretfs.a
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
-.PHONY: unit
-unit: $(UNIT_TESTS) ## unit tests of one build
-	@set -e; for t in $(UNIT_TESTS); do echo "== $$t"; $$t; done
+.PHONY: unit mount-tests packages-build packages-test packages-lint packages-demo
+packages-build:
+	@tests/packages.sh $(BUILD_PACKAGES)
+packages-test: packages-build
+	@tests/packages.sh $(TEST_PACKAGES)
+packages-lint: packages-build
+	@tests/packages.sh $(LINT_PACKAGES) $(TEST_PACKAGES)
+packages-demo: packages-build
+	@tests/packages.sh $(DEMO_PACKAGES)
+
+unit: $(UNIT_TESTS) ## unit tests, in one build
+	@set -e; for t in $(UNIT_TESTS); do $$t; done
+
+mount-tests: $(O)/secretfs ## tests of real mounts, as root, in one build
+	SECRETFS=$(CURDIR)/$(O)/secretfs $(PYTHON) -m pytest -q -p no:cacheprovider tests/devserver tests/mount
+
+# what is installed shows only in a new make
+.PHONY: test
+test: packages-test ## all tests but e2e, in debug and again under ASan and UBSan
+	$(MAKE) unit mount-tests BUILD=debug
+	$(MAKE) unit mount-tests BUILD=asan
+
+.PHONY: e2e
+e2e: packages-test ## tests against a real kube-apiserver and etcd, found in KUBEBUILDER_ASSETS
+	$(MAKE) $(O)/secretfs
+	SECRETFS=$(CURDIR)/$(O)/secretfs $(PYTHON) -m pytest -q -rs -p no:cacheprovider tests/e2e
+
+.PHONY: demo
+demo: packages-demo ## see a running program pick up a changed secret, from an API and from manifests
+	$(MAKE) all
+	tests/demo/demo.sh
+
+.PHONY: bench
+bench: packages-test ## measure, and write the numbers to build/bench.json
+	$(MAKE) all
+	$(MAKE) -C . bench-programs
+	$(PYTHON) bench/bench.py --secretfs $(CURDIR)/build/secretfs --json build/bench.json
+
+FUZZ_SECONDS ?= 30
+.PHONY: fuzz
+fuzz: packages-lint ## run each fuzz target for FUZZ_SECONDS (30)
+	$(MAKE) fuzz-targets BUILD=fuzz
+	@set -e; for t in $(notdir $(FUZZ_TARGETS)); do \
+	    mkdir -p build/fuzz/corpus/$$t; \
+	    echo "== $$t"; \
+	    build/fuzz/fuzz/$$t -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 \
+	        build/fuzz/corpus/$$t tests/fuzz/corpus/$${t#fuzz_} 2>&1 | tail -12; \
+	done
+
+.PHONY: fuzz-targets
+fuzz-targets: $(FUZZ_TARGETS)
+
+$(O)/fuzz/%: $(O)/tests/fuzz/%.o $(O)/libsecretfs.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
+
+# ---- keeping it clean
+
+BANNED := strtok|sprintf|vsprintf|strcpy|strcat|strncpy|gets|atoi|atol|gmtime|localtime|ctime|asctime|rand|srand|alloca|system|popen|tmpnam|mktemp
+
+.PHONY: lint format
+lint: packages-lint ## format, clang-tidy, cppcheck, banned functions, layering, man page
+	$(MAKE) lint-now
+
+.PHONY: lint-now lint-format lint-tidy lint-cppcheck lint-banned lint-layers lint-warnings lint-man lint-python
+lint-now: lint-format lint-banned lint-layers lint-man lint-python lint-warnings lint-cppcheck lint-tidy
+	@echo "lint: clean"
+
+lint-format:
+	clang-format --dry-run --Werror $(C_FILES)
+
+lint-banned:
+	@! grep -nE '(^|[^[:alnum:]_])($(BANNED))\(' $(C_FILES) || { echo "these functions are banned" >&2; exit 1; }
+
+lint-layers:
+	$(PYTHON) tests/lint/layers.py
+
+lint-man:
+	mandoc -T lint -W warning docs/man/*.1
+
+lint-python:
+	$(PYTHON) -m compileall -q tests bench
+
+# both compilers, all warnings as errors
+lint-warnings:
+	$(MAKE) $(O)/libsecretfs.a $(PROGRAM_OBJECTS) BUILD=release WERROR=1
+	$(MAKE) lint-clang CC=clang WERROR=1 BUILD=debug
+
+.PHONY: lint-clang
+lint-clang: $(O)/include/version.h
+	@set -e; for f in $(SOURCES); do clang $(CPPFLAGS) $(ALL_CFLAGS) -fsyntax-only $$f; done
+
+lint-cppcheck: $(O)/include/version.h
+	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
+	    --suppress=missingIncludeSystem -I. -I$(O)/include -D_GNU_SOURCE $(ROOMS)
+
+lint-tidy: $(O)/include/version.h
+	printf '%s\n' $(SOURCES) | xargs -P $$(nproc) -n 4 clang-tidy --quiet --warnings-as-errors='*' \
+	    --extra-arg=-Wno-unknown-warning-option -- $(filter-out -W%,$(CPPFLAGS) $(ALL_CFLAGS)) 2>/dev/null
+
+format: ## apply .clang-format
+	clang-format -i $(C_FILES)
+
+# ---- installing
+
+.PHONY: install clean
+install: $(O)/secretfs ## install under DESTDIR and PREFIX (/usr/local)
+	install -D -m 0755 $(O)/secretfs $(DESTDIR)$(PREFIX)/bin/secretfs
+	ln -sf secretfs $(DESTDIR)$(PREFIX)/bin/kubectl-secretfs
+	install -D -m 0644 docs/man/secretfs.1 $(DESTDIR)$(PREFIX)/share/man/man1/secretfs.1
+
+clean: ## remove what was built
+	rm -rf build

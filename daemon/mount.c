@@ -79,13 +79,13 @@ static void log_source_state(struct mount *m)
     m->logged_source_error = view->source_error;
 }
 
-static void log_published(const struct mount *m)
+static void log_published(const struct mount *m, const char *message)
 {
     const struct store_view *view = volume_view(m->volume);
     char latency[LOG_NUMBER_SIZE];
 
     (void)snprintf(latency, sizeof(latency), "%.3fms", (double)m->update_latency_us / 1e3);
-    log_info("published", "object", OBJECT_TEXT(m), "generation", m->generation, "resourceVersion",
+    log_info(message, "object", OBJECT_TEXT(m), "generation", m->generation, "resourceVersion",
              view->object != NULL ? view->object->resource_version : NULL, "files",
              LOG_NUM(m->payload->n_files), "latency", latency);
 }
@@ -173,11 +173,12 @@ static int become_ready(struct mount *m, struct error *e)
         log_warn("no status will be available", "reason", control_error.text);
     m->wait_timer = sd_event_source_disable_unref(m->wait_timer);
     m->is_ready = true;
-    log_info("mounted", "object", OBJECT_TEXT(m), "mountpoint", m->options->mountpoint);
+    background_ready(m->background); /* a command that worked says nothing: what follows is log */
+    log_info("mounted", "mountpoint", m->options->mountpoint);
+    log_published(m, "published");
     if (secmem_unlocked_bytes() > 0)
         log_warn("secret memory is not locked and could be swapped; raise `ulimit -l` "
                  "(LimitMEMLOCK=)");
-    background_ready(m->background);
     return 0;
 }
 
@@ -207,7 +208,8 @@ static void on_published(void *userdata, const struct publisher_result *result)
         m->n_published++;
         m->updated_at = clock_wall();
         m->update_latency_us = result->visible_at - result->received_at;
-        log_published(m);
+        if (m->is_ready)
+            log_published(m, "published");
     }
     if (result->error < 0) {
         note_failure(m, result->error);

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fetcher/api.h"
+
+#include <stdio.h>
+#include <sys/random.h>
+
+#include "base/json.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "fetcher/reflector.h"
+
+struct api_source {
+    struct source source; /* first, see source.h */
+    sd_event *event;
+    struct store *store;
+    struct api_config *config;
+    struct credentials *credentials;
+    struct http_client *client;
+    struct list watches;        /* of struct api_watch */
+    unsigned credentials_round; /* counts changes of the credentials */
+    unsigned long n_restarts;   /* of watches that are gone */
+};
+
+/* What a reflector needs of the world. */
+struct api_watch {
+    struct list link;
+    struct api_source *api;
+    const struct object_key *key; /* the store's */
+    struct reflector *reflector;
+    struct http_request *request; /* NULL if there is none under way */
+    sd_event_source *timer;
+    unsigned material_version;  /* that the last request was made with */
+    unsigned credentials_round; /* the newest it was told of */
+};
+
+static struct api_source *api_of(struct source *source)
+{
+    return CONTAINER_OF(source, struct api_source, source);
+}
+
+/* ---- the reflector's side */
+
+static void watch_on_response(void *userdata, const struct http_response *response)
+{
+    struct api_watch *w = userdata;
+
+    log_debug("response", "object", object_key_text(w->key, (char[OBJECT_KEY_TEXT_SIZE]){""}),
+              "status", LOG_NUM(response->status));
+    reflector_on_response(w->reflector, response);
+}
+
+static void watch_on_body(void *userdata, const char *bytes, size_t len)
+{
+    struct api_watch *w = userdata;
+
+    reflector_on_body(w->reflector, bytes, len);
+}
+
+static void watch_on_done(void *userdata, enum http_outcome outcome, const struct error *error)
+{
+    struct api_watch *w = userdata;
+
+    w->request = http_request_free(w->request);
+    reflector_on_done(w->reflector, outcome, error);
+}
+
+static int watch_request(void *userdata, const char *path, span_us total_limit, struct error *e)
+{
+    static const struct http_handler handler = {watch_on_response, watch_on_body, watch_on_done};
+    struct api_watch *w = userdata;
+    const struct credentials_material *material = credentials_peek(w->api->credentials);
+    struct http_get get = {.path = path, .total_limit = total_limit, .material = material};
+
+    assert(w->request == NULL);
+    if (material == NULL)
+        return REFLECTOR_NO_CREDENTIALS;
+    log_debug("request", "path", path);
+    w->material_version = material->version;
+    return http_client_get(w->api->client, &get, &handler, w, &w->request, e);
+}
+
+static void watch_cancel(void *userdata)
+{
+    struct api_watch *w = userdata;
+
+    w->request = http_request_free(w->request);
+}
+
+static void watch_reject_credentials(void *userdata)
+{
+    struct api_watch *w = userdata;
+
+    credentials_rejected(w->api->credentials, w->material_version);
+}
+
+static int watch_on_timer(sd_event_source *source, uint64_t at, void *userdata)
+{
+    struct api_watch *w = userdata;
+
+    (void)source;
+    (void)at;
+    reflector_on_timer(w->reflector);
+    return 0;
+}
+
+static void watch_set_timer(void *userdata, span_us delay)
+{
+    struct api_watch *w = userdata;
+
+    /* neither can fail for a source that exists */
+    if (delay != SPAN_FOREVER)
+        (void)sd_event_source_set_time(w->timer, clock_mono() + delay);
+    (void)sd_event_source_set_enabled(w->timer,
+                                      delay != SPAN_FOREVER ? SD_EVENT_ONESHOT : SD_EVENT_OFF);
+}
+
+static mono_us watch_now(void *userdata)
+{
+    (void)userdata;
+    return clock_mono();
+}
+
+static uint32_t watch_random(void *userdata)
+{
+    uint32_t random;
+
+    (void)userdata;
+    /* it cannot fail after boot; nothing but the spread of retries depends on it */
+    return getrandom(&random, sizeof(random), 0) == sizeof(random) ? random : 0;
+}
+
+static const struct reflector_io watch_io = {
+    .request = watch_request,
+    .cancel = watch_cancel,
+    .reject_credentials = watch_reject_credentials,
+    .set_timer = watch_set_timer,
+    .now = watch_now,
+    .random = watch_random,
+};
+
+/* ---- the store's side */
+
+static struct api_watch *watch_free(struct api_watch *w)
+{
+    if (w == NULL)
+        return NULL;
+    if (w->reflector != NULL)
+        w->api->n_restarts += reflector_restarts(w->reflector);
+    w->reflector = reflector_free(w->reflector);
+    assert(w->request == NULL);
+    list_remove(&w->link);
+    (void)sd_event_source_disable_unref(w->timer);
+    free(w);
+    return NULL;
+}
+DEFINE_CLEANUP(struct api_watch *, watch_free)
+
+static int api_watch_key(void *userdata, const struct object_key *key, struct error *e)
+{
+    struct api_source *api = api_of(userdata);
+    _cleanup_(watch_freep) struct api_watch *w = calloc(1, sizeof(*w));
+    int r = -ENOMEM;
+
+    if (w != NULL) {
+        *w =
+            (struct api_watch){.api = api, .key = key, .credentials_round = api->credentials_round};
+        list_append(&api->watches, &w->link);
+        r = sd_event_add_time_relative(api->event, &w->timer, CLOCK_MONOTONIC, 0, 1, watch_on_timer,
+                                       w);
+    }
+    if (r >= 0)
+        r = sd_event_source_set_enabled(w->timer, SD_EVENT_OFF);
+    if (r >= 0)
+        r = reflector_new(api->store, key, &watch_io, w, &w->reflector);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot watch %s/%s", object_kind_word(key->kind), key->name);
+    reflector_start(TAKE(w)->reflector);
+    return 0;
+}
+
+static void api_unwatch_key(void *userdata, const struct object_key *key)
+{
+    struct api_source *api = api_of(userdata);
+    struct api_watch *w;
+
+    list_for_each (w, &api->watches, link)
+        if (w->key == key)
+            break;
+    assert(&w->link != &api->watches);
+    (void)watch_free(w);
+}
+
+static struct api_watch *find_untold(struct api_source *api)
+{
+    struct api_watch *w;
+
+    list_for_each (w, &api->watches, link)
+        if (w->credentials_round != api->credentials_round)
+            return w;
+    return NULL;
+}
+
+/* What a reflector reports may end any of the watches, so the search begins anew each time. */
+static void api_on_credentials(void *userdata, const struct error *error)
+{
+    struct api_source *api = userdata;
+    struct api_watch *w;
+
+    log_debug("credentials changed", "error", error != NULL ? error->text : NULL);
+    api->credentials_round++;
+    while ((w = find_untold(api)) != NULL) {
+        w->credentials_round = api->credentials_round;
+        reflector_on_credentials(w->reflector, error);
+    }
+}
+
+static int describe_requests(const struct http_stats *stats, cJSON *status)
+{
+    cJSON *requests = cJSON_AddObjectToObject(status, "requests");
+    int r = requests != NULL ? 0 : -ENOMEM;
+
+    for (size_t i = 0; r >= 0 && i < stats->n_codes; i++) {
+        char name[16];
+
+        (void)snprintf(name, sizeof(name), "%d", stats->codes[i].status);
+        r = json_add_number(requests, stats->codes[i].status == 0 ? "failed" : name,
+                            (double)stats->codes[i].n);
+    }
+    return r;
+}
+
+static unsigned long api_restarts(const struct api_source *api)
+{
+    unsigned long n = api->n_restarts;
+    const struct api_watch *w;
+
+    list_for_each (w, &api->watches, link)
+        n += reflector_restarts(w->reflector);
+    return n;
+}
+
+static int api_describe(const struct source *source, cJSON *status)
+{
+    const struct api_source *api =
+        CONTAINER_OF((struct source *)(uintptr_t)source, struct api_source, source);
+    const struct http_stats *stats = http_client_stats(api->client);
+    int r = json_add_text(status, "kind", "api");
+
+    if (r >= 0)
+        r = json_add_text(status, "server", api->config->server);
+    if (r >= 0)
+        r = json_add_text(status, "origin", api->config->origin);
+    if (r >= 0)
+        r = json_add_text(status, "protocol", stats->protocol);
+    if (r >= 0)
+        r = json_add_number(status, "connections", stats->connections);
+    if (r >= 0)
+        r = describe_requests(stats, status);
+    if (r >= 0)
+        r = json_add_number(status, "watchRestarts", (double)api_restarts(api));
+    return r;
+}
+
+static struct api_source *api_free(struct api_source *api)
+{
+    if (api == NULL)
+        return NULL;
+    assert(list_is_empty(&api->watches));
+    (void)credentials_free(api->credentials);
+    (void)http_client_free(api->client);
+    (void)api_config_free(api->config);
+    (void)sd_event_unref(api->event);
+    free(api);
+    return NULL;
+}
+DEFINE_CLEANUP(struct api_source *, api_free)
+
+static void api_source_free(struct source *source)
+{
+    (void)api_free(api_of(source));
+}
+
+int api_source_new(sd_event *event, struct store *store, struct api_config *config_consumed,
+                   struct source **ret_source, struct error *e)
+{
+    static const struct source_ops ops = {
+        .store = {.watch = api_watch_key, .unwatch = api_unwatch_key},
+        .describe = api_describe,
+        .free = api_source_free,
+    };
+    _cleanup_(api_config_freep) struct api_config *config = config_consumed;
+    _cleanup_(api_freep) struct api_source *api = calloc(1, sizeof(*api));
+    int r;
+
+    if (api == NULL)
+        return error_set_errno(e, -ENOMEM, "cannot prepare for %s", config->server);
+    api->source.ops = &ops;
+    api->event = sd_event_ref(event);
+    api->store = store;
+    api->config = TAKE(config);
+    list_init(&api->watches);
+    r = http_client_new(event, api->config, &api->client, e);
+    if (r >= 0)
+        r = credentials_new(event, api->config, api_on_credentials, api, &api->credentials, e);
+    if (r < 0)
+        return r;
+    *ret_source = &TAKE(api)->source;
+    return 0;
+}

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Every byte is looked at once, and moved once at most: used frames are dropped from the front of
+ * the buffer when new bytes are added, and what moves then is less than what was added last, as
+ * long as the user takes out every complete frame before it adds more.
+ *
+ * Control characters within a string are refused, as JSON does. It keeps NUL bytes from the parser.
+ */
+#include "fetcher/frames.h"
+
+/* A buffer that grew beyond this is given back when it is empty. */
+#define KEPT_BYTES 65536
+
+void frames_init(struct frames *f, size_t max_bytes)
+{
+    /* a complete frame may be followed by the part of another that came in the same piece */
+    *f = (struct frames){.buf = BUF_INIT(2 * max_bytes), .max_bytes = max_bytes};
+}
+
+void frames_deinit(struct frames *f)
+{
+    buf_deinit(&f->buf);
+}
+
+void frames_reset(struct frames *f)
+{
+    frames_deinit(f);
+    frames_init(f, f->max_bytes);
+}
+
+/* Wipe the frames before f->begin, and keep their place. */
+static void wipe_used(struct frames *f)
+{
+    if (f->wiped < f->begin)
+        explicit_bzero(f->buf.data + f->wiped, f->begin - f->wiped);
+    f->wiped = f->begin;
+}
+
+/* Wipe the frames before f->begin, and move what follows to the front. */
+static void drop_used(struct frames *f)
+{
+    if (f->begin == 0)
+        return;
+    wipe_used(f);
+    if (f->begin == f->buf.len && f->buf.capacity > KEPT_BYTES)
+        buf_deinit(&f->buf);
+    else
+        buf_drop_front(&f->buf, f->begin);
+    f->scanned -= f->begin;
+    f->begin = 0;
+    f->wiped = 0;
+}
+
+int frames_add(struct frames *f, const char *bytes, size_t len)
+{
+    drop_used(f);
+    return buf_add(&f->buf, bytes, len);
+}
+
+/* One byte between frames. Return: 1 if a frame begins with it, 0 for white space. */
+static int scan_between(char c)
+{
+    if (c == '{')
+        return 1;
+    return c == ' ' || c == '\n' || c == '\r' || c == '\t' ? 0 : -EINVAL;
+}
+
+/* One byte within a string. */
+static int scan_string(struct frames *f, char c)
+{
+    if ((unsigned char)c < 0x20)
+        return -EINVAL;
+    if (f->is_escaped)
+        f->is_escaped = false;
+    else if (c == '\\')
+        f->is_escaped = true;
+    else if (c == '"')
+        f->is_in_string = false;
+    return 0;
+}
+
+/* One byte within a frame and outside of strings. Return: 1 if the frame ends with it. */
+static int scan_structure(struct frames *f, char c)
+{
+    switch (c) {
+    case '"':
+        f->is_in_string = true;
+        return 0;
+    case '{':
+    case '[':
+        f->depth++;
+        return 0;
+    case '}':
+    case ']':
+        return --f->depth == 0;
+    case '\0':
+        return -EINVAL;
+    default:
+        return 0;
+    }
+}
+
+int frames_next(struct frames *f, const char **ret_frame, size_t *ret_len)
+{
+    wipe_used(f); /* now, as it may be long until the next bytes come */
+    while (f->scanned < f->buf.len) {
+        char c = f->buf.data[f->scanned++];
+        int r;
+
+        if (f->is_in_string) {
+            r = scan_string(f, c);
+        } else if (f->depth > 0) {
+            r = scan_structure(f, c);
+        } else {
+            r = scan_between(c);
+            f->begin = r == 1 ? f->scanned - 1 : f->scanned;
+            f->depth = r == 1 ? 1 : 0;
+            r = r < 0 ? r : 0;
+        }
+        if (r < 0)
+            return r;
+        if (f->scanned - f->begin > f->max_bytes)
+            return -EFBIG;
+        if (r == 1) {
+            *ret_frame = f->buf.data + f->begin;
+            *ret_len = f->scanned - f->begin;
+            f->begin = f->scanned;
+            return 0;
+        }
+    }
+    if (f->begin == f->buf.len)
+        drop_used(f);
+    return FRAMES_NONE;
+}
+
+bool frames_is_partial(const struct frames *f)
+{
+    return f->depth > 0;
+}

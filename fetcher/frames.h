@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * Divides a stream of JSON objects that follow each other, as a watch's response has them, into
+ * single ones, however the bytes are cut on their way. It only counts brackets outside of strings:
+ * whether an object is JSON shows when it is parsed.
+ *
+ * The bytes may be secret: they are wiped as soon as a frame was used.
+ */
+#include "base/buf.h"
+
+struct frames {
+    struct buf buf;
+    size_t max_bytes; /* of one frame */
+    size_t begin;     /* where the frame that is being scanned begins; what is before was used */
+    size_t scanned;   /* how far it was looked at */
+    size_t wiped;     /* how far used frames were wiped */
+    unsigned depth;   /* of brackets, at scanned */
+    bool is_in_string;
+    bool is_escaped; /* after a backslash in a string */
+};
+
+/* @max_bytes: of one frame. */
+void frames_init(struct frames *f, size_t max_bytes);
+/* Wiped and empty, as after frames_init(). */
+void frames_reset(struct frames *f);
+void frames_deinit(struct frames *f);
+
+/*
+ * Add bytes as they come. Ends the life of a frame that frames_next() gave out.
+ * Return: 0; -ENOMEM; -EFBIG when frames were not taken out as they came.
+ */
+int frames_add(struct frames *f, const char *bytes, size_t len) MUST_CHECK;
+
+/*
+ * Take out the next complete frame.
+ * @ret_frame: @ret_len bytes, borrowed until the next call, which wipes them
+ * Return: 0; FRAMES_NONE when there is no complete one yet; -EINVAL for bytes that can not be part
+ * of a JSON object; -EFBIG for a frame above the limit. After an error only reset and deinit are
+ * of use.
+ */
+#define FRAMES_NONE 1
+int frames_next(struct frames *f, const char **ret_frame, size_t *ret_len) MUST_CHECK;
+
+/* Whether the stream stands within a frame. */
+bool frames_is_partial(const struct frames *f);

@@ -96,39 +96,43 @@ static double duration_unit(const char **text)
     return 0;
 }
 
-int clock_parse_duration(const char *text, span_us *ret_span, struct error *e)
+/* The sum of numbers with units, or a negative number for what is no duration. */
+static double parse_units(const char *p)
 {
-    const double limit_us = 1e17; /* about 3000 years; keeps sums of spans far from overflow */
-    const char *p = text;
-    double total = 0;
+    double total = *p == '\0' ? -1 : 0;
 
-    if (streq(text, "forever")) {
-        *ret_span = SPAN_FOREVER;
-        return 0;
-    }
-    if (streq(text, "0")) {
-        *ret_span = 0;
-        return 0;
-    }
     while (*p != '\0') {
         char *end;
         double value, unit;
 
         /* strtod() knows more spellings ("inf", "0x1p3", " 1") than a duration has */
         if (!isdigit((unsigned char)*p) && *p != '.')
-            break;
+            return -1;
         value = strtod(p, &end);
         p = end;
         unit = duration_unit(&p);
+        if (unit == 0)
+            return -1;
         total += value * unit;
-        if (unit == 0 || total > limit_us)
-            break;
     }
-    if (p == text || *p != '\0' || total > limit_us)
+    return total;
+}
+
+int clock_parse_duration(const char *text, span_us *ret_span, struct error *e)
+{
+    const double limit_us = 1e17; /* about 3000 years; keeps sums of spans far from overflow */
+    double us;
+
+    if (streq(text, "forever")) {
+        *ret_span = SPAN_FOREVER;
+        return 0;
+    }
+    us = streq(text, "0") ? 0 : parse_units(text);
+    if (us < 0 || us > limit_us)
         return error_set(e, -EINVAL,
                          "invalid duration \"%.64s\": use a number with a unit such as 30s, 1m30s "
                          "or 500ms, or \"forever\"",
                          text);
-    *ret_span = (span_us)total;
+    *ret_span = (span_us)us;
     return 0;
 }

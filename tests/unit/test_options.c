@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/options.h"
+
+#include <linux/mount.h>
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+#define ARGUMENTS_MAX 16
+
+/* Parse a command line given as words with blanks between them. */
+static int parse(const char *line, struct mount_options *options, struct error *e)
+{
+    static char words[512]; /* what the options point to */
+    char *argv[ARGUMENTS_MAX + 1], *at = words, *word;
+    int argc = 0;
+
+    assert_true(strlen(line) < sizeof(words));
+    (void)stpcpy(words, line);
+    while ((word = strsep(&at, " ")) != NULL) {
+        assert_true(argc < ARGUMENTS_MAX);
+        argv[argc++] = word;
+    }
+    argv[argc] = NULL;
+    *e = ERROR_INIT;
+    return mount_options_parse(argc, argv, options, e);
+}
+
+static void assert_refused(const char *line, int result, const char *message)
+{
+    struct mount_options options;
+    struct error e;
+    int r = parse(line, &options, &e);
+
+    if (r != result || strstr(e.text, message) == NULL)
+        fail_msg("\"%s\" gave %d, \"%s\" instead of \"%s\"", line, r, e.text, message);
+    mount_options_deinit(&options);
+}
+
+static void defaults(void **state)
+{
+    struct mount_options o;
+    struct error e;
+
+    (void)state;
+    assert_int_equal(parse("mount secret/db /", &o, &e), 0);
+    assert_int_equal(o.kind, OBJECT_SECRET);
+    assert_string_equal(o.name, "db");
+    assert_string_equal(o.source, "secret/db");
+    assert_string_equal(o.mountpoint, "/");
+    assert_null(o.namespace);
+    assert_null(o.manifests);
+    assert_int_equal(o.wait, SPAN_SEC(30));
+    assert_false(o.is_foreground);
+    assert_false(o.allow_other);
+    assert_int_equal(o.uid, geteuid());
+    assert_int_equal(o.mount_attr, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+    mount_options_deinit(&o);
+}
+
+static void everything(void **state)
+{
+    struct mount_options o;
+    struct error e;
+
+    (void)state;
+    assert_int_equal(parse("mount -fn prod cm/a.b --wait=1m30s --manifests /m --log-level debug "
+                           "--log-format json / -o ro,uid=7,gid=8,allow_other,noexec,suid,x-y=z",
+                           &o, &e),
+                     0);
+    assert_int_equal(o.kind, OBJECT_CONFIGMAP);
+    assert_string_equal(o.name, "a.b");
+    assert_string_equal(o.source, "configmap/a.b");
+    assert_string_equal(o.namespace, "prod");
+    assert_string_equal(o.manifests, "/m");
+    assert_int_equal(o.wait, SPAN_SEC(90));
+    assert_true(o.is_foreground);
+    assert_int_equal(o.log_level, LOG_LEVEL_DEBUG);
+    assert_int_equal(o.log_format, LOG_FORMAT_JSON);
+    assert_int_equal(o.uid, 7);
+    assert_int_equal(o.gid, 8);
+    assert_true(o.allow_other);
+    assert_int_equal(o.mount_attr, MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+    assert_string_equal(o.user_options.data, "noexec,suid");
+    mount_options_deinit(&o);
+}
+
+/* What fstab can say has to be sayable with -o alone. */
+static void long_options_as_mount_options(void **state)
+{
+    struct mount_options o;
+    struct error e;
+
+    (void)state;
+    assert_int_equal(
+        parse("mount secret/db / -o rw,_netdev,namespace=prod,context=c,wait=forever", &o, &e), 0);
+    assert_string_equal(o.namespace, "prod");
+    assert_string_equal(o.context, "c");
+    assert_true(o.wait == SPAN_FOREVER);
+    mount_options_deinit(&o);
+}
+
+static void help_needs_nothing_else(void **state)
+{
+    struct mount_options o;
+    struct error e;
+
+    (void)state;
+    assert_int_equal(parse("mount --help", &o, &e), 0);
+    assert_true(o.wants_help);
+    mount_options_deinit(&o);
+}
+
+static void mistakes_are_named(void **state)
+{
+    static const struct {
+        const char *line;
+        int result;
+        const char *message;
+    } cases[] = {
+        {"mount", -EINVAL, "an object and a mount point"},
+        {"mount secret/db", -EINVAL, "an object and a mount point"},
+        {"mount secret/db / /", -EINVAL, "an object and a mount point"},
+        {"mount db /", -EINVAL, "\"db\" is no object"},
+        {"mount secret/ /", -EINVAL, "not a valid name"},
+        {"mount secret/A_B /", -EINVAL, "\"A_B\" is not a valid name"},
+        {"mount -n A secret/db /", -EINVAL, "\"A\" is not a valid namespace"},
+        {"mount --wait 5 secret/db /", -EINVAL, "invalid duration \"5\""},
+        {"mount --nonsense secret/db /", -EINVAL, "unknown option --nonsense"},
+        {"mount secret/db / --wait", -EINVAL, "--wait needs a value"},
+        {"mount -o uid=me secret/db /", -EINVAL, "uid= takes a number"},
+        {"mount -o uid secret/db /", -EINVAL, "uid= takes a number"},
+        {"mount -o gid=4294967296 secret/db /", -EINVAL, "gid= takes a number"},
+        {"mount -o sparkle secret/db /", -EINVAL, "unknown mount option \"sparkle\""},
+        {"mount -o ro -o rw secret/db /", -EINVAL, "give -o once"},
+        {"mount --log-level loud secret/db /", -EINVAL, "--log-level takes"},
+        {"mount --log-format xml secret/db /", -EINVAL, "--log-format takes"},
+        {"mount --manifests m --context c secret/db /", -EINVAL, "--manifests does not go with"},
+        {"mount secret/db /no/such/directory", -ENOENT, "create the directory first"},
+        {"mount secret/db /dev/null", -ENOTDIR, "/dev/null is not a directory"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ELEMENTS_OF(cases); i++)
+        assert_refused(cases[i].line, cases[i].result, cases[i].message);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(defaults),
+        cmocka_unit_test(everything),
+        cmocka_unit_test(long_options_as_mount_options),
+        cmocka_unit_test(help_needs_nothing_else),
+        cmocka_unit_test(mistakes_are_named),
+    };
+
+    return cmocka_run_group_tests_name("options", tests, NULL, NULL);
+}

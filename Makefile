@@ -136,7 +136,9 @@ e2e: packages-test ## tests against a real kube-apiserver and etcd, found in KUB
 .PHONY: demo
 demo: packages-demo ## see a running program pick up a changed secret, from an API and from manifests
 	$(MAKE) all
-	tests/demo/demo.sh
+	$(PYTHON) examples/demo/demo.py
+
+-include bench/bench.mk
 
 .PHONY: bench
 bench: packages-test ## measure, and write the numbers to build/bench.json

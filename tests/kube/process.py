@@ -1,0 +1,67 @@
+"""A program that runs beside the tests, with its log in a file."""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import subprocess
+from pathlib import Path
+from typing import Mapping, Sequence
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with_parent() -> None:
+    """For preexec_fn: whatever ends the test run, nothing of it stays behind."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Process:
+    """Start it from the main thread: the kernel ends the child with the thread that made it."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        log: Path,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name = name
+        self.log = log
+        with open(log, "ab") as output:
+            self._popen = subprocess.Popen(
+                [str(word) for word in command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=env,
+                preexec_fn=die_with_parent,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    def exit_code(self) -> int | None:
+        return self._popen.poll()
+
+    def wait(self, seconds: float) -> int:
+        return self._popen.wait(seconds)
+
+    def send(self, number: signal.Signals) -> None:
+        self._popen.send_signal(number)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, seconds: float = 90) -> int:
+        """Returns the exit code. A program that does not heed the signal is killed, and said so."""
+        if self._popen.poll() is None:
+            self._popen.send_signal(number)
+        try:
+            return self._popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+            self._popen.wait()
+            raise AssertionError(f"{self.name} did not end {seconds:g} s after {number.name}")
+
+    def log_tail(self, n_bytes: int = 4000) -> str:
+        return self.log.read_bytes()[-n_bytes:].decode(errors="replace")

@@ -47,11 +47,45 @@ int json_add_bool(cJSON *j, const char *key, bool value)
     return cJSON_AddBoolToObject(j, key, value) != NULL ? 0 : -ENOMEM;
 }
 
+/*
+ * What cJSON would let pass: a NUL written as \u0000, which cuts its string short, and characters
+ * that JSON wants escaped.
+ * Return: 0; -EINVAL with @e.
+ */
+static int check_strings(const char *text, size_t len, struct error *e)
+{
+    bool in_string = false;
+
+    for (size_t i = 0; i < len; i++) {
+        if (in_string && text[i] == '\\') {
+            if (len - i >= 6 && memcmp(text + i, "\\u0000", 6) == 0)
+                return error_set(e, -EINVAL,
+                                 "the string at byte %zu holds a NUL character: give such a value "
+                                 "in base64, under a Secret's data or a ConfigMap's binaryData",
+                                 i);
+            i++; /* what is escaped ends nothing */
+        } else if (in_string && (unsigned char)text[i] < 0x20) {
+            return error_set(e, -EINVAL, "invalid JSON: unescaped control character at byte %zu",
+                             i);
+        } else if (text[i] == '"') {
+            in_string = !in_string;
+        }
+    }
+    return 0;
+}
+
 int json_parse(const char *text, size_t len, cJSON **ret_json, struct error *e)
 {
-    const char *end = NULL;
-    cJSON *json = cJSON_ParseWithLengthOpts(text, len, &end, false);
+    const char *end = text;
+    cJSON *json;
+    int r = check_strings(text, len, e);
 
+    if (r < 0)
+        return r;
+    errno = 0; /* cJSON does not tell a lack of memory from a mistake */
+    json = cJSON_ParseWithLengthOpts(text, len, &end, false);
+    if (json == NULL && errno == ENOMEM)
+        return error_set_errno(e, -ENOMEM, "cannot take in the JSON");
     if (json == NULL)
         return error_set(e, -EINVAL, "invalid JSON at byte %zu", (size_t)(end - text));
     while (end < text + len && strchr(" \t\r\n", *end) != NULL && *end != '\0')

@@ -27,6 +27,7 @@ int json_add_bool(cJSON *j, const char *key, bool value);
 
 /*
  * Parse exactly @len bytes that hold one JSON value and nothing after it but white space.
+ * A NUL character in a string (\u0000) is refused, as a cJSON string ends at the first one.
  * Return: 0, *ret_json is the caller's; -EINVAL with @e naming the offset; -ENOMEM.
  */
 int json_parse(const char *text, size_t len, cJSON **ret_json, struct error *e);

@@ -47,7 +47,7 @@
 #define USER_TIMEOUT_MS        ((KEEPALIVE_IDLE_SEC + KEEPALIVE_INTERVAL_SEC * KEEPALIVE_PROBES) * 1000)
 
 /* Streams that one connection carries before another is opened; servers allow 100 and more. */
-#define STREAMS_PER_CONNECTION 100L
+#define STREAMS_PER_CONNECTION 100u
 
 /* A server's Retry-After beyond this is not believed. */
 #define RETRY_AFTER_MAX SPAN_SEC(300)
@@ -74,7 +74,10 @@ struct http_client {
     sd_event_source *settle;       /* armed after input */
     struct list sockets;           /* of struct http_socket */
     struct list requests;          /* of struct http_request that libcurl knows */
-    struct list added;             /* requests started within a callback of libcurl */
+    struct list queued;            /* requests that libcurl is not to know yet */
+    size_t n_active;               /* requests that libcurl works on */
+    struct http_request *pioneer;  /* the one that opens another connection; NULL: none */
+    bool is_serial;                /* the server's protocol carries one request at a time */
     struct list freed;             /* requests freed within a callback of libcurl */
     unsigned n_calls;              /* nesting of calls into libcurl */
     unsigned long n_callbacks;     /* of requests, ever: tells whether a pass was a quiet one */
@@ -166,6 +169,9 @@ static void request_respond(struct http_request *request)
         response.content_type = content_type;
     request->has_response = true;
     request->client->stats.protocol = protocol_name(version);
+    request->client->is_serial = version < CURL_HTTP_VERSION_2_0;
+    if (request->client->pioneer == request)
+        request->client->pioneer = NULL;
     stats_count(&request->client->stats, response.status);
     request->handler->on_response(request->userdata, &response);
 }
@@ -301,12 +307,30 @@ static void explain(const struct http_request *request, CURLcode code, long os_e
 
 /* ---- running libcurl */
 
+static void request_withdraw(struct http_request *request)
+{
+    struct http_client *client = request->client;
+
+    (void)curl_multi_remove_handle(client->multi, request->easy);
+    request->is_added = false;
+    client->n_active--;
+    if (client->pioneer == request)
+        client->pioneer = NULL;
+}
+
 static void request_destroy(struct http_request *request)
 {
     if (request == NULL)
         return;
-    if (request->is_added)
-        (void)curl_multi_remove_handle(request->client->multi, request->easy);
+    if (request->is_added) {
+        /*
+         * What is left of a request that is given up is RST_STREAM, which libcurl 7.88 puts into a
+         * buffer and sends along with what comes next. So that a server does not go on with the
+         * last watch of a connection, the connection is closed with it.
+         */
+        (void)curl_easy_setopt(request->easy, CURLOPT_FORBID_REUSE, 1L);
+        request_withdraw(request);
+    }
     list_remove(&request->link);
     curl_easy_cleanup(request->easy);
     curl_slist_free_all(request->headers);
@@ -322,8 +346,8 @@ static void request_finish(struct http_request *request, CURLcode code)
     long os_error = 0;
 
     (void)curl_easy_getinfo(request->easy, CURLINFO_OS_ERRNO, &os_error);
-    (void)curl_multi_remove_handle(request->client->multi, request->easy);
-    request->is_added = false;
+    if (request->is_added)
+        request_withdraw(request);
     request->handler = NULL;
     if (!request->has_response)
         stats_count(&request->client->stats, 0);
@@ -349,8 +373,43 @@ static int request_add(struct http_request *request)
     client->n_calls++;
     code = curl_multi_add_handle(client->multi, request->easy);
     client->n_calls--;
-    request->is_added = code == CURLM_OK;
-    return code == CURLM_OK ? 0 : -ENOMEM;
+    if (code != CURLM_OK)
+        return -ENOMEM;
+    request->is_added = true;
+    client->n_active++;
+    return 0;
+}
+
+/*
+ * Whether libcurl may be given another request. It shares the first connection as it should
+ * (CURLOPT_PIPEWAIT), but when the open ones are full it opens one for every further request
+ * instead of one for all of them. So one request goes ahead, and the others wait until it has its
+ * answer and with it a connection that they can share.
+ */
+static bool client_admits(struct http_client *client, struct http_request *request)
+{
+    size_t n_coming = client->pioneer != NULL ? 1 : 0, n_open = client->stats.connections;
+    size_t n_shared = n_open > n_coming ? n_open - n_coming : 1;
+    size_t capacity = n_shared * STREAMS_PER_CONNECTION;
+
+    if (client->is_serial || client->n_active < capacity)
+        return true;
+    if (client->pioneer != NULL)
+        return false;
+    client->pioneer = request;
+    return true;
+}
+
+static void client_admit(struct http_client *client)
+{
+    while (!list_is_empty(&client->queued)) {
+        struct http_request *request = list_entry(client->queued.next, struct http_request, link);
+
+        if (!client_admits(client, request))
+            return;
+        if (request_add(request) < 0)
+            request_finish(request, CURLE_OUT_OF_MEMORY);
+    }
 }
 
 /* What had to wait until libcurl returned. Handlers that are called here may add to the lists. */
@@ -371,12 +430,7 @@ static void client_run(struct http_client *client)
         (void)curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &private);
         request_finish(request_check(private), code);
     }
-    while (!list_is_empty(&client->added)) {
-        struct http_request *request = list_entry(client->added.next, struct http_request, link);
-
-        if (request_add(request) < 0)
-            request_finish(request, CURLE_OUT_OF_MEMORY);
-    }
+    client_admit(client);
 }
 
 static void client_act(struct http_client *client, curl_socket_t fd, int what)
@@ -667,7 +721,8 @@ static int client_set_multi(struct http_client *client, struct error *e)
     (void)curl_multi_setopt(client->multi, CURLMOPT_TIMERFUNCTION, client_set_timer);
     (void)curl_multi_setopt(client->multi, CURLMOPT_TIMERDATA, client);
     (void)curl_multi_setopt(client->multi, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
-    (void)curl_multi_setopt(client->multi, CURLMOPT_MAX_CONCURRENT_STREAMS, STREAMS_PER_CONNECTION);
+    (void)curl_multi_setopt(client->multi, CURLMOPT_MAX_CONCURRENT_STREAMS,
+                            (long)STREAMS_PER_CONNECTION);
     return 0;
 }
 
@@ -705,7 +760,7 @@ int http_client_new(sd_event *event, const struct api_config *config,
     client->stats.protocol = "";
     list_init(&client->sockets);
     list_init(&client->requests);
-    list_init(&client->added);
+    list_init(&client->queued);
     list_init(&client->freed);
     url = curl_url();
     if (url == NULL)
@@ -729,7 +784,7 @@ struct http_client *http_client_free(struct http_client *client)
     if (client == NULL)
         return NULL;
     assert(client->n_calls == 0);
-    assert(list_is_empty(&client->requests) && list_is_empty(&client->added) &&
+    assert(list_is_empty(&client->requests) && list_is_empty(&client->queued) &&
            list_is_empty(&client->freed));
     if (client->multi != NULL)
         (void)curl_multi_cleanup(client->multi); /* takes its sockets and its timer back */
@@ -887,8 +942,8 @@ int http_client_get(struct http_client *client, const struct http_get *get,
     struct http_request *request = request_new(client);
     int r = request != NULL ? request_prepare(request, get) : -ENOMEM;
 
-    if (r >= 0 && client->n_calls > 0)
-        list_append(&client->added, &request->link);
+    if (r >= 0 && (client->n_calls > 0 || !client_admits(client, request)))
+        list_append(&client->queued, &request->link);
     else if (r >= 0)
         r = request_add(request);
     if (r < 0) {
@@ -903,14 +958,19 @@ int http_client_get(struct http_client *client, const struct http_get *get,
 
 struct http_request *http_request_free(struct http_request *request)
 {
+    struct http_client *client;
+
     if (request == NULL)
         return NULL;
+    client = request->client;
     request->handler = NULL;
-    if (request->client->n_calls == 0) {
-        request_destroy(request);
+    if (client->n_calls > 0) {
+        list_remove(&request->link);
+        list_append(&client->freed, &request->link);
         return NULL;
     }
-    list_remove(&request->link);
-    list_append(&request->client->freed, &request->link);
+    request_destroy(request);
+    if (!list_is_empty(&client->queued)) /* it may have waited for this one */
+        (void)client_set_timer(client->multi, 0, client);
     return NULL;
 }

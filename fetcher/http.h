@@ -40,7 +40,7 @@ struct http_handler {
 
 struct http_get {
     const char *path;    /* with its query, behind the server's URL; begins with a slash */
-    span_us total_limit; /* from the call to the last byte */
+    span_us total_limit; /* from when it is sent to the last byte */
     const struct credentials_material *material; /* copied */
 };
 

@@ -306,12 +306,17 @@ static int too_deep(struct builder *b, const yaml_mark_t *mark)
 struct extent {
     size_t n_values;
     size_t bytes;
-    size_t depth;
+    size_t depth; /* of mappings and sequences; a scalar's is 0 */
 };
+
+static bool is_container(const cJSON *value)
+{
+    return cJSON_IsArray(value) || cJSON_IsObject(value);
+}
 
 static struct extent extent_of(const cJSON *value)
 {
-    struct extent all = {.n_values = 1, .depth = 0};
+    struct extent all = {.n_values = 1, .depth = is_container(value)};
     const cJSON *child;
 
     if (cJSON_IsString(value))
@@ -396,7 +401,7 @@ static int frame_set_key(struct builder *b, struct frame *f, cJSON *key, const y
 {
     int r = 0;
 
-    if (cJSON_IsArray(key) || cJSON_IsObject(key) || cJSON_IsNull(key))
+    if (is_container(key) || cJSON_IsNull(key))
         r = error_at(b, mark,
                      error_set(b->e, -EINVAL,
                                "a mapping's key has to be a string, a number or true or false"));
@@ -757,7 +762,7 @@ static int check_json(const cJSON *json, size_t depth, size_t *n_values, struct 
     cJSON *child;
     int r = 0;
 
-    if (depth > YAML_MAX_DEPTH)
+    if (depth == YAML_MAX_DEPTH && is_container(json))
         return error_set(e, -EINVAL, "the document nests deeper than %u levels", YAML_MAX_DEPTH);
     if (++*n_values > YAML_MAX_VALUES)
         return error_set(e, -EINVAL, "the document has more than %u values: divide it",

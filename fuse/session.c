@@ -105,7 +105,11 @@ static const char *const opcode_names[] = {
     [FUSE_BATCH_FORGET] = "batch_forget",
     [FUSE_READDIRPLUS] = "readdirplus",
     [FUSE_RENAME2] = "rename2",
+    [FUSE_IOCTL] = "ioctl", /* the kernel does not remember ENOSYS here: Python's open() asks */
+    [FUSE_POLL] = "poll",
+    [FUSE_FALLOCATE] = "fallocate",
     [FUSE_LSEEK] = "lseek",
+    [FUSE_COPY_FILE_RANGE] = "copy_file_range",
     [63] = "other",
 };
 

@@ -1,0 +1,360 @@
+#!/usr/bin/env python3
+"""Measures secretfs beside what it is to be compared with, all in one run.
+
+Prints a table and, with --json, writes the same numbers to a file. A number that misses its reach
+says so and nothing more comes of it, as machines differ; the exit status is 1 when something did
+not run, or when reads that should be warm made the program behind the mount work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Iterator
+
+import processes
+from apiservers import Access, Client, DevelopmentServer, RealServer, Server
+from processes import Failed, run
+from results import Reach, Spread, Table, machine, mebibytes, median
+
+NAMESPACE = "default"
+SECRET = "bench"
+CHANGING_KEY = "changing"
+KEYS = {f"key-{i}": b"s" * 1024 for i in range(7)} | {CHANGING_KEY: b"nothing yet"}
+
+READ_REACHES = {"open+read+close": 1.8, "stat": 1.6, "pread": 1.0}
+LATENCY_REACH_SECONDS = {"p50": 1e-3, "p99": 4e-3}
+MEMORY_REACH_KIB = 12 * 1024
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured."""
+
+    rounds: int
+    reads: int
+    updates: int
+    polled_updates: int
+    warm_up: int
+    mounts: int
+
+
+FULL = Size(rounds=100, reads=1_000_000, updates=1000, polled_updates=200, warm_up=20, mounts=20)
+QUICK = Size(rounds=5, reads=20_000, updates=20, polled_updates=10, warm_up=3, mounts=3)
+
+
+class Bench:
+    """One run: the programs under measurement, a directory, and the tables that come of it."""
+
+    def __init__(self, secretfs: Path, programs: Path, directory: Path, size: Size) -> None:
+        self.secretfs = secretfs
+        self.size = size
+        self.tables: list[Table] = []
+        self.failures: list[str] = []
+        self.versions = {"secretfs": run([secretfs, "version"]).strip()}
+        self._programs = programs
+        self._directory = directory
+        self._mount_times: dict[str, Spread] = {}
+
+    def measure(self) -> None:
+        manifests = self._write_manifests()
+        self._show(self._measure_reads(manifests))
+        self._time_mounts("manifests", ["--manifests", manifests])
+        with DevelopmentServer(self._directory / "devserver") as access:
+            self._measure_server(DevelopmentServer.name, access, is_real=False)
+        assets = RealServer.assets()
+        if assets is not None:
+            real = RealServer(self._directory / "kube", assets)
+            self.versions["kube-apiserver"] = real.version()
+            with real as access:
+                self._measure_server(RealServer.name, access, is_real=True)
+        else:
+            note = "skipped: KUBEBUILDER_ASSETS does not name a directory with etcd and it"
+            self._show(Table("updates", "Updates from a kube-apiserver", [], notes=[note]))
+        table = Table(
+            "mount-time", "From the start of `secretfs mount` to its return, ms", SPREAD_COLUMNS
+        )
+        for source, spread in self._mount_times.items():
+            table.add_spread(f"from {source}", spread)
+        self._show(table)
+
+    def _show(self, table: Table) -> None:
+        self.tables.append(table)
+        print(f"\n{table.text()}", flush=True)
+
+    # ---- mounts
+
+    @contextmanager
+    def _mounted(self, source: list[object]) -> Iterator[Path]:
+        """A mount in the background; on a directory of the same depth as the tmpfs."""
+        mountpoint = self._directory / "mount"
+        mountpoint.mkdir(exist_ok=True)
+        self._mount(source, mountpoint)
+        try:
+            yield mountpoint
+        finally:
+            processes.unmount(mountpoint)
+            processes.reap()
+
+    def _mount(self, source: list[object], mountpoint: Path) -> float:
+        command = [self.secretfs, "mount", "-n", NAMESPACE, *source, f"secret/{SECRET}", mountpoint]
+        return processes.time_command(command, self._directory / "mount.log")
+
+    def _status(self, mountpoint: Path) -> dict[str, Any]:
+        status = json.loads(run([self.secretfs, "status", "-o", "json", mountpoint]))
+        assert isinstance(status, dict)
+        return status
+
+    def _time_mounts(self, name: str, source: list[object]) -> None:
+        mountpoint = self._directory / "timed"
+        mountpoint.mkdir(exist_ok=True)
+        times = []
+        for _ in range(self.size.mounts):
+            times.append(self._mount(source, mountpoint))
+            run([self.secretfs, "unmount", mountpoint])
+            processes.reap()
+        self._mount_times[name] = Spread(times)
+
+    # ---- reads
+
+    def _write_manifests(self) -> Path:
+        manifests = self._directory / "manifests"
+        manifests.mkdir()
+        data = {key: value.decode() for key, value in KEYS.items()}
+        metadata = {"name": SECRET, "namespace": NAMESPACE}
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data}
+        (manifests / "secret.json").write_text(json.dumps(secret))
+        return manifests
+
+    def _measure_reads(self, manifests: Path) -> Table:
+        table = Table(
+            "reads", "Warm reads, ns per operation (median)", ["secretfs", "tmpfs", "ratio"]
+        )
+        with self._mounted(["--manifests", manifests]) as mountpoint:
+            tmpfs = self._directory / "tmpfs"
+            tmpfs.mkdir()
+            processes.mount_tmpfs(tmpfs)
+            try:
+                _copy_volume(mountpoint, tmpfs)
+                reads = self._programs / "reads"
+                output = run([reads, "compare", mountpoint, tmpfs, self.size.rounds])
+            finally:
+                processes.unmount(tmpfs)
+            for operation, pairs in _rounds_of(output).items():
+                _add_read(table, operation, pairs)
+            self._count_requests(table, mountpoint)
+        table.notes.append(
+            "the ratio is the median of the rounds' ratios; the kernel's own floor, for a FUSE "
+            "file\n   that asks nobody, was 1.65 for open+read+close and 1.45 for stat"
+        )
+        return table
+
+    def _count_requests(self, table: Table, mountpoint: Path) -> None:
+        before = self._status(mountpoint)["requests"]
+        run([self._programs / "reads", "repeat", mountpoint, self.size.reads])
+        after = self._status(mountpoint)["requests"]
+        made = after["total"] - before["total"]
+        name = f"FUSE requests in {self.size.reads:,} reads"
+        document = {"reads": self.size.reads, "requests": made}
+        if made != 0:
+            document["before"], document["after"] = before["byKind"], after["byKind"]
+            self.failures.append(f"{made} requests during warm reads: {before} -> {after}")
+        table.add(name, [f"{made:.0f}", "", ""], document, Reach("0", made == 0))
+
+    # ---- updates
+
+    def _measure_server(self, name: str, access: Access, is_real: bool) -> None:
+        Client(access).create_secret(NAMESPACE, SECRET, KEYS)
+        source: list[object] = ["--kubeconfig", access.kubeconfig]
+        with self._mounted(source) as mountpoint:
+            self._show(self._measure_updates(name, access, mountpoint, is_real))
+            self._show(self._measure_memory(name, mountpoint))
+        self._time_mounts(name, source)
+
+    def _measure_updates(
+        self, name: str, access: Access, mountpoint: Path, is_real: bool
+    ) -> Table:
+        title = f"{self.size.updates} updates from the {name}, ms after the answer to the PATCH"
+        table = Table("updates", title, SPREAD_COLUMNS)
+        by_inotify = self._run_updates(access, mountpoint, "inotify", self.size.updates)
+        by_polling = self._run_updates(access, mountpoint, "poll", self.size.polled_updates)
+        read = by_inotify["read"]
+        reaches = []
+        if is_real:
+            for which, limit in LATENCY_REACH_SECONDS.items():
+                met = getattr(read, which) <= limit
+                reaches.append(Reach(f"{which} <= {limit * 1e3:.0f}", met))
+        table.add_spread("bare watch client has the event", by_inotify["watched"])
+        table.add_spread("inotify tells of ..data", by_inotify["notified"])
+        table.add_spread("consumer has read the new bytes", read, *reaches)
+        table.add_spread("a consumer that polls instead", by_polling["read"])
+        table.add_spread("the PATCH itself, sent to answered", by_inotify["patch"])
+        protocol = self._status(mountpoint)["source"].get("protocol")
+        table.notes.append(
+            f"{protocol}; an event may overtake the answer, and is below 0 then; the polling "
+            f"consumer,\n   of {self.size.polled_updates} updates, takes processor time from all"
+        )
+        return table
+
+    def _run_updates(
+        self, access: Access, mountpoint: Path, reader: str, updates: int
+    ) -> dict[str, Spread]:
+        command = [self._programs / "updates", "--server", access.url, "--ca", access.ca]
+        command += ["--token-file", access.token_file, "--namespace", NAMESPACE]
+        command += ["--secret", SECRET, "--key", CHANGING_KEY, "--root", mountpoint]
+        command += ["--updates", updates, "--warm-up", self.size.warm_up, "--reader", reader]
+        rows = [line.split() for line in run(command).splitlines()]
+        names = ("patch", "watched", "notified", "read")
+        seconds = {
+            name: Spread([int(cell) / 1e9 for cell in column if cell != "-"])
+            for name, column in zip(names, zip(*rows))
+        }
+        seconds["patch"] = Spread([-value for value in seconds["patch"].values])
+        return seconds
+
+    def _measure_memory(self, name: str, mountpoint: Path) -> Table:
+        pid = self._status(mountpoint)["pid"]
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        status = dict(line.split(":", 1) for line in lines)
+        table = Table("memory", f"Memory with one volume from the {name}, MiB", ["now"])
+        for field, meaning in MEMORY_FIELDS.items():
+            kib = int(status[field].split()[0])
+            reaches = []
+            if field == "VmRSS":
+                reaches.append(Reach("< 12", kib < MEMORY_REACH_KIB))
+            table.add(f"{field}: {meaning}", [mebibytes(kib)], {"kibibytes": kib}, *reaches)
+        return table
+
+
+SPREAD_COLUMNS = ["p50", "p99", "max"]
+MEMORY_FIELDS = {
+    "VmRSS": "resident",
+    "RssAnon": "of it heap, stacks and data",
+    "RssFile": "of it programs and libraries",
+    "VmHWM": "resident at most",
+}
+
+
+def _copy_volume(volume: Path, target: Path) -> None:
+    """The same names, links, modes and bytes, made as the kubelet makes them."""
+    generation = os.readlink(volume / "..data")
+    (target / generation).mkdir()
+    for name in os.listdir(volume / generation):
+        shutil.copy(volume / generation / name, target / generation / name)
+    os.symlink(generation, target / "..data_tmp")
+    os.rename(target / "..data_tmp", target / "..data")
+    for name in os.listdir(target / generation):
+        os.symlink(f"..data/{name}", target / name)
+
+
+def _rounds_of(output: str) -> dict[str, list[tuple[float, float]]]:
+    rounds: dict[str, list[tuple[float, float]]] = {}
+    for line in output.splitlines():
+        operation, ours, theirs = line.split()
+        rounds.setdefault(operation, []).append((float(ours), float(theirs)))
+    return rounds
+
+
+def _add_read(table: Table, operation: str, pairs: list[tuple[float, float]]) -> None:
+    ours, theirs = median(pair[0] for pair in pairs), median(pair[1] for pair in pairs)
+    ratio = median(pair[0] / pair[1] for pair in pairs)
+    reaches = []
+    if operation in READ_REACHES:
+        limit = READ_REACHES[operation]
+        reaches.append(Reach(f"<= {limit}", round(ratio, 1) <= limit))
+    cells = [f"{ours:.0f}", f"{theirs:.0f}", f"{ratio:.2f}"]
+    document = {"secretfs_ns": ours, "tmpfs_ns": theirs, "ratio": round(ratio, 3)}
+    table.add(operation, cells, document, *reaches)
+
+
+def _parse() -> argparse.Namespace:
+    here = Path(__file__).resolve().parent.parent
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument(
+        "--secretfs", type=Path, default=here / "build/secretfs", help="default: build/secretfs"
+    )
+    parser.add_argument(
+        "--programs", type=Path, help="default: bench/ beside the program of --secretfs"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
+    parser.add_argument("--quick", action="store_true", help="see that it works, in seconds")
+    return parser.parse_args()
+
+
+def _end_on_signal(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+def _run_bench(arguments: argparse.Namespace) -> Bench:
+    secretfs = arguments.secretfs.resolve()
+    programs = (arguments.programs or secretfs.parent / "bench").resolve()
+    if not os.access(secretfs, os.X_OK) or not os.access(programs / "updates", os.X_OK):
+        raise Failed(f"{secretfs} or the programs in {programs} are missing: run `make bench`")
+    processes.isolate()
+    directory = Path(tempfile.mkdtemp(prefix="secretfs-bench-"))
+    bench = Bench(secretfs, programs, directory, QUICK if arguments.quick else FULL)
+    try:
+        bench.measure()
+    finally:
+        # a second signal must not keep the rest from being done
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        for name in ("mount", "timed", "tmpfs"):
+            processes.unmount(directory / name)
+        processes.end_children()
+        shutil.rmtree(directory)
+    return bench
+
+
+def _write_json(path: Path, document: dict[str, Any]) -> None:
+    partial = path.with_name(path.name + ".tmp")
+    partial.write_text(json.dumps(document, indent=2) + "\n")
+    partial.replace(path)
+
+
+def main() -> int:
+    arguments = _parse()
+    if os.geteuid() != 0:
+        print("bench: needs root, to mount a tmpfs to compare with", file=sys.stderr)
+        return 1
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end_on_signal)
+    command = " ".join(sys.argv)
+    here = machine(run)
+    print(f"{here['cpu']}, {here['cores']} cores, {here['memoryBytes'] / 2**30:.0f} GiB")
+    print(f"{here['system']}, Linux {here['kernel']}, libfuse {here['libfuse']}")
+    print(f"{command}", flush=True)
+    try:
+        bench = _run_bench(arguments)
+    except Failed as failed:
+        print(f"bench: {failed}", file=sys.stderr)
+        return 1
+    print(f"\n{bench.versions['secretfs']}")
+    if arguments.json is not None:
+        document = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "command": command,
+            "quick": arguments.quick,
+            "machine": here,
+            "versions": {**bench.versions, "python": platform.python_version()},
+            "measurements": [table.document() for table in bench.tables],
+        }
+        _write_json(arguments.json, document)
+    for failure in bench.failures:
+        print(f"bench: {failure}", file=sys.stderr)
+    return 1 if bench.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,482 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How long it takes until a change of a Secret can be read.
+ *
+ * Everything happens in this process and on one clock. The main thread changes one key of the
+ * Secret with a PATCH and notes when the answer's first byte is there. Meanwhile, each on a thread
+ * of its own,
+ *
+ *  - a bare watch client, with its own connection, notes when it has received the event;
+ *  - a consumer waits for inotify to say that ..data was renamed, notes when it did, reads the key
+ *    through the volume and notes when it has the new bytes;
+ *  - or, with --reader poll, the consumer does not wait for inotify but opens and reads the key
+ *    again and again with a short sleep in between. It takes processor time from everybody else.
+ *
+ * When all have seen the change, and after a pause, the next one is made. For each one a line is
+ * printed, in nanoseconds since the answer to the PATCH, so that an event which overtook the answer
+ * is below 0: sent, watched, notified, read.
+ */
+#include <fcntl.h>
+#include <getopt.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/inotify.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <curl/curl.h>
+#include <openssl/evp.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/util.h"
+
+#define VALUE_BYTES     60
+#define BASE64_BYTES    (VALUE_BYTES * 4 / 3 + 8)
+#define EVENT_BYTES_MAX (4 << 20) /* a Secret has 1 MiB, and 4/3 of that in base64 */
+#define TOKEN_BYTES_MAX 16384
+#define GIVE_UP_SEC     60 /* for one change; only a fault takes this long */
+#define POLL_SLEEP_NS   20000
+
+/* Pauses differ, so that nothing which happens at intervals falls in step with the changes. */
+#define PAUSE_MIN_MS  20
+#define PAUSE_SPAN_MS 31
+#define PAUSE_STEP_MS 7
+
+enum sight { SIGHT_WATCHED, SIGHT_NOTIFIED, SIGHT_READ, SIGHT_COUNT };
+
+struct options {
+    const char *server, *ca_file, *token_file, *namespace, *secret, *key, *root;
+    unsigned long n_updates, n_warm_up;
+    bool polls;
+};
+
+struct bench {
+    struct options options;
+    char key_path[4096];
+    struct curl_slist *headers, *patch_headers;
+
+    pthread_mutex_t lock; /* what follows */
+    pthread_cond_t changed;
+    char value[VALUE_BYTES + 1];   /* that the key has after the present change */
+    char base64[BASE64_BYTES + 1]; /* the same, as the API has it */
+    int64_t seen_ns[SIGHT_COUNT];  /* 0 = not yet */
+    bool is_watching;              /* the watch was answered */
+    bool is_consuming;             /* the consumer is in its place */
+};
+
+static int64_t now_ns(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static void sleep_ns(long ns)
+{
+    const struct timespec span = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+
+    (void)nanosleep(&span, NULL);
+}
+
+/* A fault of the measurement: there is nothing to save, and threads that wait for one another. */
+static _Noreturn void die(const char *what, const char *why)
+{
+    fprintf(stderr, "updates: %s: %s\n", what, why);
+    _exit(1);
+}
+
+/* ---- what was seen */
+
+static void expect(struct bench *b, const char *value)
+{
+    (void)pthread_mutex_lock(&b->lock);
+    (void)snprintf(b->value, sizeof(b->value), "%s", value);
+    (void)EVP_EncodeBlock((unsigned char *)b->base64, (const unsigned char *)b->value,
+                          (int)strlen(b->value));
+    (void)memset(b->seen_ns, 0, sizeof(b->seen_ns));
+    (void)pthread_mutex_unlock(&b->lock);
+}
+
+static void see(struct bench *b, enum sight sight, int64_t at_ns)
+{
+    if (b->seen_ns[sight] != 0)
+        return;
+    b->seen_ns[sight] = at_ns;
+    (void)pthread_cond_broadcast(&b->changed);
+}
+
+static bool is_seen_by_all(const struct bench *b)
+{
+    return b->seen_ns[SIGHT_WATCHED] != 0 && b->seen_ns[SIGHT_READ] != 0;
+}
+
+static bool is_in_place(const struct bench *b)
+{
+    return b->is_watching && b->is_consuming;
+}
+
+static void await(struct bench *b, bool (*is_so)(const struct bench *b), const char *what)
+{
+    struct timespec give_up;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &give_up);
+    give_up.tv_sec += GIVE_UP_SEC;
+    (void)pthread_mutex_lock(&b->lock);
+    while (!is_so(b))
+        if (pthread_cond_timedwait(&b->changed, &b->lock, &give_up) != 0)
+            die(what, "waited in vain");
+    (void)pthread_mutex_unlock(&b->lock);
+}
+
+static void mark(struct bench *b, bool *flag)
+{
+    (void)pthread_mutex_lock(&b->lock);
+    *flag = true;
+    (void)pthread_cond_broadcast(&b->changed);
+    (void)pthread_mutex_unlock(&b->lock);
+}
+
+/* ---- requests */
+
+static CURL *make_request(const struct bench *b, const char *query, struct curl_slist *headers)
+{
+    const struct options *o = &b->options;
+    _cleanup_(freep) char *url = NULL;
+    CURL *easy = curl_easy_init();
+
+    if (easy == NULL ||
+        asprintf(&url, "%s/api/v1/namespaces/%s/secrets%s", o->server, o->namespace, query) < 0)
+        die("request", "out of memory");
+    (void)curl_easy_setopt(easy, CURLOPT_URL, url);
+    (void)curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
+    (void)curl_easy_setopt(easy, CURLOPT_CAINFO, o->ca_file);
+    (void)curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
+    (void)curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    (void)curl_easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L);
+    return easy;
+}
+
+static size_t discard(char *bytes, size_t size, size_t n, void *userdata)
+{
+    (void)bytes;
+    (void)userdata;
+    return size * n;
+}
+
+static size_t note_answer(char *bytes, size_t size, size_t n, void *userdata)
+{
+    int64_t *answered_ns = userdata;
+
+    (void)bytes;
+    if (*answered_ns == 0)
+        *answered_ns = now_ns();
+    return size * n;
+}
+
+static void patch(const struct bench *b, CURL *easy, int64_t *ret_sent_ns, int64_t *ret_answered_ns)
+{
+    char body[VALUE_BYTES * 2 + 512];
+    long status = 0;
+    CURLcode code;
+
+    (void)snprintf(body, sizeof(body), "{\"data\":{\"%s\":\"%s\"}}", b->options.key, b->base64);
+    (void)curl_easy_setopt(easy, CURLOPT_POSTFIELDS, body);
+    (void)curl_easy_setopt(easy, CURLOPT_HEADERDATA, ret_answered_ns);
+    *ret_answered_ns = 0;
+    *ret_sent_ns = now_ns();
+    code = curl_easy_perform(easy);
+    if (code != CURLE_OK)
+        die("PATCH", curl_easy_strerror(code));
+    (void)curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
+    if (status != 200)
+        die("PATCH", "the server did not answer 200");
+}
+
+/* ---- the bare watch client */
+
+struct watch {
+    struct bench *bench;
+    struct buf event; /* what came since the last line end */
+};
+
+static size_t watch_on_header(char *bytes, size_t size, size_t n, void *userdata)
+{
+    struct watch *w = userdata;
+
+    (void)bytes;
+    mark(w->bench, &w->bench->is_watching);
+    return size * n;
+}
+
+static size_t watch_on_body(char *bytes, size_t size, size_t n, void *userdata)
+{
+    int64_t at_ns = now_ns();
+    struct watch *w = userdata;
+    struct bench *b = w->bench;
+
+    if (buf_add(&w->event, bytes, size * n) < 0)
+        return 0;
+    (void)pthread_mutex_lock(&b->lock);
+    if (strstr(buf_text(&w->event), b->base64) != NULL)
+        see(b, SIGHT_WATCHED, at_ns);
+    (void)pthread_mutex_unlock(&b->lock);
+    if (bytes[size * n - 1] == '\n')
+        buf_reset(&w->event);
+    return size * n;
+}
+
+static void *watch_main(void *userdata)
+{
+    struct watch w = {.bench = userdata, .event = BUF_INIT(EVENT_BYTES_MAX)};
+    struct bench *b = w.bench;
+    char query[512];
+    CURLcode code;
+    CURL *easy;
+
+    (void)snprintf(query, sizeof(query), "?watch=true&fieldSelector=metadata.name%%3D%s",
+                   b->options.secret);
+    easy = make_request(b, query, b->headers);
+    (void)curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, watch_on_header);
+    (void)curl_easy_setopt(easy, CURLOPT_HEADERDATA, &w);
+    (void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, watch_on_body);
+    (void)curl_easy_setopt(easy, CURLOPT_WRITEDATA, &w);
+    code = curl_easy_perform(easy);
+    die("watch", code == CURLE_OK ? "the server ended it" : curl_easy_strerror(code));
+}
+
+/* ---- the consumer */
+
+/* Read the key. If it has the expected value, note when it had, and @notified_ns unless 0. */
+static void consume(struct bench *b, int64_t notified_ns)
+{
+    _cleanup_(fd_closep) int fd = open(b->key_path, O_RDONLY | O_CLOEXEC);
+    char content[VALUE_BYTES + 1];
+    int64_t at_ns;
+    ssize_t n;
+
+    n = fd >= 0 ? read(fd, content, sizeof(content)) : -1;
+    if (n < 0)
+        die(b->key_path, strerror(errno));
+    at_ns = now_ns();
+    (void)pthread_mutex_lock(&b->lock);
+    if ((size_t)n == strlen(b->value) && memcmp(content, b->value, (size_t)n) == 0) {
+        if (notified_ns != 0)
+            see(b, SIGHT_NOTIFIED, notified_ns);
+        see(b, SIGHT_READ, at_ns);
+    }
+    (void)pthread_mutex_unlock(&b->lock);
+}
+
+static bool has_switch(const char *events, size_t len)
+{
+    bool found = false;
+
+    for (size_t at = 0; at < len;) {
+        const struct inotify_event *event = (const void *)(events + at);
+
+        found = found || (event->len > 0 && streq(event->name, "..data"));
+        at += sizeof(*event) + event->len;
+    }
+    return found;
+}
+
+static void *notified_main(void *userdata)
+{
+    _Alignas(struct inotify_event) char events[4096];
+    _cleanup_(fd_closep) int fd = inotify_init1(IN_CLOEXEC);
+    struct bench *b = userdata;
+
+    if (fd < 0 || inotify_add_watch(fd, b->options.root, IN_MOVED_TO) < 0)
+        die(b->options.root, strerror(errno));
+    mark(b, &b->is_consuming);
+    for (;;) {
+        ssize_t n = read(fd, events, sizeof(events));
+        int64_t at_ns = now_ns();
+
+        if (n < 0)
+            die("inotify", strerror(errno));
+        if (has_switch(events, (size_t)n))
+            consume(b, at_ns);
+    }
+}
+
+static void *polling_main(void *userdata)
+{
+    struct bench *b = userdata;
+
+    (void)prctl(PR_SET_TIMERSLACK, 1000UL); /* 50 us by default, more than the sleep itself */
+    mark(b, &b->is_consuming);
+    for (;;) {
+        consume(b, 0);
+        sleep_ns(POLL_SLEEP_NS);
+    }
+    return NULL;
+}
+
+/* ---- all of it */
+
+static void print_sight(int64_t seen_ns, int64_t answered_ns)
+{
+    if (seen_ns == 0)
+        fputs(" -", stdout);
+    else
+        printf(" %lld", (long long)(seen_ns - answered_ns));
+}
+
+static void measure(struct bench *b)
+{
+    char name[256];
+    CURL *easy;
+
+    (void)snprintf(name, sizeof(name), "/%s", b->options.secret);
+    easy = make_request(b, name, b->patch_headers);
+    (void)curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, "PATCH");
+    (void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, discard);
+    (void)curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, note_answer);
+    for (unsigned long i = 0; i < b->options.n_warm_up + b->options.n_updates; i++) {
+        char value[VALUE_BYTES + 1];
+        int64_t sent_ns, answered_ns;
+
+        (void)snprintf(value, sizeof(value), "update-%lu-%lld", i, (long long)now_ns());
+        expect(b, value);
+        patch(b, easy, &sent_ns, &answered_ns);
+        await(b, is_seen_by_all, "update");
+        if (i >= b->options.n_warm_up) {
+            printf("%lld", (long long)(sent_ns - answered_ns));
+            for (size_t sight = 0; sight < SIGHT_COUNT; sight++)
+                print_sight(b->seen_ns[sight], answered_ns);
+            (void)putchar('\n');
+        }
+        sleep_ns((long)(PAUSE_MIN_MS + i * PAUSE_STEP_MS % PAUSE_SPAN_MS) * 1000000);
+    }
+    curl_easy_cleanup(easy);
+}
+
+static struct curl_slist *make_headers(const struct bench *b, const char *content_type)
+{
+    _cleanup_(buf_deinit) struct buf token = BUF_INIT(TOKEN_BYTES_MAX);
+    _cleanup_(buf_deinit) struct buf line = BUF_INIT(TOKEN_BYTES_MAX + 64);
+    struct curl_slist *headers = curl_slist_append(NULL, "Accept: application/json");
+
+    if (buf_read_file(&token, AT_FDCWD, b->options.token_file) < 0)
+        die(b->options.token_file, "cannot be read");
+    if (buf_addf(&line, "Authorization: Bearer %s", buf_text(&token)) < 0)
+        die("token", "too long");
+    headers = curl_slist_append(headers, buf_text(&line));
+    if (content_type != NULL)
+        headers = curl_slist_append(headers, content_type);
+    return headers;
+}
+
+static void start_thread(struct bench *b, void *(*run)(void *userdata))
+{
+    pthread_t thread;
+
+    if (pthread_create(&thread, NULL, run, b) != 0)
+        die("thread", "cannot be started");
+    (void)pthread_detach(thread);
+}
+
+static void usage(void)
+{
+    fputs("usage: updates --server URL --ca FILE --token-file FILE --namespace NS --secret NAME\n"
+          "               --key KEY --root DIR [--updates N] [--warm-up N] [--reader "
+          "inotify|poll]\n",
+          stderr);
+    exit(2);
+}
+
+static unsigned long parse_count(const char *text)
+{
+    char *end;
+    unsigned long n = strtoul(text, &end, 10);
+
+    if (*text == '\0' || *end != '\0')
+        usage();
+    return n;
+}
+
+static void parse_options(int argc, char *argv[], struct options *o)
+{
+    static const struct option long_options[] = {{"server", required_argument, NULL, 's'},
+                                                 {"ca", required_argument, NULL, 'c'},
+                                                 {"token-file", required_argument, NULL, 't'},
+                                                 {"namespace", required_argument, NULL, 'n'},
+                                                 {"secret", required_argument, NULL, 'o'},
+                                                 {"key", required_argument, NULL, 'k'},
+                                                 {"root", required_argument, NULL, 'r'},
+                                                 {"updates", required_argument, NULL, 'u'},
+                                                 {"warm-up", required_argument, NULL, 'w'},
+                                                 {"reader", required_argument, NULL, 'm'},
+                                                 {0}};
+    int option;
+
+    *o = (struct options){.n_updates = 1000, .n_warm_up = 20};
+    while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+        switch (option) {
+        case 's':
+            o->server = optarg;
+            break;
+        case 'c':
+            o->ca_file = optarg;
+            break;
+        case 't':
+            o->token_file = optarg;
+            break;
+        case 'n':
+            o->namespace = optarg;
+            break;
+        case 'o':
+            o->secret = optarg;
+            break;
+        case 'k':
+            o->key = optarg;
+            break;
+        case 'r':
+            o->root = optarg;
+            break;
+        case 'u':
+            o->n_updates = parse_count(optarg);
+            break;
+        case 'w':
+            o->n_warm_up = parse_count(optarg);
+            break;
+        case 'm':
+            o->polls = streq(optarg, "poll");
+            break;
+        default:
+            usage();
+        }
+    }
+    if (optind != argc || o->server == NULL || o->ca_file == NULL || o->token_file == NULL ||
+        o->namespace == NULL || o->secret == NULL || o->key == NULL || o->root == NULL)
+        usage();
+}
+
+int main(int argc, char *argv[])
+{
+    static struct bench b;
+    pthread_condattr_t attr;
+
+    parse_options(argc, argv, &b.options);
+    (void)snprintf(b.key_path, sizeof(b.key_path), "%s/%s", b.options.root, b.options.key);
+    (void)pthread_mutex_init(&b.lock, NULL);
+    (void)pthread_condattr_init(&attr);
+    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&b.changed, &attr);
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+        die("libcurl", "cannot be started");
+    b.headers = make_headers(&b, NULL);
+    b.patch_headers = make_headers(&b, "Content-Type: application/merge-patch+json");
+    expect(&b, "nothing has this value yet");
+    start_thread(&b, watch_main);
+    start_thread(&b, b.options.polls ? polling_main : notified_main);
+    await(&b, is_in_place, "watch");
+    measure(&b);
+    /* ends the process, and with it the threads, which wait for what never comes */
+    return fflush(stdout) != 0 ? 1 : 0;
+}

@@ -172,7 +172,7 @@ int control_new(sd_event *event, dev_t device, control_document_fn *document, vo
                 struct control **ret_control, struct error *e)
 {
     struct control *c;
-    int fd, r;
+    int fd = -1, r;
 
     r = make_directory(e);
     if (r < 0)

@@ -138,7 +138,6 @@ static void on_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 static void on_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset,
                     struct fuse_file_info *fi)
 {
-    _cleanup_(object_unrefp) struct object *object = NULL;
     struct tree_content content;
     size_t begin;
     int r = tree_read(tree_of(req), id, &content);
@@ -148,10 +147,10 @@ static void on_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset,
         reply_error(req, r);
         return;
     }
-    object = content.object;
     begin = size_min((size_t)offset, content.len);
     (void)fuse_reply_buf(req, (const char *)content.bytes + begin,
                          size_min(size, content.len - begin));
+    (void)object_unref(content.object);
 }
 
 struct listing {

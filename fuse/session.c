@@ -35,7 +35,7 @@
 #define N_WORKERS_MIN 2
 #define N_WORKERS_MAX 4 /* a cold read costs some microseconds; more threads only cost memory */
 
-#define WORKER_STACK_BYTES (256 * 1024)
+#define WORKER_STACK_BYTES 262144u
 
 #define MOUNTINFO_LINE_MAX 16384 /* a few paths of at most 4096 bytes, escaped */
 

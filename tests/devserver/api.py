@@ -20,7 +20,7 @@ from .objects import KINDS, Kind
 from .reply import Reply, error_reply, stream_head, text_reply
 from .requestlog import Request, RequestLog
 from .resources import Call, Resources, Settings
-from .selectors import Selector
+from .selector import Selector
 from .store import Store
 from .watch import End, Shape, Watch, Watches
 

@@ -11,13 +11,13 @@ import shutil
 import socket
 import subprocess
 import time
-from pathlib import Path
 
 from .listener import HOST
 from .server import DevServer
 
-_FOREVER = "1d"
+_FOREVER = "24h"
 _START_SECONDS = 10.0
+_ATTEMPTS = 3  # another process may take the port between its choice and nghttpx's bind
 _STREAMS = 1000  # a real API server allows 250 on a connection; watches of one test may be more
 
 
@@ -48,13 +48,12 @@ class H2Proxy:
         return self._server.kubeconfig(user, server=self.url, **options)  # type: ignore[arg-type]
 
     def start(self) -> H2Proxy:
-        self.port = _free_port()
-        with open(self._log, "wb") as log:
-            self._process = subprocess.Popen(
-                self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
-        self._wait_listening()
-        return self
+        for _ in range(_ATTEMPTS):
+            self.port = _free_port()
+            if self._listens():
+                return self
+            self.stop()
+        raise RuntimeError(f"nghttpx does not listen:\n{self._log.read_text()}")
 
     def stop(self) -> None:
         if self._process is not None:
@@ -87,20 +86,24 @@ class H2Proxy:
             "--no-server-rewrite",
             "--no-add-x-forwarded-proto",
             "--no-ocsp",
-            "--single-thread",
+            "--single-process",
             "--log-level=WARN",
             str(pair.key),
             str(pair.certificate),
         ]
 
-    def _wait_listening(self) -> None:
+    def _listens(self) -> bool:
+        """Starts nghttpx and waits until it accepts; False if it cannot, on a taken port say."""
+        with open(self._log, "ab") as log:
+            self._process = subprocess.Popen(
+                self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
         deadline = time.monotonic() + _START_SECONDS
-        while not _accepts(self.port):
-            assert self._process is not None
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                raise RuntimeError(f"nghttpx does not listen:\n{Path(self._log).read_text()}")
-            time.sleep(0.01)
+        while self._process.poll() is None and time.monotonic() < deadline:
+            if _accepts(self.port):
+                return True
+            time.sleep(0.005)
+        return False
 
 
 def _accepts(port: int) -> bool:

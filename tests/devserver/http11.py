@@ -74,6 +74,8 @@ class Connection:
         self._socket = context.wrap_socket(
             self._socket, server_side=True, do_handshake_on_connect=False
         )
+        if self.hung_up.is_set():  # asked while the socket changed hands
+            raise Disconnected
         try:
             self._socket.do_handshake()
         except OSError as error:

@@ -25,6 +25,7 @@ class Listener:
 
     def __init__(self, port: int, serve: Callable[[Connection], None]) -> None:
         self.tls: ssl.SSLContext | None = None
+        self.silent = False  # new connections are accepted and never read nor answered
         self._serve = serve
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
@@ -88,10 +89,13 @@ class Listener:
             )
             with self._lock:
                 self._threads[connection] = thread
-            thread.start()
+                thread.start()
 
     def _run(self, connection: Connection) -> None:
         try:
+            if self.silent:
+                connection.hung_up.wait()
+                raise Disconnected
             if self.tls is not None:
                 connection.start_tls(self.tls)
             self._serve(connection)

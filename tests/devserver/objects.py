@@ -12,6 +12,7 @@ event objects do, hence `bare` and `full`.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from dataclasses import dataclass
@@ -73,9 +74,12 @@ EVENTS = Kind("events", "Event", True, ("ev",), ("metadata",), ("get", "list", "
 KINDS = {kind.resource: kind for kind in (SECRETS, CONFIGMAPS, NAMESPACES, EVENTS)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stored:
-    """One version of an object; its dict is shared and never changed after construction."""
+    """One version of an object; its dict is shared and never changed after construction.
+
+    Compared and hashed by identity, which lets encode_object_event() remember its last results.
+    """
 
     kind: Kind
     object: Object
@@ -153,6 +157,12 @@ def encode_list(kind: Kind, revision: int, items: list[Stored]) -> bytes:
 
 def encode_event(event_type: str, full: bytes) -> bytes:
     return b'{"type":"%s","object":%s}\n' % (event_type.encode(), full)
+
+
+@functools.lru_cache(maxsize=8)
+def encode_object_event(event_type: str, version: Stored) -> bytes:
+    """One line of a watch; all watches of the same object share the same bytes."""
+    return encode_event(event_type, version.full)
 
 
 def encode_bookmark(kind: Kind, revision: int, initial_events_end: bool = False) -> bytes:

@@ -140,7 +140,8 @@ def _schemas(prefix: str) -> dict[str, Any]:
 def _paths(v3: bool) -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for kind in KINDS.values():
-        collection = f"/api/v1/{'namespaces/{namespace}/' if kind.namespaced else ''}{kind.resource}"
+        scope = "namespaces/{namespace}/" if kind.namespaced else ""
+        collection = f"/api/v1/{scope}{kind.resource}"
         for verb, method, path in (
             ("create", "post", collection),
             ("update", "put", collection + "/{name}"),

@@ -42,7 +42,7 @@ Predicate = Callable[[Request], bool]
 
 
 def match(where: Predicate | None = None, **wanted: object) -> Predicate:
-    """A predicate: `where` holds, and each named attribute of the request equals the value given."""
+    """A predicate: `where` holds and each attribute named has the value given."""
     unknown = wanted.keys() - Request.__dataclass_fields__.keys()
     if unknown:
         raise TypeError(f"a request has no {', '.join(sorted(unknown))}")

@@ -17,7 +17,7 @@ from .objects import Kind, Object, Stored, encode, encode_list
 from .registry import Registry
 from .reply import Reply, json_reply
 from .requestlog import Request
-from .selectors import Selector
+from .selector import Selector
 from .store import Compacted, FutureRevision, Store
 from .table import table
 from .watch import Shape, Watch, WatchOptions

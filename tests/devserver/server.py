@@ -376,7 +376,10 @@ class DevServer:
         times: int | None = 1,
         **wanted: object,
     ) -> Fault:
-        """Ends the connection before_headers, after_headers or mid_body; reset=False sends a FIN."""
+        """Ends the connection before_headers, after_headers or mid_body, by RST or FIN.
+
+        before_headers leaves the request undone; of a watch no event is sent in either case.
+        """
         return self._add(DropFault(match(where, **wanted), times, when, reset))
 
     def hold(
@@ -517,6 +520,10 @@ class DevServer:
 
     def start_listening(self) -> None:
         self._listener.start_listening()
+
+    def silence_new_connections(self, silent: bool = True) -> None:
+        """Connections opened from now on are accepted and then ignored, TLS handshake included."""
+        self._listener.silent = silent
 
     def end_connections(self, *, reset: bool = True) -> None:
         self._listener.end_connections(reset)

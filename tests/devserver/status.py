@@ -106,7 +106,10 @@ def conflict(resource: str, name: str, why: str) -> ApiError:
 
 
 def modified_meanwhile(resource: str, name: str) -> ApiError:
-    why = "the object has been modified; please apply your changes to the latest version and try again"
+    why = (
+        "the object has been modified; please apply your changes to the latest version and try"
+        " again"
+    )
     return conflict(resource, name, why)
 
 
@@ -124,7 +127,10 @@ def entity_too_large(limit: int) -> ApiError:
 
 
 def unsupported_media_type(accepted: str) -> ApiError:
-    message = f"the body of the request was in an unknown format - accepted media types include: {accepted}"
+    message = (
+        "the body of the request was in an unknown format - accepted media types include:"
+        f" {accepted}"
+    )
     return ApiError(415, "UnsupportedMediaType", message)
 
 

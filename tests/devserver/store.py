@@ -11,6 +11,7 @@ oldest changes are then compacted as etcd's own compaction would.
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections import deque
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ class Change:
     before: Stored | None
     after: Stored | None
 
-    @property
+    @functools.cached_property
     def last(self) -> Stored:
         """The object after the change, or the deleted one stamped with the deletion's revision."""
         if self.after is not None:

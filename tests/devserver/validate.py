@@ -174,10 +174,8 @@ def _undecodable(kind: Kind, why: str) -> status.ApiError:
 
 
 def _mismatch(kind: Kind, field: str, value: Any, wanted: str) -> status.ApiError:
-    found = _json_type(value)
-    return _undecodable(
-        kind, f"json: cannot unmarshal {found} into Go struct field {kind.kind}.{field} of type {wanted}"
-    )
+    target = f"Go struct field {kind.kind}.{field} of type {wanted}"
+    return _undecodable(kind, f"json: cannot unmarshal {_json_type(value)} into {target}")
 
 
 def _json_type(value: Any) -> str:

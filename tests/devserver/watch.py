@@ -28,9 +28,10 @@ from .objects import (
     encode,
     encode_bookmark,
     encode_event,
+    encode_object_event,
 )
 from .requestlog import Predicate, Request
-from .selectors import Selector
+from .selector import Selector
 from .status import ApiError
 from .store import Change, Store
 from .table import table
@@ -71,7 +72,7 @@ class WatchOptions:
 
 
 class Watch:
-    """One watch request being served; tests steer it through its public methods, from any thread."""
+    """One watch request being served; tests steer it through its methods, from any thread."""
 
     def __init__(
         self,
@@ -140,7 +141,9 @@ class Watch:
         """Writes an event with any type and object (a dict with kind and apiVersion, usually)."""
         self.send_raw(encode_event(event_type, encode(obj)))
 
-    def send_error(self, code: int = 410, reason: str = "Expired", message: str = "expired") -> None:
+    def send_error(
+        self, code: int = 410, reason: str = "Expired", message: str = "expired"
+    ) -> None:
         """Writes an ERROR event; the stream stays open, as close() is the test's choice."""
         self.send_raw(encode_event("ERROR", ApiError(code, reason, message).encoded()))
 
@@ -258,10 +261,11 @@ class Watch:
         return batch
 
     def _queue_object(self, event_type: str, item: Stored) -> None:
-        full = item.full
         if self._options.as_table:
-            full = encode(table(self.kind, item.revision, [item], next(self._tables) == 0))
-        self._enqueue(encode_event(event_type, full), is_event=True)
+            rows = table(self.kind, item.revision, [item], columns=next(self._tables) == 0)
+            self._enqueue(encode_event(event_type, encode(rows)), is_event=True)
+        else:
+            self._enqueue(encode_object_event(event_type, item), is_event=True)
 
     def _enqueue(self, item: bytes | End, is_event: bool) -> None:
         with self._changed:

@@ -39,9 +39,15 @@ static const struct {
     [LOG_LEVEL_DEBUG] = {"debug", "DEBUG", LOG_DEBUG},
 };
 
+/* Kept free for what closes a line: dots, quotes, braces, the newline and the NUL. */
+#define TAIL_BYTES      16
+/* Less than this is not worth beginning a pair for. */
+#define MIN_VALUE_BYTES 16
+
 struct line {
     char text[LINE_MAX_BYTES];
     size_t len;
+    bool is_full; /* something was left out; only line_close() may add to it */
 };
 
 int log_level_parse(const char *name, enum log_level *ret_level)
@@ -86,17 +92,31 @@ const char *log_number(long long n, char buf[static LOG_NUMBER_SIZE])
     return buf;
 }
 
-static void line_add(struct line *l, const char *text)
+static size_t line_room(const struct line *l)
 {
-    size_t room = sizeof(l->text) - 5 - l->len; /* "...", newline, NUL */
+    size_t end = sizeof(l->text) - TAIL_BYTES;
+
+    return l->len < end ? end - l->len : 0;
+}
+
+/* Add something short that a line is not complete without. */
+static void line_close(struct line *l, const char *text)
+{
     size_t len = strlen(text);
 
-    if (len > room) {
-        (void)memcpy(l->text + l->len, text, room);
-        (void)memcpy(l->text + l->len + room, "...", 3);
-        l->len = sizeof(l->text) - 2;
+    assert(len < sizeof(l->text) - l->len);
+    (void)memcpy(l->text + l->len, text, len);
+    l->len += len;
+}
+
+static void line_add(struct line *l, const char *text)
+{
+    size_t room = line_room(l), len = strlen(text);
+
+    if (l->is_full)
         return;
-    }
+    l->is_full = len > room;
+    len = size_min(len, room);
     (void)memcpy(l->text + l->len, text, len);
     l->len += len;
 }
@@ -104,8 +124,10 @@ static void line_add(struct line *l, const char *text)
 /* Adds text between double quotes with JSON's escapes, which serve the text format as well. */
 static void line_add_quoted(struct line *l, const char *text)
 {
+    if (l->is_full)
+        return;
     line_add(l, "\"");
-    for (const char *p = text; *p != '\0' && l->len < sizeof(l->text) - 16; p++) {
+    for (const char *p = text; *p != '\0' && !l->is_full; p++) {
         unsigned char c = (unsigned char)*p;
         char escaped[8];
 
@@ -117,9 +139,30 @@ static void line_add_quoted(struct line *l, const char *text)
             (void)snprintf(escaped, sizeof(escaped), "\\u%04x", c);
         else
             (void)snprintf(escaped, sizeof(escaped), "%c", c);
-        line_add(l, escaped);
+        if (strlen(escaped) > line_room(l))
+            l->is_full = true; /* half an escape would spoil the line */
+        else
+            line_add(l, escaped);
     }
-    line_add(l, "\"");
+    line_close(l, l->is_full ? "...\"" : "\"");
+}
+
+static void line_add_pair(struct line *l, const char *key, const char *value)
+{
+    if (line_room(l) < strlen(key) + MIN_VALUE_BYTES)
+        l->is_full = true;
+    if (l->is_full)
+        return;
+    if (log_state.format == LOG_FORMAT_JSON) {
+        line_add(l, ",");
+        line_add_quoted(l, key);
+        line_add(l, ":");
+    } else {
+        line_add(l, " ");
+        line_add(l, key);
+        line_add(l, "=");
+    }
+    line_add_quoted(l, value);
 }
 
 static void line_add_pairs(struct line *l, va_list args)
@@ -129,18 +172,8 @@ static void line_add_pairs(struct line *l, va_list args)
     while ((key = va_arg(args, const char *)) != NULL) {
         const char *value = va_arg(args, const char *);
 
-        if (value == NULL)
-            continue;
-        if (log_state.format == LOG_FORMAT_JSON) {
-            line_add(l, ",");
-            line_add_quoted(l, key);
-            line_add(l, ":");
-        } else {
-            line_add(l, " ");
-            line_add(l, key);
-            line_add(l, "=");
-        }
-        line_add_quoted(l, value);
+        if (value != NULL)
+            line_add_pair(l, key, value);
     }
 }
 
@@ -195,12 +228,15 @@ void log_write(enum log_level level, const char *message, ...)
     if (!log_enabled(level))
         return;
     line.len = 0;
+    line.is_full = false;
     line_open(&line, level, message);
     va_start(args, message);
     line_add_pairs(&line, args);
     va_end(args);
     if (log_state.format == LOG_FORMAT_JSON)
-        line_add(&line, "}");
+        line_close(&line, "}");
+    else if (line.is_full)
+        line_close(&line, "...");
     line_emit(&line, level);
     errno = saved;
 }

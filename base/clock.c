@@ -102,16 +102,14 @@ static double parse_units(const char *p)
     double total = *p == '\0' ? -1 : 0;
 
     while (*p != '\0') {
+        const char *number = p;
         char *end;
-        double value, unit;
+        double value = strtod(number, &end), unit;
 
-        /* strtod() knows more spellings ("inf", "0x1p3", " 1") than a duration has */
-        if (!isdigit((unsigned char)*p) && *p != '.')
-            return -1;
-        value = strtod(p, &end);
-        p = end;
+        /* strtod() knows more spellings ("inf", "0x1", "1e3", " 1") than a duration has */
+        p += strspn(p, "0123456789.");
         unit = duration_unit(&p);
-        if (unit == 0)
+        if (end == number || strspn(number, "0123456789.") != (size_t)(end - number) || unit == 0)
             return -1;
         total += value * unit;
     }

@@ -1,0 +1,1 @@
+"""What the mount tests have in common: daemons, sources, watchers, other users, memory."""

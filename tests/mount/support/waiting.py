@@ -1,0 +1,25 @@
+"""Waiting for something to become true; there are no fixed pauses in these tests."""
+
+from __future__ import annotations
+
+import time
+from typing import Callable, TypeVar
+
+PATIENCE_SECONDS = 60.0  # far longer than anything takes, also under a sanitizer on a busy machine
+_INTERVAL_SECONDS = 0.002
+
+T = TypeVar("T")
+
+
+def until(
+    condition: Callable[[], T], what: str = "", *, patience: float = PATIENCE_SECONDS
+) -> T:
+    """Asks until the answer is true, and returns it."""
+    deadline = time.monotonic() + patience
+    while True:
+        answer = condition()
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {patience:g} s in vain for: {what or condition}")
+        time.sleep(_INTERVAL_SECONDS)

@@ -54,6 +54,18 @@ FULL = Size(rounds=100, reads=1_000_000, updates=1000, polled_updates=200, warm_
 QUICK = Size(rounds=5, reads=20_000, updates=20, polled_updates=10, warm_up=3, mounts=3)
 
 
+@dataclass
+class Updates:
+    """What the program `updates` has seen, since the answers to the PATCHes."""
+
+    patch: Spread
+    watched: Spread
+    notified: Spread
+    read: Spread
+    opens: int
+    failed_opens: int
+
+
 class Bench:
     """One run: the programs under measurement, a directory, and the tables that come of it."""
 
@@ -189,17 +201,24 @@ class Bench:
         table = Table("updates", title, SPREAD_COLUMNS)
         by_inotify = self._run_updates(access, mountpoint, "inotify", self.size.updates)
         by_polling = self._run_updates(access, mountpoint, "poll", self.size.polled_updates)
-        read = by_inotify["read"]
+        read = by_inotify.read
         reaches = []
         if is_real:
             for which, limit in LATENCY_REACH_SECONDS.items():
                 met = getattr(read, which) <= limit
                 reaches.append(Reach(f"{which} <= {limit * 1e3:.0f}", met))
-        table.add_spread("bare watch client has the event", by_inotify["watched"])
-        table.add_spread("inotify tells of ..data", by_inotify["notified"])
+        table.add_spread("bare watch client has the event", by_inotify.watched)
+        table.add_spread("inotify tells of ..data", by_inotify.notified)
         table.add_spread("consumer has read the new bytes", read, *reaches)
-        table.add_spread("a consumer that polls instead", by_polling["read"])
-        table.add_spread("the PATCH itself, sent to answered", by_inotify["patch"])
+        table.add_spread("a consumer that polls instead", by_polling.read)
+        failed = by_polling.failed_opens
+        table.add(
+            f"failures in its {by_polling.opens:,} opens",
+            [str(failed), "", ""],
+            {"opens": by_polling.opens, "failed": failed},
+            Reach("0", failed == 0),
+        )
+        table.add_spread("the PATCH itself, sent to answered", by_inotify.patch)
         protocol = self._status(mountpoint)["source"].get("protocol")
         table.notes.append(
             f"{protocol}; an event may overtake the answer, and is below 0 then; the polling "
@@ -209,19 +228,17 @@ class Bench:
 
     def _run_updates(
         self, access: Access, mountpoint: Path, reader: str, updates: int
-    ) -> dict[str, Spread]:
+    ) -> Updates:
         command = [self._programs / "updates", "--server", access.url, "--ca", access.ca]
         command += ["--token-file", access.token_file, "--namespace", NAMESPACE]
         command += ["--secret", SECRET, "--key", CHANGING_KEY, "--root", mountpoint]
         command += ["--updates", updates, "--warm-up", self.size.warm_up, "--reader", reader]
-        rows = [line.split() for line in run(command).splitlines()]
-        names = ("patch", "watched", "notified", "read")
-        seconds = {
-            name: Spread([int(cell) / 1e9 for cell in column if cell != "-"])
-            for name, column in zip(names, zip(*rows))
-        }
-        seconds["patch"] = Spread([-value for value in seconds["patch"].values])
-        return seconds
+        *rows, (opens, failed) = [line.split() for line in run(command).splitlines()]
+        columns = [[int(cell) / 1e9 for cell in column if cell != "-"] for column in zip(*rows)]
+        sent, watched, notified, read = columns
+        patch = Spread([-seconds for seconds in sent])
+        spreads = (patch, Spread(watched), Spread(notified), Spread(read))
+        return Updates(*spreads, int(opens), int(failed))
 
     def _measure_memory(self, name: str, mountpoint: Path) -> Table:
         pid = self._status(mountpoint)["pid"]

@@ -14,7 +14,8 @@
  *
  * When all have seen the change, and after a pause, the next one is made. For each one a line is
  * printed, in nanoseconds since the answer to the PATCH, so that an event which overtook the answer
- * is below 0: sent, watched, notified, read.
+ * is below 0: sent, watched, notified, read. The last line says how often the consumer has opened
+ * the key, and how often that failed.
  */
 #include <fcntl.h>
 #include <getopt.h>
@@ -65,6 +66,7 @@ struct bench {
     int64_t seen_ns[SIGHT_COUNT];  /* 0 = not yet */
     bool is_watching;              /* the watch was answered */
     bool is_consuming;             /* the consumer is in its place */
+    unsigned long n_opens, n_failed_opens;
 };
 
 static int64_t now_ns(void)
@@ -250,20 +252,26 @@ static void *watch_main(void *userdata)
 
 /* ---- the consumer */
 
+/* Return: its length; -errno. */
+static ssize_t read_key(const struct bench *b, char *content, size_t size)
+{
+    _cleanup_(fd_closep) int fd = open(b->key_path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read(fd, content, size) : -1;
+
+    return n >= 0 ? n : negative_errno();
+}
+
 /* Read the key. If it has the expected value, note when it had, and @notified_ns unless 0. */
 static void consume(struct bench *b, int64_t notified_ns)
 {
-    _cleanup_(fd_closep) int fd = open(b->key_path, O_RDONLY | O_CLOEXEC);
     char content[VALUE_BYTES + 1];
-    int64_t at_ns;
-    ssize_t n;
+    ssize_t n = read_key(b, content, sizeof(content));
+    int64_t at_ns = now_ns();
 
-    n = fd >= 0 ? read(fd, content, sizeof(content)) : -1;
-    if (n < 0)
-        die(b->key_path, strerror(errno));
-    at_ns = now_ns();
     (void)pthread_mutex_lock(&b->lock);
-    if ((size_t)n == strlen(b->value) && memcmp(content, b->value, (size_t)n) == 0) {
+    b->n_opens++;
+    b->n_failed_opens += n < 0;
+    if (n == (ssize_t)strlen(b->value) && memcmp(content, b->value, (size_t)n) == 0) {
         if (notified_ns != 0)
             see(b, SIGHT_NOTIFIED, notified_ns);
         see(b, SIGHT_READ, at_ns);
@@ -354,6 +362,9 @@ static void measure(struct bench *b)
         sleep_ns((long)(PAUSE_MIN_MS + i * PAUSE_STEP_MS % PAUSE_SPAN_MS) * 1000000);
     }
     curl_easy_cleanup(easy);
+    (void)pthread_mutex_lock(&b->lock);
+    printf("%lu %lu\n", b->n_opens, b->n_failed_opens);
+    (void)pthread_mutex_unlock(&b->lock);
 }
 
 static struct curl_slist *make_headers(const struct bench *b, const char *content_type)

@@ -1,0 +1,111 @@
+"""One cluster for all tests, and for each test a namespace and mounts of its own."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+from pathlib import Path
+from typing import Any, Iterator, Mapping
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from kube import AssetsUnusable, Cluster, find_assets, wait_for  # noqa: E402
+from kube.assets import VARIABLE  # noqa: E402
+from kube.client import values_of  # noqa: E402
+
+from .mounting import Mounts, Values, program  # noqa: E402
+
+_serial = itertools.count(1)
+
+
+class Namespace:
+    """A namespace of the test's own, and the objects in it."""
+
+    def __init__(self, cluster: Cluster, values: Values) -> None:
+        self.cluster = cluster
+        self.values = values
+        self.name = f"e2e-{next(_serial)}"
+        self.make()
+
+    def make(self) -> None:
+        body = {"metadata": {"name": self.name}}
+        self.cluster.admin.request("POST", "/api/v1/namespaces", body)
+
+    def kubectl(self, *arguments: str | Path, stdin: str = "", **env: str) -> str:
+        return self.cluster.kubectl.run("-n", self.name, *arguments, stdin=stdin, env=env)
+
+    def create(
+        self, name: str, data: Mapping[str, bytes], resource: str = "secrets", **fields: Any
+    ) -> Any:
+        return self.cluster.admin.create(resource, self.name, name, data, **fields)
+
+    def patch(
+        self, name: str, data: Mapping[str, bytes | None], resource: str = "secrets"
+    ) -> Any:
+        return self.cluster.admin.patch(resource, self.name, name, data)
+
+    def delete(self, name: str, resource: str = "secrets") -> None:
+        self.cluster.admin.delete(resource, self.name, name)
+
+    def stored(self, name: str, resource: str = "secrets") -> dict[str, bytes]:
+        """The bytes that the API server has."""
+        return values_of(self.cluster.admin.get(resource, self.name, name))
+
+
+@pytest.fixture(scope="session")
+def cluster_for_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    try:
+        assets = find_assets()
+    except AssetsUnusable as error:
+        pytest.fail(str(error))
+    if assets is None:
+        pytest.skip(f"{VARIABLE} is not set: it names a directory with kube-apiserver and etcd")
+    if not os.access(program(), os.X_OK):
+        pytest.fail(f"there is no {program()}: run make first")
+    if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
+        pytest.fail("these tests mount file systems: run them as root where there is /dev/fuse")
+    cluster = Cluster(assets, tmp_path_factory.mktemp("cluster"))
+    cluster.start()
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture
+def cluster(cluster_for_all: Cluster) -> Iterator[Cluster]:
+    cluster_for_all.ensure_running()
+    yield cluster_for_all
+
+
+@pytest.fixture
+def values() -> Values:
+    return Values()
+
+
+@pytest.fixture
+def ns(cluster: Cluster, values: Values) -> Namespace:
+    return Namespace(cluster, values)
+
+
+@pytest.fixture
+def mounts(tmp_path: Path, cluster: Cluster, values: Values) -> Iterator[Mounts]:
+    made = Mounts(tmp_path, cluster.kubectl.environment(), values)
+    yield made
+    made.finish()
+
+
+@pytest.fixture
+def admin_args(cluster: Cluster, ns: Namespace) -> list[str]:
+    """How most tests mount: as the cluster's administrator, in the test's namespace."""
+    return [f"--kubeconfig={cluster.admin_kubeconfig}", f"--namespace={ns.name}"]
+
+
+@pytest.fixture
+def needs_controller_manager(cluster: Cluster) -> None:
+    if cluster.assets.controller_manager is None:
+        pytest.skip(f"there is no kube-controller-manager in {VARIABLE}")
+
+
+__all__ = ["Namespace", "wait_for"]

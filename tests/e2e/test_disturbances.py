@@ -1,0 +1,398 @@
+"""Storms of updates, and servers that end, forget, lag and go back, under readers that go on."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+
+from kube import ApiError, Cluster, Relay, wait_for
+from kube.cluster import HOST, free_port
+
+from .conftest import Namespace
+from .mounting import FAILS, WELL, Mount, Mounts
+from .reading import Reader
+
+SIGNALS = [signal.SIGTERM, signal.SIGKILL]
+by_name = pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+
+
+@pytest.fixture
+def relay(cluster: Cluster) -> Iterator[Relay]:
+    """Stands between a mount and the API server."""
+    made = Relay(free_port(), (HOST, cluster.port))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def relay_args(cluster: Cluster, ns: Namespace, relay: Relay, tmp_path: Path) -> list[str]:
+    server = f"https://{HOST}:{relay.port}"
+    admin = cluster.admin_identity
+    kubeconfig = cluster.kubeconfig(tmp_path / "relay.conf", admin, server=server)
+    return [f"--kubeconfig={kubeconfig}", f"--namespace={ns.name}"]
+
+
+def follow(mount: Mount, *keys: str) -> Reader:
+    """A reader that is in nobody's way."""
+    return Reader([mount.path / key for key in keys or ("key",)], pause=0.002)
+
+
+# ---- many updates
+
+
+@pytest.mark.parametrize("resource", ["secrets", "configmaps"])
+def test_storm(ns: Namespace, mounts: Mounts, admin_args: list[str], resource: str) -> None:
+    """As fast as the API server takes them. Two keys change together, so the second one that is
+    read can be newer than the first, never older."""
+    n_updates = 500
+    value = ns.values.new(0)
+    ns.create("busy", {"a": value, "b": value}, resource)
+    mount = mounts.make(f"{resource[:-1]}/busy", *admin_args)
+    paths = [mount.path / "a", mount.path / "b"]
+    with Reader(paths) as reader, Reader(paths[::-1]) as other:
+        for i in range(1, n_updates + 1):
+            value = ns.values.new(i)
+            ns.patch("busy", {"a": value, "b": value}, resource)
+        mount.wait_for_value("a", value)
+        wait_for(lambda: n_updates in reader.versions & other.versions, "readers see the last one")
+    assert mount.files() == {"a": value, "b": value}
+    # updates come one by one: every one of them was there to be seen
+    status = mount.status()
+    assert status["lastUpdate"]["count"] == n_updates + 1
+    assert status["source"]["requests"] == {"200": 2}
+    assert len(reader.versions) > n_updates / 10
+    assert mount.logged(FAILS) == []
+    # what was replaced is gone
+    assert sorted(os.listdir(mount.path)) == sorted(["..data", mount.generation(), "a", "b"])
+
+
+def test_storm_of_whole_mebibytes(
+    ns: Namespace, mounts: Mounts, admin_args: list[str]
+) -> None:
+    """However large a value is, a reader never sees the parts of two."""
+    size = 1 << 20
+
+    def make(version: int) -> bytes:
+        head = ns.values.new(version)
+        body = head + b"\n" + os.urandom(256) * 4096
+        body = body[: size - 32]
+        return body + hashlib.sha256(body).digest()
+
+    def check(value: bytes) -> None:
+        assert len(value) == size
+        assert hashlib.sha256(value[:-32]).digest() == value[-32:], "parts of two values"
+
+    value = make(0)
+    ns.create("big", {"key": value})
+    mount = mounts.make("secret/big", *admin_args)
+    with Reader([mount.path / "key"], check), Reader([mount.path / "key"], check):
+        for i in range(1, 31):
+            value = make(i)
+            ns.patch("big", {"key": value})
+        mount.wait_for_value("key", value)
+
+
+def test_many_objects_at_once(ns: Namespace, mounts: Mounts, admin_args: list[str]) -> None:
+    names = [f"db-{i}" for i in range(12)]
+    for name in names:
+        ns.create(name, {"key": ns.values.new(0)})
+    made = [mounts.start(f"secret/{name}", *admin_args) for name in names]
+    for mount in made:
+        mount.wait_ready()
+    newest = {}
+    for version in range(1, 6):
+        for name in names:
+            newest[name] = ns.values.new(version)
+            ns.patch(name, {"key": newest[name]})
+    for name, mount in zip(names, made):
+        mount.wait_for_value("key", newest[name])
+
+
+# ---- the API server
+
+
+@by_name
+def test_apiserver_restarts(
+    cluster: Cluster,
+    ns: Namespace,
+    mounts: Mounts,
+    admin_args: list[str],
+    number: signal.Signals,
+) -> None:
+    ns.create("db", {"key": ns.values.new(0)})
+    mount = mounts.make("secret/db", *admin_args)
+    with follow(mount) as reader:
+        cluster.stop_apiserver(number)
+        status = mount.wait_for_source("failing")
+        assert status["volume"]["state"] == "current"
+        assert status["source"]["error"]
+        n_reads = reader.n_reads
+        wait_for(lambda: reader.n_reads > n_reads, "content stays readable")
+        cluster.start_apiserver()
+        for version in (1, 2):
+            value = ns.values.new(version)
+            ns.patch("db", {"key": value})
+            mount.wait_for_value("key", value)
+        assert mount.wait_for_source("live")["source"]["error"] is None
+    mount.assert_told_once(FAILS, WELL)
+
+
+def test_apiserver_restarts_again_and_again(
+    cluster: Cluster, ns: Namespace, mounts: Mounts, admin_args: list[str]
+) -> None:
+    """With updates made before the mount can be back, too."""
+    ns.create("db", {"key": ns.values.new(0)})
+    mount = mounts.make("secret/db", *admin_args)
+    with follow(mount) as reader:
+        for version in range(1, 4):
+            cluster.restart_apiserver(number=signal.SIGKILL)
+            value = ns.values.new(version)
+            ns.patch("db", {"key": value})
+            mount.wait_for_value("key", value)
+        wait_for(lambda: 3 in reader.versions, "the reader sees the last one")
+    mount.wait_for_source("live")
+    assert len(mount.logged(FAILS)) == len(mount.logged(WELL))
+
+
+def test_mount_before_there_is_a_server(
+    cluster: Cluster, ns: Namespace, mounts: Mounts, admin_args: list[str]
+) -> None:
+    value = ns.values.new(1)
+    ns.create("db", {"key": value})
+    cluster.stop_apiserver()
+    mount = mounts.start("secret/db", *admin_args, "--wait=forever")
+    wait_for(lambda: mount.logged(FAILS), "it tries")
+    assert not mount.is_mounted()
+    cluster.start_apiserver()
+    assert mount.wait_ready().files() == {"key": value}
+    mount.wait_for_source("live")
+    mount.assert_told_once(FAILS, WELL)
+
+
+def test_connections_that_are_cut(
+    ns: Namespace, mounts: Mounts, relay: Relay, relay_args: list[str]
+) -> None:
+    """A load balancer that ends connections, again and again, is not a reason to list anew."""
+    ns.create("db", {"key": ns.values.new(0)})
+    mount = mounts.make("secret/db", *relay_args)
+    with follow(mount):
+        for version in range(1, 11):
+            value = ns.values.new(version)
+            ns.patch("db", {"key": value})
+            mount.wait_for_value("key", value)
+            relay.disconnect()
+    value = ns.values.new(11)
+    ns.patch("db", {"key": value})
+    mount.wait_for_value("key", value)
+    assert mount.wait_for_source("live")["source"]["watchRestarts"] >= 10
+
+
+def test_changes_while_cut_off(
+    ns: Namespace, mounts: Mounts, relay: Relay, relay_args: list[str]
+) -> None:
+    """The watch goes on where it was: nothing that happened meanwhile is missed."""
+    ns.create("db", {"key": ns.values.new(0)})
+    mount = mounts.make("secret/db", *relay_args)
+    with follow(mount):
+        relay.cut()
+        mount.wait_for_source("failing")
+        for version in range(1, 21):
+            value = ns.values.new(version)
+            ns.patch("db", {"key": value})
+        relay.resume()
+        mount.wait_for_value("key", value)
+    mount.wait_for_source("live")
+    mount.assert_told_once(FAILS, WELL)
+
+
+def test_deleted_while_cut_off(
+    ns: Namespace, mounts: Mounts, relay: Relay, relay_args: list[str]
+) -> None:
+    value = ns.values.new(0)
+    ns.create("db", {"key": value})
+    mount = mounts.make("secret/db", *relay_args)
+    relay.cut()
+    mount.wait_for_source("failing")
+    ns.delete("db")
+    relay.resume()
+    mount.wait_for_volume("stale")
+    assert mount.wait_for_source("live")["volume"]["state"] == "stale"
+    assert mount.files() == {"key": value}
+
+
+# ---- what the API server has forgotten
+
+
+def was_gone(mount: Mount) -> bool:
+    """Whether the API server has answered that the watch's place is forgotten."""
+    return any("410" in str(entry) for entry in mount.log() if "reason" in entry)
+
+
+@pytest.mark.parametrize("watch_cache", [True, False], ids=["cached", "uncached"])
+def test_compaction_while_cut_off(
+    cluster: Cluster,
+    ns: Namespace,
+    mounts: Mounts,
+    relay: Relay,
+    relay_args: list[str],
+    watch_cache: bool,
+) -> None:
+    """The updates between are forgotten when the mount comes back: 410, and a new list."""
+    flags = [] if watch_cache else ["--watch-cache=false"]
+    ns.create("db", {"key": ns.values.new(0)})
+    mount = mounts.make("secret/db", *relay_args)
+    try:
+        with follow(mount):
+            relay.cut()
+            mount.wait_for_source("failing")
+            for version in range(1, 21):
+                value = ns.values.new(version)
+                ns.patch("db", {"key": value})
+            cluster.compact()
+            cluster.restart_apiserver(*flags)  # its watch cache begins anew, too
+            relay.resume()
+            mount.wait_for_value("key", value)
+            mount.wait_for_source("live")
+            assert was_gone(mount), mount.process.log_tail()
+            mount.assert_told_once(FAILS, WELL)
+            value = ns.values.new(21)
+            ns.patch("db", {"key": value})
+            mount.wait_for_value("key", value)
+    finally:
+        if not watch_cache:
+            cluster.restart_apiserver()
+
+
+def test_compaction_under_an_idle_mount(
+    cluster: Cluster, ns: Namespace, mounts: Mounts, admin_args: list[str]
+) -> None:
+    """It has not changed for long while others have. What is listed anew is what is shown."""
+    ns.create("idle", {"key": ns.values.new(0)})
+    mount = mounts.make("secret/idle", *admin_args)
+    generation = mount.generation()
+    for i in range(50):
+        ns.create(f"busy-{i}", {"key": b"x"}, "configmaps")
+    cluster.compact()
+    cluster.restart_apiserver()
+    mount.wait_for_source("live")
+    value = ns.values.new(1)
+    assert mount.generation() == generation
+    ns.patch("idle", {"key": value})
+    mount.wait_for_value("key", value)
+
+
+def test_uncached_server(
+    cluster: Cluster, ns: Namespace, mounts: Mounts, admin_args: list[str]
+) -> None:
+    """An API server whose watches come straight from etcd."""
+    cluster.restart_apiserver("--watch-cache=false")
+    try:
+        ns.create("db", {"key": ns.values.new(0)})
+        mount = mounts.make("secret/db", *admin_args)
+        with follow(mount):
+            for version in range(1, 21):
+                value = ns.values.new(version)
+                ns.patch("db", {"key": value})
+            mount.wait_for_value("key", value)
+            # etcd forgets what the watch has seen already: that is not its concern
+            cluster.compact()
+            value = ns.values.new(21)
+            ns.patch("db", {"key": value})
+            mount.wait_for_value("key", value)
+        assert mount.logged(FAILS) == []
+    finally:
+        cluster.restart_apiserver()
+
+
+# ---- etcd
+
+
+def can_write(ns: Namespace, name: str, value: bytes) -> bool:
+    ns.patch(name, {"key": value})
+    return True
+
+
+@by_name
+def test_etcd_is_away(
+    cluster: Cluster,
+    ns: Namespace,
+    mounts: Mounts,
+    admin_args: list[str],
+    number: signal.Signals,
+) -> None:
+    first, second, third = (ns.values.new(i) for i in range(3))
+    ns.create("db", {"key": first})
+    mount = mounts.make("secret/db", *admin_args)
+    with follow(mount) as reader:
+        cluster.stop_etcd(number)
+
+        def is_unwell() -> bool:
+            try:
+                return not cluster.is_ready()
+            except (ApiError, OSError):
+                return True
+
+        wait_for(is_unwell, "the API server misses etcd", pause=0.1)
+        n_reads = reader.n_reads
+        wait_for(lambda: reader.n_reads > n_reads + 10, "content stays readable")
+        assert mount.status()["volume"]["state"] == "current"
+        cluster.start_etcd()
+        refusals = (ApiError, OSError)
+        for value in (second, third):
+            wait_for(lambda: can_write(ns, "db", value), "etcd is back", forgive=refusals)
+            mount.wait_for_value("key", value)
+    mount.wait_for_source("live")
+
+
+def test_all_of_it_restarts(
+    cluster: Cluster, ns: Namespace, mounts: Mounts, admin_args: list[str]
+) -> None:
+    ns.create("db", {"key": ns.values.new(0)})
+    mount = mounts.make("secret/db", *admin_args)
+    with follow(mount):
+        cluster.stop_apiserver(signal.SIGKILL)
+        cluster.stop_etcd(signal.SIGKILL)
+        mount.wait_for_source("failing")
+        cluster.start_etcd()
+        cluster.start_apiserver()
+        value = ns.values.new(1)
+        ns.patch("db", {"key": value})
+        mount.wait_for_value("key", value)
+    mount.wait_for_source("live")
+
+
+def test_etcd_is_restored_from_a_backup(
+    cluster: Cluster, ns: Namespace, mounts: Mounts, admin_args: list[str], tmp_path: Path
+) -> None:
+    """The cluster's past becomes its present: what is shown follows."""
+    state, backup = cluster.directory / "etcd", tmp_path / "backup"
+    past, lost = ns.values.new(1), ns.values.new(2)
+    ns.create("db", {"key": past})
+    cluster.stop_apiserver()
+    cluster.stop_etcd()
+    shutil.copytree(state, backup)
+    cluster.start_etcd()
+    cluster.start_apiserver()
+    mount = mounts.make("secret/db", *admin_args)
+    for i in range(20):
+        ns.create(f"lost-{i}", {"key": b"x"}, "configmaps")
+    ns.patch("db", {"key": lost})
+    mount.wait_for_value("key", lost)
+
+    cluster.stop_apiserver()
+    cluster.stop_etcd()
+    mount.wait_for_source("failing")
+    shutil.rmtree(state)
+    shutil.copytree(backup, state)
+    cluster.start_etcd()
+    cluster.start_apiserver()
+    mount.wait_for_value("key", past, 240)
+    value = ns.values.new(3)
+    ns.patch("db", {"key": value})
+    mount.wait_for_value("key", value)

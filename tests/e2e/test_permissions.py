@@ -1,0 +1,140 @@
+"""RBAC: the least privilege is enough, less is refused, and it can come and go under a mount."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+
+from kube import Cluster, Identity, Relay, wait_for
+from kube.cluster import HOST, free_port
+
+from .conftest import Namespace
+from .mounting import FAILS, WELL, Mounts
+from .test_access import READ_SECRETS, read_only
+
+
+@pytest.fixture
+def relay(cluster: Cluster) -> Iterator[Relay]:
+    """Stands between a mount and the API server."""
+    made = Relay(free_port(), (HOST, cluster.port))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def reader(cluster: Cluster, ns: Namespace) -> Identity:
+    """Somebody who may do nothing yet; nobody has had that name before."""
+    return cluster.certificate_identity(f"reader-of-{ns.name}")
+
+
+@pytest.fixture
+def reader_args(
+    cluster: Cluster, ns: Namespace, relay: Relay, reader: Identity, tmp_path: Path
+) -> list[str]:
+    server = f"https://{HOST}:{relay.port}"
+    kubeconfig = cluster.kubeconfig(tmp_path / "reader.conf", reader, server=server)
+    return [f"--kubeconfig={kubeconfig}", f"--namespace={ns.name}"]
+
+
+def test_one_name_is_enough(
+    cluster: Cluster, ns: Namespace, mounts: Mounts, reader: Identity, reader_args: list[str]
+) -> None:
+    """Lists and watches carry the name, so a rule with resourceNames allows them."""
+    first, second = ns.values.new(1), ns.values.new(2)
+    for name in ("mine", "other"):
+        ns.create(name, {"key": first})
+    cluster.grant(ns.name, "reader", reader, read_only("mine"))
+    mount = mounts.make("secret/mine", *reader_args)
+    ns.patch("mine", {"key": second})
+    mount.wait_for_value("key", second)
+
+    said = mounts.fail("secret/other", *reader_args, "--wait=2s")
+    assert "403 (Forbidden)" in said and reader.user in said and "other" in said
+    said = mounts.fail("configmap/mine", *reader_args, "--wait=2s")
+    assert "403 (Forbidden)" in said and "configmaps" in said
+
+
+def test_all_of_a_namespace(
+    cluster: Cluster, ns: Namespace, mounts: Mounts, reader: Identity, reader_args: list[str]
+) -> None:
+    value = ns.values.new(1)
+    ns.create("any", {"key": value})
+    cluster.grant(ns.name, "reader", reader, READ_SECRETS)
+    assert mounts.make("secret/any", *reader_args).files() == {"key": value}
+
+
+@pytest.mark.parametrize("verbs", [["get"], ["get", "list"], ["get", "watch"]], ids="-".join)
+def test_less_is_not_enough(
+    cluster: Cluster,
+    ns: Namespace,
+    mounts: Mounts,
+    reader: Identity,
+    reader_args: list[str],
+    verbs: list[str],
+) -> None:
+    """Without list there is nothing to show. Without watch there is, but it is not kept up."""
+    ns.create("db", {"key": ns.values.new(1)})
+    cluster.grant(ns.name, "reader", reader, {**read_only("db"), "verbs": verbs})
+    if "list" not in verbs:
+        said = mounts.fail("secret/db", *reader_args, "--wait=2s")
+        assert "403 (Forbidden)" in said and "get, list and watch" in said
+        return
+    mount = mounts.make("secret/db", *reader_args)
+    status = mount.wait_for_source("failing")
+    assert "403 (Forbidden)" in status["source"]["error"]
+    # at the back-off's pace it lists again, so updates do arrive
+    second = ns.values.new(2)
+    ns.patch("db", {"key": second})
+    mount.wait_for_value("key", second)
+    mount.assert_told_once(FAILS)
+
+
+def test_granted_while_it_waits(
+    cluster: Cluster, ns: Namespace, mounts: Mounts, reader: Identity, reader_args: list[str]
+) -> None:
+    value = ns.values.new(1)
+    ns.create("db", {"key": value})
+    mount = mounts.start("secret/db", *reader_args, "--wait=forever")
+    wait_for(lambda: mount.logged(FAILS), "it was refused")
+    assert not mount.is_mounted()
+    cluster.grant(ns.name, "reader", reader, read_only("db"))
+    assert mount.wait_ready().files() == {"key": value}
+    mount.wait_for_source("live")
+    mount.assert_told_once(FAILS, WELL)
+
+
+def test_revoked_and_granted_again(
+    cluster: Cluster,
+    ns: Namespace,
+    mounts: Mounts,
+    relay: Relay,
+    reader: Identity,
+    reader_args: list[str],
+) -> None:
+    """What was shown stays readable; what changed in between is shown as soon as it may be."""
+    first, second, third = (ns.values.new(i) for i in (1, 2, 3))
+    ns.create("db", {"key": first})
+    rule = read_only("db")
+    cluster.grant(ns.name, "reader", reader, rule)
+    mount = mounts.make("secret/db", *reader_args)
+
+    cluster.revoke(ns.name, "reader", reader, rule)
+    relay.disconnect()  # a watch that stands is not asked again whether it may
+    status = mount.wait_for_source("failing")
+    wait_for(lambda: "403 (Forbidden)" in mount.status()["source"]["error"], "it is told why")
+    assert reader.user in mount.status()["source"]["error"]
+    assert status["volume"]["state"] == "current"
+    ns.patch("db", {"key": second})
+    # it has asked again and was refused again
+    refused = status["source"]["requests"].get("403", 0)
+    wait_for(lambda: mount.status()["source"]["requests"]["403"] > refused + 1, "it asks again")
+    assert mount.files() == {"key": first}
+
+    cluster.grant(ns.name, "reader", reader, rule)
+    mount.wait_for_value("key", second)
+    mount.wait_for_source("live")
+    ns.patch("db", {"key": third})
+    mount.wait_for_value("key", third)
+    mount.assert_told_once(FAILS, WELL)

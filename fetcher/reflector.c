@@ -91,6 +91,8 @@ static const struct {
     [STATE_PARKED] = {"parked", BIT(STATE_LISTING) | BIT(STATE_OPENING)},
 };
 
+static const struct error no_memory = {.text = "there was no memory for the object"};
+
 struct reflector {
     struct store *store;
     const struct object_key *key;
@@ -355,8 +357,12 @@ static bool is_held(const struct reflector *r, const struct object *object)
            streq(r->held->resource_version, object->resource_version);
 }
 
-/* The newest state of the object goes to the store, unless it is there already (J13). */
-static void reflector_put(struct reflector *r, const cJSON *json, mono_us received_at)
+/*
+ * The newest state of the object goes to the store, unless it is there already (J13). One that
+ * cannot be used is reported, and the next one may mend it.
+ * Return: 0; -ENOMEM, for which only another list helps.
+ */
+static int reflector_put(struct reflector *r, const cJSON *json, mono_us received_at)
 {
     const struct decode_expect expect = {.kind = &r->key->kind,
                                          .default_namespace = r->key->namespace};
@@ -364,17 +370,20 @@ static void reflector_put(struct reflector *r, const cJSON *json, mono_us receiv
     struct error e = ERROR_INIT;
     int result = decode_object(json, &expect, &object, &e);
 
+    if (result == -ENOMEM)
+        return result;
     r->is_undecodable = result < 0;
     if (result < 0) {
         (void)error_prefix(&e, result, "the API server's newest version cannot be used");
         report_failing(r, &e);
-        return;
+        return 0;
     }
     if (is_held(r, object))
-        return;
+        return 0;
     (void)object_unref(r->held);
     r->held = object_ref(object);
     store_put(r->store, TAKE(object), received_at);
+    return 0;
 }
 
 static void reflector_remove(struct reflector *r, mono_us received_at)
@@ -549,16 +558,17 @@ static void list_apply(struct reflector *r, const cJSON *list)
         warn_of_past(r, list);
     }
     if (set_cursor(r, resource_version_of(list)) < 0 || r->cursor == NULL) {
-        (void)error_set(&e, -EIO, "the API server's list has no resourceVersion");
+        (void)error_set(&e, -EIO, "the API server's list has no usable resourceVersion");
         reflector_fail(r, STATE_LISTING, 0, &e);
         return;
     }
     r->wants_consistent = false;
-    if (item != NULL)
-        reflector_put(r, item, now);
-    else
+    if (item == NULL)
         reflector_remove(r, now);
-    reflector_begin(r, STATE_OPENING);
+    else if (reflector_put(r, item, now) < 0)
+        reflector_fail(r, STATE_LISTING, 0, &no_memory);
+    if (r->state == STATE_LISTING)
+        reflector_begin(r, STATE_OPENING);
 }
 
 static void list_done(struct reflector *r)
@@ -641,13 +651,14 @@ static void event_apply(struct reflector *r, const char *type, const cJSON *obje
     (void)set_cursor(r, resource_version_of(object)); /* an old cursor is good, too */
     if (!is_our_object(r, object))
         log_debug("event of another object ignored", "type", type);
-    else if (streq(type, "ADDED") || streq(type, "MODIFIED"))
-        reflector_put(r, object, received_at);
     else if (streq(type, "DELETED"))
         reflector_remove(r, received_at);
-    else
+    else if (!streq(type, "ADDED") && !streq(type, "MODIFIED"))
         log_debug("event of an unknown type ignored", "type", type);
-    report_live(r);
+    else if (reflector_put(r, object, received_at) < 0)
+        watch_abort(r, &no_memory);
+    if (r->state == STATE_WATCHING)
+        report_live(r);
 }
 
 static void watch_event(struct reflector *r, const char *frame, size_t len, mono_us received_at)

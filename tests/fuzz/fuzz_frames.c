@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The first byte says into pieces of which length the rest is cut. However it is cut, the frames
+ * are the same as those of the whole, and so is the end.
+ */
+#include "fetcher/frames.h"
+
+#include <stdlib.h>
+
+#define LIMIT      64
+#define FRAMES_MAX 256
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+struct outcome {
+    size_t lens[FRAMES_MAX];
+    size_t n;
+    int result;
+};
+
+static void split(const char *text, size_t size, size_t piece, struct outcome *ret)
+{
+    struct frames f;
+
+    *ret = (struct outcome){.result = FRAMES_NONE};
+    frames_init(&f, LIMIT);
+    for (size_t at = 0; at < size && ret->result == FRAMES_NONE; at += piece) {
+        const char *frame;
+        size_t len;
+
+        if (frames_add(&f, text + at, size_min(piece, size - at)) < 0)
+            abort();
+        while ((ret->result = frames_next(&f, &frame, &len)) == 0) {
+            assert(len <= LIMIT && frame[0] == '{');
+            assert(frame[len - 1] == '}' || frame[len - 1] == ']');
+            if (ret->n < FRAMES_MAX)
+                ret->lens[ret->n] = len;
+            ret->n++;
+        }
+    }
+    frames_deinit(&f);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    const char *text = (const char *)data + 1;
+    struct outcome pieces, single;
+
+    if (size == 0)
+        return 0;
+    split(text, size - 1, data[0] % LIMIT + 1, &pieces);
+    split(text, size - 1, 1, &single);
+    assert(pieces.n == single.n && pieces.result == single.result);
+    assert(memcmp(pieces.lens, single.lens, sizeof(pieces.lens)) == 0);
+    return 0;
+}

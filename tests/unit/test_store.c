@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cache/store.h"
+
+#include "tests/unit/failmalloc.h"
+
+#define MAX_STEPS 64
+
+/* A source that does what the test says and notes what it is asked for. */
+struct script {
+    struct store *store;
+    const char *answer; /* resourceVersion to put from within watch(), or NULL */
+    bool answer_absent;
+    int refuse;            /* what watch() returns */
+    char asked[MAX_STEPS]; /* "w" and "u" in the order of calls */
+    size_t n_asked;
+};
+
+/* A subscriber that notes what it is shown and does what the test says at a certain call. */
+struct reader {
+    struct store_subscription *subscription;
+    unsigned n_calls;
+    char seen[MAX_STEPS * 4];      /* the resourceVersions, "-" for absent, "!" for failing */
+    unsigned leave_at;             /* unsubscribe in this call, counted from 1 */
+    struct reader *follow_at_once; /* subscribe this one in the first call */
+    struct reader *make_leave;     /* unsubscribe that one in the first call */
+    struct script *script;
+};
+
+static const struct object_key key_a = {OBJECT_SECRET, "default", "a"};
+static const struct object_key key_b = {OBJECT_SECRET, "default", "b"};
+
+static struct object *make_object(const struct object_key *key, const char *resource_version)
+{
+    const struct object like = {.key = *key, .resource_version = resource_version};
+    struct object *object = NULL;
+
+    assert_int_equal(object_new(&like, NULL, 0, &object, NULL), 0);
+    return object;
+}
+
+static int script_watch(void *userdata, const struct object_key *key, struct error *e)
+{
+    struct script *script = userdata;
+
+    script->asked[script->n_asked++] = 'w';
+    if (script->answer != NULL)
+        store_put(script->store, make_object(key, script->answer), 1);
+    if (script->answer_absent)
+        store_remove(script->store, key, 1);
+    return script->refuse < 0 ? error_set(e, script->refuse, "refused") : 0;
+}
+
+static void script_unwatch(void *userdata, const struct object_key *key)
+{
+    struct script *script = userdata;
+
+    (void)key;
+    script->asked[script->n_asked++] = 'u';
+}
+
+static const struct store_source scripted = {.watch = script_watch, .unwatch = script_unwatch};
+
+static void begin(struct script *script)
+{
+    assert_int_equal(store_new(&script->store), 0);
+    store_set_source(script->store, &scripted, script);
+}
+
+static void on_change(void *userdata, const struct store_view *view);
+
+static int follow(struct script *script, const struct object_key *key, struct reader *r)
+{
+    r->script = script;
+    return store_subscribe(script->store, key, on_change, r, &r->subscription, NULL);
+}
+
+static void on_change(void *userdata, const struct store_view *view)
+{
+    struct reader *r = userdata;
+    const char *what = view->source_state == STORE_SOURCE_FAILING ? "!"
+                       : view->presence == STORE_ABSENT           ? "-"
+                       : view->object != NULL                     ? view->object->resource_version
+                                                                  : "?";
+
+    (void)strncat(r->seen, what, sizeof(r->seen) - strlen(r->seen) - 1);
+    r->n_calls++;
+    if (r->n_calls == r->leave_at)
+        r->subscription = store_unsubscribe(r->subscription);
+    if (r->n_calls == 1 && r->follow_at_once != NULL)
+        assert_int_equal(follow(r->script, view->key, r->follow_at_once), 0);
+    if (r->n_calls == 1 && r->make_leave != NULL)
+        r->make_leave->subscription = store_unsubscribe(r->make_leave->subscription);
+}
+
+static void test_one_watch_per_key(void **state)
+{
+    struct script script = {.answer = NULL};
+    struct reader one = {.n_calls = 0}, two = one, other = one;
+
+    (void)state;
+    begin(&script);
+    assert_int_equal(follow(&script, &key_a, &one), 0);
+    assert_int_equal(follow(&script, &key_a, &two), 0);
+    assert_int_equal(follow(&script, &key_b, &other), 0);
+    assert_string_equal(script.asked, "ww");
+    assert_int_equal(store_peek(one.subscription)->presence, STORE_UNKNOWN);
+    assert_int_equal(store_peek(one.subscription)->source_state, STORE_SOURCE_STARTING);
+    store_put(script.store, make_object(&key_a, "1"), 5);
+    assert_string_equal(one.seen, "1");
+    assert_string_equal(two.seen, "1");
+    assert_string_equal(other.seen, "");
+    assert_int_equal(store_peek(two.subscription)->received_at, 5);
+    assert_null(store_unsubscribe(one.subscription));
+    assert_string_equal(script.asked, "ww");
+    store_put(script.store, make_object(&key_a, "2"), 6);
+    assert_string_equal(one.seen, "1");
+    assert_string_equal(two.seen, "12");
+    assert_null(store_unsubscribe(two.subscription));
+    assert_string_equal(script.asked, "wwu");
+    store_put(script.store, make_object(&key_a, "3"), 7); /* nobody is there to see it */
+    assert_null(store_unsubscribe(other.subscription));
+    assert_string_equal(script.asked, "wwuu");
+    assert_null(store_unsubscribe(NULL));
+    assert_null(store_free(script.store));
+}
+
+static void test_what_was_seen_last_stays(void **state)
+{
+    struct script script = {.answer_absent = true};
+    struct reader r = {.n_calls = 0};
+    const struct store_view *view;
+
+    (void)state;
+    begin(&script);
+    assert_int_equal(follow(&script, &key_a, &r), 0);
+    assert_string_equal(r.seen, "-");
+    view = store_peek(r.subscription);
+    assert_null(view->object);
+    store_put(script.store, make_object(&key_a, "1"), 2);
+    store_remove(script.store, &key_a, 3);
+    store_remove(script.store, &key_a, 4); /* no news */
+    assert_string_equal(r.seen, "-1-");
+    assert_int_equal(view->presence, STORE_ABSENT);
+    assert_int_equal(view->received_at, 3);
+    assert_string_equal(view->object->resource_version, "1");
+    store_put(script.store, make_object(&key_a, "2"), 5);
+    assert_string_equal(r.seen, "-1-2");
+    (void)store_unsubscribe(r.subscription);
+    (void)store_free(script.store);
+}
+
+static void test_reports(void **state)
+{
+    struct script script = {.answer = "1"};
+    struct reader r = {.n_calls = 0};
+    struct error e = ERROR_INIT;
+    const struct store_view *view;
+
+    (void)state;
+    begin(&script);
+    assert_int_equal(follow(&script, &key_a, &r), 0);
+    view = store_peek(r.subscription);
+    assert_int_equal(view->object == NULL, false);
+    store_report(script.store, &key_a, STORE_SOURCE_LIVE, NULL);
+    store_report(script.store, &key_a, STORE_SOURCE_LIVE, NULL);
+    assert_int_equal(r.n_calls, 2);
+    (void)error_set(&e, -EIO, "one");
+    store_report(script.store, &key_a, STORE_SOURCE_FAILING, &e);
+    store_report(script.store, &key_a, STORE_SOURCE_FAILING, &e);
+    assert_int_equal(r.n_calls, 3);
+    assert_string_equal(view->source_error.text, "one");
+    (void)error_set(&e, -EIO, "two");
+    store_report(script.store, &key_a, STORE_SOURCE_FAILING, &e);
+    assert_int_equal(r.n_calls, 4);
+    assert_string_equal(view->source_error.text, "two");
+    store_report(script.store, &key_a, STORE_SOURCE_LIVE, NULL);
+    assert_string_equal(view->source_error.text, "");
+    assert_string_equal(r.seen, "11!!1");
+    store_report(script.store, &key_b, STORE_SOURCE_LIVE, NULL); /* nobody follows it */
+    (void)store_unsubscribe(r.subscription);
+    (void)store_free(script.store);
+}
+
+static void test_source_refuses(void **state)
+{
+    struct script script = {.refuse = -EACCES};
+    struct reader r = {.n_calls = 0};
+    struct error e = ERROR_INIT;
+
+    (void)state;
+    begin(&script);
+    assert_int_equal(store_subscribe(script.store, &key_a, on_change, &r, &r.subscription, &e),
+                     -EACCES);
+    assert_string_equal(e.text, "refused");
+    assert_null(r.subscription);
+    assert_string_equal(script.asked, "w"); /* there is nothing to unwatch */
+    script.refuse = 0;
+    assert_int_equal(follow(&script, &key_a, &r), 0);
+    (void)store_unsubscribe(r.subscription);
+    assert_string_equal(script.asked, "wwu");
+    (void)store_free(script.store);
+}
+
+static void test_callbacks_may_come_and_go(void **state)
+{
+    struct script script = {.answer = "1"};
+    struct reader late = {.n_calls = 0}, leaves = {.leave_at = 1},
+                  host = {.follow_at_once = &late, .make_leave = &leaves};
+
+    (void)state;
+    begin(&script);
+    /* the first change arrives before the subscription is returned, and ends it */
+    assert_int_equal(follow(&script, &key_a, &leaves), 0);
+    assert_null(leaves.subscription);
+    assert_string_equal(script.asked, "wu");
+    /* one that is subscribed in the middle of a round is part of it */
+    assert_int_equal(follow(&script, &key_a, &host), 0);
+    assert_string_equal(late.seen, "1");
+    assert_string_equal(script.asked, "wuw");
+    host.subscription = store_unsubscribe(host.subscription);
+    assert_string_equal(script.asked, "wuw");
+    late.leave_at = 2; /* the last one goes while it is being told */
+    store_put(script.store, make_object(&key_a, "2"), 2);
+    assert_string_equal(script.asked, "wuwu");
+    (void)store_free(script.store);
+}
+
+static void test_one_ends_another_in_its_round(void **state)
+{
+    struct script script = {.answer = NULL};
+    struct reader victim = {.n_calls = 0}, killer = {.make_leave = &victim};
+
+    (void)state;
+    begin(&script);
+    assert_int_equal(follow(&script, &key_a, &killer), 0);
+    assert_int_equal(follow(&script, &key_a, &victim), 0);
+    store_put(script.store, make_object(&key_a, "1"), 1);
+    assert_null(victim.subscription);
+    assert_string_equal(victim.seen, "");
+    assert_string_equal(killer.seen, "1");
+    (void)store_unsubscribe(killer.subscription);
+    (void)store_free(script.store);
+}
+
+static int try_store(void *userdata)
+{
+    struct script script = {.answer = NULL};
+    struct reader r = {.n_calls = 0};
+    int result = store_new(&script.store);
+
+    (void)userdata;
+    if (result < 0)
+        return result;
+    store_set_source(script.store, &scripted, &script);
+    result = follow(&script, &key_a, &r);
+    (void)store_unsubscribe(r.subscription);
+    (void)store_free(script.store);
+    return result;
+}
+
+static void test_without_memory(void **state)
+{
+    (void)state;
+    failmalloc_try(try_store, NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_one_watch_per_key),
+        cmocka_unit_test(test_what_was_seen_last_stays),
+        cmocka_unit_test(test_reports),
+        cmocka_unit_test(test_source_refuses),
+        cmocka_unit_test(test_callbacks_may_come_and_go),
+        cmocka_unit_test(test_one_ends_another_in_its_round),
+        cmocka_unit_test(test_without_memory),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -15,7 +15,7 @@ from typing import Callable, Iterator
 from . import discovery, status
 from .auth import Authenticator, Authorizer, User, user_of_certificate
 from .faults import Faults
-from .http11 import BadRequest, Connection, Disconnected, HangupMonitor, RawRequest
+from .http11 import BODY_MAX_BYTES, BadRequest, Connection, Disconnected, HangupMonitor, RawRequest
 from .objects import KINDS, Kind
 from .reply import Reply, error_reply, stream_head, text_reply
 from .requestlog import Request, RequestLog
@@ -238,6 +238,8 @@ def _check_accept(accept: str) -> None:
 def _refuse(connection: Connection, error: BadRequest) -> None:
     try:
         reply = text_reply(f"{error.code}: {error}\n", error.code)
+        if error.code == 413:
+            reply = error_reply(status.entity_too_large(BODY_MAX_BYTES))
         connection.send(reply._replace(headers=(("Connection", "close"),)).head() + reply.body)
     except Disconnected:
         pass

@@ -140,12 +140,12 @@ class Connection:
         if self._on_hangup is not None:
             self._on_hangup()
 
-    def close(self, reset: bool = False, notify: bool = True) -> None:
-        """Thread: the owner. `notify` says goodbye in TLS before the FIN."""
+    def close(self) -> None:
+        """Thread: the owner. Says goodbye in TLS before the FIN, or sends the RST asked for."""
         try:
-            if reset or self._reset:
+            if self._reset:
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
-            elif notify and isinstance(self._socket, ssl.SSLSocket):
+            elif isinstance(self._socket, ssl.SSLSocket):
                 self._socket.settimeout(0)
                 self._socket.unwrap()
         except (OSError, ValueError):
@@ -176,9 +176,11 @@ class Connection:
     def _read_chunks(self) -> bytes:
         body = bytearray()
         while True:
-            size = int(self._read_line().split(b";")[0], 16)
+            size = _parse_chunk_size(self._read_line())
             if size == 0:
                 break
+            if len(body) + size > BODY_MAX_BYTES:
+                raise BadRequest(413, "request body too large")
             body += self._read_exactly(size)
             self._read_line()
         while self._read_line():
@@ -195,13 +197,22 @@ class Connection:
 
     def _read_exactly(self, length: int) -> bytes:
         if length > BODY_MAX_BYTES:
-            raise BadRequest(413, f"Request entity too large: limit is {BODY_MAX_BYTES}")
+            self._discard(length)
+            raise BadRequest(413, "request body too large")
         while len(self._buffer) < length:
             if not self._receive():
                 raise Disconnected
         body = bytes(self._buffer[:length])
         del self._buffer[:length]
         return body
+
+    def _discard(self, length: int) -> None:
+        """Reads past a body which will be refused, as who still writes does not read the answer."""
+        while len(self._buffer) < length:
+            length -= len(self._buffer)
+            self._buffer.clear()
+            if not self._receive():
+                raise Disconnected
 
     def _receive(self) -> bool:
         if self.hung_up.is_set():
@@ -262,6 +273,13 @@ def response_head(code: int, headers: Headers) -> bytes:
         phrase = "Unknown"
     lines = [f"HTTP/1.1 {code} {phrase}", *(f"{name}: {value}" for name, value in headers)]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+def _parse_chunk_size(line: bytes) -> int:
+    try:
+        return int(line.split(b";")[0], 16)
+    except ValueError as error:
+        raise BadRequest(400, "malformed chunk size") from error
 
 
 def _parse_headers(lines: list[str]) -> dict[str, str]:

@@ -28,6 +28,7 @@ class Listener:
         self.silent = False  # new connections are accepted and never read nor answered
         self._serve = serve
         self._lock = threading.Lock()
+        self._ended = threading.Condition(self._lock)
         self._numbers = itertools.count(1)
         self._threads: dict[Connection, threading.Thread] = {}
         self._listening: socket.socket | None = None
@@ -38,6 +39,12 @@ class Listener:
     @property
     def connections(self) -> int:
         with self._lock:
+            return len(self._threads)
+
+    def wait_connections(self, at_most: int, timeout: float) -> int:
+        with self._ended:
+            if not self._ended.wait_for(lambda: len(self._threads) <= at_most, timeout):
+                raise TimeoutError(f"{len(self._threads)} connections after {timeout} s")
             return len(self._threads)
 
     def start_listening(self) -> None:
@@ -102,8 +109,9 @@ class Listener:
         except Disconnected:
             connection.close()
         finally:
-            with self._lock:
+            with self._ended:
                 del self._threads[connection]
+                self._ended.notify_all()
 
 
 def _bound_socket(port: int) -> socket.socket:

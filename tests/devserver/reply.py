@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import uuid
 from email.utils import formatdate
-from typing import Any, NamedTuple
+from typing import Any, Mapping, NamedTuple
 
 from .http11 import response_head
 from .objects import encode
@@ -20,6 +20,12 @@ class Reply(NamedTuple):
     body: bytes
     content_type: str = JSON
     headers: tuple[tuple[str, str], ...] = ()
+
+    def with_headers(self, headers: Mapping[str, str]) -> Reply:
+        """Other headers than it had; Content-Type among them replaces its own."""
+        others = tuple(pair for pair in headers.items() if pair[0].lower() != "content-type")
+        types = [value for name, value in headers.items() if name.lower() == "content-type"]
+        return self._replace(headers=others, content_type=(types or [self.content_type])[0])
 
     def compressed(self, accept_encoding: str) -> Reply:
         if len(self.body) < GZIP_MIN_BYTES or "gzip" not in accept_encoding:

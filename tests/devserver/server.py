@@ -337,6 +337,10 @@ class DevServer:
     def connections(self) -> int:
         return self._listener.connections
 
+    def wait_connections(self, at_most: int = 0, timeout: float = 5.0) -> int:
+        """Waits until no more than so many connections are open; returns how many are."""
+        return self._listener.wait_connections(at_most, timeout)
+
     # ---- faults of requests
 
     def fail(
@@ -364,8 +368,8 @@ class DevServer:
             reply = reply._replace(body=body)
         elif as_event:
             reply = Reply(200, encode_event("ERROR", status.encoded()))
-        reply = reply._replace(headers=tuple((headers or {}).items()))
-        return self._add(AnswerFault(match(where, **wanted), times, reply))
+        fault = AnswerFault(match(where, **wanted), times, reply.with_headers(headers or {}))
+        return self._add(fault)
 
     def drop(
         self,

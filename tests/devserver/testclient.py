@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
-import socket
+import socket as sockets
 import ssl
 from typing import Any, Iterator, NamedTuple
 
@@ -30,15 +30,10 @@ class Client:
     def __init__(
         self, server: DevServer, token: str | None = None, certificate: KeyPair | None = None
     ) -> None:
-        context = ssl.create_default_context(cafile=server.ca_file)
-        if certificate is not None:
-            context.load_cert_chain(certificate.certificate, certificate.key)
-        elif token is None:
+        if certificate is None and token is None:
             token = server.admin_token
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._connection = http.client.HTTPSConnection(
-            "127.0.0.1", server.port, context=context, timeout=TIMEOUT_SECONDS
-        )
+        self._connection = _connection(server, certificate)
 
     def start(
         self, method: str, path: str, body: Any = None, **headers: str
@@ -62,7 +57,7 @@ class Client:
         return Stream(self.start("GET", path))
 
     @property
-    def socket(self) -> socket.socket:
+    def socket(self) -> sockets.socket:
         return self._connection.sock
 
     def close(self) -> None:
@@ -104,3 +99,14 @@ class Stream:
     def _lines(self) -> Iterator[Any]:
         while line := self.line():
             yield json.loads(line)
+
+
+def _connection(server: DevServer, certificate: KeyPair | None) -> http.client.HTTPConnection:
+    if server.url.startswith("http:"):
+        return http.client.HTTPConnection("127.0.0.1", server.port, timeout=TIMEOUT_SECONDS)
+    context = ssl.create_default_context(cafile=server.ca_file)
+    if certificate is not None:
+        context.load_cert_chain(certificate.certificate, certificate.key)
+    return http.client.HTTPSConnection(
+        "127.0.0.1", server.port, context=context, timeout=TIMEOUT_SECONDS
+    )

@@ -460,7 +460,10 @@ class DevServer:
     def release_events(
         self, count: int | None = None, where: Predicate | None = None, **wanted: object
     ) -> None:
-        """Lets `count` events of each matching watch through; None ends the holding."""
+        """Lets `count` events of each open matching watch through.
+
+        None releases the matching watches for good, and watches to come start unheld again.
+        """
         self._api.watches.release(match(where, **wanted), count)
 
     @contextmanager

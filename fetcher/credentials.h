@@ -8,6 +8,8 @@
  */
 #include <systemd/sd-event.h>
 
+#include "base/clock.h"
+#include "fetcher/exec_plugin.h"
 #include "fetcher/kubeconfig.h"
 
 struct credentials;
@@ -22,7 +24,10 @@ struct credentials_material {
     unsigned version;          /* grows with every change */
 };
 
-/* New material is there, or @error says why there is none (the old one, if any, stays). */
+/*
+ * New material is there, or @error says why there is none (the old one, if any, stays). May not
+ * free the credentials.
+ */
 typedef void credentials_changed_fn(void *userdata, const struct error *error);
 
 /*
@@ -34,6 +39,14 @@ typedef void credentials_changed_fn(void *userdata, const struct error *error);
 int credentials_new(sd_event *event, const struct api_config *config,
                     credentials_changed_fn *changed, void *userdata,
                     struct credentials **ret_credentials, struct error *e);
+
+/* As above with limits for the plug-in other than EXEC_PLUGIN_LIMITS. */
+int credentials_new_limited(sd_event *event, const struct api_config *config,
+                            const struct exec_plugin_limits *limits,
+                            credentials_changed_fn *changed, void *userdata,
+                            struct credentials **ret_credentials, struct error *e);
+
+/* Return: NULL; NULL is fine. */
 struct credentials *credentials_free(struct credentials *credentials);
 DEFINE_CLEANUP(struct credentials *, credentials_free)
 
@@ -42,7 +55,14 @@ const struct credentials_material *credentials_peek(const struct credentials *cr
 
 /*
  * The server answered 401 to a request made with material of @version: reread the files, run the
- * plug-in again (at most once per version; a repeat changes nothing until there is new material).
- * @changed is called when that is done, also when it brought nothing new.
+ * plug-in again (at most once a minute per version, so that many requests with the same material
+ * cost one run; material that was replaced meanwhile costs none). @changed is called when that is
+ * done, after each call of this, also when it brought nothing new.
  */
 void credentials_rejected(struct credentials *credentials, unsigned version);
+
+/*
+ * When the client certificate ends.
+ * Return: true, with the time in @ret_expiry; false if there is no client certificate.
+ */
+bool credentials_expiry(const struct credentials *credentials, struct timespec *ret_expiry);

@@ -802,7 +802,7 @@ int kubeconfig_parse(const struct kubeconfig_document *documents, size_t n, cons
 {
     _cleanup_(api_config_freep) struct api_config *config = calloc(1, sizeof(*config));
     _cleanup_(merged_deinit) struct merged merged = {0};
-    struct entry entry;
+    struct entry entry = {.document = NULL};
     int r;
 
     assert(n > 0);
@@ -816,6 +816,7 @@ int kubeconfig_parse(const struct kubeconfig_document *documents, size_t n, cons
     r = find_context(&merged, &context, &entry, e);
     if (r < 0)
         return r;
+    assert(entry.document != NULL);
     config->origin = text_format("context \"%s\" in %s", context, entry.document->path);
     if (config->origin == NULL)
         return out_of_memory(e);

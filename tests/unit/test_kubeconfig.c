@@ -9,6 +9,9 @@
 
 #include <cmocka.h>
 
+#include "base/process.h"
+#include "tests/unit/failmalloc.h"
+
 #define CLUSTERS "clusters: [{name: c, cluster: {server: 'https://c.test:6443'}}]\n"
 #define USERS    "users: [{name: u, user: {token: dummy-token}}]\n"
 #define CONTEXTS "contexts: [{name: x, context: {cluster: c, user: u, namespace: ns}}]\n"
@@ -369,6 +372,7 @@ static void test_empty(void **state)
 struct fixture {
     char dir[64];
     char home[80];
+    char path[128];   /* what at() returned last */
     char *kubeconfig; /* $KUBECONFIG, or NULL */
     const char *service_host;
     struct kubeconfig_host host;
@@ -387,23 +391,23 @@ static const char *fixture_env(void *userdata, const char *name)
     return streq(name, "KUBERNETES_SERVICE_PORT") ? "443" : NULL;
 }
 
-static void fixture_write(const struct fixture *f, const char *name, const char *text)
+static const char *at(struct fixture *f, const char *name)
 {
-    char path[128];
-    _cleanup_(file_closep) FILE *file = NULL;
+    (void)snprintf(f->path, sizeof(f->path), "%s/%s", f->dir, name);
+    return f->path;
+}
 
-    (void)snprintf(path, sizeof(path), "%s/%s", f->dir, name);
-    file = fopen(path, "we");
+static void fixture_write(struct fixture *f, const char *name, const char *text)
+{
+    _cleanup_(file_closep) FILE *file = fopen(at(f, name), "we");
+
     assert_non_null(file);
     assert_true(fputs(text, file) >= 0);
 }
 
-static void fixture_mkdir(const struct fixture *f, const char *name)
+static void fixture_mkdir(struct fixture *f, const char *name)
 {
-    char path[128];
-
-    (void)snprintf(path, sizeof(path), "%s/%s", f->dir, name);
-    assert_int_equal(mkdir(path, 0700), 0);
+    assert_int_equal(mkdir(at(f, name), 0700), 0);
 }
 
 static int setup(void **state)
@@ -424,10 +428,9 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct fixture *f = *state;
-    char command[128];
+    const char *const command[] = {"rm", "-rf", f->dir, NULL};
 
-    (void)snprintf(command, sizeof(command), "rm -rf '%s'", f->dir);
-    assert_int_equal(system(command), 0);
+    assert_int_equal(process_run(command), 0);
     free(f->kubeconfig);
     free(f);
     return 0;
@@ -447,15 +450,14 @@ static void test_option_first(void **state)
 {
     struct fixture *f = *state;
     _cleanup_(api_config_freep) struct api_config *config = NULL;
-    char path[128], origin[192];
+    char origin[192];
     struct error e = ERROR_INIT;
 
     f->kubeconfig = strdup("/nonexistent/a");
     fixture_write(f, "home/.kube/config", "broken: [");
     fixture_write(f, "option", WHOLE);
-    (void)snprintf(path, sizeof(path), "%s/option", f->dir);
-    assert_int_equal(load(f, path, NULL, &config, &e), 0);
-    (void)snprintf(origin, sizeof(origin), "context \"x\" in %s", path);
+    assert_int_equal(load(f, at(f, "option"), NULL, &config, &e), 0);
+    (void)snprintf(origin, sizeof(origin), "context \"x\" in %s", at(f, "option"));
     assert_string_equal(config->origin, origin);
 }
 
@@ -463,16 +465,14 @@ static void test_option_must_exist(void **state)
 {
     struct fixture *f = *state;
     struct api_config *config = NULL;
-    char path[128];
     struct error e = ERROR_INIT;
 
     fixture_write(f, "home/.kube/config", WHOLE);
     fixture_write(f, "empty", "");
     assert_int_equal(load(f, "/nonexistent/config", NULL, &config, &e), -ENOENT);
     assert_has(e.text, "/nonexistent/config");
-    (void)snprintf(path, sizeof(path), "%s/empty", f->dir);
-    assert_int_equal(load(f, path, NULL, &config, &e), -EINVAL);
-    assert_has(e.text, path);
+    assert_int_equal(load(f, at(f, "empty"), NULL, &config, &e), -EINVAL);
+    assert_has(e.text, f->path);
     assert_int_equal(load(f, f->dir, NULL, &config, &e), -EISDIR);
     assert_has(e.text, f->dir);
 }
@@ -561,7 +561,6 @@ static void test_in_cluster(void **state)
 {
     struct fixture *f = *state;
     _cleanup_(api_config_freep) struct api_config *config = NULL;
-    char path[128];
     struct error e = ERROR_INIT;
 
     fixture_write(f, "token", "dummy-token");
@@ -573,10 +572,8 @@ static void test_in_cluster(void **state)
     assert_string_equal(config->origin, "in-cluster service account");
     assert_string_equal(config->server, "https://[fd00:10:96::1]:443");
     assert_string_equal(config->namespace, "team-a");
-    (void)snprintf(path, sizeof(path), "%s/token", f->dir);
-    assert_string_equal(config->token_file, path);
-    (void)snprintf(path, sizeof(path), "%s/ca.crt", f->dir);
-    assert_string_equal(config->certificate_authority.file, path);
+    assert_string_equal(config->token_file, at(f, "token"));
+    assert_string_equal(config->certificate_authority.file, at(f, "ca.crt"));
 }
 
 static void test_in_cluster_least(void **state)
@@ -617,6 +614,55 @@ static void test_nothing_anywhere(void **state)
     assert_null(config);
 }
 
+/* ---- without memory */
+
+static int try_option(void *userdata)
+{
+    struct fixture *f = userdata;
+    _cleanup_(api_config_freep) struct api_config *config = NULL;
+
+    return load(f, at(f, "option"), NULL, &config, NULL);
+}
+
+static int try_search(void *userdata)
+{
+    _cleanup_(api_config_freep) struct api_config *config = NULL;
+
+    return load(userdata, NULL, NULL, &config, NULL);
+}
+
+static void test_without_memory(void **state)
+{
+    struct fixture *f = *state;
+
+    fixture_write(f, "option",
+                  CONTEXTS CURRENT
+                  "clusters:\n"
+                  "- name: c\n"
+                  "  cluster:\n"
+                  "    server: c.test\n"
+                  "    certificate-authority-data: " PEM_BASE64 "\n"
+                  "    extensions: [{name: client.authentication.k8s.io/exec, extension: {}}]\n"
+                  "users:\n"
+                  "- name: u\n"
+                  "  user:\n"
+                  "    as: a\n"
+                  "    as-groups: [g]\n"
+                  "    exec:\n"
+                  "      apiVersion: client.authentication.k8s.io/v1\n"
+                  "      command: ./get\n"
+                  "      args: [a]\n"
+                  "      env: [{name: A, value: b}]\n");
+    failmalloc_try(try_option, f);
+    fixture_write(f, "token", "dummy-token");
+    fixture_write(f, "ca.crt", "dummy");
+    fixture_write(f, "namespace", "ns");
+    f->service_host = "10.0.0.1";
+    failmalloc_try(try_search, f);
+    assert_true(asprintf(&f->kubeconfig, "%s/missing:%s/option", f->dir, f->dir) > 0);
+    failmalloc_try(try_search, f);
+}
+
 #define WITH_FILES(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -642,6 +688,7 @@ int main(void)
         WITH_FILES(test_in_cluster),
         WITH_FILES(test_in_cluster_least),
         WITH_FILES(test_nothing_anywhere),
+        WITH_FILES(test_without_memory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

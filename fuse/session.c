@@ -429,7 +429,10 @@ static int find_device(struct session *s, struct error *e)
         return error_set_errno(e, negative_errno(), "cannot look at the mount on %s",
                                s->mountpoint);
     s->device = root.st_dev;
-    return 0;
+    if (s->view_fd >= 0)
+        return 0;
+    r = note_mount(s, AT_FDCWD, s->mountpoint);
+    return r < 0 ? error_set_errno(e, r, "cannot identify the mount on %s", s->mountpoint) : 0;
 }
 
 int session_new(sd_event *event, struct tree *tree, const struct session_options *options,

@@ -47,7 +47,7 @@ struct session *session_free(struct session *session);
 DEFINE_CLEANUP(struct session *, session_free)
 
 /*
- * Show the tree at the mount point, read-only. As an ordinary user this only finds out about it.
+ * Show the tree at the mount point, read-only. As an ordinary user it is there already.
  * Return: 0; -errno with @e.
  */
 int session_attach(struct session *session, struct error *e);

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import socket
 import subprocess
 
 from .support import program
@@ -171,13 +173,9 @@ def test_many_who_ask_at_once(manifests: Manifests, mount):
 
 def test_someone_who_asks_and_does_not_read_blocks_nobody(manifests: Manifests, mount):
     """A client that stalls is not waited for, by updates or by others who ask."""
-    import socket
-
     manifests.put_secret({"a": b"1"})
     volume = mount(manifests)
     device = volume.path.stat().st_dev
-    import os
-
     address = f"/run/secretfs/{os.major(device)}:{os.minor(device)}.sock"
     stalled = [socket.socket(socket.AF_UNIX) for _ in range(5)]
     for client in stalled:

@@ -72,24 +72,6 @@ int kubeconfig_load_from(const struct kubeconfig_options *options,
                          const struct kubeconfig_host *host, struct api_config **ret_config,
                          struct error *e);
 
-/* The text of one kubeconfig file. */
-struct kubeconfig_document {
-    const char *path; /* absolute: relative paths in the text are relative to its directory */
-    const char *text;
-    size_t len;
-};
-
-/*
- * Merge kubeconfig files and follow one context through them. Opens no files.
- * @documents: @n of them, the one that wins first
- * @context: by name, or NULL: current-context
- * Return: 0; KUBECONFIG_EMPTY, when no document names a context, cluster or user; -EINVAL or
- * -ENOMEM with @e.
- */
-#define KUBECONFIG_EMPTY 1
-int kubeconfig_parse(const struct kubeconfig_document *documents, size_t n, const char *context,
-                     struct api_config **ret_config, struct error *e);
-
 /* Return: NULL; NULL is fine. */
 struct api_config *api_config_free(struct api_config *config);
 DEFINE_CLEANUP(struct api_config *, api_config_free)

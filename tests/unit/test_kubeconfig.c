@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "fetcher/kubeconfig.h"
+#include "fetcher/kubeconfig_parse.h"
 
 #include <fcntl.h>
 #include <limits.h>

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fetcher/fields.h"
+
+#include <stdarg.h>
+
+#include "cache/base64.h"
+
+static int out_of_memory(struct error *e)
+{
+    return error_set_errno(e, -ENOMEM, "cannot read the configuration");
+}
+
+char *text_format(const char *format, ...)
+{
+    va_list args;
+    char *text;
+    int len;
+
+    va_start(args, format);
+    len = vasprintf(&text, format, args);
+    va_end(args);
+    return len >= 0 ? text : NULL; /* vasprintf() leaves it undefined on failure */
+}
+
+void strings_free(char **strings)
+{
+    for (char **s = strings; s != NULL && *s != NULL; s++)
+        free(*s);
+    free(strings);
+}
+
+/* A path as it stands in a file, made absolute by that file's directory. */
+static char *resolve_path(const char *file, const char *path)
+{
+    const char *slash = strrchr(file, '/');
+
+    if (path[0] == '/' || slash == NULL)
+        return strdup(path);
+    return text_format("%.*s/%s", (int)(slash - file), file, path);
+}
+
+/* Text that is to stand in a header, a URL or an argument: nothing there takes control bytes. */
+static bool has_control_bytes(const char *text)
+{
+    for (; *text != '\0'; text++)
+        if ((unsigned char)*text < ' ' || *text == 0x7f)
+            return true;
+    return false;
+}
+
+static int decode_data(const char *text, char **ret_data, const char *name, struct error *e)
+{
+    size_t len = strlen(text);
+    _cleanup_(freep) char *data = malloc(base64_decoded_max(len) + 1);
+
+    if (data == NULL)
+        return out_of_memory(e);
+    if (base64_decode(text, len, (uint8_t *)data, &len) < 0)
+        return error_set(e, -EINVAL, "%s is not valid base64", name);
+    data[len] = '\0';
+    if (strlen(data) != len || strstr(data, "-----BEGIN ") == NULL)
+        return error_set(e, -EINVAL, "%s is not PEM under its base64", name);
+    *ret_data = TAKE(data);
+    return 0;
+}
+
+static int read_lines(const cJSON *list, char ***ret_lines, const char *name, struct error *e)
+{
+    size_t n = 0;
+    const cJSON *item;
+    char **lines;
+
+    if (!cJSON_IsArray(list))
+        return error_set(e, -EINVAL, "%s is not a list of strings", name);
+    if (list->child == NULL)
+        return 0;
+    lines = calloc((size_t)cJSON_GetArraySize(list) + 1, sizeof(*lines));
+    if (lines == NULL)
+        return out_of_memory(e);
+    *ret_lines = lines; /* owned by the struct from here on, half built or not */
+    cJSON_ArrayForEach (item, list) {
+        const char *text = cJSON_GetStringValue(item);
+
+        if (text == NULL || has_control_bytes(text))
+            return error_set(e, -EINVAL, "%s is not a list of strings without line breaks", name);
+        lines[n] = strdup(text);
+        if (lines[n++] == NULL)
+            return out_of_memory(e);
+    }
+    return 0;
+}
+
+static int read_text(const struct field *field, const char *file, const char *text, char **ret_text,
+                     struct error *e)
+{
+    bool is_relative =
+        field->type == FIELD_PATH || (field->type == FIELD_COMMAND && strchr(text, '/') != NULL);
+
+    if (text[0] == '\0') /* as good as absent, as in Go */
+        return 0;
+    if (field->type == FIELD_DATA)
+        return decode_data(text, ret_text, field->name, e);
+    if (field->type != FIELD_TEXT && has_control_bytes(text))
+        return error_set(e, -EINVAL, "%s has a line break or control character in it", field->name);
+    *ret_text = is_relative ? resolve_path(file, text) : strdup(text);
+    return *ret_text != NULL ? 0 : out_of_memory(e);
+}
+
+static int read_field(const cJSON *json, const char *file, const struct field *field, void *member,
+                      struct error *e)
+{
+    const cJSON *value = json_member(json, field->name);
+
+    if (value == NULL || cJSON_IsNull(value))
+        return 0;
+    switch (field->type) {
+    case FIELD_FLAG:
+        if (!cJSON_IsBool(value))
+            return error_set(e, -EINVAL, "%s is neither true nor false", field->name);
+        *(bool *)member = cJSON_IsTrue(value);
+        return 0;
+    case FIELD_LINES:
+        return read_lines(value, member, field->name, e);
+    case FIELD_TEXT:
+    case FIELD_LINE:
+    case FIELD_PATH:
+    case FIELD_COMMAND:
+    case FIELD_DATA:
+        break;
+    }
+    if (!cJSON_IsString(value))
+        return error_set(e, -EINVAL, "%s is not a string: put it between quotation marks",
+                         field->name);
+    return read_text(field, file, value->valuestring, member, e);
+}
+
+int fields_read(const cJSON *json, const char *file, const struct field *fields, size_t n,
+                void *base, struct error *e)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < n && r >= 0; i++)
+        r = read_field(json, file, &fields[i], (char *)base + fields[i].offset, e);
+    return r;
+}

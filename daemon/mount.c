@@ -252,7 +252,7 @@ static int start_session(struct mount *m, struct error *e)
     r = publisher_new(m->event, m->session, m->tree, &m->publisher, e);
     if (r < 0)
         return r;
-    r = publisher_add_volume(m->publisher, ".", on_published, m, &m->published);
+    r = publisher_add_volume(m->publisher, ".", TREE_ROOT_ID, on_published, m, &m->published);
     return r < 0 ? error_set_errno(e, r, "cannot set the mount up") : 0;
 }
 

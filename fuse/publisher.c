@@ -15,6 +15,7 @@
 struct publisher_volume {
     struct publisher *publisher;
     char *path;
+    uint64_t dir_id;
     publisher_done_fn *done;
     void *userdata;
 
@@ -43,15 +44,14 @@ struct publisher {
 
 /* ---- on the publisher's thread */
 
-static int publish_in(struct publisher *p, int root_fd, const char *path, struct payload *payload,
+static int publish_in(struct publisher_volume *v, int root_fd, struct payload *payload,
                       struct writer_result *ret_result)
 {
-    _cleanup_(fd_closep) int dir_fd = openat(root_fd, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    struct stat dir;
+    _cleanup_(fd_closep) int dir_fd = openat(root_fd, v->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
-    if (dir_fd < 0 || fstat(dir_fd, &dir) < 0)
+    if (dir_fd < 0)
         return negative_errno();
-    return writer_publish(p->tree, dir_fd, dir.st_ino, payload, ret_result);
+    return writer_publish(v->publisher->tree, dir_fd, v->dir_id, payload, ret_result);
 }
 
 static void publish(struct publisher *p, struct publisher_volume *v,
@@ -62,7 +62,7 @@ static void publish(struct publisher *p, struct publisher_volume *v,
 
     r = session_begin_write(p->session, &root_fd);
     if (r == 0) {
-        r = publish_in(p, root_fd, v->path, result->payload, &written);
+        r = publish_in(v, root_fd, result->payload, &written);
         session_end_write(p->session, root_fd);
     }
     result->error = r;
@@ -216,8 +216,9 @@ struct publisher *publisher_free(struct publisher *publisher)
     return NULL;
 }
 
-int publisher_add_volume(struct publisher *publisher, const char *path, publisher_done_fn *done,
-                         void *userdata, struct publisher_volume **ret_volume)
+int publisher_add_volume(struct publisher *publisher, const char *path, uint64_t dir_id,
+                         publisher_done_fn *done, void *userdata,
+                         struct publisher_volume **ret_volume)
 {
     struct publisher_volume *v = calloc(1, sizeof(*v));
 
@@ -229,6 +230,7 @@ int publisher_add_volume(struct publisher *publisher, const char *path, publishe
         return -ENOMEM;
     }
     v->publisher = publisher;
+    v->dir_id = dir_id;
     v->done = done;
     v->userdata = userdata;
     list_init(&v->waiting);

@@ -43,11 +43,13 @@ DEFINE_CLEANUP(struct publisher *, publisher_free)
 
 /*
  * @path: of the volume's directory below the mount's root, "." for the root itself; copied
+ * @dir_id: the same directory's node id
  * @done: called from the loop, once for each payload that was worked on
  * Return: 0, *ret_volume is the caller's; -ENOMEM.
  */
-int publisher_add_volume(struct publisher *publisher, const char *path, publisher_done_fn *done,
-                         void *userdata, struct publisher_volume **ret_volume);
+int publisher_add_volume(struct publisher *publisher, const char *path, uint64_t dir_id,
+                         publisher_done_fn *done, void *userdata,
+                         struct publisher_volume **ret_volume);
 /* Waits if its payload is being published right now. NULL is fine. Return: NULL. */
 struct publisher_volume *publisher_remove_volume(struct publisher_volume *volume);
 

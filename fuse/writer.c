@@ -177,13 +177,11 @@ static int unlink_if_there(int dir_fd, const char *name)
     return unlinkat(dir_fd, name, 0) < 0 && errno != ENOENT ? negative_errno() : 0;
 }
 
-/* Steps 2 and 3. */
-static int switch_to(int dir_fd, const char *generation)
+/* Steps 2 and 3. @existing is sorted. */
+static int switch_to(int dir_fd, const char *generation, const struct names *existing)
 {
-    int r = unlink_if_there(dir_fd, DATA_TMP_LINK);
-
-    if (r < 0)
-        return r;
+    if (names_contain(existing, DATA_TMP_LINK) && unlinkat(dir_fd, DATA_TMP_LINK, 0) < 0)
+        return negative_errno();
     if (symlinkat(generation, dir_fd, DATA_TMP_LINK) < 0)
         return negative_errno();
     if (renameat(dir_fd, DATA_TMP_LINK, dir_fd, DATA_LINK) < 0)
@@ -281,7 +279,7 @@ int writer_publish(struct tree *tree, int dir_fd, uint64_t dir_id, struct payloa
     names_sort(&existing);
     r = make_generation(tree, dir_fd, payload, generation);
     if (r == 0)
-        r = switch_to(dir_fd, generation);
+        r = switch_to(dir_fd, generation, &existing);
     if (r < 0) {
         (void)remove_directory(tree, dir_fd, generation); /* C8 */
         return r;

@@ -385,10 +385,13 @@ static void on_plugin_done(void *userdata, struct exec_credential *credential,
             .authorization = TAKE(credential->authorization),
             .certificate_expiry = credential->certificate_expiry,
         };
+        bool was_failing = c->plugin_error.text[0] != '\0';
 
         c->plugin_error = ERROR_INIT;
         c->has_material = true;
-        (void)replace_share(c, &c->plugin, &fresh);
+        /* a renewal may well give the same again */
+        if (!replace_share(c, &c->plugin, &fresh) && !was_failing && !c->is_answer_due)
+            return;
     }
     tell(c);
 }

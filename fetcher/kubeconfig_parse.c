@@ -554,7 +554,7 @@ static int resolve_cluster(const struct merged *m, const struct entry *context,
 static int resolve_user(const struct merged *m, const struct entry *context,
                         const struct entry *cluster, struct api_config *config, struct error *e)
 {
-    struct entry user;
+    struct entry user = {.document = NULL};
     const char *name = NULL;
     int r = find_named(m, context, &users, &user, &name, e);
 
@@ -573,7 +573,7 @@ static int resolve_user(const struct merged *m, const struct entry *context,
 static int resolve_context(const struct merged *m, const struct entry *context,
                            struct api_config *config, struct error *e)
 {
-    struct entry cluster;
+    struct entry cluster = {.document = NULL};
     int r = read_entry(context, context_fields, ELEMENTS_OF(context_fields), config, e);
 
     if (r < 0)

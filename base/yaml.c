@@ -24,7 +24,6 @@
  */
 #include "base/yaml.h"
 
-#include <math.h>
 #include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,159 +31,17 @@
 #include <yaml.h>
 
 #include "base/json.h"
+#include "base/yaml_scalar.h"
 
-#define MAX_ANCHORS     1000     /* looked up one after the other */
-#define NUMBER_TEXT_MAX 512      /* longer runs of digits are text */
-#define BINARY_MARK     0x62696e /* in valueint, which cJSON does not use for strings */
+#define MAX_ANCHORS 1000     /* looked up one after the other */
+#define BINARY_MARK 0x62696e /* in valueint, which cJSON does not use for strings */
 
 /* ---- scalars */
-
-enum scalar_kind { SCALAR_TEXT, SCALAR_NULL, SCALAR_BOOL, SCALAR_NUMBER, SCALAR_NOT_FINITE };
-
-struct scalar {
-    enum scalar_kind kind;
-    bool is_true;
-    double number;
-};
-
-/* Words that are not text when they stand unquoted. */
-static const struct {
-    const char *word;
-    struct scalar meaning;
-} words[] = {
-#define TRUE_WORD(w)                                                                               \
-    {                                                                                              \
-        w,                                                                                         \
-        {                                                                                          \
-            .kind = SCALAR_BOOL, .is_true = true                                                   \
-        }                                                                                          \
-    }
-#define FALSE_WORD(w)                                                                              \
-    {                                                                                              \
-        w,                                                                                         \
-        {                                                                                          \
-            .kind = SCALAR_BOOL, .is_true = false                                                  \
-        }                                                                                          \
-    }
-#define NULL_WORD(w)                                                                               \
-    {                                                                                              \
-        w,                                                                                         \
-        {                                                                                          \
-            .kind = SCALAR_NULL                                                                    \
-        }                                                                                          \
-    }
-#define OTHER_WORD(w)                                                                              \
-    {                                                                                              \
-        w,                                                                                         \
-        {                                                                                          \
-            .kind = SCALAR_NOT_FINITE                                                              \
-        }                                                                                          \
-    }
-    NULL_WORD(""),       NULL_WORD("~"),      NULL_WORD("null"),   NULL_WORD("Null"),
-    NULL_WORD("NULL"),   TRUE_WORD("true"),   TRUE_WORD("True"),   TRUE_WORD("TRUE"),
-    TRUE_WORD("y"),      TRUE_WORD("Y"),      TRUE_WORD("yes"),    TRUE_WORD("Yes"),
-    TRUE_WORD("YES"),    TRUE_WORD("on"),     TRUE_WORD("On"),     TRUE_WORD("ON"),
-    FALSE_WORD("false"), FALSE_WORD("False"), FALSE_WORD("FALSE"), FALSE_WORD("n"),
-    FALSE_WORD("N"),     FALSE_WORD("no"),    FALSE_WORD("No"),    FALSE_WORD("NO"),
-    FALSE_WORD("off"),   FALSE_WORD("Off"),   FALSE_WORD("OFF"),   OTHER_WORD(".inf"),
-    OTHER_WORD(".Inf"),  OTHER_WORD(".INF"),  OTHER_WORD("+.inf"), OTHER_WORD("+.Inf"),
-    OTHER_WORD("+.INF"), OTHER_WORD("-.inf"), OTHER_WORD("-.Inf"), OTHER_WORD("-.INF"),
-    OTHER_WORD(".nan"),  OTHER_WORD(".NaN"),  OTHER_WORD(".NAN"),
-#undef TRUE_WORD
-#undef FALSE_WORD
-#undef NULL_WORD
-#undef OTHER_WORD
-};
-
-static const char *skip_digits(const char *p)
-{
-    return p + strspn(p, "0123456789");
-}
-
-/* Go's strconv.ParseInt(text, 0, 64) or ParseUint: a sign, a prefix for the base, digits. */
-static bool parse_integer(const char *text, double *ret_number)
-{
-    const char *p = text;
-    bool is_negative = *p == '-', has_sign = is_negative || *p == '+';
-    unsigned long long n;
-    int base = 10;
-    char *end;
-
-    p += has_sign;
-    if (p[0] == '0' && p[1] != '\0') {
-        base = strchr("xX", p[1]) != NULL ? 16 : strchr("bB", p[1]) != NULL ? 2 : 8;
-        p += strchr("xXbBoO", p[1]) != NULL ? 2 : 1;
-    }
-    /* strtoull() would take a second sign, a second prefix or white space */
-    if (*p == '\0' || p[strspn(p, "0123456789abcdefABCDEF")] != '\0')
-        return false;
-    errno = 0;
-    n = strtoull(p, &end, base);
-    if (errno != 0 || *end != '\0' || (has_sign && n > (unsigned long long)INT64_MAX + is_negative))
-        return false;
-    *ret_number = is_negative ? -(double)n : (double)n;
-    return true;
-}
-
-/* go-yaml's: [-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)? and not out of range. */
-static bool parse_float(const char *text, double *ret_number)
-{
-    const char *p = text + (*text == '-' || *text == '+'), *digits = p;
-    double n;
-
-    p = skip_digits(p);
-    if (p == digits && !(p[0] == '.' && p[1] >= '0' && p[1] <= '9'))
-        return false;
-    if (*p == '.')
-        p = skip_digits(p + 1);
-    if (*p == 'e' || *p == 'E') {
-        p += p[1] == '-' || p[1] == '+' ? 2 : 1;
-        if (skip_digits(p) == p)
-            return false;
-        p = skip_digits(p);
-    }
-    if (*p != '\0')
-        return false;
-    n = strtod(text, NULL);
-    if (!isfinite(n))
-        return false;
-    *ret_number = n;
-    return true;
-}
-
-static bool parse_number(const char *text, size_t len, double *ret_number)
-{
-    char plain[NUMBER_TEXT_MAX];
-    size_t n = 0;
-    bool found;
-
-    if (len >= sizeof(plain) || strchr("+-.0123456789", *text) == NULL)
-        return false;
-    for (const char *p = text; *p != '\0'; p++)
-        if (*p != '_' || *text == '.')
-            plain[n++] = *p;
-    plain[n] = '\0';
-    found = parse_integer(plain, ret_number) || parse_float(plain, ret_number);
-    explicit_bzero(plain, sizeof(plain)); /* a password may look like this too */
-    return found;
-}
-
-static struct scalar scalar_resolve(const char *text, size_t len)
-{
-    struct scalar s = {.kind = SCALAR_TEXT};
-
-    for (size_t i = 0; i < ELEMENTS_OF(words); i++)
-        if (streq(text, words[i].word))
-            return words[i].meaning;
-    if (parse_number(text, len, &s.number))
-        s.kind = SCALAR_NUMBER;
-    return s;
-}
 
 /* What an explicit tag asks for; all other tags mean text, as they do to kubectl. */
 static const struct {
     const char *tag;
-    enum scalar_kind kind;
+    enum yaml_scalar_kind kind;
 } scalar_tags[] = {
     {YAML_NULL_TAG, SCALAR_NULL},
     {YAML_BOOL_TAG, SCALAR_BOOL},
@@ -192,7 +49,7 @@ static const struct {
     {YAML_FLOAT_TAG, SCALAR_NUMBER},
 };
 
-static enum scalar_kind tag_kind(const char *tag)
+static enum yaml_scalar_kind tag_kind(const char *tag)
 {
     for (size_t i = 0; i < ELEMENTS_OF(scalar_tags); i++)
         if (streq(tag, scalar_tags[i].tag))
@@ -470,15 +327,15 @@ static int make_scalar(struct builder *b, const yaml_event_t *event, cJSON **ret
     const char *text = (const char *)event->data.scalar.value;
     const char *tag = (const char *)event->data.scalar.tag;
     bool is_binary = tag != NULL && streq(tag, "tag:yaml.org,2002:binary");
-    enum scalar_kind wanted = tag != NULL ? tag_kind(tag) : SCALAR_TEXT;
-    struct scalar s = {.kind = SCALAR_TEXT};
+    enum yaml_scalar_kind wanted = tag != NULL ? tag_kind(tag) : SCALAR_TEXT;
+    struct yaml_scalar s = {.kind = SCALAR_TEXT};
 
     if (strlen(text) != event->data.scalar.length)
         return error_set(b->e, -EINVAL,
                          "a NUL character stands in a string: give such a value in base64, under a "
                          "Secret's data or a ConfigMap's binaryData");
     if (event->data.scalar.plain_implicit || wanted != SCALAR_TEXT)
-        s = scalar_resolve(text, event->data.scalar.length);
+        s = yaml_scalar_resolve(text, event->data.scalar.length);
     if (s.kind == SCALAR_NOT_FINITE)
         return error_set(b->e, -EINVAL,
                          "a number has to be finite: put the value into quotes if it is text");
@@ -556,7 +413,7 @@ static int on_alias(struct builder *b, const yaml_event_t *event)
     if (!a->is_complete)
         return error_at(b, mark, error_set(b->e, -EINVAL, "an alias (*) stands for itself"));
     r = copy_value(b, a->value, mark, &copy);
-    return r < 0 ? r : place_value(b, copy, mark);
+    return copy != NULL ? place_value(b, copy, mark) : r;
 }
 
 static int on_open(struct builder *b, const yaml_mark_t *mark, const char *anchor, cJSON *node)

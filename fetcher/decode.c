@@ -81,9 +81,9 @@ static int decode_names(const cJSON *metadata, const struct decode_expect *expec
 {
     int r = optional_text(metadata, "name", "", &key->name, e);
 
-    if (r >= 0)
+    if (r == 0)
         r = optional_text(metadata, "namespace", "", &key->namespace, e);
-    if (r < 0)
+    if (r != 0)
         return error_prefix(e, r, "metadata");
     if (key->namespace[0] == '\0' && expect->default_namespace != NULL)
         key->namespace = expect->default_namespace;
@@ -108,7 +108,7 @@ static int decode_names(const cJSON *metadata, const struct decode_expect *expec
 int decode_key(const cJSON *json, const struct decode_expect *expect, struct object_key *ret_key,
                struct error *e)
 {
-    struct object_key key = {0};
+    struct object_key key = {.namespace = "", .name = ""};
     int r = decode_kind(json, expect, &key.kind);
 
     if (r == 0)
@@ -148,15 +148,15 @@ static int decode_like(const cJSON *json, const struct decode_expect *expect,
 
     if (r == DECODE_OTHER_KIND)
         return wrong_kind(json, expect, e);
-    if (r >= 0)
+    if (r == 0)
         r = optional_text(metadata, "uid", "", &like.uid, e);
-    if (r >= 0)
+    if (r == 0)
         r = optional_text(metadata, "resourceVersion", "", &like.resource_version, e);
-    if (r >= 0)
+    if (r == 0)
         r = decode_immutable(json, &like.is_immutable, e);
-    if (r >= 0 && like.key.kind == OBJECT_SECRET)
+    if (r == 0 && like.key.kind == OBJECT_SECRET)
         r = optional_text(json, "type", "Opaque", &like.type, e);
-    if (r < 0)
+    if (r != 0)
         return r;
     if (expect->resource_version != NULL)
         like.resource_version = expect->resource_version;
@@ -221,11 +221,11 @@ int decode_object(const cJSON *json, const struct decode_expect *expect, struct 
                   struct error *e)
 {
     _cleanup_(freep) struct object_input *inputs = NULL;
-    struct object like;
+    struct object like = {.uid = ""};
     size_t n = 0;
     int r = decode_like(json, expect, &like, e);
 
-    if (r < 0)
+    if (r != 0)
         return r;
     inputs = calloc(count_values(json) + 1, sizeof(*inputs));
     if (inputs == NULL)

@@ -226,7 +226,7 @@ static int listing_add(struct listing *l, const char *name)
     if (l->n == MANIFEST_DIR_MAX_FILES)
         return -EFBIG;
     if ((l->n & (l->n - 1)) == 0) { /* full, as capacities are powers of two */
-        grown = reallocarray(l->files, l->n > 0 ? l->n * 2 : 1, sizeof(*grown));
+        grown = reallocarray(l->files, l->n > 0 ? l->n * 2 : 1, sizeof(struct manifest_file *));
         if (grown == NULL)
             return -ENOMEM;
         l->files = grown;
@@ -278,7 +278,8 @@ static int take_listing(struct manifest_dir *d, struct listing *l)
         int order = i == l->n ? -1 : k == old.n ? 1 : file_compare(&old.files[k], &l->files[i]);
 
         if (order > 0) {
-            merged[n++] = TAKE(l->files[i++]);
+            merged[n++] = TAKE(l->files[i]);
+            i++;
             continue;
         }
         if (order == 0)

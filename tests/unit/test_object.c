@@ -121,7 +121,7 @@ static void expect_bad(struct object_input input, int code, const char *message)
 
 static void test_keys_are_checked(void **state)
 {
-    static const char *const good[] = {".a", "-x", "9", "a..b", "A_b", "..." + 2};
+    static const char *const good[] = {".a", "-x", "9", "a..b", "A_b"};
     static const char *const bad[] = {"", ".", "..", "..a", "a/b", "a b", "\xc3\xa4", "a\n"};
     char key[OBJECT_DATA_KEY_MAX + 2];
     struct object *o = NULL;
@@ -129,7 +129,7 @@ static void test_keys_are_checked(void **state)
     (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(bad); i++)
         expect_bad(raw(bad[i], "dummy-value"), -EINVAL, "is not a valid key");
-    for (size_t i = 0; i + 1 < ELEMENTS_OF(good); i++) {
+    for (size_t i = 0; i < ELEMENTS_OF(good); i++) {
         const struct object_input input = raw(good[i], "x");
 
         assert_int_equal(object_new(&like_secret, &input, 1, &o, NULL), 0);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any, Iterator, Mapping
@@ -12,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from kube import AssetsUnusable, Cluster, find_assets, wait_for  # noqa: E402
+from kube import AssetsUnusable, Cluster, find_assets  # noqa: E402
 from kube.assets import VARIABLE  # noqa: E402
 from kube.client import values_of  # noqa: E402
 
@@ -53,6 +54,11 @@ class Namespace:
     def stored(self, name: str, resource: str = "secrets") -> dict[str, bytes]:
         """The bytes that the API server has."""
         return values_of(self.cluster.admin.get(resource, self.name, name))
+
+
+def pytest_configure() -> None:
+    # so that mounts and servers are taken down when a time limit ends the run
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
@@ -107,5 +113,3 @@ def needs_controller_manager(cluster: Cluster) -> None:
     if cluster.assets.controller_manager is None:
         pytest.skip(f"there is no kube-controller-manager in {VARIABLE}")
 
-
-__all__ = ["Namespace", "wait_for"]

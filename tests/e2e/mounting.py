@@ -64,7 +64,7 @@ class Mount:
         path.mkdir()
         command = [*prefix, program(), "mount", "--foreground", "--log-level=debug"]
         command += ["--log-format=json", *arguments, obj, path]
-        self.process = Process(obj, command, path.with_suffix(".log"), env)
+        self.process = Process(obj, command, path.with_suffix(".log"), env, signal.SIGTERM)
 
     # ---- the log
 
@@ -82,6 +82,11 @@ class Mount:
     def assert_told_once(self, *messages: str) -> None:
         told = {message: len(self.logged(message)) for message in messages}
         assert told == dict.fromkeys(messages, 1), self.process.log_tail()
+
+    def assert_told_in_turn(self) -> None:
+        """That it failed, that it is well, that it failed..., and that it is well at last."""
+        told = [entry["msg"] for entry in self.log() if entry["msg"] in (FAILS, WELL)]
+        assert told and told == [FAILS, WELL] * (len(told) // 2), self.process.log_tail()
 
     # ---- how it is doing
 
@@ -108,6 +113,14 @@ class Mount:
 
     def wait_for_source(self, state: str) -> dict[str, Any]:
         wait_for(lambda: self.source_is(state), f"source is {state}", pause=0.1)
+        return self.status()
+
+    def wait_for_source_error(self, text: str) -> dict[str, Any]:
+        def is_told() -> bool:
+            source = self.status()["source"]
+            return source["state"] == "failing" and text in source["error"]
+
+        wait_for(is_told, f"source fails with {text!r}", pause=0.1)
         return self.status()
 
     def wait_for_volume(self, state: str) -> dict[str, Any]:

@@ -38,6 +38,13 @@ def relay_args(cluster: Cluster, ns: Namespace, relay: Relay, tmp_path: Path) ->
     return [f"--kubeconfig={kubeconfig}", f"--namespace={ns.name}"]
 
 
+def make(mounts: Mounts, obj: str, arguments: list[str]) -> Mount:
+    """A mount whose watch stands."""
+    mount = mounts.make(obj, *arguments)
+    mount.wait_for_source("live")
+    return mount
+
+
 def follow(mount: Mount, *keys: str) -> Reader:
     """A reader that is in nobody's way."""
     return Reader([mount.path / key for key in keys or ("key",)], pause=0.002)
@@ -126,7 +133,7 @@ def test_apiserver_restarts(
     number: signal.Signals,
 ) -> None:
     ns.create("db", {"key": ns.values.new(0)})
-    mount = mounts.make("secret/db", *admin_args)
+    mount = make(mounts, "secret/db", admin_args)
     with follow(mount) as reader:
         cluster.stop_apiserver(number)
         status = mount.wait_for_source("failing")
@@ -139,8 +146,8 @@ def test_apiserver_restarts(
             value = ns.values.new(version)
             ns.patch("db", {"key": value})
             mount.wait_for_value("key", value)
-        assert mount.wait_for_source("live")["source"]["error"] is None
-    mount.assert_told_once(FAILS, WELL)
+        assert "error" not in mount.wait_for_source("live")["source"]
+    mount.assert_told_in_turn()
 
 
 def test_apiserver_restarts_again_and_again(
@@ -148,7 +155,7 @@ def test_apiserver_restarts_again_and_again(
 ) -> None:
     """With updates made before the mount can be back, too."""
     ns.create("db", {"key": ns.values.new(0)})
-    mount = mounts.make("secret/db", *admin_args)
+    mount = make(mounts, "secret/db", admin_args)
     with follow(mount) as reader:
         for version in range(1, 4):
             cluster.restart_apiserver(number=signal.SIGKILL)
@@ -157,7 +164,7 @@ def test_apiserver_restarts_again_and_again(
             mount.wait_for_value("key", value)
         wait_for(lambda: 3 in reader.versions, "the reader sees the last one")
     mount.wait_for_source("live")
-    assert len(mount.logged(FAILS)) == len(mount.logged(WELL))
+    mount.assert_told_in_turn()
 
 
 def test_mount_before_there_is_a_server(
@@ -180,7 +187,7 @@ def test_connections_that_are_cut(
 ) -> None:
     """A load balancer that ends connections, again and again, is not a reason to list anew."""
     ns.create("db", {"key": ns.values.new(0)})
-    mount = mounts.make("secret/db", *relay_args)
+    mount = make(mounts, "secret/db", relay_args)
     with follow(mount):
         for version in range(1, 11):
             value = ns.values.new(version)
@@ -198,7 +205,7 @@ def test_changes_while_cut_off(
 ) -> None:
     """The watch goes on where it was: nothing that happened meanwhile is missed."""
     ns.create("db", {"key": ns.values.new(0)})
-    mount = mounts.make("secret/db", *relay_args)
+    mount = make(mounts, "secret/db", relay_args)
     with follow(mount):
         relay.cut()
         mount.wait_for_source("failing")
@@ -216,7 +223,7 @@ def test_deleted_while_cut_off(
 ) -> None:
     value = ns.values.new(0)
     ns.create("db", {"key": value})
-    mount = mounts.make("secret/db", *relay_args)
+    mount = make(mounts, "secret/db", relay_args)
     relay.cut()
     mount.wait_for_source("failing")
     ns.delete("db")
@@ -246,7 +253,7 @@ def test_compaction_while_cut_off(
     """The updates between are forgotten when the mount comes back: 410, and a new list."""
     flags = [] if watch_cache else ["--watch-cache=false"]
     ns.create("db", {"key": ns.values.new(0)})
-    mount = mounts.make("secret/db", *relay_args)
+    mount = make(mounts, "secret/db", relay_args)
     try:
         with follow(mount):
             relay.cut()
@@ -260,7 +267,7 @@ def test_compaction_while_cut_off(
             mount.wait_for_value("key", value)
             mount.wait_for_source("live")
             assert was_gone(mount), mount.process.log_tail()
-            mount.assert_told_once(FAILS, WELL)
+            mount.assert_told_in_turn()
             value = ns.values.new(21)
             ns.patch("db", {"key": value})
             mount.wait_for_value("key", value)
@@ -274,7 +281,7 @@ def test_compaction_under_an_idle_mount(
 ) -> None:
     """It has not changed for long while others have. What is listed anew is what is shown."""
     ns.create("idle", {"key": ns.values.new(0)})
-    mount = mounts.make("secret/idle", *admin_args)
+    mount = make(mounts, "secret/idle", admin_args)
     generation = mount.generation()
     for i in range(50):
         ns.create(f"busy-{i}", {"key": b"x"}, "configmaps")
@@ -294,7 +301,7 @@ def test_uncached_server(
     cluster.restart_apiserver("--watch-cache=false")
     try:
         ns.create("db", {"key": ns.values.new(0)})
-        mount = mounts.make("secret/db", *admin_args)
+        mount = make(mounts, "secret/db", admin_args)
         with follow(mount):
             for version in range(1, 21):
                 value = ns.values.new(version)
@@ -328,7 +335,7 @@ def test_etcd_is_away(
 ) -> None:
     first, second, third = (ns.values.new(i) for i in range(3))
     ns.create("db", {"key": first})
-    mount = mounts.make("secret/db", *admin_args)
+    mount = make(mounts, "secret/db", admin_args)
     with follow(mount) as reader:
         cluster.stop_etcd(number)
 
@@ -354,7 +361,7 @@ def test_all_of_it_restarts(
     cluster: Cluster, ns: Namespace, mounts: Mounts, admin_args: list[str]
 ) -> None:
     ns.create("db", {"key": ns.values.new(0)})
-    mount = mounts.make("secret/db", *admin_args)
+    mount = make(mounts, "secret/db", admin_args)
     with follow(mount):
         cluster.stop_apiserver(signal.SIGKILL)
         cluster.stop_etcd(signal.SIGKILL)
@@ -367,6 +374,10 @@ def test_all_of_it_restarts(
     mount.wait_for_source("live")
 
 
+@pytest.mark.xfail(
+    strict=True,
+    reason="kube-apiserver lets a watch begin at a version it has not reached, and sends nothing",
+)
 def test_etcd_is_restored_from_a_backup(
     cluster: Cluster, ns: Namespace, mounts: Mounts, admin_args: list[str], tmp_path: Path
 ) -> None:
@@ -379,7 +390,7 @@ def test_etcd_is_restored_from_a_backup(
     shutil.copytree(state, backup)
     cluster.start_etcd()
     cluster.start_apiserver()
-    mount = mounts.make("secret/db", *admin_args)
+    mount = make(mounts, "secret/db", admin_args)
     for i in range(20):
         ns.create(f"lost-{i}", {"key": b"x"}, "configmaps")
     ns.patch("db", {"key": lost})
@@ -392,7 +403,7 @@ def test_etcd_is_restored_from_a_backup(
     shutil.copytree(backup, state)
     cluster.start_etcd()
     cluster.start_apiserver()
-    mount.wait_for_value("key", past, 240)
+    mount.wait_for_value("key", past)
     value = ns.values.new(3)
     ns.patch("db", {"key": value})
     mount.wait_for_value("key", value)

@@ -137,18 +137,21 @@ class Cluster:
         command += [f"--service-account-key-file={self._account_public_key}"]
         command += [f"--service-account-signing-key-file={self._account_key}"]
         command += [f"--service-account-issuer={ISSUER}"]
-        command += [f"--encryption-provider-config={self._encryption}", *flags]
+        command += [f"--encryption-provider-config={self._encryption}"]
+        # also how long it waits for watches to end after SIGTERM
+        command += ["--request-timeout=15s", *flags]
         log = self.directory / "kube-apiserver.log"
         self._apiserver = Process("kube-apiserver", command, log)
         self._wait_until_well(self._apiserver, self.is_ready)
 
-    def stop_apiserver(self, number: signal.Signals = signal.SIGTERM) -> None:
+    def stop_apiserver(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """After SIGTERM it refuses connections and waits long for the watches that stand."""
         assert self._apiserver is not None
         self._apiserver.stop(number)
         self._apiserver = None
         self.admin.close()
 
-    def restart_apiserver(self, *flags: str, number: signal.Signals = signal.SIGTERM) -> None:
+    def restart_apiserver(self, *flags: str, number: signal.Signals = signal.SIGKILL) -> None:
         self.stop_apiserver(number)
         self.start_apiserver(*flags)
 

@@ -6,15 +6,19 @@ import ctypes
 import signal
 import subprocess
 from pathlib import Path
-from typing import Mapping, Sequence
+from typing import Callable, Mapping, Sequence
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def die_with_parent() -> None:
+def die_with_parent(number: signal.Signals) -> Callable[[], None]:
     """For preexec_fn: whatever ends the test run, nothing of it stays behind."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    def prepare() -> None:
+        _libc.prctl(_PR_SET_PDEATHSIG, number)
+
+    return prepare
 
 
 class Process:
@@ -26,7 +30,9 @@ class Process:
         command: Sequence[str | Path],
         log: Path,
         env: Mapping[str, str] | None = None,
+        death: signal.Signals = signal.SIGKILL,
     ) -> None:
+        """`death`: what it gets if the test run is gone all at once."""
         self.name = name
         self.log = log
         with open(log, "ab") as output:
@@ -36,7 +42,7 @@ class Process:
                 stdout=output,
                 stderr=output,
                 env=env,
-                preexec_fn=die_with_parent,
+                preexec_fn=die_with_parent(death),
             )
 
     @property

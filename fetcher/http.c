@@ -77,7 +77,7 @@ struct http_client {
     struct list queued;            /* requests that libcurl is not to know yet */
     size_t n_active;               /* requests that libcurl works on */
     struct http_request *pioneer;  /* the one that opens another connection; NULL: none */
-    bool is_serial;                /* the server's protocol carries one request at a time */
+    bool is_serial;                /* a connection carries one request at a time */
     struct list freed;             /* requests freed within a callback of libcurl */
     unsigned n_calls;              /* nesting of calls into libcurl */
     unsigned long n_callbacks;     /* of requests, ever: tells whether a pass was a quiet one */
@@ -655,12 +655,14 @@ static int use_tls_server_name(struct http_client *client, CURLU *url)
 static int client_set_server(struct http_client *client, CURLU *url, struct error *e)
 {
     const struct api_config *config = client->config;
+    CURLUcode code = curl_url_set(url, CURLUPART_URL, config->server, 0);
     char *text = NULL;
     int r = 0;
 
-    if (curl_url_set(url, CURLUPART_URL, config->server, 0) != CURLUE_OK ||
-        (str_after(config->server, "https://") == NULL &&
-         str_after(config->server, "http://") == NULL))
+    if (code == CURLUE_OUT_OF_MEMORY)
+        return error_set_errno(e, -ENOMEM, "cannot prepare requests to %s", config->server);
+    if (code != CURLUE_OK || (str_after(config->server, "https://") == NULL &&
+                              str_after(config->server, "http://") == NULL))
         return error_set(e, -EINVAL,
                          "server \"%.256s\" is not a URL: write https://HOST:PORT in %s",
                          config->server, config->origin);
@@ -758,6 +760,7 @@ int http_client_new(sd_event *event, const struct api_config *config,
     client->event = sd_event_ref(event);
     client->config = config;
     client->stats.protocol = "";
+    client->is_serial = str_after(config->server, "http://") != NULL;
     list_init(&client->sockets);
     list_init(&client->requests);
     list_init(&client->queued);
@@ -845,7 +848,8 @@ static CURLcode set_trust(CURL *easy, const struct api_config *config,
 static void set_connection(CURL *easy, struct http_client *client)
 {
     (void)curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-    (void)curl_easy_setopt(easy, CURLOPT_PIPEWAIT, 1L);
+    /* without TLS nothing but an answer tells what the server speaks, which could be long */
+    (void)curl_easy_setopt(easy, CURLOPT_PIPEWAIT, client->is_serial ? 0L : 1L);
     (void)curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     (void)curl_easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L);
     (void)curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);

@@ -14,6 +14,10 @@ PYTHON  ?= /usr/bin/python3
 PREFIX  ?= /usr/local
 DESTDIR ?=
 
+# commands are shown by what they make; V=1 shows them whole
+Q := $(if $(V),,@)
+say = $(if $(V),@:,@printf '  %-4s %s\n' $(1) $(2))
+
 # ---- what has to be installed, by Debian package name
 
 BUILD_PACKAGES := make gcc libc6-dev pkg-config libfuse3-dev fuse3 libcurl4-openssl-dev libcjson-dev \
@@ -78,12 +82,14 @@ build/secretfs: $(O)/secretfs FORCE
 FORCE:
 
 $(O)/secretfs: $(PROGRAM_OBJECTS) $(O)/libsecretfs.a
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
 	@ln -sf secretfs $(O)/kubectl-secretfs
 
 $(O)/libsecretfs.a: $(LIB_OBJECTS)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,AR,$@)
+	$(Q)$(AR) rcs $@ $^
 
 $(O)/include/version.h: VERSION
 	@mkdir -p $(@D)
@@ -91,7 +97,8 @@ $(O)/include/version.h: VERSION
 
 $(O)/%.o: %.c $(O)/include/version.h $(O)/flags
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 # a change of flags is a change of every object
 $(O)/flags: FORCE
@@ -104,7 +111,8 @@ $(O)/flags: FORCE
 
 $(O)/tests/%: $(O)/tests/unit/%.o $(O)/libsecretfs.a
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
 .PHONY: unit mount-tests packages-build packages-test packages-lint packages-demo
 packages-build:
@@ -162,7 +170,8 @@ fuzz-targets: $(FUZZ_TARGETS)
 
 $(O)/fuzz/%: $(O)/tests/fuzz/%.o $(O)/libsecretfs.a
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
 
 # ---- keeping it clean
 
@@ -177,7 +186,7 @@ lint-now: lint-format lint-banned lint-layers lint-man lint-python lint-warnings
 	@echo "lint: clean"
 
 lint-format:
-	clang-format --dry-run --Werror $(C_FILES)
+	@clang-format --dry-run --Werror $(C_FILES)
 
 lint-banned:
 	@! grep -nE '(^|[^[:alnum:]_])($(BANNED))\(' $(C_FILES) || { echo "these functions are banned" >&2; exit 1; }

@@ -58,13 +58,18 @@ static int command_version(const struct invocation *invocation, int argc, char *
 
 static int command_help(const struct invocation *invocation, int argc, char *argv[])
 {
-    const struct command *command = argc > 1 ? find_command(argv[1]) : NULL;
+    const struct command *command;
     char help[] = "--help";
     char *arguments[] = {argv[0], help, NULL};
 
-    if (argc > 1 && command == NULL)
+    if (argc < 2) {
+        print_help(invocation);
+        return EXIT_OK;
+    }
+    command = find_command(argv[1]);
+    if (command == NULL)
         return command_failed(invocation, EXIT_USAGE, "there is no such command");
-    if (command == NULL || command->run == command_help || command->run == command_version) {
+    if (command->run == command_help || command->run == command_version) {
         print_help(invocation);
         return EXIT_OK;
     }
@@ -77,7 +82,7 @@ int command_failed(const struct invocation *invocation, enum exit_code code, con
     fprintf(stderr, "secretfs: %s\n", text);
     if (code == EXIT_USAGE)
         fprintf(stderr, "`%s help` shows how it is used.\n", invocation->program);
-    return code;
+    return (int)code;
 }
 
 int main(int argc, char *argv[])

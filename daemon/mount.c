@@ -420,6 +420,18 @@ int mount_run(const struct mount_options *options, struct background *background
     return r;
 }
 
+/* From here on we may be the child; the parent waits to be told how it went. */
+static int mount_as_asked(const struct mount_options *options, struct background *background,
+                          struct error *e)
+{
+    int r = options->is_foreground ? 0 : background_enter(background, e);
+
+    if (r < 0)
+        return r;
+    log_setup(options->log_level, options->log_format, LOG_TARGET_STDERR);
+    return mount_run(options, background, e);
+}
+
 int command_mount(const struct invocation *invocation, int argc, char *argv[])
 {
     struct background background = BACKGROUND_NONE;
@@ -428,20 +440,12 @@ int command_mount(const struct invocation *invocation, int argc, char *argv[])
     int code = EXIT_OK;
     int r = mount_options_parse(argc, argv, &options, &e);
 
-    if (r >= 0 && options.wants_help) {
+    if (r >= 0 && options.wants_help)
         mount_options_help(invocation->program);
-    } else {
-        if (r >= 0 && !options.is_foreground)
-            r = background_enter(&background, &e);
-        else if (r == -EINVAL)
-            code = EXIT_USAGE;
-        if (r >= 0) {
-            log_setup(options.log_level, options.log_format, LOG_TARGET_STDERR);
-            r = mount_run(&options, &background, &e);
-        }
-        if (r < 0)
-            code = command_failed(invocation, code == EXIT_OK ? EXIT_FAILED : code, e.text);
-    }
+    else if (r == -EINVAL)
+        code = command_failed(invocation, EXIT_USAGE, e.text);
+    else if (r < 0 || mount_as_asked(&options, &background, &e) < 0)
+        code = command_failed(invocation, EXIT_FAILED, e.text);
     mount_options_deinit(&options);
     background_failed(&background, code);
     return code;

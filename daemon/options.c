@@ -136,7 +136,7 @@ static int check_mountpoint(const char *path, char **ret_path, struct error *e)
     if (resolved == NULL && errno == ENOENT)
         return error_set(e, -ENOENT, "mount point %s does not exist; create the directory first",
                          path);
-    if (resolved == NULL && errno == ENOTCONN)
+    if ((resolved == NULL || stat(resolved, &status) < 0) && errno == ENOTCONN)
         return error_set(e, -ENOTCONN,
                          "%s holds a mount whose program is gone; run `secretfs unmount %s` first",
                          path, path);

@@ -4,6 +4,8 @@
 #include <poll.h>
 #include <stdio.h>
 #include <sys/mount.h>
+#include <sys/pidfd.h>
+#include <sys/socket.h>
 
 #include "base/buf.h"
 #include "base/process.h"
@@ -49,21 +51,35 @@ static int unmount(const char *path, bool lazily, struct error *e)
     return error_set_errno(e, negative_errno(), "cannot unmount %s", path);
 }
 
-/* The program closes the connection as it ends. */
-static void wait_for_end(int fd)
+/* Return: a pidfd of the program behind the control socket; -1 if that cannot be had. */
+static int open_process(int control_fd)
+{
+    struct ucred peer;
+    socklen_t len = sizeof(peer);
+
+    if (getsockopt(control_fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 || peer.pid <= 0)
+        return -1;
+    return pidfd_open(peer.pid, 0);
+}
+
+/* It closes the connection when the mount is gone, and its pidfd tells when it is, too. */
+static void wait_for_end(int control_fd, int process_fd)
 {
     _cleanup_(buf_deinit) struct buf document = BUF_INIT(CONTROL_DOCUMENT_MAX);
-    struct pollfd p = {.fd = fd, .events = 0};
+    struct pollfd connection = {.fd = control_fd, .events = 0};
+    struct pollfd process = {.fd = process_fd, .events = POLLIN};
 
-    if (buf_read_fd(&document, fd) == 0)
-        (void)poll(&p, 1, END_TIMEOUT_MS);
+    if (buf_read_fd(&document, control_fd) == 0)
+        (void)poll(&connection, 1, END_TIMEOUT_MS);
+    if (process_fd >= 0)
+        (void)poll(&process, 1, END_TIMEOUT_MS);
 }
 
 int command_unmount(const struct invocation *invocation, int argc, char *argv[])
 {
     static const struct option long_options[] = {
         {"lazy", no_argument, NULL, 'l'}, {"help", no_argument, NULL, 'h'}, {0}};
-    _cleanup_(fd_closep) int control_fd = -1;
+    _cleanup_(fd_closep) int control_fd = -1, process_fd = -1;
     struct error e = ERROR_INIT;
     struct mount_entry entry;
     bool lazily = false;
@@ -85,10 +101,11 @@ int command_unmount(const struct invocation *invocation, int argc, char *argv[])
     if (mounts_find(argv[optind], &entry, &e) < 0)
         return command_failed(invocation, EXIT_FAILED, e.text);
     /* a program that is gone can not be waited for, but its mount can still be taken down */
-    (void)control_connect(argv[optind], &control_fd, NULL);
+    if (control_connect(argv[optind], &control_fd, NULL) == 0)
+        process_fd = open_process(control_fd);
     if (unmount(argv[optind], lazily, &e) < 0)
         return command_failed(invocation, EXIT_FAILED, e.text);
     if (control_fd >= 0)
-        wait_for_end(control_fd);
+        wait_for_end(control_fd, process_fd);
     return EXIT_OK;
 }

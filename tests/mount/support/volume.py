@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any, Sequence
 
@@ -17,6 +18,7 @@ from .waiting import PATIENCE_SECONDS, until
 
 _MNT_DETACH = 2
 _READY = " INFO mounted "
+_KILL_SECONDS = 5.0
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -25,6 +27,16 @@ def unmount(path: Path, *, lazily: bool = False) -> None:
     if _libc.umount2(os.fsencode(path), _MNT_DETACH if lazily else 0) < 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error), str(path))
+
+
+def abort_connection(device: str) -> None:
+    """Ends a FUSE connection ("major:minor"), whatever state its server is in."""
+    with tempfile.TemporaryDirectory(prefix="secretfs-test-") as point:
+        subprocess.run(["mount", "-t", "fusectl", "fusectl", point], check=True)
+        try:
+            (Path(point) / device.split(":")[1] / "abort").write_text("1")
+        finally:
+            unmount(Path(point))
 
 
 class Volume:
@@ -96,7 +108,10 @@ class Volume:
         """SIGKILL: leaves a dead mount behind."""
         self.expected_exit = -signal.SIGKILL
         self.signal(signal.SIGKILL)
-        self.wait_end()
+        try:
+            self._process.wait(_KILL_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise AssertionError("it does not die of SIGKILL: it hangs in the kernel") from None
 
     def finish(self) -> None:
         """Ends it if it still runs, and finds fault with whatever it left or said."""
@@ -115,7 +130,11 @@ class Volume:
         """Takes everything down that may be left, without a word."""
         if self.exit_status is None:
             self._process.kill()
-            self._process.wait()
+            try:
+                self._process.wait(_KILL_SECONDS)
+            except subprocess.TimeoutExpired:  # it waits for an answer from itself
+                abort_connection(mounts_at(self.path)[-1].device)
+                self._process.wait()
         for _ in mounts_at(self.path):
             unmount(self.path, lazily=True)
 

@@ -255,9 +255,9 @@ static void explain_connect(const struct api_config *config, long os_error, cons
     if (os_error != 0)
         words = strerror_r((int)os_error, text, sizeof(text));
     (void)error_set(e, -ECONNREFUSED,
-                    "cannot connect to %s: %s: check that the API server runs, and its address in "
-                    "%s",
-                    config->server, words, config->origin);
+                    "cannot connect to %s%s: %s: check that %s runs, and its address in %s",
+                    config->server, config->proxy_url != NULL ? " through its proxy" : "", words,
+                    config->proxy_url != NULL ? "each of them" : "the API server", config->origin);
 }
 
 static void explain(const struct http_request *request, CURLcode code, long os_error,

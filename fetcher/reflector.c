@@ -280,7 +280,6 @@ static void reflector_begin(struct reflector *r, enum reflector_state state)
     buf_deinit(&r->body);
     frames_reset(&r->frames);
     r->n_events = 0;
-    r->n_watches += state == STATE_OPENING;
     result = reflector_request(r, &e);
     if (result == REFLECTOR_NO_CREDENTIALS) {
         r->resume = state;
@@ -738,6 +737,7 @@ void reflector_on_response(struct reflector *r, const struct http_response *resp
     if (r->state == STATE_OPENING && r->status == 200) {
         reflector_move(r, STATE_WATCHING);
         r->n_rejected = 0;
+        r->n_watches++;
         r->watching_since = r->io->now(r->userdata);
         r->io->set_timer(r->userdata, r->is_distrusted ? SHORT_WATCH : SPAN_FOREVER);
         if (!r->is_distrusted)

@@ -57,7 +57,7 @@ void reflector_on_timer(struct reflector *reflector);
 /* There are credentials, or @error says why there are no new ones. */
 void reflector_on_credentials(struct reflector *reflector, const struct error *error);
 
-/* How often a watch was begun anew, whatever the reason. */
+/* How many watches were opened after the first one, for whatever reason. */
 unsigned long reflector_restarts(const struct reflector *reflector);
 /* The state's name, for debugging and tests. */
 const char *reflector_state_name(const struct reflector *reflector);

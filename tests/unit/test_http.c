@@ -97,7 +97,9 @@ static void serve(struct connection *c, const char *head)
 {
     const char *path = strchr(head, '/');
 
-    if (str_after(path, "/bytes/") != NULL) {
+    if (str_after(head, "CONNECT ") != NULL) {
+        server_answer(c, "403 Forbidden", "");
+    } else if (str_after(path, "/bytes/") != NULL) {
         serve_bytes(c, strtoul(path + strlen("/bytes/"), NULL, 10));
     } else if (str_after(path, "/echo") != NULL) {
         server_answer(c, "200 OK", head);
@@ -507,6 +509,31 @@ static void test_unknown_host(void **state)
     finish(&x);
 }
 
+/* It is asked for a tunnel, and refuses; then it is not even there. */
+static void test_proxy(void **state)
+{
+    char proxy[64];
+    struct fixture *f = *state;
+    struct exchange refused = {0}, away = {0};
+    int port, fd = server_listen(&port);
+
+    (void)close(fd);
+    (void)snprintf(proxy, sizeof(proxy), "http://127.0.0.1:%d", f->plain.port);
+    (void)unsetenv("no_proxy");
+    f->config.proxy_url = proxy;
+    connect_to(f, "https", f->tls.port);
+    exchange(&refused, f, "/echo");
+    assert_int_equal(refused.outcome, HTTP_FAILED);
+    assert_int_equal(refused.response.status, 0);
+    assert_has(refused.error.text, "response 403");
+    (void)snprintf(proxy, sizeof(proxy), "http://127.0.0.1:%d", port);
+    exchange(&away, f, "/echo");
+    assert_has(away.error.text, "through its proxy");
+    finish(&refused);
+    finish(&away);
+    (void)setenv("no_proxy", "*", 1);
+}
+
 static void test_broken_connections(void **state)
 {
     struct fixture *f = *state;
@@ -859,6 +886,7 @@ int main(void)
         TEST(test_statistics),
         TEST(test_refused_connection),
         TEST(test_unknown_host),
+        TEST(test_proxy),
         TEST(test_broken_connections),
         TEST(test_total_limit),
         TEST(test_untrusted),

@@ -24,6 +24,7 @@
  */
 #include "fetcher/http.h"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -713,9 +714,26 @@ static int client_set_headers(struct http_client *client, struct error *e)
     return r < 0 ? error_set_errno(e, r, "cannot prepare requests") : 0;
 }
 
+/*
+ * A multi handle opens a pair of sockets for itself, without FD_CLOEXEC and without a word. New
+ * descriptors have the lowest free numbers, and any other that is met here has the flag anyway.
+ */
+static CURLM *multi_new(sd_event *event)
+{
+    int lowest = fcntl(sd_event_get_fd(event), F_DUPFD_CLOEXEC, 0);
+    CURLM *multi;
+
+    if (lowest < 0)
+        return NULL;
+    (void)close(lowest);
+    multi = curl_multi_init();
+    (void)close_range((unsigned)lowest, (unsigned)lowest + 7, CLOSE_RANGE_CLOEXEC);
+    return multi;
+}
+
 static int client_set_multi(struct http_client *client, struct error *e)
 {
-    client->multi = curl_multi_init();
+    client->multi = multi_new(client->event);
     if (client->multi == NULL)
         return error_set_errno(e, -ENOMEM, "cannot prepare requests");
     (void)curl_multi_setopt(client->multi, CURLMOPT_SOCKETFUNCTION, client_watch_socket);

@@ -302,7 +302,7 @@ def _parse() -> argparse.Namespace:
     here = Path(__file__).resolve().parent.parent
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument(
-        "--secretfs", type=Path, default=here / "build/secretfs", help="default: build/secretfs"
+        "--secretfs", type=Path, default=here / "build/release/secretfs", help="default: the release build"
     )
     parser.add_argument(
         "--programs", type=Path, help="default: bench/ beside the program of --secretfs"

@@ -19,6 +19,7 @@ from .support.volume import Volume, unmount
 
 SOURCE_KINDS = ("manifests", "http1", "http2")
 API_KINDS = ("http1", "http2")
+AREA_PREFIX = f"secretfs-test-{os.getpid()}-"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -34,7 +35,7 @@ def requirements() -> None:
 @pytest.fixture
 def area() -> Iterator[Path]:
     """A directory of this test's own, which other users may enter; nothing may stay mounted."""
-    path = Path(tempfile.mkdtemp(prefix="secretfs-test-", dir="/tmp"))
+    path = Path(tempfile.mkdtemp(prefix=AREA_PREFIX, dir="/tmp"))
     path.chmod(0o755)
     (path / "home").mkdir()
     yield path
@@ -127,4 +128,4 @@ def cell(area: Path) -> Iterator[Cell]:
 def leftovers() -> Iterator[None]:
     """Nothing that these tests mount may outlive them."""
     yield
-    assert [m for m in all_mounts() if m.path.startswith("/tmp/secretfs-test-")] == []
+    assert [m for m in all_mounts() if m.path.startswith(f"/tmp/{AREA_PREFIX}")] == []

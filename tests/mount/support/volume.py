@@ -17,6 +17,7 @@ from .mountinfo import mounts_at
 from .waiting import PATIENCE_SECONDS, until
 
 _MNT_DETACH = 2
+_PR_SET_PDEATHSIG = 1
 _READY = " INFO mounted "
 _KILL_SECONDS = 5.0
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -27,6 +28,11 @@ def unmount(path: Path, *, lazily: bool = False) -> None:
     if _libc.umount2(os.fsencode(path), _MNT_DETACH if lazily else 0) < 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error), str(path))
+
+
+def _end_with_parent() -> None:
+    """Should the tests be killed, their daemons go, too."""
+    _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
 
 
 def abort_connection(device: str) -> None:
@@ -74,6 +80,7 @@ class Volume:
                 stdout=output,
                 stderr=output,
                 env=program.environment(home, **(env or {})),
+                preexec_fn=_end_with_parent,
                 start_new_session=True,
             )
 

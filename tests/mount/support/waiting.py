@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Callable, TypeVar
 
-PATIENCE_SECONDS = 60.0  # far longer than anything takes, also under a sanitizer on a busy machine
+# far longer than anything takes, also under a sanitizer on a busy machine
+PATIENCE_SECONDS = float(os.environ.get("PATIENCE", "60"))
 _INTERVAL_SECONDS = 0.002
 
 T = TypeVar("T")

@@ -45,6 +45,17 @@ def make(mounts: Mounts, obj: str, arguments: list[str]) -> Mount:
     return mount
 
 
+def make_proven(ns: Namespace, mounts: Mounts, arguments: list[str]) -> Mount:
+    """A mount of secret/db whose watch has brought an event. It goes on from there when it was cut
+    off, while one that ended at once, with nothing to show for it, begins with a list."""
+    ns.create("db", {"key": ns.values.new(0)})
+    mount = make(mounts, "secret/db", arguments)
+    value = ns.values.new(1)
+    ns.patch("db", {"key": value})
+    mount.wait_for_value("key", value)
+    return mount
+
+
 def follow(mount: Mount, *keys: str) -> Reader:
     """A reader that is in nobody's way."""
     return Reader([mount.path / key for key in keys or ("key",)], pause=0.002)
@@ -69,14 +80,14 @@ def test_storm(ns: Namespace, mounts: Mounts, admin_args: list[str], resource: s
         mount.wait_for_value("a", value)
         wait_for(lambda: n_updates in reader.versions & other.versions, "readers see the last one")
     assert mount.files() == {"a": value, "b": value}
-    # updates come one by one: every one of them was there to be seen
+    # only what comes while another one is being published may be skipped
     status = mount.status()
-    assert status["lastUpdate"]["count"] == n_updates + 1
+    assert n_updates / 2 < status["lastUpdate"]["count"] <= n_updates + 1
     assert status["source"]["requests"] == {"200": 2}
     assert len(reader.versions) > n_updates / 10
     assert mount.logged(FAILS) == []
-    # what was replaced is gone
-    assert sorted(os.listdir(mount.path)) == sorted(["..data", mount.generation(), "a", "b"])
+    left = sorted(["..data", mount.generation(), "a", "b"])
+    wait_for(lambda: sorted(os.listdir(mount.path)) == left, "what was replaced is gone")
 
 
 def test_storm_of_whole_mebibytes(
@@ -203,18 +214,18 @@ def test_connections_that_are_cut(
 def test_changes_while_cut_off(
     ns: Namespace, mounts: Mounts, relay: Relay, relay_args: list[str]
 ) -> None:
-    """The watch goes on where it was: nothing that happened meanwhile is missed."""
-    ns.create("db", {"key": ns.values.new(0)})
-    mount = make(mounts, "secret/db", relay_args)
+    """The watch goes on where it was, without a new list, and misses nothing."""
+    mount = make_proven(ns, mounts, relay_args)
     with follow(mount):
         relay.cut()
         mount.wait_for_source("failing")
-        for version in range(1, 21):
+        for version in range(2, 21):
             value = ns.values.new(version)
             ns.patch("db", {"key": value})
         relay.resume()
         mount.wait_for_value("key", value)
     mount.wait_for_source("live")
+    assert len([entry for entry in mount.logged("request") if "watch" not in entry["path"]]) == 1
     mount.assert_told_once(FAILS, WELL)
 
 
@@ -252,13 +263,12 @@ def test_compaction_while_cut_off(
 ) -> None:
     """The updates between are forgotten when the mount comes back: 410, and a new list."""
     flags = [] if watch_cache else ["--watch-cache=false"]
-    ns.create("db", {"key": ns.values.new(0)})
-    mount = make(mounts, "secret/db", relay_args)
+    mount = make_proven(ns, mounts, relay_args)
     try:
         with follow(mount):
             relay.cut()
             mount.wait_for_source("failing")
-            for version in range(1, 21):
+            for version in range(2, 21):
                 value = ns.values.new(version)
                 ns.patch("db", {"key": value})
             cluster.compact()
@@ -379,31 +389,38 @@ def test_all_of_it_restarts(
     reason="kube-apiserver lets a watch begin at a version it has not reached, and sends nothing",
 )
 def test_etcd_is_restored_from_a_backup(
-    cluster: Cluster, ns: Namespace, mounts: Mounts, admin_args: list[str], tmp_path: Path
+    cluster: Cluster,
+    ns: Namespace,
+    mounts: Mounts,
+    relay: Relay,
+    relay_args: list[str],
+    tmp_path: Path,
 ) -> None:
     """The cluster's past becomes its present: what is shown follows."""
     state, backup = cluster.directory / "etcd", tmp_path / "backup"
-    past, lost = ns.values.new(1), ns.values.new(2)
-    ns.create("db", {"key": past})
+    mount = make_proven(ns, mounts, relay_args)
+    past = mount.read("key")
     cluster.stop_apiserver()
     cluster.stop_etcd()
     shutil.copytree(state, backup)
     cluster.start_etcd()
     cluster.start_apiserver()
-    mount = make(mounts, "secret/db", admin_args)
     for i in range(20):
         ns.create(f"lost-{i}", {"key": b"x"}, "configmaps")
+    lost = ns.values.new(2)
     ns.patch("db", {"key": lost})
     mount.wait_for_value("key", lost)
 
+    relay.cut()
+    mount.wait_for_source("failing")
     cluster.stop_apiserver()
     cluster.stop_etcd()
-    mount.wait_for_source("failing")
     shutil.rmtree(state)
     shutil.copytree(backup, state)
     cluster.start_etcd()
     cluster.start_apiserver()
-    mount.wait_for_value("key", past)
+    relay.resume()
+    mount.wait_for_value("key", past, 60)
     value = ns.values.new(3)
     ns.patch("db", {"key": value})
     mount.wait_for_value("key", value)

@@ -61,14 +61,19 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
+def pytest_runtest_setup() -> None:
+    # here and not in a fixture, so that one line tells for all of them
+    if not os.environ.get(VARIABLE):
+        pytest.skip(f"{VARIABLE} is not set: it names a directory with kube-apiserver and etcd")
+
+
 @pytest.fixture(scope="session")
 def cluster_for_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     try:
         assets = find_assets()
     except AssetsUnusable as error:
         pytest.fail(str(error))
-    if assets is None:
-        pytest.skip(f"{VARIABLE} is not set: it names a directory with kube-apiserver and etcd")
+    assert assets is not None
     if not os.access(program(), os.X_OK):
         pytest.fail(f"there is no {program()}: run make first")
     if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):

@@ -2,6 +2,7 @@
 #include "cache/secmem.h"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <sys/mman.h>
@@ -53,6 +54,8 @@ int secmem_harden(struct error *e)
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
         return error_set_errno(e, negative_errno(), "cannot make the process undumpable");
     raise_memlock_limit();
+    /* a heap for each thread would reserve 64 MiB each, all of which counts as locked */
+    (void)mallopt(M_ARENA_MAX, 1);
     /* MCL_ONFAULT: pages are locked as they are used, not brought in for it */
     if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
         return SECMEM_BLOCKS_ONLY;

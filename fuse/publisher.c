@@ -9,6 +9,14 @@
 #include "base/list.h"
 
 /*
+ * How long a reader may take from ..data to the file behind it; an undisturbed one takes some
+ * microseconds. It is also what a watch on a key's own file waits to see its DELETE_SELF.
+ */
+#define CLEAN_AFTER SPAN_MS(10)
+#define STACK_BYTES 262144u     /* a few paths; the default would count against the lock limit */
+#define CLEAN_AGAIN SPAN_SEC(1) /* after a failure */
+
+/*
  * A volume goes round: idle -> waiting (submitted) -> active (the thread works on it) -> finished
  * (the loop is to be told) -> idle. A payload submitted after "waiting" makes it wait once more.
  */
@@ -25,6 +33,8 @@ struct publisher_volume {
     mono_us pending_received_at;
     struct list finished; /* in publisher.finished while the loop has not been told */
     struct publisher_result result;
+    struct list cleaning; /* in publisher.cleaning while an old generation is to be removed */
+    mono_us clean_at;
 };
 
 struct publisher {
@@ -38,37 +48,69 @@ struct publisher {
     pthread_cond_t changed;
     struct list waiting;
     struct list finished;
+    struct list cleaning;
     struct publisher_volume *active;
     bool is_stopping;
 };
 
 /* ---- on the publisher's thread */
 
-static int publish_in(struct publisher_volume *v, int root_fd, struct payload *payload,
-                      struct writer_result *ret_result)
+/* The volume's directory in the writable view. Return: 0, to be ended with end_write(); -errno. */
+static int begin_write(struct publisher_volume *v, int *ret_root_fd, int *ret_dir_fd)
 {
-    _cleanup_(fd_closep) int dir_fd = openat(root_fd, v->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    struct session *session = v->publisher->session;
+    int r = session_begin_write(session, ret_root_fd);
 
-    if (dir_fd < 0)
-        return negative_errno();
-    return writer_publish(v->publisher->tree, dir_fd, v->dir_id, payload, ret_result);
+    if (r < 0)
+        return r;
+    *ret_dir_fd = openat(*ret_root_fd, v->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (*ret_dir_fd >= 0)
+        return 0;
+    r = negative_errno();
+    session_end_write(session, *ret_root_fd);
+    return r;
 }
 
-static void publish(struct publisher *p, struct publisher_volume *v,
-                    struct publisher_result *result)
+static void end_write(struct publisher_volume *v, int root_fd, int dir_fd)
 {
-    struct writer_result written = {.generation = ""};
-    int root_fd, r;
+    (void)fd_close(dir_fd);
+    session_end_write(v->publisher->session, root_fd);
+}
 
-    r = session_begin_write(p->session, &root_fd);
-    if (r == 0) {
-        r = publish_in(v, root_fd, result->payload, &written);
-        session_end_write(p->session, root_fd);
-    }
-    result->error = r;
-    result->is_visible = written.generation[0] != '\0';
-    result->visible_at = written.visible_at;
-    (void)memcpy(result->generation, written.generation, sizeof(result->generation));
+static int publish(struct publisher_volume *v, struct payload *payload, bool is_unclean,
+                   struct writer_result *ret_written)
+{
+    struct tree *tree = v->publisher->tree;
+    int root_fd, dir_fd;
+    int r = begin_write(v, &root_fd, &dir_fd);
+
+    if (r < 0)
+        return r;
+    if (is_unclean)
+        (void)writer_clean(tree, dir_fd, v->dir_id); /* if it fails, it is tried again later */
+    r = writer_publish(tree, dir_fd, v->dir_id, payload, ret_written);
+    end_write(v, root_fd, dir_fd);
+    return r;
+}
+
+static int clean(struct publisher_volume *v)
+{
+    int root_fd, dir_fd;
+    int r = begin_write(v, &root_fd, &dir_fd);
+
+    if (r < 0)
+        return r;
+    r = writer_clean(v->publisher->tree, dir_fd, v->dir_id);
+    end_write(v, root_fd, dir_fd);
+    return r;
+}
+
+/* The lock is held. */
+static void clean_later(struct publisher *p, struct publisher_volume *v, span_us delay)
+{
+    v->clean_at = clock_mono() + delay;
+    list_remove(&v->cleaning);
+    list_append(&p->cleaning, &v->cleaning);
 }
 
 /* The lock is held. A result that the loop has not fetched yet is overtaken by the new one. */
@@ -82,6 +124,64 @@ static void finish(struct publisher *p, struct publisher_volume *v,
     (void)eventfd_write(p->done_fd, 1);
 }
 
+/* The lock is held, but not while it works. */
+static void work_on_waiting(struct publisher *p)
+{
+    struct publisher_volume *v = list_entry(p->waiting.next, struct publisher_volume, waiting);
+    struct publisher_result result = {.payload = TAKE(v->pending),
+                                      .received_at = v->pending_received_at};
+    struct writer_result written = {.generation = ""};
+    bool is_unclean = !list_is_empty(&v->cleaning);
+
+    list_remove(&v->waiting);
+    p->active = v;
+    (void)pthread_mutex_unlock(&p->lock);
+    result.error = publish(v, result.payload, is_unclean, &written);
+    result.is_visible = written.generation[0] != '\0';
+    result.visible_at = written.visible_at;
+    (void)memcpy(result.generation, written.generation, sizeof(result.generation));
+    (void)pthread_mutex_lock(&p->lock);
+    p->active = NULL;
+    finish(p, v, &result);
+    clean_later(p, v, CLEAN_AFTER);
+    (void)pthread_cond_broadcast(&p->changed);
+}
+
+/* The lock is held, but not while it works. */
+static void work_on_cleaning(struct publisher *p, struct publisher_volume *v)
+{
+    int r;
+
+    list_remove(&v->cleaning);
+    p->active = v;
+    (void)pthread_mutex_unlock(&p->lock);
+    r = clean(v);
+    (void)pthread_mutex_lock(&p->lock);
+    p->active = NULL;
+    if (r < 0 && r != -ENOTCONN)
+        clean_later(p, v, CLEAN_AGAIN);
+    (void)pthread_cond_broadcast(&p->changed);
+}
+
+/* The lock is held. Return: the volume whose cleaning is due first, or NULL if there is none. */
+static struct publisher_volume *first_to_clean(struct publisher *p)
+{
+    struct publisher_volume *v, *first = NULL;
+
+    list_for_each (v, &p->cleaning, cleaning)
+        if (first == NULL || v->clean_at < first->clean_at)
+            first = v;
+    return first;
+}
+
+static void wait_until(struct publisher *p, mono_us point)
+{
+    const struct timespec t = {.tv_sec = (time_t)(point / 1000000),
+                               .tv_nsec = (long)(point % 1000000) * 1000};
+
+    (void)pthread_cond_timedwait(&p->changed, &p->lock, &t);
+}
+
 static void *publisher_main(void *userdata)
 {
     struct publisher *p = userdata;
@@ -90,24 +190,16 @@ static void *publisher_main(void *userdata)
     session_set_publisher(p->session, gettid());
     (void)pthread_mutex_lock(&p->lock);
     while (!p->is_stopping) {
-        struct publisher_result result = {0};
-        struct publisher_volume *v;
+        struct publisher_volume *v = first_to_clean(p);
 
-        if (list_is_empty(&p->waiting)) {
+        if (!list_is_empty(&p->waiting))
+            work_on_waiting(p);
+        else if (v == NULL)
             (void)pthread_cond_wait(&p->changed, &p->lock);
-            continue;
-        }
-        v = list_entry(p->waiting.next, struct publisher_volume, waiting);
-        list_remove(&v->waiting);
-        result.payload = TAKE(v->pending);
-        result.received_at = v->pending_received_at;
-        p->active = v;
-        (void)pthread_mutex_unlock(&p->lock);
-        publish(p, v, &result);
-        (void)pthread_mutex_lock(&p->lock);
-        p->active = NULL;
-        finish(p, v, &result);
-        (void)pthread_cond_broadcast(&p->changed);
+        else if (v->clean_at > clock_mono())
+            wait_until(p, v->clean_at);
+        else
+            work_on_cleaning(p, v);
     }
     (void)pthread_mutex_unlock(&p->lock);
     session_set_publisher(p->session, 0);
@@ -153,8 +245,20 @@ static int on_done(sd_event_source *source, int fd, uint32_t revents, void *user
     return 0;
 }
 
+/* One that waits by the clock of mono_us. */
+static void init_condition(pthread_cond_t *condition)
+{
+    pthread_condattr_t attr;
+
+    (void)pthread_condattr_init(&attr);
+    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(condition, &attr);
+    (void)pthread_condattr_destroy(&attr);
+}
+
 static int publisher_start(struct publisher *p, sd_event *event, struct error *e)
 {
+    pthread_attr_t attr;
     int r;
 
     p->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -163,7 +267,10 @@ static int publisher_start(struct publisher *p, sd_event *event, struct error *e
     r = sd_event_add_io(event, &p->done_source, p->done_fd, EPOLLIN, on_done, p);
     if (r < 0)
         return error_set_errno(e, r, "cannot start the publisher");
-    r = pthread_create(&p->thread, NULL, publisher_main, p);
+    (void)pthread_attr_init(&attr);
+    (void)pthread_attr_setstacksize(&attr, STACK_BYTES);
+    r = pthread_create(&p->thread, &attr, publisher_main, p);
+    (void)pthread_attr_destroy(&attr);
     return r == 0 ? 0 : error_set_errno(e, -r, "cannot start the publisher's thread");
 }
 
@@ -188,9 +295,10 @@ int publisher_new(sd_event *event, struct session *session, struct tree *tree,
     p->tree = tree;
     p->done_fd = -1;
     (void)pthread_mutex_init(&p->lock, NULL);
-    (void)pthread_cond_init(&p->changed, NULL);
+    init_condition(&p->changed);
     list_init(&p->waiting);
     list_init(&p->finished);
+    list_init(&p->cleaning);
     r = publisher_start(p, event, e);
     if (r < 0) {
         publisher_release(p);
@@ -235,6 +343,7 @@ int publisher_add_volume(struct publisher *publisher, const char *path, uint64_t
     v->userdata = userdata;
     list_init(&v->waiting);
     list_init(&v->finished);
+    list_init(&v->cleaning);
     *ret_volume = v;
     return 0;
 }
@@ -252,6 +361,7 @@ struct publisher_volume *publisher_remove_volume(struct publisher_volume *volume
     while (p->active == v)
         (void)pthread_cond_wait(&p->changed, &p->lock);
     list_remove(&v->finished);
+    list_remove(&v->cleaning);
     (void)pthread_mutex_unlock(&p->lock);
     (void)payload_unref(v->pending);
     (void)payload_unref(v->result.payload);

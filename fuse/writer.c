@@ -29,11 +29,14 @@
 
 /* ---- what is in a directory */
 
+struct name {
+    char *text;
+    uint64_t id;
+    bool is_directory;
+};
+
 struct names {
-    struct name {
-        char *text;
-        bool is_directory;
-    } * all;
+    struct name *all;
     size_t n;
     size_t capacity;
     bool is_incomplete; /* for want of memory */
@@ -47,7 +50,7 @@ static void names_deinit(struct names *names)
     *names = (struct names){0};
 }
 
-static int names_add(struct names *names, const char *text, size_t len, bool is_directory)
+static int names_add(struct names *names, const char *text, size_t len, const struct stat *stat)
 {
     char *copy;
 
@@ -63,7 +66,8 @@ static int names_add(struct names *names, const char *text, size_t len, bool is_
     copy = strndup(text, len);
     if (copy == NULL)
         return -ENOMEM;
-    names->all[names->n++] = (struct name){.text = copy, .is_directory = is_directory};
+    names->all[names->n++] =
+        (struct name){.text = copy, .id = stat->st_ino, .is_directory = S_ISDIR(stat->st_mode)};
     return 0;
 }
 
@@ -75,7 +79,7 @@ static bool names_collect(void *userdata, const char *name, const struct stat *s
     (void)cookie;
     if (streq(name, ".") || streq(name, ".."))
         return true;
-    names->is_incomplete = names_add(names, name, strlen(name), S_ISDIR(stat->st_mode)) < 0;
+    names->is_incomplete = names_add(names, name, strlen(name), stat) < 0;
     return !names->is_incomplete;
 }
 
@@ -112,6 +116,8 @@ static bool names_contain(const struct names *sorted, const char *text)
 /* The first components of a payload's paths, sorted: the links that its volume has. */
 static int names_of_links(struct names *names, const struct payload *payload)
 {
+    static const struct stat not_made_yet;
+
     for (size_t i = 0; i < payload->n_files; i++) {
         const char *path = payload->files[i].path;
         size_t len = payload_first_len(path);
@@ -120,7 +126,7 @@ static int names_of_links(struct names *names, const struct payload *payload)
         /* repeats that do not follow each other ("d/a", "d-x", "d/b") do no harm */
         if (strncmp(path, last, len) == 0 && last[len] == '\0')
             continue;
-        if (names_add(names, path, len, false) < 0)
+        if (names_add(names, path, len, &not_made_yet) < 0)
             return -ENOMEM;
     }
     names_sort(names);
@@ -245,16 +251,33 @@ static int remove_directory(struct tree *tree, int dir_fd, const char *path)
     return r;
 }
 
-/* Step 6: the old generation, and any that was left behind. */
-static int remove_generations(struct tree *tree, int dir_fd, const struct names *existing)
+/* What ..data leads to. Return: 0, *ret_target is the caller's, or NULL before the first publish.
+ */
+static int read_current(struct tree *tree, const struct names *existing, char **ret_target)
 {
-    int first_error = 0;
+    for (size_t i = 0; i < existing->n; i++)
+        if (streq(existing->all[i].text, DATA_LINK))
+            return tree_readlink(tree, existing->all[i].id, ret_target);
+    *ret_target = NULL;
+    return 0;
+}
 
-    for (size_t i = 0; i < existing->n; i++) {
-        const struct name *name = &existing->all[i];
+int writer_clean(struct tree *tree, int dir_fd, uint64_t dir_id)
+{
+    _cleanup_(names_deinit) struct names existing = {0};
+    _cleanup_(freep) char *current = NULL;
+    int first_error = names_read(&existing, tree, dir_id);
+
+    if (first_error == 0)
+        first_error = read_current(tree, &existing, &current);
+    if (first_error < 0)
+        return first_error;
+    for (size_t i = 0; i < existing.n; i++) {
+        const struct name *name = &existing.all[i];
         int r;
 
-        if (!is_reserved(name->text) || !name->is_directory)
+        if (!is_reserved(name->text) || !name->is_directory ||
+            (current != NULL && streq(name->text, current)))
             continue;
         r = remove_directory(tree, dir_fd, name->text);
         if (r < 0 && first_error == 0)
@@ -288,8 +311,5 @@ int writer_publish(struct tree *tree, int dir_fd, uint64_t dir_id, struct payloa
     ret_result->visible_at = clock_mono();
     r = make_links(dir_fd, &wanted, &existing);
     removed = remove_links(dir_fd, &wanted, &existing);
-    if (r == 0)
-        r = removed;
-    removed = remove_generations(tree, dir_fd, &existing);
     return r < 0 ? r : removed;
 }

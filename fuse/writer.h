@@ -16,6 +16,7 @@ struct writer_result {
 };
 
 /*
+ * Make @payload current; the generation that it replaces stays, for writer_clean().
  * @tree:    what serves the mount, which is looked at for what is there and told what comes
  * @dir_fd:  the volume's directory in the writable view (O_PATH)
  * @dir_id:  the same directory's node id
@@ -26,3 +27,10 @@ struct writer_result {
  */
 int writer_publish(struct tree *tree, int dir_fd, uint64_t dir_id, struct payload *payload,
                    struct writer_result *ret_result);
+
+/*
+ * Remove the generations that are not the current one: what the last publish replaced, and what
+ * publishes that failed left behind.
+ * Return: 0; -errno of the first call that failed, the others were tried nevertheless.
+ */
+int writer_clean(struct tree *tree, int dir_fd, uint64_t dir_id);

@@ -1,6 +1,7 @@
 # secretfs: `make help` says what there is.
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
+.SECONDARY:
 MAKEFLAGS += --no-builtin-rules
 
 BUILD ?= release
@@ -152,7 +153,7 @@ demo: packages-demo ## see a running program pick up a changed secret, from an A
 bench: packages-test ## measure, and write the numbers to build/bench.json
 	$(MAKE) all
 	$(MAKE) -C . bench-programs
-	$(PYTHON) bench/bench.py --secretfs $(CURDIR)/build/secretfs --json build/bench.json
+	$(PYTHON) bench/bench.py --secretfs $(CURDIR)/$(O)/secretfs --json build/bench.json
 
 FUZZ_SECONDS ?= 30
 .PHONY: fuzz

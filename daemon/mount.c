@@ -29,6 +29,8 @@
 #define RETRY_AFTER SPAN_SEC(1) /* publishing fails for want of memory or descriptors, mostly */
 #define TIMER_SLACK SPAN_MS(10)
 
+#define STACK_USED_BYTES (64 * 1024) /* libcurl has buffers of 16 KiB there */
+
 static const char *object_text(const struct mount *m, char buf[static OBJECT_KEY_TEXT_SIZE])
 {
     const struct object_key key = {
@@ -340,6 +342,33 @@ static int start_waiting(struct mount *m, struct error *e)
     return r < 0 ? error_set_errno(e, r, "cannot set a timer") : 0;
 }
 
+/*
+ * Libraries leave pieces of what they decrypted and parsed on the stack, where the next call that
+ * goes as deep may overwrite them or not. When the loop has nothing better to do, it does so.
+ */
+static int on_turn_over(sd_event_source *source, void *userdata)
+{
+    unsigned char left_behind[STACK_USED_BYTES];
+
+    (void)source;
+    (void)userdata;
+    explicit_bzero(left_behind, sizeof(left_behind));
+    return 0;
+}
+
+static int wipe_stack_after_turns(struct mount *m)
+{
+    sd_event_source *source;
+    int r = sd_event_add_post(m->event, &source, on_turn_over, NULL);
+
+    if (r < 0)
+        return r;
+    (void)sd_event_source_set_priority(source, SD_EVENT_PRIORITY_IDLE);
+    (void)sd_event_source_set_floating(source, true);
+    (void)sd_event_source_unref(source);
+    return 0;
+}
+
 /* Signals are blocked in every thread from here on and taken by the loop. */
 static int make_event_loop(struct mount *m, struct error *e)
 {
@@ -357,6 +386,8 @@ static int make_event_loop(struct mount *m, struct error *e)
     /* without a handler sd-event ends the loop with success */
     for (size_t i = 0; i < ELEMENTS_OF(ending) && r >= 0; i++)
         r = sd_event_add_signal(m->event, NULL, ending[i], NULL, NULL);
+    if (r >= 0)
+        r = wipe_stack_after_turns(m);
     return r < 0 ? error_set_errno(e, r, "cannot set the event loop up") : 0;
 }
 

@@ -2,7 +2,9 @@
 #include "fuse/publisher.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
@@ -182,10 +184,35 @@ static void wait_until(struct publisher *p, mono_us point)
     (void)pthread_cond_timedwait(&p->changed, &p->lock, &t);
 }
 
+/*
+ * A descriptor table of this thread's own, with little in it. When the process is killed while a
+ * worker has taken a request of ours, nobody answers it until the kernel ends the connection, which
+ * it does when the device is closed for good. Were the device in our table as well, it would stay
+ * open for as long as we wait, that is, for ever: a process that SIGKILL cannot end. Nor may a
+ * terminal or a pipe stay here that the process has let go; a log file may.
+ */
+static void leave_descriptors(const struct publisher *p)
+{
+    unsigned kept = (unsigned)p->done_fd;
+    struct stat status;
+    int null_fd;
+
+    if (unshare(CLONE_FILES) < 0)
+        return;
+    null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    (void)dup2(null_fd, STDIN_FILENO);
+    (void)dup2(null_fd, STDOUT_FILENO);
+    if (fstat(STDERR_FILENO, &status) < 0 || !S_ISREG(status.st_mode))
+        (void)dup2(null_fd, STDERR_FILENO);
+    (void)close_range(STDERR_FILENO + 1, kept - 1, 0);
+    (void)close_range(kept + 1, UINT_MAX, 0);
+}
+
 static void *publisher_main(void *userdata)
 {
     struct publisher *p = userdata;
 
+    leave_descriptors(p);
     (void)pthread_setname_np(pthread_self(), "publisher");
     session_set_publisher(p->session, gettid());
     (void)pthread_mutex_lock(&p->lock);

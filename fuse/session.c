@@ -537,22 +537,37 @@ dev_t session_device(const struct session *session)
     return session->device;
 }
 
+/*
+ * The publisher has descriptors of its own (publisher.c), so it takes the view out of the
+ * process's. The mount point of an ordinary user is opened each time anyway: a descriptor that
+ * stayed open would keep the user's own unmounting from working.
+ */
+static int open_view(const struct session *s)
+{
+    _cleanup_(fd_closep) int fd = -1;
+    char path[32];
+    struct stat root;
+
+    if (s->view_fd >= 0) {
+        (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", s->view_fd);
+        fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        return fd >= 0 ? TAKE_FD(fd) : negative_errno();
+    }
+    fd = open(s->mountpoint, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &root) < 0 || root.st_dev != s->device)
+        return -ENOTCONN;
+    return TAKE_FD(fd);
+}
+
 int session_begin_write(struct session *session, int *ret_root_fd)
 {
-    struct stat root;
     int fd;
 
     (void)pthread_mutex_lock(&session->view_lock);
-    if (session->view_fd >= 0) {
-        *ret_root_fd = session->view_fd;
-        return 0;
-    }
-    /* not kept open: it would keep the user's own unmounting from working */
-    fd = open(session->mountpoint, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &root) < 0 || root.st_dev != session->device) {
-        (void)fd_close(fd);
+    fd = open_view(session);
+    if (fd < 0) {
         (void)pthread_mutex_unlock(&session->view_lock);
-        return -ENOTCONN;
+        return fd;
     }
     *ret_root_fd = fd;
     return 0;
@@ -560,8 +575,7 @@ int session_begin_write(struct session *session, int *ret_root_fd)
 
 void session_end_write(struct session *session, int root_fd)
 {
-    if (session->view_fd < 0)
-        (void)fd_close(root_fd);
+    (void)fd_close(root_fd);
     (void)pthread_mutex_unlock(&session->view_lock);
 }
 

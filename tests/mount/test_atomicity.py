@@ -1,4 +1,9 @@
-"""Readers in tight loops during many updates never see an error, a torn value or a mix."""
+"""Readers in tight loops during many updates never see an error, a torn value or a mix.
+
+A reader that is held up between `..data` and the file behind it for longer than the old generation
+stays finds no file, with the kubelet as here. That must be rare, and rarer than a hiccup of the
+scheduler when updates do not come faster than anybody can read.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +22,7 @@ from .support.volume import Volume
 READER = Path(__file__).parent / "programs" / "reader.py"
 UPDATES = 150
 READERS = 2
+MISSES_MAX = {"one by one": 2, "in a storm": UPDATES // 5}
 
 
 def payload(number: int, size: int) -> dict[str, bytes]:
@@ -60,11 +66,11 @@ def how(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-def update_often(source: Source, volume: Volume, size: int, *, wait: bool) -> None:
+def update_often(source: Source, volume: Volume, size: int, pace: str) -> None:
     for number in range(1, UPDATES + 1):
         content = payload(number, size)
         source.put_secret(content)
-        if wait:
+        if pace == "one by one":
             volume.wait_content(content)
     volume.wait_content(content)
 
@@ -78,16 +84,17 @@ def readers() -> Iterator[list[Readers]]:
 
 
 @pytest.mark.parametrize("size", [10, 200_000])
-@pytest.mark.parametrize("wait", [True, False], ids=["one by one", "in a storm"])
-def test_readers_see_whole_generations(source, mount, readers, how: str, size: int, wait: bool):
+@pytest.mark.parametrize("pace", MISSES_MAX)
+def test_readers_see_whole_generations(source, mount, readers, how: str, size: int, pace: str):
     """Promise 4: whole values always, and one generation through one directory."""
     source.put_secret(payload(0, size))
     volume = mount(source)
     readers.append(Readers(volume.path, how))
 
-    update_often(source, volume, size, wait=wait)
+    update_often(source, volume, size, pace)
 
     for result in readers[0].stop():
         assert result["faults"] == []
         assert result["generations"] > 1
-        assert result["rounds"] > result["retries"]
+        if how == "keys":
+            assert result["misses"] <= MISSES_MAX[pace]

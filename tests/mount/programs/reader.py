@@ -1,10 +1,10 @@
 """Reads a volume in a tight loop and judges what it sees: reader.py ROOT HOW.
 
 Values are "GENERATION CHECKSUM FILLING". HOW is
-  keys:  both keys by their paths; each value has to be whole, and there has to be one.
+  keys:  both keys by their paths; each value has to be whole.
   pair:  both keys through one descriptor of realpath(..data); they have to be of one generation.
-Ends when its standard input does, then prints a JSON object: rounds, generations seen, retries
-(of "pair", whose generation may be gone between two steps), and the faults found.
+Ends when its standard input does, then prints a JSON object: rounds, generations seen, how often
+there was no such file (as the generation was gone between two steps), and the faults found.
 """
 
 from __future__ import annotations
@@ -55,19 +55,17 @@ def read_pair(root: str) -> list[int]:
 
 def main() -> None:
     root, how = sys.argv[1:]
-    rounds, retries, seen, faults = 0, 0, set(), []
+    rounds, misses, seen, faults = 0, 0, set(), []
     print("reading", flush=True)
     while not select.select([sys.stdin], [], [], 0)[0] and len(faults) < FAULTS_MAX:
         rounds += 1
         try:
             seen.update(read_keys(root) if how == "keys" else read_pair(root))
-        except FileNotFoundError as error:
-            if how == "keys":
-                faults.append(str(error))
-            retries += 1
+        except FileNotFoundError:
+            misses += 1
         except (OSError, ValueError) as error:
             faults.append(f"{type(error).__name__}: {error}")
-    result = {"rounds": rounds, "retries": retries, "generations": len(seen), "faults": faults}
+    result = {"rounds": rounds, "misses": misses, "generations": len(seen), "faults": faults}
     print(json.dumps(result))
 
 

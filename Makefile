@@ -23,8 +23,8 @@ say = $(if $(V),@:,@printf '  %-4s %s\n' $(1) $(2))
 
 BUILD_PACKAGES := make gcc libc6-dev pkg-config libfuse3-dev fuse3 libcurl4-openssl-dev libcjson-dev \
                   libsystemd-dev libssl-dev libyaml-dev
-TEST_PACKAGES  := libcmocka-dev ca-certificates python3 python3-pytest python3-yaml openssl nghttp2-proxy \
-                  iproute2 procps kubernetes-client
+TEST_PACKAGES  := libcmocka-dev ca-certificates curl python3 python3-pytest python3-yaml openssl \
+                  nghttp2-proxy iproute2 procps kubernetes-client
 LINT_PACKAGES  := clang clang-format clang-tidy cppcheck mandoc
 DEMO_PACKAGES  := python3 openssl kubernetes-client
 

@@ -12,9 +12,11 @@
 
 /*
  * How long a reader may take from ..data to the file behind it; an undisturbed one takes some
- * microseconds. It is also what a watch on a key's own file waits to see its DELETE_SELF.
+ * microseconds, one that loses its processor some milliseconds. So long the old generation stays,
+ * and so long the next update of the same volume waits. It is also what a watch on a key's own file
+ * waits for its DELETE_SELF.
  */
-#define CLEAN_AFTER SPAN_MS(10)
+#define CLEAN_AFTER SPAN_MS(20)
 #define STACK_BYTES 262144u     /* a few paths; the default would count against the lock limit */
 #define CLEAN_AGAIN SPAN_SEC(1) /* after a failure */
 
@@ -127,9 +129,8 @@ static void finish(struct publisher *p, struct publisher_volume *v,
 }
 
 /* The lock is held, but not while it works. */
-static void work_on_waiting(struct publisher *p)
+static void work_on_waiting(struct publisher *p, struct publisher_volume *v)
 {
-    struct publisher_volume *v = list_entry(p->waiting.next, struct publisher_volume, waiting);
     struct publisher_result result = {.payload = TAKE(v->pending),
                                       .received_at = v->pending_received_at};
     struct writer_result written = {.generation = ""};
@@ -163,6 +164,20 @@ static void work_on_cleaning(struct publisher *p, struct publisher_volume *v)
     if (r < 0 && r != -ENOTCONN)
         clean_later(p, v, CLEAN_AGAIN);
     (void)pthread_cond_broadcast(&p->changed);
+}
+
+/*
+ * The lock is held. Return: the first volume that waits and may be published, or NULL. One that has
+ * an old generation to be removed is left alone until then.
+ */
+static struct publisher_volume *first_to_publish(struct publisher *p)
+{
+    struct publisher_volume *v;
+
+    list_for_each (v, &p->waiting, waiting)
+        if (list_is_empty(&v->cleaning) || v->clean_at <= clock_mono())
+            return v;
+    return NULL;
 }
 
 /* The lock is held. Return: the volume whose cleaning is due first, or NULL if there is none. */
@@ -217,16 +232,16 @@ static void *publisher_main(void *userdata)
     session_set_publisher(p->session, gettid());
     (void)pthread_mutex_lock(&p->lock);
     while (!p->is_stopping) {
-        struct publisher_volume *v = first_to_clean(p);
+        struct publisher_volume *publishable = first_to_publish(p), *unclean = first_to_clean(p);
 
-        if (!list_is_empty(&p->waiting))
-            work_on_waiting(p);
-        else if (v == NULL)
+        if (publishable != NULL)
+            work_on_waiting(p, publishable);
+        else if (unclean == NULL)
             (void)pthread_cond_wait(&p->changed, &p->lock);
-        else if (v->clean_at > clock_mono())
-            wait_until(p, v->clean_at);
+        else if (unclean->clean_at > clock_mono())
+            wait_until(p, unclean->clean_at);
         else
-            work_on_cleaning(p, v);
+            work_on_cleaning(p, unclean);
     }
     (void)pthread_mutex_unlock(&p->lock);
     session_set_publisher(p->session, 0);

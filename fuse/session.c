@@ -27,6 +27,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mount.h>
+#include <sys/sysmacros.h>
 
 #include "base/log.h"
 #include "base/process.h"
@@ -308,7 +309,7 @@ static int note_mount(struct session *s, int fd, const char *path)
 {
     struct statx status;
 
-    if (statx(fd, path, AT_EMPTY_PATH, STATX_MNT_ID, &status) < 0)
+    if (statx(fd, path, AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_MNT_ID, &status) < 0)
         return negative_errno();
     s->mount_id = status.stx_mnt_id;
     s->is_attached = true;
@@ -419,17 +420,19 @@ static int mount_somehow(struct session *s, const struct session_options *option
     return 0;
 }
 
+/* Without asking the workers: were we killed meanwhile, nobody would answer. */
 static int find_device(struct session *s, struct error *e)
 {
-    struct stat root;
-    int r = s->view_fd >= 0 ? fstatat(s->view_fd, "", &root, AT_EMPTY_PATH)
-                            : stat(s->mountpoint, &root);
+    bool as_user = s->view_fd < 0;
+    struct statx root;
+    int r = statx(as_user ? AT_FDCWD : s->view_fd, as_user ? s->mountpoint : "",
+                  AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &root);
 
     if (r < 0)
         return error_set_errno(e, negative_errno(), "cannot look at the mount on %s",
                                s->mountpoint);
-    s->device = root.st_dev;
-    if (s->view_fd >= 0)
+    s->device = makedev(root.stx_dev_major, root.stx_dev_minor);
+    if (!as_user)
         return 0;
     r = note_mount(s, AT_FDCWD, s->mountpoint);
     return r < 0 ? error_set_errno(e, r, "cannot identify the mount on %s", s->mountpoint) : 0;

@@ -17,7 +17,7 @@ PYTHON = "/usr/bin/python3"
 
 
 def attempt_everything(root: Path | str, key: str, *prefix: str) -> dict[str, str]:
-    command = [*prefix, PYTHON, str(ATTEMPTS), str(root), key]
+    command = [*prefix, PYTHON, "-c", ATTEMPTS.read_text(), str(root), key]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 

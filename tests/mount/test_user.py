@@ -69,7 +69,7 @@ def test_user_sees_updates(cell: Cell, user_volume: Volume, user_source: Manifes
 
 def test_user_is_refused_everything(cell: Cell, user_volume: Volume):
     """Opening for writing may succeed on the user's own mount; writing is EROFS."""
-    done = cell.run(PYTHON, ATTEMPTS, user_volume.path, "a")
+    done = cell.run(PYTHON, "-c", ATTEMPTS.read_text(), user_volume.path, "a")
     results = json.loads(done.stdout)
 
     other = {"setxattr": "ENOTSUP", "removexattr": "ENOTSUP"}

@@ -298,14 +298,15 @@ def test_kubectl_plugin(ns: Namespace, mounts: Mounts, tmp_path: Path) -> None:
         return ns.cluster.kubectl.run("secretfs", *arguments, env=path)
 
     assert "kubectl secretfs" in kubectl("help")
-    assert kubectl("mount", "-n", ns.name, "secret/db", mountpoint) == ""
     try:
+        assert kubectl("mount", "-n", ns.name, "secret/db", mountpoint) == ""
         assert (mountpoint / "key").read_bytes() == first
         ns.patch("db", {"key": second})
         wait_for(lambda: (mountpoint / "key").read_bytes() == second, "the value is new")
         pid = json.loads(kubectl("status", "-o", "json", mountpoint))["pid"]
     finally:
-        kubectl("unmount", mountpoint)
+        if os.path.ismount(mountpoint):
+            kubectl("unmount", mountpoint)
     assert not os.path.ismount(mountpoint)
     wait_for(lambda: not os.path.exists(f"/proc/{pid}"), "the process has ended")
 

@@ -158,7 +158,8 @@ def test_forbidden_and_allowed_again(area: Path, api: Api, start):
     """G15: 403 after the first sync leaves everything as it was, and says what to allow."""
     api.put_secret({"n": b"before"})
     api.server.grant("reader", ["get", "list", "watch"], names=["app"])
-    volume = settled(api, start("--kubeconfig", api.kubeconfig("reader"), "secret/app").wait_ready())
+    kubeconfig = api.kubeconfig("reader")
+    volume = settled(api, start("--kubeconfig", kubeconfig, "secret/app").wait_ready())
     api.server.revoke("reader", end_watches=True)
     with trouble(volume, r"403 \(Forbidden\).*allow this identity"):
         api.put_secret({"n": b"1"})

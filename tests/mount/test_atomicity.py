@@ -20,7 +20,7 @@ from .support.sources import Source
 from .support.volume import Volume
 
 READER = Path(__file__).parent / "programs" / "reader.py"
-UPDATES = 150
+UPDATES = 100
 READERS = 2
 MISSES_MAX = {"one by one": 2, "in a storm": UPDATES // 5}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -253,8 +254,6 @@ def test_background_returns_when_readable_and_says_nothing(area: Path, point: Pa
 
 def test_background_process_is_detached(area: Path, point: Path, manifests: Manifests):
     """A session of its own, / as its directory, no terminal and no pipe of the caller's."""
-    import json
-
     manifests.put_secret({"a": b"1"})
     assert secretfs(area, "mount", *manifests.arguments, "secret/app", point).returncode == 0
     pid = json.loads(secretfs(area, "status", "-o", "json", point).stdout)["pid"]
@@ -271,8 +270,6 @@ def test_background_logs_to_a_file_that_is_standard_error(
     area: Path, point: Path, manifests: Manifests
 ):
     """A log file given as standard error stays in use; as JSON if asked for."""
-    import json
-
     manifests.put_secret({"a": b"1"})
     command = [program.binary(), "mount", "--log-format", "json", *manifests.arguments]
     with open(area / "log", "wb") as log:

@@ -16,6 +16,7 @@ from typing import Iterator
 import pytest
 
 from .support.sources import Api
+from .support.volume import Volume
 from .support.waiting import until
 
 OUTSIDE, INSIDE, BITS = "198.51.100.1", "198.51.100.2", 30
@@ -35,7 +36,8 @@ class Link:
         pid = self._holder.pid
         self.prefix = ["nsenter", f"--net=/proc/{pid}/ns/net"]
         self._name = f"sfs{pid}"
-        self._ip("link", "add", self._name, "type", "veth", "peer", "name", "eth0", "netns", str(pid))
+        peer = ["peer", "name", "eth0", "netns", str(pid)]
+        self._ip("link", "add", self._name, "type", "veth", *peer)
         self._ip("address", "add", f"{OUTSIDE}/{BITS}", "dev", self._name)
         self.up()
         subprocess.run([*self.prefix, "ip", "address", "add", f"{INSIDE}/{BITS}", "dev", "eth0"])
@@ -107,29 +109,45 @@ def through(api: Api, relay: Relay, area: Path) -> Path:
     """The source's kubeconfig, by way of the relay."""
     text = Path(api.arguments[1]).read_text()
     server = f"server: https://{OUTSIDE}:{relay.port}\n    tls-server-name: localhost"
-    path = area / "relayed.kubeconfig"
+    path = area / f"{api.kind}.kubeconfig"
     path.write_text(re.sub(r"server: \S+", server, text))
     return path
 
 
-def test_vanished_server_is_noticed_and_found_again(api: Api, area: Path, start, link: Link):
+@pytest.fixture
+def both(area: Path) -> Iterator[list[Api]]:
+    """One server for each protocol, as the test takes as long for two as for one."""
+    made = [Api(area / "api1"), Api(area / "api2", http2=True)]
+    yield made
+    for api in made:
+        api.close()
+
+
+def state(volume: Volume) -> str:
+    return volume.status()["source"]["state"]
+
+
+def test_vanished_server_is_noticed_and_found_again(both, area: Path, start, link: Link):
     """Keepalive: half a minute of silence from a dead peer is trouble; then all goes on."""
-    api.put_secret({"n": b"0"})
-    relay = Relay((api.proxy or api.server).port)
-    try:
-        kubeconfig = through(api, relay, area)
-        volume = start("--kubeconfig", str(kubeconfig), "secret/app", prefix=link.prefix)
-        volume.wait_ready()
-        until(lambda: volume.status()["source"]["state"] == "live", "the watch")
-        link.down()
+    relays, volumes = [], []
+    for api in both:
+        api.put_secret({"n": b"0"})
+        relays.append(Relay((api.proxy or api.server).port))
+        kubeconfig = through(api, relays[-1], area)
+        volumes.append(start("--kubeconfig", str(kubeconfig), "secret/app", prefix=link.prefix))
+        volumes[-1].wait_ready()
+    until(lambda: all(state(volume) == "live" for volume in volumes), "the watches")
+    link.down()
+    for api, volume in zip(both, volumes):
         api.put_secret({"n": b"1"})
-        until(lambda: volume.status()["source"]["state"] == "failing", "the silence")
+        until(lambda v=volume: state(v) == "failing", "the silence")
         assert volume.read("n") == b"0"
         assert volume.status()["volume"]["state"] == "current"
-        link.up()
+    link.up()
+    for volume in volumes:
         volume.wait_content({"n": b"1"})
-        until(lambda: volume.status()["source"]["state"] == "live", "the watch")
+        until(lambda v=volume: state(v) == "live", "the watch")
         assert len(volume.log_lines(" WARN the source fails")) == 1
         assert len(volume.log_lines(" INFO the source is well again")) == 1
-    finally:
+    for relay in relays:
         relay.close()

@@ -68,7 +68,7 @@ def test_umask_does_not_matter(manifests, mount):
 
 
 def test_sizes_link_counts_and_inode_numbers(manifests, mount):
-    """stat(2) is consistent: sizes in bytes, links as on a tmpfs, one inode number for each file."""
+    """stat(2) is consistent: sizes in bytes, links as on a tmpfs, an inode number each."""
     manifests.put_secret({"a": b"12345", "b": b""})
     volume = mount(manifests)
 

@@ -1,4 +1,4 @@
-"""A directory of manifests as the source, written to in all the ways that people and programs do."""
+"""A directory of manifests as the source, written to in the ways that people and programs do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from .support.inotify import Watcher
-from .support.sources import Manifests
 from .support.volume import Volume
 from .support.waiting import until
 

@@ -17,9 +17,9 @@ from .support.waiting import until
 
 FORGET_SECONDS = 10.0
 
-no_quarantine = pytest.mark.skipif(
+not_asan = pytest.mark.skipif(
     program.binary().exists() and program.has_address_sanitizer(),
-    reason="AddressSanitizer's quarantine keeps freed memory",
+    reason="AddressSanitizer keeps freed memory in quarantine, and makes mlock() do nothing",
 )
 
 
@@ -45,7 +45,7 @@ def check_forgotten(volume: Volume, marker: bytes) -> None:
         assert time.monotonic() < deadline, "\n".join(found)
 
 
-@no_quarantine
+@not_asan
 @pytest.mark.parametrize("size", [48, 300_000])
 def test_replaced_value_is_nowhere(source, mount, size: int):
     """Promise 5: after an update the old value is in no mapping, raw or as base64."""
@@ -61,7 +61,7 @@ def test_replaced_value_is_nowhere(source, mount, size: int):
     assert memory.find(volume.pid, new)
 
 
-@no_quarantine
+@not_asan
 def test_every_replaced_value_is_nowhere(source, mount):
     """Many updates in a row, of many sizes, leave nothing of any of them but the last."""
     markers = [new_marker() for _ in range(12)]
@@ -75,7 +75,7 @@ def test_every_replaced_value_is_nowhere(source, mount):
         check_forgotten(volume, marker)
 
 
-@no_quarantine
+@not_asan
 def test_value_that_a_reader_holds_stays_as_long_as_that(source, mount):
     """A retired generation that somebody has open is kept; its end comes with the close."""
     old = new_marker()
@@ -87,7 +87,7 @@ def test_value_that_a_reader_holds_stays_as_long_as_that(source, mount):
     check_forgotten(volume, old)
 
 
-@no_quarantine
+@not_asan
 def test_removed_key_is_nowhere(source, mount):
     """A key that goes takes its value along."""
     old = new_marker()
@@ -97,7 +97,7 @@ def test_removed_key_is_nowhere(source, mount):
     check_forgotten(volume, old)
 
 
-@no_quarantine
+@not_asan
 def test_values_of_other_objects_are_not_kept(manifests, mount):
     """Of a directory of manifests, only what is asked for may matter; a removed one is gone."""
     other = new_marker()
@@ -109,7 +109,7 @@ def test_values_of_other_objects_are_not_kept(manifests, mount):
     check_forgotten(volume, other)
 
 
-@no_quarantine
+@not_asan
 def test_value_after_an_error_in_the_same_file(manifests, mount):
     """What was parsed of a manifest that turned out bad is wiped as well."""
     half = new_marker()
@@ -163,6 +163,7 @@ def test_undumpable_as_a_user(manifests, cell, start):
     assert "Permission denied" in denied.stderr
 
 
+@not_asan
 def test_memory_is_locked(manifests, mount):
     """Nothing of the process can be swapped out."""
     manifests.put_secret({"value": b"1" * 300_000})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 from .inotify import is_generation
@@ -53,6 +52,3 @@ class ReferenceVolume:
 
     def _has(self, name: str) -> bool:
         return os.path.lexists(self.path / name)
-
-    def clear(self) -> None:
-        shutil.rmtree(self.path)

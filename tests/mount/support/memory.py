@@ -52,7 +52,8 @@ def find(pid: int, marker: bytes) -> list[str]:
                 for needle in wanted:
                     at = data.find(needle)
                     if at >= 0:
-                        found.append(f"{start + at:#x} in {mapping.mode} {mapping.name}: {needle!r}")
+                        where = f"{start + at:#x} in {mapping.mode} {mapping.name}"
+                        found.append(f"{where}: {needle!r}")
     return found
 
 

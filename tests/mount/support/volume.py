@@ -35,6 +35,12 @@ def _end_with_parent() -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
 
 
+def _identity(path: Path) -> tuple[int, int]:
+    """Tells a file from a later one of that name, which may well get the same inode number."""
+    status = path.stat()
+    return status.st_ino, status.st_ctime_ns
+
+
 def abort_connection(device: str) -> None:
     """Ends a FUSE connection ("major:minor"), whatever state its server is in."""
     with tempfile.TemporaryDirectory(prefix="secretfs-test-") as point:
@@ -71,7 +77,7 @@ class Volume:
         self.binary = binary or program.binary()
         self.prefix = list(prefix)
         self._log = log
-        self._socket: tuple[Path, int] | None = None
+        self._socket: tuple[Path, tuple[int, int]] | None = None
         self.command = [*prefix, str(self.binary), "mount", "-f", *arguments, str(path)]
         with open(log, "ab") as output:
             self._process = subprocess.Popen(
@@ -147,8 +153,8 @@ class Volume:
 
     def check_nothing_left(self) -> None:
         """No mount, no control socket, and a directory that can be used again."""
-        assert mounts_at(self.path) == []
-        assert not self._has_socket()
+        assert mounts_at(self.path) == [], f"still mounted:\n{self.log()}"
+        assert not self._has_socket(), f"the control socket is still there:\n{self.log()}"
         if self.path.is_dir() and not self.prefix:
             probe = self.path / "probe"
             probe.write_bytes(b"usable again")
@@ -176,14 +182,17 @@ class Volume:
         mounts = mounts_at(self.path)
         if mounts:
             path = Path(f"/run/secretfs/{mounts[-1].device}.sock")
-            self._socket = (path, path.stat().st_ino)
+            self._socket = (path, _identity(path))
 
     def _has_socket(self) -> bool:
         """Another mount may have got the device number meanwhile, with a socket of its own."""
         if self._socket is None:
             return False
-        path, inode = self._socket
-        return path.exists() and path.stat().st_ino == inode
+        path, identity = self._socket
+        try:
+            return _identity(path) == identity
+        except FileNotFoundError:
+            return False
 
     def status(self) -> dict[str, Any]:
         done = self.run("status", "-o", "json", str(self.path))

@@ -80,11 +80,11 @@ def test_storm(ns: Namespace, mounts: Mounts, admin_args: list[str], resource: s
         mount.wait_for_value("a", value)
         wait_for(lambda: n_updates in reader.versions & other.versions, "readers see the last one")
     assert mount.files() == {"a": value, "b": value}
-    # only what comes while another one is being published may be skipped
+    # those that came while an earlier one was being shown are passed over for a newer one
     status = mount.status()
-    assert n_updates / 2 < status["lastUpdate"]["count"] <= n_updates + 1
+    assert 1 < status["lastUpdate"]["count"] <= n_updates + 1
     assert status["source"]["requests"] == {"200": 2}
-    assert len(reader.versions) > n_updates / 10
+    assert len(reader.versions) > 2
     assert mount.logged(FAILS) == []
     left = sorted(["..data", mount.generation(), "a", "b"])
     wait_for(lambda: sorted(os.listdir(mount.path)) == left, "what was replaced is gone")

@@ -153,6 +153,19 @@ static void entry_notify(struct store_entry *entry)
     entry_unpin(entry);
 }
 
+/* G19: what is immutable may have been deleted and made anew since it was last asked for. */
+static void entry_refresh(struct store_entry *entry)
+{
+    const struct store *store = entry->store;
+
+    if (entry->view.object == NULL || !entry->view.object->is_immutable ||
+        store->source->refresh == NULL)
+        return;
+    entry_pin(entry);
+    store->source->refresh(store->source_userdata, entry->key);
+    entry_unpin(entry);
+}
+
 int store_subscribe(struct store *store, const struct object_key *key, store_changed_fn *changed,
                     void *userdata, struct store_subscription **ret_subscription, struct error *e)
 {
@@ -171,8 +184,10 @@ int store_subscribe(struct store *store, const struct object_key *key, store_cha
     *s = (struct store_subscription){.entry = entry, .changed = changed, .userdata = userdata};
     list_append(&entry->subscriptions, &s->link);
     *ret_subscription = s; /* before the source may call back */
-    if (!is_first)
+    if (!is_first) {
+        entry_refresh(entry);
         return 0;
+    }
     entry_pin(entry);
     r = store->source->watch(store->source_userdata, entry->key, e);
     entry->is_watched = r >= 0;

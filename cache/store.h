@@ -51,6 +51,11 @@ struct store_source {
     /* Begin to deliver; may call store_put() and the like before it returns. */
     int (*watch)(void *userdata, const struct object_key *key, struct error *e);
     void (*unwatch)(void *userdata, const struct object_key *key);
+    /*
+     * One more subscriber of a key whose object is immutable: a source that no longer watches it
+     * looks whether it is still the same. NULL for one that goes on watching.
+     */
+    void (*refresh)(void *userdata, const struct object_key *key);
 };
 
 /* Return: 0 or -ENOMEM. */

@@ -178,16 +178,25 @@ static int api_watch_key(void *userdata, const struct object_key *key, struct er
     return 0;
 }
 
-static void api_unwatch_key(void *userdata, const struct object_key *key)
+static struct api_watch *find_watch(struct api_source *api, const struct object_key *key)
 {
-    struct api_source *api = api_of(userdata);
     struct api_watch *w;
 
     list_for_each (w, &api->watches, link)
         if (w->key == key)
             break;
     assert(&w->link != &api->watches);
-    (void)watch_free(w);
+    return w;
+}
+
+static void api_unwatch_key(void *userdata, const struct object_key *key)
+{
+    (void)watch_free(find_watch(api_of(userdata), key));
+}
+
+static void api_refresh_key(void *userdata, const struct object_key *key)
+{
+    reflector_refresh(find_watch(api_of(userdata), key)->reflector);
 }
 
 static struct api_watch *find_untold(struct api_source *api)
@@ -284,7 +293,7 @@ int api_source_new(sd_event *event, struct store *store, struct api_config *conf
                    struct source **ret_source, struct error *e)
 {
     static const struct source_ops ops = {
-        .store = {.watch = api_watch_key, .unwatch = api_unwatch_key},
+        .store = {.watch = api_watch_key, .unwatch = api_unwatch_key, .refresh = api_refresh_key},
         .describe = api_describe,
         .free = api_source_free,
     };

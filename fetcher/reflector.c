@@ -13,6 +13,9 @@
  *    after a restore of etcd.
  *  - What the store has stays there whatever happens here. Only a list without the object or a
  *    DELETED event removes it.
+ *  - An immutable object cannot change, so it is not watched (G19): it could only be deleted, which
+ *    a volume that shows it would not follow, and made anew, which the next volume to ask for it
+ *    finds out by a list.
  *
  * Source: kubelet-semantics.md J1 to J13, K3.
  */
@@ -64,6 +67,9 @@
  *         WAITING <--------------------+---------------+
  *             the wait is over: a list, or the watch again if it was only refused
  *
+ * From LISTING and WATCHING an immutable object leads to RESTING, where nothing is under way; a
+ * refresh leads from there to LISTING.
+ *
  * LISTING also follows itself at once when only a consistent list can help (410, or an old answer).
  * It suspends in every state but NEW, where it has not begun; it is freed from any.
  */
@@ -74,6 +80,7 @@ enum reflector_state {
     STATE_WATCHING, /* events come as they happen */
     STATE_WAITING,  /* something failed; the timer leads to what is next */
     STATE_PARKED,   /* credentials are being got */
+    STATE_RESTING,  /* the object is immutable: there is nothing to wait for */
 };
 
 #define BIT(state) (1u << (state))
@@ -84,11 +91,12 @@ static const struct {
 } states[] = {
     [STATE_NEW] = {"new", BIT(STATE_LISTING)},
     [STATE_LISTING] = {"listing", BIT(STATE_LISTING) | BIT(STATE_OPENING) | BIT(STATE_WAITING) |
-                                      BIT(STATE_PARKED)},
+                                      BIT(STATE_PARKED) | BIT(STATE_RESTING)},
     [STATE_OPENING] = {"opening", BIT(STATE_WATCHING) | BIT(STATE_WAITING) | BIT(STATE_PARKED)},
-    [STATE_WATCHING] = {"watching", BIT(STATE_OPENING) | BIT(STATE_WAITING)},
+    [STATE_WATCHING] = {"watching", BIT(STATE_OPENING) | BIT(STATE_WAITING) | BIT(STATE_RESTING)},
     [STATE_WAITING] = {"waiting", BIT(STATE_LISTING) | BIT(STATE_OPENING)},
     [STATE_PARKED] = {"parked", BIT(STATE_LISTING) | BIT(STATE_OPENING)},
+    [STATE_RESTING] = {"resting", BIT(STATE_LISTING)},
 };
 
 static const struct error no_memory = {.text = "there was no memory for the object"};
@@ -541,6 +549,26 @@ static void warn_of_past(struct reflector *r, const cJSON *list)
     r->has_gone_back = true;
 }
 
+/* ---- immutable objects */
+
+static bool is_final(const struct reflector *r)
+{
+    return r->held != NULL && r->held->is_immutable && !r->is_undecodable;
+}
+
+static void reflector_rest(struct reflector *r)
+{
+    if (r->is_gone)
+        return;
+    r->io->cancel(r->userdata);
+    reflector_move(r, STATE_RESTING);
+    r->io->set_timer(r->userdata, SPAN_FOREVER);
+    frames_reset(&r->frames);
+    report_live(r);
+}
+
+/* ---- lists, applied */
+
 static void list_apply(struct reflector *r, const cJSON *list)
 {
     mono_us now = r->io->now(r->userdata);
@@ -566,7 +594,9 @@ static void list_apply(struct reflector *r, const cJSON *list)
         reflector_remove(r, now);
     else if (reflector_put(r, item, now) < 0)
         reflector_fail(r, STATE_LISTING, 0, &no_memory);
-    if (r->state == STATE_LISTING)
+    if (r->state == STATE_LISTING && is_final(r))
+        reflector_rest(r);
+    else if (r->state == STATE_LISTING)
         reflector_begin(r, STATE_OPENING);
 }
 
@@ -656,7 +686,9 @@ static void event_apply(struct reflector *r, const char *type, const cJSON *obje
         log_debug("event of an unknown type ignored", "type", type);
     else if (reflector_put(r, object, received_at) < 0)
         watch_abort(r, &no_memory);
-    if (r->state == STATE_WATCHING)
+    if (r->state == STATE_WATCHING && is_final(r))
+        reflector_rest(r);
+    else if (r->state == STATE_WATCHING)
         report_live(r);
 }
 
@@ -726,6 +758,16 @@ void reflector_start(struct reflector *r)
 {
     pin(r);
     reflector_begin(r, STATE_LISTING);
+    unpin(r);
+}
+
+void reflector_refresh(struct reflector *r)
+{
+    pin(r);
+    if (r->state == STATE_RESTING) {
+        r->wants_consistent = true; /* as for any new volume */
+        reflector_begin(r, STATE_LISTING);
+    }
     unpin(r);
 }
 
@@ -811,6 +853,7 @@ void reflector_on_timer(struct reflector *r)
         break;
     case STATE_NEW:
     case STATE_LISTING:
+    case STATE_RESTING:
         break;
     }
     unpin(r);

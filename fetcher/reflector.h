@@ -48,6 +48,9 @@ DEFINE_CLEANUP(struct reflector *, reflector_free)
 /* Send the first request. */
 void reflector_start(struct reflector *reflector);
 
+/* If the object is immutable and therefore no longer watched: look whether it is still there. */
+void reflector_refresh(struct reflector *reflector);
+
 /* What becomes of the request, in the order of struct http_handler. */
 void reflector_on_response(struct reflector *reflector, const struct http_response *response);
 void reflector_on_body(struct reflector *reflector, const char *bytes, size_t len);

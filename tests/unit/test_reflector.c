@@ -137,7 +137,7 @@ static void world_subscribe(struct world *w)
 
 static int world_setup(void **state)
 {
-    static const struct store_source source = {world_watch, world_unwatch};
+    static const struct store_source source = {.watch = world_watch, .unwatch = world_unwatch};
     struct world *w = calloc(1, sizeof(*w));
 
     assert_non_null(w);
@@ -217,6 +217,10 @@ static void answer(struct world *w, int status, const char *text)
                                     "\"},\"type\":\"Opaque\",\"data\":{\"password\":\"" value      \
                                     "\"}}"
 #define SECRET(version, value) SECRET_OF("default", "db", version, value)
+#define IMMUTABLE(version, value)                                                                  \
+    "{\"kind\":\"Secret\",\"immutable\":true,\"metadata\":{\"name\":\"db\",\"namespace\":"         \
+    "\"default\",\"uid\":\"u1\",\"resourceVersion\":\"" version "\"},\"data\":{\"password\":"      \
+    "\"" value "\"}}"
 #define LIST(version, items)                                                                       \
     "{\"kind\":\"SecretList\",\"apiVersion\":\"v1\",\"metadata\":{\"resourceVersion\":\"" version  \
     "\"},\"items\":[" items "]}"
@@ -326,6 +330,50 @@ static void test_list_then_watch(void **state)
     expect_watch(w, "5");
     respond(w, 200, 0);
     expect_source(w, STORE_SOURCE_LIVE, "");
+    assert_int_equal(w->timer_at, SPAN_FOREVER);
+}
+
+/* G19: nothing is under way for it until it is asked for again, which finds it made anew. */
+static void test_immutable_object_is_not_watched(void **state)
+{
+    struct world *w = *state;
+
+    world_subscribe(w);
+    answer(w, 200, LIST("5", IMMUTABLE("3", ONE)));
+    expect_state(w, "resting");
+    expect_source(w, STORE_SOURCE_LIVE, "");
+    expect_content(w, STORE_PRESENT, "one");
+    assert_string_equal(w->path, "");
+    assert_int_equal(w->timer_at, SPAN_FOREVER);
+    reflector_refresh(w->reflector);
+    expect_list(w, NULL);
+    answer(w, 200, LIST("7", IMMUTABLE("3", ONE)));
+    expect_state(w, "resting");
+    assert_int_equal(w->n_changes_of_content, 1);
+    reflector_refresh(w->reflector);
+    answer(w, 503, "");
+    expect_source(w, STORE_SOURCE_FAILING, "503");
+    expect_content(w, STORE_PRESENT, "one");
+    w->now = w->timer_at;
+    reflector_on_timer(w->reflector);
+    answer(w, 200, LIST("9", SECRET("8", TWO)));
+    expect_content(w, STORE_PRESENT, "two");
+    expect_watch(w, "9");
+}
+
+/* G20: it becomes immutable while it is watched. */
+static void test_object_becomes_immutable(void **state)
+{
+    struct world *w = *state;
+
+    begin_watching(w);
+    reflector_refresh(w->reflector); /* does nothing to what is watched */
+    expect_state(w, "watching");
+    send(w, EVENT("MODIFIED", IMMUTABLE("6", TWO)) EVENT("DELETED", IMMUTABLE("7", TWO)));
+    expect_state(w, "resting");
+    expect_source(w, STORE_SOURCE_LIVE, "");
+    expect_content(w, STORE_PRESENT, "two");
+    assert_string_equal(w->path, "");
     assert_int_equal(w->timer_at, SPAN_FOREVER);
 }
 
@@ -1181,6 +1229,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_list_then_watch),
+        TEST(test_immutable_object_is_not_watched),
+        TEST(test_object_becomes_immutable),
         TEST(test_configmap_path),
         TEST(test_absent_object),
         TEST(test_null_items),

@@ -67,7 +67,17 @@ static void script_unwatch(void *userdata, const struct object_key *key)
     script->asked[script->n_asked++] = 'u';
 }
 
-static const struct store_source scripted = {.watch = script_watch, .unwatch = script_unwatch};
+static void script_refresh(void *userdata, const struct object_key *key)
+{
+    struct script *script = userdata;
+
+    script->asked[script->n_asked++] = 'r';
+    if (script->answer != NULL)
+        store_put(script->store, make_object(key, script->answer), 1);
+}
+
+static const struct store_source scripted = {
+    .watch = script_watch, .unwatch = script_unwatch, .refresh = script_refresh};
 
 static void begin(struct script *script)
 {
@@ -130,6 +140,32 @@ static void test_one_watch_per_key(void **state)
     assert_null(store_unsubscribe(other.subscription));
     assert_string_equal(script.asked, "wwuu");
     assert_null(store_unsubscribe(NULL));
+    assert_null(store_free(script.store));
+}
+
+/* G19: the source is asked again for what is immutable, and for nothing else. */
+static void test_immutable_object_is_refreshed(void **state)
+{
+    const struct object like = {.key = key_a, .resource_version = "1", .is_immutable = true};
+    struct script script = {.answer = NULL};
+    struct reader one = {.n_calls = 0}, two = one, three = one;
+    struct object *object = NULL;
+
+    (void)state;
+    begin(&script);
+    assert_int_equal(follow(&script, &key_a, &one), 0);
+    assert_int_equal(follow(&script, &key_a, &two), 0);
+    assert_string_equal(script.asked, "w");
+    assert_int_equal(object_new(&like, NULL, 0, &object, NULL), 0);
+    store_put(script.store, object, 1);
+    script.answer = "2";
+    assert_int_equal(follow(&script, &key_a, &three), 0);
+    assert_string_equal(script.asked, "wr");
+    assert_string_equal(one.seen, "12");
+    assert_string_equal(three.seen, "2");
+    assert_null(store_unsubscribe(one.subscription));
+    assert_null(store_unsubscribe(two.subscription));
+    assert_null(store_unsubscribe(three.subscription));
     assert_null(store_free(script.store));
 }
 
@@ -277,6 +313,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_watch_per_key),
+        cmocka_unit_test(test_immutable_object_is_refreshed),
         cmocka_unit_test(test_what_was_seen_last_stays),
         cmocka_unit_test(test_reports),
         cmocka_unit_test(test_source_refuses),

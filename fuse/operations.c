@@ -272,6 +272,21 @@ static void on_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
     reply_error(req, is_publisher(req) ? tree_rmdir(tree_of(req), parent, name) : -EROFS);
 }
 
+static int set_attributes(struct tree *tree, fuse_ino_t id, const struct stat *attr, int to_set)
+{
+    int r = 0;
+
+    if ((to_set &
+         ~(FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID | FUSE_SET_ATTR_CTIME)) != 0)
+        return -EROFS;
+    if ((to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)) != 0)
+        r = tree_chown(tree, id, (to_set & FUSE_SET_ATTR_UID) != 0 ? attr->st_uid : (uid_t)-1,
+                       (to_set & FUSE_SET_ATTR_GID) != 0 ? attr->st_gid : (gid_t)-1);
+    if (r == 0 && (to_set & FUSE_SET_ATTR_MODE) != 0)
+        r = tree_chmod(tree, id, attr->st_mode);
+    return r;
+}
+
 static void on_setattr(fuse_req_t req, fuse_ino_t id, struct stat *attr, int to_set,
                        struct fuse_file_info *fi)
 {
@@ -279,8 +294,8 @@ static void on_setattr(fuse_req_t req, fuse_ino_t id, struct stat *attr, int to_
     int r = -EROFS;
 
     (void)fi;
-    if (is_publisher(req) && (to_set & ~FUSE_SET_ATTR_CTIME) == FUSE_SET_ATTR_MODE)
-        r = tree_chmod(tree_of(req), id, attr->st_mode);
+    if (is_publisher(req))
+        r = set_attributes(tree_of(req), id, attr, to_set);
     if (r == 0)
         r = tree_stat(tree_of(req), id, &stat);
     reply_stat(req, r, &stat);

@@ -34,6 +34,8 @@ struct node {
     uint64_t n_references; /* the kernel's */
     enum node_kind kind;
     mode_t mode; /* permissions */
+    uid_t uid;
+    gid_t gid;
     struct timespec changed;
     /* linked nodes only; the root is its own parent and has no name */
     struct node *parent;
@@ -54,7 +56,6 @@ struct node {
 
 struct tree {
     pthread_mutex_t lock; /* everything below */
-    struct tree_options options;
     uint64_t next_id;
     void *by_id;
     void *by_name;
@@ -215,7 +216,7 @@ static nlink_t node_n_links(const struct node *n)
     return node_is_linked(n) ? 1 : 0;
 }
 
-static void node_stat(const struct tree *t, const struct node *n, struct stat *ret_stat)
+static void node_stat(const struct node *n, struct stat *ret_stat)
 {
     static const mode_t types[] = {
         [NODE_DIRECTORY] = S_IFDIR, [NODE_FILE] = S_IFREG, [NODE_LINK] = S_IFLNK};
@@ -226,8 +227,8 @@ static void node_stat(const struct tree *t, const struct node *n, struct stat *r
         .st_ino = n->id,
         .st_mode = types[n->kind] | n->mode,
         .st_nlink = node_n_links(n),
-        .st_uid = t->options.uid,
-        .st_gid = t->options.gid,
+        .st_uid = n->uid,
+        .st_gid = n->gid,
         .st_size = (off_t)size,
         .st_blksize = BLOCK_BYTES,
         .st_blocks = (blkcnt_t)(n_blocks * (BLOCK_BYTES / 512)),
@@ -246,13 +247,14 @@ int tree_new(const struct tree_options *options, struct tree **ret_tree)
     if (t == NULL)
         return -ENOMEM;
     (void)pthread_mutex_init(&t->lock, NULL);
-    t->options = *options;
     t->next_id = TREE_ROOT_ID;
     t->root = node_new(t, NODE_DIRECTORY, options->root_mode);
     if (t->root == NULL) {
         free(t);
         return -ENOMEM;
     }
+    t->root->uid = options->uid;
+    t->root->gid = options->gid;
     t->root->parent = t->root;
     t->root->n_references = 1;
     *ret_tree = t;
@@ -331,7 +333,7 @@ int tree_lookup(struct tree *tree, uint64_t parent, const char *name, struct sta
     if (r < 0)
         return r;
     n->n_references++;
-    node_stat(tree, n, ret_stat);
+    node_stat(n, ret_stat);
     return 0;
 }
 
@@ -355,7 +357,7 @@ int tree_stat(struct tree *tree, uint64_t id, struct stat *ret_stat)
     n = node_by_id(tree, id);
     if (n == NULL)
         return -ESTALE;
-    node_stat(tree, n, ret_stat);
+    node_stat(n, ret_stat);
     return 0;
 }
 
@@ -403,16 +405,16 @@ int tree_readdir(struct tree *tree, uint64_t id, uint64_t cookie, bool count_ref
     r = find_directory(tree, id, &directory);
     if (r < 0)
         return r;
-    node_stat(tree, directory, &stat);
+    node_stat(directory, &stat);
     if (cookie < COOKIE_DOT && !visit(userdata, ".", &stat, COOKIE_DOT))
         return 0;
-    node_stat(tree, node_is_linked(directory) ? directory->parent : directory, &stat);
+    node_stat(node_is_linked(directory) ? directory->parent : directory, &stat);
     if (cookie < COOKIE_DOT_DOT && !visit(userdata, "..", &stat, COOKIE_DOT_DOT))
         return 0;
     list_for_each (child, &directory->directory.children, link) {
         if (child->cookie <= cookie)
             continue;
-        node_stat(tree, child, &stat);
+        node_stat(child, &stat);
         if (!visit(userdata, child->name, &stat, child->cookie))
             return 0;
         child->n_references += count_references;
@@ -440,14 +442,20 @@ int tree_stage(struct tree *tree, const char *name, struct payload *payload)
     return 0;
 }
 
-/* Make a node and link it. Return: NULL for want of memory. */
+/*
+ * Make a node and link it. It belongs to whom its directory belongs to; directories in one that is
+ * setgid are so as well, as the kernel has it. Return: NULL for want of memory.
+ */
 static struct node *add_child(struct tree *t, struct node *parent, const char *name,
                               enum node_kind kind, mode_t mode)
 {
-    struct node *n = node_new(t, kind, mode);
+    mode_t inherited = kind == NODE_DIRECTORY ? parent->mode & S_ISGID : 0;
+    struct node *n = node_new(t, kind, mode | inherited);
 
     if (n == NULL)
         return NULL;
+    n->uid = parent->uid;
+    n->gid = parent->gid;
     if (node_link(t, parent, name, n) < 0) {
         node_free(t, n);
         return NULL;
@@ -478,6 +486,14 @@ static struct node *add_directories(struct tree *t, struct node *directory, cons
     return directory;
 }
 
+static void set_owner(struct node *n, uid_t uid, gid_t gid)
+{
+    if (uid != (uid_t)-1)
+        n->uid = uid;
+    if (gid != (gid_t)-1)
+        n->gid = gid;
+}
+
 static int add_payload(struct tree *t, struct node *directory, const struct payload *payload)
 {
     for (size_t i = 0; i < payload->n_files; i++) {
@@ -488,9 +504,10 @@ static int add_payload(struct tree *t, struct node *directory, const struct payl
 
         if (parent == NULL)
             return -ENOMEM;
-        n = add_child(t, parent, name, NODE_FILE, file->mode);
+        n = add_child(t, parent, name, NODE_FILE, file->attributes.mode);
         if (n == NULL)
             return -ENOMEM;
+        set_owner(n, file->attributes.uid, file->attributes.gid);
         n->file = (struct tree_content){
             .object = object_ref(file->object), .bytes = file->bytes, .len = file->len};
         t->usage.content_bytes += file->len;
@@ -521,7 +538,7 @@ int tree_mkdir(struct tree *tree, uint64_t parent, const char *name, mode_t mode
         return r;
     }
     n->n_references++;
-    node_stat(tree, n, ret_stat);
+    node_stat(n, ret_stat);
     return 0;
 }
 
@@ -546,7 +563,7 @@ int tree_symlink(struct tree *tree, uint64_t parent, const char *name, const cha
     }
     n->target = copy;
     n->n_references++;
-    node_stat(tree, n, ret_stat);
+    node_stat(n, ret_stat);
     return 0;
 }
 
@@ -646,6 +663,19 @@ int tree_chmod(struct tree *tree, uint64_t id, mode_t mode)
     if (n == NULL)
         return -ESTALE;
     n->mode = mode & 07777;
+    n->changed = clock_wall();
+    return 0;
+}
+
+int tree_chown(struct tree *tree, uint64_t id, uid_t uid, gid_t gid)
+{
+    struct node *n;
+
+    TREE_LOCK(tree);
+    n = node_by_id(tree, id);
+    if (n == NULL)
+        return -ESTALE;
+    set_owner(n, uid, gid);
     n->changed = clock_wall();
     return 0;
 }

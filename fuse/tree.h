@@ -18,9 +18,9 @@ struct tree;
 #define TREE_ROOT_ID 1u /* FUSE_ROOT_ID */
 
 struct tree_options {
-    uid_t uid; /* owner of everything */
+    uid_t uid; /* of the root, and so of everything that is not given to somebody else */
     gid_t gid;
-    mode_t root_mode; /* F5: 01777 as a tmpfs has it */
+    mode_t root_mode; /* F5, F6; with S_ISGID in it directories have it as well */
 };
 
 /* Return: 0 or -ENOMEM. */
@@ -74,7 +74,7 @@ int tree_readdir(struct tree *tree, uint64_t id, uint64_t cookie, bool count_ref
 
 /*
  * The next tree_mkdir() of @name makes a directory that is already filled with @payload: files
- * with their modes, and what directories their paths need (F2: 0755). NULL forgets it.
+ * with their modes and owners, and what directories their paths need (F2: 0755). NULL forgets it.
  * @payload: a reference is taken
  * Return: 0 or -ENOMEM.
  */
@@ -92,6 +92,8 @@ int tree_rename(struct tree *tree, uint64_t parent, const char *name, uint64_t n
 int tree_unlink(struct tree *tree, uint64_t parent, const char *name);
 int tree_rmdir(struct tree *tree, uint64_t parent, const char *name);
 int tree_chmod(struct tree *tree, uint64_t id, mode_t mode);
+/* -1 for what is to stay. */
+int tree_chown(struct tree *tree, uint64_t id, uid_t uid, gid_t gid);
 
 /* ---- numbers */
 

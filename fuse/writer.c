@@ -4,11 +4,17 @@
  * through the kernel, so that every inotify watcher sees what a tmpfs would have shown it (D3):
  *
  *  1. mkdir TS, chmod TS 0755    the tree fills the new directory in as it is made (tree_stage())
+ *     with an fsGroup, which a setgid root has as its group: chown and chmod over the volume, root
+ *     last, before anything is published (C4, F10, F15)
  *  2. symlink TS -> ..data_tmp
  *  3. rename ..data_tmp -> ..data         from here on the new content is what readers see
  *  4. symlink key -> ..data/key  for each first path component that has no link yet
  *  5. unlink key                 for each link whose first component is gone
  *  6. remove the old TS, files first
+ *
+ * What the permissions pass sets is all there already: files are born with their modes and owners,
+ * links and directories belong to whom the root belongs to. It is made for those who watch (D9), so
+ * it leaves out what nobody can watch, the new files, and those that are about to go.
  *
  * What there is to do in 4 to 6 is read off the tree and not remembered, so that whatever an
  * earlier publish left undone is made good by the next one: a stale ..data_tmp, which makes the
@@ -178,6 +184,34 @@ static int make_generation(struct tree *tree, int dir_fd, struct payload *payloa
     return -EEXIST;
 }
 
+/*
+ * F10, W1: links get the group only. Who may not give away to the group, an ordinary user, would
+ * take setgid away by the chmod.
+ * @mode: 0 for a link
+ * Return: whether it worked, which is of no consequence.
+ */
+static bool give_to_group(int dir_fd, const char *name, mode_t mode, gid_t group)
+{
+    if (fchownat(dir_fd, name, (uid_t)-1, group, AT_SYMLINK_NOFOLLOW) < 0)
+        return false;
+    return mode == 0 || fchmodat(dir_fd, name, (mode & 07777) | S_ISGID | 0550, 0) == 0;
+}
+
+/* The permissions pass of a volume with an fsGroup. @existing is what was there before. */
+static void apply_fs_group(struct tree *tree, int dir_fd, uint64_t dir_id, const char *generation,
+                           const struct names *existing)
+{
+    struct stat root;
+
+    if (tree_stat(tree, dir_id, &root) < 0 || (root.st_mode & S_ISGID) == 0)
+        return;
+    for (size_t i = 0; i < existing->n; i++)
+        (void)give_to_group(dir_fd, existing->all[i].text, existing->all[i].is_directory ? 0755 : 0,
+                            root.st_gid);
+    (void)give_to_group(dir_fd, generation, 0755, root.st_gid);
+    (void)give_to_group(dir_fd, ".", root.st_mode, root.st_gid);
+}
+
 static int unlink_if_there(int dir_fd, const char *name)
 {
     return unlinkat(dir_fd, name, 0) < 0 && errno != ENOENT ? negative_errno() : 0;
@@ -301,8 +335,10 @@ int writer_publish(struct tree *tree, int dir_fd, uint64_t dir_id, struct payloa
         return r;
     names_sort(&existing);
     r = make_generation(tree, dir_fd, payload, generation);
-    if (r == 0)
+    if (r == 0) {
+        apply_fs_group(tree, dir_fd, dir_id, generation, &existing);
         r = switch_to(dir_fd, generation, &existing);
+    }
     if (r < 0) {
         (void)remove_directory(tree, dir_fd, generation); /* C8 */
         return r;

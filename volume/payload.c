@@ -48,8 +48,7 @@ static bool element_is(const char *element, size_t len, const char *word)
     return len == strlen(word) && memcmp(element, word, len) == 0;
 }
 
-/* The reason why a raw path is refused, or NULL. Source: B6, and B7's gap closed. */
-static const char *path_fault(const char *path)
+const char *payload_path_fault(const char *path)
 {
     bool is_first = true;
 
@@ -114,10 +113,10 @@ static int builder_reserve(struct payload_builder *b)
 }
 
 int payload_builder_add(struct payload_builder *builder, const char *raw_path,
-                        struct object *object, const struct object_entry *entry, mode_t mode,
-                        struct error *e)
+                        struct object *object, const struct object_entry *entry,
+                        const struct payload_attributes *attributes, struct error *e)
 {
-    const char *fault = path_fault(raw_path);
+    const char *fault = payload_path_fault(raw_path);
     char *path;
 
     if (fault != NULL)
@@ -128,11 +127,12 @@ int payload_builder_add(struct payload_builder *builder, const char *raw_path,
         return error_set_errno(e, -ENOMEM, "cannot add path \"%.128s\"", raw_path);
     }
     path_clean(raw_path, path);
-    builder->files[builder->n_files++] = (struct payload_file){.path = path,
-                                                               .object = object_ref(object),
-                                                               .bytes = entry->bytes,
-                                                               .len = entry->len,
-                                                               .mode = mode & 0777};
+    builder->files[builder->n_files] = (struct payload_file){.path = path,
+                                                             .object = object_ref(object),
+                                                             .bytes = entry->bytes,
+                                                             .len = entry->len,
+                                                             .attributes = *attributes};
+    builder->files[builder->n_files++].attributes.mode &= 0777;
     return 0;
 }
 

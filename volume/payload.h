@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * A payload: path -> bytes and mode, what one generation of a volume shows. Immutable and counted.
- * It copies no value: a file points into the object that it came from and holds a reference to it.
+ * A payload: path -> bytes, mode and owner, what one generation of a volume shows. Immutable and
+ * counted. It copies no value: a file points into the object that it came from and holds a
+ * reference to it.
  */
 #include <sys/types.h>
 
@@ -12,12 +13,20 @@
 #define PAYLOAD_PATH_MAX    4096
 #define PAYLOAD_ELEMENT_MAX 255
 
+#define PAYLOAD_ID_INHERITED ((uid_t)-1) /* whose the directory is */
+
+struct payload_attributes {
+    mode_t mode; /* the low 9 bits */
+    uid_t uid;   /* or PAYLOAD_ID_INHERITED */
+    gid_t gid;   /* or PAYLOAD_ID_INHERITED */
+};
+
 struct payload_file {
     char *path;            /* cleaned: relative, no "." or "..", single slashes */
     struct object *object; /* referenced; owns bytes */
     const uint8_t *bytes;
     size_t len;
-    mode_t mode; /* the low 9 bits */
+    struct payload_attributes attributes;
 };
 
 struct payload {
@@ -32,15 +41,21 @@ struct payload_builder *payload_builder_free(struct payload_builder *builder);
 DEFINE_CLEANUP(struct payload_builder *, payload_builder_free)
 
 /*
+ * The reason why a path cannot be used, or NULL. It is checked as it is written and once more as it
+ * would be cleaned, so that "./..data" finds no gap. Source: B6 to B8.
+ */
+const char *payload_path_fault(const char *raw_path);
+
+/*
  * Add a file. A later file at the same cleaned path takes the place of an earlier one (B3, N2).
- * @raw_path: checked, cleaned, then checked again, so that "./..data" finds no gap (B7)
+ * @raw_path: checked by payload_path_fault() and cleaned
  * @object:   owns @entry; a reference is taken
  * Return: 0; -EINVAL for a path that the kubelet refuses or should, with @e; -ENOMEM.
  * Source: B5 to B8.
  */
 int payload_builder_add(struct payload_builder *builder, const char *raw_path,
-                        struct object *object, const struct object_entry *entry, mode_t mode,
-                        struct error *e);
+                        struct object *object, const struct object_entry *entry,
+                        const struct payload_attributes *attributes, struct error *e);
 
 /*
  * Turn what was added into a payload; the builder is empty afterwards, on failure too.

@@ -37,7 +37,9 @@ static int build(const struct item *items, size_t n, struct payload **ret_payloa
     assert_int_equal(payload_builder_new(&builder), 0);
     for (size_t i = 0; i < n; i++) {
         const struct object_entry *entry = object_find(object, items[i].key);
-        int r = payload_builder_add(builder, items[i].path, object, entry, items[i].mode, e);
+        const struct payload_attributes attributes = {
+            .mode = items[i].mode, .uid = 7, .gid = PAYLOAD_ID_INHERITED};
+        int r = payload_builder_add(builder, items[i].path, object, entry, &attributes, e);
 
         if (r < 0)
             return r;
@@ -53,7 +55,7 @@ static void assert_file(const struct payload *p, size_t i, const char *path, con
     assert_memory_equal(p->files[i].bytes, bytes, strlen(bytes));
 }
 
-static void payload_is_sorted_and_keeps_modes(void **state)
+static void payload_is_sorted_and_keeps_attributes(void **state)
 {
     const struct item items[] = {{"z", "a", 0644}, {"d/e/f", "b", 0400}, {"d-x", "c", 010755}};
     _cleanup_(payload_unrefp) struct payload *p = NULL;
@@ -64,8 +66,10 @@ static void payload_is_sorted_and_keeps_modes(void **state)
     assert_file(p, 0, "d-x", "333");
     assert_file(p, 1, "d/e/f", "22");
     assert_file(p, 2, "z", "1");
-    assert_int_equal(p->files[0].mode, 0755);
-    assert_int_equal(p->files[1].mode, 0400);
+    assert_int_equal(p->files[0].attributes.mode, 0755);
+    assert_int_equal(p->files[1].attributes.mode, 0400);
+    assert_int_equal(p->files[1].attributes.uid, 7);
+    assert_int_equal(p->files[1].attributes.gid, PAYLOAD_ID_INHERITED);
 }
 
 static void empty_payload_is_one(void **state)
@@ -88,7 +92,7 @@ static void later_file_of_a_path_wins(void **state)
     assert_int_equal(build(items, ELEMENTS_OF(items), &p, NULL), 0);
     assert_int_equal(p->n_files, 2);
     assert_file(p, 0, "x", "22");
-    assert_int_equal(p->files[0].mode, 0640);
+    assert_int_equal(p->files[0].attributes.mode, 0640);
     assert_file(p, 1, "y/z", "333");
 }
 
@@ -204,7 +208,8 @@ static void payload_holds_its_objects(void **state)
 
     (void)state;
     assert_int_equal(payload_builder_new(&builder), 0);
-    assert_int_equal(payload_builder_add(builder, "f", object, object_find(object, "b"), 0, NULL),
+    assert_int_equal(payload_builder_add(builder, "f", object, object_find(object, "b"),
+                                         &(struct payload_attributes){.mode = 0}, NULL),
                      0);
     assert_int_equal(payload_builder_finish(builder, &p, NULL), 0);
     (void)object_unref(object);
@@ -215,7 +220,7 @@ static void payload_holds_its_objects(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(payload_is_sorted_and_keeps_modes),
+        cmocka_unit_test(payload_is_sorted_and_keeps_attributes),
         cmocka_unit_test(empty_payload_is_one),
         cmocka_unit_test(later_file_of_a_path_wins),
         cmocka_unit_test(paths_are_checked_and_cleaned),

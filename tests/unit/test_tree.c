@@ -29,6 +29,8 @@ static struct payload *make_payload(const char *const *paths, size_t n)
 {
     const struct object like = {
         .key = {.kind = OBJECT_SECRET, .namespace = "default", .name = "dummy"}};
+    const struct payload_attributes attributes = {
+        .mode = 0640, .uid = 9, .gid = PAYLOAD_ID_INHERITED};
     _cleanup_(payload_builder_freep) struct payload_builder *builder = NULL;
     struct payload *payload = NULL;
 
@@ -39,7 +41,8 @@ static struct payload *make_payload(const char *const *paths, size_t n)
 
         assert_int_equal(object_new(&like, &input, 1, &object, NULL), 0);
         assert_int_equal(
-            payload_builder_add(builder, paths[i], object, &object->entries[0], 0640, NULL), 0);
+            payload_builder_add(builder, paths[i], object, &object->entries[0], &attributes, NULL),
+            0);
     }
     assert_int_equal(payload_builder_finish(builder, &payload, NULL), 0);
     return payload;
@@ -136,9 +139,37 @@ static void staged_directory_is_born_filled(void **state)
     assert_int_equal(tree_lookup(*state, generation, "a", &stat), 0);
     assert_int_equal(stat.st_mode, S_IFREG | 0640);
     assert_int_equal(stat.st_size, 1);
+    assert_int_equal(stat.st_uid, 9);
+    assert_int_equal(stat.st_gid, 8);
     assert_int_equal(tree_chmod(*state, generation, 0755), 0);
     assert_int_equal(tree_stat(*state, generation, &stat), 0);
     assert_int_equal(stat.st_mode, S_IFDIR | 0755);
+}
+
+/* F10, F15: what is made in a setgid directory has its group, and directories are so as well. */
+static void group_and_setgid_are_inherited(void **state)
+{
+    static const char *const path = "d/f";
+    uint64_t generation;
+    struct stat stat;
+
+    assert_int_equal(tree_chown(*state, TREE_ROOT_ID, (uid_t)-1, 55), 0);
+    assert_int_equal(tree_chmod(*state, TREE_ROOT_ID, 03777), 0);
+    generation = make_generation(*state, "..ts", &path, 1);
+    assert_int_equal(tree_stat(*state, generation, &stat), 0);
+    assert_int_equal(stat.st_mode, S_IFDIR | 02700);
+    assert_int_equal(tree_lookup(*state, generation, "d", &stat), 0);
+    assert_int_equal(stat.st_mode, S_IFDIR | 02755);
+    assert_int_equal(stat.st_gid, 55);
+    assert_int_equal(tree_lookup(*state, stat.st_ino, "f", &stat), 0);
+    assert_int_equal(stat.st_mode, S_IFREG | 0640);
+    assert_int_equal(stat.st_gid, 55);
+    assert_int_equal(stat.st_uid, 9);
+    assert_int_equal(tree_symlink(*state, TREE_ROOT_ID, "l", "t", &stat), 0);
+    assert_int_equal(stat.st_mode, S_IFLNK | 0777);
+    assert_int_equal(stat.st_gid, 55);
+    assert_int_equal(stat.st_uid, 7);
+    assert_int_equal(tree_chown(*state, 4711, 1, 1), -ESTALE);
 }
 
 static void only_the_staged_name_is_filled(void **state)
@@ -299,6 +330,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(root_is_an_empty_directory),
         TEST(staged_directory_is_born_filled),
+        TEST(group_and_setgid_are_inherited),
         TEST(only_the_staged_name_is_filled),
         TEST(unlinked_file_lives_until_it_is_forgotten),
         TEST(forgetting_too_much_does_no_harm),

@@ -1,20 +1,309 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Sources are taken in their order, and in each its items in theirs: a later file takes the place
+ * of an earlier one of the same path (B3, N2). All sources are looked at even after one has failed,
+ * so that everything that is wrong is said at once (N4); then nothing is shown of any.
+ *
+ * "optional" forgives that an object or a key is not there, and nothing else (G6): as long as it is
+ * not known whether an object exists, there is no payload for optional sources either.
+ */
 #include "volume/spec.h"
 
-int volume_spec_project(const struct volume_spec *spec, struct object *object,
+#include <stdio.h>
+#include <sys/stat.h>
+
+int volume_text_set(const char **text, const char *value)
+{
+    char *copy = NULL;
+
+    if (value != NULL) {
+        copy = strdup(value);
+        if (copy == NULL)
+            return -ENOMEM;
+    }
+    free((char *)(uintptr_t)*text);
+    *text = copy;
+    return 0;
+}
+
+static void text_free(const char **text)
+{
+    (void)volume_text_set(text, NULL);
+}
+
+int volume_spec_new(enum volume_kind kind, struct volume_spec **ret_spec)
+{
+    struct volume_spec *spec = calloc(1, sizeof(*spec));
+
+    if (spec == NULL)
+        return -ENOMEM;
+    spec->kind = kind;
+    spec->default_mode = VOLUME_DEFAULT_MODE;
+    spec->uid = spec->gid = spec->fs_group = VOLUME_ID_UNSET;
+    *ret_spec = spec;
+    return 0;
+}
+
+static void source_deinit(struct volume_source *source)
+{
+    for (size_t i = 0; i < source->n_items; i++) {
+        text_free(&source->items[i].key);
+        text_free(&source->items[i].path);
+    }
+    free(source->items);
+    text_free(&source->name);
+}
+
+struct volume_spec *volume_spec_free(struct volume_spec *spec)
+{
+    if (spec == NULL)
+        return NULL;
+    for (size_t i = 0; i < spec->n_sources; i++)
+        source_deinit(&spec->sources[i]);
+    free(spec->sources);
+    text_free(&spec->name);
+    text_free(&spec->type);
+    free(spec);
+    return NULL;
+}
+
+/* Room for one more in an array whose capacity is the next power of two. */
+static int reserve_one(void **array, size_t n, size_t max, size_t element_size)
+{
+    void *grown;
+
+    if (n >= max)
+        return -E2BIG;
+    if (n > 0 && (n & (n - 1)) != 0)
+        return 0;
+    grown = reallocarray(*array, n > 0 ? n * 2 : 1, element_size);
+    if (grown == NULL)
+        return -ENOMEM;
+    *array = grown;
+    return 0;
+}
+
+int volume_spec_add_source(struct volume_spec *spec, enum object_kind kind, const char *name,
+                           struct volume_source **ret_source)
+{
+    struct volume_source source = {.kind = kind};
+    void *sources = spec->sources;
+    int r = reserve_one(&sources, spec->n_sources, VOLUME_SOURCES_MAX, sizeof(source));
+
+    spec->sources = sources;
+    if (r == 0)
+        r = volume_text_set(&source.name, name);
+    if (r < 0)
+        return r;
+    spec->sources[spec->n_sources] = source;
+    *ret_source = &spec->sources[spec->n_sources++];
+    return 0;
+}
+
+int volume_source_add_item(struct volume_source *source, const struct volume_item *item)
+{
+    struct volume_item copy = *item;
+    void *items = source->items;
+    int r = reserve_one(&items, source->n_items, VOLUME_ITEMS_MAX, sizeof(copy));
+
+    source->items = items;
+    if (r < 0)
+        return r;
+    copy.key = copy.path = NULL;
+    r = volume_text_set(&copy.key, item->key);
+    if (r == 0)
+        r = volume_text_set(&copy.path, item->path);
+    if (r < 0) {
+        text_free(&copy.key);
+        return r;
+    }
+    source->items[source->n_items++] = copy;
+    return 0;
+}
+
+const char *volume_spec_text(const struct volume_spec *spec, char buf[static VOLUME_TEXT_SIZE])
+{
+    if (spec->kind == VOLUME_PROJECTED)
+        (void)snprintf(buf, VOLUME_TEXT_SIZE, "projected%s%.253s", spec->name != NULL ? "/" : "",
+                       spec->name != NULL ? spec->name : "");
+    else
+        (void)snprintf(buf, VOLUME_TEXT_SIZE, "%s/%.253s", object_kind_word(spec->sources[0].kind),
+                       spec->sources[0].name);
+    return buf;
+}
+
+mode_t volume_spec_root_mode(const struct volume_spec *spec)
+{
+    mode_t mode = spec->kind == VOLUME_CONFIGMAP ? 0777 : 01777;
+
+    return spec->fs_group == VOLUME_ID_UNSET ? mode : (mode | S_ISGID | 0550);
+}
+
+/* ---- projection */
+
+struct projection {
+    const struct volume_spec *spec;
+    struct payload_builder *builder;
+    int result;         /* 0, or that of the first fault */
+    struct error *text; /* of all faults */
+};
+
+#define OBJECT_TEXT(view) object_key_text((view)->key, (char[OBJECT_KEY_TEXT_SIZE]){""})
+
+/* Note what is wrong with one source and go on. Return: 0, or -ENOMEM for which there is no use. */
+static int note_fault(struct projection *p, int r, const struct error *fault)
+{
+    struct error before = *p->text;
+
+    if (r == -ENOMEM) {
+        *p->text = *fault;
+        return r;
+    }
+    if (p->result == 0) {
+        p->result = r;
+        *p->text = *fault;
+    } else {
+        (void)error_set(p->text, r, "%s; %s", before.text, fault->text);
+    }
+    return 0;
+}
+
+static struct payload_attributes attributes_of(const struct volume_spec *spec,
+                                               const struct volume_item *item)
+{
+    /* what is unset here as well is the directory's */
+    struct payload_attributes a = {
+        .mode = spec->default_mode,
+        .uid = spec->uid,
+        .gid = spec->fs_group != VOLUME_ID_UNSET ? spec->fs_group : spec->gid,
+    };
+
+    if (item != NULL && item->mode != VOLUME_MODE_UNSET)
+        a.mode = item->mode;
+    if (item != NULL && item->uid != VOLUME_ID_UNSET)
+        a.uid = item->uid;
+    if (item != NULL && item->gid != VOLUME_ID_UNSET)
+        a.gid = item->gid;
+    if (spec->fs_group != VOLUME_ID_UNSET)
+        a.mode |= 0440; /* F10 */
+    return a;
+}
+
+static int add_file(struct projection *p, const struct store_view *view, const char *path,
+                    const struct object_entry *entry, const struct volume_item *item)
+{
+    const struct payload_attributes attributes = attributes_of(p->spec, item);
+    struct error fault = ERROR_INIT;
+    int r = payload_builder_add(p->builder, path, view->object, entry, &attributes, &fault);
+
+    if (r == 0)
+        return 0;
+    (void)error_prefix(&fault, r, "%s", OBJECT_TEXT(view));
+    return note_fault(p, r, &fault);
+}
+
+/* An object's entries come with data before binaryData, so that the latter is added last (M3). */
+static int add_all_keys(struct projection *p, const struct store_view *view)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < view->object->n_entries && r == 0; i++)
+        r = add_file(p, view, view->object->entries[i].key, &view->object->entries[i], NULL);
+    return r;
+}
+
+static int note_missing_key(struct projection *p, const struct store_view *view, const char *key)
+{
+    struct error fault;
+
+    /* the kubelet's words, which people search for: G3, M1 */
+    (void)error_set(&fault, -ENOENT, "%s: %s: %.253s", OBJECT_TEXT(view),
+                    view->key->kind == OBJECT_SECRET
+                        ? "references non-existent secret key"
+                        : "configmap references non-existent config key",
+                    key);
+    return note_fault(p, -ENOENT, &fault);
+}
+
+static int add_items(struct projection *p, const struct volume_source *source,
+                     const struct store_view *view)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < source->n_items && r == 0; i++) {
+        const struct volume_item *item = &source->items[i];
+        const struct object_entry *entry = object_find(view->object, item->key);
+
+        if (entry != NULL)
+            r = add_file(p, view, item->path, entry, item);
+        else if (!source->is_optional)
+            r = note_missing_key(p, view, item->key);
+    }
+    return r;
+}
+
+static bool is_of_type(const struct volume_spec *spec, const struct object *object)
+{
+    return spec->type == NULL || object->key.kind != OBJECT_SECRET ||
+           streq(spec->type, object->type);
+}
+
+static int add_object(struct projection *p, const struct volume_source *source,
+                      const struct store_view *view)
+{
+    struct error fault;
+
+    if (!is_of_type(p->spec, view->object)) {
+        (void)error_set(&fault, -EINVAL, "%s is of type %.128s, and %.128s is asked for",
+                        OBJECT_TEXT(view), view->object->type, p->spec->type);
+        return note_fault(p, -EINVAL, &fault);
+    }
+    return source->n_items > 0 ? add_items(p, source, view) : add_all_keys(p, view);
+}
+
+static int note_missing_object(struct projection *p, const struct store_view *view)
+{
+    struct error fault;
+
+    (void)error_set(&fault, -ENOENT, "%s \"%s\" not found in namespace \"%s\"",
+                    object_kind_word(view->key->kind), view->key->name, view->key->namespace);
+    return note_fault(p, -ENOENT, &fault);
+}
+
+/* Return: 0, VOLUME_INCOMPLETE, or -ENOMEM; faults are noted. */
+static int add_source(struct projection *p, const struct volume_source *source,
+                      const struct store_view *view)
+{
+    switch (view->presence) {
+    case STORE_UNKNOWN:
+        return VOLUME_INCOMPLETE;
+    case STORE_PRESENT:
+        return add_object(p, source, view);
+    case STORE_ABSENT:
+        return source->is_optional ? 0 : note_missing_object(p, view);
+    }
+    return -EINVAL;
+}
+
+int volume_spec_project(const struct volume_spec *spec, const struct store_view *const *views,
                         struct payload **ret_payload, struct error *e)
 {
     _cleanup_(payload_builder_freep) struct payload_builder *builder = NULL;
+    struct error text = ERROR_INIT;
+    struct projection p = {.spec = spec, .text = &text};
+    bool is_incomplete = false;
     int r = payload_builder_new(&builder);
 
     if (r < 0)
         return error_set_errno(e, r, "cannot compute the volume's files");
-    /* an object's entries come with data before binaryData, so that the latter is added last */
-    for (size_t i = 0; i < object->n_entries; i++) {
-        r = payload_builder_add(builder, object->entries[i].key, object, &object->entries[i],
-                                spec->default_mode, e);
-        if (r < 0)
-            return r;
+    p.builder = builder;
+    for (size_t i = 0; i < spec->n_sources && r >= 0; i++) {
+        r = add_source(&p, &spec->sources[i], views[i]);
+        is_incomplete |= r == VOLUME_INCOMPLETE;
     }
-    return payload_builder_finish(builder, ret_payload, e);
+    if (r >= 0)
+        r = p.result;
+    if (r < 0)
+        return error_set(e, r, "%s", text.text);
+    return is_incomplete ? VOLUME_INCOMPLETE : payload_builder_finish(builder, ret_payload, e);
 }

@@ -1,19 +1,88 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* A spec: what the user asked for. Here: all keys of one object. */
+/*
+ * A spec: what the user asked for, in the words of a pod's volumes: which objects, which of their
+ * keys, under which paths, with which modes and owners. From the spec and what is known of its
+ * objects follows the payload.
+ */
+#include "cache/store.h"
 #include "volume/payload.h"
 
 #define VOLUME_DEFAULT_MODE 0644 /* what the API server fills in (B4) */
+#define VOLUME_MODE_MAX     0777 /* L4 */
 
-struct volume_spec {
-    struct object_key object; /* strings borrowed from whoever made the spec */
-    mode_t default_mode;
-};
+#define VOLUME_MODE_UNSET ((mode_t)-1)
+#define VOLUME_ID_UNSET   ((uid_t)-1)
 
 /*
- * Project an object by a spec: every key becomes a file named by it (B1). Where a ConfigMap has a
- * key in both maps, binaryData wins (M3).
- * Return: 0, *ret_payload is the caller's; -EINVAL with @e; -ENOMEM.
+ * Kubernetes has no limits of its own. A pod has to fit into what etcd takes, 1.5 MiB, and there
+ * the shortest item has 22 bytes; each source costs a watch.
  */
-int volume_spec_project(const struct volume_spec *spec, struct object *object,
+#define VOLUME_ITEMS_MAX   65536u /* of one source */
+#define VOLUME_SOURCES_MAX 256u
+
+enum volume_kind { VOLUME_SECRET, VOLUME_CONFIGMAP, VOLUME_PROJECTED };
+
+struct volume_item {
+    const char *key;
+    const char *path;
+    mode_t mode; /* or VOLUME_MODE_UNSET: the spec's default */
+    uid_t uid;   /* or VOLUME_ID_UNSET: the spec's */
+    gid_t gid;   /* or VOLUME_ID_UNSET: the spec's */
+};
+
+struct volume_source {
+    enum object_kind kind;
+    const char *name;
+    bool is_optional; /* the object and all of its keys (G5) */
+    struct volume_item *items;
+    size_t n_items; /* 0: every key, named after itself (B1) */
+};
+
+struct volume_spec {
+    enum volume_kind kind;
+    const char *name; /* the volume's own, or NULL */
+    struct volume_source *sources;
+    size_t n_sources;
+    mode_t default_mode;
+    /* secretfs' own */
+    uid_t uid;        /* whose the files are; VOLUME_ID_UNSET: the program's */
+    gid_t gid;        /* the same */
+    gid_t fs_group;   /* F10; VOLUME_ID_UNSET: F9 */
+    const char *type; /* what every Secret has to be of, or NULL */
+    bool holds_tls;   /* a pair that does not fit, or is over, is not shown */
+};
+
+/* Return: 0, *ret_spec is the caller's, without sources; -ENOMEM. */
+int volume_spec_new(enum volume_kind kind, struct volume_spec **ret_spec);
+struct volume_spec *volume_spec_free(struct volume_spec *spec);
+DEFINE_CLEANUP(struct volume_spec *, volume_spec_free)
+
+/*
+ * Text is copied.
+ * Return: 0; -E2BIG above the limits; -ENOMEM. *ret_source is borrowed until the next source.
+ */
+int volume_spec_add_source(struct volume_spec *spec, enum object_kind kind, const char *name,
+                           struct volume_source **ret_source);
+int volume_source_add_item(struct volume_source *source, const struct volume_item *item);
+/* Replace a text of the spec or of a source, which is freed. Return: 0 or -ENOMEM. */
+int volume_text_set(const char **text, const char *value);
+
+/* "secret/NAME", "configmap/NAME", "projected/NAME-OF-THE-VOLUME". Return: @buf. */
+#define VOLUME_TEXT_SIZE 272
+const char *volume_spec_text(const struct volume_spec *spec, char buf[static VOLUME_TEXT_SIZE]);
+
+/* The mode of the volume's root. Source: F5, F6, F10, F11. */
+mode_t volume_spec_root_mode(const struct volume_spec *spec);
+
+/*
+ * What a spec makes of its objects.
+ * @views: one for each source, in their order
+ * Return: 0, *ret_payload is the caller's; VOLUME_INCOMPLETE when some object is not known yet and
+ * nothing else is wrong; -ENOENT for objects or keys that are missing and not optional, -EINVAL for
+ * what cannot be shown, with all faults in @e (N4); -ENOMEM.
+ * Source: B1 to B10, G1 to G11, M1 to M3, N2 to N6.
+ */
+#define VOLUME_INCOMPLETE 1
+int volume_spec_project(const struct volume_spec *spec, const struct store_view *const *views,
                         struct payload **ret_payload, struct error *e);

@@ -1,15 +1,33 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Each source of the spec is a member with a subscription of its own. Whenever one of them changes,
+ * the payload is computed from all of them anew.
+ *
+ * With `tls: hold` a member keeps the last object whose certificate and key were a pair, and not
+ * expired when it came; the payload is computed from that one as long as the newest is none. One
+ * that was accepted stays so, also when its time is over: there is nothing better to show.
+ */
 #include "volume/volume.h"
 
+struct member {
+    struct volume *volume;
+    struct store_subscription *subscription;
+    /* what the last projection was made from */
+    enum store_presence presence;
+    struct object *object; /* the newest seen; a reference */
+    struct object *shown;  /* the one that counts: the same, or with hold an older one */
+    struct tls_pair tls;   /* of object, if it is one */
+};
+
 struct volume {
-    struct volume_spec spec;
-    struct object_key *key; /* owned; the strings of spec.object */
+    const struct volume_spec *spec; /* borrowed */
     const struct volume_callbacks *callbacks;
     void *userdata;
-    struct store_subscription *subscription;
-    struct object *object; /* the one that payload was computed from, or that failed to give one */
+    struct member *members;  /* one for each source */
+    bool is_starting;        /* not all of them are subscribed yet */
     struct payload *payload; /* the last good one, NULL before the first */
     enum volume_state state;
+    int result; /* of the last projection: 0, VOLUME_INCOMPLETE, -errno */
     struct error error;
 };
 
@@ -21,51 +39,174 @@ const char *volume_state_name(enum volume_state state)
     return state_names[state];
 }
 
-/* Compute the payload of a new object; pass it on if there is anything new in it (E). */
-static void volume_project(struct volume *v, const struct store_view *view)
+/* ---- objects */
+
+/* Whether an object with `tls: hold` has to wait for a better one. */
+static bool is_held_back(const struct member *m)
 {
-    _cleanup_(payload_unrefp) struct payload *payload = NULL;
+    struct error ignored;
+
+    return m->volume->spec->holds_tls && tls_is_pair(m->object) &&
+           tls_pair_problem(&m->tls, clock_wall(), &ignored);
+}
+
+static void member_set_object(struct member *m, struct object *object)
+{
+    (void)object_unref(m->object);
+    m->object = object_ref(object);
+    if (tls_is_pair(object))
+        tls_pair_check(object, &m->tls);
+    if (is_held_back(m))
+        return;
+    (void)object_unref(m->shown);
+    m->shown = object_ref(object);
+}
+
+/* Should an object that is gone come back with the very same content, it is looked at again. */
+static void member_clear(struct member *m)
+{
+    m->object = object_unref(m->object);
+    m->shown = object_unref(m->shown);
+}
+
+/* Take in what the store knows. Return: whether it is another object, or none any more. */
+static bool member_update(struct member *m)
+{
+    const struct store_view *view = store_peek(m->subscription);
+    struct object *object = view->presence == STORE_PRESENT ? view->object : NULL;
+
+    if (view->presence == m->presence && object == m->object)
+        return false;
+    m->presence = view->presence;
+    if (object != NULL)
+        member_set_object(m, object);
+    else
+        member_clear(m);
+    return true;
+}
+
+/* ---- the payload */
+
+/* What is held back, if there is nothing older to show instead; else what is wrong is just noted.
+ */
+static int check_held_back(struct volume *v, struct error *e)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < v->spec->n_sources; i++) {
+        const struct member *m = &v->members[i];
+        struct error problem = ERROR_INIT;
+
+        if (m->object == m->shown || m->object == NULL)
+            continue;
+        (void)tls_pair_problem(&m->tls, clock_wall(), &problem);
+        (void)error_set(e, -EINVAL, "%s is held back: %s",
+                        object_key_text(&m->object->key, (char[OBJECT_KEY_TEXT_SIZE]){""}),
+                        problem.text);
+        if (m->shown == NULL)
+            r = -EINVAL;
+    }
+    return r;
+}
+
+static int project(struct volume *v, struct payload **ret_payload)
+{
+    size_t n = v->spec->n_sources;
+    _cleanup_(freep) struct store_view *views = calloc(n + 1, sizeof(*views));
+    _cleanup_(freep) const struct store_view **all =
+        calloc(n + 1, sizeof(const struct store_view *));
+    struct error held = ERROR_INIT;
     int r;
 
-    (void)object_unref(v->object);
-    v->object = object_ref(view->object);
+    if (views == NULL || all == NULL)
+        return error_set_errno(&v->error, -ENOMEM, "cannot compute the volume's files");
+    for (size_t i = 0; i < n; i++) {
+        views[i] = *volume_view(v, i);
+        views[i].object = v->members[i].shown;
+        all[i] = &views[i];
+    }
+    r = check_held_back(v, &held);
+    if (r == 0)
+        r = volume_spec_project(v->spec, all, ret_payload, &v->error);
+    if (r >= 0 || v->error.text[0] == '\0')
+        v->error = held;
+    return r;
+}
+
+/* Compute the payload anew; pass it on if there is anything new in it (E1 to E3). */
+static void volume_update(struct volume *v, mono_us received_at)
+{
+    _cleanup_(payload_unrefp) struct payload *payload = NULL;
+
     v->error = ERROR_INIT;
-    r = volume_spec_project(&v->spec, view->object, &payload, &v->error);
-    if (r < 0) {
+    v->result = project(v, &payload);
+    if (v->result != 0) {
         v->state = v->payload != NULL ? VOLUME_STALE : VOLUME_WAITING;
         return;
     }
-    v->state = VOLUME_CURRENT;
+    v->state = v->error.text[0] == '\0' ? VOLUME_CURRENT : VOLUME_STALE;
     if (v->payload != NULL && payload_same_content(v->payload, payload))
         return;
     (void)payload_unref(v->payload);
     v->payload = TAKE(payload);
-    v->callbacks->payload(v->userdata, v->payload, view->received_at);
+    v->callbacks->payload(v->userdata, v->payload, received_at);
 }
 
-static void volume_object_absent(struct volume *v)
+/* All of them, as the changed object may be there twice (N6). Return: whether there is news. */
+static bool members_update(struct volume *v)
 {
-    char text[OBJECT_KEY_TEXT_SIZE];
+    bool is_changed = false;
 
-    (void)error_set(&v->error, -ENOENT, "%s does not exist",
-                    object_key_text(&v->spec.object, text));
-    v->state = v->payload != NULL ? VOLUME_STALE : VOLUME_WAITING;
-    /* should it come back with the very same content, it is looked at again */
-    v->object = object_unref(v->object);
+    for (size_t i = 0; i < v->spec->n_sources; i++)
+        is_changed |= member_update(&v->members[i]);
+    return is_changed;
 }
 
 static void on_store_changed(void *userdata, const struct store_view *view)
 {
     struct volume *v = userdata;
 
-    if (view->presence == STORE_ABSENT)
-        volume_object_absent(v);
-    else if (view->presence == STORE_PRESENT && view->object != v->object)
-        volume_project(v, view);
+    if (v->is_starting)
+        return;
+    if (members_update(v))
+        volume_update(v, view->received_at);
     v->callbacks->state(v->userdata);
 }
 
-int volume_new(struct store *store, const struct volume_spec *spec,
+/* ---- the volume */
+
+static int subscribe_all(struct volume *v, struct store *store, const char *namespace,
+                         struct error *e)
+{
+    for (size_t i = 0; i < v->spec->n_sources; i++) {
+        const struct volume_source *source = &v->spec->sources[i];
+        const struct object_key key = {
+            .kind = source->kind, .namespace = namespace, .name = source->name};
+        int r = store_subscribe(store, &key, on_store_changed, v, &v->members[i].subscription, e);
+
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+/* The first look at all objects together; the source may have answered already. */
+static void volume_start(struct volume *v)
+{
+    mono_us received_at = 0;
+
+    v->is_starting = false;
+    (void)members_update(v);
+    for (size_t i = 0; i < v->spec->n_sources; i++) {
+        const struct store_view *view = volume_view(v, i);
+
+        received_at = view->received_at > received_at ? view->received_at : received_at;
+    }
+    volume_update(v, received_at != 0 ? received_at : clock_mono());
+    v->callbacks->state(v->userdata);
+}
+
+int volume_new(struct store *store, const struct volume_spec *spec, const char *namespace,
                const struct volume_callbacks *callbacks, void *userdata, struct volume **ret_volume,
                struct error *e)
 {
@@ -74,16 +215,19 @@ int volume_new(struct store *store, const struct volume_spec *spec,
 
     if (v == NULL)
         return error_set_errno(e, -ENOMEM, "cannot set the volume up");
-    v->key = object_key_dup(&spec->object);
-    if (v->key == NULL)
+    v->spec = spec;
+    v->members = calloc(spec->n_sources + 1, sizeof(*v->members));
+    if (v->members == NULL)
         return error_set_errno(e, -ENOMEM, "cannot set the volume up");
-    v->spec = *spec;
-    v->spec.object = *v->key;
+    for (size_t i = 0; i < spec->n_sources; i++)
+        v->members[i].volume = v;
     v->callbacks = callbacks;
     v->userdata = userdata;
-    r = store_subscribe(store, &v->spec.object, on_store_changed, v, &v->subscription, e);
+    v->is_starting = true;
+    r = subscribe_all(v, store, namespace, e);
     if (r < 0)
         return r;
+    volume_start(v);
     *ret_volume = TAKE(v);
     return 0;
 }
@@ -92,10 +236,14 @@ struct volume *volume_free(struct volume *volume)
 {
     if (volume == NULL)
         return NULL;
-    volume->subscription = store_unsubscribe(volume->subscription);
-    (void)object_unref(volume->object);
+    for (size_t i = 0; volume->members != NULL && i < volume->spec->n_sources; i++) {
+        struct member *m = &volume->members[i];
+
+        m->subscription = store_unsubscribe(m->subscription);
+        member_clear(m);
+    }
+    free(volume->members);
     (void)payload_unref(volume->payload);
-    free(volume->key);
     free(volume);
     return NULL;
 }
@@ -107,14 +255,61 @@ enum volume_state volume_state(const struct volume *volume)
 
 const char *volume_error(const struct volume *volume)
 {
-    const struct store_view *view = volume_view(volume);
+    const struct store_view *worst = volume_worst_view(volume);
 
-    if (volume->error.text[0] != '\0')
+    if (volume->error.text[0] != '\0' || worst == NULL)
         return volume->error.text;
-    return view->source_error.text;
+    return worst->source_error.text;
 }
 
-const struct store_view *volume_view(const struct volume *volume)
+bool volume_is_refused(const struct volume *volume)
 {
-    return store_peek(volume->subscription);
+    return volume->result < 0;
+}
+
+bool volume_has_answer(const struct volume *volume)
+{
+    if (volume->result != VOLUME_INCOMPLETE)
+        return true;
+    for (size_t i = 0; i < volume->spec->n_sources; i++) {
+        const struct store_view *view = volume_view(volume, i);
+
+        if (view->presence == STORE_UNKNOWN && view->source_state != STORE_SOURCE_FAILING)
+            return false;
+    }
+    return true;
+}
+
+const struct store_view *volume_view(const struct volume *volume, size_t i)
+{
+    return store_peek(volume->members[i].subscription);
+}
+
+const struct tls_pair *volume_tls(const struct volume *volume, size_t i)
+{
+    const struct member *m = &volume->members[i];
+
+    return m->object != NULL && tls_is_pair(m->object) ? &m->tls : NULL;
+}
+
+/* The less is known of the source's state, the worse. */
+static unsigned badness(enum store_source_state state)
+{
+    static const unsigned ranks[] = {
+        [STORE_SOURCE_LIVE] = 0, [STORE_SOURCE_STARTING] = 1, [STORE_SOURCE_FAILING] = 2};
+
+    return ranks[state];
+}
+
+const struct store_view *volume_worst_view(const struct volume *volume)
+{
+    const struct store_view *worst = NULL;
+
+    for (size_t i = 0; i < volume->spec->n_sources; i++) {
+        const struct store_view *view = volume_view(volume, i);
+
+        if (worst == NULL || badness(view->source_state) > badness(worst->source_state))
+            worst = view;
+    }
+    return worst;
 }

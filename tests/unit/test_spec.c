@@ -3,66 +3,360 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 
 #include <cmocka.h>
 
-static struct payload *project(enum object_kind kind, const struct object_input *inputs, size_t n)
-{
-    const struct object like = {.key = {.kind = kind, .namespace = "default", .name = "dummy"}};
-    const struct volume_spec spec = {.object = like.key, .default_mode = 0600};
-    _cleanup_(object_unrefp) struct object *object = NULL;
-    struct payload *payload = NULL;
+#include "volume/spec_parse.h"
 
+/* What the source has of one object, its keys and values as "k=v" with blanks between them. */
+struct world_object {
+    enum object_kind kind;
+    const char *name;
+    const char *content; /* NULL: there is none; "?": not known yet */
+    const char *type;
+};
+
+#define UNKNOWN     "?"
+#define OBJECTS_MAX 4
+
+static struct object *make_object(const struct world_object *w)
+{
+    const struct object like = {.key = {.kind = w->kind, .namespace = "ns", .name = w->name},
+                                .type = w->type};
+    struct object_input inputs[8];
+    _cleanup_(freep) char *text = strdup(w->content);
+    char *at = text, *word;
+    struct object *object = NULL;
+    size_t n = 0;
+
+    while ((word = strsep(&at, " ")) != NULL) {
+        char *value = strchr(word, '=');
+
+        if (value == NULL)
+            continue;
+        *value++ = '\0';
+        inputs[n] = (struct object_input){.key = word, .text = value, .len = strlen(value)};
+        /* "+k=v": from binaryData */
+        inputs[n].is_binary = word[0] == '+';
+        inputs[n].key += word[0] == '+';
+        n++;
+    }
     assert_int_equal(object_new(&like, inputs, n, &object, NULL), 0);
-    assert_int_equal(volume_spec_project(&spec, object, &payload, NULL), 0);
-    return payload;
+    return object;
 }
 
-/* B1, B10: a file for each key, of the default mode, the bytes as they are, none included. */
-static void every_key_becomes_a_file(void **state)
+static struct volume_spec *parse(const char *text)
 {
-    const struct object_input inputs[] = {{.key = ".hidden", .text = "", .len = 0},
-                                          {.key = "k", .text = "a\0\n", .len = 3}};
-    _cleanup_(payload_unrefp) struct payload *p = NULL;
+    struct volume_spec *spec = NULL;
+    struct error e = ERROR_INIT;
 
-    (void)state;
-    p = project(OBJECT_SECRET, inputs, ELEMENTS_OF(inputs));
-    assert_int_equal(p->n_files, 2);
-    assert_string_equal(p->files[0].path, ".hidden");
-    assert_int_equal(p->files[0].len, 0);
-    assert_int_equal(p->files[0].mode, 0600);
-    assert_memory_equal(p->files[1].bytes, "a\0\n", 3);
+    if (volume_spec_parse(text, strlen(text), &spec, &e) != 0)
+        fail_msg("\"%s\": %s", text, e.text);
+    return spec;
 }
 
-/* A10 */
-static void object_without_keys_gives_an_empty_payload(void **state)
+/* One object for each source of the spec, in their order. */
+static int project(const char *yaml, const struct world_object *objects,
+                   struct payload **ret_payload, struct error *e)
 {
-    _cleanup_(payload_unrefp) struct payload *p = project(OBJECT_SECRET, NULL, 0);
+    _cleanup_(volume_spec_freep) struct volume_spec *spec = parse(yaml);
+    struct object_key keys[OBJECTS_MAX];
+    struct store_view views[OBJECTS_MAX] = {{.key = NULL}};
+    const struct store_view *all[OBJECTS_MAX];
+    int r;
 
-    (void)state;
-    assert_int_equal(p->n_files, 0);
+    assert_true(spec->n_sources <= OBJECTS_MAX);
+    for (size_t i = 0; i < spec->n_sources; i++) {
+        const struct world_object *w = &objects[i];
+
+        keys[i] = (struct object_key){.kind = w->kind, .namespace = "ns", .name = w->name};
+        assert_string_equal(spec->sources[i].name, w->name);
+        views[i].key = &keys[i];
+        views[i].presence = w->content == NULL           ? STORE_ABSENT
+                            : streq(w->content, UNKNOWN) ? STORE_UNKNOWN
+                                                         : STORE_PRESENT;
+        if (views[i].presence == STORE_PRESENT)
+            views[i].object = make_object(w);
+        all[i] = &views[i];
+    }
+    *e = ERROR_INIT;
+    r = volume_spec_project(spec, all, ret_payload, e);
+    for (size_t i = 0; i < spec->n_sources; i++)
+        (void)object_unref(views[i].object);
+    return r;
 }
 
-/* M3: without items, whatever the order in which the maps came. */
-static void binary_data_wins_over_data(void **state)
+/* A payload as "path=value" with blanks between them, in the order of paths. */
+static void payload_text(const struct payload *p, char *buf, size_t size)
 {
-    const struct object_input inputs[] = {
-        {.key = "k", .text = "binary", .len = 6, .is_binary = true},
-        {.key = "k", .text = "text", .len = 4}};
-    _cleanup_(payload_unrefp) struct payload *p = NULL;
+    size_t len = 0;
+
+    buf[0] = '\0';
+    for (size_t i = 0; i < p->n_files; i++)
+        len +=
+            (size_t)snprintf(buf + len, size - len, "%s%s=%.*s", i > 0 ? " " : "", p->files[i].path,
+                             (int)p->files[i].len, (const char *)p->files[i].bytes);
+}
+
+static const struct payload_attributes *attributes_of(const struct payload *p, const char *path)
+{
+    for (size_t i = 0; i < p->n_files; i++)
+        if (streq(p->files[i].path, path))
+            return &p->files[i].attributes;
+    fail_msg("there is no %s", path);
+    return NULL;
+}
+
+#define SECRET(content)                                                                            \
+    {                                                                                              \
+        OBJECT_SECRET, "s", content, "Opaque"                                                      \
+    }
+#define CONFIGMAP(content)                                                                         \
+    {                                                                                              \
+        OBJECT_CONFIGMAP, "c", content, ""                                                         \
+    }
+#define WHOLE           "secret: {secretName: s}"
+#define OPTIONAL        "secret: {secretName: s, optional: true}"
+#define ITEMS(list)     "secret: {secretName: s, items: [" list "]}"
+#define MAYBE(list)     "secret: {secretName: s, optional: true, items: [" list "]}"
+#define ITEM(key, path) "{key: " key ", path: \"" path "\"}"
+#define PROJECTED(list) "projected: {sources: [" list "]}"
+
+/* What comes of what: the rules of the payload and the outcomes at mount and at update time. */
+static const struct {
+    const char *rule;
+    const char *spec;
+    struct world_object objects[OBJECTS_MAX];
+    int result;
+    const char *expected; /* the payload, or what the error says */
+} cases[] = {
+    {"B1, B10", WHOLE, {SECRET("a=1 .b= c=3")}, 0, ".b= a=1 c=3"},
+    {"A10", WHOLE, {SECRET("")}, 0, ""},
+    {"B2", ITEMS(ITEM("b", "x")), {SECRET("a=1 b=2")}, 0, "x=2"},
+    {"B2", ITEMS(ITEM("b", "d/e/f")), {SECRET("a=1 b=2")}, 0, "d/e/f=2"},
+    {"B3", ITEMS(ITEM("a", "x") "," ITEM("a", "y")), {SECRET("a=1")}, 0, "x=1 y=1"},
+    {"B3", ITEMS(ITEM("a", "x") "," ITEM("b", "x")), {SECRET("a=1 b=2")}, 0, "x=2"},
+    {"B5", ITEMS(ITEM("a", "x//y") "," ITEM("b", "./x/y/")), {SECRET("a=1 b=2")}, 0, "x/y=2"},
+    {"B8, B9",
+     ITEMS(ITEM("a", "x") "," ITEM("b", "x/y")),
+     {SECRET("a=1 b=2")},
+     -EINVAL,
+     "\"x/y\" lies below \"x\""},
+    {"no items at all", ITEMS(""), {SECRET("a=1")}, 0, "a=1"},
+    {"G1", WHOLE, {SECRET(NULL)}, -ENOENT, "secret \"s\" not found in namespace \"ns\""},
+    {"G1", WHOLE, {SECRET(UNKNOWN)}, VOLUME_INCOMPLETE, ""},
+    {"G2, G9", OPTIONAL, {SECRET(NULL)}, 0, ""},
+    {"G6", OPTIONAL, {SECRET(UNKNOWN)}, VOLUME_INCOMPLETE, ""},
+    {"G3, G10",
+     ITEMS(ITEM("a", "x") "," ITEM("b", "y")),
+     {SECRET("a=1")},
+     -ENOENT,
+     "secret/ns/s: references non-existent secret key: b"},
+    {"G4, G10", MAYBE(ITEM("a", "x") "," ITEM("b", "y")), {SECRET("a=1")}, 0, "x=1"},
+    {"G5", MAYBE(ITEM("a", "x")), {SECRET(NULL)}, 0, ""},
+    {"M1",
+     "configMap: {name: c, items: [" ITEM("b", "y") "]}",
+     {CONFIGMAP("a=1")},
+     -ENOENT,
+     "configmap/ns/c: configmap references non-existent config key: b"},
+    {"M1", "configMap: {name: c}", {CONFIGMAP(NULL)}, -ENOENT, "configmap \"c\" not found"},
+    {"M1", "configMap: {name: c, optional: true}", {CONFIGMAP(NULL)}, 0, ""},
+    {"M3, without items", "configMap: {name: c}", {CONFIGMAP("+k=binary k=text")}, 0, "k=binary"},
+    {"M3, with items",
+     "configMap: {name: c, items: [" ITEM("k", "x") "]}",
+     {CONFIGMAP("+k=binary k=text")},
+     0,
+     "x=text"},
+    {"N1", PROJECTED(""), {SECRET("")}, 0, ""},
+    {"N2",
+     PROJECTED("{secret: {name: s}}, {configMap: {name: c}}"),
+     {SECRET("a=1 b=1"), CONFIGMAP("b=2 c=2")},
+     0,
+     "a=1 b=2 c=2"},
+    {"N2",
+     PROJECTED("{configMap: {name: c}}, {secret: {name: s}}"),
+     {CONFIGMAP("b=2 c=2"), SECRET("a=1 b=1")},
+     0,
+     "a=1 b=1 c=2"},
+    {"N4, one of two is optional",
+     PROJECTED("{secret: {name: s, optional: true}}, {configMap: {name: c}}"),
+     {SECRET(NULL), CONFIGMAP("b=2")},
+     0,
+     "b=2"},
+    {"N4, all errors at once",
+     PROJECTED("{secret: {name: s}}, {configMap: {name: c}}"),
+     {SECRET(NULL), CONFIGMAP(NULL)},
+     -ENOENT,
+     "secret \"s\" not found in namespace \"ns\"; configmap \"c\" not found in namespace \"ns\""},
+    {"N4, an error is known before all is known",
+     PROJECTED("{secret: {name: s}}, {configMap: {name: c}}"),
+     {SECRET(UNKNOWN), CONFIGMAP(NULL)},
+     -ENOENT,
+     "configmap \"c\" not found"},
+    {"N4, not before all is known",
+     PROJECTED("{secret: {name: s}}, {configMap: {name: c}}"),
+     {SECRET("a=1"), CONFIGMAP(UNKNOWN)},
+     VOLUME_INCOMPLETE,
+     ""},
+    {"N5",
+     PROJECTED("{secret: {name: s}}, {configMap: {name: c, items: [" ITEM("b", "a/b") "]}}"),
+     {SECRET("a=1"), CONFIGMAP("b=2")},
+     -EINVAL,
+     "\"a/b\" lies below \"a\""},
+    {"N6",
+     PROJECTED("{secret: {name: s, items: [" ITEM("a", "x") "]}}, {secret: {name: s}}"),
+     {SECRET("a=1"), SECRET("a=1")},
+     0,
+     "a=1 x=1"},
+    {"L6", WHOLE ", secretfs: {type: opaque}", {SECRET("a=1")}, 0, "a=1"},
+    {"L6",
+     WHOLE ", secretfs: {type: tls}",
+     {SECRET("a=1")},
+     -EINVAL,
+     "secret/ns/s is of type Opaque, and kubernetes.io/tls is asked for"},
+    {"L6, of secrets only",
+     PROJECTED("{configMap: {name: c}}") ", secretfs: {type: tls}",
+     {CONFIGMAP("a=1")},
+     0,
+     "a=1"},
+};
+
+static void outcomes(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ELEMENTS_OF(cases); i++) {
+        _cleanup_(payload_unrefp) struct payload *p = NULL;
+        char yaml[512], text[256] = "";
+        struct error e;
+        int r;
+
+        (void)snprintf(yaml, sizeof(yaml), "{%s}", cases[i].spec);
+        r = project(yaml, cases[i].objects, &p, &e);
+        if (r == 0)
+            payload_text(p, text, sizeof(text));
+        if (r != cases[i].result ||
+            (r == 0 ? !streq(text, cases[i].expected) : strstr(e.text, cases[i].expected) == NULL))
+            fail_msg("%s: %s gave %d \"%s\" \"%s\", not %d \"%s\"", cases[i].rule, yaml, r, text,
+                     e.text, cases[i].result, cases[i].expected);
+    }
+}
+
+/* B1, B2, F1: the item's mode, else the default; 0 is one. */
+static void modes(void **state)
+{
+    const struct world_object object = SECRET("a=1 b=2 c=3");
+    _cleanup_(payload_unrefp) struct payload *p = NULL, *q = NULL;
+    struct error e;
 
     (void)state;
-    p = project(OBJECT_CONFIGMAP, inputs, ELEMENTS_OF(inputs));
-    assert_int_equal(p->n_files, 1);
-    assert_memory_equal(p->files[0].bytes, "binary", 6);
+    assert_int_equal(project("secret: {secretName: s, defaultMode: 0440, items: ["
+                             "{key: a, path: a}, {key: b, path: b, mode: 0}, "
+                             "{key: c, path: c, mode: 511, uid: 7, gid: 8}]}",
+                             &object, &p, &e),
+                     0);
+    assert_int_equal(attributes_of(p, "a")->mode, 0440);
+    assert_int_equal(attributes_of(p, "a")->uid, PAYLOAD_ID_INHERITED);
+    assert_int_equal(attributes_of(p, "b")->mode, 0);
+    assert_int_equal(attributes_of(p, "c")->mode, 0777);
+    assert_int_equal(attributes_of(p, "c")->uid, 7);
+    assert_int_equal(attributes_of(p, "c")->gid, 8);
+    assert_int_equal(project("secret: {secretName: s}", &object, &q, &e), 0);
+    assert_int_equal(attributes_of(q, "a")->mode, 0644);
+}
+
+/* Owners: an item's own, then the fsGroup (F10), then the volume's. */
+static void owners(void **state)
+{
+    const struct world_object object = SECRET("a=1 b=2");
+    _cleanup_(payload_unrefp) struct payload *p = NULL, *q = NULL;
+    struct error e;
+
+    (void)state;
+    assert_int_equal(project("{secret: {secretName: s, items: [{key: a, path: a}, {key: b, path: "
+                             "b, gid: 9}]}, secretfs: {uid: 5, gid: 6}}",
+                             &object, &p, &e),
+                     0);
+    assert_int_equal(attributes_of(p, "a")->uid, 5);
+    assert_int_equal(attributes_of(p, "a")->gid, 6);
+    assert_int_equal(attributes_of(p, "b")->uid, 5);
+    assert_int_equal(attributes_of(p, "b")->gid, 9);
+    assert_int_equal(project("{secret: {secretName: s, items: [{key: a, path: a}, {key: b, path: "
+                             "b, gid: 9}]}, secretfs: {uid: 5, gid: 6, fsGroup: 7}}",
+                             &object, &q, &e),
+                     0);
+    assert_int_equal(attributes_of(q, "a")->gid, 7);
+    assert_int_equal(attributes_of(q, "b")->gid, 9);
+}
+
+/* F10, F11: an fsGroup adds 0440 and never more. */
+static void fs_group_widens_modes(void **state)
+{
+    static const struct {
+        mode_t asked;
+        mode_t expected;
+    } table[] = {{0400, 0440}, {0600, 0640}, {0644, 0644}, {0000, 0440}, {0777, 0777}};
+    const struct world_object object = SECRET("a=1");
+
+    (void)state;
+    for (size_t i = 0; i < ELEMENTS_OF(table); i++) {
+        _cleanup_(payload_unrefp) struct payload *p = NULL;
+        char yaml[256];
+        struct error e;
+
+        (void)snprintf(yaml, sizeof(yaml),
+                       "{secret: {secretName: s, defaultMode: %u}, secretfs: {fsGroup: 0}}",
+                       table[i].asked);
+        assert_int_equal(project(yaml, &object, &p, &e), 0);
+        assert_int_equal(attributes_of(p, "a")->mode, table[i].expected);
+    }
+}
+
+/* F5, F6, F11 */
+static void root_modes(void **state)
+{
+    static const struct {
+        const char *yaml;
+        mode_t mode;
+    } table[] = {
+        {"secret: {secretName: s}", 01777},
+        {"projected: {sources: []}", 01777},
+        {"configMap: {name: c}", 0777},
+        {"{secret: {secretName: s}, secretfs: {fsGroup: 5}}", 03777},
+        {"{projected: {}, secretfs: {fsGroup: 5}}", 03777},
+        {"{configMap: {name: c}, secretfs: {fsGroup: 5}}", 02777},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ELEMENTS_OF(table); i++) {
+        _cleanup_(volume_spec_freep) struct volume_spec *spec = parse(table[i].yaml);
+
+        assert_int_equal(volume_spec_root_mode(spec), table[i].mode);
+    }
+}
+
+static void limits(void **state)
+{
+    const struct volume_item item = {.key = "k", .path = "p"};
+    _cleanup_(volume_spec_freep) struct volume_spec *spec = NULL;
+    struct volume_source *source;
+
+    (void)state;
+    assert_int_equal(volume_spec_new(VOLUME_PROJECTED, &spec), 0);
+    for (size_t i = 0; i < VOLUME_SOURCES_MAX; i++)
+        assert_int_equal(volume_spec_add_source(spec, OBJECT_SECRET, "s", &source), 0);
+    assert_int_equal(volume_spec_add_source(spec, OBJECT_SECRET, "s", &source), -E2BIG);
+    for (size_t i = 0; i < VOLUME_ITEMS_MAX; i++)
+        assert_int_equal(volume_source_add_item(source, &item), 0);
+    assert_int_equal(volume_source_add_item(source, &item), -E2BIG);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_key_becomes_a_file),
-        cmocka_unit_test(object_without_keys_gives_an_empty_payload),
-        cmocka_unit_test(binary_data_wins_over_data),
+        cmocka_unit_test(outcomes),   cmocka_unit_test(modes),
+        cmocka_unit_test(root_modes), cmocka_unit_test(fs_group_widens_modes),
+        cmocka_unit_test(limits),     cmocka_unit_test(owners),
     };
 
     return cmocka_run_group_tests_name("spec", tests, NULL, NULL);

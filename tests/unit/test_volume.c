@@ -3,39 +3,46 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 
 #include <cmocka.h>
 
-static const struct object_key key = {
-    .kind = OBJECT_SECRET, .namespace = "default", .name = "dummy"};
+#include "tests/unit/make_pair.h"
+#include "volume/spec_parse.h"
+
+static const struct object_key secret = {
+    .kind = OBJECT_SECRET, .namespace = "default", .name = "s"};
+static const struct object_key configmap = {
+    .kind = OBJECT_CONFIGMAP, .namespace = "default", .name = "c"};
 
 /* A volume on a store whose source is the test itself. */
 struct fixture {
     struct store *store;
+    struct volume_spec *spec;
     struct volume *volume;
     struct payload *last; /* the newest that was passed on */
     mono_us last_received_at;
     unsigned n_payloads;
     unsigned n_states;
-    bool is_watched;
+    unsigned n_watched;
 };
 
-static int watch(void *userdata, const struct object_key *watched, struct error *e)
+static int watch(void *userdata, const struct object_key *key, struct error *e)
 {
     struct fixture *f = userdata;
 
     (void)e;
-    assert_int_equal(object_key_compare(watched, &key), 0);
-    f->is_watched = true;
+    assert_string_equal(key->namespace, "default");
+    f->n_watched++;
     return 0;
 }
 
-static void unwatch(void *userdata, const struct object_key *watched)
+static void unwatch(void *userdata, const struct object_key *key)
 {
     struct fixture *f = userdata;
 
-    (void)watched;
-    f->is_watched = false;
+    (void)key;
+    f->n_watched--;
 }
 
 static void on_payload(void *userdata, struct payload *payload, mono_us received_at)
@@ -56,74 +63,129 @@ static void on_state(void *userdata)
 static int setup(void **state)
 {
     static const struct store_source source = {.watch = watch, .unwatch = unwatch};
-    static const struct volume_callbacks callbacks = {.payload = on_payload, .state = on_state};
-    const struct volume_spec spec = {.object = key, .default_mode = VOLUME_DEFAULT_MODE};
     struct fixture *f = calloc(1, sizeof(*f));
 
     assert_non_null(f);
     assert_int_equal(store_new(&f->store), 0);
     store_set_source(f->store, &source, f);
-    assert_int_equal(volume_new(f->store, &spec, &callbacks, f, &f->volume, NULL), 0);
     *state = f;
     return 0;
+}
+
+/* Make the volume; once for each test. */
+static void begin(struct fixture *f, const char *yaml)
+{
+    static const struct volume_callbacks callbacks = {.payload = on_payload, .state = on_state};
+    struct error e = ERROR_INIT;
+
+    if (volume_spec_parse(yaml, strlen(yaml), &f->spec, &e) < 0)
+        fail_msg("%s: %s", yaml, e.text);
+    assert_int_equal(volume_new(f->store, f->spec, "default", &callbacks, f, &f->volume, NULL), 0);
+}
+
+static void end(struct fixture *f)
+{
+    f->volume = volume_free(f->volume);
+    assert_int_equal(f->n_watched, 0);
+    f->spec = volume_spec_free(f->spec);
+    f->last = payload_unref(f->last);
+    f->n_payloads = 0;
 }
 
 static int teardown(void **state)
 {
     struct fixture *f = *state;
 
-    (void)volume_free(f->volume);
-    assert_false(f->is_watched);
+    end(f);
     (void)store_free(f->store);
-    (void)payload_unref(f->last);
     free(f);
     return 0;
 }
 
-/* The source delivers an object with one key. */
-static void put(struct fixture *f, const char *data_key, const char *value, const char *uid,
-                mono_us received_at)
+/* The source delivers an object: "k=v" with blanks between them. */
+static void put(struct fixture *f, const struct object_key *key, const char *content,
+                const char *uid, mono_us received_at)
 {
-    const struct object like = {.key = key, .uid = uid, .resource_version = "1"};
-    const struct object_input input = {.key = data_key, .text = value, .len = strlen(value)};
+    const struct object like = {.key = *key, .uid = uid, .resource_version = "1"};
+    struct object_input inputs[8];
+    char *text = strdup(content), *at = text, *word;
     struct object *object = NULL;
+    size_t n = 0;
 
-    assert_int_equal(object_new(&like, &input, 1, &object, NULL), 0);
+    while ((word = strsep(&at, " ")) != NULL) {
+        char *value = strchr(word, '=');
+
+        if (value == NULL)
+            continue;
+        *value++ = '\0';
+        inputs[n++] = (struct object_input){.key = word, .text = value, .len = strlen(value)};
+    }
+    assert_int_equal(object_new(&like, inputs, n, &object, NULL), 0);
     store_put(f->store, object, received_at);
+    free(text);
 }
 
-static void assert_shows(const struct fixture *f, const char *path, const char *value)
+/* @expected: "path=value" with blanks between them */
+static void assert_shows(const struct fixture *f, const char *expected)
 {
-    assert_int_equal(f->last->n_files, 1);
-    assert_string_equal(f->last->files[0].path, path);
-    assert_int_equal(f->last->files[0].len, strlen(value));
-    assert_memory_equal(f->last->files[0].bytes, value, strlen(value));
-    assert_int_equal(f->last->files[0].mode, 0644);
+    char text[256] = "";
+    size_t len = 0;
+
+    assert_non_null(f->last);
+    for (size_t i = 0; i < f->last->n_files; i++)
+        len += (size_t)snprintf(text + len, sizeof(text) - len, "%s%s=%.*s", i > 0 ? " " : "",
+                                f->last->files[i].path, (int)f->last->files[i].len,
+                                (const char *)f->last->files[i].bytes);
+    assert_string_equal(text, expected);
 }
+
+static void assert_state(const struct fixture *f, enum volume_state state, const char *error)
+{
+    assert_string_equal(volume_state_name(volume_state(f->volume)), volume_state_name(state));
+    if (error[0] == '\0')
+        assert_string_equal(volume_error(f->volume), "");
+    else if (strstr(volume_error(f->volume), error) == NULL)
+        fail_msg("\"%s\" does not say \"%s\"", volume_error(f->volume), error);
+}
+
+#define WHOLE "secret: {secretName: s}"
 
 static void waits_for_the_first_object(void **state)
 {
     struct fixture *f = *state;
 
-    assert_int_equal(volume_state(f->volume), VOLUME_WAITING);
+    begin(f, WHOLE);
+    assert_state(f, VOLUME_WAITING, "");
+    assert_false(volume_has_answer(f->volume));
     assert_int_equal(f->n_payloads, 0);
-    put(f, "k", "v1", "u", 42);
-    assert_int_equal(volume_state(f->volume), VOLUME_CURRENT);
+    put(f, &secret, "k=v1", "u", 42);
+    assert_state(f, VOLUME_CURRENT, "");
+    assert_true(volume_has_answer(f->volume));
     assert_int_equal(f->n_payloads, 1);
     assert_int_equal(f->last_received_at, 42);
-    assert_shows(f, "k", "v1");
-    assert_string_equal(volume_error(f->volume), "");
+    assert_shows(f, "k=v1");
 }
 
-/* G1 */
-static void absent_object_is_named(void **state)
+/* G1, and G6: what is not known is not forgiven. */
+static void answers(void **state)
 {
+    static const char *const specs[] = {WHOLE, "secret: {secretName: s, optional: true}"};
+    const struct error forbidden = {.text = "403"};
     struct fixture *f = *state;
 
-    store_remove(f->store, &key, 1);
-    assert_int_equal(volume_state(f->volume), VOLUME_WAITING);
-    assert_string_equal(volume_error(f->volume), "secret/default/dummy does not exist");
-    assert_int_equal(f->n_payloads, 0);
+    for (size_t i = 0; i < ELEMENTS_OF(specs); i++) {
+        begin(f, specs[i]);
+        store_report(f->store, &secret, STORE_SOURCE_FAILING, &forbidden);
+        assert_state(f, VOLUME_WAITING, "403");
+        assert_true(volume_has_answer(f->volume));
+        assert_false(volume_is_refused(f->volume));
+        assert_int_equal(f->n_payloads, 0);
+        end(f);
+    }
+    begin(f, WHOLE);
+    store_remove(f->store, &secret, 1);
+    assert_state(f, VOLUME_WAITING, "secret \"s\" not found in namespace \"default\"");
+    assert_true(volume_is_refused(f->volume));
 }
 
 /* E1, E2: the same bytes under another resourceVersion or uid are no reason to write. */
@@ -131,35 +193,16 @@ static void same_content_is_not_passed_on(void **state)
 {
     struct fixture *f = *state;
 
-    put(f, "k", "v1", "u1", 1);
-    put(f, "k", "v1", "u2", 2);
+    begin(f, WHOLE);
+    put(f, &secret, "k=v1", "u1", 1);
+    put(f, &secret, "k=v1", "u2", 2);
     assert_int_equal(f->n_payloads, 1);
-    put(f, "k", "v2", "u2", 3);
+    put(f, &secret, "k=v2", "u2", 3);
     assert_int_equal(f->n_payloads, 2);
-    assert_shows(f, "k", "v2");
-    put(f, "other", "v2", "u2", 4);
+    assert_shows(f, "k=v2");
+    put(f, &secret, "other=v2", "u2", 4);
     assert_int_equal(f->n_payloads, 3);
-    assert_shows(f, "other", "v2");
-}
-
-/* G8: deleted, it stays and is stale. G12: recreated with the same content, nothing is written. */
-static void deleted_object_stays_until_it_comes_back(void **state)
-{
-    struct fixture *f = *state;
-
-    put(f, "k", "v1", "u1", 1);
-    store_remove(f->store, &key, 2);
-    assert_int_equal(volume_state(f->volume), VOLUME_STALE);
-    assert_non_null(strstr(volume_error(f->volume), "does not exist"));
-    assert_int_equal(f->n_payloads, 1);
-    put(f, "k", "v1", "u2", 3);
-    assert_int_equal(volume_state(f->volume), VOLUME_CURRENT);
-    assert_string_equal(volume_error(f->volume), "");
-    assert_int_equal(f->n_payloads, 1);
-    store_remove(f->store, &key, 4);
-    put(f, "k", "v2", "u3", 5);
-    assert_int_equal(f->n_payloads, 2);
-    assert_shows(f, "k", "v2");
+    assert_shows(f, "other=v2");
 }
 
 /* G15: trouble at the source changes neither payload nor state, but can be asked for. */
@@ -169,26 +212,282 @@ static void failing_source_changes_no_content(void **state)
     struct fixture *f = *state;
     unsigned n_states;
 
-    put(f, "k", "v1", "u1", 1);
+    begin(f, WHOLE);
+    put(f, &secret, "k=v1", "u1", 1);
     n_states = f->n_states;
-    store_report(f->store, &key, STORE_SOURCE_FAILING, &refused);
+    store_report(f->store, &secret, STORE_SOURCE_FAILING, &refused);
     assert_int_equal(f->n_states, n_states + 1);
-    assert_int_equal(volume_state(f->volume), VOLUME_CURRENT);
-    assert_string_equal(volume_error(f->volume), "connection refused");
-    store_report(f->store, &key, STORE_SOURCE_FAILING, &refused);
+    assert_state(f, VOLUME_CURRENT, "connection refused");
+    store_report(f->store, &secret, STORE_SOURCE_FAILING, &refused);
     assert_int_equal(f->n_states, n_states + 1);
-    store_report(f->store, &key, STORE_SOURCE_LIVE, NULL);
-    assert_string_equal(volume_error(f->volume), "");
+    store_report(f->store, &secret, STORE_SOURCE_LIVE, NULL);
+    assert_state(f, VOLUME_CURRENT, "");
     assert_int_equal(f->n_payloads, 1);
+}
+
+/* ---- what comes after what: the outcome matrix at update time */
+
+#define GONE NULL
+
+struct step {
+    const char *secret; /* what the object becomes; GONE; "" is no keys, "=" no change */
+    const char *configmap;
+    const char *shown; /* afterwards; NULL: nothing was ever shown */
+    enum volume_state state;
+    const char *error;
+    bool is_new; /* whether a payload was passed on */
+};
+
+#define SAME "="
+
+static const struct {
+    const char *rule;
+    const char *spec;
+    struct step steps[5];
+    size_t n_steps;
+} matrix[] = {
+    {"G8: deleted, it stays; G12: recreated with the same, nothing is written",
+     WHOLE,
+     {{"k=1", SAME, "k=1", VOLUME_CURRENT, "", true},
+      {GONE, SAME, "k=1", VOLUME_STALE, "not found", false},
+      {"k=1", SAME, "k=1", VOLUME_CURRENT, "", false},
+      {GONE, SAME, "k=1", VOLUME_STALE, "not found", false},
+      {"k=2", SAME, "k=2", VOLUME_CURRENT, "", true}},
+     5},
+    {"G2: optional and missing, then there; G9: deleted again; G13",
+     "secret: {secretName: s, optional: true}",
+     {{GONE, SAME, "", VOLUME_CURRENT, "", true},
+      {"k=1", SAME, "k=1", VOLUME_CURRENT, "", true},
+      {GONE, SAME, "", VOLUME_CURRENT, "", true},
+      {"k=1", SAME, "k=1", VOLUME_CURRENT, "", true}},
+     4},
+    {"G3: a missing key at first; it comes",
+     "secret: {secretName: s, items: [{key: k, path: p}, {key: l, path: q}]}",
+     {{"k=1", SAME, NULL, VOLUME_WAITING, "non-existent secret key: l", false},
+      {"k=1 l=1", SAME, "p=1 q=1", VOLUME_CURRENT, "", true}},
+     2},
+    {"G10: an item's key vanishes: the whole update is refused",
+     "secret: {secretName: s, items: [{key: k, path: p}, {key: l, path: q}]}",
+     {{"k=1 l=1", SAME, "p=1 q=1", VOLUME_CURRENT, "", true},
+      {"k=2", SAME, "p=1 q=1", VOLUME_STALE, "non-existent secret key: l", false},
+      {"k=3 l=3", SAME, "p=3 q=3", VOLUME_CURRENT, "", true}},
+     3},
+    {"G4, G10: an item's key vanishes and is optional: only it vanishes",
+     "secret: {secretName: s, optional: true, items: [{key: k, path: p}, {key: l, path: q}]}",
+     {{"k=1 l=1", SAME, "p=1 q=1", VOLUME_CURRENT, "", true},
+      {"k=2", SAME, "p=2", VOLUME_CURRENT, "", true},
+      {GONE, SAME, "", VOLUME_CURRENT, "", true},
+      {"l=4", SAME, "q=4", VOLUME_CURRENT, "", true}},
+     4},
+    {"G11: keys come and go",
+     WHOLE,
+     {{"a=1", SAME, "a=1", VOLUME_CURRENT, "", true},
+      {"a=1 b=1", SAME, "a=1 b=1", VOLUME_CURRENT, "", true},
+      {"b=1", SAME, "b=1", VOLUME_CURRENT, "", true},
+      {"", SAME, "", VOLUME_CURRENT, "", true}},
+     4},
+    {"M1: of a ConfigMap, too",
+     "configMap: {name: c, items: [{key: k, path: p}]}",
+     {{SAME, "k=1", "p=1", VOLUME_CURRENT, "", true},
+      {SAME, "l=1", "p=1", VOLUME_STALE, "references non-existent config key: k", false},
+      {SAME, GONE, "p=1", VOLUME_STALE, "configmap \"c\" not found", false},
+      {SAME, "k=2", "p=2", VOLUME_CURRENT, "", true}},
+     4},
+    {"N2, N4: nothing before all is known; any error keeps everything",
+     "projected: {sources: [{secret: {name: s}}, {configMap: {name: c}}]}",
+     {{"k=1", SAME, NULL, VOLUME_WAITING, "", false},
+      {SAME, "l=1", "k=1 l=1", VOLUME_CURRENT, "", true},
+      {GONE, SAME, "k=1 l=1", VOLUME_STALE, "secret \"s\" not found", false},
+      {SAME, "l=2", "k=1 l=1", VOLUME_STALE, "secret \"s\" not found", false},
+      {"k=2", SAME, "k=2 l=2", VOLUME_CURRENT, "", true}},
+     5},
+    {"N4: optional is per source",
+     "projected: {sources: [{secret: {name: s, optional: true}}, {configMap: {name: c}}]}",
+     {{GONE, "l=1", "l=1", VOLUME_CURRENT, "", true},
+      {"k=1", SAME, "k=1 l=1", VOLUME_CURRENT, "", true},
+      {GONE, GONE, "l=1", VOLUME_STALE, "configmap \"c\" not found", true},
+      {SAME, "l=2", "l=2", VOLUME_CURRENT, "", true}},
+     4},
+    {"N5: a path that comes to lie below a file",
+     "projected: {sources: [{secret: {name: s}}, {configMap: {name: c, items: [{key: l, path: "
+     "a/b}]}}]}",
+     {{"k=1", "l=1", "a/b=1 k=1", VOLUME_CURRENT, "", true},
+      {"a=1", SAME, "a/b=1 k=1", VOLUME_STALE, "\"a/b\" lies below \"a\"", false}},
+     2},
+    {"N6: one object twice",
+     "projected: {sources: [{secret: {name: s}}, {secret: {name: s, items: [{key: k, path: "
+     "d/k}]}}]}",
+     {{"k=1", SAME, "d/k=1 k=1", VOLUME_CURRENT, "", true},
+      {"k=2", SAME, "d/k=2 k=2", VOLUME_CURRENT, "", true}},
+     2},
+    {"L6: another type is refused",
+     "{secret: {secretName: s}, secretfs: {type: tls}}",
+     {{"k=1", SAME, NULL, VOLUME_WAITING, "and kubernetes.io/tls is asked for", false}},
+     1},
+};
+
+static void change(struct fixture *f, const struct object_key *key, const char *content)
+{
+    if (content == GONE)
+        store_remove(f->store, key, 1);
+    else if (!streq(content, SAME))
+        put(f, key, content, "u", 1);
+}
+
+static void take_step(struct fixture *f, const char *rule, size_t n, const struct step *step)
+{
+    unsigned before = f->n_payloads;
+
+    change(f, &secret, step->secret);
+    change(f, &configmap, step->configmap);
+    if (volume_state(f->volume) != step->state || (f->n_payloads > before) != step->is_new)
+        fail_msg("%s, step %zu: %s, %s payload: %s", rule, n + 1,
+                 volume_state_name(volume_state(f->volume)), f->n_payloads > before ? "a" : "no",
+                 volume_error(f->volume));
+    assert_state(f, step->state, step->error);
+    if (step->shown != NULL)
+        assert_shows(f, step->shown);
+    else
+        assert_null(f->last);
+}
+
+static void outcome_matrix(void **state)
+{
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < ELEMENTS_OF(matrix); i++) {
+        begin(f, matrix[i].spec);
+        for (size_t k = 0; k < matrix[i].n_steps; k++)
+            take_step(f, matrix[i].rule, k, &matrix[i].steps[k]);
+        end(f);
+    }
+}
+
+/* N1: no sources are an empty volume, at once. */
+static void volume_of_nothing(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, "projected: {}");
+    assert_state(f, VOLUME_CURRENT, "");
+    assert_shows(f, "");
+    assert_null(volume_worst_view(f->volume));
+}
+
+/* N6: the store watches an object once, however often it is listed. */
+static void one_watch_for_each_object(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, "projected: {sources: [{secret: {name: s}}, {secret: {name: s}}, "
+             "{configMap: {name: c}}]}");
+    assert_int_equal(f->n_watched, 2);
+    assert_ptr_equal(volume_view(f->volume, 0), volume_view(f->volume, 1));
+}
+
+/* What the store knows already counts at once. */
+static void second_volume_starts_with_what_is_known(void **state)
+{
+    static const struct volume_callbacks callbacks = {.payload = on_payload, .state = on_state};
+    struct fixture *f = *state;
+    struct volume *second = NULL;
+
+    begin(f, WHOLE);
+    put(f, &secret, "k=1", "u", 7);
+    assert_int_equal(volume_new(f->store, f->spec, "default", &callbacks, f, &second, NULL), 0);
+    assert_int_equal(f->n_payloads, 2);
+    assert_int_equal(f->last_received_at, 7);
+    assert_state(f, VOLUME_CURRENT, "");
+    (void)volume_free(second);
+}
+
+/* ---- certificates */
+
+static void put_pair(struct fixture *f, const char *cert_pem, const char *key_pem)
+{
+    const struct object like = {.key = secret, .type = TLS_TYPE};
+    const struct object_input inputs[] = {
+        {.key = "tls.crt", .text = cert_pem, .len = strlen(cert_pem)},
+        {.key = "tls.key", .text = key_pem, .len = strlen(key_pem)}};
+    struct object *object = NULL;
+
+    assert_int_equal(object_new(&like, inputs, 2, &object, NULL), 0);
+    store_put(f->store, object, 1);
+}
+
+static bool shows_certificate(const struct fixture *f, const struct made_pair *pair)
+{
+    const struct payload_file *file = &f->last->files[0];
+
+    assert_string_equal(file->path, "tls.crt");
+    return file->len == strlen(pair->cert_pem) &&
+           memcmp(file->bytes, pair->cert_pem, file->len) == 0;
+}
+
+static void bad_pair_is_reported_and_shown(void **state)
+{
+    struct made_pair one = pair_make(86400), two = pair_make(86400);
+    struct fixture *f = *state;
+
+    begin(f, WHOLE);
+    put_pair(f, one.cert_pem, one.key_pem);
+    assert_string_equal(volume_tls(f->volume, 0)->fault.text, "");
+    put_pair(f, two.cert_pem, one.key_pem);
+    assert_state(f, VOLUME_CURRENT, "");
+    assert_true(shows_certificate(f, &two));
+    assert_string_equal(volume_tls(f->volume, 0)->fault.text, "tls.key does not belong to tls.crt");
+    put(f, &secret, "k=1", "u", 1);
+    assert_null(volume_tls(f->volume, 0));
+    pair_unmake(&one);
+    pair_unmake(&two);
+}
+
+static void bad_pair_is_held_back(void **state)
+{
+    struct made_pair one = pair_make(86400), two = pair_make(86400), old = pair_make(-1);
+    struct fixture *f = *state;
+
+    begin(f, "{projected: {sources: [{secret: {name: s}}, {configMap: {name: c, optional: true}}]},"
+             " secretfs: {tls: hold}}");
+    store_remove(f->store, &configmap, 1);
+    put_pair(f, one.cert_pem, two.key_pem); /* there is nothing to show instead */
+    assert_state(f, VOLUME_WAITING, "secret/default/s is held back: tls.key does not belong");
+    assert_true(volume_is_refused(f->volume));
+    put_pair(f, one.cert_pem, one.key_pem);
+    assert_state(f, VOLUME_CURRENT, "");
+    assert_true(shows_certificate(f, &one));
+    put_pair(f, two.cert_pem, one.key_pem);
+    assert_state(f, VOLUME_STALE, "is held back: tls.key does not belong to tls.crt");
+    put_pair(f, old.cert_pem, old.key_pem);
+    assert_state(f, VOLUME_STALE, "is held back: its certificate expired on");
+    assert_int_equal(f->n_payloads, 1);
+    put(f, &configmap, "z=1", "u", 1); /* the others go on */
+    assert_state(f, VOLUME_STALE, "is held back");
+    assert_int_equal(f->n_payloads, 2);
+    assert_int_equal(f->last->n_files, 3);
+    assert_true(shows_certificate(f, &one));
+    put_pair(f, two.cert_pem, two.key_pem);
+    assert_state(f, VOLUME_CURRENT, "");
+    assert_true(shows_certificate(f, &two));
+    pair_unmake(&one);
+    pair_unmake(&two);
+    pair_unmake(&old);
 }
 
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(waits_for_the_first_object),        TEST(absent_object_is_named),
-        TEST(same_content_is_not_passed_on),     TEST(deleted_object_stays_until_it_comes_back),
+        TEST(waits_for_the_first_object),
+        TEST(answers),
+        TEST(same_content_is_not_passed_on),
         TEST(failing_source_changes_no_content),
+        TEST(outcome_matrix),
+        TEST(volume_of_nothing),
+        TEST(one_watch_for_each_object),
+        TEST(second_volume_starts_with_what_is_known),
+        TEST(bad_pair_is_reported_and_shown),
+        TEST(bad_pair_is_held_back),
     };
 
     return cmocka_run_group_tests_name("volume", tests, NULL, NULL);

@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "volume/spec_parse.h"
+
+#include "tests/unit/failmalloc.h"
+
+static struct volume_spec *parse(const char *text)
+{
+    struct volume_spec *spec = NULL;
+    struct error e = ERROR_INIT;
+
+    if (volume_spec_parse(text, strlen(text), &spec, &e) != 0)
+        fail_msg("\"%s\": %s", text, e.text);
+    return spec;
+}
+
+static void secret_volume(void **state)
+{
+    _cleanup_(volume_spec_freep) struct volume_spec *spec =
+        parse("name: certs\n"
+              "secret:\n"
+              "  secretName: web.tls\n"
+              "  defaultMode: 0400\n"
+              "  optional: true\n"
+              "  items:\n"
+              "  - {key: tls.crt, path: pki/cert.pem}\n"
+              "  - {key: tls.key, path: pki/key.pem, mode: 0o440, uid: 100, gid: 200}\n"
+              "secretfs: {uid: 1, gid: 2, fsGroup: 3, type: tls, tls: hold}\n");
+    const struct volume_item *items = spec->sources[0].items;
+
+    (void)state;
+    assert_int_equal(spec->kind, VOLUME_SECRET);
+    assert_string_equal(spec->name, "certs");
+    assert_int_equal(spec->n_sources, 1);
+    assert_string_equal(spec->sources[0].name, "web.tls");
+    assert_true(spec->sources[0].is_optional);
+    assert_int_equal(spec->default_mode, 0400);
+    assert_int_equal(spec->sources[0].n_items, 2);
+    assert_string_equal(items[0].key, "tls.crt");
+    assert_string_equal(items[0].path, "pki/cert.pem");
+    assert_int_equal(items[0].mode, VOLUME_MODE_UNSET);
+    assert_int_equal(items[0].uid, VOLUME_ID_UNSET);
+    assert_int_equal(items[1].mode, 0440);
+    assert_int_equal(items[1].uid, 100);
+    assert_int_equal(items[1].gid, 200);
+    assert_int_equal(spec->uid, 1);
+    assert_int_equal(spec->gid, 2);
+    assert_int_equal(spec->fs_group, 3);
+    assert_string_equal(spec->type, "kubernetes.io/tls");
+    assert_true(spec->holds_tls);
+}
+
+/* The same as JSON, where a mode can be decimal only; nulls are absent; defaults (B4). */
+static void configmap_volume_in_json(void **state)
+{
+    _cleanup_(volume_spec_freep) struct volume_spec *spec =
+        parse("[{\"name\": \"v\", \"secret\": null, \"configMap\": {\"name\": \"app\", \"items\": "
+              "[{\"key\": \"k\", \"path\": \"p\", \"mode\": 256}], \"defaultMode\": null}}]");
+
+    (void)state;
+    assert_int_equal(spec->kind, VOLUME_CONFIGMAP);
+    assert_int_equal(spec->sources[0].kind, OBJECT_CONFIGMAP);
+    assert_false(spec->sources[0].is_optional);
+    assert_int_equal(spec->sources[0].items[0].mode, 0400);
+    assert_int_equal(spec->default_mode, 0644);
+    assert_int_equal(spec->uid, VOLUME_ID_UNSET);
+    assert_int_equal(spec->fs_group, VOLUME_ID_UNSET);
+    assert_null(spec->type);
+    assert_false(spec->holds_tls);
+}
+
+/* N1, N3, N6 */
+static void projected_volume(void **state)
+{
+    _cleanup_(volume_spec_freep) struct volume_spec *spec =
+        parse("projected:\n"
+              "  defaultMode: 0440\n"
+              "  sources:\n"
+              "  - secret: {name: a, items: [{key: k, path: x}]}\n"
+              "  - configMap: {name: b, optional: true}\n"
+              "  - secret: {name: a, items: [{key: k, path: ./x}]}\n");
+    char text[VOLUME_TEXT_SIZE];
+
+    (void)state;
+    assert_int_equal(spec->kind, VOLUME_PROJECTED);
+    assert_int_equal(spec->n_sources, 3);
+    assert_int_equal(spec->sources[0].kind, OBJECT_SECRET);
+    assert_int_equal(spec->sources[1].kind, OBJECT_CONFIGMAP);
+    assert_true(spec->sources[1].is_optional);
+    assert_int_equal(spec->default_mode, 0440);
+    assert_string_equal(volume_spec_text(spec, text), "projected");
+}
+
+static const struct {
+    const char *text;
+    const char *message;
+} mistakes[] = {
+    {"", "one entry of a pod's volumes"},
+    {"just text", "one entry of a pod's volumes"},
+    {"[{}, {}]", "one entry of a pod's volumes"},
+    {"{name: v}", "there is none of: secret, configMap, projected"},
+    {"{secret: {secretName: a}, configMap: {name: b}}",
+     "configMap: there is secret already, and only one can be"},
+    {"{emptyDir: {}}", "emptyDir: secretfs has no such volume"},
+    {"{downwardAPI: {items: []}}", "downwardAPI: secretfs has no such volume"},
+    {"{name: A_B, secret: {secretName: a}}", "name: \"A_B\" is not a valid name for a volume"},
+    {"{secret: {}}", "secret.secretName: this is missing"},
+    {"{secret: {secretName: \"\"}}", "secret.secretName: this is missing"},
+    {"{secret: {secretName: 5}}", "secret.secretName: this has to be a string"},
+    {"{secret: {secretName: A_B}}", "secret.secretName: \"A_B\" is not a valid name for a secret"},
+    {"{secret: {name: a}}",
+     "secret.name: this field is not known here; known are: secretName items"},
+    {"{secret: {secretname: a}}", "secret.secretname: this field is not known"},
+    {"{secret: [a]}", "secret: this has to be a mapping"},
+    {"{configMap: {secretName: a}}", "configMap.secretName: this field is not known"},
+    {"{configMap: {name: a, optional: \"yes\"}}",
+     "configMap.optional: this has to be true or false"},
+    {"{secret: {secretName: a, defaultMode: 01000}}",
+     "secret.defaultMode: this is no mode: give 0 to 0777"},
+    {"{secret: {secretName: a, defaultMode: 512}}", "secret.defaultMode: this is no mode"},
+    {"{secret: {secretName: a, defaultMode: 644}}", "secret.defaultMode: this is no mode"},
+    {"{secret: {secretName: a, defaultMode: -1}}", "secret.defaultMode: this is no mode"},
+    {"{secret: {secretName: a, defaultMode: 4.5}}", "secret.defaultMode: this is no mode"},
+    {"{secret: {secretName: a, defaultMode: \"0644\"}}",
+     "secret.defaultMode: this has to be a number, without quotes"},
+    {"{secret: {secretName: a, items: {}}}", "secret.items: this has to be a list"},
+    {"{secret: {secretName: a, items: [x]}}", "secret.items[0]: this has to be a mapping"},
+    {"{secret: {secretName: a, items: [{path: x}]}}", "secret.items[0].key: this is missing"},
+    {"{secret: {secretName: a, items: [{key: x}]}}", "secret.items[0].path: this is missing"},
+    {"{secret: {secretName: a, items: [{key: k, path: p, modes: 1}]}}",
+     "secret.items[0].modes: this field is not known"},
+    {"{secret: {secretName: a, items: [{key: k, path: p}, {key: k, path: /p}]}}",
+     "secret.items[1].path: path \"/p\" cannot be used: it is absolute"},
+    {"{secret: {secretName: a, items: [{key: k, path: a/../b}]}}", "\"..\" is not allowed"},
+    {"{secret: {secretName: a, items: [{key: k, path: ..b}]}}", "are reserved"},
+    {"{secret: {secretName: a, items: [{key: k, path: ./..data}]}}", "are reserved"},
+    {"{secret: {secretName: a, items: [{key: k, path: p, mode: 01777}]}}",
+     "secret.items[0].mode: this is no mode"},
+    {"{secret: {secretName: a, items: [{key: k, path: p, uid: -1}]}}",
+     "secret.items[0].uid: this has to be a whole number from 0 to 4294967294"},
+    {"{projected: {sources: {}}}", "projected.sources: this has to be a list"},
+    {"{projected: {sources: [{}]}}", "projected.sources[0]: there is none of: secret, configMap"},
+    {"{projected: {sources: [{secret: {name: a}, configMap: {name: b}}]}}",
+     "projected.sources[0].configMap: there is secret already"},
+    {"{projected: {sources: [{secret: {name: a}}, {serviceAccountToken: {path: t}}]}}",
+     "projected.sources[1].serviceAccountToken: secretfs has no such source"},
+    {"{projected: {sources: [{downwardAPI: {}}]}}", "projected.sources[0].downwardAPI: secretfs"},
+    {"{projected: {sources: [{clusterTrustBundle: {}}]}}", "sources[0].clusterTrustBundle: "},
+    {"{projected: {sources: [{podCertificate: {}}]}}", "sources[0].podCertificate: secretfs"},
+    {"{projected: {sources: [{secret: {secretName: a}}]}}",
+     "projected.sources[0].secret.secretName: this field is not known"},
+    {"{projected: {sources: [{secret: {name: a, defaultMode: 0400}}]}}",
+     "projected.sources[0].secret.defaultMode: this field is not known"},
+    {"{projected: {sources: [{configMap: {name: a, items: [{key: k, path: p, mode: 512}]}}]}}",
+     "projected.sources[0].configMap.items[0].mode: this is no mode"},
+    {"{projected: {sources: [{secret: {name: a, items: [{key: k, path: p}]}}, "
+     "{configMap: {name: b, items: [{key: k, path: p}]}}]}}",
+     "projected.sources: conflicting duplicate paths: \"p\""}, /* N3 */
+    {"{secret: {secretName: a}, secretfs: {fsgroup: 5}}",
+     "secretfs.fsgroup: this field is not known here; known are: uid gid fsGroup type tls"},
+    {"{secret: {secretName: a}, secretfs: {uid: 4294967295}}", "secretfs.uid: this has to be"},
+    {"{secret: {secretName: a}, secretfs: {type: tsl}}", "secretfs.type: \"tsl\" is no type"},
+    {"{secret: {secretName: a}, secretfs: {tls: on}}", "secretfs.tls: this has to be a string"},
+    {"{secret: {secretName: a}, secretfs: {tls: keep}}", "secretfs.tls: say \"hold\""},
+    {"{secret: {secretName: a}, secretfs: x}", "secretfs: this has to be a mapping"},
+};
+
+static void mistakes_are_named(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ELEMENTS_OF(mistakes); i++) {
+        struct volume_spec *spec = NULL;
+        struct error e = ERROR_INIT;
+        int r = volume_spec_parse(mistakes[i].text, strlen(mistakes[i].text), &spec, &e);
+
+        if (r != -EINVAL || strstr(e.text, mistakes[i].message) == NULL)
+            fail_msg("\"%s\" gave %d, \"%s\" instead of \"%s\"", mistakes[i].text, r, e.text,
+                     mistakes[i].message);
+        assert_null(spec);
+    }
+}
+
+static void too_many_sources(void **state)
+{
+    static const char source[] = " - secret: {name: a}\n";
+    static char text[64 + VOLUME_SOURCES_MAX * sizeof(source) + sizeof(source)];
+    struct volume_spec *spec = NULL;
+    struct error e = ERROR_INIT;
+    char *at = stpcpy(text, "projected:\n sources:\n");
+
+    (void)state;
+    for (size_t i = 0; i < VOLUME_SOURCES_MAX; i++)
+        at = stpcpy(at, source);
+    spec = parse(text);
+    spec = volume_spec_free(spec);
+    (void)stpcpy(at, source);
+    assert_int_equal(volume_spec_parse(text, strlen(text), &spec, &e), -E2BIG);
+    assert_non_null(strstr(e.text, "projected.sources[256].secret: there are more than 256"));
+}
+
+/* L5: within one object the same path may be there twice. */
+static void duplicates_in_one_object_are_no_mistake(void **state)
+{
+    _cleanup_(volume_spec_freep) struct volume_spec *spec =
+        parse("{secret: {secretName: a, items: [{key: k, path: p}, {key: l, path: p}]}}");
+
+    (void)state;
+    assert_int_equal(spec->sources[0].n_items, 2);
+}
+
+static void items_of_a_command_line(void **state)
+{
+    static const struct {
+        const char *text;
+        const char *key;
+        const char *path; /* NULL: refused */
+        mode_t mode;
+    } table[] = {
+        {"k=p", "k", "p", VOLUME_MODE_UNSET},
+        {"k=d/p:0400", "k", "d/p", 0400},
+        {"k=p:256", "k", "p", 0400},
+        {"k=p:0o440", "k", "p", 0440},
+        {"k=p:0", "k", "p", 0},
+        {"k=a=b", "k", "a=b", VOLUME_MODE_UNSET},
+        {"k=a:b", "k", "a:b", VOLUME_MODE_UNSET},
+        {"k=a:1:0644", "k", "a:1", 0644},
+        {"k=p:0778", "", NULL, 0},
+        {"k=p:01000", "", NULL, 0},
+        {"k=p:644", "", NULL, 0},
+        {"k=p:4x", "", NULL, 0},
+        {"k", "", NULL, 0},
+        {"=p", "", NULL, 0},
+        {"k=", "", NULL, 0},
+        {"k=/p", "", NULL, 0},
+        {"k=..p", "", NULL, 0},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ELEMENTS_OF(table); i++) {
+        _cleanup_(volume_spec_freep) struct volume_spec *spec = NULL;
+        struct volume_source *source;
+        struct error e = ERROR_INIT;
+        int r;
+
+        assert_int_equal(volume_spec_new(VOLUME_SECRET, &spec), 0);
+        assert_int_equal(volume_spec_add_source(spec, OBJECT_SECRET, "s", &source), 0);
+        r = volume_item_parse(source, table[i].text, &e);
+        if ((r == 0) != (table[i].path != NULL))
+            fail_msg("\"%s\" gave %d, \"%s\"", table[i].text, r, e.text);
+        if (r < 0) {
+            assert_string_not_equal(e.text, "");
+            continue;
+        }
+        assert_string_equal(source->items[0].key, table[i].key);
+        assert_string_equal(source->items[0].path, table[i].path);
+        assert_int_equal(source->items[0].mode, table[i].mode);
+    }
+}
+
+/* L6 */
+static void types(void **state)
+{
+    static const struct {
+        const char *text;
+        const char *type; /* NULL: refused */
+    } table[] = {
+        {"Opaque", "Opaque"},
+        {"tls", "kubernetes.io/tls"},
+        {"basic-auth", "kubernetes.io/basic-auth"},
+        {"ssh-auth", "kubernetes.io/ssh-auth"},
+        {"dockercfg", "kubernetes.io/dockercfg"},
+        {"dockerconfigjson", "kubernetes.io/dockerconfigjson"},
+        {"service-account-token", "kubernetes.io/service-account-token"},
+        {"bootstrap-token", "bootstrap.kubernetes.io/token"},
+        {"example.org/own", "example.org/own"},
+        {"tsl", NULL},
+        {"", NULL},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ELEMENTS_OF(table); i++) {
+        _cleanup_(volume_spec_freep) struct volume_spec *spec = NULL;
+        struct error e;
+        int r;
+
+        assert_int_equal(volume_spec_new(VOLUME_SECRET, &spec), 0);
+        r = volume_type_parse(spec, table[i].text, &e);
+        assert_int_equal(r, table[i].type != NULL ? 0 : -EINVAL);
+        if (r == 0)
+            assert_string_equal(spec->type, table[i].type);
+    }
+}
+
+static int parse_everything(void *userdata)
+{
+    static const char text[] = "{name: v, projected: {sources: [{secret: {name: a, items: "
+                               "[{key: k, path: p}, {key: l, path: q}]}}, {configMap: {name: b}}]},"
+                               " secretfs: {type: tls}}";
+    struct volume_spec *spec = NULL;
+    struct error e;
+    int r = volume_spec_parse(text, strlen(text), &spec, &e);
+
+    (void)userdata;
+    (void)volume_spec_free(spec);
+    return r;
+}
+
+static void memory_can_be_short(void **state)
+{
+    (void)state;
+    failmalloc_try(parse_everything, NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(secret_volume),
+        cmocka_unit_test(configmap_volume_in_json),
+        cmocka_unit_test(projected_volume),
+        cmocka_unit_test(mistakes_are_named),
+        cmocka_unit_test(too_many_sources),
+        cmocka_unit_test(duplicates_in_one_object_are_no_mistake),
+        cmocka_unit_test(items_of_a_command_line),
+        cmocka_unit_test(types),
+        cmocka_unit_test(memory_can_be_short),
+    };
+
+    return cmocka_run_group_tests_name("spec_parse", tests, NULL, NULL);
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/* From what people write to a spec: an entry of a pod's volumes, or words of a command line. */
+#include "volume/spec.h"
+
+/* A pod with its volumes has to fit into what etcd takes. */
+#define VOLUME_FILE_MAX_BYTES 1572864
+
+/*
+ * Parse one entry of a PodSpec's `volumes:`, in YAML or JSON, as a mapping or as a list of just it.
+ * secretfs' own options stand beside the volume's words under the key "secretfs", and beside an
+ * item's as "uid" and "gid".
+ * Return: 0, *ret_spec is the caller's; -EINVAL with the field's path in @e; -E2BIG; -ENOMEM.
+ * Source: L4, L5, N1, N3; secret, configMap and projected of core/v1.
+ */
+int volume_spec_parse(const char *text, size_t len, struct volume_spec **ret_spec, struct error *e);
+
+/*
+ * "KEY=PATH", "KEY=PATH:MODE". What follows the last colon is a mode if it begins with a digit.
+ * Return: 0, and @source has one more item; -EINVAL with @e; -E2BIG; -ENOMEM.
+ */
+int volume_item_parse(struct volume_source *source, const char *text, struct error *e);
+
+/* Octal with a 0 or 0o in front, else decimal, as in YAML. Return: 0; -EINVAL with @e. */
+int volume_mode_parse(const char *text, mode_t *ret_mode, struct error *e);
+
+/* Return: 0; -EINVAL with @e. */
+int volume_id_parse(const char *text, unsigned *ret_id, struct error *e);
+
+/*
+ * A Secret's type, in full or in short ("tls" for kubernetes.io/tls).
+ * Return: 0, and the spec has it; -EINVAL with @e for a word that is neither; -ENOMEM.
+ */
+int volume_type_parse(struct volume_spec *spec, const char *text, struct error *e);
+
+/* "hold" or "report". Return: 0; -EINVAL with @e. */
+int volume_tls_parse(struct volume_spec *spec, const char *text, struct error *e);

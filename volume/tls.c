@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "volume/tls.h"
+
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+
+static inline void bio_freep(BIO **bio)
+{
+    (void)BIO_free(*bio);
+}
+
+static inline void x509_freep(X509 **x)
+{
+    X509_free(*x);
+}
+
+static inline void pkey_freep(EVP_PKEY **key)
+{
+    EVP_PKEY_free(*key);
+}
+
+/* Without it OpenSSL would ask for a passphrase on the terminal. */
+static int no_passphrase(char *buf, int size, int is_writing, void *userdata)
+{
+    (void)buf;
+    (void)size;
+    (void)is_writing;
+    (void)userdata;
+    return -1;
+}
+
+/* Return: NULL for want of memory, or if there is no such key. It reads the object's own memory. */
+static BIO *open_value(const struct object *object, const char *key)
+{
+    const struct object_entry *entry = object_find(object, key);
+
+    return entry != NULL ? BIO_new_mem_buf(entry->bytes, (int)entry->len) : NULL;
+}
+
+static void read_expiry(const X509 *x, struct tls_pair *pair)
+{
+    struct tm utc = {0};
+
+    if (ASN1_TIME_to_tm(X509_get0_notAfter(x), &utc) == 1)
+        pair->not_after.tv_sec = timegm(&utc);
+}
+
+static void check(const struct object *object, struct tls_pair *pair)
+{
+    _cleanup_(bio_freep) BIO *cert_bio = open_value(object, "tls.crt");
+    _cleanup_(bio_freep) BIO *key_bio = open_value(object, "tls.key");
+    _cleanup_(x509_freep) X509 *x = NULL;
+    _cleanup_(pkey_freep) EVP_PKEY *key = NULL;
+
+    if (cert_bio == NULL || key_bio == NULL) {
+        (void)error_set(&pair->fault, -EINVAL, "%s is missing",
+                        cert_bio == NULL ? "tls.crt" : "tls.key");
+        return;
+    }
+    x = PEM_read_bio_X509(cert_bio, NULL, no_passphrase, NULL);
+    key = PEM_read_bio_PrivateKey(key_bio, NULL, no_passphrase, NULL);
+    if (x != NULL)
+        read_expiry(x, pair);
+    if (x == NULL)
+        (void)error_set(&pair->fault, -EINVAL, "tls.crt does not begin with a whole certificate");
+    else if (key == NULL)
+        (void)error_set(&pair->fault, -EINVAL,
+                        "tls.key is no whole private key without a passphrase");
+    else if (X509_check_private_key(x, key) != 1)
+        (void)error_set(&pair->fault, -EINVAL, "tls.key does not belong to tls.crt");
+}
+
+void tls_pair_check(const struct object *object, struct tls_pair *ret_pair)
+{
+    *ret_pair = (struct tls_pair){.fault = ERROR_INIT};
+    check(object, ret_pair);
+    ERR_clear_error();
+}
+
+bool tls_pair_is_over(const struct tls_pair *pair, struct timespec now)
+{
+    return pair->not_after.tv_sec != 0 && now.tv_sec > pair->not_after.tv_sec;
+}
+
+bool tls_pair_problem(const struct tls_pair *pair, struct timespec now, struct error *e)
+{
+    char text[CLOCK_RFC3339_SIZE];
+
+    if (pair->fault.text[0] != '\0')
+        *e = pair->fault;
+    else if (tls_pair_is_over(pair, now))
+        (void)error_set(e, -EINVAL, "its certificate expired on %s",
+                        clock_rfc3339(pair->not_after, text));
+    else
+        return false;
+    return true;
+}

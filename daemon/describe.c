@@ -22,19 +22,57 @@ static const char *null_if_empty(const char *text)
     return text[0] != '\0' ? text : NULL;
 }
 
-static int add_object(cJSON *status, const struct mount *m)
+static int add_certificate(cJSON *object, const struct tls_pair *pair)
 {
-    const struct object *object = volume_view(m->volume)->object;
-    cJSON *json = cJSON_AddObjectToObject(status, "object");
+    cJSON *json = cJSON_AddObjectToObject(object, "certificate");
+    struct error problem = ERROR_INIT;
     int r = 0;
 
-    r |= json_add_text(json, "kind", object_kind_name(m->options->kind));
-    r |= json_add_text(json, "namespace", m->namespace);
-    r |= json_add_text(json, "name", m->options->name);
-    r |= json_add_text(json, "uid", null_if_empty(object->uid));
-    r |= json_add_text(json, "resourceVersion", object->resource_version);
-    r |= json_add_text(json, "type", null_if_empty(object->type));
-    r |= json_add_bool(json, "immutable", object->is_immutable);
+    if (pair->not_after.tv_sec != 0)
+        r |= add_time(json, "notAfter", pair->not_after);
+    if (tls_pair_problem(pair, clock_wall(), &problem))
+        r |= json_add_text(json, "problem", problem.text);
+    return r;
+}
+
+static int fill_object(cJSON *json, const struct mount *m, size_t i)
+{
+    const struct store_view *view = volume_view(m->volume, i);
+    const struct tls_pair *pair = volume_tls(m->volume, i);
+    int r = 0;
+
+    r |= json_add_text(json, "kind", object_kind_name(view->key->kind));
+    r |= json_add_text(json, "namespace", view->key->namespace);
+    r |= json_add_text(json, "name", view->key->name);
+    if (view->presence != STORE_PRESENT)
+        r |= json_add_text(json, "presence", store_presence_name(view->presence));
+    if (view->object == NULL)
+        return r;
+    r |= json_add_text(json, "uid", null_if_empty(view->object->uid));
+    r |= json_add_text(json, "resourceVersion", view->object->resource_version);
+    r |= json_add_text(json, "type", null_if_empty(view->object->type));
+    r |= json_add_bool(json, "immutable", view->object->is_immutable);
+    return pair != NULL ? r | add_certificate(json, pair) : r;
+}
+
+/* The one object of a volume as "object", those of a projected one as "objects". */
+static int add_objects(cJSON *status, const struct mount *m)
+{
+    bool is_list = m->options->spec->kind == VOLUME_PROJECTED;
+    cJSON *list = is_list ? cJSON_AddArrayToObject(status, "objects") : NULL;
+    int r = 0;
+
+    if (!is_list)
+        return fill_object(cJSON_AddObjectToObject(status, "object"), m, 0);
+    for (size_t i = 0; i < m->options->spec->n_sources; i++) {
+        cJSON *json = cJSON_CreateObject();
+
+        r |= fill_object(json, m, i);
+        if (!cJSON_AddItemToArray(list, json)) {
+            cJSON_Delete(json);
+            r = -ENOMEM;
+        }
+    }
     return r;
 }
 
@@ -52,6 +90,7 @@ static int add_volume(cJSON *status, const struct mount *m)
     cJSON *json = cJSON_AddObjectToObject(status, "volume");
     int r = 0;
 
+    r |= json_add_text(json, "name", m->options->spec->name);
     r |= json_add_text(json, "state", volume_state_name(volume_state(m->volume)));
     r |= json_add_text(json, "error", null_if_empty(volume_error(m->volume)));
     r |= json_add_text(json, "generation", m->generation);
@@ -62,11 +101,11 @@ static int add_volume(cJSON *status, const struct mount *m)
 
 static int add_source(cJSON *status, const struct mount *m)
 {
-    const struct store_view *view = volume_view(m->volume);
+    const struct store_view *view = volume_worst_view(m->volume);
     cJSON *json = cJSON_AddObjectToObject(status, "source");
     int r = json != NULL ? m->source->ops->describe(m->source, json) : -ENOMEM;
 
-    if (r < 0)
+    if (r < 0 || view == NULL)
         return r;
     r |= json_add_text(json, "state", store_source_state_name(view->source_state));
     r |= add_time(json, "since", view->source_state_since);
@@ -126,7 +165,7 @@ static int describe(const struct mount *m, cJSON *status)
     r |= json_add_text(status, "version", SECRETFS_VERSION);
     r |= json_add_number(status, "pid", (double)getpid());
     r |= add_time(status, "since", m->started_at);
-    r |= add_object(status, m);
+    r |= add_objects(status, m);
     r |= add_volume(status, m);
     r |= add_last_update(status, m);
     r |= add_source(status, m);

@@ -31,14 +31,19 @@
 
 #define STACK_USED_BYTES (64 * 1024) /* libcurl has buffers of 16 KiB there */
 
-static const char *object_text(const struct mount *m, char buf[static OBJECT_KEY_TEXT_SIZE])
+/* What is mounted: "secret/NAMESPACE/NAME", "projected/NAMESPACE/NAME-OF-THE-VOLUME". */
+#define MOUNT_TEXT_SIZE (VOLUME_TEXT_SIZE + OBJECT_NAMESPACE_MAX + 1)
+static const char *mount_text(const struct mount *m, char buf[static MOUNT_TEXT_SIZE])
 {
-    const struct object_key key = {
-        .kind = m->options->kind, .namespace = m->namespace, .name = m->options->name};
+    char text[VOLUME_TEXT_SIZE];
+    const char *name = strchr(volume_spec_text(m->options->spec, text), '/');
+    size_t kind_len = strcspn(text, "/");
 
-    return object_key_text(&key, buf);
+    (void)snprintf(buf, MOUNT_TEXT_SIZE, "%.*s/%.63s%s", (int)kind_len, text, m->namespace,
+                   name != NULL ? name : "");
+    return buf;
 }
-#define OBJECT_TEXT(m) object_text((m), (char[OBJECT_KEY_TEXT_SIZE]){""})
+#define MOUNT_TEXT(m) mount_text((m), (char[MOUNT_TEXT_SIZE]){""})
 
 /* End with an error, as the volume never became readable. */
 static void fail(struct mount *m, const struct error *reason)
@@ -56,40 +61,109 @@ static void log_state(struct mount *m)
     if (state == m->logged_state)
         return;
     if (state == VOLUME_STALE)
-        log_warn("cannot update; the last content stays readable", "object", OBJECT_TEXT(m),
+        log_warn("cannot update; the last content stays readable", "object", MOUNT_TEXT(m),
                  "reason", volume_error(m->volume));
     else if (state == VOLUME_CURRENT && m->logged_state == VOLUME_STALE)
-        log_info("up to date again", "object", OBJECT_TEXT(m));
+        log_info("up to date again", "object", MOUNT_TEXT(m));
     m->logged_state = state;
 }
 
 static void log_source_state(struct mount *m)
 {
-    const struct store_view *view = volume_view(m->volume);
+    const struct store_view *view = volume_worst_view(m->volume);
     bool was_failing = m->logged_source_state == STORE_SOURCE_FAILING;
 
+    if (view == NULL)
+        return;
     if (view->source_state == STORE_SOURCE_FAILING && !was_failing)
-        log_warn("the source fails; trying again", "object", OBJECT_TEXT(m), "reason",
+        log_warn("the source fails; trying again", "object", MOUNT_TEXT(m), "reason",
                  view->source_error.text);
     else if (view->source_state == STORE_SOURCE_FAILING &&
              !streq(view->source_error.text, m->logged_source_error.text))
-        log_debug("the source still fails", "object", OBJECT_TEXT(m), "reason",
+        log_debug("the source still fails", "object", MOUNT_TEXT(m), "reason",
                   view->source_error.text);
     else if (view->source_state == STORE_SOURCE_LIVE && was_failing)
-        log_info("the source is well again", "object", OBJECT_TEXT(m));
+        log_info("the source is well again", "object", MOUNT_TEXT(m));
     m->logged_source_state = view->source_state;
     m->logged_source_error = view->source_error;
 }
 
+/* Of the one object that is shown, if it is just one. */
+static const char *resource_version(const struct mount *m)
+{
+    const struct object *object;
+
+    if (m->options->spec->n_sources != 1)
+        return NULL;
+    object = volume_view(m->volume, 0)->object;
+    return object != NULL ? object->resource_version : NULL;
+}
+
 static void log_published(const struct mount *m, const char *message)
 {
-    const struct store_view *view = volume_view(m->volume);
     char latency[LOG_NUMBER_SIZE];
 
     (void)snprintf(latency, sizeof(latency), "%.3fms", (double)m->update_latency_us / 1e3);
-    log_info(message, "object", OBJECT_TEXT(m), "generation", m->generation, "resourceVersion",
-             view->object != NULL ? view->object->resource_version : NULL, "files",
-             LOG_NUM(m->payload->n_files), "latency", latency);
+    log_info(message, "object", MOUNT_TEXT(m), "generation", m->generation, "resourceVersion",
+             resource_version(m), "files", LOG_NUM(m->payload->n_files), "latency", latency);
+}
+
+/* ---- certificates: said once that one is no good, and once that it is again */
+
+static void check_certificate(struct mount *m, size_t i)
+{
+    const struct tls_pair *pair = volume_tls(m->volume, i);
+    const struct object_key *key = volume_view(m->volume, i)->key;
+    struct error problem = ERROR_INIT;
+    bool is_bad = pair != NULL && tls_pair_problem(pair, clock_wall(), &problem);
+    char text[OBJECT_KEY_TEXT_SIZE];
+
+    if (is_bad && !m->logged_certificates[i])
+        log_warn("a certificate is no good", "object", object_key_text(key, text), "reason",
+                 problem.text);
+    else if (!is_bad && m->logged_certificates[i])
+        log_info("the certificate is good again", "object", object_key_text(key, text));
+    m->logged_certificates[i] = is_bad;
+}
+
+/* Return: when the first certificate expires that has not yet; 0 if there is none. */
+static time_t next_expiry(const struct mount *m)
+{
+    time_t now = clock_wall().tv_sec, next = 0;
+
+    for (size_t i = 0; i < m->options->spec->n_sources; i++) {
+        const struct tls_pair *pair = volume_tls(m->volume, i);
+
+        if (pair != NULL && pair->not_after.tv_sec >= now &&
+            (next == 0 || pair->not_after.tv_sec < next))
+            next = pair->not_after.tv_sec;
+    }
+    return next;
+}
+
+static void check_certificates(struct mount *m);
+
+static int on_certificate_expired(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    (void)source;
+    (void)usec;
+    check_certificates(userdata);
+    return 0;
+}
+
+static void check_certificates(struct mount *m)
+{
+    time_t next;
+
+    for (size_t i = 0; i < m->options->spec->n_sources; i++)
+        check_certificate(m, i);
+    m->certificate_timer = sd_event_source_disable_unref(m->certificate_timer);
+    next = next_expiry(m);
+    /* it is over in the second after */
+    if (next != 0 &&
+        sd_event_add_time(m->event, &m->certificate_timer, CLOCK_REALTIME,
+                          SPAN_SEC((uint64_t)next + 1), TIMER_SLACK, on_certificate_expired, m) < 0)
+        log_error("cannot set a timer; a certificate that expires will not be noticed");
 }
 
 /* ---- waiting for the object */
@@ -97,27 +171,22 @@ static void log_published(const struct mount *m, const char *message)
 /* Why there is nothing to mount. */
 static void set_missing(struct mount *m, struct error *e)
 {
-    const struct store_view *view = volume_view(m->volume);
+    const char *reason = volume_error(m->volume);
 
-    if (view->presence == STORE_ABSENT)
-        (void)error_set(e, -ENOENT, "%s \"%s\" not found in namespace \"%s\"",
-                        object_kind_word(m->options->kind), m->options->name, m->namespace);
-    else if (volume_error(m->volume)[0] != '\0')
-        (void)error_set(e, -EIO, "cannot get %s: %s", OBJECT_TEXT(m), volume_error(m->volume));
+    if (volume_is_refused(m->volume))
+        (void)error_set(e, -ENOENT, "%s", reason);
+    else if (reason[0] != '\0')
+        (void)error_set(e, -EIO, "cannot get %s: %s", MOUNT_TEXT(m), reason);
     else
-        (void)error_set(e, -ETIMEDOUT, "cannot get %s: the source has not answered",
-                        OBJECT_TEXT(m));
+        (void)error_set(e, -ETIMEDOUT, "cannot get %s: the source has not answered", MOUNT_TEXT(m));
 }
 
 /* With --wait 0 the first answer decides. */
 static void check_first_answer(struct mount *m)
 {
-    const struct store_view *view = volume_view(m->volume);
     struct error e;
 
-    if (m->options->wait != 0 || m->payload != NULL)
-        return;
-    if (view->presence == STORE_UNKNOWN && view->source_state != STORE_SOURCE_FAILING)
+    if (m->options->wait != 0 || m->payload != NULL || !volume_has_answer(m->volume))
         return;
     set_missing(m, &e);
     fail(m, &e);
@@ -189,12 +258,12 @@ static void note_failure(struct mount *m, int error)
     struct error e;
 
     if (!m->is_ready) {
-        (void)error_set_errno(&e, error, "cannot publish %s", OBJECT_TEXT(m));
+        (void)error_set_errno(&e, error, "cannot publish %s", MOUNT_TEXT(m));
         fail(m, &e);
         return;
     }
     if (!m->publish_is_failing)
-        log_error("publishing failed; trying again until it works", "object", OBJECT_TEXT(m),
+        log_error("publishing failed; trying again until it works", "object", MOUNT_TEXT(m),
                   "error", strerror(-error));
     m->publish_is_failing = true;
     retry_later(m);
@@ -218,7 +287,7 @@ static void on_published(void *userdata, const struct publisher_result *result)
         return;
     }
     if (m->publish_is_failing)
-        log_info("publishing works again", "object", OBJECT_TEXT(m));
+        log_info("publishing works again", "object", MOUNT_TEXT(m));
     m->publish_is_failing = false;
     if (!m->is_ready && become_ready(m, &e) < 0)
         fail(m, &e);
@@ -236,7 +305,14 @@ static void on_session_ended(void *userdata)
 static int start_session(struct mount *m, struct error *e)
 {
     const struct mount_options *o = m->options;
-    const struct tree_options tree_options = {.uid = o->uid, .gid = o->gid, .root_mode = 01777};
+    const struct volume_spec *spec = o->spec;
+    const struct tree_options tree_options = {
+        /* an ordinary user may only change directories that are theirs, so only files are others'
+         */
+        .uid = geteuid() == 0 ? spec->uid : geteuid(),
+        .gid = spec->fs_group != VOLUME_ID_UNSET ? spec->fs_group : spec->gid,
+        .root_mode = volume_spec_root_mode(spec),
+    };
     const struct session_options session_options = {
         .mountpoint = o->mountpoint,
         .source = o->source,
@@ -284,6 +360,7 @@ static void on_volume_state(void *userdata)
         return; /* still being made; looked at right after */
     log_state(m);
     log_source_state(m);
+    check_certificates(m);
     check_first_answer(m);
 }
 
@@ -320,11 +397,13 @@ static int make_volume(struct mount *m, struct error *e)
 {
     static const struct volume_callbacks callbacks = {.payload = on_payload,
                                                       .state = on_volume_state};
-    const struct volume_spec spec = {
-        .object = {.kind = m->options->kind, .namespace = m->namespace, .name = m->options->name},
-        .default_mode = VOLUME_DEFAULT_MODE};
-    int r = volume_new(m->store, &spec, &callbacks, m, &m->volume, e);
+    const struct volume_spec *spec = m->options->spec;
+    int r;
 
+    m->logged_certificates = calloc(spec->n_sources + 1, sizeof(bool));
+    if (m->logged_certificates == NULL)
+        return error_set_errno(e, -ENOMEM, "cannot set the volume up");
+    r = volume_new(m->store, spec, m->namespace, &callbacks, m, &m->volume, e);
     if (r < 0)
         return r;
     on_volume_state(m); /* for what came before there was a volume to look at */
@@ -423,6 +502,7 @@ static void mount_deinit(struct mount *m)
     control_close(m->control);
     (void)sd_event_source_disable_unref(m->wait_timer);
     (void)sd_event_source_disable_unref(m->retry_timer);
+    (void)sd_event_source_disable_unref(m->certificate_timer);
     (void)publisher_remove_volume(m->published);
     (void)publisher_free(m->publisher);
     (void)session_free(m->session);
@@ -432,6 +512,7 @@ static void mount_deinit(struct mount *m)
     (void)source_free(m->source);
     (void)store_free(m->store);
     free(m->namespace);
+    free(m->logged_certificates);
     (void)control_free(m->control); /* whoever waits for the end sees it now */
     (void)sd_event_unref(m->event);
 }

@@ -29,7 +29,8 @@ struct mount {
     struct publisher_volume *published;
     struct control *control;
 
-    sd_event_source *wait_timer; /* --wait */
+    sd_event_source *wait_timer;        /* --wait */
+    sd_event_source *certificate_timer; /* the next one expires */
     sd_event_source *retry_timer;
     bool is_ready; /* readers see it, and whoever started us was told */
     struct error failure;
@@ -46,6 +47,7 @@ struct mount {
     enum volume_state logged_state;
     enum store_source_state logged_source_state;
     struct error logged_source_error;
+    bool *logged_certificates; /* for each source of the spec: that something is wrong */
 };
 
 /*

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/options.h"
 
-#include <ctype.h>
+#include <fcntl.h>
 #include <getopt.h>
-#include <limits.h>
 #include <linux/mount.h>
 #include <stdio.h>
 #include <sys/stat.h>
+
+#include "volume/spec_parse.h"
 
 #define OPTION_TEXT_MAX 4096 /* what mount(2) itself takes: a page */
 
@@ -23,6 +24,15 @@ enum option_code {
     OPTION_WAIT,
     OPTION_LOG_LEVEL,
     OPTION_LOG_FORMAT,
+    OPTION_VOLUME,
+    OPTION_ITEM,
+    OPTION_DEFAULT_MODE,
+    OPTION_OPTIONAL,
+    OPTION_FS_GROUP,
+    OPTION_UID,
+    OPTION_GID,
+    OPTION_TYPE,
+    OPTION_TLS,
 };
 
 static const struct option long_options[] = {
@@ -31,6 +41,15 @@ static const struct option long_options[] = {
     {"context", required_argument, NULL, OPTION_CONTEXT},
     {"manifests", required_argument, NULL, OPTION_MANIFESTS},
     {"wait", required_argument, NULL, OPTION_WAIT},
+    {"volume", required_argument, NULL, OPTION_VOLUME},
+    {"item", required_argument, NULL, OPTION_ITEM},
+    {"default-mode", required_argument, NULL, OPTION_DEFAULT_MODE},
+    {"optional", no_argument, NULL, OPTION_OPTIONAL},
+    {"fs-group", required_argument, NULL, OPTION_FS_GROUP},
+    {"uid", required_argument, NULL, OPTION_UID},
+    {"gid", required_argument, NULL, OPTION_GID},
+    {"type", required_argument, NULL, OPTION_TYPE},
+    {"tls", required_argument, NULL, OPTION_TLS},
     {"foreground", no_argument, NULL, OPTION_FOREGROUND},
     {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
     {"log-format", required_argument, NULL, OPTION_LOG_FORMAT},
@@ -41,6 +60,7 @@ static const struct option long_options[] = {
 void mount_options_help(const char *program)
 {
     printf("Usage: %s mount [options] secret/NAME|configmap/NAME MOUNTPOINT\n"
+           "       %s mount [options] --volume FILE MOUNTPOINT\n"
            "\n"
            "Show a Kubernetes Secret or ConfigMap as files and keep them current.\n"
            "\n"
@@ -54,11 +74,29 @@ void mount_options_help(const char *program)
            "      --wait DURATION     give up if the object is not there by then: 30s (the\n"
            "                          default), 1m30s, 0 for at once, or \"forever\"\n"
            "\n"
+           "What of it becomes files:\n"
+           "      --item KEY=PATH[:MODE]  only this key, at this path; may be repeated\n"
+           "      --default-mode MODE     of files: 0640 is octal, 416 the same in decimal;\n"
+           "                              0644 is the default\n"
+           "      --optional              neither the object nor its keys need be there\n"
+           "      --type TYPE             the type a secret has to be of: tls, basic-auth, or one\n"
+           "                              in full\n"
+           "      --tls hold              do not show a TLS secret whose key does not belong to\n"
+           "                              its certificate, or that has expired; \"report\" (the\n"
+           "                              default) only says so\n"
+           "      --volume FILE           all this from an entry of a pod's volumes, in YAML or\n"
+           "                              JSON: secret, configMap or projected\n"
+           "\n"
+           "Whose they are:\n"
+           "      --uid UID, --gid GID    owner of the files\n"
+           "      --fs-group GID          as a pod's fsGroup: the group may read all of it\n"
+           "\n"
            "How it is mounted:\n"
            "  -f, --foreground        stay in the foreground; otherwise return as soon as the\n"
            "                          files are readable and carry on in the background\n"
-           "  -o OPTIONS              mount options, comma-separated: allow_other, uid=N, gid=N,\n"
-           "                          noexec, exec, nosuid, suid, nodev, dev, noatime, ro\n"
+           "  -o OPTIONS              mount options, comma-separated: allow_other, noexec, exec,\n"
+           "                          nosuid, suid, nodev, dev, noatime, ro, and any of the long\n"
+           "                          options, as in uid=7\n"
            "\n"
            "      --log-level LEVEL   error, warn, info (default) or debug\n"
            "      --log-format FORMAT text (default) or json\n"
@@ -66,10 +104,32 @@ void mount_options_help(const char *program)
            "\n"
            "Example:\n"
            "  %s mount -n prod secret/db /run/secrets/db\n",
-           program, program);
+           program, program, program);
 }
 
 /* ---- values */
+
+static int no_memory(struct error *e)
+{
+    return error_set_errno(e, -ENOMEM, "cannot read the arguments");
+}
+
+/* The one source of a spec that is made from arguments. */
+static struct volume_source *source_of(struct mount_options *o)
+{
+    return &o->spec->sources[0];
+}
+
+static int set_object(struct mount_options *o, enum object_kind kind, const char *name,
+                      struct error *e)
+{
+    if (!object_name_is_valid(name))
+        return error_set(e, -EINVAL, "\"%.64s\" is not a valid name for a %s", name,
+                         object_kind_word(kind));
+    o->spec->kind = kind == OBJECT_SECRET ? VOLUME_SECRET : VOLUME_CONFIGMAP;
+    source_of(o)->kind = kind;
+    return volume_text_set(&source_of(o)->name, name) < 0 ? no_memory(e) : 0;
+}
 
 static int parse_object(const char *text, struct mount_options *o, struct error *e)
 {
@@ -85,33 +145,10 @@ static int parse_object(const char *text, struct mount_options *o, struct error 
     for (size_t i = 0; i < ELEMENTS_OF(words); i++) {
         const char *name = str_after(text, words[i].word);
 
-        if (name == NULL)
-            continue;
-        o->kind = words[i].kind;
-        o->name = name;
-        if (!object_name_is_valid(name))
-            return error_set(e, -EINVAL, "\"%.64s\" is not a valid name for a %s", name,
-                             object_kind_word(o->kind));
-        if (asprintf(&o->source, "%s/%s", object_kind_word(o->kind), name) < 0)
-            return error_set_errno(e, -ENOMEM, "cannot read the arguments");
-        return 0;
+        if (name != NULL)
+            return set_object(o, words[i].kind, name, e);
     }
     return error_set(e, -EINVAL, "\"%.64s\" is no object: say secret/NAME or configmap/NAME", text);
-}
-
-static int parse_id(const char *name, const char *text, unsigned *ret_id, struct error *e)
-{
-    char *end = NULL;
-    unsigned long id = 0;
-
-    errno = 0;
-    if (text != NULL && isdigit((unsigned char)*text))
-        id = strtoul(text, &end, 10);
-    if (end == NULL || *end != '\0' || errno != 0 || id >= UINT_MAX)
-        return error_set(e, -EINVAL, "%s= takes a number, not \"%.32s\"", name,
-                         text != NULL ? text : "");
-    *ret_id = (unsigned)id;
-    return 0;
 }
 
 static int absolute_path(const char *path, char **ret_path)
@@ -197,10 +234,6 @@ static bool set_mount_flag(struct mount_options *o, const char *name)
 static int set_mount_option(struct mount_options *o, const char *name, const char *value,
                             struct error *e)
 {
-    if (streq(name, "uid"))
-        return parse_id(name, value, &o->uid, e);
-    if (streq(name, "gid"))
-        return parse_id(name, value, &o->gid, e);
     if (streq(name, "allow_other")) {
         o->allow_other = true;
         return 0;
@@ -209,9 +242,15 @@ static int set_mount_option(struct mount_options *o, const char *name, const cha
         return 0;
     if (set_mount_flag(o, name))
         return buf_addf(&o->user_options, "%s%s", o->user_options.len > 0 ? "," : "", name);
-    for (const struct option *l = long_options; l->name != NULL; l++)
-        if (value != NULL && l->has_arg == required_argument && streq(name, l->name))
-            return set_option(o, l->val, value, e);
+    if (value == NULL && streq(name, "optional"))
+        return set_option(o, OPTION_OPTIONAL, NULL, e);
+    for (const struct option *l = long_options; l->name != NULL; l++) {
+        if (l->has_arg != required_argument || !streq(name, l->name))
+            continue;
+        if (value == NULL)
+            return error_set(e, -EINVAL, "mount option %s= needs a value", name);
+        return set_option(o, l->val, value, e);
+    }
     return error_set(e, -EINVAL, "unknown mount option \"%.64s\"", name);
 }
 
@@ -238,11 +277,51 @@ static int parse_mount_options(struct mount_options *o, const char *text, struct
     return r;
 }
 
-/* ---- all of it */
+/* ---- by option */
+
+/* What the files are. */
+static int set_volume_option(struct mount_options *o, int option, const char *value,
+                             struct error *e)
+{
+    switch (option) {
+    case OPTION_ITEM:
+        return volume_item_parse(source_of(o), value, e);
+    case OPTION_DEFAULT_MODE:
+        return volume_mode_parse(value, &o->spec->default_mode, e);
+    case OPTION_FS_GROUP:
+        return volume_id_parse(value, &o->spec->fs_group, e);
+    case OPTION_UID:
+        return volume_id_parse(value, &o->spec->uid, e);
+    case OPTION_GID:
+        return volume_id_parse(value, &o->spec->gid, e);
+    case OPTION_TYPE:
+        return volume_type_parse(o->spec, value, e);
+    case OPTION_TLS:
+        return volume_tls_parse(o->spec, value, e);
+    default:
+        return error_set(e, -EINVAL, "unknown option");
+    }
+}
+
+static const char *option_name(int option)
+{
+    for (const struct option *l = long_options; l->name != NULL; l++)
+        if (l->val == option)
+            return l->name;
+    return "";
+}
 
 static int set_option(struct mount_options *o, int option, const char *value, struct error *e)
 {
+    int r;
+
     switch (option) {
+    case OPTION_VOLUME:
+        o->volume_file = value;
+        return 0;
+    case OPTION_OPTIONAL:
+        source_of(o)->is_optional = true;
+        return 0;
     case OPTION_NAMESPACE:
         o->namespace = value;
         return object_namespace_is_valid(value)
@@ -278,8 +357,93 @@ static int set_option(struct mount_options *o, int option, const char *value, st
         o->wants_help = true;
         return 0;
     default:
-        return error_set(e, -EINVAL, "unknown option");
+        r = set_volume_option(o, option, value, e);
+        return r < 0 ? error_prefix(e, r, "--%s", option_name(option)) : 0;
     }
+}
+
+/* ---- from a file */
+
+/* What is said by arguments beside a file takes the place of what the file says. */
+static int override_spec(struct volume_spec *spec, const struct volume_spec *by)
+{
+    if (by->uid != VOLUME_ID_UNSET)
+        spec->uid = by->uid;
+    if (by->gid != VOLUME_ID_UNSET)
+        spec->gid = by->gid;
+    if (by->fs_group != VOLUME_ID_UNSET)
+        spec->fs_group = by->fs_group;
+    spec->holds_tls |= by->holds_tls;
+    return by->type != NULL ? volume_text_set(&spec->type, by->type) : 0;
+}
+
+static int read_volume(const char *path, struct volume_spec **ret_spec, struct error *e)
+{
+    _cleanup_(buf_deinit) struct buf text = BUF_INIT(VOLUME_FILE_MAX_BYTES);
+    int r = buf_read_file(&text, AT_FDCWD, path);
+
+    if (r < 0)
+        return error_set_errno(e, r, "cannot read %s", path);
+    r = volume_spec_parse(buf_text(&text), text.len, ret_spec, e);
+    if (r == -EINVAL)
+        r = -EBADMSG; /* no fault of the command line */
+    return r < 0 ? error_prefix(e, r, "%s", path) : 0;
+}
+
+static int use_volume_file(struct mount_options *o, struct error *e)
+{
+    _cleanup_(volume_spec_freep) struct volume_spec *spec = NULL;
+    int r;
+
+    if (source_of(o)->n_items > 0 || source_of(o)->is_optional ||
+        o->spec->default_mode != VOLUME_MODE_UNSET)
+        return error_set(e, -EINVAL,
+                         "--item, --default-mode and --optional do not go with --volume: say "
+                         "that in %s",
+                         o->volume_file);
+    r = read_volume(o->volume_file, &spec, e);
+    if (r < 0)
+        return r;
+    assert(spec != NULL);
+    if (override_spec(spec, o->spec) < 0)
+        return no_memory(e);
+    (void)volume_spec_free(o->spec);
+    o->spec = TAKE(spec);
+    return 0;
+}
+
+/* ---- all of it */
+
+/* Fill in what was left open. */
+static int complete_spec(struct mount_options *o, struct error *e)
+{
+    char text[VOLUME_TEXT_SIZE];
+
+    if (o->spec->uid == VOLUME_ID_UNSET)
+        o->spec->uid = geteuid();
+    if (o->spec->gid == VOLUME_ID_UNSET)
+        o->spec->gid = getegid();
+    if (o->spec->default_mode == VOLUME_MODE_UNSET)
+        o->spec->default_mode = VOLUME_DEFAULT_MODE;
+    o->source = strdup(volume_spec_text(o->spec, text));
+    return o->source != NULL ? 0 : no_memory(e);
+}
+
+/* @positional: OBJECT MOUNTPOINT, or with --volume just the latter */
+static int parse_positional(struct mount_options *o, char *positional[], int n, struct error *e)
+{
+    int n_needed = o->volume_file != NULL ? 1 : 2;
+    int r;
+
+    if (n != n_needed && o->volume_file != NULL)
+        return error_set(e, -EINVAL, "with --volume a mount point is needed, and no object");
+    if (n != n_needed)
+        return error_set(e, -EINVAL,
+                         "an object and a mount point are needed: secret/NAME MOUNTPOINT");
+    r = o->volume_file != NULL ? use_volume_file(o, e) : parse_object(positional[0], o, e);
+    if (r == 0)
+        r = complete_spec(o, e);
+    return r < 0 ? r : check_mountpoint(positional[n - 1], &o->mountpoint, e);
 }
 
 static int parse_arguments(int argc, char *argv[], struct mount_options *o, struct error *e)
@@ -297,35 +461,34 @@ static int parse_arguments(int argc, char *argv[], struct mount_options *o, stru
         if (r < 0 || o->wants_help)
             return r;
     }
-    if (argc - optind != 2)
-        return error_set(e, -EINVAL,
-                         "an object and a mount point are needed: secret/NAME MOUNTPOINT");
     if (o->manifests != NULL && (o->kubeconfig != NULL || o->context != NULL))
         return error_set(e, -EINVAL,
                          "--manifests does not go with --kubeconfig or --context: objects come "
                          "either from a directory or from an API server");
-    r = parse_object(argv[optind], o, e);
-    if (r < 0)
-        return r;
-    return check_mountpoint(argv[optind + 1], &o->mountpoint, e);
+    return parse_positional(o, argv + optind, argc - optind, e);
 }
 
 int mount_options_parse(int argc, char *argv[], struct mount_options *ret_options, struct error *e)
 {
+    struct volume_source *source;
+
     *ret_options = (struct mount_options){
         .wait = WAIT_DEFAULT,
         .log_level = LOG_LEVEL_INFO,
-        .uid = geteuid(),
-        .gid = getegid(),
         .mount_attr = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
         .option_text = BUF_INIT(OPTION_TEXT_MAX),
         .user_options = BUF_INIT(OPTION_TEXT_MAX),
     };
+    if (volume_spec_new(VOLUME_SECRET, &ret_options->spec) < 0 ||
+        volume_spec_add_source(ret_options->spec, OBJECT_SECRET, "", &source) < 0)
+        return no_memory(e);
+    ret_options->spec->default_mode = VOLUME_MODE_UNSET;
     return parse_arguments(argc, argv, ret_options, e);
 }
 
 void mount_options_deinit(struct mount_options *options)
 {
+    (void)volume_spec_free(options->spec);
     free(options->manifests);
     free(options->mountpoint);
     free(options->source);

@@ -4,27 +4,25 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "cache/object.h"
+#include "volume/spec.h"
 
 #define WAIT_DEFAULT SPAN_SEC(30)
 
 /* Strings are borrowed from the arguments unless they say otherwise. */
 struct mount_options {
-    enum object_kind kind;
-    const char *name;
-    const char *namespace;  /* NULL: the context's, else "default" */
-    const char *kubeconfig; /* NULL: $KUBECONFIG and so on */
+    struct volume_spec *spec; /* owned; its uid and gid are set */
+    const char *volume_file;  /* where it is from; NULL: the arguments */
+    const char *namespace;    /* NULL: the context's, else "default" */
+    const char *kubeconfig;   /* NULL: $KUBECONFIG and so on */
     const char *context;
     char *manifests;  /* owned, absolute; NULL: from an API */
     char *mountpoint; /* owned, absolute, without symbolic links */
-    char *source;     /* owned; what df shows: "secret/NAME" */
+    char *source;     /* owned; what df shows: "secret/NAME", "projected/NAME" */
     span_us wait;
     bool is_foreground;
     enum log_level log_level;
     enum log_format log_format;
     bool allow_other;
-    uid_t uid;
-    gid_t gid;
     unsigned long mount_attr; /* MOUNT_ATTR_*: nosuid and nodev unless undone */
     struct buf option_text;   /* owned; what "-o" values are cut from */
     struct buf user_options;  /* owned; for fusermount3 */

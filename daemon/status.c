@@ -37,14 +37,38 @@ static void print_line(const char *name, const char *value)
     printf("%-18s%s\n", name, or_dash(value));
 }
 
+static void print_certificate(const cJSON *certificate)
+{
+    if (json_text(certificate, "notAfter") != NULL)
+        printf("%-18svalid until %s\n", "Certificate:", json_text(certificate, "notAfter"));
+    if (json_text(certificate, "problem") != NULL)
+        print_line("Certificate:", json_text(certificate, "problem"));
+}
+
 static void print_object(const cJSON *object)
 {
-    printf("%-18s%s %s/%s\n", "Object:", or_dash(json_text(object, "kind")),
-           or_dash(json_text(object, "namespace")), or_dash(json_text(object, "name")));
+    const char *presence = json_text(object, "presence");
+
+    printf("%-18s%s %s/%s%s%s\n", "Object:", or_dash(json_text(object, "kind")),
+           or_dash(json_text(object, "namespace")), or_dash(json_text(object, "name")),
+           presence != NULL ? ", " : "", presence != NULL ? presence : "");
     if (json_text(object, "type") != NULL)
         print_line("Type:", json_text(object, "type"));
-    printf("%-18s%s%s\n", "Resource version:", or_dash(json_text(object, "resourceVersion")),
-           json_is_true(object, "immutable") ? " (immutable)" : "");
+    if (json_text(object, "resourceVersion") != NULL)
+        printf("%-18s%s%s\n", "Resource version:", json_text(object, "resourceVersion"),
+               json_is_true(object, "immutable") ? " (immutable)" : "");
+    print_certificate(json_member(object, "certificate"));
+}
+
+static void print_objects(const cJSON *status)
+{
+    const cJSON *object;
+
+    if (json_member(status, "object") != NULL)
+        print_object(json_member(status, "object"));
+    cJSON_ArrayForEach (object, json_member(status, "objects")) {
+        print_object(object);
+    }
 }
 
 static void print_source(const cJSON *source)
@@ -87,7 +111,7 @@ static void print_text(const cJSON *status)
     const cJSON *volume = json_member(status, "volume");
 
     print_line("Mount point:", json_text(status, "mountpoint"));
-    print_object(json_member(status, "object"));
+    print_objects(status);
     print_line("State:", json_text(volume, "state"));
     if (json_text(volume, "error") != NULL)
         print_line("Reason:", json_text(volume, "error"));

@@ -4,10 +4,12 @@
 #include <linux/mount.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
-#define ARGUMENTS_MAX 16
+#define ARGUMENTS_MAX 20
 
 /* Parse a command line given as words with blanks between them. */
 static int parse(const char *line, struct mount_options *options, struct error *e)
@@ -45,8 +47,13 @@ static void defaults(void **state)
 
     (void)state;
     assert_int_equal(parse("mount secret/db /", &o, &e), 0);
-    assert_int_equal(o.kind, OBJECT_SECRET);
-    assert_string_equal(o.name, "db");
+    assert_int_equal(o.spec->kind, VOLUME_SECRET);
+    assert_int_equal(o.spec->n_sources, 1);
+    assert_int_equal(o.spec->sources[0].kind, OBJECT_SECRET);
+    assert_string_equal(o.spec->sources[0].name, "db");
+    assert_false(o.spec->sources[0].is_optional);
+    assert_int_equal(o.spec->default_mode, 0644);
+    assert_int_equal(o.spec->fs_group, VOLUME_ID_UNSET);
     assert_string_equal(o.source, "secret/db");
     assert_string_equal(o.mountpoint, "/");
     assert_null(o.namespace);
@@ -54,7 +61,8 @@ static void defaults(void **state)
     assert_int_equal(o.wait, SPAN_SEC(30));
     assert_false(o.is_foreground);
     assert_false(o.allow_other);
-    assert_int_equal(o.uid, geteuid());
+    assert_int_equal(o.spec->uid, geteuid());
+    assert_int_equal(o.spec->gid, getegid());
     assert_int_equal(o.mount_attr, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
     mount_options_deinit(&o);
 }
@@ -69,8 +77,9 @@ static void everything(void **state)
                            "--log-format json / -o ro,uid=7,gid=8,allow_other,noexec,suid,x-y=z",
                            &o, &e),
                      0);
-    assert_int_equal(o.kind, OBJECT_CONFIGMAP);
-    assert_string_equal(o.name, "a.b");
+    assert_int_equal(o.spec->kind, VOLUME_CONFIGMAP);
+    assert_int_equal(o.spec->sources[0].kind, OBJECT_CONFIGMAP);
+    assert_string_equal(o.spec->sources[0].name, "a.b");
     assert_string_equal(o.source, "configmap/a.b");
     assert_string_equal(o.namespace, "prod");
     assert_string_equal(o.manifests, "/m");
@@ -78,8 +87,8 @@ static void everything(void **state)
     assert_true(o.is_foreground);
     assert_int_equal(o.log_level, LOG_LEVEL_DEBUG);
     assert_int_equal(o.log_format, LOG_FORMAT_JSON);
-    assert_int_equal(o.uid, 7);
-    assert_int_equal(o.gid, 8);
+    assert_int_equal(o.spec->uid, 7);
+    assert_int_equal(o.spec->gid, 8);
     assert_true(o.allow_other);
     assert_int_equal(o.mount_attr, MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
     assert_string_equal(o.user_options.data, "noexec,suid");
@@ -98,6 +107,76 @@ static void long_options_as_mount_options(void **state)
     assert_string_equal(o.namespace, "prod");
     assert_string_equal(o.context, "c");
     assert_true(o.wait == SPAN_FOREVER);
+    mount_options_deinit(&o);
+}
+
+static void what_becomes_files(void **state)
+{
+    struct mount_options o;
+    struct error e;
+
+    (void)state;
+    assert_int_equal(parse("mount --item user=db/user --item password=pw:0400 --default-mode 0440 "
+                           "--optional --fs-group 55 --uid 7 --type tls --tls hold secret/db /",
+                           &o, &e),
+                     0);
+    assert_int_equal(o.spec->sources[0].n_items, 2);
+    assert_string_equal(o.spec->sources[0].items[0].path, "db/user");
+    assert_int_equal(o.spec->sources[0].items[1].mode, 0400);
+    assert_int_equal(o.spec->default_mode, 0440);
+    assert_true(o.spec->sources[0].is_optional);
+    assert_int_equal(o.spec->fs_group, 55);
+    assert_int_equal(o.spec->uid, 7);
+    assert_string_equal(o.spec->type, "kubernetes.io/tls");
+    assert_true(o.spec->holds_tls);
+    mount_options_deinit(&o);
+    assert_int_equal(parse("mount secret/db / -o item=a=b,optional,fs-group=5", &o, &e), 0);
+    assert_string_equal(o.spec->sources[0].items[0].path, "b");
+    assert_true(o.spec->sources[0].is_optional);
+    assert_int_equal(o.spec->fs_group, 5);
+    mount_options_deinit(&o);
+}
+
+/* Parse a command line with "--volume FILE" at its end, FILE holding @yaml. */
+static int parse_with_volume(const char *yaml, const char *line, struct mount_options *o,
+                             struct error *e)
+{
+    char path[] = "/tmp/secretfs-test-options-XXXXXX", whole[256];
+    int fd = mkstemp(path), r;
+
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, yaml, strlen(yaml)), strlen(yaml));
+    (void)close(fd);
+    (void)snprintf(whole, sizeof(whole), "%s --volume %s", line, path);
+    r = parse(whole, o, e);
+    (void)unlink(path);
+    return r;
+}
+
+static void volume_from_a_file(void **state)
+{
+    static const char yaml[] = "{name: v, secretfs: {uid: 1, fsGroup: 2}, projected: {defaultMode: "
+                               "0400, sources: [{secret: {name: a}}, {configMap: {name: b}}]}}";
+    struct mount_options o;
+    struct error e;
+
+    (void)state;
+    assert_int_equal(parse_with_volume(yaml, "mount /", &o, &e), 0);
+    assert_string_equal(o.source, "projected/v");
+    assert_string_equal(o.mountpoint, "/");
+    assert_int_equal(o.spec->n_sources, 2);
+    assert_int_equal(o.spec->default_mode, 0400);
+    assert_int_equal(o.spec->uid, 1);
+    assert_int_equal(o.spec->gid, getegid());
+    assert_int_equal(o.spec->fs_group, 2);
+    mount_options_deinit(&o);
+    assert_int_equal(parse_with_volume(yaml, "mount --fs-group 9 --tls hold /", &o, &e), 0);
+    assert_int_equal(o.spec->uid, 1);
+    assert_int_equal(o.spec->fs_group, 9);
+    assert_true(o.spec->holds_tls);
+    mount_options_deinit(&o);
+    assert_int_equal(parse_with_volume("{secret: {}}", "mount /", &o, &e), -EBADMSG);
+    assert_non_null(strstr(e.text, ": secret.secretName: this is missing"));
     mount_options_deinit(&o);
 }
 
@@ -129,9 +208,20 @@ static void mistakes_are_named(void **state)
         {"mount --wait 5 secret/db /", -EINVAL, "invalid duration \"5\""},
         {"mount --nonsense secret/db /", -EINVAL, "unknown option --nonsense"},
         {"mount secret/db / --wait", -EINVAL, "--wait needs a value"},
-        {"mount -o uid=me secret/db /", -EINVAL, "uid= takes a number"},
-        {"mount -o uid secret/db /", -EINVAL, "uid= takes a number"},
-        {"mount -o gid=4294967296 secret/db /", -EINVAL, "gid= takes a number"},
+        {"mount -o uid=me secret/db /", -EINVAL, "--uid: \"me\" is no number of a user"},
+        {"mount -o uid secret/db /", -EINVAL, "mount option uid= needs a value"},
+        {"mount -o gid=4294967295 secret/db /", -EINVAL, "--gid: \"4294967295\" is no number"},
+        {"mount --fs-group -1 secret/db /", -EINVAL, "--fs-group: \"-1\" is no number"},
+        {"mount --default-mode 644 secret/db /", -EINVAL, "--default-mode: 644 is no mode"},
+        {"mount --item k secret/db /", -EINVAL, "--item: \"k\" is no item"},
+        {"mount --item k=..p secret/db /", -EINVAL, "--item: path \"..p\" cannot be used"},
+        {"mount --type tsl secret/db /", -EINVAL, "--type: \"tsl\" is no type"},
+        {"mount --tls keep secret/db /", -EINVAL, "--tls: say \"hold\""},
+        {"mount --volume /v secret/db /", -EINVAL, "with --volume a mount point is needed, and no"},
+        {"mount --volume /v --optional /", -EINVAL, "do not go with --volume: say that in /v"},
+        {"mount --volume /v --item k=p /", -EINVAL, "do not go with --volume"},
+        {"mount --volume /v --default-mode 0600 /", -EINVAL, "do not go with --volume"},
+        {"mount --volume /no/such/file /", -ENOENT, "cannot read /no/such/file"},
         {"mount -o sparkle secret/db /", -EINVAL, "unknown mount option \"sparkle\""},
         {"mount -o ro -o rw secret/db /", -EINVAL, "give -o once"},
         {"mount --log-level loud secret/db /", -EINVAL, "--log-level takes"},
@@ -152,6 +242,8 @@ int main(void)
         cmocka_unit_test(defaults),
         cmocka_unit_test(everything),
         cmocka_unit_test(long_options_as_mount_options),
+        cmocka_unit_test(what_becomes_files),
+        cmocka_unit_test(volume_from_a_file),
         cmocka_unit_test(help_needs_nothing_else),
         cmocka_unit_test(mistakes_are_named),
     };

@@ -56,7 +56,8 @@ def test_deleted_and_made_anew(ns: Namespace, mounts: Mounts, admin_args: list[s
 
     ns.delete("db")
     status = mount.wait_for_volume("stale")
-    assert status["volume"]["error"] == f"secret/{ns.name}/db does not exist"
+    missing = f'secret "db" not found in namespace "{ns.name}"'
+    assert status["volume"]["error"] == missing
     assert status["source"]["state"] == "live"
     assert mount.files() == {"key": first, "old": b"x"}
 

@@ -275,7 +275,7 @@ def test_deleted_is_stale(api: Api, volume: Volume):
     until(lambda: volume.status()["volume"]["state"] == "stale", "the deletion")
     assert volume.read("n") == b"0"
     assert volume.generation() == generation
-    assert "secret/default/app does not exist" in volume.status()["volume"]["error"]
+    assert 'secret "app" not found' in volume.status()["volume"]["error"]
     assert len(volume.log_lines(" WARN cannot update; the last content stays readable")) == 1
 
 

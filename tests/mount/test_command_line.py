@@ -46,8 +46,8 @@ USAGE_ERRORS = [
     (["mount", "--log-level", "loud", "secret/app", "/tmp"], "--log-level"),
     (["mount", "--log-format", "xml", "secret/app", "/tmp"], "--log-format"),
     (["mount", "-o", "frobnicate", "secret/app", "/tmp"], 'unknown mount option "frobnicate"'),
-    (["mount", "-o", "uid=me", "secret/app", "/tmp"], "uid= takes a number"),
-    (["mount", "-o", "gid=", "secret/app", "/tmp"], "gid= takes a number"),
+    (["mount", "-o", "uid=me", "secret/app", "/tmp"], '--uid: "me" is no number'),
+    (["mount", "-o", "gid=", "secret/app", "/tmp"], '--gid: "" is no number'),
     (
         ["mount", "--manifests", "/tmp", "--context", "c", "secret/app", "/tmp"],
         "--manifests does not go with",

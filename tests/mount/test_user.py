@@ -148,3 +148,15 @@ def test_killed_program_of_a_user(cell: Cell, user_volume: Volume):
     assert (done.returncode, done.stderr) == (0, "")
     assert mounts_at(user_volume.path, cell.pid) == []
     assert cell.run("touch", user_volume.path / "usable").returncode == 0
+
+
+def test_owners_as_a_user(cell: Cell, start, user_source: Manifests):
+    """Files can be shown as somebody else's and with a group, as far as modes let the user read."""
+    volume = start_as_user(
+        cell, start, user_source, "--uid", "1234", "--fs-group", "4711", "--default-mode", "0444"
+    )
+    for value in (b"value", b"new"):
+        user_source.put_secret({"a": value})
+        until(lambda: shown(cell, volume.path / "a") == value.decode(), "the value")
+        status = cell.run("stat", "-L", "-c", "%a %u:%g", volume.path / "a")
+        assert status.stdout == "444 1234:4711\n"

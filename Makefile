@@ -1,7 +1,6 @@
 # secretfs: `make help` says what there is.
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.SECONDARY:
 MAKEFLAGS += --no-builtin-rules
 
 BUILD ?= release
@@ -114,6 +113,9 @@ $(O)/tests/%: $(O)/tests/unit/%.o $(O)/libsecretfs.a
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+
+# make would remove them again as intermediate files
+.SECONDARY: $(UNIT_TESTS:$(O)/tests/%=$(O)/tests/unit/%.o) $(FUZZ_TARGETS:$(O)/fuzz/%=$(O)/tests/fuzz/%.o)
 
 .PHONY: unit mount-tests packages-build packages-test packages-lint packages-demo
 packages-build:

@@ -65,7 +65,7 @@
  *          |  |     the same again      | fails        |
  *          v  |                         v              |
  *         WAITING <--------------------+---------------+
- *             the wait is over: a list, or the watch again if it was only refused
+ *             the wait is over: a list, or the watch again if it was only put off
  *
  * From LISTING and WATCHING an immutable object leads to RESTING, where nothing is under way; a
  * refresh leads from there to LISTING.
@@ -821,10 +821,12 @@ void reflector_on_done(struct reflector *r, enum http_outcome outcome, const str
     if (r->state == STATE_WATCHING)
         watch_closed(r);
     else if (outcome != HTTP_COMPLETE)
-        /* a server that is restarting needs no list afterwards (J10) */
-        reflector_fail(
-            r, r->state == STATE_OPENING && outcome == HTTP_REFUSED ? STATE_OPENING : STATE_LISTING,
-            0, error);
+        /*
+         * Also after a refused connection, where client-go tries the watch again (J10): a server
+         * that comes back may have lost what the cursor stands for. It was restored from a backup,
+         * and sends nothing until its versions have caught up; or its history was compacted.
+         */
+        reflector_fail(r, STATE_LISTING, 0, error);
     else if (r->state == STATE_LISTING && r->status == 200)
         list_done(r);
     else

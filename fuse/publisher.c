@@ -16,7 +16,7 @@
  * and so long the next update of the same volume waits. It is also what a watch on a key's own file
  * waits for its DELETE_SELF.
  */
-#define CLEAN_AFTER SPAN_MS(20)
+#define CLEAN_AFTER SPAN_MS(10)
 #define STACK_BYTES 262144u     /* a few paths; the default would count against the lock limit */
 #define CLEAN_AGAIN SPAN_SEC(1) /* after a failure */
 

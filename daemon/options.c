@@ -107,22 +107,13 @@ static int set_object(struct mount_options *o, enum object_kind kind, const char
 
 static int parse_object(const char *text, struct mount_options *o, struct error *e)
 {
-    static const struct {
-        const char *word;
-        enum object_kind kind;
-    } words[] = {
-        {"secret/", OBJECT_SECRET},       {"secrets/", OBJECT_SECRET},
-        {"configmap/", OBJECT_CONFIGMAP}, {"configmaps/", OBJECT_CONFIGMAP},
-        {"cm/", OBJECT_CONFIGMAP},
-    };
+    enum object_kind kind = OBJECT_SECRET;
+    const char *name = object_kind_parse(text, &kind);
 
-    for (size_t i = 0; i < ELEMENTS_OF(words); i++) {
-        const char *name = str_after(text, words[i].word);
-
-        if (name != NULL)
-            return set_object(o, words[i].kind, name, e);
-    }
-    return error_set(e, -EINVAL, "\"%.64s\" is no object: say secret/NAME or configmap/NAME", text);
+    if (name == NULL)
+        return error_set(e, -EINVAL, "\"%.64s\" is no object: say secret/NAME or configmap/NAME",
+                         text);
+    return set_object(o, kind, name, e);
 }
 
 static int check_mountpoint(const char *path, char **ret_path, struct error *e)

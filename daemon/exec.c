@@ -316,8 +316,9 @@ static int exec_run(const struct exec_options *options, struct error *e)
     char **envp = NULL;
     int r;
 
-    launch_init(&x.launch);
-    r = exec_start(&x, &start_error);
+    r = launch_init(&x.launch, &start_error);
+    if (r >= 0)
+        r = exec_start(&x, &start_error);
     if (r < 0)
         *e = start_error;
     else

@@ -6,6 +6,9 @@
  */
 #include "daemon/launch.h"
 
+#include <dirent.h>
+#include <limits.h>
+#include <linux/close_range.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -14,16 +17,85 @@
 
 #define PATH_DEFAULT "/usr/local/bin:/usr/bin:/bin"
 
-void launch_init(struct launch *launch)
+/* ---- descriptors */
+
+static int descriptor_compare(const void *a, const void *b)
 {
+    const int *x = a, *y = b;
+
+    return *x < *y ? -1 : *x > *y;
+}
+
+static void dir_closep(DIR **dir)
+{
+    if (*dir != NULL)
+        (void)closedir(*dir);
+}
+
+static int note_descriptor(struct launch *launch, int fd)
+{
+    int *more = reallocarray(launch->descriptors, launch->n_descriptors + 1, sizeof(*more));
+
+    if (more == NULL)
+        return -ENOMEM;
+    launch->descriptors = more;
+    launch->descriptors[launch->n_descriptors++] = fd;
+    return 0;
+}
+
+static int note_descriptors(struct launch *launch)
+{
+    _cleanup_(dir_closep) DIR *dir = opendir("/proc/self/fd");
+    const struct dirent *entry;
+    int r = 0;
+
+    if (dir == NULL)
+        return negative_errno();
+    while (r >= 0 && (entry = readdir(dir)) != NULL) {
+        int fd = (int)strtol(entry->d_name, NULL, 10);
+
+        if (entry->d_name[0] != '.' && fd != dirfd(dir))
+            r = note_descriptor(launch, fd);
+    }
+    if (launch->n_descriptors > 0)
+        qsort(launch->descriptors, launch->n_descriptors, sizeof(int), descriptor_compare);
+    return r;
+}
+
+/*
+ * Ours are close-on-exec from birth, but not those that libraries open (libcurl's socket pairs).
+ * All but the inherited ones get the flag.
+ */
+static void keep_descriptors(const struct launch *launch)
+{
+    unsigned first = 0;
+
+    for (size_t i = 0; i < launch->n_descriptors; i++) {
+        unsigned fd = (unsigned)launch->descriptors[i];
+
+        if (fd > first)
+            (void)close_range(first, fd - 1, CLOSE_RANGE_CLOEXEC);
+        first = fd + 1;
+    }
+    (void)close_range(first, UINT_MAX, CLOSE_RANGE_CLOEXEC);
+}
+
+int launch_init(struct launch *launch, struct error *e)
+{
+    int r;
+
+    *launch = (struct launch){.descriptors = NULL};
     (void)pthread_sigmask(SIG_SETMASK, NULL, &launch->mask);
     (void)sigaction(SIGPIPE, NULL, &launch->on_sigpipe);
-    secmem_inherited_save(&launch->limits);
+    r = note_descriptors(launch);
+    secmem_inherited_save(&launch->limits); /* opens one of ours */
+    return r < 0 ? error_set_errno(e, r, "cannot see which descriptors are open") : 0;
 }
 
 void launch_deinit(struct launch *launch)
 {
     secmem_inherited_deinit(&launch->limits);
+    free(launch->descriptors);
 }
 
 /* ---- finding it */
@@ -120,6 +192,7 @@ int launch_replace(const struct launch *launch, char *const argv[], char *const 
         return r;
     (void)sigaction(SIGPIPE, &launch->on_sigpipe, NULL);
     (void)pthread_sigmask(SIG_SETMASK, &launch->mask, NULL);
+    keep_descriptors(launch);
     secmem_inherited_lend(&launch->limits);
     (void)execve(file, argv, envp);
     return execution_failed(file, negative_errno(), e);
@@ -159,6 +232,7 @@ static int spawn(const struct launch *launch, const char *file, char *const argv
     if (r == 0 && tty_fd >= 0)
         r = posix_spawn_file_actions_addtcsetpgrp_np(&actions, tty_fd);
     if (r == 0) {
+        keep_descriptors(launch);
         secmem_inherited_lend(&launch->limits);
         r = posix_spawn(ret_pid, file, &actions, &attr, argv, envp);
         secmem_inherited_unlend(&launch->limits);

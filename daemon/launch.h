@@ -13,10 +13,15 @@ struct launch {
     sigset_t mask;
     struct sigaction on_sigpipe;
     struct secmem_inherited limits;
+    int *descriptors; /* owned; sorted */
+    size_t n_descriptors;
 };
 
-/* Keep what is there; must precede everything that changes it. */
-void launch_init(struct launch *launch);
+/*
+ * Keep what is there; must precede everything that changes it.
+ * Return: 0; -errno with @e. Either way launch_deinit() is due.
+ */
+int launch_init(struct launch *launch, struct error *e);
 void launch_deinit(struct launch *launch);
 
 /*

@@ -33,13 +33,19 @@ static int wipe_stack_after_turns(sd_event *event)
 int event_loop_new(const sigset_t *taken, sd_event **ret_event, struct error *e)
 {
     sigset_t blocked = *taken;
+    sd_event *event = NULL;
     int r;
 
     (void)signal(SIGPIPE, SIG_IGN);
     (void)sigaddset(&blocked, SIGCHLD);
     (void)pthread_sigmask(SIG_BLOCK, &blocked, NULL);
-    r = sd_event_new(ret_event);
+    r = sd_event_new(&event);
     if (r >= 0)
-        r = wipe_stack_after_turns(*ret_event);
-    return r < 0 ? error_set_errno(e, r, "cannot set the event loop up") : 0;
+        r = wipe_stack_after_turns(event);
+    if (r < 0) {
+        (void)sd_event_unref(event);
+        return error_set_errno(e, r, "cannot set the event loop up");
+    }
+    *ret_event = event;
+    return 0;
 }

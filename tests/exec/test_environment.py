@@ -242,6 +242,7 @@ def test_everything_else_is_inherited(source, start, area: Path, on_change):
         *source.arguments,
         *("--on-change", on_change, "--env", "A=secret/app/k", "--", PYTHON, "-c", STATE),
         preexec_fn=prepare,
+        env={"ASAN_OPTIONS": "disable_coredump=0"},  # its own limit would be inherited otherwise
     )
     state = json.loads(execution.output())
     expected = json.loads(direct.stdout)

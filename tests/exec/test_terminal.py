@@ -174,7 +174,12 @@ def test_shell_as_the_command(terminal, command):
     terminal.type(CTRL_Z)
     terminal.expect("Stopped")
     terminal.expect("inner> ")
-    terminal.type("kill %1; exit 9\n")
+    terminal.type("fg\n")
+    terminal.expect("exec sleep 1000\n")
+    until(lambda: "sleep" in Path(f"/proc/{terminal.foreground()}/cmdline").read_text())
+    terminal.type(CTRL_C)
+    terminal.expect("inner> ")
+    terminal.type("exit 9\n")
     terminal.expect_prompt()
     terminal.type("echo status $?\n")
     terminal.expect("status 9\n")
@@ -182,7 +187,7 @@ def test_shell_as_the_command(terminal, command):
 
 def test_within_a_script(terminal, command):
     """A shell without job control shares our group and is stopped and continued with us."""
-    terminal.type(f"bash -c \"{command} sh -c 'echo started; sleep 1000'; echo after $?\"\n")
+    terminal.type(f"bash -c \"{command} sh -c 'echo started; exec sleep 1000'; echo after $?\"\n")
     terminal.expect("\nstarted\n")
     terminal.type(CTRL_Z)
     terminal.expect("Stopped")

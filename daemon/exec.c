@@ -351,8 +351,8 @@ int command_exec(const struct invocation *invocation, int argc, char *argv[])
     } else {
         log_setup(options.from.log_level, options.from.log_format, LOG_TARGET_STDERR);
         code = exec_run(&options, &e);
-        if (e.text[0] != '\0')
-            code = command_failed(invocation, code, e.text);
+        if (e.text[0] != '\0') /* the code may be a shell's 126 or 127 */
+            code = command_failed(invocation, (enum exit_code)code, e.text);
     }
     exec_options_deinit(&options);
     return code;

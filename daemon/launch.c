@@ -161,8 +161,10 @@ static int find_command(const char *name, char *const envp[], char **ret_file, s
         }
     }
     if (r == -ENOENT)
-        return error_set(e, r, "cannot run %.256s: command not found", name);
-    return r < 0 ? error_set_errno(e, r, "cannot run %.256s", name) : 0;
+        (void)error_set(e, r, "cannot run %.256s: command not found", name);
+    else if (r < 0)
+        (void)error_set_errno(e, r, "cannot run %.256s", name);
+    return r;
 }
 
 /* The file was there a moment ago, so it is what it names behind "#!" that is not. */

@@ -22,7 +22,7 @@ static int absolute_path(const char *path, char **ret_path)
 
 static int set_manifests(struct source_options *o, const char *path, struct error *e)
 {
-    char *manifests;
+    char *manifests = NULL;
     int r = absolute_path(path, &manifests);
 
     if (r < 0)

@@ -10,6 +10,7 @@
 #include "volume/env.h"
 
 #include <search.h>
+#include <stdio.h>
 
 #include "base/buf.h"
 #include "cache/secmem.h"
@@ -152,13 +153,10 @@ static int set_entry(struct builder *b, const char *name, struct object *object,
 static int set_prefixed(struct builder *b, const char *prefix, struct object *object,
                         const struct object_entry *entry, struct error *e)
 {
-    size_t prefix_len = strlen(prefix), key_size = strlen(entry->key) + 1;
-    _cleanup_(freep) char *name = malloc(prefix_len + key_size);
+    _cleanup_(freep) char *name = NULL;
 
-    if (name == NULL)
+    if (asprintf(&name, "%s%s", prefix, entry->key) < 0)
         return out_of_memory(e);
-    (void)memcpy(name, prefix, prefix_len);
-    (void)memcpy(name + prefix_len, entry->key, key_size);
     return env_name_is_valid(name, b->spec->names) ? set_entry(b, name, object, entry, e)
                                                    : builder_skip(b, name, e);
 }

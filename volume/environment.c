@@ -43,8 +43,11 @@ static const struct store_view *view_of(const struct followed *object)
 /* What was deleted is gone, although the store still has it: optional variables vanish (G9). */
 static struct object *look_up(void *userdata, enum object_kind kind, const char *name)
 {
-    const struct store_view *view = view_of(find_followed(userdata, kind, name));
+    const struct followed *object = find_followed(userdata, kind, name);
+    const struct store_view *view;
 
+    assert(object != NULL); /* it is of the spec that is being computed */
+    view = view_of(object);
     return view->presence == STORE_PRESENT ? view->object : NULL;
 }
 

@@ -14,6 +14,7 @@ from mount.support.waiting import until
 
 from .execution import PYTHON, WORKER, Record
 
+# Commands say `exec sleep`: sh can lose a signal that comes while it starts a child.
 CTRL_C, CTRL_Z, CTRL_BACKSLASH = "\x03", "\x1a", "\x1c"
 
 
@@ -52,7 +53,7 @@ def test_it_has_the_terminal(terminal, worker, record):
 
 
 def test_ctrl_c(terminal, command):
-    terminal.type(f"{command} sh -c 'echo started; sleep 1000'\n")
+    terminal.type(f"{command} sh -c 'echo started; exec sleep 1000'\n")
     terminal.expect("\nstarted\n")
     terminal.type(CTRL_C)
     terminal.expect_prompt()
@@ -175,7 +176,7 @@ def test_shell_as_the_command(terminal, command):
     terminal.expect("Stopped")
     terminal.expect("inner> ")
     terminal.type("fg\n")
-    terminal.expect("exec sleep 1000\n")
+    terminal.expect("exec sleep 1000'\n")
     until(lambda: "sleep" in Path(f"/proc/{terminal.foreground()}/cmdline").read_text())
     terminal.type(CTRL_C)
     terminal.expect("inner> ")

@@ -130,8 +130,8 @@ packages-demo: packages-build
 unit: $(UNIT_TESTS) ## unit tests, in one build
 	@set -e; for t in $(UNIT_TESTS); do $$t; done
 
-mount-tests: $(O)/secretfs ## tests of real mounts, as root, in one build
-	SECRETFS=$(CURDIR)/$(O)/secretfs $(PYTHON) -m pytest -q -rs -p no:cacheprovider tests/devserver tests/mount
+mount-tests: $(O)/secretfs ## tests of real mounts and commands, as root, in one build
+	SECRETFS=$(CURDIR)/$(O)/secretfs $(PYTHON) -m pytest -q -rs -p no:cacheprovider tests/devserver tests/exec tests/mount
 
 # what is installed shows only in a new make
 .PHONY: test

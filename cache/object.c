@@ -44,6 +44,28 @@ const char *object_kind_word(enum object_kind kind)
     return kinds[kind].word;
 }
 
+const char *object_kind_parse(const char *text, enum object_kind *ret_kind)
+{
+    static const struct {
+        const char *word;
+        enum object_kind kind;
+    } words[] = {
+        {"secret/", OBJECT_SECRET},       {"secrets/", OBJECT_SECRET},
+        {"configmap/", OBJECT_CONFIGMAP}, {"configmaps/", OBJECT_CONFIGMAP},
+        {"cm/", OBJECT_CONFIGMAP},
+    };
+
+    for (size_t i = 0; i < ELEMENTS_OF(words); i++) {
+        const char *rest = str_after(text, words[i].word);
+
+        if (rest == NULL)
+            continue;
+        *ret_kind = words[i].kind;
+        return rest;
+    }
+    return NULL;
+}
+
 int object_key_compare(const struct object_key *a, const struct object_key *b)
 {
     int order;

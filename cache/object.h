@@ -17,6 +17,11 @@ enum object_kind { OBJECT_SECRET, OBJECT_CONFIGMAP };
 const char *object_kind_name(enum object_kind kind);
 const char *object_kind_plural(enum object_kind kind);
 const char *object_kind_word(enum object_kind kind);
+/*
+ * Read the kind that @text begins with: "secret/", "configmap/", their plurals, or "cm/".
+ * Return: what follows the slash, *ret_kind is set; NULL if there is no such word.
+ */
+const char *object_kind_parse(const char *text, enum object_kind *ret_kind);
 
 /* What an object is asked for by. Strings are borrowed or owned as the user of the struct says. */
 struct object_key {

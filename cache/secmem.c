@@ -5,9 +5,10 @@
 #include <malloc.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -44,13 +45,24 @@ static void empty_coredump_filter(void)
         return;
 }
 
+/* The soft limit is the one that counts; the hard one is left for those whom we start. */
+static int switch_core_files_off(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_CORE, &limit) < 0)
+        return negative_errno();
+    limit.rlim_cur = 0;
+    return setrlimit(RLIMIT_CORE, &limit) < 0 ? negative_errno() : 0;
+}
+
 int secmem_harden(struct error *e)
 {
-    const struct rlimit no_core = {0, 0};
+    int r = switch_core_files_off();
 
     empty_coredump_filter(); /* before PR_SET_DUMPABLE gives /proc/self away to root */
-    if (setrlimit(RLIMIT_CORE, &no_core) < 0)
-        return error_set_errno(e, negative_errno(), "cannot switch core dumps off");
+    if (r < 0)
+        return error_set_errno(e, r, "cannot switch core dumps off");
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
         return error_set_errno(e, negative_errno(), "cannot make the process undumpable");
     raise_memlock_limit();
@@ -60,6 +72,49 @@ int secmem_harden(struct error *e)
     if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
         return SECMEM_BLOCKS_ONLY;
     return 0;
+}
+
+static void read_coredump_filter(struct secmem_inherited *inherited)
+{
+    char text[16] = "";
+
+    if (inherited->filter_fd >= 0 && read(inherited->filter_fd, text, sizeof(text) - 1) > 0)
+        inherited->filter = (unsigned)strtoul(text, NULL, 16);
+}
+
+static void write_coredump_filter(const struct secmem_inherited *inherited, unsigned filter)
+{
+    if (inherited->filter_fd >= 0 && dprintf(inherited->filter_fd, "0x%x", filter) < 0)
+        return;
+}
+
+void secmem_inherited_save(struct secmem_inherited *ret_inherited)
+{
+    /* an undumpable process of a user cannot open it any more, but write to it */
+    *ret_inherited = (struct secmem_inherited){
+        .filter_fd = open("/proc/self/coredump_filter", O_RDWR | O_CLOEXEC)};
+    (void)getrlimit(RLIMIT_CORE, &ret_inherited->core);
+    (void)getrlimit(RLIMIT_MEMLOCK, &ret_inherited->memlock);
+    read_coredump_filter(ret_inherited);
+}
+
+void secmem_inherited_deinit(struct secmem_inherited *inherited)
+{
+    inherited->filter_fd = fd_close(inherited->filter_fd);
+}
+
+void secmem_inherited_lend(const struct secmem_inherited *inherited)
+{
+    (void)setrlimit(RLIMIT_CORE, &inherited->core);
+    (void)setrlimit(RLIMIT_MEMLOCK, &inherited->memlock);
+    write_coredump_filter(inherited, inherited->filter);
+}
+
+void secmem_inherited_unlend(const struct secmem_inherited *inherited)
+{
+    (void)switch_core_files_off();
+    raise_memlock_limit();
+    write_coredump_filter(inherited, 0);
 }
 
 static struct block *block_of(void *bytes)

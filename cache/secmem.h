@@ -5,6 +5,7 @@
  * children, and wiped on release. One block is one mapping, so it goes back to the kernel whole.
  */
 #include <stddef.h>
+#include <sys/resource.h>
 
 #include "base/error.h"
 
@@ -17,6 +18,24 @@
  */
 #define SECMEM_BLOCKS_ONLY 1
 int secmem_harden(struct error *e);
+
+/*
+ * What secmem_harden() changes and a program would inherit. One that is started for somebody is to
+ * find these as they were: whether it may dump core is not ours to say.
+ */
+struct secmem_inherited {
+    struct rlimit core;
+    struct rlimit memlock;
+    int filter_fd; /* of /proc/self/coredump_filter; -1 if there is none */
+    unsigned filter;
+};
+
+/* Keep what is there now; to be called before secmem_harden(). */
+void secmem_inherited_save(struct secmem_inherited *ret_inherited);
+void secmem_inherited_deinit(struct secmem_inherited *inherited);
+/* Put it in place for a program to be started, and take it back. The process stays undumpable. */
+void secmem_inherited_lend(const struct secmem_inherited *inherited);
+void secmem_inherited_unlend(const struct secmem_inherited *inherited);
 
 /*
  * Return: zeroed memory of @len bytes, the caller's to give to secmem_free(); NULL when there is no

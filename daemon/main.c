@@ -19,6 +19,7 @@ static const struct command {
     const char *summary;
 } commands[] = {
     {"mount", command_mount, "show a Secret or ConfigMap as files and keep them current"},
+    {"exec", command_exec, "run a command with Secrets and ConfigMaps in its environment"},
     {"unmount", command_unmount, "take such a mount down"},
     {"status", command_status, "what a mount shows and how it is doing"},
     {"version", command_version, "print the version"},

@@ -15,21 +15,17 @@
  */
 #include "daemon/mount.h"
 
-#include <signal.h>
 #include <stdio.h>
 
 #include "base/json.h"
 #include "cache/secmem.h"
 #include "daemon/commands.h"
 #include "daemon/control.h"
+#include "daemon/event_loop.h"
 #include "daemon/mounts.h"
-#include "fetcher/api.h"
-#include "fetcher/manifests.h"
 
 #define RETRY_AFTER SPAN_SEC(1) /* publishing fails for want of memory or descriptors, mostly */
 #define TIMER_SLACK SPAN_MS(10)
-
-#define STACK_USED_BYTES (64 * 1024) /* libcurl has buffers of 16 KiB there */
 
 /* What is mounted: "secret/NAMESPACE/NAME", "projected/NAMESPACE/NAME-OF-THE-VOLUME". */
 #define MOUNT_TEXT_SIZE (VOLUME_TEXT_SIZE + OBJECT_NAMESPACE_MAX + 1)
@@ -186,7 +182,7 @@ static void check_first_answer(struct mount *m)
 {
     struct error e;
 
-    if (m->options->wait != 0 || m->payload != NULL || !volume_has_answer(m->volume))
+    if (m->options->from.wait != 0 || m->payload != NULL || !volume_has_answer(m->volume))
         return;
     set_missing(m, &e);
     fail(m, &e);
@@ -201,7 +197,7 @@ static int on_wait_over(sd_event_source *source, uint64_t usec, void *userdata)
     (void)usec;
     set_missing(m, &e);
     (void)error_prefix(&e, -ETIMEDOUT, "gave up after %g s",
-                       (double)m->options->wait / (double)SPAN_SEC(1));
+                       (double)m->options->from.wait / (double)SPAN_SEC(1));
     fail(m, &e);
     return 0;
 }
@@ -366,33 +362,6 @@ static void on_volume_state(void *userdata)
 
 /* ---- all of it */
 
-static int make_source(struct mount *m, struct error *e)
-{
-    const struct mount_options *o = m->options;
-    const struct kubeconfig_options kubeconfig = {.file = o->kubeconfig, .context = o->context};
-    _cleanup_(api_config_freep) struct api_config *config = NULL;
-    const char *namespace = o->namespace;
-    int r;
-
-    if (o->manifests == NULL) {
-        r = kubeconfig_load(&kubeconfig, &config, e);
-        if (r < 0)
-            return r;
-        if (namespace == NULL)
-        namespace = config->namespace;
-    }
-    m->namespace = strdup(namespace != NULL ? namespace : "default");
-    if (m->namespace == NULL)
-        return error_set_errno(e, -ENOMEM, "cannot set the source up");
-    r = o->manifests != NULL
-            ? manifest_source_new(m->event, m->store, o->manifests, m->namespace, &m->source, e)
-            : api_source_new(m->event, m->store, TAKE(config), &m->source, e);
-    if (r < 0)
-        return r;
-    store_set_source(m->store, &m->source->ops->store, m->source);
-    return 0;
-}
-
 static int make_volume(struct mount *m, struct error *e)
 {
     static const struct volume_callbacks callbacks = {.payload = on_payload,
@@ -414,59 +383,28 @@ static int start_waiting(struct mount *m, struct error *e)
 {
     int r;
 
-    if (m->options->wait == SPAN_FOREVER || m->options->wait == 0)
+    if (m->options->from.wait == SPAN_FOREVER || m->options->from.wait == 0)
         return 0;
-    r = sd_event_add_time_relative(m->event, &m->wait_timer, CLOCK_MONOTONIC, m->options->wait,
+    r = sd_event_add_time_relative(m->event, &m->wait_timer, CLOCK_MONOTONIC, m->options->from.wait,
                                    TIMER_SLACK, on_wait_over, m);
     return r < 0 ? error_set_errno(e, r, "cannot set a timer") : 0;
 }
 
-/*
- * Libraries leave pieces of what they decrypted and parsed on the stack, where the next call that
- * goes as deep may overwrite them or not. When the loop has nothing better to do, it does so.
- */
-static int on_turn_over(sd_event_source *source, void *userdata)
-{
-    unsigned char left_behind[STACK_USED_BYTES];
-
-    (void)source;
-    (void)userdata;
-    explicit_bzero(left_behind, sizeof(left_behind));
-    return 0;
-}
-
-static int wipe_stack_after_turns(struct mount *m)
-{
-    sd_event_source *source;
-    int r = sd_event_add_post(m->event, &source, on_turn_over, NULL);
-
-    if (r < 0)
-        return r;
-    (void)sd_event_source_set_priority(source, SD_EVENT_PRIORITY_IDLE);
-    (void)sd_event_source_set_floating(source, true);
-    (void)sd_event_source_unref(source);
-    return 0;
-}
-
-/* Signals are blocked in every thread from here on and taken by the loop. */
 static int make_event_loop(struct mount *m, struct error *e)
 {
     static const int ending[] = {SIGTERM, SIGINT, SIGHUP};
-    sigset_t blocked;
+    sigset_t taken;
     int r;
 
-    (void)signal(SIGPIPE, SIG_IGN);
-    (void)sigemptyset(&blocked);
-    (void)sigaddset(&blocked, SIGCHLD);
+    (void)sigemptyset(&taken);
     for (size_t i = 0; i < ELEMENTS_OF(ending); i++)
-        (void)sigaddset(&blocked, ending[i]);
-    (void)pthread_sigmask(SIG_BLOCK, &blocked, NULL);
-    r = sd_event_new(&m->event);
+        (void)sigaddset(&taken, ending[i]);
+    r = event_loop_new(&taken, &m->event, e);
+    if (r < 0)
+        return r;
     /* without a handler sd-event ends the loop with success */
     for (size_t i = 0; i < ELEMENTS_OF(ending) && r >= 0; i++)
         r = sd_event_add_signal(m->event, NULL, ending[i], NULL, NULL);
-    if (r >= 0)
-        r = wipe_stack_after_turns(m);
     return r < 0 ? error_set_errno(e, r, "cannot set the event loop up") : 0;
 }
 
@@ -487,7 +425,7 @@ static int mount_start(struct mount *m, struct error *e)
     r = store_new(&m->store);
     if (r < 0)
         return error_set_errno(e, r, "cannot set the store up");
-    r = make_source(m, e);
+    r = source_options_open(&m->options->from, m->event, m->store, &m->source, &m->namespace, e);
     if (r < 0)
         return r;
     r = start_waiting(m, e);
@@ -540,7 +478,7 @@ static int mount_as_asked(const struct mount_options *options, struct background
 
     if (r < 0)
         return r;
-    log_setup(options->log_level, options->log_format, LOG_TARGET_STDERR);
+    log_setup(options->from.log_level, options->from.log_format, LOG_TARGET_STDERR);
     return mount_run(options, background, e);
 }
 

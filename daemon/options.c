@@ -2,7 +2,6 @@
 #include "daemon/options.h"
 
 #include <fcntl.h>
-#include <getopt.h>
 #include <linux/mount.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -14,17 +13,10 @@
 /* ---- long options, which "-o NAME=VALUE" can set as well */
 
 enum option_code {
-    OPTION_NAMESPACE = 'n',
     OPTION_FOREGROUND = 'f',
     OPTION_MOUNT = 'o',
     OPTION_HELP = 'h',
-    OPTION_KUBECONFIG = 256,
-    OPTION_CONTEXT,
-    OPTION_MANIFESTS,
-    OPTION_WAIT,
-    OPTION_LOG_LEVEL,
-    OPTION_LOG_FORMAT,
-    OPTION_VOLUME,
+    OPTION_VOLUME = SOURCE_OPTION_END,
     OPTION_ITEM,
     OPTION_DEFAULT_MODE,
     OPTION_OPTIONAL,
@@ -36,11 +28,7 @@ enum option_code {
 };
 
 static const struct option long_options[] = {
-    {"namespace", required_argument, NULL, OPTION_NAMESPACE},
-    {"kubeconfig", required_argument, NULL, OPTION_KUBECONFIG},
-    {"context", required_argument, NULL, OPTION_CONTEXT},
-    {"manifests", required_argument, NULL, OPTION_MANIFESTS},
-    {"wait", required_argument, NULL, OPTION_WAIT},
+    SOURCE_LONG_OPTIONS,
     {"volume", required_argument, NULL, OPTION_VOLUME},
     {"item", required_argument, NULL, OPTION_ITEM},
     {"default-mode", required_argument, NULL, OPTION_DEFAULT_MODE},
@@ -51,8 +39,6 @@ static const struct option long_options[] = {
     {"type", required_argument, NULL, OPTION_TYPE},
     {"tls", required_argument, NULL, OPTION_TLS},
     {"foreground", no_argument, NULL, OPTION_FOREGROUND},
-    {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
-    {"log-format", required_argument, NULL, OPTION_LOG_FORMAT},
     {"help", no_argument, NULL, OPTION_HELP},
     {NULL, 0, NULL, 0},
 };
@@ -64,16 +50,7 @@ void mount_options_help(const char *program)
            "\n"
            "Show a Kubernetes Secret or ConfigMap as files and keep them current.\n"
            "\n"
-           "Where the object comes from:\n"
-           "  -n, --namespace NS      namespace (default: the context's, else \"default\")\n"
-           "      --kubeconfig FILE   how to reach the API server (default: $KUBECONFIG,\n"
-           "                          ~/.kube/config, the in-cluster service account)\n"
-           "      --context NAME      context of the kubeconfig to use\n"
-           "      --manifests DIR     take objects from the YAML and JSON manifests in DIR\n"
-           "                          instead of from an API server\n"
-           "      --wait DURATION     give up if the object is not there by then: 30s (the\n"
-           "                          default), 1m30s, 0 for at once, or \"forever\"\n"
-           "\n"
+           "Where the object comes from:\n" SOURCE_OPTIONS_HELP "\n"
            "What of it becomes files:\n"
            "      --item KEY=PATH[:MODE]  only this key, at this path; may be repeated\n"
            "      --default-mode MODE     of files: 0640 is octal, 416 the same in decimal;\n"
@@ -97,10 +74,7 @@ void mount_options_help(const char *program)
            "  -o OPTIONS              mount options, comma-separated: allow_other, noexec, exec,\n"
            "                          nosuid, suid, nodev, dev, noatime, ro, and any of the long\n"
            "                          options, as in uid=7\n"
-           "\n"
-           "      --log-level LEVEL   error, warn, info (default) or debug\n"
-           "      --log-format FORMAT text (default) or json\n"
-           "  -h, --help              show this help\n"
+           "\n" SOURCE_OPTIONS_LOG_HELP "  -h, --help              show this help\n"
            "\n"
            "Example:\n"
            "  %s mount -n prod secret/db /run/secrets/db\n",
@@ -133,36 +107,13 @@ static int set_object(struct mount_options *o, enum object_kind kind, const char
 
 static int parse_object(const char *text, struct mount_options *o, struct error *e)
 {
-    static const struct {
-        const char *word;
-        enum object_kind kind;
-    } words[] = {
-        {"secret/", OBJECT_SECRET},       {"secrets/", OBJECT_SECRET},
-        {"configmap/", OBJECT_CONFIGMAP}, {"configmaps/", OBJECT_CONFIGMAP},
-        {"cm/", OBJECT_CONFIGMAP},
-    };
+    enum object_kind kind = OBJECT_SECRET;
+    const char *name = object_kind_parse(text, &kind);
 
-    for (size_t i = 0; i < ELEMENTS_OF(words); i++) {
-        const char *name = str_after(text, words[i].word);
-
-        if (name != NULL)
-            return set_object(o, words[i].kind, name, e);
-    }
-    return error_set(e, -EINVAL, "\"%.64s\" is no object: say secret/NAME or configmap/NAME", text);
-}
-
-static int absolute_path(const char *path, char **ret_path)
-{
-    _cleanup_(freep) char *cwd = NULL;
-
-    if (*path == '/') {
-        *ret_path = strdup(path);
-        return *ret_path != NULL ? 0 : -ENOMEM;
-    }
-    cwd = getcwd(NULL, 0);
-    if (cwd == NULL)
-        return negative_errno();
-    return asprintf(ret_path, "%s/%s", cwd, path) < 0 ? -ENOMEM : 0;
+    if (name == NULL)
+        return error_set(e, -EINVAL, "\"%.64s\" is no object: say secret/NAME or configmap/NAME",
+                         text);
+    return set_object(o, kind, name, e);
 }
 
 static int check_mountpoint(const char *path, char **ret_path, struct error *e)
@@ -322,41 +273,17 @@ static int set_option(struct mount_options *o, int option, const char *value, st
     case OPTION_OPTIONAL:
         source_of(o)->is_optional = true;
         return 0;
-    case OPTION_NAMESPACE:
-        o->namespace = value;
-        return object_namespace_is_valid(value)
-                   ? 0
-                   : error_set(e, -EINVAL, "\"%.64s\" is not a valid namespace", value);
-    case OPTION_KUBECONFIG:
-        o->kubeconfig = value;
-        return 0;
-    case OPTION_CONTEXT:
-        o->context = value;
-        return 0;
-    case OPTION_MANIFESTS:
-        free(o->manifests);
-        o->manifests = NULL;
-        return absolute_path(value, &o->manifests);
-    case OPTION_WAIT:
-        return clock_parse_duration(value, &o->wait, e);
     case OPTION_FOREGROUND:
         o->is_foreground = true;
         return 0;
     case OPTION_MOUNT:
         return parse_mount_options(o, value, e);
-    case OPTION_LOG_LEVEL:
-        if (log_level_parse(value, &o->log_level) == 0)
-            return 0;
-        return error_set(e, -EINVAL, "--log-level takes error, warn, info or debug, not \"%.32s\"",
-                         value);
-    case OPTION_LOG_FORMAT:
-        if (log_format_parse(value, &o->log_format) == 0)
-            return 0;
-        return error_set(e, -EINVAL, "--log-format takes text or json, not \"%.32s\"", value);
     case OPTION_HELP:
         o->wants_help = true;
         return 0;
     default:
+        if (option < SOURCE_OPTION_END)
+            return source_options_set(&o->from, option, value, e);
         r = set_volume_option(o, option, value, e);
         return r < 0 ? error_prefix(e, r, "--%s", option_name(option)) : 0;
     }
@@ -461,10 +388,9 @@ static int parse_arguments(int argc, char *argv[], struct mount_options *o, stru
         if (r < 0 || o->wants_help)
             return r;
     }
-    if (o->manifests != NULL && (o->kubeconfig != NULL || o->context != NULL))
-        return error_set(e, -EINVAL,
-                         "--manifests does not go with --kubeconfig or --context: objects come "
-                         "either from a directory or from an API server");
+    r = source_options_check(&o->from, e);
+    if (r < 0)
+        return r;
     return parse_positional(o, argv + optind, argc - optind, e);
 }
 
@@ -473,8 +399,7 @@ int mount_options_parse(int argc, char *argv[], struct mount_options *ret_option
     struct volume_source *source;
 
     *ret_options = (struct mount_options){
-        .wait = WAIT_DEFAULT,
-        .log_level = LOG_LEVEL_INFO,
+        .from = SOURCE_OPTIONS_INIT,
         .mount_attr = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
         .option_text = BUF_INIT(OPTION_TEXT_MAX),
         .user_options = BUF_INIT(OPTION_TEXT_MAX),
@@ -489,7 +414,7 @@ int mount_options_parse(int argc, char *argv[], struct mount_options *ret_option
 void mount_options_deinit(struct mount_options *options)
 {
     (void)volume_spec_free(options->spec);
-    free(options->manifests);
+    source_options_deinit(&options->from);
     free(options->mountpoint);
     free(options->source);
     buf_deinit(&options->option_text);

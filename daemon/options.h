@@ -2,26 +2,17 @@
 #pragma once
 /* The command line of `secretfs mount`. */
 #include "base/buf.h"
-#include "base/clock.h"
-#include "base/log.h"
+#include "daemon/source_options.h"
 #include "volume/spec.h"
-
-#define WAIT_DEFAULT SPAN_SEC(30)
 
 /* Strings are borrowed from the arguments unless they say otherwise. */
 struct mount_options {
     struct volume_spec *spec; /* owned; its uid and gid are set */
     const char *volume_file;  /* where it is from; NULL: the arguments */
-    const char *namespace;    /* NULL: the context's, else "default" */
-    const char *kubeconfig;   /* NULL: $KUBECONFIG and so on */
-    const char *context;
-    char *manifests;  /* owned, absolute; NULL: from an API */
+    struct source_options from;
     char *mountpoint; /* owned, absolute, without symbolic links */
     char *source;     /* owned; what df shows: "secret/NAME", "projected/NAME" */
-    span_us wait;
     bool is_foreground;
-    enum log_level log_level;
-    enum log_format log_format;
     bool allow_other;
     unsigned long mount_attr; /* MOUNT_ATTR_*: nosuid and nodev unless undone */
     struct buf option_text;   /* owned; what "-o" values are cut from */

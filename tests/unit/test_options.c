@@ -56,9 +56,9 @@ static void defaults(void **state)
     assert_int_equal(o.spec->fs_group, VOLUME_ID_UNSET);
     assert_string_equal(o.source, "secret/db");
     assert_string_equal(o.mountpoint, "/");
-    assert_null(o.namespace);
-    assert_null(o.manifests);
-    assert_int_equal(o.wait, SPAN_SEC(30));
+    assert_null(o.from.namespace);
+    assert_null(o.from.manifests);
+    assert_int_equal(o.from.wait, SPAN_SEC(30));
     assert_false(o.is_foreground);
     assert_false(o.allow_other);
     assert_int_equal(o.spec->uid, geteuid());
@@ -81,12 +81,12 @@ static void everything(void **state)
     assert_int_equal(o.spec->sources[0].kind, OBJECT_CONFIGMAP);
     assert_string_equal(o.spec->sources[0].name, "a.b");
     assert_string_equal(o.source, "configmap/a.b");
-    assert_string_equal(o.namespace, "prod");
-    assert_string_equal(o.manifests, "/m");
-    assert_int_equal(o.wait, SPAN_SEC(90));
+    assert_string_equal(o.from.namespace, "prod");
+    assert_string_equal(o.from.manifests, "/m");
+    assert_int_equal(o.from.wait, SPAN_SEC(90));
     assert_true(o.is_foreground);
-    assert_int_equal(o.log_level, LOG_LEVEL_DEBUG);
-    assert_int_equal(o.log_format, LOG_FORMAT_JSON);
+    assert_int_equal(o.from.log_level, LOG_LEVEL_DEBUG);
+    assert_int_equal(o.from.log_format, LOG_FORMAT_JSON);
     assert_int_equal(o.spec->uid, 7);
     assert_int_equal(o.spec->gid, 8);
     assert_true(o.allow_other);
@@ -104,9 +104,9 @@ static void long_options_as_mount_options(void **state)
     (void)state;
     assert_int_equal(
         parse("mount secret/db / -o rw,_netdev,namespace=prod,context=c,wait=forever", &o, &e), 0);
-    assert_string_equal(o.namespace, "prod");
-    assert_string_equal(o.context, "c");
-    assert_true(o.wait == SPAN_FOREVER);
+    assert_string_equal(o.from.namespace, "prod");
+    assert_string_equal(o.from.context, "c");
+    assert_true(o.from.wait == SPAN_FOREVER);
     mount_options_deinit(&o);
 }
 

@@ -108,8 +108,55 @@ static void harden_and_check(void)
         _exit(1);
     if (prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) != 0)
         _exit(2);
-    if (getrlimit(RLIMIT_CORE, &core) < 0 || core.rlim_cur != 0 || core.rlim_max != 0)
+    if (getrlimit(RLIMIT_CORE, &core) < 0 || core.rlim_cur != 0)
         _exit(3);
+}
+
+static unsigned coredump_filter(void)
+{
+    FILE *file = fopen("/proc/self/coredump_filter", "re");
+    unsigned filter = 0;
+
+    if (file == NULL || fscanf(file, "%x", &filter) != 1)
+        _exit(9);
+    (void)fclose(file);
+    return filter;
+}
+
+static struct rlimit limit_of(__rlimit_resource_t resource)
+{
+    struct rlimit limit;
+
+    if (getrlimit(resource, &limit) < 0)
+        _exit(8);
+    return limit;
+}
+
+/* What a program that is started finds, and that it is taken back. */
+static void lend_and_check(void)
+{
+    struct rlimit core = limit_of(RLIMIT_CORE), memlock = limit_of(RLIMIT_MEMLOCK);
+    unsigned filter = coredump_filter();
+    struct secmem_inherited inherited;
+    struct error e;
+
+    secmem_inherited_save(&inherited);
+    if (secmem_harden(&e) < 0 || coredump_filter() != 0)
+        _exit(1);
+    secmem_inherited_lend(&inherited);
+    if (coredump_filter() != filter || limit_of(RLIMIT_CORE).rlim_max != core.rlim_max ||
+        limit_of(RLIMIT_MEMLOCK).rlim_cur != memlock.rlim_cur)
+        _exit(2);
+    secmem_inherited_unlend(&inherited);
+    if (coredump_filter() != 0 || limit_of(RLIMIT_CORE).rlim_cur != 0)
+        _exit(3);
+    secmem_inherited_deinit(&inherited);
+}
+
+static void test_what_others_inherit_is_as_it_was(void **state)
+{
+    (void)state;
+    assert_int_equal(signal_of(lend_and_check), 0);
 }
 
 static void test_hardened_process_leaves_no_core(void **state)
@@ -161,6 +208,7 @@ int main(void)
         cmocka_unit_test(test_counts_and_zeroes),
         cmocka_unit_test(test_sealed_blocks_cannot_be_written),
         cmocka_unit_test(test_hardened_process_leaves_no_core),
+        cmocka_unit_test(test_what_others_inherit_is_as_it_was),
         cmocka_unit_test(test_blocks_are_locked_and_left_out),
     };
 

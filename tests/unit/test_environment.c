@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "volume/environment.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+/* An environment of a required and an optional object, on a store whose source is the test. */
+struct fixture {
+    struct store *store;
+    struct env_spec spec;
+    struct environment *environment;
+    unsigned n_changes;
+    unsigned n_states;
+    unsigned n_watched;
+};
+
+static const struct object_key required = {
+    .kind = OBJECT_SECRET, .namespace = "default", .name = "required"};
+static const struct object_key optional = {
+    .kind = OBJECT_CONFIGMAP, .namespace = "default", .name = "optional"};
+
+static int watch(void *userdata, const struct object_key *key, struct error *e)
+{
+    struct fixture *f = userdata;
+
+    (void)key;
+    (void)e;
+    f->n_watched++;
+    return 0;
+}
+
+static void unwatch(void *userdata, const struct object_key *key)
+{
+    struct fixture *f = userdata;
+
+    (void)key;
+    f->n_watched--;
+}
+
+static void on_changed(void *userdata)
+{
+    ((struct fixture *)userdata)->n_changes++;
+}
+
+static void on_state(void *userdata)
+{
+    ((struct fixture *)userdata)->n_states++;
+}
+
+static int setup(void **state)
+{
+    static const struct store_source source = {.watch = watch, .unwatch = unwatch};
+    static const struct environment_callbacks callbacks = {.changed = on_changed,
+                                                           .state = on_state};
+    struct fixture *f = calloc(1, sizeof(*f));
+
+    assert_non_null(f);
+    assert_int_equal(store_new(&f->store), 0);
+    store_set_source(f->store, &source, f);
+    assert_int_equal(env_spec_add_key(&f->spec, "A=secret/required/k", false, NULL), 0);
+    assert_int_equal(env_spec_add_key(&f->spec, "B=secret/required/k", false, NULL), 0);
+    assert_int_equal(env_spec_add_key(&f->spec, "C=configmap/optional/k", true, NULL), 0);
+    assert_int_equal(
+        environment_new(f->store, &f->spec, "default", &callbacks, f, &f->environment, NULL), 0);
+    assert_int_equal(f->n_watched, 2); /* each object once */
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+
+    (void)environment_free(f->environment);
+    assert_int_equal(f->n_watched, 0);
+    (void)store_free(f->store);
+    env_spec_deinit(&f->spec);
+    free(f);
+    return 0;
+}
+
+static void put(struct fixture *f, const struct object_key *key, const char *data_key,
+                const char *value)
+{
+    const struct object like = {.key = *key, .resource_version = "1"};
+    const struct object_input input = {.key = data_key, .text = value, .len = strlen(value)};
+    struct object *object = NULL;
+
+    assert_int_equal(object_new(&like, &input, 1, &object, NULL), 0);
+    store_put(f->store, object, 1);
+}
+
+/* @value: NULL if it is not to be set */
+static void assert_set(const struct fixture *f, const char *name, const char *value)
+{
+    const struct env_variable *v = env_find(environment_env(f->environment), name);
+
+    if (value == NULL) {
+        assert_null(v);
+        return;
+    }
+    assert_non_null(v);
+    assert_int_equal(v->len, strlen(value));
+    assert_memory_equal(v->bytes, value, v->len);
+}
+
+static void waits_for_all_answers(void **state)
+{
+    struct fixture *f = *state;
+
+    put(f, &required, "k", "v1");
+    assert_int_equal(environment_state(f->environment), ENVIRONMENT_WAITING);
+    assert_false(environment_is_answered(f->environment));
+    assert_null(environment_env(f->environment));
+    store_remove(f->store, &optional, 2);
+    assert_int_equal(environment_state(f->environment), ENVIRONMENT_CURRENT);
+    assert_true(environment_is_answered(f->environment));
+    assert_int_equal(f->n_changes, 1);
+    assert_set(f, "A", "v1");
+    assert_set(f, "B", "v1");
+    assert_set(f, "C", NULL);
+}
+
+/* O5, G1 */
+static void missing_object_is_named(void **state)
+{
+    struct fixture *f = *state;
+
+    store_remove(f->store, &optional, 1);
+    store_remove(f->store, &required, 2);
+    assert_int_equal(environment_state(f->environment), ENVIRONMENT_WAITING);
+    assert_string_equal(environment_error(f->environment),
+                        "secret \"required\" not found in namespace \"default\"");
+    put(f, &required, "other", "v1");
+    assert_string_equal(environment_error(f->environment),
+                        "couldn't find key k in Secret default/required");
+    put(f, &required, "k", "v1");
+    assert_string_equal(environment_error(f->environment), "");
+    assert_int_equal(f->n_changes, 1);
+}
+
+static void make_current(struct fixture *f)
+{
+    put(f, &required, "k", "v1");
+    put(f, &optional, "k", "c1");
+    assert_int_equal(f->n_changes, 1);
+}
+
+/* Another resourceVersion, or a key that no variable uses, is no change. */
+static void only_used_values_count(void **state)
+{
+    struct fixture *f = *state;
+
+    make_current(f);
+    put(f, &required, "k", "v1");
+    assert_int_equal(f->n_changes, 1);
+    put(f, &optional, "other", "c1");
+    assert_int_equal(f->n_changes, 2); /* C is gone */
+    assert_set(f, "C", NULL);
+    put(f, &optional, "another", "c2");
+    assert_int_equal(f->n_changes, 2);
+    put(f, &required, "k", "v2");
+    assert_int_equal(f->n_changes, 3);
+    assert_set(f, "A", "v2");
+}
+
+/* G8, G9: a deleted object leaves what it gave unless it is optional. */
+static void deleted_objects(void **state)
+{
+    struct fixture *f = *state;
+
+    make_current(f);
+    store_remove(f->store, &optional, 3);
+    assert_int_equal(f->n_changes, 2);
+    assert_set(f, "C", NULL);
+    store_remove(f->store, &required, 4);
+    assert_int_equal(f->n_changes, 2);
+    assert_int_equal(environment_state(f->environment), ENVIRONMENT_STALE);
+    assert_set(f, "A", "v1");
+    put(f, &required, "k", "v1");
+    assert_int_equal(environment_state(f->environment), ENVIRONMENT_CURRENT);
+    assert_int_equal(f->n_changes, 2);
+    put(f, &optional, "k", "c1");
+    assert_int_equal(f->n_changes, 3);
+    assert_set(f, "C", "c1");
+}
+
+/* G6: only "not found" is forgiven. G15: trouble later on changes nothing. */
+static void failing_source(void **state)
+{
+    const struct error refused = {.text = "connection refused"};
+    struct fixture *f = *state;
+
+    put(f, &required, "k", "v1");
+    store_report(f->store, &optional, STORE_SOURCE_FAILING, &refused);
+    assert_int_equal(environment_state(f->environment), ENVIRONMENT_WAITING);
+    assert_true(environment_is_answered(f->environment));
+    assert_string_equal(environment_error(f->environment), "connection refused");
+    store_report(f->store, &optional, STORE_SOURCE_LIVE, NULL);
+    put(f, &optional, "k", "c1");
+    assert_int_equal(f->n_changes, 1);
+    store_report(f->store, &optional, STORE_SOURCE_FAILING, &refused);
+    assert_int_equal(environment_state(f->environment), ENVIRONMENT_CURRENT);
+    assert_string_equal(environment_source_error(f->environment), "connection refused");
+    assert_int_equal(f->n_changes, 1);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(waits_for_all_answers), TEST(missing_object_is_named), TEST(only_used_values_count),
+        TEST(deleted_objects),       TEST(failing_source),
+    };
+
+    return cmocka_run_group_tests_name("environment", tests, NULL, NULL);
+}

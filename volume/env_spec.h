@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * The spec of an environment: what a container's env: and envFrom: lists say. It names objects and
+ * keys; literal values are its own.
+ */
+#include <cjson/cJSON.h>
+
+#include "cache/object.h"
+
+/* A pod's etcd entry of 1.5 MiB holds about ten times that; each is looked at per update. */
+#define ENV_SPEC_MAX_SOURCES 4096
+
+enum env_source_kind {
+    ENV_OBJECT,  /* envFrom: every key of an object is a variable */
+    ENV_KEY,     /* env with valueFrom: one key is */
+    ENV_LITERAL, /* env with value, in which $(VAR) is expanded */
+};
+
+/* One entry of the lists; members that its kind has no use for are NULL. */
+struct env_source {
+    enum env_source_kind kind;
+    enum object_kind object_kind;
+    char *object_name;
+    char *name; /* the variable's; the prefix of an ENV_OBJECT */
+    char *key;
+    char *value;
+    bool is_optional; /* a missing object or key is not an error (O6) */
+};
+
+/* Which names variables may have. */
+enum env_names {
+    ENV_NAMES_STRICT, /* as before Kubernetes 1.30 (O3) */
+    ENV_NAMES_ANY,    /* printable ASCII without "=" (O4) */
+};
+
+struct env_spec {
+    enum env_names names;
+    struct env_source *sources; /* in the order of the lists */
+    size_t n_sources;
+};
+
+void env_spec_deinit(struct env_spec *spec);
+
+/*
+ * Add an entry; strings are copied.
+ * Return: 0; -EINVAL for an object name or key that Kubernetes would not take; -E2BIG above
+ * ENV_SPEC_MAX_SOURCES; -ENOMEM; with @e.
+ */
+int env_spec_add(struct env_spec *spec, const struct env_source *source, struct error *e);
+
+/* Add "VAR=secret/NAME/KEY" or "VAR=configmap/NAME/KEY". Return: as env_spec_add(). */
+int env_spec_add_key(struct env_spec *spec, const char *text, bool is_optional, struct error *e);
+
+/* Add "secret/NAME" or "configmap/NAME", with ":PREFIX" or not. Return: as env_spec_add(). */
+int env_spec_add_object(struct env_spec *spec, const char *text, bool is_optional, struct error *e);
+
+/*
+ * Add the lists of a mapping with the members env and envFrom, in the vocabulary of a container.
+ * Return: as env_spec_add(); -EINVAL also for a field that is unknown or cannot be done without a
+ * pod, which @e names.
+ */
+int env_spec_add_document(struct env_spec *spec, const cJSON *document, struct error *e);
+
+/* As env_spec_add_document() for a file of YAML or JSON. Return: also what reading it gave. */
+int env_spec_add_file(struct env_spec *spec, const char *path, struct error *e);
+
+/* Whether the variables and prefixes that the spec names are allowed. Return: 0; -EINVAL with @e.
+ */
+int env_spec_check_names(const struct env_spec *spec, struct error *e);
+
+/* Source: kubelet-semantics.md O3, O4. */
+bool env_name_is_valid(const char *name, enum env_names names);

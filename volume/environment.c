@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * An env is computed when the source has answered about every object: before that nobody can say
+ * whether an optional one is missing. From then on every change of one of them computes it anew.
+ */
+#include "volume/environment.h"
+
+/* One of the objects, whatever number of variables it gives. */
+struct followed {
+    struct environment *environment;
+    enum object_kind kind;
+    const char *name; /* borrowed from the spec */
+    struct store_subscription *subscription;
+};
+
+struct environment {
+    const struct env_spec *spec;
+    const char *namespace;
+    const struct environment_callbacks *callbacks;
+    void *userdata;
+    struct followed *objects;
+    size_t n_objects;
+    bool is_complete; /* all subscriptions are made */
+    struct env *env;  /* the last good one */
+    enum environment_state state;
+    struct error error;
+};
+
+static struct followed *find_followed(const struct environment *n, enum object_kind kind,
+                                      const char *name)
+{
+    for (size_t i = 0; i < n->n_objects; i++)
+        if (n->objects[i].kind == kind && streq(n->objects[i].name, name))
+            return &n->objects[i];
+    return NULL;
+}
+
+static const struct store_view *view_of(const struct followed *object)
+{
+    return store_peek(object->subscription);
+}
+
+/* What was deleted is gone, although the store still has it: optional variables vanish (G9). */
+static struct object *look_up(void *userdata, enum object_kind kind, const char *name)
+{
+    const struct followed *object = find_followed(userdata, kind, name);
+    const struct store_view *view;
+
+    assert(object != NULL); /* it is of the spec that is being computed */
+    view = view_of(object);
+    return view->presence == STORE_PRESENT ? view->object : NULL;
+}
+
+static void environment_compute(struct environment *n)
+{
+    _cleanup_(env_freep) struct env *env = NULL;
+
+    n->error = ERROR_INIT;
+    if (env_compute(n->spec, n->namespace, look_up, n, &env, &n->error) < 0) {
+        n->state = n->env != NULL ? ENVIRONMENT_STALE : ENVIRONMENT_WAITING;
+        return;
+    }
+    n->state = ENVIRONMENT_CURRENT;
+    if (n->env != NULL && env_is_same(n->env, env))
+        return;
+    (void)env_free(n->env);
+    n->env = TAKE(env);
+    n->callbacks->changed(n->userdata);
+}
+
+static bool all_are_known(const struct environment *n)
+{
+    for (size_t i = 0; i < n->n_objects; i++)
+        if (view_of(&n->objects[i])->presence == STORE_UNKNOWN)
+            return false;
+    return true;
+}
+
+static void environment_update(struct environment *n)
+{
+    if (!n->is_complete)
+        return;
+    if (all_are_known(n))
+        environment_compute(n);
+    n->callbacks->state(n->userdata);
+}
+
+static void on_store_changed(void *userdata, const struct store_view *view)
+{
+    const struct followed *object = userdata;
+
+    (void)view;
+    environment_update(object->environment);
+}
+
+/* The array does not move later on: subscriptions point into it. */
+static int collect_objects(struct environment *n)
+{
+    n->objects = calloc(n->spec->n_sources + 1, sizeof(*n->objects));
+    if (n->objects == NULL)
+        return -ENOMEM;
+    for (size_t i = 0; i < n->spec->n_sources; i++) {
+        const struct env_source *source = &n->spec->sources[i];
+
+        if (source->kind == ENV_LITERAL ||
+            find_followed(n, source->object_kind, source->object_name) != NULL)
+            continue;
+        n->objects[n->n_objects++] = (struct followed){
+            .environment = n, .kind = source->object_kind, .name = source->object_name};
+    }
+    return 0;
+}
+
+static int subscribe_all(struct environment *n, struct store *store, struct error *e)
+{
+    for (size_t i = 0; i < n->n_objects; i++) {
+        const struct object_key key = {
+            .kind = n->objects[i].kind, .namespace = n->namespace, .name = n->objects[i].name};
+        int r = store_subscribe(store, &key, on_store_changed, &n->objects[i],
+                                &n->objects[i].subscription, e);
+
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+int environment_new(struct store *store, const struct env_spec *spec, const char *namespace,
+                    const struct environment_callbacks *callbacks, void *userdata,
+                    struct environment **ret_environment, struct error *e)
+{
+    _cleanup_(environment_freep) struct environment *n = calloc(1, sizeof(*n));
+    int r;
+
+    if (n == NULL)
+        return error_set_errno(e, -ENOMEM, "cannot set the environment up");
+    n->spec = spec;
+    n->namespace = namespace;
+    n->callbacks = callbacks;
+    n->userdata = userdata;
+    r = collect_objects(n);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot set the environment up");
+    r = subscribe_all(n, store, e);
+    if (r < 0)
+        return r;
+    n->is_complete = true;
+    *ret_environment = TAKE(n);
+    environment_update(*ret_environment);
+    return 0;
+}
+
+struct environment *environment_free(struct environment *environment)
+{
+    if (environment == NULL)
+        return NULL;
+    for (size_t i = 0; i < environment->n_objects; i++)
+        (void)store_unsubscribe(environment->objects[i].subscription);
+    free(environment->objects);
+    (void)env_free(environment->env);
+    free(environment);
+    return NULL;
+}
+
+enum environment_state environment_state(const struct environment *environment)
+{
+    return environment->state;
+}
+
+const struct env *environment_env(const struct environment *environment)
+{
+    return environment->env;
+}
+
+const char *environment_error(const struct environment *environment)
+{
+    if (environment->error.text[0] != '\0')
+        return environment->error.text;
+    return environment_source_error(environment);
+}
+
+const char *environment_source_error(const struct environment *environment)
+{
+    for (size_t i = 0; i < environment->n_objects; i++) {
+        const struct store_view *view = view_of(&environment->objects[i]);
+
+        if (view->source_state == STORE_SOURCE_FAILING)
+            return view->source_error.text;
+    }
+    return "";
+}
+
+bool environment_is_answered(const struct environment *environment)
+{
+    for (size_t i = 0; i < environment->n_objects; i++) {
+        const struct store_view *view = view_of(&environment->objects[i]);
+
+        if (view->presence == STORE_UNKNOWN && view->source_state != STORE_SOURCE_FAILING)
+            return false;
+    }
+    return true;
+}

@@ -45,20 +45,22 @@ static void empty_coredump_filter(void)
         return;
 }
 
-/* The soft limit is the one that counts; the hard one is left for those whom we start. */
-static int switch_core_files_off(void)
+/* The soft limit is the one that counts; without the hard one nobody can raise it again. */
+static int switch_core_files_off(bool for_good)
 {
     struct rlimit limit;
 
     if (getrlimit(RLIMIT_CORE, &limit) < 0)
         return negative_errno();
     limit.rlim_cur = 0;
+    if (for_good)
+        limit.rlim_max = 0;
     return setrlimit(RLIMIT_CORE, &limit) < 0 ? negative_errno() : 0;
 }
 
-int secmem_harden(struct error *e)
+static int harden(bool for_good, struct error *e)
 {
-    int r = switch_core_files_off();
+    int r = switch_core_files_off(for_good);
 
     empty_coredump_filter(); /* before PR_SET_DUMPABLE gives /proc/self away to root */
     if (r < 0)
@@ -72,6 +74,16 @@ int secmem_harden(struct error *e)
     if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
         return SECMEM_BLOCKS_ONLY;
     return 0;
+}
+
+int secmem_harden(struct error *e)
+{
+    return harden(true, e);
+}
+
+int secmem_harden_lending(struct error *e)
+{
+    return harden(false, e);
 }
 
 static void read_coredump_filter(struct secmem_inherited *inherited)
@@ -112,7 +124,7 @@ void secmem_inherited_lend(const struct secmem_inherited *inherited)
 
 void secmem_inherited_unlend(const struct secmem_inherited *inherited)
 {
-    (void)switch_core_files_off();
+    (void)switch_core_files_off(false);
     raise_memlock_limit();
     write_coredump_filter(inherited, 0);
 }

@@ -20,8 +20,14 @@
 int secmem_harden(struct error *e);
 
 /*
- * What secmem_harden() changes and a program would inherit. One that is started for somebody is to
- * find these as they were: whether it may dump core is not ours to say.
+ * As secmem_harden(), for a process that starts programs for somebody: the hard limit of core files
+ * stays, as an ordinary user could not give it back to them.
+ */
+int secmem_harden_lending(struct error *e);
+
+/*
+ * What secmem_harden_lending() changes and a program would inherit. One that is started for
+ * somebody is to find these as they were: whether it may dump core is not ours to say.
  */
 struct secmem_inherited {
     struct rlimit core;
@@ -30,7 +36,7 @@ struct secmem_inherited {
     unsigned filter;
 };
 
-/* Keep what is there now; to be called before secmem_harden(). */
+/* Keep what is there now; to be called before secmem_harden_lending(). */
 void secmem_inherited_save(struct secmem_inherited *ret_inherited);
 void secmem_inherited_deinit(struct secmem_inherited *inherited);
 /* Put it in place for a program to be started, and take it back. The process stays undumpable. */

@@ -262,7 +262,7 @@ static int exec_start(struct exec *x, struct error *e)
 {
     static const struct environment_callbacks callbacks = {.changed = on_changed,
                                                            .state = on_environment_state};
-    int r = secmem_harden(e);
+    int r = secmem_harden_lending(e);
 
     if (r < 0)
         return r;

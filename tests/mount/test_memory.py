@@ -143,7 +143,7 @@ def test_no_core_dump_is_possible(manifests, mount):
     manifests.put_secret({"value": b"1"})
     volume = mount(manifests)
     limits = Path(f"/proc/{volume.pid}/limits").read_text()
-    assert re.search(r"^Max core file size\s+0\s", limits, re.MULTILINE)
+    assert re.search(r"^Max core file size\s+0\s+0\s", limits, re.MULTILINE)
     assert Path(f"/proc/{volume.pid}/coredump_filter").read_text().strip() == "00000000"
 
 

@@ -108,7 +108,7 @@ static void harden_and_check(void)
         _exit(1);
     if (prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) != 0)
         _exit(2);
-    if (getrlimit(RLIMIT_CORE, &core) < 0 || core.rlim_cur != 0)
+    if (getrlimit(RLIMIT_CORE, &core) < 0 || core.rlim_cur != 0 || core.rlim_max != 0)
         _exit(3);
 }
 
@@ -141,7 +141,7 @@ static void lend_and_check(void)
     struct error e;
 
     secmem_inherited_save(&inherited);
-    if (secmem_harden(&e) < 0 || coredump_filter() != 0)
+    if (secmem_harden_lending(&e) < 0 || coredump_filter() != 0)
         _exit(1);
     secmem_inherited_lend(&inherited);
     if (coredump_filter() != filter || limit_of(RLIMIT_CORE).rlim_max != core.rlim_max ||

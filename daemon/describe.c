@@ -37,8 +37,8 @@ static int add_certificate(cJSON *object, const struct tls_pair *pair)
 
 static int fill_object(cJSON *json, const struct mount *m, size_t i)
 {
-    const struct store_view *view = volume_view(m->volume, i);
-    const struct tls_pair *pair = volume_tls(m->volume, i);
+    const struct store_view *view = volume_view(m->published.volume, i);
+    const struct tls_pair *pair = volume_tls(m->published.volume, i);
     int r = 0;
 
     r |= json_add_text(json, "kind", object_kind_name(view->key->kind));
@@ -91,17 +91,17 @@ static int add_volume(cJSON *status, const struct mount *m)
     int r = 0;
 
     r |= json_add_text(json, "name", m->options->spec->name);
-    r |= json_add_text(json, "state", volume_state_name(volume_state(m->volume)));
-    r |= json_add_text(json, "error", null_if_empty(volume_error(m->volume)));
-    r |= json_add_text(json, "generation", m->generation);
-    r |= json_add_number(json, "files", (double)m->payload->n_files);
-    r |= json_add_number(json, "bytes", (double)payload_bytes(m->payload));
+    r |= json_add_text(json, "state", volume_state_name(volume_state(m->published.volume)));
+    r |= json_add_text(json, "error", null_if_empty(volume_error(m->published.volume)));
+    r |= json_add_text(json, "generation", m->published.generation);
+    r |= json_add_number(json, "files", (double)m->published.payload->n_files);
+    r |= json_add_number(json, "bytes", (double)payload_bytes(m->published.payload));
     return r;
 }
 
 static int add_source(cJSON *status, const struct mount *m)
 {
-    const struct store_view *view = volume_worst_view(m->volume);
+    const struct store_view *view = volume_worst_view(m->published.volume);
     cJSON *json = cJSON_AddObjectToObject(status, "source");
     int r = json != NULL ? m->source->ops->describe(m->source, json) : -ENOMEM;
 
@@ -118,9 +118,9 @@ static int add_last_update(cJSON *status, const struct mount *m)
     cJSON *json = cJSON_AddObjectToObject(status, "lastUpdate");
     int r = 0;
 
-    r |= add_time(json, "time", m->updated_at);
-    r |= json_add_number(json, "latencySeconds", (double)m->update_latency_us / 1e6);
-    r |= json_add_number(json, "count", (double)m->n_published);
+    r |= add_time(json, "time", m->published.updated_at);
+    r |= json_add_number(json, "latencySeconds", (double)m->published.update_latency_us / 1e6);
+    r |= json_add_number(json, "count", (double)m->published.n_published);
     return r;
 }
 

@@ -366,21 +366,20 @@ struct publisher *publisher_free(struct publisher *publisher)
     return NULL;
 }
 
-int publisher_add_volume(struct publisher *publisher, const char *path, uint64_t dir_id,
-                         publisher_done_fn *done, void *userdata,
-                         struct publisher_volume **ret_volume)
+int publisher_add_volume(const struct publisher_place *place, publisher_done_fn *done,
+                         void *userdata, struct publisher_volume **ret_volume)
 {
     struct publisher_volume *v = calloc(1, sizeof(*v));
 
     if (v == NULL)
         return -ENOMEM;
-    v->path = strdup(path);
+    v->path = strdup(place->path);
     if (v->path == NULL) {
         free(v);
         return -ENOMEM;
     }
-    v->publisher = publisher;
-    v->dir_id = dir_id;
+    v->publisher = place->publisher;
+    v->dir_id = place->dir_id;
     v->done = done;
     v->userdata = userdata;
     list_init(&v->waiting);

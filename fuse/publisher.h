@@ -41,15 +41,20 @@ int publisher_new(sd_event *event, struct session *session, struct tree *tree,
 struct publisher *publisher_free(struct publisher *publisher);
 DEFINE_CLEANUP(struct publisher *, publisher_free)
 
+/* Where a volume goes. */
+struct publisher_place {
+    struct publisher *publisher;
+    const char *path; /* of its directory below the mount's root, "." for the root itself */
+    uint64_t dir_id;  /* the same directory's node id */
+};
+
 /*
- * @path: of the volume's directory below the mount's root, "." for the root itself; copied
- * @dir_id: the same directory's node id
+ * @place: its text is copied
  * @done: called from the loop, once for each payload that was worked on
  * Return: 0, *ret_volume is the caller's; -ENOMEM.
  */
-int publisher_add_volume(struct publisher *publisher, const char *path, uint64_t dir_id,
-                         publisher_done_fn *done, void *userdata,
-                         struct publisher_volume **ret_volume);
+int publisher_add_volume(const struct publisher_place *place, publisher_done_fn *done,
+                         void *userdata, struct publisher_volume **ret_volume);
 /* Waits if its payload is being published right now. NULL is fine. Return: NULL. */
 struct publisher_volume *publisher_remove_volume(struct publisher_volume *volume);
 

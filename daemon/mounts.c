@@ -1,90 +1,51 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/mounts.h"
 
-#include <limits.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 
 #include "base/cleanup.h"
+#include "base/mountinfo.h"
 
-/* A line of mountinfo that is of interest here. */
-struct line {
-    dev_t device;
-    char *mountpoint; /* unescaped */
-    uid_t owner;
+struct search {
+    const char *path;          /* a mount point, or whatever lies in the mount */
+    const struct stat *status; /* of the path; NULL if it can only be compared as text */
+    struct mount_entry *entry;
+    bool found;
 };
 
-/* \040 and its kind, as the kernel writes blanks in paths. */
-static void unescape(char *text)
+static bool is_ours(const struct mountinfo *mount, uid_t *ret_owner)
 {
-    char *out = text;
+    const char *owner = strstr(mount->super_options, "user_id=");
 
-    for (const char *in = text; *in != '\0'; out++) {
-        unsigned value;
-
-        if (sscanf(in, "\\%3o", &value) == 1) {
-            *out = (char)value;
-            in += 4;
-        } else {
-            *out = *in++;
-        }
-    }
-    *out = '\0';
+    *ret_owner = 0;
+    return streq(mount->fs_type, "fuse.secretfs") &&
+           (owner == NULL || sscanf(owner, "user_id=%u", ret_owner) == 1);
 }
 
-/* Return: whether it is one of ours. @text is cut into pieces, to which @line points. */
-static bool line_parse(char *text, struct line *line)
+/* The last mount that matches is the one on top. */
+static bool look_at(void *userdata, const struct mountinfo *mount)
 {
-    char *separator = strstr(text, " - fuse.secretfs ");
-    unsigned major_number, minor_number, owner = 0;
-    char *field, *options, *at = text;
+    struct search *search = userdata;
+    bool matches = search->status != NULL ? mount->device == search->status->st_dev
+                                          : streq(mount->mountpoint, search->path);
+    uid_t owner;
 
-    if (separator == NULL)
-        return false;
-    options = strstr(separator, "user_id=");
-    if (options != NULL && sscanf(options, "user_id=%u", &owner) != 1)
-        return false;
-    *separator = '\0';
-    for (int i = 0; i < 5; i++) {
-        field = strsep(&at, " ");
-        if (field == NULL)
-            return false;
-        if (i == 2) {
-            if (sscanf(field, "%u:%u", &major_number, &minor_number) != 2)
-                return false;
-            line->device = makedev(major_number, minor_number);
-        }
+    if (matches && is_ours(mount, &owner)) {
+        *search->entry = (struct mount_entry){.device = mount->device, .owner = owner};
+        search->found = true;
     }
-    unescape(field);
-    line->mountpoint = field;
-    line->owner = owner;
     return true;
 }
 
-/* @path is the mount point itself, or whatever lies in the mount has @device. */
-static bool line_matches(const struct line *line, const char *path, const struct stat *status)
-{
-    return status != NULL ? line->device == status->st_dev : streq(line->mountpoint, path);
-}
-
-/* The last mount that matches is the one on top. Return: whether there was one. */
+/* Return: whether there was one. */
 static bool find(const char *path, const struct stat *status, struct mount_entry *ret_entry)
 {
-    _cleanup_(file_closep) FILE *f = fopen("/proc/self/mountinfo", "re");
-    _cleanup_(freep) char *text = NULL;
-    size_t size = 0;
-    bool found = false;
+    struct search search = {.path = path, .status = status, .entry = ret_entry};
 
-    while (f != NULL && getline(&text, &size, f) > 0) {
-        struct line line;
-
-        if (!line_parse(text, &line) || !line_matches(&line, path, status))
-            continue;
-        *ret_entry = (struct mount_entry){.device = line.device, .owner = line.owner};
-        found = true;
-    }
-    return found;
+    (void)mountinfo_visit(AT_FDCWD, "/proc/self/mountinfo", look_at, &search);
+    return search.found;
 }
 
 int mounts_find(const char *path, struct mount_entry *ret_entry, struct error *e)

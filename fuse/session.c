@@ -19,7 +19,6 @@
 #include "fuse/session.h"
 
 #include <fcntl.h>
-#include <inttypes.h>
 #include <limits.h>
 #include <linux/fuse.h>
 #include <pthread.h>
@@ -30,6 +29,7 @@
 #include <sys/sysmacros.h>
 
 #include "base/log.h"
+#include "base/mountinfo.h"
 #include "base/process.h"
 #include "fuse/operations.h"
 
@@ -37,8 +37,6 @@
 #define N_WORKERS_MAX 4 /* a cold read costs some microseconds; more threads only cost memory */
 
 #define WORKER_STACK_BYTES 262144u
-
-#define MOUNTINFO_LINE_MAX 16384 /* a few paths of at most 4096 bytes, escaped */
 
 struct worker {
     struct session *session;
@@ -216,18 +214,25 @@ static int on_connection_ended(sd_event_source *source, int fd, uint32_t revents
     return 0;
 }
 
+struct search {
+    uint64_t id;
+    bool found;
+};
+
+static bool is_other_mount(void *userdata, const struct mountinfo *mount)
+{
+    struct search *search = userdata;
+
+    search->found = mount->id == search->id;
+    return !search->found;
+}
+
 static bool mount_exists(uint64_t mount_id)
 {
-    _cleanup_(file_closep) FILE *f = fopen("/proc/self/mountinfo", "re");
-    char line[MOUNTINFO_LINE_MAX];
-    uint64_t id;
+    struct search search = {.id = mount_id};
+    int r = mountinfo_visit(AT_FDCWD, "/proc/self/mountinfo", is_other_mount, &search);
 
-    if (f == NULL)
-        return true; /* better to serve on than to end for want of a descriptor */
-    while (fgets(line, sizeof(line), f) != NULL)
-        if (sscanf(line, "%" SCNu64 " ", &id) == 1 && id == mount_id)
-            return true;
-    return false;
+    return r < 0 || search.found; /* better to serve on than to end for want of a descriptor */
 }
 
 static int on_mounts_changed(sd_event_source *source, int fd, uint32_t revents, void *userdata)

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/* What /proc/PID/mountinfo says, line by line. Source: proc_pid_mountinfo(5). */
+#include <sys/types.h>
+
+#include "base/util.h"
+
+/* One mount. Texts are borrowed from the line; paths have no escapes any more. */
+struct mountinfo {
+    uint64_t id;
+    uint64_t parent_id;
+    dev_t device;
+    const char *root; /* what of the file system is mounted; "//deleted" at its end if unlinked */
+    const char *mountpoint;
+    const char *options; /* of the mount, comma-separated */
+    const char *fs_type;
+    const char *source;
+    const char *super_options; /* of the file system, comma-separated */
+};
+
+/*
+ * @line: is cut into pieces, to which *ret_mount points; with or without the newline
+ * Return: whether it is such a line.
+ */
+bool mountinfo_parse(char *line, struct mountinfo *ret_mount);
+
+/* Whether a comma-separated list has the word @option. */
+bool mountinfo_has_option(const char *options, const char *option);
+
+/* Return: whether to go on. */
+typedef bool mountinfo_visit_fn(void *userdata, const struct mountinfo *mount);
+
+/*
+ * Visit the mounts in their order: of those at one mount point the last is on top.
+ * @path: of a mountinfo file, relative to @dir_fd as for openat(2)
+ * Return: 0; -errno of opening or reading; -ENOMEM.
+ */
+int mountinfo_visit(int dir_fd, const char *path, mountinfo_visit_fn *visit, void *userdata);

@@ -21,15 +21,17 @@ say = $(if $(V),@:,@printf '  %-4s %s\n' $(1) $(2))
 # ---- what has to be installed, by Debian package name
 
 BUILD_PACKAGES := make gcc libc6-dev pkg-config libfuse3-dev fuse3 libcurl4-openssl-dev libcjson-dev \
-                  libsystemd-dev libssl-dev libyaml-dev
+                  libsystemd-dev libssl-dev libyaml-dev libnghttp2-dev libprotobuf-c-dev \
+                  protobuf-c-compiler
 TEST_PACKAGES  := libcmocka-dev ca-certificates curl python3 python3-pytest python3-yaml openssl \
-                  nghttp2-proxy iproute2 procps kubernetes-client
+                  nghttp2-proxy iproute2 procps kubernetes-client python3-h2 python3-grpcio
 LINT_PACKAGES  := clang clang-format clang-tidy cppcheck mandoc
 DEMO_PACKAGES  := python3 openssl kubernetes-client
 
 # ---- how to compile
 
-LIBRARIES := fuse3 libcurl libcjson libsystemd libcrypto libssl yaml-0.1
+LIBRARIES := fuse3 libcurl libcjson libsystemd libcrypto libssl yaml-0.1 \
+             libnghttp2 libprotobuf-c
 WARNINGS  := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings \
              -Wpointer-arith -Wcast-qual -Wundef -Wvla -Wformat=2 -Wconversion -Wimplicit-fallthrough \
              -Wnull-dereference -Wredundant-decls
@@ -60,11 +62,14 @@ ALL_LDFLAGS := -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(filter -fsanitize=% --
 
 # ---- what to compile
 
-ROOMS   := base cache fetcher volume fuse daemon
+ROOMS   := base cache fetcher volume fuse csi daemon
 SOURCES := $(sort $(wildcard $(ROOMS:%=%/*.c)))
 # main() and the heap that stands in for malloc belong to the program, not to its tests
 PROGRAM_ONLY := daemon/main.c base/heap.c
-LIB_OBJECTS  := $(patsubst %.c,$(O)/%.o,$(filter-out $(PROGRAM_ONLY),$(SOURCES)))
+# what protoc-c makes of a .proto lies beside version.h, and is not held to our warnings
+MESSAGES := $(patsubst %.proto,$(O)/include/%.pb-c,$(sort $(wildcard $(ROOMS:%=%/*.proto))))
+GENERATED := $(O)/include/version.h $(MESSAGES:%=%.h)
+LIB_OBJECTS  := $(patsubst %.c,$(O)/%.o,$(filter-out $(PROGRAM_ONLY),$(SOURCES))) $(MESSAGES:%=%.o)
 PROGRAM_OBJECTS := $(PROGRAM_ONLY:%.c=$(O)/%.o)
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(O)/tests/%,$(sort $(wildcard tests/unit/test_*.c)))
 FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,$(O)/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
@@ -95,7 +100,16 @@ $(O)/include/version.h: VERSION
 	@mkdir -p $(@D)
 	@echo '#define SECRETFS_VERSION "$(VERSION)"' >$@
 
-$(O)/%.o: %.c $(O)/include/version.h $(O)/flags
+$(MESSAGES:%=%.c) $(MESSAGES:%=%.h) &: $(wildcard $(ROOMS:%=%/*.proto))
+	@mkdir -p $(O)/include
+	$(call say,GEN,$(MESSAGES))
+	$(Q)protoc-c --c_out=$(O)/include $^
+
+$(O)/include/%.pb-c.o: $(O)/include/%.pb-c.c $(O)/flags
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -w -MMD -MP -c -o $@ $<
+
+$(O)/%.o: %.c $(GENERATED) $(O)/flags
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
@@ -209,17 +223,17 @@ lint-warnings:
 	$(MAKE) lint-clang CC=clang WERROR=1 BUILD=debug
 
 .PHONY: lint-clang
-lint-clang: $(O)/include/version.h
+lint-clang: $(GENERATED)
 	@set -e; for f in $(SOURCES); do clang $(CPPFLAGS) $(ALL_CFLAGS) -fsyntax-only $$f; done
 
 # cppcheck knows neither the cleanup attribute, nor TAKE()'s __typeof__, nor glibc's NULL
 CPPCHECK_OFF := memleak internalAstError unknownEvaluationOrder varFuncNullUB missingIncludeSystem ctuuninitvar
-lint-cppcheck: $(O)/include/version.h
+lint-cppcheck: $(GENERATED)
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
 	    $(CPPCHECK_OFF:%=--suppress=%) -I. -I$(O)/include -D_GNU_SOURCE $(ROOMS)
 
 TIDY_FLAGS := $(CPPFLAGS) -std=gnu17 -Wno-unknown-warning-option
-lint-tidy: $(O)/include/version.h
+lint-tidy: $(GENERATED)
 	@printf '%s\n' $(SOURCES) | xargs -P $$(nproc) -n 4 tests/lint/tidy.sh '$(TIDY_FLAGS)'
 
 format: ## apply .clang-format

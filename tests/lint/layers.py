@@ -15,7 +15,8 @@ MAY_INCLUDE = {
     "fetcher": {"base", "cache"},
     "volume": {"base", "cache"},
     "fuse": {"base", "cache", "volume"},
-    "daemon": {"base", "cache", "fetcher", "volume", "fuse"},
+    "csi": {"base", "cache", "volume"},
+    "daemon": {"base", "cache", "fetcher", "volume", "fuse", "csi"},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^>"]+)[>"]')
 GENERATED = {"version.h"}

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/* From a CSI volume's volumeAttributes, which are flat and all text, to a spec. See attributes.c.
+ */
+#include "volume/spec_parse.h"
+
+struct volume_attribute {
+    const char *key;
+    const char *value;
+};
+
+/*
+ * Make a spec of attributes.
+ * Return: 0, *ret_spec is the caller's; -EINVAL with the attribute named in @e; -E2BIG; -ENOMEM.
+ */
+int volume_attributes_parse(const struct volume_attribute *attributes, size_t n,
+                            struct volume_spec **ret_spec, struct error *e);

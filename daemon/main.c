@@ -10,6 +10,8 @@
 #include "daemon/commands.h"
 #include "version.h"
 
+#define MOUNT_HELPER "mount.fuse.secretfs" /* the name by which mount(8) calls it */
+
 static int command_version(const struct invocation *invocation, int argc, char *argv[]);
 static int command_help(const struct invocation *invocation, int argc, char *argv[]);
 
@@ -88,11 +90,13 @@ int command_failed(const struct invocation *invocation, enum exit_code code, con
 
 int main(int argc, char *argv[])
 {
+    const char *name = argc > 0 ? basename(argv[0]) : "";
     const struct invocation invocation = {
-        .program = argc > 0 && streq(basename(argv[0]), "kubectl-secretfs") ? "kubectl secretfs"
-                                                                            : "secretfs"};
+        .program = streq(name, "kubectl-secretfs") ? "kubectl secretfs" : "secretfs"};
     const struct command *command;
 
+    if (streq(name, MOUNT_HELPER))
+        return command_mount_helper(&(struct invocation){.program = MOUNT_HELPER}, argc, argv);
     if (argc < 2) {
         print_help(&invocation);
         return EXIT_USAGE;

@@ -23,6 +23,7 @@
 #include "daemon/control.h"
 #include "daemon/event_loop.h"
 #include "daemon/mounts.h"
+#include "daemon/supervisor.h"
 
 #define TIMER_SLACK SPAN_MS(10)
 
@@ -82,6 +83,7 @@ static int on_ready(void *userdata, struct error *e)
         log_warn("no status will be available", "reason", control_error.text);
     m->wait_timer = sd_event_source_disable_unref(m->wait_timer);
     background_ready(m->background); /* a command that worked says nothing: what follows is log */
+    supervisor_ready();
     log_info("mounted", "mountpoint", m->options->mountpoint);
     if (secmem_unlocked_bytes() > 0)
         log_warn("secret memory is not locked and could be swapped; raise `ulimit -l` "
@@ -187,6 +189,8 @@ static int make_event_loop(struct mount *m, struct error *e)
     /* without a handler sd-event ends the loop with success */
     for (size_t i = 0; i < ELEMENTS_OF(ending) && r >= 0; i++)
         r = sd_event_add_signal(m->event, NULL, ending[i], NULL, NULL);
+    if (r >= 0)
+        r = supervisor_watch(m->event);
     return r < 0 ? error_set_errno(e, r, "cannot set the event loop up") : 0;
 }
 
@@ -219,6 +223,7 @@ static int mount_start(struct mount *m, struct error *e)
 /* From the consumers' end to the source, so that nobody calls into what is gone. */
 static void mount_deinit(struct mount *m)
 {
+    supervisor_stopping();
     control_close(m->control);
     (void)sd_event_source_disable_unref(m->wait_timer);
     published_deinit(&m->published);
@@ -247,9 +252,8 @@ int mount_run(const struct mount_options *options, struct background *background
     return r;
 }
 
-/* From here on we may be the child; the parent waits to be told how it went. */
-static int mount_as_asked(const struct mount_options *options, struct background *background,
-                          struct error *e)
+int mount_as_asked(const struct mount_options *options, struct background *background,
+                   struct error *e)
 {
     int r = options->is_foreground ? 0 : background_enter(background, e);
 

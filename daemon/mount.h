@@ -38,5 +38,12 @@ struct mount {
  */
 int mount_run(const struct mount_options *options, struct background *background, struct error *e);
 
+/*
+ * mount_run(), with a log, and in the background if that is asked for: then it returns in the child
+ * only, and the parent waits to be told how it went.
+ */
+int mount_as_asked(const struct mount_options *options, struct background *background,
+                   struct error *e);
+
 /* The status document of a mount. Return: 0 or -errno. */
 int mount_describe(const struct mount *mount, struct buf *document);

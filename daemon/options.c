@@ -150,25 +150,27 @@ static const struct {
     {"noexec", MOUNT_ATTR_NOEXEC, 0}, {"exec", 0, MOUNT_ATTR_NOEXEC},
 };
 
-/* What says nothing new, or is meant for mount(8) and fstab only. */
+/*
+ * What says nothing new, or is meant for mount(8), fstab and systemd only. "rw" is among it as
+ * mount(8) gives it to whoever did not ask for "ro"; the files are read-only all the same.
+ */
 static bool is_ignored(const char *name)
 {
     static const char *const names[] = {
-        "ro",         "rw",
-        "defaults",   "default_permissions",
-        "auto",       "noauto",
-        "user",       "nouser",
-        "users",      "_netdev",
-        "nofail",     "atime",
-        "noatime",    "relatime",
-        "norelatime", "strictatime",
-        "nodiratime", "nostrictatime",
+        "ro",       "rw",          "defaults",   "default_permissions",
+        "auto",     "noauto",      "user",       "nouser",
+        "users",    "nousers",     "group",      "owner",
+        "_netdev",  "nofail",      "atime",      "noatime",
+        "relatime", "norelatime",  "nodiratime", "diratime",
+        "lazytime", "nolazytime",  "sync",       "async",
+        "dirsync",  "strictatime", "silent",     "nostrictatime",
     };
 
     for (size_t i = 0; i < ELEMENTS_OF(names); i++)
         if (streq(name, names[i]))
             return true;
-    return str_after(name, "x-") != NULL || str_after(name, "comment") != NULL;
+    return str_after(name, "x-") != NULL || str_after(name, "X-") != NULL ||
+           str_after(name, "comment") != NULL;
 }
 
 static bool set_mount_flag(struct mount_options *o, const char *name)
@@ -180,6 +182,16 @@ static bool set_mount_flag(struct mount_options *o, const char *name)
         return true;
     }
     return false;
+}
+
+/* Mount options are commonly written with underscores. */
+static bool is_long_option(const char *name, const char *long_name)
+{
+    while (*name != '\0' && (*name == *long_name || (*name == '_' && *long_name == '-'))) {
+        name++;
+        long_name++;
+    }
+    return *name == *long_name;
 }
 
 static int set_mount_option(struct mount_options *o, const char *name, const char *value,
@@ -196,13 +208,19 @@ static int set_mount_option(struct mount_options *o, const char *name, const cha
     if (value == NULL && streq(name, "optional"))
         return set_option(o, OPTION_OPTIONAL, NULL, e);
     for (const struct option *l = long_options; l->name != NULL; l++) {
-        if (l->has_arg != required_argument || !streq(name, l->name))
+        if (l->has_arg != required_argument || !is_long_option(name, l->name))
             continue;
         if (value == NULL)
             return error_set(e, -EINVAL, "mount option %s= needs a value", name);
         return set_option(o, l->val, value, e);
     }
-    return error_set(e, -EINVAL, "unknown mount option \"%.64s\"", name);
+    if (streq(name, "remount"))
+        return error_set(e, -EINVAL,
+                         "a secretfs mount cannot be remounted: unmount it, and mount it anew");
+    if (o->skips_unknown)
+        return 0;
+    return error_set(e, -EINVAL, "unknown mount option \"%.64s\"; secretfs(1) has those there are",
+                     name);
 }
 
 /* The pieces stay in option_text, as the options keep pointing to them. */
@@ -373,6 +391,23 @@ static int parse_positional(struct mount_options *o, char *positional[], int n, 
     return r < 0 ? r : check_mountpoint(positional[n - 1], &o->mountpoint, e);
 }
 
+static int options_init(struct mount_options *o, struct error *e)
+{
+    struct volume_source *source;
+
+    *o = (struct mount_options){
+        .from = SOURCE_OPTIONS_INIT,
+        .mount_attr = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
+        .option_text = BUF_INIT(OPTION_TEXT_MAX),
+        .user_options = BUF_INIT(OPTION_TEXT_MAX),
+    };
+    if (volume_spec_new(VOLUME_SECRET, &o->spec) < 0 ||
+        volume_spec_add_source(o->spec, OBJECT_SECRET, "", &source) < 0)
+        return no_memory(e);
+    o->spec->default_mode = VOLUME_MODE_UNSET;
+    return 0;
+}
+
 static int parse_arguments(int argc, char *argv[], struct mount_options *o, struct error *e)
 {
     int option, r;
@@ -396,19 +431,49 @@ static int parse_arguments(int argc, char *argv[], struct mount_options *o, stru
 
 int mount_options_parse(int argc, char *argv[], struct mount_options *ret_options, struct error *e)
 {
-    struct volume_source *source;
+    int r = options_init(ret_options, e);
 
-    *ret_options = (struct mount_options){
-        .from = SOURCE_OPTIONS_INIT,
-        .mount_attr = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
-        .option_text = BUF_INIT(OPTION_TEXT_MAX),
-        .user_options = BUF_INIT(OPTION_TEXT_MAX),
-    };
-    if (volume_spec_new(VOLUME_SECRET, &ret_options->spec) < 0 ||
-        volume_spec_add_source(ret_options->spec, OBJECT_SECRET, "", &source) < 0)
+    return r < 0 ? r : parse_arguments(argc, argv, ret_options, e);
+}
+
+/* ---- as mount(8) says it */
+
+/*
+ * What mountinfo shows has to be what fstab says, or `mount -a` would not know that it is mounted.
+ * fusermount3 takes it as one of several options.
+ */
+static int set_source(struct mount_options *o, const char *source, struct error *e)
+{
+    char *copy;
+
+    if (source[strcspn(source, ",\\")] != '\0')
+        return error_set(e, -EINVAL, "there can be no comma and no backslash in the source");
+    copy = strdup(source);
+    if (copy == NULL)
         return no_memory(e);
-    ret_options->spec->default_mode = VOLUME_MODE_UNSET;
-    return parse_arguments(argc, argv, ret_options, e);
+    free(o->source);
+    o->source = copy;
+    return 0;
+}
+
+int mount_options_from_request(const struct mount_request *request,
+                               struct mount_options *ret_options, struct error *e)
+{
+    struct mount_options *o = ret_options;
+    int r = options_init(o, e);
+
+    o->skips_unknown = request->is_sloppy;
+    if (r == 0 && request->options != NULL)
+        r = parse_mount_options(o, request->options, e);
+    if (r == 0)
+        r = source_options_check(&o->from, e);
+    if (r == 0)
+        r = o->volume_file != NULL ? use_volume_file(o, e) : parse_object(request->source, o, e);
+    if (r == 0)
+        r = complete_spec(o, e);
+    if (r == 0)
+        r = set_source(o, request->source, e);
+    return r < 0 ? r : check_mountpoint(request->mountpoint, &o->mountpoint, e);
 }
 
 void mount_options_deinit(struct mount_options *options)

@@ -17,7 +17,16 @@ struct mount_options {
     unsigned long mount_attr; /* MOUNT_ATTR_*: nosuid and nodev unless undone */
     struct buf option_text;   /* owned; what "-o" values are cut from */
     struct buf user_options;  /* owned; for fusermount3 */
+    bool skips_unknown;       /* mount options that are not known mean nothing */
     bool wants_help;
+};
+
+/* What mount(8) asks of a helper; borrowed. */
+struct mount_request {
+    const char *source; /* as it stands in fstab */
+    const char *mountpoint;
+    const char *options; /* of -o; NULL: none */
+    bool is_sloppy;
 };
 
 /*
@@ -28,6 +37,11 @@ struct mount_options {
  * ret_options is to be given to mount_options_deinit() in any case.
  */
 int mount_options_parse(int argc, char *argv[], struct mount_options *ret_options, struct error *e);
+
+/* The same from a call of mount(8). Return: as mount_options_parse(). */
+int mount_options_from_request(const struct mount_request *request,
+                               struct mount_options *ret_options, struct error *e);
+
 void mount_options_deinit(struct mount_options *options);
 
 /* Print what `secretfs mount --help` says. */

@@ -25,6 +25,7 @@ NO_OWN_HEADER = {
     "daemon/main.c",
     "daemon/describe.c",
     "daemon/exec.c",
+    "daemon/mount_helper.c",
     "daemon/status.c",
     "daemon/unmount.c",
 }

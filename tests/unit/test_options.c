@@ -180,6 +180,97 @@ static void volume_from_a_file(void **state)
     mount_options_deinit(&o);
 }
 
+static int parse_request(const char *source, const char *options, bool is_sloppy,
+                         struct mount_options *o, struct error *e)
+{
+    const struct mount_request request = {
+        .source = source, .mountpoint = "/", .options = options, .is_sloppy = is_sloppy};
+
+    *e = ERROR_INIT;
+    return mount_options_from_request(&request, o, e);
+}
+
+static void as_mount_says_it(void **state)
+{
+    struct mount_options o;
+    struct error e;
+
+    (void)state;
+    assert_int_equal(parse_request("cm/app",
+                                   "rw,nofail,_netdev,x-systemd.requires=a.service,X-mount.mkdir,"
+                                   "noexec,namespace=prod,default_mode=0400,fs_group=9,"
+                                   "log_level=debug,optional,item=k=p",
+                                   false, &o, &e),
+                     0);
+    assert_string_equal(o.source, "cm/app"); /* not "configmap/app": `mount -a` compares */
+    assert_int_equal(o.spec->sources[0].kind, OBJECT_CONFIGMAP);
+    assert_string_equal(o.from.namespace, "prod");
+    assert_int_equal(o.from.log_level, LOG_LEVEL_DEBUG);
+    assert_int_equal(o.spec->default_mode, 0400);
+    assert_int_equal(o.spec->fs_group, 9);
+    assert_true(o.spec->sources[0].is_optional);
+    assert_string_equal(o.spec->sources[0].items[0].path, "p");
+    assert_int_equal(o.mount_attr, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+    assert_false(o.is_foreground);
+    mount_options_deinit(&o);
+    assert_int_equal(parse_request("secret/db", NULL, false, &o, &e), 0);
+    mount_options_deinit(&o);
+    assert_int_equal(parse_request("secret/db", "sparkle,glitter=1", true, &o, &e), 0);
+    mount_options_deinit(&o);
+}
+
+static void as_mount_says_it_with_a_volume(void **state)
+{
+    char path[] = "/tmp/secretfs-test-options-XXXXXX", options[64];
+    static const char yaml[] = "{name: v, projected: {sources: [{secret: {name: a}}]}}";
+    int fd = mkstemp(path);
+    struct mount_options o;
+    struct error e;
+
+    (void)state;
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, yaml, strlen(yaml)), strlen(yaml));
+    (void)close(fd);
+    (void)snprintf(options, sizeof(options), "rw,volume=%s,uid=7", path);
+    assert_int_equal(parse_request("certificates", options, false, &o, &e), 0);
+    (void)unlink(path);
+    assert_string_equal(o.source, "certificates");
+    assert_int_equal(o.spec->kind, VOLUME_PROJECTED);
+    assert_int_equal(o.spec->uid, 7);
+    mount_options_deinit(&o);
+}
+
+static void mistakes_in_fstab_are_named(void **state)
+{
+    static const struct {
+        const char *source;
+        const char *options;
+        const char *message;
+    } cases[] = {
+        {"db", "rw", "\"db\" is no object"},
+        {"secret/db", "rw,sparkle", "unknown mount option \"sparkle\""},
+        {"secret/db", "remount,ro", "cannot be remounted"},
+        {"secret/db", "default_mode=644", "--default-mode: 644 is no mode"},
+        {"secret/db", "default_mod=0400", "unknown mount option \"default_mod\""},
+        {"secret/db", "default_mode_=0400", "unknown mount option \"default_mode_\""},
+        {"secret/db", "manifests=/m,context=c", "--manifests does not go with"},
+        {"secret/db", "volume=/no/such/file", "cannot read /no/such/file"},
+        {"secret/a,b", NULL, "is not a valid name"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ELEMENTS_OF(cases); i++) {
+        struct mount_options o;
+        struct error e;
+
+        if (parse_request(cases[i].source, cases[i].options, false, &o, &e) >= 0 ||
+            strstr(e.text, cases[i].message) == NULL)
+            fail_msg("%s %s: \"%s\" instead of \"%s\"", cases[i].source, cases[i].options, e.text,
+                     cases[i].message);
+        mount_options_deinit(&o);
+    }
+}
+
 static void help_needs_nothing_else(void **state)
 {
     struct mount_options o;
@@ -244,6 +335,9 @@ int main(void)
         cmocka_unit_test(long_options_as_mount_options),
         cmocka_unit_test(what_becomes_files),
         cmocka_unit_test(volume_from_a_file),
+        cmocka_unit_test(as_mount_says_it),
+        cmocka_unit_test(as_mount_says_it_with_a_volume),
+        cmocka_unit_test(mistakes_in_fstab_are_named),
         cmocka_unit_test(help_needs_nothing_else),
         cmocka_unit_test(mistakes_are_named),
     };

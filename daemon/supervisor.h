@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * What a service manager is told about the program's life. Where there is none (NOTIFY_SOCKET is
+ * not set) all of it does nothing. Source: sd_notify(3), sd_event_set_watchdog(3).
+ *
+ * Thread: the event loop's.
+ */
+#include <systemd/sd-event.h>
+
+/*
+ * Say that the program is alive as often as the manager wants to hear it (WatchdogSec=), from the
+ * event loop: a loop that is stuck says nothing, and is started anew.
+ * Return: 0; -errno.
+ */
+int supervisor_watch(sd_event *event);
+
+/* What the program is started for has begun, or a reload is over. */
+void supervisor_ready(void);
+/* The configuration is read anew; supervisor_ready() ends it. */
+void supervisor_reloading(void);
+void supervisor_stopping(void);
+
+/* A line for `systemctl status`. */
+void supervisor_status(const char *text);

@@ -69,14 +69,14 @@ static int watch_request(void *userdata, const char *path, span_us total_limit, 
     static const struct http_handler handler = {watch_on_response, watch_on_body, watch_on_done};
     struct api_watch *w = userdata;
     const struct credentials_material *material = credentials_peek(w->api->credentials);
-    struct http_get get = {.path = path, .total_limit = total_limit, .material = material};
+    struct http_call call = {.path = path, .total_limit = total_limit, .material = material};
 
     assert(w->request == NULL);
     if (material == NULL)
         return REFLECTOR_NO_CREDENTIALS;
     log_debug("request", "path", path);
     w->material_version = material->version;
-    return http_client_get(w->api->client, &get, &handler, w, &w->request, e);
+    return http_client_send(w->api->client, &call, &handler, w, &w->request, e);
 }
 
 static void watch_cancel(void *userdata)

@@ -104,6 +104,7 @@ struct http_request {
     struct list link;
     CURL *easy;
     struct curl_slist *headers;
+    char *body;                         /* NULL: a GET */
     const struct http_handler *handler; /* NULL once it is freed or done */
     void *userdata;
     bool has_response;
@@ -335,6 +336,9 @@ static void request_destroy(struct http_request *request)
     list_remove(&request->link);
     curl_easy_cleanup(request->easy);
     curl_slist_free_all(request->headers);
+    if (request->body != NULL)
+        explicit_bzero(request->body, strlen(request->body));
+    free(request->body);
     request->magic = 0;
     free(request);
 }
@@ -884,16 +888,35 @@ static void set_connection(CURL *easy, struct http_client *client)
     (void)curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
     (void)curl_easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
     (void)curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
-    (void)curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
 }
 
-static CURLcode set_texts(struct http_request *request, const struct http_get *get)
+/* libcurl reads the body where it is, so that there is no copy of it but the one in flight. */
+static int request_set_body(struct http_request *request, const char *body)
+{
+    size_t len = body != NULL ? strlen(body) : 0;
+
+    if (body == NULL) {
+        (void)curl_easy_setopt(request->easy, CURLOPT_HTTPGET, 1L);
+        return 0;
+    }
+    if (len > HTTP_BODY_MAX_BYTES)
+        return -EFBIG;
+    request->body = strdup(body);
+    if (request->body == NULL)
+        return -ENOMEM;
+    (void)curl_easy_setopt(request->easy, CURLOPT_POST, 1L);
+    (void)curl_easy_setopt(request->easy, CURLOPT_POSTFIELDSIZE, (long)len);
+    (void)curl_easy_setopt(request->easy, CURLOPT_POSTFIELDS, request->body);
+    return 0;
+}
+
+static CURLcode set_texts(struct http_request *request, const struct http_call *call)
 {
     const struct api_config *config = request->client->config;
     CURLcode code = CURLE_OUT_OF_MEMORY;
     char *url;
 
-    if (asprintf(&url, "%s%s", request->client->base_url, get->path) < 0)
+    if (asprintf(&url, "%s%s", request->client->base_url, call->path) < 0)
         return code;
     code = curl_easy_setopt(request->easy, CURLOPT_URL, url);
     free(url);
@@ -914,23 +937,28 @@ static int request_set_headers(struct http_request *request,
             return -ENOMEM;
         request->headers = longer;
     }
+    if (request->body != NULL &&
+        add_header(&request->headers, "Content-Type", "application/json") < 0)
+        return -ENOMEM;
     return add_header(&request->headers, "Authorization", material->authorization);
 }
 
-static int request_prepare(struct http_request *request, const struct http_get *get)
+static int request_prepare(struct http_request *request, const struct http_call *call)
 {
     CURL *easy = request->easy;
-    int r = request_set_headers(request, get->material);
+    int r = request_set_body(request, call->body);
 
+    if (r >= 0)
+        r = request_set_headers(request, call->material);
     if (r < 0)
         return r;
     set_connection(easy, request->client);
-    if (set_texts(request, get) != CURLE_OK ||
-        set_trust(easy, request->client->config, get->material) != CURLE_OK)
+    if (set_texts(request, call) != CURLE_OK ||
+        set_trust(easy, request->client->config, call->material) != CURLE_OK)
         return -ENOMEM;
     (void)curl_easy_setopt(easy, CURLOPT_HTTPHEADER, request->headers);
     (void)curl_easy_setopt(easy, CURLOPT_HEADEROPT, (long)CURLHEADER_SEPARATE);
-    (void)curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)(get->total_limit / SPAN_MS(1)));
+    (void)curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)(call->total_limit / SPAN_MS(1)));
     (void)curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, request->error_text);
     (void)curl_easy_setopt(easy, CURLOPT_PRIVATE, request);
     (void)curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, request_on_header);
@@ -957,12 +985,12 @@ static struct http_request *request_new(struct http_client *client)
     return request;
 }
 
-int http_client_get(struct http_client *client, const struct http_get *get,
-                    const struct http_handler *handler, void *userdata,
-                    struct http_request **ret_request, struct error *e)
+int http_client_send(struct http_client *client, const struct http_call *call,
+                     const struct http_handler *handler, void *userdata,
+                     struct http_request **ret_request, struct error *e)
 {
     struct http_request *request = request_new(client);
-    int r = request != NULL ? request_prepare(request, get) : -ENOMEM;
+    int r = request != NULL ? request_prepare(request, call) : -ENOMEM;
 
     if (r >= 0 && (client->n_calls > 0 || !client_admits(client, request)))
         list_append(&client->queued, &request->link);

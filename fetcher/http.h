@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * An HTTP client for one API server: many GET requests over few connections. See http.c.
+ * An HTTP client for one API server: many requests over few connections. See http.c.
  *
  * Thread: the event loop's.
  */
@@ -12,6 +12,9 @@
 
 struct http_client;
 struct http_request;
+
+/* The API server takes 3 MiB at most; what is sent from here are reviews and events. */
+#define HTTP_BODY_MAX_BYTES (1u << 20)
 
 /* The head of a response. */
 struct http_response {
@@ -38,8 +41,10 @@ struct http_handler {
     void (*on_done)(void *userdata, enum http_outcome outcome, const struct error *error);
 };
 
-struct http_get {
+/* A request: a GET, or a POST if it has a body. */
+struct http_call {
     const char *path;    /* with its query, behind the server's URL; begins with a slash */
+    const char *body;    /* JSON, copied and wiped when it is no longer needed; NULL: a GET */
     span_us total_limit; /* from when it is sent to the last byte */
     const struct credentials_material *material; /* copied */
 };
@@ -58,11 +63,12 @@ DEFINE_CLEANUP(struct http_client *, http_client_free)
 /*
  * Start a request. Its handler is not called before this returns.
  * @handler: borrowed, outlives the request
- * Return: 0, *ret_request is the caller's; -ENOMEM with @e.
+ * Return: 0, *ret_request is the caller's; -EFBIG for a body above HTTP_BODY_MAX_BYTES, -ENOMEM,
+ * both with @e.
  */
-int http_client_get(struct http_client *client, const struct http_get *get,
-                    const struct http_handler *handler, void *userdata,
-                    struct http_request **ret_request, struct error *e);
+int http_client_send(struct http_client *client, const struct http_call *call,
+                     const struct http_handler *handler, void *userdata,
+                     struct http_request **ret_request, struct error *e);
 /* Cancels a request that is not done: no handler is called any more. Return: NULL. */
 struct http_request *http_request_free(struct http_request *request);
 DEFINE_CLEANUP(struct http_request *, http_request_free)

@@ -79,6 +79,16 @@ static inline void server_answer(struct connection *c, const char *status, const
                   status, strlen(body), body);
 }
 
+/* Return: how many bytes came, at least one. */
+static inline size_t server_read(struct connection *c, void *bytes, size_t size)
+{
+    ssize_t n = c->ssl != NULL ? SSL_read(c->ssl, bytes, (int)size) : recv(c->fd, bytes, size, 0);
+
+    if (n <= 0)
+        pthread_exit(NULL); /* the client is gone */
+    return (size_t)n;
+}
+
 /* Until the client goes away. */
 static inline void server_hang(struct connection *c)
 {

@@ -93,6 +93,31 @@ static const struct {
      GO_ON},
 };
 
+/* How many bytes the body had that were 'b', as all of them should be. */
+static size_t read_body(struct connection *c, const char *head)
+{
+    const char *length = strcasestr(head, "\r\ncontent-length: ");
+    size_t n_good = 0, left = length != NULL ? strtoul(length + 18, NULL, 10) : 0;
+    char piece[4096];
+
+    while (left > 0) {
+        size_t n = server_read(c, piece, left < sizeof(piece) ? left : sizeof(piece));
+
+        for (size_t i = 0; i < n; i++)
+            n_good += piece[i] == 'b';
+        left -= n;
+    }
+    return n_good;
+}
+
+static void serve_post(struct connection *c, const char *head)
+{
+    char text[4096];
+
+    (void)snprintf(text, sizeof(text), "%sbody of %zu b", head, read_body(c, head));
+    server_answer(c, "201 Created", text);
+}
+
 static void serve(struct connection *c, const char *head)
 {
     const char *path = strchr(head, '/');
@@ -101,6 +126,8 @@ static void serve(struct connection *c, const char *head)
         server_answer(c, "403 Forbidden", "");
     } else if (str_after(path, "/bytes/") != NULL) {
         serve_bytes(c, strtoul(path + strlen("/bytes/"), NULL, 10));
+    } else if (str_after(path, "/post ") != NULL) {
+        serve_post(c, head);
     } else if (str_after(path, "/echo") != NULL) {
         server_answer(c, "200 OK", head);
     } else if (str_after(path, "/wait-date ") != NULL) {
@@ -176,16 +203,23 @@ static void free_request(struct exchange *x)
     x->request = http_request_free(x->request);
 }
 
-static void begin_limited(struct exchange *x, struct fixture *f, const char *path, span_us limit)
+static const struct http_handler exchange_handler = {on_response, on_body, on_done};
+
+static void begin_call(struct exchange *x, struct fixture *f, const struct http_call *call)
 {
-    static const struct http_handler handler = {on_response, on_body, on_done};
-    const struct http_get get = {.path = path, .total_limit = limit, .material = &f->material};
     struct error e = ERROR_INIT;
 
     x->f = f;
     x->body = BUF_INIT(4u << 20);
-    assert_int_equal(http_client_get(f->client, &get, &handler, x, &x->request, &e), 0);
+    assert_int_equal(http_client_send(f->client, call, &exchange_handler, x, &x->request, &e), 0);
     note_request(f, NULL, x->request);
+}
+
+static void begin_limited(struct exchange *x, struct fixture *f, const char *path, span_us limit)
+{
+    const struct http_call call = {.path = path, .total_limit = limit, .material = &f->material};
+
+    begin_call(x, f, &call);
 }
 
 static void begin(struct exchange *x, struct fixture *f, const char *path)
@@ -332,6 +366,77 @@ static void test_headers(void **state)
     assert_has_not(buf_text(&x.body), "Expect");
     assert_has_not(buf_text(&x.body), "Accept-Encoding");
     finish(&x);
+}
+
+/* A body of @len bytes, the caller's. */
+static char *make_body(size_t len)
+{
+    char *body = malloc(len + 1);
+
+    assert_non_null(body);
+    (void)memset(body, 'b', len);
+    body[len] = '\0';
+    return body;
+}
+
+static void post(struct fixture *f, size_t len)
+{
+    char *body = make_body(len), number[64];
+    const struct http_call call = {
+        .path = "/post", .body = body, .total_limit = SPAN_SEC(30), .material = &f->material};
+    struct exchange x = {0};
+
+    begin_call(&x, f, &call);
+    (void)memset(body, 'x', len); /* it was copied */
+    free(body);
+    run_until_done(&x);
+    assert_int_equal(x.outcome, HTTP_COMPLETE);
+    assert_int_equal(x.response.status, 201);
+    assert_has(buf_text(&x.body), "POST /post HTTP/1.1\r\n");
+    /* HTTP/2 has these in lower case */
+    assert_non_null(strcasestr(buf_text(&x.body), "\r\nContent-Type: application/json\r\n"));
+    assert_non_null(strcasestr(buf_text(&x.body), "\r\nAuthorization: Bearer dummy\r\n"));
+    assert_null(strcasestr(buf_text(&x.body), "Expect"));
+    (void)snprintf(number, sizeof(number), "\r\n\r\nbody of %zu b", len);
+    assert_has(buf_text(&x.body), number);
+    finish(&x);
+}
+
+static const size_t body_lengths[] = {0, 1, 300, 70000, HTTP_BODY_MAX_BYTES};
+
+static void test_post(void **state)
+{
+    struct fixture *f = *state;
+
+    connect_to(f, "http", f->plain.port);
+    for (size_t i = 0; i < ELEMENTS_OF(body_lengths); i++)
+        post(f, body_lengths[i]);
+}
+
+static void test_post_http2(void **state)
+{
+    struct fixture *f = *state;
+
+    connect_http2(f);
+    for (size_t i = 0; i < ELEMENTS_OF(body_lengths); i++)
+        post(f, body_lengths[i]);
+    assert_string_equal(http_client_stats(f->client)->protocol, "HTTP/2");
+}
+
+static void test_post_too_long(void **state)
+{
+    struct fixture *f = *state;
+    char *body = make_body(HTTP_BODY_MAX_BYTES + 1);
+    const struct http_call call = {
+        .path = "/post", .body = body, .total_limit = SPAN_SEC(30), .material = &f->material};
+    struct http_request *request;
+    struct error e = ERROR_INIT;
+
+    connect_to(f, "http", f->plain.port);
+    assert_int_equal(http_client_send(f->client, &call, &exchange_handler, NULL, &request, &e),
+                     -EFBIG);
+    assert_has(e.text, "cannot ask");
+    free(body);
 }
 
 static void test_server_with_path(void **state)
@@ -879,6 +984,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_headers),
+        TEST(test_post),
+        TEST(test_post_http2),
+        TEST(test_post_too_long),
         TEST(test_server_with_path),
         TEST(test_no_cookies),
         TEST(test_bad_configurations),

@@ -4,6 +4,8 @@
 #include <signal.h>
 #include <stdio.h>
 
+#include "daemon/arguments.h"
+
 enum option_code {
     OPTION_HELP = 'h',
     OPTION_ENV = SOURCE_OPTION_END,
@@ -107,7 +109,14 @@ static int parse_names(const char *text, struct exec_options *o, struct error *e
     return 0;
 }
 
-static int set_option(struct exec_options *o, int option, const char *value, struct error *e)
+static int add_file(struct exec_options *o, const char *path, struct error *e)
+{
+    int r = env_spec_add_file(&o->spec, path, e);
+
+    return r == -EINVAL ? -EBADMSG : r; /* no fault of the command line */
+}
+
+static int add_to_spec(struct exec_options *o, int option, const char *value, struct error *e)
 {
     int r;
 
@@ -118,63 +127,63 @@ static int set_option(struct exec_options *o, int option, const char *value, str
     case OPTION_ENV_FROM:
         r = env_spec_add_object(&o->spec, value, o->is_optional, e);
         return r < 0 ? error_prefix(e, r, "--env-from") : 0;
-    case OPTION_ENV_SPEC:
-        r = env_spec_add_file(&o->spec, value, e);
-        return r < 0 ? error_prefix(e, r, "--env-spec") : 0;
+    default:
+        return add_file(o, value, e);
+    }
+}
+
+/* ---- all of it */
+
+/* What counts for all the others, wherever it stands. */
+static int set_first(void *userdata, int option, const char *value, struct error *e)
+{
+    struct exec_options *o = userdata;
+
+    switch (option) {
     case OPTION_ENV_NAMES:
         return parse_names(value, o, e);
+    case OPTION_OPTIONAL:
+        o->is_optional = true;
+        return 0;
+    case OPTION_HELP:
+        o->wants_help = true;
+        return ARGUMENTS_ENOUGH;
+    default:
+        return 0;
+    }
+}
+
+static int set_second(void *userdata, int option, const char *value, struct error *e)
+{
+    struct exec_options *o = userdata;
+
+    switch (option) {
+    case OPTION_ENV:
+    case OPTION_ENV_FROM:
+    case OPTION_ENV_SPEC:
+        return add_to_spec(o, option, value, e);
     case OPTION_ON_CHANGE:
         return parse_on_change(value, o, e);
     case OPTION_GRACE:
         return clock_parse_duration(value, &o->grace, e);
+    case OPTION_ENV_NAMES:
     case OPTION_OPTIONAL:
-        return 0; /* seen to before */
-    case OPTION_HELP:
-        o->wants_help = true;
         return 0;
     default:
         return source_options_set(&o->from, option, value, e);
     }
 }
 
-/* ---- all of it */
-
 /* The first word that is no option begins the command, with "--" before it or not. */
-static int next_option(int argc, char *argv[])
-{
-    return getopt_long(argc, argv, "+:n:h", long_options, NULL);
-}
-
-/* --optional counts wherever it stands, so it has to be known before the others are looked at. */
-static bool has_optional(int argc, char *argv[])
-{
-    bool found = false;
-    int option;
-
-    optind = 1;
-    while ((option = next_option(argc, argv)) != -1)
-        found = found || option == OPTION_OPTIONAL;
-    return found;
-}
-
 static int parse_options(int argc, char *argv[], struct exec_options *o, struct error *e)
 {
-    int option, r;
+    static arguments_set_fn *const passes[] = {set_first, set_second};
+    int r = 0;
 
-    opterr = 0;
-    o->is_optional = has_optional(argc, argv);
-    optind = 1;
-    while ((option = next_option(argc, argv)) != -1) {
-        if (option == ':')
-            return error_set(e, -EINVAL, "option %s needs a value", argv[optind - 1]);
-        if (option == '?')
-            return error_set(e, -EINVAL, "unknown option %s", argv[optind - 1]);
-        r = set_option(o, option, optarg, e);
-        if (r < 0 || o->wants_help)
-            return r;
-    }
+    for (size_t i = 0; i < ELEMENTS_OF(passes) && r == 0; i++)
+        r = arguments_parse(argc, argv, "+:n:h", long_options, passes[i], o, e);
     o->command = argv + optind;
-    return 0;
+    return r;
 }
 
 int exec_options_parse(int argc, char *argv[], struct exec_options *ret_options, struct error *e)
@@ -184,16 +193,15 @@ int exec_options_parse(int argc, char *argv[], struct exec_options *ret_options,
 
     *o = (struct exec_options){.from = SOURCE_OPTIONS_INIT, .grace = GRACE_DEFAULT};
     r = parse_options(argc, argv, o, e);
-    if (r < 0 || o->wants_help)
-        return r;
+    if (r != 0)
+        return r == ARGUMENTS_ENOUGH ? 0 : r;
     if (o->command[0] == NULL)
         return error_set(e, -EINVAL, "a command is needed: -- COMMAND [ARGUMENT...]");
     if (o->spec.n_sources == 0)
         return error_set(e, -EINVAL,
                          "nothing is to go into the environment: use --env, --env-from or "
                          "--env-spec");
-    r = source_options_check(&o->from, e);
-    return r < 0 ? r : env_spec_check_names(&o->spec, e);
+    return source_options_check(&o->from, e);
 }
 
 void exec_options_deinit(struct exec_options *options)

@@ -6,7 +6,7 @@
  * Thread: the event loop's.
  */
 #include "daemon/background.h"
-#include "daemon/options.h"
+#include "daemon/mount_options.h"
 #include "daemon/published.h"
 #include "fetcher/source.h"
 

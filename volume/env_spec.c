@@ -53,23 +53,19 @@ bool env_name_is_valid(const char *name, enum env_names names)
     return true;
 }
 
-int env_spec_check_names(const struct env_spec *spec, struct error *e)
+static int check_name(const struct env_source *source, enum env_names names, struct error *e)
 {
-    for (size_t i = 0; i < spec->n_sources; i++) {
-        const struct env_source *source = &spec->sources[i];
-        bool is_prefix = source->kind == ENV_OBJECT;
+    bool is_prefix = source->kind == ENV_OBJECT;
+    const char *what = is_prefix ? "prefix" : "name for a variable";
 
-        if ((is_prefix && source->name[0] == '\0') || env_name_is_valid(source->name, spec->names))
-            continue;
-        if (spec->names == ENV_NAMES_STRICT && env_name_is_valid(source->name, ENV_NAMES_ANY))
-            return error_set(e, -EINVAL,
-                             "\"%.64s\" is not a valid %s: letters, digits, \"-\", \"_\" and \".\" "
-                             "are, and no digit first; --env-names any allows more",
-                             source->name, is_prefix ? "prefix" : "name for a variable");
-        return error_set(e, -EINVAL, "\"%.64s\" is not a valid %s", source->name,
-                         is_prefix ? "prefix" : "name for a variable");
-    }
-    return 0;
+    if ((is_prefix && source->name[0] == '\0') || env_name_is_valid(source->name, names))
+        return 0;
+    if (names == ENV_NAMES_STRICT && env_name_is_valid(source->name, ENV_NAMES_ANY))
+        return error_set(e, -EINVAL,
+                         "\"%.64s\" is not a valid %s: letters, digits, \"-\", \"_\" and \".\" "
+                         "are, and no digit first; --env-names any allows more",
+                         source->name, what);
+    return error_set(e, -EINVAL, "\"%.64s\" is not a valid %s", source->name, what);
 }
 
 /* ---- adding one */
@@ -114,6 +110,8 @@ int env_spec_add(struct env_spec *spec, const struct env_source *source, struct 
     struct env_source *sources;
     int r = source->kind == ENV_LITERAL ? 0 : check_object(source, e);
 
+    if (r == 0)
+        r = check_name(source, spec->names, e);
     if (r < 0)
         return r;
     if (spec->n_sources == ENV_SPEC_MAX_SOURCES)

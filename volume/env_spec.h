@@ -35,7 +35,7 @@ enum env_names {
 };
 
 struct env_spec {
-    enum env_names names;
+    enum env_names names;       /* to be set before anything is added */
     struct env_source *sources; /* in the order of the lists */
     size_t n_sources;
 };
@@ -44,8 +44,8 @@ void env_spec_deinit(struct env_spec *spec);
 
 /*
  * Add an entry; strings are copied.
- * Return: 0; -EINVAL for an object name or key that Kubernetes would not take; -E2BIG above
- * ENV_SPEC_MAX_SOURCES; -ENOMEM; with @e.
+ * Return: 0; -EINVAL for a name (of the variable, prefix or object) or a key that Kubernetes would
+ * not take; -E2BIG above ENV_SPEC_MAX_SOURCES; -ENOMEM; with @e.
  */
 int env_spec_add(struct env_spec *spec, const struct env_source *source, struct error *e);
 
@@ -64,10 +64,6 @@ int env_spec_add_document(struct env_spec *spec, const cJSON *document, struct e
 
 /* As env_spec_add_document() for a file of YAML or JSON. Return: also what reading it gave. */
 int env_spec_add_file(struct env_spec *spec, const char *path, struct error *e);
-
-/* Whether the variables and prefixes that the spec names are allowed. Return: 0; -EINVAL with @e.
- */
-int env_spec_check_names(const struct env_spec *spec, struct error *e);
 
 /* Source: kubelet-semantics.md O3, O4. */
 bool env_name_is_valid(const char *name, enum env_names names);

@@ -94,12 +94,27 @@ def test_env_spec(manifests: Manifests, area: Path, start):
     assert "MISSING" not in environment
 
 
-def test_field_of_a_pod_is_named(manifests: Manifests, area: Path, start):
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (
+            "env: [{name: IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}]",
+            "env[0] (IP): valueFrom: fieldRef is not supported",
+        ),
+        ("env: [{name: 9, value: dummy}]", "env[0]: name has to be a string"),
+        ("env: [{name: '9', value: dummy}]", 'env[0] (9): "9" is not a valid name'),
+        ("envFrom: [{secretRef: {name: a}, prefix: '1'}]", 'envFrom[0]: "1" is not a valid prefix'),
+        ("env: [dummy", "line 2, column 1: "),
+    ],
+)
+def test_mistakes_in_a_file(manifests: Manifests, area: Path, start, text: str, message: str):
+    """The file and the place are named, no value is, and it is no usage error."""
     spec = area / "env.yaml"
-    spec.write_text("env: [{name: IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}]")
+    spec.write_text(text)
     execution = start(*manifests.arguments, "--env-spec", spec, "--", "true")
-    assert execution.wait_end() == 2
-    assert "env[0] (IP): valueFrom: fieldRef is not supported" in execution.log()
+    assert execution.wait_end() == 1
+    assert execution.log().startswith(f"secretfs: {spec}: ")
+    assert message in execution.log()
 
 
 def test_names(manifests: Manifests, start):

@@ -57,6 +57,9 @@ static void mistakes_on_the_command_line(void **state)
         {env_spec_add_key, "PW=dummy", "\"PW\" does not say where its value is"},
         {env_spec_add_key, "PW=secret/db", "say VAR=secret/NAME/KEY"},
         {env_spec_add_key, "PW=secret/db/", "the key of secret \"db\" is missing"},
+        {env_spec_add_key, "9=secret/db/k", "\"9\" is not a valid name for a variable"},
+        {env_spec_add_key, "=secret/db/k", "\"\" is not a valid name for a variable"},
+        {env_spec_add_object, "secret/db:1", "\"1\" is not a valid prefix"},
         {env_spec_add_key, "PW=secret/D_B/k", "\"D_B\" is not a valid name for a secret"},
         {env_spec_add_object, "db", "\"db\" is no object"},
         {env_spec_add_object, "cm/", "\"\" is not a valid name for a configmap"},
@@ -199,7 +202,8 @@ static void names_in_the_spec_are_checked(void **state)
         const char *message; /* NULL: they are fine */
     } cases[] = {
         {"envFrom: [{secretRef: {name: a}}]", ENV_NAMES_STRICT, NULL},
-        {"env: [{name: 9A}]", ENV_NAMES_STRICT, "\"9A\" is not a valid name for a variable: let"},
+        {"env: [{name: 9A}]", ENV_NAMES_STRICT,
+         "env[0] (9A): \"9A\" is not a valid name for a variable: let"},
         {"env: [{name: 9A}]", ENV_NAMES_ANY, NULL},
         {"env: [{name: A=B}]", ENV_NAMES_STRICT, "\"A=B\" is not a valid name for a variable"},
         {"env: [{name: A=B}]", ENV_NAMES_ANY, "\"A=B\" is not a valid name for a variable"},
@@ -216,8 +220,7 @@ static void names_in_the_spec_are_checked(void **state)
         struct error e;
         int r;
 
-        assert_int_equal(parse(cases[i].yaml, &spec, &e), 0);
-        r = env_spec_check_names(&spec, &e);
+        r = parse(cases[i].yaml, &spec, &e);
         if (r != (cases[i].message == NULL ? 0 : -EINVAL) ||
             (r < 0 && strstr(e.text, cases[i].message) == NULL))
             fail_msg("%s: %s", cases[i].yaml, e.text);

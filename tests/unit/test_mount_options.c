@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "daemon/options.h"
+#include "daemon/mount_options.h"
 
 #include <linux/mount.h>
 #include <setjmp.h>
@@ -342,5 +342,5 @@ int main(void)
         cmocka_unit_test(mistakes_are_named),
     };
 
-    return cmocka_run_group_tests_name("options", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("mount_options", tests, NULL, NULL);
 }

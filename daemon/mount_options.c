@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "daemon/options.h"
+#include "daemon/mount_options.h"
 
 #include <fcntl.h>
 #include <linux/mount.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "daemon/arguments.h"
 #include "volume/spec_parse.h"
 
 #define OPTION_TEXT_MAX 4096 /* what mount(2) itself takes: a page */
@@ -298,7 +299,7 @@ static int set_option(struct mount_options *o, int option, const char *value, st
         return parse_mount_options(o, value, e);
     case OPTION_HELP:
         o->wants_help = true;
-        return 0;
+        return ARGUMENTS_ENOUGH;
     default:
         if (option < SOURCE_OPTION_END)
             return source_options_set(&o->from, option, value, e);
@@ -408,25 +409,20 @@ static int options_init(struct mount_options *o, struct error *e)
     return 0;
 }
 
+static int set_argument(void *userdata, int option, const char *value, struct error *e)
+{
+    return set_option(userdata, option, value, e);
+}
+
 static int parse_arguments(int argc, char *argv[], struct mount_options *o, struct error *e)
 {
-    int option, r;
+    int r = arguments_parse(argc, argv, ":n:fo:h", long_options, set_argument, o, e);
 
-    opterr = 0;
-    optind = 1;
-    while ((option = getopt_long(argc, argv, ":n:fo:h", long_options, NULL)) != -1) {
-        if (option == ':')
-            return error_set(e, -EINVAL, "option %s needs a value", argv[optind - 1]);
-        if (option == '?')
-            return error_set(e, -EINVAL, "unknown option %s", argv[optind - 1]);
-        r = set_option(o, option, optarg, e);
-        if (r < 0 || o->wants_help)
-            return r;
-    }
-    r = source_options_check(&o->from, e);
-    if (r < 0)
-        return r;
-    return parse_positional(o, argv + optind, argc - optind, e);
+    if (r == ARGUMENTS_ENOUGH)
+        return 0;
+    if (r == 0)
+        r = source_options_check(&o->from, e);
+    return r < 0 ? r : parse_positional(o, argv + optind, argc - optind, e);
 }
 
 int mount_options_parse(int argc, char *argv[], struct mount_options *ret_options, struct error *e)

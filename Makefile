@@ -22,16 +22,17 @@ say = $(if $(V),@:,@printf '  %-4s %s\n' $(1) $(2))
 
 BUILD_PACKAGES := make gcc libc6-dev pkg-config libfuse3-dev fuse3 libcurl4-openssl-dev libcjson-dev \
                   libsystemd-dev libssl-dev libyaml-dev libnghttp2-dev libprotobuf-c-dev \
-                  protobuf-c-compiler
+                  protobuf-c-compiler libmicrohttpd-dev
 TEST_PACKAGES  := libcmocka-dev ca-certificates curl python3 python3-pytest python3-yaml openssl \
-                  nghttp2-proxy iproute2 procps kubernetes-client python3-h2 python3-grpcio
+                  nghttp2-proxy iproute2 procps kubernetes-client python3-h2 python3-grpcio \
+                  python3-prometheus-client
 LINT_PACKAGES  := clang clang-format clang-tidy cppcheck mandoc
 DEMO_PACKAGES  := python3 openssl kubernetes-client
 
 # ---- how to compile
 
 LIBRARIES := fuse3 libcurl libcjson libsystemd libcrypto libssl yaml-0.1 \
-             libnghttp2 libprotobuf-c
+             libnghttp2 libprotobuf-c libmicrohttpd
 WARNINGS  := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings \
              -Wpointer-arith -Wcast-qual -Wundef -Wvla -Wformat=2 -Wconversion -Wimplicit-fallthrough \
              -Wnull-dereference -Wredundant-decls

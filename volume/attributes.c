@@ -1,11 +1,101 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A CSI volume in a pod has one place for what its driver is to know: volumeAttributes, a mapping
+ * of text to text. Each text is YAML (or JSON, which is YAML), so that a number, a list or a whole
+ * volume can stand in it:
+ *
+ *     volumeAttributes:
+ *       secretName: db
+ *       defaultMode: "0400"
+ *       items: "[{key: password, path: pgpass}]"
+ *
+ * What is a name by its nature is taken as it stands, or a Secret called "123" or "true" could not
+ * be asked for. The mapping is then read as the volume's words that it consists of.
+ *
+ * An attribute that is empty counts as absent, as it comes out of templates.
+ */
 #include "volume/attributes.h"
+
+#include "base/json.h"
+#include "base/yaml.h"
+
+#define ROOT_NAME "volumeAttributes"
+
+static const char *const plain_texts[] = {"secretName", "configMap", "type"};
+
+static bool is_plain(const char *key)
+{
+    for (size_t i = 0; i < ELEMENTS_OF(plain_texts); i++)
+        if (streq(key, plain_texts[i]))
+            return true;
+    return false;
+}
+
+static int no_memory(struct error *e)
+{
+    return error_set_errno(e, -ENOMEM, "cannot take in the " ROOT_NAME);
+}
+
+static int take_attribute(const struct volume_attribute *attribute, cJSON *words, struct error *e)
+{
+    _cleanup_(cJSON_Deletep) cJSON *value = NULL;
+    int r;
+
+    if (attribute->value[0] == '\0')
+        return 0;
+    if (json_member(words, attribute->key) != NULL)
+        return error_set(e, -EINVAL, ROOT_NAME ".%.64s: this is there twice", attribute->key);
+    if (is_plain(attribute->key))
+        return json_add_text(words, attribute->key, attribute->value) < 0 ? no_memory(e) : 0;
+    r = yaml_parse_one(attribute->value, strlen(attribute->value), &value, e);
+    if (r < 0)
+        return error_prefix(e, r, ROOT_NAME ".%.64s", attribute->key);
+    if (!cJSON_AddItemToObject(words, attribute->key, value))
+        return no_memory(e);
+    (void)TAKE(value);
+    return 0;
+}
+
+static int attributes_to_json(const struct volume_attribute *attributes, size_t n, cJSON **ret_json,
+                              struct error *e)
+{
+    _cleanup_(cJSON_Deletep) cJSON *words = cJSON_CreateObject();
+
+    if (words == NULL)
+        return no_memory(e);
+    for (size_t i = 0; i < n; i++) {
+        int r = take_attribute(&attributes[i], words, e);
+
+        if (r < 0)
+            return r;
+    }
+    *ret_json = TAKE(words);
+    return 0;
+}
+
+/* Put the object in front of a message, if there is one that can be named. */
+static int name_object(const cJSON *words, struct error *e, int r)
+{
+    const char *secret = json_text(words, "secretName"), *configmap = json_text(words, "configMap");
+    const char *name = secret != NULL ? secret : configmap;
+
+    if (name == NULL || !object_name_is_valid(name))
+        return r;
+    return error_prefix(e, r, "%s/%s",
+                        object_kind_word(secret != NULL ? OBJECT_SECRET : OBJECT_CONFIGMAP), name);
+}
 
 int volume_attributes_parse(const struct volume_attribute *attributes, size_t n,
                             struct volume_spec **ret_spec, struct error *e)
 {
-    (void)attributes;
-    (void)n;
-    (void)ret_spec;
-    return error_set(e, -EOPNOTSUPP, "volumeAttributes are not read yet");
+    _cleanup_(cJSON_Deletep) cJSON *words = NULL;
+    int r;
+
+    if (n > VOLUME_ATTRIBUTES_MAX)
+        return error_set(e, -E2BIG, ROOT_NAME ": there are more than %u", VOLUME_ATTRIBUTES_MAX);
+    r = attributes_to_json(attributes, n, &words, e);
+    if (r < 0)
+        return r;
+    r = volume_spec_parse_flat(words, ROOT_NAME, ret_spec, e);
+    return r < 0 ? name_object(words, e, r) : 0;
 }

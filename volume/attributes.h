@@ -4,6 +4,8 @@
  */
 #include "volume/spec_parse.h"
 
+#define VOLUME_ATTRIBUTES_MAX 64u /* a few times as many as there are words */
+
 struct volume_attribute {
     const char *key;
     const char *value;

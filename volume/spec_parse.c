@@ -385,13 +385,9 @@ static int read_default_mode(const cJSON *json, const struct place *place, struc
 
 /* A volume of one object. */
 static int parse_single(const cJSON *json, const struct place *place, struct volume_spec *spec,
-                        struct error *e)
+                        const struct source_words *words, struct error *e)
 {
-    static const struct source_words words[] = {
-        [VOLUME_SECRET] = {OBJECT_SECRET, "secretName", "secretName items defaultMode optional"},
-        [VOLUME_CONFIGMAP] = {OBJECT_CONFIGMAP, "name", "name items defaultMode optional"},
-    };
-    int r = parse_source(json, place, spec, &words[spec->kind], e);
+    int r = parse_source(json, place, spec, words, e);
 
     return r < 0 ? r : read_default_mode(json, place, spec, e);
 }
@@ -475,12 +471,12 @@ static int check_conflicts(const struct volume_spec *spec, struct error *e)
 }
 
 static int parse_projected(const cJSON *json, const struct place *above, struct volume_spec *spec,
-                           struct error *e)
+                           const char *known, struct error *e)
 {
     const struct place place = PLACE(above, "sources");
     const cJSON *sources = member_of(json, "sources"), *source;
     size_t n = 0;
-    int r = check_members(json, above, "sources defaultMode", e);
+    int r = check_members(json, above, known, e);
 
     if (r == 0)
         r = read_default_mode(json, above, spec, e);
@@ -512,13 +508,14 @@ static int parse_word(const cJSON *json, const struct place *place, const char *
     return r < 0 ? at_place(&PLACE(place, name), e, r) : 0;
 }
 
-static int parse_own(const cJSON *json, const struct place *place, struct volume_spec *spec,
-                     struct error *e)
-{
-    int r = check_members(json, place, "uid gid fsGroup type tls", e);
+#define OWN_WORDS "uid gid fsGroup type tls"
 
-    if (r == 0)
-        r = read_number(json, place, "uid", UINT_MAX - 1, &spec->uid, e);
+/* The members of @json that are secretfs' own. */
+static int read_own(const cJSON *json, const struct place *place, struct volume_spec *spec,
+                    struct error *e)
+{
+    int r = read_number(json, place, "uid", UINT_MAX - 1, &spec->uid, e);
+
     if (r == 0)
         r = read_number(json, place, "gid", UINT_MAX - 1, &spec->gid, e);
     if (r == 0)
@@ -530,12 +527,33 @@ static int parse_own(const cJSON *json, const struct place *place, struct volume
     return r;
 }
 
+static int parse_own(const cJSON *json, const struct place *place, struct volume_spec *spec,
+                     struct error *e)
+{
+    int r = check_members(json, place, OWN_WORDS, e);
+
+    return r < 0 ? r : read_own(json, place, spec, e);
+}
+
 /* ---- the whole */
 
-static int parse_volume(const cJSON *json, struct volume_spec *spec, struct error *e)
+static int parse_kind(const cJSON *json, const struct place *place, struct volume_spec *spec,
+                      struct error *e)
 {
-    const struct place root = PLACE(NULL, "");
-    const cJSON *found = find_only(json, &root, "name secretfs", "secret, configMap, projected", e);
+    static const struct source_words words[] = {
+        [VOLUME_SECRET] = {OBJECT_SECRET, "secretName", "secretName items defaultMode optional"},
+        [VOLUME_CONFIGMAP] = {OBJECT_CONFIGMAP, "name", "name items defaultMode optional"},
+    };
+
+    if (spec->kind == VOLUME_PROJECTED)
+        return parse_projected(json, place, spec, "sources defaultMode", e);
+    return parse_single(json, place, spec, &words[spec->kind], e);
+}
+
+static int parse_volume(const cJSON *json, const struct place *root, struct volume_spec *spec,
+                        struct error *e)
+{
+    const cJSON *found = find_only(json, root, "name secretfs", "secret, configMap, projected", e);
     const cJSON *own = member_of(json, "secretfs");
     const char *name = NULL;
     struct place place;
@@ -543,10 +561,10 @@ static int parse_volume(const cJSON *json, struct volume_spec *spec, struct erro
 
     if (found == NULL)
         return -EINVAL;
-    place = PLACE(&root, found->string);
-    r = read_text(json, &root, "name", &name, e);
+    place = PLACE(root, found->string);
+    r = read_text(json, root, "name", &name, e);
     if (r == 0 && name != NULL && !object_namespace_is_valid(name))
-        r = at_place(&PLACE(&root, "name"), e,
+        r = at_place(&PLACE(root, "name"), e,
                      error_set(e, -EINVAL, "\"%.64s\" is not a valid name for a volume", name));
     if (r == 0 && volume_text_set(&spec->name, name) < 0)
         r = no_memory(e);
@@ -563,30 +581,91 @@ static int parse_volume(const cJSON *json, struct volume_spec *spec, struct erro
                         error_set(e, -EINVAL,
                                   "secretfs has no such volume: it makes secret, "
                                   "configMap and projected"));
-    r = spec->kind == VOLUME_PROJECTED ? parse_projected(found, &place, spec, e)
-                                       : parse_single(found, &place, spec, e);
-    return r < 0 || own == NULL ? r : parse_own(own, &PLACE(&root, "secretfs"), spec, e);
+    r = parse_kind(found, &place, spec, e);
+    return r < 0 || own == NULL ? r : parse_own(own, &PLACE(root, "secretfs"), spec, e);
+}
+
+static int parse_entry(const cJSON *json, const struct place *root, struct volume_spec *spec,
+                       struct error *e)
+{
+    /* who copies an entry takes its dash along */
+    const cJSON *entry = cJSON_IsArray(json) && cJSON_GetArraySize(json) == 1 ? json->child : json;
+
+    if (!cJSON_IsObject(entry))
+        return at_place(root, e,
+                        error_set(e, -EINVAL,
+                                  "it has to be one entry of a pod's volumes: a mapping with "
+                                  "secret, configMap or projected in it"));
+    return parse_volume(entry, root, spec, e);
 }
 
 int volume_spec_parse(const char *text, size_t len, struct volume_spec **ret_spec, struct error *e)
 {
     _cleanup_(cJSON_Deletep) cJSON *json = NULL;
     _cleanup_(volume_spec_freep) struct volume_spec *spec = NULL;
-    const cJSON *entry;
     int r = yaml_parse_one(text, len, &json, e);
 
     if (r < 0)
         return r;
-    /* who copies an entry takes its dash along */
-    entry = cJSON_IsArray(json) && cJSON_GetArraySize(json) == 1 ? json->child : json;
-    if (!cJSON_IsObject(entry))
-        return error_set(e, -EINVAL,
-                         "it has to be one entry of a pod's volumes: a mapping with secret, "
-                         "configMap or projected in it");
     r = volume_spec_new(VOLUME_SECRET, &spec);
     if (r < 0)
         return no_memory(e);
-    r = parse_volume(entry, spec, e);
+    r = parse_entry(json, &PLACE(NULL, ""), spec, e);
+    if (r == 0)
+        *ret_spec = TAKE(spec);
+    return r;
+}
+
+/* ---- the same in one flat mapping */
+
+#define FLAT_SINGLE_WORDS " items defaultMode optional " OWN_WORDS
+
+static int parse_flat(const cJSON *json, const struct place *root, struct volume_spec *spec,
+                      struct error *e)
+{
+    static const struct source_words secret = {OBJECT_SECRET, "secretName",
+                                               "secretName" FLAT_SINGLE_WORDS};
+    static const struct source_words configmap = {OBJECT_CONFIGMAP, "configMap",
+                                                  "configMap" FLAT_SINGLE_WORDS};
+    const cJSON *found = find_only(json, root, "items defaultMode optional " OWN_WORDS,
+                                   "secretName, configMap, sources, volume", e);
+    int r;
+
+    if (found == NULL)
+        return -EINVAL;
+    if (streq(found->string, "secretName")) {
+        spec->kind = VOLUME_SECRET;
+        return parse_single(json, root, spec, &secret, e);
+    }
+    if (streq(found->string, "configMap")) {
+        spec->kind = VOLUME_CONFIGMAP;
+        return parse_single(json, root, spec, &configmap, e);
+    }
+    if (streq(found->string, "sources")) {
+        spec->kind = VOLUME_PROJECTED;
+        return parse_projected(json, root, spec, "sources defaultMode " OWN_WORDS, e);
+    }
+    r = check_members(json, root, "volume " OWN_WORDS, e);
+    return r < 0 ? r : parse_entry(found, &PLACE(root, "volume"), spec, e);
+}
+
+int volume_spec_parse_flat(const cJSON *words, const char *root_name, struct volume_spec **ret_spec,
+                           struct error *e)
+{
+    const struct place root = PLACE(NULL, root_name);
+    _cleanup_(volume_spec_freep) struct volume_spec *spec = NULL;
+    int r = volume_spec_new(VOLUME_SECRET, &spec);
+
+    if (r < 0)
+        return no_memory(e);
+    /* before whatever else is wrong */
+    r = check_members(words, &root,
+                      "secretName configMap sources volume items defaultMode optional " OWN_WORDS,
+                      e);
+    if (r == 0)
+        r = parse_flat(words, &root, spec, e);
+    if (r == 0)
+        r = read_own(words, &root, spec, e);
     if (r == 0)
         *ret_spec = TAKE(spec);
     return r;

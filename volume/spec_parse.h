@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /* From what people write to a spec: an entry of a pod's volumes, or words of a command line. */
+#include <cjson/cJSON.h>
+
 #include "volume/spec.h"
 
 /* A pod with its volumes has to fit into what etcd takes. */
@@ -14,6 +16,16 @@
  * Source: L4, L5, N1, N3; secret, configMap and projected of core/v1.
  */
 int volume_spec_parse(const char *text, size_t len, struct volume_spec **ret_spec, struct error *e);
+
+/*
+ * The same from a flat mapping: `secretName`, `configMap` (the name of one), `sources` (those of a
+ * projected volume) or `volume` (an entry as above), with the words that go with it and secretfs'
+ * own options beside.
+ * @root_name: what the mapping is called in @e
+ * Return: as volume_spec_parse().
+ */
+int volume_spec_parse_flat(const cJSON *words, const char *root_name, struct volume_spec **ret_spec,
+                           struct error *e);
 
 /*
  * "KEY=PATH", "KEY=PATH:MODE". What follows the last colon is a mode if it begins with a digit.

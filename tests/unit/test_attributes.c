@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "volume/attributes.h"
+
+#include "tests/unit/failmalloc.h"
+
+#define A(...) ((const struct volume_attribute[]){__VA_ARGS__})
+#define N(...) (sizeof(A(__VA_ARGS__)) / sizeof(struct volume_attribute))
+
+static struct volume_spec *parse_all(const struct volume_attribute *attributes, size_t n)
+{
+    struct volume_spec *spec = NULL;
+    struct error e = ERROR_INIT;
+
+    if (volume_attributes_parse(attributes, n, &spec, &e) != 0)
+        fail_msg("%s", e.text);
+    return spec;
+}
+#define parse(...) parse_all(A(__VA_ARGS__), N(__VA_ARGS__))
+
+static void refuse_all(const char *expected, const struct volume_attribute *attributes, size_t n)
+{
+    struct volume_spec *spec = NULL;
+    struct error e = ERROR_INIT;
+
+    if (volume_attributes_parse(attributes, n, &spec, &e) >= 0)
+        fail_msg("nothing was wrong, instead of: %s", expected);
+    assert_null(spec);
+    if (strstr(e.text, expected) == NULL)
+        fail_msg("\"%s\" is not in: %s", expected, e.text);
+}
+#define refuse(expected, ...) refuse_all(expected, A(__VA_ARGS__), N(__VA_ARGS__))
+
+static void a_secret_with_all_words(void **state)
+{
+    _cleanup_(volume_spec_freep) struct volume_spec *spec =
+        parse({"secretName", "db"},
+              {"items", "[{key: password, path: pgpass, mode: 0440}, {key: user, path: a/b}]"},
+              {"defaultMode", "0400"}, {"optional", "true"}, {"uid", "1000"}, {"gid", "1001"},
+              {"fsGroup", "1002"}, {"type", "tls"}, {"tls", "hold"});
+
+    (void)state;
+    assert_int_equal(spec->kind, VOLUME_SECRET);
+    assert_int_equal(spec->n_sources, 1);
+    assert_string_equal(spec->sources[0].name, "db");
+    assert_true(spec->sources[0].is_optional);
+    assert_int_equal(spec->sources[0].n_items, 2);
+    assert_string_equal(spec->sources[0].items[0].path, "pgpass");
+    assert_int_equal(spec->sources[0].items[0].mode, 0440);
+    assert_string_equal(spec->sources[0].items[1].path, "a/b");
+    assert_int_equal(spec->default_mode, 0400);
+    assert_int_equal(spec->uid, 1000);
+    assert_int_equal(spec->gid, 1001);
+    assert_int_equal(spec->fs_group, 1002);
+    assert_string_equal(spec->type, "kubernetes.io/tls");
+    assert_true(spec->holds_tls);
+}
+
+/* As an entry has them: in JSON, or as a block. */
+static void items_in_other_writings(void **state)
+{
+    static const char *const writings[] = {
+        "[{\"key\": \"k\", \"path\": \"p\", \"mode\": 256}]",
+        "- key: k\n  path: p\n  mode: 0400\n",
+        "- {key: k, path: p, mode: 0o400}",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ELEMENTS_OF(writings); i++) {
+        _cleanup_(volume_spec_freep) struct volume_spec *spec =
+            parse({"configMap", "settings"}, {"items", writings[i]});
+
+        assert_int_equal(spec->kind, VOLUME_CONFIGMAP);
+        assert_string_equal(spec->sources[0].name, "settings");
+        assert_int_equal(spec->sources[0].n_items, 1);
+        assert_int_equal(spec->sources[0].items[0].mode, 0400);
+    }
+}
+
+/* Which is a number, a truth value, a null or a float if it is read as YAML. */
+static void names_are_taken_as_they_stand(void **state)
+{
+    static const char *const names[] = {"123", "true", "null", "1e3", "0777", "no"};
+
+    (void)state;
+    for (size_t i = 0; i < ELEMENTS_OF(names); i++) {
+        _cleanup_(volume_spec_freep) struct volume_spec *spec = parse({"secretName", names[i]});
+
+        assert_string_equal(spec->sources[0].name, names[i]);
+        assert_int_equal(spec->default_mode, VOLUME_DEFAULT_MODE);
+        assert_false(spec->sources[0].is_optional);
+        assert_int_equal(spec->uid, VOLUME_ID_UNSET);
+    }
+}
+
+static void empty_ones_are_absent(void **state)
+{
+    _cleanup_(volume_spec_freep) struct volume_spec *spec =
+        parse({"secretName", "db"}, {"configMap", ""}, {"items", ""}, {"optional", ""},
+              {"defaultMode", " "}, {"type", ""}, {"tls", "# nothing"});
+
+    (void)state;
+    assert_int_equal(spec->sources[0].n_items, 0);
+    assert_int_equal(spec->default_mode, VOLUME_DEFAULT_MODE);
+    assert_null(spec->type);
+}
+
+static void a_projected_volume(void **state)
+{
+    _cleanup_(volume_spec_freep) struct volume_spec *spec =
+        parse({"sources", "- secret: {name: db}\n"
+                          "- configMap:\n"
+                          "    name: settings\n"
+                          "    optional: true\n"
+                          "    items: [{key: a, path: b}]\n"},
+              {"defaultMode", "288"}, {"uid", "7"});
+
+    (void)state;
+    assert_int_equal(spec->kind, VOLUME_PROJECTED);
+    assert_int_equal(spec->n_sources, 2);
+    assert_string_equal(spec->sources[0].name, "db");
+    assert_true(spec->sources[1].is_optional);
+    assert_int_equal(spec->default_mode, 0440);
+    assert_int_equal(spec->uid, 7);
+}
+
+static void a_whole_entry(void **state)
+{
+    _cleanup_(volume_spec_freep) struct volume_spec *spec =
+        parse({"volume", "name: certs\n"
+                         "secret:\n"
+                         "  secretName: web\n"
+                         "  defaultMode: 0440\n"
+                         "secretfs: {uid: 1, gid: 2}\n"},
+              {"uid", "3"}, {"tls", "hold"});
+
+    (void)state;
+    assert_string_equal(spec->name, "certs");
+    assert_string_equal(spec->sources[0].name, "web");
+    assert_int_equal(spec->default_mode, 0440);
+    assert_int_equal(spec->uid, 3);
+    assert_int_equal(spec->gid, 2);
+    assert_true(spec->holds_tls);
+}
+
+static void what_is_missing_or_too_much(void **state)
+{
+    (void)state;
+    refuse("volumeAttributes: there is none of: secretName, configMap, sources, volume",
+           {"defaultMode", "0400"});
+    refuse("volumeAttributes: there is none of", {"secretName", ""});
+    refuse("volumeAttributes.configMap: there is secretName already", {"secretName", "a"},
+           {"configMap", "b"});
+    refuse("volumeAttributes.volume: there is sources already", {"sources", "[]"},
+           {"volume", "secret: {secretName: a}"});
+    refuse("secret/db: volumeAttributes.secretname: this field is not known here; known are: "
+           "secretName configMap sources volume items defaultMode optional uid",
+           {"secretName", "db"}, {"secretname", "x"});
+    refuse("volumeAttributes.items: this field is not known here; known are: sources defaultMode",
+           {"sources", "[]"}, {"items", "[{key: a, path: b}]"});
+    refuse("volumeAttributes.optional: this field is not known here; known are: volume",
+           {"volume", "secret: {secretName: a}"}, {"optional", "true"});
+    refuse("volumeAttributes.uid: this is there twice", {"secretName", "a"}, {"uid", "1"},
+           {"uid", "1"});
+}
+
+static void what_is_wrong(void **state)
+{
+    (void)state;
+    refuse("volumeAttributes.secretName: \"A_b\" is not a valid name for a secret",
+           {"secretName", "A_b"});
+    refuse("secret/db: volumeAttributes.defaultMode: this is no mode", {"secretName", "db"},
+           {"defaultMode", "01000"});
+    refuse("volumeAttributes.defaultMode: this has to be a number", {"secretName", "db"},
+           {"defaultMode", "rw"});
+    refuse("configmap/c: volumeAttributes.optional: this has to be true or false",
+           {"configMap", "c"}, {"optional", "maybe"});
+    refuse("secret/db: volumeAttributes.items: this has to be a list", {"secretName", "db"},
+           {"items", "password"});
+    refuse("volumeAttributes.items[1].path: path \"../x\" cannot be used", {"secretName", "db"},
+           {"items", "[{key: a, path: a}, {key: b, path: ../x}]"});
+    refuse("volumeAttributes.items: line 2", {"secretName", "db"}, {"items", "[{key: a"});
+    refuse("volumeAttributes.sources[0].secret.name: this is missing",
+           {"sources", "- secret: {secretName: x}\n"});
+    refuse("volumeAttributes.volume.secret.items[0].key: this is missing",
+           {"volume", "secret: {secretName: a, items: [{path: x}]}"});
+    refuse("volumeAttributes.volume: it has to be one entry of a pod's volumes", {"volume", "db"});
+    refuse("volumeAttributes.tls: say \"hold\" or \"report\"", {"secretName", "db"}, {"tls", "no"});
+    refuse("volumeAttributes.fsGroup: this has to be a whole number", {"secretName", "db"},
+           {"fsGroup", "-1"});
+}
+
+static void only_so_many(void **state)
+{
+    struct volume_attribute attributes[VOLUME_ATTRIBUTES_MAX + 1];
+
+    (void)state;
+    for (size_t i = 0; i < ELEMENTS_OF(attributes); i++)
+        attributes[i] = (struct volume_attribute){"uid", ""};
+    attributes[0] = (struct volume_attribute){"secretName", "db"};
+    (void)volume_spec_free(parse_all(attributes, VOLUME_ATTRIBUTES_MAX));
+    refuse_all("there are more than 64", attributes, VOLUME_ATTRIBUTES_MAX + 1);
+}
+
+static int try_parsing(void *userdata)
+{
+    const struct volume_attribute attributes[] = {
+        {"secretName", "db"}, {"items", "[{key: a, path: b}]"}, {"type", "tls"}, {"uid", "1"}};
+    struct volume_spec *spec = NULL;
+    struct error e = ERROR_INIT;
+    int r = volume_attributes_parse(attributes, ELEMENTS_OF(attributes), &spec, &e);
+
+    (void)userdata;
+    (void)volume_spec_free(spec);
+    return r;
+}
+
+static void without_memory(void **state)
+{
+    (void)state;
+    failmalloc_try(try_parsing, NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_secret_with_all_words),
+        cmocka_unit_test(items_in_other_writings),
+        cmocka_unit_test(names_are_taken_as_they_stand),
+        cmocka_unit_test(empty_ones_are_absent),
+        cmocka_unit_test(a_projected_volume),
+        cmocka_unit_test(a_whole_entry),
+        cmocka_unit_test(what_is_missing_or_too_much),
+        cmocka_unit_test(what_is_wrong),
+        cmocka_unit_test(only_so_many),
+        cmocka_unit_test(without_memory),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

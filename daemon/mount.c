@@ -146,8 +146,7 @@ static int on_place(void *userdata, struct publisher_place *ret_place, struct er
 
     if (r < 0)
         return r;
-    *ret_place =
-        (struct publisher_place){.publisher = m->publisher, .path = ".", .dir_id = TREE_ROOT_ID};
+    *ret_place = (struct publisher_place){.publisher = m->publisher, .name = "."};
     return 0;
 }
 

@@ -23,11 +23,17 @@
 /*
  * A volume goes round: idle -> waiting (submitted) -> active (the thread works on it) -> finished
  * (the loop is to be told) -> idle. A payload submitted after "waiting" makes it wait once more.
+ *
+ * Its directory is made with its first payload. Once it is removed, its owner has forgotten it: the
+ * thread removes the directory and frees it.
  */
 struct publisher_volume {
     struct publisher *publisher;
-    char *path;
-    uint64_t dir_id;
+    char *name; /* of its directory, "." for the root */
+    uid_t uid;
+    gid_t gid;
+    mode_t mode;
+    uint64_t dir_id; /* the thread's; 0 before it is made */
     publisher_done_fn *done;
     void *userdata;
 
@@ -39,6 +45,16 @@ struct publisher_volume {
     struct publisher_result result;
     struct list cleaning; /* in publisher.cleaning while an old generation is to be removed */
     mono_us clean_at;
+    bool is_removed;
+    struct list binding; /* in publisher.binding while it is to be mounted in one more place */
+    int target_fd;       /* the process's, not the thread's; -1 if there is none */
+    unsigned long mount_attr;
+    struct list bound; /* in publisher.bound while the loop has not been told */
+    publisher_bound_fn *on_bound;
+    void *bound_userdata;
+    int bound_error;
+    uint64_t mount_id;
+    struct error bound_text;
 };
 
 struct publisher {
@@ -50,14 +66,42 @@ struct publisher {
 
     pthread_mutex_t lock; /* what follows */
     pthread_cond_t changed;
+    struct list removing; /* before anything else: a name may be wanted again */
+    struct list binding;
     struct list waiting;
+    struct list cleaning; /* by clean_at */
     struct list finished;
-    struct list cleaning;
+    struct list bound;
     struct publisher_volume *active;
     bool is_stopping;
 };
 
 /* ---- on the publisher's thread */
+
+static int set_attributes(const struct publisher_volume *v, int root_fd, struct stat *ret_status)
+{
+    if (fchownat(root_fd, v->name, v->uid, v->gid, AT_SYMLINK_NOFOLLOW) < 0 ||
+        fchmodat(root_fd, v->name, v->mode, 0) < 0 ||
+        fstatat(root_fd, v->name, ret_status, AT_SYMLINK_NOFOLLOW) < 0)
+        return negative_errno();
+    return 0;
+}
+
+/* Fails with -EEXIST while one of the same name is still to be removed. */
+static int make_directory(struct publisher_volume *v, int root_fd)
+{
+    struct stat status;
+    int r;
+
+    if (mkdirat(root_fd, v->name, 0700) < 0)
+        return negative_errno();
+    r = set_attributes(v, root_fd, &status);
+    if (r < 0)
+        (void)unlinkat(root_fd, v->name, AT_REMOVEDIR);
+    else
+        v->dir_id = status.st_ino;
+    return r;
+}
 
 /* The volume's directory in the writable view. Return: 0, to be ended with end_write(); -errno. */
 static int begin_write(struct publisher_volume *v, int *ret_root_fd, int *ret_dir_fd)
@@ -67,10 +111,14 @@ static int begin_write(struct publisher_volume *v, int *ret_root_fd, int *ret_di
 
     if (r < 0)
         return r;
-    *ret_dir_fd = openat(*ret_root_fd, v->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (*ret_dir_fd >= 0)
-        return 0;
-    r = negative_errno();
+    if (v->dir_id == 0)
+        r = make_directory(v, *ret_root_fd);
+    if (r == 0) {
+        *ret_dir_fd = openat(*ret_root_fd, v->name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (*ret_dir_fd >= 0)
+            return 0;
+        r = negative_errno();
+    }
     session_end_write(session, *ret_root_fd);
     return r;
 }
@@ -109,12 +157,40 @@ static int clean(struct publisher_volume *v)
     return r;
 }
 
-/* The lock is held. */
+static int remove_directory(struct publisher_volume *v)
+{
+    struct session *session = v->publisher->session;
+    int root_fd, r;
+
+    if (v->dir_id == 0 || v->dir_id == TREE_ROOT_ID)
+        return 0;
+    r = session_begin_write(session, &root_fd);
+    if (r < 0)
+        return r;
+    r = writer_remove(v->publisher->tree, root_fd, v->name);
+    session_end_write(session, root_fd);
+    return r;
+}
+
+static void volume_free(struct publisher_volume *v)
+{
+    (void)payload_unref(v->pending);
+    (void)payload_unref(v->result.payload);
+    free(v->name);
+    free(v);
+}
+
+/* The lock is held. Nearly always it is the last one, as the delay is nearly always the same. */
 static void clean_later(struct publisher *p, struct publisher_volume *v, span_us delay)
 {
+    struct list *after;
+
     v->clean_at = clock_mono() + delay;
     list_remove(&v->cleaning);
-    list_append(&p->cleaning, &v->cleaning);
+    for (after = p->cleaning.prev; after != &p->cleaning; after = after->prev)
+        if (list_entry(after, struct publisher_volume, cleaning)->clean_at <= v->clean_at)
+            break;
+    list_append(after->next, &v->cleaning); /* "append" puts it before its argument */
 }
 
 /* The lock is held. A result that the loop has not fetched yet is overtaken by the new one. */
@@ -128,7 +204,20 @@ static void finish(struct publisher *p, struct publisher_volume *v,
     (void)eventfd_write(p->done_fd, 1);
 }
 
-/* The lock is held, but not while it works. */
+/* The lock is given up while the thread works on a volume. */
+static void begin_work(struct publisher *p, struct publisher_volume *v)
+{
+    p->active = v;
+    (void)pthread_mutex_unlock(&p->lock);
+}
+
+static void end_work(struct publisher *p)
+{
+    (void)pthread_mutex_lock(&p->lock);
+    p->active = NULL;
+    (void)pthread_cond_broadcast(&p->changed);
+}
+
 static void work_on_waiting(struct publisher *p, struct publisher_volume *v)
 {
     struct publisher_result result = {.payload = TAKE(v->pending),
@@ -137,38 +226,83 @@ static void work_on_waiting(struct publisher *p, struct publisher_volume *v)
     bool is_unclean = !list_is_empty(&v->cleaning);
 
     list_remove(&v->waiting);
-    p->active = v;
-    (void)pthread_mutex_unlock(&p->lock);
+    begin_work(p, v);
     result.error = publish(v, result.payload, is_unclean, &written);
     result.is_visible = written.generation[0] != '\0';
     result.visible_at = written.visible_at;
     (void)memcpy(result.generation, written.generation, sizeof(result.generation));
-    (void)pthread_mutex_lock(&p->lock);
-    p->active = NULL;
+    end_work(p);
+    if (v->is_removed) {
+        (void)payload_unref(result.payload);
+        return;
+    }
     finish(p, v, &result);
     clean_later(p, v, CLEAN_AFTER);
-    (void)pthread_cond_broadcast(&p->changed);
 }
 
-/* The lock is held, but not while it works. */
 static void work_on_cleaning(struct publisher *p, struct publisher_volume *v)
 {
     int r;
 
     list_remove(&v->cleaning);
-    p->active = v;
-    (void)pthread_mutex_unlock(&p->lock);
+    begin_work(p, v);
     r = clean(v);
-    (void)pthread_mutex_lock(&p->lock);
-    p->active = NULL;
+    end_work(p);
+    if (r < 0 && r != -ENOTCONN && !v->is_removed)
+        clean_later(p, v, CLEAN_AGAIN);
+}
+
+static void work_on_binding(struct publisher *p, struct publisher_volume *v)
+{
+    struct error e = ERROR_INIT;
+    uint64_t mount_id = 0;
+    int r;
+
+    list_remove(&v->binding);
+    begin_work(p, v);
+    r = session_bind(p->session, v->name, v->target_fd, v->mount_attr, &mount_id, &e);
+    end_work(p);
+    if (v->is_removed)
+        return;
+    v->bound_error = r;
+    v->bound_text = e;
+    v->mount_id = mount_id;
+    list_append(&p->bound, &v->bound);
+    (void)eventfd_write(p->done_fd, 1);
+}
+
+/* What cannot be removed, for want of memory, is tried again later. */
+static void work_on_removing(struct publisher *p, struct publisher_volume *v)
+{
+    int r;
+
+    list_remove(&v->waiting);
+    begin_work(p, v);
+    r = remove_directory(v);
+    end_work(p);
     if (r < 0 && r != -ENOTCONN)
         clean_later(p, v, CLEAN_AGAIN);
-    (void)pthread_cond_broadcast(&p->changed);
+    else
+        volume_free(v);
 }
+
+static void remove_again(struct publisher *p, struct publisher_volume *v)
+{
+    list_remove(&v->cleaning);
+    list_append(&p->removing, &v->waiting);
+}
+
+static struct publisher_volume *first_of(const struct list *list, size_t offset)
+{
+    return list_is_empty(list) ? NULL
+                               : (struct publisher_volume *)(void *)((char *)list->next - offset);
+}
+#define FIRST_OF(list, member) first_of(list, offsetof(struct publisher_volume, member))
 
 /*
  * The lock is held. Return: the first volume that waits and may be published, or NULL. One that has
- * an old generation to be removed is left alone until then.
+ * an old generation to be removed is left alone until then; those are as many as can be published
+ * in that time.
  */
 static struct publisher_volume *first_to_publish(struct publisher *p)
 {
@@ -178,17 +312,6 @@ static struct publisher_volume *first_to_publish(struct publisher *p)
         if (list_is_empty(&v->cleaning) || v->clean_at <= clock_mono())
             return v;
     return NULL;
-}
-
-/* The lock is held. Return: the volume whose cleaning is due first, or NULL if there is none. */
-static struct publisher_volume *first_to_clean(struct publisher *p)
-{
-    struct publisher_volume *v, *first = NULL;
-
-    list_for_each (v, &p->cleaning, cleaning)
-        if (first == NULL || v->clean_at < first->clean_at)
-            first = v;
-    return first;
 }
 
 static void wait_until(struct publisher *p, mono_us point)
@@ -223,6 +346,36 @@ static void leave_descriptors(const struct publisher *p)
     (void)close_range(kept + 1, UINT_MAX, 0);
 }
 
+/* The lock is held. Return: whether there was anything to do. */
+static bool work_on_something(struct publisher *p)
+{
+    struct publisher_volume *v;
+
+    if ((v = FIRST_OF(&p->removing, waiting)) != NULL)
+        work_on_removing(p, v);
+    else if ((v = FIRST_OF(&p->binding, binding)) != NULL)
+        work_on_binding(p, v);
+    else if ((v = first_to_publish(p)) != NULL)
+        work_on_waiting(p, v);
+    else if ((v = FIRST_OF(&p->cleaning, cleaning)) == NULL || v->clean_at > clock_mono())
+        return false;
+    else if (v->is_removed)
+        remove_again(p, v);
+    else
+        work_on_cleaning(p, v);
+    return true;
+}
+
+static void wait_for_work(struct publisher *p)
+{
+    const struct publisher_volume *unclean = FIRST_OF(&p->cleaning, cleaning);
+
+    if (unclean == NULL)
+        (void)pthread_cond_wait(&p->changed, &p->lock);
+    else
+        wait_until(p, unclean->clean_at);
+}
+
 static void *publisher_main(void *userdata)
 {
     struct publisher *p = userdata;
@@ -231,18 +384,9 @@ static void *publisher_main(void *userdata)
     (void)pthread_setname_np(pthread_self(), "publisher");
     session_set_publisher(p->session, gettid());
     (void)pthread_mutex_lock(&p->lock);
-    while (!p->is_stopping) {
-        struct publisher_volume *publishable = first_to_publish(p), *unclean = first_to_clean(p);
-
-        if (publishable != NULL)
-            work_on_waiting(p, publishable);
-        else if (unclean == NULL)
-            (void)pthread_cond_wait(&p->changed, &p->lock);
-        else if (unclean->clean_at > clock_mono())
-            wait_until(p, unclean->clean_at);
-        else
-            work_on_cleaning(p, unclean);
-    }
+    while (!p->is_stopping)
+        if (!work_on_something(p))
+            wait_for_work(p);
     (void)pthread_mutex_unlock(&p->lock);
     session_set_publisher(p->session, 0);
     return NULL;
@@ -270,6 +414,28 @@ static bool take_result(struct publisher *p, struct publisher_volume **ret_volum
     return found;
 }
 
+/* Return: a volume of which the loop is to be told that it is bound, or not; NULL if there is none.
+ */
+static struct publisher_volume *take_bound(struct publisher *p)
+{
+    struct publisher_volume *v;
+
+    (void)pthread_mutex_lock(&p->lock);
+    v = FIRST_OF(&p->bound, bound);
+    if (v != NULL)
+        list_remove(&v->bound);
+    (void)pthread_mutex_unlock(&p->lock);
+    return v;
+}
+
+static void tell_bound(struct publisher_volume *v)
+{
+    const struct error e = v->bound_text;
+
+    v->target_fd = fd_close(v->target_fd);
+    v->on_bound(v->bound_userdata, v->bound_error, v->mount_id, &e);
+}
+
 static int on_done(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
     struct publisher *p = userdata;
@@ -284,6 +450,8 @@ static int on_done(sd_event_source *source, int fd, uint32_t revents, void *user
         v->done(v->userdata, &result);
         (void)payload_unref(result.payload);
     }
+    while ((v = take_bound(p)) != NULL)
+        tell_bound(v);
     return 0;
 }
 
@@ -338,9 +506,12 @@ int publisher_new(sd_event *event, struct session *session, struct tree *tree,
     p->done_fd = -1;
     (void)pthread_mutex_init(&p->lock, NULL);
     init_condition(&p->changed);
+    list_init(&p->removing);
+    list_init(&p->binding);
     list_init(&p->waiting);
-    list_init(&p->finished);
     list_init(&p->cleaning);
+    list_init(&p->finished);
+    list_init(&p->bound);
     r = publisher_start(p, event, e);
     if (r < 0) {
         publisher_release(p);
@@ -348,6 +519,22 @@ int publisher_new(sd_event *event, struct session *session, struct tree *tree,
     }
     *ret_publisher = p;
     return 0;
+}
+
+/* Their directories go with the mount. */
+static void free_removed(struct publisher *p)
+{
+    struct publisher_volume *v;
+
+    while ((v = FIRST_OF(&p->removing, waiting)) != NULL) {
+        list_remove(&v->waiting);
+        volume_free(v);
+    }
+    while ((v = FIRST_OF(&p->cleaning, cleaning)) != NULL) {
+        assert(v->is_removed);
+        list_remove(&v->cleaning);
+        volume_free(v);
+    }
 }
 
 struct publisher *publisher_free(struct publisher *publisher)
@@ -361,6 +548,7 @@ struct publisher *publisher_free(struct publisher *publisher)
     (void)pthread_cond_broadcast(&p->changed);
     (void)pthread_mutex_unlock(&p->lock);
     (void)pthread_join(p->thread, NULL);
+    free_removed(p);
     assert(list_is_empty(&p->waiting) && list_is_empty(&p->finished));
     publisher_release(p);
     return NULL;
@@ -373,18 +561,24 @@ int publisher_add_volume(const struct publisher_place *place, publisher_done_fn 
 
     if (v == NULL)
         return -ENOMEM;
-    v->path = strdup(place->path);
-    if (v->path == NULL) {
+    *v = (struct publisher_volume){.publisher = place->publisher,
+                                   .name = strdup(place->name),
+                                   .uid = place->uid,
+                                   .gid = place->gid,
+                                   .mode = place->mode,
+                                   .dir_id = streq(place->name, ".") ? TREE_ROOT_ID : 0,
+                                   .done = done,
+                                   .userdata = userdata,
+                                   .target_fd = -1};
+    if (v->name == NULL) {
         free(v);
         return -ENOMEM;
     }
-    v->publisher = place->publisher;
-    v->dir_id = place->dir_id;
-    v->done = done;
-    v->userdata = userdata;
     list_init(&v->waiting);
     list_init(&v->finished);
     list_init(&v->cleaning);
+    list_init(&v->binding);
+    list_init(&v->bound);
     *ret_volume = v;
     return 0;
 }
@@ -398,17 +592,36 @@ struct publisher_volume *publisher_remove_volume(struct publisher_volume *volume
         return NULL;
     p = v->publisher;
     (void)pthread_mutex_lock(&p->lock);
+    while (p->active == v && v->target_fd >= 0)
+        (void)pthread_cond_wait(&p->changed, &p->lock); /* lest the descriptor is another's */
+    v->is_removed = true;
     list_remove(&v->waiting);
-    while (p->active == v)
-        (void)pthread_cond_wait(&p->changed, &p->lock);
     list_remove(&v->finished);
     list_remove(&v->cleaning);
+    list_remove(&v->binding);
+    list_remove(&v->bound);
+    v->target_fd = fd_close(v->target_fd);
+    list_append(&p->removing, &v->waiting);
+    (void)pthread_cond_broadcast(&p->changed);
     (void)pthread_mutex_unlock(&p->lock);
-    (void)payload_unref(v->pending);
-    (void)payload_unref(v->result.payload);
-    free(v->path);
-    free(v);
     return NULL;
+}
+
+void publisher_bind(struct publisher_volume *volume, int target_fd_consumed,
+                    unsigned long mount_attr, publisher_bound_fn *bound, void *userdata)
+{
+    struct publisher_volume *v = volume;
+    struct publisher *p = v->publisher;
+
+    assert(v->target_fd < 0);
+    (void)pthread_mutex_lock(&p->lock);
+    v->target_fd = target_fd_consumed;
+    v->mount_attr = mount_attr;
+    v->on_bound = bound;
+    v->bound_userdata = userdata;
+    list_append(&p->binding, &v->binding);
+    (void)pthread_cond_broadcast(&p->changed);
+    (void)pthread_mutex_unlock(&p->lock);
 }
 
 void publisher_submit(struct publisher_volume *volume, struct payload *payload, mono_us received_at)

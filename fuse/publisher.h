@@ -41,11 +41,16 @@ int publisher_new(sd_event *event, struct session *session, struct tree *tree,
 struct publisher *publisher_free(struct publisher *publisher);
 DEFINE_CLEANUP(struct publisher *, publisher_free)
 
-/* Where a volume goes. */
+/*
+ * Where a volume goes: the mount's root, or a directory in it that is made for the volume when it
+ * is published first, and goes with it.
+ */
 struct publisher_place {
     struct publisher *publisher;
-    const char *path; /* of its directory below the mount's root, "." for the root itself */
-    uint64_t dir_id;  /* the same directory's node id */
+    const char *name; /* of the directory, or "." for the root */
+    uid_t uid;        /* of a directory that is made */
+    gid_t gid;
+    mode_t mode; /* F5, F6; with S_ISGID in it directories have it as well */
 };
 
 /*
@@ -55,7 +60,10 @@ struct publisher_place {
  */
 int publisher_add_volume(const struct publisher_place *place, publisher_done_fn *done,
                          void *userdata, struct publisher_volume **ret_volume);
-/* Waits if its payload is being published right now. NULL is fine. Return: NULL. */
+/*
+ * Nothing of it is called any more. Its directory goes as soon as the thread gets to it, before
+ * anything that is asked for later. NULL is fine. Return: NULL.
+ */
 struct publisher_volume *publisher_remove_volume(struct publisher_volume *volume);
 
 /*
@@ -64,3 +72,15 @@ struct publisher_volume *publisher_remove_volume(struct publisher_volume *volume
  */
 void publisher_submit(struct publisher_volume *volume, struct payload *payload,
                       mono_us received_at);
+
+/* @error: 0 and @mount_id is that of the new mount; else -errno with @e. */
+typedef void publisher_bound_fn(void *userdata, int error, uint64_t mount_id,
+                                const struct error *e);
+
+/*
+ * Show a volume that was published, see session_bind(). One at a time for each volume.
+ * @target_fd_consumed: O_PATH descriptor of the directory to mount on
+ * @bound: called from the loop, once, unless the volume is removed first
+ */
+void publisher_bind(struct publisher_volume *volume, int target_fd_consumed,
+                    unsigned long mount_attr, publisher_bound_fn *bound, void *userdata);

@@ -9,6 +9,9 @@
  *
  * In this order because a kernel before 6.15 does not clone what is not attached.
  *
+ * session_bind() is the same for one directory: a clone of what is attached, read-only before it is
+ * moved to where readers look.
+ *
  * The twin keeps the file system alive when the mount point is unmounted, so the connection does
  * not tell the end; /proc/self/mountinfo does, which polls as an exceptional condition when it
  * changes. As an ordinary user the device says ENODEV.
@@ -309,16 +312,23 @@ static int set_read_only(int mount_fd, bool read_only)
                                                                                : 0;
 }
 
-/* The mount that @fd or @path leads to is what consumers see, or about to be. */
-static int note_mount(struct session *s, int fd, const char *path)
+static int mount_id_of(int fd, const char *path, uint64_t *ret_mount_id)
 {
     struct statx status;
 
     if (statx(fd, path, AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_MNT_ID, &status) < 0)
         return negative_errno();
-    s->mount_id = status.stx_mnt_id;
-    s->is_attached = true;
+    *ret_mount_id = status.stx_mnt_id;
     return 0;
+}
+
+/* The mount that @fd or @path leads to is what consumers see, or about to be. */
+static int note_mount(struct session *s, int fd, const char *path)
+{
+    int r = mount_id_of(fd, path, &s->mount_id);
+
+    s->is_attached = s->is_attached || r >= 0;
+    return r;
 }
 
 /* Steps 2 and 3 of the top comment. The lock is held. */
@@ -545,22 +555,29 @@ dev_t session_device(const struct session *session)
     return session->device;
 }
 
+/* The publisher has descriptors of its own (publisher.c), so it takes what it needs out of the
+ * process's. */
+static int open_of_process(int process_fd)
+{
+    char path[32];
+    int fd;
+
+    (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", process_fd);
+    fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return fd >= 0 ? fd : negative_errno();
+}
+
 /*
- * The publisher has descriptors of its own (publisher.c), so it takes the view out of the
- * process's. The mount point of an ordinary user is opened each time anyway: a descriptor that
- * stayed open would keep the user's own unmounting from working.
+ * The mount point of an ordinary user is opened each time: a descriptor that stayed open would keep
+ * the user's own unmounting from working.
  */
 static int open_view(const struct session *s)
 {
     _cleanup_(fd_closep) int fd = -1;
-    char path[32];
     struct stat root;
 
-    if (s->view_fd >= 0) {
-        (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", s->view_fd);
-        fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        return fd >= 0 ? TAKE_FD(fd) : negative_errno();
-    }
+    if (s->view_fd >= 0)
+        return open_of_process(s->view_fd);
     fd = open(s->mountpoint, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &root) < 0 || root.st_dev != s->device)
         return -ENOTCONN;
@@ -585,6 +602,59 @@ void session_end_write(struct session *session, int root_fd)
 {
     (void)fd_close(root_fd);
     (void)pthread_mutex_unlock(&session->view_lock);
+}
+
+/* The attached mount, in the place where it was attached. */
+static int open_attached(const struct session *s, struct error *e)
+{
+    _cleanup_(fd_closep) int fd = -1;
+    uint64_t mount_id = 0;
+
+    if (s->view_fd < 0)
+        return error_set(e, -EPERM, "only root can mount in more than one place");
+    fd = open(s->mountpoint, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || mount_id_of(fd, "", &mount_id) < 0 || mount_id != s->mount_id)
+        return error_set(e, -ENOTCONN, "the mount on %s is gone or hidden under another one",
+                         s->mountpoint);
+    return TAKE_FD(fd);
+}
+
+static int clone_directory(const struct session *s, const char *name, unsigned long mount_attr,
+                           struct error *e)
+{
+    struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY | mount_attr};
+    _cleanup_(fd_closep) int root_fd = open_attached(s, e), clone_fd = -1;
+
+    if (root_fd < 0)
+        return root_fd;
+    clone_fd = open_tree(root_fd, name,
+                         OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (unsigned)AT_SYMLINK_NOFOLLOW);
+    if (clone_fd < 0)
+        return error_set_errno(e, negative_errno(), "cannot clone the mount of %s", name);
+    if (mount_setattr(clone_fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
+        return error_set_errno(e, negative_errno(), "cannot make the mount read-only");
+    return TAKE_FD(clone_fd);
+}
+
+int session_bind(struct session *session, const char *name, int target_fd, unsigned long mount_attr,
+                 uint64_t *ret_mount_id, struct error *e)
+{
+    _cleanup_(fd_closep) int clone_fd = clone_directory(session, name, mount_attr, e), to_fd = -1;
+    uint64_t mount_id;
+    int r;
+
+    if (clone_fd < 0)
+        return clone_fd;
+    to_fd = open_of_process(target_fd);
+    if (to_fd < 0)
+        return error_set_errno(e, to_fd, "cannot open the directory to mount on");
+    r = mount_id_of(clone_fd, "", &mount_id);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot identify the mount");
+    if (move_mount(clone_fd, "", to_fd, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
+        return error_set_errno(e, negative_errno(), "cannot mount");
+    *ret_mount_id = mount_id;
+    return 0;
 }
 
 void session_set_publisher(struct session *session, int tid)

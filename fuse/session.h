@@ -8,6 +8,8 @@
  * else can reach. As an ordinary user there is just one mount, made by fusermount3 at once, and
  * nothing but the handlers' refusal keeps others from writing.
  *
+ * session_bind() shows a directory of it in one more place.
+ *
  * Thread: the event loop's, unless said otherwise.
  */
 #include <systemd/sd-event.h>
@@ -51,6 +53,18 @@ DEFINE_CLEANUP(struct session *, session_free)
  * Return: 0; -errno with @e.
  */
 int session_attach(struct session *session, struct error *e);
+
+/*
+ * Mount a directory of the attached mount, and nothing of the rest, on another directory:
+ * read-only, and with @mount_attr (MOUNT_ATTR_*) besides. As root only. Looking for @name is served
+ * by the session's threads.
+ * @target_fd: a descriptor (O_PATH will do) of the directory to mount on, of any thread
+ * Thread: the publisher's.
+ * Return: 0, *ret_mount_id is the new mount's as statx(2) knows it; -errno with @e, and nothing was
+ * mounted.
+ */
+int session_bind(struct session *session, const char *name, int target_fd, unsigned long mount_attr,
+                 uint64_t *ret_mount_id, struct error *e);
 
 /* The device number of the mount, by which stat(2) tells it from others. */
 dev_t session_device(const struct session *session);

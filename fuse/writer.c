@@ -320,6 +320,11 @@ int writer_clean(struct tree *tree, int dir_fd, uint64_t dir_id)
     return first_error;
 }
 
+int writer_remove(struct tree *tree, int root_fd, const char *name)
+{
+    return remove_directory(tree, root_fd, name);
+}
+
 int writer_publish(struct tree *tree, int dir_fd, uint64_t dir_id, struct payload *payload,
                    struct writer_result *ret_result)
 {

@@ -34,3 +34,10 @@ int writer_publish(struct tree *tree, int dir_fd, uint64_t dir_id, struct payloa
  * Return: 0; -errno of the first call that failed, the others were tried nevertheless.
  */
 int writer_clean(struct tree *tree, int dir_fd, uint64_t dir_id);
+
+/*
+ * Remove a volume's directory with all that is in it. One that is not there is no failure.
+ * @root_fd: the writable view (O_PATH); @name: of the directory in it
+ * Return: 0; -errno of the call that failed.
+ */
+int writer_remove(struct tree *tree, int root_fd, const char *name);

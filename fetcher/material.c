@@ -5,38 +5,11 @@
 #include <stdlib.h>
 
 #include <openssl/err.h>
-#include <openssl/evp.h>
-#include <openssl/pem.h>
-#include <openssl/x509.h>
 
 #include "base/buf.h"
+#include "base/openssl.h"
 
 #define AUTHORIZATION_MAX_BYTES (2u << 20) /* from a file of 1 MiB, as base64 */
-
-static inline void bio_freep(BIO **bio)
-{
-    (void)BIO_free(*bio);
-}
-
-static inline void x509_freep(X509 **x)
-{
-    X509_free(*x);
-}
-
-static inline void pkey_freep(EVP_PKEY **key)
-{
-    EVP_PKEY_free(*key);
-}
-
-/* Without it OpenSSL would ask for a passphrase on the terminal. */
-static int no_passphrase(char *buf, int size, int is_writing, void *userdata)
-{
-    (void)buf;
-    (void)size;
-    (void)is_writing;
-    (void)userdata;
-    return -1;
-}
 
 /* Empties OpenSSL's queue of errors. Return: -ENOMEM if there was one for want of memory, else 0.
  */
@@ -53,7 +26,7 @@ static int openssl_errors(void)
 
 static X509 *read_certificate(BIO *bio)
 {
-    return PEM_read_bio_X509(bio, NULL, no_passphrase, NULL);
+    return PEM_read_bio_X509(bio, NULL, openssl_no_passphrase, NULL);
 }
 
 int material_check_authorities(const char *pem, struct error *e)
@@ -122,7 +95,7 @@ int material_check_pair(const char *cert_pem, const char *key_pem, struct timesp
         return error_set_errno(e, -ENOMEM, "cannot read the client certificate");
     x = read_certificate(cert_bio);
     r = openssl_errors();
-    key = PEM_read_bio_PrivateKey(key_bio, NULL, no_passphrase, NULL);
+    key = PEM_read_bio_PrivateKey(key_bio, NULL, openssl_no_passphrase, NULL);
     is_encrypted = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_BAD_PASSWORD_READ;
     if (openssl_errors() < 0 || r < 0)
         return error_set_errno(e, -ENOMEM, "cannot read the client certificate");

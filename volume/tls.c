@@ -2,34 +2,8 @@
 #include "volume/tls.h"
 
 #include <openssl/err.h>
-#include <openssl/evp.h>
-#include <openssl/pem.h>
-#include <openssl/x509.h>
 
-static inline void bio_freep(BIO **bio)
-{
-    (void)BIO_free(*bio);
-}
-
-static inline void x509_freep(X509 **x)
-{
-    X509_free(*x);
-}
-
-static inline void pkey_freep(EVP_PKEY **key)
-{
-    EVP_PKEY_free(*key);
-}
-
-/* Without it OpenSSL would ask for a passphrase on the terminal. */
-static int no_passphrase(char *buf, int size, int is_writing, void *userdata)
-{
-    (void)buf;
-    (void)size;
-    (void)is_writing;
-    (void)userdata;
-    return -1;
-}
+#include "base/openssl.h"
 
 /* Return: NULL for want of memory, or if there is no such key. It reads the object's own memory. */
 static BIO *open_value(const struct object *object, const char *key)
@@ -59,8 +33,8 @@ static void check(const struct object *object, struct tls_pair *pair)
                         cert_bio == NULL ? "tls.crt" : "tls.key");
         return;
     }
-    x = PEM_read_bio_X509(cert_bio, NULL, no_passphrase, NULL);
-    key = PEM_read_bio_PrivateKey(key_bio, NULL, no_passphrase, NULL);
+    x = PEM_read_bio_X509(cert_bio, NULL, openssl_no_passphrase, NULL);
+    key = PEM_read_bio_PrivateKey(key_bio, NULL, openssl_no_passphrase, NULL);
     if (x != NULL)
         read_expiry(x, pair);
     if (x == NULL)

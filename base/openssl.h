@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/* What every user of OpenSSL's certificates and keys needs beside them. */
+#include <openssl/bio.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+
+static inline void bio_freep(BIO **bio)
+{
+    (void)BIO_free(*bio);
+}
+
+static inline void x509_freep(X509 **x)
+{
+    X509_free(*x);
+}
+
+static inline void pkey_freep(EVP_PKEY **key)
+{
+    EVP_PKEY_free(*key);
+}
+
+/* For reading PEM: without it OpenSSL would ask for a passphrase on the terminal. */
+static inline int openssl_no_passphrase(char *buf, int size, int is_writing, void *userdata)
+{
+    (void)buf;
+    (void)size;
+    (void)is_writing;
+    (void)userdata;
+    return -1;
+}

@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Who a source is, is said by the server's credentials, which are common to all sources of that
+ * kind, or by a token of its own. A refused request asks the credentials for others, which they
+ * get by themselves; a refused token can only be replaced from outside, so until then there is
+ * nothing to be tried.
+ */
 #include "fetcher/api.h"
 
 #include <stdio.h>
@@ -7,16 +13,18 @@
 #include "base/json.h"
 #include "base/list.h"
 #include "base/log.h"
+#include "fetcher/material.h"
 #include "fetcher/reflector.h"
 
 struct api_source {
     struct source source; /* first, see source.h */
-    sd_event *event;
     struct store *store;
-    struct api_config *config;
-    struct credentials *credentials;
-    struct http_client *client;
-    struct list watches;        /* of struct api_watch */
+    struct api_server *server;
+    struct api_server_user user;
+    bool takes_tokens;          /* who we are is said by token, not by the server's credentials */
+    char *token;                /* as the header's value; NULL: there is none yet */
+    unsigned token_version;     /* counts them */
+    struct list watches;        /* of struct api_watch; those told of a change are at the end */
     unsigned credentials_round; /* counts changes of the credentials */
     unsigned long n_restarts;   /* of watches that are gone */
 };
@@ -36,6 +44,22 @@ struct api_watch {
 static struct api_source *api_of(struct source *source)
 {
     return CONTAINER_OF(source, struct api_source, source);
+}
+
+/* What a request is made with; borrowed until the next change. Return: whether there is any. */
+static bool api_get_material(const struct api_source *api,
+                             struct credentials_material *ret_material)
+{
+    const struct credentials_material *own = credentials_peek(api->server->credentials);
+
+    if (own == NULL || (api->takes_tokens && api->token == NULL))
+        return false;
+    *ret_material = *own;
+    if (api->takes_tokens) {
+        ret_material->authorization = api->token;
+        ret_material->version = api->token_version;
+    }
+    return true;
 }
 
 /* ---- the reflector's side */
@@ -68,15 +92,18 @@ static int watch_request(void *userdata, const char *path, span_us total_limit, 
 {
     static const struct http_handler handler = {watch_on_response, watch_on_body, watch_on_done};
     struct api_watch *w = userdata;
-    const struct credentials_material *material = credentials_peek(w->api->credentials);
-    struct http_call call = {.path = path, .total_limit = total_limit, .material = material};
+    struct credentials_material material;
+    struct http_call call = {.path = path, .total_limit = total_limit, .material = &material};
 
     assert(w->request == NULL);
-    if (material == NULL)
+    if (!api_get_material(w->api, &material)) {
+        if (w->api->takes_tokens)
+            (void)error_set(e, -EAGAIN, "there is no token yet: waiting for one");
         return REFLECTOR_NO_CREDENTIALS;
+    }
     log_debug("request", "path", path);
-    w->material_version = material->version;
-    return http_client_send(w->api->client, &call, &handler, w, &w->request, e);
+    w->material_version = material.version;
+    return http_client_send(w->api->server->client, &call, &handler, w, &w->request, e);
 }
 
 static void watch_cancel(void *userdata)
@@ -86,11 +113,20 @@ static void watch_cancel(void *userdata)
     w->request = http_request_free(w->request);
 }
 
-static void watch_reject_credentials(void *userdata)
+static int watch_reject_credentials(void *userdata, struct error *e)
 {
     struct api_watch *w = userdata;
 
-    credentials_rejected(w->api->credentials, w->material_version);
+    if (!w->api->takes_tokens) {
+        credentials_rejected(w->api->server->credentials, w->material_version);
+        return 0;
+    }
+    if (w->material_version != w->api->token_version)
+        return REFLECTOR_NEW_CREDENTIALS;
+    (void)error_set(e, -EACCES,
+                    "the API server does not accept the token (401 Unauthorized): waiting for the "
+                    "next one; check that it is made for the API server's audience");
+    return REFLECTOR_NO_CREDENTIALS;
 }
 
 static int watch_on_timer(sd_event_source *source, uint64_t at, void *userdata)
@@ -165,8 +201,8 @@ static int api_watch_key(void *userdata, const struct object_key *key, struct er
         *w =
             (struct api_watch){.api = api, .key = key, .credentials_round = api->credentials_round};
         list_append(&api->watches, &w->link);
-        r = sd_event_add_time_relative(api->event, &w->timer, CLOCK_MONOTONIC, 0, 1, watch_on_timer,
-                                       w);
+        r = sd_event_add_time_relative(api->server->event, &w->timer, CLOCK_MONOTONIC, 0, 1,
+                                       watch_on_timer, w);
     }
     if (r >= 0)
         r = sd_event_source_set_enabled(w->timer, SD_EVENT_OFF);
@@ -199,28 +235,31 @@ static void api_refresh_key(void *userdata, const struct object_key *key)
     reflector_refresh(find_watch(api_of(userdata), key)->reflector);
 }
 
-static struct api_watch *find_untold(struct api_source *api)
+/*
+ * Tell every reflector once. What it reports may end any of the watches, so the search begins anew
+ * each time; whoever was told goes to the end of the list.
+ */
+static void api_tell(struct api_source *api, const struct error *error)
 {
-    struct api_watch *w;
-
-    list_for_each (w, &api->watches, link)
-        if (w->credentials_round != api->credentials_round)
-            return w;
-    return NULL;
-}
-
-/* What a reflector reports may end any of the watches, so the search begins anew each time. */
-static void api_on_credentials(void *userdata, const struct error *error)
-{
-    struct api_source *api = userdata;
-    struct api_watch *w;
-
-    log_debug("credentials changed", "error", error != NULL ? error->text : NULL);
     api->credentials_round++;
-    while ((w = find_untold(api)) != NULL) {
+    while (!list_is_empty(&api->watches)) {
+        struct api_watch *w = list_entry(api->watches.next, struct api_watch, link);
+
+        if (w->credentials_round == api->credentials_round)
+            return;
         w->credentials_round = api->credentials_round;
+        list_remove(&w->link);
+        list_append(&api->watches, &w->link);
         reflector_on_credentials(w->reflector, error);
     }
+}
+
+static void api_on_credentials(struct api_server_user *user, const struct error *error)
+{
+    struct api_source *api = CONTAINER_OF(user, struct api_source, user);
+
+    if (!api->takes_tokens) /* the others' own token is still the same */
+        api_tell(api, error);
 }
 
 static int describe_requests(const struct http_stats *stats, cJSON *status)
@@ -252,13 +291,13 @@ static int api_describe(const struct source *source, cJSON *status)
 {
     const struct api_source *api =
         CONTAINER_OF((struct source *)(uintptr_t)source, struct api_source, source);
-    const struct http_stats *stats = http_client_stats(api->client);
+    const struct http_stats *stats = http_client_stats(api->server->client);
     int r = json_add_text(status, "kind", "api");
 
     if (r >= 0)
-        r = json_add_text(status, "server", api->config->server);
+        r = json_add_text(status, "server", api->server->config->server);
     if (r >= 0)
-        r = json_add_text(status, "origin", api->config->origin);
+        r = json_add_text(status, "origin", api->server->config->origin);
     if (r >= 0)
         r = json_add_text(status, "protocol", stats->protocol);
     if (r >= 0)
@@ -270,15 +309,16 @@ static int api_describe(const struct source *source, cJSON *status)
     return r;
 }
 
+/* ---- the source */
+
 static struct api_source *api_free(struct api_source *api)
 {
     if (api == NULL)
         return NULL;
     assert(list_is_empty(&api->watches));
-    (void)credentials_free(api->credentials);
-    (void)http_client_free(api->client);
-    (void)api_config_free(api->config);
-    (void)sd_event_unref(api->event);
+    list_remove(&api->user.link);
+    secret_text_free(api->token);
+    (void)api_server_unref(api->server);
     free(api);
     return NULL;
 }
@@ -289,30 +329,92 @@ static void api_source_free(struct source *source)
     (void)api_free(api_of(source));
 }
 
-int api_source_new(sd_event *event, struct store *store, struct api_config *config_consumed,
-                   struct source **ret_source, struct error *e)
+static struct api_source *api_new(struct api_server *server, struct store *store)
 {
     static const struct source_ops ops = {
         .store = {.watch = api_watch_key, .unwatch = api_unwatch_key, .refresh = api_refresh_key},
         .describe = api_describe,
         .free = api_source_free,
     };
-    _cleanup_(api_config_freep) struct api_config *config = config_consumed;
-    _cleanup_(api_freep) struct api_source *api = calloc(1, sizeof(*api));
-    int r;
+    struct api_source *api = calloc(1, sizeof(*api));
 
     if (api == NULL)
-        return error_set_errno(e, -ENOMEM, "cannot prepare for %s", config->server);
+        return NULL;
     api->source.ops = &ops;
-    api->event = sd_event_ref(event);
+    api->server = api_server_ref(server);
     api->store = store;
-    api->config = TAKE(config);
+    api->user.on_credentials = api_on_credentials;
+    list_append(&server->users, &api->user.link);
     list_init(&api->watches);
-    r = http_client_new(event, api->config, &api->client, e);
-    if (r >= 0)
-        r = credentials_new(event, api->config, api_on_credentials, api, &api->credentials, e);
+    return api;
+}
+
+int api_source_new_on(struct api_server *server, struct store *store, struct source **ret_source,
+                      struct error *e)
+{
+    struct api_source *api = api_new(server, store);
+
+    if (api == NULL)
+        return error_set_errno(e, -ENOMEM, "cannot prepare for %s", server->config->server);
+    *ret_source = &api->source;
+    return 0;
+}
+
+int api_source_new(sd_event *event, struct store *store, struct api_config *config_consumed,
+                   struct source **ret_source, struct error *e)
+{
+    _cleanup_(api_server_unrefp) struct api_server *server = NULL;
+    int r = api_server_new(event, config_consumed, &server, e);
+
+    return r >= 0 ? api_source_new_on(server, store, ret_source, e) : r;
+}
+
+int api_source_new_with_token(struct api_server *server, struct store *store, const char *token,
+                              struct source **ret_source, struct error *e)
+{
+    _cleanup_(api_freep) struct api_source *api = api_new(server, store);
+    int r = 0;
+
+    if (api == NULL)
+        return error_set_errno(e, -ENOMEM, "cannot prepare for %s", server->config->server);
+    api->takes_tokens = true;
+    if (token != NULL)
+        r = api_source_set_token(&api->source, token, e);
     if (r < 0)
         return r;
     *ret_source = &TAKE(api)->source;
     return 0;
+}
+
+int api_source_set_token(struct source *source, const char *token, struct error *e)
+{
+    struct api_source *api = api_of(source);
+    _cleanup_(secret_text_freep) char *authorization = NULL;
+    int r = material_bearer(token, &authorization, e);
+
+    assert(api->takes_tokens);
+    if (r < 0)
+        return r;
+    if (api->token == NULL || !streq(api->token, authorization)) {
+        secret_text_free(api->token);
+        api->token = TAKE(authorization);
+        api->token_version++;
+    }
+    api_tell(api, NULL);
+    return 0;
+}
+
+int api_source_send(struct source *source, const struct http_call *call,
+                    const struct http_handler *handler, void *userdata,
+                    struct http_request **ret_request, struct error *e)
+{
+    struct api_source *api = api_of(source);
+    struct credentials_material material;
+    struct http_call own = *call;
+
+    if (!api_get_material(api, &material))
+        return error_set(e, -EAGAIN, "cannot ask %s: there are no credentials for it yet",
+                         api->server->config->server);
+    own.material = &material;
+    return http_client_send(api->server->client, &own, handler, userdata, ret_request, e);
 }

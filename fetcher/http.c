@@ -37,6 +37,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "fetcher/library_memory.h"
+#include "fetcher/material.h"
 #include "version.h"
 
 #define CONNECT_LIMIT SPAN_SEC(10)
@@ -336,9 +337,7 @@ static void request_destroy(struct http_request *request)
     list_remove(&request->link);
     curl_easy_cleanup(request->easy);
     curl_slist_free_all(request->headers);
-    if (request->body != NULL)
-        explicit_bzero(request->body, strlen(request->body));
-    free(request->body);
+    secret_text_free(request->body);
     request->magic = 0;
     free(request);
 }

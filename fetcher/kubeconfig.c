@@ -71,6 +71,31 @@ struct api_config *api_config_free(struct api_config *config)
     return NULL;
 }
 
+/* Return: whether there was memory for it; NULL is copied, too. */
+static bool copy_text(char **ret_copy, const char *text)
+{
+    *ret_copy = text != NULL ? strdup(text) : NULL;
+    return text == NULL || *ret_copy != NULL;
+}
+
+struct api_config *api_config_dup_anonymous(const struct api_config *config)
+{
+    const struct pem_source *authority = &config->certificate_authority;
+    _cleanup_(api_config_freep) struct api_config *dup = calloc(1, sizeof(*dup));
+
+    if (dup == NULL)
+        return NULL;
+    dup->insecure_skip_tls_verify = config->insecure_skip_tls_verify;
+    if (!copy_text(&dup->origin, config->origin) || !copy_text(&dup->server, config->server) ||
+        !copy_text(&dup->tls_server_name, config->tls_server_name) ||
+        !copy_text(&dup->proxy_url, config->proxy_url) ||
+        !copy_text(&dup->certificate_authority.data, authority->data) ||
+        !copy_text(&dup->certificate_authority.file, authority->file) ||
+        !copy_text(&dup->namespace, config->namespace))
+        return NULL;
+    return TAKE(dup);
+}
+
 /* ---- finding the files */
 
 struct files {

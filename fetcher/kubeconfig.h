@@ -72,6 +72,13 @@ int kubeconfig_load_from(const struct kubeconfig_options *options,
                          const struct kubeconfig_host *host, struct api_config **ret_config,
                          struct error *e);
 
+/*
+ * The same server without anybody's credentials: address, proxy and certificate authorities, for
+ * sources that bring a token of their own.
+ * Return: the caller's; NULL for want of memory.
+ */
+struct api_config *api_config_dup_anonymous(const struct api_config *config);
+
 /* Return: NULL; NULL is fine. */
 struct api_config *api_config_free(struct api_config *config);
 DEFINE_CLEANUP(struct api_config *, api_config_free)

@@ -4,6 +4,7 @@
  * What credentials are made of: is it whole, does it fit together, and how does a request carry it.
  * Messages never hold any of it.
  */
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/error.h"
 
@@ -26,6 +27,19 @@ int material_check_pair(const char *cert_pem, const char *key_pem, struct timesp
 int material_bearer(const char *token, char **ret_authorization, struct error *e);
 int material_basic(const char *username, const char *password, char **ret_authorization,
                    struct error *e);
+
+/* Wipe and free a text such as these. NULL is fine. */
+static inline void secret_text_free(char *text)
+{
+    if (text != NULL)
+        explicit_bzero(text, strlen(text));
+    free(text);
+}
+
+static inline void secret_text_freep(char **text)
+{
+    secret_text_free(*text);
+}
 
 /* Return: the base64 of @text on one line, the caller's; NULL for want of memory. */
 char *material_base64(const char *text);

@@ -293,6 +293,8 @@ static void reflector_begin(struct reflector *r, enum reflector_state state)
         r->resume = state;
         reflector_move(r, STATE_PARKED);
         r->io->set_timer(r->userdata, SPAN_FOREVER);
+        if (e.text[0] != '\0')
+            report_failing(r, &e);
     } else if (result < 0) {
         reflector_fail(r, state, 0, &e);
     }
@@ -462,20 +464,31 @@ static cJSON *refusal_parse(struct reflector *r)
     return json;
 }
 
+static void park(struct reflector *r, span_us limit)
+{
+    r->resume = r->state;
+    reflector_move(r, STATE_PARKED);
+    r->io->set_timer(r->userdata, limit);
+}
+
 /* 401: new credentials and once more at once; after that at the back-off's pace. */
 static void reflector_unauthorized(struct reflector *r, const struct error *e)
 {
-    enum reflector_state resume = r->state;
+    struct error waiting = ERROR_INIT;
+    int result = r->io->reject_credentials(r->userdata, &waiting);
 
-    if (++r->n_rejected == 1) {
-        r->resume = resume;
-        reflector_move(r, STATE_PARKED);
-        r->io->set_timer(r->userdata, PARKED_LIMIT);
-        r->io->reject_credentials(r->userdata);
-        return;
+    r->n_rejected++;
+    if (result == REFLECTOR_NEW_CREDENTIALS) {
+        park(r, SPAN_FOREVER);
+        reflector_begin(r, r->resume);
+    } else if (result == REFLECTOR_NO_CREDENTIALS) {
+        park(r, SPAN_FOREVER);
+        report_failing(r, &waiting);
+    } else if (r->n_rejected == 1) {
+        park(r, PARKED_LIMIT);
+    } else {
+        reflector_fail(r, r->state, r->retry_after, e);
     }
-    r->io->reject_credentials(r->userdata);
-    reflector_fail(r, resume, r->retry_after, e);
 }
 
 /* 403: at first contact it may be that the node authorizer does not know the pod yet. */

@@ -20,20 +20,25 @@ struct reflector_io {
      * Start a GET; there is at most one at a time. None of the reflector_on_...() functions may be
      * called before this returns.
      * Return: 0; REFLECTOR_NO_CREDENTIALS when reflector_on_credentials() will be called as soon as
-     * there are some; -errno with @e.
+     * there are some, with @e if that may be long; -errno with @e.
      */
     int (*request)(void *userdata, const char *path, span_us total_limit, struct error *e);
     /* Give the request up, if there is one. */
     void (*cancel)(void *userdata);
-    /* The last request's credentials were not accepted; reflector_on_credentials() will be called
-     * when there is something to be tried. */
-    void (*reject_credentials)(void *userdata);
+    /*
+     * The last request's credentials were not accepted.
+     * Return: 0 when reflector_on_credentials() will be called as soon as there is something to be
+     * tried; REFLECTOR_NEW_CREDENTIALS when there are others already; REFLECTOR_NO_CREDENTIALS when
+     * there will only be others if somebody brings them, with @e.
+     */
+    int (*reject_credentials)(void *userdata, struct error *e);
     /* The one timer: call reflector_on_timer() after @delay, never if it is SPAN_FOREVER. */
     void (*set_timer)(void *userdata, span_us delay);
     mono_us (*now)(void *userdata);
     uint32_t (*random)(void *userdata);
 };
-#define REFLECTOR_NO_CREDENTIALS 1
+#define REFLECTOR_NO_CREDENTIALS  1
+#define REFLECTOR_NEW_CREDENTIALS 2
 
 /*
  * @store, @key, @io: borrowed, outlive the reflector

@@ -19,6 +19,7 @@ struct fixture {
     char dir[sizeof(DIR_TEMPLATE)];
     sd_event *event;
     struct store *store;
+    struct api_server *api_server; /* of sources with tokens */
     struct source *source;
     struct store_subscription *subscription;
     struct store_subscription *others[3];
@@ -219,6 +220,7 @@ static int teardown(void **state)
     on_changed(f, NULL);
     (void)store_free(f->store);
     (void)source_free(f->source);
+    (void)api_server_unref(f->api_server);
     (void)sd_event_unref(f->event);
     http_server_stop(&f->server);
     for (size_t i = 0; i < ELEMENTS_OF(files); i++) {
@@ -363,6 +365,210 @@ static void test_failing_plugin(void **state)
         run(f);
 }
 
+/* ---- tokens from outside */
+
+static void make_server(struct fixture *f)
+{
+    _cleanup_(api_config_freep) struct api_config *config = make_config(f);
+    struct error e = ERROR_INIT;
+
+    config->token = strdup("good"); /* not to be used */
+    assert_int_equal(api_server_new(f->event, api_config_dup_anonymous(config), &f->api_server, &e),
+                     0);
+}
+
+static void begin_with_set_token(struct fixture *f, const char *token)
+{
+    struct error e = ERROR_INIT;
+
+    make_server(f);
+    assert_int_equal(api_source_new_with_token(f->api_server, f->store, token, &f->source, &e), 0);
+    store_set_source(f->store, &f->source->ops->store, f->source);
+}
+
+static void set_token(struct fixture *f, const char *token)
+{
+    struct error e = ERROR_INIT;
+
+    if (api_source_set_token(f->source, token, &e) < 0)
+        fail_msg("%s", e.text);
+}
+
+static void expect_trouble(struct fixture *f, const char *words)
+{
+    while (strstr(view_of(f)->source_error.text, words) == NULL)
+        run(f);
+    assert_int_equal(view_of(f)->source_state, STORE_SOURCE_FAILING);
+}
+
+static void test_first_token_comes_late(void **state)
+{
+    struct fixture *f = *state;
+
+    begin_with_set_token(f, NULL);
+    f->subscription = subscribe(f, "db");
+    expect_trouble(f, "there is no token yet");
+    set_token(f, "good");
+    run_until_state(f, STORE_SOURCE_LIVE);
+}
+
+static void test_token_is_replaced(void **state)
+{
+    struct fixture *f = *state;
+
+    begin_with_set_token(f, "bad");
+    f->subscription = subscribe(f, "db");
+    expect_trouble(f, "does not accept the token");
+    set_token(f, "bad-too");
+    expect_trouble(f, "does not accept the token");
+    set_token(f, "good");
+    run_until_state(f, STORE_SOURCE_LIVE);
+}
+
+/* A watch goes on with the token that it was begun with; the next one has the new token. */
+static void test_token_ends(void **state)
+{
+    struct fixture *f = *state;
+
+    begin_with_set_token(f, "good");
+    f->subscription = subscribe(f, "db");
+    run_until_state(f, STORE_SOURCE_LIVE);
+    set_token(f, "bad");
+    tell_server(f, "{\"type\":\"MODIFIED\",\"object\":" SECRET("7", TWO) "}\n");
+    run_until_version(f, "7");
+    assert_int_equal(view_of(f)->source_state, STORE_SOURCE_LIVE);
+    tell_server(f, "end\n");
+    expect_trouble(f, "waiting for the next one");
+    assert_int_equal(view_of(f)->presence, STORE_PRESENT);
+    set_token(f, "good");
+    tell_server(f, "{\"type\":\"MODIFIED\",\"object\":" SECRET("9", ONE) "}\n");
+    run_until_version(f, "9");
+    assert_int_equal(view_of(f)->source_state, STORE_SOURCE_LIVE);
+}
+
+/* The request is under way with the old token, and refused after the new one is there. */
+static void test_token_is_replaced_under_way(void **state)
+{
+    struct fixture *f = *state;
+
+    begin_with_set_token(f, "bad");
+    f->subscription = subscribe(f, "db");
+    set_token(f, "good");
+    run_until_state(f, STORE_SOURCE_LIVE);
+    assert_true(http_client_stats(f->api_server->client)->n_codes == 2); /* 401, 200 */
+}
+
+static void test_bad_tokens(void **state)
+{
+    static const char *const bad[] = {"", " \n", "two words", "two\nlines", "\x01"};
+    struct fixture *f = *state;
+    struct source *source;
+    struct error e = ERROR_INIT;
+
+    begin_with_set_token(f, "good");
+    for (size_t i = 0; i < ELEMENTS_OF(bad); i++) {
+        assert_int_equal(api_source_set_token(f->source, bad[i], &e), -EINVAL);
+        assert_int_equal(api_source_new_with_token(f->api_server, f->store, bad[i], &source, &e),
+                         -EINVAL);
+    }
+    f->subscription = subscribe(f, "db"); /* the old one stays */
+    run_until_state(f, STORE_SOURCE_LIVE);
+}
+
+/* Each source is somebody else, and is freed with its requests under way. */
+static void test_sources_of_one_server(void **state)
+{
+    const struct object_key key = {OBJECT_SECRET, "default", "other"};
+    struct store_subscription *subscription;
+    struct fixture *f = *state;
+    struct source *source;
+    struct store *store;
+    struct error e = ERROR_INIT;
+
+    begin_with_set_token(f, "good");
+    f->subscription = subscribe(f, "db");
+    run_until_state(f, STORE_SOURCE_LIVE);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(store_new(&store), 0);
+        assert_int_equal(
+            api_source_new_with_token(f->api_server, store, i == 1 ? "bad" : "good", &source, &e),
+            0);
+        store_set_source(store, &source->ops->store, source);
+        assert_int_equal(store_subscribe(store, &key, on_changed, f, &subscription, &e), 0);
+        while (i < 2 && store_peek(subscription)->source_state == STORE_SOURCE_STARTING)
+            run(f);
+        assert_int_equal(store_peek(subscription)->source_state, i == 0   ? STORE_SOURCE_LIVE
+                                                                 : i == 1 ? STORE_SOURCE_FAILING
+                                                                          : STORE_SOURCE_STARTING);
+        (void)store_unsubscribe(subscription);
+        (void)store_free(store);
+        (void)source_free(source);
+    }
+    tell_server(f, "{\"type\":\"MODIFIED\",\"object\":" SECRET("7", TWO) "}\n");
+    run_until_version(f, "7");
+}
+
+/* ---- requests of other kinds */
+
+struct reply {
+    int status;
+    bool is_done;
+};
+
+static void reply_on_response(void *userdata, const struct http_response *response)
+{
+    struct reply *reply = userdata;
+
+    reply->status = response->status;
+}
+
+static void reply_on_body(void *userdata, const char *bytes, size_t len)
+{
+    (void)userdata;
+    (void)bytes;
+    (void)len;
+}
+
+static void reply_on_done(void *userdata, enum http_outcome outcome, const struct error *error)
+{
+    struct reply *reply = userdata;
+
+    (void)outcome;
+    (void)error;
+    reply->is_done = true;
+}
+
+static const struct http_handler reply_handler = {reply_on_response, reply_on_body, reply_on_done};
+static const struct http_call some_call = {.path = "/apis", .total_limit = SPAN_SEC(30)};
+
+static void test_send(void **state)
+{
+    struct fixture *f = *state;
+    struct http_request *request;
+    struct reply reply = {0};
+    struct error e = ERROR_INIT;
+
+    begin_with_set_token(f, "good");
+    assert_int_equal(api_source_send(f->source, &some_call, &reply_handler, &reply, &request, &e),
+                     0);
+    while (!reply.is_done)
+        run(f);
+    assert_int_equal(reply.status, 200);
+    (void)http_request_free(request);
+}
+
+static void test_send_without_token(void **state)
+{
+    struct fixture *f = *state;
+    struct http_request *request;
+    struct error e = ERROR_INIT;
+
+    begin_with_set_token(f, NULL);
+    assert_int_equal(api_source_send(f->source, &some_call, &reply_handler, NULL, &request, &e),
+                     -EAGAIN);
+    assert_non_null(strstr(e.text, "no credentials"));
+}
+
 static void test_leave_at_once(void **state)
 {
     struct fixture *f = *state;
@@ -404,9 +610,36 @@ static int make_and_free(void *userdata)
     return r;
 }
 
+static int set_and_free(void *userdata)
+{
+    struct fixture *f = userdata;
+    struct source *source = NULL;
+    struct error e = ERROR_INIT;
+    int r = api_source_new_with_token(f->api_server, f->store, "dummy", &source, &e);
+
+    if (r >= 0)
+        r = api_source_set_token(source, "dummy-2", &e);
+    (void)source_free(source);
+    return r < 0 && e.text[0] == '\0' ? -EIO : r;
+}
+
+static int dup_and_free(void *userdata)
+{
+    struct api_config *dup =
+        api_config_dup_anonymous(((struct fixture *)userdata)->api_server->config);
+
+    if (dup == NULL)
+        return -ENOMEM;
+    (void)api_config_free(dup);
+    return 0;
+}
+
 static void test_no_memory(void **state)
 {
     failmalloc_try(make_and_free, *state);
+    make_server(*state);
+    failmalloc_try(set_and_free, *state);
+    failmalloc_try(dup_and_free, *state);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -414,9 +647,23 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_list_and_watch), TEST(test_describe),    TEST(test_bad_token),
-        TEST(test_rotated_token),  TEST(test_exec_plugin), TEST(test_failing_plugin),
-        TEST(test_leave_at_once),  TEST(test_bad_server),  TEST(test_no_memory),
+        TEST(test_list_and_watch),
+        TEST(test_describe),
+        TEST(test_bad_token),
+        TEST(test_rotated_token),
+        TEST(test_exec_plugin),
+        TEST(test_failing_plugin),
+        TEST(test_first_token_comes_late),
+        TEST(test_token_is_replaced),
+        TEST(test_token_ends),
+        TEST(test_token_is_replaced_under_way),
+        TEST(test_bad_tokens),
+        TEST(test_sources_of_one_server),
+        TEST(test_send),
+        TEST(test_send_without_token),
+        TEST(test_leave_at_once),
+        TEST(test_bad_server),
+        TEST(test_no_memory),
     };
 
     sigset_t child;

@@ -446,6 +446,55 @@ static int load(struct fixture *f, const char *file, const char *context,
 
 #define WHOLE CLUSTERS USERS CONTEXTS CURRENT
 
+/* A place for a service account's token to be used: nothing of the user is left. */
+static void test_anonymous(void **state)
+{
+    static char some[] = "some", *names[] = {some, NULL};
+    const struct api_config config = {
+        .origin = some,
+        .server = some,
+        .tls_server_name = some,
+        .proxy_url = some,
+        .insecure_skip_tls_verify = true,
+        .certificate_authority = {.data = some, .file = some},
+        .client_certificate = {.data = some, .file = some},
+        .client_key = {.data = some, .file = some},
+        .token = some,
+        .token_file = some,
+        .username = some,
+        .password = some,
+        .impersonate_user = some,
+        .impersonate_groups = names,
+        .impersonate_uid = some,
+        .namespace = some,
+    };
+    struct api_config *dup = api_config_dup_anonymous(&config);
+
+    (void)state;
+    assert_non_null(dup);
+    assert_string_equal(dup->origin, "some");
+    assert_string_equal(dup->server, "some");
+    assert_string_equal(dup->tls_server_name, "some");
+    assert_string_equal(dup->proxy_url, "some");
+    assert_true(dup->insecure_skip_tls_verify);
+    assert_string_equal(dup->certificate_authority.data, "some");
+    assert_string_equal(dup->certificate_authority.file, "some");
+    assert_string_equal(dup->namespace, "some");
+    assert_null(dup->client_certificate.data);
+    assert_null(dup->client_certificate.file);
+    assert_null(dup->client_key.data);
+    assert_null(dup->client_key.file);
+    assert_null(dup->token);
+    assert_null(dup->token_file);
+    assert_null(dup->username);
+    assert_null(dup->password);
+    assert_null(dup->exec);
+    assert_null(dup->impersonate_user);
+    assert_null(dup->impersonate_groups);
+    assert_null(dup->impersonate_uid);
+    (void)api_config_free(dup);
+}
+
 static void test_option_first(void **state)
 {
     struct fixture *f = *state;
@@ -678,6 +727,7 @@ int main(void)
         cmocka_unit_test(test_refused_users),
         cmocka_unit_test(test_merge),
         cmocka_unit_test(test_empty),
+        cmocka_unit_test(test_anonymous),
         WITH_FILES(test_option_first),
         WITH_FILES(test_option_must_exist),
         WITH_FILES(test_relative_option),

@@ -26,6 +26,8 @@ struct world {
     char path[4096];  /* of the request under way; "" if there is none */
     span_us total_limit;
     int request_result;
+    const char *request_words; /* with a positive result; NULL: none */
+    int reject_result;
     unsigned n_requests;
     unsigned n_rejected;
     unsigned n_changes;            /* that the store told of */
@@ -43,6 +45,8 @@ static int world_request(void *userdata, const char *path, span_us total_limit, 
     assert_string_equal(w->path, "");
     if (w->request_result < 0)
         return error_set(e, w->request_result, "no request today");
+    if (w->request_result > 0 && w->request_words != NULL)
+        return error_set(e, w->request_result, "%s", w->request_words);
     if (w->request_result > 0)
         return w->request_result;
     (void)snprintf(w->path, sizeof(w->path), "%s", path);
@@ -58,11 +62,14 @@ static void world_cancel(void *userdata)
     w->path[0] = '\0';
 }
 
-static void world_reject(void *userdata)
+static int world_reject(void *userdata, struct error *e)
 {
     struct world *w = userdata;
 
     w->n_rejected++;
+    if (w->reject_result == REFLECTOR_NO_CREDENTIALS)
+        return error_set(e, w->reject_result, "waiting for the next token");
+    return w->reject_result;
 }
 
 static void world_set_timer(void *userdata, span_us delay)
@@ -960,6 +967,70 @@ static void test_unauthorized_watch(void **state)
     expect_state(w, "parked");
 }
 
+/* Who gets them from outside does not know when. */
+static void test_waits_for_credentials_in_words(void **state)
+{
+    struct world *w = *state;
+
+    w->request_result = REFLECTOR_NO_CREDENTIALS;
+    w->request_words = "there is no token yet";
+    world_subscribe(w);
+    expect_state(w, "parked");
+    expect_source(w, STORE_SOURCE_FAILING, "there is no token yet");
+    assert_int_equal(w->timer_at, SPAN_FOREVER);
+    w->request_result = 0;
+    reflector_on_credentials(w->reflector, NULL);
+    expect_list(w, NULL);
+}
+
+static void test_waits_for_the_next_token(void **state)
+{
+    struct world *w = *state;
+
+    w->reject_result = REFLECTOR_NO_CREDENTIALS;
+    world_subscribe(w);
+    for (int i = 0; i < 3; i++) {
+        answer(w, 401, STATUS("401", "Unauthorized"));
+        expect_state(w, "parked");
+        expect_source(w, STORE_SOURCE_FAILING, "waiting for the next token");
+        assert_int_equal(w->timer_at, SPAN_FOREVER);
+        reflector_on_credentials(w->reflector, NULL);
+        expect_list(w, NULL);
+    }
+    answer(w, 200, LIST("5", SECRET("3", ONE)));
+    answer(w, 401, STATUS("401", "Unauthorized"));
+    expect_state(w, "parked");
+    expect_content(w, STORE_PRESENT, "one");
+    reflector_on_credentials(w->reflector, NULL);
+    expect_watch(w, "5");
+}
+
+/* The token was replaced while the request was under way. */
+static void test_new_token_is_there_already(void **state)
+{
+    struct world *w = *state;
+
+    w->reject_result = REFLECTOR_NEW_CREDENTIALS;
+    world_subscribe(w);
+    answer(w, 401, STATUS("401", "Unauthorized"));
+    expect_source(w, STORE_SOURCE_STARTING, "");
+    expect_list(w, NULL);
+    assert_int_equal(w->n_requests, 2);
+}
+
+/* The subscriber goes as soon as it hears of the refused token. */
+static void test_leaves_at_refused_token(void **state)
+{
+    struct world *w = *state;
+
+    w->reject_result = REFLECTOR_NO_CREDENTIALS;
+    world_subscribe(w);
+    w->leaves_on_change = true;
+    answer(w, 401, STATUS("401", "Unauthorized"));
+    assert_null(w->reflector);
+    assert_int_equal(w->timer_at, SPAN_FOREVER);
+}
+
 static void test_no_news_of_credentials(void **state)
 {
     struct world *w = *state;
@@ -1263,6 +1334,10 @@ int main(void)
         TEST(test_waits_for_credentials),
         TEST(test_unauthorized_list),
         TEST(test_unauthorized_watch),
+        TEST(test_waits_for_credentials_in_words),
+        TEST(test_waits_for_the_next_token),
+        TEST(test_new_token_is_there_already),
+        TEST(test_leaves_at_refused_token),
         TEST(test_no_news_of_credentials),
         TEST(test_older_list_is_not_shown),
         TEST(test_older_item_is_not_shown),

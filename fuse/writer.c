@@ -161,11 +161,13 @@ static int make_generation_name(char name[static GENERATION_NAME_SIZE])
     return 0;
 }
 
-/* Step 1. */
+/* Step 1. @ret_name: what there is to be removed should this or a later step fail; "" before that
+ */
 static int make_generation(struct tree *tree, int dir_fd, struct payload *payload,
-                           char name[static GENERATION_NAME_SIZE])
+                           char ret_name[static GENERATION_NAME_SIZE])
 {
     for (unsigned tries = 0; tries < NAME_TRIES_MAX; tries++) {
+        char name[GENERATION_NAME_SIZE];
         int r = make_generation_name(name);
 
         if (r < 0)
@@ -176,10 +178,11 @@ static int make_generation(struct tree *tree, int dir_fd, struct payload *payloa
         r = mkdirat(dir_fd, name, 0700) < 0 ? negative_errno() : 0;
         (void)tree_stage(tree, name, NULL);
         if (r == -EEXIST)
-            continue;
-        if (r == 0 && fchmodat(dir_fd, name, 0755, 0) < 0)
-            r = negative_errno();
-        return r;
+            continue; /* it is somebody's, the current one perhaps */
+        if (r < 0)
+            return r;
+        (void)memcpy(ret_name, name, sizeof(name));
+        return fchmodat(dir_fd, name, 0755, 0) < 0 ? negative_errno() : 0;
     }
     return -EEXIST;
 }
@@ -329,7 +332,7 @@ int writer_publish(struct tree *tree, int dir_fd, uint64_t dir_id, struct payloa
                    struct writer_result *ret_result)
 {
     _cleanup_(names_deinit) struct names existing = {0}, wanted = {0};
-    char generation[GENERATION_NAME_SIZE];
+    char generation[GENERATION_NAME_SIZE] = "";
     int r, removed;
 
     /* all memory first, so that the steps depend on as little as can be */
@@ -344,10 +347,10 @@ int writer_publish(struct tree *tree, int dir_fd, uint64_t dir_id, struct payloa
         apply_fs_group(tree, dir_fd, dir_id, generation, &existing);
         r = switch_to(dir_fd, generation, &existing);
     }
-    if (r < 0) {
+    if (r < 0 && generation[0] != '\0')
         (void)remove_directory(tree, dir_fd, generation); /* C8 */
+    if (r < 0)
         return r;
-    }
     (void)memcpy(ret_result->generation, generation, sizeof(generation));
     ret_result->visible_at = clock_mono();
     r = make_links(dir_fd, &wanted, &existing);

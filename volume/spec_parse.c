@@ -599,21 +599,26 @@ static int parse_entry(const cJSON *json, const struct place *root, struct volum
     return parse_volume(entry, root, spec, e);
 }
 
-int volume_spec_parse(const char *text, size_t len, struct volume_spec **ret_spec, struct error *e)
+int volume_spec_parse_entry(const cJSON *entry, const char *root_name,
+                            struct volume_spec **ret_spec, struct error *e)
 {
-    _cleanup_(cJSON_Deletep) cJSON *json = NULL;
     _cleanup_(volume_spec_freep) struct volume_spec *spec = NULL;
-    int r = yaml_parse_one(text, len, &json, e);
+    int r = volume_spec_new(VOLUME_SECRET, &spec);
 
     if (r < 0)
-        return r;
-    r = volume_spec_new(VOLUME_SECRET, &spec);
-    if (r < 0)
         return no_memory(e);
-    r = parse_entry(json, &PLACE(NULL, ""), spec, e);
+    r = parse_entry(entry, &PLACE(NULL, root_name), spec, e);
     if (r == 0)
         *ret_spec = TAKE(spec);
     return r;
+}
+
+int volume_spec_parse(const char *text, size_t len, struct volume_spec **ret_spec, struct error *e)
+{
+    _cleanup_(cJSON_Deletep) cJSON *json = NULL;
+    int r = yaml_parse_one(text, len, &json, e);
+
+    return r < 0 ? r : volume_spec_parse_entry(json, "", ret_spec, e);
 }
 
 /* ---- the same in one flat mapping */

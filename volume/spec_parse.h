@@ -18,6 +18,13 @@
 int volume_spec_parse(const char *text, size_t len, struct volume_spec **ret_spec, struct error *e);
 
 /*
+ * The same for an entry that is part of a document.
+ * @root_name: where it stands there, as in "volume"; "" for nowhere
+ */
+int volume_spec_parse_entry(const cJSON *entry, const char *root_name,
+                            struct volume_spec **ret_spec, struct error *e);
+
+/*
  * The same from a flat mapping: `secretName`, `configMap` (the name of one), `sources` (those of a
  * projected volume) or `volume` (an entry as above), with the words that go with it and secretfs'
  * own options beside.

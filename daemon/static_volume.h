@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * A volume for what is no pod, as a file of volumes.d says it:
+ *
+ *     target: /run/app/db              absolute; made if it is not there
+ *     namespace: prod                  of the objects; else as for `secretfs mount`
+ *     source:                          else where the program's other objects come from
+ *       kubeconfig: /etc/app/kubeconfig
+ *       context: prod                  or just `manifests: /etc/app/manifests`
+ *     owner: {user: app, group: app}   of the files: names or numbers
+ *     volume:                          an entry of a pod's volumes
+ *       secret: {secretName: db}
+ */
+#include "volume/spec_parse.h"
+
+#define STATIC_VOLUME_MAX_BYTES VOLUME_FILE_MAX_BYTES
+
+struct static_volume {
+    char *name; /* the file's, without its suffix: what log and status call it */
+    char *text; /* what it was parsed from */
+    char *target;
+    char *namespace; /* NULL: not said */
+    /* all NULL: not said */
+    char *kubeconfig;
+    char *context;
+    char *manifests;
+    struct volume_spec *spec;
+};
+
+/*
+ * @file_name: such as "db.yaml"
+ * Return: 0, *ret_volume is the caller's; -EINVAL with the field's path in @e; -E2BIG; -ENOMEM.
+ */
+int static_volume_parse(const char *file_name, const char *text, size_t len,
+                        struct static_volume **ret_volume, struct error *e);
+struct static_volume *static_volume_free(struct static_volume *volume);
+DEFINE_CLEANUP(struct static_volume *, static_volume_free)

@@ -26,6 +26,7 @@ BUILD_PACKAGES := make gcc libc6-dev pkg-config libfuse3-dev fuse3 libcurl4-open
 TEST_PACKAGES  := libcmocka-dev ca-certificates curl python3 python3-pytest python3-yaml openssl \
                   nghttp2-proxy iproute2 procps kubernetes-client python3-h2 python3-grpcio \
                   python3-prometheus-client
+NODE_PACKAGES  := containerd runc busybox-static containernetworking-plugins
 LINT_PACKAGES  := clang clang-format clang-tidy cppcheck mandoc
 DEMO_PACKAGES  := python3 openssl kubernetes-client
 
@@ -132,7 +133,7 @@ $(O)/tests/%: $(O)/tests/unit/%.o $(O)/libsecretfs.a
 # make would remove them again as intermediate files
 .SECONDARY: $(UNIT_TESTS:$(O)/tests/%=$(O)/tests/unit/%.o) $(FUZZ_TARGETS:$(O)/fuzz/%=$(O)/tests/fuzz/%.o)
 
-.PHONY: unit mount-tests packages-build packages-test packages-lint packages-demo
+.PHONY: unit mount-tests packages-build packages-test packages-e2e packages-lint packages-demo
 packages-build:
 	@tests/packages.sh $(BUILD_PACKAGES)
 packages-test: packages-build
@@ -154,10 +155,23 @@ test: packages-test ## all tests but e2e, in debug and again under ASan and UBSa
 	$(MAKE) unit mount-tests BUILD=debug
 	$(MAKE) unit mount-tests BUILD=asan
 
-.PHONY: e2e
-e2e: packages-test ## tests against a real kube-apiserver and etcd, found in KUBEBUILDER_ASSETS
+# a node's programs are only worth installing where there is a kubelet to go with them
+KUBELET := $(wildcard $(or $(KUBE_ASSETS),$(KUBEBUILDER_ASSETS))/kubelet)
+packages-e2e: packages-test
+	@$(if $(KUBELET),tests/packages.sh $(NODE_PACKAGES))
+
+E2E := SECRETFS=$(CURDIR)/$(O)/secretfs $(PYTHON) -m pytest -q -rs -p no:cacheprovider
+.PHONY: e2e e2e-api e2e-node
+e2e: packages-e2e ## tests against a real API server (KUBEBUILDER_ASSETS) and on a real node (KUBE_ASSETS)
 	$(MAKE) $(O)/secretfs
-	SECRETFS=$(CURDIR)/$(O)/secretfs $(PYTHON) -m pytest -q -rs -p no:cacheprovider tests/e2e
+	$(MAKE) e2e-api
+	$(MAKE) e2e-node
+
+e2e-api:
+	$(E2E) tests/e2e --ignore=tests/e2e/node
+
+e2e-node:
+	$(E2E) tests/e2e/node
 
 .PHONY: demo
 demo: packages-demo ## see a running program pick up a changed secret, from an API and from manifests

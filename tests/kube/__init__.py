@@ -1,9 +1,11 @@
-"""A real Kubernetes API server on loopback: etcd and kube-apiserver, started and ended by tests."""
+"""A real Kubernetes on loopback, started and ended by tests: etcd and kube-apiserver alone, or with a
+whole node that runs pods."""
 
-from .assets import Assets, AssetsUnusable, find_assets
+from .assets import Assets, AssetsUnusable, NodeAssets, NodeMissing, find_assets, find_node_assets
 from .client import ApiError, Client
 from .cluster import Cluster, Identity
 from .kubectl import Kubectl
+from .node import Node
 from .relay import Relay
 from .waiting import wait_for
 
@@ -15,7 +17,11 @@ __all__ = [
     "Cluster",
     "Identity",
     "Kubectl",
+    "Node",
+    "NodeAssets",
+    "NodeMissing",
     "Relay",
     "find_assets",
+    "find_node_assets",
     "wait_for",
 ]

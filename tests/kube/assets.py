@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 VARIABLE = "KUBEBUILDER_ASSETS"
+# What a node needs is not among the usual three programs, so that it may lie somewhere else.
+NODE_VARIABLE = "KUBE_ASSETS"
+
+_CNI_DIRECTORIES = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
+_BUSYBOX = Path("/bin/busybox")
 
 
 class AssetsUnusable(Exception):
     """The variable is set, and what it names cannot be used."""
+
+
+class NodeMissing(Exception):
+    """Something that a whole node needs is not here; the text says what, and how to get it."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +29,17 @@ class Assets:
     apiserver: Path
     kubectl: Path
     controller_manager: Path | None  # not one of the usual three, so few tests may need it
+
+
+@dataclass(frozen=True)
+class NodeAssets:
+    controller_manager: Path
+    scheduler: Path
+    kubelet: Path
+    containerd: Path
+    ctr: Path
+    cni: Path  # the directory of the plug-ins
+    busybox: Path
 
 
 def find_assets() -> Assets | None:
@@ -36,7 +57,54 @@ def find_assets() -> Assets | None:
     )
 
 
+def find_node_assets() -> NodeAssets:
+    """NodeMissing where a node cannot be run."""
+    named = os.environ.get(NODE_VARIABLE) or os.environ.get(VARIABLE)
+    if not named:
+        raise NodeMissing(f"{NODE_VARIABLE} is not set: it names a directory with a kubelet")
+    directory = Path(named).absolute()
+    missing = [
+        name
+        for name in ("kube-controller-manager", "kube-scheduler", "kubelet")
+        if not os.access(directory / name, os.X_OK)
+    ]
+    if missing:
+        raise NodeMissing(f"there is no {' and no '.join(missing)} in {directory}")
+    _on_path("runc", "runc")
+    _on_path("mount", "mount")
+    return NodeAssets(
+        controller_manager=directory / "kube-controller-manager",
+        scheduler=directory / "kube-scheduler",
+        kubelet=directory / "kubelet",
+        containerd=_on_path("containerd", "containerd"),
+        ctr=_on_path("ctr", "containerd"),
+        cni=_cni_directory(),
+        busybox=_static_busybox(),
+    )
+
+
 def _program(path: Path) -> Path:
     if not os.access(path, os.X_OK):
         raise AssetsUnusable(f"{VARIABLE}={path.parent}, but there is no program {path.name} in it")
     return path
+
+
+def _on_path(name: str, package: str) -> Path:
+    found = shutil.which(name)
+    if found is None:
+        raise NodeMissing(f"there is no {name}: install the package {package}")
+    return Path(found)
+
+
+def _cni_directory() -> Path:
+    for directory in _CNI_DIRECTORIES:
+        if all(os.access(directory / name, os.X_OK) for name in ("ptp", "host-local", "loopback")):
+            return directory
+    raise NodeMissing("there are no CNI plug-ins: install the package containernetworking-plugins")
+
+
+def _static_busybox() -> Path:
+    """One that needs no libraries, since it is alone in its image."""
+    if not os.access(_BUSYBOX, os.X_OK) or b"/ld-linux" in _BUSYBOX.read_bytes():
+        raise NodeMissing(f"there is no static {_BUSYBOX}: install the package busybox-static")
+    return _BUSYBOX

@@ -19,7 +19,7 @@ import urllib.request
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Iterator, Sequence
 
 from devserver.kubeconfig import Credentials, Kubeconfig
 from devserver.pki import Authority, KeyPair
@@ -60,8 +60,16 @@ class Identity:
 
 
 class Cluster:
-    def __init__(self, assets: Assets, directory: Path) -> None:
+    def __init__(
+        self,
+        assets: Assets,
+        directory: Path,
+        authorization: str = "RBAC",
+        flags: Sequence[str] = (),
+    ) -> None:
+        """`flags`: what the API server gets beside the usual, each time it is started."""
         self.assets = assets
+        self._flags = [f"--authorization-mode={authorization}", *flags]
         self.directory = directory
         self.port = free_port()
         self._etcd_port = free_port()
@@ -129,7 +137,7 @@ class Cluster:
         command = [self.assets.apiserver, f"--etcd-servers=http://{HOST}:{self._etcd_port}"]
         command += [f"--bind-address={HOST}", f"--secure-port={self.port}"]
         command += [f"--advertise-address={HOST}", "--endpoint-reconciler-type=none"]
-        command += ["--service-cluster-ip-range=10.96.0.0/16", "--authorization-mode=RBAC"]
+        command += ["--service-cluster-ip-range=10.96.0.0/16", *self._flags]
         command += [f"--cert-dir={self.directory / 'apiserver'}"]
         command += [f"--client-ca-file={self.authority.certificate}"]
         command += [f"--tls-cert-file={self._server_pair.certificate}"]
@@ -190,7 +198,8 @@ class Cluster:
         command += [f"--secure-port={free_port()}", f"--cert-dir={self.directory / 'manager'}"]
         command += [f"--service-account-private-key-file={self._account_key}"]
         command += [f"--root-ca-file={self.authority.certificate}"]
-        if _knows_insecure_port(program):
+        # until 1.23 it listens without TLS on a fixed port as well, unless told not to
+        if knows_flag(program, "port int"):
             command += ["--port=0"]
         log = self.directory / "kube-controller-manager.log"
         process = Process("kube-controller-manager", command, log)
@@ -329,7 +338,8 @@ def _encryption_configuration() -> str:
     )
 
 
-def _knows_insecure_port(program: Path) -> bool:
-    """Until 1.23 it listens without TLS on a fixed port as well, unless told not to."""
+def knows_flag(program: Path, flag: str) -> bool:
+    """Whether the help of this release has such a flag; `flag` is its name, with its type."""
     done = subprocess.run([str(program), "--help"], capture_output=True, text=True, check=False)
-    return re.search(r"^ +--port int", done.stdout + done.stderr, re.MULTILINE) is not None
+    pattern = rf"^ +--{re.escape(flag)}\b"
+    return re.search(pattern, done.stdout + done.stderr, re.MULTILINE) is not None

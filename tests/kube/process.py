@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import signal
 import subprocess
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Callable, Mapping, Sequence
 
@@ -31,18 +32,25 @@ class Process:
         log: Path,
         env: Mapping[str, str] | None = None,
         death: signal.Signals = signal.SIGKILL,
+        inside: AbstractContextManager[Callable[[], None]] | None = None,
     ) -> None:
-        """`death`: what it gets if the test run is gone all at once."""
+        """`death`: what it gets if the test run is gone all at once. `inside`: what is entered while
+        it is made, and gives what the child does first."""
         self.name = name
         self.log = log
-        with open(log, "ab") as output:
+
+        def prepare() -> None:
+            enter()
+            die_with_parent(death)()
+
+        with open(log, "ab") as output, inside or nullcontext(lambda: None) as enter:
             self._popen = subprocess.Popen(
                 [str(word) for word in command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 env=env,
-                preexec_fn=die_with_parent(death),
+                preexec_fn=prepare,
             )
 
     @property

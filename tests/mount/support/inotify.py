@@ -87,9 +87,13 @@ class Watcher:
             at += _HEADER.size
             name = os.fsdecode(data[at : at + length].rstrip(b"\0"))
             at += length
-            kind = "|".join(text for bit, text in _BITS.items() if mask & bit)
-            events.append(Event(self._labels.get(wd, "?"), kind, name, cookie))
+            events.append(Event(self._labels.get(wd, "?"), kind_of(mask), name, cookie))
         return events
+
+
+def kind_of(mask: int) -> str:
+    """An event's mask in words, such as CREATE|ISDIR."""
+    return "|".join(text for bit, text in _BITS.items() if mask & bit)
 
 
 def is_generation(name: str) -> bool:

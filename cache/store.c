@@ -16,8 +16,9 @@ struct store_entry {
     struct object_key *key; /* owned; what view.key points to */
     struct store *store;
     struct list subscriptions;
-    unsigned n_pins; /* the entry is being worked on and must not be freed */
-    bool is_watched; /* the source was told to watch and agreed */
+    unsigned n_pins;    /* the entry is being worked on and must not be freed */
+    bool is_watched;    /* the source was told to watch and agreed */
+    bool checks_rights; /* so was it of that */
 };
 
 struct store_subscription {
@@ -212,6 +213,19 @@ struct store_subscription *store_unsubscribe(struct store_subscription *subscrip
     return NULL;
 }
 
+void store_check_rights(struct store_subscription *subscription)
+{
+    struct store_entry *entry = subscription->entry;
+    const struct store *store = entry->store;
+
+    if (entry->checks_rights || store->source->check_rights == NULL)
+        return;
+    entry->checks_rights = true;
+    entry_pin(entry);
+    store->source->check_rights(store->source_userdata, entry->key);
+    entry_unpin(entry);
+}
+
 const struct store_view *store_peek(const struct store_subscription *subscription)
 {
     return &subscription->entry->view;
@@ -228,6 +242,7 @@ void store_put(struct store *store, struct object *object, mono_us received_at)
     (void)object_unref(entry->view.object);
     entry->view.object = object;
     entry->view.presence = STORE_PRESENT;
+    entry->view.is_forbidden = false;
     entry->view.received_at = received_at;
     entry_notify(entry);
 }
@@ -236,26 +251,45 @@ void store_remove(struct store *store, const struct object_key *key, mono_us rec
 {
     struct store_entry *entry = entry_find(store, key);
 
-    if (entry == NULL || entry->view.presence == STORE_ABSENT)
+    if (entry == NULL || (entry->view.presence == STORE_ABSENT && !entry->view.is_forbidden))
         return;
     entry->view.presence = STORE_ABSENT;
+    entry->view.is_forbidden = false;
     entry->view.received_at = received_at;
+    entry_notify(entry);
+}
+
+static void entry_report(struct store_entry *entry, enum store_source_state state,
+                         const struct error *error, bool is_forbidden)
+{
+    static const struct error none;
+    const struct error *reason = error != NULL ? error : &none;
+    struct store_view *view = &entry->view;
+
+    if (view->source_state == state && view->is_forbidden == is_forbidden &&
+        streq(view->source_error.text, reason->text))
+        return;
+    if (view->source_state != state)
+        view->source_state_since = clock_wall();
+    view->source_state = state;
+    view->source_error = *reason;
+    view->is_forbidden = is_forbidden;
     entry_notify(entry);
 }
 
 void store_report(struct store *store, const struct object_key *key, enum store_source_state state,
                   const struct error *error)
 {
-    static const struct error none;
-    const struct error *reason = error != NULL ? error : &none;
     struct store_entry *entry = entry_find(store, key);
 
-    if (entry == NULL ||
-        (entry->view.source_state == state && streq(entry->view.source_error.text, reason->text)))
-        return;
-    if (entry->view.source_state != state)
-        entry->view.source_state_since = clock_wall();
-    entry->view.source_state = state;
-    entry->view.source_error = *reason;
-    entry_notify(entry);
+    if (entry != NULL)
+        entry_report(entry, state, error, entry->view.is_forbidden && state != STORE_SOURCE_LIVE);
+}
+
+void store_forbid(struct store *store, const struct object_key *key, const struct error *error)
+{
+    struct store_entry *entry = entry_find(store, key);
+
+    if (entry != NULL)
+        entry_report(entry, STORE_SOURCE_FAILING, error, true);
 }

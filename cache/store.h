@@ -41,6 +41,11 @@ struct store_view {
     enum store_source_state source_state;
     struct timespec source_state_since; /* wall clock */
     struct error source_error;          /* why it is failing; empty otherwise */
+    /*
+     * The last thing that the source said about our rights is that we may not see the object any
+     * more, or not yet. Being out of reach says nothing about them, so it stays through that.
+     */
+    bool is_forbidden;
 };
 
 /* Something about the key changed. The callback may subscribe and unsubscribe. */
@@ -56,6 +61,11 @@ struct store_source {
      * looks whether it is still the same. NULL for one that goes on watching.
      */
     void (*refresh)(void *userdata, const struct object_key *key);
+    /*
+     * Somebody wants to know soon when the right to see the key is withdrawn: from now on until
+     * unwatch. NULL for a source that has no rights.
+     */
+    void (*check_rights)(void *userdata, const struct object_key *key);
 };
 
 /* Return: 0 or -ENOMEM. */
@@ -79,6 +89,9 @@ int store_subscribe(struct store *store, const struct object_key *key, store_cha
 /* NULL is fine. Return: NULL. */
 struct store_subscription *store_unsubscribe(struct store_subscription *subscription);
 
+/* Be told within a minute or so when the right to see the key is withdrawn. */
+void store_check_rights(struct store_subscription *subscription);
+
 /* What is known now; borrowed until the next change. */
 const struct store_view *store_peek(const struct store_subscription *subscription);
 
@@ -91,3 +104,6 @@ void store_remove(struct store *store, const struct object_key *key, mono_us rec
 /* @error: the reason when @state is STORE_SOURCE_FAILING, else NULL. Repeats are not passed on. */
 void store_report(struct store *store, const struct object_key *key, enum store_source_state state,
                   const struct error *error);
+/* As STORE_SOURCE_FAILING: we have no right to see it. A put, remove or STORE_SOURCE_LIVE ends it.
+ */
+void store_forbid(struct store *store, const struct object_key *key, const struct error *error);

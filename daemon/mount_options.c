@@ -26,6 +26,7 @@ enum option_code {
     OPTION_GID,
     OPTION_TYPE,
     OPTION_TLS,
+    OPTION_ON_REVOKED,
 };
 
 static const struct option long_options[] = {
@@ -39,6 +40,7 @@ static const struct option long_options[] = {
     {"gid", required_argument, NULL, OPTION_GID},
     {"type", required_argument, NULL, OPTION_TYPE},
     {"tls", required_argument, NULL, OPTION_TLS},
+    {"on-revoked", required_argument, NULL, OPTION_ON_REVOKED},
     {"foreground", no_argument, NULL, OPTION_FOREGROUND},
     {"help", no_argument, NULL, OPTION_HELP},
     {NULL, 0, NULL, 0},
@@ -62,6 +64,8 @@ void mount_options_help(const char *program)
            "      --tls hold              do not show a TLS secret whose key does not belong to\n"
            "                              its certificate, or that has expired; \"report\" (the\n"
            "                              default) only says so\n"
+           "      --on-revoked remove     take the files away when the API server no longer lets\n"
+           "                              us see the object; \"keep\" (the default) keeps them\n"
            "      --volume FILE           all this from an entry of a pod's volumes, in YAML or\n"
            "                              JSON: secret, configMap or projected\n"
            "\n"
@@ -268,6 +272,8 @@ static int set_volume_option(struct mount_options *o, int option, const char *va
         return volume_type_parse(o->spec, value, e);
     case OPTION_TLS:
         return volume_tls_parse(o->spec, value, e);
+    case OPTION_ON_REVOKED:
+        return volume_revoked_parse(o->spec, value, e);
     default:
         return error_set(e, -EINVAL, "unknown option");
     }

@@ -235,6 +235,11 @@ static void api_refresh_key(void *userdata, const struct object_key *key)
     reflector_refresh(find_watch(api_of(userdata), key)->reflector);
 }
 
+static void api_check_rights(void *userdata, const struct object_key *key)
+{
+    reflector_check_rights(find_watch(api_of(userdata), key)->reflector);
+}
+
 /*
  * Tell every reflector once. What it reports may end any of the watches, so the search begins anew
  * each time; whoever was told goes to the end of the list.
@@ -332,7 +337,10 @@ static void api_source_free(struct source *source)
 static struct api_source *api_new(struct api_server *server, struct store *store)
 {
     static const struct source_ops ops = {
-        .store = {.watch = api_watch_key, .unwatch = api_unwatch_key, .refresh = api_refresh_key},
+        .store = {.watch = api_watch_key,
+                  .unwatch = api_unwatch_key,
+                  .refresh = api_refresh_key,
+                  .check_rights = api_check_rights},
         .describe = api_describe,
         .free = api_source_free,
     };

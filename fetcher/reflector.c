@@ -39,13 +39,15 @@
 /* Of an answer that is an error; a Status is far shorter. */
 #define REFUSAL_MAX_BYTES  65536
 
-#define LIST_LIMIT      SPAN_SEC(30)
-#define OPENING_LIMIT   SPAN_SEC(30) /* until a watch answers */
-#define WATCH_MIN_SEC   300u         /* J3 */
-#define WATCH_RANGE_SEC 300u
-#define WATCH_GRACE     SPAN_SEC(30) /* for the server to end the watch itself */
-#define PARKED_LIMIT    SPAN_SEC(30) /* for new credentials after the old ones were rejected */
-#define SHORT_WATCH     SPAN_SEC(1)  /* J6 */
+#define LIST_LIMIT       SPAN_SEC(30)
+#define OPENING_LIMIT    SPAN_SEC(30) /* until a watch answers */
+#define WATCH_MIN_SEC    300u         /* J3 */
+#define WATCH_RANGE_SEC  300u
+#define RIGHTS_MIN_SEC   30u /* the same where rights are to be checked */
+#define RIGHTS_RANGE_SEC 30u
+#define WATCH_GRACE      SPAN_SEC(30) /* for the server to end the watch itself */
+#define PARKED_LIMIT     SPAN_SEC(30) /* for new credentials after the old ones were rejected */
+#define SHORT_WATCH      SPAN_SEC(1)  /* J6 */
 
 /* The node authorizer learns of a new pod some milliseconds after the pod was bound (K3). */
 #define QUICK_RETRY       SPAN_MS(50) /* doubling */
@@ -68,7 +70,7 @@
  *             the wait is over: a list, or the watch again if it was only put off
  *
  * From LISTING and WATCHING an immutable object leads to RESTING, where nothing is under way; a
- * refresh leads from there to LISTING.
+ * refresh leads from there to LISTING, and so does the timer where rights are to be checked.
  *
  * LISTING also follows itself at once when only a consistent list can help (410, or an old answer).
  * It suspends in every state but NEW, where it has not begun; it is freed from any.
@@ -127,6 +129,7 @@ struct reflector {
     unsigned n_quick_retries;
     unsigned n_rejected; /* 401s in a row */
     bool was_live;       /* ever */
+    bool checks_rights;  /* somebody wants to know soon when they are withdrawn */
     bool is_distrusted;  /* watches end as soon as they begin: opening one proves nothing */
     bool is_undecodable; /* the newest object cannot be used */
     bool has_gone_back;  /* it was said that the server's data went back */
@@ -182,16 +185,35 @@ static void wait_for(struct reflector *r, enum reflector_state resume, span_us d
     r->io->set_timer(r->userdata, delay);
 }
 
+/* Go on with @resume after the back-off. */
+static void back_off(struct reflector *r, enum reflector_state resume, span_us at_least)
+{
+    wait_for(
+        r, resume,
+        backoff_next(&r->backoff, r->io->now(r->userdata), r->io->random(r->userdata), at_least));
+}
+
 /* Something failed: say so, and go on with @resume after the back-off. */
 static void reflector_fail(struct reflector *r, enum reflector_state resume, span_us at_least,
                            const struct error *e)
 {
     if (r->is_gone)
         return;
-    wait_for(
-        r, resume,
-        backoff_next(&r->backoff, r->io->now(r->userdata), r->io->random(r->userdata), at_least));
+    back_off(r, resume, at_least);
     report_failing(r, e);
+}
+
+/* @least to @least + @range seconds. */
+static unsigned random_sec(struct reflector *r, unsigned least, unsigned range)
+{
+    return least + (unsigned)(((uint64_t)r->io->random(r->userdata) * (range + 1)) >> 32);
+}
+
+/* How long a watch lives, or an immutable object is left alone. */
+static unsigned watch_sec(struct reflector *r)
+{
+    return r->checks_rights ? random_sec(r, RIGHTS_MIN_SEC, RIGHTS_RANGE_SEC)
+                            : random_sec(r, WATCH_MIN_SEC, WATCH_RANGE_SEC);
 }
 
 /* ---- requests */
@@ -259,9 +281,7 @@ static int reflector_request(struct reflector *r, struct error *e)
     if (result >= 0 && r->state == STATE_LISTING) {
         result = add_list_query(r, &path);
     } else if (result >= 0) {
-        unsigned timeout_sec =
-            WATCH_MIN_SEC +
-            (unsigned)(((uint64_t)r->io->random(r->userdata) * (WATCH_RANGE_SEC + 1)) >> 32);
+        unsigned timeout_sec = watch_sec(r);
 
         result = add_watch_query(r, &path, timeout_sec);
         limit = SPAN_SEC(timeout_sec) + WATCH_GRACE;
@@ -495,7 +515,8 @@ static void reflector_unauthorized(struct reflector *r, const struct error *e)
 static void reflector_forbidden(struct reflector *r, const struct error *e)
 {
     if (r->was_live || r->n_quick_retries >= QUICK_RETRIES_MAX) {
-        reflector_fail(r, STATE_LISTING, r->retry_after, e);
+        back_off(r, STATE_LISTING, r->retry_after);
+        store_forbid(r->store, r->key, e);
         return;
     }
     wait_for(r, STATE_LISTING, QUICK_RETRY << r->n_quick_retries);
@@ -575,7 +596,7 @@ static void reflector_rest(struct reflector *r)
         return;
     r->io->cancel(r->userdata);
     reflector_move(r, STATE_RESTING);
-    r->io->set_timer(r->userdata, SPAN_FOREVER);
+    r->io->set_timer(r->userdata, r->checks_rights ? SPAN_SEC(watch_sec(r)) : SPAN_FOREVER);
     frames_reset(&r->frames);
     report_live(r);
 }
@@ -784,6 +805,13 @@ void reflector_refresh(struct reflector *r)
     unpin(r);
 }
 
+void reflector_check_rights(struct reflector *r)
+{
+    r->checks_rights = true;
+    if (r->state == STATE_RESTING || r->state == STATE_WATCHING)
+        r->io->set_timer(r->userdata, SPAN_SEC(watch_sec(r)));
+}
+
 void reflector_on_response(struct reflector *r, const struct http_response *response)
 {
     pin(r);
@@ -847,6 +875,15 @@ void reflector_on_done(struct reflector *r, enum http_outcome outcome, const str
     unpin(r);
 }
 
+/* A watch that was begun before rights were to be checked. */
+static void watch_renew(struct reflector *r)
+{
+    if (r->is_gone || r->io->now(r->userdata) - r->watching_since < SPAN_SEC(RIGHTS_MIN_SEC))
+        return;
+    r->io->cancel(r->userdata);
+    reflector_begin(r, STATE_OPENING);
+}
+
 void reflector_on_timer(struct reflector *r)
 {
     struct error e = ERROR_INIT;
@@ -865,10 +902,14 @@ void reflector_on_timer(struct reflector *r)
         break;
     case STATE_WATCHING: /* it lives long enough to be trusted */
         report_live(r);
+        if (r->checks_rights)
+            watch_renew(r);
+        break;
+    case STATE_RESTING:
+        reflector_begin(r, STATE_LISTING);
         break;
     case STATE_NEW:
     case STATE_LISTING:
-    case STATE_RESTING:
         break;
     }
     unpin(r);

@@ -56,6 +56,12 @@ void reflector_start(struct reflector *reflector);
 /* If the object is immutable and therefore no longer watched: look whether it is still there. */
 void reflector_refresh(struct reflector *reflector);
 
+/*
+ * Notice within a minute when the API server no longer lets us see the object. It does not end a
+ * watch because of that, so from now on watches are short ones.
+ */
+void reflector_check_rights(struct reflector *reflector);
+
 /* What becomes of the request, in the order of struct http_handler. */
 void reflector_on_response(struct reflector *reflector, const struct http_response *response);
 void reflector_on_body(struct reflector *reflector, const char *bytes, size_t len);

@@ -274,6 +274,8 @@ static int note_missing_object(struct projection *p, const struct store_view *vi
 static int add_source(struct projection *p, const struct volume_source *source,
                       const struct store_view *view)
 {
+    if (p->spec->removes_revoked && view->is_forbidden)
+        return 0;
     switch (view->presence) {
     case STORE_UNKNOWN:
         return VOLUME_INCOMPLETE;

@@ -46,11 +46,12 @@ struct volume_spec {
     size_t n_sources;
     mode_t default_mode;
     /* secretfs' own */
-    uid_t uid;        /* whose the files are; VOLUME_ID_UNSET: the program's */
-    gid_t gid;        /* the same */
-    gid_t fs_group;   /* F10; VOLUME_ID_UNSET: F9 */
-    const char *type; /* what every Secret has to be of, or NULL */
-    bool holds_tls;   /* a pair that does not fit, or is over, is not shown */
+    uid_t uid;            /* whose the files are; VOLUME_ID_UNSET: the program's */
+    gid_t gid;            /* the same */
+    gid_t fs_group;       /* F10; VOLUME_ID_UNSET: F9 */
+    const char *type;     /* what every Secret has to be of, or NULL */
+    bool holds_tls;       /* a pair that does not fit, or is over, is not shown */
+    bool removes_revoked; /* what we may no longer see is no longer shown */
 };
 
 /* Return: 0, *ret_spec is the caller's, without sources; -ENOMEM. */
@@ -77,7 +78,8 @@ mode_t volume_spec_root_mode(const struct volume_spec *spec);
 
 /*
  * What a spec makes of its objects.
- * @views: one for each source, in their order
+ * @views: one for each source, in their order; what is_forbidden is as if it were gone and optional
+ *         (G9) with removes_revoked
  * Return: 0, *ret_payload is the caller's; VOLUME_INCOMPLETE when some object is not known yet and
  * nothing else is wrong; -ENOENT for objects or keys that are missing and not optional, -EINVAL for
  * what cannot be shown, with all faults in @e (N4); -ENOMEM.

@@ -6,6 +6,10 @@
  * With `tls: hold` a member keeps the last object whose certificate and key were a pair, and not
  * expired when it came; the payload is computed from that one as long as the newest is none. One
  * that was accepted stays so, also when its time is over: there is nothing better to show.
+ *
+ * With `onRevoked: remove` a member that we may not see any more counts as gone, as an optional one
+ * that was deleted does (G9), until we may see it again. That is about what was shown: a volume
+ * that never had a payload waits for its first one.
  */
 #include "volume/volume.h"
 
@@ -17,6 +21,7 @@ struct member {
     struct object *object; /* the newest seen; a reference */
     struct object *shown;  /* the one that counts: the same, or with hold an older one */
     struct tls_pair tls;   /* of object, if it is one */
+    bool is_revoked;       /* it is not to be shown any more */
 };
 
 struct volume {
@@ -24,6 +29,7 @@ struct volume {
     const struct volume_callbacks *callbacks;
     void *userdata;
     struct member *members;  /* one for each source */
+    bool was_shown;          /* readers have had something, from us or from who was here before */
     bool is_starting;        /* not all of them are subscribed yet */
     struct payload *payload; /* the last good one, NULL before the first */
     enum volume_state state;
@@ -73,11 +79,14 @@ static void member_clear(struct member *m)
 static bool member_update(struct member *m)
 {
     const struct store_view *view = store_peek(m->subscription);
-    struct object *object = view->presence == STORE_PRESENT ? view->object : NULL;
+    bool is_revoked =
+        m->volume->spec->removes_revoked && m->volume->was_shown && view->is_forbidden;
+    struct object *object = view->presence == STORE_PRESENT && !is_revoked ? view->object : NULL;
 
-    if (view->presence == m->presence && object == m->object)
+    if (view->presence == m->presence && object == m->object && is_revoked == m->is_revoked)
         return false;
     m->presence = view->presence;
+    m->is_revoked = is_revoked;
     if (object != NULL)
         member_set_object(m, object);
     else
@@ -123,6 +132,7 @@ static int project(struct volume *v, struct payload **ret_payload)
     for (size_t i = 0; i < n; i++) {
         views[i] = *volume_view(v, i);
         views[i].object = v->members[i].shown;
+        views[i].is_forbidden = v->members[i].is_revoked;
         all[i] = &views[i];
     }
     r = check_held_back(v, &held);
@@ -149,6 +159,7 @@ static void volume_update(struct volume *v, mono_us received_at)
         return;
     (void)payload_unref(v->payload);
     v->payload = TAKE(payload);
+    v->was_shown = true;
     v->callbacks->payload(v->userdata, v->payload, received_at);
 }
 
@@ -186,6 +197,8 @@ static int subscribe_all(struct volume *v, struct store *store, const char *name
 
         if (r < 0)
             return r;
+        if (v->spec->removes_revoked)
+            store_check_rights(v->members[i].subscription);
     }
     return 0;
 }
@@ -246,6 +259,13 @@ struct volume *volume_free(struct volume *volume)
     (void)payload_unref(volume->payload);
     free(volume);
     return NULL;
+}
+
+void volume_note_shown(struct volume *volume)
+{
+    volume->was_shown = true;
+    if (members_update(volume))
+        volume_update(volume, clock_mono());
 }
 
 enum volume_state volume_state(const struct volume *volume)

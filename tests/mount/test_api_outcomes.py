@@ -168,6 +168,48 @@ def test_forbidden_and_allowed_again(area: Path, api: Api, start):
     volume.wait_content({"n": b"1"})
 
 
+RIGHTS = ["get", "list", "watch"]
+
+
+def test_files_go_and_come_with_the_right(api: Api, start, watcher: Watcher):
+    """onRevoked: remove: in one step, as with an optional object that was deleted (G9)."""
+    api.put_secret({"n": b"before", "m": b"too"})
+    api.server.grant("reader", RIGHTS, names=["app"])
+    arguments = ("--kubeconfig", api.kubeconfig("reader"), "--on-revoked", "remove", "secret/app")
+    volume = settled(api, start(*arguments).wait_ready())
+    watcher.add("root", volume.path)
+    api.server.revoke("reader", end_watches=True)
+    events = watcher.wait(ends_update)
+    assert volume.content() == {}
+    assert [event.name for event in events if "MOVED_TO" in event.kind] == ["..data"]
+    assert re.search(r"403 \(Forbidden\)", failing(volume) or "")
+    api.server.grant("reader", RIGHTS, names=["app"])
+    volume.wait_content({"n": b"0"})
+    until(lambda: live(volume), "the end of the trouble")
+    check_updates(api, volume)
+
+
+def test_files_stay_while_the_server_is_away(api: Api, start):
+    """onRevoked: remove: what cannot be asked was not refused."""
+    api.put_secret({"n": b"before"})
+    volume = settled(api, start(*api.arguments, "--on-revoked", "remove", "secret/app").wait_ready())
+    fault = api.server.fail(503)
+    api.server.close_watches()
+    with trouble(volume, "503"):
+        assert volume.read("n") == b"0"
+        fault.clear()
+
+
+@pytest.mark.parametrize("what, least, most", [("keep", 300, 600), ("remove", 30, 60)])
+def test_how_long_a_watch_lasts(api: Api, mount, what: str, least: int, most: int):
+    """A watch does not end when rights are withdrawn; when the next one comes, that shows."""
+    api.put_secret({"n": b"before"})
+    volume = mount(api, "--on-revoked", what)
+    until(lambda: live(volume), "the watch")
+    (watch,) = api.server.requests.select(verb="watch")
+    assert least <= int(watch.query["timeoutSeconds"]) <= most
+
+
 def test_new_token_in_the_token_file(api: Api, start):
     """401 after the token was replaced: the file is read again, and that is all."""
     api.put_secret({"n": b"before"})

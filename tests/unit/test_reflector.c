@@ -268,14 +268,20 @@ static void expect_list(struct world *w, const char *cursor)
     assert_int_equal(w->timer_at, SPAN_FOREVER);
 }
 
-static void expect_watch(struct world *w, const char *cursor)
+static void expect_watch_for(struct world *w, const char *cursor, unsigned sec)
 {
     char path[512];
 
-    (void)snprintf(path, sizeof(path), "%s&watch=true&allowWatchBookmarks=true%s%s", BASE_PATH,
-                   "&timeoutSeconds=300&resourceVersion=", cursor);
+    (void)snprintf(path, sizeof(path),
+                   "%s&watch=true&allowWatchBookmarks=true&timeoutSeconds=%u&resourceVersion=%s",
+                   BASE_PATH, sec, cursor);
     assert_string_equal(w->path, path);
-    assert_int_equal(w->total_limit, SPAN_SEC(330));
+    assert_int_equal(w->total_limit, SPAN_SEC(sec) + SPAN_SEC(30));
+}
+
+static void expect_watch(struct world *w, const char *cursor)
+{
+    expect_watch_for(w, cursor, 300);
 }
 
 static void expect_state(struct world *w, const char *name)
@@ -859,10 +865,75 @@ static void test_forbidden_at_first_contact(void **state)
     }
     answer(w, 403, STATUS("403", "no relationship found"));
     expect_source(w, STORE_SOURCE_FAILING, "no relationship found");
+    assert_true(store_peek(w->subscription)->is_forbidden);
     expect_timer(w, BACKOFF_FIRST);
+    answer(w, 200, LIST("5", SECRET("3", ONE)));
+    assert_false(store_peek(w->subscription)->is_forbidden);
+    respond(w, 200, 0);
+    expect_source(w, STORE_SOURCE_LIVE, "");
+}
+
+/* The right goes while it is watched, and comes back for the same object. */
+static void test_rights_withdrawn(void **state)
+{
+    struct world *w = *state;
+
+    begin_watching(w);
+    pass(w, SPAN_SEC(300));
+    end(w, HTTP_COMPLETE);
+    answer(w, 403, STATUS("403", "not any more"));
+    expect_source(w, STORE_SOURCE_FAILING, "not any more");
+    assert_true(store_peek(w->subscription)->is_forbidden);
+    expect_content(w, STORE_PRESENT, "one");
+    expect_timer(w, BACKOFF_FIRST);
+    end(w, HTTP_FAILED); /* says nothing about it */
+    assert_true(store_peek(w->subscription)->is_forbidden);
+    expect_timer(w, 2 * BACKOFF_FIRST);
     answer(w, 200, LIST("5", SECRET("3", ONE)));
     respond(w, 200, 0);
     expect_source(w, STORE_SOURCE_LIVE, "");
+    assert_false(store_peek(w->subscription)->is_forbidden);
+    assert_int_equal(w->n_changes_of_content, 1);
+}
+
+/* The watch that runs is cut short, and those that follow are short. */
+static void test_rights_are_checked(void **state)
+{
+    struct world *w = *state;
+
+    begin_watching(w);
+    pass(w, SPAN_SEC(100));
+    reflector_check_rights(w->reflector);
+    expect_timer(w, SPAN_SEC(30));
+    expect_watch_for(w, "5", 30);
+    respond(w, 200, 0);
+    pass(w, SPAN_SEC(30));
+    end(w, HTTP_COMPLETE);
+    expect_watch_for(w, "5", 30);
+    answer(w, 403, STATUS("403", "not any more"));
+    assert_true(store_peek(w->subscription)->is_forbidden);
+}
+
+static void test_rights_to_an_immutable_object(void **state)
+{
+    struct world *w = *state;
+
+    world_subscribe(w);
+    answer(w, 200, LIST("5", IMMUTABLE("3", ONE)));
+    reflector_check_rights(w->reflector);
+    for (int i = 0; i < 2; i++) {
+        expect_state(w, "resting");
+        expect_timer(w, SPAN_SEC(30));
+        expect_list(w, "5");
+        answer(w, 200, LIST("5", IMMUTABLE("3", ONE)));
+    }
+    expect_timer(w, SPAN_SEC(30));
+    answer(w, 403, STATUS("403", "not any more"));
+    assert_true(store_peek(w->subscription)->is_forbidden);
+    expect_timer(w, BACKOFF_FIRST);
+    answer(w, 200, LIST("5", IMMUTABLE("3", ONE)));
+    expect_source(w, STORE_SOURCE_LIVE, "");
+    assert_false(store_peek(w->subscription)->is_forbidden);
 }
 
 static void test_huge_refusal(void **state)
@@ -1328,6 +1399,9 @@ int main(void)
         TEST(test_consistent_list_refused),
         TEST(test_backoff_grows),
         TEST(test_forbidden_at_first_contact),
+        TEST(test_rights_withdrawn),
+        TEST(test_rights_are_checked),
+        TEST(test_rights_to_an_immutable_object),
         TEST(test_huge_refusal),
         TEST(test_too_long_list),
         TEST(test_request_cannot_be_made),

@@ -30,7 +30,8 @@ static void secret_volume(void **state)
               "  items:\n"
               "  - {key: tls.crt, path: pki/cert.pem}\n"
               "  - {key: tls.key, path: pki/key.pem, mode: 0o440, uid: 100, gid: 200}\n"
-              "secretfs: {uid: 1, gid: 2, fsGroup: 3, type: tls, tls: hold}\n");
+              "secretfs: {uid: 1, gid: 2, fsGroup: 3, type: tls, tls: hold, "
+              "onRevoked: remove}\n");
     const struct volume_item *items = spec->sources[0].items;
 
     (void)state;
@@ -53,6 +54,7 @@ static void secret_volume(void **state)
     assert_int_equal(spec->fs_group, 3);
     assert_string_equal(spec->type, "kubernetes.io/tls");
     assert_true(spec->holds_tls);
+    assert_true(spec->removes_revoked);
 }
 
 /* The same as JSON, where a mode can be decimal only; nulls are absent; defaults (B4). */
@@ -72,6 +74,7 @@ static void configmap_volume_in_json(void **state)
     assert_int_equal(spec->fs_group, VOLUME_ID_UNSET);
     assert_null(spec->type);
     assert_false(spec->holds_tls);
+    assert_false(spec->removes_revoked);
 }
 
 /* N1, N3, N6 */
@@ -163,6 +166,8 @@ static const struct {
      "projected.sources: conflicting duplicate paths: \"p\""}, /* N3 */
     {"{secret: {secretName: a}, secretfs: {fsgroup: 5}}",
      "secretfs.fsgroup: this field is not known here; known are: uid gid fsGroup type tls"},
+    {"{secret: {secretName: s}, secretfs: {onRevoked: drop}}",
+     "secretfs.onRevoked: say \"keep\" or \"remove\", not \"drop\""},
     {"{secret: {secretName: a}, secretfs: {uid: 4294967295}}", "secretfs.uid: this has to be"},
     {"{secret: {secretName: a}, secretfs: {type: tsl}}", "secretfs.type: \"tsl\" is no type"},
     {"{secret: {secretName: a}, secretfs: {tls: on}}", "secretfs.tls: this has to be a string"},

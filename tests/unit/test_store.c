@@ -76,8 +76,18 @@ static void script_refresh(void *userdata, const struct object_key *key)
         store_put(script->store, make_object(key, script->answer), 1);
 }
 
-static const struct store_source scripted = {
-    .watch = script_watch, .unwatch = script_unwatch, .refresh = script_refresh};
+static void script_check_rights(void *userdata, const struct object_key *key)
+{
+    struct script *script = userdata;
+
+    (void)key;
+    script->asked[script->n_asked++] = 'c';
+}
+
+static const struct store_source scripted = {.watch = script_watch,
+                                             .unwatch = script_unwatch,
+                                             .refresh = script_refresh,
+                                             .check_rights = script_check_rights};
 
 static void begin(struct script *script)
 {
@@ -226,6 +236,70 @@ static void test_reports(void **state)
     (void)store_free(script.store);
 }
 
+/* It ends with what shows that we may see it, and not with what shows nothing about that. */
+static void test_forbidden(void **state)
+{
+    const struct error no_rights = {.text = "no rights"}, away = {.text = "away"};
+    struct script script = {.answer = "1"};
+    struct reader r = {.n_calls = 0};
+    const struct store_view *view;
+
+    (void)state;
+    begin(&script);
+    assert_int_equal(follow(&script, &key_a, &r), 0);
+    view = store_peek(r.subscription);
+    assert_false(view->is_forbidden);
+    store_forbid(script.store, &key_a, &no_rights);
+    store_forbid(script.store, &key_a, &no_rights);
+    assert_int_equal(r.n_calls, 2);
+    assert_true(view->is_forbidden);
+    assert_int_equal(view->source_state, STORE_SOURCE_FAILING);
+    assert_string_equal(view->source_error.text, "no rights");
+    store_report(script.store, &key_a, STORE_SOURCE_FAILING, &away);
+    assert_true(view->is_forbidden);
+    store_report(script.store, &key_a, STORE_SOURCE_LIVE, NULL);
+    assert_false(view->is_forbidden);
+    store_report(script.store, &key_a, STORE_SOURCE_FAILING, &no_rights);
+    assert_false(view->is_forbidden);
+    store_forbid(script.store, &key_a, &no_rights); /* the same words */
+    assert_true(view->is_forbidden);
+    store_put(script.store, make_object(&key_a, "2"), 2);
+    assert_false(view->is_forbidden);
+    store_remove(script.store, &key_a, 3);
+    store_forbid(script.store, &key_a, &no_rights);
+    store_remove(script.store, &key_a, 4);
+    assert_false(view->is_forbidden);
+    assert_int_equal(r.n_calls, 10);
+    store_forbid(script.store, &key_b, &no_rights); /* nobody follows it */
+    (void)store_unsubscribe(r.subscription);
+    (void)store_free(script.store);
+}
+
+/* Asked for once while anybody follows it. */
+static void test_rights_are_checked(void **state)
+{
+    static const struct store_source without = {.watch = script_watch, .unwatch = script_unwatch};
+    struct script script = {.answer = NULL};
+    struct reader r = {.n_calls = 0}, s = {.n_calls = 0};
+
+    (void)state;
+    begin(&script);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(follow(&script, &key_a, &r), 0);
+        assert_int_equal(follow(&script, &key_a, &s), 0);
+        store_check_rights(r.subscription);
+        store_check_rights(s.subscription);
+        (void)store_unsubscribe(r.subscription);
+        (void)store_unsubscribe(s.subscription);
+    }
+    assert_string_equal(script.asked, "wcuwcu");
+    store_set_source(script.store, &without, &script);
+    assert_int_equal(follow(&script, &key_a, &r), 0);
+    store_check_rights(r.subscription);
+    (void)store_unsubscribe(r.subscription);
+    (void)store_free(script.store);
+}
+
 static void test_source_refuses(void **state)
 {
     struct script script = {.refuse = -EACCES};
@@ -316,6 +390,8 @@ int main(void)
         cmocka_unit_test(test_immutable_object_is_refreshed),
         cmocka_unit_test(test_what_was_seen_last_stays),
         cmocka_unit_test(test_reports),
+        cmocka_unit_test(test_forbidden),
+        cmocka_unit_test(test_rights_are_checked),
         cmocka_unit_test(test_source_refuses),
         cmocka_unit_test(test_callbacks_may_come_and_go),
         cmocka_unit_test(test_one_ends_another_in_its_round),

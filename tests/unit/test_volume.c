@@ -25,6 +25,7 @@ struct fixture {
     unsigned n_payloads;
     unsigned n_states;
     unsigned n_watched;
+    unsigned n_rights_checked;
 };
 
 static int watch(void *userdata, const struct object_key *key, struct error *e)
@@ -60,9 +61,16 @@ static void on_state(void *userdata)
     ((struct fixture *)userdata)->n_states++;
 }
 
+static void check_rights(void *userdata, const struct object_key *key)
+{
+    (void)key;
+    ((struct fixture *)userdata)->n_rights_checked++;
+}
+
 static int setup(void **state)
 {
-    static const struct store_source source = {.watch = watch, .unwatch = unwatch};
+    static const struct store_source source = {
+        .watch = watch, .unwatch = unwatch, .check_rights = check_rights};
     struct fixture *f = calloc(1, sizeof(*f));
 
     assert_non_null(f);
@@ -238,7 +246,10 @@ struct step {
     bool is_new; /* whether a payload was passed on */
 };
 
-#define SAME "="
+#define SAME    "="
+#define REVOKED "!403" /* not an object: what the source says of it */
+#define ALLOWED "!200"
+#define AWAY    "!503"
 
 static const struct {
     const char *rule;
@@ -320,6 +331,48 @@ static const struct {
      {{"k=1", SAME, "d/k=1 k=1", VOLUME_CURRENT, "", true},
       {"k=2", SAME, "d/k=2 k=2", VOLUME_CURRENT, "", true}},
      2},
+    {"G15: rights are withdrawn, it stays",
+     WHOLE,
+     {{"k=1", SAME, "k=1", VOLUME_CURRENT, "", true},
+      {REVOKED, SAME, "k=1", VOLUME_CURRENT, "no rights", false},
+      {ALLOWED, SAME, "k=1", VOLUME_CURRENT, "", false}},
+     3},
+    {"onRevoked: remove: rights are withdrawn, it goes; not reached, it stays away",
+     "{secret: {secretName: s}, secretfs: {onRevoked: remove}}",
+     {{"k=1", SAME, "k=1", VOLUME_CURRENT, "", true},
+      {REVOKED, SAME, "", VOLUME_CURRENT, "no rights", true},
+      {AWAY, SAME, "", VOLUME_CURRENT, "away", false},
+      {ALLOWED, SAME, "k=1", VOLUME_CURRENT, "", true},
+      {AWAY, SAME, "k=1", VOLUME_CURRENT, "away", false}},
+     5},
+    {"onRevoked: remove: it changed meanwhile",
+     "{secret: {secretName: s}, secretfs: {onRevoked: remove}}",
+     {{"k=1", SAME, "k=1", VOLUME_CURRENT, "", true},
+      {REVOKED, SAME, "", VOLUME_CURRENT, "no rights", true},
+      {"k=2", SAME, "k=2", VOLUME_CURRENT, "no rights", true}}, /* until it is live again */
+     3},
+    {"onRevoked: remove: it was deleted meanwhile, which a volume does not follow (G8)",
+     "{secret: {secretName: s}, secretfs: {onRevoked: remove}}",
+     {{"k=1", SAME, "k=1", VOLUME_CURRENT, "", true},
+      {REVOKED, SAME, "", VOLUME_CURRENT, "no rights", true},
+      {GONE, SAME, "", VOLUME_STALE, "not found", false},
+      {"k=1", SAME, "k=1", VOLUME_CURRENT, "no rights", true}},
+     4},
+    {"onRevoked: remove: it was never shown",
+     "{secret: {secretName: s, optional: true}, secretfs: {onRevoked: remove}}",
+     {{REVOKED, SAME, NULL, VOLUME_WAITING, "no rights", false},
+      {"k=1", SAME, "k=1", VOLUME_CURRENT, "no rights", true},
+      {REVOKED, SAME, "", VOLUME_CURRENT, "no rights", true}},
+     3},
+    {"onRevoked: remove: of one source, the other goes on",
+     "{projected: {sources: [{secret: {name: s}}, {configMap: {name: c}}]}, secretfs: "
+     "{onRevoked: remove}}",
+     {{"k=1", "l=1", "k=1 l=1", VOLUME_CURRENT, "", true},
+      {REVOKED, SAME, "l=1", VOLUME_CURRENT, "no rights", true},
+      {SAME, "l=2", "l=2", VOLUME_CURRENT, "no rights", true},
+      {SAME, REVOKED, "", VOLUME_CURRENT, "no rights", true},
+      {ALLOWED, SAME, "k=1", VOLUME_CURRENT, "no rights", true}},
+     5},
     {"L6: another type is refused",
      "{secret: {secretName: s}, secretfs: {type: tls}}",
      {{"k=1", SAME, NULL, VOLUME_WAITING, "and kubernetes.io/tls is asked for", false}},
@@ -328,8 +381,16 @@ static const struct {
 
 static void change(struct fixture *f, const struct object_key *key, const char *content)
 {
+    const struct error no_rights = {.text = "no rights"}, away = {.text = "away"};
+
     if (content == GONE)
         store_remove(f->store, key, 1);
+    else if (streq(content, REVOKED))
+        store_forbid(f->store, key, &no_rights);
+    else if (streq(content, AWAY))
+        store_report(f->store, key, STORE_SOURCE_FAILING, &away);
+    else if (streq(content, ALLOWED))
+        store_report(f->store, key, STORE_SOURCE_LIVE, NULL);
     else if (!streq(content, SAME))
         put(f, key, content, "u", 1);
 }
@@ -361,6 +422,38 @@ static void outcome_matrix(void **state)
             take_step(f, matrix[i].rule, k, &matrix[i].steps[k]);
         end(f);
     }
+}
+
+/* The process before this one has shown it. */
+static void revoked_while_nobody_was_here(void **state)
+{
+    const struct error no_rights = {.text = "no rights"};
+    struct fixture *f = *state;
+
+    begin(f, "{secret: {secretName: s}, secretfs: {onRevoked: remove}}");
+    volume_note_shown(f->volume);
+    assert_int_equal(f->n_payloads, 0); /* nothing is known yet */
+    store_forbid(f->store, &secret, &no_rights);
+    assert_shows(f, "");
+    end(f);
+    begin(f, WHOLE);
+    volume_note_shown(f->volume);
+    store_forbid(f->store, &secret, &no_rights);
+    assert_state(f, VOLUME_WAITING, "no rights");
+    assert_int_equal(f->n_payloads, 0);
+}
+
+/* The source is asked to look after the rights, and only where it matters. */
+static void rights_are_checked(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, WHOLE);
+    assert_int_equal(f->n_rights_checked, 0);
+    end(f);
+    begin(f, "{projected: {sources: [{secret: {name: s}}, {configMap: {name: c}}]}, secretfs: "
+             "{onRevoked: remove}}");
+    assert_int_equal(f->n_rights_checked, 2);
 }
 
 /* N1: no sources are an empty volume, at once. */
@@ -483,6 +576,8 @@ int main(void)
         TEST(same_content_is_not_passed_on),
         TEST(failing_source_changes_no_content),
         TEST(outcome_matrix),
+        TEST(revoked_while_nobody_was_here),
+        TEST(rights_are_checked),
         TEST(volume_of_nothing),
         TEST(one_watch_for_each_object),
         TEST(second_volume_starts_with_what_is_known),

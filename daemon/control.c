@@ -11,7 +11,6 @@
 
 #include "base/list.h"
 #include "base/log.h"
-#include "daemon/mounts.h"
 
 #define CLIENTS_MAX 32 /* people and scripts that look at one mount at the same time */
 
@@ -28,8 +27,10 @@ struct client {
     struct list link;
     struct control *control;
     sd_event_source *source;
-    struct buf document;
-    size_t n_sent;
+    struct buf part;
+    size_t n_sent; /* of the part */
+    uint64_t cursor;
+    bool has_more; /* parts to come */
 };
 
 /* ---- where the socket is */
@@ -80,33 +81,50 @@ static int make_directory(struct error *e)
 static struct client *client_free(struct client *c)
 {
     (void)sd_event_source_disable_unref(c->source);
-    buf_deinit(&c->document);
+    buf_deinit(&c->part);
     list_remove(&c->link);
     c->control->n_clients--;
     free(c);
     return NULL;
 }
 
+static int client_next_part(struct client *c)
+{
+    int r;
+
+    buf_reset(&c->part);
+    c->n_sent = 0;
+    r = c->control->document(c->control->userdata, &c->cursor, &c->part);
+    c->has_more = r == CONTROL_MORE;
+    /* an empty line is the end: who sees it knows that nothing was cut off */
+    return r == 0 ? buf_add_text(&c->part, "\n") : r;
+}
+
+/* Return: 0; -errno when the client is beyond help. */
+static int client_send(struct client *c, int fd)
+{
+    ssize_t n = send(fd, c->part.data + c->n_sent, c->part.len - c->n_sent, MSG_NOSIGNAL);
+
+    if (n < 0)
+        return errno == EAGAIN || errno == EINTR ? 0 : negative_errno();
+    c->n_sent += (size_t)n;
+    if (c->n_sent < c->part.len)
+        return 0;
+    if (c->has_more)
+        return client_next_part(c) < 0 ? -EIO : 0;
+    /* all said: the client sees its end, and keeps the connection if it wants to see ours */
+    (void)shutdown(fd, SHUT_WR);
+    (void)sd_event_source_set_io_events(c->source, EPOLLRDHUP);
+    return 0;
+}
+
 static int on_client(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
     struct client *c = userdata;
-    ssize_t n;
 
-    if ((revents & (EPOLLHUP | EPOLLERR | EPOLLRDHUP)) != 0) {
+    (void)source;
+    if ((revents & (EPOLLHUP | EPOLLERR | EPOLLRDHUP)) != 0 || client_send(c, fd) < 0)
         (void)client_free(c);
-        return 0;
-    }
-    n = send(fd, c->document.data + c->n_sent, c->document.len - c->n_sent, MSG_NOSIGNAL);
-    if (n < 0 && errno != EAGAIN && errno != EINTR) {
-        (void)client_free(c);
-        return 0;
-    }
-    c->n_sent += n > 0 ? (size_t)n : 0;
-    if (c->n_sent == c->document.len) {
-        /* all said: the client sees its end, and keeps the connection if it wants to see ours */
-        (void)shutdown(fd, SHUT_WR);
-        (void)sd_event_source_set_io_events(source, EPOLLRDHUP);
-    }
     return 0;
 }
 
@@ -122,10 +140,10 @@ static int client_new(struct control *control, int fd_consumed)
     if (c == NULL)
         return -ENOMEM;
     c->control = control;
-    c->document = BUF_INIT(CONTROL_DOCUMENT_MAX);
+    c->part = BUF_INIT(CONTROL_PART_MAX);
     list_append(&control->clients, &c->link);
     control->n_clients++;
-    r = control->document(control->userdata, &c->document);
+    r = client_next_part(c);
     if (r >= 0)
         r = sd_event_add_io(sd_event_source_get_event(control->listening), &c->source, fd,
                             EPOLLOUT | EPOLLRDHUP, on_client, c);
@@ -224,40 +242,53 @@ struct control *control_free(struct control *control)
 
 /* ---- the clients' side */
 
-int control_connect(const char *path, int *ret_fd, struct error *e)
+int control_connect_mount(const struct mount_entry *entry, int *ret_fd)
 {
-    _cleanup_(fd_closep) int fd = -1;
-    struct mount_entry entry;
+    _cleanup_(fd_closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     struct sockaddr_un address;
-    int r = mounts_find(path, &entry, e);
 
-    if (r < 0)
-        return r;
-    address_of(entry.owner, entry.device, &address);
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
-        return error_set_errno(e, negative_errno(), "cannot make a socket");
+        return negative_errno();
+    address_of(entry->owner, entry->device, &address);
     if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0) {
         *ret_fd = TAKE_FD(fd);
         return 0;
     }
-    if (errno == EACCES || errno == EPERM)
-        return error_set(e, -EACCES, "the mount at %s belongs to user %u; ask as that user or root",
-                         path, entry.owner);
-    if (errno == ENOENT || errno == ECONNREFUSED)
-        return error_set(e, -ENOTCONN,
+    if (errno == EPERM)
+        return -EACCES;
+    return errno == ENOENT || errno == ECONNREFUSED ? -ENOTCONN : negative_errno();
+}
+
+int control_connect(const char *path, int *ret_fd, struct error *e)
+{
+    struct mount_entry entry;
+    int r = mounts_find(path, &entry, e);
+
+    if (r < 0)
+        return r;
+    r = control_connect_mount(&entry, ret_fd);
+    if (r == -EACCES)
+        return error_set(e, r, "the mount at %s belongs to user %u; ask as that user or root", path,
+                         entry.owner);
+    if (r == -ENOTCONN)
+        return error_set(e, r,
                          "the program behind %s is gone; run `secretfs unmount %s` and mount again",
                          path, path);
-    return error_set_errno(e, negative_errno(), "cannot ask the program behind %s", path);
+    return r < 0 ? error_set_errno(e, r, "cannot ask the program behind %s", path) : 0;
 }
 
 int control_receive(int fd, struct buf *document, struct error *e)
 {
+    static const char end[] = "\n\n";
+    size_t end_len = sizeof(end) - 1;
     int r = buf_read_fd(document, fd);
 
     if (r < 0)
         return error_set_errno(e, r, "cannot read the status");
     if (document->len == 0)
         return error_set(e, -EIO, "the program sent no status; it is ending or very busy");
+    if (document->len < end_len ||
+        memcmp(document->data + document->len - end_len, end, end_len) != 0)
+        return error_set(e, -EIO, "the program broke off in its status; try again");
     return 0;
 }

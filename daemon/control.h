@@ -14,14 +14,25 @@
 
 #include "base/buf.h"
 #include "base/error.h"
+#include "daemon/mounts.h"
 
-/* A status document; far more than one has. */
-#define CONTROL_DOCUMENT_MAX (1u << 20)
+/*
+ * A status document, and what of it is made at a time, so that one that is long neither fills the
+ * memory of the program nor keeps it from its work. A volume has less than 1 KiB as a rule, and
+ * less than 128 KiB with as many sources as there may be.
+ */
+#define CONTROL_PART_MAX     (1u << 20)
+#define CONTROL_DOCUMENT_MAX (16u << 20)
 
 struct control;
 
-/* Write the document. Return: 0 or -errno, then the client is sent nothing. */
-typedef int control_document_fn(void *userdata, struct buf *document);
+/*
+ * Write a part of the document.
+ * @cursor: what the last part was, for the callee to say; 0 at the beginning
+ * Return: 0 when it is complete; CONTROL_MORE; -errno, then the client is sent no more.
+ */
+#define CONTROL_MORE 1
+typedef int control_document_fn(void *userdata, uint64_t *cursor, struct buf *part);
 
 /*
  * Return: 0, *ret_control is the caller's; -errno with @e.
@@ -47,5 +58,8 @@ DEFINE_CLEANUP(struct control *, control_free)
  */
 int control_connect(const char *path, int *ret_fd, struct error *e);
 
-/* Read the document that the program sends. Return: 0; -errno with @e. */
+/* The same by what is known of the mount. Return: 0; -EACCES; -ENOTCONN; other -errno. */
+int control_connect_mount(const struct mount_entry *entry, int *ret_fd);
+
+/* Read the whole document that the program sends. Return: 0; -errno with @e. */
 int control_receive(int fd, struct buf *document, struct error *e);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The status document of a mount: what `secretfs status` prints. Names and numbers, no values. */
-#include "base/json.h"
+#include "daemon/describe.h"
+
 #include "cache/secmem.h"
-#include "daemon/mount.h"
 #include "version.h"
 
 /*
@@ -35,10 +34,12 @@ static int add_certificate(cJSON *object, const struct tls_pair *pair)
     return r;
 }
 
-static int fill_object(cJSON *json, const struct mount *m, size_t i)
+/* ---- a volume */
+
+static int fill_object(cJSON *json, const struct published *p, size_t i)
 {
-    const struct store_view *view = volume_view(m->published.volume, i);
-    const struct tls_pair *pair = volume_tls(m->published.volume, i);
+    const struct store_view *view = volume_view(p->volume, i);
+    const struct tls_pair *pair = volume_tls(p->volume, i);
     int r = 0;
 
     r |= json_add_text(json, "kind", object_kind_name(view->key->kind));
@@ -56,20 +57,21 @@ static int fill_object(cJSON *json, const struct mount *m, size_t i)
 }
 
 /* The one object of a volume as "object", those of a projected one as "objects". */
-static int add_objects(cJSON *status, const struct mount *m)
+static int add_objects(cJSON *json, const struct published *p)
 {
-    bool is_list = m->options->spec->kind == VOLUME_PROJECTED;
-    cJSON *list = is_list ? cJSON_AddArrayToObject(status, "objects") : NULL;
+    const struct volume_spec *spec = p->options.spec;
+    bool is_list = spec->kind == VOLUME_PROJECTED;
+    cJSON *list = is_list ? cJSON_AddArrayToObject(json, "objects") : NULL;
     int r = 0;
 
     if (!is_list)
-        return fill_object(cJSON_AddObjectToObject(status, "object"), m, 0);
-    for (size_t i = 0; i < m->options->spec->n_sources; i++) {
-        cJSON *json = cJSON_CreateObject();
+        return fill_object(cJSON_AddObjectToObject(json, "object"), p, 0);
+    for (size_t i = 0; i < spec->n_sources; i++) {
+        cJSON *object = cJSON_CreateObject();
 
-        r |= fill_object(json, m, i);
-        if (!cJSON_AddItemToArray(list, json)) {
-            cJSON_Delete(json);
+        r |= fill_object(object, p, i);
+        if (!cJSON_AddItemToArray(list, object)) {
+            cJSON_Delete(object);
             r = -ENOMEM;
         }
     }
@@ -85,44 +87,69 @@ static size_t payload_bytes(const struct payload *payload)
     return bytes;
 }
 
-static int add_volume(cJSON *status, const struct mount *m)
+static int add_content(cJSON *json, const struct published *p)
 {
-    cJSON *json = cJSON_AddObjectToObject(status, "volume");
+    cJSON *volume = cJSON_AddObjectToObject(json, "volume");
     int r = 0;
 
-    r |= json_add_text(json, "name", m->options->spec->name);
-    r |= json_add_text(json, "state", volume_state_name(volume_state(m->published.volume)));
-    r |= json_add_text(json, "error", null_if_empty(volume_error(m->published.volume)));
-    r |= json_add_text(json, "generation", m->published.generation);
-    r |= json_add_number(json, "files", (double)m->published.payload->n_files);
-    r |= json_add_number(json, "bytes", (double)payload_bytes(m->published.payload));
+    r |= json_add_text(volume, "name", p->options.spec->name);
+    r |= json_add_text(volume, "state", volume_state_name(volume_state(p->volume)));
+    r |= json_add_text(volume, "error", null_if_empty(volume_error(p->volume)));
+    r |= json_add_text(volume, "generation", null_if_empty(p->generation));
+    if (p->payload == NULL)
+        return r;
+    r |= json_add_number(volume, "files", (double)p->payload->n_files);
+    r |= json_add_number(volume, "bytes", (double)payload_bytes(p->payload));
     return r;
 }
 
-static int add_source(cJSON *status, const struct mount *m)
+static int add_source(cJSON *json, const struct published *p, const struct source *source,
+                      const char *identity)
 {
-    const struct store_view *view = volume_worst_view(m->published.volume);
-    cJSON *json = cJSON_AddObjectToObject(status, "source");
-    int r = json != NULL ? m->source->ops->describe(m->source, json) : -ENOMEM;
+    const struct store_view *view = volume_worst_view(p->volume);
+    cJSON *described = cJSON_AddObjectToObject(json, "source");
+    int r = described == NULL ? -ENOMEM : 0;
 
+    if (source != NULL && r == 0)
+        r |= source->ops->describe(source, described);
+    r |= json_add_text(described, "identity", identity);
     if (r < 0 || view == NULL)
         return r;
-    r |= json_add_text(json, "state", store_source_state_name(view->source_state));
-    r |= add_time(json, "since", view->source_state_since);
-    r |= json_add_text(json, "error", null_if_empty(view->source_error.text));
+    r |= json_add_text(described, "state", store_source_state_name(view->source_state));
+    r |= add_time(described, "since", view->source_state_since);
+    r |= json_add_text(described, "error", null_if_empty(view->source_error.text));
     return r;
 }
 
-static int add_last_update(cJSON *status, const struct mount *m)
+static int add_last_update(cJSON *json, const struct published *p)
 {
-    cJSON *json = cJSON_AddObjectToObject(status, "lastUpdate");
+    cJSON *update = cJSON_AddObjectToObject(json, "lastUpdate");
     int r = 0;
 
-    r |= add_time(json, "time", m->published.updated_at);
-    r |= json_add_number(json, "latencySeconds", (double)m->published.update_latency_us / 1e6);
-    r |= json_add_number(json, "count", (double)m->published.n_published);
+    r |= add_time(update, "time", p->updated_at);
+    r |= json_add_number(update, "latencySeconds", (double)p->update_latency_us / 1e6);
+    r |= json_add_number(update, "count", (double)p->n_published);
     return r;
 }
+
+int describe_volume(const struct published *published, const char *target,
+                    const struct source *source, const char *identity, cJSON *json)
+{
+    int r = 0;
+
+    r |= json_add_text(json, "mountpoint", target);
+    r |= json_add_text(json, "pod", published->options.pod);
+    if (published->volume != NULL) {
+        r |= add_objects(json, published);
+        r |= add_content(json, published);
+        r |= add_source(json, published, source, identity);
+    }
+    if (published->n_published > 0)
+        r |= add_last_update(json, published);
+    return r < 0 ? -ENOMEM : 0;
+}
+
+/* ---- a process */
 
 struct request_sum {
     cJSON *by_kind;
@@ -138,54 +165,55 @@ static void add_request_kind(void *userdata, const char *kind, uint64_t count)
     sum->result |= json_add_number(sum->by_kind, kind, (double)count);
 }
 
-static int add_requests(cJSON *status, const struct mount *m)
+static int add_requests(cJSON *json, const struct session *session)
 {
-    cJSON *json = cJSON_AddObjectToObject(status, "requests");
-    struct request_sum sum = {.by_kind = cJSON_AddObjectToObject(json, "byKind")};
+    cJSON *requests = cJSON_AddObjectToObject(json, "requests");
+    struct request_sum sum = {.by_kind = cJSON_AddObjectToObject(requests, "byKind")};
 
-    session_visit_requests(m->session, add_request_kind, &sum);
-    return sum.result | json_add_number(json, "total", (double)sum.total);
+    session_visit_requests(session, add_request_kind, &sum);
+    return sum.result | json_add_number(requests, "total", (double)sum.total);
 }
 
-static int add_memory(cJSON *status)
+static int add_memory(cJSON *json)
 {
-    cJSON *json = cJSON_AddObjectToObject(status, "memory");
+    cJSON *memory = cJSON_AddObjectToObject(json, "memory");
     int r = 0;
 
-    r |= json_add_number(json, "secretBytes", (double)secmem_bytes());
-    r |= json_add_number(json, "unlockedBytes", (double)secmem_unlocked_bytes());
+    r |= json_add_number(memory, "secretBytes", (double)secmem_bytes());
+    r |= json_add_number(memory, "unlockedBytes", (double)secmem_unlocked_bytes());
     return r;
 }
 
-static int describe(const struct mount *m, cJSON *status)
+int describe_process(const char *kind, struct timespec started_at, const struct session *session,
+                     cJSON *json)
 {
     int r = 0;
 
-    r |= json_add_text(status, "mountpoint", m->options->mountpoint);
-    r |= json_add_text(status, "version", SECRETFS_VERSION);
-    r |= json_add_number(status, "pid", (double)getpid());
-    r |= add_time(status, "since", m->started_at);
-    r |= add_objects(status, m);
-    r |= add_volume(status, m);
-    r |= add_last_update(status, m);
-    r |= add_source(status, m);
-    r |= add_requests(status, m);
-    r |= add_memory(status);
+    r |= json_add_text(json, "process", kind);
+    r |= json_add_text(json, "version", SECRETFS_VERSION);
+    r |= json_add_number(json, "pid", (double)getpid());
+    r |= add_time(json, "since", started_at);
+    if (session != NULL)
+        r |= add_requests(json, session);
+    r |= add_memory(json);
     return r < 0 ? -ENOMEM : 0;
 }
 
-int mount_describe(const struct mount *mount, struct buf *document)
+int describe_source(const struct source *source, const char *identity, cJSON *json)
 {
-    _cleanup_(cJSON_Deletep) cJSON *status = cJSON_CreateObject();
-    char *text;
-    int r = status != NULL ? describe(mount, status) : -ENOMEM;
+    int r = json_add_text(json, "identity", identity);
 
-    if (r < 0)
-        return r;
-    text = cJSON_Print(status);
-    if (text == NULL)
-        return -ENOMEM;
-    r = buf_add_text(document, text);
-    cJSON_free(text);
+    return r < 0 ? r : source->ops->describe(source, json);
+}
+
+/* ---- the text */
+
+int describe_print(cJSON *json_consumed, struct buf *text)
+{
+    _cleanup_(cJSON_Deletep) cJSON *json = json_consumed;
+    char *line = json != NULL ? cJSON_PrintUnformatted(json) : NULL;
+    int r = line != NULL ? buf_addf(text, "%s\n", line) : -ENOMEM;
+
+    cJSON_free(line);
     return r;
 }

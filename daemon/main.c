@@ -23,7 +23,7 @@ static const struct command {
     {"mount", command_mount, "show a Secret or ConfigMap as files and keep them current"},
     {"exec", command_exec, "run a command with Secrets and ConfigMaps in its environment"},
     {"unmount", command_unmount, "take such a mount down"},
-    {"status", command_status, "what a mount shows and how it is doing"},
+    {"status", command_status, "what volumes show and how they are doing"},
     {"version", command_version, "print the version"},
     {"help", command_help, "show this help, or that of a command"},
 };

@@ -21,6 +21,7 @@
 #include "cache/secmem.h"
 #include "daemon/commands.h"
 #include "daemon/control.h"
+#include "daemon/describe.h"
 #include "daemon/event_loop.h"
 #include "daemon/mounts.h"
 #include "daemon/supervisor.h"
@@ -64,9 +65,18 @@ static int on_wait_over(sd_event_source *source, uint64_t usec, void *userdata)
 
 /* ---- showing it */
 
-static int describe(void *userdata, struct buf *document)
+static int describe(void *userdata, uint64_t *cursor, struct buf *part)
 {
-    return mount_describe(userdata, document);
+    struct mount *m = userdata;
+    cJSON *process = cJSON_CreateObject(), *volume = cJSON_CreateObject();
+    int r = describe_process("mount", m->started_at, m->session, process);
+
+    (void)cursor;
+    if (r >= 0)
+        r = describe_volume(&m->published, m->options->mountpoint, m->source, NULL, volume);
+    r |= describe_print(process, part);
+    r |= describe_print(volume, part);
+    return r < 0 ? -ENOMEM : 0;
 }
 
 /* The first payload is in place: show it. */

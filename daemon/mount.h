@@ -44,6 +44,3 @@ int mount_run(const struct mount_options *options, struct background *background
  */
 int mount_as_asked(const struct mount_options *options, struct background *background,
                    struct error *e);
-
-/* The status document of a mount. Return: 0 or -errno. */
-int mount_describe(const struct mount *mount, struct buf *document);

@@ -79,3 +79,62 @@ bool mounts_is_mountpoint(const char *mountpoint)
 
     return find(mountpoint, NULL, &entry);
 }
+
+/* ---- one of several */
+
+struct point_search {
+    uint64_t id;
+    char *mountpoint;
+};
+
+static bool look_at_id(void *userdata, const struct mountinfo *mount)
+{
+    struct point_search *search = userdata;
+    uid_t owner;
+
+    if (mount->id != search->id)
+        return true;
+    if (is_ours(mount, &owner))
+        search->mountpoint = strdup(mount->mountpoint);
+    return false;
+}
+
+bool mounts_point_of(const char *path, char **ret_mountpoint)
+{
+    struct point_search search = {0};
+    struct statx status;
+
+    if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC, STATX_MNT_ID, &status) < 0 ||
+        (status.stx_mask & STATX_MNT_ID) == 0)
+        return false;
+    search.id = status.stx_mnt_id;
+    (void)mountinfo_visit(AT_FDCWD, "/proc/self/mountinfo", look_at_id, &search);
+    if (search.mountpoint == NULL)
+        return false;
+    *ret_mountpoint = search.mountpoint;
+    return true;
+}
+
+/* ---- all of them */
+
+struct visit {
+    mounts_visit_fn *visit;
+    void *userdata;
+};
+
+static bool pass_on(void *userdata, const struct mountinfo *mount)
+{
+    struct visit *visit = userdata;
+    struct mount_entry entry = {.device = mount->device};
+
+    return !is_ours(mount, &entry.owner) ||
+           visit->visit(visit->userdata, mount->mountpoint, &entry);
+}
+
+int mounts_visit(mounts_visit_fn *visit, void *userdata, struct error *e)
+{
+    struct visit all = {.visit = visit, .userdata = userdata};
+    int r = mountinfo_visit(AT_FDCWD, "/proc/self/mountinfo", pass_on, &all);
+
+    return r < 0 ? error_set_errno(e, r, "cannot read /proc/self/mountinfo") : 0;
+}

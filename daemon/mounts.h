@@ -17,5 +17,17 @@ struct mount_entry {
  */
 int mounts_find(const char *path, struct mount_entry *ret_entry, struct error *e);
 
+/*
+ * Where the mount that holds @path is mounted, of several that show the same file system.
+ * Return: whether it is secretfs'; *ret_mountpoint is the caller's.
+ */
+bool mounts_point_of(const char *path, char **ret_mountpoint);
+
+/* Visit secretfs' mounts. Return: whether to go on. */
+typedef bool mounts_visit_fn(void *userdata, const char *mountpoint,
+                             const struct mount_entry *entry);
+/* Return: 0; -errno with @e. */
+int mounts_visit(mounts_visit_fn *visit, void *userdata, struct error *e);
+
 /* Whether a secretfs mount is mounted on exactly @mountpoint (absolute, resolved). */
 bool mounts_is_mountpoint(const char *mountpoint);

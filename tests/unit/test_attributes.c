@@ -184,13 +184,14 @@ static void what_is_wrong(void **state)
            {"items", "password"});
     refuse("volumeAttributes.items[1].path: path \"../x\" cannot be used", {"secretName", "db"},
            {"items", "[{key: a, path: a}, {key: b, path: ../x}]"});
-    refuse("volumeAttributes.items: line 2", {"secretName", "db"}, {"items", "[{key: a"});
-    refuse("volumeAttributes.sources[0].secret.name: this is missing",
+    refuse("volumeAttributes.items: line ", {"secretName", "db"}, {"items", "[{key: a"});
+    refuse("volumeAttributes.sources[0].secret.secretName: this field is not known here",
            {"sources", "- secret: {secretName: x}\n"});
     refuse("volumeAttributes.volume.secret.items[0].key: this is missing",
            {"volume", "secret: {secretName: a, items: [{path: x}]}"});
     refuse("volumeAttributes.volume: it has to be one entry of a pod's volumes", {"volume", "db"});
-    refuse("volumeAttributes.tls: say \"hold\" or \"report\"", {"secretName", "db"}, {"tls", "no"});
+    refuse("volumeAttributes.tls: say \"hold\" or \"report\"", {"secretName", "db"},
+           {"tls", "nope"});
     refuse("volumeAttributes.fsGroup: this has to be a whole number", {"secretName", "db"},
            {"fsGroup", "-1"});
 }

@@ -130,6 +130,12 @@ $(O)/tests/%: $(O)/tests/unit/%.o $(O)/libsecretfs.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
+# a program that the tests of the CSI plug-in play the kubelet to
+$(O)/tests/csi-harness: $(O)/tests/csi/harness.o $(O)/libsecretfs.a
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
+
 # make would remove them again as intermediate files
 .SECONDARY: $(UNIT_TESTS:$(O)/tests/%=$(O)/tests/unit/%.o) $(FUZZ_TARGETS:$(O)/fuzz/%=$(O)/tests/fuzz/%.o)
 
@@ -146,8 +152,9 @@ packages-demo: packages-build
 unit: $(UNIT_TESTS) ## unit tests, in one build
 	@set -e; for t in $(UNIT_TESTS); do $$t; done
 
-mount-tests: $(O)/secretfs ## tests of real mounts and commands, as root, in one build
-	SECRETFS=$(CURDIR)/$(O)/secretfs $(PYTHON) -m pytest -q -rs -p no:cacheprovider tests/devserver tests/exec tests/mount
+mount-tests: $(O)/secretfs $(O)/tests/csi-harness ## tests of real mounts and commands, as root, in one build
+	SECRETFS=$(CURDIR)/$(O)/secretfs CSI_HARNESS=$(CURDIR)/$(O)/tests/csi-harness \
+	    $(PYTHON) -m pytest -q -rs -p no:cacheprovider tests/devserver tests/exec tests/csi tests/mount
 
 # what is installed shows only in a new make
 .PHONY: test

@@ -1,49 +1,363 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The services of CSI that a node has for ephemeral volumes: Identity, and of Node what is needed
+ * to publish without staging (S1, S2).
+ *
+ * Calls for one volume never run at the same time (S14). A volume is busy from the moment when the
+ * program is asked for it until it has answered, even if the caller's deadline passed in between:
+ * the kubelet will ask again then while the work of its first call still goes on. So a struct
+ * csi_call outlives its gRPC call:
+ *
+ *     publish --> (deadline passes, `cancelled`) --> csi_call_reply, which nobody hears
+ *        |                                            ^
+ *        +--------------------------------------------+-- until here: ABORTED to others
+ *
+ * ABORTED makes the kubelet try again soon, and keeps its volume for uncertain until it has an
+ * answer, so that it also unpublishes what it never saw published (T1).
+ */
 #include "csi/plugin.h"
 
+#include "csi/grpc_server.h"
+#include "csi/messages.h"
+#include "csi/publish_request.h"
+#include "csi/registration.h"
+
+#define CALL_MAGIC      0x63736963u
+#define NODE_ID_MAX     256u /* CSI's limit */
+#define CALLS_MAX       4096u /* the connections that there can be, and three times as many timed out */
+#define DRIVER_NAME_MAX 63u /* R2 */
+
+/* Source: NodeServiceCapability.RPC.Type of csi.v1. */
+#define RPC_VOLUME_MOUNT_GROUP 6
+
 struct csi_plugin {
-    int unused;
+    const struct csi_plugin_options *options;
+    const struct csi_handlers *handlers;
+    void *userdata;
+    struct grpc_server *server;
+    struct registration *registration;
+    struct list calls;
+    size_t n_calls;
 };
+
+struct csi_call {
+    unsigned magic;
+    struct csi_plugin *plugin;
+    struct list link;
+    struct grpc_call *grpc; /* NULL once it is cancelled */
+    const char *volume_id;  /* of one of these two: */
+    struct publish_request *publish;
+    Csi__UnpublishRequest *unpublish;
+    void *userdata;
+};
+
+/* ---- calls about a volume */
+
+static struct csi_call *call_free(struct csi_call *call)
+{
+    list_remove(&call->link);
+    call->plugin->n_calls--;
+    (void)publish_request_free(call->publish);
+    if (call->unpublish != NULL)
+        (void)message_free(&call->unpublish->base);
+    call->magic = 0;
+    free(call);
+    return NULL;
+}
+
+static void on_cancelled(void *userdata)
+{
+    struct csi_call *call = userdata;
+
+    assert(call->magic == CALL_MAGIC);
+    call->grpc = NULL;
+    call->plugin->handlers->cancelled(call->plugin->userdata, call);
+}
+
+static bool is_busy(const struct csi_plugin *plugin, const char *volume_id)
+{
+    const struct csi_call *call;
+
+    list_for_each (call, &plugin->calls, link)
+        if (streq(call->volume_id, volume_id))
+            return true;
+    return false;
+}
+
+/* Return: the call; NULL if @grpc had to be refused. */
+static struct csi_call *call_new(struct csi_plugin *plugin, struct grpc_call *grpc,
+                                 const char *volume_id)
+{
+    struct csi_call *call;
+
+    if (is_busy(plugin, volume_id)) {
+        grpc_call_fail(grpc, GRPC_ABORTED,
+                       "an earlier call for this volume is still at work: try again");
+        return NULL;
+    }
+    call = plugin->n_calls < CALLS_MAX ? calloc(1, sizeof(*call)) : NULL;
+    if (call == NULL) {
+        grpc_call_fail(grpc, GRPC_RESOURCE_EXHAUSTED,
+                       "too many volumes are being worked on: try again");
+        return NULL;
+    }
+    call->magic = CALL_MAGIC;
+    call->plugin = plugin;
+    call->grpc = grpc;
+    call->volume_id = volume_id;
+    list_append(&plugin->calls, &call->link);
+    plugin->n_calls++;
+    grpc_call_on_cancel(grpc, on_cancelled, call);
+    return call;
+}
+
+const char *csi_call_volume_id(const struct csi_call *call)
+{
+    return call->volume_id;
+}
+
+void csi_call_set_userdata(struct csi_call *call, void *userdata)
+{
+    call->userdata = userdata;
+}
+
+void *csi_call_userdata(const struct csi_call *call)
+{
+    return call->userdata;
+}
+
+void csi_call_reply(struct csi_call *call, enum grpc_code code, const char *message)
+{
+    assert(call->magic == CALL_MAGIC);
+    if (call->grpc == NULL)
+        ; /* nobody listens any more */
+    else if (code == GRPC_OK)
+        grpc_call_reply(call->grpc, NULL, 0); /* both responses are empty */
+    else
+        grpc_call_fail(call->grpc, code, message != NULL ? message : "");
+    (void)call_free(call);
+}
+
+static void node_publish(void *userdata, struct grpc_call *grpc, const uint8_t *message, size_t len)
+{
+    struct csi_plugin *plugin = userdata;
+    struct error e = ERROR_INIT;
+    enum grpc_code code = GRPC_UNKNOWN;
+    _cleanup_(publish_request_freep) struct publish_request *request =
+        publish_request_new(message, len, plugin->options->driver_name, &code, &e);
+    struct csi_call *call;
+
+    if (request == NULL) {
+        grpc_call_fail(grpc, code, e.text);
+        return;
+    }
+    call = call_new(plugin, grpc, request->view.volume_id);
+    if (call == NULL)
+        return;
+    call->publish = TAKE(request);
+    plugin->handlers->publish(plugin->userdata, call, &call->publish->view);
+}
+
+static void node_unpublish(void *userdata, struct grpc_call *grpc, const uint8_t *message,
+                           size_t len)
+{
+    struct csi_plugin *plugin = userdata;
+    struct error e = ERROR_INIT;
+    enum grpc_code code = GRPC_UNKNOWN;
+    Csi__UnpublishRequest *request = unpublish_request_new(message, len, &code, &e);
+    struct csi_call *call;
+
+    if (request == NULL) {
+        grpc_call_fail(grpc, code, e.text);
+        return;
+    }
+    call = call_new(plugin, grpc, message_text(&request->volume_id));
+    if (call == NULL) {
+        (void)message_free(&request->base);
+        return;
+    }
+    call->unpublish = request;
+    plugin->handlers->unpublish(plugin->userdata, call, call->volume_id,
+                                message_text(&request->target_path));
+}
+
+/* ---- what the plug-in is and can */
+
+static void get_plugin_info(void *userdata, struct grpc_call *call, const uint8_t *message,
+                            size_t len)
+{
+    const struct csi_plugin *plugin = userdata;
+    Csi__PluginInfo info;
+
+    (void)message;
+    (void)len;
+    csi__plugin_info__init(&info);
+    info.name = (char *)(uintptr_t)plugin->options->driver_name;
+    info.vendor_version = (char *)(uintptr_t)plugin->options->version;
+    message_reply(call, &info.base);
+}
+
+/* None: there is no controller, and every node can have every volume. */
+static void get_plugin_capabilities(void *userdata, struct grpc_call *call, const uint8_t *message,
+                                    size_t len)
+{
+    (void)userdata;
+    (void)message;
+    (void)len;
+    grpc_call_reply(call, NULL, 0);
+}
+
+static void probe(void *userdata, struct grpc_call *call, const uint8_t *message, size_t len)
+{
+    const struct csi_plugin *plugin = userdata;
+    Csi__Flag ready = CSI__FLAG__INIT;
+    Csi__Probe answer = CSI__PROBE__INIT;
+
+    (void)message;
+    (void)len;
+    ready.value = plugin->handlers->is_ready(plugin->userdata);
+    answer.ready = &ready;
+    message_reply(call, &answer.base);
+}
+
+/* The kubelet hands over the pod's fsGroup, and leaves files alone then (S4, S8). */
+static void node_get_capabilities(void *userdata, struct grpc_call *call, const uint8_t *message,
+                                  size_t len)
+{
+    Csi__NodeRpc rpc = CSI__NODE_RPC__INIT;
+    Csi__NodeCapability capability = CSI__NODE_CAPABILITY__INIT, *all[] = {&capability};
+    Csi__NodeCapabilities answer = CSI__NODE_CAPABILITIES__INIT;
+
+    (void)userdata;
+    (void)message;
+    (void)len;
+    rpc.type = RPC_VOLUME_MOUNT_GROUP;
+    capability.rpc = &rpc;
+    answer.capabilities = all;
+    answer.n_capabilities = ELEMENTS_OF(all);
+    message_reply(call, &answer.base);
+}
+
+static void node_get_info(void *userdata, struct grpc_call *call, const uint8_t *message,
+                          size_t len)
+{
+    const struct csi_plugin *plugin = userdata;
+    Csi__NodeInfo info;
+
+    (void)message;
+    (void)len;
+    csi__node_info__init(&info);
+    info.node_id = (char *)(uintptr_t)plugin->options->node_id;
+    message_reply(call, &info.base);
+}
+
+static const struct grpc_method methods[] = {
+    {"/csi.v1.Node/NodePublishVolume", "NodePublishVolume", node_publish},
+    {"/csi.v1.Node/NodeUnpublishVolume", "NodeUnpublishVolume", node_unpublish},
+    {"/csi.v1.Node/NodeGetCapabilities", "NodeGetCapabilities", node_get_capabilities},
+    {"/csi.v1.Node/NodeGetInfo", "NodeGetInfo", node_get_info},
+    {"/csi.v1.Identity/GetPluginInfo", "GetPluginInfo", get_plugin_info},
+    {"/csi.v1.Identity/GetPluginCapabilities", "GetPluginCapabilities", get_plugin_capabilities},
+    {"/csi.v1.Identity/Probe", "Probe", probe},
+};
+
+/* ---- all of it */
+
+static void on_told(void *userdata, bool is_registered, const char *error)
+{
+    struct csi_plugin *plugin = userdata;
+
+    plugin->handlers->registration(plugin->userdata, is_registered, error);
+}
+
+static void on_answered(void *userdata, const char *method, enum grpc_code code, span_us took)
+{
+    struct csi_plugin *plugin = userdata;
+
+    if (plugin->handlers->answered != NULL)
+        plugin->handlers->answered(plugin->userdata, method, code, took);
+}
+
+static int check_options(const struct csi_plugin_options *options, struct error *e)
+{
+    if (!object_name_is_valid(options->driver_name) ||
+        strlen(options->driver_name) > DRIVER_NAME_MAX)
+        return error_set(e, -EINVAL,
+                         "\"%.64s\" cannot be a CSI driver's name: it has to be a DNS name of at "
+                         "most %u characters, such as csi.secretfs.io",
+                         options->driver_name, DRIVER_NAME_MAX);
+    if (options->node_id[0] == '\0' || strlen(options->node_id) > NODE_ID_MAX)
+        return error_set(e, -EINVAL,
+                         "the node's id is empty or too long: give the name that the node has in "
+                         "the cluster");
+    return 0;
+}
+
+static int make_server(struct csi_plugin *plugin, sd_event *event, struct error *e)
+{
+    const struct grpc_server_options options = {
+        .path = plugin->options->endpoint,
+        .methods = methods,
+        .n_methods = ELEMENTS_OF(methods),
+        .limits = plugin->options->limits,
+        .answered = on_answered,
+    };
+
+    return grpc_server_new(event, &options, plugin, &plugin->server, e);
+}
+
+static int make_registration(struct csi_plugin *plugin, sd_event *event, struct error *e)
+{
+    const char *endpoint = plugin->options->endpoint_of_kubelet;
+    const struct registration_options options = {
+        .path = plugin->options->registration_path,
+        .driver_name = plugin->options->driver_name,
+        .endpoint = endpoint != NULL ? endpoint : plugin->options->endpoint,
+        .limits = plugin->options->limits,
+        .told = on_told,
+        .answered = on_answered,
+    };
+
+    if (plugin->options->registration_path == NULL)
+        return 0;
+    return registration_new(event, &options, plugin, &plugin->registration, e);
+}
 
 int csi_plugin_new(sd_event *event, const struct csi_plugin_options *options,
                    const struct csi_handlers *handlers, void *userdata,
                    struct csi_plugin **ret_plugin, struct error *e)
 {
-    (void)event;
-    (void)options;
-    (void)handlers;
-    (void)userdata;
-    (void)ret_plugin;
-    return error_set(e, -EOPNOTSUPP, "the CSI plug-in is not there yet");
+    _cleanup_(csi_plugin_freep) struct csi_plugin *plugin = NULL;
+    int r = check_options(options, e);
+
+    if (r < 0)
+        return r;
+    plugin = calloc(1, sizeof(*plugin));
+    if (plugin == NULL)
+        return error_set_errno(e, -ENOMEM, "cannot set the CSI plug-in up");
+    plugin->options = options;
+    plugin->handlers = handlers;
+    plugin->userdata = userdata;
+    list_init(&plugin->calls);
+    r = make_server(plugin, event, e);
+    if (r == 0) /* not before: the kubelet calls the CSI socket as soon as it sees the other one */
+        r = make_registration(plugin, event, e);
+    if (r == 0)
+        *ret_plugin = TAKE(plugin);
+    return r;
 }
 
 struct csi_plugin *csi_plugin_free(struct csi_plugin *plugin)
 {
+    struct csi_call *call, *tmp;
+
+    if (plugin == NULL)
+        return NULL;
+    (void)registration_free(plugin->registration);
+    (void)grpc_server_free(plugin->server);
+    /* cancelled, and left unanswered by the program */
+    list_for_each_safe (call, tmp, &plugin->calls, link)
+        (void)call_free(call);
     free(plugin);
     return NULL;
-}
-
-const char *csi_call_volume_id(const struct csi_call *call)
-{
-    (void)call;
-    return "";
-}
-
-void csi_call_set_userdata(struct csi_call *call, void *userdata)
-{
-    (void)call;
-    (void)userdata;
-}
-
-void *csi_call_userdata(const struct csi_call *call)
-{
-    (void)call;
-    return NULL;
-}
-
-void csi_call_reply(struct csi_call *call, enum grpc_code code, const char *message)
-{
-    (void)call;
-    (void)code;
-    (void)message;
 }

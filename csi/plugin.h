@@ -10,7 +10,7 @@
 #include <systemd/sd-event.h>
 
 #include "base/cleanup.h"
-#include "csi/grpc.h"
+#include "csi/grpc_call.h"
 #include "volume/attributes.h"
 
 struct csi_plugin;
@@ -20,11 +20,12 @@ struct csi_call;
 
 /*
  * A request for an ephemeral volume of a pod, in order as far as can be told without knowing
- * volumes: ids, target, pod and namespace are there. Borrowed until csi_call_reply(). It holds
- * what must be logged nowhere: attributes may be anything, tokens are tokens.
+ * volumes: ids, target, pod and namespace are there and valid. Borrowed until csi_call_reply(). It
+ * holds what must be logged nowhere: attributes may be anything, tokens are tokens.
  */
 struct csi_publish {
-    const char *volume_id; /* at most CSI_VOLUME_ID_MAX bytes; the same for a volume's whole life */
+    const char *volume_id; /* the same for a volume's whole life; can be a file's name, as it is of
+                              at most CSI_VOLUME_ID_MAX letters, digits and - _ . */
     const char *target_path; /* absolute, without . and .. */
     const char *fs_type;     /* "" if none is asked for */
     const char *pod_name;
@@ -36,8 +37,6 @@ struct csi_publish {
     gid_t mount_group;                         /* the pod's fsGroup, or CSI_GROUP_UNSET */
     const struct volume_attribute *attributes; /* the pod's own, without the kubelet's */
     size_t n_attributes;
-    const char *const *mount_flags;
-    size_t n_mount_flags;
 };
 
 #define CSI_VOLUME_ID_MAX 128 /* CSI's limit for a string field; the kubelet's are 68 long (S3) */
@@ -71,6 +70,7 @@ struct csi_plugin_options {
     const char *driver_name;         /* R2 */
     const char *version;             /* the program's */
     const char *node_id;
+    const struct grpc_limits *limits; /* NULL: grpc_limits_default */
 };
 
 /*

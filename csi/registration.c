@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The kubelet watches a directory for sockets. When it finds one it connects, asks what it is
+ * (GetInfo), calls the CSI socket that it is told of, and says how that went
+ * (NotifyRegistrationStatus) (R3 to R7).
+ *
+ *     WAITING <------------- the socket is made anew ------------- REFUSED
+ *        |  \------------- the kubelet refuses the plug-in ---------->|
+ *        | it takes it                                                |
+ *        v                                                            |
+ *     REGISTERED ------- a restarted kubelet refuses it ------------->|
+ *        ^--------------- or takes it after all ----------------------|
+ *
+ * A refusal is final for a socket's file, whatever the reason, so the file is removed and made
+ * again for another attempt (R8), after a wait that grows as the kubelet's own waits do. A kubelet
+ * that restarts registers once more at the same socket (R10): nothing has to be done for that.
+ *
+ * The server is taken down by a timer, never while it is answering the kubelet.
+ */
+#include "csi/registration.h"
+
+#include <limits.h>
+
+#include "base/log.h"
+#include "csi/messages.h"
+
+#define BACK_OFF_FIRST SPAN_MS(1000)
+#define BACK_OFF_MAX   SPAN_SEC(122) /* the kubelet's longest (R8) */
+#define TIMER_ACCURACY SPAN_MS(50)
+
+#define ERROR_SHOWN_MAX 256 /* bytes of the kubelet's reason */
+
+enum state { WAITING, REGISTERED, REFUSED };
+
+static const char *const state_names[] = {
+    [WAITING] = "waiting", [REGISTERED] = "registered", [REFUSED] = "refused"};
+
+static const unsigned next_states[] = {
+    [WAITING] = 1u << REGISTERED | 1u << REFUSED,
+    [REGISTERED] = 1u << REFUSED,
+    [REFUSED] = 1u << WAITING | 1u << REGISTERED,
+};
+
+struct registration {
+    sd_event *event;
+    struct registration_options options;
+    void *userdata;
+    struct grpc_server *server; /* NULL while it cannot be made */
+    enum state state;
+    unsigned n_refusals;    /* in a row */
+    sd_event_source *timer; /* on in REFUSED */
+};
+
+span_us registration_back_off(unsigned n_refusals)
+{
+    span_us wait = BACK_OFF_FIRST;
+
+    assert(n_refusals > 0);
+    while (--n_refusals > 0 && wait < BACK_OFF_MAX)
+        wait *= 2;
+    return wait < BACK_OFF_MAX ? wait : BACK_OFF_MAX;
+}
+
+static void registration_move(struct registration *registration, enum state state)
+{
+    if (registration->state == state)
+        return;
+    log_debug("registration", "from", state_names[registration->state], "to", state_names[state]);
+    assert((next_states[registration->state] & 1u << state) != 0);
+    registration->state = state;
+}
+
+/* ---- the service */
+
+static void get_info(void *userdata, struct grpc_call *call, const uint8_t *message, size_t len)
+{
+    struct registration *registration = userdata;
+    char *versions[] = {(char[]){"1.0.0"}};
+    Csi__RegistrationInfo info;
+
+    (void)message;
+    (void)len;
+    csi__registration_info__init(&info);
+    info.type = (char[]){"CSIPlugin"};
+    info.name = (char *)(uintptr_t)registration->options.driver_name;
+    info.endpoint = (char *)(uintptr_t)registration->options.endpoint;
+    info.supported_versions = versions;
+    info.n_supported_versions = ELEMENTS_OF(versions);
+    message_reply(call, &info.base);
+}
+
+static int start_timer(struct registration *registration)
+{
+    int r = sd_event_source_set_time_relative(registration->timer,
+                                              registration_back_off(registration->n_refusals));
+
+    return r < 0 ? r : sd_event_source_set_enabled(registration->timer, SD_EVENT_ONESHOT);
+}
+
+static void on_refused(struct registration *registration)
+{
+    if (registration->n_refusals < UINT_MAX)
+        registration->n_refusals++;
+    registration_move(registration, REFUSED);
+    if (start_timer(registration) < 0)
+        log_debug("cannot set a timer for the next registration");
+}
+
+/* The kubelet's words, as they may be shown: in one line, without what a terminal would act upon.
+ */
+static void tidy_error(const Csi__RegistrationStatus *status, char text[static ERROR_SHOWN_MAX])
+{
+    const char *from = message_text(&status->error);
+    size_t i;
+
+    for (i = 0; i < ERROR_SHOWN_MAX - 1 && from[i] != '\0'; i++)
+        text[i] = (unsigned char)from[i] < 0x20 || from[i] == 0x7f ? ' ' : from[i];
+    text[i] = '\0';
+}
+
+static void notify_status(void *userdata, struct grpc_call *call, const uint8_t *message,
+                          size_t len)
+{
+    struct registration *registration = userdata;
+    struct error e = ERROR_INIT;
+    enum grpc_code code = GRPC_UNKNOWN;
+    char reason[ERROR_SHOWN_MAX];
+    Csi__RegistrationStatus *status = (Csi__RegistrationStatus *)message_unpack(
+        &csi__registration_status__descriptor, message, len, &code, &e);
+
+    if (status == NULL) {
+        grpc_call_fail(call, code, e.text);
+        return;
+    }
+    grpc_call_reply(call, NULL, 0);
+    if (status->plugin_registered) {
+        registration->n_refusals = 0;
+        (void)sd_event_source_set_enabled(registration->timer, SD_EVENT_OFF);
+        registration_move(registration, REGISTERED);
+    } else {
+        on_refused(registration);
+    }
+    tidy_error(status, reason);
+    registration->options.told(registration->userdata, status->plugin_registered, reason);
+    (void)message_free(&status->base);
+}
+
+static const struct grpc_method methods[] = {
+    {"/pluginregistration.Registration/GetInfo", "GetInfo", get_info},
+    {"/pluginregistration.Registration/NotifyRegistrationStatus", "NotifyRegistrationStatus",
+     notify_status},
+};
+
+/* ---- the socket */
+
+static void on_answered(void *userdata, const char *method, enum grpc_code code, span_us took)
+{
+    const struct registration *registration = userdata;
+
+    if (registration->options.answered != NULL)
+        registration->options.answered(registration->userdata, method, code, took);
+}
+
+static int make_server(struct registration *registration, struct error *e)
+{
+    const struct grpc_server_options options = {
+        .path = registration->options.path,
+        .methods = methods,
+        .n_methods = ELEMENTS_OF(methods),
+        .limits = registration->options.limits,
+        .answered = on_answered,
+    };
+
+    return grpc_server_new(registration->event, &options, registration, &registration->server, e);
+}
+
+static int on_next_attempt(sd_event_source *source, uint64_t now, void *userdata)
+{
+    struct registration *registration = userdata;
+    struct error e = ERROR_INIT;
+
+    (void)source;
+    (void)now;
+    registration->server = grpc_server_free(registration->server);
+    if (make_server(registration, &e) < 0) {
+        on_refused(registration);
+        registration->options.told(registration->userdata, false, e.text);
+    } else {
+        registration_move(registration, WAITING);
+    }
+    return 0;
+}
+
+int registration_new(sd_event *event, const struct registration_options *options, void *userdata,
+                     struct registration **ret_registration, struct error *e)
+{
+    _cleanup_(registration_freep) struct registration *registration =
+        calloc(1, sizeof(*registration));
+    int r;
+
+    if (registration == NULL)
+        return error_set_errno(e, -ENOMEM, "cannot register with the kubelet");
+    registration->event = event;
+    registration->options = *options;
+    registration->userdata = userdata;
+    r = sd_event_add_time_relative(event, &registration->timer, CLOCK_MONOTONIC, 0, TIMER_ACCURACY,
+                                   on_next_attempt, registration);
+    if (r >= 0)
+        r = sd_event_source_set_enabled(registration->timer, SD_EVENT_OFF);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot register with the kubelet");
+    r = make_server(registration, e);
+    if (r == 0)
+        *ret_registration = TAKE(registration);
+    return r;
+}
+
+struct registration *registration_free(struct registration *registration)
+{
+    if (registration == NULL)
+        return NULL;
+    (void)grpc_server_free(registration->server);
+    (void)sd_event_source_disable_unref(registration->timer);
+    free(registration);
+    return NULL;
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/* The socket by which the kubelet finds the plug-in. See registration.c. */
+#include "csi/grpc_server.h"
+
+struct registration;
+
+struct registration_options {
+    const char *path; /* of the registration socket */
+    const char *driver_name;
+    const char *endpoint;             /* of the CSI socket, as the kubelet sees it */
+    const struct grpc_limits *limits; /* NULL: the default */
+    /* The kubelet has said whether it takes the plug-in; @error is its reason if not, else "". */
+    void (*told)(void *userdata, bool is_registered, const char *error);
+    void (*answered)(void *userdata, const char *method, enum grpc_code code, span_us took);
+};
+
+/*
+ * The CSI socket has to be there already.
+ * @options: copied; its strings are borrowed and outlive the registration
+ * Return: 0, *ret_registration is the caller's; grpc_server_new()'s errors with @e.
+ */
+int registration_new(sd_event *event, const struct registration_options *options, void *userdata,
+                     struct registration **ret_registration, struct error *e);
+struct registration *registration_free(struct registration *registration);
+DEFINE_CLEANUP(struct registration *, registration_free)
+
+/* How long to wait before the next attempt after @n_refusals in a row, one at least. */
+span_us registration_back_off(unsigned n_refusals);

@@ -292,6 +292,17 @@ static unsigned long api_restarts(const struct api_source *api)
     return n;
 }
 
+/* Those that have a request under way, which an immutable object has not. */
+static size_t api_watches(const struct api_source *api)
+{
+    const struct api_watch *w;
+    size_t n = 0;
+
+    list_for_each (w, &api->watches, link)
+        n += w->request != NULL;
+    return n;
+}
+
 static int api_describe(const struct source *source, cJSON *status)
 {
     const struct api_source *api =
@@ -309,6 +320,8 @@ static int api_describe(const struct source *source, cJSON *status)
         r = json_add_number(status, "connections", stats->connections);
     if (r >= 0)
         r = describe_requests(stats, status);
+    if (r >= 0)
+        r = json_add_number(status, "watches", (double)api_watches(api));
     if (r >= 0)
         r = json_add_number(status, "watchRestarts", (double)api_restarts(api));
     return r;

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * The metrics of a node; docs/metrics.md lists them. What happens is counted as it happens. What
+ * there is, is looked at for each rendering: `collect` calls the node_metrics_see_*() for all that
+ * it has. No label tells a pod or a volume, as there is no end of those.
+ *
+ * Thread: the event loop's.
+ */
+#include "daemon/metrics.h"
+#include "daemon/published.h"
+#include "fetcher/source.h"
+
+struct node_metrics;
+
+/*
+ * @collect: called for each rendering
+ * Return: 0, *ret_metrics is the caller's; -ENOMEM.
+ */
+int node_metrics_new(void (*collect)(void *userdata, struct node_metrics *metrics), void *userdata,
+                     struct node_metrics **ret_metrics);
+/* Return: NULL. */
+struct node_metrics *node_metrics_free(struct node_metrics *metrics);
+DEFINE_CLEANUP(struct node_metrics *, node_metrics_free)
+
+/* Append the text. Return: 0; -ENOMEM; -EFBIG. */
+int node_metrics_render(struct node_metrics *metrics, struct buf *text);
+
+/* ---- what happens */
+
+/* A call of the kubelet was answered. @method: "NodePublishVolume"; @code: "OK", "NotFound". */
+void node_metrics_answered(struct node_metrics *metrics, const char *method, const char *code,
+                           span_us took);
+/* A change that the source told of became visible. */
+void node_metrics_updated(struct node_metrics *metrics, span_us took);
+/* What became of an event on a pod: "posted", "failed", "dropped". */
+void node_metrics_event(struct node_metrics *metrics, const char *result);
+/* A source is about to be freed: what it counted is kept. */
+void node_metrics_source_gone(struct node_metrics *metrics, const struct source *source);
+
+/* ---- what there is, from within collect() */
+
+void node_metrics_see_volume(struct node_metrics *metrics, const struct published *published);
+void node_metrics_see_source(struct node_metrics *metrics, const struct source *source);
+void node_metrics_see_session(struct node_metrics *metrics, const struct session *session);
+void node_metrics_see_followers(struct node_metrics *metrics, size_t n);
+void node_metrics_see_registration(struct node_metrics *metrics, bool is_registered);

@@ -131,8 +131,7 @@ bool object_namespace_is_valid(const char *text)
     return len > 0 && len <= OBJECT_NAMESPACE_MAX && text[len] == '\0';
 }
 
-/* Source: kubelet-semantics.md L1. */
-static bool data_key_is_valid(const char *key)
+bool object_data_key_is_valid(const char *key)
 {
     static const char allowed[] =
         "-._abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
@@ -216,7 +215,7 @@ static int add_values(struct writer *w, const struct object_input *inputs, size_
     for (size_t i = 0; i < n; i++) {
         int r;
 
-        if (!data_key_is_valid(inputs[i].key))
+        if (!object_data_key_is_valid(inputs[i].key))
             return error_set(e, -EINVAL,
                              "\"%.64s\" is not a valid key: use 1 to 253 of A-Z a-z 0-9 - _ . and "
                              "do not begin with \"..\"",

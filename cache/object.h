@@ -47,6 +47,8 @@ struct object_key *object_key_dup(const struct object_key *key);
 /* Whether the API server would take it: a DNS-1123 subdomain, a DNS-1123 label. Source: L2. */
 bool object_name_is_valid(const char *name);
 bool object_namespace_is_valid(const char *namespace);
+/* The same of a key in data. Source: L1. */
+bool object_data_key_is_valid(const char *key);
 
 /* One key and its value. */
 struct object_entry {

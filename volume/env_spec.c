@@ -78,6 +78,9 @@ static int check_object(const struct env_source *source, struct error *e)
     if (source->kind == ENV_KEY && source->key[0] == '\0')
         return error_set(e, -EINVAL, "the key of %s \"%.64s\" is missing",
                          object_kind_word(source->object_kind), source->object_name);
+    if (source->kind == ENV_KEY && !object_data_key_is_valid(source->key))
+        return error_set(e, -EINVAL, "\"%.64s\" is not a valid key of a %s", source->key,
+                         object_kind_word(source->object_kind));
     return 0;
 }
 

@@ -119,6 +119,7 @@ static void expect_bad(struct object_input input, int code, const char *message)
     assert_int_equal(secmem_bytes(), before);
 }
 
+/* L1 */
 static void test_keys_are_checked(void **state)
 {
     static const char *const good[] = {".a", "-x", "9", "a..b", "A_b"};
@@ -127,11 +128,14 @@ static void test_keys_are_checked(void **state)
     struct object *o = NULL;
 
     (void)state;
-    for (size_t i = 0; i < ELEMENTS_OF(bad); i++)
+    for (size_t i = 0; i < ELEMENTS_OF(bad); i++) {
+        assert_false(object_data_key_is_valid(bad[i]));
         expect_bad(raw(bad[i], "dummy-value"), -EINVAL, "is not a valid key");
+    }
     for (size_t i = 0; i < ELEMENTS_OF(good); i++) {
         const struct object_input input = raw(good[i], "x");
 
+        assert_true(object_data_key_is_valid(good[i]));
         assert_int_equal(object_new(&like_secret, &input, 1, &o, NULL), 0);
         (void)object_unref(o);
     }

@@ -11,6 +11,7 @@
  *
  * TAKE() and TAKE_FD() move the thing out on the way to the caller.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,4 +70,10 @@ static inline void file_closep(FILE **f)
 {
     if (*f != NULL)
         (void)fclose(*f);
+}
+
+static inline void dir_closep(DIR **dir)
+{
+    if (*dir != NULL)
+        (void)closedir(*dir);
 }

@@ -20,7 +20,9 @@
 /* -errno of the call that just failed; never 0, so that a caller cannot take it for success. */
 static inline int negative_errno(void)
 {
-    return errno > 0 ? -errno : -EIO;
+    int error = errno;
+
+    return error > 0 ? -error : -EIO;
 }
 
 static inline bool streq(const char *a, const char *b)

@@ -26,12 +26,6 @@ static int descriptor_compare(const void *a, const void *b)
     return *x < *y ? -1 : *x > *y;
 }
 
-static void dir_closep(DIR **dir)
-{
-    if (*dir != NULL)
-        (void)closedir(*dir);
-}
-
 static int note_descriptor(struct launch *launch, int fd)
 {
     int *more = reallocarray(launch->descriptors, launch->n_descriptors + 1, sizeof(*more));

@@ -272,12 +272,25 @@ static void on_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
     reply_error(req, is_publisher(req) ? tree_rmdir(tree_of(req), parent, name) : -EROFS);
 }
 
+/*
+ * The size that a file has may be set: nothing changes, and who watches it sees MODIFY
+ * (watch_pins.c).
+ */
+static bool is_size(struct tree *tree, fuse_ino_t id, off_t size)
+{
+    struct stat stat;
+
+    return tree_stat(tree, id, &stat) == 0 && stat.st_size == size;
+}
+
 static int set_attributes(struct tree *tree, fuse_ino_t id, const struct stat *attr, int to_set)
 {
+    static const int accepted = FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID |
+                                FUSE_SET_ATTR_SIZE | FUSE_SET_ATTR_CTIME;
     int r = 0;
 
-    if ((to_set &
-         ~(FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID | FUSE_SET_ATTR_CTIME)) != 0)
+    if ((to_set & ~accepted) != 0 ||
+        ((to_set & FUSE_SET_ATTR_SIZE) != 0 && !is_size(tree, id, attr->st_size)))
         return -EROFS;
     if ((to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)) != 0)
         r = tree_chown(tree, id, (to_set & FUSE_SET_ATTR_UID) != 0 ? attr->st_uid : (uid_t)-1,

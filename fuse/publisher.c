@@ -9,6 +9,7 @@
 #include <sys/eventfd.h>
 
 #include "base/list.h"
+#include "fuse/followers.h"
 
 /*
  * How long a reader may take from ..data to the file behind it; an undisturbed one takes some
@@ -21,6 +22,12 @@
 #define CLEAN_AGAIN SPAN_SEC(1) /* after a failure */
 
 /*
+ * A container that starts while its volume is updated may look a file up in the old generation and
+ * mount it after everybody was looked for. So long after an update there is one more look.
+ */
+#define LOOK_AGAIN_AFTER SPAN_SEC(5)
+
+/*
  * A volume goes round: idle -> waiting (submitted) -> active (the thread works on it) -> finished
  * (the loop is to be told) -> idle. A payload submitted after "waiting" makes it wait once more.
  *
@@ -29,7 +36,8 @@
  */
 struct publisher_volume {
     struct publisher *publisher;
-    char *name; /* of its directory, "." for the root */
+    struct list link; /* in publisher.volumes; under the lock */
+    char *name;       /* of its directory, "." for the root */
     uid_t uid;
     gid_t gid;
     mode_t mode;
@@ -45,6 +53,9 @@ struct publisher_volume {
     struct publisher_result result;
     struct list cleaning; /* in publisher.cleaning while an old generation is to be removed */
     mono_us clean_at;
+    bool clean_failed;  /* the last time */
+    mono_us settled_at; /* what was mounted of the old generation can be seen from then on */
+    size_t n_followers;
     bool is_removed;
     struct list binding; /* in publisher.binding while it is to be mounted in one more place */
     int target_fd;       /* the process's, not the thread's; -1 if there is none */
@@ -60,12 +71,14 @@ struct publisher_volume {
 struct publisher {
     struct session *session;
     struct tree *tree;
+    struct followers *followers; /* the thread's; NULL for an ordinary user */
     pthread_t thread;
     int done_fd; /* eventfd: something is in finished */
     sd_event_source *done_source;
 
     pthread_mutex_t lock; /* what follows */
     pthread_cond_t changed;
+    struct list volumes;
     struct list removing; /* before anything else: a name may be wanted again */
     struct list binding;
     struct list waiting;
@@ -73,6 +86,7 @@ struct publisher {
     struct list finished;
     struct list bound;
     struct publisher_volume *active;
+    mono_us look_again_at; /* for followers; 0 for never */
     bool is_stopping;
 };
 
@@ -129,7 +143,7 @@ static void end_write(struct publisher_volume *v, int root_fd, int dir_fd)
     session_end_write(v->publisher->session, root_fd);
 }
 
-static int publish(struct publisher_volume *v, struct payload *payload, bool is_unclean,
+static int publish(struct publisher_volume *v, struct payload *payload,
                    struct writer_result *ret_written)
 {
     struct tree *tree = v->publisher->tree;
@@ -138,9 +152,9 @@ static int publish(struct publisher_volume *v, struct payload *payload, bool is_
 
     if (r < 0)
         return r;
-    if (is_unclean)
-        (void)writer_clean(tree, dir_fd, v->dir_id); /* if it fails, it is tried again later */
     r = writer_publish(tree, dir_fd, v->dir_id, payload, ret_written);
+    if (r == 0 && v->publisher->followers != NULL)
+        followers_update(v->publisher->followers, root_fd, v->name);
     end_write(v, root_fd, dir_fd);
     return r;
 }
@@ -170,6 +184,28 @@ static int remove_directory(struct publisher_volume *v)
     r = writer_remove(v->publisher->tree, root_fd, v->name);
     session_end_write(session, root_fd);
     return r;
+}
+
+/* Look for what is mounted of older generations of all volumes, and have it follow. */
+static void look_for_followers(struct publisher *p)
+{
+    int root_fd;
+
+    (void)followers_scan(p->followers); /* what it did not get to is looked at the next time */
+    if (session_begin_write(p->session, &root_fd) < 0)
+        return;
+    followers_update(p->followers, root_fd, NULL);
+    session_end_write(p->session, root_fd);
+}
+
+/* The lock is held. */
+static void count_followers(struct publisher *p)
+{
+    struct publisher_volume *v;
+
+    if (p->followers != NULL)
+        list_for_each (v, &p->volumes, link)
+            v->n_followers = followers_count(p->followers, v->name);
 }
 
 static void volume_free(struct publisher_volume *v)
@@ -223,11 +259,10 @@ static void work_on_waiting(struct publisher *p, struct publisher_volume *v)
     struct publisher_result result = {.payload = TAKE(v->pending),
                                       .received_at = v->pending_received_at};
     struct writer_result written = {.generation = ""};
-    bool is_unclean = !list_is_empty(&v->cleaning);
 
     list_remove(&v->waiting);
     begin_work(p, v);
-    result.error = publish(v, result.payload, is_unclean, &written);
+    result.error = publish(v, result.payload, &written);
     result.is_visible = written.generation[0] != '\0';
     result.visible_at = written.visible_at;
     (void)memcpy(result.generation, written.generation, sizeof(result.generation));
@@ -238,16 +273,42 @@ static void work_on_waiting(struct publisher *p, struct publisher_volume *v)
     }
     finish(p, v, &result);
     clean_later(p, v, CLEAN_AFTER);
+    v->settled_at = v->clean_at;
+}
+
+/*
+ * An old generation goes when it is known who has mounted parts of it.
+ * Return: whether to wait for the next look at that.
+ */
+static bool is_too_early(struct publisher *p, struct publisher_volume *v)
+{
+    mono_us now = clock_mono();
+
+    if (p->followers == NULL || followers_scanned_at(p->followers) >= v->settled_at ||
+        followers_next_scan(p->followers) <= now)
+        return false;
+    clean_later(p, v, followers_next_scan(p->followers) - now);
+    return true;
 }
 
 static void work_on_cleaning(struct publisher *p, struct publisher_volume *v)
 {
+    bool is_to_look = p->followers != NULL && followers_scanned_at(p->followers) < v->settled_at;
     int r;
 
+    if (is_too_early(p, v))
+        return;
     list_remove(&v->cleaning);
     begin_work(p, v);
+    if (is_to_look)
+        look_for_followers(p);
     r = clean(v);
     end_work(p);
+    v->clean_failed = r < 0;
+    if (is_to_look) {
+        count_followers(p);
+        p->look_again_at = clock_mono() + LOOK_AGAIN_AFTER;
+    }
     if (r < 0 && r != -ENOTCONN && !v->is_removed)
         clean_later(p, v, CLEAN_AGAIN);
 }
@@ -301,15 +362,15 @@ static struct publisher_volume *first_of(const struct list *list, size_t offset)
 
 /*
  * The lock is held. Return: the first volume that waits and may be published, or NULL. One that has
- * an old generation to be removed is left alone until then; those are as many as can be published
- * in that time.
+ * an old generation to be removed is left alone until that was tried; those are as many as can be
+ * published in that time.
  */
 static struct publisher_volume *first_to_publish(struct publisher *p)
 {
     struct publisher_volume *v;
 
     list_for_each (v, &p->waiting, waiting)
-        if (list_is_empty(&v->cleaning) || v->clean_at <= clock_mono())
+        if (list_is_empty(&v->cleaning) || v->clean_failed)
             return v;
     return NULL;
 }
@@ -346,6 +407,25 @@ static void leave_descriptors(const struct publisher *p)
     (void)close_range(kept + 1, UINT_MAX, 0);
 }
 
+/*
+ * Followers are looked for in the namespaces of others, which needs a root directory of this
+ * thread's own. An ordinary user may not go there.
+ */
+static void start_followers(struct publisher *p)
+{
+    if (session_has_private_view(p->session) && unshare(CLONE_FS) == 0)
+        (void)followers_new(p->session, p->tree, &p->followers);
+}
+
+static void look_again(struct publisher *p)
+{
+    p->look_again_at = 0;
+    begin_work(p, NULL);
+    look_for_followers(p);
+    end_work(p);
+    count_followers(p);
+}
+
 /* The lock is held. Return: whether there was anything to do. */
 static bool work_on_something(struct publisher *p)
 {
@@ -357,6 +437,8 @@ static bool work_on_something(struct publisher *p)
         work_on_binding(p, v);
     else if ((v = first_to_publish(p)) != NULL)
         work_on_waiting(p, v);
+    else if (p->look_again_at != 0 && p->look_again_at <= clock_mono())
+        look_again(p);
     else if ((v = FIRST_OF(&p->cleaning, cleaning)) == NULL || v->clean_at > clock_mono())
         return false;
     else if (v->is_removed)
@@ -369,11 +451,14 @@ static bool work_on_something(struct publisher *p)
 static void wait_for_work(struct publisher *p)
 {
     const struct publisher_volume *unclean = FIRST_OF(&p->cleaning, cleaning);
+    mono_us clean_at = unclean != NULL ? unclean->clean_at : SPAN_FOREVER;
+    mono_us look_at = p->look_again_at != 0 ? p->look_again_at : SPAN_FOREVER;
+    mono_us next = clean_at < look_at ? clean_at : look_at;
 
-    if (unclean == NULL)
+    if (next == SPAN_FOREVER)
         (void)pthread_cond_wait(&p->changed, &p->lock);
     else
-        wait_until(p, unclean->clean_at);
+        wait_until(p, next);
 }
 
 static void *publisher_main(void *userdata)
@@ -381,6 +466,7 @@ static void *publisher_main(void *userdata)
     struct publisher *p = userdata;
 
     leave_descriptors(p);
+    start_followers(p);
     (void)pthread_setname_np(pthread_self(), "publisher");
     session_set_publisher(p->session, gettid());
     (void)pthread_mutex_lock(&p->lock);
@@ -389,6 +475,7 @@ static void *publisher_main(void *userdata)
             wait_for_work(p);
     (void)pthread_mutex_unlock(&p->lock);
     session_set_publisher(p->session, 0);
+    p->followers = followers_free(p->followers);
     return NULL;
 }
 
@@ -506,6 +593,7 @@ int publisher_new(sd_event *event, struct session *session, struct tree *tree,
     p->done_fd = -1;
     (void)pthread_mutex_init(&p->lock, NULL);
     init_condition(&p->changed);
+    list_init(&p->volumes);
     list_init(&p->removing);
     list_init(&p->binding);
     list_init(&p->waiting);
@@ -579,6 +667,9 @@ int publisher_add_volume(const struct publisher_place *place, publisher_done_fn 
     list_init(&v->cleaning);
     list_init(&v->binding);
     list_init(&v->bound);
+    (void)pthread_mutex_lock(&v->publisher->lock);
+    list_append(&v->publisher->volumes, &v->link);
+    (void)pthread_mutex_unlock(&v->publisher->lock);
     *ret_volume = v;
     return 0;
 }
@@ -595,6 +686,7 @@ struct publisher_volume *publisher_remove_volume(struct publisher_volume *volume
     while (p->active == v && v->target_fd >= 0)
         (void)pthread_cond_wait(&p->changed, &p->lock); /* lest the descriptor is another's */
     v->is_removed = true;
+    list_remove(&v->link);
     list_remove(&v->waiting);
     list_remove(&v->finished);
     list_remove(&v->cleaning);
@@ -638,4 +730,15 @@ void publisher_submit(struct publisher_volume *volume, struct payload *payload, 
     (void)pthread_cond_broadcast(&p->changed);
     (void)pthread_mutex_unlock(&p->lock);
     (void)payload_unref(overtaken);
+}
+
+size_t publisher_followers(struct publisher_volume *volume)
+{
+    struct publisher *p = volume->publisher;
+    size_t n;
+
+    (void)pthread_mutex_lock(&p->lock);
+    n = volume->n_followers;
+    (void)pthread_mutex_unlock(&p->lock);
+    return n;
 }

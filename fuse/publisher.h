@@ -84,3 +84,6 @@ typedef void publisher_bound_fn(void *userdata, int error, uint64_t mount_id,
  */
 void publisher_bind(struct publisher_volume *volume, int target_fd_consumed,
                     unsigned long mount_attr, publisher_bound_fn *bound, void *userdata);
+
+/* How many files and directories of the volume are mounted alone and follow it. */
+size_t publisher_followers(struct publisher_volume *volume);

@@ -619,27 +619,47 @@ static int open_attached(const struct session *s, struct error *e)
     return TAKE_FD(fd);
 }
 
-static int clone_directory(const struct session *s, const char *name, unsigned long mount_attr,
-                           struct error *e)
+static int clone_part(int dir_fd, const char *path)
 {
-    struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY | mount_attr};
-    _cleanup_(fd_closep) int root_fd = open_attached(s, e), clone_fd = -1;
+    const unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (unsigned)AT_SYMLINK_NOFOLLOW;
+    int fd = open_tree(dir_fd, path, flags);
 
-    if (root_fd < 0)
-        return root_fd;
-    clone_fd = open_tree(root_fd, name,
-                         OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (unsigned)AT_SYMLINK_NOFOLLOW);
-    if (clone_fd < 0)
-        return error_set_errno(e, negative_errno(), "cannot clone the mount of %s", name);
-    if (mount_setattr(clone_fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
+    return fd < 0 ? negative_errno() : fd;
+}
+
+/* The view is attached nowhere, which a kernel before 6.15 does not clone; then its twin is. */
+static int clone_somehow(const struct session *s, const char *path, struct error *e)
+{
+    _cleanup_(fd_closep) int view_fd = open_view(s), attached_fd = -1;
+    int fd = view_fd < 0 ? view_fd : clone_part(view_fd, path);
+
+    if (fd == -EINVAL) {
+        attached_fd = open_attached(s, e);
+        if (attached_fd < 0)
+            return attached_fd;
+        fd = clone_part(attached_fd, path);
+    }
+    return fd < 0 ? error_set_errno(e, fd, "cannot clone the mount of %s", path) : fd;
+}
+
+int session_clone(struct session *session, const char *path, unsigned long mount_attr,
+                  struct error *e)
+{
+    struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY | mount_attr,
+                              .propagation = MS_PRIVATE};
+    _cleanup_(fd_closep) int fd = clone_somehow(session, path, e);
+
+    if (fd < 0)
+        return fd;
+    if (mount_setattr(fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
         return error_set_errno(e, negative_errno(), "cannot make the mount read-only");
-    return TAKE_FD(clone_fd);
+    return TAKE_FD(fd);
 }
 
 int session_bind(struct session *session, const char *name, int target_fd, unsigned long mount_attr,
                  uint64_t *ret_mount_id, struct error *e)
 {
-    _cleanup_(fd_closep) int clone_fd = clone_directory(session, name, mount_attr, e), to_fd = -1;
+    _cleanup_(fd_closep) int clone_fd = session_clone(session, name, mount_attr, e), to_fd = -1;
     uint64_t mount_id;
     int r;
 
@@ -655,6 +675,11 @@ int session_bind(struct session *session, const char *name, int target_fd, unsig
         return error_set_errno(e, negative_errno(), "cannot mount");
     *ret_mount_id = mount_id;
     return 0;
+}
+
+bool session_has_private_view(const struct session *session)
+{
+    return session->view_fd >= 0;
 }
 
 void session_set_publisher(struct session *session, int tid)

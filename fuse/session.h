@@ -79,6 +79,19 @@ dev_t session_device(const struct session *session);
 int session_begin_write(struct session *session, int *ret_root_fd);
 void session_end_write(struct session *session, int root_fd);
 
+/*
+ * A read-only mount of a file or directory in the file system that is attached nowhere yet.
+ * @path: relative to the root
+ * @mount_attr: MOUNT_ATTR_* to add
+ * Thread: the publisher's, between session_begin_write() and _end_write().
+ * Return: a descriptor, which is the caller's; -ENOENT; -errno with @e.
+ */
+int session_clone(struct session *session, const char *path, unsigned long mount_attr,
+                  struct error *e);
+
+/* Whether there is a view that only the publisher reaches, as there is for root. */
+bool session_has_private_view(const struct session *session);
+
 /* Whose changes are accepted from now on: a thread id. 0 for nobody's. Thread: any. */
 void session_set_publisher(struct session *session, int tid);
 

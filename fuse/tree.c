@@ -424,6 +424,30 @@ int tree_readdir(struct tree *tree, uint64_t id, uint64_t cookie, bool count_ref
 
 /* ---- the publisher */
 
+int tree_find(struct tree *tree, uint64_t parent, const char *name, struct stat *ret_stat)
+{
+    struct node *n;
+    int r;
+
+    TREE_LOCK(tree);
+    r = find_child(tree, parent, name, &n);
+    if (r == 0)
+        node_stat(n, ret_stat);
+    return r;
+}
+
+bool tree_same_content(struct tree *tree, uint64_t a, uint64_t b)
+{
+    const struct node *x, *y;
+
+    TREE_LOCK(tree);
+    x = node_by_id(tree, a);
+    y = node_by_id(tree, b);
+    return x != NULL && y != NULL && x->kind == NODE_FILE && y->kind == NODE_FILE &&
+           x->file.len == y->file.len &&
+           (x->file.len == 0 || memcmp(x->file.bytes, y->file.bytes, x->file.len) == 0);
+}
+
 int tree_stage(struct tree *tree, const char *name, struct payload *payload)
 {
     char *copy = NULL;

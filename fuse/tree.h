@@ -70,6 +70,13 @@ typedef bool tree_visit_fn(void *userdata, const char *name, const struct stat *
 int tree_readdir(struct tree *tree, uint64_t id, uint64_t cookie, bool count_references,
                  tree_visit_fn *visit, void *userdata);
 
+/* ---- what the publisher asks for; no references are counted */
+
+/* Return: 0; -ENOENT, -ENOTDIR, -ESTALE. */
+int tree_find(struct tree *tree, uint64_t parent, const char *name, struct stat *ret_stat);
+/* Whether both are files with the same bytes. */
+bool tree_same_content(struct tree *tree, uint64_t a, uint64_t b);
+
 /* ---- what the publisher does; ids that are returned count a reference as tree_lookup() does */
 
 /*

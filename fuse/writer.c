@@ -28,96 +28,14 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "fuse/names.h"
+
 #define DATA_LINK     "..data"
 #define DATA_TMP_LINK "..data_tmp"
 
 #define NAME_TRIES_MAX 10000 /* A6 */
 
-/* ---- what is in a directory */
-
-struct name {
-    char *text;
-    uint64_t id;
-    bool is_directory;
-};
-
-struct names {
-    struct name *all;
-    size_t n;
-    size_t capacity;
-    bool is_incomplete; /* for want of memory */
-};
-
-static void names_deinit(struct names *names)
-{
-    for (size_t i = 0; i < names->n; i++)
-        free(names->all[i].text);
-    free(names->all);
-    *names = (struct names){0};
-}
-
-static int names_add(struct names *names, const char *text, size_t len, const struct stat *stat)
-{
-    char *copy;
-
-    if (names->n == names->capacity) {
-        size_t capacity = names->capacity == 0 ? 16 : names->capacity * 2;
-        struct name *all = reallocarray(names->all, capacity, sizeof(*all));
-
-        if (all == NULL)
-            return -ENOMEM;
-        names->all = all;
-        names->capacity = capacity;
-    }
-    copy = strndup(text, len);
-    if (copy == NULL)
-        return -ENOMEM;
-    names->all[names->n++] =
-        (struct name){.text = copy, .id = stat->st_ino, .is_directory = S_ISDIR(stat->st_mode)};
-    return 0;
-}
-
-static bool names_collect(void *userdata, const char *name, const struct stat *stat,
-                          uint64_t cookie)
-{
-    struct names *names = userdata;
-
-    (void)cookie;
-    if (streq(name, ".") || streq(name, ".."))
-        return true;
-    names->is_incomplete = names_add(names, name, strlen(name), stat) < 0;
-    return !names->is_incomplete;
-}
-
-/* Not through the mount: that would bring the kernel's listing of the directory into play. */
-static int names_read(struct names *names, struct tree *tree, uint64_t dir_id)
-{
-    int r = tree_readdir(tree, dir_id, 0, false, names_collect, names);
-
-    return r == 0 && names->is_incomplete ? -ENOMEM : r;
-}
-
-static int compare_texts(const void *a, const void *b)
-{
-    const struct name *x = a, *y = b;
-
-    return strcmp(x->text, y->text);
-}
-
-static void names_sort(struct names *names)
-{
-    if (names->n > 0)
-        qsort(names->all, names->n, sizeof(*names->all), compare_texts);
-}
-
-static bool names_contain(const struct names *sorted, const char *text)
-{
-    char *mutable_text = strdupa(text);
-    const struct name like = {.text = mutable_text};
-
-    return sorted->n > 0 &&
-           bsearch(&like, sorted->all, sorted->n, sizeof(like), compare_texts) != NULL;
-}
+/* ---- names */
 
 /* The first components of a payload's paths, sorted: the links that its volume has. */
 static int names_of_links(struct names *names, const struct payload *payload)

@@ -1,0 +1,625 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The files of a generation never change, so a mount of one of them cannot be made to show other
+ * content. It is replaced by a mount of the same path in the current generation:
+ *
+ *  1. a clone of the new file's mount, with the old mount's flags, read-only in any case
+ *  2. into the mount namespace, where the old mount is found once more by its id
+ *  3. the clone is slid beneath the old mount (MOVE_MOUNT_BENEATH, Linux 6.5)
+ *  4. the old mount is taken off; from here on opening the path gives the new file
+ *  5. back home, the old file is kept for those who watch it, and they are told
+ *
+ * Opening the path finds the one or the other at any time. Whoever has the old file open or mapped
+ * keeps it as it was; a mix of the two does not exist, as no inode ever had both contents.
+ *
+ * An older kernel puts the clone on top instead (3), and the old mounts pile up beneath it. That
+ * works only while the old file is still in its directory, and up to COVERS_MAX times.
+ *
+ * A key that is gone leaves its mount as it is, so that readers keep the last content; when it
+ * returns, the mount is found by the path that the kernel remembers of the file ("..//deleted").
+ *
+ * A directory has its files' content only as long as they are linked in it. So directories are
+ * replaced before the old generation is removed. Who watches one is told of each file that changed,
+ * and then sees what the removal of a generation looks like (D6).
+ *
+ * The paths of another namespace belong to whoever lives there. They are looked up in the kernel's
+ * cache alone (RESOLVE_CACHED), where what leads to a mount always is: nobody's file system can
+ * make us wait.
+ */
+#include "fuse/followers.h"
+
+#include <ctype.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+
+#include "base/list.h"
+#include "base/log.h"
+#include "base/mountinfo.h"
+#include "fuse/mount_namespaces.h"
+#include "fuse/names.h"
+#include "fuse/watch_pins.h"
+#include "fuse/writer.h"
+
+#ifndef MOVE_MOUNT_BENEATH
+#define MOVE_MOUNT_BENEATH 0x00000200 /* linux/mount.h since 6.5 */
+#endif
+
+#define SCAN_SHARE 10          /* one part in so many of the time goes into scanning, at most */
+#define SCAN_PAUSE SPAN_MS(5)  /* between two scans, however short they are */
+#define COVERS_MAX 1000        /* each costs a lookup for whoever opens the path */
+#define DELETED    "//deleted" /* what the kernel writes behind the path of an unlinked file */
+
+struct follower {
+    struct list link;
+    struct mount_namespace namespace;
+    uint64_t mount_id;
+    char *mountpoint;         /* as seen in the namespace */
+    unsigned long attributes; /* MOUNT_ATTR_* */
+    char *volume;
+    char *generation; /* what it shows */
+    char *path;
+    unsigned n_covered; /* mounts beneath it */
+    bool is_seen;       /* in the scan under way */
+    /* while it is being replaced */
+    int clone_fd; /* else -1 */
+    char next_generation[GENERATION_NAME_SIZE];
+    uint64_t old_id; /* node ids */
+    uint64_t new_id;
+    bool is_directory;
+    bool is_changed;
+};
+
+struct followers {
+    struct session *session;
+    struct tree *tree;
+    struct list all; /* in the order of their namespaces */
+    struct watch_pins pins;
+    mono_us scanned_at;
+    mono_us next_scan;
+};
+
+/* ---- what a mount shows */
+
+static bool is_generation(const char *name)
+{
+    static const char pattern[] = "..dddd_dd_dd_dd_dd_dd."; /* A5 */
+    size_t i;
+
+    for (i = 0; pattern[i] != '\0'; i++)
+        if (pattern[i] == 'd' ? !isdigit((unsigned char)name[i]) : name[i] != pattern[i])
+            return false;
+    return isdigit((unsigned char)name[i]);
+}
+
+bool follower_root_parse(char *root, struct follower_root *ret_root)
+{
+    size_t len = strlen(root), deleted_len = strlen(DELETED);
+    char *at = root + 1;
+
+    if (root[0] != '/')
+        return false;
+    if (len > deleted_len && streq(root + len - deleted_len, DELETED))
+        root[len - deleted_len] = '\0';
+    ret_root->volume = ".";
+    while (!is_generation(at)) {
+        at = strchr(at, '/');
+        if (at == NULL)
+            return false;
+        *at++ = '\0';
+        ret_root->volume = root + 1;
+        at[-1] = is_generation(at) ? '\0' : '/';
+    }
+    ret_root->generation = at;
+    ret_root->path = "";
+    at = strchr(at, '/');
+    if (at != NULL) {
+        *at = '\0';
+        ret_root->path = at + 1;
+    }
+    return true;
+}
+
+static unsigned long attributes_of(const char *options)
+{
+    static const struct {
+        const char *option;
+        unsigned long attribute;
+    } known[] = {
+        {"nosuid", MOUNT_ATTR_NOSUID},
+        {"nodev", MOUNT_ATTR_NODEV},
+        {"noexec", MOUNT_ATTR_NOEXEC},
+        {"nosymfollow", MOUNT_ATTR_NOSYMFOLLOW},
+    };
+    unsigned long attributes = 0;
+
+    for (size_t i = 0; i < ELEMENTS_OF(known); i++)
+        if (mountinfo_has_option(options, known[i].option))
+            attributes |= known[i].attribute;
+    return attributes;
+}
+
+/* ---- followers */
+
+static struct follower *follower_free(struct follower *m)
+{
+    if (m == NULL)
+        return NULL;
+    list_remove(&m->link);
+    (void)fd_close(m->clone_fd);
+    free(m->mountpoint);
+    free(m->volume);
+    free(m->generation);
+    free(m->path);
+    free(m);
+    return NULL;
+}
+DEFINE_CLEANUP(struct follower *, follower_free)
+
+static int follower_new(const struct mount_namespace *namespace, const struct mountinfo *mount,
+                        const struct follower_root *root, struct follower **ret_follower)
+{
+    _cleanup_(follower_freep) struct follower *m = calloc(1, sizeof(*m));
+
+    if (m == NULL)
+        return -ENOMEM;
+    list_init(&m->link);
+    m->clone_fd = -1;
+    m->namespace = *namespace;
+    m->mount_id = mount->id;
+    m->attributes = attributes_of(mount->options);
+    m->mountpoint = strdup(mount->mountpoint);
+    m->volume = strdup(root->volume);
+    m->generation = strdup(root->generation);
+    m->path = strdup(root->path);
+    if (m->mountpoint == NULL || m->volume == NULL || m->generation == NULL || m->path == NULL)
+        return -ENOMEM;
+    *ret_follower = TAKE(m);
+    return 0;
+}
+
+static struct follower *find(struct followers *f, const struct mount_namespace *namespace,
+                             uint64_t mount_id)
+{
+    struct follower *m;
+
+    list_for_each (m, &f->all, link)
+        if (m->mount_id == mount_id && m->namespace.id == namespace->id)
+            return m;
+    return NULL;
+}
+
+/* ---- scanning */
+
+struct scan {
+    struct followers *followers;
+    const struct mount_namespace *namespace;
+    dev_t device;
+    int result;
+};
+
+/* Ids of mounts are used again, so that one that is known has to look the same. */
+static bool is_same(const struct follower *m, const struct mountinfo *mount,
+                    const struct follower_root *root)
+{
+    return streq(m->mountpoint, mount->mountpoint) && streq(m->path, root->path) &&
+           streq(m->generation, root->generation) && streq(m->volume, root->volume);
+}
+
+/* One that is there already stays what it is; its process may be another one by now. */
+static bool note_known(struct scan *scan, const struct mountinfo *mount,
+                       const struct follower_root *root)
+{
+    struct follower *m = find(scan->followers, scan->namespace, mount->id);
+
+    if (m == NULL)
+        return false;
+    if (!is_same(m, mount, root)) {
+        (void)follower_free(m);
+        return false;
+    }
+    m->namespace.pid = scan->namespace->pid;
+    m->is_seen = true;
+    /* keep those of a namespace together */
+    list_remove(&m->link);
+    list_append(&scan->followers->all, &m->link);
+    return true;
+}
+
+/* Of mounts at one mount point the last one counts; it is mounted on the one before. */
+static unsigned uncover(struct scan *scan, const struct mountinfo *mount)
+{
+    struct follower *below = find(scan->followers, scan->namespace, mount->parent_id);
+    unsigned n_covered;
+
+    if (below == NULL || !streq(below->mountpoint, mount->mountpoint))
+        return 0;
+    n_covered = below->n_covered + 1;
+    (void)follower_free(below);
+    return n_covered;
+}
+
+static bool note_mount(void *userdata, const struct mountinfo *mount)
+{
+    struct scan *scan = userdata;
+    _cleanup_(freep) char *copy = NULL;
+    struct follower_root root;
+    struct follower *m;
+    unsigned n_covered;
+
+    if (mount->device != scan->device)
+        return true;
+    copy = strdup(mount->root);
+    if (copy == NULL) {
+        scan->result = -ENOMEM;
+        return false;
+    }
+    n_covered = uncover(scan, mount);
+    if (!follower_root_parse(copy, &root) || note_known(scan, mount, &root))
+        return true;
+    scan->result = follower_new(scan->namespace, mount, &root, &m);
+    if (scan->result < 0)
+        return false;
+    m->is_seen = true;
+    m->n_covered = n_covered;
+    list_append(&scan->followers->all, &m->link);
+    log_debug("found a follower", "mountpoint", m->mountpoint, "path", m->path);
+    return true;
+}
+
+static bool scan_namespace(void *userdata, int proc_fd, const struct mount_namespace *namespace)
+{
+    struct scan *scan = userdata;
+    char path[32];
+
+    scan->namespace = namespace;
+    (void)snprintf(path, sizeof(path), "%d/mountinfo", namespace->pid);
+    return mountinfo_visit(proc_fd, path, note_mount, scan) == 0;
+}
+
+static bool is_followed(void *userdata, const char *volume, const char *path)
+{
+    struct followers *f = userdata;
+    struct follower *m;
+
+    list_for_each (m, &f->all, link)
+        if (streq(m->path, path) && streq(m->volume, volume))
+            return true;
+    return false;
+}
+
+static void drop_unseen(struct followers *f)
+{
+    struct follower *m, *tmp;
+
+    list_for_each_safe (m, tmp, &f->all, link)
+        if (!m->is_seen)
+            (void)follower_free(m);
+    watch_pins_keep(&f->pins, is_followed, f);
+}
+
+int followers_scan(struct followers *followers)
+{
+    struct followers *f = followers;
+    struct scan scan = {.followers = f, .device = session_device(f->session)};
+    struct follower *m;
+    mono_us begin = clock_mono();
+    int r;
+
+    list_for_each (m, &f->all, link)
+        m->is_seen = false;
+    r = mount_namespaces_visit(scan_namespace, &scan);
+    r = r < 0 ? r : scan.result;
+    if (r == 0)
+        drop_unseen(f);
+    f->scanned_at = begin;
+    f->next_scan = clock_mono() + SCAN_PAUSE + (clock_mono() - begin) * (SCAN_SHARE - 1);
+    return r;
+}
+
+mono_us followers_scanned_at(const struct followers *followers)
+{
+    return followers->scanned_at;
+}
+
+mono_us followers_next_scan(const struct followers *followers)
+{
+    return followers->next_scan;
+}
+
+size_t followers_count(const struct followers *followers, const char *volume)
+{
+    const struct follower *m;
+    size_t n = 0;
+
+    list_for_each (m, &followers->all, link)
+        n += streq(m->volume, volume);
+    return n;
+}
+
+/* ---- replacing, at home */
+
+static int look_at(int fd, struct statx *ret_status)
+{
+    const unsigned wanted = STATX_TYPE | STATX_INO | STATX_MNT_ID;
+    int r = statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, wanted, ret_status);
+
+    return r < 0 ? negative_errno() : 0;
+}
+
+/* Step 1. Return: 0; -ENOENT when the current generation has no such path; -errno. */
+static int prepare(struct followers *f, struct follower *m)
+{
+    _cleanup_(freep) char *path = NULL;
+    _cleanup_(fd_closep) int fd = -1;
+    struct statx status;
+    struct error ignored;
+    int r;
+
+    if (asprintf(&path, "%s/%s/%s", m->volume, m->next_generation, m->path) < 0)
+        return -ENOMEM;
+    fd = session_clone(f->session, path, m->attributes, &ignored);
+    if (fd < 0)
+        return fd;
+    r = look_at(fd, &status);
+    if (r < 0)
+        return r;
+    m->new_id = status.stx_ino;
+    m->clone_fd = TAKE_FD(fd);
+    return 0;
+}
+
+/* Return: whether the volume has a generation; its name is in m->next_generation. */
+static bool find_current(int root_fd, struct follower *m)
+{
+    _cleanup_(freep) char *path = NULL;
+    ssize_t len;
+
+    if (asprintf(&path, "%s/..data", m->volume) < 0)
+        return false;
+    len = readlinkat(root_fd, path, m->next_generation, sizeof(m->next_generation) - 1);
+    if (len < 0)
+        return false;
+    m->next_generation[len] = '\0';
+    return true;
+}
+
+/* Return: whether there is anything to replace. */
+static bool prepare_all(struct followers *f, int root_fd, const char *volume)
+{
+    struct follower *m;
+    bool is_any = false;
+
+    list_for_each (m, &f->all, link) {
+        int r;
+
+        if ((volume != NULL && !streq(m->volume, volume)) || !find_current(root_fd, m) ||
+            streq(m->generation, m->next_generation) || m->n_covered >= COVERS_MAX)
+            continue;
+        r = prepare(f, m);
+        if (r < 0 && r != -ENOENT)
+            log_debug("cannot prepare for a follower", "mountpoint", m->mountpoint, "error",
+                      strerror(-r));
+        is_any |= r == 0;
+    }
+    return is_any;
+}
+
+/* ---- replacing, in the namespace */
+
+static int open_mountpoint(const struct follower *m)
+{
+    const struct open_how how = {
+        .flags = O_PATH | O_NOFOLLOW | O_CLOEXEC,
+        .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_CACHED,
+    };
+    long fd = syscall(SYS_openat2, AT_FDCWD, m->mountpoint, &how, sizeof(how));
+
+    return fd < 0 ? negative_errno() : (int)fd;
+}
+
+/* Step 3. Return: 0 when it lies beneath, 1 when it lies on top; -errno. */
+static int move_clone(const struct follower *m, int mountpoint_fd)
+{
+    const unsigned flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
+
+    if (move_mount(m->clone_fd, "", mountpoint_fd, "", flags | MOVE_MOUNT_BENEATH) == 0)
+        return 0;
+    if (errno != EINVAL)
+        return negative_errno();
+    return move_mount(m->clone_fd, "", mountpoint_fd, "", flags) < 0 ? negative_errno() : 1;
+}
+
+/* Steps 2 to 4. Return: 0; -ESTALE when something else is mounted there by now; -errno. */
+static int replace(struct followers *f, int dir_fd, struct follower *m)
+{
+    _cleanup_(fd_closep) int mountpoint_fd = open_mountpoint(m);
+    struct statx old, new;
+    int r = mountpoint_fd < 0 ? mountpoint_fd : look_at(mountpoint_fd, &old);
+
+    if (r == 0)
+        r = look_at(m->clone_fd, &new);
+    if (r < 0)
+        return r;
+    if (old.stx_mnt_id != m->mount_id)
+        return -ESTALE;
+    m->old_id = old.stx_ino;
+    m->is_directory = S_ISDIR(old.stx_mode);
+    if (!m->is_directory)
+        (void)watch_pins_add(&f->pins, dir_fd, session_device(f->session), m->volume, m->path,
+                             m->old_id);
+    r = move_clone(m, mountpoint_fd);
+    if (r < 0)
+        return r;
+    if (r == 0 && umount2(m->mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
+        return negative_errno();
+    m->n_covered += (unsigned)r;
+    m->mount_id = new.stx_mnt_id;
+    return 0;
+}
+
+/* Return: the next one that is being replaced, from @from on, or NULL. */
+static struct follower *next_prepared(struct followers *f, const struct list *from)
+{
+    for (struct list *l = from->next; l != &f->all; l = l->next) {
+        struct follower *m = list_entry(l, struct follower, link);
+
+        if (m->clone_fd >= 0)
+            return m;
+    }
+    return NULL;
+}
+
+/* Those that could not be replaced have no clone any more afterwards. */
+static void replace_all(struct followers *f, int dir_fd)
+{
+    struct mount_namespace_stay stay = MOUNT_NAMESPACE_STAY_INIT;
+    const struct mount_namespace *where = NULL;
+    int entered = 0;
+
+    for (struct follower *m = next_prepared(f, &f->all); m != NULL;
+         m = next_prepared(f, &m->link)) {
+        int r;
+
+        if (where == NULL || where->id != m->namespace.id) {
+            mount_namespace_leave(&stay);
+            where = &m->namespace;
+            entered = mount_namespace_enter(where, &stay);
+        }
+        r = entered < 0 ? entered : replace(f, dir_fd, m);
+        if (r == 0)
+            continue;
+        log_debug("cannot replace a follower", "mountpoint", m->mountpoint, "error", strerror(-r));
+        m->clone_fd = fd_close(m->clone_fd);
+    }
+    mount_namespace_leave(&stay);
+}
+
+/* ---- telling who watches */
+
+/* Whether another one of this round was on the same directory, which is told of once. */
+static bool was_seen_before(struct followers *f, const struct follower *m)
+{
+    for (const struct follower *other = next_prepared(f, &f->all); other != m;
+         other = next_prepared(f, &other->link))
+        if (other->old_id == m->old_id)
+            return true;
+    return false;
+}
+
+/*
+ * Each file of a directory that will not be found in it as it was. They are opened by their paths,
+ * so that the kernel knows in which directory, and tells those who watch that.
+ * @path: of the directory, relative to @dir_fd
+ * @new_id: of what takes its place; 0 for nothing
+ */
+static void tell_children(struct followers *f, int dir_fd, const char *path, uint64_t old_id,
+                          uint64_t new_id)
+{
+    _cleanup_(names_deinit) struct names names = {0};
+
+    (void)names_read(&names, f->tree, old_id); /* some are better than none */
+    for (size_t i = 0; i < names.n; i++) {
+        const struct name *old = &names.all[i];
+        _cleanup_(freep) char *child = NULL;
+        struct stat new = {0};
+        bool is_there = tree_find(f->tree, new_id, old->text, &new) == 0;
+
+        if (asprintf(&child, "%s/%s", path, old->text) < 0)
+            return;
+        if (old->is_directory)
+            tell_children(f, dir_fd, child, old->id, new.st_ino);
+        else if (!is_there || !tree_same_content(f->tree, old->id, new.st_ino))
+            watch_tell(openat(dir_fd, child, O_WRONLY | O_NOFOLLOW | O_CLOEXEC));
+    }
+}
+
+static void tell_directory(struct followers *f, int dir_fd, const struct follower *m)
+{
+    _cleanup_(freep) char *path = NULL;
+
+    if (asprintf(&path, "%s/%s/%s", m->volume, m->generation, m->path) >= 0)
+        tell_children(f, dir_fd, path, m->old_id, m->new_id);
+}
+
+static bool is_changed(void *userdata, const char *volume, const char *path)
+{
+    struct followers *f = userdata;
+
+    for (const struct follower *m = next_prepared(f, &f->all); m != NULL;
+         m = next_prepared(f, &m->link))
+        if (m->is_changed && streq(m->path, path) && streq(m->volume, volume))
+            return true;
+    return false;
+}
+
+/* Step 5. */
+static void tell_all(struct followers *f, int dir_fd)
+{
+    struct follower *m;
+
+    for (m = next_prepared(f, &f->all); m != NULL; m = next_prepared(f, &m->link)) {
+        m->is_changed = !m->is_directory && !tree_same_content(f->tree, m->old_id, m->new_id);
+        if (m->is_directory && !was_seen_before(f, m))
+            tell_directory(f, dir_fd, m);
+    }
+    watch_pins_tell(&f->pins, dir_fd, is_changed, f);
+}
+
+/* ---- all of it */
+
+/* Those that were replaced show the current generation from now on. */
+static void settle(struct followers *f)
+{
+    for (struct follower *m = next_prepared(f, &f->all); m != NULL;
+         m = next_prepared(f, &m->link)) {
+        char *generation = strdup(m->next_generation);
+
+        m->clone_fd = fd_close(m->clone_fd);
+        if (generation == NULL)
+            continue; /* it is replaced by the same once more, later */
+        free(m->generation);
+        m->generation = generation;
+    }
+}
+
+void followers_update(struct followers *followers, int root_fd, const char *volume)
+{
+    _cleanup_(fd_closep) int dir_fd = -1;
+
+    if (!prepare_all(followers, root_fd, volume))
+        return;
+    dir_fd = openat(root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    replace_all(followers, dir_fd);
+    tell_all(followers, dir_fd);
+    settle(followers);
+}
+
+int followers_new(struct session *session, struct tree *tree, struct followers **ret_followers)
+{
+    struct followers *f = calloc(1, sizeof(*f));
+
+    if (f == NULL)
+        return -ENOMEM;
+    f->session = session;
+    f->tree = tree;
+    list_init(&f->all);
+    list_init(&f->pins.all);
+    *ret_followers = f;
+    return 0;
+}
+
+struct followers *followers_free(struct followers *followers)
+{
+    struct follower *m, *tmp;
+
+    if (followers == NULL)
+        return NULL;
+    list_for_each_safe (m, tmp, &followers->all, link)
+        (void)follower_free(m);
+    watch_pins_deinit(&followers->pins);
+    free(followers);
+    return NULL;
+}

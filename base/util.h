@@ -20,9 +20,9 @@
 /* -errno of the call that just failed; never 0, so that a caller cannot take it for success. */
 static inline int negative_errno(void)
 {
-    int error = errno;
+    int r = -errno;
 
-    return error > 0 ? -error : -EIO;
+    return r < 0 ? r : -EIO;
 }
 
 static inline bool streq(const char *a, const char *b)

@@ -3,17 +3,17 @@
  * The files of a generation never change, so a mount of one of them cannot be made to show other
  * content. It is replaced by a mount of the same path in the current generation:
  *
- *  1. a clone of the new file's mount, with the old mount's flags, read-only in any case
+ *  1. a read-only clone of a mount, with the new file as its root
  *  2. into the mount namespace, where the old mount is found once more by its id
- *  3. the clone is slid beneath the old mount (MOVE_MOUNT_BENEATH, Linux 6.5)
+ *  3. the clone gets the flags of the old mount and is slid beneath it (MOVE_MOUNT_BENEATH)
  *  4. the old mount is taken off; from here on opening the path gives the new file
  *  5. back home, the old file is kept for those who watch it, and they are told
  *
  * Opening the path finds the one or the other at any time. Whoever has the old file open or mapped
  * keeps it as it was; a mix of the two does not exist, as no inode ever had both contents.
  *
- * An older kernel puts the clone on top instead (3), and the old mounts pile up beneath it. That
- * works only while the old file is still in its directory, and up to COVERS_MAX times.
+ * A kernel before 6.5 puts the clone on top instead (3), and the old mounts pile up beneath it.
+ * That works only while the old file is still in its directory, and up to COVERS_MAX times.
  *
  * A key that is gone leaves its mount as it is, so that readers keep the last content; when it
  * returns, the mount is found by the path that the kernel remembers of the file ("..//deleted").
@@ -33,6 +33,7 @@
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <sys/mount.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 
 #include "base/list.h"
@@ -56,15 +57,15 @@ struct follower {
     struct list link;
     struct mount_namespace namespace;
     uint64_t mount_id;
-    char *mountpoint;         /* as seen in the namespace */
-    unsigned long attributes; /* MOUNT_ATTR_* */
+    char *mountpoint; /* as seen in the namespace */
     char *volume;
     char *generation; /* what it shows */
     char *path;
     unsigned n_covered; /* mounts beneath it */
     bool is_seen;       /* in the scan under way */
     /* while it is being replaced */
-    int clone_fd; /* else -1 */
+    int clone_fd; /* else -1; it keeps the new mount busy */
+    bool is_replaced;
     char next_generation[GENERATION_NAME_SIZE];
     uint64_t old_id; /* node ids */
     uint64_t new_id;
@@ -122,25 +123,6 @@ bool follower_root_parse(char *root, struct follower_root *ret_root)
     return true;
 }
 
-static unsigned long attributes_of(const char *options)
-{
-    static const struct {
-        const char *option;
-        unsigned long attribute;
-    } known[] = {
-        {"nosuid", MOUNT_ATTR_NOSUID},
-        {"nodev", MOUNT_ATTR_NODEV},
-        {"noexec", MOUNT_ATTR_NOEXEC},
-        {"nosymfollow", MOUNT_ATTR_NOSYMFOLLOW},
-    };
-    unsigned long attributes = 0;
-
-    for (size_t i = 0; i < ELEMENTS_OF(known); i++)
-        if (mountinfo_has_option(options, known[i].option))
-            attributes |= known[i].attribute;
-    return attributes;
-}
-
 /* ---- followers */
 
 static struct follower *follower_free(struct follower *m)
@@ -169,7 +151,6 @@ static int follower_new(const struct mount_namespace *namespace, const struct mo
     m->clone_fd = -1;
     m->namespace = *namespace;
     m->mount_id = mount->id;
-    m->attributes = attributes_of(mount->options);
     m->mountpoint = strdup(mount->mountpoint);
     m->volume = strdup(root->volume);
     m->generation = strdup(root->generation);
@@ -360,7 +341,7 @@ static int prepare(struct followers *f, struct follower *m)
 
     if (asprintf(&path, "%s/%s/%s", m->volume, m->next_generation, m->path) < 0)
         return -ENOMEM;
-    fd = session_clone(f->session, path, m->attributes, &ignored);
+    fd = session_clone(f->session, path, 0, &ignored);
     if (fd < 0)
         return fd;
     r = look_at(fd, &status);
@@ -420,6 +401,29 @@ static int open_mountpoint(const struct follower *m)
     return fd < 0 ? negative_errno() : (int)fd;
 }
 
+/* The flags of the old mount as they are now; it is read-only already. */
+static int copy_attributes(int clone_fd, int mountpoint_fd)
+{
+    static const struct {
+        unsigned long flag;
+        unsigned long attribute;
+    } known[] = {
+        {ST_NOSUID, MOUNT_ATTR_NOSUID},
+        {ST_NODEV, MOUNT_ATTR_NODEV},
+        {ST_NOEXEC, MOUNT_ATTR_NOEXEC},
+    };
+    struct mount_attr attr = {0};
+    struct statvfs status;
+
+    if (fstatvfs(mountpoint_fd, &status) < 0)
+        return negative_errno();
+    for (size_t i = 0; i < ELEMENTS_OF(known); i++)
+        if ((status.f_flag & known[i].flag) != 0)
+            attr.attr_set |= known[i].attribute;
+    return mount_setattr(clone_fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0 ? negative_errno()
+                                                                               : 0;
+}
+
 /* Step 3. Return: 0 when it lies beneath, 1 when it lies on top; -errno. */
 static int move_clone(const struct follower *m, int mountpoint_fd)
 {
@@ -450,7 +454,9 @@ static int replace(struct followers *f, int dir_fd, struct follower *m)
     if (!m->is_directory)
         (void)watch_pins_add(&f->pins, dir_fd, session_device(f->session), m->volume, m->path,
                              m->old_id);
-    r = move_clone(m, mountpoint_fd);
+    r = copy_attributes(m->clone_fd, mountpoint_fd);
+    if (r == 0)
+        r = move_clone(m, mountpoint_fd);
     if (r < 0)
         return r;
     if (r == 0 && umount2(m->mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
@@ -460,50 +466,52 @@ static int replace(struct followers *f, int dir_fd, struct follower *m)
     return 0;
 }
 
-/* Return: the next one that is being replaced, from @from on, or NULL. */
-static struct follower *next_prepared(struct followers *f, const struct list *from)
-{
-    for (struct list *l = from->next; l != &f->all; l = l->next) {
-        struct follower *m = list_entry(l, struct follower, link);
-
-        if (m->clone_fd >= 0)
-            return m;
-    }
-    return NULL;
-}
-
-/* Those that could not be replaced have no clone any more afterwards. */
 static void replace_all(struct followers *f, int dir_fd)
 {
     struct mount_namespace_stay stay = MOUNT_NAMESPACE_STAY_INIT;
     const struct mount_namespace *where = NULL;
+    struct follower *m;
     int entered = 0;
 
-    for (struct follower *m = next_prepared(f, &f->all); m != NULL;
-         m = next_prepared(f, &m->link)) {
+    list_for_each (m, &f->all, link) {
         int r;
 
+        if (m->clone_fd < 0)
+            continue;
         if (where == NULL || where->id != m->namespace.id) {
             mount_namespace_leave(&stay);
             where = &m->namespace;
             entered = mount_namespace_enter(where, &stay);
         }
         r = entered < 0 ? entered : replace(f, dir_fd, m);
-        if (r == 0)
-            continue;
-        log_debug("cannot replace a follower", "mountpoint", m->mountpoint, "error", strerror(-r));
         m->clone_fd = fd_close(m->clone_fd);
+        m->is_replaced = r == 0;
+        if (r < 0)
+            log_debug("cannot replace a follower", "mountpoint", m->mountpoint, "error",
+                      strerror(-r));
     }
     mount_namespace_leave(&stay);
 }
 
 /* ---- telling who watches */
 
+/* Return: the next one that was replaced, from @from on, or NULL. */
+static struct follower *next_replaced(struct followers *f, const struct list *from)
+{
+    for (struct list *l = from->next; l != &f->all; l = l->next) {
+        struct follower *m = list_entry(l, struct follower, link);
+
+        if (m->is_replaced)
+            return m;
+    }
+    return NULL;
+}
+
 /* Whether another one of this round was on the same directory, which is told of once. */
 static bool was_seen_before(struct followers *f, const struct follower *m)
 {
-    for (const struct follower *other = next_prepared(f, &f->all); other != m;
-         other = next_prepared(f, &other->link))
+    for (const struct follower *other = next_replaced(f, &f->all); other != m;
+         other = next_replaced(f, &other->link))
         if (other->old_id == m->old_id)
             return true;
     return false;
@@ -548,8 +556,8 @@ static bool is_changed(void *userdata, const char *volume, const char *path)
 {
     struct followers *f = userdata;
 
-    for (const struct follower *m = next_prepared(f, &f->all); m != NULL;
-         m = next_prepared(f, &m->link))
+    for (const struct follower *m = next_replaced(f, &f->all); m != NULL;
+         m = next_replaced(f, &m->link))
         if (m->is_changed && streq(m->path, path) && streq(m->volume, volume))
             return true;
     return false;
@@ -560,7 +568,7 @@ static void tell_all(struct followers *f, int dir_fd)
 {
     struct follower *m;
 
-    for (m = next_prepared(f, &f->all); m != NULL; m = next_prepared(f, &m->link)) {
+    for (m = next_replaced(f, &f->all); m != NULL; m = next_replaced(f, &m->link)) {
         m->is_changed = !m->is_directory && !tree_same_content(f->tree, m->old_id, m->new_id);
         if (m->is_directory && !was_seen_before(f, m))
             tell_directory(f, dir_fd, m);
@@ -570,31 +578,35 @@ static void tell_all(struct followers *f, int dir_fd)
 
 /* ---- all of it */
 
-/* Those that were replaced show the current generation from now on. */
-static void settle(struct followers *f)
+/* Those that were replaced show the current generation. Return: whether a directory was. */
+static bool settle(struct followers *f)
 {
-    for (struct follower *m = next_prepared(f, &f->all); m != NULL;
-         m = next_prepared(f, &m->link)) {
+    bool is_any_directory = false;
+
+    for (struct follower *m = next_replaced(f, &f->all); m != NULL;
+         m = next_replaced(f, &m->link)) {
         char *generation = strdup(m->next_generation);
 
-        m->clone_fd = fd_close(m->clone_fd);
+        m->is_replaced = false;
+        is_any_directory |= m->is_directory;
         if (generation == NULL)
             continue; /* it is replaced by the same once more, later */
         free(m->generation);
         m->generation = generation;
     }
+    return is_any_directory;
 }
 
-void followers_update(struct followers *followers, int root_fd, const char *volume)
+bool followers_update(struct followers *followers, int root_fd, const char *volume)
 {
     _cleanup_(fd_closep) int dir_fd = -1;
 
     if (!prepare_all(followers, root_fd, volume))
-        return;
+        return false;
     dir_fd = openat(root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     replace_all(followers, dir_fd);
     tell_all(followers, dir_fd);
-    settle(followers);
+    return settle(followers);
 }
 
 int followers_new(struct session *session, struct tree *tree, struct followers **ret_followers)

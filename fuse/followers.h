@@ -34,8 +34,9 @@ mono_us followers_next_scan(const struct followers *followers);
  * content afterwards.
  * @root_fd: of the writable view
  * @volume: path of the directory of the volume; NULL for all volumes
+ * Return: whether a directory was replaced, in which readers may be on their way to a file.
  */
-void followers_update(struct followers *followers, int root_fd, const char *volume);
+bool followers_update(struct followers *followers, int root_fd, const char *volume);
 
 /* How many there are of a volume, as of the last scan. */
 size_t followers_count(const struct followers *followers, const char *volume);

@@ -154,7 +154,7 @@ static int publish(struct publisher_volume *v, struct payload *payload,
         return r;
     r = writer_publish(tree, dir_fd, v->dir_id, payload, ret_written);
     if (r == 0 && v->publisher->followers != NULL)
-        followers_update(v->publisher->followers, root_fd, v->name);
+        (void)followers_update(v->publisher->followers, root_fd, v->name);
     end_write(v, root_fd, dir_fd);
     return r;
 }
@@ -186,16 +186,21 @@ static int remove_directory(struct publisher_volume *v)
     return r;
 }
 
-/* Look for what is mounted of older generations of all volumes, and have it follow. */
-static void look_for_followers(struct publisher *p)
+/*
+ * Look for what is mounted of older generations of all volumes, and have it follow.
+ * Return: whether it was more than single files.
+ */
+static bool look_for_followers(struct publisher *p)
 {
+    bool is_any_directory;
     int root_fd;
 
     (void)followers_scan(p->followers); /* what it did not get to is looked at the next time */
     if (session_begin_write(p->session, &root_fd) < 0)
-        return;
-    followers_update(p->followers, root_fd, NULL);
+        return false;
+    is_any_directory = followers_update(p->followers, root_fd, NULL);
     session_end_write(p->session, root_fd);
+    return is_any_directory;
 }
 
 /* The lock is held. */
@@ -294,21 +299,25 @@ static bool is_too_early(struct publisher *p, struct publisher_volume *v)
 static void work_on_cleaning(struct publisher *p, struct publisher_volume *v)
 {
     bool is_to_look = p->followers != NULL && followers_scanned_at(p->followers) < v->settled_at;
-    int r;
+    bool is_to_stay = false;
+    int r = 0;
 
     if (is_too_early(p, v))
         return;
     list_remove(&v->cleaning);
     begin_work(p, v);
     if (is_to_look)
-        look_for_followers(p);
-    r = clean(v);
+        is_to_stay = look_for_followers(p);
+    if (!is_to_stay)
+        r = clean(v);
     end_work(p);
     v->clean_failed = r < 0;
     if (is_to_look) {
         count_followers(p);
         p->look_again_at = clock_mono() + LOOK_AGAIN_AFTER;
     }
+    if (is_to_stay && !v->is_removed)
+        clean_later(p, v, CLEAN_AFTER); /* for readers on their way through a replaced directory */
     if (r < 0 && r != -ENOTCONN && !v->is_removed)
         clean_later(p, v, CLEAN_AGAIN);
 }
@@ -421,7 +430,7 @@ static void look_again(struct publisher *p)
 {
     p->look_again_at = 0;
     begin_work(p, NULL);
-    look_for_followers(p);
+    (void)look_for_followers(p);
     end_work(p);
     count_followers(p);
 }

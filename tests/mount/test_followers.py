@@ -6,6 +6,7 @@ has two contents: who opened the old one keeps it, and who watches it is told.
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import subprocess
@@ -82,6 +83,15 @@ def put(manifests: Manifests, **values: str) -> None:
 
 def changes(watcher: Watcher, label: str = "file") -> list[str]:
     return [event.kind for event in watcher.events if event.watch == label]
+
+
+def can_unmount(path: Path) -> bool:
+    try:
+        unmount(path)
+    except OSError as error:
+        assert error.errno == errno.EBUSY
+        return False
+    return True
 
 
 def nodes(volume: Volume) -> int:
@@ -400,7 +410,7 @@ def test_unmounting_is_left_alone(manifests, mount, bind):
     put(manifests, password="dummy-1")
     wait_text(alone, "dummy-1")
 
-    unmount(alone)
+    until(lambda: can_unmount(alone), "the mount not to be busy, as it is while it is replaced")
 
     assert mounts_at(alone) == []
     assert alone.read_text() == "beneath"

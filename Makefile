@@ -154,7 +154,8 @@ unit: $(UNIT_TESTS) ## unit tests, in one build
 
 mount-tests: $(O)/secretfs $(O)/tests/csi-harness ## tests of real mounts and commands, as root, in one build
 	SECRETFS=$(CURDIR)/$(O)/secretfs CSI_HARNESS=$(CURDIR)/$(O)/tests/csi-harness \
-	    $(PYTHON) -m pytest -q -rs -p no:cacheprovider tests/devserver tests/exec tests/csi tests/mount
+	    $(PYTHON) -m pytest -q -rs -p no:cacheprovider \
+	    tests/deploy tests/devserver tests/exec tests/csi tests/mount
 
 # what is installed shows only in a new make
 .PHONY: test

@@ -138,7 +138,7 @@ class Cluster:
         command += [f"--bind-address={HOST}", f"--secure-port={self.port}"]
         command += [f"--advertise-address={HOST}", "--endpoint-reconciler-type=none"]
         command += ["--service-cluster-ip-range=10.96.0.0/16", *self._flags]
-        command += [f"--cert-dir={self.directory / 'apiserver'}"]
+        command += ["--allow-privileged=true", f"--cert-dir={self.directory / 'apiserver'}"]
         command += [f"--client-ca-file={self.authority.certificate}"]
         command += [f"--tls-cert-file={self._server_pair.certificate}"]
         command += [f"--tls-private-key-file={self._server_pair.key}"]

@@ -55,7 +55,7 @@ MAX_PODS = 150
 
 def apiserver_flags(program: Path) -> list[str]:
     """What the API server of a cluster with a node is started with, beside the usual."""
-    flags = ["--allow-privileged=true", "--enable-admission-plugins=NodeRestriction"]
+    flags = ["--enable-admission-plugins=NodeRestriction"]
     return flags + [f"--feature-gates={gate}=true" for gate in _gates(program)]
 
 

@@ -1,0 +1,34 @@
+"""The manifests of this repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Iterator
+
+import yaml
+
+TOP = Path(__file__).resolve().parents[2]
+DEPLOY = TOP / "deploy"
+EXAMPLES = sorted((TOP / "examples" / "pods").glob("*.yaml"))
+# What somebody may apply; the base is for the others to build on.
+KUSTOMIZATIONS = sorted(
+    path.parent for path in DEPLOY.rglob("kustomization.yaml") if path.parent.name != "base"
+)
+
+
+def documents(path: Path) -> list[Any]:
+    return [document for document in yaml.safe_load_all(path.read_text()) if document is not None]
+
+
+def of_kind(loaded: list[Any], kind: str) -> list[Any]:
+    return [document for document in loaded if document["kind"] == kind]
+
+
+def csi_volumes(loaded: list[Any]) -> Iterator[Any]:
+    for pod in of_kind(loaded, "Pod"):
+        yield from (volume["csi"] for volume in pod["spec"]["volumes"] if "csi" in volume)
+
+
+def name_of(path: Path) -> str:
+    """For the ids of tests."""
+    return str(path.relative_to(TOP))

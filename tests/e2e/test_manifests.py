@@ -1,0 +1,40 @@
+"""A real API server takes every manifest of deploy/ and examples/."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deploy.manifests import EXAMPLES, KUSTOMIZATIONS, documents, name_of, of_kind
+from deploy.test_manifests import kubectl  # noqa: F401 (a fixture)
+from kube import Cluster
+
+from .conftest import Namespace
+
+
+@pytest.mark.parametrize("directory", KUSTOMIZATIONS, ids=name_of)
+def test_deployment(
+    cluster: Cluster, kubectl: str, directory: Path  # noqa: F811
+) -> None:
+    """Of objects with a namespace the server asks that it exists."""
+    if not cluster.admin.exists("/api/v1/namespaces/secretfs"):
+        cluster.kubectl.run("create", "namespace", "secretfs", "--save-config")
+    said = cluster.kubectl.run("apply", "--dry-run=server", "-k", directory)
+    lines = said.splitlines()
+    assert lines and all(line.endswith("(server dry run)") for line in lines), said
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=name_of)
+def test_example(ns: Namespace, path: Path) -> None:
+    """What a pod's admission looks for is there before."""
+    accounts = {account["metadata"]["name"] for account in of_kind(documents(path), "ServiceAccount")}
+    for name in {"default", *accounts}:
+        # there is no controller here that would make tokens for it
+        body = {"metadata": {"name": name}, "automountServiceAccountToken": False}
+        path_of_all = f"/api/v1/namespaces/{ns.name}/serviceaccounts"
+        ns.cluster.admin.request("POST", path_of_all, body)
+    said = ns.kubectl("apply", "--dry-run=server", "-f", path)
+    lines = said.splitlines()
+    assert len(lines) == len(documents(path))
+    assert all(line.endswith("(server dry run)") for line in lines), said

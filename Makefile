@@ -170,10 +170,11 @@ packages-e2e: packages-test
 
 E2E := SECRETFS=$(CURDIR)/$(O)/secretfs $(PYTHON) -m pytest -q -rs -p no:cacheprovider
 .PHONY: e2e e2e-api e2e-node
-e2e: packages-e2e ## tests against a real API server (KUBEBUILDER_ASSETS) and on a real node (KUBE_ASSETS)
+e2e: packages-e2e ## tests against a real API server (KUBEBUILDER_ASSETS), on a real node (KUBE_ASSETS), under systemd
 	$(MAKE) $(O)/secretfs
 	$(MAKE) e2e-api
 	$(MAKE) e2e-node
+	$(MAKE) systemd-test
 
 e2e-api:
 	$(E2E) tests/e2e --ignore=tests/e2e/node
@@ -235,7 +236,7 @@ lint-layers:
 	$(PYTHON) tests/lint/layers.py
 
 lint-man:
-	mandoc -T lint -W warning docs/man/*.1
+	mandoc -T lint -W warning docs/man/*.[1-8]
 
 lint-python:
 	$(PYTHON) -m compileall -q tests bench
@@ -264,11 +265,8 @@ format: ## apply .clang-format
 
 # ---- installing
 
-.PHONY: install clean
-install: $(O)/secretfs ## install under DESTDIR and PREFIX (/usr/local)
-	install -D -m 0755 $(O)/secretfs $(DESTDIR)$(PREFIX)/bin/secretfs
-	ln -sf secretfs $(DESTDIR)$(PREFIX)/bin/kubectl-secretfs
-	install -D -m 0644 docs/man/secretfs.1 $(DESTDIR)$(PREFIX)/share/man/man1/secretfs.1
+-include systemd/install.mk
 
+.PHONY: clean
 clean: ## remove what was built
 	rm -rf build

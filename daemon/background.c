@@ -46,7 +46,6 @@ int background_enter(struct background *background, struct error *e)
         _exit(wait_for_report(fds[0], pid));
     }
     (void)fd_close(fds[0]);
-    (void)setsid();
     background->report_fd = fds[1];
     return 0;
 }
@@ -92,6 +91,11 @@ void background_ready(struct background *background)
         return;
     if (chdir("/") < 0)
         log_debug("cannot change to /");
+    /*
+     * Not before: until it is mounted, autofs lets only systemd's own process group get to a mount
+     * point that it holds others back from; and an interrupt at the terminal ends both of us.
+     */
+    (void)setsid();
     release_terminal();
     report(background, EXIT_SUCCESS);
 }

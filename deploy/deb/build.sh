@@ -1,0 +1,40 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# build.sh VERSION MAKE: puts what `make install` installs into a Debian package, which becomes
+# build/secretfs_VERSION_ARCHITECTURE.deb.
+set -eu
+version=$1 make=$2
+here=$(dirname "$0")
+architecture=$(dpkg --print-architecture)
+work=build/deb
+stage=$work/secretfs
+rm -rf "$work"
+mkdir -p "$stage/DEBIAN" "$work/debian"
+
+$make -s install PREFIX=/usr DESTDIR="$PWD/$stage" >/dev/null
+strip --strip-unneeded --remove-section=.comment "$stage/usr/bin/secretfs"
+find "$stage/usr/share/man" -type f -exec gzip -9n {} +
+
+doc=$stage/usr/share/doc/secretfs
+install -m 0644 "$here/copyright" "$doc/copyright"
+install -m 0644 README.md "$doc/README.md"
+printf 'secretfs (%s) unstable; urgency=medium\n\n  * See the history of the sources.\n\n -- %s  %s\n' \
+    "$version" "The secretfs authors <authors@secretfs.invalid>" "$(date -R -r VERSION)" |
+    gzip -9n >"$doc/changelog.gz"
+
+# dpkg-shlibdeps wants a source package's control file beside it
+printf 'Source: secretfs\n\nPackage: secretfs\nArchitecture: any\n' >"$work/debian/control"
+depends=$(cd "$work" && dpkg-shlibdeps -O secretfs/usr/bin/secretfs |
+    sed -n 's/^shlibs:Depends=//p')
+[ -n "$depends" ] || { echo "build.sh: dpkg-shlibdeps found no dependencies" >&2; exit 1; }
+
+sed -e "s|@version@|$version|" -e "s|@architecture@|$architecture|" -e "s|@depends@|$depends|" \
+    -e "s|@size@|$(du -k -s --exclude=DEBIAN "$stage" | cut -f1)|" \
+    "$here/control.in" >"$stage/DEBIAN/control"
+(cd "$stage" && find etc -type f -printf '/%p\n' | sort) >"$stage/DEBIAN/conffiles"
+(cd "$stage" && find . -type f ! -path './DEBIAN/*' ! -path './etc/*' -printf '%P\0' | sort -z |
+    xargs -0 md5sum) >"$stage/DEBIAN/md5sums"
+for script in postinst prerm postrm; do
+    install -m 0755 "$here/$script" "$stage/DEBIAN/$script"
+done
+dpkg-deb --root-owner-group --build "$stage" "build/secretfs_${version}_${architecture}.deb"

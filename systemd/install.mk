@@ -1,0 +1,61 @@
+# Included by the Makefile: what goes where on a host, and the Debian package.
+
+SYSCONFDIR ?= /etc
+UNITDIR    ?= $(PREFIX)/lib/systemd/system
+MANDIR     ?= $(PREFIX)/share/man
+DOCDIR     ?= $(PREFIX)/share/doc/secretfs
+# mount(8) looks for its helpers there and nowhere else
+HELPERDIR  ?= /usr/sbin
+
+DEB_PACKAGES := dpkg-dev binutils
+
+UNITS := secretfs.service secretfs@.service
+MANS  := $(sort $(wildcard docs/man/*.[1-8]))
+
+.PHONY: install uninstall deb packages-deb
+install: $(O)/secretfs ## install under DESTDIR: PREFIX (/usr/local), /usr/sbin/mount.fuse.secretfs, /etc/secretfs
+	install -D -m 0755 $(O)/secretfs $(DESTDIR)$(PREFIX)/bin/secretfs
+	ln -sf secretfs $(DESTDIR)$(PREFIX)/bin/kubectl-secretfs
+	install -d $(DESTDIR)$(HELPERDIR) $(DESTDIR)$(UNITDIR)
+	ln -sf $(PREFIX)/bin/secretfs $(DESTDIR)$(HELPERDIR)/mount.fuse.secretfs
+	$(Q)set -e; for unit in $(UNITS); do \
+	    sed 's|@bindir@|$(PREFIX)/bin|g' systemd/$$unit.in >$(O)/$$unit; \
+	    install -m 0644 $(O)/$$unit $(DESTDIR)$(UNITDIR)/$$unit; \
+	done
+	$(Q)set -e; for man in $(MANS); do \
+	    install -D -m 0644 $$man $(DESTDIR)$(MANDIR)/man$${man##*.}/$${man##*/}; \
+	done
+	install -D -m 0644 systemd/volume.yaml $(DESTDIR)$(DOCDIR)/examples/volume.yaml
+	install -D -m 0644 systemd/mount.env $(DESTDIR)$(DOCDIR)/examples/mount.env
+	install -d -m 0755 $(DESTDIR)$(SYSCONFDIR)/secretfs/volumes.d
+	@# what somebody has changed stays
+	test -e $(DESTDIR)$(SYSCONFDIR)/secretfs/node.yaml || \
+	    install -m 0644 systemd/node.yaml $(DESTDIR)$(SYSCONFDIR)/secretfs/node.yaml
+
+uninstall: ## take away what install put there, but no configuration
+	rm -f $(DESTDIR)$(PREFIX)/bin/secretfs $(DESTDIR)$(PREFIX)/bin/kubectl-secretfs
+	rm -f $(DESTDIR)$(HELPERDIR)/mount.fuse.secretfs
+	rm -f $(UNITS:%=$(DESTDIR)$(UNITDIR)/%)
+	$(Q)for man in $(MANS); do rm -f $(DESTDIR)$(MANDIR)/man$${man##*.}/$${man##*/}; done
+	rm -rf $(DESTDIR)$(DOCDIR)
+
+packages-deb: packages-build
+	@tests/packages.sh $(DEB_PACKAGES)
+
+deb: packages-deb ## build a Debian package in build/
+	$(MAKE) $(O)/secretfs
+	deploy/deb/build.sh '$(VERSION)' '$(MAKE)'
+
+# ---- tests of all this
+
+SYSTEMD_PACKAGES := debootstrap systemd-container
+
+packages-systemd: packages-test packages-deb
+	@tests/packages.sh $(SYSTEMD_PACKAGES)
+
+.PHONY: packages-systemd systemd-test systemd-test-now
+systemd-test: packages-systemd ## tests of the package and the units, in a container with systemd
+	$(MAKE) systemd-test-now
+
+systemd-test-now: deb
+	$(PYTHON) -m pytest -q -rs -p no:cacheprovider tests/systemd

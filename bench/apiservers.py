@@ -52,9 +52,11 @@ class Client:
         self._token = access.token_file.read_text()
         self._tls = ssl.create_default_context(cafile=str(access.ca))
 
-    def request(self, method: str, path: str, body: Any = None) -> tuple[int, str]:
+    def request(
+        self, method: str, path: str, body: Any = None, kind: str = "application/json"
+    ) -> tuple[int, str]:
         connection = http.client.HTTPSConnection(self._host, context=self._tls)
-        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
+        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": kind}
         try:
             text = None if body is None else json.dumps(body)
             connection.request(method, path, text, headers)
@@ -69,6 +71,14 @@ class Client:
         path = f"/api/v1/namespaces/{namespace}/secrets"
         # the namespace "default" is made some time after a server is ready
         _wait_for(lambda: self.request("POST", path, body)[0] in (201, 409), "a new Secret")
+
+    def patch_secret(self, namespace: str, name: str, data: dict[str, bytes]) -> None:
+        encoded = {key: base64.b64encode(value).decode() for key, value in data.items()}
+        path = f"/api/v1/namespaces/{namespace}/secrets/{name}"
+        kind = "application/merge-patch+json"
+        status, answer = self.request("PATCH", path, {"data": encoded}, kind)
+        if status != 200:
+            raise Failed(f"PATCH of secret {name}: {status} {answer}")
 
 
 class Server:

@@ -31,7 +31,15 @@ from results import Reach, Spread, Table, machine, mebibytes, median
 NAMESPACE = "default"
 SECRET = "bench"
 CHANGING_KEY = "changing"
+LARGE_SECRET = "bench-large"
+N_LARGE_KEYS = 1000
+LARGE_PAUSE_MS = 200
+MIB = 1 << 20
+FOLLOWER_COUNTS = (1, 10, 100)
+FOLLOWS_WITHIN_SECONDS = 5.0
 KEYS = {f"key-{i}": b"s" * 1024 for i in range(7)} | {CHANGING_KEY: b"nothing yet"}
+LARGE_KEYS = {f"key-{i:04}": b"s" * 512 for i in range(N_LARGE_KEYS - 1)}
+LARGE_KEYS[CHANGING_KEY] = b"nothing yet"
 
 READ_REACHES = {"open+read+close": 1.8, "stat": 1.6, "pread": 1.0}
 LATENCY_REACH_SECONDS = {"p50": 1e-3, "p99": 4e-3}
@@ -46,12 +54,23 @@ class Size:
     reads: int
     updates: int
     polled_updates: int
+    large_updates: int  # of a large volume or value, or with followers
     warm_up: int
     mounts: int
 
 
-FULL = Size(rounds=100, reads=1_000_000, updates=1000, polled_updates=200, warm_up=20, mounts=20)
-QUICK = Size(rounds=5, reads=20_000, updates=20, polled_updates=10, warm_up=3, mounts=3)
+FULL = Size(
+    rounds=100,
+    reads=1_000_000,
+    updates=1000,
+    polled_updates=200,
+    large_updates=100,
+    warm_up=20,
+    mounts=20,
+)
+QUICK = Size(
+    rounds=5, reads=20_000, updates=20, polled_updates=10, large_updates=5, warm_up=3, mounts=3
+)
 
 
 @dataclass
@@ -63,6 +82,7 @@ class Updates:
     notified: Spread
     read: Spread
     beyond_watch: Spread  # from the bare client's event to the new bytes, of each update
+    followed: Spread | None  # by the last of the files that are mounted alone
     opens: int
     failed_opens: int
 
@@ -82,7 +102,10 @@ class Bench:
 
     def measure(self) -> None:
         manifests = self._write_manifests()
-        self._show(self._measure_reads(manifests))
+        title = "Warm reads, ns per operation (median)"
+        self._show(self._measure_reads("reads", title, manifests))
+        title = f"The same in a volume of {N_LARGE_KEYS:,} keys"
+        self._show(self._measure_reads("reads-large", title, manifests, LARGE_SECRET))
         self._time_mounts("manifests", ["--manifests", manifests])
         with DevelopmentServer(self._directory / "devserver") as access:
             self._measure_server(DevelopmentServer.name, access, is_real=False)
@@ -109,19 +132,19 @@ class Bench:
     # ---- mounts
 
     @contextmanager
-    def _mounted(self, source: list[object]) -> Iterator[Path]:
+    def _mounted(self, source: list[object], secret: str = SECRET) -> Iterator[Path]:
         """A mount in the background; on a directory of the same depth as the tmpfs."""
         mountpoint = self._directory / "mount"
         mountpoint.mkdir(exist_ok=True)
-        self._mount(source, mountpoint)
+        self._mount(source, mountpoint, secret)
         try:
             yield mountpoint
         finally:
             processes.unmount(mountpoint)
             processes.reap()
 
-    def _mount(self, source: list[object], mountpoint: Path) -> float:
-        command = [self.secretfs, "mount", "-n", NAMESPACE, *source, f"secret/{SECRET}", mountpoint]
+    def _mount(self, source: list[object], mountpoint: Path, secret: str = SECRET) -> float:
+        command = [self.secretfs, "mount", "-n", NAMESPACE, *source, f"secret/{secret}", mountpoint]
         return processes.time_command(command, self._directory / "mount.log")
 
     def _status(self, mountpoint: Path) -> dict[str, Any]:
@@ -144,19 +167,21 @@ class Bench:
     def _write_manifests(self) -> Path:
         manifests = self._directory / "manifests"
         manifests.mkdir()
-        data = {key: value.decode() for key, value in KEYS.items()}
-        metadata = {"name": SECRET, "namespace": NAMESPACE}
-        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data}
-        (manifests / "secret.json").write_text(json.dumps(secret))
+        for name, keys in ((SECRET, KEYS), (LARGE_SECRET, LARGE_KEYS)):
+            data = {key: value.decode() for key, value in keys.items()}
+            metadata = {"name": name, "namespace": NAMESPACE}
+            kind = {"apiVersion": "v1", "kind": "Secret"}
+            secret = {**kind, "metadata": metadata, "stringData": data}
+            (manifests / f"{name}.json").write_text(json.dumps(secret))
         return manifests
 
-    def _measure_reads(self, manifests: Path) -> Table:
-        table = Table(
-            "reads", "Warm reads, ns per operation (median)", ["secretfs", "tmpfs", "ratio"]
-        )
-        with self._mounted(["--manifests", manifests]) as mountpoint:
+    def _measure_reads(
+        self, key: str, title: str, manifests: Path, secret: str = SECRET
+    ) -> Table:
+        table = Table(key, title, ["secretfs", "tmpfs", "ratio"])
+        with self._mounted(["--manifests", manifests], secret) as mountpoint:
             tmpfs = self._directory / "tmpfs"
-            tmpfs.mkdir()
+            tmpfs.mkdir(exist_ok=True)
             processes.mount_tmpfs(tmpfs)
             try:
                 _copy_volume(mountpoint, tmpfs)
@@ -165,12 +190,13 @@ class Bench:
             finally:
                 processes.unmount(tmpfs)
             for operation, pairs in _rounds_of(output).items():
-                _add_read(table, operation, pairs)
+                _add_read(table, operation, pairs, has_reach=secret == SECRET)
             self._count_requests(table, mountpoint)
-        table.notes.append(
-            "the ratio is the median of the rounds' ratios; the kernel's own floor, for a FUSE "
-            "file\n   that asks nobody, was 1.65 for open+read+close and 1.45 for stat"
-        )
+        if secret == SECRET:
+            table.notes.append(
+                "the ratio is the median of the rounds' ratios; the kernel's own floor, for a FUSE "
+                "file\n   that asks nobody, was 1.65 for open+read+close and 1.45 for stat"
+            )
         return table
 
     def _count_requests(self, table: Table, mountpoint: Path) -> None:
@@ -193,6 +219,8 @@ class Bench:
         with self._mounted(source) as mountpoint:
             self._show(self._measure_updates(name, access, mountpoint, is_real))
             self._show(self._measure_memory(name, mountpoint))
+        self._show(self._measure_large_updates(name, access))
+        self._show(self._measure_followers(name, access))
         self._time_mounts(name, source)
 
     def _measure_updates(
@@ -200,8 +228,10 @@ class Bench:
     ) -> Table:
         title = f"{self.size.updates} updates from the {name}, ms after the answer to the PATCH"
         table = Table("updates", title, SPREAD_COLUMNS)
-        by_inotify = self._run_updates(access, mountpoint, "inotify", self.size.updates)
-        by_polling = self._run_updates(access, mountpoint, "poll", self.size.polled_updates)
+        by_inotify = self._run_updates(access, mountpoint, self.size.updates)
+        by_polling = self._run_updates(
+            access, mountpoint, self.size.polled_updates, "--reader", "poll"
+        )
         read = by_inotify.read
         reaches = []
         if is_real:
@@ -229,19 +259,87 @@ class Bench:
         return table
 
     def _run_updates(
-        self, access: Access, mountpoint: Path, reader: str, updates: int
+        self,
+        access: Access,
+        mountpoint: Path,
+        updates: int,
+        *more: object,
+        secret: str = SECRET,
     ) -> Updates:
         command = [self._programs / "updates", "--server", access.url, "--ca", access.ca]
         command += ["--token-file", access.token_file, "--namespace", NAMESPACE]
-        command += ["--secret", SECRET, "--key", CHANGING_KEY, "--root", mountpoint]
-        command += ["--updates", updates, "--warm-up", self.size.warm_up, "--reader", reader]
+        command += ["--secret", secret, "--key", CHANGING_KEY, "--root", mountpoint]
+        command += ["--updates", updates, "--warm-up", self.size.warm_up, *more]
         *rows, (opens, failed) = [line.split() for line in run(command).splitlines()]
         columns = [[int(cell) / 1e9 for cell in column if cell != "-"] for column in zip(*rows)]
-        sent, watched, notified, read = columns
+        sent, watched, notified, read, followed = columns
         patch = Spread([-seconds for seconds in sent])
         beyond = Spread([ours - theirs for ours, theirs in zip(read, watched)])
         spreads = (patch, Spread(watched), Spread(notified), Spread(read), beyond)
-        return Updates(*spreads, int(opens), int(failed))
+        return Updates(*spreads, Spread(followed) if followed else None, int(opens), int(failed))
+
+    # ---- what is large
+
+    def _measure_large_updates(self, name: str, access: Access) -> Table:
+        n = self.size.large_updates
+        title = f"{n} updates of something large from the {name}, ms after the answer to the PATCH"
+        table = Table("updates-large", title, SPREAD_COLUMNS)
+        source: list[object] = ["--kubeconfig", access.kubeconfig]
+        Client(access).create_secret(NAMESPACE, LARGE_SECRET, LARGE_KEYS)
+        with self._mounted(source, LARGE_SECRET) as mountpoint:
+            options = ["--pause-ms", LARGE_PAUSE_MS]
+            seen = self._run_updates(access, mountpoint, n, *options, secret=LARGE_SECRET)
+        _add_large(table, f"one of {N_LARGE_KEYS:,} keys", seen)
+        Client(access).create_secret(NAMESPACE, "bench-mib", {CHANGING_KEY: b"nothing yet"})
+        with self._mounted(source, "bench-mib") as mountpoint:
+            options = ["--value-bytes", MIB, "--pause-ms", LARGE_PAUSE_MS]
+            seen = self._run_updates(access, mountpoint, n, *options, secret="bench-mib")
+        _add_large(table, "a value of 1 MiB", seen)
+        table.notes.append(
+            f"with {LARGE_PAUSE_MS} ms in between, in which the old files are removed: an update "
+            "that comes earlier\n   waits for that"
+        )
+        return table
+
+    # ---- followers
+
+    def _measure_followers(self, name: str, access: Access) -> Table:
+        n = self.size.large_updates
+        title = f"{n} updates with a key mounted alone, from the {name}, ms after the answer"
+        table = Table("followers", title, SPREAD_COLUMNS)
+        with self._mounted(["--kubeconfig", access.kubeconfig]) as mountpoint:
+            for count in FOLLOWER_COUNTS:
+                with self._followers(mountpoint, count) as directory:
+                    self._add_followers(table, access, mountpoint, directory, count)
+        return table
+
+    @contextmanager
+    def _followers(self, mountpoint: Path, count: int) -> Iterator[Path]:
+        """A directory of files 0, 1, 2, ...: each is the changing key, mounted on its own."""
+        directory = self._directory / "followers"
+        directory.mkdir()
+        try:
+            for i in range(count):
+                (directory / str(i)).touch()
+                processes.bind(mountpoint / CHANGING_KEY, directory / str(i))
+            yield directory
+        finally:
+            for i in range(count):
+                processes.unmount(directory / str(i))
+            shutil.rmtree(directory)
+
+    def _add_followers(
+        self, table: Table, access: Access, mountpoint: Path, directory: Path, count: int
+    ) -> None:
+        options: list[object] = []
+        if _follows(access, mountpoint, directory / "0"):
+            options = ["--followers", directory, "--follower-count", count]
+        seen = self._run_updates(access, mountpoint, self.size.large_updates, *options)
+        table.add_spread(f"{count}: the volume's own consumer has the new bytes", seen.read)
+        if seen.followed is not None:
+            table.add_spread(f"{count}: the last of them has, told by inotify", seen.followed)
+        else:
+            table.add(f"{count}: not followed", ["-", "-", "-"], {"followed": False})
 
     def _measure_memory(self, name: str, mountpoint: Path) -> Table:
         pid = self._status(mountpoint)["pid"]
@@ -266,6 +364,26 @@ MEMORY_FIELDS = {
 }
 
 
+def _add_large(table: Table, what: str, seen: Updates) -> None:
+    table.add_spread(f"{what}: bare watch client has the event", seen.watched)
+    table.add_spread(f"{what}: consumer has read the new bytes", seen.read)
+    table.add_spread(f"{what}: that, beyond the watch client", seen.beyond_watch)
+
+
+def _follows(access: Access, mountpoint: Path, follower: Path) -> bool:
+    """Whether a file that is mounted alone shows what the volume shows, some time after it."""
+    value = b"is it followed? %d" % time.monotonic_ns()
+    Client(access).patch_secret(NAMESPACE, SECRET, {CHANGING_KEY: value})
+    deadline = time.monotonic() + FOLLOWS_WITHIN_SECONDS
+    while time.monotonic() < deadline:
+        if follower.read_bytes() == value:
+            return True
+        time.sleep(0.01)
+    if (mountpoint / CHANGING_KEY).read_bytes() != value:
+        raise Failed("the volume does not show an update")
+    return False
+
+
 def _copy_volume(volume: Path, target: Path) -> None:
     """The same names, links, modes and bytes, made as the kubelet makes them."""
     generation = os.readlink(volume / "..data")
@@ -286,11 +404,13 @@ def _rounds_of(output: str) -> dict[str, list[tuple[float, float]]]:
     return rounds
 
 
-def _add_read(table: Table, operation: str, pairs: list[tuple[float, float]]) -> None:
+def _add_read(
+    table: Table, operation: str, pairs: list[tuple[float, float]], has_reach: bool
+) -> None:
     ours, theirs = median(pair[0] for pair in pairs), median(pair[1] for pair in pairs)
     ratio = median(pair[0] / pair[1] for pair in pairs)
     reaches = []
-    if operation in READ_REACHES:
+    if has_reach and operation in READ_REACHES:
         limit = READ_REACHES[operation]
         reaches.append(Reach(f"<= {limit}", round(ratio, 1) <= limit))
     cells = [f"{ours:.0f}", f"{theirs:.0f}", f"{ratio:.2f}"]

@@ -17,6 +17,7 @@ from typing import Sequence
 
 _PR_SET_CHILD_SUBREAPER = 36
 _CLONE_NEWNS = 0x00020000
+_MS_BIND = 0x1000
 _MS_REC = 0x4000
 _MS_SLAVE = 1 << 19
 _MNT_DETACH = 2
@@ -42,6 +43,12 @@ def isolate() -> None:
 def mount_tmpfs(path: Path) -> None:
     if _libc.mount(b"tmpfs", bytes(path), b"tmpfs", 0, b"mode=1777") != 0:
         raise _os_error(f"cannot mount a tmpfs on {path}")
+
+
+def bind(source: Path, target: Path) -> None:
+    """Mounts a file or a directory once more, on its own."""
+    if _libc.mount(bytes(source), bytes(target), None, _MS_BIND, None) != 0:
+        raise _os_error(f"cannot mount {source} on {target}")
 
 
 def unmount(path: Path) -> None:

@@ -20,7 +20,8 @@
 #include "base/cleanup.h"
 #include "base/util.h"
 
-#define FILES_MAX  64
+#define FILES_MAX  2048
+#define FDS_MAX    64 /* so many of them are kept open, for pread */
 #define READ_BYTES 65536
 #define PATH_BYTES 512
 #define SLICE_NS   4000000 /* shorter than a scheduler's turn, long against the clock's own cost */
@@ -29,8 +30,9 @@
 struct place {
     const char *dir;
     char paths[FILES_MAX][PATH_BYTES];
-    int fds[FILES_MAX];
     size_t n_files;
+    int fds[FDS_MAX];
+    size_t n_fds;
 };
 
 static char content[READ_BYTES];
@@ -81,7 +83,7 @@ static int list_names(const struct place *p, size_t i)
 
 static int pread_open(const struct place *p, size_t i)
 {
-    return pread(p->fds[i % p->n_files], content, sizeof(content), 0) < 0 ? negative_errno() : 0;
+    return pread(p->fds[i % p->n_fds], content, sizeof(content), 0) < 0 ? negative_errno() : 0;
 }
 
 static int read_link(const struct place *p, size_t i)
@@ -122,10 +124,13 @@ static int place_add_file(struct place *p, const char *name)
     len = snprintf(p->paths[i], PATH_BYTES, "%s/%s", p->dir, name);
     if (len < 0 || len >= PATH_BYTES)
         return -ENAMETOOLONG;
-    p->fds[i] = open(p->paths[i], O_RDONLY | O_CLOEXEC);
-    if (p->fds[i] < 0)
-        return negative_errno();
     p->n_files++;
+    if (p->n_fds == FDS_MAX)
+        return 0;
+    p->fds[p->n_fds] = open(p->paths[i], O_RDONLY | O_CLOEXEC);
+    if (p->fds[p->n_fds] < 0)
+        return negative_errno();
+    p->n_fds++;
     return 0;
 }
 
@@ -152,7 +157,7 @@ static int place_init(struct place *p, const char *path)
 
 static void place_deinit(struct place *p)
 {
-    for (size_t i = 0; i < p->n_files; i++)
+    for (size_t i = 0; i < p->n_fds; i++)
         (void)close(p->fds[i]);
 }
 

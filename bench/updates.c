@@ -9,13 +9,16 @@
  *  - a bare watch client, with its own connection, notes when it has received the event;
  *  - a consumer waits for inotify to say that ..data was renamed, notes when it did, reads the key
  *    through the volume and notes when it has the new bytes;
+ *  - with --followers, another consumer waits for inotify to say that one of the files 0, 1, 2, ...
+ *    in a directory was written to, each of which is the key bind-mounted on its own, reads it, and
+ *    notes when the last of them had the new bytes;
  *  - or, with --reader poll, the consumer does not wait for inotify but opens and reads the key
  *    again and again with a short sleep in between. It takes processor time from everybody else.
  *
  * When all have seen the change, and after a pause, the next one is made. For each one a line is
  * printed, in nanoseconds since the answer to the PATCH, so that an event which overtook the answer
- * is below 0: sent, watched, notified, read. The last line says how often the consumer has opened
- * the key, and how often that failed.
+ * is below 0: sent, watched, notified, read, followed. The last line says how often the consumer
+ * has opened the key, and how often that failed.
  */
 #include <fcntl.h>
 #include <getopt.h>
@@ -34,24 +37,34 @@
 #include "base/cleanup.h"
 #include "base/util.h"
 
-#define VALUE_BYTES     60
-#define BASE64_BYTES    (VALUE_BYTES * 4 / 3 + 8)
+#define VALUE_BYTES     60         /* unless --value-bytes says otherwise */
+#define VALUE_BYTES_MAX (1u << 20) /* the API server takes no more */
+#define FOLLOWERS_MAX   1000u
 #define EVENT_BYTES_MAX (4 << 20) /* a Secret has 1 MiB, and 4/3 of that in base64 */
 #define TOKEN_BYTES_MAX 16384
 #define GIVE_UP_SEC     60 /* for one change; only a fault takes this long */
 #define POLL_SLEEP_NS   20000
 
 /* Pauses differ, so that nothing which happens at intervals falls in step with the changes. */
-#define PAUSE_MIN_MS  20
+#define PAUSE_MIN_MS  20 /* unless --pause-ms says otherwise */
+#define PAUSE_MAX_MS  900
 #define PAUSE_SPAN_MS 31
 #define PAUSE_STEP_MS 7
 
-enum sight { SIGHT_WATCHED, SIGHT_NOTIFIED, SIGHT_READ, SIGHT_COUNT };
+enum sight { SIGHT_WATCHED, SIGHT_NOTIFIED, SIGHT_READ, SIGHT_FOLLOWED, SIGHT_COUNT };
 
 struct options {
-    const char *server, *ca_file, *token_file, *namespace, *secret, *key, *root;
-    unsigned long n_updates, n_warm_up;
+    const char *server, *ca_file, *token_file, *namespace, *secret, *key, *root, *followers;
+    unsigned long n_updates, n_warm_up, n_followers, pause_min_ms;
+    size_t value_bytes;
     bool polls;
+};
+
+/* A file that is the key on its own. */
+struct follower {
+    char path[4096];
+    int wd;              /* of inotify */
+    unsigned long round; /* the change it has shown last */
 };
 
 struct bench {
@@ -61,11 +74,14 @@ struct bench {
 
     pthread_mutex_t lock; /* what follows */
     pthread_cond_t changed;
-    char value[VALUE_BYTES + 1];   /* that the key has after the present change */
-    char base64[BASE64_BYTES + 1]; /* the same, as the API has it */
-    int64_t seen_ns[SIGHT_COUNT];  /* 0 = not yet */
-    bool is_watching;              /* the watch was answered */
-    bool is_consuming;             /* the consumer is in its place */
+    char *value;                  /* that the key has after the present change */
+    char *base64;                 /* the same, as the API has it */
+    unsigned long round;          /* how many changes there have been */
+    unsigned long n_following;    /* how many followers have shown this one */
+    int64_t seen_ns[SIGHT_COUNT]; /* 0 = not yet */
+    bool is_watching;             /* the watch was answered */
+    bool is_consuming;            /* the consumer is in its place */
+    bool is_following;            /* and the one of the followers */
     unsigned long n_opens, n_failed_opens;
 };
 
@@ -93,13 +109,18 @@ static _Noreturn void die(const char *what, const char *why)
 
 /* ---- what was seen */
 
-static void expect(struct bench *b, const char *value)
+/* A value that was never there before, as long as it is to be. */
+static void expect(struct bench *b, const char *text)
 {
+    size_t size = b->options.value_bytes, len = strlen(text);
+
     (void)pthread_mutex_lock(&b->lock);
-    (void)snprintf(b->value, sizeof(b->value), "%s", value);
-    (void)EVP_EncodeBlock((unsigned char *)b->base64, (const unsigned char *)b->value,
-                          (int)strlen(b->value));
+    (void)memset(b->value, 'x', size);
+    (void)memcpy(b->value, text, size_min(len, size));
+    (void)EVP_EncodeBlock((unsigned char *)b->base64, (const unsigned char *)b->value, (int)size);
     (void)memset(b->seen_ns, 0, sizeof(b->seen_ns));
+    b->n_following = 0;
+    b->round++;
     (void)pthread_mutex_unlock(&b->lock);
 }
 
@@ -113,12 +134,13 @@ static void see(struct bench *b, enum sight sight, int64_t at_ns)
 
 static bool is_seen_by_all(const struct bench *b)
 {
-    return b->seen_ns[SIGHT_WATCHED] != 0 && b->seen_ns[SIGHT_READ] != 0;
+    return b->seen_ns[SIGHT_WATCHED] != 0 && b->seen_ns[SIGHT_READ] != 0 &&
+           (b->options.n_followers == 0 || b->seen_ns[SIGHT_FOLLOWED] != 0);
 }
 
 static bool is_in_place(const struct bench *b)
 {
-    return b->is_watching && b->is_consuming;
+    return b->is_watching && b->is_consuming && (b->is_following || b->options.n_followers == 0);
 }
 
 static void await(struct bench *b, bool (*is_so)(const struct bench *b), const char *what)
@@ -181,11 +203,12 @@ static size_t note_answer(char *bytes, size_t size, size_t n, void *userdata)
 
 static void patch(const struct bench *b, CURL *easy, int64_t *ret_sent_ns, int64_t *ret_answered_ns)
 {
-    char body[VALUE_BYTES * 2 + 512];
+    _cleanup_(freep) char *body = NULL;
     long status = 0;
     CURLcode code;
 
-    (void)snprintf(body, sizeof(body), "{\"data\":{\"%s\":\"%s\"}}", b->options.key, b->base64);
+    if (asprintf(&body, "{\"data\":{\"%s\":\"%s\"}}", b->options.key, b->base64) < 0)
+        die("PATCH", "out of memory");
     (void)curl_easy_setopt(easy, CURLOPT_POSTFIELDS, body);
     (void)curl_easy_setopt(easy, CURLOPT_HEADERDATA, ret_answered_ns);
     *ret_answered_ns = 0;
@@ -222,12 +245,13 @@ static size_t watch_on_body(char *bytes, size_t size, size_t n, void *userdata)
 
     if (buf_add(&w->event, bytes, size * n) < 0)
         return 0;
+    if (bytes[size * n - 1] != '\n')
+        return size * n; /* a large event comes in pieces */
     (void)pthread_mutex_lock(&b->lock);
     if (strstr(buf_text(&w->event), b->base64) != NULL)
         see(b, SIGHT_WATCHED, at_ns);
     (void)pthread_mutex_unlock(&b->lock);
-    if (bytes[size * n - 1] == '\n')
-        buf_reset(&w->event);
+    buf_reset(&w->event);
     return size * n;
 }
 
@@ -253,25 +277,40 @@ static void *watch_main(void *userdata)
 /* ---- the consumer */
 
 /* Return: its length; -errno. */
-static ssize_t read_key(const struct bench *b, char *content, size_t size)
+static ssize_t read_file(const char *path, char *content, size_t size)
 {
-    _cleanup_(fd_closep) int fd = open(b->key_path, O_RDONLY | O_CLOEXEC);
+    _cleanup_(fd_closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t n = fd >= 0 ? read(fd, content, size) : -1;
 
     return n >= 0 ? n : negative_errno();
 }
 
-/* Read the key. If it has the expected value, note when it had, and @notified_ns unless 0. */
-static void consume(struct bench *b, int64_t notified_ns)
+/* Room for a value, and for a byte more, so that a longer one is noticed. */
+static char *make_room(const struct bench *b)
 {
-    char content[VALUE_BYTES + 1];
-    ssize_t n = read_key(b, content, sizeof(content));
+    char *room = malloc(b->options.value_bytes + 1);
+
+    if (room == NULL)
+        die("value", "out of memory");
+    return room;
+}
+
+/* The lock is held. */
+static bool is_expected(const struct bench *b, const char *content, ssize_t n)
+{
+    return n == (ssize_t)b->options.value_bytes && memcmp(content, b->value, (size_t)n) == 0;
+}
+
+/* Read the key. If it has the expected value, note when it had, and @notified_ns unless 0. */
+static void consume(struct bench *b, char *content, int64_t notified_ns)
+{
+    ssize_t n = read_file(b->key_path, content, b->options.value_bytes + 1);
     int64_t at_ns = now_ns();
 
     (void)pthread_mutex_lock(&b->lock);
     b->n_opens++;
     b->n_failed_opens += n < 0;
-    if (n == (ssize_t)strlen(b->value) && memcmp(content, b->value, (size_t)n) == 0) {
+    if (is_expected(b, content, n)) {
         if (notified_ns != 0)
             see(b, SIGHT_NOTIFIED, notified_ns);
         see(b, SIGHT_READ, at_ns);
@@ -297,6 +336,7 @@ static void *notified_main(void *userdata)
     _Alignas(struct inotify_event) char events[4096];
     _cleanup_(fd_closep) int fd = inotify_init1(IN_CLOEXEC);
     struct bench *b = userdata;
+    char *content = make_room(b);
 
     if (fd < 0 || inotify_add_watch(fd, b->options.root, IN_MOVED_TO) < 0)
         die(b->options.root, strerror(errno));
@@ -308,21 +348,78 @@ static void *notified_main(void *userdata)
         if (n < 0)
             die("inotify", strerror(errno));
         if (has_switch(events, (size_t)n))
-            consume(b, at_ns);
+            consume(b, content, at_ns);
     }
 }
 
 static void *polling_main(void *userdata)
 {
     struct bench *b = userdata;
+    char *content = make_room(b);
 
     (void)prctl(PR_SET_TIMERSLACK, 1000UL); /* 50 us by default, more than the sleep itself */
     mark(b, &b->is_consuming);
     for (;;) {
-        consume(b, 0);
+        consume(b, content, 0);
         sleep_ns(POLL_SLEEP_NS);
     }
     return NULL;
+}
+
+/* ---- followers */
+
+static void follow(struct bench *b, struct follower *f, char *content)
+{
+    ssize_t n = read_file(f->path, content, b->options.value_bytes + 1);
+    int64_t at_ns = now_ns();
+
+    (void)pthread_mutex_lock(&b->lock);
+    if (f->round != b->round && is_expected(b, content, n)) {
+        f->round = b->round;
+        if (++b->n_following == b->options.n_followers)
+            see(b, SIGHT_FOLLOWED, at_ns);
+    }
+    (void)pthread_mutex_unlock(&b->lock);
+}
+
+static void follow_events(struct bench *b, struct follower *followers, char *content,
+                          const char *events, size_t len)
+{
+    for (size_t at = 0; at < len;) {
+        const struct inotify_event *event = (const void *)(events + at);
+
+        for (size_t i = 0; i < b->options.n_followers; i++)
+            if (followers[i].wd == event->wd)
+                follow(b, &followers[i], content);
+        at += sizeof(*event) + event->len;
+    }
+}
+
+static void *followers_main(void *userdata)
+{
+    _Alignas(struct inotify_event) char events[16384];
+    _cleanup_(fd_closep) int fd = inotify_init1(IN_CLOEXEC);
+    struct bench *b = userdata;
+    struct follower *followers = calloc(b->options.n_followers, sizeof(*followers));
+    char *content = make_room(b);
+
+    if (fd < 0 || followers == NULL)
+        die("followers", "cannot be watched");
+    for (size_t i = 0; i < b->options.n_followers; i++) {
+        (void)snprintf(followers[i].path, sizeof(followers[i].path), "%s/%zu", b->options.followers,
+                       i);
+        followers[i].wd = inotify_add_watch(fd, followers[i].path, IN_CLOSE_WRITE);
+        if (followers[i].wd < 0)
+            die(followers[i].path, strerror(errno));
+    }
+    mark(b, &b->is_following);
+    for (;;) {
+        ssize_t n = read(fd, events, sizeof(events));
+
+        if (n < 0)
+            die("inotify", strerror(errno));
+        follow_events(b, followers, content, events, (size_t)n);
+    }
 }
 
 /* ---- all of it */
@@ -346,11 +443,11 @@ static void measure(struct bench *b)
     (void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, discard);
     (void)curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, note_answer);
     for (unsigned long i = 0; i < b->options.n_warm_up + b->options.n_updates; i++) {
-        char value[VALUE_BYTES + 1];
+        char text[VALUE_BYTES];
         int64_t sent_ns, answered_ns;
 
-        (void)snprintf(value, sizeof(value), "update-%lu-%lld", i, (long long)now_ns());
-        expect(b, value);
+        (void)snprintf(text, sizeof(text), "update-%lu-%lld", i, (long long)now_ns());
+        expect(b, text);
         patch(b, easy, &sent_ns, &answered_ns);
         await(b, is_seen_by_all, "update");
         if (i >= b->options.n_warm_up) {
@@ -359,7 +456,7 @@ static void measure(struct bench *b)
                 print_sight(b->seen_ns[sight], answered_ns);
             (void)putchar('\n');
         }
-        sleep_ns((long)(PAUSE_MIN_MS + i * PAUSE_STEP_MS % PAUSE_SPAN_MS) * 1000000);
+        sleep_ns((long)(b->options.pause_min_ms + i * PAUSE_STEP_MS % PAUSE_SPAN_MS) * 1000000);
     }
     curl_easy_cleanup(easy);
     (void)pthread_mutex_lock(&b->lock);
@@ -395,7 +492,8 @@ static void start_thread(struct bench *b, void *(*run)(void *userdata))
 static void usage(void)
 {
     fputs("usage: updates --server URL --ca FILE --token-file FILE --namespace NS --secret NAME\n"
-          "               --key KEY --root DIR [--updates N] [--warm-up N] [--reader "
+          "               --key KEY --root DIR [--updates N] [--warm-up N] [--value-bytes N]\n"
+          "               [--pause-ms MS] [--followers DIR --follower-count N] [--reader "
           "inotify|poll]\n",
           stderr);
     exit(2);
@@ -422,11 +520,18 @@ static void parse_options(int argc, char *argv[], struct options *o)
                                                  {"root", required_argument, NULL, 'r'},
                                                  {"updates", required_argument, NULL, 'u'},
                                                  {"warm-up", required_argument, NULL, 'w'},
+                                                 {"value-bytes", required_argument, NULL, 'v'},
+                                                 {"pause-ms", required_argument, NULL, 'p'},
+                                                 {"followers", required_argument, NULL, 'f'},
+                                                 {"follower-count", required_argument, NULL, 'F'},
                                                  {"reader", required_argument, NULL, 'm'},
                                                  {0}};
     int option;
 
-    *o = (struct options){.n_updates = 1000, .n_warm_up = 20};
+    *o = (struct options){.n_updates = 1000,
+                          .n_warm_up = 20,
+                          .value_bytes = VALUE_BYTES,
+                          .pause_min_ms = PAUSE_MIN_MS};
     while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
         switch (option) {
         case 's':
@@ -456,6 +561,18 @@ static void parse_options(int argc, char *argv[], struct options *o)
         case 'w':
             o->n_warm_up = parse_count(optarg);
             break;
+        case 'v':
+            o->value_bytes = parse_count(optarg);
+            break;
+        case 'p':
+            o->pause_min_ms = parse_count(optarg);
+            break;
+        case 'f':
+            o->followers = optarg;
+            break;
+        case 'F':
+            o->n_followers = parse_count(optarg);
+            break;
         case 'm':
             o->polls = streq(optarg, "poll");
             break;
@@ -464,7 +581,10 @@ static void parse_options(int argc, char *argv[], struct options *o)
         }
     }
     if (optind != argc || o->server == NULL || o->ca_file == NULL || o->token_file == NULL ||
-        o->namespace == NULL || o->secret == NULL || o->key == NULL || o->root == NULL)
+        o->namespace == NULL || o->secret == NULL || o->key == NULL || o->root == NULL ||
+        o->value_bytes < VALUE_BYTES || o->value_bytes > VALUE_BYTES_MAX ||
+        o->n_followers > FOLLOWERS_MAX || o->pause_min_ms > PAUSE_MAX_MS ||
+        (o->n_followers > 0) != (o->followers != NULL))
         usage();
 }
 
@@ -483,8 +603,14 @@ int main(int argc, char *argv[])
         die("libcurl", "cannot be started");
     b.headers = make_headers(&b, NULL);
     b.patch_headers = make_headers(&b, "Content-Type: application/merge-patch+json");
+    b.value = make_room(&b);
+    b.base64 = malloc(b.options.value_bytes * 4 / 3 + 8);
+    if (b.base64 == NULL)
+        die("value", "out of memory");
     expect(&b, "nothing has this value yet");
     start_thread(&b, watch_main);
+    if (b.options.n_followers > 0)
+        start_thread(&b, followers_main);
     start_thread(&b, b.options.polls ? polling_main : notified_main);
     await(&b, is_in_place, "watch");
     measure(&b);

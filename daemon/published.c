@@ -277,6 +277,20 @@ static void on_volume_state(void *userdata)
     p->callbacks->changed(p->userdata);
 }
 
+void published_retry(struct published *p)
+{
+    struct error e = ERROR_INIT;
+    int r;
+
+    if (p->is_ready || p->payload == NULL)
+        return;
+    r = p->publisher == NULL ? find_place(p, &e) : 0;
+    if (r < 0)
+        p->callbacks->failed(p->userdata, r, &e);
+    else
+        publisher_submit(p->publisher, p->payload, clock_mono());
+}
+
 /* ---- all of it */
 
 int published_init(struct published *p, sd_event *event, const struct published_options *options,

@@ -81,6 +81,9 @@ int published_init(struct published *p, sd_event *event, const struct published_
 /* Nothing is called any more. All zero bytes are fine. */
 void published_deinit(struct published *p);
 
+/* Publish once more what could not be published, after failed(). */
+void published_retry(struct published *p);
+
 /* Why there is nothing to be seen, while there is no payload. Return: -errno, with @e. */
 int published_why_missing(const struct published *p, struct error *e);
 

@@ -5,13 +5,23 @@
 
 #include <systemd/sd-daemon.h>
 
-#include "base/clock.h"
-
 int supervisor_watch(sd_event *event)
 {
     int r = sd_event_set_watchdog(event, true);
 
     return r < 0 ? r : 0;
+}
+
+span_us supervisor_watchdog_limit(void)
+{
+    uint64_t limit;
+
+    return sd_watchdog_enabled(false, &limit) > 0 ? limit : 0;
+}
+
+void supervisor_alive(void)
+{
+    (void)sd_notify(false, "WATCHDOG=1");
 }
 
 void supervisor_ready(void)

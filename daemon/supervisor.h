@@ -8,12 +8,21 @@
  */
 #include <systemd/sd-event.h>
 
+#include "base/clock.h"
+
 /*
  * Say that the program is alive as often as the manager wants to hear it (WatchdogSec=), from the
  * event loop: a loop that is stuck says nothing, and is started anew.
  * Return: 0; -errno.
  */
 int supervisor_watch(sd_event *event);
+
+/*
+ * For a program that finds out by itself whether it is alive.
+ * Return: how often at least it has to say supervisor_alive(); 0: never.
+ */
+span_us supervisor_watchdog_limit(void);
+void supervisor_alive(void);
 
 /* What the program is started for has begun, or a reload is over. */
 void supervisor_ready(void);

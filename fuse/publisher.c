@@ -88,6 +88,10 @@ struct publisher {
     struct publisher_volume *active;
     mono_us look_again_at; /* for followers; 0 for never */
     bool is_stopping;
+    bool is_to_be_probed;
+    bool is_probed; /* and the loop has not been told */
+    publisher_probed_fn *probed;
+    void *probed_userdata;
 };
 
 /* ---- on the publisher's thread */
@@ -332,8 +336,6 @@ static void work_on_binding(struct publisher *p, struct publisher_volume *v)
     begin_work(p, v);
     r = session_bind(p->session, v->name, v->target_fd, v->mount_attr, &mount_id, &e);
     end_work(p);
-    if (v->is_removed)
-        return;
     v->bound_error = r;
     v->bound_text = e;
     v->mount_id = mount_id;
@@ -435,12 +437,24 @@ static void look_again(struct publisher *p)
     count_followers(p);
 }
 
+static void work_on_probe(struct publisher *p)
+{
+    p->is_to_be_probed = false;
+    begin_work(p, NULL);
+    (void)session_probe(p->session);
+    end_work(p);
+    p->is_probed = true;
+    (void)eventfd_write(p->done_fd, 1);
+}
+
 /* The lock is held. Return: whether there was anything to do. */
 static bool work_on_something(struct publisher *p)
 {
     struct publisher_volume *v;
 
-    if ((v = FIRST_OF(&p->removing, waiting)) != NULL)
+    if (p->is_to_be_probed)
+        work_on_probe(p);
+    else if ((v = FIRST_OF(&p->removing, waiting)) != NULL)
         work_on_removing(p, v);
     else if ((v = FIRST_OF(&p->binding, binding)) != NULL)
         work_on_binding(p, v);
@@ -532,6 +546,18 @@ static void tell_bound(struct publisher_volume *v)
     v->on_bound(v->bound_userdata, v->bound_error, v->mount_id, &e);
 }
 
+static void tell_probed(struct publisher *p)
+{
+    bool is_probed;
+
+    (void)pthread_mutex_lock(&p->lock);
+    is_probed = p->is_probed;
+    p->is_probed = false;
+    (void)pthread_mutex_unlock(&p->lock);
+    if (is_probed)
+        p->probed(p->probed_userdata);
+}
+
 static int on_done(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
     struct publisher *p = userdata;
@@ -548,6 +574,7 @@ static int on_done(sd_event_source *source, int fd, uint32_t revents, void *user
     }
     while ((v = take_bound(p)) != NULL)
         tell_bound(v);
+    tell_probed(p);
     return 0;
 }
 
@@ -683,6 +710,25 @@ int publisher_add_volume(const struct publisher_place *place, publisher_done_fn 
     return 0;
 }
 
+/* The lock is held. Waits for the thread, lest the descriptor that it uses is somebody else's. */
+static void unbind(struct publisher *p, struct publisher_volume *v)
+{
+    while (p->active == v && v->target_fd >= 0)
+        (void)pthread_cond_wait(&p->changed, &p->lock);
+    list_remove(&v->binding);
+    list_remove(&v->bound);
+    v->target_fd = fd_close(v->target_fd);
+}
+
+void publisher_unbind(struct publisher_volume *volume)
+{
+    struct publisher *p = volume->publisher;
+
+    (void)pthread_mutex_lock(&p->lock);
+    unbind(p, volume);
+    (void)pthread_mutex_unlock(&p->lock);
+}
+
 struct publisher_volume *publisher_remove_volume(struct publisher_volume *volume)
 {
     struct publisher_volume *v = volume;
@@ -692,16 +738,12 @@ struct publisher_volume *publisher_remove_volume(struct publisher_volume *volume
         return NULL;
     p = v->publisher;
     (void)pthread_mutex_lock(&p->lock);
-    while (p->active == v && v->target_fd >= 0)
-        (void)pthread_cond_wait(&p->changed, &p->lock); /* lest the descriptor is another's */
+    unbind(p, v);
     v->is_removed = true;
     list_remove(&v->link);
     list_remove(&v->waiting);
     list_remove(&v->finished);
     list_remove(&v->cleaning);
-    list_remove(&v->binding);
-    list_remove(&v->bound);
-    v->target_fd = fd_close(v->target_fd);
     list_append(&p->removing, &v->waiting);
     (void)pthread_cond_broadcast(&p->changed);
     (void)pthread_mutex_unlock(&p->lock);
@@ -750,4 +792,16 @@ size_t publisher_followers(struct publisher_volume *volume)
     n = volume->n_followers;
     (void)pthread_mutex_unlock(&p->lock);
     return n;
+}
+
+void publisher_probe(struct publisher *publisher, publisher_probed_fn *probed, void *userdata)
+{
+    struct publisher *p = publisher;
+
+    (void)pthread_mutex_lock(&p->lock);
+    p->probed = probed;
+    p->probed_userdata = userdata;
+    p->is_to_be_probed = true;
+    (void)pthread_cond_broadcast(&p->changed);
+    (void)pthread_mutex_unlock(&p->lock);
 }

@@ -87,3 +87,16 @@ void publisher_bind(struct publisher_volume *volume, int target_fd_consumed,
 
 /* How many files and directories of the volume are mounted alone and follow it. */
 size_t publisher_followers(struct publisher_volume *volume);
+
+/*
+ * Give the binding up, if one is under way or not yet told: bound() is not called any more. It may
+ * have been mounted all the same. Waits while the thread works on the volume.
+ */
+void publisher_unbind(struct publisher_volume *volume);
+
+/*
+ * Have the thread and the session's threads show that they are alive. One at a time.
+ * @probed: called from the loop, once, if they are; the mount may be dead all the same
+ */
+typedef void publisher_probed_fn(void *userdata);
+void publisher_probe(struct publisher *publisher, publisher_probed_fn *probed, void *userdata);

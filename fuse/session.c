@@ -61,6 +61,8 @@ struct session {
     int view_fd;               /* the writable view; -1 as an ordinary user */
 
     bool is_attached;
+    bool is_dead;
+    bool has_ended;    /* and that was told */
     uint64_t mount_id; /* of the mount at the mount point, once attached */
 
     session_ended_fn *ended;
@@ -201,19 +203,21 @@ static void workers_stop(struct session *s)
 
 static void session_has_ended(struct session *s)
 {
-    session_ended_fn *ended = s->ended;
-
-    s->ended = NULL;
-    if (ended != NULL)
-        ended(s->userdata);
+    if (s->ended == NULL || s->has_ended)
+        return;
+    s->has_ended = true;
+    s->ended(s->userdata);
 }
 
 static int on_connection_ended(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
+    struct session *s = userdata;
+
     (void)revents;
     (void)fd;
     (void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
-    session_has_ended(userdata);
+    s->is_dead = true;
+    session_has_ended(s);
     return 0;
 }
 
@@ -238,15 +242,46 @@ static bool mount_exists(uint64_t mount_id)
     return r < 0 || search.found; /* better to serve on than to end for want of a descriptor */
 }
 
+static int mount_id_of(int fd, const char *path, uint64_t *ret_mount_id)
+{
+    struct statx status;
+
+    if (statx(fd, path, AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_MNT_ID, &status) < 0)
+        return negative_errno();
+    *ret_mount_id = status.stx_mnt_id;
+    return 0;
+}
+
+/* The attached mount, if it is what the mount point leads to. Return: a descriptor; -ENOTCONN. */
+static int open_attached(const struct session *s)
+{
+    _cleanup_(fd_closep) int fd =
+        open(s->mountpoint, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    uint64_t mount_id = 0;
+
+    if (fd < 0 || mount_id_of(fd, "", &mount_id) < 0 || mount_id != s->mount_id)
+        return -ENOTCONN;
+    return TAKE_FD(fd);
+}
+
+/* All mounts are looked at only if something lies over ours: a node has thousands that change. */
+static bool is_in_place(const struct session *s)
+{
+    _cleanup_(fd_closep) int fd = open_attached(s);
+
+    return fd >= 0 || mount_exists(s->mount_id);
+}
+
 static int on_mounts_changed(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
     struct session *s = userdata;
 
     (void)fd;
     (void)revents;
-    if (mount_exists(s->mount_id))
+    if (is_in_place(s))
         return 0;
     (void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
+    s->is_attached = false;
     session_has_ended(s);
     return 0;
 }
@@ -310,16 +345,6 @@ static int set_read_only(int mount_fd, bool read_only)
         attr.attr_clr = MOUNT_ATTR_RDONLY;
     return mount_setattr(mount_fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0 ? negative_errno()
                                                                                : 0;
-}
-
-static int mount_id_of(int fd, const char *path, uint64_t *ret_mount_id)
-{
-    struct statx status;
-
-    if (statx(fd, path, AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_MNT_ID, &status) < 0)
-        return negative_errno();
-    *ret_mount_id = status.stx_mnt_id;
-    return 0;
 }
 
 /* The mount that @fd or @path leads to is what consumers see, or about to be. */
@@ -541,11 +566,14 @@ int session_attach(struct session *session, struct error *e)
 
     if (session->view_fd < 0)
         return 0;
+    if (session->is_dead)
+        return error_set(e, -ENOTCONN, "the connection to the kernel was aborted");
     (void)pthread_mutex_lock(&session->view_lock);
     r = attach_view(session, e);
     (void)pthread_mutex_unlock(&session->view_lock);
     if (r < 0)
         return r;
+    session->has_ended = false;
     (void)sd_event_source_set_enabled(session->mountinfo_source, SD_EVENT_ON);
     return 0;
 }
@@ -604,19 +632,23 @@ void session_end_write(struct session *session, int root_fd)
     (void)pthread_mutex_unlock(&session->view_lock);
 }
 
-/* The attached mount, in the place where it was attached. */
-static int open_attached(const struct session *s, struct error *e)
+bool session_is_dead(const struct session *session)
 {
-    _cleanup_(fd_closep) int fd = -1;
-    uint64_t mount_id = 0;
+    return session->is_dead;
+}
 
-    if (s->view_fd < 0)
-        return error_set(e, -EPERM, "only root can mount in more than one place");
-    fd = open(s->mountpoint, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0 || mount_id_of(fd, "", &mount_id) < 0 || mount_id != s->mount_id)
-        return error_set(e, -ENOTCONN, "the mount on %s is gone or hidden under another one",
-                         s->mountpoint);
-    return TAKE_FD(fd);
+int session_probe(struct session *session)
+{
+    struct statx status;
+    int root_fd;
+    int r = session_begin_write(session, &root_fd);
+
+    if (r < 0)
+        return r;
+    if (statx(root_fd, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC, STATX_BASIC_STATS, &status) < 0)
+        r = negative_errno();
+    session_end_write(session, root_fd);
+    return r;
 }
 
 static int clone_part(int dir_fd, const char *path)
@@ -634,9 +666,10 @@ static int clone_somehow(const struct session *s, const char *path, struct error
     int fd = view_fd < 0 ? view_fd : clone_part(view_fd, path);
 
     if (fd == -EINVAL) {
-        attached_fd = open_attached(s, e);
+        attached_fd = open_attached(s);
         if (attached_fd < 0)
-            return attached_fd;
+            return error_set(e, attached_fd, "the mount on %s is gone or hidden under another one",
+                             s->mountpoint);
         fd = clone_part(attached_fd, path);
     }
     return fd < 0 ? error_set_errno(e, fd, "cannot clone the mount of %s", path) : fd;
@@ -659,10 +692,13 @@ int session_clone(struct session *session, const char *path, unsigned long mount
 int session_bind(struct session *session, const char *name, int target_fd, unsigned long mount_attr,
                  uint64_t *ret_mount_id, struct error *e)
 {
-    _cleanup_(fd_closep) int clone_fd = session_clone(session, name, mount_attr, e), to_fd = -1;
+    _cleanup_(fd_closep) int clone_fd = -1, to_fd = -1;
     uint64_t mount_id;
     int r;
 
+    (void)pthread_mutex_lock(&session->view_lock);
+    clone_fd = session_clone(session, name, mount_attr, e);
+    (void)pthread_mutex_unlock(&session->view_lock);
     if (clone_fd < 0)
         return clone_fd;
     to_fd = open_of_process(target_fd);

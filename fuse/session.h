@@ -27,13 +27,16 @@ struct session_options {
     const char *user_options; /* the same for fusermount3, comma-separated, or NULL */
 };
 
-/* The mount is gone: unmounted by somebody, or its connection was aborted. */
+/*
+ * The mount is gone: unmounted by somebody, or its connection was aborted; session_is_dead() tells.
+ * In the first case it may be attached again.
+ */
 typedef void session_ended_fn(void *userdata);
 
 /*
  * Mount and start to serve.
  * @tree:  borrowed, outlives the session
- * @ended: called from the loop at most once, never after session_free()
+ * @ended: called from the loop at most once for each session_attach(), never after session_free()
  * Return: 0, *ret_session is the caller's; -errno with @e.
  */
 int session_new(sd_event *event, struct tree *tree, const struct session_options *options,
@@ -50,9 +53,12 @@ DEFINE_CLEANUP(struct session *, session_free)
 
 /*
  * Show the tree at the mount point, read-only. As an ordinary user it is there already.
- * Return: 0; -errno with @e.
+ * Return: 0; -ENOTCONN when the session is dead; -errno with @e.
  */
 int session_attach(struct session *session, struct error *e);
+
+/* Whether its connection has ended, so that nothing of it can be read any more. */
+bool session_is_dead(const struct session *session);
 
 /*
  * Mount a directory of the attached mount, and nothing of the rest, on another directory:
@@ -91,6 +97,11 @@ int session_clone(struct session *session, const char *path, unsigned long mount
 
 /* Whether there is a view that only the publisher reaches, as there is for root. */
 bool session_has_private_view(const struct session *session);
+
+/*
+ * Have the session's threads answer something. Thread: the publisher's. Return: 0; -errno.
+ */
+int session_probe(struct session *session);
 
 /* Whose changes are accepted from now on: a thread id. 0 for nobody's. Thread: any. */
 void session_set_publisher(struct session *session, int tid);

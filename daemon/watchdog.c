@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/watchdog.h"
+
+#include "daemon/supervisor.h"
+
+struct watchdog {
+    struct publisher *publisher;
+    sd_event_source *timer;
+    span_us interval;
+};
+
+static void on_probed(void *userdata)
+{
+    const struct watchdog *w = userdata;
+
+    supervisor_alive();
+    (void)sd_event_source_set_time(w->timer, clock_mono() + w->interval);
+    (void)sd_event_source_set_enabled(w->timer, SD_EVENT_ONESHOT);
+}
+
+/* If no answer comes, there is no next time, and the manager acts. */
+static int on_time(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    struct watchdog *w = userdata;
+
+    (void)source;
+    (void)usec;
+    publisher_probe(w->publisher, on_probed, w);
+    return 0;
+}
+
+int watchdog_new(sd_event *event, struct publisher *publisher, struct watchdog **ret_watchdog)
+{
+    _cleanup_(watchdog_freep) struct watchdog *w = calloc(1, sizeof(*w));
+    span_us limit = supervisor_watchdog_limit();
+    int r;
+
+    if (w == NULL)
+        return -ENOMEM;
+    w->publisher = publisher;
+    w->interval = limit / 2; /* as sd_watchdog_enabled(3) recommends */
+    if (limit != 0) {
+        r = sd_event_add_time_relative(event, &w->timer, CLOCK_MONOTONIC, 0, limit / 10, on_time,
+                                       w);
+        if (r < 0)
+            return r;
+    }
+    *ret_watchdog = TAKE(w);
+    return 0;
+}
+
+struct watchdog *watchdog_free(struct watchdog *watchdog)
+{
+    if (watchdog == NULL)
+        return NULL;
+    (void)sd_event_source_disable_unref(watchdog->timer);
+    free(watchdog);
+    return NULL;
+}

@@ -16,6 +16,7 @@ struct invocation {
 
 int command_mount(const struct invocation *invocation, int argc, char *argv[]);
 int command_mount_helper(const struct invocation *invocation, int argc, char *argv[]);
+int command_node(const struct invocation *invocation, int argc, char *argv[]);
 int command_exec(const struct invocation *invocation, int argc, char *argv[]);
 int command_unmount(const struct invocation *invocation, int argc, char *argv[]);
 int command_status(const struct invocation *invocation, int argc, char *argv[]);

@@ -22,6 +22,7 @@ static const struct command {
 } commands[] = {
     {"mount", command_mount, "show a Secret or ConfigMap as files and keep them current"},
     {"exec", command_exec, "run a command with Secrets and ConfigMaps in its environment"},
+    {"node", command_node, "serve the volumes of a node's pods and of files"},
     {"unmount", command_unmount, "take such a mount down"},
     {"status", command_status, "what volumes show and how they are doing"},
     {"version", command_version, "print the version"},

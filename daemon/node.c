@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Who calls whom:
+ *
+ *   kubelet -> csi/ -> node_csi ----+                 +-> published -> publisher -> tree
+ *                                   +-> node_volume --+
+ *   files -> static_volumes         |                 +-> target (mounts)
+ *              -> node_static ------+
+ *
+ * The file system is mounted on RUN_DIR/fs, read-only and for root's eyes only; a volume is shown
+ * by a bind mount of its directory. Were somebody to unmount RUN_DIR/fs, volumes that are shown
+ * would stay so; it is mounted again for those that come later.
+ *
+ * One daemon serves a run directory; a lock says so. What one that died has left mounted is
+ * detached before anything is served: nobody answers there any more. The kubelet publishes anew
+ * what pods still need (S13).
+ *
+ * It starts, and tells the service manager that it is ready, whether or not the API server can be
+ * reached: pods that need nothing of us are not to wait, and the kubelet is told by CSI about those
+ * that do.
+ */
+#include "daemon/node.h"
+
+#include <linux/mount.h>
+#include <stdio.h>
+
+#include "cache/secmem.h"
+#include "daemon/commands.h"
+#include "daemon/event_loop.h"
+#include "daemon/node_csi.h"
+#include "daemon/node_static.h"
+#include "daemon/run_dir.h"
+#include "daemon/supervisor.h"
+
+void node_tell_status(const struct node *node)
+{
+    char text[128];
+
+    (void)snprintf(text, sizeof(text), "%zu volumes%s", node_volumes_count(node->volumes),
+                   node->csi == NULL || node_csi_is_registered(node->csi)
+                       ? ""
+                       : "; not registered with the kubelet");
+    supervisor_status(text);
+}
+
+/* ---- signals */
+
+static int on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
+{
+    const struct node *node = userdata;
+
+    (void)source;
+    (void)info;
+    supervisor_reloading();
+    log_info("reading the files of static volumes anew");
+    node_static_refresh(node->static_volumes);
+    supervisor_ready();
+    return 0;
+}
+
+static int on_end(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
+{
+    struct node *node = userdata;
+
+    (void)source;
+    log_info("ending", "signal", strsignal((int)info->ssi_signo));
+    node->is_ending = true;
+    return sd_event_exit(node->event, 0);
+}
+
+static int make_event_loop(struct node *node, struct error *e)
+{
+    static const struct {
+        int number;
+        sd_event_signal_handler_t handler;
+    } signals[] = {{SIGTERM, on_end}, {SIGINT, on_end}, {SIGHUP, on_reload}};
+    sigset_t taken;
+    int r;
+
+    (void)sigemptyset(&taken);
+    for (size_t i = 0; i < ELEMENTS_OF(signals); i++)
+        (void)sigaddset(&taken, signals[i].number);
+    r = event_loop_new(&taken, &node->event, e);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < ELEMENTS_OF(signals) && r >= 0; i++)
+        r = sd_event_add_signal(node->event, NULL, signals[i].number, signals[i].handler, node);
+    return r < 0 ? error_set_errno(e, r, "cannot set the event loop up") : 0;
+}
+
+/* ---- the file system */
+
+/* Unmounted by somebody: mount it again. A connection that was aborted cannot be mended. */
+static void on_session_ended(void *userdata)
+{
+    struct node *node = userdata;
+    struct error e = ERROR_INIT;
+
+    if (session_attach(node->session, &e) == 0) {
+        log_warn("the file system was unmounted; it is mounted again", "mountpoint",
+                 node->mountpoint);
+        return;
+    }
+    (void)error_set(&node->failure, -EIO, "cannot go on: %s", e.text);
+    (void)sd_event_exit(node->event, -EIO);
+}
+
+static int start_file_system(struct node *node, struct error *e)
+{
+    /* whose the volumes are and who may look is said by their own directories */
+    static const struct tree_options tree_options = {.root_mode = 0700};
+    const struct session_options session_options = {
+        .mountpoint = node->mountpoint,
+        .source = node->options->driver_name,
+        .allow_other = true,
+        .mount_attr = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
+    };
+    int r = tree_new(&tree_options, &node->tree);
+
+    if (r < 0)
+        return error_set_errno(e, r, "cannot set the file system up");
+    r = session_new(node->event, node->tree, &session_options, on_session_ended, node,
+                    &node->session, e);
+    if (r == 0)
+        r = session_attach(node->session, e);
+    if (r == 0)
+        r = publisher_new(node->event, node->session, node->tree, &node->publisher, e);
+    if (r < 0)
+        return r;
+    node->host = (struct node_volume_host){.event = node->event, .publisher = node->publisher};
+    r = watchdog_new(node->event, node->publisher, &node->watchdog);
+    return r < 0 ? error_set_errno(e, r, "cannot set the watchdog up") : 0;
+}
+
+/* ---- the places on disk */
+
+static int choose_paths(struct node *node)
+{
+    if (asprintf(&node->mountpoint, "%s/" RUN_DIR_MOUNT, node->options->run_dir) < 0) {
+        node->mountpoint = NULL;
+        return -ENOMEM;
+    }
+    if (asprintf(&node->target_root, "%s/pods", node->options->kubelet_root) < 0) {
+        node->target_root = NULL;
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+static int take_place(struct node *node, struct error *e)
+{
+    int r = choose_paths(node);
+
+    if (r < 0)
+        return error_set_errno(e, r, "cannot start");
+    r = run_dir_open(node->options->run_dir, &node->lock_fd, e);
+    if (r < 0)
+        return r;
+    r = run_dir_detach_leftovers(node->options->run_dir, node->options->driver_name,
+                                 node->target_root, e);
+    if (r > 0)
+        log_warn("detached what an earlier process has left mounted", "mounts", LOG_NUM(r));
+    return r < 0 ? r : 0;
+}
+
+/* ---- all of it */
+
+static int start_volumes(struct node *node, struct error *e)
+{
+    const struct identities_options identities = {
+        .rights = node->options->rights,
+        .place = node->options->place,
+        .kubelet_root = node->options->kubelet_root,
+    };
+    int r = identities_new(node->event, &identities, &node->identities);
+
+    if (r == 0)
+        r = node_volumes_new(node->event, &node->volumes);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot start");
+    r = node_csi_new(node, &node->csi, e);
+    if (r == 0)
+        r = node_static_new(node, &node->static_volumes, e);
+    return r;
+}
+
+static int node_start(struct node *node, struct error *e)
+{
+    int r;
+
+    if (geteuid() != 0)
+        return error_set(e, -EPERM, "the node daemon mounts for others and has to be run as root");
+    r = take_place(node, e);
+    if (r == 0)
+        r = secmem_harden(e);
+    if (r == 0)
+        r = make_event_loop(node, e);
+    if (r == 0)
+        r = start_file_system(node, e);
+    if (r == 0)
+        r = start_volumes(node, e);
+    if (r < 0)
+        return r;
+    log_info(
+        "serving", "driver", node->options->driver_name, "node", node->options->node_id, "rights",
+        node->options->place.manifests == NULL ? node_rights_name(node->options->rights) : NULL,
+        "endpoint", node->options->endpoint);
+    node_tell_status(node);
+    supervisor_ready();
+    return 0;
+}
+
+/* From those who ask to the source, so that nobody calls into what is gone. */
+static void node_deinit(struct node *node)
+{
+    (void)node_csi_free(node->csi);
+    (void)node_static_free(node->static_volumes);
+    (void)node_volumes_free(node->volumes);
+    (void)identities_free(node->identities);
+    (void)watchdog_free(node->watchdog);
+    (void)publisher_free(node->publisher);
+    (void)session_free(node->session);
+    (void)tree_free(node->tree);
+    (void)sd_event_unref(node->event);
+    free(node->mountpoint);
+    free(node->target_root);
+    node->lock_fd = fd_close(node->lock_fd);
+}
+
+int node_run(const struct node_options *options, struct error *e)
+{
+    struct node node = {.options = options, .started_at = clock_wall(), .lock_fd = -1};
+    int r = node_start(&node, e);
+
+    if (r >= 0)
+        r = sd_event_loop(node.event);
+    if (r < 0 && node.failure.text[0] != '\0')
+        *e = node.failure;
+    else if (r < 0 && e->text[0] == '\0')
+        (void)error_set_errno(e, r, "the event loop failed");
+    supervisor_stopping();
+    node_deinit(&node);
+    return r;
+}
+
+int command_node(const struct invocation *invocation, int argc, char *argv[])
+{
+    struct node_options options;
+    struct error e = ERROR_INIT;
+    int code = EXIT_OK;
+    int r = node_options_parse(argc, argv, &options, &e);
+
+    if (r >= 0 && options.wants_help) {
+        node_options_help(invocation->program);
+    } else if (r < 0) {
+        code = command_failed(invocation, r == -EINVAL ? EXIT_USAGE : EXIT_FAILED, e.text);
+    } else {
+        log_setup(options.log_level, options.log_format, LOG_TARGET_STDERR);
+        if (node_run(&options, &e) < 0)
+            code = command_failed(invocation, EXIT_FAILED, e.text);
+    }
+    node_options_deinit(&options);
+    return code;
+}

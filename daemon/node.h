@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * The node daemon: one file system, a directory in it for each volume, and whoever asks for
+ * volumes. See node.c.
+ *
+ * Thread: the event loop's.
+ */
+#include "daemon/node_options.h"
+#include "daemon/node_volumes.h"
+#include "daemon/watchdog.h"
+
+struct node_csi;
+struct node_static;
+
+/* Members are for looking at. */
+struct node {
+    const struct node_options *options;
+    struct timespec started_at;
+    sd_event *event;
+    int lock_fd;
+    char *mountpoint;  /* RUN_DIR/fs */
+    char *target_root; /* KUBELET_ROOT/pods */
+
+    struct tree *tree;
+    struct session *session;
+    struct publisher *publisher;
+    struct node_volume_host host;
+    struct watchdog *watchdog;
+
+    struct identities *identities;
+    struct node_volumes *volumes;
+    struct node_csi *csi;
+    struct node_static *static_volumes;
+    bool is_ending;
+    struct error failure;
+};
+
+/*
+ * Serve until told to end by a signal.
+ * Return: 0; -errno with @e when it did not get that far, or could not go on.
+ */
+int node_run(const struct node_options *options, struct error *e);
+
+/* What it is about, for a service manager's status line. */
+void node_tell_status(const struct node *node);

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A file's volume is shown as soon as its objects are there, however long that takes; what cannot
+ * be done now is tried again. A file that changes makes a new volume in the place of the old one.
+ */
+#include "daemon/node_static.h"
+
+#include <limits.h>
+#include <stdio.h>
+
+#include "daemon/static_volumes.h"
+
+#define RETRY_AFTER SPAN_SEC(5) /* a target that is in use, a kubeconfig that is not there yet */
+#define TIMER_SLACK SPAN_SEC(1)
+#define ID_PREFIX   "static-" /* a CSI volume's id begins otherwise (S3) */
+
+struct node_static {
+    struct node *node;
+    struct static_volumes *files;
+    sd_event_source *retry_timer;
+    struct list entries;
+};
+
+/* A file that says a good volume, whether that could be set up or not. */
+struct entry {
+    struct list link;
+    const struct static_volume *file; /* borrowed, see static_volumes.h */
+    char id[NAME_MAX + 1];
+    struct error told; /* what was logged last */
+};
+
+static void retry_later(struct node_static *all);
+
+/* ---- one volume */
+
+static void tell(struct entry *entry, const struct error *e)
+{
+    if (!streq(entry->told.text, e->text))
+        log_warn("cannot show a static volume; trying again", "volume", entry->file->name, "target",
+                 entry->file->target, "reason", e->text);
+    entry->told = *e;
+}
+
+static void on_settled(void *userdata, struct node_volume *volume, enum node_volume_outcome outcome,
+                       const struct error *e)
+{
+    struct node_static *all = userdata;
+    struct entry *entry = volume->owner;
+
+    if (outcome != NODE_VOLUME_SHOWN && outcome != NODE_VOLUME_STILL_SHOWN) {
+        tell(entry, e);
+        retry_later(all);
+        return;
+    }
+    entry->told = ERROR_INIT;
+    log_info("shown", "volume", entry->file->name, "target", volume->target);
+    node_tell_status(all->node);
+}
+
+/* It is wanted again before that. */
+static void on_abandoned(void *userdata, struct node_volume *volume)
+{
+    (void)userdata;
+    (void)volume;
+}
+
+static int make_volume(struct node_static *all, struct entry *entry, struct error *e)
+{
+    static const struct node_volume_callbacks callbacks = {.settled = on_settled,
+                                                           .abandoned = on_abandoned};
+    const struct static_volume *file = entry->file;
+    const struct identity_place place = {
+        .kubeconfig = file->kubeconfig, .context = file->context, .manifests = file->manifests};
+    struct node_volume_options options = {.id = entry->id,
+                                          .target = file->target,
+                                          .area = {.makes_parents = true},
+                                          .spec = file->spec,
+                                          .borrows_spec = true};
+    struct node_volume *v;
+    int r;
+
+    if (!node_volume_id_is_valid(entry->id))
+        return error_set(e, -EINVAL, "its file's name may have letters, digits and - _ . only");
+    r = identities_get_place(all->node->identities, &place, &options.identity, e);
+    if (r < 0)
+        return r;
+    options.namespace = file->namespace != NULL ? file->namespace : options.identity->namespace;
+    r = node_volume_new(&all->node->host, &options, &callbacks, all, &v, e);
+    if (r < 0)
+        return r;
+    v->owner = entry;
+    r = node_volumes_add(all->node->volumes, v);
+    return r < 0 ? error_set_errno(e, r, "cannot set the volume up") : 0;
+}
+
+/* Have it set up and shown, as far as that has not happened yet. */
+static void pursue(struct node_static *all, struct entry *entry)
+{
+    struct node_volume *v = node_volumes_find(all->node->volumes, entry->id);
+    struct error e = ERROR_INIT;
+
+    if (v == NULL && make_volume(all, entry, &e) < 0) {
+        tell(entry, &e);
+        retry_later(all);
+        return;
+    }
+    v = node_volumes_find(all->node->volumes, entry->id);
+    if (!v->is_wanted && v->state != NODE_VOLUME_BOUND)
+        node_volume_want(v, true);
+}
+
+static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    struct node_static *all = userdata;
+    struct entry *entry;
+
+    (void)source;
+    (void)usec;
+    list_for_each (entry, &all->entries, link)
+        pursue(all, entry);
+    return 0;
+}
+
+static void retry_later(struct node_static *all)
+{
+    (void)sd_event_source_set_time(all->retry_timer, clock_mono() + RETRY_AFTER);
+    (void)sd_event_source_set_enabled(all->retry_timer, SD_EVENT_ONESHOT);
+}
+
+/* ---- files */
+
+static struct entry *find_entry(struct node_static *all, const struct static_volume *file)
+{
+    struct entry *entry;
+
+    list_for_each (entry, &all->entries, link)
+        if (entry->file == file)
+            return entry;
+    return NULL;
+}
+
+static void on_added(void *userdata, const struct static_volume *file)
+{
+    struct node_static *all = userdata;
+    struct entry *entry = calloc(1, sizeof(*entry));
+
+    if (entry == NULL) {
+        log_error("no memory for a static volume", "volume", file->name);
+        return;
+    }
+    entry->file = file;
+    (void)snprintf(entry->id, sizeof(entry->id), ID_PREFIX "%.240s", file->name);
+    list_append(&all->entries, &entry->link);
+    pursue(all, entry);
+}
+
+static void take_down(struct node_static *all, const struct entry *entry)
+{
+    struct node_volume *v = node_volumes_find(all->node->volumes, entry->id);
+
+    if (v != NULL)
+        node_volumes_remove(all->node->volumes, v);
+    node_tell_status(all->node);
+}
+
+static void on_removed(void *userdata, const struct static_volume *file)
+{
+    struct node_static *all = userdata;
+    struct entry *entry = find_entry(all, file);
+
+    if (entry == NULL)
+        return;
+    log_info("no longer asked for", "volume", file->name, "target", file->target);
+    take_down(all, entry);
+    list_remove(&entry->link);
+    free(entry);
+}
+
+static void on_changed(void *userdata, const struct static_volume *old,
+                       const struct static_volume *file)
+{
+    struct node_static *all = userdata;
+    struct entry *entry = find_entry(all, old);
+
+    if (entry == NULL) {
+        on_added(all, file);
+        return;
+    }
+    take_down(all, entry);
+    entry->file = file;
+    pursue(all, entry);
+}
+
+static void on_failed(void *userdata, const char *file, const char *reason)
+{
+    (void)userdata;
+    if (reason != NULL)
+        log_warn("a file of static volumes is no good", "file", file, "reason", reason);
+    else
+        log_info("a file of static volumes is good again", "file", file);
+}
+
+/* ---- all of it */
+
+int node_static_new(struct node *node, struct node_static **ret_static, struct error *e)
+{
+    static const struct static_volumes_callbacks callbacks = {
+        .added = on_added, .changed = on_changed, .removed = on_removed, .failed = on_failed};
+    _cleanup_(node_static_freep) struct node_static *all = calloc(1, sizeof(*all));
+    int r;
+
+    if (all == NULL)
+        return error_set_errno(e, -ENOMEM, "cannot follow %s", node->options->volumes_dir);
+    all->node = node;
+    list_init(&all->entries);
+    r = sd_event_add_time(node->event, &all->retry_timer, CLOCK_MONOTONIC, 0, TIMER_SLACK, on_retry,
+                          all);
+    if (r >= 0)
+        r = sd_event_source_set_enabled(all->retry_timer, SD_EVENT_OFF);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot set a timer");
+    r = static_volumes_new(node->event, node->options->volumes_dir, &callbacks, all, &all->files,
+                           e);
+    if (r < 0)
+        return r;
+    static_volumes_refresh(all->files);
+    *ret_static = TAKE(all);
+    return 0;
+}
+
+struct node_static *node_static_free(struct node_static *all)
+{
+    struct entry *entry, *tmp;
+
+    if (all == NULL)
+        return NULL;
+    list_for_each_safe (entry, tmp, &all->entries, link) {
+        take_down(all, entry);
+        list_remove(&entry->link);
+        free(entry);
+    }
+    (void)static_volumes_free(all->files);
+    (void)sd_event_source_disable_unref(all->retry_timer);
+    free(all);
+    return NULL;
+}
+
+void node_static_refresh(struct node_static *all)
+{
+    static_volumes_refresh(all->files);
+}

@@ -116,11 +116,12 @@ static int load(struct made_dirs *d)
 /* Return: 0, also if it is there; -errno. */
 static int make_one(struct made_dirs *d, const char *path)
 {
-    struct stat st;
+    struct statx st;
     int r;
 
-    if (stat(path, &st) == 0)
-        return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
+    /* a mount on it is not asked, as it may be our own or dead */
+    if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC, STATX_TYPE, &st) == 0)
+        return S_ISDIR(st.stx_mode) ? 0 : -ENOTDIR;
     if (errno != ENOENT)
         return negative_errno();
     r = note(d, path);

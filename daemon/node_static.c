@@ -14,9 +14,12 @@
 #define TIMER_SLACK SPAN_SEC(1)
 #define ID_PREFIX   "static-" /* a CSI volume's id begins otherwise (S3) */
 
+#define MADE_DIRS_FILE "made-dirs" /* in the run directory */
+
 struct node_static {
     struct node *node;
     struct static_volumes *files;
+    struct made_dirs *made_dirs;
     sd_event_source *retry_timer;
     struct list entries;
 };
@@ -73,7 +76,7 @@ static int make_volume(struct node_static *all, struct entry *entry, struct erro
         .kubeconfig = file->kubeconfig, .context = file->context, .manifests = file->manifests};
     struct node_volume_options options = {.id = entry->id,
                                           .target = file->target,
-                                          .area = {.makes_parents = true},
+                                          .made_dirs = all->made_dirs,
                                           .spec = file->spec,
                                           .borrows_spec = true};
     struct node_volume *v;
@@ -202,6 +205,31 @@ static void on_failed(void *userdata, const char *file, const char *reason)
 
 /* ---- all of it */
 
+/* Whether the path is a target, or leads to one. */
+static bool is_on_the_way(void *userdata, const char *path)
+{
+    const struct node_static *all = userdata;
+    const struct entry *entry;
+
+    list_for_each (entry, &all->entries, link) {
+        const char *rest = str_after(entry->file->target, path);
+
+        if (rest != NULL && (*rest == '\0' || *rest == '/'))
+            return true;
+    }
+    return false;
+}
+
+static int open_made_dirs(struct node_static *all, struct error *e)
+{
+    char path[PATH_MAX];
+    int n = snprintf(path, sizeof(path), "%s/" MADE_DIRS_FILE, all->node->options->run_dir);
+
+    if (n < 0 || (size_t)n >= sizeof(path))
+        return error_set(e, -ENAMETOOLONG, "the path of the run directory is too long");
+    return made_dirs_new(path, &all->made_dirs, e);
+}
+
 int node_static_new(struct node *node, struct node_static **ret_static, struct error *e)
 {
     static const struct static_volumes_callbacks callbacks = {
@@ -219,11 +247,14 @@ int node_static_new(struct node *node, struct node_static **ret_static, struct e
         r = sd_event_source_set_enabled(all->retry_timer, SD_EVENT_OFF);
     if (r < 0)
         return error_set_errno(e, r, "cannot set a timer");
-    r = static_volumes_new(node->event, node->options->volumes_dir, &callbacks, all, &all->files,
-                           e);
+    r = open_made_dirs(all, e);
+    if (r == 0)
+        r = static_volumes_new(node->event, node->options->volumes_dir, &callbacks, all,
+                               &all->files, e);
     if (r < 0)
         return r;
     static_volumes_refresh(all->files);
+    made_dirs_prune(all->made_dirs, is_on_the_way, all);
     *ret_static = TAKE(all);
     return 0;
 }
@@ -240,6 +271,7 @@ struct node_static *node_static_free(struct node_static *all)
         free(entry);
     }
     (void)static_volumes_free(all->files);
+    (void)made_dirs_free(all->made_dirs);
     (void)sd_event_source_disable_unref(all->retry_timer);
     free(all);
     return NULL;

@@ -109,6 +109,21 @@ static int on_too_late(sd_event_source *source, uint64_t usec, void *userdata)
 
 static void check(struct node_volume *v);
 
+static int make_target(const struct node_volume *v, int *ret_fd, struct error *e)
+{
+    int r = v->made_dirs != NULL ? made_dirs_make(v->made_dirs, v->target, e) : 0;
+
+    return r < 0 ? r : target_make(&v->area, v->target, ret_fd, e);
+}
+
+static int remove_target(const struct node_volume *v, struct error *e)
+{
+    if (v->made_dirs == NULL)
+        return target_remove(&v->area, v->target, e);
+    made_dirs_remove(v->made_dirs, v->target);
+    return 0;
+}
+
 static void on_bound(void *userdata, int error, uint64_t mount_id, const struct error *e)
 {
     struct node_volume *v = userdata;
@@ -116,7 +131,7 @@ static void on_bound(void *userdata, int error, uint64_t mount_id, const struct 
 
     if (error < 0) {
         v->state = NODE_VOLUME_IN_PLACE;
-        (void)target_remove(&v->area, v->target, NULL);
+        (void)remove_target(v, NULL);
         (void)error_prefix(&reason, error, "cannot show the volume on %s", v->target);
         settle(v, NODE_VOLUME_UNAVAILABLE, &reason);
         return;
@@ -137,7 +152,7 @@ static void bind_to_target(struct node_volume *v)
 {
     struct error e = ERROR_INIT;
     int fd;
-    int r = target_make(&v->area, v->target, &fd, &e);
+    int r = make_target(v, &fd, &e);
 
     if (r < 0) {
         settle(v, r == -EINVAL ? NODE_VOLUME_BAD_TARGET : NODE_VOLUME_UNAVAILABLE, &e);
@@ -244,7 +259,8 @@ static int copy_options(struct node_volume *v, const struct node_volume_options 
     v->namespace = dup_or_null(o->namespace, &failed);
     v->pod = dup_or_null(o->pod, &failed);
     v->pod_uid = dup_or_null(o->pod_uid, &failed);
-    v->area = (struct target_area){.root = v->root, .makes_parents = o->area.makes_parents};
+    v->area = (struct target_area){.root = v->root};
+    v->made_dirs = o->made_dirs;
     v->mount_attr = o->mount_attr;
     return failed ? -ENOMEM : 0;
 }
@@ -307,7 +323,7 @@ static int hide(struct node_volume *v, struct error *e)
     v->state = NODE_VOLUME_IN_PLACE;
     v->was_shown = false;
     r = target_detach(&v->area, v->target, e);
-    return r == 0 ? target_remove(&v->area, v->target, e) : r;
+    return r == 0 ? remove_target(v, e) : r;
 }
 
 int node_volume_hide(struct node_volume *volume, struct error *e)

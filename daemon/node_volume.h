@@ -7,6 +7,7 @@
  * Thread: the event loop's.
  */
 #include "daemon/identity.h"
+#include "daemon/made_dirs.h"
 #include "daemon/published.h"
 #include "daemon/target.h"
 
@@ -23,6 +24,11 @@ struct node_volume_options {
     const char *id;     /* also the name of its directory; see node_volume_id_is_valid() */
     const char *target; /* where it is to be shown */
     struct target_area area;
+    /*
+     * Borrowed; makes the target and what is missing on the way, and removes what it made. NULL:
+     * the target alone is made, and removed.
+     */
+    struct made_dirs *made_dirs;
     const char *namespace;     /* of its objects */
     const char *pod;           /* "NAMESPACE/NAME" of whom it is for; or NULL */
     const char *pod_uid;       /* or NULL */
@@ -68,6 +74,7 @@ struct node_volume {
     char *target;
     char *root; /* of the area, or NULL */
     struct target_area area;
+    struct made_dirs *made_dirs;
     char *namespace;
     char *pod;
     char *pod_uid;

@@ -112,28 +112,6 @@ static int open_parent(const struct location *l)
     return open_below(l->root_fd, l->parent, l->resolve);
 }
 
-/* Make the directories on the way, and open the last one. */
-static int make_parent(const struct location *l)
-{
-    _cleanup_(freep) char *path = strdup(l->parent);
-    int r = open_parent(l);
-
-    if (r != -ENOENT)
-        return r;
-    if (path == NULL)
-        return -ENOMEM;
-    for (char *slash = path; slash != NULL;) {
-        slash = strchr(slash + 1, '/');
-        if (slash != NULL)
-            *slash = '\0';
-        if (mkdirat(l->root_fd, path, 0755) < 0 && errno != EEXIST)
-            return negative_errno();
-        if (slash != NULL)
-            *slash = '/';
-    }
-    return open_parent(l);
-}
-
 /* The target itself, or what is mounted on it. A link in its place is no directory. */
 static int open_target(int parent_fd, const char *name)
 {
@@ -236,7 +214,7 @@ int target_make(const struct target_area *area, const char *path, int *ret_fd, s
 
     if (r < 0)
         return r;
-    parent_fd = area->makes_parents ? make_parent(&l) : open_parent(&l);
+    parent_fd = open_parent(&l);
     if (parent_fd == -ELOOP || parent_fd == -EXDEV)
         return error_set(e, -EINVAL, "there is a symbolic link on the way to the target %s", path);
     if (parent_fd < 0)

@@ -13,8 +13,7 @@
  * to lie below it, and no symbolic link is followed on the way from there.
  */
 struct target_area {
-    const char *root;   /* absolute; NULL: anywhere */
-    bool makes_parents; /* directories that are missing on the way */
+    const char *root; /* absolute; NULL: anywhere */
 };
 
 /* Whether a target may be there at all, as far as the text tells. Return: 0; -EINVAL with @e. */

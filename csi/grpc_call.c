@@ -231,6 +231,9 @@ static int on_time(sd_event_source *source, uint64_t now, void *userdata)
     assert(call->magic == CALL_MAGIC);
     switch (call->state) {
     case GRPC_CALL_HEADERS:
+        /* amid a block of headers, nothing else can be taken from this connection */
+        grpc_connection_break(call->connection);
+        break;
     case GRPC_CALL_BODY:
         grpc_call_fail(call, GRPC_DEADLINE_EXCEEDED, "the request did not arrive in time");
         break;

@@ -129,8 +129,7 @@ static int begin_write(struct publisher_volume *v, int *ret_root_fd, int *ret_di
 
     if (r < 0)
         return r;
-    if (v->dir_id == 0)
-        r = make_directory(v, *ret_root_fd);
+    r = v->dir_id == 0 ? make_directory(v, *ret_root_fd) : 0;
     if (r == 0) {
         *ret_dir_fd = openat(*ret_root_fd, v->name, O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (*ret_dir_fd >= 0)
@@ -151,7 +150,7 @@ static int publish(struct publisher_volume *v, struct payload *payload,
                    struct writer_result *ret_written)
 {
     struct tree *tree = v->publisher->tree;
-    int root_fd, dir_fd;
+    int root_fd = -1, dir_fd = -1;
     int r = begin_write(v, &root_fd, &dir_fd);
 
     if (r < 0)
@@ -165,7 +164,7 @@ static int publish(struct publisher_volume *v, struct payload *payload,
 
 static int clean(struct publisher_volume *v)
 {
-    int root_fd, dir_fd;
+    int root_fd = -1, dir_fd = -1;
     int r = begin_write(v, &root_fd, &dir_fd);
 
     if (r < 0)

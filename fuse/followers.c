@@ -61,6 +61,7 @@ struct follower {
     char *volume;
     char *generation; /* what it shows */
     char *path;
+    bool is_deleted;    /* also in a generation that changes in place */
     unsigned n_covered; /* mounts beneath it */
     bool is_seen;       /* in the scan under way */
     /* while it is being replaced */
@@ -102,7 +103,8 @@ bool follower_root_parse(char *root, struct follower_root *ret_root)
 
     if (root[0] != '/')
         return false;
-    if (len > deleted_len && streq(root + len - deleted_len, DELETED))
+    ret_root->is_deleted = len > deleted_len && streq(root + len - deleted_len, DELETED);
+    if (ret_root->is_deleted)
         root[len - deleted_len] = '\0';
     ret_root->volume = ".";
     while (!is_generation(at)) {
@@ -151,6 +153,7 @@ static int follower_new(const struct mount_namespace *namespace, const struct mo
     m->clone_fd = -1;
     m->namespace = *namespace;
     m->mount_id = mount->id;
+    m->is_deleted = root->is_deleted;
     m->mountpoint = strdup(mount->mountpoint);
     m->volume = strdup(root->volume);
     m->generation = strdup(root->generation);
@@ -202,6 +205,7 @@ static bool note_known(struct scan *scan, const struct mountinfo *mount,
         return false;
     }
     m->namespace.pid = scan->namespace->pid;
+    m->is_deleted = root->is_deleted;
     m->is_seen = true;
     /* keep those of a namespace together */
     list_remove(&m->link);
@@ -377,7 +381,8 @@ static bool prepare_all(struct followers *f, int root_fd, const char *volume)
         int r;
 
         if ((volume != NULL && !streq(m->volume, volume)) || !find_current(root_fd, m) ||
-            streq(m->generation, m->next_generation) || m->n_covered >= COVERS_MAX)
+            (streq(m->generation, m->next_generation) && !m->is_deleted) ||
+            m->n_covered >= COVERS_MAX)
             continue;
         r = prepare(f, m);
         if (r < 0 && r != -ENOENT)
@@ -588,6 +593,7 @@ static bool settle(struct followers *f)
         char *generation = strdup(m->next_generation);
 
         m->is_replaced = false;
+        m->is_deleted = false;
         is_any_directory |= m->is_directory;
         if (generation == NULL)
             continue; /* it is replaced by the same once more, later */

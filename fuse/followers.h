@@ -46,6 +46,7 @@ struct follower_root {
     const char *volume;     /* path of the volume's directory, "." for the root */
     const char *generation; /* name of the directory */
     const char *path;       /* within it; "" for the generation as a whole */
+    bool is_deleted;        /* what is mounted has no name any more */
 };
 
 /*

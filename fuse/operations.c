@@ -11,9 +11,13 @@
  *    flush, access, xattrs, locks, lseek, and so on. That flush is among them also matters when a
  *    process dies that holds both the device and an open file of its own mount: it would wait for
  *    its own answer.
+ *
+ * A mount whose files change in place (`inotify: stable`) gives the first and the second point up
+ * for its files: their attributes are asked for each time, and each open file has a snapshot.
  */
 #include "fuse/operations.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 
 #include "base/cleanup.h"
@@ -31,6 +35,11 @@ static struct tree *tree_of(fuse_req_t req)
     return operations_of(req)->tree;
 }
 
+static struct snapshots *snapshots_of(fuse_req_t req)
+{
+    return &operations_of(req)->snapshots;
+}
+
 static bool is_publisher(fuse_req_t req)
 {
     int tid = atomic_load(&operations_of(req)->publisher_tid);
@@ -45,11 +54,17 @@ static void reply_error(fuse_req_t req, int r)
     (void)fuse_reply_err(req, r < 0 ? -r : 0);
 }
 
+/* Attributes stay for ever as well, except those of files that change. */
+static double attr_timeout(fuse_req_t req, const struct stat *stat)
+{
+    return operations_of(req)->changes_in_place && S_ISREG(stat->st_mode) ? 0 : CACHE_SECONDS;
+}
+
 /* Reply with an entry, whose reference goes back if the kernel no longer wants to know. */
 static void reply_entry(fuse_req_t req, int r, const struct stat *stat)
 {
     struct tree *tree = tree_of(req);
-    struct fuse_entry_param entry = {.attr_timeout = CACHE_SECONDS, .entry_timeout = CACHE_SECONDS};
+    struct fuse_entry_param entry = {.entry_timeout = CACHE_SECONDS};
 
     if (r < 0 && r != -ENOENT) {
         reply_error(req, r);
@@ -58,6 +73,7 @@ static void reply_entry(fuse_req_t req, int r, const struct stat *stat)
     if (r == 0) {
         entry.ino = stat->st_ino;
         entry.attr = *stat;
+        entry.attr_timeout = attr_timeout(req, stat);
     }
     /* node id 0 says that there is nothing of that name, and may be cached as well */
     if (fuse_reply_entry(req, &entry) < 0 && r == 0)
@@ -69,7 +85,7 @@ static void reply_stat(fuse_req_t req, int r, const struct stat *stat)
     if (r < 0)
         reply_error(req, r);
     else
-        (void)fuse_reply_attr(req, stat, CACHE_SECONDS);
+        (void)fuse_reply_attr(req, stat, attr_timeout(req, stat));
 }
 
 /* ---- reading */
@@ -113,6 +129,8 @@ static void on_getattr(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
     int r = tree_stat(tree_of(req), id, &stat);
 
     (void)fi;
+    if (r == 0 && operations_of(req)->changes_in_place)
+        (void)snapshots_stat(snapshots_of(req), fuse_req_ctx(req)->pid, &stat);
     reply_stat(req, r, &stat);
 }
 
@@ -127,22 +145,65 @@ static void on_readlink(fuse_req_t req, fuse_ino_t id)
         (void)fuse_reply_readlink(req, target);
 }
 
-static void on_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
+static void on_opendir(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 {
     (void)id;
     (void)fi;
     reply_error(req, -ENOSYS);
 }
 
+/*
+ * Where files never change, the kernel is not to ask. Where they do, its pages are kept out of the
+ * way of those who read (direct_io), as they belong to the inode and not to the open file.
+ */
+static void on_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
+{
+    struct snapshot *snapshot;
+    int r = -ENOSYS;
+
+    if (operations_of(req)->changes_in_place)
+        r = (fi->flags & O_ACCMODE) != O_RDONLY && !is_publisher(req)
+                ? -EROFS
+                : snapshot_open(snapshots_of(req), tree_of(req), id, fuse_req_ctx(req)->pid,
+                                &snapshot);
+    if (r < 0) {
+        reply_error(req, r);
+        return;
+    }
+    fi->fh = (uintptr_t)snapshot;
+    fi->direct_io = 1;
+    if (fuse_reply_open(req, fi) < 0)
+        snapshot_close(snapshots_of(req), snapshot);
+}
+
+static struct snapshot *snapshot_of(const struct fuse_file_info *fi)
+{
+    return (struct snapshot *)(uintptr_t)fi->fh; /* 0 where open was not answered */
+}
+
+static void on_release(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
+{
+    (void)id;
+    if (snapshot_of(fi) != NULL)
+        snapshot_close(snapshots_of(req), snapshot_of(fi));
+    reply_error(req, 0);
+}
+
+static void read_snapshot(fuse_req_t req, struct snapshot *snapshot, size_t size, off_t offset)
+{
+    const uint8_t *bytes;
+    size_t len = snapshot_read(snapshots_of(req), snapshot, (size_t)offset, size, &bytes);
+
+    (void)fuse_reply_buf(req, (const char *)bytes, len);
+}
+
 /* The bytes go to the kernel straight out of the object's locked memory. */
-static void on_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset,
-                    struct fuse_file_info *fi)
+static void read_node(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset)
 {
     struct tree_content content;
     size_t begin;
     int r = tree_read(tree_of(req), id, &content);
 
-    (void)fi;
     if (r < 0) {
         reply_error(req, r);
         return;
@@ -151,6 +212,15 @@ static void on_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset,
     (void)fuse_reply_buf(req, (const char *)content.bytes + begin,
                          size_min(size, content.len - begin));
     (void)object_unref(content.object);
+}
+
+static void on_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset,
+                    struct fuse_file_info *fi)
+{
+    if (snapshot_of(fi) != NULL)
+        read_snapshot(req, snapshot_of(fi), size, offset);
+    else
+        read_node(req, id, size, offset);
 }
 
 struct listing {
@@ -170,7 +240,7 @@ static bool add_entry(void *userdata, const char *name, const struct stat *stat,
     if (l->is_plus) {
         const struct fuse_entry_param entry = {.ino = stat->st_ino,
                                                .attr = *stat,
-                                               .attr_timeout = CACHE_SECONDS,
+                                               .attr_timeout = attr_timeout(l->req, stat),
                                                .entry_timeout = CACHE_SECONDS};
 
         need = fuse_add_direntry_plus(l->req, at, room, name, &entry, (off_t)cookie);
@@ -314,22 +384,28 @@ static void on_setattr(fuse_req_t req, fuse_ino_t id, struct stat *attr, int to_
     reply_stat(req, r, &stat);
 }
 
-/* ---- writing, for nobody */
-
+/* A file whose content tree_stage_file() has said. */
 static void on_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
 {
-    (void)parent;
-    (void)name;
-    (void)mode;
+    struct stat stat;
+
     (void)rdev;
-    reply_error(req, -EROFS);
+    if (is_publisher(req) && S_ISREG(mode))
+        reply_entry(req, tree_mknod(tree_of(req), parent, name, &stat), &stat);
+    else
+        reply_error(req, -EROFS);
 }
+
+/* ---- writing, for nobody */
 
 static void on_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
                       struct fuse_file_info *fi)
 {
+    (void)parent;
+    (void)name;
+    (void)mode;
     (void)fi;
-    on_mknod(req, parent, name, mode, 0);
+    reply_error(req, -EROFS);
 }
 
 static void on_link(fuse_req_t req, fuse_ino_t id, fuse_ino_t new_parent, const char *new_name)
@@ -367,9 +443,10 @@ const struct fuse_lowlevel_ops operations_table = {
     .rename = on_rename,
     .link = on_link,
     .open = on_open,
+    .release = on_release,
     .read = on_read,
     .write = on_write,
-    .opendir = on_open,
+    .opendir = on_opendir,
     .readdir = on_readdir,
     .readdirplus = on_readdirplus,
     .statfs = on_statfs,

@@ -10,12 +10,15 @@
 
 #include <fuse_lowlevel.h>
 
+#include "fuse/snapshots.h"
 #include "fuse/tree.h"
 
 /* What the handlers work with; the session's userdata. */
 struct operations {
     struct tree *tree;
     atomic_int publisher_tid; /* as the kernel reports it in requests; 0: nobody may write */
+    bool changes_in_place;    /* files may change, so each open file has a snapshot */
+    struct snapshots snapshots;
 };
 
 extern const struct fuse_lowlevel_ops operations_table;

@@ -41,6 +41,7 @@ struct publisher_volume {
     uid_t uid;
     gid_t gid;
     mode_t mode;
+    bool changes_in_place;
     uint64_t dir_id; /* the thread's; 0 before it is made */
     publisher_done_fn *done;
     void *userdata;
@@ -155,7 +156,8 @@ static int publish(struct publisher_volume *v, struct payload *payload,
 
     if (r < 0)
         return r;
-    r = writer_publish(tree, dir_fd, v->dir_id, payload, ret_written);
+    r = v->changes_in_place ? writer_update(tree, dir_fd, v->dir_id, payload, ret_written)
+                            : writer_publish(tree, dir_fd, v->dir_id, payload, ret_written);
     if (r == 0 && v->publisher->followers != NULL)
         (void)followers_update(v->publisher->followers, root_fd, v->name);
     end_write(v, root_fd, dir_fd);
@@ -689,6 +691,7 @@ int publisher_add_volume(const struct publisher_place *place, publisher_done_fn 
                                    .uid = place->uid,
                                    .gid = place->gid,
                                    .mode = place->mode,
+                                   .changes_in_place = place->changes_in_place,
                                    .dir_id = streq(place->name, ".") ? TREE_ROOT_ID : 0,
                                    .done = done,
                                    .userdata = userdata,

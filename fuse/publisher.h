@@ -50,7 +50,8 @@ struct publisher_place {
     const char *name; /* of the directory, or "." for the root */
     uid_t uid;        /* of a directory that is made */
     gid_t gid;
-    mode_t mode; /* F5, F6; with S_ISGID in it directories have it as well */
+    mode_t mode;           /* F5, F6; with S_ISGID in it directories have it as well */
+    bool changes_in_place; /* see writer_update(); the session has to allow it */
 };
 
 /*

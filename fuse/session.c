@@ -489,6 +489,8 @@ int session_new(sd_event *event, struct tree *tree, const struct session_options
         return error_set_errno(e, -ENOMEM, "cannot set the mount up");
     s->view_fd = -1;
     s->operations.tree = tree;
+    s->operations.changes_in_place = options->changes_in_place;
+    snapshots_init(&s->operations.snapshots);
     s->userdata = userdata;
     (void)pthread_mutex_init(&s->view_lock, NULL);
     s->mountpoint = strdup(options->mountpoint);
@@ -554,6 +556,7 @@ struct session *session_free(struct session *session)
     if (s->fuse != NULL)
         fuse_session_destroy(s->fuse);
     (void)fd_close(s->ended_fd);
+    snapshots_deinit(&s->operations.snapshots);
     (void)pthread_mutex_destroy(&s->view_lock);
     free(s->mountpoint);
     free(s);

@@ -24,6 +24,7 @@ struct session_options {
     const char *source;       /* what mount(8) and df show as the device */
     bool allow_other;         /* others than the user who mounts may look; as root always */
     unsigned long mount_attr; /* MOUNT_ATTR_* to add at the mount point (root), such as noexec */
+    bool changes_in_place;    /* files of the tree may change their content */
     const char *user_options; /* the same for fusermount3, comma-separated, or NULL */
 };
 

@@ -62,6 +62,7 @@ struct tree {
     struct node *root;
     char *staged_name;
     struct payload *staged_payload;
+    const struct payload_file *staged_file;
     struct tree_usage usage;
 };
 
@@ -379,7 +380,8 @@ int tree_readlink(struct tree *tree, uint64_t id, char **ret_target)
     return 0;
 }
 
-int tree_read(struct tree *tree, uint64_t id, struct tree_content *ret_content)
+int tree_read_at(struct tree *tree, uint64_t id, struct tree_content *ret_content,
+                 struct timespec *ret_changed)
 {
     struct node *n;
 
@@ -390,8 +392,16 @@ int tree_read(struct tree *tree, uint64_t id, struct tree_content *ret_content)
     if (n->kind != NODE_FILE)
         return n->kind == NODE_DIRECTORY ? -EISDIR : -EINVAL;
     *ret_content = n->file;
+    *ret_changed = n->changed;
     (void)object_ref(ret_content->object);
     return 0;
+}
+
+int tree_read(struct tree *tree, uint64_t id, struct tree_content *ret_content)
+{
+    struct timespec changed;
+
+    return tree_read_at(tree, id, ret_content, &changed);
 }
 
 int tree_readdir(struct tree *tree, uint64_t id, uint64_t cookie, bool count_references,
@@ -436,6 +446,46 @@ int tree_find(struct tree *tree, uint64_t parent, const char *name, struct stat 
     return r;
 }
 
+/* Return: NULL if there is no such node. */
+static struct node *node_by_path(struct tree *t, struct node *directory, const char *path)
+{
+    struct node *n = directory;
+
+    while (n != NULL && *path != '\0') {
+        char name[PAYLOAD_ELEMENT_MAX + 1];
+        size_t len = strcspn(path, "/");
+
+        if (n->kind != NODE_DIRECTORY || len > PAYLOAD_ELEMENT_MAX)
+            return NULL;
+        (void)memcpy(name, path, len);
+        name[len] = '\0';
+        n = node_by_name(t, n, name);
+        path += len + (path[len] == '/');
+    }
+    return n;
+}
+
+int tree_find_path(struct tree *tree, uint64_t parent, const char *path, struct stat *ret_stat)
+{
+    struct node *directory, *n;
+    int r;
+
+    TREE_LOCK(tree);
+    r = find_directory(tree, parent, &directory);
+    if (r < 0)
+        return r;
+    n = node_by_path(tree, directory, path);
+    if (n == NULL)
+        return -ENOENT;
+    node_stat(n, ret_stat);
+    return 0;
+}
+
+static bool same_bytes(const uint8_t *a, size_t a_len, const uint8_t *b, size_t b_len)
+{
+    return a_len == b_len && (a_len == 0 || memcmp(a, b, a_len) == 0);
+}
+
 bool tree_same_content(struct tree *tree, uint64_t a, uint64_t b)
 {
     const struct node *x, *y;
@@ -444,8 +494,7 @@ bool tree_same_content(struct tree *tree, uint64_t a, uint64_t b)
     x = node_by_id(tree, a);
     y = node_by_id(tree, b);
     return x != NULL && y != NULL && x->kind == NODE_FILE && y->kind == NODE_FILE &&
-           x->file.len == y->file.len &&
-           (x->file.len == 0 || memcmp(x->file.bytes, y->file.bytes, x->file.len) == 0);
+           same_bytes(x->file.bytes, x->file.len, y->file.bytes, y->file.len);
 }
 
 int tree_stage(struct tree *tree, const char *name, struct payload *payload)
@@ -518,23 +567,39 @@ static void set_owner(struct node *n, uid_t uid, gid_t gid)
         n->gid = gid;
 }
 
+/* A new file has no content yet; an old one's goes. */
+static void set_content(struct tree *t, struct node *n, const struct payload_file *file)
+{
+    struct object *old = n->file.object;
+
+    t->usage.content_bytes += file->len - n->file.len;
+    n->file = (struct tree_content){
+        .object = object_ref(file->object), .bytes = file->bytes, .len = file->len};
+    n->changed = clock_wall();
+    (void)object_unref(old);
+}
+
+static struct node *add_file(struct tree *t, struct node *parent, const char *name,
+                             const struct payload_file *file)
+{
+    struct node *n = add_child(t, parent, name, NODE_FILE, file->attributes.mode);
+
+    if (n == NULL)
+        return NULL;
+    set_owner(n, file->attributes.uid, file->attributes.gid);
+    set_content(t, n, file);
+    return n;
+}
+
 static int add_payload(struct tree *t, struct node *directory, const struct payload *payload)
 {
     for (size_t i = 0; i < payload->n_files; i++) {
         const struct payload_file *file = &payload->files[i];
         const char *name = file->path;
         struct node *parent = add_directories(t, directory, &name);
-        struct node *n;
 
-        if (parent == NULL)
+        if (parent == NULL || add_file(t, parent, name, file) == NULL)
             return -ENOMEM;
-        n = add_child(t, parent, name, NODE_FILE, file->attributes.mode);
-        if (n == NULL)
-            return -ENOMEM;
-        set_owner(n, file->attributes.uid, file->attributes.gid);
-        n->file = (struct tree_content){
-            .object = object_ref(file->object), .bytes = file->bytes, .len = file->len};
-        t->usage.content_bytes += file->len;
     }
     return 0;
 }
@@ -702,6 +767,64 @@ int tree_chown(struct tree *tree, uint64_t id, uid_t uid, gid_t gid)
     set_owner(n, uid, gid);
     n->changed = clock_wall();
     return 0;
+}
+
+/* ---- changes in place */
+
+void tree_stage_file(struct tree *tree, const struct payload_file *file)
+{
+    TREE_LOCK(tree);
+    tree->staged_file = file;
+}
+
+int tree_mknod(struct tree *tree, uint64_t parent, const char *name, struct stat *ret_stat)
+{
+    struct node *directory, *n;
+    int r;
+
+    TREE_LOCK(tree);
+    r = find_directory(tree, parent, &directory);
+    if (r < 0)
+        return r;
+    if (tree->staged_file == NULL)
+        return -EROFS;
+    if (node_by_name(tree, directory, name) != NULL)
+        return -EEXIST;
+    n = add_file(tree, directory, name, tree->staged_file);
+    if (n == NULL)
+        return -ENOMEM;
+    n->n_references++;
+    node_stat(n, ret_stat);
+    return 0;
+}
+
+size_t tree_update(struct tree *tree, uint64_t directory, const struct payload *payload,
+                   size_t *ret_changed)
+{
+    struct node *root;
+    size_t n_changed = 0;
+
+    TREE_LOCK(tree);
+    if (find_directory(tree, directory, &root) < 0)
+        return 0;
+    for (size_t i = 0; i < payload->n_files; i++) {
+        const struct payload_file *file = &payload->files[i];
+        struct node *n = node_by_path(tree, root, file->path);
+
+        if (n == NULL || n->kind != NODE_FILE)
+            continue;
+        if (!same_bytes(n->file.bytes, n->file.len, file->bytes, file->len)) {
+            ret_changed[n_changed++] = i;
+            set_content(tree, n, file);
+        } else {
+            /* the same bytes of the newer object, so that the older one can go */
+            struct timespec changed = n->changed;
+
+            set_content(tree, n, file);
+            n->changed = changed;
+        }
+    }
+    return n_changed;
 }
 
 struct tree_usage tree_usage(struct tree *tree)

@@ -53,6 +53,9 @@ struct tree_content {
 
 /* Return: 0; -EISDIR, -EINVAL for what is no file. */
 int tree_read(struct tree *tree, uint64_t id, struct tree_content *ret_content);
+/* The same, and when it last changed. */
+int tree_read_at(struct tree *tree, uint64_t id, struct tree_content *ret_content,
+                 struct timespec *ret_changed);
 
 /*
  * Called for each entry; @cookie is where to go on after it. Return: whether there was room for it;
@@ -74,6 +77,8 @@ int tree_readdir(struct tree *tree, uint64_t id, uint64_t cookie, bool count_ref
 
 /* Return: 0; -ENOENT, -ENOTDIR, -ESTALE. */
 int tree_find(struct tree *tree, uint64_t parent, const char *name, struct stat *ret_stat);
+/* As above along a path ("a/b"). */
+int tree_find_path(struct tree *tree, uint64_t parent, const char *path, struct stat *ret_stat);
 /* Whether both are files with the same bytes. */
 bool tree_same_content(struct tree *tree, uint64_t a, uint64_t b);
 
@@ -92,6 +97,8 @@ int tree_mkdir(struct tree *tree, uint64_t parent, const char *name, mode_t mode
                struct stat *ret_stat);
 int tree_symlink(struct tree *tree, uint64_t parent, const char *name, const char *target,
                  struct stat *ret_stat);
+/* A file with what tree_stage_file() said. Return: 0; -EEXIST, -ENOENT, -ENOTDIR, -ENOMEM. */
+int tree_mknod(struct tree *tree, uint64_t parent, const char *name, struct stat *ret_stat);
 /* Over an existing link only. Return: 0; -ENOENT, -EISDIR, -EXDEV for another directory. */
 int tree_rename(struct tree *tree, uint64_t parent, const char *name, uint64_t new_parent,
                 const char *new_name);
@@ -101,6 +108,20 @@ int tree_rmdir(struct tree *tree, uint64_t parent, const char *name);
 int tree_chmod(struct tree *tree, uint64_t id, mode_t mode);
 /* -1 for what is to stay. */
 int tree_chown(struct tree *tree, uint64_t id, uid_t uid, gid_t gid);
+
+/* ---- changes in place, of volumes with `inotify: stable` */
+
+/* What the next tree_mknod() makes; NULL for nothing. @file: borrowed until the next call. */
+void tree_stage_file(struct tree *tree, const struct payload_file *file);
+
+/*
+ * Give the files of a payload that are there its content, all at the same moment.
+ * @directory: what the paths are relative to
+ * @ret_changed: room for payload->n_files; which of them have another content now, by their index
+ * Return: how many these are.
+ */
+size_t tree_update(struct tree *tree, uint64_t directory, const struct payload *payload,
+                   size_t *ret_changed);
 
 /* ---- numbers */
 

@@ -29,6 +29,7 @@
 #include <time.h>
 
 #include "fuse/names.h"
+#include "fuse/watch_pins.h"
 
 #define DATA_LINK     "..data"
 #define DATA_TMP_LINK "..data_tmp"
@@ -274,4 +275,174 @@ int writer_publish(struct tree *tree, int dir_fd, uint64_t dir_id, struct payloa
     r = make_links(dir_fd, &wanted, &existing);
     removed = remove_links(dir_fd, &wanted, &existing);
     return r < 0 ? r : removed;
+}
+
+/* ---- in place */
+
+/* Make the directories on the way to a file below the current generation. */
+static int make_parents(int generation_fd, const char *path)
+{
+    for (const char *slash = strchr(path, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        _cleanup_(freep) char *parent = strndup(path, (size_t)(slash - path));
+
+        if (parent == NULL)
+            return -ENOMEM;
+        if (mkdirat(generation_fd, parent, 0755) < 0 && errno != EEXIST)
+            return negative_errno();
+    }
+    return 0;
+}
+
+static int make_file(struct tree *tree, int generation_fd, const struct payload_file *file)
+{
+    int r = make_parents(generation_fd, file->path);
+
+    if (r < 0)
+        return r;
+    tree_stage_file(tree, file);
+    r = mknodat(generation_fd, file->path, S_IFREG | file->attributes.mode, 0) < 0
+            ? negative_errno()
+            : 0;
+    tree_stage_file(tree, NULL);
+    return r;
+}
+
+/* Return: 0; -EEXIST, -ENOTDIR when something else is in a file's way; -errno. */
+static int make_new_files(struct tree *tree, int generation_fd, uint64_t generation_id,
+                          const struct payload *payload)
+{
+    for (size_t i = 0; i < payload->n_files; i++) {
+        const struct payload_file *file = &payload->files[i];
+        struct stat status;
+        int r = tree_find_path(tree, generation_id, file->path, &status);
+
+        if (r == -ENOENT)
+            r = make_file(tree, generation_fd, file);
+        else if (r == 0 && !S_ISREG(status.st_mode))
+            r = -EEXIST;
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int compare_paths(const void *path, const void *file)
+{
+    return strcmp(path, ((const struct payload_file *)file)->path);
+}
+
+/* Remove what the payload does not have. @path: of a directory, "" for the generation. */
+static int remove_old_files(struct tree *tree, int generation_fd, const char *path,
+                            uint64_t directory_id, const struct payload *payload)
+{
+    _cleanup_(names_deinit) struct names names = {0};
+    int r = names_read(&names, tree, directory_id);
+
+    for (size_t i = 0; i < names.n && r == 0; i++) {
+        const struct name *name = &names.all[i];
+        char child[PAYLOAD_PATH_MAX + 1];
+
+        (void)snprintf(child, sizeof(child), "%s%s%s", path, *path != '\0' ? "/" : "", name->text);
+        if (name->is_directory) {
+            r = remove_old_files(tree, generation_fd, child, name->id, payload);
+            if (r == 0 && unlinkat(generation_fd, child, AT_REMOVEDIR) < 0 && errno != ENOTEMPTY)
+                r = negative_errno();
+        } else if (payload->n_files == 0 ||
+                   bsearch(child, payload->files, payload->n_files, sizeof(*payload->files),
+                           compare_paths) == NULL) {
+            r = unlink_if_there(generation_fd, child);
+        }
+    }
+    return r;
+}
+
+/* By their paths, so that who watches their directory is told as well. */
+static void tell_watchers(int generation_fd, const struct payload *payload, const size_t *changed,
+                          size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        watch_tell(openat(generation_fd, payload->files[changed[i]].path,
+                          O_WRONLY | O_NOFOLLOW | O_CLOEXEC));
+}
+
+/* What an update in place works with. */
+struct in_place {
+    struct names existing; /* in the volume's directory; sorted */
+    struct names wanted;   /* links */
+    char *current;         /* name of the generation */
+    uint64_t current_id;
+    int current_fd; /* O_PATH */
+    size_t *changed;
+};
+
+static void in_place_deinit(struct in_place *p)
+{
+    names_deinit(&p->existing);
+    names_deinit(&p->wanted);
+    free(p->current);
+    free(p->changed);
+    (void)fd_close(p->current_fd);
+}
+
+/* Return: 0; -ENOENT when there is no generation yet; -errno. */
+static int in_place_init(struct in_place *p, struct tree *tree, int dir_fd, uint64_t dir_id,
+                         const struct payload *payload)
+{
+    struct stat status;
+    int r;
+
+    p->changed = calloc(payload->n_files + 1, sizeof(*p->changed));
+    r = p->changed != NULL ? names_read(&p->existing, tree, dir_id) : -ENOMEM;
+    if (r == 0)
+        r = names_of_links(&p->wanted, payload);
+    if (r == 0)
+        r = read_current(tree, &p->existing, &p->current);
+    if (r == 0 && p->current == NULL)
+        r = -ENOENT;
+    if (r == 0)
+        r = tree_find(tree, dir_id, p->current, &status);
+    if (r < 0)
+        return r;
+    names_sort(&p->existing);
+    p->current_id = status.st_ino;
+    p->current_fd = openat(dir_fd, p->current, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return p->current_fd < 0 ? negative_errno() : 0;
+}
+
+/* After the content has changed. All steps are tried. Return: the first error, or 0. */
+static int complete(struct in_place *p, struct tree *tree, int dir_fd,
+                    const struct payload *payload)
+{
+    const int results[] = {
+        switch_to(dir_fd, p->current, &p->existing),
+        make_links(dir_fd, &p->wanted, &p->existing),
+        remove_links(dir_fd, &p->wanted, &p->existing),
+        remove_old_files(tree, p->current_fd, "", p->current_id, payload),
+    };
+
+    for (size_t i = 0; i < ELEMENTS_OF(results); i++)
+        if (results[i] < 0)
+            return results[i];
+    return 0;
+}
+
+int writer_update(struct tree *tree, int dir_fd, uint64_t dir_id, struct payload *payload,
+                  struct writer_result *ret_result)
+{
+    _cleanup_(in_place_deinit) struct in_place p = {.current_fd = -1};
+    size_t n_changed;
+    int r = in_place_init(&p, tree, dir_fd, dir_id, payload);
+
+    if (r == 0)
+        r = make_new_files(tree, p.current_fd, p.current_id, payload);
+    if (r == -ENOENT || r == -EEXIST || r == -ENOTDIR)
+        return writer_publish(tree, dir_fd, dir_id, payload, ret_result);
+    if (r < 0)
+        return r;
+    n_changed = tree_update(tree, p.current_id, payload, p.changed);
+    (void)snprintf(ret_result->generation, sizeof(ret_result->generation), "%s", p.current);
+    ret_result->visible_at = clock_mono();
+    r = complete(&p, tree, dir_fd, payload);
+    tell_watchers(p.current_fd, payload, p.changed, n_changed);
+    return r;
 }

@@ -29,6 +29,16 @@ int writer_publish(struct tree *tree, int dir_fd, uint64_t dir_id, struct payloa
                    struct writer_result *ret_result);
 
 /*
+ * The same without a new generation, once there is one: the files of the current one get other
+ * content, all at the same moment, and who watches them sees MODIFY and CLOSE_WRITE. What is new is
+ * made and what is gone is removed. Who watches ..data sees it renamed, to the same target.
+ * Parameters and return as writer_publish(); where a file is to become a directory, or the reverse,
+ * it is what is called.
+ */
+int writer_update(struct tree *tree, int dir_fd, uint64_t dir_id, struct payload *payload,
+                  struct writer_result *ret_result);
+
+/*
  * Remove the generations that are not the current one: what the last publish replaced, and what
  * publishes that failed left behind.
  * Return: 0; -errno of the first call that failed, the others were tried nevertheless.

@@ -51,6 +51,7 @@ struct volume_spec {
     gid_t fs_group;       /* F10; VOLUME_ID_UNSET: F9 */
     const char *type;     /* what every Secret has to be of, or NULL */
     bool holds_tls;       /* a pair that does not fit, or is over, is not shown */
+    bool is_stable;       /* files keep their inodes and change in place */
     bool removes_revoked; /* what we may no longer see is no longer shown */
 };
 

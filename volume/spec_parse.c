@@ -106,6 +106,14 @@ int volume_tls_parse(struct volume_spec *spec, const char *text, struct error *e
     return 0;
 }
 
+int volume_inotify_parse(struct volume_spec *spec, const char *text, struct error *e)
+{
+    spec->is_stable = streq(text, "stable");
+    if (!spec->is_stable && !streq(text, "standard"))
+        return error_set(e, -EINVAL, "say \"stable\" or \"standard\", not \"%.32s\"", text);
+    return 0;
+}
+
 int volume_revoked_parse(struct volume_spec *spec, const char *text, struct error *e)
 {
     spec->removes_revoked = streq(text, "remove");
@@ -516,7 +524,7 @@ static int parse_word(const cJSON *json, const struct place *place, const char *
     return r < 0 ? at_place(&PLACE(place, name), e, r) : 0;
 }
 
-#define OWN_WORDS "uid gid fsGroup type tls onRevoked"
+#define OWN_WORDS "uid gid fsGroup type tls inotify onRevoked"
 
 /* The members of @json that are secretfs' own. */
 static int read_own(const cJSON *json, const struct place *place, struct volume_spec *spec,
@@ -532,6 +540,8 @@ static int read_own(const cJSON *json, const struct place *place, struct volume_
         r = parse_word(json, place, "type", volume_type_parse, spec, e);
     if (r == 0)
         r = parse_word(json, place, "tls", volume_tls_parse, spec, e);
+    if (r == 0)
+        r = parse_word(json, place, "inotify", volume_inotify_parse, spec, e);
     if (r == 0)
         r = parse_word(json, place, "onRevoked", volume_revoked_parse, spec, e);
     return r;

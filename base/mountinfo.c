@@ -70,9 +70,10 @@ bool mountinfo_parse(char *line, struct mountinfo *ret_mount)
 
     if (!parse_mount(&at, &mount))
         return false;
-    do /* any number of propagation fields */
-        field = next(&at);
-    while (field != NULL && !streq(field, "-"));
+    mount.is_shared = false;
+    /* any number of propagation fields */
+    while ((field = next(&at)) != NULL && !streq(field, "-"))
+        mount.is_shared = mount.is_shared || str_after(field, "shared:") != NULL;
     mount.fs_type = next(&at);
     source = next(&at);
     mount.super_options = next(&at);

@@ -13,6 +13,7 @@ struct mountinfo {
     const char *root; /* what of the file system is mounted; "//deleted" at its end if unlinked */
     const char *mountpoint;
     const char *options; /* of the mount, comma-separated */
+    bool is_shared;      /* mounts below it appear in other namespaces, too */
     const char *fs_type;
     const char *source;
     const char *super_options; /* of the file system, comma-separated */

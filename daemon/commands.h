@@ -19,6 +19,7 @@ int command_mount_helper(const struct invocation *invocation, int argc, char *ar
 int command_node(const struct invocation *invocation, int argc, char *argv[]);
 int command_exec(const struct invocation *invocation, int argc, char *argv[]);
 int command_unmount(const struct invocation *invocation, int argc, char *argv[]);
+int command_doctor(const struct invocation *invocation, int argc, char *argv[]);
 int command_status(const struct invocation *invocation, int argc, char *argv[]);
 
 /* Print "PROGRAM: TEXT" to standard error, and for a usage error where help is. Return: @code. */

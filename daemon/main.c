@@ -25,6 +25,7 @@ static const struct command {
     {"node", command_node, "serve the volumes of a node's pods and of files"},
     {"unmount", command_unmount, "take such a mount down"},
     {"status", command_status, "what volumes show and how they are doing"},
+    {"doctor", command_doctor, "look at a node and say what to mend"},
     {"version", command_version, "print the version"},
     {"help", command_help, "show this help, or that of a command"},
 };

@@ -23,6 +23,7 @@ GENERATED = {"version.h"}
 # these have nothing to offer to others
 NO_OWN_HEADER = {
     "daemon/main.c",
+    "daemon/doctor_command.c",
     "daemon/exec.c",
     "daemon/mount_helper.c",
     "daemon/status.c",

@@ -13,17 +13,18 @@ static void test_parts_of_generations(void **state)
 {
     static const struct {
         const char *root, *volume, *generation, *path;
+        bool is_deleted;
     } cases[] = {
-        {"/" TS, ".", TS, ""},
-        {"/" TS "//deleted", ".", TS, ""},
-        {"/" TS "/a", ".", TS, "a"},
-        {"/" TS "/d/e/f//deleted", ".", TS, "d/e/f"},
-        {"/" TS "/..data", ".", TS, "..data"},
-        {"/" TS "/" TS, ".", TS, TS},
-        {"/vol/" TS "/a", "vol", TS, "a"},
-        {"/pods/vol/" TS "/d/a//deleted", "pods/vol", TS, "d/a"},
-        {"/..x/" TS "/a b\n", "..x", TS, "a b\n"},
-        {"/..2026_11_24_02_49_17.1/a", ".", "..2026_11_24_02_49_17.1", "a"},
+        {"/" TS, ".", TS, "", false},
+        {"/" TS "//deleted", ".", TS, "", true},
+        {"/" TS "/a", ".", TS, "a", false},
+        {"/" TS "/d/e/f//deleted", ".", TS, "d/e/f", true},
+        {"/" TS "/..data", ".", TS, "..data", false},
+        {"/" TS "/" TS, ".", TS, TS, false},
+        {"/vol/" TS "/a", "vol", TS, "a", false},
+        {"/pods/vol/" TS "/d/a//deleted", "pods/vol", TS, "d/a", true},
+        {"/..x/" TS "/a b\n", "..x", TS, "a b\n", false},
+        {"/..2026_11_24_02_49_17.1/a", ".", "..2026_11_24_02_49_17.1", "a", false},
     };
 
     (void)state;
@@ -36,6 +37,7 @@ static void test_parts_of_generations(void **state)
         assert_string_equal(root.volume, cases[i].volume);
         assert_string_equal(root.generation, cases[i].generation);
         assert_string_equal(root.path, cases[i].path);
+        assert_int_equal(root.is_deleted, cases[i].is_deleted);
     }
 }
 

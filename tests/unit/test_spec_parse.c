@@ -31,7 +31,7 @@ static void secret_volume(void **state)
               "  - {key: tls.crt, path: pki/cert.pem}\n"
               "  - {key: tls.key, path: pki/key.pem, mode: 0o440, uid: 100, gid: 200}\n"
               "secretfs: {uid: 1, gid: 2, fsGroup: 3, type: tls, tls: hold, "
-              "onRevoked: remove}\n");
+              "inotify: stable, onRevoked: remove}\n");
     const struct volume_item *items = spec->sources[0].items;
 
     (void)state;
@@ -54,6 +54,7 @@ static void secret_volume(void **state)
     assert_int_equal(spec->fs_group, 3);
     assert_string_equal(spec->type, "kubernetes.io/tls");
     assert_true(spec->holds_tls);
+    assert_true(spec->is_stable);
     assert_true(spec->removes_revoked);
 }
 
@@ -74,6 +75,7 @@ static void configmap_volume_in_json(void **state)
     assert_int_equal(spec->fs_group, VOLUME_ID_UNSET);
     assert_null(spec->type);
     assert_false(spec->holds_tls);
+    assert_false(spec->is_stable);
     assert_false(spec->removes_revoked);
 }
 
@@ -172,6 +174,8 @@ static const struct {
     {"{secret: {secretName: a}, secretfs: {type: tsl}}", "secretfs.type: \"tsl\" is no type"},
     {"{secret: {secretName: a}, secretfs: {tls: on}}", "secretfs.tls: this has to be a string"},
     {"{secret: {secretName: a}, secretfs: {tls: keep}}", "secretfs.tls: say \"hold\""},
+    {"{secret: {secretName: a}, secretfs: {inotify: close}}",
+     "secretfs.inotify: say \"stable\" or \"standard\", not \"close\""},
     {"{secret: {secretName: a}, secretfs: x}", "secretfs: this has to be a mapping"},
 };
 

@@ -324,6 +324,84 @@ static void ids_are_never_used_again(void **state)
     assert_int_equal(tree_usage(*state).n_nodes, 1);
 }
 
+static void finds_paths(void **state)
+{
+    static const char *const paths[] = {"a", "d/e/b"};
+    uint64_t generation = make_generation(*state, "g", paths, ELEMENTS_OF(paths));
+    struct stat stat;
+
+    assert_int_equal(tree_find(*state, generation, "a", &stat), 0);
+    assert_content(*state, stat.st_ino, "a");
+    assert_int_equal(tree_find(*state, generation, "b", &stat), -ENOENT);
+    assert_int_equal(tree_find_path(*state, generation, "d/e/b", &stat), 0);
+    assert_content(*state, stat.st_ino, "d/e/b");
+    assert_int_equal(tree_find_path(*state, generation, "d/e", &stat), 0);
+    assert_true(S_ISDIR(stat.st_mode));
+    assert_int_equal(tree_find_path(*state, generation, "d/x/b", &stat), -ENOENT);
+    assert_int_equal(tree_find_path(*state, generation, "a/b", &stat), -ENOENT);
+    assert_int_equal(tree_find_path(*state, 99, "a", &stat), -ESTALE);
+}
+
+static void same_content_is_of_files(void **state)
+{
+    static const char *const paths[] = {"a", "b", "d/a"};
+    uint64_t generation = make_generation(*state, "g", paths, ELEMENTS_OF(paths));
+    uint64_t again = make_generation(*state, "h", paths, ELEMENTS_OF(paths));
+    struct stat a, b, d, other;
+
+    assert_int_equal(tree_find(*state, generation, "a", &a), 0);
+    assert_int_equal(tree_find(*state, generation, "b", &b), 0);
+    assert_int_equal(tree_find(*state, generation, "d", &d), 0);
+    assert_int_equal(tree_find(*state, again, "a", &other), 0);
+    assert_true(tree_same_content(*state, a.st_ino, other.st_ino));
+    assert_false(tree_same_content(*state, a.st_ino, b.st_ino));
+    assert_false(tree_same_content(*state, a.st_ino, d.st_ino));
+    assert_false(tree_same_content(*state, a.st_ino, 99));
+}
+
+static void files_change_in_place(void **state)
+{
+    static const char *const old_paths[] = {"a", "b"}, *const new_paths[] = {"a", "c"};
+    uint64_t generation = make_generation(*state, "g", old_paths, 2);
+    _cleanup_(payload_unrefp) struct payload *same = make_payload(old_paths, 2);
+    _cleanup_(payload_unrefp) struct payload *other = make_payload(new_paths, 2);
+    struct payload_file swapped[2] = {other->files[1], other->files[0]};
+    struct payload payload = {.files = swapped, .n_files = 2};
+    size_t changed[2], bytes = tree_usage(*state).content_bytes;
+    struct stat a, b;
+
+    swapped[0].path = strdupa("a"); /* a has what c has */
+    swapped[1].path = strdupa("x");
+    assert_int_equal(tree_find(*state, generation, "a", &a), 0);
+    assert_int_equal(tree_update(*state, generation, same, changed), 0);
+    assert_int_equal(tree_update(*state, generation, &payload, changed), 1);
+    assert_int_equal(changed[0], 0);
+    assert_content(*state, a.st_ino, "c");
+    assert_int_equal(tree_find(*state, generation, "b", &b), 0);
+    assert_content(*state, b.st_ino, "b");
+    assert_int_equal(tree_find(*state, generation, "x", &b), -ENOENT);
+    assert_int_equal(tree_usage(*state).content_bytes, bytes);
+    assert_int_equal(tree_update(*state, 99, &payload, changed), 0);
+}
+
+static void a_file_is_made_of_what_is_staged(void **state)
+{
+    static const char *const paths[] = {"a"};
+    _cleanup_(payload_unrefp) struct payload *payload = make_payload(paths, 1);
+    struct stat stat;
+
+    assert_int_equal(tree_mknod(*state, TREE_ROOT_ID, "f", &stat), -EROFS);
+    tree_stage_file(*state, &payload->files[0]);
+    assert_int_equal(tree_mknod(*state, TREE_ROOT_ID, "f", &stat), 0);
+    assert_int_equal(tree_mknod(*state, TREE_ROOT_ID, "f", &stat), -EEXIST);
+    assert_int_equal(tree_mknod(*state, stat.st_ino, "f", &stat), -ENOTDIR);
+    tree_stage_file(*state, NULL);
+    assert_content(*state, stat.st_ino, "a");
+    assert_int_equal(stat.st_mode, S_IFREG | 0640);
+    assert_int_equal(stat.st_uid, 9);
+    assert_int_equal(stat.st_gid, options.gid);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -340,6 +418,10 @@ int main(void)
         TEST(listing_goes_on_while_the_directory_changes),
         TEST(listing_can_count_references),
         TEST(ids_are_never_used_again),
+        TEST(finds_paths),
+        TEST(same_content_is_of_files),
+        TEST(files_change_in_place),
+        TEST(a_file_is_made_of_what_is_staged),
     };
 
     return cmocka_run_group_tests_name("tree", tests, NULL, NULL);

@@ -100,7 +100,8 @@ static int add_content(cJSON *json, const struct published *p)
         return r;
     r |= json_add_number(volume, "files", (double)p->payload->n_files);
     r |= json_add_number(volume, "bytes", (double)payload_bytes(p->payload));
-    r |= json_add_number(volume, "followers", (double)publisher_followers(p->publisher));
+    if (p->publisher != NULL)
+        r |= json_add_number(volume, "followers", (double)publisher_followers(p->publisher));
     return r;
 }
 

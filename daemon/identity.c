@@ -108,6 +108,8 @@ struct identity *identity_unref(struct identity *identity)
     if (i == NULL || --i->n_refs > 0)
         return NULL;
     list_remove(&i->link);
+    if (i->source != NULL && i->all->options.gone != NULL)
+        i->all->options.gone(i->all->options.userdata, i);
     (void)source_free(i->source);
     (void)store_free(i->store);
     free(i->name);

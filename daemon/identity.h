@@ -45,6 +45,9 @@ struct identities_options {
     enum node_rights rights;
     struct identity_place place;
     const char *kubelet_root; /* where the kubelet's credentials are looked for as well */
+    /* An identity is about to end, with its source if it has one. May be NULL. */
+    void (*gone)(void *userdata, const struct identity *identity);
+    void *userdata;
 };
 
 struct identities;

@@ -28,6 +28,7 @@
 #include "daemon/commands.h"
 #include "daemon/event_loop.h"
 #include "daemon/node_csi.h"
+#include "daemon/node_seeing.h"
 #include "daemon/node_static.h"
 #include "daemon/run_dir.h"
 #include "daemon/supervisor.h"
@@ -105,6 +106,20 @@ static void on_session_ended(void *userdata)
     (void)sd_event_exit(node->event, -EIO);
 }
 
+static void on_volume_changed(void *userdata, const struct node_volume *volume)
+{
+    const struct node *node = userdata;
+
+    node_seeing_changed(node->seeing, volume);
+}
+
+static void on_volume_updated(void *userdata, const struct node_volume *volume)
+{
+    const struct node *node = userdata;
+
+    node_seeing_updated(node->seeing, volume);
+}
+
 static int start_file_system(struct node *node, struct error *e)
 {
     /* whose the volumes are and who may look is said by their own directories */
@@ -127,7 +142,13 @@ static int start_file_system(struct node *node, struct error *e)
         r = publisher_new(node->event, node->session, node->tree, &node->publisher, e);
     if (r < 0)
         return r;
-    node->host = (struct node_volume_host){.event = node->event, .publisher = node->publisher};
+    node->host = (struct node_volume_host){
+        .event = node->event,
+        .publisher = node->publisher,
+        .changed = on_volume_changed,
+        .updated = on_volume_updated,
+        .userdata = node,
+    };
     r = watchdog_new(node->event, node->publisher, &node->watchdog);
     return r < 0 ? error_set_errno(e, r, "cannot set the watchdog up") : 0;
 }
@@ -165,12 +186,21 @@ static int take_place(struct node *node, struct error *e)
 
 /* ---- all of it */
 
+static void on_identity_gone(void *userdata, const struct identity *identity)
+{
+    const struct node *node = userdata;
+
+    node_seeing_identity_gone(node->seeing, identity);
+}
+
 static int start_volumes(struct node *node, struct error *e)
 {
     const struct identities_options identities = {
         .rights = node->options->rights,
         .place = node->options->place,
         .kubelet_root = node->options->kubelet_root,
+        .gone = on_identity_gone,
+        .userdata = node,
     };
     int r = identities_new(node->event, &identities, &node->identities);
 
@@ -198,6 +228,8 @@ static int node_start(struct node *node, struct error *e)
     if (r == 0)
         r = start_file_system(node, e);
     if (r == 0)
+        r = node_seeing_new(node, &node->seeing, e);
+    if (r == 0)
         r = start_volumes(node, e);
     if (r < 0)
         return r;
@@ -217,6 +249,7 @@ static void node_deinit(struct node *node)
     (void)node_static_free(node->static_volumes);
     (void)node_volumes_free(node->volumes);
     (void)identities_free(node->identities);
+    (void)node_seeing_free(node->seeing);
     (void)watchdog_free(node->watchdog);
     (void)publisher_free(node->publisher);
     (void)session_free(node->session);

@@ -11,6 +11,7 @@
 #include "daemon/watchdog.h"
 
 struct node_csi;
+struct node_seeing;
 struct node_static;
 
 /* Members are for looking at. */
@@ -32,6 +33,7 @@ struct node {
     struct node_volumes *volumes;
     struct node_csi *csi;
     struct node_static *static_volumes;
+    struct node_seeing *seeing;
     bool is_ending;
     struct error failure;
 };

@@ -20,6 +20,7 @@
 
 #include <stdio.h>
 
+#include "daemon/node_seeing.h"
 #include "version.h"
 
 struct node_csi {
@@ -28,11 +29,17 @@ struct node_csi {
     struct csi_plugin_options options;
     struct target_area area;
     bool is_registered;
+    struct error registration_error;
 };
 
 bool node_csi_is_registered(const struct node_csi *csi)
 {
     return csi->is_registered;
+}
+
+const char *node_csi_registration_error(const struct node_csi *csi)
+{
+    return csi->registration_error.text;
 }
 
 /* ---- answers */
@@ -269,12 +276,20 @@ static void on_registration(void *userdata, bool is_registered, const char *erro
     struct node_csi *csi = userdata;
 
     csi->is_registered = is_registered;
+    (void)error_set(&csi->registration_error, 0, "%s", is_registered ? "" : error);
     if (is_registered)
         log_info("registered with the kubelet", "driver", csi->node->options->driver_name);
     else
         log_warn("the kubelet refuses the driver", "driver", csi->node->options->driver_name,
                  "reason", error);
     node_tell_status(csi->node);
+}
+
+static void on_answered(void *userdata, const char *method, enum grpc_code code, span_us took)
+{
+    const struct node_csi *csi = userdata;
+
+    node_seeing_answered(csi->node->seeing, method, grpc_code_name(code), took);
 }
 
 /* ---- all of it */
@@ -287,6 +302,7 @@ int node_csi_new(struct node *node, struct node_csi **ret_csi, struct error *e)
         .cancelled = on_cancelled,
         .is_ready = on_is_ready,
         .registration = on_registration,
+        .answered = on_answered,
     };
     _cleanup_(node_csi_freep) struct node_csi *csi = calloc(1, sizeof(*csi));
     int r;

@@ -18,3 +18,5 @@ DEFINE_CLEANUP(struct node_csi *, node_csi_free)
 
 /* Whether the kubelet has taken the driver in, and may send volumes. */
 bool node_csi_is_registered(const struct node_csi *csi);
+/* Why it has not, in the kubelet's words; "" while it has said nothing. Borrowed. */
+const char *node_csi_registration_error(const struct node_csi *csi);

@@ -3,9 +3,9 @@
 
 #include <stdio.h>
 
-#include "base/json.h"
 #include "cache/secmem.h"
 #include "daemon/process_metrics.h"
+#include "fetcher/http.h"
 #include "version.h"
 
 /* From less than the 0.2 ms that a publish takes to the minute that the kubelet takes. */
@@ -112,9 +112,13 @@ static const struct metric_definition definitions[N_METRICS] = {
 
 #define N_STATES  (VOLUME_STALE + 1)
 #define CODES_MAX 64 /* HTTP has about as many */
+#define CODE_SIZE 12
+
+/* API servers that are asked at the same time: one as a rule, and those of static volumes. */
+#define CLIENTS_MAX 64
 
 struct code_count {
-    char code[16];
+    int status;
     double n;
 };
 
@@ -129,6 +133,8 @@ struct node_metrics {
     double oldest_content, longest_failure; /* in seconds */
     size_t n_volumes[N_STATES];
     double n_watches, n_connections, n_restarts;
+    const struct http_stats *clients[CLIENTS_MAX]; /* that were counted */
+    size_t n_clients;
 
     /* of sources that are freed */
     double n_restarts_gone;
@@ -200,70 +206,78 @@ void node_metrics_event(struct node_metrics *metrics, const char *result)
     metric_count(metrics->metrics[EVENTS], 1, LABELS(result));
 }
 
-/* ---- sources: what they count is read from what they tell of themselves */
-
-static double number(const cJSON *json, const char *key)
-{
-    const cJSON *member = json_member(json, key);
-
-    return cJSON_IsNumber(member) ? member->valuedouble : 0;
-}
+/* ---- sources */
 
 /* As client-go has it. */
-static const char *code_label(const char *code)
+static const char *code_label(int status, char buf[static CODE_SIZE])
 {
-    return streq(code, "failed") ? "<error>" : code;
+    if (status == 0)
+        return "<error>";
+    (void)snprintf(buf, CODE_SIZE, "%d", status);
+    return buf;
+}
+#define CODE_LABEL(status) code_label((status), (char[CODE_SIZE]){""})
+
+static bool count_source(const struct source *source, struct source_counts *ret_counts)
+{
+    *ret_counts = (struct source_counts){0};
+    if (source->ops->count == NULL)
+        return false;
+    source->ops->count(source, ret_counts);
+    return true;
 }
 
-/* Return: what the source tells, the caller's; NULL for want of memory. */
-static cJSON *ask_source(const struct source *source)
+/* Sources may share a client, which is to be counted once. */
+static bool is_seen(struct node_metrics *m, const struct http_stats *client)
 {
-    cJSON *json = cJSON_CreateObject();
-
-    if (json != NULL && source->ops->describe(source, json) == 0)
-        return json;
-    cJSON_Delete(json);
-    return NULL;
+    for (size_t i = 0; i < m->n_clients; i++)
+        if (m->clients[i] == client)
+            return true;
+    if (m->n_clients == CLIENTS_MAX)
+        return true;
+    m->clients[m->n_clients++] = client;
+    return false;
 }
 
 void node_metrics_see_source(struct node_metrics *metrics, const struct source *source)
 {
-    _cleanup_(cJSON_Deletep) cJSON *json = ask_source(source);
-    const cJSON *count;
+    struct source_counts counts;
 
-    cJSON_ArrayForEach (count, json_member(json, "requests")) {
-        metric_count(metrics->metrics[REQUESTS], count->valuedouble,
-                     LABELS(code_label(count->string)));
-    }
-    metrics->n_watches += number(json, "watches");
-    metrics->n_connections += number(json, "connections");
-    metrics->n_restarts += number(json, "watchRestarts");
+    if (!count_source(source, &counts))
+        return;
+    metrics->n_watches += (double)counts.n_watches;
+    metrics->n_restarts += (double)counts.n_restarts;
+    if (is_seen(metrics, counts.requests))
+        return;
+    metrics->n_connections += counts.requests->connections;
+    for (size_t i = 0; i < counts.requests->n_codes; i++)
+        metric_count(metrics->metrics[REQUESTS], (double)counts.requests->codes[i].n,
+                     LABELS(CODE_LABEL(counts.requests->codes[i].status)));
 }
 
-static void keep_code(struct node_metrics *m, const char *code, double n)
+static void keep_code(struct node_metrics *m, int status, double n)
 {
     size_t i = 0;
 
-    while (i < m->n_codes_gone && !streq(m->codes_gone[i].code, code))
+    while (i < m->n_codes_gone && m->codes_gone[i].status != status)
         i++;
     if (i == CODES_MAX)
         return;
-    if (i == m->n_codes_gone) {
-        m->n_codes_gone++;
-        (void)snprintf(m->codes_gone[i].code, sizeof(m->codes_gone[i].code), "%s", code);
-    }
+    if (i == m->n_codes_gone)
+        m->codes_gone[m->n_codes_gone++].status = status;
     m->codes_gone[i].n += n;
 }
 
-void node_metrics_source_gone(struct node_metrics *metrics, const struct source *source)
+void node_metrics_source_gone(struct node_metrics *metrics, const struct source *source,
+                              bool has_own_client)
 {
-    _cleanup_(cJSON_Deletep) cJSON *json = ask_source(source);
-    const cJSON *count;
+    struct source_counts counts;
 
-    cJSON_ArrayForEach (count, json_member(json, "requests")) {
-        keep_code(metrics, code_label(count->string), count->valuedouble);
-    }
-    metrics->n_restarts_gone += number(json, "watchRestarts");
+    if (!count_source(source, &counts))
+        return;
+    metrics->n_restarts_gone += (double)counts.n_restarts;
+    for (size_t i = 0; has_own_client && i < counts.requests->n_codes; i++)
+        keep_code(metrics, counts.requests->codes[i].status, (double)counts.requests->codes[i].n);
 }
 
 /* ---- what there is */
@@ -339,9 +353,11 @@ static void forget(struct node_metrics *m)
     metric_clear(m->metrics[CERTIFICATES]);
     metric_clear(m->metrics[REQUESTS]);
     for (size_t i = 0; i < m->n_codes_gone; i++)
-        metric_count(m->metrics[REQUESTS], m->codes_gone[i].n, LABELS(m->codes_gone[i].code));
+        metric_count(m->metrics[REQUESTS], m->codes_gone[i].n,
+                     LABELS(CODE_LABEL(m->codes_gone[i].status)));
     m->n_restarts = m->n_restarts_gone;
     m->n_watches = m->n_connections = 0;
+    m->n_clients = 0;
     m->oldest_content = m->longest_failure = 0;
     for (size_t i = 0; i < N_STATES; i++)
         m->n_volumes[i] = 0;

@@ -35,8 +35,12 @@ void node_metrics_answered(struct node_metrics *metrics, const char *method, con
 void node_metrics_updated(struct node_metrics *metrics, span_us took);
 /* What became of an event on a pod: "posted", "failed", "dropped". */
 void node_metrics_event(struct node_metrics *metrics, const char *result);
-/* A source is about to be freed: what it counted is kept. */
-void node_metrics_source_gone(struct node_metrics *metrics, const struct source *source);
+/*
+ * A source is about to be freed: what it counted is kept.
+ * @has_own_client: no other source makes its requests with the same client
+ */
+void node_metrics_source_gone(struct node_metrics *metrics, const struct source *source,
+                              bool has_own_client);
 
 /* ---- what there is, from within collect() */
 

@@ -236,7 +236,17 @@ static void on_failed(void *userdata, int error, const struct error *e)
 
 static void on_changed(void *userdata)
 {
-    check(userdata);
+    struct node_volume *v = userdata;
+
+    v->host->changed(v->host->userdata, v);
+    check(v);
+}
+
+static void on_updated(void *userdata)
+{
+    const struct node_volume *v = userdata;
+
+    v->host->updated(v->host->userdata, v);
 }
 
 /* ---- all of it */
@@ -268,7 +278,12 @@ static int copy_options(struct node_volume *v, const struct node_volume_options 
 static int follow(struct node_volume *v, struct error *e)
 {
     static const struct published_callbacks callbacks = {
-        .place = on_place, .ready = on_ready, .failed = on_failed, .changed = on_changed};
+        .place = on_place,
+        .ready = on_ready,
+        .failed = on_failed,
+        .changed = on_changed,
+        .updated = on_updated,
+    };
     const struct published_options options = {
         .store = v->identity->store, .spec = v->spec, .namespace = v->namespace, .pod = v->pod};
 

@@ -17,6 +17,10 @@ struct node_volume;
 struct node_volume_host {
     sd_event *event;
     struct publisher *publisher;
+    /* For whoever watches all of them; may not give the volume up. */
+    void (*changed)(void *userdata, const struct node_volume *volume); /* as published's */
+    void (*updated)(void *userdata, const struct node_volume *volume); /* the same */
+    void *userdata;
 };
 
 /* Strings are copied. */
@@ -70,6 +74,7 @@ struct node_volume {
     const struct node_volume_host *host;
     const struct node_volume_callbacks *callbacks;
     void *userdata;
+    uint64_t number; /* grows with each that node_volumes_add() is given */
     char *id;
     char *target;
     char *root; /* of the area, or NULL */

@@ -6,6 +6,7 @@
 struct node_volumes {
     struct list all;
     size_t n;
+    uint64_t n_added;
     void *by_id;        /* tsearch(3) tree */
     struct list doomed; /* dropped, not yet freed */
     sd_event_source *sweeper;
@@ -64,6 +65,7 @@ int node_volumes_add(struct node_volumes *volumes, struct node_volume *volume_co
         (void)node_volume_free(volume_consumed);
         return -ENOMEM;
     }
+    volume_consumed->number = ++volumes->n_added;
     list_append(&volumes->all, &volume_consumed->link);
     volumes->n++;
     return 0;

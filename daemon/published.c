@@ -225,6 +225,8 @@ static void on_published(void *userdata, const struct publisher_result *result)
         p->update_latency_us = result->visible_at - result->received_at;
         if (p->is_ready)
             log_published(p);
+        if (p->is_ready && p->callbacks->updated != NULL)
+            p->callbacks->updated(p->userdata);
     }
     if (result->error < 0)
         note_failure(p, result->error);

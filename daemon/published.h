@@ -40,6 +40,8 @@ struct published_callbacks {
     void (*failed)(void *userdata, int error, const struct error *e);
     /* What is known of its objects may have changed. */
     void (*changed)(void *userdata);
+    /* Readers see another payload than before; update_latency_us tells since when. May be NULL. */
+    void (*updated)(void *userdata);
 };
 
 /* Members are for looking at, by whoever shows them. */

@@ -303,10 +303,23 @@ static size_t api_watches(const struct api_source *api)
     return n;
 }
 
+static const struct api_source *peek(const struct source *source)
+{
+    return CONTAINER_OF((struct source *)(uintptr_t)source, struct api_source, source);
+}
+
+static void api_count(const struct source *source, struct source_counts *ret_counts)
+{
+    const struct api_source *api = peek(source);
+
+    *ret_counts = (struct source_counts){.requests = http_client_stats(api->server->client),
+                                         .n_watches = api_watches(api),
+                                         .n_restarts = api_restarts(api)};
+}
+
 static int api_describe(const struct source *source, cJSON *status)
 {
-    const struct api_source *api =
-        CONTAINER_OF((struct source *)(uintptr_t)source, struct api_source, source);
+    const struct api_source *api = peek(source);
     const struct http_stats *stats = http_client_stats(api->server->client);
     int r = json_add_text(status, "kind", "api");
 
@@ -355,6 +368,7 @@ static struct api_source *api_new(struct api_server *server, struct store *store
                   .refresh = api_refresh_key,
                   .check_rights = api_check_rights},
         .describe = api_describe,
+        .count = api_count,
         .free = api_source_free,
     };
     struct api_source *api = calloc(1, sizeof(*api));

@@ -12,11 +12,21 @@
 #include "cache/store.h"
 
 struct source;
+struct http_stats;
+
+/* What a source has done so far. */
+struct source_counts {
+    const struct http_stats *requests; /* of a client that others may share; borrowed; or NULL */
+    size_t n_watches;                  /* with a request under way */
+    unsigned long n_restarts;          /* of watches that had ended */
+};
 
 struct source_ops {
     struct store_source store; /* watch and unwatch, with the struct source * as userdata */
     /* Add to a status document what this source is and does: an object's members, no secrets. */
     int (*describe)(const struct source *source, cJSON *status);
+    /* NULL for one that counts nothing. */
+    void (*count)(const struct source *source, struct source_counts *ret_counts);
     void (*free)(struct source *source);
 };
 

@@ -7,8 +7,8 @@
 
 #include <stdlib.h>
 
-#include "base/json.h"
 #include "daemon/node_metrics.h"
+#include "fetcher/http.h"
 
 #include "tests/unit/failmalloc.h"
 
@@ -17,24 +17,25 @@ struct fixture {
     struct node_metrics *metrics;
     struct buf text;
     int n_sources;
+    bool is_other; /* another client */
     bool is_registered;
 };
 
-static int describe_source(const struct source *source, cJSON *status)
-{
-    cJSON *requests = cJSON_AddObjectToObject(status, "requests");
-    int r = 0;
+static const struct http_stats stats = {
+    .codes = {{.status = 200, .n = 10}, {.status = 0, .n = 2}}, .n_codes = 2, .connections = 1};
+static const struct http_stats other_stats = {.codes = {{.status = 200, .n = 10}}, .n_codes = 1};
 
-    (void)source;
-    r |= json_add_number(requests, "200", 10);
-    r |= json_add_number(requests, "failed", 2);
-    r |= json_add_number(status, "watches", 7);
-    r |= json_add_number(status, "connections", 1);
-    r |= json_add_number(status, "watchRestarts", 3);
-    return r < 0 ? -ENOMEM : 0;
+static void count_source(const struct source *source, struct source_counts *ret_counts)
+{
+    const struct fixture *f =
+        CONTAINER_OF((struct source *)(uintptr_t)source, struct fixture, source);
+
+    *ret_counts = (struct source_counts){
+        .requests = f->is_other ? &other_stats : &stats, .n_watches = 7, .n_restarts = 3};
 }
 
-static const struct source_ops source_ops = {.describe = describe_source};
+static const struct source_ops source_ops = {.count = count_source};
+static const struct source_ops silent_ops = {0};
 
 static void collect(void *userdata, struct node_metrics *metrics)
 {
@@ -108,21 +109,47 @@ static void test_sources_are_added_up(void **state)
     (void)state;
     set_up(&f);
     f.n_sources = 2;
-    assert_line(&f, "\nrest_client_requests_total{code=\"200\"} 20\n");
-    /* looking twice counts nothing twice */
-    assert_line(&f, "\nrest_client_requests_total{code=\"<error>\"} 4\n");
+    /* looking twice counts nothing twice, and neither does sharing a client */
+    assert_line(&f, "\nrest_client_requests_total{code=\"200\"} 10\n");
+    assert_line(&f, "\nrest_client_requests_total{code=\"<error>\"} 2\n");
     assert_line(&f, "\nsecretfs_watches 14\n");
-    assert_line(&f, "\nsecretfs_api_connections 2\n");
+    assert_line(&f, "\nsecretfs_api_connections 1\n");
     assert_line(&f, "\nsecretfs_watch_restarts_total 6\n");
-    /* what was counted stays counted when a source goes */
-    node_metrics_source_gone(f.metrics, &f.source);
+    tear_down(&f);
+}
+
+static void test_what_was_counted_stays_counted(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    set_up(&f);
     f.n_sources = 1;
-    assert_line(&f, "\nrest_client_requests_total{code=\"200\"} 20\n");
+    node_metrics_source_gone(f.metrics, &f.source, false);
+    assert_line(&f, "\nrest_client_requests_total{code=\"200\"} 10\n");
     assert_line(&f, "\nsecretfs_watch_restarts_total 6\n");
     assert_line(&f, "\nsecretfs_watches 7\n");
-    node_metrics_source_gone(f.metrics, &f.source);
+    node_metrics_source_gone(f.metrics, &f.source, true);
+    f.is_other = true;
+    assert_line(&f, "\nrest_client_requests_total{code=\"200\"} 20\n");
     f.n_sources = 0;
-    assert_line(&f, "\nrest_client_requests_total{code=\"<error>\"} 4\n");
+    node_metrics_source_gone(f.metrics, &f.source, true);
+    assert_line(&f, "\nrest_client_requests_total{code=\"200\"} 20\n");
+    assert_line(&f, "\nrest_client_requests_total{code=\"<error>\"} 2\n");
+    assert_line(&f, "\nsecretfs_watch_restarts_total 9\n");
+    tear_down(&f);
+}
+
+static void test_a_source_that_counts_nothing(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    set_up(&f);
+    f.source.ops = &silent_ops;
+    f.n_sources = 1;
+    node_metrics_source_gone(f.metrics, &f.source, true);
+    assert_line(&f, "\nsecretfs_watches 0\n");
     tear_down(&f);
 }
 
@@ -156,7 +183,7 @@ static int try_rendering(void *userdata)
         return r;
     node_metrics_answered(metrics, "NodePublishVolume", "OK", 1);
     r = node_metrics_render(metrics, &text);
-    node_metrics_source_gone(metrics, &f.source);
+    node_metrics_source_gone(metrics, &f.source, true);
     buf_deinit(&text);
     return r;
 }
@@ -170,8 +197,12 @@ static void test_without_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_publishing),           cmocka_unit_test(test_updates_and_events),
-        cmocka_unit_test(test_sources_are_added_up), cmocka_unit_test(test_what_there_is),
+        cmocka_unit_test(test_publishing),
+        cmocka_unit_test(test_updates_and_events),
+        cmocka_unit_test(test_sources_are_added_up),
+        cmocka_unit_test(test_what_was_counted_stays_counted),
+        cmocka_unit_test(test_a_source_that_counts_nothing),
+        cmocka_unit_test(test_what_there_is),
         cmocka_unit_test(test_without_memory),
     };
 

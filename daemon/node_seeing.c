@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/node_seeing.h"
+
+#include "daemon/control.h"
+#include "daemon/describe.h"
+#include "daemon/health.h"
+#include "daemon/http_page.h"
+#include "daemon/node_csi.h"
+#include "daemon/node_metrics.h"
+#include "fetcher/http.h"
+
+/* Volumes that are described in one turn of the loop: that takes about a millisecond. */
+#define VOLUMES_AT_ONCE 64
+
+struct node_seeing {
+    struct node *node;
+    struct node_metrics *metrics;
+    struct http_page *page; /* NULL: none is wanted */
+    struct control *control;
+    bool has_answer; /* from some source, ever */
+};
+
+/* ---- what happens */
+
+void node_seeing_answered(struct node_seeing *seeing, const char *method, const char *code,
+                          span_us took)
+{
+    node_metrics_answered(seeing->metrics, method, code, took);
+}
+
+void node_seeing_changed(struct node_seeing *seeing, const struct node_volume *volume)
+{
+    (void)seeing;
+    (void)volume;
+}
+
+void node_seeing_updated(struct node_seeing *seeing, const struct node_volume *volume)
+{
+    node_metrics_updated(seeing->metrics, volume->published.update_latency_us);
+}
+
+void node_seeing_identity_gone(struct node_seeing *seeing, const struct identity *identity)
+{
+    /* pods' sources share a client that goes on */
+    node_metrics_source_gone(seeing->metrics, identity->source, !identity->is_of_pod);
+}
+
+/* ---- metrics */
+
+struct sight {
+    struct node_metrics *metrics;
+    size_t n_followers;
+};
+
+static bool see_volume(void *userdata, const struct node_volume *volume)
+{
+    struct sight *sight = userdata;
+
+    node_metrics_see_volume(sight->metrics, &volume->published);
+    if (volume->published.publisher != NULL)
+        sight->n_followers += publisher_followers(volume->published.publisher);
+    return true;
+}
+
+static bool see_identity(void *userdata, const struct identity *identity)
+{
+    const struct sight *sight = userdata;
+
+    if (identity->source != NULL)
+        node_metrics_see_source(sight->metrics, identity->source);
+    return true;
+}
+
+static void collect(void *userdata, struct node_metrics *metrics)
+{
+    const struct node_seeing *seeing = userdata;
+    const struct node *node = seeing->node;
+    struct sight sight = {.metrics = metrics};
+
+    node_volumes_visit(node->volumes, see_volume, &sight);
+    identities_visit(node->identities, see_identity, &sight);
+    node_metrics_see_session(metrics, node->session);
+    node_metrics_see_followers(metrics, sight.n_followers);
+    node_metrics_see_registration(metrics, node_csi_is_registered(node->csi));
+}
+
+/* ---- health */
+
+static bool has_answered(void *userdata, const struct identity *identity)
+{
+    bool *has_answer = userdata;
+    struct source_counts counts = {0};
+
+    if (identity->source == NULL)
+        return true;
+    if (identity->source->ops->count == NULL) {
+        *has_answer = true; /* a directory is always there to be asked */
+        return false;
+    }
+    identity->source->ops->count(identity->source, &counts);
+    for (size_t i = 0; i < counts.requests->n_codes; i++)
+        *has_answer = *has_answer || counts.requests->codes[i].status / 100 == 2;
+    return !*has_answer;
+}
+
+static void check_mount(const struct node_seeing *seeing, struct health_check *check)
+{
+    *check = (struct health_check){.name = "mount"};
+    if (session_is_dead(seeing->node->session))
+        (void)error_set(&check->problem, -EIO, "the connection of the file system was ended");
+}
+
+static void check_registration(const struct node_seeing *seeing, struct health_check *check)
+{
+    const struct node_csi *csi = seeing->node->csi;
+    const char *error = node_csi_registration_error(csi);
+
+    *check = (struct health_check){.name = "registered"};
+    if (node_csi_is_registered(csi) || seeing->node->options->registration_path == NULL)
+        return;
+    (void)error_set(
+        &check->problem, -EAGAIN, "the kubelet %s%s",
+        error[0] != '\0' ? "refuses the plug-in: " : "has not asked for the plug-in yet", error);
+}
+
+/* What nobody has needed yet was not asked. */
+static void check_source(struct node_seeing *seeing, struct health_check *check)
+{
+    *check = (struct health_check){.name = "source"};
+    if (!seeing->has_answer)
+        identities_visit(seeing->node->identities, has_answered, &seeing->has_answer);
+    if (!seeing->has_answer && node_volumes_count(seeing->node->volumes) > 0)
+        (void)error_set(&check->problem, -EAGAIN, "no API server has given anything yet");
+}
+
+static int answer_live(void *userdata, bool is_verbose, struct http_page_answer *answer)
+{
+    struct health_check check;
+
+    check_mount(userdata, &check);
+    return health_answer("livez", &check, 1, is_verbose, answer);
+}
+
+static int answer_health(void *userdata, bool is_verbose, struct http_page_answer *answer)
+{
+    struct health_check check;
+
+    check_mount(userdata, &check);
+    return health_answer("healthz", &check, 1, is_verbose, answer);
+}
+
+static int answer_ready(void *userdata, bool is_verbose, struct http_page_answer *answer)
+{
+    struct health_check checks[3];
+
+    check_mount(userdata, &checks[0]);
+    check_registration(userdata, &checks[1]);
+    check_source(userdata, &checks[2]);
+    return health_answer("readyz", checks, ELEMENTS_OF(checks), is_verbose, answer);
+}
+
+static int answer_metrics(void *userdata, bool is_verbose, struct http_page_answer *answer)
+{
+    const struct node_seeing *seeing = userdata;
+
+    (void)is_verbose;
+    answer->content_type = "text/plain; version=0.0.4; charset=utf-8";
+    return node_metrics_render(seeing->metrics, &answer->body);
+}
+
+static const struct http_page_route routes[] = {
+    {"/metrics", answer_metrics},
+    {"/healthz", answer_health},
+    {"/livez", answer_live},
+    {"/readyz", answer_ready},
+    {NULL, NULL},
+};
+
+/* An address that is taken is no reason to leave pods without their volumes. */
+static int open_page(struct node_seeing *seeing, struct error *e)
+{
+    const char *address = seeing->node->options->metrics_address;
+    struct sockaddr_storage parsed;
+    struct error reason = ERROR_INIT;
+    socklen_t len;
+    int r = http_page_parse_address(address, &parsed, &len, e);
+
+    if (r < 0)
+        return error_prefix(e, r, "metrics-bind-address");
+    if (r == HTTP_PAGE_OFF)
+        return 0;
+    if (http_page_new(seeing->node->event, address, routes, seeing, &seeing->page, &reason) < 0)
+        log_warn("no metrics and no health will be served", "reason", reason.text);
+    else
+        log_info("metrics and health are served", "address", http_page_address(seeing->page));
+    return 0;
+}
+
+/* ---- status */
+
+struct description {
+    uint64_t cursor; /* the number of the last volume that was described */
+    size_t n;
+    struct buf *part;
+    int result;
+};
+
+static bool describe_one(void *userdata, const struct node_volume *volume)
+{
+    struct description *d = userdata;
+    cJSON *json;
+    int r;
+
+    if (volume->number <= d->cursor)
+        return true;
+    if (d->n++ == VOLUMES_AT_ONCE) {
+        d->result = CONTROL_MORE;
+        return false;
+    }
+    d->cursor = volume->number;
+    json = cJSON_CreateObject();
+    r = describe_volume(&volume->published, volume->target, NULL, volume->identity->name, json);
+    d->result = describe_print(json, d->part);
+    if (r < 0)
+        d->result = r;
+    return d->result == 0;
+}
+
+struct source_list {
+    cJSON *list;
+    int result;
+};
+
+static bool describe_identity(void *userdata, const struct identity *identity)
+{
+    struct source_list *sources = userdata;
+    cJSON *json = cJSON_CreateObject();
+
+    if (identity->source != NULL)
+        sources->result |= describe_source(identity->source, identity->name, json);
+    if (!cJSON_AddItemToArray(sources->list, json)) {
+        cJSON_Delete(json);
+        sources->result = -ENOMEM;
+    }
+    return sources->result == 0;
+}
+
+static int describe_node(const struct node *node, struct buf *part)
+{
+    cJSON *json = cJSON_CreateObject();
+    struct source_list sources = {.list = cJSON_AddArrayToObject(json, "sources")};
+    const char *error = node_csi_registration_error(node->csi);
+    int r = describe_process("node", node->started_at, node->session, json);
+
+    r |= json_add_text(json, "driver", node->options->driver_name);
+    r |= json_add_text(json, "node", node->options->node_id);
+    r |= json_add_bool(json, "registered", node_csi_is_registered(node->csi));
+    r |= json_add_text(json, "registrationError", error[0] != '\0' ? error : NULL);
+    identities_visit(node->identities, describe_identity, &sources);
+    r |= sources.result;
+    r |= describe_print(json, part);
+    return r < 0 ? -ENOMEM : 0;
+}
+
+/* The process at first, then the volumes from the cursor on. */
+static int describe(void *userdata, uint64_t *cursor, struct buf *part)
+{
+    const struct node_seeing *seeing = userdata;
+    struct description d = {.cursor = *cursor, .part = part};
+    int r = *cursor == 0 ? describe_node(seeing->node, part) : 0;
+
+    if (r < 0)
+        return r;
+    node_volumes_visit(seeing->node->volumes, describe_one, &d);
+    *cursor = d.cursor;
+    return d.result;
+}
+
+/* ---- all of it */
+
+struct node_seeing *node_seeing_free(struct node_seeing *seeing)
+{
+    if (seeing == NULL)
+        return NULL;
+    (void)control_free(seeing->control);
+    (void)http_page_free(seeing->page);
+    (void)node_metrics_free(seeing->metrics);
+    free(seeing);
+    return NULL;
+}
+
+int node_seeing_new(struct node *node, struct node_seeing **ret_seeing, struct error *e)
+{
+    _cleanup_(node_seeing_freep) struct node_seeing *seeing = calloc(1, sizeof(*seeing));
+    struct error control_error = ERROR_INIT;
+    int r;
+
+    if (seeing == NULL)
+        return error_set_errno(e, -ENOMEM, "cannot start");
+    seeing->node = node;
+    r = node_metrics_new(collect, seeing, &seeing->metrics);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot set metrics up");
+    r = open_page(seeing, e);
+    if (r < 0)
+        return r;
+    if (control_new(node->event, session_device(node->session), describe, seeing, &seeing->control,
+                    &control_error) < 0)
+        log_warn("no status will be available", "reason", control_error.text);
+    *ret_seeing = TAKE(seeing);
+    return 0;
+}

@@ -6,6 +6,8 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/failmalloc.h"
+
 /* An environment of a required and an optional object, on a store whose source is the test. */
 struct fixture {
     struct store *store;
@@ -207,12 +209,105 @@ static void failing_source(void **state)
     assert_int_equal(f->n_changes, 1);
 }
 
+/* ---- sources that answer at once, or not at all */
+
+static const struct environment_callbacks counting = {.changed = on_changed, .state = on_state};
+
+static int watch_and_answer(void *userdata, const struct object_key *key, struct error *e)
+{
+    struct fixture *f = userdata;
+
+    (void)e;
+    f->n_watched++;
+    put(f, key, "k", "v");
+    return 0;
+}
+
+static void source_that_answers_at_once(void **state)
+{
+    static const struct store_source source = {.watch = watch_and_answer, .unwatch = unwatch};
+    struct fixture *f = *state;
+    unsigned n_before = f->n_changes;
+
+    f->environment = environment_free(f->environment);
+    store_set_source(f->store, &source, f);
+    assert_int_equal(
+        environment_new(f->store, &f->spec, "default", &counting, f, &f->environment, NULL), 0);
+    assert_int_equal(f->n_changes, n_before + 1); /* of both together */
+    assert_set(f, "A", "v");
+    assert_set(f, "C", "v");
+}
+
+static int refuse_configmaps(void *userdata, const struct object_key *key, struct error *e)
+{
+    struct fixture *f = userdata;
+
+    if (key->kind == OBJECT_CONFIGMAP)
+        return error_set(e, -EINVAL, "no ConfigMaps here");
+    f->n_watched++;
+    return 0;
+}
+
+static void source_that_refuses(void **state)
+{
+    static const struct store_source source = {.watch = refuse_configmaps, .unwatch = unwatch};
+    struct fixture *f = *state;
+    struct error e = ERROR_INIT;
+
+    f->environment = environment_free(f->environment);
+    store_set_source(f->store, &source, f);
+    assert_int_equal(
+        environment_new(f->store, &f->spec, "default", &counting, f, &f->environment, &e), -EINVAL);
+    assert_non_null(strstr(e.text, "no ConfigMaps here"));
+    assert_null(f->environment);
+    assert_int_equal(f->n_watched, 0);
+    assert_null(environment_free(NULL));
+}
+
+/* From nothing to an environment. Return: -ENOMEM also if it says that it had none. */
+static int follow(void *userdata)
+{
+    static const struct store_source source = {.watch = watch, .unwatch = unwatch};
+    static const struct object_input input = {.key = "k", .text = "v", .len = 1};
+    const struct env_spec *spec = userdata;
+    const struct object like = {.key = required, .resource_version = "1"};
+    struct object *object = NULL;
+    struct fixture f = {.n_changes = 0};
+    struct error e = ERROR_INIT;
+    int r = store_new(&f.store);
+
+    if (r < 0)
+        return r;
+    store_set_source(f.store, &source, &f);
+    r = environment_new(f.store, spec, "default", &counting, &f, &f.environment, &e);
+    if (r == 0)
+        r = object_new(&like, &input, 1, &object, &e);
+    if (r == 0) {
+        store_remove(f.store, &optional, 1);
+        store_put(f.store, object, 1);
+    }
+    if (r == 0 && environment_state(f.environment) != ENVIRONMENT_CURRENT)
+        r = strstr(environment_error(f.environment), "emory") != NULL ? -ENOMEM : -EINVAL;
+    f.environment = environment_free(f.environment);
+    (void)store_free(f.store);
+    return f.n_watched == 0 ? r : -EINVAL;
+}
+
+static void memory_can_be_short(void **state)
+{
+    struct fixture *f = *state;
+
+    failmalloc_try(follow, &f->spec);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(waits_for_all_answers), TEST(missing_object_is_named), TEST(only_used_values_count),
-        TEST(deleted_objects),       TEST(failing_source),
+        TEST(waits_for_all_answers),  TEST(missing_object_is_named),
+        TEST(only_used_values_count), TEST(deleted_objects),
+        TEST(failing_source),         TEST(source_that_answers_at_once),
+        TEST(source_that_refuses),    TEST(memory_can_be_short),
     };
 
     return cmocka_run_group_tests_name("environment", tests, NULL, NULL);

@@ -6,6 +6,8 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/failmalloc.h"
+
 /* An object with the keys "a", "b" and "c", whose values are "1", "22" and "333". */
 static struct object *make_object(void)
 {
@@ -217,6 +219,43 @@ static void payload_holds_its_objects(void **state)
     assert_memory_equal(p->files[0].bytes, "22", 2);
 }
 
+/* More files than the builder begins with, two of them at one path. */
+static int build_many(void *userdata)
+{
+    _cleanup_(payload_builder_freep) struct payload_builder *builder = NULL;
+    _cleanup_(payload_unrefp) struct payload *p = NULL;
+    const struct payload_attributes attributes = {.mode = 0644};
+    struct object *object = userdata;
+    struct error e = ERROR_INIT;
+    int r = payload_builder_new(&builder);
+
+    for (char c = 'a'; c <= 't' && r == 0; c++) {
+        const char path[] = {c == 't' ? 'a' : c, '\0'};
+
+        r = payload_builder_add(builder, path, object, &object->entries[0], &attributes, &e);
+    }
+    if (r == 0)
+        r = payload_builder_finish(builder, &p, &e);
+    return r;
+}
+
+static void memory_can_be_short(void **state)
+{
+    struct object *object = make_object();
+
+    (void)state;
+    failmalloc_try(build_many, object);
+    (void)object_unref(object);
+}
+
+/* What is freed or let go of may be nothing. */
+static void nothing_can_be_freed(void **state)
+{
+    (void)state;
+    assert_null(payload_builder_free(NULL));
+    assert_null(payload_unref(NULL));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -228,6 +267,8 @@ int main(void)
         cmocka_unit_test(file_below_a_file_is_refused),
         cmocka_unit_test(same_content_means_paths_and_bytes),
         cmocka_unit_test(payload_holds_its_objects),
+        cmocka_unit_test(memory_can_be_short),
+        cmocka_unit_test(nothing_can_be_freed),
     };
 
     return cmocka_run_group_tests_name("payload", tests, NULL, NULL);

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/failmalloc.h"
 #include "volume/spec_parse.h"
 
 /* What the source has of one object, its keys and values as "k=v" with blanks between them. */
@@ -351,12 +352,81 @@ static void limits(void **state)
     assert_int_equal(volume_source_add_item(source, &item), -E2BIG);
 }
 
+/* B6, B9: should a bad path have come past the parser, the whole is refused. */
+static void path_that_was_not_checked(void **state)
+{
+    const struct volume_item items[] = {{.key = "a", .path = "x"}, {.key = "a", .path = "../x"}};
+    const struct world_object object = SECRET("a=1");
+    const struct object_key key = {OBJECT_SECRET, "ns", "s"};
+    const struct store_view view = {
+        .key = &key, .presence = STORE_PRESENT, .object = make_object(&object)};
+    const struct store_view *const views[] = {&view};
+    _cleanup_(volume_spec_freep) struct volume_spec *spec = NULL;
+    struct volume_source *source;
+    struct payload *p = NULL;
+    struct error e = ERROR_INIT;
+
+    (void)state;
+    assert_int_equal(volume_spec_new(VOLUME_SECRET, &spec), 0);
+    assert_int_equal(volume_spec_add_source(spec, OBJECT_SECRET, "s", &source), 0);
+    for (size_t i = 0; i < ELEMENTS_OF(items); i++)
+        assert_int_equal(volume_source_add_item(source, &items[i]), 0);
+    assert_int_equal(volume_spec_project(spec, views, &p, &e), -EINVAL);
+    assert_string_equal(e.text,
+                        "secret/ns/s: path \"../x\" cannot be used: \"..\" is not allowed in "
+                        "it");
+    assert_null(p);
+    (void)object_unref(view.object);
+}
+
+/* What projecting needs besides. */
+struct projected {
+    struct volume_spec *spec;
+    const struct store_view *const *views;
+};
+
+static int project_it(void *userdata)
+{
+    const struct projected *it = userdata;
+    _cleanup_(payload_unrefp) struct payload *p = NULL;
+    struct error e = ERROR_INIT;
+    int r = volume_spec_project(it->spec, it->views, &p, &e);
+
+    assert(r == 0 || strstr(e.text, "emory") != NULL);
+    return r;
+}
+
+static void memory_can_be_short(void **state)
+{
+    const struct world_object objects[] = {SECRET("a=1 b=2"), CONFIGMAP("c=3")};
+    const struct object_key keys[] = {{OBJECT_SECRET, "ns", "s"}, {OBJECT_CONFIGMAP, "ns", "c"}};
+    struct store_view views[ELEMENTS_OF(objects)];
+    const struct store_view *const all[] = {&views[0], &views[1]};
+    struct projected it = {.spec = parse("{" PROJECTED("{secret: {name: s}}, {configMap: {name: "
+                                                       "c}}") "}"),
+                           .views = all};
+
+    (void)state;
+    for (size_t i = 0; i < ELEMENTS_OF(objects); i++)
+        views[i] = (struct store_view){
+            .key = &keys[i], .presence = STORE_PRESENT, .object = make_object(&objects[i])};
+    failmalloc_try(project_it, &it);
+    for (size_t i = 0; i < ELEMENTS_OF(objects); i++)
+        (void)object_unref(views[i].object);
+    (void)volume_spec_free(it.spec);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(outcomes),   cmocka_unit_test(modes),
-        cmocka_unit_test(root_modes), cmocka_unit_test(fs_group_widens_modes),
-        cmocka_unit_test(limits),     cmocka_unit_test(owners),
+        cmocka_unit_test(outcomes),
+        cmocka_unit_test(modes),
+        cmocka_unit_test(root_modes),
+        cmocka_unit_test(fs_group_widens_modes),
+        cmocka_unit_test(limits),
+        cmocka_unit_test(owners),
+        cmocka_unit_test(path_that_was_not_checked),
+        cmocka_unit_test(memory_can_be_short),
     };
 
     return cmocka_run_group_tests_name("spec", tests, NULL, NULL);

@@ -149,6 +149,9 @@ static const struct {
     {"{secret: {secretName: a, items: [{key: k, path: p, uid: -1}]}}",
      "secret.items[0].uid: this has to be a whole number from 0 to 4294967294"},
     {"{projected: {sources: {}}}", "projected.sources: this has to be a list"},
+    {"{name: 5, secret: {secretName: a}}", "name: this has to be a string"},
+    {"{projected: {sources: [x]}}", "projected.sources[0]: this has to be a mapping"},
+    {"{projected: {sources: [null]}}", "projected.sources[0]: this has to be a mapping"},
     {"{projected: {sources: [{}]}}", "projected.sources[0]: there is none of: secret, configMap"},
     {"{projected: {sources: [{secret: {name: a}, configMap: {name: b}}]}}",
      "projected.sources[0].configMap: there is secret already"},
@@ -210,6 +213,28 @@ static void too_many_sources(void **state)
     (void)stpcpy(at, source);
     assert_int_equal(volume_spec_parse(text, strlen(text), &spec, &e), -E2BIG);
     assert_non_null(strstr(e.text, "projected.sources[256].secret: there are more than 256"));
+}
+
+static void too_many_items(void **state)
+{
+    static const char head[] = "{secret: {secretName: a, items: [", item[] = "{key: k, path: p},";
+    size_t n = VOLUME_ITEMS_MAX, size = sizeof(head) + (n + 1) * strlen(item) + sizeof("]}}");
+    _cleanup_(freep) char *text = malloc(size);
+    _cleanup_(volume_spec_freep) struct volume_spec *spec = NULL;
+    struct error e = ERROR_INIT;
+    char *at = stpcpy(text, head), *tail;
+
+    (void)state;
+    for (size_t i = 0; i < n; i++)
+        at = stpcpy(at, item);
+    tail = at;
+    (void)stpcpy(tail, "]}}");
+    assert_int_equal(volume_spec_parse(text, strlen(text), &spec, &e), 0);
+    assert_int_equal(spec->sources[0].n_items, VOLUME_ITEMS_MAX);
+    spec = volume_spec_free(spec);
+    (void)stpcpy(stpcpy(tail, item), "]}}");
+    assert_int_equal(volume_spec_parse(text, strlen(text), &spec, &e), -E2BIG);
+    assert_string_equal(e.text, "secret.items[65536]: there are more than 65536 items");
 }
 
 /* L5: within one object the same path may be there twice. */
@@ -319,10 +344,26 @@ static int parse_everything(void *userdata)
     return r;
 }
 
+static int parse_argument(void *userdata)
+{
+    _cleanup_(volume_spec_freep) struct volume_spec *spec = NULL;
+    struct volume_source *source;
+    struct error e;
+    int r = volume_spec_new(VOLUME_SECRET, &spec);
+
+    (void)userdata;
+    if (r == 0)
+        r = volume_spec_add_source(spec, OBJECT_SECRET, "s", &source);
+    if (r == 0)
+        r = volume_item_parse(source, "k=p:0400", &e);
+    return r;
+}
+
 static void memory_can_be_short(void **state)
 {
     (void)state;
     failmalloc_try(parse_everything, NULL);
+    failmalloc_try(parse_argument, NULL);
 }
 
 int main(void)
@@ -333,6 +374,7 @@ int main(void)
         cmocka_unit_test(projected_volume),
         cmocka_unit_test(mistakes_are_named),
         cmocka_unit_test(too_many_sources),
+        cmocka_unit_test(too_many_items),
         cmocka_unit_test(duplicates_in_one_object_are_no_mistake),
         cmocka_unit_test(items_of_a_command_line),
         cmocka_unit_test(types),

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/failmalloc.h"
 #include "tests/unit/make_pair.h"
 #include "volume/spec_parse.h"
 
@@ -567,6 +568,97 @@ static void bad_pair_is_held_back(void **state)
     pair_unmake(&old);
 }
 
+/* ---- sources that answer at once, or not at all */
+
+/* As a cache might: the object is there before the subscription is. */
+static int watch_and_answer(void *userdata, const struct object_key *key, struct error *e)
+{
+    struct fixture *f = userdata;
+
+    (void)e;
+    f->n_watched++;
+    put(f, key, key->kind == OBJECT_SECRET ? "k=1" : "l=1", "u", 9);
+    return 0;
+}
+
+static void source_that_answers_at_once(void **state)
+{
+    static const struct store_source source = {.watch = watch_and_answer, .unwatch = unwatch};
+    struct fixture *f = *state;
+
+    store_set_source(f->store, &source, f);
+    begin(f, "projected: {sources: [{secret: {name: s}}, {configMap: {name: c}}]}");
+    assert_state(f, VOLUME_CURRENT, "");
+    assert_shows(f, "k=1 l=1");
+    assert_int_equal(f->n_payloads, 1); /* of both together */
+    assert_int_equal(f->last_received_at, 9);
+}
+
+static int refuse_configmaps(void *userdata, const struct object_key *key, struct error *e)
+{
+    struct fixture *f = userdata;
+
+    if (key->kind == OBJECT_CONFIGMAP)
+        return error_set(e, -EINVAL, "no ConfigMaps here");
+    f->n_watched++;
+    return 0;
+}
+
+static void source_that_refuses(void **state)
+{
+    static const struct store_source source = {.watch = refuse_configmaps, .unwatch = unwatch};
+    static const struct volume_callbacks callbacks = {.payload = on_payload, .state = on_state};
+    static const char yaml[] =
+        "projected: {sources: [{secret: {name: s}}, {configMap: {name: c}}]}";
+    struct fixture *f = *state;
+    struct error e = ERROR_INIT;
+
+    store_set_source(f->store, &source, f);
+    assert_int_equal(volume_spec_parse(yaml, strlen(yaml), &f->spec, &e), 0);
+    assert_int_equal(volume_new(f->store, f->spec, "default", &callbacks, f, &f->volume, &e),
+                     -EINVAL);
+    assert_non_null(strstr(e.text, "no ConfigMaps here"));
+    assert_null(f->volume);
+    assert_int_equal(f->n_watched, 0);
+}
+
+/* From nothing to an update. Return: -ENOMEM also if the volume says that it had none. */
+static int follow(void *userdata)
+{
+    static const struct store_source source = {.watch = watch, .unwatch = unwatch};
+    static const struct volume_callbacks callbacks = {.payload = on_payload, .state = on_state};
+    static const struct object_input input = {.key = "k", .text = "v", .len = 1};
+    const struct object like = {.key = secret, .resource_version = "1"};
+    struct fixture f = {.spec = userdata};
+    struct object *object = NULL;
+    struct error e = ERROR_INIT;
+    int r = store_new(&f.store);
+
+    if (r < 0)
+        return r;
+    store_set_source(f.store, &source, &f);
+    r = volume_new(f.store, f.spec, "default", &callbacks, &f, &f.volume, &e);
+    if (r == 0)
+        r = object_new(&like, &input, 1, &object, &e);
+    if (r == 0)
+        store_put(f.store, object, 1);
+    if (r == 0 && volume_state(f.volume) != VOLUME_CURRENT)
+        r = strstr(volume_error(f.volume), "emory") != NULL ? -ENOMEM : -EINVAL;
+    f.volume = volume_free(f.volume);
+    f.last = payload_unref(f.last);
+    (void)store_free(f.store);
+    return f.n_watched == 0 ? r : -EINVAL;
+}
+
+static void memory_can_be_short(void **state)
+{
+    struct fixture *f = *state;
+    struct error e = ERROR_INIT;
+
+    assert_int_equal(volume_spec_parse(WHOLE, strlen(WHOLE), &f->spec, &e), 0);
+    failmalloc_try(follow, f->spec);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -583,6 +675,9 @@ int main(void)
         TEST(second_volume_starts_with_what_is_known),
         TEST(bad_pair_is_reported_and_shown),
         TEST(bad_pair_is_held_back),
+        TEST(source_that_answers_at_once),
+        TEST(source_that_refuses),
+        TEST(memory_can_be_short),
     };
 
     return cmocka_run_group_tests_name("volume", tests, NULL, NULL);

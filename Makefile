@@ -158,7 +158,7 @@ mount-tests: $(O)/secretfs $(O)/tests/csi-harness ## tests of real mounts and co
 	SECRETFS=$(CURDIR)/$(O)/secretfs CSI_HARNESS=$(CURDIR)/$(O)/tests/csi-harness \
 	SECRETFS_TEST_UPDATES=$(TEST_UPDATES) \
 	    $(PYTHON) -m pytest -q -rs -p no:cacheprovider \
-	    tests/deploy tests/devserver tests/exec tests/csi tests/mount
+	    tests/deploy tests/devserver tests/exec tests/csi tests/node tests/mount
 
 # what is installed shows only in a new make
 .PHONY: test

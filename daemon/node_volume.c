@@ -49,9 +49,12 @@ static void stop_timers(struct node_volume *v)
 static void start_timer(struct node_volume *v, sd_event_source **timer, span_us delay,
                         sd_event_time_handler_t handler)
 {
+    int r;
+
     *timer = sd_event_source_disable_unref(*timer);
-    if (sd_event_add_time_relative(v->host->event, timer, CLOCK_MONOTONIC, delay, TIMER_SLACK,
-                                   handler, v) < 0)
+    r = sd_event_add_time_relative(v->host->event, timer, CLOCK_MONOTONIC, delay, TIMER_SLACK,
+                                   handler, v);
+    if (r < 0 && r != -ESTALE) /* that is a loop that has ended */
         log_error("cannot set a timer", "object", PUBLISHED_TEXT(&v->published), "pod", v->pod);
 }
 

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any, Sequence
 
-from csi.support.client import call
+from csi.support.client import Connection, call
 from csi.support.kubelet import OK, PROBE, PodVolume
 from mount.support import program
 from mount.support.mountinfo import all_mounts, mounts_at
@@ -152,6 +152,11 @@ class Node:
         answer = volume.publish(self.endpoint)
         assert answer.code == OK, f"{answer.code}: {answer.text}\n{self.log()}"
         return volume
+
+    def start_publish(self, volume: PodVolume, **headers: str) -> tuple[Connection, int]:
+        """A publish that is not waited for."""
+        volume.target.parent.mkdir(parents=True, exist_ok=True)
+        return volume.start_publish(self.endpoint, **headers)
 
     def unpublish(self, volume: PodVolume) -> None:
         answer = volume.unpublish(self.endpoint)

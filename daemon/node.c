@@ -106,7 +106,7 @@ static void on_session_ended(void *userdata)
     (void)sd_event_exit(node->event, -EIO);
 }
 
-static void on_volume_changed(void *userdata, const struct node_volume *volume)
+static void on_volume_changed(void *userdata, struct node_volume *volume)
 {
     const struct node *node = userdata;
 

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/node_seeing.h"
 
+#include <stdio.h>
+
 #include "daemon/control.h"
 #include "daemon/describe.h"
 #include "daemon/health.h"
 #include "daemon/http_page.h"
 #include "daemon/node_csi.h"
 #include "daemon/node_metrics.h"
+#include "daemon/pod_events.h"
+#include "fetcher/api.h"
 #include "fetcher/http.h"
 
 /* Volumes that are described in one turn of the loop: that takes about a millisecond. */
@@ -15,6 +19,7 @@
 struct node_seeing {
     struct node *node;
     struct node_metrics *metrics;
+    struct pod_events *events;
     struct http_page *page; /* NULL: none is wanted */
     struct control *control;
     bool has_answer; /* from some source, ever */
@@ -28,12 +33,6 @@ void node_seeing_answered(struct node_seeing *seeing, const char *method, const 
     node_metrics_answered(seeing->metrics, method, code, took);
 }
 
-void node_seeing_changed(struct node_seeing *seeing, const struct node_volume *volume)
-{
-    (void)seeing;
-    (void)volume;
-}
-
 void node_seeing_updated(struct node_seeing *seeing, const struct node_volume *volume)
 {
     node_metrics_updated(seeing->metrics, volume->published.update_latency_us);
@@ -43,6 +42,101 @@ void node_seeing_identity_gone(struct node_seeing *seeing, const struct identity
 {
     /* pods' sources share a client that goes on */
     node_metrics_source_gone(seeing->metrics, identity->source, !identity->is_of_pod);
+    pod_events_forget(seeing->events, identity->source);
+}
+
+/* ---- events: of what a pod was shown and does not get the newest of */
+
+enum trouble {
+    TROUBLE_HELD = 1 << 0,
+    TROUBLE_FAILED = 1 << 1,
+    TROUBLE_CERTIFICATE = 1 << 2,
+};
+
+static void on_event_done(void *userdata, enum pod_event_result result)
+{
+    const struct node_seeing *seeing = userdata;
+
+    node_metrics_event(seeing->metrics, pod_event_result_name(result));
+}
+
+/* Manifests are no place for events, and without a pod there is nobody to be told. */
+static void tell(struct node_seeing *seeing, const struct node_volume *v, const char *reason,
+                 bool is_warning, const char *text, const char *what_now)
+{
+    char message[ERROR_TEXT_MAX + PUBLISHED_TEXT_SIZE + 64];
+    const struct pod_event event = {.pod = v->pod,
+                                    .pod_uid = v->pod_uid,
+                                    .reason = reason,
+                                    .message = message,
+                                    .is_warning = is_warning};
+
+    (void)snprintf(message, sizeof(message), "%s: %s%s", PUBLISHED_TEXT(&v->published), text,
+                   what_now);
+    pod_events_post(seeing->events, v->identity->source, &event, clock_mono());
+}
+
+static void tell_trouble(struct node_seeing *seeing, const struct node_volume *v,
+                         enum trouble trouble)
+{
+    static const char stays[] = "; the last content stays readable";
+    struct error problem = ERROR_INIT;
+
+    switch (trouble) {
+    case TROUBLE_HELD:
+        tell(seeing, v, "VolumeHeld", true, volume_error(v->published.volume), stays);
+        break;
+    case TROUBLE_FAILED:
+        tell(seeing, v, "VolumeUpdateFailed", true, "it could not be updated, and is tried again",
+             stays);
+        break;
+    case TROUBLE_CERTIFICATE:
+        for (size_t i = 0; i < v->spec->n_sources && problem.text[0] == '\0'; i++) {
+            const struct tls_pair *pair = volume_tls(v->published.volume, i);
+
+            if (pair != NULL)
+                (void)tls_pair_problem(pair, clock_wall(), &problem);
+        }
+        tell(seeing, v, "CertificateProblem", true, problem.text, "");
+        break;
+    }
+}
+
+static unsigned find_troubles(const struct node_volume *v)
+{
+    const struct published *p = &v->published;
+    unsigned troubles = 0;
+
+    if (volume_state(p->volume) == VOLUME_STALE)
+        troubles |= TROUBLE_HELD;
+    if (p->publish_is_failing)
+        troubles |= TROUBLE_FAILED;
+    for (size_t i = 0; i < v->spec->n_sources; i++)
+        if (p->logged_certificates[i])
+            troubles |= TROUBLE_CERTIFICATE;
+    return troubles;
+}
+
+/* Only those count what they do. */
+static bool is_of_api(const struct identity *identity)
+{
+    return identity->source != NULL && identity->source->ops->count != NULL;
+}
+
+/* What keeps a volume from being shown at all, the kubelet tells. */
+void node_seeing_changed(struct node_seeing *seeing, struct node_volume *volume)
+{
+    static const enum trouble all[] = {TROUBLE_HELD, TROUBLE_FAILED, TROUBLE_CERTIFICATE};
+    unsigned troubles = find_troubles(volume), before = volume->told;
+
+    if (volume->pod == NULL || !volume->was_shown || !is_of_api(volume->identity))
+        return;
+    volume->told = troubles;
+    for (size_t i = 0; i < ELEMENTS_OF(all); i++)
+        if ((troubles & all[i]) != 0 && (before & all[i]) == 0)
+            tell_trouble(seeing, volume, all[i]);
+    if (before != 0 && troubles == 0)
+        tell(seeing, volume, "VolumeCurrent", false, "it is up to date again", "");
 }
 
 /* ---- metrics */
@@ -278,12 +372,27 @@ static int describe(void *userdata, uint64_t *cursor, struct buf *part)
 
 /* ---- all of it */
 
+static int open_events(struct node_seeing *seeing)
+{
+    const struct pod_events_options options = {
+        .component = seeing->node->options->driver_name,
+        .node_id = seeing->node->options->node_id,
+        .send = api_source_send,
+        .cancel = http_request_free,
+        .done = on_event_done,
+        .userdata = seeing,
+    };
+
+    return pod_events_new(&options, &seeing->events);
+}
+
 struct node_seeing *node_seeing_free(struct node_seeing *seeing)
 {
     if (seeing == NULL)
         return NULL;
     (void)control_free(seeing->control);
     (void)http_page_free(seeing->page);
+    (void)pod_events_free(seeing->events);
     (void)node_metrics_free(seeing->metrics);
     free(seeing);
     return NULL;
@@ -299,8 +408,10 @@ int node_seeing_new(struct node *node, struct node_seeing **ret_seeing, struct e
         return error_set_errno(e, -ENOMEM, "cannot start");
     seeing->node = node;
     r = node_metrics_new(collect, seeing, &seeing->metrics);
+    if (r == 0)
+        r = open_events(seeing);
     if (r < 0)
-        return error_set_errno(e, r, "cannot set metrics up");
+        return error_set_errno(e, r, "cannot set metrics and events up");
     r = open_page(seeing, e);
     if (r < 0)
         return r;

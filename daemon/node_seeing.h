@@ -24,6 +24,6 @@ DEFINE_CLEANUP(struct node_seeing *, node_seeing_free)
 
 void node_seeing_answered(struct node_seeing *seeing, const char *method, const char *code,
                           span_us took);
-void node_seeing_changed(struct node_seeing *seeing, const struct node_volume *volume);
+void node_seeing_changed(struct node_seeing *seeing, struct node_volume *volume);
 void node_seeing_updated(struct node_seeing *seeing, const struct node_volume *volume);
 void node_seeing_identity_gone(struct node_seeing *seeing, const struct identity *identity);

@@ -18,7 +18,7 @@ struct node_volume_host {
     sd_event *event;
     struct publisher *publisher;
     /* For whoever watches all of them; may not give the volume up. */
-    void (*changed)(void *userdata, const struct node_volume *volume); /* as published's */
+    void (*changed)(void *userdata, struct node_volume *volume);       /* as published's */
     void (*updated)(void *userdata, const struct node_volume *volume); /* the same */
     void *userdata;
 };
@@ -94,6 +94,7 @@ struct node_volume {
     bool is_forgone;        /* while it is being bound */
     bool is_patient;        /* trouble is no reason to settle */
     bool was_shown;         /* it may be missed */
+    unsigned told;          /* for whoever watches all of them: what was said of its troubles */
     struct error error;     /* why publishing it failed before it was in place; else empty */
     uint64_t mount_id;      /* if it is bound */
     sd_event_source *timer; /* while it is wanted: how long to wait; else: how long to live on */

@@ -195,6 +195,7 @@ static void note_failure(struct published *p, int error)
                   "pod", p->options.pod, "error", strerror(-error));
     p->publish_is_failing = true;
     retry_later(p);
+    p->callbacks->changed(p->userdata);
 }
 
 static void note_success(struct published *p)

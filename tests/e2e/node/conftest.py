@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Callable, Iterator
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from kube import (
     AssetsUnusable,
     Cluster,
+    Identity,
     Node,
     NodeMissing,
     find_assets,
@@ -20,6 +22,7 @@ from kube.node import apiserver_flags
 
 from ..conftest import Namespace
 from ..mounting import Values, program
+from .daemon import DRIVER, Daemon, Daemons, grant_daemon, role
 from .pods import Pods
 
 
@@ -95,3 +98,76 @@ def pods(node: Node, ns: Namespace) -> Iterator[Pods]:
     made = Pods(node, ns)
     yield made
     made.finish()
+
+
+# ---- secretfs node
+
+
+@pytest.fixture(scope="session")
+def values() -> Values:
+    """Of all tests, as daemons outlive them."""
+    return Values()
+
+
+@pytest.fixture(scope="session")
+def daemons_for_all(
+    node_for_all: Node, values: Values, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Daemons]:
+    made = Daemons(node_for_all, tmp_path_factory.mktemp("daemons"), values)
+    yield made
+    made.finish()
+
+
+@pytest.fixture
+def daemons(node: Node, values: Values, tmp_path: Path) -> Iterator[Daemons]:
+    """For a test that does things to its daemon. To be named before `pods`, which end first."""
+    made = Daemons(node, tmp_path, values)
+    yield made
+    made.finish()
+
+
+@pytest.fixture(scope="session")
+def node_daemon(daemons_for_all: Daemons) -> Daemon:
+    """With the kubelet's rights, as it is by default."""
+    return daemons_for_all.start("node", daemons_for_all.kubeconfig("node"), driver=DRIVER)
+
+
+@pytest.fixture(scope="session")
+def pod_daemon(daemons_for_all: Daemons) -> Daemon:
+    return daemons_for_all.start("pod", daemons_for_all.kubeconfig("pod"))
+
+
+@pytest.fixture(scope="session")
+def daemon_daemon(node_for_all: Node, daemons_for_all: Daemons) -> Daemon:
+    identity = node_for_all.cluster.certificate_identity("secretfs-daemon")
+    grant_daemon(node_for_all, identity)
+    return daemons_for_all.start("daemon", daemons_for_all.kubeconfig("daemon", identity))
+
+
+@pytest.fixture(params=["node", "pod", "daemon"])
+def any_daemon(request: pytest.FixtureRequest) -> Daemon:
+    """In each mode of rights."""
+    daemon: Daemon = request.getfixturevalue(f"{request.param}_daemon")
+    return daemon
+
+
+@pytest.fixture
+def permit(cluster: Cluster, ns: Namespace) -> Callable[..., dict[str, object]]:
+    """Makes what lets pods of a test have objects, whatever the mode of rights. Returns what goes
+    into their specs. With the node's rights that is a plain volume for each that nobody mounts."""
+
+    def do(daemon: Daemon, *, secrets: tuple[str, ...] = (), configmaps: tuple[str, ...] = ()
+           ) -> dict[str, object]:
+        if daemon.rights == "pod":
+            user = f"system:serviceaccount:{ns.name}:default"
+            cluster.grant(ns.name, "reader", Identity(user), *role(*secrets, *configmaps))
+        if daemon.rights != "node":
+            return {}
+        plain: dict[str, object] = {}
+        for name in secrets:
+            plain[f"permit-{name}"] = {"secret": {"secretName": name, "optional": True}}
+        for name in configmaps:
+            plain[f"permit-{name}"] = {"configMap": {"name": name, "optional": True}}
+        return plain
+
+    return do

@@ -254,12 +254,9 @@ class Pods:
     def probe(self, name: str, volumes: Mapping[str, Any], **options: Any) -> Pod:
         """A pod whose probe has seen all of its volumes."""
         pod = self.make(probe_pod(name, volumes, **options))
-        pod.wait_probed(*options.get("sub_paths", {}), *self._whole(volumes, options))
+        whole = set(volumes) - set(options.get("only_sub_paths", ()))
+        pod.wait_probed(*options.get("sub_paths", {}), *whole)
         return pod
-
-    @staticmethod
-    def _whole(volumes: Mapping[str, Any], options: Mapping[str, Any]) -> list[str]:
-        return [name for name in volumes if name not in options.get("only_sub_paths", ())]
 
     def finish(self) -> None:
         left = [pod for pod in self._made if not pod.is_gone()]
@@ -282,10 +279,11 @@ def plain_pod(
     *,
     mounts: list[dict[str, Any]] | None = None,
     fs_group: int | None = None,
+    unmounted: Mapping[str, Any] | None = None,
     **spec: Any,
 ) -> dict[str, Any]:
     """`volumes`: by name, what an entry of a pod's volumes says beside it. Each is mounted at
-    /NAME, unless `mounts` say otherwise."""
+    /NAME, unless `mounts` say otherwise. `unmounted`: more of them that no container has."""
     if mounts is None:
         mounts = [{"name": volume, "mountPath": f"/{volume}"} for volume in volumes]
     container = {
@@ -307,7 +305,9 @@ def plain_pod(
             "enableServiceLinks": False,
             "securityContext": {} if fs_group is None else {"fsGroup": fs_group},
             "containers": [container],
-            "volumes": [{"name": volume, **source} for volume, source in volumes.items()],
+            "volumes": [
+                {"name": volume, **source} for volume, source in {**volumes, **(unmounted or {})}.items()
+            ],
             **spec,
         },
     }

@@ -106,7 +106,9 @@ static void show(const struct watch *watch, const char *file)
         path[strlen(watch->path)] = '\0';
     fd = open(path, O_RDONLY | O_CLOEXEC);
     n = fd < 0 ? -1 : read(fd, bytes, sizeof(bytes));
-    if (n < 0) {
+    if (n < 0 && errno == EISDIR) {
+        /* a link to a directory; its files are left alone */
+    } else if (n < 0) {
         printf("%s error %llu %s %s\n", watch->name, now_ns(), file[0] ? file : "-",
                strerror(errno));
     } else {

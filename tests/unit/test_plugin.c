@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Options, and the want of memory. What the plug-in does is shown in tests/csi. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "csi/plugin.h"
+
+#include "tests/unit/failmalloc.h"
+
+static char directory[64], endpoint[96], registration_path[96];
+
+static int make_directory(void **state)
+{
+    (void)state;
+    (void)snprintf(directory, sizeof(directory), "/tmp/secretfs-plugin-XXXXXX");
+    if (mkdtemp(directory) == NULL)
+        return -1;
+    (void)snprintf(endpoint, sizeof(endpoint), "%s/csi.sock", directory);
+    (void)snprintf(registration_path, sizeof(registration_path), "%s/reg.sock", directory);
+    return 0;
+}
+
+static int remove_directory(void **state)
+{
+    (void)state;
+    return rmdir(directory);
+}
+
+static const struct csi_handlers handlers = {.publish = NULL};
+
+static struct csi_plugin_options good_options(void)
+{
+    return (struct csi_plugin_options){
+        .endpoint = endpoint,
+        .registration_path = registration_path,
+        .driver_name = "csi.secretfs.io",
+        .version = "1",
+        .node_id = "node-1",
+    };
+}
+
+static int try_plugin(const struct csi_plugin_options *options, struct error *e)
+{
+    struct csi_plugin *plugin = NULL;
+    sd_event *event = NULL;
+    int r = sd_event_new(&event);
+
+    if (r >= 0)
+        r = csi_plugin_new(event, options, &handlers, NULL, &plugin, e);
+    if (r == 0)
+        assert_int_equal(access(options->endpoint, F_OK), 0);
+    (void)csi_plugin_free(plugin);
+    (void)sd_event_unref(event);
+    assert_int_equal(access(endpoint, F_OK), -1);
+    assert_int_equal(access(registration_path, F_OK), -1);
+    return r;
+}
+
+static void with_and_without_registration(void **state)
+{
+    struct csi_plugin_options options = good_options();
+    struct error e = ERROR_INIT;
+
+    (void)state;
+    assert_int_equal(try_plugin(&options, &e), 0);
+    options.registration_path = NULL;
+    assert_int_equal(try_plugin(&options, &e), 0);
+    assert_null(csi_plugin_free(NULL));
+}
+
+static void refuse(const struct csi_plugin_options *options, const char *words)
+{
+    struct error e = ERROR_INIT;
+
+    assert_int_equal(try_plugin(options, &e), -EINVAL);
+    if (strstr(e.text, words) == NULL)
+        fail_msg("\"%s\" is not in: %s", words, e.text);
+}
+
+static void options_that_cannot_be(void **state)
+{
+    struct csi_plugin_options options = good_options();
+    char longer[300];
+
+    (void)state;
+    options.driver_name = "My Driver";
+    refuse(&options, "driver's name");
+    (void)memset(longer, 'x', sizeof(longer) - 1);
+    longer[sizeof(longer) - 1] = '\0';
+    longer[64] = '\0';
+    options.driver_name = longer;
+    refuse(&options, "driver's name");
+    options = good_options();
+    options.node_id = "";
+    refuse(&options, "node's id");
+    longer[64] = 'x';
+    options.node_id = longer;
+    refuse(&options, "node's id");
+    options = good_options();
+    options.registration_path = "relative";
+    refuse(&options, "absolute"); /* and nothing is left of the other socket */
+}
+
+static int try_good(void *userdata)
+{
+    const struct csi_plugin_options options = good_options();
+    struct error e = ERROR_INIT;
+
+    (void)userdata;
+    return try_plugin(&options, &e);
+}
+
+static void without_memory(void **state)
+{
+    (void)state;
+    failmalloc_try(try_good, NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(with_and_without_registration),
+        cmocka_unit_test(options_that_cannot_be),
+        cmocka_unit_test(without_memory),
+    };
+
+    return cmocka_run_group_tests(tests, make_directory, remove_directory);
+}

@@ -243,7 +243,15 @@ static void look_at_node(struct doctor_host *host, const cJSON *process, char pi
         (void)snprintf(pid, 16, "%.0f", number->valuedouble);
 }
 
-static void look_at_programs(struct doctor_host *host)
+/* Of several only the one with that run directory is meant; a lock sees to it that there is one. */
+static bool is_node(const cJSON *process, const struct doctor_options *options)
+{
+    const char *run_dir = json_text(process, "runDirectory");
+
+    return run_dir != NULL && streq(run_dir, options->run_dir);
+}
+
+static void look_at_programs(const struct doctor_options *options, struct doctor_host *host)
 {
     _cleanup_(cJSON_Deletep) cJSON *list = NULL;
     char pid[16] = "self";
@@ -254,7 +262,7 @@ static void look_at_programs(struct doctor_host *host)
             look_at_volume(host, item);
         }
         cJSON_ArrayForEach (item, json_member(list, "processes")) {
-            if (json_text(item, "process") != NULL && streq(json_text(item, "process"), "node"))
+            if (is_node(item, options))
                 look_at_node(host, item, pid);
         }
     }
@@ -267,7 +275,7 @@ void doctor_host_look(const struct doctor_options *options, struct doctor_host *
     look_at_kernel(ret_host);
     ret_host->fusermount = find_program("fusermount3");
     look_at_paths(options, ret_host);
-    look_at_programs(ret_host);
+    look_at_programs(options, ret_host);
 }
 
 /* ---- judging */

@@ -348,6 +348,7 @@ static int describe_node(const struct node *node, struct buf *part)
 
     r |= json_add_text(json, "driver", node->options->driver_name);
     r |= json_add_text(json, "node", node->options->node_id);
+    r |= json_add_text(json, "runDirectory", node->options->run_dir);
     r |= json_add_bool(json, "registered", node_csi_is_registered(node->csi));
     r |= json_add_text(json, "registrationError", error[0] != '\0' ? error : NULL);
     identities_visit(node->identities, describe_identity, &sources);

@@ -68,8 +68,26 @@ CONFIGMAPS = Kind(
     "configmaps", "ConfigMap", True, ("cm",), ("metadata", "immutable", "data", "binaryData")
 )
 NAMESPACES = Kind("namespaces", "Namespace", False, ("ns",), ("metadata", "spec", "status"))
-# nothing writes events; kubectl describe lists them
-EVENTS = Kind("events", "Event", True, ("ev",), ("metadata",), ("get", "list", "watch"))
+EVENTS = Kind(
+    "events",
+    "Event",
+    True,
+    ("ev",),
+    (
+        "metadata",
+        "involvedObject",
+        "reason",
+        "message",
+        "source",
+        "firstTimestamp",
+        "lastTimestamp",
+        "count",
+        "type",
+        "reportingComponent",
+        "reportingInstance",
+    ),
+    ("create", "get", "list", "watch"),
+)
 
 KINDS = {kind.resource: kind for kind in (SECRETS, CONFIGMAPS, NAMESPACES, EVENTS)}
 

@@ -222,8 +222,8 @@ static int node_start(struct node *node, struct error *e)
         return error_set(e, -EPERM, "the node daemon mounts for others and has to be run as root");
     r = take_place(node, e);
     if (r == 0)
-        r = secmem_harden(e);
-    if (r == 0)
+        r = secmem_harden(e); /* if not all can be locked, that is said of what is not */
+    if (r >= 0)
         r = make_event_loop(node, e);
     if (r == 0)
         r = start_file_system(node, e);

@@ -7,12 +7,13 @@ import re
 import shutil
 import subprocess
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator
 
 import pytest
 
-from .machine import BootFailed, Machine
+from .machine import BootFailed, Machine, wait_for
 from .tree import TreeUnusable, base_tree, copy_tree
 
 _ROOT = Path(__file__).parents[2]
@@ -90,3 +91,20 @@ stringData:
 
 def put_secret(machine: Machine, name: str, password: str, directory: str = "/manifests") -> None:
     machine.write(f"{directory}/{name}.yaml", SECRET.format(name=name, password=password))
+
+
+@contextmanager
+def file_alone(machine: Machine, path: str) -> Iterator[str]:
+    """A file of a volume, bind-mounted in another mount namespace; gives its path from outside."""
+    machine.shell("touch /mnt-file")
+    script = f"mount --bind {path} /mnt-file && touch /run/alone && exec sleep infinity"
+    unit = ["systemd-run", "-q", "--unit=alone", "-p", "PrivateMounts=yes"]
+    machine.run(*unit, "/bin/sh", "-c", script)
+    try:
+        there = ["test", "-e", "/run/alone"]
+        wait_for(lambda: machine.run(*there, check=False).returncode == 0, "the bind mount")
+        pid = machine.property("alone.service", "MainPID")
+        yield f"/proc/{pid}/root/mnt-file"
+    finally:
+        machine.run("systemctl", "stop", "alone.service", check=False)
+        machine.run("rm", "-f", "/mnt-file", "/run/alone")

@@ -8,7 +8,7 @@ import pytest
 
 from kube.waiting import wait_for
 
-from .conftest import put_secret
+from .conftest import file_alone, put_secret
 from .machine import Machine
 
 OPTIONS = "manifests=/manifests"
@@ -179,6 +179,28 @@ def test_service_is_started_when_readable(service: Machine):
     service.run("systemctl", "stop", SERVICE)
     assert service.mounts_at("/run/app/secrets") == []
     assert service.property(SERVICE, "Result") == "success"
+
+
+def test_service_with_other_owners(service: Machine):
+    """The rights that are left are enough for files that are others', and for a group's."""
+    options = "--manifests=/manifests --uid=33 --fs-group=4711"
+    text = "".join(line for line in ENVIRONMENT.splitlines(True) if "OPTIONS" not in line)
+    service.write("/etc/secretfs/app.env", f"{text}SECRETFS_OPTIONS={options}\n")
+    service.run("systemctl", "start", SERVICE)
+    for password in ("dummy-2", "dummy-3"):
+        put_secret(service, "service", password)
+        wait_read(service, "/run/app/secrets/password", password)
+    stat = service.output("stat", "-L", "-c", "%u:%g", "/run/app/secrets/password")
+    assert stat == "33:4711"
+    assert service.output("stat", "-c", "%g %a", "/run/app/secrets") == "4711 3777"
+
+
+def test_service_and_a_file_mounted_alone(service: Machine):
+    """A container that has just the file is found, and sees updates."""
+    service.run("systemctl", "start", SERVICE)
+    with file_alone(service, "/run/app/secrets/password") as alone:
+        put_secret(service, "service", "dummy-2")
+        wait_read(service, alone, "dummy-2")
 
 
 def test_service_waits_for_its_object(service: Machine):

@@ -12,8 +12,8 @@
  * Opening the path finds the one or the other at any time. Whoever has the old file open or mapped
  * keeps it as it was; a mix of the two does not exist, as no inode ever had both contents.
  *
- * A kernel before 6.5 puts the clone on top instead (3), and the old mounts pile up beneath it.
- * That works only while the old file is still in its directory, and up to COVERS_MAX times.
+ * A kernel before 6.5 cannot do that (3), and there the old mount stays. Covering it instead would
+ * not do: the cover would be mounted on the old file, and go when that is unlinked.
  *
  * A key that is gone leaves its mount as it is, so that readers keep the last content; when it
  * returns, the mount is found by the path that the kernel remembers of the file ("..//deleted").
@@ -50,7 +50,6 @@
 
 #define SCAN_SHARE 10          /* one part in so many of the time goes into scanning, at most */
 #define SCAN_PAUSE SPAN_MS(5)  /* between two scans, however short they are */
-#define COVERS_MAX 1000        /* each costs a lookup for whoever opens the path */
 #define DELETED    "//deleted" /* what the kernel writes behind the path of an unlinked file */
 
 struct follower {
@@ -61,9 +60,9 @@ struct follower {
     char *volume;
     char *generation; /* what it shows */
     char *path;
-    bool is_deleted;    /* also in a generation that changes in place */
-    unsigned n_covered; /* mounts beneath it */
-    bool is_seen;       /* in the scan under way */
+    bool is_deleted; /* also in a generation that changes in place */
+    bool is_stuck;   /* it could not be replaced, the last time */
+    bool is_seen;    /* in the scan under way */
     /* while it is being replaced */
     int clone_fd; /* else -1; it keeps the new mount busy */
     bool is_replaced;
@@ -213,26 +212,12 @@ static bool note_known(struct scan *scan, const struct mountinfo *mount,
     return true;
 }
 
-/* Of mounts at one mount point the last one counts; it is mounted on the one before. */
-static unsigned uncover(struct scan *scan, const struct mountinfo *mount)
-{
-    struct follower *below = find(scan->followers, scan->namespace, mount->parent_id);
-    unsigned n_covered;
-
-    if (below == NULL || !streq(below->mountpoint, mount->mountpoint))
-        return 0;
-    n_covered = below->n_covered + 1;
-    (void)follower_free(below);
-    return n_covered;
-}
-
 static bool note_mount(void *userdata, const struct mountinfo *mount)
 {
     struct scan *scan = userdata;
     _cleanup_(freep) char *copy = NULL;
     struct follower_root root;
     struct follower *m;
-    unsigned n_covered;
 
     if (mount->device != scan->device)
         return true;
@@ -241,14 +226,12 @@ static bool note_mount(void *userdata, const struct mountinfo *mount)
         scan->result = -ENOMEM;
         return false;
     }
-    n_covered = uncover(scan, mount);
     if (!follower_root_parse(copy, &root) || note_known(scan, mount, &root))
         return true;
     scan->result = follower_new(scan->namespace, mount, &root, &m);
     if (scan->result < 0)
         return false;
     m->is_seen = true;
-    m->n_covered = n_covered;
     list_append(&scan->followers->all, &m->link);
     log_debug("found a follower", "mountpoint", m->mountpoint, "path", m->path);
     return true;
@@ -320,7 +303,7 @@ size_t followers_count(const struct followers *followers, const char *volume)
     size_t n = 0;
 
     list_for_each (m, &followers->all, link)
-        n += streq(m->volume, volume);
+        n += streq(m->volume, volume) && !m->is_stuck;
     return n;
 }
 
@@ -381,8 +364,7 @@ static bool prepare_all(struct followers *f, int root_fd, const char *volume)
         int r;
 
         if ((volume != NULL && !streq(m->volume, volume)) || !find_current(root_fd, m) ||
-            (streq(m->generation, m->next_generation) && !m->is_deleted) ||
-            m->n_covered >= COVERS_MAX)
+            (streq(m->generation, m->next_generation) && !m->is_deleted))
             continue;
         r = prepare(f, m);
         if (r < 0 && r != -ENOENT)
@@ -429,18 +411,6 @@ static int copy_attributes(int clone_fd, int mountpoint_fd)
                                                                                : 0;
 }
 
-/* Step 3. Return: 0 when it lies beneath, 1 when it lies on top; -errno. */
-static int move_clone(const struct follower *m, int mountpoint_fd)
-{
-    const unsigned flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
-
-    if (move_mount(m->clone_fd, "", mountpoint_fd, "", flags | MOVE_MOUNT_BENEATH) == 0)
-        return 0;
-    if (errno != EINVAL)
-        return negative_errno();
-    return move_mount(m->clone_fd, "", mountpoint_fd, "", flags) < 0 ? negative_errno() : 1;
-}
-
 /* Steps 2 to 4. Return: 0; -ESTALE when something else is mounted there by now; -errno. */
 static int replace(struct followers *f, int dir_fd, struct follower *m)
 {
@@ -460,13 +430,12 @@ static int replace(struct followers *f, int dir_fd, struct follower *m)
         (void)watch_pins_add(&f->pins, dir_fd, session_device(f->session), m->volume, m->path,
                              m->old_id);
     r = copy_attributes(m->clone_fd, mountpoint_fd);
-    if (r == 0)
-        r = move_clone(m, mountpoint_fd);
     if (r < 0)
         return r;
-    if (r == 0 && umount2(m->mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
+    if (move_mount(m->clone_fd, "", mountpoint_fd, "",
+                   MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH | MOVE_MOUNT_BENEATH) < 0 ||
+        umount2(m->mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
         return negative_errno();
-    m->n_covered += (unsigned)r;
     m->mount_id = new.stx_mnt_id;
     return 0;
 }
@@ -491,6 +460,7 @@ static void replace_all(struct followers *f, int dir_fd)
         r = entered < 0 ? entered : replace(f, dir_fd, m);
         m->clone_fd = fd_close(m->clone_fd);
         m->is_replaced = r == 0;
+        m->is_stuck = r < 0;
         if (r < 0)
             log_debug("cannot replace a follower", "mountpoint", m->mountpoint, "error",
                       strerror(-r));

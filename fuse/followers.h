@@ -38,7 +38,7 @@ mono_us followers_next_scan(const struct followers *followers);
  */
 bool followers_update(struct followers *followers, int root_fd, const char *volume);
 
-/* How many there are of a volume, as of the last scan. */
+/* How many of a volume follow it, as of the last scan and update. */
 size_t followers_count(const struct followers *followers, const char *volume);
 
 /* What a mount shows of a volume, read off the root of the mount. */

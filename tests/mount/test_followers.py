@@ -23,6 +23,7 @@ from .support.sources import Manifests
 from .support.volume import Volume, unmount
 from .support.waiting import until
 
+OLD_KERNEL = Path(__file__).parent / "programs" / "without_beneath.py"
 PIVOT = Path(__file__).parent / "programs" / "pivot.py"
 
 PROJECTED = """
@@ -400,6 +401,22 @@ def test_namespace_that_cannot_be_seen(manifests, mount, area: Path, namespace):
         if mounts_at(name):
             unmount(name)
         unmount(holder, lazily=True)
+
+
+def test_before_linux_6_5(manifests, start, bind):
+    """What is mounted alone stays as it is, and all else works."""
+    put(manifests, password="dummy-0")
+    prefix = [sys.executable, str(OLD_KERNEL)]
+    volume = start(*manifests.arguments, "secret/app", prefix=prefix).wait_ready()
+    alone = bind(volume.path / "password")
+
+    for number in range(1, 4):
+        put(manifests, password=f"dummy-{number}")
+        volume.wait_content({"password": f"dummy-{number}".encode()})
+
+    assert alone.read_text() == "dummy-0"
+    assert len(mounts_at(alone)) == 1
+    assert volume.status()["volume"]["followers"] == 0
 
 
 def test_unmounting_is_left_alone(manifests, mount, bind):

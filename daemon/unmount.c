@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `secretfs unmount MOUNTPOINT`: unmounts and waits until the program behind it has ended. */
+/*
+ * `secretfs unmount MOUNTPOINT`: unmounts and waits until the program behind it has ended. A node
+ * daemon goes on without one of its volumes, and is not waited for.
+ */
 #include <getopt.h>
 #include <poll.h>
 #include <stdio.h>
@@ -8,6 +11,7 @@
 #include <sys/socket.h>
 
 #include "base/buf.h"
+#include "base/json.h"
 #include "base/process.h"
 #include "daemon/commands.h"
 #include "daemon/control.h"
@@ -62,14 +66,28 @@ static int open_process(int control_fd)
     return pidfd_open(peer.pid, 0);
 }
 
+/* What a program tells first is what it is. */
+static bool is_of_node(const struct buf *document)
+{
+    _cleanup_(cJSON_Deletep) cJSON *process = NULL;
+    const char *text = buf_text(document), *kind;
+
+    (void)json_parse(text, strcspn(text, "\n"), &process, NULL);
+    kind = json_text(process, "process");
+    return kind != NULL && streq(kind, "node");
+}
+
 /* It closes the connection when the mount is gone, and its pidfd tells when it is, too. */
 static void wait_for_end(int control_fd, int process_fd)
 {
     _cleanup_(buf_deinit) struct buf document = BUF_INIT(CONTROL_DOCUMENT_MAX);
     struct pollfd connection = {.fd = control_fd, .events = 0};
     struct pollfd process = {.fd = process_fd, .events = POLLIN};
+    int r = buf_read_fd(&document, control_fd);
 
-    if (buf_read_fd(&document, control_fd) == 0)
+    if (r == 0 && is_of_node(&document))
+        return;
+    if (r == 0)
         (void)poll(&connection, 1, END_TIMEOUT_MS);
     if (process_fd >= 0)
         (void)poll(&process, 1, END_TIMEOUT_MS);

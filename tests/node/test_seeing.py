@@ -21,7 +21,7 @@ from mount.support.sources import Api, Manifests
 from mount.support.waiting import until
 
 from .conftest import NodeMaker
-from .support.daemon import Node, read
+from .support.daemon import Node, is_shown, read
 
 SECRET_BYTES = b"dummy-value-of-a-secret"
 
@@ -315,6 +315,18 @@ def test_status_of_a_volume_that_waits(on_api: Node, api: Api) -> None:
     assert item["volume"]["state"] == "waiting"
     assert "generation" not in item["volume"]
     assert item["source"]["state"] == "failing"
+
+
+def test_unmounting_a_volume_waits_for_nobody(seen: Node) -> None:
+    """The daemon goes on, and shows it again when it is asked to."""
+    volume, other = seen.publish(seen.pod()), seen.publish(seen.pod(1))
+    done = program.run([program.binary(), "unmount", volume.target], home=seen.home)
+    assert done.returncode == 0, done.stderr
+    assert not is_shown(volume)
+    assert read(other, "user") == SECRET_BYTES
+    assert seen.exit_status is None
+    seen.publish(volume)
+    assert is_shown(volume)
 
 
 # ---- doctor

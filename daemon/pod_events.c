@@ -242,7 +242,7 @@ static void note_failure(struct pod_events *events, const char *reason)
 
 static void note_status(struct pod_events *events, const struct posting *p)
 {
-    char text[64];
+    char text[128];
 
     if (p->status / 100 == 2) {
         if (events->is_failing)

@@ -29,5 +29,5 @@ int status_table_print(struct status_table *table, const cJSON *volumes, struct 
 bool status_table_same(const struct status_table *table, const cJSON *a, const cJSON *b);
 
 /* As kubectl shows spans of time: "5s", "3m20s", "2d4h". Return: @buf. */
-#define STATUS_AGE_SIZE 32
+#define STATUS_AGE_SIZE 48 /* two of the greatest numbers */
 const char *status_age(uint64_t seconds, char buf[static STATUS_AGE_SIZE]);

@@ -147,6 +147,18 @@ class Machine:
     def read(self, path: str) -> str:
         return self.run("cat", path).stdout
 
+    def wait_read(self, path: str, text: str, unit: str = "") -> None:
+        """Waits until this is what a file says. `unit`: whose journal tells if it never does."""
+
+        def is_there() -> bool:
+            done = self.run("cat", path, check=False)
+            return (done.returncode, done.stdout) == (0, text)
+
+        try:
+            wait_for(is_there, f"{text} in {path}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.journal(unit) if unit else ''}") from None
+
     # ---- units
 
     def property(self, unit: str, name: str) -> str:

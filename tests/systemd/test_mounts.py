@@ -36,24 +36,13 @@ def daemons(host: Machine) -> list[str]:
     return host.run("pgrep", names, check=False).stdout.split()
 
 
-def wait_read(host: Machine, path: str, text: str) -> None:
-    def is_there() -> bool:
-        done = host.run("cat", path, check=False)
-        return (done.returncode, done.stdout) == (0, text)
-
-    wait_for(is_there, f"{text} in {path}")
-
-
-# ---- mount(8)
-
-
 def test_mount_and_umount(host: Machine):
     """It is readable when mount has returned, and umount ends the program."""
     host.run("mount", "-t", "fuse.secretfs", "secret/db", "/mnt/db", "-o", OPTIONS)
     assert host.read("/mnt/db/password") == "dummy-1"
     assert len(daemons(host)) == 1
     put_secret(host, "db", "dummy-2")
-    wait_read(host, "/mnt/db/password", "dummy-2")
+    host.wait_read("/mnt/db/password", "dummy-2")
     host.run("umount", "/mnt/db")
     wait_for(lambda: daemons(host) == [], "the end of the daemon")
 
@@ -113,7 +102,7 @@ def test_fstab_by_systemd(host: Machine, fstab):
     fstab(f"secret/db /mnt/db fuse.secretfs {OPTIONS},noauto 0 0")
     host.run("systemctl", "start", "mnt-db.mount")
     put_secret(host, "db", "dummy-2")
-    wait_read(host, "/mnt/db/password", "dummy-2")
+    host.wait_read("/mnt/db/password", "dummy-2")
     (pid,) = daemons(host)
     assert "mnt-db.mount" in host.read(f"/proc/{pid}/cgroup")
     host.run("umount", "/mnt/db")
@@ -175,7 +164,7 @@ def test_service_is_started_when_readable(service: Machine):
     assert service.read("/run/app/secrets/password") == "dummy-1"
     assert service.output("stat", "-L", "-c", "%a", "/run/app/secrets/password") == "400"
     put_secret(service, "service", "dummy-2")
-    wait_read(service, "/run/app/secrets/password", "dummy-2")
+    service.wait_read("/run/app/secrets/password", "dummy-2")
     service.run("systemctl", "stop", SERVICE)
     assert service.mounts_at("/run/app/secrets") == []
     assert service.property(SERVICE, "Result") == "success"
@@ -189,7 +178,7 @@ def test_service_with_other_owners(service: Machine):
     service.run("systemctl", "start", SERVICE)
     for password in ("dummy-2", "dummy-3"):
         put_secret(service, "service", password)
-        wait_read(service, "/run/app/secrets/password", password)
+        service.wait_read("/run/app/secrets/password", password)
     stat = service.output("stat", "-L", "-c", "%u:%g", "/run/app/secrets/password")
     assert stat == "33:4711"
     assert service.output("stat", "-c", "%g %a", "/run/app/secrets") == "4711 3777"
@@ -200,7 +189,7 @@ def test_service_and_a_file_mounted_alone(service: Machine):
     service.run("systemctl", "start", SERVICE)
     with file_alone(service, "/run/app/secrets/password") as alone:
         put_secret(service, "service", "dummy-2")
-        wait_read(service, alone, "dummy-2")
+        service.wait_read(alone, "dummy-2")
 
 
 def test_service_waits_for_its_object(service: Machine):
@@ -222,7 +211,7 @@ def test_service_is_started_anew(service: Machine, number: str, result: str):
     service.run("kill", f"-{number}", str(first))
     wait_for(lambda: main_pid(service, SERVICE) not in (0, first), "another daemon")
     wait_for(lambda: service.is_active(SERVICE), "readiness")
-    wait_read(service, "/run/app/secrets/password", "dummy-1")
+    service.wait_read("/run/app/secrets/password", "dummy-1")
     assert service.mounts_at("/run/app/secrets") == ["fuse.secretfs"]
     assert f"result '{result}'" in service.journal(SERVICE)
 

@@ -28,14 +28,6 @@ def put_volume(host: Machine, name: str, target: str, secret: str, **more: Any) 
     host.write(f"/etc/secretfs/volumes.d/{name}.yaml", text)
 
 
-def wait_read(host: Machine, path: str, text: str) -> None:
-    def is_there() -> bool:
-        done = host.run("cat", path, check=False)
-        return (done.returncode, done.stdout) == (0, text)
-
-    wait_for(is_there, f"{text} in {path}:\n{host.journal(SERVICE)}")
-
-
 def main_pid(host: Machine) -> int:
     return int(host.property(SERVICE, "MainPID"))
 
@@ -58,7 +50,7 @@ def host(installed: Machine) -> Iterator[Machine]:
 @pytest.fixture
 def started(host: Machine) -> Machine:
     host.run("systemctl", "start", SERVICE)
-    wait_read(host, f"{TARGET}/password", "dummy-1")
+    host.wait_read(f"{TARGET}/password", "dummy-1", SERVICE)
     return host
 
 
@@ -77,9 +69,9 @@ def test_it_starts_reloads_and_stops(started: Machine):
 
 def test_volumes_come_and_go(started: Machine):
     put_secret(started, "db", "dummy-2")
-    wait_read(started, f"{TARGET}/password", "dummy-2")
+    started.wait_read(f"{TARGET}/password", "dummy-2", SERVICE)
     put_volume(started, "more", "/run/more", "db")
-    wait_read(started, "/run/more/password", "dummy-2")
+    started.wait_read("/run/more/password", "dummy-2", SERVICE)
     started.path("/etc/secretfs/volumes.d/more.yaml").unlink()
     wait_for(lambda: started.mounts_at("/run/more") == [], "the end of the volume")
 
@@ -90,9 +82,9 @@ def test_volumes_of_other_users(started: Machine):
     owner = {"user": "www-data", "group": "www-data"}
     put_volume(started, "theirs", "/var/www-data/db", "db", owner=owner)
     path = "/var/www-data/db/password"
-    wait_read(started, path, "dummy-1")
+    started.wait_read(path, "dummy-1", SERVICE)
     put_secret(started, "db", "dummy-2")
-    wait_read(started, path, "dummy-2")
+    started.wait_read(path, "dummy-2", SERVICE)
     as_user = ["setpriv", "--reuid=www-data", "--regid=www-data", "--clear-groups"]
     assert started.output(*as_user, "cat", path) == "dummy-2"
     assert started.output("stat", "-L", "-c", "%U:%G", path) == "www-data:www-data"
@@ -103,7 +95,7 @@ def test_volumes_of_a_group(started: Machine):
     volume = {"secret": {"secretName": "db"}, "secretfs": {"fsGroup": 4711}}
     text = json.dumps({"target": "/run/group", "volume": volume})
     started.write("/etc/secretfs/volumes.d/group.yaml", text)
-    wait_read(started, "/run/group/password", "dummy-1")
+    started.wait_read("/run/group/password", "dummy-1", SERVICE)
     assert started.output("stat", "-c", "%g %a", "/run/group") == "4711 3777"
     assert started.output("stat", "-L", "-c", "%g %a", "/run/group/password") == "4711 644"
     assert started.output("stat", "-L", "-c", "%g %a", "/run/group/..data") == "4711 2755"
@@ -112,7 +104,7 @@ def test_volumes_of_a_group(started: Machine):
 def test_no_right_is_missed(started: Machine):
     """A call that is not allowed would end in EPERM somewhere."""
     put_secret(started, "db", "dummy-2")
-    wait_read(started, f"{TARGET}/password", "dummy-2")
+    started.wait_read(f"{TARGET}/password", "dummy-2", SERVICE)
     log = started.journal(SERVICE)
     assert "not permitted" not in log, log
     assert "ulimit -l" not in log, log
@@ -122,7 +114,7 @@ def test_a_file_mounted_alone_in_a_namespace(started: Machine):
     """As a container has it with subPath: found from here, and updated with the volume."""
     with file_alone(started, f"{TARGET}/password") as alone:
         put_secret(started, "db", "dummy-2")
-        wait_read(started, alone, "dummy-2")
+        started.wait_read(alone, "dummy-2", SERVICE)
 
 
 @pytest.mark.parametrize("number, result", [("STOP", "watchdog"), ("KILL", "signal")])
@@ -133,12 +125,12 @@ def test_it_is_started_anew(host: Machine, number: str, result: str):
     )
     host.run("systemctl", "daemon-reload")
     host.run("systemctl", "start", SERVICE)
-    wait_read(host, f"{TARGET}/password", "dummy-1")
+    host.wait_read(f"{TARGET}/password", "dummy-1", SERVICE)
     first = main_pid(host)
     host.run("kill", f"-{number}", str(first))
     wait_for(lambda: main_pid(host) not in (0, first), "another daemon")
     wait_for(lambda: host.is_active(SERVICE), "readiness")
-    wait_read(host, f"{TARGET}/password", "dummy-1")
+    host.wait_read(f"{TARGET}/password", "dummy-1", SERVICE)
     assert host.mounts_at(TARGET) == ["fuse.secretfs"]
     assert f"result '{result}'" in host.journal(SERVICE)
 

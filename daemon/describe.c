@@ -167,12 +167,12 @@ static void add_request_kind(void *userdata, const char *kind, uint64_t count)
     sum->result |= json_add_number(sum->by_kind, kind, (double)count);
 }
 
-static int add_requests(cJSON *json, const struct session *session)
+static int add_requests(cJSON *json, const struct session_counts *counts)
 {
     cJSON *requests = cJSON_AddObjectToObject(json, "requests");
     struct request_sum sum = {.by_kind = cJSON_AddObjectToObject(requests, "byKind")};
 
-    session_visit_requests(session, add_request_kind, &sum);
+    session_counts_visit(counts, add_request_kind, &sum);
     return sum.result | json_add_number(requests, "total", (double)sum.total);
 }
 
@@ -186,8 +186,8 @@ static int add_memory(cJSON *json)
     return r;
 }
 
-int describe_process(const char *kind, struct timespec started_at, const struct session *session,
-                     cJSON *json)
+int describe_process(const char *kind, struct timespec started_at,
+                     const struct session_counts *counts, cJSON *json)
 {
     int r = 0;
 
@@ -195,8 +195,7 @@ int describe_process(const char *kind, struct timespec started_at, const struct 
     r |= json_add_text(json, "version", SECRETFS_VERSION);
     r |= json_add_number(json, "pid", (double)getpid());
     r |= add_time(json, "since", started_at);
-    if (session != NULL)
-        r |= add_requests(json, session);
+    r |= add_requests(json, counts);
     r |= add_memory(json);
     return r < 0 ? -ENOMEM : 0;
 }

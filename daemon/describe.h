@@ -17,11 +17,11 @@
 /*
  * Add the members of a process.
  * @kind: "mount" or "node"
- * @session: the mount that it serves; NULL if there is none yet
+ * @counts: of the FUSE requests that it has served
  * Return: 0 or -ENOMEM.
  */
-int describe_process(const char *kind, struct timespec started_at, const struct session *session,
-                     cJSON *json);
+int describe_process(const char *kind, struct timespec started_at,
+                     const struct session_counts *counts, cJSON *json);
 
 /*
  * Add the members of a source, without how it is doing for some object.

@@ -69,8 +69,11 @@ static int describe(void *userdata, uint64_t *cursor, struct buf *part)
 {
     struct mount *m = userdata;
     cJSON *process = cJSON_CreateObject(), *volume = cJSON_CreateObject();
-    int r = describe_process("mount", m->started_at, m->session, process);
+    struct session_counts counts = {0};
+    int r;
 
+    session_count_requests(m->session, &counts);
+    r = describe_process("mount", m->started_at, &counts, process);
     (void)cursor;
     if (r >= 0)
         r = describe_volume(&m->published, m->options->mountpoint, m->source, NULL, volume);

@@ -8,8 +8,10 @@
  *              -> node_static ------+
  *
  * The file system is mounted on RUN_DIR/fs, read-only and for root's eyes only; a volume is shown
- * by a bind mount of its directory. Were somebody to unmount RUN_DIR/fs, volumes that are shown
- * would stay so; it is mounted again for those that come later.
+ * by a bind mount of its directory. Volumes with `inotify: stable` have another one beside it,
+ * RUN_DIR/fs-in-place, as what makes them costs a request for each open file. Were somebody to
+ * unmount RUN_DIR/fs, volumes that are shown would stay so; it is mounted again for those that come
+ * later.
  *
  * One daemon serves a run directory; a lock says so. What one that died has left mounted is
  * detached before anything is served: nobody answers there any more. The kubelet publishes anew
@@ -21,7 +23,6 @@
  */
 #include "daemon/node.h"
 
-#include <linux/mount.h>
 #include <stdio.h>
 
 #include "cache/secmem.h"
@@ -91,19 +92,53 @@ static int make_event_loop(struct node *node, struct error *e)
 
 /* ---- the file system */
 
-/* Unmounted by somebody: mount it again. A connection that was aborted cannot be mended. */
-static void on_session_ended(void *userdata)
+static void on_file_system_failed(void *userdata, const struct error *reason)
 {
     struct node *node = userdata;
-    struct error e = ERROR_INIT;
 
-    if (session_attach(node->session, &e) == 0) {
-        log_warn("the file system was unmounted; it is mounted again", "mountpoint",
-                 node->mountpoint);
-        return;
-    }
-    (void)error_set(&node->failure, -EIO, "cannot go on: %s", e.text);
+    (void)error_set(&node->failure, -EIO, "cannot go on: %s", reason->text);
     (void)sd_event_exit(node->event, -EIO);
+}
+
+/* @name: of the directory in the run directory */
+static int make_file_system(struct node *node, const char *name, bool changes_in_place,
+                            struct file_system **ret_fs, struct error *e)
+{
+    _cleanup_(freep) char *mountpoint = NULL;
+    struct file_system_options options = {.source = node->options->driver_name,
+                                          .changes_in_place = changes_in_place};
+
+    if (asprintf(&mountpoint, "%s/%s", node->options->run_dir, name) < 0)
+        return error_set_errno(e, -ENOMEM, "cannot set the file system up");
+    options.mountpoint = mountpoint;
+    return file_system_new(node->event, &options, on_file_system_failed, node, ret_fs, e);
+}
+
+/* Where volumes go. That for changes in place comes about with the first volume that wants it. */
+static int choose_publisher(void *userdata, bool changes_in_place, struct publisher **ret_publisher,
+                            struct error *e)
+{
+    struct node *node = userdata;
+    int r = 0;
+
+    if (changes_in_place && node->in_place == NULL)
+        r = make_file_system(node, RUN_DIR_MOUNT_IN_PLACE, true, &node->in_place, e);
+    if (r == 0)
+        *ret_publisher = (changes_in_place ? node->in_place : node->standard)->publisher;
+    return r;
+}
+
+bool node_is_serving(const struct node *node)
+{
+    return !session_is_dead(node->standard->session) &&
+           (node->in_place == NULL || !session_is_dead(node->in_place->session));
+}
+
+void node_count_requests(const struct node *node, struct session_counts *counts)
+{
+    session_count_requests(node->standard->session, counts);
+    if (node->in_place != NULL)
+        session_count_requests(node->in_place->session, counts);
 }
 
 static void on_volume_changed(void *userdata, struct node_volume *volume)
@@ -122,34 +157,18 @@ static void on_volume_updated(void *userdata, const struct node_volume *volume)
 
 static int start_file_system(struct node *node, struct error *e)
 {
-    /* whose the volumes are and who may look is said by their own directories */
-    static const struct tree_options tree_options = {.root_mode = 0700};
-    const struct session_options session_options = {
-        .mountpoint = node->mountpoint,
-        .source = node->options->driver_name,
-        .allow_other = true,
-        .mount_attr = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
-    };
-    int r = tree_new(&tree_options, &node->tree);
+    int r = make_file_system(node, RUN_DIR_MOUNT, false, &node->standard, e);
 
-    if (r < 0)
-        return error_set_errno(e, r, "cannot set the file system up");
-    r = session_new(node->event, node->tree, &session_options, on_session_ended, node,
-                    &node->session, e);
-    if (r == 0)
-        r = session_attach(node->session, e);
-    if (r == 0)
-        r = publisher_new(node->event, node->session, node->tree, &node->publisher, e);
     if (r < 0)
         return r;
     node->host = (struct node_volume_host){
         .event = node->event,
-        .publisher = node->publisher,
+        .choose_publisher = choose_publisher,
         .changed = on_volume_changed,
         .updated = on_volume_updated,
         .userdata = node,
     };
-    r = watchdog_new(node->event, node->publisher, &node->watchdog);
+    r = watchdog_new(node->event, node->standard->publisher, &node->watchdog);
     return r < 0 ? error_set_errno(e, r, "cannot set the watchdog up") : 0;
 }
 
@@ -157,10 +176,6 @@ static int start_file_system(struct node *node, struct error *e)
 
 static int choose_paths(struct node *node)
 {
-    if (asprintf(&node->mountpoint, "%s/" RUN_DIR_MOUNT, node->options->run_dir) < 0) {
-        node->mountpoint = NULL;
-        return -ENOMEM;
-    }
     if (asprintf(&node->target_root, "%s/pods", node->options->kubelet_root) < 0) {
         node->target_root = NULL;
         return -ENOMEM;
@@ -251,11 +266,9 @@ static void node_deinit(struct node *node)
     (void)identities_free(node->identities);
     (void)node_seeing_free(node->seeing);
     (void)watchdog_free(node->watchdog);
-    (void)publisher_free(node->publisher);
-    (void)session_free(node->session);
-    (void)tree_free(node->tree);
+    (void)file_system_free(node->in_place);
+    (void)file_system_free(node->standard);
     (void)sd_event_unref(node->event);
-    free(node->mountpoint);
     free(node->target_root);
     node->lock_fd = fd_close(node->lock_fd);
 }

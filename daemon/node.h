@@ -6,6 +6,7 @@
  *
  * Thread: the event loop's.
  */
+#include "daemon/file_system.h"
 #include "daemon/node_options.h"
 #include "daemon/node_volumes.h"
 #include "daemon/watchdog.h"
@@ -20,12 +21,10 @@ struct node {
     struct timespec started_at;
     sd_event *event;
     int lock_fd;
-    char *mountpoint;  /* RUN_DIR/fs */
     char *target_root; /* KUBELET_ROOT/pods */
 
-    struct tree *tree;
-    struct session *session;
-    struct publisher *publisher;
+    struct file_system *standard;
+    struct file_system *in_place; /* for `inotify: stable`; NULL until the first such volume */
     struct node_volume_host host;
     struct watchdog *watchdog;
 
@@ -43,6 +42,11 @@ struct node {
  * Return: 0; -errno with @e when it did not get that far, or could not go on.
  */
 int node_run(const struct node_options *options, struct error *e);
+
+/* Whether what volumes are in can be read. */
+bool node_is_serving(const struct node *node);
+/* Add the FUSE requests so far. */
+void node_count_requests(const struct node *node, struct session_counts *counts);
 
 /* What it is about, for a service manager's status line. */
 void node_tell_status(const struct node *node);

@@ -268,7 +268,7 @@ static bool on_is_ready(void *userdata)
 {
     const struct node_csi *csi = userdata;
 
-    return !csi->node->is_ending && !session_is_dead(csi->node->session);
+    return !csi->node->is_ending && node_is_serving(csi->node);
 }
 
 static void on_registration(void *userdata, bool is_registered, const char *error)

@@ -331,9 +331,9 @@ static void see_requests(void *userdata, const char *kind, uint64_t count)
     metric_set(m->metrics[FUSE_REQUESTS], (double)count, LABELS(kind));
 }
 
-void node_metrics_see_session(struct node_metrics *metrics, const struct session *session)
+void node_metrics_see_requests(struct node_metrics *metrics, const struct session_counts *counts)
 {
-    session_visit_requests(session, see_requests, metrics);
+    session_counts_visit(counts, see_requests, metrics);
 }
 
 void node_metrics_see_followers(struct node_metrics *metrics, size_t n)

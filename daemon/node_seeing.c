@@ -170,10 +170,12 @@ static void collect(void *userdata, struct node_metrics *metrics)
     const struct node_seeing *seeing = userdata;
     const struct node *node = seeing->node;
     struct sight sight = {.metrics = metrics};
+    struct session_counts counts = {0};
 
     node_volumes_visit(node->volumes, see_volume, &sight);
     identities_visit(node->identities, see_identity, &sight);
-    node_metrics_see_session(metrics, node->session);
+    node_count_requests(node, &counts);
+    node_metrics_see_requests(metrics, &counts);
     node_metrics_see_followers(metrics, sight.n_followers);
     node_metrics_see_registration(metrics, node_csi_is_registered(node->csi));
 }
@@ -200,7 +202,7 @@ static bool has_answered(void *userdata, const struct identity *identity)
 static void check_mount(const struct node_seeing *seeing, struct health_check *check)
 {
     *check = (struct health_check){.name = "mount"};
-    if (session_is_dead(seeing->node->session))
+    if (!node_is_serving(seeing->node))
         (void)error_set(&check->problem, -EIO, "the connection of the file system was ended");
 }
 
@@ -344,8 +346,11 @@ static int describe_node(const struct node *node, struct buf *part)
     cJSON *json = cJSON_CreateObject();
     struct source_list sources = {.list = cJSON_AddArrayToObject(json, "sources")};
     const char *error = node_csi_registration_error(node->csi);
-    int r = describe_process("node", node->started_at, node->session, json);
+    struct session_counts counts = {0};
+    int r;
 
+    node_count_requests(node, &counts);
+    r = describe_process("node", node->started_at, &counts, json);
     r |= json_add_text(json, "driver", node->options->driver_name);
     r |= json_add_text(json, "node", node->options->node_id);
     r |= json_add_text(json, "runDirectory", node->options->run_dir);
@@ -416,8 +421,8 @@ int node_seeing_new(struct node *node, struct node_seeing **ret_seeing, struct e
     r = open_page(seeing, e);
     if (r < 0)
         return r;
-    if (control_new(node->event, session_device(node->session), describe, seeing, &seeing->control,
-                    &control_error) < 0)
+    if (control_new(node->event, session_device(node->standard->session), describe, seeing,
+                    &seeing->control, &control_error) < 0)
         log_warn("no status will be available", "reason", control_error.text);
     *ret_seeing = TAKE(seeing);
     return 0;

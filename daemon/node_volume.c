@@ -205,14 +205,18 @@ static int on_place(void *userdata, struct publisher_place *ret_place, struct er
 {
     const struct node_volume *v = userdata;
     const struct volume_spec *spec = v->spec;
+    struct publisher *publisher = NULL;
+    int r = v->host->choose_publisher(v->host->userdata, spec->is_stable, &publisher, e);
 
-    (void)e;
+    if (r < 0)
+        return r;
     *ret_place = (struct publisher_place){
-        .publisher = v->host->publisher,
+        .publisher = publisher,
         .name = v->id,
         .uid = spec->uid,
         .gid = spec->fs_group != VOLUME_ID_UNSET ? spec->fs_group : spec->gid,
         .mode = volume_spec_root_mode(spec),
+        .changes_in_place = spec->is_stable,
     };
     return 0;
 }

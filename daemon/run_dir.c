@@ -13,6 +13,8 @@
 #define LOCK_NAME     "node.lock"
 #define LEFTOVERS_MAX 100000u /* the kernel's own limit of mounts */
 
+static const char *const mounts[] = {RUN_DIR_MOUNT, RUN_DIR_MOUNT_IN_PLACE};
+
 /* ---- the lock */
 
 /* The process id in the file is for people only. */
@@ -71,8 +73,9 @@ int run_dir_open(const char *path, int *ret_lock_fd, struct error *e)
         r = take_lock(dir_fd, path, &lock_fd, e);
     if (r < 0)
         return r;
-    if (mkdirat(dir_fd, RUN_DIR_MOUNT, 0700) < 0 && errno != EEXIST)
-        return error_set_errno(e, negative_errno(), "cannot make %s/" RUN_DIR_MOUNT, path);
+    for (size_t i = 0; i < ELEMENTS_OF(mounts); i++)
+        if (mkdirat(dir_fd, mounts[i], 0700) < 0 && errno != EEXIST)
+            return error_set_errno(e, negative_errno(), "cannot make %s/%s", path, mounts[i]);
     *ret_lock_fd = TAKE_FD(lock_fd);
     return 0;
 }
@@ -80,10 +83,10 @@ int run_dir_open(const char *path, int *ret_lock_fd, struct error *e)
 /* ---- leftovers */
 
 struct leftovers {
-    char mountpoint[PATH_MAX];
+    char run_dir[PATH_MAX];
     char targets[PATH_MAX];
     const char *source;
-    dev_t device; /* of what is mounted at mountpoint; 0 if nothing is */
+    dev_t devices[ELEMENTS_OF(mounts)]; /* of what is mounted in it; 0 if nothing is */
     char **paths;
     size_t n;
     bool is_incomplete;
@@ -101,12 +104,21 @@ static bool is_of_secretfs(const struct mountinfo *mount)
     return streq(mount->fs_type, "fuse.secretfs");
 }
 
-static bool find_device(void *userdata, const struct mountinfo *mount)
+/* Whether it is mounted on one of our places. */
+static bool is_at(const struct leftovers *l, const struct mountinfo *mount, const char *name)
+{
+    const char *rest = str_after(mount->mountpoint, l->run_dir);
+
+    return rest != NULL && *rest == '/' && streq(rest + 1, name);
+}
+
+static bool find_devices(void *userdata, const struct mountinfo *mount)
 {
     struct leftovers *l = userdata;
 
-    if (is_of_secretfs(mount) && streq(mount->mountpoint, l->mountpoint))
-        l->device = mount->device;
+    for (size_t i = 0; i < ELEMENTS_OF(mounts); i++)
+        if (is_of_secretfs(mount) && is_at(l, mount, mounts[i]))
+            l->devices[i] = mount->device;
     return true;
 }
 
@@ -116,8 +128,9 @@ static bool is_leftover(const struct leftovers *l, const struct mountinfo *mount
 
     if (!is_of_secretfs(mount))
         return false;
-    if (streq(mount->mountpoint, l->mountpoint) || (l->device != 0 && mount->device == l->device))
-        return true;
+    for (size_t i = 0; i < ELEMENTS_OF(mounts); i++)
+        if (is_at(l, mount, mounts[i]) || (l->devices[i] != 0 && mount->device == l->devices[i]))
+            return true;
     rest = str_after(mount->mountpoint, l->targets);
     return rest != NULL && *rest == '/' && streq(mount->source, l->source);
 }
@@ -156,13 +169,11 @@ int run_dir_detach_leftovers(const char *path, const char *source, const char *t
                              struct error *e)
 {
     _cleanup_(leftovers_deinit) struct leftovers l = {.source = source};
-    char resolved[PATH_MAX];
     int r, n = 0;
 
-    resolve(path, resolved);
-    (void)snprintf(l.mountpoint, sizeof(l.mountpoint), "%.4080s/" RUN_DIR_MOUNT, resolved);
+    resolve(path, l.run_dir);
     resolve(targets, l.targets);
-    r = mountinfo_visit(AT_FDCWD, "/proc/self/mountinfo", find_device, &l);
+    r = mountinfo_visit(AT_FDCWD, "/proc/self/mountinfo", find_devices, &l);
     if (r == 0)
         r = mountinfo_visit(AT_FDCWD, "/proc/self/mountinfo", collect, &l);
     if (r < 0 || l.is_incomplete)

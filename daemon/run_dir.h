@@ -6,10 +6,12 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 
-#define RUN_DIR_MOUNT "fs" /* in it */
+/* In it. */
+#define RUN_DIR_MOUNT          "fs"
+#define RUN_DIR_MOUNT_IN_PLACE "fs-in-place"
 
 /*
- * Make the directory, and the one to mount on, and keep other daemons out.
+ * Make the directory, and those to mount on, and keep other daemons out.
  * @path: absolute
  * Return: 0, *ret_lock_fd is the caller's and holds the lock; -EBUSY when another process has it;
  * -errno; with @e.

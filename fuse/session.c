@@ -55,7 +55,7 @@ struct session {
 
     struct worker workers[N_WORKERS_MAX];
     size_t n_workers;
-    atomic_uint_least64_t n_requests[64]; /* by opcode; those past the end count as the last */
+    atomic_uint_least64_t n_requests[SESSION_KINDS];
 
     pthread_mutex_t view_lock; /* view_fd, and the mount as such while somebody writes */
     int view_fd;               /* the writable view; -1 as an ordinary user */
@@ -114,13 +114,13 @@ static const char *const opcode_names[] = {
     [FUSE_FALLOCATE] = "fallocate",
     [FUSE_LSEEK] = "lseek",
     [FUSE_COPY_FILE_RANGE] = "copy_file_range",
-    [63] = "other",
+    [SESSION_KINDS - 1] = "other",
 };
 
 static void count_request(struct session *s, const struct fuse_buf *buf)
 {
     const struct fuse_in_header *header = buf->mem;
-    size_t kind = ELEMENTS_OF(s->n_requests) - 1;
+    size_t kind = SESSION_KINDS - 1;
 
     if (buf->size >= sizeof(*header) && header->opcode < ELEMENTS_OF(opcode_names) &&
         opcode_names[header->opcode] != NULL)
@@ -128,14 +128,18 @@ static void count_request(struct session *s, const struct fuse_buf *buf)
     atomic_fetch_add_explicit(&s->n_requests[kind], 1, memory_order_relaxed);
 }
 
-void session_visit_requests(const struct session *session, session_visit_fn *visit, void *userdata)
+void session_count_requests(const struct session *session, struct session_counts *counts)
 {
-    for (size_t i = 0; i < ELEMENTS_OF(session->n_requests); i++) {
-        uint64_t n = atomic_load_explicit(&session->n_requests[i], memory_order_relaxed);
+    for (size_t i = 0; session != NULL && i < SESSION_KINDS; i++)
+        counts->n[i] += atomic_load_explicit(&session->n_requests[i], memory_order_relaxed);
+}
 
-        if (n > 0)
-            visit(userdata, opcode_names[i], n);
-    }
+void session_counts_visit(const struct session_counts *counts, session_visit_fn *visit,
+                          void *userdata)
+{
+    for (size_t i = 0; i < SESSION_KINDS; i++)
+        if (counts->n[i] > 0)
+            visit(userdata, opcode_names[i], counts->n[i]);
 }
 
 /* ---- workers */

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * A file system of a node: its mount in the run directory, the tree that it serves and the
+ * publisher that writes it. Volumes are directories in it.
+ *
+ * Thread: the event loop's.
+ */
+#include "fuse/publisher.h"
+
+struct file_system_options {
+    const char *mountpoint; /* absolute; copied */
+    const char *source;     /* what its mounts show as their device */
+    bool changes_in_place;  /* for volumes with `inotify: stable` */
+};
+
+/* It serves no more, and cannot be mended. May not free it. */
+typedef void file_system_failed_fn(void *userdata, const struct error *e);
+
+/* Members are for looking at. */
+struct file_system {
+    char *mountpoint;
+    struct tree *tree;
+    struct session *session;
+    struct publisher *publisher;
+    file_system_failed_fn *failed;
+    void *userdata;
+};
+
+/* Return: 0, *ret_fs is the caller's and serves; -errno with @e. */
+int file_system_new(sd_event *event, const struct file_system_options *options,
+                    file_system_failed_fn *failed, void *userdata, struct file_system **ret_fs,
+                    struct error *e);
+/* All volumes must be gone. NULL is fine. Return: NULL. */
+struct file_system *file_system_free(struct file_system *fs);
+DEFINE_CLEANUP(struct file_system *, file_system_free)

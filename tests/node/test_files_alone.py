@@ -1,0 +1,106 @@
+"""Volumes whose files change in place, and files that are mounted alone, of a node's volumes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+
+from csi.support.kubelet import OK
+from mount.support.inotify import Watcher
+from mount.support.mountinfo import mounts_at
+from mount.support.namespace import MountNamespace
+from mount.support.sources import Manifests
+from mount.support.volume import unmount
+from mount.support.waiting import until
+
+from .support.daemon import Node, keys, read
+
+STABLE = {"secretName": "app", "inotify": "stable"}
+
+
+@pytest.fixture
+def watcher() -> Iterator[Watcher]:
+    made = Watcher()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def containers() -> Iterator[list[MountNamespace]]:
+    made: list[MountNamespace] = []
+    yield made
+    for each in made:
+        each.close()
+
+
+def in_place(node: Node) -> list[str]:
+    return os.listdir(node.run_dir / "fs-in-place")
+
+
+def test_stable_volume_beside_others(node: Node, manifests: Manifests, watcher: Watcher) -> None:
+    assert mounts_at(node.run_dir / "fs-in-place") == []
+    standard = node.publish(node.pod(0))
+    stable = node.publish(node.pod(1, attributes=STABLE))
+    assert mounts_at(stable.target)[0].device != mounts_at(standard.target)[0].device
+    assert keys(stable) == keys(standard)
+    inode = os.stat(stable.target / "user").st_ino
+    watcher.add("file", stable.target / "user")
+
+    for number in range(3):
+        manifests.put_secret({"user": b"root-%d" % number, "password": b"dummy"})
+        watcher.wait(lambda event: event.kind == "CLOSE_WRITE", count=number + 1)
+        assert read(stable, "user") == b"root-%d" % number
+        until(lambda: read(standard, "user") == b"root-%d" % number, "the other volume")
+
+    assert os.stat(stable.target / "user").st_ino == inode
+    assert "DELETE_SELF" not in [event.kind for event in watcher.read()]
+
+    assert stable.unpublish(node.endpoint).code == OK
+    until(lambda: in_place(node) == [], "the volume's directory to go")
+    assert read(standard, "password") == b"dummy"
+
+
+def test_stable_volume_of_a_dead_daemon(node: Node, manifests: Manifests, start) -> None:
+    volume = node.publish(node.pod(0, attributes=STABLE))
+    node.kill()
+    again = start(*manifests.arguments).wait_ready()
+
+    again.publish(volume)
+    assert read(volume, "user") == b"admin"
+    assert len(mounts_at(volume.target)) == 1
+
+
+def test_sub_path_stays_live(
+    node: Node, manifests: Manifests, containers: list[MountNamespace], watcher: Watcher
+) -> None:
+    """As the kubelet does it: a bind mount of the file beside the volume, and a container's of that."""
+    volume = node.publish(node.pod())
+    other = node.publish(node.pod(1))
+    alone = node.root / "pods" / "sub-path"
+    inside = node.root / "pods" / "inside"
+    alone.touch()
+    inside.touch()
+    subprocess.run(["mount", "--bind", volume.target / "user", alone], check=True)
+    try:
+        containers.append(MountNamespace(f"mount --bind {alone} {inside}"))
+        paths = [alone, containers[0].path(inside)]
+        watcher.add("file", paths[1])
+        for number in range(3):
+            manifests.put_secret({"user": b"root-%d" % number, "password": b"dummy"})
+            for path in paths:
+                until(lambda p=path: p.read_bytes() == b"root-%d" % number, f"the update in {path}")
+        watcher.wait(lambda event: event.kind == "CLOSE_WRITE", count=3)
+
+        # the volume goes, the container still has its file
+        assert volume.unpublish(node.endpoint).code == OK
+        assert paths[1].read_bytes() == b"root-2"
+        manifests.put_secret({"user": b"root-3", "password": b"dummy"})
+        until(lambda: read(other, "user") == b"root-3", "the update")
+        assert paths[1].read_bytes() == b"root-2"
+    finally:
+        for _ in mounts_at(alone):
+            unmount(Path(alone), lazily=True)

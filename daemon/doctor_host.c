@@ -4,8 +4,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <linux/fuse.h>
-#include <poll.h>
 #include <stdio.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
@@ -18,13 +16,11 @@
 #include "base/json.h"
 #include "base/mountinfo.h"
 #include "daemon/status_gather.h"
+#include "fuse/mount_namespaces.h"
 
 #ifndef MOVE_MOUNT_BENEATH
 #define MOVE_MOUNT_BENEATH 0x00000200 /* Linux 6.5 */
 #endif
-
-#define INIT_LIMIT_MS    1000  /* the kernel sends it before the mount is made */
-#define DEVICE_READ_SIZE 16384 /* the least that the kernel takes is 8 KiB */
 
 /* Below this a node of a few hundred secrets has some that are not locked: a block is a page. */
 #define LOCKED_ENOUGH_BYTES (INT64_C(64) << 20)
@@ -42,33 +38,8 @@ static int set_option(int fs_fd, const char *name, const char *value)
     return fsconfig(fs_fd, FSCONFIG_SET_STRING, name, value, 0) < 0 ? negative_errno() : 0;
 }
 
-/* What the kernel offers stands in its first request. */
-static int read_features(int device_fd, uint64_t *ret_features)
-{
-    struct {
-        struct fuse_in_header head;
-        uint32_t major, minor, max_readahead, flags;
-        uint32_t flags2; /* where the flags say so: Linux 5.17 */
-        char rest[DEVICE_READ_SIZE];
-    } request;
-    struct pollfd readable = {.fd = device_fd, .events = POLLIN};
-    ssize_t n;
-
-    if (poll(&readable, 1, INIT_LIMIT_MS) != 1)
-        return -ETIMEDOUT;
-    n = read(device_fd, &request, sizeof(request));
-    if (n < 0)
-        return negative_errno();
-    if ((size_t)n < offsetof(__typeof__(request), rest) || request.head.opcode != FUSE_INIT)
-        return -EBADMSG;
-    *ret_features = request.flags;
-    if ((request.flags & FUSE_INIT_EXT) != 0)
-        *ret_features |= (uint64_t)request.flags2 << 32;
-    return 0;
-}
-
 /* A file system that nobody can reach, and that goes with its descriptors. */
-static int try_mount(int device_fd, uint64_t *ret_features)
+static int try_mount(int device_fd)
 {
     _cleanup_(fd_closep) int fs_fd = fsopen("fuse", FSOPEN_CLOEXEC);
     char fd_text[16], uid_text[16], gid_text[16];
@@ -88,7 +59,7 @@ static int try_mount(int device_fd, uint64_t *ret_features)
         r = set_option(fs_fd, "group_id", gid_text);
     if (r == 0 && fsconfig(fs_fd, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
         r = negative_errno();
-    return r < 0 ? r : read_features(device_fd, ret_features);
+    return r;
 }
 
 static void look_at_kernel(struct doctor_host *host)
@@ -97,14 +68,14 @@ static void look_at_kernel(struct doctor_host *host)
     struct utsname name;
 
     host->fuse_device = open_device(&device_fd);
-    host->fuse_mount =
-        host->fuse_device == 0 ? try_mount(device_fd, &host->fuse_features) : host->fuse_device;
+    host->fuse_mount = host->fuse_device == 0 ? try_mount(device_fd) : host->fuse_device;
     if (uname(&name) == 0)
         (void)snprintf(host->kernel, sizeof(host->kernel), "%s", name.release);
     /* flags are looked at first, then what they are to be done to */
     if (move_mount(-1, "", -1, "",
                    MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH | MOVE_MOUNT_BENEATH) < 0)
         host->mount_beneath = errno == EBADF ? 0 : negative_errno();
+    host->sees_all_processes = mount_namespaces_see_all();
 }
 
 static int find_program(const char *name)
@@ -310,40 +281,27 @@ static void judge_fuse(const struct doctor_host *h, struct doctor_report *report
                                                   : "look at the kernel's log");
 }
 
-/* A feature that is known from the mount; if there was none, nothing is said of it. */
-static void judge_feature(const struct doctor_host *h, struct doctor_report *report, uint64_t bit,
-                          const char *check, const char *with, const char *without)
+/* What files that are mounted alone need to be kept current. */
+static void judge_followers(const struct doctor_host *h, struct doctor_report *report)
 {
-    if (h->fuse_mount < 0)
-        return;
-    if ((h->fuse_features & bit) != 0) {
-        doctor_add(report, DOCTOR_OK, check, "%s", with);
-        return;
-    }
-    doctor_add(report, DOCTOR_WARN, check, "Linux %s has not got it: %s", h->kernel, without);
-}
-
-static void judge_kernel(const struct doctor_host *h, struct doctor_report *report)
-{
-    judge_feature(h, report, DOCTOR_FUSE_HAS_RESEND, "fuse-resend",
-                  "requests survive a restart (FUSE_HAS_RESEND)",
-                  "a reader that waits while the program is killed gets an error");
-    if (h->fuse_mount == 0 && (h->fuse_features & DOCTOR_FUSE_HAS_RESEND) == 0)
-        doctor_remedy(report, "Linux 6.9 has it");
-    judge_feature(h, report, DOCTOR_FUSE_ALLOW_IDMAP, "fuse-idmap",
-                  "pods may have user namespaces (FUSE_ALLOW_IDMAP)",
-                  "pods with hostUsers: false cannot have volumes");
-    if (h->fuse_mount == 0 && (h->fuse_features & DOCTOR_FUSE_ALLOW_IDMAP) == 0)
-        doctor_remedy(report, "Linux 6.12 has it");
     if (h->mount_beneath == 0) {
         doctor_add(report, DOCTOR_OK, "mount-beneath",
                    "mounts can be replaced unseen (MOVE_MOUNT_BENEATH)");
     } else if (h->mount_beneath == -EINVAL) {
         doctor_add(report, DOCTOR_WARN, "mount-beneath",
-                   "Linux %s has no MOVE_MOUNT_BENEATH: files mounted by subPath are kept current "
-                   "in a weaker way",
+                   "Linux %s has no MOVE_MOUNT_BENEATH: files mounted by subPath stay as they "
+                   "are, as with the kubelet",
                    h->kernel);
         doctor_remedy(report, "Linux 6.5 has it");
+    }
+    if (h->sees_all_processes) {
+        doctor_add(report, DOCTOR_OK, "processes",
+                   "the mounts of all containers can be seen, and those by subPath kept current");
+    } else {
+        doctor_add(report, DOCTOR_WARN, "processes",
+                   "only processes of this container can be seen: files that others mounted by "
+                   "subPath stay as they are");
+        doctor_remedy(report, "let the pod have hostPID: true");
     }
 }
 
@@ -466,7 +424,7 @@ void doctor_host_judge(const struct doctor_host *host, const struct doctor_optio
 {
     judge_user(host, report);
     judge_fuse(host, report);
-    judge_kernel(host, report);
+    judge_followers(host, report);
     judge_fusermount(host, report);
     judge_kubelet(host, options, report);
     judge_node(host, options, report);

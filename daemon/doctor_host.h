@@ -8,12 +8,12 @@
 /* How something was found: 0 if it is well, -errno of looking at it otherwise. */
 struct doctor_host {
     bool is_root;
-    int fuse_device;        /* opening /dev/fuse */
-    int fuse_mount;         /* making a mount of it that is attached nowhere */
-    uint64_t fuse_features; /* what the kernel offered for it: FUSE's init flags */
-    char kernel[72];        /* uname -r */
-    int mount_beneath;      /* whether move_mount() knows MOVE_MOUNT_BENEATH: -EINVAL if not */
-    int fusermount;         /* finding fusermount3 */
+    int fuse_device;         /* opening /dev/fuse */
+    int fuse_mount;          /* making a mount of it that is attached nowhere */
+    char kernel[72];         /* uname -r */
+    int mount_beneath;       /* whether move_mount() knows MOVE_MOUNT_BENEATH: -EINVAL if not */
+    bool sees_all_processes; /* of the machine */
+    int fusermount;          /* finding fusermount3 */
 
     int kubelet_root;
     bool kubelet_root_is_shared;
@@ -31,10 +31,6 @@ struct doctor_host {
     bool node_is_registered;
     char node_registration_error[256];
 };
-
-/* What FUSE's flags are called here; from linux/fuse.h of a kernel that has them. */
-#define DOCTOR_FUSE_HAS_RESEND  (UINT64_C(1) << 39)
-#define DOCTOR_FUSE_ALLOW_IDMAP (UINT64_C(1) << 40)
 
 void doctor_host_look(const struct doctor_options *options, struct doctor_host *ret_host);
 void doctor_host_judge(const struct doctor_host *host, const struct doctor_options *options,

@@ -108,7 +108,7 @@ static void assert_found(const struct doctor_report *report, const char *check,
 
 static const struct doctor_host well = {
     .is_root = true,
-    .fuse_features = DOCTOR_FUSE_HAS_RESEND | DOCTOR_FUSE_ALLOW_IDMAP,
+    .sees_all_processes = true,
     .kernel = "6.18.0",
     .kubelet_root_is_shared = true,
     .run_dir_mode = 0755,
@@ -146,7 +146,6 @@ static void test_fuse(void **state)
     report = judge_host(&host);
     assert_found(&report, "fuse-device", DOCTOR_FAIL, "load the kernel's fuse module");
     assert_null(finding(&report, "fuse-mount"));
-    assert_null(finding(&report, "fuse-resend"));
     host.fuse_device = host.fuse_mount = -EPERM;
     report = judge_host(&host);
     assert_found(&report, "fuse-device", DOCTOR_FAIL, "with the device allowed");
@@ -165,19 +164,27 @@ static void test_old_kernels(void **state)
     struct doctor_report report;
 
     (void)state;
-    host.fuse_features = 0;
     host.mount_beneath = -EINVAL;
     host.fusermount = -ENOENT;
     (void)memcpy(host.kernel, "6.1.0-x", 8);
     report = judge_host(&host);
-    assert_found(&report, "fuse-resend", DOCTOR_WARN, "6.9");
-    assert_found(&report, "fuse-idmap", DOCTOR_WARN, "hostUsers: false");
     assert_found(&report, "mount-beneath", DOCTOR_WARN, "6.5");
     assert_found(&report, "fusermount3", DOCTOR_WARN, "package fuse3");
     /* that move_mount() is not permitted says nothing of the kernel */
     host.mount_beneath = -EPERM;
     report = judge_host(&host);
     assert_null(finding(&report, "mount-beneath"));
+}
+
+static void test_in_a_container(void **state)
+{
+    struct doctor_host host = well;
+    struct doctor_report report;
+
+    (void)state;
+    host.sees_all_processes = false;
+    report = judge_host(&host);
+    assert_found(&report, "processes", DOCTOR_WARN, "hostPID: true");
 }
 
 static void test_kubelet(void **state)
@@ -459,6 +466,7 @@ int main(void)
         cmocka_unit_test(test_a_host_that_is_well),
         cmocka_unit_test(test_fuse),
         cmocka_unit_test(test_old_kernels),
+        cmocka_unit_test(test_in_a_container),
         cmocka_unit_test(test_kubelet),
         cmocka_unit_test(test_sockets_and_registration),
         cmocka_unit_test(test_run_dir),

@@ -7,22 +7,13 @@
  */
 #include "csi/grpc_server.h"
 
-#include <sys/epoll.h>
-#include <sys/socket.h>
-
 #include "base/log.h"
 #include "csi/grpc_connection.h"
-#include "csi/unix_socket.h"
-
-#define BACKLOG        128 /* connections that come in within one turn of the loop */
-#define ACCEPT_PAUSE   SPAN_MS(200)
-#define TIMER_ACCURACY SPAN_MS(10)
+#include "csi/listener.h"
 
 struct grpc_server {
     struct grpc_common common;
-    struct unix_socket socket;
-    sd_event_source *listening;
-    sd_event_source *pause; /* accepting is suspended while it is on */
+    struct listener *listener;
     struct grpc_connection **connections;
     size_t n_connections;
 };
@@ -71,15 +62,15 @@ static bool make_room(struct grpc_server *server)
     return true;
 }
 
-static void take_connection(struct grpc_server *server, int fd_consumed)
+static void on_connected(void *userdata, int fd_consumed)
 {
+    struct grpc_server *server = userdata;
     struct grpc_connection *connection = NULL;
     int r;
 
     if (!make_room(server)) {
         (void)fd_close(fd_consumed);
-        log_debug("a client is turned away: too many have calls", "socket",
-                  server->socket.address.sun_path);
+        log_debug("a client is turned away: too many have calls");
         return;
     }
     r = grpc_connection_new(&server->common, fd_consumed, on_over, server, &connection);
@@ -89,61 +80,7 @@ static void take_connection(struct grpc_server *server, int fd_consumed)
         server->connections[server->n_connections++] = connection;
 }
 
-/* ---- accepting */
-
-static int on_pause_over(sd_event_source *source, uint64_t now, void *userdata)
-{
-    struct grpc_server *server = userdata;
-
-    (void)source;
-    (void)now;
-    return sd_event_source_set_enabled(server->listening, SD_EVENT_ON);
-}
-
-static int pause_accepting(struct grpc_server *server)
-{
-    int r = sd_event_source_set_time_relative(server->pause, ACCEPT_PAUSE);
-
-    if (r >= 0)
-        r = sd_event_source_set_enabled(server->pause, SD_EVENT_ONESHOT);
-    return r < 0 ? r : sd_event_source_set_enabled(server->listening, SD_EVENT_OFF);
-}
-
-static int on_connection(sd_event_source *source, int fd, uint32_t revents, void *userdata)
-{
-    int client_fd = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-
-    (void)source;
-    (void)revents;
-    if (client_fd >= 0)
-        take_connection(userdata, client_fd);
-    else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
-        return pause_accepting(userdata);
-    return 0;
-}
-
-static int server_start(struct grpc_server *server, sd_event *event,
-                        const struct grpc_server_options *options, struct error *e)
-{
-    int r;
-
-    server->connections =
-        calloc(server->common.limits.connections, sizeof(struct grpc_connection *));
-    if (server->connections == NULL)
-        return error_set_errno(e, -ENOMEM, "cannot serve %s", options->path);
-    r = sd_event_add_time_relative(event, &server->pause, CLOCK_MONOTONIC, 0, TIMER_ACCURACY,
-                                   on_pause_over, server);
-    if (r >= 0)
-        r = sd_event_source_set_enabled(server->pause, SD_EVENT_OFF);
-    if (r < 0)
-        return error_set_errno(e, r, "cannot serve %s", options->path);
-    r = unix_socket_listen(options->path, BACKLOG, &server->socket, e);
-    if (r < 0)
-        return r;
-    r = sd_event_add_io(event, &server->listening, server->socket.fd, EPOLLIN, on_connection,
-                        server);
-    return r < 0 ? error_set_errno(e, r, "cannot serve %s", options->path) : 0;
-}
+/* ---- all of it */
 
 int grpc_server_new(sd_event *event, const struct grpc_server_options *options, void *userdata,
                     struct grpc_server **ret_server, struct error *e)
@@ -153,7 +90,6 @@ int grpc_server_new(sd_event *event, const struct grpc_server_options *options, 
 
     if (server == NULL)
         return error_set_errno(e, -ENOMEM, "cannot serve %s", options->path);
-    server->socket.fd = -1;
     server->common = (struct grpc_common){
         .event = event,
         .methods = options->methods,
@@ -162,7 +98,11 @@ int grpc_server_new(sd_event *event, const struct grpc_server_options *options, 
         .answered = options->answered,
         .limits = options->limits != NULL ? *options->limits : grpc_limits_default,
     };
-    r = server_start(server, event, options, e);
+    server->connections =
+        calloc(server->common.limits.connections, sizeof(struct grpc_connection *));
+    if (server->connections == NULL)
+        return error_set_errno(e, -ENOMEM, "cannot serve %s", options->path);
+    r = listener_new(event, options->path, on_connected, server, &server->listener, e);
     if (r == 0)
         *ret_server = TAKE(server);
     return r;
@@ -172,17 +112,10 @@ struct grpc_server *grpc_server_free(struct grpc_server *server)
 {
     if (server == NULL)
         return NULL;
-    (void)sd_event_source_disable_unref(server->listening);
-    (void)sd_event_source_disable_unref(server->pause);
-    unix_socket_close(&server->socket);
+    (void)listener_free(server->listener);
     while (server->n_connections > 0)
         drop(server, server->n_connections - 1);
     free(server->connections);
     free(server);
     return NULL;
-}
-
-bool grpc_server_is_in_place(const struct grpc_server *server)
-{
-    return unix_socket_is_in_place(&server->socket);
 }

@@ -6,7 +6,7 @@
 struct grpc_server;
 
 struct grpc_server_options {
-    const char *path; /* of the socket, absolute */
+    const char *path; /* of the socket, absolute; borrowed, outlives the server */
     const struct grpc_method *methods;
     size_t n_methods;
     const struct grpc_limits *limits; /* copied; NULL: grpc_limits_default */
@@ -16,8 +16,8 @@ struct grpc_server_options {
 
 /*
  * @userdata: what the methods and `answered` get
- * Return: 0, *ret_server is the caller's and takes connections; unix_socket_listen()'s errors,
- * -ENOMEM, sd-event's errors, with @e.
+ * Return: 0, *ret_server is the caller's and takes connections; listener_new()'s errors with
+ * @e.
  */
 int grpc_server_new(sd_event *event, const struct grpc_server_options *options, void *userdata,
                     struct grpc_server **ret_server, struct error *e);
@@ -25,6 +25,3 @@ int grpc_server_new(sd_event *event, const struct grpc_server_options *options, 
  * NULL. */
 struct grpc_server *grpc_server_free(struct grpc_server *server);
 DEFINE_CLEANUP(struct grpc_server *, grpc_server_free)
-
-/* Whether the socket's path still leads to this server. */
-bool grpc_server_is_in_place(const struct grpc_server *server);

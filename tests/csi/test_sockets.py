@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
+import signal
 import socket
 import stat
 from pathlib import Path
+
+import pytest
 
 from .conftest import HarnessMaker
 from .support import kubelet
 from .support.client import call
 from .support.harness import Harness
+from .support.kubelet import PodVolume
 from .support.waiting import until
 
 
@@ -72,6 +77,53 @@ def test_only_its_own_are_removed(start: HarnessMaker) -> None:
         assert plugin.finish() == (0, "")
         assert plugin.endpoint.exists()
     os.unlink(plugin.endpoint)
+
+
+@pytest.mark.parametrize("which", ["endpoint", "registration"])
+def test_a_file_that_is_removed_is_made_again(plugin: Harness, which: str) -> None:
+    path: Path = getattr(plugin, which)
+    method = kubelet.PROBE if which == "endpoint" else kubelet.GET_INFO
+    for _ in range(2):
+        path.unlink()
+        until(path.exists, "the socket")
+        assert call(path, method).code == kubelet.OK
+
+
+def test_directories_that_are_removed_are_made_again(plugin: Harness, area: Path) -> None:
+    """As when a node leaves its cluster; who is connected already does not notice."""
+    volume = PodVolume()
+    connection, stream = volume.start_publish(plugin.endpoint)
+    plugin.wait("publish")
+    shutil.rmtree(area / "plugins")
+    (area / "plugins_registry").rename(area / "elsewhere")
+    for path, method in (
+        (plugin.endpoint, kubelet.PROBE),
+        (plugin.registration, kubelet.GET_INFO),
+    ):
+        until(path.exists, "the socket")
+        assert call(path, method).code == kubelet.OK
+    plugin.reply(volume.volume_id)
+    assert connection.finish(stream).code == kubelet.OK
+    connection.close()
+
+
+def test_a_path_that_another_process_has_taken(start: HarnessMaker, plugin: Harness) -> None:
+    """It is left to that one, for as long as it lives."""
+    os.kill(plugin.pid, signal.SIGSTOP)
+    plugin.endpoint.unlink()
+    plugin.registration.unlink()
+    other = start().started()
+    taken_at = plugin.endpoint.stat().st_ctime_ns
+    os.kill(plugin.pid, signal.SIGCONT)
+    for _ in range(20):
+        # the stopped one looks at its files again, and at these
+        (plugin.endpoint.parent / "x").touch()
+        (plugin.endpoint.parent / "x").unlink()
+        assert call(plugin.endpoint, kubelet.PROBE).code == kubelet.OK
+    assert plugin.endpoint.stat().st_ctime_ns == taken_at
+    assert other.finish()[0] == 0
+    until(plugin.endpoint.exists, "the first one's socket")
+    assert call(plugin.endpoint, kubelet.PROBE).code == kubelet.OK
 
 
 def test_descriptors_run_out(start: HarnessMaker) -> None:

@@ -322,6 +322,16 @@ static int find_child(struct tree *t, uint64_t parent, const char *name, struct 
     return 0;
 }
 
+/* The directory in which a name is to be made. */
+static int find_room(struct tree *t, uint64_t parent, const char *name, struct node **ret_directory)
+{
+    int r = find_directory(t, parent, ret_directory);
+
+    if (r < 0)
+        return r;
+    return node_by_name(t, *ret_directory, name) != NULL ? -EEXIST : 0;
+}
+
 /* ---- readers */
 
 int tree_lookup(struct tree *tree, uint64_t parent, const char *name, struct stat *ret_stat)
@@ -611,11 +621,9 @@ int tree_mkdir(struct tree *tree, uint64_t parent, const char *name, mode_t mode
     int r;
 
     TREE_LOCK(tree);
-    r = find_directory(tree, parent, &directory);
+    r = find_room(tree, parent, name, &directory);
     if (r < 0)
         return r;
-    if (node_by_name(tree, directory, name) != NULL)
-        return -EEXIST;
     n = add_child(tree, directory, name, NODE_DIRECTORY, mode);
     if (n == NULL)
         return -ENOMEM;
@@ -639,11 +647,9 @@ int tree_symlink(struct tree *tree, uint64_t parent, const char *name, const cha
     int r;
 
     TREE_LOCK(tree);
-    r = find_directory(tree, parent, &directory);
+    r = find_room(tree, parent, name, &directory);
     if (r < 0)
         return r;
-    if (node_by_name(tree, directory, name) != NULL)
-        return -EEXIST;
     copy = strdup(target);
     n = copy != NULL ? add_child(tree, directory, name, NODE_LINK, 0777) : NULL;
     if (n == NULL) {
@@ -783,13 +789,11 @@ int tree_mknod(struct tree *tree, uint64_t parent, const char *name, struct stat
     int r;
 
     TREE_LOCK(tree);
-    r = find_directory(tree, parent, &directory);
+    r = find_room(tree, parent, name, &directory);
     if (r < 0)
         return r;
     if (tree->staged_file == NULL)
         return -EROFS;
-    if (node_by_name(tree, directory, name) != NULL)
-        return -EEXIST;
     n = add_file(tree, directory, name, tree->staged_file);
     if (n == NULL)
         return -ENOMEM;

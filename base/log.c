@@ -7,12 +7,20 @@
  *     2026-01-02T03:04:05.678Z INFO published object="secret/default/db" generation="..2026_..."
  *
  * and JSON is one object per line with ts, level, msg and the pairs.
+ *
+ * In the journal an entry has the line without time and level as its message, and each pair as a
+ * field besides, which journalctl(1) can look for: SECRETFS_OBJECT=secret/default/db.
  */
 #include "base/log.h"
 
+#include <ctype.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -67,6 +75,19 @@ int log_format_parse(const char *name, enum log_format *ret_format)
         return -EINVAL;
     *ret_format = streq(name, "json") ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT;
     return 0;
+}
+
+enum log_target log_target_of_stderr(void)
+{
+    const char *text = getenv("JOURNAL_STREAM");
+    uint64_t device, inode;
+    struct stat status;
+
+    if (text == NULL || sscanf(text, "%" SCNu64 ":%" SCNu64, &device, &inode) != 2 ||
+        fstat(STDERR_FILENO, &status) < 0)
+        return LOG_TARGET_STDERR;
+    return status.st_dev == device && status.st_ino == inode ? LOG_TARGET_SYSTEM
+                                                             : LOG_TARGET_STDERR;
 }
 
 void log_setup(enum log_level level, enum log_format format, enum log_target target)
@@ -201,14 +222,80 @@ static void line_open(struct line *l, enum log_level level, const char *message)
     line_add(l, message);
 }
 
-static void line_emit(struct line *l, enum log_level level)
+/* ---- the journal's entries */
+
+#define FIELD_PREFIX "SECRETFS_"
+#define FIELDS_MAX   18 /* far more than any line has pairs; what there is more is in the message */
+
+struct entry {
+    char text[3 * LINE_MAX_BYTES]; /* what the fields point to: the message, and its pairs again */
+    size_t len;
+    struct iovec fields[FIELDS_MAX];
+    int n_fields;
+};
+
+/* A field that does not fit is left out. */
+static void entry_add(struct entry *entry, const char *name, const char *value)
+{
+    size_t room = sizeof(entry->text) - entry->len;
+    char *start = entry->text + entry->len;
+    int n = snprintf(start, room, "%s=%s", name, value);
+
+    if (n < 0 || (size_t)n >= room || entry->n_fields == FIELDS_MAX)
+        return;
+    entry->fields[entry->n_fields++] = (struct iovec){.iov_base = start, .iov_len = (size_t)n};
+    entry->len += (size_t)n + 1;
+}
+
+/* resourceVersion becomes SECRETFS_RESOURCE_VERSION; other characters are not allowed there. */
+static void field_name(const char *key, char *name, size_t size)
+{
+    size_t len = strlen(FIELD_PREFIX);
+
+    (void)memcpy(name, FIELD_PREFIX, len);
+    for (; *key != '\0' && len < size - 2; key++) {
+        if (isupper((unsigned char)*key) != 0)
+            name[len++] = '_';
+        name[len++] = isalnum((unsigned char)*key) != 0 ? (char)toupper(*key) : '_';
+    }
+    name[len] = '\0';
+}
+
+static void entry_add_pairs(struct entry *entry, va_list args)
+{
+    const char *key;
+
+    while ((key = va_arg(args, const char *)) != NULL) {
+        const char *value = va_arg(args, const char *);
+        char name[64];
+
+        field_name(key, name, sizeof(name));
+        if (value != NULL)
+            entry_add(entry, name, value);
+    }
+}
+
+static void send_to_journal(const char *message, int priority, va_list args)
+{
+    const char digit[] = {(char)('0' + priority), '\0'};
+    struct entry entry = {.len = 0};
+
+    entry_add(&entry, "MESSAGE", message);
+    entry_add(&entry, "PRIORITY", digit);
+    entry_add_pairs(&entry, args);
+    (void)sd_journal_sendv(entry.fields, entry.n_fields);
+}
+
+/* ---- lines */
+
+static void line_emit(struct line *l, enum log_level level, va_list args)
 {
     int priority = log_levels[level].priority;
 
     if (log_state.target == LOG_TARGET_SYSTEM) {
         l->text[l->len] = '\0';
         if (access("/run/systemd/journal/socket", W_OK) == 0)
-            (void)sd_journal_print(priority, "%s", l->text);
+            send_to_journal(l->text, priority, args);
         else
             syslog(LOG_DAEMON | priority, "%s", l->text);
         return;
@@ -237,6 +324,8 @@ void log_write(enum log_level level, const char *message, ...)
         line_close(&line, "}");
     else if (line.is_full)
         line_close(&line, "...");
-    line_emit(&line, level);
+    va_start(args, message);
+    line_emit(&line, level, args);
+    va_end(args);
     errno = saved;
 }

@@ -20,6 +20,13 @@ enum log_target {
 int log_level_parse(const char *name, enum log_level *ret_level);
 int log_format_parse(const char *name, enum log_format *ret_format);
 
+/*
+ * Where a program that logs to standard error should do so: to the journal itself if that is what
+ * standard error leads to, as a service manager sets it up, so that levels and pairs arrive as
+ * such. Source: JOURNAL_STREAM in systemd.exec(5).
+ */
+enum log_target log_target_of_stderr(void);
+
 void log_setup(enum log_level level, enum log_format format, enum log_target target);
 /* Threads may be writing. */
 void log_set_target(enum log_target target);

@@ -349,7 +349,7 @@ int command_exec(const struct invocation *invocation, int argc, char *argv[])
     } else if (options.wants_help) {
         exec_options_help(invocation->program);
     } else {
-        log_setup(options.from.log_level, options.from.log_format, LOG_TARGET_STDERR);
+        log_setup(options.from.log_level, options.from.log_format, log_target_of_stderr());
         code = exec_run(&options, &e);
         if (e.text[0] != '\0') /* the code may be a shell's 126 or 127 */
             code = command_failed(invocation, (enum exit_code)code, e.text);

@@ -96,6 +96,7 @@ static int on_ready(void *userdata, struct error *e)
         log_warn("no status will be available", "reason", control_error.text);
     m->wait_timer = sd_event_source_disable_unref(m->wait_timer);
     background_ready(m->background); /* a command that worked says nothing: what follows is log */
+    supervisor_status(PUBLISHED_TEXT(&m->published));
     supervisor_ready();
     log_info("mounted", "mountpoint", m->options->mountpoint);
     if (secmem_unlocked_bytes() > 0)
@@ -150,7 +151,11 @@ static int start_session(struct mount *m, struct error *e)
     r = session_new(m->event, m->tree, &session_options, on_session_ended, m, &m->session, e);
     if (r < 0)
         return r;
-    return publisher_new(m->event, m->session, m->tree, &m->publisher, e);
+    r = publisher_new(m->event, m->session, m->tree, &m->publisher, e);
+    if (r < 0)
+        return r;
+    r = watchdog_new(m->event, m->publisher, &m->watchdog);
+    return r < 0 ? error_set_errno(e, r, "cannot set the watchdog up") : 0;
 }
 
 static int on_place(void *userdata, struct publisher_place *ret_place, struct error *e)
@@ -203,8 +208,6 @@ static int make_event_loop(struct mount *m, struct error *e)
     /* without a handler sd-event ends the loop with success */
     for (size_t i = 0; i < ELEMENTS_OF(ending) && r >= 0; i++)
         r = sd_event_add_signal(m->event, NULL, ending[i], NULL, NULL);
-    if (r >= 0)
-        r = supervisor_watch(m->event);
     return r < 0 ? error_set_errno(e, r, "cannot set the event loop up") : 0;
 }
 
@@ -241,6 +244,7 @@ static void mount_deinit(struct mount *m)
     control_close(m->control);
     (void)sd_event_source_disable_unref(m->wait_timer);
     published_deinit(&m->published);
+    (void)watchdog_free(m->watchdog);
     (void)publisher_free(m->publisher);
     (void)session_free(m->session);
     (void)tree_free(m->tree);
@@ -273,7 +277,7 @@ int mount_as_asked(const struct mount_options *options, struct background *backg
 
     if (r < 0)
         return r;
-    log_setup(options->from.log_level, options->from.log_format, LOG_TARGET_STDERR);
+    log_setup(options->from.log_level, options->from.log_format, log_target_of_stderr());
     return mount_run(options, background, e);
 }
 

@@ -8,6 +8,7 @@
 #include "daemon/background.h"
 #include "daemon/mount_options.h"
 #include "daemon/published.h"
+#include "daemon/watchdog.h"
 #include "fetcher/source.h"
 
 struct mount {
@@ -25,6 +26,7 @@ struct mount {
     struct tree *tree;
     struct session *session;
     struct publisher *publisher;
+    struct watchdog *watchdog;
     struct control *control;
 
     sd_event_source *wait_timer; /* --wait */

@@ -5,13 +5,6 @@
 
 #include <systemd/sd-daemon.h>
 
-int supervisor_watch(sd_event *event)
-{
-    int r = sd_event_set_watchdog(event, true);
-
-    return r < 0 ? r : 0;
-}
-
 span_us supervisor_watchdog_limit(void)
 {
     uint64_t limit;

@@ -2,25 +2,13 @@
 #pragma once
 /*
  * What a service manager is told about the program's life. Where there is none (NOTIFY_SOCKET is
- * not set) all of it does nothing. Source: sd_notify(3), sd_event_set_watchdog(3).
+ * not set) all of it does nothing. Source: sd_notify(3), sd_watchdog_enabled(3).
  *
  * Thread: the event loop's.
  */
-#include <systemd/sd-event.h>
-
 #include "base/clock.h"
 
-/*
- * Say that the program is alive as often as the manager wants to hear it (WatchdogSec=), from the
- * event loop: a loop that is stuck says nothing, and is started anew.
- * Return: 0; -errno.
- */
-int supervisor_watch(sd_event *event);
-
-/*
- * For a program that finds out by itself whether it is alive.
- * Return: how often at least it has to say supervisor_alive(); 0: never.
- */
+/* Return: how often at least the program has to say supervisor_alive(); 0: never. */
 span_us supervisor_watchdog_limit(void);
 void supervisor_alive(void);
 

@@ -163,11 +163,23 @@ def test_service_is_started_when_readable(service: Machine):
     service.run("systemctl", "start", SERVICE)
     assert service.read("/run/app/secrets/password") == "dummy-1"
     assert service.output("stat", "-L", "-c", "%a", "/run/app/secrets/password") == "400"
+    assert service.property(SERVICE, "StatusText") == "secret/default/service"
     put_secret(service, "service", "dummy-2")
     service.wait_read("/run/app/secrets/password", "dummy-2")
     service.run("systemctl", "stop", SERVICE)
     assert service.mounts_at("/run/app/secrets") == []
     assert service.property(SERVICE, "Result") == "success"
+
+
+def test_service_logs_to_the_journal(service: Machine):
+    """With levels and fields that journalctl can look for, and without another time."""
+    service.run("systemctl", "start", SERVICE)
+    look = ["journalctl", "-o", "json", "-u", SERVICE, "SECRETFS_OBJECT=secret/default/service"]
+    wait_for(lambda: service.output(*look), "an entry in the journal")
+    entry = json.loads(service.output(*look).splitlines()[-1])
+    assert entry["PRIORITY"] == "6"
+    assert entry["MESSAGE"].startswith("published object=")
+    assert entry["SECRETFS_RESOURCE_VERSION"]
 
 
 def test_service_with_other_owners(service: Machine):

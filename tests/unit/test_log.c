@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cjson/cJSON.h>
@@ -173,6 +174,44 @@ static void test_debug_costs_nothing_when_off(void **state)
     assert_true(log_enabled(LOG_LEVEL_WARN));
 }
 
+static enum log_target target;
+
+static void find_target(void)
+{
+    target = log_target_of_stderr();
+}
+
+static void find_target_with_stream(void)
+{
+    struct stat status;
+    char text[64];
+
+    assert_int_equal(fstat(STDERR_FILENO, &status), 0);
+    (void)snprintf(text, sizeof(text), "%ju:%ju", (uintmax_t)status.st_dev,
+                   (uintmax_t)status.st_ino);
+    assert_int_equal(setenv("JOURNAL_STREAM", text, 1), 0);
+    target = log_target_of_stderr();
+}
+
+/* A service manager that made standard error the journal says so, to those who inherit as well. */
+static void test_standard_error_may_be_the_journal(void **state)
+{
+    static char output[OUTPUT_MAX];
+
+    (void)state;
+    capture(find_target_with_stream, output);
+    assert_int_equal(target, LOG_TARGET_SYSTEM);
+    assert_int_equal(setenv("JOURNAL_STREAM", "1:1", 1), 0); /* redirected since */
+    capture(find_target, output);
+    assert_int_equal(target, LOG_TARGET_STDERR);
+    assert_int_equal(setenv("JOURNAL_STREAM", "nonsense", 1), 0);
+    capture(find_target, output);
+    assert_int_equal(target, LOG_TARGET_STDERR);
+    assert_int_equal(unsetenv("JOURNAL_STREAM"), 0);
+    capture(find_target, output);
+    assert_int_equal(target, LOG_TARGET_STDERR);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -180,6 +219,7 @@ int main(void)
         cmocka_unit_test(test_json),
         cmocka_unit_test(test_long_lines_are_cut),
         cmocka_unit_test(test_names),
+        cmocka_unit_test(test_standard_error_may_be_the_journal),
         cmocka_unit_test(test_debug_costs_nothing_when_off),
     };
 

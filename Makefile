@@ -23,7 +23,7 @@ say = $(if $(V),@:,@printf '  %-4s %s\n' $(1) $(2))
 BUILD_PACKAGES := make gcc libc6-dev pkg-config libfuse3-dev fuse3 libcurl4-openssl-dev libcjson-dev \
                   libsystemd-dev libssl-dev libyaml-dev libnghttp2-dev libprotobuf-c-dev \
                   protobuf-c-compiler libmicrohttpd-dev
-TEST_PACKAGES  := libcmocka-dev ca-certificates curl python3 python3-pytest python3-yaml openssl \
+TEST_PACKAGES  := libcmocka-dev ca-certificates curl strace python3 python3-pytest python3-yaml openssl \
                   nghttp2-proxy iproute2 procps kubernetes-client python3-h2 python3-grpcio \
                   python3-prometheus-client
 NODE_PACKAGES  := containerd runc busybox-static containernetworking-plugins
@@ -165,6 +165,10 @@ mount-tests: $(O)/secretfs $(O)/tests/csi-harness ## tests of real mounts and co
 test: packages-test ## all tests but e2e, in debug and again under ASan and UBSan
 	$(MAKE) unit mount-tests BUILD=debug
 	$(MAKE) unit mount-tests BUILD=asan
+
+.PHONY: test-tsan
+test-tsan: packages-test ## unit and mount tests under TSan
+	TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp $(MAKE) unit mount-tests BUILD=tsan
 
 # a node's programs are only worth installing where there is a kubelet to go with them
 KUBELET := $(wildcard $(or $(KUBE_ASSETS),$(KUBEBUILDER_ASSETS))/kubelet)

@@ -288,17 +288,22 @@ static void fail_all(struct manifest_source *s, const struct error *error)
 static int scan(struct manifest_source *s, struct error *e)
 {
     mono_us at = s->event_at != 0 ? s->event_at : clock_mono();
-    int r = manifest_dir_refresh(s->dir, e);
+    struct error reason = ERROR_INIT;
+    int r = manifest_dir_refresh(s->dir, &reason);
 
-    if (r == -ENOMEM) {
-        forget_manifests(s); /* some are gone with the files that were read already */
-    } else if (r < 0) {
-        fail_all(s, e);
-    } else {
+    if (r >= 0) {
         s->dir_error = ERROR_INIT;
         if (apply_manifests(s, at) < 0)
             r = -ENOMEM;
     }
+    if (r == -ENOMEM) {
+        forget_manifests(s); /* some are gone with the files that were read already */
+        (void)error_set_errno(&reason, r, "cannot read the manifests in %.255s", s->path);
+    }
+    if (r < 0)
+        fail_all(s, &reason);
+    if (r < 0 && e != NULL)
+        *e = reason;
     /* what was left for later is still the news of that event */
     s->event_at = r == MANIFEST_FILE_BUSY ? s->event_at : 0;
     if (r != 0)
@@ -314,8 +319,7 @@ static int on_scan(sd_event_source *source, void *userdata)
 
     (void)source;
     if (r < 0)
-        log_debug("cannot read the manifests, trying again", "directory", s->path, "error",
-                  r == -ENOMEM ? "out of memory" : e.text);
+        log_debug("cannot read the manifests, trying again", "directory", s->path, "error", e.text);
     return 0;
 }
 
@@ -494,8 +498,6 @@ static int first_scan(struct manifest_source *s, struct error *e)
                                "cannot read the manifests in %.255s (create the directory, or name "
                                "another)",
                                s->path);
-    if (r == -ENOMEM)
-        return error_set_errno(e, r, "cannot read the manifests in %.255s", s->path);
     return r;
 }
 

@@ -18,7 +18,7 @@ from .support.waiting import until
 FORGET_SECONDS = 10.0
 
 not_asan = pytest.mark.skipif(
-    program.binary().exists() and program.has_address_sanitizer(),
+    program.binary().exists() and program.has_sanitizer(),
     reason="AddressSanitizer keeps freed memory in quarantine, and makes mlock() do nothing",
 )
 

@@ -20,9 +20,10 @@ def binary() -> Path:
     return Path(os.environ.get("SECRETFS", _DEFAULT)).resolve()
 
 
-def has_address_sanitizer() -> bool:
-    """Whether this is an ASan build, whose quarantine keeps freed memory for a while."""
-    return b"__asan_init" in binary().read_bytes()
+def has_sanitizer() -> bool:
+    """Whether this is an ASan or TSan build, with a heap that keeps freed memory for a while."""
+    program = binary().read_bytes()
+    return b"__asan_init" in program or b"__tsan_init" in program
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:

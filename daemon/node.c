@@ -34,7 +34,11 @@
 #include "daemon/run_dir.h"
 #include "daemon/supervisor.h"
 
-void node_tell_status(const struct node *node)
+/* As many volumes as a person would look at; the others have the same trouble. */
+#define SOURCE_LOG_LINES  10
+#define SOURCE_LOG_PERIOD SPAN_SEC(10)
+
+void node_tell_status(struct node *node)
 {
     char text[128];
 
@@ -43,6 +47,11 @@ void node_tell_status(const struct node *node)
                        ? ""
                        : "; not registered with the kubelet");
     supervisor_status(text);
+    if (!node->has_warned && secmem_unlocked_bytes() > 0) {
+        node->has_warned = true;
+        log_warn("secret memory is not locked and could be swapped; raise `ulimit -l` "
+                 "(LimitMEMLOCK=)");
+    }
 }
 
 /* ---- signals */
@@ -54,8 +63,9 @@ static int on_reload(sd_event_source *source, const struct signalfd_siginfo *inf
     (void)source;
     (void)info;
     supervisor_reloading();
-    log_info("reading the files of static volumes anew");
+    log_info("looking anew at the files of static volumes, and at the pods that there are");
     node_static_refresh(node->static_volumes);
+    node_csi_check(node->csi);
     supervisor_ready();
     return 0;
 }
@@ -161,9 +171,11 @@ static int start_file_system(struct node *node, struct error *e)
 
     if (r < 0)
         return r;
+    node->source_log = LOG_LIMIT_INIT(SOURCE_LOG_LINES, SOURCE_LOG_PERIOD);
     node->host = (struct node_volume_host){
         .event = node->event,
         .choose_publisher = choose_publisher,
+        .source_log = &node->source_log,
         .changed = on_volume_changed,
         .updated = on_volume_updated,
         .userdata = node,

@@ -25,6 +25,7 @@ struct node {
 
     struct file_system *standard;
     struct file_system *in_place; /* for `inotify: stable`; NULL until the first such volume */
+    struct log_limit source_log;
     struct node_volume_host host;
     struct watchdog *watchdog;
 
@@ -34,6 +35,7 @@ struct node {
     struct node_static *static_volumes;
     struct node_seeing *seeing;
     bool is_ending;
+    bool has_warned; /* of memory that is not locked */
     struct error failure;
 };
 
@@ -49,4 +51,4 @@ bool node_is_serving(const struct node *node);
 void node_count_requests(const struct node *node, struct session_counts *counts);
 
 /* What it is about, for a service manager's status line. */
-void node_tell_status(const struct node *node);
+void node_tell_status(struct node *node);

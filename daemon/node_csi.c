@@ -23,12 +23,17 @@
 #include "daemon/node_seeing.h"
 #include "version.h"
 
+/* What it finds wastes memory and a watch, no more; it looks at each target. */
+#define CHECK_EVERY SPAN_SEC(300)
+#define CHECK_SLACK SPAN_SEC(10)
+
 struct node_csi {
     struct node *node;
     struct csi_plugin *plugin;
     struct csi_plugin_options options;
     struct target_area area;
     bool is_registered;
+    sd_event_source *check_timer;
     struct error registration_error;
 };
 
@@ -292,6 +297,38 @@ static void on_answered(void *userdata, const char *method, enum grpc_code code,
     node_seeing_answered(csi->node->seeing, method, grpc_code_name(code), took);
 }
 
+/* ---- pods that are gone without a word */
+
+/*
+ * Should a kubelet forget a volume, there comes no unpublish (T2). When the pod's directory is gone
+ * as well, nobody can want it any more.
+ */
+static bool drop_if_gone(void *userdata, const struct node_volume *volume)
+{
+    const struct node_csi *csi = userdata;
+
+    if (volume->userdata != csi || !target_is_gone(&volume->area, volume->target))
+        return true;
+    log_warn("a pod's directory is gone, and with it its volume", "pod", volume->pod, "target",
+             volume->target);
+    node_volumes_drop(csi->node->volumes, node_volumes_find(csi->node->volumes, volume->id));
+    return true;
+}
+
+void node_csi_check(struct node_csi *csi)
+{
+    node_volumes_visit(csi->node->volumes, drop_if_gone, csi);
+}
+
+static int on_check(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    (void)usec;
+    node_csi_check(userdata);
+    (void)sd_event_source_set_time(source, clock_mono() + CHECK_EVERY);
+    (void)sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+    return 0;
+}
+
 /* ---- all of it */
 
 int node_csi_new(struct node *node, struct node_csi **ret_csi, struct error *e)
@@ -318,6 +355,10 @@ int node_csi_new(struct node *node, struct node_csi **ret_csi, struct error *e)
         .version = SECRETFS_VERSION,
         .node_id = node->options->node_id,
     };
+    r = sd_event_add_time_relative(node->event, &csi->check_timer, CLOCK_MONOTONIC, CHECK_EVERY,
+                                   CHECK_SLACK, on_check, csi);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot set a timer");
     r = csi_plugin_new(node->event, &csi->options, &handlers, csi, &csi->plugin, e);
     if (r < 0)
         return r;
@@ -339,6 +380,7 @@ struct node_csi *node_csi_free(struct node_csi *csi)
 {
     if (csi == NULL)
         return NULL;
+    (void)sd_event_source_disable_unref(csi->check_timer);
     (void)csi_plugin_free(csi->plugin);
     /* what was being bound could not be answered any more */
     node_volumes_visit(csi->node->volumes, forget_call, csi);

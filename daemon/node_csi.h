@@ -20,3 +20,6 @@ DEFINE_CLEANUP(struct node_csi *, node_csi_free)
 bool node_csi_is_registered(const struct node_csi *csi);
 /* Why it has not, in the kubelet's words; "" while it has said nothing. Borrowed. */
 const char *node_csi_registration_error(const struct node_csi *csi);
+
+/* Give up the volumes of pods whose directories are gone; it happens now and then by itself. */
+void node_csi_check(struct node_csi *csi);

@@ -292,7 +292,12 @@ static int follow(struct node_volume *v, struct error *e)
         .updated = on_updated,
     };
     const struct published_options options = {
-        .store = v->identity->store, .spec = v->spec, .namespace = v->namespace, .pod = v->pod};
+        .store = v->identity->store,
+        .spec = v->spec,
+        .namespace = v->namespace,
+        .pod = v->pod,
+        .source_log = v->host->source_log,
+    };
 
     return published_init(&v->published, v->host->event, &options, &callbacks, v, e);
 }

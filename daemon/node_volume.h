@@ -19,6 +19,7 @@ struct node_volume_host {
     /* Who writes volumes whose files change in place, or all others. Return: 0; -errno with @e. */
     int (*choose_publisher)(void *userdata, bool changes_in_place, struct publisher **ret_publisher,
                             struct error *e);
+    struct log_limit *source_log;
     /* For whoever watches all of them; may not give the volume up. */
     void (*changed)(void *userdata, struct node_volume *volume);       /* as published's */
     void (*updated)(void *userdata, const struct node_volume *volume); /* the same */

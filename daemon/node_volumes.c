@@ -116,9 +116,9 @@ size_t node_volumes_count(const struct node_volumes *volumes)
 void node_volumes_visit(const struct node_volumes *volumes, node_volume_visit_fn *visit,
                         void *userdata)
 {
-    const struct node_volume *v;
+    struct node_volume *v, *tmp;
 
-    list_for_each (v, &volumes->all, link)
+    list_for_each_safe (v, tmp, &volumes->all, link)
         if (!visit(userdata, v))
             return;
 }

@@ -30,7 +30,7 @@ void node_volumes_sweep(struct node_volumes *volumes);
 
 size_t node_volumes_count(const struct node_volumes *volumes);
 
-/* In the order of their numbers. Return: whether to go on. */
+/* In the order of their numbers. It may drop the volume. Return: whether to go on. */
 typedef bool node_volume_visit_fn(void *userdata, const struct node_volume *volume);
 void node_volumes_visit(const struct node_volumes *volumes, node_volume_visit_fn *visit,
                         void *userdata);

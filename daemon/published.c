@@ -45,6 +45,28 @@ static void log_state(struct published *p)
     p->logged_state = state;
 }
 
+/* One of many says it for all when they have the same trouble at the same time. */
+static bool may_log_source(struct published *p, size_t *ret_dropped)
+{
+    *ret_dropped = 0;
+    return p->options.source_log == NULL ||
+           log_limit_allow(p->options.source_log, clock_mono(), ret_dropped);
+}
+
+static void log_source_turn(struct published *p, const struct store_view *view)
+{
+    bool is_failing = view->source_state == STORE_SOURCE_FAILING;
+    size_t n_dropped;
+
+    if (!may_log_source(p, &n_dropped))
+        return;
+    log_write(is_failing ? LOG_LEVEL_WARN : LOG_LEVEL_INFO,
+              is_failing ? "the source fails; trying again" : "the source is well again", "object",
+              PUBLISHED_TEXT(p), "pod", p->options.pod, "reason",
+              is_failing ? view->source_error.text : NULL, "notLogged",
+              n_dropped > 0 ? LOG_NUM(n_dropped) : NULL, (char *)NULL);
+}
+
 static void log_source_state(struct published *p)
 {
     const struct store_view *view = volume_worst_view(p->volume);
@@ -52,15 +74,13 @@ static void log_source_state(struct published *p)
 
     if (view == NULL)
         return;
-    if (view->source_state == STORE_SOURCE_FAILING && !was_failing)
-        log_warn("the source fails; trying again", "object", PUBLISHED_TEXT(p), "pod",
-                 p->options.pod, "reason", view->source_error.text);
+    if ((view->source_state == STORE_SOURCE_FAILING && !was_failing) ||
+        (view->source_state == STORE_SOURCE_LIVE && was_failing))
+        log_source_turn(p, view);
     else if (view->source_state == STORE_SOURCE_FAILING &&
              !streq(view->source_error.text, p->logged_source_error.text))
         log_debug("the source still fails", "object", PUBLISHED_TEXT(p), "pod", p->options.pod,
                   "reason", view->source_error.text);
-    else if (view->source_state == STORE_SOURCE_LIVE && was_failing)
-        log_info("the source is well again", "object", PUBLISHED_TEXT(p), "pod", p->options.pod);
     p->logged_source_state = view->source_state;
     p->logged_source_error = view->source_error;
 }

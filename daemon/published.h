@@ -8,6 +8,7 @@
  * Thread: the event loop's.
  */
 #include "base/log.h"
+#include "base/log_limit.h"
 #include "fuse/publisher.h"
 #include "volume/volume.h"
 
@@ -17,8 +18,9 @@ struct published;
 struct published_options {
     struct store *store;
     const struct volume_spec *spec;
-    const char *namespace; /* where its objects are */
-    const char *pod;       /* "NAMESPACE/NAME" of whom it is for, for the log; or NULL */
+    const char *namespace;        /* where its objects are */
+    const char *pod;              /* "NAMESPACE/NAME" of whom it is for, for the log; or NULL */
+    struct log_limit *source_log; /* for what the source's state is; NULL: without a limit */
 };
 
 /* None of them may give up the published volume; that has to wait until they are over. */

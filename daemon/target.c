@@ -253,6 +253,14 @@ bool target_shows(const struct target_area *area, const char *path, uint64_t mou
     return fd >= 0 && look(fd, &mounted) == 0 && mounted.is_mounted && mounted.id == mount_id;
 }
 
+bool target_is_gone(const struct target_area *area, const char *path)
+{
+    _cleanup_(location_deinit) struct location l = LOCATION_INIT;
+    _cleanup_(fd_closep) int parent_fd = find_parent(area, path, &l, NULL);
+
+    return parent_fd == -ENOENT;
+}
+
 int target_detach(const struct target_area *area, const char *path, struct error *e)
 {
     _cleanup_(location_deinit) struct location l = LOCATION_INIT;

@@ -29,6 +29,9 @@ int target_make(const struct target_area *area, const char *path, int *ret_fd, s
 /* Whether the mount on top at @path is the one with this id, as statx(2) knows it. */
 bool target_shows(const struct target_area *area, const char *path, uint64_t mount_id);
 
+/* Whether even the directory around the target is gone, and with it whoever could want it. */
+bool target_is_gone(const struct target_area *area, const char *path);
+
 /*
  * Detach whatever is mounted on the directory; those who use it keep what they have open.
  * Return: 0, also when there is no such directory; -EINVAL as above; -errno; with @e.

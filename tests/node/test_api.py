@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Callable, Iterator
 
@@ -118,15 +119,36 @@ def test_unpublish_of_what_nobody_waits_for(daemon: Node, api: Api) -> None:
     until(lambda: watches(api) == 0, "the watch's end")
 
 
+@contextmanager
+def no_server(api: Api) -> Iterator[None]:
+    api.server.stop_listening()
+    api.server.end_connections()
+    yield
+    api.server.start_listening()
+
+
 def test_published_volumes_outlive_the_api_server(daemon: Node, api: Api) -> None:
     api.put_secret(SECRET)
     volume = daemon.publish(daemon.pod())
-    api.server.stop_listening()
-    api.server.end_connections()
-    until(lambda: "the source fails" in daemon.log(), "word of it")
-    daemon.publish(volume)
-    assert read(volume, "user") == b"admin"
-    daemon.unpublish(volume)
+    until(lambda: watches(api) == 1, "the watch")
+    with no_server(api):
+        until(lambda: "the source fails" in daemon.log(), "word of it")
+        daemon.publish(volume)
+        assert read(volume, "user") == b"admin"
+        daemon.unpublish(volume)
+
+
+def test_trouble_that_all_have_is_said_a_few_times(daemon: Node, api: Api) -> None:
+    api.put_secret(SECRET)
+    for number in range(30):
+        daemon.publish(daemon.pod(number))
+    until(lambda: watches(api) == 1, "the watch")
+    with no_server(api):
+        until(lambda: daemon.log().count("the source fails") == 10, "word of it")
+    until(lambda: watches(api) == 1, "the watch")
+    api.put_secret({"user": b"root"})
+    until(lambda: read(daemon.pod(), "user") == b"root", "the update")
+    assert daemon.log().count("the source fails") == 10
 
 
 # ---- the node's rights

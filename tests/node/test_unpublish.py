@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 
 from csi.support.kubelet import INTERNAL, INVALID_ARGUMENT, OK
 from mount.support.mountinfo import mounts_at
 from mount.support.sources import Manifests
+from mount.support.volume import unmount
 from mount.support.waiting import until
 
 from .support.daemon import Node, is_shown, keys
@@ -89,3 +91,13 @@ def test_publish_after_unpublish(node: Node, manifests: Manifests) -> None:
         node.unpublish(volume)
     manifests.put_secret({"k": b"dummy"})
     until(lambda: node.publish(volume) and keys(volume) == {"k"}, "the update")
+
+
+def test_pod_is_gone_without_a_word(node: Node) -> None:
+    """A kubelet that forgot the volume does not unpublish it (T2)."""
+    gone, other = node.publish(node.pod(0)), node.publish(node.pod(1))
+    unmount(gone.target)
+    shutil.rmtree(node.root / "pods" / gone.uid)
+    unmount(other.target)  # the pod is still there, and may have it mounted elsewhere
+    node.signal(signal.SIGHUP)
+    until(lambda: node.directories() == {other.volume_id}, "the volume to go")

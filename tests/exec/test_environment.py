@@ -199,7 +199,7 @@ def test_too_long_a_value(manifests: Manifests, start):
 
 @pytest.mark.parametrize("on_change", [[], ["--on-change", "ignore"]])
 def test_no_process_remains(manifests: Manifests, start, on_change):
-    """The command is the very process that was started."""
+    """O1: the command is the very process that was started, with what there was then."""
     manifests.put_secret({"k": b"dummy-1"})
     arguments = [*on_change, "--env", "A=secret/app/k", "--", "@worker"]
     execution = start(*manifests.arguments, *arguments)

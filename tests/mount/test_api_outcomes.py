@@ -348,7 +348,7 @@ def test_recreated_with_other_content(api: Api, volume: Volume, watcher: Watcher
 
 
 def test_object_that_cannot_be_decoded(api: Api, volume: Volume):
-    """A version that cannot be used is not shown; the next good one is."""
+    """L9: a version that cannot be used is not shown; the next good one is."""
     bad = {"data": {"n": "not base64!"}, "type": "Opaque"}
     api.server.put_unchecked("secrets", "default", "app", bad)
     with trouble(volume, "newest version cannot be used"):

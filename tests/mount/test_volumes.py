@@ -7,6 +7,7 @@ import os
 import re
 import stat
 import subprocess
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Callable
 
@@ -364,6 +365,52 @@ def make_pair(area: Path, name: str, days: int = 30) -> dict[str, bytes]:
         [*command, "-keyout", str(key), "-out", str(cert)], check=True, capture_output=True
     )
     return {"tls.crt": cert.read_bytes(), "tls.key": key.read_bytes()}
+
+
+def make_short_pair(area: Path, seconds: int) -> dict[str, bytes]:
+    """One that expires very soon, which only `openssl ca` can be asked for."""
+    pair = make_pair(area, "short")
+    end = datetime.now(timezone.utc) + timedelta(seconds=seconds)
+    (area / "index.txt").write_text("")
+    (area / "serial").write_text("01\n")
+    (area / "ca.conf").write_text(
+        f"""
+        [ca]
+        default_ca = short
+        [short]
+        new_certs_dir = {area}
+        database = {area}/index.txt
+        serial = {area}/serial
+        default_md = sha256
+        policy = names
+        [names]
+        commonName = supplied
+        """
+    )
+    request = ["openssl", "req", "-new", "-key", "short.key", "-subj", "/CN=dummy"]
+    sign = ["openssl", "ca", "-config", "ca.conf", "-selfsign", "-keyfile", "short.key", "-batch"]
+    sign += ["-notext", "-in", "short.csr", "-out", "short.crt", "-enddate", f"{end:%Y%m%d%H%M%SZ}"]
+    for command in ([*request, "-out", "short.csr"], sign):
+        subprocess.run(command, check=True, capture_output=True, cwd=area)
+    return {**pair, "tls.crt": (area / "short.crt").read_bytes()}
+
+
+@pytest.mark.parametrize("hold", [[], ["--tls", "hold"]])
+def test_certificate_that_expires_while_it_is_shown(manifests, mount, area: Path, hold: list[str]):
+    """It is told when that happens, without an update; what was accepted stays to be seen."""
+    pair = make_short_pair(area, 4)
+    manifests.put_secret(pair, type="kubernetes.io/tls")
+    volume = mount(manifests, *hold)
+    assert "problem" not in volume.status()["object"]["certificate"]
+    volume.wait_log("WARN a certificate is no good .*its certificate expired on 20")
+    certificate = volume.status()["object"]["certificate"]
+    assert certificate["problem"].startswith("its certificate expired on ")
+    assert certificate["notAfter"][:19] in certificate["problem"]
+    assert volume.content() == pair
+    good = make_pair(area, "good")
+    manifests.put_secret(good, type="kubernetes.io/tls")
+    volume.wait_content(good)
+    volume.wait_log("INFO the certificate is good again")
 
 
 def test_certificate_in_the_status(source, mount, area: Path):

@@ -83,6 +83,7 @@ static void test_secret(void **state)
     (void)object_unref(o);
 }
 
+/* L7 */
 static void test_string_data_goes_over_data(void **state)
 {
     struct object *o = decode_good(

@@ -145,6 +145,7 @@ static void test_keys_are_checked(void **state)
     expect_bad(base64("a", "dummy-value", false), -EINVAL, "key \"a\" is not valid base64");
 }
 
+/* L3 */
 static void test_size_is_limited(void **state)
 {
     char *text = calloc(1, OBJECT_DATA_MAX_BYTES + 1);
@@ -187,6 +188,7 @@ static void test_keys_of_objects(void **state)
     assert_string_equal(object_kind_plural(OBJECT_SECRET), "secrets");
 }
 
+/* L2 */
 static void test_names(void **state)
 {
     static const char *const good[] = {"a", "0", "a-b", "a.b", "a.b-c.0", "x--y"};

@@ -156,7 +156,7 @@ static const struct {
     {"{projected: {sources: [{secret: {name: a}, configMap: {name: b}}]}}",
      "projected.sources[0].configMap: there is secret already"},
     {"{projected: {sources: [{secret: {name: a}}, {serviceAccountToken: {path: t}}]}}",
-     "projected.sources[1].serviceAccountToken: secretfs has no such source"},
+     "projected.sources[1].serviceAccountToken: secretfs has no such source"}, /* N7 */
     {"{projected: {sources: [{downwardAPI: {}}]}}", "projected.sources[0].downwardAPI: secretfs"},
     {"{projected: {sources: [{clusterTrustBundle: {}}]}}", "sources[0].clusterTrustBundle: "},
     {"{projected: {sources: [{podCertificate: {}}]}}", "sources[0].podCertificate: secretfs"},

@@ -8,6 +8,7 @@
 
 #include "base/json.h"
 #include "base/yaml.h"
+#include "tests/unit/failmalloc.h"
 
 static void key_on_the_command_line(void **state)
 {
@@ -241,6 +242,27 @@ static void number_is_limited(void **state)
     assert_int_equal(env_spec_add_object(&spec, "cm/a", false, &e), -E2BIG);
 }
 
+static int add_all(void *userdata)
+{
+    static const char yaml[] = "env: [{name: A, value: x}, {name: B, valueFrom: {secretKeyRef: "
+                               "{name: db, key: k}}}]\nenvFrom: [{prefix: P_, configMapRef: {name: "
+                               "app}}]";
+    _cleanup_(env_spec_deinit) struct env_spec spec = {.sources = NULL};
+    struct error e = ERROR_INIT;
+    int r = env_spec_add_key(&spec, "A=secret/db/k", false, &e);
+
+    (void)userdata;
+    if (r == 0)
+        r = env_spec_add_object(&spec, "configmap/app:P_", true, &e);
+    return r == 0 ? parse(yaml, &spec, &e) : r;
+}
+
+static void memory_can_be_short(void **state)
+{
+    (void)state;
+    failmalloc_try(add_all, NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -253,6 +275,7 @@ int main(void)
         cmocka_unit_test(names),
         cmocka_unit_test(names_in_the_spec_are_checked),
         cmocka_unit_test(number_is_limited),
+        cmocka_unit_test(memory_can_be_short),
     };
 
     return cmocka_run_group_tests_name("env_spec", tests, NULL, NULL);

@@ -264,6 +264,22 @@ static void source_that_refuses(void **state)
     assert_null(environment_free(NULL));
 }
 
+/* What is all there already needs nobody's answer. */
+static void literals_alone(void **state)
+{
+    struct env_source literal = {
+        .kind = ENV_LITERAL, .name = (char[]){"L"}, .value = (char[]){"x"}};
+    struct fixture *f = *state;
+
+    f->environment = environment_free(f->environment);
+    env_spec_deinit(&f->spec);
+    assert_int_equal(env_spec_add(&f->spec, &literal, NULL), 0);
+    assert_int_equal(
+        environment_new(f->store, &f->spec, "default", &counting, f, &f->environment, NULL), 0);
+    assert_int_equal(f->n_watched, 0);
+    assert_set(f, "L", "x");
+}
+
 /* From nothing to an environment. Return: -ENOMEM also if it says that it had none. */
 static int follow(void *userdata)
 {
@@ -307,7 +323,8 @@ int main(void)
         TEST(waits_for_all_answers),  TEST(missing_object_is_named),
         TEST(only_used_values_count), TEST(deleted_objects),
         TEST(failing_source),         TEST(source_that_answers_at_once),
-        TEST(source_that_refuses),    TEST(memory_can_be_short),
+        TEST(source_that_refuses),    TEST(literals_alone),
+        TEST(memory_can_be_short),
     };
 
     return cmocka_run_group_tests_name("environment", tests, NULL, NULL);

@@ -79,6 +79,16 @@ static void configmap_volume_in_json(void **state)
     assert_false(spec->removes_revoked);
 }
 
+/* What is meant by default can be said as well. */
+static void own_words_of_the_default(void **state)
+{
+    _cleanup_(volume_spec_freep) struct volume_spec *spec = parse(
+        "{configMap: {name: c}, secretfs: {tls: report, inotify: standard, onRevoked: keep}}");
+
+    (void)state;
+    assert_false(spec->holds_tls || spec->is_stable || spec->removes_revoked);
+}
+
 /* N1, N3, N6 */
 static void projected_volume(void **state)
 {
@@ -371,6 +381,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(secret_volume),
         cmocka_unit_test(configmap_volume_in_json),
+        cmocka_unit_test(own_words_of_the_default),
         cmocka_unit_test(projected_volume),
         cmocka_unit_test(mistakes_are_named),
         cmocka_unit_test(too_many_sources),

@@ -197,6 +197,22 @@ static void answers(void **state)
     assert_true(volume_is_refused(f->volume));
 }
 
+/* N4: one of two has answered; the other one may never. */
+static void answers_of_two(void **state)
+{
+    const struct error forbidden = {.text = "403"};
+    struct fixture *f = *state;
+
+    begin(f, "projected: {sources: [{secret: {name: s}}, {configMap: {name: c}}]}");
+    assert_null(volume_tls(f->volume, 0));
+    put(f, &secret, "k=1", "u", 1);
+    assert_false(volume_has_answer(f->volume));
+    store_report(f->store, &configmap, STORE_SOURCE_FAILING, &forbidden);
+    assert_true(volume_has_answer(f->volume));
+    assert_state(f, VOLUME_WAITING, "403");
+    assert_false(volume_is_refused(f->volume));
+}
+
 /* E1, E2: the same bytes under another resourceVersion or uid are no reason to write. */
 static void same_content_is_not_passed_on(void **state)
 {
@@ -665,6 +681,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(waits_for_the_first_object),
         TEST(answers),
+        TEST(answers_of_two),
         TEST(same_content_is_not_passed_on),
         TEST(failing_source_changes_no_content),
         TEST(outcome_matrix),

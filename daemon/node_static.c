@@ -1,7 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A file's volume is shown as soon as its objects are there, however long that takes; what cannot
- * be done now is tried again. A file that changes makes a new volume in the place of the old one.
+ * be done now is tried again.
+ *
+ * A file that changes has two volumes for a while:
+ *
+ *  1. the old one is shown, and stays so;
+ *  2. the new one, with another id, is made, and gets its objects;
+ *  3. it is mounted on the target, from which the old one's mount is taken just before;
+ *  4. the old one goes, and leaves the target alone.
+ *
+ * If 3 never comes, because the new one's objects are not there, the old one stays.
  */
 #include "daemon/node_static.h"
 
@@ -10,10 +19,8 @@
 
 #include "daemon/static_volumes.h"
 
-#define RETRY_AFTER SPAN_SEC(5) /* a target that is in use, a kubeconfig that is not there yet */
-#define TIMER_SLACK SPAN_SEC(1)
-#define ID_PREFIX   "static-" /* a CSI volume's id begins otherwise (S3) */
-
+#define RETRY_AFTER    SPAN_SEC(5) /* a target that is in use, a kubeconfig that is not there yet */
+#define TIMER_SLACK    SPAN_SEC(1)
 #define MADE_DIRS_FILE "made-dirs" /* in the run directory */
 
 struct node_static {
@@ -24,39 +31,82 @@ struct node_static {
     struct list entries;
 };
 
+/* What a file said at some time. */
+struct said {
+    struct entry *entry;
+    struct static_volume *file; /* a reference; NULL: nothing */
+    char id[NAME_MAX + 1];      /* of its volume, if that could be set up */
+};
+
+/* A CSI volume's id begins otherwise (S3); each of these with something that the other has not. */
+static const char *const id_prefixes[] = {"static-", "static2-"};
+
 /* A file that says a good volume, whether that could be set up or not. */
 struct entry {
     struct list link;
-    const struct static_volume *file; /* borrowed, see static_volumes.h */
-    char id[NAME_MAX + 1];
+    struct said said[ELEMENTS_OF(id_prefixes)];
+    unsigned newest;   /* of these: what it says now; the other is what is still shown */
     struct error told; /* what was logged last */
 };
+
+static struct said *newest_of(struct entry *entry)
+{
+    return &entry->said[entry->newest];
+}
+
+static struct said *other_of(struct entry *entry)
+{
+    return &entry->said[1 - entry->newest];
+}
 
 static void retry_later(struct node_static *all);
 
 /* ---- one volume */
 
+static struct node_volume *find_volume(const struct node_static *all, const struct said *said)
+{
+    return said->file != NULL ? node_volumes_find(all->node->volumes, said->id) : NULL;
+}
+
 static void tell(struct entry *entry, const struct error *e)
 {
+    const struct static_volume *file = newest_of(entry)->file;
+
     if (!streq(entry->told.text, e->text))
-        log_warn("cannot show a static volume; trying again", "volume", entry->file->name, "target",
-                 entry->file->target, "reason", e->text);
+        log_warn("cannot show a static volume; trying again", "volume", file->name, "target",
+                 file->target, "reason", e->text);
     entry->told = *e;
+}
+
+/* Step 4 of the top comment. */
+static void drop_replaced(struct node_static *all, struct entry *entry)
+{
+    struct node_volume *v = find_volume(all, other_of(entry));
+
+    if (v == NULL)
+        return;
+    node_volume_yield(v);
+    node_volumes_drop(all->node->volumes, v); /* the reference to its file goes later: unsay() */
 }
 
 static void on_settled(void *userdata, struct node_volume *volume, enum node_volume_outcome outcome,
                        const struct error *e)
 {
     struct node_static *all = userdata;
-    struct entry *entry = volume->owner;
+    const struct said *said = volume->owner;
+    struct entry *entry = said->entry;
 
+    if (said != newest_of(entry))
+        return;
     if (outcome != NODE_VOLUME_SHOWN && outcome != NODE_VOLUME_STILL_SHOWN) {
         tell(entry, e);
         retry_later(all);
         return;
     }
     entry->told = ERROR_INIT;
-    log_info("shown", "volume", entry->file->name, "target", volume->target);
+    if (outcome == NODE_VOLUME_SHOWN)
+        log_info("shown", "volume", said->file->name, "target", volume->target);
+    drop_replaced(all, entry);
     node_tell_status(all->node);
 }
 
@@ -67,14 +117,14 @@ static void on_abandoned(void *userdata, struct node_volume *volume)
     (void)volume;
 }
 
-static int make_volume(struct node_static *all, struct entry *entry, struct error *e)
+static int make_volume(struct node_static *all, struct said *said, struct error *e)
 {
     static const struct node_volume_callbacks callbacks = {.settled = on_settled,
                                                            .abandoned = on_abandoned};
-    const struct static_volume *file = entry->file;
+    const struct static_volume *file = said->file;
     const struct identity_place place = {
         .kubeconfig = file->kubeconfig, .context = file->context, .manifests = file->manifests};
-    struct node_volume_options options = {.id = entry->id,
+    struct node_volume_options options = {.id = said->id,
                                           .target = file->target,
                                           .made_dirs = all->made_dirs,
                                           .spec = file->spec,
@@ -82,7 +132,7 @@ static int make_volume(struct node_static *all, struct entry *entry, struct erro
     struct node_volume *v;
     int r;
 
-    if (!node_volume_id_is_valid(entry->id))
+    if (!node_volume_id_is_valid(said->id))
         return error_set(e, -EINVAL, "its file's name may have letters, digits and - _ . only");
     r = identities_get_place(all->node->identities, &place, &options.identity, e);
     if (r < 0)
@@ -91,36 +141,41 @@ static int make_volume(struct node_static *all, struct entry *entry, struct erro
     r = node_volume_new(&all->node->host, &options, &callbacks, all, &v, e);
     if (r < 0)
         return r;
-    v->owner = entry;
+    v->owner = said;
     r = node_volumes_add(all->node->volumes, v);
     return r < 0 ? error_set_errno(e, r, "cannot set the volume up") : 0;
 }
 
-/* Have it set up and shown, as far as that has not happened yet. */
+/* Have it set up and shown, as far as that has not happened yet, or is no longer so. */
 static void pursue(struct node_static *all, struct entry *entry)
 {
-    struct node_volume *v = node_volumes_find(all->node->volumes, entry->id);
+    struct said *said = newest_of(entry);
+    struct node_volume *v = find_volume(all, said);
     struct error e = ERROR_INIT;
 
-    if (v == NULL && make_volume(all, entry, &e) < 0) {
+    if (v == NULL && make_volume(all, said, &e) < 0) {
         tell(entry, &e);
         retry_later(all);
         return;
     }
-    v = node_volumes_find(all->node->volumes, entry->id);
-    if (!v->is_wanted && v->state != NODE_VOLUME_BOUND)
+    v = find_volume(all, said);
+    if (!v->is_wanted)
         node_volume_want(v, true);
+}
+
+static void pursue_all(struct node_static *all)
+{
+    struct entry *entry;
+
+    list_for_each (entry, &all->entries, link)
+        pursue(all, entry);
 }
 
 static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
 {
-    struct node_static *all = userdata;
-    struct entry *entry;
-
     (void)source;
     (void)usec;
-    list_for_each (entry, &all->entries, link)
-        pursue(all, entry);
+    pursue_all(userdata);
     return 0;
 }
 
@@ -137,12 +192,30 @@ static struct entry *find_entry(struct node_static *all, const struct static_vol
     struct entry *entry;
 
     list_for_each (entry, &all->entries, link)
-        if (entry->file == file)
+        if (newest_of(entry)->file == file)
             return entry;
     return NULL;
 }
 
-static void on_added(void *userdata, const struct static_volume *file)
+/* Take down what came of it, if there is anything, and let go of it. */
+static void unsay(struct node_static *all, struct said *said)
+{
+    struct node_volume *v = find_volume(all, said);
+
+    if (v != NULL)
+        node_volumes_remove(all->node->volumes, v);
+    node_volumes_sweep(all->node->volumes); /* what was dropped uses the file's spec */
+    said->file = static_volume_unref(said->file);
+}
+
+static void say(struct said *said, struct static_volume *file)
+{
+    said->file = static_volume_ref(file);
+    (void)snprintf(said->id, sizeof(said->id), "%s%.240s", id_prefixes[said - said->entry->said],
+                   file->name);
+}
+
+static void on_added(void *userdata, struct static_volume *file)
 {
     struct node_static *all = userdata;
     struct entry *entry = calloc(1, sizeof(*entry));
@@ -151,19 +224,19 @@ static void on_added(void *userdata, const struct static_volume *file)
         log_error("no memory for a static volume", "volume", file->name);
         return;
     }
-    entry->file = file;
-    (void)snprintf(entry->id, sizeof(entry->id), ID_PREFIX "%.240s", file->name);
+    for (size_t i = 0; i < ELEMENTS_OF(entry->said); i++)
+        entry->said[i].entry = entry;
+    say(newest_of(entry), file);
     list_append(&all->entries, &entry->link);
     pursue(all, entry);
 }
 
-static void take_down(struct node_static *all, const struct entry *entry)
+static void entry_free(struct node_static *all, struct entry *entry)
 {
-    struct node_volume *v = node_volumes_find(all->node->volumes, entry->id);
-
-    if (v != NULL)
-        node_volumes_remove(all->node->volumes, v);
-    node_tell_status(all->node);
+    unsay(all, newest_of(entry));
+    unsay(all, other_of(entry));
+    list_remove(&entry->link);
+    free(entry);
 }
 
 static void on_removed(void *userdata, const struct static_volume *file)
@@ -174,23 +247,25 @@ static void on_removed(void *userdata, const struct static_volume *file)
     if (entry == NULL)
         return;
     log_info("no longer asked for", "volume", file->name, "target", file->target);
-    take_down(all, entry);
-    list_remove(&entry->link);
-    free(entry);
+    entry_free(all, entry);
+    node_tell_status(all->node);
 }
 
-static void on_changed(void *userdata, const struct static_volume *old,
-                       const struct static_volume *file)
+static void on_changed(void *userdata, const struct static_volume *old, struct static_volume *file)
 {
     struct node_static *all = userdata;
     struct entry *entry = find_entry(all, old);
+    const struct node_volume *v;
 
     if (entry == NULL) {
         on_added(all, file);
         return;
     }
-    take_down(all, entry);
-    entry->file = file;
+    v = find_volume(all, newest_of(entry));
+    if (v != NULL && v->state == NODE_VOLUME_BOUND)
+        entry->newest = 1 - entry->newest; /* what is shown stays for now */
+    unsay(all, newest_of(entry));
+    say(newest_of(entry), file);
     pursue(all, entry);
 }
 
@@ -209,10 +284,10 @@ static void on_failed(void *userdata, const char *file, const char *reason)
 static bool is_on_the_way(void *userdata, const char *path)
 {
     const struct node_static *all = userdata;
-    const struct entry *entry;
+    struct entry *entry;
 
     list_for_each (entry, &all->entries, link) {
-        const char *rest = str_after(entry->file->target, path);
+        const char *rest = str_after(newest_of(entry)->file->target, path);
 
         if (rest != NULL && (*rest == '\0' || *rest == '/'))
             return true;
@@ -265,11 +340,8 @@ struct node_static *node_static_free(struct node_static *all)
 
     if (all == NULL)
         return NULL;
-    list_for_each_safe (entry, tmp, &all->entries, link) {
-        take_down(all, entry);
-        list_remove(&entry->link);
-        free(entry);
-    }
+    list_for_each_safe (entry, tmp, &all->entries, link)
+        entry_free(all, entry);
     (void)static_volumes_free(all->files);
     (void)made_dirs_free(all->made_dirs);
     (void)sd_event_source_disable_unref(all->retry_timer);
@@ -280,4 +352,5 @@ struct node_static *node_static_free(struct node_static *all)
 void node_static_refresh(struct node_static *all)
 {
     static_volumes_refresh(all->files);
+    pursue_all(all);
 }

@@ -360,6 +360,14 @@ int node_volume_hide(struct node_volume *volume, struct error *e)
     return hide(volume, e);
 }
 
+void node_volume_yield(struct node_volume *volume)
+{
+    assert(!volume->is_wanted && volume->state != NODE_VOLUME_BINDING);
+    if (volume->state == NODE_VOLUME_BOUND)
+        volume->state = NODE_VOLUME_IN_PLACE;
+    volume->was_shown = false;
+}
+
 struct node_volume *node_volume_free(struct node_volume *volume)
 {
     struct node_volume *v = volume;

@@ -135,3 +135,9 @@ bool node_volume_forgo(struct node_volume *volume);
 
 /* Detach it from its target, if it is shown there, and remove the target. Return: 0; -errno, @e. */
 int node_volume_hide(struct node_volume *volume, struct error *e);
+
+/*
+ * Another volume is shown on its target now, or is about to be: leave the target alone from here
+ * on. Nobody may want it any more.
+ */
+void node_volume_yield(struct node_volume *volume);

@@ -262,13 +262,14 @@ static int parse_document(const cJSON *json, struct static_volume *v, struct err
 int static_volume_parse(const char *file_name, const char *text, size_t len,
                         struct static_volume **ret_volume, struct error *e)
 {
-    _cleanup_(static_volume_freep) struct static_volume *v = calloc(1, sizeof(*v));
+    _cleanup_(static_volume_unrefp) struct static_volume *v = calloc(1, sizeof(*v));
     _cleanup_(cJSON_Deletep) cJSON *json = NULL;
     const char *suffix = strrchr(file_name, '.');
     int r;
 
     if (v == NULL)
         return no_memory(e);
+    v->n_refs = 1;
     v->name = strndup(file_name, suffix != NULL ? (size_t)(suffix - file_name) : SIZE_MAX);
     v->text = strndup(text, len);
     if (v->name == NULL || v->text == NULL)
@@ -281,9 +282,15 @@ int static_volume_parse(const char *file_name, const char *text, size_t len,
     return r;
 }
 
-struct static_volume *static_volume_free(struct static_volume *volume)
+struct static_volume *static_volume_ref(struct static_volume *volume)
 {
-    if (volume == NULL)
+    volume->n_refs++;
+    return volume;
+}
+
+struct static_volume *static_volume_unref(struct static_volume *volume)
+{
+    if (volume == NULL || --volume->n_refs > 0)
         return NULL;
     free(volume->name);
     free(volume->text);

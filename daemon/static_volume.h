@@ -17,6 +17,7 @@
 #define STATIC_VOLUME_MAX_BYTES VOLUME_FILE_MAX_BYTES
 
 struct static_volume {
+    unsigned n_refs;
     char *name; /* the file's, without its suffix: what log and status call it */
     char *text; /* what it was parsed from */
     char *target;
@@ -30,9 +31,12 @@ struct static_volume {
 
 /*
  * @file_name: such as "db.yaml"
- * Return: 0, *ret_volume is the caller's; -EINVAL with the field's path in @e; -E2BIG; -ENOMEM.
+ * Return: 0, *ret_volume is a reference of the caller's; -EINVAL with the field's path in @e;
+ * -E2BIG; -ENOMEM.
  */
 int static_volume_parse(const char *file_name, const char *text, size_t len,
                         struct static_volume **ret_volume, struct error *e);
-struct static_volume *static_volume_free(struct static_volume *volume);
-DEFINE_CLEANUP(struct static_volume *, static_volume_free)
+struct static_volume *static_volume_ref(struct static_volume *volume);
+/* Return: NULL. */
+struct static_volume *static_volume_unref(struct static_volume *volume);
+DEFINE_CLEANUP(struct static_volume *, static_volume_unref)

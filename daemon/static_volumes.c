@@ -69,8 +69,8 @@ static struct file *file_free(struct file *f)
     if (f == NULL)
         return NULL;
     list_remove(&f->link);
-    (void)static_volume_free(f->current);
-    (void)static_volume_free(f->next);
+    (void)static_volume_unref(f->current);
+    (void)static_volume_unref(f->next);
     buf_deinit(&f->text);
     free(f->name);
     free(f);
@@ -146,7 +146,7 @@ static int parse_file(struct static_volumes *v, struct file *f)
         r = static_volume_parse(f->name, buf_text(&f->text), f->text.len, &volume, &e);
     if (r == -ENOMEM)
         return r;
-    f->next = static_volume_free(f->next);
+    f->next = static_volume_unref(f->next);
     f->next = volume;
     if (r < 0)
         report(v, f->name, &f->error, &e);
@@ -258,7 +258,7 @@ static void remove_current(struct static_volumes *v, struct file *f)
 {
     if (f->current != NULL)
         v->callbacks->removed(v->userdata, f->current);
-    f->current = static_volume_free(f->current);
+    f->current = static_volume_unref(f->current);
 }
 
 static void remove_old(struct static_volumes *v)
@@ -290,7 +290,7 @@ static void take_next(struct static_volumes *v, struct file *f)
     struct static_volume *old = f->current;
 
     if (is_as_before(f)) {
-        f->next = static_volume_free(f->next);
+        f->next = static_volume_unref(f->next);
         report(v, f->name, &f->error, &ERROR_INIT);
         return;
     }
@@ -299,7 +299,7 @@ static void take_next(struct static_volumes *v, struct file *f)
         v->callbacks->changed(v->userdata, old, f->current);
     else
         v->callbacks->added(v->userdata, f->current);
-    (void)static_volume_free(old);
+    (void)static_volume_unref(old);
     report(v, f->name, &f->error, &ERROR_INIT);
 }
 

@@ -15,15 +15,14 @@
 struct static_volumes;
 
 /*
- * What is told of a volume. It is borrowed, from added() until removed() has returned or until
- * changed() has returned with another one in its place. No two that are there have one target.
- * None of these may call back.
+ * What is told of a volume. It is there from added() until removed() or until changed() with
+ * another one in its place; who needs it longer takes a reference. No two that are there have one
+ * target. None of these may call back.
  */
 struct static_volumes_callbacks {
-    void (*added)(void *userdata, const struct static_volume *volume);
+    void (*added)(void *userdata, struct static_volume *volume);
     /* The target is the same; anything else may differ. */
-    void (*changed)(void *userdata, const struct static_volume *old,
-                    const struct static_volume *volume);
+    void (*changed)(void *userdata, const struct static_volume *old, struct static_volume *volume);
     void (*removed)(void *userdata, const struct static_volume *volume);
     /*
      * Something is no good and changes nothing: what was there before stays. Each reason is told

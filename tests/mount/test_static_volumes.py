@@ -134,6 +134,49 @@ def test_added_changed_and_removed(node: Node):
     until(lambda: not other.exists(), "the end of the volume")
 
 
+def test_a_change_takes_nothing_away(node: Node):
+    """Until the new volume can be shown the old one is, and what is open stays readable."""
+    target = node.targets / "t"
+    node.put("app", target)
+    node.start()
+    until(lambda: reads(target / "key", b"dummy-1"), "the volume")
+    (before,) = mounts_at(target)
+    held = os.open(target / "key", os.O_RDONLY)
+    try:
+        node.put("app", target, secret="late")
+        node.put("other", node.targets / "u", secret="other")
+        until(lambda: reads(node.targets / "u" / "key", b"dummy-other"), "a later file's volume")
+        assert mounts_at(target) == [before]
+        node.manifests.put_secret({"key": b"dummy-late"}, name="late")
+        until(lambda: reads(target / "key", b"dummy-late"), "the other secret")
+        (after,) = mounts_at(target)
+        assert after.mount_id != before.mount_id
+        assert os.pread(held, 100, 0) == b"dummy-1"
+    finally:
+        os.close(held)
+    for secret in ("other", "app", "other"):
+        node.put("app", target, secret=secret)
+        content = {"app": b"dummy-1", "other": b"dummy-other"}[secret]
+        until(lambda: reads(target / "key", content), secret)
+    assert len(mounts_at(target)) == 1
+    node.remove("app")
+    until(lambda: not target.exists(), "the end of the volume")
+
+
+def test_changes_that_overtake_each_other(node: Node):
+    target = node.targets / "t"
+    node.put("app", target)
+    node.start()
+    until(lambda: reads(target / "key", b"dummy-1"), "the volume")
+    for n in range(20):
+        node.put("app", target, secret="other" if n % 2 else "late", owner={"user": n + 1})
+        if n == 10:
+            node.manifests.put_secret({"key": b"dummy-late"}, name="late")
+    until(lambda: reads(target / "key", b"dummy-other"), "the last one")
+    until(lambda: (target / "key").stat().st_uid == 20, "the last owner")
+    assert len(mounts_at(target)) == 1
+
+
 def test_only_made_directories_are_removed(node: Node):
     own = node.targets / "own"
     own.mkdir(mode=0o700)
@@ -173,7 +216,10 @@ def test_namespace_source_and_owner(node: Node, area: Path):
     until(lambda: reads(target / "key", b"dummy-elsewhere"), "the volume")
     assert (target / "key").stat().st_uid == 7
     node.put("app", target, namespace="nowhere")
-    until(lambda: mounts_at(target) == [], "a namespace without such a secret")
+    node.manifests.put_secret({"key": b"dummy-2"}, name="marker")
+    node.put("marker", node.targets / "m", secret="marker")
+    until(lambda: reads(node.targets / "m" / "key", b"dummy-2"), "a later file's volume")
+    assert (target / "key").read_bytes() == b"dummy-elsewhere"
 
 
 def test_an_object_that_comes_later(node: Node):
@@ -202,7 +248,11 @@ def test_after_a_crash(node: Node):
 
 
 def test_reload_looks_again(node: Node):
+    """A mount that somebody took away is put back."""
+    target = node.targets / "t"
+    node.put("app", target)
     node.start()
+    until(lambda: reads(target / "key", b"dummy-1"), "the volume")
+    unmount(target)
     node.reload()
-    node.wait_log("reading the files of static volumes anew")
-    assert not node.has_ended()
+    until(lambda: reads(target / "key", b"dummy-1"), "the volume")

@@ -35,7 +35,7 @@ static void everything(void **state)
     assert_int_equal(v->spec->gid, 77);
     assert_int_equal(v->spec->default_mode, 0400);
     assert_string_equal(v->spec->sources[0].name, "db");
-    (void)static_volume_free(v);
+    (void)static_volume_unref(v);
 }
 
 static void the_least(void **state)
@@ -54,8 +54,8 @@ static void the_least(void **state)
     assert_int_equal(v->spec->kind, VOLUME_CONFIGMAP);
     assert_int_equal(v->spec->uid, VOLUME_ID_UNSET);
     assert_int_equal(v->spec->gid, VOLUME_ID_UNSET);
-    (void)static_volume_free(v);
-    assert_null(static_volume_free(NULL));
+    (void)static_volume_unref(v);
+    assert_null(static_volume_unref(NULL));
 }
 
 #define VOLUME "volume: {secret: {secretName: a}}"
@@ -138,7 +138,7 @@ static int parse_everything(void *userdata)
     int r = static_volume_parse("a.yaml", text, strlen(text), &v, &e);
 
     (void)userdata;
-    (void)static_volume_free(v);
+    (void)static_volume_unref(v);
     return r;
 }
 

@@ -39,13 +39,13 @@ static void tell(struct fixture *f, char sign, const char *name, const char *tar
                          target != NULL ? target : "") < (int)(sizeof(f->told) - len));
 }
 
-static void on_added(void *userdata, const struct static_volume *volume)
+static void on_added(void *userdata, struct static_volume *volume)
 {
     tell(userdata, '+', volume->name, volume->target);
 }
 
 static void on_changed(void *userdata, const struct static_volume *old,
-                       const struct static_volume *volume)
+                       struct static_volume *volume)
 {
     assert_string_equal(old->target, volume->target);
     assert_string_equal(old->name, volume->name);

@@ -22,7 +22,9 @@
 #include "base/log.h"
 #include "csi/unix_socket.h"
 
-#define BACKLOG        128 /* connections that come in within one turn of the loop */
+/* A client is turned away when the queue is full: as many as a server takes (grpc_call.c). */
+#define BACKLOG        1024
+#define ACCEPTS_MAX    64 /* in one turn of the loop, which has other things to do, too */
 #define ACCEPT_PAUSE   SPAN_MS(200)
 #define RENEW_FIRST    SPAN_MS(200)
 #define RENEW_MAX      SPAN_SEC(30)
@@ -62,16 +64,20 @@ static int on_pause_over(sd_event_source *source, uint64_t now, void *userdata)
     return sd_event_source_set_enabled(listener->io, SD_EVENT_ON);
 }
 
-static int on_connection(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+static int on_connections(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
     struct listener *listener = userdata;
-    int client_fd = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    int client_fd = -1;
 
     (void)revents;
-    if (client_fd >= 0) {
+    for (unsigned n = 0; n < ACCEPTS_MAX; n++) {
+        client_fd = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (client_fd < 0)
+            break;
         listener->connected(listener->userdata, client_fd);
-        return 0;
     }
+    if (client_fd >= 0)
+        return 0;
     if (errno != EMFILE && errno != ENFILE && errno != ENOMEM && errno != ENOBUFS)
         return 0;
     log_debug("no descriptor for a connection", "socket", listener->path);
@@ -121,7 +127,7 @@ static int listen_anew(struct listener *listener, struct error *e)
     listener->io = sd_event_source_disable_unref(listener->io);
     unix_socket_close(&listener->socket);
     listener->socket = s;
-    r = sd_event_add_io(listener->event, &listener->io, s.fd, EPOLLIN, on_connection, listener);
+    r = sd_event_add_io(listener->event, &listener->io, s.fd, EPOLLIN, on_connections, listener);
     if (r >= 0)
         r = watch_directory(listener);
     return r < 0 ? error_set_errno(e, r, "cannot serve %s", listener->path) : 0;

@@ -61,7 +61,7 @@ class Connection:
     def __init__(self, path: Path, *, window: int | None = None) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(PATIENCE_SECONDS)
-        self.socket.connect(str(path))
+        self._connect(path)
         self.h2 = h2.connection.H2Connection(
             h2.config.H2Configuration(
                 client_side=True,
@@ -83,6 +83,17 @@ class Connection:
             )
         self.h2.initiate_connection()
         self.flush()
+
+    def _connect(self, path: Path) -> None:
+        """A queue that is full is tried again, as a kubelet's dialer does."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                self.socket.connect(str(path))
+                return
+            except BlockingIOError:
+                assert time.monotonic() < deadline, "the queue of the socket stays full"
+                time.sleep(0.002)
 
     def close(self) -> None:
         self.socket.close()

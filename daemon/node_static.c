@@ -159,6 +159,7 @@ static void pursue(struct node_static *all, struct entry *entry)
         return;
     }
     v = find_volume(all, said);
+    assert(v != NULL);
     if (!v->is_wanted)
         node_volume_want(v, true);
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import Callable, Iterator
@@ -14,7 +15,7 @@ from .support import program
 from .support.mountinfo import mounts_at
 from .support.sources import Manifests
 from .support.volume import unmount
-from .support.waiting import until
+from .support.waiting import PATIENCE_SECONDS, until
 
 Helper = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -135,3 +136,31 @@ def test_flags_of_mount(helper: Helper, point: Path):
     done = helper("secret/app", point, "sparkle,glitter=1", "-snv", "-t", "fuse.secretfs")
     assert done.returncode == 0, done.stderr
     assert len(mounts_at(point)) == 1
+
+
+def test_an_interrupt_ends_all_of_it(helper: Helper, point: Path, area: Path):
+    """While the object is waited for, whoever waits at a terminal can give up."""
+    options = f"manifests={area}/manifests,wait=forever"
+    command = [area / "mount.fuse.secretfs", "secret/none", point, "-o", options]
+    waiting = subprocess.Popen(command, start_new_session=True)
+    try:
+        children = Path(f"/proc/{waiting.pid}/task/{waiting.pid}/children")
+        until(lambda: children.read_text().split(), "the process that goes to the background")
+        daemon = int(children.read_text().split()[0])
+        # it has its event loop, and takes signals, once it follows the manifests
+        until(lambda: is_polling(daemon), "the daemon to wait")
+        os.killpg(waiting.pid, signal.SIGINT)
+        waiting.wait(PATIENCE_SECONDS)
+        until(lambda: has_ended(daemon), "the end of the daemon")
+    finally:
+        waiting.kill()
+        waiting.wait()
+    assert mounts_at(point) == []
+
+
+def is_polling(pid: int) -> bool:
+    try:
+        links = {os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()}
+    except FileNotFoundError:  # one was closed meanwhile
+        return False
+    return "anon_inode:inotify" in links

@@ -6,6 +6,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+
 #include "base/json.h"
 #include "fetcher/credentials.h"
 #include "fetcher/http.h"
@@ -114,6 +117,19 @@ static void ask_all(struct asking *a, const struct doctor_options *o, struct doc
 
 /* ---- finding out how to ask */
 
+/* For servers that do not say who we are, which they do since Kubernetes 1.28. */
+static void read_certificate_user(const char *pem, char *user, size_t size)
+{
+    BIO *bio = BIO_new_mem_buf(pem, -1);
+    X509 *certificate = bio != NULL ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+
+    if (certificate == NULL || X509_NAME_get_text_by_NID(X509_get_subject_name(certificate),
+                                                         NID_commonName, user, (int)size) < 0)
+        user[0] = '\0';
+    X509_free(certificate);
+    (void)BIO_free(bio);
+}
+
 /* With the node's rights it is the kubelet's configuration, wherever an installer put it. */
 static const char *find_kubeconfig(const struct doctor_options *o, char *buf, size_t size)
 {
@@ -172,6 +188,9 @@ static int prepare(struct asking *a, const struct api_config *config, struct doc
         return r;
     api->has_credentials = true;
     api->has_certificate = credentials_expiry(a->credentials, &api->certificate_expiry);
+    if (credentials_peek(a->credentials)->client_cert_pem != NULL)
+        read_certificate_user(credentials_peek(a->credentials)->client_cert_pem,
+                              api->certificate_user, sizeof(api->certificate_user));
     return http_client_new(a->event, config, &a->client, &api->error);
 }
 
@@ -275,11 +294,15 @@ static bool judge_server(const struct doctor_api *api, struct doctor_report *rep
     return true;
 }
 
-/* Under whose name the server knows us; NULL if it does not say (before Kubernetes 1.28). */
+/* Under whose name the server knows us; NULL if nobody says. */
 static const char *user_of(const struct doctor_api *api)
 {
-    return json_text(json_path(api->answers[DOCTOR_IDENTITY].json, "status", "userInfo", NULL),
-                     "username");
+    const char *user = json_text(
+        json_path(api->answers[DOCTOR_IDENTITY].json, "status", "userInfo", NULL), "username");
+
+    if (user == NULL && api->certificate_user[0] != '\0')
+        return api->certificate_user;
+    return user;
 }
 
 static void judge_identity(const struct doctor_api *api, const struct doctor_options *o,
@@ -345,8 +368,7 @@ static void judge_driver(const struct doctor_api *api, const struct doctor_optio
         doctor_remedy(report, "kubectl apply -k deploy/, or the file of it alone");
     } else if (answer->status != 200) {
         doctor_add(report, DOCTOR_WARN, "csi-driver",
-                   "cannot see the CSIDriver %s (HTTP status %d) %s", o->driver_name,
-                   answer->status, answer->error.text);
+                   "cannot see the CSIDriver %s (HTTP status %d)", o->driver_name, answer->status);
         doctor_remedy(report, "look at it as an administrator; the program does not need to");
     } else if (fault != NULL) {
         doctor_add(report, DOCTOR_FAIL, "csi-driver", "CSIDriver %s: %s", o->driver_name, fault);
@@ -369,8 +391,8 @@ static void judge_node(const struct doctor_api *api, const struct doctor_options
     const cJSON *driver;
 
     if (answer->status != 200) {
-        doctor_add(report, DOCTOR_WARN, "csi-node", "cannot see the CSINode %s (HTTP status %d) %s",
-                   o->node_id, answer->status, answer->error.text);
+        doctor_add(report, DOCTOR_WARN, "csi-node", "cannot see the CSINode %s (HTTP status %d)",
+                   o->node_id, answer->status);
         doctor_remedy(report, answer->status == 404
                                   ? "if the node has another name, give it with --node-id"
                                   : "look at it as an administrator; the program does not need to");
@@ -420,7 +442,7 @@ static void judge_rights(const struct doctor_api *api, const struct doctor_optio
                    events == 1 ? "can be created"
                                : "cannot be created: trouble is in the log only");
         if (events == 0)
-            doctor_remedy(report, "allow create of events; see deploy/");
+            doctor_remedy(report, "allow create of events, as deploy/rbac/events does");
     }
 }
 

@@ -26,6 +26,7 @@ struct doctor_api {
     bool has_config, has_credentials; /* what came of finding out how to ask */
     struct error error;               /* why not */
     char server[256], origin[256];
+    char certificate_user[256]; /* whose it is; "" if there is none */
     bool has_certificate;
     struct timespec certificate_expiry;
     struct doctor_answer answers[DOCTOR_QUESTIONS];

@@ -415,7 +415,8 @@ static void judge_stale(const struct doctor_host *h, struct doctor_report *repor
         return;
     }
     doctor_add(report, DOCTOR_WARN, "stale-mounts",
-               "%zu mounts are left of programs that are gone, such as %s", h->n_stale, h->stale);
+               "%zu %s left of programs that are gone, such as %s", h->n_stale,
+               h->n_stale == 1 ? "mount is" : "mounts are", h->stale);
     doctor_remedy(report, "restart the program if it was the node's, else `secretfs unmount`");
 }
 

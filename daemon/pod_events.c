@@ -163,7 +163,8 @@ static void write_name(char *name, size_t size, const char *pod)
     uint64_t random = 0;
     size_t len = size_min(strlen(pod), POD_NAME_MAX);
 
-    (void)getrandom(&random, sizeof(random), 0); /* a name that is taken costs one event */
+    if (getrandom(&random, sizeof(random), 0) != sizeof(random))
+        random = clock_mono(); /* a name that is taken costs one event */
     while (len > 0 && (pod[len - 1] == '.' || pod[len - 1] == '-'))
         len--;
     (void)snprintf(name, size, "%.*s.%016" PRIx64, (int)len, pod, random);

@@ -349,6 +349,9 @@ static void test_an_api_that_is_well(void **state)
     /* a server that cannot say who we are is no trouble */
     set_answer(&c, DOCTOR_IDENTITY, 404, "{}");
     assert_int_equal(doctor_result_of(judge(&c)), DOCTOR_OK);
+    assert_null(finding(&c.report, "identity"));
+    (void)memcpy(c.api.certificate_user, "system:node:node-1", 19);
+    assert_found(judge(&c), "identity", DOCTOR_WARN, "--rights node");
     tear_down(&c);
 }
 

@@ -45,6 +45,7 @@ class Daemon:
     ) -> None:
         self.node = node
         self.rights = rights
+        self.kubeconfig = kubeconfig
         self.driver = driver or f"{rights}-{next(_serial)}.secretfs.io"
         self.run_dir = Path("/run") / (
             "secretfs" if driver == DRIVER else f"secretfs-{self.driver.partition('.')[0]}"
@@ -184,17 +185,19 @@ class Daemons:
 
 
 def grant_daemon(node: Node, identity: Identity) -> None:
-    """The rule of deploy/rbac/daemon, for that user."""
-    role, binding = yaml.safe_load_all((DEPLOY / "rbac" / "daemon" / "clusterrole.yaml").read_text())
+    """The rules of deploy/rbac/daemon and deploy/rbac/events, for that user."""
     rbac = "/apis/rbac.authorization.k8s.io/v1"
-    name = identity.user
-    for kind, body in (("clusterroles", role), ("clusterrolebindings", binding)):
-        body["metadata"]["name"] = name
-        if kind == "clusterrolebindings":
-            body["roleRef"]["name"] = name
-            group = "rbac.authorization.k8s.io"
-            body["subjects"] = [{"apiGroup": group, "kind": "User", "name": identity.user}]
-        node.cluster.admin.request("POST", f"{rbac}/{kind}", body)
+    for part in ("daemon", "events"):
+        text = (DEPLOY / "rbac" / part / "clusterrole.yaml").read_text()
+        role, binding = yaml.safe_load_all(text)
+        name = f"{identity.user}-{part}"
+        for kind, body in (("clusterroles", role), ("clusterrolebindings", binding)):
+            body["metadata"]["name"] = name
+            if kind == "clusterrolebindings":
+                body["roleRef"]["name"] = name
+                group = "rbac.authorization.k8s.io"
+                body["subjects"] = [{"apiGroup": group, "kind": "User", "name": identity.user}]
+            node.cluster.admin.request("POST", f"{rbac}/{kind}", body)
 
 
 def role(*names: str) -> list[Mapping[str, Any]]:

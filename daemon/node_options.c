@@ -246,15 +246,20 @@ static const struct option *find_option(const char *name)
 }
 
 /* A string, or a number as it would be written on a command line. */
-static const char *value_text(struct node_options *o, const cJSON *value)
+static int value_text(struct node_options *o, const cJSON *entry, const char **ret_text,
+                      struct error *e)
 {
     char *text;
 
-    if (cJSON_IsString(value))
-        return value->valuestring;
-    if (!cJSON_IsNumber(value) || asprintf(&text, "%.15g", value->valuedouble) < 0)
-        return NULL;
-    return keep(o, text);
+    if (!cJSON_IsString(entry) && !cJSON_IsNumber(entry))
+        return error_set(e, -EINVAL, "%s: %s takes a string or a number", o->config_file,
+                         entry->string);
+    if (cJSON_IsString(entry)) {
+        *ret_text = entry->valuestring;
+        return 0;
+    }
+    *ret_text = asprintf(&text, "%.15g", entry->valuedouble) < 0 ? NULL : keep(o, text);
+    return *ret_text != NULL ? 0 : no_memory(e);
 }
 
 static int set_from_config(struct node_options *o, const cJSON *entry, struct error *e)
@@ -266,10 +271,9 @@ static int set_from_config(struct node_options *o, const cJSON *entry, struct er
     if (option == NULL)
         return error_set(e, -EINVAL, "%s: there is no option \"%.64s\"", o->config_file,
                          entry->string);
-    value = value_text(o, entry);
-    if (value == NULL)
-        return error_set(e, -EINVAL, "%s: %s takes a string or a number", o->config_file,
-                         entry->string);
+    r = value_text(o, entry, &value, e);
+    if (r < 0)
+        return r;
     r = set_option(o, option->val, value, e);
     return r < 0 ? error_prefix(e, r, "%s", o->config_file) : 0;
 }

@@ -379,6 +379,9 @@ static int complete_spec(struct mount_options *o, struct error *e)
 {
     char text[VOLUME_TEXT_SIZE];
 
+    if (o->spec->kind == VOLUME_CONFIGMAP && (o->spec->type != NULL || o->spec->holds_tls))
+        return error_set(e, -EINVAL, "%s is for secrets, and does not go with a ConfigMap",
+                         o->spec->type != NULL ? "--type" : "--tls hold");
     if (o->spec->uid == VOLUME_ID_UNSET)
         o->spec->uid = geteuid();
     if (o->spec->gid == VOLUME_ID_UNSET)

@@ -527,6 +527,18 @@ static int parse_word(const cJSON *json, const struct place *place, const char *
 #define OWN_WORDS "uid gid fsGroup type tls inotify onRevoked"
 
 /* The members of @json that are secretfs' own. */
+/* Asked of a ConfigMap they would never be looked at. */
+static int check_secrets_words(const struct volume_spec *spec, const struct place *place,
+                               struct error *e)
+{
+    const char *word = spec->type != NULL ? "type" : "tls";
+
+    if (spec->kind != VOLUME_CONFIGMAP || (spec->type == NULL && !spec->holds_tls))
+        return 0;
+    return at_place(&PLACE(place, word), e,
+                    error_set(e, -EINVAL, "this is for secrets, and the volume is a ConfigMap"));
+}
+
 static int read_own(const cJSON *json, const struct place *place, struct volume_spec *spec,
                     struct error *e)
 {
@@ -540,6 +552,8 @@ static int read_own(const cJSON *json, const struct place *place, struct volume_
         r = parse_word(json, place, "type", volume_type_parse, spec, e);
     if (r == 0)
         r = parse_word(json, place, "tls", volume_tls_parse, spec, e);
+    if (r == 0)
+        r = check_secrets_words(spec, place, e);
     if (r == 0)
         r = parse_word(json, place, "inotify", volume_inotify_parse, spec, e);
     if (r == 0)

@@ -307,6 +307,8 @@ static void mistakes_are_named(void **state)
         {"mount --item k secret/db /", -EINVAL, "--item: \"k\" is no item"},
         {"mount --item k=..p secret/db /", -EINVAL, "--item: path \"..p\" cannot be used"},
         {"mount --type tsl secret/db /", -EINVAL, "--type: \"tsl\" is no type"},
+        {"mount --type tls cm/app /", -EINVAL, "--type is for secrets"},
+        {"mount --tls hold cm/app /", -EINVAL, "--tls hold is for secrets"},
         {"mount --tls keep secret/db /", -EINVAL, "--tls: say \"hold\""},
         {"mount --volume /v secret/db /", -EINVAL, "with --volume a mount point is needed, and no"},
         {"mount --volume /v --optional /", -EINVAL, "do not go with --volume: say that in /v"},

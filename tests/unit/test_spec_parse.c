@@ -189,6 +189,8 @@ static const struct {
     {"{secret: {secretName: a}, secretfs: {tls: keep}}", "secretfs.tls: say \"hold\""},
     {"{secret: {secretName: a}, secretfs: {inotify: close}}",
      "secretfs.inotify: say \"stable\" or \"standard\", not \"close\""},
+    {"{configMap: {name: a}, secretfs: {type: tls}}", "secretfs.type: this is for secrets"},
+    {"{configMap: {name: a}, secretfs: {tls: hold}}", "secretfs.tls: this is for secrets"},
     {"{secret: {secretName: a}, secretfs: x}", "secretfs: this has to be a mapping"},
 };
 

@@ -187,6 +187,11 @@ class Pod:
     def volume_path(self, plugin: str, name: str) -> Path:
         return self.node.path(self.directory / "volumes" / plugin / name)
 
+    def has_containers(self) -> bool:
+        """Whether the kubelet says that one of them runs."""
+        statuses = self.get()["status"].get("containerStatuses", [])
+        return any("running" in status["state"] for status in statuses)
+
     def is_off_the_node(self) -> bool:
         return str(self.directory) not in self.node.mountinfo() and not self.node.path(
             self.directory / "volumes"
@@ -300,6 +305,7 @@ def plain_pod(
         "spec": {
             "nodeName": NAME,
             "restartPolicy": "Never",
+            # so it is gone from the API at once; the node takes its time
             "terminationGracePeriodSeconds": 0,
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,

@@ -100,15 +100,15 @@ def parse_probe(text: str) -> dict[str, View]:
 
 
 class Pod:
-    def __init__(self, node: Node, ns: Namespace, manifest: Mapping[str, Any]) -> None:
+    """One that the API server has."""
+
+    def __init__(self, node: Node, ns: Namespace, name: str) -> None:
         self.node = node
         self.ns = ns
-        self.name = manifest["metadata"]["name"]
+        self.name = name
         self._admin = ns.cluster.admin
-        self._path = f"/api/v1/namespaces/{ns.name}/pods/{self.name}"
-        self.uid = self._admin.request("POST", self._path.rpartition("/")[0], manifest)["metadata"][
-            "uid"
-        ]
+        self._path = f"/api/v1/namespaces/{ns.name}/pods/{name}"
+        self.uid = self.get()["metadata"]["uid"]
 
     # ---- the API's view
 
@@ -250,7 +250,13 @@ class Pods:
 
     def make(self, manifest: Mapping[str, Any]) -> Pod:
         """Does not wait until it runs."""
-        self._made.append(Pod(self._node, self._ns, manifest))
+        path = f"/api/v1/namespaces/{self._ns.name}/pods"
+        self._ns.cluster.admin.request("POST", path, manifest)
+        return self.adopt(manifest["metadata"]["name"])
+
+    def adopt(self, name: str) -> Pod:
+        """One that was made otherwise."""
+        self._made.append(Pod(self._node, self._ns, name))
         return self._made[-1]
 
     def run(self, manifest: Mapping[str, Any]) -> Pod:
@@ -267,14 +273,10 @@ class Pods:
         left = [pod for pod in self._made if not pod.is_gone()]
         try:
             for pod in left:
-                pod.delete(wait=False)
-            for pod in left:
-                pod.wait_gone()
+                pod.delete_by_force()  # the node's side is the one that takes time, and counts
+        finally:
             for pod in self._made:
                 wait_for(pod.is_off_the_node, f"pod {pod.name} has left the node", pause=0.05)
-        finally:
-            for pod in left:
-                pod.delete_by_force()
 
 
 def plain_pod(

@@ -1,0 +1,176 @@
+"""deploy/ and examples/ as people would use them, with what they say, on the node."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+import yaml
+
+from deploy.manifests import DEPLOY, EXAMPLES, documents, of_kind
+from deploy.test_manifests import kubectl  # noqa: F401 (a fixture)
+from kube import Cluster, Node, wait_for
+from kube.cluster import HOST, free_port
+from kube.images import write_image
+
+from ..conftest import Namespace
+from ..mounting import program
+from .daemon import DRIVER, Daemon
+from .pods import Pods
+
+EXAMPLE_IMAGE = "docker.io/library/busybox:stable"
+# they are about rights that can be taken from a pod
+WITH_POD_RIGHTS = {"pod-rights.yaml", "on-revoked.yaml"}
+
+
+# ---- examples
+
+
+@pytest.fixture(scope="session")
+def example_image(node_for_all: Node) -> None:
+    """What examples call for: nothing is pulled here."""
+    node = node_for_all
+    archive = node.directory / "busybox.tar"
+    listed = subprocess.run([node.assets.busybox, "--list"], capture_output=True, check=True)
+    names = set(listed.stdout.decode().split()) - {"busybox"}
+    links = {f"/bin/{name}": "/bin/busybox" for name in sorted(names)}
+    write_image(archive, EXAMPLE_IMAGE, ["/bin/sh"], {"/bin/busybox": node.assets.busybox}, links)
+    node.ctr("images", "import", archive)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_example(
+    example_image: None,
+    node_daemon: Daemon,
+    pod_daemon: Daemon,
+    ns: Namespace,
+    pods: Pods,
+    path: Path,
+) -> None:
+    """It starts as it is, and shows what its volume is about."""
+    del example_image
+    daemon = pod_daemon if path.name in WITH_POD_RIGHTS else node_daemon
+    text = path.read_text().replace(DRIVER, daemon.driver)
+    ns.kubectl("apply", "-f", "-", stdin=text)
+    loaded = documents(path)
+    (manifest,) = of_kind(loaded, "Pod")
+    pod = pods.adopt(manifest["metadata"]["name"]).wait_running()
+    (mount,) = manifest["spec"]["containers"][0]["volumeMounts"]
+    view = pod.view(mount["mountPath"])
+    wait_for(view.exists, "the container has its volume")
+    if "optional" in path.name:
+        assert [entry.name for entry in view.iterdir() if not entry.name.startswith("..")] == []
+        return
+    wait_for(pod.log, "it tells what is there")
+    files = {view} if view.is_file() else {entry for entry in view.rglob("*") if entry.is_file()}
+    shown = {entry.read_bytes() for entry in files}
+    values = [
+        value.encode()
+        for kind, key in (("Secret", "stringData"), ("ConfigMap", "data"))
+        for document in of_kind(loaded, kind)
+        for value in document[key].values()
+    ]
+    assert shown and shown <= set(values)
+
+
+# ---- the DaemonSet
+
+
+def _libraries(binary: Path) -> dict[str, Path]:
+    """What a dynamically linked program needs, by where it looks for it."""
+    told = subprocess.run(["ldd", binary], capture_output=True, text=True, check=True).stdout
+    return {path: Path(path) for path in re.findall(r"(/\S+) \(0x", told)}
+
+
+@pytest.fixture(scope="session")
+def secretfs_image(node_for_all: Node) -> str:
+    """The program and its libraries, in the place of the image that the Dockerfile makes."""
+    name = "docker.io/library/secretfs:latest"
+    archive = node_for_all.directory / "secretfs.tar"
+    binary = program().resolve()
+    programs = {"/usr/bin/secretfs": binary, **_libraries(binary)}
+    write_image(archive, name, ["/usr/bin/secretfs"], programs)
+    node_for_all.ctr("images", "import", archive)
+    return name
+
+
+@pytest.fixture
+def daemonset(
+    request: pytest.FixtureRequest,
+    node: Node,
+    secretfs_image: str,
+    kubectl: str,  # noqa: F811
+) -> Iterator[str]:
+    """What deploy/daemonset/rights-... makes, under names of its own. The driver's name."""
+    del secretfs_image
+    rights = request.param
+    driver, cluster = f"{rights}.daemonset.secretfs.io", node.cluster
+    directory = DEPLOY / "daemonset" / f"rights-{rights}"
+    built = subprocess.run([kubectl, "kustomize", directory], capture_output=True, check=True)
+    text = built.stdout.decode().replace(DRIVER, driver).replace("9811", str(free_port()))
+    text = text.replace("/run/secretfs", "/run/secretfs-daemonset")
+    # there may be a real one on this machine
+    text = text.replace("/etc/kubernetes/", "/var/lib/kubernetes/")
+    loaded = list(yaml.safe_load_all(text))
+    (made,) = of_kind(loaded, "DaemonSet")
+    container = made["spec"]["template"]["spec"]["containers"][0]
+    container["args"].append("--run-dir=/run/secretfs-daemonset")
+    # there are no service addresses here, which is kube-proxy's work
+    container["env"].append({"name": "KUBERNETES_SERVICE_HOST", "value": HOST})
+    container["env"].append({"name": "KUBERNETES_SERVICE_PORT", "value": str(cluster.port)})
+    node.path("/var/lib/kubernetes").mkdir(exist_ok=True)
+    node.path("/var/lib/kubernetes/kubelet.conf").write_text(node.kubeconfig.read_text())
+    node.path("/var/lib/kubelet/pki").mkdir(exist_ok=True)
+    text = yaml.safe_dump_all(loaded)
+    cluster.kubectl.run("apply", "-f", "-", stdin=text)
+    yield driver
+    # what needs it has gone before
+    cluster.kubectl.run("delete", "--wait=true", "--timeout=100s", "-f", "-", stdin=text)
+
+
+@pytest.mark.parametrize("daemonset", ["node", "pod", "daemon"], indirect=True)
+def test_daemonset(
+    daemonset: str,
+    cluster: Cluster,
+    ns: Namespace,
+    pods: Pods,
+) -> None:
+    """It gets ready, serves pods, and follows files that containers have mounted alone."""
+    first, second = ns.values.new(1), ns.values.new(2)
+    ns.create("db", {"key": first})
+    if daemonset.startswith("pod."):
+        _permit(cluster, ns)
+
+    def is_ready() -> bool:
+        path = "/apis/apps/v1/namespaces/secretfs/daemonsets/secretfs"
+        status = cluster.admin.request("GET", path)["status"]
+        return status.get("numberReady", 0) == status.get("desiredNumberScheduled") == 1
+
+    try:
+        wait_for(is_ready, "the DaemonSet is ready", pause=0.1)
+    except AssertionError as error:
+        told = cluster.kubectl.run("-n", "secretfs", "describe", "pods")
+        raise AssertionError(f"{error}\n{told}") from None
+    csi = {
+        "driver": daemonset,
+        "readOnly": True,
+        "volumeAttributes": {"secretName": "db"},
+        "nodePublishSecretRef": {"name": "db"},
+    }
+    pod = pods.probe("reader", {"ours": {"csi": csi}}, sub_paths={"alone": ("ours", "key")})
+    assert pod.probed()["ours"].last("key") == first
+    ns.patch("db", {"key": second})
+    pod.wait_content("ours", "key", second)
+    pod.wait_content("alone", "-", second)
+    pod.delete()
+    wait_for(pod.is_off_the_node, "nothing is left of it")
+
+
+def _permit(cluster: Cluster, ns: Namespace) -> None:
+    """deploy/rbac/pod-example, as it is, for the pod's service account."""
+    rules = yaml.safe_load_all((DEPLOY / "rbac" / "pod-example" / "role.yaml").read_text())
+    text = yaml.safe_dump_all(list(rules)).replace("name: app\n", "name: default\n")
+    ns.kubectl("apply", "-f", "-", stdin=text)

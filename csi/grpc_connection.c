@@ -36,6 +36,7 @@ struct grpc_connection {
     nghttp2_session *session;
     sd_event_source *io;
     sd_event_source *timer; /* on while there is no call */
+    sd_event_source *doom;  /* on once it is broken */
     struct list calls;
     size_t n_calls;
     mono_us idle_since; /* 0: there is a call */
@@ -52,16 +53,19 @@ mono_us grpc_connection_idle_since(const struct grpc_connection *connection)
     return connection->idle_since;
 }
 
+/* The socket cannot be waited for: it may be full, and for ever. */
+void grpc_connection_break(struct grpc_connection *connection)
+{
+    int r = sd_event_source_set_enabled(connection->doom, SD_EVENT_ONESHOT);
+
+    assert(r >= 0);
+    connection->is_broken = true;
+}
+
 void grpc_connection_wake(struct grpc_connection *connection)
 {
     if (sd_event_source_set_io_events(connection->io, EPOLLIN | EPOLLOUT) < 0)
-        connection->is_broken = true;
-}
-
-void grpc_connection_break(struct grpc_connection *connection)
-{
-    connection->is_broken = true;
-    grpc_connection_wake(connection);
+        grpc_connection_break(connection);
 }
 
 /* ---- nghttp2's callbacks */
@@ -283,6 +287,16 @@ static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userda
     return 0;
 }
 
+static int on_doom(sd_event_source *source, void *userdata)
+{
+    struct grpc_connection *connection = userdata;
+
+    (void)source;
+    assert(connection->magic == CONNECTION_MAGIC);
+    connection->over(connection->over_userdata, connection);
+    return 0;
+}
+
 static int on_idle(sd_event_source *source, uint64_t now, void *userdata)
 {
     struct grpc_connection *connection = userdata;
@@ -305,6 +319,11 @@ static int connection_start(struct grpc_connection *connection, int fd)
     assert(r >= 0);
     r = sd_event_add_time_relative(common->event, &connection->timer, CLOCK_MONOTONIC,
                                    common->limits.receive, TIMER_ACCURACY, on_idle, connection);
+    if (r < 0)
+        return r;
+    r = sd_event_add_defer(common->event, &connection->doom, on_doom, connection);
+    if (r >= 0)
+        r = sd_event_source_set_enabled(connection->doom, SD_EVENT_OFF);
     if (r < 0)
         return r;
     connection->idle_since = clock_mono();
@@ -359,6 +378,7 @@ struct grpc_connection *grpc_connection_free(struct grpc_connection *connection)
     list_for_each_safe (call, tmp, &connection->calls, link)
         (void)grpc_call_free(call);
     nghttp2_session_del(connection->session);
+    (void)sd_event_source_disable_unref(connection->doom);
     (void)sd_event_source_disable_unref(connection->timer);
     (void)sd_event_source_disable_unref(connection->io);
     connection->magic = 0;

@@ -398,3 +398,27 @@ def test_a_message_as_large_as_pods_can_be(plugin: Harness) -> None:
     with volume.start_publish(plugin.endpoint)[0]:
         assert plugin.wait("publish")["attributes"] == attributes
     plugin.wait("cancelled")
+
+
+def test_as_many_volumes_as_can_be_worked_on(plugin: Harness) -> None:
+    """Calls that nobody waits for any more, and that the program does not end."""
+    started, codes = 0, set()
+    with Connection(plugin.endpoint) as connection:
+        while kubelet.RESOURCE_EXHAUSTED not in codes:
+            assert started < 20_000, "there is no limit"
+            streams = []
+            for _ in range(32):
+                request = PodVolume(volume=f"v{started}").publish_request()
+                streams.append(connection.start(kubelet.PUBLISH, request, grpc_timeout="1u"))
+                started += 1
+            codes = {connection.finish(stream).code for stream in streams}
+            assert codes <= {kubelet.DEADLINE_EXCEEDED, kubelet.RESOURCE_EXHAUSTED}
+    one_more = PodVolume(volume="one more")
+    answer = one_more.publish(plugin.endpoint)
+    assert answer.code == kubelet.RESOURCE_EXHAUSTED and "try again" in answer.text
+    at_work = plugin.seen("publish")
+    assert len(at_work) == 4096
+    plugin.reply(at_work[0]["volume_id"])
+    with one_more.start_publish(plugin.endpoint)[0]:
+        plugin.wait("publish", volume_id=one_more.volume_id)
+    plugin.wait("cancelled", volume_id=one_more.volume_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 
 import pytest
@@ -409,6 +410,30 @@ def test_a_client_that_does_not_take_its_answer(start: HarnessMaker) -> None:
     with Connection(plugin.endpoint, window=0) as connection:
         connection.start(kubelet.PROBE)
         connection.wait_gone()
+    assert is_well(plugin)
+
+
+def descriptors(plugin: Harness) -> int:
+    return len(os.listdir(f"/proc/{plugin.pid}/fd"))
+
+
+def test_a_client_that_reads_nothing(start: HarnessMaker) -> None:
+    """Until the socket's buffer is full, and the answer after that has no place to go to."""
+    plugin = start(send_ms=SHORT).started()
+    before = descriptors(plugin)
+    request = wire.field(1, "csi-1") + wire.field(2, "/t")  # small, for the server's window
+    with Connection(plugin.endpoint) as connection:
+        for _ in range(400):
+            try:
+                connection.start(kubelet.UNPUBLISH, request)
+            except Gone:
+                break
+            until(lambda: plugin.seen("unpublish") or descriptors(plugin) == before)
+            if descriptors(plugin) == before:
+                break  # closed already
+            plugin.wait("unpublish")
+            plugin.reply("csi-1", kubelet.INTERNAL, "ü" * 500)
+        until(lambda: descriptors(plugin) == before, "the connection to be closed")
     assert is_well(plugin)
 
 

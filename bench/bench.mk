@@ -7,3 +7,6 @@ bench-programs: $(BENCH_PROGRAMS)
 
 $(BENCH_PROGRAMS): $(O)/bench/%: $(O)/bench/%.o $(O)/libsecretfs.a
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
+
+# its memory is to be what it is in the program
+$(O)/bench/watches: $(O)/base/heap.o

@@ -7,6 +7,7 @@
  */
 #include "fetcher/api.h"
 
+#include <search.h>
 #include <stdio.h>
 #include <sys/random.h>
 
@@ -25,6 +26,7 @@ struct api_source {
     char *token;                /* as the header's value; NULL: there is none yet */
     unsigned token_version;     /* counts them */
     struct list watches;        /* of struct api_watch; those told of a change are at the end */
+    void *watches_by_key;       /* the same as a tsearch(3) tree, by the address of the key */
     unsigned credentials_round; /* counts changes of the credentials */
     unsigned long n_restarts;   /* of watches that are gone */
 };
@@ -88,20 +90,32 @@ static void watch_on_done(void *userdata, enum http_outcome outcome, const struc
     reflector_on_done(w->reflector, outcome, error);
 }
 
-static int watch_request(void *userdata, const char *path, span_us total_limit, struct error *e)
+static void watch_on_sent(void *userdata)
+{
+    struct api_watch *w = userdata;
+
+    reflector_on_sent(w->reflector);
+}
+
+static int watch_request(void *userdata, const struct reflector_request *request, struct error *e)
 {
     static const struct http_handler handler = {watch_on_response, watch_on_body, watch_on_done};
     struct api_watch *w = userdata;
     struct credentials_material material;
-    struct http_call call = {.path = path, .total_limit = total_limit, .material = &material};
-
+    struct http_call call = {
+        .path = request->path,
+        .is_watch = request->is_watch,
+        .total_limit = request->total_limit,
+        .on_sent = watch_on_sent,
+        .material = &material,
+    };
     assert(w->request == NULL);
     if (!api_get_material(w->api, &material)) {
         if (w->api->takes_tokens)
             (void)error_set(e, -EAGAIN, "there is no token yet: waiting for one");
         return REFLECTOR_NO_CREDENTIALS;
     }
-    log_debug("request", "path", path);
+    log_debug("request", "path", request->path);
     w->material_version = material.version;
     return http_client_send(w->api->server->client, &call, &handler, w, &w->request, e);
 }
@@ -176,6 +190,15 @@ static const struct reflector_io watch_io = {
 
 /* ---- the store's side */
 
+/* The store gives the same key again that it gave to watch. */
+static int watch_compare(const void *a, const void *b)
+{
+    const struct api_watch *x = a, *y = b;
+    uintptr_t at = (uintptr_t)x->key, other = (uintptr_t)y->key;
+
+    return (at > other) - (at < other);
+}
+
 static struct api_watch *watch_free(struct api_watch *w)
 {
     if (w == NULL)
@@ -184,6 +207,7 @@ static struct api_watch *watch_free(struct api_watch *w)
         w->api->n_restarts += reflector_restarts(w->reflector);
     w->reflector = reflector_free(w->reflector);
     assert(w->request == NULL);
+    (void)tdelete(w, &w->api->watches_by_key, watch_compare);
     list_remove(&w->link);
     (void)sd_event_source_disable_unref(w->timer);
     free(w);
@@ -201,9 +225,11 @@ static int api_watch_key(void *userdata, const struct object_key *key, struct er
         *w =
             (struct api_watch){.api = api, .key = key, .credentials_round = api->credentials_round};
         list_append(&api->watches, &w->link);
+        r = tsearch(w, &api->watches_by_key, watch_compare) != NULL ? 0 : -ENOMEM;
+    }
+    if (r >= 0)
         r = sd_event_add_time_relative(api->server->event, &w->timer, CLOCK_MONOTONIC, 0, 1,
                                        watch_on_timer, w);
-    }
     if (r >= 0)
         r = sd_event_source_set_enabled(w->timer, SD_EVENT_OFF);
     if (r >= 0)
@@ -216,13 +242,11 @@ static int api_watch_key(void *userdata, const struct object_key *key, struct er
 
 static struct api_watch *find_watch(struct api_source *api, const struct object_key *key)
 {
-    struct api_watch *w;
+    const struct api_watch like = {.key = key};
+    struct api_watch *const *found = tfind(&like, &api->watches_by_key, watch_compare);
 
-    list_for_each (w, &api->watches, link)
-        if (w->key == key)
-            break;
-    assert(&w->link != &api->watches);
-    return w;
+    assert(found != NULL);
+    return *found;
 }
 
 static void api_unwatch_key(void *userdata, const struct object_key *key)
@@ -331,6 +355,8 @@ static int api_describe(const struct source *source, cJSON *status)
         r = json_add_text(status, "protocol", stats->protocol);
     if (r >= 0)
         r = json_add_number(status, "connections", stats->connections);
+    if (r >= 0)
+        r = json_add_number(status, "waitingRequests", (double)stats->n_waiting);
     if (r >= 0)
         r = describe_requests(stats, status);
     if (r >= 0)

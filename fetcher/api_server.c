@@ -36,6 +36,11 @@ int api_server_new(sd_event *event, struct api_config *config_consumed,
     return 0;
 }
 
+void api_server_set_pace(struct api_server *server, unsigned per_sec, unsigned burst)
+{
+    http_client_set_pace(server->client, per_sec, burst);
+}
+
 struct api_server *api_server_ref(struct api_server *server)
 {
     server->n_refs++;

@@ -35,6 +35,9 @@ struct api_server_user {
 int api_server_new(sd_event *event, struct api_config *config_consumed,
                    struct api_server **ret_server, struct error *e);
 
+/* As http_client_set_pace(), of all its sources together. */
+void api_server_set_pace(struct api_server *server, unsigned per_sec, unsigned burst);
+
 struct api_server *api_server_ref(struct api_server *server);
 /* All its requests must have been freed when the last reference goes. Return: NULL; NULL is fine.
  */

@@ -8,9 +8,6 @@
  */
 #include "fetcher/frames.h"
 
-/* A buffer that grew beyond this is given back when it is empty. */
-#define KEPT_BYTES 65536
-
 void frames_init(struct frames *f, size_t max_bytes)
 {
     /* a complete frame may be followed by the part of another that came in the same piece */
@@ -42,8 +39,8 @@ static void drop_used(struct frames *f)
     if (f->begin == 0)
         return;
     wipe_used(f);
-    if (f->begin == f->buf.len && f->buf.capacity > KEPT_BYTES)
-        buf_deinit(&f->buf);
+    if (f->begin == f->buf.len)
+        buf_deinit(&f->buf); /* it may be long until the next event */
     else
         buf_drop_front(&f->buf, f->begin);
     f->scanned -= f->begin;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * An HTTP client for one API server: many requests over few connections. See http.c.
+ * An HTTP client for one API server: many requests over few connections, at a pace. See http.c.
  *
  * Thread: the event loop's.
  */
@@ -45,7 +45,10 @@ struct http_handler {
 struct http_call {
     const char *path;    /* with its query, behind the server's URL; begins with a slash */
     const char *body;    /* JSON, copied and wiped when it is no longer needed; NULL: a GET */
-    span_us total_limit; /* from when it is sent to the last byte */
+    span_us total_limit; /* from when it had its turn to the last byte */
+    bool is_watch;       /* lives long, and is less urgent than one that is not */
+    /* It had its turn and goes out; may come again should the connection be found dead. Or NULL. */
+    void (*on_sent)(void *userdata);
     const struct credentials_material *material; /* copied */
 };
 
@@ -56,6 +59,10 @@ struct http_call {
  */
 int http_client_new(sd_event *event, const struct api_config *config,
                     struct http_client **ret_client, struct error *e);
+/*
+ * How many requests may begin in a second, and how many of them at once; 0 for no limit.
+ */
+void http_client_set_pace(struct http_client *client, unsigned per_sec, unsigned burst);
 /* All requests must have been freed. Return: NULL. */
 struct http_client *http_client_free(struct http_client *client);
 DEFINE_CLEANUP(struct http_client *, http_client_free)
@@ -63,8 +70,8 @@ DEFINE_CLEANUP(struct http_client *, http_client_free)
 /*
  * Start a request. Its handler is not called before this returns.
  * @handler: borrowed, outlives the request
- * Return: 0, *ret_request is the caller's; -EFBIG for a body above HTTP_BODY_MAX_BYTES, -ENOMEM,
- * both with @e.
+ * Return: 0, *ret_request is the caller's; -EFBIG for a body above HTTP_BODY_MAX_BYTES, -EAGAIN
+ * when far too many wait for their turn, -ENOMEM, all with @e.
  */
 int http_client_send(struct http_client *client, const struct http_call *call,
                      const struct http_handler *handler, void *userdata,
@@ -82,6 +89,7 @@ struct http_stats {
     } codes[HTTP_STATS_CODES_MAX];
     size_t n_codes;
     unsigned connections; /* sockets open now */
+    size_t n_waiting;     /* requests that wait for their turn now */
     const char *protocol; /* of the newest response: "HTTP/2", "HTTP/1.1"; "" before the first */
 };
 

@@ -39,16 +39,20 @@
 /* Of an answer that is an error; a Status is far shorter. */
 #define REFUSAL_MAX_BYTES  65536
 
-#define LIST_LIMIT       SPAN_SEC(30)
-#define OPENING_LIMIT    SPAN_SEC(30) /* until a watch answers */
-#define WATCH_MIN_SEC    300u         /* J3 */
-#define WATCH_RANGE_SEC  300u
-#define RIGHTS_MIN_SEC   30u /* the same where rights are to be checked */
-#define RIGHTS_RANGE_SEC 30u
-#define WATCH_GRACE      SPAN_SEC(30) /* for the server to end the watch itself */
-#define PARKED_LIMIT     SPAN_SEC(30) /* for new credentials after the old ones were rejected */
-#define SHORT_WATCH      SPAN_SEC(1)  /* J6 */
-
+#define LIST_LIMIT        SPAN_SEC(30)
+#define OPENING_LIMIT     SPAN_SEC(30) /* until a watch answers */
+#define WATCH_MIN_SEC     300u         /* J3 */
+#define WATCH_RANGE_SEC   300u
+#define RIGHTS_MIN_SEC    30u /* the same where rights are to be checked */
+#define RIGHTS_RANGE_SEC  30u
+#define WATCH_GRACE       SPAN_SEC(30) /* for the server to end the watch itself */
+#define PARKED_LIMIT      SPAN_SEC(30) /* for new credentials after the old ones were rejected */
+#define SHORT_WATCH       SPAN_SEC(1)  /* J6 */
+/*
+ * A connection that breaks takes up to a hundred watches along, and a server all those of a
+ * cluster: they come back one after the other.
+ */
+#define RETURN_SPREAD     SPAN_SEC(1)
 /* The node authorizer learns of a new pod some milliseconds after the pod was bound (K3). */
 #define QUICK_RETRY       SPAN_MS(50) /* doubling */
 #define QUICK_RETRIES_MAX 5           /* 1.55 s together */
@@ -275,19 +279,19 @@ static int add_watch_query(struct reflector *r, struct buf *b, unsigned timeout_
 static int reflector_request(struct reflector *r, struct error *e)
 {
     struct buf path = BUF_INIT(4096); /* two names, a cursor, and room for escapes */
-    span_us limit = LIST_LIMIT;
+    struct reflector_request request = {.total_limit = LIST_LIMIT};
     int result = add_path(r, &path);
-
     if (result >= 0 && r->state == STATE_LISTING) {
         result = add_list_query(r, &path);
     } else if (result >= 0) {
         unsigned timeout_sec = watch_sec(r);
-
         result = add_watch_query(r, &path, timeout_sec);
-        limit = SPAN_SEC(timeout_sec) + WATCH_GRACE;
+        request.total_limit = SPAN_SEC(timeout_sec) + WATCH_GRACE;
+        request.is_watch = true;
     }
+    request.path = buf_text(&path);
     if (result >= 0)
-        result = r->io->request(r->userdata, buf_text(&path), limit, e);
+        result = r->io->request(r->userdata, &request, e);
     else
         result = error_set_errno(e, result, "cannot prepare a request");
     buf_deinit(&path);
@@ -302,7 +306,7 @@ static void reflector_begin(struct reflector *r, enum reflector_state state)
     if (r->is_gone)
         return;
     reflector_move(r, state);
-    r->io->set_timer(r->userdata, state == STATE_OPENING ? OPENING_LIMIT : SPAN_FOREVER);
+    r->io->set_timer(r->userdata, SPAN_FOREVER);
     r->status = 0;
     r->retry_after = 0;
     buf_deinit(&r->body);
@@ -770,13 +774,19 @@ static void watch_feed(struct reflector *r, const char *bytes, size_t len)
     watch_abort(r, &e);
 }
 
-/* J6: a watch that ends is begun again at once, unless that is all it ever does. */
-static void watch_closed(struct reflector *r)
+/*
+ * J6: a watch that ends is begun again at once, unless that is all it ever does; and soon after if
+ * it did not end but broke.
+ */
+static void watch_closed(struct reflector *r, bool is_broken)
 {
     struct error e = ERROR_INIT;
 
     if (r->n_events > 0 || r->io->now(r->userdata) - r->watching_since >= SHORT_WATCH) {
-        reflector_begin(r, STATE_OPENING);
+        if (is_broken)
+            wait_for(r, STATE_OPENING, (RETURN_SPREAD * r->io->random(r->userdata)) >> 32);
+        else
+            reflector_begin(r, STATE_OPENING);
         return;
     }
     r->is_distrusted = true;
@@ -810,6 +820,12 @@ void reflector_check_rights(struct reflector *r)
     r->checks_rights = true;
     if (r->state == STATE_RESTING || r->state == STATE_WATCHING)
         r->io->set_timer(r->userdata, SPAN_SEC(watch_sec(r)));
+}
+
+void reflector_on_sent(struct reflector *r)
+{
+    if (r->state == STATE_OPENING)
+        r->io->set_timer(r->userdata, OPENING_LIMIT);
 }
 
 void reflector_on_response(struct reflector *r, const struct http_response *response)
@@ -860,7 +876,7 @@ void reflector_on_done(struct reflector *r, enum http_outcome outcome, const str
 {
     pin(r);
     if (r->state == STATE_WATCHING)
-        watch_closed(r);
+        watch_closed(r, outcome != HTTP_COMPLETE);
     else if (outcome != HTTP_COMPLETE)
         /*
          * Also after a refused connection, where client-go tries the watch again (J10): a server

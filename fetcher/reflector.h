@@ -15,14 +15,19 @@
 
 struct reflector;
 
+struct reflector_request {
+    const char *path;
+    bool is_watch;
+    span_us total_limit; /* from when it had its turn */
+};
+
 struct reflector_io {
-    /*
-     * Start a GET; there is at most one at a time. None of the reflector_on_...() functions may be
-     * called before this returns.
-     * Return: 0; REFLECTOR_NO_CREDENTIALS when reflector_on_credentials() will be called as soon as
-     * there are some, with @e if that may be long; -errno with @e.
+    /*     * Start a GET; there is at most one at a time, which may have to wait for its turn. None
+     * of the reflector_on_...() functions may be called before this returns. Return: 0;
+     * REFLECTOR_NO_CREDENTIALS when reflector_on_credentials() will be called as soon as there are
+     * some, with @e if that may be long; -errno with @e.
      */
-    int (*request)(void *userdata, const char *path, span_us total_limit, struct error *e);
+    int (*request)(void *userdata, const struct reflector_request *request, struct error *e);
     /* Give the request up, if there is one. */
     void (*cancel)(void *userdata);
     /*
@@ -63,6 +68,7 @@ void reflector_refresh(struct reflector *reflector);
 void reflector_check_rights(struct reflector *reflector);
 
 /* What becomes of the request, in the order of struct http_handler. */
+void reflector_on_sent(struct reflector *reflector);
 void reflector_on_response(struct reflector *reflector, const struct http_response *response);
 void reflector_on_body(struct reflector *reflector, const char *bytes, size_t len);
 void reflector_on_done(struct reflector *reflector, enum http_outcome outcome,

@@ -265,10 +265,12 @@ static inline bool proxy_is_up(int port)
     return is_up;
 }
 
-static inline void proxy_exec(const char *dir, int port, int backend_port)
+static inline void proxy_exec(const char *dir, int port, int backend_port, unsigned streams_max)
 {
-    char front[64], back[64], key[256], cert[256], log[256];
+    char front[64], back[64], key[256], cert[256], log[256], streams[64];
 
+    (void)snprintf(streams, sizeof(streams), "--frontend-http2-max-concurrent-streams=%u",
+                   streams_max);
     (void)snprintf(front, sizeof(front), "--frontend=127.0.0.1,%d", port);
     (void)snprintf(back, sizeof(back), "--backend=127.0.0.1,%d", backend_port);
     (void)snprintf(key, sizeof(key), "%s/proxy.key", dir);
@@ -278,16 +280,20 @@ static inline void proxy_exec(const char *dir, int port, int backend_port)
     /* it greets there */
     if (freopen("/dev/null", "w", stderr) == NULL)
         abort();
-    (void)execlp("nghttpx", "nghttpx", "--conf=/dev/null", front, back, log, "--single-process",
-                 "--single-thread", "--npn-list=h2,http/1.1", "--stream-read-timeout=0",
-                 "--stream-write-timeout=0", "--backend-read-timeout=1h", "--no-ocsp", key, cert,
-                 (char *)NULL);
+    (void)execlp("nghttpx", "nghttpx", "--conf=/dev/null", front, back, log, streams,
+                 "--single-process", "--single-thread", "--npn-list=h2,http/1.1",
+                 "--stream-read-timeout=0", "--stream-write-timeout=0", "--backend-read-timeout=1h",
+                 "--no-ocsp", key, cert, (char *)NULL);
     _exit(127);
 }
 
-/* @dir: a private directory, for the proxy's files */
-static inline void http_proxy_start(struct http_proxy *ret_proxy, const char *dir,
-                                    const struct made_pair *pair, int backend_port)
+/*
+ * @dir: a private directory, for the proxy's files
+ * @streams_max: what it allows on a connection
+ */
+static inline void http_proxy_start_limited(struct http_proxy *ret_proxy, const char *dir,
+                                            const struct made_pair *pair, int backend_port,
+                                            unsigned streams_max)
 {
     int listener = server_listen(&ret_proxy->port); /* only to find a free port */
 
@@ -298,7 +304,7 @@ static inline void http_proxy_start(struct http_proxy *ret_proxy, const char *di
     if (ret_proxy->pid < 0)
         abort();
     if (ret_proxy->pid == 0)
-        proxy_exec(dir, ret_proxy->port, backend_port);
+        proxy_exec(dir, ret_proxy->port, backend_port, streams_max);
     while (!proxy_is_up(ret_proxy->port)) {
         if (waitpid(ret_proxy->pid, NULL, WNOHANG) == ret_proxy->pid) {
             ret_proxy->pid = 0;
@@ -306,6 +312,12 @@ static inline void http_proxy_start(struct http_proxy *ret_proxy, const char *di
         }
         (void)usleep(2000);
     }
+}
+
+static inline void http_proxy_start(struct http_proxy *ret_proxy, const char *dir,
+                                    const struct made_pair *pair, int backend_port)
+{
+    http_proxy_start_limited(ret_proxy, dir, pair, backend_port, 100);
 }
 
 /* Removes @dir, too. */

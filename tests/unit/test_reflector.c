@@ -25,6 +25,7 @@ struct world {
     mono_us timer_at; /* SPAN_FOREVER: off */
     char path[4096];  /* of the request under way; "" if there is none */
     span_us total_limit;
+    uint32_t random;
     int request_result;
     const char *request_words; /* with a positive result; NULL: none */
     int reject_result;
@@ -38,7 +39,7 @@ struct world {
 
 /* ---- the world */
 
-static int world_request(void *userdata, const char *path, span_us total_limit, struct error *e)
+static int world_request(void *userdata, const struct reflector_request *request, struct error *e)
 {
     struct world *w = userdata;
 
@@ -49,8 +50,9 @@ static int world_request(void *userdata, const char *path, span_us total_limit, 
         return error_set(e, w->request_result, "%s", w->request_words);
     if (w->request_result > 0)
         return w->request_result;
-    (void)snprintf(w->path, sizeof(w->path), "%s", path);
-    w->total_limit = total_limit;
+    (void)snprintf(w->path, sizeof(w->path), "%s", request->path);
+    assert_int_equal(request->is_watch, strstr(request->path, "watch=true") != NULL);
+    w->total_limit = request->total_limit;
     w->n_requests++;
     return 0;
 }
@@ -88,8 +90,9 @@ static mono_us world_now(void *userdata)
 
 static uint32_t world_random(void *userdata)
 {
-    (void)userdata;
-    return 0;
+    const struct world *w = userdata;
+
+    return w->random;
 }
 
 static const struct reflector_io world_io = {
@@ -551,6 +554,7 @@ static void test_truncated_frame(void **state)
     begin_watching(w);
     send(w, EVENT("MODIFIED", SECRET("7", TWO)) "{\"type\":\"MODIF");
     end(w, HTTP_FAILED);
+    expect_timer(w, 0);
     expect_watch(w, "7");
     respond(w, 200, 0);
     send(w, EVENT("MODIFIED", SECRET("8", THREE)));
@@ -565,6 +569,7 @@ static void test_broken_connection(void **state)
     begin_watching(w);
     pass(w, SPAN_SEC(20));
     end(w, HTTP_FAILED);
+    expect_timer(w, 0);
     expect_watch(w, "5");
     expect_source(w, STORE_SOURCE_LIVE, "");
     end(w, HTTP_REFUSED);
@@ -575,6 +580,29 @@ static void test_broken_connection(void **state)
     expect_watch(w, "5");
     respond(w, 200, 0);
     expect_source(w, STORE_SOURCE_LIVE, "");
+}
+
+/* Whoever lost the same connection comes back within a second, but not at the same time. */
+static void test_return_is_spread(void **state)
+{
+    static const struct {
+        uint32_t random;
+        span_us wait;
+    } cases[] = {{0, 0}, {UINT32_MAX / 4, SPAN_MS(250) - 1}, {UINT32_MAX, SPAN_SEC(1) - 1}};
+    struct world *w = *state;
+
+    begin_watching(w);
+    for (size_t i = 0; i < ELEMENTS_OF(cases); i++) {
+        pass(w, SPAN_SEC(20));
+        w->random = cases[i].random;
+        end(w, HTTP_FAILED);
+        expect_source(w, STORE_SOURCE_LIVE, ""); /* nothing is wrong yet */
+        w->random = 0;
+        expect_timer(w, cases[i].wait);
+        expect_watch(w, "5");
+        respond(w, 200, 0);
+    }
+    assert_int_equal(w->n_changes_of_content, 1);
 }
 
 /* J6. To be told live again takes an event or a second. */
@@ -622,6 +650,8 @@ static void test_silent_server(void **state)
     world_subscribe(w);
     answer(w, 200, LIST("5", SECRET("3", ONE)));
     expect_watch(w, "5");
+    assert_int_equal(w->timer_at, SPAN_FOREVER); /* as long as it waits for its turn */
+    reflector_on_sent(w->reflector);
     expect_timer(w, SPAN_SEC(30));
     assert_string_equal(w->path, "");
     expect_source(w, STORE_SOURCE_FAILING, "did not answer");
@@ -1388,6 +1418,7 @@ int main(void)
         TEST(test_clean_close),
         TEST(test_truncated_frame),
         TEST(test_broken_connection),
+        TEST(test_return_is_spread),
         TEST(test_short_watches),
         TEST(test_short_watch_with_event),
         TEST(test_silent_server),

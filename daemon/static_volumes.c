@@ -5,8 +5,8 @@
  * nothing. Then what waits takes effect, which depends on the files alone and not on the order in
  * which they were written:
  *
- *  1. Of two files that want one target, that keeps it which has it; if none has, the first by
- *     name. The other one is reported, and tried again at every look.
+ *  1. Of two files that want one target, or one in the other's, that keeps it which has it; if none
+ *     has, the first by name. The other one is reported, and tried again at every look.
  *  2. Volumes of files that are gone, or move to another target, are removed, so that two files
  *     can trade their targets.
  *  3. The rest is added or changed.
@@ -207,6 +207,18 @@ static bool has_target(const struct static_volume *volume, const char *target)
     return volume != NULL && streq(volume->target, target);
 }
 
+/* Whether one of them is the other, or lies in it. */
+static bool is_in_the_way(const struct static_volume *volume, const char *target)
+{
+    const char *rest;
+
+    if (volume == NULL)
+        return false;
+    rest = strlen(volume->target) > strlen(target) ? str_after(volume->target, target)
+                                                   : str_after(target, volume->target);
+    return rest != NULL && (*rest == '\0' || *rest == '/');
+}
+
 static bool is_going(const struct file *f)
 {
     return f->missing_since != 0 && clock_mono() - f->missing_since >= VANISH_SPAN;
@@ -226,10 +238,10 @@ static const struct file *find_rival(const struct static_volumes *v, const struc
             is_before = false;
         if (other == f || is_going(other))
             continue;
-        if (has_target(other->current, target) &&
-            (other->next == NULL || other->rival != NULL || has_target(other->next, target)))
+        if (is_in_the_way(other->current, target) &&
+            (other->next == NULL || other->rival != NULL || is_in_the_way(other->next, target)))
             return other;
-        if (is_before && other->rival == NULL && has_target(other->next, target))
+        if (is_before && other->rival == NULL && is_in_the_way(other->next, target))
             return other;
     }
     return NULL;
@@ -303,19 +315,31 @@ static void take_next(struct static_volumes *v, struct file *f)
     report(v, f->name, &f->error, &ERROR_INIT);
 }
 
+static void report_rival(struct static_volumes *v, struct file *f)
+{
+    const struct static_volume *its =
+        is_in_the_way(f->rival->current, f->next->target) ? f->rival->current : f->rival->next;
+    struct error e = ERROR_INIT;
+
+    if (has_target(its, f->next->target))
+        (void)error_set(&e, -EEXIST, "target: %.255s is that of %.64s already", f->next->target,
+                        f->rival->name);
+    else
+        (void)error_set(&e, -EEXIST,
+                        "target: one of %.128s and that of %.64s, %.128s, lies in the "
+                        "other",
+                        f->next->target, f->rival->name, its->target);
+    report(v, f->name, &f->error, &e);
+}
+
 static void take_effect(struct static_volumes *v)
 {
     struct file *f;
 
     find_rivals(v);
     list_for_each (f, &v->files, link) {
-        struct error e = ERROR_INIT;
-
-        if (f->rival == NULL)
-            continue;
-        (void)error_set(&e, -EEXIST, "target: %.255s is that of %.64s already", f->next->target,
-                        f->rival->name);
-        report(v, f->name, &f->error, &e);
+        if (f->rival != NULL)
+            report_rival(v, f);
     }
     remove_old(v);
     list_for_each (f, &v->files, link)

@@ -17,7 +17,7 @@ struct static_volumes;
 /*
  * What is told of a volume. It is there from added() until removed() or until changed() with
  * another one in its place; who needs it longer takes a reference. No two that are there have one
- * target. None of these may call back.
+ * target, or one in the other's. None of these may call back.
  */
 struct static_volumes_callbacks {
     void (*added)(void *userdata, struct static_volume *volume);

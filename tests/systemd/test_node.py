@@ -117,6 +117,17 @@ def test_a_file_mounted_alone_in_a_namespace(started: Machine):
         started.wait_read(alone, "dummy-2", SERVICE)
 
 
+def test_it_runs_on_through_an_upgrade(started: Machine):
+    """Its mounts are in use; when it is restarted is for others to say."""
+    pid = main_pid(started)
+    done = started.run("dpkg", "-i", "/root/secretfs.deb")
+    assert "secretfs.service runs on as version" in done.stdout
+    assert main_pid(started) == pid
+    assert started.read(f"{TARGET}/password") == "dummy-1"
+    started.run("systemctl", "restart", SERVICE)
+    started.wait_read(f"{TARGET}/password", "dummy-1", SERVICE)
+
+
 @pytest.mark.parametrize("number, result", [("STOP", "watchdog"), ("KILL", "signal")])
 def test_it_is_started_anew(host: Machine, number: str, result: str):
     """A daemon that hangs or is killed is replaced, and what it showed is shown again."""

@@ -301,6 +301,23 @@ static void one_target_for_two(void **state)
     wait_for(f, "+b:/u =b.yaml ");
 }
 
+static void one_target_in_another(void **state)
+{
+    struct fixture *f = *state;
+
+    put_volume("a.yaml", "/t/u", "s");
+    put_volume("b.yaml", "/t", "s");
+    put_volume("c.yaml", "/t/u/v", "s");
+    put_volume("d.yaml", "/t/uu", "s");
+    start(f);
+    expect(f, "!b.yaml !c.yaml +a:/t/u +d:/t/uu ");
+    assert_string_equal(f->reason, "target: one of /t/u/v and that of a.yaml, /t/u, lies in the "
+                                   "other");
+    assert_int_equal(unlink("volumes.d/a.yaml"), 0);
+    assert_int_equal(unlink("volumes.d/d.yaml"), 0);
+    wait_for(f, "!c.yaml -a:/t/u -d:/t/uu +b:/t =b.yaml ");
+}
+
 static void targets_can_be_traded(void **state)
 {
     struct fixture *f = *state;
@@ -432,6 +449,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(no_regular_file, setup, teardown),
         cmocka_unit_test_setup_teardown(a_symlink_is_followed, setup, teardown),
         cmocka_unit_test_setup_teardown(one_target_for_two, setup, teardown),
+        cmocka_unit_test_setup_teardown(one_target_in_another, setup, teardown),
         cmocka_unit_test_setup_teardown(targets_can_be_traded, setup, teardown),
         cmocka_unit_test_setup_teardown(a_target_that_is_not_left, setup, teardown),
         cmocka_unit_test_setup_teardown(the_directory_comes_later, setup, teardown),

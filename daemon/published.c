@@ -144,9 +144,12 @@ static void check_certificates(struct published *p);
 
 static int on_certificate_expired(sd_event_source *source, uint64_t usec, void *userdata)
 {
+    struct published *p = userdata;
+
     (void)source;
     (void)usec;
-    check_certificates(userdata);
+    check_certificates(p);
+    p->callbacks->changed(p->userdata);
     return 0;
 }
 

@@ -40,7 +40,7 @@ struct published_callbacks {
      * are, and are not told.
      */
     void (*failed)(void *userdata, int error, const struct error *e);
-    /* What is known of its objects, or how publishing goes, may have changed. */
+    /* What is known of its objects and certificates, or how publishing goes, may have changed. */
     void (*changed)(void *userdata);
     /* Readers see another payload than before; update_latency_us tells since when. May be NULL. */
     void (*updated)(void *userdata);

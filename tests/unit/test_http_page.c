@@ -376,6 +376,49 @@ static void test_one_host_has_a_limit(void **state)
     tear_down(&f);
 }
 
+/* As if from another host. */
+static int connect_from(const struct fixture *f, const char *from)
+{
+    struct sockaddr_in source = {.sin_family = AF_INET};
+    struct sockaddr_storage address;
+    socklen_t len;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_int_equal(inet_pton(AF_INET, from, &source.sin_addr), 1);
+    assert_int_equal(bind(fd, (const struct sockaddr *)&source, sizeof(source)), 0);
+    assert_int_equal(http_page_parse_address(http_page_address(f->page), &address, &len, NULL), 0);
+    assert_int_equal(connect(fd, (const struct sockaddr *)&address, len), 0);
+    return fd;
+}
+
+/* Whoever comes when there are as many as there may be waits until one of them has gone. */
+static void test_all_hosts_have_a_limit(void **state)
+{
+    static const char *const hosts[] = {"127.0.0.1", "127.0.0.2", "127.0.0.3"};
+    int silent[HTTP_PAGE_CONNECTIONS_MAX];
+    struct fixture f;
+    int fd;
+
+    (void)state;
+    set_up(&f, "127.0.0.1:0");
+    for (size_t i = 0; i < ELEMENTS_OF(silent); i++) {
+        silent[i] = connect_from(&f, hosts[i % ELEMENTS_OF(hosts)]);
+        while (sd_event_run(f.event, 0) > 0)
+            continue;
+    }
+    fd = connect_from(&f, "127.0.0.4");
+    say(fd, "GET /small HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    while (sd_event_run(f.event, 0) > 0)
+        continue;
+    assert_int_equal(f.n_asked, 0);
+    (void)close(silent[0]);
+    (void)hear_all(&f, fd);
+    assert_status(f.reply, "200");
+    for (size_t i = 1; i < ELEMENTS_OF(silent); i++)
+        (void)close(silent[i]);
+    tear_down(&f);
+}
+
 static void test_every_address(void **state)
 {
     struct fixture f;
@@ -429,6 +472,7 @@ int main(void)
         cmocka_unit_test(test_one_connection_may_ask_again),
         cmocka_unit_test(test_heads_have_a_limit),
         cmocka_unit_test(test_one_host_has_a_limit),
+        cmocka_unit_test(test_all_hosts_have_a_limit),
         cmocka_unit_test(test_every_address),
         cmocka_unit_test(test_without_memory),
     };

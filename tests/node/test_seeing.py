@@ -17,6 +17,7 @@ from csi.support import wire
 from csi.support.client import call
 from csi.support.kubelet import NOTIFY, OK
 from mount.support import program
+from mount.support.certificates import make_pair, make_short_pair
 from mount.support.sources import Api, Manifests
 from mount.support.waiting import until
 
@@ -413,3 +414,25 @@ def test_no_event_for_what_was_never_shown(on_api: Node, api: Api) -> None:
     volume = on_api.pod(attributes=_user_of("none"))
     assert volume.publish(on_api.endpoint).code != OK
     assert events(api) == []
+
+
+# ---- certificates
+
+
+def put_pair(api: Api, pair: dict[str, bytes]) -> None:
+    api.put_secret(pair, name="web-tls", type="kubernetes.io/tls")
+
+
+def test_certificates_that_expire(on_api: Node, api: Api, area: Path) -> None:
+    """When is to be seen before; that it is so, the pod is told without an update."""
+    put_pair(api, make_pair(area, "good"))
+    on_api.publish(on_api.pod(secret="web-tls"))
+    name = "secretfs_certificate_expiry_timestamp_seconds"
+    labels = {"namespace": "default", "name": "web-tls"}
+    later = Metrics(on_api).value(name, **labels)
+    assert later is not None
+    put_pair(api, make_short_pair(area, 4))
+    until(lambda: Metrics(on_api).value(name, **labels) < later, "the update")
+    event = until(lambda: events(api), "the event")[0]
+    assert event["reason"] == "CertificateProblem"
+    assert "its certificate expired on" in event["message"]

@@ -14,7 +14,7 @@ from typing import Iterator
 import pytest
 
 from .machine import BootFailed, Machine, wait_for
-from .tree import TreeUnusable, base_tree, copy_tree
+from .tree import TreeUnusable, make_tree
 
 _ROOT = Path(__file__).parents[2]
 
@@ -41,13 +41,12 @@ def machine(package: Path) -> Iterator[Machine]:
     """Booted, with everything that the package needs, and the package in /root."""
     if not os.path.exists("/dev/fuse"):
         pytest.skip("there is no /dev/fuse")
-    try:
-        base = base_tree(_dependencies(package))
-    except TreeUnusable as reason:
-        pytest.skip(f"there is no systemd to test with: {reason}")
     with tempfile.TemporaryDirectory(prefix="secretfs-systemd-", dir="/var/tmp") as directory:
         tree = Path(directory) / "tree"
-        copy_tree(base, tree)
+        try:
+            make_tree(_dependencies(package), tree)
+        except TreeUnusable as reason:
+            pytest.skip(f"there is no systemd to test with: {reason}")
         shutil.copy(package, tree / "root" / "secretfs.deb")
         try:
             booted = Machine(tree)

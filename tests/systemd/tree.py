@@ -12,7 +12,9 @@ import os
 import re
 import shutil
 import subprocess
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Iterator
 
 _TREES = Path(os.environ.get("SECRETFS_SYSTEMD_TREES", "/var/cache/secretfs-tests/trees"))
 _PACKAGES = ("systemd", "systemd-sysv", "dbus", "procps", "fuse3", "kmod", "inotify-tools")
@@ -62,19 +64,35 @@ def _debootstrap(tree: Path, packages: list[str]) -> None:
     (tree / _COMPLETE).touch()
 
 
-def base_tree(more_packages: list[str]) -> Path:
-    """A tree with systemd and these packages; nobody changes it."""
+@contextmanager
+def _locked(name: str, how: int = fcntl.LOCK_EX) -> Iterator[None]:
+    """Whoever makes, copies or removes a tree has its lock."""
+    with open(_TREES / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, how)
+        yield
+
+
+def _remove_others(kept: str) -> None:
+    """The package needs other packages now; a tree is a few hundred megabytes."""
+    for tree in _TREES.iterdir():
+        if not tree.is_dir() or tree.name == kept:
+            continue
+        try:
+            with _locked(tree.name, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                shutil.rmtree(tree)
+        except BlockingIOError:
+            pass  # somebody is using it
+
+
+def make_tree(more_packages: list[str], to: Path) -> None:
+    """A tree with systemd and these packages in a new directory."""
     _check_tools()
     packages = sorted({*_PACKAGES, *more_packages})
     name = hashlib.sha256(" ".join([_release(), *packages]).encode()).hexdigest()[:12]
-    tree = _TREES / name
     _TREES.mkdir(parents=True, exist_ok=True)
-    with open(_TREES / f"{name}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (tree / _COMPLETE).exists():
-            _debootstrap(tree, packages)
-    return tree
-
-
-def copy_tree(base: Path, to: Path) -> None:
-    subprocess.run(["cp", "-a", "--reflink=auto", str(base), str(to)], check=True)
+    with _locked(name):
+        if not (_TREES / name / _COMPLETE).exists():
+            _remove_others(name)
+            _debootstrap(_TREES / name, packages)
+        subprocess.run(["cp", "-a", "--reflink=auto", str(_TREES / name), str(to)], check=True)
+    (to / _COMPLETE).unlink()

@@ -212,10 +212,22 @@ static int open_manifests(struct identities *all, const struct identity_place *p
     return 0;
 }
 
+static int server_new(struct identities *all, struct api_config *config_consumed,
+                      struct api_server **ret_server, struct error *e)
+{
+    const struct identity_pace *pace = &all->options.pace;
+    int r = api_server_new(all->event, config_consumed, ret_server, e);
+
+    if (r == 0)
+        api_server_set_pace(*ret_server, pace->per_sec, pace->burst);
+    return r;
+}
+
 static int open_api(struct identities *all, const struct identity_place *place,
                     struct identity **ret_identity, struct error *e)
 {
     _cleanup_(api_config_freep) struct api_config *config = NULL;
+    _cleanup_(api_server_unrefp) struct api_server *server = NULL;
     _cleanup_(identity_unrefp) struct identity *i = NULL;
     int r = load_config(all, place, &config, e);
 
@@ -225,7 +237,9 @@ static int open_api(struct identities *all, const struct identity_place *place,
                      config->namespace != NULL ? config->namespace : "default", &i);
     if (r < 0)
         return error_set_errno(e, r, "cannot use %s", config->origin);
-    r = api_source_new(all->event, i->store, TAKE(config), &i->source, e);
+    r = server_new(all, TAKE(config), &server, e);
+    if (r == 0)
+        r = api_source_new_on(server, i->store, &i->source, e);
     if (r < 0)
         return r;
     connect_source(i);
@@ -289,7 +303,7 @@ static int open_server(struct identities *all, struct error *e)
     anonymous = api_config_dup_anonymous(config);
     if (anonymous == NULL)
         return error_set_errno(e, -ENOMEM, "cannot use %s", config->origin);
-    return api_server_new(all->event, TAKE(anonymous), &all->server, e);
+    return server_new(all, TAKE(anonymous), &all->server, e);
 }
 
 /*

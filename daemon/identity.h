@@ -41,9 +41,16 @@ struct identity {
     struct source *source;
 };
 
+/* How fast one API server is asked: see http_client_set_pace(). */
+struct identity_pace {
+    unsigned per_sec;
+    unsigned burst;
+};
+
 struct identities_options {
     enum node_rights rights;
     struct identity_place place;
+    struct identity_pace pace;
     const char *kubelet_root; /* where the kubelet's credentials are looked for as well */
     /* An identity is about to end, with its source if it has one. May be NULL. */
     void (*gone)(void *userdata, const struct identity *identity);

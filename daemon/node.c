@@ -225,6 +225,7 @@ static int start_volumes(struct node *node, struct error *e)
     const struct identities_options identities = {
         .rights = node->options->rights,
         .place = node->options->place,
+        .pace = node->options->pace,
         .kubelet_root = node->options->kubelet_root,
         .gone = on_identity_gone,
         .userdata = node,

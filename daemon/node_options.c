@@ -10,8 +10,11 @@
 #include "base/json.h"
 #include "base/yaml.h"
 #include "daemon/arguments.h"
+#include "fetcher/http.h"
 
 #define CONFIG_MAX_BYTES 65536u /* a dozen short lines and what people say about them */
+
+#define PACE_MAX 100000u /* far more than an API server answers */
 
 #define DRIVER_NAME_DEFAULT "csi.secretfs.io"
 #define DRIVER_NAME_MAX     63 /* R2 */
@@ -28,6 +31,8 @@ enum option_code {
     OPTION_KUBECONFIG,
     OPTION_CONTEXT,
     OPTION_MANIFESTS,
+    OPTION_API_QPS,
+    OPTION_API_BURST,
     OPTION_VOLUMES_DIR,
     OPTION_RUN_DIR,
     OPTION_METRICS,
@@ -47,6 +52,8 @@ static const struct option long_options[] = {
     {"kubeconfig", required_argument, NULL, OPTION_KUBECONFIG},
     {"context", required_argument, NULL, OPTION_CONTEXT},
     {"manifests", required_argument, NULL, OPTION_MANIFESTS},
+    {"kube-api-qps", required_argument, NULL, OPTION_API_QPS},
+    {"kube-api-burst", required_argument, NULL, OPTION_API_BURST},
     {"volumes-dir", required_argument, NULL, OPTION_VOLUMES_DIR},
     {"run-dir", required_argument, NULL, OPTION_RUN_DIR},
     {"metrics-bind-address", required_argument, NULL, OPTION_METRICS},
@@ -83,6 +90,9 @@ void node_options_help(const char *program)
            "      --context NAME           context of the kubeconfig to use\n"
            "      --manifests DIR          take objects from the YAML and JSON manifests in DIR\n"
            "                               instead of from an API server\n"
+           "      --kube-api-qps N         requests to an API server in a second (default: 300;\n"
+           "                               0 for no limit)\n"
+           "      --kube-api-burst N       how many of them at once (default: 600)\n"
            "      --volumes-dir DIR        files that ask for volumes outside of pods\n"
            "                               (default: /etc/secretfs/volumes.d)\n"
            "\n"
@@ -165,6 +175,20 @@ static int set_verbosity(struct node_options *o, const char *value, struct error
     return 0;
 }
 
+static int set_pace(unsigned *number, const char *name, unsigned least, const char *value,
+                    struct error *e)
+{
+    size_t len = strspn(value, "0123456789");
+    unsigned long n =
+        len > 0 && len <= 6 && value[len] == '\0' ? strtoul(value, NULL, 10) : ULONG_MAX;
+
+    if (n < least || n > PACE_MAX)
+        return error_set(e, -EINVAL, "%s takes a whole number from %u to %u, not \"%.32s\"", name,
+                         least, PACE_MAX, value);
+    *number = (unsigned)n;
+    return 0;
+}
+
 static int set_word(int r, const char *what, const char *value, struct error *e)
 {
     return r == 0 ? 0 : error_set(e, -EINVAL, "%s, not \"%.32s\"", what, value);
@@ -201,6 +225,10 @@ static int set_option(void *userdata, int option, const char *value, struct erro
         return 0;
     case OPTION_MANIFESTS:
         return set_path(&o->place.manifests, "manifests", value, e);
+    case OPTION_API_QPS:
+        return set_pace(&o->pace.per_sec, "kube-api-qps", 0, value, e);
+    case OPTION_API_BURST:
+        return set_pace(&o->pace.burst, "kube-api-burst", 1, value, e);
     case OPTION_VOLUMES_DIR:
         return set_path(&o->volumes_dir, "volumes-dir", value, e);
     case OPTION_RUN_DIR:
@@ -378,6 +406,7 @@ int node_options_parse(int argc, char *argv[], struct node_options *ret_options,
         .run_dir = "/run/secretfs",
         .volumes_dir = "/etc/secretfs/volumes.d",
         .metrics_address = "127.0.0.1:9811",
+        .pace = {.per_sec = HTTP_PACE_PER_SEC, .burst = HTTP_PACE_BURST},
         .log_level = LOG_LEVEL_INFO,
     };
     r = arguments_parse(argc, argv, ":h", long_options, find_config, o, e);

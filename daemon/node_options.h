@@ -17,6 +17,7 @@ struct node_options {
     const char *registration_path; /* the same; NULL: the kubelet finds the endpoint otherwise */
     enum node_rights rights;
     struct identity_place place;
+    struct identity_pace pace;
     const char *metrics_address;
     enum log_level log_level;
     enum log_format log_format;

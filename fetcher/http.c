@@ -33,10 +33,6 @@
 #include "fetcher/http_request.h"
 #include "fetcher/library_memory.h"
 
-/* Requests a second, and at once, if nobody says otherwise. */
-#define PACE_PER_SEC 300u
-#define PACE_BURST   600u
-
 #define SETTLE_PRIORITY (SD_EVENT_PRIORITY_NORMAL + 10)
 
 #define SOCKET_MAGIC 0x736f636bu
@@ -441,7 +437,7 @@ int http_client_new(sd_event *event, const struct api_config *config,
     list_init(&client->connections);
     for (size_t i = 0; i < HTTP_QUEUES; i++)
         list_init(&client->queues[i]);
-    pace_init(&client->pace, PACE_PER_SEC, PACE_BURST);
+    pace_init(&client->pace, HTTP_PACE_PER_SEC, HTTP_PACE_BURST);
     client->streams_max = HTTP_STREAMS_PER_CONNECTION;
     list_init(&client->freed);
     url = curl_url();

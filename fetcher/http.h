@@ -60,8 +60,11 @@ struct http_call {
 int http_client_new(sd_event *event, const struct api_config *config,
                     struct http_client **ret_client, struct error *e);
 /*
- * How many requests may begin in a second, and how many of them at once; 0 for no limit.
+ * How many requests may begin in a second, and how many of them at once; 0 for no limit. A thousand
+ * objects, which are two thousand requests, are there after 1.3 s and watched after 4.7 s.
  */
+#define HTTP_PACE_PER_SEC 300u
+#define HTTP_PACE_BURST   600u
 void http_client_set_pace(struct http_client *client, unsigned per_sec, unsigned burst);
 /* All requests must have been freed. Return: NULL. */
 struct http_client *http_client_free(struct http_client *client);

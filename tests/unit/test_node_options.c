@@ -7,6 +7,7 @@
 
 #include "daemon/node_options.h"
 
+#include "fetcher/http.h"
 #include "tests/unit/failmalloc.h"
 
 #define WORDS_MAX 12
@@ -125,6 +126,12 @@ static void test_levels(void **state)
     assert_int_equal(o.log_level, LOG_LEVEL_ERROR);
     assert_int_equal(o.log_format, LOG_FORMAT_JSON);
     assert_int_equal(o.rights, NODE_RIGHTS_POD);
+    assert_int_equal(o.pace.per_sec, HTTP_PACE_PER_SEC);
+    assert_int_equal(o.pace.burst, HTTP_PACE_BURST);
+    node_options_deinit(&o);
+    parse_well("--kube-api-qps=0 --kube-api-burst=100000", &o);
+    assert_int_equal(o.pace.per_sec, 0);
+    assert_int_equal(o.pace.burst, 100000);
     node_options_deinit(&o);
 }
 
@@ -162,6 +169,11 @@ static void test_faults_of_a_file(void **state)
         {"nodeid: a\n", "there is no option \"nodeid\""},
         {"config: /etc/x\n", "there is no option \"config\""},
         {"help: true\n", "there is no option \"help\""},
+        {"kube-api-qps: -1\n", "kube-api-qps takes a whole number from 0 to 100000"},
+        {"kube-api-qps: 1.5\n", "kube-api-qps takes a whole number"},
+        {"kube-api-qps: 100001\n", "kube-api-qps takes a whole number"},
+        {"kube-api-burst: 0\n", "kube-api-burst takes a whole number from 1 to 100000"},
+        {"kube-api-burst: \"\"\n", "kube-api-burst takes a whole number"},
         {"rights: root\n", "rights takes node, pod or daemon"},
         {"kubelet-root: [a]\n", "kubelet-root takes a string or a number"},
         {"kubelet-root: true\n", "kubelet-root takes a string or a number"},

@@ -12,6 +12,7 @@
  *
  *     storm        a new version of every Secret: "storm VERSION TIME", the time before the first
  *     update N     a new version of Secret number N: "update VERSION TIME"
+ *     version      "version VERSION", of the Secret number 0
  *     stats        "stats connections=N lists=N watches=N others=N", watches are those now open
  *
  * with TIME in nanoseconds of the monotonic clock. Its first line is "ready PORT", and the end of
@@ -427,7 +428,9 @@ static void obey(struct server *s, const char *command)
     const char *number = str_after(command, "update ");
     long long start_ns = now_ns();
 
-    if (streq(command, "stats")) {
+    if (streq(command, "version")) {
+        printf("version %u\n", s->secrets[0].version);
+    } else if (streq(command, "stats")) {
         printf("stats connections=%lu lists=%lu watches=%lu others=%lu\n", s->n_connections,
                s->n_lists, s->n_watches, s->n_others);
     } else if (streq(command, "storm")) {

@@ -172,7 +172,7 @@ class RealServer(Server):
         token_file = _write_private(self.directory / "token", token)
         url = _url_of(port)
         ca = self._authority.certificate
-        kubeconfig = _write_kubeconfig(self.directory / "kubeconfig", url, ca, token)
+        kubeconfig = write_kubeconfig(self.directory / "kubeconfig", url, ca, token)
         access = Access(url, ca, token_file, kubeconfig)
         log = self._start_apiserver(etcd, port, token)
         client = Client(access)
@@ -231,7 +231,7 @@ def _url_of(port: int) -> str:
     return f"https://{HOST}:{port}"
 
 
-def _write_kubeconfig(path: Path, url: str, ca: Path, token: str) -> Path:
+def write_kubeconfig(path: Path, url: str, ca: Path, token: str) -> Path:
     """JSON is YAML."""
     config = {
         "apiVersion": "v1",

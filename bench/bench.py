@@ -23,6 +23,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Iterator
 
+import nodes
 import processes
 from apiservers import Access, Client, DevelopmentServer, RealServer, Server
 from processes import Failed, run
@@ -124,6 +125,9 @@ class Bench:
         for source, spread in self._mount_times.items():
             table.add_spread(f"from {source}", spread)
         self._show(table)
+
+    def measure_node(self, size: nodes.NodeSize) -> None:
+        self._show(nodes.measure(self.secretfs, self._programs, self._directory, size))
 
     def _show(self, table: Table) -> None:
         self.tables.append(table)
@@ -428,6 +432,7 @@ def _parse() -> argparse.Namespace:
         "--programs", type=Path, help="default: bench/ beside the program of --secretfs"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
+    parser.add_argument("--only", choices=["node"], help="leave out the rest")
     parser.add_argument("--quick", action="store_true", help="see that it works, in seconds")
     return parser.parse_args()
 
@@ -445,7 +450,9 @@ def _run_bench(arguments: argparse.Namespace) -> Bench:
     directory = Path(tempfile.mkdtemp(prefix="secretfs-bench-"))
     bench = Bench(secretfs, programs, directory, QUICK if arguments.quick else FULL)
     try:
-        bench.measure()
+        if arguments.only != "node":
+            bench.measure()
+        bench.measure_node(nodes.QUICK if arguments.quick else nodes.FULL)
     finally:
         # a second signal must not keep the rest from being done
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

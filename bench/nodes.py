@@ -1,0 +1,322 @@
+"""Measures `secretfs node` with many volumes.
+
+The kubelet is a program that calls the CSI socket as a kubelet does and watches the volumes as pods
+would; the API server is one that changes all its Secrets at once. So what is measured is secretfs,
+and neither a kubelet nor an etcd. Each volume has a Secret of its own, of ten keys.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Sequence
+
+import processes
+from processes import Failed
+from results import Reach, Spread, Table, mebibytes, milliseconds
+
+TESTS = Path(__file__).resolve().parent.parent / "tests"
+sys.path.append(str(TESTS))
+
+from apiservers import write_kubeconfig  # noqa: E402
+from devserver.pki import Authority  # noqa: E402
+
+DRIVER = "csi.secretfs.io"
+VALUE_BYTES = 100
+PARALLEL_CALLS = 32  # how many pods a kubelet starts at a time, more or less
+SAMPLE = 200  # volumes of a second pod each, to see what one costs without the API
+STORMS = 5
+START_SECONDS = 60.0
+
+# What is to be reached with 1,000 volumes.
+REACH_VOLUMES = 1000
+MEMORY_REACH_KIB = 48 * 1024
+CONNECTIONS_REACH = 10
+STORM_REACH_SECONDS = 1.0
+PUBLISH_REACH_SECONDS = 5e-3
+
+
+@dataclass(frozen=True)
+class NodeSize:
+    volumes: tuple[int, ...]
+    idle_seconds: float
+
+
+FULL = NodeSize(volumes=(10, 100, 1000, 5000), idle_seconds=60.0)
+QUICK = NodeSize(volumes=(10, 50), idle_seconds=2.0)
+
+
+class Obedient:
+    """A program that is told what to do, a line at a time, and answers in lines."""
+
+    def __init__(self, command: Sequence[object], log: Path) -> None:
+        self._name = Path(str(command[0])).name
+        self._log = log
+        with open(log, "ab") as errors:
+            self._popen = subprocess.Popen(
+                [str(word) for word in command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                start_new_session=True,
+            )
+
+    def tell(self, command: str) -> None:
+        assert self._popen.stdin is not None
+        try:
+            self._popen.stdin.write(f"{command}\n")
+            self._popen.stdin.flush()
+        except BrokenPipeError:
+            raise self._gone() from None
+
+    def hear(self) -> str:
+        assert self._popen.stdout is not None
+        line = self._popen.stdout.readline()
+        if not line:
+            raise self._gone()
+        return line.rstrip("\n")
+
+    def hear_all(self) -> list[str]:
+        """The lines until an empty one."""
+        lines = []
+        while line := self.hear():
+            lines.append(line)
+        return lines
+
+    def ask(self, command: str) -> str:
+        self.tell(command)
+        return self.hear()
+
+    def end(self) -> None:
+        self._popen.kill()
+        self._popen.communicate()
+
+    def _gone(self) -> Failed:
+        self._popen.wait()
+        return Failed(f"{self._name} ended ({self._popen.returncode}):\n{processes.tail(self._log)}")
+
+
+@dataclass
+class Measured:
+    """What there was to see with so many volumes; times in seconds."""
+
+    volumes: int
+    all_published: float
+    publishes: Spread
+    publishes_without_api: Spread
+    resident_kib: int
+    anonymous_kib: int
+    connections: int
+    storms: list[Spread]  # of each storm, until each volume was read anew
+    idle_seconds: float
+    idle_cpu: float
+    unpublishes: Spread
+
+    @property
+    def storm(self) -> Spread:
+        """When all volumes of a storm were visible, storm by storm."""
+        return Spread([storm.max for storm in self.storms])
+
+    @property
+    def propagation(self) -> Spread:
+        return Spread([value for storm in self.storms for value in storm.values])
+
+
+class NodeRun:
+    """One daemon with so many volumes, from its start to its end."""
+
+    def __init__(self, secretfs: Path, programs: Path, directory: Path, volumes: int) -> None:
+        self._secretfs = secretfs
+        self._programs = programs
+        self._directory = directory
+        self._volumes = volumes
+        self._root = directory / "kubelet"
+        self._socket = self._root / "plugins" / DRIVER / "csi.sock"
+        self._log = directory / "secretfs.log"
+        directory.mkdir()
+        self._root.mkdir()
+
+    def measure(self, idle_seconds: float) -> Measured:
+        server = self._start_server()
+        daemon = self._start_daemon(server)
+        command: list[object] = [self._programs / "kubelet", "--socket", self._socket]
+        kubelet = Obedient([*command, "--root", self._root], self._directory / "kubelet.log")
+        try:
+            return self._measure(server, kubelet, daemon, idle_seconds)
+        except BaseException:
+            if self._log.exists():
+                print(processes.tail(self._log)[-3000:], file=sys.stderr)
+            raise
+        finally:
+            kubelet.end()
+            processes.stop(daemon)
+            server.end()
+            processes.unmount(self._directory / "run" / "fs")
+
+    def _measure(
+        self,
+        server: Obedient,
+        kubelet: Obedient,
+        daemon: subprocess.Popen[bytes],
+        idle_seconds: float,
+    ) -> Measured:
+        n, sample = self._volumes, min(self._volumes, SAMPLE)
+        begin = time.monotonic()
+        publishes = _seconds(kubelet, f"publish a {n} {PARALLEL_CALLS}")
+        all_published = time.monotonic() - begin
+        without_api = _seconds(kubelet, f"publish b {sample} 1")
+        _seconds(kubelet, f"unpublish b {sample} 1")
+        storms = [self._storm(server, kubelet) for _ in range(STORMS)]
+        stats = dict(word.split("=") for word in server.ask("stats").split()[1:])
+        if int(stats["watches"]) != n:
+            raise Failed(f"{stats['watches']} watches for {n} volumes")
+        resident, anonymous = _memory(daemon.pid)
+        cpu = _cpu_seconds(daemon.pid)
+        time.sleep(idle_seconds)
+        cpu = _cpu_seconds(daemon.pid) - cpu
+        unpublishes = _seconds(kubelet, f"unpublish a {n} {PARALLEL_CALLS}")
+        if daemon.poll() is not None:
+            raise Failed(f"secretfs node ended:\n{processes.tail(self._log)}")
+        return Measured(
+            volumes=n,
+            all_published=all_published,
+            publishes=publishes,
+            publishes_without_api=without_api,
+            resident_kib=resident,
+            anonymous_kib=anonymous,
+            connections=int(stats["connections"]),
+            storms=storms,
+            idle_seconds=idle_seconds,
+            idle_cpu=cpu,
+            unpublishes=unpublishes,
+        )
+
+    def _storm(self, server: Obedient, kubelet: Obedient) -> Spread:
+        """Every Secret changes at once. The kubelet's program waits before that happens."""
+        version = int(server.ask("version").split()[1]) + 1
+        kubelet.tell(f"await {version}")
+        begin_ns = int(server.ask("storm").split()[2])
+        return Spread([(int(line) - begin_ns) / 1e9 for line in kubelet.hear_all()])
+
+    def _start_server(self) -> Obedient:
+        pair = Authority(self._directory / "pki", name="bench-ca").server_pair()
+        command: list[object] = [self._programs / "apiserver", "--certificate", pair.certificate]
+        command += ["--key", pair.key, "--secrets", self._volumes, "--value-bytes", VALUE_BYTES]
+        return Obedient(command, self._directory / "apiserver.log")
+
+    def _start_daemon(self, server: Obedient) -> subprocess.Popen[bytes]:
+        port = int(server.hear().split()[1])
+        ca = self._directory / "pki" / "ca.crt"
+        url, path = f"https://127.0.0.1:{port}", self._directory / "kubeconfig"
+        kubeconfig = write_kubeconfig(path, url, ca, "dummy")
+        command: list[object] = [self._secretfs, "node", "--rights=daemon", "--node-id=bench"]
+        command += [f"--kubeconfig={kubeconfig}", f"--kubelet-root={self._root}"]
+        command += [f"--driver-name={DRIVER}", f"--run-dir={self._directory / 'run'}"]
+        command += [f"--volumes-dir={self._directory / 'none'}", "--metrics-bind-address=0"]
+        daemon = processes.start(command, self._log)
+        deadline = time.monotonic() + START_SECONDS
+        while not self._socket.is_socket():
+            if daemon.poll() is not None or time.monotonic() > deadline:
+                raise Failed(f"secretfs node does not start:\n{processes.tail(self._log)}")
+            time.sleep(0.01)
+        return daemon
+
+
+def _seconds(kubelet: Obedient, command: str) -> Spread:
+    kubelet.tell(command)
+    return Spread([int(line) / 1e9 for line in kubelet.hear_all()])
+
+
+def _memory(pid: int) -> tuple[int, int]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    status = dict(line.split(":", 1) for line in lines)
+    return int(status["VmRSS"].split()[0]), int(status["RssAnon"].split()[0])
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Of all threads, to the nanosecond, unlike the ticks of /proc/PID/stat."""
+    total = 0
+    for task in os.listdir(f"/proc/{pid}/task"):
+        total += int(Path(f"/proc/{pid}/task/{task}/schedstat").read_text().split()[0])
+    return total / 1e9
+
+
+def measure(secretfs: Path, programs: Path, directory: Path, size: NodeSize) -> Table:
+    """The rows of all sizes."""
+    columns = [f"{n:,}" for n in size.volumes]
+    title = "A node's volumes, one Secret of ten keys each, by their number"
+    table = Table("node", title, columns)
+    runs = [
+        NodeRun(secretfs, programs, directory / f"node-{n}", n).measure(
+            size.idle_seconds if n in (REACH_VOLUMES, size.volumes[0]) else 0.0
+        )
+        for n in size.volumes
+    ]
+    _add_rows(table, runs)
+    table.notes.append(
+        f"{PARALLEL_CALLS} calls at a time, each on a connection of its own; values have "
+        f"{VALUE_BYTES} bytes;\n   a storm changes every Secret at once, {STORMS} times, and a "
+        "volume is visible when its new bytes\n   were read after inotify; publishing without the "
+        f"API is for {SAMPLE} more volumes of known\n   Secrets, one call after another"
+    )
+    return table
+
+
+def _add_rows(table: Table, runs: list[Measured]) -> None:
+    at_reach = [run for run in runs if run.volumes == REACH_VOLUMES]
+
+    def add(name: str, cells: list[str], values: list[float | None], *reaches: Reach) -> None:
+        by_volumes = {str(run.volumes): value for run, value in zip(runs, values)}
+        table.add(name, cells, {"byVolumes": by_volumes}, *reaches)
+
+    def seconds(name: str, values: list[float], limit: float | None = None) -> None:
+        reaches = []
+        if limit is not None and at_reach:
+            value = values[runs.index(at_reach[0])]
+            text = f"< {limit * 1e3:.0f} with {REACH_VOLUMES:,}"
+            reaches = [Reach(text, value < limit)]
+        add(f"{name}, ms", [milliseconds(value) for value in values], list(values), *reaches)
+
+    def number(name: str, values: list[int], limit: int | None = None) -> None:
+        reaches = []
+        if limit is not None and at_reach:
+            value = values[runs.index(at_reach[0])]
+            reaches = [Reach(f"<= {limit} with {REACH_VOLUMES:,}", value <= limit)]
+        add(name, [str(value) for value in values], list(values), *reaches)
+
+    seconds("all published", [run.all_published for run in runs])
+    seconds("one publish, p50", [run.publishes.p50 for run in runs])
+    seconds("one publish, p99", [run.publishes.p99 for run in runs])
+    seconds("without the API, p50", [run.publishes_without_api.p50 for run in runs])
+    without_api = [run.publishes_without_api.p99 for run in runs]
+    seconds("without the API, p99", without_api, PUBLISH_REACH_SECONDS)
+    seconds("storm until all visible, p50", [run.storm.p50 for run in runs])
+    seconds("storm until all visible, max", [run.storm.max for run in runs], STORM_REACH_SECONDS)
+    seconds("one volume in a storm, p50", [run.propagation.p50 for run in runs])
+    seconds("one volume in a storm, p99", [run.propagation.p99 for run in runs])
+    seconds("one unpublish, p99", [run.unpublishes.p99 for run in runs])
+    resident = [run.resident_kib for run in runs]
+    reaches = [Reach(f"< 48 with {REACH_VOLUMES:,}", run.resident_kib < MEMORY_REACH_KIB)
+               for run in at_reach]
+    add("resident memory, MiB", [mebibytes(kib) for kib in resident], list(resident), *reaches)
+    anonymous = [run.anonymous_kib for run in runs]
+    add("of it heap and stacks, MiB", [mebibytes(kib) for kib in anonymous], list(anonymous))
+    number("connections to the API", [run.connections for run in runs], CONNECTIONS_REACH)
+    idle = [run.idle_cpu / run.idle_seconds if run.idle_seconds else None for run in runs]
+    cells = ["" if value is None else f"{value * 1e6:.0f}" for value in idle]
+    add("processor time while idle, us per s", cells, idle, *_idle_reach(runs))
+
+
+def _idle_reach(runs: list[Measured]) -> list[Reach]:
+    """None measurable: less than a clock tick of 10 ms, of all that was waited."""
+    return [
+        Reach(f"none in {run.idle_seconds:.0f} s", run.idle_cpu < 0.010)
+        for run in runs
+        if run.volumes == REACH_VOLUMES
+    ]

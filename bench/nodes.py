@@ -32,6 +32,7 @@ PARALLEL_CALLS = 32  # how many pods a kubelet starts at a time, more or less
 SAMPLE = 200  # volumes of a second pod each, to see what one costs without the API
 STORMS = 5
 START_SECONDS = 60.0
+SETTLE_SECONDS = 2.0  # what was replaced is removed a moment later
 
 # What is to be reached with 1,000 volumes.
 REACH_VOLUMES = 1000
@@ -176,6 +177,7 @@ class NodeRun:
         stats = dict(word.split("=") for word in server.ask("stats").split()[1:])
         if int(stats["watches"]) != n:
             raise Failed(f"{stats['watches']} watches for {n} volumes")
+        time.sleep(SETTLE_SECONDS)
         resident, anonymous = _memory(daemon.pid)
         cpu = _cpu_seconds(daemon.pid)
         time.sleep(idle_seconds)

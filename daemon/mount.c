@@ -154,8 +154,11 @@ static int start_session(struct mount *m, struct error *e)
     r = publisher_new(m->event, m->session, m->tree, &m->publisher, e);
     if (r < 0)
         return r;
-    r = watchdog_new(m->event, m->publisher, &m->watchdog);
-    return r < 0 ? error_set_errno(e, r, "cannot set the watchdog up") : 0;
+    r = watchdog_new(m->event, &m->watchdog);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot set the watchdog up");
+    watchdog_add(m->watchdog, m->publisher);
+    return 0;
 }
 
 static int on_place(void *userdata, struct publisher_place *ret_place, struct error *e)

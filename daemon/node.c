@@ -131,8 +131,11 @@ static int choose_publisher(void *userdata, bool changes_in_place, struct publis
     struct node *node = userdata;
     int r = 0;
 
-    if (changes_in_place && node->in_place == NULL)
+    if (changes_in_place && node->in_place == NULL) {
         r = make_file_system(node, RUN_DIR_MOUNT_IN_PLACE, true, &node->in_place, e);
+        if (r == 0)
+            watchdog_add(node->watchdog, node->in_place->publisher);
+    }
     if (r == 0)
         *ret_publisher = (changes_in_place ? node->in_place : node->standard)->publisher;
     return r;
@@ -180,8 +183,11 @@ static int start_file_system(struct node *node, struct error *e)
         .updated = on_volume_updated,
         .userdata = node,
     };
-    r = watchdog_new(node->event, node->standard->publisher, &node->watchdog);
-    return r < 0 ? error_set_errno(e, r, "cannot set the watchdog up") : 0;
+    r = watchdog_new(node->event, &node->watchdog);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot set the watchdog up");
+    watchdog_add(node->watchdog, node->standard->publisher);
+    return 0;
 }
 
 /* ---- the places on disk */

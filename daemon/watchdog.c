@@ -4,15 +4,19 @@
 #include "daemon/supervisor.h"
 
 struct watchdog {
-    struct publisher *publisher;
+    struct publisher *publishers[WATCHDOG_PUBLISHERS_MAX];
+    size_t n_publishers;
+    size_t n_awaited; /* of this round */
     sd_event_source *timer;
     span_us interval;
 };
 
 static void on_probed(void *userdata)
 {
-    const struct watchdog *w = userdata;
+    struct watchdog *w = userdata;
 
+    if (--w->n_awaited > 0)
+        return;
     supervisor_alive();
     (void)sd_event_source_set_time(w->timer, clock_mono() + w->interval);
     (void)sd_event_source_set_enabled(w->timer, SD_EVENT_ONESHOT);
@@ -25,11 +29,13 @@ static int on_time(sd_event_source *source, uint64_t usec, void *userdata)
 
     (void)source;
     (void)usec;
-    publisher_probe(w->publisher, on_probed, w);
+    w->n_awaited = w->n_publishers;
+    for (size_t i = 0; i < w->n_publishers; i++)
+        publisher_probe(w->publishers[i], on_probed, w);
     return 0;
 }
 
-int watchdog_new(sd_event *event, struct publisher *publisher, struct watchdog **ret_watchdog)
+int watchdog_new(sd_event *event, struct watchdog **ret_watchdog)
 {
     _cleanup_(watchdog_freep) struct watchdog *w = calloc(1, sizeof(*w));
     span_us limit = supervisor_watchdog_limit();
@@ -37,7 +43,6 @@ int watchdog_new(sd_event *event, struct publisher *publisher, struct watchdog *
 
     if (w == NULL)
         return -ENOMEM;
-    w->publisher = publisher;
     w->interval = limit / 2; /* as sd_watchdog_enabled(3) recommends */
     if (limit != 0) {
         r = sd_event_add_time_relative(event, &w->timer, CLOCK_MONOTONIC, 0, limit / 10, on_time,
@@ -47,6 +52,12 @@ int watchdog_new(sd_event *event, struct publisher *publisher, struct watchdog *
     }
     *ret_watchdog = TAKE(w);
     return 0;
+}
+
+void watchdog_add(struct watchdog *watchdog, struct publisher *publisher)
+{
+    assert(watchdog->n_publishers < WATCHDOG_PUBLISHERS_MAX);
+    watchdog->publishers[watchdog->n_publishers++] = publisher;
 }
 
 struct watchdog *watchdog_free(struct watchdog *watchdog)

@@ -241,6 +241,7 @@ def test_pod_rights(pod_rights: Node, pod: Callable[..., PodVolume], api: Api) -
     assert read(volume, "user") == b"admin"
     answer = pod(1, "may-not").publish(pod_rights.endpoint)
     assert answer.code == PERMISSION_DENIED
+    assert account("may-not") in answer.text
     assert account("may") in {r.user for r in api.server.requests.select(name="app")}
 
 

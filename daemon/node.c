@@ -124,6 +124,18 @@ static int make_file_system(struct node *node, const char *name, bool changes_in
     return file_system_new(node->event, &options, on_file_system_failed, node, ret_fs, e);
 }
 
+static int start_in_place(struct node *node, struct error *e)
+{
+    int r = make_file_system(node, RUN_DIR_MOUNT_IN_PLACE, true, &node->in_place, e);
+
+    if (r < 0)
+        return r;
+    assert(node->in_place != NULL);
+    watchdog_add(node->watchdog, node->in_place->publisher);
+    node_seeing_serve(node->seeing, node->in_place->session);
+    return 0;
+}
+
 /* Where volumes go. That for changes in place comes about with the first volume that wants it. */
 static int choose_publisher(void *userdata, bool changes_in_place, struct publisher **ret_publisher,
                             struct error *e)
@@ -131,11 +143,8 @@ static int choose_publisher(void *userdata, bool changes_in_place, struct publis
     struct node *node = userdata;
     int r = 0;
 
-    if (changes_in_place && node->in_place == NULL) {
-        r = make_file_system(node, RUN_DIR_MOUNT_IN_PLACE, true, &node->in_place, e);
-        if (r == 0)
-            watchdog_add(node->watchdog, node->in_place->publisher);
-    }
+    if (changes_in_place && node->in_place == NULL)
+        r = start_in_place(node, e);
     if (r == 0)
         *ret_publisher = (changes_in_place ? node->in_place : node->standard)->publisher;
     return r;

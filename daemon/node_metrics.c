@@ -27,6 +27,7 @@ enum {
     WATCHES,
     WATCH_RESTARTS,
     CONNECTIONS,
+    WAITING,
     REQUESTS,
     FUSE_REQUESTS,
     SECRET_BYTES,
@@ -79,6 +80,9 @@ static const struct metric_definition definitions[N_METRICS] = {
     [CONNECTIONS] = {.name = "secretfs_api_connections",
                      .help = "Connections to API servers that are open.",
                      .kind = METRIC_GAUGE},
+    [WAITING] = {.name = "secretfs_api_requests_waiting",
+                 .help = "Requests to API servers that wait for their turn.",
+                 .kind = METRIC_GAUGE},
     [REQUESTS] = {.name = "rest_client_requests_total",
                   .help = "Requests to API servers by HTTP status.",
                   .kind = METRIC_COUNTER,
@@ -132,7 +136,7 @@ struct node_metrics {
     /* while collecting */
     double oldest_content, longest_failure; /* in seconds */
     size_t n_volumes[N_STATES];
-    double n_watches, n_connections, n_restarts;
+    double n_watches, n_connections, n_waiting, n_restarts;
     const struct http_stats *clients[CLIENTS_MAX]; /* that were counted */
     size_t n_clients;
 
@@ -250,6 +254,7 @@ void node_metrics_see_source(struct node_metrics *metrics, const struct source *
     if (is_seen(metrics, counts.requests))
         return;
     metrics->n_connections += counts.requests->connections;
+    metrics->n_waiting += (double)counts.requests->n_waiting;
     for (size_t i = 0; i < counts.requests->n_codes; i++)
         metric_count(metrics->metrics[REQUESTS], (double)counts.requests->codes[i].n,
                      LABELS(CODE_LABEL(counts.requests->codes[i].status)));
@@ -356,7 +361,7 @@ static void forget(struct node_metrics *m)
         metric_count(m->metrics[REQUESTS], m->codes_gone[i].n,
                      LABELS(CODE_LABEL(m->codes_gone[i].status)));
     m->n_restarts = m->n_restarts_gone;
-    m->n_watches = m->n_connections = 0;
+    m->n_watches = m->n_connections = m->n_waiting = 0;
     m->n_clients = 0;
     m->oldest_content = m->longest_failure = 0;
     for (size_t i = 0; i < N_STATES; i++)
@@ -377,6 +382,7 @@ static void collect(void *userdata)
     metric_set(m->metrics[WATCHES], m->n_watches, NULL);
     metric_set(m->metrics[WATCH_RESTARTS], m->n_restarts, NULL);
     metric_set(m->metrics[CONNECTIONS], m->n_connections, NULL);
+    metric_set(m->metrics[WAITING], m->n_waiting, NULL);
     metric_set(m->metrics[SECRET_BYTES], (double)secmem_bytes(), NULL);
     metric_set(m->metrics[UNLOCKED_BYTES], (double)secmem_unlocked_bytes(), NULL);
 }

@@ -16,12 +16,15 @@
 /* Volumes that are described in one turn of the loop: that takes about a millisecond. */
 #define VOLUMES_AT_ONCE 64
 
+#define FILE_SYSTEMS_MAX 2 /* for volumes as the kubelet has them, and for changes in place */
+
 struct node_seeing {
     struct node *node;
     struct node_metrics *metrics;
     struct pod_events *events;
-    struct http_page *page; /* NULL: none is wanted */
-    struct control *control;
+    struct http_page *page;                     /* NULL: none is wanted */
+    struct control *controls[FILE_SYSTEMS_MAX]; /* all say the same */
+    size_t n_controls;
     bool has_answer; /* from some source, ever */
 };
 
@@ -396,7 +399,8 @@ struct node_seeing *node_seeing_free(struct node_seeing *seeing)
 {
     if (seeing == NULL)
         return NULL;
-    (void)control_free(seeing->control);
+    for (size_t i = 0; i < seeing->n_controls; i++)
+        (void)control_free(seeing->controls[i]);
     (void)http_page_free(seeing->page);
     (void)pod_events_free(seeing->events);
     (void)node_metrics_free(seeing->metrics);
@@ -404,10 +408,21 @@ struct node_seeing *node_seeing_free(struct node_seeing *seeing)
     return NULL;
 }
 
+void node_seeing_serve(struct node_seeing *seeing, const struct session *session)
+{
+    struct error e = ERROR_INIT;
+
+    assert(seeing->n_controls < FILE_SYSTEMS_MAX);
+    if (control_new(seeing->node->event, session_device(session), describe, seeing,
+                    &seeing->controls[seeing->n_controls], &e) == 0)
+        seeing->n_controls++;
+    else
+        log_warn("no status will be available", "reason", e.text);
+}
+
 int node_seeing_new(struct node *node, struct node_seeing **ret_seeing, struct error *e)
 {
     _cleanup_(node_seeing_freep) struct node_seeing *seeing = calloc(1, sizeof(*seeing));
-    struct error control_error = ERROR_INIT;
     int r;
 
     if (seeing == NULL)
@@ -421,9 +436,7 @@ int node_seeing_new(struct node *node, struct node_seeing **ret_seeing, struct e
     r = open_page(seeing, e);
     if (r < 0)
         return r;
-    if (control_new(node->event, session_device(node->standard->session), describe, seeing,
-                    &seeing->control, &control_error) < 0)
-        log_warn("no status will be available", "reason", control_error.text);
+    node_seeing_serve(seeing, node->standard->session);
     *ret_seeing = TAKE(seeing);
     return 0;
 }

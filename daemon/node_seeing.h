@@ -20,6 +20,9 @@ int node_seeing_new(struct node *node, struct node_seeing **ret_seeing, struct e
 struct node_seeing *node_seeing_free(struct node_seeing *seeing);
 DEFINE_CLEANUP(struct node_seeing *, node_seeing_free)
 
+/* The same for who asks by a path in another file system of the node; at most two have room. */
+void node_seeing_serve(struct node_seeing *seeing, const struct session *session);
+
 /* ---- what happens, for those who see it */
 
 void node_seeing_answered(struct node_seeing *seeing, const char *method, const char *code,

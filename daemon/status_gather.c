@@ -65,7 +65,29 @@ static int add_process(const cJSON *process, cJSON *volume)
     return r;
 }
 
-/* @process: the one of this document, once it was read. */
+/* Of one process with several mounts the document comes several times. */
+static bool is_known(const cJSON *list, const cJSON *process)
+{
+    static const char *const keys[] = {"pid", "since"};
+    const cJSON *known;
+
+    cJSON_ArrayForEach (known, json_member(list, "processes")) {
+        bool is_same = true;
+
+        for (size_t i = 0; i < ELEMENTS_OF(keys); i++)
+            is_same = is_same && cJSON_Compare(json_member(known, keys[i]),
+                                               json_member(process, keys[i]), true);
+        if (is_same)
+            return true;
+    }
+    return false;
+}
+
+/*
+ * @process: the one of this document, once it was read
+ * Return: 0; KNOWN_ALREADY for a document that there is no need to read on; -errno with @e.
+ */
+#define KNOWN_ALREADY 1
 static int parse_line(const char *line, size_t len, cJSON *list, const cJSON **process,
                       size_t *n_items, struct error *e)
 {
@@ -75,6 +97,8 @@ static int parse_line(const char *line, size_t len, cJSON *list, const cJSON **p
     if (r < 0)
         return error_prefix(e, r, "the program sent a status that cannot be read");
     if (json_text(json, "mountpoint") == NULL) {
+        if (is_known(list, json))
+            return KNOWN_ALREADY;
         *process = json;
         r = add_to_list(list, "processes", &json);
     } else if ((*n_items)++ == STATUS_VOLUMES_MAX) {
@@ -100,7 +124,7 @@ int status_parse(const char *document, cJSON *list, struct error *e)
             r = parse_line(line, len, list, &process, &n_items, e);
         line += line[len] == '\n' ? len + 1 : len;
     }
-    return r;
+    return r < 0 ? r : 0;
 }
 
 static int receive(int fd, cJSON *list, struct error *e)

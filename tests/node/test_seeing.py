@@ -306,6 +306,18 @@ def test_status_of_many_volumes(seen: Node) -> None:
     assert sorted(listed) == sorted(str(volume.target) for volume in volumes)
 
 
+def test_status_of_volumes_in_both_file_systems(seen: Node) -> None:
+    """Whichever of them is asked; nothing is told twice."""
+    standard = seen.publish(seen.pod())
+    stable = seen.publish(seen.pod(1, attributes={"secretName": "app", "inotify": "stable"}))
+    assert standard.target.stat().st_dev != stable.target.stat().st_dev
+    listed = [i["mountpoint"] for i in status(seen)["items"] if i.get("pid") == seen.pid]
+    assert sorted(listed) == sorted([str(standard.target), str(stable.target)])
+    for volume in (standard, stable):
+        assert status(seen, str(volume.target))["mountpoint"] == str(volume.target)
+    assert [p["pid"] for p in status(seen)["processes"]].count(seen.pid) == 1
+
+
 def test_status_of_a_volume_that_waits(on_api: Node, api: Api) -> None:
     """What is not shown yet is listed as well, with the reason."""
     api.server.stop_listening()

@@ -21,8 +21,10 @@ struct fixture {
     bool is_registered;
 };
 
-static const struct http_stats stats = {
-    .codes = {{.status = 200, .n = 10}, {.status = 0, .n = 2}}, .n_codes = 2, .connections = 1};
+static const struct http_stats stats = {.codes = {{.status = 200, .n = 10}, {.status = 0, .n = 2}},
+                                        .n_codes = 2,
+                                        .connections = 1,
+                                        .n_waiting = 5};
 static const struct http_stats other_stats = {.codes = {{.status = 200, .n = 10}}, .n_codes = 1};
 
 static void count_source(const struct source *source, struct source_counts *ret_counts)
@@ -114,6 +116,7 @@ static void test_sources_are_added_up(void **state)
     assert_line(&f, "\nrest_client_requests_total{code=\"<error>\"} 2\n");
     assert_line(&f, "\nsecretfs_watches 14\n");
     assert_line(&f, "\nsecretfs_api_connections 1\n");
+    assert_line(&f, "\nsecretfs_api_requests_waiting 5\n");
     assert_line(&f, "\nsecretfs_watch_restarts_total 6\n");
     tear_down(&f);
 }

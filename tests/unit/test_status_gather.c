@@ -16,6 +16,9 @@
     "{\"process\":\"node\",\"pid\":7,\"version\":\"1\",\"since\":\"now\",\"requests\":{}}\n"       \
     "{\"mountpoint\":\"/b\",\"version\":\"own\"}\n"                                                \
     "{\"mountpoint\":\"/a\"}\n\n"
+#define OTHER_DOCUMENT                                                                             \
+    "{\"process\":\"node\",\"pid\":7,\"since\":\"later\"}\n{\"mountpoint\":\"/c\"}\n"              \
+    "{\"mountpoint\":\"/d\"}\n\n"
 
 static void test_a_document_is_taken_apart(void **state)
 {
@@ -25,6 +28,8 @@ static void test_a_document_is_taken_apart(void **state)
 
     (void)state;
     assert_int_equal(status_parse(DOCUMENT, list, &e), 0);
+    assert_int_equal(status_parse(OTHER_DOCUMENT, list, &e), 0);
+    /* of whom it is known already it is not told again */
     assert_int_equal(status_parse(DOCUMENT, list, &e), 0);
     assert_int_equal(cJSON_GetArraySize(json_member(list, "processes")), 2);
     items = json_member(list, "items");

@@ -19,8 +19,8 @@
  * returns, the mount is found by the path that the kernel remembers of the file ("..//deleted").
  *
  * A directory has its files' content only as long as they are linked in it. So directories are
- * replaced before the old generation is removed. Who watches one is told of each file that changed,
- * and then sees what the removal of a generation looks like (D6).
+ * replaced before the old generation is removed. The old one is kept as well, and what changes in
+ * the new one is done in it, so that who watches it is told.
  *
  * The paths of another namespace belong to whoever lives there. They are looked up in the kernel's
  * cache alone (RESOLVE_CACHED), where what leads to a mount always is: nobody's file system can
@@ -40,7 +40,7 @@
 #include "base/log.h"
 #include "base/mountinfo.h"
 #include "fuse/mount_namespaces.h"
-#include "fuse/names.h"
+#include "fuse/tell.h"
 #include "fuse/watch_pins.h"
 #include "fuse/writer.h"
 
@@ -388,6 +388,23 @@ static int open_mountpoint(const struct follower *m)
     return fd < 0 ? negative_errno() : (int)fd;
 }
 
+/* Return: whether what @m shows is in a directory, whose node id is in *ret_id. */
+static bool find_parent(struct tree *tree, const struct follower *m, uint64_t *ret_id)
+{
+    _cleanup_(freep) char *path = NULL;
+    bool is_root = streq(m->volume, ".");
+    struct stat status;
+
+    if (asprintf(&path, "%s%s%s/%s", is_root ? "" : m->volume, is_root ? "" : "/", m->generation,
+                 m->path) < 0)
+        return false;
+    *strrchr(path, '/') = '\0';
+    if (tree_find_path(tree, TREE_ROOT_ID, path, &status) < 0)
+        return false;
+    *ret_id = status.st_ino;
+    return true;
+}
+
 /* The flags of the old mount as they are now; it is read-only already. */
 static int copy_attributes(int clone_fd, int mountpoint_fd)
 {
@@ -411,6 +428,22 @@ static int copy_attributes(int clone_fd, int mountpoint_fd)
                                                                                : 0;
 }
 
+/*
+ * Keep what is replaced for those who watch it. A generation as a whole cannot be kept, nor a
+ * directory that is gone already.
+ */
+static void pin(struct followers *f, int dir_fd, const struct follower *m)
+{
+    struct watch_pin_options options = {.volume = m->volume,
+                                        .path = m->path,
+                                        .node_id = m->old_id,
+                                        .is_directory = m->is_directory};
+
+    if (m->is_directory && (m->path[0] == '\0' || !find_parent(f->tree, m, &options.parent_id)))
+        return;
+    (void)watch_pins_add(&f->pins, dir_fd, &options);
+}
+
 /* Steps 2 to 4. Return: 0; -ESTALE when something else is mounted there by now; -errno. */
 static int replace(struct followers *f, int dir_fd, struct follower *m)
 {
@@ -426,9 +459,7 @@ static int replace(struct followers *f, int dir_fd, struct follower *m)
         return -ESTALE;
     m->old_id = old.stx_ino;
     m->is_directory = S_ISDIR(old.stx_mode);
-    if (!m->is_directory)
-        (void)watch_pins_add(&f->pins, dir_fd, session_device(f->session), m->volume, m->path,
-                             m->old_id);
+    pin(f, dir_fd, m);
     r = copy_attributes(m->clone_fd, mountpoint_fd);
     if (r < 0)
         return r;
@@ -482,8 +513,8 @@ static struct follower *next_replaced(struct followers *f, const struct list *fr
     return NULL;
 }
 
-/* Whether another one of this round was on the same directory, which is told of once. */
-static bool was_seen_before(struct followers *f, const struct follower *m)
+/* Whether another one of this round showed the same directory, which is told of once. */
+static bool was_told(struct followers *f, const struct follower *m)
 {
     for (const struct follower *other = next_replaced(f, &f->all); other != m;
          other = next_replaced(f, &other->link))
@@ -492,39 +523,25 @@ static bool was_seen_before(struct followers *f, const struct follower *m)
     return false;
 }
 
-/*
- * Each file of a directory that will not be found in it as it was. They are opened by their paths,
- * so that the kernel knows in which directory, and tells those who watch that.
- * @path: of the directory, relative to @dir_fd
- * @new_id: of what takes its place; 0 for nothing
- */
-static void tell_children(struct followers *f, int dir_fd, const char *path, uint64_t old_id,
-                          uint64_t new_id)
-{
-    _cleanup_(names_deinit) struct names names = {0};
-
-    (void)names_read(&names, f->tree, old_id); /* some are better than none */
-    for (size_t i = 0; i < names.n; i++) {
-        const struct name *old = &names.all[i];
-        _cleanup_(freep) char *child = NULL;
-        struct stat new = {0};
-        bool is_there = tree_find(f->tree, new_id, old->text, &new) == 0;
-
-        if (asprintf(&child, "%s/%s", path, old->text) < 0)
-            return;
-        if (old->is_directory)
-            tell_children(f, dir_fd, child, old->id, new.st_ino);
-        else if (!is_there || !tree_same_content(f->tree, old->id, new.st_ino))
-            watch_tell(openat(dir_fd, child, O_WRONLY | O_NOFOLLOW | O_CLOEXEC));
-    }
-}
-
-static void tell_directory(struct followers *f, int dir_fd, const struct follower *m)
+/* A generation as a whole is told of once, before it is removed. */
+static void tell_generation(struct followers *f, int dir_fd, const struct follower *m)
 {
     _cleanup_(freep) char *path = NULL;
+    _cleanup_(fd_closep) int fd = -1;
 
-    if (asprintf(&path, "%s/%s/%s", m->volume, m->generation, m->path) >= 0)
-        tell_children(f, dir_fd, path, m->old_id, m->new_id);
+    if (asprintf(&path, "%s/%s", m->volume, m->generation) < 0)
+        return;
+    fd = openat(dir_fd, path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd >= 0)
+        tell_directory(f->tree, fd, m->old_id, m->old_id, m->new_id);
+}
+
+static void tell_directories(struct followers *f, int dir_fd, const struct follower *m)
+{
+    if (m->path[0] == '\0')
+        tell_generation(f, dir_fd, m);
+    else
+        watch_pins_tell_directories(&f->pins, m->volume, m->path, m->old_id, m->new_id);
 }
 
 static bool is_changed(void *userdata, const char *volume, const char *path)
@@ -545,8 +562,8 @@ static void tell_all(struct followers *f, int dir_fd)
 
     for (m = next_replaced(f, &f->all); m != NULL; m = next_replaced(f, &m->link)) {
         m->is_changed = !m->is_directory && !tree_same_content(f->tree, m->old_id, m->new_id);
-        if (m->is_directory && !was_seen_before(f, m))
-            tell_directory(f, dir_fd, m);
+        if (m->is_directory && !was_told(f, m))
+            tell_directories(f, dir_fd, m);
     }
     watch_pins_tell(&f->pins, dir_fd, is_changed, f);
 }
@@ -594,7 +611,7 @@ int followers_new(struct session *session, struct tree *tree, struct followers *
     f->session = session;
     f->tree = tree;
     list_init(&f->all);
-    list_init(&f->pins.all);
+    watch_pins_init(&f->pins, session, tree);
     *ret_followers = f;
     return 0;
 }

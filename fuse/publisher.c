@@ -259,6 +259,8 @@ static void begin_work(struct publisher *p, struct publisher_volume *v)
 
 static void end_work(struct publisher *p)
 {
+    if (session_has_to_forget(p->session))
+        (void)eventfd_write(p->done_fd, 1);
     (void)pthread_mutex_lock(&p->lock);
     p->active = NULL;
     (void)pthread_cond_broadcast(&p->changed);
@@ -569,6 +571,7 @@ static int on_done(sd_event_source *source, int fd, uint32_t revents, void *user
     (void)source;
     (void)revents;
     (void)eventfd_read(fd, &count);
+    session_forget(p->session);
     while (take_result(p, &v, &result)) {
         v->done(v->userdata, &result);
         (void)payload_unref(result.payload);

@@ -34,6 +34,7 @@
 #include "base/log.h"
 #include "base/mountinfo.h"
 #include "base/process.h"
+#include "fuse/forget_queue.h"
 #include "fuse/operations.h"
 
 #define N_WORKERS_MIN 2
@@ -59,6 +60,8 @@ struct session {
 
     pthread_mutex_t view_lock; /* view_fd, and the mount as such while somebody writes */
     int view_fd;               /* the writable view; -1 as an ordinary user */
+
+    struct forget_queue forgotten;
 
     bool is_attached;
     bool is_dead;
@@ -497,6 +500,7 @@ int session_new(sd_event *event, struct tree *tree, const struct session_options
     snapshots_init(&s->operations.snapshots);
     s->userdata = userdata;
     (void)pthread_mutex_init(&s->view_lock, NULL);
+    forget_queue_init(&s->forgotten);
     s->mountpoint = strdup(options->mountpoint);
     s->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (s->mountpoint == NULL || s->ended_fd < 0)
@@ -560,6 +564,7 @@ struct session *session_free(struct session *session)
     if (s->fuse != NULL)
         fuse_session_destroy(s->fuse);
     (void)fd_close(s->ended_fd);
+    forget_queue_deinit(&s->forgotten);
     snapshots_deinit(&s->operations.snapshots);
     (void)pthread_mutex_destroy(&s->view_lock);
     free(s->mountpoint);
@@ -718,6 +723,21 @@ int session_bind(struct session *session, const char *name, int target_fd, unsig
         return error_set_errno(e, negative_errno(), "cannot mount");
     *ret_mount_id = mount_id;
     return 0;
+}
+
+void session_forget_later(struct session *session, uint64_t parent_id, const char *name)
+{
+    forget_queue_add(&session->forgotten, parent_id, name);
+}
+
+bool session_has_to_forget(struct session *session)
+{
+    return !forget_queue_is_empty(&session->forgotten);
+}
+
+void session_forget(struct session *session)
+{
+    forget_queue_run(&session->forgotten, session->fuse);
 }
 
 bool session_has_private_view(const struct session *session)

@@ -96,6 +96,17 @@ void session_end_write(struct session *session, int root_fd);
 int session_clone(struct session *session, const char *path, unsigned long mount_attr,
                   struct error *e);
 
+/*
+ * Have the kernel forget an entry, and what it names if nobody uses that, when session_forget() is
+ * called: that takes the device, which the publisher has not got. No watcher is told.
+ * @name: copied; for want of memory nothing is done, and the kernel forgets it when it likes
+ * Thread: the publisher's.
+ */
+void session_forget_later(struct session *session, uint64_t parent_id, const char *name);
+/* Return: whether session_forget() has anything to do. Thread: any. */
+bool session_has_to_forget(struct session *session);
+void session_forget(struct session *session);
+
 /* Whether there is a view that only the publisher reaches, as there is for root. */
 bool session_has_private_view(const struct session *session);
 

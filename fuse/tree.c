@@ -5,6 +5,9 @@
  * somebody still has open, or mounted, or merely cached, stay readable by id until the kernel
  * forgets them, and only then does their object's memory go (cache/object.c wipes it).
  *
+ * A directory that is kept (tree_keep()) outlives the one that it was in, which then is a tree of
+ * its own with it, an orphan. That goes as a whole, when nobody holds anything of it any more.
+ *
  * Ids count up and are never used again, so that an id stands for one node for ever. Two balanced
  * trees of the C library find nodes: one by id, one by parent and name. A directory also keeps its
  * children in a list, in the order of their cookies, which readdir hands out as offsets: an entry's
@@ -48,6 +51,7 @@ struct node {
             uint64_t next_cookie;
             size_t n_children;
             size_t n_subdirectories;
+            bool is_kept;
         } directory;
         struct tree_content file;
         char *target;
@@ -60,6 +64,7 @@ struct tree {
     void *by_id;
     void *by_name;
     struct node *root;
+    struct list orphans; /* of removed directories that still have something in them */
     char *staged_name;
     struct payload *staged_payload;
     const struct payload_file *staged_file;
@@ -109,6 +114,7 @@ static bool node_is_linked(const struct node *n)
 static void node_free(struct tree *t, struct node *n)
 {
     (void)tdelete(n, &t->by_id, compare_ids);
+    list_remove(&n->link);
     t->usage.n_nodes--;
     if (n->kind == NODE_FILE) {
         t->usage.content_bytes -= n->file.len;
@@ -120,9 +126,14 @@ static void node_free(struct tree *t, struct node *n)
     free(n);
 }
 
+static bool node_is_empty(const struct node *n)
+{
+    return n->kind != NODE_DIRECTORY || list_is_empty(&n->directory.children);
+}
+
 static void node_free_if_unused(struct tree *t, struct node *n)
 {
-    if (!node_is_linked(n) && n->n_references == 0)
+    if (!node_is_linked(n) && n->n_references == 0 && node_is_empty(n))
         node_free(t, n);
 }
 
@@ -179,6 +190,8 @@ static void node_detach(struct tree *t, struct node *n)
     parent->directory.n_subdirectories -= n->kind == NODE_DIRECTORY;
     parent->changed = n->changed = clock_wall();
     n->parent = NULL;
+    if (!node_is_empty(n))
+        list_append(&t->orphans, &n->link);
     node_free_if_unused(t, n);
 }
 
@@ -199,6 +212,43 @@ static void node_unlink_children(struct tree *t, struct node *directory)
             node_unlink_children(t, child);
         node_unlink(t, child);
     }
+}
+
+/* Whether somebody holds anything of it. */
+static bool node_is_held(const struct node *n)
+{
+    const struct node *child;
+
+    if (n->n_references > 0)
+        return true;
+    if (n->kind != NODE_DIRECTORY)
+        return false;
+    if (n->directory.is_kept)
+        return true;
+    list_for_each (child, &n->directory.children, link)
+        if (node_is_held(child))
+            return true;
+    return false;
+}
+
+static void orphan_free(struct tree *t, struct node *top)
+{
+    list_remove(&top->link);
+    top->n_references++; /* its children's going is not to be its own */
+    node_unlink_children(t, top);
+    top->n_references--;
+    node_free_if_unused(t, top);
+}
+
+/* If a node is part of an orphan that nobody holds, that goes. */
+static void orphan_free_if_unused(struct tree *t, struct node *n)
+{
+    struct node *top = n;
+
+    while (top->parent != NULL && top->parent != top)
+        top = top->parent;
+    if (top->parent == NULL && !node_is_empty(top) && !node_is_held(top))
+        orphan_free(t, top);
 }
 
 static size_t node_size(const struct node *n)
@@ -248,6 +298,7 @@ int tree_new(const struct tree_options *options, struct tree **ret_tree)
     if (t == NULL)
         return -ENOMEM;
     (void)pthread_mutex_init(&t->lock, NULL);
+    list_init(&t->orphans);
     t->next_id = TREE_ROOT_ID;
     t->root = node_new(t, NODE_DIRECTORY, options->root_mode);
     if (t->root == NULL) {
@@ -278,6 +329,8 @@ struct tree *tree_free(struct tree *tree)
     if (tree == NULL)
         return NULL;
     node_unlink_children(tree, tree->root);
+    while (!list_is_empty(&tree->orphans))
+        orphan_free(tree, list_entry(tree->orphans.next, struct node, link));
     node_drop_references(tree); /* what the kernel did not live to forget, and the root */
     free(tree->staged_name);
     (void)payload_unref(tree->staged_payload);
@@ -357,7 +410,12 @@ void tree_forget(struct tree *tree, uint64_t id, uint64_t n)
     if (node == NULL || node == tree->root)
         return;
     node->n_references -= n < node->n_references ? n : node->n_references;
-    node_free_if_unused(tree, node);
+    if (node->n_references > 0)
+        return;
+    if (node_is_linked(node) || !node_is_empty(node))
+        orphan_free_if_unused(tree, node);
+    else
+        node_free(tree, node);
 }
 
 int tree_stat(struct tree *tree, uint64_t id, struct stat *ret_stat)
@@ -732,6 +790,30 @@ int tree_unlink(struct tree *tree, uint64_t parent, const char *name)
     return 0;
 }
 
+bool tree_is_in(struct tree *tree, uint64_t id, uint64_t directory)
+{
+    const struct node *n;
+
+    TREE_LOCK(tree);
+    n = node_by_id(tree, id);
+    while (n != NULL && n->parent != n) {
+        n = n->parent;
+        if (n != NULL && n->id == directory)
+            return true;
+    }
+    return false;
+}
+
+static bool has_only_kept(const struct node *directory)
+{
+    const struct node *child;
+
+    list_for_each (child, &directory->directory.children, link)
+        if (child->kind != NODE_DIRECTORY || !child->directory.is_kept)
+            return false;
+    return true;
+}
+
 int tree_rmdir(struct tree *tree, uint64_t parent, const char *name)
 {
     struct node *n;
@@ -743,10 +825,32 @@ int tree_rmdir(struct tree *tree, uint64_t parent, const char *name)
         return r;
     if (n->kind != NODE_DIRECTORY)
         return -ENOTDIR;
-    if (!list_is_empty(&n->directory.children))
+    if (!has_only_kept(n))
         return -ENOTEMPTY;
     node_unlink(tree, n);
     return 0;
+}
+
+void tree_keep(struct tree *tree, uint64_t id, bool is_kept)
+{
+    struct node *n;
+
+    TREE_LOCK(tree);
+    n = node_by_id(tree, id);
+    if (n == NULL || n->kind != NODE_DIRECTORY)
+        return;
+    n->directory.is_kept = is_kept;
+    if (!is_kept)
+        orphan_free_if_unused(tree, n);
+}
+
+bool tree_is_kept(struct tree *tree, uint64_t id)
+{
+    const struct node *n;
+
+    TREE_LOCK(tree);
+    n = node_by_id(tree, id);
+    return n != NULL && n->kind == NODE_DIRECTORY && n->directory.is_kept;
 }
 
 int tree_chmod(struct tree *tree, uint64_t id, mode_t mode)

@@ -102,9 +102,21 @@ int tree_mknod(struct tree *tree, uint64_t parent, const char *name, struct stat
 /* Over an existing link only. Return: 0; -ENOENT, -EISDIR, -EXDEV for another directory. */
 int tree_rename(struct tree *tree, uint64_t parent, const char *name, uint64_t new_parent,
                 const char *new_name);
-/* Return: 0; -ENOENT, -EISDIR, -ENOTDIR, -ENOTEMPTY. */
+/*
+ * A directory is removed when it is empty, or has nothing but kept directories in it, which then
+ * live on below it.
+ * Return: 0; -ENOENT, -EISDIR, -ENOTDIR, -ENOTEMPTY.
+ */
 int tree_unlink(struct tree *tree, uint64_t parent, const char *name);
 int tree_rmdir(struct tree *tree, uint64_t parent, const char *name);
+/*
+ * Keep a directory, with all that is in it, when the one that it is in is removed; or no longer,
+ * then it goes when the kernel forgets it.
+ */
+void tree_keep(struct tree *tree, uint64_t id, bool is_kept);
+bool tree_is_kept(struct tree *tree, uint64_t id);
+/* Whether a node is in a directory, or below it. */
+bool tree_is_in(struct tree *tree, uint64_t id, uint64_t directory);
 int tree_chmod(struct tree *tree, uint64_t id, mode_t mode);
 /* -1 for what is to stay. */
 int tree_chown(struct tree *tree, uint64_t id, uid_t uid, gid_t gid);

@@ -5,11 +5,13 @@
  * opened by file handle, through the writable view: one that was opened through the consumer's own
  * mount would keep that mount, and the consumer's namespace, for as long as we live.
  *
- * How the watchers are told: the file is opened for writing, set to the size that it has, and
- * closed. The kernel makes MODIFY and CLOSE_WRITE of that, and keeps its pages.
+ * A directory is kept as it is, with its files, while the generation that it was in is removed: the
+ * tree lets a directory go that has nothing but kept ones in it, and the kernel does not look. When
+ * it is no longer needed it is emptied, and the kernel is asked to forget it; to remove it is not
+ * possible, as nothing can be changed in a directory that is gone.
  *
  * Who is watched is read off /proc/PID/fdinfo, which lists the inodes of each inotify and fanotify
- * instance. That is a look at every descriptor of the machine, so it is left until there are many
+ * instance. That is a look at every descriptor of the machine, so it is left until there are some
  * pins. Of processes that cannot be seen nothing is known; their watches end with the oldest pins.
  */
 #include "fuse/watch_pins.h"
@@ -23,8 +25,11 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "fuse/names.h"
+#include "fuse/tell.h"
+#include "fuse/writer.h"
 
-#define PINS_LOOK_AT    16      /* of one followed file; below it nobody is looked at */
+#define PINS_LOOK_AT    8       /* of one followed file; below it nobody is looked at */
 #define FDINFO_BYTES    1048576 /* an instance with some ten thousand watches */
 #define FILEID_INO64    0x81    /* FILEID_INO64_GEN of the kernel's exportfs.h, which FUSE uses */
 #define KERNEL_DEV(dev) (major(dev) << 20 | minor(dev)) /* as fdinfo has it */
@@ -34,9 +39,16 @@ struct pin {
     char *volume;
     char *path;
     uint64_t node_id;
+    bool is_directory;
+    uint64_t parent_id;
     bool is_watched; /* as of the last look */
     int fd;
 };
+
+static bool pin_stands_for(const struct pin *pin, const char *volume, const char *path)
+{
+    return streq(pin->path, path) && streq(pin->volume, volume);
+}
 
 static void pin_free(struct pin *pin)
 {
@@ -47,14 +59,36 @@ static void pin_free(struct pin *pin)
     free(pin);
 }
 
-static bool pin_stands_for(const struct pin *pin, const char *volume, const char *path)
+static void empty_directory(struct watch_pins *pins, const struct pin *pin)
 {
-    return streq(pin->path, path) && streq(pin->volume, volume);
+    _cleanup_(names_deinit) struct names names = {0};
+
+    (void)names_read(&names, pins->tree, pin->node_id);
+    for (size_t i = 0; i < names.n; i++)
+        if (names.all[i].is_directory)
+            (void)writer_remove(pins->tree, pin->fd, names.all[i].text);
+        else
+            (void)unlinkat(pin->fd, names.all[i].text, 0);
 }
 
-/* ---- files by their node ids */
+/* Nobody watches it, or nobody is to. */
+static void pin_drop(struct watch_pins *pins, struct pin *pin)
+{
+    const char *slash = strrchr(pin->path, '/');
 
-int watch_open(int dir_fd, uint64_t node_id, int flags)
+    if (pin->is_directory) {
+        empty_directory(pins, pin);
+        tree_keep(pins->tree, pin->node_id, false);
+        pin->fd = fd_close(pin->fd);
+        session_forget_later(pins->session, pin->parent_id, slash != NULL ? slash + 1 : pin->path);
+    }
+    pin_free(pin);
+}
+
+/* ---- by node ids */
+
+/* Open a file or directory, linked or not. Return: a descriptor; -errno. */
+static int open_node(int dir_fd, uint64_t node_id, int flags)
 {
     struct {
         struct file_handle head;
@@ -68,18 +102,9 @@ int watch_open(int dir_fd, uint64_t node_id, int flags)
     return fd < 0 ? negative_errno() : fd;
 }
 
-void watch_tell(int fd_consumed)
-{
-    _cleanup_(fd_closep) int fd = fd_consumed;
-    struct stat status;
-
-    if (fd < 0 || fstat(fd, &status) < 0 || ftruncate(fd, status.st_size) < 0)
-        return; /* whoever watched it has been told that it is gone */
-}
-
 /* ---- who is watched */
 
-static void note_watched(struct watch_pins *pins, dev_t device, const char *line)
+static void note_watched(struct watch_pins *pins, const char *line)
 {
     const char *at = strstr(line, " ino:");
     struct pin *pin;
@@ -87,14 +112,15 @@ static void note_watched(struct watch_pins *pins, dev_t device, const char *line
     unsigned number;
 
     if (at == NULL || sscanf(at, " ino:%" SCNx64 " sdev:%x", &node_id, &number) != 2 ||
-        number != KERNEL_DEV(device))
+        number != KERNEL_DEV(session_device(pins->session)))
         return;
     list_for_each (pin, &pins->all, link)
-        if (pin->node_id == node_id)
+        if (pin->node_id == node_id ||
+            (pin->is_directory && tree_is_in(pins->tree, node_id, pin->node_id)))
             pin->is_watched = true;
 }
 
-static void look_at_instance(struct watch_pins *pins, dev_t device, int fdinfo_fd, const char *name)
+static void look_at_instance(struct watch_pins *pins, int fdinfo_fd, const char *name)
 {
     _cleanup_(buf_deinit) struct buf text = BUF_INIT(FDINFO_BYTES);
     char *line, *at;
@@ -103,7 +129,7 @@ static void look_at_instance(struct watch_pins *pins, dev_t device, int fdinfo_f
         return;
     at = text.data;
     while ((line = strsep(&at, "\n")) != NULL)
-        note_watched(pins, device, line);
+        note_watched(pins, line);
 }
 
 static bool is_instance(int fd_dir_fd, const char *name)
@@ -127,7 +153,7 @@ static DIR *open_dir(int dir_fd, const char *path)
     return dir;
 }
 
-static void look_at_process(struct watch_pins *pins, dev_t device, int proc_fd, const char *pid)
+static void look_at_process(struct watch_pins *pins, int proc_fd, const char *pid)
 {
     _cleanup_(fd_closep) int process_fd = openat(proc_fd, pid, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     _cleanup_(dir_closep) DIR *fds = process_fd >= 0 ? open_dir(process_fd, "fd") : NULL;
@@ -138,10 +164,10 @@ static void look_at_process(struct watch_pins *pins, dev_t device, int proc_fd, 
         return;
     while ((entry = readdir(fds)) != NULL)
         if (is_instance(dirfd(fds), entry->d_name))
-            look_at_instance(pins, device, dirfd(infos), entry->d_name);
+            look_at_instance(pins, dirfd(infos), entry->d_name);
 }
 
-static void look_at_all(struct watch_pins *pins, dev_t device)
+static void look_at_all(struct watch_pins *pins)
 {
     _cleanup_(dir_closep) DIR *proc = opendir("/proc");
     const struct dirent *entry;
@@ -151,33 +177,48 @@ static void look_at_all(struct watch_pins *pins, dev_t device)
         pin->is_watched = proc == NULL;
     while (proc != NULL && (entry = readdir(proc)) != NULL)
         if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9')
-            look_at_process(pins, device, dirfd(proc), entry->d_name);
+            look_at_process(pins, dirfd(proc), entry->d_name);
 }
 
 /* ---- the pins */
 
+void watch_pins_init(struct watch_pins *pins, struct session *session, struct tree *tree)
+{
+    pins->session = session;
+    pins->tree = tree;
+    list_init(&pins->all);
+}
+
+void watch_pins_deinit(struct watch_pins *pins)
+{
+    struct pin *pin, *tmp;
+
+    list_for_each_safe (pin, tmp, &pins->all, link)
+        pin_free(pin);
+}
+
 /* Let go of those that nobody watches, and of the oldest if there are too many nevertheless. */
-static void thin_out(struct watch_pins *pins, dev_t device, const char *volume, const char *path)
+static void thin_out(struct watch_pins *pins, const char *volume, const char *path)
 {
     struct pin *pin, *tmp, *oldest = NULL;
     size_t n = 0;
 
-    look_at_all(pins, device);
+    look_at_all(pins);
     list_for_each_safe (pin, tmp, &pins->all, link) {
         if (!pin_stands_for(pin, volume, path))
             continue;
         if (!pin->is_watched) {
-            pin_free(pin);
+            pin_drop(pins, pin);
             continue;
         }
         oldest = oldest == NULL ? pin : oldest;
         n++;
     }
     if (n >= WATCH_PINS_MAX)
-        pin_free(oldest);
+        pin_drop(pins, oldest);
 }
 
-static struct pin *pin_new(int fd, const char *volume, const char *path, uint64_t node_id)
+static struct pin *pin_new(const struct watch_pin_options *options)
 {
     struct pin *pin = calloc(1, sizeof(*pin));
 
@@ -185,38 +226,42 @@ static struct pin *pin_new(int fd, const char *volume, const char *path, uint64_
         return NULL;
     list_init(&pin->link);
     pin->fd = -1;
-    pin->node_id = node_id;
-    pin->volume = strdup(volume);
-    pin->path = strdup(path);
+    pin->node_id = options->node_id;
+    pin->is_directory = options->is_directory;
+    pin->parent_id = options->parent_id;
+    pin->volume = strdup(options->volume);
+    pin->path = strdup(options->path);
     if (pin->volume == NULL || pin->path == NULL) {
         pin_free(pin);
         return NULL;
     }
-    pin->fd = fd;
     return pin;
 }
 
-int watch_pins_add(struct watch_pins *pins, int dir_fd, dev_t device, const char *volume,
-                   const char *path, uint64_t node_id)
+int watch_pins_add(struct watch_pins *pins, int dir_fd, const struct watch_pin_options *options)
 {
-    _cleanup_(fd_closep) int fd = -1;
     struct pin *pin;
     size_t n = 0;
 
     list_for_each (pin, &pins->all, link) {
-        if (pin->node_id == node_id)
+        if (pin->node_id == options->node_id)
             return 0;
-        n += pin_stands_for(pin, volume, path);
+        n += pin_stands_for(pin, options->volume, options->path);
     }
     if (n >= PINS_LOOK_AT && n % PINS_LOOK_AT == 0)
-        thin_out(pins, device, volume, path);
-    fd = watch_open(dir_fd, node_id, O_PATH);
-    if (fd < 0)
-        return fd;
-    pin = pin_new(fd, volume, path, node_id);
+        thin_out(pins, options->volume, options->path);
+    pin = pin_new(options);
     if (pin == NULL)
         return -ENOMEM;
-    (void)TAKE_FD(fd);
+    pin->fd = open_node(dir_fd, options->node_id, O_PATH);
+    if (pin->fd < 0) {
+        int r = pin->fd;
+
+        pin_free(pin);
+        return r;
+    }
+    if (options->is_directory)
+        tree_keep(pins->tree, options->node_id, true);
     list_append(&pins->all, &pin->link);
     return 0;
 }
@@ -227,8 +272,18 @@ void watch_pins_tell(const struct watch_pins *pins, int dir_fd, watch_pins_match
     const struct pin *pin;
 
     list_for_each (pin, &pins->all, link)
-        if (is_meant(userdata, pin->volume, pin->path))
-            watch_tell(watch_open(dir_fd, pin->node_id, O_WRONLY));
+        if (!pin->is_directory && is_meant(userdata, pin->volume, pin->path))
+            tell_file(open_node(dir_fd, pin->node_id, O_WRONLY));
+}
+
+void watch_pins_tell_directories(const struct watch_pins *pins, const char *volume,
+                                 const char *path, uint64_t shown_id, uint64_t new_id)
+{
+    const struct pin *pin;
+
+    list_for_each (pin, &pins->all, link)
+        if (pin->is_directory && pin_stands_for(pin, volume, path))
+            tell_directory(pins->tree, pin->fd, pin->node_id, shown_id, new_id);
 }
 
 void watch_pins_keep(struct watch_pins *pins, watch_pins_match_fn *is_meant, void *userdata)
@@ -237,13 +292,5 @@ void watch_pins_keep(struct watch_pins *pins, watch_pins_match_fn *is_meant, voi
 
     list_for_each_safe (pin, tmp, &pins->all, link)
         if (!is_meant(userdata, pin->volume, pin->path))
-            pin_free(pin);
-}
-
-void watch_pins_deinit(struct watch_pins *pins)
-{
-    struct pin *pin, *tmp;
-
-    list_for_each_safe (pin, tmp, &pins->all, link)
-        pin_free(pin);
+            pin_drop(pins, pin);
 }

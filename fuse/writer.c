@@ -29,7 +29,7 @@
 #include <time.h>
 
 #include "fuse/names.h"
-#include "fuse/watch_pins.h"
+#include "fuse/tell.h"
 
 #define DATA_LINK     "..data"
 #define DATA_TMP_LINK "..data_tmp"
@@ -185,7 +185,10 @@ static int remove_links(int dir_fd, const struct names *wanted, const struct nam
     return first_error;
 }
 
-/* Remove a directory with what is in it, children first. @path: relative to @dir_fd. */
+/*
+ * Remove a directory with what is in it, children first; what is kept lives on without it. @path:
+ * relative to @dir_fd.
+ */
 static int remove_directory(struct tree *tree, int dir_fd, const char *path)
 {
     _cleanup_(names_deinit) struct names names = {0};
@@ -199,8 +202,10 @@ static int remove_directory(struct tree *tree, int dir_fd, const char *path)
         char child[PAYLOAD_PATH_MAX + GENERATION_NAME_SIZE + 1];
 
         (void)snprintf(child, sizeof(child), "%s/%s", path, names.all[i].text);
-        r = names.all[i].is_directory ? remove_directory(tree, dir_fd, child)
-                                      : unlink_if_there(dir_fd, child);
+        if (!names.all[i].is_directory)
+            r = unlink_if_there(dir_fd, child);
+        else if (!tree_is_kept(tree, names.all[i].id))
+            r = remove_directory(tree, dir_fd, child);
     }
     if (r == 0 && unlinkat(dir_fd, path, AT_REMOVEDIR) < 0 && errno != ENOENT)
         r = negative_errno();
@@ -242,9 +247,9 @@ int writer_clean(struct tree *tree, int dir_fd, uint64_t dir_id)
     return first_error;
 }
 
-int writer_remove(struct tree *tree, int root_fd, const char *name)
+int writer_remove(struct tree *tree, int dir_fd, const char *name)
 {
-    return remove_directory(tree, root_fd, name);
+    return remove_directory(tree, dir_fd, name);
 }
 
 int writer_publish(struct tree *tree, int dir_fd, uint64_t dir_id, struct payload *payload,
@@ -361,8 +366,8 @@ static void tell_watchers(int generation_fd, const struct payload *payload, cons
                           size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        watch_tell(openat(generation_fd, payload->files[changed[i]].path,
-                          O_WRONLY | O_NOFOLLOW | O_CLOEXEC));
+        tell_file(openat(generation_fd, payload->files[changed[i]].path,
+                         O_WRONLY | O_NOFOLLOW | O_CLOEXEC));
 }
 
 /* What an update in place works with. */

@@ -46,8 +46,8 @@ int writer_update(struct tree *tree, int dir_fd, uint64_t dir_id, struct payload
 int writer_clean(struct tree *tree, int dir_fd, uint64_t dir_id);
 
 /*
- * Remove a volume's directory with all that is in it. One that is not there is no failure.
- * @root_fd: the writable view (O_PATH); @name: of the directory in it
+ * Remove a directory with all that is in it. One that is not there is no failure.
+ * @dir_fd: the directory that it is in, in the writable view (O_PATH)
  * Return: 0; -errno of the call that failed.
  */
-int writer_remove(struct tree *tree, int root_fd, const char *name);
+int writer_remove(struct tree *tree, int dir_fd, const char *name);

@@ -348,24 +348,82 @@ def test_other_keys_do_not_bother_watchers(manifests, mount, bind, watcher):
     assert "CLOSE_WRITE" not in changes(watcher, "same")
 
 
-def test_watch_on_a_directory(manifests, area: Path, start, bind, watcher):
-    """Each file that changed, then the end of the old directory (D6): it is to be watched anew."""
+@pytest.fixture
+def directory(manifests: Manifests, area: Path, start, bind) -> tuple[Volume, Path]:
+    """A volume, and a directory of it that is mounted alone."""
     spec = area / "spec.yaml"
     spec.write_text(PROJECTED)
     put(manifests, password="dummy", user="app", host="db-0")
     volume = start(*manifests.arguments, "--volume", str(spec)).wait_ready()
-    directory = bind(volume.path / "deep")
+    return volume, bind(volume.path / "deep")
 
-    for number in range(1, 4):
-        watcher.add("directory", directory)
-        watcher.take()
+
+def test_watch_on_a_directory(manifests, directory, watcher):
+    """It hears of every update, and of nothing else, although it is on what was mounted first."""
+    _, alone = directory
+    watcher.add("directory", alone)
+    watcher.add("nested", alone / "er")
+    watcher.take()
+
+    for number in range(1, 20):
         put(manifests, password="dummy", user="app", host=f"db-{number}")
-        watcher.wait(lambda event: "IGNORED" in event.kind)
-        kinds = [(event.kind, event.name) for event in watcher.take()]
-        assert kinds[:2] == [("MODIFY", "host"), ("CLOSE_WRITE", "host")]
-        assert ("DELETE", "host") in kinds
-        assert kinds[-2][0].startswith("DELETE_SELF")
-        assert (directory / "host").read_text() == f"db-{number}"
+        watcher.wait(lambda event: event.kind == "CLOSE_WRITE")
+        assert (alone / "host").read_text() == f"db-{number}"
+        assert [(e.watch, e.kind, e.name) for e in watcher.take() if e.kind != "ATTRIB"] == [
+            ("directory", "MODIFY", "host"),
+            ("directory", "CLOSE_WRITE", "host"),
+        ]
+
+    put(manifests, password="dummy", user="app-2", host="db-19")
+    watcher.wait(lambda event: event.kind == "CLOSE_WRITE")
+    assert [(e.watch, e.kind, e.name) for e in watcher.take() if e.kind != "ATTRIB"] == [
+        ("nested", "MODIFY", "user"),
+        ("nested", "CLOSE_WRITE", "user"),
+    ]
+
+
+def test_watch_on_a_directory_whose_keys_come_and_go(manifests, directory, watcher):
+    volume, alone = directory
+    watcher.add("directory", alone)
+    watcher.take()
+
+    put(manifests, password="dummy", user="app")
+    watcher.wait(lambda event: event == Event("directory", "DELETE", "host"))
+    assert os.listdir(alone) == ["er"]
+    put(manifests, password="dummy", user="app", host="db-1")
+    watcher.wait(lambda event: event == Event("directory", "CREATE", "host"))
+    put(manifests, password="dummy", host="db-2")
+    watcher.wait(lambda event: event == Event("directory", "DELETE|ISDIR", "er"))
+    put(manifests, password="dummy", user="app", host="db-2")
+    watcher.wait(lambda event: event == Event("directory", "CREATE|ISDIR", "er"))
+    until((alone / "er/user").exists, "the file to return")
+
+    kinds = [event.kind for event in watcher.events]
+    assert not any(kind.startswith(("DELETE_SELF", "IGNORED")) for kind in kinds)
+    assert volume.read("password") == b"dummy"
+
+
+def test_old_directories_do_not_pile_up(manifests, directory, watcher):
+    """What nobody watches any more is forgotten, by us and by the kernel."""
+    volume, alone = directory
+    for number in range(1, 40):
+        put(manifests, password="dummy", user="app", host=f"db-{number}")
+        wait_text(alone / "host", f"db-{number}")
+    assert nodes(volume) < 100
+
+    other = Watcher()
+    other.add("directory", alone)
+    for number in range(40, 80):
+        put(manifests, password="dummy", user="app", host=f"db-{number}")
+        other.wait(lambda event: event.kind == "CLOSE_WRITE")
+        other.take()
+    other.close()
+    assert nodes(volume) < 100
+
+    unmount(alone, lazily=True)
+    put(manifests, password="dummy", user="app", host="db")
+    until(lambda: volume.status()["volume"]["followers"] == 0, "the mount to be missed")
+    until(lambda: nodes(volume) < 20, "all that was kept to go")
 
 
 def test_namespace_that_cannot_be_seen(manifests, mount, area: Path, namespace):

@@ -324,6 +324,68 @@ static void ids_are_never_used_again(void **state)
     assert_int_equal(tree_usage(*state).n_nodes, 1);
 }
 
+/* A generation whose directory "d" is kept when it is removed. Return: the id of "d". */
+static uint64_t remove_all_but_d(struct tree *tree, uint64_t generation)
+{
+    struct stat d;
+
+    assert_int_equal(tree_find(tree, generation, "d", &d), 0);
+    tree_keep(tree, d.st_ino, true);
+    assert_true(tree_is_kept(tree, d.st_ino));
+    assert_int_equal(tree_rmdir(tree, TREE_ROOT_ID, "g"), -ENOTEMPTY);
+    assert_int_equal(tree_unlink(tree, generation, "a"), 0);
+    assert_int_equal(tree_rmdir(tree, TREE_ROOT_ID, "g"), 0);
+    return d.st_ino;
+}
+
+static void kept_directory_outlives_its_parent(void **state)
+{
+    static const char *const paths[] = {"a", "d/b", "d/e/c"};
+    uint64_t generation = make_generation(*state, "g", paths, ELEMENTS_OF(paths));
+    uint64_t d = remove_all_but_d(*state, generation), b = lookup(*state, d, "b");
+    struct stat stat;
+
+    tree_forget(*state, generation, 1);
+    assert_int_equal(tree_stat(*state, generation, &stat), 0);
+    assert_int_equal(stat.st_nlink, 0);
+    assert_content(*state, b, "d/b");
+    assert_int_equal(tree_find_path(*state, d, "e/c", &stat), 0);
+    assert_true(tree_is_in(*state, stat.st_ino, d));
+    assert_true(tree_is_in(*state, d, generation));
+    assert_false(tree_is_in(*state, d, d));
+    assert_false(tree_is_in(*state, d, TREE_ROOT_ID));
+
+    /* it goes with the last that holds anything of it */
+    tree_keep(*state, d, false);
+    assert_content(*state, b, "d/b");
+    tree_forget(*state, b, 1);
+    assert_int_equal(tree_stat(*state, d, &stat), -ESTALE);
+    assert_int_equal(tree_stat(*state, generation, &stat), -ESTALE);
+    assert_int_equal(tree_usage(*state).n_nodes, 1);
+    assert_int_equal(tree_usage(*state).content_bytes, 0);
+}
+
+static void kept_directory_goes_when_it_is_kept_no_longer(void **state)
+{
+    static const char *const paths[] = {"a", "d/b"};
+    uint64_t generation = make_generation(*state, "g", paths, ELEMENTS_OF(paths));
+    uint64_t d = remove_all_but_d(*state, generation);
+
+    tree_forget(*state, generation, 1);
+    assert_int_equal(tree_usage(*state).n_nodes, 4);
+    tree_keep(*state, d, false);
+    assert_int_equal(tree_usage(*state).n_nodes, 1);
+}
+
+/* For the memory checkers. */
+static void kept_directory_goes_with_the_tree(void **state)
+{
+    static const char *const paths[] = {"a", "d/b", "d/e/c"};
+    uint64_t generation = make_generation(*state, "g", paths, ELEMENTS_OF(paths));
+
+    (void)lookup(*state, remove_all_but_d(*state, generation), "b");
+}
+
 static void finds_paths(void **state)
 {
     static const char *const paths[] = {"a", "d/e/b"};
@@ -418,6 +480,9 @@ int main(void)
         TEST(listing_goes_on_while_the_directory_changes),
         TEST(listing_can_count_references),
         TEST(ids_are_never_used_again),
+        TEST(kept_directory_outlives_its_parent),
+        TEST(kept_directory_goes_when_it_is_kept_no_longer),
+        TEST(kept_directory_goes_with_the_tree),
         TEST(finds_paths),
         TEST(same_content_is_of_files),
         TEST(files_change_in_place),

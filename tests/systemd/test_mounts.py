@@ -109,6 +109,21 @@ def test_fstab_by_systemd(host: Machine, fstab):
     wait_for(lambda: not host.is_active("mnt-db.mount"), "the end of the unit")
 
 
+def test_fstab_for_a_user(host: Machine, fstab):
+    """With the option "user" everybody may, by way of fusermount3."""
+    user = ["setpriv", "--reuid=www-data", "--regid=www-data", "--clear-groups"]
+    host.run("install", "-d", "-o", "www-data", "/var/www-data/mnt")
+    # on some hosts only root may use the device, and it is theirs: this one is not
+    host.shell("mknod -m 666 /root/fuse c 10 229 && mount --bind /root/fuse /dev/fuse")
+    try:
+        fstab(f"secret/db /var/www-data/mnt fuse.secretfs {OPTIONS},noauto,user 0 0")
+        host.run(*user, "mount", "/var/www-data/mnt")
+        assert host.output(*user, "cat", "/var/www-data/mnt/password") == "dummy-1"
+        host.run(*user, "umount", "/var/www-data/mnt")
+    finally:
+        host.shell("umount /dev/fuse; rm /root/fuse")
+
+
 def test_automount(host: Machine, fstab):
     """The first one who looks waits for the mount, and sees content."""
     fstab(f"secret/db /mnt/db fuse.secretfs {OPTIONS},noauto,x-systemd.automount 0 0")

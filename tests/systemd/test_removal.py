@@ -28,5 +28,5 @@ def test_removal_is_clean(installed: Machine, files_before: set[str]):
     assert not installed.path("/etc/secretfs/node.yaml").exists()
     assert installed.path("/etc/secretfs/last.env").exists()
     installed.run("rm", "-r", "/etc/secretfs", "/manifests")
-    made_by_tests = {"/mnt/db", "/var/www-data", "/usr/local/bin/get-token"}
+    made_by_tests = {"/mnt/db", "/var/www-data", "/var/www-data/mnt", "/usr/local/bin/get-token"}
     assert all_files(installed) - files_before - made_by_tests == set()

@@ -60,6 +60,7 @@ struct session {
 
     pthread_mutex_t view_lock; /* view_fd, and the mount as such while somebody writes */
     int view_fd;               /* the writable view; -1 as an ordinary user */
+    bool has_private_view;     /* which of the two; never changes */
 
     struct forget_queue forgotten;
 
@@ -511,6 +512,7 @@ int session_new(sd_event *event, struct tree *tree, const struct session_options
     r = mount_somehow(s, options, e);
     if (r < 0)
         return r;
+    s->has_private_view = s->view_fd >= 0;
     r = workers_start(s, e);
     if (r < 0)
         return r;
@@ -742,7 +744,7 @@ void session_forget(struct session *session)
 
 bool session_has_private_view(const struct session *session)
 {
-    return session->view_fd >= 0;
+    return session->has_private_view;
 }
 
 void session_set_publisher(struct session *session, int tid)

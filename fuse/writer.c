@@ -406,7 +406,7 @@ static int in_place_init(struct in_place *p, struct tree *tree, int dir_fd, uint
         r = -ENOENT;
     if (r == 0)
         r = tree_find(tree, dir_id, p->current, &status);
-    if (r < 0)
+    if (r != 0)
         return r;
     names_sort(&p->existing);
     p->current_id = status.st_ino;

@@ -516,10 +516,14 @@ static struct follower *next_replaced(struct followers *f, const struct list *fr
 /* Whether another one of this round showed the same directory, which is told of once. */
 static bool was_told(struct followers *f, const struct follower *m)
 {
-    for (const struct follower *other = next_replaced(f, &f->all); other != m;
-         other = next_replaced(f, &other->link))
-        if (other->old_id == m->old_id)
+    const struct follower *other;
+
+    list_for_each (other, &f->all, link) {
+        if (other == m)
+            break;
+        if (other->is_replaced && other->old_id == m->old_id)
             return true;
+    }
     return false;
 }
 

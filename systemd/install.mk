@@ -17,7 +17,7 @@ install: $(O)/secretfs ## install under DESTDIR: PREFIX (/usr/local), /usr/sbin/
 	install -D -m 0755 $(O)/secretfs $(DESTDIR)$(PREFIX)/bin/secretfs
 	ln -sf secretfs $(DESTDIR)$(PREFIX)/bin/kubectl-secretfs
 	install -d $(DESTDIR)$(HELPERDIR) $(DESTDIR)$(UNITDIR)
-	ln -sf $(PREFIX)/bin/secretfs $(DESTDIR)$(HELPERDIR)/mount.fuse.secretfs
+	ln -sfr $(DESTDIR)$(PREFIX)/bin/secretfs $(DESTDIR)$(HELPERDIR)/mount.fuse.secretfs
 	$(Q)set -e; for unit in $(UNITS); do \
 	    sed 's|@bindir@|$(PREFIX)/bin|g' systemd/$$unit.in >$(O)/$$unit; \
 	    install -m 0644 $(O)/$$unit $(DESTDIR)$(UNITDIR)/$$unit; \
@@ -25,6 +25,7 @@ install: $(O)/secretfs ## install under DESTDIR: PREFIX (/usr/local), /usr/sbin/
 	$(Q)set -e; for man in $(MANS); do \
 	    install -D -m 0644 $$man $(DESTDIR)$(MANDIR)/man$${man##*.}/$${man##*/}; \
 	done
+	ln -sf secretfs.1 $(DESTDIR)$(MANDIR)/man1/kubectl-secretfs.1
 	install -D -m 0644 systemd/volume.yaml $(DESTDIR)$(DOCDIR)/examples/volume.yaml
 	install -D -m 0644 systemd/mount.env $(DESTDIR)$(DOCDIR)/examples/mount.env
 	install -d -m 0755 $(DESTDIR)$(SYSCONFDIR)/secretfs/volumes.d
@@ -37,6 +38,7 @@ uninstall: ## take away what install put there, but no configuration
 	rm -f $(DESTDIR)$(HELPERDIR)/mount.fuse.secretfs
 	rm -f $(UNITS:%=$(DESTDIR)$(UNITDIR)/%)
 	$(Q)for man in $(MANS); do rm -f $(DESTDIR)$(MANDIR)/man$${man##*.}/$${man##*/}; done
+	rm -f $(DESTDIR)$(MANDIR)/man1/kubectl-secretfs.1
 	rm -rf $(DESTDIR)$(DOCDIR)
 
 packages-deb: packages-build

@@ -14,6 +14,7 @@ mkdir -p "$stage/DEBIAN" "$work/debian"
 $make -s install PREFIX=/usr DESTDIR="$PWD/$stage" >/dev/null
 strip --strip-unneeded --remove-section=.comment "$stage/usr/bin/secretfs"
 find "$stage/usr/share/man" -type f -exec gzip -9n {} +
+find "$stage/usr/share/man" -type l -execdir sh -c 'ln -s "$(readlink "$1").gz" "$1.gz"; rm "$1"' _ {} \;
 
 doc=$stage/usr/share/doc/secretfs
 install -m 0644 "$here/copyright" "$doc/copyright"

@@ -19,9 +19,9 @@ EXPOSURE_MAX = {"secretfs.service": 4.8, "secretfs@x.service": 4.8}
 def test_what_is_installed(installed: Machine):
     assert "secretfs " in installed.output("secretfs", "version")
     assert "kubectl secretfs mount" in installed.output("kubectl-secretfs", "mount", "--help")
-    assert installed.output("readlink", "/sbin/mount.fuse.secretfs") == "/usr/bin/secretfs"
+    assert installed.output("readlink", "-f", "/sbin/mount.fuse.secretfs") == "/usr/bin/secretfs"
     listed = installed.output("dpkg", "-L", "secretfs").splitlines()
-    for page in ("secretfs.1", "mount.fuse.secretfs.8", "secretfs.service.8"):
+    for page in ("secretfs.1", "kubectl-secretfs.1", "mount.fuse.secretfs.8", "secretfs.service.8"):
         assert f"/usr/share/man/man{page[-1]}/{page}.gz" in listed
     conffiles = installed.output("dpkg-query", "-W", "-f", "${Conffiles}", "secretfs")
     assert [line.split()[0] for line in conffiles.split("\n")] == ["/etc/secretfs/node.yaml"]

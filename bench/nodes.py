@@ -33,6 +33,7 @@ SAMPLE = 200  # volumes of a second pod each, to see what one costs without the 
 STORMS = 5
 START_SECONDS = 60.0
 SETTLE_SECONDS = 2.0  # what was replaced is removed a moment later
+QUIET_SECONDS = 15.0  # until nothing of an update is left to do, such as a last look for followers
 
 # What is to be reached with 1,000 volumes.
 REACH_VOLUMES = 1000
@@ -115,6 +116,7 @@ class Measured:
     anonymous_kib: int
     connections: int
     storms: list[Spread]  # of each storm, until each volume was read anew
+    storm_behind: Spread  # of one that comes when the one before it is just visible
     idle_seconds: float
     idle_cpu: float
     unpublishes: Spread
@@ -173,11 +175,15 @@ class NodeRun:
         all_published = time.monotonic() - begin
         without_api = _seconds(kubelet, f"publish b {sample} 1")
         _seconds(kubelet, f"unpublish b {sample} 1")
-        storms = [self._storm(server, kubelet) for _ in range(STORMS)]
+        storms = []
+        for _ in range(STORMS):
+            time.sleep(SETTLE_SECONDS)
+            storms.append(self._storm(server, kubelet))
+        storm_behind = self._storm(server, kubelet)
         stats = dict(word.split("=") for word in server.ask("stats").split()[1:])
         if int(stats["watches"]) != n:
             raise Failed(f"{stats['watches']} watches for {n} volumes")
-        time.sleep(SETTLE_SECONDS)
+        time.sleep(QUIET_SECONDS if idle_seconds > 0 else SETTLE_SECONDS)
         resident, anonymous = _memory(daemon.pid)
         cpu = _cpu_seconds(daemon.pid)
         time.sleep(idle_seconds)
@@ -194,6 +200,7 @@ class NodeRun:
             anonymous_kib=anonymous,
             connections=int(stats["connections"]),
             storms=storms,
+            storm_behind=storm_behind,
             idle_seconds=idle_seconds,
             idle_cpu=cpu,
             unpublishes=unpublishes,
@@ -300,6 +307,7 @@ def _add_rows(table: Table, runs: list[Measured]) -> None:
     seconds("without the API, p99", without_api, PUBLISH_REACH_SECONDS)
     seconds("storm until all visible, p50", [run.storm.p50 for run in runs])
     seconds("storm until all visible, max", [run.storm.max for run in runs], STORM_REACH_SECONDS)
+    seconds("another right behind it, max", [run.storm_behind.max for run in runs])
     seconds("one volume in a storm, p50", [run.propagation.p50 for run in runs])
     seconds("one volume in a storm, p99", [run.propagation.p99 for run in runs])
     seconds("one unpublish, p99", [run.unpublishes.p99 for run in runs])

@@ -257,7 +257,10 @@ def test_everything_else_is_inherited(source, start, area: Path, on_change):
         *source.arguments,
         *("--on-change", on_change, "--env", "A=secret/app/k", "--", PYTHON, "-c", STATE),
         preexec_fn=prepare,
-        env={"ASAN_OPTIONS": "disable_coredump=0"},  # its own limit would be inherited otherwise
+        env={  # its own limit would be inherited otherwise
+            name: f"{os.environ.get(name, '')}:disable_coredump=0"
+            for name in ("ASAN_OPTIONS", "TSAN_OPTIONS")
+        },
     )
     state = json.loads(execution.output())
     expected = json.loads(direct.stdout)

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A CSI volume in a pod has one place for what its driver is to know: volumeAttributes, a mapping
- * of text to text. Each text is YAML (or JSON, which is YAML), so that a number, a list or a whole
- * volume can stand in it:
+ * of text to text. Where a number, a list or a whole volume is meant, the text is YAML (or JSON,
+ * which is YAML):
  *
  *     volumeAttributes:
  *       secretName: db
  *       defaultMode: "0400"
  *       items: "[{key: password, path: pgpass}]"
  *
- * What is a name by its nature is taken as it stands, or a Secret called "123" or "true" could not
- * be asked for. The mapping is then read as the volume's words that it consists of.
+ * All others are names and words and taken as they stand, or a Secret called "123" or "true" could
+ * not be asked for. The mapping is then read as the volume's words that it consists of.
  *
  * An attribute that is empty counts as absent, as it comes out of templates.
  */
@@ -21,12 +21,13 @@
 
 #define ROOT_NAME "volumeAttributes"
 
-static const char *const plain_texts[] = {"secretName", "configMap", "type"};
+static const char *const yaml_keys[] = {"items",    "sources", "volume", "defaultMode",
+                                        "optional", "uid",     "gid",    "fsGroup"};
 
-static bool is_plain(const char *key)
+static bool is_yaml(const char *key)
 {
-    for (size_t i = 0; i < ELEMENTS_OF(plain_texts); i++)
-        if (streq(key, plain_texts[i]))
+    for (size_t i = 0; i < ELEMENTS_OF(yaml_keys); i++)
+        if (streq(key, yaml_keys[i]))
             return true;
     return false;
 }
@@ -45,7 +46,7 @@ static int take_attribute(const struct volume_attribute *attribute, cJSON *words
         return 0;
     if (json_member(words, attribute->key) != NULL)
         return error_set(e, -EINVAL, ROOT_NAME ".%.64s: this is there twice", attribute->key);
-    if (is_plain(attribute->key))
+    if (!is_yaml(attribute->key))
         return json_add_text(words, attribute->key, attribute->value) < 0 ? no_memory(e) : 0;
     r = yaml_parse_one(attribute->value, strlen(attribute->value), &value, e);
     if (r < 0)

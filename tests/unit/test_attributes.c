@@ -42,7 +42,8 @@ static void a_secret_with_all_words(void **state)
         parse({"secretName", "db"},
               {"items", "[{key: password, path: pgpass, mode: 0440}, {key: user, path: a/b}]"},
               {"defaultMode", "0400"}, {"optional", "true"}, {"uid", "1000"}, {"gid", "1001"},
-              {"fsGroup", "1002"}, {"type", "tls"}, {"tls", "hold"});
+              {"fsGroup", "1002"}, {"type", "tls"}, {"tls", "hold"}, {"inotify", "stable"},
+              {"onRevoked", "remove"});
 
     (void)state;
     assert_int_equal(spec->kind, VOLUME_SECRET);
@@ -59,6 +60,8 @@ static void a_secret_with_all_words(void **state)
     assert_int_equal(spec->fs_group, 1002);
     assert_string_equal(spec->type, "kubernetes.io/tls");
     assert_true(spec->holds_tls);
+    assert_true(spec->is_stable);
+    assert_true(spec->removes_revoked);
 }
 
 /* As an entry has them: in JSON, or as a block. */
@@ -102,7 +105,7 @@ static void empty_ones_are_absent(void **state)
 {
     _cleanup_(volume_spec_freep) struct volume_spec *spec =
         parse({"secretName", "db"}, {"configMap", ""}, {"items", ""}, {"optional", ""},
-              {"defaultMode", " "}, {"type", ""}, {"tls", "# nothing"});
+              {"defaultMode", " "}, {"type", ""}, {"gid", "# nothing"});
 
     (void)state;
     assert_int_equal(spec->sources[0].n_items, 0);
@@ -192,6 +195,10 @@ static void what_is_wrong(void **state)
     refuse("volumeAttributes.volume: it has to be one entry of a pod's volumes", {"volume", "db"});
     refuse("volumeAttributes.tls: say \"hold\" or \"report\"", {"secretName", "db"},
            {"tls", "nope"});
+    refuse("volumeAttributes.tls: say \"hold\" or \"report\", not \"no\"", {"secretName", "db"},
+           {"tls", "no"});
+    refuse("volumeAttributes.whatever: this field is not known here", {"secretName", "db"},
+           {"whatever", "{no: [yaml"});
     refuse("volumeAttributes.fsGroup: this has to be a whole number", {"secretName", "db"},
            {"fsGroup", "-1"});
 }

@@ -21,6 +21,8 @@ DRIVER = "csi.secretfs.io"
 class Node:
     """A daemon with a kubelet root and a run directory below `area`.
 
+    prefix: a command that runs another one, to start the program somewhere else.
+
     Two of them may share both, one after the other, as a daemon and the one that comes after it do.
     """
 
@@ -33,6 +35,7 @@ class Node:
         run: str = "run",
         log: Path,
         env: dict[str, str] | None = None,
+        prefix: Sequence[str] = (),
     ) -> None:
         self.root = area / "kubelet"
         self.run_dir = area / run
@@ -42,6 +45,7 @@ class Node:
         self.home = area / "home"
         self._log = log
         self.command = [
+            *prefix,
             str(program.binary()),
             "node",
             f"--kubelet-root={self.root}",

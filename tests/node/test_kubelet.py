@@ -288,6 +288,42 @@ def test_bad_company(node: Node, kubelet: Kubelet) -> None:
     until(lambda: node.directories() == set(), "the directories to go")
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_daemons_come_and_go(
+    node: Node, kubelet: Kubelet, start: NodeMaker, manifests: Manifests, number: signal.Signals
+) -> None:
+    """Pods start and end all the while, and in the end nothing is left (S11: no dead mounts)."""
+    is_over = threading.Event()
+
+    def live(n: int) -> int:
+        own = Kubelet(node.root, random.Random(n), kubelet.drivers, is_daemon_steady=False)
+        volume = node.pod(n)
+        rounds = 0
+        while not is_over.is_set():
+            for _ in range(own.random.randrange(1, 4)):
+                own.publish(volume)
+            own.unpublish(volume)
+            rounds += 1
+        return rounds
+
+    current = node
+    with ThreadPoolExecutor(8) as pool:
+        lives = [pool.submit(live, n) for n in range(8)]
+        try:
+            for _ in range(5):
+                until(lambda node=current: node.log().count("unpublished") > 20, "some lives")
+                current.expected_exit = -number if number == signal.SIGKILL else 0
+                current.signal(number)
+                current.wait_end()
+                current = start(*manifests.arguments).wait_ready()
+        finally:
+            is_over.set()
+        assert sum(life.result() for life in lives) > 100
+    assert [m.path for m in current.mounts()] == [str(current.run_dir / "fs")]
+    until(lambda: current.directories() == set(), "the directories to go")
+    current.finish()
+
+
 class Pod:
     """One pod's volume through a random life; a kubelet works on one volume at a time."""
 

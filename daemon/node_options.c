@@ -198,6 +198,7 @@ static int set_option(void *userdata, int option, const char *value, struct erro
 {
     struct node_options *o = userdata;
 
+    assert(value != NULL || option == OPTION_HELP); /* the one that takes none */
     switch (option) {
     case OPTION_CONFIG:
         return 0; /* read already */
@@ -293,14 +294,14 @@ static int value_text(struct node_options *o, const cJSON *entry, const char **r
 static int set_from_config(struct node_options *o, const cJSON *entry, struct error *e)
 {
     const struct option *option = find_option(entry->string);
-    const char *value;
+    const char *value = NULL;
     int r;
 
     if (option == NULL)
         return error_set(e, -EINVAL, "%s: there is no option \"%.64s\"", o->config_file,
                          entry->string);
     r = value_text(o, entry, &value, e);
-    if (r < 0)
+    if (r != 0)
         return r;
     r = set_option(o, option->val, value, e);
     return r < 0 ? error_prefix(e, r, "%s", o->config_file) : 0;

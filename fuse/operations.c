@@ -82,7 +82,7 @@ static void reply_entry(fuse_req_t req, int r, const struct stat *stat)
 
 static void reply_stat(fuse_req_t req, int r, const struct stat *stat)
 {
-    if (r < 0)
+    if (r != 0)
         reply_error(req, r);
     else
         (void)fuse_reply_attr(req, stat, attr_timeout(req, stat));

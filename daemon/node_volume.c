@@ -46,16 +46,23 @@ static void stop_timers(struct node_volume *v)
     v->trouble_timer = sd_event_source_disable_unref(v->trouble_timer);
 }
 
+static int set_timer(struct node_volume *v, sd_event_source **timer, span_us delay,
+                     sd_event_time_handler_t handler)
+{
+    *timer = sd_event_source_disable_unref(*timer);
+    return sd_event_add_time_relative(v->host->event, timer, CLOCK_MONOTONIC, delay, TIMER_SLACK,
+                                      handler, v);
+}
+
+/* Without one it waits, or lives on, for as long as nobody asks again. */
 static void start_timer(struct node_volume *v, sd_event_source **timer, span_us delay,
                         sd_event_time_handler_t handler)
 {
-    int r;
+    int r = set_timer(v, timer, delay, handler);
 
-    *timer = sd_event_source_disable_unref(*timer);
-    r = sd_event_add_time_relative(v->host->event, timer, CLOCK_MONOTONIC, delay, TIMER_SLACK,
-                                   handler, v);
     if (r < 0 && r != -ESTALE) /* that is a loop that has ended */
-        log_error("cannot set a timer", "object", PUBLISHED_TEXT(&v->published), "pod", v->pod);
+        log_error("cannot set a timer", "object", PUBLISHED_TEXT(&v->published), "pod", v->pod,
+                  "error", strerror(-r));
 }
 
 static int on_lingered(sd_event_source *source, uint64_t usec, void *userdata)
@@ -332,7 +339,9 @@ int node_volume_new(const struct node_volume_host *host, const struct node_volum
     r = follow(v, e);
     if (r < 0)
         return r;
-    start_timer(v, &v->timer, LINGER, on_lingered);
+    r = set_timer(v, &v->timer, LINGER, on_lingered);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot set a timer");
     *ret_volume = TAKE(v);
     return 0;
 }

@@ -9,12 +9,13 @@
  * method works it is the caller's own deadline, if the caller gave one; and when the call is
  * answered it bounds how long the client may take to accept the answer: it can open its flow
  * control window by not a single byte, and would hold the connection for ever. A client that is
- * slow to send costs itself the call, one that is slow to accept the connection.
+ * slow to send its message costs itself the call; one that is slow to send headers, or to accept
+ * the answer, the connection.
  *
  * An answer without a message consists of headers alone ("trailers-only"). It may be given before
- * the request has ended, when the request is too large, say; nghttp2 has no stream left to put the
- * rest into only after it is reset, and the reset must not overtake the answer. So it is the
- * connection that resets the stream, once the headers are sent.
+ * the request has ended, when that is too large, say. The client is stopped by a reset of the
+ * stream then, which must not overtake the answer; so the connection does it, once the headers are
+ * sent.
  *
  * The numbers. The kubelet opens a connection for each call (R12) and has as many at a time as pods
  * are being started or stopped: 110 pods is its limit unless set otherwise, 500 is what is known

@@ -7,6 +7,8 @@
  */
 #include "csi/grpc_server.h"
 
+#include <sys/resource.h>
+
 #include "base/log.h"
 #include "csi/grpc_connection.h"
 #include "csi/listener.h"
@@ -82,6 +84,15 @@ static void on_connected(void *userdata, int fd_consumed)
 
 /* ---- all of it */
 
+static void limit_connections(struct grpc_limits *limits)
+{
+    struct rlimit descriptors;
+
+    if (getrlimit(RLIMIT_NOFILE, &descriptors) == 0 &&
+        limits->connections > descriptors.rlim_cur / 2)
+        limits->connections = (unsigned)(descriptors.rlim_cur / 2);
+}
+
 int grpc_server_new(sd_event *event, const struct grpc_server_options *options, void *userdata,
                     struct grpc_server **ret_server, struct error *e)
 {
@@ -98,6 +109,7 @@ int grpc_server_new(sd_event *event, const struct grpc_server_options *options, 
         .answered = options->answered,
         .limits = options->limits != NULL ? *options->limits : grpc_limits_default,
     };
+    limit_connections(&server->common.limits);
     server->connections =
         calloc(server->common.limits.connections, sizeof(struct grpc_connection *));
     if (server->connections == NULL)

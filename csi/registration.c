@@ -28,6 +28,7 @@
 #define BACK_OFF_MAX   SPAN_SEC(122) /* the kubelet's longest (R8) */
 #define TIMER_ACCURACY SPAN_MS(50)
 
+#define CONNECTIONS_MAX 16  /* the kubelet makes one at a time */
 #define ERROR_SHOWN_MAX 256 /* bytes of the kubelet's reason */
 
 enum state { WAITING, REGISTERED, REFUSED };
@@ -163,14 +164,17 @@ static void on_answered(void *userdata, const char *method, enum grpc_code code,
 
 static int make_server(struct registration *registration, struct error *e)
 {
+    struct grpc_limits limits =
+        registration->options.limits != NULL ? *registration->options.limits : grpc_limits_default;
     const struct grpc_server_options options = {
         .path = registration->options.path,
         .methods = methods,
         .n_methods = ELEMENTS_OF(methods),
-        .limits = registration->options.limits,
+        .limits = &limits,
         .answered = on_answered,
     };
 
+    limits.connections = CONNECTIONS_MAX;
     return grpc_server_new(registration->event, &options, registration, &registration->server, e);
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import ExitStack
 
 import pytest
 
@@ -413,27 +414,34 @@ def test_a_client_that_does_not_take_its_answer(start: HarnessMaker) -> None:
     assert is_well(plugin)
 
 
-def descriptors(plugin: Harness) -> int:
-    return len(os.listdir(f"/proc/{plugin.pid}/fd"))
+def sockets(plugin: Harness) -> int:
+    """How many it has, with those that it listens on."""
+    count = 0
+    for name in os.listdir(f"/proc/{plugin.pid}/fd"):
+        try:
+            count += os.readlink(f"/proc/{plugin.pid}/fd/{name}").startswith("socket:")
+        except FileNotFoundError:
+            pass  # closed meanwhile
+    return count
 
 
 def test_a_client_that_reads_nothing(start: HarnessMaker) -> None:
     """Until the socket's buffer is full, and the answer after that has no place to go to."""
     plugin = start(send_ms=SHORT).started()
-    before = descriptors(plugin)
-    request = wire.field(1, "csi-1") + wire.field(2, "/t")  # small, for the server's window
+    before = sockets(plugin)
+    target = wire.field(2, "/t")  # short, for the server's window
     with Connection(plugin.endpoint) as connection:
-        for _ in range(400):
+        for n in range(400):
             try:
-                connection.start(kubelet.UNPUBLISH, request)
+                connection.start(kubelet.UNPUBLISH, wire.field(1, f"csi-{n}") + target)
             except Gone:
                 break
-            until(lambda: plugin.seen("unpublish") or descriptors(plugin) == before)
-            if descriptors(plugin) == before:
+            until(lambda: plugin.seen("unpublish") or sockets(plugin) == before)
+            if sockets(plugin) == before:
                 break  # closed already
             plugin.wait("unpublish")
-            plugin.reply("csi-1", kubelet.INTERNAL, "ü" * 500)
-        until(lambda: descriptors(plugin) == before, "the connection to be closed")
+            plugin.reply(f"csi-{n}", kubelet.INTERNAL, "ü" * 500)
+        until(lambda: sockets(plugin) == before, "the connection to be closed")
     assert is_well(plugin)
 
 
@@ -476,6 +484,30 @@ def test_as_many_connections_as_there_can_be(start: HarnessMaker) -> None:
         assert calls[n][0].finish(calls[n][1]).code == kubelet.OK
     for connection, _ in calls:
         connection.close()
+
+
+def test_descriptors_are_left_to_others(start: HarnessMaker) -> None:
+    plugin = start(descriptors=60).started()
+    others = sockets(plugin)
+    with ExitStack() as stack:
+        for n in range(60):
+            try:
+                connection = stack.enter_context(Connection(plugin.endpoint))
+                connection.start(kubelet.PUBLISH, PodVolume(volume=f"v{n}").publish_request())
+                plugin.wait("publish") if n < 30 else connection.wait_gone()
+            except Gone:
+                assert n >= 30
+        assert sockets(plugin) == others + 30
+
+
+def test_few_connections_for_registration(plugin: Harness) -> None:
+    """Those that are without a call make room for others."""
+    before = sockets(plugin)
+    with ExitStack() as stack:
+        for _ in range(40):
+            connection = stack.enter_context(Connection(plugin.registration))
+            assert connection.call(kubelet.GET_INFO).code == kubelet.OK
+        assert sockets(plugin) == before + 16
 
 
 def test_as_many_calls_as_a_connection_can_have(start: HarnessMaker) -> None:

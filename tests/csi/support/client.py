@@ -167,7 +167,10 @@ class Connection:
             raise Gone
         for event in self.h2.receive_data(data):
             self._take(event)
-        self.flush()
+        try:
+            self.flush()
+        except Gone:
+            pass  # it has said all that it wanted to; if not, the next one finds that out
 
     def _take(self, event: h2.events.Event) -> None:
         answer = self.answers.get(getattr(event, "stream_id", 0) or 0, Answer())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import queue
+import resource
 import subprocess
 import threading
 from pathlib import Path
@@ -21,8 +23,20 @@ def binary() -> Path:
     return Path(os.environ.get("CSI_HARNESS", _DEFAULT)).resolve()
 
 
+def _limit_descriptors(number: int | None) -> None:
+    if number is not None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (number, number))
+
+
 class Harness:
-    def __init__(self, area: Path, *, registration: bool = True, **limits: int) -> None:
+    def __init__(
+        self,
+        area: Path,
+        *,
+        registration: bool = True,
+        descriptors: int | None = None,
+        **limits: int,
+    ) -> None:
         self.endpoint = area / "plugins" / "csi.secretfs.io" / "csi.sock"
         self.registration = area / "plugins_registry" / "csi.secretfs.io-reg.sock"
         arguments = [str(self.endpoint), str(self.registration) if registration else "-"]
@@ -33,6 +47,7 @@ class Harness:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=functools.partial(_limit_descriptors, descriptors),
         )
         self._events: queue.Queue[Event] = queue.Queue()
         self._kept: list[Event] = []

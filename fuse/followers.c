@@ -48,9 +48,14 @@
 #define MOVE_MOUNT_BENEATH 0x00000200 /* linux/mount.h since 6.5 */
 #endif
 
-#define SCAN_SHARE 10          /* one part in so many of the time goes into scanning, at most */
-#define SCAN_PAUSE SPAN_MS(5)  /* between two scans, however short they are */
-#define DELETED    "//deleted" /* what the kernel writes behind the path of an unlinked file */
+#ifndef STATX_MNT_ID_UNIQUE
+#define STATX_MNT_ID_UNIQUE 0x00004000 /* linux/stat.h since 6.8 */
+#endif
+
+#define SCAN_SHARE     10         /* one part in so many of the time goes into scanning, at most */
+#define SCAN_PAUSE     SPAN_MS(5) /* between two scans, however short they are */
+#define SCAN_ALL_AFTER SPAN_SEC(60) /* namespaces come to light without anything being mounted */
+#define DELETED        "//deleted"  /* what the kernel writes behind the path of an unlinked file */
 
 struct follower {
     struct list link;
@@ -79,7 +84,10 @@ struct followers {
     struct list all; /* in the order of their namespaces */
     struct watch_pins pins;
     mono_us scanned_at;
+    mono_us scanned_all_at;
     mono_us next_scan;
+    uint64_t n_mounts; /* that had been made then, by others; 0 if it is not known */
+    bool is_suspect;   /* some of them are not what they were */
 };
 
 /* ---- what a mount shows */
@@ -268,12 +276,10 @@ static void drop_unseen(struct followers *f)
     watch_pins_keep(&f->pins, is_followed, f);
 }
 
-int followers_scan(struct followers *followers)
+static int scan_all(struct followers *f)
 {
-    struct followers *f = followers;
     struct scan scan = {.followers = f, .device = session_device(f->session)};
     struct follower *m;
-    mono_us begin = clock_mono();
     int r;
 
     list_for_each (m, &f->all, link)
@@ -282,6 +288,40 @@ int followers_scan(struct followers *followers)
     r = r < 0 ? r : scan.result;
     if (r == 0)
         drop_unseen(f);
+    return r;
+}
+
+/*
+ * Since Linux 6.8 mounts are numbered one by one, and a new one tells how many there have been.
+ * Return: the number, without our own; 0 if it is not to be had.
+ */
+static uint64_t count_mounts(struct followers *f)
+{
+    struct error ignored;
+    _cleanup_(fd_closep) int fd = session_clone(f->session, ".", 0, &ignored);
+    struct statx status;
+
+    if (fd < 0 ||
+        statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_MNT_ID_UNIQUE, &status) < 0 ||
+        (status.stx_mask & STATX_MNT_ID_UNIQUE) == 0)
+        return 0;
+    return status.stx_mnt_id - session_n_clones(f->session);
+}
+
+int followers_scan(struct followers *followers, bool is_thorough)
+{
+    struct followers *f = followers;
+    mono_us begin = clock_mono();
+    uint64_t n_mounts = count_mounts(f);
+    int r = 0;
+
+    if (is_thorough || f->is_suspect || n_mounts == 0 || n_mounts != f->n_mounts ||
+        begin - f->scanned_all_at > SCAN_ALL_AFTER) {
+        r = scan_all(f);
+        f->is_suspect = r < 0;
+        f->n_mounts = n_mounts;
+        f->scanned_all_at = begin;
+    }
     f->scanned_at = begin;
     f->next_scan = clock_mono() + SCAN_PAUSE + (clock_mono() - begin) * (SCAN_SHARE - 1);
     return r;
@@ -492,6 +532,7 @@ static void replace_all(struct followers *f, int dir_fd)
         m->clone_fd = fd_close(m->clone_fd);
         m->is_replaced = r == 0;
         m->is_stuck = r < 0;
+        f->is_suspect |= r < 0;
         if (r < 0)
             log_debug("cannot replace a follower", "mountpoint", m->mountpoint, "error",
                       strerror(-r));

@@ -20,9 +20,11 @@ struct followers *followers_free(struct followers *followers);
 /*
  * Find out what is mounted where. This reads about every process, so it is not done more often than
  * costs a tenth of the time.
+ * @is_thorough: also if the kernel says that nobody has mounted anything since the last time, which
+ * tells nothing of namespaces that could not be seen then
  * Return: 0; -errno, then nothing that was known is forgotten.
  */
-int followers_scan(struct followers *followers);
+int followers_scan(struct followers *followers, bool is_thorough);
 /* When the last scan began; 0 before the first. */
 mono_us followers_scanned_at(const struct followers *followers);
 /* From when on another one may be made. */

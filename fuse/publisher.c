@@ -195,12 +195,13 @@ static int remove_directory(struct publisher_volume *v)
  * Look for what is mounted of older generations of all volumes, and have it follow.
  * Return: whether it was more than single files.
  */
-static bool look_for_followers(struct publisher *p)
+static bool look_for_followers(struct publisher *p, bool is_thorough)
 {
     bool is_any_directory;
     int root_fd;
 
-    (void)followers_scan(p->followers); /* what it did not get to is looked at the next time */
+    (void)followers_scan(p->followers,
+                         is_thorough); /* what it did not get to is looked at the next time */
     if (session_begin_write(p->session, &root_fd) < 0)
         return false;
     is_any_directory = followers_update(p->followers, root_fd, NULL);
@@ -314,7 +315,7 @@ static void work_on_cleaning(struct publisher *p, struct publisher_volume *v)
     list_remove(&v->cleaning);
     begin_work(p, v);
     if (is_to_look)
-        is_to_stay = look_for_followers(p);
+        is_to_stay = look_for_followers(p, false);
     if (!is_to_stay)
         r = clean(v);
     end_work(p);
@@ -435,7 +436,7 @@ static void look_again(struct publisher *p)
 {
     p->look_again_at = 0;
     begin_work(p, NULL);
-    (void)look_for_followers(p);
+    (void)look_for_followers(p, true);
     end_work(p);
     count_followers(p);
 }

@@ -62,6 +62,7 @@ struct session {
     int view_fd;               /* the writable view; -1 as an ordinary user */
     bool has_private_view;     /* which of the two; never changes */
 
+    uint64_t n_clones; /* the publisher's thread's */
     struct forget_queue forgotten;
 
     bool is_attached;
@@ -698,6 +699,7 @@ int session_clone(struct session *session, const char *path, unsigned long mount
 
     if (fd < 0)
         return fd;
+    session->n_clones++;
     if (mount_setattr(fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
         return error_set_errno(e, negative_errno(), "cannot make the mount read-only");
     return TAKE_FD(fd);
@@ -725,6 +727,11 @@ int session_bind(struct session *session, const char *name, int target_fd, unsig
         return error_set_errno(e, negative_errno(), "cannot mount");
     *ret_mount_id = mount_id;
     return 0;
+}
+
+uint64_t session_n_clones(const struct session *session)
+{
+    return session->n_clones;
 }
 
 void session_forget_later(struct session *session, uint64_t parent_id, const char *name)

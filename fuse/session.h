@@ -96,6 +96,9 @@ void session_end_write(struct session *session, int root_fd);
 int session_clone(struct session *session, const char *path, unsigned long mount_attr,
                   struct error *e);
 
+/* How many mounts session_clone() has made. Thread: the publisher's. */
+uint64_t session_n_clones(const struct session *session);
+
 /*
  * Have the kernel forget an entry, and what it names if nobody uses that, when session_forget() is
  * called: that takes the device, which the publisher has not got. No watcher is told.

@@ -346,7 +346,9 @@ def test_a_flood_of_pings(plugin: Harness) -> None:
 
 # ---- clients that are slow
 
-SHORT = 150  # ms; what is waited for comes after it, whenever that is
+# ms; what is waited for comes after it, whenever that is. Long enough for requests that are to be
+# in time on a busy machine.
+SHORT = 500
 
 
 def test_a_client_that_never_begins(start: HarnessMaker) -> None:

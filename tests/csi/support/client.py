@@ -81,8 +81,7 @@ class Connection:
                     h2.settings.SettingCodes.ENABLE_PUSH: 0,
                 },
             )
-        self.h2.initiate_connection()
-        self.flush()
+        self.h2.initiate_connection()  # what it says goes out with what comes next
 
     def _connect(self, path: Path) -> None:
         """A queue that is full is tried again, as a kubelet's dialer does."""
@@ -123,11 +122,12 @@ class Connection:
         fields.update({key.replace("_", "-"): value for key, value in more.items()})
         return pseudo + list(fields.items())
 
-    def begin(self, headers: Headers, *, end: bool = False) -> int:
+    def begin(self, headers: Headers, *, end: bool = False, flush: bool = True) -> int:
         stream = self.h2.get_next_available_stream_id()
         self.answers[stream] = Answer()
         self.h2.send_headers(stream, headers, end_stream=end)
-        self.flush()
+        if flush:
+            self.flush()
         return stream
 
     def send(self, stream: int, data: bytes, *, end: bool = True) -> None:
@@ -150,8 +150,8 @@ class Connection:
         self.flush()
 
     def start(self, path: str, message: bytes = b"", **headers: str | None) -> int:
-        """A whole request."""
-        stream = self.begin(self.headers_of(path, **headers))  # type: ignore[arg-type]
+        """A whole request, in one piece if it is small."""
+        stream = self.begin(self.headers_of(path, **headers), flush=False)  # type: ignore[arg-type]
         self.send(stream, framed(message))
         return stream
 
@@ -159,6 +159,7 @@ class Connection:
 
     def receive(self) -> None:
         """Takes in what comes next."""
+        self.flush()
         try:
             data = self.socket.recv(65536)
         except ConnectionResetError:

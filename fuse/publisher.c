@@ -22,6 +22,14 @@
 #define CLEAN_AGAIN SPAN_SEC(1) /* after a failure */
 
 /*
+ * Who has mounted parts of an old generation is looked for in the mounts of every container, which
+ * takes long where there are many, and is not done all the time. An update does not wait for that.
+ * But when a volume has so many old generations, each with the memory of a payload, it is done
+ * then.
+ */
+#define OLD_GENERATIONS_MAX 16u
+
+/*
  * A container that starts while its volume is updated may look a file up in the old generation and
  * mount it after everybody was looked for. So long after an update there is one more look.
  */
@@ -54,8 +62,10 @@ struct publisher_volume {
     struct publisher_result result;
     struct list cleaning; /* in publisher.cleaning while an old generation is to be removed */
     mono_us clean_at;
-    bool clean_failed;  /* the last time */
-    mono_us settled_at; /* what was mounted of the old generation can be seen from then on */
+    bool clean_failed;    /* the last time */
+    bool is_scan_awaited; /* they could go, but for the look for followers */
+    unsigned n_old;       /* generations that are to be removed, at most */
+    mono_us settled_at;   /* what was mounted of the old generation can be seen from then on */
     size_t n_followers;
     bool is_removed;
     struct list binding; /* in publisher.binding while it is to be mounted in one more place */
@@ -287,6 +297,8 @@ static void work_on_waiting(struct publisher *p, struct publisher_volume *v)
     finish(p, v, &result);
     clean_later(p, v, CLEAN_AFTER);
     v->settled_at = v->clean_at;
+    v->is_scan_awaited = false;
+    v->n_old++;
 }
 
 /*
@@ -298,9 +310,10 @@ static bool is_too_early(struct publisher *p, struct publisher_volume *v)
     mono_us now = clock_mono();
 
     if (p->followers == NULL || followers_scanned_at(p->followers) >= v->settled_at ||
-        followers_next_scan(p->followers) <= now)
+        followers_next_scan(p->followers) <= now || v->n_old >= OLD_GENERATIONS_MAX)
         return false;
     clean_later(p, v, followers_next_scan(p->followers) - now);
+    v->is_scan_awaited = true;
     return true;
 }
 
@@ -313,6 +326,7 @@ static void work_on_cleaning(struct publisher *p, struct publisher_volume *v)
     if (is_too_early(p, v))
         return;
     list_remove(&v->cleaning);
+    v->is_scan_awaited = false;
     begin_work(p, v);
     if (is_to_look)
         is_to_stay = look_for_followers(p, false);
@@ -320,6 +334,8 @@ static void work_on_cleaning(struct publisher *p, struct publisher_volume *v)
         r = clean(v);
     end_work(p);
     v->clean_failed = r < 0;
+    if (r == 0 && !is_to_stay)
+        v->n_old = 0;
     if (is_to_look) {
         count_followers(p);
         p->look_again_at = clock_mono() + LOOK_AGAIN_AFTER;
@@ -375,6 +391,13 @@ static struct publisher_volume *first_of(const struct list *list, size_t offset)
 }
 #define FIRST_OF(list, member) first_of(list, offsetof(struct publisher_volume, member))
 
+/* Whether nothing of a volume is in the way of an update, so that readers get their time. */
+static bool may_be_published(const struct publisher_volume *v)
+{
+    return list_is_empty(&v->cleaning) || v->clean_failed ||
+           (v->is_scan_awaited && v->n_old < OLD_GENERATIONS_MAX);
+}
+
 /*
  * The lock is held. Return: the first volume that waits and may be published, or NULL. One that has
  * an old generation to be removed is left alone until that was tried; those are as many as can be
@@ -385,7 +408,7 @@ static struct publisher_volume *first_to_publish(struct publisher *p)
     struct publisher_volume *v;
 
     list_for_each (v, &p->waiting, waiting)
-        if (list_is_empty(&v->cleaning) || v->clean_failed)
+        if (may_be_published(v))
             return v;
     return NULL;
 }

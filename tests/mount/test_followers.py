@@ -16,7 +16,7 @@ from typing import Callable, Iterator
 
 import pytest
 
-from .support.inotify import Event, Watcher
+from .support.inotify import Event, Watcher, is_generation
 from .support.mountinfo import mounts_at
 from .support.namespace import MountNamespace
 from .support.sources import Manifests
@@ -493,3 +493,26 @@ def test_unmounting_is_left_alone(manifests, mount, bind):
     volume.wait_content({"password": b"dummy-2"})
     assert alone.read_text() == "beneath"
     until(lambda: volume.status()["volume"]["followers"] == 0, "no follower in the status")
+
+
+def test_updates_do_not_wait_for_many_containers(manifests, mount, namespace):
+    """To look into each of them takes long and is done rarely; meanwhile old generations stay, up
+    to a limit, at which it is done nevertheless."""
+    limit = 16  # OLD_GENERATIONS_MAX in fuse/publisher.c
+    put(manifests, password="dummy-0")
+    volume = mount(manifests)
+    for _ in range(100):
+        namespace()
+
+    most = 0
+    for number in range(1, 81):
+        put(manifests, password=f"dummy-{number}")
+        wait_text(volume.path / "password", f"dummy-{number}")
+        most = max(most, len(generations(volume)))
+
+    assert 2 < most <= limit + 1  # and the one that is shown
+    until(lambda: len(generations(volume)) == 1, "what was replaced is gone")
+
+
+def generations(volume: Volume) -> list[str]:
+    return [name for name in os.listdir(volume.path) if is_generation(name)]

@@ -249,6 +249,18 @@ def test_a_hundred_pods(
         wait_for(lambda: path.read_bytes() == newest[secrets[i % 10]], f"pod-{i} follows")
     measured(f"100 volumes follow {(time.monotonic() - patched) * 1e3:.0f} ms after the last PATCH")
     assert all(settled_mounts(node_daemon, pod) == 1 for pod in made)
+    took = []
+    for version in range(3, 33):
+        value = ns.values.new(version)
+        ns.patch(secrets[0], {"key": value})
+        answered = time.monotonic()
+        wait_for(lambda: paths[0].read_bytes() == value, "pod-0 follows", pause=0.0005)
+        took.append((time.monotonic() - answered) * 1e3)
+    took.sort()
+    measured(
+        f"an update for ten of 100 pods: median {took[len(took) // 2]:.1f} ms, at most "
+        f"{took[-1]:.1f} ms, of {len(took)}"
+    )
     begin = time.monotonic()
     for pod in made:
         pod.delete(wait=False)

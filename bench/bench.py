@@ -25,6 +25,7 @@ from typing import Any, Iterator
 
 import nodes
 import processes
+import watches
 from apiservers import Access, Client, DevelopmentServer, RealServer, Server
 from processes import Failed, run
 from results import Reach, Spread, Table, machine, mebibytes, median
@@ -128,6 +129,9 @@ class Bench:
 
     def measure_node(self, size: nodes.NodeSize) -> None:
         self._show(nodes.measure(self.secretfs, self._programs, self._directory, size))
+
+    def measure_watches(self, size: watches.WatchesSize) -> None:
+        self._show(watches.measure(self._programs, size))
 
     def _show(self, table: Table) -> None:
         self.tables.append(table)
@@ -432,7 +436,7 @@ def _parse() -> argparse.Namespace:
         "--programs", type=Path, help="default: bench/ beside the program of --secretfs"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
-    parser.add_argument("--only", choices=["node"], help="leave out the rest")
+    parser.add_argument("--only", choices=["node", "watches"], help="leave out the rest")
     parser.add_argument("--quick", action="store_true", help="see that it works, in seconds")
     return parser.parse_args()
 
@@ -450,9 +454,12 @@ def _run_bench(arguments: argparse.Namespace) -> Bench:
     directory = Path(tempfile.mkdtemp(prefix="secretfs-bench-"))
     bench = Bench(secretfs, programs, directory, QUICK if arguments.quick else FULL)
     try:
-        if arguments.only != "node":
+        if arguments.only is None:
             bench.measure()
-        bench.measure_node(nodes.QUICK if arguments.quick else nodes.FULL)
+        if arguments.only in (None, "watches"):
+            bench.measure_watches(watches.QUICK if arguments.quick else watches.FULL)
+        if arguments.only in (None, "node"):
+            bench.measure_node(nodes.QUICK if arguments.quick else nodes.FULL)
     finally:
         # a second signal must not keep the rest from being done
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -14,6 +14,8 @@
 
 #define DIR_TEMPLATE "/tmp/bench-watches-XXXXXX"
 #define MAX_WATCHES  20000u
+/* libcurl has a timer for the time that a connection may take, which each request meets once. */
+#define SETTLE       SPAN_SEC(12)
 
 struct follower {
     struct run *run;
@@ -140,55 +142,79 @@ static double number_in(const cJSON *json, const char *name)
     return cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(json, name));
 }
 
-static void report(const struct run *run, mono_us began, mono_us present, long kib_before,
-                   double idle_sec, double idle_processor_sec)
+/* Times in seconds. */
+struct result {
+    double present;
+    double live;
+    double start_processor;
+    double idle_processor;
+    long before_kib;
+    long resident_kib;
+};
+
+static void report(const struct run *run, const struct result *result, double idle_sec)
 {
     cJSON *status = cJSON_CreateObject();
-    mono_us live = clock_mono();
-    long kib = resident_kib();
 
     (void)run->source->ops->describe(run->source, status);
     printf(
         "{\"watches\": %zu, \"presentSeconds\": %.3f, \"liveSeconds\": %.3f, \"beforeKiB\": %ld, "
         "\"residentKiB\": %ld, \"bytesPerWatch\": %.0f, \"connections\": %.0f, "
-        "\"processorSeconds\": %.3f, \"idleSeconds\": %.0f, \"idleProcessorSeconds\": %.4f}\n",
-        run->n, (double)(present - began) / 1e6, (double)(live - began) / 1e6 - idle_sec,
-        kib_before, kib, (double)(kib - kib_before) * 1024 / (double)run->n,
-        number_in(status, "connections"), processor_sec(), idle_sec, idle_processor_sec);
+        "\"startProcessorSeconds\": %.3f, \"idleSeconds\": %.0f, \"idleProcessorSeconds\": "
+        "%.4f}\n",
+        run->n, result->present, result->live, result->before_kib, result->resident_kib,
+        (double)(result->resident_kib - result->before_kib) * 1024 / (double)run->n,
+        number_in(status, "connections"), result->start_processor, idle_sec,
+        result->idle_processor);
     (void)fflush(stdout);
     cJSON_Delete(status);
+}
+
+static double seconds_since(mono_us at)
+{
+    return (double)(clock_mono() - at) / 1e6;
+}
+
+static void begin(struct run *run, const struct made_pair *pair, int port)
+{
+    struct error e = ERROR_INIT;
+
+    if (sd_event_new(&run->event) < 0 || store_new(&run->store) < 0)
+        abort();
+    if (api_source_new(run->event, run->store, make_config(pair, port), &run->source, &e) < 0) {
+        (void)fprintf(stderr, "watches: %s\n", e.text);
+        _exit(1);
+    }
+    store_set_source(run->store, &run->source->ops->store, run->source);
 }
 
 static void measure(const struct made_pair *pair, int port, size_t n, double idle_sec)
 {
     static struct run run;
-    struct error e = ERROR_INIT;
-    mono_us began = clock_mono(), present = 0;
-    long kib_before;
-    double processor;
+    struct result result = {0};
+    mono_us began = clock_mono();
 
-    if (sd_event_new(&run.event) < 0 || store_new(&run.store) < 0)
-        abort();
-    if (api_source_new(run.event, run.store, make_config(pair, port), &run.source, &e) < 0) {
-        (void)fprintf(stderr, "watches: %s\n", e.text);
-        _exit(1);
-    }
-    store_set_source(run.store, &run.source->ops->store, run.source);
-    kib_before = resident_kib();
+    begin(&run, pair, port);
+    result.before_kib = resident_kib();
     subscribe(&run, n);
     while (run.n_live < n) {
         (void)sd_event_run(run.event, UINT64_MAX);
-        if (run.n_present == n && present == 0)
-            present = clock_mono();
+        if (run.n_present == n && result.present == 0)
+            result.present = seconds_since(began);
     }
-    run_for(&run, SPAN_SEC(2)); /* what has to settle */
-    processor = processor_sec();
+    result.live = seconds_since(began);
+    result.start_processor = processor_sec();
+    run_for(&run, SETTLE);
+    result.resident_kib = resident_kib();
+    result.idle_processor = processor_sec();
     run_for(&run, (span_us)(idle_sec * 1e6));
-    report(&run, began, present, kib_before, idle_sec + 2, processor_sec() - processor);
+    result.idle_processor = processor_sec() - result.idle_processor;
+    report(&run, &result, idle_sec);
     _exit(0);
 }
 
-static void measure_apart(size_t n, double idle_sec)
+/* Return: whether it was measured. */
+static bool measure_apart(size_t n, double idle_sec)
 {
     struct made_pair pair = pair_make(3600);
     char dir[] = DIR_TEMPLATE;
@@ -201,6 +227,10 @@ static void measure_apart(size_t n, double idle_sec)
     if (mkdtemp(dir) == NULL)
         abort();
     http_proxy_start(&proxy, dir, &pair, server.port);
+    if (proxy.pid == 0) {
+        (void)fprintf(stderr, "watches: nghttpx does not run\n");
+        exit(1);
+    }
     (void)fflush(stdout);
     pid = fork();
     if (pid < 0)
@@ -213,6 +243,7 @@ static void measure_apart(size_t n, double idle_sec)
     pair_unmake(&pair);
     if (status != 0)
         (void)fprintf(stderr, "watches: the run with %zu failed\n", n);
+    return status == 0;
 }
 
 int main(int argc, char *argv[])
@@ -227,7 +258,11 @@ int main(int argc, char *argv[])
         return 2;
     }
     (void)setenv("no_proxy", "*", 1);
-    for (int i = optind; i < argc; i++)
-        measure_apart(strtoul(argv[i], NULL, 10) % MAX_WATCHES, idle_sec);
+    for (int i = optind; i < argc; i++) {
+        unsigned long n = strtoul(argv[i], NULL, 10);
+
+        if (n == 0 || n > MAX_WATCHES || !measure_apart(n, idle_sec))
+            return 1;
+    }
     return 0;
 }

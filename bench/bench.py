@@ -128,7 +128,7 @@ class Bench:
         self._show(table)
 
     def measure_node(self, size: nodes.NodeSize) -> None:
-        self._show(nodes.measure(self.secretfs, self._programs, self._directory, size))
+        self._show(nodes.measure(self.secretfs, self._programs, size))
 
     def measure_watches(self, size: watches.WatchesSize) -> None:
         self._show(watches.measure(self._programs, size))

@@ -8,9 +8,10 @@ and neither a kubelet nor an etcd. Each volume has a Secret of its own, of ten k
 from __future__ import annotations
 
 import os
-import signal
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,7 +161,7 @@ class NodeRun:
             kubelet.end()
             processes.stop(daemon)
             server.end()
-            processes.unmount(self._directory / "run" / "fs")
+            processes.unmount_below(self._directory)
 
     def _measure(
         self,
@@ -256,8 +257,18 @@ def _cpu_seconds(pid: int) -> float:
     return total / 1e9
 
 
-def measure(secretfs: Path, programs: Path, directory: Path, size: NodeSize) -> Table:
+def measure(secretfs: Path, programs: Path, size: NodeSize) -> Table:
     """The rows of all sizes."""
+    # not in /tmp: the daemon watches the directories on the way to its kubeconfig, and would be
+    # woken up by whoever makes files there
+    directory = Path(tempfile.mkdtemp(prefix="secretfs-bench-", dir="/var/tmp"))
+    try:
+        return _measure(secretfs, programs, directory, size)
+    finally:
+        shutil.rmtree(directory)
+
+
+def _measure(secretfs: Path, programs: Path, directory: Path, size: NodeSize) -> Table:
     columns = [f"{n:,}" for n in size.volumes]
     title = "A node's volumes, one Secret of ten keys each, by their number"
     table = Table("node", title, columns)

@@ -56,6 +56,14 @@ def unmount(path: Path) -> None:
     _libc.umount2(bytes(path), _MNT_DETACH)
 
 
+def unmount_below(directory: Path) -> None:
+    """All that is mounted below a directory."""
+    paths = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    for path in reversed(paths):
+        if path.startswith(f"{directory}/"):
+            unmount(Path(path))
+
+
 def run(command: Sequence[object], **environment: str) -> str:
     """Runs a command to its end and returns what it printed."""
     words = [str(word) for word in command]

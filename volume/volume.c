@@ -29,7 +29,6 @@ struct volume {
     const struct volume_callbacks *callbacks;
     void *userdata;
     struct member *members;  /* one for each source */
-    bool was_shown;          /* readers have had something, from us or from who was here before */
     bool is_starting;        /* not all of them are subscribed yet */
     struct payload *payload; /* the last good one, NULL before the first */
     enum volume_state state;
@@ -80,7 +79,7 @@ static bool member_update(struct member *m)
 {
     const struct store_view *view = store_peek(m->subscription);
     bool is_revoked =
-        m->volume->spec->removes_revoked && m->volume->was_shown && view->is_forbidden;
+        m->volume->spec->removes_revoked && m->volume->payload != NULL && view->is_forbidden;
     struct object *object = view->presence == STORE_PRESENT && !is_revoked ? view->object : NULL;
 
     if (view->presence == m->presence && object == m->object && is_revoked == m->is_revoked)
@@ -159,7 +158,6 @@ static void volume_update(struct volume *v, mono_us received_at)
         return;
     (void)payload_unref(v->payload);
     v->payload = TAKE(payload);
-    v->was_shown = true;
     v->callbacks->payload(v->userdata, v->payload, received_at);
 }
 
@@ -259,13 +257,6 @@ struct volume *volume_free(struct volume *volume)
     (void)payload_unref(volume->payload);
     free(volume);
     return NULL;
-}
-
-void volume_note_shown(struct volume *volume)
-{
-    volume->was_shown = true;
-    if (members_update(volume))
-        volume_update(volume, clock_mono());
 }
 
 enum volume_state volume_state(const struct volume *volume)

@@ -40,12 +40,6 @@ int volume_new(struct store *store, const struct volume_spec *spec, const char *
 struct volume *volume_free(struct volume *volume);
 DEFINE_CLEANUP(struct volume *, volume_free)
 
-/*
- * Readers have content of this volume already, from the process that was here before. With
- * `onRevoked: remove` that is taken away should the objects be out of bounds now.
- */
-void volume_note_shown(struct volume *volume);
-
 enum volume_state volume_state(const struct volume *volume);
 /* Why the state is not VOLUME_CURRENT, for people; "" while there is nothing to say. Borrowed. */
 const char *volume_error(const struct volume *volume);

@@ -441,25 +441,6 @@ static void outcome_matrix(void **state)
     }
 }
 
-/* The process before this one has shown it. */
-static void revoked_while_nobody_was_here(void **state)
-{
-    const struct error no_rights = {.text = "no rights"};
-    struct fixture *f = *state;
-
-    begin(f, "{secret: {secretName: s}, secretfs: {onRevoked: remove}}");
-    volume_note_shown(f->volume);
-    assert_int_equal(f->n_payloads, 0); /* nothing is known yet */
-    store_forbid(f->store, &secret, &no_rights);
-    assert_shows(f, "");
-    end(f);
-    begin(f, WHOLE);
-    volume_note_shown(f->volume);
-    store_forbid(f->store, &secret, &no_rights);
-    assert_state(f, VOLUME_WAITING, "no rights");
-    assert_int_equal(f->n_payloads, 0);
-}
-
 /* The source is asked to look after the rights, and only where it matters. */
 static void rights_are_checked(void **state)
 {
@@ -685,7 +666,6 @@ int main(void)
         TEST(same_content_is_not_passed_on),
         TEST(failing_source_changes_no_content),
         TEST(outcome_matrix),
-        TEST(revoked_while_nobody_was_here),
         TEST(rights_are_checked),
         TEST(volume_of_nothing),
         TEST(one_watch_for_each_object),

@@ -50,7 +50,8 @@ struct publisher_volume {
     gid_t gid;
     mode_t mode;
     bool changes_in_place;
-    uint64_t dir_id; /* the thread's; 0 before it is made */
+    uint64_t dir_id;     /* the thread's; 0 before it is made */
+    bool has_generation; /* the thread's */
     publisher_done_fn *done;
     void *userdata;
 
@@ -282,6 +283,7 @@ static void work_on_waiting(struct publisher *p, struct publisher_volume *v)
     struct publisher_result result = {.payload = TAKE(v->pending),
                                       .received_at = v->pending_received_at};
     struct writer_result written = {.generation = ""};
+    bool is_old_left;
 
     list_remove(&v->waiting);
     begin_work(p, v);
@@ -295,6 +297,10 @@ static void work_on_waiting(struct publisher *p, struct publisher_volume *v)
         return;
     }
     finish(p, v, &result);
+    is_old_left = v->has_generation || result.error < 0;
+    v->has_generation |= result.is_visible;
+    if (!is_old_left)
+        return; /* the first one: nothing is to be removed, and nobody can have mounted any of it */
     clean_later(p, v, CLEAN_AFTER);
     v->settled_at = v->clean_at;
     v->is_scan_awaited = false;

@@ -28,11 +28,11 @@
 #define PAUSE_MAX       SPAN_SEC(30)
 
 /*
- * libcurl's buffer for received bytes, which a watch has for as long as it lives. Nearly all events
- * are a Secret of a few KiB; a large one comes in more pieces.
+ * libcurl's buffer for received bytes, which a watch has for as long as it lives: its default,
+ * which a whole DATA frame of HTTP/2 fits into. With 2 KiB libcurl 7.88 does not tell of the end of
+ * a watch that comes right behind large events, in every other case.
  */
-#define BUFFER_BYTES       16384L
-#define WATCH_BUFFER_BYTES 2048L
+#define BUFFER_BYTES 16384L
 
 #if defined(__x86_64__)
 #define ARCH "amd64"
@@ -441,8 +441,7 @@ static int request_prepare(struct http_request *request)
     set_method(request);
     set_headers(request);
     set_callbacks(request);
-    (void)curl_easy_setopt(easy, CURLOPT_BUFFERSIZE,
-                           request->is_watch ? WATCH_BUFFER_BYTES : BUFFER_BYTES);
+    (void)curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, BUFFER_BYTES);
     (void)curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)(request->total_limit / SPAN_MS(1)));
     free(TAKE(request->path));
     return 0;

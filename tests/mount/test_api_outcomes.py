@@ -379,6 +379,15 @@ def test_bookmarks_move_the_cursor(api: Api, volume: Volume):
     check_updates(api, volume)
 
 
+def test_watch_that_ends_right_behind_large_events(api: Api, volume: Volume):
+    """J6: its end is noticed, however much came before it."""
+    for i in range(6):
+        for value in (b"1", b"2", b"3"):
+            api.put_secret({"n": value * 300_000})
+        api.server.close_watches()
+        check_updates(api, volume, b"after %d" % i)
+
+
 def test_many_updates_each_in_turn(api: Api, volume: Volume):
     """Each of 50 updates is visible before the next one is made, and none is told as trouble."""
     for i in range(50):

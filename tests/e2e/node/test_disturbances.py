@@ -172,6 +172,8 @@ def test_kubelet_restarts(
         node.stop_kubelet(number)
         ns.patch("db", {"key": second})
         pod.wait_content("ours", "key", second)
+        # the last event of an update comes a moment after its content
+        wait_for(lambda: pod.probed()["ours"].events[-1].kind == "DELETE|ISDIR", "it is over")
         n_events = len(pod.probed()["ours"].events)
         node.start_kubelet()
         wait_for(

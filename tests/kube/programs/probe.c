@@ -13,8 +13,8 @@
  *
  * with TIME in nanoseconds of the real-time clock, MODE in octal, MASK in hexadecimal, and - for an
  * empty FILE or HEX. A directory's files are read after ..data was moved into it, which is when a
- * volume has a new generation; a file after every event. Static, so that an image needs nothing
- * but it.
+ * volume has a new generation, and new ones when their links are made; a file after every event.
+ * Static, so that an image needs nothing but it.
  */
 #include <dirent.h>
 #include <err.h>
@@ -121,6 +121,16 @@ static void show(const struct watch *watch, const char *file)
         close(fd);
 }
 
+/* A new key's link comes before or after the generation that it leads to, by the kubelet's age. */
+static void show_if_there(const struct watch *watch, const char *file)
+{
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof(path), "%s/%s", watch->path, file);
+    if (access(path, F_OK) == 0)
+        show(watch, file);
+}
+
 static void show_all(const struct watch *watch)
 {
     DIR *dir = opendir(watch->path);
@@ -146,6 +156,8 @@ static void tell(const struct inotify_event *event)
             show(watch, "");
         else if ((event->mask & IN_MOVED_TO) && strcmp(event->name, "..data") == 0)
             show_all(watch);
+        else if ((event->mask & (IN_CREATE | IN_ISDIR)) == IN_CREATE && event->name[0] != '.')
+            show_if_there(watch, event->name);
     }
 }
 

@@ -85,20 +85,6 @@ bool mountinfo_parse(char *line, struct mountinfo *ret_mount)
     return true;
 }
 
-bool mountinfo_has_option(const char *options, const char *option)
-{
-    size_t len = strlen(option);
-
-    for (const char *at = options; *at != '\0';) {
-        size_t n = strcspn(at, ",");
-
-        if (n == len && strncmp(at, option, len) == 0)
-            return true;
-        at += n + (at[n] == ',');
-    }
-    return false;
-}
-
 int mountinfo_visit(int dir_fd, const char *path, mountinfo_visit_fn *visit, void *userdata)
 {
     _cleanup_(fd_closep) int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC);

@@ -25,9 +25,6 @@ struct mountinfo {
  */
 bool mountinfo_parse(char *line, struct mountinfo *ret_mount);
 
-/* Whether a comma-separated list has the word @option. */
-bool mountinfo_has_option(const char *options, const char *option);
-
 /* Return: whether to go on. */
 typedef bool mountinfo_visit_fn(void *userdata, const struct mountinfo *mount);
 

@@ -222,11 +222,6 @@ void job_signal(struct job *job, int signo)
 
 /* ---- all of it */
 
-bool job_is_running(const struct job *job)
-{
-    return job->pid != 0;
-}
-
 int job_start(struct job *job, char *const envp[], struct error *e)
 {
     bool takes_terminal = job->has_terminal && owns_terminal(job, getpgrp());

@@ -40,8 +40,6 @@ DEFINE_CLEANUP(struct job *, job_free)
 /* There must be no command. @envp: not used after this. Return: as launch_spawn(). */
 int job_start(struct job *job, char *const envp[], struct error *e);
 
-bool job_is_running(const struct job *job);
-
 /* SIGTERM to all processes of the job, and SIGKILL after @grace if the command has not ended. */
 void job_stop(struct job *job, span_us grace);
 

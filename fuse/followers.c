@@ -118,9 +118,11 @@ bool follower_root_parse(char *root, struct follower_root *ret_root)
         at = strchr(at, '/');
         if (at == NULL)
             return false;
-        *at++ = '\0';
+        at++;
+    }
+    if (at > root + 1) {
+        at[-1] = '\0';
         ret_root->volume = root + 1;
-        at[-1] = is_generation(at) ? '\0' : '/';
     }
     ret_root->generation = at;
     ret_root->path = "";

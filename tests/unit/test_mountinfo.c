@@ -70,17 +70,6 @@ static void test_what_is_no_line(void **state)
         assert_false(parse(texts[i], buf, &m));
 }
 
-static void test_options(void **state)
-{
-    (void)state;
-    assert_true(mountinfo_has_option("ro", "ro"));
-    assert_true(mountinfo_has_option("rw,nosuid,nodev", "nosuid"));
-    assert_true(mountinfo_has_option("rw,nosuid,nodev", "nodev"));
-    assert_false(mountinfo_has_option("rw,nosuid", "no"));
-    assert_false(mountinfo_has_option("rw,nosuid", "nosuidx"));
-    assert_false(mountinfo_has_option("", "ro"));
-}
-
 struct seen {
     size_t n;
     size_t limit;
@@ -111,8 +100,9 @@ static void test_visit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_line),    cmocka_unit_test(test_escapes),
-        cmocka_unit_test(test_options), cmocka_unit_test(test_what_is_no_line),
+        cmocka_unit_test(test_line),
+        cmocka_unit_test(test_escapes),
+        cmocka_unit_test(test_what_is_no_line),
         cmocka_unit_test(test_visit),
     };
 

@@ -12,12 +12,20 @@
  *    process dies that holds both the device and an open file of its own mount: it would wait for
  *    its own answer.
  *
- * A mount whose files change in place (`inotify: stable`) gives the first and the second point up
- * for its files: their attributes are asked for each time, and each open file has a snapshot.
+ * A file system with live files (live_file.h) answers open and so is asked for each:
+ *
+ *  - An immutable file is read through the kernel's pages there, too, which stay (KEEP_CACHE), and
+ *    its attributes for ever.
+ *  - Reads of a live file go past the pages (DIRECT_IO), to the version that the open file has.
+ *    Pages are what mappings are made of. They belong to the inode and so show the newest content:
+ *    a request for pages carries no lock owner, one of read(2) does. They stay as well, until the
+ *    publisher opens the file after an update, which is the one open without KEEP_CACHE.
+ *  - Attributes of a live file are kept as long as there is no older version (live_file.c).
  */
 #include "fuse/operations.h"
 
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdio.h>
 
 #include "base/cleanup.h"
@@ -35,9 +43,9 @@ static struct tree *tree_of(fuse_req_t req)
     return operations_of(req)->tree;
 }
 
-static struct snapshots *snapshots_of(fuse_req_t req)
+static struct open_files *open_files_of(fuse_req_t req)
 {
-    return &operations_of(req)->snapshots;
+    return &operations_of(req)->open_files;
 }
 
 static bool is_publisher(fuse_req_t req)
@@ -54,10 +62,13 @@ static void reply_error(fuse_req_t req, int r)
     (void)fuse_reply_err(req, r < 0 ? -r : 0);
 }
 
-/* Attributes stay for ever as well, except those of files that change. */
+/* Attributes stay for ever as well, except those of files that are about to change. */
 static double attr_timeout(fuse_req_t req, const struct stat *stat)
 {
-    return operations_of(req)->changes_in_place && S_ISREG(stat->st_mode) ? 0 : CACHE_SECONDS;
+    bool stays = !operations_of(req)->answers_open || !S_ISREG(stat->st_mode) ||
+                 live_file_is_settled(tree_of(req), stat->st_ino);
+
+    return stays ? CACHE_SECONDS : 0;
 }
 
 /* Reply with an entry, whose reference goes back if the kernel no longer wants to know. */
@@ -96,9 +107,12 @@ static void on_init(void *userdata, struct fuse_conn_info *conn)
                                    FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_READDIRPLUS |
                                    FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_ASYNC_READ |
                                    FUSE_CAP_EXPLICIT_INVAL_DATA;
+    const struct operations *o = userdata;
 
-    (void)userdata;
     conn->want = conn->capable & wanted;
+    /* a listing with attributes is made with the tree locked, where it is not known which stay */
+    if (o->answers_open)
+        conn->want &= ~(unsigned)FUSE_CAP_READDIRPLUS;
     conn->max_readahead = UINT32_MAX;
 }
 
@@ -129,8 +143,8 @@ static void on_getattr(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
     int r = tree_stat(tree_of(req), id, &stat);
 
     (void)fi;
-    if (r == 0 && operations_of(req)->changes_in_place)
-        (void)snapshots_stat(snapshots_of(req), fuse_req_ctx(req)->pid, &stat);
+    if (r == 0 && operations_of(req)->answers_open && S_ISREG(stat.st_mode))
+        (void)open_files_stat(open_files_of(req), fuse_req_ctx(req)->pid, &stat);
     reply_stat(req, r, &stat);
 }
 
@@ -152,47 +166,126 @@ static void on_opendir(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
     reply_error(req, -ENOSYS);
 }
 
-/*
- * Where files never change, the kernel is not to ask. Where they do, its pages are kept out of the
- * way of those who read (direct_io), as they belong to the inode and not to the open file.
- */
-static void on_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
-{
-    struct snapshot *snapshot;
-    int r = -ENOSYS;
+/* ---- open files */
 
-    if (operations_of(req)->changes_in_place)
-        r = (fi->flags & O_ACCMODE) != O_RDONLY && !is_publisher(req)
-                ? -EROFS
-                : snapshot_open(snapshots_of(req), tree_of(req), id, fuse_req_ctx(req)->pid,
-                                &snapshot);
+struct parked_open {
+    struct list link;
+    fuse_req_t req;
+    fuse_ino_t id;
+    struct fuse_file_info fi;
+};
+
+static struct open_file *open_file_of(const struct fuse_file_info *fi)
+{
+    return (struct open_file *)(uintptr_t)fi->fh; /* NULL: immutable, or open was not answered */
+}
+
+static void reply_open(fuse_req_t req, fuse_ino_t id, int r, struct open_file *file,
+                       struct fuse_file_info *fi)
+{
     if (r < 0) {
         reply_error(req, r);
         return;
     }
-    fi->fh = (uintptr_t)snapshot;
-    fi->direct_io = 1;
+    fi->fh = (uintptr_t)file;
+    fi->direct_io = file != NULL;
+    fi->keep_cache = !is_publisher(req);
     if (fuse_reply_open(req, fi) < 0)
-        snapshot_close(snapshots_of(req), snapshot);
+        open_file_close(open_files_of(req), id, file);
 }
 
-static struct snapshot *snapshot_of(const struct fuse_file_info *fi)
+/* Return: whether the open is to wait. */
+static bool try_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 {
-    return (struct snapshot *)(uintptr_t)fi->fh; /* 0 where open was not answered */
+    struct open_file *file = NULL;
+    int r = open_file_new(open_files_of(req), id, fuse_req_ctx(req)->pid, &file);
+
+    if (r == -EAGAIN && !is_publisher(req))
+        return true;
+    reply_open(req, id, r, file, fi);
+    return false;
+}
+
+/*
+ * It is tried once more where no switch can end unnoticed: what ends one answers the parked opens
+ * afterwards. Return: whether it is parked.
+ */
+static bool park(struct parked_opens *parked, struct parked_open *open)
+{
+    bool waits;
+
+    (void)pthread_mutex_lock(&parked->lock);
+    waits = try_open(open->req, open->id, &open->fi);
+    if (waits)
+        list_append(&parked->all, &open->link);
+    (void)pthread_mutex_unlock(&parked->lock);
+    return waits;
+}
+
+static void on_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
+{
+    struct operations *o = operations_of(req);
+    struct parked_open *open;
+
+    if (!o->answers_open) {
+        reply_error(req, -ENOSYS); /* and the kernel never asks again */
+        return;
+    }
+    if ((fi->flags & O_ACCMODE) != O_RDONLY && !is_publisher(req)) {
+        reply_error(req, -EROFS);
+        return;
+    }
+    if (!try_open(req, id, fi))
+        return;
+    open = malloc(sizeof(*open));
+    if (open == NULL) {
+        reply_error(req, -ENOMEM);
+        return;
+    }
+    *open = (struct parked_open){.req = req, .id = id, .fi = *fi};
+    list_init(&open->link);
+    if (!park(&o->parked, open))
+        free(open);
+}
+
+/* Return: the first of those that were parked, or NULL. */
+static struct parked_open *take_parked(struct list *all)
+{
+    struct parked_open *open;
+
+    if (list_is_empty(all))
+        return NULL;
+    open = list_entry(all->next, struct parked_open, link);
+    list_remove(&open->link);
+    return open;
+}
+
+void operations_resume_opens(struct operations *operations)
+{
+    struct list again = LIST_INIT(again);
+    struct parked_open *open;
+
+    (void)pthread_mutex_lock(&operations->parked.lock);
+    while ((open = take_parked(&operations->parked.all)) != NULL)
+        if (try_open(open->req, open->id, &open->fi))
+            list_append(&again, &open->link); /* of another volume, or the next switch */
+        else
+            free(open);
+    while ((open = take_parked(&again)) != NULL)
+        list_append(&operations->parked.all, &open->link);
+    (void)pthread_mutex_unlock(&operations->parked.lock);
 }
 
 static void on_release(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 {
-    (void)id;
-    if (snapshot_of(fi) != NULL)
-        snapshot_close(snapshots_of(req), snapshot_of(fi));
+    open_file_close(open_files_of(req), id, open_file_of(fi));
     reply_error(req, 0);
 }
 
-static void read_snapshot(fuse_req_t req, struct snapshot *snapshot, size_t size, off_t offset)
+static void read_open_file(fuse_req_t req, struct open_file *file, size_t size, off_t offset)
 {
     const uint8_t *bytes;
-    size_t len = snapshot_read(snapshots_of(req), snapshot, (size_t)offset, size, &bytes);
+    size_t len = open_file_read(open_files_of(req), file, (size_t)offset, size, &bytes);
 
     (void)fuse_reply_buf(req, (const char *)bytes, len);
 }
@@ -217,8 +310,10 @@ static void read_node(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset)
 static void on_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset,
                     struct fuse_file_info *fi)
 {
-    if (snapshot_of(fi) != NULL)
-        read_snapshot(req, snapshot_of(fi), size, offset);
+    bool is_for_pages = fi->lock_owner == 0;
+
+    if (open_file_of(fi) != NULL && !is_for_pages)
+        read_open_file(req, open_file_of(fi), size, offset);
     else
         read_node(req, id, size, offset);
 }
@@ -284,7 +379,7 @@ static void on_readdirplus(fuse_req_t req, fuse_ino_t id, size_t size, off_t off
     list_directory(req, id, size, offset, true);
 }
 
-/* df shows a full file system of the content's size, as nobody can add to it. */
+/* df shows a full file system of the content's size, as nothing can be added to it. */
 static void on_statfs(fuse_req_t req, fuse_ino_t id)
 {
     struct tree_usage usage = tree_usage(tree_of(req));
@@ -327,7 +422,9 @@ static void on_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 {
     int r = -EROFS;
 
-    if (is_publisher(req))
+    if (is_publisher(req) && flags == RENAME_EXCHANGE)
+        r = tree_exchange(tree_of(req), parent, name, new_parent, new_name);
+    else if (is_publisher(req))
         r = flags != 0 ? -EINVAL : tree_rename(tree_of(req), parent, name, new_parent, new_name);
     reply_error(req, r);
 }
@@ -342,10 +439,8 @@ static void on_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
     reply_error(req, is_publisher(req) ? tree_rmdir(tree_of(req), parent, name) : -EROFS);
 }
 
-/*
- * The size that a file has may be set: nothing changes, and who watches it sees MODIFY
- * (watch_pins.c).
- */
+/* The size that a file has may be set: nothing changes, and its watchers see MODIFY
+ * (inotify_events.c). */
 static bool is_size(struct tree *tree, fuse_ino_t id, off_t size)
 {
     struct stat stat;
@@ -384,7 +479,7 @@ static void on_setattr(fuse_req_t req, fuse_ino_t id, struct stat *attr, int to_
     reply_stat(req, r, &stat);
 }
 
-/* A file whose content tree_stage_file() has said. */
+/* What tree_stage_node() has said. */
 static void on_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
 {
     struct stat stat;
@@ -396,7 +491,7 @@ static void on_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
         reply_error(req, -EROFS);
 }
 
-/* ---- writing, for nobody */
+/* ---- writing, refused to every caller */
 
 static void on_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
                       struct fuse_file_info *fi)
@@ -425,6 +520,25 @@ static void on_write(fuse_req_t req, fuse_ino_t id, const char *buf, size_t size
     (void)offset;
     (void)fi;
     reply_error(req, -EROFS);
+}
+
+/* ---- all of it */
+
+void operations_init(struct operations *operations, struct tree *tree, bool answers_open)
+{
+    operations->tree = tree;
+    operations->answers_open = answers_open;
+    open_files_init(&operations->open_files, tree);
+    (void)pthread_mutex_init(&operations->parked.lock, NULL);
+    list_init(&operations->parked.all);
+}
+
+/* Nothing is parked: publishers end their switches, and end before the session. */
+void operations_deinit(struct operations *operations)
+{
+    assert(list_is_empty(&operations->parked.all));
+    open_files_deinit(&operations->open_files);
+    (void)pthread_mutex_destroy(&operations->parked.lock);
 }
 
 const struct fuse_lowlevel_ops operations_table = {

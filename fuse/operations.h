@@ -3,22 +3,36 @@
 /*
  * FUSE requests, answered from the tree.
  *
- * Reading is for everybody. What changes the tree is for the publisher's thread, which is known by
- * its thread id; anybody else gets EROFS, even root. Each handler sends exactly one reply.
+ * Every caller may read. What changes the tree is for the publisher's thread, which is known by
+ * its thread id; every other caller gets EROFS, even root. Each handler sends exactly one reply.
  */
 #include <stdatomic.h>
 
 #include <fuse_lowlevel.h>
 
-#include "fuse/snapshots.h"
-#include "fuse/tree.h"
+#include "fuse/device_io.h"
+#include "fuse/open_files.h"
+
+/* Opens that wait for the end of a switch. As many as readers wait for them, each in open(2). */
+struct parked_opens {
+    pthread_mutex_t lock;
+    struct list all;
+};
 
 /* What the handlers work with; the session's userdata. */
 struct operations {
+    struct device_io io; /* has to be the first */
     struct tree *tree;
-    atomic_int publisher_tid; /* as the kernel reports it in requests; 0: nobody may write */
-    bool changes_in_place;    /* files may change, so each open file has a snapshot */
-    struct snapshots snapshots;
+    atomic_int publisher_tid; /* as the kernel reports it in requests; 0: no thread may write */
+    bool answers_open;        /* files may be live */
+    struct open_files open_files;
+    struct parked_opens parked;
 };
+
+void operations_init(struct operations *operations, struct tree *tree, bool answers_open);
+void operations_deinit(struct operations *operations);
+
+/* A switch is over: answer the opens that have waited for it. Thread: not a worker. */
+void operations_resume_opens(struct operations *operations);
 
 extern const struct fuse_lowlevel_ops operations_table;

@@ -9,7 +9,8 @@
 #include <sys/eventfd.h>
 
 #include "base/list.h"
-#include "fuse/followers.h"
+#include "fuse/live_mounts.h"
+#include "fuse/live_update.h"
 
 /*
  * How long a reader may take from ..data to the file behind it; an undisturbed one takes some
@@ -22,22 +23,20 @@
 #define CLEAN_AGAIN SPAN_SEC(1) /* after a failure */
 
 /*
- * Who has mounted parts of an old generation is looked for in the mounts of every container, which
- * takes long where there are many, and is not done all the time. An update does not wait for that.
- * But when a volume has so many old generations, each with the memory of a payload, it is done
- * then.
+ * What is mounted of an old generation has to be known before that goes, and a look at many mounts
+ * takes its time (mount_monitor.c). An update does not wait for that. But when a volume has so many
+ * old generations, each with the memory of a payload, it does.
  */
 #define OLD_GENERATIONS_MAX 16u
 
-/*
- * A container that starts while its volume is updated may look a file up in the old generation and
- * mount it after everybody was looked for. So long after an update there is one more look.
- */
-#define LOOK_AGAIN_AFTER SPAN_SEC(5)
+#define LOOK_EVERY  SPAN_MS(2)   /* whether that has happened */
+#define DRAIN_EVERY 200u         /* us: whether open files were read, see live_file.c */
+#define CATCH_UP_AFTER SPAN_SEC(1) /* files that were left out of an update */
 
 /*
  * A volume goes round: idle -> waiting (submitted) -> active (the thread works on it) -> finished
  * (the loop is to be told) -> idle. A payload submitted after "waiting" makes it wait once more.
+ * Between waiting and active it may be draining, if it has live files that readers have just opened.
  *
  * Its directory is made with its first payload. Once it is removed, its owner has forgotten it: the
  * thread removes the directory and frees it.
@@ -50,8 +49,14 @@ struct publisher_volume {
     gid_t gid;
     mode_t mode;
     bool changes_in_place;
-    uint64_t dir_id;     /* the thread's; 0 before it is made */
-    bool has_generation; /* the thread's */
+    /* the thread's */
+    uint64_t dir_id; /* 0 before it is made */
+    bool has_generation;
+    struct payload *current;   /* what it shows, if it may have live files */
+    struct live_update update; /* while it is draining or active */
+    bool is_new_generation;    /* that the update makes */
+    bool is_catching_up;       /* the update is of live files alone */
+    mono_us update_received_at;
     publisher_done_fn *done;
     void *userdata;
 
@@ -63,11 +68,14 @@ struct publisher_volume {
     struct publisher_result result;
     struct list cleaning; /* in publisher.cleaning while an old generation is to be removed */
     mono_us clean_at;
-    bool clean_failed;    /* the last time */
-    bool is_scan_awaited; /* they could go, but for the look for followers */
-    unsigned n_old;       /* generations that are to be removed, at most */
-    mono_us settled_at;   /* what was mounted of the old generation can be seen from then on */
-    size_t n_followers;
+    bool clean_failed;      /* the last time */
+    bool is_look_awaited;   /* they could go, but for the look at mounts */
+    unsigned n_old;         /* generations that are to be removed, at most */
+    mono_us settled_at;     /* what was mounted of the old generation can be seen from then on */
+    struct list draining;   /* in publisher.draining */
+    struct list behind;     /* in publisher.behind while live files have to catch up */
+    mono_us catch_up_at;
+    size_t n_lone_mounts;
     bool is_removed;
     struct list binding; /* in publisher.binding while it is to be mounted in one more place */
     int target_fd;       /* the process's, not the thread's; -1 if there is none */
@@ -83,7 +91,9 @@ struct publisher_volume {
 struct publisher {
     struct session *session;
     struct tree *tree;
-    struct followers *followers; /* the thread's; NULL for an ordinary user */
+    bool answers_open;
+    struct mount_watch *watch;        /* NULL: nothing is known of mounts */
+    struct live_mounts *live_mounts; /* the thread's */
     pthread_t thread;
     int done_fd; /* eventfd: something is in finished */
     sd_event_source *done_source;
@@ -94,11 +104,13 @@ struct publisher {
     struct list removing; /* before anything else: a name may be wanted again */
     struct list binding;
     struct list waiting;
+    struct list draining;
+    struct list behind;
     struct list cleaning; /* by clean_at */
     struct list finished;
     struct list bound;
     struct publisher_volume *active;
-    mono_us look_again_at; /* for followers; 0 for never */
+    bool has_seen_mounts; /* there are news of what is mounted */
     bool is_stopping;
     bool is_to_be_probed;
     bool is_probed; /* and the loop has not been told */
@@ -158,21 +170,127 @@ static void end_write(struct publisher_volume *v, int root_fd, int dir_fd)
     session_end_write(v->publisher->session, root_fd);
 }
 
-static int publish(struct publisher_volume *v, struct payload *payload,
-                   struct writer_result *ret_written)
+/* ---- what is live of a volume */
+
+struct collection {
+    struct publisher_volume *volume;
+    int result;
+};
+
+/* What is mounted alone of a generation that changes in place is part of that already. */
+static bool collect_mount(void *userdata, const struct live_mount *mount)
 {
+    struct collection *c = userdata;
+    const struct publisher_volume *v = c->volume;
+    struct stat status;
+
+    if (v->changes_in_place && tree_stat(v->publisher->tree, mount->id, &status) == 0 &&
+        status.st_nlink > 0 && !mount->is_directory)
+        return true;
+    c->result = live_update_add(&c->volume->update, mount);
+    return c->result == 0;
+}
+
+/* Return: 0; -ENOENT before the first publish; -ENOMEM. */
+static int add_current(struct publisher_volume *v)
+{
+    _cleanup_(freep) char *name = NULL, *location = NULL;
+    struct live_mount mount = {.path = "", .is_directory = true};
+    int r = writer_find_current(v->publisher->tree, v->dir_id, &name, &mount.id);
+
+    if (r < 0)
+        return r;
+    if (asprintf(&location, "%s%s%s", streq(v->name, ".") ? "" : v->name,
+                 streq(v->name, ".") ? "" : "/", name) < 0) {
+        location = NULL;
+        return -ENOMEM;
+    }
+    mount.location = location;
+    return live_update_add(&v->update, &mount);
+}
+
+static int collect_live(struct publisher_volume *v, struct payload *payload)
+{
+    struct collection collection = {.volume = v};
+    struct publisher *p = v->publisher;
+    int r = 0;
+
+    live_update_deinit(&v->update);
+    live_update_init(&v->update, p->session, p->tree, payload);
+    if (!v->is_new_generation)
+        r = add_current(v);
+    if (r == -ENOENT) {
+        v->is_new_generation = true;
+        r = 0;
+    }
+    if (r == 0 && p->live_mounts != NULL)
+        live_mounts_visit(p->live_mounts, v->name, collect_mount, &collection);
+    return r == 0 ? collection.result : r;
+}
+
+static int begin_live(struct publisher_volume *v, struct payload *payload, int root_fd)
+{
+    int r;
+
+    v->is_new_generation = !v->changes_in_place;
+    r = collect_live(v, payload);
+    if (r == 0)
+        r = live_update_begin(&v->update, root_fd);
+    if ((r != -EEXIST && r != -ENOTDIR) || v->is_new_generation)
+        return r;
+    v->is_new_generation = true; /* a file is to become a directory, or the reverse */
+    r = collect_live(v, payload);
+    return r == 0 ? live_update_begin(&v->update, root_fd) : r;
+}
+
+/* The first half of an update. Return: 0; -errno. */
+static int begin_update(struct publisher_volume *v, struct payload *payload)
+{
+    int root_fd = -1, dir_fd = -1;
+    int r;
+
+    v->is_new_generation = true;
+    if (!v->publisher->answers_open)
+        return 0;
+    r = begin_write(v, &root_fd, &dir_fd);
+    if (r < 0)
+        return r;
+    r = begin_live(v, payload, root_fd);
+    end_write(v, root_fd, dir_fd);
+    return r;
+}
+
+/* The second. */
+static int end_update(struct publisher_volume *v, struct payload *payload,
+                      struct writer_result *ret_written)
+{
+    const struct writer_options options = {.is_live = v->changes_in_place,
+                                           .live_switch = v->update.live_switch};
     struct tree *tree = v->publisher->tree;
     int root_fd = -1, dir_fd = -1;
     int r = begin_write(v, &root_fd, &dir_fd);
 
     if (r < 0)
         return r;
-    r = v->changes_in_place ? writer_update(tree, dir_fd, v->dir_id, payload, ret_written)
-                            : writer_publish(tree, dir_fd, v->dir_id, payload, ret_written);
-    if (r == 0 && v->publisher->followers != NULL)
-        (void)followers_update(v->publisher->followers, root_fd, v->name);
+    r = v->is_new_generation
+            ? writer_publish(tree, dir_fd, v->dir_id, payload, &options, ret_written)
+            : writer_refresh(tree, dir_fd, v->dir_id, payload, &options, ret_written);
+    if (ret_written->generation[0] != '\0' && options.live_switch != NULL)
+        live_update_end(&v->update, root_fd);
     end_write(v, root_fd, dir_fd);
     return r;
+}
+
+/* Live files alone get what the volume shows already. */
+static void end_catching_up(struct publisher_volume *v)
+{
+    int root_fd = -1, dir_fd = -1;
+
+    if (begin_write(v, &root_fd, &dir_fd) < 0)
+        return;
+    live_switch_commit(v->publisher->tree, v->update.live_switch);
+    live_update_end(&v->update, root_fd);
+    end_write(v, root_fd, dir_fd);
 }
 
 static int clean(struct publisher_volume *v)
@@ -202,36 +320,10 @@ static int remove_directory(struct publisher_volume *v)
     return r;
 }
 
-/*
- * Look for what is mounted of older generations of all volumes, and have it follow.
- * Return: whether it was more than single files.
- */
-static bool look_for_followers(struct publisher *p, bool is_thorough)
-{
-    bool is_any_directory;
-    int root_fd;
-
-    (void)followers_scan(p->followers,
-                         is_thorough); /* what it did not get to is looked at the next time */
-    if (session_begin_write(p->session, &root_fd) < 0)
-        return false;
-    is_any_directory = followers_update(p->followers, root_fd, NULL);
-    session_end_write(p->session, root_fd);
-    return is_any_directory;
-}
-
-/* The lock is held. */
-static void count_followers(struct publisher *p)
-{
-    struct publisher_volume *v;
-
-    if (p->followers != NULL)
-        list_for_each (v, &p->volumes, link)
-            v->n_followers = followers_count(p->followers, v->name);
-}
-
 static void volume_free(struct publisher_volume *v)
 {
+    live_update_deinit(&v->update);
+    (void)payload_unref(v->current);
     (void)payload_unref(v->pending);
     (void)payload_unref(v->result.payload);
     free(v->name);
@@ -271,85 +363,183 @@ static void begin_work(struct publisher *p, struct publisher_volume *v)
 
 static void end_work(struct publisher *p)
 {
-    if (session_has_to_forget(p->session))
-        (void)eventfd_write(p->done_fd, 1);
     (void)pthread_mutex_lock(&p->lock);
     p->active = NULL;
     (void)pthread_cond_broadcast(&p->changed);
+}
+
+/* The lock is held. */
+static void note_behind(struct publisher *p, struct publisher_volume *v, span_us delay)
+{
+    v->catch_up_at = clock_mono() + delay;
+    list_remove(&v->behind);
+    list_append(&p->behind, &v->behind);
+}
+
+/* The lock is held. Return: whether a generation is left that is to be removed. */
+static bool note_published(struct publisher *p, struct publisher_volume *v,
+                           const struct publisher_result *result)
+{
+    bool is_old_left = (v->has_generation && v->is_new_generation) || result->error < 0;
+
+    v->has_generation |= result->is_visible;
+    if (p->answers_open && result->is_visible) {
+        (void)payload_unref(v->current);
+        v->current = payload_ref(result->payload);
+    }
+    return is_old_left;
+}
+
+/* The lock is held, and given up meanwhile. */
+static void publish(struct publisher *p, struct publisher_volume *v,
+                    struct publisher_result *result)
+{
+    struct writer_result written = {.generation = ""};
+    bool is_partial;
+
+    begin_work(p, v);
+    if (result->error == 0)
+        result->error = end_update(v, result->payload, &written);
+    is_partial = live_update_is_partial(&v->update);
+    live_update_deinit(&v->update);
+    result->is_visible = written.generation[0] != '\0';
+    result->visible_at = written.visible_at;
+    (void)memcpy(result->generation, written.generation, sizeof(result->generation));
+    end_work(p);
+    if (v->is_removed) {
+        (void)payload_unref(result->payload);
+        return;
+    }
+    finish(p, v, result);
+    if (is_partial)
+        note_behind(p, v, CATCH_UP_AFTER);
+    if (!note_published(p, v, result))
+        return; /* the first one: nothing is to be removed, and none of it can be mounted */
+    clean_later(p, v, CLEAN_AFTER);
+    v->settled_at = v->clean_at;
+    v->is_look_awaited = false;
+    v->n_old++;
+}
+
+/* The lock is held. Return: whether readers that have just opened a live file are waited for. */
+static bool is_draining(struct publisher *p, struct publisher_volume *v)
+{
+    if (live_update_drain_until(&v->update) <= clock_mono())
+        return false;
+    if (list_is_empty(&v->draining))
+        list_append(&p->draining, &v->draining);
+    return true;
+}
+
+/* The lock is held. Both halves of the update are done, or its files are draining in between. */
+static void end_draining(struct publisher *p, struct publisher_volume *v)
+{
+    struct publisher_result result = {.payload = payload_ref(v->update.payload),
+                                      .received_at = v->update_received_at};
+
+    list_remove(&v->draining);
+    if (!v->is_catching_up) {
+        publish(p, v, &result);
+        return;
+    }
+    (void)payload_unref(result.payload);
+    begin_work(p, v);
+    end_catching_up(v);
+    live_update_deinit(&v->update);
+    end_work(p);
 }
 
 static void work_on_waiting(struct publisher *p, struct publisher_volume *v)
 {
     struct publisher_result result = {.payload = TAKE(v->pending),
                                       .received_at = v->pending_received_at};
-    struct writer_result written = {.generation = ""};
-    bool is_old_left;
 
     list_remove(&v->waiting);
+    v->is_catching_up = false;
+    v->update_received_at = v->pending_received_at;
     begin_work(p, v);
-    result.error = publish(v, result.payload, &written);
-    result.is_visible = written.generation[0] != '\0';
-    result.visible_at = written.visible_at;
-    (void)memcpy(result.generation, written.generation, sizeof(result.generation));
+    result.error = begin_update(v, result.payload);
     end_work(p);
-    if (v->is_removed) {
-        (void)payload_unref(result.payload);
+    if (result.error < 0 || v->update.live_switch == NULL) {
+        publish(p, v, &result);
         return;
     }
-    finish(p, v, &result);
-    is_old_left = v->has_generation || result.error < 0;
-    v->has_generation |= result.is_visible;
-    if (!is_old_left)
-        return; /* the first one: nothing is to be removed, and nobody can have mounted any of it */
-    clean_later(p, v, CLEAN_AFTER);
-    v->settled_at = v->clean_at;
-    v->is_scan_awaited = false;
-    v->n_old++;
+    (void)payload_unref(result.payload); /* the update has a reference */
+    if (v->is_removed || !is_draining(p, v))
+        end_draining(p, v);
+}
+
+/* Files that became live after the last update, or were left out of it. */
+static void work_on_behind(struct publisher *p, struct publisher_volume *v)
+{
+    int r;
+
+    list_remove(&v->behind);
+    if (v->current == NULL)
+        return;
+    v->is_catching_up = true;
+    begin_work(p, v);
+    r = begin_update(v, v->current);
+    end_work(p);
+    if (r < 0 || live_update_is_partial(&v->update))
+        note_behind(p, v, CATCH_UP_AFTER);
+    if (r == 0 && (v->is_removed || !is_draining(p, v)))
+        end_draining(p, v);
 }
 
 /*
- * An old generation goes when it is known who has mounted parts of it.
- * Return: whether to wait for the next look at that.
+ * An old generation goes when it is known what is mounted of it.
+ * Return: whether to wait for the next look at mounts.
  */
 static bool is_too_early(struct publisher *p, struct publisher_volume *v)
 {
-    mono_us now = clock_mono();
-
-    if (p->followers == NULL || followers_scanned_at(p->followers) >= v->settled_at ||
-        followers_next_scan(p->followers) <= now || v->n_old >= OLD_GENERATIONS_MAX)
+    if (p->watch == NULL || !p->answers_open || v->n_old >= OLD_GENERATIONS_MAX ||
+        (mount_watch_seen_at(p->watch) >= v->settled_at && !p->has_seen_mounts))
         return false;
-    clean_later(p, v, followers_next_scan(p->followers) - now);
-    v->is_scan_awaited = true;
+    mount_watch_request(p->watch);
+    clean_later(p, v, LOOK_EVERY);
+    v->is_look_awaited = true;
     return true;
 }
 
 static void work_on_cleaning(struct publisher *p, struct publisher_volume *v)
 {
-    bool is_to_look = p->followers != NULL && followers_scanned_at(p->followers) < v->settled_at;
-    bool is_to_stay = false;
-    int r = 0;
+    int r;
 
     if (is_too_early(p, v))
         return;
     list_remove(&v->cleaning);
-    v->is_scan_awaited = false;
+    v->is_look_awaited = false;
     begin_work(p, v);
-    if (is_to_look)
-        is_to_stay = look_for_followers(p, false);
-    if (!is_to_stay)
-        r = clean(v);
+    r = clean(v);
     end_work(p);
     v->clean_failed = r < 0;
-    if (r == 0 && !is_to_stay)
+    if (r == 0)
         v->n_old = 0;
-    if (is_to_look) {
-        count_followers(p);
-        p->look_again_at = clock_mono() + LOOK_AGAIN_AFTER;
-    }
-    if (is_to_stay && !v->is_removed)
-        clean_later(p, v, CLEAN_AFTER); /* for readers on their way through a replaced directory */
     if (r < 0 && r != -ENOTCONN && !v->is_removed)
         clean_later(p, v, CLEAN_AGAIN);
+}
+
+/* The lock is held, and given up meanwhile. */
+static void work_on_mounts(struct publisher *p)
+{
+    struct lone_mounts seen = {0};
+    struct publisher_volume *v;
+    int root_fd;
+
+    p->has_seen_mounts = false;
+    begin_work(p, NULL);
+    if (mount_watch_take(p->watch, &seen) && session_begin_write(p->session, &root_fd) == 0) {
+        live_mounts_reconcile(p->live_mounts, root_fd, &seen);
+        session_end_write(p->session, root_fd);
+    }
+    lone_mounts_deinit(&seen);
+    end_work(p);
+    list_for_each (v, &p->volumes, link) {
+        v->n_lone_mounts = live_mounts_count(p->live_mounts, v->name);
+        if (p->answers_open && live_mounts_take_behind(p->live_mounts, v->name))
+            note_behind(p, v, 0);
+    }
 }
 
 static void work_on_binding(struct publisher *p, struct publisher_volume *v)
@@ -376,6 +566,9 @@ static void work_on_removing(struct publisher *p, struct publisher_volume *v)
 
     list_remove(&v->waiting);
     begin_work(p, v);
+    live_update_deinit(&v->update);
+    if (p->live_mounts != NULL)
+        live_mounts_forget(p->live_mounts, v->name);
     r = remove_directory(v);
     end_work(p);
     if (r < 0 && r != -ENOTCONN)
@@ -400,8 +593,10 @@ static struct publisher_volume *first_of(const struct list *list, size_t offset)
 /* Whether nothing of a volume is in the way of an update, so that readers get their time. */
 static bool may_be_published(const struct publisher_volume *v)
 {
+    if (!list_is_empty(&v->draining))
+        return false;
     return list_is_empty(&v->cleaning) || v->clean_failed ||
-           (v->is_scan_awaited && v->n_old < OLD_GENERATIONS_MAX);
+           (v->is_look_awaited && v->n_old < OLD_GENERATIONS_MAX);
 }
 
 /*
@@ -436,7 +631,9 @@ static void wait_until(struct publisher *p, mono_us point)
  */
 static void leave_descriptors(const struct publisher *p)
 {
-    unsigned kept = (unsigned)p->done_fd;
+    int wake_fd = p->watch != NULL ? mount_watch_fd(p->watch) : p->done_fd;
+    unsigned low = (unsigned)(wake_fd < p->done_fd ? wake_fd : p->done_fd);
+    unsigned high = (unsigned)(wake_fd < p->done_fd ? p->done_fd : wake_fd);
     struct stat status;
     int null_fd;
 
@@ -447,27 +644,10 @@ static void leave_descriptors(const struct publisher *p)
     (void)dup2(null_fd, STDOUT_FILENO);
     if (fstat(STDERR_FILENO, &status) < 0 || !S_ISREG(status.st_mode))
         (void)dup2(null_fd, STDERR_FILENO);
-    (void)close_range(STDERR_FILENO + 1, kept - 1, 0);
-    (void)close_range(kept + 1, UINT_MAX, 0);
-}
-
-/*
- * Followers are looked for in the namespaces of others, which needs a root directory of this
- * thread's own. An ordinary user may not go there.
- */
-static void start_followers(struct publisher *p)
-{
-    if (session_has_private_view(p->session) && unshare(CLONE_FS) == 0)
-        (void)followers_new(p->session, p->tree, &p->followers);
-}
-
-static void look_again(struct publisher *p)
-{
-    p->look_again_at = 0;
-    begin_work(p, NULL);
-    (void)look_for_followers(p, true);
-    end_work(p);
-    count_followers(p);
+    (void)close_range(STDERR_FILENO + 1, low - 1, 0);
+    if (low + 1 < high)
+        (void)close_range(low + 1, high - 1, 0);
+    (void)close_range(high + 1, UINT_MAX, 0);
 }
 
 static void work_on_probe(struct publisher *p)
@@ -478,6 +658,28 @@ static void work_on_probe(struct publisher *p)
     end_work(p);
     p->is_probed = true;
     (void)eventfd_write(p->done_fd, 1);
+}
+
+/* The lock is held. Return: the first volume whose live files may be switched now, or NULL. */
+static struct publisher_volume *first_drained(struct publisher *p)
+{
+    struct publisher_volume *v;
+
+    list_for_each (v, &p->draining, draining)
+        if (!is_draining(p, v))
+            return v;
+    return NULL;
+}
+
+/* The lock is held. */
+static struct publisher_volume *first_to_catch_up(struct publisher *p)
+{
+    struct publisher_volume *v;
+
+    list_for_each (v, &p->behind, behind)
+        if (v->catch_up_at <= clock_mono() && list_is_empty(&v->draining))
+            return v;
+    return NULL;
 }
 
 /* The lock is held. Return: whether there was anything to do. */
@@ -491,10 +693,14 @@ static bool work_on_something(struct publisher *p)
         work_on_removing(p, v);
     else if ((v = FIRST_OF(&p->binding, binding)) != NULL)
         work_on_binding(p, v);
+    else if ((v = first_drained(p)) != NULL)
+        end_draining(p, v);
+    else if (p->has_seen_mounts)
+        work_on_mounts(p);
     else if ((v = first_to_publish(p)) != NULL)
         work_on_waiting(p, v);
-    else if (p->look_again_at != 0 && p->look_again_at <= clock_mono())
-        look_again(p);
+    else if ((v = first_to_catch_up(p)) != NULL)
+        work_on_behind(p, v);
     else if ((v = FIRST_OF(&p->cleaning, cleaning)) == NULL || v->clean_at > clock_mono())
         return false;
     else if (v->is_removed)
@@ -504,13 +710,21 @@ static bool work_on_something(struct publisher *p)
     return true;
 }
 
+static mono_us earlier(mono_us a, mono_us b)
+{
+    return a < b ? a : b;
+}
+
 static void wait_for_work(struct publisher *p)
 {
-    const struct publisher_volume *unclean = FIRST_OF(&p->cleaning, cleaning);
-    mono_us clean_at = unclean != NULL ? unclean->clean_at : SPAN_FOREVER;
-    mono_us look_at = p->look_again_at != 0 ? p->look_again_at : SPAN_FOREVER;
-    mono_us next = clean_at < look_at ? clean_at : look_at;
+    const struct publisher_volume *unclean = FIRST_OF(&p->cleaning, cleaning), *v;
+    mono_us next = unclean != NULL ? unclean->clean_at : SPAN_FOREVER;
 
+    list_for_each (v, &p->behind, behind)
+        if (list_is_empty(&v->draining))
+            next = earlier(next, v->catch_up_at);
+    if (!list_is_empty(&p->draining))
+        next = earlier(next, clock_mono() + DRAIN_EVERY);
     if (next == SPAN_FOREVER)
         (void)pthread_cond_wait(&p->changed, &p->lock);
     else
@@ -522,7 +736,6 @@ static void *publisher_main(void *userdata)
     struct publisher *p = userdata;
 
     leave_descriptors(p);
-    start_followers(p);
     (void)pthread_setname_np(pthread_self(), "publisher");
     session_set_publisher(p->session, gettid());
     (void)pthread_mutex_lock(&p->lock);
@@ -531,7 +744,6 @@ static void *publisher_main(void *userdata)
             wait_for_work(p);
     (void)pthread_mutex_unlock(&p->lock);
     session_set_publisher(p->session, 0);
-    p->followers = followers_free(p->followers);
     return NULL;
 }
 
@@ -601,7 +813,6 @@ static int on_done(sd_event_source *source, int fd, uint32_t revents, void *user
     (void)source;
     (void)revents;
     (void)eventfd_read(fd, &count);
-    session_forget(p->session);
     while (take_result(p, &v, &result)) {
         v->done(v->userdata, &result);
         (void)payload_unref(result.payload);
@@ -643,6 +854,8 @@ static int publisher_start(struct publisher *p, sd_event *event, struct error *e
 
 static void publisher_release(struct publisher *p)
 {
+    p->watch = mount_watch_free(p->watch);
+    p->live_mounts = live_mounts_free(p->live_mounts);
     (void)sd_event_source_disable_unref(p->done_source);
     (void)fd_close(p->done_fd);
     (void)pthread_cond_destroy(&p->changed);
@@ -650,7 +863,40 @@ static void publisher_release(struct publisher *p)
     free(p);
 }
 
-int publisher_new(sd_event *event, struct session *session, struct tree *tree,
+/* Thread: the monitor's. */
+static void on_mounts_seen(void *userdata)
+{
+    struct publisher *p = userdata;
+
+    (void)pthread_mutex_lock(&p->lock);
+    p->has_seen_mounts = true;
+    (void)pthread_cond_broadcast(&p->changed);
+    (void)pthread_mutex_unlock(&p->lock);
+}
+
+static int watch_mounts(struct publisher *p, struct mount_monitor *monitor, struct error *e)
+{
+    int r;
+
+    if (monitor == NULL)
+        return 0;
+    r = live_mounts_new(p->session, p->tree, p->answers_open, &p->live_mounts);
+    if (r == 0)
+        r = mount_watch_new(monitor, session_device(p->session), on_mounts_seen, p, &p->watch);
+    return r < 0 ? error_set_errno(e, r, "cannot watch what is mounted") : 0;
+}
+
+static void init_lists(struct publisher *p)
+{
+    struct list *const lists[] = {&p->volumes,  &p->removing, &p->binding,  &p->waiting,
+                                  &p->draining, &p->behind,   &p->cleaning, &p->finished,
+                                  &p->bound};
+
+    for (size_t i = 0; i < ELEMENTS_OF(lists); i++)
+        list_init(lists[i]);
+}
+
+int publisher_new(sd_event *event, const struct publisher_options *options,
                   struct publisher **ret_publisher, struct error *e)
 {
     struct publisher *p = calloc(1, sizeof(*p));
@@ -658,19 +904,16 @@ int publisher_new(sd_event *event, struct session *session, struct tree *tree,
 
     if (p == NULL)
         return error_set_errno(e, -ENOMEM, "cannot start the publisher");
-    p->session = session;
-    p->tree = tree;
+    p->session = options->session;
+    p->tree = options->tree;
+    p->answers_open = options->answers_open;
     p->done_fd = -1;
     (void)pthread_mutex_init(&p->lock, NULL);
     init_condition(&p->changed);
-    list_init(&p->volumes);
-    list_init(&p->removing);
-    list_init(&p->binding);
-    list_init(&p->waiting);
-    list_init(&p->cleaning);
-    list_init(&p->finished);
-    list_init(&p->bound);
-    r = publisher_start(p, event, e);
+    init_lists(p);
+    r = watch_mounts(p, options->monitor, e);
+    if (r == 0)
+        r = publisher_start(p, event, e);
     if (r < 0) {
         publisher_release(p);
         return r;
@@ -735,6 +978,8 @@ int publisher_add_volume(const struct publisher_place *place, publisher_done_fn 
     }
     list_init(&v->waiting);
     list_init(&v->finished);
+    list_init(&v->draining);
+    list_init(&v->behind);
     list_init(&v->cleaning);
     list_init(&v->binding);
     list_init(&v->bound);
@@ -778,6 +1023,8 @@ struct publisher_volume *publisher_remove_volume(struct publisher_volume *volume
     list_remove(&v->link);
     list_remove(&v->waiting);
     list_remove(&v->finished);
+    list_remove(&v->draining);
+    list_remove(&v->behind);
     list_remove(&v->cleaning);
     list_append(&p->removing, &v->waiting);
     (void)pthread_cond_broadcast(&p->changed);
@@ -818,13 +1065,13 @@ void publisher_submit(struct publisher_volume *volume, struct payload *payload, 
     (void)payload_unref(overtaken);
 }
 
-size_t publisher_followers(struct publisher_volume *volume)
+size_t publisher_lone_mounts(struct publisher_volume *volume)
 {
     struct publisher *p = volume->publisher;
     size_t n;
 
     (void)pthread_mutex_lock(&p->lock);
-    n = volume->n_followers;
+    n = volume->n_lone_mounts;
     (void)pthread_mutex_unlock(&p->lock);
     return n;
 }

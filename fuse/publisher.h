@@ -13,6 +13,7 @@
 #include <systemd/sd-event.h>
 
 #include "base/clock.h"
+#include "fuse/mount_monitor.h"
 #include "fuse/session.h"
 #include "fuse/writer.h"
 
@@ -30,12 +31,16 @@ struct publisher_result {
 
 typedef void publisher_done_fn(void *userdata, const struct publisher_result *result);
 
-/*
- * Start the thread.
- * @session, @tree: borrowed, outlive the publisher
- * Return: 0, *ret_publisher is the caller's; -errno with @e.
- */
-int publisher_new(sd_event *event, struct session *session, struct tree *tree,
+/* Borrowed, outlive the publisher. */
+struct publisher_options {
+    struct session *session;
+    struct tree *tree;
+    bool answers_open;             /* files that are mounted alone become live */
+    struct mount_monitor *monitor; /* NULL: nothing is known of what is mounted alone */
+};
+
+/* Start the thread. Return: 0, *ret_publisher is the caller's; -errno with @e. */
+int publisher_new(sd_event *event, const struct publisher_options *options,
                   struct publisher **ret_publisher, struct error *e);
 /* Waits for the publish under way; drops what waits. All volumes must be gone. Return: NULL. */
 struct publisher *publisher_free(struct publisher *publisher);
@@ -51,7 +56,7 @@ struct publisher_place {
     uid_t uid;        /* of a directory that is made */
     gid_t gid;
     mode_t mode;           /* F5, F6; with S_ISGID in it directories have it as well */
-    bool changes_in_place; /* see writer_update(); the session has to allow it */
+    bool changes_in_place; /* all files are live; the session has to answer open */
 };
 
 /*
@@ -86,8 +91,11 @@ typedef void publisher_bound_fn(void *userdata, int error, uint64_t mount_id,
 void publisher_bind(struct publisher_volume *volume, int target_fd_consumed,
                     unsigned long mount_attr, publisher_bound_fn *bound, void *userdata);
 
-/* How many files and directories of the volume are mounted alone and follow it. */
-size_t publisher_followers(struct publisher_volume *volume);
+/*
+ * How many files and directories of the volume are mounted alone, as of the last look. They follow
+ * it if the session answers open.
+ */
+size_t publisher_lone_mounts(struct publisher_volume *volume);
 
 /*
  * Give the binding up, if one is under way or not yet told: bound() is not called any more. It may

@@ -34,7 +34,7 @@
 #include "base/log.h"
 #include "base/mountinfo.h"
 #include "base/process.h"
-#include "fuse/forget_queue.h"
+#include "fuse/notifier.h"
 #include "fuse/operations.h"
 
 #define N_WORKERS_MIN 2
@@ -62,8 +62,7 @@ struct session {
     int view_fd;               /* the writable view; -1 as an ordinary user */
     bool has_private_view;     /* which of the two; never changes */
 
-    uint64_t n_clones; /* the publisher's thread's */
-    struct forget_queue forgotten;
+    struct notifier *notifier;
 
     bool is_attached;
     bool is_dead;
@@ -419,13 +418,15 @@ static int unmount_as_user(const char *mountpoint)
 
 static int mount_as_user(struct session *s, struct error *e)
 {
+    int r;
 
     if (fuse_session_mount(s->fuse, s->mountpoint) < 0)
         return error_set(e, -EPERM,
                          "fusermount3 could not mount on %s; it says why above (package fuse3, "
                          "/etc/fuse.conf)",
                          s->mountpoint);
-    return 0;
+    r = device_io_attach(s->fuse, fuse_session_fd(s->fuse));
+    return r < 0 ? error_set_errno(e, r, "cannot serve the mount") : 0;
 }
 
 /* ---- the session */
@@ -450,7 +451,6 @@ static struct fuse_session *make_fuse_session(struct session *s,
 static int mount_somehow(struct session *s, const struct session_options *options, struct error *e)
 {
     _cleanup_(fd_closep) int device_fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-    char device_path[32];
     int r;
 
     if (device_fd < 0)
@@ -462,9 +462,9 @@ static int mount_somehow(struct session *s, const struct session_options *option
         return mount_as_user(s, e);
     if (r < 0)
         return r;
-    (void)snprintf(device_path, sizeof(device_path), "/dev/fd/%d", device_fd);
-    if (fuse_session_mount(s->fuse, device_path) < 0)
-        return error_set(e, -EIO, "cannot serve the mount");
+    r = device_io_attach(s->fuse, device_fd);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot serve the mount");
     (void)TAKE_FD(device_fd); /* libfuse's now */
     return 0;
 }
@@ -487,6 +487,13 @@ static int find_device(struct session *s, struct error *e)
     return r < 0 ? error_set_errno(e, r, "cannot identify the mount on %s", s->mountpoint) : 0;
 }
 
+static void on_notified(void *userdata)
+{
+    struct session *s = userdata;
+
+    operations_resume_opens(&s->operations);
+}
+
 int session_new(sd_event *event, struct tree *tree, const struct session_options *options,
                 session_ended_fn *ended, void *userdata, struct session **ret_session,
                 struct error *e)
@@ -497,12 +504,9 @@ int session_new(sd_event *event, struct tree *tree, const struct session_options
     if (s == NULL)
         return error_set_errno(e, -ENOMEM, "cannot set the mount up");
     s->view_fd = -1;
-    s->operations.tree = tree;
-    s->operations.changes_in_place = options->changes_in_place;
-    snapshots_init(&s->operations.snapshots);
+    operations_init(&s->operations, tree, options->answers_open);
     s->userdata = userdata;
     (void)pthread_mutex_init(&s->view_lock, NULL);
-    forget_queue_init(&s->forgotten);
     s->mountpoint = strdup(options->mountpoint);
     s->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (s->mountpoint == NULL || s->ended_fd < 0)
@@ -515,6 +519,8 @@ int session_new(sd_event *event, struct tree *tree, const struct session_options
         return r;
     s->has_private_view = s->view_fd >= 0;
     r = workers_start(s, e);
+    if (r == 0)
+        r = notifier_new(s->fuse, on_notified, s, &s->notifier, e);
     if (r < 0)
         return r;
     r = find_device(s, e);
@@ -563,12 +569,12 @@ struct session *session_free(struct session *session)
     (void)sd_event_source_disable_unref(s->mountinfo_source);
     detach(s);
     s->view_fd = fd_close(s->view_fd);
+    (void)notifier_free(s->notifier);
     workers_stop(s);
     if (s->fuse != NULL)
         fuse_session_destroy(s->fuse);
     (void)fd_close(s->ended_fd);
-    forget_queue_deinit(&s->forgotten);
-    snapshots_deinit(&s->operations.snapshots);
+    operations_deinit(&s->operations);
     (void)pthread_mutex_destroy(&s->view_lock);
     free(s->mountpoint);
     free(s);
@@ -690,8 +696,12 @@ static int clone_somehow(const struct session *s, const char *path, struct error
     return fd < 0 ? error_set_errno(e, fd, "cannot clone the mount of %s", path) : fd;
 }
 
-int session_clone(struct session *session, const char *path, unsigned long mount_attr,
-                  struct error *e)
+/*
+ * A read-only mount of a directory that is attached nowhere yet. The view's lock is held.
+ * Return: a descriptor, which is the caller's; -errno with @e.
+ */
+static int clone_read_only(struct session *session, const char *path, unsigned long mount_attr,
+                           struct error *e)
 {
     struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY | mount_attr,
                               .propagation = MS_PRIVATE};
@@ -699,7 +709,6 @@ int session_clone(struct session *session, const char *path, unsigned long mount
 
     if (fd < 0)
         return fd;
-    session->n_clones++;
     if (mount_setattr(fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
         return error_set_errno(e, negative_errno(), "cannot make the mount read-only");
     return TAKE_FD(fd);
@@ -713,7 +722,7 @@ int session_bind(struct session *session, const char *name, int target_fd, unsig
     int r;
 
     (void)pthread_mutex_lock(&session->view_lock);
-    clone_fd = session_clone(session, name, mount_attr, e);
+    clone_fd = clone_read_only(session, name, mount_attr, e);
     (void)pthread_mutex_unlock(&session->view_lock);
     if (clone_fd < 0)
         return clone_fd;
@@ -729,24 +738,9 @@ int session_bind(struct session *session, const char *name, int target_fd, unsig
     return 0;
 }
 
-uint64_t session_n_clones(const struct session *session)
+void session_notify(struct session *session, const struct notification *all, size_t n)
 {
-    return session->n_clones;
-}
-
-void session_forget_later(struct session *session, uint64_t parent_id, const char *name)
-{
-    forget_queue_add(&session->forgotten, parent_id, name);
-}
-
-bool session_has_to_forget(struct session *session)
-{
-    return !forget_queue_is_empty(&session->forgotten);
-}
-
-void session_forget(struct session *session)
-{
-    forget_queue_run(&session->forgotten, session->fuse);
+    notifier_run(session->notifier, all, n);
 }
 
 bool session_has_private_view(const struct session *session)

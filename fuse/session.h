@@ -15,6 +15,7 @@
 #include <systemd/sd-event.h>
 
 #include "base/error.h"
+#include "fuse/notifier.h"
 #include "fuse/tree.h"
 
 struct session;
@@ -24,7 +25,7 @@ struct session_options {
     const char *source;       /* what mount(8) and df show as the device */
     bool allow_other;         /* others than the user who mounts may look; as root always */
     unsigned long mount_attr; /* MOUNT_ATTR_* to add at the mount point (root), such as noexec */
-    bool changes_in_place;    /* files of the tree may change their content */
+    bool answers_open;        /* the kernel asks for each open: see live_file.h */
     const char *user_options; /* the same for fusermount3, comma-separated, or NULL */
 };
 
@@ -87,28 +88,12 @@ int session_begin_write(struct session *session, int *ret_root_fd);
 void session_end_write(struct session *session, int root_fd);
 
 /*
- * A read-only mount of a file or directory in the file system that is attached nowhere yet.
- * @path: relative to the root
- * @mount_attr: MOUNT_ATTR_* to add
- * Thread: the publisher's, between session_begin_write() and _end_write().
- * Return: a descriptor, which is the caller's; -ENOENT; -errno with @e.
- */
-int session_clone(struct session *session, const char *path, unsigned long mount_attr,
-                  struct error *e);
-
-/* How many mounts session_clone() has made. Thread: the publisher's. */
-uint64_t session_n_clones(const struct session *session);
-
-/*
- * Have the kernel forget an entry, and what it names if nobody uses that, when session_forget() is
- * called: that takes the device, which the publisher has not got. No watcher is told.
- * @name: copied; for want of memory nothing is done, and the kernel forgets it when it likes
+ * Have the kernel forget what it has cached, and then answer the opens that have waited for a switch
+ * to end. Waits until that is done.
+ * @all, @n: in their order; NULL and 0 for nothing to forget
  * Thread: the publisher's.
  */
-void session_forget_later(struct session *session, uint64_t parent_id, const char *name);
-/* Return: whether session_forget() has anything to do. Thread: any. */
-bool session_has_to_forget(struct session *session);
-void session_forget(struct session *session);
+void session_notify(struct session *session, const struct notification *all, size_t n);
 
 /* Whether there is a view that only the publisher reaches, as there is for root. */
 bool session_has_private_view(const struct session *session);

@@ -3,9 +3,9 @@
 /*
  * The tree: directories, files and links as the kernel knows them, by node id.
  *
- * Files never change. The FUSE workers read the tree for everybody and change it for the publisher
- * alone. It knows nothing of requests: it takes and returns values, errors are those that a file
- * system call gives.
+ * The FUSE workers read the tree for every caller and change it for the publisher alone. It knows
+ * nothing of requests: it takes and returns values, errors are those that a file system call gives.
+ * Files are immutable unless they are live, see live_file.h.
  *
  * Thread: any; a lock inside keeps each call whole.
  */
@@ -18,9 +18,10 @@ struct tree;
 #define TREE_ROOT_ID 1u /* FUSE_ROOT_ID */
 
 struct tree_options {
-    uid_t uid; /* of the root, and so of everything that is not given to somebody else */
+    uid_t uid; /* of the root, and of what is made in it, unless that has an owner of its own */
     gid_t gid;
-    mode_t root_mode; /* F5, F6; with S_ISGID in it directories have it as well */
+    mode_t root_mode;  /* F5, F6; with S_ISGID in it directories have it as well */
+    bool answers_open; /* the kernel asks for each open, so files may be live */
 };
 
 /* Return: 0 or -ENOMEM. */
@@ -53,10 +54,6 @@ struct tree_content {
 
 /* Return: 0; -EISDIR, -EINVAL for what is no file. */
 int tree_read(struct tree *tree, uint64_t id, struct tree_content *ret_content);
-/* The same, and when it last changed. */
-int tree_read_at(struct tree *tree, uint64_t id, struct tree_content *ret_content,
-                 struct timespec *ret_changed);
-
 /*
  * Called for each entry; @cookie is where to go on after it. Return: whether there was room for it;
  * false ends the walk. The tree is locked meanwhile.
@@ -79,8 +76,12 @@ int tree_readdir(struct tree *tree, uint64_t id, uint64_t cookie, bool count_ref
 int tree_find(struct tree *tree, uint64_t parent, const char *name, struct stat *ret_stat);
 /* As above along a path ("a/b"). */
 int tree_find_path(struct tree *tree, uint64_t parent, const char *path, struct stat *ret_stat);
-/* Whether both are files with the same bytes. */
-bool tree_same_content(struct tree *tree, uint64_t a, uint64_t b);
+/*
+ * Find a node that was unlinked and that the kernel still holds, by the path from the root that it
+ * had: as mountinfo shows it, without "//deleted".
+ * Return: 0; -ENOENT.
+ */
+int tree_find_unlinked(struct tree *tree, const char *path, struct stat *ret_stat);
 
 /* ---- what the publisher does; ids that are returned count a reference as tree_lookup() does */
 
@@ -88,52 +89,48 @@ bool tree_same_content(struct tree *tree, uint64_t a, uint64_t b);
  * The next tree_mkdir() of @name makes a directory that is already filled with @payload: files
  * with their modes and owners, and what directories their paths need (F2: 0755). NULL forgets it.
  * @payload: a reference is taken
+ * @is_live: whether the files are live from the beginning
  * Return: 0 or -ENOMEM.
  */
-int tree_stage(struct tree *tree, const char *name, struct payload *payload);
+int tree_stage(struct tree *tree, const char *name, struct payload *payload, bool is_live);
+
+/* What the next tree_mknod(), or tree_mkdir() of another name than the one above, makes. */
+struct tree_staged_node {
+    const struct payload_file *file; /* a live file with this content; borrowed */
+    uint64_t copy_of;                /* or a copy of that node, with all that is below it */
+    uint64_t again;                  /* or that unlinked node gets a name again */
+};
+
+/* NULL for nothing. */
+void tree_stage_node(struct tree *tree, const struct tree_staged_node *staged);
 
 /* Return: 0; -EEXIST, -ENOENT, -ENOTDIR, -ENOMEM. */
 int tree_mkdir(struct tree *tree, uint64_t parent, const char *name, mode_t mode,
                struct stat *ret_stat);
 int tree_symlink(struct tree *tree, uint64_t parent, const char *name, const char *target,
                  struct stat *ret_stat);
-/* A file with what tree_stage_file() said. Return: 0; -EEXIST, -ENOENT, -ENOTDIR, -ENOMEM. */
+/* Return: 0; -EEXIST, -ENOENT, -ENOTDIR, -ENOMEM; -EROFS when nothing is staged. */
 int tree_mknod(struct tree *tree, uint64_t parent, const char *name, struct stat *ret_stat);
 /* Over an existing link only. Return: 0; -ENOENT, -EISDIR, -EXDEV for another directory. */
 int tree_rename(struct tree *tree, uint64_t parent, const char *name, uint64_t new_parent,
                 const char *new_name);
 /*
- * A directory is removed when it is empty, or has nothing but kept directories in it, which then
- * live on below it.
- * Return: 0; -ENOENT, -EISDIR, -ENOTDIR, -ENOTEMPTY.
+ * Two nodes of one kind take each other's name (RENAME_EXCHANGE).
+ * Return: 0; -ENOENT; -EINVAL for nodes of two kinds.
  */
+int tree_exchange(struct tree *tree, uint64_t parent_a, const char *name_a, uint64_t parent_b,
+                  const char *name_b);
 int tree_unlink(struct tree *tree, uint64_t parent, const char *name);
+/* Return: 0; -ENOENT, -ENOTDIR, -ENOTEMPTY. */
 int tree_rmdir(struct tree *tree, uint64_t parent, const char *name);
 /*
- * Keep a directory, with all that is in it, when the one that it is in is removed; or no longer,
- * then it goes when the kernel forgets it.
+ * Take a node's name away, with all that is below it, without the kernel: it lives on until the
+ * kernel forgets it.
  */
-void tree_keep(struct tree *tree, uint64_t id, bool is_kept);
-bool tree_is_kept(struct tree *tree, uint64_t id);
-/* Whether a node is in a directory, or below it. */
-bool tree_is_in(struct tree *tree, uint64_t id, uint64_t directory);
+void tree_detach(struct tree *tree, uint64_t id);
 int tree_chmod(struct tree *tree, uint64_t id, mode_t mode);
 /* -1 for what is to stay. */
 int tree_chown(struct tree *tree, uint64_t id, uid_t uid, gid_t gid);
-
-/* ---- changes in place, of volumes with `inotify: stable` */
-
-/* What the next tree_mknod() makes; NULL for nothing. @file: borrowed until the next call. */
-void tree_stage_file(struct tree *tree, const struct payload_file *file);
-
-/*
- * Give the files of a payload that are there its content, all at the same moment.
- * @directory: what the paths are relative to
- * @ret_changed: room for payload->n_files; which of them have another content now, by their index
- * Return: how many these are.
- */
-size_t tree_update(struct tree *tree, uint64_t directory, const struct payload *payload,
-                   size_t *ret_changed);
 
 /* ---- numbers */
 

@@ -29,7 +29,6 @@
 #include <time.h>
 
 #include "fuse/names.h"
-#include "fuse/tell.h"
 
 #define DATA_LINK     "..data"
 #define DATA_TMP_LINK "..data_tmp"
@@ -82,7 +81,7 @@ static int make_generation_name(char name[static GENERATION_NAME_SIZE])
 
 /* Step 1. @ret_name: what there is to be removed should this or a later step fail; "" before that
  */
-static int make_generation(struct tree *tree, int dir_fd, struct payload *payload,
+static int make_generation(struct tree *tree, int dir_fd, struct payload *payload, bool is_live,
                            char ret_name[static GENERATION_NAME_SIZE])
 {
     for (unsigned tries = 0; tries < NAME_TRIES_MAX; tries++) {
@@ -91,13 +90,13 @@ static int make_generation(struct tree *tree, int dir_fd, struct payload *payloa
 
         if (r < 0)
             return r;
-        r = tree_stage(tree, name, payload);
+        r = tree_stage(tree, name, payload, is_live);
         if (r < 0)
             return r;
         r = mkdirat(dir_fd, name, 0700) < 0 ? negative_errno() : 0;
-        (void)tree_stage(tree, name, NULL);
+        (void)tree_stage(tree, name, NULL, false);
         if (r == -EEXIST)
-            continue; /* it is somebody's, the current one perhaps */
+            continue; /* it is there already, the current one perhaps */
         if (r < 0)
             return r;
         (void)memcpy(ret_name, name, sizeof(name));
@@ -139,13 +138,45 @@ static int unlink_if_there(int dir_fd, const char *name)
     return unlinkat(dir_fd, name, 0) < 0 && errno != ENOENT ? negative_errno() : 0;
 }
 
-/* Steps 2 and 3. @existing is sorted. */
-static int switch_to(int dir_fd, const char *generation, const struct names *existing)
+/* What the steps work on. */
+struct volume_directory {
+    struct tree *tree;
+    int fd;
+    uint64_t id;
+    struct names existing; /* sorted */
+    struct names wanted;   /* links; sorted */
+};
+
+static void directory_deinit(struct volume_directory *d)
 {
+    names_deinit(&d->existing);
+    names_deinit(&d->wanted);
+}
+
+/* All memory first, so that the steps depend on as little as can be. */
+static int directory_read(struct volume_directory *d, const struct payload *payload)
+{
+    int r = names_read(&d->existing, d->tree, d->id);
+
+    if (r == 0)
+        r = names_of_links(&d->wanted, payload);
+    names_sort(&d->existing);
+    return r;
+}
+
+/* Steps 2 and 3. */
+static int switch_to(const struct volume_directory *d, const char *generation,
+                     struct live_switch *live_switch)
+{
+    const struct names *existing = &d->existing;
+    int dir_fd = d->fd;
+
     if (names_contain(existing, DATA_TMP_LINK) && unlinkat(dir_fd, DATA_TMP_LINK, 0) < 0)
         return negative_errno();
     if (symlinkat(generation, dir_fd, DATA_TMP_LINK) < 0)
         return negative_errno();
+    if (live_switch != NULL)
+        live_switch_arm(d->tree, live_switch, d->id);
     if (renameat(dir_fd, DATA_TMP_LINK, dir_fd, DATA_LINK) < 0)
         return negative_errno();
     return 0;
@@ -185,10 +216,7 @@ static int remove_links(int dir_fd, const struct names *wanted, const struct nam
     return first_error;
 }
 
-/*
- * Remove a directory with what is in it, children first; what is kept lives on without it. @path:
- * relative to @dir_fd.
- */
+/* Remove a directory with what is in it, children first. @path: relative to @dir_fd. */
 static int remove_directory(struct tree *tree, int dir_fd, const char *path)
 {
     _cleanup_(names_deinit) struct names names = {0};
@@ -199,13 +227,14 @@ static int remove_directory(struct tree *tree, int dir_fd, const char *path)
         return errno == ENOENT ? 0 : negative_errno();
     r = names_read(&names, tree, directory.st_ino);
     for (size_t i = 0; i < names.n && r == 0; i++) {
-        char child[PAYLOAD_PATH_MAX + GENERATION_NAME_SIZE + 1];
+        _cleanup_(freep) char *child = NULL;
 
-        (void)snprintf(child, sizeof(child), "%s/%s", path, names.all[i].text);
-        if (!names.all[i].is_directory)
-            r = unlink_if_there(dir_fd, child);
-        else if (!tree_is_kept(tree, names.all[i].id))
-            r = remove_directory(tree, dir_fd, child);
+        if (asprintf(&child, "%s/%s", path, names.all[i].text) < 0) {
+            child = NULL;
+            return -ENOMEM;
+        }
+        r = names.all[i].is_directory ? remove_directory(tree, dir_fd, child)
+                                      : unlink_if_there(dir_fd, child);
     }
     if (r == 0 && unlinkat(dir_fd, path, AT_REMOVEDIR) < 0 && errno != ENOENT)
         r = negative_errno();
@@ -252,202 +281,79 @@ int writer_remove(struct tree *tree, int dir_fd, const char *name)
     return remove_directory(tree, dir_fd, name);
 }
 
-int writer_publish(struct tree *tree, int dir_fd, uint64_t dir_id, struct payload *payload,
-                   struct writer_result *ret_result)
+/* Steps 4 and 5. Both are tried. */
+static int renew_links(const struct volume_directory *d)
 {
-    _cleanup_(names_deinit) struct names existing = {0}, wanted = {0};
-    char generation[GENERATION_NAME_SIZE] = "";
-    int r, removed;
+    int made = make_links(d->fd, &d->wanted, &d->existing);
+    int removed = remove_links(d->fd, &d->wanted, &d->existing);
 
-    /* all memory first, so that the steps depend on as little as can be */
-    r = names_read(&existing, tree, dir_id);
-    if (r == 0)
-        r = names_of_links(&wanted, payload);
+    return made < 0 ? made : removed;
+}
+
+static void note_visible(const char *generation, struct writer_result *ret_result)
+{
+    (void)snprintf(ret_result->generation, sizeof(ret_result->generation), "%s", generation);
+    ret_result->visible_at = clock_mono();
+}
+
+int writer_publish(struct tree *tree, int dir_fd, uint64_t dir_id, struct payload *payload,
+                   const struct writer_options *options, struct writer_result *ret_result)
+{
+    _cleanup_(directory_deinit) struct volume_directory d = {
+        .tree = tree, .fd = dir_fd, .id = dir_id};
+    char generation[GENERATION_NAME_SIZE] = "";
+    int r = directory_read(&d, payload);
+
     if (r < 0)
         return r;
-    names_sort(&existing);
-    r = make_generation(tree, dir_fd, payload, generation);
+    r = make_generation(tree, dir_fd, payload, options->is_live, generation);
     if (r == 0) {
-        apply_fs_group(tree, dir_fd, dir_id, generation, &existing);
-        r = switch_to(dir_fd, generation, &existing);
+        apply_fs_group(tree, dir_fd, dir_id, generation, &d.existing);
+        r = switch_to(&d, generation, options->live_switch);
     }
     if (r < 0 && generation[0] != '\0')
         (void)remove_directory(tree, dir_fd, generation); /* C8 */
     if (r < 0)
         return r;
-    (void)memcpy(ret_result->generation, generation, sizeof(generation));
-    ret_result->visible_at = clock_mono();
-    r = make_links(dir_fd, &wanted, &existing);
-    removed = remove_links(dir_fd, &wanted, &existing);
-    return r < 0 ? r : removed;
+    note_visible(generation, ret_result);
+    return renew_links(&d);
 }
 
-/* ---- in place */
-
-/* Make the directories on the way to a file below the current generation. */
-static int make_parents(int generation_fd, const char *path)
+int writer_find_current(struct tree *tree, uint64_t dir_id, char **ret_name, uint64_t *ret_id)
 {
-    for (const char *slash = strchr(path, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
-        _cleanup_(freep) char *parent = strndup(path, (size_t)(slash - path));
-
-        if (parent == NULL)
-            return -ENOMEM;
-        if (mkdirat(generation_fd, parent, 0755) < 0 && errno != EEXIST)
-            return negative_errno();
-    }
-    return 0;
-}
-
-static int make_file(struct tree *tree, int generation_fd, const struct payload_file *file)
-{
-    int r = make_parents(generation_fd, file->path);
-
-    if (r < 0)
-        return r;
-    tree_stage_file(tree, file);
-    r = mknodat(generation_fd, file->path, S_IFREG | file->attributes.mode, 0) < 0
-            ? negative_errno()
-            : 0;
-    tree_stage_file(tree, NULL);
-    return r;
-}
-
-/* Return: 0; -EEXIST, -ENOTDIR when something else is in a file's way; -errno. */
-static int make_new_files(struct tree *tree, int generation_fd, uint64_t generation_id,
-                          const struct payload *payload)
-{
-    for (size_t i = 0; i < payload->n_files; i++) {
-        const struct payload_file *file = &payload->files[i];
-        struct stat status;
-        int r = tree_find_path(tree, generation_id, file->path, &status);
-
-        if (r == -ENOENT)
-            r = make_file(tree, generation_fd, file);
-        else if (r == 0 && !S_ISREG(status.st_mode))
-            r = -EEXIST;
-        if (r < 0)
-            return r;
-    }
-    return 0;
-}
-
-static int compare_paths(const void *path, const void *file)
-{
-    return strcmp(path, ((const struct payload_file *)file)->path);
-}
-
-/* Remove what the payload does not have. @path: of a directory, "" for the generation. */
-static int remove_old_files(struct tree *tree, int generation_fd, const char *path,
-                            uint64_t directory_id, const struct payload *payload)
-{
-    _cleanup_(names_deinit) struct names names = {0};
-    int r = names_read(&names, tree, directory_id);
-
-    for (size_t i = 0; i < names.n && r == 0; i++) {
-        const struct name *name = &names.all[i];
-        char child[PAYLOAD_PATH_MAX + 1];
-
-        (void)snprintf(child, sizeof(child), "%s%s%s", path, *path != '\0' ? "/" : "", name->text);
-        if (name->is_directory) {
-            r = remove_old_files(tree, generation_fd, child, name->id, payload);
-            if (r == 0 && unlinkat(generation_fd, child, AT_REMOVEDIR) < 0 && errno != ENOTEMPTY)
-                r = negative_errno();
-        } else if (payload->n_files == 0 ||
-                   bsearch(child, payload->files, payload->n_files, sizeof(*payload->files),
-                           compare_paths) == NULL) {
-            r = unlink_if_there(generation_fd, child);
-        }
-    }
-    return r;
-}
-
-/* By their paths, so that who watches their directory is told as well. */
-static void tell_watchers(int generation_fd, const struct payload *payload, const size_t *changed,
-                          size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        tell_file(openat(generation_fd, payload->files[changed[i]].path,
-                         O_WRONLY | O_NOFOLLOW | O_CLOEXEC));
-}
-
-/* What an update in place works with. */
-struct in_place {
-    struct names existing; /* in the volume's directory; sorted */
-    struct names wanted;   /* links */
-    char *current;         /* name of the generation */
-    uint64_t current_id;
-    int current_fd; /* O_PATH */
-    size_t *changed;
-};
-
-static void in_place_deinit(struct in_place *p)
-{
-    names_deinit(&p->existing);
-    names_deinit(&p->wanted);
-    free(p->current);
-    free(p->changed);
-    (void)fd_close(p->current_fd);
-}
-
-/* Return: 0; -ENOENT when there is no generation yet; -errno. */
-static int in_place_init(struct in_place *p, struct tree *tree, int dir_fd, uint64_t dir_id,
-                         const struct payload *payload)
-{
+    _cleanup_(names_deinit) struct names existing = {0};
+    _cleanup_(freep) char *name = NULL;
     struct stat status;
-    int r;
+    int r = names_read(&existing, tree, dir_id);
 
-    p->changed = calloc(payload->n_files + 1, sizeof(*p->changed));
-    r = p->changed != NULL ? names_read(&p->existing, tree, dir_id) : -ENOMEM;
     if (r == 0)
-        r = names_of_links(&p->wanted, payload);
-    if (r == 0)
-        r = read_current(tree, &p->existing, &p->current);
-    if (r == 0 && p->current == NULL)
+        r = read_current(tree, &existing, &name);
+    if (r == 0 && name == NULL)
         r = -ENOENT;
     if (r == 0)
-        r = tree_find(tree, dir_id, p->current, &status);
-    if (r != 0)
+        r = tree_find(tree, dir_id, name, &status);
+    if (r < 0)
         return r;
-    names_sort(&p->existing);
-    p->current_id = status.st_ino;
-    p->current_fd = openat(dir_fd, p->current, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    return p->current_fd < 0 ? negative_errno() : 0;
-}
-
-/* After the content has changed. All steps are tried. Return: the first error, or 0. */
-static int complete(struct in_place *p, struct tree *tree, int dir_fd,
-                    const struct payload *payload)
-{
-    const int results[] = {
-        switch_to(dir_fd, p->current, &p->existing),
-        make_links(dir_fd, &p->wanted, &p->existing),
-        remove_links(dir_fd, &p->wanted, &p->existing),
-        remove_old_files(tree, p->current_fd, "", p->current_id, payload),
-    };
-
-    for (size_t i = 0; i < ELEMENTS_OF(results); i++)
-        if (results[i] < 0)
-            return results[i];
+    *ret_name = TAKE(name);
+    *ret_id = status.st_ino;
     return 0;
 }
 
-int writer_update(struct tree *tree, int dir_fd, uint64_t dir_id, struct payload *payload,
-                  struct writer_result *ret_result)
+int writer_refresh(struct tree *tree, int dir_fd, uint64_t dir_id, struct payload *payload,
+                   const struct writer_options *options, struct writer_result *ret_result)
 {
-    _cleanup_(in_place_deinit) struct in_place p = {.current_fd = -1};
-    size_t n_changed;
-    int r = in_place_init(&p, tree, dir_fd, dir_id, payload);
+    _cleanup_(directory_deinit) struct volume_directory d = {
+        .tree = tree, .fd = dir_fd, .id = dir_id};
+    _cleanup_(freep) char *current = NULL;
+    uint64_t ignored;
+    int r = directory_read(&d, payload);
 
     if (r == 0)
-        r = make_new_files(tree, p.current_fd, p.current_id, payload);
-    if (r == -ENOENT || r == -EEXIST || r == -ENOTDIR)
-        return writer_publish(tree, dir_fd, dir_id, payload, ret_result);
+        r = writer_find_current(tree, dir_id, &current, &ignored);
+    if (r == 0)
+        r = switch_to(&d, current, options->live_switch);
     if (r < 0)
         return r;
-    n_changed = tree_update(tree, p.current_id, payload, p.changed);
-    (void)snprintf(ret_result->generation, sizeof(ret_result->generation), "%s", p.current);
-    ret_result->visible_at = clock_mono();
-    r = complete(&p, tree, dir_fd, payload);
-    tell_watchers(p.current_fd, payload, p.changed, n_changed);
-    return r;
+    note_visible(current, ret_result);
+    return renew_links(&d);
 }

@@ -6,13 +6,18 @@
  * Thread: the publisher's.
  */
 #include "base/clock.h"
-#include "fuse/tree.h"
+#include "fuse/live_file.h"
 
 #define GENERATION_NAME_SIZE 48 /* "..YYYY_MM_DD_HH_MM_SS." and up to ten digits; A5 */
 
 struct writer_result {
     char generation[GENERATION_NAME_SIZE];
     mono_us visible_at; /* when ..data led to it */
+};
+
+struct writer_options {
+    bool is_live;                    /* the files of a new generation are live */
+    struct live_switch *live_switch; /* is committed by the rename of ..data; or NULL */
 };
 
 /*
@@ -26,17 +31,23 @@ struct writer_result {
  * Source: C1 to C13 in the order of C3; see writer.c.
  */
 int writer_publish(struct tree *tree, int dir_fd, uint64_t dir_id, struct payload *payload,
-                   struct writer_result *ret_result);
+                   const struct writer_options *options, struct writer_result *ret_result);
 
 /*
- * The same without a new generation, once there is one: the files of the current one get other
- * content, all at the same moment, and who watches them sees MODIFY and CLOSE_WRITE. What is new is
- * made and what is gone is removed. Who watches ..data sees it renamed, to the same target.
- * Parameters and return as writer_publish(); where a file is to become a directory, or the reverse,
- * it is what is called.
+ * The same without a new generation, for a volume whose files change in place: the files of the
+ * current generation have been given their content by live_update_begin(), which the rename of
+ * ..data to the same target commits.
+ * Parameters and return as writer_publish().
  */
-int writer_update(struct tree *tree, int dir_fd, uint64_t dir_id, struct payload *payload,
-                  struct writer_result *ret_result);
+int writer_refresh(struct tree *tree, int dir_fd, uint64_t dir_id, struct payload *payload,
+                   const struct writer_options *options, struct writer_result *ret_result);
+
+/*
+ * The current generation.
+ * Return: 0, *ret_id is its node id, *ret_name is the caller's; -ENOENT before the first publish;
+ * -ENOMEM.
+ */
+int writer_find_current(struct tree *tree, uint64_t dir_id, char **ret_name, uint64_t *ret_id);
 
 /*
  * Remove the generations that are not the current one: what the last publish replaced, and what

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * What is mounted alone of a file system's volumes, and follows their updates. See live_mounts.c.
+ *
+ * Thread: the publisher's.
+ */
+#include "fuse/mount_monitor.h"
+#include "fuse/session.h"
+
+struct live_mounts;
+
+/* Where live files and directories are linked once they are taken out of their generation. Volumes
+ * have no names that begin with a dot. */
+#define LIVE_DIRECTORY ".live"
+
+/* The live files of one volume: each mount alone takes memory until it is unmounted. */
+#define LIVE_MOUNTS_MAX 1024
+
+/* A file or directory that is, or was, mounted alone. Texts are borrowed until the next call. */
+struct live_mount {
+    uint64_t id;          /* of its node */
+    const char *path;     /* in the payload; "" for all of it */
+    const char *location; /* relative to the root of the file system; NULL: it has no name */
+    bool is_directory;
+};
+
+/*
+ * @can_follow: the file system answers open; else mounts are counted only
+ * Return: 0, *ret_mounts is the caller's; -ENOMEM.
+ */
+int live_mounts_new(struct session *session, struct tree *tree, bool can_follow,
+                    struct live_mounts **ret_mounts);
+/* Return: NULL. */
+struct live_mounts *live_mounts_free(struct live_mounts *mounts);
+
+/*
+ * Take in what is mounted now: what is mounted alone for the first time becomes live, and what is
+ * no longer mounted is let go.
+ * @root_fd: of the writable view
+ */
+void live_mounts_reconcile(struct live_mounts *mounts, int root_fd, const struct lone_mounts *seen);
+
+/* Visit those of a volume. Return of @visit: whether to go on. */
+typedef bool live_mounts_visit_fn(void *userdata, const struct live_mount *mount);
+void live_mounts_visit(struct live_mounts *mounts, const char *volume, live_mounts_visit_fn *visit,
+                       void *userdata);
+
+/* Those that are mounted at the moment. */
+size_t live_mounts_count(const struct live_mounts *mounts, const char *volume);
+
+/* Whether some became live and were not given the newest content yet; reset by the call. */
+bool live_mounts_take_behind(struct live_mounts *mounts, const char *volume);
+
+/* A volume is removed: what is live of it keeps its content until it is no longer in use. */
+void live_mounts_forget(struct live_mounts *mounts, const char *volume);

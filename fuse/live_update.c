@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The steps, around the rename of ..data:
+ *
+ *  1. new names of directories are made, with their content: CREATE
+ *  2. the switch is prepared and the kernel forgets the attributes of what will change
+ *  3. open files are waited for (live_file.c); the publisher does other things meanwhile
+ *  4. the rename commits the switch
+ *  5. files that return to a directory, and are still in use, get their names again: CREATE
+ *  6. names that are gone are removed: DELETE
+ *  7. files that changed are opened for writing: MODIFY and CLOSE_WRITE; this also has the kernel
+ *     drop their pages, so that mappings show the new content
+ *
+ * A name that is gone leaves the file its last content where it is mounted alone.
+ */
+#include "fuse/live_update.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+
+#include "fuse/inotify_events.h"
+#include "fuse/names.h"
+
+struct live_part {
+    struct live_root root; /* its path is owned */
+    char *location;        /* or NULL: it has no name now */
+    char *returns_as;      /* the location that it gets again; or NULL */
+    bool is_directory;
+};
+
+static void part_deinit(struct live_part *part)
+{
+    free((char *)(uintptr_t)part->root.path);
+    free(part->location);
+    free(part->returns_as);
+}
+
+void live_update_init(struct live_update *update, struct session *session, struct tree *tree,
+                      struct payload *payload)
+{
+    *update = (struct live_update){
+        .session = session, .tree = tree, .payload = payload_ref(payload)};
+}
+
+static bool has_changes(const struct live_update *u)
+{
+    size_t n = 0;
+
+    if (u->live_switch != NULL)
+        (void)live_switch_changes(u->live_switch, &n);
+    return n > 0;
+}
+
+void live_update_deinit(struct live_update *update)
+{
+    bool has_waiting = has_changes(update);
+
+    update->live_switch = live_switch_free(update->live_switch);
+    if (has_waiting)
+        session_notify(update->session, NULL, 0); /* opens go on */
+    for (size_t i = 0; i < update->n_parts; i++)
+        part_deinit(&update->parts[i]);
+    free(update->parts);
+    (void)payload_unref(update->payload);
+    *update = (struct live_update){0};
+}
+
+/* @part_consumed: its texts may be NULL for want of memory */
+static int add_part(struct live_update *u, struct live_part part_consumed, bool has_failed)
+{
+    struct live_part *parts =
+        has_failed ? NULL : reallocarray(u->parts, u->n_parts + 1, sizeof(*parts));
+
+    if (parts == NULL) {
+        part_deinit(&part_consumed);
+        return -ENOMEM;
+    }
+    u->parts = parts;
+    u->parts[u->n_parts++] = part_consumed;
+    return 0;
+}
+
+int live_update_add(struct live_update *update, const struct live_mount *mount)
+{
+    struct live_part part = {.root = {.id = mount->id, .path = strdup(mount->path)},
+                             .is_directory = mount->is_directory};
+
+    part.location = mount->location != NULL ? strdup(mount->location) : NULL;
+    return add_part(update, part,
+                    part.root.path == NULL ||
+                        (mount->location != NULL && part.location == NULL));
+}
+
+/* ---- names that come */
+
+/* Return: the caller's to free(); NULL for want of memory. */
+static char *join(const char *directory, const char *name)
+{
+    char *path;
+
+    return asprintf(&path, "%s%s%s", directory, *directory != '\0' ? "/" : "", name) < 0 ? NULL
+                                                                                        : path;
+}
+
+/* Make the directories on the way to a file. */
+static int make_parents(int dir_fd, const char *path)
+{
+    for (const char *slash = strchr(path, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        _cleanup_(freep) char *parent = strndup(path, (size_t)(slash - path));
+
+        if (parent == NULL)
+            return -ENOMEM;
+        if (mkdirat(dir_fd, parent, 0755) < 0 && errno != EEXIST)
+            return negative_errno();
+    }
+    return 0;
+}
+
+static int make_node(struct tree *tree, int dir_fd, const char *path,
+                     const struct tree_staged_node *staged, mode_t mode)
+{
+    int r = make_parents(dir_fd, path);
+
+    if (r < 0)
+        return r;
+    tree_stage_node(tree, staged);
+    r = mknodat(dir_fd, path, S_IFREG | mode, 0) < 0 ? negative_errno() : 0;
+    tree_stage_node(tree, NULL);
+    return r;
+}
+
+/* A file that was removed and is still in use becomes the same file again; see step 5. */
+static int make_return(struct live_update *u, const char *location, const char *path, uint64_t id)
+{
+    struct live_part part = {.root = {.id = id, .path = strdup(path)},
+                             .returns_as = strdup(location)};
+
+    return add_part(u, part, part.root.path == NULL || part.returns_as == NULL);
+}
+
+static int make_name(struct live_update *u, int dir_fd, size_t part, const char *below,
+                     const struct payload_file *file)
+{
+    const struct tree_staged_node staged = {.file = file};
+    _cleanup_(freep) char *location = join(u->parts[part].location, below);
+    struct stat removed;
+
+    if (location == NULL)
+        return -ENOMEM;
+    if (tree_find_unlinked(u->tree, location, &removed) == 0 &&
+        live_file_is_live(u->tree, removed.st_ino))
+        return make_return(u, location, file->path, removed.st_ino);
+    return make_node(u->tree, dir_fd, below, &staged, file->attributes.mode);
+}
+
+/* Return: 0; -EEXIST, -ENOTDIR when something else is in a file's way; -errno. */
+static int make_names(struct live_update *u, int dir_fd, size_t part)
+{
+    for (size_t i = 0; i < u->payload->n_files; i++) {
+        const struct payload_file *file = &u->payload->files[i];
+        const char *below = live_root_path_below(&u->parts[part].root, file->path);
+        struct stat status;
+        int r;
+
+        if (below == NULL || *below == '\0')
+            continue;
+        r = tree_find_path(u->tree, u->parts[part].root.id, below, &status);
+        if (r == -ENOENT)
+            r = make_name(u, dir_fd, part, below, file);
+        else if (r == 0 && !S_ISREG(status.st_mode))
+            r = -EEXIST;
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int open_part(const struct live_part *part, int root_fd)
+{
+    int fd = openat(root_fd, part->location, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+    return fd >= 0 ? fd : negative_errno();
+}
+
+static bool has_names(const struct live_part *part)
+{
+    return part->is_directory && part->location != NULL;
+}
+
+/* ---- the switch */
+
+static int prepare_switch(struct live_update *u)
+{
+    struct live_root *roots = calloc(u->n_parts + 1, sizeof(*roots));
+    int r;
+
+    if (roots == NULL)
+        return -ENOMEM;
+    for (size_t i = 0; i < u->n_parts; i++)
+        roots[i] = u->parts[i].root;
+    r = live_switch_new(u->tree, roots, u->n_parts, u->payload, &u->live_switch);
+    free(roots);
+    return r;
+}
+
+/* Without memory each is asked for alone. */
+static void forget_attributes(struct live_update *u)
+{
+    size_t n;
+    const struct live_change *changes = live_switch_changes(u->live_switch, &n);
+    struct notification *all = n > 0 ? calloc(n, sizeof(*all)) : NULL;
+
+    for (size_t i = 0; i < n; i++) {
+        const struct notification one = {.kind = NOTIFY_ATTRIBUTES, .id = changes[i].id};
+
+        if (all != NULL)
+            all[i] = one;
+        else
+            session_notify(u->session, &one, 1);
+    }
+    if (all != NULL)
+        session_notify(u->session, all, n);
+    free(all);
+}
+
+int live_update_begin(struct live_update *update, int root_fd)
+{
+    size_t n_parts = update->n_parts; /* without those that return */
+    int r = 0;
+
+    for (size_t i = 0; i < n_parts && r == 0; i++) {
+        _cleanup_(fd_closep) int dir_fd = -1;
+
+        if (!has_names(&update->parts[i]))
+            continue;
+        dir_fd = open_part(&update->parts[i], root_fd);
+        r = dir_fd < 0 ? dir_fd : make_names(update, dir_fd, i);
+    }
+    if (r == 0)
+        r = prepare_switch(update);
+    if (r == 0)
+        forget_attributes(update);
+    return r;
+}
+
+mono_us live_update_drain_until(const struct live_update *update)
+{
+    return update->live_switch != NULL ? live_switch_drain_until(update->tree, update->live_switch)
+                                       : 0;
+}
+
+bool live_update_is_partial(const struct live_update *update)
+{
+    return update->live_switch != NULL && live_switch_is_partial(update->live_switch);
+}
+
+/* ---- names that return, and names that go */
+
+static void link_again(struct live_update *u, int root_fd, struct live_part *part)
+{
+    const struct tree_staged_node staged = {.again = part->root.id};
+
+    if (part->returns_as == NULL)
+        return;
+    if (make_node(u->tree, root_fd, part->returns_as, &staged, 0600) == 0)
+        part->location = TAKE(part->returns_as);
+}
+
+static bool is_in_payload(const struct payload *payload, const char *path)
+{
+    size_t low = 0, high = payload->n_files;
+
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        int order = strcmp(path, payload->files[middle].path);
+
+        if (order == 0)
+            return true;
+        if (order < 0)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return false;
+}
+
+/* A directory that is mounted alone is not removed, as nothing could return to it. */
+static bool is_mounted_alone(const struct live_update *u, uint64_t id)
+{
+    for (size_t i = 0; i < u->n_parts; i++)
+        if (u->parts[i].root.id == id)
+            return true;
+    return false;
+}
+
+static void remove_names(struct live_update *u, int dir_fd, const char *root, const char *below,
+                         uint64_t directory_id);
+
+static void remove_name(struct live_update *u, int dir_fd, const char *root, const char *below,
+                        const struct name *name)
+{
+    _cleanup_(freep) char *path = NULL;
+
+    if (name->is_directory) {
+        remove_names(u, dir_fd, root, below, name->id);
+        if (!is_mounted_alone(u, name->id))
+            (void)unlinkat(dir_fd, below, AT_REMOVEDIR); /* if it is empty now */
+        return;
+    }
+    path = join(root, below);
+    if (path != NULL && !is_in_payload(u->payload, path))
+        (void)unlinkat(dir_fd, below, 0);
+}
+
+/*
+ * What is left for want of memory is removed by the next update.
+ * @below: path of a directory below the part, "" for the part
+ */
+static void remove_names(struct live_update *u, int dir_fd, const char *root, const char *below,
+                         uint64_t directory_id)
+{
+    _cleanup_(names_deinit) struct names names = {0};
+
+    (void)names_read(&names, u->tree, directory_id);
+    for (size_t i = 0; i < names.n; i++) {
+        _cleanup_(freep) char *path = join(below, names.all[i].text);
+
+        if (path != NULL)
+            remove_name(u, dir_fd, root, path, &names.all[i]);
+    }
+}
+
+/* ---- events */
+
+/* By its path below a directory, so that the watchers of the directory see it as well. */
+static void raise_modify(const struct live_update *u, int root_fd, const struct live_change *change)
+{
+    const struct live_part *part = &u->parts[change->root];
+    _cleanup_(freep) char *path = NULL;
+
+    if (part->location == NULL)
+        return;
+    path = *change->path != '\0' ? join(part->location, change->path) : strdup(part->location);
+    if (path != NULL)
+        inotify_raise_modify(openat(root_fd, path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC));
+}
+
+void live_update_end(struct live_update *update, int root_fd)
+{
+    size_t n;
+    const struct live_change *changes = live_switch_changes(update->live_switch, &n);
+
+    if (n > 0)
+        session_notify(update->session, NULL, 0); /* opens go on */
+    for (size_t i = 0; i < update->n_parts; i++)
+        link_again(update, root_fd, &update->parts[i]);
+    for (size_t i = 0; i < update->n_parts; i++) {
+        const struct live_part *part = &update->parts[i];
+        _cleanup_(fd_closep) int dir_fd = -1;
+
+        if (!has_names(part))
+            continue;
+        dir_fd = open_part(part, root_fd);
+        if (dir_fd >= 0)
+            remove_names(update, dir_fd, part->root.path, "", part->root.id);
+    }
+    for (size_t i = 0; i < n; i++)
+        raise_modify(update, root_fd, &changes[i]);
+    update->live_switch = live_switch_free(update->live_switch);
+}

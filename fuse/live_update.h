@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * A live update: has live files and directories of one volume show another payload, all at the
+ * moment of the `..data` rename. See live_update.c.
+ *
+ * Thread: the publisher's.
+ */
+#include "fuse/live_file.h"
+#include "fuse/live_mounts.h"
+
+/* Embedded; zero is empty. */
+struct live_update {
+    struct session *session;
+    struct tree *tree;
+    struct payload *payload;
+    struct live_part *parts;
+    size_t n_parts;
+    struct live_switch *live_switch; /* NULL until live_update_begin() */
+};
+
+/* @payload: a reference is taken */
+void live_update_init(struct live_update *update, struct session *session, struct tree *tree,
+                      struct payload *payload);
+/* Ends a switch that was not committed. */
+void live_update_deinit(struct live_update *update);
+
+/* Texts are copied. Return: 0 or -ENOMEM. */
+int live_update_add(struct live_update *update, const struct live_mount *mount);
+
+/*
+ * Make the files that are new in directories, prepare the switch, and have the kernel forget what it
+ * knows of the attributes that will change.
+ * @root_fd: of the writable view
+ * Return: 0; -EEXIST, -ENOTDIR when something else is in a new file's way; -errno.
+ */
+int live_update_begin(struct live_update *update, int root_fd);
+
+/* Until when to wait before the commit; 0 for not at all. It may become 0 before that. */
+mono_us live_update_drain_until(const struct live_update *update);
+
+/*
+ * After the commit (live_switch_arm(), live_switch_commit()): opens go on, the files that are gone
+ * are removed from directories, and the watchers of all that has changed see it.
+ */
+void live_update_end(struct live_update *update, int root_fd);
+
+/* Whether files were left out, see live_switch_new(). */
+bool live_update_is_partial(const struct live_update *update);

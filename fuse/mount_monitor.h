@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * The mount monitor: a thread that knows which files and directories of our file systems are
+ * mounted alone, in our own mount namespace. The kubelet mounts a subPath there first.
+ *
+ * It reads mountinfo when the kernel says that mounts have changed, in a tenth of the time at most,
+ * so that no number of mounts delays anything but this.
+ *
+ * Thread: any, unless said otherwise.
+ */
+#include <sys/types.h>
+
+#include "base/clock.h"
+
+struct mount_monitor;
+struct mount_watch;
+
+/* Mounts of parts of a file system: the path of each from the root of the file system, as mountinfo
+ * has it. */
+struct lone_mounts {
+    char **roots;
+    size_t n;
+};
+void lone_mounts_deinit(struct lone_mounts *mounts);
+
+/* Start the thread. Return: 0, *ret_monitor is the caller's; -errno with @e. */
+int mount_monitor_new(struct mount_monitor **ret_monitor, struct error *e);
+/* All watches must be gone. Return: NULL. */
+struct mount_monitor *mount_monitor_free(struct mount_monitor *monitor);
+
+/* Mounts were looked at. Thread: the monitor's; may not wait, nor call the monitor. */
+typedef void mount_watch_fn(void *userdata);
+
+/*
+ * @device: of the file system
+ * Return: 0, *ret_watch is the caller's; -EMFILE when there are too many; -ENOMEM.
+ */
+int mount_watch_new(struct mount_monitor *monitor, dev_t device, mount_watch_fn *seen,
+                    void *userdata, struct mount_watch **ret_watch);
+/* Nothing of it is called any more. Return: NULL. */
+struct mount_watch *mount_watch_free(struct mount_watch *watch);
+
+/*
+ * What the last look saw, if that was not taken yet.
+ * Return: whether there was something new; then *ret_mounts is the caller's.
+ */
+bool mount_watch_take(struct mount_watch *watch, struct lone_mounts *ret_mounts);
+
+/* When the last look began whose result is there; 0 before the first. */
+mono_us mount_watch_seen_at(const struct mount_watch *watch);
+/* Have mounts looked at once more; if they have not changed since, that takes no time. */
+void mount_watch_request(struct mount_watch *watch);
+/* The descriptor that a request is made through, for a thread with a descriptor table of its own.
+ * Borrowed. */
+int mount_watch_fd(const struct mount_watch *watch);

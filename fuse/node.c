@@ -1,0 +1,517 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A node lives while it is linked in a directory or while the kernel holds references to it
+ * (lookups that it has not yet forgotten). Removing a generation unlinks its nodes; those that a
+ * reader still has open, or mounted, or that the kernel merely caches, stay readable by id until the
+ * kernel forgets them, and only then does their object's memory go (cache/object.c wipes it).
+ *
+ * A directory may be unlinked with all that is in it. It then is a tree of its own, which goes as a
+ * whole when the kernel holds nothing of it any more.
+ *
+ * Ids count up and are never used again, so that an id stands for one node for ever. Two balanced
+ * trees of the C library find nodes: one by id, one by parent and name. A directory also keeps its
+ * children in a list, in the order of their cookies, which readdir hands out as offsets: an entry's
+ * cookie never changes, so a reader that lists a directory while it changes sees every entry that
+ * was there all along exactly once. A link that is renamed over another takes the other's place in
+ * that order, for the same reason: ..data must not be missed or seen twice.
+ */
+#include "fuse/node.h"
+
+#include <search.h>
+
+#define COOKIE_FIRST_CHILD 3u /* after "." and ".." */
+
+#define BLOCK_BYTES  4096u /* tmpfs counts in pages */
+#define DIRENT_BYTES 20u   /* and gives a directory this much size per entry */
+
+void tree_unlock(struct tree **t)
+{
+    (void)pthread_mutex_unlock(&(*t)->lock);
+}
+
+/* ---- finding */
+
+static int compare_ids(const void *a, const void *b)
+{
+    const struct node *x = a, *y = b;
+
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    const struct node *x = a, *y = b;
+
+    if (x->parent->id != y->parent->id)
+        return x->parent->id < y->parent->id ? -1 : 1;
+    return strcmp(x->name, y->name);
+}
+
+struct node *node_by_id(struct tree *t, uint64_t id)
+{
+    const struct node like = {.id = id};
+    struct node *const *found = tfind(&like, &t->by_id, compare_ids);
+
+    return found != NULL ? *found : NULL;
+}
+
+struct node *node_by_name(struct tree *t, struct node *parent, const char *name)
+{
+    char *mutable_name = strdupa(name);
+    const struct node like = {.parent = parent, .name = mutable_name};
+    struct node *const *found = tfind(&like, &t->by_name, compare_names);
+
+    return found != NULL ? *found : NULL;
+}
+
+struct node *node_by_path(struct tree *t, struct node *directory, const char *path)
+{
+    struct node *n = directory;
+
+    while (n != NULL && *path != '\0') {
+        char name[PAYLOAD_ELEMENT_MAX + 1];
+        size_t len = strcspn(path, "/");
+
+        if (n->kind != NODE_DIRECTORY || len > PAYLOAD_ELEMENT_MAX)
+            return NULL;
+        (void)memcpy(name, path, len);
+        name[len] = '\0';
+        n = node_by_name(t, n, name);
+        path += len + (path[len] == '/');
+    }
+    return n;
+}
+
+static bool node_is_empty(const struct node *n)
+{
+    return n->kind != NODE_DIRECTORY || list_is_empty(&n->directory.children);
+}
+
+struct node *node_next(const struct node *top, const struct node *n)
+{
+    if (!node_is_empty(n))
+        return list_entry(n->directory.children.next, struct node, link);
+    while (n != top) {
+        const struct node *parent = n->parent;
+
+        if (n->link.next != &parent->directory.children)
+            return list_entry(n->link.next, struct node, link);
+        n = parent;
+    }
+    return NULL;
+}
+
+/* ---- making, and the end */
+
+struct node *node_new(struct tree *t, enum node_kind kind, mode_t mode)
+{
+    struct node *n = calloc(1, sizeof(*n));
+
+    if (n == NULL)
+        return NULL;
+    n->id = t->next_id;
+    n->kind = kind;
+    n->mode = mode;
+    n->changed = clock_wall();
+    list_init(&n->link);
+    if (kind == NODE_DIRECTORY) {
+        list_init(&n->directory.children);
+        n->directory.next_cookie = COOKIE_FIRST_CHILD;
+    }
+    if (tsearch(n, &t->by_id, compare_ids) == NULL) {
+        free(n);
+        return NULL;
+    }
+    t->next_id++;
+    t->usage.n_nodes++;
+    return n;
+}
+
+static void node_free(struct tree *t, struct node *n)
+{
+    (void)tdelete(n, &t->by_id, compare_ids);
+    list_remove(&n->link);
+    t->usage.n_nodes--;
+    if (n->kind == NODE_FILE) {
+        t->usage.content_bytes -= n->file.content.len;
+        (void)object_unref(n->file.content.object);
+        free(n->file.live);
+    } else if (n->kind == NODE_LINK) {
+        free(n->target);
+    }
+    free(n->name);
+    free(n);
+}
+
+void node_free_all(struct tree *t)
+{
+    /* tdelete() in node_free() takes the node out, so the first one is always a new one */
+    while (t->by_id != NULL) {
+        struct node *n = *(struct node **)t->by_id;
+
+        n->parent = NULL;
+        node_free(t, n);
+    }
+}
+
+static void node_free_if_unused(struct tree *t, struct node *n)
+{
+    if (!node_is_linked(n) && n->n_references == 0 && node_is_empty(n))
+        node_free(t, n);
+}
+
+int node_link(struct tree *t, struct node *parent, const char *name, struct node *n)
+{
+    char *copy = strdup(name);
+
+    if (copy == NULL)
+        return -ENOMEM;
+    free(n->name);
+    n->name = copy;
+    n->parent = parent;
+    if (tsearch(n, &t->by_name, compare_names) == NULL) {
+        n->parent = NULL;
+        return -ENOMEM;
+    }
+    n->cookie = parent->directory.next_cookie++;
+    list_remove(&n->link);
+    list_append(&parent->directory.children, &n->link);
+    parent->directory.n_children++;
+    parent->directory.n_subdirectories += n->kind == NODE_DIRECTORY;
+    parent->changed = clock_wall();
+    return 0;
+}
+
+/*
+ * Have a node that is unlinked remember its path from the root, as the kernel does, which shows it
+ * in mountinfo when the node is mounted alone. For want of memory it is not found by it.
+ */
+static void remember_path(const struct tree *t, struct node *n)
+{
+    char path[PAYLOAD_PATH_MAX + 2 * (PAYLOAD_ELEMENT_MAX + 2)], *at = path + sizeof(path) - 1;
+    char *copy;
+
+    *at = '\0';
+    for (const struct node *each = n; each != t->root; each = each->parent) {
+        size_t len = each->parent != NULL ? strlen(each->name) : sizeof(path);
+
+        if (len + 1 > (size_t)(at - path))
+            return; /* below an unlinked directory, or too deep */
+        if (*at != '\0')
+            *--at = '/';
+        at -= len;
+        (void)memcpy(at, each->name, len);
+    }
+    copy = strdup(at);
+    if (copy == NULL)
+        return;
+    free(n->name);
+    n->name = copy;
+}
+
+/* Take a node that is no longer in the index out of its directory. */
+static void node_detach(struct tree *t, struct node *n)
+{
+    struct node *parent = n->parent;
+
+    if (t->answers_open && n->n_references > 0)
+        remember_path(t, n);
+    list_remove(&n->link);
+    parent->directory.n_children--;
+    parent->directory.n_subdirectories -= n->kind == NODE_DIRECTORY;
+    parent->changed = n->changed = clock_wall();
+    n->parent = NULL;
+    list_append(&t->unlinked, &n->link);
+    node_free_if_unused(t, n);
+}
+
+void node_unlink(struct tree *t, struct node *n)
+{
+    (void)tdelete(n, &t->by_name, compare_names);
+    node_detach(t, n);
+}
+
+void node_unlink_children(struct tree *t, struct node *directory)
+{
+    struct node *child, *tmp;
+
+    list_for_each_safe (child, tmp, &directory->directory.children, link) {
+        if (child->kind == NODE_DIRECTORY)
+            node_unlink_children(t, child);
+        node_unlink(t, child);
+    }
+}
+
+struct node *node_add(struct tree *t, struct node *parent, const char *name, enum node_kind kind,
+                      mode_t mode)
+{
+    mode_t inherited = kind == NODE_DIRECTORY ? parent->mode & S_ISGID : 0;
+    struct node *n = node_new(t, kind, mode | inherited);
+
+    if (n == NULL)
+        return NULL;
+    n->uid = parent->uid;
+    n->gid = parent->gid;
+    if (node_link(t, parent, name, n) < 0) {
+        node_free(t, n);
+        return NULL;
+    }
+    return n;
+}
+
+/* Make the directories on the way to a file. *@path is left at the file's own name. */
+static struct node *add_directories(struct tree *t, struct node *directory, const char **path)
+{
+    const char *slash;
+
+    while ((slash = strchr(*path, '/')) != NULL) {
+        char name[PAYLOAD_ELEMENT_MAX + 1];
+        size_t len = (size_t)(slash - *path);
+        struct node *next;
+
+        (void)memcpy(name, *path, len);
+        name[len] = '\0';
+        next = node_by_name(t, directory, name);
+        if (next == NULL)
+            next = node_add(t, directory, name, NODE_DIRECTORY, 0755);
+        if (next == NULL)
+            return NULL;
+        directory = next;
+        *path = slash + 1;
+    }
+    return directory;
+}
+
+struct node *node_add_file(struct tree *t, struct node *directory, const char *path,
+                           const struct payload_file *file)
+{
+    const struct tree_content content = {
+        .object = file->object, .bytes = file->bytes, .len = file->len};
+    struct node *parent = add_directories(t, directory, &path), *n;
+
+    if (parent == NULL)
+        return NULL;
+    n = node_add(t, parent, path, NODE_FILE, file->attributes.mode);
+    if (n == NULL)
+        return NULL;
+    node_set_owner(n, file->attributes.uid, file->attributes.gid);
+    node_set_content(t, n, &content);
+    return n;
+}
+
+static struct node *copy_one(struct tree *t, struct node *parent, const char *name,
+                             const struct node *original)
+{
+    struct node *n = node_add(t, parent, name, original->kind, original->mode);
+
+    if (n == NULL)
+        return NULL;
+    n->mode = original->mode;
+    node_set_owner(n, original->uid, original->gid);
+    if (n->kind == NODE_FILE)
+        node_set_content(t, n, &original->file.content);
+    n->changed = original->changed;
+    return n;
+}
+
+struct node *node_add_copy(struct tree *t, struct node *parent, const char *name,
+                           const struct node *original)
+{
+    struct node *top = copy_one(t, parent, name, original), *copy = top;
+    /* in step: what is visited, and the copy of the directory that it is in */
+    const struct node *visited = original;
+    struct node *next;
+
+    while (copy != NULL && (next = node_next(original, visited)) != NULL) {
+        struct node *into = copy;
+
+        for (const struct node *up = visited; up != next->parent; up = up->parent)
+            into = into->parent;
+        copy = copy_one(t, into, next->name, next);
+        visited = next;
+    }
+    if (copy != NULL || top == NULL)
+        return top;
+    if (top->kind == NODE_DIRECTORY)
+        node_unlink_children(t, top);
+    node_unlink(t, top);
+    return NULL;
+}
+
+/* ---- changing */
+
+/* Let @n take the place of @old in the list of the directory that both are in. */
+static void take_place(struct node *n, const struct node *old)
+{
+    list_remove(&n->link);
+    n->cookie = old->cookie;
+    list_append(old->link.next, &n->link); /* "append" puts it before its argument */
+}
+
+/* Move a node to another name in the index. Return: 0, or -ENOMEM and nothing was done. */
+static int reindex(struct tree *t, struct node *n, char *new_name)
+{
+    const struct node like = {.parent = n->parent, .name = new_name};
+
+    /* 1. a slot for the new name, be it that of the node to be replaced */
+    if (tsearch(&like, &t->by_name, compare_names) == NULL)
+        return -ENOMEM;
+    /* 2. the old name goes; this may move slots about, so the new one is looked up again */
+    (void)tdelete(n, &t->by_name, compare_names);
+    free(n->name);
+    n->name = new_name;
+    *(struct node **)tfind(n, &t->by_name, compare_names) = n;
+    return 0;
+}
+
+int node_rename(struct tree *t, struct node *n, const char *new_name, struct node *old)
+{
+    char *copy = strdup(new_name);
+
+    if (copy == NULL || reindex(t, n, copy) < 0) {
+        free(copy);
+        return -ENOMEM;
+    }
+    if (old != NULL) {
+        take_place(n, old);
+        node_detach(t, old);
+    }
+    n->changed = n->parent->changed = clock_wall();
+    return 0;
+}
+
+static void swap_places(struct node *a, struct node *b)
+{
+    struct list placeholder;
+
+    list_init(&placeholder);
+    list_append(&a->link, &placeholder); /* before it */
+    list_remove(&a->link);
+    list_append(&b->link, &a->link);
+    list_remove(&b->link);
+    list_append(&placeholder, &b->link);
+    list_remove(&placeholder);
+}
+
+void node_exchange(struct tree *t, struct node *a, struct node *b)
+{
+    struct node **slot_of_a = tfind(a, &t->by_name, compare_names);
+    struct node **slot_of_b = tfind(b, &t->by_name, compare_names);
+    struct node *parent = a->parent;
+    char *name = a->name;
+    uint64_t cookie = a->cookie;
+
+    *slot_of_a = b;
+    *slot_of_b = a;
+    swap_places(a, b);
+    a->parent = b->parent;
+    a->name = b->name;
+    a->cookie = b->cookie;
+    b->parent = parent;
+    b->name = name;
+    b->cookie = cookie;
+    a->parent->changed = b->parent->changed = clock_wall();
+}
+
+void node_set_owner(struct node *n, uid_t uid, gid_t gid)
+{
+    if (uid != (uid_t)-1)
+        n->uid = uid;
+    if (gid != (gid_t)-1)
+        n->gid = gid;
+}
+
+int node_make_live(struct node *file)
+{
+    if (file->file.live == NULL)
+        file->file.live = calloc(1, sizeof(*file->file.live));
+    return file->file.live != NULL ? 0 : -ENOMEM;
+}
+
+void node_set_content(struct tree *t, struct node *file, const struct tree_content *content)
+{
+    struct object *old = file->file.content.object;
+
+    t->usage.content_bytes += content->len - file->file.content.len;
+    file->file.content = *content;
+    (void)object_ref(content->object);
+    file->changed = clock_wall();
+    (void)object_unref(old);
+}
+
+/* Whether the kernel holds anything of an unlinked directory. */
+static bool is_held(const struct node *top)
+{
+    const struct node *n = top;
+
+    for (; n != NULL; n = node_next(top, n))
+        if (n->n_references > 0)
+            return true;
+    return false;
+}
+
+/* If a node is part of an unlinked directory that the kernel holds nothing of, that goes. */
+static void free_unlinked_if_unused(struct tree *t, struct node *n)
+{
+    struct node *top = n;
+
+    while (top->parent != NULL && top->parent != top)
+        top = top->parent;
+    if (top->parent != NULL || is_held(top))
+        return;
+    if (top->kind == NODE_DIRECTORY) {
+        top->n_references++; /* the end of its children must not be its own */
+        node_unlink_children(t, top);
+        top->n_references--;
+    }
+    node_free_if_unused(t, top);
+}
+
+void node_forget(struct tree *t, struct node *n, uint64_t n_references)
+{
+    if (n == t->root)
+        return;
+    n->n_references -= n_references < n->n_references ? n_references : n->n_references;
+    if (n->n_references == 0)
+        free_unlinked_if_unused(t, n);
+}
+
+/* ---- attributes */
+
+static size_t node_size(const struct node *n)
+{
+    if (n->kind == NODE_FILE)
+        return n->file.content.len;
+    if (n->kind == NODE_LINK)
+        return strlen(n->target);
+    return (n->directory.n_children + 2) * DIRENT_BYTES;
+}
+
+static nlink_t node_n_links(const struct node *n)
+{
+    if (n->kind == NODE_DIRECTORY)
+        return node_is_linked(n) ? 2 + n->directory.n_subdirectories : 0;
+    return node_is_linked(n) ? 1 : 0;
+}
+
+void node_stat(const struct node *n, struct stat *ret_stat)
+{
+    static const mode_t types[] = {
+        [NODE_DIRECTORY] = S_IFDIR, [NODE_FILE] = S_IFREG, [NODE_LINK] = S_IFLNK};
+    size_t size = node_size(n);
+    size_t n_blocks = n->kind == NODE_FILE ? (size + BLOCK_BYTES - 1) / BLOCK_BYTES : 0;
+
+    *ret_stat = (struct stat){
+        .st_ino = n->id,
+        .st_mode = types[n->kind] | n->mode,
+        .st_nlink = node_n_links(n),
+        .st_uid = n->uid,
+        .st_gid = n->gid,
+        .st_size = (off_t)size,
+        .st_blksize = BLOCK_BYTES,
+        .st_blocks = (blkcnt_t)(n_blocks * (BLOCK_BYTES / 512)),
+        .st_atim = n->changed,
+        .st_mtim = n->changed,
+        .st_ctim = n->changed,
+    };
+}

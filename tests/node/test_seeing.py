@@ -309,11 +309,11 @@ def test_status_of_many_volumes(seen: Node) -> None:
 def test_status_of_volumes_in_both_file_systems(seen: Node) -> None:
     """Whichever of them is asked; nothing is told twice."""
     standard = seen.publish(seen.pod())
-    stable = seen.publish(seen.pod(1, attributes={"secretName": "app", "inotify": "stable"}))
-    assert standard.target.stat().st_dev != stable.target.stat().st_dev
+    in_place = seen.publish(seen.pod(1, attributes={"secretName": "app", "updates": "in-place"}))
+    assert standard.target.stat().st_dev != in_place.target.stat().st_dev
     listed = [i["mountpoint"] for i in status(seen)["items"] if i.get("pid") == seen.pid]
-    assert sorted(listed) == sorted([str(standard.target), str(stable.target)])
-    for volume in (standard, stable):
+    assert sorted(listed) == sorted([str(standard.target), str(in_place.target)])
+    for volume in (standard, in_place):
         assert status(seen, str(volume.target))["mountpoint"] == str(volume.target)
     assert [p["pid"] for p in status(seen)["processes"]].count(seen.pid) == 1
 

@@ -366,6 +366,15 @@ def test_doctor_looks_at_a_node(seen: Node, manifests: Manifests) -> None:
     assert checks["run-dir"]["result"] == "ok"
 
 
+def test_doctor_knows_the_limits_of_the_daemon(manifests: Manifests, start) -> None:
+    """The daemon tells them: its process may be one that the doctor cannot see."""
+    limited = ["setpriv", "--bounding-set=-ipc_lock", "prlimit", f"--memlock={4 << 20}"]
+    node = start(*manifests.arguments, prefix=limited).wait_ready()
+    check = examine(node, *manifests.arguments)["locked-memory"]
+    assert check["result"] == "warn"
+    assert "4096 KiB" in check["text"]
+
+
 # ---- events
 
 

@@ -2,13 +2,14 @@
 #include "cache/secmem.h"
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <malloc.h>
 #include <stdatomic.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -198,4 +199,25 @@ size_t secmem_bytes(void)
 size_t secmem_unlocked_bytes(void)
 {
     return atomic_load(&unlocked_bytes);
+}
+
+/* CAP_IPC_LOCK makes the limit void. */
+static bool may_lock_all(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {{0}};
+
+    return syscall(SYS_capget, &header, data) == 0 &&
+           (data[CAP_TO_INDEX(CAP_IPC_LOCK)].effective & CAP_TO_MASK(CAP_IPC_LOCK)) != 0;
+}
+
+int64_t secmem_lockable_bytes(void)
+{
+    struct rlimit limit;
+
+    /* the hard limit, as raise_memlock_limit() makes it the one that counts */
+    if (may_lock_all() || getrlimit(RLIMIT_MEMLOCK, &limit) < 0 ||
+        limit.rlim_max == RLIM_INFINITY || limit.rlim_max > INT64_MAX)
+        return -1;
+    return (int64_t)limit.rlim_max;
 }

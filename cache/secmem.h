@@ -5,6 +5,7 @@
  * children, and wiped on release. One block is one mapping, so it goes back to the kernel whole.
  */
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/resource.h>
 
 #include "base/error.h"
@@ -58,3 +59,6 @@ void secmem_free(void *block);
 
 size_t secmem_bytes(void);          /* in blocks now, whole pages */
 size_t secmem_unlocked_bytes(void); /* the part of it that could not be locked */
+
+/* How much this process may lock after secmem_harden(). Return: bytes; -1 for any amount. */
+int64_t secmem_lockable_bytes(void);

@@ -183,6 +183,7 @@ static int add_memory(cJSON *json)
 
     r |= json_add_number(memory, "secretBytes", (double)secmem_bytes());
     r |= json_add_number(memory, "unlockedBytes", (double)secmem_unlocked_bytes());
+    r |= json_add_number(memory, "lockableBytes", (double)secmem_lockable_bytes());
     return r;
 }
 

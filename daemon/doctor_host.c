@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <linux/fuse.h>
 #include <stdio.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
@@ -15,12 +16,12 @@
 
 #include "base/json.h"
 #include "base/mountinfo.h"
+#include "cache/secmem.h"
 #include "daemon/status_gather.h"
-#include "fuse/mount_namespaces.h"
 
-#ifndef MOVE_MOUNT_BENEATH
-#define MOVE_MOUNT_BENEATH 0x00000200 /* Linux 6.5 */
-#endif
+/* Of the flags of INIT, with flags2 as the upper half. Source: include/uapi/linux/fuse.h */
+#define OFFERS_DIRECT_IO_MMAP (UINT64_C(1) << 36) /* FUSE_DIRECT_IO_ALLOW_MMAP, Linux 6.6 */
+#define OFFERS_IDMAP          (UINT64_C(1) << 40) /* FUSE_ALLOW_IDMAP, Linux 6.12 */
 
 /* Below this a node of a few hundred secrets has some that are not locked: a block is a page. */
 #define LOCKED_ENOUGH_BYTES (INT64_C(64) << 20)
@@ -29,7 +30,7 @@
 
 static int open_device(int *ret_fd)
 {
-    *ret_fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+    *ret_fd = open("/dev/fuse", O_RDWR | O_CLOEXEC | O_NONBLOCK);
     return *ret_fd < 0 ? negative_errno() : 0;
 }
 
@@ -38,8 +39,29 @@ static int set_option(int fs_fd, const char *name, const char *value)
     return fsconfig(fs_fd, FSCONFIG_SET_STRING, name, value, 0) < 0 ? negative_errno() : 0;
 }
 
-/* A file system that nobody can reach, and that goes with its descriptors. */
-static int try_mount(int device_fd)
+/*
+ * The flags of the request that the kernel begins with.
+ * Return: 0 if there is none to be read.
+ */
+static uint64_t read_offer(int device_fd)
+{
+    struct {
+        struct fuse_in_header header;
+        struct fuse_init_in init;
+        char rest[FUSE_MIN_READ_BUFFER];
+    } request;
+    size_t least = offsetof(typeof(request), init.flags) + sizeof(request.init.flags);
+    ssize_t n;
+
+    (void)memset(&request, 0, sizeof(request));
+    n = read(device_fd, &request, sizeof(request));
+    if (n < (ssize_t)least || request.header.opcode != FUSE_INIT)
+        return 0;
+    return request.init.flags | (uint64_t)request.init.flags2 << 32;
+}
+
+/* A file system that no path leads to, and that goes with its descriptors. */
+static int try_mount(int device_fd, uint64_t *ret_offer)
 {
     _cleanup_(fd_closep) int fs_fd = fsopen("fuse", FSOPEN_CLOEXEC);
     char fd_text[16], uid_text[16], gid_text[16];
@@ -59,6 +81,8 @@ static int try_mount(int device_fd)
         r = set_option(fs_fd, "group_id", gid_text);
     if (r == 0 && fsconfig(fs_fd, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
         r = negative_errno();
+    if (r == 0)
+        *ret_offer = read_offer(device_fd);
     return r;
 }
 
@@ -68,14 +92,10 @@ static void look_at_kernel(struct doctor_host *host)
     struct utsname name;
 
     host->fuse_device = open_device(&device_fd);
-    host->fuse_mount = host->fuse_device == 0 ? try_mount(device_fd) : host->fuse_device;
+    host->fuse_mount =
+        host->fuse_device == 0 ? try_mount(device_fd, &host->fuse_offer) : host->fuse_device;
     if (uname(&name) == 0)
         (void)snprintf(host->kernel, sizeof(host->kernel), "%s", name.release);
-    /* flags are looked at first, then what they are to be done to */
-    if (move_mount(-1, "", -1, "",
-                   MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH | MOVE_MOUNT_BENEATH) < 0)
-        host->mount_beneath = errno == EBADF ? 0 : negative_errno();
-    host->sees_all_processes = mount_namespaces_see_all();
 }
 
 static int find_program(const char *name)
@@ -161,36 +181,6 @@ static void look_at_paths(const struct doctor_options *options, struct doctor_ho
 
 /* ---- looking: programs */
 
-/* CAP_IPC_LOCK makes limits on locked memory void. */
-static bool may_lock_all(const char *status)
-{
-    const char *found = strstr(status, "\nCapEff:");
-    uint64_t capabilities;
-
-    return found != NULL && sscanf(found, "\nCapEff: %" SCNx64, &capabilities) == 1 &&
-           (capabilities & (UINT64_C(1) << 14)) != 0;
-}
-
-/* @process: "self", or the node daemon's id. */
-static int64_t locked_limit(const char *process)
-{
-    _cleanup_(buf_deinit) struct buf limits = BUF_INIT(65536), status = BUF_INIT(65536);
-    char path[64];
-    const char *found;
-    int64_t limit;
-
-    (void)snprintf(path, sizeof(path), "/proc/%s/status", process);
-    if (buf_read_file(&status, AT_FDCWD, path) == 0 && may_lock_all(buf_text(&status)))
-        return -1;
-    (void)snprintf(path, sizeof(path), "/proc/%s/limits", process);
-    if (buf_read_file(&limits, AT_FDCWD, path) < 0)
-        return 0;
-    found = strstr(buf_text(&limits), "\nMax locked memory");
-    if (found == NULL || sscanf(found, "\nMax locked memory %" SCNd64, &limit) != 1)
-        return -1; /* "unlimited" */
-    return limit;
-}
-
 static void look_at_volume(struct doctor_host *host, const cJSON *volume)
 {
     const char *state = json_text(json_member(volume, "volume"), "state");
@@ -201,17 +191,17 @@ static void look_at_volume(struct doctor_host *host, const cJSON *volume)
     (void)snprintf(host->stale, sizeof(host->stale), "%s", json_text(volume, "mountpoint"));
 }
 
-static void look_at_node(struct doctor_host *host, const cJSON *process, char pid[static 16])
+static void look_at_node(struct doctor_host *host, const cJSON *process)
 {
     const char *error = json_text(process, "registrationError");
-    const cJSON *number = json_member(process, "pid");
+    const cJSON *limit = json_member(json_member(process, "memory"), "lockableBytes");
 
     host->node_runs = true;
     host->node_is_registered = json_is_true(process, "registered");
     (void)snprintf(host->node_registration_error, sizeof(host->node_registration_error), "%s",
                    error != NULL ? error : "");
-    if (cJSON_IsNumber(number))
-        (void)snprintf(pid, 16, "%.0f", number->valuedouble);
+    if (cJSON_IsNumber(limit))
+        host->locked_limit_bytes = (int64_t)limit->valuedouble;
 }
 
 /* Of several only the one with that run directory is meant; a lock sees to it that there is one. */
@@ -225,19 +215,18 @@ static bool is_node(const cJSON *process, const struct doctor_options *options)
 static void look_at_programs(const struct doctor_options *options, struct doctor_host *host)
 {
     _cleanup_(cJSON_Deletep) cJSON *list = NULL;
-    char pid[16] = "self";
     const cJSON *item;
 
-    if (status_ask_all(&list, NULL) == 0) {
-        cJSON_ArrayForEach (item, json_member(list, "items")) {
-            look_at_volume(host, item);
-        }
-        cJSON_ArrayForEach (item, json_member(list, "processes")) {
-            if (is_node(item, options))
-                look_at_node(host, item, pid);
-        }
+    host->locked_limit_bytes = secmem_lockable_bytes();
+    if (status_ask_all(&list, NULL) < 0)
+        return;
+    cJSON_ArrayForEach (item, json_member(list, "items")) {
+        look_at_volume(host, item);
     }
-    host->locked_limit_bytes = locked_limit(pid);
+    cJSON_ArrayForEach (item, json_member(list, "processes")) {
+        if (is_node(item, options))
+            look_at_node(host, item);
+    }
 }
 
 void doctor_host_look(const struct doctor_options *options, struct doctor_host *ret_host)
@@ -281,27 +270,29 @@ static void judge_fuse(const struct doctor_host *h, struct doctor_report *report
                                                   : "look at the kernel's log");
 }
 
-/* What files that are mounted alone need to be kept current. */
-static void judge_followers(const struct doctor_host *h, struct doctor_report *report)
+/* What the file system can do with this kernel; nothing is said where it offered nothing. */
+static void judge_offer(const struct doctor_host *h, struct doctor_report *report)
 {
-    if (h->mount_beneath == 0) {
-        doctor_add(report, DOCTOR_OK, "mount-beneath",
-                   "mounts can be replaced unseen (MOVE_MOUNT_BENEATH)");
-    } else if (h->mount_beneath == -EINVAL) {
-        doctor_add(report, DOCTOR_WARN, "mount-beneath",
-                   "Linux %s has no MOVE_MOUNT_BENEATH: files mounted by subPath stay as they "
-                   "are, as with the kubelet",
-                   h->kernel);
-        doctor_remedy(report, "Linux 6.5 has it");
-    }
-    if (h->sees_all_processes) {
-        doctor_add(report, DOCTOR_OK, "processes",
-                   "the mounts of all containers can be seen, and those by subPath kept current");
+    if (h->fuse_offer == 0)
+        return;
+    if ((h->fuse_offer & OFFERS_DIRECT_IO_MMAP) != 0) {
+        doctor_add(report, DOCTOR_OK, "shared-mappings",
+                   "files mounted by subPath follow updates and can be mapped shared");
     } else {
-        doctor_add(report, DOCTOR_WARN, "processes",
-                   "only processes of this container can be seen: files that others mounted by "
-                   "subPath stay as they are");
-        doctor_remedy(report, "let the pod have hostPID: true");
+        doctor_add(report, DOCTOR_WARN, "shared-mappings",
+                   "Linux %s has no FUSE_DIRECT_IO_ALLOW_MMAP: files mounted by subPath follow "
+                   "updates, but cannot be mapped shared, as Java's FileChannel.map does",
+                   h->kernel);
+        doctor_remedy(report, "Linux 6.6 has it; programs that read such files need nothing");
+    }
+    if ((h->fuse_offer & OFFERS_IDMAP) != 0) {
+        doctor_add(report, DOCTOR_OK, "user-namespaces", "pods may have hostUsers: false");
+    } else {
+        doctor_add(report, DOCTOR_WARN, "user-namespaces",
+                   "Linux %s has no FUSE_ALLOW_IDMAP: pods with hostUsers: false and a volume of "
+                   "secretfs do not start",
+                   h->kernel);
+        doctor_remedy(report, "Linux 6.12 has it");
     }
 }
 
@@ -425,7 +416,7 @@ void doctor_host_judge(const struct doctor_host *host, const struct doctor_optio
 {
     judge_user(host, report);
     judge_fuse(host, report);
-    judge_followers(host, report);
+    judge_offer(host, report);
     judge_fusermount(host, report);
     judge_kubelet(host, options, report);
     judge_node(host, options, report);

@@ -8,12 +8,11 @@
 /* How something was found: 0 if it is well, -errno of looking at it otherwise. */
 struct doctor_host {
     bool is_root;
-    int fuse_device;         /* opening /dev/fuse */
-    int fuse_mount;          /* making a mount of it that is attached nowhere */
-    char kernel[72];         /* uname -r */
-    int mount_beneath;       /* whether move_mount() knows MOVE_MOUNT_BENEATH: -EINVAL if not */
-    bool sees_all_processes; /* of the machine */
-    int fusermount;          /* finding fusermount3 */
+    int fuse_device;     /* opening /dev/fuse */
+    int fuse_mount;      /* making a mount of it that is attached nowhere */
+    char kernel[72];     /* uname -r */
+    uint64_t fuse_offer; /* flags of the kernel's INIT, flags2 above them; 0: not known */
+    int fusermount;      /* finding fusermount3 */
 
     int kubelet_root;
     bool kubelet_root_is_shared;

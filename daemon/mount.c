@@ -141,7 +141,7 @@ static int start_session(struct mount *m, struct error *e)
         .source = o->source,
         .allow_other = o->allow_other,
         .mount_attr = o->mount_attr,
-        .changes_in_place = spec->is_stable,
+        .changes_in_place = spec->updates == VOLUME_UPDATES_IN_PLACE,
         .user_options = o->user_options.len > 0 ? o->user_options.data : NULL,
     };
     int r = tree_new(&tree_options, &m->tree);
@@ -169,7 +169,10 @@ static int on_place(void *userdata, struct publisher_place *ret_place, struct er
     if (r < 0)
         return r;
     *ret_place = (struct publisher_place){
-        .publisher = m->publisher, .name = ".", .changes_in_place = m->options->spec->is_stable};
+        .publisher = m->publisher,
+        .name = ".",
+        .changes_in_place = m->options->spec->updates == VOLUME_UPDATES_IN_PLACE,
+    };
     return 0;
 }
 

@@ -26,7 +26,7 @@ enum option_code {
     OPTION_GID,
     OPTION_TYPE,
     OPTION_TLS,
-    OPTION_INOTIFY,
+    OPTION_UPDATES,
     OPTION_ON_REVOKED,
 };
 
@@ -41,7 +41,7 @@ static const struct option long_options[] = {
     {"gid", required_argument, NULL, OPTION_GID},
     {"type", required_argument, NULL, OPTION_TYPE},
     {"tls", required_argument, NULL, OPTION_TLS},
-    {"inotify", required_argument, NULL, OPTION_INOTIFY},
+    {"updates", required_argument, NULL, OPTION_UPDATES},
     {"on-revoked", required_argument, NULL, OPTION_ON_REVOKED},
     {"foreground", no_argument, NULL, OPTION_FOREGROUND},
     {"help", no_argument, NULL, OPTION_HELP},
@@ -66,8 +66,9 @@ void mount_options_help(const char *program)
            "      --tls hold              do not show a TLS secret whose key does not belong to\n"
            "                              its certificate, or that has expired; \"report\" (the\n"
            "                              default) only says so\n"
-           "      --inotify stable        files stay the same files and change in place, for\n"
-           "                              programs that watch a file and not ..data\n"
+           "      --updates in-place      change the content of the files, for programs that\n"
+           "                              watch a file itself, and files mounted alone;\n"
+           "                              \"generations\" (the default) makes new files\n"
            "      --on-revoked remove     take the files away when the API server no longer lets\n"
            "                              us see the object; \"keep\" (the default) keeps them\n"
            "      --volume FILE           all this from an entry of a pod's volumes, in YAML or\n"
@@ -276,8 +277,8 @@ static int set_volume_option(struct mount_options *o, int option, const char *va
         return volume_type_parse(o->spec, value, e);
     case OPTION_TLS:
         return volume_tls_parse(o->spec, value, e);
-    case OPTION_INOTIFY:
-        return volume_inotify_parse(o->spec, value, e);
+    case OPTION_UPDATES:
+        return volume_updates_parse(o->spec, value, e);
     case OPTION_ON_REVOKED:
         return volume_revoked_parse(o->spec, value, e);
     default:
@@ -332,7 +333,8 @@ static int override_spec(struct volume_spec *spec, const struct volume_spec *by)
     if (by->fs_group != VOLUME_ID_UNSET)
         spec->fs_group = by->fs_group;
     spec->holds_tls |= by->holds_tls;
-    spec->is_stable |= by->is_stable;
+    if (by->updates != VOLUME_UPDATES_GENERATIONS)
+        spec->updates = by->updates;
     spec->removes_revoked |= by->removes_revoked;
     return by->type != NULL ? volume_text_set(&spec->type, by->type) : 0;
 }

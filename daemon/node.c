@@ -8,7 +8,7 @@
  *              -> node_static ------+
  *
  * The file system is mounted on RUN_DIR/fs, read-only and for root's eyes only; a volume is shown
- * by a bind mount of its directory. Volumes with `inotify: stable` have another one beside it,
+ * by a bind mount of its directory. Volumes with `updates: in-place` have another one beside it,
  * RUN_DIR/fs-in-place, as what makes them costs a request for each open file. Were somebody to
  * unmount RUN_DIR/fs, volumes that are shown would stay so; it is mounted again for those that come
  * later.

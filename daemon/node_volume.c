@@ -213,7 +213,8 @@ static int on_place(void *userdata, struct publisher_place *ret_place, struct er
     const struct node_volume *v = userdata;
     const struct volume_spec *spec = v->spec;
     struct publisher *publisher = NULL;
-    int r = v->host->choose_publisher(v->host->userdata, spec->is_stable, &publisher, e);
+    int r = v->host->choose_publisher(v->host->userdata, spec->updates == VOLUME_UPDATES_IN_PLACE,
+                                      &publisher, e);
 
     if (r < 0)
         return r;
@@ -223,7 +224,7 @@ static int on_place(void *userdata, struct publisher_place *ret_place, struct er
         .uid = spec->uid,
         .gid = spec->fs_group != VOLUME_ID_UNSET ? spec->fs_group : spec->gid,
         .mode = volume_spec_root_mode(spec),
-        .changes_in_place = spec->is_stable,
+        .changes_in_place = spec->updates == VOLUME_UPDATES_IN_PLACE,
     };
     return 0;
 }

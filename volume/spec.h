@@ -23,6 +23,12 @@
 
 enum volume_kind { VOLUME_SECRET, VOLUME_CONFIGMAP, VOLUME_PROJECTED };
 
+/* What an update changes. */
+enum volume_updates {
+    VOLUME_UPDATES_GENERATIONS, /* ..data leads to new files (C3) */
+    VOLUME_UPDATES_IN_PLACE,    /* the content of the files, which are live */
+};
+
 struct volume_item {
     const char *key;
     const char *path;
@@ -46,12 +52,12 @@ struct volume_spec {
     size_t n_sources;
     mode_t default_mode;
     /* secretfs' own */
-    uid_t uid;            /* whose the files are; VOLUME_ID_UNSET: the program's */
-    gid_t gid;            /* the same */
-    gid_t fs_group;       /* F10; VOLUME_ID_UNSET: F9 */
-    const char *type;     /* what every Secret has to be of, or NULL */
-    bool holds_tls;       /* a pair that does not fit, or is over, is not shown */
-    bool is_stable;       /* files keep their inodes and change in place */
+    uid_t uid;        /* whose the files are; VOLUME_ID_UNSET: the program's */
+    gid_t gid;        /* the same */
+    gid_t fs_group;   /* F10; VOLUME_ID_UNSET: F9 */
+    const char *type; /* what every Secret has to be of, or NULL */
+    bool holds_tls;   /* a pair that does not fit, or is over, is not shown */
+    enum volume_updates updates;
     bool removes_revoked; /* what we may no longer see is no longer shown */
 };
 

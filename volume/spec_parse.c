@@ -106,11 +106,15 @@ int volume_tls_parse(struct volume_spec *spec, const char *text, struct error *e
     return 0;
 }
 
-int volume_inotify_parse(struct volume_spec *spec, const char *text, struct error *e)
+int volume_updates_parse(struct volume_spec *spec, const char *text, struct error *e)
 {
-    spec->is_stable = streq(text, "stable");
-    if (!spec->is_stable && !streq(text, "standard"))
-        return error_set(e, -EINVAL, "say \"stable\" or \"standard\", not \"%.32s\"", text);
+    if (streq(text, "in-place"))
+        spec->updates = VOLUME_UPDATES_IN_PLACE;
+    else if (streq(text, "generations"))
+        spec->updates = VOLUME_UPDATES_GENERATIONS;
+    else
+        return error_set(e, -EINVAL, "invalid updates \"%.32s\": use in-place or generations",
+                         text);
     return 0;
 }
 
@@ -524,7 +528,7 @@ static int parse_word(const cJSON *json, const struct place *place, const char *
     return r < 0 ? at_place(&PLACE(place, name), e, r) : 0;
 }
 
-#define OWN_WORDS "uid gid fsGroup type tls inotify onRevoked"
+#define OWN_WORDS "uid gid fsGroup type tls updates onRevoked"
 
 /* The members of @json that are secretfs' own. */
 /* Asked of a ConfigMap they would never be looked at. */
@@ -555,7 +559,7 @@ static int read_own(const cJSON *json, const struct place *place, struct volume_
     if (r == 0)
         r = check_secrets_words(spec, place, e);
     if (r == 0)
-        r = parse_word(json, place, "inotify", volume_inotify_parse, spec, e);
+        r = parse_word(json, place, "updates", volume_updates_parse, spec, e);
     if (r == 0)
         r = parse_word(json, place, "onRevoked", volume_revoked_parse, spec, e);
     return r;

@@ -55,8 +55,8 @@ int volume_type_parse(struct volume_spec *spec, const char *text, struct error *
 /* "hold" or "report". Return: 0; -EINVAL with @e. */
 int volume_tls_parse(struct volume_spec *spec, const char *text, struct error *e);
 
-/* "stable" or "standard". Return: 0; -EINVAL with @e. */
-int volume_inotify_parse(struct volume_spec *spec, const char *text, struct error *e);
+/* "in-place" or "generations". Return: 0; -EINVAL with @e. */
+int volume_updates_parse(struct volume_spec *spec, const char *text, struct error *e);
 
 /* "keep" or "remove". Return: 0; -EINVAL with @e. */
 int volume_revoked_parse(struct volume_spec *spec, const char *text, struct error *e);

@@ -31,6 +31,11 @@ def test_what_is_looked_at_on_the_host(manifests: Manifests, area: Path):
     assert status == 1
     assert checks["fuse-device"]["result"] == "ok"
     assert checks["fuse-mount"]["result"] == "ok"
+    for check, flag in (
+        ("shared-mappings", "FUSE_DIRECT_IO_ALLOW_MMAP"),
+        ("user-namespaces", "FUSE_ALLOW_IDMAP"),
+    ):
+        assert (checks[check]["result"] == "warn") == (flag in checks[check]["text"])
     assert checks["kubelet-root"]["result"] == "fail"
     assert "--kubelet-root" in checks["kubelet-root"]["remedy"]
     assert checks["csi-socket"]["result"] == "fail"

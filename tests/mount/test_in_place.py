@@ -1,4 +1,4 @@
-"""`inotify: stable`: files stay the same files, for programs that watch a file and not ..data.
+"""`updates: in-place`: the content of files changes, for programs that watch a file itself.
 
 An open file keeps what it had when it was opened, and so do the size and the content that belong
 together: readers see one version or the other, never a mix.
@@ -33,9 +33,9 @@ projected:
       - {key: user, path: deep/er/user, mode: 0400}
       - {key: host, path: deep/host}
 secretfs:
-  inotify: stable
+  updates: in-place
 """
-OPTION = ["--inotify", "stable"]
+OPTION = ["--updates", "in-place"]
 
 
 def put(source: Source, **values: str) -> None:
@@ -43,7 +43,7 @@ def put(source: Source, **values: str) -> None:
 
 
 @pytest.fixture
-def stable(source: Source, mount) -> Callable[..., Volume]:
+def in_place(source: Source, mount) -> Callable[..., Volume]:
     """Mounts a secret in place."""
 
     def make(*arguments: str, **values: str) -> Volume:
@@ -61,8 +61,8 @@ def kinds(watcher: Watcher, label: str) -> list[str]:
     return [event.kind for event in watcher.read() if event.watch == label]
 
 
-def test_same_inode_and_events_of_the_file(source: Source, stable, watcher):
-    volume = stable(password="dummy-0", user="app")
+def test_same_inode_and_events_of_the_file(source: Source, in_place, watcher):
+    volume = in_place(password="dummy-0", user="app")
     inode = (volume.path / "password").stat().st_ino
     watcher.add("file", volume.path / "password")
     watcher.add("other", volume.path / "user")
@@ -168,8 +168,8 @@ def test_all_files_change_at_the_same_moment(manifests, mount):
         writer.join()
 
 
-def test_descriptor_keeps_its_snapshot(source: Source, stable):
-    volume = stable(password="a" * 10000)
+def test_descriptor_keeps_its_snapshot(source: Source, in_place):
+    volume = in_place(password="a" * 10000)
     path = volume.path / "password"
     with open(path, "rb") as unread, open(path, "rb") as other:
         assert other.read(4000) == b"a" * 4000
@@ -183,10 +183,10 @@ def test_descriptor_keeps_its_snapshot(source: Source, stable):
 
 
 @pytest.mark.parametrize("sizes", [(10000, 50), (50, 10000)])
-def test_size_belongs_to_what_is_open(source: Source, stable, sizes: tuple[int, int]):
+def test_size_belongs_to_what_is_open(source: Source, in_place, sizes: tuple[int, int]):
     """fstat between open and the last read gives the size of what will be read."""
     old, new = sizes
-    volume = stable(password="a" * old)
+    volume = in_place(password="a" * old)
     path = volume.path / "password"
     fd = os.open(path, os.O_RDONLY)
     try:
@@ -210,9 +210,9 @@ def _read_in_thread(path: Path) -> bytes:
     return seen[0]
 
 
-def test_mapping(source: Source, stable):
+def test_mapping(source: Source, in_place):
     """Private mappings work; a new one has the new content."""
-    volume = stable(password="a" * 10000)
+    volume = in_place(password="a" * 10000)
     path = volume.path / "password"
     put(source, password="b" * 10000)
     wait_text(path, "b" * 10000)
@@ -223,8 +223,8 @@ def test_mapping(source: Source, stable):
         mapping.close()
 
 
-def test_nobody_may_write(source: Source, stable):
-    volume = stable(password="dummy")
+def test_nobody_may_write(source: Source, in_place):
+    volume = in_place(password="dummy")
     for flags in (os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_TRUNC):
         with pytest.raises(OSError) as refused:
             os.open(volume.path / "password", flags)

@@ -73,7 +73,7 @@ def volumes(area: Path, manifests: Manifests, start) -> tuple[Volume, Volume]:
     arguments = [*manifests.arguments, "--volume", str(spec)]
     return (
         start(*arguments).wait_ready(),
-        start(*arguments, "--inotify", "stable").wait_ready(),
+        start(*arguments, "--updates", "in-place").wait_ready(),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import Iterator
@@ -58,6 +60,24 @@ def test_the_next_container_detaches_what_a_killed_one_left(
     assert mounts_at(volume.target) == []
     following.publish(volume)
     assert read(volume, "user") == b"admin"
+
+
+def test_processes_of_the_host_are_not_seen(
+    start: NodeMaker, manifests: Manifests, shared_root: Path
+) -> None:
+    """In a PID namespace of its own, as without hostPID, where the daemon is process 1."""
+    manifests.put_secret({"user": b"admin"})
+    alone = ["--pid", "--fork", "--kill-child", "--mount-proc"]
+    node = start(*manifests.arguments, prefix=[*IN_A_CONTAINER[:-1], *alone, "--"]).wait_ready()
+    volume = node.publish(node.pod())
+    assert read(volume, "user") == b"admin"
+    manifests.put_secret({"user": b"root"})
+    until(lambda: read(volume, "user") == b"root", "the update")
+    node.unpublish(volume)
+    # unshare(1) takes no signal for the daemon
+    children = Path(f"/proc/{node.pid}/task/{node.pid}/children").read_text().split()
+    os.kill(int(children[0]), signal.SIGTERM)
+    assert node.wait_end() == 0
 
 
 def test_root_that_is_a_link(start: NodeMaker, manifests: Manifests, area: Path) -> None:

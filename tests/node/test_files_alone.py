@@ -19,7 +19,7 @@ from mount.support.waiting import until
 
 from .support.daemon import Node, keys, read
 
-STABLE = {"secretName": "app", "inotify": "stable"}
+IN_PLACE = {"secretName": "app", "updates": "in-place"}
 
 
 @pytest.fixture
@@ -37,35 +37,35 @@ def containers() -> Iterator[list[MountNamespace]]:
         each.close()
 
 
-def in_place(node: Node) -> list[str]:
+def names_in_place(node: Node) -> list[str]:
     return os.listdir(node.run_dir / "fs-in-place")
 
 
-def test_stable_volume_beside_others(node: Node, manifests: Manifests, watcher: Watcher) -> None:
+def test_in_place_volume_beside_others(node: Node, manifests: Manifests, watcher: Watcher) -> None:
     assert mounts_at(node.run_dir / "fs-in-place") == []
     standard = node.publish(node.pod(0))
-    stable = node.publish(node.pod(1, attributes=STABLE))
-    assert mounts_at(stable.target)[0].device != mounts_at(standard.target)[0].device
-    assert keys(stable) == keys(standard)
-    inode = os.stat(stable.target / "user").st_ino
-    watcher.add("file", stable.target / "user")
+    in_place = node.publish(node.pod(1, attributes=IN_PLACE))
+    assert mounts_at(in_place.target)[0].device != mounts_at(standard.target)[0].device
+    assert keys(in_place) == keys(standard)
+    inode = os.stat(in_place.target / "user").st_ino
+    watcher.add("file", in_place.target / "user")
 
     for number in range(3):
         manifests.put_secret({"user": b"root-%d" % number, "password": b"dummy"})
         watcher.wait(lambda event: event.kind == "CLOSE_WRITE", count=number + 1)
-        assert read(stable, "user") == b"root-%d" % number
+        assert read(in_place, "user") == b"root-%d" % number
         until(lambda: read(standard, "user") == b"root-%d" % number, "the other volume")
 
-    assert os.stat(stable.target / "user").st_ino == inode
+    assert os.stat(in_place.target / "user").st_ino == inode
     assert "DELETE_SELF" not in [event.kind for event in watcher.read()]
 
-    assert stable.unpublish(node.endpoint).code == OK
-    until(lambda: in_place(node) == [], "the volume's directory to go")
+    assert in_place.unpublish(node.endpoint).code == OK
+    until(lambda: names_in_place(node) == [], "the volume's directory to go")
     assert read(standard, "password") == b"dummy"
 
 
-def test_stable_volume_of_a_dead_daemon(node: Node, manifests: Manifests, start) -> None:
-    volume = node.publish(node.pod(0, attributes=STABLE))
+def test_in_place_volume_of_a_dead_daemon(node: Node, manifests: Manifests, start) -> None:
+    volume = node.publish(node.pod(0, attributes=IN_PLACE))
     node.kill()
     again = start(*manifests.arguments).wait_ready()
 

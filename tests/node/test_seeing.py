@@ -309,11 +309,11 @@ def test_status_of_many_volumes(seen: Node) -> None:
 def test_status_of_volumes_in_both_file_systems(seen: Node) -> None:
     """Whichever of them is asked; nothing is told twice."""
     standard = seen.publish(seen.pod())
-    stable = seen.publish(seen.pod(1, attributes={"secretName": "app", "inotify": "stable"}))
-    assert standard.target.stat().st_dev != stable.target.stat().st_dev
+    in_place = seen.publish(seen.pod(1, attributes={"secretName": "app", "updates": "in-place"}))
+    assert standard.target.stat().st_dev != in_place.target.stat().st_dev
     listed = [i["mountpoint"] for i in status(seen)["items"] if i.get("pid") == seen.pid]
-    assert sorted(listed) == sorted([str(standard.target), str(stable.target)])
-    for volume in (standard, stable):
+    assert sorted(listed) == sorted([str(standard.target), str(in_place.target)])
+    for volume in (standard, in_place):
         assert status(seen, str(volume.target))["mountpoint"] == str(volume.target)
     assert [p["pid"] for p in status(seen)["processes"]].count(seen.pid) == 1
 
@@ -364,6 +364,15 @@ def test_doctor_looks_at_a_node(seen: Node, manifests: Manifests) -> None:
     checks = examine(seen, *manifests.arguments)
     assert checks["registered"]["result"] == "ok"
     assert checks["run-dir"]["result"] == "ok"
+
+
+def test_doctor_knows_the_limits_of_the_daemon(manifests: Manifests, start) -> None:
+    """The daemon tells them: its process may be one that the doctor cannot see."""
+    limited = ["setpriv", "--bounding-set=-ipc_lock", "prlimit", f"--memlock={4 << 20}"]
+    node = start(*manifests.arguments, prefix=limited).wait_ready()
+    check = examine(node, *manifests.arguments)["locked-memory"]
+    assert check["result"] == "warn"
+    assert "4096 KiB" in check["text"]
 
 
 # ---- events

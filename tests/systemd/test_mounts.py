@@ -212,7 +212,10 @@ def test_service_with_other_owners(service: Machine):
 
 
 def test_service_and_a_file_mounted_alone(service: Machine):
-    """A container that has just the file is found, and sees updates."""
+    """Who has just the file sees updates, if these are in place."""
+    options = "--manifests=/manifests --updates=in-place"
+    text = "".join(line for line in ENVIRONMENT.splitlines(True) if "OPTIONS" not in line)
+    service.write("/etc/secretfs/app.env", f"{text}SECRETFS_OPTIONS={options}\n")
     service.run("systemctl", "start", SERVICE)
     with file_alone(service, "/run/app/secrets/password") as alone:
         put_secret(service, "service", "dummy-2")

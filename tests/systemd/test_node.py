@@ -22,8 +22,10 @@ registration-path: none
 TARGET = "/run/static/db"
 
 
-def put_volume(host: Machine, name: str, target: str, secret: str, **more: Any) -> None:
-    volume = {"secret": {"secretName": secret}}
+def put_volume(
+    host: Machine, name: str, target: str, secret: str, *, updates: str = "generations", **more: Any
+) -> None:
+    volume = {"secret": {"secretName": secret}, "secretfs": {"updates": updates}}
     text = json.dumps({"target": target, "volume": volume, **more})
     host.write(f"/etc/secretfs/volumes.d/{name}.yaml", text)
 
@@ -110,11 +112,14 @@ def test_no_right_is_missed(started: Machine):
     assert "ulimit -l" not in log, log
 
 
-def test_a_file_mounted_alone_in_a_namespace(started: Machine):
-    """As a container has it with subPath: found from here, and updated with the volume."""
-    with file_alone(started, f"{TARGET}/password") as alone:
-        put_secret(started, "db", "dummy-2")
-        started.wait_read(alone, "dummy-2", SERVICE)
+def test_a_file_mounted_alone_in_a_namespace(host: Machine):
+    """As `docker -v` does it: it is updated with the volume, which is in place."""
+    put_volume(host, "db", TARGET, "db", updates="in-place")
+    host.run("systemctl", "start", SERVICE)
+    host.wait_read(f"{TARGET}/password", "dummy-1", SERVICE)
+    with file_alone(host, f"{TARGET}/password") as alone:
+        put_secret(host, "db", "dummy-2")
+        host.wait_read(alone, "dummy-2", SERVICE)
 
 
 def test_it_runs_on_through_an_upgrade(started: Machine):

@@ -42,7 +42,7 @@ static void a_secret_with_all_words(void **state)
         parse({"secretName", "db"},
               {"items", "[{key: password, path: pgpass, mode: 0440}, {key: user, path: a/b}]"},
               {"defaultMode", "0400"}, {"optional", "true"}, {"uid", "1000"}, {"gid", "1001"},
-              {"fsGroup", "1002"}, {"type", "tls"}, {"tls", "hold"}, {"inotify", "stable"},
+              {"fsGroup", "1002"}, {"type", "tls"}, {"tls", "hold"}, {"updates", "in-place"},
               {"onRevoked", "remove"});
 
     (void)state;
@@ -60,7 +60,7 @@ static void a_secret_with_all_words(void **state)
     assert_int_equal(spec->fs_group, 1002);
     assert_string_equal(spec->type, "kubernetes.io/tls");
     assert_true(spec->holds_tls);
-    assert_true(spec->is_stable);
+    assert_int_equal(spec->updates, VOLUME_UPDATES_IN_PLACE);
     assert_true(spec->removes_revoked);
 }
 

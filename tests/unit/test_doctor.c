@@ -108,7 +108,7 @@ static void assert_found(const struct doctor_report *report, const char *check,
 
 static const struct doctor_host well = {
     .is_root = true,
-    .sees_all_processes = true,
+    .fuse_offer = UINT64_MAX,
     .kernel = "6.18.0",
     .kubelet_root_is_shared = true,
     .run_dir_mode = 0755,
@@ -164,27 +164,23 @@ static void test_old_kernels(void **state)
     struct doctor_report report;
 
     (void)state;
-    host.mount_beneath = -EINVAL;
+    host.fuse_offer = UINT32_MAX;
     host.fusermount = -ENOENT;
     (void)memcpy(host.kernel, "6.1.0-x", 8);
     report = judge_host(&host);
-    assert_found(&report, "mount-beneath", DOCTOR_WARN, "6.5");
+    assert_found(&report, "shared-mappings", DOCTOR_WARN, "Linux 6.1.0-x has no");
+    assert_found(&report, "shared-mappings", DOCTOR_WARN, "Linux 6.6");
+    assert_found(&report, "user-namespaces", DOCTOR_WARN, "Linux 6.12");
     assert_found(&report, "fusermount3", DOCTOR_WARN, "package fuse3");
-    /* that move_mount() is not permitted says nothing of the kernel */
-    host.mount_beneath = -EPERM;
+    host.fuse_offer |= UINT64_C(1) << 36;
     report = judge_host(&host);
-    assert_null(finding(&report, "mount-beneath"));
-}
-
-static void test_in_a_container(void **state)
-{
-    struct doctor_host host = well;
-    struct doctor_report report;
-
-    (void)state;
-    host.sees_all_processes = false;
+    assert_found(&report, "shared-mappings", DOCTOR_OK, NULL);
+    assert_found(&report, "user-namespaces", DOCTOR_WARN, "hostUsers: false");
+    /* a kernel that could not be asked is not judged */
+    host.fuse_offer = 0;
     report = judge_host(&host);
-    assert_found(&report, "processes", DOCTOR_WARN, "hostPID: true");
+    assert_null(finding(&report, "shared-mappings"));
+    assert_null(finding(&report, "user-namespaces"));
 }
 
 static void test_kubelet(void **state)
@@ -469,7 +465,6 @@ int main(void)
         cmocka_unit_test(test_a_host_that_is_well),
         cmocka_unit_test(test_fuse),
         cmocka_unit_test(test_old_kernels),
-        cmocka_unit_test(test_in_a_container),
         cmocka_unit_test(test_kubelet),
         cmocka_unit_test(test_sockets_and_registration),
         cmocka_unit_test(test_run_dir),

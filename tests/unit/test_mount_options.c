@@ -117,7 +117,8 @@ static void what_becomes_files(void **state)
 
     (void)state;
     assert_int_equal(parse("mount --item user=db/user --item password=pw:0400 --default-mode 0440 "
-                           "--optional --fs-group 55 --uid 7 --type tls --tls hold secret/db /",
+                           "--optional --fs-group 55 --uid 7 --type tls --tls hold "
+                           "--updates in-place secret/db /",
                            &o, &e),
                      0);
     assert_int_equal(o.spec->sources[0].n_items, 2);
@@ -129,11 +130,14 @@ static void what_becomes_files(void **state)
     assert_int_equal(o.spec->uid, 7);
     assert_string_equal(o.spec->type, "kubernetes.io/tls");
     assert_true(o.spec->holds_tls);
+    assert_int_equal(o.spec->updates, VOLUME_UPDATES_IN_PLACE);
     mount_options_deinit(&o);
-    assert_int_equal(parse("mount secret/db / -o item=a=b,optional,fs-group=5", &o, &e), 0);
+    assert_int_equal(
+        parse("mount secret/db / -o item=a=b,optional,fs-group=5,updates=in-place", &o, &e), 0);
     assert_string_equal(o.spec->sources[0].items[0].path, "b");
     assert_true(o.spec->sources[0].is_optional);
     assert_int_equal(o.spec->fs_group, 5);
+    assert_int_equal(o.spec->updates, VOLUME_UPDATES_IN_PLACE);
     mount_options_deinit(&o);
 }
 
@@ -170,10 +174,12 @@ static void volume_from_a_file(void **state)
     assert_int_equal(o.spec->gid, getegid());
     assert_int_equal(o.spec->fs_group, 2);
     mount_options_deinit(&o);
-    assert_int_equal(parse_with_volume(yaml, "mount --fs-group 9 --tls hold /", &o, &e), 0);
+    assert_int_equal(
+        parse_with_volume(yaml, "mount --fs-group 9 --tls hold --updates in-place /", &o, &e), 0);
     assert_int_equal(o.spec->uid, 1);
     assert_int_equal(o.spec->fs_group, 9);
     assert_true(o.spec->holds_tls);
+    assert_int_equal(o.spec->updates, VOLUME_UPDATES_IN_PLACE);
     mount_options_deinit(&o);
     assert_int_equal(parse_with_volume("{secret: {}}", "mount /", &o, &e), -EBADMSG);
     assert_non_null(strstr(e.text, ": secret.secretName: this is missing"));
@@ -310,6 +316,9 @@ static void mistakes_are_named(void **state)
         {"mount --type tls cm/app /", -EINVAL, "--type is for secrets"},
         {"mount --tls hold cm/app /", -EINVAL, "--tls hold is for secrets"},
         {"mount --tls keep secret/db /", -EINVAL, "--tls: say \"hold\""},
+        {"mount --updates stable secret/db /", -EINVAL,
+         "--updates: invalid updates \"stable\": use in-place or generations"},
+        {"mount --inotify stable secret/db /", -EINVAL, "unknown option --inotify"},
         {"mount --volume /v secret/db /", -EINVAL, "with --volume a mount point is needed, and no"},
         {"mount --volume /v --optional /", -EINVAL, "do not go with --volume: say that in /v"},
         {"mount --volume /v --item k=p /", -EINVAL, "do not go with --volume"},

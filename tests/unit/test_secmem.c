@@ -202,6 +202,30 @@ static void test_blocks_are_locked_and_left_out(void **state)
     assert_int_equal(secmem_unlocked_bytes(), unlocked);
 }
 
+/* The limit counts without CAP_IPC_LOCK. */
+static void limit_and_check(void)
+{
+    static char more[16384];
+    const struct rlimit limit = {.rlim_cur = 4096, .rlim_max = 8192};
+    bool is_limited;
+
+    if (setrlimit(RLIMIT_MEMLOCK, &limit) < 0)
+        _exit(1);
+    is_limited = mlock(more, sizeof(more)) < 0;
+    if (!MLOCK_IS_SHAM && secmem_lockable_bytes() != (is_limited ? 8192 : -1))
+        _exit(2);
+    if (geteuid() == 0 && setuid(65534) < 0)
+        _exit(3);
+    if (secmem_lockable_bytes() != 8192)
+        _exit(4);
+}
+
+static void test_how_much_may_be_locked(void **state)
+{
+    (void)state;
+    assert_int_equal(signal_of(limit_and_check), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -210,6 +234,7 @@ int main(void)
         cmocka_unit_test(test_hardened_process_leaves_no_core),
         cmocka_unit_test(test_what_others_inherit_is_as_it_was),
         cmocka_unit_test(test_blocks_are_locked_and_left_out),
+        cmocka_unit_test(test_how_much_may_be_locked),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -31,7 +31,7 @@ static void secret_volume(void **state)
               "  - {key: tls.crt, path: pki/cert.pem}\n"
               "  - {key: tls.key, path: pki/key.pem, mode: 0o440, uid: 100, gid: 200}\n"
               "secretfs: {uid: 1, gid: 2, fsGroup: 3, type: tls, tls: hold, "
-              "inotify: stable, onRevoked: remove}\n");
+              "updates: in-place, onRevoked: remove}\n");
     const struct volume_item *items = spec->sources[0].items;
 
     (void)state;
@@ -54,7 +54,7 @@ static void secret_volume(void **state)
     assert_int_equal(spec->fs_group, 3);
     assert_string_equal(spec->type, "kubernetes.io/tls");
     assert_true(spec->holds_tls);
-    assert_true(spec->is_stable);
+    assert_int_equal(spec->updates, VOLUME_UPDATES_IN_PLACE);
     assert_true(spec->removes_revoked);
 }
 
@@ -75,7 +75,7 @@ static void configmap_volume_in_json(void **state)
     assert_int_equal(spec->fs_group, VOLUME_ID_UNSET);
     assert_null(spec->type);
     assert_false(spec->holds_tls);
-    assert_false(spec->is_stable);
+    assert_int_equal(spec->updates, VOLUME_UPDATES_GENERATIONS);
     assert_false(spec->removes_revoked);
 }
 
@@ -83,10 +83,11 @@ static void configmap_volume_in_json(void **state)
 static void own_words_of_the_default(void **state)
 {
     _cleanup_(volume_spec_freep) struct volume_spec *spec = parse(
-        "{configMap: {name: c}, secretfs: {tls: report, inotify: standard, onRevoked: keep}}");
+        "{configMap: {name: c}, secretfs: {tls: report, updates: generations, onRevoked: keep}}");
 
     (void)state;
-    assert_false(spec->holds_tls || spec->is_stable || spec->removes_revoked);
+    assert_false(spec->holds_tls || spec->removes_revoked);
+    assert_int_equal(spec->updates, VOLUME_UPDATES_GENERATIONS);
 }
 
 /* N1, N3, N6 */
@@ -187,8 +188,10 @@ static const struct {
     {"{secret: {secretName: a}, secretfs: {type: tsl}}", "secretfs.type: \"tsl\" is no type"},
     {"{secret: {secretName: a}, secretfs: {tls: on}}", "secretfs.tls: this has to be a string"},
     {"{secret: {secretName: a}, secretfs: {tls: keep}}", "secretfs.tls: say \"hold\""},
-    {"{secret: {secretName: a}, secretfs: {inotify: close}}",
-     "secretfs.inotify: say \"stable\" or \"standard\", not \"close\""},
+    {"{secret: {secretName: a}, secretfs: {updates: stable}}",
+     "secretfs.updates: invalid updates \"stable\": use in-place or generations"},
+    {"{secret: {secretName: a}, secretfs: {inotify: stable}}",
+     "secretfs.inotify: this field is not known here"},
     {"{configMap: {name: a}, secretfs: {type: tls}}", "secretfs.type: this is for secrets"},
     {"{configMap: {name: a}, secretfs: {tls: hold}}", "secretfs.tls: this is for secrets"},
     {"{secret: {secretName: a}, secretfs: x}", "secretfs: this has to be a mapping"},

@@ -281,11 +281,11 @@ def test_bad_attributes(
 def test_files_that_stay(
     any_daemon: Daemon, ns: Namespace, pods: Pods, permit: Permit
 ) -> None:
-    """With `inotify: stable` who watches a file sees it written, and it is the same file after."""
+    """With `updates: in-place` a watch on a file sees it written, and its inode stays."""
     first, second = ns.values.new(1), ns.values.new(2)
     ns.create("db", {"key": first})
     more = permit(any_daemon, secrets=("db",))
-    volumes = {"ours": any_daemon.volume("db", secretName="db", inotify="stable")}
+    volumes = {"ours": any_daemon.volume("db", secretName="db", updates="in-place")}
     command = ["/bin/probe", "ours=/ours", "file=/ours/key"]
     pod = pods.make(plain_pod("reader", volumes, command, unmounted=more))
     pod.wait_probed("ours", "file")

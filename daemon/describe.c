@@ -87,6 +87,21 @@ static size_t payload_bytes(const struct payload *payload)
     return bytes;
 }
 
+/* What is mounted alone, by subPath for instance, and whether it follows updates. */
+static int add_lone_mounts(cJSON *volume, const struct published *p)
+{
+    struct publisher_lone_mounts mounts;
+    cJSON *described;
+    int r;
+
+    if (p->publisher == NULL)
+        return 0;
+    mounts = publisher_lone_mounts(p->publisher);
+    described = cJSON_AddObjectToObject(volume, "mountedAlone");
+    r = json_add_number(described, "count", (double)mounts.n);
+    return cJSON_AddBoolToObject(described, "live", mounts.follow) != NULL ? r : -ENOMEM;
+}
+
 static int add_content(cJSON *json, const struct published *p)
 {
     cJSON *volume = cJSON_AddObjectToObject(json, "volume");
@@ -100,9 +115,7 @@ static int add_content(cJSON *json, const struct published *p)
         return r;
     r |= json_add_number(volume, "files", (double)p->payload->n_files);
     r |= json_add_number(volume, "bytes", (double)payload_bytes(p->payload));
-    if (p->publisher != NULL)
-        r |= json_add_number(volume, "followers", (double)publisher_followers(p->publisher));
-    return r;
+    return r | add_lone_mounts(volume, p);
 }
 
 static int add_source(cJSON *json, const struct published *p, const struct source *source,

@@ -18,18 +18,30 @@ static void on_session_ended(void *userdata)
         fs->failed(fs->userdata, &e);
 }
 
+static int start_publisher(sd_event *event, const struct file_system_options *options,
+                           struct file_system *fs, struct error *e)
+{
+    const struct publisher_options publisher = {.session = fs->session,
+                                                .tree = fs->tree,
+                                                .answers_open = options->answers_open,
+                                                .monitor = options->monitor};
+
+    return publisher_new(event, &publisher, &fs->publisher, e);
+}
+
 int file_system_new(sd_event *event, const struct file_system_options *options,
                     file_system_failed_fn *failed, void *userdata, struct file_system **ret_fs,
                     struct error *e)
 {
     /* whose the volumes are and who may look is said by their own directories */
-    static const struct tree_options tree_options = {.root_mode = 0700};
+    const struct tree_options tree_options = {.root_mode = 0700,
+                                              .answers_open = options->answers_open};
     const struct session_options session_options = {
         .mountpoint = options->mountpoint,
         .source = options->source,
         .allow_other = true,
         .mount_attr = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
-        .changes_in_place = options->changes_in_place,
+        .answers_open = options->answers_open,
     };
     _cleanup_(file_system_freep) struct file_system *fs = calloc(1, sizeof(*fs));
     int r;
@@ -46,7 +58,7 @@ int file_system_new(sd_event *event, const struct file_system_options *options,
     if (r == 0)
         r = session_attach(fs->session, e);
     if (r == 0)
-        r = publisher_new(event, fs->session, fs->tree, &fs->publisher, e);
+        r = start_publisher(event, options, fs, e);
     if (r < 0)
         return r;
     *ret_fs = TAKE(fs);

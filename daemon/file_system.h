@@ -9,9 +9,10 @@
 #include "fuse/publisher.h"
 
 struct file_system_options {
-    const char *mountpoint; /* absolute; copied */
-    const char *source;     /* what its mounts show as their device */
-    bool changes_in_place;  /* for volumes with `updates: in-place` */
+    const char *mountpoint;        /* absolute; copied */
+    const char *source;            /* what its mounts show as their device */
+    bool answers_open;             /* files may be live; see fuse/live_file.h */
+    struct mount_monitor *monitor; /* borrowed */
 };
 
 /* It serves no more, and cannot be mended. May not free it. */

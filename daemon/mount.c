@@ -135,15 +135,17 @@ static int start_session(struct mount *m, struct error *e)
         .uid = geteuid() == 0 ? spec->uid : geteuid(),
         .gid = spec->fs_group != VOLUME_ID_UNSET ? spec->fs_group : spec->gid,
         .root_mode = volume_spec_root_mode(spec),
+        .answers_open = spec->updates == VOLUME_UPDATES_IN_PLACE,
     };
     const struct session_options session_options = {
         .mountpoint = o->mountpoint,
         .source = o->source,
         .allow_other = o->allow_other,
         .mount_attr = o->mount_attr,
-        .changes_in_place = spec->updates == VOLUME_UPDATES_IN_PLACE,
+        .answers_open = tree_options.answers_open,
         .user_options = o->user_options.len > 0 ? o->user_options.data : NULL,
     };
+    struct publisher_options publisher;
     int r = tree_new(&tree_options, &m->tree);
 
     if (r < 0)
@@ -151,7 +153,9 @@ static int start_session(struct mount *m, struct error *e)
     r = session_new(m->event, m->tree, &session_options, on_session_ended, m, &m->session, e);
     if (r < 0)
         return r;
-    r = publisher_new(m->event, m->session, m->tree, &m->publisher, e);
+    publisher = (struct publisher_options){
+        .session = m->session, .tree = m->tree, .answers_open = tree_options.answers_open};
+    r = publisher_new(m->event, &publisher, &m->publisher, e);
     if (r < 0)
         return r;
     r = watchdog_new(m->event, &m->watchdog);

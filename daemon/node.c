@@ -116,7 +116,8 @@ static int make_file_system(struct node *node, const char *name, bool changes_in
 {
     _cleanup_(freep) char *mountpoint = NULL;
     struct file_system_options options = {.source = node->options->driver_name,
-                                          .changes_in_place = changes_in_place};
+                                          .answers_open = changes_in_place,
+                                          .monitor = node->mount_monitor};
 
     if (asprintf(&mountpoint, "%s/%s", node->options->run_dir, name) < 0)
         return error_set_errno(e, -ENOMEM, "cannot set the file system up");
@@ -179,8 +180,10 @@ static void on_volume_updated(void *userdata, const struct node_volume *volume)
 
 static int start_file_system(struct node *node, struct error *e)
 {
-    int r = make_file_system(node, RUN_DIR_MOUNT, false, &node->standard, e);
+    int r = mount_monitor_new(&node->mount_monitor, e);
 
+    if (r == 0)
+        r = make_file_system(node, RUN_DIR_MOUNT, false, &node->standard, e);
     if (r < 0)
         return r;
     node->source_log = LOG_LIMIT_INIT(SOURCE_LOG_LINES, SOURCE_LOG_PERIOD);
@@ -296,6 +299,7 @@ static void node_deinit(struct node *node)
     (void)watchdog_free(node->watchdog);
     (void)file_system_free(node->in_place);
     (void)file_system_free(node->standard);
+    (void)mount_monitor_free(node->mount_monitor);
     (void)sd_event_unref(node->event);
     free(node->target_root);
     node->lock_fd = fd_close(node->lock_fd);

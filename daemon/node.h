@@ -24,6 +24,7 @@ struct node {
     char *target_root; /* KUBELET_ROOT/pods */
 
     struct file_system *standard;
+    struct mount_monitor *mount_monitor;
     struct file_system *in_place; /* for `updates: in-place`; NULL until the first such volume */
     struct log_limit source_log;
     struct node_volume_host host;

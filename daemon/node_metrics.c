@@ -23,7 +23,7 @@ enum {
     AGE,
     FAILING,
     VOLUMES,
-    FOLLOWERS,
+    LONE_MOUNTS,
     WATCHES,
     WATCH_RESTARTS,
     CONNECTIONS,
@@ -68,9 +68,12 @@ static const struct metric_definition definitions[N_METRICS] = {
                  .help = "Volumes by state.",
                  .kind = METRIC_GAUGE,
                  .labels = {"state"}},
-    [FOLLOWERS] = {.name = "secretfs_followers",
-                   .help = "Files mounted alone (subPath) that are kept current.",
-                   .kind = METRIC_GAUGE},
+    [LONE_MOUNTS] = {.name = "secretfs_lone_mounts",
+                     .help =
+                         "Files and directories mounted alone (subPath), by whether they follow "
+                         "updates.",
+                     .kind = METRIC_GAUGE,
+                     .labels = {"live"}},
     [WATCHES] = {.name = "secretfs_watches",
                  .help = "Objects that are followed at the API server.",
                  .kind = METRIC_GAUGE},
@@ -341,9 +344,10 @@ void node_metrics_see_requests(struct node_metrics *metrics, const struct sessio
     session_counts_visit(counts, see_requests, metrics);
 }
 
-void node_metrics_see_followers(struct node_metrics *metrics, size_t n)
+void node_metrics_see_lone_mounts(struct node_metrics *metrics, size_t n_live, size_t n_stale)
 {
-    metric_set(metrics->metrics[FOLLOWERS], (double)n, NULL);
+    metric_set(metrics->metrics[LONE_MOUNTS], (double)n_live, LABELS("true"));
+    metric_set(metrics->metrics[LONE_MOUNTS], (double)n_stale, LABELS("false"));
 }
 
 void node_metrics_see_registration(struct node_metrics *metrics, bool is_registered)

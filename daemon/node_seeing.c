@@ -54,6 +54,7 @@ enum trouble {
     TROUBLE_HELD = 1 << 0,
     TROUBLE_FAILED = 1 << 1,
     TROUBLE_CERTIFICATE = 1 << 2,
+    TROUBLE_NOT_LIVE = 1 << 3,
 };
 
 static void on_event_done(void *userdata, enum pod_event_result result)
@@ -83,6 +84,10 @@ static void tell_trouble(struct node_seeing *seeing, const struct node_volume *v
                          enum trouble trouble)
 {
     static const char stays[] = "; the last content stays readable";
+    static const char not_live[] =
+        "a file or directory of it is mounted by subPath and does not follow updates; set "
+        "`updates: "
+        "in-place`, or allow the driver to list and watch the pods of its node";
     struct error problem = ERROR_INIT;
 
     switch (trouble) {
@@ -102,6 +107,9 @@ static void tell_trouble(struct node_seeing *seeing, const struct node_volume *v
         }
         tell(seeing, v, "CertificateProblem", true, problem.text, "");
         break;
+    case TROUBLE_NOT_LIVE:
+        tell(seeing, v, "SubPathNotLive", true, not_live, "");
+        break;
     }
 }
 
@@ -117,6 +125,12 @@ static unsigned find_troubles(const struct node_volume *v)
     for (size_t i = 0; i < v->spec->n_sources; i++)
         if (p->logged_certificates[i])
             troubles |= TROUBLE_CERTIFICATE;
+    if (p->publisher != NULL) {
+        struct publisher_lone_mounts mounts = publisher_lone_mounts(p->publisher);
+
+        if (mounts.n > 0 && !mounts.follow)
+            troubles |= TROUBLE_NOT_LIVE;
+    }
     return troubles;
 }
 
@@ -129,7 +143,8 @@ static bool is_of_api(const struct identity *identity)
 /* What keeps a volume from being shown at all, the kubelet tells. */
 void node_seeing_changed(struct node_seeing *seeing, struct node_volume *volume)
 {
-    static const enum trouble all[] = {TROUBLE_HELD, TROUBLE_FAILED, TROUBLE_CERTIFICATE};
+    static const enum trouble all[] = {TROUBLE_HELD, TROUBLE_FAILED, TROUBLE_CERTIFICATE,
+                                       TROUBLE_NOT_LIVE};
     unsigned troubles = find_troubles(volume), before = volume->told;
 
     if (volume->pod == NULL || !volume->was_shown || !is_of_api(volume->identity))
@@ -138,7 +153,7 @@ void node_seeing_changed(struct node_seeing *seeing, struct node_volume *volume)
     for (size_t i = 0; i < ELEMENTS_OF(all); i++)
         if ((troubles & all[i]) != 0 && (before & all[i]) == 0)
             tell_trouble(seeing, volume, all[i]);
-    if (before != 0 && troubles == 0)
+    if ((before & ~(unsigned)TROUBLE_NOT_LIVE) != 0 && troubles == 0)
         tell(seeing, volume, "VolumeCurrent", false, "it is up to date again", "");
 }
 
@@ -146,16 +161,20 @@ void node_seeing_changed(struct node_seeing *seeing, struct node_volume *volume)
 
 struct sight {
     struct node_metrics *metrics;
-    size_t n_followers;
+    size_t n_live, n_stale; /* what is mounted alone */
 };
 
 static bool see_volume(void *userdata, const struct node_volume *volume)
 {
     struct sight *sight = userdata;
+    struct publisher_lone_mounts mounts;
 
     node_metrics_see_volume(sight->metrics, &volume->published);
-    if (volume->published.publisher != NULL)
-        sight->n_followers += publisher_followers(volume->published.publisher);
+    if (volume->published.publisher == NULL)
+        return true;
+    mounts = publisher_lone_mounts(volume->published.publisher);
+    sight->n_live += mounts.follow ? mounts.n : 0;
+    sight->n_stale += mounts.follow ? 0 : mounts.n;
     return true;
 }
 
@@ -179,7 +198,7 @@ static void collect(void *userdata, struct node_metrics *metrics)
     identities_visit(node->identities, see_identity, &sight);
     node_count_requests(node, &counts);
     node_metrics_see_requests(metrics, &counts);
-    node_metrics_see_followers(metrics, sight.n_followers);
+    node_metrics_see_lone_mounts(metrics, sight.n_live, sight.n_stale);
     node_metrics_see_registration(metrics, node_csi_is_registered(node->csi));
 }
 

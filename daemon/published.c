@@ -258,14 +258,23 @@ static void on_published(void *userdata, const struct publisher_result *result)
         note_success(p);
 }
 
+static void on_lone_mounts(void *userdata)
+{
+    const struct published *p = userdata;
+
+    p->callbacks->changed(p->userdata);
+}
+
 static int find_place(struct published *p, struct error *e)
 {
+    static const struct publisher_callbacks callbacks = {.done = on_published,
+                                                         .lone_mounts = on_lone_mounts};
     struct publisher_place place;
     int r = p->callbacks->place(p->userdata, &place, e);
 
     if (r < 0)
         return r;
-    r = publisher_add_volume(&place, on_published, p, &p->publisher);
+    r = publisher_add_volume(&place, &callbacks, p, &p->publisher);
     return r < 0 ? error_set_errno(e, r, "cannot publish %s", PUBLISHED_TEXT(p)) : 0;
 }
 

@@ -164,10 +164,16 @@ static void cell_source(struct cell *cell, const cJSON *volume, struct timespec 
     add_text(cell, json_member(volume, "source"), "state");
 }
 
-static void cell_followers(struct cell *cell, const cJSON *volume, struct timespec now)
+/* What is mounted alone; "1 (stale)" if it does not follow updates. */
+static void cell_mounted_alone(struct cell *cell, const cJSON *volume, struct timespec now)
 {
+    const cJSON *mounts = json_member(json_member(volume, "volume"), "mountedAlone");
+
     (void)now;
-    add_count(cell, json_member(volume, "volume"), "followers");
+    add_count(cell, mounts, "count");
+    if (cJSON_IsFalse(json_member(mounts, "live")) &&
+        cJSON_GetNumberValue(json_member(mounts, "count")) > 0)
+        cell_add(cell, " (stale)");
 }
 
 static void cell_name(struct cell *cell, const cJSON *volume, struct timespec now)
@@ -238,7 +244,7 @@ static const struct column {
     {"VERSION", cell_version, false},
     {"AGE", cell_age, false},
     {"SOURCE", cell_source, false},
-    {"FOLLOWERS", cell_followers, false},
+    {"MOUNTED-ALONE", cell_mounted_alone, true},
     {"NAME", cell_name, true},
     {"FILES", cell_files, true},
     {"BYTES", cell_bytes, true},

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The kernel keeps size and pages with the inode, and takes them at different moments. So an open
- * file of a live file reads past the pages (operations.c), from the version that it was opened with,
- * and what the kernel keeps is the attributes alone, as long as they are the same for all.
+ * file of a live file reads past the pages (operations.c), from the version that it was opened
+ * with, and what the kernel keeps is the attributes alone, as long as they are the same for all.
  *
  * A reader that calls open(2), fstat(2) and read(2) must get three answers of one version, and
  * fstat does not say which descriptor it is about. A switch goes about it in this order:
@@ -243,8 +243,7 @@ static int add_root(struct live_switch *s, const struct live_root *root, size_t 
 
     for (size_t i = 0; top != NULL && i < payload->n_files && r == 0; i++) {
         const struct payload_file *file = &payload->files[i];
-        struct live_change change = {.root = index,
-                                     .path = live_root_path_below(root, file->path)};
+        struct live_change change = {.root = index, .path = live_root_path_below(root, file->path)};
         struct node *n = change.path != NULL ? node_by_path(s->tree, top, change.path) : NULL;
 
         if (n == NULL || n->kind != NODE_FILE || n->file.live == NULL)

@@ -11,8 +11,8 @@
  * It has to stay linked because the kernel mounts nothing that has no name: a container runtime
  * that clones the kubelet's mount would fail. It is exchanged as soon as its mount is seen, because
  * its inode then is not in use yet: a watch would see MOVE_SELF, which many programs take for its
- * end. When no mount of it is seen any more, the kernel is told to forget the name. What a container
- * still holds of it goes on following, until the kernel forgets the node.
+ * end. When no mount of it is seen any more, the kernel is told to forget the name. What a
+ * container still holds of it goes on following, until the kernel forgets the node.
  *
  * A directory is treated in the same way, with all that is below it (live_update.c).
  */
@@ -29,7 +29,7 @@
 #include "base/log.h"
 #include "fuse/live_file.h"
 
-#define DELETED "//deleted" /* what the kernel writes behind the path of an unlinked node */
+#define DELETED       "//deleted" /* what the kernel writes behind the path of an unlinked node */
 #define LOCATION_SIZE (sizeof(LIVE_DIRECTORY) + 24)
 
 struct member {
@@ -77,7 +77,7 @@ static bool parse_generation(char *text, struct root *ret_root)
 {
     char *at = text, *slash;
 
-    ret_root->volume = (char *)(uintptr_t)".";
+    ret_root->volume = (char *)(uintptr_t) ".";
     if (!is_generation(at)) {
         at = strchr(at, '/');
         if (at == NULL || !is_generation(at + 1))

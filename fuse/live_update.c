@@ -38,8 +38,8 @@ static void part_deinit(struct live_part *part)
 void live_update_init(struct live_update *update, struct session *session, struct tree *tree,
                       struct payload *payload)
 {
-    *update = (struct live_update){
-        .session = session, .tree = tree, .payload = payload_ref(payload)};
+    *update =
+        (struct live_update){.session = session, .tree = tree, .payload = payload_ref(payload)};
 }
 
 static bool has_changes(const struct live_update *u)
@@ -87,8 +87,7 @@ int live_update_add(struct live_update *update, const struct live_mount *mount)
 
     part.location = mount->location != NULL ? strdup(mount->location) : NULL;
     return add_part(update, part,
-                    part.root.path == NULL ||
-                        (mount->location != NULL && part.location == NULL));
+                    part.root.path == NULL || (mount->location != NULL && part.location == NULL));
 }
 
 /* ---- names that come */
@@ -99,7 +98,7 @@ static char *join(const char *directory, const char *name)
     char *path;
 
     return asprintf(&path, "%s%s%s", directory, *directory != '\0' ? "/" : "", name) < 0 ? NULL
-                                                                                        : path;
+                                                                                         : path;
 }
 
 /* Make the directories on the way to a file. */

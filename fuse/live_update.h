@@ -29,8 +29,8 @@ void live_update_deinit(struct live_update *update);
 int live_update_add(struct live_update *update, const struct live_mount *mount);
 
 /*
- * Make the files that are new in directories, prepare the switch, and have the kernel forget what it
- * knows of the attributes that will change.
+ * Make the files that are new in directories, prepare the switch, and have the kernel forget what
+ * it knows of the attributes that will change.
  * @root_fd: of the writable view
  * Return: 0; -EEXIST, -ENOTDIR when something else is in a new file's way; -errno.
  */

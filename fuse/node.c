@@ -2,8 +2,8 @@
 /*
  * A node lives while it is linked in a directory or while the kernel holds references to it
  * (lookups that it has not yet forgotten). Removing a generation unlinks its nodes; those that a
- * reader still has open, or mounted, or that the kernel merely caches, stay readable by id until the
- * kernel forgets them, and only then does their object's memory go (cache/object.c wipes it).
+ * reader still has open, or mounted, or that the kernel merely caches, stay readable by id until
+ * the kernel forgets them, and only then does their object's memory go (cache/object.c wipes it).
  *
  * A directory may be unlinked with all that is in it. It then is a tree of its own, which goes as a
  * whole when the kernel holds nothing of it any more.

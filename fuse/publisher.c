@@ -29,14 +29,15 @@
  */
 #define OLD_GENERATIONS_MAX 16u
 
-#define LOOK_EVERY  SPAN_MS(2)   /* whether that has happened */
-#define DRAIN_EVERY 200u         /* us: whether open files were read, see live_file.c */
+#define LOOK_EVERY     SPAN_MS(2)  /* whether that has happened */
+#define DRAIN_EVERY    200u        /* us: whether open files were read, see live_file.c */
 #define CATCH_UP_AFTER SPAN_SEC(1) /* files that were left out of an update */
 
 /*
  * A volume goes round: idle -> waiting (submitted) -> active (the thread works on it) -> finished
  * (the loop is to be told) -> idle. A payload submitted after "waiting" makes it wait once more.
- * Between waiting and active it may be draining, if it has live files that readers have just opened.
+ * Between waiting and active it may be draining, if it has live files that readers have just
+ * opened.
  *
  * Its directory is made with its first payload. Once it is removed, its owner has forgotten it: the
  * thread removes the directory and frees it.
@@ -57,7 +58,7 @@ struct publisher_volume {
     bool is_new_generation;    /* that the update makes */
     bool is_catching_up;       /* the update is of live files alone */
     mono_us update_received_at;
-    publisher_done_fn *done;
+    const struct publisher_callbacks *callbacks;
     void *userdata;
 
     /* under the publisher's lock */
@@ -68,14 +69,15 @@ struct publisher_volume {
     struct publisher_result result;
     struct list cleaning; /* in publisher.cleaning while an old generation is to be removed */
     mono_us clean_at;
-    bool clean_failed;      /* the last time */
-    bool is_look_awaited;   /* they could go, but for the look at mounts */
-    unsigned n_old;         /* generations that are to be removed, at most */
-    mono_us settled_at;     /* what was mounted of the old generation can be seen from then on */
-    struct list draining;   /* in publisher.draining */
-    struct list behind;     /* in publisher.behind while live files have to catch up */
+    bool clean_failed;    /* the last time */
+    bool is_look_awaited; /* they could go, but for the look at mounts */
+    unsigned n_old;       /* generations that are to be removed, at most */
+    mono_us settled_at;   /* what was mounted of the old generation can be seen from then on */
+    struct list draining; /* in publisher.draining */
+    struct list behind;   /* in publisher.behind while live files have to catch up */
     mono_us catch_up_at;
     size_t n_lone_mounts;
+    struct list counted; /* in publisher.counted while the loop has not been told */
     bool is_removed;
     struct list binding; /* in publisher.binding while it is to be mounted in one more place */
     int target_fd;       /* the process's, not the thread's; -1 if there is none */
@@ -92,7 +94,7 @@ struct publisher {
     struct session *session;
     struct tree *tree;
     bool answers_open;
-    struct mount_watch *watch;        /* NULL: nothing is known of mounts */
+    struct mount_watch *watch;       /* NULL: nothing is known of mounts */
     struct live_mounts *live_mounts; /* the thread's */
     pthread_t thread;
     int done_fd; /* eventfd: something is in finished */
@@ -109,6 +111,7 @@ struct publisher {
     struct list cleaning; /* by clean_at */
     struct list finished;
     struct list bound;
+    struct list counted;
     struct publisher_volume *active;
     bool has_seen_mounts; /* there are news of what is mounted */
     bool is_stopping;
@@ -520,6 +523,19 @@ static void work_on_cleaning(struct publisher *p, struct publisher_volume *v)
         clean_later(p, v, CLEAN_AGAIN);
 }
 
+/* The lock is held. */
+static void count_lone_mounts(struct publisher *p, struct publisher_volume *v)
+{
+    size_t n = live_mounts_count(p->live_mounts, v->name);
+
+    if (n == v->n_lone_mounts)
+        return;
+    v->n_lone_mounts = n;
+    list_remove(&v->counted);
+    list_append(&p->counted, &v->counted);
+    (void)eventfd_write(p->done_fd, 1);
+}
+
 /* The lock is held, and given up meanwhile. */
 static void work_on_mounts(struct publisher *p)
 {
@@ -536,7 +552,7 @@ static void work_on_mounts(struct publisher *p)
     lone_mounts_deinit(&seen);
     end_work(p);
     list_for_each (v, &p->volumes, link) {
-        v->n_lone_mounts = live_mounts_count(p->live_mounts, v->name);
+        count_lone_mounts(p, v);
         if (p->answers_open && live_mounts_take_behind(p->live_mounts, v->name))
             note_behind(p, v, 0);
     }
@@ -783,6 +799,19 @@ static struct publisher_volume *take_bound(struct publisher *p)
     return v;
 }
 
+/* The same, of which it is to be told how much is mounted alone. */
+static struct publisher_volume *take_counted(struct publisher *p)
+{
+    struct publisher_volume *v;
+
+    (void)pthread_mutex_lock(&p->lock);
+    v = FIRST_OF(&p->counted, counted);
+    if (v != NULL)
+        list_remove(&v->counted);
+    (void)pthread_mutex_unlock(&p->lock);
+    return v;
+}
+
 static void tell_bound(struct publisher_volume *v)
 {
     const struct error e = v->bound_text;
@@ -814,11 +843,14 @@ static int on_done(sd_event_source *source, int fd, uint32_t revents, void *user
     (void)revents;
     (void)eventfd_read(fd, &count);
     while (take_result(p, &v, &result)) {
-        v->done(v->userdata, &result);
+        v->callbacks->done(v->userdata, &result);
         (void)payload_unref(result.payload);
     }
     while ((v = take_bound(p)) != NULL)
         tell_bound(v);
+    while ((v = take_counted(p)) != NULL)
+        if (v->callbacks->lone_mounts != NULL)
+            v->callbacks->lone_mounts(v->userdata);
     tell_probed(p);
     return 0;
 }
@@ -890,7 +922,7 @@ static void init_lists(struct publisher *p)
 {
     struct list *const lists[] = {&p->volumes,  &p->removing, &p->binding,  &p->waiting,
                                   &p->draining, &p->behind,   &p->cleaning, &p->finished,
-                                  &p->bound};
+                                  &p->bound,    &p->counted};
 
     for (size_t i = 0; i < ELEMENTS_OF(lists); i++)
         list_init(lists[i]);
@@ -955,8 +987,9 @@ struct publisher *publisher_free(struct publisher *publisher)
     return NULL;
 }
 
-int publisher_add_volume(const struct publisher_place *place, publisher_done_fn *done,
-                         void *userdata, struct publisher_volume **ret_volume)
+int publisher_add_volume(const struct publisher_place *place,
+                         const struct publisher_callbacks *callbacks, void *userdata,
+                         struct publisher_volume **ret_volume)
 {
     struct publisher_volume *v = calloc(1, sizeof(*v));
 
@@ -969,7 +1002,7 @@ int publisher_add_volume(const struct publisher_place *place, publisher_done_fn 
                                    .mode = place->mode,
                                    .changes_in_place = place->changes_in_place,
                                    .dir_id = streq(place->name, ".") ? TREE_ROOT_ID : 0,
-                                   .done = done,
+                                   .callbacks = callbacks,
                                    .userdata = userdata,
                                    .target_fd = -1};
     if (v->name == NULL) {
@@ -983,6 +1016,7 @@ int publisher_add_volume(const struct publisher_place *place, publisher_done_fn 
     list_init(&v->cleaning);
     list_init(&v->binding);
     list_init(&v->bound);
+    list_init(&v->counted);
     (void)pthread_mutex_lock(&v->publisher->lock);
     list_append(&v->publisher->volumes, &v->link);
     (void)pthread_mutex_unlock(&v->publisher->lock);
@@ -1025,6 +1059,7 @@ struct publisher_volume *publisher_remove_volume(struct publisher_volume *volume
     list_remove(&v->finished);
     list_remove(&v->draining);
     list_remove(&v->behind);
+    list_remove(&v->counted);
     list_remove(&v->cleaning);
     list_append(&p->removing, &v->waiting);
     (void)pthread_cond_broadcast(&p->changed);
@@ -1065,15 +1100,15 @@ void publisher_submit(struct publisher_volume *volume, struct payload *payload, 
     (void)payload_unref(overtaken);
 }
 
-size_t publisher_lone_mounts(struct publisher_volume *volume)
+struct publisher_lone_mounts publisher_lone_mounts(struct publisher_volume *volume)
 {
     struct publisher *p = volume->publisher;
-    size_t n;
+    struct publisher_lone_mounts mounts = {.follow = p->answers_open};
 
     (void)pthread_mutex_lock(&p->lock);
-    n = volume->n_lone_mounts;
+    mounts.n = volume->n_lone_mounts;
     (void)pthread_mutex_unlock(&p->lock);
-    return n;
+    return mounts;
 }
 
 void publisher_probe(struct publisher *publisher, publisher_probed_fn *probed, void *userdata)

@@ -59,13 +59,19 @@ struct publisher_place {
     bool changes_in_place; /* all files are live; the session has to answer open */
 };
 
+struct publisher_callbacks {
+    publisher_done_fn *done;             /* once for each payload that was worked on */
+    void (*lone_mounts)(void *userdata); /* publisher_lone_mounts() has changed; may be NULL */
+};
+
 /*
  * @place: its text is copied
- * @done: called from the loop, once for each payload that was worked on
+ * @callbacks: borrowed; called from the loop
  * Return: 0, *ret_volume is the caller's; -ENOMEM.
  */
-int publisher_add_volume(const struct publisher_place *place, publisher_done_fn *done,
-                         void *userdata, struct publisher_volume **ret_volume);
+int publisher_add_volume(const struct publisher_place *place,
+                         const struct publisher_callbacks *callbacks, void *userdata,
+                         struct publisher_volume **ret_volume);
 /*
  * Nothing of it is called any more. Its directory goes as soon as the thread gets to it, before
  * anything that is asked for later. NULL is fine. Return: NULL.
@@ -91,11 +97,12 @@ typedef void publisher_bound_fn(void *userdata, int error, uint64_t mount_id,
 void publisher_bind(struct publisher_volume *volume, int target_fd_consumed,
                     unsigned long mount_attr, publisher_bound_fn *bound, void *userdata);
 
-/*
- * How many files and directories of the volume are mounted alone, as of the last look. They follow
- * it if the session answers open.
- */
-size_t publisher_lone_mounts(struct publisher_volume *volume);
+/* Files and directories of a volume that are mounted alone, as of the last look. */
+struct publisher_lone_mounts {
+    size_t n;
+    bool follow; /* whether they are live */
+};
+struct publisher_lone_mounts publisher_lone_mounts(struct publisher_volume *volume);
 
 /*
  * Give the binding up, if one is under way or not yet told: bound() is not called any more. It may

@@ -88,8 +88,8 @@ int session_begin_write(struct session *session, int *ret_root_fd);
 void session_end_write(struct session *session, int root_fd);
 
 /*
- * Have the kernel forget what it has cached, and then answer the opens that have waited for a switch
- * to end. Waits until that is done.
+ * Have the kernel forget what it has cached, and then answer the opens that have waited for a
+ * switch to end. Waits until that is done.
  * @all, @n: in their order; NULL and 0 for nothing to forget
  * Thread: the publisher's.
  */

@@ -256,8 +256,7 @@ static int add_payload(struct tree *t, struct node *directory)
     const struct payload *payload = t->staged_payload;
 
     for (size_t i = 0; i < payload->n_files; i++) {
-        struct node *n =
-            node_add_file(t, directory, payload->files[i].path, &payload->files[i]);
+        struct node *n = node_add_file(t, directory, payload->files[i].path, &payload->files[i]);
 
         if (n == NULL || (t->is_staged_live && node_make_live(n) < 0))
             return -ENOMEM;

@@ -45,7 +45,7 @@ static void collect(void *userdata, struct node_metrics *metrics)
 
     for (int i = 0; i < f->n_sources; i++)
         node_metrics_see_source(metrics, &f->source);
-    node_metrics_see_followers(metrics, 4);
+    node_metrics_see_lone_mounts(metrics, 4, 1);
     node_metrics_see_registration(metrics, f->is_registered);
 }
 
@@ -164,7 +164,8 @@ static void test_what_there_is(void **state)
     set_up(&f);
     assert_line(&f, "\nsecretfs_volumes{state=\"waiting\"} 0\n");
     assert_line(&f, "\nsecretfs_volumes{state=\"stale\"} 0\n");
-    assert_line(&f, "\nsecretfs_followers 4\n");
+    assert_line(&f, "\nsecretfs_lone_mounts{live=\"true\"} 4\n");
+    assert_line(&f, "\nsecretfs_lone_mounts{live=\"false\"} 1\n");
     assert_line(&f, "\nsecretfs_registered 0\n");
     f.is_registered = true;
     assert_line(&f, "\nsecretfs_registered 1\n");

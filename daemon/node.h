@@ -24,12 +24,14 @@ struct node {
     char *target_root; /* KUBELET_ROOT/pods */
 
     struct file_system *standard;
-    struct file_system *in_place; /* for `inotify: stable`; NULL until the first such volume */
+    struct file_system *live; /* see enum node_fs; NULL until the first such volume */
     struct log_limit source_log;
     struct node_volume_host host;
     struct watchdog *watchdog;
 
     struct identities *identities;
+    struct identity *pods_identity; /* a reference; NULL until pods were read */
+    struct node_pods *pods;
     struct node_volumes *volumes;
     struct node_csi *csi;
     struct node_static *static_volumes;

@@ -127,6 +127,8 @@ static int make_volume(struct node_static *all, struct said *said, struct error 
     struct node_volume_options options = {.id = said->id,
                                           .target = file->target,
                                           .made_dirs = all->made_dirs,
+                                          .fs = file->spec->is_stable ? NODE_FS_LIVE
+                                                                      : NODE_FS_STANDARD,
                                           .spec = file->spec,
                                           .borrows_spec = true};
     struct node_volume *v;

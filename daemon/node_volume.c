@@ -2,7 +2,7 @@
 /*
  * The life of a volume:
  *
- *   FOLLOWING   its objects are asked for
+ *   FOLLOWING   its objects are asked for, and its pod, if that decides about the file system
  *      | the first payload is in its directory
  *   IN_PLACE    where nobody looks
  *      | it is wanted: the target is made
@@ -30,6 +30,14 @@
 #define PATIENCE      SPAN_SEC(10) /* then somebody should be told what the trouble is */
 #define LINGER        SPAN_SEC(300)
 #define TIMER_SLACK   SPAN_MS(10)
+
+const char *node_fs_name(enum node_fs fs)
+{
+    static const char *const names[] = {
+        [NODE_FS_UNDECIDED] = "", [NODE_FS_STANDARD] = "standard", [NODE_FS_LIVE] = "live"};
+
+    return names[fs];
+}
 
 bool node_volume_id_is_valid(const char *id)
 {
@@ -213,8 +221,11 @@ static int on_place(void *userdata, struct publisher_place *ret_place, struct er
     const struct node_volume *v = userdata;
     const struct volume_spec *spec = v->spec;
     struct publisher *publisher = NULL;
-    int r = v->host->choose_publisher(v->host->userdata, spec->is_stable, &publisher, e);
+    int r;
 
+    if (v->fs == NODE_FS_UNDECIDED)
+        return PUBLISHED_LATER;
+    r = v->host->choose_publisher(v->host->userdata, v->fs, &publisher, e);
     if (r < 0)
         return r;
     *ret_place = (struct publisher_place){
@@ -286,6 +297,7 @@ static int copy_options(struct node_volume *v, const struct node_volume_options 
     v->area = (struct target_area){.root = v->root};
     v->made_dirs = o->made_dirs;
     v->mount_attr = o->mount_attr;
+    v->fs = o->fs;
     return failed ? -ENOMEM : 0;
 }
 
@@ -388,6 +400,7 @@ struct node_volume *node_volume_free(struct node_volume *volume)
     if (hide(v, &e) < 0)
         log_warn("cannot take a volume down", "target", v->target, "pod", v->pod, "reason", e.text);
     stop_timers(v);
+    (void)node_pods_query_free(v->pod_query);
     published_deinit(&v->published);
     (void)identity_unref(v->identity);
     if (!v->borrows_spec)
@@ -400,6 +413,15 @@ struct node_volume *node_volume_free(struct node_volume *volume)
     free(v->pod_uid);
     free(v);
     return NULL;
+}
+
+void node_volume_decide(struct node_volume *volume, enum node_fs fs)
+{
+    assert(fs != NODE_FS_UNDECIDED);
+    if (volume->fs != NODE_FS_UNDECIDED)
+        return;
+    volume->fs = fs;
+    published_retry(&volume->published);
 }
 
 static bool is_still_there(const struct node_volume *v)

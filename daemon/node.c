@@ -254,13 +254,17 @@ static int open_pods_source(void *userdata, struct source **ret_source, struct e
 
 static int start_pods(struct node *node)
 {
-    const struct node_pods_options options = {
-        .driver_name = node->options->driver_name,
+    static const struct node_pods_api api = {
         .open = open_pods_source,
         .send = api_source_send,
         .cancel = http_request_free,
-        .userdata = node,
+        .version = api_source_version,
+        .rejected = api_source_rejected,
     };
+    const struct node_pods_options options = {.driver_name = node->options->driver_name,
+                                              .node_name = node->options->node_id,
+                                              .api = &api,
+                                              .userdata = node};
 
     return node_pods_new(node->event, &options, &node->pods);
 }

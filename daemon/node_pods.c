@@ -1,51 +1,61 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A volume's file system is chosen once, before its first content goes there, so the answer has to
- * come while the volume's objects are fetched:
+ * A volume's file system is chosen once, before its first content goes there, so the pod has to be
+ * known while the volume's objects are fetched:
  *
- *   known        at once
- *   not known    a GET of the pod by name, in parallel to the fetching of the objects; every volume
- *                of the pod waits for the same one
- *   no answer    after NODE_PODS_WAIT, or where pods cannot be read: unknown, and the volume goes
- * to the standard file system
+ *   it is known      from the watch of the node's pods: at once
+ *   it is not        a GET of the pod by name, beside the fetching of the objects; all volumes of
+ *                    the pod wait for the same one. Should the watch bring the pod first, that is
+ *                    the answer.
+ *   no good answer   the pod is not there, is another one of the same name, or may not be read:
+ *                    unknown, and the volume goes to the standard file system
  *
- * A pod is the right one if its uid is; another one of the same name says nothing.
+ * As long as the server cannot be reached a GET is tried again; without it there are no objects
+ * either. How long a volume waits whose objects are there is its own decision (node_volume.c).
  *
  * The node authorizer learns of a new pod some milliseconds late (K3), so a GET that is forbidden
- * is tried again within the wait. When that was in vain, or credentials are missing or refused, no
- * pod is asked for during REFUSED_QUIET.
+ * is tried again a few times. When that was in vain and the watch is not allowed either, no pod is
+ * asked for during REFUSED_QUIET.
  */
 #include "daemon/node_pods.h"
 
 #include <stdio.h>
 
+#include <sys/random.h>
+
 #include "base/buf.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "cache/object.h"
-#include "fetcher/pod.h"
+#include "fetcher/pod_watch.h"
 
+#define GET_LIMIT         SPAN_SEC(10)
 #define REFUSED_QUIET     SPAN_SEC(60)
-#define QUICK_RETRY       SPAN_MS(50) /* doubling */
-#define QUICK_RETRIES_MAX 4           /* 0.75 s together */
+#define QUICK_RETRY       SPAN_MS(50)  /* after 403; doubling */
+#define QUICK_RETRIES_MAX 4            /* 0.75 s together */
+#define RETRY_FIRST       SPAN_MS(250) /* of a server that is away; doubling */
+#define RETRY_DOUBLINGS   4            /* up to 4 s */
 #define TIMER_SLACK       SPAN_MS(1)
+#define FAILURES_TO_TELL  3 /* in a row, of the watch: some seconds */
 
-/* A pod that is asked for by name. */
+/* A pod that is asked for by name, for as long as there is a query. */
 struct lookup {
     struct list link;
     struct node_pods *pods;
     char *namespace, *name, *uid;
-    struct list queries; /* of struct node_pods_query; may be empty */
+    struct list queries; /* of struct node_pods_query */
     struct http_request *request;
-    sd_event_source *deadline;
+    bool wants_request; /* and has to wait for others */
+    bool is_finished;   /* the queries are being answered */
     sd_event_source *retry;
-    unsigned n_retries;
+    unsigned n_refused, n_failed;
     int status; /* of the response; 0 before it came */
     struct buf body;
 };
 
 struct node_pods_query {
     struct list link;
+    struct lookup *lookup;
     char *volume;
     node_pods_answer_fn *answered;
     void *userdata;
@@ -55,15 +65,29 @@ struct node_pods {
     sd_event *event;
     struct node_pods_options options;
     struct source *source; /* NULL until it could be opened */
+
+    struct pods known;
+    struct pod_watch *watch; /* NULL if there is no API server */
+    struct http_request *watch_request;
+    unsigned watch_version; /* of the credentials that it was made with */
+    sd_event_source *watch_timer;
+    struct error problem; /* of the watch */
+    unsigned n_failures;  /* the same, in a row */
+    bool is_told;         /* the problem was logged */
+
     struct list lookups;
-    size_t n_lookups;
+    size_t n_lookups, n_requests;
     mono_us refused_until;
-    struct error problem;
 };
 
 const char *node_pods_problem(const struct node_pods *pods)
 {
     return pods->problem.text;
+}
+
+size_t node_pods_count(const struct node_pods *pods)
+{
+    return pods->known.n;
 }
 
 bool node_pods_volume_name(const char *target, char ret_name[static NODE_PODS_VOLUME_NAME_SIZE])
@@ -82,38 +106,33 @@ bool node_pods_volume_name(const char *target, char ret_name[static NODE_PODS_VO
     return true;
 }
 
-/* ---- queries */
-
-struct node_pods_query *node_pods_query_free(struct node_pods_query *query)
+static int open_source(struct node_pods *pods, struct error *e)
 {
-    if (query == NULL)
-        return NULL;
-    list_remove(&query->link);
-    free(query->volume);
-    free(query);
-    return NULL;
-}
-DEFINE_CLEANUP(struct node_pods_query *, node_pods_query_free)
+    const struct node_pods_options *o = &pods->options;
 
-static enum node_pods_answer answer_of(const struct pod *pod, const char *volume)
-{
-    if (pod == NULL)
-        return NODE_PODS_UNKNOWN;
-    return pod_has_sub_path(pod, volume) ? NODE_PODS_SUB_PATH : NODE_PODS_NO_SUB_PATH;
+    return pods->source == NULL ? o->api->open(o->userdata, &pods->source, e) : 0;
 }
 
-/* ---- lookups */
+/* ---- lookups and queries */
+
+static void send_waiting(struct node_pods *pods);
+
+static void drop_request(struct lookup *l)
+{
+    if (l->request == NULL)
+        return;
+    l->request = l->pods->options.api->cancel(l->request);
+    l->pods->n_requests--;
+}
 
 static struct lookup *lookup_free(struct lookup *l)
 {
     if (l == NULL)
         return NULL;
     assert(list_is_empty(&l->queries));
+    drop_request(l);
     l->pods->n_lookups--;
     list_remove(&l->link);
-    if (l->request != NULL)
-        l->request = l->pods->options.cancel(l->request);
-    (void)sd_event_source_disable_unref(l->deadline);
     (void)sd_event_source_disable_unref(l->retry);
     buf_deinit(&l->body);
     free(l->namespace);
@@ -124,64 +143,131 @@ static struct lookup *lookup_free(struct lookup *l)
 }
 DEFINE_CLEANUP(struct lookup *, lookup_free)
 
+static int lookup_new(struct node_pods *pods, const struct node_pods_volume *volume,
+                      struct lookup **ret_lookup)
+{
+    _cleanup_(lookup_freep) struct lookup *l = calloc(1, sizeof(*l));
+
+    if (l == NULL)
+        return -ENOMEM;
+    l->pods = pods;
+    l->body = BUF_INIT(POD_JSON_MAX_BYTES);
+    list_init(&l->queries);
+    list_append(&pods->lookups, &l->link);
+    pods->n_lookups++;
+    l->namespace = strdup(volume->namespace);
+    l->name = strdup(volume->pod);
+    l->uid = strdup(volume->pod_uid);
+    if (l->namespace == NULL || l->name == NULL || l->uid == NULL)
+        return -ENOMEM;
+    l->wants_request = true;
+    *ret_lookup = TAKE(l);
+    return 0;
+}
+
+static struct node_pods_query *query_free(struct node_pods_query *query)
+{
+    if (query == NULL)
+        return NULL;
+    list_remove(&query->link);
+    free(query->volume);
+    free(query);
+    return NULL;
+}
+DEFINE_CLEANUP(struct node_pods_query *, query_free)
+
+struct node_pods_query *node_pods_query_free(struct node_pods_query *query)
+{
+    struct lookup *l = query != NULL ? query->lookup : NULL;
+    struct node_pods *pods = l != NULL ? l->pods : NULL;
+
+    (void)query_free(query);
+    if (l == NULL || l->is_finished || !list_is_empty(&l->queries))
+        return NULL;
+    (void)lookup_free(l);
+    send_waiting(pods);
+    return NULL;
+}
+
+static enum node_pods_answer answer_of(const struct pod *pod, const char *volume)
+{
+    if (pod == NULL)
+        return NODE_PODS_UNKNOWN;
+    return pod_has_sub_path(pod, volume) ? NODE_PODS_SUB_PATH : NODE_PODS_NO_SUB_PATH;
+}
+
 /* @pod: NULL if it is not known. The lookup is gone. */
 static void finish(struct lookup *l, const struct pod *pod)
 {
+    struct node_pods *pods = l->pods;
+
+    l->is_finished = true;
     while (!list_is_empty(&l->queries)) {
         struct node_pods_query *query = list_entry(l->queries.next, struct node_pods_query, link);
         enum node_pods_answer answer = answer_of(pod, query->volume);
         node_pods_answer_fn *answered = query->answered;
         void *userdata = query->userdata;
 
-        (void)node_pods_query_free(query);
+        (void)query_free(query);
         answered(userdata, answer);
     }
     (void)lookup_free(l);
+    send_waiting(pods);
 }
 
-static void refuse(struct node_pods *pods, const struct error *e)
+static struct lookup *find_lookup(const struct node_pods *pods, const char *namespace,
+                                  const char *name, const char *uid)
 {
-    pods->refused_until = clock_mono() + REFUSED_QUIET;
-    pods->problem = *e;
+    struct lookup *l;
+
+    list_for_each (l, &pods->lookups, link)
+        if (!l->is_finished && streq(l->uid, uid) && streq(l->name, name) &&
+            streq(l->namespace, namespace))
+            return l;
+    return NULL;
 }
 
-/* ---- a GET */
-
-static int lookup_send(struct lookup *l, struct error *e);
+/* ---- GETs */
 
 static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct lookup *l = userdata;
-    struct error e = ERROR_INIT;
 
     (void)source;
     (void)usec;
-    if (lookup_send(l, &e) < 0)
-        finish(l, NULL);
+    l->wants_request = true;
+    send_waiting(l->pods);
     return 0;
 }
 
-static bool retry_soon(struct lookup *l)
+/* Without a timer, for want of memory, the watch is what is left. */
+static void retry_later(struct lookup *l, span_us delay)
 {
-    span_us delay = QUICK_RETRY << l->n_retries;
-
-    if (l->n_retries++ >= QUICK_RETRIES_MAX)
-        return false;
     l->retry = sd_event_source_disable_unref(l->retry);
-    return sd_event_add_time_relative(l->pods->event, &l->retry, CLOCK_MONOTONIC, delay,
-                                      TIMER_SLACK, on_retry, l) >= 0;
+    (void)sd_event_add_time_relative(l->pods->event, &l->retry, CLOCK_MONOTONIC, delay, TIMER_SLACK,
+                                     on_retry, l);
 }
 
+static void on_failed(struct lookup *l)
+{
+    unsigned doublings = l->n_failed < RETRY_DOUBLINGS ? l->n_failed : RETRY_DOUBLINGS;
+
+    l->n_failed++;
+    retry_later(l, RETRY_FIRST << doublings);
+}
+
+/* 401, 403 */
 static void on_refused(struct lookup *l)
 {
-    struct error e = ERROR_INIT;
+    struct node_pods *pods = l->pods;
+    enum pod_watch_health health = pod_watch_health(pods->watch);
 
-    if (l->status == 403 && retry_soon(l))
+    if (l->status == 403 && health != POD_WATCH_REFUSED && l->n_refused < QUICK_RETRIES_MAX) {
+        retry_later(l, QUICK_RETRY << l->n_refused++);
         return;
-    (void)error_set(&e, -EACCES, "the API server answers %d to a request for pod %s/%s", l->status,
-                    l->namespace, l->name);
-    if (l->status == 401 || l->status == 403)
-        refuse(l->pods, &e);
+    }
+    if (health != POD_WATCH_LIVE)
+        pods->refused_until = clock_mono() + REFUSED_QUIET;
     finish(l, NULL);
 }
 
@@ -216,106 +302,239 @@ static void on_body(void *userdata, const char *bytes, size_t len)
 static void on_done(void *userdata, enum http_outcome outcome, const struct error *error)
 {
     struct lookup *l = userdata;
+    struct node_pods *pods = l->pods;
 
     (void)error;
-    l->request = l->pods->options.cancel(l->request);
-    if (outcome != HTTP_COMPLETE)
-        finish(l, NULL);
+    drop_request(l);
+    if (outcome != HTTP_COMPLETE || l->status == 429 || l->status / 100 == 5)
+        on_failed(l);
     else if (l->status == 200)
         on_found(l);
-    else
+    else if (l->status == 401 || l->status == 403)
         on_refused(l);
+    else
+        finish(l, NULL);
+    send_waiting(pods);
 }
 
 static int lookup_send(struct lookup *l, struct error *e)
 {
     static const struct http_handler handler = {on_response, on_body, on_done};
     char path[sizeof("/api/v1/namespaces//pods/") + OBJECT_NAMESPACE_MAX + OBJECT_NAME_MAX];
-    const struct http_call call = {.path = path, .total_limit = NODE_PODS_WAIT};
-
-    (void)snprintf(path, sizeof(path), "/api/v1/namespaces/%s/pods/%s", l->namespace, l->name);
-    l->status = 0;
-    return l->pods->options.send(l->pods->source, &call, &handler, l, &l->request, e);
-}
-
-static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata)
-{
-    (void)source;
-    (void)usec;
-    finish(userdata, NULL);
-    return 0;
-}
-
-static int lookup_new(struct node_pods *pods, const struct node_pods_volume *volume,
-                      struct lookup **ret_lookup, struct error *e)
-{
-    _cleanup_(lookup_freep) struct lookup *l = calloc(1, sizeof(*l));
+    const struct http_call call = {.path = path, .total_limit = GET_LIMIT};
     int r;
 
-    if (l == NULL)
-        return error_set_errno(e, -ENOMEM, "cannot ask for a pod");
-    l->pods = pods;
-    l->body = BUF_INIT(POD_JSON_MAX_BYTES);
-    list_init(&l->queries);
-    list_append(&pods->lookups, &l->link);
-    pods->n_lookups++;
-    l->namespace = strdup(volume->namespace);
-    l->name = strdup(volume->pod);
-    l->uid = strdup(volume->pod_uid);
-    r = l->namespace != NULL && l->name != NULL && l->uid != NULL ? 0 : -ENOMEM;
+    (void)snprintf(path, sizeof(path), "/api/v1/namespaces/%s/pods/%s", l->namespace, l->name);
+    l->wants_request = false;
+    l->status = 0;
+    buf_deinit(&l->body);
+    r = open_source(l->pods, e);
     if (r == 0)
-        r = sd_event_add_time_relative(pods->event, &l->deadline, CLOCK_MONOTONIC, NODE_PODS_WAIT,
-                                       TIMER_SLACK, on_deadline, l);
-    if (r < 0)
-        return error_set_errno(e, r, "cannot ask for a pod");
-    r = lookup_send(l, e);
-    if (r < 0)
-        return r;
-    *ret_lookup = TAKE(l);
-    return 0;
+        r = l->pods->options.api->send(l->pods->source, &call, &handler, l, &l->request, e);
+    l->pods->n_requests += r == 0;
+    return r;
 }
 
-/* ---- asking */
-
-static int open_source(struct node_pods *pods, struct error *e)
-{
-    return pods->source == NULL ? pods->options.open(pods->options.userdata, &pods->source, e) : 0;
-}
-
-static struct lookup *find_lookup(const struct node_pods *pods,
-                                  const struct node_pods_volume *volume)
+static struct lookup *next_waiting(struct node_pods *pods)
 {
     struct lookup *l;
 
     list_for_each (l, &pods->lookups, link)
-        if (streq(l->uid, volume->pod_uid) && streq(l->name, volume->pod) &&
-            streq(l->namespace, volume->namespace))
+        if (l->wants_request && !l->is_finished)
             return l;
     return NULL;
 }
 
+/* Those that came first, as many as may be. */
+static void send_waiting(struct node_pods *pods)
+{
+    struct lookup *l;
+
+    while (pods->n_requests < NODE_PODS_REQUESTS_MAX && (l = next_waiting(pods)) != NULL) {
+        struct error e = ERROR_INIT;
+
+        if (lookup_send(l, &e) < 0)
+            on_failed(l);
+    }
+}
+
+/* ---- the watch */
+
+static void watch_on_response(void *userdata, const struct http_response *response)
+{
+    const struct node_pods *pods = userdata;
+
+    pod_watch_on_response(pods->watch, response);
+}
+
+static void watch_on_body(void *userdata, const char *bytes, size_t len)
+{
+    const struct node_pods *pods = userdata;
+
+    pod_watch_on_body(pods->watch, bytes, len);
+}
+
+static void watch_cancel(void *userdata)
+{
+    struct node_pods *pods = userdata;
+
+    if (pods->watch_request != NULL)
+        pods->watch_request = pods->options.api->cancel(pods->watch_request);
+}
+
+static void watch_on_done(void *userdata, enum http_outcome outcome, const struct error *error)
+{
+    const struct node_pods *pods = userdata;
+
+    watch_cancel(userdata);
+    pod_watch_on_done(pods->watch, outcome, error);
+}
+
+static void watch_on_sent(void *userdata)
+{
+    const struct node_pods *pods = userdata;
+
+    pod_watch_on_sent(pods->watch);
+}
+
+static int watch_request(void *userdata, const char *path, span_us total_limit, struct error *e)
+{
+    static const struct http_handler handler = {watch_on_response, watch_on_body, watch_on_done};
+    const struct http_call call = {
+        .path = path, .total_limit = total_limit, .is_watch = true, .on_sent = watch_on_sent};
+    struct node_pods *pods = userdata;
+    int r = open_source(pods, e);
+
+    if (r < 0)
+        return r;
+    pods->watch_version = pods->options.api->version(pods->source);
+    return pods->options.api->send(pods->source, &call, &handler, pods, &pods->watch_request, e);
+}
+
+static void watch_reject_credentials(void *userdata)
+{
+    const struct node_pods *pods = userdata;
+
+    pods->options.api->rejected(pods->source, pods->watch_version);
+}
+
+static int watch_on_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    const struct node_pods *pods = userdata;
+
+    (void)source;
+    (void)usec;
+    pod_watch_on_timer(pods->watch);
+    return 0;
+}
+
+static void watch_set_timer(void *userdata, span_us delay)
+{
+    const struct node_pods *pods = userdata;
+
+    /* neither can fail for a source that exists */
+    if (delay != SPAN_FOREVER)
+        (void)sd_event_source_set_time(pods->watch_timer, clock_mono() + delay);
+    (void)sd_event_source_set_enabled(pods->watch_timer,
+                                      delay != SPAN_FOREVER ? SD_EVENT_ONESHOT : SD_EVENT_OFF);
+}
+
+static mono_us watch_now(void *userdata)
+{
+    (void)userdata;
+    return clock_mono();
+}
+
+static uint32_t watch_random(void *userdata)
+{
+    uint32_t random;
+
+    (void)userdata;
+    /* it cannot fail after boot; nothing but the spread of retries depends on it */
+    return getrandom(&random, sizeof(random), 0) == sizeof(random) ? random : 0;
+}
+
+static void watch_on_pod(void *userdata, const struct pod *pod)
+{
+    struct node_pods *pods = userdata;
+    struct lookup *l = find_lookup(pods, pod->namespace, pod->name, pod->uid);
+
+    if (l != NULL)
+        finish(l, pod);
+}
+
+#define WHAT_FOLLOWS                                                                               \
+    "volumes that a pod mounts by subPath do not follow updates unless they have "                 \
+    "`updates: in-place`"
+
+static void watch_on_health(void *userdata, enum pod_watch_health health, const struct error *e)
+{
+    struct node_pods *pods = userdata;
+
+    pods->problem = *e;
+    pods->n_failures = health == POD_WATCH_LIVE ? 0 : pods->n_failures + 1;
+    if (health == POD_WATCH_LIVE) {
+        pods->refused_until = 0;
+        if (pods->is_told)
+            log_info("the pods of this node can be read again");
+        pods->is_told = false;
+    } else if (!pods->is_told &&
+               (health == POD_WATCH_REFUSED || pods->n_failures >= FAILURES_TO_TELL)) {
+        pods->is_told = true;
+        log_warn("cannot read the pods of this node; " WHAT_FOLLOWS, "node",
+                 pods->options.node_name, "reason", e->text);
+    }
+}
+
+static const struct pod_watch_io watch_io = {
+    .request = watch_request,
+    .cancel = watch_cancel,
+    .reject_credentials = watch_reject_credentials,
+    .set_timer = watch_set_timer,
+    .now = watch_now,
+    .random = watch_random,
+    .on_pod = watch_on_pod,
+    .on_health = watch_on_health,
+};
+
+static int start_watch(struct node_pods *pods)
+{
+    const struct pod_watch_options options = {.driver_name = pods->options.driver_name,
+                                              .node_name = pods->options.node_name,
+                                              .pods = &pods->known};
+    int r = sd_event_add_time_relative(pods->event, &pods->watch_timer, CLOCK_MONOTONIC, 0,
+                                       TIMER_SLACK, watch_on_timer, pods);
+
+    if (r >= 0)
+        r = sd_event_source_set_enabled(pods->watch_timer, SD_EVENT_OFF);
+    if (r >= 0)
+        r = pod_watch_new(&options, &watch_io, pods, &pods->watch);
+    if (r >= 0)
+        pod_watch_start(pods->watch);
+    return r < 0 ? r : 0;
+}
+
+/* ---- asking */
+
 /* The lookup that a query waits for. Return: NULL when there is no point in one. */
 static struct lookup *get_lookup(struct node_pods *pods, const struct node_pods_volume *volume)
 {
-    struct lookup *l = find_lookup(pods, volume);
-    struct error e = ERROR_INIT;
+    struct lookup *l = find_lookup(pods, volume->namespace, volume->pod, volume->pod_uid);
 
     if (l != NULL)
         return l;
-    if (clock_mono() < pods->refused_until || pods->n_lookups == NODE_PODS_LOOKUPS_MAX)
+    if (pods->watch == NULL || clock_mono() < pods->refused_until ||
+        pods->n_lookups == NODE_PODS_LOOKUPS_MAX)
         return NULL;
-    if (open_source(pods, &e) == 0 && lookup_new(pods, volume, &l, &e) == 0)
-        return l;
-    refuse(pods, &e);
-    return NULL;
+    return lookup_new(pods, volume, &l) == 0 ? l : NULL;
 }
 
-enum node_pods_answer node_pods_ask(struct node_pods *pods, const struct node_pods_volume *volume,
-                                    node_pods_answer_fn *answered, void *userdata,
-                                    struct node_pods_query **ret_query)
+static enum node_pods_answer wait_for_pod(struct node_pods *pods,
+                                          const struct node_pods_volume *volume,
+                                          node_pods_answer_fn *answered, void *userdata,
+                                          struct node_pods_query **ret_query)
 {
-    _cleanup_(node_pods_query_freep) struct node_pods_query *query = calloc(1, sizeof(*query));
-    struct lookup *lookup;
+    _cleanup_(query_freep) struct node_pods_query *query = calloc(1, sizeof(*query));
 
     if (query == NULL)
         return NODE_PODS_UNKNOWN;
@@ -323,12 +542,25 @@ enum node_pods_answer node_pods_ask(struct node_pods *pods, const struct node_po
     query->answered = answered;
     query->userdata = userdata;
     query->volume = strdup(volume->volume);
-    lookup = query->volume != NULL ? get_lookup(pods, volume) : NULL;
-    if (lookup == NULL)
+    query->lookup = query->volume != NULL ? get_lookup(pods, volume) : NULL;
+    if (query->lookup == NULL)
         return NODE_PODS_UNKNOWN;
-    list_append(&lookup->queries, &query->link);
+    list_append(&query->lookup->queries, &query->link);
     *ret_query = TAKE(query);
+    send_waiting(pods);
     return NODE_PODS_LATER;
+}
+
+enum node_pods_answer node_pods_ask(struct node_pods *pods, const struct node_pods_volume *volume,
+                                    node_pods_answer_fn *answered, void *userdata,
+                                    struct node_pods_query **ret_query)
+{
+    const struct pod *pod =
+        pods_find(&pods->known, volume->namespace, volume->pod, volume->pod_uid);
+
+    if (pod != NULL)
+        return answer_of(pod, volume->volume);
+    return wait_for_pod(pods, volume, answered, userdata, ret_query);
 }
 
 /* ---- all of it */
@@ -336,25 +568,33 @@ enum node_pods_answer node_pods_ask(struct node_pods *pods, const struct node_po
 int node_pods_new(sd_event *event, const struct node_pods_options *options,
                   struct node_pods **ret_pods)
 {
-    struct node_pods *pods = calloc(1, sizeof(*pods));
+    _cleanup_(node_pods_freep) struct node_pods *pods = calloc(1, sizeof(*pods));
+    int r;
 
     if (pods == NULL)
         return -ENOMEM;
     pods->event = sd_event_ref(event);
     pods->options = *options;
+    pods_init(&pods->known);
     list_init(&pods->lookups);
-    *ret_pods = pods;
+    r = open_source(pods, &pods->problem);
+    if (r == -EOPNOTSUPP)
+        log_info("the pods of this node are not read; " WHAT_FOLLOWS, "reason", pods->problem.text);
+    r = r != -EOPNOTSUPP ? start_watch(pods) : 0;
+    if (r < 0)
+        return r;
+    *ret_pods = TAKE(pods);
     return 0;
 }
 
 struct node_pods *node_pods_free(struct node_pods *pods)
 {
-    struct lookup *l, *next;
-
     if (pods == NULL)
         return NULL;
-    list_for_each_safe (l, next, &pods->lookups, link)
-        (void)lookup_free(l);
+    assert(list_is_empty(&pods->lookups));
+    (void)pod_watch_free(pods->watch);
+    (void)sd_event_source_disable_unref(pods->watch_timer);
+    pods_deinit(&pods->known);
     (void)sd_event_unref(pods->event);
     free(pods);
     return NULL;

@@ -12,31 +12,39 @@
 struct node_pods;
 struct node_pods_query;
 
-/* A request's time, and how long an answer takes at most. */
-#define NODE_PODS_WAIT        SPAN_SEC(1)
-/* Pods that are asked for by name at the same time; a kubelet has up to 110 or so in all. */
-#define NODE_PODS_LOOKUPS_MAX 256
+/*
+ * Pods that are asked for by name and not answered; a kubelet starts 110 of them unless it is told
+ * otherwise. The volumes of more go to the standard file system.
+ */
+#define NODE_PODS_LOOKUPS_MAX  1024u
+/* The part of them that is asked for at the same time, as each answer can have 1 MiB. */
+#define NODE_PODS_REQUESTS_MAX 16u
 
-/* api_source_send(), or a test in its place. */
-typedef int node_pods_send_fn(struct source *source, const struct http_call *call,
-                              const struct http_handler *handler, void *userdata,
-                              struct http_request **ret_request, struct error *e);
-
-/* Strings are borrowed, and outlive the object. */
-struct node_pods_options {
-    const char *driver_name;
+/* The API server: api_source_...(), or a test in its place. */
+struct node_pods_api {
     /*
      * The source with whose credentials pods are read; tried again until it works.
      * Return: 0, *ret_source is borrowed and outlives the object; -EOPNOTSUPP when there is no API
      * server and never will be; -errno; with @e.
      */
     int (*open)(void *userdata, struct source **ret_source, struct error *e);
-    node_pods_send_fn *send;
+    int (*send)(struct source *source, const struct http_call *call,
+                const struct http_handler *handler, void *userdata,
+                struct http_request **ret_request, struct error *e);
     struct http_request *(*cancel)(struct http_request *request); /* http_request_free() */
-    void *userdata;
+    unsigned (*version)(const struct source *source);
+    void (*rejected)(struct source *source, unsigned version);
 };
 
-/* Return: 0, *ret_pods is the caller's; -ENOMEM; sd-event's errors. */
+/* Strings are borrowed, and outlive the object. */
+struct node_pods_options {
+    const char *driver_name;
+    const char *node_name;
+    const struct node_pods_api *api;
+    void *userdata; /* for api->open() */
+};
+
+/* Starts to watch. Return: 0, *ret_pods is the caller's; -ENOMEM; sd-event's errors. */
 int node_pods_new(sd_event *event, const struct node_pods_options *options,
                   struct node_pods **ret_pods);
 /* All queries must be gone. Return: NULL; NULL is fine. */
@@ -58,7 +66,10 @@ struct node_pods_volume {
     const char *volume; /* its name in the pod */
 };
 
-/* Once, within NODE_PODS_WAIT, never from within node_pods_ask(); the query is gone then. */
+/*
+ * Once, never from within node_pods_ask(); the query is gone then. That can take as long as the API
+ * server is away: whoever has something better to do than to wait frees the query.
+ */
 typedef void node_pods_answer_fn(void *userdata, enum node_pods_answer answer);
 
 /*
@@ -79,5 +90,7 @@ struct node_pods_query *node_pods_query_free(struct node_pods_query *query);
 #define NODE_PODS_VOLUME_NAME_SIZE 64
 bool node_pods_volume_name(const char *target, char ret_name[static NODE_PODS_VOLUME_NAME_SIZE]);
 
-/* Why pods cannot be read now; "" while they can. Borrowed. */
+/* Why the pods of the node are not watched now; "" while they are. Borrowed. */
 const char *node_pods_problem(const struct node_pods *pods);
+/* How many are known. */
+size_t node_pods_count(const struct node_pods *pods);

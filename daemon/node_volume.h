@@ -101,6 +101,7 @@ struct node_volume {
     unsigned long mount_attr;
     enum node_fs fs;
     struct node_pods_query *pod_query; /* owned; while the pod decides about fs; or NULL */
+    sd_event_source *pod_timer;        /* content is there, and waits for that */
     struct volume_spec *spec;
     bool borrows_spec;
     struct identity *identity;

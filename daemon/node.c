@@ -8,10 +8,10 @@
  *              -> node_static ------+
  *
  * The file system is mounted on RUN_DIR/fs, read-only and for root's eyes only; a volume is shown
- * by a bind mount of its directory. Volumes with `updates: in-place` have another one beside it,
- * RUN_DIR/fs-in-place, as what makes them costs a request for each open file. Were somebody to
- * unmount RUN_DIR/fs, volumes that are shown would stay so; it is mounted again for those that come
- * later.
+ * by a bind mount of its directory. Volumes with `updates: in-place`, and those that the pod mounts
+ * by subPath, have another one beside it, RUN_DIR/fs-live, as what makes them costs a request for
+ * each open file. Were somebody to unmount RUN_DIR/fs, volumes that are shown would stay so; it is
+ * mounted again for those that come later.
  *
  * One daemon serves a run directory; a lock says so. What one that died has left mounted is
  * detached before anything is served: nobody answers there any more. The kubelet publishes anew
@@ -33,6 +33,7 @@
 #include "daemon/node_static.h"
 #include "daemon/run_dir.h"
 #include "daemon/supervisor.h"
+#include "fetcher/api.h"
 
 /* As many volumes as a person would look at; the others have the same trouble. */
 #define SOURCE_LOG_LINES  10
@@ -111,12 +112,12 @@ static void on_file_system_failed(void *userdata, const struct error *reason)
 }
 
 /* @name: of the directory in the run directory */
-static int make_file_system(struct node *node, const char *name, bool changes_in_place,
+static int make_file_system(struct node *node, const char *name, bool answers_open,
                             struct file_system **ret_fs, struct error *e)
 {
     _cleanup_(freep) char *mountpoint = NULL;
     struct file_system_options options = {.source = node->options->driver_name,
-                                          .answers_open = changes_in_place,
+                                          .answers_open = answers_open,
                                           .monitor = node->mount_monitor};
 
     if (asprintf(&mountpoint, "%s/%s", node->options->run_dir, name) < 0)
@@ -125,43 +126,43 @@ static int make_file_system(struct node *node, const char *name, bool changes_in
     return file_system_new(node->event, &options, on_file_system_failed, node, ret_fs, e);
 }
 
-static int start_in_place(struct node *node, struct error *e)
+static int start_live(struct node *node, struct error *e)
 {
-    int r = make_file_system(node, RUN_DIR_MOUNT_IN_PLACE, true, &node->in_place, e);
+    int r = make_file_system(node, RUN_DIR_MOUNT_LIVE, true, &node->live, e);
 
     if (r < 0)
         return r;
-    assert(node->in_place != NULL);
-    watchdog_add(node->watchdog, node->in_place->publisher);
-    node_seeing_serve(node->seeing, node->in_place->session);
+    assert(node->live != NULL);
+    watchdog_add(node->watchdog, node->live->publisher);
+    node_seeing_serve(node->seeing, node->live->session);
     return 0;
 }
 
-/* Where volumes go. That for changes in place comes about with the first volume that wants it. */
-static int choose_publisher(void *userdata, bool changes_in_place, struct publisher **ret_publisher,
+/* The live one is made for the first volume that goes there. */
+static int choose_publisher(void *userdata, enum node_fs fs, struct publisher **ret_publisher,
                             struct error *e)
 {
     struct node *node = userdata;
     int r = 0;
 
-    if (changes_in_place && node->in_place == NULL)
-        r = start_in_place(node, e);
+    if (fs == NODE_FS_LIVE && node->live == NULL)
+        r = start_live(node, e);
     if (r == 0)
-        *ret_publisher = (changes_in_place ? node->in_place : node->standard)->publisher;
+        *ret_publisher = (fs == NODE_FS_LIVE ? node->live : node->standard)->publisher;
     return r;
 }
 
 bool node_is_serving(const struct node *node)
 {
     return !session_is_dead(node->standard->session) &&
-           (node->in_place == NULL || !session_is_dead(node->in_place->session));
+           (node->live == NULL || !session_is_dead(node->live->session));
 }
 
 void node_count_requests(const struct node *node, struct session_counts *counts)
 {
     session_count_requests(node->standard->session, counts);
-    if (node->in_place != NULL)
-        session_count_requests(node->in_place->session, counts);
+    if (node->live != NULL)
+        session_count_requests(node->live->session, counts);
 }
 
 static void on_volume_changed(void *userdata, struct node_volume *volume)
@@ -238,6 +239,39 @@ static void on_identity_gone(void *userdata, const struct identity *identity)
     node_seeing_identity_gone(node->seeing, identity);
 }
 
+/* With the program's own credentials: of the kubelet, its kubeconfig, or its service account. */
+static int open_pods_source(void *userdata, struct source **ret_source, struct error *e)
+{
+    static const struct identity_place own;
+    struct node *node = userdata;
+    int r = 0;
+
+    if (node->options->place.manifests != NULL)
+        return error_set(e, -EOPNOTSUPP, "objects come from manifests, which say nothing of pods");
+    if (node->pods_identity == NULL)
+        r = identities_get_place(node->identities, &own, &node->pods_identity, e);
+    if (r == 0)
+        *ret_source = node->pods_identity->source;
+    return r;
+}
+
+static int start_pods(struct node *node)
+{
+    static const struct node_pods_api api = {
+        .open = open_pods_source,
+        .send = api_source_send,
+        .cancel = http_request_free,
+        .version = api_source_version,
+        .rejected = api_source_rejected,
+    };
+    const struct node_pods_options options = {.driver_name = node->options->driver_name,
+                                              .node_name = node->options->node_id,
+                                              .api = &api,
+                                              .userdata = node};
+
+    return node_pods_new(node->event, &options, &node->pods);
+}
+
 static int start_volumes(struct node *node, struct error *e)
 {
     const struct identities_options identities = {
@@ -250,6 +284,8 @@ static int start_volumes(struct node *node, struct error *e)
     };
     int r = identities_new(node->event, &identities, &node->identities);
 
+    if (r == 0)
+        r = start_pods(node);
     if (r == 0)
         r = node_volumes_new(node->event, &node->volumes);
     if (r < 0)
@@ -294,10 +330,12 @@ static void node_deinit(struct node *node)
     (void)node_csi_free(node->csi);
     (void)node_static_free(node->static_volumes);
     (void)node_volumes_free(node->volumes);
+    (void)node_pods_free(node->pods);
+    node->pods_identity = identity_unref(node->pods_identity);
     (void)identities_free(node->identities);
     (void)node_seeing_free(node->seeing);
     (void)watchdog_free(node->watchdog);
-    (void)file_system_free(node->in_place);
+    (void)file_system_free(node->live);
     (void)file_system_free(node->standard);
     (void)mount_monitor_free(node->mount_monitor);
     (void)sd_event_unref(node->event);

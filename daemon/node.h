@@ -25,12 +25,14 @@ struct node {
 
     struct file_system *standard;
     struct mount_monitor *mount_monitor;
-    struct file_system *in_place; /* for `updates: in-place`; NULL until the first such volume */
+    struct file_system *live; /* see enum node_fs; NULL until the first such volume */
     struct log_limit source_log;
     struct node_volume_host host;
     struct watchdog *watchdog;
 
     struct identities *identities;
+    struct identity *pods_identity; /* a reference; NULL until pods were read */
+    struct node_pods *pods;
     struct node_volumes *volumes;
     struct node_csi *csi;
     struct node_static *static_volumes;

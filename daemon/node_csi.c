@@ -170,8 +170,42 @@ static int make_volume(struct node_csi *csi, const struct csi_publish *request,
     if (asprintf(&pod, "%s/%s", request->pod_namespace, request->pod_name) < 0)
         pod = NULL; /* it is for the log */
     options.pod = pod;
+    options.fs = spec->updates == VOLUME_UPDATES_IN_PLACE ? NODE_FS_LIVE : NODE_FS_UNDECIDED;
     options.spec = TAKE(spec);
     return node_volume_new(&csi->node->host, &options, &callbacks, csi, ret_volume, e);
+}
+
+/* ---- the file system */
+
+static void decide(struct node_volume *v, enum node_pods_answer answer)
+{
+    node_volume_decide(v, answer == NODE_PODS_SUB_PATH ? NODE_FS_LIVE : NODE_FS_STANDARD);
+}
+
+static void on_pod(void *userdata, enum node_pods_answer answer)
+{
+    struct node_volume *v = userdata;
+
+    v->pod_query = NULL;
+    decide(v, answer);
+}
+
+/* Beside the fetching of the volume's objects. */
+static void ask_pod(struct node_csi *csi, const struct csi_publish *request, struct node_volume *v)
+{
+    char name[NODE_PODS_VOLUME_NAME_SIZE];
+    const struct node_pods_volume volume = {.namespace = request->pod_namespace,
+                                            .pod = request->pod_name,
+                                            .pod_uid = request->pod_uid,
+                                            .volume = name};
+    enum node_pods_answer answer = NODE_PODS_UNKNOWN;
+
+    if (v->fs != NODE_FS_UNDECIDED)
+        return;
+    if (node_pods_volume_name(request->target_path, name))
+        answer = node_pods_ask(csi->node->pods, &volume, on_pod, v, &v->pod_query);
+    if (answer != NODE_PODS_LATER)
+        decide(v, answer);
 }
 
 static int add_volume(struct node_csi *csi, const struct csi_publish *request,
@@ -181,6 +215,8 @@ static int add_volume(struct node_csi *csi, const struct csi_publish *request,
 
     if (r == 0)
         r = node_volumes_add(csi->node->volumes, *ret_volume);
+    if (r == 0)
+        ask_pod(csi, request, *ret_volume);
     else if (e->text[0] == '\0')
         (void)error_set_errno(e, r, "cannot set the volume up");
     if (r < 0)

@@ -323,6 +323,11 @@ struct description {
     int result;
 };
 
+static int add_file_system(cJSON *json, enum node_fs fs)
+{
+    return json_add_text(json, "fileSystem", fs != NODE_FS_UNDECIDED ? node_fs_name(fs) : NULL);
+}
+
 static bool describe_one(void *userdata, const struct node_volume *volume)
 {
     struct description *d = userdata;
@@ -338,6 +343,7 @@ static bool describe_one(void *userdata, const struct node_volume *volume)
     d->cursor = volume->number;
     json = cJSON_CreateObject();
     r = describe_volume(&volume->published, volume->target, NULL, volume->identity->name, json);
+    r |= add_file_system(json, volume->fs);
     d->result = describe_print(json, d->part);
     if (r < 0)
         d->result = r;
@@ -363,6 +369,18 @@ static bool describe_identity(void *userdata, const struct identity *identity)
     return sources->result == 0;
 }
 
+/* What the node knows of its pods, and why it does not know more. */
+static int describe_pods(const struct node_pods *pods, cJSON *json)
+{
+    const char *problem = node_pods_problem(pods);
+    cJSON *described = cJSON_AddObjectToObject(json, "pods");
+    int r = json_add_bool(described, "readable", problem[0] == '\0');
+
+    r |= json_add_number(described, "known", (double)node_pods_count(pods));
+    r |= json_add_text(described, "error", problem[0] != '\0' ? problem : NULL);
+    return r;
+}
+
 static int describe_node(const struct node *node, struct buf *part)
 {
     cJSON *json = cJSON_CreateObject();
@@ -378,6 +396,7 @@ static int describe_node(const struct node *node, struct buf *part)
     r |= json_add_text(json, "runDirectory", node->options->run_dir);
     r |= json_add_bool(json, "registered", node_csi_is_registered(node->csi));
     r |= json_add_text(json, "registrationError", error[0] != '\0' ? error : NULL);
+    r |= describe_pods(node->pods, json);
     identities_visit(node->identities, describe_identity, &sources);
     r |= sources.result;
     r |= describe_print(json, part);

@@ -124,11 +124,13 @@ static int make_volume(struct node_static *all, struct said *said, struct error 
     const struct static_volume *file = said->file;
     const struct identity_place place = {
         .kubeconfig = file->kubeconfig, .context = file->context, .manifests = file->manifests};
-    struct node_volume_options options = {.id = said->id,
-                                          .target = file->target,
-                                          .made_dirs = all->made_dirs,
-                                          .spec = file->spec,
-                                          .borrows_spec = true};
+    struct node_volume_options options = {
+        .id = said->id,
+        .target = file->target,
+        .made_dirs = all->made_dirs,
+        .fs = file->spec->updates == VOLUME_UPDATES_IN_PLACE ? NODE_FS_LIVE : NODE_FS_STANDARD,
+        .spec = file->spec,
+        .borrows_spec = true};
     struct node_volume *v;
     int r;
 

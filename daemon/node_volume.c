@@ -2,7 +2,7 @@
 /*
  * The life of a volume:
  *
- *   FOLLOWING   its objects are asked for
+ *   FOLLOWING   its objects are asked for, and its pod, if that decides about the file system
  *      | the first payload is in its directory
  *   IN_PLACE    where nobody looks
  *      | it is wanted: the target is made
@@ -29,7 +29,20 @@
 #define TROUBLE_GRACE SPAN_SEC(2)
 #define PATIENCE      SPAN_SEC(10) /* then somebody should be told what the trouble is */
 #define LINGER        SPAN_SEC(300)
+/*
+ * Content is there and the pod is not known yet: it is asked for since the objects are, so that is
+ * a slow server.
+ */
+#define POD_PATIENCE  SPAN_SEC(1)
 #define TIMER_SLACK   SPAN_MS(10)
+
+const char *node_fs_name(enum node_fs fs)
+{
+    static const char *const names[] = {
+        [NODE_FS_UNDECIDED] = "", [NODE_FS_STANDARD] = "standard", [NODE_FS_LIVE] = "live"};
+
+    return names[fs];
+}
 
 bool node_volume_id_is_valid(const char *id)
 {
@@ -208,14 +221,44 @@ static void check(struct node_volume *v)
 
 /* ---- the published volume */
 
+static void stop_waiting_for_pod(struct node_volume *v)
+{
+    v->pod_query = node_pods_query_free(v->pod_query);
+    v->pod_timer = sd_event_source_disable_unref(v->pod_timer);
+}
+
+static int on_pod_too_late(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    struct node_volume *v = userdata;
+
+    (void)source;
+    (void)usec;
+    log_info("the pod cannot be read in time; its volume goes to the standard file system", "pod",
+             v->pod, "target", v->target);
+    node_volume_decide(v, NODE_FS_STANDARD);
+    return 0;
+}
+
+/* Return: 0; without a timer the standard file system it is, and -errno. */
+static int wait_for_pod(struct node_volume *v)
+{
+    int r = v->pod_timer == NULL ? set_timer(v, &v->pod_timer, POD_PATIENCE, on_pod_too_late) : 0;
+
+    if (r < 0)
+        v->fs = NODE_FS_STANDARD;
+    return r < 0 ? r : 0;
+}
+
 static int on_place(void *userdata, struct publisher_place *ret_place, struct error *e)
 {
-    const struct node_volume *v = userdata;
+    struct node_volume *v = userdata;
     const struct volume_spec *spec = v->spec;
     struct publisher *publisher = NULL;
-    int r = v->host->choose_publisher(v->host->userdata, spec->updates == VOLUME_UPDATES_IN_PLACE,
-                                      &publisher, e);
+    int r;
 
+    if (v->fs == NODE_FS_UNDECIDED && wait_for_pod(v) == 0)
+        return PUBLISHED_LATER;
+    r = v->host->choose_publisher(v->host->userdata, v->fs, &publisher, e);
     if (r < 0)
         return r;
     *ret_place = (struct publisher_place){
@@ -287,6 +330,7 @@ static int copy_options(struct node_volume *v, const struct node_volume_options 
     v->area = (struct target_area){.root = v->root};
     v->made_dirs = o->made_dirs;
     v->mount_attr = o->mount_attr;
+    v->fs = o->fs;
     return failed ? -ENOMEM : 0;
 }
 
@@ -389,6 +433,7 @@ struct node_volume *node_volume_free(struct node_volume *volume)
     if (hide(v, &e) < 0)
         log_warn("cannot take a volume down", "target", v->target, "pod", v->pod, "reason", e.text);
     stop_timers(v);
+    stop_waiting_for_pod(v);
     published_deinit(&v->published);
     (void)identity_unref(v->identity);
     if (!v->borrows_spec)
@@ -401,6 +446,16 @@ struct node_volume *node_volume_free(struct node_volume *volume)
     free(v->pod_uid);
     free(v);
     return NULL;
+}
+
+void node_volume_decide(struct node_volume *volume, enum node_fs fs)
+{
+    assert(fs != NODE_FS_UNDECIDED);
+    stop_waiting_for_pod(volume);
+    if (volume->fs != NODE_FS_UNDECIDED)
+        return;
+    volume->fs = fs;
+    published_retry(&volume->published);
 }
 
 static bool is_still_there(const struct node_volume *v)

@@ -8,16 +8,27 @@
  */
 #include "daemon/identity.h"
 #include "daemon/made_dirs.h"
+#include "daemon/node_pods.h"
 #include "daemon/published.h"
 #include "daemon/target.h"
 
 struct node_volume;
 
+/* The file system that a volume goes to; chosen once for its life, before its first content. */
+enum node_fs {
+    NODE_FS_UNDECIDED, /* node_volume_decide() says it */
+    NODE_FS_STANDARD,  /* warm reads cost no request */
+    NODE_FS_LIVE,      /* answers OPEN, so that a file that is mounted alone can follow */
+};
+
+/* "standard", "live"; "" while it is undecided. */
+const char *node_fs_name(enum node_fs fs);
+
 /* What all of them have in common; borrowed. */
 struct node_volume_host {
     sd_event *event;
-    /* Who writes volumes whose files change in place, or all others. Return: 0; -errno with @e. */
-    int (*choose_publisher)(void *userdata, bool changes_in_place, struct publisher **ret_publisher,
+    /* Who writes volumes in a file system; @fs is decided. Return: 0; -errno with @e. */
+    int (*choose_publisher)(void *userdata, enum node_fs fs, struct publisher **ret_publisher,
                             struct error *e);
     struct log_limit *source_log;
     /* For whoever watches all of them; may not give the volume up. */
@@ -40,6 +51,7 @@ struct node_volume_options {
     const char *pod;           /* "NAMESPACE/NAME" of whom it is for; or NULL */
     const char *pod_uid;       /* or NULL */
     unsigned long mount_attr;  /* MOUNT_ATTR_* besides read-only, nosuid and nodev */
+    enum node_fs fs;           /* NODE_FS_UNDECIDED: node_volume_decide() follows soon */
     struct volume_spec *spec;  /* its uid and gid may be unset, and are set then */
     bool borrows_spec;         /* it outlives the volume; else it is consumed */
     struct identity *identity; /* consumed */
@@ -87,6 +99,9 @@ struct node_volume {
     char *pod;
     char *pod_uid;
     unsigned long mount_attr;
+    enum node_fs fs;
+    struct node_pods_query *pod_query; /* owned; while the pod decides about fs; or NULL */
+    sd_event_source *pod_timer;        /* content is there, and waits for that */
     struct volume_spec *spec;
     bool borrows_spec;
     struct identity *identity;
@@ -119,6 +134,13 @@ int node_volume_new(const struct node_volume_host *host, const struct node_volum
 /* Detaches it from its target, and forgets it. Not from within a callback. Return: NULL. */
 struct node_volume *node_volume_free(struct node_volume *volume);
 DEFINE_CLEANUP(struct node_volume *, node_volume_free)
+
+/*
+ * Say which file system it goes to, if it was undecided. Content that came meanwhile goes there.
+ * settled() may come before this returns.
+ * @fs: not NODE_FS_UNDECIDED
+ */
+void node_volume_decide(struct node_volume *volume, enum node_fs fs);
 
 /*
  * Have it shown; settled() comes, possibly before this returns. If it is shown already, and still

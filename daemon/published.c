@@ -3,7 +3,7 @@
  * The life of a published volume:
  *
  *   waiting     the objects are asked for; nothing is to be seen (G1)
- *      | first payload: place() says where it goes
+ *      | first payload: place() says where it goes, or that this is not known yet
  *   publishing  nobody sees it yet
  *      | published: ready() shows it
  *   ready       new payloads are published as they come; trouble at the source changes nothing
@@ -265,6 +265,7 @@ static void on_lone_mounts(void *userdata)
     p->callbacks->changed(p->userdata);
 }
 
+/* Return: 0; PUBLISHED_LATER; -errno with @e. */
 static int find_place(struct published *p, struct error *e)
 {
     static const struct publisher_callbacks callbacks = {.done = on_published,
@@ -272,7 +273,7 @@ static int find_place(struct published *p, struct error *e)
     struct publisher_place place;
     int r = p->callbacks->place(p->userdata, &place, e);
 
-    if (r < 0)
+    if (r != 0)
         return r;
     r = publisher_add_volume(&place, &callbacks, p, &p->publisher);
     return r < 0 ? error_set_errno(e, r, "cannot publish %s", PUBLISHED_TEXT(p)) : 0;
@@ -293,7 +294,7 @@ static void on_payload(void *userdata, struct payload *payload, mono_us received
         return;
     }
     if (p->publisher == NULL)
-        return; /* failed already */
+        return; /* failed already, or later */
     p->retry_timer = sd_event_source_disable_unref(p->retry_timer);
     /* what another volume follows already came before anybody asked here */
     publisher_submit(p->publisher, payload,
@@ -322,7 +323,7 @@ void published_retry(struct published *p)
     r = p->publisher == NULL ? find_place(p, &e) : 0;
     if (r < 0)
         p->callbacks->failed(p->userdata, r, &e);
-    else
+    else if (r == 0)
         publisher_submit(p->publisher, p->payload, clock_mono());
 }
 

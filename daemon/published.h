@@ -23,11 +23,14 @@ struct published_options {
     struct log_limit *source_log; /* for what the source's state is; NULL: without a limit */
 };
 
+#define PUBLISHED_LATER 1
+
 /* None of them may give up the published volume; that has to wait until they are over. */
 struct published_callbacks {
     /*
      * There is a first payload: where does it go? May be called before published_init() returns.
-     * Return: 0; -errno with @e, then failed() follows.
+     * Return: 0; PUBLISHED_LATER when that is not known yet, and published_retry() follows; -errno
+     * with @e, then failed() follows.
      */
     int (*place)(void *userdata, struct publisher_place *ret_place, struct error *e);
     /*
@@ -85,7 +88,7 @@ int published_init(struct published *p, sd_event *event, const struct published_
 /* Nothing is called any more. All zero bytes are fine. */
 void published_deinit(struct published *p);
 
-/* Publish once more what could not be published, after failed(). */
+/* Publish what could not be published, after failed() or PUBLISHED_LATER. */
 void published_retry(struct published *p);
 
 /* Why there is nothing to be seen, while there is no payload. Return: -errno, with @e. */

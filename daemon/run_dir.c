@@ -13,7 +13,7 @@
 #define LOCK_NAME     "node.lock"
 #define LEFTOVERS_MAX 100000u /* the kernel's own limit of mounts */
 
-static const char *const mounts[] = {RUN_DIR_MOUNT, RUN_DIR_MOUNT_IN_PLACE};
+static const char *const mounts[] = {RUN_DIR_MOUNT, RUN_DIR_MOUNT_LIVE};
 
 /* ---- the lock */
 

@@ -7,8 +7,8 @@
 #include "base/error.h"
 
 /* In it. */
-#define RUN_DIR_MOUNT          "fs"
-#define RUN_DIR_MOUNT_IN_PLACE "fs-in-place"
+#define RUN_DIR_MOUNT      "fs"
+#define RUN_DIR_MOUNT_LIVE "fs-live"
 
 /*
  * Make the directory, and those to mount on, and keep other daemons out.

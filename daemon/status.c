@@ -123,6 +123,15 @@ static void print_requests(const cJSON *requests)
     printf("%s\n", separator[0] == ',' ? ")" : "");
 }
 
+/* What matters of a node's pods: that subPath is not known of. */
+static void print_pods(const cJSON *pods)
+{
+    if (json_text(pods, "error") != NULL)
+        printf("%-18scannot be read, so that volumes mounted by subPath do not follow without "
+               "`updates: in-place`: %s\n",
+               "Pods:", json_text(pods, "error"));
+}
+
 static void print_text(const cJSON *status)
 {
     const cJSON *volume = json_member(status, "volume");
@@ -135,12 +144,15 @@ static void print_text(const cJSON *status)
     if (json_text(volume, "error") != NULL)
         print_line("Reason:", json_text(volume, "error"));
     print_line("Generation:", json_text(volume, "generation"));
+    if (json_text(status, "fileSystem") != NULL)
+        print_line("File system:", json_text(status, "fileSystem"));
     printf("%-18s%.0f (%.0f bytes)\n", "Files:", number(volume, "files"), number(volume, "bytes"));
     print_update(json_member(status, "lastUpdate"));
     print_source(json_member(status, "source"));
     print_requests(json_member(status, "requests"));
     printf("%-18s%.0f, running since %s, version %s\n", "Process:", number(status, "pid"),
            or_dash(json_text(status, "since")), or_dash(json_text(status, "version")));
+    print_pods(json_member(status, "pods"));
     if (number(json_member(status, "memory"), "unlockedBytes") > 0)
         printf("%-18s%.0f bytes of secret memory are not locked; raise `ulimit -l`\n",
                "Memory:", number(json_member(status, "memory"), "unlockedBytes"));

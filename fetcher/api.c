@@ -465,6 +465,21 @@ int api_source_set_token(struct source *source, const char *token, struct error 
     return 0;
 }
 
+unsigned api_source_version(const struct source *source)
+{
+    struct credentials_material material;
+
+    return api_get_material(peek(source), &material) ? material.version : 0;
+}
+
+void api_source_rejected(struct source *source, unsigned version)
+{
+    const struct api_source *api = api_of(source);
+
+    if (!api->takes_tokens)
+        credentials_rejected(api->server->credentials, version);
+}
+
 int api_source_send(struct source *source, const struct http_call *call,
                     const struct http_handler *handler, void *userdata,
                     struct http_request **ret_request, struct error *e)

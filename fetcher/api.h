@@ -42,6 +42,14 @@ int api_source_new_with_token(struct api_server *server, struct store *store, co
 int api_source_set_token(struct source *source, const char *token, struct error *e);
 
 /*
+ * The API server answered 401 to a request that api_source_send() made when api_source_version()
+ * was @version: get other credentials, as credentials_rejected(). A source that takes tokens waits
+ * for the next one.
+ */
+unsigned api_source_version(const struct source *source);
+void api_source_rejected(struct source *source, unsigned version);
+
+/*
  * Make a request of another kind as whoever the source is, such as a review or an event.
  * @source: one of these
  * @call:   its material is filled in

@@ -4,6 +4,8 @@
  * the buffer when new bytes are added, and what moves then is less than what was added last, as
  * long as the user takes out every complete frame before it adds more.
  *
+ * Of a frame that is too long and to be skipped, no more is kept than of any other.
+ *
  * Control characters within a string are refused, as JSON does. It keeps NUL bytes from the parser.
  */
 #include "fetcher/frames.h"
@@ -21,8 +23,11 @@ void frames_deinit(struct frames *f)
 
 void frames_reset(struct frames *f)
 {
+    bool skips_long = f->skips_long;
+
     frames_deinit(f);
     frames_init(f, f->max_bytes);
+    f->skips_long = skips_long;
 }
 
 /* Wipe the frames before f->begin, and keep their place. */
@@ -97,33 +102,52 @@ static int scan_structure(struct frames *f, char c)
     }
 }
 
+/* One byte. Return: 1 if a frame ends with it; 0; -EINVAL. */
+static int scan(struct frames *f, char c)
+{
+    int r;
+
+    if (f->is_in_string)
+        return scan_string(f, c);
+    if (f->depth > 0)
+        return scan_structure(f, c);
+    r = scan_between(c);
+    f->begin = r == 1 ? f->scanned - 1 : f->scanned;
+    f->depth = r == 1 ? 1 : 0;
+    return r < 0 ? r : 0;
+}
+
+/* The frame that is being scanned, if it is too long. Return: 0; -EFBIG. */
+static int check_length(struct frames *f)
+{
+    if (f->scanned - f->begin > f->max_bytes) {
+        if (!f->skips_long)
+            return -EFBIG;
+        f->is_skipping = true;
+    }
+    if (f->is_skipping)
+        f->begin = f->scanned;
+    return 0;
+}
+
 int frames_next(struct frames *f, const char **ret_frame, size_t *ret_len)
 {
     wipe_used(f); /* now, as it may be long until the next bytes come */
     while (f->scanned < f->buf.len) {
-        char c = f->buf.data[f->scanned++];
-        int r;
+        int r = scan(f, f->buf.data[f->scanned++]), result = check_length(f);
 
-        if (f->is_in_string) {
-            r = scan_string(f, c);
-        } else if (f->depth > 0) {
-            r = scan_structure(f, c);
-        } else {
-            r = scan_between(c);
-            f->begin = r == 1 ? f->scanned - 1 : f->scanned;
-            f->depth = r == 1 ? 1 : 0;
-            r = r < 0 ? r : 0;
+        if (r < 0 || result < 0)
+            return r < 0 ? r : result;
+        if (r == 0)
+            continue;
+        if (f->is_skipping) {
+            f->is_skipping = false;
+            return FRAMES_TOO_LONG;
         }
-        if (r < 0)
-            return r;
-        if (f->scanned - f->begin > f->max_bytes)
-            return -EFBIG;
-        if (r == 1) {
-            *ret_frame = f->buf.data + f->begin;
-            *ret_len = f->scanned - f->begin;
-            f->begin = f->scanned;
-            return 0;
-        }
+        *ret_frame = f->buf.data + f->begin;
+        *ret_len = f->scanned - f->begin;
+        f->begin = f->scanned;
+        return 0;
     }
     if (f->begin == f->buf.len)
         drop_used(f);

@@ -17,12 +17,14 @@ struct frames {
     size_t wiped;     /* how far used frames were wiped */
     unsigned depth;   /* of brackets, at scanned */
     bool is_in_string;
-    bool is_escaped; /* after a backslash in a string */
+    bool is_escaped;  /* after a backslash in a string */
+    bool skips_long;  /* may be set by the owner: a frame above max_bytes is no error */
+    bool is_skipping; /* within such a frame */
 };
 
 /* @max_bytes: of one frame. */
 void frames_init(struct frames *f, size_t max_bytes);
-/* Wiped and empty, as after frames_init(). */
+/* Wiped and empty, as after frames_init(); skips_long stays. */
 void frames_reset(struct frames *f);
 void frames_deinit(struct frames *f);
 
@@ -36,10 +38,11 @@ int frames_add(struct frames *f, const char *bytes, size_t len) MUST_CHECK;
  * Take out the next complete frame.
  * @ret_frame: @ret_len bytes, borrowed until the next call, which wipes them
  * Return: 0; FRAMES_NONE when there is no complete one yet; -EINVAL for bytes that can not be part
- * of a JSON object; -EFBIG for a frame above the limit. After an error only reset and deinit are
- * of use.
+ * of a JSON object; -EFBIG for a frame above the limit, with skips_long FRAMES_TOO_LONG instead
+ * when it was skipped. After an error only reset and deinit are of use.
  */
-#define FRAMES_NONE 1
+#define FRAMES_NONE     1
+#define FRAMES_TOO_LONG 2
 int frames_next(struct frames *f, const char **ret_frame, size_t *ret_len) MUST_CHECK;
 
 /* Whether the stream stands within a frame. */

@@ -21,7 +21,6 @@
  */
 #include "fetcher/reflector.h"
 
-#include <ctype.h>
 #include <stdio.h>
 
 #include "base/buf.h"
@@ -30,6 +29,7 @@
 #include "fetcher/backoff.h"
 #include "fetcher/decode.h"
 #include "fetcher/frames.h"
+#include "fetcher/protocol.h"
 
 /*
  * 1 MiB of values, if they are control characters, is 6 MiB of JSON, and the annotation in which
@@ -222,31 +222,17 @@ static unsigned watch_sec(struct reflector *r)
 
 /* ---- requests */
 
-/* The characters that RFC 3986 leaves alone anywhere; names hold no others, a cursor might. */
-static int add_escaped(struct buf *b, const char *text)
-{
-    int result = 0;
-
-    for (const char *p = text; *p != '\0' && result >= 0; p++) {
-        if (isalnum((unsigned char)*p) || strchr("-._~", *p) != NULL)
-            result = buf_add(b, p, 1);
-        else
-            result = buf_addf(b, "%%%02X", (unsigned char)*p);
-    }
-    return result;
-}
-
 static int add_path(struct reflector *r, struct buf *b)
 {
     int result = buf_add_text(b, "/api/v1/namespaces/");
 
     if (result >= 0)
-        result = add_escaped(b, r->key->namespace);
+        result = protocol_add_escaped(b, r->key->namespace);
     if (result >= 0)
         result =
             buf_addf(b, "/%s?fieldSelector=metadata.name%%3D", object_kind_plural(r->key->kind));
     if (result >= 0)
-        result = add_escaped(b, r->key->name);
+        result = protocol_add_escaped(b, r->key->name);
     return result;
 }
 
@@ -259,7 +245,7 @@ static int add_list_query(struct reflector *r, struct buf *b)
         return 0;
     result = buf_add_text(b, "&resourceVersionMatch=NotOlderThan&resourceVersion=");
     if (result >= 0)
-        result = add_escaped(b, r->cursor);
+        result = protocol_add_escaped(b, r->cursor);
     return result;
 }
 
@@ -271,7 +257,7 @@ static int add_watch_query(struct reflector *r, struct buf *b, unsigned timeout_
                           timeout_sec);
 
     if (result >= 0)
-        result = add_escaped(b, r->cursor);
+        result = protocol_add_escaped(b, r->cursor);
     return result;
 }
 
@@ -325,33 +311,6 @@ static void reflector_begin(struct reflector *r, enum reflector_state state)
 }
 
 /* ---- objects */
-
-static bool is_number(const char *text)
-{
-    return *text != '\0' && text[strspn(text, "0123456789")] == '\0';
-}
-
-/*
- * Whether one resourceVersion is older than another. They are opaque (J4), so this is only used to
- * become suspicious. Return: false also when they cannot be compared.
- */
-static bool is_older(const char *a, const char *b)
-{
-    if (!is_number(a) || !is_number(b))
-        return false;
-    a += strspn(a, "0");
-    b += strspn(b, "0");
-    if (strlen(a) != strlen(b))
-        return strlen(a) < strlen(b);
-    return strcmp(a, b) < 0;
-}
-
-static const char *resource_version_of(const cJSON *json)
-{
-    const char *text = json_text(json_member(json, "metadata"), "resourceVersion");
-
-    return text != NULL ? text : "";
-}
 
 static int set_cursor(struct reflector *r, const char *resource_version)
 {
@@ -428,39 +387,9 @@ static void reflector_remove(struct reflector *r, mono_us received_at)
 
 /* ---- refusals */
 
-static const struct {
-    int status;
-    const char *words;
-    const char *remedy;
-} refusals[] = {
-    {401, "Unauthorized", ": check the credentials that are given to it"},
-    {403, "Forbidden",
-     ": allow this identity to get, list and watch it (a node's own credentials are allowed to "
-     "when "
-     "a pod on the node names it)"},
-    {404, "Not Found", ": check that the server's URL is an API server's"},
-    {410, "Gone", ""},
-    {429, "Too Many Requests", ""},
-    {500, "Internal Server Error", ""},
-    {502, "Bad Gateway", ""},
-    {503, "Service Unavailable", ""},
-    {504, "Gateway Timeout", ""},
-};
-
-/* @message: what the server said, or NULL */
-static void explain_refusal(int status, const char *message, struct error *e)
-{
-    const char *words = "an unexpected answer", *remedy = "";
-
-    for (size_t i = 0; i < ELEMENTS_OF(refusals); i++) {
-        if (refusals[i].status == status) {
-            words = refusals[i].words;
-            remedy = refusals[i].remedy;
-        }
-    }
-    (void)error_set(e, -EIO, "the API server answered %d (%s)%s%.256s%s", status, words,
-                    message != NULL ? ": " : "", message != NULL ? message : "", remedy);
-}
+static const char allow_object[] =
+    ": allow this identity to get, list and watch it (a node's own credentials are allowed to when "
+    "a pod on the node names it)";
 
 /* A server that is asked for a future resourceVersion (J8). */
 static bool is_too_large_version(const cJSON *status)
@@ -534,7 +463,7 @@ static void reflector_refused(struct reflector *r)
     bool was_list = r->state == STATE_LISTING;
     struct error e = ERROR_INIT;
 
-    explain_refusal(r->status, json_text(status, "message"), &e);
+    protocol_explain_refusal(r->status, json_text(status, "message"), allow_object, &e);
     if (r->status == 401) {
         reflector_unauthorized(r, &e);
     } else if (r->status == 403) {
@@ -567,10 +496,10 @@ static const cJSON *list_find(const struct reflector *r, const cJSON *list)
 /* Whether a list shows a past that we have left already. */
 static bool list_goes_back(const struct reflector *r, const cJSON *list, const cJSON *item)
 {
-    if (r->cursor != NULL && is_older(resource_version_of(list), r->cursor))
+    if (r->cursor != NULL && protocol_is_older(protocol_resource_version(list), r->cursor))
         return true;
     return item != NULL && r->held != NULL &&
-           is_older(resource_version_of(item), r->held->resource_version);
+           protocol_is_older(protocol_resource_version(item), r->held->resource_version);
 }
 
 /*
@@ -583,7 +512,7 @@ static void warn_of_past(struct reflector *r, const cJSON *list)
         log_warn("the API server's data went back in time, as after a restore from a backup; "
                  "following it",
                  "object", object_key_text(r->key, (char[OBJECT_KEY_TEXT_SIZE]){""}), "from",
-                 r->cursor, "to", resource_version_of(list));
+                 r->cursor, "to", protocol_resource_version(list));
     r->has_gone_back = true;
 }
 
@@ -622,7 +551,7 @@ static void list_apply(struct reflector *r, const cJSON *list)
         }
         warn_of_past(r, list);
     }
-    if (set_cursor(r, resource_version_of(list)) < 0 || r->cursor == NULL) {
+    if (set_cursor(r, protocol_resource_version(list)) < 0 || r->cursor == NULL) {
         (void)error_set(&e, -EIO, "the API server's list has no usable resourceVersion");
         reflector_fail(r, STATE_LISTING, 0, &e);
         return;
@@ -670,21 +599,11 @@ static void watch_abort(struct reflector *r, const struct error *e)
     reflector_fail(r, STATE_LISTING, 0, e);
 }
 
-/* Return: the Status's code, 0 if there is none. */
-static int status_code(const cJSON *status)
-{
-    const cJSON *code = json_member(status, "code");
-
-    return cJSON_IsNumber(code) ? code->valueint : 0;
-}
-
 static void event_error(struct reflector *r, const cJSON *status)
 {
-    const char *message = json_text(status, "message");
     struct error e = ERROR_INIT;
 
-    (void)error_set(&e, -EIO, "the API server ended the watch with %d: %.256s", status_code(status),
-                    message != NULL ? message : "no reason given");
+    protocol_explain_end(status, &e);
     watch_abort(r, &e);
 }
 
@@ -693,7 +612,7 @@ static void event_bookmark(struct reflector *r, const char *resource_version)
 {
     struct error e = ERROR_INIT;
 
-    if (!is_older(resource_version, r->cursor)) {
+    if (!protocol_is_older(resource_version, r->cursor)) {
         (void)set_cursor(r, resource_version); /* an old cursor is good, too */
         report_live(r);
         return;
@@ -712,10 +631,10 @@ static void event_apply(struct reflector *r, const char *type, const cJSON *obje
         return;
     }
     if (streq(type, "BOOKMARK")) {
-        event_bookmark(r, resource_version_of(object));
+        event_bookmark(r, protocol_resource_version(object));
         return;
     }
-    (void)set_cursor(r, resource_version_of(object)); /* an old cursor is good, too */
+    (void)set_cursor(r, protocol_resource_version(object)); /* an old cursor is good, too */
     if (!is_our_object(r, object))
         log_debug("event of another object ignored", "type", type);
     else if (streq(type, "DELETED"))

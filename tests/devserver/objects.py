@@ -68,6 +68,14 @@ CONFIGMAPS = Kind(
     "configmaps", "ConfigMap", True, ("cm",), ("metadata", "immutable", "data", "binaryData")
 )
 NAMESPACES = Kind("namespaces", "Namespace", False, ("ns",), ("metadata", "spec", "status"))
+PODS = Kind(
+    "pods",
+    "Pod",
+    True,
+    ("po",),
+    ("metadata", "spec", "status"),
+    ("delete", "get", "list", "watch"),
+)
 EVENTS = Kind(
     "events",
     "Event",
@@ -89,7 +97,7 @@ EVENTS = Kind(
     ("create", "get", "list", "watch"),
 )
 
-KINDS = {kind.resource: kind for kind in (SECRETS, CONFIGMAPS, NAMESPACES, EVENTS)}
+KINDS = {kind.resource: kind for kind in (SECRETS, CONFIGMAPS, NAMESPACES, EVENTS, PODS)}
 
 
 @dataclass(frozen=True, eq=False)

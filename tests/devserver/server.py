@@ -22,7 +22,7 @@ from .auth import MASTERS, Grant, User
 from .faults import AnswerFault, DropFault, Fault, HoldFault
 from .kubeconfig import Credentials, Kubeconfig
 from .listener import Listener
-from .objects import CONFIGMAPS, KINDS, NAMESPACES, SECRETS, Kind, Object, encode_event, with_type
+from .objects import CONFIGMAPS, KINDS, NAMESPACES, PODS, SECRETS, Kind, Object, encode_event, with_type
 from .pki import Authority, KeyPair
 from .registry import Registry
 from .reply import Reply, error_reply
@@ -254,6 +254,14 @@ class DevServer:
 
     def delete_configmap(self, namespace: str, name: str) -> Object:
         return self._delete(CONFIGMAPS, namespace, name)
+
+    def put_pod(self, namespace: str, name: str, uid: str, **content: Object) -> Object:
+        """Creates or replaces a pod; content is its spec and status. Nothing is validated."""
+        self.create_namespace(namespace)
+        return self.put_unchecked("pods", namespace, name, {"metadata": {"uid": uid}, **content})
+
+    def delete_pod(self, namespace: str, name: str) -> Object:
+        return self._delete(PODS, namespace, name)
 
     def create_namespace(self, name: str) -> None:
         with self.store.lock:

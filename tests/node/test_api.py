@@ -47,7 +47,7 @@ def test_one_watch_for_many_volumes(daemon: Node, api: Api) -> None:
     assert watches(api) == 1
     daemon.unpublish(volumes[0])
     until(lambda: watches(api) == 0, "the watch's end")
-    assert len(api.server.requests.select(verb="watch")) == 1
+    assert len(api.server.requests.select(verb="watch", resource="secrets")) == 1
 
 
 def test_no_watch_for_what_could_not_be_published(daemon: Node, api: Api) -> None:
@@ -66,7 +66,7 @@ def test_few_connections(daemon: Node, api: Api) -> None:
         api.put_secret(SECRET, name=f"s{number}")
     for number in range(30):
         daemon.publish(daemon.pod(number, secret=f"s{number}"))
-    until(lambda: len(api.server.open_watches()) == 30, "the watches")
+    until(lambda: len(api.server.open_watches(resource="secrets")) == 30, "the watches")
     assert api.proxy is not None
     assert 1 <= connections_to(api.proxy.port) <= 2
 

@@ -38,11 +38,11 @@ def containers() -> Iterator[list[MountNamespace]]:
 
 
 def names_in_place(node: Node) -> list[str]:
-    return os.listdir(node.run_dir / "fs-in-place")
+    return os.listdir(node.run_dir / "fs-live")
 
 
 def test_in_place_volume_beside_others(node: Node, manifests: Manifests, watcher: Watcher) -> None:
-    assert mounts_at(node.run_dir / "fs-in-place") == []
+    assert mounts_at(node.run_dir / "fs-live") == []
     standard = node.publish(node.pod(0))
     in_place = node.publish(node.pod(1, attributes=IN_PLACE))
     assert mounts_at(in_place.target)[0].device != mounts_at(standard.target)[0].device

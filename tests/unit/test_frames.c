@@ -151,6 +151,44 @@ static void test_endless_space(void **state)
     frames_deinit(&f);
 }
 
+/* What comes out of a text in pieces: each frame's third byte, '-' for one that was skipped. */
+static void split_skipping(const char *text, size_t piece, char ret_seen[static 8])
+{
+    size_t len, n = 0;
+    struct frames f;
+    const char *frame;
+    int r;
+
+    frames_init(&f, LIMIT);
+    f.skips_long = true;
+    for (size_t at = 0; at < strlen(text); at += piece) {
+        assert_int_equal(frames_add(&f, text + at, size_min(piece, strlen(text) - at)), 0);
+        while ((r = frames_next(&f, &frame, &len)) != FRAMES_NONE && n < 7)
+            ret_seen[n++] = r == FRAMES_TOO_LONG ? '-' : frame[2];
+        assert_true(f.buf.len <= LIMIT + piece);
+    }
+    assert_false(frames_is_partial(&f));
+    ret_seen[n] = '\0';
+    frames_deinit(&f);
+}
+
+/* However it is cut, what is too long is left out, the others are there, and little is kept. */
+static void test_skips_what_is_too_long(void **state)
+{
+    static const size_t pieces[] = {1, 7, 64, 1000, LIMIT - 1, LIMIT};
+    static const char tail[] = "\"}\n{\"b\":2}{\"c\":[]}";
+    char text[5 * LIMIT] = "{\"a\":1}\n{\"long\":\"", seen[8];
+    size_t head = strlen(text);
+
+    (void)state;
+    (void)memset(text + head, '{', sizeof(text) - head - sizeof(tail));
+    (void)memcpy(text + sizeof(text) - sizeof(tail), tail, sizeof(tail));
+    for (size_t i = 0; i < ELEMENTS_OF(pieces); i++) {
+        split_skipping(text, pieces[i], seen);
+        assert_string_equal(seen, "a-bc");
+    }
+}
+
 static void test_nobody_takes_them_out(void **state)
 {
     struct frames f;
@@ -204,6 +242,7 @@ int main(void)
         cmocka_unit_test(test_byte_by_byte),
         cmocka_unit_test(test_limit),
         cmocka_unit_test(test_endless_space),
+        cmocka_unit_test(test_skips_what_is_too_long),
         cmocka_unit_test(test_nobody_takes_them_out),
         cmocka_unit_test(test_wipes_what_was_used),
     };

@@ -32,11 +32,11 @@ static struct {
     struct error e;
 } told;
 
-static int no_publisher(void *userdata, bool changes_in_place, struct publisher **ret_publisher,
+static int no_publisher(void *userdata, enum node_fs fs, struct publisher **ret_publisher,
                         struct error *e)
 {
     (void)userdata;
-    (void)changes_in_place;
+    (void)fs;
     (void)ret_publisher;
     told.n_asked++;
     return error_set(e, -ENOMEM, "there is no publisher here");
@@ -76,12 +76,17 @@ static void on_abandoned(void *userdata, struct node_volume *volume)
 static const struct node_volume_callbacks callbacks = {.settled = on_settled,
                                                        .abandoned = on_abandoned};
 
+static enum node_fs fs_to_make = NODE_FS_STANDARD;
+
 static int make(const char *secret, struct node_volume **ret_volume)
 {
     static const struct identity_place place = {.manifests = dir};
     struct volume_source *source;
-    struct node_volume_options options = {
-        .id = "csi-1", .target = "/nowhere/at/all", .namespace = "prod", .pod = "prod/web-0"};
+    struct node_volume_options options = {.id = "csi-1",
+                                          .target = "/nowhere/at/all",
+                                          .namespace = "prod",
+                                          .pod = "prod/web-0",
+                                          .fs = fs_to_make};
     int r = volume_spec_new(VOLUME_SECRET, &options.spec);
 
     if (r == 0)
@@ -169,6 +174,30 @@ static void test_cannot_be_published(void **state)
     run_until_settled(2);
     assert_int_equal(told.n_asked, n_asked + 1);
     assert_int_equal(told.outcome, NODE_VOLUME_UNAVAILABLE);
+    (void)node_volume_free(v);
+}
+
+/* Content waits for the choice of the file system, which is made once. */
+static void test_file_system_is_decided_later(void **state)
+{
+    struct node_volume *v;
+
+    (void)state;
+    fs_to_make = NODE_FS_UNDECIDED;
+    v = make_well("db");
+    fs_to_make = NODE_FS_STANDARD;
+    node_volume_want(v, true);
+    for (unsigned turn = 0; turn < TURNS_MAX && v->published.payload == NULL; turn++)
+        assert_true(sd_event_run(event, 10000) >= 0);
+    assert_non_null(v->published.payload);
+    assert_int_equal(told.n_asked, 0);
+    assert_int_equal(told.n_settled, 0);
+    node_volume_decide(v, NODE_FS_LIVE);
+    assert_int_equal(told.n_asked, 1);
+    assert_int_equal(told.n_settled, 1);
+    node_volume_decide(v, NODE_FS_STANDARD);
+    assert_int_equal(v->fs, NODE_FS_LIVE);
+    assert_string_equal(node_fs_name(v->fs), "live");
     (void)node_volume_free(v);
 }
 
@@ -264,6 +293,7 @@ int main(void)
         cmocka_unit_test(test_missing),
         cmocka_unit_test(test_missing_and_waited_for),
         cmocka_unit_test(test_cannot_be_published),
+        cmocka_unit_test(test_file_system_is_decided_later),
         cmocka_unit_test(test_owners_that_are_not_said),
         cmocka_unit_test(test_found_by_id_until_dropped),
         cmocka_unit_test(test_no_memory),

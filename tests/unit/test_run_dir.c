@@ -17,7 +17,7 @@ static char path[PATH_MAX];
 
 static void remove_all(void)
 {
-    static const char *const names[] = {"fs", "fs-in-place"};
+    static const char *const names[] = {"fs", "fs-live"};
     char name[PATH_MAX + 32];
 
     for (size_t i = 0; i < ELEMENTS_OF(names); i++) {

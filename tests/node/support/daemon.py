@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -136,6 +137,14 @@ class Node:
     def is_ready(self) -> bool:
         answer = call(self.endpoint, PROBE)
         return answer.code == OK and answer.message == b"\x0a\x02\x08\x01"
+
+    def status(self) -> dict[str, Any]:
+        """What it tells of itself; its volumes are under "volumes", by their targets."""
+        command = [program.binary(), "status", "-o", "json"]
+        answer = json.loads(program.run(command, home=self.home).stdout)
+        (process,) = [p for p in answer["processes"] if p["pid"] == self.pid]
+        volumes = {i["mountpoint"]: i for i in answer["items"] if i.get("pid") == self.pid}
+        return {**process, "volumes": volumes}
 
     def _check_log(self) -> None:
         for line in filter(program.SUSPICIOUS.search, self.log().splitlines()):

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/* What is kept of a pod: who it is, and which of its volumes of our driver it mounts by subPath. */
+#include <cjson/cJSON.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "base/list.h"
+
+/*
+ * Volumes of our driver in one pod that are looked at; real pods have a handful. More cost only
+ * that pod: the others count as mounted without subPath. A pod takes 5 KiB at most.
+ */
+#define POD_VOLUMES_MAX 64u
+#define POD_UID_MAX     128u /* the API server's are 36 long; CSI's limit for a field */
+
+/*
+ * Of a pod's JSON. Pods have some 10 KiB, and etcd takes 1.5 MiB of their shorter form; the JSON
+ * takes twenty times its length in memory while it is read.
+ */
+#define POD_JSON_MAX_BYTES (1u << 20)
+
+/* One allocation. Strings are its own. */
+struct pod {
+    struct list link; /* for the owner */
+    unsigned round;   /* the same */
+    const char *namespace;
+    const char *name;
+    const char *uid;
+    const char *sub_paths; /* names of volumes, each with a NUL behind it; an empty one ends them */
+    char text[];           /* what they point to */
+};
+
+/*
+ * @json: a Pod as the API server sends it; nothing that it says is relied on
+ * @driver: the name of our CSI driver
+ * Return: 0, *ret_pod is the caller's; POD_WITHOUT_VOLUMES for a pod that has no inline volume of
+ * @driver or has ended, so that its volumes are not published any more; -EINVAL for what is no pod
+ * with a namespace, a name and a uid; -ENOMEM.
+ * Source: kubelet-semantics.md A2 (a volume's name), P1 (subPath, subPathExpr).
+ */
+#define POD_WITHOUT_VOLUMES 1
+int pod_decode(const cJSON *json, const char *driver, struct pod **ret_pod);
+
+/* Return: NULL; NULL is fine. */
+struct pod *pod_free(struct pod *pod);
+DEFINE_CLEANUP(struct pod *, pod_free)
+
+/* The uid of a Pod that need not have anything else. Return: borrowed from @json; NULL. */
+const char *pod_uid_of(const cJSON *json);
+
+/* Whether the pod is the one with these names. */
+bool pod_is(const struct pod *pod, const char *namespace, const char *name, const char *uid);
+
+/* Whether a container of the pod mounts the volume by subPath or subPathExpr. */
+bool pod_has_sub_path(const struct pod *pod, const char *volume);

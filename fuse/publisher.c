@@ -398,12 +398,11 @@ static void publish(struct publisher *p, struct publisher_volume *v,
                     struct publisher_result *result)
 {
     struct writer_result written = {.generation = ""};
-    bool is_partial;
+    bool is_partial = live_update_is_partial(&v->update);
 
     begin_work(p, v);
     if (result->error == 0)
         result->error = end_update(v, result->payload, &written);
-    is_partial = live_update_is_partial(&v->update);
     live_update_deinit(&v->update);
     result->is_visible = written.generation[0] != '\0';
     result->visible_at = written.visible_at;

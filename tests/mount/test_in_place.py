@@ -236,7 +236,7 @@ def test_nobody_may_write(source: Source, in_place):
 
 
 def test_mounted_alone(manifests, mount, area: Path, watcher):
-    """It changes as it is; only when its key was away does another file take its place."""
+    """It changes as it is; when its key was away and returns it is the same file again."""
     put(manifests, password="dummy-0", user="app")
     volume = mount(manifests, *OPTION)
     alone = area / "alone"
@@ -252,13 +252,14 @@ def test_mounted_alone(manifests, mount, area: Path, watcher):
         put(manifests, user="app")
         until(lambda: volume.keys() == {"user"}, "the key to go")
         assert alone.read_text() == "dummy-3"
-        until(lambda: volume.status()["volume"]["followers"] == 1, "the mount to be found")
+        inode = alone.stat().st_ino
 
         put(manifests, password="dummy-4", user="app")
         wait_text(alone, "dummy-4")
         watcher.wait(lambda event: event.kind == "CLOSE_WRITE", count=4)
         assert "DELETE_SELF" not in kinds(watcher, "file")
         assert len(mounts_at(alone)) == 1
+        assert alone.stat().st_ino == (volume.path / "password").stat().st_ino == inode
     finally:
         for _ in mounts_at(alone):
             unmount(alone, lazily=True)

@@ -9,7 +9,7 @@ from typing import Iterator
 
 import pytest
 
-from csi.support.kubelet import OK
+from csi.support.kubelet import OK, PodVolume
 from mount.support.inotify import Watcher
 from mount.support.mountinfo import mounts_at
 from mount.support.namespace import MountNamespace
@@ -74,33 +74,47 @@ def test_in_place_volume_of_a_dead_daemon(node: Node, manifests: Manifests, star
     assert len(mounts_at(volume.target)) == 1
 
 
-def test_sub_path_stays_live(
-    node: Node, manifests: Manifests, containers: list[MountNamespace], watcher: Watcher
+@pytest.fixture
+def alone(node: Node) -> Iterator[Path]:
+    """Where the kubelet would mount a subPath."""
+    path = node.root / "pods" / "sub-path"
+    path.touch()
+    yield path
+    for _ in mounts_at(path):
+        unmount(path, lazily=True)
+
+
+def mounted_alone(node: Node, volume: PodVolume) -> dict[str, object]:
+    return node.status()["volumes"][str(volume.target)]["volume"]["mountedAlone"]
+
+
+def test_file_of_a_volume_in_place(
+    node: Node, manifests: Manifests, containers: list[MountNamespace], alone: Path, watcher: Watcher
 ) -> None:
-    """As the kubelet does it: a bind mount of the file beside the volume, and a container's of that."""
-    volume = node.publish(node.pod())
-    other = node.publish(node.pod(1))
-    alone = node.root / "pods" / "sub-path"
+    volume = node.publish(node.pod(attributes=IN_PLACE))
     inside = node.root / "pods" / "inside"
-    alone.touch()
     inside.touch()
     subprocess.run(["mount", "--bind", volume.target / "user", alone], check=True)
-    try:
-        containers.append(MountNamespace(f"mount --bind {alone} {inside}"))
-        paths = [alone, containers[0].path(inside)]
-        watcher.add("file", paths[1])
-        for number in range(3):
-            manifests.put_secret({"user": b"root-%d" % number, "password": b"dummy"})
-            for path in paths:
-                until(lambda p=path: p.read_bytes() == b"root-%d" % number, f"the update in {path}")
-        watcher.wait(lambda event: event.kind == "CLOSE_WRITE", count=3)
+    containers.append(MountNamespace(f"mount --bind {alone} {inside}"))
+    until(lambda: mounted_alone(node, volume) == {"count": 1, "live": True}, "the mount to be seen")
+    paths = [alone, containers[0].path(inside)]
+    watcher.add("file", paths[1])
+    for number in range(3):
+        manifests.put_secret({"user": b"root-%d" % number, "password": b"dummy"})
+        for path in paths:
+            until(lambda p=path: p.read_bytes() == b"root-%d" % number, f"the update in {path}")
+    watcher.wait(lambda event: event.kind == "CLOSE_WRITE", count=3)
 
-        # the volume goes, the container still has its file
-        assert volume.unpublish(node.endpoint).code == OK
-        assert paths[1].read_bytes() == b"root-2"
-        manifests.put_secret({"user": b"root-3", "password": b"dummy"})
-        until(lambda: read(other, "user") == b"root-3", "the update")
-        assert paths[1].read_bytes() == b"root-2"
-    finally:
-        for _ in mounts_at(alone):
-            unmount(Path(alone), lazily=True)
+
+def test_file_of_a_volume_that_cannot_follow(
+    node: Node, manifests: Manifests, alone: Path
+) -> None:
+    """As with the kubelet it keeps its content; the status says so."""
+    volume = node.publish(node.pod())
+    subprocess.run(["mount", "--bind", volume.target / "user", alone], check=True)
+    until(lambda: mounted_alone(node, volume) == {"count": 1, "live": False}, "it to be seen")
+    manifests.put_secret({"user": b"root", "password": b"dummy"})
+    until(lambda: read(volume, "user") == b"root", "the update")
+    assert alone.read_bytes() == b"admin"
+    unmount(alone)
+    until(lambda: mounted_alone(node, volume)["count"] == 0, "its end to be seen")

@@ -356,8 +356,8 @@ def test_manifests_say_nothing_of_pods(node: Node, manifests: Manifests) -> None
     assert not is_live(node, node.publish(node.pod()))
 
 
-def test_stable_volume_needs_no_pod(daemon: Node, api: Api) -> None:
-    volume = daemon.pod(attributes={"secretName": "app", "inotify": "stable"})
+def test_volume_in_place_needs_no_pod(daemon: Node, api: Api) -> None:
+    volume = daemon.pod(attributes={"secretName": "app", "updates": "in-place"})
     daemon.publish(volume)
     assert is_live(daemon, volume)
     assert pod_requests(api, "get") == 0

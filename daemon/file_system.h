@@ -11,7 +11,7 @@
 struct file_system_options {
     const char *mountpoint; /* absolute; copied */
     const char *source;     /* what its mounts show as their device */
-    bool changes_in_place;  /* for volumes with `inotify: stable` */
+    bool changes_in_place;  /* it answers OPEN: see NODE_FS_LIVE */
 };
 
 /* It serves no more, and cannot be mended. May not free it. */

@@ -96,37 +96,25 @@ static void test_mounts(void **state)
     }
 }
 
+#define SEVERAL                                                                                    \
+    "\"volumes\":[" OURS("one") "," OURS("two") "," OURS(                                          \
+        "three") ","                                                                               \
+                 "{\"name\":\"other\",\"csi\":{\"driver\":\"csi.example.com\"}},"                  \
+                 "{\"name\":\"twin\",\"projected\":{\"sources\":[{\"secret\":{\"name\":\"db\"}}]}" \
+                 "},"                                                                              \
+                 "{\"name\":\"plain\",\"secret\":{\"secretName\":\"db\"}}]"
+#define SUB_PATH(name) MOUNT(name, ",\"subPath\":\"a\"")
+#define OTHERS         SUB_PATH("other") "," SUB_PATH("twin") "," SUB_PATH("plain")
+
 /* A volume of another kind with a subPath is no matter, whatever its name. */
 static void test_several_volumes(void **state)
 {
-    struct pod *pod = decode_well(POD("\"volumes\":[" OURS("one") "," OURS("two") "," OURS(
-        "three") ","
-                 "{\"name\":\"other\",\"csi\":{\"driver\":\"csi.example.com\"}},"
-                 "{\"name\":\"twin\",\"projected\":{\"sources\":[{\"secret\":{\"name\":\"db\"}}]}},"
-                 "{\"name\":\"plain\",\"secret\":{\"secretName\":\"db\"}}]," CONTAINERS(
-                     "containers",
-                     MOUNT("one", ",\"subPath\":\"a\"") "," MOUNT("two", "") "," MOUNT("other", ","
-                                                                                                "\""
-                                                                                                "su"
-                                                                                                "bP"
-                                                                                                "at"
-                                                                                                "h"
-                                                                                                "\""
-                                                                                                ":"
-                                                                                                "\""
-                                                                                                "a"
-                                                                                                "\"") "," MOUNT(
-                         "twin",
-                         ",\"subPath\":\"a\"") "," MOUNT("plain",
-                                                         ",\"subPath\":\"a\"")) "," CONTAINERS("ini"
-                                                                                               "tCo"
-                                                                                               "nta"
-                                                                                               "ine"
-                                                                                               "rs",
-                                                                                               MOUNT(
-                                                                                                   "three",
-                                                                                                   ",\"subPathExpr\":\"b\""))));
+    static const char text[] = POD(SEVERAL "," CONTAINERS(
+        "containers",
+        SUB_PATH("one") "," MOUNT("two", "") "," OTHERS) "," CONTAINERS("initContainers",
+                                                                        SUB_PATH("three")));
     static const char *const no[] = {"two", "other", "twin", "plain", "on", "onet", "main"};
+    struct pod *pod = decode_well(text);
 
     (void)state;
     assert_true(pod_has_sub_path(pod, "one"));

@@ -13,6 +13,7 @@ enum doctor_question {
     DOCTOR_NODE,         /* the CSINode object, in which the kubelet enters plug-ins */
     DOCTOR_READ_SECRETS, /* SelfSubjectAccessReview: watch every secret */
     DOCTOR_POST_EVENTS,  /* the same: create Events */
+    DOCTOR_READ_PODS,    /* a list of the node's pods, as the daemon watches them */
     DOCTOR_QUESTIONS,
 };
 

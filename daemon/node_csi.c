@@ -165,7 +165,7 @@ static int make_volume(struct node_csi *csi, const struct csi_publish *request,
         r = parse_spec(request, &spec, e);
     if (r == 0)
         r = identities_get(csi->node->identities, &identity_request, &options.identity, e);
-    if (r < 0)
+    if (r != 0)
         return r;
     if (asprintf(&pod, "%s/%s", request->pod_namespace, request->pod_name) < 0)
         pod = NULL; /* it is for the log */

@@ -80,16 +80,22 @@ def test_the_driver(kubectl: str) -> None:
 
 @pytest.mark.parametrize("directory", DAEMONSETS, ids=name_of)
 def test_rights(kubectl: str, directory: Path) -> None:
-    """Only the daemon's own rights come with a rule, and that one cannot write."""
+    """Only the daemon's own service account comes with rules, and these cannot write."""
     loaded = built(kubectl, directory)
     rights = directory.name.removeprefix("rights-")
     (daemonset,) = of_kind(loaded, "DaemonSet")
     (container,) = daemonset["spec"]["template"]["spec"]["containers"]
     assert f"--rights={rights}" in container["args"]
     roles = [document for document in loaded if "rules" in document]
-    assert len(roles) == (1 if rights == "daemon" else 0)
-    for rule in [rule for role in roles for rule in role["rules"]]:
-        assert set(rule["verbs"]) <= {"get", "list", "watch"}
+    objects = {"secrets", "configmaps"} if rights == "daemon" else set()
+    pods = {"pods"} if rights != "node" else set()
+    rules = [rule for role in roles for rule in role["rules"]]
+    assert {resource for rule in rules for resource in rule["resources"]} == objects | pods
+    for rule in rules:
+        assert set(rule["verbs"]) == {"get", "list", "watch"}
+    account = {"kind": "ServiceAccount", "name": "secretfs", "namespace": "secretfs"}
+    for binding in of_kind(loaded, "ClusterRoleBinding"):
+        assert binding["subjects"] == [account]
     (driver,) = of_kind(loaded, "CSIDriver")
     assert ("tokenRequests" in driver["spec"]) == (rights == "pod")
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The first byte says into pieces of which length the rest is cut. However it is cut, the frames
- * are the same as those of the whole, and so is the end.
+ * The first byte says into pieces of which length the rest is cut, and whether frames that are too
+ * long are skipped. However it is cut, the frames are the same as those of the whole, and so is the
+ * end.
  */
 #include "fetcher/frames.h"
 
@@ -18,21 +19,26 @@ struct outcome {
     int result;
 };
 
-static void split(const char *text, size_t size, size_t piece, struct outcome *ret)
+static void split(const char *text, size_t size, size_t piece, bool skips_long, struct outcome *ret)
 {
     struct frames f;
 
     *ret = (struct outcome){.result = FRAMES_NONE};
     frames_init(&f, LIMIT);
+    f.skips_long = skips_long;
     for (size_t at = 0; at < size && ret->result == FRAMES_NONE; at += piece) {
         const char *frame;
         size_t len;
 
         if (frames_add(&f, text + at, size_min(piece, size - at)) < 0)
             abort();
-        while ((ret->result = frames_next(&f, &frame, &len)) == 0) {
-            assert(len <= LIMIT && frame[0] == '{');
-            assert(frame[len - 1] == '}' || frame[len - 1] == ']');
+        while ((ret->result = frames_next(&f, &frame, &len)) == 0 ||
+               ret->result == FRAMES_TOO_LONG) {
+            if (ret->result == FRAMES_TOO_LONG)
+                len = 0;
+            assert(len <= LIMIT && (len == 0 || frame[0] == '{'));
+            assert(len == 0 || frame[len - 1] == '}' || frame[len - 1] == ']');
+            assert(f.buf.len <= LIMIT + piece);
             if (ret->n < FRAMES_MAX)
                 ret->lens[ret->n] = len;
             ret->n++;
@@ -48,8 +54,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (size == 0)
         return 0;
-    split(text, size - 1, data[0] % LIMIT + 1, &pieces);
-    split(text, size - 1, 1, &single);
+    split(text, size - 1, data[0] % LIMIT + 1, (data[0] & LIMIT) != 0, &pieces);
+    split(text, size - 1, 1, (data[0] & LIMIT) != 0, &single);
     assert(pieces.n == single.n && pieces.result == single.result);
     assert(memcmp(pieces.lens, single.lens, sizeof(pieces.lens)) == 0);
     return 0;

@@ -73,6 +73,7 @@ def test_an_api_server_that_answers(api: Api, area: Path):
     assert checks["credentials"]["result"] == "ok"
     assert checks["api-server"]["result"] == "ok", checks
     assert "csi.secretfs.io" in checks["csi-driver"]["text"]
+    assert checks["pods"]["result"] == "ok"
 
 
 def test_an_api_server_that_does_not_know_us(api: Api, area: Path):

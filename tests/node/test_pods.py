@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from csi.support.kubelet import OK, UNAVAILABLE, PodVolume
+from mount.support import program
 from mount.support.sources import Api, Manifests
+from mount.support.volume import unmount
 from mount.support.waiting import until
 
 from .conftest import NodeMaker
@@ -292,6 +296,10 @@ def test_pods_that_may_not_be_read(start: NodeMaker, api: Api) -> None:
     assert [is_live(node, volume) for volume in volumes] == [False] * 5
     assert pod_requests(api, "get") == 1
     assert node.log().count(REMEDY) == 1
+    command = [program.binary(), "status", volumes[0].target]
+    told = program.run(command, home=node.home).stdout
+    assert "File system:      standard" in told
+    assert "Pods:             cannot be read" in told
 
 
 def test_rights_that_come_later(start: NodeMaker, api: Api) -> None:
@@ -396,3 +404,36 @@ def test_rights_of_the_pod(start: NodeMaker, api: Api) -> None:
     assert is_live(node, volume)
     assert {r.user for r in api.server.requests.select(resource="pods")} == {"admin"}
     assert {r.user for r in api.server.requests.select(resource="secrets")} == {account}
+
+
+def test_credentials_that_are_refused_are_renewed(start: NodeMaker, api: Api) -> None:
+    """The file is read again when the server does not accept the token any more."""
+    user = "renewed"
+    api.server.grant(user, ["get", "list", "watch"], ["pods"])
+    config = api.kubeconfig(user, auth="token-file")
+    content = yaml.safe_load(Path(config).read_text())
+    (file,) = [Path(u["user"]["tokenFile"]) for u in content["users"]]
+    node = start("--rights=daemon", "--kubeconfig", config).wait_ready()
+    wait_watched(api)
+    renewed = api.server.rotate_token(file.read_text().strip())
+    api.server.close_watches(resource="pods")
+    wait_problem(node, "401")
+    file.write_text(renewed)
+    until(lambda: node.status()["pods"]["readable"], "the watch")
+
+
+def test_file_mounted_alone_follows(daemon: Node, api: Api) -> None:
+    """What all of this is for."""
+    volume = daemon.pod()
+    put_pod(api, volume, subPath="user")
+    daemon.publish(volume)
+    assert is_live(daemon, volume)
+    alone = daemon.root / "pods" / "sub-path"
+    alone.touch()
+    subprocess.run(["mount", "--bind", volume.target / "user", alone], check=True)
+    try:
+        for number in range(3):
+            api.put_secret({"user": b"root-%d" % number})
+            until(lambda n=number: alone.read_bytes() == b"root-%d" % n, "the update")
+    finally:
+        unmount(alone, lazily=True)

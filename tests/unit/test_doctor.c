@@ -315,6 +315,7 @@ static void set_up(struct api_case *c)
                "{\"spec\":{\"drivers\":[{\"name\":\"other\"},{\"name\":\"csi.secretfs.io\"}]}}");
     set_answer(c, DOCTOR_READ_SECRETS, 201, "{\"status\":{\"allowed\":false}}");
     set_answer(c, DOCTOR_POST_EVENTS, 201, "{\"status\":{\"allowed\":true}}");
+    set_answer(c, DOCTOR_READ_PODS, 200, "{\"items\":[]}");
 }
 
 static const struct doctor_report *judge(struct api_case *c)
@@ -336,7 +337,7 @@ static void test_an_api_that_is_well(void **state)
     (void)state;
     set_up(&c);
     assert_int_equal(doctor_result_of(judge(&c)), DOCTOR_OK);
-    assert_int_equal(c.report.n_findings, 8);
+    assert_int_equal(c.report.n_findings, 9);
     assert_found(&c.report, "api-server", DOCTOR_OK, "v1.33.1");
     c.options.rights = "daemon";
     set_answer(&c, DOCTOR_IDENTITY, 201,
@@ -454,6 +455,11 @@ static void test_node_and_rights(void **state)
     assert_found(judge(&c), "events", DOCTOR_WARN, "deploy/");
     set_answer(&c, DOCTOR_POST_EVENTS, 403, "{}");
     assert_null(finding(judge(&c), "events"));
+    assert_found(judge(&c), "pods", DOCTOR_OK, "of node node-1 can be read");
+    set_answer(&c, DOCTOR_READ_PODS, 403, "{}");
+    assert_found(judge(&c), "pods", DOCTOR_WARN, "deploy/rbac/pods");
+    set_answer(&c, DOCTOR_READ_PODS, 503, "{}");
+    assert_null(finding(judge(&c), "pods"));
     tear_down(&c);
 }
 

@@ -185,9 +185,9 @@ class Daemons:
 
 
 def grant_daemon(node: Node, identity: Identity) -> None:
-    """The rules of deploy/rbac/daemon and deploy/rbac/events, for that user."""
+    """The rules of deploy/rbac/daemon, deploy/rbac/events and deploy/rbac/pods, for that user."""
     rbac = "/apis/rbac.authorization.k8s.io/v1"
-    for part in ("daemon", "events"):
+    for part in ("daemon", "events", "pods"):
         text = (DEPLOY / "rbac" / part / "clusterrole.yaml").read_text()
         role, binding = yaml.safe_load_all(text)
         name = f"{identity.user}-{part}"

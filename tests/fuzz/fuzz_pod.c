@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A watch of pods as the API server, or what is between, may send it: whatever comes, what is kept
+ * is in order. The first byte says into pieces of which length the rest is cut.
+ */
+#include "fetcher/pod_watch.h"
+
+#include "base/json.h"
+#include "cache/object.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* A world in which nothing happens by itself. */
+struct world {
+    bool is_open;
+    bool is_failing;
+};
+
+static int request(void *userdata, const char *path, span_us total_limit, struct error *e)
+{
+    struct world *w = userdata;
+
+    assert(!w->is_open && path[0] == '/' && total_limit > 0);
+    (void)e;
+    w->is_open = true;
+    return 0;
+}
+
+static void cancel(void *userdata)
+{
+    struct world *w = userdata;
+
+    w->is_open = false;
+}
+
+static void reject_credentials(void *userdata)
+{
+    (void)userdata;
+}
+
+static void set_timer(void *userdata, span_us delay)
+{
+    (void)userdata;
+    (void)delay;
+}
+
+static mono_us now(void *userdata)
+{
+    (void)userdata;
+    return SPAN_SEC(1000);
+}
+
+static uint32_t no_chance(void *userdata)
+{
+    (void)userdata;
+    return 0;
+}
+
+static void check_pod(const struct pod *pod)
+{
+    size_t n = 0;
+
+    assert(object_namespace_is_valid(pod->namespace) && object_name_is_valid(pod->name));
+    assert(pod->uid[0] != '\0' && strlen(pod->uid) <= POD_UID_MAX);
+    for (const char *at = pod->sub_paths; *at != '\0'; at += strlen(at) + 1, n++)
+        assert(object_namespace_is_valid(at) && pod_has_sub_path(pod, at));
+    assert(n <= POD_VOLUMES_MAX);
+}
+
+static void on_pod(void *userdata, const struct pod *pod)
+{
+    (void)userdata;
+    check_pod(pod);
+}
+
+static void on_health(void *userdata, enum pod_watch_health health, const struct error *e)
+{
+    struct world *w = userdata;
+
+    assert((health == POD_WATCH_LIVE) == (e->text[0] == '\0'));
+    w->is_failing = health != POD_WATCH_LIVE;
+}
+
+static void watch(const char *text, size_t size, size_t piece)
+{
+    static const struct pod_watch_io io = {request,   cancel, reject_credentials, set_timer, now,
+                                           no_chance, on_pod, on_health};
+    static const struct http_response good = {.status = 200, .content_type = ""};
+    struct pods pods;
+    const struct pod_watch_options options = {
+        .driver_name = "csi.secretfs.io", .node_name = "n", .pods = &pods};
+    struct world world = {.is_open = false};
+    struct pod_watch *w = NULL;
+    const struct pod *pod;
+
+    pods_init(&pods);
+    if (pod_watch_new(&options, &io, &world, &w) < 0)
+        abort();
+    pod_watch_start(w);
+    pod_watch_on_response(w, &good);
+    for (size_t at = 0; at < size && world.is_open; at += piece)
+        pod_watch_on_body(w, text + at, size_min(piece, size - at));
+    assert(world.is_open != world.is_failing);
+    list_for_each (pod, &pods.list, link)
+        check_pod(pod);
+    (void)pod_watch_free(w);
+    assert(!world.is_open);
+    pods_deinit(&pods);
+}
+
+/* The text as a pod by itself, which is what a GET brings. */
+static void decode(const char *text, size_t size)
+{
+    cJSON *json = NULL;
+    struct pod *pod = NULL;
+
+    if (json_parse(text, size, &json, NULL) < 0)
+        return;
+    if (pod_decode(json, "csi.secretfs.io", &pod) == 0)
+        check_pod(pod);
+    (void)pod_free(pod);
+    cJSON_Delete(json);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (size == 0)
+        return 0;
+    decode((const char *)data, size);
+    watch((const char *)data + 1, size - 1, data[0] + 1u);
+    return 0;
+}

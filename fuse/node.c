@@ -328,6 +328,7 @@ struct node *node_add_copy(struct tree *t, struct node *parent, const char *name
         for (const struct node *up = visited; up != next->parent; up = up->parent)
             into = into->parent;
         copy = copy_one(t, into, next->name, next);
+        into->changed = next->parent->changed;
         visited = next;
     }
     if (copy != NULL || top == NULL)

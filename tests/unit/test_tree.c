@@ -7,6 +7,9 @@
 
 #include <cmocka.h>
 
+#include "fuse/live_file.h"
+#include "tests/unit/failmalloc.h"
+
 static const struct tree_options options = {.uid = 7, .gid = 8, .root_mode = 01777};
 
 static int setup(void **state)
@@ -14,6 +17,18 @@ static int setup(void **state)
     struct tree *tree = NULL;
 
     assert_int_equal(tree_new(&options, &tree), 0);
+    *state = tree;
+    return 0;
+}
+
+/* Where files may be live. */
+static int setup_answering_open(void **state)
+{
+    const struct tree_options answering = {
+        .uid = 7, .gid = 8, .root_mode = 01777, .answers_open = true};
+    struct tree *tree = NULL;
+
+    assert_int_equal(tree_new(&answering, &tree), 0);
     *state = tree;
     return 0;
 }
@@ -48,17 +63,84 @@ static struct payload *make_payload(const char *const *paths, size_t n)
     return payload;
 }
 
-/* Make the directory @name in the root, filled with files. Return: its id, with one reference. */
+/* Make the directory @name in @parent, filled with files. Return: its id, with one reference. */
+static uint64_t make_filled(struct tree *tree, uint64_t parent, const char *name,
+                            struct payload *payload, bool is_live)
+{
+    struct stat stat;
+
+    assert_int_equal(tree_stage(tree, name, payload, is_live), 0);
+    assert_int_equal(tree_mkdir(tree, parent, name, 0700, &stat), 0);
+    assert_int_equal(tree_stage(tree, name, NULL, false), 0);
+    return stat.st_ino;
+}
+
+/* As above, in the root, with immutable files. */
 static uint64_t make_generation(struct tree *tree, const char *name, const char *const *paths,
                                 size_t n)
 {
     _cleanup_(payload_unrefp) struct payload *payload = make_payload(paths, n);
+
+    return make_filled(tree, TREE_ROOT_ID, name, payload, false);
+}
+
+/* Return: the id of an empty directory in the root. */
+static uint64_t make_directory(struct tree *tree, const char *name)
+{
     struct stat stat;
 
-    assert_int_equal(tree_stage(tree, name, payload), 0);
-    assert_int_equal(tree_mkdir(tree, TREE_ROOT_ID, name, 0700, &stat), 0);
-    assert_int_equal(tree_stage(tree, name, NULL), 0);
+    assert_int_equal(tree_mkdir(tree, TREE_ROOT_ID, name, 0755, &stat), 0);
     return stat.st_ino;
+}
+
+/* Return: what tree_mknod() returns with @staged. */
+static int make_node(struct tree *tree, uint64_t parent, const char *name,
+                     struct tree_staged_node staged, struct stat *ret_stat)
+{
+    int r;
+
+    tree_stage_node(tree, &staged);
+    r = tree_mknod(tree, parent, name, ret_stat);
+    tree_stage_node(tree, NULL);
+    return r;
+}
+
+/* Return: what tree_mkdir() returns with @staged. */
+static int make_directory_node(struct tree *tree, uint64_t parent, const char *name,
+                               struct tree_staged_node staged, struct stat *ret_stat)
+{
+    int r;
+
+    tree_stage_node(tree, &staged);
+    r = tree_mkdir(tree, parent, name, 0700, ret_stat);
+    tree_stage_node(tree, NULL);
+    return r;
+}
+
+/* Return: the id of a node at a path, without a reference. */
+static uint64_t find(struct tree *tree, uint64_t parent, const char *path)
+{
+    struct stat stat;
+
+    assert_int_equal(tree_find_path(tree, parent, path, &stat), 0);
+    return stat.st_ino;
+}
+
+static nlink_t n_links(struct tree *tree, uint64_t id)
+{
+    struct stat stat;
+
+    assert_int_equal(tree_stat(tree, id, &stat), 0);
+    return stat.st_nlink;
+}
+
+static bool is_there(struct tree *tree, uint64_t id)
+{
+    struct stat stat;
+    int r = tree_stat(tree, id, &stat);
+
+    assert_true(r == 0 || r == -ESTALE);
+    return r == 0;
 }
 
 static uint64_t lookup(struct tree *tree, uint64_t parent, const char *name)
@@ -178,7 +260,7 @@ static void only_the_staged_name_is_filled(void **state)
     _cleanup_(payload_unrefp) struct payload *payload = make_payload(&path, 1);
     struct stat stat;
 
-    assert_int_equal(tree_stage(*state, "..ts", payload), 0);
+    assert_int_equal(tree_stage(*state, "..ts", payload, false), 0);
     assert_int_equal(tree_mkdir(*state, TREE_ROOT_ID, "other", 0700, &stat), 0);
     assert_int_equal(tree_lookup(*state, stat.st_ino, "a", &stat), -ENOENT);
     assert_int_equal(tree_mkdir(*state, TREE_ROOT_ID, "other", 0700, &stat), -EEXIST);
@@ -324,66 +406,101 @@ static void ids_are_never_used_again(void **state)
     assert_int_equal(tree_usage(*state).n_nodes, 1);
 }
 
-/* A generation whose directory "d" is kept when it is removed. Return: the id of "d". */
-static uint64_t remove_all_but_d(struct tree *tree, uint64_t generation)
-{
-    struct stat d;
+/* ---- directories that are unlinked with what is in them */
 
-    assert_int_equal(tree_find(tree, generation, "d", &d), 0);
-    tree_keep(tree, d.st_ino, true);
-    assert_true(tree_is_kept(tree, d.st_ino));
-    assert_int_equal(tree_rmdir(tree, TREE_ROOT_ID, "g"), -ENOTEMPTY);
-    assert_int_equal(tree_unlink(tree, generation, "a"), 0);
-    assert_int_equal(tree_rmdir(tree, TREE_ROOT_ID, "g"), 0);
-    return d.st_ino;
-}
-
-static void kept_directory_outlives_its_parent(void **state)
+static void detached_directory_lives_as_a_whole(void **state)
 {
     static const char *const paths[] = {"a", "d/b", "d/e/c"};
     uint64_t generation = make_generation(*state, "g", paths, ELEMENTS_OF(paths));
-    uint64_t d = remove_all_but_d(*state, generation), b = lookup(*state, d, "b");
+    uint64_t d = lookup(*state, generation, "d"), b = lookup(*state, d, "b");
     struct stat stat;
 
+    tree_detach(*state, d);
+    assert_int_equal(tree_find(*state, generation, "d", &stat), -ENOENT);
+    assert_int_equal(n_links(*state, generation), 2);
+    assert_int_equal(tree_unlink(*state, generation, "a"), 0);
+    assert_int_equal(tree_rmdir(*state, TREE_ROOT_ID, "g"), 0);
     tree_forget(*state, generation, 1);
-    assert_int_equal(tree_stat(*state, generation, &stat), 0);
-    assert_int_equal(stat.st_nlink, 0);
-    assert_content(*state, b, "d/b");
-    assert_int_equal(tree_find_path(*state, d, "e/c", &stat), 0);
-    assert_true(tree_is_in(*state, stat.st_ino, d));
-    assert_true(tree_is_in(*state, d, generation));
-    assert_false(tree_is_in(*state, d, d));
-    assert_false(tree_is_in(*state, d, TREE_ROOT_ID));
+    assert_false(is_there(*state, generation));
+    assert_int_equal(n_links(*state, d), 0);
+    assert_content(*state, find(*state, d, "e/c"), "d/e/c");
+    assert_int_equal(lookup(*state, d, "b"), b);
+    assert_string_equal(list(*state, d, 0, 9).text, ". .. b e ");
 
-    /* it goes with the last that holds anything of it */
-    tree_keep(*state, d, false);
-    assert_content(*state, b, "d/b");
+    /* it goes with the last that the kernel holds of it */
     tree_forget(*state, b, 1);
-    assert_int_equal(tree_stat(*state, d, &stat), -ESTALE);
-    assert_int_equal(tree_stat(*state, generation, &stat), -ESTALE);
+    tree_forget(*state, d, 1);
+    assert_content(*state, b, "d/b");
+    assert_content(*state, find(*state, d, "e/c"), "d/e/c");
+    tree_forget(*state, b, 1);
+    assert_false(is_there(*state, b));
+    assert_false(is_there(*state, d));
     assert_int_equal(tree_usage(*state).n_nodes, 1);
     assert_int_equal(tree_usage(*state).content_bytes, 0);
 }
 
-static void kept_directory_goes_when_it_is_kept_no_longer(void **state)
+/* It does not matter which of its nodes is the last that is forgotten. */
+static void detached_directory_is_held_by_each_of_its_nodes(void **state)
 {
-    static const char *const paths[] = {"a", "d/b"};
-    uint64_t generation = make_generation(*state, "g", paths, ELEMENTS_OF(paths));
-    uint64_t d = remove_all_but_d(*state, generation);
+    static const char *const paths[] = {"d/b", "d/e/c"}, *const below[] = {"", "b", "e", "e/c"};
 
-    tree_forget(*state, generation, 1);
-    assert_int_equal(tree_usage(*state).n_nodes, 4);
-    tree_keep(*state, d, false);
-    assert_int_equal(tree_usage(*state).n_nodes, 1);
+    for (size_t last = 0; last < ELEMENTS_OF(below); last++) {
+        uint64_t generation = make_generation(*state, "g", paths, ELEMENTS_OF(paths));
+        uint64_t d = lookup(*state, generation, "d"), e = lookup(*state, d, "e");
+        const uint64_t ids[] = {d, lookup(*state, d, "b"), e, lookup(*state, e, "c")};
+
+        tree_detach(*state, d);
+        for (size_t i = 0; i < ELEMENTS_OF(ids); i++)
+            if (i != last)
+                tree_forget(*state, ids[i], 1);
+        assert_int_equal(find(*state, d, below[last]), ids[last]);
+        assert_content(*state, ids[3], "d/e/c");
+        tree_forget(*state, ids[last], 1);
+        assert_false(is_there(*state, d));
+        assert_int_equal(tree_rmdir(*state, TREE_ROOT_ID, "g"), 0);
+        tree_forget(*state, generation, 1);
+        assert_int_equal(tree_usage(*state).n_nodes, 1);
+    }
 }
 
-/* For the memory checkers. */
-static void kept_directory_goes_with_the_tree(void **state)
+static void what_is_not_held_goes_when_it_is_detached(void **state)
 {
     static const char *const paths[] = {"a", "d/b", "d/e/c"};
     uint64_t generation = make_generation(*state, "g", paths, ELEMENTS_OF(paths));
 
-    (void)lookup(*state, remove_all_but_d(*state, generation), "b");
+    assert_int_equal(tree_usage(*state).n_nodes, 7);
+    tree_detach(*state, find(*state, generation, "d"));
+    assert_int_equal(tree_usage(*state).n_nodes, 3);
+    assert_string_equal(list(*state, generation, 0, 9).text, ". .. a ");
+    tree_detach(*state, find(*state, generation, "a"));
+    assert_int_equal(tree_usage(*state).n_nodes, 2);
+    assert_int_equal(tree_usage(*state).content_bytes, 0);
+}
+
+static void detaching_nothing_does_no_harm(void **state)
+{
+    static const char *const path = "d/b";
+    uint64_t generation = make_generation(*state, "g", &path, 1);
+    uint64_t d = lookup(*state, generation, "d");
+
+    tree_detach(*state, TREE_ROOT_ID);
+    tree_detach(*state, 4711);
+    tree_detach(*state, d);
+    tree_detach(*state, d);
+    assert_content(*state, find(*state, d, "b"), "d/b");
+    assert_int_equal(lookup(*state, TREE_ROOT_ID, "g"), generation);
+}
+
+/* For the memory checkers. */
+static void detached_directory_goes_with_the_tree(void **state)
+{
+    static const char *const paths[] = {"a", "d/b", "d/e/c"};
+    uint64_t generation = make_generation(*state, "g", paths, ELEMENTS_OF(paths));
+    uint64_t d = find(*state, generation, "d");
+
+    (void)lookup(*state, d, "b");
+    tree_detach(*state, d);
+    assert_int_equal(tree_unlink(*state, generation, "a"), 0);
 }
 
 static void finds_paths(void **state)
@@ -404,69 +521,573 @@ static void finds_paths(void **state)
     assert_int_equal(tree_find_path(*state, 99, "a", &stat), -ESTALE);
 }
 
-static void same_content_is_of_files(void **state)
-{
-    static const char *const paths[] = {"a", "b", "d/a"};
-    uint64_t generation = make_generation(*state, "g", paths, ELEMENTS_OF(paths));
-    uint64_t again = make_generation(*state, "h", paths, ELEMENTS_OF(paths));
-    struct stat a, b, d, other;
+/* ---- nodes that were unlinked, by the path that they had */
 
-    assert_int_equal(tree_find(*state, generation, "a", &a), 0);
-    assert_int_equal(tree_find(*state, generation, "b", &b), 0);
-    assert_int_equal(tree_find(*state, generation, "d", &d), 0);
-    assert_int_equal(tree_find(*state, again, "a", &other), 0);
-    assert_true(tree_same_content(*state, a.st_ino, other.st_ino));
-    assert_false(tree_same_content(*state, a.st_ino, b.st_ino));
-    assert_false(tree_same_content(*state, a.st_ino, d.st_ino));
-    assert_false(tree_same_content(*state, a.st_ino, 99));
+/* Return: the id, or 0. */
+static uint64_t find_unlinked(struct tree *tree, const char *path)
+{
+    struct stat stat;
+    int r = tree_find_unlinked(tree, path, &stat);
+
+    assert_true(r == 0 || r == -ENOENT);
+    return r == 0 ? stat.st_ino : 0;
 }
 
-static void files_change_in_place(void **state)
+/* The generation "g" of the volume "v". */
+static uint64_t make_nested(struct tree *tree, const char *const *paths, size_t n)
 {
-    static const char *const old_paths[] = {"a", "b"}, *const new_paths[] = {"a", "c"};
-    uint64_t generation = make_generation(*state, "g", old_paths, 2);
-    _cleanup_(payload_unrefp) struct payload *same = make_payload(old_paths, 2);
-    _cleanup_(payload_unrefp) struct payload *other = make_payload(new_paths, 2);
-    struct payload_file swapped[2] = {other->files[1], other->files[0]};
-    struct payload payload = {.files = swapped, .n_files = 2};
-    size_t changed[2], bytes = tree_usage(*state).content_bytes;
-    struct stat a, b;
+    _cleanup_(payload_unrefp) struct payload *payload = make_payload(paths, n);
 
-    swapped[0].path = strdupa("a"); /* a has what c has */
-    swapped[1].path = strdupa("x");
-    assert_int_equal(tree_find(*state, generation, "a", &a), 0);
-    assert_int_equal(tree_update(*state, generation, same, changed), 0);
-    assert_int_equal(tree_update(*state, generation, &payload, changed), 1);
-    assert_int_equal(changed[0], 0);
-    assert_content(*state, a.st_ino, "c");
-    assert_int_equal(tree_find(*state, generation, "b", &b), 0);
-    assert_content(*state, b.st_ino, "b");
-    assert_int_equal(tree_find(*state, generation, "x", &b), -ENOENT);
-    assert_int_equal(tree_usage(*state).content_bytes, bytes);
-    assert_int_equal(tree_update(*state, 99, &payload, changed), 0);
+    return make_filled(tree, make_directory(tree, "v"), "g", payload, false);
 }
 
-static void a_file_is_made_of_what_is_staged(void **state)
+static void remove_nested(struct tree *tree, uint64_t generation)
+{
+    uint64_t v = find(tree, TREE_ROOT_ID, "v"), d = find(tree, generation, "d");
+
+    assert_int_equal(tree_unlink(tree, generation, "a"), 0);
+    assert_int_equal(tree_unlink(tree, generation, "unheld"), 0);
+    assert_int_equal(tree_unlink(tree, d, "b"), 0);
+    assert_int_equal(tree_rmdir(tree, generation, "d"), 0);
+    assert_int_equal(tree_rmdir(tree, v, "g"), 0);
+}
+
+static const char *const nested_paths[] = {"a", "d/b", "unheld"};
+
+static void unlinked_nodes_are_found_by_their_path(void **state)
+{
+    uint64_t generation = make_nested(*state, nested_paths, ELEMENTS_OF(nested_paths));
+    uint64_t a = lookup(*state, generation, "a"), d = lookup(*state, generation, "d");
+    uint64_t b = lookup(*state, d, "b");
+
+    assert_int_equal(find_unlinked(*state, "v/g/a"), 0);
+    remove_nested(*state, generation);
+    assert_int_equal(find_unlinked(*state, "v/g"), generation);
+    assert_int_equal(find_unlinked(*state, "v/g/a"), a);
+    assert_int_equal(find_unlinked(*state, "v/g/d"), d);
+    assert_int_equal(find_unlinked(*state, "v/g/d/b"), b);
+    assert_int_equal(find_unlinked(*state, "v/g/unheld"), 0);
+    assert_int_equal(find_unlinked(*state, "v"), 0);
+    assert_int_equal(find_unlinked(*state, "a"), 0);
+    assert_int_equal(find_unlinked(*state, "g/a"), 0);
+    assert_int_equal(find_unlinked(*state, "/v/g/a"), 0);
+    assert_int_equal(find_unlinked(*state, ""), 0);
+    tree_forget(*state, a, 1);
+    assert_int_equal(find_unlinked(*state, "v/g/a"), 0);
+    assert_int_equal(find_unlinked(*state, "v/g/d/b"), b);
+    tree_forget(*state, b, 1);
+    assert_int_equal(find_unlinked(*state, "v/g/d/b"), 0);
+}
+
+/* Where no file becomes live, no path is remembered. */
+static void paths_are_remembered_where_open_is_answered(void **state)
+{
+    uint64_t generation = make_nested(*state, nested_paths, ELEMENTS_OF(nested_paths));
+
+    (void)lookup(*state, generation, "a");
+    remove_nested(*state, generation);
+    assert_int_equal(find_unlinked(*state, "v/g"), 0);
+    assert_int_equal(find_unlinked(*state, "v/g/a"), 0);
+}
+
+static void detached_directory_is_found_by_its_path(void **state)
+{
+    uint64_t generation = make_nested(*state, nested_paths, ELEMENTS_OF(nested_paths));
+    uint64_t d = find(*state, generation, "d"), b = lookup(*state, d, "b");
+
+    tree_detach(*state, d);
+    assert_int_equal(find_unlinked(*state, "v/g/d"), d);
+    assert_int_equal(find_unlinked(*state, "v/g/d/b"), 0); /* it still has its name */
+    assert_int_equal(find(*state, d, "b"), b);
+    tree_forget(*state, b, 1);
+    assert_int_equal(find_unlinked(*state, "v/g/d"), 0);
+}
+
+/* The longest path that a volume's file can have. */
+static void long_paths_are_remembered(void **state)
+{
+    char name[PAYLOAD_ELEMENT_MAX + 1] = "", path[PAYLOAD_PATH_MAX + 1] = "", whole[8192];
+    const char *file = path;
+    uint64_t id, v;
+
+    (void)memset(name, 'n', sizeof(name) - 1);
+    for (size_t i = 0; i < PAYLOAD_PATH_MAX; i++)
+        path[i] = i % 200 == 199 ? '/' : 'p';
+    path[PAYLOAD_PATH_MAX - 1] = 'p';
+    v = make_directory(*state, name);
+    {
+        _cleanup_(payload_unrefp) struct payload *payload = make_payload(&file, 1);
+
+        id = find(*state,
+                  make_filled(*state, v, "..2023_11_14_22_13_20.4294967295", payload, false), path);
+    }
+    (void)snprintf(whole, sizeof(whole), "%s/..2023_11_14_22_13_20.4294967295/%s", name, path);
+    assert_int_equal(find(*state, TREE_ROOT_ID, whole), id);
+    *strrchr(path, '/') = '\0';
+    assert_int_equal(lookup(*state,
+                            find(*state, find(*state, v, "..2023_11_14_22_13_20.4294967295"), path),
+                            path + strlen(path) + 1),
+                     id);
+    tree_detach(*state, id);
+    assert_int_equal(find_unlinked(*state, whole), id);
+}
+
+/* ---- what is staged for tree_mknod() and tree_mkdir() */
+
+static void files_of_a_staged_directory_can_be_live(void **state)
+{
+    static const char *const paths[] = {"a", "d/b"};
+    _cleanup_(payload_unrefp) struct payload *payload = make_payload(paths, ELEMENTS_OF(paths));
+    uint64_t live = make_filled(*state, TREE_ROOT_ID, "live", payload, true);
+    uint64_t immutable = make_filled(*state, TREE_ROOT_ID, "immutable", payload, false);
+
+    for (size_t i = 0; i < ELEMENTS_OF(paths); i++) {
+        assert_true(live_file_is_live(*state, find(*state, live, paths[i])));
+        assert_false(live_file_is_live(*state, find(*state, immutable, paths[i])));
+        assert_content(*state, find(*state, live, paths[i]), paths[i]);
+    }
+}
+
+static void a_live_file_is_made_of_what_is_staged(void **state)
 {
     static const char *const paths[] = {"a"};
     _cleanup_(payload_unrefp) struct payload *payload = make_payload(paths, 1);
-    struct stat stat;
+    const struct tree_staged_node staged = {.file = &payload->files[0]};
+    struct stat stat, other;
 
     assert_int_equal(tree_mknod(*state, TREE_ROOT_ID, "f", &stat), -EROFS);
-    tree_stage_file(*state, &payload->files[0]);
-    assert_int_equal(tree_mknod(*state, TREE_ROOT_ID, "f", &stat), 0);
-    assert_int_equal(tree_mknod(*state, TREE_ROOT_ID, "f", &stat), -EEXIST);
-    assert_int_equal(tree_mknod(*state, stat.st_ino, "f", &stat), -ENOTDIR);
-    tree_stage_file(*state, NULL);
+    assert_int_equal(make_node(*state, TREE_ROOT_ID, "f", staged, &stat), 0);
+    assert_int_equal(make_node(*state, TREE_ROOT_ID, "f", staged, &other), -EEXIST);
+    assert_int_equal(make_node(*state, stat.st_ino, "f", staged, &other), -ENOTDIR);
+    assert_int_equal(make_node(*state, 4711, "f", staged, &other), -ESTALE);
+    assert_int_equal(tree_mknod(*state, TREE_ROOT_ID, "h", &other), -EROFS);
     assert_content(*state, stat.st_ino, "a");
+    assert_true(live_file_is_live(*state, stat.st_ino));
     assert_int_equal(stat.st_mode, S_IFREG | 0640);
     assert_int_equal(stat.st_uid, 9);
     assert_int_equal(stat.st_gid, options.gid);
+    assert_int_equal(stat.st_nlink, 1);
+    /* the reply counted a reference, and directories are made as ever */
+    tree_detach(*state, stat.st_ino);
+    assert_content(*state, stat.st_ino, "a");
+    assert_int_equal(make_directory_node(*state, TREE_ROOT_ID, "d", staged, &other), 0);
+    assert_string_equal(list(*state, other.st_ino, 0, 9).text, ". .. ");
+}
+
+static void a_file_is_copied(void **state)
+{
+    static const char *const path = "a";
+    _cleanup_(payload_unrefp) struct payload *payload = make_payload(&path, 1);
+    uint64_t generation = make_filled(*state, TREE_ROOT_ID, "g", payload, true);
+    const struct tree_staged_node staged = {.copy_of = find(*state, generation, "a")};
+    struct stat original, copy;
+
+    assert_int_equal(tree_chown(*state, staged.copy_of, 21, 22), 0);
+    assert_int_equal(tree_chmod(*state, staged.copy_of, 0404), 0);
+    assert_int_equal(tree_chmod(*state, TREE_ROOT_ID, 03777), 0);
+    assert_int_equal(make_node(*state, TREE_ROOT_ID, "copy", staged, &copy), 0);
+    assert_int_equal(tree_stat(*state, staged.copy_of, &original), 0);
+    assert_int_not_equal(copy.st_ino, original.st_ino);
+    assert_int_equal(find(*state, TREE_ROOT_ID, "copy"), copy.st_ino);
+    assert_int_equal(copy.st_mode, S_IFREG | 0404);
+    assert_int_equal(copy.st_uid, 21);
+    assert_int_equal(copy.st_gid, 22);
+    assert_int_equal(copy.st_nlink, 1);
+    assert_int_equal(copy.st_size, original.st_size);
+    assert_memory_equal(&copy.st_mtim, &original.st_mtim, sizeof(copy.st_mtim));
+    assert_false(live_file_is_live(*state, copy.st_ino));
+    assert_int_equal(tree_usage(*state).content_bytes, 2);
+    /* it has the content for itself */
+    tree_detach(*state, staged.copy_of);
+    assert_false(is_there(*state, staged.copy_of));
+    assert_content(*state, copy.st_ino, "a");
+    assert_int_equal(tree_usage(*state).content_bytes, 1);
+}
+
+static void assert_same_attributes(struct tree *tree, uint64_t a, uint64_t b)
+{
+    struct stat x, y;
+
+    assert_int_equal(tree_stat(tree, a, &x), 0);
+    assert_int_equal(tree_stat(tree, b, &y), 0);
+    assert_int_not_equal(x.st_ino, y.st_ino);
+    assert_int_equal(x.st_mode, y.st_mode);
+    assert_int_equal(x.st_nlink, y.st_nlink);
+    assert_int_equal(x.st_uid, y.st_uid);
+    assert_int_equal(x.st_gid, y.st_gid);
+    assert_int_equal(x.st_size, y.st_size);
+    assert_memory_equal(&x.st_mtim, &y.st_mtim, sizeof(x.st_mtim));
+}
+
+static void a_directory_is_copied_with_all_below_it(void **state)
+{
+    static const char *const paths[] = {"a", "d/b", "d/e/c", "d/e/f/g", "d/h/i", "d/j", "z"};
+    static const char *const below[] = {"", "b", "e", "e/c", "e/f", "e/f/g", "h", "h/i", "j"};
+    uint64_t generation = make_generation(*state, "g", paths, ELEMENTS_OF(paths));
+    const struct tree_staged_node staged = {.copy_of = find(*state, generation, "d")};
+    struct stat copy;
+
+    assert_int_equal(tree_chmod(*state, find(*state, generation, "d"), 02711), 0);
+    assert_int_equal(tree_chown(*state, find(*state, generation, "d/e"), 31, 32), 0);
+    assert_int_equal(tree_chown(*state, find(*state, generation, "d/e/f/g"), 33, 34), 0);
+    assert_int_equal(make_directory_node(*state, TREE_ROOT_ID, "copy", staged, &copy), 0);
+    for (size_t i = 0; i < ELEMENTS_OF(below); i++)
+        assert_same_attributes(*state, find(*state, copy.st_ino, below[i]),
+                               find(*state, staged.copy_of, below[i]));
+    assert_string_equal(list(*state, copy.st_ino, 0, 9).text, ". .. b e h j ");
+    assert_string_equal(list(*state, find(*state, copy.st_ino, "e"), 0, 9).text, ". .. c f ");
+    /* it is a tree of its own */
+    tree_detach(*state, staged.copy_of);
+    assert_false(is_there(*state, staged.copy_of));
+    assert_content(*state, find(*state, copy.st_ino, "b"), "d/b");
+    assert_content(*state, find(*state, copy.st_ino, "e/f/g"), "d/e/f/g");
+    assert_content(*state, find(*state, copy.st_ino, "h/i"), "d/h/i");
+    assert_content(*state, find(*state, copy.st_ino, "j"), "d/j");
+}
+
+static void only_what_is_there_is_copied(void **state)
+{
+    static const char *const path = "d/b";
+    uint64_t generation = make_generation(*state, "g", &path, 1);
+    const struct tree_staged_node gone = {.copy_of = 4711};
+    const struct tree_staged_node directory = {.copy_of = find(*state, generation, "d")};
+    const struct tree_staged_node file = {.copy_of = find(*state, generation, "d/b")};
+    size_t n_nodes = tree_usage(*state).n_nodes;
+    struct stat stat;
+
+    assert_int_equal(make_node(*state, TREE_ROOT_ID, "x", gone, &stat), -ESTALE);
+    assert_int_equal(make_directory_node(*state, TREE_ROOT_ID, "x", gone, &stat), -ESTALE);
+    assert_int_equal(make_node(*state, TREE_ROOT_ID, "x", directory, &stat), -ESTALE);
+    assert_int_equal(make_directory_node(*state, TREE_ROOT_ID, "x", file, &stat), -ESTALE);
+    assert_int_equal(make_node(*state, TREE_ROOT_ID, "g", file, &stat), -EEXIST);
+    assert_int_equal(make_directory_node(*state, TREE_ROOT_ID, "g", directory, &stat), -EEXIST);
+    assert_int_equal(tree_usage(*state).n_nodes, n_nodes);
+}
+
+static void an_unlinked_file_gets_a_name_again(void **state)
+{
+    static const char *const path = "a";
+    uint64_t generation = make_generation(*state, "g", &path, 1);
+    const struct tree_staged_node staged = {.again = lookup(*state, generation, "a")};
+    struct stat stat;
+
+    assert_int_equal(make_node(*state, TREE_ROOT_ID, "again", staged, &stat), -ESTALE);
+    assert_int_equal(tree_unlink(*state, generation, "a"), 0);
+    assert_int_equal(find_unlinked(*state, "g/a"), staged.again);
+    assert_int_equal(make_node(*state, TREE_ROOT_ID, "again", staged, &stat), 0);
+    assert_int_equal(stat.st_ino, staged.again);
+    assert_int_equal(stat.st_nlink, 1);
+    assert_int_equal(stat.st_mode, S_IFREG | 0640);
+    assert_int_equal(find_unlinked(*state, "g/a"), 0);
+    assert_int_equal(find(*state, TREE_ROOT_ID, "again"), staged.again);
+    assert_string_equal(list(*state, TREE_ROOT_ID, 0, 9).text, ". .. g again ");
+    assert_content(*state, staged.again, "a");
+    assert_int_equal(make_node(*state, TREE_ROOT_ID, "third", staged, &stat), -ESTALE);
+    /* two lookups are to be forgotten now */
+    assert_int_equal(tree_unlink(*state, TREE_ROOT_ID, "again"), 0);
+    assert_int_equal(find_unlinked(*state, "again"), staged.again);
+    tree_forget(*state, staged.again, 1);
+    assert_content(*state, staged.again, "a");
+    tree_forget(*state, staged.again, 1);
+    assert_int_equal(make_node(*state, TREE_ROOT_ID, "again", staged, &stat), -ESTALE);
+}
+
+/* Neither a directory nor what is in one. */
+static void a_directory_gets_no_name_again(void **state)
+{
+    static const char *const path = "d/b";
+    uint64_t generation = make_generation(*state, "g", &path, 1);
+    const struct tree_staged_node d = {.again = lookup(*state, generation, "d")};
+    const struct tree_staged_node b = {.again = lookup(*state, d.again, "b")};
+    struct stat stat;
+
+    tree_detach(*state, d.again);
+    assert_int_equal(make_node(*state, TREE_ROOT_ID, "again", d, &stat), -ESTALE);
+    assert_int_equal(make_node(*state, TREE_ROOT_ID, "again", b, &stat), -ESTALE);
+    assert_content(*state, find(*state, d.again, "b"), "d/b");
+}
+
+/* ---- two nodes that take each other's name */
+
+static uint64_t cookie_of(struct tree *tree, uint64_t directory, const char *name)
+{
+    for (uint64_t cookie = 0;;) {
+        struct listing l = list(tree, directory, cookie, 1);
+
+        assert_int_equal(l.n, 1);
+        cookie = l.last_cookie;
+        l.text[strlen(l.text) - 1] = '\0';
+        if (streq(l.text, name))
+            return cookie;
+    }
+}
+
+static void siblings_are_exchanged(void **state)
+{
+    static const char *const paths[] = {"a", "b", "c", "d"};
+    static const char *const pairs[][2] = {{"a", "b"}, {"b", "a"}, {"c", "d"}, {"d", "c"},
+                                           {"a", "d"}, {"d", "b"}, {"a", "c"}};
+    uint64_t generation = make_generation(*state, "g", paths, ELEMENTS_OF(paths));
+
+    for (size_t i = 0; i < ELEMENTS_OF(pairs); i++) {
+        const char *a = pairs[i][0], *b = pairs[i][1];
+        uint64_t id_a = find(*state, generation, a), id_b = find(*state, generation, b);
+        uint64_t at_a = cookie_of(*state, generation, a), at_b = cookie_of(*state, generation, b);
+
+        assert_int_equal(tree_exchange(*state, generation, a, generation, b), 0);
+        assert_int_equal(find(*state, generation, a), id_b);
+        assert_int_equal(find(*state, generation, b), id_a);
+        assert_int_equal(cookie_of(*state, generation, a), at_a);
+        assert_int_equal(cookie_of(*state, generation, b), at_b);
+        assert_string_equal(list(*state, generation, 0, 9).text, ". .. a b c d ");
+        assert_string_equal(list(*state, generation, cookie_of(*state, generation, "b"), 9).text,
+                            "c d ");
+    }
+    assert_int_equal(tree_usage(*state).n_nodes, 6);
+}
+
+static void nodes_of_two_directories_are_exchanged(void **state)
+{
+    static const char *const one[] = {"a", "b", "c"}, *const two[] = {"x", "y", "z"};
+    uint64_t g = make_generation(*state, "g", one, ELEMENTS_OF(one));
+    uint64_t h = make_generation(*state, "h", two, ELEMENTS_OF(two));
+    uint64_t b = lookup(*state, g, "b"), y = find(*state, h, "y");
+    struct stat stat;
+
+    assert_int_equal(tree_exchange(*state, g, "b", h, "y"), 0);
+    assert_int_equal(find(*state, g, "b"), y);
+    assert_int_equal(find(*state, h, "y"), b);
+    assert_content(*state, y, "y");
+    assert_content(*state, b, "b");
+    assert_int_equal(tree_find(*state, g, "y", &stat), -ENOENT);
+    assert_string_equal(list(*state, g, 0, 9).text, ". .. a b c ");
+    assert_string_equal(list(*state, h, 0, 9).text, ". .. x y z ");
+    /* the path is the new one */
+    assert_int_equal(tree_unlink(*state, h, "y"), 0);
+    assert_int_equal(find_unlinked(*state, "h/y"), b);
+    assert_int_equal(find(*state, g, "b"), y);
+    /* each goes with its new directory */
+    tree_detach(*state, g);
+    tree_forget(*state, g, 1);
+    assert_false(is_there(*state, y));
+    assert_content(*state, b, "b");
+}
+
+static bool note_parent(void *userdata, const char *name, const struct stat *stat, uint64_t cookie)
+{
+    uint64_t *id = userdata;
+
+    (void)cookie;
+    if (streq(name, ".."))
+        *id = stat->st_ino;
+    return true;
+}
+
+/* What ".." leads to. */
+static uint64_t parent_of(struct tree *tree, uint64_t directory)
+{
+    uint64_t id = 0;
+
+    assert_int_equal(tree_readdir(tree, directory, 0, false, note_parent, &id), 0);
+    return id;
+}
+
+static void directories_are_exchanged(void **state)
+{
+    static const char *const one[] = {"d/a", "d/e/b", "z"};
+    uint64_t g = make_generation(*state, "g", one, ELEMENTS_OF(one));
+    uint64_t h = make_directory(*state, "h"), d = find(*state, g, "d");
+    struct stat empty;
+
+    assert_int_equal(tree_mkdir(*state, h, "empty", 0700, &empty), 0);
+    assert_int_equal(tree_exchange(*state, g, "d", h, "empty"), 0);
+    assert_int_equal(find(*state, g, "d"), empty.st_ino);
+    assert_int_equal(find(*state, h, "empty"), d);
+    assert_content(*state, find(*state, h, "empty/e/b"), "d/e/b");
+    assert_int_equal(n_links(*state, g), 3);
+    assert_int_equal(n_links(*state, h), 3);
+    assert_int_equal(n_links(*state, d), 3);
+    assert_int_equal(n_links(*state, empty.st_ino), 2);
+    assert_int_equal(tree_rmdir(*state, g, "d"), 0);
+    assert_int_equal(n_links(*state, g), 2);
+    assert_int_equal(parent_of(*state, d), h);
+    assert_int_equal(tree_rmdir(*state, h, "empty"), -ENOTEMPTY);
+    tree_detach(*state, d);
+    assert_int_equal(n_links(*state, h), 2);
+    assert_int_equal(tree_rmdir(*state, TREE_ROOT_ID, "h"), 0);
+}
+
+static void only_two_of_a_kind_are_exchanged(void **state)
+{
+    static const char *const paths[] = {"a", "d/b"};
+    uint64_t g = make_generation(*state, "g", paths, ELEMENTS_OF(paths));
+    uint64_t a = find(*state, g, "a");
+    struct stat stat;
+
+    assert_int_equal(tree_symlink(*state, g, "l", "t", &stat), 0);
+    assert_int_equal(tree_exchange(*state, g, "a", g, "d"), -EINVAL);
+    assert_int_equal(tree_exchange(*state, g, "d", g, "a"), -EINVAL);
+    assert_int_equal(tree_exchange(*state, g, "a", g, "l"), -EINVAL);
+    assert_int_equal(tree_exchange(*state, g, "a", g, "x"), -ENOENT);
+    assert_int_equal(tree_exchange(*state, g, "x", g, "a"), -ENOENT);
+    assert_int_equal(tree_exchange(*state, g, "a", a, "a"), -ENOTDIR);
+    assert_int_equal(tree_exchange(*state, 4711, "a", g, "a"), -ESTALE);
+    assert_int_equal(tree_exchange(*state, g, "a", g, "a"), 0);
+    assert_int_equal(find(*state, g, "a"), a);
+    assert_string_equal(list(*state, g, 0, 9).text, ". .. a d l ");
+}
+
+/* ---- memory can be short */
+
+static int stage_and_make(struct tree *tree, const char *name, struct payload *payload,
+                          bool is_live, struct stat *ret_stat)
+{
+    int r = tree_stage(tree, name, payload, is_live);
+
+    if (r == 0)
+        r = tree_mkdir(tree, TREE_ROOT_ID, name, 0700, ret_stat);
+    (void)tree_stage(tree, name, NULL, false);
+    return r;
+}
+
+/* A link that is renamed, and read. */
+static int use_links(struct tree *tree)
+{
+    struct stat stat;
+    char *target;
+    int r = tree_symlink(tree, TREE_ROOT_ID, "one", "1", &stat);
+
+    if (r == 0)
+        r = tree_symlink(tree, TREE_ROOT_ID, "two", "2", &stat);
+    if (r == 0)
+        r = tree_rename(tree, TREE_ROOT_ID, "two", TREE_ROOT_ID, "one");
+    if (r == 0)
+        r = tree_readlink(tree, stat.st_ino, &target);
+    if (r == 0)
+        free(target);
+    return r;
+}
+
+static int use_staged_nodes(struct tree *tree, uint64_t generation, const struct payload *payload)
+{
+    struct stat d, file, stat;
+    int r = tree_find(tree, generation, "d", &d);
+
+    assert_int_equal(r, 0);
+    r = make_node(tree, TREE_ROOT_ID, "file", (struct tree_staged_node){.file = &payload->files[0]},
+                  &file);
+    if (r == 0)
+        r = make_node(tree, TREE_ROOT_ID, "c", (struct tree_staged_node){.copy_of = file.st_ino},
+                      &stat);
+    if (r == 0)
+        r = make_directory_node(tree, TREE_ROOT_ID, "copy",
+                                (struct tree_staged_node){.copy_of = d.st_ino}, &stat);
+    if (r == 0)
+        r = tree_exchange(tree, TREE_ROOT_ID, "copy", generation, "d");
+    if (r == 0)
+        r = tree_unlink(tree, TREE_ROOT_ID, "file");
+    if (r == 0)
+        r = make_node(tree, generation, "again", (struct tree_staged_node){.again = file.st_ino},
+                      &stat);
+    return r;
+}
+
+static int use_everything(void *userdata)
+{
+    const struct tree_options answering = {.root_mode = 0755, .answers_open = true};
+    _cleanup_(tree_freep) struct tree *tree = NULL;
+    struct payload *payload = userdata;
+    struct stat live, generation, held;
+    int r = tree_new(&answering, &tree);
+
+    if (r == 0)
+        r = stage_and_make(tree, "live", payload, true, &live);
+    if (r == 0)
+        r = stage_and_make(tree, "g", payload, false, &generation);
+    if (r == 0)
+        r = use_links(tree);
+    if (r == 0)
+        r = use_staged_nodes(tree, generation.st_ino, payload);
+    if (r == 0) /* what was made in vain is gone */
+        assert_int_equal(tree_lookup(tree, live.st_ino, "a", &held), 0);
+    if (r == 0)
+        tree_detach(tree, live.st_ino);
+    if (r == 0)
+        assert_int_equal(tree_unlink(tree, live.st_ino, "a"), 0);
+    return r;
+}
+
+static void memory_can_be_short(void **state)
+{
+    static const char *const paths[] = {"a", "d/b", "d/e/c"};
+    _cleanup_(payload_unrefp) struct payload *payload = make_payload(paths, ELEMENTS_OF(paths));
+
+    (void)state;
+    failmalloc_try(use_everything, payload);
+}
+
+/* Nothing of what could not be made is seen. */
+static int make_or_leave(void *userdata)
+{
+    const struct tree_options answering = {.root_mode = 0755, .answers_open = true};
+    _cleanup_(tree_freep) struct tree *tree = NULL;
+    struct payload *payload = userdata;
+    struct tree_usage usage;
+    struct stat g, stat;
+    int r = tree_new(&answering, &tree);
+
+    if (r == 0)
+        r = stage_and_make(tree, "g", payload, false, &g);
+    if (r < 0)
+        return r;
+    usage = tree_usage(tree);
+    r = stage_and_make(tree, "live", payload, true, &stat);
+    if (r == 0)
+        return 0;
+    assert_int_equal(tree_usage(tree).n_nodes, usage.n_nodes);
+    assert_int_equal(tree_usage(tree).content_bytes, usage.content_bytes);
+    assert_int_equal(tree_find(tree, TREE_ROOT_ID, "live", &stat), -ENOENT);
+    return r;
+}
+
+static int copy_or_leave(void *userdata)
+{
+    const struct tree_options answering = {.root_mode = 0755, .answers_open = true};
+    _cleanup_(tree_freep) struct tree *tree = NULL;
+    struct payload *payload = userdata;
+    struct tree_usage usage;
+    struct stat g, stat;
+    int r = tree_new(&answering, &tree);
+
+    if (r == 0)
+        r = stage_and_make(tree, "g", payload, false, &g);
+    if (r < 0)
+        return r;
+    usage = tree_usage(tree);
+    r = make_directory_node(tree, TREE_ROOT_ID, "copy",
+                            (struct tree_staged_node){.copy_of = g.st_ino}, &stat);
+    if (r == 0)
+        return 0;
+    assert_int_equal(tree_usage(tree).n_nodes, usage.n_nodes);
+    assert_int_equal(tree_usage(tree).content_bytes, usage.content_bytes);
+    assert_int_equal(tree_find(tree, TREE_ROOT_ID, "copy", &stat), -ENOENT);
+    return r;
+}
+
+static void nothing_stays_of_what_cannot_be_made(void **state)
+{
+    static const char *const paths[] = {"a", "d/b", "d/e/c", "d/f"};
+    _cleanup_(payload_unrefp) struct payload *payload = make_payload(paths, ELEMENTS_OF(paths));
+
+    (void)state;
+    failmalloc_try(make_or_leave, payload);
+    failmalloc_try(copy_or_leave, payload);
 }
 
 int main(void)
 {
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f)      cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST_OPEN(f) cmocka_unit_test_setup_teardown(f, setup_answering_open, teardown)
     const struct CMUnitTest tests[] = {
         TEST(root_is_an_empty_directory),
         TEST(staged_directory_is_born_filled),
@@ -480,13 +1101,29 @@ int main(void)
         TEST(listing_goes_on_while_the_directory_changes),
         TEST(listing_can_count_references),
         TEST(ids_are_never_used_again),
-        TEST(kept_directory_outlives_its_parent),
-        TEST(kept_directory_goes_when_it_is_kept_no_longer),
-        TEST(kept_directory_goes_with_the_tree),
+        TEST(detached_directory_lives_as_a_whole),
+        TEST(detached_directory_is_held_by_each_of_its_nodes),
+        TEST(what_is_not_held_goes_when_it_is_detached),
+        TEST(detaching_nothing_does_no_harm),
+        TEST(detached_directory_goes_with_the_tree),
         TEST(finds_paths),
-        TEST(same_content_is_of_files),
-        TEST(files_change_in_place),
-        TEST(a_file_is_made_of_what_is_staged),
+        TEST_OPEN(unlinked_nodes_are_found_by_their_path),
+        TEST(paths_are_remembered_where_open_is_answered),
+        TEST_OPEN(detached_directory_is_found_by_its_path),
+        TEST_OPEN(long_paths_are_remembered),
+        TEST_OPEN(files_of_a_staged_directory_can_be_live),
+        TEST_OPEN(a_live_file_is_made_of_what_is_staged),
+        TEST_OPEN(a_file_is_copied),
+        TEST_OPEN(a_directory_is_copied_with_all_below_it),
+        TEST_OPEN(only_what_is_there_is_copied),
+        TEST_OPEN(an_unlinked_file_gets_a_name_again),
+        TEST_OPEN(a_directory_gets_no_name_again),
+        TEST_OPEN(siblings_are_exchanged),
+        TEST_OPEN(nodes_of_two_directories_are_exchanged),
+        TEST_OPEN(directories_are_exchanged),
+        TEST_OPEN(only_two_of_a_kind_are_exchanged),
+        cmocka_unit_test(memory_can_be_short),
+        cmocka_unit_test(nothing_stays_of_what_cannot_be_made),
     };
 
     return cmocka_run_group_tests_name("tree", tests, NULL, NULL);

@@ -164,7 +164,7 @@ static void cell_source(struct cell *cell, const cJSON *volume, struct timespec 
     add_text(cell, json_member(volume, "source"), "state");
 }
 
-/* What is mounted alone; "1 (stale)" if it does not follow updates. */
+/* What is mounted alone; "1,stale" if it does not follow updates. */
 static void cell_mounted_alone(struct cell *cell, const cJSON *volume, struct timespec now)
 {
     const cJSON *mounts = json_member(json_member(volume, "volume"), "mountedAlone");
@@ -173,7 +173,7 @@ static void cell_mounted_alone(struct cell *cell, const cJSON *volume, struct ti
     add_count(cell, mounts, "count");
     if (cJSON_IsFalse(json_member(mounts, "live")) &&
         cJSON_GetNumberValue(json_member(mounts, "count")) > 0)
-        cell_add(cell, " (stale)");
+        cell_add(cell, ",stale");
 }
 
 static void cell_name(struct cell *cell, const cJSON *volume, struct timespec now)
@@ -244,7 +244,7 @@ static const struct column {
     {"VERSION", cell_version, false},
     {"AGE", cell_age, false},
     {"SOURCE", cell_source, false},
-    {"MOUNTED-ALONE", cell_mounted_alone, true},
+    {"MOUNTED-ALONE", cell_mounted_alone, false},
     {"NAME", cell_name, true},
     {"FILES", cell_files, true},
     {"BYTES", cell_bytes, true},

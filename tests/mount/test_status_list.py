@@ -17,7 +17,7 @@ from .support.cell import USER
 from .support.sources import Api, Manifests
 from .support.waiting import until
 
-COLUMNS = "TARGET POD OBJECT STATE GENERATION VERSION AGE SOURCE FOLLOWERS ERROR".split()
+COLUMNS = "TARGET POD OBJECT STATE GENERATION VERSION AGE SOURCE MOUNTED-ALONE ERROR".split()
 SECRET_BYTES = b"dummy-value-of-a-secret"
 
 

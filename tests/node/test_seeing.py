@@ -274,7 +274,7 @@ def test_status_of_pods(seen: Node) -> None:
     item = items[str(volumes[1].target)]
     assert item["pod"] == "default/web-1"
     assert item["volume"]["state"] == "current"
-    assert item["volume"]["followers"] == 0
+    assert item["volume"]["mountedAlone"] == {"count": 0, "live": False}
     assert item["process"] == "node"
     process = next(p for p in status(seen)["processes"] if p["pid"] == seen.pid)
     assert process["registered"] is False

@@ -16,7 +16,8 @@ static const struct timespec now = {.tv_sec = 1767323045}; /* 2026-01-02T03:04:0
 #define SIMPLE                                                                                     \
     "{\"mountpoint\":\"/mnt/db\",\"object\":{\"kind\":\"Secret\",\"namespace\":\"prod\","          \
     "\"name\":\"db\",\"resourceVersion\":\"12\"},\"volume\":{\"state\":\"current\","               \
-    "\"generation\":\"..g1\",\"files\":2,\"bytes\":10,\"followers\":1},\"source\":{\"state\":"     \
+    "\"generation\":\"..g1\",\"files\":2,\"bytes\":10,\"mountedAlone\":{\"count\":1,"              \
+    "\"live\":false}},\"source\":{\"state\":"                                                      \
     "\"live\"},\"lastUpdate\":{\"time\":\"2026-01-02T03:00:05Z\",\"latencySeconds\":0.0012345,"    \
     "\"count\":3},\"pid\":77}"
 #define PROJECTED                                                                                  \
@@ -57,15 +58,15 @@ static void test_columns(void **state)
     (void)state;
     assert_table(&table, "[" SIMPLE "," BARE "]",
                  "TARGET    POD   OBJECT           STATE     GENERATION   VERSION   AGE   SOURCE"
-                 "    FOLLOWERS   ERROR\n"
+                 "    MOUNTED-ALONE   ERROR\n"
                  "/mnt/db   -     secret/prod/db   current   ..g1         12        4m    live"
-                 "      1           -\n"
+                 "      1,stale         -\n"
                  "/x        -     -                -         -            -         -     failing"
-                 "   -           no answer\n");
+                 "   -               no answer\n");
     /* what comes later is not given another header, and stands below what is there */
     assert_table(&table, "[" BARE "]",
                  "/x        -     -                -         -            -         -     failing"
-                 "   -           no answer\n");
+                 "   -               no answer\n");
 }
 
 static void test_many_objects_and_odd_characters(void **state)
@@ -86,7 +87,7 @@ static void test_wide(void **state)
     (void)state;
     assert_table(
         &table, "[" SIMPLE "]",
-        "/mnt/db   -   secret/prod/db   current   ..g1   12   4m   live   1   -   2   10   "
+        "/mnt/db   -   secret/prod/db   current   ..g1   12   4m   live   1,stale   -   2   10   "
         "3   1.234ms   77   -\n");
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import subprocess
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -19,6 +20,7 @@ from csi.support.kubelet import NOTIFY, OK
 from mount.support import program
 from mount.support.certificates import make_pair, make_short_pair
 from mount.support.sources import Api, Manifests
+from mount.support.volume import unmount
 from mount.support.waiting import until
 
 from .conftest import NodeMaker
@@ -400,8 +402,27 @@ def test_event_on_a_pod_whose_update_is_held(on_api: Node, api: Api) -> None:
     until(lambda: len(events(api)) == 2, "the second event")
     assert events(api)[1]["reason"] == "VolumeCurrent"
     assert events(api)[1]["type"] == "Normal"
-    posted = Metrics(on_api).value("secretfs_pod_events_total", result="posted")
-    assert posted == 2
+
+    def posted() -> float:
+        return Metrics(on_api).value("secretfs_pod_events_total", result="posted")
+
+    until(lambda: posted() == 2, "both to be counted")
+
+
+def test_event_on_a_pod_whose_sub_path_does_not_follow(on_api: Node, api: Api) -> None:
+    volume = on_api.publish(on_api.pod())
+    alone = on_api.root / "pods" / "sub-path"
+    alone.touch()
+    subprocess.run(["mount", "--bind", volume.target / "user", alone], check=True)
+    try:
+        event = until(lambda: events(api), "the event")[0]
+        assert (event["type"], event["reason"]) == ("Warning", "SubPathNotLive")
+        assert "updates: in-place" in event["message"]
+        assert Metrics(on_api).value("secretfs_lone_mounts", live="false") == 1
+    finally:
+        unmount(alone)
+    until(lambda: Metrics(on_api).value("secretfs_lone_mounts", live="false") == 0, "its end")
+    assert len(events(api)) == 1
 
 
 def _user_of(secret: str) -> dict[str, str]:

@@ -325,10 +325,20 @@ static void drop_unused(struct live_mounts *mounts)
     }
 }
 
-void live_mounts_reconcile(struct live_mounts *mounts, int root_fd, const struct lone_mounts *seen)
+static int compare_roots(const void *a, const void *b)
+{
+    const char *const *x = a, *const *y = b;
+
+    return strcmp(*y, *x);
+}
+
+void live_mounts_reconcile(struct live_mounts *mounts, int root_fd, struct lone_mounts *seen)
 {
     struct member *m;
 
+    /* what is below a directory comes before it, as it would be taken out together with it */
+    if (seen->n > 0)
+        qsort(seen->roots, seen->n, sizeof(*seen->roots), compare_roots);
     list_for_each (m, &mounts->all, link)
         m->is_mounted = false;
     if (!mounts->can_follow)

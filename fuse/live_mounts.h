@@ -38,8 +38,9 @@ struct live_mounts *live_mounts_free(struct live_mounts *mounts);
  * Take in what is mounted now: what is mounted alone for the first time becomes live, and what is
  * no longer mounted is let go.
  * @root_fd: of the writable view
+ * @seen: is put into another order
  */
-void live_mounts_reconcile(struct live_mounts *mounts, int root_fd, const struct lone_mounts *seen);
+void live_mounts_reconcile(struct live_mounts *mounts, int root_fd, struct lone_mounts *seen);
 
 /* Visit those of a volume. Return of @visit: whether to go on. */
 typedef bool live_mounts_visit_fn(void *userdata, const struct live_mount *mount);

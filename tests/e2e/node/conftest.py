@@ -133,8 +133,11 @@ def node_daemon(daemons_for_all: Daemons) -> Daemon:
 
 
 @pytest.fixture(scope="session")
-def pod_daemon(daemons_for_all: Daemons) -> Daemon:
-    return daemons_for_all.start("pod", daemons_for_all.kubeconfig("pod"))
+def pod_daemon(node_for_all: Node, daemons_for_all: Daemons) -> Daemon:
+    """Its own rights are to read pods."""
+    identity = node_for_all.cluster.certificate_identity("secretfs-pod")
+    grant_daemon(node_for_all, identity, ("pods",))
+    return daemons_for_all.start("pod", daemons_for_all.kubeconfig("pod", identity))
 
 
 @pytest.fixture(scope="session")

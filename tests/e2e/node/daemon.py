@@ -184,10 +184,12 @@ class Daemons:
             raise errors[0]
 
 
-def grant_daemon(node: Node, identity: Identity) -> None:
-    """The rules of deploy/rbac/daemon, deploy/rbac/events and deploy/rbac/pods, for that user."""
+def grant_daemon(
+    node: Node, identity: Identity, parts: tuple[str, ...] = ("daemon", "events", "pods")
+) -> None:
+    """The rules of these directories of deploy/rbac, for that user."""
     rbac = "/apis/rbac.authorization.k8s.io/v1"
-    for part in ("daemon", "events", "pods"):
+    for part in parts:
         text = (DEPLOY / "rbac" / part / "clusterrole.yaml").read_text()
         role, binding = yaml.safe_load_all(text)
         name = f"{identity.user}-{part}"

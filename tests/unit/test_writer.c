@@ -252,11 +252,19 @@ static struct payload *make_payload(const char *paths, const char *value)
     return payload;
 }
 
-static int publish(const char *paths, const char *value, struct writer_result *ret_result)
+static int publish_with(const struct writer_options *options, const char *paths, const char *value,
+                        struct writer_result *ret_result)
 {
     _cleanup_(payload_unrefp) struct payload *payload = make_payload(paths, value);
 
-    return writer_publish(kernel.tree, DIR_FD, TREE_ROOT_ID, payload, ret_result);
+    return writer_publish(kernel.tree, DIR_FD, TREE_ROOT_ID, payload, options, ret_result);
+}
+
+static int publish(const char *paths, const char *value, struct writer_result *ret_result)
+{
+    static const struct writer_options options;
+
+    return publish_with(&options, paths, value, ret_result);
 }
 
 static int clean(void)
@@ -558,11 +566,226 @@ static void every_call_may_fail(void **state)
     }
 }
 
+/* ---- live files */
+
+static const struct writer_options all_live = {.is_live = true};
+
+/* The id of a file of the current generation. */
+static uint64_t find_in_current(const char *path)
+{
+    _cleanup_(freep) char *name = NULL;
+    struct stat stat;
+    uint64_t id;
+
+    assert_int_equal(writer_find_current(kernel.tree, TREE_ROOT_ID, &name, &id), 0);
+    assert_int_equal(tree_find_path(kernel.tree, id, path, &stat), 0);
+    return stat.st_ino;
+}
+
+/* A switch that gives the live files of the current generation @value. */
+static struct live_switch *prepare(const char *paths, const char *value)
+{
+    _cleanup_(payload_unrefp) struct payload *payload = make_payload(paths, value);
+    _cleanup_(freep) char *name = NULL;
+    struct live_root root = {.path = ""};
+    struct live_switch *s = NULL;
+
+    assert_int_equal(writer_find_current(kernel.tree, TREE_ROOT_ID, &name, &root.id), 0);
+    assert_int_equal(live_switch_new(kernel.tree, &root, 1, payload, &s), 0);
+    return s;
+}
+
+static bool has_value(uint64_t id, const char *value)
+{
+    struct tree_content content;
+    bool is_same;
+
+    assert_int_equal(tree_read(kernel.tree, id, &content), 0);
+    is_same = content.len == strlen(value) && memcmp(content.bytes, value, content.len) == 0;
+    (void)object_unref(content.object);
+    return is_same;
+}
+
+static void current_generation_is_found(void **state)
+{
+    struct writer_result result = {.generation = ""};
+    char *name = NULL;
+    struct stat stat;
+    uint64_t id = 0;
+
+    (void)state;
+    begin(0);
+    assert_int_equal(writer_find_current(kernel.tree, TREE_ROOT_ID, &name, &id), -ENOENT);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(publish("a", "1", &result), 0);
+        assert_int_equal(writer_find_current(kernel.tree, TREE_ROOT_ID, &name, &id), 0);
+        assert_string_equal(name, result.generation);
+        assert_int_equal(find(name, &stat), 0);
+        assert_int_equal(id, stat.st_ino);
+        free(name);
+    }
+    assert_int_equal(tree_unlink(kernel.tree, TREE_ROOT_ID, "..data"), 0);
+    plant_link("..data", "..2020_01_01_00_00_00.1");
+    assert_int_equal(writer_find_current(kernel.tree, TREE_ROOT_ID, &name, &id), -ENOENT);
+    assert_int_equal(writer_find_current(kernel.tree, 4711, &name, &id), -ESTALE);
+    end();
+}
+
+static void files_are_live_if_asked_for(void **state)
+{
+    struct writer_result result = {.generation = ""};
+
+    (void)state;
+    begin(0);
+    assert_int_equal(publish("a d/b", "1", &result), 0);
+    assert_false(live_file_is_live(kernel.tree, find_in_current("a")));
+    assert_false(live_file_is_live(kernel.tree, find_in_current("d/b")));
+    assert_int_equal(publish_with(&all_live, "a d/b", "2", &result), 0);
+    assert_true(live_file_is_live(kernel.tree, find_in_current("a")));
+    assert_true(live_file_is_live(kernel.tree, find_in_current("d/b")));
+    end();
+}
+
+/* Files of an older generation that are live change with the rename of ..data. */
+static void publish_commits_a_switch(void **state)
+{
+    struct writer_options options = {.is_live = false};
+    struct writer_result result = {.generation = ""};
+    uint64_t old;
+
+    (void)state;
+    begin(0);
+    assert_int_equal(publish_with(&all_live, "a", "1", &result), 0);
+    old = find_in_current("a");
+    options.live_switch = prepare("a", "2");
+    assert_true(has_value(old, "1"));
+    assert_int_equal(publish_with(&options, "a", "2", &result), 0);
+    assert_true(has_value(old, "2"));
+    assert_true(shows("a", "2"));
+    assert_int_not_equal(find_in_current("a"), old);
+    (void)live_switch_free(options.live_switch);
+    end();
+}
+
+static int refresh(const char *paths, const char *value, struct live_switch *live_switch,
+                   struct writer_result *ret_result)
+{
+    _cleanup_(payload_unrefp) struct payload *payload = make_payload(paths, value);
+    const struct writer_options options = {.is_live = true, .live_switch = live_switch};
+
+    return writer_refresh(kernel.tree, DIR_FD, TREE_ROOT_ID, payload, &options, ret_result);
+}
+
+/* ..data is made once more, to the same generation; links follow the payload. */
+static void order_of_calls_in_place(void **state)
+{
+    struct writer_result first = {.generation = ""}, result = {.generation = ""};
+    struct live_switch *s;
+    uint64_t a, id;
+
+    (void)state;
+    begin(FS_GROUP);
+    assert_int_equal(publish_with(&all_live, "a gone", "1", &first), 0);
+    a = find_in_current("a");
+    s = prepare("a new", "2");
+    kernel.calls[0] = '\0';
+    assert_int_equal(refresh("a new", "2", s, &result), 0);
+    (void)live_switch_free(s);
+    assert_string_equal(kernel.calls, " symlink:..data_tmp rename:..data symlink:new unlink:gone");
+    assert_string_equal(result.generation, first.generation);
+    assert_true(result.visible_at >= first.visible_at);
+    assert_string_equal(layout().s, " ..data>TS TS/ a>..data/a new>..data/new");
+    id = find_in_current("a");
+    assert_int_equal(id, a);
+    assert_true(has_value(a, "2"));
+    assert_int_equal(clean(), 0);
+    assert_string_equal(layout().s, " ..data>TS TS/ a>..data/a new>..data/new");
+    end();
+}
+
+/* C10: a stale ..data_tmp is removed first. */
+static void debris_is_cleared_away_in_place(void **state)
+{
+    struct writer_result result = {.generation = ""};
+
+    (void)state;
+    begin(0);
+    assert_int_equal(publish_with(&all_live, "a", "1", &result), 0);
+    plant_link("..data_tmp", "..2020_01_01_00_00_00.1");
+    assert_int_equal(refresh("a", "1", NULL, &result), 0);
+    assert_string_equal(layout().s, " ..data>TS TS/ a>..data/a");
+    end();
+}
+
+static void nothing_is_refreshed_before_the_first_publish(void **state)
+{
+    struct writer_result result = {.generation = ""};
+
+    (void)state;
+    begin(0);
+    assert_int_equal(refresh("a", "1", NULL, &result), -ENOENT);
+    assert_string_equal(result.generation, "");
+    assert_string_equal(kernel.calls, "");
+    assert_string_equal(layout().s, "");
+    end();
+}
+
+/*
+ * Live files have their new content if the result says so, and only then.
+ * Return: whether there was an n-th call.
+ */
+static bool try_switch(unsigned n, bool in_place)
+{
+    struct writer_options options = {.is_live = in_place};
+    struct writer_result result = {.generation = ""};
+    bool is_visible, has_failed;
+    uint64_t old;
+    int r;
+
+    begin(FS_GROUP);
+    assert_int_equal(publish_with(&all_live, "a b", "1", &result), 0);
+    result.generation[0] = '\0';
+    old = find_in_current("a");
+    options.live_switch = prepare("a c", "2");
+    kernel.countdown = n;
+    r = in_place ? refresh("a c", "2", options.live_switch, &result)
+                 : publish_with(&options, "a c", "2", &result);
+    kernel.countdown = 0;
+    has_failed = kernel.has_failed;
+    is_visible = result.generation[0] != '\0';
+    (void)live_switch_free(options.live_switch);
+    assert_true(r == 0 || r == -EIO);
+    assert_true(r < 0 || is_visible);
+    assert_true(has_value(old, is_visible ? "2" : "1"));
+    /* and no later rename commits it */
+    assert_int_equal(publish("a c", "3", &result), 0);
+    assert_true(has_value(old, is_visible ? "2" : "1"));
+    assert_int_equal(clean(), 0);
+    assert_string_equal(layout().s, " ..data>TS TS/ a>..data/a c>..data/c");
+    end();
+    return has_failed;
+}
+
+static void every_call_may_fail_with_live_files(void **state)
+{
+    (void)state;
+    for (unsigned in_place = 0; in_place < 2; in_place++) {
+        unsigned n = 1;
+
+        while (try_switch(n, in_place == 1))
+            n++;
+        assert_true(n > 4);
+    }
+}
+
 static int publish_twice(void *userdata)
 {
+    static const struct writer_options live = {.is_live = true};
     const struct tree_options options = {.gid = FS_GROUP, .root_mode = 03777};
     struct writer_result result = {.generation = ""};
     struct payload *const *payloads = userdata;
+    char *current;
+    uint64_t id;
     int r;
 
     (void)memset(&kernel, 0, sizeof(kernel));
@@ -570,9 +793,15 @@ static int publish_twice(void *userdata)
     if (r < 0)
         return r;
     for (size_t i = 0; i < 2 && r == 0; i++)
-        r = writer_publish(kernel.tree, DIR_FD, TREE_ROOT_ID, payloads[i], &result);
+        r = writer_publish(kernel.tree, DIR_FD, TREE_ROOT_ID, payloads[i], &live, &result);
     if (r == 0)
         r = clean();
+    if (r == 0)
+        r = writer_refresh(kernel.tree, DIR_FD, TREE_ROOT_ID, payloads[0], &live, &result);
+    if (r == 0)
+        r = writer_find_current(kernel.tree, TREE_ROOT_ID, &current, &id);
+    if (r == 0)
+        free(current);
     end();
     return r;
 }
@@ -590,10 +819,21 @@ static void memory_can_be_short(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(order_of_calls),       cmocka_unit_test(order_of_calls_with_a_group),
-        cmocka_unit_test(name_that_is_taken),   cmocka_unit_test(debris_is_cleared_away),
-        cmocka_unit_test(missing_link_is_made), cmocka_unit_test(directory_in_a_keys_place),
-        cmocka_unit_test(every_call_may_fail),  cmocka_unit_test(memory_can_be_short),
+        cmocka_unit_test(order_of_calls),
+        cmocka_unit_test(order_of_calls_with_a_group),
+        cmocka_unit_test(name_that_is_taken),
+        cmocka_unit_test(debris_is_cleared_away),
+        cmocka_unit_test(missing_link_is_made),
+        cmocka_unit_test(directory_in_a_keys_place),
+        cmocka_unit_test(every_call_may_fail),
+        cmocka_unit_test(current_generation_is_found),
+        cmocka_unit_test(files_are_live_if_asked_for),
+        cmocka_unit_test(publish_commits_a_switch),
+        cmocka_unit_test(order_of_calls_in_place),
+        cmocka_unit_test(debris_is_cleared_away_in_place),
+        cmocka_unit_test(nothing_is_refreshed_before_the_first_publish),
+        cmocka_unit_test(every_call_may_fail_with_live_files),
+        cmocka_unit_test(memory_can_be_short),
     };
 
     return cmocka_run_group_tests_name("writer", tests, NULL, NULL);

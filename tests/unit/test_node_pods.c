@@ -346,6 +346,36 @@ static void test_authorizer_is_late(void **state)
     assert_int_equal(world.answers[0], NODE_PODS_SUB_PATH);
 }
 
+static void test_new_credentials_for_a_request(void **state)
+{
+    (void)state;
+    respond(&world.requests[0], 200);
+    (void)ask_later("two");
+    answer(newest(), 401, "{}");
+    assert_int_equal(world.n_rejected, 1);
+    assert_int_equal(world.rejected_version, 7);
+    answer(wait_request(3), 200, POD("u1"));
+    assert_int_equal(world.answers[0], NODE_PODS_SUB_PATH);
+}
+
+/* While the watch works, the refusal of one pod says nothing of others. */
+static void test_one_pod_is_forbidden(void **state)
+{
+    struct node_pods_query *query = NULL;
+
+    (void)state;
+    respond(&world.requests[0], 200);
+    (void)ask_later("two");
+    for (size_t n = 2; n <= 5; n++)
+        answer(wait_request(n), 403, "{}");
+    assert_int_equal(world.n_answers, 0);
+    answer(wait_request(6), 403, "{}");
+    assert_int_equal(world.n_answers, 1);
+    assert_int_equal(world.answers[0], NODE_PODS_UNKNOWN);
+    assert_int_equal(ask_for("web-1", "two", &query), NODE_PODS_LATER);
+    (void)node_pods_query_free(query);
+}
+
 static void test_forbidden(void **state)
 {
     struct node_pods_query *query = NULL;
@@ -503,6 +533,8 @@ int main(void)
         TEST(test_server_is_away),
         TEST(test_request_cannot_be_made),
         TEST(test_authorizer_is_late),
+        TEST(test_new_credentials_for_a_request),
+        TEST(test_one_pod_is_forbidden),
         TEST(test_forbidden),
         TEST(test_credentials_are_refused),
         TEST(test_no_api_server),

@@ -11,7 +11,8 @@
  *                    unknown, and the volume goes to the standard file system
  *
  * As long as the server cannot be reached a GET is tried again; without it there are no objects
- * either. How long a volume waits whose objects are there is its own decision (node_volume.c).
+ * either, and when these come, it is tried at once. How long a volume waits whose objects are there
+ * is its own decision (node_volume.c).
  *
  * The node authorizer learns of a new pod some milliseconds late (K3), and credentials may have to
  * be renewed, so a GET that is refused is tried again a few times. When that was in vain and the
@@ -46,6 +47,7 @@ struct lookup {
     struct http_request *request;
     bool wants_request; /* and has to wait for others */
     bool is_finished;   /* the queries are being answered */
+    bool is_urgent;     /* content waits for it: retries follow soon */
     sd_event_source *retry;
     unsigned version; /* of the credentials that the last request was made with */
     unsigned n_refused, n_failed;
@@ -253,7 +255,7 @@ static void on_failed(struct lookup *l)
     unsigned doublings = l->n_failed < RETRY_DOUBLINGS ? l->n_failed : RETRY_DOUBLINGS;
 
     l->n_failed++;
-    retry_later(l, RETRY_FIRST << doublings);
+    retry_later(l, RETRY_FIRST << (l->is_urgent ? 0 : doublings));
 }
 
 /* 401, 403 */
@@ -360,6 +362,21 @@ static void send_waiting(struct node_pods *pods)
         if (lookup_send(l, &e) < 0)
             on_failed(l);
     }
+}
+
+/* answered() is not called: a failure leads to the next try. */
+void node_pods_query_hurry(struct node_pods_query *query)
+{
+    struct lookup *l = query != NULL ? query->lookup : NULL;
+
+    if (l == NULL || l->is_finished)
+        return;
+    l->is_urgent = true;
+    if (l->request != NULL || l->wants_request)
+        return;
+    l->retry = sd_event_source_disable_unref(l->retry);
+    l->wants_request = true;
+    send_waiting(l->pods);
 }
 
 /* ---- the watch */

@@ -324,6 +324,22 @@ static void test_server_is_away(void **state)
     assert_int_equal(world.answers[0], NODE_PODS_SUB_PATH);
 }
 
+static void test_hurry(void **state)
+{
+    struct node_pods_query *query = ask_later("two");
+
+    (void)state;
+    node_pods_query_hurry(query); /* it is under way */
+    assert_int_equal(world.n_requests, 2);
+    end(newest(), HTTP_REFUSED);
+    assert_int_equal(world.n_requests, 2);
+    node_pods_query_hurry(query);
+    assert_int_equal(world.n_requests, 3);
+    answer(newest(), 200, POD("u1"));
+    assert_int_equal(world.answers[0], NODE_PODS_SUB_PATH);
+    node_pods_query_hurry(NULL);
+}
+
 static void test_request_cannot_be_made(void **state)
 {
     (void)state;
@@ -531,6 +547,7 @@ int main(void)
         TEST(test_answer_is_no_pod),
         TEST(test_answer_is_too_long),
         TEST(test_server_is_away),
+        TEST(test_hurry),
         TEST(test_request_cannot_be_made),
         TEST(test_authorizer_is_late),
         TEST(test_new_credentials_for_a_request),

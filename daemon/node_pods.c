@@ -11,16 +11,16 @@
  *                    unknown, and the volume goes to the standard file system
  *
  * As long as the server cannot be reached a GET is tried again; without it there are no objects
- * either. How long a volume waits whose objects are there is its own decision (node_volume.c).
+ * either, and when these come, it is tried at once. How long a volume waits whose objects are there
+ * is its own decision (node_volume.c).
  *
- * The node authorizer learns of a new pod some milliseconds late (K3), so a GET that is forbidden
- * is tried again a few times. When that was in vain and the watch is not allowed either, no pod is
- * asked for during REFUSED_QUIET.
+ * The node authorizer learns of a new pod some milliseconds late (K3), and credentials may have to
+ * be renewed, so a GET that is refused is tried again a few times. When that was in vain and the
+ * watch does not work either, no pod is asked for during REFUSED_QUIET.
  */
 #include "daemon/node_pods.h"
 
 #include <stdio.h>
-
 #include <sys/random.h>
 
 #include "base/buf.h"
@@ -31,7 +31,7 @@
 
 #define GET_LIMIT         SPAN_SEC(10)
 #define REFUSED_QUIET     SPAN_SEC(60)
-#define QUICK_RETRY       SPAN_MS(50)  /* after 403; doubling */
+#define QUICK_RETRY       SPAN_MS(50)  /* after 401 and 403; doubling */
 #define QUICK_RETRIES_MAX 4            /* 0.75 s together */
 #define RETRY_FIRST       SPAN_MS(250) /* of a server that is away; doubling */
 #define RETRY_DOUBLINGS   4            /* up to 4 s */
@@ -47,7 +47,9 @@ struct lookup {
     struct http_request *request;
     bool wants_request; /* and has to wait for others */
     bool is_finished;   /* the queries are being answered */
+    bool is_urgent;     /* content waits for it: retries follow soon */
     sd_event_source *retry;
+    unsigned version; /* of the credentials that the last request was made with */
     unsigned n_refused, n_failed;
     int status; /* of the response; 0 before it came */
     struct buf body;
@@ -253,7 +255,7 @@ static void on_failed(struct lookup *l)
     unsigned doublings = l->n_failed < RETRY_DOUBLINGS ? l->n_failed : RETRY_DOUBLINGS;
 
     l->n_failed++;
-    retry_later(l, RETRY_FIRST << doublings);
+    retry_later(l, RETRY_FIRST << (l->is_urgent ? 0 : doublings));
 }
 
 /* 401, 403 */
@@ -262,7 +264,9 @@ static void on_refused(struct lookup *l)
     struct node_pods *pods = l->pods;
     enum pod_watch_health health = pod_watch_health(pods->watch);
 
-    if (l->status == 403 && health != POD_WATCH_REFUSED && l->n_refused < QUICK_RETRIES_MAX) {
+    if (l->status == 401)
+        pods->options.api->rejected(pods->source, l->version);
+    if (health != POD_WATCH_REFUSED && l->n_refused < QUICK_RETRIES_MAX) {
         retry_later(l, QUICK_RETRY << l->n_refused++);
         return;
     }
@@ -330,6 +334,8 @@ static int lookup_send(struct lookup *l, struct error *e)
     buf_deinit(&l->body);
     r = open_source(l->pods, e);
     if (r == 0)
+        l->version = l->pods->options.api->version(l->pods->source);
+    if (r == 0)
         r = l->pods->options.api->send(l->pods->source, &call, &handler, l, &l->request, e);
     l->pods->n_requests += r == 0;
     return r;
@@ -356,6 +362,21 @@ static void send_waiting(struct node_pods *pods)
         if (lookup_send(l, &e) < 0)
             on_failed(l);
     }
+}
+
+/* answered() is not called: a failure leads to the next try. */
+void node_pods_query_hurry(struct node_pods_query *query)
+{
+    struct lookup *l = query != NULL ? query->lookup : NULL;
+
+    if (l == NULL || l->is_finished)
+        return;
+    l->is_urgent = true;
+    if (l->request != NULL || l->wants_request)
+        return;
+    l->retry = sd_event_source_disable_unref(l->retry);
+    l->wants_request = true;
+    send_waiting(l->pods);
 }
 
 /* ---- the watch */

@@ -79,6 +79,9 @@ typedef void node_pods_answer_fn(void *userdata, enum node_pods_answer answer);
 enum node_pods_answer node_pods_ask(struct node_pods *pods, const struct node_pods_volume *volume,
                                     node_pods_answer_fn *answered, void *userdata,
                                     struct node_pods_query **ret_query);
+/* The answer is all that is missing: if the request waits to be tried again, try now. NULL is fine.
+ */
+void node_pods_query_hurry(struct node_pods_query *query);
 /* answered() is not called any more. Return: NULL; NULL is fine. */
 struct node_pods_query *node_pods_query_free(struct node_pods_query *query);
 

@@ -242,10 +242,14 @@ static int on_pod_too_late(sd_event_source *source, uint64_t usec, void *userdat
 /* Return: 0; without a timer the standard file system it is, and -errno. */
 static int wait_for_pod(struct node_volume *v)
 {
-    int r = v->pod_timer == NULL ? set_timer(v, &v->pod_timer, POD_PATIENCE, on_pod_too_late) : 0;
+    int r = 0;
 
+    if (v->pod_timer == NULL)
+        r = set_timer(v, &v->pod_timer, POD_PATIENCE, on_pod_too_late);
     if (r < 0)
         v->fs = NODE_FS_STANDARD;
+    else
+        node_pods_query_hurry(v->pod_query); /* the server has just sent the objects */
     return r < 0 ? r : 0;
 }
 

@@ -63,6 +63,16 @@ def wait_known(node: Node, *volumes: PodVolume) -> None:
     until(lambda: node.status()["pods"]["known"] == len(volumes), "the pods")
 
 
+def wait_decided(node: Node, *volumes: PodVolume) -> None:
+    """Until it is known where they go, whether their content is there or not."""
+
+    def are_decided() -> bool:
+        told = node.status()["volumes"]
+        return all("fileSystem" in told.get(str(volume.target), {}) for volume in volumes)
+
+    until(are_decided, "the choice of the file system")
+
+
 def wait_problem(node: Node, words: str) -> None:
     until(lambda: words in node.status()["pods"].get("error", ""), words)
     assert node.status()["pods"]["readable"] is False
@@ -118,10 +128,13 @@ def test_pods_that_were_there_before_the_daemon(start: NodeMaker, api: Api) -> N
 def test_the_watch_is_faster_than_the_request(daemon: Node, api: Api) -> None:
     wait_watched(api)
     hold = api.server.hold(verb="get", resource="pods")
+    objects = api.server.hold(verb="list", resource="secrets")
     volume = daemon.pod()
     connection, stream = daemon.start_publish(volume)
     hold.wait_held()
     put_pod(api, volume, subPath="user")
+    wait_decided(daemon, volume)
+    objects.release()
     assert connection.finish(stream).code == OK
     connection.close()
     assert is_live(daemon, volume)
@@ -167,6 +180,7 @@ def test_pod_that_has_ended_is_not_kept(daemon: Node, api: Api) -> None:
 
 def test_volumes_of_a_pod_wait_for_one_request(daemon: Node, api: Api) -> None:
     hold = api.server.hold(verb="get", resource="pods")
+    objects = api.server.hold(verb="list", resource="secrets")
     volumes = [replace(daemon.pod(), volume=f"creds-{number}") for number in range(5)]
     csi = [{"name": v.volume, "csi": {"driver": DRIVER}} for v in volumes]
     main = container(volumes[3], subPath="user")
@@ -175,8 +189,10 @@ def test_volumes_of_a_pod_wait_for_one_request(daemon: Node, api: Api) -> None:
         spec = {"nodeName": NODE, "volumes": csi, "initContainers": [main], "containers": []}
         api.server.put_pod("default", volumes[0].pod, volumes[0].uid, spec=spec)
         calls = [daemon.start_publish(volume) for volume in volumes]
-        hold.wait_held()
+        until(lambda: len(daemon.status()["volumes"]) == len(volumes), "all of them")
         hold.release()
+        wait_decided(daemon, *volumes)
+        objects.release()
         for connection, stream in calls:
             assert connection.finish(stream).code == OK
             connection.close()
@@ -326,6 +342,23 @@ def test_authorizer_that_is_late(daemon: Node, api: Api) -> None:
         daemon.publish(volume)
     assert is_live(daemon, volume)
     assert pod_requests(api, "get") == 3
+
+
+def test_server_that_fails_when_a_pod_is_asked_for(daemon: Node, api: Api) -> None:
+    """It is asked again when the objects are there, however long that takes."""
+    wait_watched(api)
+    objects = api.server.hold(verb="list", resource="secrets")
+    fault = api.server.fail(503, verb="get", resource="pods", times=None)
+    volume = daemon.pod()
+    with api.server.events_held(resource="pods"):
+        put_pod(api, volume, subPath="user")
+        connection, stream = daemon.start_publish(volume)
+        api.server.wait_request(verb="get", resource="pods", code=503, count=3)
+        api.server.clear_faults()
+        objects.release()
+        assert connection.finish(stream).code == OK
+        connection.close()
+    assert fault and is_live(daemon, volume)
 
 
 def test_slow_server_is_not_waited_for(daemon: Node, api: Api) -> None:

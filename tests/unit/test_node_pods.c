@@ -324,6 +324,22 @@ static void test_server_is_away(void **state)
     assert_int_equal(world.answers[0], NODE_PODS_SUB_PATH);
 }
 
+static void test_hurry(void **state)
+{
+    struct node_pods_query *query = ask_later("two");
+
+    (void)state;
+    node_pods_query_hurry(query); /* it is under way */
+    assert_int_equal(world.n_requests, 2);
+    end(newest(), HTTP_REFUSED);
+    assert_int_equal(world.n_requests, 2);
+    node_pods_query_hurry(query);
+    assert_int_equal(world.n_requests, 3);
+    answer(newest(), 200, POD("u1"));
+    assert_int_equal(world.answers[0], NODE_PODS_SUB_PATH);
+    node_pods_query_hurry(NULL);
+}
+
 static void test_request_cannot_be_made(void **state)
 {
     (void)state;
@@ -344,6 +360,36 @@ static void test_authorizer_is_late(void **state)
     answer(wait_request(3), 403, "{}");
     answer(wait_request(4), 200, POD("u1"));
     assert_int_equal(world.answers[0], NODE_PODS_SUB_PATH);
+}
+
+static void test_new_credentials_for_a_request(void **state)
+{
+    (void)state;
+    respond(&world.requests[0], 200);
+    (void)ask_later("two");
+    answer(newest(), 401, "{}");
+    assert_int_equal(world.n_rejected, 1);
+    assert_int_equal(world.rejected_version, 7);
+    answer(wait_request(3), 200, POD("u1"));
+    assert_int_equal(world.answers[0], NODE_PODS_SUB_PATH);
+}
+
+/* While the watch works, the refusal of one pod says nothing of others. */
+static void test_one_pod_is_forbidden(void **state)
+{
+    struct node_pods_query *query = NULL;
+
+    (void)state;
+    respond(&world.requests[0], 200);
+    (void)ask_later("two");
+    for (size_t n = 2; n <= 5; n++)
+        answer(wait_request(n), 403, "{}");
+    assert_int_equal(world.n_answers, 0);
+    answer(wait_request(6), 403, "{}");
+    assert_int_equal(world.n_answers, 1);
+    assert_int_equal(world.answers[0], NODE_PODS_UNKNOWN);
+    assert_int_equal(ask_for("web-1", "two", &query), NODE_PODS_LATER);
+    (void)node_pods_query_free(query);
 }
 
 static void test_forbidden(void **state)
@@ -501,8 +547,11 @@ int main(void)
         TEST(test_answer_is_no_pod),
         TEST(test_answer_is_too_long),
         TEST(test_server_is_away),
+        TEST(test_hurry),
         TEST(test_request_cannot_be_made),
         TEST(test_authorizer_is_late),
+        TEST(test_new_credentials_for_a_request),
+        TEST(test_one_pod_is_forbidden),
         TEST(test_forbidden),
         TEST(test_credentials_are_refused),
         TEST(test_no_api_server),

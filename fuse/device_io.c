@@ -9,10 +9,11 @@
 #include "base/util.h"
 
 /* Source: the kernel's include/uapi/linux/fuse.h, as of the given version. */
-#define INIT_DIRECT_IO_ALLOW_MMAP (UINT64_C(1) << 36) /* Linux 6.6: shared mappings of live files  \
-                                                       */
-#define INIT_ALLOW_IDMAP          (UINT64_C(1) << 40) /* Linux 6.12: pods with user namespaces */
-#define INIT_WANTED               (INIT_DIRECT_IO_ALLOW_MMAP | INIT_ALLOW_IDMAP)
+#define INIT_DIRECT_IO_ALLOW_MMAP                                                                  \
+    (UINT64_C(1) << 36)                      /* Linux 6.6: shared mappings of live files           \
+                                              */
+#define INIT_ALLOW_IDMAP (UINT64_C(1) << 40) /* Linux 6.12: pods with user namespaces */
+#define INIT_WANTED      (INIT_DIRECT_IO_ALLOW_MMAP | INIT_ALLOW_IDMAP)
 
 static void note_init(struct device_io *io, const struct fuse_in_header *header, size_t len)
 {

@@ -193,9 +193,9 @@ static void remember_path(const struct tree *t, struct node *n)
 
     *at = '\0';
     for (const struct node *each = n; each != t->root; each = each->parent) {
-        size_t len = each->parent != NULL ? strlen(each->name) : sizeof(path);
+        size_t len = strlen(each->name);
 
-        if (len + 1 > (size_t)(at - path))
+        if (each->parent == NULL || len + 1 > (size_t)(at - path))
             return; /* below an unlinked directory, or too deep */
         if (*at != '\0')
             *--at = '/';

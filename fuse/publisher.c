@@ -9,8 +9,7 @@
 #include <sys/eventfd.h>
 
 #include "base/list.h"
-#include "fuse/live_mounts.h"
-#include "fuse/live_update.h"
+#include "fuse/volume_writer.h"
 
 /*
  * How long a reader may take from ..data to the file behind it; an undisturbed one takes some
@@ -44,20 +43,9 @@
  */
 struct publisher_volume {
     struct publisher *publisher;
-    struct list link; /* in publisher.volumes; under the lock */
-    char *name;       /* of its directory, "." for the root */
-    uid_t uid;
-    gid_t gid;
-    mode_t mode;
-    bool changes_in_place;
-    /* the thread's */
-    uint64_t dir_id; /* 0 before it is made */
-    bool has_generation;
-    struct payload *current;   /* what it shows, if it may have live files */
-    struct live_update update; /* while it is draining or active */
-    bool is_new_generation;    /* that the update makes */
-    bool is_catching_up;       /* the update is of live files alone */
-    mono_us update_received_at;
+    struct list link;            /* in publisher.volumes; under the lock */
+    struct volume_writer writer; /* the thread's */
+    mono_us update_received_at;  /* the same, of the update under way */
     const struct publisher_callbacks *callbacks;
     void *userdata;
 
@@ -69,8 +57,6 @@ struct publisher_volume {
     struct publisher_result result;
     struct list cleaning; /* in publisher.cleaning while an old generation is to be removed */
     mono_us clean_at;
-    bool clean_failed;    /* the last time */
-    bool is_look_awaited; /* they could go, but for the look at mounts */
     unsigned n_old;       /* generations that are to be removed, at most */
     mono_us settled_at;   /* what was mounted of the old generation can be seen from then on */
     struct list draining; /* in publisher.draining */
@@ -78,7 +64,6 @@ struct publisher_volume {
     mono_us catch_up_at;
     size_t n_lone_mounts;
     struct list counted; /* in publisher.counted while the loop has not been told */
-    bool is_removed;
     struct list binding; /* in publisher.binding while it is to be mounted in one more place */
     int target_fd;       /* the process's, not the thread's; -1 if there is none */
     unsigned long mount_attr;
@@ -87,15 +72,17 @@ struct publisher_volume {
     void *bound_userdata;
     int bound_error;
     uint64_t mount_id;
+    bool is_removed;
+    bool is_catching_up;  /* the update under way is of live files alone; the thread's */
+    bool clean_failed;    /* the last time */
+    bool is_look_awaited; /* old generations could go, but for the look at mounts */
     struct error bound_text;
 };
 
 struct publisher {
     struct session *session;
-    struct tree *tree;
-    bool answers_open;
-    struct mount_watch *watch;       /* NULL: nothing is known of mounts */
-    struct live_mounts *live_mounts; /* the thread's */
+    struct volume_writer_host writers; /* live_mounts is the thread's */
+    struct mount_watch *watch;         /* NULL: nothing is known of mounts */
     pthread_t thread;
     int done_fd; /* eventfd: something is in finished */
     sd_event_source *done_source;
@@ -123,213 +110,11 @@ struct publisher {
 
 /* ---- on the publisher's thread */
 
-static int set_attributes(const struct publisher_volume *v, int root_fd, struct stat *ret_status)
-{
-    if (fchownat(root_fd, v->name, v->uid, v->gid, AT_SYMLINK_NOFOLLOW) < 0 ||
-        fchmodat(root_fd, v->name, v->mode, 0) < 0 ||
-        fstatat(root_fd, v->name, ret_status, AT_SYMLINK_NOFOLLOW) < 0)
-        return negative_errno();
-    return 0;
-}
-
-/* Fails with -EEXIST while one of the same name is still to be removed. */
-static int make_directory(struct publisher_volume *v, int root_fd)
-{
-    struct stat status;
-    int r;
-
-    if (mkdirat(root_fd, v->name, 0700) < 0)
-        return negative_errno();
-    r = set_attributes(v, root_fd, &status);
-    if (r < 0)
-        (void)unlinkat(root_fd, v->name, AT_REMOVEDIR);
-    else
-        v->dir_id = status.st_ino;
-    return r;
-}
-
-/* The volume's directory in the writable view. Return: 0, to be ended with end_write(); -errno. */
-static int begin_write(struct publisher_volume *v, int *ret_root_fd, int *ret_dir_fd)
-{
-    struct session *session = v->publisher->session;
-    int r = session_begin_write(session, ret_root_fd);
-
-    if (r < 0)
-        return r;
-    r = v->dir_id == 0 ? make_directory(v, *ret_root_fd) : 0;
-    if (r == 0) {
-        *ret_dir_fd = openat(*ret_root_fd, v->name, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        if (*ret_dir_fd >= 0)
-            return 0;
-        r = negative_errno();
-    }
-    session_end_write(session, *ret_root_fd);
-    return r;
-}
-
-static void end_write(struct publisher_volume *v, int root_fd, int dir_fd)
-{
-    (void)fd_close(dir_fd);
-    session_end_write(v->publisher->session, root_fd);
-}
-
-/* ---- what is live of a volume */
-
-struct collection {
-    struct publisher_volume *volume;
-    int result;
-};
-
-/* What is mounted alone of a generation that changes in place is part of that already. */
-static bool collect_mount(void *userdata, const struct live_mount *mount)
-{
-    struct collection *c = userdata;
-    const struct publisher_volume *v = c->volume;
-    struct stat status;
-
-    if (v->changes_in_place && tree_stat(v->publisher->tree, mount->id, &status) == 0 &&
-        status.st_nlink > 0 && !mount->is_directory)
-        return true;
-    c->result = live_update_add(&c->volume->update, mount);
-    return c->result == 0;
-}
-
-/* Return: 0; -ENOENT before the first publish; -ENOMEM. */
-static int add_current(struct publisher_volume *v)
-{
-    _cleanup_(freep) char *name = NULL, *location = NULL;
-    struct live_mount mount = {.path = "", .is_directory = true};
-    int r = writer_find_current(v->publisher->tree, v->dir_id, &name, &mount.id);
-
-    if (r < 0)
-        return r;
-    if (asprintf(&location, "%s%s%s", streq(v->name, ".") ? "" : v->name,
-                 streq(v->name, ".") ? "" : "/", name) < 0) {
-        location = NULL;
-        return -ENOMEM;
-    }
-    mount.location = location;
-    return live_update_add(&v->update, &mount);
-}
-
-static int collect_live(struct publisher_volume *v, struct payload *payload)
-{
-    struct collection collection = {.volume = v};
-    struct publisher *p = v->publisher;
-    int r = 0;
-
-    live_update_deinit(&v->update);
-    live_update_init(&v->update, p->session, p->tree, payload);
-    if (!v->is_new_generation)
-        r = add_current(v);
-    if (r == -ENOENT) {
-        v->is_new_generation = true;
-        r = 0;
-    }
-    if (r == 0 && p->live_mounts != NULL)
-        live_mounts_visit(p->live_mounts, v->name, collect_mount, &collection);
-    return r == 0 ? collection.result : r;
-}
-
-static int begin_live(struct publisher_volume *v, struct payload *payload, int root_fd)
-{
-    int r;
-
-    v->is_new_generation = !v->changes_in_place;
-    r = collect_live(v, payload);
-    if (r == 0)
-        r = live_update_begin(&v->update, root_fd);
-    if ((r != -EEXIST && r != -ENOTDIR) || v->is_new_generation)
-        return r;
-    v->is_new_generation = true; /* a file is to become a directory, or the reverse */
-    r = collect_live(v, payload);
-    return r == 0 ? live_update_begin(&v->update, root_fd) : r;
-}
-
-/* The first half of an update. Return: 0; -errno. */
-static int begin_update(struct publisher_volume *v, struct payload *payload)
-{
-    int root_fd = -1, dir_fd = -1;
-    int r;
-
-    v->is_new_generation = true;
-    if (!v->publisher->answers_open)
-        return 0;
-    r = begin_write(v, &root_fd, &dir_fd);
-    if (r < 0)
-        return r;
-    r = begin_live(v, payload, root_fd);
-    end_write(v, root_fd, dir_fd);
-    return r;
-}
-
-/* The second. */
-static int end_update(struct publisher_volume *v, struct payload *payload,
-                      struct writer_result *ret_written)
-{
-    const struct writer_options options = {.is_live = v->changes_in_place,
-                                           .live_switch = v->update.live_switch};
-    struct tree *tree = v->publisher->tree;
-    int root_fd = -1, dir_fd = -1;
-    int r = begin_write(v, &root_fd, &dir_fd);
-
-    if (r < 0)
-        return r;
-    r = v->is_new_generation
-            ? writer_publish(tree, dir_fd, v->dir_id, payload, &options, ret_written)
-            : writer_refresh(tree, dir_fd, v->dir_id, payload, &options, ret_written);
-    if (ret_written->generation[0] != '\0' && options.live_switch != NULL)
-        live_update_end(&v->update, root_fd);
-    end_write(v, root_fd, dir_fd);
-    return r;
-}
-
-/* Live files alone get what the volume shows already. */
-static void end_catching_up(struct publisher_volume *v)
-{
-    int root_fd = -1, dir_fd = -1;
-
-    if (begin_write(v, &root_fd, &dir_fd) < 0)
-        return;
-    live_switch_commit(v->publisher->tree, v->update.live_switch);
-    live_update_end(&v->update, root_fd);
-    end_write(v, root_fd, dir_fd);
-}
-
-static int clean(struct publisher_volume *v)
-{
-    int root_fd = -1, dir_fd = -1;
-    int r = begin_write(v, &root_fd, &dir_fd);
-
-    if (r < 0)
-        return r;
-    r = writer_clean(v->publisher->tree, dir_fd, v->dir_id);
-    end_write(v, root_fd, dir_fd);
-    return r;
-}
-
-static int remove_directory(struct publisher_volume *v)
-{
-    struct session *session = v->publisher->session;
-    int root_fd, r;
-
-    if (v->dir_id == 0 || v->dir_id == TREE_ROOT_ID)
-        return 0;
-    r = session_begin_write(session, &root_fd);
-    if (r < 0)
-        return r;
-    r = writer_remove(v->publisher->tree, root_fd, v->name);
-    session_end_write(session, root_fd);
-    return r;
-}
-
 static void volume_free(struct publisher_volume *v)
 {
-    live_update_deinit(&v->update);
-    (void)payload_unref(v->current);
+    volume_writer_deinit(&v->writer);
     (void)payload_unref(v->pending);
     (void)payload_unref(v->result.payload);
-    free(v->name);
     free(v);
 }
 
@@ -379,35 +164,21 @@ static void note_behind(struct publisher *p, struct publisher_volume *v, span_us
     list_append(&p->behind, &v->behind);
 }
 
-/* The lock is held. Return: whether a generation is left that is to be removed. */
-static bool note_published(struct publisher *p, struct publisher_volume *v,
-                           const struct publisher_result *result)
-{
-    bool is_old_left = (v->has_generation && v->is_new_generation) || result->error < 0;
-
-    v->has_generation |= result->is_visible;
-    if (p->answers_open && result->is_visible) {
-        (void)payload_unref(v->current);
-        v->current = payload_ref(result->payload);
-    }
-    return is_old_left;
-}
-
-/* The lock is held, and given up meanwhile. */
+/* The lock is held, and given up meanwhile. The second half of an update, if there was a first. */
 static void publish(struct publisher *p, struct publisher_volume *v,
                     struct publisher_result *result)
 {
+    bool is_partial = volume_writer_is_partial(&v->writer),
+         had_generation = v->writer.has_generation;
     struct writer_result written = {.generation = ""};
-    bool is_partial = live_update_is_partial(&v->update);
 
     begin_work(p, v);
     if (result->error == 0)
-        result->error = end_update(v, result->payload, &written);
-    live_update_deinit(&v->update);
+        result->error = volume_writer_end(&v->writer, &written);
+    end_work(p);
     result->is_visible = written.generation[0] != '\0';
     result->visible_at = written.visible_at;
     (void)memcpy(result->generation, written.generation, sizeof(result->generation));
-    end_work(p);
     if (v->is_removed) {
         (void)payload_unref(result->payload);
         return;
@@ -415,8 +186,8 @@ static void publish(struct publisher *p, struct publisher_volume *v,
     finish(p, v, result);
     if (is_partial)
         note_behind(p, v, CATCH_UP_AFTER);
-    if (!note_published(p, v, result))
-        return; /* the first one: nothing is to be removed, and none of it can be mounted */
+    if (result->error == 0 && !(had_generation && v->writer.makes_generation))
+        return; /* nothing is to be removed */
     clean_later(p, v, CLEAN_AFTER);
     v->settled_at = v->clean_at;
     v->is_look_awaited = false;
@@ -426,28 +197,26 @@ static void publish(struct publisher *p, struct publisher_volume *v,
 /* The lock is held. Return: whether readers that have just opened a live file are waited for. */
 static bool is_draining(struct publisher *p, struct publisher_volume *v)
 {
-    if (live_update_drain_until(&v->update) <= clock_mono())
+    if (volume_writer_drain_until(&v->writer) <= clock_mono())
         return false;
     if (list_is_empty(&v->draining))
         list_append(&p->draining, &v->draining);
     return true;
 }
 
-/* The lock is held. Both halves of the update are done, or its files are draining in between. */
+/* The lock is held, and given up meanwhile. */
 static void end_draining(struct publisher *p, struct publisher_volume *v)
 {
-    struct publisher_result result = {.payload = payload_ref(v->update.payload),
-                                      .received_at = v->update_received_at};
+    struct publisher_result result = {.received_at = v->update_received_at};
 
     list_remove(&v->draining);
     if (!v->is_catching_up) {
+        result.payload = payload_ref(v->writer.update.payload);
         publish(p, v, &result);
         return;
     }
-    (void)payload_unref(result.payload);
     begin_work(p, v);
-    end_catching_up(v);
-    live_update_deinit(&v->update);
+    volume_writer_end_catching_up(&v->writer);
     end_work(p);
 }
 
@@ -460,15 +229,12 @@ static void work_on_waiting(struct publisher *p, struct publisher_volume *v)
     v->is_catching_up = false;
     v->update_received_at = v->pending_received_at;
     begin_work(p, v);
-    result.error = begin_update(v, result.payload);
+    result.error = volume_writer_begin(&v->writer, result.payload);
     end_work(p);
-    if (result.error < 0 || v->update.live_switch == NULL) {
+    if (result.error == 0 && !v->is_removed && is_draining(p, v))
+        (void)payload_unref(result.payload); /* the writer has a reference */
+    else
         publish(p, v, &result);
-        return;
-    }
-    (void)payload_unref(result.payload); /* the update has a reference */
-    if (v->is_removed || !is_draining(p, v))
-        end_draining(p, v);
 }
 
 /* Files that became live after the last update, or were left out of it. */
@@ -477,15 +243,15 @@ static void work_on_behind(struct publisher *p, struct publisher_volume *v)
     int r;
 
     list_remove(&v->behind);
-    if (v->current == NULL)
-        return;
     v->is_catching_up = true;
     begin_work(p, v);
-    r = begin_update(v, v->current);
+    r = volume_writer_begin_catching_up(&v->writer);
     end_work(p);
-    if (r < 0 || live_update_is_partial(&v->update))
+    if (r == -ENOENT || v->is_removed)
+        return;
+    if (r < 0 || volume_writer_is_partial(&v->writer))
         note_behind(p, v, CATCH_UP_AFTER);
-    if (r == 0 && (v->is_removed || !is_draining(p, v)))
+    if (r == 0 && !is_draining(p, v))
         end_draining(p, v);
 }
 
@@ -495,7 +261,7 @@ static void work_on_behind(struct publisher *p, struct publisher_volume *v)
  */
 static bool is_too_early(struct publisher *p, struct publisher_volume *v)
 {
-    if (p->watch == NULL || !p->answers_open || v->n_old >= OLD_GENERATIONS_MAX ||
+    if (p->watch == NULL || !p->writers.answers_open || v->n_old >= OLD_GENERATIONS_MAX ||
         (mount_watch_seen_at(p->watch) >= v->settled_at && !p->has_seen_mounts))
         return false;
     mount_watch_request(p->watch);
@@ -513,7 +279,7 @@ static void work_on_cleaning(struct publisher *p, struct publisher_volume *v)
     list_remove(&v->cleaning);
     v->is_look_awaited = false;
     begin_work(p, v);
-    r = clean(v);
+    r = volume_writer_clean(&v->writer);
     end_work(p);
     v->clean_failed = r < 0;
     if (r == 0)
@@ -525,7 +291,7 @@ static void work_on_cleaning(struct publisher *p, struct publisher_volume *v)
 /* The lock is held. */
 static void count_lone_mounts(struct publisher *p, struct publisher_volume *v)
 {
-    size_t n = live_mounts_count(p->live_mounts, v->name);
+    size_t n = live_mounts_count(p->writers.live_mounts, v->writer.name);
 
     if (n == v->n_lone_mounts)
         return;
@@ -545,14 +311,15 @@ static void work_on_mounts(struct publisher *p)
     p->has_seen_mounts = false;
     begin_work(p, NULL);
     if (mount_watch_take(p->watch, &seen) && session_begin_write(p->session, &root_fd) == 0) {
-        live_mounts_reconcile(p->live_mounts, root_fd, &seen);
+        live_mounts_reconcile(p->writers.live_mounts, root_fd, &seen);
         session_end_write(p->session, root_fd);
     }
     lone_mounts_deinit(&seen);
     end_work(p);
     list_for_each (v, &p->volumes, link) {
         count_lone_mounts(p, v);
-        if (p->answers_open && live_mounts_take_behind(p->live_mounts, v->name))
+        if (p->writers.answers_open &&
+            live_mounts_take_behind(p->writers.live_mounts, v->writer.name))
             note_behind(p, v, 0);
     }
 }
@@ -565,7 +332,7 @@ static void work_on_binding(struct publisher *p, struct publisher_volume *v)
 
     list_remove(&v->binding);
     begin_work(p, v);
-    r = session_bind(p->session, v->name, v->target_fd, v->mount_attr, &mount_id, &e);
+    r = session_bind(p->session, v->writer.name, v->target_fd, v->mount_attr, &mount_id, &e);
     end_work(p);
     v->bound_error = r;
     v->bound_text = e;
@@ -581,10 +348,7 @@ static void work_on_removing(struct publisher *p, struct publisher_volume *v)
 
     list_remove(&v->waiting);
     begin_work(p, v);
-    live_update_deinit(&v->update);
-    if (p->live_mounts != NULL)
-        live_mounts_forget(p->live_mounts, v->name);
-    r = remove_directory(v);
+    r = volume_writer_remove(&v->writer);
     end_work(p);
     if (r < 0 && r != -ENOTCONN)
         clean_later(p, v, CLEAN_AGAIN);
@@ -886,7 +650,7 @@ static int publisher_start(struct publisher *p, sd_event *event, struct error *e
 static void publisher_release(struct publisher *p)
 {
     p->watch = mount_watch_free(p->watch);
-    p->live_mounts = live_mounts_free(p->live_mounts);
+    p->writers.live_mounts = live_mounts_free(p->writers.live_mounts);
     (void)sd_event_source_disable_unref(p->done_source);
     (void)fd_close(p->done_fd);
     (void)pthread_cond_destroy(&p->changed);
@@ -911,7 +675,8 @@ static int watch_mounts(struct publisher *p, struct mount_monitor *monitor, stru
 
     if (monitor == NULL)
         return 0;
-    r = live_mounts_new(p->session, p->tree, p->answers_open, &p->live_mounts);
+    r = live_mounts_new(p->session, p->writers.tree, p->writers.answers_open,
+                        &p->writers.live_mounts);
     if (r == 0)
         r = mount_watch_new(monitor, session_device(p->session), on_mounts_seen, p, &p->watch);
     return r < 0 ? error_set_errno(e, r, "cannot watch what is mounted") : 0;
@@ -936,8 +701,8 @@ int publisher_new(sd_event *event, const struct publisher_options *options,
     if (p == NULL)
         return error_set_errno(e, -ENOMEM, "cannot start the publisher");
     p->session = options->session;
-    p->tree = options->tree;
-    p->answers_open = options->answers_open;
+    p->writers = (struct volume_writer_host){
+        .session = options->session, .tree = options->tree, .answers_open = options->answers_open};
     p->done_fd = -1;
     (void)pthread_mutex_init(&p->lock, NULL);
     init_condition(&p->changed);
@@ -995,19 +760,17 @@ int publisher_add_volume(const struct publisher_place *place,
     if (v == NULL)
         return -ENOMEM;
     *v = (struct publisher_volume){.publisher = place->publisher,
-                                   .name = strdup(place->name),
-                                   .uid = place->uid,
-                                   .gid = place->gid,
-                                   .mode = place->mode,
-                                   .changes_in_place = place->changes_in_place,
-                                   .dir_id = streq(place->name, ".") ? TREE_ROOT_ID : 0,
                                    .callbacks = callbacks,
                                    .userdata = userdata,
                                    .target_fd = -1};
-    if (v->name == NULL) {
+    if (volume_writer_init(&v->writer, &v->publisher->writers, place->name) < 0) {
         free(v);
         return -ENOMEM;
     }
+    v->writer.uid = place->uid;
+    v->writer.gid = place->gid;
+    v->writer.mode = place->mode;
+    v->writer.changes_in_place = place->changes_in_place;
     list_init(&v->waiting);
     list_init(&v->finished);
     list_init(&v->draining);
@@ -1102,7 +865,7 @@ void publisher_submit(struct publisher_volume *volume, struct payload *payload, 
 struct publisher_lone_mounts publisher_lone_mounts(struct publisher_volume *volume)
 {
     struct publisher *p = volume->publisher;
-    struct publisher_lone_mounts mounts = {.follow = p->answers_open};
+    struct publisher_lone_mounts mounts = {.follow = p->writers.answers_open};
 
     (void)pthread_mutex_lock(&p->lock);
     mounts.n = volume->n_lone_mounts;

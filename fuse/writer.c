@@ -323,7 +323,7 @@ int writer_find_current(struct tree *tree, uint64_t dir_id, char **ret_name, uin
 {
     _cleanup_(names_deinit) struct names existing = {0};
     _cleanup_(freep) char *name = NULL;
-    struct stat status;
+    struct stat status = {0};
     int r = names_read(&existing, tree, dir_id);
 
     if (r == 0)

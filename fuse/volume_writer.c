@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fuse/volume_writer.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+
+int volume_writer_init(struct volume_writer *writer, const struct volume_writer_host *host,
+                       const char *name)
+{
+    *writer = (struct volume_writer){
+        .host = host, .name = strdup(name), .dir_id = streq(name, ".") ? TREE_ROOT_ID : 0};
+    return writer->name != NULL ? 0 : -ENOMEM;
+}
+
+void volume_writer_deinit(struct volume_writer *writer)
+{
+    live_update_deinit(&writer->update);
+    (void)payload_unref(writer->shown);
+    free(writer->name);
+}
+
+/* ---- the directory */
+
+static int set_attributes(const struct volume_writer *w, int root_fd, struct stat *ret_status)
+{
+    if (fchownat(root_fd, w->name, w->uid, w->gid, AT_SYMLINK_NOFOLLOW) < 0 ||
+        fchmodat(root_fd, w->name, w->mode, 0) < 0 ||
+        fstatat(root_fd, w->name, ret_status, AT_SYMLINK_NOFOLLOW) < 0)
+        return negative_errno();
+    return 0;
+}
+
+/* Fails with -EEXIST while one of the same name is still to be removed. */
+static int make_directory(struct volume_writer *w, int root_fd)
+{
+    struct stat status;
+    int r;
+
+    if (mkdirat(root_fd, w->name, 0700) < 0)
+        return negative_errno();
+    r = set_attributes(w, root_fd, &status);
+    if (r < 0)
+        (void)unlinkat(root_fd, w->name, AT_REMOVEDIR);
+    else
+        w->dir_id = status.st_ino;
+    return r;
+}
+
+/* The volume's directory in the writable view. Return: 0, to be ended with end_write(); -errno. */
+static int begin_write(struct volume_writer *w, int *ret_root_fd, int *ret_dir_fd)
+{
+    struct session *session = w->host->session;
+    int r = session_begin_write(session, ret_root_fd);
+
+    if (r < 0)
+        return r;
+    r = w->dir_id == 0 ? make_directory(w, *ret_root_fd) : 0;
+    if (r == 0) {
+        *ret_dir_fd = openat(*ret_root_fd, w->name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (*ret_dir_fd >= 0)
+            return 0;
+        r = negative_errno();
+    }
+    session_end_write(session, *ret_root_fd);
+    return r;
+}
+
+static void end_write(struct volume_writer *w, int root_fd, int dir_fd)
+{
+    (void)fd_close(dir_fd);
+    session_end_write(w->host->session, root_fd);
+}
+
+/* ---- what is live of a volume */
+
+struct collection {
+    struct volume_writer *writer;
+    int result;
+};
+
+/* A file of a generation that changes in place is part of that already, unless it was removed. */
+static bool collect_mount(void *userdata, const struct live_mount *mount)
+{
+    struct collection *c = userdata;
+    const struct volume_writer *w = c->writer;
+    struct stat status;
+
+    if (!w->makes_generation && !mount->is_directory &&
+        tree_stat(w->host->tree, mount->id, &status) == 0 && status.st_nlink > 0)
+        return true;
+    c->result = live_update_add(&c->writer->update, mount);
+    return c->result == 0;
+}
+
+/* Return: 0; -ENOENT before the first publish; -ENOMEM. */
+static int add_current(struct volume_writer *w)
+{
+    _cleanup_(freep) char *name = NULL, *location = NULL;
+    struct live_mount mount = {.path = "", .is_directory = true};
+    int r = writer_find_current(w->host->tree, w->dir_id, &name, &mount.id);
+
+    if (r < 0)
+        return r;
+    if (asprintf(&location, "%s%s%s", streq(w->name, ".") ? "" : w->name,
+                 streq(w->name, ".") ? "" : "/", name) < 0) {
+        location = NULL;
+        return -ENOMEM;
+    }
+    mount.location = location;
+    return live_update_add(&w->update, &mount);
+}
+
+static int collect_live(struct volume_writer *w, struct payload *payload)
+{
+    struct collection collection = {.writer = w};
+    int r = 0;
+
+    live_update_deinit(&w->update);
+    live_update_init(&w->update, w->host->session, w->host->tree, payload);
+    if (!w->makes_generation)
+        r = add_current(w);
+    if (r == -ENOENT) {
+        w->makes_generation = true;
+        r = 0;
+    }
+    if (r == 0 && w->host->live_mounts != NULL)
+        live_mounts_visit(w->host->live_mounts, w->name, collect_mount, &collection);
+    return r == 0 ? collection.result : r;
+}
+
+static int begin_live(struct volume_writer *w, struct payload *payload, int root_fd)
+{
+    int r;
+
+    w->makes_generation = !w->changes_in_place;
+    r = collect_live(w, payload);
+    if (r == 0)
+        r = live_update_begin(&w->update, root_fd);
+    if ((r != -EEXIST && r != -ENOTDIR) || w->makes_generation)
+        return r;
+    w->makes_generation = true; /* a file is to become a directory, or the reverse */
+    r = collect_live(w, payload);
+    return r == 0 ? live_update_begin(&w->update, root_fd) : r;
+}
+
+/* ---- the two halves */
+
+int volume_writer_begin(struct volume_writer *writer, struct payload *payload)
+{
+    struct volume_writer *w = writer;
+    int root_fd = -1, dir_fd = -1;
+    int r;
+
+    live_update_deinit(&w->update);
+    live_update_init(&w->update, w->host->session, w->host->tree, payload);
+    w->makes_generation = true;
+    if (!w->host->answers_open)
+        return 0;
+    r = begin_write(w, &root_fd, &dir_fd);
+    if (r < 0)
+        return r;
+    r = begin_live(w, payload, root_fd);
+    end_write(w, root_fd, dir_fd);
+    return r;
+}
+
+mono_us volume_writer_drain_until(const struct volume_writer *writer)
+{
+    return live_update_drain_until(&writer->update);
+}
+
+bool volume_writer_is_partial(const struct volume_writer *writer)
+{
+    return live_update_is_partial(&writer->update);
+}
+
+static void note_visible(struct volume_writer *w)
+{
+    w->has_generation = true;
+    if (!w->host->answers_open)
+        return;
+    (void)payload_unref(w->shown);
+    w->shown = payload_ref(w->update.payload);
+}
+
+static int write_update(struct volume_writer *w, int root_fd, int dir_fd,
+                        struct writer_result *ret_written)
+{
+    const struct writer_options options = {.is_live = w->changes_in_place,
+                                           .live_switch = w->update.live_switch};
+    struct payload *payload = w->update.payload;
+    struct tree *tree = w->host->tree;
+    int r = w->makes_generation
+                ? writer_publish(tree, dir_fd, w->dir_id, payload, &options, ret_written)
+                : writer_refresh(tree, dir_fd, w->dir_id, payload, &options, ret_written);
+
+    if (ret_written->generation[0] == '\0')
+        return r;
+    note_visible(w);
+    if (options.live_switch != NULL)
+        live_update_end(&w->update, root_fd);
+    return r;
+}
+
+int volume_writer_end(struct volume_writer *writer, struct writer_result *ret_written)
+{
+    int root_fd = -1, dir_fd = -1;
+    int r = begin_write(writer, &root_fd, &dir_fd);
+
+    if (r == 0) {
+        r = write_update(writer, root_fd, dir_fd, ret_written);
+        end_write(writer, root_fd, dir_fd);
+    }
+    live_update_deinit(&writer->update);
+    return r;
+}
+
+int volume_writer_begin_catching_up(struct volume_writer *writer)
+{
+    return writer->shown != NULL ? volume_writer_begin(writer, writer->shown) : -ENOENT;
+}
+
+void volume_writer_end_catching_up(struct volume_writer *writer)
+{
+    int root_fd = -1, dir_fd = -1;
+
+    if (begin_write(writer, &root_fd, &dir_fd) == 0) {
+        live_switch_commit(writer->host->tree, writer->update.live_switch);
+        live_update_end(&writer->update, root_fd);
+        end_write(writer, root_fd, dir_fd);
+    }
+    live_update_deinit(&writer->update);
+}
+
+/* ---- what is left */
+
+int volume_writer_clean(struct volume_writer *writer)
+{
+    int root_fd = -1, dir_fd = -1;
+    int r = begin_write(writer, &root_fd, &dir_fd);
+
+    if (r < 0)
+        return r;
+    r = writer_clean(writer->host->tree, dir_fd, writer->dir_id);
+    end_write(writer, root_fd, dir_fd);
+    return r;
+}
+
+int volume_writer_remove(struct volume_writer *writer)
+{
+    int root_fd, r;
+
+    live_update_deinit(&writer->update);
+    if (writer->host->live_mounts != NULL)
+        live_mounts_forget(writer->host->live_mounts, writer->name);
+    if (writer->dir_id == 0 || writer->dir_id == TREE_ROOT_ID)
+        return 0;
+    r = session_begin_write(writer->host->session, &root_fd);
+    if (r < 0)
+        return r;
+    r = writer_remove(writer->host->tree, root_fd, writer->name);
+    session_end_write(writer->host->session, root_fd);
+    return r;
+}

@@ -33,7 +33,7 @@ static int set_attributes(const struct volume_writer *w, int root_fd, struct sta
 /* Fails with -EEXIST while one of the same name is still to be removed. */
 static int make_directory(struct volume_writer *w, int root_fd)
 {
-    struct stat status;
+    struct stat status = {0};
     int r;
 
     if (mkdirat(root_fd, w->name, 0700) < 0)

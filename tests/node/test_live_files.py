@@ -72,8 +72,13 @@ class SubPaths:
         else:
             target.touch()
         self._made.append(target)
-        subprocess.run(["mount", "--bind", source.resolve(), target], check=True)
+        # as the kubelet tries again when an update came between the two steps
+        until(lambda: self._bind(source.resolve(), target), "the bind mount")
         return target
+
+    @staticmethod
+    def _bind(source: Path, target: Path) -> bool:
+        return subprocess.run(["mount", "--bind", source, target]).returncode == 0
 
     def close(self) -> None:
         for target in self._made:

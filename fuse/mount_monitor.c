@@ -36,7 +36,7 @@ struct mount_monitor {
     pthread_t thread;
     int wake_fd; /* eventfd */
     atomic_bool is_requested;
-    atomic_bool is_new; /* there is a watch that has seen nothing yet */
+    atomic_bool is_new; /* there is a watch that has not seen what is mounted now */
     atomic_bool is_stopping;
     atomic_uint_least64_t seen_at;
     bool was_cut; /* and that was logged; the thread's */
@@ -152,6 +152,8 @@ static span_us look_at_mounts(struct mount_monitor *m)
     r = mountinfo_visit(AT_FDCWD, "/proc/thread-self/mountinfo", note_mount, &look);
     if (r == 0 && look.result == 0)
         pass_on(m, &look, begin);
+    else
+        atomic_store(&m->is_new, true);
     if (look.is_cut && !m->was_cut)
         log_warn("too many parts of volumes are mounted; the others do not follow updates",
                  "maximum", LOG_NUM(LONE_MOUNTS_MAX));

@@ -125,7 +125,6 @@ static void find_devices(struct mount_monitor *m, struct look *look)
 static void pass_on(struct mount_monitor *m, struct look *look, mono_us begin)
 {
     (void)pthread_mutex_lock(&m->lock);
-    atomic_store(&m->seen_at, begin);
     for (size_t i = 0; i < WATCHES_MAX; i++) {
         struct mount_watch *w = m->watches[i];
 
@@ -137,6 +136,7 @@ static void pass_on(struct mount_monitor *m, struct look *look, mono_us begin)
         w->has_mounts = true;
         w->seen(w->userdata);
     }
+    atomic_store(&m->seen_at, begin); /* last: who finds it has been told of what was seen */
     (void)pthread_mutex_unlock(&m->lock);
 }
 

@@ -36,7 +36,7 @@ struct mount_monitor {
     pthread_t thread;
     int wake_fd; /* eventfd */
     atomic_bool is_requested;
-    atomic_bool is_new; /* there is a watch that has seen nothing yet */
+    atomic_bool is_new; /* there is a watch that has not seen what is mounted now */
     atomic_bool is_stopping;
     atomic_uint_least64_t seen_at;
     bool was_cut; /* and that was logged; the thread's */
@@ -125,7 +125,6 @@ static void find_devices(struct mount_monitor *m, struct look *look)
 static void pass_on(struct mount_monitor *m, struct look *look, mono_us begin)
 {
     (void)pthread_mutex_lock(&m->lock);
-    atomic_store(&m->seen_at, begin);
     for (size_t i = 0; i < WATCHES_MAX; i++) {
         struct mount_watch *w = m->watches[i];
 
@@ -137,6 +136,7 @@ static void pass_on(struct mount_monitor *m, struct look *look, mono_us begin)
         w->has_mounts = true;
         w->seen(w->userdata);
     }
+    atomic_store(&m->seen_at, begin); /* last: who finds it has been told of what was seen */
     (void)pthread_mutex_unlock(&m->lock);
 }
 
@@ -152,6 +152,8 @@ static span_us look_at_mounts(struct mount_monitor *m)
     r = mountinfo_visit(AT_FDCWD, "/proc/thread-self/mountinfo", note_mount, &look);
     if (r == 0 && look.result == 0)
         pass_on(m, &look, begin);
+    else
+        atomic_store(&m->is_new, true);
     if (look.is_cut && !m->was_cut)
         log_warn("too many parts of volumes are mounted; the others do not follow updates",
                  "maximum", LOG_NUM(LONE_MOUNTS_MAX));

@@ -1,0 +1,724 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What is mounted alone, on a tree without a mount: system calls are stood in for by what a worker
+ * would have answered, the kernel's references are the test's.
+ */
+#include "fuse/live_mounts.h"
+
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "base/log.h"
+#include "fuse/live_file.h"
+#include "tests/unit/failmalloc.h"
+#include "tests/unit/make_payload.h"
+
+#define ROOT_FD 4711 /* no real descriptor */
+#define G       "..2023_11_14_22_13_20.1"
+#define FILES   "a=1 d/b=2 d/e/c=3"
+
+/* ---- the stand-ins */
+
+static struct {
+    struct tree *tree;
+    unsigned countdown; /* the call that makes it 0 fails; 0: none does */
+    bool has_failed;
+    char forgotten[256]; /* names that the kernel was told to forget, each with a blank before it */
+} kernel;
+
+static bool fails(void)
+{
+    if (kernel.countdown == 0 || --kernel.countdown > 0)
+        return false;
+    kernel.has_failed = true;
+    errno = EIO;
+    return true;
+}
+
+static int answer(int r)
+{
+    if (r == 0)
+        return 0;
+    errno = -r;
+    return -1;
+}
+
+/* The directory that a path's last element is in. */
+static int find_parent(const char *path, uint64_t *ret_id, const char **ret_name)
+{
+    char *above = strdupa(path), *slash = strrchr(above, '/');
+    struct stat stat;
+    int r;
+
+    *ret_name = slash != NULL ? path + (slash - above) + 1 : path;
+    if (slash != NULL)
+        *slash = '\0';
+    r = tree_find_path(kernel.tree, TREE_ROOT_ID, slash != NULL ? above : "", &stat);
+    *ret_id = stat.st_ino;
+    return r;
+}
+
+static int make(const char *path, mode_t mode)
+{
+    const char *name;
+    uint64_t parent;
+    struct stat stat;
+    int r = find_parent(path, &parent, &name);
+
+    if (r == 0)
+        r = S_ISDIR(mode) ? tree_mkdir(kernel.tree, parent, name, mode & 07777, &stat)
+                          : tree_mknod(kernel.tree, parent, name, &stat);
+    if (r == 0)
+        tree_forget(kernel.tree, stat.st_ino, 1);
+    return answer(r);
+}
+
+int mkdirat(int fd, const char *path, mode_t mode)
+{
+    assert_int_equal(fd, ROOT_FD);
+    return fails() ? -1 : make(path, mode | S_IFDIR);
+}
+
+int mknodat(int fd, const char *path, mode_t mode, dev_t dev)
+{
+    assert_int_equal(fd, ROOT_FD);
+    assert_int_equal(dev, 0);
+    assert_true(S_ISREG(mode));
+    return fails() ? -1 : make(path, mode);
+}
+
+int renameat2(int fd, const char *path, int new_fd, const char *new_path, unsigned flags)
+{
+    uint64_t parent, new_parent;
+    const char *name, *new_name;
+    int r;
+
+    assert_int_equal(fd, ROOT_FD);
+    assert_int_equal(new_fd, ROOT_FD);
+    assert_int_equal(flags, RENAME_EXCHANGE);
+    if (fails())
+        return -1;
+    r = find_parent(path, &parent, &name);
+    if (r == 0)
+        r = find_parent(new_path, &new_parent, &new_name);
+    return answer(r == 0 ? tree_exchange(kernel.tree, parent, name, new_parent, new_name) : r);
+}
+
+void session_notify(struct session *session, const struct notification *all, size_t n)
+{
+    struct stat directory;
+
+    assert_null(session);
+    assert_int_equal(tree_find(kernel.tree, TREE_ROOT_ID, LIVE_DIRECTORY, &directory), 0);
+    for (size_t i = 0; i < n; i++) {
+        size_t used = strlen(kernel.forgotten);
+
+        assert_int_equal(all[i].kind, NOTIFY_ENTRY);
+        assert_int_equal(all[i].id, directory.st_ino);
+        (void)snprintf(kernel.forgotten + used, sizeof(kernel.forgotten) - used, " %s",
+                       all[i].name);
+    }
+}
+
+/* ---- volumes */
+
+static uint64_t find(const char *path)
+{
+    struct stat stat;
+
+    assert_int_equal(tree_find_path(kernel.tree, TREE_ROOT_ID, path, &stat), 0);
+    return stat.st_ino;
+}
+
+/* The directory @name in @parent, filled with files. */
+static void make_filled(uint64_t parent, const char *name, const char *files, bool is_live)
+{
+    _cleanup_(payload_unrefp) struct payload *payload = payload_make(files);
+    struct stat stat;
+
+    assert_int_equal(tree_stage(kernel.tree, name, payload, is_live), 0);
+    assert_int_equal(tree_mkdir(kernel.tree, parent, name, 0755, &stat), 0);
+    assert_int_equal(tree_stage(kernel.tree, name, NULL, false), 0);
+    tree_forget(kernel.tree, stat.st_ino, 1);
+}
+
+/* The volume @name with the one generation G; "." for one in the root. */
+static void make_volume(const char *name, const char *files, bool is_live)
+{
+    struct stat stat = {.st_ino = TREE_ROOT_ID};
+
+    if (!streq(name, "."))
+        assert_int_equal(tree_mkdir(kernel.tree, TREE_ROOT_ID, name, 0755, &stat), 0);
+    make_filled(stat.st_ino, G, files, is_live);
+}
+
+static int setup(void **state)
+{
+    static const struct tree_options options = {.root_mode = 0755, .answers_open = true};
+    struct live_mounts *mounts = NULL;
+
+    log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT, LOG_TARGET_STDERR);
+    (void)memset(&kernel, 0, sizeof(kernel));
+    assert_int_equal(tree_new(&options, &kernel.tree), 0);
+    assert_int_equal(live_mounts_new(NULL, kernel.tree, true, &mounts), 0);
+    make_volume("v", FILES, false);
+    *state = mounts;
+    return 0;
+}
+
+/* Where no file becomes live. */
+static int setup_counting(void **state)
+{
+    struct live_mounts *mounts = NULL;
+
+    assert_int_equal(setup(state), 0);
+    (void)live_mounts_free(*state);
+    assert_int_equal(live_mounts_new(NULL, kernel.tree, false, &mounts), 0);
+    *state = mounts;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    assert_null(live_mounts_free(*state));
+    kernel.tree = tree_free(kernel.tree);
+    return 0;
+}
+
+/* A mount of it, or an open file, holds a node. Return: its id. */
+static uint64_t hold(const char *path)
+{
+    const char *name;
+    uint64_t parent;
+    struct stat stat;
+
+    assert_int_equal(find_parent(path, &parent, &name), 0);
+    assert_int_equal(tree_lookup(kernel.tree, parent, name, &stat), 0);
+    return stat.st_ino;
+}
+
+static void let_go(uint64_t id)
+{
+    tree_forget(kernel.tree, id, 1);
+}
+
+/* @roots: with blanks between them */
+static void reconcile(struct live_mounts *mounts, const char *roots)
+{
+    _cleanup_(freep) char *copy = strdup(roots);
+    struct lone_mounts seen = {0};
+    char *all[8], *at = copy, *root;
+
+    seen.roots = all;
+    while ((root = strsep(&at, " ")) != NULL)
+        if (*root != '\0') {
+            assert_true(seen.n < ELEMENTS_OF(all));
+            all[seen.n++] = root;
+        }
+    live_mounts_reconcile(mounts, ROOT_FD, &seen);
+}
+
+static const char *live_root(uint64_t id)
+{
+    static char text[64];
+
+    (void)snprintf(text, sizeof(text), "/" LIVE_DIRECTORY "/%" PRIu64, id);
+    return text;
+}
+
+struct listing {
+    char text[256];
+    uint64_t ids[8];
+    size_t n;
+};
+
+static bool list_one(void *userdata, const struct live_mount *mount)
+{
+    struct listing *l = userdata;
+    size_t used = strlen(l->text);
+
+    assert_true(l->n < ELEMENTS_OF(l->ids));
+    l->ids[l->n++] = mount->id;
+    if (mount->location != NULL)
+        assert_string_equal(mount->location, live_root(mount->id) + 1);
+    (void)snprintf(l->text + used, sizeof(l->text) - used, " '%s'%s%s", mount->path,
+                   mount->is_directory ? "/" : "", mount->location != NULL ? "@" : "");
+    return true;
+}
+
+/* Each with its path, "/" behind a directory, "@" behind what has a name in LIVE_DIRECTORY. */
+static struct listing list(struct live_mounts *mounts, const char *volume)
+{
+    struct listing l = {.n = 0};
+
+    live_mounts_visit(mounts, volume, list_one, &l);
+    return l;
+}
+
+static bool has_content(uint64_t id, const char *text)
+{
+    struct tree_content content;
+    bool is_same;
+
+    assert_int_equal(tree_read(kernel.tree, id, &content), 0);
+    is_same = content.len == strlen(text) && memcmp(content.bytes, text, content.len) == 0;
+    (void)object_unref(content.object);
+    return is_same;
+}
+
+static bool is_there(uint64_t id)
+{
+    struct stat stat;
+
+    return tree_stat(kernel.tree, id, &stat) == 0;
+}
+
+static bool is_live(uint64_t id)
+{
+    return live_file_is_live(kernel.tree, id);
+}
+
+/* ---- what a root of a mount says */
+
+static void roots_tell_volume_and_path(void **state)
+{
+    static const struct {
+        const char *root, *volume, *list;
+    } all[] = {
+        {"/v/" G "/a", "v", " 'a'"},
+        {"/v/" G "/d", "v", " 'd'/"},
+        {"/v/" G "/d/e/c", "v", " 'd/e/c'"},
+        {"/v/" G, "v", " ''/"},
+        {"/" G "/a", ".", " 'a'"},
+        {"/" G "/d/e", ".", " 'd/e'/"},
+        {"/" G, ".", " ''/"},
+    };
+
+    make_volume(".", FILES, false);
+    for (size_t i = 0; i < ELEMENTS_OF(all); i++) {
+        reconcile(*state, all[i].root);
+        assert_int_equal(live_mounts_count(*state, all[i].volume), 1);
+        assert_int_equal(live_mounts_count(*state, streq(all[i].volume, "v") ? "." : "v"), 0);
+        assert_string_equal(list(*state, all[i].volume).text, all[i].list);
+    }
+}
+
+static void roots_that_are_no_part_of_a_volume(void **state)
+{
+    static const char *const all[] = {
+        "",
+        "/",
+        "/v",
+        "/v/",
+        "/v/l",
+        "/v/" G "/absent",
+        "/v/" G "/a/b",
+        "/v/" G "/l",
+        "/v/" G "/a//deleted", /* it is not */
+        "/absent/" G "/a",
+        "/w/v/" G "/a",
+        "/" G "/a",
+        "v/" G "/a",
+        "//deleted",
+        "/v//deleted",
+        "/v/..data",
+        "/v/..",
+        "/.live",
+        "/.live/",
+        "/.live/0",
+        "/.live/x",
+        "/.live/99999",
+        "/.live/99999//deleted",
+    };
+    static const char *const no_generations[] = {
+        "..2023_11_14_22_13_20",   "..2023_11_14_22_13_20.",
+        "..2023_11_14_22_13_20x1", "..2023_11_14_22_13_2",
+        "..2023_11_14_22_13_2x.1", ".2023_11_14_22_13_20.1",
+        "..2023_11_14_22_13_20.x", "..data"};
+    char root[64];
+    struct stat stat;
+
+    for (size_t i = 0; i < ELEMENTS_OF(no_generations); i++) {
+        make_filled(find("v"), no_generations[i], FILES, false);
+        (void)snprintf(root, sizeof(root), "/v/%s/a", no_generations[i]);
+        (void)find(root + 1);
+        reconcile(*state, root);
+        assert_int_equal(live_mounts_count(*state, "v"), 0);
+    }
+    assert_int_equal(tree_symlink(kernel.tree, find("v"), "l", "t", &stat), 0);
+    assert_int_equal(tree_symlink(kernel.tree, find("v/" G), "l", "t", &stat), 0);
+    for (size_t i = 0; i < ELEMENTS_OF(all); i++) {
+        reconcile(*state, all[i]);
+        assert_int_equal(live_mounts_count(*state, "v"), 0);
+        assert_int_equal(live_mounts_count(*state, "."), 0);
+        assert_string_equal(list(*state, "v").text, "");
+    }
+}
+
+/* ---- becoming live */
+
+static void file_is_taken_out_of_its_generation(void **state)
+{
+    uint64_t id = hold("v/" G "/a"), copy;
+    struct stat stat, copy_stat;
+
+    assert_int_equal(tree_chmod(kernel.tree, id, 0400), 0);
+    assert_false(live_mounts_take_behind(*state, "v"));
+    reconcile(*state, "/v/" G "/a");
+    assert_true(is_live(id));
+    assert_int_equal(find(live_root(id) + 1), id);
+    copy = find("v/" G "/a");
+    assert_int_not_equal(copy, id);
+    assert_false(is_live(copy));
+    assert_true(has_content(copy, "1"));
+    assert_int_equal(tree_stat(kernel.tree, id, &stat), 0);
+    assert_int_equal(tree_stat(kernel.tree, copy, &copy_stat), 0);
+    assert_int_equal(copy_stat.st_mode, stat.st_mode);
+    assert_memory_equal(&copy_stat.st_mtim, &stat.st_mtim, sizeof(stat.st_mtim));
+    assert_string_equal(list(*state, "v").text, " 'a'@");
+    assert_int_equal(list(*state, "v").ids[0], id);
+    assert_int_equal(live_mounts_count(*state, "v"), 1);
+    assert_int_equal(live_mounts_count(*state, "w"), 0);
+    assert_string_equal(list(*state, "w").text, "");
+    /* it has to be given the newest content, once */
+    assert_false(live_mounts_take_behind(*state, "w"));
+    assert_true(live_mounts_take_behind(*state, "v"));
+    assert_false(live_mounts_take_behind(*state, "v"));
+    /* mountinfo has its new path by now */
+    reconcile(*state, live_root(id));
+    assert_string_equal(list(*state, "v").text, " 'a'@");
+    assert_int_equal(live_mounts_count(*state, "v"), 1);
+    assert_false(live_mounts_take_behind(*state, "v"));
+    assert_int_equal(find("v/" G "/a"), copy);
+    assert_string_equal(kernel.forgotten, "");
+    assert_int_equal(tree_mknod(kernel.tree, TREE_ROOT_ID, "x", &stat), -EROFS); /* as ever */
+}
+
+static void directory_is_taken_out_with_all_below_it(void **state)
+{
+    uint64_t id = hold("v/" G "/d"), b = find("v/" G "/d/b"), c = find("v/" G "/d/e/c");
+
+    reconcile(*state, "/v/" G "/d");
+    assert_string_equal(list(*state, "v").text, " 'd'/@");
+    assert_int_equal(find(live_root(id) + 1), id);
+    assert_true(is_live(b));
+    assert_true(is_live(c));
+    assert_false(is_live(find("v/" G "/d/b")));
+    assert_false(is_live(find("v/" G "/d/e/c")));
+    assert_true(has_content(find("v/" G "/d/b"), "2"));
+    assert_true(has_content(find("v/" G "/d/e/c"), "3"));
+}
+
+/* A file of it that is mounted alone as well is live with it, and keeps it. */
+static void file_of_a_directory_that_is_live(void **state)
+{
+    uint64_t d = hold("v/" G "/d"), b = hold("v/" G "/d/b");
+    char root[96];
+
+    reconcile(*state, "/v/" G "/d");
+    (void)snprintf(root, sizeof(root), "%s/b", live_root(d));
+    reconcile(*state, root);
+    assert_string_equal(list(*state, "v").text, " 'd'/@");
+    assert_int_equal(live_mounts_count(*state, "v"), 1);
+    assert_true(is_live(b));
+    assert_int_equal(find(root + 1), b);
+}
+
+/* The next container mounts what the name leads to by then. */
+static void each_mount_of_a_file_is_live(void **state)
+{
+    uint64_t first = hold("v/" G "/a"), second;
+    char roots[128];
+
+    reconcile(*state, "/v/" G "/a");
+    second = hold("v/" G "/a");
+    (void)snprintf(roots, sizeof(roots), "%s /v/" G "/a", live_root(first));
+    reconcile(*state, roots);
+    assert_string_equal(list(*state, "v").text, " 'a'@ 'a'@");
+    assert_true(is_live(first));
+    assert_true(is_live(second));
+    assert_int_not_equal(first, second);
+    assert_false(is_live(find("v/" G "/a")));
+    assert_int_equal(live_mounts_count(*state, "v"), 2);
+}
+
+/* Mounted from a generation that went at the same time. */
+static void unlinked_file_becomes_live(void **state)
+{
+    uint64_t id = hold("v/" G "/a");
+
+    tree_detach(kernel.tree, id);
+    reconcile(*state, "/v/" G "/a//deleted");
+    assert_string_equal(list(*state, "v").text, " 'a'");
+    assert_true(is_live(id));
+    assert_int_equal(live_mounts_count(*state, "v"), 1);
+    assert_true(live_mounts_take_behind(*state, "v"));
+    reconcile(*state, "/v/" G "/a//deleted");
+    assert_string_equal(list(*state, "v").text, " 'a'");
+    assert_false(live_mounts_take_behind(*state, "v"));
+}
+
+/* Nothing can be made in it any more. */
+static void unlinked_directory_does_not(void **state)
+{
+    uint64_t id = hold("v/" G "/d");
+
+    tree_detach(kernel.tree, id);
+    reconcile(*state, "/v/" G "/d//deleted");
+    assert_string_equal(list(*state, "v").text, "");
+    assert_false(is_live(id));
+}
+
+/* All files of a volume that changes in place are live, and stay where they are. */
+static void live_file_stays_where_it_is(void **state)
+{
+    uint64_t id, d;
+
+    make_volume("in-place", FILES, true);
+    id = hold("in-place/" G "/a");
+    d = hold("in-place/" G "/d");
+    reconcile(*state, "/in-place/" G "/a /in-place/" G "/d");
+    assert_int_equal(find("in-place/" G "/a"), id);
+    assert_int_equal(find("in-place/" G "/d"), d);
+    assert_string_equal(list(*state, "in-place").text, " 'a' 'd'/");
+    assert_int_equal(live_mounts_count(*state, "in-place"), 2);
+    reconcile(*state, "");
+    assert_string_equal(kernel.forgotten, "");
+}
+
+static void mounts_past_the_maximum_do_not_follow(void **state)
+{
+    char *all[LIVE_MOUNTS_MAX + 1], files[(LIVE_MOUNTS_MAX + 1) * 16] = "";
+    struct lone_mounts seen = {.roots = all, .n = ELEMENTS_OF(all)};
+    size_t used = 0, n_live = 0;
+
+    for (size_t i = 0; i < ELEMENTS_OF(all); i++) {
+        used += (size_t)snprintf(files + used, sizeof(files) - used, "f%zu= ", i);
+        assert_true(asprintf(&all[i], "/many/" G "/f%zu", i) > 0);
+    }
+    make_volume("many", files, false);
+    live_mounts_reconcile(*state, ROOT_FD, &seen);
+    assert_int_equal(live_mounts_count(*state, "many"), LIVE_MOUNTS_MAX);
+    for (size_t i = 0; i < ELEMENTS_OF(all); i++) {
+        struct stat stat;
+
+        assert_int_equal(tree_find_path(kernel.tree, TREE_ROOT_ID, all[i] + 1, &stat), 0);
+        n_live += is_live(stat.st_ino);
+        free(all[i]);
+    }
+    assert_int_equal(n_live, 0); /* those in the generation are copies, or the one too many */
+    /* other volumes have a maximum of their own */
+    (void)hold("v/" G "/a");
+    reconcile(*state, "/v/" G "/a");
+    assert_int_equal(live_mounts_count(*state, "v"), 1);
+}
+
+/* ---- being let go */
+
+static void what_is_no_longer_mounted_loses_its_name(void **state)
+{
+    uint64_t id = hold("v/" G "/a");
+    char name[32];
+    struct stat stat;
+
+    (void)snprintf(name, sizeof(name), " %" PRIu64, id);
+    reconcile(*state, "/v/" G "/a");
+    reconcile(*state, "");
+    assert_string_equal(kernel.forgotten, name);
+    assert_int_equal(tree_find_path(kernel.tree, TREE_ROOT_ID, live_root(id) + 1, &stat), -ENOENT);
+    /* a container may still have it, whose mounts are not seen */
+    assert_true(is_live(id));
+    assert_string_equal(list(*state, "v").text, " 'a'");
+    assert_int_equal(live_mounts_count(*state, "v"), 0);
+    reconcile(*state, "");
+    assert_string_equal(kernel.forgotten, name); /* once */
+    assert_string_equal(list(*state, "v").text, " 'a'");
+    let_go(id);
+    assert_false(is_there(id));
+    reconcile(*state, "");
+    assert_string_equal(list(*state, "v").text, "");
+}
+
+static void directory_that_is_no_longer_mounted(void **state)
+{
+    uint64_t d = hold("v/" G "/d"), copy;
+
+    reconcile(*state, "/v/" G "/d");
+    copy = find("v/" G "/d/e/c");
+    reconcile(*state, "");
+    assert_string_equal(list(*state, "v").text, " 'd'/");
+    assert_true(is_live(d));
+    let_go(d);
+    assert_false(is_there(d));
+    reconcile(*state, "");
+    assert_string_equal(list(*state, "v").text, "");
+    assert_true(has_content(copy, "3"));
+}
+
+/* What has no name any more may be mounted once more all the same. */
+static void mount_that_is_seen_again(void **state)
+{
+    uint64_t id = hold("v/" G "/a");
+    char root[64];
+
+    reconcile(*state, "/v/" G "/a");
+    reconcile(*state, "");
+    assert_int_equal(live_mounts_count(*state, "v"), 0);
+    (void)snprintf(root, sizeof(root), "%s//deleted", live_root(id));
+    reconcile(*state, root);
+    assert_int_equal(live_mounts_count(*state, "v"), 1);
+    assert_string_equal(list(*state, "v").text, " 'a'");
+}
+
+static void forgotten_volume(void **state)
+{
+    uint64_t a = hold("v/" G "/a"), d = hold("v/" G "/d"), other;
+    char roots[160];
+
+    make_volume("w", FILES, false);
+    other = hold("w/" G "/a");
+    reconcile(*state, "/v/" G "/a /w/" G "/a /v/" G "/d");
+    live_mounts_forget(*state, "v");
+    assert_string_equal(list(*state, "v").text, "");
+    assert_int_equal(live_mounts_count(*state, "v"), 0);
+    assert_string_equal(list(*state, "w").text, " 'a'@");
+    (void)snprintf(roots, sizeof(roots), " %" PRIu64 " %" PRIu64, a, d);
+    assert_string_equal(kernel.forgotten, roots);
+    assert_true(has_content(a, "1")); /* it keeps its content until it is no longer in use */
+    (void)snprintf(roots, sizeof(roots), "%s//deleted", live_root(a));
+    reconcile(*state, roots);
+    assert_string_equal(list(*state, "v").text, "");
+    let_go(a);
+    let_go(d);
+    assert_false(is_there(a));
+    assert_false(is_there(d));
+    assert_true(is_there(other));
+    live_mounts_forget(*state, "absent");
+}
+
+/* ---- where files are not live */
+
+static void mounts_are_counted_only(void **state)
+{
+    uint64_t a = hold("v/" G "/a");
+    size_t n_nodes = tree_usage(kernel.tree).n_nodes;
+
+    reconcile(*state, "/v/" G "/a /v/" G "/a /v/" G "/d /.live/5");
+    assert_int_equal(live_mounts_count(*state, "v"), 3);
+    assert_string_equal(list(*state, "v").text, " 'a' 'a' 'd'/");
+    assert_int_equal(find("v/" G "/a"), a);
+    assert_false(is_live(a));
+    assert_int_equal(tree_usage(kernel.tree).n_nodes, n_nodes);
+    reconcile(*state, "/v/" G "/a");
+    assert_int_equal(live_mounts_count(*state, "v"), 1);
+    reconcile(*state, "");
+    assert_int_equal(live_mounts_count(*state, "v"), 0);
+    assert_string_equal(list(*state, "v").text, "");
+    reconcile(*state, "/v/" G "/a");
+    live_mounts_forget(*state, "v");
+    assert_int_equal(live_mounts_count(*state, "v"), 0);
+    assert_string_equal(kernel.forgotten, "");
+}
+
+/* ---- failures */
+
+/* What cannot be taken out stays where it is, and is tried again at the next look. */
+static void every_call_may_fail(void **state)
+{
+    unsigned n = 0;
+
+    do {
+        uint64_t a, d;
+        size_t n_nodes;
+
+        assert_int_equal(teardown(state), 0);
+        assert_int_equal(setup(state), 0);
+        a = hold("v/" G "/a");
+        d = hold("v/" G "/d");
+        n_nodes = tree_usage(kernel.tree).n_nodes;
+        kernel.countdown = ++n;
+        reconcile(*state, "/v/" G "/a");
+        kernel.countdown = 0;
+        if (kernel.has_failed) {
+            assert_string_equal(list(*state, "v").text, "");
+            assert_int_equal(find("v/" G "/a"), a);
+            assert_false(is_live(a));
+            assert_true(tree_usage(kernel.tree).n_nodes <= n_nodes + 1); /* LIVE_DIRECTORY */
+        }
+        reconcile(*state, "/v/" G "/a /v/" G "/d");
+        assert_true(is_live(d));
+    } while (kernel.has_failed);
+    assert_int_equal(n, 4); /* the first that was too many */
+}
+
+static int come_and_go(void *userdata)
+{
+    static const struct tree_options options = {.root_mode = 0755, .answers_open = true};
+    char *a = strdupa("/v/" G "/a"), *d = strdupa("/v/" G "/d"), *roots[] = {a, d};
+    const struct lone_mounts seen = {.roots = roots, .n = 2}, none = {.n = 0};
+    struct live_mounts *mounts = NULL;
+    struct payload *payload = userdata;
+    struct stat stat;
+    int r;
+
+    (void)memset(&kernel, 0, sizeof(kernel));
+    r = tree_new(&options, &kernel.tree);
+    if (r == 0)
+        r = tree_mkdir(kernel.tree, TREE_ROOT_ID, "v", 0755, &stat);
+    if (r == 0)
+        r = tree_stage(kernel.tree, G, payload, false);
+    if (r == 0)
+        r = tree_mkdir(kernel.tree, stat.st_ino, G, 0755, &stat);
+    if (r == 0)
+        r = live_mounts_new(NULL, kernel.tree, true, &mounts);
+    if (r == 0) {
+        (void)hold("v/" G "/a");
+        live_mounts_reconcile(mounts, ROOT_FD, &seen);
+        live_mounts_reconcile(mounts, ROOT_FD, &none);
+    }
+    (void)live_mounts_free(mounts);
+    kernel.tree = tree_free(kernel.tree);
+    return r;
+}
+
+static void memory_can_be_short(void **state)
+{
+    _cleanup_(payload_unrefp) struct payload *payload = payload_make(FILES);
+
+    (void)state;
+    log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT, LOG_TARGET_STDERR);
+    failmalloc_try(come_and_go, payload);
+    assert_null(live_mounts_free(NULL));
+}
+
+int main(void)
+{
+#define TEST(f)          cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST_COUNTING(f) cmocka_unit_test_setup_teardown(f, setup_counting, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST_COUNTING(roots_tell_volume_and_path),
+        TEST_COUNTING(roots_that_are_no_part_of_a_volume),
+        TEST(file_is_taken_out_of_its_generation),
+        TEST(directory_is_taken_out_with_all_below_it),
+        TEST(file_of_a_directory_that_is_live),
+        TEST(each_mount_of_a_file_is_live),
+        TEST(unlinked_file_becomes_live),
+        TEST(unlinked_directory_does_not),
+        TEST(live_file_stays_where_it_is),
+        TEST(mounts_past_the_maximum_do_not_follow),
+        TEST(what_is_no_longer_mounted_loses_its_name),
+        TEST(directory_that_is_no_longer_mounted),
+        TEST(mount_that_is_seen_again),
+        TEST(forgotten_volume),
+        TEST_COUNTING(mounts_are_counted_only),
+        TEST(every_call_may_fail),
+        cmocka_unit_test(memory_can_be_short),
+    };
+
+    return cmocka_run_group_tests_name("live mounts", tests, NULL, NULL);
+}

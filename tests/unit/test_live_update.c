@@ -1,0 +1,715 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A live update on a tree without a mount: system calls are stood in for by what a worker would
+ * have answered, and are recorded, as are what the kernel is told and the events of watchers.
+ */
+#include "fuse/live_update.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "fuse/inotify_events.h"
+#include "tests/unit/failmalloc.h"
+#include "tests/unit/make_payload.h"
+
+#define ROOT_FD   4711 /* no real descriptor */
+#define FDS_MAX   64
+#define PATH_SIZE 128
+
+/* ---- the stand-ins */
+
+static struct {
+    struct tree *tree;
+    char calls[1024];   /* made so far, each with a blank before it, paths from the root */
+    unsigned countdown; /* the call that makes it 0 fails; 0: none does */
+    bool has_failed;
+    char paths[FDS_MAX][PATH_SIZE]; /* of what is open */
+} kernel;
+
+static void note(const char *call, const char *path)
+{
+    size_t used = strlen(kernel.calls);
+
+    (void)snprintf(kernel.calls + used, sizeof(kernel.calls) - used, " %s:%s", call, path);
+}
+
+static bool fails(const char *call, const char *path)
+{
+    note(call, path);
+    if (kernel.countdown == 0 || --kernel.countdown > 0)
+        return false;
+    kernel.has_failed = true;
+    errno = EIO;
+    return true;
+}
+
+static int answer(int r)
+{
+    if (r == 0)
+        return 0;
+    errno = -r;
+    return -1;
+}
+
+struct path {
+    char whole[PATH_SIZE * 2]; /* from the root */
+    uint64_t parent;
+    const char *name;
+    int error; /* of finding the parent */
+};
+
+static void path_init(struct path *path, int fd, const char *relative)
+{
+    char directory[PATH_SIZE * 2] = "";
+    struct stat stat = {0};
+    const char *slash;
+
+    assert_true(fd == ROOT_FD || fd < FDS_MAX);
+    (void)snprintf(path->whole, sizeof(path->whole), "%s%s%s",
+                   fd == ROOT_FD ? "" : kernel.paths[fd], fd == ROOT_FD ? "" : "/", relative);
+    slash = strrchr(path->whole, '/');
+    path->name = slash != NULL ? slash + 1 : path->whole;
+    if (slash != NULL)
+        (void)memcpy(directory, path->whole, (size_t)(slash - path->whole));
+    path->error = tree_find_path(kernel.tree, TREE_ROOT_ID, directory, &stat);
+    path->parent = stat.st_ino;
+}
+
+/* Of a directory, or of a file to raise an event. */
+int openat(int fd, const char *relative, int flags, ...)
+{
+    bool is_directory = (flags & O_DIRECTORY) != 0;
+    struct path path;
+    struct stat stat;
+    int r, new_fd;
+
+    assert_int_equal(flags, is_directory ? O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
+                                         : O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+    path_init(&path, fd, relative);
+    if (is_directory && fails("open", path.whole))
+        return -1;
+    r = tree_find_path(kernel.tree, TREE_ROOT_ID, path.whole, &stat);
+    if (r == 0 && S_ISDIR(stat.st_mode) != is_directory)
+        r = is_directory ? -ENOTDIR : -EISDIR;
+    if (r < 0)
+        return answer(r);
+    new_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    assert_in_range(new_fd, 0, FDS_MAX - 1);
+    assert_true(strlen(path.whole) < PATH_SIZE);
+    (void)memcpy(kernel.paths[new_fd], path.whole, strlen(path.whole) + 1);
+    return new_fd;
+}
+
+void inotify_raise_modify(int fd_consumed)
+{
+    if (fd_consumed < 0)
+        return;
+    note("modify", kernel.paths[fd_consumed]);
+    (void)close(fd_consumed);
+}
+
+int mkdirat(int fd, const char *relative, mode_t mode)
+{
+    struct path path;
+    struct stat stat;
+    int r;
+
+    path_init(&path, fd, relative);
+    assert_int_equal(mode, 0755);
+    if (fails("mkdir", path.whole))
+        return -1;
+    r = path.error < 0 ? path.error : tree_mkdir(kernel.tree, path.parent, path.name, mode, &stat);
+    if (r == 0)
+        tree_forget(kernel.tree, stat.st_ino, 1);
+    return answer(r);
+}
+
+int mknodat(int fd, const char *relative, mode_t mode, dev_t dev)
+{
+    struct path path;
+    struct stat stat;
+    int r;
+
+    path_init(&path, fd, relative);
+    assert_true(S_ISREG(mode));
+    assert_int_equal(dev, 0);
+    if (fails("mknod", path.whole))
+        return -1;
+    r = path.error < 0 ? path.error : tree_mknod(kernel.tree, path.parent, path.name, &stat);
+    if (r == 0)
+        tree_forget(kernel.tree, stat.st_ino, 1);
+    return answer(r);
+}
+
+int unlinkat(int fd, const char *relative, int flags)
+{
+    bool is_directory = (flags & AT_REMOVEDIR) != 0;
+    struct path path;
+
+    path_init(&path, fd, relative);
+    if (fails(is_directory ? "rmdir" : "unlink", path.whole))
+        return -1;
+    assert_int_equal(path.error, 0);
+    return answer(is_directory ? tree_rmdir(kernel.tree, path.parent, path.name)
+                               : tree_unlink(kernel.tree, path.parent, path.name));
+}
+
+/* What the kernel is to forget, and once with nothing when opens go on. */
+void session_notify(struct session *session, const struct notification *all, size_t n)
+{
+    assert_null(session);
+    if (n == 0)
+        note("resume", "");
+    for (size_t i = 0; i < n; i++) {
+        assert_int_equal(all[i].kind, NOTIFY_ATTRIBUTES);
+        assert_false(live_file_is_settled(kernel.tree, all[i].id));
+        note("forget", "");
+    }
+}
+
+/* ---- what the tests do and see */
+
+/* The directory "L" with live files, as the current generation, or a directory taken out of it. */
+static void make_directory(const char *files)
+{
+    _cleanup_(payload_unrefp) struct payload *payload = payload_make(files);
+    struct stat stat;
+
+    assert_int_equal(tree_stage(kernel.tree, "L", payload, true), 0);
+    assert_int_equal(tree_mkdir(kernel.tree, TREE_ROOT_ID, "L", 0755, &stat), 0);
+    assert_int_equal(tree_stage(kernel.tree, "L", NULL, false), 0);
+}
+
+static int setup(void **state)
+{
+    static const struct tree_options options = {.root_mode = 0755, .answers_open = true};
+
+    (void)state;
+    (void)memset(&kernel, 0, sizeof(kernel));
+    assert_int_equal(tree_new(&options, &kernel.tree), 0);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    kernel.tree = tree_free(kernel.tree);
+    return 0;
+}
+
+static uint64_t find(const char *path)
+{
+    struct stat stat;
+
+    assert_int_equal(tree_find_path(kernel.tree, TREE_ROOT_ID, path, &stat), 0);
+    return stat.st_ino;
+}
+
+static bool exists(const char *path)
+{
+    struct stat stat;
+
+    return tree_find_path(kernel.tree, TREE_ROOT_ID, path, &stat) == 0;
+}
+
+/* Count a reference of the kernel to what has a path. Return: its id. */
+static uint64_t hold(const char *path)
+{
+    struct path parts;
+    struct stat stat;
+
+    path_init(&parts, ROOT_FD, path);
+    assert_int_equal(tree_lookup(kernel.tree, parts.parent, parts.name, &stat), 0);
+    return stat.st_ino;
+}
+
+static bool has_content(uint64_t id, const char *text)
+{
+    struct tree_content content;
+    bool is_same;
+
+    assert_int_equal(tree_read(kernel.tree, id, &content), 0);
+    is_same = content.len == strlen(text) && memcmp(content.bytes, text, content.len) == 0;
+    (void)object_unref(content.object);
+    return is_same;
+}
+
+static void init(struct live_update *update, const char *files)
+{
+    _cleanup_(payload_unrefp) struct payload *payload = payload_make(files);
+
+    live_update_init(update, NULL, kernel.tree, payload);
+}
+
+static void add(struct live_update *update, uint64_t id, const char *path, const char *location,
+                bool is_directory)
+{
+    const struct live_mount mount = {
+        .id = id, .path = path, .location = location, .is_directory = is_directory};
+
+    assert_int_equal(live_update_add(update, &mount), 0);
+}
+
+/* Of the directory "L", which shows all of a payload. */
+static void init_directory(struct live_update *update, const char *files)
+{
+    init(update, files);
+    add(update, find("L"), "", "L", true);
+}
+
+static void begin(struct live_update *update)
+{
+    assert_int_equal(live_update_begin(update, ROOT_FD), 0);
+}
+
+/* The commit, and what comes after. */
+static void end(struct live_update *update)
+{
+    live_switch_commit(kernel.tree, update->live_switch);
+    note("commit", "");
+    live_update_end(update, ROOT_FD);
+    live_update_deinit(update);
+}
+
+static void update_directory(const char *files)
+{
+    struct live_update update;
+
+    init_directory(&update, files);
+    begin(&update);
+    end(&update);
+}
+
+/* ---- directories */
+
+/* New names before the commit, with their content; others go, and events are raised, after it. */
+static void order_of_steps(void **state)
+{
+    struct live_update update;
+    struct stat stat;
+    uint64_t a;
+
+    (void)state;
+    make_directory("a=1 b=2 d/c=3 gone=4");
+    a = find("L/a");
+    init_directory(&update, "a=new b=2 d/c=newer d/n=5 e/f=6");
+    assert_int_equal(live_update_drain_until(&update), 0);
+    assert_false(live_update_is_partial(&update));
+    begin(&update);
+    assert_string_equal(kernel.calls, " open:L mkdir:L/d mknod:L/d/n mkdir:L/e mknod:L/e/f forget: "
+                                      "forget:");
+    assert_true(has_content(find("L/d/n"), "5"));
+    assert_true(live_file_is_live(kernel.tree, find("L/e/f")));
+    assert_true(has_content(a, "1"));
+    assert_true(exists("L/gone"));
+    assert_int_equal(tree_mknod(kernel.tree, TREE_ROOT_ID, "x", &stat), -EROFS); /* as ever */
+    kernel.calls[0] = '\0';
+    end(&update);
+    assert_string_equal(kernel.calls,
+                        " commit: resume: open:L rmdir:L/d unlink:L/gone rmdir:L/e modify:L/a "
+                        "modify:L/d/c");
+    assert_int_equal(find("L/a"), a);
+    assert_true(has_content(a, "new"));
+    assert_true(has_content(find("L/d/c"), "newer"));
+    assert_false(exists("L/gone"));
+}
+
+static void nothing_happens_when_nothing_changes(void **state)
+{
+    struct live_update update;
+
+    (void)state;
+    make_directory("a=1 d/b=2");
+    init_directory(&update, "a=1 d/b=2");
+    begin(&update);
+    assert_string_equal(kernel.calls, " open:L");
+    kernel.calls[0] = '\0';
+    end(&update);
+    assert_string_equal(kernel.calls, " commit: open:L rmdir:L/d");
+    assert_true(exists("L/d/b"));
+}
+
+/* Directories that are empty go as well, however deep. */
+static void directories_go_with_their_last_file(void **state)
+{
+    (void)state;
+    make_directory("a=1 d/e/f=2 d/e/g=3");
+    update_directory("a=1 d/e/g=3");
+    assert_false(exists("L/d/e/f"));
+    assert_true(exists("L/d/e/g"));
+    update_directory("a=1");
+    assert_false(exists("L/d"));
+    update_directory("");
+    assert_true(exists("L"));
+    assert_false(exists("L/a"));
+    update_directory("d/e/f=4");
+    assert_true(has_content(find("L/d/e/f"), "4"));
+}
+
+/* One that is mounted alone stays, as nothing could return to it. */
+static void directory_that_is_mounted_alone_stays(void **state)
+{
+    struct live_update update;
+
+    (void)state;
+    make_directory("a=1 d/e/f=2");
+    init_directory(&update, "a=1");
+    add(&update, find("L/d/e"), "d/e", NULL, true);
+    begin(&update);
+    end(&update);
+    assert_true(exists("L/d/e"));
+    assert_false(exists("L/d/e/f"));
+}
+
+/* A directory that shows a part: what is elsewhere in the payload does not come into it. */
+static void directory_of_a_part(void **state)
+{
+    struct live_update update;
+
+    (void)state;
+    make_directory("b=1 gone=2");
+    init(&update, "a=x d/b=3 d/e/n=4 dd/y=z");
+    add(&update, find("L"), "d", "L", true);
+    begin(&update);
+    end(&update);
+    assert_string_equal(kernel.calls,
+                        " open:L mkdir:L/e mknod:L/e/n forget: commit: resume: open:L "
+                        "unlink:L/gone rmdir:L/e modify:L/b");
+    assert_true(has_content(find("L/b"), "3"));
+    assert_true(has_content(find("L/e/n"), "4"));
+    assert_false(exists("L/a"));
+    assert_false(exists("L/y"));
+}
+
+/* The payload has a file where it had the directory: nothing is left to show. */
+static void directory_that_is_a_file_now(void **state)
+{
+    struct live_update update;
+
+    (void)state;
+    make_directory("b=1");
+    init(&update, "d=x");
+    add(&update, find("L"), "d", "L", true);
+    begin(&update);
+    end(&update);
+    assert_string_equal(kernel.calls, " open:L commit: open:L unlink:L/b");
+}
+
+/* A volume's owner decides, at any time, what is a file and what a directory. */
+static void something_else_in_a_files_way(void **state)
+{
+    struct live_update update;
+
+    (void)state;
+    make_directory("a=1 d/b=2");
+    init_directory(&update, "a=new d=x");
+    assert_int_equal(live_update_begin(&update, ROOT_FD), -EEXIST);
+    live_update_deinit(&update);
+    init_directory(&update, "a/b=x d/b=new");
+    assert_int_equal(live_update_begin(&update, ROOT_FD), -ENOTDIR);
+    live_update_deinit(&update);
+    assert_true(has_content(find("L/a"), "1"));
+    assert_true(has_content(find("L/d/b"), "2"));
+    assert_true(live_file_is_settled(kernel.tree, find("L/a")));
+}
+
+/* ---- files */
+
+static void single_file(void **state)
+{
+    struct live_update update;
+
+    (void)state;
+    make_directory("7=old");
+    init(&update, "d/key=new other=x");
+    add(&update, find("L/7"), "d/key", "L/7", false);
+    begin(&update);
+    end(&update);
+    assert_string_equal(kernel.calls, " forget: commit: resume: modify:L/7");
+    assert_true(has_content(find("L/7"), "new"));
+}
+
+/* A key that disappears leaves the last content. */
+static void single_file_whose_key_is_gone(void **state)
+{
+    struct live_update update;
+
+    (void)state;
+    make_directory("7=old");
+    init(&update, "other=x");
+    add(&update, find("L/7"), "key", "L/7", false);
+    begin(&update);
+    end(&update);
+    assert_string_equal(kernel.calls, " commit:");
+    assert_true(has_content(find("L/7"), "old"));
+}
+
+/* It follows without an event, which only a name can raise. */
+static void file_without_a_name(void **state)
+{
+    struct live_update update;
+    uint64_t id;
+
+    (void)state;
+    make_directory("a=old");
+    id = hold("L/a");
+    assert_int_equal(tree_unlink(kernel.tree, find("L"), "a"), 0);
+    init(&update, "a=new");
+    add(&update, id, "a", NULL, false);
+    begin(&update);
+    end(&update);
+    assert_string_equal(kernel.calls, " forget: commit: resume:");
+    assert_true(has_content(id, "new"));
+}
+
+/* ---- files that return */
+
+/* The key is gone and comes back: what is in use becomes the same file again, with the commit. */
+static void file_in_use_returns(void **state)
+{
+    struct live_update update;
+    uint64_t id;
+
+    (void)state;
+    make_directory("a=1 d/b=2");
+    id = hold("L/d/b");
+    update_directory("a=1");
+    assert_false(exists("L/d"));
+    kernel.calls[0] = '\0';
+    init_directory(&update, "a=1 d/b=3");
+    begin(&update);
+    assert_false(exists("L/d/b"));
+    assert_true(has_content(id, "2"));
+    end(&update);
+    assert_string_equal(kernel.calls, " open:L forget: commit: resume: mkdir:L mkdir:L/d "
+                                      "mknod:L/d/b open:L rmdir:L/d modify:L/d/b");
+    assert_int_equal(find("L/d/b"), id);
+    assert_true(has_content(id, "3"));
+    update_directory("a=1 d/b=4");
+    assert_true(has_content(id, "4"));
+}
+
+/* With the content that it had: there is nothing to switch, but it has its name again. */
+static void file_returns_unchanged(void **state)
+{
+    uint64_t id;
+
+    (void)state;
+    make_directory("a=1 b=2");
+    id = hold("L/b");
+    update_directory("a=1");
+    kernel.calls[0] = '\0';
+    update_directory("a=1 b=2");
+    assert_string_equal(kernel.calls, " open:L commit: mkdir:L mknod:L/b open:L");
+    assert_int_equal(find("L/b"), id);
+}
+
+/* What is not in use is a new file. */
+static void file_that_was_forgotten_is_another_one(void **state)
+{
+    uint64_t id;
+
+    (void)state;
+    make_directory("a=1 b=2");
+    id = find("L/b");
+    update_directory("a=1");
+    update_directory("a=1 b=2");
+    assert_int_not_equal(find("L/b"), id);
+}
+
+/* ---- a switch that waits, is left, or is not whole */
+
+static void open_files_are_waited_for(void **state)
+{
+    struct live_update update;
+    struct live_open open;
+
+    (void)state;
+    make_directory("a=1 b=2");
+    assert_int_equal(live_file_open(kernel.tree, find("L/a"), &open), 0);
+    init_directory(&update, "a=new b=2");
+    begin(&update);
+    assert_true(live_update_drain_until(&update) > 0);
+    live_file_close(kernel.tree, find("L/a"), &open, false);
+    assert_int_equal(live_update_drain_until(&update), 0);
+    end(&update);
+    assert_int_equal(live_update_drain_until(&update), 0);
+}
+
+static void update_that_is_not_committed(void **state)
+{
+    struct live_update update;
+    struct live_open open;
+
+    (void)state;
+    make_directory("a=1 b=2");
+    init_directory(&update, "a=new b=2");
+    begin(&update);
+    assert_int_equal(live_file_open(kernel.tree, find("L/a"), &open), -EAGAIN);
+    kernel.calls[0] = '\0';
+    live_update_deinit(&update);
+    assert_string_equal(kernel.calls, " resume:");
+    assert_int_equal(live_file_open(kernel.tree, find("L/a"), &open), 0);
+    live_file_close(kernel.tree, find("L/a"), &open, false);
+    assert_true(has_content(find("L/a"), "1"));
+    live_update_deinit(&update); /* of an empty one */
+    assert_string_equal(kernel.calls, " resume:");
+}
+
+static void update_that_leaves_files_out(void **state)
+{
+    _cleanup_(payload_unrefp) struct payload *payload = payload_make("a=1");
+    struct live_update update;
+    struct live_open open;
+    struct stat stat;
+
+    (void)state;
+    assert_int_equal(tree_stage(kernel.tree, "L", payload, false), 0);
+    assert_int_equal(tree_mkdir(kernel.tree, TREE_ROOT_ID, "L", 0755, &stat), 0);
+    assert_int_equal(live_file_open(kernel.tree, find("L/a"), &open), 0);
+    assert_int_equal(live_file_make(kernel.tree, stat.st_ino), 0);
+    init_directory(&update, "a=new");
+    begin(&update);
+    assert_true(live_update_is_partial(&update));
+    end(&update);
+    assert_true(has_content(find("L/a"), "1"));
+    live_file_close(kernel.tree, find("L/a"), &open, false);
+    update_directory("a=new");
+    assert_true(has_content(find("L/a"), "new"));
+}
+
+/* ---- failures */
+
+/*
+ * Either nothing was committed and readers have the old content, or all of it was; what was left
+ * undone is done by the next update.
+ * Return: whether there was an n-th call.
+ */
+static bool try_update(void **state, unsigned n)
+{
+    struct live_update update;
+    bool has_failed;
+    uint64_t held;
+    int r;
+
+    assert_int_equal(teardown(state), 0);
+    assert_int_equal(setup(state), 0);
+    make_directory("a=1 b=2 d/c=3 gone=4 x/y=5");
+    held = hold("L/b");
+    update_directory("a=1 d/c=3 gone=4 x/y=5");
+    init_directory(&update, "a=new b=2 d/c=new n/m=6");
+    kernel.countdown = n;
+    r = live_update_begin(&update, ROOT_FD);
+    assert_true(r == 0 || r == -EIO);
+    if (r == 0)
+        end(&update);
+    else
+        live_update_deinit(&update);
+    kernel.countdown = 0;
+    has_failed = kernel.has_failed;
+    assert_true(has_content(find("L/a"), r == 0 ? "new" : "1"));
+    assert_true(has_content(find("L/d/c"), r == 0 ? "new" : "3"));
+    assert_true(live_file_is_settled(kernel.tree, find("L/a")));
+    update_directory("a=new b=2 d/c=new n/m=6");
+    assert_true(has_content(find("L/a"), "new"));
+    assert_true(has_content(find("L/d/c"), "new"));
+    assert_true(has_content(find("L/n/m"), "6"));
+    assert_int_equal(find("L/b"), held);
+    assert_false(exists("L/gone"));
+    assert_false(exists("L/x"));
+    return has_failed;
+}
+
+static void every_call_may_fail(void **state)
+{
+    unsigned n = 1;
+
+    while (try_update(state, n))
+        n++;
+    assert_true(n > 8); /* so many calls there are at least */
+}
+
+struct attempt {
+    struct payload *first, *second;
+};
+
+static int add_parts(struct live_update *update)
+{
+    struct live_mount mount = {.id = find("L"), .path = "", .location = "L", .is_directory = true};
+    int r = live_update_add(update, &mount);
+
+    mount = (struct live_mount){.id = find("L/a"), .path = "a"};
+    return r == 0 ? live_update_add(update, &mount) : r;
+}
+
+static int update_with_little_memory(void *userdata)
+{
+    static const struct tree_options options = {.root_mode = 0755, .answers_open = true};
+    const struct attempt *attempt = userdata;
+    struct live_update update = {0};
+    struct stat stat;
+    int r;
+
+    (void)memset(&kernel, 0, sizeof(kernel));
+    r = tree_new(&options, &kernel.tree);
+    if (r == 0)
+        r = tree_stage(kernel.tree, "L", attempt->first, true);
+    if (r == 0)
+        r = tree_mkdir(kernel.tree, TREE_ROOT_ID, "L", 0755, &stat);
+    if (r == 0) {
+        (void)hold("L/gone");
+        assert_int_equal(tree_unlink(kernel.tree, stat.st_ino, "gone"), 0);
+        live_update_init(&update, NULL, kernel.tree, attempt->second);
+        r = add_parts(&update);
+    }
+    if (r == 0)
+        r = live_update_begin(&update, ROOT_FD);
+    if (r == 0)
+        end(&update);
+    live_update_deinit(&update);
+    kernel.tree = tree_free(kernel.tree);
+    return r;
+}
+
+static void memory_can_be_short(void **state)
+{
+    struct attempt attempt = {.first = payload_make("a=1 d/b=2 gone=3"),
+                              .second = payload_make("a=new d/n=4 gone=5")};
+
+    (void)state;
+    failmalloc_try(update_with_little_memory, &attempt);
+    (void)payload_unref(attempt.first);
+    (void)payload_unref(attempt.second);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(order_of_steps),
+        TEST(nothing_happens_when_nothing_changes),
+        TEST(directories_go_with_their_last_file),
+        TEST(directory_that_is_mounted_alone_stays),
+        TEST(directory_of_a_part),
+        TEST(directory_that_is_a_file_now),
+        TEST(something_else_in_a_files_way),
+        TEST(single_file),
+        TEST(single_file_whose_key_is_gone),
+        TEST(file_without_a_name),
+        TEST(file_in_use_returns),
+        TEST(file_returns_unchanged),
+        TEST(file_that_was_forgotten_is_another_one),
+        TEST(open_files_are_waited_for),
+        TEST(update_that_is_not_committed),
+        TEST(update_that_leaves_files_out),
+        TEST(every_call_may_fail),
+        cmocka_unit_test(memory_can_be_short),
+    };
+
+    return cmocka_run_group_tests_name("live update", tests, NULL, NULL);
+}

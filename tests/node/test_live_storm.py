@@ -20,14 +20,12 @@ import pytest
 
 from csi.support.kubelet import PodVolume
 from mount.support.inotify import Watcher, is_generation
-from mount.support.mountinfo import mounts_at
 from mount.support.sources import Api
-from mount.support.volume import unmount
 from mount.support.waiting import until
 
 from .conftest import NodeMaker
 from .support.daemon import Node
-from .support.idmap import UserNamespace
+from .support.idmap import IdMapped, UserNamespace
 from .test_live_files import SubPaths, alone, wait_alone
 from .test_pods import is_live, put_pod
 
@@ -171,7 +169,7 @@ def sub_path(node: Node) -> Iterator[SubPaths]:
 
 
 @pytest.fixture
-def idmapped(node: Node, users: UserNamespace) -> Iterator["IdMapped"]:
+def idmapped(node: Node, users: UserNamespace) -> Iterator[IdMapped]:
     made = IdMapped(node.root.parent / "idmapped", users)
     yield made
     made.close()
@@ -182,31 +180,6 @@ def watcher() -> Iterator[Watcher]:
     made = Watcher()
     yield made
     made.close()
-
-
-class IdMapped:
-    """Mounts beside others, with an id map."""
-
-    def __init__(self, directory: Path, users: UserNamespace) -> None:
-        self._directory = directory
-        self._users = users
-        self._made: list[Path] = []
-        directory.mkdir()
-
-    def __call__(self, source: Path) -> Path:
-        target = self._directory / str(len(self._made))
-        if source.is_dir():
-            target.mkdir()
-        else:
-            target.touch()
-        self._users.mount(source, target)
-        self._made.append(target)
-        return target
-
-    def close(self) -> None:
-        for target in self._made:
-            for _ in mounts_at(target):
-                unmount(target, lazily=True)
 
 
 @pytest.fixture

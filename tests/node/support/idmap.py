@@ -9,6 +9,8 @@ import subprocess
 from pathlib import Path
 from typing import Sequence
 
+from mount.support.mountinfo import mounts_at
+from mount.support.volume import unmount
 from mount.support.waiting import until
 
 _OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442  # the same on all architectures
@@ -30,7 +32,7 @@ def _call(number: int, *arguments: object) -> int:
 
 
 class UserNamespace:
-    """Ids from 0 on are `first` and so on outside."""
+    """Its ids from 0 on are those from `first` on outside."""
 
     def __init__(self, first: int = 100_000, count: int = 65536) -> None:
         self.first = first
@@ -50,8 +52,8 @@ class UserNamespace:
         return [*enter, "setpriv", f"--reuid={uid}", f"--regid={gid}", own]
 
     def mount(self, source: Path, target: Path) -> None:
-        """Mounts a clone of what is mounted at `source` with the namespace's ids. The clone, with
-        OSError, is not made where the file system or the kernel has no id maps."""
+        """Mounts a clone of `source` with the namespace's ids; OSError (EINVAL) where the kernel or
+        the file system has no id maps."""
         tree = _call(
             _OPEN_TREE, _AT_FDCWD, os.fsencode(source), _OPEN_TREE_CLONE | os.O_CLOEXEC
         )
@@ -67,3 +69,28 @@ class UserNamespace:
     def close(self) -> None:
         self._process.kill()
         self._process.wait()
+
+
+class IdMapped:
+    """Mounts beside others, with an id map."""
+
+    def __init__(self, directory: Path, users: UserNamespace) -> None:
+        self._directory = directory
+        self._users = users
+        self._made: list[Path] = []
+        directory.mkdir()
+
+    def __call__(self, source: Path) -> Path:
+        target = self._directory / str(len(self._made))
+        if source.is_dir():
+            target.mkdir()
+        else:
+            target.touch()
+        self._users.mount(source, target)
+        self._made.append(target)
+        return target
+
+    def close(self) -> None:
+        for target in self._made:
+            for _ in mounts_at(target):
+                unmount(target, lazily=True)

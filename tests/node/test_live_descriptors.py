@@ -26,6 +26,30 @@ def node(start: NodeMaker, api: Api) -> Node:
     return start("--rights=daemon", *api.arguments).wait_ready()
 
 
+class ContainerNode(Node):
+    """In a pid namespace of its own, as in a DaemonSet's pod without hostPID."""
+
+    PREFIX = ("unshare", "--pid", "--fork", "--kill-child")
+
+    @property
+    def pid(self) -> int:
+        return 1
+
+    def signal(self, number: int) -> None:
+        outer = self._process.pid
+        (child,) = Path(f"/proc/{outer}/task/{outer}/children").read_text().split()
+        os.kill(int(child), number)
+
+
+@pytest.fixture
+def container_node(area: Path, api: Api) -> Iterator[Node]:
+    put(api, user="a" * PAGES * mmap.PAGESIZE)
+    arguments = ["--rights=daemon", *api.arguments]
+    made = ContainerNode(area, arguments, log=area / "log", prefix=ContainerNode.PREFIX)
+    yield made.wait_ready()
+    made.finish()
+
+
 @pytest.fixture
 def sub_path(node: Node) -> Iterator[SubPaths]:
     made = SubPaths(node)
@@ -90,3 +114,19 @@ def test_tail(file: Path, api: Api, area: Path) -> None:
     pieces = output.read_bytes().replace(b"|", b"")
     assert pieces.startswith(shown)
     assert set(pieces[len(shown) :]) <= {ord("b")}, "pieces of the old version again"
+
+
+def test_fstat_when_the_daemon_is_in_a_container(container_node: Node, api: Api) -> None:
+    """The kernel does not tell it which thread asks, nor which descriptor is meant."""
+    sub_path = SubPaths(container_node)
+    try:
+        volume = publish(container_node, api)
+        file = sub_path(volume, "user")
+        wait_alone(container_node, volume, 1)
+        with file.open("rb", buffering=0) as held:
+            put(api, user="root")
+            wait_text(file, "root")
+            assert os.fstat(held.fileno()).st_size == PAGES * mmap.PAGESIZE
+            assert len(held.read()) == PAGES * mmap.PAGESIZE
+    finally:
+        sub_path.close()

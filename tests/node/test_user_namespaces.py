@@ -1,4 +1,4 @@
-"""Volumes in a pod with a user namespace (hostUsers: false): the runtime mounts them with its ids."""
+"""Volumes in a pod with a user namespace (hostUsers: false), which are mounted with its ids."""
 
 from __future__ import annotations
 
@@ -99,7 +99,9 @@ def kernel_has_id_maps() -> bool:
     return "no FUSE_ALLOW_IDMAP" not in done.stdout
 
 
-def run(users: UserNamespace, *command: str | Path, uid: int = 0, groups: Sequence[int] = ()) -> str:
+def run(
+    users: UserNamespace, *command: str | Path, uid: int = 0, groups: Sequence[int] = ()
+) -> str:
     """The output of a command that a user of the namespace runs, or what it says of its failure."""
     prefix = users.command(uid=uid, gid=uid, groups=groups)
     done = subprocess.run(

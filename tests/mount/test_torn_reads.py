@@ -79,7 +79,7 @@ def volumes(area: Path, manifests: Manifests, start) -> tuple[Volume, Volume]:
 
 @pytest.fixture
 def alone(area: Path, volumes: tuple[Volume, Volume]) -> Iterator[list[Path]]:
-    """A file and a directory of the volume in place, mounted alone, here and in another namespace."""
+    """A file and a directory of the one in place, mounted alone, here and in another namespace."""
     volume = volumes[1]
     file, directory = area / "file", area / "directory"
     file.write_text("beneath")

@@ -1,0 +1,132 @@
+"""What a descriptor of a live file shows, through calls other than read(2)."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import subprocess
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+
+from mount.support.sources import Api
+from mount.support.waiting import until
+
+from .conftest import NodeMaker
+from .support.daemon import Node
+from .test_live_files import SubPaths, publish, put, wait_alone, wait_text
+
+PAGES = 8
+
+
+@pytest.fixture
+def node(start: NodeMaker, api: Api) -> Node:
+    put(api, user="a" * PAGES * mmap.PAGESIZE)
+    return start("--rights=daemon", *api.arguments).wait_ready()
+
+
+class ContainerNode(Node):
+    """In a pid namespace of its own, as in a DaemonSet's pod without hostPID."""
+
+    PREFIX = ("unshare", "--pid", "--fork", "--kill-child")
+
+    @property
+    def pid(self) -> int:
+        return 1
+
+    def signal(self, number: int) -> None:
+        outer = self._process.pid
+        (child,) = Path(f"/proc/{outer}/task/{outer}/children").read_text().split()
+        os.kill(int(child), number)
+
+
+@pytest.fixture
+def container_node(area: Path, api: Api) -> Iterator[Node]:
+    put(api, user="a" * PAGES * mmap.PAGESIZE)
+    arguments = ["--rights=daemon", *api.arguments]
+    made = ContainerNode(area, arguments, log=area / "log", prefix=ContainerNode.PREFIX)
+    yield made.wait_ready()
+    made.finish()
+
+
+@pytest.fixture
+def sub_path(node: Node) -> Iterator[SubPaths]:
+    made = SubPaths(node)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def file(node: Node, api: Api, sub_path: SubPaths) -> Path:
+    volume = publish(node, api)
+    made = sub_path(volume, "user")
+    wait_alone(node, volume, 1)
+    return made
+
+
+def test_lseek_to_the_end(file: Path, api: Api) -> None:
+    """The kernel says for which descriptor it asks, unlike with fstat(2)."""
+    with file.open("rb", buffering=0) as held:
+        assert len(held.read()) == PAGES * mmap.PAGESIZE
+        put(api, user="root")
+        wait_text(file, "root")
+        assert os.lseek(held.fileno(), 0, os.SEEK_END) == PAGES * mmap.PAGESIZE
+
+
+def test_sendfile(file: Path, api: Api) -> None:
+    """Since Linux 6.5 it takes the kernel's pages, which are the inode's."""
+    copy = os.memfd_create("copy")
+    half = PAGES // 2 * mmap.PAGESIZE
+    try:
+        with file.open("rb", buffering=0) as held:
+            assert os.sendfile(copy, held.fileno(), None, half) == half
+            put(api, user="b" * PAGES * mmap.PAGESIZE)
+            wait_text(file, "b" * PAGES * mmap.PAGESIZE)
+            assert os.sendfile(copy, held.fileno(), None, half) == half
+        assert set(os.pread(copy, 2 * half, 0)) == {ord("a")}
+    finally:
+        os.close(copy)
+
+
+def test_tail(file: Path, api: Api, area: Path) -> None:
+    """`tail -F` holds the file open. It shows that version until it opens another, and no pieces
+    of it when the size of the newest one changes."""
+    other, output = area / "other", area / "output"
+    other.touch()
+    command = ["tail", "-F", "--quiet", "--sleep-interval=0.01", "--lines=+1", file, other]
+    with open(output, "wb") as stream:
+        process = subprocess.Popen(command, stdout=stream, stderr=subprocess.DEVNULL)
+    shown = b"a" * PAGES * mmap.PAGESIZE
+    try:
+        until(lambda: output.read_bytes() == shown, "the first version")
+        for number in range(1, 4):
+            put(api, user="b" * 100 * number)
+            wait_text(file, "b" * 100 * number)
+            for _ in range(2):  # it looks at each file in turn
+                before = output.read_bytes().count(b"|")
+                with other.open("ab") as stream:
+                    stream.write(b"|")
+                until(lambda: output.read_bytes().count(b"|") > before, "tail to go round")
+    finally:
+        process.terminate()
+        process.wait()
+    pieces = output.read_bytes().replace(b"|", b"")
+    assert pieces.startswith(shown)
+    assert set(pieces[len(shown) :]) <= {ord("b")}, "pieces of the old version again"
+
+
+def test_fstat_when_the_daemon_is_in_a_container(container_node: Node, api: Api) -> None:
+    """The kernel does not tell it which thread asks, nor which descriptor is meant."""
+    sub_path = SubPaths(container_node)
+    try:
+        volume = publish(container_node, api)
+        file = sub_path(volume, "user")
+        wait_alone(container_node, volume, 1)
+        with file.open("rb", buffering=0) as held:
+            put(api, user="root")
+            wait_text(file, "root")
+            assert os.fstat(held.fileno()).st_size == PAGES * mmap.PAGESIZE
+            assert len(held.read()) == PAGES * mmap.PAGESIZE
+    finally:
+        sub_path.close()

@@ -38,8 +38,10 @@ struct member {
     char *path;
     uint64_t id;
     bool is_directory;
-    bool is_linked;  /* in LIVE_DIRECTORY */
-    bool is_mounted; /* when mounts were looked at last */
+    bool is_linked;   /* in LIVE_DIRECTORY */
+    mono_us taken_at; /* out of its generation */
+    char *taken_from; /* path from the root of the file system; NULL if it was not taken out */
+    bool is_mounted;  /* when mounts were looked at last */
     bool is_behind;
 };
 
@@ -49,6 +51,9 @@ struct live_mounts {
     bool can_follow;
     struct list all;
     bool has_directory;
+    bool has_warned; /* of what does not follow */
+    bool is_failing; /* something does not, in the look under way */
+    bool has_taken;  /* something out of its generation, in that look */
 };
 
 /* ---- what a mount shows */
@@ -119,6 +124,7 @@ static struct member *member_free(struct member *m)
     list_remove(&m->link);
     free(m->volume);
     free(m->path);
+    free(m->taken_from);
     free(m);
     return NULL;
 }
@@ -189,8 +195,9 @@ static int take_out(struct live_mounts *mounts, int root_fd, const char *path, s
     int r = make_live_directory(mounts, root_fd);
 
     location_of(m->id, location);
+    m->taken_from = strdup(path);
     if (r == 0)
-        r = make_copy(mounts, root_fd, m, location);
+        r = m->taken_from != NULL ? make_copy(mounts, root_fd, m, location) : -ENOMEM;
     if (r < 0)
         return r;
     if (renameat2(root_fd, path, root_fd, location, RENAME_EXCHANGE) < 0) {
@@ -202,6 +209,8 @@ static int take_out(struct live_mounts *mounts, int root_fd, const char *path, s
         return r;
     }
     m->is_linked = true;
+    m->taken_at = clock_mono();
+    mounts->has_taken = true;
     return 0;
 }
 
@@ -247,7 +256,22 @@ static int make_live(struct live_mounts *mounts, int root_fd, const struct root 
     return r == 0 ? live_file_make(mounts->tree, m->id) : r;
 }
 
-static int add_member(struct live_mounts *mounts, int root_fd, const struct root *root)
+/*
+ * A look that began before something was taken out still shows it where it was. By now that is the
+ * copy, which is not mounted.
+ */
+static bool is_outdated(const struct live_mounts *mounts, const char *path, mono_us seen_at)
+{
+    const struct member *m;
+
+    list_for_each (m, &mounts->all, link)
+        if (m->taken_from != NULL && m->taken_at >= seen_at && streq(m->taken_from, path))
+            return true;
+    return false;
+}
+
+static int add_member(struct live_mounts *mounts, int root_fd, const struct root *root,
+                      mono_us seen_at)
 {
     _cleanup_(member_freep) struct member *m = NULL;
     _cleanup_(freep) char *path = NULL;
@@ -257,6 +281,8 @@ static int add_member(struct live_mounts *mounts, int root_fd, const struct root
 
     if (r < 0)
         return r;
+    if (is_outdated(mounts, path, seen_at))
+        return 0;
     known = mounts->can_follow ? member_by_id(mounts, status.st_ino) : NULL;
     if (known != NULL) {
         known->is_mounted = true;
@@ -272,7 +298,7 @@ static int add_member(struct live_mounts *mounts, int root_fd, const struct root
     return 0;
 }
 
-static void note_root(struct live_mounts *mounts, int root_fd, const char *text)
+static void note_root(struct live_mounts *mounts, int root_fd, const char *text, mono_us seen_at)
 {
     _cleanup_(freep) char *copy = strdup(text);
     struct member *m;
@@ -287,10 +313,14 @@ static void note_root(struct live_mounts *mounts, int root_fd, const char *text)
             m->is_mounted = true;
         return;
     }
-    r = add_member(mounts, root_fd, &root);
-    if (r < 0 && r != -ENOENT)
+    r = add_member(mounts, root_fd, &root, seen_at);
+    if (r == 0 || r == -ENOENT)
+        return;
+    mounts->is_failing = true;
+    if (!mounts->has_warned)
         log_warn("a file or directory that is mounted alone does not follow updates", "volume",
                  root.volume, "path", root.path, "error", strerror(-r));
+    mounts->has_warned = true; /* for all of them, until all follow */
 }
 
 /* ---- being let go */
@@ -332,20 +362,23 @@ static int compare_roots(const void *a, const void *b)
     return strcmp(*y, *x);
 }
 
-void live_mounts_reconcile(struct live_mounts *mounts, int root_fd, struct lone_mounts *seen)
+bool live_mounts_reconcile(struct live_mounts *mounts, int root_fd, struct lone_mounts *seen)
 {
     struct member *m;
 
     /* what is below a directory comes before it, as it would be taken out together with it */
     if (seen->n > 0)
         qsort(seen->roots, seen->n, sizeof(*seen->roots), compare_roots);
+    mounts->is_failing = mounts->has_taken = false;
     list_for_each (m, &mounts->all, link)
-        m->is_mounted = false;
+        m->is_mounted = m->is_linked && m->taken_at >= seen->began_at;
     if (!mounts->can_follow)
         drop_unused(mounts); /* each is counted again */
     for (size_t i = 0; i < seen->n; i++)
-        note_root(mounts, root_fd, seen->roots[i]);
+        note_root(mounts, root_fd, seen->roots[i], seen->began_at);
     drop_unused(mounts);
+    mounts->has_warned = mounts->is_failing;
+    return mounts->has_taken;
 }
 
 void live_mounts_forget(struct live_mounts *mounts, const char *volume)

@@ -39,8 +39,10 @@ struct live_mounts *live_mounts_free(struct live_mounts *mounts);
  * no longer mounted is let go.
  * @root_fd: of the writable view
  * @seen: is put into another order
+ * Return: whether something was taken out of its generation, so that another look is wanted: this
+ * one shows it where it was.
  */
-void live_mounts_reconcile(struct live_mounts *mounts, int root_fd, struct lone_mounts *seen);
+bool live_mounts_reconcile(struct live_mounts *mounts, int root_fd, struct lone_mounts *seen);
 
 /* Visit those of a volume. Return of @visit: whether to go on. */
 typedef bool live_mounts_visit_fn(void *userdata, const struct live_mount *mount);

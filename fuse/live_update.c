@@ -4,12 +4,13 @@
  *
  *  1. new names of directories are made, with their content: CREATE
  *  2. the switch is prepared and the kernel forgets the attributes of what will change
- *  3. open files are waited for (live_file.c); the publisher does other things meanwhile
+ *  3. open files are waited for (live_switch.c); the publisher does other things meanwhile
  *  4. the rename commits the switch
  *  5. files that return to a directory, and are still in use, get their names again: CREATE
- *  6. names that are gone are removed: DELETE
- *  7. files that changed are opened for writing: MODIFY and CLOSE_WRITE; this also has the kernel
- *     drop their pages, so that mappings show the new content
+ *  6. files that changed are opened for writing: MODIFY and CLOSE_WRITE; this also has the kernel
+ *     drop their pages, so that mappings show the new content, and learn their size
+ *  7. opens go on
+ *  8. names that are gone are removed: DELETE
  *
  * A name that is gone leaves the file its last content where it is mounted alone.
  */
@@ -344,15 +345,24 @@ static void raise_modify(const struct live_update *u, int root_fd, const struct 
         inotify_raise_modify(openat(root_fd, path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC));
 }
 
-void live_update_end(struct live_update *update, int root_fd)
+/* Opens wait until the kernel knows of the new content: see live_switch.c. */
+static void end_switch(struct live_update *u, int root_fd)
 {
     size_t n;
-    const struct live_change *changes = live_switch_changes(update->live_switch, &n);
+    const struct live_change *changes = live_switch_changes(u->live_switch, &n);
 
+    for (size_t i = 0; i < n; i++)
+        raise_modify(u, root_fd, &changes[i]);
+    u->live_switch = live_switch_free(u->live_switch);
     if (n > 0)
-        session_notify(update->session, NULL, 0); /* opens go on */
+        session_notify(u->session, NULL, 0); /* opens go on */
+}
+
+void live_update_end(struct live_update *update, int root_fd)
+{
     for (size_t i = 0; i < update->n_parts; i++)
         link_again(update, root_fd, &update->parts[i]);
+    end_switch(update, root_fd);
     for (size_t i = 0; i < update->n_parts; i++) {
         const struct live_part *part = &update->parts[i];
         _cleanup_(fd_closep) int dir_fd = -1;
@@ -363,7 +373,4 @@ void live_update_end(struct live_update *update, int root_fd)
         if (dir_fd >= 0)
             remove_names(update, dir_fd, part->root.path, "", part->root.id);
     }
-    for (size_t i = 0; i < n; i++)
-        raise_modify(update, root_fd, &changes[i]);
-    update->live_switch = live_switch_free(update->live_switch);
 }

@@ -6,8 +6,8 @@
  *
  * Thread: the publisher's.
  */
-#include "fuse/live_file.h"
 #include "fuse/live_mounts.h"
+#include "fuse/live_switch.h"
 
 /* Embedded; zero is empty. */
 struct live_update {
@@ -40,8 +40,8 @@ int live_update_begin(struct live_update *update, int root_fd);
 mono_us live_update_drain_until(const struct live_update *update);
 
 /*
- * After the commit (live_switch_arm(), live_switch_commit()): opens go on, the files that are gone
- * are removed from directories, and the watchers of all that has changed see it.
+ * After the commit (live_switch_arm(), live_switch_commit()): the watchers of all that has changed
+ * see it, opens go on, and the files that are gone are removed from directories.
  */
 void live_update_end(struct live_update *update, int root_fd);
 

@@ -132,6 +132,7 @@ static void pass_on(struct mount_monitor *m, struct look *look, mono_us begin)
             continue;
         lone_mounts_deinit(&w->mounts);
         w->mounts = look->found[i].mounts;
+        w->mounts.began_at = begin;
         look->found[i].mounts = (struct lone_mounts){0};
         w->has_mounts = true;
         w->seen(w->userdata);
@@ -277,8 +278,7 @@ int mount_watch_new(struct mount_monitor *monitor, dev_t device, mount_watch_fn 
         free(w);
         return -EMFILE;
     }
-    atomic_store(&monitor->is_new, true);
-    mount_watch_request(w);
+    mount_watch_look_again(w);
     *ret_watch = w;
     return 0;
 }
@@ -317,6 +317,12 @@ void mount_watch_request(struct mount_watch *watch)
 {
     atomic_store(&watch->monitor->is_requested, true);
     (void)eventfd_write(watch->monitor->wake_fd, 1);
+}
+
+void mount_watch_look_again(struct mount_watch *watch)
+{
+    atomic_store(&watch->monitor->is_new, true);
+    mount_watch_request(watch);
 }
 
 int mount_watch_fd(const struct mount_watch *watch)

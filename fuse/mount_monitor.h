@@ -21,6 +21,7 @@ struct mount_watch;
 struct lone_mounts {
     char **roots;
     size_t n;
+    mono_us began_at; /* the look */
 };
 void lone_mounts_deinit(struct lone_mounts *mounts);
 
@@ -51,6 +52,8 @@ bool mount_watch_take(struct mount_watch *watch, struct lone_mounts *ret_mounts)
 mono_us mount_watch_seen_at(const struct mount_watch *watch);
 /* Have mounts looked at once more; if they have not changed since, that takes no time. */
 void mount_watch_request(struct mount_watch *watch);
+/* The same even if no mounts have changed: what they show has been renamed. */
+void mount_watch_look_again(struct mount_watch *watch);
 /* The descriptor that a request is made through, for a thread with a descriptor table of its own.
  * Borrowed. */
 int mount_watch_fd(const struct mount_watch *watch);

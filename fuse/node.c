@@ -55,6 +55,13 @@ struct node *node_by_id(struct tree *t, uint64_t id)
     return found != NULL ? *found : NULL;
 }
 
+struct node *node_file_by_id(struct tree *t, uint64_t id)
+{
+    struct node *n = node_by_id(t, id);
+
+    return n != NULL && n->kind == NODE_FILE ? n : NULL;
+}
+
 struct node *node_by_name(struct tree *t, struct node *parent, const char *name)
 {
     char *mutable_name = strdupa(name);
@@ -127,6 +134,14 @@ struct node *node_new(struct tree *t, enum node_kind kind, mode_t mode)
     return n;
 }
 
+/* Open files that the kernel did not live to release are left alone. */
+static void live_free(struct node_live *live)
+{
+    if (live != NULL)
+        list_remove(&live->opens);
+    free(live);
+}
+
 static void node_free(struct tree *t, struct node *n)
 {
     (void)tdelete(n, &t->by_id, compare_ids);
@@ -135,7 +150,7 @@ static void node_free(struct tree *t, struct node *n)
     if (n->kind == NODE_FILE) {
         t->usage.content_bytes -= n->file.content.len;
         (void)object_unref(n->file.content.object);
-        free(n->file.live);
+        live_free(n->file.live);
     } else if (n->kind == NODE_LINK) {
         free(n->target);
     }
@@ -424,9 +439,16 @@ void node_set_owner(struct node *n, uid_t uid, gid_t gid)
 
 int node_make_live(struct node *file)
 {
-    if (file->file.live == NULL)
-        file->file.live = calloc(1, sizeof(*file->file.live));
-    return file->file.live != NULL ? 0 : -ENOMEM;
+    struct node_live *live;
+
+    if (file->file.live != NULL)
+        return 0;
+    live = calloc(1, sizeof(*live));
+    if (live == NULL)
+        return -ENOMEM;
+    list_init(&live->opens);
+    file->file.live = live;
+    return 0;
 }
 
 void node_set_content(struct tree *t, struct node *file, const struct tree_content *content)

@@ -17,6 +17,7 @@ enum node_kind { NODE_DIRECTORY, NODE_FILE, NODE_LINK };
 /* What a file has besides its content once that may change; see live_file.h. */
 struct node_live {
     uint64_t version;       /* of the content; counts up */
+    struct list opens;      /* of all versions, the newest last */
     unsigned n_opens;       /* open files of this version */
     unsigned n_unread;      /* of these, not yet read to their end */
     unsigned n_older_opens; /* open files of older versions */
@@ -80,6 +81,7 @@ void tree_unlock(struct tree **t);
 /* ---- finding; NULL if there is no such node */
 
 struct node *node_by_id(struct tree *t, uint64_t id);
+struct node *node_file_by_id(struct tree *t, uint64_t id);
 struct node *node_by_name(struct tree *t, struct node *parent, const char *name);
 /* @path: relative to @directory; "" is the directory itself */
 struct node *node_by_path(struct tree *t, struct node *directory, const char *path);

@@ -20,7 +20,7 @@
  *    Pages are what mappings are made of. They belong to the inode and so show the newest content:
  *    a request for pages carries no lock owner, one of read(2) does. They stay as well, until the
  *    publisher opens the file after an update, which is the one open without KEEP_CACHE.
- *  - Attributes of a live file are kept as long as there is no older version (live_file.c).
+ *  - Attributes of a live file are kept as long as there is no older version (live_switch.c).
  */
 #include "fuse/operations.h"
 
@@ -41,11 +41,6 @@ static struct operations *operations_of(fuse_req_t req)
 static struct tree *tree_of(fuse_req_t req)
 {
     return operations_of(req)->tree;
-}
-
-static struct open_files *open_files_of(fuse_req_t req)
-{
-    return &operations_of(req)->open_files;
 }
 
 static bool is_publisher(fuse_req_t req)
@@ -137,14 +132,20 @@ static void on_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_dat
     fuse_reply_none(req);
 }
 
+static struct live_open *open_of(const struct fuse_file_info *fi)
+{
+    return (struct live_open *)(uintptr_t)fi->fh; /* NULL: immutable, or open was not answered */
+}
+
 static void on_getattr(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 {
     struct stat stat;
     int r = tree_stat(tree_of(req), id, &stat);
 
-    (void)fi;
-    if (r == 0 && operations_of(req)->answers_open && S_ISREG(stat.st_mode))
-        (void)open_files_stat(open_files_of(req), fuse_req_ctx(req)->pid, &stat);
+    if (r == 0 && fi != NULL && open_of(fi) != NULL)
+        live_open_stat(open_of(fi), &stat); /* lseek(2) to the end says which one it is about */
+    else if (r == 0 && operations_of(req)->answers_open && S_ISREG(stat.st_mode))
+        live_file_stat(tree_of(req), fuse_req_ctx(req)->pid, &stat);
     reply_stat(req, r, &stat);
 }
 
@@ -175,34 +176,29 @@ struct parked_open {
     struct fuse_file_info fi;
 };
 
-static struct open_file *open_file_of(const struct fuse_file_info *fi)
-{
-    return (struct open_file *)(uintptr_t)fi->fh; /* NULL: immutable, or open was not answered */
-}
-
-static void reply_open(fuse_req_t req, fuse_ino_t id, int r, struct open_file *file,
+static void reply_open(fuse_req_t req, fuse_ino_t id, int r, struct live_open *open,
                        struct fuse_file_info *fi)
 {
     if (r < 0) {
         reply_error(req, r);
         return;
     }
-    fi->fh = (uintptr_t)file;
-    fi->direct_io = file != NULL;
+    fi->fh = (uintptr_t)open;
+    fi->direct_io = open != NULL;
     fi->keep_cache = !is_publisher(req);
     if (fuse_reply_open(req, fi) < 0)
-        open_file_close(open_files_of(req), id, file);
+        live_file_close(tree_of(req), id, open);
 }
 
 /* Return: whether the open is to wait. */
 static bool try_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 {
-    struct open_file *file = NULL;
-    int r = open_file_new(open_files_of(req), id, fuse_req_ctx(req)->pid, &file);
+    struct live_open *open = NULL;
+    int r = live_file_open(tree_of(req), id, fuse_req_ctx(req)->pid, !is_publisher(req), &open);
 
-    if (r == -EAGAIN && !is_publisher(req))
+    if (r == -EAGAIN)
         return true;
-    reply_open(req, id, r, file, fi);
+    reply_open(req, id, r, open, fi);
     return false;
 }
 
@@ -278,14 +274,15 @@ void operations_resume_opens(struct operations *operations)
 
 static void on_release(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 {
-    open_file_close(open_files_of(req), id, open_file_of(fi));
+    live_file_close(tree_of(req), id, open_of(fi));
     reply_error(req, 0);
 }
 
-static void read_open_file(fuse_req_t req, struct open_file *file, size_t size, off_t offset)
+static void read_version(fuse_req_t req, fuse_ino_t id, struct live_open *open, size_t size,
+                         off_t offset)
 {
     const uint8_t *bytes;
-    size_t len = open_file_read(open_files_of(req), file, (size_t)offset, size, &bytes);
+    size_t len = live_file_read(tree_of(req), id, open, (size_t)offset, size, &bytes);
 
     (void)fuse_reply_buf(req, (const char *)bytes, len);
 }
@@ -310,12 +307,16 @@ static void read_node(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset)
 static void on_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset,
                     struct fuse_file_info *fi)
 {
+    struct live_open *open = open_of(fi);
     bool is_for_pages = fi->lock_owner == 0;
 
-    if (open_file_of(fi) != NULL && !is_for_pages)
-        read_open_file(req, open_file_of(fi), size, offset);
-    else
-        read_node(req, id, size, offset);
+    if (open != NULL && !is_for_pages) {
+        read_version(req, id, open, size, offset);
+        return;
+    }
+    if (open != NULL)
+        live_open_note_pages(open);
+    read_node(req, id, size, offset);
 }
 
 struct listing {
@@ -528,7 +529,6 @@ void operations_init(struct operations *operations, struct tree *tree, bool answ
 {
     operations->tree = tree;
     operations->answers_open = answers_open;
-    open_files_init(&operations->open_files, tree);
     (void)pthread_mutex_init(&operations->parked.lock, NULL);
     list_init(&operations->parked.all);
 }
@@ -537,7 +537,6 @@ void operations_init(struct operations *operations, struct tree *tree, bool answ
 void operations_deinit(struct operations *operations)
 {
     assert(list_is_empty(&operations->parked.all));
-    open_files_deinit(&operations->open_files);
     (void)pthread_mutex_destroy(&operations->parked.lock);
 }
 

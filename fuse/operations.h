@@ -6,12 +6,14 @@
  * Every caller may read. What changes the tree is for the publisher's thread, which is known by
  * its thread id; every other caller gets EROFS, even root. Each handler sends exactly one reply.
  */
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include <fuse_lowlevel.h>
 
+#include "base/list.h"
 #include "fuse/device_io.h"
-#include "fuse/open_files.h"
+#include "fuse/live_file.h"
 
 /* Opens that wait for the end of a switch. As many as readers wait for them, each in open(2). */
 struct parked_opens {
@@ -25,7 +27,6 @@ struct operations {
     struct tree *tree;
     atomic_int publisher_tid; /* as the kernel reports it in requests; 0: no thread may write */
     bool answers_open;        /* files may be live */
-    struct open_files open_files;
     struct parked_opens parked;
 };
 

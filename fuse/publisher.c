@@ -301,20 +301,29 @@ static void count_lone_mounts(struct publisher *p, struct publisher_volume *v)
     (void)eventfd_write(p->done_fd, 1);
 }
 
-/* The lock is held, and given up meanwhile. */
-static void work_on_mounts(struct publisher *p)
+static void reconcile_mounts(struct publisher *p)
 {
     struct lone_mounts seen = {0};
-    struct publisher_volume *v;
     int root_fd;
 
-    p->has_seen_mounts = false;
-    begin_work(p, NULL);
-    if (mount_watch_take(p->watch, &seen) && session_begin_write(p->session, &root_fd) == 0) {
-        live_mounts_reconcile(p->writers.live_mounts, root_fd, &seen);
+    if (!mount_watch_take(p->watch, &seen))
+        return;
+    if (session_begin_write(p->session, &root_fd) == 0) {
+        if (live_mounts_reconcile(p->writers.live_mounts, root_fd, &seen))
+            mount_watch_look_again(p->watch);
         session_end_write(p->session, root_fd);
     }
     lone_mounts_deinit(&seen);
+}
+
+/* The lock is held, and given up meanwhile. */
+static void work_on_mounts(struct publisher *p)
+{
+    struct publisher_volume *v;
+
+    p->has_seen_mounts = false;
+    begin_work(p, NULL);
+    reconcile_mounts(p);
     end_work(p);
     list_for_each (v, &p->volumes, link) {
         count_lone_mounts(p, v);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fuse/tree.h"
 
-#include "fuse/live_file.h"
+#include "fuse/live_switch.h"
 #include "fuse/node.h"
 
 #define COOKIE_DOT     1u

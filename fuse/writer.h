@@ -6,7 +6,7 @@
  * Thread: the publisher's.
  */
 #include "base/clock.h"
-#include "fuse/live_file.h"
+#include "fuse/live_switch.h"
 
 #define GENERATION_NAME_SIZE 48 /* "..YYYY_MM_DD_HH_MM_SS." and up to ten digits; A5 */
 

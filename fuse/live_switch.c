@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The kernel keeps size and pages with the inode, and takes them at different moments. So an open
+ * file of a live file reads past the pages (operations.c), from the version that it was opened
+ * with, and what the kernel keeps is the attributes alone, as long as they are the same for all.
+ *
+ * A reader that calls open(2), fstat(2) and read(2) must get three answers of one version, and
+ * fstat does not say which descriptor it is about. A switch goes about it in this order:
+ *
+ *  1. live_switch_new(): from here on an open has to wait, and no attributes are kept
+ *  2. the kernel is told to forget the attributes that it has (notifier.c)
+ *  3. files that were opened a moment ago are waited for, until they are read or closed, for
+ *     LIVE_DRAIN_MAX at most: their readers still see the old size
+ *  4. the rename of ..data commits: all files have their new content
+ *  5. the publisher opens each of them: the kernel drops its pages and learns the new size
+ *     (operations.c, inotify_events.c)
+ *  6. live_switch_free(): opens go on; attributes are kept again once the last older version is
+ *     closed
+ *
+ * A reader that keeps a file open for longer is told its own size if its thread is known to have it
+ * open (live_file.c), and the newest one else.
+ */
+#include "fuse/live_switch.h"
+
+#include "fuse/node.h"
+
+struct entry {
+    uint64_t id;
+    struct tree_content next;
+};
+
+struct live_switch {
+    struct tree *tree;
+    struct entry *entries; /* the files whose bytes change first, in the order of changes */
+    struct live_change *changes;
+    size_t n_entries;
+    size_t n_changes;
+    size_t capacity; /* of both */
+    bool is_partial;
+};
+
+/* ---- preparing a switch */
+
+static int make_room(struct live_switch *s)
+{
+    size_t capacity = s->capacity == 0 ? 16 : s->capacity * 2;
+    struct entry *entries;
+    struct live_change *changes;
+
+    if (s->n_entries < s->capacity)
+        return 0;
+    entries = reallocarray(s->entries, capacity, sizeof(*entries));
+    if (entries == NULL)
+        return -ENOMEM;
+    s->entries = entries;
+    changes = reallocarray(s->changes, capacity, sizeof(*changes));
+    if (changes == NULL)
+        return -ENOMEM;
+    s->changes = changes;
+    s->capacity = capacity;
+    return 0;
+}
+
+static bool has_bytes_of(const struct node *n, const struct payload_file *file)
+{
+    const struct tree_content *content = &n->file.content;
+
+    return content->len == file->len &&
+           (file->len == 0 || memcmp(content->bytes, file->bytes, file->len) == 0);
+}
+
+/* Return: 0 or -ENOMEM. */
+static int add_entry(struct live_switch *s, struct node *n, const struct payload_file *file,
+                     const struct live_change *change)
+{
+    const struct entry entry = {
+        .id = n->id, .next = {.object = file->object, .bytes = file->bytes, .len = file->len}};
+
+    if (n->file.n_cached_opens > 0 && !has_bytes_of(n, file)) {
+        s->is_partial = true;
+        return 0;
+    }
+    if (make_room(s) < 0)
+        return -ENOMEM;
+    s->entries[s->n_entries++] = entry;
+    (void)object_ref(file->object);
+    if (has_bytes_of(n, file))
+        return 0;
+    /* those that change come first */
+    s->entries[s->n_entries - 1] = s->entries[s->n_changes];
+    s->entries[s->n_changes] = entry;
+    s->changes[s->n_changes++] = *change;
+    n->file.live->is_switching = true;
+    return 0;
+}
+
+const char *live_root_path_below(const struct live_root *root, const char *path)
+{
+    size_t len = strlen(root->path);
+
+    if (len == 0)
+        return path;
+    if (strncmp(path, root->path, len) != 0 || (path[len] != '\0' && path[len] != '/'))
+        return NULL;
+    return path + len + (path[len] == '/');
+}
+
+/* The lock is held. */
+static int add_root(struct live_switch *s, const struct live_root *root, size_t index,
+                    const struct payload *payload)
+{
+    struct node *top = node_by_id(s->tree, root->id);
+    int r = 0;
+
+    for (size_t i = 0; top != NULL && i < payload->n_files && r == 0; i++) {
+        const struct payload_file *file = &payload->files[i];
+        struct live_change change = {.root = index, .path = live_root_path_below(root, file->path)};
+        struct node *n = change.path != NULL ? node_by_path(s->tree, top, change.path) : NULL;
+
+        if (n == NULL || n->kind != NODE_FILE || n->file.live == NULL)
+            continue;
+        change.id = n->id;
+        r = add_entry(s, n, file, &change);
+    }
+    return r;
+}
+
+int live_switch_new(struct tree *tree, const struct live_root *roots, size_t n_roots,
+                    const struct payload *payload, struct live_switch **ret_switch)
+{
+    _cleanup_(live_switch_freep) struct live_switch *s = calloc(1, sizeof(*s));
+    int r = 0;
+
+    if (s == NULL)
+        return -ENOMEM;
+    s->tree = tree;
+    {
+        TREE_LOCK(tree);
+        for (size_t i = 0; i < n_roots && r == 0; i++)
+            r = add_root(s, &roots[i], i, payload);
+    }
+    if (r < 0)
+        return r;
+    *ret_switch = TAKE(s);
+    return 0;
+}
+
+/* The lock is held. */
+static void end_switch(struct tree *t, struct live_switch *s)
+{
+    struct node *n;
+
+    for (size_t i = 0; i < s->n_changes; i++)
+        if ((n = node_file_by_id(t, s->entries[i].id)) != NULL)
+            n->file.live->is_switching = false;
+}
+
+struct live_switch *live_switch_free(struct live_switch *live_switch)
+{
+    struct live_switch *s = live_switch;
+
+    if (s == NULL)
+        return NULL;
+    {
+        TREE_LOCK(s->tree);
+        end_switch(s->tree, s);
+        if (s->tree->armed == s)
+            s->tree->armed = NULL;
+    }
+    for (size_t i = 0; i < s->n_entries; i++)
+        (void)object_unref(s->entries[i].next.object);
+    free(s->entries);
+    free(s->changes);
+    free(s);
+    return NULL;
+}
+
+const struct live_change *live_switch_changes(const struct live_switch *live_switch, size_t *ret_n)
+{
+    *ret_n = live_switch->n_changes;
+    return live_switch->changes;
+}
+
+bool live_switch_is_partial(const struct live_switch *live_switch)
+{
+    return live_switch->is_partial;
+}
+
+mono_us live_switch_drain_until(struct tree *tree, const struct live_switch *live_switch)
+{
+    mono_us until = 0;
+    struct node *n;
+
+    TREE_LOCK(tree);
+    for (size_t i = 0; i < live_switch->n_changes; i++)
+        if ((n = node_file_by_id(tree, live_switch->entries[i].id)) != NULL &&
+            n->file.live->n_unread > 0 && n->file.live->opened_at + LIVE_DRAIN_MAX > until)
+            until = n->file.live->opened_at + LIVE_DRAIN_MAX;
+    return until;
+}
+
+/* ---- committing */
+
+/* The lock is held. A new version, or the same bytes of a newer object, so that the older goes. */
+static void commit_entry(struct tree *t, const struct entry *entry, bool is_change)
+{
+    struct timespec changed;
+    struct node_live *live;
+    struct node *n;
+
+    n = node_file_by_id(t, entry->id);
+    if (n == NULL)
+        return;
+    changed = n->changed;
+    node_set_content(t, n, &entry->next);
+    if (!is_change) {
+        n->changed = changed;
+        return;
+    }
+    live = n->file.live;
+    live->version++;
+    live->n_older_opens += live->n_opens;
+    live->n_opens = 0;
+    live->n_unread = 0;
+}
+
+void live_switch_commit_locked(struct tree *tree, struct live_switch *live_switch)
+{
+    for (size_t i = 0; i < live_switch->n_entries; i++)
+        commit_entry(tree, &live_switch->entries[i], i < live_switch->n_changes);
+}
+
+void live_switch_commit(struct tree *tree, struct live_switch *live_switch)
+{
+    TREE_LOCK(tree);
+    live_switch_commit_locked(tree, live_switch);
+}
+
+void live_switch_arm(struct tree *tree, struct live_switch *live_switch, uint64_t parent)
+{
+    TREE_LOCK(tree);
+    tree->armed = live_switch;
+    tree->armed_in = parent;
+}

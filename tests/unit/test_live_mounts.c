@@ -340,7 +340,7 @@ static void roots_that_are_no_part_of_a_volume(void **state)
         "..2023_11_14_22_13_20x1", "..2023_11_14_22_13_2",
         "..2023_11_14_22_13_2x.1", ".2023_11_14_22_13_20.1",
         "..2023_11_14_22_13_20.x", "..data"};
-    char root[64];
+    char root[96];
     struct stat stat;
 
     for (size_t i = 0; i < ELEMENTS_OF(no_generations); i++) {
@@ -564,7 +564,7 @@ static void directory_that_is_no_longer_mounted(void **state)
 static void mount_that_is_seen_again(void **state)
 {
     uint64_t id = hold("v/" G "/a");
-    char root[64];
+    char root[96];
 
     reconcile(*state, "/v/" G "/a");
     reconcile(*state, "");

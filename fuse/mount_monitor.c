@@ -145,10 +145,11 @@ static void pass_on(struct mount_monitor *m, struct look *look, mono_us begin)
 static span_us look_at_mounts(struct mount_monitor *m)
 {
     _cleanup_(look_deinit) struct look look = {.result = 0};
-    mono_us begin = clock_mono();
+    mono_us begin;
     int r;
 
-    atomic_store(&m->is_requested, false);
+    atomic_store(&m->is_requested, false); /* before the time: a request after it is the next */
+    begin = clock_mono();
     find_devices(m, &look);
     r = mountinfo_visit(AT_FDCWD, "/proc/thread-self/mountinfo", note_mount, &look);
     if (r == 0 && look.result == 0)
@@ -186,10 +187,11 @@ static void *monitor_main(void *userdata)
 
     (void)pthread_setname_np(pthread_self(), "mount-monitor");
     while (!atomic_load(&m->is_stopping)) {
-        mono_us now = clock_mono();
+        bool is_requested = atomic_exchange(&m->is_requested, false);
+        mono_us now = clock_mono(); /* after the request that it answers */
 
         has_changed |= atomic_exchange(&m->is_new, false);
-        if (!has_changed && atomic_exchange(&m->is_requested, false)) {
+        if (!has_changed && is_requested) {
             has_changed = wait_for_change(m, fd, 0);
             if (!has_changed)
                 atomic_store(&m->seen_at, now);

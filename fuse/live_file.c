@@ -148,19 +148,21 @@ static const struct live_open *open_of_thread(const struct node_live *live, pid_
     return NULL;
 }
 
-void live_file_stat(struct tree *tree, pid_t thread, struct stat *stat)
+bool live_file_stat(struct tree *tree, pid_t thread, struct stat *stat)
 {
     const struct live_open *open = NULL;
     const struct node *n;
 
     if (thread == 0)
-        return;
+        return false;
     TREE_LOCK(tree);
     n = node_file_by_id(tree, stat->st_ino);
     if (n != NULL && n->file.live != NULL)
         open = open_of_thread(n->file.live, thread);
-    if (open != NULL)
-        live_open_stat(open, stat);
+    if (open == NULL || open->version == n->file.live->version)
+        return false;
+    live_open_stat(open, stat);
+    return true;
 }
 
 bool live_file_is_settled(struct tree *tree, uint64_t id)

@@ -40,8 +40,9 @@ void live_open_stat(const struct live_open *open, struct stat *stat);
  * The same where it is not known which of a node's open files is asked for, as fstat(2) does not
  * say it: the newest of that thread, until it is closed. Without one @stat stays as it is.
  * @stat: of the node, by its st_ino
+ * Return: whether it is an older version's.
  */
-void live_file_stat(struct tree *tree, pid_t thread, struct stat *stat);
+bool live_file_stat(struct tree *tree, pid_t thread, struct stat *stat);
 
 /* Whether the kernel may keep the attributes of a node: no older version of it is open, and none
  * is about to become old. */

@@ -132,6 +132,16 @@ static void on_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_dat
     fuse_reply_none(req);
 }
 
+/*
+ * Have the kernel give a reply to its caller alone. It would also take the size of an older version
+ * for the inode's, with which mappings and sendfile(2) go to its pages; it does not if it was told
+ * meanwhile to forget the attributes. That waits for nothing.
+ */
+static void keep_size(const struct operations *o, fuse_ino_t id)
+{
+    (void)fuse_lowlevel_notify_inval_inode(o->fuse, id, -1, 0);
+}
+
 static struct live_open *open_of(const struct fuse_file_info *fi)
 {
     return (struct live_open *)(uintptr_t)fi->fh; /* NULL: immutable, or open was not answered */
@@ -139,13 +149,15 @@ static struct live_open *open_of(const struct fuse_file_info *fi)
 
 static void on_getattr(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 {
+    const struct operations *o = operations_of(req);
     struct stat stat;
-    int r = tree_stat(tree_of(req), id, &stat);
+    int r = tree_stat(o->tree, id, &stat);
 
     if (r == 0 && fi != NULL && open_of(fi) != NULL)
         live_open_stat(open_of(fi), &stat); /* lseek(2) to the end says which one it is about */
-    else if (r == 0 && operations_of(req)->answers_open && S_ISREG(stat.st_mode))
-        live_file_stat(tree_of(req), fuse_req_ctx(req)->pid, &stat);
+    else if (r == 0 && o->answers_open && S_ISREG(stat.st_mode) &&
+             live_file_stat(o->tree, fuse_req_ctx(req)->pid, &stat))
+        keep_size(o, id);
     reply_stat(req, r, &stat);
 }
 

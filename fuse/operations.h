@@ -23,7 +23,8 @@ struct parked_opens {
 
 /* What the handlers work with; the session's userdata. */
 struct operations {
-    struct device_io io; /* has to be the first */
+    struct device_io io;       /* has to be the first */
+    struct fuse_session *fuse; /* set once it is there */
     struct tree *tree;
     atomic_int publisher_tid; /* as the kernel reports it in requests; 0: no thread may write */
     bool answers_open;        /* files may be live */

@@ -514,6 +514,7 @@ int session_new(sd_event *event, struct tree *tree, const struct session_options
     s->fuse = make_fuse_session(s, options);
     if (s->fuse == NULL)
         return error_set(e, -EINVAL, "libfuse does not accept the mount options");
+    s->operations.fuse = s->fuse;
     r = mount_somehow(s, options, e);
     if (r < 0)
         return r;

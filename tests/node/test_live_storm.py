@@ -1,9 +1,8 @@
 """Storm on live files: readers of every habit during thousands of updates, in plain mounts and in
 mounts with an id map, with contents from nothing to 1 MiB, and keys that are removed and return.
 
-SECRETFS_TEST_UPDATES says how many updates there are for tests of torn reads; here it is a third of
-that, of all volumes together, lest it take minutes. What each habit has seen is printed
-(pytest -s).
+SECRETFS_TEST_UPDATES says how many updates there are, of all volumes together. What each habit has
+seen is printed (pytest -s).
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from .test_live_files import SubPaths, alone, wait_alone
 from .test_pods import is_live, put_pod
 
 PROGRAMS = Path(__file__).parent / "programs"
-UPDATES = int(os.environ.get("SECRETFS_TEST_UPDATES", "1000")) // 3
+UPDATES = int(os.environ.get("SECRETFS_TEST_UPDATES", "1000"))
 
 # An update of one volume waits until the old generation of the one before is removed. So there are
 # several volumes, which are updated side by side, and each has its share of the readers.

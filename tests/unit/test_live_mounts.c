@@ -10,6 +10,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -20,7 +22,7 @@
 
 #define ROOT_FD 4711 /* no real descriptor */
 #define G       "..2023_11_14_22_13_20.1"
-#define FILES   "a=1 d/b=2 d/e/c=3"
+#define FILES   "a=1 d/b=2 d/e/c=3 dd=4"
 
 /* ---- the stand-ins */
 
@@ -28,12 +30,13 @@ static struct {
     struct tree *tree;
     unsigned countdown; /* the call that makes it 0 fails; 0: none does */
     bool has_failed;
+    bool fails_always;
     char forgotten[256]; /* names that the kernel was told to forget, each with a blank before it */
 } kernel;
 
 static bool fails(void)
 {
-    if (kernel.countdown == 0 || --kernel.countdown > 0)
+    if (!kernel.fails_always && (kernel.countdown == 0 || --kernel.countdown > 0))
         return false;
     kernel.has_failed = true;
     errno = EIO;
@@ -207,11 +210,26 @@ static void let_go(uint64_t id)
     tree_forget(kernel.tree, id, 1);
 }
 
-/* @roots: with blanks between them */
-static void reconcile(struct live_mounts *mounts, const char *roots)
+/* The time, when it is later than all that was done before. */
+static mono_us now(void)
+{
+    mono_us before = clock_mono(), after;
+
+    do
+        after = clock_mono();
+    while (after == before);
+    return after;
+}
+
+/*
+ * What a look that began at @began_at has seen.
+ * @roots: with blanks between them
+ * Return: whether another look is wanted.
+ */
+static bool reconcile_as_of(struct live_mounts *mounts, const char *roots, mono_us began_at)
 {
     _cleanup_(freep) char *copy = strdup(roots);
-    struct lone_mounts seen = {0};
+    struct lone_mounts seen = {.began_at = began_at};
     char *all[8], *at = copy, *root;
 
     seen.roots = all;
@@ -220,7 +238,13 @@ static void reconcile(struct live_mounts *mounts, const char *roots)
             assert_true(seen.n < ELEMENTS_OF(all));
             all[seen.n++] = root;
         }
-    live_mounts_reconcile(mounts, ROOT_FD, &seen);
+    return live_mounts_reconcile(mounts, ROOT_FD, &seen);
+}
+
+/* The same of a look that began after all that was done before. */
+static bool reconcile(struct live_mounts *mounts, const char *roots)
+{
+    return reconcile_as_of(mounts, roots, now());
 }
 
 static const char *live_root(uint64_t id)
@@ -301,7 +325,7 @@ static void roots_tell_volume_and_path(void **state)
 
     make_volume(".", FILES, false);
     for (size_t i = 0; i < ELEMENTS_OF(all); i++) {
-        reconcile(*state, all[i].root);
+        (void)reconcile(*state, all[i].root);
         assert_int_equal(live_mounts_count(*state, all[i].volume), 1);
         assert_int_equal(live_mounts_count(*state, streq(all[i].volume, "v") ? "." : "v"), 0);
         assert_string_equal(list(*state, all[i].volume).text, all[i].list);
@@ -347,13 +371,13 @@ static void roots_that_are_no_part_of_a_volume(void **state)
         make_filled(find("v"), no_generations[i], FILES, false);
         (void)snprintf(root, sizeof(root), "/v/%s/a", no_generations[i]);
         (void)find(root + 1);
-        reconcile(*state, root);
+        (void)reconcile(*state, root);
         assert_int_equal(live_mounts_count(*state, "v"), 0);
     }
     assert_int_equal(tree_symlink(kernel.tree, find("v"), "l", "t", &stat), 0);
     assert_int_equal(tree_symlink(kernel.tree, find("v/" G), "l", "t", &stat), 0);
     for (size_t i = 0; i < ELEMENTS_OF(all); i++) {
-        reconcile(*state, all[i]);
+        (void)reconcile(*state, all[i]);
         assert_int_equal(live_mounts_count(*state, "v"), 0);
         assert_int_equal(live_mounts_count(*state, "."), 0);
         assert_string_equal(list(*state, "v").text, "");
@@ -369,7 +393,7 @@ static void file_is_taken_out_of_its_generation(void **state)
 
     assert_int_equal(tree_chmod(kernel.tree, id, 0400), 0);
     assert_false(live_mounts_take_behind(*state, "v"));
-    reconcile(*state, "/v/" G "/a");
+    assert_true(reconcile(*state, "/v/" G "/a"));
     assert_true(is_live(id));
     assert_int_equal(find(live_root(id) + 1), id);
     copy = find("v/" G "/a");
@@ -390,7 +414,7 @@ static void file_is_taken_out_of_its_generation(void **state)
     assert_true(live_mounts_take_behind(*state, "v"));
     assert_false(live_mounts_take_behind(*state, "v"));
     /* mountinfo has its new path by now */
-    reconcile(*state, live_root(id));
+    assert_false(reconcile(*state, live_root(id)));
     assert_string_equal(list(*state, "v").text, " 'a'@");
     assert_int_equal(live_mounts_count(*state, "v"), 1);
     assert_false(live_mounts_take_behind(*state, "v"));
@@ -403,7 +427,7 @@ static void directory_is_taken_out_with_all_below_it(void **state)
 {
     uint64_t id = hold("v/" G "/d"), b = find("v/" G "/d/b"), c = find("v/" G "/d/e/c");
 
-    reconcile(*state, "/v/" G "/d");
+    (void)reconcile(*state, "/v/" G "/d");
     assert_string_equal(list(*state, "v").text, " 'd'/@");
     assert_int_equal(find(live_root(id) + 1), id);
     assert_true(is_live(b));
@@ -420,13 +444,75 @@ static void file_of_a_directory_that_is_live(void **state)
     uint64_t d = hold("v/" G "/d"), b = hold("v/" G "/d/b");
     char root[96];
 
-    reconcile(*state, "/v/" G "/d");
+    (void)reconcile(*state, "/v/" G "/d");
     (void)snprintf(root, sizeof(root), "%s/b", live_root(d));
-    reconcile(*state, root);
+    (void)reconcile(*state, root);
     assert_string_equal(list(*state, "v").text, " 'd'/@");
     assert_int_equal(live_mounts_count(*state, "v"), 1);
     assert_true(is_live(b));
     assert_int_equal(find(root + 1), b);
+}
+
+/* What is below a directory is taken out before it, so that each is what its container has. */
+static void file_and_its_directory_in_one_look(void **state)
+{
+    uint64_t d = hold("v/" G "/d"), b = hold("v/" G "/d/b");
+    char roots[128];
+    int len;
+
+    assert_true(reconcile(*state, "/v/" G "/d /v/" G "/d/b"));
+    assert_string_equal(list(*state, "v").text, " 'd/b'@ 'd'/@");
+    assert_int_equal(find(live_root(d) + 1), d);
+    assert_int_equal(find(live_root(b) + 1), b);
+    (void)snprintf(roots, sizeof(roots), "%s/b", live_root(d));
+    assert_int_not_equal(find(roots + 1), b);
+    assert_true(is_live(find(roots + 1)));
+    assert_false(is_live(find("v/" G "/d/b")));
+    len = snprintf(roots, sizeof(roots), "%s", live_root(b));
+    (void)snprintf(roots + len, sizeof(roots) - (size_t)len, " %s", live_root(d));
+    assert_false(reconcile(*state, roots));
+    assert_string_equal(list(*state, "v").text, " 'd/b'@ 'd'/@");
+}
+
+/* Of several containers, which have mounted it before it was taken out. */
+static void mounts_of_one_file_in_one_look(void **state)
+{
+    uint64_t id = hold("v/" G "/a");
+    size_t n_nodes = tree_usage(kernel.tree).n_nodes;
+
+    assert_true(reconcile(*state, "/v/" G "/a /v/" G "/a /v/" G "/a"));
+    assert_string_equal(list(*state, "v").text, " 'a'@");
+    assert_int_equal(list(*state, "v").ids[0], id);
+    assert_int_equal(live_mounts_count(*state, "v"), 1);
+    assert_int_equal(tree_usage(kernel.tree).n_nodes, n_nodes + 2); /* with LIVE_DIRECTORY */
+}
+
+/* A look that read mountinfo before the file was taken out, and whose result comes after. */
+static void look_that_began_before(void **state)
+{
+    uint64_t id = hold("v/" G "/a"), d = hold("v/" G "/d"), copy;
+    mono_us before = now();
+
+    assert_true(reconcile(*state, "/v/" G "/a /v/" G "/d"));
+    copy = find("v/" G "/a");
+    assert_false(reconcile_as_of(*state, "/v/" G "/a /v/" G "/d", before));
+    assert_int_equal(find(live_root(id) + 1), id);
+    assert_int_equal(find(live_root(d) + 1), d);
+    assert_int_equal(find("v/" G "/a"), copy);
+    assert_false(is_live(copy));
+    assert_string_equal(list(*state, "v").text, " 'd'/@ 'a'@");
+    assert_int_equal(live_mounts_count(*state, "v"), 2);
+    /* it cannot tell that they are no longer mounted */
+    assert_false(reconcile_as_of(*state, "", before));
+    assert_string_equal(list(*state, "v").text, " 'd'/@ 'a'@");
+    assert_int_equal(live_mounts_count(*state, "v"), 2);
+    assert_string_equal(kernel.forgotten, "");
+    /* what has a similar name is another file */
+    assert_true(reconcile_as_of(*state, "/v/" G "/a /v/" G "/dd /v/" G "/d", before));
+    assert_string_equal(list(*state, "v").text, " 'd'/@ 'a'@ 'dd'@");
+    /* one that began later can */
+    assert_false(reconcile(*state, ""));
+    assert_int_equal(live_mounts_count(*state, "v"), 0);
 }
 
 /* The next container mounts what the name leads to by then. */
@@ -435,10 +521,10 @@ static void each_mount_of_a_file_is_live(void **state)
     uint64_t first = hold("v/" G "/a"), second;
     char roots[128];
 
-    reconcile(*state, "/v/" G "/a");
+    (void)reconcile(*state, "/v/" G "/a");
     second = hold("v/" G "/a");
     (void)snprintf(roots, sizeof(roots), "%s /v/" G "/a", live_root(first));
-    reconcile(*state, roots);
+    (void)reconcile(*state, roots);
     assert_string_equal(list(*state, "v").text, " 'a'@ 'a'@");
     assert_true(is_live(first));
     assert_true(is_live(second));
@@ -453,12 +539,12 @@ static void unlinked_file_becomes_live(void **state)
     uint64_t id = hold("v/" G "/a");
 
     tree_detach(kernel.tree, id);
-    reconcile(*state, "/v/" G "/a//deleted");
+    (void)reconcile(*state, "/v/" G "/a//deleted");
     assert_string_equal(list(*state, "v").text, " 'a'");
     assert_true(is_live(id));
     assert_int_equal(live_mounts_count(*state, "v"), 1);
     assert_true(live_mounts_take_behind(*state, "v"));
-    reconcile(*state, "/v/" G "/a//deleted");
+    (void)reconcile(*state, "/v/" G "/a//deleted");
     assert_string_equal(list(*state, "v").text, " 'a'");
     assert_false(live_mounts_take_behind(*state, "v"));
 }
@@ -469,7 +555,7 @@ static void unlinked_directory_does_not(void **state)
     uint64_t id = hold("v/" G "/d");
 
     tree_detach(kernel.tree, id);
-    reconcile(*state, "/v/" G "/d//deleted");
+    (void)reconcile(*state, "/v/" G "/d//deleted");
     assert_string_equal(list(*state, "v").text, "");
     assert_false(is_live(id));
 }
@@ -482,12 +568,12 @@ static void live_file_stays_where_it_is(void **state)
     make_volume("in-place", FILES, true);
     id = hold("in-place/" G "/a");
     d = hold("in-place/" G "/d");
-    reconcile(*state, "/in-place/" G "/a /in-place/" G "/d");
+    assert_false(reconcile(*state, "/in-place/" G "/a /in-place/" G "/d"));
     assert_int_equal(find("in-place/" G "/a"), id);
     assert_int_equal(find("in-place/" G "/d"), d);
-    assert_string_equal(list(*state, "in-place").text, " 'a' 'd'/");
+    assert_string_equal(list(*state, "in-place").text, " 'd'/ 'a'");
     assert_int_equal(live_mounts_count(*state, "in-place"), 2);
-    reconcile(*state, "");
+    (void)reconcile(*state, "");
     assert_string_equal(kernel.forgotten, "");
 }
 
@@ -502,7 +588,8 @@ static void mounts_past_the_maximum_do_not_follow(void **state)
         assert_true(asprintf(&all[i], "/many/" G "/f%zu", i) > 0);
     }
     make_volume("many", files, false);
-    live_mounts_reconcile(*state, ROOT_FD, &seen);
+    seen.began_at = now();
+    assert_true(live_mounts_reconcile(*state, ROOT_FD, &seen));
     assert_int_equal(live_mounts_count(*state, "many"), LIVE_MOUNTS_MAX);
     for (size_t i = 0; i < ELEMENTS_OF(all); i++) {
         struct stat stat;
@@ -514,7 +601,7 @@ static void mounts_past_the_maximum_do_not_follow(void **state)
     assert_int_equal(n_live, 0); /* those in the generation are copies, or the one too many */
     /* other volumes have a maximum of their own */
     (void)hold("v/" G "/a");
-    reconcile(*state, "/v/" G "/a");
+    (void)reconcile(*state, "/v/" G "/a");
     assert_int_equal(live_mounts_count(*state, "v"), 1);
 }
 
@@ -527,20 +614,20 @@ static void what_is_no_longer_mounted_loses_its_name(void **state)
     struct stat stat;
 
     (void)snprintf(name, sizeof(name), " %" PRIu64, id);
-    reconcile(*state, "/v/" G "/a");
-    reconcile(*state, "");
+    (void)reconcile(*state, "/v/" G "/a");
+    (void)reconcile(*state, "");
     assert_string_equal(kernel.forgotten, name);
     assert_int_equal(tree_find_path(kernel.tree, TREE_ROOT_ID, live_root(id) + 1, &stat), -ENOENT);
     /* a container may still have it, whose mounts are not seen */
     assert_true(is_live(id));
     assert_string_equal(list(*state, "v").text, " 'a'");
     assert_int_equal(live_mounts_count(*state, "v"), 0);
-    reconcile(*state, "");
+    (void)reconcile(*state, "");
     assert_string_equal(kernel.forgotten, name); /* once */
     assert_string_equal(list(*state, "v").text, " 'a'");
     let_go(id);
     assert_false(is_there(id));
-    reconcile(*state, "");
+    (void)reconcile(*state, "");
     assert_string_equal(list(*state, "v").text, "");
 }
 
@@ -548,14 +635,14 @@ static void directory_that_is_no_longer_mounted(void **state)
 {
     uint64_t d = hold("v/" G "/d"), copy;
 
-    reconcile(*state, "/v/" G "/d");
+    (void)reconcile(*state, "/v/" G "/d");
     copy = find("v/" G "/d/e/c");
-    reconcile(*state, "");
+    (void)reconcile(*state, "");
     assert_string_equal(list(*state, "v").text, " 'd'/");
     assert_true(is_live(d));
     let_go(d);
     assert_false(is_there(d));
-    reconcile(*state, "");
+    (void)reconcile(*state, "");
     assert_string_equal(list(*state, "v").text, "");
     assert_true(has_content(copy, "3"));
 }
@@ -566,11 +653,11 @@ static void mount_that_is_seen_again(void **state)
     uint64_t id = hold("v/" G "/a");
     char root[96];
 
-    reconcile(*state, "/v/" G "/a");
-    reconcile(*state, "");
+    (void)reconcile(*state, "/v/" G "/a");
+    (void)reconcile(*state, "");
     assert_int_equal(live_mounts_count(*state, "v"), 0);
     (void)snprintf(root, sizeof(root), "%s//deleted", live_root(id));
-    reconcile(*state, root);
+    (void)reconcile(*state, root);
     assert_int_equal(live_mounts_count(*state, "v"), 1);
     assert_string_equal(list(*state, "v").text, " 'a'");
 }
@@ -582,16 +669,16 @@ static void forgotten_volume(void **state)
 
     make_volume("w", FILES, false);
     other = hold("w/" G "/a");
-    reconcile(*state, "/v/" G "/a /w/" G "/a /v/" G "/d");
+    (void)reconcile(*state, "/v/" G "/a /w/" G "/a /v/" G "/d");
     live_mounts_forget(*state, "v");
     assert_string_equal(list(*state, "v").text, "");
     assert_int_equal(live_mounts_count(*state, "v"), 0);
     assert_string_equal(list(*state, "w").text, " 'a'@");
-    (void)snprintf(roots, sizeof(roots), " %" PRIu64 " %" PRIu64, a, d);
+    (void)snprintf(roots, sizeof(roots), " %" PRIu64 " %" PRIu64, d, a);
     assert_string_equal(kernel.forgotten, roots);
     assert_true(has_content(a, "1")); /* it keeps its content until it is no longer in use */
     (void)snprintf(roots, sizeof(roots), "%s//deleted", live_root(a));
-    reconcile(*state, roots);
+    (void)reconcile(*state, roots);
     assert_string_equal(list(*state, "v").text, "");
     let_go(a);
     let_go(d);
@@ -608,18 +695,18 @@ static void mounts_are_counted_only(void **state)
     uint64_t a = hold("v/" G "/a");
     size_t n_nodes = tree_usage(kernel.tree).n_nodes;
 
-    reconcile(*state, "/v/" G "/a /v/" G "/a /v/" G "/d /.live/5");
+    assert_false(reconcile(*state, "/v/" G "/a /v/" G "/a /v/" G "/d /.live/5"));
     assert_int_equal(live_mounts_count(*state, "v"), 3);
-    assert_string_equal(list(*state, "v").text, " 'a' 'a' 'd'/");
+    assert_string_equal(list(*state, "v").text, " 'd'/ 'a' 'a'");
     assert_int_equal(find("v/" G "/a"), a);
     assert_false(is_live(a));
     assert_int_equal(tree_usage(kernel.tree).n_nodes, n_nodes);
-    reconcile(*state, "/v/" G "/a");
+    (void)reconcile(*state, "/v/" G "/a");
     assert_int_equal(live_mounts_count(*state, "v"), 1);
-    reconcile(*state, "");
+    (void)reconcile(*state, "");
     assert_int_equal(live_mounts_count(*state, "v"), 0);
     assert_string_equal(list(*state, "v").text, "");
-    reconcile(*state, "/v/" G "/a");
+    (void)reconcile(*state, "/v/" G "/a");
     live_mounts_forget(*state, "v");
     assert_int_equal(live_mounts_count(*state, "v"), 0);
     assert_string_equal(kernel.forgotten, "");
@@ -635,6 +722,7 @@ static void every_call_may_fail(void **state)
     do {
         uint64_t a, d;
         size_t n_nodes;
+        bool has_taken;
 
         assert_int_equal(teardown(state), 0);
         assert_int_equal(setup(state), 0);
@@ -642,25 +730,70 @@ static void every_call_may_fail(void **state)
         d = hold("v/" G "/d");
         n_nodes = tree_usage(kernel.tree).n_nodes;
         kernel.countdown = ++n;
-        reconcile(*state, "/v/" G "/a");
+        has_taken = reconcile(*state, "/v/" G "/a");
         kernel.countdown = 0;
+        assert_int_equal(has_taken, !kernel.has_failed);
         if (kernel.has_failed) {
             assert_string_equal(list(*state, "v").text, "");
             assert_int_equal(find("v/" G "/a"), a);
             assert_false(is_live(a));
             assert_true(tree_usage(kernel.tree).n_nodes <= n_nodes + 1); /* LIVE_DIRECTORY */
         }
-        reconcile(*state, "/v/" G "/a /v/" G "/d");
+        (void)reconcile(*state, "/v/" G "/a /v/" G "/d");
         assert_true(is_live(d));
     } while (kernel.has_failed);
     assert_int_equal(n, 4); /* the first that was too many */
+}
+
+/* @is_failing: no call works. Return: how many warnings a look gives. */
+static size_t warnings_of(struct live_mounts *mounts, const char *roots, bool is_failing)
+{
+    int fd = memfd_create("log", MFD_CLOEXEC), saved = dup(STDERR_FILENO);
+    char text[4096] = "";
+    size_t n = 0;
+
+    assert_true(dup2(fd, STDERR_FILENO) >= 0);
+    log_setup(LOG_LEVEL_WARN, LOG_FORMAT_TEXT, LOG_TARGET_STDERR);
+    kernel.fails_always = is_failing;
+    (void)reconcile(mounts, roots);
+    kernel.fails_always = false;
+    log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT, LOG_TARGET_STDERR);
+    assert_true(dup2(saved, STDERR_FILENO) >= 0);
+    assert_true(pread(fd, text, sizeof(text) - 1, 0) >= 0);
+    for (const char *at = text; (at = strstr(at, "does not follow updates")) != NULL; at++)
+        n++;
+    (void)close(fd);
+    (void)close(saved);
+    return n;
+}
+
+/* Once for all of them, until all follow. */
+static void what_does_not_follow_is_warned_of_once(void **state)
+{
+    uint64_t a = hold("v/" G "/a"), d = hold("v/" G "/d");
+    char roots[128];
+    int len;
+
+    assert_int_equal(warnings_of(*state, "/v/" G "/a /v/" G "/d", true), 1);
+    assert_int_equal(warnings_of(*state, "/v/" G "/a /v/" G "/d", true), 0);
+    assert_false(is_live(a));
+    assert_int_equal(warnings_of(*state, "/v/" G "/a /v/" G "/d", false), 0);
+    assert_true(is_live(a));
+    len = snprintf(roots, sizeof(roots), "%s", live_root(a));
+    len += snprintf(roots + len, sizeof(roots) - (size_t)len, " %s", live_root(d));
+    (void)snprintf(roots + len, sizeof(roots) - (size_t)len, " /v/" G "/dd");
+    assert_int_equal(warnings_of(*state, roots, true), 1);
+    assert_int_equal(warnings_of(*state, roots, true), 0);
+    assert_string_equal(list(*state, "v").text, " 'd'/@ 'a'@");
+    /* what is gone is no failure */
+    assert_int_equal(warnings_of(*state, "/v/" G "/absent", true), 0);
 }
 
 static int come_and_go(void *userdata)
 {
     static const struct tree_options options = {.root_mode = 0755, .answers_open = true};
     char *a = strdupa("/v/" G "/a"), *d = strdupa("/v/" G "/d"), *roots[] = {a, d};
-    const struct lone_mounts seen = {.roots = roots, .n = 2}, none = {.n = 0};
+    struct lone_mounts seen = {.roots = roots, .n = 2}, none = {.n = 0};
     struct live_mounts *mounts = NULL;
     struct payload *payload = userdata;
     struct stat stat;
@@ -678,8 +811,10 @@ static int come_and_go(void *userdata)
         r = live_mounts_new(NULL, kernel.tree, true, &mounts);
     if (r == 0) {
         (void)hold("v/" G "/a");
-        live_mounts_reconcile(mounts, ROOT_FD, &seen);
-        live_mounts_reconcile(mounts, ROOT_FD, &none);
+        seen.began_at = now();
+        (void)live_mounts_reconcile(mounts, ROOT_FD, &seen);
+        none.began_at = now();
+        (void)live_mounts_reconcile(mounts, ROOT_FD, &none);
     }
     (void)live_mounts_free(mounts);
     kernel.tree = tree_free(kernel.tree);
@@ -706,6 +841,9 @@ int main(void)
         TEST(file_is_taken_out_of_its_generation),
         TEST(directory_is_taken_out_with_all_below_it),
         TEST(file_of_a_directory_that_is_live),
+        TEST(file_and_its_directory_in_one_look),
+        TEST(mounts_of_one_file_in_one_look),
+        TEST(look_that_began_before),
         TEST(each_mount_of_a_file_is_live),
         TEST(unlinked_file_becomes_live),
         TEST(unlinked_directory_does_not),
@@ -717,6 +855,7 @@ int main(void)
         TEST(forgotten_volume),
         TEST_COUNTING(mounts_are_counted_only),
         TEST(every_call_may_fail),
+        TEST(what_does_not_follow_is_warned_of_once),
         cmocka_unit_test(memory_can_be_short),
     };
 

@@ -105,11 +105,28 @@ int openat(int fd, const char *relative, int flags, ...)
     return new_fd;
 }
 
+static bool waits(uint64_t id)
+{
+    struct live_open *open = NULL;
+    int r = live_file_open(kernel.tree, id, 0, true, &open);
+
+    if (r == 0)
+        live_file_close(kernel.tree, id, open);
+    assert_true(r == 0 || r == -EAGAIN);
+    return r == -EAGAIN;
+}
+
+/* Readers still wait, as the kernel learns of the new content only now. */
 void inotify_raise_modify(int fd_consumed)
 {
+    struct stat stat;
+
     if (fd_consumed < 0)
         return;
     note("modify", kernel.paths[fd_consumed]);
+    assert_int_equal(tree_find_path(kernel.tree, TREE_ROOT_ID, kernel.paths[fd_consumed], &stat),
+                     0);
+    assert_true(waits(stat.st_ino));
     (void)close(fd_consumed);
 }
 
@@ -168,6 +185,7 @@ void session_notify(struct session *session, const struct notification *all, siz
     for (size_t i = 0; i < n; i++) {
         assert_int_equal(all[i].kind, NOTIFY_ATTRIBUTES);
         assert_false(live_file_is_settled(kernel.tree, all[i].id));
+        assert_true(waits(all[i].id));
         note("forget", "");
     }
 }
@@ -226,6 +244,15 @@ static uint64_t hold(const char *path)
     path_init(&parts, ROOT_FD, path);
     assert_int_equal(tree_lookup(kernel.tree, parts.parent, parts.name, &stat), 0);
     return stat.st_ino;
+}
+
+/* NULL for an immutable file. */
+static struct live_open *open_file(const char *path)
+{
+    struct live_open *open = NULL;
+
+    assert_int_equal(live_file_open(kernel.tree, find(path), 0, true, &open), 0);
+    return open;
 }
 
 static bool has_content(uint64_t id, const char *text)
@@ -287,7 +314,7 @@ static void update_directory(const char *files)
 
 /* ---- directories */
 
-/* New names before the commit, with their content; others go, and events are raised, after it. */
+/* New names before the commit, with their content; events after it, then opens go on. */
 static void order_of_steps(void **state)
 {
     struct live_update update;
@@ -311,8 +338,9 @@ static void order_of_steps(void **state)
     kernel.calls[0] = '\0';
     end(&update);
     assert_string_equal(kernel.calls,
-                        " commit: resume: open:L rmdir:L/d unlink:L/gone rmdir:L/e modify:L/a "
-                        "modify:L/d/c");
+                        " commit: modify:L/a modify:L/d/c resume: open:L rmdir:L/d unlink:L/gone "
+                        "rmdir:L/e");
+    assert_false(waits(a));
     assert_int_equal(find("L/a"), a);
     assert_true(has_content(a, "new"));
     assert_true(has_content(find("L/d/c"), "newer"));
@@ -378,8 +406,8 @@ static void directory_of_a_part(void **state)
     begin(&update);
     end(&update);
     assert_string_equal(kernel.calls,
-                        " open:L mkdir:L/e mknod:L/e/n forget: commit: resume: open:L "
-                        "unlink:L/gone rmdir:L/e modify:L/b");
+                        " open:L mkdir:L/e mknod:L/e/n forget: commit: modify:L/b resume: open:L "
+                        "unlink:L/gone rmdir:L/e");
     assert_true(has_content(find("L/b"), "3"));
     assert_true(has_content(find("L/e/n"), "4"));
     assert_false(exists("L/a"));
@@ -430,7 +458,7 @@ static void single_file(void **state)
     add(&update, find("L/7"), "d/key", "L/7", false);
     begin(&update);
     end(&update);
-    assert_string_equal(kernel.calls, " forget: commit: resume: modify:L/7");
+    assert_string_equal(kernel.calls, " forget: commit: modify:L/7 resume:");
     assert_true(has_content(find("L/7"), "new"));
 }
 
@@ -486,8 +514,8 @@ static void file_in_use_returns(void **state)
     assert_false(exists("L/d/b"));
     assert_true(has_content(id, "2"));
     end(&update);
-    assert_string_equal(kernel.calls, " open:L forget: commit: resume: mkdir:L mkdir:L/d "
-                                      "mknod:L/d/b open:L rmdir:L/d modify:L/d/b");
+    assert_string_equal(kernel.calls, " open:L forget: commit: mkdir:L mkdir:L/d mknod:L/d/b "
+                                      "modify:L/d/b resume: open:L rmdir:L/d");
     assert_int_equal(find("L/d/b"), id);
     assert_true(has_content(id, "3"));
     update_directory("a=1 d/b=4");
@@ -527,15 +555,15 @@ static void file_that_was_forgotten_is_another_one(void **state)
 static void open_files_are_waited_for(void **state)
 {
     struct live_update update;
-    struct live_open open;
+    struct live_open *open;
 
     (void)state;
     make_directory("a=1 b=2");
-    assert_int_equal(live_file_open(kernel.tree, find("L/a"), &open), 0);
+    open = open_file("L/a");
     init_directory(&update, "a=new b=2");
     begin(&update);
     assert_true(live_update_drain_until(&update) > 0);
-    live_file_close(kernel.tree, find("L/a"), &open, false);
+    live_file_close(kernel.tree, find("L/a"), open);
     assert_int_equal(live_update_drain_until(&update), 0);
     end(&update);
     assert_int_equal(live_update_drain_until(&update), 0);
@@ -544,18 +572,16 @@ static void open_files_are_waited_for(void **state)
 static void update_that_is_not_committed(void **state)
 {
     struct live_update update;
-    struct live_open open;
 
     (void)state;
     make_directory("a=1 b=2");
     init_directory(&update, "a=new b=2");
     begin(&update);
-    assert_int_equal(live_file_open(kernel.tree, find("L/a"), &open), -EAGAIN);
+    assert_true(waits(find("L/a")));
     kernel.calls[0] = '\0';
     live_update_deinit(&update);
     assert_string_equal(kernel.calls, " resume:");
-    assert_int_equal(live_file_open(kernel.tree, find("L/a"), &open), 0);
-    live_file_close(kernel.tree, find("L/a"), &open, false);
+    assert_false(waits(find("L/a")));
     assert_true(has_content(find("L/a"), "1"));
     live_update_deinit(&update); /* of an empty one */
     assert_string_equal(kernel.calls, " resume:");
@@ -565,20 +591,19 @@ static void update_that_leaves_files_out(void **state)
 {
     _cleanup_(payload_unrefp) struct payload *payload = payload_make("a=1");
     struct live_update update;
-    struct live_open open;
     struct stat stat;
 
     (void)state;
     assert_int_equal(tree_stage(kernel.tree, "L", payload, false), 0);
     assert_int_equal(tree_mkdir(kernel.tree, TREE_ROOT_ID, "L", 0755, &stat), 0);
-    assert_int_equal(live_file_open(kernel.tree, find("L/a"), &open), 0);
+    assert_null(open_file("L/a"));
     assert_int_equal(live_file_make(kernel.tree, stat.st_ino), 0);
     init_directory(&update, "a=new");
     begin(&update);
     assert_true(live_update_is_partial(&update));
     end(&update);
     assert_true(has_content(find("L/a"), "1"));
-    live_file_close(kernel.tree, find("L/a"), &open, false);
+    live_file_close(kernel.tree, find("L/a"), NULL);
     update_directory("a=new");
     assert_true(has_content(find("L/a"), "new"));
 }

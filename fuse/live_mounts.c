@@ -27,7 +27,7 @@
 
 #include "base/list.h"
 #include "base/log.h"
-#include "fuse/live_file.h"
+#include "fuse/live_switch.h"
 
 #define DELETED       "//deleted" /* what the kernel writes behind the path of an unlinked node */
 #define LOCATION_SIZE (sizeof(LIVE_DIRECTORY) + 24)
@@ -41,6 +41,7 @@ struct member {
     bool is_linked;   /* in LIVE_DIRECTORY */
     mono_us taken_at; /* out of its generation */
     char *taken_from; /* path from the root of the file system; NULL if it was not taken out */
+    bool is_live;     /* false for want of memory: it becomes so at the next look */
     bool is_mounted;  /* when mounts were looked at last */
     bool is_behind;
 };
@@ -243,9 +244,18 @@ static size_t count_of(const struct live_mounts *mounts, const char *volume, boo
     return n;
 }
 
+static int make_live(const struct live_mounts *mounts, struct member *m)
+{
+    int r = m->is_live ? 0 : live_file_make(mounts->tree, m->id);
+
+    m->is_live = r == 0;
+    m->is_behind = true;
+    return r;
+}
+
 /* What changes in place is live where it is. */
-static int make_live(struct live_mounts *mounts, int root_fd, const struct root *root,
-                     const char *path, struct member *m)
+static int begin_following(struct live_mounts *mounts, int root_fd, const struct root *root,
+                           const char *path, struct member *m)
 {
     int r = 0;
 
@@ -253,20 +263,24 @@ static int make_live(struct live_mounts *mounts, int root_fd, const struct root 
         return -ENOSPC;
     if (!root->is_deleted && !live_file_is_live(mounts->tree, m->id))
         r = take_out(mounts, root_fd, path, m);
-    return r == 0 ? live_file_make(mounts->tree, m->id) : r;
+    return r == 0 ? make_live(mounts, m) : r;
 }
 
 /*
- * A look that began before something was taken out still shows it where it was. By now that is the
- * copy, which is not mounted.
+ * A look that began before something was taken out still shows it where it was, and what is below a
+ * directory. By now that is the copy, which is not mounted.
  */
 static bool is_outdated(const struct live_mounts *mounts, const char *path, mono_us seen_at)
 {
     const struct member *m;
 
-    list_for_each (m, &mounts->all, link)
-        if (m->taken_from != NULL && m->taken_at >= seen_at && streq(m->taken_from, path))
+    list_for_each (m, &mounts->all, link) {
+        const struct live_root from = {.path = m->taken_from};
+
+        if (m->taken_from != NULL && m->taken_at >= seen_at &&
+            live_root_path_below(&from, path) != NULL)
             return true;
+    }
     return false;
 }
 
@@ -290,30 +304,34 @@ static int add_member(struct live_mounts *mounts, int root_fd, const struct root
     }
     r = member_new(root, &status, &m);
     if (r == 0 && mounts->can_follow)
-        r = make_live(mounts, root_fd, root, path, m);
-    if (r < 0)
+        r = begin_following(mounts, root_fd, root, path, m);
+    if (r < 0 && (m == NULL || !m->is_linked))
         return r;
     list_append(&mounts->all, &m->link);
     m = NULL;
-    return 0;
+    return r;
+}
+
+static int note_live_root(struct live_mounts *mounts, uint64_t id)
+{
+    struct member *m = member_by_id(mounts, id);
+
+    if (m == NULL)
+        return 0;
+    m->is_mounted = true;
+    return m->is_live ? 0 : make_live(mounts, m);
 }
 
 static void note_root(struct live_mounts *mounts, int root_fd, const char *text, mono_us seen_at)
 {
     _cleanup_(freep) char *copy = strdup(text);
-    struct member *m;
     struct root root;
-    int r = 0;
+    int r;
 
     if (copy == NULL || !parse_root(copy, &root))
         return;
-    if (root.live_id != 0) {
-        m = member_by_id(mounts, root.live_id);
-        if (m != NULL)
-            m->is_mounted = true;
-        return;
-    }
-    r = add_member(mounts, root_fd, &root, seen_at);
+    r = root.live_id != 0 ? note_live_root(mounts, root.live_id)
+                          : add_member(mounts, root_fd, &root, seen_at);
     if (r == 0 || r == -ENOENT)
         return;
     mounts->is_failing = true;

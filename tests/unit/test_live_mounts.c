@@ -495,7 +495,7 @@ static void look_that_began_before(void **state)
 
     assert_true(reconcile(*state, "/v/" G "/a /v/" G "/d"));
     copy = find("v/" G "/a");
-    assert_false(reconcile_as_of(*state, "/v/" G "/a /v/" G "/d", before));
+    assert_false(reconcile_as_of(*state, "/v/" G "/a /v/" G "/d/b", before));
     assert_int_equal(find(live_root(id) + 1), id);
     assert_int_equal(find(live_root(d) + 1), d);
     assert_int_equal(find("v/" G "/a"), copy);
@@ -789,6 +789,37 @@ static void what_does_not_follow_is_warned_of_once(void **state)
     assert_int_equal(warnings_of(*state, "/v/" G "/absent", true), 0);
 }
 
+/* It was taken out already when memory was short: it becomes live at the next look. */
+static void memory_is_short_for_what_was_taken_out(void **state)
+{
+#ifdef FAILMALLOC_IS_OFF
+    (void)state;
+    skip();
+#else
+    unsigned long n = 0;
+
+    do {
+        bool was_live, was_behind;
+        uint64_t id;
+
+        assert_int_equal(teardown(state), 0);
+        assert_int_equal(setup(state), 0);
+        id = hold("v/" G "/a");
+        failmalloc.countdown = ++n;
+        failmalloc.has_failed = false;
+        failmalloc.is_on = true;
+        (void)reconcile(*state, "/v/" G "/a");
+        failmalloc.is_on = false;
+        was_live = is_live(id);
+        was_behind = live_mounts_take_behind(*state, "v");
+        (void)reconcile(*state, find("v/" G "/a") != id ? live_root(id) : "/v/" G "/a");
+        assert_true(is_live(id));
+        assert_int_equal(live_mounts_count(*state, "v"), 1);
+        assert_true(live_mounts_take_behind(*state, "v") || (was_live && was_behind));
+    } while (failmalloc.has_failed);
+#endif
+}
+
 static int come_and_go(void *userdata)
 {
     static const struct tree_options options = {.root_mode = 0755, .answers_open = true};
@@ -856,6 +887,7 @@ int main(void)
         TEST_COUNTING(mounts_are_counted_only),
         TEST(every_call_may_fail),
         TEST(what_does_not_follow_is_warned_of_once),
+        TEST(memory_is_short_for_what_was_taken_out),
         cmocka_unit_test(memory_can_be_short),
     };
 

@@ -23,6 +23,7 @@ struct live_mount {
     const char *path;     /* in the payload; "" for all of it */
     const char *location; /* relative to the root of the file system; NULL: it has no name */
     bool is_directory;
+    bool is_generation; /* which has to have all files of a payload */
 };
 
 /*

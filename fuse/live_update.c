@@ -27,6 +27,7 @@ struct live_part {
     char *location;        /* or NULL: it has no name now */
     char *returns_as;      /* the location that it gets again; or NULL */
     bool is_directory;
+    bool is_generation;
 };
 
 static void part_deinit(struct live_part *part)
@@ -84,7 +85,8 @@ static int add_part(struct live_update *u, struct live_part part_consumed, bool 
 int live_update_add(struct live_update *update, const struct live_mount *mount)
 {
     struct live_part part = {.root = {.id = mount->id, .path = strdup(mount->path)},
-                             .is_directory = mount->is_directory};
+                             .is_directory = mount->is_directory,
+                             .is_generation = mount->is_generation};
 
     part.location = mount->location != NULL ? strdup(mount->location) : NULL;
     return add_part(update, part,
@@ -153,23 +155,35 @@ static int make_name(struct live_update *u, int dir_fd, size_t part, const char 
     return make_node(u->tree, dir_fd, below, &staged, file->attributes.mode);
 }
 
-/* Return: 0; -EEXIST, -ENOTDIR when something else is in a file's way; -errno. */
+/* Return: 0; -EEXIST, -ENOTDIR when something else is in the file's way; -errno. */
+static int make_name_if_new(struct live_update *u, int dir_fd, size_t part,
+                            const struct payload_file *file)
+{
+    const char *below = live_root_path_below(&u->parts[part].root, file->path);
+    struct stat status;
+    int r;
+
+    if (below == NULL || *below == '\0')
+        return 0;
+    r = tree_find_path(u->tree, u->parts[part].root.id, below, &status);
+    if (r == -ENOENT)
+        return make_name(u, dir_fd, part, below, file);
+    return r == 0 && !S_ISREG(status.st_mode) ? -EEXIST : r;
+}
+
+/*
+ * What is in a file's way in a directory that is mounted alone is removed by the end of this
+ * update, and the file made when it catches up.
+ * Return: 0; -EEXIST, -ENOTDIR in a generation; -errno.
+ */
 static int make_names(struct live_update *u, int dir_fd, size_t part)
 {
     for (size_t i = 0; i < u->payload->n_files; i++) {
-        const struct payload_file *file = &u->payload->files[i];
-        const char *below = live_root_path_below(&u->parts[part].root, file->path);
-        struct stat status;
-        int r;
+        int r = make_name_if_new(u, dir_fd, part, &u->payload->files[i]);
 
-        if (below == NULL || *below == '\0')
-            continue;
-        r = tree_find_path(u->tree, u->parts[part].root.id, below, &status);
-        if (r == -ENOENT)
-            r = make_name(u, dir_fd, part, below, file);
-        else if (r == 0 && !S_ISREG(status.st_mode))
-            r = -EEXIST;
-        if (r < 0)
+        if ((r == -EEXIST || r == -ENOTDIR) && !u->parts[part].is_generation)
+            u->is_partial = true;
+        else if (r < 0)
             return r;
     }
     return 0;
@@ -251,7 +265,8 @@ mono_us live_update_drain_until(const struct live_update *update)
 
 bool live_update_is_partial(const struct live_update *update)
 {
-    return update->live_switch != NULL && live_switch_is_partial(update->live_switch);
+    return update->live_switch != NULL &&
+           (update->is_partial || live_switch_is_partial(update->live_switch));
 }
 
 /* ---- names that return, and names that go */

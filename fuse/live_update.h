@@ -17,6 +17,7 @@ struct live_update {
     struct live_part *parts;
     size_t n_parts;
     struct live_switch *live_switch; /* NULL until live_update_begin() */
+    bool is_partial;                 /* something else is in the way of files */
 };
 
 /* @payload: a reference is taken */
@@ -32,7 +33,7 @@ int live_update_add(struct live_update *update, const struct live_mount *mount);
  * Make the files that are new in directories, prepare the switch, and have the kernel forget what
  * it knows of the attributes that will change.
  * @root_fd: of the writable view
- * Return: 0; -EEXIST, -ENOTDIR when something else is in a new file's way; -errno.
+ * Return: 0; -EEXIST, -ENOTDIR when something else is in a new file's way in a generation; -errno.
  */
 int live_update_begin(struct live_update *update, int root_fd);
 
@@ -45,5 +46,5 @@ mono_us live_update_drain_until(const struct live_update *update);
  */
 void live_update_end(struct live_update *update, int root_fd);
 
-/* Whether files were left out, see live_switch_new(). */
+/* Whether files were left out, see live_switch_new(), or something else was in their way. */
 bool live_update_is_partial(const struct live_update *update);

@@ -75,28 +75,29 @@ static void end_write(struct volume_writer *w, int root_fd, int dir_fd)
 
 struct collection {
     struct volume_writer *writer;
+    uint64_t generation; /* that changes in place; 0: none does */
     int result;
 };
 
-/* A file of a generation that changes in place is part of that already, unless it was removed. */
+/* A file of the generation that changes in place is part of that already, unless it was removed. */
 static bool collect_mount(void *userdata, const struct live_mount *mount)
 {
     struct collection *c = userdata;
-    const struct volume_writer *w = c->writer;
     struct stat status;
 
-    if (!w->makes_generation && !mount->is_directory &&
-        tree_stat(w->host->tree, mount->id, &status) == 0 && status.st_nlink > 0)
+    if (c->generation != 0 && !mount->is_directory &&
+        tree_find_path(c->writer->host->tree, c->generation, mount->path, &status) == 0 &&
+        status.st_ino == mount->id)
         return true;
     c->result = live_update_add(&c->writer->update, mount);
     return c->result == 0;
 }
 
-/* Return: 0; -ENOENT before the first publish; -ENOMEM. */
-static int add_current(struct volume_writer *w)
+/* Return: 0, *ret_id is its node's; -ENOENT before the first publish; -ENOMEM. */
+static int add_current(struct volume_writer *w, uint64_t *ret_id)
 {
     _cleanup_(freep) char *name = NULL, *location = NULL;
-    struct live_mount mount = {.path = "", .is_directory = true};
+    struct live_mount mount = {.path = "", .is_directory = true, .is_generation = true};
     int r = writer_find_current(w->host->tree, w->dir_id, &name, &mount.id);
 
     if (r < 0)
@@ -107,6 +108,7 @@ static int add_current(struct volume_writer *w)
         return -ENOMEM;
     }
     mount.location = location;
+    *ret_id = mount.id;
     return live_update_add(&w->update, &mount);
 }
 
@@ -118,7 +120,7 @@ static int collect_live(struct volume_writer *w, struct payload *payload)
     live_update_deinit(&w->update);
     live_update_init(&w->update, w->host->session, w->host->tree, payload);
     if (!w->makes_generation)
-        r = add_current(w);
+        r = add_current(w, &collection.generation);
     if (r == -ENOENT) {
         w->makes_generation = true;
         r = 0;

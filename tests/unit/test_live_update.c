@@ -285,8 +285,11 @@ static void add(struct live_update *update, uint64_t id, const char *path, const
 /* Of the directory "L", which shows all of a payload. */
 static void init_directory(struct live_update *update, const char *files)
 {
+    const struct live_mount generation = {
+        .id = find("L"), .path = "", .location = "L", .is_directory = true, .is_generation = true};
+
     init(update, files);
-    add(update, find("L"), "", "L", true);
+    assert_int_equal(live_update_add(update, &generation), 0);
 }
 
 static void begin(struct live_update *update)

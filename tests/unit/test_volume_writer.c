@@ -606,6 +606,70 @@ static void directory_that_is_mounted_alone_follows(void **state)
     assert_true(shows(f, "d/n", "2"));
 }
 
+/* Return: whether the volume, which is updated all the same, had to catch up. */
+static bool update_and_catch_up(struct fixture *f, const char *files)
+{
+    struct writer_result written;
+    bool is_partial;
+
+    assert_int_equal(begin(f, files), 0);
+    is_partial = volume_writer_is_partial(&f->writer);
+    assert_int_equal(end(f, &written), 0);
+    if (is_partial) {
+        assert_int_equal(volume_writer_begin_catching_up(&f->writer), 0);
+        assert_false(volume_writer_is_partial(&f->writer));
+        volume_writer_end_catching_up(&f->writer);
+    }
+    return is_partial;
+}
+
+static bool has_below(uint64_t directory, const char *path, const char *text)
+{
+    struct stat stat;
+
+    return tree_find_path(kernel.tree, directory, path, &stat) == 0 && S_ISREG(stat.st_mode) &&
+           has_content(stat.st_ino, text);
+}
+
+/* A file of it is to become a directory, and the reverse. */
+static void conflict_in_a_directory_that_is_mounted_alone(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t d;
+
+    (void)update(f, "a=1 d/b=1 d/c=1");
+    d = mount_alone(f, "d");
+    assert_true(update_and_catch_up(f, "a=2 d/b/x=2 d/c=2"));
+    assert_true(shows(f, "a", "2"));
+    assert_true(shows(f, "d/b/x", "2"));
+    assert_true(has_below(d, "b/x", "2"));
+    assert_true(has_below(d, "c", "2"));
+    assert_true(update_and_catch_up(f, "a=3 d/b=3 d/c/x=3"));
+    assert_true(has_below(d, "b", "3"));
+    assert_true(has_below(d, "c/x", "3"));
+    assert_false(update_and_catch_up(f, "a=4 d=4")); /* it has no file then */
+    assert_true(shows(f, "d", "4"));
+    assert_false(update_and_catch_up(f, "a=5 d/b=5 d/c=5"));
+    assert_true(shows(f, "a", "5"));
+    assert_true(has_below(d, "b", "5"));
+    assert_true(has_below(d, "c", "5"));
+}
+
+/* Its generation is no longer the current one, and could not be removed yet. */
+static void file_of_an_older_generation_follows(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t b;
+
+    (void)update(f, "a=1 b=1");
+    b = mount_alone(f, "b");
+    (void)update(f, "a/x=2 b=2");
+    assert_true(has_content(b, "2"));
+    (void)update(f, "a/x=3 b=3");
+    assert_true(shows(f, "b", "3"));
+    assert_true(has_content(b, "3"));
+}
+
 /* ---- readers that have just opened a file */
 
 static void readers_get_their_time(void **state)
@@ -944,6 +1008,8 @@ int main(void)
         TEST(volume_in_the_root),
         TEST(file_that_is_mounted_alone_follows),
         TEST(directory_that_is_mounted_alone_follows),
+        TEST(conflict_in_a_directory_that_is_mounted_alone),
+        TEST_IN_PLACE(file_of_an_older_generation_follows),
         TEST_IN_PLACE(readers_get_their_time),
         TEST_IN_PLACE(update_that_is_given_up),
         TEST_IN_PLACE(files_change_in_place),

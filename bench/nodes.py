@@ -15,10 +15,9 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Sequence
 
 import processes
-from processes import Failed
+from processes import Failed, Obedient
 from results import Reach, Spread, Table, mebibytes, milliseconds
 
 TESTS = Path(__file__).resolve().parent.parent / "tests"
@@ -28,6 +27,8 @@ from apiservers import write_kubeconfig  # noqa: E402
 from devserver.pki import Authority  # noqa: E402
 
 DRIVER = "csi.secretfs.io"
+NODE = "bench"
+LOG = "secretfs.log"
 VALUE_BYTES = 100
 PARALLEL_CALLS = 32  # how many pods a kubelet starts at a time, more or less
 SAMPLE = 200  # volumes of a second pod each, to see what one costs without the API
@@ -52,57 +53,6 @@ class NodeSize:
 
 FULL = NodeSize(volumes=(10, 100, 1000, 5000), idle_seconds=60.0)
 QUICK = NodeSize(volumes=(10, 50), idle_seconds=2.0)
-
-
-class Obedient:
-    """A program that is told what to do, a line at a time, and answers in lines."""
-
-    def __init__(self, command: Sequence[object], log: Path) -> None:
-        self._name = Path(str(command[0])).name
-        self._log = log
-        with open(log, "ab") as errors:
-            self._popen = subprocess.Popen(
-                [str(word) for word in command],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                start_new_session=True,
-            )
-
-    def tell(self, command: str) -> None:
-        assert self._popen.stdin is not None
-        try:
-            self._popen.stdin.write(f"{command}\n")
-            self._popen.stdin.flush()
-        except BrokenPipeError:
-            raise self._gone() from None
-
-    def hear(self) -> str:
-        assert self._popen.stdout is not None
-        line = self._popen.stdout.readline()
-        if not line:
-            raise self._gone()
-        return line.rstrip("\n")
-
-    def hear_all(self) -> list[str]:
-        """The lines until an empty one."""
-        lines = []
-        while line := self.hear():
-            lines.append(line)
-        return lines
-
-    def ask(self, command: str) -> str:
-        self.tell(command)
-        return self.hear()
-
-    def end(self) -> None:
-        self._popen.kill()
-        self._popen.communicate()
-
-    def _gone(self) -> Failed:
-        self._popen.wait()
-        return Failed(f"{self._name} ended ({self._popen.returncode}):\n{processes.tail(self._log)}")
 
 
 @dataclass
@@ -141,15 +91,14 @@ class NodeRun:
         self._directory = directory
         self._volumes = volumes
         self._root = directory / "kubelet"
-        self._socket = self._root / "plugins" / DRIVER / "csi.sock"
-        self._log = directory / "secretfs.log"
+        self._log = directory / LOG
         directory.mkdir()
         self._root.mkdir()
 
     def measure(self, idle_seconds: float) -> Measured:
         server = self._start_server()
         daemon = self._start_daemon(server)
-        command: list[object] = [self._programs / "kubelet", "--socket", self._socket]
+        command: list[object] = [self._programs / "kubelet", "--socket", socket_of(self._root)]
         kubelet = Obedient([*command, "--root", self._root], self._directory / "kubelet.log")
         try:
             return self._measure(server, kubelet, daemon, idle_seconds)
@@ -225,17 +174,30 @@ class NodeRun:
         ca = self._directory / "pki" / "ca.crt"
         url, path = f"https://127.0.0.1:{port}", self._directory / "kubeconfig"
         kubeconfig = write_kubeconfig(path, url, ca, "dummy")
-        command: list[object] = [self._secretfs, "node", "--rights=daemon", "--node-id=bench"]
-        command += [f"--kubeconfig={kubeconfig}", f"--kubelet-root={self._root}"]
-        command += [f"--driver-name={DRIVER}", f"--run-dir={self._directory / 'run'}"]
-        command += [f"--volumes-dir={self._directory / 'none'}", "--metrics-bind-address=0"]
-        daemon = processes.start(command, self._log)
-        deadline = time.monotonic() + START_SECONDS
-        while not self._socket.is_socket():
-            if daemon.poll() is not None or time.monotonic() > deadline:
-                raise Failed(f"secretfs node does not start:\n{processes.tail(self._log)}")
-            time.sleep(0.01)
-        return daemon
+        return start_daemon(self._secretfs, self._directory, self._root, kubeconfig)
+
+
+def start_daemon(
+    secretfs: Path, directory: Path, root: Path, kubeconfig: Path
+) -> subprocess.Popen[bytes]:
+    """A ready `secretfs node` that keeps its files in a directory. root: the kubelet's."""
+    log, socket = directory / LOG, socket_of(root)
+    command: list[object] = [secretfs, "node", "--rights=daemon", f"--node-id={NODE}"]
+    command += [f"--kubeconfig={kubeconfig}", f"--kubelet-root={root}"]
+    command += [f"--driver-name={DRIVER}", f"--run-dir={directory / 'run'}"]
+    command += [f"--volumes-dir={directory / 'none'}", "--metrics-bind-address=0"]
+    daemon = processes.start(command, log)
+    deadline = time.monotonic() + START_SECONDS
+    while not socket.is_socket():
+        if daemon.poll() is not None or time.monotonic() > deadline:
+            processes.stop(daemon)
+            raise Failed(f"secretfs node does not start:\n{processes.tail(log)}")
+        time.sleep(0.01)
+    return daemon
+
+
+def socket_of(root: Path) -> Path:
+    return root / "plugins" / DRIVER / "csi.sock"
 
 
 def _seconds(kubelet: Obedient, command: str) -> Spread:

@@ -7,6 +7,8 @@ and neither a kubelet nor an etcd. Each volume has a Secret of its own, of ten k
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import shutil
 import subprocess
@@ -15,9 +17,10 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import processes
-from processes import Failed, Obedient
+from processes import Failed, Obedient, run
 from results import Reach, Spread, Table, mebibytes, milliseconds
 
 TESTS = Path(__file__).resolve().parent.parent / "tests"
@@ -35,7 +38,7 @@ SAMPLE = 200  # volumes of a second pod each, to see what one costs without the 
 STORMS = 5
 START_SECONDS = 60.0
 SETTLE_SECONDS = 2.0  # what was replaced is removed a moment later
-QUIET_SECONDS = 15.0  # until nothing of an update is left to do, such as a last look for followers
+VOLUMES_PER_POD = 20  # a node has some hundred pods, and the daemon knows 2,048
 
 # What is to be reached with 1,000 volumes.
 REACH_VOLUMES = 1000
@@ -99,7 +102,8 @@ class NodeRun:
         server = self._start_server()
         daemon = self._start_daemon(server)
         command: list[object] = [self._programs / "kubelet", "--socket", socket_of(self._root)]
-        kubelet = Obedient([*command, "--root", self._root], self._directory / "kubelet.log")
+        command += ["--root", self._root, "--volumes-per-pod", VOLUMES_PER_POD]
+        kubelet = Obedient(command, self._directory / "kubelet.log")
         try:
             return self._measure(server, kubelet, daemon, idle_seconds)
         except BaseException:
@@ -120,6 +124,7 @@ class NodeRun:
         idle_seconds: float,
     ) -> Measured:
         n, sample = self._volumes, min(self._volumes, SAMPLE)
+        self._await_pods(daemon.pid)
         begin = time.monotonic()
         publishes = _seconds(kubelet, f"publish a {n} {PARALLEL_CALLS}")
         all_published = time.monotonic() - begin
@@ -131,9 +136,9 @@ class NodeRun:
             storms.append(self._storm(server, kubelet))
         storm_behind = self._storm(server, kubelet)
         stats = dict(word.split("=") for word in server.ask("stats").split()[1:])
-        if int(stats["watches"]) != n:
-            raise Failed(f"{stats['watches']} watches for {n} volumes")
-        time.sleep(QUIET_SECONDS if idle_seconds > 0 else SETTLE_SECONDS)
+        if int(stats["watches"]) != n or int(stats["pods"]) != 1:
+            raise Failed(f"{stats} for {n} volumes")
+        time.sleep(SETTLE_SECONDS)
         resident, anonymous = _memory(daemon.pid)
         cpu = _cpu_seconds(daemon.pid)
         time.sleep(idle_seconds)
@@ -156,6 +161,15 @@ class NodeRun:
             unpublishes=unpublishes,
         )
 
+    def _await_pods(self, pid: int) -> None:
+        """Until the daemon knows all pods, so that it asks for none: two sets of the kubelet's."""
+        pods = 2 * math.ceil(self._volumes / VOLUMES_PER_POD)
+        deadline = time.monotonic() + START_SECONDS
+        while status(self._secretfs, pid)["pods"]["known"] < pods:
+            if time.monotonic() > deadline:
+                raise Failed(f"{pods} pods do not become known")
+            time.sleep(0.01)
+
     def _storm(self, server: Obedient, kubelet: Obedient) -> Spread:
         """Every Secret changes at once. The kubelet's program waits before that happens."""
         version = int(server.ask("version").split()[1]) + 1
@@ -167,6 +181,7 @@ class NodeRun:
         pair = Authority(self._directory / "pki", name="bench-ca").server_pair()
         command: list[object] = [self._programs / "apiserver", "--certificate", pair.certificate]
         command += ["--key", pair.key, "--secrets", self._volumes, "--value-bytes", VALUE_BYTES]
+        command += ["--volumes-per-pod", VOLUMES_PER_POD]
         return Obedient(command, self._directory / "apiserver.log")
 
     def _start_daemon(self, server: Obedient) -> subprocess.Popen[bytes]:
@@ -198,6 +213,13 @@ def start_daemon(
 
 def socket_of(root: Path) -> Path:
     return root / "plugins" / DRIVER / "csi.sock"
+
+
+def status(secretfs: Path, pid: int) -> Any:
+    """What a daemon tells of itself, with its volumes as "items"."""
+    answer = json.loads(run([secretfs, "status", "-o", "json"]))
+    (process,) = [process for process in answer["processes"] if process["pid"] == pid]
+    return {**process, "items": [item for item in answer["items"] if item.get("pid") == pid]}
 
 
 def _seconds(kubelet: Obedient, command: str) -> Spread:

@@ -6,7 +6,6 @@ live there. The kubelet is this process: it publishes the volumes by CSI and mak
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -25,7 +24,7 @@ import updates
 from apiservers import Access, Client, ServerWithPods
 from processes import Failed, run
 from reads import Comparison
-from results import SPREAD_COLUMNS, Reach, Spread, Table, milliseconds
+from results import SPREAD_COLUMNS, Reach, Spread, Table, median, milliseconds
 from updates import CHANGING_KEY, NAMESPACE
 
 TESTS = Path(__file__).resolve().parent.parent / "tests"
@@ -55,17 +54,19 @@ class LiveSize:
     warm_up: int
     lone_mounts: tuple[int, ...]
     foreign_mounts: tuple[int, ...]
-    foreign_rounds: int  # of so many updates with each number of mounts
+    foreign_rounds: int
+    foreign_updates: int  # with each number of mounts, in each round
 
 
 FULL = LiveSize(
     rounds=100,
     requests=10_000,
     updates=100,
-    warm_up=20,
+    warm_up=10,
     lone_mounts=(1, 10, 100),
     foreign_mounts=(0, 10_000, 100_000),
-    foreign_rounds=3,
+    foreign_rounds=10,
+    foreign_updates=30,
 )
 QUICK = LiveSize(
     rounds=5,
@@ -74,7 +75,8 @@ QUICK = LiveSize(
     warm_up=3,
     lone_mounts=(1, 10),
     foreign_mounts=(0, 1000),
-    foreign_rounds=1,
+    foreign_rounds=2,
+    foreign_updates=5,
 )
 
 
@@ -140,24 +142,19 @@ class LiveNode:
             time.sleep(0.01)
 
     def _count_alone(self) -> int:
-        items = [item for item in self._status()["items"] if item.get("pid") == self._pid]
+        items = self._status()["items"]
         if any(item["fileSystem"] != "live" for item in items):
             raise Failed("a volume that is mounted by subPath is not in the live file system")
         return sum(item["volume"]["mountedAlone"]["count"] for item in items)
 
     def requests(self) -> dict[str, int]:
         """All that the kernel has sent, by kind."""
-        (process,) = [p for p in self._status()["processes"] if p["pid"] == self._pid]
-        by_kind: dict[str, int] = process["requests"]["byKind"]
+        by_kind: dict[str, int] = self._status()["requests"]["byKind"]
         return by_kind
 
     def _status(self) -> Any:
-        return json.loads(run([self._secretfs, "status", "-o", "json"]))
-
-    @property
-    def _pid(self) -> int:
         assert self._daemon is not None
-        return self._daemon.pid
+        return nodes.status(self._secretfs, self._daemon.pid)
 
 
 class LiveRun:
@@ -257,7 +254,7 @@ class LiveRun:
                 self._node.mount_alone(volumes[-1], CHANGING_KEY, target)
             self._node.wait_alone()
             more = updates.lone_mounts(directory, count)
-            updates.add_lone_mounts(table, count, self._run_updates(volumes[0], more))
+            updates.add_lone_mounts(table, count, self._run_updates(volumes[0], n, more))
         return table
 
     def _measure_foreign_mounts(self) -> Table:
@@ -270,37 +267,46 @@ class LiveRun:
         self._node.mount_alone(volume, CHANGING_KEY, directory / "0")
         self._node.wait_alone()
         more = updates.lone_mounts(directory, 1)
-        read: dict[int, list[float]] = {}
-        alone: dict[int, list[float]] = {}
         foreign = self._directory("foreign")
+        read, alone = Rounds(), Rounds()
         for _ in range(self._size.foreign_rounds):
             for count in self._size.foreign_mounts:
                 with foreign_mounts.made(foreign, count):
-                    seen = self._run_updates(volume, more)
+                    seen = self._run_updates(volume, self._size.foreign_updates, more)
                 assert seen.alone is not None
-                read.setdefault(count, []).extend(seen.read.values)
-                alone.setdefault(count, []).extend(seen.alone.values)
-        _add_ratios(table, "a consumer of the volume has read the new bytes", read)
-        _add_ratios(table, "the lone mount was read, after inotify", alone)
+                read.add(count, seen.read)
+                alone.add(count, seen.alone)
+        read.add_to(table, "a consumer of the volume has read the new bytes")
+        alone.add_to(table, "the lone mount was read, after inotify")
         table.notes.append(
-            f"{self._size.updates} updates at a time, the numbers of mounts in turn, "
-            f"{self._size.foreign_rounds} times"
+            f"the numbers of mounts in turn, {self._size.foreign_rounds} times "
+            f"{self._size.foreign_updates} updates each; the ratio is the median of the\n"
+            "   rounds' ratios"
         )
         return table
 
-    def _run_updates(self, volume: PodVolume, more: list[object]) -> updates.Updates:
-        n, warm_up = self._size.updates, self._size.warm_up
-        access, target = self._access, volume.target
+    def _run_updates(self, volume: PodVolume, n: int, more: list[object]) -> updates.Updates:
+        access, target, warm_up = self._access, volume.target, self._size.warm_up
         return updates.measure(self._programs, access, SECRET, target, n, warm_up, *more)
 
 
-def _add_ratios(table: Table, what: str, by_count: dict[int, list[float]]) -> None:
-    spreads = {count: Spread(values) for count, values in by_count.items()}
-    for count, spread in spreads.items():
-        ratio = spread.p50 / spreads[0].p50
-        cells = [milliseconds(value) for value in (spread.p50, spread.p99, spread.max)]
-        document = {"seconds": spread.document(), "ratio": round(ratio, 3)}
-        table.add(f"{count:,}: {what}", [*cells, f"{ratio:.2f}"], document)
+class Rounds:
+    """Updates with so many foreign mounts, round by round."""
+
+    def __init__(self) -> None:
+        self._by_count: dict[int, list[Spread]] = {}
+
+    def add(self, count: int, spread: Spread) -> None:
+        self._by_count.setdefault(count, []).append(spread)
+
+    def add_to(self, table: Table, what: str) -> None:
+        without = self._by_count[0]
+        for count, rounds in self._by_count.items():
+            spread = Spread([value for one in rounds for value in one.values])
+            ratio = median(one.p50 / zero.p50 for one, zero in zip(rounds, without))
+            cells = [milliseconds(value) for value in (spread.p50, spread.p99, spread.max)]
+            document = {"seconds": spread.document(), "ratio": round(ratio, 3)}
+            table.add(f"{count:,}: {what}", [*cells, f"{ratio:.2f}"], document)
 
 
 def measure(secretfs: Path, programs: Path, size: LiveSize) -> Iterator[Table]:

@@ -46,13 +46,19 @@ def mount_tmpfs(path: Path) -> None:
 
 
 def bind(source: Path, target: Path) -> None:
-    """Mounts a file or a directory once more, on its own."""
+    """Mounts a directory or a file once more, on its own."""
     if _libc.mount(bytes(source), bytes(target), None, _MS_BIND, None) != 0:
         raise _os_error(f"cannot mount {source} on {target}")
 
 
+def bind_all(source: Path, target: Path) -> None:
+    """The same with all that is mounted below it."""
+    if _libc.mount(bytes(source), bytes(target), None, _MS_BIND | _MS_REC, None) != 0:
+        raise _os_error(f"cannot mount {source} on {target}")
+
+
 def bind_file(source: Path, target: Path) -> None:
-    """The same for a file, whose target is made."""
+    """A file on its own, on one that is made."""
     target.touch()
     bind(source, target)
 

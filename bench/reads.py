@@ -33,7 +33,8 @@ def compare(
 ) -> dict[str, Comparison]:
     """Medians by operation; of all operations unless some are named."""
     pairs: dict[str, list[tuple[float, float]]] = {}
-    for line in run([programs / "reads", "compare", ours, theirs, rounds, *operations]).splitlines():
+    command = [programs / "reads", "compare", ours, theirs, rounds, *operations]
+    for line in run(command).splitlines():
         operation, first, second = line.split()
         pairs.setdefault(operation, []).append((float(first), float(second)))
     return {

@@ -65,12 +65,14 @@ struct lone_mount {
     char path[4096];
     int wd;              /* of inotify */
     unsigned long round; /* the change it has shown last */
+    unsigned long told;  /* the change that inotify has told of last */
 };
 
 struct bench {
     struct options options;
     char key_path[4096];
     struct curl_slist *headers, *patch_headers;
+    struct lone_mount *lone_mounts;
 
     pthread_mutex_t lock; /* what follows */
     pthread_cond_t changed;
@@ -144,17 +146,19 @@ static bool is_in_place(const struct bench *b)
            (b->is_reading_lone || b->options.n_lone_mounts == 0);
 }
 
-static void await(struct bench *b, bool (*is_so)(const struct bench *b), const char *what)
+/* Return: false after GIVE_UP_SEC. */
+static bool await(struct bench *b, bool (*is_so)(const struct bench *b))
 {
+    bool is = true;
     struct timespec give_up;
 
     (void)clock_gettime(CLOCK_MONOTONIC, &give_up);
     give_up.tv_sec += GIVE_UP_SEC;
     (void)pthread_mutex_lock(&b->lock);
-    while (!is_so(b))
-        if (pthread_cond_timedwait(&b->changed, &b->lock, &give_up) != 0)
-            die(what, "waited in vain");
+    while (is && !is_so(b))
+        is = pthread_cond_timedwait(&b->changed, &b->lock, &give_up) == 0;
     (void)pthread_mutex_unlock(&b->lock);
+    return is;
 }
 
 static void mark(struct bench *b, bool *flag)
@@ -375,6 +379,7 @@ static void read_lone_mount(struct bench *b, struct lone_mount *m, char *content
     int64_t at_ns = now_ns();
 
     (void)pthread_mutex_lock(&b->lock);
+    m->told = b->round;
     if (m->round != b->round && is_expected(b, content, n)) {
         m->round = b->round;
         if (++b->n_lone_read == b->options.n_lone_mounts)
@@ -401,11 +406,11 @@ static void *lone_mounts_main(void *userdata)
     _Alignas(struct inotify_event) char events[16384];
     _cleanup_(fd_closep) int fd = inotify_init1(IN_CLOEXEC);
     struct bench *b = userdata;
-    struct lone_mount *mounts = calloc(b->options.n_lone_mounts, sizeof(*mounts));
+    struct lone_mount *mounts = b->lone_mounts;
     char *content = make_room(b);
 
-    if (fd < 0 || mounts == NULL)
-        die("lone mounts", "cannot be watched");
+    if (fd < 0)
+        die("inotify", strerror(errno));
     for (size_t i = 0; i < b->options.n_lone_mounts; i++) {
         (void)snprintf(mounts[i].path, sizeof(mounts[i].path), "%s/%zu", b->options.lone_mounts, i);
         mounts[i].wd = inotify_add_watch(fd, mounts[i].path, IN_CLOSE_WRITE);
@@ -423,6 +428,30 @@ static void *lone_mounts_main(void *userdata)
 }
 
 /* ---- all of it */
+
+/* What a change lacks, and whether its bytes or the event are lost. */
+static void print_missing(struct bench *b)
+{
+    static const char *const names[SIGHT_COUNT] = {"watch client", "inotify", "consumer",
+                                                   "lone mounts"};
+    char *content = make_room(b);
+
+    (void)pthread_mutex_lock(&b->lock);
+    for (size_t i = 0; i < SIGHT_COUNT; i++)
+        if (b->seen_ns[i] == 0)
+            fprintf(stderr, "updates: not seen: %s\n", names[i]);
+    for (size_t i = 0; i < b->options.n_lone_mounts; i++) {
+        const struct lone_mount *m = &b->lone_mounts[i];
+        ssize_t n = read_file(m->path, content, b->options.value_bytes + 1);
+
+        if (m->round != b->round)
+            fprintf(stderr, "updates: %s: %s; content is %s\n", m->path,
+                    m->told == b->round ? "event" : "no event",
+                    is_expected(b, content, n) ? "new" : "old");
+    }
+    (void)pthread_mutex_unlock(&b->lock);
+    free(content);
+}
 
 static void print_sight(int64_t seen_ns, int64_t answered_ns)
 {
@@ -449,7 +478,10 @@ static void measure(struct bench *b)
         (void)snprintf(text, sizeof(text), "update-%lu-%lld", i, (long long)now_ns());
         expect(b, text);
         patch(b, easy, &sent_ns, &answered_ns);
-        await(b, is_seen_by_all, "update");
+        if (!await(b, is_seen_by_all)) {
+            print_missing(b);
+            die("update", "waited in vain");
+        }
         if (i >= b->options.n_warm_up) {
             printf("%lld", (long long)(sent_ns - answered_ns));
             for (size_t sight = 0; sight < SIGHT_COUNT; sight++)
@@ -608,11 +640,15 @@ int main(int argc, char *argv[])
     if (b.base64 == NULL)
         die("value", "out of memory");
     expect(&b, "nothing has this value yet");
+    b.lone_mounts = calloc(b.options.n_lone_mounts + 1, sizeof(*b.lone_mounts));
+    if (b.lone_mounts == NULL)
+        die("lone mounts", "out of memory");
     start_thread(&b, watch_main);
     if (b.options.n_lone_mounts > 0)
         start_thread(&b, lone_mounts_main);
     start_thread(&b, b.options.polls ? polling_main : notified_main);
-    await(&b, is_in_place, "watch");
+    if (!await(&b, is_in_place))
+        die("watch", "waited in vain");
     measure(&b);
     /* ends the process, and with it the threads, which wait for what never comes */
     return fflush(stdout) != 0 ? 1 : 0;

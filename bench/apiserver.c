@@ -6,18 +6,21 @@
  * client at the speed that it could cope with. This one keeps nothing but a version for each
  * Secret, makes the JSON when it is asked for, and speaks HTTP/2 over TLS to as many streams of a
  * connection as real ones allow. It answers what a client needs that lists and watches Secrets by
- * name (fieldSelector=metadata.name=NAME), and 404 to all else. Everybody is welcome.
+ * name (fieldSelector=metadata.name=NAME) and watches the pods of its node, which do not change,
+ * and 404 to all else. Requests need no credentials.
  *
  * It reads commands, a line each, from its standard input, and answers each with a line:
  *
  *     storm        a new version of every Secret: "storm VERSION TIME", the time before the first
  *     update N     a new version of Secret number N: "update VERSION TIME"
  *     version      "version VERSION", of the Secret number 0
- *     stats        "stats connections=N lists=N watches=N others=N", watches are those now open
+ *     stats        "stats connections=N lists=N watches=N pods=N others=N": watches and pods are
+ *                  those now open, of Secrets and of pods
  *
  * with TIME in nanoseconds of the monotonic clock. Its first line is "ready PORT", and the end of
  * its input is its end. Secret number N is called secret-N. Its keys are key-0 to key-9, and each
- * value begins with the version, in eight digits.
+ * value begins with the version, in eight digits. The pods are those of the program `kubelet`, for
+ * as many volumes as there are Secrets in each of two sets; no container mounts one by subPath.
  */
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -49,6 +52,7 @@
 #define PATH_BYTES_MAX         2048u
 #define COMMAND_BYTES_MAX      4096u
 #define FIRST_RESOURCE_VERSION 1000u
+#define DRIVER                 "csi.secretfs.io"
 
 struct secret {
     unsigned version;
@@ -61,7 +65,7 @@ struct stream {
     int32_t id;
     char path[PATH_BYTES_MAX];
     struct buf out; /* of the answer's body, what was not handed over yet */
-    bool is_watch;
+    bool is_watch, is_of_pods;
     struct secret *secret; /* that it watches */
     struct stream *next, **link;
 };
@@ -79,14 +83,15 @@ struct connection {
 struct server {
     const char *namespace, *certificate, *key;
     struct secret *secrets;
-    size_t n_secrets;
+    size_t n_secrets, n_volumes_per_pod;
+    struct stream *pods; /* the watch of them that was opened last */
     int value_bytes;
     unsigned long long resource_version;
     SSL_CTX *tls;
     nghttp2_session_callbacks *callbacks;
     int epoll_fd, listen_fd;
     struct connection *connections;
-    unsigned long n_connections, n_lists, n_watches, n_others;
+    unsigned long n_connections, n_lists, n_watches, n_pod_watches, n_others;
 };
 
 static _Noreturn void die(const char *what, const char *why)
@@ -160,12 +165,69 @@ static void add_event(struct buf *b, const struct server *s, const struct secret
     must(buf_add_text(b, "}\n"), "an event");
 }
 
+/* ---- pods as JSON */
+
+static void add_mounts(struct buf *b, size_t first, size_t end)
+{
+    for (size_t i = first; i < end; i++)
+        must(buf_addf(b, "%s{\"name\":\"secret-%zu\",\"mountPath\":\"/secret-%zu\"}",
+                      i > first ? "," : "", i, i),
+             "a pod");
+}
+
+static void add_volumes(struct buf *b, size_t first, size_t end)
+{
+    for (size_t i = first; i < end; i++)
+        must(buf_addf(b, "%s{\"name\":\"secret-%zu\",\"csi\":{\"driver\":\"" DRIVER "\"}}",
+                      i > first ? "," : "", i),
+             "a pod");
+}
+
+/* Its name is its uid as well. */
+static void add_pod(struct buf *b, const struct server *s, char set, size_t number)
+{
+    size_t first = number * s->n_volumes_per_pod;
+    size_t end = size_min(first + s->n_volumes_per_pod, s->n_secrets);
+
+    must(buf_addf(b,
+                  "{\"type\":\"ADDED\",\"object\":{\"kind\":\"Pod\",\"apiVersion\":\"v1\","
+                  "\"metadata\":{\"name\":\"pod-%c-%zu\",\"namespace\":\"%s\","
+                  "\"uid\":\"pod-%c-%zu\",\"resourceVersion\":\"%u\"},"
+                  "\"spec\":{\"containers\":[{\"name\":\"main\",\"volumeMounts\":[",
+                  set, number, s->namespace, set, number, FIRST_RESOURCE_VERSION),
+         "a pod");
+    add_mounts(b, first, end);
+    must(buf_add_text(b, "]}],\"volumes\":["), "a pod");
+    add_volumes(b, first, end);
+    must(buf_add_text(b, "]}}}\n"), "a pod");
+}
+
+/* All of them and a bookmark, as servers do for a watch without a resourceVersion. */
+static void add_pods(struct buf *b, const struct server *s)
+{
+    for (size_t i = 0; i * s->n_volumes_per_pod < s->n_secrets; i++) {
+        add_pod(b, s, 'a', i);
+        add_pod(b, s, 'b', i);
+    }
+    must(buf_addf(b,
+                  "{\"type\":\"BOOKMARK\",\"object\":{\"kind\":\"Pod\",\"apiVersion\":\"v1\","
+                  "\"metadata\":{\"resourceVersion\":\"%u\"}}}\n",
+                  FIRST_RESOURCE_VERSION),
+         "a bookmark");
+}
+
 /* ---- streams and connections */
 
 static void stream_free(struct stream *stream)
 {
-    if (stream->is_watch)
-        stream->connection->server->n_watches--;
+    struct server *s = stream->connection->server;
+
+    if (stream->is_of_pods)
+        s->n_pod_watches--;
+    else if (stream->is_watch)
+        s->n_watches--;
+    if (s->pods == stream)
+        s->pods = NULL;
     if (stream->secret != NULL) {
         *stream->link = stream->next;
         if (stream->next != NULL)
@@ -180,6 +242,8 @@ static void forget_watches(struct connection *c)
 {
     struct server *s = c->server;
 
+    if (s->pods != NULL && s->pods->connection == c)
+        stream_free(s->pods);
     for (size_t i = 0; i < s->n_secrets; i++) {
         for (struct stream *stream = s->secrets[i].watchers, *next; stream != NULL; stream = next) {
             next = stream->next;
@@ -328,11 +392,33 @@ static void start_watch(struct stream *stream, struct secret *secret)
         add_event(&stream->out, s, secret);
 }
 
+static bool is_watch_of_pods(const char *path)
+{
+    return str_after(path, "/api/v1/pods?") != NULL && query_value(path, "watch") != NULL;
+}
+
+static void start_pod_watch(struct stream *stream)
+{
+    struct server *s = stream->connection->server;
+
+    stream->is_watch = true;
+    stream->is_of_pods = true;
+    s->pods = stream;
+    s->n_pod_watches++;
+    if (query_value(stream->path, "resourceVersion") == NULL)
+        add_pods(&stream->out, s);
+}
+
 static void answer(struct stream *stream)
 {
     struct server *s = stream->connection->server;
     struct secret *secret = find_secret(s, stream->path);
 
+    if (is_watch_of_pods(stream->path)) {
+        start_pod_watch(stream);
+        respond(stream, "200");
+        return;
+    }
     if (!is_for_secrets(s, stream->path)) {
         s->n_others++;
         must(buf_add_text(&stream->out,
@@ -431,8 +517,8 @@ static void obey(struct server *s, const char *command)
     if (streq(command, "version")) {
         printf("version %u\n", s->secrets[0].version);
     } else if (streq(command, "stats")) {
-        printf("stats connections=%lu lists=%lu watches=%lu others=%lu\n", s->n_connections,
-               s->n_lists, s->n_watches, s->n_others);
+        printf("stats connections=%lu lists=%lu watches=%lu pods=%lu others=%lu\n",
+               s->n_connections, s->n_lists, s->n_watches, s->n_pod_watches, s->n_others);
     } else if (streq(command, "storm")) {
         unsigned version = s->secrets[0].version + 1;
 
@@ -579,6 +665,7 @@ static void parse(int argc, char **argv, struct server *s)
                                             {"key", required_argument, NULL, 'k'},
                                             {"secrets", required_argument, NULL, 's'},
                                             {"value-bytes", required_argument, NULL, 'b'},
+                                            {"volumes-per-pod", required_argument, NULL, 'p'},
                                             {NULL, 0, NULL, 0}};
     int option;
 
@@ -593,19 +680,23 @@ static void parse(int argc, char **argv, struct server *s)
             s->n_secrets = strtoul(optarg, NULL, 10);
         else if (option == 'b')
             s->value_bytes = (int)strtol(optarg, NULL, 10);
+        else if (option == 'p')
+            s->n_volumes_per_pod = strtoul(optarg, NULL, 10);
         else
             exit(2);
     }
     if (s->certificate == NULL || s->key == NULL || s->n_secrets == 0 || s->value_bytes < 9 ||
-        s->value_bytes > 4096)
+        s->value_bytes > 4096 || s->n_volumes_per_pod == 0)
         die("usage", "--certificate FILE --key FILE --secrets N [--namespace NAME] "
-                     "[--value-bytes 9..4096]");
+                     "[--value-bytes 9..4096] [--volumes-per-pod N]");
 }
 
 int main(int argc, char **argv)
 {
-    struct server s = {
-        .namespace = "default", .value_bytes = 100, .resource_version = FIRST_RESOURCE_VERSION};
+    struct server s = {.namespace = "default",
+                       .value_bytes = 100,
+                       .n_volumes_per_pod = 1,
+                       .resource_version = FIRST_RESOURCE_VERSION};
 
     parse(argc, argv, &s);
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);

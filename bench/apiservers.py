@@ -27,7 +27,8 @@ import processes
 TESTS = Path(__file__).resolve().parent.parent / "tests"
 sys.path.append(str(TESTS))
 
-from devserver.pki import Authority  # noqa: E402 (found through the path above)
+from devserver import DevServer  # noqa: E402 (found through the path above)
+from devserver.pki import Authority  # noqa: E402
 
 HOST = "127.0.0.1"
 _START_SECONDS = 120.0
@@ -71,14 +72,6 @@ class Client:
         path = f"/api/v1/namespaces/{namespace}/secrets"
         # the namespace "default" is made some time after a server is ready
         _wait_for(lambda: self.request("POST", path, body)[0] in (201, 409), "a new Secret")
-
-    def patch_secret(self, namespace: str, name: str, data: dict[str, bytes]) -> None:
-        encoded = {key: base64.b64encode(value).decode() for key, value in data.items()}
-        path = f"/api/v1/namespaces/{namespace}/secrets/{name}"
-        kind = "application/merge-patch+json"
-        status, answer = self.request("PATCH", path, {"data": encoded}, kind)
-        if status != 200:
-            raise Failed(f"PATCH of secret {name}: {status} {answer}")
 
 
 class Server:
@@ -139,6 +132,28 @@ class DevelopmentServer(Server):
             raise processes.Failed(f"{kubeconfig} names no server or no token")
         token_file = _write_private(self.directory / "token", token[1])
         return Access(url[1], self.directory / "ca.crt", token_file, kubeconfig)
+
+
+class ServerWithPods(Server):
+    """The development server in this process, which can be given pods; it takes none by HTTP."""
+
+    name = "development server"
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self._server = DevServer(directory)
+
+    def start(self) -> Access:
+        server = self._server.start()
+        token_file = _write_private(self.directory / "token", server.admin_token)
+        kubeconfig = Path(server.kubeconfig())
+        return Access(server.url, Path(server.ca_file), token_file, kubeconfig)
+
+    def stop(self) -> None:
+        self._server.stop()
+
+    def put_pod(self, namespace: str, name: str, uid: str, spec: dict[str, Any]) -> None:
+        self._server.put_pod(namespace, name, uid, spec=spec, status={"phase": "Pending"})
 
 
 class RealServer(Server):

@@ -23,22 +23,24 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Iterator
 
+import live
 import nodes
 import processes
+import reads
+import updates
 import watches
 from apiservers import Access, Client, DevelopmentServer, RealServer, Server
 from processes import Failed, run
-from results import Reach, Spread, Table, machine, mebibytes, median
+from reads import Comparison
+from results import SPREAD_COLUMNS, Reach, Spread, Table, machine, mebibytes
+from updates import CHANGING_KEY, NAMESPACE
 
-NAMESPACE = "default"
 SECRET = "bench"
-CHANGING_KEY = "changing"
 LARGE_SECRET = "bench-large"
 N_LARGE_KEYS = 1000
 LARGE_PAUSE_MS = 200
 MIB = 1 << 20
-FOLLOWER_COUNTS = (1, 10, 100)
-FOLLOWS_WITHIN_SECONDS = 5.0
+LONE_MOUNT_COUNTS = (1, 10, 100)
 KEYS = {f"key-{i}": b"s" * 1024 for i in range(7)} | {CHANGING_KEY: b"nothing yet"}
 LARGE_KEYS = {f"key-{i:04}": b"s" * 512 for i in range(N_LARGE_KEYS - 1)}
 LARGE_KEYS[CHANGING_KEY] = b"nothing yet"
@@ -56,7 +58,7 @@ class Size:
     reads: int
     updates: int
     polled_updates: int
-    large_updates: int  # of a large volume or value, or with followers
+    large_updates: int  # of a large volume or value, or with lone mounts
     warm_up: int
     mounts: int
 
@@ -73,20 +75,6 @@ FULL = Size(
 QUICK = Size(
     rounds=5, reads=20_000, updates=20, polled_updates=10, large_updates=5, warm_up=3, mounts=3
 )
-
-
-@dataclass
-class Updates:
-    """What the program `updates` has seen, since the answers to the PATCHes."""
-
-    patch: Spread
-    watched: Spread
-    notified: Spread
-    read: Spread
-    beyond_watch: Spread  # from the bare client's event to the new bytes, of each update
-    followed: Spread | None  # by the last of the files that are mounted alone
-    opens: int
-    failed_opens: int
 
 
 class Bench:
@@ -126,6 +114,10 @@ class Bench:
         for source, spread in self._mount_times.items():
             table.add_spread(f"from {source}", spread)
         self._show(table)
+
+    def measure_live(self, size: live.LiveSize) -> None:
+        for table in live.measure(self.secretfs, self._programs, size):
+            self._show(table)
 
     def measure_node(self, size: nodes.NodeSize) -> None:
         self._show(nodes.measure(self.secretfs, self._programs, size))
@@ -192,13 +184,12 @@ class Bench:
             tmpfs.mkdir(exist_ok=True)
             processes.mount_tmpfs(tmpfs)
             try:
-                _copy_volume(mountpoint, tmpfs)
-                reads = self._programs / "reads"
-                output = run([reads, "compare", mountpoint, tmpfs, self.size.rounds])
+                reads.copy_volume(mountpoint, tmpfs)
+                results = reads.compare(self._programs, mountpoint, tmpfs, self.size.rounds)
             finally:
                 processes.unmount(tmpfs)
-            for operation, pairs in _rounds_of(output).items():
-                _add_read(table, operation, pairs, has_reach=secret == SECRET)
+            for operation, compared in results.items():
+                _add_read(table, operation, compared, has_reach=secret == SECRET)
             self._count_requests(table, mountpoint)
         if secret == SECRET:
             table.notes.append(
@@ -228,7 +219,7 @@ class Bench:
             self._show(self._measure_updates(name, access, mountpoint, is_real))
             self._show(self._measure_memory(name, mountpoint))
         self._show(self._measure_large_updates(name, access))
-        self._show(self._measure_followers(name, access))
+        self._show(self._measure_lone_mounts(name, access))
         self._time_mounts(name, source)
 
     def _measure_updates(
@@ -270,21 +261,14 @@ class Bench:
         self,
         access: Access,
         mountpoint: Path,
-        updates: int,
+        count: int,
         *more: object,
         secret: str = SECRET,
-    ) -> Updates:
-        command = [self._programs / "updates", "--server", access.url, "--ca", access.ca]
-        command += ["--token-file", access.token_file, "--namespace", NAMESPACE]
-        command += ["--secret", secret, "--key", CHANGING_KEY, "--root", mountpoint]
-        command += ["--updates", updates, "--warm-up", self.size.warm_up, *more]
-        *rows, (opens, failed) = [line.split() for line in run(command).splitlines()]
-        columns = [[int(cell) / 1e9 for cell in column if cell != "-"] for column in zip(*rows)]
-        sent, watched, notified, read, followed = columns
-        patch = Spread([-seconds for seconds in sent])
-        beyond = Spread([ours - theirs for ours, theirs in zip(read, watched)])
-        spreads = (patch, Spread(watched), Spread(notified), Spread(read), beyond)
-        return Updates(*spreads, Spread(followed) if followed else None, int(opens), int(failed))
+    ) -> updates.Updates:
+        warm_up = self.size.warm_up
+        return updates.measure(
+            self._programs, access, secret, mountpoint, count, warm_up, *more
+        )
 
     # ---- what is large
 
@@ -309,45 +293,36 @@ class Bench:
         )
         return table
 
-    # ---- followers
+    # ---- lone mounts
 
-    def _measure_followers(self, name: str, access: Access) -> Table:
+    def _measure_lone_mounts(self, name: str, access: Access) -> Table:
         n = self.size.large_updates
-        title = f"{n} updates with a key mounted alone, from the {name}, ms after the answer"
-        table = Table("followers", title, SPREAD_COLUMNS)
-        with self._mounted(["--kubeconfig", access.kubeconfig]) as mountpoint:
-            for count in FOLLOWER_COUNTS:
-                with self._followers(mountpoint, count) as directory:
-                    self._add_followers(table, access, mountpoint, directory, count)
+        title = (
+            f"{n} updates of a volume with `updates: in-place` from the {name}, whose key is "
+            "mounted alone\nin so many places, ms after the answer to the PATCH"
+        )
+        table = Table("lone-mounts", title, SPREAD_COLUMNS)
+        source: list[object] = ["--kubeconfig", access.kubeconfig, "--updates", "in-place"]
+        with self._mounted(source) as mountpoint:
+            for count in LONE_MOUNT_COUNTS:
+                with self._lone_mounts(mountpoint, count) as directory:
+                    more = updates.lone_mounts(directory, count)
+                    seen = self._run_updates(access, mountpoint, n, *more)
+                updates.add_lone_mounts(table, count, seen)
         return table
 
     @contextmanager
-    def _followers(self, mountpoint: Path, count: int) -> Iterator[Path]:
+    def _lone_mounts(self, mountpoint: Path, count: int) -> Iterator[Path]:
         """A directory of files 0, 1, 2, ...: each is the changing key, mounted on its own."""
-        directory = self._directory / "followers"
+        directory = self._directory / "alone"
         directory.mkdir()
         try:
             for i in range(count):
-                (directory / str(i)).touch()
-                processes.bind(mountpoint / CHANGING_KEY, directory / str(i))
+                processes.bind_file(mountpoint / CHANGING_KEY, directory / str(i))
             yield directory
         finally:
-            for i in range(count):
-                processes.unmount(directory / str(i))
+            processes.unmount_below(directory)
             shutil.rmtree(directory)
-
-    def _add_followers(
-        self, table: Table, access: Access, mountpoint: Path, directory: Path, count: int
-    ) -> None:
-        options: list[object] = []
-        if _follows(access, mountpoint, directory / "0"):
-            options = ["--followers", directory, "--follower-count", count]
-        seen = self._run_updates(access, mountpoint, self.size.large_updates, *options)
-        table.add_spread(f"{count}: the volume's own consumer has the new bytes", seen.read)
-        if seen.followed is not None:
-            table.add_spread(f"{count}: the last of them has, told by inotify", seen.followed)
-        else:
-            table.add(f"{count}: not followed", ["-", "-", "-"], {"followed": False})
 
     def _measure_memory(self, name: str, mountpoint: Path) -> Table:
         pid = self._status(mountpoint)["pid"]
@@ -363,7 +338,6 @@ class Bench:
         return table
 
 
-SPREAD_COLUMNS = ["p50", "p99", "max"]
 MEMORY_FIELDS = {
     "VmRSS": "resident",
     "RssAnon": "of it heap, stacks and data",
@@ -372,58 +346,18 @@ MEMORY_FIELDS = {
 }
 
 
-def _add_large(table: Table, what: str, seen: Updates) -> None:
+def _add_large(table: Table, what: str, seen: updates.Updates) -> None:
     table.add_spread(f"{what}: bare watch client has the event", seen.watched)
     table.add_spread(f"{what}: consumer has read the new bytes", seen.read)
     table.add_spread(f"{what}: that, beyond the watch client", seen.beyond_watch)
 
 
-def _follows(access: Access, mountpoint: Path, follower: Path) -> bool:
-    """Whether a file that is mounted alone shows what the volume shows, some time after it."""
-    value = b"is it followed? %d" % time.monotonic_ns()
-    Client(access).patch_secret(NAMESPACE, SECRET, {CHANGING_KEY: value})
-    deadline = time.monotonic() + FOLLOWS_WITHIN_SECONDS
-    while time.monotonic() < deadline:
-        if follower.read_bytes() == value:
-            return True
-        time.sleep(0.01)
-    if (mountpoint / CHANGING_KEY).read_bytes() != value:
-        raise Failed("the volume does not show an update")
-    return False
-
-
-def _copy_volume(volume: Path, target: Path) -> None:
-    """The same names, links, modes and bytes, made as the kubelet makes them."""
-    generation = os.readlink(volume / "..data")
-    (target / generation).mkdir()
-    for name in os.listdir(volume / generation):
-        shutil.copy(volume / generation / name, target / generation / name)
-    os.symlink(generation, target / "..data_tmp")
-    os.rename(target / "..data_tmp", target / "..data")
-    for name in os.listdir(target / generation):
-        os.symlink(f"..data/{name}", target / name)
-
-
-def _rounds_of(output: str) -> dict[str, list[tuple[float, float]]]:
-    rounds: dict[str, list[tuple[float, float]]] = {}
-    for line in output.splitlines():
-        operation, ours, theirs = line.split()
-        rounds.setdefault(operation, []).append((float(ours), float(theirs)))
-    return rounds
-
-
-def _add_read(
-    table: Table, operation: str, pairs: list[tuple[float, float]], has_reach: bool
-) -> None:
-    ours, theirs = median(pair[0] for pair in pairs), median(pair[1] for pair in pairs)
-    ratio = median(pair[0] / pair[1] for pair in pairs)
+def _add_read(table: Table, operation: str, compared: Comparison, has_reach: bool) -> None:
     reaches = []
     if has_reach and operation in READ_REACHES:
         limit = READ_REACHES[operation]
-        reaches.append(Reach(f"<= {limit}", round(ratio, 1) <= limit))
-    cells = [f"{ours:.0f}", f"{theirs:.0f}", f"{ratio:.2f}"]
-    document = {"secretfs_ns": ours, "tmpfs_ns": theirs, "ratio": round(ratio, 3)}
-    table.add(operation, cells, document, *reaches)
+        reaches.append(Reach(f"<= {limit}", round(compared.ratio, 1) <= limit))
+    table.add(operation, compared.cells, compared.document(), *reaches)
 
 
 def _parse() -> argparse.Namespace:
@@ -436,7 +370,7 @@ def _parse() -> argparse.Namespace:
         "--programs", type=Path, help="default: bench/ beside the program of --secretfs"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
-    parser.add_argument("--only", choices=["node", "watches"], help="leave out the rest")
+    parser.add_argument("--only", choices=["live", "node", "watches"], help="leave out the rest")
     parser.add_argument("--quick", action="store_true", help="see that it works, in seconds")
     return parser.parse_args()
 
@@ -456,6 +390,8 @@ def _run_bench(arguments: argparse.Namespace) -> Bench:
     try:
         if arguments.only is None:
             bench.measure()
+        if arguments.only in (None, "live"):
+            bench.measure_live(live.QUICK if arguments.quick else live.FULL)
         if arguments.only in (None, "watches"):
             bench.measure_watches(watches.QUICK if arguments.quick else watches.FULL)
         if arguments.only in (None, "node"):

@@ -38,15 +38,14 @@
 #include "base/cleanup.h"
 #include "base/util.h"
 
-#define PARALLEL_MAX       64
-#define MESSAGE_BYTES_MAX  65536u
-#define ANSWER_BYTES_MAX   4096u
-#define COMMAND_BYTES_MAX  256u
-#define GRPC_PREFIX        5 /* a flag and the length */
-#define CALL_SECONDS       120
-#define KEY_THAT_IS_READ   "key-0"
-#define VERSION_DIGITS     8 /* that each value begins with */
-#define TARGET_OF_A_VOLUME "volumes/kubernetes.io~csi/secret/mount"
+#define PARALLEL_MAX      64
+#define MESSAGE_BYTES_MAX 65536u
+#define ANSWER_BYTES_MAX  4096u
+#define COMMAND_BYTES_MAX 256u
+#define GRPC_PREFIX       5 /* a flag and the length */
+#define CALL_SECONDS      120
+#define KEY_THAT_IS_READ  "key-0"
+#define VERSION_DIGITS    8 /* that each value begins with */
 
 struct volume {
     char set;
@@ -57,6 +56,7 @@ struct volume {
 
 struct kubelet {
     const char *socket, *root, *namespace;
+    size_t n_volumes_per_pod;
     int inotify_fd;
     struct volume *volumes; /* that are published */
     size_t n_volumes;
@@ -131,8 +131,9 @@ static void add_pair(struct buf *b, unsigned field, const char *key, const char 
 static void name_volume(const struct job *job, size_t i, char id[64], char target[PATH_MAX])
 {
     (void)snprintf(id, 64, "csi-%c-%zu", job->set, i);
-    (void)snprintf(target, PATH_MAX, "%s/pods/pod-%c-%zu/" TARGET_OF_A_VOLUME, job->kubelet->root,
-                   job->set, i);
+    (void)snprintf(target, PATH_MAX,
+                   "%s/pods/pod-%c-%zu/volumes/kubernetes.io~csi/secret-%zu/mount",
+                   job->kubelet->root, job->set, i / job->kubelet->n_volumes_per_pod, i);
 }
 
 /* The fields of csi.v1.NodePublishVolumeRequest, as in S3 to S5. */
@@ -149,7 +150,7 @@ static void add_publish(struct buf *b, const struct job *job, size_t i)
     add_bytes(b, 5, capability, sizeof(capability));
     (void)snprintf(text, sizeof(text), "secret-%zu", i);
     add_pair(b, 8, "secretName", text);
-    (void)snprintf(text, sizeof(text), "pod-%c-%zu", job->set, i);
+    (void)snprintf(text, sizeof(text), "pod-%c-%zu", job->set, i / job->kubelet->n_volumes_per_pod);
     add_pair(b, 8, "csi.storage.k8s.io/pod.name", text);
     add_pair(b, 8, "csi.storage.k8s.io/pod.uid", text);
     add_pair(b, 8, "csi.storage.k8s.io/pod.namespace", job->kubelet->namespace);
@@ -349,8 +350,12 @@ static void remove_parents(const char *target)
 
     (void)snprintf(path, sizeof(path), "%s", target);
     for (int i = 0; i < 5; i++) {
-        if (rmdir(path) < 0 && errno != ENOENT)
-            die(path, strerror(errno));
+        if (rmdir(path) < 0) {
+            if (errno == ENOTEMPTY)
+                return; /* other volumes of the pod */
+            if (errno != ENOENT)
+                die(path, strerror(errno));
+        }
         slash = strrchr(path, '/');
         *slash = '\0';
     }
@@ -521,8 +526,10 @@ int main(int argc, char **argv)
     static const struct option options[] = {{"socket", required_argument, NULL, 's'},
                                             {"root", required_argument, NULL, 'r'},
                                             {"namespace", required_argument, NULL, 'n'},
+                                            {"volumes-per-pod", required_argument, NULL, 'p'},
                                             {NULL, 0, NULL, 0}};
-    struct kubelet k = {.namespace = "default", .inotify_fd = inotify_init1(IN_CLOEXEC)};
+    struct kubelet k = {
+        .namespace = "default", .n_volumes_per_pod = 1, .inotify_fd = inotify_init1(IN_CLOEXEC)};
     char command[COMMAND_BYTES_MAX];
     int option;
 
@@ -533,11 +540,13 @@ int main(int argc, char **argv)
             k.root = optarg;
         else if (option == 'n')
             k.namespace = optarg;
+        else if (option == 'p')
+            k.n_volumes_per_pod = strtoul(optarg, NULL, 10);
         else
             return 2;
     }
-    if (k.socket == NULL || k.root == NULL)
-        die("usage", "--socket PATH --root DIRECTORY [--namespace NAME]");
+    if (k.socket == NULL || k.root == NULL || k.n_volumes_per_pod == 0)
+        die("usage", "--socket PATH --root DIRECTORY [--namespace NAME] [--volumes-per-pod N]");
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     while (fgets(command, sizeof(command), stdin) != NULL)
         obey(&k, command);

@@ -7,6 +7,8 @@ and neither a kubelet nor an etcd. Each volume has a Secret of its own, of ten k
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import shutil
 import subprocess
@@ -15,10 +17,10 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Sequence
+from typing import Any
 
 import processes
-from processes import Failed
+from processes import Failed, Obedient, run
 from results import Reach, Spread, Table, mebibytes, milliseconds
 
 TESTS = Path(__file__).resolve().parent.parent / "tests"
@@ -28,13 +30,15 @@ from apiservers import write_kubeconfig  # noqa: E402
 from devserver.pki import Authority  # noqa: E402
 
 DRIVER = "csi.secretfs.io"
+NODE = "bench"
+LOG = "secretfs.log"
 VALUE_BYTES = 100
 PARALLEL_CALLS = 32  # how many pods a kubelet starts at a time, more or less
 SAMPLE = 200  # volumes of a second pod each, to see what one costs without the API
 STORMS = 5
 START_SECONDS = 60.0
 SETTLE_SECONDS = 2.0  # what was replaced is removed a moment later
-QUIET_SECONDS = 15.0  # until nothing of an update is left to do, such as a last look for followers
+VOLUMES_PER_POD = 20  # a node has some hundred pods, and the daemon knows 2,048
 
 # What is to be reached with 1,000 volumes.
 REACH_VOLUMES = 1000
@@ -52,57 +56,6 @@ class NodeSize:
 
 FULL = NodeSize(volumes=(10, 100, 1000, 5000), idle_seconds=60.0)
 QUICK = NodeSize(volumes=(10, 50), idle_seconds=2.0)
-
-
-class Obedient:
-    """A program that is told what to do, a line at a time, and answers in lines."""
-
-    def __init__(self, command: Sequence[object], log: Path) -> None:
-        self._name = Path(str(command[0])).name
-        self._log = log
-        with open(log, "ab") as errors:
-            self._popen = subprocess.Popen(
-                [str(word) for word in command],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                start_new_session=True,
-            )
-
-    def tell(self, command: str) -> None:
-        assert self._popen.stdin is not None
-        try:
-            self._popen.stdin.write(f"{command}\n")
-            self._popen.stdin.flush()
-        except BrokenPipeError:
-            raise self._gone() from None
-
-    def hear(self) -> str:
-        assert self._popen.stdout is not None
-        line = self._popen.stdout.readline()
-        if not line:
-            raise self._gone()
-        return line.rstrip("\n")
-
-    def hear_all(self) -> list[str]:
-        """The lines until an empty one."""
-        lines = []
-        while line := self.hear():
-            lines.append(line)
-        return lines
-
-    def ask(self, command: str) -> str:
-        self.tell(command)
-        return self.hear()
-
-    def end(self) -> None:
-        self._popen.kill()
-        self._popen.communicate()
-
-    def _gone(self) -> Failed:
-        self._popen.wait()
-        return Failed(f"{self._name} ended ({self._popen.returncode}):\n{processes.tail(self._log)}")
 
 
 @dataclass
@@ -141,16 +94,16 @@ class NodeRun:
         self._directory = directory
         self._volumes = volumes
         self._root = directory / "kubelet"
-        self._socket = self._root / "plugins" / DRIVER / "csi.sock"
-        self._log = directory / "secretfs.log"
+        self._log = directory / LOG
         directory.mkdir()
         self._root.mkdir()
 
     def measure(self, idle_seconds: float) -> Measured:
         server = self._start_server()
         daemon = self._start_daemon(server)
-        command: list[object] = [self._programs / "kubelet", "--socket", self._socket]
-        kubelet = Obedient([*command, "--root", self._root], self._directory / "kubelet.log")
+        command: list[object] = [self._programs / "kubelet", "--socket", socket_of(self._root)]
+        command += ["--root", self._root, "--volumes-per-pod", VOLUMES_PER_POD]
+        kubelet = Obedient(command, self._directory / "kubelet.log")
         try:
             return self._measure(server, kubelet, daemon, idle_seconds)
         except BaseException:
@@ -171,6 +124,7 @@ class NodeRun:
         idle_seconds: float,
     ) -> Measured:
         n, sample = self._volumes, min(self._volumes, SAMPLE)
+        self._await_pods(daemon.pid)
         begin = time.monotonic()
         publishes = _seconds(kubelet, f"publish a {n} {PARALLEL_CALLS}")
         all_published = time.monotonic() - begin
@@ -182,9 +136,9 @@ class NodeRun:
             storms.append(self._storm(server, kubelet))
         storm_behind = self._storm(server, kubelet)
         stats = dict(word.split("=") for word in server.ask("stats").split()[1:])
-        if int(stats["watches"]) != n:
-            raise Failed(f"{stats['watches']} watches for {n} volumes")
-        time.sleep(QUIET_SECONDS if idle_seconds > 0 else SETTLE_SECONDS)
+        if int(stats["watches"]) != n or int(stats["pods"]) != 1:
+            raise Failed(f"{stats} for {n} volumes")
+        time.sleep(SETTLE_SECONDS)
         resident, anonymous = _memory(daemon.pid)
         cpu = _cpu_seconds(daemon.pid)
         time.sleep(idle_seconds)
@@ -207,6 +161,15 @@ class NodeRun:
             unpublishes=unpublishes,
         )
 
+    def _await_pods(self, pid: int) -> None:
+        """Until the daemon knows all pods, so that it asks for none: two sets of the kubelet's."""
+        pods = 2 * math.ceil(self._volumes / VOLUMES_PER_POD)
+        deadline = time.monotonic() + START_SECONDS
+        while status(self._secretfs, pid)["pods"]["known"] < pods:
+            if time.monotonic() > deadline:
+                raise Failed(f"{pods} pods do not become known")
+            time.sleep(0.01)
+
     def _storm(self, server: Obedient, kubelet: Obedient) -> Spread:
         """Every Secret changes at once. The kubelet's program waits before that happens."""
         version = int(server.ask("version").split()[1]) + 1
@@ -218,6 +181,7 @@ class NodeRun:
         pair = Authority(self._directory / "pki", name="bench-ca").server_pair()
         command: list[object] = [self._programs / "apiserver", "--certificate", pair.certificate]
         command += ["--key", pair.key, "--secrets", self._volumes, "--value-bytes", VALUE_BYTES]
+        command += ["--volumes-per-pod", VOLUMES_PER_POD]
         return Obedient(command, self._directory / "apiserver.log")
 
     def _start_daemon(self, server: Obedient) -> subprocess.Popen[bytes]:
@@ -225,17 +189,37 @@ class NodeRun:
         ca = self._directory / "pki" / "ca.crt"
         url, path = f"https://127.0.0.1:{port}", self._directory / "kubeconfig"
         kubeconfig = write_kubeconfig(path, url, ca, "dummy")
-        command: list[object] = [self._secretfs, "node", "--rights=daemon", "--node-id=bench"]
-        command += [f"--kubeconfig={kubeconfig}", f"--kubelet-root={self._root}"]
-        command += [f"--driver-name={DRIVER}", f"--run-dir={self._directory / 'run'}"]
-        command += [f"--volumes-dir={self._directory / 'none'}", "--metrics-bind-address=0"]
-        daemon = processes.start(command, self._log)
-        deadline = time.monotonic() + START_SECONDS
-        while not self._socket.is_socket():
-            if daemon.poll() is not None or time.monotonic() > deadline:
-                raise Failed(f"secretfs node does not start:\n{processes.tail(self._log)}")
-            time.sleep(0.01)
-        return daemon
+        return start_daemon(self._secretfs, self._directory, self._root, kubeconfig)
+
+
+def start_daemon(
+    secretfs: Path, directory: Path, root: Path, kubeconfig: Path
+) -> subprocess.Popen[bytes]:
+    """A ready `secretfs node` that keeps its files in a directory. root: the kubelet's."""
+    log, socket = directory / LOG, socket_of(root)
+    command: list[object] = [secretfs, "node", "--rights=daemon", f"--node-id={NODE}"]
+    command += [f"--kubeconfig={kubeconfig}", f"--kubelet-root={root}"]
+    command += [f"--driver-name={DRIVER}", f"--run-dir={directory / 'run'}"]
+    command += [f"--volumes-dir={directory / 'none'}", "--metrics-bind-address=0"]
+    daemon = processes.start(command, log)
+    deadline = time.monotonic() + START_SECONDS
+    while not socket.is_socket():
+        if daemon.poll() is not None or time.monotonic() > deadline:
+            processes.stop(daemon)
+            raise Failed(f"secretfs node does not start:\n{processes.tail(log)}")
+        time.sleep(0.01)
+    return daemon
+
+
+def socket_of(root: Path) -> Path:
+    return root / "plugins" / DRIVER / "csi.sock"
+
+
+def status(secretfs: Path, pid: int) -> Any:
+    """What a daemon tells of itself, with its volumes as "items"."""
+    answer = json.loads(run([secretfs, "status", "-o", "json"]))
+    (process,) = [process for process in answer["processes"] if process["pid"] == pid]
+    return {**process, "items": [item for item in answer["items"] if item.get("pid") == pid]}
 
 
 def _seconds(kubelet: Obedient, command: str) -> Spread:

@@ -46,9 +46,21 @@ def mount_tmpfs(path: Path) -> None:
 
 
 def bind(source: Path, target: Path) -> None:
-    """Mounts a file or a directory once more, on its own."""
+    """Mounts a directory or a file once more, on its own."""
     if _libc.mount(bytes(source), bytes(target), None, _MS_BIND, None) != 0:
         raise _os_error(f"cannot mount {source} on {target}")
+
+
+def bind_all(source: Path, target: Path) -> None:
+    """The same with all that is mounted below it."""
+    if _libc.mount(bytes(source), bytes(target), None, _MS_BIND | _MS_REC, None) != 0:
+        raise _os_error(f"cannot mount {source} on {target}")
+
+
+def bind_file(source: Path, target: Path) -> None:
+    """A file on its own, on one that is made."""
+    target.touch()
+    bind(source, target)
 
 
 def unmount(path: Path) -> None:
@@ -96,6 +108,57 @@ def start(command: Sequence[object], log: Path, **environment: str) -> subproces
             env={**os.environ, **environment},
             start_new_session=True,  # a ^C at the terminal is for this process alone
         )
+
+
+class Obedient:
+    """A program that is told what to do, a line at a time, and answers in lines."""
+
+    def __init__(self, command: Sequence[object], log: Path) -> None:
+        self._name = Path(str(command[0])).name
+        self._log = log
+        with open(log, "ab") as errors:
+            self._popen = subprocess.Popen(
+                [str(word) for word in command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                start_new_session=True,
+            )
+
+    def tell(self, command: str) -> None:
+        assert self._popen.stdin is not None
+        try:
+            self._popen.stdin.write(f"{command}\n")
+            self._popen.stdin.flush()
+        except BrokenPipeError:
+            raise self._gone() from None
+
+    def hear(self) -> str:
+        assert self._popen.stdout is not None
+        line = self._popen.stdout.readline()
+        if not line:
+            raise self._gone()
+        return line.rstrip("\n")
+
+    def hear_all(self) -> list[str]:
+        """The lines until an empty one."""
+        lines = []
+        while line := self.hear():
+            lines.append(line)
+        return lines
+
+    def ask(self, command: str) -> str:
+        self.tell(command)
+        return self.hear()
+
+    def end(self) -> None:
+        self._popen.kill()
+        self._popen.communicate()
+
+    def _gone(self) -> Failed:
+        self._popen.wait()
+        return Failed(f"{self._name} ended ({self._popen.returncode}):\n{tail(self._log)}")
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

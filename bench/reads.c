@@ -2,9 +2,13 @@
 /*
  * What it costs to read a volume that is warm.
  *
- *   reads compare DIR DIR ROUNDS    the same operations in both, ns per operation and round
- *   reads repeat DIR COUNT          that many reads, and now and then a stat, readlink and listing
+ *   reads compare DIR DIR ROUNDS [OPERATION...]
+ *                                   the same operations in both, ns per operation and round
+ *   reads repeat DIR COUNT          that many reads, and now and then each other operation
+ *   reads repeat DIR COUNT OPERATION
+ *                                   that operation alone
  *
+ * Without names all operations are done, for which a directory has to be a volume, with links.
  * The two directories take turns in slices of some milliseconds, and who is first changes with each
  * round, so that whatever else the machine does meets both alike. `compare` prints a line per
  * operation and round: its name, and the nanoseconds in the first and in the second directory.
@@ -21,7 +25,7 @@
 #include "base/util.h"
 
 #define FILES_MAX  2048
-#define FDS_MAX    64 /* so many of them are kept open, for pread */
+#define FDS_MAX    64 /* so many of them are kept open if pread is measured */
 #define READ_BYTES 65536
 #define PATH_BYTES 512
 #define SLICE_NS   4000000 /* shorter than a scheduler's turn, long against the clock's own cost */
@@ -101,6 +105,37 @@ static const struct operation {
     {"pread", pread_open},           {"readlink", read_link},
 };
 
+/* Those that were asked for, in the order of the table. */
+static struct {
+    const struct operation *list[ELEMENTS_OF(operations)];
+    size_t n;
+} chosen;
+
+/* Return: 0; -EINVAL for a name that is not in the table. No names choose all. */
+static int choose(char *const names[], size_t n_names)
+{
+    size_t n_found = 0;
+
+    for (size_t i = 0; i < ELEMENTS_OF(operations); i++) {
+        bool found = n_names == 0;
+
+        for (size_t name = 0; name < n_names; name++)
+            found = found || streq(names[name], operations[i].name);
+        if (found)
+            chosen.list[chosen.n++] = &operations[i];
+        n_found += found;
+    }
+    return n_found < n_names ? -EINVAL : 0;
+}
+
+static bool is_chosen(operation_fn *run)
+{
+    for (size_t i = 0; i < chosen.n; i++)
+        if (chosen.list[i]->run == run)
+            return true;
+    return false;
+}
+
 static int run_many(const struct operation *o, const struct place *p, size_t n)
 {
     int r = 0;
@@ -125,7 +160,7 @@ static int place_add_file(struct place *p, const char *name)
     if (len < 0 || len >= PATH_BYTES)
         return -ENAMETOOLONG;
     p->n_files++;
-    if (p->n_fds == FDS_MAX)
+    if (p->n_fds == FDS_MAX || !is_chosen(pread_open))
         return 0;
     p->fds[p->n_fds] = open(p->paths[i], O_RDONLY | O_CLOEXEC);
     if (p->fds[p->n_fds] < 0)
@@ -150,8 +185,8 @@ static int place_init(struct place *p, const char *path)
     (void)closedir(dir);
     if (r == 0 && p->n_files == 0)
         r = -ENOENT;
-    for (size_t i = 0; i < ELEMENTS_OF(operations) && r == 0; i++)
-        r = run_many(&operations[i], p, 2 * p->n_files);
+    for (size_t i = 0; i < chosen.n && r == 0; i++)
+        r = run_many(chosen.list[i], p, 2 * p->n_files);
     return r;
 }
 
@@ -189,18 +224,18 @@ static int calibrate(const struct operation *o, const struct place *p, size_t *r
 
 static int compare_round(const struct place places[2], const size_t counts[], size_t round)
 {
-    for (size_t i = 0; i < ELEMENTS_OF(operations); i++) {
+    for (size_t i = 0; i < chosen.n; i++) {
         double ns[2];
 
         for (size_t turn = 0; turn < 2; turn++) {
             size_t which = (turn + round) % 2;
-            int64_t taken = time_slice(&operations[i], &places[which], counts[i]);
+            int64_t taken = time_slice(chosen.list[i], &places[which], counts[i]);
 
             if (taken < 0)
                 return (int)taken;
             ns[which] = (double)taken / (double)counts[i];
         }
-        printf("%s %.1f %.1f\n", operations[i].name, ns[0], ns[1]);
+        printf("%s %.1f %.1f\n", chosen.list[i]->name, ns[0], ns[1]);
     }
     return 0;
 }
@@ -213,8 +248,8 @@ static int compare(const char *first, const char *second, size_t n_rounds)
 
     if (r == 0)
         r = place_init(&places[1], second);
-    for (size_t i = 0; i < ELEMENTS_OF(operations) && r == 0; i++)
-        r = calibrate(&operations[i], &places[1], &counts[i]);
+    for (size_t i = 0; i < chosen.n && r == 0; i++)
+        r = calibrate(chosen.list[i], &places[1], &counts[i]);
     for (size_t round = 0; round < n_rounds && r == 0; round++)
         r = compare_round(places, counts, round);
     place_deinit(&places[0]);
@@ -224,7 +259,18 @@ static int compare(const char *first, const char *second, size_t n_rounds)
 
 /* ---- repeat */
 
-static int repeat(const char *dir, size_t n)
+static int repeat_chosen(const char *dir, size_t n)
+{
+    static struct place place;
+    int r = place_init(&place, dir);
+
+    if (r == 0)
+        r = run_many(chosen.list[0], &place, n);
+    place_deinit(&place);
+    return r;
+}
+
+static int repeat_all(const char *dir, size_t n)
 {
     static struct place place;
     int r = place_init(&place, dir);
@@ -247,18 +293,28 @@ static size_t parse_count(const char *text)
     return *end == '\0' ? n : 0;
 }
 
+static void usage(void)
+{
+    fputs("usage: reads compare DIR DIR ROUNDS [OPERATION...]\n"
+          "       reads repeat DIR COUNT [OPERATION]\n",
+          stderr);
+    exit(2);
+}
+
 int main(int argc, char *argv[])
 {
+    bool compares = argc >= 5 && streq(argv[1], "compare");
+    bool repeats = (argc == 4 || argc == 5) && streq(argv[1], "repeat");
+    int first = compares ? 5 : 4; /* of the operations */
+    size_t n = compares || repeats ? parse_count(argv[first - 1]) : 0;
     int r;
 
-    if (argc == 5 && streq(argv[1], "compare") && parse_count(argv[4]) > 0) {
-        r = compare(argv[2], argv[3], parse_count(argv[4]));
-    } else if (argc == 4 && streq(argv[1], "repeat") && parse_count(argv[3]) > 0) {
-        r = repeat(argv[2], parse_count(argv[3]));
-    } else {
-        fputs("usage: reads compare DIR DIR ROUNDS | reads repeat DIR COUNT\n", stderr);
-        return 2;
-    }
+    if (n == 0 || choose(argv + first, (size_t)(argc - first)) < 0)
+        usage();
+    if (compares)
+        r = compare(argv[2], argv[3], n);
+    else
+        r = chosen.n == 1 ? repeat_chosen(argv[2], n) : repeat_all(argv[2], n);
     if (r < 0)
         fprintf(stderr, "reads: %s\n", strerror(-r));
     return r < 0 || fflush(stdout) != 0 ? 1 : 0;

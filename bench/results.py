@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any, Callable, Iterable
 
 
+SPREAD_COLUMNS = ["p50", "p99", "max"]
+
+
 def quantile(values: Iterable[float], q: float) -> float:
     """Nearest rank: a value that was measured."""
     ordered = sorted(values)

@@ -9,15 +9,15 @@
  *  - a bare watch client, with its own connection, notes when it has received the event;
  *  - a consumer waits for inotify to say that ..data was renamed, notes when it did, reads the key
  *    through the volume and notes when it has the new bytes;
- *  - with --followers, another consumer waits for inotify to say that one of the files 0, 1, 2, ...
- *    in a directory was written to, each of which is the key bind-mounted on its own, reads it, and
+ *  - with --lone-mounts, another consumer waits for inotify to say that one of the files 0 to N-1
+ * in a directory was written to, each of which is the key bind-mounted on its own, reads it, and
  *    notes when the last of them had the new bytes;
  *  - or, with --reader poll, the consumer does not wait for inotify but opens and reads the key
  *    again and again with a short sleep in between. It takes processor time from everybody else.
  *
  * When all have seen the change, and after a pause, the next one is made. For each one a line is
  * printed, in nanoseconds since the answer to the PATCH, so that an event which overtook the answer
- * is below 0: sent, watched, notified, read, followed. The last line says how often the consumer
+ * is below 0: sent, watched, notified, read, alone. The last line says how often the consumer
  * has opened the key, and how often that failed.
  */
 #include <fcntl.h>
@@ -39,7 +39,7 @@
 
 #define VALUE_BYTES     60         /* unless --value-bytes says otherwise */
 #define VALUE_BYTES_MAX (1u << 20) /* the API server takes no more */
-#define FOLLOWERS_MAX   1000u
+#define LONE_MOUNTS_MAX 1000u
 #define EVENT_BYTES_MAX (4 << 20) /* a Secret has 1 MiB, and 4/3 of that in base64 */
 #define TOKEN_BYTES_MAX 16384
 #define GIVE_UP_SEC     60 /* for one change; only a fault takes this long */
@@ -51,37 +51,39 @@
 #define PAUSE_SPAN_MS 31
 #define PAUSE_STEP_MS 7
 
-enum sight { SIGHT_WATCHED, SIGHT_NOTIFIED, SIGHT_READ, SIGHT_FOLLOWED, SIGHT_COUNT };
+enum sight { SIGHT_WATCHED, SIGHT_NOTIFIED, SIGHT_READ, SIGHT_ALONE, SIGHT_COUNT };
 
 struct options {
-    const char *server, *ca_file, *token_file, *namespace, *secret, *key, *root, *followers;
-    unsigned long n_updates, n_warm_up, n_followers, pause_min_ms;
+    const char *server, *ca_file, *token_file, *namespace, *secret, *key, *root, *lone_mounts;
+    unsigned long n_updates, n_warm_up, n_lone_mounts, pause_min_ms;
     size_t value_bytes;
     bool polls;
 };
 
 /* A file that is the key on its own. */
-struct follower {
+struct lone_mount {
     char path[4096];
     int wd;              /* of inotify */
     unsigned long round; /* the change it has shown last */
+    unsigned long told;  /* the change that inotify has told of last */
 };
 
 struct bench {
     struct options options;
     char key_path[4096];
     struct curl_slist *headers, *patch_headers;
+    struct lone_mount *lone_mounts;
 
     pthread_mutex_t lock; /* what follows */
     pthread_cond_t changed;
     char *value;                  /* that the key has after the present change */
     char *base64;                 /* the same, as the API has it */
     unsigned long round;          /* how many changes there have been */
-    unsigned long n_following;    /* how many followers have shown this one */
+    unsigned long n_lone_read;    /* how many lone mounts have shown it */
     int64_t seen_ns[SIGHT_COUNT]; /* 0 = not yet */
     bool is_watching;             /* the watch was answered */
     bool is_consuming;            /* the consumer is in its place */
-    bool is_following;            /* and the one of the followers */
+    bool is_reading_lone;         /* and the one of the lone mounts */
     unsigned long n_opens, n_failed_opens;
 };
 
@@ -119,7 +121,7 @@ static void expect(struct bench *b, const char *text)
     (void)memcpy(b->value, text, size_min(len, size));
     (void)EVP_EncodeBlock((unsigned char *)b->base64, (const unsigned char *)b->value, (int)size);
     (void)memset(b->seen_ns, 0, sizeof(b->seen_ns));
-    b->n_following = 0;
+    b->n_lone_read = 0;
     b->round++;
     (void)pthread_mutex_unlock(&b->lock);
 }
@@ -135,25 +137,28 @@ static void see(struct bench *b, enum sight sight, int64_t at_ns)
 static bool is_seen_by_all(const struct bench *b)
 {
     return b->seen_ns[SIGHT_WATCHED] != 0 && b->seen_ns[SIGHT_READ] != 0 &&
-           (b->options.n_followers == 0 || b->seen_ns[SIGHT_FOLLOWED] != 0);
+           (b->options.n_lone_mounts == 0 || b->seen_ns[SIGHT_ALONE] != 0);
 }
 
 static bool is_in_place(const struct bench *b)
 {
-    return b->is_watching && b->is_consuming && (b->is_following || b->options.n_followers == 0);
+    return b->is_watching && b->is_consuming &&
+           (b->is_reading_lone || b->options.n_lone_mounts == 0);
 }
 
-static void await(struct bench *b, bool (*is_so)(const struct bench *b), const char *what)
+/* Return: false after GIVE_UP_SEC. */
+static bool await(struct bench *b, bool (*is_so)(const struct bench *b))
 {
+    bool is = true;
     struct timespec give_up;
 
     (void)clock_gettime(CLOCK_MONOTONIC, &give_up);
     give_up.tv_sec += GIVE_UP_SEC;
     (void)pthread_mutex_lock(&b->lock);
-    while (!is_so(b))
-        if (pthread_cond_timedwait(&b->changed, &b->lock, &give_up) != 0)
-            die(what, "waited in vain");
+    while (is && !is_so(b))
+        is = pthread_cond_timedwait(&b->changed, &b->lock, &give_up) == 0;
     (void)pthread_mutex_unlock(&b->lock);
+    return is;
 }
 
 static void mark(struct bench *b, bool *flag)
@@ -366,63 +371,87 @@ static void *polling_main(void *userdata)
     return NULL;
 }
 
-/* ---- followers */
+/* ---- lone mounts */
 
-static void follow(struct bench *b, struct follower *f, char *content)
+static void read_lone_mount(struct bench *b, struct lone_mount *m, char *content)
 {
-    ssize_t n = read_file(f->path, content, b->options.value_bytes + 1);
+    ssize_t n = read_file(m->path, content, b->options.value_bytes + 1);
     int64_t at_ns = now_ns();
 
     (void)pthread_mutex_lock(&b->lock);
-    if (f->round != b->round && is_expected(b, content, n)) {
-        f->round = b->round;
-        if (++b->n_following == b->options.n_followers)
-            see(b, SIGHT_FOLLOWED, at_ns);
+    m->told = b->round;
+    if (m->round != b->round && is_expected(b, content, n)) {
+        m->round = b->round;
+        if (++b->n_lone_read == b->options.n_lone_mounts)
+            see(b, SIGHT_ALONE, at_ns);
     }
     (void)pthread_mutex_unlock(&b->lock);
 }
 
-static void follow_events(struct bench *b, struct follower *followers, char *content,
-                          const char *events, size_t len)
+static void read_lone_mounts(struct bench *b, struct lone_mount *mounts, char *content,
+                             const char *events, size_t len)
 {
     for (size_t at = 0; at < len;) {
         const struct inotify_event *event = (const void *)(events + at);
 
-        for (size_t i = 0; i < b->options.n_followers; i++)
-            if (followers[i].wd == event->wd)
-                follow(b, &followers[i], content);
+        for (size_t i = 0; i < b->options.n_lone_mounts; i++)
+            if (mounts[i].wd == event->wd)
+                read_lone_mount(b, &mounts[i], content);
         at += sizeof(*event) + event->len;
     }
 }
 
-static void *followers_main(void *userdata)
+static void *lone_mounts_main(void *userdata)
 {
     _Alignas(struct inotify_event) char events[16384];
     _cleanup_(fd_closep) int fd = inotify_init1(IN_CLOEXEC);
     struct bench *b = userdata;
-    struct follower *followers = calloc(b->options.n_followers, sizeof(*followers));
+    struct lone_mount *mounts = b->lone_mounts;
     char *content = make_room(b);
 
-    if (fd < 0 || followers == NULL)
-        die("followers", "cannot be watched");
-    for (size_t i = 0; i < b->options.n_followers; i++) {
-        (void)snprintf(followers[i].path, sizeof(followers[i].path), "%s/%zu", b->options.followers,
-                       i);
-        followers[i].wd = inotify_add_watch(fd, followers[i].path, IN_CLOSE_WRITE);
-        if (followers[i].wd < 0)
-            die(followers[i].path, strerror(errno));
+    if (fd < 0)
+        die("inotify", strerror(errno));
+    for (size_t i = 0; i < b->options.n_lone_mounts; i++) {
+        (void)snprintf(mounts[i].path, sizeof(mounts[i].path), "%s/%zu", b->options.lone_mounts, i);
+        mounts[i].wd = inotify_add_watch(fd, mounts[i].path, IN_CLOSE_WRITE);
+        if (mounts[i].wd < 0)
+            die(mounts[i].path, strerror(errno));
     }
-    mark(b, &b->is_following);
+    mark(b, &b->is_reading_lone);
     for (;;) {
         ssize_t n = read(fd, events, sizeof(events));
 
         if (n < 0)
             die("inotify", strerror(errno));
-        follow_events(b, followers, content, events, (size_t)n);
+        read_lone_mounts(b, mounts, content, events, (size_t)n);
     }
 }
 
 /* ---- all of it */
+
+/* What a change lacks, and whether its bytes or the event are lost. */
+static void print_missing(struct bench *b)
+{
+    static const char *const names[SIGHT_COUNT] = {"watch client", "inotify", "consumer",
+                                                   "lone mounts"};
+    char *content = make_room(b);
+
+    (void)pthread_mutex_lock(&b->lock);
+    for (size_t i = 0; i < SIGHT_COUNT; i++)
+        if (b->seen_ns[i] == 0)
+            fprintf(stderr, "updates: not seen: %s\n", names[i]);
+    for (size_t i = 0; i < b->options.n_lone_mounts; i++) {
+        const struct lone_mount *m = &b->lone_mounts[i];
+        ssize_t n = read_file(m->path, content, b->options.value_bytes + 1);
+
+        if (m->round != b->round)
+            fprintf(stderr, "updates: %s: %s; content is %s\n", m->path,
+                    m->told == b->round ? "event" : "no event",
+                    is_expected(b, content, n) ? "new" : "old");
+    }
+    (void)pthread_mutex_unlock(&b->lock);
+    free(content);
+}
 
 static void print_sight(int64_t seen_ns, int64_t answered_ns)
 {
@@ -449,7 +478,10 @@ static void measure(struct bench *b)
         (void)snprintf(text, sizeof(text), "update-%lu-%lld", i, (long long)now_ns());
         expect(b, text);
         patch(b, easy, &sent_ns, &answered_ns);
-        await(b, is_seen_by_all, "update");
+        if (!await(b, is_seen_by_all)) {
+            print_missing(b);
+            die("update", "waited in vain");
+        }
         if (i >= b->options.n_warm_up) {
             printf("%lld", (long long)(sent_ns - answered_ns));
             for (size_t sight = 0; sight < SIGHT_COUNT; sight++)
@@ -493,7 +525,7 @@ static void usage(void)
 {
     fputs("usage: updates --server URL --ca FILE --token-file FILE --namespace NS --secret NAME\n"
           "               --key KEY --root DIR [--updates N] [--warm-up N] [--value-bytes N]\n"
-          "               [--pause-ms MS] [--followers DIR --follower-count N] [--reader "
+          "               [--pause-ms MS] [--lone-mounts DIR --lone-mount-count N] [--reader "
           "inotify|poll]\n",
           stderr);
     exit(2);
@@ -522,8 +554,8 @@ static void parse_options(int argc, char *argv[], struct options *o)
                                                  {"warm-up", required_argument, NULL, 'w'},
                                                  {"value-bytes", required_argument, NULL, 'v'},
                                                  {"pause-ms", required_argument, NULL, 'p'},
-                                                 {"followers", required_argument, NULL, 'f'},
-                                                 {"follower-count", required_argument, NULL, 'F'},
+                                                 {"lone-mounts", required_argument, NULL, 'l'},
+                                                 {"lone-mount-count", required_argument, NULL, 'L'},
                                                  {"reader", required_argument, NULL, 'm'},
                                                  {0}};
     int option;
@@ -567,11 +599,11 @@ static void parse_options(int argc, char *argv[], struct options *o)
         case 'p':
             o->pause_min_ms = parse_count(optarg);
             break;
-        case 'f':
-            o->followers = optarg;
+        case 'l':
+            o->lone_mounts = optarg;
             break;
-        case 'F':
-            o->n_followers = parse_count(optarg);
+        case 'L':
+            o->n_lone_mounts = parse_count(optarg);
             break;
         case 'm':
             o->polls = streq(optarg, "poll");
@@ -583,8 +615,8 @@ static void parse_options(int argc, char *argv[], struct options *o)
     if (optind != argc || o->server == NULL || o->ca_file == NULL || o->token_file == NULL ||
         o->namespace == NULL || o->secret == NULL || o->key == NULL || o->root == NULL ||
         o->value_bytes < VALUE_BYTES || o->value_bytes > VALUE_BYTES_MAX ||
-        o->n_followers > FOLLOWERS_MAX || o->pause_min_ms > PAUSE_MAX_MS ||
-        (o->n_followers > 0) != (o->followers != NULL))
+        o->n_lone_mounts > LONE_MOUNTS_MAX || o->pause_min_ms > PAUSE_MAX_MS ||
+        (o->n_lone_mounts > 0) != (o->lone_mounts != NULL))
         usage();
 }
 
@@ -608,11 +640,15 @@ int main(int argc, char *argv[])
     if (b.base64 == NULL)
         die("value", "out of memory");
     expect(&b, "nothing has this value yet");
+    b.lone_mounts = calloc(b.options.n_lone_mounts + 1, sizeof(*b.lone_mounts));
+    if (b.lone_mounts == NULL)
+        die("lone mounts", "out of memory");
     start_thread(&b, watch_main);
-    if (b.options.n_followers > 0)
-        start_thread(&b, followers_main);
+    if (b.options.n_lone_mounts > 0)
+        start_thread(&b, lone_mounts_main);
     start_thread(&b, b.options.polls ? polling_main : notified_main);
-    await(&b, is_in_place, "watch");
+    if (!await(&b, is_in_place))
+        die("watch", "waited in vain");
     measure(&b);
     /* ends the process, and with it the threads, which wait for what never comes */
     return fflush(stdout) != 0 ? 1 : 0;

@@ -408,12 +408,14 @@ struct reader {
 static bool is_whole(const struct reader *reader, struct live_open *open)
 {
     struct live_volume *v = reader->volume;
-    struct stat stat = {.st_ino = v->a};
+    struct stat stat;
     const uint8_t *bytes;
     const char *text;
     size_t len;
 
-    live_file_stat(v->tree, reader->thread, &stat);
+    if (tree_stat(v->tree, v->a, &stat) < 0)
+        return false;
+    (void)live_file_stat(v->tree, reader->thread, &stat);
     text = stat.st_size == 5 ? "first" : "other-one";
     len = live_file_read(v->tree, v->a, open, 0, 100, &bytes);
     return stat.st_size == (off_t)len && len == strlen(text) && memcmp(bytes, text, len) == 0;

@@ -226,11 +226,11 @@ $(O)/fuzz/%: $(O)/tests/fuzz/%.o $(O)/libsecretfs.a
 BANNED := strtok|sprintf|vsprintf|strcpy|strcat|strncpy|gets|atoi|atol|gmtime|localtime|ctime|asctime|rand|srand|alloca|system|popen|tmpnam|mktemp
 
 .PHONY: lint format
-lint: packages-lint ## format, clang-tidy, cppcheck, banned functions, layering, man page
+lint: packages-lint ## format, clang-tidy, cppcheck, banned functions, layering, citations, man page
 	$(MAKE) lint-now
 
-.PHONY: lint-now lint-format lint-tidy lint-cppcheck lint-banned lint-layers lint-warnings lint-man lint-python
-lint-now: lint-format lint-banned lint-layers lint-man lint-python lint-warnings lint-cppcheck lint-tidy
+.PHONY: lint-now lint-format lint-tidy lint-cppcheck lint-banned lint-layers lint-citations lint-warnings lint-man lint-python
+lint-now: lint-format lint-banned lint-layers lint-citations lint-man lint-python lint-warnings lint-cppcheck lint-tidy
 	@echo "lint: clean"
 
 lint-format:
@@ -241,6 +241,9 @@ lint-banned:
 
 lint-layers:
 	$(PYTHON) tests/lint/layers.py
+
+lint-citations:
+	$(PYTHON) tests/lint/citations.py
 
 lint-man:
 	mandoc -T lint -W warning docs/man/*.[1-8]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import subprocess
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 
 from .manifests import TOP
 
-DOCS = sorted((TOP / "docs").glob("*.md"))
+DOCS = sorted([*TOP.glob("*.md"), *(TOP / "docs").glob("**/*.md")])
+DESIGN = (TOP / "docs" / "design.md").read_text()
 # They are the kubelet's, the kernel's or the API server's own words.
 OF_OTHERS = (
     "driver name csi.secretfs.io not found in the list of registered CSI drivers",
@@ -67,10 +69,57 @@ def test_messages_are_the_programs() -> None:
     assert not unknown
 
 
-@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def anchors_of(path: Path) -> set[str]:
+    """Those that GitHub makes of a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text in headings}
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: str(path.relative_to(TOP)))
 def test_links_lead_somewhere(path: Path) -> None:
-    for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
-        assert (path.parent / target).exists(), target
+    for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^):]+))?\)", path.read_text()):
+        page = path.parent / target if target else path
+        assert page.exists(), target
+        if anchor:
+            assert anchor in anchors_of(page), anchor
+
+
+def rows_of(page: str, n_cells: int) -> list[list[str]]:
+    """The rows of all tables with so many columns."""
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")]
+    return [row for row in rows if len(row) == n_cells]
+
+
+def test_the_way_of_a_value_is_the_code_s() -> None:
+    """docs/design.md: each function that it names stands in the file that it names."""
+    steps = [row for row in rows_of(DESIGN, 4) if row[0].isdecimal()]
+    assert [int(row[0]) for row in steps] == list(range(1, len(steps) + 1)) and len(steps) > 20
+    for _, file, functions, _ in steps:
+        code = (TOP / file.strip("`")).read_text()
+        named = re.findall(r"`(\w+)\(\)`", functions)
+        assert named
+        for name in named:
+            assert re.search(rf"^[a-z][^;{{}}]*\b{name}\([^;{{}}]*\)\n{{", code, re.M), (file, name)
+
+
+def test_rooms_are_those_of_lint() -> None:
+    """docs/design.md and tests/lint/layers.py say the same of who may include whom."""
+    lint: dict[str, dict[str, set[str]]] = runpy.run_path(str(TOP / "tests/lint/layers.py"))
+    told = {
+        row[0].strip("`"): set(row[2].split(", ")) - {"nothing of the project"}
+        for row in rows_of(DESIGN, 3)
+        if row[0].strip("`") in lint["MAY_INCLUDE"]
+    }
+    assert told == lint["MAY_INCLUDE"]
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: str(path.relative_to(TOP)))
+def test_files_that_are_named_are_there(path: Path) -> None:
+    """Those of the tree's own folders, with `[ch]`, `*` and the like as the shell has them."""
+    folders = "base cache fetcher volume fuse csi daemon tests bench docs systemd deploy examples"
+    pattern = rf"`((?:{folders.replace(' ', '|')})/[\w.*\[\]/@-]+)`"
+    for name in re.findall(pattern, path.read_text()):
+        assert list(TOP.glob(name)), name
 
 
 def test_options_are_known() -> None:

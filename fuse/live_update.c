@@ -13,6 +13,9 @@
  *  8. names that are gone are removed: DELETE
  *
  * A name that is gone leaves the file its last content where it is mounted alone.
+ *
+ * Where a file becomes a directory, or the reverse, the old name goes in step 8, and the new one is
+ * made by a second update that follows.
  */
 #include "fuse/live_update.h"
 
@@ -169,6 +172,10 @@ static int make_names(struct live_update *u, int dir_fd, size_t part)
             r = make_name(u, dir_fd, part, below, file);
         else if (r == 0 && !S_ISREG(status.st_mode))
             r = -EEXIST;
+        if (u->leaves_out && (r == -EEXIST || r == -ENOTDIR)) {
+            u->has_left_out = true; /* the old name goes with this update */
+            continue;
+        }
         if (r < 0)
             return r;
     }
@@ -251,7 +258,8 @@ mono_us live_update_drain_until(const struct live_update *update)
 
 bool live_update_is_partial(const struct live_update *update)
 {
-    return update->live_switch != NULL && live_switch_is_partial(update->live_switch);
+    return update->has_left_out ||
+           (update->live_switch != NULL && live_switch_is_partial(update->live_switch));
 }
 
 /* ---- names that return, and names that go */

@@ -17,6 +17,8 @@ struct live_update {
     struct live_part *parts;
     size_t n_parts;
     struct live_switch *live_switch; /* NULL until live_update_begin() */
+    bool leaves_out; /* a new file whose name is taken by another kind of node; set by the caller */
+    bool has_left_out; /* the same, so that the update is partial */
 };
 
 /* @payload: a reference is taken */
@@ -32,7 +34,8 @@ int live_update_add(struct live_update *update, const struct live_mount *mount);
  * Make the files that are new in directories, prepare the switch, and have the kernel forget what
  * it knows of the attributes that will change.
  * @root_fd: of the writable view
- * Return: 0; -EEXIST, -ENOTDIR when something else is in a new file's way; -errno.
+ * Return: 0; -EEXIST, -ENOTDIR when another kind of node has the name of a new file, or of a
+ * directory above it, unless such files are left out; -errno.
  */
 int live_update_begin(struct live_update *update, int root_fd);
 
@@ -45,5 +48,6 @@ mono_us live_update_drain_until(const struct live_update *update);
  */
 void live_update_end(struct live_update *update, int root_fd);
 
-/* Whether files were left out, see live_switch_new(). */
+/* Whether files were left out, see live_switch_new() and leaves_out. The same update made again
+ * finds their names free. */
 bool live_update_is_partial(const struct live_update *update);

@@ -117,6 +117,7 @@ static int collect_live(struct volume_writer *w, struct payload *payload)
 
     live_update_deinit(&w->update);
     live_update_init(&w->update, w->host->session, w->host->tree, payload);
+    w->update.leaves_out = w->makes_generation; /* else a new generation is the way */
     if (!w->makes_generation)
         r = add_current(w);
     if (r == -ENOENT) {

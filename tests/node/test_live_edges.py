@@ -1,0 +1,74 @@
+"""Live files where something gets in the way: other kinds, other modes, names that are gone."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+
+from mount.support.namespace import MountNamespace
+from mount.support.sources import Api
+from mount.support.volume import unmount
+from mount.support.waiting import until
+
+from .conftest import NodeMaker
+from .support.daemon import Node
+from .test_live_files import SubPaths, publish, put, wait_alone, wait_text
+
+PAGE = mmap.PAGESIZE
+
+
+@pytest.fixture
+def node(start: NodeMaker, api: Api) -> Node:
+    put(api, user="admin", password="dummy-0", host="db-0")
+    return start("--rights=daemon", *api.arguments).wait_ready()
+
+
+@pytest.fixture
+def sub_path(node: Node) -> Iterator[SubPaths]:
+    made = SubPaths(node)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def containers() -> Iterator[list[MountNamespace]]:
+    made: list[MountNamespace] = []
+    yield made
+    for each in made:
+        each.close()
+
+
+ITEMS = """
+- {key: password, path: deep/p}
+- {key: user, path: deep/x}
+- {key: host, path: deep/x/y}
+"""
+
+
+def is_shown(directory: Path, kind: str) -> bool:
+    return (directory / "x").is_file() if kind == "user" else (directory / "x/y").is_file()
+
+
+@pytest.mark.parametrize("kinds", [("user", "host", "user"), ("host", "user", "host")])
+def test_file_that_becomes_a_directory(
+    node: Node, api: Api, sub_path: SubPaths, kinds: tuple[str, str, str]
+) -> None:
+    """And the reverse, by one update, in a directory that is mounted alone: all others follow, and
+    so does this one."""
+    put(api, password="p", **{kinds[0]: "0"})
+    volume = publish(
+        node, api, attributes={"secretName": "app", "items": ITEMS, "optional": "true"}
+    )
+    directory = sub_path(volume, "deep")
+    wait_alone(node, volume, 1)
+    for number, kind in enumerate(kinds):
+        put(api, password=f"p-{number}", **{kind: "new"})
+        wait_text(volume.target / "deep/p", f"p-{number}")
+        wait_text(directory / "p", f"p-{number}")
+        until(lambda k=kind: is_shown(directory, k), "the other kind")
+
+

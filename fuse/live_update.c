@@ -203,8 +203,11 @@ static int prepare_switch(struct live_update *u)
 
     if (roots == NULL)
         return -ENOMEM;
-    for (size_t i = 0; i < u->n_parts; i++)
+    for (size_t i = 0; i < u->n_parts; i++) {
         roots[i] = u->parts[i].root;
+        roots[i].uid = u->uid;
+        roots[i].gid = u->gid;
+    }
     r = live_switch_new(u->tree, roots, u->n_parts, u->payload, &u->live_switch);
     free(roots);
     return r;

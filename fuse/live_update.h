@@ -17,6 +17,8 @@ struct live_update {
     struct live_part *parts;
     size_t n_parts;
     struct live_switch *live_switch; /* NULL until live_update_begin() */
+    uid_t uid;                       /* of files whose attributes inherit it; set by the caller */
+    gid_t gid;
     bool leaves_out; /* a new file whose name is taken by another kind of node; set by the caller */
     bool has_left_out; /* the same, so that the update is partial */
 };

@@ -72,3 +72,24 @@ def test_file_that_becomes_a_directory(
         until(lambda k=kind: is_shown(directory, k), "the other kind")
 
 
+MODES = """
+- secret: {name: app, items: [{key: user, path: file, mode: 0400}]}
+- secret: {name: other, optional: true}
+"""
+
+
+@pytest.mark.parametrize("updates", [{}, {"updates": "in-place"}])
+def test_mode_of_another_source(
+    node: Node, api: Api, sub_path: SubPaths, updates: dict[str, str]
+) -> None:
+    """Of two sources with one path the later has it, until its object is gone: what the other one
+    hides from others is not shown with the mode of this one."""
+    api.put_secret({"file": b"public"}, name="other")
+    volume = publish(node, api, attributes={"sources": MODES, **updates})
+    file = sub_path(volume, "file")
+    wait_alone(node, volume, 1)
+    assert [file.read_text(), file.stat().st_mode & 0o777] == ["public", 0o644]
+    api.delete_secret("other")
+    wait_text(file, "admin")
+    for path in (file, volume.target / "file"):
+        assert path.stat().st_mode & 0o777 == 0o400

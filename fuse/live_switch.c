@@ -244,6 +244,7 @@ static void commit_entry(struct tree *t, const struct entry *entry, bool is_chan
     }
     live = n->file.live;
     live->version++;
+    live->has_old_pages = true;
     live->n_older_opens += live->n_opens;
     live->n_opens = 0;
     live->n_unread = 0;

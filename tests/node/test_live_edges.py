@@ -93,3 +93,34 @@ def test_mode_of_another_source(
     wait_text(file, "admin")
     for path in (file, volume.target / "file"):
         assert path.stat().st_mode & 0o777 == 0o400
+
+
+def sent(path: Path, size: int) -> bytes:
+    """What sendfile(2) gives, which takes the kernel's pages."""
+    with path.open("rb", buffering=0) as file, os.fdopen(os.memfd_create("copy"), "r+b") as copy:
+        os.fstat(file.fileno())
+        os.sendfile(copy.fileno(), file.fileno(), 0, size)
+        return os.pread(copy.fileno(), size, 0)
+
+
+def test_pages_of_a_file_that_the_host_has_unmounted(
+    node: Node, api: Api, sub_path: SubPaths, containers: list[MountNamespace]
+) -> None:
+    """It has no name for the publisher to open it by, so the next reader has its pages dropped."""
+    put(api, user="a" * PAGE)
+    volume = publish(node, api)
+    file, inside = sub_path(volume, "user"), node.root / "inside"
+    wait_alone(node, volume, 1)
+    inside.touch()
+    containers.append(MountNamespace(f"mount --bind {file} {inside}"))
+    path = containers[0].path(inside)
+    with path.open("rb") as opened:
+        mapping = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+    with mapping:
+        assert mapping[:] == b"a" * PAGE
+        unmount(file)
+        wait_alone(node, volume, 0)
+        put(api, user="b" * 2 * PAGE)
+        wait_text(path, "b" * 2 * PAGE)
+        assert sent(path, 2 * PAGE) == b"b" * 2 * PAGE
+        assert mapping[:] == b"b" * PAGE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import time
 from pathlib import Path
 from typing import Iterator
 
@@ -124,3 +125,29 @@ def test_pages_of_a_file_that_the_host_has_unmounted(
         wait_text(path, "b" * 2 * PAGE)
         assert sent(path, 2 * PAGE) == b"b" * 2 * PAGE
         assert mapping[:] == b"b" * PAGE
+
+
+RETURNING = "[{key: password, path: deep/password}, {key: host, path: deep/host}]"
+
+
+@pytest.mark.parametrize("delay_ms", [10, 20, 30, 40, 50])
+def test_file_that_is_closed_as_its_key_returns(
+    node: Node, api: Api, sub_path: SubPaths, delay_ms: int
+) -> None:
+    """It would have been the same file again, and is a new one then. The update waits for the reader
+    of the other file, that there is time for it."""
+    attributes = {"secretName": "app", "items": RETURNING, "optional": "true"}
+    volume = publish(node, api, attributes=attributes)
+    directory = sub_path(volume, "deep")
+    wait_alone(node, volume, 1)
+    with (directory / "password").open("rb", buffering=0):
+        put(api, host="db-1")
+        until(lambda: os.listdir(directory) == ["host"], "the key to go")
+        unread = os.open(directory / "host", os.O_RDONLY)
+        put(api, host="db-2", password="dummy-2")
+        time.sleep(delay_ms / 1000)
+    until((volume.target / "deep/password").exists, "the update")
+    os.close(unread)
+    wait_text(directory / "host", "db-2")
+    until((directory / "password").exists, "the name to return")
+    wait_text(directory / "password", "dummy-2")

@@ -97,12 +97,14 @@ static void reply_stat(fuse_req_t req, int r, const struct stat *stat)
 
 /* ---- reading */
 
+/* DONT_MASK: what the publisher makes has the mode that it says, whatever the process's umask is.
+ */
 static void on_init(void *userdata, struct fuse_conn_info *conn)
 {
     static const unsigned wanted = FUSE_CAP_NO_OPEN_SUPPORT | FUSE_CAP_NO_OPENDIR_SUPPORT |
                                    FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_READDIRPLUS |
                                    FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_ASYNC_READ |
-                                   FUSE_CAP_EXPLICIT_INVAL_DATA;
+                                   FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_DONT_MASK;
     const struct operations *o = userdata;
 
     conn->want = conn->capable & wanted;

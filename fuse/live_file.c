@@ -16,6 +16,7 @@ struct live_open {
     pid_t thread;
     atomic_bool was_read;  /* to its end */
     atomic_bool has_pages; /* some were read through it: it is mapped, and shows the newest */
+    bool drops_pages;
     uint64_t version;
     struct timespec changed;
     struct tree_content content; /* with a reference */
@@ -31,6 +32,8 @@ static void open_version(struct node *n, struct live_open *open)
     open->changed = n->changed;
     open->content = n->file.content;
     (void)object_ref(open->content.object);
+    open->drops_pages = live->has_old_pages;
+    live->has_old_pages = false;
     live->n_opens++;
     live->n_unread++;
     live->opened_at = clock_mono();
@@ -119,6 +122,11 @@ size_t live_file_read(struct tree *tree, uint64_t id, struct live_open *open, si
         note_read(tree, id, open);
     *ret_bytes = content->bytes + begin;
     return len;
+}
+
+bool live_open_drops_pages(const struct live_open *open)
+{
+    return open->drops_pages;
 }
 
 void live_open_note_pages(struct live_open *open)

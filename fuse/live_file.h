@@ -30,6 +30,9 @@ void live_file_close(struct tree *tree, uint64_t id, struct live_open *open);
 size_t live_file_read(struct tree *tree, uint64_t id, struct live_open *open, size_t offset,
                       size_t size, const uint8_t **ret_bytes);
 
+/* Whether the kernel is to drop the pages of the inode with this open: the first after a change. */
+bool live_open_drops_pages(const struct live_open *open);
+
 /* Pages of the inode were asked for through it, as for a mapping: from now on it shows the newest
  * content, and live_file_stat() does not find it. */
 void live_open_note_pages(struct live_open *open);

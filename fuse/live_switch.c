@@ -27,11 +27,14 @@
 struct entry {
     uint64_t id;
     struct tree_content next;
+    mode_t mode;
+    uid_t uid;
+    gid_t gid;
 };
 
 struct live_switch {
     struct tree *tree;
-    struct entry *entries; /* the files whose bytes change first, in the order of changes */
+    struct entry *entries; /* the files that change first, in the order of changes */
     struct live_change *changes;
     size_t n_entries;
     size_t n_changes;
@@ -69,14 +72,34 @@ static bool has_bytes_of(const struct node *n, const struct payload_file *file)
            (file->len == 0 || memcmp(content->bytes, file->bytes, file->len) == 0);
 }
 
+/* Sources of one volume may give a path different modes, and which of them has it may change. */
+static struct entry make_entry(const struct node *n, const struct payload_file *file,
+                               const struct live_root *root)
+{
+    const struct payload_attributes *a = &file->attributes;
+
+    return (struct entry){
+        .id = n->id,
+        .next = {.object = file->object, .bytes = file->bytes, .len = file->len},
+        .mode = a->mode,
+        .uid = a->uid != PAYLOAD_ID_INHERITED ? a->uid : root->uid,
+        .gid = a->gid != PAYLOAD_ID_INHERITED ? a->gid : root->gid,
+    };
+}
+
+static bool has_attributes_of(const struct node *n, const struct entry *entry)
+{
+    return n->mode == entry->mode && n->uid == entry->uid && n->gid == entry->gid;
+}
+
 /* Return: 0 or -ENOMEM. */
 static int add_entry(struct live_switch *s, struct node *n, const struct payload_file *file,
-                     const struct live_change *change)
+                     const struct live_root *root, const struct live_change *change)
 {
-    const struct entry entry = {
-        .id = n->id, .next = {.object = file->object, .bytes = file->bytes, .len = file->len}};
+    const struct entry entry = make_entry(n, file, root);
+    bool is_same = has_bytes_of(n, file);
 
-    if (n->file.n_cached_opens > 0 && !has_bytes_of(n, file)) {
+    if (n->file.n_cached_opens > 0 && !is_same) {
         s->is_partial = true;
         return 0;
     }
@@ -84,7 +107,7 @@ static int add_entry(struct live_switch *s, struct node *n, const struct payload
         return -ENOMEM;
     s->entries[s->n_entries++] = entry;
     (void)object_ref(file->object);
-    if (has_bytes_of(n, file))
+    if (is_same && has_attributes_of(n, &entry))
         return 0;
     /* those that change come first */
     s->entries[s->n_entries - 1] = s->entries[s->n_changes];
@@ -120,7 +143,7 @@ static int add_root(struct live_switch *s, const struct live_root *root, size_t 
         if (n == NULL || n->kind != NODE_FILE || n->file.live == NULL)
             continue;
         change.id = n->id;
-        r = add_entry(s, n, file, &change);
+        r = add_entry(s, n, file, root, &change);
     }
     return r;
 }
@@ -213,12 +236,15 @@ static void commit_entry(struct tree *t, const struct entry *entry, bool is_chan
         return;
     changed = n->changed;
     node_set_content(t, n, &entry->next);
+    n->mode = entry->mode;
+    node_set_owner(n, entry->uid, entry->gid);
     if (!is_change) {
         n->changed = changed;
         return;
     }
     live = n->file.live;
     live->version++;
+    live->has_old_pages = true;
     live->n_older_opens += live->n_opens;
     live->n_opens = 0;
     live->n_unread = 0;

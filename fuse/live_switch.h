@@ -20,6 +20,8 @@ struct live_switch;
 struct live_root {
     uint64_t id;
     const char *path; /* what it shows of the payload; "" for all of it */
+    uid_t uid;        /* of files whose attributes inherit it */
+    gid_t gid;
 };
 
 /* The path of a payload's file below a root, "" for the root itself; NULL if it is elsewhere. */
@@ -27,10 +29,9 @@ const char *live_root_path_below(const struct live_root *root, const char *path)
 
 /*
  * Prepare the content of @payload for all live files of @roots that have a path in it. The files
- * whose bytes change are switching from now on: they are not opened, and their attributes not kept.
- * Files that are still open through the kernel's pages are left out, as their readers would see two
- * versions.
- * Return: 0, *ret_switch is the caller's; -ENOMEM.
+ * that change, be it in mode or owner alone, are switching from now on: they are not opened, and
+ * their attributes not kept. Files that are still open through the kernel's pages are left out, as
+ * their readers would see two versions. Return: 0, *ret_switch is the caller's; -ENOMEM.
  */
 int live_switch_new(struct tree *tree, const struct live_root *roots, size_t n_roots,
                     const struct payload *payload, struct live_switch **ret_switch);
@@ -38,7 +39,7 @@ int live_switch_new(struct tree *tree, const struct live_root *roots, size_t n_r
 struct live_switch *live_switch_free(struct live_switch *live_switch);
 DEFINE_CLEANUP(struct live_switch *, live_switch_free)
 
-/* A file whose bytes change. */
+/* A file that changes. */
 struct live_change {
     uint64_t id;
     size_t root;      /* index of its root */

@@ -13,6 +13,9 @@
  *  8. names that are gone are removed: DELETE
  *
  * A name that is gone leaves the file its last content where it is mounted alone.
+ *
+ * Where a file becomes a directory, or the reverse, the old name goes in step 8, and the new one is
+ * made by a second update that follows.
  */
 #include "fuse/live_update.h"
 
@@ -210,8 +213,11 @@ static int prepare_switch(struct live_update *u)
 
     if (roots == NULL)
         return -ENOMEM;
-    for (size_t i = 0; i < u->n_parts; i++)
+    for (size_t i = 0; i < u->n_parts; i++) {
         roots[i] = u->parts[i].root;
+        roots[i].uid = u->uid;
+        roots[i].gid = u->gid;
+    }
     r = live_switch_new(u->tree, roots, u->n_parts, u->payload, &u->live_switch);
     free(roots);
     return r;
@@ -271,17 +277,8 @@ bool live_update_is_partial(const struct live_update *update)
 
 /* ---- names that return, and names that go */
 
-static void link_again(struct live_update *u, int root_fd, struct live_part *part)
-{
-    const struct tree_staged_node staged = {.again = part->root.id};
-
-    if (part->returns_as == NULL)
-        return;
-    if (make_node(u->tree, root_fd, part->returns_as, &staged, 0600) == 0)
-        part->location = TAKE(part->returns_as);
-}
-
-static bool is_in_payload(const struct payload *payload, const char *path)
+/* Return: NULL if there is no such file. */
+static const struct payload_file *file_by_path(const struct payload *payload, const char *path)
 {
     size_t low = 0, high = payload->n_files;
 
@@ -290,13 +287,31 @@ static bool is_in_payload(const struct payload *payload, const char *path)
         int order = strcmp(path, payload->files[middle].path);
 
         if (order == 0)
-            return true;
+            return &payload->files[middle];
         if (order < 0)
             high = middle;
         else
             low = middle + 1;
     }
-    return false;
+    return NULL;
+}
+
+/* If it was in use no longer, and is gone by now, a new file takes its place. */
+static void link_again(struct live_update *u, int root_fd, struct live_part *part)
+{
+    const struct tree_staged_node again = {.again = part->root.id};
+    struct tree_staged_node made = {0};
+    int r;
+
+    if (part->returns_as == NULL)
+        return;
+    r = make_node(u->tree, root_fd, part->returns_as, &again, 0600);
+    if (r == -ESTALE) {
+        made.file = file_by_path(u->payload, part->root.path);
+        r = make_node(u->tree, root_fd, part->returns_as, &made, made.file->attributes.mode);
+    }
+    if (r == 0)
+        part->location = TAKE(part->returns_as);
 }
 
 /* A directory that is mounted alone is not removed, as nothing could return to it. */
@@ -323,7 +338,7 @@ static void remove_name(struct live_update *u, int dir_fd, const char *root, con
         return;
     }
     path = join(root, below);
-    if (path != NULL && !is_in_payload(u->payload, path))
+    if (path != NULL && file_by_path(u->payload, path) == NULL)
         (void)unlinkat(dir_fd, below, 0);
 }
 

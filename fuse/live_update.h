@@ -18,6 +18,8 @@ struct live_update {
     size_t n_parts;
     struct live_switch *live_switch; /* NULL until live_update_begin() */
     bool is_partial;                 /* something else is in the way of files */
+    uid_t uid;                       /* of files whose attributes inherit it; set by the caller */
+    gid_t gid;
 };
 
 /* @payload: a reference is taken */

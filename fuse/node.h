@@ -23,6 +23,7 @@ struct node_live {
     unsigned n_older_opens; /* open files of older versions */
     mono_us opened_at;      /* the newest open file */
     bool is_switching;      /* its next content is prepared */
+    bool has_old_pages;     /* the kernel may: it was not opened since its content changed */
 };
 
 struct node {

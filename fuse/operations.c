@@ -19,7 +19,8 @@
  *  - Reads of a live file go past the pages (DIRECT_IO), to the version that the open file has.
  *    Pages are what mappings are made of. They belong to the inode and so show the newest content:
  *    a request for pages carries no lock owner, one of read(2) does. They stay as well, until the
- *    publisher opens the file after an update, which is the one open without KEEP_CACHE.
+ *    file is opened after an update, which is the one open without KEEP_CACHE. That is the
+ *    publisher's, as opens wait for it, unless the file has no name through which it could.
  *  - Attributes of a live file are kept as long as there is no older version (live_switch.c).
  */
 #include "fuse/operations.h"
@@ -96,12 +97,14 @@ static void reply_stat(fuse_req_t req, int r, const struct stat *stat)
 
 /* ---- reading */
 
+/* DONT_MASK: what the publisher makes has the mode that it says, whatever the process's umask is.
+ */
 static void on_init(void *userdata, struct fuse_conn_info *conn)
 {
     static const unsigned wanted = FUSE_CAP_NO_OPEN_SUPPORT | FUSE_CAP_NO_OPENDIR_SUPPORT |
                                    FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_READDIRPLUS |
                                    FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_ASYNC_READ |
-                                   FUSE_CAP_EXPLICIT_INVAL_DATA;
+                                   FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_DONT_MASK;
     const struct operations *o = userdata;
 
     conn->want = conn->capable & wanted;
@@ -197,7 +200,7 @@ static void reply_open(fuse_req_t req, fuse_ino_t id, int r, struct live_open *o
     }
     fi->fh = (uintptr_t)open;
     fi->direct_io = open != NULL;
-    fi->keep_cache = !is_publisher(req);
+    fi->keep_cache = open == NULL || !live_open_drops_pages(open);
     if (fuse_reply_open(req, fi) < 0)
         live_file_close(tree_of(req), id, open);
 }

@@ -115,11 +115,14 @@ static int add_current(struct volume_writer *w, uint64_t *ret_id)
 static int collect_live(struct volume_writer *w, struct payload *payload)
 {
     struct collection collection = {.writer = w};
-    int r = 0;
+    struct stat directory = {0};
+    int r = tree_stat(w->host->tree, w->dir_id, &directory);
 
     live_update_deinit(&w->update);
     live_update_init(&w->update, w->host->session, w->host->tree, payload);
-    if (!w->makes_generation)
+    w->update.uid = directory.st_uid;
+    w->update.gid = directory.st_gid;
+    if (r == 0 && !w->makes_generation)
         r = add_current(w, &collection.generation);
     if (r == -ENOENT) {
         w->makes_generation = true;

@@ -277,3 +277,17 @@ def test_old_values_go(manifests: Manifests, mount):
     assert volume.read("user") == b"app"
 
     until(lambda: volume.status()["memory"]["secretBytes"] <= before, "the old objects to go")
+
+
+def test_new_directories_have_the_same_mode_whatever_the_umask(manifests, area: Path, start):
+    """0755, as in a generation (F2)."""
+    spec = area / "spec.yaml"
+    spec.write_text(SPEC)
+    put(manifests, password="dummy")
+    with_umask = ("sh", "-c", 'umask 077; exec "$@"', "sh")
+    volume = start(*manifests.arguments, "--volume", str(spec), prefix=with_umask).wait_ready()
+    put(manifests, password="dummy", user="app")
+    until((volume.path / "deep/er/user").exists, "the new file")
+    assert (volume.path / "deep/er/user").stat().st_mode & 0o777 == 0o400
+    for path in ("deep", "deep/er"):
+        assert (volume.path / path).stat().st_mode & 0o777 == 0o755

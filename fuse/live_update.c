@@ -307,9 +307,8 @@ static void link_again(struct live_update *u, int root_fd, struct live_part *par
         return;
     r = make_node(u->tree, root_fd, part->returns_as, &again, 0600);
     made.file = file_by_path(u->payload, part->root.path);
-    if (r == -ESTALE && made.file != NULL) {
+    if (r == -ESTALE && made.file != NULL)
         r = make_node(u->tree, root_fd, part->returns_as, &made, made.file->attributes.mode);
-    }
     if (r == 0)
         part->location = TAKE(part->returns_as);
 }

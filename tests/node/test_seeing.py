@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import socket
-import subprocess
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -24,9 +23,11 @@ from mount.support.volume import unmount
 from mount.support.waiting import until
 
 from .conftest import NodeMaker
-from .support.daemon import Node, is_shown, read
+from .support.daemon import DRIVER, NODE, Node, is_shown, read
+from .support.live import SubPaths
 
 SECRET_BYTES = b"dummy-value-of-a-secret"
+PAGES = "--metrics-bind-address=127.0.0.1:0"
 
 
 def address(node: Node) -> str:
@@ -63,7 +64,7 @@ class Metrics:
 
 def register(node: Node, error: str = "") -> None:
     """Tells it what the kubelet made of it."""
-    path = node.root / "plugins_registry" / "csi.secretfs.io-reg.sock"
+    path = node.root / "plugins_registry" / f"{DRIVER}-reg.sock"
     message = wire.field(2, error) if error else wire.field(1, True)
     assert call(path, NOTIFY, message).code == OK
 
@@ -73,23 +74,22 @@ def status(node: Node, *arguments: str) -> Any:
     return json.loads(program.run(command, home=node.home).stdout)
 
 
-def items_of(node: Node) -> dict[str, dict[str, Any]]:
-    """Its volumes by their targets."""
-    return {i["mountpoint"]: i for i in status(node)["items"] if i.get("pid") == node.pid}
+def listed(node: Node) -> list[str]:
+    """The targets of its volumes, each as often as it is told."""
+    return [i["mountpoint"] for i in status(node)["items"] if i.get("pid") == node.pid]
 
 
 @pytest.fixture
 def seen(start: NodeMaker, manifests: Manifests) -> Node:
     """A daemon on manifests that serves its pages somewhere."""
     manifests.put_secret({"user": SECRET_BYTES})
-    return start("--metrics-bind-address=127.0.0.1:0", *manifests.arguments).wait_ready()
+    return start(PAGES, *manifests.arguments).wait_ready()
 
 
 @pytest.fixture
 def on_api(start: NodeMaker, api: Api) -> Node:
     api.put_secret({"user": SECRET_BYTES})
-    arguments = ["--rights=daemon", "--metrics-bind-address=127.0.0.1:0", *api.arguments]
-    return start(*arguments).wait_ready()
+    return start("--rights=daemon", PAGES, *api.arguments).wait_ready()
 
 
 # ---- metrics
@@ -203,8 +203,7 @@ def test_ready_once_the_api_server_has_answered(start: NodeMaker, api: Api) -> N
     """Nobody is asked before somebody needs it; after one answer it may go away again."""
     api.put_secret({"user": b"1"})
     api.server.stop_listening()
-    arguments = ["--rights=daemon", "--metrics-bind-address=127.0.0.1:0", *api.arguments]
-    node = start(*arguments).wait_ready()
+    node = start("--rights=daemon", PAGES, *api.arguments).wait_ready()
     register(node)
     assert get(node, "/readyz")[0] == 200
     volume = node.pod()
@@ -233,7 +232,9 @@ def test_no_pages(start: NodeMaker, manifests: Manifests) -> None:
     assert "served" not in node.log()
 
 
-def test_an_address_that_is_taken(start: NodeMaker, manifests: Manifests) -> None:
+def test_an_address_that_is_taken(
+    start: NodeMaker, manifests: Manifests
+) -> None:
     """Pods are not to go without volumes for that."""
     manifests.put_secret({"user": b"1"})
     with socket.socket() as taken:
@@ -271,16 +272,16 @@ def test_someone_who_asks_and_says_nothing_more(seen: Node, manifests: Manifests
 def test_status_of_pods(seen: Node) -> None:
     """Each volume with its pod, and the process once."""
     volumes = [seen.publish(seen.pod(number)) for number in range(3)]
-    items = items_of(seen)
+    items = seen.status()["volumes"]
     assert set(items) == {str(volume.target) for volume in volumes}
     item = items[str(volumes[1].target)]
     assert item["pod"] == "default/web-1"
     assert item["volume"]["state"] == "current"
     assert item["volume"]["mountedAlone"] == {"count": 0, "live": False}
     assert item["process"] == "node"
-    process = next(p for p in status(seen)["processes"] if p["pid"] == seen.pid)
+    process = seen.status()
     assert process["registered"] is False
-    assert process["driver"] == "csi.secretfs.io"
+    assert process["driver"] == DRIVER
     assert SECRET_BYTES.decode() not in json.dumps(status(seen))
 
 
@@ -304,8 +305,7 @@ def test_status_of_one_volume(on_api: Node, api: Api) -> None:
 def test_status_of_many_volumes(seen: Node) -> None:
     """More than are told in one go; none is missing and none told twice."""
     volumes = [seen.publish(seen.pod(number)) for number in range(150)]
-    listed = [i["mountpoint"] for i in status(seen)["items"] if i.get("pid") == seen.pid]
-    assert sorted(listed) == sorted(str(volume.target) for volume in volumes)
+    assert sorted(listed(seen)) == sorted(str(volume.target) for volume in volumes)
 
 
 def test_status_of_volumes_in_both_file_systems(seen: Node) -> None:
@@ -313,8 +313,7 @@ def test_status_of_volumes_in_both_file_systems(seen: Node) -> None:
     standard = seen.publish(seen.pod())
     in_place = seen.publish(seen.pod(1, attributes={"secretName": "app", "updates": "in-place"}))
     assert standard.target.stat().st_dev != in_place.target.stat().st_dev
-    listed = [i["mountpoint"] for i in status(seen)["items"] if i.get("pid") == seen.pid]
-    assert sorted(listed) == sorted([str(standard.target), str(in_place.target)])
+    assert sorted(listed(seen)) == sorted([str(standard.target), str(in_place.target)])
     for volume in (standard, in_place):
         assert status(seen, str(volume.target))["mountpoint"] == str(volume.target)
     assert [p["pid"] for p in status(seen)["processes"]].count(seen.pid) == 1
@@ -326,7 +325,7 @@ def test_status_of_a_volume_that_waits(on_api: Node, api: Api) -> None:
     api.server.end_connections()
     volume = on_api.pod(secret="other")
     assert volume.publish(on_api.endpoint).code != OK
-    item = items_of(on_api)[str(volume.target)]
+    item = on_api.status()["volumes"][str(volume.target)]
     assert item["volume"]["state"] == "waiting"
     assert "generation" not in item["volume"]
     assert item["source"]["state"] == "failing"
@@ -348,7 +347,7 @@ def test_unmounting_a_volume_waits_for_nobody(seen: Node) -> None:
 
 
 def examine(node: Node, *arguments: str) -> dict[str, dict[str, Any]]:
-    places = [f"--kubelet-root={node.root}", f"--run-dir={node.run_dir}", "--node-id=node-0"]
+    places = [f"--kubelet-root={node.root}", f"--run-dir={node.run_dir}", f"--node-id={NODE}"]
     command = [program.binary(), "doctor", "-o", "json", *places, *arguments]
     found = json.loads(program.run(command, home=node.home).stdout)
     return {check["check"]: check for check in found["checks"]}
@@ -409,18 +408,15 @@ def test_event_on_a_pod_whose_update_is_held(on_api: Node, api: Api) -> None:
     until(lambda: posted() == 2, "both to be counted")
 
 
-def test_event_on_a_pod_whose_sub_path_does_not_follow(on_api: Node, api: Api) -> None:
-    volume = on_api.publish(on_api.pod())
-    alone = on_api.root / "pods" / "sub-path"
-    alone.touch()
-    subprocess.run(["mount", "--bind", volume.target / "user", alone], check=True)
-    try:
-        event = until(lambda: events(api), "the event")[0]
-        assert (event["type"], event["reason"]) == ("Warning", "SubPathNotLive")
-        assert "updates: in-place" in event["message"]
-        assert Metrics(on_api).value("secretfs_lone_mounts", live="false") == 1
-    finally:
-        unmount(alone)
+def test_event_on_a_pod_whose_sub_path_does_not_follow(
+    on_api: Node, api: Api, sub_path: SubPaths
+) -> None:
+    alone = sub_path(on_api.publish(on_api.pod()), "user")
+    event = until(lambda: events(api), "the event")[0]
+    assert (event["type"], event["reason"]) == ("Warning", "SubPathNotLive")
+    assert "updates: in-place" in event["message"]
+    assert Metrics(on_api).value("secretfs_lone_mounts", live="false") == 1
+    unmount(alone)
     until(lambda: Metrics(on_api).value("secretfs_lone_mounts", live="false") == 0, "its end")
     assert len(events(api)) == 1
 
@@ -429,14 +425,16 @@ def _user_of(secret: str) -> dict[str, str]:
     return {"secretName": secret, "items": '[{"key": "user", "path": "user"}]'}
 
 
-def test_events_that_are_not_allowed(start: NodeMaker, api: Api) -> None:
+def test_events_that_are_not_allowed(
+    start: NodeMaker, api: Api
+) -> None:
     """One line in the log, and nothing else comes of it."""
     user = "daemon-without-events"
     api.server.grant(user, ["get", "list", "watch"], ["secrets"], namespace="default")
     for name in ("app", "more"):
         api.put_secret({"user": b"1"}, name=name)
-    arguments = ["--rights=daemon", "--metrics-bind-address=127.0.0.1:0"]
-    node = start(*arguments, "--kubeconfig", api.kubeconfig(user)).wait_ready()
+    arguments = ["--rights=daemon", PAGES, "--kubeconfig", api.kubeconfig(user)]
+    node = start(*arguments).wait_ready()
     for number, name in enumerate(("app", "more")):
         node.publish(node.pod(number, attributes=_user_of(name)))
         api.put_secret({"other": b"1"}, name=name)
@@ -465,7 +463,9 @@ def put_pair(api: Api, pair: dict[str, bytes]) -> None:
     api.put_secret(pair, name="web-tls", type="kubernetes.io/tls")
 
 
-def test_certificates_that_expire(on_api: Node, api: Api, area: Path) -> None:
+def test_certificates_that_expire(
+    on_api: Node, api: Api, area: Path
+) -> None:
     """When is to be seen before; that it is so, the pod is told without an update."""
     put_pair(api, make_pair(area, "good"))
     on_api.publish(on_api.pod(secret="web-tls"))

@@ -22,7 +22,7 @@ def names_in_place(node: Node) -> list[str]:
     return os.listdir(node.run_dir / "fs-live")
 
 
-def test_in_place_volume_beside_others(
+def test_in_place_volume_beside_a_standard_one_keeps_its_inodes(
     node: Node, manifests: Manifests, watcher: Watcher
 ) -> None:
     assert mounts_at(node.run_dir / "fs-live") == []
@@ -47,7 +47,7 @@ def test_in_place_volume_beside_others(
     assert read(standard, "password") == b"dummy"
 
 
-def test_in_place_volume_of_a_dead_daemon(
+def test_in_place_volume_of_a_dead_daemon_is_published_again(
     node: Node, manifests: Manifests, start: NodeMaker
 ) -> None:
     volume = node.publish(node.pod(0, attributes=IN_PLACE))
@@ -59,7 +59,7 @@ def test_in_place_volume_of_a_dead_daemon(
     assert len(mounts_at(volume.target)) == 1
 
 
-def test_file_of_a_volume_in_place(
+def test_file_alone_of_an_in_place_volume_follows_updates(
     node: Node, manifests: Manifests, containers: Containers, sub_path: SubPaths, watcher: Watcher
 ) -> None:
     volume = node.publish(node.pod(attributes=IN_PLACE))
@@ -74,7 +74,7 @@ def test_file_of_a_volume_in_place(
     watcher.wait(lambda event: event.kind == "CLOSE_WRITE", count=3)
 
 
-def test_file_of_a_volume_that_cannot_follow(
+def test_file_alone_of_a_standard_volume_keeps_its_content(
     node: Node, manifests: Manifests, sub_path: SubPaths
 ) -> None:
     """As with the kubelet it keeps its content; the status says so."""

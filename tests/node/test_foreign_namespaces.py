@@ -50,7 +50,7 @@ def churn(area: Path) -> Iterator[None]:
 # ---- what is in other namespaces
 
 
-def test_fake_proc_and_fifo(file: Path, api: Api, area: Path) -> None:
+def test_fake_proc_with_fifos_delays_no_update(file: Path, api: Api, area: Path) -> None:
     """In a user namespace of its own a process may mount what it likes, where only it sees it."""
     fake = "mount -t tmpfs fake /proc; mkdir /proc/self /proc/thread-self /proc/1"
     fifos = "; ".join(
@@ -101,7 +101,7 @@ def mounts_of(pid: int) -> int:
         return sum(1 for _ in lines)
 
 
-def test_many_mounts(
+def test_many_mounts_in_other_namespaces_delay_no_update(
     file: Path, api: Api, area: Path, containers: Containers
 ) -> None:
     medians, made = [], 0
@@ -114,7 +114,7 @@ def test_many_mounts(
 
 
 @pytest.mark.usefixtures("churn")
-def test_none_is_missed_while_mounts_come_and_go(
+def test_no_update_is_missed_while_mounts_come_and_go(
     file: Path, api: Api, containers: Containers
 ) -> None:
     inside = containers.mount(file)

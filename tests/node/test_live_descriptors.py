@@ -25,7 +25,7 @@ def node(daemon: Node, api: Api) -> Node:
     return daemon
 
 
-def test_lseek_to_the_end(file: Path, api: Api) -> None:
+def test_lseek_of_a_held_descriptor_ends_at_its_own_version(file: Path, api: Api) -> None:
     """The kernel says for which descriptor it asks, unlike with fstat(2)."""
     with file.open("rb", buffering=0) as held:
         assert len(held.read()) == PAGES * mmap.PAGESIZE
@@ -34,7 +34,7 @@ def test_lseek_to_the_end(file: Path, api: Api) -> None:
         assert os.lseek(held.fileno(), 0, os.SEEK_END) == PAGES * mmap.PAGESIZE
 
 
-def test_sendfile(file: Path, api: Api) -> None:
+def test_sendfile_of_a_held_descriptor_sends_the_newest_content(file: Path, api: Api) -> None:
     """Since Linux 6.5 it takes the kernel's pages, which are the inode's: a descriptor that is held
     for long shows the newest content, and one that was just opened is waited for."""
     copy = os.memfd_create("copy")
@@ -52,7 +52,7 @@ def test_sendfile(file: Path, api: Api) -> None:
         os.close(copy)
 
 
-def test_tail(file: Path, api: Api, area: Path) -> None:
+def test_tail_follow_shows_the_version_it_opened_once(file: Path, api: Api, area: Path) -> None:
     """`tail -F` holds the file open: it shows that version, once, and does not see another."""
     other, output = area / "other", area / "output"
     other.touch()
@@ -84,7 +84,7 @@ def container_node(start: NodeMaker, api: Api) -> Node:
     return made.wait_ready()
 
 
-def test_fstat_when_the_daemon_is_in_a_container(
+def test_fstat_with_the_daemon_in_a_container_shows_the_newest_size(
     container_node: Node, api: Api, sub_path: SubPaths
 ) -> None:
     """The kernel tells it neither which thread asks nor which descriptor is meant: a descriptor

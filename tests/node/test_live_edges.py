@@ -36,7 +36,7 @@ def is_shown(directory: Path, kind: str) -> bool:
 
 
 @pytest.mark.parametrize("kinds", [("user", "host", "user"), ("host", "user", "host")])
-def test_file_that_becomes_a_directory(
+def test_directory_alone_follows_when_a_file_becomes_a_directory(
     node: Node, api: Api, sub_path: SubPaths, kinds: tuple[str, str, str]
 ) -> None:
     """And the reverse, by one update, in a directory that is mounted alone: all others follow, and
@@ -61,7 +61,7 @@ MODES = """
 
 
 @pytest.mark.parametrize("updates", [{}, {"updates": "in-place"}])
-def test_mode_of_another_source(
+def test_file_alone_takes_content_and_mode_of_the_source_that_remains(
     node: Node, api: Api, sub_path: SubPaths, updates: dict[str, str]
 ) -> None:
     """Of two sources with one path the later has it, until its object is gone: what the other one
@@ -85,7 +85,7 @@ def sent(path: Path, size: int) -> bytes:
         return os.pread(copy.fileno(), size, 0)
 
 
-def test_pages_of_a_file_that_the_host_has_unmounted(
+def test_pages_of_a_file_unmounted_on_the_host_follow_updates(
     node: Node, api: Api, sub_path: SubPaths, containers: Containers
 ) -> None:
     """It has no name for the publisher to open it by, so the next reader has its pages dropped."""
@@ -110,7 +110,7 @@ RETURNING = "[{key: password, path: deep/password}, {key: host, path: deep/host}
 
 
 @pytest.mark.parametrize("delay_ms", [10, 20, 30, 40, 50])
-def test_file_that_is_closed_as_its_key_returns(
+def test_directory_alone_shows_a_key_that_returns_as_its_file_is_closed(
     node: Node, api: Api, sub_path: SubPaths, delay_ms: int
 ) -> None:
     """It would have been the same file again, and is a new one then. The update waits for the

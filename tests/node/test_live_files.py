@@ -38,7 +38,7 @@ def node(node_on_api: Node) -> Node:
     return node_on_api
 
 
-def test_file(
+def test_file_alone_follows_updates_as_one_inode(
     api: Api, volume: PodVolume, file: Path, watcher: Watcher
 ) -> None:
     inode = file.stat().st_ino
@@ -56,7 +56,7 @@ def test_file(
     assert [event.kind for event in watcher.read()] == ["MODIFY", "CLOSE_WRITE"] * 5
 
 
-def test_before_anything_is_mounted_alone_it_is_made_of_generations(
+def test_volume_without_mounts_alone_is_made_of_generations(
     api: Api, volume: PodVolume, watcher: Watcher
 ) -> None:
     """The same names, events and inodes as in the other file system."""
@@ -75,7 +75,7 @@ def test_before_anything_is_mounted_alone_it_is_made_of_generations(
     assert (volume.target / "password").stat().st_ino != inode
 
 
-def test_in_a_container(
+def test_file_alone_in_a_container_follows_until_the_volume_goes(
     node: Node, api: Api, volume: PodVolume, file: Path, containers: Containers, watcher: Watcher
 ) -> None:
     inside = containers.mount(file)
@@ -98,7 +98,7 @@ def test_in_a_container(
     assert inside.read_text() == "root-3"
 
 
-def test_generation_is_not_touched(
+def test_generation_held_open_keeps_its_version_of_a_file_alone(
     api: Api, volume: PodVolume, file: Path
 ) -> None:
     """Held open, ..data shows one version, also of the file that is mounted alone."""
@@ -114,7 +114,7 @@ def test_generation_is_not_touched(
         os.close(data)
 
 
-def test_key_that_disappears_and_returns(
+def test_file_alone_survives_that_its_key_disappears_and_returns(
     api: Api, volume: PodVolume, file: Path, watcher: Watcher
 ) -> None:
     inode = file.stat().st_ino
@@ -130,7 +130,7 @@ def test_key_that_disappears_and_returns(
     assert file.stat().st_ino == inode
 
 
-def test_directory(
+def test_directory_alone_follows_content_and_names(
     node: Node, api: Api, sub_path: SubPaths, watcher: Watcher
 ) -> None:
     attributes = {"secretName": "app", "items": ITEMS, "optional": "true"}
@@ -169,7 +169,7 @@ def test_directory(
     assert [directory.stat().st_ino, file.stat().st_ino] == [inodes[0], inodes[2]]
 
 
-def test_whole_generation(
+def test_generation_mounted_alone_follows_content_and_names(
     node: Node, api: Api, volume: PodVolume, sub_path: SubPaths
 ) -> None:
     everything = sub_path(volume, "..data")
@@ -180,7 +180,7 @@ def test_whole_generation(
         wait_text(everything / "user", f"root-{number}")
 
 
-def test_two_mounts_of_one_key(
+def test_mounts_of_one_key_before_and_after_an_update_all_follow(
     node: Node, api: Api, volume: PodVolume, sub_path: SubPaths
 ) -> None:
     """Of two containers, the second of which was started after an update."""
@@ -195,7 +195,7 @@ def test_two_mounts_of_one_key(
             wait_text(file, f"root-{number}")
 
 
-def test_mounted_at_the_moment_of_an_update(
+def test_file_mounted_at_the_moment_of_an_update_follows(
     api: Api, volume: PodVolume, sub_path: SubPaths
 ) -> None:
     """Whatever the order, the file follows in the end."""
@@ -207,7 +207,7 @@ def test_mounted_at_the_moment_of_an_update(
         wait_text(file, f"later-{number}")
 
 
-def test_what_is_unmounted_is_let_go(
+def test_file_alone_that_is_unmounted_is_let_go(
     node: Node, api: Api, volume: PodVolume, file: Path
 ) -> None:
     assert len(live_names(node)) == 1
@@ -218,14 +218,14 @@ def test_what_is_unmounted_is_let_go(
     until(lambda: read(volume, "user") == b"root", "the update")
 
 
-def test_volume_that_goes_first(node: Node, volume: PodVolume, file: Path) -> None:
+def test_file_alone_outlives_its_volume(node: Node, volume: PodVolume, file: Path) -> None:
     node.unpublish(volume)
     assert file.read_text() == "admin"
     until(lambda: live_names(node) == [], "the file to be let go")
     assert file.read_text() == "admin"
 
 
-def test_descriptor_keeps_its_version(api: Api, file: Path) -> None:
+def test_descriptor_of_a_file_alone_keeps_its_version(api: Api, file: Path) -> None:
     with file.open("rb", buffering=0) as held:
         put(api, user="root of all", password="dummy")
         wait_text(file, "root of all")
@@ -235,7 +235,7 @@ def test_descriptor_keeps_its_version(api: Api, file: Path) -> None:
     assert file.stat().st_size == len("root of all")
 
 
-def test_mapping_shows_the_newest(
+def test_mapping_of_a_file_alone_shows_the_newest_content(
     node: Node, api: Api, sub_path: SubPaths
 ) -> None:
     pages = 5
@@ -252,7 +252,7 @@ def test_mapping_shows_the_newest(
             until(lambda c=letter: mapping[:] == c.encode() * len(mapping), "the newest pages")
 
 
-def test_opened_before_it_was_live(
+def test_file_opened_before_it_was_live_follows_once_closed(
     node: Node, api: Api, volume: PodVolume, sub_path: SubPaths
 ) -> None:
     """An open file that reads the kernel's pages keeps its version whole; the file follows when it
@@ -268,7 +268,7 @@ def test_opened_before_it_was_live(
     wait_text(file, "root")
 
 
-def test_daemon_that_starts_again(
+def test_file_mounted_after_a_restart_of_the_daemon_follows(
     node: Node, api: Api, start: NodeMaker, volume: PodVolume, file: Path, sub_path: SubPaths
 ) -> None:
     node.kill()

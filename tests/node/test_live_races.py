@@ -51,7 +51,7 @@ def mount_again(source: Path, area: Path) -> None:
 
 
 @pytest.mark.usefixtures("churn")
-def test_what_is_mounted_keeps_its_name(
+def test_mounts_alone_keep_their_names_while_others_come_and_go(
     node: Node, api: Api, sub_path: SubPaths, area: Path
 ) -> None:
     """Mounts are looked at while what an earlier look saw is made live: that look's paths are no

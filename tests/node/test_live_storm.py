@@ -295,7 +295,7 @@ def faults_of(name: str, result: dict) -> list[str]:
     return [f"{name}: {sorted(wrong)}: {counted} {faults}"] if wrong else []
 
 
-def test_storm(
+def test_readers_of_every_habit_see_whole_versions_during_updates(
     node: Node,
     api: Api,
     storms: list[Storm],

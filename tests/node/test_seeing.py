@@ -95,7 +95,7 @@ def on_api(start: NodeMaker, api: Api) -> Node:
 # ---- metrics
 
 
-def test_metrics_of_volumes(seen: Node, manifests: Manifests) -> None:
+def test_metrics_count_publishes_and_volumes(seen: Node, manifests: Manifests) -> None:
     """What was published, how long it took, and what there is."""
     volume = seen.publish(seen.pod())
     assert seen.pod(1, secret="none").publish(seen.endpoint).code != OK
@@ -111,7 +111,7 @@ def test_metrics_of_volumes(seen: Node, manifests: Manifests) -> None:
     assert Metrics(seen).value("secretfs_volumes", state="current") == 0
 
 
-def test_metrics_of_updates(seen: Node, manifests: Manifests) -> None:
+def test_metrics_count_updates_without_the_first_content(seen: Node, manifests: Manifests) -> None:
     """An update is counted, the first content of a volume is none."""
     volume = seen.publish(seen.pod())
     count = "secretfs_update_propagation_seconds_count"
@@ -122,7 +122,7 @@ def test_metrics_of_updates(seen: Node, manifests: Manifests) -> None:
     assert Metrics(seen).value("secretfs_update_propagation_seconds_sum") < 60
 
 
-def test_metrics_of_the_api(on_api: Node, api: Api) -> None:
+def test_metrics_count_requests_and_watches_of_the_api(on_api: Node, api: Api) -> None:
     volumes = [on_api.publish(on_api.pod(number)) for number in range(3)]
     metrics = until(lambda: _with_watches(on_api, 1), "the watch")
     assert metrics.value("rest_client_requests_total", code="200") >= 1
@@ -140,7 +140,7 @@ def _with_watches(node: Node, n: int) -> Metrics | None:
     return metrics if metrics.value("secretfs_watches") == n else None
 
 
-def test_metrics_of_the_process(seen: Node) -> None:
+def test_metrics_describe_the_process(seen: Node) -> None:
     metrics = Metrics(seen)
     assert metrics.value("process_resident_memory_bytes") > 1 << 20
     assert metrics.value("process_open_fds") > 3
@@ -165,7 +165,7 @@ def test_metrics_follow_the_conventions(seen: Node) -> None:
         assert labels.isdisjoint({"pod", "volume", "target", "uid"}), name
 
 
-def test_metrics_are_documented(seen: Node) -> None:
+def test_metrics_are_all_documented(seen: Node) -> None:
     """docs/metrics.md has every one."""
     text = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
     seen.publish(seen.pod())
@@ -177,7 +177,7 @@ def test_metrics_are_documented(seen: Node) -> None:
 # ---- health
 
 
-def test_health(seen: Node) -> None:
+def test_health_is_ready_once_the_kubelet_has_registered_it(seen: Node) -> None:
     """It lives from the start, and is ready when the kubelet has taken it in."""
     assert get(seen, "/livez") == (200, "ok")
     assert get(seen, "/healthz") == (200, "ok")
@@ -219,7 +219,7 @@ def test_ready_once_the_api_server_has_answered(start: NodeMaker, api: Api) -> N
     assert get(node, "/readyz")[0] == 200
 
 
-def test_pages_that_are_not_there(seen: Node) -> None:
+def test_pages_answer_404_and_405_to_what_they_do_not_serve(seen: Node) -> None:
     assert get(seen, "/")[0] == 404
     request = urllib.request.Request(f"http://{address(seen)}/metrics", method="POST")
     with pytest.raises(urllib.error.HTTPError) as raised:
@@ -227,12 +227,12 @@ def test_pages_that_are_not_there(seen: Node) -> None:
     assert raised.value.code == 405
 
 
-def test_no_pages(start: NodeMaker, manifests: Manifests) -> None:
+def test_no_pages_are_served_at_address_0(start: NodeMaker, manifests: Manifests) -> None:
     node = start("--metrics-bind-address=0", *manifests.arguments).wait_ready()
     assert "served" not in node.log()
 
 
-def test_an_address_that_is_taken(
+def test_address_in_use_leaves_volumes_without_pages(
     start: NodeMaker, manifests: Manifests
 ) -> None:
     """Pods are not to go without volumes for that."""
@@ -247,14 +247,14 @@ def test_an_address_that_is_taken(
         assert "no metrics and no health will be served" in node.log()
 
 
-def test_an_address_that_is_none(start: NodeMaker, manifests: Manifests) -> None:
+def test_invalid_address_ends_the_start(start: NodeMaker, manifests: Manifests) -> None:
     node = start("--metrics-bind-address=somewhere", *manifests.arguments)
     node.expected_exit = 1
     assert node.wait_end() == 1
     assert "127.0.0.1:9090, [::1]:9090 or :9090" in node.log()
 
 
-def test_someone_who_asks_and_says_nothing_more(seen: Node, manifests: Manifests) -> None:
+def test_stalled_clients_of_pages_hold_up_no_request(seen: Node, manifests: Manifests) -> None:
     """Stalled clients hold up nobody."""
     host, port = address(seen).rsplit(":", 1)
     stalled = [socket.create_connection((host, int(port))) for _ in range(10)]
@@ -269,7 +269,7 @@ def test_someone_who_asks_and_says_nothing_more(seen: Node, manifests: Manifests
 # ---- status
 
 
-def test_status_of_pods(seen: Node) -> None:
+def test_status_lists_each_volume_with_its_pod(seen: Node) -> None:
     """Each volume with its pod, and the process once."""
     volumes = [seen.publish(seen.pod(number)) for number in range(3)]
     items = seen.status()["volumes"]
@@ -285,7 +285,7 @@ def test_status_of_pods(seen: Node) -> None:
     assert SECRET_BYTES.decode() not in json.dumps(status(seen))
 
 
-def test_status_of_one_volume(on_api: Node, api: Api) -> None:
+def test_status_of_one_volume_by_any_path_tells_its_source(on_api: Node, api: Api) -> None:
     """By its target or any path in it, with what its source tells."""
     volume = on_api.publish(on_api.pod())
     other = on_api.publish(on_api.pod(1))
@@ -302,13 +302,13 @@ def test_status_of_one_volume(on_api: Node, api: Api) -> None:
     assert (api.proxy or api.server).url in text
 
 
-def test_status_of_many_volumes(seen: Node) -> None:
+def test_status_lists_many_volumes_once_each(seen: Node) -> None:
     """More than are told in one go; none is missing and none told twice."""
     volumes = [seen.publish(seen.pod(number)) for number in range(150)]
     assert sorted(listed(seen)) == sorted(str(volume.target) for volume in volumes)
 
 
-def test_status_of_volumes_in_both_file_systems(seen: Node) -> None:
+def test_status_lists_volumes_of_both_file_systems_once_each(seen: Node) -> None:
     """Whichever of them is asked; nothing is told twice."""
     standard = seen.publish(seen.pod())
     in_place = seen.publish(seen.pod(1, attributes={"secretName": "app", "updates": "in-place"}))
@@ -319,7 +319,7 @@ def test_status_of_volumes_in_both_file_systems(seen: Node) -> None:
     assert [p["pid"] for p in status(seen)["processes"]].count(seen.pid) == 1
 
 
-def test_status_of_a_volume_that_waits(on_api: Node, api: Api) -> None:
+def test_status_lists_a_volume_that_waits(on_api: Node, api: Api) -> None:
     """What is not shown yet is listed as well, with the reason."""
     api.server.stop_listening()
     api.server.end_connections()
@@ -331,7 +331,7 @@ def test_status_of_a_volume_that_waits(on_api: Node, api: Api) -> None:
     assert item["source"]["state"] == "failing"
 
 
-def test_unmounting_a_volume_waits_for_nobody(seen: Node) -> None:
+def test_unmount_of_a_volume_leaves_daemon_and_other_volumes(seen: Node) -> None:
     """The daemon goes on, and shows it again when it is asked to."""
     volume, other = seen.publish(seen.pod()), seen.publish(seen.pod(1))
     done = program.run([program.binary(), "unmount", volume.target], home=seen.home)
@@ -353,7 +353,7 @@ def examine(node: Node, *arguments: str) -> dict[str, dict[str, Any]]:
     return {check["check"]: check for check in found["checks"]}
 
 
-def test_doctor_looks_at_a_node(seen: Node, manifests: Manifests) -> None:
+def test_doctor_checks_sockets_and_registration(seen: Node, manifests: Manifests) -> None:
     """Sockets and registration are seen as they are."""
     checks = examine(seen, *manifests.arguments)
     assert checks["csi-socket"]["result"] == "ok"
@@ -367,7 +367,7 @@ def test_doctor_looks_at_a_node(seen: Node, manifests: Manifests) -> None:
     assert checks["run-dir"]["result"] == "ok"
 
 
-def test_doctor_knows_the_limits_of_the_daemon(manifests: Manifests, start) -> None:
+def test_doctor_reports_the_limits_of_the_daemon(manifests: Manifests, start) -> None:
     """The daemon tells them: its process may be one that the doctor cannot see."""
     limited = ["setpriv", "--bounding-set=-ipc_lock", "prlimit", f"--memlock={4 << 20}"]
     node = start(*manifests.arguments, prefix=limited).wait_ready()
@@ -385,7 +385,7 @@ def events(api: Api) -> list[dict[str, Any]]:
     return [json.loads(request.body) for request in asked]
 
 
-def test_event_on_a_pod_whose_update_is_held(on_api: Node, api: Api) -> None:
+def test_event_on_a_pod_when_its_update_is_held_and_when_over(on_api: Node, api: Api) -> None:
     """Said when it begins, and when it is over."""
     volume = on_api.publish(on_api.pod(attributes=_user_of("app")))
     api.put_secret({"other": b"1"})
@@ -425,7 +425,7 @@ def _user_of(secret: str) -> dict[str, str]:
     return {"secretName": secret, "items": '[{"key": "user", "path": "user"}]'}
 
 
-def test_events_that_are_not_allowed(
+def test_events_that_are_not_allowed_are_dropped_with_one_log_line(
     start: NodeMaker, api: Api
 ) -> None:
     """One line in the log, and nothing else comes of it."""
@@ -449,7 +449,7 @@ def _stale(node: Node) -> str:
     return "\n".join(line for line in node.log().splitlines() if "cannot update" in line)
 
 
-def test_no_event_for_what_was_never_shown(on_api: Node, api: Api) -> None:
+def test_no_event_for_a_volume_that_was_never_shown(on_api: Node, api: Api) -> None:
     """The kubelet tells that."""
     volume = on_api.pod(attributes=_user_of("none"))
     assert volume.publish(on_api.endpoint).code != OK
@@ -463,7 +463,7 @@ def put_pair(api: Api, pair: dict[str, bytes]) -> None:
     api.put_secret(pair, name="web-tls", type="kubernetes.io/tls")
 
 
-def test_certificates_that_expire(
+def test_certificate_that_expires_is_told_in_metric_and_event(
     on_api: Node, api: Api, area: Path
 ) -> None:
     """When is to be seen before; that it is so, the pod is told without an update."""

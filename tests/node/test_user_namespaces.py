@@ -86,7 +86,7 @@ def owners(path: Path) -> tuple[int, int, int]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_owners(
+def test_owners_are_those_of_the_namespace(
     node: Node, api: Api, users: UserNamespace, idmapped: IdMapped, kind: str
 ) -> None:
     volume = publish(node, api, kind)
@@ -101,7 +101,7 @@ def test_owners(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_permissions(
+def test_permissions_are_those_of_modes_and_fs_group(
     node: Node, api: Api, users: UserNamespace, idmapped: IdMapped, kind: str
 ) -> None:
     """Those of the modes and of the fsGroup, for the users inside."""
@@ -117,7 +117,7 @@ def test_permissions(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_updates(
+def test_volume_with_an_id_map_follows_updates(
     node: Node, api: Api, users: UserNamespace, idmapped: IdMapped, watcher: Watcher, kind: str
 ) -> None:
     path = mapped(idmapped, publish(node, api, kind).target)
@@ -134,7 +134,7 @@ def test_updates(
         watcher.wait(lambda event: event.kind == "MOVED_TO" and event.name == "..data", count=3)
 
 
-def test_file_and_directory_alone(
+def test_file_and_directory_alone_with_an_id_map_follow_updates(
     node: Node,
     api: Api,
     users: UserNamespace,
@@ -161,7 +161,7 @@ def test_file_and_directory_alone(
 
 
 @pytest.mark.parametrize("updates", ["standard", "in-place"])
-def test_secretfs_mount(
+def test_secretfs_mount_with_an_id_map_follows_updates(
     area: Path, api: Api, users: UserNamespace, idmapped: IdMapped, updates: str
 ) -> None:
     put(api, "0")

@@ -123,7 +123,9 @@ def test_sockets_are_removed_under_it(node: Node, kubelet: Kubelet) -> None:
 # ---- retries
 
 
-def test_secret_is_missing_and_comes(node: Node, kubelet: Kubelet, manifests: Manifests) -> None:
+def test_secret_is_missing_and_comes(
+    node: Node, kubelet: Kubelet, manifests: Manifests
+) -> None:
     """T2: each failure leaves nothing, though nobody unpublishes."""
     volume = node.pod(secret="late")
     assert kubelet.attempt_publish(volume) == NOT_FOUND

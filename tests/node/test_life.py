@@ -120,7 +120,9 @@ class Manager:
         until(lambda: self.lines().count(line) >= count, line)
 
 
-def test_what_a_service_manager_hears(start: NodeMaker, manifests: Manifests, area: Path) -> None:
+def test_what_a_service_manager_hears(
+    start: NodeMaker, manifests: Manifests, area: Path
+) -> None:
     manifests.put_secret({"user": b"admin"})
     manager = Manager(area / "notify")
     node = start(*manifests.arguments, env=manager.env).wait_ready()

@@ -21,13 +21,13 @@
 #include "daemon/node_pods.h"
 
 #include <stdio.h>
-#include <sys/random.h>
 
 #include "base/buf.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "cache/object.h"
 #include "fetcher/pod_watch.h"
+#include "fetcher/watch_clock.h"
 
 #define GET_LIMIT         SPAN_SEC(10)
 #define REFUSED_QUIET     SPAN_SEC(60)
@@ -72,7 +72,7 @@ struct node_pods {
     struct pod_watch *watch; /* NULL if there is no API server */
     struct http_request *watch_request;
     unsigned watch_version; /* of the credentials that it was made with */
-    sd_event_source *watch_timer;
+    struct watch_clock watch_clock;
     struct error problem; /* of the watch */
     unsigned n_failures;  /* the same, in a row */
     bool is_told;         /* the problem was logged */
@@ -439,40 +439,18 @@ static void watch_reject_credentials(void *userdata)
     pods->options.api->rejected(pods->source, pods->watch_version);
 }
 
-static int watch_on_timer(sd_event_source *source, uint64_t usec, void *userdata)
+static void watch_on_timer(void *userdata)
 {
     const struct node_pods *pods = userdata;
 
-    (void)source;
-    (void)usec;
     pod_watch_on_timer(pods->watch);
-    return 0;
 }
 
 static void watch_set_timer(void *userdata, span_us delay)
 {
-    const struct node_pods *pods = userdata;
+    struct node_pods *pods = userdata;
 
-    /* neither can fail for a source that exists */
-    if (delay != SPAN_FOREVER)
-        (void)sd_event_source_set_time(pods->watch_timer, clock_mono() + delay);
-    (void)sd_event_source_set_enabled(pods->watch_timer,
-                                      delay != SPAN_FOREVER ? SD_EVENT_ONESHOT : SD_EVENT_OFF);
-}
-
-static mono_us watch_now(void *userdata)
-{
-    (void)userdata;
-    return clock_mono();
-}
-
-static uint32_t watch_random(void *userdata)
-{
-    uint32_t random;
-
-    (void)userdata;
-    /* it cannot fail after boot; nothing but the spread of retries depends on it */
-    return getrandom(&random, sizeof(random), 0) == sizeof(random) ? random : 0;
+    watch_clock_set(&pods->watch_clock, delay);
 }
 
 static void watch_on_pod(void *userdata, const struct pod *pod)
@@ -512,8 +490,8 @@ static const struct pod_watch_io watch_io = {
     .cancel = watch_cancel,
     .reject_credentials = watch_reject_credentials,
     .set_timer = watch_set_timer,
-    .now = watch_now,
-    .random = watch_random,
+    .now = watch_clock_now,
+    .random = watch_clock_random,
     .on_pod = watch_on_pod,
     .on_health = watch_on_health,
 };
@@ -523,11 +501,8 @@ static int start_watch(struct node_pods *pods)
     const struct pod_watch_options options = {.driver_name = pods->options.driver_name,
                                               .node_name = pods->options.node_name,
                                               .pods = &pods->known};
-    int r = sd_event_add_time_relative(pods->event, &pods->watch_timer, CLOCK_MONOTONIC, 0,
-                                       TIMER_SLACK, watch_on_timer, pods);
+    int r = watch_clock_init(&pods->watch_clock, pods->event, watch_on_timer, pods);
 
-    if (r >= 0)
-        r = sd_event_source_set_enabled(pods->watch_timer, SD_EVENT_OFF);
     if (r >= 0)
         r = pod_watch_new(&options, &watch_io, pods, &pods->watch);
     if (r >= 0)
@@ -614,7 +589,7 @@ struct node_pods *node_pods_free(struct node_pods *pods)
         return NULL;
     assert(list_is_empty(&pods->lookups));
     (void)pod_watch_free(pods->watch);
-    (void)sd_event_source_disable_unref(pods->watch_timer);
+    watch_clock_deinit(&pods->watch_clock);
     pods_deinit(&pods->known);
     (void)sd_event_unref(pods->event);
     free(pods);

@@ -9,13 +9,13 @@
 
 #include <search.h>
 #include <stdio.h>
-#include <sys/random.h>
 
 #include "base/json.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "fetcher/material.h"
 #include "fetcher/reflector.h"
+#include "fetcher/watch_clock.h"
 
 struct api_source {
     struct source source; /* first, see source.h */
@@ -38,7 +38,7 @@ struct api_watch {
     const struct object_key *key; /* the store's */
     struct reflector *reflector;
     struct http_request *request; /* NULL if there is none under way */
-    sd_event_source *timer;
+    struct watch_clock clock;
     unsigned material_version;  /* that the last request was made with */
     unsigned credentials_round; /* the newest it was told of */
 };
@@ -143,40 +143,18 @@ static int watch_reject_credentials(void *userdata, struct error *e)
     return REFLECTOR_NO_CREDENTIALS;
 }
 
-static int watch_on_timer(sd_event_source *source, uint64_t at, void *userdata)
+static void watch_on_timer(void *userdata)
 {
-    struct api_watch *w = userdata;
+    const struct api_watch *w = userdata;
 
-    (void)source;
-    (void)at;
     reflector_on_timer(w->reflector);
-    return 0;
 }
 
 static void watch_set_timer(void *userdata, span_us delay)
 {
     struct api_watch *w = userdata;
 
-    /* neither can fail for a source that exists */
-    if (delay != SPAN_FOREVER)
-        (void)sd_event_source_set_time(w->timer, clock_mono() + delay);
-    (void)sd_event_source_set_enabled(w->timer,
-                                      delay != SPAN_FOREVER ? SD_EVENT_ONESHOT : SD_EVENT_OFF);
-}
-
-static mono_us watch_now(void *userdata)
-{
-    (void)userdata;
-    return clock_mono();
-}
-
-static uint32_t watch_random(void *userdata)
-{
-    uint32_t random;
-
-    (void)userdata;
-    /* it cannot fail after boot; nothing but the spread of retries depends on it */
-    return getrandom(&random, sizeof(random), 0) == sizeof(random) ? random : 0;
+    watch_clock_set(&w->clock, delay);
 }
 
 static const struct reflector_io watch_io = {
@@ -184,8 +162,8 @@ static const struct reflector_io watch_io = {
     .cancel = watch_cancel,
     .reject_credentials = watch_reject_credentials,
     .set_timer = watch_set_timer,
-    .now = watch_now,
-    .random = watch_random,
+    .now = watch_clock_now,
+    .random = watch_clock_random,
 };
 
 /* ---- the store's side */
@@ -209,7 +187,7 @@ static struct api_watch *watch_free(struct api_watch *w)
     assert(w->request == NULL);
     (void)tdelete(w, &w->api->watches_by_key, watch_compare);
     list_remove(&w->link);
-    (void)sd_event_source_disable_unref(w->timer);
+    watch_clock_deinit(&w->clock);
     free(w);
     return NULL;
 }
@@ -228,10 +206,7 @@ static int api_watch_key(void *userdata, const struct object_key *key, struct er
         r = tsearch(w, &api->watches_by_key, watch_compare) != NULL ? 0 : -ENOMEM;
     }
     if (r >= 0)
-        r = sd_event_add_time_relative(api->server->event, &w->timer, CLOCK_MONOTONIC, 0, 1,
-                                       watch_on_timer, w);
-    if (r >= 0)
-        r = sd_event_source_set_enabled(w->timer, SD_EVENT_OFF);
+        r = watch_clock_init(&w->clock, api->server->event, watch_on_timer, w);
     if (r >= 0)
         r = reflector_new(api->store, key, &watch_io, w, &w->reflector);
     if (r < 0)

@@ -10,12 +10,16 @@ from typing import Any, Callable, Iterator
 
 import pytest
 
+from csi.support.kubelet import PodVolume
 from mount.support import program
+from mount.support.inotify import Watcher
 from mount.support.mountinfo import all_mounts, mounts_below
 from mount.support.sources import Api, Manifests
 from mount.support.volume import unmount
 
 from .support.daemon import Node
+from .support.idmap import IdMapped, UserNamespace
+from .support.live import Containers, SubPaths, publish, put, wait_alone
 
 AREA_PREFIX = f"secretfs-node-{os.getpid()}-"
 
@@ -64,8 +68,8 @@ def start(area: Path) -> Iterator[NodeMaker]:
     """Starts `secretfs node ARGUMENTS`; does not wait."""
     nodes: list[Node] = []
 
-    def make(*arguments: str, **options: Any) -> Node:
-        nodes.append(Node(area, arguments, log=area / f"log{len(nodes)}", **options))
+    def make(*arguments: str, kind: type[Node] = Node, **options: Any) -> Node:
+        nodes.append(kind(area, arguments, log=area / f"log{len(nodes)}", **options))
         return nodes[-1]
 
     yield make
@@ -83,6 +87,72 @@ def node(start: NodeMaker, manifests: Manifests) -> Node:
     """A daemon that takes objects from manifests, with one secret there."""
     manifests.put_secret({"user": b"admin", "password": b"dummy-1"})
     return start(*manifests.arguments).wait_ready()
+
+
+@pytest.fixture
+def daemon(start: NodeMaker, api: Api) -> Node:
+    """A daemon that takes objects from an API server, with credentials of its own, which may do
+    everything."""
+    return start("--rights=daemon", *api.arguments).wait_ready()
+
+
+@pytest.fixture
+def node_on_api(daemon: Node, api: Api) -> Node:
+    """The same with one secret there; a module makes it its `node`."""
+    put(api, user="admin", password="dummy-0", host="db-0")
+    return daemon
+
+
+# ---- what watches and mounts the volumes of a node; mounts need `start`, to go before its daemons
+
+
+@pytest.fixture
+def watcher() -> Iterator[Watcher]:
+    made = Watcher()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def volume(node: Node, api: Api) -> PodVolume:
+    """Of a pod that mounts a file of it by subPath; `node` has to read an API server."""
+    return publish(node, api)
+
+
+@pytest.fixture
+def file(node: Node, volume: PodVolume, sub_path: SubPaths) -> Path:
+    """The file `user` of the volume, mounted alone."""
+    made = sub_path(volume, "user")
+    wait_alone(node, volume, 1)
+    return made
+
+
+@pytest.fixture
+def sub_path(start: NodeMaker) -> Iterator[SubPaths]:
+    made = SubPaths()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def containers(area: Path) -> Iterator[Containers]:
+    made = Containers(area / "inside")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def users() -> Iterator[UserNamespace]:
+    made = UserNamespace()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def idmapped(area: Path, start: NodeMaker, users: UserNamespace) -> Iterator[IdMapped]:
+    made = IdMapped(area / "idmapped", users)
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -22,12 +22,6 @@ SECRET = {"user": b"admin"}
 KUBELET = "system:node:node-0"
 
 
-@pytest.fixture
-def daemon(start: NodeMaker, api: Api) -> Node:
-    """With credentials of its own, which may do everything."""
-    return start("--rights=daemon", *api.arguments).wait_ready()
-
-
 def watches(api: Api, name: str = "app") -> int:
     return len(api.server.open_watches(name=name))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 from pathlib import Path
@@ -16,7 +15,7 @@ from mount.support.volume import unmount
 from mount.support.waiting import until
 
 from .conftest import NodeMaker
-from .support.daemon import Node, is_shown, read
+from .support.daemon import ContainerNode, Node, is_shown, read
 
 # as a container runtime does for a DaemonSet: a mount namespace of its own, with the kubelet's root
 # in it as a mount whose changes go both ways (mountPropagation: Bidirectional)
@@ -68,15 +67,14 @@ def test_processes_of_the_host_are_not_seen(
     """In a PID namespace of its own, as without hostPID, where the daemon is process 1."""
     manifests.put_secret({"user": b"admin"})
     alone = ["--pid", "--fork", "--kill-child", "--mount-proc"]
-    node = start(*manifests.arguments, prefix=[*IN_A_CONTAINER[:-1], *alone, "--"]).wait_ready()
+    prefix = [*IN_A_CONTAINER[:-1], *alone, "--"]
+    node = start(*manifests.arguments, kind=ContainerNode, prefix=prefix).wait_ready()
     volume = node.publish(node.pod())
     assert read(volume, "user") == b"admin"
     manifests.put_secret({"user": b"root"})
     until(lambda: read(volume, "user") == b"root", "the update")
     node.unpublish(volume)
-    # unshare(1) takes no signal for the daemon
-    children = Path(f"/proc/{node.pid}/task/{node.pid}/children").read_text().split()
-    os.kill(int(children[0]), signal.SIGTERM)
+    node.signal(signal.SIGTERM)
     assert node.wait_end() == 0
 
 

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Iterator
-
-import pytest
-
 from mount.support.inotify import Watcher, ends_update
 from mount.support.sources import Manifests
 from mount.test_events import kinds_and_names, swap
 
 from .support.daemon import Node
-
-
-@pytest.fixture
-def watcher() -> Iterator[Watcher]:
-    made = Watcher()
-    yield made
-    made.close()
 
 
 def test_update(node: Node, manifests: Manifests, watcher: Watcher) -> None:

@@ -3,45 +3,28 @@
 from __future__ import annotations
 
 import os
-import subprocess
-from pathlib import Path
-from typing import Iterator
 
-import pytest
-
-from csi.support.kubelet import OK, PodVolume
+from csi.support.kubelet import OK
 from mount.support.inotify import Watcher
 from mount.support.mountinfo import mounts_at
-from mount.support.namespace import MountNamespace
 from mount.support.sources import Manifests
 from mount.support.volume import unmount
 from mount.support.waiting import until
 
+from .conftest import NodeMaker
 from .support.daemon import Node, keys, read
+from .support.live import Containers, SubPaths, mounted_alone
 
 IN_PLACE = {"secretName": "app", "updates": "in-place"}
-
-
-@pytest.fixture
-def watcher() -> Iterator[Watcher]:
-    made = Watcher()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def containers() -> Iterator[list[MountNamespace]]:
-    made: list[MountNamespace] = []
-    yield made
-    for each in made:
-        each.close()
 
 
 def names_in_place(node: Node) -> list[str]:
     return os.listdir(node.run_dir / "fs-live")
 
 
-def test_in_place_volume_beside_others(node: Node, manifests: Manifests, watcher: Watcher) -> None:
+def test_in_place_volume_beside_a_standard_one_keeps_its_inodes(
+    node: Node, manifests: Manifests, watcher: Watcher
+) -> None:
     assert mounts_at(node.run_dir / "fs-live") == []
     standard = node.publish(node.pod(0))
     in_place = node.publish(node.pod(1, attributes=IN_PLACE))
@@ -64,7 +47,9 @@ def test_in_place_volume_beside_others(node: Node, manifests: Manifests, watcher
     assert read(standard, "password") == b"dummy"
 
 
-def test_in_place_volume_of_a_dead_daemon(node: Node, manifests: Manifests, start) -> None:
+def test_in_place_volume_of_a_dead_daemon_is_published_again(
+    node: Node, manifests: Manifests, start: NodeMaker
+) -> None:
     volume = node.publish(node.pod(0, attributes=IN_PLACE))
     node.kill()
     again = start(*manifests.arguments).wait_ready()
@@ -74,30 +59,13 @@ def test_in_place_volume_of_a_dead_daemon(node: Node, manifests: Manifests, star
     assert len(mounts_at(volume.target)) == 1
 
 
-@pytest.fixture
-def alone(node: Node) -> Iterator[Path]:
-    """Where the kubelet would mount a subPath."""
-    path = node.root / "pods" / "sub-path"
-    path.touch()
-    yield path
-    for _ in mounts_at(path):
-        unmount(path, lazily=True)
-
-
-def mounted_alone(node: Node, volume: PodVolume) -> dict[str, object]:
-    return node.status()["volumes"][str(volume.target)]["volume"]["mountedAlone"]
-
-
-def test_file_of_a_volume_in_place(
-    node: Node, manifests: Manifests, containers: list[MountNamespace], alone: Path, watcher: Watcher
+def test_file_alone_of_an_in_place_volume_follows_updates(
+    node: Node, manifests: Manifests, containers: Containers, sub_path: SubPaths, watcher: Watcher
 ) -> None:
     volume = node.publish(node.pod(attributes=IN_PLACE))
-    inside = node.root / "pods" / "inside"
-    inside.touch()
-    subprocess.run(["mount", "--bind", volume.target / "user", alone], check=True)
-    containers.append(MountNamespace(f"mount --bind {alone} {inside}"))
+    alone = sub_path(volume, "user")
+    paths = [alone, containers.mount(alone)]
     until(lambda: mounted_alone(node, volume) == {"count": 1, "live": True}, "the mount to be seen")
-    paths = [alone, containers[0].path(inside)]
     watcher.add("file", paths[1])
     for number in range(3):
         manifests.put_secret({"user": b"root-%d" % number, "password": b"dummy"})
@@ -106,12 +74,12 @@ def test_file_of_a_volume_in_place(
     watcher.wait(lambda event: event.kind == "CLOSE_WRITE", count=3)
 
 
-def test_file_of_a_volume_that_cannot_follow(
-    node: Node, manifests: Manifests, alone: Path
+def test_file_alone_of_a_standard_volume_keeps_its_content(
+    node: Node, manifests: Manifests, sub_path: SubPaths
 ) -> None:
     """As with the kubelet it keeps its content; the status says so."""
     volume = node.publish(node.pod())
-    subprocess.run(["mount", "--bind", volume.target / "user", alone], check=True)
+    alone = sub_path(volume, "user")
     until(lambda: mounted_alone(node, volume) == {"count": 1, "live": False}, "it to be seen")
     manifests.put_secret({"user": b"root", "password": b"dummy"})
     until(lambda: read(volume, "user") == b"root", "the update")

@@ -19,9 +19,8 @@ from mount.support.namespace import MountNamespace
 from mount.support.sources import Api
 from mount.support.waiting import until
 
-from .conftest import NodeMaker
 from .support.daemon import Node
-from .test_live_files import SubPaths, publish, put, wait_alone, wait_text
+from .support.live import Containers, MountLoop, put, wait_text
 
 MOUNTS = (0, 10_000, 100_000)
 DOUBLINGS = 14  # a namespace may hold 100,000 (fs.mount-max)
@@ -32,57 +31,17 @@ NOISE = 4.0
 
 
 @pytest.fixture
-def node(start: NodeMaker, api: Api) -> Node:
-    put(api, user="admin", password="dummy-0", host="db-0")
-    return start("--rights=daemon", *api.arguments).wait_ready()
-
-
-@pytest.fixture
-def sub_path(node: Node) -> Iterator[SubPaths]:
-    made = SubPaths(node)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def file(node: Node, api: Api, sub_path: SubPaths) -> Path:
-    volume = publish(node, api)
-    made = sub_path(volume, "user")
-    wait_alone(node, volume, 1)
-    return made
-
-
-@pytest.fixture
-def containers() -> Iterator[list[MountNamespace]]:
-    made: list[MountNamespace] = []
-    yield made
-    for each in made:
-        each.close()
-
-
-class Loop:
-    """A shell command over and over, until a file says stop."""
-
-    def __init__(self, stop: Path, command: str, *prefix: str) -> None:
-        self._stop = stop
-        script = f"while [ ! -e {stop} ]; do {command}; done"
-        self._process = subprocess.Popen([*prefix, "sh", "-c", script])
-
-    def end(self) -> None:
-        self._stop.touch()
-        self._process.wait()
+def node(node_on_api: Node) -> Node:
+    return node_on_api
 
 
 @pytest.fixture
 def churn(area: Path) -> Iterator[None]:
     """Mounts that come and go in our namespace, and in another one."""
-    loops = []
-    for name, prefix in (("own", ()), ("foreign", ("unshare", "--mount"))):
-        source, target = area / f"{name}-source", area / f"{name}-target"
-        source.mkdir()
-        target.mkdir()
-        command = f"mount --bind {source} {target}; umount {target}"
-        loops.append(Loop(area / f"{name}-stop", command, *prefix))
+    loops = [
+        MountLoop(area / "own-churn"),
+        MountLoop(area / "foreign-churn", "unshare", "--mount"),
+    ]
     yield
     for loop in loops:
         loop.end()
@@ -91,7 +50,7 @@ def churn(area: Path) -> Iterator[None]:
 # ---- what is in other namespaces
 
 
-def test_fake_proc_and_fifo(file: Path, api: Api, area: Path) -> None:
+def test_fake_proc_with_fifos_delays_no_update(file: Path, api: Api, area: Path) -> None:
     """In a user namespace of its own a process may mount what it likes, where only it sees it."""
     fake = "mount -t tmpfs fake /proc; mkdir /proc/self /proc/thread-self /proc/1"
     fifos = "; ".join(
@@ -116,15 +75,15 @@ def test_fake_proc_and_fifo(file: Path, api: Api, area: Path) -> None:
         process.communicate("\n")
 
 
-def mounts_in(area: Path) -> MountNamespace:
-    """A namespace with some ten thousand mounts of its own, each of which takes in those before."""
+def start_with_mounts(containers: Containers, area: Path) -> MountNamespace:
+    """A container with some ten thousand mounts of its own, each of which takes in those before."""
     base = area / "mounts"
     base.mkdir(exist_ok=True)
     commands = [f"mount -t tmpfs many {base}"]
     for number in range(DOUBLINGS):
         target = base / str(number)
         commands += [f"mkdir {target}", f"mount --rbind {base} {target}"]
-    return MountNamespace(*commands)
+    return containers.start(*commands)
 
 
 def latencies(file: Path, api: Api, label: str) -> list[float]:
@@ -142,29 +101,26 @@ def mounts_of(pid: int) -> int:
         return sum(1 for _ in lines)
 
 
-def test_many_mounts(
-    file: Path, api: Api, area: Path, containers: list[MountNamespace]
+def test_many_mounts_in_other_namespaces_delay_no_update(
+    file: Path, api: Api, area: Path, containers: Containers
 ) -> None:
     medians, made = [], 0
     for count in MOUNTS:
         while made < count:
-            containers.append(mounts_in(area))
-            made += mounts_of(containers[-1].pid)
+            made += mounts_of(start_with_mounts(containers, area).pid)
         medians.append(statistics.median(latencies(file, api, f"beside-{count}")))
         print(f"{made} mounts: {medians[-1] * 1000:.1f} ms")
     assert max(medians) <= NOISE * medians[0]
 
 
 @pytest.mark.usefixtures("churn")
-def test_none_is_missed_while_mounts_come_and_go(
-    file: Path, api: Api, node: Node, containers: list[MountNamespace]
+def test_no_update_is_missed_while_mounts_come_and_go(
+    file: Path, api: Api, containers: Containers
 ) -> None:
-    inside = node.root / "inside"
-    inside.touch()
-    containers.append(MountNamespace(f"mount --bind {file} {inside}"))
+    inside = containers.mount(file)
     for number in range(100):
         put(api, user=f"root-{number}", password="dummy")
-        for path in (file, containers[0].path(inside)):
+        for path in (file, inside):
             wait_text(path, f"root-{number}")
 
 
@@ -173,7 +129,7 @@ def test_none_is_missed_while_mounts_come_and_go(
 
 @pytest.mark.usefixtures("churn")
 def test_nothing_of_another_process_is_opened(
-    node: Node, api: Api, file: Path, sub_path: SubPaths, area: Path, containers
+    node: Node, api: Api, file: Path, area: Path, containers: Containers
 ) -> None:
     if shutil.which("strace") is None:
         pytest.skip("there is no strace")
@@ -182,15 +138,13 @@ def test_nothing_of_another_process_is_opened(
     tracer = subprocess.Popen([*command, "-o", str(log), "-p", str(node.pid)])
     try:
         until(lambda: log.exists() and tracer_of(node.pid) == tracer.pid, "strace")
-        inside = node.root / "inside"
-        inside.touch()
-        containers.append(MountNamespace(f"mount --bind {file} {inside}"))
+        inside = containers.mount(file)
         other = node.pod(7, attributes={"secretName": "app"})
         node.publish(other)
         for number in range(20):
             put(api, user=f"root-{number}", password="dummy")
             wait_text(file, f"root-{number}")
-            wait_text(containers[0].path(inside), f"root-{number}")
+            wait_text(inside, f"root-{number}")
         node.status()
         node.unpublish(other)
     finally:

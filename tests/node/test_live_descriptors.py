@@ -6,7 +6,6 @@ import mmap
 import os
 import subprocess
 from pathlib import Path
-from typing import Iterator
 
 import pytest
 
@@ -14,58 +13,19 @@ from mount.support.sources import Api
 from mount.support.waiting import until
 
 from .conftest import NodeMaker
-from .support.daemon import Node
-from .test_live_files import SubPaths, publish, put, wait_alone, wait_text
+from .support.daemon import ContainerNode, Node
+from .support.live import SubPaths, publish, put, wait_alone, wait_text
 
 PAGES = 8
 
 
 @pytest.fixture
-def node(start: NodeMaker, api: Api) -> Node:
+def node(daemon: Node, api: Api) -> Node:
     put(api, user="a" * PAGES * mmap.PAGESIZE)
-    return start("--rights=daemon", *api.arguments).wait_ready()
+    return daemon
 
 
-class ContainerNode(Node):
-    """In a pid namespace of its own, as in a DaemonSet's pod without hostPID."""
-
-    PREFIX = ("unshare", "--pid", "--fork", "--kill-child")
-
-    @property
-    def pid(self) -> int:
-        return 1
-
-    def signal(self, number: int) -> None:
-        outer = self._process.pid
-        (child,) = Path(f"/proc/{outer}/task/{outer}/children").read_text().split()
-        os.kill(int(child), number)
-
-
-@pytest.fixture
-def container_node(area: Path, api: Api) -> Iterator[Node]:
-    put(api, user="a" * PAGES * mmap.PAGESIZE)
-    arguments = ["--rights=daemon", *api.arguments]
-    made = ContainerNode(area, arguments, log=area / "log", prefix=ContainerNode.PREFIX)
-    yield made.wait_ready()
-    made.finish()
-
-
-@pytest.fixture
-def sub_path(node: Node) -> Iterator[SubPaths]:
-    made = SubPaths(node)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def file(node: Node, api: Api, sub_path: SubPaths) -> Path:
-    volume = publish(node, api)
-    made = sub_path(volume, "user")
-    wait_alone(node, volume, 1)
-    return made
-
-
-def test_lseek_to_the_end(file: Path, api: Api) -> None:
+def test_lseek_of_a_held_descriptor_ends_at_its_own_version(file: Path, api: Api) -> None:
     """The kernel says for which descriptor it asks, unlike with fstat(2)."""
     with file.open("rb", buffering=0) as held:
         assert len(held.read()) == PAGES * mmap.PAGESIZE
@@ -74,7 +34,7 @@ def test_lseek_to_the_end(file: Path, api: Api) -> None:
         assert os.lseek(held.fileno(), 0, os.SEEK_END) == PAGES * mmap.PAGESIZE
 
 
-def test_sendfile(file: Path, api: Api) -> None:
+def test_sendfile_of_a_held_descriptor_sends_the_newest_content(file: Path, api: Api) -> None:
     """Since Linux 6.5 it takes the kernel's pages, which are the inode's: a descriptor that is held
     for long shows the newest content, and one that was just opened is waited for."""
     copy = os.memfd_create("copy")
@@ -92,7 +52,7 @@ def test_sendfile(file: Path, api: Api) -> None:
         os.close(copy)
 
 
-def test_tail(file: Path, api: Api, area: Path) -> None:
+def test_tail_follow_shows_the_version_it_opened_once(file: Path, api: Api, area: Path) -> None:
     """`tail -F` holds the file open: it shows that version, once, and does not see another."""
     other, output = area / "other", area / "output"
     other.touch()
@@ -116,18 +76,24 @@ def test_tail(file: Path, api: Api, area: Path) -> None:
     assert output.read_bytes().replace(b"|", b"") == shown
 
 
-def test_fstat_when_the_daemon_is_in_a_container(container_node: Node, api: Api) -> None:
-    """The kernel tells it neither which thread asks nor which descriptor is meant: a descriptor that
-    is held for long has the newest size, and reads its own version."""
-    sub_path = SubPaths(container_node)
-    try:
-        volume = publish(container_node, api)
-        file = sub_path(volume, "user")
-        wait_alone(container_node, volume, 1)
-        with file.open("rb", buffering=0) as held:
-            put(api, user="root")
-            wait_text(file, "root")
-            assert os.fstat(held.fileno()).st_size == len("root")
-            assert held.read() == b"a" * PAGES * mmap.PAGESIZE
-    finally:
-        sub_path.close()
+@pytest.fixture
+def container_node(start: NodeMaker, api: Api) -> Node:
+    put(api, user="a" * PAGES * mmap.PAGESIZE)
+    command = ["unshare", "--pid", "--fork", "--kill-child"]
+    made = start("--rights=daemon", *api.arguments, kind=ContainerNode, prefix=command)
+    return made.wait_ready()
+
+
+def test_fstat_with_the_daemon_in_a_container_shows_the_newest_size(
+    container_node: Node, api: Api, sub_path: SubPaths
+) -> None:
+    """The kernel tells it neither which thread asks nor which descriptor is meant: a descriptor
+    that is held for long has the newest size, and reads its own version."""
+    volume = publish(container_node, api)
+    file = sub_path(volume, "user")
+    wait_alone(container_node, volume, 1)
+    with file.open("rb", buffering=0) as held:
+        put(api, user="root")
+        wait_text(file, "root")
+        assert os.fstat(held.fileno()).st_size == len("root")
+        assert held.read() == b"a" * PAGES * mmap.PAGESIZE

@@ -6,41 +6,22 @@ import mmap
 import os
 import time
 from pathlib import Path
-from typing import Iterator
 
 import pytest
 
-from mount.support.namespace import MountNamespace
 from mount.support.sources import Api
 from mount.support.volume import unmount
 from mount.support.waiting import until
 
-from .conftest import NodeMaker
 from .support.daemon import Node
-from .test_live_files import SubPaths, publish, put, wait_alone, wait_text
+from .support.live import Containers, SubPaths, publish, put, wait_alone, wait_text
 
 PAGE = mmap.PAGESIZE
 
 
 @pytest.fixture
-def node(start: NodeMaker, api: Api) -> Node:
-    put(api, user="admin", password="dummy-0", host="db-0")
-    return start("--rights=daemon", *api.arguments).wait_ready()
-
-
-@pytest.fixture
-def sub_path(node: Node) -> Iterator[SubPaths]:
-    made = SubPaths(node)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def containers() -> Iterator[list[MountNamespace]]:
-    made: list[MountNamespace] = []
-    yield made
-    for each in made:
-        each.close()
+def node(node_on_api: Node) -> Node:
+    return node_on_api
 
 
 ITEMS = """
@@ -55,7 +36,7 @@ def is_shown(directory: Path, kind: str) -> bool:
 
 
 @pytest.mark.parametrize("kinds", [("user", "host", "user"), ("host", "user", "host")])
-def test_file_that_becomes_a_directory(
+def test_directory_alone_follows_when_a_file_becomes_a_directory(
     node: Node, api: Api, sub_path: SubPaths, kinds: tuple[str, str, str]
 ) -> None:
     """And the reverse, by one update, in a directory that is mounted alone: all others follow, and
@@ -80,7 +61,7 @@ MODES = """
 
 
 @pytest.mark.parametrize("updates", [{}, {"updates": "in-place"}])
-def test_mode_of_another_source(
+def test_file_alone_takes_content_and_mode_of_the_source_that_remains(
     node: Node, api: Api, sub_path: SubPaths, updates: dict[str, str]
 ) -> None:
     """Of two sources with one path the later has it, until its object is gone: what the other one
@@ -104,17 +85,15 @@ def sent(path: Path, size: int) -> bytes:
         return os.pread(copy.fileno(), size, 0)
 
 
-def test_pages_of_a_file_that_the_host_has_unmounted(
-    node: Node, api: Api, sub_path: SubPaths, containers: list[MountNamespace]
+def test_pages_of_a_file_unmounted_on_the_host_follow_updates(
+    node: Node, api: Api, sub_path: SubPaths, containers: Containers
 ) -> None:
     """It has no name for the publisher to open it by, so the next reader has its pages dropped."""
     put(api, user="a" * PAGE)
     volume = publish(node, api)
-    file, inside = sub_path(volume, "user"), node.root / "inside"
+    file = sub_path(volume, "user")
     wait_alone(node, volume, 1)
-    inside.touch()
-    containers.append(MountNamespace(f"mount --bind {file} {inside}"))
-    path = containers[0].path(inside)
+    path = containers.mount(file)
     with path.open("rb") as opened:
         mapping = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
     with mapping:
@@ -131,11 +110,11 @@ RETURNING = "[{key: password, path: deep/password}, {key: host, path: deep/host}
 
 
 @pytest.mark.parametrize("delay_ms", [10, 20, 30, 40, 50])
-def test_file_that_is_closed_as_its_key_returns(
+def test_directory_alone_shows_a_key_that_returns_as_its_file_is_closed(
     node: Node, api: Api, sub_path: SubPaths, delay_ms: int
 ) -> None:
-    """It would have been the same file again, and is a new one then. The update waits for the reader
-    of the other file, that there is time for it."""
+    """It would have been the same file again, and is a new one then. The update waits for the
+    reader of the other file, that there is time for it."""
     attributes = {"secretName": "app", "items": RETURNING, "optional": "true"}
     volume = publish(node, api, attributes=attributes)
     directory = sub_path(volume, "deep")

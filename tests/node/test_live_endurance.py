@@ -11,15 +11,14 @@ from typing import Iterator
 
 import pytest
 
-from csi.support.kubelet import PodVolume
 from mount.support.sources import Api
 from mount.support.volume import unmount
 from mount.support.waiting import until
 
 from .conftest import NodeMaker
 from .support.daemon import Node, read
-from .test_live_files import put, wait_alone, wait_text
-from .test_pods import is_live, put_pod
+from .support.live import live_names, publish, put, secret_bytes, wait_alone, wait_text
+from .support.pods import is_live
 
 LIVE_MOUNTS_MAX = 1024  # fuse/live_mounts.h
 ROUNDS = 1000
@@ -70,26 +69,9 @@ def binds(area: Path) -> Iterator[Binds]:
 
 
 @pytest.fixture
-def node(start: NodeMaker, api: Api) -> Node:
+def node(daemon: Node, api: Api) -> Node:
     put(api, user="admin", password="dummy")
-    return start("--rights=daemon", *api.arguments).wait_ready()
-
-
-def publish(node: Node, api: Api, number: int = 0) -> PodVolume:
-    volume = node.pod(number)
-    put_pod(api, volume, subPath="user")
-    node.publish(volume)
-    assert is_live(node, volume)
-    return volume
-
-
-def live_names(node: Node) -> list[str]:
-    directory = node.run_dir / "fs-live" / ".live"
-    return os.listdir(directory) if directory.exists() else []
-
-
-def secret_bytes(node: Node) -> int:
-    return node.status()["memory"]["secretBytes"]
+    return daemon
 
 
 def test_many_mounts_of_one_volume(node: Node, api: Api, binds: Binds) -> None:

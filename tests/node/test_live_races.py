@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 from typing import Iterator
@@ -13,38 +12,23 @@ from csi.support.kubelet import PodVolume
 from mount.support.sources import Api
 from mount.support.volume import unmount
 
-from .conftest import NodeMaker
 from .support.daemon import Node
-from .test_live_files import ITEMS, SubPaths, put, wait_text
-from .test_pods import put_pod
+from .support.live import ITEMS, MountLoop, SubPaths, live_names, publish, put, wait_text
 
 ROUNDS = 60
 
 
 @pytest.fixture
-def node(start: NodeMaker, api: Api) -> Node:
-    put(api, user="admin", password="dummy-0", host="db-0")
-    return start("--rights=daemon", *api.arguments).wait_ready()
-
-
-@pytest.fixture
-def sub_path(node: Node) -> Iterator[SubPaths]:
-    made = SubPaths(node)
-    yield made
-    made.close()
+def node(node_on_api: Node) -> Node:
+    return node_on_api
 
 
 @pytest.fixture
 def churn(area: Path) -> Iterator[None]:
-    """Mounts in our own mount namespace that have nothing to do with it, in a tight loop."""
-    source, target, stop = area / "source", area / "target", area / "stop"
-    source.mkdir()
-    target.mkdir()
-    loop = f"while [ ! -e {stop} ]; do mount --bind {source} {target}; umount {target}; done"
-    process = subprocess.Popen(["sh", "-c", loop])
+    """Mounts in our own mount namespace that have nothing to do with the volumes."""
+    loop = MountLoop(area / "churn")
     yield
-    stop.touch()
-    process.wait()
+    loop.end()
 
 
 def roots(volume: PodVolume) -> list[str]:
@@ -67,17 +51,14 @@ def mount_again(source: Path, area: Path) -> None:
 
 
 @pytest.mark.usefixtures("churn")
-def test_what_is_mounted_keeps_its_name(
+def test_mounts_alone_keep_their_names_while_others_come_and_go(
     node: Node, api: Api, sub_path: SubPaths, area: Path
 ) -> None:
     """Mounts are looked at while what an earlier look saw is made live: that look's paths are no
     longer those of the mounts."""
     volumes = []
     for number in range(ROUNDS):
-        attributes = {"secretName": "app", "items": ITEMS}
-        volume = node.pod(number, attributes=attributes)
-        put_pod(api, volume, subPath="user")
-        node.publish(volume)
+        volume = publish(node, api, number, attributes={"secretName": "app", "items": ITEMS})
         volumes.append((volume, sub_path(volume, "user"), sub_path(volume, "deep")))
     put(api, user="root", password="dummy-1", host="db-1")
     for volume, file, directory in volumes:
@@ -86,4 +67,4 @@ def test_what_is_mounted_keeps_its_name(
         assert [root for root in roots(volume) if root.endswith("//deleted")] == []
         mount_again(file, area)
         mount_again(directory, area)
-    assert len(os.listdir(node.run_dir / "fs-live" / ".live")) == 2 * ROUNDS
+    assert len(live_names(node)) == 2 * ROUNDS

@@ -23,11 +23,10 @@ from mount.support.inotify import Watcher, is_generation
 from mount.support.sources import Api
 from mount.support.waiting import until
 
-from .conftest import NodeMaker
 from .support.daemon import Node
 from .support.idmap import IdMapped, UserNamespace
-from .test_live_files import SubPaths, alone, wait_alone
-from .test_pods import is_live, put_pod
+from .support.live import SubPaths, live_names, secret_bytes, wait_alone
+from .support.pods import is_live, put_pod
 
 PROGRAMS = Path(__file__).parent / "programs"
 UPDATES = int(os.environ.get("SECRETFS_TEST_UPDATES", "1000"))
@@ -142,13 +141,6 @@ class Storm:
 
 
 @pytest.fixture
-def users() -> Iterator[UserNamespace]:
-    made = UserNamespace()
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def program(area: Path) -> Path:
     made = area / "storm"
     command = ["cc", "-std=gnu17", "-D_GNU_SOURCE", "-O2", "-pthread", "-o", str(made)]
@@ -157,29 +149,8 @@ def program(area: Path) -> Path:
 
 
 @pytest.fixture
-def node(start: NodeMaker, api: Api) -> Node:
-    return start("--rights=daemon", *api.arguments).wait_ready()
-
-
-@pytest.fixture
-def sub_path(node: Node) -> Iterator[SubPaths]:
-    made = SubPaths(node)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def idmapped(node: Node, users: UserNamespace) -> Iterator[IdMapped]:
-    made = IdMapped(node.root.parent / "idmapped", users)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def watcher() -> Iterator[Watcher]:
-    made = Watcher()
-    yield made
-    made.close()
+def node(daemon: Node) -> Node:
+    return daemon
 
 
 @pytest.fixture
@@ -303,14 +274,9 @@ def tails(storms: list[Storm], area: Path) -> Iterator[list[Tail]]:
 
 def is_let_go(node: Node, storms: list[Storm]) -> bool:
     """Whether there is one generation of each volume, and what is mounted alone of it."""
-    live = os.listdir(node.run_dir / "fs-live" / ".live")
     names = [name for storm in storms for name in os.listdir(storm.volume.target)]
     generations = [name for name in names if is_generation(name)]
-    return len(live) == 2 * len(storms) and len(generations) == len(storms)
-
-
-def secret_bytes(node: Node) -> int:
-    return node.status()["memory"]["secretBytes"]
+    return len(live_names(node)) == 2 * len(storms) and len(generations) == len(storms)
 
 
 def faults_of(name: str, result: dict) -> list[str]:
@@ -329,7 +295,7 @@ def faults_of(name: str, result: dict) -> list[str]:
     return [f"{name}: {sorted(wrong)}: {counted} {faults}"] if wrong else []
 
 
-def test_storm(
+def test_readers_of_every_habit_see_whole_versions_during_updates(
     node: Node,
     api: Api,
     storms: list[Storm],

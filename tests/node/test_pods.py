@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -15,38 +12,14 @@ import yaml
 from csi.support.kubelet import OK, UNAVAILABLE, PodVolume
 from mount.support import program
 from mount.support.sources import Api, Manifests
-from mount.support.volume import unmount
 from mount.support.waiting import until
 
 from .conftest import NodeMaker
-from .support.daemon import DRIVER, Node, read
+from .support.daemon import DRIVER, NODE, Node, read
+from .support.live import SubPaths
+from .support.pods import container, is_live, put_pod
 
 SECRET = {"user": b"admin"}
-NODE = "node-0"
-
-
-def container(volume: PodVolume, **mount: Any) -> dict[str, Any]:
-    mounts = [{"name": volume.volume, "mountPath": "/creds", **mount}]
-    return {"name": "main", "image": "none", "volumeMounts": mounts}
-
-
-def put_pod(
-    api: Api, volume: PodVolume, *, node: str = NODE, phase: str = "Pending", **mount: Any
-) -> None:
-    """The pod of a volume, whose one container mounts it in this way."""
-    csi = {"name": volume.volume, "csi": {"driver": DRIVER, "readOnly": True}}
-    spec = {"nodeName": node, "volumes": [csi], "containers": [container(volume, **mount)]}
-    content = {"spec": spec, "status": {"phase": phase}}
-    api.server.put_pod(volume.namespace, volume.pod, volume.uid, **content)
-
-
-def is_live(node: Node, volume: PodVolume) -> bool:
-    """Whether the volume is in the file system that answers OPEN, and not in the other."""
-    live = os.listdir(node.run_dir / "fs-live")
-    assert (volume.volume_id in live) != (volume.volume_id in node.directories())
-    told = node.status()["volumes"][str(volume.target)]["fileSystem"]
-    assert told == ("live" if volume.volume_id in live else "standard")
-    return volume.volume_id in live
 
 
 def pod_requests(api: Api, verb: str) -> int:
@@ -79,9 +52,9 @@ def wait_problem(node: Node, words: str) -> None:
 
 
 @pytest.fixture
-def daemon(start: NodeMaker, api: Api) -> Node:
+def daemon(daemon: Node, api: Api) -> Node:
     api.put_secret(SECRET)
-    return start("--rights=daemon", *api.arguments).wait_ready()
+    return daemon
 
 
 @pytest.mark.parametrize("mount", [{}, {"subPath": "user"}, {"subPathExpr": "$(KEY)"}], ids=str)
@@ -91,8 +64,6 @@ def test_pod_that_was_not_there_before(daemon: Node, api: Api, mount: dict[str, 
     daemon.publish(volume)
     assert read(volume, "user") == b"admin"
     assert is_live(daemon, volume) == bool(mount)
-
-
 
 
 # ---- from the watch
@@ -455,18 +426,13 @@ def test_credentials_that_are_refused_are_renewed(start: NodeMaker, api: Api) ->
     until(lambda: node.status()["pods"]["readable"], "the watch")
 
 
-def test_file_mounted_alone_follows(daemon: Node, api: Api) -> None:
+def test_file_mounted_alone_follows(daemon: Node, api: Api, sub_path: SubPaths) -> None:
     """What all of this is for."""
     volume = daemon.pod()
     put_pod(api, volume, subPath="user")
     daemon.publish(volume)
     assert is_live(daemon, volume)
-    alone = daemon.root / "pods" / "sub-path"
-    alone.touch()
-    subprocess.run(["mount", "--bind", volume.target / "user", alone], check=True)
-    try:
-        for number in range(3):
-            api.put_secret({"user": b"root-%d" % number})
-            until(lambda n=number: alone.read_bytes() == b"root-%d" % n, "the update")
-    finally:
-        unmount(alone, lazily=True)
+    alone = sub_path(volume, "user")
+    for number in range(3):
+        api.put_secret({"user": b"root-%d" % number})
+        until(lambda n=number: alone.read_bytes() == b"root-%d" % n, "the update")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import socket
-import subprocess
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -24,9 +23,11 @@ from mount.support.volume import unmount
 from mount.support.waiting import until
 
 from .conftest import NodeMaker
-from .support.daemon import Node, is_shown, read
+from .support.daemon import DRIVER, NODE, Node, is_shown, read
+from .support.live import SubPaths
 
 SECRET_BYTES = b"dummy-value-of-a-secret"
+PAGES = "--metrics-bind-address=127.0.0.1:0"
 
 
 def address(node: Node) -> str:
@@ -63,7 +64,7 @@ class Metrics:
 
 def register(node: Node, error: str = "") -> None:
     """Tells it what the kubelet made of it."""
-    path = node.root / "plugins_registry" / "csi.secretfs.io-reg.sock"
+    path = node.root / "plugins_registry" / f"{DRIVER}-reg.sock"
     message = wire.field(2, error) if error else wire.field(1, True)
     assert call(path, NOTIFY, message).code == OK
 
@@ -73,29 +74,28 @@ def status(node: Node, *arguments: str) -> Any:
     return json.loads(program.run(command, home=node.home).stdout)
 
 
-def items_of(node: Node) -> dict[str, dict[str, Any]]:
-    """Its volumes by their targets."""
-    return {i["mountpoint"]: i for i in status(node)["items"] if i.get("pid") == node.pid}
+def listed(node: Node) -> list[str]:
+    """The targets of its volumes, each as often as it is told."""
+    return [i["mountpoint"] for i in status(node)["items"] if i.get("pid") == node.pid]
 
 
 @pytest.fixture
 def seen(start: NodeMaker, manifests: Manifests) -> Node:
     """A daemon on manifests that serves its pages somewhere."""
     manifests.put_secret({"user": SECRET_BYTES})
-    return start("--metrics-bind-address=127.0.0.1:0", *manifests.arguments).wait_ready()
+    return start(PAGES, *manifests.arguments).wait_ready()
 
 
 @pytest.fixture
 def on_api(start: NodeMaker, api: Api) -> Node:
     api.put_secret({"user": SECRET_BYTES})
-    arguments = ["--rights=daemon", "--metrics-bind-address=127.0.0.1:0", *api.arguments]
-    return start(*arguments).wait_ready()
+    return start("--rights=daemon", PAGES, *api.arguments).wait_ready()
 
 
 # ---- metrics
 
 
-def test_metrics_of_volumes(seen: Node, manifests: Manifests) -> None:
+def test_metrics_count_publishes_and_volumes(seen: Node, manifests: Manifests) -> None:
     """What was published, how long it took, and what there is."""
     volume = seen.publish(seen.pod())
     assert seen.pod(1, secret="none").publish(seen.endpoint).code != OK
@@ -111,7 +111,7 @@ def test_metrics_of_volumes(seen: Node, manifests: Manifests) -> None:
     assert Metrics(seen).value("secretfs_volumes", state="current") == 0
 
 
-def test_metrics_of_updates(seen: Node, manifests: Manifests) -> None:
+def test_metrics_count_updates_without_the_first_content(seen: Node, manifests: Manifests) -> None:
     """An update is counted, the first content of a volume is none."""
     volume = seen.publish(seen.pod())
     count = "secretfs_update_propagation_seconds_count"
@@ -122,7 +122,7 @@ def test_metrics_of_updates(seen: Node, manifests: Manifests) -> None:
     assert Metrics(seen).value("secretfs_update_propagation_seconds_sum") < 60
 
 
-def test_metrics_of_the_api(on_api: Node, api: Api) -> None:
+def test_metrics_count_requests_and_watches_of_the_api(on_api: Node, api: Api) -> None:
     volumes = [on_api.publish(on_api.pod(number)) for number in range(3)]
     metrics = until(lambda: _with_watches(on_api, 1), "the watch")
     assert metrics.value("rest_client_requests_total", code="200") >= 1
@@ -140,7 +140,7 @@ def _with_watches(node: Node, n: int) -> Metrics | None:
     return metrics if metrics.value("secretfs_watches") == n else None
 
 
-def test_metrics_of_the_process(seen: Node) -> None:
+def test_metrics_describe_the_process(seen: Node) -> None:
     metrics = Metrics(seen)
     assert metrics.value("process_resident_memory_bytes") > 1 << 20
     assert metrics.value("process_open_fds") > 3
@@ -165,7 +165,7 @@ def test_metrics_follow_the_conventions(seen: Node) -> None:
         assert labels.isdisjoint({"pod", "volume", "target", "uid"}), name
 
 
-def test_metrics_are_documented(seen: Node) -> None:
+def test_metrics_are_all_documented(seen: Node) -> None:
     """docs/metrics.md has every one."""
     text = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
     seen.publish(seen.pod())
@@ -177,7 +177,7 @@ def test_metrics_are_documented(seen: Node) -> None:
 # ---- health
 
 
-def test_health(seen: Node) -> None:
+def test_health_is_ready_once_the_kubelet_has_registered_it(seen: Node) -> None:
     """It lives from the start, and is ready when the kubelet has taken it in."""
     assert get(seen, "/livez") == (200, "ok")
     assert get(seen, "/healthz") == (200, "ok")
@@ -203,8 +203,7 @@ def test_ready_once_the_api_server_has_answered(start: NodeMaker, api: Api) -> N
     """Nobody is asked before somebody needs it; after one answer it may go away again."""
     api.put_secret({"user": b"1"})
     api.server.stop_listening()
-    arguments = ["--rights=daemon", "--metrics-bind-address=127.0.0.1:0", *api.arguments]
-    node = start(*arguments).wait_ready()
+    node = start("--rights=daemon", PAGES, *api.arguments).wait_ready()
     register(node)
     assert get(node, "/readyz")[0] == 200
     volume = node.pod()
@@ -220,7 +219,7 @@ def test_ready_once_the_api_server_has_answered(start: NodeMaker, api: Api) -> N
     assert get(node, "/readyz")[0] == 200
 
 
-def test_pages_that_are_not_there(seen: Node) -> None:
+def test_pages_answer_404_and_405_to_what_they_do_not_serve(seen: Node) -> None:
     assert get(seen, "/")[0] == 404
     request = urllib.request.Request(f"http://{address(seen)}/metrics", method="POST")
     with pytest.raises(urllib.error.HTTPError) as raised:
@@ -228,12 +227,14 @@ def test_pages_that_are_not_there(seen: Node) -> None:
     assert raised.value.code == 405
 
 
-def test_no_pages(start: NodeMaker, manifests: Manifests) -> None:
+def test_no_pages_are_served_at_address_0(start: NodeMaker, manifests: Manifests) -> None:
     node = start("--metrics-bind-address=0", *manifests.arguments).wait_ready()
     assert "served" not in node.log()
 
 
-def test_an_address_that_is_taken(start: NodeMaker, manifests: Manifests) -> None:
+def test_address_in_use_leaves_volumes_without_pages(
+    start: NodeMaker, manifests: Manifests
+) -> None:
     """Pods are not to go without volumes for that."""
     manifests.put_secret({"user": b"1"})
     with socket.socket() as taken:
@@ -246,14 +247,14 @@ def test_an_address_that_is_taken(start: NodeMaker, manifests: Manifests) -> Non
         assert "no metrics and no health will be served" in node.log()
 
 
-def test_an_address_that_is_none(start: NodeMaker, manifests: Manifests) -> None:
+def test_invalid_address_ends_the_start(start: NodeMaker, manifests: Manifests) -> None:
     node = start("--metrics-bind-address=somewhere", *manifests.arguments)
     node.expected_exit = 1
     assert node.wait_end() == 1
     assert "127.0.0.1:9090, [::1]:9090 or :9090" in node.log()
 
 
-def test_someone_who_asks_and_says_nothing_more(seen: Node, manifests: Manifests) -> None:
+def test_stalled_clients_of_pages_hold_up_no_request(seen: Node, manifests: Manifests) -> None:
     """Stalled clients hold up nobody."""
     host, port = address(seen).rsplit(":", 1)
     stalled = [socket.create_connection((host, int(port))) for _ in range(10)]
@@ -268,23 +269,23 @@ def test_someone_who_asks_and_says_nothing_more(seen: Node, manifests: Manifests
 # ---- status
 
 
-def test_status_of_pods(seen: Node) -> None:
+def test_status_lists_each_volume_with_its_pod(seen: Node) -> None:
     """Each volume with its pod, and the process once."""
     volumes = [seen.publish(seen.pod(number)) for number in range(3)]
-    items = items_of(seen)
+    items = seen.status()["volumes"]
     assert set(items) == {str(volume.target) for volume in volumes}
     item = items[str(volumes[1].target)]
     assert item["pod"] == "default/web-1"
     assert item["volume"]["state"] == "current"
     assert item["volume"]["mountedAlone"] == {"count": 0, "live": False}
     assert item["process"] == "node"
-    process = next(p for p in status(seen)["processes"] if p["pid"] == seen.pid)
+    process = seen.status()
     assert process["registered"] is False
-    assert process["driver"] == "csi.secretfs.io"
+    assert process["driver"] == DRIVER
     assert SECRET_BYTES.decode() not in json.dumps(status(seen))
 
 
-def test_status_of_one_volume(on_api: Node, api: Api) -> None:
+def test_status_of_one_volume_by_any_path_tells_its_source(on_api: Node, api: Api) -> None:
     """By its target or any path in it, with what its source tells."""
     volume = on_api.publish(on_api.pod())
     other = on_api.publish(on_api.pod(1))
@@ -301,38 +302,36 @@ def test_status_of_one_volume(on_api: Node, api: Api) -> None:
     assert (api.proxy or api.server).url in text
 
 
-def test_status_of_many_volumes(seen: Node) -> None:
+def test_status_lists_many_volumes_once_each(seen: Node) -> None:
     """More than are told in one go; none is missing and none told twice."""
     volumes = [seen.publish(seen.pod(number)) for number in range(150)]
-    listed = [i["mountpoint"] for i in status(seen)["items"] if i.get("pid") == seen.pid]
-    assert sorted(listed) == sorted(str(volume.target) for volume in volumes)
+    assert sorted(listed(seen)) == sorted(str(volume.target) for volume in volumes)
 
 
-def test_status_of_volumes_in_both_file_systems(seen: Node) -> None:
+def test_status_lists_volumes_of_both_file_systems_once_each(seen: Node) -> None:
     """Whichever of them is asked; nothing is told twice."""
     standard = seen.publish(seen.pod())
     in_place = seen.publish(seen.pod(1, attributes={"secretName": "app", "updates": "in-place"}))
     assert standard.target.stat().st_dev != in_place.target.stat().st_dev
-    listed = [i["mountpoint"] for i in status(seen)["items"] if i.get("pid") == seen.pid]
-    assert sorted(listed) == sorted([str(standard.target), str(in_place.target)])
+    assert sorted(listed(seen)) == sorted([str(standard.target), str(in_place.target)])
     for volume in (standard, in_place):
         assert status(seen, str(volume.target))["mountpoint"] == str(volume.target)
     assert [p["pid"] for p in status(seen)["processes"]].count(seen.pid) == 1
 
 
-def test_status_of_a_volume_that_waits(on_api: Node, api: Api) -> None:
+def test_status_lists_a_volume_that_waits(on_api: Node, api: Api) -> None:
     """What is not shown yet is listed as well, with the reason."""
     api.server.stop_listening()
     api.server.end_connections()
     volume = on_api.pod(secret="other")
     assert volume.publish(on_api.endpoint).code != OK
-    item = items_of(on_api)[str(volume.target)]
+    item = on_api.status()["volumes"][str(volume.target)]
     assert item["volume"]["state"] == "waiting"
     assert "generation" not in item["volume"]
     assert item["source"]["state"] == "failing"
 
 
-def test_unmounting_a_volume_waits_for_nobody(seen: Node) -> None:
+def test_unmount_of_a_volume_leaves_daemon_and_other_volumes(seen: Node) -> None:
     """The daemon goes on, and shows it again when it is asked to."""
     volume, other = seen.publish(seen.pod()), seen.publish(seen.pod(1))
     done = program.run([program.binary(), "unmount", volume.target], home=seen.home)
@@ -348,13 +347,13 @@ def test_unmounting_a_volume_waits_for_nobody(seen: Node) -> None:
 
 
 def examine(node: Node, *arguments: str) -> dict[str, dict[str, Any]]:
-    places = [f"--kubelet-root={node.root}", f"--run-dir={node.run_dir}", "--node-id=node-0"]
+    places = [f"--kubelet-root={node.root}", f"--run-dir={node.run_dir}", f"--node-id={NODE}"]
     command = [program.binary(), "doctor", "-o", "json", *places, *arguments]
     found = json.loads(program.run(command, home=node.home).stdout)
     return {check["check"]: check for check in found["checks"]}
 
 
-def test_doctor_looks_at_a_node(seen: Node, manifests: Manifests) -> None:
+def test_doctor_checks_sockets_and_registration(seen: Node, manifests: Manifests) -> None:
     """Sockets and registration are seen as they are."""
     checks = examine(seen, *manifests.arguments)
     assert checks["csi-socket"]["result"] == "ok"
@@ -368,7 +367,7 @@ def test_doctor_looks_at_a_node(seen: Node, manifests: Manifests) -> None:
     assert checks["run-dir"]["result"] == "ok"
 
 
-def test_doctor_knows_the_limits_of_the_daemon(manifests: Manifests, start) -> None:
+def test_doctor_reports_the_limits_of_the_daemon(manifests: Manifests, start) -> None:
     """The daemon tells them: its process may be one that the doctor cannot see."""
     limited = ["setpriv", "--bounding-set=-ipc_lock", "prlimit", f"--memlock={4 << 20}"]
     node = start(*manifests.arguments, prefix=limited).wait_ready()
@@ -386,7 +385,7 @@ def events(api: Api) -> list[dict[str, Any]]:
     return [json.loads(request.body) for request in asked]
 
 
-def test_event_on_a_pod_whose_update_is_held(on_api: Node, api: Api) -> None:
+def test_event_on_a_pod_when_its_update_is_held_and_when_over(on_api: Node, api: Api) -> None:
     """Said when it begins, and when it is over."""
     volume = on_api.publish(on_api.pod(attributes=_user_of("app")))
     api.put_secret({"other": b"1"})
@@ -409,18 +408,15 @@ def test_event_on_a_pod_whose_update_is_held(on_api: Node, api: Api) -> None:
     until(lambda: posted() == 2, "both to be counted")
 
 
-def test_event_on_a_pod_whose_sub_path_does_not_follow(on_api: Node, api: Api) -> None:
-    volume = on_api.publish(on_api.pod())
-    alone = on_api.root / "pods" / "sub-path"
-    alone.touch()
-    subprocess.run(["mount", "--bind", volume.target / "user", alone], check=True)
-    try:
-        event = until(lambda: events(api), "the event")[0]
-        assert (event["type"], event["reason"]) == ("Warning", "SubPathNotLive")
-        assert "updates: in-place" in event["message"]
-        assert Metrics(on_api).value("secretfs_lone_mounts", live="false") == 1
-    finally:
-        unmount(alone)
+def test_event_on_a_pod_whose_sub_path_does_not_follow(
+    on_api: Node, api: Api, sub_path: SubPaths
+) -> None:
+    alone = sub_path(on_api.publish(on_api.pod()), "user")
+    event = until(lambda: events(api), "the event")[0]
+    assert (event["type"], event["reason"]) == ("Warning", "SubPathNotLive")
+    assert "updates: in-place" in event["message"]
+    assert Metrics(on_api).value("secretfs_lone_mounts", live="false") == 1
+    unmount(alone)
     until(lambda: Metrics(on_api).value("secretfs_lone_mounts", live="false") == 0, "its end")
     assert len(events(api)) == 1
 
@@ -429,14 +425,16 @@ def _user_of(secret: str) -> dict[str, str]:
     return {"secretName": secret, "items": '[{"key": "user", "path": "user"}]'}
 
 
-def test_events_that_are_not_allowed(start: NodeMaker, api: Api) -> None:
+def test_events_that_are_not_allowed_are_dropped_with_one_log_line(
+    start: NodeMaker, api: Api
+) -> None:
     """One line in the log, and nothing else comes of it."""
     user = "daemon-without-events"
     api.server.grant(user, ["get", "list", "watch"], ["secrets"], namespace="default")
     for name in ("app", "more"):
         api.put_secret({"user": b"1"}, name=name)
-    arguments = ["--rights=daemon", "--metrics-bind-address=127.0.0.1:0"]
-    node = start(*arguments, "--kubeconfig", api.kubeconfig(user)).wait_ready()
+    arguments = ["--rights=daemon", PAGES, "--kubeconfig", api.kubeconfig(user)]
+    node = start(*arguments).wait_ready()
     for number, name in enumerate(("app", "more")):
         node.publish(node.pod(number, attributes=_user_of(name)))
         api.put_secret({"other": b"1"}, name=name)
@@ -451,7 +449,7 @@ def _stale(node: Node) -> str:
     return "\n".join(line for line in node.log().splitlines() if "cannot update" in line)
 
 
-def test_no_event_for_what_was_never_shown(on_api: Node, api: Api) -> None:
+def test_no_event_for_a_volume_that_was_never_shown(on_api: Node, api: Api) -> None:
     """The kubelet tells that."""
     volume = on_api.pod(attributes=_user_of("none"))
     assert volume.publish(on_api.endpoint).code != OK
@@ -465,7 +463,9 @@ def put_pair(api: Api, pair: dict[str, bytes]) -> None:
     api.put_secret(pair, name="web-tls", type="kubernetes.io/tls")
 
 
-def test_certificates_that_expire(on_api: Node, api: Api, area: Path) -> None:
+def test_certificate_that_expires_is_told_in_metric_and_event(
+    on_api: Node, api: Api, area: Path
+) -> None:
     """When is to be seen before; that it is so, the pod is told without an update."""
     put_pair(api, make_pair(area, "good"))
     on_api.publish(on_api.pod(secret="web-tls"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import subprocess
 from pathlib import Path
-from typing import Iterator, Sequence
+from typing import Sequence
 
 import pytest
 
@@ -16,13 +16,11 @@ from mount.support.sources import Api
 from mount.support.volume import Volume
 from mount.support.waiting import until
 
-from .conftest import NodeMaker
 from .support.daemon import Node
 from .support.idmap import IdMapped, UserNamespace
-from .test_live_files import SubPaths, wait_alone, wait_text
-from .test_pods import is_live, put_pod
+from .support.live import SubPaths, wait_alone, wait_text
+from .support.pods import is_live, put_pod
 
-FIRST = 100_000
 GROUP = 2000
 
 ITEMS = """
@@ -35,37 +33,9 @@ KINDS = ("standard", "live", "in-place")
 
 
 @pytest.fixture
-def users() -> Iterator[UserNamespace]:
-    made = UserNamespace(FIRST)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def idmapped(area: Path, users: UserNamespace) -> Iterator[IdMapped]:
-    made = IdMapped(area / "idmapped", users)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def watcher() -> Iterator[Watcher]:
-    made = Watcher()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def node(start: NodeMaker, api: Api) -> Node:
+def node(daemon: Node, api: Api) -> Node:
     put(api, "0")
-    return start("--rights=daemon", *api.arguments).wait_ready()
-
-
-@pytest.fixture
-def sub_path(node: Node) -> Iterator[SubPaths]:
-    made = SubPaths(node)
-    yield made
-    made.close()
+    return daemon
 
 
 def put(api: Api, text: str) -> None:
@@ -116,20 +86,22 @@ def owners(path: Path) -> tuple[int, int, int]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_owners(node: Node, api: Api, users: UserNamespace, idmapped: IdMapped, kind: str) -> None:
+def test_owners_are_those_of_the_namespace(
+    node: Node, api: Api, users: UserNamespace, idmapped: IdMapped, kind: str
+) -> None:
     volume = publish(node, api, kind)
     path = mapped(idmapped, volume.target)
     names = (".", "..data", "user", "owned", "deep/password")
     for name in names:
         uid, gid, mode = owners(volume.target / name)
         assert (uid, gid) == (0, GROUP)
-        assert owners(path / name) == (FIRST, FIRST + GROUP, mode)
+        assert owners(path / name) == (users.first, users.first + GROUP, mode)
     told = run(users, "stat", "-L", "-c", "%u:%g", *(path / name for name in names))
     assert told.split() == [f"0:{GROUP}"] * len(names)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_permissions(
+def test_permissions_are_those_of_modes_and_fs_group(
     node: Node, api: Api, users: UserNamespace, idmapped: IdMapped, kind: str
 ) -> None:
     """Those of the modes and of the fsGroup, for the users inside."""
@@ -145,7 +117,7 @@ def test_permissions(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_updates(
+def test_volume_with_an_id_map_follows_updates(
     node: Node, api: Api, users: UserNamespace, idmapped: IdMapped, watcher: Watcher, kind: str
 ) -> None:
     path = mapped(idmapped, publish(node, api, kind).target)
@@ -162,7 +134,7 @@ def test_updates(
         watcher.wait(lambda event: event.kind == "MOVED_TO" and event.name == "..data", count=3)
 
 
-def test_file_and_directory_alone(
+def test_file_and_directory_alone_with_an_id_map_follow_updates(
     node: Node,
     api: Api,
     users: UserNamespace,
@@ -184,12 +156,12 @@ def test_file_and_directory_alone(
         refused = run(users, "cat", directory / "password", uid=1000)
         assert refused.endswith("Permission denied")
         assert plain.read_text() == f"user-{number}"
-    assert owners(file)[:2] == (FIRST, FIRST + GROUP)
+    assert owners(file)[:2] == (users.first, users.first + GROUP)
     assert run(users, "stat", "-c", "%u:%g", file) == f"0:{GROUP}"
 
 
 @pytest.mark.parametrize("updates", ["standard", "in-place"])
-def test_secretfs_mount(
+def test_secretfs_mount_with_an_id_map_follows_updates(
     area: Path, api: Api, users: UserNamespace, idmapped: IdMapped, updates: str
 ) -> None:
     put(api, "0")
@@ -200,7 +172,7 @@ def test_secretfs_mount(
     try:
         volume.wait_ready()
         path = mapped(idmapped, point)
-        assert owners(path / "user")[:2] == (FIRST, FIRST)
+        assert owners(path / "user")[:2] == (users.first, users.first)
         assert run(users, "stat", "-L", "-c", "%u:%g", path / "user") == "0:0"
         for number in range(1, 4):
             put(api, str(number))

@@ -16,94 +16,9 @@
 #include "fuse/inotify_events.h"
 #include "tests/unit/failmalloc.h"
 #include "tests/unit/make_payload.h"
-
-#define ROOT_FD   4711 /* no real descriptor */
-#define FDS_MAX   64
-#define PATH_SIZE 128
+#include "tests/unit/tree_calls.h"
 
 /* ---- the stand-ins */
-
-static struct {
-    struct tree *tree;
-    char calls[1024];   /* made so far, each with a blank before it, paths from the root */
-    unsigned countdown; /* the call that makes it 0 fails; 0: none does */
-    bool has_failed;
-    char paths[FDS_MAX][PATH_SIZE]; /* of what is open */
-} kernel;
-
-static void note(const char *call, const char *path)
-{
-    size_t used = strlen(kernel.calls);
-
-    (void)snprintf(kernel.calls + used, sizeof(kernel.calls) - used, " %s:%s", call, path);
-}
-
-static bool fails(const char *call, const char *path)
-{
-    note(call, path);
-    if (kernel.countdown == 0 || --kernel.countdown > 0)
-        return false;
-    kernel.has_failed = true;
-    errno = EIO;
-    return true;
-}
-
-static int answer(int r)
-{
-    if (r == 0)
-        return 0;
-    errno = -r;
-    return -1;
-}
-
-struct path {
-    char whole[PATH_SIZE * 2]; /* from the root */
-    uint64_t parent;
-    const char *name;
-    int error; /* of finding the parent */
-};
-
-static void path_init(struct path *path, int fd, const char *relative)
-{
-    char directory[PATH_SIZE * 2] = "";
-    struct stat stat = {0};
-    const char *slash;
-
-    assert_true(fd == ROOT_FD || fd < FDS_MAX);
-    (void)snprintf(path->whole, sizeof(path->whole), "%s%s%s",
-                   fd == ROOT_FD ? "" : kernel.paths[fd], fd == ROOT_FD ? "" : "/", relative);
-    slash = strrchr(path->whole, '/');
-    path->name = slash != NULL ? slash + 1 : path->whole;
-    if (slash != NULL)
-        (void)memcpy(directory, path->whole, (size_t)(slash - path->whole));
-    path->error = tree_find_path(kernel.tree, TREE_ROOT_ID, directory, &stat);
-    path->parent = stat.st_ino;
-}
-
-/* Of a directory, or of a file to raise an event. */
-int openat(int fd, const char *relative, int flags, ...)
-{
-    bool is_directory = (flags & O_DIRECTORY) != 0;
-    struct path path;
-    struct stat stat;
-    int r, new_fd;
-
-    assert_int_equal(flags, is_directory ? O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
-                                         : O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
-    path_init(&path, fd, relative);
-    if (is_directory && fails("open", path.whole))
-        return -1;
-    r = tree_find_path(kernel.tree, TREE_ROOT_ID, path.whole, &stat);
-    if (r == 0 && S_ISDIR(stat.st_mode) != is_directory)
-        r = is_directory ? -ENOTDIR : -EISDIR;
-    if (r < 0)
-        return answer(r);
-    new_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    assert_in_range(new_fd, 0, FDS_MAX - 1);
-    assert_true(strlen(path.whole) < PATH_SIZE);
-    (void)memcpy(kernel.paths[new_fd], path.whole, strlen(path.whole) + 1);
-    return new_fd;
-}
 
 static bool waits(uint64_t id)
 {
@@ -128,52 +43,6 @@ void inotify_raise_modify(int fd_consumed)
                      0);
     assert_true(waits(stat.st_ino));
     (void)close(fd_consumed);
-}
-
-int mkdirat(int fd, const char *relative, mode_t mode)
-{
-    struct path path;
-    struct stat stat;
-    int r;
-
-    path_init(&path, fd, relative);
-    assert_int_equal(mode, 0755);
-    if (fails("mkdir", path.whole))
-        return -1;
-    r = path.error < 0 ? path.error : tree_mkdir(kernel.tree, path.parent, path.name, mode, &stat);
-    if (r == 0)
-        tree_forget(kernel.tree, stat.st_ino, 1);
-    return answer(r);
-}
-
-int mknodat(int fd, const char *relative, mode_t mode, dev_t dev)
-{
-    struct path path;
-    struct stat stat;
-    int r;
-
-    path_init(&path, fd, relative);
-    assert_true(S_ISREG(mode));
-    assert_int_equal(dev, 0);
-    if (fails("mknod", path.whole))
-        return -1;
-    r = path.error < 0 ? path.error : tree_mknod(kernel.tree, path.parent, path.name, &stat);
-    if (r == 0)
-        tree_forget(kernel.tree, stat.st_ino, 1);
-    return answer(r);
-}
-
-int unlinkat(int fd, const char *relative, int flags)
-{
-    bool is_directory = (flags & AT_REMOVEDIR) != 0;
-    struct path path;
-
-    path_init(&path, fd, relative);
-    if (fails(is_directory ? "rmdir" : "unlink", path.whole))
-        return -1;
-    assert_int_equal(path.error, 0);
-    return answer(is_directory ? tree_rmdir(kernel.tree, path.parent, path.name)
-                               : tree_unlink(kernel.tree, path.parent, path.name));
 }
 
 /* What the kernel is to forget, and once with nothing when opens go on. */
@@ -209,6 +78,7 @@ static int setup(void **state)
 
     (void)state;
     (void)memset(&kernel, 0, sizeof(kernel));
+    kernel.is_writing = true;
     assert_int_equal(tree_new(&options, &kernel.tree), 0);
     return 0;
 }
@@ -218,21 +88,6 @@ static int teardown(void **state)
     (void)state;
     kernel.tree = tree_free(kernel.tree);
     return 0;
-}
-
-static uint64_t find(const char *path)
-{
-    struct stat stat;
-
-    assert_int_equal(tree_find_path(kernel.tree, TREE_ROOT_ID, path, &stat), 0);
-    return stat.st_ino;
-}
-
-static bool exists(const char *path)
-{
-    struct stat stat;
-
-    return tree_find_path(kernel.tree, TREE_ROOT_ID, path, &stat) == 0;
 }
 
 /* Count a reference of the kernel to what has a path. Return: its id. */
@@ -253,17 +108,6 @@ static struct live_open *open_file(const char *path)
 
     assert_int_equal(live_file_open(kernel.tree, find(path), 0, true, &open), 0);
     return open;
-}
-
-static bool has_content(uint64_t id, const char *text)
-{
-    struct tree_content content;
-    bool is_same;
-
-    assert_int_equal(tree_read(kernel.tree, id, &content), 0);
-    is_same = content.len == strlen(text) && memcmp(content.bytes, text, content.len) == 0;
-    (void)object_unref(content.object);
-    return is_same;
 }
 
 static void init(struct live_update *update, const char *files)
@@ -684,6 +528,7 @@ static int update_with_little_memory(void *userdata)
     int r;
 
     (void)memset(&kernel, 0, sizeof(kernel));
+    kernel.is_writing = true;
     r = tree_new(&options, &kernel.tree);
     if (r == 0)
         r = tree_stage(kernel.tree, "L", attempt->first, true);

@@ -20,148 +20,9 @@
 #include "fuse/inotify_events.h"
 #include "tests/unit/failmalloc.h"
 #include "tests/unit/make_payload.h"
-
-#define ROOT_FD   4711 /* no real descriptor */
-#define FDS_MAX   64
-#define PATH_SIZE 128
+#include "tests/unit/tree_calls.h"
 
 /* ---- the stand-ins */
-
-static struct {
-    struct tree *tree;
-    char calls[2048];   /* made so far, each with a blank before it; generations are "TS" */
-    unsigned countdown; /* the call that makes it 0 fails; 0: none does */
-    bool has_failed;
-    bool is_writing;
-    char paths[FDS_MAX][PATH_SIZE]; /* of what is open */
-} kernel;
-
-/* What comes first in a path that is named after its time, or NULL. */
-static const char *find_generation(const char *path)
-{
-    const char *at = path;
-
-    while ((at = strstr(at, "..")) != NULL)
-        if (at[2] >= '0' && at[2] <= '9')
-            return at;
-        else
-            at += 2;
-    return NULL;
-}
-
-static void note(const char *call, const char *path)
-{
-    size_t used = strlen(kernel.calls);
-    const char *generation = find_generation(path);
-    int before = (int)(generation != NULL ? (size_t)(generation - path) : strlen(path));
-
-    (void)snprintf(kernel.calls + used, sizeof(kernel.calls) - used, " %s:%.*s%s%s", call, before,
-                   path, generation != NULL ? "TS" : "",
-                   generation != NULL ? generation + strcspn(generation, "/") : "");
-}
-
-/* Nothing is called without the writable view. */
-static bool fails(const char *call, const char *path)
-{
-    assert_true(kernel.is_writing);
-    note(call, path);
-    if (kernel.countdown == 0 || --kernel.countdown > 0)
-        return false;
-    kernel.has_failed = true;
-    errno = EIO;
-    return true;
-}
-
-static int answer(int r)
-{
-    if (r == 0)
-        return 0;
-    errno = -r;
-    return -1;
-}
-
-struct path {
-    char whole[PATH_SIZE * 2]; /* from the root */
-    uint64_t parent;
-    const char *name;
-    int error; /* of finding the parent */
-    uint64_t id;
-    int id_error; /* of finding the node */
-};
-
-static void path_init(struct path *path, int fd, const char *relative)
-{
-    const char *directory = fd == ROOT_FD ? "" : kernel.paths[fd], *slash;
-    char above[PATH_SIZE * 2] = "";
-    struct stat stat = {0};
-
-    assert_true(fd == ROOT_FD || fd < FDS_MAX);
-    (void)snprintf(path->whole, sizeof(path->whole), "%s%s%s", directory,
-                   *directory != '\0' && !streq(relative, ".") ? "/" : "",
-                   streq(relative, ".") ? "" : relative);
-    slash = strrchr(path->whole, '/');
-    path->name = slash != NULL ? slash + 1 : path->whole;
-    if (slash != NULL)
-        (void)memcpy(above, path->whole, (size_t)(slash - path->whole));
-    path->error = tree_find_path(kernel.tree, TREE_ROOT_ID, above, &stat);
-    path->parent = stat.st_ino;
-    path->id_error = tree_find_path(kernel.tree, TREE_ROOT_ID, path->whole, &stat);
-    path->id = stat.st_ino;
-}
-
-static int answer_made(int r, const struct stat *stat)
-{
-    if (r == 0)
-        tree_forget(kernel.tree, stat->st_ino, 1);
-    return answer(r);
-}
-
-/* Of a directory, or of a file to raise an event. */
-int openat(int fd, const char *relative, int flags, ...)
-{
-    struct path path;
-    int new_fd;
-
-    path_init(&path, fd, relative);
-    if ((flags & O_DIRECTORY) != 0 && fails("open", path.whole))
-        return -1;
-    assert_true((flags & O_CLOEXEC) != 0);
-    if (path.id_error < 0)
-        return answer(path.id_error);
-    new_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    assert_in_range(new_fd, 0, FDS_MAX - 1);
-    assert_true(strlen(path.whole) < PATH_SIZE);
-    (void)memcpy(kernel.paths[new_fd], path.whole, strlen(path.whole) + 1);
-    return new_fd;
-}
-
-int mkdirat(int fd, const char *relative, mode_t mode)
-{
-    struct path path;
-    struct stat stat;
-
-    path_init(&path, fd, relative);
-    if (fails("mkdir", path.whole))
-        return -1;
-    return answer_made(
-        path.error < 0 ? path.error : tree_mkdir(kernel.tree, path.parent, path.name, mode, &stat),
-        &stat);
-}
-
-int mknodat(int fd, const char *relative, mode_t mode, dev_t dev)
-{
-    struct path path;
-    struct stat stat;
-
-    path_init(&path, fd, relative);
-    assert_true(S_ISREG(mode));
-    assert_int_equal(dev, 0);
-    if (fails("mknod", path.whole))
-        return -1;
-    return answer_made(path.error < 0 ? path.error
-                                      : tree_mknod(kernel.tree, path.parent, path.name, &stat),
-                       &stat);
-}
 
 int symlinkat(const char *target, int fd, const char *relative)
 {
@@ -196,20 +57,6 @@ int renameat2(int fd, const char *relative, int new_fd, const char *new_relative
         return -1;
     return answer(
         tree_exchange(kernel.tree, path.parent, path.name, new_path.parent, new_path.name));
-}
-
-int unlinkat(int fd, const char *relative, int flags)
-{
-    bool is_directory = (flags & AT_REMOVEDIR) != 0;
-    struct path path;
-
-    path_init(&path, fd, relative);
-    if (fails(is_directory ? "rmdir" : "unlink", path.whole))
-        return -1;
-    if (path.error < 0)
-        return answer(path.error);
-    return answer(is_directory ? tree_rmdir(kernel.tree, path.parent, path.name)
-                               : tree_unlink(kernel.tree, path.parent, path.name));
 }
 
 int fchmodat(int fd, const char *relative, mode_t mode, int flags)
@@ -297,6 +144,7 @@ static int setup_with(void **state, bool answers_open)
 
     log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT, LOG_TARGET_STDERR);
     (void)memset(&kernel, 0, sizeof(kernel));
+    kernel.has_volumes = true;
     f = (struct fixture){.host = {.answers_open = answers_open}};
     assert_int_equal(tree_new(&options, &kernel.tree), 0);
     f.host.tree = kernel.tree;
@@ -365,21 +213,6 @@ static struct writer_result update(struct fixture *f, const char *files)
     return written;
 }
 
-static uint64_t find(const char *path)
-{
-    struct stat stat;
-
-    assert_int_equal(tree_find_path(kernel.tree, TREE_ROOT_ID, path, &stat), 0);
-    return stat.st_ino;
-}
-
-static bool exists(const char *path)
-{
-    struct stat stat;
-
-    return tree_find_path(kernel.tree, TREE_ROOT_ID, path, &stat) == 0;
-}
-
 /* The path of what a volume shows as @name. Return: until the next call. */
 static const char *shown(struct fixture *f, const char *name)
 {
@@ -393,17 +226,6 @@ static const char *shown(struct fixture *f, const char *name)
                    is_root ? "" : "/", current, name);
     free(current);
     return path;
-}
-
-static bool has_content(uint64_t id, const char *text)
-{
-    struct tree_content content;
-    bool is_same;
-
-    assert_int_equal(tree_read(kernel.tree, id, &content), 0);
-    is_same = content.len == strlen(text) && memcmp(content.bytes, text, content.len) == 0;
-    (void)object_unref(content.object);
-    return is_same;
 }
 
 static bool shows(struct fixture *f, const char *name, const char *text)
@@ -960,6 +782,7 @@ static int update_with_little_memory(void *userdata)
     int r;
 
     (void)memset(&kernel, 0, sizeof(kernel));
+    kernel.has_volumes = true;
     r = tree_new(&options, &kernel.tree);
     host.tree = kernel.tree;
     if (r == 0)

@@ -17,6 +17,7 @@ from mount.support.volume import _end_with_parent, unmount
 from mount.support.waiting import PATIENCE_SECONDS, until
 
 DRIVER = "csi.secretfs.io"
+NODE = "node-0"
 
 
 class Node:
@@ -53,7 +54,7 @@ class Node:
             f"--run-dir={self.run_dir}",
             f"--volumes-dir={area / 'volumes.d'}",
             f"--driver-name={driver}",
-            "--node-id=node-0",
+            f"--node-id={NODE}",
             "--metrics-bind-address=0",
             *arguments,
         ]
@@ -174,6 +175,23 @@ class Node:
     def unpublish(self, volume: PodVolume) -> None:
         answer = volume.unpublish(self.endpoint)
         assert answer.code == OK, f"{answer.code}: {answer.text}\n{self.log()}"
+
+
+class ContainerNode(Node):
+    """One in a PID namespace of its own, as in a DaemonSet's pod without hostPID.
+
+    prefix: has to run the daemon as its only child, which unshare(1) does with --pid --fork.
+    """
+
+    @property
+    def pid(self) -> int:
+        return 1
+
+    def signal(self, number: int) -> None:
+        """To the daemon, as unshare(1) passes none on."""
+        outer = self._process.pid
+        (child,) = Path(f"/proc/{outer}/task/{outer}/children").read_text().split()
+        os.kill(int(child), number)
 
 
 def is_shown(volume: PodVolume) -> bool:

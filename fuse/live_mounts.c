@@ -22,35 +22,56 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/fs.h>
+#include <search.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
 #include "base/list.h"
 #include "base/log.h"
-#include "fuse/live_switch.h"
+#include "fuse/live_file.h"
 
 #define DELETED       "//deleted" /* what the kernel writes behind the path of an unlinked node */
 #define LOCATION_SIZE (sizeof(LIVE_DIRECTORY) + 24)
 
+/* A volume with members, or whose last change was not visited yet. */
+struct member_volume {
+    struct list link; /* in live_mounts.volumes */
+    char *name;
+    struct list members; /* LIVE_MOUNTS_MAX at most; as many as are mounted if none can follow */
+    size_t n_members;
+    size_t n_mounted;
+    size_t n_visited; /* what n_mounted was at the last visit */
+    bool is_behind;
+};
+
 struct member {
-    struct list link;
-    char *volume;
+    struct live_mounts *mounts;
+    struct list link;    /* in live_mounts.all */
+    struct list sibling; /* in its volume's members */
+    struct member_volume *volume;
     char *path;
     uint64_t id;
     bool is_directory;
     bool is_linked;   /* in LIVE_DIRECTORY */
     mono_us taken_at; /* out of its generation */
-    char *taken_from; /* path from the root of the file system; NULL if it was not taken out */
+    char *taken_from; /* path from the root of the file system, while in live_mounts.taken */
     bool is_live;     /* false for want of memory: it becomes so at the next look */
     bool is_mounted;  /* when mounts were looked at last */
-    bool is_behind;
 };
 
+/*
+ * There may be tens of thousands of members, and the publisher waits for each look: what is done
+ * for each of them finds others by an index.
+ */
 struct live_mounts {
     struct session *session;
     struct tree *tree;
     bool can_follow;
-    struct list all;
+    struct list all;     /* members of all volumes */
+    void *by_id;         /* tsearch(3) tree of the same; empty if none can follow */
+    void *taken;         /* the same by taken_from: those that a look may show where they were */
+    struct list volumes; /* no more than members, and than were forgotten since the last visit */
+    void *by_name;       /* tsearch(3) tree of the same */
     bool has_directory;
     bool has_warned; /* of what does not follow */
     bool is_failing; /* something does not, in the look under way */
@@ -116,48 +137,133 @@ static bool parse_root(char *text, struct root *ret_root)
     return text[0] == '/' && parse_generation(text + 1, ret_root);
 }
 
+/* ---- volumes */
+
+static int compare_names(const void *a, const void *b)
+{
+    const struct member_volume *x = a, *y = b;
+
+    return strcmp(x->name, y->name);
+}
+
+static struct member_volume *volume_by_name(const struct live_mounts *mounts, const char *name)
+{
+    char *mutable_name = strdupa(name);
+    const struct member_volume like = {.name = mutable_name};
+    struct member_volume *const *found = tfind(&like, &mounts->by_name, compare_names);
+
+    return found != NULL ? *found : NULL;
+}
+
+/* Return: 0, *ret_volume is that of the name, made if there is none; -ENOMEM. */
+static int volume_get(struct live_mounts *mounts, const char *name,
+                      struct member_volume **ret_volume)
+{
+    struct member_volume *v = volume_by_name(mounts, name);
+
+    *ret_volume = v;
+    if (v != NULL)
+        return 0;
+    v = calloc(1, sizeof(*v));
+    if (v == NULL)
+        return -ENOMEM;
+    list_init(&v->members);
+    v->name = strdup(name);
+    if (v->name == NULL || tsearch(v, &mounts->by_name, compare_names) == NULL) {
+        free(v->name);
+        free(v);
+        return -ENOMEM;
+    }
+    list_append(&mounts->volumes, &v->link);
+    *ret_volume = v;
+    return 0;
+}
+
+static void volume_free(struct live_mounts *mounts, struct member_volume *v)
+{
+    (void)tdelete(v, &mounts->by_name, compare_names);
+    list_remove(&v->link);
+    free(v->name);
+    free(v);
+}
+
 /* ---- members */
+
+static int compare_ids(const void *a, const void *b)
+{
+    const struct member *x = a, *y = b;
+
+    return x->id == y->id ? 0 : x->id < y->id ? -1 : 1;
+}
+
+static int compare_taken(const void *a, const void *b)
+{
+    const struct member *x = a, *y = b;
+
+    return strcmp(x->taken_from, y->taken_from);
+}
+
+static struct member *member_by_id(const struct live_mounts *mounts, uint64_t id)
+{
+    const struct member like = {.id = id};
+    struct member *const *found = tfind(&like, &mounts->by_id, compare_ids);
+
+    return found != NULL ? *found : NULL;
+}
+
+static void set_mounted(struct member *m, bool is_mounted)
+{
+    m->volume->n_mounted -= m->is_mounted;
+    m->is_mounted = is_mounted;
+    m->volume->n_mounted += m->is_mounted;
+}
+
+static void forget_where_taken(struct member *m)
+{
+    if (m->taken_from == NULL)
+        return;
+    (void)tdelete(m, &m->mounts->taken, compare_taken);
+    free(m->taken_from);
+    m->taken_from = NULL;
+}
 
 static struct member *member_free(struct member *m)
 {
     if (m == NULL)
         return NULL;
+    forget_where_taken(m);
+    (void)tdelete(m, &m->mounts->by_id, compare_ids);
+    set_mounted(m, false);
+    m->volume->n_members--;
+    list_remove(&m->sibling);
     list_remove(&m->link);
-    free(m->volume);
     free(m->path);
-    free(m->taken_from);
     free(m);
     return NULL;
 }
 DEFINE_CLEANUP(struct member *, member_free)
 
-static int member_new(const struct root *root, const struct stat *status,
-                      struct member **ret_member)
+/* The node must not have a member yet, unless none can follow. */
+static int member_new(struct live_mounts *mounts, struct member_volume *volume, const char *path,
+                      const struct stat *status, struct member **ret_member)
 {
     _cleanup_(member_freep) struct member *m = calloc(1, sizeof(*m));
 
     if (m == NULL)
         return -ENOMEM;
-    list_init(&m->link);
-    m->volume = strdup(root->volume);
-    m->path = strdup(root->path);
+    m->mounts = mounts;
+    m->volume = volume;
     m->id = status->st_ino;
     m->is_directory = S_ISDIR(status->st_mode);
-    m->is_mounted = m->is_behind = true;
-    if (m->volume == NULL || m->path == NULL)
+    list_append(&mounts->all, &m->link);
+    list_append(&volume->members, &m->sibling);
+    volume->n_members++;
+    set_mounted(m, true);
+    m->path = strdup(path);
+    if (m->path == NULL || (mounts->can_follow && tsearch(m, &mounts->by_id, compare_ids) == NULL))
         return -ENOMEM;
     *ret_member = TAKE(m);
     return 0;
-}
-
-static struct member *member_by_id(const struct live_mounts *mounts, uint64_t id)
-{
-    struct member *m;
-
-    list_for_each (m, &mounts->all, link)
-        if (m->id == id)
-            return m;
-    return NULL;
 }
 
 static void location_of(uint64_t id, char location[static LOCATION_SIZE])
@@ -190,15 +296,25 @@ static int make_copy(const struct live_mounts *mounts, int root_fd, const struct
     return r;
 }
 
+/* is_outdated() has found none that was taken from there. */
+static int note_where_taken(struct member *m, const char *path)
+{
+    m->taken_from = strdup(path);
+    if (m->taken_from == NULL || tsearch(m, &m->mounts->taken, compare_taken) == NULL)
+        return -ENOMEM;
+    return 0;
+}
+
 static int take_out(struct live_mounts *mounts, int root_fd, const char *path, struct member *m)
 {
     char location[LOCATION_SIZE];
     int r = make_live_directory(mounts, root_fd);
 
     location_of(m->id, location);
-    m->taken_from = strdup(path);
     if (r == 0)
-        r = m->taken_from != NULL ? make_copy(mounts, root_fd, m, location) : -ENOMEM;
+        r = note_where_taken(m, path);
+    if (r == 0)
+        r = make_copy(mounts, root_fd, m, location);
     if (r < 0)
         return r;
     if (renameat2(root_fd, path, root_fd, location, RENAME_EXCHANGE) < 0) {
@@ -234,22 +350,12 @@ static int find_node(const struct live_mounts *mounts, const struct root *root, 
     return r == 0 && S_ISLNK(ret_status->st_mode) ? -ENOENT : r;
 }
 
-static size_t count_of(const struct live_mounts *mounts, const char *volume, bool mounted_only)
-{
-    const struct member *m;
-    size_t n = 0;
-
-    list_for_each (m, &mounts->all, link)
-        n += streq(m->volume, volume) && (m->is_mounted || !mounted_only);
-    return n;
-}
-
 static int make_live(const struct live_mounts *mounts, struct member *m)
 {
     int r = m->is_live ? 0 : live_file_make(mounts->tree, m->id);
 
     m->is_live = r == 0;
-    m->is_behind = true;
+    m->volume->is_behind = true;
     return r;
 }
 
@@ -259,7 +365,7 @@ static int begin_following(struct live_mounts *mounts, int root_fd, const struct
 {
     int r = 0;
 
-    if (count_of(mounts, m->volume, false) >= LIVE_MOUNTS_MAX)
+    if (m->volume->n_members > LIVE_MOUNTS_MAX) /* with it */
         return -ENOSPC;
     if (!root->is_deleted && !live_file_is_live(mounts->tree, m->id))
         r = take_out(mounts, root_fd, path, m);
@@ -270,45 +376,45 @@ static int begin_following(struct live_mounts *mounts, int root_fd, const struct
  * A look that began before something was taken out still shows it where it was, and what is below a
  * directory. By now that is the copy, which is not mounted.
  */
-static bool is_outdated(const struct live_mounts *mounts, const char *path, mono_us seen_at)
+static bool is_outdated(const struct live_mounts *mounts, const char *path)
 {
-    const struct member *m;
+    char *above = strdupa(path), *slash;
+    const struct member like = {.taken_from = above};
 
-    list_for_each (m, &mounts->all, link) {
-        const struct live_root from = {.path = m->taken_from};
-
-        if (m->taken_from != NULL && m->taken_at >= seen_at &&
-            live_root_path_below(&from, path) != NULL)
-            return true;
+    while (tfind(&like, &mounts->taken, compare_taken) == NULL) {
+        slash = strrchr(above, '/');
+        if (slash == NULL)
+            return false;
+        *slash = '\0';
     }
-    return false;
+    return true;
 }
 
-static int add_member(struct live_mounts *mounts, int root_fd, const struct root *root,
-                      mono_us seen_at)
+static int add_member(struct live_mounts *mounts, int root_fd, const struct root *root)
 {
     _cleanup_(member_freep) struct member *m = NULL;
     _cleanup_(freep) char *path = NULL;
+    struct member_volume *volume;
     struct member *known;
     struct stat status;
     int r = find_node(mounts, root, &path, &status);
 
     if (r < 0)
         return r;
-    if (is_outdated(mounts, path, seen_at))
+    if (is_outdated(mounts, path))
         return 0;
-    known = mounts->can_follow ? member_by_id(mounts, status.st_ino) : NULL;
+    known = member_by_id(mounts, status.st_ino);
     if (known != NULL) {
-        known->is_mounted = true;
+        set_mounted(known, true);
         return 0;
     }
-    r = member_new(root, &status, &m);
+    r = volume_get(mounts, root->volume, &volume);
+    if (r == 0)
+        r = member_new(mounts, volume, root->path, &status, &m);
     if (r == 0 && mounts->can_follow)
         r = begin_following(mounts, root_fd, root, path, m);
-    if (r < 0 && (m == NULL || !m->is_linked))
-        return r;
-    list_append(&mounts->all, &m->link);
-    m = NULL;
+    if (r == 0 || (m != NULL && m->is_linked))
+        m = NULL; /* it stays */
     return r;
 }
 
@@ -318,11 +424,11 @@ static int note_live_root(struct live_mounts *mounts, uint64_t id)
 
     if (m == NULL)
         return 0;
-    m->is_mounted = true;
+    set_mounted(m, true);
     return m->is_live ? 0 : make_live(mounts, m);
 }
 
-static void note_root(struct live_mounts *mounts, int root_fd, const char *text, mono_us seen_at)
+static void note_root(struct live_mounts *mounts, int root_fd, const char *text)
 {
     _cleanup_(freep) char *copy = strdup(text);
     struct root root;
@@ -331,7 +437,7 @@ static void note_root(struct live_mounts *mounts, int root_fd, const char *text,
     if (copy == NULL || !parse_root(copy, &root))
         return;
     r = root.live_id != 0 ? note_live_root(mounts, root.live_id)
-                          : add_member(mounts, root_fd, &root, seen_at);
+                          : add_member(mounts, root_fd, &root);
     if (r == 0 || r == -ENOENT)
         return;
     mounts->is_failing = true;
@@ -380,20 +486,30 @@ static int compare_roots(const void *a, const void *b)
     return strcmp(*y, *x);
 }
 
-bool live_mounts_reconcile(struct live_mounts *mounts, int root_fd, struct lone_mounts *seen)
+/* What was taken out before a look is not shown by it where it was, nor by a later one. */
+static void begin_look(struct live_mounts *mounts, mono_us began_at)
 {
     struct member *m;
 
+    list_for_each (m, &mounts->all, link) {
+        set_mounted(m, m->is_linked && m->taken_at >= began_at);
+        if (m->taken_at < began_at)
+            forget_where_taken(m);
+    }
+    mounts->is_failing = mounts->has_taken = false;
+}
+
+bool live_mounts_reconcile(struct live_mounts *mounts, int root_fd, struct lone_mounts *seen)
+{
     /* what is below a directory comes before it, as it would be taken out together with it */
     if (seen->n > 0)
         qsort(seen->roots, seen->n, sizeof(*seen->roots), compare_roots);
-    mounts->is_failing = mounts->has_taken = false;
-    list_for_each (m, &mounts->all, link)
-        m->is_mounted = m->is_linked && m->taken_at >= seen->began_at;
+    begin_look(mounts, seen->began_at);
     if (!mounts->can_follow)
         drop_unused(mounts); /* each is counted again */
     for (size_t i = 0; i < seen->n; i++)
-        note_root(mounts, root_fd, seen->roots[i], seen->began_at);
+        if (!mounts->can_follow || i == 0 || !streq(seen->roots[i], seen->roots[i - 1]))
+            note_root(mounts, root_fd, seen->roots[i]);
     drop_unused(mounts);
     mounts->has_warned = mounts->is_failing;
     return mounts->has_taken;
@@ -401,13 +517,17 @@ bool live_mounts_reconcile(struct live_mounts *mounts, int root_fd, struct lone_
 
 void live_mounts_forget(struct live_mounts *mounts, const char *volume)
 {
+    struct member_volume *v = volume_by_name(mounts, volume);
     struct member *m, *tmp;
 
-    list_for_each_safe (m, tmp, &mounts->all, link)
-        if (streq(m->volume, volume)) {
-            unlink_member(mounts, m);
-            (void)member_free(m);
-        }
+    if (v == NULL)
+        return;
+    list_for_each_safe (m, tmp, &v->members, sibling) {
+        unlink_member(mounts, m);
+        (void)member_free(m);
+    }
+    v->is_behind = false;
+    v->n_visited = SIZE_MAX; /* the count that was told may be that of the next one of the name */
 }
 
 /* ---- looking */
@@ -415,9 +535,12 @@ void live_mounts_forget(struct live_mounts *mounts, const char *volume)
 void live_mounts_visit(struct live_mounts *mounts, const char *volume, live_mounts_visit_fn *visit,
                        void *userdata)
 {
+    const struct member_volume *v = volume_by_name(mounts, volume);
     const struct member *m;
 
-    list_for_each (m, &mounts->all, link) {
+    if (v == NULL)
+        return;
+    list_for_each (m, &v->members, sibling) {
         char location[LOCATION_SIZE];
         const struct live_mount mount = {.id = m->id,
                                          .path = m->path,
@@ -425,26 +548,39 @@ void live_mounts_visit(struct live_mounts *mounts, const char *volume, live_moun
                                          .is_directory = m->is_directory};
 
         location_of(m->id, location);
-        if (streq(m->volume, volume) && !visit(userdata, &mount))
+        if (!visit(userdata, &mount))
             return;
+    }
+}
+
+void live_mounts_visit_changed(struct live_mounts *mounts, live_mounts_changed_fn *visit,
+                               void *userdata)
+{
+    struct member_volume *v, *tmp;
+
+    list_for_each_safe (v, tmp, &mounts->volumes, link) {
+        if (v->n_mounted != v->n_visited || v->is_behind)
+            visit(userdata, v->name);
+        v->n_visited = v->n_mounted;
+        if (v->n_members == 0)
+            volume_free(mounts, v);
     }
 }
 
 size_t live_mounts_count(const struct live_mounts *mounts, const char *volume)
 {
-    return count_of(mounts, volume, true);
+    const struct member_volume *v = volume_by_name(mounts, volume);
+
+    return v != NULL ? v->n_mounted : 0;
 }
 
 bool live_mounts_take_behind(struct live_mounts *mounts, const char *volume)
 {
-    bool is_behind = false;
-    struct member *m;
+    struct member_volume *v = volume_by_name(mounts, volume);
+    bool is_behind = v != NULL && v->is_behind;
 
-    list_for_each (m, &mounts->all, link)
-        if (streq(m->volume, volume)) {
-            is_behind |= m->is_behind;
-            m->is_behind = false;
-        }
+    if (v != NULL)
+        v->is_behind = false;
     return is_behind;
 }
 
@@ -459,18 +595,22 @@ int live_mounts_new(struct session *session, struct tree *tree, bool can_follow,
     mounts->tree = tree;
     mounts->can_follow = can_follow;
     list_init(&mounts->all);
+    list_init(&mounts->volumes);
     *ret_mounts = mounts;
     return 0;
 }
 
 struct live_mounts *live_mounts_free(struct live_mounts *mounts)
 {
+    struct member_volume *v, *next;
     struct member *m, *tmp;
 
     if (mounts == NULL)
         return NULL;
     list_for_each_safe (m, tmp, &mounts->all, link)
         (void)member_free(m);
+    list_for_each_safe (v, next, &mounts->volumes, link)
+        volume_free(mounts, v);
     free(mounts);
     return NULL;
 }

@@ -50,6 +50,16 @@ typedef bool live_mounts_visit_fn(void *userdata, const struct live_mount *mount
 void live_mounts_visit(struct live_mounts *mounts, const char *volume, live_mounts_visit_fn *visit,
                        void *userdata);
 
+/*
+ * Visit the volumes whose count has changed since the last call, and those that are behind. A
+ * volume that is visited first with live_mounts_forget() behind it is so even if its count is the
+ * same.
+ * @visit: may ask for the count and take that it is behind, no more; @volume is borrowed
+ */
+typedef void live_mounts_changed_fn(void *userdata, const char *volume);
+void live_mounts_visit_changed(struct live_mounts *mounts, live_mounts_changed_fn *visit,
+                               void *userdata);
+
 /* Those that are mounted at the moment. */
 size_t live_mounts_count(const struct live_mounts *mounts, const char *volume);
 

@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <pthread.h>
 #include <sched.h>
+#include <search.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
@@ -43,7 +44,6 @@
  */
 struct publisher_volume {
     struct publisher *publisher;
-    struct list link;            /* in publisher.volumes; under the lock */
     struct volume_writer writer; /* the thread's */
     mono_us update_received_at;  /* the same, of the update under way */
     const struct publisher_callbacks *callbacks;
@@ -89,7 +89,7 @@ struct publisher {
 
     pthread_mutex_t lock; /* what follows */
     pthread_cond_t changed;
-    struct list volumes;
+    void *by_name;        /* tsearch(3) tree of volumes */
     struct list removing; /* before anything else: a name may be wanted again */
     struct list binding;
     struct list waiting;
@@ -288,6 +288,13 @@ static void work_on_cleaning(struct publisher *p, struct publisher_volume *v)
         clean_later(p, v, CLEAN_AGAIN);
 }
 
+static int compare_names(const void *a, const void *b)
+{
+    const struct publisher_volume *x = a, *y = b;
+
+    return strcmp(x->writer.name, y->writer.name);
+}
+
 /* The lock is held. */
 static void count_lone_mounts(struct publisher *p, struct publisher_volume *v)
 {
@@ -299,6 +306,21 @@ static void count_lone_mounts(struct publisher *p, struct publisher_volume *v)
     list_remove(&v->counted);
     list_append(&p->counted, &v->counted);
     (void)eventfd_write(p->done_fd, 1);
+}
+
+/* The lock is held. */
+static void on_changed_mounts(void *userdata, const char *name)
+{
+    struct publisher *p = userdata;
+    char *mutable_name = strdupa(name);
+    const struct publisher_volume like = {.writer = {.name = mutable_name}};
+    struct publisher_volume *const *found = tfind(&like, &p->by_name, compare_names);
+
+    if (found == NULL)
+        return;
+    count_lone_mounts(p, *found);
+    if (p->writers.answers_open && live_mounts_take_behind(p->writers.live_mounts, name))
+        note_behind(p, *found, 0);
 }
 
 static void reconcile_mounts(struct publisher *p)
@@ -319,18 +341,11 @@ static void reconcile_mounts(struct publisher *p)
 /* The lock is held, and given up meanwhile. */
 static void work_on_mounts(struct publisher *p)
 {
-    struct publisher_volume *v;
-
     p->has_seen_mounts = false;
     begin_work(p, NULL);
     reconcile_mounts(p);
     end_work(p);
-    list_for_each (v, &p->volumes, link) {
-        count_lone_mounts(p, v);
-        if (p->writers.answers_open &&
-            live_mounts_take_behind(p->writers.live_mounts, v->writer.name))
-            note_behind(p, v, 0);
-    }
+    live_mounts_visit_changed(p->writers.live_mounts, on_changed_mounts, p);
 }
 
 static void work_on_binding(struct publisher *p, struct publisher_volume *v)
@@ -693,9 +708,8 @@ static int watch_mounts(struct publisher *p, struct mount_monitor *monitor, stru
 
 static void init_lists(struct publisher *p)
 {
-    struct list *const lists[] = {&p->volumes,  &p->removing, &p->binding,  &p->waiting,
-                                  &p->draining, &p->behind,   &p->cleaning, &p->finished,
-                                  &p->bound,    &p->counted};
+    struct list *const lists[] = {&p->removing, &p->binding,  &p->waiting, &p->draining, &p->behind,
+                                  &p->cleaning, &p->finished, &p->bound,   &p->counted};
 
     for (size_t i = 0; i < ELEMENTS_OF(lists); i++)
         list_init(lists[i]);
@@ -760,6 +774,28 @@ struct publisher *publisher_free(struct publisher *publisher)
     return NULL;
 }
 
+/* In the place of one of the name that is about to be removed. Return: 0 or -ENOMEM. */
+static int index_volume(struct publisher *p, struct publisher_volume *v)
+{
+    struct publisher_volume **slot;
+
+    (void)pthread_mutex_lock(&p->lock);
+    slot = tsearch(v, &p->by_name, compare_names);
+    if (slot != NULL)
+        *slot = v;
+    (void)pthread_mutex_unlock(&p->lock);
+    return slot != NULL ? 0 : -ENOMEM;
+}
+
+/* The lock is held. */
+static void unindex_volume(struct publisher *p, struct publisher_volume *v)
+{
+    struct publisher_volume *const *found = tfind(v, &p->by_name, compare_names);
+
+    if (found != NULL && *found == v)
+        (void)tdelete(v, &p->by_name, compare_names);
+}
+
 int publisher_add_volume(const struct publisher_place *place,
                          const struct publisher_callbacks *callbacks, void *userdata,
                          struct publisher_volume **ret_volume)
@@ -788,9 +824,10 @@ int publisher_add_volume(const struct publisher_place *place,
     list_init(&v->binding);
     list_init(&v->bound);
     list_init(&v->counted);
-    (void)pthread_mutex_lock(&v->publisher->lock);
-    list_append(&v->publisher->volumes, &v->link);
-    (void)pthread_mutex_unlock(&v->publisher->lock);
+    if (index_volume(v->publisher, v) < 0) {
+        volume_free(v);
+        return -ENOMEM;
+    }
     *ret_volume = v;
     return 0;
 }
@@ -825,7 +862,7 @@ struct publisher_volume *publisher_remove_volume(struct publisher_volume *volume
     (void)pthread_mutex_lock(&p->lock);
     unbind(p, v);
     v->is_removed = true;
-    list_remove(&v->link);
+    unindex_volume(p, v);
     list_remove(&v->waiting);
     list_remove(&v->finished);
     list_remove(&v->draining);

@@ -139,15 +139,21 @@ static uint64_t find(const char *path)
 }
 
 /* The directory @name in @parent, filled with files. */
-static void make_filled(uint64_t parent, const char *name, const char *files, bool is_live)
+static void make_filled_of(uint64_t parent, const char *name, struct payload *payload, bool is_live)
 {
-    _cleanup_(payload_unrefp) struct payload *payload = payload_make(files);
     struct stat stat;
 
     assert_int_equal(tree_stage(kernel.tree, name, payload, is_live), 0);
     assert_int_equal(tree_mkdir(kernel.tree, parent, name, 0755, &stat), 0);
     assert_int_equal(tree_stage(kernel.tree, name, NULL, false), 0);
     tree_forget(kernel.tree, stat.st_ino, 1);
+}
+
+static void make_filled(uint64_t parent, const char *name, const char *files, bool is_live)
+{
+    _cleanup_(payload_unrefp) struct payload *payload = payload_make(files);
+
+    make_filled_of(parent, name, payload, is_live);
 }
 
 /* The volume @name with the one generation G; "." for one in the root. */
@@ -282,6 +288,30 @@ static struct listing list(struct live_mounts *mounts, const char *volume)
 
     live_mounts_visit(mounts, volume, list_one, &l);
     return l;
+}
+
+struct changes {
+    struct live_mounts *mounts;
+    char text[256];
+};
+
+static void note_changed(void *userdata, const char *volume)
+{
+    struct changes *c = userdata;
+    size_t used = strlen(c->text);
+
+    (void)snprintf(c->text + used, sizeof(c->text) - used, " %s=%zu%s", volume,
+                   live_mounts_count(c->mounts, volume),
+                   live_mounts_take_behind(c->mounts, volume) ? "!" : "");
+}
+
+/* The volumes that have changed, each with its count, "!" behind one that is behind. */
+static struct changes changes(struct live_mounts *mounts)
+{
+    struct changes c = {.mounts = mounts};
+
+    live_mounts_visit_changed(mounts, note_changed, &c);
+    return c;
 }
 
 static bool has_content(uint64_t id, const char *text)
@@ -605,6 +635,163 @@ static void mounts_past_the_maximum_do_not_follow(void **state)
     assert_int_equal(live_mounts_count(*state, "v"), 1);
 }
 
+/* ---- volumes that have changed */
+
+static void changed_volumes_are_visited(void **state)
+{
+    uint64_t a = hold("v/" G "/a"), other;
+    char roots[128];
+
+    make_volume("w", FILES, false);
+    other = hold("w/" G "/a");
+    assert_string_equal(changes(*state).text, "");
+    (void)reconcile(*state, "/v/" G "/a");
+    assert_string_equal(changes(*state).text, " v=1!");
+    assert_string_equal(changes(*state).text, "");
+    (void)snprintf(roots, sizeof(roots), "/w/" G "/a %s", live_root(a));
+    (void)reconcile(*state, roots);
+    assert_string_equal(changes(*state).text, " w=1!");
+    /* it is still held */
+    (void)reconcile(*state, live_root(other));
+    assert_string_equal(changes(*state).text, " v=0");
+    let_go(a);
+    (void)reconcile(*state, live_root(other));
+    assert_string_equal(changes(*state).text, "");
+    (void)reconcile(*state, "");
+    let_go(other);
+    (void)reconcile(*state, "");
+    assert_string_equal(changes(*state).text, " w=0");
+    assert_string_equal(changes(*state).text, "");
+}
+
+/* Whatever the looks between two visits have seen. */
+static void changes_before_a_visit_are_one(void **state)
+{
+    uint64_t a = hold("v/" G "/a");
+
+    (void)reconcile(*state, "/v/" G "/a");
+    (void)reconcile(*state, "");
+    let_go(a);
+    (void)reconcile(*state, "");
+    (void)reconcile(*state, "/v/" G "/a /v/" G "/d");
+    assert_string_equal(changes(*state).text, " v=2!");
+    assert_string_equal(changes(*state).text, "");
+}
+
+/* What was told of the count may have been told to another volume of the name. */
+static void volume_whose_name_is_used_again(void **state)
+{
+    (void)reconcile(*state, "/v/" G "/a");
+    assert_string_equal(changes(*state).text, " v=1!");
+    live_mounts_forget(*state, "v");
+    (void)reconcile(*state, "/v/" G "/d");
+    assert_string_equal(changes(*state).text, " v=1!");
+    live_mounts_forget(*state, "v");
+    assert_string_equal(changes(*state).text, " v=0");
+    assert_string_equal(changes(*state).text, "");
+}
+
+/* ---- very many */
+
+#define N_VOLUMES 50
+#define N_FILES   1000
+
+static void visit_none(void *userdata, const char *volume)
+{
+    (void)userdata;
+    fail_msg("%s has not changed", volume);
+}
+
+static void count_full(void *userdata, const char *volume)
+{
+    struct changes *c = userdata;
+
+    assert_int_equal(live_mounts_count(c->mounts, volume), N_FILES);
+    assert_true(live_mounts_take_behind(c->mounts, volume));
+    c->text[0]++;
+}
+
+static bool note_location(void *userdata, const struct live_mount *mount)
+{
+    struct lone_mounts *seen = userdata;
+
+    assert_true(asprintf(&seen->roots[seen->n++], "/%s", mount->location) > 0);
+    return true;
+}
+
+static void make_many_volumes(void)
+{
+    _cleanup_(payload_unrefp) struct payload *payload = NULL;
+    char files[N_FILES * 8] = "", name[16];
+    size_t used = 0;
+
+    for (size_t i = 0; i < N_FILES; i++)
+        used += (size_t)snprintf(files + used, sizeof(files) - used, "f%zu= ", i);
+    payload = payload_make(files);
+    for (size_t i = 0; i < N_VOLUMES; i++) {
+        struct stat stat;
+
+        (void)snprintf(name, sizeof(name), "v%zu", i);
+        assert_int_equal(tree_mkdir(kernel.tree, TREE_ROOT_ID, name, 0755, &stat), 0);
+        make_filled_of(stat.st_ino, G, payload, false);
+    }
+}
+
+/* Each file twice, as if two containers had mounted it. */
+static void see_files(struct lone_mounts *seen)
+{
+    for (size_t i = 0; i < 2 * N_VOLUMES * N_FILES; i++)
+        assert_true(asprintf(&seen->roots[seen->n++], "/v%zu/" G "/f%zu", i / 2 % N_VOLUMES,
+                             i / 2 / N_VOLUMES) > 0);
+    seen->began_at = now();
+}
+
+/* What they have become. */
+static void see_live_files(struct lone_mounts *seen, struct live_mounts *mounts)
+{
+    char volume[16];
+
+    for (size_t i = 0; i < N_VOLUMES; i++) {
+        (void)snprintf(volume, sizeof(volume), "v%zu", i);
+        live_mounts_visit(mounts, volume, note_location, seen);
+    }
+    assert_int_equal(seen->n, N_VOLUMES * N_FILES);
+    seen->began_at = now();
+}
+
+static void see_nothing(struct lone_mounts *seen)
+{
+    while (seen->n > 0)
+        free(seen->roots[--seen->n]);
+    seen->began_at = now();
+}
+
+/* A step that walks all members for each of them takes minutes here. */
+static void very_many_mounts(void **state)
+{
+    static char *roots[2 * N_VOLUMES * N_FILES];
+    struct lone_mounts seen = {.roots = roots};
+    struct changes full = {.mounts = *state};
+
+    make_many_volumes();
+    see_files(&seen);
+    assert_true(live_mounts_reconcile(*state, ROOT_FD, &seen));
+    live_mounts_visit_changed(*state, count_full, &full);
+    assert_int_equal(full.text[0], N_VOLUMES);
+    assert_false(live_mounts_reconcile(*state, ROOT_FD, &seen)); /* it is outdated */
+    live_mounts_visit_changed(*state, visit_none, NULL);
+    see_nothing(&seen);
+    see_live_files(&seen, *state);
+    assert_false(live_mounts_reconcile(*state, ROOT_FD, &seen));
+    live_mounts_visit_changed(*state, visit_none, NULL);
+    live_mounts_forget(*state, "v7");
+    assert_string_equal(changes(*state).text, " v7=0");
+    see_nothing(&seen);
+    assert_false(live_mounts_reconcile(*state, ROOT_FD, &seen));
+    assert_int_equal(live_mounts_count(*state, "v8"), 0);
+    assert_string_equal(list(*state, "v8").text, "");
+}
+
 /* ---- being let go */
 
 static void what_is_no_longer_mounted_loses_its_name(void **state)
@@ -846,6 +1033,10 @@ static int come_and_go(void *userdata)
         (void)live_mounts_reconcile(mounts, ROOT_FD, &seen);
         none.began_at = now();
         (void)live_mounts_reconcile(mounts, ROOT_FD, &none);
+        (void)changes(mounts);
+        seen.began_at = now();
+        (void)live_mounts_reconcile(mounts, ROOT_FD, &seen);
+        live_mounts_forget(mounts, "v");
     }
     (void)live_mounts_free(mounts);
     kernel.tree = tree_free(kernel.tree);
@@ -880,6 +1071,10 @@ int main(void)
         TEST(unlinked_directory_does_not),
         TEST(live_file_stays_where_it_is),
         TEST(mounts_past_the_maximum_do_not_follow),
+        TEST(changed_volumes_are_visited),
+        TEST(changes_before_a_visit_are_one),
+        TEST(volume_whose_name_is_used_again),
+        TEST(very_many_mounts),
         TEST(what_is_no_longer_mounted_loses_its_name),
         TEST(directory_that_is_no_longer_mounted),
         TEST(mount_that_is_seen_again),

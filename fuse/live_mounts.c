@@ -33,7 +33,7 @@
 #define DELETED       "//deleted" /* what the kernel writes behind the path of an unlinked node */
 #define LOCATION_SIZE (sizeof(LIVE_DIRECTORY) + 24)
 
-/* A volume with members, or whose last change was not visited yet. */
+/* A volume that has members, or had some at the last visit. */
 struct member_volume {
     struct list link; /* in live_mounts.volumes */
     char *name;
@@ -60,8 +60,8 @@ struct member {
 };
 
 /*
- * There may be tens of thousands of members, and the publisher waits for each look: what is done
- * for each of them finds others by an index.
+ * There may be tens of thousands of members (mount_monitor.c), and updates wait while a look is
+ * taken in. So nothing that is done for each member walks all of them.
  */
 struct live_mounts {
     struct session *session;
@@ -69,8 +69,8 @@ struct live_mounts {
     bool can_follow;
     struct list all;     /* members of all volumes */
     void *by_id;         /* tsearch(3) tree of the same; empty if none can follow */
-    void *taken;         /* the same by taken_from: those that a look may show where they were */
-    struct list volumes; /* no more than members, and than were forgotten since the last visit */
+    void *taken;         /* by taken_from: those that the next look may still show there */
+    struct list volumes; /* of members; empty ones until the next visit */
     void *by_name;       /* tsearch(3) tree of the same */
     bool has_directory;
     bool has_warned; /* of what does not follow */
@@ -486,7 +486,7 @@ static int compare_roots(const void *a, const void *b)
     return strcmp(*y, *x);
 }
 
-/* What was taken out before a look is not shown by it where it was, nor by a later one. */
+/* Neither this look nor a later one shows where it was what was taken out before this one began. */
 static void begin_look(struct live_mounts *mounts, mono_us began_at)
 {
     struct member *m;
@@ -527,7 +527,7 @@ void live_mounts_forget(struct live_mounts *mounts, const char *volume)
         (void)member_free(m);
     }
     v->is_behind = false;
-    v->n_visited = SIZE_MAX; /* the count that was told may be that of the next one of the name */
+    v->n_visited = SIZE_MAX; /* the last visit may have told the next volume of this name */
 }
 
 /* ---- looking */

@@ -51,10 +51,9 @@ void live_mounts_visit(struct live_mounts *mounts, const char *volume, live_moun
                        void *userdata);
 
 /*
- * Visit the volumes whose count has changed since the last call, and those that are behind. A
- * volume that is visited first with live_mounts_forget() behind it is so even if its count is the
- * same.
- * @visit: may ask for the count and take that it is behind, no more; @volume is borrowed
+ * Visit the volumes whose count has changed since the last call, those that were forgotten since,
+ * and those that are behind.
+ * @visit: may call live_mounts_count() and live_mounts_take_behind() only; @volume is borrowed
  */
 typedef void live_mounts_changed_fn(void *userdata, const char *volume);
 void live_mounts_visit_changed(struct live_mounts *mounts, live_mounts_changed_fn *visit,

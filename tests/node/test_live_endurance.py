@@ -112,6 +112,29 @@ def test_more_mounts_than_a_volume_may_have(node: Node, api: Api, binds: Binds) 
     assert len(warnings) <= 2 * 20, f"{len(warnings)} warnings"
 
 
+def test_mounts_of_many_volumes(node: Node, api: Api, binds: Binds) -> None:
+    """They follow, and another volume is updated meanwhile."""
+    values = {f"key-{i}": "0" for i in range(300)}
+    put(api, **values)
+    api.put_secret({"user": b"0"}, "other")
+    other = publish(node, api, secret="other")
+    volumes = [publish(node, api, number) for number in range(1, 9)]
+    files = [binds(volume.target / key) for volume in volumes for key in values]
+    for number in range(1, 4):
+        api.put_secret({"user": b"%d" % number}, "other")
+        until(lambda: read(other, "user") == b"%d" % number, "the update of the other volume")
+    for volume in volumes:
+        wait_alone(node, volume, len(values))
+    put(api, **{key: "1" for key in values})
+    for file in files:
+        wait_text(file, "1")
+    assert len(live_names(node)) == len(files)
+    binds.close()
+    for volume in volumes:
+        wait_alone(node, volume, 0)
+    until(lambda: live_names(node) == [], "the files to be let go")
+
+
 def test_mounts_that_come_and_go_during_updates(node: Node, api: Api, binds: Binds) -> None:
     volume = publish(node, api)
     before = secret_bytes(node)

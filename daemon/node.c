@@ -10,7 +10,7 @@
  * The file system is mounted on RUN_DIR/fs, read-only and for root's eyes only; a volume is shown
  * by a bind mount of its directory. Volumes with `updates: in-place`, and those that the pod mounts
  * by subPath, have another one beside it, RUN_DIR/fs-live, as what makes them costs a request for
- * each open file. Were somebody to unmount RUN_DIR/fs, volumes that are shown would stay so; it is
+ * each open file. Should RUN_DIR/fs be unmounted, volumes that are shown stay so; it is
  * mounted again for those that come later.
  *
  * One daemon serves a run directory; a lock says so. What one that died has left mounted is

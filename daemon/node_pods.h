@@ -68,7 +68,7 @@ struct node_pods_volume {
 
 /*
  * Once, never from within node_pods_ask(); the query is gone then. That can take as long as the API
- * server is away: whoever has something better to do than to wait frees the query.
+ * server is away: a caller that does not want to wait any longer frees the query.
  */
 typedef void node_pods_answer_fn(void *userdata, enum node_pods_answer answer);
 

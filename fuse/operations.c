@@ -97,7 +97,8 @@ static void reply_stat(fuse_req_t req, int r, const struct stat *stat)
 
 /* ---- reading */
 
-/* DONT_MASK: what the publisher makes has the mode that it says, whatever the process's umask is.
+/* DONT_MASK: what the publisher makes has the mode that it says; the process's umask does not
+ * count.
  */
 static void on_init(void *userdata, struct fuse_conn_info *conn)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A watch of pods as the API server, or what is between, may send it: whatever comes, what is kept
+ * A watch of pods as the API server, or a proxy before it, may send it: what is kept
  * is in order. The first byte says into pieces of which length the rest is cut.
  */
 #include "fetcher/pod_watch.h"

@@ -45,13 +45,12 @@ int live_file_open(struct tree *tree, uint64_t id, pid_t thread, bool may_wait,
 {
     struct live_open *open;
     struct node *n;
+    int r;
 
     TREE_LOCK(tree);
-    n = node_by_id(tree, id);
-    if (n == NULL)
-        return -ESTALE;
-    if (n->kind != NODE_FILE)
-        return n->kind == NODE_DIRECTORY ? -EISDIR : -EINVAL;
+    r = node_find_file(tree, id, &n);
+    if (r < 0)
+        return r;
     *ret_open = NULL;
     if (n->file.live == NULL) {
         n->file.n_cached_opens++;

@@ -29,6 +29,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "fuse/live_file.h"
+#include "fuse/names.h"
 
 #define DELETED       "//deleted" /* what the kernel writes behind the path of an unlinked node */
 #define LOCATION_SIZE (sizeof(LIVE_DIRECTORY) + 24)
@@ -335,14 +336,12 @@ static int take_out(struct live_mounts *mounts, int root_fd, const char *path, s
 static int find_node(const struct live_mounts *mounts, const struct root *root, char **ret_path,
                      struct stat *ret_status)
 {
-    bool is_root = streq(root->volume, ".");
+    _cleanup_(freep) char *generation = names_join(root->volume, root->generation);
     int r;
 
-    if (asprintf(ret_path, "%s%s%s%s%s", is_root ? "" : root->volume, is_root ? "" : "/",
-                 root->generation, root->path[0] != '\0' ? "/" : "", root->path) < 0) {
-        *ret_path = NULL;
+    *ret_path = generation != NULL ? names_join(generation, root->path) : NULL;
+    if (*ret_path == NULL)
         return -ENOMEM;
-    }
     r = root->is_deleted ? tree_find_unlinked(mounts->tree, *ret_path, ret_status)
                          : tree_find_path(mounts->tree, TREE_ROOT_ID, *ret_path, ret_status);
     if (r == 0 && S_ISDIR(ret_status->st_mode) && root->is_deleted)

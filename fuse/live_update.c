@@ -98,15 +98,6 @@ int live_update_add(struct live_update *update, const struct live_mount *mount)
 
 /* ---- names that come */
 
-/* Return: the caller's to free(); NULL for want of memory. */
-static char *join(const char *directory, const char *name)
-{
-    char *path;
-
-    return asprintf(&path, "%s%s%s", directory, *directory != '\0' ? "/" : "", name) < 0 ? NULL
-                                                                                         : path;
-}
-
 /* Make the directories on the way to a file. */
 static int make_parents(int dir_fd, const char *path)
 {
@@ -147,7 +138,7 @@ static int make_name(struct live_update *u, int dir_fd, size_t part, const char 
                      const struct payload_file *file)
 {
     const struct tree_staged_node staged = {.file = file};
-    _cleanup_(freep) char *location = join(u->parts[part].location, below);
+    _cleanup_(freep) char *location = names_join(u->parts[part].location, below);
     struct stat removed;
 
     if (location == NULL)
@@ -277,23 +268,17 @@ bool live_update_is_partial(const struct live_update *update)
 
 /* ---- names that return, and names that go */
 
+static int compare_paths(const void *path, const void *file)
+{
+    return strcmp(path, ((const struct payload_file *)file)->path);
+}
+
 /* Return: NULL if there is no such file. */
 static const struct payload_file *file_by_path(const struct payload *payload, const char *path)
 {
-    size_t low = 0, high = payload->n_files;
-
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        int order = strcmp(path, payload->files[middle].path);
-
-        if (order == 0)
-            return &payload->files[middle];
-        if (order < 0)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return NULL;
+    return payload->n_files > 0 ? bsearch(path, payload->files, payload->n_files,
+                                          sizeof(*payload->files), compare_paths)
+                                : NULL;
 }
 
 /* If it was in use no longer, and is gone by now, a new file takes its place. */
@@ -336,7 +321,7 @@ static void remove_name(struct live_update *u, int dir_fd, const char *root, con
             (void)unlinkat(dir_fd, below, AT_REMOVEDIR); /* if it is empty now */
         return;
     }
-    path = join(root, below);
+    path = names_join(root, below);
     if (path != NULL && file_by_path(u->payload, path) == NULL)
         (void)unlinkat(dir_fd, below, 0);
 }
@@ -352,7 +337,7 @@ static void remove_names(struct live_update *u, int dir_fd, const char *root, co
 
     (void)names_read(&names, u->tree, directory_id);
     for (size_t i = 0; i < names.n; i++) {
-        _cleanup_(freep) char *path = join(below, names.all[i].text);
+        _cleanup_(freep) char *path = names_join(below, names.all[i].text);
 
         if (path != NULL)
             remove_name(u, dir_fd, root, path, &names.all[i]);
@@ -369,7 +354,7 @@ static void raise_modify(const struct live_update *u, int root_fd, const struct 
 
     if (part->location == NULL)
         return;
-    path = *change->path != '\0' ? join(part->location, change->path) : strdup(part->location);
+    path = names_join(part->location, change->path);
     if (path != NULL)
         inotify_raise_modify(openat(root_fd, path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC));
 }

@@ -49,6 +49,18 @@ int names_read(struct names *names, struct tree *tree, uint64_t dir_id)
     return r == 0 && names->is_incomplete ? -ENOMEM : r;
 }
 
+char *names_join(const char *directory, const char *name)
+{
+    bool is_start = *directory == '\0' || streq(directory, ".");
+    char *path;
+    int r;
+
+    if (is_start || *name == '\0')
+        return strdup(is_start ? name : directory);
+    r = asprintf(&path, "%s/%s", directory, name);
+    return r < 0 ? NULL : path;
+}
+
 static int compare_texts(const void *a, const void *b)
 {
     const struct name *x = a, *y = b;

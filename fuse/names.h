@@ -26,6 +26,14 @@ int names_read(struct names *names, struct tree *tree, uint64_t dir_id);
 int names_add(struct names *names, const char *text, size_t len, const struct stat *stat);
 void names_deinit(struct names *names);
 
+/*
+ * The path of a name, or of a path, in a directory.
+ * @directory: "." and "" are where the path begins
+ * @name: "" is the directory itself
+ * Return: the caller's to free(); NULL for want of memory.
+ */
+char *names_join(const char *directory, const char *name);
+
 void names_sort(struct names *names);
 /* Whether sorted names have @text. */
 bool names_contain(const struct names *sorted, const char *text);

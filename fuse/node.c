@@ -55,11 +55,23 @@ struct node *node_by_id(struct tree *t, uint64_t id)
     return found != NULL ? *found : NULL;
 }
 
-struct node *node_file_by_id(struct tree *t, uint64_t id)
+int node_find_file(struct tree *t, uint64_t id, struct node **ret_file)
 {
     struct node *n = node_by_id(t, id);
 
-    return n != NULL && n->kind == NODE_FILE ? n : NULL;
+    if (n == NULL)
+        return -ESTALE;
+    if (n->kind != NODE_FILE)
+        return n->kind == NODE_DIRECTORY ? -EISDIR : -EINVAL;
+    *ret_file = n;
+    return 0;
+}
+
+struct node *node_file_by_id(struct tree *t, uint64_t id)
+{
+    struct node *n;
+
+    return node_find_file(t, id, &n) == 0 ? n : NULL;
 }
 
 struct node *node_by_name(struct tree *t, struct node *parent, const char *name)

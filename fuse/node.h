@@ -2,7 +2,7 @@
 #pragma once
 /*
  * Nodes of the tree: directories, files and links, their names and their lives. Private to the tree
- * (tree.c, live_file.c). See node.c.
+ * (tree.c, live_file.c, live_switch.c). See node.c.
  *
  * Thread: any that holds the tree's lock (TREE_LOCK()).
  */
@@ -83,6 +83,8 @@ void tree_unlock(struct tree **t);
 
 struct node *node_by_id(struct tree *t, uint64_t id);
 struct node *node_file_by_id(struct tree *t, uint64_t id);
+/* The same for a request. Return: 0; -ESTALE; -EISDIR, -EINVAL for a node of another kind. */
+int node_find_file(struct tree *t, uint64_t id, struct node **ret_file);
 struct node *node_by_name(struct tree *t, struct node *parent, const char *name);
 /* @path: relative to @directory; "" is the directory itself */
 struct node *node_by_path(struct tree *t, struct node *directory, const char *path);

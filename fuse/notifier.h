@@ -4,10 +4,10 @@
  * The notifier: a thread that tells the kernel what to forget of what it has cached.
  *
  * The publisher asks for it and cannot do it itself, as it does not have the device (publisher.c).
- * No worker can either: the kernel takes the lock of a directory for it, which a reader may hold
- * that waits for a worker's answer. Pages are not among what it tells of, as the kernel would wait
- * for readers under way: were the process killed then, its device would stay open and their answer
- * never come. The publisher has them dropped by opening the file (operations.c).
+ * For an entry no worker can either: the kernel takes the lock of a directory for it, which a
+ * reader may hold that waits for a worker's answer. Pages are not among what it tells of, as the
+ * kernel would wait for readers under way: were the process killed then, its device would stay open
+ * and their answer never come. The publisher has them dropped by opening the file (operations.c).
  */
 #include <fuse_lowlevel.h>
 

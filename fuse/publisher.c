@@ -30,7 +30,7 @@
 #define OLD_GENERATIONS_MAX 16u
 
 #define LOOK_EVERY     SPAN_MS(2)  /* whether that has happened */
-#define DRAIN_EVERY    200u        /* us: whether open files were read, see live_file.c */
+#define DRAIN_EVERY    200u        /* us: whether open files were read: live_switch.c */
 #define CATCH_UP_AFTER SPAN_SEC(1) /* files that were left out of an update */
 
 /*

@@ -60,7 +60,6 @@ struct session {
 
     pthread_mutex_t view_lock; /* view_fd, and the mount as such while somebody writes */
     int view_fd;               /* the writable view; -1 as an ordinary user */
-    bool has_private_view;     /* which of the two; never changes */
 
     struct notifier *notifier;
 
@@ -518,7 +517,6 @@ int session_new(sd_event *event, struct tree *tree, const struct session_options
     r = mount_somehow(s, options, e);
     if (r < 0)
         return r;
-    s->has_private_view = s->view_fd >= 0;
     r = workers_start(s, e);
     if (r == 0)
         r = notifier_new(s->fuse, on_notified, s, &s->notifier, e);
@@ -742,11 +740,6 @@ int session_bind(struct session *session, const char *name, int target_fd, unsig
 void session_notify(struct session *session, const struct notification *all, size_t n)
 {
     notifier_run(session->notifier, all, n);
-}
-
-bool session_has_private_view(const struct session *session)
-{
-    return session->has_private_view;
 }
 
 void session_set_publisher(struct session *session, int tid)

@@ -95,9 +95,6 @@ void session_end_write(struct session *session, int root_fd);
  */
 void session_notify(struct session *session, const struct notification *all, size_t n);
 
-/* Whether there is a view that only the publisher reaches, as there is for root. */
-bool session_has_private_view(const struct session *session);
-
 /*
  * Have the session's threads answer something. Thread: the publisher's. Return: 0; -errno.
  */

@@ -141,13 +141,12 @@ int tree_readlink(struct tree *tree, uint64_t id, char **ret_target)
 int tree_read(struct tree *tree, uint64_t id, struct tree_content *ret_content)
 {
     struct node *n;
+    int r;
 
     TREE_LOCK(tree);
-    n = node_by_id(tree, id);
-    if (n == NULL)
-        return -ESTALE;
-    if (n->kind != NODE_FILE)
-        return n->kind == NODE_DIRECTORY ? -EISDIR : -EINVAL;
+    r = node_find_file(tree, id, &n);
+    if (r < 0)
+        return r;
     *ret_content = n->file.content;
     (void)object_ref(ret_content->object);
     return 0;

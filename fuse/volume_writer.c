@@ -2,7 +2,8 @@
 #include "fuse/volume_writer.h"
 
 #include <fcntl.h>
-#include <stdio.h>
+
+#include "fuse/names.h"
 
 int volume_writer_init(struct volume_writer *writer, const struct volume_writer_host *host,
                        const char *name)
@@ -102,24 +103,27 @@ static int add_current(struct volume_writer *w, uint64_t *ret_id)
 
     if (r < 0)
         return r;
-    if (asprintf(&location, "%s%s%s", streq(w->name, ".") ? "" : w->name,
-                 streq(w->name, ".") ? "" : "/", name) < 0) {
-        location = NULL;
+    location = names_join(w->name, name);
+    if (location == NULL)
         return -ENOMEM;
-    }
     mount.location = location;
     *ret_id = mount.id;
     return live_update_add(&w->update, &mount);
 }
 
-static int collect_live(struct volume_writer *w, struct payload *payload)
+/* One that had begun is given up. */
+static void begin_update(struct volume_writer *w, struct payload *payload)
+{
+    live_update_deinit(&w->update);
+    live_update_init(&w->update, w->host->session, w->host->tree, payload);
+}
+
+static int collect_live(struct volume_writer *w)
 {
     struct collection collection = {.writer = w};
     struct stat directory = {0};
     int r = tree_stat(w->host->tree, w->dir_id, &directory);
 
-    live_update_deinit(&w->update);
-    live_update_init(&w->update, w->host->session, w->host->tree, payload);
     w->update.uid = directory.st_uid;
     w->update.gid = directory.st_gid;
     if (r == 0 && !w->makes_generation)
@@ -138,13 +142,14 @@ static int begin_live(struct volume_writer *w, struct payload *payload, int root
     int r;
 
     w->makes_generation = !w->changes_in_place;
-    r = collect_live(w, payload);
+    r = collect_live(w);
     if (r == 0)
         r = live_update_begin(&w->update, root_fd);
     if ((r != -EEXIST && r != -ENOTDIR) || w->makes_generation)
         return r;
     w->makes_generation = true; /* a file is to become a directory, or the reverse */
-    r = collect_live(w, payload);
+    begin_update(w, payload);
+    r = collect_live(w);
     return r == 0 ? live_update_begin(&w->update, root_fd) : r;
 }
 
@@ -156,8 +161,7 @@ int volume_writer_begin(struct volume_writer *writer, struct payload *payload)
     int root_fd = -1, dir_fd = -1;
     int r;
 
-    live_update_deinit(&w->update);
-    live_update_init(&w->update, w->host->session, w->host->tree, payload);
+    begin_update(w, payload);
     w->makes_generation = true;
     if (!w->host->answers_open)
         return 0;

@@ -227,12 +227,10 @@ static int remove_directory(struct tree *tree, int dir_fd, const char *path)
         return errno == ENOENT ? 0 : negative_errno();
     r = names_read(&names, tree, directory.st_ino);
     for (size_t i = 0; i < names.n && r == 0; i++) {
-        _cleanup_(freep) char *child = NULL;
+        _cleanup_(freep) char *child = names_join(path, names.all[i].text);
 
-        if (asprintf(&child, "%s/%s", path, names.all[i].text) < 0) {
-            child = NULL;
+        if (child == NULL)
             return -ENOMEM;
-        }
         r = names.all[i].is_directory ? remove_directory(tree, dir_fd, child)
                                       : unlink_if_there(dir_fd, child);
     }

@@ -99,7 +99,7 @@ static int add_lone_mounts(cJSON *volume, const struct published *p)
     mounts = publisher_lone_mounts(p->publisher);
     described = cJSON_AddObjectToObject(volume, "mountedAlone");
     r = json_add_number(described, "count", (double)mounts.n);
-    return cJSON_AddBoolToObject(described, "live", mounts.follow) != NULL ? r : -ENOMEM;
+    return r | json_add_bool(described, "live", mounts.follow);
 }
 
 static int add_content(cJSON *json, const struct published *p)

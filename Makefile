@@ -157,7 +157,7 @@ TEST_UPDATES ?= $(if $(filter asan tsan,$(BUILD)),500,10000)
 mount-tests: $(O)/secretfs $(O)/tests/csi-harness ## tests of real mounts and commands, as root, in one build
 	SECRETFS=$(CURDIR)/$(O)/secretfs CSI_HARNESS=$(CURDIR)/$(O)/tests/csi-harness \
 	SECRETFS_TEST_UPDATES=$(TEST_UPDATES) \
-	    $(PYTHON) -m pytest -q -rs -p no:cacheprovider \
+	    $(PYTHON) -m pytest -q -rsfE -p no:cacheprovider \
 	    tests/deploy tests/devserver tests/exec tests/csi tests/node tests/mount
 
 # what is installed shows only in a new make
@@ -175,7 +175,7 @@ KUBELET := $(wildcard $(or $(KUBE_ASSETS),$(KUBEBUILDER_ASSETS))/kubelet)
 packages-e2e: packages-test
 	@$(if $(KUBELET),tests/packages.sh $(NODE_PACKAGES))
 
-E2E := SECRETFS=$(CURDIR)/$(O)/secretfs $(PYTHON) -m pytest -q -rs -p no:cacheprovider
+E2E := SECRETFS=$(CURDIR)/$(O)/secretfs $(PYTHON) -m pytest -q -rsfE -p no:cacheprovider
 .PHONY: e2e e2e-api e2e-node
 e2e: packages-e2e ## tests against a real API server (KUBEBUILDER_ASSETS), on a real node (KUBE_ASSETS), under systemd
 	$(MAKE) $(O)/secretfs

@@ -64,16 +64,17 @@ ALL_LDFLAGS := -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(filter -fsanitize=% --
 
 # ---- what to compile
 
-ROOMS   := base cache fetcher volume fuse csi daemon
+ROOMS   := base encoding cache fetcher fetcher/http fetcher/auth fetcher/api fetcher/manifests volume fuse grpc csi \
+           serve monitor node cmd cmd/mount cmd/exec cmd/status cmd/doctor
 SOURCES := $(sort $(wildcard $(ROOMS:%=%/*.c)))
 # main() and the heap that stands in for malloc belong to the program, not to its tests
-PROGRAM_ONLY := daemon/main.c base/heap.c
+PROGRAM_ONLY := cmd/main.c base/heap.c
 # what protoc-c makes of a .proto lies beside version.h, and is not held to our warnings
 MESSAGES := $(patsubst %.proto,$(O)/include/%.pb-c,$(sort $(wildcard $(ROOMS:%=%/*.proto))))
 GENERATED := $(O)/include/version.h $(MESSAGES:%=%.h)
 LIB_OBJECTS  := $(patsubst %.c,$(O)/%.o,$(filter-out $(PROGRAM_ONLY),$(SOURCES))) $(MESSAGES:%=%.o)
 PROGRAM_OBJECTS := $(PROGRAM_ONLY:%.c=$(O)/%.o)
-UNIT_TESTS := $(patsubst tests/unit/%.c,$(O)/tests/%,$(sort $(wildcard tests/unit/test_*.c)))
+UNIT_TESTS := $(patsubst %.c,$(O)/%,$(sort $(wildcard $(ROOMS:%=tests/unit/%/test_*.c))))
 FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,$(O)/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 C_FILES := $(shell git ls-files '*.c' '*.h' 2>/dev/null)
 
@@ -125,8 +126,7 @@ $(O)/flags: FORCE
 
 # ---- tests
 
-$(O)/tests/%: $(O)/tests/unit/%.o $(O)/libsecretfs.a
-	@mkdir -p $(@D)
+$(O)/tests/unit/%: $(O)/tests/unit/%.o $(O)/libsecretfs.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
@@ -137,7 +137,7 @@ $(O)/tests/csi-harness: $(O)/tests/csi/harness.o $(O)/libsecretfs.a
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
 
 # make would remove them again as intermediate files
-.SECONDARY: $(UNIT_TESTS:$(O)/tests/%=$(O)/tests/unit/%.o) $(FUZZ_TARGETS:$(O)/fuzz/%=$(O)/tests/fuzz/%.o)
+.SECONDARY: $(UNIT_TESTS:%=%.o) $(FUZZ_TARGETS:$(O)/fuzz/%=$(O)/tests/fuzz/%.o)
 
 .PHONY: unit mount-tests packages-build packages-test packages-e2e packages-lint packages-demo
 packages-build:

@@ -9,8 +9,8 @@
 #include <sys/resource.h>
 
 #include "base/buf.h"
-#include "fetcher/api.h"
-#include "tests/unit/http_server.h"
+#include "fetcher/api/api_source.h"
+#include "tests/unit/test_server.h"
 
 #define DIR_TEMPLATE "/tmp/bench-watches-XXXXXX"
 #define MAX_WATCHES  20000u

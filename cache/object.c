@@ -12,8 +12,8 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
-#include "cache/base64.h"
 #include "cache/secmem.h"
+#include "encoding/base64.h"
 
 static const struct {
     const char *name;

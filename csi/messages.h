@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /* Messages on the wire and in memory, by protobuf-c. See messages.c. */
-#include "csi/grpc_call.h"
 #include "csi/messages.pb-c.h"
+#include "grpc/call.h"
 
 /*
  * Take a message apart. Each block that belongs to it is followed by a 0 byte, so that bytes

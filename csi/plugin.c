@@ -17,10 +17,10 @@
  */
 #include "csi/plugin.h"
 
-#include "csi/grpc_server.h"
 #include "csi/messages.h"
 #include "csi/publish_request.h"
 #include "csi/registration.h"
+#include "grpc/server.h"
 
 #define CALL_MAGIC      0x63736963u
 #define NODE_ID_MAX     256u /* CSI's limit */

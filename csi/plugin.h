@@ -10,7 +10,7 @@
 #include <systemd/sd-event.h>
 
 #include "base/cleanup.h"
-#include "csi/grpc_call.h"
+#include "grpc/call.h"
 #include "volume/attributes.h"
 
 struct csi_plugin;

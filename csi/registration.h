@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /* The socket by which the kubelet finds the plug-in. See registration.c. */
-#include "csi/grpc_server.h"
+#include "grpc/server.h"
 
 struct registration;
 

@@ -9,8 +9,8 @@
  */
 #include "fetcher/decode.h"
 
-#include "base/json.h"
-#include "base/yaml.h"
+#include "encoding/json.h"
+#include "encoding/yaml.h"
 
 /* The members that hold values, in the order in which one overrides the other. */
 static const struct values_member {

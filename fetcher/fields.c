@@ -3,7 +3,7 @@
 
 #include <stdarg.h>
 
-#include "cache/base64.h"
+#include "encoding/base64.h"
 
 static int out_of_memory(struct error *e)
 {

@@ -8,7 +8,7 @@
 #include <stddef.h>
 
 #include "base/error.h"
-#include "base/json.h"
+#include "encoding/json.h"
 
 enum field_type {
     FIELD_TEXT,    /* char *, NULL if empty */

@@ -16,8 +16,8 @@
  */
 #include "volume/attributes.h"
 
-#include "base/json.h"
-#include "base/yaml.h"
+#include "encoding/json.h"
+#include "encoding/yaml.h"
 
 #define ROOT_NAME "volumeAttributes"
 

@@ -8,8 +8,8 @@
 #include <fcntl.h>
 
 #include "base/buf.h"
-#include "base/json.h"
-#include "base/yaml.h"
+#include "encoding/json.h"
+#include "encoding/yaml.h"
 
 static void source_deinit(struct env_source *source)
 {

@@ -14,8 +14,8 @@
 #include <stdio.h>
 
 #include "base/buf.h"
-#include "base/json.h"
-#include "base/yaml.h"
+#include "encoding/json.h"
+#include "encoding/yaml.h"
 
 #define PLACE_TEXT_MAX 256 /* longer paths are cut; names in it are our own */
 

@@ -13,8 +13,8 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 
-#include "base/json.h"
 #include "csi/plugin.h"
+#include "encoding/json.h"
 
 #define LINE_MAX_BYTES 4096
 

@@ -14,6 +14,8 @@ from .manifests import TOP
 
 DOCS = sorted([*TOP.glob("*.md"), *(TOP / "docs").glob("**/*.md")])
 DESIGN = (TOP / "docs" / "design.md").read_text()
+LINT: dict[str, dict[str, set[str]]] = runpy.run_path(str(TOP / "tests/lint/layers.py"))
+ROOMS = LINT["MAY_INCLUDE"]
 # They are the kubelet's, the kernel's or the API server's own words.
 OF_OTHERS = (
     "driver name csi.secretfs.io not found in the list of registered CSI drivers",
@@ -35,7 +37,7 @@ OF_OTHERS = (
 def said_by_the_program() -> str:
     """All string literals of the sources, those that stand one after another joined."""
     text = ""
-    for room in ("base", "cache", "csi", "daemon", "fetcher", "fuse", "volume"):
+    for room in ROOMS:
         for path in sorted((TOP / room).glob("*.c")):
             joined = re.sub(r'"\s*\n\s*"', "", path.read_text())
             text += "\n".join(re.findall(r'"((?:[^"\\]|\\.)*)"', joined)) + "\n"
@@ -104,20 +106,19 @@ def test_the_way_of_a_value_is_the_code_s() -> None:
 
 def test_rooms_are_those_of_lint() -> None:
     """docs/design.md and tests/lint/layers.py say the same of who may include whom."""
-    lint: dict[str, dict[str, set[str]]] = runpy.run_path(str(TOP / "tests/lint/layers.py"))
     told = {
         row[0].strip("`"): set(row[2].split(", ")) - {"nothing of the project"}
         for row in rows_of(DESIGN, 3)
-        if row[0].strip("`") in lint["MAY_INCLUDE"]
+        if row[0].strip("`") in ROOMS
     }
-    assert told == lint["MAY_INCLUDE"]
+    assert told == ROOMS
 
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: str(path.relative_to(TOP)))
 def test_files_that_are_named_are_there(path: Path) -> None:
     """Those of the tree's own folders, with `[ch]`, `*` and the like as the shell has them."""
-    folders = "base cache fetcher volume fuse csi daemon tests bench docs systemd deploy examples"
-    pattern = rf"`((?:{folders.replace(' ', '|')})/[\w.*\[\]/@-]+)`"
+    folders = "|".join([*ROOMS, "tests", "bench", "docs", "systemd", "deploy", "examples"])
+    pattern = rf"`((?:{folders})/[\w.*\[\]/@-]+)`"
     for name in re.findall(pattern, path.read_text()):
         assert list(TOP.glob(name)), name
 

@@ -4,7 +4,7 @@
 
 #include <openssl/evp.h>
 
-#include "cache/base64.h"
+#include "encoding/base64.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -3,10 +3,10 @@
  */
 #include <stdlib.h>
 
-#include "base/json.h"
-#include "base/yaml.h"
+#include "encoding/json.h"
+#include "encoding/yaml.h"
 #include "fetcher/decode.h"
-#include "fetcher/manifest_file.h"
+#include "fetcher/manifests/manifest_file.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -3,8 +3,8 @@
  * that execve(2) could take, or a reason why there is none. */
 #include <stdlib.h>
 
-#include "base/json.h"
-#include "base/yaml.h"
+#include "encoding/json.h"
+#include "encoding/yaml.h"
 #include "volume/env.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

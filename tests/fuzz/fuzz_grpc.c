@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-#include "csi/grpc_connection.h"
 #include "csi/publish_request.h"
+#include "grpc/connection.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -3,7 +3,7 @@
  * The input is two kubeconfig files with a line "%%" between them, if it is there, so that merging
  * is exercised too. Whatever they hold, there is a configuration or a message.
  */
-#include "fetcher/kubeconfig_parse.h"
+#include "fetcher/auth/kubeconfig_parse.h"
 
 #include <stddef.h>
 #include <stdint.h>

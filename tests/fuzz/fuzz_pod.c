@@ -3,10 +3,10 @@
  * A watch of pods as the API server, or a proxy before it, may send it: what is kept
  * is in order. The first byte says into pieces of which length the rest is cut.
  */
-#include "fetcher/pod_watch.h"
+#include "fetcher/api/pod_watch.h"
 
-#include "base/json.h"
 #include "cache/object.h"
+#include "encoding/json.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -3,7 +3,7 @@
  * reason. */
 #include <limits.h>
 
-#include "daemon/static_volume.h"
+#include "node/static_volume.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

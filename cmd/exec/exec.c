@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `secretfs exec`: a command with objects in its environment.
+ *
+ *   waiting ---- the first env ----> replaced (--on-change ignore): the loop ends, everything is
+ *      |                             taken down, and execve(2) leaves nothing of us
+ *      |
+ *      +-------> running --- a change (restart) ---> stopping
+ *                 |   ^                                |  |
+ *                 |   +---------- it ended ------------+  |
+ *                 |                                       |
+ *                 +--- it ended --> ending <-- and we are asked to end
+ *
+ * A change is one of the environment as the command would see it. Trouble at the source is none:
+ * the command goes on with what it has.
+ *
+ * Values are in the objects and, while the command is being started, in one block of secret memory
+ * that holds the environment; never in our own environment or arguments.
+ */
+#include <signal.h>
+#include <stdio.h>
+
+#include "cache/secmem.h"
+#include "cmd/commands.h"
+#include "cmd/exec/job.h"
+#include "cmd/exec/options.h"
+#include "serve/event_loop.h"
+#include "volume/environment.h"
+
+#define TIMER_SLACK SPAN_MS(10)
+
+enum phase { PHASE_WAITING, PHASE_RUNNING, PHASE_STOPPING, PHASE_ENDING };
+
+struct exec {
+    const struct exec_options *options;
+    struct launch launch;
+    sd_event *event;
+    struct store *store;
+    struct source *source;
+    char *namespace;
+    struct environment *environment;
+    struct job *job; /* NULL with --on-change ignore */
+    sd_event_source *wait_timer;
+    enum phase phase;
+    bool is_asked_to_end; /* no restart any more */
+    struct error failure; /* why there was no command; empty if there was */
+    int exit_status;
+
+    /* what was logged last */
+    bool logged_stale;
+    bool logged_failing;
+    char *logged_skipped;
+};
+
+static void end(struct exec *x, int exit_status)
+{
+    x->phase = PHASE_ENDING;
+    x->exit_status = exit_status;
+    (void)sd_event_exit(x->event, 0);
+}
+
+static void fail(struct exec *x, const struct error *reason, int exit_status)
+{
+    x->failure = *reason;
+    end(x, exit_status);
+}
+
+/* ---- what is logged: each trouble once, and once that it is over */
+
+static void log_skipped(struct exec *x)
+{
+    const char *skipped = environment_env(x->environment)->skipped;
+    bool is_news =
+        skipped != NULL && (x->logged_skipped == NULL || !streq(skipped, x->logged_skipped));
+
+    if (is_news)
+        log_warn("keys whose names no variable can have are skipped; --env-names any takes them",
+                 "names", skipped);
+    free(x->logged_skipped);
+    x->logged_skipped = skipped != NULL ? strdup(skipped) : NULL;
+}
+
+static void log_state(struct exec *x)
+{
+    bool is_stale = environment_state(x->environment) == ENVIRONMENT_STALE;
+
+    if (is_stale && !x->logged_stale)
+        log_warn("the environment cannot be updated; the command keeps the last one", "reason",
+                 environment_error(x->environment));
+    else if (!is_stale && x->logged_stale)
+        log_info("the environment is up to date again");
+    x->logged_stale = is_stale;
+}
+
+static void log_source_state(struct exec *x)
+{
+    const char *reason = environment_source_error(x->environment);
+    bool is_failing = reason[0] != '\0';
+
+    if (is_failing && !x->logged_failing)
+        log_warn("the source fails; trying again", "reason", reason);
+    else if (!is_failing && x->logged_failing)
+        log_info("the source is well again");
+    x->logged_failing = is_failing;
+}
+
+/* ---- waiting */
+
+/* Why there is no environment. */
+static void set_missing(const struct exec *x, struct error *e)
+{
+    const char *reason = environment_error(x->environment);
+
+    if (reason[0] == '\0')
+        (void)error_set(e, -ETIMEDOUT, "the source has not answered");
+    else if (reason == environment_source_error(x->environment))
+        (void)error_set(e, -EIO, "cannot get what goes into the environment: %s", reason);
+    else
+        (void)error_set(e, -ENOENT, "%s", reason);
+}
+
+/* With --wait 0 the first answer decides. */
+static void check_first_answer(struct exec *x)
+{
+    struct error e;
+
+    if (x->options->from.wait != 0 || x->phase != PHASE_WAITING ||
+        environment_env(x->environment) != NULL || !environment_is_answered(x->environment))
+        return;
+    set_missing(x, &e);
+    fail(x, &e, EXIT_FAILED);
+}
+
+static int on_wait_over(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    struct exec *x = userdata;
+    struct error e;
+
+    (void)source;
+    (void)usec;
+    set_missing(x, &e);
+    (void)error_prefix(&e, -ETIMEDOUT, "gave up after %g s",
+                       (double)x->options->from.wait / (double)SPAN_SEC(1));
+    fail(x, &e, EXIT_FAILED);
+    return 0;
+}
+
+static int start_waiting(struct exec *x, struct error *e)
+{
+    span_us wait = x->options->from.wait;
+    int r;
+
+    if (wait == SPAN_FOREVER || wait == 0)
+        return 0;
+    r = sd_event_add_time_relative(x->event, &x->wait_timer, CLOCK_MONOTONIC, wait, TIMER_SLACK,
+                                   on_wait_over, x);
+    return r < 0 ? error_set_errno(e, r, "cannot set a timer") : 0;
+}
+
+/* ---- the command as a child */
+
+static void start_command(struct exec *x)
+{
+    char **envp = env_vector(environment_env(x->environment), environ);
+    struct error e = ERROR_INIT;
+    int r = envp != NULL ? job_start(x->job, envp, &e)
+                         : error_set_errno(&e, -ENOMEM, "cannot make the environment");
+
+    secmem_free(envp);
+    if (r < 0)
+        fail(x, &e, launch_exit_status(r));
+    else
+        x->phase = PHASE_RUNNING;
+}
+
+static void on_ended(void *userdata, int exit_status)
+{
+    struct exec *x = userdata;
+
+    if (x->phase == PHASE_STOPPING && !x->is_asked_to_end)
+        start_command(x);
+    else
+        end(x, exit_status);
+}
+
+/* Other signals than SIGTERM mean an end only while the command is ending anyway. */
+static void on_asked_to_end(void *userdata, int signo)
+{
+    struct exec *x = userdata;
+
+    if (x->phase == PHASE_WAITING)
+        end(x, 128 + signo);
+    else if (signo == SIGTERM || x->phase == PHASE_STOPPING)
+        x->is_asked_to_end = true;
+}
+
+static void react_to_change(struct exec *x)
+{
+    if (x->options->on_change == ON_CHANGE_SIGNAL) {
+        log_info("a value changed; sending a signal to the command", "signal",
+                 sigabbrev_np(x->options->signal));
+        job_signal(x->job, x->options->signal);
+    } else if (!x->is_asked_to_end) {
+        log_info("a value changed; restarting the command");
+        x->phase = PHASE_STOPPING;
+        job_stop(x->job, x->options->grace);
+    }
+}
+
+/* ---- the environment */
+
+static void on_changed(void *userdata)
+{
+    struct exec *x = userdata;
+
+    log_skipped(x);
+    x->wait_timer = sd_event_source_disable_unref(x->wait_timer);
+    switch (x->phase) {
+    case PHASE_WAITING:
+        if (x->job != NULL)
+            start_command(x);
+        else
+            end(x, EXIT_OK);
+        break;
+    case PHASE_RUNNING:
+        react_to_change(x);
+        break;
+    case PHASE_STOPPING: /* it will be started with the newest */
+    case PHASE_ENDING:
+        break;
+    }
+}
+
+static void on_environment_state(void *userdata)
+{
+    struct exec *x = userdata;
+
+    log_state(x);
+    log_source_state(x);
+    check_first_answer(x);
+}
+
+/* ---- all of it */
+
+static int make_event_loop(struct exec *x, struct error *e)
+{
+    static const struct job_callbacks callbacks = {.ended = on_ended,
+                                                   .asked_to_end = on_asked_to_end};
+    sigset_t taken;
+    int r;
+
+    (void)sigemptyset(&taken);
+    if (x->options->on_change != ON_CHANGE_IGNORE)
+        job_signals(&taken);
+    r = event_loop_new(&taken, &x->event, e);
+    if (r < 0 || x->options->on_change == ON_CHANGE_IGNORE)
+        return r;
+    return job_new(x->event, &x->launch, x->options->command, &callbacks, x, &x->job, e);
+}
+
+static int exec_start(struct exec *x, struct error *e)
+{
+    static const struct environment_callbacks callbacks = {.changed = on_changed,
+                                                           .state = on_environment_state};
+    int r = secmem_harden_lending(e);
+
+    if (r < 0)
+        return r;
+    r = make_event_loop(x, e);
+    if (r < 0)
+        return r;
+    r = store_new(&x->store);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot set the store up");
+    r = source_options_open(&x->options->from, x->event, x->store, &x->source, &x->namespace, e);
+    if (r < 0)
+        return r;
+    r = start_waiting(x, e);
+    if (r < 0)
+        return r;
+    return environment_new(x->store, &x->options->spec, x->namespace, &callbacks, x,
+                           &x->environment, e);
+}
+
+/* From the command's end to the source, so that nobody calls into what is gone. */
+static void exec_deinit(struct exec *x)
+{
+    (void)sd_event_source_disable_unref(x->wait_timer);
+    (void)job_free(x->job);
+    (void)environment_free(x->environment);
+    (void)source_free(x->source);
+    (void)store_free(x->store);
+    free(x->namespace);
+    free(x->logged_skipped);
+    (void)sd_event_unref(x->event);
+}
+
+/* With --on-change ignore: what the command is to be given, the caller's; or NULL. */
+static char **take_vector(const struct exec *x, struct error *e)
+{
+    char **envp;
+
+    if (x->job != NULL || x->failure.text[0] != '\0')
+        return NULL;
+    envp = env_vector(environment_env(x->environment), environ);
+    if (envp == NULL)
+        (void)error_set_errno(e, -ENOMEM, "cannot make the environment");
+    return envp;
+}
+
+/* Return: the exit status, with @e if it was not the command's. */
+static int exec_run(const struct exec_options *options, struct error *e)
+{
+    struct exec x = {.options = options};
+    struct error start_error = ERROR_INIT;
+    char **envp = NULL;
+    int r;
+
+    r = launch_init(&x.launch, &start_error);
+    if (r >= 0)
+        r = exec_start(&x, &start_error);
+    if (r < 0)
+        *e = start_error;
+    else
+        r = sd_event_loop(x.event);
+    if (r >= 0) {
+        *e = x.failure;
+        envp = take_vector(&x, e);
+    } else if (e->text[0] == '\0') {
+        (void)error_set_errno(e, r, "the event loop failed");
+    }
+    exec_deinit(&x); /* which closes connections and lets go of the objects */
+    if (envp != NULL)
+        x.exit_status = launch_exit_status(launch_replace(&x.launch, options->command, envp, e));
+    secmem_free(envp);
+    launch_deinit(&x.launch);
+    return r < 0 || (x.exit_status == EXIT_OK && e->text[0] != '\0') ? EXIT_FAILED : x.exit_status;
+}
+
+int command_exec(const struct invocation *invocation, int argc, char *argv[])
+{
+    struct exec_options options;
+    struct error e = ERROR_INIT;
+    int r = exec_options_parse(argc, argv, &options, &e);
+    int code = EXIT_OK;
+
+    if (r < 0) {
+        code = command_failed(invocation, r == -EINVAL ? EXIT_USAGE : EXIT_FAILED, e.text);
+    } else if (options.wants_help) {
+        exec_options_help(invocation->program);
+    } else {
+        log_setup(options.from.log_level, options.from.log_format, log_target_of_stderr());
+        code = exec_run(&options, &e);
+        if (e.text[0] != '\0') /* the code may be a shell's 126 or 127 */
+            code = command_failed(invocation, (enum exit_code)code, e.text);
+    }
+    exec_options_deinit(&options);
+    return code;
+}

@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The command leads a process group of its own, so that it can be stopped with its helpers. What a
+ * shell and a terminal do to us, we do to it:
+ *
+ *  - Signals that we get are passed on: to the command, or to its whole group when they come from
+ *    the terminal, as the terminal would have sent them there.
+ *  - The terminal. With standard input and output on it, the command's group becomes its foreground
+ *    at once, and Ctrl-C goes there without us. In a pipeline it stays in the background, as
+ *    another member may be the one that reads the keyboard (`... | less`); it gets the terminal
+ *    when it is stopped for want of it (SIGTTIN, SIGTTOU).
+ *  - Ctrl-Z. When the terminal stops the command,
+ *      1. our own group is stopped, ourselves included, which is what the shell waits for;
+ *      2. the shell takes the terminal; `fg` gives it to our group and continues that;
+ *      3. we hand it on if the command had it, and continue the command.
+ *    Where no shell could continue us (an orphaned process group, such as a container's first
+ *    process) the kernel does not stop us in step 1 and the command goes on at once.
+ *  - When the command ends the terminal is ours again, for whoever shares our group.
+ *
+ * SIGSTOP sent to the command stops the command alone: nobody would know that we are to be
+ * continued as well.
+ */
+#include "cmd/exec/job.h"
+
+#include <fcntl.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+
+#include "base/log.h"
+
+#define TIMER_SLACK SPAN_MS(10)
+
+struct job {
+    sd_event *event;
+    const struct launch *launch;
+    char *const *argv;
+    const struct job_callbacks *callbacks;
+    void *userdata;
+    int tty_fd;        /* of the controlling terminal; -1 without one */
+    bool has_terminal; /* the command is to have it whenever we could */
+    pid_t pid;         /* 0 if there is no command */
+    sd_event_source *child_source;
+    sd_event_source *kill_timer;
+};
+
+/* ---- which signals */
+
+/* What the kernel raises for our own doings, or what cannot be taken, is not passed on. */
+static bool is_passed_on(int signo)
+{
+    static const int ours[] = {SIGKILL, SIGSTOP, SIGCHLD,   SIGPIPE, SIGILL, SIGTRAP,
+                               SIGABRT, SIGBUS,  SIGFPE,    SIGSEGV, SIGSYS, SIGXCPU,
+                               SIGXFSZ, SIGPROF, SIGVTALRM, SIGTTIN, SIGTTOU};
+
+    for (size_t i = 0; i < ELEMENTS_OF(ours); i++)
+        if (signo == ours[i])
+            return false;
+    return signo < __SIGRTMIN || signo >= SIGRTMIN; /* those between are the C library's */
+}
+
+static bool asks_to_end(int signo)
+{
+    return signo == SIGTERM || signo == SIGINT || signo == SIGHUP || signo == SIGQUIT;
+}
+
+void job_signals(sigset_t *ret_signals)
+{
+    (void)sigemptyset(ret_signals);
+    for (int signo = 1; signo <= SIGRTMAX; signo++)
+        if (is_passed_on(signo))
+            (void)sigaddset(ret_signals, signo);
+    /* tcsetpgrp() from the background would stop us; blocked, it succeeds */
+    (void)sigaddset(ret_signals, SIGTTOU);
+}
+
+/* ---- the terminal */
+
+static bool owns_terminal(const struct job *job, pid_t group)
+{
+    return job->tty_fd >= 0 && tcgetpgrp(job->tty_fd) == group;
+}
+
+static void hand_terminal_over(struct job *job)
+{
+    job->has_terminal = true;
+    if (owns_terminal(job, getpgrp()))
+        (void)tcsetpgrp(job->tty_fd, job->pid);
+}
+
+/* The group is asked for by number: it may have no process any more. */
+static void take_terminal_back(const struct job *job, pid_t group)
+{
+    if (owns_terminal(job, group))
+        (void)tcsetpgrp(job->tty_fd, getpgrp());
+}
+
+/* ---- signalling */
+
+/* A command that has moved to another group is still reached itself. */
+static void signal_group(const struct job *job, int signo)
+{
+    if (kill(-job->pid, signo) < 0 && errno == ESRCH)
+        (void)kill(job->pid, signo);
+}
+
+static void resume(struct job *job)
+{
+    if (job->has_terminal)
+        hand_terminal_over(job);
+    signal_group(job, SIGCONT);
+}
+
+/*
+ * Stop our group until somebody continues it.
+ * Return: whether that happened; not if the kernel found that nobody could.
+ */
+static bool suspend_group(void)
+{
+    const struct timespec no_wait = {0};
+    sigset_t stop, continued;
+
+    (void)sigemptyset(&stop);
+    (void)sigaddset(&stop, SIGTSTP);
+    (void)sigemptyset(&continued);
+    (void)sigaddset(&continued, SIGCONT);
+    (void)kill(0, SIGTSTP);
+    (void)pthread_sigmask(SIG_UNBLOCK, &stop, NULL); /* here we stop */
+    (void)pthread_sigmask(SIG_BLOCK, &stop, NULL);
+    return sigtimedwait(&continued, NULL, &no_wait) == SIGCONT;
+}
+
+static void on_stopped(struct job *job, int signo)
+{
+    bool wants_terminal = signo == SIGTTIN || signo == SIGTTOU;
+
+    if (job->tty_fd < 0 || signo == SIGSTOP)
+        return;
+    if (wants_terminal && owns_terminal(job, getpgrp())) {
+        hand_terminal_over(job);
+        signal_group(job, SIGCONT);
+        return;
+    }
+    if (suspend_group() || !wants_terminal)
+        resume(job);
+}
+
+static void pass_on(struct job *job, const struct signalfd_siginfo *info)
+{
+    int signo = (int)info->ssi_signo;
+
+    if (signo == SIGCONT)
+        resume(job);
+    else if (info->ssi_code == SI_KERNEL)
+        signal_group(job, signo);
+    else
+        (void)kill(job->pid, signo);
+}
+
+static int on_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
+{
+    struct job *job = userdata;
+    int signo = (int)info->ssi_signo;
+
+    (void)source;
+    if (job->pid != 0)
+        pass_on(job, info);
+    else if (signo == SIGTSTP)
+        (void)suspend_group();
+    if (asks_to_end(signo))
+        job->callbacks->asked_to_end(job->userdata, signo);
+    return 0;
+}
+
+/* ---- its end */
+
+static int on_child(sd_event_source *source, const siginfo_t *info, void *userdata)
+{
+    struct job *job = userdata;
+    pid_t group = job->pid;
+
+    (void)source;
+    if (info->si_code == CLD_STOPPED) {
+        on_stopped(job, info->si_status);
+        return 0;
+    }
+    job->pid = 0;
+    job->child_source = sd_event_source_disable_unref(job->child_source);
+    job->kill_timer = sd_event_source_disable_unref(job->kill_timer);
+    take_terminal_back(job, group);
+    job->callbacks->ended(job->userdata,
+                          info->si_code == CLD_EXITED ? info->si_status : 128 + info->si_status);
+    return 0;
+}
+
+static int on_grace_over(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    struct job *job = userdata;
+
+    (void)source;
+    (void)usec;
+    log_warn("the command did not end in time; killing it", "pid", LOG_NUM(job->pid));
+    signal_group(job, SIGKILL);
+    return 0;
+}
+
+void job_stop(struct job *job, span_us grace)
+{
+    signal_group(job, SIGTERM);
+    signal_group(job, SIGCONT); /* what is stopped does not see the other */
+    if (grace == SPAN_FOREVER)
+        return;
+    if (sd_event_add_time_relative(job->event, &job->kill_timer, CLOCK_MONOTONIC, grace,
+                                   TIMER_SLACK, on_grace_over, job) < 0)
+        log_error("cannot set a timer; the command is given all the time it takes");
+}
+
+void job_signal(struct job *job, int signo)
+{
+    if (job->pid != 0)
+        (void)kill(job->pid, signo);
+}
+
+/* ---- all of it */
+
+int job_start(struct job *job, char *const envp[], struct error *e)
+{
+    bool takes_terminal = job->has_terminal && owns_terminal(job, getpgrp());
+    int r;
+
+    assert(job->pid == 0);
+    r = launch_spawn(job->launch, job->argv, envp, takes_terminal ? job->tty_fd : -1, &job->pid, e);
+    if (r < 0)
+        return r;
+    r = sd_event_add_child(job->event, &job->child_source, job->pid, WEXITED | WSTOPPED, on_child,
+                           job);
+    if (r >= 0) /* it may be stopped many times */
+        r = sd_event_source_set_enabled(job->child_source, SD_EVENT_ON);
+    if (r >= 0)
+        return 0;
+    signal_group(job, SIGKILL);
+    (void)waitpid(job->pid, NULL, 0);
+    take_terminal_back(job, job->pid);
+    job->pid = 0;
+    return error_set_errno(e, r, "cannot watch the command");
+}
+
+static int take_signals(struct job *job)
+{
+    int r = 0;
+
+    for (int signo = 1; signo <= SIGRTMAX && r >= 0; signo++)
+        if (is_passed_on(signo))
+            r = sd_event_add_signal(job->event, NULL, signo, on_signal, job);
+    return r;
+}
+
+int job_new(sd_event *event, const struct launch *launch, char *const argv[],
+            const struct job_callbacks *callbacks, void *userdata, struct job **ret_job,
+            struct error *e)
+{
+    _cleanup_(job_freep) struct job *job = calloc(1, sizeof(*job));
+    int r;
+
+    if (job == NULL)
+        return error_set_errno(e, -ENOMEM, "cannot set the job up");
+    *job = (struct job){.event = sd_event_ref(event),
+                        .launch = launch,
+                        .argv = argv,
+                        .callbacks = callbacks,
+                        .userdata = userdata,
+                        .tty_fd = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY)};
+    job->has_terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+    (void)signal(SIGCHLD, SIG_DFL); /* ignored by our parent, children would vanish unseen */
+    r = take_signals(job);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot take signals");
+    *ret_job = TAKE(job);
+    return 0;
+}
+
+struct job *job_free(struct job *job)
+{
+    if (job == NULL)
+        return NULL;
+    (void)sd_event_source_disable_unref(job->child_source);
+    (void)sd_event_source_disable_unref(job->kill_timer);
+    (void)fd_close(job->tty_fd);
+    (void)sd_event_unref(job->event);
+    free(job);
+    return NULL;
+}

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cmd/exec/options.h"
+
+#include <signal.h>
+#include <stdio.h>
+
+#include "base/arguments.h"
+
+enum option_code {
+    OPTION_HELP = 'h',
+    OPTION_ENV = SOURCE_OPTION_END,
+    OPTION_ENV_FROM,
+    OPTION_ENV_SPEC,
+    OPTION_ENV_NAMES,
+    OPTION_OPTIONAL,
+    OPTION_ON_CHANGE,
+    OPTION_GRACE,
+};
+
+static const struct option long_options[] = {
+    SOURCE_LONG_OPTIONS,
+    {"env", required_argument, NULL, OPTION_ENV},
+    {"env-from", required_argument, NULL, OPTION_ENV_FROM},
+    {"env-spec", required_argument, NULL, OPTION_ENV_SPEC},
+    {"env-names", required_argument, NULL, OPTION_ENV_NAMES},
+    {"optional", no_argument, NULL, OPTION_OPTIONAL},
+    {"on-change", required_argument, NULL, OPTION_ON_CHANGE},
+    {"grace", required_argument, NULL, OPTION_GRACE},
+    {"help", no_argument, NULL, OPTION_HELP},
+    {NULL, 0, NULL, 0},
+};
+
+void exec_options_help(const char *program)
+{
+    printf(
+        "Usage: %s exec [options] -- COMMAND [ARGUMENT...]\n"
+        "\n"
+        "Run a command with Secrets and ConfigMaps in its environment, as a container has them.\n"
+        "\n"
+        "What goes into the environment:\n"
+        "      --env VAR=secret/NAME/KEY, --env VAR=configmap/NAME/KEY\n"
+        "                          the value of one key\n"
+        "      --env-from secret/NAME[:PREFIX], --env-from configmap/NAME[:PREFIX]\n"
+        "                          every key, with PREFIX before its name; --env wins over it\n"
+        "      --env-spec FILE     the env: and envFrom: lists of a container, as YAML or JSON\n"
+        "      --env-names any     take keys as they are for names, as Kubernetes 1.30 and\n"
+        "                          later does; otherwise those that are not valid are skipped\n"
+        "      --optional          objects and keys of --env and --env-from may be missing\n"
+        "\n"
+        "What happens when a value changes:\n"
+        "      --on-change ignore  nothing (the default): the command takes secretfs' place\n"
+        "      --on-change restart end the command and start it again\n"
+        "      --on-change signal:NAME\n"
+        "                          send it a signal, such as signal:HUP\n"
+        "      --grace DURATION    how long it may take to end before it is killed: 10s (the\n"
+        "                          default)\n"
+        "\n"
+        "Where the objects come from:\n" SOURCE_OPTIONS_HELP "\n" SOURCE_OPTIONS_LOG_HELP
+        "  -h, --help              show this help\n"
+        "\n"
+        "Example:\n"
+        "  %s exec -n prod --env PGPASSWORD=secret/db/password -- psql -h db\n",
+        program, program);
+}
+
+/* ---- values */
+
+/* With or without SIG, or a number. Return: 0 if there is no such signal. */
+static int parse_signal(const char *text)
+{
+    const char *name = str_after(text, "SIG") != NULL ? str_after(text, "SIG") : text;
+
+    for (int signo = 1; signo < NSIG; signo++) {
+        const char *known = sigabbrev_np(signo);
+        char number[12];
+
+        (void)snprintf(number, sizeof(number), "%d", signo);
+        if ((known != NULL && streq(name, known)) || streq(text, number))
+            return signo;
+    }
+    return 0;
+}
+
+static int parse_on_change(const char *text, struct exec_options *o, struct error *e)
+{
+    const char *name = str_after(text, "signal:");
+
+    if (streq(text, "ignore")) {
+        o->on_change = ON_CHANGE_IGNORE;
+        return 0;
+    }
+    if (streq(text, "restart")) {
+        o->on_change = ON_CHANGE_RESTART;
+        return 0;
+    }
+    if (name == NULL)
+        return error_set(e, -EINVAL,
+                         "--on-change takes ignore, restart or signal:NAME, not \"%.32s\"", text);
+    o->on_change = ON_CHANGE_SIGNAL;
+    o->signal = parse_signal(name);
+    return o->signal != 0 ? 0 : error_set(e, -EINVAL, "\"%.32s\" is no signal: say HUP", name);
+}
+
+static int parse_names(const char *text, struct exec_options *o, struct error *e)
+{
+    if (!streq(text, "any"))
+        return error_set(e, -EINVAL, "--env-names takes \"any\", not \"%.32s\"", text);
+    o->spec.names = ENV_NAMES_ANY;
+    return 0;
+}
+
+static int add_file(struct exec_options *o, const char *path, struct error *e)
+{
+    int r = env_spec_add_file(&o->spec, path, e);
+
+    return r == -EINVAL ? -EBADMSG : r; /* no fault of the command line */
+}
+
+static int add_to_spec(struct exec_options *o, int option, const char *value, struct error *e)
+{
+    int r;
+
+    switch (option) {
+    case OPTION_ENV:
+        r = env_spec_add_key(&o->spec, value, o->is_optional, e);
+        return r < 0 ? error_prefix(e, r, "--env") : 0;
+    case OPTION_ENV_FROM:
+        r = env_spec_add_object(&o->spec, value, o->is_optional, e);
+        return r < 0 ? error_prefix(e, r, "--env-from") : 0;
+    default:
+        return add_file(o, value, e);
+    }
+}
+
+/* ---- all of it */
+
+/* What counts for all the others, wherever it stands. */
+static int set_first(void *userdata, int option, const char *value, struct error *e)
+{
+    struct exec_options *o = userdata;
+
+    switch (option) {
+    case OPTION_ENV_NAMES:
+        return parse_names(value, o, e);
+    case OPTION_OPTIONAL:
+        o->is_optional = true;
+        return 0;
+    case OPTION_HELP:
+        o->wants_help = true;
+        return ARGUMENTS_ENOUGH;
+    default:
+        return 0;
+    }
+}
+
+static int set_second(void *userdata, int option, const char *value, struct error *e)
+{
+    struct exec_options *o = userdata;
+
+    switch (option) {
+    case OPTION_ENV:
+    case OPTION_ENV_FROM:
+    case OPTION_ENV_SPEC:
+        return add_to_spec(o, option, value, e);
+    case OPTION_ON_CHANGE:
+        return parse_on_change(value, o, e);
+    case OPTION_GRACE:
+        return clock_parse_duration(value, &o->grace, e);
+    case OPTION_ENV_NAMES:
+    case OPTION_OPTIONAL:
+        return 0;
+    default:
+        return source_options_set(&o->from, option, value, e);
+    }
+}
+
+/* The first word that is no option begins the command, with "--" before it or not. */
+static int parse_options(int argc, char *argv[], struct exec_options *o, struct error *e)
+{
+    static arguments_set_fn *const passes[] = {set_first, set_second};
+    int r = 0;
+
+    for (size_t i = 0; i < ELEMENTS_OF(passes) && r == 0; i++)
+        r = arguments_parse(argc, argv, "+:n:h", long_options, passes[i], o, e);
+    o->command = argv + optind;
+    return r;
+}
+
+int exec_options_parse(int argc, char *argv[], struct exec_options *ret_options, struct error *e)
+{
+    struct exec_options *o = ret_options;
+    int r;
+
+    *o = (struct exec_options){.from = SOURCE_OPTIONS_INIT, .grace = GRACE_DEFAULT};
+    r = parse_options(argc, argv, o, e);
+    if (r != 0)
+        return r == ARGUMENTS_ENOUGH ? 0 : r;
+    if (o->command[0] == NULL)
+        return error_set(e, -EINVAL, "a command is needed: -- COMMAND [ARGUMENT...]");
+    if (o->spec.n_sources == 0)
+        return error_set(e, -EINVAL,
+                         "nothing is to go into the environment: use --env, --env-from or "
+                         "--env-spec");
+    return source_options_check(&o->from, e);
+}
+
+void exec_options_deinit(struct exec_options *options)
+{
+    source_options_deinit(&options->from);
+    env_spec_deinit(&options->spec);
+}

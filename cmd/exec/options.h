@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/* The command line of `secretfs exec`. */
+#include "cmd/source_options.h"
+#include "volume/env_spec.h"
+
+#define GRACE_DEFAULT SPAN_SEC(10)
+
+/* What to do when a value changes. */
+enum on_change {
+    ON_CHANGE_IGNORE, /* nothing, so that nobody has to stay */
+    ON_CHANGE_RESTART,
+    ON_CHANGE_SIGNAL,
+};
+
+struct exec_options {
+    struct source_options from;
+    struct env_spec spec; /* owned */
+    bool is_optional;     /* --optional */
+    enum on_change on_change;
+    int signal; /* of ON_CHANGE_SIGNAL */
+    span_us grace;
+    char **command; /* borrowed from the arguments, NULL-terminated */
+    bool wants_help;
+};
+
+/*
+ * Parse the arguments after the subcommand's name, and read the files they name.
+ * @argv: argv[0] is the subcommand
+ * Return: 0; -EINVAL for a usage error, any other -errno for one of the system, with @e.
+ * ret_options is to be given to exec_options_deinit() in any case.
+ */
+int exec_options_parse(int argc, char *argv[], struct exec_options *ret_options, struct error *e);
+void exec_options_deinit(struct exec_options *options);
+
+/* Print what `secretfs exec --help` says. */
+void exec_options_help(const char *program);

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The program: finds the subcommand and runs it. */
+#include <libgen.h>
+#include <stdio.h>
+
+#include <cjson/cJSON.h>
+#include <curl/curl.h>
+
+#include "base/util.h"
+#include "cmd/commands.h"
+#include "version.h"
+
+#define MOUNT_HELPER "mount.fuse.secretfs" /* the name by which mount(8) calls it */
+
+static int command_version(const struct invocation *invocation, int argc, char *argv[]);
+static int command_help(const struct invocation *invocation, int argc, char *argv[]);
+
+static const struct command {
+    const char *name;
+    int (*run)(const struct invocation *invocation, int argc, char *argv[]);
+    const char *summary;
+} commands[] = {
+    {"mount", command_mount, "show a Secret or ConfigMap as files and keep them current"},
+    {"exec", command_exec, "run a command with Secrets and ConfigMaps in its environment"},
+    {"node", command_node, "serve the volumes of a node's pods and of files"},
+    {"unmount", command_unmount, "take such a mount down"},
+    {"status", command_status, "what volumes show and how they are doing"},
+    {"doctor", command_doctor, "look at a node and say what to mend"},
+    {"version", command_version, "print the version"},
+    {"help", command_help, "show this help, or that of a command"},
+};
+
+static void print_help(const struct invocation *invocation)
+{
+    printf("secretfs shows Kubernetes Secrets and ConfigMaps as files that stay current.\n"
+           "\n"
+           "Usage: %s COMMAND [options]\n"
+           "\n",
+           invocation->program);
+    for (size_t i = 0; i < ELEMENTS_OF(commands); i++)
+        printf("  %-9s %s\n", commands[i].name, commands[i].summary);
+    printf("\n`%s COMMAND --help` tells more; secretfs(1) tells all.\n", invocation->program);
+}
+
+static const struct command *find_command(const char *name)
+{
+    if (streq(name, "umount"))
+        name = "unmount";
+    for (size_t i = 0; i < ELEMENTS_OF(commands); i++)
+        if (streq(name, commands[i].name))
+            return &commands[i];
+    return NULL;
+}
+
+static int command_version(const struct invocation *invocation, int argc, char *argv[])
+{
+    (void)invocation;
+    (void)argc;
+    (void)argv;
+    printf("secretfs %s (%s, cJSON %s)\n", SECRETFS_VERSION, curl_version(), cJSON_Version());
+    return EXIT_OK;
+}
+
+static int command_help(const struct invocation *invocation, int argc, char *argv[])
+{
+    const struct command *command;
+    char help[] = "--help";
+    char *arguments[] = {argv[0], help, NULL};
+
+    if (argc < 2) {
+        print_help(invocation);
+        return EXIT_OK;
+    }
+    command = find_command(argv[1]);
+    if (command == NULL)
+        return command_failed(invocation, EXIT_USAGE, "there is no such command");
+    if (command->run == command_help || command->run == command_version) {
+        print_help(invocation);
+        return EXIT_OK;
+    }
+    return command->run(invocation, 2, arguments);
+}
+
+int command_failed(const struct invocation *invocation, enum exit_code code, const char *text)
+{
+    (void)fflush(stdout);
+    fprintf(stderr, "secretfs: %s\n", text);
+    if (code == EXIT_USAGE)
+        fprintf(stderr, "`%s help` shows how it is used.\n", invocation->program);
+    return (int)code;
+}
+
+int main(int argc, char *argv[])
+{
+    const char *name = argc > 0 ? basename(argv[0]) : "";
+    const struct invocation invocation = {
+        .program = streq(name, "kubectl-secretfs") ? "kubectl secretfs" : "secretfs"};
+    const struct command *command;
+
+    if (streq(name, MOUNT_HELPER))
+        return command_mount_helper(&(struct invocation){.program = MOUNT_HELPER}, argc, argv);
+    if (argc < 2) {
+        print_help(&invocation);
+        return EXIT_USAGE;
+    }
+    if (streq(argv[1], "--help") || streq(argv[1], "-h")) {
+        print_help(&invocation);
+        return EXIT_OK;
+    }
+    command = find_command(streq(argv[1], "--version") ? "version" : argv[1]);
+    if (command == NULL)
+        return command_failed(&invocation, EXIT_USAGE, "there is no such command");
+    return command->run(&invocation, argc - 1, argv + 1);
+}

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cmd/mount/background.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+
+/* The child died without a word if there is none. */
+static int wait_for_report(int fd, pid_t child)
+{
+    unsigned char exit_status;
+    int wait_status;
+    ssize_t n;
+
+    do
+        n = read(fd, &exit_status, 1);
+    while (n < 0 && errno == EINTR);
+    if (n == 1)
+        return exit_status;
+    if (waitpid(child, &wait_status, 0) == child && WIFEXITED(wait_status) &&
+        WEXITSTATUS(wait_status) != 0)
+        return WEXITSTATUS(wait_status);
+    return EXIT_FAILURE;
+}
+
+int background_enter(struct background *background, struct error *e)
+{
+    int fds[2];
+    pid_t pid;
+
+    if (pipe2(fds, O_CLOEXEC) < 0)
+        return error_set_errno(e, negative_errno(), "cannot go to the background");
+    pid = fork();
+    if (pid < 0) {
+        int r = negative_errno();
+
+        (void)fd_close(fds[0]);
+        (void)fd_close(fds[1]);
+        return error_set_errno(e, r, "cannot go to the background");
+    }
+    if (pid > 0) {
+        (void)fd_close(fds[1]);
+        _exit(wait_for_report(fds[0], pid));
+    }
+    (void)fd_close(fds[0]);
+    background->report_fd = fds[1];
+    return 0;
+}
+
+static bool is_regular_file(int fd)
+{
+    struct stat status;
+
+    return fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
+}
+
+/* A terminal or a pipe that stayed open would keep whoever reads it waiting; a log file may stay.
+ */
+static void release_terminal(void)
+{
+    _cleanup_(fd_closep) int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    if (null_fd < 0)
+        return;
+    (void)dup2(null_fd, STDIN_FILENO);
+    (void)dup2(null_fd, STDOUT_FILENO);
+    if (is_regular_file(STDERR_FILENO))
+        return;
+    (void)dup2(null_fd, STDERR_FILENO);
+    log_set_target(LOG_TARGET_SYSTEM);
+}
+
+static void report(struct background *background, int status)
+{
+    unsigned char byte = (unsigned char)status;
+
+    if (background->report_fd < 0)
+        return;
+    /* if the parent is gone, there is nobody to tell */
+    if (write(background->report_fd, &byte, 1) < 0)
+        log_debug("nobody waits for the background process any more");
+    background->report_fd = fd_close(background->report_fd);
+}
+
+void background_ready(struct background *background)
+{
+    if (background->report_fd < 0)
+        return;
+    if (chdir("/") < 0)
+        log_debug("cannot change to /");
+    /*
+     * Not before: until it is mounted, autofs lets only systemd's own process group get to a mount
+     * point that it holds others back from; and an interrupt at the terminal ends both of us.
+     */
+    (void)setsid();
+    release_terminal();
+    report(background, EXIT_SUCCESS);
+}
+
+void background_failed(struct background *background, int status)
+{
+    report(background, status);
+}

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The life of a mount:
+ *
+ *   waiting     the source was asked; nothing is mounted (G1)
+ *      | first payload
+ *   publishing  the file system exists where nobody sees it, the payload goes into it
+ *      | published
+ *   ready       it is attached to the mount point; whoever started us may go on
+ *      | new payloads are published as they come; trouble at the source changes nothing here
+ *   ending      a signal, or the mount point was unmounted
+ *
+ * Until it is ready, anything that goes wrong with the mount ends the program with an error, and so
+ * does --wait. After that only the two ends in the drawing are left.
+ */
+#include "cmd/mount/mount.h"
+
+#include <stdio.h>
+
+#include "cache/secmem.h"
+#include "cmd/commands.h"
+#include "encoding/json.h"
+#include "monitor/status_document.h"
+#include "monitor/status_socket.h"
+#include "serve/event_loop.h"
+#include "serve/mounts.h"
+#include "serve/service_manager.h"
+
+#define TIMER_SLACK SPAN_MS(10)
+
+/* End with an error, as the volume never became readable. */
+static void fail(struct mount *m, const struct error *reason)
+{
+    m->failure = *reason;
+    (void)sd_event_exit(m->event, -1);
+}
+
+/* ---- waiting for the object */
+
+/* With --wait 0 the first answer decides. */
+static void check_first_answer(struct mount *m)
+{
+    struct error e;
+
+    if (m->options->from.wait != 0 || m->published.payload != NULL ||
+        !volume_has_answer(m->published.volume))
+        return;
+    (void)published_why_missing(&m->published, &e);
+    fail(m, &e);
+}
+
+static int on_wait_over(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    struct mount *m = userdata;
+    struct error e;
+
+    (void)source;
+    (void)usec;
+    (void)published_why_missing(&m->published, &e);
+    (void)error_prefix(&e, -ETIMEDOUT, "gave up after %g s",
+                       (double)m->options->from.wait / (double)SPAN_SEC(1));
+    fail(m, &e);
+    return 0;
+}
+
+/* ---- showing it */
+
+static int describe(void *userdata, uint64_t *cursor, struct buf *part)
+{
+    struct mount *m = userdata;
+    cJSON *process = cJSON_CreateObject(), *volume = cJSON_CreateObject();
+    struct session_counts counts = {0};
+    int r;
+
+    session_count_requests(m->session, &counts);
+    r = status_document_process("mount", m->started_at, &counts, process);
+    (void)cursor;
+    if (r >= 0)
+        r = status_document_volume(&m->published, m->options->mountpoint, m->source, NULL, volume);
+    r |= status_document_print(process, part);
+    r |= status_document_print(volume, part);
+    return r < 0 ? -ENOMEM : 0;
+}
+
+/* The first payload is in place: show it. */
+static int on_ready(void *userdata, struct error *e)
+{
+    struct mount *m = userdata;
+    struct error control_error = ERROR_INIT;
+    int r = session_attach(m->session, e);
+
+    if (r < 0)
+        return r;
+    if (status_socket_new(m->event, session_device(m->session), describe, m, &m->control,
+                          &control_error) < 0)
+        log_warn("no status will be available", "reason", control_error.text);
+    m->wait_timer = sd_event_source_disable_unref(m->wait_timer);
+    background_ready(m->background); /* a command that worked says nothing: what follows is log */
+    service_manager_status(PUBLISHED_TEXT(&m->published));
+    service_manager_ready();
+    log_info("mounted", "mountpoint", m->options->mountpoint);
+    if (secmem_unlocked_bytes() > 0)
+        log_warn("secret memory is not locked and could be swapped; raise `ulimit -l` "
+                 "(LimitMEMLOCK=)");
+    return 0;
+}
+
+static void on_failed(void *userdata, int error, const struct error *reason)
+{
+    (void)error;
+    fail(userdata, reason);
+}
+
+static void on_changed(void *userdata)
+{
+    check_first_answer(userdata);
+}
+
+static void on_session_ended(void *userdata)
+{
+    struct mount *m = userdata;
+
+    log_info("unmounted from outside; ending", "mountpoint", m->options->mountpoint);
+    (void)sd_event_exit(m->event, 0);
+}
+
+/* Make the file system, unseen. */
+static int start_session(struct mount *m, struct error *e)
+{
+    const struct mount_options *o = m->options;
+    const struct volume_spec *spec = o->spec;
+    const struct tree_options tree_options = {
+        /* an ordinary user may only change directories that are theirs, so only files are others'
+         */
+        .uid = geteuid() == 0 ? spec->uid : geteuid(),
+        .gid = spec->fs_group != VOLUME_ID_UNSET ? spec->fs_group : spec->gid,
+        .root_mode = volume_spec_root_mode(spec),
+        .answers_open = spec->updates == VOLUME_UPDATES_IN_PLACE,
+    };
+    const struct session_options session_options = {
+        .mountpoint = o->mountpoint,
+        .source = o->source,
+        .allow_other = o->allow_other,
+        .mount_attr = o->mount_attr,
+        .answers_open = tree_options.answers_open,
+        .user_options = o->user_options.len > 0 ? o->user_options.data : NULL,
+    };
+    struct publisher_options publisher;
+    int r = tree_new(&tree_options, &m->tree);
+
+    if (r < 0)
+        return error_set_errno(e, r, "cannot set the mount up");
+    r = session_new(m->event, m->tree, &session_options, on_session_ended, m, &m->session, e);
+    if (r < 0)
+        return r;
+    publisher = (struct publisher_options){
+        .session = m->session, .tree = m->tree, .answers_open = tree_options.answers_open};
+    r = publisher_new(m->event, &publisher, &m->publisher, e);
+    if (r < 0)
+        return r;
+    r = watchdog_new(m->event, &m->watchdog);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot set the watchdog up");
+    watchdog_add(m->watchdog, m->publisher);
+    return 0;
+}
+
+static int on_place(void *userdata, struct publisher_place *ret_place, struct error *e)
+{
+    struct mount *m = userdata;
+    int r = start_session(m, e);
+
+    if (r < 0)
+        return r;
+    *ret_place = (struct publisher_place){
+        .publisher = m->publisher,
+        .name = ".",
+        .changes_in_place = m->options->spec->updates == VOLUME_UPDATES_IN_PLACE,
+    };
+    return 0;
+}
+
+/* ---- all of it */
+
+static int start_publishing(struct mount *m, struct error *e)
+{
+    static const struct published_callbacks callbacks = {
+        .place = on_place, .ready = on_ready, .failed = on_failed, .changed = on_changed};
+    const struct published_options options = {
+        .store = m->store, .spec = m->options->spec, .namespace = m->namespace};
+
+    return published_init(&m->published, m->event, &options, &callbacks, m, e);
+}
+
+static int start_waiting(struct mount *m, struct error *e)
+{
+    int r;
+
+    if (m->options->from.wait == SPAN_FOREVER || m->options->from.wait == 0)
+        return 0;
+    r = sd_event_add_time_relative(m->event, &m->wait_timer, CLOCK_MONOTONIC, m->options->from.wait,
+                                   TIMER_SLACK, on_wait_over, m);
+    return r < 0 ? error_set_errno(e, r, "cannot set a timer") : 0;
+}
+
+static int make_event_loop(struct mount *m, struct error *e)
+{
+    static const int ending[] = {SIGTERM, SIGINT, SIGHUP};
+    sigset_t taken;
+    int r;
+
+    (void)sigemptyset(&taken);
+    for (size_t i = 0; i < ELEMENTS_OF(ending); i++)
+        (void)sigaddset(&taken, ending[i]);
+    r = event_loop_new(&taken, &m->event, e);
+    if (r < 0)
+        return r;
+    /* without a handler sd-event ends the loop with success */
+    for (size_t i = 0; i < ELEMENTS_OF(ending) && r >= 0; i++)
+        r = sd_event_add_signal(m->event, NULL, ending[i], NULL, NULL);
+    return r < 0 ? error_set_errno(e, r, "cannot set the event loop up") : 0;
+}
+
+static int mount_start(struct mount *m, struct error *e)
+{
+    int r;
+
+    if (mounts_is_mountpoint(m->options->mountpoint))
+        return error_set(e, -EBUSY,
+                         "secretfs is mounted on %s already; run `secretfs unmount %s` first",
+                         m->options->mountpoint, m->options->mountpoint);
+    r = secmem_harden(e);
+    if (r < 0)
+        return r;
+    r = make_event_loop(m, e);
+    if (r < 0)
+        return r;
+    r = store_new(&m->store);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot set the store up");
+    r = source_options_open(&m->options->from, m->event, m->store, &m->source, &m->namespace, e);
+    if (r < 0)
+        return r;
+    r = start_waiting(m, e);
+    if (r < 0)
+        return r;
+    return start_publishing(m, e);
+}
+
+/* From the consumers' end to the source, so that nobody calls into what is gone. */
+static void mount_deinit(struct mount *m)
+{
+    service_manager_stopping();
+    status_socket_close(m->control);
+    (void)sd_event_source_disable_unref(m->wait_timer);
+    published_deinit(&m->published);
+    (void)watchdog_free(m->watchdog);
+    (void)publisher_free(m->publisher);
+    (void)session_free(m->session);
+    (void)tree_free(m->tree);
+    (void)source_free(m->source);
+    (void)store_free(m->store);
+    free(m->namespace);
+    (void)status_socket_free(m->control); /* whoever waits for the end sees it now */
+    (void)sd_event_unref(m->event);
+}
+
+int mount_run(const struct mount_options *options, struct background *background, struct error *e)
+{
+    struct mount m = {.options = options, .background = background, .started_at = clock_wall()};
+    int r = mount_start(&m, e);
+
+    if (r >= 0)
+        r = sd_event_loop(m.event);
+    if (r < 0 && m.failure.text[0] != '\0')
+        *e = m.failure;
+    else if (r < 0 && e->text[0] == '\0')
+        (void)error_set_errno(e, r, "the event loop failed");
+    mount_deinit(&m);
+    return r;
+}
+
+int mount_as_asked(const struct mount_options *options, struct background *background,
+                   struct error *e)
+{
+    int r = options->is_foreground ? 0 : background_enter(background, e);
+
+    if (r < 0)
+        return r;
+    log_setup(options->from.log_level, options->from.log_format, log_target_of_stderr());
+    return mount_run(options, background, e);
+}
+
+int command_mount(const struct invocation *invocation, int argc, char *argv[])
+{
+    struct background background = BACKGROUND_NONE;
+    struct mount_options options;
+    struct error e = ERROR_INIT;
+    int code = EXIT_OK;
+    int r = mount_options_parse(argc, argv, &options, &e);
+
+    if (r >= 0 && options.wants_help)
+        mount_options_help(invocation->program);
+    else if (r == -EINVAL)
+        code = command_failed(invocation, EXIT_USAGE, e.text);
+    else if (r < 0 || mount_as_asked(&options, &background, &e) < 0)
+        code = command_failed(invocation, EXIT_FAILED, e.text);
+    mount_options_deinit(&options);
+    background_failed(&background, code);
+    return code;
+}

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What mount(8) runs for the type fuse.secretfs, whether somebody typed it, fstab says so, or
+ * systemd does it for a .mount unit:
+ *
+ *     mount.fuse.secretfs SOURCE DIR [-sfnv] [-N NAMESPACE] [-o OPTIONS] [-t TYPE]
+ *
+ * It is `secretfs mount` with another command line and mount(8)'s exit codes. It returns when the
+ * files are readable, so that what is ordered after the mount finds them; a process in the
+ * background serves on, which ends when the mount is taken down.
+ *
+ * -n and -v say nothing that matters here: there is no mtab, and mount(8) itself tells what it did.
+ */
+#include <getopt.h>
+#include <stdio.h>
+
+#include "base/cleanup.h"
+#include "cmd/commands.h"
+#include "cmd/mount/mount.h"
+
+/* Source: mount(8), "EXIT STATUS". */
+enum mount_exit { MOUNT_EXIT_USAGE = 1, MOUNT_EXIT_FAILED = 32 };
+
+struct helper_call {
+    struct mount_request request;
+    bool is_fake; /* -f: everything but mounting */
+    bool wants_help;
+};
+
+static void print_help(const struct invocation *invocation)
+{
+    printf("Usage: %s SOURCE DIR [-sfnv] [-o OPTIONS]\n"
+           "\n"
+           "For mount(8): mount -t fuse.secretfs secret/NAME|configmap/NAME DIR [-o OPTIONS]\n"
+           "\n"
+           "OPTIONS are those of `secretfs mount`, separated by commas, as in\n"
+           "namespace=prod,kubeconfig=/etc/secretfs/kubeconfig. With volume=FILE any word will do\n"
+           "as SOURCE; it is what df shows. mount.fuse.secretfs(8) tells more.\n",
+           invocation->program);
+}
+
+static int parse_type(const char *type, struct error *e)
+{
+    if (streq(type, "fuse.secretfs") || streq(type, "secretfs"))
+        return 0;
+    return error_set(e, -EINVAL, "this mounts the type fuse.secretfs, not \"%.64s\"", type);
+}
+
+static int parse_option(int option, struct helper_call *call, struct error *e)
+{
+    switch (option) {
+    case 's':
+        call->request.is_sloppy = true;
+        return 0;
+    case 'f':
+        call->is_fake = true;
+        return 0;
+    case 'n':
+    case 'v':
+        return 0;
+    case 'o':
+        call->request.options = optarg;
+        return 0;
+    case 't':
+        return parse_type(optarg, e);
+    case 'h':
+        call->wants_help = true;
+        return 0;
+    case 'N':
+        return error_set(e, -EINVAL,
+                         "-N does not work here: enter the namespace with nsenter, and mount "
+                         "there");
+    case ':':
+        return error_set(e, -EINVAL, "option -%c needs a value", optopt);
+    default:
+        return error_set(e, -EINVAL, "there is no option -%c", optopt);
+    }
+}
+
+static int parse_call(int argc, char *argv[], struct helper_call *call, struct error *e)
+{
+    int option, r = 0;
+
+    opterr = 0;
+    optind = 1;
+    while (r == 0 && (option = getopt(argc, argv, ":sfnvN:o:t:h")) != -1)
+        r = parse_option(option, call, e);
+    if (r < 0 || call->wants_help)
+        return r;
+    if (argc - optind != 2)
+        return error_set(e, -EINVAL, "a source and a directory are needed: secret/NAME DIR");
+    call->request.source = argv[optind];
+    call->request.mountpoint = argv[optind + 1];
+    return 0;
+}
+
+static int failed(const struct invocation *invocation, enum mount_exit code, const struct error *e)
+{
+    fprintf(stderr, "%s: %s\n", invocation->program, e->text);
+    return (int)code;
+}
+
+/* The parent exits with what is returned here, too. */
+static int run_call(const struct invocation *invocation, const struct helper_call *call)
+{
+    struct background background = BACKGROUND_NONE;
+    struct mount_options options;
+    struct error e = ERROR_INIT;
+    int code = EXIT_OK;
+    int r = mount_options_from_request(&call->request, &options, &e);
+
+    if (r == -EINVAL)
+        code = failed(invocation, MOUNT_EXIT_USAGE, &e);
+    else if (r < 0 || (!call->is_fake && mount_as_asked(&options, &background, &e) < 0))
+        code = failed(invocation, MOUNT_EXIT_FAILED, &e);
+    mount_options_deinit(&options);
+    background_failed(&background, code);
+    return code;
+}
+
+int command_mount_helper(const struct invocation *invocation, int argc, char *argv[])
+{
+    struct helper_call call = {.is_fake = false};
+    struct error e = ERROR_INIT;
+
+    if (parse_call(argc, argv, &call, &e) < 0)
+        return failed(invocation, MOUNT_EXIT_USAGE, &e);
+    if (!call.wants_help)
+        return run_call(invocation, &call);
+    print_help(invocation);
+    return EXIT_OK;
+}

@@ -1,0 +1,502 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cmd/mount/options.h"
+
+#include <fcntl.h>
+#include <linux/mount.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "base/arguments.h"
+#include "volume/spec_parse.h"
+
+#define OPTION_TEXT_MAX 4096 /* what mount(2) itself takes: a page */
+
+/* ---- long options, which "-o NAME=VALUE" can set as well */
+
+enum option_code {
+    OPTION_FOREGROUND = 'f',
+    OPTION_MOUNT = 'o',
+    OPTION_HELP = 'h',
+    OPTION_VOLUME = SOURCE_OPTION_END,
+    OPTION_ITEM,
+    OPTION_DEFAULT_MODE,
+    OPTION_OPTIONAL,
+    OPTION_FS_GROUP,
+    OPTION_UID,
+    OPTION_GID,
+    OPTION_TYPE,
+    OPTION_TLS,
+    OPTION_UPDATES,
+    OPTION_ON_REVOKED,
+};
+
+static const struct option long_options[] = {
+    SOURCE_LONG_OPTIONS,
+    {"volume", required_argument, NULL, OPTION_VOLUME},
+    {"item", required_argument, NULL, OPTION_ITEM},
+    {"default-mode", required_argument, NULL, OPTION_DEFAULT_MODE},
+    {"optional", no_argument, NULL, OPTION_OPTIONAL},
+    {"fs-group", required_argument, NULL, OPTION_FS_GROUP},
+    {"uid", required_argument, NULL, OPTION_UID},
+    {"gid", required_argument, NULL, OPTION_GID},
+    {"type", required_argument, NULL, OPTION_TYPE},
+    {"tls", required_argument, NULL, OPTION_TLS},
+    {"updates", required_argument, NULL, OPTION_UPDATES},
+    {"on-revoked", required_argument, NULL, OPTION_ON_REVOKED},
+    {"foreground", no_argument, NULL, OPTION_FOREGROUND},
+    {"help", no_argument, NULL, OPTION_HELP},
+    {NULL, 0, NULL, 0},
+};
+
+void mount_options_help(const char *program)
+{
+    printf("Usage: %s mount [options] secret/NAME|configmap/NAME MOUNTPOINT\n"
+           "       %s mount [options] --volume FILE MOUNTPOINT\n"
+           "\n"
+           "Show a Kubernetes Secret or ConfigMap as files and keep them current.\n"
+           "\n"
+           "Where the object comes from:\n" SOURCE_OPTIONS_HELP "\n"
+           "What of it becomes files:\n"
+           "      --item KEY=PATH[:MODE]  only this key, at this path; may be repeated\n"
+           "      --default-mode MODE     of files: 0640 is octal, 416 the same in decimal;\n"
+           "                              0644 is the default\n"
+           "      --optional              neither the object nor its keys need be there\n"
+           "      --type TYPE             the type a secret has to be of: tls, basic-auth, or one\n"
+           "                              in full\n"
+           "      --tls hold              do not show a TLS secret whose key does not belong to\n"
+           "                              its certificate, or that has expired; \"report\" (the\n"
+           "                              default) only says so\n"
+           "      --updates in-place      change the content of the files, for programs that\n"
+           "                              watch a file itself, and files mounted alone;\n"
+           "                              \"generations\" (the default) makes new files\n"
+           "      --on-revoked remove     take the files away when the API server no longer lets\n"
+           "                              us see the object; \"keep\" (the default) keeps them\n"
+           "      --volume FILE           all this from an entry of a pod's volumes, in YAML or\n"
+           "                              JSON: secret, configMap or projected\n"
+           "\n"
+           "Whose they are:\n"
+           "      --uid UID, --gid GID    owner of the files\n"
+           "      --fs-group GID          as a pod's fsGroup: the group may read all of it\n"
+           "\n"
+           "How it is mounted:\n"
+           "  -f, --foreground        stay in the foreground; otherwise return as soon as the\n"
+           "                          files are readable and carry on in the background\n"
+           "  -o OPTIONS              mount options, comma-separated: allow_other, noexec, exec,\n"
+           "                          nosuid, suid, nodev, dev, noatime, ro, and any of the long\n"
+           "                          options, as in uid=7\n"
+           "\n" SOURCE_OPTIONS_LOG_HELP "  -h, --help              show this help\n"
+           "\n"
+           "Example:\n"
+           "  %s mount -n prod secret/db /run/secrets/db\n",
+           program, program, program);
+}
+
+/* ---- values */
+
+static int no_memory(struct error *e)
+{
+    return error_set_errno(e, -ENOMEM, "cannot read the arguments");
+}
+
+/* The one source of a spec that is made from arguments. */
+static struct volume_source *source_of(struct mount_options *o)
+{
+    return &o->spec->sources[0];
+}
+
+static int set_object(struct mount_options *o, enum object_kind kind, const char *name,
+                      struct error *e)
+{
+    if (!object_name_is_valid(name))
+        return error_set(e, -EINVAL, "\"%.64s\" is not a valid name for a %s", name,
+                         object_kind_word(kind));
+    o->spec->kind = kind == OBJECT_SECRET ? VOLUME_SECRET : VOLUME_CONFIGMAP;
+    source_of(o)->kind = kind;
+    return volume_text_set(&source_of(o)->name, name) < 0 ? no_memory(e) : 0;
+}
+
+static int parse_object(const char *text, struct mount_options *o, struct error *e)
+{
+    enum object_kind kind = OBJECT_SECRET;
+    const char *name = object_kind_parse(text, &kind);
+
+    if (name == NULL)
+        return error_set(e, -EINVAL, "\"%.64s\" is no object: say secret/NAME or configmap/NAME",
+                         text);
+    return set_object(o, kind, name, e);
+}
+
+static int check_mountpoint(const char *path, char **ret_path, struct error *e)
+{
+    _cleanup_(freep) char *resolved = realpath(path, NULL);
+    struct stat status;
+
+    if (resolved == NULL && errno == ENOENT)
+        return error_set(e, -ENOENT, "mount point %s does not exist; create the directory first",
+                         path);
+    if ((resolved == NULL || stat(resolved, &status) < 0) && errno == ENOTCONN)
+        return error_set(e, -ENOTCONN,
+                         "%s holds a mount whose program is gone; run `secretfs unmount %s` first",
+                         path, path);
+    if (resolved == NULL || stat(resolved, &status) < 0)
+        return error_set_errno(e, negative_errno(), "cannot use mount point %s", path);
+    if (!S_ISDIR(status.st_mode))
+        return error_set(e, -ENOTDIR, "mount point %s is not a directory", path);
+    *ret_path = TAKE(resolved);
+    return 0;
+}
+
+/* ---- mount options */
+
+static int set_option(struct mount_options *o, int option, const char *value, struct error *e);
+
+static const struct {
+    const char *name;
+    unsigned long set;
+    unsigned long clear;
+} mount_flags[] = {
+    {"nosuid", MOUNT_ATTR_NOSUID, 0}, {"suid", 0, MOUNT_ATTR_NOSUID},
+    {"nodev", MOUNT_ATTR_NODEV, 0},   {"dev", 0, MOUNT_ATTR_NODEV},
+    {"noexec", MOUNT_ATTR_NOEXEC, 0}, {"exec", 0, MOUNT_ATTR_NOEXEC},
+};
+
+/*
+ * What says nothing new, or is meant for mount(8), fstab and systemd only. "rw" is among it as
+ * mount(8) gives it to whoever did not ask for "ro"; the files are read-only all the same.
+ */
+static bool is_ignored(const char *name)
+{
+    static const char *const names[] = {
+        "ro",       "rw",          "defaults",   "default_permissions",
+        "auto",     "noauto",      "user",       "nouser",
+        "users",    "nousers",     "group",      "owner",
+        "_netdev",  "nofail",      "atime",      "noatime",
+        "relatime", "norelatime",  "nodiratime", "diratime",
+        "lazytime", "nolazytime",  "sync",       "async",
+        "dirsync",  "strictatime", "silent",     "nostrictatime",
+    };
+
+    for (size_t i = 0; i < ELEMENTS_OF(names); i++)
+        if (streq(name, names[i]))
+            return true;
+    return str_after(name, "x-") != NULL || str_after(name, "X-") != NULL ||
+           str_after(name, "comment") != NULL;
+}
+
+static bool set_mount_flag(struct mount_options *o, const char *name)
+{
+    for (size_t i = 0; i < ELEMENTS_OF(mount_flags); i++) {
+        if (!streq(name, mount_flags[i].name))
+            continue;
+        o->mount_attr = (o->mount_attr & ~mount_flags[i].clear) | mount_flags[i].set;
+        return true;
+    }
+    return false;
+}
+
+/* Mount options are commonly written with underscores. */
+static bool is_long_option(const char *name, const char *long_name)
+{
+    while (*name != '\0' && (*name == *long_name || (*name == '_' && *long_name == '-'))) {
+        name++;
+        long_name++;
+    }
+    return *name == *long_name;
+}
+
+static int set_mount_option(struct mount_options *o, const char *name, const char *value,
+                            struct error *e)
+{
+    if (streq(name, "allow_other")) {
+        o->allow_other = true;
+        return 0;
+    }
+    if (is_ignored(name))
+        return 0;
+    if (set_mount_flag(o, name))
+        return buf_addf(&o->user_options, "%s%s", o->user_options.len > 0 ? "," : "", name);
+    if (value == NULL && streq(name, "optional"))
+        return set_option(o, OPTION_OPTIONAL, NULL, e);
+    for (const struct option *l = long_options; l->name != NULL; l++) {
+        if (l->has_arg != required_argument || !is_long_option(name, l->name))
+            continue;
+        if (value == NULL)
+            return error_set(e, -EINVAL, "mount option %s= needs a value", name);
+        return set_option(o, l->val, value, e);
+    }
+    if (streq(name, "remount"))
+        return error_set(e, -EINVAL,
+                         "a secretfs mount cannot be remounted: unmount it, and mount it anew");
+    if (o->skips_unknown)
+        return 0;
+    return error_set(e, -EINVAL, "unknown mount option \"%.64s\"; secretfs(1) has those there are",
+                     name);
+}
+
+/* The pieces stay in option_text, as the options keep pointing to them. */
+static int parse_mount_options(struct mount_options *o, const char *text, struct error *e)
+{
+    char *at, *piece;
+    int r;
+
+    if (o->option_text.len > 0)
+        return error_set(e, -EINVAL, "give -o once, with all mount options separated by commas");
+    r = buf_add_text(&o->option_text, text);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot read the mount options");
+    at = o->option_text.data;
+    while (r == 0 && (piece = strsep(&at, ",")) != NULL) {
+        char *value = strchr(piece, '=');
+
+        if (value != NULL)
+            *value++ = '\0';
+        if (*piece != '\0')
+            r = set_mount_option(o, piece, value, e);
+    }
+    return r;
+}
+
+/* ---- by option */
+
+/* What the files are. */
+static int set_volume_option(struct mount_options *o, int option, const char *value,
+                             struct error *e)
+{
+    switch (option) {
+    case OPTION_ITEM:
+        return volume_item_parse(source_of(o), value, e);
+    case OPTION_DEFAULT_MODE:
+        return volume_mode_parse(value, &o->spec->default_mode, e);
+    case OPTION_FS_GROUP:
+        return volume_id_parse(value, &o->spec->fs_group, e);
+    case OPTION_UID:
+        return volume_id_parse(value, &o->spec->uid, e);
+    case OPTION_GID:
+        return volume_id_parse(value, &o->spec->gid, e);
+    case OPTION_TYPE:
+        return volume_type_parse(o->spec, value, e);
+    case OPTION_TLS:
+        return volume_tls_parse(o->spec, value, e);
+    case OPTION_UPDATES:
+        return volume_updates_parse(o->spec, value, e);
+    case OPTION_ON_REVOKED:
+        return volume_revoked_parse(o->spec, value, e);
+    default:
+        return error_set(e, -EINVAL, "unknown option");
+    }
+}
+
+static const char *option_name(int option)
+{
+    for (const struct option *l = long_options; l->name != NULL; l++)
+        if (l->val == option)
+            return l->name;
+    return "";
+}
+
+static int set_option(struct mount_options *o, int option, const char *value, struct error *e)
+{
+    int r;
+
+    switch (option) {
+    case OPTION_VOLUME:
+        o->volume_file = value;
+        return 0;
+    case OPTION_OPTIONAL:
+        source_of(o)->is_optional = true;
+        return 0;
+    case OPTION_FOREGROUND:
+        o->is_foreground = true;
+        return 0;
+    case OPTION_MOUNT:
+        return parse_mount_options(o, value, e);
+    case OPTION_HELP:
+        o->wants_help = true;
+        return ARGUMENTS_ENOUGH;
+    default:
+        if (option < SOURCE_OPTION_END)
+            return source_options_set(&o->from, option, value, e);
+        r = set_volume_option(o, option, value, e);
+        return r < 0 ? error_prefix(e, r, "--%s", option_name(option)) : 0;
+    }
+}
+
+/* ---- from a file */
+
+/* What is said by arguments beside a file takes the place of what the file says. */
+static int override_spec(struct volume_spec *spec, const struct volume_spec *by)
+{
+    if (by->uid != VOLUME_ID_UNSET)
+        spec->uid = by->uid;
+    if (by->gid != VOLUME_ID_UNSET)
+        spec->gid = by->gid;
+    if (by->fs_group != VOLUME_ID_UNSET)
+        spec->fs_group = by->fs_group;
+    spec->holds_tls |= by->holds_tls;
+    if (by->updates != VOLUME_UPDATES_GENERATIONS)
+        spec->updates = by->updates;
+    spec->removes_revoked |= by->removes_revoked;
+    return by->type != NULL ? volume_text_set(&spec->type, by->type) : 0;
+}
+
+static int read_volume(const char *path, struct volume_spec **ret_spec, struct error *e)
+{
+    _cleanup_(buf_deinit) struct buf text = BUF_INIT(VOLUME_FILE_MAX_BYTES);
+    int r = buf_read_file(&text, AT_FDCWD, path);
+
+    if (r < 0)
+        return error_set_errno(e, r, "cannot read %s", path);
+    r = volume_spec_parse(buf_text(&text), text.len, ret_spec, e);
+    if (r == -EINVAL)
+        r = -EBADMSG; /* no fault of the command line */
+    return r < 0 ? error_prefix(e, r, "%s", path) : 0;
+}
+
+static int use_volume_file(struct mount_options *o, struct error *e)
+{
+    _cleanup_(volume_spec_freep) struct volume_spec *spec = NULL;
+    int r;
+
+    if (source_of(o)->n_items > 0 || source_of(o)->is_optional ||
+        o->spec->default_mode != VOLUME_MODE_UNSET)
+        return error_set(e, -EINVAL,
+                         "--item, --default-mode and --optional do not go with --volume: say "
+                         "that in %s",
+                         o->volume_file);
+    r = read_volume(o->volume_file, &spec, e);
+    if (r < 0)
+        return r;
+    assert(spec != NULL);
+    if (override_spec(spec, o->spec) < 0)
+        return no_memory(e);
+    (void)volume_spec_free(o->spec);
+    o->spec = TAKE(spec);
+    return 0;
+}
+
+/* ---- all of it */
+
+/* Fill in what was left open. */
+static int complete_spec(struct mount_options *o, struct error *e)
+{
+    char text[VOLUME_TEXT_SIZE];
+
+    if (o->spec->kind == VOLUME_CONFIGMAP && (o->spec->type != NULL || o->spec->holds_tls))
+        return error_set(e, -EINVAL, "%s is for secrets, and does not go with a ConfigMap",
+                         o->spec->type != NULL ? "--type" : "--tls hold");
+    if (o->spec->uid == VOLUME_ID_UNSET)
+        o->spec->uid = geteuid();
+    if (o->spec->gid == VOLUME_ID_UNSET)
+        o->spec->gid = getegid();
+    if (o->spec->default_mode == VOLUME_MODE_UNSET)
+        o->spec->default_mode = VOLUME_DEFAULT_MODE;
+    o->source = strdup(volume_spec_text(o->spec, text));
+    return o->source != NULL ? 0 : no_memory(e);
+}
+
+/* @positional: OBJECT MOUNTPOINT, or with --volume just the latter */
+static int parse_positional(struct mount_options *o, char *positional[], int n, struct error *e)
+{
+    int n_needed = o->volume_file != NULL ? 1 : 2;
+    int r;
+
+    if (n != n_needed && o->volume_file != NULL)
+        return error_set(e, -EINVAL, "with --volume a mount point is needed, and no object");
+    if (n != n_needed)
+        return error_set(e, -EINVAL,
+                         "an object and a mount point are needed: secret/NAME MOUNTPOINT");
+    r = o->volume_file != NULL ? use_volume_file(o, e) : parse_object(positional[0], o, e);
+    if (r == 0)
+        r = complete_spec(o, e);
+    return r < 0 ? r : check_mountpoint(positional[n - 1], &o->mountpoint, e);
+}
+
+static int options_init(struct mount_options *o, struct error *e)
+{
+    struct volume_source *source;
+
+    *o = (struct mount_options){
+        .from = SOURCE_OPTIONS_INIT,
+        .mount_attr = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
+        .option_text = BUF_INIT(OPTION_TEXT_MAX),
+        .user_options = BUF_INIT(OPTION_TEXT_MAX),
+    };
+    if (volume_spec_new(VOLUME_SECRET, &o->spec) < 0 ||
+        volume_spec_add_source(o->spec, OBJECT_SECRET, "", &source) < 0)
+        return no_memory(e);
+    o->spec->default_mode = VOLUME_MODE_UNSET;
+    return 0;
+}
+
+static int set_argument(void *userdata, int option, const char *value, struct error *e)
+{
+    return set_option(userdata, option, value, e);
+}
+
+static int parse_arguments(int argc, char *argv[], struct mount_options *o, struct error *e)
+{
+    int r = arguments_parse(argc, argv, ":n:fo:h", long_options, set_argument, o, e);
+
+    if (r == ARGUMENTS_ENOUGH)
+        return 0;
+    if (r == 0)
+        r = source_options_check(&o->from, e);
+    return r < 0 ? r : parse_positional(o, argv + optind, argc - optind, e);
+}
+
+int mount_options_parse(int argc, char *argv[], struct mount_options *ret_options, struct error *e)
+{
+    int r = options_init(ret_options, e);
+
+    return r < 0 ? r : parse_arguments(argc, argv, ret_options, e);
+}
+
+/* ---- as mount(8) says it */
+
+/*
+ * What mountinfo shows has to be what fstab says, or `mount -a` would not know that it is mounted.
+ * fusermount3 takes it as one of several options.
+ */
+static int set_source(struct mount_options *o, const char *source, struct error *e)
+{
+    char *copy;
+
+    if (source[strcspn(source, ",\\")] != '\0')
+        return error_set(e, -EINVAL, "there can be no comma and no backslash in the source");
+    copy = strdup(source);
+    if (copy == NULL)
+        return no_memory(e);
+    free(o->source);
+    o->source = copy;
+    return 0;
+}
+
+int mount_options_from_request(const struct mount_request *request,
+                               struct mount_options *ret_options, struct error *e)
+{
+    struct mount_options *o = ret_options;
+    int r = options_init(o, e);
+
+    o->skips_unknown = request->is_sloppy;
+    if (r == 0 && request->options != NULL)
+        r = parse_mount_options(o, request->options, e);
+    if (r == 0)
+        r = source_options_check(&o->from, e);
+    if (r == 0)
+        r = o->volume_file != NULL ? use_volume_file(o, e) : parse_object(request->source, o, e);
+    if (r == 0)
+        r = complete_spec(o, e);
+    if (r == 0)
+        r = set_source(o, request->source, e);
+    return r < 0 ? r : check_mountpoint(request->mountpoint, &o->mountpoint, e);
+}
+
+void mount_options_deinit(struct mount_options *options)
+{
+    (void)volume_spec_free(options->spec);
+    source_options_deinit(&options->from);
+    free(options->mountpoint);
+    free(options->source);
+    buf_deinit(&options->option_text);
+    buf_deinit(&options->user_options);
+}

@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cmd/status/gather.h"
+
+#include <stdio.h>
+
+#include "base/buf.h"
+#include "monitor/status_socket.h"
+#include "serve/mounts.h"
+
+/* ---- documents */
+
+/* Copy a member unless it is there already. Return: 0 or -ENOMEM. */
+static int copy_member(const cJSON *from, cJSON *to, const char *key)
+{
+    const cJSON *member = json_member(from, key);
+    cJSON *copy;
+
+    if (member == NULL || json_member(to, key) != NULL)
+        return 0;
+    copy = cJSON_Duplicate(member, true);
+    if (copy != NULL && cJSON_AddItemToObject(to, key, copy))
+        return 0;
+    cJSON_Delete(copy);
+    return -ENOMEM;
+}
+
+static int copy_members(const cJSON *from, cJSON *to)
+{
+    const cJSON *member;
+    int r = 0;
+
+    cJSON_ArrayForEach (member, from) {
+        r |= copy_member(from, to, member->string);
+    }
+    return r < 0 ? -ENOMEM : 0;
+}
+
+static int add_to_list(cJSON *list, const char *key, cJSON **json)
+{
+    cJSON *array = cJSON_GetObjectItemCaseSensitive(list, key);
+
+    if (array == NULL)
+        array = cJSON_AddArrayToObject(list, key);
+    if (!cJSON_AddItemToArray(array, *json))
+        return -ENOMEM;
+    (void)TAKE(*json);
+    return 0;
+}
+
+static size_t count(const cJSON *list)
+{
+    const cJSON *items = json_member(list, "items");
+
+    return items != NULL ? (size_t)cJSON_GetArraySize(items) : 0;
+}
+
+/* What a volume's line shows of its process. */
+static int add_process(const cJSON *process, cJSON *volume)
+{
+    static const char *const keys[] = {"process", "pid", "version", "since"};
+    int r = 0;
+
+    for (size_t i = 0; i < ELEMENTS_OF(keys); i++)
+        r |= copy_member(process, volume, keys[i]);
+    return r;
+}
+
+/* Of one process with several mounts the document comes several times. */
+static bool is_known(const cJSON *list, const cJSON *process)
+{
+    static const char *const keys[] = {"pid", "since"};
+    const cJSON *known;
+
+    cJSON_ArrayForEach (known, json_member(list, "processes")) {
+        bool is_same = true;
+
+        for (size_t i = 0; i < ELEMENTS_OF(keys); i++)
+            is_same = is_same && cJSON_Compare(json_member(known, keys[i]),
+                                               json_member(process, keys[i]), true);
+        if (is_same)
+            return true;
+    }
+    return false;
+}
+
+/*
+ * @process: the one of this document, once it was read
+ * Return: 0; KNOWN_ALREADY for a document that there is no need to read on; -errno with @e.
+ */
+#define KNOWN_ALREADY 1
+static int parse_line(const char *line, size_t len, cJSON *list, const cJSON **process,
+                      size_t *n_items, struct error *e)
+{
+    _cleanup_(cJSON_Deletep) cJSON *json = NULL;
+    int r = json_parse(line, len, &json, e);
+
+    if (r < 0)
+        return error_prefix(e, r, "the program sent a status that cannot be read");
+    if (json_text(json, "mountpoint") == NULL) {
+        if (is_known(list, json))
+            return KNOWN_ALREADY;
+        *process = json;
+        r = add_to_list(list, "processes", &json);
+    } else if ((*n_items)++ == STATUS_VOLUMES_MAX) {
+        return error_set(e, -E2BIG, "there are more than %u volumes", STATUS_VOLUMES_MAX);
+    } else {
+        r = add_process(*process, json);
+        if (r == 0)
+            r = add_to_list(list, "items", &json);
+    }
+    return r < 0 ? error_set_errno(e, r, "cannot read the status") : 0;
+}
+
+int status_parse(const char *document, cJSON *list, struct error *e)
+{
+    const cJSON *process = NULL;
+    size_t n_items = count(list);
+    int r = 0;
+
+    for (const char *line = document; *line != '\0' && r == 0;) {
+        size_t len = strcspn(line, "\n");
+
+        if (len > 0)
+            r = parse_line(line, len, list, &process, &n_items, e);
+        line += line[len] == '\n' ? len + 1 : len;
+    }
+    return r < 0 ? r : 0;
+}
+
+static int receive(int fd, cJSON *list, struct error *e)
+{
+    _cleanup_(buf_deinit) struct buf document = BUF_INIT(CONTROL_DOCUMENT_MAX);
+    int r = status_socket_receive(fd, &document, e);
+
+    return r < 0 ? r : status_parse(buf_text(&document), list, e);
+}
+
+/* ---- one volume */
+
+/* Its process's description of the source that it names. */
+static int add_source(const cJSON *process, cJSON *volume)
+{
+    cJSON *source = cJSON_GetObjectItemCaseSensitive(volume, "source");
+    const char *identity = json_text(source, "identity");
+    const cJSON *described;
+
+    cJSON_ArrayForEach (described, json_member(process, "sources")) {
+        const char *other = json_text(described, "identity");
+
+        if (identity != NULL && other != NULL && streq(identity, other))
+            return copy_members(described, source);
+    }
+    return 0;
+}
+
+/* @mountpoint: NULL if it is not known, which is no matter if there is just one volume. */
+static cJSON *detach_item(cJSON *list, const char *mountpoint)
+{
+    cJSON *items = cJSON_GetObjectItemCaseSensitive(list, "items");
+    cJSON *item;
+
+    if (cJSON_GetArraySize(items) == 1)
+        return cJSON_DetachItemFromArray(items, 0);
+    cJSON_ArrayForEach (item, items) {
+        if (mountpoint != NULL && streq(json_text(item, "mountpoint"), mountpoint))
+            return cJSON_DetachItemViaPointer(items, item);
+    }
+    return NULL;
+}
+
+int status_ask(const char *path, cJSON **ret_volume, struct error *e)
+{
+    _cleanup_(cJSON_Deletep) cJSON *list = cJSON_CreateObject(), *volume = NULL;
+    _cleanup_(freep) char *mountpoint = NULL;
+    _cleanup_(fd_closep) int fd = -1;
+    const cJSON *process;
+    int r = status_socket_connect(path, &fd, e);
+
+    if (r == 0)
+        r = list != NULL ? receive(fd, list, e) : error_set_errno(e, -ENOMEM, "cannot ask");
+    if (r < 0)
+        return r;
+    (void)mounts_point_of(path, &mountpoint);
+    volume = detach_item(list, mountpoint);
+    if (volume == NULL)
+        return error_set(e, -ENOENT, "%s is in a mount of secretfs, but in none of its volumes",
+                         path);
+    process = cJSON_GetArrayItem(json_member(list, "processes"), 0);
+    r = add_source(process, volume);
+    if (r == 0)
+        r = copy_members(process, volume);
+    cJSON_DeleteItemFromObjectCaseSensitive(volume, "sources");
+    if (r < 0)
+        return error_set_errno(e, r, "cannot read the status");
+    *ret_volume = TAKE(volume);
+    return 0;
+}
+
+/* ---- all volumes */
+
+#define DEVICES_MAX 1024 /* mounts of one host that are not all of one node's */
+
+struct gathering {
+    cJSON *list;
+    struct {
+        dev_t device;
+        bool is_dead;
+    } devices[DEVICES_MAX];
+    size_t n_devices;
+    int result;
+};
+
+/* What keeps one program from being asked is no reason not to ask the others. */
+static int add_error(struct gathering *g, const char *text)
+{
+    _cleanup_(cJSON_Deletep) cJSON *json = cJSON_CreateString(text);
+
+    return add_to_list(g->list, "errors", &json);
+}
+
+static int add_dead(struct gathering *g, const char *mountpoint)
+{
+    _cleanup_(cJSON_Deletep) cJSON *json = cJSON_CreateObject();
+    cJSON *volume = cJSON_AddObjectToObject(json, "volume");
+    char error[256];
+    int r = 0;
+
+    (void)snprintf(error, sizeof(error),
+                   "the program is gone; run `secretfs unmount %.180s` and mount again",
+                   mountpoint);
+    r |= json_add_text(json, "mountpoint", mountpoint);
+    r |= json_add_text(volume, "state", "dead");
+    r |= json_add_text(volume, "error", error);
+    return r < 0 ? -ENOMEM : add_to_list(g->list, "items", &json);
+}
+
+/* Return: 0; -ENOTCONN when the program is gone; -errno of adding what there is. */
+static int ask(struct gathering *g, const char *mountpoint, const struct mount_entry *entry)
+{
+    _cleanup_(fd_closep) int fd = -1;
+    struct error e = ERROR_INIT;
+    int r = status_socket_connect_mount(entry, &fd);
+
+    if (r == -ENOTCONN)
+        return r;
+    if (r == -EACCES)
+        return 0; /* somebody else's: there is nothing to be said of it */
+    if (r < 0)
+        (void)error_set_errno(&e, r, "cannot ask");
+    else
+        r = receive(fd, g->list, &e);
+    if (r == 0)
+        return 0;
+    (void)error_prefix(&e, r, "the mount at %s", mountpoint);
+    return add_error(g, e.text);
+}
+
+/* Once for each file system. Return: 0; -ENOTCONN; -errno. */
+static int ask_device(struct gathering *g, const char *mountpoint, const struct mount_entry *entry)
+{
+    int r;
+
+    for (size_t i = 0; i < g->n_devices; i++)
+        if (g->devices[i].device == entry->device)
+            return g->devices[i].is_dead ? -ENOTCONN : 0;
+    if (g->n_devices == DEVICES_MAX)
+        return add_error(g, "there are too many mounts to ask all of them");
+    r = ask(g, mountpoint, entry);
+    g->devices[g->n_devices].device = entry->device;
+    g->devices[g->n_devices++].is_dead = r == -ENOTCONN;
+    return r;
+}
+
+static bool on_mount(void *userdata, const char *mountpoint, const struct mount_entry *entry)
+{
+    struct gathering *g = userdata;
+
+    g->result = ask_device(g, mountpoint, entry);
+    if (g->result == -ENOTCONN)
+        g->result = add_dead(g, mountpoint);
+    return g->result == 0;
+}
+
+static int compare_items(const void *a, const void *b)
+{
+    return strcmp(json_text(*(cJSON *const *)a, "mountpoint"),
+                  json_text(*(cJSON *const *)b, "mountpoint"));
+}
+
+/* Return: the items as an array of their own, sorted; NULL for want of memory. */
+static cJSON *sort_items(cJSON *items)
+{
+    size_t n = (size_t)cJSON_GetArraySize(items);
+    _cleanup_(freep) cJSON **order = calloc(n + 1, sizeof(cJSON *));
+    cJSON *sorted = cJSON_CreateArray();
+
+    if (order == NULL || sorted == NULL) {
+        cJSON_Delete(sorted);
+        return NULL;
+    }
+    for (size_t i = 0; i < n; i++)
+        order[i] = cJSON_DetachItemFromArray(items, 0);
+    qsort(order, n, sizeof(cJSON *), compare_items);
+    for (size_t i = 0; i < n; i++)
+        (void)cJSON_AddItemToArray(sorted, order[i]); /* needs no memory */
+    return sorted;
+}
+
+int status_ask_all(cJSON **ret_list, struct error *e)
+{
+    _cleanup_(cJSON_Deletep) cJSON *list = cJSON_CreateObject(), *sorted = NULL;
+    _cleanup_(freep) struct gathering *g = calloc(1, sizeof(*g));
+    int r;
+
+    if (cJSON_AddArrayToObject(list, "processes") == NULL ||
+        cJSON_AddArrayToObject(list, "items") == NULL || g == NULL)
+        return error_set_errno(e, -ENOMEM, "cannot list volumes");
+    g->list = list;
+    r = mounts_visit(on_mount, g, e);
+    if (r < 0)
+        return r;
+    if (g->result < 0)
+        return error_set_errno(e, g->result, "cannot list volumes");
+    sorted = sort_items(cJSON_GetObjectItemCaseSensitive(list, "items"));
+    if (sorted == NULL || !cJSON_ReplaceItemInObjectCaseSensitive(list, "items", sorted))
+        return error_set_errno(e, -ENOMEM, "cannot list volumes");
+    (void)TAKE(sorted);
+    *ret_list = TAKE(list);
+    return 0;
+}

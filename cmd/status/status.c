@@ -1,0 +1,412 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `secretfs status`: asks the programs behind mounts and shows what they say. */
+#include <getopt.h>
+#include <stdio.h>
+
+#include "cmd/commands.h"
+#include "cmd/status/gather.h"
+#include "cmd/status/table.h"
+#include "encoding/yaml_print.h"
+#include "monitor/status_socket.h"
+
+#define WATCH_INTERVAL_SEC 1
+#define OUTPUT_MAX         ((size_t)64 << 20) /* a document of the longest kind, with blanks */
+
+enum status_format { STATUS_TEXT, STATUS_WIDE, STATUS_JSON, STATUS_YAML };
+
+struct status_command {
+    enum status_format format;
+    bool is_watching;
+    const char *target; /* NULL: all volumes */
+    struct status_table table;
+};
+
+static void print_help(const struct invocation *invocation)
+{
+    printf("Usage: %s status [options] [TARGET]\n"
+           "\n"
+           "Show the volumes of this host in a table: whose they are, what they show and how they\n"
+           "are doing. With TARGET, a path in a volume, show that volume in detail: object,\n"
+           "generation, source, the last update and its latency, and how many requests reached\n"
+           "the program, by kind.\n"
+           "\n"
+           "  -o, --output FORMAT  text (default), wide (more columns), json or yaml\n"
+           "  -w, --watch          go on, and show a volume again whenever it has changed\n"
+           "      --no-headers     a table without the line of names\n"
+           "  -h, --help           show this help\n",
+           invocation->program);
+}
+
+static const char *or_dash(const char *text)
+{
+    return text != NULL && *text != '\0' ? text : "-";
+}
+
+static double number(const cJSON *json, const char *key)
+{
+    const cJSON *member = json_member(json, key);
+
+    return cJSON_IsNumber(member) ? member->valuedouble : 0;
+}
+
+static void print_line(const char *name, const char *value)
+{
+    printf("%-18s%s\n", name, or_dash(value));
+}
+
+static void print_certificate(const cJSON *certificate)
+{
+    if (json_text(certificate, "notAfter") != NULL)
+        printf("%-18svalid until %s\n", "Certificate:", json_text(certificate, "notAfter"));
+    if (json_text(certificate, "problem") != NULL)
+        print_line("Certificate:", json_text(certificate, "problem"));
+}
+
+static void print_object(const cJSON *object)
+{
+    const char *presence = json_text(object, "presence");
+
+    printf("%-18s%s %s/%s%s%s\n", "Object:", or_dash(json_text(object, "kind")),
+           or_dash(json_text(object, "namespace")), or_dash(json_text(object, "name")),
+           presence != NULL ? ", " : "", presence != NULL ? presence : "");
+    if (json_text(object, "type") != NULL)
+        print_line("Type:", json_text(object, "type"));
+    if (json_text(object, "resourceVersion") != NULL)
+        printf("%-18s%s%s\n", "Resource version:", json_text(object, "resourceVersion"),
+               json_is_true(object, "immutable") ? " (immutable)" : "");
+    print_certificate(json_member(object, "certificate"));
+}
+
+static void print_objects(const cJSON *status)
+{
+    const cJSON *object;
+
+    if (json_member(status, "object") != NULL)
+        print_object(json_member(status, "object"));
+    cJSON_ArrayForEach (object, json_member(status, "objects")) {
+        print_object(object);
+    }
+}
+
+static void print_source(const cJSON *source)
+{
+    const char *where = json_text(source, "server");
+
+    if (where == NULL)
+        where = json_text(source, "directory");
+    printf("%-18s%s %s, %s since %s\n", "Source:", or_dash(json_text(source, "kind")),
+           or_dash(where), or_dash(json_text(source, "state")),
+           or_dash(json_text(source, "since")));
+    if (json_text(source, "error") != NULL)
+        print_line("Source error:", json_text(source, "error"));
+}
+
+static void print_update(const cJSON *update)
+{
+    if (update == NULL)
+        return;
+    printf("%-18s%s, readable %.3f ms after it arrived (%.0f in all)\n",
+           "Last update:", or_dash(json_text(update, "time")),
+           number(update, "latencySeconds") * 1e3, number(update, "count"));
+}
+
+static void print_requests(const cJSON *requests)
+{
+    const char *separator = " (";
+    const cJSON *kind;
+
+    printf("%-18s%.0f", "FUSE requests:", number(requests, "total"));
+    cJSON_ArrayForEach (kind, json_member(requests, "byKind")) {
+        printf("%s%s %.0f", separator, kind->string, kind->valuedouble);
+        separator = ", ";
+    }
+    printf("%s\n", separator[0] == ',' ? ")" : "");
+}
+
+/* What matters of a node's pods: that subPath is not known of. */
+static void print_pods(const cJSON *pods)
+{
+    if (json_text(pods, "error") != NULL)
+        printf("%-18scannot be read, so that volumes mounted by subPath do not follow without "
+               "`updates: in-place`: %s\n",
+               "Pods:", json_text(pods, "error"));
+}
+
+static void print_text(const cJSON *status)
+{
+    const cJSON *volume = json_member(status, "volume");
+
+    print_line("Mount point:", json_text(status, "mountpoint"));
+    if (json_text(status, "pod") != NULL)
+        print_line("Pod:", json_text(status, "pod"));
+    print_objects(status);
+    print_line("State:", json_text(volume, "state"));
+    if (json_text(volume, "error") != NULL)
+        print_line("Reason:", json_text(volume, "error"));
+    print_line("Generation:", json_text(volume, "generation"));
+    if (json_text(status, "fileSystem") != NULL)
+        print_line("File system:", json_text(status, "fileSystem"));
+    printf("%-18s%.0f (%.0f bytes)\n", "Files:", number(volume, "files"), number(volume, "bytes"));
+    print_update(json_member(status, "lastUpdate"));
+    print_source(json_member(status, "source"));
+    print_requests(json_member(status, "requests"));
+    printf("%-18s%.0f, running since %s, version %s\n", "Process:", number(status, "pid"),
+           or_dash(json_text(status, "since")), or_dash(json_text(status, "version")));
+    print_pods(json_member(status, "pods"));
+    if (number(json_member(status, "memory"), "unlockedBytes") > 0)
+        printf("%-18s%.0f bytes of secret memory are not locked; raise `ulimit -l`\n",
+               "Memory:", number(json_member(status, "memory"), "unlockedBytes"));
+}
+
+/* ---- printing */
+
+static int print_document(const cJSON *json, enum status_format format, struct error *e)
+{
+    _cleanup_(buf_deinit) struct buf text = BUF_INIT(OUTPUT_MAX);
+    char *printed;
+    int r;
+
+    if (format == STATUS_YAML) {
+        r = yaml_print(json, &text);
+    } else {
+        printed = cJSON_Print(json);
+        r = printed != NULL ? buf_addf(&text, "%s\n", printed) : -ENOMEM;
+        cJSON_free(printed);
+    }
+    if (r < 0)
+        return error_set_errno(e, r, "cannot print the status");
+    (void)fputs(buf_text(&text), stdout);
+    return 0;
+}
+
+static int print_table(struct status_command *c, const cJSON *items, struct error *e)
+{
+    _cleanup_(buf_deinit) struct buf text = BUF_INIT(OUTPUT_MAX);
+    int r = status_table_print(&c->table, items, clock_wall(), &text);
+
+    if (r < 0)
+        return error_set_errno(e, r, "cannot print the status");
+    (void)fputs(buf_text(&text), stdout);
+    return 0;
+}
+
+static int print_list(struct status_command *c, const cJSON *list, struct error *e)
+{
+    const cJSON *items = json_member(list, "items");
+
+    if (c->format == STATUS_JSON || c->format == STATUS_YAML)
+        return print_document(list, c->format, e);
+    if (cJSON_GetArraySize(items) > 0)
+        return print_table(c, items, e);
+    fprintf(stderr, "No volumes found.\n");
+    return 0;
+}
+
+/* ---- asking */
+
+/* What was asked for, as an array of volumes in a list as status_ask_all() gives it. */
+static int gather(const struct status_command *c, cJSON **ret_list, struct error *e)
+{
+    _cleanup_(cJSON_Deletep) cJSON *list = NULL, *volume = NULL;
+    int r;
+
+    if (c->target == NULL)
+        return status_ask_all(ret_list, e);
+    r = status_ask(c->target, &volume, e);
+    if (r < 0)
+        return r;
+    list = cJSON_CreateObject();
+    if (!cJSON_AddItemToArray(cJSON_AddArrayToObject(list, "items"), volume))
+        return error_set_errno(e, -ENOMEM, "cannot ask");
+    (void)TAKE(volume);
+    *ret_list = TAKE(list);
+    return 0;
+}
+
+/* Return: 0; -EIO when some program could not be asked, which was said. */
+static int report_errors(const cJSON *list)
+{
+    const cJSON *error;
+
+    cJSON_ArrayForEach (error, json_member(list, "errors")) {
+        fprintf(stderr, "secretfs: %s\n", cJSON_GetStringValue(error));
+    }
+    return json_member(list, "errors") != NULL ? -EIO : 0;
+}
+
+static int show_once(struct status_command *c, struct error *e)
+{
+    _cleanup_(cJSON_Deletep) cJSON *list = NULL;
+    const cJSON *first;
+    int r = gather(c, &list, e);
+
+    if (r < 0)
+        return r;
+    first = cJSON_GetArrayItem(json_member(list, "items"), 0);
+    if (c->target == NULL || c->format == STATUS_WIDE)
+        r = print_list(c, list, e);
+    else if (c->format == STATUS_TEXT)
+        print_text(first);
+    else
+        r = print_document(first, c->format, e);
+    return r < 0 ? r : report_errors(list);
+}
+
+/* ---- watching: both lists are in the order of their mount points */
+
+/* Hand an item of @items over to @changed. Return: 0 or -ENOMEM. */
+static int add_copy(const cJSON *item, bool is_gone, cJSON *changed)
+{
+    _cleanup_(cJSON_Deletep) cJSON *copy = cJSON_Duplicate(item, true);
+    cJSON *volume = cJSON_GetObjectItemCaseSensitive(copy, "volume");
+
+    if (is_gone && volume != NULL) {
+        cJSON_DeleteItemFromObjectCaseSensitive(volume, "state");
+        if (cJSON_AddStringToObject(volume, "state", "gone") == NULL)
+            return -ENOMEM;
+    }
+    if (!cJSON_AddItemToArray(changed, copy))
+        return -ENOMEM;
+    (void)TAKE(copy);
+    return 0;
+}
+
+static int find_changes(const struct status_command *c, const cJSON *before, const cJSON *after,
+                        cJSON *changed)
+{
+    const cJSON *a = before != NULL ? before->child : NULL;
+    const cJSON *b = after != NULL ? after->child : NULL;
+    int r = 0;
+
+    while ((a != NULL || b != NULL) && r == 0) {
+        int order = a == NULL   ? 1
+                    : b == NULL ? -1
+                                : strcmp(json_text(a, "mountpoint"), json_text(b, "mountpoint"));
+
+        if (order < 0)
+            r = add_copy(a, true, changed);
+        else if (order > 0 || !status_table_same(&c->table, a, b))
+            r = add_copy(b, false, changed);
+        a = order <= 0 ? a->next : a;
+        b = order >= 0 ? b->next : b;
+    }
+    return r;
+}
+
+static int print_changes(struct status_command *c, const cJSON *changed, struct error *e)
+{
+    const cJSON *volume;
+    int r = 0;
+
+    if (changed->child == NULL)
+        return 0;
+    if (c->format == STATUS_TEXT || c->format == STATUS_WIDE)
+        return print_table(c, changed, e);
+    cJSON_ArrayForEach (volume, changed) {
+        if (c->format == STATUS_YAML)
+            printf("---\n");
+        if (r == 0)
+            r = print_document(volume, c->format, e);
+    }
+    return r;
+}
+
+/* Ask again. @list: what was seen before; replaced. */
+static int watch_turn(struct status_command *c, cJSON **list, struct error *e)
+{
+    _cleanup_(cJSON_Deletep) cJSON *newer = NULL, *changed = cJSON_CreateArray();
+    int r = gather(c, &newer, e);
+
+    if (r < 0)
+        return r;
+    if (changed == NULL ||
+        find_changes(c, json_member(*list, "items"), json_member(newer, "items"), changed) < 0)
+        return error_set_errno(e, -ENOMEM, "cannot compare volumes");
+    r = print_changes(c, changed, e);
+    cJSON_Delete(*list);
+    *list = TAKE(newer);
+    return r;
+}
+
+/* Until a signal ends the program, or there is nobody to print for. */
+static int watch(struct status_command *c, struct error *e)
+{
+    _cleanup_(cJSON_Deletep) cJSON *list = NULL;
+    int r;
+
+    for (;;) {
+        r = watch_turn(c, &list, e);
+        if (r < 0)
+            return r;
+        if (fflush(stdout) != 0)
+            return error_set_errno(e, negative_errno(), "cannot print the status");
+        (void)sleep(WATCH_INTERVAL_SEC);
+    }
+}
+
+/* ---- the command line */
+
+static int parse_format(const char *name, enum status_format *ret_format)
+{
+    static const char *const names[] = {[STATUS_TEXT] = "text",
+                                        [STATUS_WIDE] = "wide",
+                                        [STATUS_JSON] = "json",
+                                        [STATUS_YAML] = "yaml"};
+
+    for (size_t i = 0; i < ELEMENTS_OF(names); i++)
+        if (streq(name, names[i])) {
+            *ret_format = (enum status_format)i;
+            return 0;
+        }
+    return -EINVAL;
+}
+
+enum { OPTION_NO_HEADERS = 256 };
+
+/* Return: 0; -EINVAL for what is not understood; 1 when help is asked for. */
+static int parse(int argc, char *argv[], struct status_command *c)
+{
+    static const struct option long_options[] = {
+        {"output", required_argument, NULL, 'o'},
+        {"watch", no_argument, NULL, 'w'},
+        {"no-headers", no_argument, NULL, OPTION_NO_HEADERS},
+        {"help", no_argument, NULL, 'h'},
+        {0}};
+    int option;
+
+    opterr = 0;
+    optind = 1;
+    while ((option = getopt_long(argc, argv, "o:wh", long_options, NULL)) != -1) {
+        if (option == 'h')
+            return 1;
+        if (option == 'w')
+            c->is_watching = true;
+        else if (option == OPTION_NO_HEADERS)
+            c->table.has_header = true;
+        else if (option != 'o' || parse_format(optarg, &c->format) < 0)
+            return -EINVAL;
+    }
+    c->table.is_wide = c->format == STATUS_WIDE;
+    c->target = argv[optind];
+    return argc - optind <= 1 ? 0 : -EINVAL;
+}
+
+int command_status(const struct invocation *invocation, int argc, char *argv[])
+{
+    struct status_command c = {.format = STATUS_TEXT};
+    struct error e = ERROR_INIT;
+    int r = parse(argc, argv, &c);
+
+    if (r > 0) {
+        print_help(invocation);
+        return EXIT_OK;
+    }
+    if (r < 0)
+        return command_failed(invocation, EXIT_USAGE,
+                              "status takes one path in a volume or none, -o text, wide, json or "
+                              "yaml, --watch and --no-headers");
+    r = c.is_watching ? watch(&c, &e) : show_once(&c, &e);
+    if (r < 0 && e.text[0] != '\0')
+        return command_failed(invocation, EXIT_FAILED, e.text);
+    return r < 0 ? EXIT_FAILED : EXIT_OK;
+}

@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cmd/status/table.h"
+
+#include <stdio.h>
+#include <strings.h>
+
+#define CELL_SIZE    1024 /* a target's path is shorter as a rule; longer ones are cut */
+#define OBJECTS_MAX  3    /* shown of a projected volume; of more it is said how many there are */
+#define COLUMN_SPACE 3    /* as kubectl has it */
+
+const char *status_age(uint64_t seconds, char buf[static STATUS_AGE_SIZE])
+{
+    static const uint64_t minute = 60, hour = 3600, day = 86400, year = 31536000;
+    /* a larger unit and a smaller one up to some age, then the larger one alone */
+    static const struct {
+        uint64_t below, unit, smaller;
+        const char *name, *smaller_name;
+    } steps[] = {
+        {2 * minute, 1, 0, "s", ""},    {10 * minute, minute, 1, "m", "s"},
+        {3 * hour, minute, 0, "m", ""}, {8 * hour, hour, minute, "h", "m"},
+        {2 * day, hour, 0, "h", ""},    {8 * day, day, hour, "d", "h"},
+        {2 * year, day, 0, "d", ""},    {UINT64_MAX, year, day, "y", "d"},
+    };
+    size_t i = 0;
+    uint64_t rest;
+
+    while (i + 1 < ELEMENTS_OF(steps) && seconds >= steps[i].below)
+        i++;
+    rest = steps[i].smaller != 0 ? seconds % steps[i].unit / steps[i].smaller : 0;
+    if (rest != 0)
+        (void)snprintf(buf, STATUS_AGE_SIZE, "%ju%s%ju%s", (uintmax_t)(seconds / steps[i].unit),
+                       steps[i].name, (uintmax_t)rest, steps[i].smaller_name);
+    else
+        (void)snprintf(buf, STATUS_AGE_SIZE, "%ju%s", (uintmax_t)(seconds / steps[i].unit),
+                       steps[i].name);
+    return buf;
+}
+
+/* ---- cells: each writes text, or nothing where there is nothing to say */
+
+struct cell {
+    char text[CELL_SIZE];
+    size_t len;
+};
+
+static void cell_add(struct cell *cell, const char *text)
+{
+    size_t len = size_min(strlen(text), sizeof(cell->text) - 1 - cell->len);
+
+    (void)memcpy(cell->text + cell->len, text, len);
+    cell->len += len;
+    cell->text[cell->len] = '\0';
+}
+
+static void add_text(struct cell *cell, const cJSON *json, const char *key)
+{
+    const char *text = json_text(json, key);
+
+    if (text != NULL)
+        cell_add(cell, text);
+}
+
+static void add_count(struct cell *cell, const cJSON *json, const char *key)
+{
+    const cJSON *number = json_member(json, key);
+    char text[32];
+
+    if (!cJSON_IsNumber(number))
+        return;
+    (void)snprintf(text, sizeof(text), "%.0f", number->valuedouble);
+    cell_add(cell, text);
+}
+
+static void cell_target(struct cell *cell, const cJSON *volume, struct timespec now)
+{
+    (void)now;
+    add_text(cell, volume, "mountpoint");
+}
+
+static void cell_pod(struct cell *cell, const cJSON *volume, struct timespec now)
+{
+    (void)now;
+    add_text(cell, volume, "pod");
+}
+
+/* Call for the one object of a volume or for each of several. */
+static void visit_objects(struct cell *cell, const cJSON *volume,
+                          void (*add)(struct cell *cell, const cJSON *object))
+{
+    const cJSON *list = json_member(volume, "objects"), *object;
+    int n = 0;
+    char more[32];
+
+    if (json_member(volume, "object") != NULL)
+        add(cell, json_member(volume, "object"));
+    cJSON_ArrayForEach (object, list) {
+        if (n++ >= OBJECTS_MAX)
+            break;
+        if (n > 1)
+            cell_add(cell, ",");
+        add(cell, object);
+    }
+    if (cJSON_GetArraySize(list) > OBJECTS_MAX) {
+        (void)snprintf(more, sizeof(more), ",+%d", cJSON_GetArraySize(list) - OBJECTS_MAX);
+        cell_add(cell, more);
+    }
+}
+
+static void add_object(struct cell *cell, const cJSON *object)
+{
+    const char *kind = json_text(object, "kind");
+
+    cell_add(cell, kind != NULL && strcasecmp(kind, "ConfigMap") == 0 ? "configmap/" : "secret/");
+    add_text(cell, object, "namespace");
+    cell_add(cell, "/");
+    add_text(cell, object, "name");
+}
+
+static void cell_object(struct cell *cell, const cJSON *volume, struct timespec now)
+{
+    (void)now;
+    visit_objects(cell, volume, add_object);
+}
+
+static void add_version(struct cell *cell, const cJSON *object)
+{
+    const char *version = json_text(object, "resourceVersion");
+
+    cell_add(cell, version != NULL && *version != '\0' ? version : "-");
+}
+
+static void cell_version(struct cell *cell, const cJSON *volume, struct timespec now)
+{
+    (void)now;
+    visit_objects(cell, volume, add_version);
+}
+
+static void cell_state(struct cell *cell, const cJSON *volume, struct timespec now)
+{
+    (void)now;
+    add_text(cell, json_member(volume, "volume"), "state");
+}
+
+static void cell_generation(struct cell *cell, const cJSON *volume, struct timespec now)
+{
+    (void)now;
+    add_text(cell, json_member(volume, "volume"), "generation");
+}
+
+static void cell_age(struct cell *cell, const cJSON *volume, struct timespec now)
+{
+    const char *time = json_text(json_member(volume, "lastUpdate"), "time");
+    struct timespec then;
+
+    if (time != NULL && clock_parse_rfc3339(time, &then) == 0)
+        cell_add(cell,
+                 status_age(now.tv_sec > then.tv_sec ? (uint64_t)(now.tv_sec - then.tv_sec) : 0,
+                            (char[STATUS_AGE_SIZE]){""}));
+}
+
+static void cell_source(struct cell *cell, const cJSON *volume, struct timespec now)
+{
+    (void)now;
+    add_text(cell, json_member(volume, "source"), "state");
+}
+
+/* What is mounted alone; "1,stale" if it does not follow updates. */
+static void cell_mounted_alone(struct cell *cell, const cJSON *volume, struct timespec now)
+{
+    const cJSON *mounts = json_member(json_member(volume, "volume"), "mountedAlone");
+
+    (void)now;
+    add_count(cell, mounts, "count");
+    if (cJSON_IsFalse(json_member(mounts, "live")) &&
+        cJSON_GetNumberValue(json_member(mounts, "count")) > 0)
+        cell_add(cell, ",stale");
+}
+
+static void cell_name(struct cell *cell, const cJSON *volume, struct timespec now)
+{
+    (void)now;
+    add_text(cell, json_member(volume, "volume"), "name");
+}
+
+static void cell_files(struct cell *cell, const cJSON *volume, struct timespec now)
+{
+    (void)now;
+    add_count(cell, json_member(volume, "volume"), "files");
+}
+
+static void cell_bytes(struct cell *cell, const cJSON *volume, struct timespec now)
+{
+    (void)now;
+    add_count(cell, json_member(volume, "volume"), "bytes");
+}
+
+static void cell_updates(struct cell *cell, const cJSON *volume, struct timespec now)
+{
+    (void)now;
+    add_count(cell, json_member(volume, "lastUpdate"), "count");
+}
+
+static void cell_latency(struct cell *cell, const cJSON *volume, struct timespec now)
+{
+    const cJSON *latency = json_path(volume, "lastUpdate", "latencySeconds", NULL);
+    char text[32];
+
+    (void)now;
+    if (!cJSON_IsNumber(latency))
+        return;
+    (void)snprintf(text, sizeof(text), "%.3fms", latency->valuedouble * 1e3);
+    cell_add(cell, text);
+}
+
+static void cell_pid(struct cell *cell, const cJSON *volume, struct timespec now)
+{
+    (void)now;
+    add_count(cell, volume, "pid");
+}
+
+static void cell_error(struct cell *cell, const cJSON *volume, struct timespec now)
+{
+    const cJSON *content = json_member(volume, "volume");
+
+    (void)now;
+    if (json_text(content, "error") != NULL)
+        add_text(cell, content, "error");
+    else
+        add_text(cell, json_member(volume, "source"), "error");
+}
+
+/* ---- lines */
+
+static const struct column {
+    const char *name;
+    void (*write)(struct cell *cell, const cJSON *volume, struct timespec now);
+    bool is_wide; /* with -o wide only */
+} columns[] = {
+    {"TARGET", cell_target, false},
+    {"POD", cell_pod, false},
+    {"OBJECT", cell_object, false},
+    {"STATE", cell_state, false},
+    {"GENERATION", cell_generation, false},
+    {"VERSION", cell_version, false},
+    {"AGE", cell_age, false},
+    {"SOURCE", cell_source, false},
+    {"MOUNTED-ALONE", cell_mounted_alone, false},
+    {"NAME", cell_name, true},
+    {"FILES", cell_files, true},
+    {"BYTES", cell_bytes, true},
+    {"UPDATES", cell_updates, true},
+    {"LATENCY", cell_latency, true},
+    {"PID", cell_pid, true},
+    {"ERROR", cell_error, false},
+};
+_Static_assert(ELEMENTS_OF(columns) <= STATUS_COLUMNS_MAX, "there is a width for each column");
+
+static bool is_shown(const struct status_table *table, size_t i)
+{
+    return table->is_wide || !columns[i].is_wide;
+}
+
+/* What would take a line or a column apart is written in octal, as the kernel writes paths. */
+static void cell_escape(const struct cell *cell, bool is_last, struct cell *ret_cell)
+{
+    ret_cell->len = 0;
+    ret_cell->text[0] = '\0';
+    for (const unsigned char *c = (const unsigned char *)cell->text; *c != '\0'; c++) {
+        char piece[8] = {(char)*c, '\0'};
+        bool is_good = *c > ' ' && *c != 0x7f && *c != '\\';
+
+        if (!is_good && !(is_last && (*c == ' ' || *c == '\\')))
+            (void)snprintf(piece, sizeof(piece), "\\%03o", *c);
+        cell_add(ret_cell, piece);
+    }
+}
+
+/* @volume: NULL for the header. */
+static void write_cell(size_t i, const cJSON *volume, struct timespec now, struct cell *ret_cell)
+{
+    struct cell cell = {.text = ""};
+
+    if (volume == NULL)
+        cell_add(&cell, columns[i].name);
+    else
+        columns[i].write(&cell, volume, now);
+    if (cell.len == 0)
+        cell_add(&cell, "-");
+    cell_escape(&cell, i + 1 == ELEMENTS_OF(columns), ret_cell);
+}
+
+static void measure(struct status_table *table, const cJSON *volume, struct timespec now)
+{
+    struct cell cell;
+
+    for (size_t i = 0; i < ELEMENTS_OF(columns); i++) {
+        write_cell(i, volume, now, &cell);
+        if (cell.len > table->widths[i])
+            table->widths[i] = cell.len;
+    }
+}
+
+static int print_line(const struct status_table *table, const cJSON *volume, struct timespec now,
+                      struct buf *text)
+{
+    struct cell cell;
+    int r = 0;
+
+    for (size_t i = 0; i < ELEMENTS_OF(columns) && r >= 0; i++) {
+        bool is_last = i + 1 == ELEMENTS_OF(columns);
+
+        if (!is_shown(table, i))
+            continue;
+        write_cell(i, volume, now, &cell);
+        r = buf_addf(text, "%-*s%s", is_last ? 0 : (int)table->widths[i] + COLUMN_SPACE, cell.text,
+                     is_last ? "\n" : "");
+    }
+    return r;
+}
+
+int status_table_print(struct status_table *table, const cJSON *volumes, struct timespec now,
+                       struct buf *text)
+{
+    const cJSON *volume;
+    int r = 0;
+
+    if (!table->has_header)
+        measure(table, NULL, now);
+    cJSON_ArrayForEach (volume, volumes) {
+        measure(table, volume, now);
+    }
+    if (!table->has_header)
+        r = print_line(table, NULL, now, text);
+    table->has_header = true;
+    cJSON_ArrayForEach (volume, volumes) {
+        if (r >= 0)
+            r = print_line(table, volume, now, text);
+    }
+    return r;
+}
+
+bool status_table_same(const struct status_table *table, const cJSON *a, const cJSON *b)
+{
+    static const struct timespec now;
+    struct cell of_a, of_b;
+
+    for (size_t i = 0; i < ELEMENTS_OF(columns); i++) {
+        if (!is_shown(table, i) || columns[i].write == cell_age)
+            continue;
+        write_cell(i, a, now, &of_a);
+        write_cell(i, b, now, &of_b);
+        if (!streq(of_a.text, of_b.text))
+            return false;
+    }
+    return true;
+}

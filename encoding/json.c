@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "encoding/json.h"
+
+#include <stdarg.h>
+
+const cJSON *json_member(const cJSON *j, const char *key)
+{
+    return cJSON_IsObject(j) ? cJSON_GetObjectItemCaseSensitive(j, key) : NULL;
+}
+
+const cJSON *json_path(const cJSON *j, ...)
+{
+    const char *key;
+    va_list keys;
+
+    va_start(keys, j);
+    while (j != NULL && (key = va_arg(keys, const char *)) != NULL)
+        j = json_member(j, key);
+    va_end(keys);
+    return j;
+}
+
+const char *json_text(const cJSON *j, const char *key)
+{
+    return cJSON_GetStringValue(json_member(j, key));
+}
+
+bool json_is_true(const cJSON *j, const char *key)
+{
+    return cJSON_IsTrue(json_member(j, key));
+}
+
+int json_add_text(cJSON *j, const char *key, const char *text)
+{
+    if (text == NULL)
+        return 0;
+    return cJSON_AddStringToObject(j, key, text) != NULL ? 0 : -ENOMEM;
+}
+
+int json_add_number(cJSON *j, const char *key, double n)
+{
+    return cJSON_AddNumberToObject(j, key, n) != NULL ? 0 : -ENOMEM;
+}
+
+int json_add_bool(cJSON *j, const char *key, bool value)
+{
+    return cJSON_AddBoolToObject(j, key, value) != NULL ? 0 : -ENOMEM;
+}
+
+/*
+ * What cJSON would let pass: a NUL written as \u0000, which cuts its string short, and characters
+ * that JSON wants escaped.
+ * Return: 0; -EINVAL with @e.
+ */
+static int check_strings(const char *text, size_t len, struct error *e)
+{
+    bool in_string = false;
+
+    for (size_t i = 0; i < len; i++) {
+        if (in_string && text[i] == '\\') {
+            if (len - i >= 6 && memcmp(text + i, "\\u0000", 6) == 0)
+                return error_set(e, -EINVAL,
+                                 "the string at byte %zu holds a NUL character: give such a value "
+                                 "in base64, under a Secret's data or a ConfigMap's binaryData",
+                                 i);
+            i++; /* what is escaped ends nothing */
+        } else if (in_string && (unsigned char)text[i] < 0x20) {
+            return error_set(e, -EINVAL, "invalid JSON: unescaped control character at byte %zu",
+                             i);
+        } else if (text[i] == '"') {
+            in_string = !in_string;
+        }
+    }
+    return 0;
+}
+
+int json_parse(const char *text, size_t len, cJSON **ret_json, struct error *e)
+{
+    const char *end = text;
+    cJSON *json;
+    int r = check_strings(text, len, e);
+
+    if (r < 0)
+        return r;
+    errno = 0; /* cJSON does not tell a lack of memory from a mistake */
+    json = cJSON_ParseWithLengthOpts(text, len, &end, false);
+    if (json == NULL && errno == ENOMEM)
+        return error_set_errno(e, -ENOMEM, "cannot take in the JSON");
+    if (json == NULL)
+        return error_set(e, -EINVAL, "invalid JSON at byte %zu", (size_t)(end - text));
+    while (end < text + len && strchr(" \t\r\n", *end) != NULL && *end != '\0')
+        end++;
+    if (end != text + len) {
+        cJSON_Delete(json);
+        return error_set(e, -EINVAL, "invalid JSON: something follows the value at byte %zu",
+                         (size_t)(end - text));
+    }
+    *ret_json = json;
+    return 0;
+}

@@ -1,0 +1,820 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * libyaml's events are put together to cJSON values directly; there is no tree in between.
+ *
+ * A plain scalar means what it means to kubectl (sigs.k8s.io/yaml, which is go-yaml v2): YAML 1.1's
+ * words, so y, yes and on are true; 0x1F, 0o17, 017, 0b11 and 1_000 are integers; 08 is a float;
+ * dates are strings. A quoted scalar is a string. A key that is a number or a boolean becomes its
+ * JSON text, so that the key `on` is "true", as a cluster would have it.
+ *
+ * Stricter than kubectl: a key that a mapping has twice is an error, since one of the two is
+ * silently lost there. Kinder: a key of the mapping itself wins over a merged one (<<) wherever it
+ * stands; JSON may hold tabs and surrogate pairs, because what begins like JSON is first tried as
+ * JSON.
+ *
+ * The text is divided at its "---" lines and each part parsed for itself, as libyaml cannot go on
+ * after a mistake and one bad document must not take the good ones with it. Such a line ends a
+ * document wherever it stands, in quotes and block scalars too, so this cuts nothing in two.
+ *
+ * Values may be secret. Messages therefore name places and keys, and neither values nor anchors nor
+ * tags, for an unquoted password may begin with * or !.
+ *
+ * Aliases copy what they stand for. What all copies of a document hold is limited in number, bytes
+ * and depth, which is what stops a "billion laughs".
+ */
+#include "encoding/yaml.h"
+
+#include <search.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <yaml.h>
+
+#include "encoding/json.h"
+#include "encoding/yaml_scalar.h"
+
+#define MAX_ANCHORS 1000     /* looked up one after the other */
+#define BINARY_MARK 0x62696e /* in valueint, which cJSON does not use for strings */
+
+/* ---- scalars */
+
+/* What an explicit tag asks for; all other tags mean text, as they do to kubectl. */
+static const struct {
+    const char *tag;
+    enum yaml_scalar_kind kind;
+} scalar_tags[] = {
+    {YAML_NULL_TAG, SCALAR_NULL},
+    {YAML_BOOL_TAG, SCALAR_BOOL},
+    {YAML_INT_TAG, SCALAR_NUMBER},
+    {YAML_FLOAT_TAG, SCALAR_NUMBER},
+};
+
+static enum yaml_scalar_kind tag_kind(const char *tag)
+{
+    for (size_t i = 0; i < ELEMENTS_OF(scalar_tags); i++)
+        if (streq(tag, scalar_tags[i].tag))
+            return scalar_tags[i].kind;
+    return SCALAR_TEXT;
+}
+
+/* ---- putting a document together */
+
+struct anchor {
+    char *name;
+    const cJSON *value; /* borrowed from the document under construction */
+    bool is_complete;   /* false while the value is still open: an alias in there has no meaning */
+};
+
+/* An open mapping or sequence. */
+struct frame {
+    cJSON *node;     /* borrowed from its parent */
+    char *key;       /* owned; the mapping's key that waits for its value */
+    bool is_merging; /* the key was << */
+    cJSON *merge;    /* borrowed from builder.kept: the value of << */
+    void *seen;      /* tsearch(3) tree of the mapping's members by key */
+    size_t n_anchor; /* 1 + the index of its anchor, or 0 */
+};
+
+struct builder {
+    yaml_parser_t parser;
+    size_t lines_before; /* lines of the stream above the part that is parsed here */
+    struct error *e;
+    cJSON *root; /* owned; the document as far as it is known */
+    cJSON *kept; /* owned array: values that stand in no place of their own but may have anchors */
+    struct frame frames[YAML_MAX_DEPTH];
+    size_t depth;
+    struct anchor anchors[MAX_ANCHORS];
+    size_t n_anchors;
+    size_t n_values;
+    size_t copied_bytes;
+    size_t root_line;
+};
+
+static void keep_member(void *member)
+{
+    (void)member; /* tdestroy(3) wants something to call; members belong to their mapping */
+}
+
+static void builder_reset(struct builder *b)
+{
+    for (size_t i = 0; i < b->depth; i++) {
+        free(b->frames[i].key);
+        tdestroy(b->frames[i].seen, keep_member);
+    }
+    for (size_t i = 0; i < b->n_anchors; i++)
+        free(b->anchors[i].name);
+    cJSON_Delete(b->root);
+    cJSON_Delete(b->kept);
+    b->root = b->kept = NULL;
+    b->depth = b->n_anchors = b->n_values = b->copied_bytes = b->root_line = 0;
+}
+
+static struct builder *builder_free(struct builder *b)
+{
+    if (b == NULL)
+        return NULL;
+    builder_reset(b);
+    yaml_parser_delete(&b->parser);
+    free(b);
+    return NULL;
+}
+DEFINE_CLEANUP(struct builder *, builder_free)
+
+static struct builder *builder_new(void)
+{
+    struct builder *b = calloc(1, sizeof(*b));
+
+    if (b == NULL || !yaml_parser_initialize(&b->parser)) {
+        free(b);
+        return NULL;
+    }
+    return b;
+}
+
+/* Put the place in front of the error's text. Return: @code. */
+static int error_at(struct builder *b, const yaml_mark_t *mark, int code)
+{
+    return error_prefix(b->e, code, "line %zu, column %zu", b->lines_before + mark->line + 1,
+                        mark->column + 1);
+}
+
+static int out_of_memory(struct builder *b)
+{
+    return error_set_errno(b->e, -ENOMEM, "cannot take in the document");
+}
+
+static int too_much(struct builder *b, const yaml_mark_t *mark)
+{
+    return error_at(b, mark,
+                    error_set(b->e, -EINVAL,
+                              "the document has more than %u values, or repeats more than %u MiB "
+                              "through aliases: divide it",
+                              YAML_MAX_VALUES, YAML_MAX_BYTES >> 20));
+}
+
+static int too_deep(struct builder *b, const yaml_mark_t *mark)
+{
+    return error_at(
+        b, mark,
+        error_set(b->e, -EINVAL, "the document nests deeper than %u levels", YAML_MAX_DEPTH));
+}
+
+/* How much a value is, itself included. */
+struct extent {
+    size_t n_values;
+    size_t bytes;
+    size_t depth; /* of mappings and sequences; a scalar's is 0 */
+};
+
+static bool is_container(const cJSON *value)
+{
+    return cJSON_IsArray(value) || cJSON_IsObject(value);
+}
+
+static struct extent extent_of(const cJSON *value)
+{
+    struct extent all = {.n_values = 1, .depth = is_container(value)};
+    const cJSON *child;
+
+    if (cJSON_IsString(value))
+        all.bytes = strlen(value->valuestring);
+    if (value->string != NULL)
+        all.bytes += strlen(value->string);
+    cJSON_ArrayForEach (child, value) {
+        struct extent one = extent_of(child);
+
+        all.n_values += one.n_values;
+        all.bytes += one.bytes;
+        if (all.depth < one.depth + 1)
+            all.depth = one.depth + 1;
+    }
+    return all;
+}
+
+/* Copy what an alias or a merge stands for, within the document's limits. */
+static int copy_value(struct builder *b, const cJSON *value, const yaml_mark_t *mark,
+                      cJSON **ret_copy)
+{
+    struct extent extent = extent_of(value);
+
+    b->n_values += extent.n_values;
+    b->copied_bytes += extent.bytes;
+    if (b->n_values > YAML_MAX_VALUES || b->copied_bytes > YAML_MAX_BYTES)
+        return too_much(b, mark);
+    if (b->depth + extent.depth > YAML_MAX_DEPTH)
+        return too_deep(b, mark);
+    *ret_copy = cJSON_Duplicate(value, true);
+    return *ret_copy != NULL ? 0 : out_of_memory(b);
+}
+
+/* @value: consumed. It lives until the end of the document. */
+static int keep_value(struct builder *b, cJSON *value)
+{
+    if (b->kept == NULL)
+        b->kept = cJSON_CreateArray();
+    if (b->kept == NULL) {
+        cJSON_Delete(value);
+        return out_of_memory(b);
+    }
+    (void)cJSON_AddItemToArray(b->kept, value);
+    return 0;
+}
+
+static int member_compare(const void *a, const void *b)
+{
+    const cJSON *x = a, *y = b;
+
+    return strcmp(x->string, y->string);
+}
+
+/* Whether the mapping has the key that waits for its value. */
+static bool frame_has_key(const struct frame *f)
+{
+    const cJSON like = {.string = f->key};
+
+    return tfind(&like, &f->seen, member_compare) != NULL;
+}
+
+/* @value: consumed. @key: one that the mapping does not have yet. */
+static int frame_add(struct builder *b, struct frame *f, const char *key, cJSON *value)
+{
+    if (!cJSON_AddItemToObject(f->node, key, value)) {
+        cJSON_Delete(value);
+        return out_of_memory(b);
+    }
+    return tsearch(value, &f->seen, member_compare) != NULL ? 0 : out_of_memory(b);
+}
+
+/* The text of a scalar where it is a key. Return: the caller's; NULL if it has none. */
+static char *key_text(const cJSON *key)
+{
+    if (cJSON_IsString(key))
+        return strdup(key->valuestring);
+    return cJSON_PrintUnformatted(key);
+}
+
+/* @key: consumed. */
+static int frame_set_key(struct builder *b, struct frame *f, cJSON *key, const yaml_mark_t *mark)
+{
+    int r = 0;
+
+    if (is_container(key) || cJSON_IsNull(key))
+        r = error_at(b, mark,
+                     error_set(b->e, -EINVAL,
+                               "a mapping's key has to be a string, a number or true or false"));
+    else if ((f->key = key_text(key)) == NULL)
+        r = out_of_memory(b);
+    else if (frame_has_key(f))
+        r = error_at(
+            b, mark,
+            error_set(b->e, -EINVAL, "the key \"%.64s\" stands twice in one mapping", f->key));
+    /* not deleted: an anchor may name it */
+    return keep_value(b, key) < 0 && r == 0 ? -ENOMEM : r;
+}
+
+/* Put a finished scalar or a container that is being opened where it belongs. @value: consumed. */
+static int place_value(struct builder *b, cJSON *value, const yaml_mark_t *mark)
+{
+    struct frame *f = b->depth > 0 ? &b->frames[b->depth - 1] : NULL;
+    int r;
+
+    if (f == NULL) {
+        b->root = value;
+        b->root_line = b->lines_before + mark->line + 1;
+        return 0;
+    }
+    if (cJSON_IsArray(f->node)) {
+        (void)cJSON_AddItemToArray(f->node, value);
+        return 0;
+    }
+    if (f->is_merging) {
+        f->is_merging = false;
+        f->merge = value;
+        return keep_value(b, value);
+    }
+    if (f->key == NULL)
+        return frame_set_key(b, f, value, mark);
+    r = frame_add(b, f, f->key, value);
+    free(f->key);
+    f->key = NULL;
+    return r;
+}
+
+static int anchor_add(struct builder *b, const char *name, const cJSON *value, bool is_complete,
+                      const yaml_mark_t *mark)
+{
+    struct anchor *a = &b->anchors[b->n_anchors];
+
+    if (name == NULL)
+        return 0;
+    if (b->n_anchors == MAX_ANCHORS)
+        return error_at(
+            b, mark,
+            error_set(b->e, -EINVAL, "the document has more than %d anchors", MAX_ANCHORS));
+    a->name = strdup(name);
+    if (a->name == NULL)
+        return out_of_memory(b);
+    a->value = value;
+    a->is_complete = is_complete;
+    b->n_anchors++;
+    return 0;
+}
+
+/* ---- one function per kind of event */
+
+static int make_scalar(struct builder *b, const yaml_event_t *event, cJSON **ret_value)
+{
+    const char *text = (const char *)event->data.scalar.value;
+    const char *tag = (const char *)event->data.scalar.tag;
+    bool is_binary = tag != NULL && streq(tag, "tag:yaml.org,2002:binary");
+    enum yaml_scalar_kind wanted = tag != NULL ? tag_kind(tag) : SCALAR_TEXT;
+    struct yaml_scalar s = {.kind = SCALAR_TEXT};
+
+    if (strlen(text) != event->data.scalar.length)
+        return error_set(b->e, -EINVAL,
+                         "a NUL character stands in a string: give such a value in base64, under a "
+                         "Secret's data or a ConfigMap's binaryData");
+    if (event->data.scalar.plain_implicit || wanted != SCALAR_TEXT)
+        s = yaml_scalar_resolve(text, event->data.scalar.length);
+    if (s.kind == SCALAR_NOT_FINITE)
+        return error_set(b->e, -EINVAL,
+                         "a number has to be finite: put the value into quotes if it is text");
+    if (wanted != SCALAR_TEXT && s.kind != wanted)
+        return error_set(b->e, -EINVAL, "the value is not what its tag says");
+    switch (s.kind) {
+    case SCALAR_NULL:
+        *ret_value = cJSON_CreateNull();
+        break;
+    case SCALAR_BOOL:
+        *ret_value = cJSON_CreateBool(s.is_true);
+        break;
+    case SCALAR_NUMBER:
+        *ret_value = cJSON_CreateNumber(s.number);
+        break;
+    case SCALAR_TEXT:
+    case SCALAR_NOT_FINITE:
+        *ret_value = cJSON_CreateString(text);
+        break;
+    }
+    if (*ret_value == NULL)
+        return out_of_memory(b);
+    if (is_binary)
+        (*ret_value)->valueint = BINARY_MARK;
+    return 0;
+}
+
+static bool expects_key(const struct builder *b)
+{
+    const struct frame *f = b->depth > 0 ? &b->frames[b->depth - 1] : NULL;
+
+    return f != NULL && cJSON_IsObject(f->node) && f->key == NULL && !f->is_merging;
+}
+
+static int on_scalar(struct builder *b, const yaml_event_t *event)
+{
+    const yaml_mark_t *mark = &event->start_mark;
+    cJSON *value = NULL;
+    int r;
+
+    if (expects_key(b) && event->data.scalar.plain_implicit &&
+        streq((const char *)event->data.scalar.value, "<<")) {
+        if (b->frames[b->depth - 1].merge != NULL)
+            return error_at(
+                b, mark,
+                error_set(b->e, -EINVAL, "the key << stands twice in one mapping: give it a list"));
+        b->frames[b->depth - 1].is_merging = true;
+        return 0;
+    }
+    if (++b->n_values > YAML_MAX_VALUES)
+        return too_much(b, mark);
+    r = make_scalar(b, event, &value);
+    if (r < 0)
+        return r == -ENOMEM ? r : error_at(b, mark, r);
+    r = place_value(b, value, mark);
+    return r < 0 ? r : anchor_add(b, (const char *)event->data.scalar.anchor, value, true, mark);
+}
+
+static int on_alias(struct builder *b, const yaml_event_t *event)
+{
+    const char *name = (const char *)event->data.alias.anchor;
+    const yaml_mark_t *mark = &event->start_mark;
+    const struct anchor *a = NULL;
+    cJSON *copy = NULL;
+    int r;
+
+    for (size_t i = b->n_anchors; i > 0 && a == NULL; i--)
+        if (streq(b->anchors[i - 1].name, name))
+            a = &b->anchors[i - 1];
+    if (a == NULL)
+        return error_at(b, mark,
+                        error_set(b->e, -EINVAL,
+                                  "an alias (*) names an anchor that is not there: put the value "
+                                  "into quotes if it is text"));
+    if (!a->is_complete)
+        return error_at(b, mark, error_set(b->e, -EINVAL, "an alias (*) stands for itself"));
+    r = copy_value(b, a->value, mark, &copy);
+    return copy != NULL ? place_value(b, copy, mark) : r;
+}
+
+static int on_open(struct builder *b, const yaml_mark_t *mark, const char *anchor, cJSON *node)
+{
+    int r;
+
+    if (node == NULL)
+        return out_of_memory(b);
+    if (b->depth == YAML_MAX_DEPTH || ++b->n_values > YAML_MAX_VALUES) {
+        cJSON_Delete(node);
+        return b->depth == YAML_MAX_DEPTH ? too_deep(b, mark) : too_much(b, mark);
+    }
+    r = place_value(b, node, mark);
+    if (r < 0)
+        return r;
+    r = anchor_add(b, anchor, node, false, mark);
+    if (r < 0)
+        return r;
+    b->frames[b->depth++] =
+        (struct frame){.node = node, .n_anchor = anchor != NULL ? b->n_anchors : 0};
+    return 0;
+}
+
+/* Copy the members of @from that the mapping has not. */
+static int merge_mapping(struct builder *b, struct frame *f, const cJSON *from,
+                         const yaml_mark_t *mark)
+{
+    const cJSON *member;
+    int r = 0;
+
+    if (!cJSON_IsObject(from))
+        return error_at(
+            b, mark,
+            error_set(b->e, -EINVAL, "the value of << has to be a mapping or a list of mappings"));
+    cJSON_ArrayForEach (member, from) {
+        cJSON *copy = NULL;
+
+        if (tfind(member, &f->seen, member_compare) != NULL)
+            continue;
+        r = copy_value(b, member, mark, &copy);
+        if (r >= 0)
+            r = frame_add(b, f, member->string, copy);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+/* All own keys are known now, so nothing merged can get in front of them. */
+static int merge_all(struct builder *b, struct frame *f, const yaml_mark_t *mark)
+{
+    const cJSON *from;
+
+    if (!cJSON_IsArray(f->merge))
+        return merge_mapping(b, f, f->merge, mark);
+    cJSON_ArrayForEach (from, f->merge) {
+        int r = merge_mapping(b, f, from, mark);
+
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int on_close(struct builder *b, const yaml_event_t *event)
+{
+    struct frame *f = &b->frames[b->depth - 1];
+    int r = f->merge != NULL ? merge_all(b, f, &event->start_mark) : 0;
+
+    tdestroy(f->seen, keep_member);
+    f->seen = NULL;
+    if (f->n_anchor > 0)
+        b->anchors[f->n_anchor - 1].is_complete = true;
+    b->depth--;
+    return r;
+}
+
+static int on_event(struct builder *b, const yaml_event_t *event)
+{
+    switch (event->type) {
+    case YAML_SCALAR_EVENT:
+        return on_scalar(b, event);
+    case YAML_ALIAS_EVENT:
+        return on_alias(b, event);
+    case YAML_MAPPING_START_EVENT:
+        return on_open(b, &event->start_mark, (const char *)event->data.mapping_start.anchor,
+                       cJSON_CreateObject());
+    case YAML_SEQUENCE_START_EVENT:
+        return on_open(b, &event->start_mark, (const char *)event->data.sequence_start.anchor,
+                       cJSON_CreateArray());
+    case YAML_MAPPING_END_EVENT:
+    case YAML_SEQUENCE_END_EVENT:
+        return on_close(b, event);
+    case YAML_NO_EVENT:
+    case YAML_STREAM_START_EVENT:
+    case YAML_STREAM_END_EVENT:
+    case YAML_DOCUMENT_START_EVENT:
+    case YAML_DOCUMENT_END_EVENT:
+        break;
+    }
+    return 0;
+}
+
+/* ---- streams */
+
+/* A part of the stream between two "---" lines. */
+struct part {
+    const char *text;
+    size_t len;
+    size_t lines_before;
+};
+
+static size_t count_lines(const char *text, size_t len)
+{
+    size_t n = 0;
+
+    for (const char *p = text; (p = memchr(p, '\n', len - (size_t)(p - text))) != NULL; p++)
+        n++;
+    return n;
+}
+
+static int syntax_error(struct builder *b, const struct part *part)
+{
+    const yaml_parser_t *p = &b->parser;
+    yaml_mark_t mark = p->problem_mark;
+    const char *problem = p->problem != NULL ? p->problem : "the text is not YAML";
+
+    if (p->error == YAML_MEMORY_ERROR)
+        return out_of_memory(b);
+    /* a character that is never allowed: the reader knows its offset only */
+    if (p->error == YAML_READER_ERROR)
+        mark =
+            (yaml_mark_t){.line = count_lines(part->text, size_min(p->problem_offset, part->len))};
+    return error_at(b, &mark,
+                    p->context != NULL ? error_set(b->e, -EINVAL, "%s, %s", p->context, problem)
+                                       : error_set(b->e, -EINVAL, "%s", problem));
+}
+
+static int show_document(struct builder *b, yaml_document_fn *found, void *userdata)
+{
+    struct yaml_document document = {.json = TAKE(b->root), .line = b->root_line};
+    int r = 0;
+
+    if (document.json != NULL && !cJSON_IsNull(document.json))
+        r = found(userdata, &document);
+    cJSON_Delete(document.json);
+    builder_reset(b);
+    return r;
+}
+
+/* Return: as yaml_parse_documents(); *ret_bad is set when the failure is the part's own. */
+static int run_parser(struct builder *b, const struct part *part, yaml_document_fn *found,
+                      void *userdata, bool *ret_bad)
+{
+    for (;;) {
+        yaml_event_t event;
+        yaml_event_type_t type;
+        int r;
+
+        if (!yaml_parser_parse(&b->parser, &event)) {
+            *ret_bad = true;
+            return syntax_error(b, part);
+        }
+        type = event.type;
+        r = on_event(b, &event);
+        yaml_event_delete(&event);
+        if (r < 0) {
+            *ret_bad = true;
+            return r;
+        }
+        if (type == YAML_DOCUMENT_END_EVENT)
+            r = show_document(b, found, userdata);
+        if (r != 0 || type == YAML_STREAM_END_EVENT)
+            return r;
+    }
+}
+
+static int parse_yaml(const struct part *part, yaml_document_fn *found, void *userdata)
+{
+    _cleanup_(builder_freep) struct builder *b = builder_new();
+    struct yaml_document bad = {.error = ERROR_INIT};
+    bool is_bad = false;
+    int r;
+
+    if (b == NULL)
+        return -ENOMEM;
+    b->lines_before = part->lines_before;
+    b->e = &bad.error;
+    yaml_parser_set_encoding(&b->parser, YAML_UTF8_ENCODING);
+    yaml_parser_set_input_string(&b->parser, (const unsigned char *)part->text, part->len);
+    r = run_parser(b, part, found, userdata, &is_bad);
+    if (!is_bad)
+        return r;
+    bad.result = r;
+    bad.line = b->root_line > 0 ? b->root_line : part->lines_before + 1;
+    return found(userdata, &bad);
+}
+
+/* What JSON allows and this file does not: keys given twice, and more than the limits. */
+static int check_json(const cJSON *json, size_t depth, size_t *n_values, struct error *e)
+{
+    void *seen = NULL;
+    cJSON *child;
+    int r = 0;
+
+    if (depth == YAML_MAX_DEPTH && is_container(json))
+        return error_set(e, -EINVAL, "the document nests deeper than %u levels", YAML_MAX_DEPTH);
+    if (++*n_values > YAML_MAX_VALUES)
+        return error_set(e, -EINVAL, "the document has more than %u values: divide it",
+                         YAML_MAX_VALUES);
+    cJSON_ArrayForEach (child, json) {
+        if (child->string != NULL) {
+            cJSON *const *node = tsearch(child, &seen, member_compare);
+
+            if (node == NULL)
+                r = error_set_errno(e, -ENOMEM, "cannot take in the document");
+            else if (*node != child)
+                r = error_set(e, -EINVAL, "the key \"%.64s\" stands twice in one mapping",
+                              child->string);
+        }
+        if (r >= 0)
+            r = check_json(child, depth + 1, n_values, e);
+        if (r < 0)
+            break;
+    }
+    tdestroy(seen, keep_member);
+    return r;
+}
+
+/* Return: 1 if the part is not JSON; otherwise as yaml_parse_documents(). */
+#define NOT_JSON 1
+static int parse_json(const struct part *part, const char *from, yaml_document_fn *found,
+                      void *userdata)
+{
+    struct yaml_document document = {.error = ERROR_INIT};
+    size_t skipped = (size_t)(from - part->text), n_values = 0;
+    int r = json_parse(from, part->len - skipped, &document.json, NULL);
+
+    if (r < 0)
+        return r == -ENOMEM ? r : NOT_JSON;
+    document.line = part->lines_before + count_lines(part->text, skipped) + 1;
+    document.result = check_json(document.json, 0, &n_values, &document.error);
+    if (document.result < 0) {
+        (void)error_prefix(&document.error, 0, "line %zu", document.line);
+        cJSON_Delete(TAKE(document.json));
+    }
+    r = found(userdata, &document);
+    cJSON_Delete(document.json);
+    return r;
+}
+
+static bool is_separator(const char *line, const char *end)
+{
+    return end - line >= 3 && memcmp(line, "---", 3) == 0 &&
+           (end - line == 3 || strchr(" \t\r\n", line[3]) != NULL);
+}
+
+/* Blank, a comment, or a directive such as %YAML, which belongs to the document that follows. */
+static bool is_preamble(const char *line, const char *end)
+{
+    if (*line == '%')
+        return true;
+    while (line < end && strchr(" \t\r\n", *line) != NULL)
+        line++;
+    return line == end || *line == '#';
+}
+
+/* Return: the end of the part that begins at @text: the next separator that ends something. */
+static const char *part_end(const char *text, const char *end)
+{
+    bool has_content = false;
+
+    for (const char *line = text; line < end;) {
+        const char *newline = memchr(line, '\n', (size_t)(end - line));
+        const char *next = newline != NULL ? newline + 1 : end;
+
+        if (has_content && is_separator(line, end))
+            return line;
+        has_content = has_content || !is_preamble(line, next);
+        line = next;
+    }
+    return end;
+}
+
+static int parse_part(const struct part *part, yaml_document_fn *found, void *userdata)
+{
+    const char *p = part->text, *end = part->text + part->len;
+    int r = NOT_JSON;
+
+    if (is_separator(p, end))
+        p += 3;
+    while (p < end && strchr(" \t\r\n", *p) != NULL)
+        p++;
+    if (p < end && (*p == '{' || *p == '['))
+        r = parse_json(part, p, found, userdata);
+    return r == NOT_JSON ? parse_yaml(part, found, userdata) : r;
+}
+
+/* Return: the length of the well-formed sequence at @p, or 0. Source: RFC 3629, section 4. */
+static size_t utf8_length(const uint8_t *p, size_t len)
+{
+    size_t n = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
+
+    if (n == 0 || n > len || p[0] > 0xf4)
+        return 0;
+    for (size_t i = 1; i < n; i++)
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+    /* overlong forms, surrogates and what is above U+10FFFF differ in the second byte */
+    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
+        (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
+        return 0;
+    return n;
+}
+
+static int check_text(const char *text, size_t len, struct error *e)
+{
+    size_t line = 1;
+
+    if (len > YAML_MAX_BYTES)
+        return error_set(e, -EINVAL, "the text has %zu bytes, at most %u are read", len,
+                         YAML_MAX_BYTES);
+    for (size_t i = 0, n; i < len; i += n) {
+        n = utf8_length((const uint8_t *)text + i, len - i);
+        if (n == 0)
+            return error_set(e, -EINVAL,
+                             "line %zu: the text is not UTF-8: save it as UTF-8, and give binary "
+                             "values in base64",
+                             line);
+        if (text[i] == '\0')
+            return error_set(e, -EINVAL,
+                             "line %zu: there is a NUL byte in the text: it is not YAML or JSON",
+                             line);
+        line += text[i] == '\n';
+    }
+    return 0;
+}
+
+int yaml_parse_documents(const char *text, size_t len, yaml_document_fn *found, void *userdata,
+                         struct error *e)
+{
+    const char *end = text + len;
+    size_t lines_before = 0;
+    int r = check_text(text, len, e);
+
+    if (r < 0)
+        return r;
+    if (len >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0)
+        text += 3; /* a byte order mark, as some editors write it */
+    while (text < end) {
+        struct part part = {.text = text, .lines_before = lines_before};
+
+        part.len = (size_t)(part_end(text, end) - text);
+        r = parse_part(&part, found, userdata);
+        if (r != 0)
+            return r;
+        lines_before += count_lines(part.text, part.len);
+        text += part.len;
+    }
+    return 0;
+}
+
+/* ---- a single document */
+
+struct one {
+    cJSON *json;
+    struct error *e;
+};
+
+static int on_one(void *userdata, struct yaml_document *document)
+{
+    struct one *one = userdata;
+
+    if (document->result < 0)
+        return error_set(one->e, document->result, "%s", document->error.text);
+    if (one->json != NULL)
+        return error_set(one->e, -EINVAL,
+                         "line %zu: a second document begins here: leave one of the two away",
+                         document->line);
+    one->json = TAKE(document->json);
+    return 0;
+}
+
+int yaml_parse_one(const char *text, size_t len, cJSON **ret_json, struct error *e)
+{
+    struct one one = {.e = e};
+    int r = yaml_parse_documents(text, len, on_one, &one, e);
+
+    if (r >= 0 && one.json == NULL) {
+        one.json = cJSON_CreateNull();
+        r = one.json != NULL ? 0 : -ENOMEM;
+    }
+    if (r < 0) {
+        cJSON_Delete(one.json);
+        return r;
+    }
+    *ret_json = one.json;
+    return 0;
+}
+
+bool yaml_is_binary(const cJSON *value)
+{
+    return cJSON_IsString(value) && value->valueint == BINARY_MARK;
+}

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "encoding/yaml_scalar.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#define NUMBER_TEXT_MAX 512 /* longer runs of digits are text */
+
+/* Words that are not text when they stand unquoted, between spaces. The empty word means null. */
+static const struct {
+    struct yaml_scalar meaning;
+    const char *words;
+} word_lists[] = {
+    {{.kind = SCALAR_NULL}, " ~ null Null NULL "},
+    {{.kind = SCALAR_BOOL, .is_true = true}, " true True TRUE y Y yes Yes YES on On ON "},
+    {{.kind = SCALAR_BOOL, .is_true = false}, " false False FALSE n N no No NO off Off OFF "},
+    {{.kind = SCALAR_NOT_FINITE},
+     " .inf .Inf .INF +.inf +.Inf +.INF -.inf -.Inf -.INF .nan .NaN .NAN "},
+};
+
+#define WORD_MAX 5
+
+static bool is_word_of(const char *words, const char *text, size_t len)
+{
+    const char *found = strstr(words, text);
+
+    while (found != NULL && (found[-1] != ' ' || found[len] != ' '))
+        found = strstr(found + 1, text);
+    return found != NULL;
+}
+
+static const char *skip_digits(const char *p)
+{
+    return p + strspn(p, "0123456789");
+}
+
+/* Go's strconv.ParseInt(text, 0, 64) or ParseUint: a sign, a prefix for the base, digits. */
+static bool parse_integer(const char *text, double *ret_number)
+{
+    const char *p = text;
+    bool is_negative = *p == '-', has_sign = is_negative || *p == '+';
+    unsigned long long n;
+    int base = 10;
+    char *end;
+
+    p += has_sign;
+    if (p[0] == '0' && p[1] != '\0') {
+        base = strchr("xX", p[1]) != NULL ? 16 : strchr("bB", p[1]) != NULL ? 2 : 8;
+        p += strchr("xXbBoO", p[1]) != NULL ? 2 : 1;
+    }
+    /* strtoull() would take a second sign, a second prefix or white space */
+    if (*p == '\0' || p[strspn(p, "0123456789abcdefABCDEF")] != '\0')
+        return false;
+    errno = 0;
+    n = strtoull(p, &end, base);
+    if (errno != 0 || *end != '\0' || (has_sign && n > (unsigned long long)INT64_MAX + is_negative))
+        return false;
+    *ret_number = is_negative ? -(double)n : (double)n;
+    return true;
+}
+
+/* go-yaml's: [-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)? and not out of range. */
+static bool parse_float(const char *text, double *ret_number)
+{
+    const char *p = text + (*text == '-' || *text == '+'), *digits = p;
+    double n;
+
+    p = skip_digits(p);
+    if (p == digits && !(p[0] == '.' && p[1] >= '0' && p[1] <= '9'))
+        return false;
+    if (*p == '.')
+        p = skip_digits(p + 1);
+    if (*p == 'e' || *p == 'E') {
+        p += p[1] == '-' || p[1] == '+' ? 2 : 1;
+        if (skip_digits(p) == p)
+            return false;
+        p = skip_digits(p);
+    }
+    if (*p != '\0')
+        return false;
+    n = strtod(text, NULL);
+    if (!isfinite(n))
+        return false;
+    *ret_number = n;
+    return true;
+}
+
+static bool parse_number(const char *text, size_t len, double *ret_number)
+{
+    char plain[NUMBER_TEXT_MAX];
+    size_t n = 0;
+    bool found;
+
+    if (len >= sizeof(plain) || strchr("+-.0123456789", *text) == NULL)
+        return false;
+    for (const char *p = text; *p != '\0'; p++)
+        if (*p != '_' || *text == '.')
+            plain[n++] = *p;
+    plain[n] = '\0';
+    found = parse_integer(plain, ret_number) || parse_float(plain, ret_number);
+    explicit_bzero(plain, sizeof(plain)); /* a password may look like this too */
+    return found;
+}
+
+struct yaml_scalar yaml_scalar_resolve(const char *text, size_t len)
+{
+    struct yaml_scalar s = {.kind = SCALAR_TEXT};
+
+    if (len == 0)
+        return (struct yaml_scalar){.kind = SCALAR_NULL};
+    for (size_t i = 0; i < ELEMENTS_OF(word_lists) && len <= WORD_MAX; i++)
+        if (strchr(text, ' ') == NULL && is_word_of(word_lists[i].words, text, len))
+            return word_lists[i].meaning;
+    if (parse_number(text, len, &s.number))
+        s.kind = SCALAR_NUMBER;
+    return s;
+}

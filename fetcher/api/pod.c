@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fetcher/api/pod.h"
+
+#include "cache/object.h"
+#include "encoding/json.h"
+
+/* The volumes of our driver in a pod; names are borrowed from its JSON. */
+struct volumes {
+    struct {
+        const char *name;
+        bool has_sub_path;
+    } list[POD_VOLUMES_MAX];
+    size_t n;
+};
+
+/* ---- reading */
+
+const char *pod_uid_of(const cJSON *json)
+{
+    const char *uid = json_text(json_member(json, "metadata"), "uid");
+
+    return uid != NULL && uid[0] != '\0' && strlen(uid) <= POD_UID_MAX ? uid : NULL;
+}
+
+/* Its containers do not start any more, so the kubelet publishes no volumes of it. */
+static bool has_ended(const cJSON *json)
+{
+    const char *phase = json_text(json_member(json, "status"), "phase");
+
+    return phase != NULL && (streq(phase, "Succeeded") || streq(phase, "Failed"));
+}
+
+static void find_volumes(const cJSON *spec, const char *driver, struct volumes *volumes)
+{
+    const cJSON *volume;
+
+    cJSON_ArrayForEach (volume, json_member(spec, "volumes")) {
+        const char *of = json_text(json_member(volume, "csi"), "driver");
+        const char *name = json_text(volume, "name");
+
+        if (of == NULL || !streq(of, driver) || name == NULL || !object_namespace_is_valid(name) ||
+            volumes->n == POD_VOLUMES_MAX)
+            continue;
+        volumes->list[volumes->n++].name = name;
+    }
+}
+
+static bool is_given(const char *text)
+{
+    return text != NULL && text[0] != '\0';
+}
+
+static void note_mount(const cJSON *mount, struct volumes *volumes)
+{
+    const char *name = json_text(mount, "name");
+
+    if (name == NULL ||
+        (!is_given(json_text(mount, "subPath")) && !is_given(json_text(mount, "subPathExpr"))))
+        return;
+    for (size_t i = 0; i < volumes->n; i++)
+        if (streq(volumes->list[i].name, name))
+            volumes->list[i].has_sub_path = true;
+}
+
+/* The API server refuses subPath in ephemeral containers; one that allows it is understood, too. */
+static void note_mounts(const cJSON *spec, struct volumes *volumes)
+{
+    static const char *const kinds[] = {"containers", "initContainers", "ephemeralContainers"};
+
+    for (size_t i = 0; i < ELEMENTS_OF(kinds); i++) {
+        const cJSON *container, *mount;
+
+        cJSON_ArrayForEach (container, json_member(spec, kinds[i])) {
+            cJSON_ArrayForEach (mount, json_member(container, "volumeMounts")) {
+                note_mount(mount, volumes);
+            }
+        }
+    }
+}
+
+/* ---- keeping */
+
+/* Return: @at moved behind the copy. */
+static char *put_text(char *at, const char *text, const char **ret_text)
+{
+    *ret_text = at;
+    return stpcpy(at, text) + 1;
+}
+
+static struct pod *pod_new(const char *namespace, const char *name, const char *uid,
+                           const struct volumes *volumes)
+{
+    size_t len = strlen(namespace) + strlen(name) + strlen(uid) + 4;
+    const char *text;
+    struct pod *pod;
+    char *at;
+
+    for (size_t i = 0; i < volumes->n; i++)
+        len += volumes->list[i].has_sub_path ? strlen(volumes->list[i].name) + 1 : 0;
+    pod = calloc(1, sizeof(*pod) + len);
+    if (pod == NULL)
+        return NULL;
+    list_init(&pod->link);
+    at = put_text(pod->text, namespace, &pod->namespace);
+    at = put_text(at, name, &pod->name);
+    at = put_text(at, uid, &pod->uid);
+    pod->sub_paths = at;
+    for (size_t i = 0; i < volumes->n; i++)
+        if (volumes->list[i].has_sub_path)
+            at = put_text(at, volumes->list[i].name, &text);
+    return pod;
+}
+
+int pod_decode(const cJSON *json, const char *driver, struct pod **ret_pod)
+{
+    const cJSON *metadata = json_member(json, "metadata"), *spec = json_member(json, "spec");
+    const char *namespace = json_text(metadata, "namespace"), *name = json_text(metadata, "name");
+    const char *kind = json_text(json, "kind"), *uid = pod_uid_of(json);
+    struct volumes volumes = {.n = 0};
+    struct pod *pod;
+
+    if ((kind != NULL && !streq(kind, "Pod")) || uid == NULL || namespace == NULL || name == NULL ||
+        !object_namespace_is_valid(namespace) || !object_name_is_valid(name))
+        return -EINVAL;
+    find_volumes(spec, driver, &volumes);
+    if (volumes.n == 0 || has_ended(json))
+        return POD_WITHOUT_VOLUMES;
+    note_mounts(spec, &volumes);
+    pod = pod_new(namespace, name, uid, &volumes);
+    if (pod == NULL)
+        return -ENOMEM;
+    *ret_pod = pod;
+    return 0;
+}
+
+struct pod *pod_free(struct pod *pod)
+{
+    if (pod == NULL)
+        return NULL;
+    list_remove(&pod->link);
+    free(pod);
+    return NULL;
+}
+
+/* ---- asking */
+
+bool pod_is(const struct pod *pod, const char *namespace, const char *name, const char *uid)
+{
+    return streq(pod->uid, uid) && streq(pod->name, name) && streq(pod->namespace, namespace);
+}
+
+bool pod_has_sub_path(const struct pod *pod, const char *volume)
+{
+    for (const char *at = pod->sub_paths; *at != '\0'; at += strlen(at) + 1)
+        if (streq(at, volume))
+            return true;
+    return false;
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * The credentials of a configuration as they are now: files reread when they change, tokens and
+ * certificates from a plug-in renewed before they expire or when the server refuses them.
+ *
+ * Thread: the event loop's.
+ */
+#include <systemd/sd-event.h>
+
+#include "base/clock.h"
+#include "fetcher/auth/exec_plugin.h"
+#include "fetcher/auth/kubeconfig.h"
+
+struct credentials;
+
+/* What a request needs. Borrowed from the credentials until their next change; members may be NULL.
+ */
+struct credentials_material {
+    const char *ca_pem;          /* NULL: the system's certificate authorities */
+    const char *client_cert_pem; /* both or neither */
+    const char *client_key_pem;
+    const char *authorization; /* the Authorization header's value: "Bearer ..." or "Basic ..." */
+    unsigned version;          /* grows with every change */
+};
+
+/*
+ * New material is there, or @error says why there is none (the old one, if any, stays). May not
+ * free the credentials.
+ */
+typedef void credentials_changed_fn(void *userdata, const struct error *error);
+
+/*
+ * @config: borrowed, outlives the credentials
+ * @changed: called from the loop, never from within this call
+ * Return: 0, *ret_credentials is the caller's; -errno with @e when a file cannot be read or holds
+ * no PEM. An exec plug-in is started, its result is reported through @changed.
+ */
+int credentials_new(sd_event *event, const struct api_config *config,
+                    credentials_changed_fn *changed, void *userdata,
+                    struct credentials **ret_credentials, struct error *e);
+
+/* As above with limits for the plug-in other than EXEC_PLUGIN_LIMITS. */
+int credentials_new_limited(sd_event *event, const struct api_config *config,
+                            const struct exec_plugin_limits *limits,
+                            credentials_changed_fn *changed, void *userdata,
+                            struct credentials **ret_credentials, struct error *e);
+
+/* Return: NULL; NULL is fine. */
+struct credentials *credentials_free(struct credentials *credentials);
+DEFINE_CLEANUP(struct credentials *, credentials_free)
+
+/* Return: the material, or NULL while a plug-in has not delivered any yet. */
+const struct credentials_material *credentials_peek(const struct credentials *credentials);
+
+/*
+ * The server answered 401 to a request made with material of @version: reread the files, run the
+ * plug-in again (at most once a minute per version, so that many requests with the same material
+ * cost one run; material that was replaced meanwhile costs none). @changed is called when that is
+ * done, after each call of this, also when it brought nothing new.
+ */
+void credentials_rejected(struct credentials *credentials, unsigned version);
+
+/*
+ * When the client certificate ends.
+ * Return: true, with the time in @ret_expiry; false if there is no client certificate.
+ */
+bool credentials_expiry(const struct credentials *credentials, struct timespec *ret_expiry);

@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The configuration is looked for in client-go's order, and the first place that has one decides:
+ *
+ *     --kubeconfig FILE     one file, which has to be there
+ *     $KUBECONFIG           a list of files; those that are missing are passed over
+ *     ~/.kube/config        looked at only if $KUBECONFIG is not set
+ *     in-cluster            a pod's service account
+ *
+ * A file that is there and broken ends the search: whoever wrote it would not expect to be somebody
+ * else. Files without a single entry count as missing, as KUBECONFIG=/dev/null does for kubectl.
+ */
+#include "fetcher/auth/kubeconfig.h"
+
+#include <limits.h>
+#include <sys/stat.h>
+
+#include "base/buf.h"
+#include "fetcher/auth/kubeconfig_parse.h"
+#include "fetcher/fields.h"
+
+#define FILE_MAX_BYTES  (1u << 20) /* a hundred clusters with their certificates need half of it */
+#define MAX_FILES       32u        /* of $KUBECONFIG; a file per cluster is a common habit */
+#define SERVICE_ACCOUNT "/var/run/secrets/kubernetes.io/serviceaccount"
+
+static int out_of_memory(struct error *e)
+{
+    return error_set_errno(e, -ENOMEM, "cannot read the configuration");
+}
+
+static void exec_plugin_free(struct exec_plugin *exec)
+{
+    if (exec == NULL)
+        return;
+    free(exec->api_version);
+    free(exec->command);
+    strings_free(exec->args);
+    strings_free(exec->env);
+    free(exec->install_hint);
+    free(exec->cluster_config);
+    free(exec);
+}
+
+static void pem_source_deinit(struct pem_source *pem)
+{
+    free(pem->data);
+    free(pem->file);
+}
+
+struct api_config *api_config_free(struct api_config *config)
+{
+    if (config == NULL)
+        return NULL;
+    free(config->origin);
+    free(config->server);
+    free(config->tls_server_name);
+    free(config->proxy_url);
+    pem_source_deinit(&config->certificate_authority);
+    pem_source_deinit(&config->client_certificate);
+    pem_source_deinit(&config->client_key);
+    free(config->token);
+    free(config->token_file);
+    free(config->username);
+    free(config->password);
+    exec_plugin_free(config->exec);
+    free(config->impersonate_user);
+    strings_free(config->impersonate_groups);
+    free(config->impersonate_uid);
+    free(config->namespace);
+    free(config);
+    return NULL;
+}
+
+/* Return: whether there was memory for it; NULL is copied, too. */
+static bool copy_text(char **ret_copy, const char *text)
+{
+    *ret_copy = text != NULL ? strdup(text) : NULL;
+    return text == NULL || *ret_copy != NULL;
+}
+
+struct api_config *api_config_dup_anonymous(const struct api_config *config)
+{
+    const struct pem_source *authority = &config->certificate_authority;
+    _cleanup_(api_config_freep) struct api_config *dup = calloc(1, sizeof(*dup));
+
+    if (dup == NULL)
+        return NULL;
+    dup->insecure_skip_tls_verify = config->insecure_skip_tls_verify;
+    if (!copy_text(&dup->origin, config->origin) || !copy_text(&dup->server, config->server) ||
+        !copy_text(&dup->tls_server_name, config->tls_server_name) ||
+        !copy_text(&dup->proxy_url, config->proxy_url) ||
+        !copy_text(&dup->certificate_authority.data, authority->data) ||
+        !copy_text(&dup->certificate_authority.file, authority->file) ||
+        !copy_text(&dup->namespace, config->namespace))
+        return NULL;
+    return TAKE(dup);
+}
+
+/* ---- finding the files */
+
+struct files {
+    struct kubeconfig_document documents[MAX_FILES]; /* what the arrays below hold */
+    char *paths[MAX_FILES];
+    struct buf texts[MAX_FILES];
+    size_t n;
+};
+
+static void files_deinit(struct files *files)
+{
+    for (size_t i = 0; i < files->n; i++) {
+        free(files->paths[i]);
+        buf_deinit(&files->texts[i]);
+    }
+}
+
+static char *absolute_path(const char *path)
+{
+    _cleanup_(freep) char *here = NULL;
+
+    if (path[0] == '/')
+        return strdup(path);
+    here = getcwd(NULL, 0);
+    return here != NULL ? text_format("%s/%s", here, path) : NULL;
+}
+
+static bool files_have(const struct files *files, const char *path)
+{
+    for (size_t i = 0; i < files->n; i++)
+        if (streq(files->paths[i], path))
+            return true;
+    return false;
+}
+
+/* Return: 0, also for a path that is there already; -ENOENT for a file that does not exist. */
+static int files_add(struct files *files, const char *path, struct error *e)
+{
+    _cleanup_(freep) char *absolute = absolute_path(path);
+    _cleanup_(buf_deinit) struct buf text = BUF_INIT(FILE_MAX_BYTES);
+    int r;
+
+    if (absolute == NULL)
+        return out_of_memory(e);
+    if (files_have(files, absolute))
+        return 0;
+    if (files->n == MAX_FILES)
+        return error_set(e, -E2BIG, "$KUBECONFIG names more than %u files", MAX_FILES);
+    r = buf_read_file(&text, -1, absolute);
+    if (r == -EFBIG)
+        return error_set(e, r, "cannot read %s: a kubeconfig file may have up to 1 MiB", absolute);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot read %s", absolute);
+    files->texts[files->n] = text;
+    text = BUF_INIT(0);
+    files->paths[files->n] = TAKE(absolute);
+    files->documents[files->n] = (struct kubeconfig_document){
+        .path = files->paths[files->n],
+        .text = buf_text(&files->texts[files->n]),
+        .len = files->texts[files->n].len,
+    };
+    files->n++;
+    return 0;
+}
+
+static int files_add_if_exists(struct files *files, const char *path, struct error *e)
+{
+    int r = files_add(files, path, e);
+
+    return r == -ENOENT ? 0 : r;
+}
+
+static int files_add_list(struct files *files, const char *list, struct error *e)
+{
+    _cleanup_(freep) char *copy = strdup(list);
+    char *rest = copy;
+    int r = 0;
+
+    if (copy == NULL)
+        return out_of_memory(e);
+    while (rest != NULL && r >= 0) {
+        const char *path = strsep(&rest, ":");
+
+        if (path[0] != '\0')
+            r = files_add_if_exists(files, path, e);
+    }
+    return r;
+}
+
+static const char *host_env(const struct kubeconfig_host *host, const char *name)
+{
+    const char *value = host->get_env(host->userdata, name);
+
+    return value != NULL && value[0] != '\0' ? value : NULL;
+}
+
+static int files_add_home(struct files *files, const char *home, struct error *e)
+{
+    _cleanup_(freep) char *path = text_format("%s/.kube/config", home);
+
+    return path != NULL ? files_add_if_exists(files, path, e) : out_of_memory(e);
+}
+
+static int files_find(struct files *files, const struct kubeconfig_options *options,
+                      const struct kubeconfig_host *host, struct error *e)
+{
+    const char *list = host_env(host, "KUBECONFIG"), *home = host_env(host, "HOME");
+
+    if (options->file != NULL)
+        return files_add(files, options->file, e);
+    if (list != NULL)
+        return files_add_list(files, list, e);
+    return home != NULL ? files_add_home(files, home, e) : 0;
+}
+
+/* ---- in-cluster */
+
+/* Why there is nothing anywhere, when @pod is what keeps this from being a pod. */
+static int nothing_found(const struct kubeconfig_host *host, const char *pod, struct error *e)
+{
+    const char *list = host_env(host, "KUBECONFIG");
+
+    return error_set(
+        e, -ENOENT,
+        "no API server is configured: nothing in %.200s%s, and this is no pod (%.150s): "
+        "name a file with --kubeconfig",
+        list != NULL ? "$KUBECONFIG, which is " : "~/.kube/config", list != NULL ? list : "", pod);
+}
+
+/* The service account's namespace. Return: 0, also without one; -ENOMEM. */
+static int read_namespace(const struct kubeconfig_host *host, char **ret_namespace)
+{
+    _cleanup_(freep) char *path = text_format("%s/namespace", host->service_account_dir);
+    _cleanup_(buf_deinit) struct buf text = BUF_INIT(NAME_MAX);
+    const char *namespace = host_env(host, "POD_NAMESPACE"); /* as in client-go */
+    size_t len;
+
+    if (path == NULL)
+        return -ENOMEM;
+    if (namespace == NULL) {
+        int r = buf_read_file(&text, -1, path);
+
+        if (r < 0)
+            return r == -ENOMEM ? r : 0;
+        namespace = buf_text(&text);
+    }
+    len = strcspn(namespace, " \t\r\n");
+    if (len == 0)
+        return 0;
+    *ret_namespace = strndup(namespace, len);
+    return *ret_namespace != NULL ? 0 : -ENOMEM;
+}
+
+static int in_cluster_server(const struct kubeconfig_host *host, struct api_config *config,
+                             struct error *e)
+{
+    const char *address = host_env(host, "KUBERNETES_SERVICE_HOST");
+    const char *port = host_env(host, "KUBERNETES_SERVICE_PORT");
+    int r;
+
+    if (address == NULL || port == NULL)
+        return nothing_found(host, "$KUBERNETES_SERVICE_HOST and PORT are not set", e);
+    config->server = text_format(strchr(address, ':') != NULL ? "https://[%s]:%s" : "https://%s:%s",
+                                 address, port);
+    if (config->server == NULL)
+        return out_of_memory(e);
+    r = api_config_normalise_server(config, e);
+    if (r < 0)
+        return error_prefix(e, r, "$KUBERNETES_SERVICE_HOST and $KUBERNETES_SERVICE_PORT");
+    return 0;
+}
+
+static bool is_file(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && !S_ISDIR(st.st_mode);
+}
+
+/* Source: client-go's rest.InClusterConfig(). */
+static int in_cluster_config(const struct kubeconfig_host *host, struct api_config **ret_config,
+                             struct error *e)
+{
+    _cleanup_(api_config_freep) struct api_config *config = calloc(1, sizeof(*config));
+    struct pem_source *ca;
+    int r;
+
+    if (config == NULL)
+        return out_of_memory(e);
+    r = in_cluster_server(host, config, e);
+    if (r < 0)
+        return r;
+    ca = &config->certificate_authority;
+    config->origin = strdup("in-cluster service account");
+    config->token_file = text_format("%s/token", host->service_account_dir);
+    ca->file = text_format("%s/ca.crt", host->service_account_dir);
+    if (config->origin == NULL || config->token_file == NULL || ca->file == NULL ||
+        read_namespace(host, &config->namespace) < 0)
+        return out_of_memory(e);
+    if (!is_file(config->token_file))
+        return nothing_found(host, "its service account has no token file", e);
+    if (!is_file(ca->file)) { /* client-go goes on with the system's authorities then */
+        free(ca->file);
+        ca->file = NULL;
+    }
+    *ret_config = TAKE(config);
+    return 0;
+}
+
+int kubeconfig_load_from(const struct kubeconfig_options *options,
+                         const struct kubeconfig_host *host, struct api_config **ret_config,
+                         struct error *e)
+{
+    _cleanup_(files_deinit) struct files files = {.n = 0};
+    int r = files_find(&files, options, host, e);
+
+    if (r < 0)
+        return r;
+    r = files.n == 0 ? KUBECONFIG_EMPTY
+                     : kubeconfig_parse(files.documents, files.n, options->context, ret_config, e);
+    if (r != KUBECONFIG_EMPTY)
+        return r;
+    if (options->file != NULL)
+        return error_set(e, -EINVAL, "%s has no contexts, clusters or users in it",
+                         files.documents[0].path);
+    if (options->context != NULL)
+        return error_set(
+            e, -ENOENT,
+            "context \"%.100s\" does not exist: no kubeconfig file was found, name one "
+            "with --kubeconfig",
+            options->context);
+    return in_cluster_config(host, ret_config, e);
+}
+
+static const char *process_env(void *userdata, const char *name)
+{
+    (void)userdata;
+    return getenv(name);
+}
+
+int kubeconfig_load(const struct kubeconfig_options *options, struct api_config **ret_config,
+                    struct error *e)
+{
+    static const struct kubeconfig_host host = {.get_env = process_env,
+                                                .service_account_dir = SERVICE_ACCOUNT};
+
+    return kubeconfig_load_from(options, &host, ret_config, e);
+}

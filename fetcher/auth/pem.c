@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fetcher/auth/pem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <openssl/err.h>
+
+#include "base/buf.h"
+#include "base/openssl.h"
+
+#define AUTHORIZATION_MAX_BYTES (2u << 20) /* from a file of 1 MiB, as base64 */
+
+/* Empties OpenSSL's queue of errors. Return: -ENOMEM if there was one for want of memory, else 0.
+ */
+static int openssl_errors(void)
+{
+    unsigned long code;
+    int r = 0;
+
+    while ((code = ERR_get_error()) != 0)
+        if (ERR_GET_REASON(code) == ERR_R_MALLOC_FAILURE)
+            r = -ENOMEM;
+    return r;
+}
+
+static X509 *read_certificate(BIO *bio)
+{
+    return PEM_read_bio_X509(bio, NULL, openssl_no_passphrase, NULL);
+}
+
+int material_check_authorities(const char *pem, struct error *e)
+{
+    _cleanup_(bio_freep) BIO *bio = BIO_new_mem_buf(pem, -1);
+    unsigned n = 0;
+    bool is_end;
+
+    if (bio == NULL)
+        return error_set_errno(e, -ENOMEM, "cannot read certificates");
+    for (;;) {
+        _cleanup_(x509_freep) X509 *x = read_certificate(bio);
+
+        if (x == NULL)
+            break;
+        n++;
+    }
+    is_end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+    if (openssl_errors() < 0)
+        return error_set_errno(e, -ENOMEM, "cannot read certificates");
+    if (!is_end)
+        return error_set(e, -EINVAL, "certificate %u is damaged or not there in full", n + 1);
+    if (n == 0)
+        return error_set(e, -EINVAL, "there is no certificate in it, it must be PEM");
+    return 0;
+}
+
+static int certificate_expiry(const X509 *x, struct timespec *ret_expiry)
+{
+    struct tm utc = {0};
+
+    if (ASN1_TIME_to_tm(X509_get0_notAfter(x), &utc) != 1)
+        return -EINVAL;
+    *ret_expiry = (struct timespec){.tv_sec = timegm(&utc)};
+    return 0;
+}
+
+static int check_pair(X509 *x, EVP_PKEY *key, bool is_encrypted, struct timespec *ret_expiry,
+                      struct error *e)
+{
+    if (x == NULL)
+        return error_set(e, -EINVAL,
+                         "the client certificate is damaged, not there in full or not PEM");
+    if (key == NULL)
+        return error_set(e, -EINVAL, "%s",
+                         is_encrypted ? "the client key is encrypted: give it without a passphrase"
+                                      : "the client key is damaged, not there in full or not PEM");
+    if (X509_check_private_key(x, key) != 1)
+        return error_set(e, -EINVAL, "the client key does not belong to the client certificate");
+    if (certificate_expiry(x, ret_expiry) < 0)
+        return error_set(e, -EINVAL, "the client certificate has no valid end date");
+    return 0;
+}
+
+int material_check_pair(const char *cert_pem, const char *key_pem, struct timespec *ret_expiry,
+                        struct error *e)
+{
+    _cleanup_(bio_freep) BIO *cert_bio = BIO_new_mem_buf(cert_pem, -1);
+    _cleanup_(bio_freep) BIO *key_bio = BIO_new_mem_buf(key_pem, -1);
+    _cleanup_(x509_freep) X509 *x = NULL;
+    _cleanup_(pkey_freep) EVP_PKEY *key = NULL;
+    bool is_encrypted;
+    int r;
+
+    if (cert_bio == NULL || key_bio == NULL)
+        return error_set_errno(e, -ENOMEM, "cannot read the client certificate");
+    x = read_certificate(cert_bio);
+    r = openssl_errors();
+    key = PEM_read_bio_PrivateKey(key_bio, NULL, openssl_no_passphrase, NULL);
+    is_encrypted = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_BAD_PASSWORD_READ;
+    if (openssl_errors() < 0 || r < 0)
+        return error_set_errno(e, -ENOMEM, "cannot read the client certificate");
+    r = check_pair(x, key, is_encrypted, ret_expiry, e);
+    ERR_clear_error();
+    return r;
+}
+
+/* ---- headers */
+
+int material_bearer(const char *token, char **ret_authorization, struct error *e)
+{
+    static const char space[] = " \t\r\n\v\f";
+    _cleanup_(buf_deinit) struct buf text = BUF_INIT(AUTHORIZATION_MAX_BYTES);
+    const char *start = token + strspn(token, space);
+    size_t len = strlen(start);
+    int r;
+
+    while (len > 0 && strchr(space, start[len - 1]) != NULL)
+        len--;
+    if (len == 0)
+        return error_set(e, -EINVAL, "the token is empty");
+    for (size_t i = 0; i < len; i++)
+        if (start[i] <= ' ' || start[i] > '~')
+            return error_set(e, -EINVAL, "there is more than a token in it");
+    r = buf_add_text(&text, "Bearer ");
+    if (r >= 0)
+        r = buf_add(&text, start, len);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot use the token");
+    *ret_authorization = TAKE(text.data);
+    return 0;
+}
+
+char *material_base64(const char *text)
+{
+    size_t len = strlen(text);
+    char *encoded = len < INT32_MAX / 2 ? malloc((len + 2) / 3 * 4 + 1) : NULL;
+
+    if (encoded != NULL)
+        (void)EVP_EncodeBlock((unsigned char *)encoded, (const unsigned char *)text, (int)len);
+    return encoded;
+}
+
+int material_basic(const char *username, const char *password, char **ret_authorization,
+                   struct error *e)
+{
+    _cleanup_(buf_deinit) struct buf text = BUF_INIT(AUTHORIZATION_MAX_BYTES);
+    _cleanup_(buf_deinit) struct buf header = BUF_INIT(AUTHORIZATION_MAX_BYTES);
+    _cleanup_(freep) char *encoded = NULL;
+    int r = buf_addf(&text, "%s:%s", username, password);
+
+    if (r >= 0) {
+        encoded = material_base64(buf_text(&text));
+        r = encoded != NULL ? buf_addf(&header, "Basic %s", encoded) : -ENOMEM;
+    }
+    if (r < 0)
+        return error_set_errno(e, r, "cannot use the username and password");
+    *ret_authorization = TAKE(header.data);
+    return 0;
+}

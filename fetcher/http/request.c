@@ -1,0 +1,490 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One request: what libcurl is told about it, what it calls back, and what went wrong in words.
+ *
+ * libcurl's handle is only made when it is its turn, as those that wait are many; the bytes of
+ * certificates and tokens are not copied into it but are those of the identity, which outlives it.
+ */
+#include "fetcher/http/request.h"
+
+#include <stdio.h>
+
+#include "base/log.h"
+#include "fetcher/auth/pem.h"
+#include "fetcher/http/admission.h"
+#include "fetcher/http/connections.h"
+#include "fetcher/http/library_memory.h"
+#include "version.h"
+
+#define CONNECT_LIMIT SPAN_SEC(10)
+
+/* A peer that is gone without a word is noticed after 25 s of silence; see http_connections.c. */
+#define KEEPALIVE_IDLE_SEC     10
+#define KEEPALIVE_INTERVAL_SEC 5
+
+/* A server's Retry-After beyond this is not believed. */
+#define RETRY_AFTER_MAX SPAN_SEC(300)
+/* And what one answer says about one object does not keep all others longer than this. */
+#define PAUSE_MAX       SPAN_SEC(30)
+
+/*
+ * libcurl's buffer for received bytes, which a watch has for as long as it lives: its default,
+ * which a whole DATA frame of HTTP/2 fits into. With 2 KiB libcurl 7.88 does not tell of the end of
+ * a watch that comes right behind large events, in every other case.
+ */
+#define BUFFER_BYTES 16384L
+
+#if defined(__x86_64__)
+#define ARCH "amd64"
+#elif defined(__aarch64__)
+#define ARCH "arm64"
+#else
+#define ARCH "other"
+#endif
+#define USER_AGENT "secretfs/" SECRETFS_VERSION " (linux/" ARCH ")"
+
+/* ---- requests, as libcurl calls back */
+
+struct http_request *http_request_check(void *userdata)
+{
+    struct http_request *request = userdata;
+
+    assert(request->magic == HTTP_REQUEST_MAGIC);
+    return request;
+}
+
+static void stats_count(struct http_stats *stats, int status)
+{
+    size_t i;
+
+    for (i = 0; i < stats->n_codes && stats->codes[i].status != status; i++)
+        continue;
+    if (i == HTTP_STATS_CODES_MAX)
+        return;
+    if (i == stats->n_codes)
+        stats->codes[stats->n_codes++].status = status;
+    stats->codes[i].n++;
+}
+
+static const char *protocol_name(long version)
+{
+    switch (version) {
+    case CURL_HTTP_VERSION_1_0:
+        return "HTTP/1.0";
+    case CURL_HTTP_VERSION_1_1:
+        return "HTTP/1.1";
+    case CURL_HTTP_VERSION_2_0:
+        return "HTTP/2";
+    default:
+        return "";
+    }
+}
+
+static void request_respond(struct http_request *request)
+{
+    struct http_client *client = request->client;
+    struct http_response response = {.content_type = ""};
+    long status = 0, version = 0;
+    curl_off_t retry_after_sec = 0;
+    char *content_type = NULL;
+
+    (void)curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);
+    if (status < 200 || request->has_response)
+        return; /* an interim response, or trailers */
+    (void)curl_easy_getinfo(request->easy, CURLINFO_HTTP_VERSION, &version);
+    (void)curl_easy_getinfo(request->easy, CURLINFO_RETRY_AFTER, &retry_after_sec);
+    (void)curl_easy_getinfo(request->easy, CURLINFO_CONTENT_TYPE, &content_type);
+    response.status = (int)status;
+    if (retry_after_sec > 0 && (span_us)retry_after_sec < RETRY_AFTER_MAX / SPAN_SEC(1))
+        response.retry_after = SPAN_SEC(retry_after_sec);
+    else if (retry_after_sec > 0)
+        response.retry_after = RETRY_AFTER_MAX;
+    if (content_type != NULL)
+        response.content_type = content_type;
+    request->has_response = true;
+    client->n_unanswered--;
+    client->stats.protocol = protocol_name(version);
+    http_connection_answered(request, version);
+    if (response.retry_after > 0 && (status == 429 || status == 503))
+        rate_limit_pause(&client->pace, clock_mono(),
+                         response.retry_after < PAUSE_MAX ? response.retry_after : PAUSE_MAX);
+    stats_count(&client->stats, response.status);
+    request->handler->on_response(request->userdata, &response);
+}
+
+/* It is on a connection now, and goes out. */
+static int request_on_sent(void *userdata, char *address, char *local_address, int port,
+                           int local_port)
+{
+    struct http_request *request = http_request_check(userdata);
+
+    (void)address;
+    (void)local_address;
+    (void)port;
+    request->client->n_callbacks++;
+    if (request->handler == NULL)
+        return CURL_PREREQFUNC_ABORT;
+    http_connection_use(request, local_port);
+    if (request->on_sent != NULL)
+        request->on_sent(request->userdata);
+    return request->handler != NULL ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
+}
+
+static size_t request_on_header(char *bytes, size_t size, size_t n, void *userdata)
+{
+    struct http_request *request = http_request_check(userdata);
+    bool is_end = n > 0 && (bytes[0] == '\r' || bytes[0] == '\n');
+
+    request->client->n_callbacks++;
+    if (request->handler != NULL && is_end)
+        request_respond(request);
+    return request->handler != NULL ? size * n : 0; /* 0 ends the transfer of a freed request */
+}
+
+static size_t request_on_body(char *bytes, size_t size, size_t n, void *userdata)
+{
+    struct http_request *request = http_request_check(userdata);
+
+    request->client->n_callbacks++;
+    if (request->handler != NULL)
+        request->handler->on_body(request->userdata, bytes, size * n);
+    /* these are libcurl's own bytes, which it has no use for any more: see library_memory.c */
+    explicit_bzero(bytes, size * n);
+    return request->handler != NULL ? size * n : CURL_WRITEFUNC_ERROR;
+}
+
+/* ---- what goes wrong, in words */
+
+/* Why the server's certificate is not taken: libcurl's words, and what to do. */
+static void explain_trust(const struct api_config *config, const char *words, struct error *e)
+{
+    bool is_name = strstr(words, "subject name") != NULL;
+
+    (void)error_set(e, -EACCES, "the certificate of %s is not trusted: %s: %s in %s",
+                    config->server, words,
+                    is_name ? "set tls-server-name to a name that the certificate has"
+                            : "check certificate-authority",
+                    config->origin);
+}
+
+static void explain_connect(const struct api_config *config, long os_error, const char *words,
+                            struct error *e)
+{
+    char text[128];
+
+    if (os_error != 0)
+        words = strerror_r((int)os_error, text, sizeof(text));
+    (void)error_set(e, -ECONNREFUSED,
+                    "cannot connect to %s%s: %s: check that %s runs, and its address in %s",
+                    config->server, config->proxy_url != NULL ? " through its proxy" : "", words,
+                    config->proxy_url != NULL ? "each of them" : "the API server", config->origin);
+}
+
+static void explain(const struct http_request *request, CURLcode code, long os_error,
+                    struct error *e)
+{
+    const struct api_config *config = request->client->config;
+    const char *words =
+        request->error_text[0] != '\0' ? request->error_text : curl_easy_strerror(code);
+
+    switch (code) {
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_ISSUER_ERROR:
+        explain_trust(config, words, e);
+        break;
+    case CURLE_COULDNT_CONNECT:
+        explain_connect(config, os_error, words, e);
+        break;
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_RESOLVE_PROXY:
+        (void)error_set(e, -ENOENT,
+                        "cannot find the address of %s: %s: check its name in %s, and DNS",
+                        config->server, words, config->origin);
+        break;
+    case CURLE_SSL_CERTPROBLEM:
+        (void)error_set(e, -EINVAL,
+                        "cannot use the client certificate for %s: %s: check client-certificate "
+                        "and client-key in %s",
+                        config->server, words, config->origin);
+        break;
+    case CURLE_SSL_CACERT_BADFILE:
+        (void)error_set(e, -EINVAL,
+                        "cannot use the CA certificates for %s: %s: check certificate-authority "
+                        "in %s",
+                        config->server, words, config->origin);
+        break;
+    case CURLE_OPERATION_TIMEDOUT:
+        (void)error_set(e, -ETIMEDOUT,
+                        "%s did not answer in time: %s: check the network and the "
+                        "API server's load",
+                        config->server, words);
+        break;
+    default:
+        (void)error_set(e, -EIO, "the connection to %s broke: %s", config->server, words);
+        break;
+    }
+}
+
+/* ---- its end */
+
+void http_request_withdraw(struct http_request *request)
+{
+    struct http_client *client = request->client;
+
+    if (!request->is_added)
+        return;
+    (void)curl_multi_remove_handle(client->multi, request->easy);
+    list_remove(&request->link);
+    request->is_added = false;
+    request->was_run = false;
+    http_connection_leave(request);
+    client->n_active--;
+    if (!request->has_response)
+        client->n_unanswered--;
+    if (client->pioneer == request)
+        client->pioneer = NULL;
+}
+
+void http_request_destroy(struct http_request *request)
+{
+    if (request == NULL)
+        return;
+    if (request->is_added) {
+        /*
+         * What is left of a request that is given up is RST_STREAM, which libcurl 7.88 puts into a
+         * buffer and sends along with what comes next. So that a server does not go on with the
+         * last watch of a connection, the connection is closed with it.
+         */
+        (void)curl_easy_setopt(request->easy, CURLOPT_FORBID_REUSE, 1L);
+        http_request_withdraw(request);
+    }
+    http_admission_leave(request);
+    list_remove(&request->link);
+    curl_easy_cleanup(request->easy);
+    (void)tls_identity_unref(request->identity);
+    secret_text_free(request->body);
+    free(request->path);
+    request->magic = 0;
+    free(request);
+}
+
+void http_request_report(struct http_request *request, enum http_outcome outcome,
+                         const struct error *error)
+{
+    const struct http_handler *handler = request->handler;
+
+    request->handler = NULL;
+    if (handler != NULL)
+        handler->on_done(request->userdata, outcome, error);
+}
+
+void http_request_finish(struct http_request *request, CURLcode code)
+{
+    struct http_client *client = request->client;
+    bool was_answered = request->has_response;
+    enum http_outcome outcome = HTTP_FAILED;
+    struct error error = ERROR_INIT;
+    long os_error = 0;
+
+    if (request->easy != NULL)
+        (void)curl_easy_getinfo(request->easy, CURLINFO_OS_ERRNO, &os_error);
+    http_request_withdraw(request);
+    if (!was_answered) {
+        stats_count(&client->stats, 0);
+        http_connections_forget_lost(client);
+    }
+    if (code == CURLE_OK)
+        outcome = HTTP_COMPLETE;
+    else if (code == CURLE_COULDNT_CONNECT && os_error == ECONNREFUSED)
+        outcome = HTTP_REFUSED;
+    if (outcome != HTTP_COMPLETE)
+        explain(request, code, os_error, &error);
+    http_request_report(request, outcome, outcome == HTTP_COMPLETE ? NULL : &error);
+    if (outcome != HTTP_COMPLETE && !was_answered && client->n_ready == 0 && !client->is_serial)
+        http_admission_fail(client, outcome, &error);
+}
+
+/* ---- its beginning */
+
+/* Bytes of the identity's, which stays until libcurl's handle is gone. */
+static struct curl_blob blob_of(char *pem)
+{
+    return (struct curl_blob){
+        .data = pem,
+        .len = pem != NULL ? strlen(pem) : 0,
+        .flags = CURL_BLOB_NOCOPY,
+    };
+}
+
+static CURLcode set_trust(CURL *easy, const struct api_config *config,
+                          const struct tls_identity *identity)
+{
+    struct curl_blob ca = blob_of(identity->ca_pem),
+                     certificate = blob_of(identity->client_cert_pem),
+                     key = blob_of(identity->client_key_pem);
+    CURLcode code = curl_easy_setopt(easy, CURLOPT_SSLVERSION, CURL_SSLVERSION_TLSv1_2);
+
+    if (code == CURLE_OK)
+        code = curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, library_memory_prepare_tls);
+    if (code == CURLE_OK && config->insecure_skip_tls_verify) {
+        (void)curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 0L);
+        (void)curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 0L);
+    } else if (code == CURLE_OK && identity->ca_pem != NULL) {
+        /* without these two the system's authorities would be trusted besides the given ones */
+        (void)curl_easy_setopt(easy, CURLOPT_CAINFO, NULL);
+        (void)curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
+        code = curl_easy_setopt(easy, CURLOPT_CAINFO_BLOB, &ca);
+    }
+    if (code == CURLE_OK && identity->client_cert_pem != NULL && identity->client_key_pem != NULL) {
+        code = curl_easy_setopt(easy, CURLOPT_SSLCERT_BLOB, &certificate);
+        if (code == CURLE_OK)
+            code = curl_easy_setopt(easy, CURLOPT_SSLKEY_BLOB, &key);
+    }
+    return code;
+}
+
+static void set_connection(CURL *easy, struct http_client *client)
+{
+    (void)curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
+    /* without TLS nothing but an answer tells what the server speaks, which could be long */
+    (void)curl_easy_setopt(easy, CURLOPT_PIPEWAIT, client->is_serial ? 0L : 1L);
+    (void)curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    (void)curl_easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L);
+    (void)curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+    (void)curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, (long)KEEPALIVE_IDLE_SEC);
+    (void)curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, (long)KEEPALIVE_INTERVAL_SEC);
+    (void)curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(CONNECT_LIMIT / SPAN_MS(1)));
+    (void)curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, http_connection_open);
+    (void)curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, client);
+    (void)curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, http_connection_close);
+    (void)curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, client);
+    (void)curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, http_connection_prepare);
+    (void)curl_easy_setopt(easy, CURLOPT_CONNECT_TO, client->connect_to);
+    (void)curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    (void)curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+    (void)curl_easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+    (void)curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+}
+
+/* libcurl reads the body where it is, so that there is no copy of it but the one in flight. */
+static void set_method(struct http_request *request)
+{
+    CURL *easy = request->easy;
+
+    if (request->body == NULL) {
+        (void)curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
+        return;
+    }
+    (void)curl_easy_setopt(easy, CURLOPT_POST, 1L);
+    (void)curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE, (long)strlen(request->body));
+    (void)curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body);
+}
+
+static CURLcode set_texts(struct http_request *request)
+{
+    const struct api_config *config = request->client->config;
+    CURLcode code = CURLE_OUT_OF_MEMORY;
+    char *url;
+
+    if (asprintf(&url, "%s%s", request->client->base_url, request->path) < 0)
+        return code;
+    code = curl_easy_setopt(request->easy, CURLOPT_URL, url);
+    free(url);
+    if (code == CURLE_OK)
+        code = curl_easy_setopt(request->easy, CURLOPT_USERAGENT, USER_AGENT);
+    if (code == CURLE_OK && config->proxy_url != NULL)
+        code = curl_easy_setopt(request->easy, CURLOPT_PROXY, config->proxy_url);
+    return code;
+}
+
+/* Its own headers stand before those that all requests have, without a copy of either. */
+static void set_headers(struct http_request *request)
+{
+    static char json[] = "Content-Type: application/json";
+    struct curl_slist *first = request->client->headers, *own = request->own_headers;
+
+    if (request->identity->authorization != NULL) {
+        *own = (struct curl_slist){.data = request->identity->authorization, .next = first};
+        first = own++;
+    }
+    if (request->body != NULL) {
+        *own = (struct curl_slist){.data = json, .next = first};
+        first = own;
+    }
+    (void)curl_easy_setopt(request->easy, CURLOPT_HTTPHEADER, first);
+    (void)curl_easy_setopt(request->easy, CURLOPT_HEADEROPT, (long)CURLHEADER_SEPARATE);
+}
+
+static void set_callbacks(struct http_request *request)
+{
+    CURL *easy = request->easy;
+
+    (void)curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, request->error_text);
+    (void)curl_easy_setopt(easy, CURLOPT_PRIVATE, request);
+    (void)curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, request_on_sent);
+    (void)curl_easy_setopt(easy, CURLOPT_PREREQDATA, request);
+    (void)curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, request_on_header);
+    (void)curl_easy_setopt(easy, CURLOPT_HEADERDATA, request);
+    (void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, request_on_body);
+    (void)curl_easy_setopt(easy, CURLOPT_WRITEDATA, request);
+}
+
+static int request_prepare(struct http_request *request)
+{
+    CURL *easy = curl_easy_init();
+
+    request->easy = easy;
+    if (easy == NULL || set_texts(request) != CURLE_OK ||
+        set_trust(easy, request->client->config, request->identity) != CURLE_OK)
+        return -ENOMEM;
+    set_connection(easy, request->client);
+    set_method(request);
+    set_headers(request);
+    set_callbacks(request);
+    (void)curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, BUFFER_BYTES);
+    (void)curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)(request->total_limit / SPAN_MS(1)));
+    free(TAKE(request->path));
+    return 0;
+}
+
+int http_request_start(struct http_request *request)
+{
+    struct http_client *client = request->client;
+    int r = request->easy == NULL ? request_prepare(request) : 0;
+    CURLMcode code;
+
+    if (r < 0)
+        return r;
+    client->n_calls++;
+    code = curl_multi_add_handle(client->multi, request->easy);
+    client->n_calls--;
+    if (code != CURLM_OK)
+        return -ENOMEM;
+    request->is_added = true;
+    list_remove(&request->link);
+    list_append(&client->unsent, &request->link);
+    client->n_active++;
+    client->n_unanswered++;
+    return 0;
+}
+
+struct http_request *http_request_new(struct http_client *client, const struct http_call *call)
+{
+    struct http_request *request = calloc(1, sizeof(*request));
+
+    if (request == NULL)
+        return NULL;
+    request->magic = HTTP_REQUEST_MAGIC;
+    request->client = client;
+    list_init(&request->link);
+    request->total_limit = call->total_limit;
+    request->is_watch = call->is_watch;
+    request->on_sent = call->on_sent;
+    request->path = strdup(call->path);
+    request->body = call->body != NULL ? strdup(call->body) : NULL;
+    request->identity = tls_identity_get(&client->identities, call->material);
+    if (request->path == NULL || request->identity == NULL ||
+        (call->body != NULL && request->body == NULL))
+        http_request_destroy(TAKE(request));
+    return request;
+}

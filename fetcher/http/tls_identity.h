@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * A copy of credentials that requests share as long as any of them needs it: a thousand watches
+ * with the same certificate and token hold one copy of these, which is wiped with the last of them.
+ */
+#include "fetcher/auth/credentials.h"
+
+struct tls_identity {
+    unsigned n_refs;
+    void **tree;  /* that it is found in */
+    char *ca_pem; /* these may be NULL */
+    char *client_cert_pem;
+    char *client_key_pem;
+    char *authorization; /* the header as a whole */
+};
+
+/*
+ * @tree: of tsearch(3); holds no references itself
+ * Return: one with the content of @material, the caller's reference; NULL for want of memory.
+ */
+struct tls_identity *tls_identity_get(void **tree, const struct credentials_material *material);
+
+/* Return: NULL; NULL is fine. */
+struct tls_identity *tls_identity_unref(struct tls_identity *identity);
+DEFINE_CLEANUP(struct tls_identity *, tls_identity_unref)

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/* The headers of a request as they come in, one after the other, and what is made of them. */
+#include "grpc/message.h"
+
+#define GRPC_PATH_MAX          128 /* twice the longest path that is served */
+/* Ten times what the kubelet sends, socket paths of 108 bytes included; the sum as HTTP/2 counts.
+ */
+#define GRPC_HEADERS_MAX_BYTES 8192u
+
+enum grpc_pseudo {
+    GRPC_PSEUDO_METHOD = 1 << 0,
+    GRPC_PSEUDO_SCHEME = 1 << 1,
+    GRPC_PSEUDO_PATH = 1 << 2,
+    GRPC_PSEUDO_AUTHORITY = 1 << 3,
+};
+
+struct grpc_headers {
+    size_t n_bytes;
+    unsigned seen;     /* of enum grpc_pseudo */
+    bool has_regular;  /* headers whose name begins with no colon */
+    bool is_malformed; /* HTTP/2 forbids them */
+    bool is_post;
+    bool is_grpc;       /* by its content-type */
+    bool is_compressed; /* in a way that is not spoken here */
+    bool is_bad_timeout;
+    span_us timeout;          /* SPAN_FOREVER if there is none */
+    char path[GRPC_PATH_MAX]; /* cut if it is longer, which makes it an unknown one */
+};
+
+void grpc_headers_init(struct grpc_headers *headers);
+void grpc_headers_add(struct grpc_headers *headers, const char *name, size_t name_len,
+                      const char *value, size_t value_len);
+
+enum grpc_headers_verdict {
+    GRPC_HEADERS_GOOD,
+    GRPC_HEADERS_MALFORMED, /* the stream is to be reset with PROTOCOL_ERROR */
+    GRPC_HEADERS_NO_GRPC,   /* to be answered with *ret_http_status only */
+    GRPC_HEADERS_REFUSED,   /* to be answered with *ret_code and @e */
+};
+
+/* All headers are there. */
+enum grpc_headers_verdict grpc_headers_check(const struct grpc_headers *headers,
+                                             unsigned *ret_http_status, enum grpc_code *ret_code,
+                                             struct error *e);

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Two things can keep clients from a socket that is listened on:
+ *
+ *  - The process has no descriptors left. Newcomers then wait in the kernel's queue, and accepting
+ *    is suspended for a moment: the loop would run hot otherwise.
+ *  - Somebody removes the socket's file. A node that leaves its cluster and joins another has the
+ *    kubelet's directories wiped, and a daemon that nobody restarts could never be found again. So
+ *    the directory is watched, and a file that is gone is made anew, a moment later and then again
+ *    and again, as its directory may be about to go, too. If another process listens there by now,
+ *    the path is its own; the attempts go on in case it ends.
+ */
+#include "grpc/listener.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/inotify.h>
+#include <sys/socket.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "grpc/unix_socket.h"
+
+/* A client is turned away when the queue is full: as many as a server takes (grpc_call.c). */
+#define BACKLOG        1024
+#define ACCEPTS_MAX    64 /* in one turn of the loop, which has other things to do, too */
+#define ACCEPT_PAUSE   SPAN_MS(200)
+#define RENEW_FIRST    SPAN_MS(200)
+#define RENEW_MAX      SPAN_SEC(30)
+#define TIMER_ACCURACY SPAN_MS(10)
+
+#define WATCH_MASK                                                                                 \
+    (IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR)
+
+struct listener {
+    sd_event *event;
+    const char *path;
+    listener_connected_fn *connected;
+    void *userdata;
+    struct unix_socket socket;
+    sd_event_source *io;
+    sd_event_source *watch; /* of the directory; NULL if that is not there */
+    sd_event_source *pause; /* accepting is suspended while it is on */
+    sd_event_source *renew; /* on while the file is gone */
+    span_us renew_wait;     /* before the next attempt but one */
+};
+
+static int start_timer(sd_event_source *timer, span_us span)
+{
+    int r = sd_event_source_set_time_relative(timer, span);
+
+    return r < 0 ? r : sd_event_source_set_enabled(timer, SD_EVENT_ONESHOT);
+}
+
+/* ---- accepting */
+
+static int on_pause_over(sd_event_source *source, uint64_t now, void *userdata)
+{
+    struct listener *listener = userdata;
+
+    (void)source;
+    (void)now;
+    return sd_event_source_set_enabled(listener->io, SD_EVENT_ON);
+}
+
+static int on_connections(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+    struct listener *listener = userdata;
+    int client_fd = -1;
+
+    (void)revents;
+    for (unsigned n = 0; n < ACCEPTS_MAX; n++) {
+        client_fd = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (client_fd < 0)
+            break;
+        listener->connected(listener->userdata, client_fd);
+    }
+    if (client_fd >= 0)
+        return 0;
+    if (errno != EMFILE && errno != ENFILE && errno != ENOMEM && errno != ENOBUFS)
+        return 0;
+    log_debug("no descriptor for a connection", "socket", listener->path);
+    return start_timer(listener->pause, ACCEPT_PAUSE) < 0
+               ? 0
+               : sd_event_source_set_enabled(source, SD_EVENT_OFF);
+}
+
+/* ---- the file */
+
+static int on_directory(sd_event_source *source, const struct inotify_event *event, void *userdata)
+{
+    struct listener *listener = userdata;
+    int is_on = SD_EVENT_OFF;
+
+    (void)source;
+    (void)event;
+    if (unix_socket_is_in_place(&listener->socket))
+        return 0;
+    if (sd_event_source_get_enabled(listener->renew, &is_on) < 0 || is_on != SD_EVENT_OFF)
+        return 0;
+    log_debug("a socket was removed", "socket", listener->path);
+    listener->renew_wait = RENEW_FIRST;
+    return start_timer(listener->renew, RENEW_FIRST);
+}
+
+static int watch_directory(struct listener *listener)
+{
+    char directory[PATH_MAX];
+    const char *name = strrchr(listener->path, '/');
+
+    listener->watch = sd_event_source_disable_unref(listener->watch);
+    (void)snprintf(directory, sizeof(directory), "%.*s", (int)(name - listener->path + 1),
+                   listener->path);
+    return sd_event_add_inotify(listener->event, &listener->watch, directory, WATCH_MASK,
+                                on_directory, listener);
+}
+
+/* Listen at a new file. */
+static int listen_anew(struct listener *listener, struct error *e)
+{
+    struct unix_socket s = {.fd = -1};
+    int r = unix_socket_listen(listener->path, BACKLOG, &s, e);
+
+    if (r < 0)
+        return r;
+    listener->io = sd_event_source_disable_unref(listener->io);
+    unix_socket_close(&listener->socket);
+    listener->socket = s;
+    r = sd_event_add_io(listener->event, &listener->io, s.fd, EPOLLIN, on_connections, listener);
+    if (r >= 0)
+        r = watch_directory(listener);
+    return r < 0 ? error_set_errno(e, r, "cannot serve %s", listener->path) : 0;
+}
+
+static int on_renew(sd_event_source *source, uint64_t now, void *userdata)
+{
+    struct listener *listener = userdata;
+    struct error e = ERROR_INIT;
+
+    (void)now;
+    if (unix_socket_is_in_place(&listener->socket) || listen_anew(listener, &e) == 0)
+        return 0;
+    log_debug("cannot make a socket again", "reason", e.text);
+    listener->renew_wait =
+        listener->renew_wait < RENEW_MAX / 2 ? listener->renew_wait * 2 : RENEW_MAX;
+    return start_timer(source, listener->renew_wait);
+}
+
+/* ---- all of it */
+
+static int make_timer(struct listener *listener, sd_event_time_handler_t handler,
+                      sd_event_source **ret_timer)
+{
+    int r = sd_event_add_time_relative(listener->event, ret_timer, CLOCK_MONOTONIC, 0,
+                                       TIMER_ACCURACY, handler, listener);
+
+    return r < 0 ? r : sd_event_source_set_enabled(*ret_timer, SD_EVENT_OFF);
+}
+
+int listener_new(sd_event *event, const char *path, listener_connected_fn *connected,
+                 void *userdata, struct listener **ret_listener, struct error *e)
+{
+    _cleanup_(listener_freep) struct listener *listener = calloc(1, sizeof(*listener));
+    int r = -ENOMEM;
+
+    if (listener != NULL) {
+        *listener = (struct listener){.event = event,
+                                      .path = path,
+                                      .connected = connected,
+                                      .userdata = userdata,
+                                      .socket.fd = -1};
+        r = make_timer(listener, on_pause_over, &listener->pause);
+    }
+    if (r >= 0)
+        r = make_timer(listener, on_renew, &listener->renew);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot serve %s", path);
+    r = listen_anew(listener, e);
+    if (r == 0)
+        *ret_listener = TAKE(listener);
+    return r;
+}
+
+struct listener *listener_free(struct listener *listener)
+{
+    if (listener == NULL)
+        return NULL;
+    (void)sd_event_source_disable_unref(listener->io);
+    (void)sd_event_source_disable_unref(listener->watch);
+    (void)sd_event_source_disable_unref(listener->pause);
+    (void)sd_event_source_disable_unref(listener->renew);
+    unix_socket_close(&listener->socket);
+    free(listener);
+    return NULL;
+}

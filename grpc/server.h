@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/* A gRPC server on a UNIX socket. See grpc_server.c. Thread: the event loop's. */
+#include "grpc/call.h"
+
+struct grpc_server;
+
+struct grpc_server_options {
+    const char *path; /* of the socket, absolute; borrowed, outlives the server */
+    const struct grpc_method *methods;
+    size_t n_methods;
+    const struct grpc_limits *limits; /* copied; NULL: grpc_limits_default */
+    /* as in struct grpc_common */
+    void (*answered)(void *userdata, const char *method, enum grpc_code code, span_us took);
+};
+
+/*
+ * @userdata: what the methods and `answered` get
+ * Return: 0, *ret_server is the caller's and takes connections; listener_new()'s errors with
+ * @e.
+ */
+int grpc_server_new(sd_event *event, const struct grpc_server_options *options, void *userdata,
+                    struct grpc_server **ret_server, struct error *e);
+/* Removes the socket, closes the connections, cancels the calls. Not from within a method. Return:
+ * NULL. */
+struct grpc_server *grpc_server_free(struct grpc_server *server);
+DEFINE_CLEANUP(struct grpc_server *, grpc_server_free)

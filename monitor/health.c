@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "monitor/health.h"
+
+#define STATUS_UNAVAILABLE 503
+
+static bool is_good(const struct health_check *check)
+{
+    return check->problem.text[0] == '\0';
+}
+
+static bool all_good(const struct health_check *checks, size_t n_checks)
+{
+    for (size_t i = 0; i < n_checks; i++)
+        if (!is_good(&checks[i]))
+            return false;
+    return true;
+}
+
+int health_answer(const char *page, const struct health_check *checks, size_t n_checks,
+                  bool is_verbose, struct http_server_answer *answer)
+{
+    bool is_well = all_good(checks, n_checks);
+    int r = 0;
+
+    answer->status = is_well ? 200 : STATUS_UNAVAILABLE;
+    if (is_well && !is_verbose)
+        return buf_add_text(&answer->body, "ok");
+    for (size_t i = 0; i < n_checks && r >= 0; i++)
+        r = buf_addf(&answer->body, "[%c]%s %s%s\n", is_good(&checks[i]) ? '+' : '-',
+                     checks[i].name,
+                     is_good(&checks[i]) ? "ok" : "failed: ", checks[i].problem.text);
+    return r < 0 ? r
+                 : buf_addf(&answer->body, "%s check %s\n", page, is_well ? "passed" : "failed");
+}

@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * libmicrohttpd on the event loop, without a thread of its own: it waits on an epoll descriptor,
+ * which the loop watches, and says by when it wants to run again, which is a timer of the loop.
+ *
+ * Whoever can connect may ask, so everything has a limit: the connections, those of one host, the
+ * size of a request's head, how long a connection may be silent. A request's body is read and
+ * forgotten. Answers are made in one go when a request is complete, so they show one moment.
+ */
+#include "monitor/http_server.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+
+#include <microhttpd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#define ADDRESS_TEXT_SIZE (INET6_ADDRSTRLEN + sizeof("[]:65535"))
+#define TEXT_PLAIN        "text/plain; charset=utf-8"
+#define BACKLOG           32
+
+struct http_server {
+    const struct http_server_route *routes;
+    void *userdata;
+    struct MHD_Daemon *daemon;
+    sd_event_source *io;
+    sd_event_source *timer;
+    char address[ADDRESS_TEXT_SIZE];
+};
+
+/* ---- addresses */
+
+static int parse_port(const char *text, in_port_t *ret_port)
+{
+    unsigned long port;
+    char *end;
+
+    if (*text < '0' || *text > '9')
+        return -EINVAL;
+    errno = 0;
+    port = strtoul(text, &end, 10);
+    if (*end != '\0' || errno != 0 || port > 65535)
+        return -EINVAL;
+    *ret_port = htons((in_port_t)port);
+    return 0;
+}
+
+static int parse_host(const char *host, bool is_bracketed, in_port_t port,
+                      struct sockaddr_storage *ret_address, socklen_t *ret_len)
+{
+    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = port};
+    struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = port};
+    bool is_v6 = is_bracketed || *host == '\0';
+
+    if (streq(host, "localhost"))
+        host = "127.0.0.1";
+    (void)memset(ret_address, 0, sizeof(*ret_address));
+    if (is_bracketed ? inet_pton(AF_INET6, host, &v6.sin6_addr) != 1
+                     : !is_v6 && inet_pton(AF_INET, host, &v4.sin_addr) != 1)
+        return -EINVAL;
+    *ret_len = is_v6 ? sizeof(v6) : sizeof(v4);
+    (void)memcpy(ret_address, is_v6 ? (const void *)&v6 : (const void *)&v4, *ret_len);
+    return 0;
+}
+
+int http_server_parse_address(const char *text, struct sockaddr_storage *ret_address,
+                              socklen_t *ret_len, struct error *e)
+{
+    const char *colon = strrchr(text, ':');
+    size_t len = colon != NULL ? (size_t)(colon - text) : 0;
+    bool is_bracketed = len >= 2 && text[0] == '[' && text[len - 1] == ']';
+    char host[INET6_ADDRSTRLEN];
+    in_port_t port = 0;
+    int r = -EINVAL;
+
+    if (streq(text, "0") || *text == '\0')
+        return HTTP_PAGE_OFF;
+    if (colon != NULL && len < sizeof(host) && parse_port(colon + 1, &port) == 0) {
+        (void)snprintf(host, sizeof(host), "%.*s", (int)(is_bracketed ? len - 2 : len),
+                       is_bracketed ? text + 1 : text);
+        r = parse_host(host, is_bracketed, port, ret_address, ret_len);
+    }
+    if (r < 0)
+        return error_set(e, r,
+                         "'%.100s' is no address to listen at; give an IP address and a port as "
+                         "127.0.0.1:9090, [::1]:9090 or :9090, or 0 for none",
+                         text);
+    return 0;
+}
+
+static void write_address(int fd, char text[static ADDRESS_TEXT_SIZE])
+{
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } address = {.v6 = {.sin6_family = AF_UNSPEC}};
+    socklen_t len = sizeof(address);
+    char host[INET6_ADDRSTRLEN] = "";
+
+    (void)getsockname(fd, &address.any, &len);
+    if (address.any.sa_family == AF_INET6) {
+        (void)inet_ntop(AF_INET6, &address.v6.sin6_addr, host, sizeof(host));
+        (void)snprintf(text, ADDRESS_TEXT_SIZE, "[%s]:%u", host, ntohs(address.v6.sin6_port));
+    } else {
+        (void)inet_ntop(AF_INET, &address.v4.sin_addr, host, sizeof(host));
+        (void)snprintf(text, ADDRESS_TEXT_SIZE, "%s:%u", host, ntohs(address.v4.sin_port));
+    }
+}
+
+static int listen_at(const struct sockaddr_storage *address, socklen_t len, int *ret_fd)
+{
+    _cleanup_(fd_closep) int fd =
+        socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    const int on = 1, off = 0;
+
+    if (fd < 0)
+        return negative_errno();
+    /* a restart is not to wait for connections of before; "[::]" is every address, IPv4 as well */
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0)
+        return negative_errno();
+    if (address->ss_family == AF_INET6 &&
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)) < 0)
+        return negative_errno();
+    if (bind(fd, (const struct sockaddr *)address, len) < 0 || listen(fd, BACKLOG) < 0)
+        return negative_errno();
+    *ret_fd = TAKE_FD(fd);
+    return 0;
+}
+
+/* ":PORT" on a host without IPv6 is every IPv4 address. */
+static int listen_somewhere(struct sockaddr_storage *address, socklen_t len, int *ret_fd)
+{
+    const struct sockaddr_in6 *v6 = (const void *)address;
+    struct sockaddr_in any = {.sin_family = AF_INET};
+    int r = listen_at(address, len, ret_fd);
+    bool is_any = address->ss_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&v6->sin6_addr);
+
+    if (!is_any || (r != -EAFNOSUPPORT && r != -EADDRNOTAVAIL))
+        return r;
+    any.sin_port = v6->sin6_port;
+    (void)memcpy(address, &any, sizeof(any));
+    return listen_at(address, sizeof(any), ret_fd);
+}
+
+/* ---- answers */
+
+static void add_headers(struct MHD_Response *response, const struct http_server_answer *answer)
+{
+    (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, answer->content_type);
+    (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+    (void)MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+    if (answer->status == MHD_HTTP_METHOD_NOT_ALLOWED)
+        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
+}
+
+/* Return: MHD_NO for want of memory, which closes the connection. */
+static enum MHD_Result send_answer(struct MHD_Connection *connection,
+                                   struct http_server_answer *answer)
+{
+    static char nothing[1];
+    struct MHD_Response *response;
+    enum MHD_Result result;
+
+    if (answer->body.len == 0)
+        response = MHD_create_response_from_buffer(0, nothing, MHD_RESPMEM_PERSISTENT);
+    else
+        response = MHD_create_response_from_buffer_with_free_callback(answer->body.len,
+                                                                      answer->body.data, free);
+    if (response == NULL)
+        return MHD_NO;
+    if (answer->body.len > 0)
+        (void)TAKE(answer->body.data); /* the response's now */
+    add_headers(response, answer);
+    result = MHD_queue_response(connection, answer->status, response);
+    MHD_destroy_response(response);
+    return result;
+}
+
+static void answer_error(struct http_server_answer *answer, unsigned status)
+{
+    buf_reset(&answer->body);
+    answer->status = status;
+    answer->content_type = TEXT_PLAIN;
+    /* without memory for a body the status has to do */
+    if (buf_addf(&answer->body, "%u %s\n", status, MHD_get_reason_phrase_for(status)) < 0)
+        buf_reset(&answer->body);
+}
+
+static void answer_path(const struct http_server *page, const char *path, bool is_verbose,
+                        struct http_server_answer *answer)
+{
+    const struct http_server_route *route = page->routes;
+    int r;
+
+    while (route->answer != NULL && !streq(route->path, path))
+        route++;
+    if (route->answer == NULL) {
+        answer_error(answer, MHD_HTTP_NOT_FOUND);
+        return;
+    }
+    r = route->answer(page->userdata, is_verbose, answer);
+    if (r < 0) {
+        log_debug("cannot make a page", "path", path, "error", strerror(-r));
+        answer_error(answer, MHD_HTTP_INTERNAL_SERVER_ERROR);
+    }
+}
+
+static bool is_asked_verbosely(struct MHD_Connection *connection)
+{
+    static const char key[] = "verbose";
+
+    return MHD_lookup_connection_value_n(connection, MHD_GET_ARGUMENT_KIND, key, sizeof(key) - 1,
+                                         NULL, NULL) == MHD_YES;
+}
+
+/* Called with the head of a request, then with each piece of its body, then at its end. */
+static enum MHD_Result on_request(void *userdata, struct MHD_Connection *connection,
+                                  const char *path, const char *method, const char *version,
+                                  const char *upload, size_t *upload_len, void **request)
+{
+    static char seen;
+    struct http_server_answer answer = {
+        .status = MHD_HTTP_OK, .content_type = TEXT_PLAIN, .body = BUF_INIT(HTTP_PAGE_BODY_MAX)};
+    bool is_head = *request == NULL;
+    enum MHD_Result result;
+
+    (void)version;
+    (void)upload;
+    *request = &seen;
+    if (!streq(method, MHD_HTTP_METHOD_GET) && !streq(method, MHD_HTTP_METHOD_HEAD)) {
+        answer_error(&answer, MHD_HTTP_METHOD_NOT_ALLOWED);
+    } else if (is_head || *upload_len > 0) {
+        *upload_len = 0;
+        return MHD_YES;
+    } else {
+        answer_path(userdata, path, is_asked_verbosely(connection), &answer);
+    }
+    result = send_answer(connection, &answer);
+    buf_deinit(&answer.body);
+    return result;
+}
+
+/* ---- the loop */
+
+static void run(struct http_server *page)
+{
+    MHD_UNSIGNED_LONG_LONG after_ms;
+
+    (void)MHD_run(page->daemon);
+    /* neither can fail for a source that exists */
+    if (MHD_get_timeout(page->daemon, &after_ms) == MHD_YES) {
+        (void)sd_event_source_set_time_relative(page->timer, SPAN_MS(after_ms));
+        (void)sd_event_source_set_enabled(page->timer, SD_EVENT_ONESHOT);
+    } else {
+        (void)sd_event_source_set_enabled(page->timer, SD_EVENT_OFF);
+    }
+}
+
+static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+    (void)source;
+    (void)fd;
+    (void)revents;
+    run(userdata);
+    return 0;
+}
+
+static int on_timer(sd_event_source *source, uint64_t at, void *userdata)
+{
+    (void)source;
+    (void)at;
+    run(userdata);
+    return 0;
+}
+
+/* @fd: owned by the daemon if there is one afterwards. */
+static int start_daemon(struct http_server *page, int fd)
+{
+    page->daemon = MHD_start_daemon(
+        MHD_USE_EPOLL, 0, NULL, NULL, on_request, page, MHD_OPTION_LISTEN_SOCKET, fd,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)HTTP_PAGE_CONNECTIONS_MAX,
+        MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)HTTP_PAGE_CONNECTIONS_OF_ONE_HOST,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)HTTP_PAGE_IDLE_SEC,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_PAGE_CONNECTION_MEMORY,
+        MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
+    return page->daemon != NULL ? 0 : -ENOMEM;
+}
+
+static int watch_daemon(struct http_server *page, sd_event *event)
+{
+    const union MHD_DaemonInfo *info = MHD_get_daemon_info(page->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+    int r;
+
+    if (info == NULL)
+        return -EIO;
+    r = sd_event_add_io(event, &page->io, info->epoll_fd, EPOLLIN, on_io, page);
+    if (r >= 0)
+        r = sd_event_add_time_relative(event, &page->timer, CLOCK_MONOTONIC, 0, SPAN_MS(10),
+                                       on_timer, page);
+    if (r < 0)
+        return r;
+    /* updates go first */
+    (void)sd_event_source_set_priority(page->io, SD_EVENT_PRIORITY_IDLE - 1);
+    (void)sd_event_source_set_priority(page->timer, SD_EVENT_PRIORITY_IDLE - 1);
+    return 0;
+}
+
+int http_server_new(sd_event *event, const char *address, const struct http_server_route *routes,
+                    void *userdata, struct http_server **ret_page, struct error *e)
+{
+    _cleanup_(http_server_freep) struct http_server *page = calloc(1, sizeof(*page));
+    _cleanup_(fd_closep) int fd = -1;
+    struct sockaddr_storage where = {0};
+    socklen_t len = 0;
+    int r = http_server_parse_address(address, &where, &len, e);
+
+    assert(r != HTTP_PAGE_OFF);
+    if (r < 0)
+        return r;
+    if (page == NULL)
+        return error_set_errno(e, -ENOMEM, "cannot serve pages");
+    page->routes = routes;
+    page->userdata = userdata;
+    r = listen_somewhere(&where, len, &fd);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot listen at %s", address);
+    write_address(fd, page->address);
+    r = start_daemon(page, fd);
+    if (r == 0) {
+        (void)TAKE_FD(fd);
+        r = watch_daemon(page, event);
+    }
+    if (r < 0)
+        return error_set_errno(e, r, "cannot serve pages at %s", address);
+    *ret_page = TAKE(page);
+    return 0;
+}
+
+struct http_server *http_server_free(struct http_server *page)
+{
+    if (page == NULL)
+        return NULL;
+    (void)sd_event_source_disable_unref(page->io);
+    (void)sd_event_source_disable_unref(page->timer);
+    if (page->daemon != NULL)
+        MHD_stop_daemon(page->daemon);
+    free(page);
+    return NULL;
+}
+
+const char *http_server_address(const struct http_server *page)
+{
+    return page->address;
+}

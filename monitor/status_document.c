@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "monitor/status_document.h"
+
+#include "cache/secmem.h"
+#include "version.h"
+
+/*
+ * All of these return 0 or -ENOMEM and nothing else, and cJSON adds nothing to an object that could
+ * not be made, so that outcomes can be put together with |=.
+ */
+
+static int add_time(cJSON *json, const char *key, struct timespec t)
+{
+    char text[CLOCK_RFC3339_SIZE];
+
+    return json_add_text(json, key, clock_rfc3339(t, text));
+}
+
+static const char *null_if_empty(const char *text)
+{
+    return text[0] != '\0' ? text : NULL;
+}
+
+static int add_certificate(cJSON *object, const struct tls_pair *pair)
+{
+    cJSON *json = cJSON_AddObjectToObject(object, "certificate");
+    struct error problem = ERROR_INIT;
+    int r = 0;
+
+    if (pair->not_after.tv_sec != 0)
+        r |= add_time(json, "notAfter", pair->not_after);
+    if (tls_pair_problem(pair, clock_wall(), &problem))
+        r |= json_add_text(json, "problem", problem.text);
+    return r;
+}
+
+/* ---- a volume */
+
+static int fill_object(cJSON *json, const struct published *p, size_t i)
+{
+    const struct store_view *view = volume_view(p->volume, i);
+    const struct tls_pair *pair = volume_tls(p->volume, i);
+    int r = 0;
+
+    r |= json_add_text(json, "kind", object_kind_name(view->key->kind));
+    r |= json_add_text(json, "namespace", view->key->namespace);
+    r |= json_add_text(json, "name", view->key->name);
+    if (view->presence != STORE_PRESENT)
+        r |= json_add_text(json, "presence", store_presence_name(view->presence));
+    if (view->object == NULL)
+        return r;
+    r |= json_add_text(json, "uid", null_if_empty(view->object->uid));
+    r |= json_add_text(json, "resourceVersion", view->object->resource_version);
+    r |= json_add_text(json, "type", null_if_empty(view->object->type));
+    r |= json_add_bool(json, "immutable", view->object->is_immutable);
+    return pair != NULL ? r | add_certificate(json, pair) : r;
+}
+
+/* The one object of a volume as "object", those of a projected one as "objects". */
+static int add_objects(cJSON *json, const struct published *p)
+{
+    const struct volume_spec *spec = p->options.spec;
+    bool is_list = spec->kind == VOLUME_PROJECTED;
+    cJSON *list = is_list ? cJSON_AddArrayToObject(json, "objects") : NULL;
+    int r = 0;
+
+    if (!is_list)
+        return fill_object(cJSON_AddObjectToObject(json, "object"), p, 0);
+    for (size_t i = 0; i < spec->n_sources; i++) {
+        cJSON *object = cJSON_CreateObject();
+
+        r |= fill_object(object, p, i);
+        if (!cJSON_AddItemToArray(list, object)) {
+            cJSON_Delete(object);
+            r = -ENOMEM;
+        }
+    }
+    return r;
+}
+
+static size_t payload_bytes(const struct payload *payload)
+{
+    size_t bytes = 0;
+
+    for (size_t i = 0; i < payload->n_files; i++)
+        bytes += payload->files[i].len;
+    return bytes;
+}
+
+/* What is mounted alone, by subPath for instance, and whether it follows updates. */
+static int add_lone_mounts(cJSON *volume, const struct published *p)
+{
+    struct publisher_lone_mounts mounts;
+    cJSON *described;
+    int r;
+
+    if (p->publisher == NULL)
+        return 0;
+    mounts = publisher_lone_mounts(p->publisher);
+    described = cJSON_AddObjectToObject(volume, "mountedAlone");
+    r = json_add_number(described, "count", (double)mounts.n);
+    return r | json_add_bool(described, "live", mounts.follow);
+}
+
+static int add_content(cJSON *json, const struct published *p)
+{
+    cJSON *volume = cJSON_AddObjectToObject(json, "volume");
+    int r = 0;
+
+    r |= json_add_text(volume, "name", p->options.spec->name);
+    r |= json_add_text(volume, "state", volume_state_name(volume_state(p->volume)));
+    r |= json_add_text(volume, "error", null_if_empty(volume_error(p->volume)));
+    r |= json_add_text(volume, "generation", null_if_empty(p->generation));
+    if (p->payload == NULL)
+        return r;
+    r |= json_add_number(volume, "files", (double)p->payload->n_files);
+    r |= json_add_number(volume, "bytes", (double)payload_bytes(p->payload));
+    return r | add_lone_mounts(volume, p);
+}
+
+static int add_source(cJSON *json, const struct published *p, const struct source *source,
+                      const char *identity)
+{
+    const struct store_view *view = volume_worst_view(p->volume);
+    cJSON *described = cJSON_AddObjectToObject(json, "source");
+    int r = described == NULL ? -ENOMEM : 0;
+
+    if (source != NULL && r == 0)
+        r |= source->ops->describe(source, described);
+    r |= json_add_text(described, "identity", identity);
+    if (r < 0 || view == NULL)
+        return r;
+    r |= json_add_text(described, "state", store_source_state_name(view->source_state));
+    r |= add_time(described, "since", view->source_state_since);
+    r |= json_add_text(described, "error", null_if_empty(view->source_error.text));
+    return r;
+}
+
+static int add_last_update(cJSON *json, const struct published *p)
+{
+    cJSON *update = cJSON_AddObjectToObject(json, "lastUpdate");
+    int r = 0;
+
+    r |= add_time(update, "time", p->updated_at);
+    r |= json_add_number(update, "latencySeconds", (double)p->update_latency_us / 1e6);
+    r |= json_add_number(update, "count", (double)p->n_published);
+    return r;
+}
+
+int status_document_volume(const struct published *published, const char *target,
+                           const struct source *source, const char *identity, cJSON *json)
+{
+    int r = 0;
+
+    r |= json_add_text(json, "mountpoint", target);
+    r |= json_add_text(json, "pod", published->options.pod);
+    if (published->volume != NULL) {
+        r |= add_objects(json, published);
+        r |= add_content(json, published);
+        r |= add_source(json, published, source, identity);
+    }
+    if (published->n_published > 0)
+        r |= add_last_update(json, published);
+    return r < 0 ? -ENOMEM : 0;
+}
+
+/* ---- a process */
+
+struct request_sum {
+    cJSON *by_kind;
+    uint64_t total;
+    int result;
+};
+
+static void add_request_kind(void *userdata, const char *kind, uint64_t count)
+{
+    struct request_sum *sum = userdata;
+
+    sum->total += count;
+    sum->result |= json_add_number(sum->by_kind, kind, (double)count);
+}
+
+static int add_requests(cJSON *json, const struct session_counts *counts)
+{
+    cJSON *requests = cJSON_AddObjectToObject(json, "requests");
+    struct request_sum sum = {.by_kind = cJSON_AddObjectToObject(requests, "byKind")};
+
+    session_counts_visit(counts, add_request_kind, &sum);
+    return sum.result | json_add_number(requests, "total", (double)sum.total);
+}
+
+static int add_memory(cJSON *json)
+{
+    cJSON *memory = cJSON_AddObjectToObject(json, "memory");
+    int r = 0;
+
+    r |= json_add_number(memory, "secretBytes", (double)secmem_bytes());
+    r |= json_add_number(memory, "unlockedBytes", (double)secmem_unlocked_bytes());
+    r |= json_add_number(memory, "lockableBytes", (double)secmem_lockable_bytes());
+    return r;
+}
+
+int status_document_process(const char *kind, struct timespec started_at,
+                            const struct session_counts *counts, cJSON *json)
+{
+    int r = 0;
+
+    r |= json_add_text(json, "process", kind);
+    r |= json_add_text(json, "version", SECRETFS_VERSION);
+    r |= json_add_number(json, "pid", (double)getpid());
+    r |= add_time(json, "since", started_at);
+    r |= add_requests(json, counts);
+    r |= add_memory(json);
+    return r < 0 ? -ENOMEM : 0;
+}
+
+int status_document_source(const struct source *source, const char *identity, cJSON *json)
+{
+    int r = json_add_text(json, "identity", identity);
+
+    return r < 0 ? r : source->ops->describe(source, json);
+}
+
+/* ---- the text */
+
+int status_document_print(cJSON *json_consumed, struct buf *text)
+{
+    _cleanup_(cJSON_Deletep) cJSON *json = json_consumed;
+    char *line = json != NULL ? cJSON_PrintUnformatted(json) : NULL;
+    int r = line != NULL ? buf_addf(text, "%s\n", line) : -ENOMEM;
+
+    cJSON_free(line);
+    return r;
+}

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "monitor/status_socket.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/un.h>
+
+#include "base/list.h"
+#include "base/log.h"
+
+#define CLIENTS_MAX 32 /* people and scripts that look at one mount at the same time */
+
+struct status_socket {
+    struct sockaddr_un address;
+    sd_event_source *listening;
+    control_document_fn *document;
+    void *userdata;
+    struct list clients;
+    size_t n_clients;
+};
+
+struct client {
+    struct list link;
+    struct status_socket *control;
+    sd_event_source *source;
+    struct buf part;
+    size_t n_sent; /* of the part */
+    uint64_t cursor;
+    bool has_more; /* parts to come */
+};
+
+/* ---- where the socket is */
+
+static void directory_of(uid_t owner, char *path, size_t size)
+{
+    struct stat status;
+
+    if (owner == 0) {
+        (void)snprintf(path, size, "/run/secretfs");
+        return;
+    }
+    (void)snprintf(path, size, "/run/user/%u", owner);
+    if (stat(path, &status) == 0 && status.st_uid == owner)
+        (void)snprintf(path, size, "/run/user/%u/secretfs", owner);
+    else
+        (void)snprintf(path, size, "/tmp/secretfs-%u", owner);
+}
+
+static void address_of(uid_t owner, dev_t device, struct sockaddr_un *ret_address)
+{
+    char directory[64];
+
+    directory_of(owner, directory, sizeof(directory));
+    *ret_address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    (void)snprintf(ret_address->sun_path, sizeof(ret_address->sun_path), "%s/%u:%u.sock", directory,
+                   major(device), minor(device));
+}
+
+/* In /tmp somebody else may have been first: the directory has to be ours and closed to others. */
+static int make_directory(struct error *e)
+{
+    char path[64];
+    struct stat status;
+
+    directory_of(geteuid(), path, sizeof(path));
+    if (mkdir(path, 0700) < 0 && errno != EEXIST)
+        return error_set_errno(e, negative_errno(), "cannot make the directory %s", path);
+    if (lstat(path, &status) < 0)
+        return error_set_errno(e, negative_errno(), "cannot look at the directory %s", path);
+    if (!S_ISDIR(status.st_mode) || status.st_uid != geteuid() || (status.st_mode & 0022) != 0)
+        return error_set(e, -EPERM, "%s is not a directory that only its owner can write to", path);
+    return 0;
+}
+
+/* ---- the program's side */
+
+static struct client *client_free(struct client *c)
+{
+    (void)sd_event_source_disable_unref(c->source);
+    buf_deinit(&c->part);
+    list_remove(&c->link);
+    c->control->n_clients--;
+    free(c);
+    return NULL;
+}
+
+static int client_next_part(struct client *c)
+{
+    int r;
+
+    buf_reset(&c->part);
+    c->n_sent = 0;
+    r = c->control->document(c->control->userdata, &c->cursor, &c->part);
+    c->has_more = r == CONTROL_MORE;
+    /* an empty line is the end: who sees it knows that nothing was cut off */
+    return r == 0 ? buf_add_text(&c->part, "\n") : r;
+}
+
+/* Return: 0; -errno when the client is beyond help. */
+static int client_send(struct client *c, int fd)
+{
+    ssize_t n = send(fd, c->part.data + c->n_sent, c->part.len - c->n_sent, MSG_NOSIGNAL);
+
+    if (n < 0)
+        return errno == EAGAIN || errno == EINTR ? 0 : negative_errno();
+    c->n_sent += (size_t)n;
+    if (c->n_sent < c->part.len)
+        return 0;
+    if (c->has_more)
+        return client_next_part(c) < 0 ? -EIO : 0;
+    /* all said: the client sees its end, and keeps the connection if it wants to see ours */
+    (void)shutdown(fd, SHUT_WR);
+    (void)sd_event_source_set_io_events(c->source, EPOLLRDHUP);
+    return 0;
+}
+
+static int on_client(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+    struct client *c = userdata;
+
+    (void)source;
+    if ((revents & (EPOLLHUP | EPOLLERR | EPOLLRDHUP)) != 0 || client_send(c, fd) < 0)
+        (void)client_free(c);
+    return 0;
+}
+
+static int client_new(struct status_socket *control, int fd_consumed)
+{
+    _cleanup_(fd_closep) int fd = fd_consumed;
+    struct client *c;
+    int r;
+
+    if (control->n_clients >= CLIENTS_MAX)
+        return -EBUSY;
+    c = calloc(1, sizeof(*c));
+    if (c == NULL)
+        return -ENOMEM;
+    c->control = control;
+    c->part = BUF_INIT(CONTROL_PART_MAX);
+    list_append(&control->clients, &c->link);
+    control->n_clients++;
+    r = client_next_part(c);
+    if (r >= 0)
+        r = sd_event_add_io(sd_event_source_get_event(control->listening), &c->source, fd,
+                            EPOLLOUT | EPOLLRDHUP, on_client, c);
+    if (r < 0) {
+        (void)client_free(c);
+        return r;
+    }
+    (void)sd_event_source_set_io_fd_own(c->source, true);
+    (void)TAKE_FD(fd);
+    return 0;
+}
+
+static int on_connection(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+    int client_fd = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    int r;
+
+    (void)source;
+    (void)revents;
+    if (client_fd < 0)
+        return 0;
+    r = client_new(userdata, client_fd);
+    if (r < 0)
+        log_debug("cannot answer on the control socket", "error", strerror(-r));
+    return 0;
+}
+
+static int listen_at(const struct sockaddr_un *address, int *ret_fd)
+{
+    _cleanup_(fd_closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    if (fd < 0)
+        return negative_errno();
+    /* the device number is this mount's now, so what lies there is a dead program's */
+    (void)unlink(address->sun_path);
+    if (bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ||
+        chmod(address->sun_path, 0600) < 0 || listen(fd, CLIENTS_MAX) < 0)
+        return negative_errno();
+    *ret_fd = TAKE_FD(fd);
+    return 0;
+}
+
+int status_socket_new(sd_event *event, dev_t device, control_document_fn *document, void *userdata,
+                      struct status_socket **ret_control, struct error *e)
+{
+    struct status_socket *c;
+    int fd = -1, r;
+
+    r = make_directory(e);
+    if (r < 0)
+        return r;
+    c = calloc(1, sizeof(*c));
+    if (c == NULL)
+        return error_set_errno(e, -ENOMEM, "cannot make the control socket");
+    c->document = document;
+    c->userdata = userdata;
+    list_init(&c->clients);
+    address_of(geteuid(), device, &c->address);
+    r = listen_at(&c->address, &fd);
+    if (r == 0) {
+        r = sd_event_add_io(event, &c->listening, fd, EPOLLIN, on_connection, c);
+        if (r < 0)
+            (void)fd_close(fd);
+        else
+            (void)sd_event_source_set_io_fd_own(c->listening, true);
+    }
+    if (r < 0) {
+        (void)error_set_errno(e, r, "cannot make the control socket %s", c->address.sun_path);
+        free(c);
+        return r;
+    }
+    *ret_control = c;
+    return 0;
+}
+
+void status_socket_close(struct status_socket *control)
+{
+    if (control == NULL || control->listening == NULL)
+        return;
+    control->listening = sd_event_source_disable_unref(control->listening);
+    (void)unlink(control->address.sun_path);
+}
+
+struct status_socket *status_socket_free(struct status_socket *control)
+{
+    struct client *c, *tmp;
+
+    if (control == NULL)
+        return NULL;
+    status_socket_close(control);
+    list_for_each_safe (c, tmp, &control->clients, link)
+        (void)client_free(c);
+    free(control);
+    return NULL;
+}
+
+/* ---- the clients' side */
+
+int status_socket_connect_mount(const struct mount_entry *entry, int *ret_fd)
+{
+    _cleanup_(fd_closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_un address;
+
+    if (fd < 0)
+        return negative_errno();
+    address_of(entry->owner, entry->device, &address);
+    if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0) {
+        *ret_fd = TAKE_FD(fd);
+        return 0;
+    }
+    if (errno == EPERM)
+        return -EACCES;
+    return errno == ENOENT || errno == ECONNREFUSED ? -ENOTCONN : negative_errno();
+}
+
+int status_socket_connect(const char *path, int *ret_fd, struct error *e)
+{
+    struct mount_entry entry;
+    int r = mounts_find(path, &entry, e);
+
+    if (r < 0)
+        return r;
+    r = status_socket_connect_mount(&entry, ret_fd);
+    if (r == -EACCES)
+        return error_set(e, r, "the mount at %s belongs to user %u; ask as that user or root", path,
+                         entry.owner);
+    if (r == -ENOTCONN)
+        return error_set(e, r,
+                         "the program behind %s is gone; run `secretfs unmount %s` and mount again",
+                         path, path);
+    return r < 0 ? error_set_errno(e, r, "cannot ask the program behind %s", path) : 0;
+}
+
+int status_socket_receive(int fd, struct buf *document, struct error *e)
+{
+    static const char end[] = "\n\n";
+    size_t end_len = sizeof(end) - 1;
+    int r = buf_read_fd(document, fd);
+
+    if (r < 0)
+        return error_set_errno(e, r, "cannot read the status");
+    if (document->len == 0)
+        return error_set(e, -EIO, "the program sent no status; it is ending or very busy");
+    if (document->len < end_len ||
+        memcmp(document->data + document->len - end_len, end, end_len) != 0)
+        return error_set(e, -EIO, "the program broke off in its status; try again");
+    return 0;
+}

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A directory is noted before it is made: if the process is killed in between, a note of what was
+ * not made does no harm, as somebody else's directory is seldom empty just then. The other way
+ * round a directory would stay for ever.
+ *
+ * The file has a path in each line, those above before those below. It is replaced as a whole.
+ */
+#include "node/created_dirs.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "base/buf.h"
+#include "base/log.h"
+
+#define MODE 0755 /* whoever may enter it is decided by what is mounted there */
+
+#define FILE_MAX_BYTES 1048576u /* 128 for each; /run is memory */
+
+struct created_dirs {
+    char *path;
+    char *new_path;
+    char **dirs; /* in the order of their making */
+    size_t n;
+};
+
+/* ---- the notes */
+
+static size_t find(const struct created_dirs *d, const char *path)
+{
+    size_t i = 0;
+
+    while (i < d->n && !streq(d->dirs[i], path))
+        i++;
+    return i;
+}
+
+static int note(struct created_dirs *d, const char *path)
+{
+    if (find(d, path) < d->n)
+        return 0;
+    if (d->n == MADE_DIRS_MAX)
+        return -E2BIG;
+    d->dirs[d->n] = strdup(path);
+    if (d->dirs[d->n] == NULL)
+        return -ENOMEM;
+    d->n++;
+    return 0;
+}
+
+static void forget(struct created_dirs *d, size_t i)
+{
+    free(d->dirs[i]);
+    (void)memmove(&d->dirs[i], &d->dirs[i + 1], (d->n - i - 1) * sizeof(d->dirs[0]));
+    d->n--;
+}
+
+static int write_text(const char *path, const struct buf *text)
+{
+    _cleanup_(fd_closep) int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+    if (fd < 0)
+        return negative_errno();
+    for (size_t done = 0; done < text->len;) {
+        ssize_t n = write(fd, text->data + done, text->len - done);
+
+        if (n < 0)
+            return negative_errno();
+        done += (size_t)n;
+    }
+    return 0;
+}
+
+/* Without the file, what was made outlives a killed process; that is no reason not to make it. */
+static void save(struct created_dirs *d)
+{
+    struct buf text = BUF_INIT(FILE_MAX_BYTES);
+    int r = 0;
+
+    for (size_t i = 0; i < d->n && r == 0; i++)
+        r = buf_addf(&text, "%s\n", d->dirs[i]);
+    if (r == 0)
+        r = write_text(d->new_path, &text);
+    if (r == 0 && rename(d->new_path, d->path) < 0)
+        r = negative_errno();
+    if (r < 0)
+        log_debug("cannot note the directories that were made", "file", d->path, "error",
+                  strerrordesc_np(-r));
+    buf_deinit(&text);
+}
+
+/* Return: 0 or -ENOMEM. */
+static int load(struct created_dirs *d)
+{
+    struct buf text = BUF_INIT(FILE_MAX_BYTES);
+    int r = buf_read_file(&text, AT_FDCWD, d->path);
+    char *at = text.data, *line;
+
+    if (r < 0 && r != -ENOMEM) {
+        log_debug("no directories are known from before", "file", d->path, "error",
+                  strerrordesc_np(-r));
+        r = 0;
+        at = NULL;
+    }
+    while (r == 0 && (line = strsep(&at, "\n")) != NULL)
+        r = line[0] == '/' ? note(d, line) : 0;
+    buf_deinit(&text);
+    return r == -E2BIG ? 0 : r;
+}
+
+/* ---- making */
+
+/* Return: 0, also if it is there; -errno. */
+static int make_one(struct created_dirs *d, const char *path)
+{
+    struct statx st;
+    int r;
+
+    /* a mount on it is not asked, as it may be our own or dead */
+    if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC, STATX_TYPE, &st) == 0)
+        return S_ISDIR(st.stx_mode) ? 0 : -ENOTDIR;
+    if (errno != ENOENT)
+        return negative_errno();
+    r = note(d, path);
+    if (r < 0)
+        return r;
+    save(d);
+    if (mkdir(path, MODE) == 0)
+        return 0;
+    r = negative_errno();
+    forget(d, find(d, path));
+    save(d);
+    return r == -EEXIST ? 0 : r;
+}
+
+int created_dirs_make(struct created_dirs *dirs, const char *path, struct error *e)
+{
+    _cleanup_(freep) char *part = strdup(path);
+    int r = part != NULL ? 0 : -ENOMEM;
+
+    for (char *slash = part; r == 0 && slash != NULL;) {
+        slash = strchr(slash + 1, '/');
+        if (slash != NULL)
+            *slash = '\0';
+        r = make_one(dirs, part);
+        if (r == 0 && slash != NULL)
+            *slash = '/';
+    }
+    if (r == -E2BIG)
+        return error_set(e, r, "cannot make the directory %s: %u others were made already", path,
+                         MADE_DIRS_MAX);
+    return r < 0 ? error_set_errno(e, r, "cannot make the directory %s", part != NULL ? part : path)
+                 : 0;
+}
+
+/* ---- removing */
+
+void created_dirs_remove(struct created_dirs *dirs, const char *path)
+{
+    _cleanup_(freep) char *part = strdup(path);
+    char *slash = part;
+
+    while (slash != NULL && part[0] != '\0') {
+        size_t i = find(dirs, part);
+
+        /* one that is not empty stays noted: others' targets may be in it */
+        if (i == dirs->n || (rmdir(part) < 0 && errno != ENOENT))
+            break;
+        forget(dirs, i);
+        slash = strrchr(part, '/');
+        if (slash != NULL)
+            *slash = '\0';
+    }
+    save(dirs);
+}
+
+void created_dirs_prune(struct created_dirs *dirs, created_dirs_needed_fn *is_needed,
+                        void *userdata)
+{
+    /* from those below to those above */
+    for (size_t i = dirs->n; i-- > 0;)
+        if (!is_needed(userdata, dirs->dirs[i]) && (rmdir(dirs->dirs[i]) == 0 || errno == ENOENT))
+            forget(dirs, i);
+    save(dirs);
+}
+
+/* ---- the object */
+
+int created_dirs_new(const char *path, struct created_dirs **ret_dirs, struct error *e)
+{
+    _cleanup_(created_dirs_freep) struct created_dirs *d = calloc(1, sizeof(*d));
+    int r = -ENOMEM;
+
+    if (d == NULL)
+        return error_set_errno(e, r, "cannot keep account of directories");
+    d->path = strdup(path);
+    d->dirs = calloc(MADE_DIRS_MAX, sizeof(d->dirs[0]));
+    if (asprintf(&d->new_path, "%s.new", path) < 0)
+        d->new_path = NULL;
+    if (d->path != NULL && d->dirs != NULL && d->new_path != NULL)
+        r = load(d);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot keep account of directories");
+    *ret_dirs = TAKE(d);
+    return 0;
+}
+
+struct created_dirs *created_dirs_free(struct created_dirs *dirs)
+{
+    if (dirs == NULL)
+        return NULL;
+    for (size_t i = 0; i < dirs->n; i++)
+        free(dirs->dirs[i]);
+    free(dirs->dirs);
+    free(dirs->path);
+    free(dirs->new_path);
+    free(dirs);
+    return NULL;
+}

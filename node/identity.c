@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * node:    one identity for all pods, made of the kubelet's kubeconfig. The API server's node
+ *          authorizer lets it see the secrets that pods on this node name, and nothing else.
+ * daemon:  one for all pods, of the program's own configuration.
+ * pod:     one for each namespace and service account; its token comes with every publish, and the
+ *          newest is used. All of them share the connections to the API server.
+ *
+ * A source is made when it is first asked for: on a node that is being set up there may be no
+ * kubeconfig yet when this program starts, and the kubelet tries again by itself.
+ *
+ * The identity of the program lives as long as the program, so that its connection does; its
+ * watches go with their last volumes. A pod's goes with the last volume that uses it.
+ */
+#include "node/identity.h"
+
+#include <stdio.h>
+
+#include "encoding/json.h"
+#include "fetcher/api/api_source.h"
+#include "fetcher/manifests/manifests.h"
+
+#define KUBELET_KUBECONFIG  "/etc/kubernetes/kubelet.conf" /* where kubeadm puts it */
+#define IDENTITY_TOKENS_MAX 65536u /* of JSON; a token has about 1 KiB, a pod few audiences */
+
+struct identities {
+    sd_event *event;
+    struct identities_options options;
+    char *kubelet_kubeconfig; /* KUBELET_ROOT/kubeconfig, where other installers put it */
+    struct list all;
+    struct identity *own;      /* the program's; a reference */
+    struct api_server *server; /* of the pods' identities; a reference */
+};
+
+static const char *const rights_names[] = {
+    [NODE_RIGHTS_NODE] = "node", [NODE_RIGHTS_POD] = "pod", [NODE_RIGHTS_DAEMON] = "daemon"};
+
+int node_rights_parse(const char *text, enum node_rights *ret_rights)
+{
+    for (size_t i = 0; i < ELEMENTS_OF(rights_names); i++) {
+        if (!streq(text, rights_names[i]))
+            continue;
+        *ret_rights = (enum node_rights)i;
+        return 0;
+    }
+    return -EINVAL;
+}
+
+const char *node_rights_name(enum node_rights rights)
+{
+    return rights_names[rights];
+}
+
+/* ---- all of them */
+
+int identities_new(sd_event *event, const struct identities_options *options,
+                   struct identities **ret_identities)
+{
+    _cleanup_(identities_freep) struct identities *all = calloc(1, sizeof(*all));
+
+    if (all == NULL)
+        return -ENOMEM;
+    list_init(&all->all);
+    all->event = sd_event_ref(event);
+    all->options = *options;
+    if (asprintf(&all->kubelet_kubeconfig, "%s/kubeconfig", options->kubelet_root) < 0) {
+        all->kubelet_kubeconfig = NULL;
+        return -ENOMEM;
+    }
+    *ret_identities = TAKE(all);
+    return 0;
+}
+
+struct identities *identities_free(struct identities *identities)
+{
+    if (identities == NULL)
+        return NULL;
+    identities->own = identity_unref(identities->own);
+    assert(list_is_empty(&identities->all));
+    (void)api_server_unref(identities->server);
+    free(identities->kubelet_kubeconfig);
+    (void)sd_event_unref(identities->event);
+    free(identities);
+    return NULL;
+}
+
+void identities_visit(const struct identities *identities, identity_visit_fn *visit, void *userdata)
+{
+    const struct identity *i;
+
+    list_for_each (i, &identities->all, link)
+        if (!visit(userdata, i))
+            return;
+}
+
+/* ---- one of them */
+
+static struct identity *identity_ref(struct identity *i)
+{
+    i->n_refs++;
+    return i;
+}
+
+struct identity *identity_unref(struct identity *identity)
+{
+    struct identity *i = identity;
+
+    if (i == NULL || --i->n_refs > 0)
+        return NULL;
+    list_remove(&i->link);
+    if (i->source != NULL && i->all->options.gone != NULL)
+        i->all->options.gone(i->all->options.userdata, i);
+    (void)source_free(i->source);
+    (void)store_free(i->store);
+    free(i->name);
+    free(i->key);
+    free(i->namespace);
+    free(i);
+    return NULL;
+}
+
+static struct identity *find(struct identities *all, const char *key)
+{
+    struct identity *i;
+
+    list_for_each (i, &all->all, link)
+        if (streq(i->key, key))
+            return i;
+    return NULL;
+}
+
+/* Without a source. @key_consumed, @name_consumed: may be NULL for want of memory. */
+static int identity_new(struct identities *all, char *key_consumed, char *name_consumed,
+                        const char *namespace, struct identity **ret_identity)
+{
+    _cleanup_(identity_unrefp) struct identity *i = calloc(1, sizeof(*i));
+
+    if (i == NULL) {
+        free(key_consumed);
+        free(name_consumed);
+        return -ENOMEM;
+    }
+    list_init(&i->link);
+    i->all = all;
+    i->n_refs = 1;
+    i->key = key_consumed;
+    i->name = name_consumed;
+    i->namespace = strdup(namespace);
+    if (i->key == NULL || i->name == NULL || i->namespace == NULL || store_new(&i->store) < 0)
+        return -ENOMEM;
+    *ret_identity = TAKE(i);
+    return 0;
+}
+
+static void connect_source(struct identity *i)
+{
+    store_set_source(i->store, &i->source->ops->store, i->source);
+    list_append(&i->all->all, &i->link);
+}
+
+/* ---- from a place */
+
+/* The kubelet's kubeconfig. Return: borrowed; NULL if it is not found. */
+static const char *find_kubelets(const struct identities *all)
+{
+    if (access(KUBELET_KUBECONFIG, F_OK) == 0)
+        return KUBELET_KUBECONFIG;
+    return access(all->kubelet_kubeconfig, F_OK) == 0 ? all->kubelet_kubeconfig : NULL;
+}
+
+static int load_config(const struct identities *all, const struct identity_place *place,
+                       struct api_config **ret_config, struct error *e)
+{
+    struct kubeconfig_options options = {.file = place->kubeconfig, .context = place->context};
+
+    if (options.file == NULL && all->options.rights == NODE_RIGHTS_NODE)
+        options.file = find_kubelets(all);
+    if (options.file == NULL && all->options.rights == NODE_RIGHTS_NODE) {
+        (void)error_set(e, -ENOENT,
+                        "there is no kubeconfig of the kubelet, neither %s nor %s; name it with "
+                        "--kubeconfig, or choose other --rights",
+                        KUBELET_KUBECONFIG, all->kubelet_kubeconfig);
+        return -ENOENT;
+    }
+    return kubeconfig_load(&options, ret_config, e);
+}
+
+static char *format_key(const struct identity_place *place)
+{
+    char *key;
+
+    if (asprintf(&key, "%s\n%s\n%s", place->kubeconfig != NULL ? place->kubeconfig : "",
+                 place->context != NULL ? place->context : "",
+                 place->manifests != NULL ? place->manifests : "") < 0)
+        return NULL;
+    return key;
+}
+
+static int open_manifests(struct identities *all, const struct identity_place *place,
+                          struct identity **ret_identity, struct error *e)
+{
+    _cleanup_(identity_unrefp) struct identity *i = NULL;
+    int r = identity_new(all, format_key(place), strdup(place->manifests), "default", &i);
+
+    if (r < 0)
+        return error_set_errno(e, r, "cannot use %s", place->manifests);
+    r = manifest_source_new(all->event, i->store, place->manifests, i->namespace, &i->source, e);
+    if (r < 0)
+        return r;
+    connect_source(i);
+    *ret_identity = TAKE(i);
+    return 0;
+}
+
+static int server_new(struct identities *all, struct api_config *config_consumed,
+                      struct api_server **ret_server, struct error *e)
+{
+    const struct identity_pace *pace = &all->options.pace;
+    int r = api_server_new(all->event, config_consumed, ret_server, e);
+
+    if (r == 0)
+        api_server_set_rate_limit(*ret_server, pace->per_sec, pace->burst);
+    return r;
+}
+
+static int open_api(struct identities *all, const struct identity_place *place,
+                    struct identity **ret_identity, struct error *e)
+{
+    _cleanup_(api_config_freep) struct api_config *config = NULL;
+    _cleanup_(api_server_unrefp) struct api_server *server = NULL;
+    _cleanup_(identity_unrefp) struct identity *i = NULL;
+    int r = load_config(all, place, &config, e);
+
+    if (r < 0)
+        return r;
+    r = identity_new(all, format_key(place), strdup(config->origin),
+                     config->namespace != NULL ? config->namespace : "default", &i);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot use %s", config->origin);
+    r = server_new(all, TAKE(config), &server, e);
+    if (r == 0)
+        r = api_source_new_on(server, i->store, &i->source, e);
+    if (r < 0)
+        return r;
+    connect_source(i);
+    *ret_identity = TAKE(i);
+    return 0;
+}
+
+static bool place_is_empty(const struct identity_place *place)
+{
+    return place->kubeconfig == NULL && place->context == NULL && place->manifests == NULL;
+}
+
+/* The program's own, whatever the pods' are. Return: 0, and it is there; -errno with @e. */
+static int open_own(struct identities *all, struct error *e)
+{
+    const struct identity_place *place = &all->options.place;
+
+    if (all->own != NULL)
+        return 0;
+    return place->manifests != NULL ? open_manifests(all, place, &all->own, e)
+                                    : open_api(all, place, &all->own, e);
+}
+
+int identities_get_place(struct identities *identities, const struct identity_place *place,
+                         struct identity **ret_identity, struct error *e)
+{
+    _cleanup_(freep) char *key = format_key(place);
+    struct identity *found;
+    int r;
+
+    if (key == NULL)
+        return error_set_errno(e, -ENOMEM, "cannot set the source up");
+    if (place_is_empty(place)) {
+        r = open_own(identities, e);
+        if (r == 0)
+            *ret_identity = identity_ref(identities->own);
+        return r;
+    }
+    found = find(identities, key);
+    if (found != NULL) {
+        *ret_identity = identity_ref(found);
+        return 0;
+    }
+    return place->manifests != NULL ? open_manifests(identities, place, ret_identity, e)
+                                    : open_api(identities, place, ret_identity, e);
+}
+
+/* ---- a pod's own */
+
+/* The server that all pods' identities ask, without credentials of its own. */
+static int open_server(struct identities *all, struct error *e)
+{
+    _cleanup_(api_config_freep) struct api_config *config = NULL, *anonymous = NULL;
+    int r;
+
+    if (all->server != NULL)
+        return 0;
+    r = load_config(all, &all->options.place, &config, e);
+    if (r < 0)
+        return r;
+    anonymous = api_config_dup_anonymous(config);
+    if (anonymous == NULL)
+        return error_set_errno(e, -ENOMEM, "cannot use %s", config->origin);
+    return server_new(all, TAKE(anonymous), &all->server, e);
+}
+
+/*
+ * Of several audiences the empty one, which stands for the API server, or else the first.
+ * Return: 0, *ret_tokens is the caller's, of which *ret_token is a part; -EACCES with @e.
+ */
+static int parse_tokens(const char *text, cJSON **ret_tokens, const char **ret_token,
+                        struct error *e)
+{
+    _cleanup_(cJSON_Deletep) cJSON *tokens = NULL;
+    size_t len = strlen(text);
+    const char *token = NULL;
+
+    if (len <= IDENTITY_TOKENS_MAX && json_parse(text, len, &tokens, NULL) == 0 &&
+        cJSON_IsObject(tokens)) {
+        const cJSON *audience = json_member(tokens, "");
+
+        token = json_text(audience != NULL ? audience : tokens->child, "token");
+    }
+    if (token == NULL) {
+        (void)error_set(e, -EACCES,
+                        "the kubelet sent no service account token, which --rights pod needs; the "
+                        "CSIDriver object has to have tokenRequests: [{audience: \"\"}]");
+        return -EACCES;
+    }
+    *ret_token = token;
+    *ret_tokens = TAKE(tokens);
+    return 0;
+}
+
+static int open_pod(struct identities *all, const struct identity_request *request,
+                    const char *token, struct identity **ret_identity, struct error *e)
+{
+    _cleanup_(identity_unrefp) struct identity *i = NULL;
+    char *key = NULL, *name = NULL;
+    int r = open_server(all, e);
+
+    if (r < 0)
+        return r;
+    if (asprintf(&key, "%s/%s", request->namespace, request->service_account) < 0)
+        key = NULL;
+    if (asprintf(&name, "system:serviceaccount:%s:%s", request->namespace,
+                 request->service_account) < 0)
+        name = NULL;
+    r = identity_new(all, key, name, request->namespace, &i);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot ask as a service account");
+    r = api_source_new_with_token(all->server, i->store, token, &i->source, e);
+    if (r < 0)
+        return r;
+    i->is_of_pod = true;
+    connect_source(i);
+    *ret_identity = TAKE(i);
+    return 0;
+}
+
+static struct identity *find_pod(struct identities *all, const struct identity_request *request)
+{
+    char key[OBJECT_NAMESPACE_MAX + OBJECT_NAME_MAX + 2];
+
+    (void)snprintf(key, sizeof(key), "%s/%s", request->namespace, request->service_account);
+    return find(all, key);
+}
+
+static int get_pod(struct identities *all, const struct identity_request *request,
+                   struct identity **ret_identity, struct error *e)
+{
+    _cleanup_(cJSON_Deletep) cJSON *tokens = NULL;
+    struct identity *i = find_pod(all, request);
+    const char *token;
+    int r = parse_tokens(request->tokens, &tokens, &token, e);
+
+    if (r < 0)
+        return r;
+    if (i == NULL)
+        return open_pod(all, request, token, ret_identity, e);
+    r = api_source_set_token(i->source, token, e);
+    if (r == 0)
+        *ret_identity = identity_ref(i);
+    return r;
+}
+
+int identities_get(struct identities *identities, const struct identity_request *request,
+                   struct identity **ret_identity, struct error *e)
+{
+    static const struct identity_place own;
+
+    if (identities->options.rights == NODE_RIGHTS_POD &&
+        identities->options.place.manifests == NULL)
+        return get_pod(identities, request, ret_identity, e);
+    return identities_get_place(identities, &own, ret_identity, e);
+}
+
+int identity_renew(struct identity *identity, const char *tokens, struct error *e)
+{
+    _cleanup_(cJSON_Deletep) cJSON *parsed = NULL;
+    const char *token;
+    int r;
+
+    if (!identity->is_of_pod)
+        return 0;
+    r = parse_tokens(tokens, &parsed, &token, e);
+    return r == 0 ? api_source_set_token(identity->source, token, e) : r;
+}

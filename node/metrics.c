@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/metrics.h"
+
+#include <stdio.h>
+
+#include "cache/secmem.h"
+#include "fetcher/http/client.h"
+#include "monitor/process_metrics.h"
+#include "version.h"
+
+/* From less than the 0.2 ms that a publish takes to the minute that the kubelet takes. */
+static const double update_buckets[] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
+                                        0.25,   0.5,   1,      2.5,   5,    10,    60};
+/* From content that is there to the two minutes after which the kubelet gives up (S11). */
+static const double publish_buckets[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
+                                         0.5,   1,      2.5,   5,    10,    30,   120};
+
+enum {
+    PUBLISH,
+    PUBLISH_SECONDS,
+    CALLS,
+    UPDATE_SECONDS,
+    AGE,
+    FAILING,
+    VOLUMES,
+    LONE_MOUNTS,
+    WATCHES,
+    WATCH_RESTARTS,
+    CONNECTIONS,
+    WAITING,
+    REQUESTS,
+    FUSE_REQUESTS,
+    SECRET_BYTES,
+    UNLOCKED_BYTES,
+    CERTIFICATES,
+    EVENTS,
+    REGISTERED,
+    BUILD,
+    N_METRICS
+};
+
+static const struct metric_definition definitions[N_METRICS] = {
+    [PUBLISH] = {.name = "secretfs_node_publish_total",
+                 .help = "Answers to the kubelet's requests for a volume; reason is the gRPC code.",
+                 .kind = METRIC_COUNTER,
+                 .labels = {"result", "reason"}},
+    [PUBLISH_SECONDS] = {.name = "secretfs_node_publish_duration_seconds",
+                         .help = "From the kubelet's request for a volume to the answer.",
+                         .kind = METRIC_HISTOGRAM,
+                         .buckets = publish_buckets,
+                         .n_buckets = ELEMENTS_OF(publish_buckets)},
+    [CALLS] = {.name = "secretfs_csi_requests_total",
+               .help = "Requests of the kubelet by method and gRPC code.",
+               .kind = METRIC_COUNTER,
+               .labels = {"method", "code"}},
+    [UPDATE_SECONDS] = {.name = "secretfs_update_propagation_seconds",
+                        .help = "From the arrival of a change to its being visible in a volume.",
+                        .kind = METRIC_HISTOGRAM,
+                        .buckets = update_buckets,
+                        .n_buckets = ELEMENTS_OF(update_buckets)},
+    [AGE] = {.name = "secretfs_secret_age_seconds",
+             .help = "Since the volume that was not updated for longest was published.",
+             .kind = METRIC_GAUGE},
+    [FAILING] = {.name = "secretfs_source_failing_seconds",
+                 .help = "For how long a volume's source has been failing, of the longest.",
+                 .kind = METRIC_GAUGE},
+    [VOLUMES] = {.name = "secretfs_volumes",
+                 .help = "Volumes by state.",
+                 .kind = METRIC_GAUGE,
+                 .labels = {"state"}},
+    [LONE_MOUNTS] = {.name = "secretfs_lone_mounts",
+                     .help =
+                         "Files and directories mounted alone (subPath), by whether they follow "
+                         "updates.",
+                     .kind = METRIC_GAUGE,
+                     .labels = {"live"}},
+    [WATCHES] = {.name = "secretfs_watches",
+                 .help = "Objects that are followed at the API server.",
+                 .kind = METRIC_GAUGE},
+    [WATCH_RESTARTS] = {.name = "secretfs_watch_restarts_total",
+                        .help = "Watches begun again after they ended.",
+                        .kind = METRIC_COUNTER},
+    [CONNECTIONS] = {.name = "secretfs_api_connections",
+                     .help = "Connections to API servers that are open.",
+                     .kind = METRIC_GAUGE},
+    [WAITING] = {.name = "secretfs_api_requests_waiting",
+                 .help = "Requests to API servers that wait for their turn.",
+                 .kind = METRIC_GAUGE},
+    [REQUESTS] = {.name = "rest_client_requests_total",
+                  .help = "Requests to API servers by HTTP status.",
+                  .kind = METRIC_COUNTER,
+                  .labels = {"code"}},
+    [FUSE_REQUESTS] = {.name = "secretfs_fuse_requests_total",
+                       .help = "Requests of the kernel by kind; warm reads need none.",
+                       .kind = METRIC_COUNTER,
+                       .labels = {"op"}},
+    [SECRET_BYTES] = {.name = "secretfs_secret_bytes",
+                      .help = "Memory that holds objects, in whole pages.",
+                      .kind = METRIC_GAUGE},
+    [UNLOCKED_BYTES] = {.name = "secretfs_secret_unlocked_bytes",
+                        .help = "The part of that memory which could be swapped.",
+                        .kind = METRIC_GAUGE},
+    [CERTIFICATES] = {.name = "secretfs_certificate_expiry_timestamp_seconds",
+                      .help = "When a certificate that a volume shows expires.",
+                      .kind = METRIC_GAUGE,
+                      .labels = {"namespace", "name"}},
+    [EVENTS] = {.name = "secretfs_pod_events_total",
+                .help = "Events on pods by what became of them.",
+                .kind = METRIC_COUNTER,
+                .labels = {"result"}},
+    [REGISTERED] = {.name = "secretfs_registered",
+                    .help = "Whether the kubelet accepted the plug-in.",
+                    .kind = METRIC_GAUGE},
+    [BUILD] = {.name = "secretfs_build_info",
+               .help = "1, with the version of the program.",
+               .kind = METRIC_GAUGE,
+               .labels = {"version"}},
+};
+
+#define N_STATES  (VOLUME_STALE + 1)
+#define CODES_MAX 64 /* HTTP has about as many */
+#define CODE_SIZE 12
+
+/* API servers that are asked at the same time: one as a rule, and those of static volumes. */
+#define CLIENTS_MAX 64
+
+struct code_count {
+    int status;
+    double n;
+};
+
+struct node_metrics {
+    struct metrics *registry;
+    struct metric *metrics[N_METRICS];
+    struct process_metrics process;
+    void (*collect)(void *userdata, struct node_metrics *metrics);
+    void *userdata;
+
+    /* while collecting */
+    double oldest_content, longest_failure; /* in seconds */
+    size_t n_volumes[N_STATES];
+    double n_watches, n_connections, n_waiting, n_restarts;
+    const struct http_stats *clients[CLIENTS_MAX]; /* that were counted */
+    size_t n_clients;
+
+    /* of sources that are freed */
+    double n_restarts_gone;
+    struct code_count codes_gone[CODES_MAX];
+    size_t n_codes_gone;
+};
+
+static void collect(void *userdata);
+
+/* ---- made and unmade */
+
+struct node_metrics *node_metrics_free(struct node_metrics *metrics)
+{
+    if (metrics == NULL)
+        return NULL;
+    (void)metrics_free(metrics->registry);
+    free(metrics);
+    return NULL;
+}
+
+int node_metrics_new(void (*collect_node)(void *userdata, struct node_metrics *metrics),
+                     void *userdata, struct node_metrics **ret_metrics)
+{
+    _cleanup_(node_metrics_freep) struct node_metrics *m = calloc(1, sizeof(*m));
+    int r = m != NULL ? metrics_new(&m->registry) : -ENOMEM;
+
+    for (size_t i = 0; i < N_METRICS && r >= 0; i++)
+        r = metrics_add(m->registry, &definitions[i], &m->metrics[i]);
+    if (r >= 0)
+        r = process_metrics_init(&m->process, m->registry);
+    if (r >= 0)
+        r = metrics_add_collector(m->registry, collect, m);
+    if (r < 0)
+        return r;
+    m->collect = collect_node;
+    m->userdata = userdata;
+    metric_set(m->metrics[BUILD], 1, LABELS(SECRETFS_VERSION));
+    *ret_metrics = TAKE(m);
+    return 0;
+}
+
+int node_metrics_render(struct node_metrics *metrics, struct buf *text)
+{
+    return metrics_render(metrics->registry, text);
+}
+
+/* ---- what happens */
+
+void node_metrics_answered(struct node_metrics *metrics, const char *method, const char *code,
+                           span_us took)
+{
+    bool is_good = streq(code, "OK");
+
+    metric_count(metrics->metrics[CALLS], 1, LABELS(method, code));
+    if (!streq(method, "NodePublishVolume"))
+        return;
+    metric_count(metrics->metrics[PUBLISH], 1,
+                 LABELS(is_good ? "success" : "failure", is_good ? "" : code));
+    metric_observe(metrics->metrics[PUBLISH_SECONDS], (double)took / 1e6, NULL);
+}
+
+void node_metrics_updated(struct node_metrics *metrics, span_us took)
+{
+    metric_observe(metrics->metrics[UPDATE_SECONDS], (double)took / 1e6, NULL);
+}
+
+void node_metrics_event(struct node_metrics *metrics, const char *result)
+{
+    metric_count(metrics->metrics[EVENTS], 1, LABELS(result));
+}
+
+/* ---- sources */
+
+/* As client-go has it. */
+static const char *code_label(int status, char buf[static CODE_SIZE])
+{
+    if (status == 0)
+        return "<error>";
+    (void)snprintf(buf, CODE_SIZE, "%d", status);
+    return buf;
+}
+#define CODE_LABEL(status) code_label((status), (char[CODE_SIZE]){""})
+
+static bool count_source(const struct source *source, struct source_counts *ret_counts)
+{
+    *ret_counts = (struct source_counts){0};
+    if (source->ops->count == NULL)
+        return false;
+    source->ops->count(source, ret_counts);
+    return true;
+}
+
+/* Sources may share a client, which is to be counted once. */
+static bool is_seen(struct node_metrics *m, const struct http_stats *client)
+{
+    for (size_t i = 0; i < m->n_clients; i++)
+        if (m->clients[i] == client)
+            return true;
+    if (m->n_clients == CLIENTS_MAX)
+        return true;
+    m->clients[m->n_clients++] = client;
+    return false;
+}
+
+void node_metrics_see_source(struct node_metrics *metrics, const struct source *source)
+{
+    struct source_counts counts;
+
+    if (!count_source(source, &counts))
+        return;
+    metrics->n_watches += (double)counts.n_watches;
+    metrics->n_restarts += (double)counts.n_restarts;
+    if (is_seen(metrics, counts.requests))
+        return;
+    metrics->n_connections += counts.requests->connections;
+    metrics->n_waiting += (double)counts.requests->n_waiting;
+    for (size_t i = 0; i < counts.requests->n_codes; i++)
+        metric_count(metrics->metrics[REQUESTS], (double)counts.requests->codes[i].n,
+                     LABELS(CODE_LABEL(counts.requests->codes[i].status)));
+}
+
+static void keep_code(struct node_metrics *m, int status, double n)
+{
+    size_t i = 0;
+
+    while (i < m->n_codes_gone && m->codes_gone[i].status != status)
+        i++;
+    if (i == CODES_MAX)
+        return;
+    if (i == m->n_codes_gone)
+        m->codes_gone[m->n_codes_gone++].status = status;
+    m->codes_gone[i].n += n;
+}
+
+void node_metrics_source_gone(struct node_metrics *metrics, const struct source *source,
+                              bool has_own_client)
+{
+    struct source_counts counts;
+
+    if (!count_source(source, &counts))
+        return;
+    metrics->n_restarts_gone += (double)counts.n_restarts;
+    for (size_t i = 0; has_own_client && i < counts.requests->n_codes; i++)
+        keep_code(metrics, counts.requests->codes[i].status, (double)counts.requests->codes[i].n);
+}
+
+/* ---- what there is */
+
+static double seconds_since(struct timespec then)
+{
+    struct timespec now = clock_wall();
+    double seconds =
+        (double)(now.tv_sec - then.tv_sec) + (double)(now.tv_nsec - then.tv_nsec) / 1e9;
+
+    return seconds > 0 ? seconds : 0;
+}
+
+static void keep_greater(double *greatest, double n)
+{
+    if (n > *greatest)
+        *greatest = n;
+}
+
+static void see_certificates(struct node_metrics *m, const struct published *p)
+{
+    for (size_t i = 0; i < p->options.spec->n_sources; i++) {
+        const struct tls_pair *pair = volume_tls(p->volume, i);
+        const struct object_key *key = volume_view(p->volume, i)->key;
+
+        if (pair != NULL && pair->not_after.tv_sec != 0)
+            metric_set(m->metrics[CERTIFICATES], (double)pair->not_after.tv_sec,
+                       LABELS(key->namespace, key->name));
+    }
+}
+
+void node_metrics_see_volume(struct node_metrics *metrics, const struct published *published)
+{
+    const struct store_view *worst;
+
+    if (published->volume == NULL)
+        return;
+    metrics->n_volumes[volume_state(published->volume)]++;
+    if (published->n_published > 0)
+        keep_greater(&metrics->oldest_content, seconds_since(published->updated_at));
+    worst = volume_worst_view(published->volume);
+    if (worst != NULL && worst->source_state == STORE_SOURCE_FAILING)
+        keep_greater(&metrics->longest_failure, seconds_since(worst->source_state_since));
+    see_certificates(metrics, published);
+}
+
+static void see_requests(void *userdata, const char *kind, uint64_t count)
+{
+    struct node_metrics *m = userdata;
+
+    metric_set(m->metrics[FUSE_REQUESTS], (double)count, LABELS(kind));
+}
+
+void node_metrics_see_requests(struct node_metrics *metrics, const struct session_counts *counts)
+{
+    session_counts_visit(counts, see_requests, metrics);
+}
+
+void node_metrics_see_lone_mounts(struct node_metrics *metrics, size_t n_live, size_t n_stale)
+{
+    metric_set(metrics->metrics[LONE_MOUNTS], (double)n_live, LABELS("true"));
+    metric_set(metrics->metrics[LONE_MOUNTS], (double)n_stale, LABELS("false"));
+}
+
+void node_metrics_see_registration(struct node_metrics *metrics, bool is_registered)
+{
+    metric_set(metrics->metrics[REGISTERED], is_registered ? 1 : 0, NULL);
+}
+
+/* ---- collecting */
+
+static void forget(struct node_metrics *m)
+{
+    metric_clear(m->metrics[CERTIFICATES]);
+    metric_clear(m->metrics[REQUESTS]);
+    for (size_t i = 0; i < m->n_codes_gone; i++)
+        metric_count(m->metrics[REQUESTS], m->codes_gone[i].n,
+                     LABELS(CODE_LABEL(m->codes_gone[i].status)));
+    m->n_restarts = m->n_restarts_gone;
+    m->n_watches = m->n_connections = m->n_waiting = 0;
+    m->n_clients = 0;
+    m->oldest_content = m->longest_failure = 0;
+    for (size_t i = 0; i < N_STATES; i++)
+        m->n_volumes[i] = 0;
+}
+
+static void collect(void *userdata)
+{
+    struct node_metrics *m = userdata;
+
+    forget(m);
+    m->collect(m->userdata, m);
+    for (size_t i = 0; i < N_STATES; i++)
+        metric_set(m->metrics[VOLUMES], (double)m->n_volumes[i],
+                   LABELS(volume_state_name((enum volume_state)i)));
+    metric_set(m->metrics[AGE], m->oldest_content, NULL);
+    metric_set(m->metrics[FAILING], m->longest_failure, NULL);
+    metric_set(m->metrics[WATCHES], m->n_watches, NULL);
+    metric_set(m->metrics[WATCH_RESTARTS], m->n_restarts, NULL);
+    metric_set(m->metrics[CONNECTIONS], m->n_connections, NULL);
+    metric_set(m->metrics[WAITING], m->n_waiting, NULL);
+    metric_set(m->metrics[SECRET_BYTES], (double)secmem_bytes(), NULL);
+    metric_set(m->metrics[UNLOCKED_BYTES], (double)secmem_unlocked_bytes(), NULL);
+}

@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/options.h"
+
+#include <ctype.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+
+#include "base/arguments.h"
+#include "base/buf.h"
+#include "encoding/json.h"
+#include "encoding/yaml.h"
+#include "fetcher/http/client.h"
+
+#define CONFIG_MAX_BYTES 65536u /* a dozen short lines and what people say about them */
+
+#define PACE_MAX 100000u /* far more than an API server answers */
+
+#define DRIVER_NAME_DEFAULT "csi.secretfs.io"
+#define DRIVER_NAME_MAX     63 /* R2 */
+
+enum option_code {
+    OPTION_HELP = 'h',
+    OPTION_CONFIG = 256,
+    OPTION_ENDPOINT,
+    OPTION_REGISTRATION,
+    OPTION_DRIVER_NAME,
+    OPTION_NODE_ID,
+    OPTION_KUBELET_ROOT,
+    OPTION_RIGHTS,
+    OPTION_KUBECONFIG,
+    OPTION_CONTEXT,
+    OPTION_MANIFESTS,
+    OPTION_API_QPS,
+    OPTION_API_BURST,
+    OPTION_VOLUMES_DIR,
+    OPTION_RUN_DIR,
+    OPTION_METRICS,
+    OPTION_LOG_LEVEL,
+    OPTION_LOG_FORMAT,
+    OPTION_VERBOSITY,
+};
+
+static const struct option long_options[] = {
+    {"config", required_argument, NULL, OPTION_CONFIG},
+    {"endpoint", required_argument, NULL, OPTION_ENDPOINT},
+    {"registration-path", required_argument, NULL, OPTION_REGISTRATION},
+    {"driver-name", required_argument, NULL, OPTION_DRIVER_NAME},
+    {"node-id", required_argument, NULL, OPTION_NODE_ID},
+    {"kubelet-root", required_argument, NULL, OPTION_KUBELET_ROOT},
+    {"rights", required_argument, NULL, OPTION_RIGHTS},
+    {"kubeconfig", required_argument, NULL, OPTION_KUBECONFIG},
+    {"context", required_argument, NULL, OPTION_CONTEXT},
+    {"manifests", required_argument, NULL, OPTION_MANIFESTS},
+    {"kube-api-qps", required_argument, NULL, OPTION_API_QPS},
+    {"kube-api-burst", required_argument, NULL, OPTION_API_BURST},
+    {"volumes-dir", required_argument, NULL, OPTION_VOLUMES_DIR},
+    {"run-dir", required_argument, NULL, OPTION_RUN_DIR},
+    {"metrics-bind-address", required_argument, NULL, OPTION_METRICS},
+    {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
+    {"log-format", required_argument, NULL, OPTION_LOG_FORMAT},
+    {"v", required_argument, NULL, OPTION_VERBOSITY},
+    {"help", no_argument, NULL, OPTION_HELP},
+    {NULL, 0, NULL, 0},
+};
+
+void node_options_help(const char *program)
+{
+    printf("Usage: %s node [options]\n"
+           "\n"
+           "Serve the volumes of a node: those of its pods, as a CSI driver, and those that files\n"
+           "in a directory ask for.\n"
+           "\n"
+           "Towards the kubelet:\n"
+           "      --driver-name NAME       the driver's name in pods and in its CSIDriver object\n"
+           "                               (default: " DRIVER_NAME_DEFAULT ")\n"
+           "      --node-id NAME           the node's name (default: $NODE_NAME, else the host's)\n"
+           "      --kubelet-root DIR       the kubelet's --root-dir (default: /var/lib/kubelet)\n"
+           "      --endpoint PATH          the CSI socket, also as unix://PATH\n"
+           "                               (default: plugins/NAME/csi.sock in the kubelet's root)\n"
+           "      --registration-path PATH where the kubelet looks for plug-ins, or \"none\"\n"
+           "                               (default: plugins_registry/NAME-reg.sock in its root)\n"
+           "\n"
+           "Where objects come from:\n"
+           "      --rights WHOSE           node (default): the kubelet's credentials; pod: the\n"
+           "                               service account of each pod; daemon: the program's own\n"
+           "      --kubeconfig FILE        how to reach the API server (default: with node, the\n"
+           "                               kubelet's; else $KUBECONFIG, ~/.kube/config, the\n"
+           "                               in-cluster service account)\n"
+           "      --context NAME           context of the kubeconfig to use\n"
+           "      --manifests DIR          take objects from the YAML and JSON manifests in DIR\n"
+           "                               instead of from an API server\n"
+           "      --kube-api-qps N         requests to an API server in a second (default: 300;\n"
+           "                               0 for no limit)\n"
+           "      --kube-api-burst N       how many of them at once (default: 600)\n"
+           "      --volumes-dir DIR        files that ask for volumes outside of pods\n"
+           "                               (default: /etc/secretfs/volumes.d)\n"
+           "\n"
+           "How it runs:\n"
+           "      --config FILE            options from a YAML file: their names as keys, without\n"
+           "                               dashes in front; the command line wins\n"
+           "      --run-dir DIR            where the file system is mounted (default:\n"
+           "                               /run/secretfs)\n"
+           "      --metrics-bind-address ADDRESS  metrics and health over HTTP\n"
+           "                               (default: 127.0.0.1:9811; 0 for none)\n"
+           "      --log-level LEVEL        error, warn, info (default) or debug\n"
+           "      --log-format FORMAT      text (default) or json\n"
+           "      --v N                    the same in numbers: 0 to 3 is info, more is debug\n"
+           "  -h, --help                   show this help\n",
+           program);
+}
+
+/* ---- values */
+
+static int no_memory(struct error *e)
+{
+    return error_set_errno(e, -ENOMEM, "cannot read the options");
+}
+
+/* A text of our own for an option. Return: borrowed; NULL for want of room, then it is freed. */
+static const char *keep(struct node_options *o, char *text_consumed)
+{
+    if (text_consumed == NULL || o->n_texts == ELEMENTS_OF(o->texts)) {
+        free(text_consumed);
+        return NULL;
+    }
+    o->texts[o->n_texts++] = text_consumed;
+    return text_consumed;
+}
+
+static int set_path(const char **path, const char *name, const char *value, struct error *e)
+{
+    if (*value != '/' || strlen(value) >= PATH_MAX)
+        return error_set(e, -EINVAL, "%s takes an absolute path, not \"%.256s\"", name, value);
+    *path = value;
+    return 0;
+}
+
+/* The kubelet and its sidecars write endpoints as URLs. */
+static int set_endpoint(struct node_options *o, const char *value, struct error *e)
+{
+    const char *path = str_after(value, "unix:");
+
+    path = path != NULL ? path : value;
+    path = strncmp(path, "///", 3) == 0 ? path + 2 : path;
+    return set_path(&o->endpoint, "endpoint", path, e);
+}
+
+static bool is_driver_name(const char *text)
+{
+    size_t len = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-");
+
+    return len > 0 && len <= DRIVER_NAME_MAX && text[len] == '\0' &&
+           isalnum((unsigned char)text[0]) != 0 && isalnum((unsigned char)text[len - 1]) != 0;
+}
+
+static int set_driver_name(struct node_options *o, const char *value, struct error *e)
+{
+    if (!is_driver_name(value))
+        return error_set(e, -EINVAL,
+                         "\"%.64s\" is no name of a driver: it has up to %d letters, digits, dots "
+                         "and dashes",
+                         value, DRIVER_NAME_MAX);
+    o->driver_name = value;
+    return 0;
+}
+
+static int set_verbosity(struct node_options *o, const char *value, struct error *e)
+{
+    size_t len = strspn(value, "0123456789");
+
+    if (len == 0 || len > 4 || value[len] != '\0')
+        return error_set(e, -EINVAL, "v takes a number, not \"%.32s\"", value);
+    o->log_level = strtoul(value, NULL, 10) > 3 ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO;
+    return 0;
+}
+
+static int set_pace(unsigned *number, const char *name, unsigned least, const char *value,
+                    struct error *e)
+{
+    size_t len = strspn(value, "0123456789");
+    unsigned long n =
+        len > 0 && len <= 6 && value[len] == '\0' ? strtoul(value, NULL, 10) : ULONG_MAX;
+
+    if (n < least || n > PACE_MAX)
+        return error_set(e, -EINVAL, "%s takes a whole number from %u to %u, not \"%.32s\"", name,
+                         least, PACE_MAX, value);
+    *number = (unsigned)n;
+    return 0;
+}
+
+static int set_word(int r, const char *what, const char *value, struct error *e)
+{
+    return r == 0 ? 0 : error_set(e, -EINVAL, "%s, not \"%.32s\"", what, value);
+}
+
+static int set_option(void *userdata, int option, const char *value, struct error *e)
+{
+    struct node_options *o = userdata;
+
+    assert(value != NULL || option == OPTION_HELP); /* the one that takes none */
+    switch (option) {
+    case OPTION_CONFIG:
+        return 0; /* read already */
+    case OPTION_ENDPOINT:
+        return set_endpoint(o, value, e);
+    case OPTION_REGISTRATION:
+        o->registration_path = value;
+        return streq(value, "none")
+                   ? 0
+                   : set_path(&o->registration_path, "registration-path", value, e);
+    case OPTION_DRIVER_NAME:
+        return set_driver_name(o, value, e);
+    case OPTION_NODE_ID:
+        o->node_id = value;
+        return *value != '\0' ? 0 : error_set(e, -EINVAL, "node-id is empty");
+    case OPTION_KUBELET_ROOT:
+        return set_path(&o->kubelet_root, "kubelet-root", value, e);
+    case OPTION_RIGHTS:
+        return set_word(node_rights_parse(value, &o->rights), "rights takes node, pod or daemon",
+                        value, e);
+    case OPTION_KUBECONFIG:
+        return set_path(&o->place.kubeconfig, "kubeconfig", value, e);
+    case OPTION_CONTEXT:
+        o->place.context = value;
+        return 0;
+    case OPTION_MANIFESTS:
+        return set_path(&o->place.manifests, "manifests", value, e);
+    case OPTION_API_QPS:
+        return set_pace(&o->pace.per_sec, "kube-api-qps", 0, value, e);
+    case OPTION_API_BURST:
+        return set_pace(&o->pace.burst, "kube-api-burst", 1, value, e);
+    case OPTION_VOLUMES_DIR:
+        return set_path(&o->volumes_dir, "volumes-dir", value, e);
+    case OPTION_RUN_DIR:
+        return set_path(&o->run_dir, "run-dir", value, e);
+    case OPTION_METRICS:
+        o->metrics_address = value;
+        return 0;
+    case OPTION_LOG_LEVEL:
+        return set_word(log_level_parse(value, &o->log_level),
+                        "log-level takes error, warn, info or debug", value, e);
+    case OPTION_LOG_FORMAT:
+        return set_word(log_format_parse(value, &o->log_format), "log-format takes text or json",
+                        value, e);
+    case OPTION_VERBOSITY:
+        return set_verbosity(o, value, e);
+    case OPTION_HELP:
+        o->wants_help = true;
+        return 0;
+    default:
+        return error_set(e, -EINVAL, "unknown option");
+    }
+}
+
+/* ---- the file */
+
+static int find_config(void *userdata, int option, const char *value, struct error *e)
+{
+    struct node_options *o = userdata;
+
+    (void)e;
+    if (option == OPTION_CONFIG)
+        o->config_file = value;
+    return 0;
+}
+
+static const struct option *find_option(const char *name)
+{
+    for (const struct option *option = long_options; option->name != NULL; option++)
+        if (streq(option->name, name) && option->has_arg == required_argument &&
+            option->val != OPTION_CONFIG)
+            return option;
+    return NULL;
+}
+
+/* A string, or a number as it would be written on a command line. */
+static int value_text(struct node_options *o, const cJSON *entry, const char **ret_text,
+                      struct error *e)
+{
+    char *text;
+
+    if (!cJSON_IsString(entry) && !cJSON_IsNumber(entry))
+        return error_set(e, -EINVAL, "%s: %s takes a string or a number", o->config_file,
+                         entry->string);
+    if (cJSON_IsString(entry)) {
+        *ret_text = entry->valuestring;
+        return 0;
+    }
+    *ret_text = asprintf(&text, "%.15g", entry->valuedouble) < 0 ? NULL : keep(o, text);
+    return *ret_text != NULL ? 0 : no_memory(e);
+}
+
+static int set_from_config(struct node_options *o, const cJSON *entry, struct error *e)
+{
+    const struct option *option = find_option(entry->string);
+    const char *value = NULL;
+    int r;
+
+    if (option == NULL)
+        return error_set(e, -EINVAL, "%s: there is no option \"%.64s\"", o->config_file,
+                         entry->string);
+    r = value_text(o, entry, &value, e);
+    if (r != 0)
+        return r;
+    r = set_option(o, option->val, value, e);
+    return r < 0 ? error_prefix(e, r, "%s", o->config_file) : 0;
+}
+
+static int read_config(struct node_options *o, struct error *e)
+{
+    _cleanup_(buf_deinit) struct buf text = BUF_INIT(CONFIG_MAX_BYTES);
+    const cJSON *entry;
+    int r = buf_read_file(&text, AT_FDCWD, o->config_file);
+
+    if (r < 0)
+        return error_set_errno(e, r, "cannot read %s", o->config_file);
+    r = yaml_parse_one(buf_text(&text), text.len, &o->config, e);
+    if (r < 0)
+        return error_prefix(e, r, "%s", o->config_file);
+    if (cJSON_IsNull(o->config))
+        return 0;
+    if (!cJSON_IsObject(o->config))
+        return error_set(e, -EINVAL, "%s: options are written as \"name: value\"", o->config_file);
+    cJSON_ArrayForEach (entry, o->config) {
+        r = set_from_config(o, entry, e);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+/* ---- what follows from the others */
+
+/* The kubelet names its node in small letters. */
+static int choose_node_id(struct node_options *o, struct error *e)
+{
+    char name[HOST_NAME_MAX + 1] = "";
+
+    if (o->node_id == NULL)
+        o->node_id = getenv("NODE_NAME");
+    if (o->node_id != NULL && *o->node_id != '\0')
+        return 0;
+    if (gethostname(name, sizeof(name) - 1) < 0 || name[0] == '\0')
+        return error_set(e, -EINVAL, "the node has no name; give it one with --node-id");
+    for (char *c = name; *c != '\0'; c++)
+        *c = (char)tolower((unsigned char)*c);
+    o->node_id = keep(o, strdup(name));
+    return o->node_id != NULL ? 0 : no_memory(e);
+}
+
+static int trim(struct node_options *o, const char **path, struct error *e)
+{
+    size_t len = strlen(*path);
+
+    while (len > 1 && (*path)[len - 1] == '/')
+        len--;
+    if ((*path)[len] == '\0')
+        return 0;
+    *path = keep(o, strndup(*path, len));
+    return *path != NULL ? 0 : no_memory(e);
+}
+
+static int choose_sockets(struct node_options *o, struct error *e)
+{
+    char *text;
+
+    if (o->endpoint == NULL) {
+        if (asprintf(&text, "%s/plugins/%s/csi.sock", o->kubelet_root, o->driver_name) < 0)
+            return no_memory(e);
+        o->endpoint = keep(o, text);
+    }
+    if (o->registration_path == NULL) {
+        if (asprintf(&text, "%s/plugins_registry/%s-reg.sock", o->kubelet_root, o->driver_name) < 0)
+            return no_memory(e);
+        o->registration_path = keep(o, text);
+    }
+    if (streq(o->registration_path, "none"))
+        o->registration_path = NULL;
+    return 0;
+}
+
+static int complete(struct node_options *o, struct error *e)
+{
+    int r = 0;
+
+    if (o->place.manifests != NULL && (o->place.kubeconfig != NULL || o->place.context != NULL))
+        return error_set(e, -EINVAL,
+                         "--manifests does not go with --kubeconfig or --context: objects come "
+                         "either from a directory or from an API server");
+    r = trim(o, &o->kubelet_root, e);
+    if (r == 0)
+        r = trim(o, &o->run_dir, e);
+    if (r == 0)
+        r = choose_node_id(o, e);
+    return r == 0 ? choose_sockets(o, e) : r;
+}
+
+int node_options_parse(int argc, char *argv[], struct node_options *ret_options, struct error *e)
+{
+    struct node_options *o = ret_options;
+    int r;
+
+    *o = (struct node_options){
+        .driver_name = DRIVER_NAME_DEFAULT,
+        .kubelet_root = "/var/lib/kubelet",
+        .run_dir = "/run/secretfs",
+        .volumes_dir = "/etc/secretfs/volumes.d",
+        .metrics_address = "127.0.0.1:9811",
+        .pace = {.per_sec = HTTP_PACE_PER_SEC, .burst = HTTP_PACE_BURST},
+        .log_level = LOG_LEVEL_INFO,
+    };
+    r = arguments_parse(argc, argv, ":h", long_options, find_config, o, e);
+    if (r == 0 && o->config_file != NULL)
+        r = read_config(o, e);
+    if (r == 0)
+        r = arguments_parse(argc, argv, ":h", long_options, set_option, o, e);
+    if (r == 0 && !o->wants_help && optind < argc)
+        r = error_set(e, -EINVAL, "node takes options only, not \"%.64s\"", argv[optind]);
+    return r == 0 && !o->wants_help ? complete(o, e) : r;
+}
+
+void node_options_deinit(struct node_options *options)
+{
+    cJSON_Delete(options->config);
+    for (size_t i = 0; i < options->n_texts; i++)
+        free(options->texts[i]);
+    *options = (struct node_options){0};
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/* The command line and the configuration file of `secretfs node`. */
+#include <cjson/cJSON.h>
+
+#include "base/log.h"
+#include "node/identity.h"
+
+/* Strings are borrowed from the arguments or from the file unless they say otherwise. */
+struct node_options {
+    const char *driver_name;
+    const char *node_id;
+    const char *kubelet_root; /* absolute, without a slash at its end */
+    const char *run_dir;      /* the same */
+    const char *volumes_dir;
+    const char *endpoint;          /* absolute path of a socket */
+    const char *registration_path; /* the same; NULL: the kubelet finds the endpoint otherwise */
+    enum node_rights rights;
+    struct identity_place place;
+    struct identity_pace pace;
+    const char *metrics_address;
+    enum log_level log_level;
+    enum log_format log_format;
+    bool wants_help;
+
+    const char *config_file; /* NULL: none */
+    cJSON *config;           /* owned; what strings are borrowed from */
+    char *texts[24];         /* owned; the same. As many as there are options, and some */
+    size_t n_texts;
+};
+
+/*
+ * Parse the arguments after the subcommand's name, and the file that they name. What is given on
+ * the command line wins.
+ * @argv: argv[0] is the subcommand; reordered as getopt_long(3) does
+ * Return: 0; -EINVAL for a usage error, any other -errno for one of the system, with @e.
+ * ret_options is to be given to node_options_deinit() in any case.
+ */
+int node_options_parse(int argc, char *argv[], struct node_options *ret_options, struct error *e);
+void node_options_deinit(struct node_options *options);
+
+/* Print what `secretfs node --help` says. */
+void node_options_help(const char *program);

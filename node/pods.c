@@ -1,0 +1,597 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A volume's file system is chosen once, before its first content goes there, so the pod has to be
+ * known while the volume's objects are fetched:
+ *
+ *   it is known      from the watch of the node's pods: at once
+ *   it is not        a GET of the pod by name, beside the fetching of the objects; all volumes of
+ *                    the pod wait for the same one. Should the watch bring the pod first, that is
+ *                    the answer.
+ *   no good answer   the pod is not there, is another one of the same name, or may not be read:
+ *                    unknown, and the volume goes to the standard file system
+ *
+ * As long as the server cannot be reached a GET is tried again; without it there are no objects
+ * either, and when these come, it is tried at once. How long a volume waits whose objects are there
+ * is its own decision (node_volume.c).
+ *
+ * The node authorizer learns of a new pod some milliseconds late (K3), and credentials may have to
+ * be renewed, so a GET that is refused is tried again a few times. When that was in vain and the
+ * watch does not work either, no pod is asked for during REFUSED_QUIET.
+ */
+#include "node/pods.h"
+
+#include <stdio.h>
+
+#include "base/buf.h"
+#include "base/log.h"
+#include "cache/object.h"
+#include "encoding/json.h"
+#include "fetcher/api/pod_watch.h"
+#include "fetcher/api/watch_clock.h"
+
+#define GET_LIMIT         SPAN_SEC(10)
+#define REFUSED_QUIET     SPAN_SEC(60)
+#define QUICK_RETRY       SPAN_MS(50)  /* after 401 and 403; doubling */
+#define QUICK_RETRIES_MAX 4            /* 0.75 s together */
+#define RETRY_FIRST       SPAN_MS(250) /* of a server that is away; doubling */
+#define RETRY_DOUBLINGS   4            /* up to 4 s */
+#define TIMER_SLACK       SPAN_MS(1)
+#define FAILURES_TO_TELL  3 /* in a row, of the watch: some seconds */
+
+/* A pod that is asked for by name, for as long as there is a query. */
+struct lookup {
+    struct list link;
+    struct node_pods *pods;
+    char *namespace, *name, *uid;
+    struct list queries; /* of struct node_pods_query */
+    struct http_request *request;
+    bool wants_request; /* and has to wait for others */
+    bool is_finished;   /* the queries are being answered */
+    bool is_urgent;     /* content waits for it: retries follow soon */
+    sd_event_source *retry;
+    unsigned version; /* of the credentials that the last request was made with */
+    unsigned n_refused, n_failed;
+    int status; /* of the response; 0 before it came */
+    struct buf body;
+};
+
+struct node_pods_query {
+    struct list link;
+    struct lookup *lookup;
+    char *volume;
+    node_pods_answer_fn *answered;
+    void *userdata;
+};
+
+struct node_pods {
+    sd_event *event;
+    struct node_pods_options options;
+    struct source *source; /* NULL until it could be opened */
+
+    struct pods known;
+    struct pod_watch *watch; /* NULL if there is no API server */
+    struct http_request *watch_request;
+    unsigned watch_version; /* of the credentials that it was made with */
+    struct watch_clock watch_clock;
+    struct error problem; /* of the watch */
+    unsigned n_failures;  /* the same, in a row */
+    bool is_told;         /* the problem was logged */
+
+    struct list lookups;
+    size_t n_lookups, n_requests;
+    mono_us refused_until;
+};
+
+const char *node_pods_problem(const struct node_pods *pods)
+{
+    return pods->problem.text;
+}
+
+size_t node_pods_count(const struct node_pods *pods)
+{
+    return pods->known.n;
+}
+
+bool node_pods_volume_name(const char *target, char ret_name[static NODE_PODS_VOLUME_NAME_SIZE])
+{
+    static const char around[] = "/volumes/kubernetes.io~csi/", last[] = "/mount";
+    const char *name = NULL, *end;
+
+    /* the last one, as the kubelet's root may be anything */
+    for (const char *at = strstr(target, around); at != NULL; at = strstr(at + 1, around))
+        name = at + strlen(around);
+    end = name != NULL ? strchr(name, '/') : NULL;
+    if (end == NULL || !streq(end, last) || end == name ||
+        (size_t)(end - name) >= NODE_PODS_VOLUME_NAME_SIZE)
+        return false;
+    (void)snprintf(ret_name, NODE_PODS_VOLUME_NAME_SIZE, "%.*s", (int)(end - name), name);
+    return true;
+}
+
+static int open_source(struct node_pods *pods, struct error *e)
+{
+    const struct node_pods_options *o = &pods->options;
+
+    return pods->source == NULL ? o->api->open(o->userdata, &pods->source, e) : 0;
+}
+
+/* ---- lookups and queries */
+
+static void send_waiting(struct node_pods *pods);
+
+static void drop_request(struct lookup *l)
+{
+    if (l->request == NULL)
+        return;
+    l->request = l->pods->options.api->cancel(l->request);
+    l->pods->n_requests--;
+}
+
+static struct lookup *lookup_free(struct lookup *l)
+{
+    if (l == NULL)
+        return NULL;
+    assert(list_is_empty(&l->queries));
+    drop_request(l);
+    l->pods->n_lookups--;
+    list_remove(&l->link);
+    (void)sd_event_source_disable_unref(l->retry);
+    buf_deinit(&l->body);
+    free(l->namespace);
+    free(l->name);
+    free(l->uid);
+    free(l);
+    return NULL;
+}
+DEFINE_CLEANUP(struct lookup *, lookup_free)
+
+static int lookup_new(struct node_pods *pods, const struct node_pods_volume *volume,
+                      struct lookup **ret_lookup)
+{
+    _cleanup_(lookup_freep) struct lookup *l = calloc(1, sizeof(*l));
+
+    if (l == NULL)
+        return -ENOMEM;
+    l->pods = pods;
+    l->body = BUF_INIT(POD_JSON_MAX_BYTES);
+    list_init(&l->queries);
+    list_append(&pods->lookups, &l->link);
+    pods->n_lookups++;
+    l->namespace = strdup(volume->namespace);
+    l->name = strdup(volume->pod);
+    l->uid = strdup(volume->pod_uid);
+    if (l->namespace == NULL || l->name == NULL || l->uid == NULL)
+        return -ENOMEM;
+    l->wants_request = true;
+    *ret_lookup = TAKE(l);
+    return 0;
+}
+
+static struct node_pods_query *query_free(struct node_pods_query *query)
+{
+    if (query == NULL)
+        return NULL;
+    list_remove(&query->link);
+    free(query->volume);
+    free(query);
+    return NULL;
+}
+DEFINE_CLEANUP(struct node_pods_query *, query_free)
+
+struct node_pods_query *node_pods_query_free(struct node_pods_query *query)
+{
+    struct lookup *l = query != NULL ? query->lookup : NULL;
+    struct node_pods *pods = l != NULL ? l->pods : NULL;
+
+    (void)query_free(query);
+    if (l == NULL || l->is_finished || !list_is_empty(&l->queries))
+        return NULL;
+    (void)lookup_free(l);
+    send_waiting(pods);
+    return NULL;
+}
+
+static enum node_pods_answer answer_of(const struct pod *pod, const char *volume)
+{
+    if (pod == NULL)
+        return NODE_PODS_UNKNOWN;
+    return pod_has_sub_path(pod, volume) ? NODE_PODS_SUB_PATH : NODE_PODS_NO_SUB_PATH;
+}
+
+/* @pod: NULL if it is not known. The lookup is gone. */
+static void finish(struct lookup *l, const struct pod *pod)
+{
+    struct node_pods *pods = l->pods;
+
+    l->is_finished = true;
+    while (!list_is_empty(&l->queries)) {
+        struct node_pods_query *query = list_entry(l->queries.next, struct node_pods_query, link);
+        enum node_pods_answer answer = answer_of(pod, query->volume);
+        node_pods_answer_fn *answered = query->answered;
+        void *userdata = query->userdata;
+
+        (void)query_free(query);
+        answered(userdata, answer);
+    }
+    (void)lookup_free(l);
+    send_waiting(pods);
+}
+
+static struct lookup *find_lookup(const struct node_pods *pods, const char *namespace,
+                                  const char *name, const char *uid)
+{
+    struct lookup *l;
+
+    list_for_each (l, &pods->lookups, link)
+        if (!l->is_finished && streq(l->uid, uid) && streq(l->name, name) &&
+            streq(l->namespace, namespace))
+            return l;
+    return NULL;
+}
+
+/* ---- GETs */
+
+static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    struct lookup *l = userdata;
+
+    (void)source;
+    (void)usec;
+    l->wants_request = true;
+    send_waiting(l->pods);
+    return 0;
+}
+
+/* Without a timer, for want of memory, the watch is what is left. */
+static void retry_later(struct lookup *l, span_us delay)
+{
+    l->retry = sd_event_source_disable_unref(l->retry);
+    (void)sd_event_add_time_relative(l->pods->event, &l->retry, CLOCK_MONOTONIC, delay, TIMER_SLACK,
+                                     on_retry, l);
+}
+
+static void on_failed(struct lookup *l)
+{
+    unsigned doublings = l->n_failed < RETRY_DOUBLINGS ? l->n_failed : RETRY_DOUBLINGS;
+
+    l->n_failed++;
+    retry_later(l, RETRY_FIRST << (l->is_urgent ? 0 : doublings));
+}
+
+/* 401, 403 */
+static void on_refused(struct lookup *l)
+{
+    struct node_pods *pods = l->pods;
+    enum pod_watch_health health = pod_watch_health(pods->watch);
+
+    if (l->status == 401)
+        pods->options.api->rejected(pods->source, l->version);
+    if (health != POD_WATCH_REFUSED && l->n_refused < QUICK_RETRIES_MAX) {
+        retry_later(l, QUICK_RETRY << l->n_refused++);
+        return;
+    }
+    if (health != POD_WATCH_LIVE)
+        pods->refused_until = clock_mono() + REFUSED_QUIET;
+    finish(l, NULL);
+}
+
+static void on_found(struct lookup *l)
+{
+    _cleanup_(cJSON_Deletep) cJSON *json = NULL;
+    _cleanup_(pod_freep) struct pod *pod = NULL;
+    int r = json_parse(buf_text(&l->body), l->body.len, &json, NULL);
+
+    if (r == 0)
+        r = pod_decode(json, l->pods->options.driver_name, &pod);
+    if (r == 0 && !pod_is(pod, l->namespace, l->name, l->uid))
+        pod = pod_free(pod);
+    finish(l, pod);
+}
+
+static void on_response(void *userdata, const struct http_response *response)
+{
+    struct lookup *l = userdata;
+
+    l->status = response->status;
+}
+
+static void on_body(void *userdata, const char *bytes, size_t len)
+{
+    struct lookup *l = userdata;
+
+    if (l->status == 200 && buf_add(&l->body, bytes, len) < 0)
+        finish(l, NULL);
+}
+
+static void on_done(void *userdata, enum http_outcome outcome, const struct error *error)
+{
+    struct lookup *l = userdata;
+    struct node_pods *pods = l->pods;
+
+    (void)error;
+    drop_request(l);
+    if (outcome != HTTP_COMPLETE || l->status == 429 || l->status / 100 == 5)
+        on_failed(l);
+    else if (l->status == 200)
+        on_found(l);
+    else if (l->status == 401 || l->status == 403)
+        on_refused(l);
+    else
+        finish(l, NULL);
+    send_waiting(pods);
+}
+
+static int lookup_send(struct lookup *l, struct error *e)
+{
+    static const struct http_handler handler = {on_response, on_body, on_done};
+    char path[sizeof("/api/v1/namespaces//pods/") + OBJECT_NAMESPACE_MAX + OBJECT_NAME_MAX];
+    const struct http_call call = {.path = path, .total_limit = GET_LIMIT};
+    int r;
+
+    (void)snprintf(path, sizeof(path), "/api/v1/namespaces/%s/pods/%s", l->namespace, l->name);
+    l->wants_request = false;
+    l->status = 0;
+    buf_deinit(&l->body);
+    r = open_source(l->pods, e);
+    if (r == 0)
+        l->version = l->pods->options.api->version(l->pods->source);
+    if (r == 0)
+        r = l->pods->options.api->send(l->pods->source, &call, &handler, l, &l->request, e);
+    l->pods->n_requests += r == 0;
+    return r;
+}
+
+static struct lookup *next_waiting(struct node_pods *pods)
+{
+    struct lookup *l;
+
+    list_for_each (l, &pods->lookups, link)
+        if (l->wants_request && !l->is_finished)
+            return l;
+    return NULL;
+}
+
+/* Those that came first, as many as may be. */
+static void send_waiting(struct node_pods *pods)
+{
+    struct lookup *l;
+
+    while (pods->n_requests < NODE_PODS_REQUESTS_MAX && (l = next_waiting(pods)) != NULL) {
+        struct error e = ERROR_INIT;
+
+        if (lookup_send(l, &e) < 0)
+            on_failed(l);
+    }
+}
+
+/* answered() is not called: a failure leads to the next try. */
+void node_pods_query_hurry(struct node_pods_query *query)
+{
+    struct lookup *l = query != NULL ? query->lookup : NULL;
+
+    if (l == NULL || l->is_finished)
+        return;
+    l->is_urgent = true;
+    if (l->request != NULL || l->wants_request)
+        return;
+    l->retry = sd_event_source_disable_unref(l->retry);
+    l->wants_request = true;
+    send_waiting(l->pods);
+}
+
+/* ---- the watch */
+
+static void watch_on_response(void *userdata, const struct http_response *response)
+{
+    const struct node_pods *pods = userdata;
+
+    pod_watch_on_response(pods->watch, response);
+}
+
+static void watch_on_body(void *userdata, const char *bytes, size_t len)
+{
+    const struct node_pods *pods = userdata;
+
+    pod_watch_on_body(pods->watch, bytes, len);
+}
+
+static void watch_cancel(void *userdata)
+{
+    struct node_pods *pods = userdata;
+
+    if (pods->watch_request != NULL)
+        pods->watch_request = pods->options.api->cancel(pods->watch_request);
+}
+
+static void watch_on_done(void *userdata, enum http_outcome outcome, const struct error *error)
+{
+    const struct node_pods *pods = userdata;
+
+    watch_cancel(userdata);
+    pod_watch_on_done(pods->watch, outcome, error);
+}
+
+static void watch_on_sent(void *userdata)
+{
+    const struct node_pods *pods = userdata;
+
+    pod_watch_on_sent(pods->watch);
+}
+
+static int watch_request(void *userdata, const char *path, span_us total_limit, struct error *e)
+{
+    static const struct http_handler handler = {watch_on_response, watch_on_body, watch_on_done};
+    const struct http_call call = {
+        .path = path, .total_limit = total_limit, .is_watch = true, .on_sent = watch_on_sent};
+    struct node_pods *pods = userdata;
+    int r = open_source(pods, e);
+
+    if (r < 0)
+        return r;
+    pods->watch_version = pods->options.api->version(pods->source);
+    return pods->options.api->send(pods->source, &call, &handler, pods, &pods->watch_request, e);
+}
+
+static void watch_reject_credentials(void *userdata)
+{
+    const struct node_pods *pods = userdata;
+
+    pods->options.api->rejected(pods->source, pods->watch_version);
+}
+
+static void watch_on_timer(void *userdata)
+{
+    const struct node_pods *pods = userdata;
+
+    pod_watch_on_timer(pods->watch);
+}
+
+static void watch_set_timer(void *userdata, span_us delay)
+{
+    struct node_pods *pods = userdata;
+
+    watch_clock_set(&pods->watch_clock, delay);
+}
+
+static void watch_on_pod(void *userdata, const struct pod *pod)
+{
+    struct node_pods *pods = userdata;
+    struct lookup *l = find_lookup(pods, pod->namespace, pod->name, pod->uid);
+
+    if (l != NULL)
+        finish(l, pod);
+}
+
+#define WHAT_FOLLOWS                                                                               \
+    "volumes that a pod mounts by subPath do not follow updates unless they have "                 \
+    "`updates: in-place`"
+
+static void watch_on_health(void *userdata, enum pod_watch_health health, const struct error *e)
+{
+    struct node_pods *pods = userdata;
+
+    pods->problem = *e;
+    pods->n_failures = health == POD_WATCH_LIVE ? 0 : pods->n_failures + 1;
+    if (health == POD_WATCH_LIVE) {
+        pods->refused_until = 0;
+        if (pods->is_told)
+            log_info("the pods of this node can be read again");
+        pods->is_told = false;
+    } else if (!pods->is_told &&
+               (health == POD_WATCH_REFUSED || pods->n_failures >= FAILURES_TO_TELL)) {
+        pods->is_told = true;
+        log_warn("cannot read the pods of this node; " WHAT_FOLLOWS, "node",
+                 pods->options.node_name, "reason", e->text);
+    }
+}
+
+static const struct pod_watch_io watch_io = {
+    .request = watch_request,
+    .cancel = watch_cancel,
+    .reject_credentials = watch_reject_credentials,
+    .set_timer = watch_set_timer,
+    .now = watch_clock_now,
+    .random = watch_clock_random,
+    .on_pod = watch_on_pod,
+    .on_health = watch_on_health,
+};
+
+static int start_watch(struct node_pods *pods)
+{
+    const struct pod_watch_options options = {.driver_name = pods->options.driver_name,
+                                              .node_name = pods->options.node_name,
+                                              .pods = &pods->known};
+    int r = watch_clock_init(&pods->watch_clock, pods->event, watch_on_timer, pods);
+
+    if (r >= 0)
+        r = pod_watch_new(&options, &watch_io, pods, &pods->watch);
+    if (r >= 0)
+        pod_watch_start(pods->watch);
+    return r < 0 ? r : 0;
+}
+
+/* ---- asking */
+
+/* The lookup that a query waits for. Return: NULL when there is no point in one. */
+static struct lookup *get_lookup(struct node_pods *pods, const struct node_pods_volume *volume)
+{
+    struct lookup *l = find_lookup(pods, volume->namespace, volume->pod, volume->pod_uid);
+
+    if (l != NULL)
+        return l;
+    if (pods->watch == NULL || clock_mono() < pods->refused_until ||
+        pods->n_lookups == NODE_PODS_LOOKUPS_MAX)
+        return NULL;
+    return lookup_new(pods, volume, &l) == 0 ? l : NULL;
+}
+
+static enum node_pods_answer wait_for_pod(struct node_pods *pods,
+                                          const struct node_pods_volume *volume,
+                                          node_pods_answer_fn *answered, void *userdata,
+                                          struct node_pods_query **ret_query)
+{
+    _cleanup_(query_freep) struct node_pods_query *query = calloc(1, sizeof(*query));
+
+    if (query == NULL)
+        return NODE_PODS_UNKNOWN;
+    list_init(&query->link);
+    query->answered = answered;
+    query->userdata = userdata;
+    query->volume = strdup(volume->volume);
+    query->lookup = query->volume != NULL ? get_lookup(pods, volume) : NULL;
+    if (query->lookup == NULL)
+        return NODE_PODS_UNKNOWN;
+    list_append(&query->lookup->queries, &query->link);
+    *ret_query = TAKE(query);
+    send_waiting(pods);
+    return NODE_PODS_LATER;
+}
+
+enum node_pods_answer node_pods_ask(struct node_pods *pods, const struct node_pods_volume *volume,
+                                    node_pods_answer_fn *answered, void *userdata,
+                                    struct node_pods_query **ret_query)
+{
+    const struct pod *pod =
+        pods_find(&pods->known, volume->namespace, volume->pod, volume->pod_uid);
+
+    if (pod != NULL)
+        return answer_of(pod, volume->volume);
+    return wait_for_pod(pods, volume, answered, userdata, ret_query);
+}
+
+/* ---- all of it */
+
+int node_pods_new(sd_event *event, const struct node_pods_options *options,
+                  struct node_pods **ret_pods)
+{
+    _cleanup_(node_pods_freep) struct node_pods *pods = calloc(1, sizeof(*pods));
+    int r;
+
+    if (pods == NULL)
+        return -ENOMEM;
+    pods->event = sd_event_ref(event);
+    pods->options = *options;
+    pods_init(&pods->known);
+    list_init(&pods->lookups);
+    r = open_source(pods, &pods->problem);
+    if (r == -EOPNOTSUPP)
+        log_info("the pods of this node are not read; " WHAT_FOLLOWS, "reason", pods->problem.text);
+    r = r != -EOPNOTSUPP ? start_watch(pods) : 0;
+    if (r < 0)
+        return r;
+    *ret_pods = TAKE(pods);
+    return 0;
+}
+
+struct node_pods *node_pods_free(struct node_pods *pods)
+{
+    if (pods == NULL)
+        return NULL;
+    assert(list_is_empty(&pods->lookups));
+    (void)pod_watch_free(pods->watch);
+    watch_clock_deinit(&pods->watch_clock);
+    pods_deinit(&pods->known);
+    (void)sd_event_unref(pods->event);
+    free(pods);
+    return NULL;
+}

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/static_volume.h"
+
+#include <grp.h>
+#include <limits.h>
+#include <pwd.h>
+
+#include "encoding/json.h"
+#include "encoding/yaml.h"
+
+#define NAME_BUFFER_BYTES 16384 /* a line of /etc/group with a thousand members in it */
+
+static int no_memory(struct error *e)
+{
+    return error_set_errno(e, -ENOMEM, "cannot take in the volume");
+}
+
+/* ---- members */
+
+/* Return: the member, or NULL if it is absent or null. */
+static const cJSON *member_of(const cJSON *json, const char *name)
+{
+    const cJSON *member = json_member(json, name);
+
+    return cJSON_IsNull(member) ? NULL : member;
+}
+
+/*
+ * @at:    the mapping's place: "", or "source." and the like
+ * @known: NULL-terminated
+ */
+static int check_members(const cJSON *json, const char *at, const char *const known[],
+                         struct error *e)
+{
+    const cJSON *member;
+
+    if (!cJSON_IsObject(json))
+        return error_set(e, -EINVAL, "%.*s: this has to be a mapping",
+                         at[0] != '\0' ? (int)strlen(at) - 1 : 0, at);
+    cJSON_ArrayForEach (member, json) {
+        const char *const *name = known;
+
+        while (*name != NULL && !streq(*name, member->string))
+            name++;
+        if (*name == NULL)
+            return error_set(e, -EINVAL, "%s%.64s: this field is not known here", at,
+                             member->string);
+    }
+    return 0;
+}
+
+/* Leaves *text as it is if there is no such member. */
+static int read_text(const cJSON *json, const char *at, const char *name, char **text,
+                     struct error *e)
+{
+    const cJSON *member = member_of(json, name);
+
+    if (member == NULL)
+        return 0;
+    if (!cJSON_IsString(member))
+        return error_set(e, -EINVAL, "%s%s: this has to be a string: put it into quotes", at, name);
+    if (member->valuestring[0] == '\0')
+        return error_set(e, -EINVAL, "%s%s: this is empty", at, name);
+    *text = strdup(member->valuestring);
+    return *text != NULL ? 0 : no_memory(e);
+}
+
+/* As read_text(), for an absolute path. */
+static int read_path(const cJSON *json, const char *at, const char *name, char **path,
+                     struct error *e)
+{
+    int r = read_text(json, at, name, path, e);
+
+    if (r < 0 || *path == NULL)
+        return r;
+    if ((*path)[0] != '/')
+        return error_set(e, -EINVAL, "%s%s: \"%.128s\" is not absolute", at, name, *path);
+    if (strlen(*path) >= PATH_MAX)
+        return error_set(e, -EINVAL, "%s%s: this is too long for a path", at, name);
+    return 0;
+}
+
+/* ---- where */
+
+/* Cut doubled and trailing slashes. Return: what is wrong with the path, or NULL. */
+static const char *normalize_target(char *path)
+{
+    char *out = path;
+
+    for (const char *at = path; *at != '\0';) {
+        const char *name = at + strspn(at, "/");
+        size_t len = strcspn(name, "/");
+
+        if (len == 0)
+            break;
+        if ((len == 1 && name[0] == '.') || (len == 2 && name[0] == '.' && name[1] == '.'))
+            return "it has . or .. in it";
+        *out++ = '/';
+        (void)memmove(out, name, len);
+        out += len;
+        at = name + len;
+    }
+    *out = '\0';
+    return out == path ? "it is the root directory" : NULL;
+}
+
+static int parse_target(const cJSON *json, struct static_volume *v, struct error *e)
+{
+    const char *fault;
+    int r = read_path(json, "", "target", &v->target, e);
+
+    if (r < 0)
+        return r;
+    if (v->target == NULL)
+        return error_set(e, -EINVAL, "target: this is missing");
+    fault = normalize_target(v->target);
+    if (fault != NULL)
+        return error_set(e, -EINVAL, "target: this cannot be used: %s", fault);
+    return 0;
+}
+
+/* ---- where from */
+
+static int parse_namespace(const cJSON *json, struct static_volume *v, struct error *e)
+{
+    int r = read_text(json, "", "namespace", &v->namespace, e);
+
+    if (r < 0 || v->namespace == NULL || object_namespace_is_valid(v->namespace))
+        return r;
+    return error_set(e, -EINVAL, "namespace: \"%.64s\" is not a valid namespace", v->namespace);
+}
+
+static int parse_source(const cJSON *json, struct static_volume *v, struct error *e)
+{
+    static const char *const known[] = {"kubeconfig", "context", "manifests", NULL};
+    const cJSON *source = member_of(json, "source");
+    int r;
+
+    if (source == NULL)
+        return 0;
+    r = check_members(source, "source.", known, e);
+    if (r == 0)
+        r = read_path(source, "source.", "kubeconfig", &v->kubeconfig, e);
+    if (r == 0)
+        r = read_text(source, "source.", "context", &v->context, e);
+    if (r == 0)
+        r = read_path(source, "source.", "manifests", &v->manifests, e);
+    if (r < 0)
+        return r;
+    if (v->manifests != NULL && (v->kubeconfig != NULL || v->context != NULL))
+        return error_set(e, -EINVAL,
+                         "source.manifests: this does not go with kubeconfig or context: objects "
+                         "come either from a directory or from an API server");
+    return 0;
+}
+
+/* ---- whose */
+
+static int find_user(const char *name, unsigned *ret_id)
+{
+    char buffer[NAME_BUFFER_BYTES];
+    struct passwd entry, *found = NULL;
+    int r = getpwnam_r(name, &entry, buffer, sizeof(buffer), &found);
+
+    if (found == NULL)
+        return r > 0 ? -r : -ENOENT;
+    *ret_id = found->pw_uid;
+    return 0;
+}
+
+static int find_group(const char *name, unsigned *ret_id)
+{
+    char buffer[NAME_BUFFER_BYTES];
+    struct group entry, *found = NULL;
+    int r = getgrnam_r(name, &entry, buffer, sizeof(buffer), &found);
+
+    if (found == NULL)
+        return r > 0 ? -r : -ENOENT;
+    *ret_id = found->gr_gid;
+    return 0;
+}
+
+/* A name or a number. */
+static int parse_who(const cJSON *owner, const char *name,
+                     int (*find)(const char *name, unsigned *ret_id), unsigned *id, struct error *e)
+{
+    const cJSON *member = member_of(owner, name);
+    int r;
+
+    if (member == NULL)
+        return 0;
+    if (*id != VOLUME_ID_UNSET)
+        return error_set(e, -EINVAL, "owner.%s: volume.secretfs says this already", name);
+    if (cJSON_IsNumber(member)) {
+        double number = member->valuedouble;
+
+        if (!(number >= 0 && number < UINT_MAX) || number != (double)(unsigned)number)
+            return error_set(e, -EINVAL, "owner.%s: this is no number of a %s", name, name);
+        *id = (unsigned)number;
+        return 0;
+    }
+    if (!cJSON_IsString(member))
+        return error_set(e, -EINVAL, "owner.%s: this has to be a name or a number", name);
+    if (volume_id_parse(member->valuestring, id, NULL) == 0)
+        return 0;
+    r = find(member->valuestring, id);
+    if (r == -ENOENT)
+        return error_set(e, -EINVAL, "owner.%s: there is no %s \"%.64s\" on this host", name, name,
+                         member->valuestring);
+    return r < 0 ? error_set_errno(e, r, "owner.%s: cannot look up \"%.64s\"", name,
+                                   member->valuestring)
+                 : 0;
+}
+
+static int parse_owner(const cJSON *json, struct static_volume *v, struct error *e)
+{
+    static const char *const known[] = {"user", "group", NULL};
+    const cJSON *owner = member_of(json, "owner");
+    int r;
+
+    if (owner == NULL)
+        return 0;
+    r = check_members(owner, "owner.", known, e);
+    if (r == 0)
+        r = parse_who(owner, "user", find_user, &v->spec->uid, e);
+    return r < 0 ? r : parse_who(owner, "group", find_group, &v->spec->gid, e);
+}
+
+/* ---- the whole */
+
+static int parse_volume(const cJSON *json, struct static_volume *v, struct error *e)
+{
+    const cJSON *volume = member_of(json, "volume");
+
+    if (volume == NULL)
+        return error_set(e, -EINVAL, "volume: this is missing");
+    return volume_spec_parse_entry(volume, "volume", &v->spec, e);
+}
+
+static int parse_document(const cJSON *json, struct static_volume *v, struct error *e)
+{
+    static const char *const known[] = {"target", "namespace", "source", "owner", "volume", NULL};
+    int r;
+
+    if (!cJSON_IsObject(json))
+        return error_set(e, -EINVAL, "it has to be a mapping with target and volume in it");
+    r = check_members(json, "", known, e);
+    if (r == 0)
+        r = parse_target(json, v, e);
+    if (r == 0)
+        r = parse_namespace(json, v, e);
+    if (r == 0)
+        r = parse_source(json, v, e);
+    if (r == 0)
+        r = parse_volume(json, v, e);
+    if (r < 0)
+        return r;
+    assert(v->spec != NULL);
+    return parse_owner(json, v, e);
+}
+
+int static_volume_parse(const char *file_name, const char *text, size_t len,
+                        struct static_volume **ret_volume, struct error *e)
+{
+    _cleanup_(static_volume_unrefp) struct static_volume *v = calloc(1, sizeof(*v));
+    _cleanup_(cJSON_Deletep) cJSON *json = NULL;
+    const char *suffix = strrchr(file_name, '.');
+    int r;
+
+    if (v == NULL)
+        return no_memory(e);
+    v->n_refs = 1;
+    v->name = strndup(file_name, suffix != NULL ? (size_t)(suffix - file_name) : SIZE_MAX);
+    v->text = strndup(text, len);
+    if (v->name == NULL || v->text == NULL)
+        return no_memory(e);
+    r = yaml_parse_one(text, len, &json, e);
+    if (r == 0)
+        r = parse_document(json, v, e);
+    if (r == 0)
+        *ret_volume = TAKE(v);
+    return r;
+}
+
+struct static_volume *static_volume_ref(struct static_volume *volume)
+{
+    volume->n_refs++;
+    return volume;
+}
+
+struct static_volume *static_volume_unref(struct static_volume *volume)
+{
+    if (volume == NULL || --volume->n_refs > 0)
+        return NULL;
+    free(volume->name);
+    free(volume->text);
+    free(volume->target);
+    free(volume->namespace);
+    free(volume->kubeconfig);
+    free(volume->context);
+    free(volume->manifests);
+    (void)volume_spec_free(volume->spec);
+    free(volume);
+    return NULL;
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "serve/watchdog.h"
+
+#include "serve/service_manager.h"
+
+struct watchdog {
+    struct publisher *publishers[WATCHDOG_PUBLISHERS_MAX];
+    size_t n_publishers;
+    size_t n_awaited; /* of this round */
+    sd_event_source *timer;
+    span_us interval;
+};
+
+static void on_probed(void *userdata)
+{
+    struct watchdog *w = userdata;
+
+    if (--w->n_awaited > 0)
+        return;
+    service_manager_alive();
+    (void)sd_event_source_set_time(w->timer, clock_mono() + w->interval);
+    (void)sd_event_source_set_enabled(w->timer, SD_EVENT_ONESHOT);
+}
+
+/* If no answer comes, there is no next time, and the manager acts. */
+static int on_time(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    struct watchdog *w = userdata;
+
+    (void)source;
+    (void)usec;
+    w->n_awaited = w->n_publishers;
+    for (size_t i = 0; i < w->n_publishers; i++)
+        publisher_probe(w->publishers[i], on_probed, w);
+    return 0;
+}
+
+int watchdog_new(sd_event *event, struct watchdog **ret_watchdog)
+{
+    _cleanup_(watchdog_freep) struct watchdog *w = calloc(1, sizeof(*w));
+    span_us limit = supervisor_watchdog_limit();
+    int r;
+
+    if (w == NULL)
+        return -ENOMEM;
+    w->interval = limit / 2; /* as sd_watchdog_enabled(3) recommends */
+    if (limit != 0) {
+        r = sd_event_add_time_relative(event, &w->timer, CLOCK_MONOTONIC, 0, limit / 10, on_time,
+                                       w);
+        if (r < 0)
+            return r;
+    }
+    *ret_watchdog = TAKE(w);
+    return 0;
+}
+
+void watchdog_add(struct watchdog *watchdog, struct publisher *publisher)
+{
+    assert(watchdog->n_publishers < WATCHDOG_PUBLISHERS_MAX);
+    watchdog->publishers[watchdog->n_publishers++] = publisher;
+}
+
+struct watchdog *watchdog_free(struct watchdog *watchdog)
+{
+    if (watchdog == NULL)
+        return NULL;
+    (void)sd_event_source_disable_unref(watchdog->timer);
+    free(watchdog);
+    return NULL;
+}

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "encoding/json.h"
+
+#include "tests/unit/failmalloc.h"
+
+static cJSON *parse(const char *text)
+{
+    struct error e = ERROR_INIT;
+    cJSON *json = NULL;
+
+    if (json_parse(text, strlen(text), &json, &e) < 0)
+        fail_msg("%s", e.text);
+    return json;
+}
+
+static void expect_bad(const char *text, size_t len, const char *message)
+{
+    struct error e = ERROR_INIT;
+    cJSON *json = NULL;
+
+    assert_int_equal(json_parse(text, len, &json, &e), -EINVAL);
+    assert_null(json);
+    if (strstr(e.text, message) == NULL)
+        fail_msg("\"%s\" is not in \"%s\"", message, e.text);
+}
+
+static void test_reads_members(void **state)
+{
+    cJSON *json = parse("{\"a\":{\"b\":{\"c\":\"text\"}},\"n\":1,\"yes\":true,\"no\":false} \n");
+
+    (void)state;
+    assert_string_equal(json_text(json_path(json, "a", "b", NULL), "c"), "text");
+    assert_null(json_path(json, "a", "x", "c", NULL));
+    assert_null(json_text(json, "n"));
+    assert_null(json_text(json, "missing"));
+    assert_null(json_member(json, "A"));
+    assert_null(json_member(NULL, "a"));
+    assert_true(json_is_true(json, "yes"));
+    assert_false(json_is_true(json, "no"));
+    assert_false(json_is_true(json, "n"));
+    cJSON_Delete(json);
+}
+
+static void test_adds_members(void **state)
+{
+    cJSON *json = cJSON_CreateObject();
+
+    (void)state;
+    assert_int_equal(json_add_text(json, "a", "text"), 0);
+    assert_int_equal(json_add_text(json, "b", NULL), 0);
+    assert_int_equal(json_add_number(json, "n", 7), 0);
+    assert_string_equal(json_text(json, "a"), "text");
+    assert_null(json_member(json, "b"));
+    assert_true(cJSON_GetNumberValue(json_member(json, "n")) == 7);
+    cJSON_Delete(json);
+}
+
+static void test_reads_no_further_than_told(void **state)
+{
+    const char text[] = "{\"a\":1}{";
+    cJSON *json = NULL;
+
+    (void)state;
+    assert_int_equal(json_parse(text, 7, &json, NULL), 0);
+    cJSON_Delete(json);
+    expect_bad(text, 8, "something follows the value at byte 7");
+    expect_bad(text, 6, "invalid JSON");
+    expect_bad("", 0, "invalid JSON");
+    expect_bad("{\"a\":1}\0", 8, "something follows");
+}
+
+/* cJSON would cut the string short there without a word. */
+static void test_nul_in_a_string_is_refused(void **state)
+{
+    const char upper[] = "{\"data\":{\"a\":\"dummy\\u0000rest\"}}";
+    cJSON *json;
+
+    (void)state;
+    expect_bad(upper, strlen(upper), "NUL");
+    expect_bad("[\"\\\\\\u0000\"]", 12, "NUL");
+    json = parse("[\"\\\\u0000\", \"\\u0001\", \"\\u00e4\"]"); /* an escaped backslash, others */
+    assert_string_equal(cJSON_GetStringValue(cJSON_GetArrayItem(json, 0)), "\\u0000");
+    cJSON_Delete(json);
+}
+
+static void test_control_characters_have_to_be_escaped(void **state)
+{
+    cJSON *json;
+
+    (void)state;
+    expect_bad("[\"a\nb\"]", 7, "at byte 3");
+    expect_bad("[\"a\tb\"]", 7, "at byte 3");
+    json = parse("[\n\t\"a\\nb\"\n]");
+    assert_string_equal(cJSON_GetStringValue(cJSON_GetArrayItem(json, 0)), "a\nb");
+    cJSON_Delete(json);
+}
+
+static int try_parse(void *userdata)
+{
+    cJSON *json = NULL;
+    int r = json_parse(userdata, strlen(userdata), &json, NULL);
+
+    cJSON_Delete(json);
+    return r;
+}
+
+static void test_without_memory(void **state)
+{
+    char text[] = "{\"a\":[\"b\",1,{\"c\":null}]}";
+
+    (void)state;
+    failmalloc_try(try_parse, text);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_reads_members),
+        cmocka_unit_test(test_adds_members),
+        cmocka_unit_test(test_reads_no_further_than_told),
+        cmocka_unit_test(test_nul_in_a_string_is_refused),
+        cmocka_unit_test(test_control_characters_have_to_be_escaped),
+        cmocka_unit_test(test_without_memory),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

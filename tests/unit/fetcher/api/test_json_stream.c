@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fetcher/api/json_stream.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#define LIMIT 4096
+
+struct expectation {
+    const char *text;
+    const char *frames[4]; /* up to the first NULL */
+    int result;            /* after them */
+};
+
+static const struct expectation expectations[] = {
+    {"", {NULL}, FRAMES_NONE},
+    {" \n\t\r", {NULL}, FRAMES_NONE},
+    {"{}", {"{}"}, FRAMES_NONE},
+    {"{}{}\n{}", {"{}", "{}", "{}"}, FRAMES_NONE},
+    {"{\"a\":[{\"b\":{}}]} {", {"{\"a\":[{\"b\":{}}]}"}, FRAMES_NONE},
+    {"{\"a\":\"}{\"}{}", {"{\"a\":\"}{\"}", "{}"}, FRAMES_NONE},
+    {"{\"a\":\"\\\"}\"}{}", {"{\"a\":\"\\\"}\"}", "{}"}, FRAMES_NONE},
+    {"{\"a\":\"\\\\\"}{}", {"{\"a\":\"\\\\\"}", "{}"}, FRAMES_NONE},
+    {"{\"]\":\"[\"}\r\n{\"\\u007d\":1}", {"{\"]\":\"[\"}", "{\"\\u007d\":1}"}, FRAMES_NONE},
+    {"{\"k\":\"\xc3\xa4\"}", {"{\"k\":\"\xc3\xa4\"}"}, FRAMES_NONE},
+    {"{\"half\":\"", {NULL}, FRAMES_NONE},
+    {"{}x", {"{}"}, -EINVAL},
+    {"[]", {NULL}, -EINVAL},
+    {"null", {NULL}, -EINVAL},
+    {"}", {NULL}, -EINVAL},
+    {"{\"a\":\"\n\"}", {NULL}, -EINVAL},
+    {"{\"a\":\"\\\n\"}", {NULL}, -EINVAL},
+};
+
+/* Adds the pieces of a text that end at @cuts, and checks the frames that come out. */
+static void check(const struct expectation *expected, const size_t *cuts, size_t n_cuts)
+{
+    struct json_stream f;
+    size_t added = 0, n = 0, len;
+    const char *frame;
+    int r = FRAMES_NONE;
+
+    json_stream_init(&f, LIMIT);
+    for (size_t i = 0; i < n_cuts && r >= 0; i++) {
+        assert_int_equal(json_stream_add(&f, expected->text + added, cuts[i] - added), 0);
+        added = cuts[i];
+        while ((r = json_stream_next(&f, &frame, &len)) == 0) {
+            assert_non_null(expected->frames[n]);
+            assert_int_equal(len, strlen(expected->frames[n]));
+            assert_memory_equal(frame, expected->frames[n], len);
+            n++;
+        }
+    }
+    assert_int_equal(r, expected->result);
+    assert_null(expected->frames[n]);
+    json_stream_deinit(&f);
+}
+
+static void test_whole(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ELEMENTS_OF(expectations); i++)
+        check(&expectations[i], (size_t[]){strlen(expectations[i].text)}, 1);
+}
+
+static void test_cut_anywhere(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ELEMENTS_OF(expectations); i++) {
+        size_t len = strlen(expectations[i].text);
+
+        for (size_t a = 0; a <= len; a++)
+            for (size_t b = a; b <= len; b++)
+                check(&expectations[i], (size_t[]){a, b, len}, 3);
+    }
+}
+
+static void test_byte_by_byte(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ELEMENTS_OF(expectations); i++) {
+        size_t cuts[64], len = strlen(expectations[i].text);
+
+        assert_true(len < ELEMENTS_OF(cuts));
+        for (size_t j = 0; j < len; j++)
+            cuts[j] = j + 1;
+        cuts[len] = len;
+        check(&expectations[i], cuts, len + 1);
+    }
+}
+
+/* A frame of exactly @len bytes. */
+static char *make_frame(size_t len)
+{
+    static const char head[] = "{\"", tail[] = "\":1}";
+    char *text = malloc(len + 1);
+
+    assert_non_null(text);
+    (void)memset(text, 'a', len);
+    (void)memcpy(text, head, sizeof(head) - 1);
+    (void)memcpy(text + len - (sizeof(tail) - 1), tail, sizeof(tail));
+    return text;
+}
+
+static void test_limit(void **state)
+{
+    char *fits = make_frame(LIMIT), *too_long = make_frame(LIMIT + 1);
+    struct json_stream f;
+    const char *frame;
+    size_t len;
+
+    (void)state;
+    json_stream_init(&f, LIMIT);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(json_stream_add(&f, fits, LIMIT), 0);
+        assert_int_equal(json_stream_next(&f, &frame, &len), 0);
+        assert_int_equal(len, LIMIT);
+        assert_int_equal(json_stream_next(&f, &frame, &len), FRAMES_NONE);
+    }
+    assert_int_equal(json_stream_add(&f, too_long, LIMIT), 0);
+    assert_int_equal(json_stream_next(&f, &frame, &len), FRAMES_NONE);
+    assert_true(json_stream_is_partial(&f));
+    assert_int_equal(json_stream_add(&f, too_long + LIMIT, 1), 0);
+    assert_int_equal(json_stream_next(&f, &frame, &len), -EFBIG);
+    json_stream_reset(&f);
+    assert_int_equal(json_stream_add(&f, "{}", 2), 0);
+    assert_int_equal(json_stream_next(&f, &frame, &len), 0);
+    json_stream_deinit(&f);
+    free(fits);
+    free(too_long);
+}
+
+/* White space between frames must not pile up, though nothing ends it. */
+static void test_endless_space(void **state)
+{
+    static const char space[1000] = {[0 ... 999] = '\n'};
+    struct json_stream f;
+    const char *frame;
+    size_t len;
+
+    (void)state;
+    json_stream_init(&f, LIMIT);
+    for (int i = 0; i < 1000; i++) {
+        assert_int_equal(json_stream_add(&f, space, sizeof(space)), 0);
+        assert_int_equal(json_stream_next(&f, &frame, &len), FRAMES_NONE);
+    }
+    assert_int_equal(f.buf.len, 0);
+    json_stream_deinit(&f);
+}
+
+/* What comes out of a text in pieces: each frame's third byte, '-' for one that was skipped. */
+static void split_skipping(const char *text, size_t piece, char ret_seen[static 8])
+{
+    size_t len, n = 0;
+    struct json_stream f;
+    const char *frame;
+    int r;
+
+    json_stream_init(&f, LIMIT);
+    f.skips_long = true;
+    for (size_t at = 0; at < strlen(text); at += piece) {
+        assert_int_equal(json_stream_add(&f, text + at, size_min(piece, strlen(text) - at)), 0);
+        while ((r = json_stream_next(&f, &frame, &len)) != FRAMES_NONE && n < 7)
+            ret_seen[n++] = r == FRAMES_TOO_LONG ? '-' : frame[2];
+        assert_true(f.buf.len <= LIMIT + piece);
+    }
+    assert_false(json_stream_is_partial(&f));
+    ret_seen[n] = '\0';
+    json_stream_deinit(&f);
+}
+
+/* However it is cut, what is too long is left out, the others are there, and little is kept. */
+static void test_skips_what_is_too_long(void **state)
+{
+    static const size_t pieces[] = {1, 7, 64, 1000, LIMIT - 1, LIMIT};
+    static const char tail[] = "\"}\n{\"b\":2}{\"c\":[]}";
+    char text[5 * LIMIT] = "{\"a\":1}\n{\"long\":\"", seen[8];
+    size_t head = strlen(text);
+
+    (void)state;
+    (void)memset(text + head, '{', sizeof(text) - head - sizeof(tail));
+    (void)memcpy(text + sizeof(text) - sizeof(tail), tail, sizeof(tail));
+    for (size_t i = 0; i < ELEMENTS_OF(pieces); i++) {
+        split_skipping(text, pieces[i], seen);
+        assert_string_equal(seen, "a-bc");
+    }
+}
+
+static void test_nobody_takes_them_out(void **state)
+{
+    struct json_stream f;
+    int r = 0;
+
+    (void)state;
+    json_stream_init(&f, LIMIT);
+    for (int i = 0; i < LIMIT && r == 0; i++)
+        r = json_stream_add(&f, "{}\n", 3);
+    assert_int_equal(r, -EFBIG);
+    json_stream_deinit(&f);
+}
+
+static void assert_zero(const char *bytes, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        assert_int_equal(bytes[i], 0);
+}
+
+static void test_wipes_what_was_used(void **state)
+{
+    static const char two[] = "{\"dummy\":1}{\"second\":2}{";
+    const size_t first_len = 11, second_len = 12;
+    struct json_stream f;
+    const char *first, *second;
+    size_t len;
+
+    (void)state;
+    json_stream_init(&f, LIMIT);
+    assert_int_equal(json_stream_add(&f, two, sizeof(two) - 1), 0);
+    assert_int_equal(json_stream_next(&f, &first, &len), 0);
+    assert_int_equal(len, first_len);
+    assert_int_equal(json_stream_next(&f, &second, &len), 0);
+    assert_int_equal(len, second_len);
+    assert_zero(first, first_len);
+    assert_int_equal(json_stream_next(&f, &second, &len), FRAMES_NONE);
+    assert_zero(first, first_len + second_len);
+    assert_int_equal(json_stream_add(&f, "}", 1), 0);
+    assert_int_equal(json_stream_next(&f, &second, &len), 0);
+    assert_int_equal(len, 2);
+    assert_memory_equal(second, "{}", 2);
+    assert_zero(second + 2, first_len + second_len - 2);
+    json_stream_deinit(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_whole),
+        cmocka_unit_test(test_cut_anywhere),
+        cmocka_unit_test(test_byte_by_byte),
+        cmocka_unit_test(test_limit),
+        cmocka_unit_test(test_endless_space),
+        cmocka_unit_test(test_skips_what_is_too_long),
+        cmocka_unit_test(test_nobody_takes_them_out),
+        cmocka_unit_test(test_wipes_what_was_used),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,1467 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fetcher/api/reflector.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "base/buf.h"
+#include "fetcher/api/backoff.h"
+#include "tests/unit/failmalloc.h"
+
+/*
+ * A reflector in a world where nothing happens by itself. The chance is always 0, so waits are at
+ * their shortest and watches ask for 300 s.
+ */
+struct world {
+    struct store *store;
+    struct store_subscription *subscription;
+    struct reflector *reflector;
+    const struct object_key *key; /* the store's */
+    mono_us now;
+    mono_us timer_at; /* SPAN_FOREVER: off */
+    char path[4096];  /* of the request under way; "" if there is none */
+    span_us total_limit;
+    uint32_t random;
+    int request_result;
+    const char *request_words; /* with a positive result; NULL: none */
+    int reject_result;
+    unsigned n_requests;
+    unsigned n_rejected;
+    unsigned n_changes;            /* that the store told of */
+    bool leaves_on_change;         /* the subscriber unsubscribes from within the callback */
+    unsigned n_changes_of_content; /* the part of them that was not only about the source */
+    mono_us content_received_at;
+};
+
+/* ---- the world */
+
+static int world_request(void *userdata, const struct reflector_request *request, struct error *e)
+{
+    struct world *w = userdata;
+
+    assert_string_equal(w->path, "");
+    if (w->request_result < 0)
+        return error_set(e, w->request_result, "no request today");
+    if (w->request_result > 0 && w->request_words != NULL)
+        return error_set(e, w->request_result, "%s", w->request_words);
+    if (w->request_result > 0)
+        return w->request_result;
+    (void)snprintf(w->path, sizeof(w->path), "%s", request->path);
+    assert_int_equal(request->is_watch, strstr(request->path, "watch=true") != NULL);
+    w->total_limit = request->total_limit;
+    w->n_requests++;
+    return 0;
+}
+
+static void world_cancel(void *userdata)
+{
+    struct world *w = userdata;
+
+    w->path[0] = '\0';
+}
+
+static int world_reject(void *userdata, struct error *e)
+{
+    struct world *w = userdata;
+
+    w->n_rejected++;
+    if (w->reject_result == REFLECTOR_NO_CREDENTIALS)
+        return error_set(e, w->reject_result, "waiting for the next token");
+    return w->reject_result;
+}
+
+static void world_set_timer(void *userdata, span_us delay)
+{
+    struct world *w = userdata;
+
+    w->timer_at = delay == SPAN_FOREVER ? SPAN_FOREVER : w->now + delay;
+}
+
+static mono_us world_now(void *userdata)
+{
+    const struct world *w = userdata;
+
+    return w->now;
+}
+
+static uint32_t world_random(void *userdata)
+{
+    const struct world *w = userdata;
+
+    return w->random;
+}
+
+static const struct reflector_io world_io = {
+    .request = world_request,
+    .cancel = world_cancel,
+    .reject_credentials = world_reject,
+    .set_timer = world_set_timer,
+    .now = world_now,
+    .random = world_random,
+};
+
+static int world_watch(void *userdata, const struct object_key *key, struct error *e)
+{
+    struct world *w = userdata;
+    int r;
+
+    (void)e;
+    w->key = key;
+    r = reflector_new(w->store, key, &world_io, w, &w->reflector);
+    if (r == 0)
+        reflector_start(w->reflector);
+    return r;
+}
+
+static void world_unwatch(void *userdata, const struct object_key *key)
+{
+    struct world *w = userdata;
+
+    assert_ptr_equal(w->key, key);
+    w->reflector = reflector_free(w->reflector);
+    w->key = NULL;
+}
+
+static void world_changed(void *userdata, const struct store_view *view)
+{
+    struct world *w = userdata;
+
+    w->n_changes++;
+    if (view->received_at != w->content_received_at || view->received_at == 0)
+        w->n_changes_of_content += view->presence != STORE_UNKNOWN;
+    w->content_received_at = view->received_at;
+    if (w->leaves_on_change)
+        w->subscription = store_unsubscribe(w->subscription);
+}
+
+static void world_subscribe(struct world *w)
+{
+    static const struct object_key key = {OBJECT_SECRET, "default", "db"};
+
+    assert_int_equal(store_subscribe(w->store, &key, world_changed, w, &w->subscription, NULL), 0);
+}
+
+static int world_setup(void **state)
+{
+    static const struct store_source source = {.watch = world_watch, .unwatch = world_unwatch};
+    struct world *w = calloc(1, sizeof(*w));
+
+    assert_non_null(w);
+    w->now = SPAN_SEC(1000);
+    w->timer_at = SPAN_FOREVER;
+    assert_int_equal(store_new(&w->store), 0);
+    store_set_source(w->store, &source, w);
+    *state = w;
+    return 0;
+}
+
+static int world_teardown(void **state)
+{
+    struct world *w = *state;
+
+    w->subscription = store_unsubscribe(w->subscription);
+    assert_null(w->reflector);
+    assert_string_equal(w->path, "");
+    assert_int_equal(w->timer_at, SPAN_FOREVER);
+    (void)store_free(w->store);
+    free(w);
+    return 0;
+}
+
+/* ---- what the API server does */
+
+static void pass(struct world *w, span_us span)
+{
+    w->now += span;
+    assert_true(w->timer_at > w->now);
+}
+
+/* The timer is armed for @delay from now, which is over then. */
+static void expect_timer(struct world *w, span_us delay)
+{
+    assert_int_equal(w->timer_at, w->now + delay);
+    w->now = w->timer_at;
+    w->timer_at = SPAN_FOREVER;
+    reflector_on_timer(w->reflector);
+}
+
+static void respond(struct world *w, int status, span_us retry_after)
+{
+    struct http_response response = {.status = status, .retry_after = retry_after};
+
+    assert_string_not_equal(w->path, "");
+    reflector_on_response(w->reflector, &response);
+}
+
+static void send(struct world *w, const char *text)
+{
+    assert_string_not_equal(w->path, "");
+    reflector_on_body(w->reflector, text, strlen(text));
+}
+
+static void end(struct world *w, enum http_outcome outcome)
+{
+    struct error e = {.text = "the wire was cut"};
+
+    assert_string_not_equal(w->path, "");
+    w->path[0] = '\0';
+    reflector_on_done(w->reflector, outcome, outcome == HTTP_COMPLETE ? NULL : &e);
+}
+
+static void answer(struct world *w, int status, const char *text)
+{
+    respond(w, status, 0);
+    send(w, text);
+    if (w->path[0] != '\0') /* it may give up on the way */
+        end(w, HTTP_COMPLETE);
+}
+
+/* A secret in JSON with one key, whose value stands there as base64. */
+#define SECRET_OF(namespace, name, version, value)                                                 \
+    "{\"kind\":\"Secret\",\"apiVersion\":\"v1\",\"metadata\":{\"name\":\"" name                    \
+    "\",\"namespace\":\"" namespace "\",\"uid\":\"u1\",\"resourceVersion\":\"" version             \
+                                    "\"},\"type\":\"Opaque\",\"data\":{\"password\":\"" value      \
+                                    "\"}}"
+#define SECRET(version, value) SECRET_OF("default", "db", version, value)
+#define IMMUTABLE(version, value)                                                                  \
+    "{\"kind\":\"Secret\",\"immutable\":true,\"metadata\":{\"name\":\"db\",\"namespace\":"         \
+    "\"default\",\"uid\":\"u1\",\"resourceVersion\":\"" version "\"},\"data\":{\"password\":"      \
+    "\"" value "\"}}"
+#define LIST(version, items)                                                                       \
+    "{\"kind\":\"SecretList\",\"apiVersion\":\"v1\",\"metadata\":{\"resourceVersion\":\"" version  \
+    "\"},\"items\":[" items "]}"
+#define EVENT(type, object) "{\"type\":\"" type "\",\"object\":" object "}\n"
+#define BOOKMARK(version)                                                                          \
+    EVENT("BOOKMARK", "{\"kind\":\"Secret\",\"apiVersion\":\"v1\",\"metadata\":{"                  \
+                      "\"resourceVersion\":\"" version "\",\"creationTimestamp\":null}}")
+#define STATUS(code, message)                                                                      \
+    "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Failure\","           \
+    "\"message\":\"" message "\",\"code\":" code "}"
+#define TOO_LARGE                                                                                  \
+    "{\"kind\":\"Status\",\"status\":\"Failure\",\"message\":\"Timeout: Too large resource "       \
+    "version: 9, current: 5\",\"reason\":\"Timeout\",\"details\":{\"causes\":[{\"reason\":"        \
+    "\"ResourceVersionTooLarge\",\"message\":\"Too large resource version\"}],"                    \
+    "\"retryAfterSeconds\":1},\"code\":504}"
+#define TOO_LARGE_OLD                                                                              \
+    "{\"kind\":\"Status\",\"status\":\"Failure\",\"message\":\"Timeout\",\"details\":{"            \
+    "\"causes\":[{\"message\":\"Too large resource version\"}]},\"code\":504}"
+
+#define ONE   "b25l"     /* "one" */
+#define TWO   "dHdv"     /* "two" */
+#define THREE "dGhyZWU=" /* "three" */
+
+/* ---- what is expected */
+
+#define BASE_PATH "/api/v1/namespaces/default/secrets?fieldSelector=metadata.name%3Ddb"
+
+/* @cursor: NULL for a consistent list */
+static void expect_list(struct world *w, const char *cursor)
+{
+    char path[512] = BASE_PATH;
+
+    if (cursor != NULL)
+        (void)snprintf(path, sizeof(path), "%s&resourceVersionMatch=NotOlderThan%s%s", BASE_PATH,
+                       "&resourceVersion=", cursor);
+    assert_string_equal(w->path, path);
+    assert_int_equal(w->total_limit, SPAN_SEC(30));
+    assert_int_equal(w->timer_at, SPAN_FOREVER);
+}
+
+static void expect_watch_for(struct world *w, const char *cursor, unsigned sec)
+{
+    char path[512];
+
+    (void)snprintf(path, sizeof(path),
+                   "%s&watch=true&allowWatchBookmarks=true&timeoutSeconds=%u&resourceVersion=%s",
+                   BASE_PATH, sec, cursor);
+    assert_string_equal(w->path, path);
+    assert_int_equal(w->total_limit, SPAN_SEC(sec) + SPAN_SEC(30));
+}
+
+static void expect_watch(struct world *w, const char *cursor)
+{
+    expect_watch_for(w, cursor, 300);
+}
+
+static void expect_state(struct world *w, const char *name)
+{
+    assert_string_equal(reflector_state_name(w->reflector), name);
+}
+
+static void expect_source(struct world *w, enum store_source_state state, const char *reason)
+{
+    const struct store_view *view = store_peek(w->subscription);
+
+    assert_string_equal(store_source_state_name(view->source_state),
+                        store_source_state_name(state));
+    if (strstr(view->source_error.text, reason) == NULL)
+        fail_msg("\"%s\" does not have \"%s\" in it", view->source_error.text, reason);
+    assert_int_equal(view->source_error.text[0] == '\0', reason[0] == '\0');
+}
+
+static void expect_content(struct world *w, enum store_presence presence, const char *value)
+{
+    const struct store_view *view = store_peek(w->subscription);
+
+    assert_string_equal(store_presence_name(view->presence), store_presence_name(presence));
+    if (value == NULL) {
+        assert_null(view->object);
+        return;
+    }
+    assert_int_equal(view->object->n_entries, 1);
+    assert_int_equal(view->object->entries[0].len, strlen(value));
+    assert_memory_equal(view->object->entries[0].bytes, value, strlen(value));
+}
+
+/* Up to a watch that is open at cursor 5, and shows "one" in version 3. */
+static void begin_watching(struct world *w)
+{
+    world_subscribe(w);
+    expect_list(w, NULL);
+    answer(w, 200, LIST("5", SECRET("3", ONE)));
+    expect_watch(w, "5");
+    respond(w, 200, 0);
+    expect_state(w, "watching");
+    expect_source(w, STORE_SOURCE_LIVE, "");
+    expect_content(w, STORE_PRESENT, "one");
+}
+
+/* ---- the happy path */
+
+static void test_list_then_watch(void **state)
+{
+    struct world *w = *state;
+
+    world_subscribe(w);
+    expect_source(w, STORE_SOURCE_STARTING, "");
+    expect_content(w, STORE_UNKNOWN, NULL);
+    answer(w, 200, LIST("5", SECRET("3", ONE)));
+    expect_content(w, STORE_PRESENT, "one");
+    expect_source(w, STORE_SOURCE_STARTING, "");
+    assert_int_equal(store_peek(w->subscription)->received_at, w->now);
+    expect_watch(w, "5");
+    respond(w, 200, 0);
+    expect_source(w, STORE_SOURCE_LIVE, "");
+    assert_int_equal(w->timer_at, SPAN_FOREVER);
+}
+
+/* G19: nothing is under way for it until it is asked for again, which finds it made anew. */
+static void test_immutable_object_is_not_watched(void **state)
+{
+    struct world *w = *state;
+
+    world_subscribe(w);
+    answer(w, 200, LIST("5", IMMUTABLE("3", ONE)));
+    expect_state(w, "resting");
+    expect_source(w, STORE_SOURCE_LIVE, "");
+    expect_content(w, STORE_PRESENT, "one");
+    assert_string_equal(w->path, "");
+    assert_int_equal(w->timer_at, SPAN_FOREVER);
+    reflector_refresh(w->reflector);
+    expect_list(w, NULL);
+    answer(w, 200, LIST("7", IMMUTABLE("3", ONE)));
+    expect_state(w, "resting");
+    assert_int_equal(w->n_changes_of_content, 1);
+    reflector_refresh(w->reflector);
+    answer(w, 503, "");
+    expect_source(w, STORE_SOURCE_FAILING, "503");
+    expect_content(w, STORE_PRESENT, "one");
+    w->now = w->timer_at;
+    reflector_on_timer(w->reflector);
+    answer(w, 200, LIST("9", SECRET("8", TWO)));
+    expect_content(w, STORE_PRESENT, "two");
+    expect_watch(w, "9");
+}
+
+/* G20: it becomes immutable while it is watched. */
+static void test_object_becomes_immutable(void **state)
+{
+    struct world *w = *state;
+
+    begin_watching(w);
+    reflector_refresh(w->reflector); /* does nothing to what is watched */
+    expect_state(w, "watching");
+    send(w, EVENT("MODIFIED", IMMUTABLE("6", TWO)) EVENT("DELETED", IMMUTABLE("7", TWO)));
+    expect_state(w, "resting");
+    expect_source(w, STORE_SOURCE_LIVE, "");
+    expect_content(w, STORE_PRESENT, "two");
+    assert_string_equal(w->path, "");
+    assert_int_equal(w->timer_at, SPAN_FOREVER);
+}
+
+static void test_configmap_path(void **state)
+{
+    static const struct object_key key = {OBJECT_CONFIGMAP, "kube-system", "a.b-c"};
+    struct world *w = *state;
+
+    assert_int_equal(store_subscribe(w->store, &key, world_changed, w, &w->subscription, NULL), 0);
+    assert_string_equal(
+        w->path, "/api/v1/namespaces/kube-system/configmaps?fieldSelector=metadata.name%3Da.b-c");
+}
+
+static void test_absent_object(void **state)
+{
+    struct world *w = *state;
+
+    world_subscribe(w);
+    answer(w, 200, LIST("5", ""));
+    expect_content(w, STORE_ABSENT, NULL);
+    expect_watch(w, "5");
+    respond(w, 200, 0);
+    send(w, EVENT("ADDED", SECRET("6", ONE)));
+    expect_content(w, STORE_PRESENT, "one");
+}
+
+/* Go's nil slice */
+static void test_null_items(void **state)
+{
+    struct world *w = *state;
+
+    world_subscribe(w);
+    answer(w, 200, "{\"metadata\":{\"resourceVersion\":\"5\"},\"items\":null}");
+    expect_content(w, STORE_ABSENT, NULL);
+    expect_watch(w, "5");
+}
+
+static void test_events(void **state)
+{
+    struct world *w = *state;
+
+    begin_watching(w);
+    pass(w, SPAN_MS(40));
+    send(w, EVENT("MODIFIED", SECRET("7", TWO)));
+    expect_content(w, STORE_PRESENT, "two");
+    assert_int_equal(store_peek(w->subscription)->received_at, w->now);
+    /* an object of which only the metadata was changed is passed on like any other */
+    send(w, EVENT("MODIFIED", SECRET("8", TWO)));
+    assert_string_equal(store_peek(w->subscription)->object->resource_version, "8");
+    send(w, EVENT("DELETED", SECRET("9", TWO)));
+    expect_content(w, STORE_ABSENT, "two");
+    send(w, EVENT("ADDED", SECRET("10", THREE)));
+    expect_content(w, STORE_PRESENT, "three");
+    end(w, HTTP_COMPLETE);
+    expect_watch(w, "10");
+}
+
+/* MODIFIED of what is not there is an upsert (J5), and so is ADDED of what is. */
+static void test_events_are_upserts(void **state)
+{
+    struct world *w = *state;
+
+    begin_watching(w);
+    send(w, EVENT("ADDED", SECRET("6", TWO)));
+    expect_content(w, STORE_PRESENT, "two");
+    send(w, EVENT("DELETED", SECRET("7", TWO)) EVENT("DELETED", SECRET("8", TWO)));
+    expect_content(w, STORE_ABSENT, "two");
+    send(w, EVENT("MODIFIED", SECRET("9", THREE)));
+    expect_content(w, STORE_PRESENT, "three");
+}
+
+static void test_events_in_pieces(void **state)
+{
+    static const char two[] =
+        EVENT("MODIFIED", SECRET("7", TWO)) EVENT("MODIFIED", SECRET("8", THREE));
+    struct world *w = *state;
+
+    begin_watching(w);
+    for (size_t i = 0; i + 1 < sizeof(two); i++) {
+        w->now++;
+        reflector_on_body(w->reflector, two + i, 1);
+    }
+    expect_content(w, STORE_PRESENT, "three");
+    assert_int_equal(w->n_changes_of_content, 3);
+    /* the bracket was the last but one byte */
+    assert_int_equal(store_peek(w->subscription)->received_at, w->now - 1);
+}
+
+static void test_bookmarks_move_the_cursor(void **state)
+{
+    struct world *w = *state;
+
+    begin_watching(w);
+    send(w, BOOKMARK("60"));
+    send(w, BOOKMARK("70"));
+    assert_int_equal(w->n_changes_of_content, 1);
+    end(w, HTTP_COMPLETE);
+    expect_watch(w, "70");
+}
+
+/* J5: what is not ours is passed over, and moves the cursor if it is of our kind at least. */
+static void test_foreign_events(void **state)
+{
+    struct world *w = *state;
+
+    begin_watching(w);
+    send(w, EVENT("MODIFIED", SECRET_OF("default", "other", "11", TWO)));
+    send(w, EVENT("DELETED", SECRET_OF("elsewhere", "db", "12", TWO)));
+    send(w, EVENT("SURPRISE", SECRET("13", TWO)));
+    send(w, EVENT("MODIFIED", "{\"kind\":\"ConfigMap\",\"apiVersion\":\"v1\",\"metadata\":{"
+                              "\"name\":\"db\",\"namespace\":\"default\","
+                              "\"resourceVersion\":\"14\"}}"));
+    expect_content(w, STORE_PRESENT, "one");
+    expect_source(w, STORE_SOURCE_LIVE, "");
+    assert_int_equal(w->n_changes_of_content, 1);
+    end(w, HTTP_COMPLETE);
+    expect_watch(w, "13");
+}
+
+static void test_foreign_items(void **state)
+{
+    struct world *w = *state;
+
+    world_subscribe(w);
+    answer(w, 200,
+           LIST("5", SECRET_OF("default", "other", "2", TWO) "," SECRET_OF(
+                         "elsewhere", "db", "2", TWO) "," SECRET("3", ONE)));
+    expect_content(w, STORE_PRESENT, "one");
+}
+
+static void test_odd_cursor_is_escaped(void **state)
+{
+    struct world *w = *state;
+
+    world_subscribe(w);
+    answer(w, 200, LIST("a&b=c d", ""));
+    expect_watch(w, "a%26b%3Dc%20d");
+}
+
+/* ---- watches that end */
+
+static void test_clean_close(void **state)
+{
+    struct world *w = *state;
+    unsigned n_changes;
+
+    begin_watching(w);
+    n_changes = w->n_changes;
+    pass(w, SPAN_SEC(300));
+    end(w, HTTP_COMPLETE);
+    expect_watch(w, "5");
+    respond(w, 200, 0);
+    assert_int_equal(reflector_restarts(w->reflector), 1);
+    assert_int_equal(w->n_changes, n_changes); /* nobody need know */
+}
+
+/* J12: as a close; what had come of a frame is forgotten. */
+static void test_truncated_frame(void **state)
+{
+    struct world *w = *state;
+
+    begin_watching(w);
+    send(w, EVENT("MODIFIED", SECRET("7", TWO)) "{\"type\":\"MODIF");
+    end(w, HTTP_FAILED);
+    expect_timer(w, 0);
+    expect_watch(w, "7");
+    respond(w, 200, 0);
+    send(w, EVENT("MODIFIED", SECRET("8", THREE)));
+    expect_content(w, STORE_PRESENT, "three");
+    expect_source(w, STORE_SOURCE_LIVE, "");
+}
+
+static void test_broken_connection(void **state)
+{
+    struct world *w = *state;
+
+    begin_watching(w);
+    pass(w, SPAN_SEC(20));
+    end(w, HTTP_FAILED);
+    expect_timer(w, 0);
+    expect_watch(w, "5");
+    expect_source(w, STORE_SOURCE_LIVE, "");
+    end(w, HTTP_REFUSED);
+    expect_source(w, STORE_SOURCE_FAILING, "the wire was cut");
+    expect_timer(w, BACKOFF_FIRST);
+    expect_list(w, "5"); /* the server may have come back without what the cursor stands for */
+    answer(w, 200, LIST("5", SECRET("3", ONE)));
+    expect_watch(w, "5");
+    respond(w, 200, 0);
+    expect_source(w, STORE_SOURCE_LIVE, "");
+}
+
+/* Whoever lost the same connection comes back within a second, but not at the same time. */
+static void test_return_is_spread(void **state)
+{
+    static const struct {
+        uint32_t random;
+        span_us wait;
+    } cases[] = {{0, 0}, {UINT32_MAX / 4, SPAN_MS(250) - 1}, {UINT32_MAX, SPAN_SEC(1) - 1}};
+    struct world *w = *state;
+
+    begin_watching(w);
+    for (size_t i = 0; i < ELEMENTS_OF(cases); i++) {
+        pass(w, SPAN_SEC(20));
+        w->random = cases[i].random;
+        end(w, HTTP_FAILED);
+        expect_source(w, STORE_SOURCE_LIVE, ""); /* nothing is wrong yet */
+        w->random = 0;
+        expect_timer(w, cases[i].wait);
+        expect_watch(w, "5");
+        respond(w, 200, 0);
+    }
+    assert_int_equal(w->n_changes_of_content, 1);
+}
+
+/* J6. To be told live again takes an event or a second. */
+static void test_short_watches(void **state)
+{
+    struct world *w = *state;
+
+    begin_watching(w);
+    pass(w, SPAN_SEC(1) - 1);
+    end(w, HTTP_COMPLETE);
+    expect_source(w, STORE_SOURCE_FAILING, "as soon as it began");
+    expect_timer(w, BACKOFF_FIRST);
+    expect_list(w, "5");
+    answer(w, 200, LIST("5", SECRET("3", ONE)));
+    respond(w, 200, 0);
+    expect_source(w, STORE_SOURCE_FAILING, "as soon as it began");
+    end(w, HTTP_COMPLETE);
+    expect_timer(w, 2 * BACKOFF_FIRST);
+    answer(w, 200, LIST("5", SECRET("3", ONE)));
+    respond(w, 200, 0);
+    expect_timer(w, SPAN_SEC(1));
+    expect_source(w, STORE_SOURCE_LIVE, "");
+    assert_int_equal(w->n_changes_of_content, 1);
+}
+
+static void test_short_watch_with_event(void **state)
+{
+    struct world *w = *state;
+
+    begin_watching(w);
+    end(w, HTTP_COMPLETE);
+    expect_timer(w, BACKOFF_FIRST);
+    answer(w, 200, LIST("5", SECRET("3", ONE)));
+    respond(w, 200, 0);
+    send(w, BOOKMARK("6"));
+    expect_source(w, STORE_SOURCE_LIVE, "");
+    end(w, HTTP_COMPLETE);
+    expect_watch(w, "6");
+}
+
+static void test_silent_server(void **state)
+{
+    struct world *w = *state;
+
+    world_subscribe(w);
+    answer(w, 200, LIST("5", SECRET("3", ONE)));
+    expect_watch(w, "5");
+    assert_int_equal(w->timer_at, SPAN_FOREVER); /* as long as it waits for its turn */
+    reflector_on_sent(w->reflector);
+    expect_timer(w, SPAN_SEC(30));
+    assert_string_equal(w->path, "");
+    expect_source(w, STORE_SOURCE_FAILING, "did not answer");
+    expect_timer(w, BACKOFF_FIRST);
+    expect_list(w, "5");
+}
+
+/* ---- ERROR events, and frames that are none */
+
+static const struct {
+    const char *text;
+    const char *reason;
+} bad_events[] = {
+    {EVENT("ERROR", STATUS("410", "too old resource version: 5 (9)")),
+     "ended the watch with 410: too old resource version: 5 (9)"},
+    {EVENT("ERROR", STATUS("500", "etcd is away")), "500: etcd is away"},
+    {EVENT("ERROR", "{}"), "no reason given"},
+    {"<html>", "cannot be read"},
+    {"{\"type\":\"MODIFIED\",\"object\":}", "invalid JSON"},
+    {"{\"type\":\"MODIFIED\",\"object\":{\"a\":\"\n\"}}", "cannot be read"},
+    {"{\"object\":{}}", "without type or object"},
+    {"{\"type\":\"ADDED\",\"object\":7}", "without type or object"},
+    {"{\"type\":7,\"object\":{}}", "without type or object"},
+};
+
+/* J7: back-off, then a list at the cursor, whatever the code. */
+static void test_bad_events(void **state)
+{
+    struct world *w = *state;
+
+    begin_watching(w);
+    for (size_t i = 0; i < ELEMENTS_OF(bad_events); i++) {
+        w->now += 2 * BACKOFF_QUIET_RESET;
+        send(w, bad_events[i].text);
+        assert_string_equal(w->path, "");
+        expect_source(w, STORE_SOURCE_FAILING, bad_events[i].reason);
+        expect_content(w, STORE_PRESENT, "one");
+        expect_timer(w, BACKOFF_FIRST);
+        expect_list(w, "5");
+        answer(w, 200, LIST("5", SECRET("3", ONE)));
+        respond(w, 200, 0);
+        expect_source(w, STORE_SOURCE_LIVE, "");
+    }
+    assert_int_equal(w->n_changes_of_content, 1); /* J13 */
+}
+
+/* What comes after an ERROR in the same piece is not looked at. */
+static void test_events_after_error(void **state)
+{
+    struct world *w = *state;
+
+    begin_watching(w);
+    send(w, EVENT("ERROR", STATUS("410", "gone")) EVENT("MODIFIED", SECRET("9", TWO)));
+    expect_content(w, STORE_PRESENT, "one");
+    expect_state(w, "waiting");
+}
+
+static void test_too_long_event(void **state)
+{
+    static char piece[65536];
+    struct world *w = *state;
+
+    begin_watching(w);
+    send(w, "{\"type\":\"MODIFIED\",\"object\":\"");
+    (void)memset(piece, 'a', sizeof(piece));
+    for (size_t sent = 0; sent < (16u << 20) && w->path[0] != '\0'; sent += sizeof(piece))
+        reflector_on_body(w->reflector, piece, sizeof(piece));
+    expect_source(w, STORE_SOURCE_FAILING, "File too large");
+    expect_timer(w, BACKOFF_FIRST);
+    expect_list(w, "5");
+}
+
+/* ---- requests that are refused */
+
+enum next { NEXT_LIST, NEXT_CONSISTENT, NEXT_WATCH };
+
+struct refusal {
+    int status; /* 0: none came */
+    const char *text;
+    span_us retry_after;
+    enum http_outcome outcome;
+    enum next next;
+    span_us wait; /* 0: at once */
+    const char *reason;
+};
+
+static void expect_next(struct world *w, enum next next)
+{
+    switch (next) {
+    case NEXT_LIST:
+        expect_list(w, "5");
+        break;
+    case NEXT_CONSISTENT:
+        expect_list(w, NULL);
+        break;
+    case NEXT_WATCH:
+        expect_watch(w, "5");
+        break;
+    }
+}
+
+/* A request is under way; refuse it, and see what the next one is. */
+static void refuse(struct world *w, const struct refusal *refusal)
+{
+    if (refusal->status != 0)
+        respond(w, refusal->status, refusal->retry_after);
+    if (refusal->text != NULL)
+        send(w, refusal->text);
+    end(w, refusal->outcome);
+    expect_content(w, STORE_PRESENT, "one");
+    if (refusal->wait > 0) {
+        expect_source(w, STORE_SOURCE_FAILING, refusal->reason);
+        expect_timer(w, refusal->wait);
+    }
+    expect_next(w, refusal->next);
+}
+
+/* Bring the reflector from a list or a watch that is under way to an open watch at cursor 5. */
+static void recover(struct world *w)
+{
+    if (strstr(w->path, "watch=true") == NULL)
+        answer(w, 200, LIST("5", SECRET("3", ONE)));
+    respond(w, 200, 0);
+    expect_source(w, STORE_SOURCE_LIVE, "");
+    w->now += 2 * BACKOFF_QUIET_RESET;
+}
+
+static const struct refusal list_refusals[] = {
+    {403, STATUS("403", "secrets \\\"db\\\" is forbidden"), 0, HTTP_COMPLETE, NEXT_LIST,
+     BACKOFF_FIRST, "(Forbidden): secrets \"db\" is forbidden: allow this identity"},
+    {404, "404 page not found", 0, HTTP_COMPLETE, NEXT_LIST, BACKOFF_FIRST, "is an API server's"},
+    {410, STATUS("410", "gone"), 0, HTTP_COMPLETE, NEXT_CONSISTENT, 0, ""},
+    {429, STATUS("429", "slow down"), SPAN_SEC(7), HTTP_COMPLETE, NEXT_LIST, SPAN_SEC(7),
+     "429 (Too Many Requests): slow down"},
+    {429, NULL, 0, HTTP_COMPLETE, NEXT_LIST, BACKOFF_FIRST, "429"},
+    {500, STATUS("500", "etcd is away"), 0, HTTP_COMPLETE, NEXT_LIST, BACKOFF_FIRST,
+     "etcd is away"},
+    {503, "<html>", SPAN_SEC(2), HTTP_COMPLETE, NEXT_LIST, SPAN_SEC(2),
+     "503 (Service Unavailable)"},
+    {504, TOO_LARGE, SPAN_SEC(1), HTTP_COMPLETE, NEXT_CONSISTENT, 0, ""},
+    {504, TOO_LARGE_OLD, 0, HTTP_COMPLETE, NEXT_CONSISTENT, 0, ""},
+    {504, STATUS("504", "timeout"), 0, HTTP_COMPLETE, NEXT_LIST, BACKOFF_FIRST, "504"},
+    {302, "moved", 0, HTTP_COMPLETE, NEXT_LIST, BACKOFF_FIRST, "302 (an unexpected answer)"},
+    {200, "<html>", 0, HTTP_COMPLETE, NEXT_LIST, BACKOFF_FIRST, "list cannot be read"},
+    {200, "{}", 0, HTTP_COMPLETE, NEXT_LIST, BACKOFF_FIRST, "no list of secrets"},
+    {200, "{\"metadata\":{},\"items\":[", 0, HTTP_FAILED, NEXT_LIST, BACKOFF_FIRST, "wire"},
+    {0, NULL, 0, HTTP_REFUSED, NEXT_LIST, BACKOFF_FIRST, "wire"},
+    {0, NULL, 0, HTTP_FAILED, NEXT_LIST, BACKOFF_FIRST, "wire"},
+};
+
+static void test_refused_lists(void **state)
+{
+    struct world *w = *state;
+
+    begin_watching(w);
+    for (size_t i = 0; i < ELEMENTS_OF(list_refusals); i++) {
+        send(w, EVENT("ERROR", STATUS("500", "for the sake of a list")));
+        w->now = w->timer_at;
+        reflector_on_timer(w->reflector);
+        expect_list(w, "5");
+        w->now += 2 * BACKOFF_QUIET_RESET;
+        refuse(w, &list_refusals[i]);
+        recover(w);
+    }
+    assert_int_equal(w->n_changes_of_content, 1);
+}
+
+static const struct refusal watch_refusals[] = {
+    {403, STATUS("403", "no watch"), 0, HTTP_COMPLETE, NEXT_LIST, BACKOFF_FIRST, "no watch"},
+    {410, STATUS("410", "gone"), 0, HTTP_COMPLETE, NEXT_LIST, BACKOFF_FIRST, "410 (Gone)"},
+    {429, NULL, SPAN_SEC(3), HTTP_COMPLETE, NEXT_WATCH, SPAN_SEC(3), "429"},
+    {503, NULL, 0, HTTP_COMPLETE, NEXT_LIST, BACKOFF_FIRST, "503"},
+    {0, NULL, 0, HTTP_REFUSED, NEXT_LIST, BACKOFF_FIRST, "wire"},
+    {0, NULL, 0, HTTP_FAILED, NEXT_LIST, BACKOFF_FIRST, "wire"},
+};
+
+static void test_refused_watches(void **state)
+{
+    struct world *w = *state;
+
+    begin_watching(w);
+    for (size_t i = 0; i < ELEMENTS_OF(watch_refusals); i++) {
+        w->now += SPAN_SEC(300);
+        end(w, HTTP_COMPLETE);
+        expect_watch(w, "5");
+        refuse(w, &watch_refusals[i]);
+        recover(w);
+    }
+    assert_int_equal(w->n_changes_of_content, 1);
+}
+
+/* J8: once; a consistent list that is refused as well has to wait, and stays consistent. */
+static void test_consistent_list_refused(void **state)
+{
+    struct world *w = *state;
+
+    begin_watching(w);
+    send(w, EVENT("ERROR", STATUS("410", "gone")));
+    expect_timer(w, BACKOFF_FIRST);
+    expect_list(w, "5");
+    answer(w, 410, STATUS("410", "gone"));
+    expect_list(w, NULL);
+    answer(w, 410, STATUS("410", "gone"));
+    expect_timer(w, 2 * BACKOFF_FIRST);
+    expect_list(w, NULL);
+    answer(w, 200, LIST("9", SECRET("8", TWO)));
+    expect_content(w, STORE_PRESENT, "two");
+    respond(w, 200, 0);
+    end(w, HTTP_COMPLETE);
+    expect_timer(w, 4 * BACKOFF_FIRST);
+    expect_list(w, "9"); /* the flag was cleared */
+}
+
+static void test_backoff_grows(void **state)
+{
+    span_us wait = BACKOFF_FIRST;
+    struct world *w = *state;
+
+    world_subscribe(w);
+    for (int i = 0; i < 8; i++) {
+        end(w, HTTP_REFUSED);
+        expect_source(w, STORE_SOURCE_FAILING, "wire");
+        expect_timer(w, wait);
+        expect_list(w, NULL);
+        wait = 2 * wait < BACKOFF_MAX ? 2 * wait : BACKOFF_MAX;
+    }
+    assert_int_equal(w->n_changes, 1); /* no flapping */
+}
+
+/* K3 */
+static void test_forbidden_at_first_contact(void **state)
+{
+    struct world *w = *state;
+
+    world_subscribe(w);
+    for (span_us wait = SPAN_MS(50); wait <= SPAN_MS(800); wait *= 2) {
+        answer(w, 403, STATUS("403", "no relationship found"));
+        expect_source(w, STORE_SOURCE_STARTING, "");
+        expect_timer(w, wait);
+        expect_list(w, NULL);
+    }
+    answer(w, 403, STATUS("403", "no relationship found"));
+    expect_source(w, STORE_SOURCE_FAILING, "no relationship found");
+    assert_true(store_peek(w->subscription)->is_forbidden);
+    expect_timer(w, BACKOFF_FIRST);
+    answer(w, 200, LIST("5", SECRET("3", ONE)));
+    assert_false(store_peek(w->subscription)->is_forbidden);
+    respond(w, 200, 0);
+    expect_source(w, STORE_SOURCE_LIVE, "");
+}
+
+/* The right goes while it is watched, and comes back for the same object. */
+static void test_rights_withdrawn(void **state)
+{
+    struct world *w = *state;
+
+    begin_watching(w);
+    pass(w, SPAN_SEC(300));
+    end(w, HTTP_COMPLETE);
+    answer(w, 403, STATUS("403", "not any more"));
+    expect_source(w, STORE_SOURCE_FAILING, "not any more");
+    assert_true(store_peek(w->subscription)->is_forbidden);
+    expect_content(w, STORE_PRESENT, "one");
+    expect_timer(w, BACKOFF_FIRST);
+    end(w, HTTP_FAILED); /* says nothing about it */
+    assert_true(store_peek(w->subscription)->is_forbidden);
+    expect_timer(w, 2 * BACKOFF_FIRST);
+    answer(w, 200, LIST("5", SECRET("3", ONE)));
+    respond(w, 200, 0);
+    expect_source(w, STORE_SOURCE_LIVE, "");
+    assert_false(store_peek(w->subscription)->is_forbidden);
+    assert_int_equal(w->n_changes_of_content, 1);
+}
+
+/* The watch that runs is cut short, and those that follow are short. */
+static void test_rights_are_checked(void **state)
+{
+    struct world *w = *state;
+
+    begin_watching(w);
+    pass(w, SPAN_SEC(100));
+    reflector_check_rights(w->reflector);
+    expect_timer(w, SPAN_SEC(30));
+    expect_watch_for(w, "5", 30);
+    respond(w, 200, 0);
+    pass(w, SPAN_SEC(30));
+    end(w, HTTP_COMPLETE);
+    expect_watch_for(w, "5", 30);
+    answer(w, 403, STATUS("403", "not any more"));
+    assert_true(store_peek(w->subscription)->is_forbidden);
+}
+
+static void test_rights_to_an_immutable_object(void **state)
+{
+    struct world *w = *state;
+
+    world_subscribe(w);
+    answer(w, 200, LIST("5", IMMUTABLE("3", ONE)));
+    reflector_check_rights(w->reflector);
+    for (int i = 0; i < 2; i++) {
+        expect_state(w, "resting");
+        expect_timer(w, SPAN_SEC(30));
+        expect_list(w, "5");
+        answer(w, 200, LIST("5", IMMUTABLE("3", ONE)));
+    }
+    expect_timer(w, SPAN_SEC(30));
+    answer(w, 403, STATUS("403", "not any more"));
+    assert_true(store_peek(w->subscription)->is_forbidden);
+    expect_timer(w, BACKOFF_FIRST);
+    answer(w, 200, LIST("5", IMMUTABLE("3", ONE)));
+    expect_source(w, STORE_SOURCE_LIVE, "");
+    assert_false(store_peek(w->subscription)->is_forbidden);
+}
+
+static void test_huge_refusal(void **state)
+{
+    static char piece[65536];
+    struct world *w = *state;
+
+    world_subscribe(w);
+    respond(w, 500, 0);
+    (void)memset(piece, ' ', sizeof(piece));
+    for (int i = 0; i < 1000; i++)
+        reflector_on_body(w->reflector, piece, sizeof(piece));
+    end(w, HTTP_COMPLETE);
+    expect_source(w, STORE_SOURCE_FAILING, "500");
+}
+
+static void test_too_long_list(void **state)
+{
+    static char piece[65536];
+    struct world *w = *state;
+
+    world_subscribe(w);
+    respond(w, 200, 0);
+    (void)memset(piece, ' ', sizeof(piece));
+    for (size_t sent = 0; sent <= (16u << 20) && w->path[0] != '\0'; sent += sizeof(piece))
+        reflector_on_body(w->reflector, piece, sizeof(piece));
+    assert_string_equal(w->path, "");
+    expect_source(w, STORE_SOURCE_FAILING, "File too large");
+    expect_timer(w, BACKOFF_FIRST);
+}
+
+static void test_request_cannot_be_made(void **state)
+{
+    struct world *w = *state;
+
+    w->request_result = -ENOMEM;
+    world_subscribe(w);
+    expect_source(w, STORE_SOURCE_FAILING, "no request today");
+    w->request_result = 0;
+    expect_timer(w, BACKOFF_FIRST);
+    expect_list(w, NULL);
+}
+
+/* ---- credentials */
+
+static void test_waits_for_credentials(void **state)
+{
+    struct error e = {.text = "the plug-in failed"};
+    struct world *w = *state;
+
+    w->request_result = REFLECTOR_NO_CREDENTIALS;
+    world_subscribe(w);
+    expect_state(w, "parked");
+    expect_source(w, STORE_SOURCE_STARTING, "");
+    assert_int_equal(w->timer_at, SPAN_FOREVER);
+    reflector_on_credentials(w->reflector, &e);
+    expect_state(w, "parked");
+    expect_source(w, STORE_SOURCE_FAILING, "the plug-in failed");
+    w->request_result = 0;
+    reflector_on_credentials(w->reflector, NULL);
+    expect_list(w, NULL);
+}
+
+static void test_unauthorized_list(void **state)
+{
+    struct world *w = *state;
+
+    world_subscribe(w);
+    answer(w, 401, STATUS("401", "Unauthorized"));
+    expect_state(w, "parked");
+    assert_int_equal(w->n_rejected, 1);
+    expect_source(w, STORE_SOURCE_STARTING, "");
+    reflector_on_credentials(w->reflector, NULL);
+    expect_list(w, NULL);
+    answer(w, 401, STATUS("401", "Unauthorized"));
+    assert_int_equal(w->n_rejected, 2);
+    expect_source(w, STORE_SOURCE_FAILING, "check the credentials");
+    reflector_on_credentials(w->reflector, NULL); /* not sooner than the back-off */
+    expect_state(w, "waiting");
+    expect_timer(w, BACKOFF_FIRST);
+    answer(w, 200, LIST("5", SECRET("3", ONE)));
+    respond(w, 200, 0);
+    expect_source(w, STORE_SOURCE_LIVE, "");
+}
+
+static void test_unauthorized_watch(void **state)
+{
+    struct world *w = *state;
+
+    begin_watching(w);
+    pass(w, SPAN_SEC(300));
+    end(w, HTTP_COMPLETE);
+    answer(w, 401, STATUS("401", "Unauthorized"));
+    expect_state(w, "parked");
+    expect_source(w, STORE_SOURCE_LIVE, "");
+    reflector_on_credentials(w->reflector, NULL);
+    expect_watch(w, "5");
+    respond(w, 200, 0);
+    pass(w, SPAN_SEC(300));
+    end(w, HTTP_COMPLETE);
+    answer(w, 401, STATUS("401", "Unauthorized")); /* the count began anew */
+    expect_state(w, "parked");
+}
+
+/* Who gets them from outside does not know when. */
+static void test_waits_for_credentials_in_words(void **state)
+{
+    struct world *w = *state;
+
+    w->request_result = REFLECTOR_NO_CREDENTIALS;
+    w->request_words = "there is no token yet";
+    world_subscribe(w);
+    expect_state(w, "parked");
+    expect_source(w, STORE_SOURCE_FAILING, "there is no token yet");
+    assert_int_equal(w->timer_at, SPAN_FOREVER);
+    w->request_result = 0;
+    reflector_on_credentials(w->reflector, NULL);
+    expect_list(w, NULL);
+}
+
+static void test_waits_for_the_next_token(void **state)
+{
+    struct world *w = *state;
+
+    w->reject_result = REFLECTOR_NO_CREDENTIALS;
+    world_subscribe(w);
+    for (int i = 0; i < 3; i++) {
+        answer(w, 401, STATUS("401", "Unauthorized"));
+        expect_state(w, "parked");
+        expect_source(w, STORE_SOURCE_FAILING, "waiting for the next token");
+        assert_int_equal(w->timer_at, SPAN_FOREVER);
+        reflector_on_credentials(w->reflector, NULL);
+        expect_list(w, NULL);
+    }
+    answer(w, 200, LIST("5", SECRET("3", ONE)));
+    answer(w, 401, STATUS("401", "Unauthorized"));
+    expect_state(w, "parked");
+    expect_content(w, STORE_PRESENT, "one");
+    reflector_on_credentials(w->reflector, NULL);
+    expect_watch(w, "5");
+}
+
+/* The token was replaced while the request was under way. */
+static void test_new_token_is_there_already(void **state)
+{
+    struct world *w = *state;
+
+    w->reject_result = REFLECTOR_NEW_CREDENTIALS;
+    world_subscribe(w);
+    answer(w, 401, STATUS("401", "Unauthorized"));
+    expect_source(w, STORE_SOURCE_STARTING, "");
+    expect_list(w, NULL);
+    assert_int_equal(w->n_requests, 2);
+}
+
+/* The subscriber goes as soon as it hears of the refused token. */
+static void test_leaves_at_refused_token(void **state)
+{
+    struct world *w = *state;
+
+    w->reject_result = REFLECTOR_NO_CREDENTIALS;
+    world_subscribe(w);
+    w->leaves_on_change = true;
+    answer(w, 401, STATUS("401", "Unauthorized"));
+    assert_null(w->reflector);
+    assert_int_equal(w->timer_at, SPAN_FOREVER);
+}
+
+static void test_no_news_of_credentials(void **state)
+{
+    struct world *w = *state;
+
+    world_subscribe(w);
+    answer(w, 401, STATUS("401", "Unauthorized"));
+    expect_timer(w, SPAN_SEC(30));
+    expect_list(w, NULL);
+}
+
+/* ---- the past */
+
+/* Step back into a list that is said to be not older than 5. */
+static void begin_relist(struct world *w)
+{
+    begin_watching(w);
+    send(w, EVENT("ERROR", STATUS("500", "for the sake of a list")));
+    expect_timer(w, BACKOFF_FIRST);
+    expect_list(w, "5");
+}
+
+static void test_older_list_is_not_shown(void **state)
+{
+    struct world *w = *state;
+
+    begin_relist(w);
+    answer(w, 200, LIST("4", SECRET("2", TWO)));
+    expect_content(w, STORE_PRESENT, "one");
+    expect_list(w, NULL);
+    answer(w, 200, LIST("8", SECRET("7", THREE)));
+    expect_content(w, STORE_PRESENT, "three");
+    expect_watch(w, "8");
+}
+
+static void test_older_item_is_not_shown(void **state)
+{
+    struct world *w = *state;
+
+    begin_relist(w);
+    answer(w, 200, LIST("10", SECRET("2", TWO)));
+    expect_content(w, STORE_PRESENT, "one");
+    expect_list(w, NULL);
+}
+
+/* Not by text: 10 is newer than 5. */
+static void test_newer_list_is_shown(void **state)
+{
+    struct world *w = *state;
+
+    begin_relist(w);
+    answer(w, 200, LIST("10", SECRET("10", TWO)));
+    expect_content(w, STORE_PRESENT, "two");
+    expect_watch(w, "10");
+}
+
+static void test_past_without_numbers(void **state)
+{
+    struct world *w = *state;
+
+    begin_relist(w);
+    answer(w, 200, LIST("abc", SECRET("aaa", TWO)));
+    expect_content(w, STORE_PRESENT, "two");
+    expect_watch(w, "abc");
+}
+
+/* etcd was restored from a backup: the consistent list is the truth. */
+static void test_consistent_list_is_older(void **state)
+{
+    struct world *w = *state;
+
+    begin_relist(w);
+    answer(w, 200, LIST("4", SECRET("2", TWO)));
+    answer(w, 200, LIST("4", SECRET("2", TWO)));
+    expect_content(w, STORE_PRESENT, "two");
+    expect_watch(w, "4");
+    respond(w, 200, 0);
+    expect_source(w, STORE_SOURCE_LIVE, "");
+}
+
+static void test_bookmark_from_the_past(void **state)
+{
+    struct world *w = *state;
+
+    begin_watching(w);
+    send(w, BOOKMARK("4"));
+    expect_source(w, STORE_SOURCE_FAILING, "went back from version 5 to 4");
+    expect_timer(w, BACKOFF_FIRST);
+    expect_list(w, NULL);
+    answer(w, 200, LIST("4", ""));
+    expect_content(w, STORE_ABSENT, "one");
+    expect_watch(w, "4");
+}
+
+/* G12: the same version of another uid is another object. */
+static void test_recreated_object(void **state)
+{
+    struct world *w = *state;
+
+    begin_relist(w);
+    answer(w, 200,
+           LIST("5", "{\"metadata\":{\"name\":\"db\",\"namespace\":\"default\",\"uid\":\"u2\","
+                     "\"resourceVersion\":\"3\"},\"data\":{\"password\":\"" TWO "\"}}"));
+    expect_content(w, STORE_PRESENT, "two");
+}
+
+/* ---- objects that cannot be used */
+
+static void test_undecodable_event(void **state)
+{
+    struct world *w = *state;
+
+    begin_watching(w);
+    send(w, EVENT("MODIFIED", SECRET("7", "not base64!")));
+    expect_content(w, STORE_PRESENT, "one");
+    expect_source(w, STORE_SOURCE_FAILING, "password");
+    expect_state(w, "watching");
+    send(w, BOOKMARK("8"));
+    expect_source(w, STORE_SOURCE_FAILING, "password");
+    pass(w, SPAN_SEC(300));
+    end(w, HTTP_COMPLETE);
+    expect_watch(w, "8");
+    respond(w, 200, 0);
+    expect_source(w, STORE_SOURCE_FAILING, "password");
+    send(w, EVENT("MODIFIED", SECRET("9", TWO)));
+    expect_content(w, STORE_PRESENT, "two");
+    expect_source(w, STORE_SOURCE_LIVE, "");
+}
+
+static void test_undecodable_item(void **state)
+{
+    struct world *w = *state;
+
+    world_subscribe(w);
+    answer(w, 200, LIST("5", SECRET("3", "not base64!")));
+    expect_content(w, STORE_UNKNOWN, NULL);
+    expect_source(w, STORE_SOURCE_FAILING, "password");
+    expect_watch(w, "5");
+    respond(w, 200, 0);
+    expect_source(w, STORE_SOURCE_FAILING, "password");
+    send(w, EVENT("DELETED", SECRET("6", "not base64!")));
+    expect_content(w, STORE_ABSENT, NULL);
+    expect_source(w, STORE_SOURCE_LIVE, "");
+}
+
+/* ---- subscribers that leave when they are told something */
+
+static void test_leave_at_list(void **state)
+{
+    struct world *w = *state;
+
+    world_subscribe(w);
+    w->leaves_on_change = true;
+    answer(w, 200, LIST("5", SECRET("3", ONE)));
+    assert_null(w->reflector);
+    assert_string_equal(w->path, "");
+}
+
+static void test_leave_at_event(void **state)
+{
+    struct world *w = *state;
+
+    begin_watching(w);
+    w->leaves_on_change = true;
+    send(w, EVENT("MODIFIED", SECRET("7", TWO)) EVENT("MODIFIED", SECRET("8", THREE)));
+    assert_null(w->reflector);
+}
+
+static void test_leave_at_removal(void **state)
+{
+    struct world *w = *state;
+
+    begin_watching(w);
+    w->leaves_on_change = true;
+    send(w, EVENT("DELETED", SECRET("7", TWO)));
+    assert_null(w->reflector);
+}
+
+static void test_leave_when_live(void **state)
+{
+    struct world *w = *state;
+
+    world_subscribe(w);
+    answer(w, 200, LIST("5", SECRET("3", ONE)));
+    w->leaves_on_change = true;
+    respond(w, 200, 0);
+    assert_null(w->reflector);
+}
+
+static void test_leave_when_failing(void **state)
+{
+    struct world *w = *state;
+
+    begin_watching(w);
+    w->leaves_on_change = true;
+    send(w, EVENT("ERROR", STATUS("500", "etcd is away")));
+    assert_null(w->reflector);
+}
+
+static void test_leave_when_undecodable(void **state)
+{
+    struct world *w = *state;
+
+    begin_watching(w);
+    w->leaves_on_change = true;
+    send(w, EVENT("MODIFIED", SECRET("7", "not base64!")) EVENT("MODIFIED", SECRET("8", TWO)));
+    assert_null(w->reflector);
+}
+
+static void test_leave_when_parked(void **state)
+{
+    struct error e = {.text = "the plug-in failed"};
+    struct world *w = *state;
+
+    w->request_result = REFLECTOR_NO_CREDENTIALS;
+    world_subscribe(w);
+    w->leaves_on_change = true;
+    reflector_on_credentials(w->reflector, &e);
+    assert_null(w->reflector);
+}
+
+/* ---- no memory */
+
+/* Lets things take their course until @value is shown and changes would be. */
+static void run_until(struct world *w, const char *value)
+{
+    for (int i = 0; i < 20; i++) {
+        const struct store_view *view = store_peek(w->subscription);
+
+        if (view->source_state == STORE_SOURCE_LIVE && view->object != NULL &&
+            view->object->entries[0].len == strlen(value) &&
+            memcmp(view->object->entries[0].bytes, value, strlen(value)) == 0)
+            return;
+        if (strstr(w->path, "watch=true") != NULL)
+            respond(w, 200, 0);
+        else if (w->path[0] != '\0')
+            answer(w, 200,
+                   streq(value, "one") ? LIST("5", SECRET("3", ONE)) : LIST("9", SECRET("7", TWO)));
+        else
+            expect_timer(w, w->timer_at - w->now);
+    }
+    abort(); /* not through cmocka, which would allocate */
+}
+
+static int live_through(void *userdata)
+{
+    static const struct object_key key = {OBJECT_SECRET, "default", "db"};
+    struct world *w = userdata;
+    int r = store_subscribe(w->store, &key, world_changed, w, &w->subscription, NULL);
+
+    if (r < 0)
+        return r;
+    run_until(w, "one");
+    send(w, EVENT("MODIFIED", SECRET("7", TWO)));
+    run_until(w, "two");
+    w->subscription = store_unsubscribe(w->subscription);
+    w->now += 2 * BACKOFF_QUIET_RESET;
+    return 0;
+}
+
+/* Whatever allocation fails, in the end the newest content is shown and nothing is left behind. */
+static void test_no_memory(void **state)
+{
+    failmalloc_try(live_through, *state);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_list_then_watch),
+        TEST(test_immutable_object_is_not_watched),
+        TEST(test_object_becomes_immutable),
+        TEST(test_configmap_path),
+        TEST(test_absent_object),
+        TEST(test_null_items),
+        TEST(test_events),
+        TEST(test_events_are_upserts),
+        TEST(test_events_in_pieces),
+        TEST(test_bookmarks_move_the_cursor),
+        TEST(test_foreign_events),
+        TEST(test_foreign_items),
+        TEST(test_odd_cursor_is_escaped),
+        TEST(test_clean_close),
+        TEST(test_truncated_frame),
+        TEST(test_broken_connection),
+        TEST(test_return_is_spread),
+        TEST(test_short_watches),
+        TEST(test_short_watch_with_event),
+        TEST(test_silent_server),
+        TEST(test_bad_events),
+        TEST(test_events_after_error),
+        TEST(test_too_long_event),
+        TEST(test_refused_lists),
+        TEST(test_refused_watches),
+        TEST(test_consistent_list_refused),
+        TEST(test_backoff_grows),
+        TEST(test_forbidden_at_first_contact),
+        TEST(test_rights_withdrawn),
+        TEST(test_rights_are_checked),
+        TEST(test_rights_to_an_immutable_object),
+        TEST(test_huge_refusal),
+        TEST(test_too_long_list),
+        TEST(test_request_cannot_be_made),
+        TEST(test_waits_for_credentials),
+        TEST(test_unauthorized_list),
+        TEST(test_unauthorized_watch),
+        TEST(test_waits_for_credentials_in_words),
+        TEST(test_waits_for_the_next_token),
+        TEST(test_new_token_is_there_already),
+        TEST(test_leaves_at_refused_token),
+        TEST(test_no_news_of_credentials),
+        TEST(test_older_list_is_not_shown),
+        TEST(test_older_item_is_not_shown),
+        TEST(test_newer_list_is_shown),
+        TEST(test_past_without_numbers),
+        TEST(test_consistent_list_is_older),
+        TEST(test_bookmark_from_the_past),
+        TEST(test_recreated_object),
+        TEST(test_undecodable_event),
+        TEST(test_undecodable_item),
+        TEST(test_leave_at_list),
+        TEST(test_leave_at_event),
+        TEST(test_leave_at_removal),
+        TEST(test_leave_when_live),
+        TEST(test_leave_when_failing),
+        TEST(test_leave_when_undecodable),
+        TEST(test_leave_when_parked),
+        TEST(test_no_memory),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fetcher/http/tls_identity.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/failmalloc.h"
+
+static struct tls_identity *get(void **tree, const struct credentials_material *material)
+{
+    struct tls_identity *identity = tls_identity_get(tree, material);
+
+    assert_non_null(identity);
+    return identity;
+}
+
+static void same_content_is_shared(void **state)
+{
+    char token[] = "Bearer dummy";
+    struct credentials_material material = {.ca_pem = "ca", .authorization = token, .version = 1};
+    void *tree = NULL;
+    struct tls_identity *a = get(&tree, &material), *b;
+
+    (void)state;
+    material.version = 2; /* not content */
+    assert_ptr_equal(get(&tree, &material), a);
+    token[0] = 'X'; /* it has a copy */
+    assert_string_equal(a->authorization, "Authorization: Bearer dummy");
+    assert_string_equal(a->ca_pem, "ca");
+    assert_null(a->client_cert_pem);
+    b = get(&tree, &material);
+    assert_ptr_not_equal(b, a);
+    assert_string_equal(b->authorization, "Authorization: Xearer dummy");
+    assert_null(tls_identity_unref(a));
+    token[0] = 'B';
+    assert_ptr_equal(get(&tree, &material), a); /* as it is still referred to */
+    (void)tls_identity_unref(a);
+    (void)tls_identity_unref(a);
+    (void)tls_identity_unref(b);
+    assert_null(tree);
+    assert_null(tls_identity_unref(NULL));
+}
+
+static void any_difference_counts(void **state)
+{
+    static const struct credentials_material all[] = {
+        {.version = 1},
+        {.authorization = "a"},
+        {.authorization = "b"},
+        {.ca_pem = "a"},
+        {.client_cert_pem = "a"},
+        {.client_cert_pem = "a", .client_key_pem = "a"},
+        {.client_cert_pem = "a", .client_key_pem = "b"},
+        {.client_cert_pem = "a", .client_key_pem = "b", .ca_pem = "c", .authorization = "d"},
+    };
+    struct tls_identity *made[ELEMENTS_OF(all)];
+    void *tree = NULL;
+
+    (void)state;
+    for (size_t i = 0; i < ELEMENTS_OF(all); i++) {
+        made[i] = get(&tree, &all[i]);
+        for (size_t k = 0; k < i; k++)
+            assert_ptr_not_equal(made[i], made[k]);
+    }
+    for (size_t i = 0; i < ELEMENTS_OF(all); i++)
+        (void)tls_identity_unref(made[i]);
+    assert_null(tree);
+}
+
+static int get_and_free(void *userdata)
+{
+    const struct credentials_material material = {
+        .ca_pem = "a", .client_cert_pem = "b", .client_key_pem = "c", .authorization = "d"};
+    void *tree = NULL;
+    struct tls_identity *identity = tls_identity_get(&tree, &material);
+
+    (void)userdata;
+    if (identity == NULL)
+        return -ENOMEM;
+    (void)tls_identity_unref(identity);
+    return 0;
+}
+
+static void without_memory(void **state)
+{
+    (void)state;
+    failmalloc_try(get_and_free, NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(same_content_is_shared),
+        cmocka_unit_test(any_difference_counts),
+        cmocka_unit_test(without_memory),
+    };
+
+    return cmocka_run_group_tests_name("tls_identity", tests, NULL, NULL);
+}

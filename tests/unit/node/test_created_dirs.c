@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "node/created_dirs.h"
+
+#include "tests/unit/failmalloc.h"
+
+struct fixture {
+    char root[64]; /* private */
+    char path[96];
+    struct created_dirs *dirs;
+};
+
+static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw)
+{
+    (void)st;
+    (void)kind;
+    (void)ftw;
+    return remove(path);
+}
+
+static void reopen(struct fixture *f)
+{
+    struct error e = ERROR_INIT;
+
+    f->dirs = created_dirs_free(f->dirs);
+    if (created_dirs_new(f->path, &f->dirs, &e) < 0)
+        fail_msg("%s", e.text);
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+
+    assert_non_null(f);
+    (void)snprintf(f->root, sizeof(f->root), "%s/test_made_dirs.XXXXXX",
+                   access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+    assert_non_null(mkdtemp(f->root));
+    (void)snprintf(f->path, sizeof(f->path), "%s/made", f->root);
+    assert_int_equal(chdir(f->root), 0);
+    reopen(f);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+
+    f->dirs = created_dirs_free(f->dirs);
+    assert_int_equal(chdir("/"), 0);
+    (void)nftw(f->root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    free(f);
+    return 0;
+}
+
+static const char *below(const struct fixture *f, const char *name)
+{
+    static char path[160];
+
+    (void)snprintf(path, sizeof(path), "%s/%s", f->root, name);
+    return path;
+}
+
+static void make(struct fixture *f, const char *name)
+{
+    struct error e = ERROR_INIT;
+
+    if (created_dirs_make(f->dirs, below(f, name), &e) < 0)
+        fail_msg("%s", e.text);
+}
+
+static bool exists(const char *name)
+{
+    return access(name, F_OK) == 0;
+}
+
+static void only_what_was_made_is_removed(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(mkdir("mine", 0700), 0);
+    make(f, "mine/a/b");
+    assert_true(exists("mine/a/b"));
+    created_dirs_remove(f->dirs, below(f, "mine/a/b"));
+    assert_false(exists("mine/a"));
+    assert_true(exists("mine"));
+    make(f, "mine"); /* it was there */
+    created_dirs_remove(f->dirs, below(f, "mine"));
+    assert_true(exists("mine"));
+}
+
+static void what_is_in_use_stays(void **state)
+{
+    struct fixture *f = *state;
+
+    make(f, "a/b");
+    make(f, "a/c");
+    created_dirs_remove(f->dirs, below(f, "a/b"));
+    assert_true(exists("a/c"));
+    created_dirs_remove(f->dirs, below(f, "a/c"));
+    assert_false(exists("a"));
+}
+
+/* As after SIGKILL. */
+static void the_next_process_knows(void **state)
+{
+    struct fixture *f = *state;
+
+    make(f, "a/b");
+    reopen(f);
+    created_dirs_remove(f->dirs, below(f, "a/b"));
+    assert_false(exists("a"));
+    reopen(f);
+    make(f, "a");
+    assert_int_equal(rmdir("a"), 0);
+    assert_int_equal(mkdir("a", 0755), 0);
+    created_dirs_remove(f->dirs, below(f, "a/none"));
+    assert_true(exists("a"));
+}
+
+static bool is_needed(void *userdata, const char *path)
+{
+    return strncmp(userdata, path, strlen(path)) == 0;
+}
+
+static void what_is_not_needed_is_pruned(void **state)
+{
+    struct fixture *f = *state;
+    char needed[160];
+
+    make(f, "a/b/c");
+    make(f, "a/d");
+    make(f, "e");
+    reopen(f);
+    (void)snprintf(needed, sizeof(needed), "%s", below(f, "a/d"));
+    created_dirs_prune(f->dirs, is_needed, needed);
+    assert_false(exists("a/b"));
+    assert_true(exists("a/d"));
+    assert_false(exists("e"));
+}
+
+static void what_is_no_directory(void **state)
+{
+    struct fixture *f = *state;
+    struct error e = ERROR_INIT;
+    FILE *file = fopen("file", "we");
+
+    assert_non_null(file);
+    (void)fclose(file);
+    assert_int_equal(created_dirs_make(f->dirs, below(f, "file/a"), &e), -ENOTDIR);
+    assert_non_null(strstr(e.text, "/file: Not a directory"));
+    assert_int_equal(created_dirs_make(f->dirs, below(f, "file"), &e), -ENOTDIR);
+}
+
+static void a_file_that_is_no_good(void **state)
+{
+    struct fixture *f = *state;
+    FILE *file = fopen("made", "we");
+
+    assert_non_null(file);
+    for (size_t i = 0; i < MADE_DIRS_MAX + 1; i++)
+        fprintf(file, "/no/such/%zu\n\nnonsense\n", i);
+    (void)fclose(file);
+    reopen(f);
+    created_dirs_prune(f->dirs, is_needed, f->root);
+    make(f, "a");
+}
+
+static void too_many(void **state)
+{
+    struct fixture *f = *state;
+    struct error e = ERROR_INIT;
+    FILE *file = fopen("made", "we");
+
+    assert_non_null(file);
+    for (size_t i = 0; i < MADE_DIRS_MAX; i++)
+        fprintf(file, "/no/such/%zu\n", i);
+    (void)fclose(file);
+    reopen(f);
+    assert_int_equal(created_dirs_make(f->dirs, below(f, "a"), &e), -E2BIG);
+    assert_non_null(strstr(e.text, "8192 others were made already"));
+    assert_false(exists("a"));
+}
+
+static int make_and_remove(void *userdata)
+{
+    struct fixture *f = userdata;
+    struct created_dirs *dirs = NULL;
+    struct error e;
+    int r = created_dirs_new(f->path, &dirs, &e);
+
+    if (r == 0)
+        r = created_dirs_make(dirs, below(f, "a/b"), &e);
+    if (r == 0)
+        created_dirs_remove(dirs, below(f, "a/b"));
+    (void)created_dirs_free(dirs);
+    return r;
+}
+
+static void memory_can_be_short(void **state)
+{
+    failmalloc_try(make_and_remove, *state);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(only_what_was_made_is_removed, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_in_use_stays, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_next_process_knows, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_not_needed_is_pruned, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_no_directory, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_file_that_is_no_good, setup, teardown),
+        cmocka_unit_test_setup_teardown(too_many, setup, teardown),
+        cmocka_unit_test_setup_teardown(memory_can_be_short, setup, teardown),
+    };
+
+    return cmocka_run_group_tests_name("created_dirs", tests, NULL, NULL);
+}

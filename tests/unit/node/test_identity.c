@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <limits.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "node/identity.h"
+
+#include "tests/unit/failmalloc.h"
+
+#define TOKEN_A                                                                                    \
+    "{\"\": {\"token\": \"dummy-a\", \"expirationTimestamp\": \"2100-01-01T00:00:00Z\"}}"
+#define TOKEN_B "{\"\": {\"token\": \"dummy-b\"}, \"other\": {\"token\": \"dummy-other\"}}"
+
+static char dir[] = "/tmp/secretfs-identity-XXXXXX";
+static char kubeconfig[PATH_MAX];
+static sd_event *event;
+
+static void write_kubeconfig(void)
+{
+    FILE *f;
+    int r;
+
+    (void)snprintf(kubeconfig, sizeof(kubeconfig), "%s/kubeconfig", dir);
+    f = fopen(kubeconfig, "we");
+    assert(f != NULL);
+    /* nothing listens there, and nothing is asked for */
+    r = fputs("apiVersion: v1\nkind: Config\ncurrent-context: c\n"
+              "clusters: [{name: s, cluster: {server: 'http://127.0.0.1:1'}}]\n"
+              "users: [{name: u, user: {token: dummy}}]\n"
+              "contexts: [{name: c, context: {cluster: s, user: u, namespace: prod}}]\n",
+              f);
+    assert(r >= 0);
+    r = fclose(f);
+    assert(r == 0);
+}
+
+static struct identities *make(enum node_rights rights, const char *file)
+{
+    const struct identities_options options = {
+        .rights = rights, .place = {.kubeconfig = file}, .kubelet_root = dir};
+    struct identities *all = NULL;
+
+    assert_int_equal(identities_new(event, &options, &all), 0);
+    return all;
+}
+
+static const struct identity_request web = {
+    .namespace = "prod", .service_account = "web", .tokens = TOKEN_A};
+
+static void test_rights(void **state)
+{
+    enum node_rights rights;
+
+    (void)state;
+    assert_int_equal(node_rights_parse("node", &rights), 0);
+    assert_int_equal(rights, NODE_RIGHTS_NODE);
+    assert_int_equal(node_rights_parse("pod", &rights), 0);
+    assert_int_equal(rights, NODE_RIGHTS_POD);
+    assert_int_equal(node_rights_parse("daemon", &rights), 0);
+    assert_int_equal(rights, NODE_RIGHTS_DAEMON);
+    assert_int_equal(node_rights_parse("Pod", &rights), -EINVAL);
+    assert_string_equal(node_rights_name(NODE_RIGHTS_POD), "pod");
+}
+
+/* All pods are one, and its source stays for those that come later. */
+static void test_one_for_all(void **state)
+{
+    struct identities *all = make(NODE_RIGHTS_DAEMON, kubeconfig);
+    const struct identity_request other = {
+        .namespace = "other", .service_account = "x", .tokens = ""};
+    struct identity *a = NULL, *b = NULL;
+    const struct source *source;
+    struct error e = ERROR_INIT;
+
+    (void)state;
+    assert_int_equal(identities_get(all, &web, &a, &e), 0);
+    assert_int_equal(identities_get(all, &other, &b, &e), 0);
+    assert_ptr_equal(a, b);
+    assert_string_equal(a->namespace, "prod");
+    source = a->source;
+    a = identity_unref(a);
+    b = identity_unref(b);
+    assert_int_equal(identities_get(all, &web, &a, &e), 0);
+    assert_ptr_equal(a->source, source);
+    assert_int_equal(identity_renew(a, "", &e), 0); /* there is nothing to be renewed */
+    (void)identity_unref(a);
+    (void)identities_free(all);
+}
+
+/* With the kubelet's rights its kubeconfig is found, and looked for again if it was not there. */
+static void test_kubelets(void **state)
+{
+    struct identities *all = make(NODE_RIGHTS_NODE, NULL);
+    struct identity *i = NULL;
+    char aside[PATH_MAX];
+    struct error e = ERROR_INIT;
+
+    (void)state;
+    if (access("/etc/kubernetes/kubelet.conf", F_OK) == 0) {
+        (void)identities_free(all);
+        skip(); /* this machine has a kubelet of its own */
+    }
+    (void)snprintf(aside, sizeof(aside), "%.4000s/aside", dir);
+    assert_int_equal(rename(kubeconfig, aside), 0);
+    assert_int_equal(identities_get(all, &web, &i, &e), -ENOENT);
+    assert_non_null(strstr(e.text, kubeconfig));
+    assert_int_equal(rename(aside, kubeconfig), 0);
+    assert_int_equal(identities_get(all, &web, &i, &e), 0);
+    (void)identity_unref(i);
+    (void)identities_free(all);
+}
+
+static void test_one_for_each_account(void **state)
+{
+    struct identities *all = make(NODE_RIGHTS_POD, kubeconfig);
+    const struct identity_request again = {
+        .namespace = "prod", .service_account = "web", .tokens = TOKEN_B};
+    const struct identity_request elsewhere = {
+        .namespace = "test", .service_account = "web", .tokens = TOKEN_A};
+    struct identity *a = NULL, *b = NULL, *c = NULL;
+    struct error e = ERROR_INIT;
+
+    (void)state;
+    assert_int_equal(identities_get(all, &web, &a, &e), 0);
+    assert_int_equal(identities_get(all, &again, &b, &e), 0);
+    assert_int_equal(identities_get(all, &elsewhere, &c, &e), 0);
+    assert_ptr_equal(a, b);
+    assert_ptr_not_equal(a, c);
+    assert_ptr_not_equal(a->store, c->store);
+    assert_string_equal(a->name, "system:serviceaccount:prod:web");
+    assert_string_equal(c->namespace, "test");
+    assert_int_equal(identity_renew(a, TOKEN_B, &e), 0);
+    (void)identity_unref(a);
+    (void)identity_unref(b);
+    (void)identity_unref(c);
+    (void)identities_free(all);
+}
+
+static void test_tokens_that_are_none(void **state)
+{
+    static const char *const texts[] = {"",
+                                        "{}",
+                                        "[]",
+                                        "{",
+                                        "\"dummy-secret\"",
+                                        "{\"\": \"dummy-secret\"}",
+                                        "{\"\": {}}",
+                                        "{\"\": {\"token\": 5}}",
+                                        "{\"\": {\"token\": \"dummy-secret\\nX: y\"}}"};
+    struct identities *all = make(NODE_RIGHTS_POD, kubeconfig);
+    struct identity *i = NULL;
+
+    (void)state;
+    for (size_t n = 0; n < ELEMENTS_OF(texts); n++) {
+        const struct identity_request request = {
+            .namespace = "prod", .service_account = "web", .tokens = texts[n]};
+        struct error e = ERROR_INIT;
+
+        assert_true(identities_get(all, &request, &i, &e) < 0);
+        assert_null(strstr(e.text, "dummy-secret"));
+        assert_int_not_equal(e.text[0], '\0');
+    }
+    (void)identities_free(all);
+}
+
+/* Places that files name: the same place is the same identity. */
+static void test_places(void **state)
+{
+    struct identities *all = make(NODE_RIGHTS_DAEMON, kubeconfig);
+    const struct identity_place none = {0}, manifests = {.manifests = dir};
+    const struct identity_place nowhere = {.manifests = "/nowhere/at/all"};
+    struct identity *own = NULL, *a = NULL, *b = NULL;
+    struct error e = ERROR_INIT;
+
+    (void)state;
+    assert_int_equal(identities_get_place(all, &none, &own, &e), 0);
+    assert_int_equal(identities_get_place(all, &manifests, &a, &e), 0);
+    assert_int_equal(identities_get_place(all, &manifests, &b, &e), 0);
+    assert_ptr_equal(a, b);
+    assert_ptr_not_equal(a, own);
+    assert_string_equal(a->namespace, "default");
+    (void)identity_unref(a);
+    (void)identity_unref(b);
+    (void)identity_unref(own);
+    assert_true(identities_get_place(all, &nowhere, &a, &e) < 0);
+    (void)identities_free(all);
+}
+
+static int make_with_what_memory_there_is(void *userdata)
+{
+    const struct identities_options options = {.kubelet_root = dir};
+    struct identities *all = NULL;
+    int r = identities_new(event, &options, &all);
+
+    (void)userdata;
+    (void)identities_free(all);
+    return r;
+}
+
+static void test_no_memory(void **state)
+{
+    (void)state;
+    failmalloc_try(make_with_what_memory_there_is, NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rights),
+        cmocka_unit_test(test_one_for_all),
+        cmocka_unit_test(test_kubelets),
+        cmocka_unit_test(test_one_for_each_account),
+        cmocka_unit_test(test_tokens_that_are_none),
+        cmocka_unit_test(test_places),
+        cmocka_unit_test(test_no_memory),
+    };
+    const char *made;
+    int r;
+
+    made = mkdtemp(dir);
+    assert(made != NULL);
+    write_kubeconfig();
+    r = sd_event_new(&event);
+    assert(r >= 0);
+    r = cmocka_run_group_tests(tests, NULL, NULL);
+    (void)sd_event_unref(event);
+    (void)unlink(kubeconfig);
+    (void)rmdir(dir);
+    return r;
+}

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdlib.h>
+
+#include "fetcher/http/client.h"
+#include "node/metrics.h"
+
+#include "tests/unit/failmalloc.h"
+
+struct fixture {
+    struct source source;
+    struct node_metrics *metrics;
+    struct buf text;
+    int n_sources;
+    bool is_other; /* another client */
+    bool is_registered;
+};
+
+static const struct http_stats stats = {.codes = {{.status = 200, .n = 10}, {.status = 0, .n = 2}},
+                                        .n_codes = 2,
+                                        .connections = 1,
+                                        .n_waiting = 5};
+static const struct http_stats other_stats = {.codes = {{.status = 200, .n = 10}}, .n_codes = 1};
+
+static void count_source(const struct source *source, struct source_counts *ret_counts)
+{
+    const struct fixture *f =
+        CONTAINER_OF((struct source *)(uintptr_t)source, struct fixture, source);
+
+    *ret_counts = (struct source_counts){
+        .requests = f->is_other ? &other_stats : &stats, .n_watches = 7, .n_restarts = 3};
+}
+
+static const struct source_ops source_ops = {.count = count_source};
+static const struct source_ops silent_ops = {0};
+
+static void collect(void *userdata, struct node_metrics *metrics)
+{
+    const struct fixture *f = userdata;
+
+    for (int i = 0; i < f->n_sources; i++)
+        node_metrics_see_source(metrics, &f->source);
+    node_metrics_see_lone_mounts(metrics, 4, 1);
+    node_metrics_see_registration(metrics, f->is_registered);
+}
+
+static void set_up(struct fixture *f)
+{
+    *f = (struct fixture){.source = {.ops = &source_ops}, .text = BUF_INIT(METRICS_TEXT_MAX)};
+    assert_int_equal(node_metrics_new(collect, f, &f->metrics), 0);
+}
+
+static void tear_down(struct fixture *f)
+{
+    buf_deinit(&f->text);
+    assert_null(node_metrics_free(f->metrics));
+}
+
+static void assert_line(struct fixture *f, const char *line)
+{
+    buf_reset(&f->text);
+    assert_int_equal(node_metrics_render(f->metrics, &f->text), 0);
+    if (strstr(buf_text(&f->text), line) == NULL)
+        fail_msg("there is no '%s' in:\n%s", line, buf_text(&f->text));
+}
+
+static void test_publishing(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    set_up(&f);
+    node_metrics_answered(f.metrics, "NodePublishVolume", "OK", SPAN_MS(2));
+    node_metrics_answered(f.metrics, "NodePublishVolume", "OK", SPAN_MS(3));
+    node_metrics_answered(f.metrics, "NodePublishVolume", "NotFound", SPAN_SEC(90));
+    node_metrics_answered(f.metrics, "Probe", "OK", 10);
+    assert_line(&f, "\nsecretfs_node_publish_total{result=\"success\",reason=\"\"} 2\n");
+    assert_line(&f, "\nsecretfs_node_publish_total{result=\"failure\",reason=\"NotFound\"} 1\n");
+    assert_line(&f, "\nsecretfs_csi_requests_total{method=\"Probe\",code=\"OK\"} 1\n");
+    assert_line(&f, "\nsecretfs_node_publish_duration_seconds_bucket{le=\"0.0025\"} 1\n");
+    assert_line(&f, "\nsecretfs_node_publish_duration_seconds_bucket{le=\"30\"} 2\n");
+    assert_line(&f, "\nsecretfs_node_publish_duration_seconds_sum 90.005\n");
+    assert_line(&f, "\nsecretfs_node_publish_duration_seconds_count 3\n");
+    tear_down(&f);
+}
+
+static void test_updates_and_events(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    set_up(&f);
+    node_metrics_updated(f.metrics, 400);
+    node_metrics_updated(f.metrics, SPAN_MS(20));
+    node_metrics_event(f.metrics, "posted");
+    assert_line(&f, "\nsecretfs_update_propagation_seconds_bucket{le=\"0.0005\"} 1\n");
+    assert_line(&f, "\nsecretfs_update_propagation_seconds_count 2\n");
+    assert_line(&f, "\nsecretfs_pod_events_total{result=\"posted\"} 1\n");
+    tear_down(&f);
+}
+
+static void test_sources_are_added_up(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    set_up(&f);
+    f.n_sources = 2;
+    /* looking twice counts nothing twice, and neither does sharing a client */
+    assert_line(&f, "\nrest_client_requests_total{code=\"200\"} 10\n");
+    assert_line(&f, "\nrest_client_requests_total{code=\"<error>\"} 2\n");
+    assert_line(&f, "\nsecretfs_watches 14\n");
+    assert_line(&f, "\nsecretfs_api_connections 1\n");
+    assert_line(&f, "\nsecretfs_api_requests_waiting 5\n");
+    assert_line(&f, "\nsecretfs_watch_restarts_total 6\n");
+    tear_down(&f);
+}
+
+static void test_what_was_counted_stays_counted(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    set_up(&f);
+    f.n_sources = 1;
+    node_metrics_source_gone(f.metrics, &f.source, false);
+    assert_line(&f, "\nrest_client_requests_total{code=\"200\"} 10\n");
+    assert_line(&f, "\nsecretfs_watch_restarts_total 6\n");
+    assert_line(&f, "\nsecretfs_watches 7\n");
+    node_metrics_source_gone(f.metrics, &f.source, true);
+    f.is_other = true;
+    assert_line(&f, "\nrest_client_requests_total{code=\"200\"} 20\n");
+    f.n_sources = 0;
+    node_metrics_source_gone(f.metrics, &f.source, true);
+    assert_line(&f, "\nrest_client_requests_total{code=\"200\"} 20\n");
+    assert_line(&f, "\nrest_client_requests_total{code=\"<error>\"} 2\n");
+    assert_line(&f, "\nsecretfs_watch_restarts_total 9\n");
+    tear_down(&f);
+}
+
+static void test_a_source_that_counts_nothing(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    set_up(&f);
+    f.source.ops = &silent_ops;
+    f.n_sources = 1;
+    node_metrics_source_gone(f.metrics, &f.source, true);
+    assert_line(&f, "\nsecretfs_watches 0\n");
+    tear_down(&f);
+}
+
+static void test_what_there_is(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    set_up(&f);
+    assert_line(&f, "\nsecretfs_volumes{state=\"waiting\"} 0\n");
+    assert_line(&f, "\nsecretfs_volumes{state=\"stale\"} 0\n");
+    assert_line(&f, "\nsecretfs_lone_mounts{live=\"true\"} 4\n");
+    assert_line(&f, "\nsecretfs_lone_mounts{live=\"false\"} 1\n");
+    assert_line(&f, "\nsecretfs_registered 0\n");
+    f.is_registered = true;
+    assert_line(&f, "\nsecretfs_registered 1\n");
+    assert_line(&f, "\nsecretfs_build_info{version=\"");
+    assert_line(&f, "\nsecretfs_secret_bytes 0\n");
+    assert_line(&f, "\nprocess_open_fds ");
+    tear_down(&f);
+}
+
+static int try_rendering(void *userdata)
+{
+    _cleanup_(node_metrics_freep) struct node_metrics *metrics = NULL;
+    struct fixture f = {.source = {.ops = &source_ops}, .n_sources = 1};
+    struct buf text = BUF_INIT(METRICS_TEXT_MAX);
+    int r = node_metrics_new(collect, &f, &metrics);
+
+    (void)userdata;
+    if (r < 0)
+        return r;
+    node_metrics_answered(metrics, "NodePublishVolume", "OK", 1);
+    r = node_metrics_render(metrics, &text);
+    node_metrics_source_gone(metrics, &f.source, true);
+    buf_deinit(&text);
+    return r;
+}
+
+static void test_without_memory(void **state)
+{
+    (void)state;
+    failmalloc_try(try_rendering, NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_publishing),
+        cmocka_unit_test(test_updates_and_events),
+        cmocka_unit_test(test_sources_are_added_up),
+        cmocka_unit_test(test_what_was_counted_stays_counted),
+        cmocka_unit_test(test_a_source_that_counts_nothing),
+        cmocka_unit_test(test_what_there_is),
+        cmocka_unit_test(test_without_memory),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

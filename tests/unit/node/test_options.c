@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "node/options.h"
+
+#include "fetcher/http/client.h"
+#include "tests/unit/failmalloc.h"
+
+#define WORDS_MAX 12
+
+static char config_path[] = "/tmp/secretfs-node-options-XXXXXX";
+
+/* A command line of words between blanks, after "node". */
+static int parse(const char *line, struct node_options *o, struct error *e)
+{
+    char *argv[WORDS_MAX] = {NULL};
+    static char copy[1024];
+    int argc = 0;
+
+    (void)snprintf(copy, sizeof(copy), "node %s", line);
+    for (char *at = copy, *word; (word = strsep(&at, " ")) != NULL;)
+        if (*word != '\0') {
+            assert_true(argc < WORDS_MAX - 1);
+            argv[argc++] = word;
+        }
+    return node_options_parse(argc, argv, o, e);
+}
+
+static void parse_well(const char *line, struct node_options *o)
+{
+    struct error e = ERROR_INIT;
+
+    if (parse(line, o, &e) != 0)
+        fail_msg("%s: %s", line, e.text);
+}
+
+static void write_config(const char *text)
+{
+    FILE *f = fopen(config_path, "we");
+
+    assert_non_null(f);
+    assert_int_equal(fputs(text, f) >= 0, 1);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void test_defaults(void **state)
+{
+    struct node_options o;
+
+    (void)state;
+    (void)unsetenv("NODE_NAME");
+    parse_well("", &o);
+    assert_string_equal(o.driver_name, "csi.secretfs.io");
+    assert_string_equal(o.kubelet_root, "/var/lib/kubelet");
+    assert_string_equal(o.endpoint, "/var/lib/kubelet/plugins/csi.secretfs.io/csi.sock");
+    assert_string_equal(o.registration_path,
+                        "/var/lib/kubelet/plugins_registry/csi.secretfs.io-reg.sock");
+    assert_string_equal(o.run_dir, "/run/secretfs");
+    assert_string_equal(o.volumes_dir, "/etc/secretfs/volumes.d");
+    assert_int_equal(o.rights, NODE_RIGHTS_NODE);
+    assert_int_equal(o.log_level, LOG_LEVEL_INFO);
+    assert_int_not_equal(o.node_id[0], '\0');
+    for (const char *c = o.node_id; *c != '\0'; c++)
+        assert_false(*c >= 'A' && *c <= 'Z');
+    node_options_deinit(&o);
+}
+
+static void test_name_of_the_node(void **state)
+{
+    struct node_options o;
+
+    (void)state;
+    assert_int_equal(setenv("NODE_NAME", "from-environment", 1), 0);
+    parse_well("", &o);
+    assert_string_equal(o.node_id, "from-environment");
+    node_options_deinit(&o);
+    parse_well("--node-id=given", &o);
+    assert_string_equal(o.node_id, "given");
+    node_options_deinit(&o);
+    (void)unsetenv("NODE_NAME");
+}
+
+static void test_what_follows_from_others(void **state)
+{
+    struct node_options o;
+
+    (void)state;
+    parse_well("--kubelet-root=/data/kubelet// --driver-name x.example --run-dir /r/", &o);
+    assert_string_equal(o.kubelet_root, "/data/kubelet");
+    assert_string_equal(o.endpoint, "/data/kubelet/plugins/x.example/csi.sock");
+    assert_string_equal(o.registration_path, "/data/kubelet/plugins_registry/x.example-reg.sock");
+    assert_string_equal(o.run_dir, "/r");
+    node_options_deinit(&o);
+    parse_well("--registration-path=none", &o);
+    assert_null(o.registration_path);
+    node_options_deinit(&o);
+}
+
+static void test_ways_to_write_an_endpoint(void **state)
+{
+    static const char *const ways[] = {"--endpoint=/a/csi.sock", "--endpoint=unix:/a/csi.sock",
+                                       "--endpoint=unix:///a/csi.sock"};
+    struct node_options o;
+
+    (void)state;
+    for (size_t i = 0; i < ELEMENTS_OF(ways); i++) {
+        parse_well(ways[i], &o);
+        assert_string_equal(o.endpoint, "/a/csi.sock");
+        node_options_deinit(&o);
+    }
+}
+
+static void test_levels(void **state)
+{
+    struct node_options o;
+
+    (void)state;
+    parse_well("--v=4", &o);
+    assert_int_equal(o.log_level, LOG_LEVEL_DEBUG);
+    node_options_deinit(&o);
+    parse_well("--log-level=error --log-format=json --rights=pod", &o);
+    assert_int_equal(o.log_level, LOG_LEVEL_ERROR);
+    assert_int_equal(o.log_format, LOG_FORMAT_JSON);
+    assert_int_equal(o.rights, NODE_RIGHTS_POD);
+    assert_int_equal(o.pace.per_sec, HTTP_PACE_PER_SEC);
+    assert_int_equal(o.pace.burst, HTTP_PACE_BURST);
+    node_options_deinit(&o);
+    parse_well("--kube-api-qps=0 --kube-api-burst=100000", &o);
+    assert_int_equal(o.pace.per_sec, 0);
+    assert_int_equal(o.pace.burst, 100000);
+    node_options_deinit(&o);
+}
+
+static void test_file_and_who_wins(void **state)
+{
+    struct node_options o;
+    char line[128];
+
+    (void)state;
+    write_config("# comment\n"
+                 "rights: daemon\n"
+                 "kubelet-root: /from/file\n"
+                 "metrics-bind-address: 0\n"
+                 "node-id: \"17\"\n"
+                 "v: 5\n");
+    (void)snprintf(line, sizeof(line), "--kubelet-root=/from/line --config=%s", config_path);
+    parse_well(line, &o);
+    assert_int_equal(o.rights, NODE_RIGHTS_DAEMON);
+    assert_string_equal(o.kubelet_root, "/from/line");
+    assert_string_equal(o.metrics_address, "0");
+    assert_string_equal(o.node_id, "17");
+    assert_int_equal(o.log_level, LOG_LEVEL_DEBUG);
+    node_options_deinit(&o);
+    write_config("# nothing but this\n");
+    parse_well(line, &o);
+    node_options_deinit(&o);
+}
+
+static void test_faults_of_a_file(void **state)
+{
+    static const struct {
+        const char *text;
+        const char *message;
+    } faults[] = {
+        {"nodeid: a\n", "there is no option \"nodeid\""},
+        {"config: /etc/x\n", "there is no option \"config\""},
+        {"help: true\n", "there is no option \"help\""},
+        {"kube-api-qps: -1\n", "kube-api-qps takes a whole number from 0 to 100000"},
+        {"kube-api-qps: 1.5\n", "kube-api-qps takes a whole number"},
+        {"kube-api-qps: 100001\n", "kube-api-qps takes a whole number"},
+        {"kube-api-burst: 0\n", "kube-api-burst takes a whole number from 1 to 100000"},
+        {"kube-api-burst: \"\"\n", "kube-api-burst takes a whole number"},
+        {"rights: root\n", "rights takes node, pod or daemon"},
+        {"kubelet-root: [a]\n", "kubelet-root takes a string or a number"},
+        {"kubelet-root: true\n", "kubelet-root takes a string or a number"},
+        {"run-dir: here\n", "run-dir takes an absolute path"},
+        {"- rights\n", "options are written as"},
+        {"a: b: c\n", "line 1"},
+    };
+    struct node_options o;
+    char line[128];
+
+    (void)state;
+    (void)snprintf(line, sizeof(line), "--config=%s", config_path);
+    for (size_t i = 0; i < ELEMENTS_OF(faults); i++) {
+        struct error e = ERROR_INIT;
+
+        write_config(faults[i].text);
+        assert_int_equal(parse(line, &o, &e), -EINVAL);
+        if (strstr(e.text, faults[i].message) == NULL || strstr(e.text, config_path) == NULL)
+            fail_msg("%s: %s", faults[i].text, e.text);
+        node_options_deinit(&o);
+    }
+    {
+        struct error e = ERROR_INIT;
+
+        assert_int_equal(parse("--config=/nowhere/node.yaml", &o, &e), -ENOENT);
+        assert_non_null(strstr(e.text, "/nowhere/node.yaml"));
+        node_options_deinit(&o);
+    }
+}
+
+static void test_faults(void **state)
+{
+    static const struct {
+        const char *line;
+        const char *message;
+    } faults[] = {
+        {"--driver-name=-x", "no name of a driver"},
+        {"--driver-name=a_b", "no name of a driver"},
+        {"--endpoint=tcp://127.0.0.1:1", "absolute path"},
+        {"--kubelet-root=kubelet", "absolute path"},
+        {"--registration-path=x", "absolute path"},
+        {"--node-id=", "node-id is empty"},
+        {"--rights=all", "rights takes"},
+        {"--log-level=loud", "log-level takes"},
+        {"--log-format=xml", "log-format takes"},
+        {"--v=x", "v takes a number"},
+        {"--v=", "v takes a number"},
+        {"--manifests=/m --kubeconfig=/k", "either from a directory or from an API server"},
+        {"--nodeid=a", "unknown option"},
+        {"--rights", "needs a value"},
+        {"start", "options only"},
+    };
+    struct node_options o;
+
+    (void)state;
+    for (size_t i = 0; i < ELEMENTS_OF(faults); i++) {
+        struct error e = ERROR_INIT;
+
+        assert_int_equal(parse(faults[i].line, &o, &e), -EINVAL);
+        if (strstr(e.text, faults[i].message) == NULL)
+            fail_msg("%s: %s", faults[i].line, e.text);
+        node_options_deinit(&o);
+    }
+}
+
+static int parse_config_with_what_memory_there_is(void *userdata)
+{
+    struct node_options o;
+    int r = parse(userdata, &o, NULL);
+
+    node_options_deinit(&o);
+    return r;
+}
+
+static void test_no_memory(void **state)
+{
+    char line[128];
+
+    (void)state;
+    write_config("v: 5\nkubelet-root: /from/file/\n");
+    (void)snprintf(line, sizeof(line), "--driver-name=x --config=%s", config_path);
+    failmalloc_try(parse_config_with_what_memory_there_is, line);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_name_of_the_node),
+        cmocka_unit_test(test_what_follows_from_others),
+        cmocka_unit_test(test_ways_to_write_an_endpoint),
+        cmocka_unit_test(test_levels),
+        cmocka_unit_test(test_file_and_who_wins),
+        cmocka_unit_test(test_faults_of_a_file),
+        cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_no_memory),
+    };
+    int fd = mkstemp(config_path);
+    int r;
+
+    assert(fd >= 0);
+    (void)close(fd);
+    r = cmocka_run_group_tests(tests, NULL, NULL);
+    (void)unlink(config_path);
+    return r;
+}

@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "encoding/json.h"
+#include "node/pod_events.h"
+
+#include "tests/unit/failmalloc.h"
+
+#define REQUESTS_MAX 100
+
+/* A request that goes nowhere: the test says what becomes of it. */
+struct fixture {
+    struct pod_events *events;
+    mono_us now;
+    int send_result;
+    struct {
+        char path[128];
+        cJSON *body;
+        const struct http_handler *handler;
+        void *userdata;
+        bool is_open;
+    } requests[REQUESTS_MAX];
+    size_t n_requests, n_open;
+    size_t n_results[POD_EVENT_DROPPED + 1];
+};
+static struct fixture *current;
+static struct source source, other_source;
+
+static int send_nowhere(struct source *to, const struct http_call *call,
+                        const struct http_handler *handler, void *userdata,
+                        struct http_request **ret_request, struct error *e)
+{
+    struct fixture *f = current;
+    size_t i = f->n_requests;
+
+    (void)to;
+    if (f->send_result < 0)
+        return error_set(e, f->send_result, "there is no way");
+    assert_true(i < REQUESTS_MAX);
+    (void)snprintf(f->requests[i].path, sizeof(f->requests[i].path), "%s", call->path);
+    assert_int_equal(json_parse(call->body, strlen(call->body), &f->requests[i].body, NULL), 0);
+    f->requests[i].handler = handler;
+    f->requests[i].userdata = userdata;
+    f->requests[i].is_open = true;
+    f->n_requests++;
+    f->n_open++;
+    *ret_request = (struct http_request *)(void *)&f->requests[i];
+    return 0;
+}
+
+static struct http_request *cancel(struct http_request *request)
+{
+    struct fixture *f = current;
+
+    for (size_t i = 0; request != NULL && i < f->n_requests; i++)
+        if ((void *)request == (void *)&f->requests[i]) {
+            assert_true(f->requests[i].is_open);
+            f->requests[i].is_open = false;
+            f->n_open--;
+        }
+    return NULL;
+}
+
+static void on_done(void *userdata, enum pod_event_result result)
+{
+    struct fixture *f = userdata;
+
+    f->n_results[result]++;
+}
+
+static void set_up(struct fixture *f)
+{
+    const struct pod_events_options options = {.component = "csi.secretfs.io",
+                                               .node_id = "node-1",
+                                               .send = send_nowhere,
+                                               .cancel = cancel,
+                                               .done = on_done,
+                                               .userdata = f};
+
+    *f = (struct fixture){.now = SPAN_SEC(100)};
+    current = f;
+    assert_int_equal(pod_events_new(&options, &f->events), 0);
+}
+
+static void tear_down(struct fixture *f)
+{
+    assert_null(pod_events_free(f->events));
+    assert_int_equal(f->n_open, 0);
+    for (size_t i = 0; i < f->n_requests; i++)
+        cJSON_Delete(f->requests[i].body);
+}
+
+static void post(struct fixture *f, const char *pod, const char *reason)
+{
+    const struct pod_event event = {.pod = pod,
+                                    .pod_uid = "11111111-2222",
+                                    .reason = reason,
+                                    .message = "the content is \"old\"",
+                                    .is_warning = true};
+
+    pod_events_post(f->events, &source, &event, f->now);
+}
+
+/* The newest request gets an answer; 0: none. */
+static void answer(struct fixture *f, int status)
+{
+    const struct http_response response = {.status = status, .content_type = ""};
+    const struct error error = {.text = "nothing listens there"};
+    size_t i = f->n_requests - 1;
+
+    assert_true(f->requests[i].is_open);
+    if (status == 0) {
+        f->requests[i].handler->on_done(f->requests[i].userdata, HTTP_REFUSED, &error);
+        return;
+    }
+    f->requests[i].handler->on_response(f->requests[i].userdata, &response);
+    f->requests[i].handler->on_body(f->requests[i].userdata, "{}", 2);
+    f->requests[i].handler->on_done(f->requests[i].userdata, HTTP_COMPLETE, NULL);
+}
+
+static void assert_results(const struct fixture *f, size_t posted, size_t failed, size_t dropped)
+{
+    assert_int_equal(f->n_results[POD_EVENT_POSTED], posted);
+    assert_int_equal(f->n_results[POD_EVENT_FAILED], failed);
+    assert_int_equal(f->n_results[POD_EVENT_DROPPED], dropped);
+}
+
+static void test_an_event(void **state)
+{
+    struct fixture f;
+    const cJSON *body;
+    struct timespec time;
+
+    (void)state;
+    set_up(&f);
+    post(&f, "prod/web-0", "VolumeHeld");
+    assert_int_equal(f.n_requests, 1);
+    assert_string_equal(f.requests[0].path, "/api/v1/namespaces/prod/events");
+    body = f.requests[0].body;
+    assert_string_equal(json_text(body, "kind"), "Event");
+    assert_string_equal(json_text(body, "type"), "Warning");
+    assert_string_equal(json_text(body, "reason"), "VolumeHeld");
+    assert_string_equal(json_text(body, "message"), "the content is \"old\"");
+    assert_string_equal(json_text(json_member(body, "metadata"), "namespace"), "prod");
+    assert_int_equal(strlen(json_text(json_member(body, "metadata"), "name")), 6 + 16);
+    assert_non_null(str_after(json_text(json_member(body, "metadata"), "name"), "web-0."));
+    assert_string_equal(json_text(json_member(body, "involvedObject"), "name"), "web-0");
+    assert_string_equal(json_text(json_member(body, "involvedObject"), "uid"), "11111111-2222");
+    assert_string_equal(json_text(json_member(body, "source"), "host"), "node-1");
+    assert_int_equal(clock_parse_rfc3339(json_text(body, "firstTimestamp"), &time), 0);
+    assert_true(json_member(body, "count")->valuedouble == 1);
+    answer(&f, 201);
+    assert_results(&f, 1, 0, 0);
+    tear_down(&f);
+}
+
+static void test_the_same_is_not_said_again_soon(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    set_up(&f);
+    post(&f, "prod/web-0", "VolumeHeld");
+    answer(&f, 201);
+    post(&f, "prod/web-0", "VolumeHeld");
+    post(&f, "prod/web-0", "VolumeHeld");
+    assert_results(&f, 1, 0, 2);
+    /* another pod, or something else of this one */
+    post(&f, "prod/web-1", "VolumeHeld");
+    answer(&f, 201);
+    post(&f, "prod/web-0", "VolumeCurrent");
+    answer(&f, 201);
+    f.now += POD_EVENTS_QUIET;
+    post(&f, "prod/web-0", "VolumeHeld");
+    answer(&f, 201);
+    assert_results(&f, 4, 0, 2);
+    assert_true(json_member(f.requests[3].body, "count")->valuedouble == 4);
+    tear_down(&f);
+}
+
+static void test_many_at_once(void **state)
+{
+    struct fixture f;
+    char pod[32];
+
+    (void)state;
+    set_up(&f);
+    for (unsigned i = 0; i < POD_EVENTS_PER_MINUTE + 5; i++) {
+        (void)snprintf(pod, sizeof(pod), "prod/web-%u", i);
+        post(&f, pod, "VolumeHeld");
+        if (i < POD_EVENTS_PER_MINUTE)
+            answer(&f, 201);
+    }
+    assert_results(&f, POD_EVENTS_PER_MINUTE, 0, 5);
+    /* one more every two seconds, and what was dropped may be said */
+    f.now += SPAN_SEC(2);
+    post(&f, "prod/web-33", "VolumeHeld");
+    answer(&f, 201);
+    post(&f, "prod/web-34", "VolumeHeld");
+    assert_results(&f, POD_EVENTS_PER_MINUTE + 1, 0, 6);
+    tear_down(&f);
+}
+
+static void test_a_slow_server(void **state)
+{
+    struct fixture f;
+    char pod[32];
+
+    (void)state;
+    set_up(&f);
+    for (unsigned i = 0; i < POD_EVENTS_POSTING + 2; i++) {
+        (void)snprintf(pod, sizeof(pod), "prod/web-%u", i);
+        post(&f, pod, "VolumeHeld");
+    }
+    assert_int_equal(f.n_open, POD_EVENTS_POSTING);
+    assert_results(&f, 0, 0, 2);
+    pod_events_forget(f.events, &other_source);
+    assert_int_equal(f.n_open, POD_EVENTS_POSTING);
+    answer(&f, 201);
+    pod_events_forget(f.events, &source);
+    assert_int_equal(f.n_open, 0);
+    assert_results(&f, 1, 0, 2 + POD_EVENTS_POSTING - 1);
+    post(&f, "prod/web-99", "VolumeHeld"); /* given up with the rest */
+    tear_down(&f);
+}
+
+/* What was said is remembered, however many there are that were not. */
+static void test_more_than_can_be_remembered(void **state)
+{
+    struct fixture f;
+    char pod[32];
+
+    (void)state;
+    set_up(&f);
+    post(&f, "prod/first", "VolumeHeld");
+    answer(&f, 201);
+    for (unsigned i = 0; i < 2 * POD_EVENTS_KNOWN; i++) {
+        (void)snprintf(pod, sizeof(pod), "prod/web-%u", i);
+        post(&f, pod, "VolumeHeld");
+        if (f.n_open > 0)
+            answer(&f, 201);
+    }
+    assert_results(&f, POD_EVENTS_PER_MINUTE, 0, 2 * POD_EVENTS_KNOWN + 1 - POD_EVENTS_PER_MINUTE);
+    f.now += SPAN_SEC(60);
+    post(&f, "prod/first", "VolumeHeld");
+    assert_int_equal(f.n_open, 0);
+    post(&f, "prod/web-400", "VolumeHeld");
+    assert_int_equal(f.n_open, 1);
+    tear_down(&f);
+}
+
+static void test_a_server_that_refuses(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    set_up(&f);
+    post(&f, "prod/web-0", "VolumeHeld");
+    answer(&f, 403);
+    post(&f, "prod/web-1", "VolumeHeld");
+    assert_int_equal(f.n_requests, 1);
+    assert_results(&f, 0, 1, 1);
+    f.now += SPAN_SEC(600);
+    post(&f, "prod/web-1", "VolumeHeld");
+    answer(&f, 500);
+    /* that is its own trouble, and may be over at once */
+    post(&f, "prod/web-2", "VolumeHeld");
+    answer(&f, 0);
+    post(&f, "prod/web-3", "VolumeHeld");
+    answer(&f, 201);
+    assert_results(&f, 1, 3, 1);
+    f.send_result = -EAGAIN;
+    post(&f, "prod/web-4", "VolumeHeld");
+    assert_results(&f, 1, 4, 1);
+    tear_down(&f);
+}
+
+static void test_odd_names(void **state)
+{
+    char pod[300] = "prod/";
+    struct fixture f;
+    const char *name;
+
+    (void)state;
+    set_up(&f);
+    post(&f, "no-namespace", "VolumeHeld");
+    post(&f, "/web", "VolumeHeld");
+    assert_results(&f, 0, 2, 0);
+    (void)memset(pod + 5, 'x', 253);
+    pod[5 + 199] = '-'; /* where it is cut */
+    pod[5 + 253] = '\0';
+    post(&f, pod, "VolumeHeld");
+    name = json_text(json_member(f.requests[0].body, "metadata"), "name");
+    assert_int_equal(strlen(name), 199 + 1 + 16);
+    assert_string_equal(json_text(json_member(f.requests[0].body, "involvedObject"), "name"),
+                        pod + 5);
+    tear_down(&f);
+}
+
+static int send_and_forget(struct source *to, const struct http_call *call,
+                           const struct http_handler *handler, void *userdata,
+                           struct http_request **ret_request, struct error *e)
+{
+    (void)to;
+    (void)call;
+    (void)handler;
+    (void)userdata;
+    (void)ret_request;
+    return error_set(e, -EAGAIN, "not now");
+}
+
+static int try_posting(void *userdata)
+{
+    struct fixture f = {0};
+    const struct pod_events_options options = {.component = "c",
+                                               .node_id = "n",
+                                               .send = send_and_forget,
+                                               .cancel = cancel,
+                                               .done = on_done,
+                                               .userdata = &f};
+    int r;
+
+    (void)userdata;
+    current = &f;
+    r = pod_events_new(&options, &f.events);
+    if (r < 0)
+        return r;
+    post(&f, "prod/web-0", "VolumeHeld");
+    (void)pod_events_free(f.events);
+    return 0;
+}
+
+static void test_without_memory(void **state)
+{
+    (void)state;
+    failmalloc_try(try_posting, NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_an_event),
+        cmocka_unit_test(test_the_same_is_not_said_again_soon),
+        cmocka_unit_test(test_many_at_once),
+        cmocka_unit_test(test_a_slow_server),
+        cmocka_unit_test(test_more_than_can_be_remembered),
+        cmocka_unit_test(test_a_server_that_refuses),
+        cmocka_unit_test(test_odd_names),
+        cmocka_unit_test(test_without_memory),
+    };
+
+    log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT, LOG_TARGET_STDERR);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,565 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/pods.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "base/buf.h"
+#include "fetcher/api/pod.h"
+
+#include "tests/unit/failmalloc.h"
+
+#define REQUESTS_MAX 128
+#define QUERIES_MAX  8
+#define TURNS_MAX    1000 /* of the loop; far more than any of these takes */
+
+/* An API server that says nothing by itself. */
+struct request {
+    char path[512];
+    const struct http_handler *handler;
+    void *userdata;
+    bool is_watch;
+    bool is_open;
+};
+
+static struct {
+    sd_event *event;
+    struct node_pods *pods;
+    int open_result;
+    int send_result;
+    struct request requests[REQUESTS_MAX];
+    size_t n_requests, n_open;
+    unsigned n_rejected, rejected_version;
+    enum node_pods_answer answers[QUERIES_MAX];
+    unsigned n_answers;
+    struct node_pods_query *frees_on_answer;
+} world;
+
+static int open_source(void *userdata, struct source **ret_source, struct error *e)
+{
+    static struct source source;
+
+    (void)userdata;
+    if (world.open_result < 0)
+        return error_set(e, world.open_result, "there is no API server here");
+    *ret_source = &source;
+    return 0;
+}
+
+static int send_nowhere(struct source *source, const struct http_call *call,
+                        const struct http_handler *handler, void *userdata,
+                        struct http_request **ret_request, struct error *e)
+{
+    struct request *r = &world.requests[world.n_requests];
+
+    assert_non_null(source);
+    assert_null(call->body);
+    if (world.send_result < 0)
+        return error_set(e, world.send_result, "there is no way");
+    assert_true(world.n_requests < REQUESTS_MAX);
+    (void)snprintf(r->path, sizeof(r->path), "%s", call->path);
+    r->handler = handler;
+    r->userdata = userdata;
+    r->is_watch = call->is_watch;
+    r->is_open = true;
+    world.n_requests++;
+    world.n_open++;
+    *ret_request = (struct http_request *)(void *)r;
+    return 0;
+}
+
+static struct http_request *cancel(struct http_request *request)
+{
+    struct request *r = (struct request *)(void *)request;
+
+    assert_true(r->is_open);
+    r->is_open = false;
+    world.n_open--;
+    return NULL;
+}
+
+static unsigned version(const struct source *source)
+{
+    (void)source;
+    return 7;
+}
+
+static void rejected(struct source *source, unsigned of)
+{
+    (void)source;
+    world.n_rejected++;
+    world.rejected_version = of;
+}
+
+static const struct node_pods_api api = {.open = open_source,
+                                         .send = send_nowhere,
+                                         .cancel = cancel,
+                                         .version = version,
+                                         .rejected = rejected};
+static const struct node_pods_options options = {
+    .driver_name = "csi.secretfs.io", .node_name = "node-0", .api = &api};
+
+static int set_up(void **state)
+{
+    (void)state;
+    (void)memset(&world, 0, sizeof(world));
+    assert_true(sd_event_new(&world.event) >= 0);
+    assert_int_equal(node_pods_new(world.event, &options, &world.pods), 0);
+    assert_int_equal(world.n_requests, 1);
+    assert_true(world.requests[0].is_watch);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    assert_null(node_pods_free(world.pods));
+    assert_int_equal(world.n_open, 0);
+    (void)sd_event_unref(world.event);
+    return 0;
+}
+
+/* ---- what the server says */
+
+static void respond(struct request *r, int status)
+{
+    const struct http_response response = {.status = status, .content_type = ""};
+
+    assert_true(r->is_open);
+    r->handler->on_response(r->userdata, &response);
+}
+
+static void send(struct request *r, const char *text)
+{
+    assert_true(r->is_open);
+    r->handler->on_body(r->userdata, text, strlen(text));
+}
+
+static void end(struct request *r, enum http_outcome outcome)
+{
+    const struct error error = {.text = "nothing listens there"};
+
+    assert_true(r->is_open);
+    r->handler->on_done(r->userdata, outcome, outcome == HTTP_COMPLETE ? NULL : &error);
+}
+
+static void answer(struct request *r, int status, const char *text)
+{
+    respond(r, status);
+    send(r, text);
+    end(r, HTTP_COMPLETE);
+}
+
+static struct request *newest(void)
+{
+    return &world.requests[world.n_requests - 1];
+}
+
+/* Until there is one more. */
+static struct request *wait_request(size_t n)
+{
+    for (unsigned turn = 0; turn < TURNS_MAX && world.n_requests < n; turn++)
+        assert_true(sd_event_run(world.event, 10000) >= 0);
+    assert_int_equal(world.n_requests, n);
+    return newest();
+}
+
+#define POD(uid)                                                                                   \
+    "{\"kind\":\"Pod\",\"metadata\":{\"namespace\":\"prod\",\"name\":\"web-0\",\"uid\":\"" uid     \
+    "\"},\"spec\":{\"volumes\":[{\"name\":\"one\",\"csi\":{\"driver\":\"csi.secretfs.io\"}},"      \
+    "{\"name\":\"two\",\"csi\":{\"driver\":\"csi.secretfs.io\"}}],\"containers\":["                \
+    "{\"volumeMounts\":[{\"name\":\"two\",\"subPath\":\"a\"}]}]}}"
+#define EVENT(type, object) "{\"type\":\"" type "\",\"object\":" object "}\n"
+
+/* ---- asking */
+
+static void on_answer(void *userdata, enum node_pods_answer answer)
+{
+    assert_null(userdata);
+    world.answers[world.n_answers++] = answer;
+    if (world.frees_on_answer != NULL)
+        (void)node_pods_query_free(TAKE(world.frees_on_answer));
+}
+
+static enum node_pods_answer ask_for(const char *name, const char *volume,
+                                     struct node_pods_query **ret_query)
+{
+    const struct node_pods_volume which = {
+        .namespace = "prod", .pod = name, .pod_uid = "u1", .volume = volume};
+
+    return node_pods_ask(world.pods, &which, on_answer, NULL, ret_query);
+}
+
+static struct node_pods_query *ask_later(const char *volume)
+{
+    struct node_pods_query *query = NULL;
+
+    assert_int_equal(ask_for("web-0", volume, &query), NODE_PODS_LATER);
+    return query;
+}
+
+static void expect_answers(enum node_pods_answer first, enum node_pods_answer second)
+{
+    assert_int_equal(world.n_answers, 2);
+    assert_int_equal(world.answers[0], first);
+    assert_int_equal(world.answers[1], second);
+}
+
+static void test_known_pod(void **state)
+{
+    struct node_pods_query *query = NULL;
+
+    (void)state;
+    respond(&world.requests[0], 200);
+    assert_string_equal(node_pods_problem(world.pods), "");
+    send(&world.requests[0], EVENT("ADDED", POD("u1")));
+    assert_int_equal(node_pods_count(world.pods), 1);
+    assert_int_equal(ask_for("web-0", "one", &query), NODE_PODS_NO_SUB_PATH);
+    assert_int_equal(ask_for("web-0", "two", &query), NODE_PODS_SUB_PATH);
+    assert_null(query);
+    assert_int_equal(world.n_requests, 1);
+}
+
+static void test_volumes_of_a_pod_wait_for_one_request(void **state)
+{
+    (void)state;
+    (void)ask_later("one");
+    (void)ask_later("two");
+    assert_int_equal(world.n_requests, 2);
+    assert_string_equal(newest()->path, "/api/v1/namespaces/prod/pods/web-0");
+    assert_false(newest()->is_watch);
+    answer(newest(), 200, POD("u1"));
+    expect_answers(NODE_PODS_NO_SUB_PATH, NODE_PODS_SUB_PATH);
+    assert_int_equal(node_pods_count(world.pods), 0); /* nobody would tell that it goes */
+}
+
+static void test_watch_comes_first(void **state)
+{
+    (void)state;
+    respond(&world.requests[0], 200);
+    (void)ask_later("one");
+    (void)ask_later("two");
+    send(&world.requests[0], EVENT("ADDED", POD("u1")));
+    expect_answers(NODE_PODS_NO_SUB_PATH, NODE_PODS_SUB_PATH);
+    assert_false(newest()->is_open);
+}
+
+static void test_queries_that_are_freed(void **state)
+{
+    struct node_pods_query *one, *two;
+
+    (void)state;
+    one = ask_later("one");
+    two = ask_later("two");
+    assert_null(node_pods_query_free(one));
+    assert_true(newest()->is_open);
+    assert_null(node_pods_query_free(two));
+    assert_false(newest()->is_open);
+    assert_null(node_pods_query_free(NULL));
+    /* one that goes while the other is answered */
+    (void)ask_later("one");
+    world.frees_on_answer = ask_later("two");
+    answer(newest(), 200, POD("u1"));
+    assert_int_equal(world.n_answers, 1);
+}
+
+/* ---- answers that say nothing */
+
+static void expect_unknown(int status, const char *text)
+{
+    (void)ask_later("two");
+    answer(newest(), status, text);
+    assert_int_equal(world.n_answers, 1);
+    assert_int_equal(world.answers[0], NODE_PODS_UNKNOWN);
+}
+
+static void test_pod_is_not_there(void **state)
+{
+    (void)state;
+    expect_unknown(404, "{}");
+}
+
+static void test_another_pod_of_that_name(void **state)
+{
+    (void)state;
+    expect_unknown(200, POD("u2"));
+}
+
+static void test_answer_is_no_pod(void **state)
+{
+    (void)state;
+    expect_unknown(200, "<html>");
+}
+
+static void test_answer_is_too_long(void **state)
+{
+    char piece[8192];
+
+    (void)state;
+    (void)memset(piece, ' ', sizeof(piece) - 1);
+    piece[sizeof(piece) - 1] = '\0';
+    (void)ask_later("two");
+    respond(newest(), 200);
+    for (size_t len = 0; len <= POD_JSON_MAX_BYTES && newest()->is_open; len += sizeof(piece) - 1)
+        send(newest(), piece);
+    assert_int_equal(world.n_answers, 1);
+    assert_int_equal(world.answers[0], NODE_PODS_UNKNOWN);
+    assert_false(newest()->is_open);
+}
+
+/* ---- trouble */
+
+static void test_server_is_away(void **state)
+{
+    (void)state;
+    (void)ask_later("two");
+    end(newest(), HTTP_REFUSED);
+    answer(wait_request(3), 503, "");
+    answer(wait_request(4), 200, POD("u1"));
+    assert_int_equal(world.n_answers, 1);
+    assert_int_equal(world.answers[0], NODE_PODS_SUB_PATH);
+}
+
+static void test_hurry(void **state)
+{
+    struct node_pods_query *query = ask_later("two");
+
+    (void)state;
+    node_pods_query_hurry(query); /* it is under way */
+    assert_int_equal(world.n_requests, 2);
+    end(newest(), HTTP_REFUSED);
+    assert_int_equal(world.n_requests, 2);
+    node_pods_query_hurry(query);
+    assert_int_equal(world.n_requests, 3);
+    answer(newest(), 200, POD("u1"));
+    assert_int_equal(world.answers[0], NODE_PODS_SUB_PATH);
+    node_pods_query_hurry(NULL);
+}
+
+static void test_request_cannot_be_made(void **state)
+{
+    (void)state;
+    world.send_result = -EAGAIN;
+    (void)ask_later("two");
+    world.send_result = 0;
+    answer(wait_request(2), 200, POD("u1"));
+    assert_int_equal(world.answers[0], NODE_PODS_SUB_PATH);
+}
+
+/* K3: where the watch is allowed, a GET will be, too. */
+static void test_authorizer_is_late(void **state)
+{
+    (void)state;
+    respond(&world.requests[0], 200);
+    (void)ask_later("two");
+    answer(newest(), 403, "{}");
+    answer(wait_request(3), 403, "{}");
+    answer(wait_request(4), 200, POD("u1"));
+    assert_int_equal(world.answers[0], NODE_PODS_SUB_PATH);
+}
+
+static void test_new_credentials_for_a_request(void **state)
+{
+    (void)state;
+    respond(&world.requests[0], 200);
+    (void)ask_later("two");
+    answer(newest(), 401, "{}");
+    assert_int_equal(world.n_rejected, 1);
+    assert_int_equal(world.rejected_version, 7);
+    answer(wait_request(3), 200, POD("u1"));
+    assert_int_equal(world.answers[0], NODE_PODS_SUB_PATH);
+}
+
+/* While the watch works, the refusal of one pod says nothing of others. */
+static void test_one_pod_is_forbidden(void **state)
+{
+    struct node_pods_query *query = NULL;
+
+    (void)state;
+    respond(&world.requests[0], 200);
+    (void)ask_later("two");
+    for (size_t n = 2; n <= 5; n++)
+        answer(wait_request(n), 403, "{}");
+    assert_int_equal(world.n_answers, 0);
+    answer(wait_request(6), 403, "{}");
+    assert_int_equal(world.n_answers, 1);
+    assert_int_equal(world.answers[0], NODE_PODS_UNKNOWN);
+    assert_int_equal(ask_for("web-1", "two", &query), NODE_PODS_LATER);
+    (void)node_pods_query_free(query);
+}
+
+static void test_forbidden(void **state)
+{
+    struct node_pods_query *query = NULL;
+
+    (void)state;
+    answer(&world.requests[0], 403, "{\"message\":\"pods is forbidden\"}");
+    assert_non_null(strstr(node_pods_problem(world.pods), "pods is forbidden: allow"));
+    (void)ask_later("two");
+    answer(newest(), 403, "{}");
+    assert_int_equal(world.n_answers, 1);
+    assert_int_equal(world.answers[0], NODE_PODS_UNKNOWN);
+    assert_int_equal(ask_for("web-0", "two", &query), NODE_PODS_UNKNOWN);
+    assert_null(query);
+    assert_int_equal(world.n_requests, 2);
+    /* a watch that works shows the opposite */
+    respond(wait_request(3), 200);
+    assert_string_equal(node_pods_problem(world.pods), "");
+    assert_int_equal(ask_for("web-0", "two", &query), NODE_PODS_LATER);
+    (void)node_pods_query_free(query);
+}
+
+static void test_credentials_are_refused(void **state)
+{
+    (void)state;
+    answer(&world.requests[0], 401, "{}");
+    assert_int_equal(world.n_rejected, 1);
+    assert_int_equal(world.rejected_version, 7);
+}
+
+static void test_no_api_server(void **state)
+{
+    struct node_pods_query *query = NULL;
+    struct node_pods *pods = NULL, *own = world.pods;
+
+    (void)state;
+    world.open_result = -EOPNOTSUPP;
+    assert_int_equal(node_pods_new(world.event, &options, &pods), 0);
+    world.pods = pods;
+    assert_string_equal(node_pods_problem(pods), "there is no API server here");
+    assert_int_equal(ask_for("web-0", "two", &query), NODE_PODS_UNKNOWN);
+    assert_int_equal(world.n_requests, 1);
+    (void)node_pods_free(pods);
+    world.pods = own;
+}
+
+/* ---- limits */
+
+static void test_few_requests_at_the_same_time(void **state)
+{
+    struct node_pods_query *queries[NODE_PODS_REQUESTS_MAX + 3];
+    char name[16];
+
+    (void)state;
+    for (size_t i = 0; i < ELEMENTS_OF(queries); i++) {
+        (void)snprintf(name, sizeof(name), "web-%zu", i);
+        assert_int_equal(ask_for(name, "two", &queries[i]), NODE_PODS_LATER);
+    }
+    assert_int_equal(world.n_requests, 1 + NODE_PODS_REQUESTS_MAX);
+    answer(&world.requests[1], 404, "{}");
+    assert_int_equal(world.n_requests, 1 + NODE_PODS_REQUESTS_MAX + 1);
+    /* one that waits to try again makes room as well */
+    end(&world.requests[2], HTTP_FAILED);
+    assert_int_equal(world.n_requests, 1 + NODE_PODS_REQUESTS_MAX + 2);
+    for (size_t i = 1; i < ELEMENTS_OF(queries); i++)
+        (void)node_pods_query_free(queries[i]);
+    assert_int_equal(world.n_open, 1);
+}
+
+static void test_many_pods(void **state)
+{
+    static struct node_pods_query *queries[NODE_PODS_LOOKUPS_MAX];
+    struct node_pods_query *query = NULL;
+    char name[16];
+
+    (void)state;
+    for (size_t i = 0; i < ELEMENTS_OF(queries); i++) {
+        (void)snprintf(name, sizeof(name), "web-%zu", i);
+        assert_int_equal(ask_for(name, "two", &queries[i]), NODE_PODS_LATER);
+    }
+    assert_int_equal(ask_for("one-more", "two", &query), NODE_PODS_UNKNOWN);
+    assert_int_equal(ask_for("web-0", "one", &query), NODE_PODS_LATER);
+    (void)node_pods_query_free(query);
+    for (size_t i = ELEMENTS_OF(queries); i > 0; i--)
+        (void)node_pods_query_free(queries[i - 1]);
+}
+
+/* ---- names */
+
+static void test_names_of_volumes(void **state)
+{
+    static const char *const bad[] = {
+        "",
+        "/",
+        "/var/lib/kubelet/pods/u/volumes/kubernetes.io~csi/creds",
+        "/var/lib/kubelet/pods/u/volumes/kubernetes.io~csi/creds/mount/x",
+        "/var/lib/kubelet/pods/u/volumes/kubernetes.io~csi//mount",
+        "/var/lib/kubelet/pods/u/volumes/kubernetes.io~secret/creds/mount",
+        "/volumes/kubernetes.io~csi/"
+        "a23456789-123456789-123456789-123456789-123456789-123456789-1234/mount",
+    };
+    char name[NODE_PODS_VOLUME_NAME_SIZE];
+
+    (void)state;
+    assert_true(node_pods_volume_name(
+        "/var/lib/kubelet/pods/u-1/volumes/kubernetes.io~csi/creds/mount", name));
+    assert_string_equal(name, "creds");
+    assert_true(node_pods_volume_name(
+        "/odd/volumes/kubernetes.io~csi/x/pods/u/volumes/kubernetes.io~csi/b/mount", name));
+    assert_string_equal(name, "b");
+    for (size_t i = 0; i < ELEMENTS_OF(bad); i++)
+        if (node_pods_volume_name(bad[i], name))
+            fail_msg("%s", bad[i]);
+}
+
+/* ---- memory */
+
+static int attempt(void *userdata)
+{
+    struct node_pods_query *query = NULL;
+    struct node_pods *pods = NULL, *own = world.pods;
+    int r = node_pods_new(world.event, &options, &pods);
+
+    (void)userdata;
+    if (r == 0) {
+        world.pods = pods;
+        /* for want of memory the answer is that it is not known */
+        (void)ask_for("web-0", "two", &query);
+        (void)node_pods_query_free(query);
+        (void)node_pods_free(pods);
+        world.pods = own;
+    }
+    world.n_requests = 1;
+    return r;
+}
+
+static void test_no_memory(void **state)
+{
+    (void)state;
+    failmalloc_try(attempt, NULL);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_known_pod),
+        TEST(test_volumes_of_a_pod_wait_for_one_request),
+        TEST(test_watch_comes_first),
+        TEST(test_queries_that_are_freed),
+        TEST(test_pod_is_not_there),
+        TEST(test_another_pod_of_that_name),
+        TEST(test_answer_is_no_pod),
+        TEST(test_answer_is_too_long),
+        TEST(test_server_is_away),
+        TEST(test_hurry),
+        TEST(test_request_cannot_be_made),
+        TEST(test_authorizer_is_late),
+        TEST(test_new_credentials_for_a_request),
+        TEST(test_one_pod_is_forbidden),
+        TEST(test_forbidden),
+        TEST(test_credentials_are_refused),
+        TEST(test_no_api_server),
+        TEST(test_few_requests_at_the_same_time),
+        TEST(test_many_pods),
+        TEST(test_names_of_volumes),
+        TEST(test_no_memory),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "node/static_volume.h"
+
+#include "tests/unit/failmalloc.h"
+
+static void everything(void **state)
+{
+    static const char text[] = "target: //run/app///db/\n"
+                               "namespace: prod\n"
+                               "source: {kubeconfig: /etc/k, context: c}\n"
+                               "owner: {user: daemon, group: \"77\"}\n"
+                               "volume:\n"
+                               "  name: v\n"
+                               "  secret: {secretName: db, defaultMode: 0400}\n";
+    struct static_volume *v = NULL;
+    struct error e = ERROR_INIT;
+
+    (void)state;
+    if (static_volume_parse("10-db.prod.yaml", text, strlen(text), &v, &e) != 0)
+        fail_msg("%s", e.text);
+    assert_string_equal(v->name, "10-db.prod");
+    assert_string_equal(v->text, text);
+    assert_string_equal(v->target, "/run/app/db");
+    assert_string_equal(v->namespace, "prod");
+    assert_string_equal(v->kubeconfig, "/etc/k");
+    assert_string_equal(v->context, "c");
+    assert_null(v->manifests);
+    assert_int_equal(v->spec->uid, 1);
+    assert_int_equal(v->spec->gid, 77);
+    assert_int_equal(v->spec->default_mode, 0400);
+    assert_string_equal(v->spec->sources[0].name, "db");
+    (void)static_volume_unref(v);
+}
+
+static void the_least(void **state)
+{
+    static const char text[] =
+        "{\"target\": \"/t\", \"volume\": {\"configMap\": {\"name\": \"a\"}}, "
+        "\"source\": {\"manifests\": \"/m\"}, \"namespace\": null}";
+    struct static_volume *v = NULL;
+    struct error e = ERROR_INIT;
+
+    (void)state;
+    assert_int_equal(static_volume_parse("a.yaml", text, strlen(text), &v, &e), 0);
+    assert_string_equal(v->manifests, "/m");
+    assert_null(v->namespace);
+    assert_null(v->kubeconfig);
+    assert_int_equal(v->spec->kind, VOLUME_CONFIGMAP);
+    assert_int_equal(v->spec->uid, VOLUME_ID_UNSET);
+    assert_int_equal(v->spec->gid, VOLUME_ID_UNSET);
+    (void)static_volume_unref(v);
+    assert_null(static_volume_unref(NULL));
+}
+
+#define VOLUME "volume: {secret: {secretName: a}}"
+
+static const struct {
+    const char *text;
+    const char *message;
+} mistakes[] = {
+    {"", "it has to be a mapping with target and volume in it"},
+    {"- target: /a", "it has to be a mapping"},
+    {"{a: b: c}", "line 1"},
+    {"{target: /t}", "volume: this is missing"},
+    {"{" VOLUME "}", "target: this is missing"},
+    {"{target: t, " VOLUME "}", "target: \"t\" is not absolute"},
+    {"{target: /, " VOLUME "}", "target: this cannot be used: it is the root"},
+    {"{target: /a/../b, " VOLUME "}", "target: this cannot be used: it has . or .. in it"},
+    {"{target: /a/./b, " VOLUME "}", "target: this cannot be used: it has . or .."},
+    {"{target: \"\", " VOLUME "}", "target: this is empty"},
+    {"{target: 5, " VOLUME "}", "target: this has to be a string"},
+    {"{targets: /t, " VOLUME "}", "targets: this field is not known here"},
+    {"{target: /t, namespace: A, " VOLUME "}", "namespace: \"A\" is not a valid namespace"},
+    {"{target: /t, source: x, " VOLUME "}", "source: this has to be a mapping"},
+    {"{target: /t, source: {file: x}, " VOLUME "}", "source.file: this field is not known"},
+    {"{target: /t, source: {kubeconfig: x}, " VOLUME "}",
+     "source.kubeconfig: \"x\" is not absolute"},
+    {"{target: /t, source: {manifests: /m, context: c}, " VOLUME "}",
+     "source.manifests: this does not go with kubeconfig or context"},
+    {"{target: /t, owner: root, " VOLUME "}", "owner: this has to be a mapping"},
+    {"{target: /t, owner: {uid: 1}, " VOLUME "}", "owner.uid: this field is not known"},
+    {"{target: /t, owner: {user: no-such-user}, " VOLUME "}",
+     "owner.user: there is no user \"no-such-user\" on this host"},
+    {"{target: /t, owner: {group: no-such-group}, " VOLUME "}",
+     "owner.group: there is no group \"no-such-group\""},
+    {"{target: /t, owner: {user: -1}, " VOLUME "}", "owner.user: this is no number of a user"},
+    {"{target: /t, owner: {user: 4294967295}, " VOLUME "}", "owner.user: this is no number"},
+    {"{target: /t, owner: {user: [1]}, " VOLUME "}", "owner.user: this has to be a name"},
+    {"{target: /t, owner: {user: 1}, volume: {secret: {secretName: a}, secretfs: {uid: 2}}}",
+     "owner.user: volume.secretfs says this already"},
+    {"{target: /t, volume: x}", "volume: it has to be one entry of a pod's volumes"},
+    {"{target: /t, volume: {secret: {}}}", "volume.secret.secretName: this is missing"},
+    {"{target: /t, volume: {emptyDir: {}}}", "volume.emptyDir: secretfs has no such volume"},
+    {"{target: /t, volume: {secret: {secretName: a}, secretfs: {tls: x}}}",
+     "volume.secretfs.tls: say \"hold\""},
+};
+
+static void mistakes_are_named(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ELEMENTS_OF(mistakes); i++) {
+        struct static_volume *v = NULL;
+        struct error e = ERROR_INIT;
+        int r = static_volume_parse("a.yaml", mistakes[i].text, strlen(mistakes[i].text), &v, &e);
+
+        if (r != -EINVAL || strstr(e.text, mistakes[i].message) == NULL)
+            fail_msg("\"%s\" gave %d, \"%s\" instead of \"%s\"", mistakes[i].text, r, e.text,
+                     mistakes[i].message);
+        assert_null(v);
+    }
+}
+
+static void a_path_has_an_end(void **state)
+{
+    static char text[8192];
+    struct static_volume *v = NULL;
+    struct error e = ERROR_INIT;
+    char *at = stpcpy(text, VOLUME "\ntarget: /");
+
+    (void)state;
+    (void)memset(at, 'x', 4096);
+    assert_int_equal(static_volume_parse("a.yaml", text, strlen(text), &v, &e), -EINVAL);
+    assert_non_null(strstr(e.text, "target: this is too long for a path"));
+}
+
+static int parse_everything(void *userdata)
+{
+    static const char text[] = "target: /t\nnamespace: prod\nsource: {kubeconfig: /k, context: c}\n"
+                               "owner: {user: 1}\n" VOLUME "\n";
+    struct static_volume *v = NULL;
+    struct error e;
+    int r = static_volume_parse("a.yaml", text, strlen(text), &v, &e);
+
+    (void)userdata;
+    (void)static_volume_unref(v);
+    return r;
+}
+
+static void memory_can_be_short(void **state)
+{
+    (void)state;
+    failmalloc_try(parse_everything, NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(everything),          cmocka_unit_test(the_least),
+        cmocka_unit_test(mistakes_are_named),  cmocka_unit_test(a_path_has_an_end),
+        cmocka_unit_test(memory_can_be_short),
+    };
+
+    return cmocka_run_group_tests_name("static_volume", tests, NULL, NULL);
+}

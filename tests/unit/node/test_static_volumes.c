@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "node/static_volumes.h"
+
+#include "tests/unit/failmalloc.h"
+
+#define WATCHDOG_SEC 30
+#define TOLD_MAX     8192
+
+struct fixture {
+    char root[64]; /* private, and the current directory; the volumes are in root/volumes.d */
+    char path[80];
+    sd_event *event;
+    struct static_volumes *volumes;
+    char told[TOLD_MAX]; /* "+name:target", "-name:target", "~name:target", "!file", "=file" */
+    char reason[ERROR_TEXT_MAX];
+};
+
+/* ---- what was told */
+
+static void tell(struct fixture *f, char sign, const char *name, const char *target)
+{
+    size_t len = strlen(f->told);
+
+    assert_true(snprintf(f->told + len, sizeof(f->told) - len, "%c%s%s%s ", sign, name,
+                         target != NULL ? ":" : "",
+                         target != NULL ? target : "") < (int)(sizeof(f->told) - len));
+}
+
+static void on_added(void *userdata, struct static_volume *volume)
+{
+    tell(userdata, '+', volume->name, volume->target);
+}
+
+static void on_changed(void *userdata, const struct static_volume *old,
+                       struct static_volume *volume)
+{
+    assert_string_equal(old->target, volume->target);
+    assert_string_equal(old->name, volume->name);
+    tell(userdata, '~', volume->name, volume->spec->sources[0].name);
+}
+
+static void on_removed(void *userdata, const struct static_volume *volume)
+{
+    tell(userdata, '-', volume->name, volume->target);
+}
+
+static void on_failed(void *userdata, const char *file, const char *reason)
+{
+    struct fixture *f = userdata;
+    const char *slash = strrchr(file, '/');
+
+    tell(f, reason != NULL ? '!' : '=', slash != NULL ? slash : file, NULL);
+    if (reason != NULL)
+        (void)snprintf(f->reason, sizeof(f->reason), "%s", reason);
+}
+
+static const struct static_volumes_callbacks callbacks = {
+    .added = on_added, .changed = on_changed, .removed = on_removed, .failed = on_failed};
+
+/* ---- what tests are written in */
+
+static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw)
+{
+    (void)st;
+    (void)kind;
+    (void)ftw;
+    return remove(path);
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+
+    assert_non_null(f);
+    alarm(WATCHDOG_SEC);
+    (void)snprintf(f->root, sizeof(f->root), "%s/test_static_volumes.XXXXXX",
+                   access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+    assert_non_null(mkdtemp(f->root));
+    assert_int_equal(chdir(f->root), 0);
+    (void)snprintf(f->path, sizeof(f->path), "%s/volumes.d", f->root);
+    assert_int_equal(mkdir(f->path, 0755), 0);
+    assert_true(sd_event_new(&f->event) >= 0);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+
+    f->volumes = static_volumes_free(f->volumes);
+    (void)sd_event_unref(f->event);
+    assert_int_equal(chdir("/"), 0);
+    (void)nftw(f->root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    free(f);
+    return 0;
+}
+
+static void put(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "we");
+
+    assert_non_null(file);
+    assert_true(fputs(text, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* A volume of the secret @secret. */
+static void put_volume(const char *name, const char *target, const char *secret)
+{
+    char path[128], text[256];
+
+    (void)snprintf(path, sizeof(path), "volumes.d/%s", name);
+    (void)snprintf(text, sizeof(text), "target: %s\nvolume: {secret: {secretName: %s}}\n", target,
+                   secret);
+    put(".new", text);
+    assert_int_equal(rename(".new", path), 0);
+}
+
+static void start(struct fixture *f)
+{
+    struct error e = ERROR_INIT;
+
+    if (static_volumes_new(f->event, f->path, &callbacks, f, &f->volumes, &e) < 0)
+        fail_msg("%s", e.text);
+    static_volumes_refresh(f->volumes);
+}
+
+/* What has been told by now, from the last time on. */
+static void expect(struct fixture *f, const char *told)
+{
+    if (!streq(f->told, told))
+        fail_msg("told was \"%s\" and not \"%s\"; last reason: %s", f->told, told, f->reason);
+    f->told[0] = '\0';
+}
+
+/* Let the loop turn until all of it was told. */
+static void wait_for(struct fixture *f, const char *told)
+{
+    while (strlen(f->told) < strlen(told))
+        assert_true(sd_event_run(f->event, UINT64_MAX) >= 0);
+    expect(f, told);
+}
+
+/* ---- tests */
+
+static void what_is_there_at_the_start(void **state)
+{
+    struct fixture *f = *state;
+
+    put_volume("b.yaml", "/b", "s");
+    put_volume("a.yaml", "/a", "s");
+    put_volume(".hidden.yaml", "/c", "s");
+    put_volume("c.yaml.bak", "/d", "s");
+    put_volume("d.yml", "/e", "s");
+    start(f);
+    expect(f, "+a:/a +b:/b ");
+    assert_int_equal(static_volumes_count(f->volumes), 2);
+    static_volumes_refresh(f->volumes);
+    expect(f, "");
+}
+
+static void added_changed_removed(void **state)
+{
+    struct fixture *f = *state;
+
+    start(f);
+    expect(f, "");
+    put_volume("a.yaml", "/a", "s");
+    wait_for(f, "+a:/a ");
+    put_volume("a.yaml", "/a", "t");
+    wait_for(f, "~a:t ");
+    put_volume("a.yaml", "/b", "t");
+    wait_for(f, "-a:/a +a:/b ");
+    assert_int_equal(rename("volumes.d/a.yaml", "volumes.d/b.yaml"), 0);
+    wait_for(f, "!b.yaml -a:/b +b:/b =b.yaml ");
+    assert_int_equal(unlink("volumes.d/b.yaml"), 0);
+    wait_for(f, "-b:/b ");
+    assert_int_equal(static_volumes_count(f->volumes), 0);
+}
+
+/* As an editor does it that keeps a backup. */
+static void moved_away_and_written_anew(void **state)
+{
+    struct fixture *f = *state;
+
+    put_volume("a.yaml", "/a", "s");
+    start(f);
+    expect(f, "+a:/a ");
+    assert_int_equal(rename("volumes.d/a.yaml", "volumes.d/a.yaml~"), 0);
+    static_volumes_refresh(f->volumes);
+    put_volume("a.yaml", "/a", "t");
+    wait_for(f, "~a:t ");
+}
+
+static void written_again_with_the_same(void **state)
+{
+    struct fixture *f = *state;
+
+    put_volume("a.yaml", "/a", "s");
+    start(f);
+    expect(f, "+a:/a ");
+    put_volume("a.yaml", "/a", "s");
+    static_volumes_refresh(f->volumes);
+    expect(f, "");
+}
+
+/* Nothing is taken from a file that somebody has open for writing. */
+static void while_it_is_written(void **state)
+{
+    static const char half[] = "target: /a\nvolume: {secret: {secretName: a";
+    struct fixture *f = *state;
+    int fd;
+
+    start(f);
+    fd = open("volumes.d/a.yaml", O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, half, strlen(half)), strlen(half));
+    static_volumes_refresh(f->volumes);
+    expect(f, "");
+    assert_int_equal(write(fd, "}}\n", 3), 3);
+    assert_int_equal(close(fd), 0);
+    wait_for(f, "+a:/a ");
+}
+
+static void a_bad_file_keeps_its_volume(void **state)
+{
+    struct fixture *f = *state;
+
+    put_volume("a.yaml", "/a", "s");
+    start(f);
+    expect(f, "+a:/a ");
+    put_volume("a.yaml", "a", "s");
+    wait_for(f, "!a.yaml ");
+    assert_string_equal(f->reason, "target: \"a\" is not absolute");
+    assert_int_equal(static_volumes_count(f->volumes), 1);
+    static_volumes_refresh(f->volumes);
+    expect(f, "");
+    put_volume("a.yaml", "/a", "s"); /* the mistake is undone, which changes nothing */
+    wait_for(f, "=a.yaml ");
+    put_volume("a.yaml", "/a", "A");
+    wait_for(f, "!a.yaml ");
+    put_volume("a.yaml", "/a", "t");
+    wait_for(f, "~a:t =a.yaml ");
+    put_volume("a.yaml", "a", "t");
+    wait_for(f, "!a.yaml ");
+    assert_int_equal(unlink("volumes.d/a.yaml"), 0);
+    wait_for(f, "-a:/a =a.yaml ");
+}
+
+static void no_regular_file(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(mkdir("volumes.d/a.yaml", 0755), 0);
+    start(f);
+    expect(f, "!a.yaml ");
+    assert_string_equal(f->reason, "it is no regular file");
+}
+
+static void a_symlink_is_followed(void **state)
+{
+    struct fixture *f = *state;
+
+    put_volume("../real", "/a", "s");
+    assert_int_equal(symlink("../real", "volumes.d/a.yaml"), 0);
+    start(f);
+    expect(f, "+a:/a ");
+    put_volume("../real", "/a", "t");
+    wait_for(f, "~a:t ");
+}
+
+static void one_target_for_two(void **state)
+{
+    struct fixture *f = *state;
+
+    put_volume("a.yaml", "/t", "s");
+    put_volume("b.yaml", "/t", "s");
+    start(f);
+    expect(f, "!b.yaml +a:/t ");
+    assert_string_equal(f->reason, "target: /t is that of a.yaml already");
+    put_volume("0.yaml", "/t", "s"); /* whoever has it keeps it */
+    wait_for(f, "!0.yaml ");
+    assert_int_equal(unlink("volumes.d/a.yaml"), 0);
+    wait_for(f, "!b.yaml -a:/t +0:/t =0.yaml ");
+    assert_string_equal(f->reason, "target: /t is that of 0.yaml already");
+    put_volume("b.yaml", "/u", "s");
+    wait_for(f, "+b:/u =b.yaml ");
+}
+
+static void one_target_in_another(void **state)
+{
+    struct fixture *f = *state;
+
+    put_volume("a.yaml", "/t/u", "s");
+    put_volume("b.yaml", "/t", "s");
+    put_volume("c.yaml", "/t/u/v", "s");
+    put_volume("d.yaml", "/t/uu", "s");
+    start(f);
+    expect(f, "!b.yaml !c.yaml +a:/t/u +d:/t/uu ");
+    assert_string_equal(f->reason, "target: one of /t/u/v and that of a.yaml, /t/u, lies in the "
+                                   "other");
+    assert_int_equal(unlink("volumes.d/a.yaml"), 0);
+    assert_int_equal(unlink("volumes.d/d.yaml"), 0);
+    wait_for(f, "!c.yaml -a:/t/u -d:/t/uu +b:/t =b.yaml ");
+}
+
+static void targets_can_be_traded(void **state)
+{
+    struct fixture *f = *state;
+
+    put_volume("a.yaml", "/a", "s");
+    put_volume("b.yaml", "/b", "s");
+    start(f);
+    expect(f, "+a:/a +b:/b ");
+    put_volume("a.yaml", "/b", "s");
+    static_volumes_refresh(f->volumes);
+    expect(f, "!a.yaml ");
+    put_volume("b.yaml", "/a", "s");
+    static_volumes_refresh(f->volumes);
+    expect(f, "-a:/a -b:/b +a:/b =a.yaml +b:/a ");
+}
+
+/* Who is kept from moving on is itself in the way. */
+static void a_target_that_is_not_left(void **state)
+{
+    struct fixture *f = *state;
+
+    put_volume("a.yaml", "/a", "s");
+    put_volume("b.yaml", "/b", "s");
+    put_volume("c.yaml", "/c", "s");
+    start(f);
+    expect(f, "+a:/a +b:/b +c:/c ");
+    put_volume("a.yaml", "/b", "s");
+    put_volume("b.yaml", "/c", "s");
+    static_volumes_refresh(f->volumes);
+    expect(f, "!a.yaml !b.yaml ");
+    assert_int_equal(static_volumes_count(f->volumes), 3);
+}
+
+static void the_directory_comes_later(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(rmdir(f->path), 0);
+    start(f);
+    expect(f, "");
+    assert_int_equal(mkdir(f->path, 0755), 0);
+    put_volume("a.yaml", "/a", "s");
+    wait_for(f, "+a:/a ");
+}
+
+static void the_directory_is_taken_away(void **state)
+{
+    struct fixture *f = *state;
+
+    put_volume("a.yaml", "/a", "s");
+    start(f);
+    expect(f, "+a:/a ");
+    assert_int_equal(rename("volumes.d", "elsewhere"), 0);
+    wait_for(f, "!/volumes.d ");
+    assert_non_null(strstr(f->reason, "its volumes stay as they are"));
+    assert_int_equal(static_volumes_count(f->volumes), 1);
+    assert_int_equal(rename("elsewhere", "volumes.d"), 0);
+    wait_for(f, "=/volumes.d ");
+}
+
+static void too_many(void **state)
+{
+    struct fixture *f = *state;
+
+    for (unsigned i = 0; i <= STATIC_VOLUMES_MAX; i++) {
+        char name[32];
+
+        (void)snprintf(name, sizeof(name), "volumes.d/%04u.yaml", i);
+        put(name, "x");
+    }
+    start(f);
+    expect(f, "!/volumes.d ");
+    assert_non_null(strstr(f->reason, "more than 1024 files"));
+    assert_int_equal(static_volumes_count(f->volumes), 0);
+}
+
+static void too_long(void **state)
+{
+    struct fixture *f = *state;
+    char *text = malloc(STATIC_VOLUME_MAX_BYTES + 2);
+
+    assert_non_null(text);
+    (void)memset(text, ' ', STATIC_VOLUME_MAX_BYTES + 1);
+    text[STATIC_VOLUME_MAX_BYTES + 1] = '\0';
+    put("volumes.d/a.yaml", text);
+    free(text);
+    start(f);
+    expect(f, "!a.yaml ");
+    assert_non_null(strstr(f->reason, "longer than"));
+}
+
+static int make_and_look(void *userdata)
+{
+    struct fixture *f = userdata;
+    struct static_volumes *volumes = NULL;
+    struct error e = ERROR_INIT;
+    sd_event *event;
+    int r = sd_event_new(&event);
+
+    if (r < 0)
+        return r;
+    f->told[0] = '\0';
+    r = static_volumes_new(event, f->path, &callbacks, f, &volumes, &e);
+    if (r == 0)
+        static_volumes_refresh(volumes);
+    r = r == 0 && static_volumes_count(volumes) != 1 ? -ENOMEM : r;
+    (void)static_volumes_free(volumes);
+    (void)sd_event_unref(event);
+    return r;
+}
+
+static void memory_can_be_short(void **state)
+{
+    struct fixture *f = *state;
+
+    put_volume("a.yaml", "/a", "s");
+    failmalloc_try(make_and_look, f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(what_is_there_at_the_start, setup, teardown),
+        cmocka_unit_test_setup_teardown(added_changed_removed, setup, teardown),
+        cmocka_unit_test_setup_teardown(moved_away_and_written_anew, setup, teardown),
+        cmocka_unit_test_setup_teardown(written_again_with_the_same, setup, teardown),
+        cmocka_unit_test_setup_teardown(while_it_is_written, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_bad_file_keeps_its_volume, setup, teardown),
+        cmocka_unit_test_setup_teardown(no_regular_file, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_symlink_is_followed, setup, teardown),
+        cmocka_unit_test_setup_teardown(one_target_for_two, setup, teardown),
+        cmocka_unit_test_setup_teardown(one_target_in_another, setup, teardown),
+        cmocka_unit_test_setup_teardown(targets_can_be_traded, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_target_that_is_not_left, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_directory_comes_later, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_directory_is_taken_away, setup, teardown),
+        cmocka_unit_test_setup_teardown(too_many, setup, teardown),
+        cmocka_unit_test_setup_teardown(too_long, setup, teardown),
+        cmocka_unit_test_setup_teardown(memory_can_be_short, setup, teardown),
+    };
+
+    return cmocka_run_group_tests_name("static_volumes", tests, NULL, NULL);
+}

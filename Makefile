@@ -36,7 +36,7 @@ LIBRARIES := fuse3 libcurl libcjson libsystemd libcrypto libssl yaml-0.1 \
              libnghttp2 libprotobuf-c libmicrohttpd
 WARNINGS  := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings \
              -Wpointer-arith -Wcast-qual -Wundef -Wvla -Wformat=2 -Wconversion -Wimplicit-fallthrough \
-             -Wnull-dereference -Wredundant-decls
+             -Wnull-dereference -Wredundant-decls -Wno-unused-parameter
 ifeq ($(findstring clang,$(CC)),)
 WARNINGS  += -Wlogical-op -Wduplicated-cond -Wduplicated-branches
 endif

@@ -39,7 +39,7 @@ int buf_add(struct buf *b, const void *bytes, size_t len)
     if (r < 0)
         return r;
     if (len > 0)
-        (void)memcpy(b->data + b->len, bytes, len);
+        memcpy(b->data + b->len, bytes, len);
     b->len += len;
     b->data[b->len] = '\0';
     return 0;
@@ -64,7 +64,7 @@ int buf_addf(struct buf *b, const char *format, ...)
     if (r < 0)
         return r;
     va_start(args, format);
-    (void)vsnprintf(b->data + b->len, (size_t)len + 1, format, args);
+    vsnprintf(b->data + b->len, (size_t)len + 1, format, args);
     va_end(args);
     b->len += (size_t)len;
     return 0;
@@ -75,7 +75,7 @@ void buf_drop_front(struct buf *b, size_t len)
     assert(len <= b->len);
     if (len == 0)
         return;
-    (void)memmove(b->data, b->data + len, b->len - len);
+    memmove(b->data, b->data + len, b->len - len);
     explicit_bzero(b->data + b->len - len, len);
     b->len -= len;
 }

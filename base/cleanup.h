@@ -24,7 +24,7 @@
     static inline void func##p(type *p)                                                            \
     {                                                                                              \
         if (*p != NULL)                                                                            \
-            (void)func(*p);                                                                        \
+            func(*p);                                                                              \
     }
 
 #define TAKE(p)                                                                                    \
@@ -41,7 +41,7 @@ static inline int fd_close(int fd)
 {
     if (fd >= 0) {
         int saved = errno;
-        (void)close(fd);
+        close(fd);
         errno = saved;
     }
     return -1;
@@ -69,11 +69,11 @@ static inline void freep(void *p)
 static inline void file_closep(FILE **f)
 {
     if (*f != NULL)
-        (void)fclose(*f);
+        fclose(*f);
 }
 
 static inline void dir_closep(DIR **dir)
 {
     if (*dir != NULL)
-        (void)closedir(*dir);
+        closedir(*dir);
 }

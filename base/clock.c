@@ -9,7 +9,7 @@ mono_us clock_mono(void)
 {
     struct timespec now;
 
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(CLOCK_MONOTONIC, &now);
     return (mono_us)now.tv_sec * 1000000 + (mono_us)now.tv_nsec / 1000;
 }
 
@@ -17,7 +17,7 @@ struct timespec clock_wall(void)
 {
     struct timespec now;
 
-    (void)clock_gettime(CLOCK_REALTIME, &now);
+    clock_gettime(CLOCK_REALTIME, &now);
     return now;
 }
 
@@ -26,10 +26,9 @@ const char *clock_rfc3339(struct timespec t, char buf[static CLOCK_RFC3339_SIZE]
     struct tm utc;
     size_t len;
 
-    (void)gmtime_r(&t.tv_sec, &utc);
+    gmtime_r(&t.tv_sec, &utc);
     len = strftime(buf, CLOCK_RFC3339_SIZE, "%Y-%m-%dT%H:%M:%S", &utc);
-    (void)snprintf(buf + len, CLOCK_RFC3339_SIZE - len, ".%03dZ",
-                   (int)(t.tv_nsec / 1000000) % 1000);
+    snprintf(buf + len, CLOCK_RFC3339_SIZE - len, ".%03dZ", (int)(t.tv_nsec / 1000000) % 1000);
     return buf;
 }
 

@@ -93,7 +93,7 @@ static void forget_names(struct inode_watch *inode)
 
 static void drop_inode(struct dir_watch *w, struct inode_watch *inode)
 {
-    (void)tdelete(inode, &w->by_wd, wd_compare);
+    tdelete(inode, &w->by_wd, wd_compare);
     list_remove(&inode->link);
     forget_names(inode);
     free(inode);
@@ -147,7 +147,7 @@ static int watch_path(struct dir_watch *w, const char *path, uint32_t mask, cons
     if (inode == NULL)
         inode = add_inode(w, wd);
     if (inode == NULL) {
-        (void)inotify_rm_watch(w->fd, wd);
+        inotify_rm_watch(w->fd, wd);
         return -ENOMEM;
     }
     if (inode->generation != w->generation)
@@ -175,9 +175,9 @@ static bool walk_next(struct walk *k, char name[static NAME_MAX + 1])
 
     if (len == 0 || len > NAME_MAX)
         return false;
-    (void)memcpy(name, start, len);
+    memcpy(name, start, len);
     name[len] = '\0';
-    (void)memmove(k->todo, start + len, strlen(start + len) + 1);
+    memmove(k->todo, start + len, strlen(start + len) + 1);
     return true;
 }
 
@@ -195,7 +195,7 @@ static int walk_symlink(struct walk *k, const char *path)
     target[len] = '\0';
     if (target[0] == '/')
         k->done[0] = '\0';
-    (void)memcpy(rest, k->todo, sizeof(rest));
+    memcpy(rest, k->todo, sizeof(rest));
     n = snprintf(k->todo, sizeof(k->todo), "%s/%s", target, rest);
     return n >= 0 && (size_t)n < sizeof(k->todo) ? 0 : -ENAMETOOLONG;
 }
@@ -226,7 +226,7 @@ static int walk_enter(struct dir_watch *w, struct walk *k, const char *name)
         return negative_errno();
     if (S_ISLNK(st.st_mode))
         return walk_symlink(k, path);
-    (void)memcpy(k->done, path, (size_t)n + 1);
+    memcpy(k->done, path, (size_t)n + 1);
     return 0;
 }
 
@@ -303,7 +303,7 @@ void dir_watch_settle(struct dir_watch *watch)
     list_for_each_safe (inode, next, &watch->inodes, link) {
         if (inode->generation == watch->generation)
             continue;
-        (void)inotify_rm_watch(watch->fd, inode->wd);
+        inotify_rm_watch(watch->fd, inode->wd);
         drop_inode(watch, inode);
     }
 }
@@ -355,8 +355,6 @@ static int on_inotify(sd_event_source *source, int fd, uint32_t revents, void *u
     ssize_t len = read(fd, buf, sizeof(buf));
     mono_us at = clock_mono();
 
-    (void)source;
-    (void)revents;
     /* what does not fit comes with the loop's next turn */
     for (ssize_t i = 0; i < len;) {
         const struct inotify_event *event = (const struct inotify_event *)(const void *)(buf + i);
@@ -373,9 +371,6 @@ static int on_mounts(sd_event_source *source, int fd, uint32_t revents, void *us
     struct stat st = {.st_dev = 0};
     const struct dir_event shown = {.at = clock_mono()};
 
-    (void)source;
-    (void)fd;
-    (void)revents;
     if (stat(w->path, &st) < 0)
         st = (struct stat){.st_dev = 0};
     if (st.st_dev != w->dev || st.st_ino != w->ino)
@@ -442,8 +437,8 @@ struct dir_watch *dir_watch_free(struct dir_watch *watch)
 
     if (watch == NULL)
         return NULL;
-    (void)sd_event_source_disable_unref(watch->inotify_source);
-    (void)sd_event_source_disable_unref(watch->mounts_source);
+    sd_event_source_disable_unref(watch->inotify_source);
+    sd_event_source_disable_unref(watch->mounts_source);
     list_for_each_safe (inode, next, &watch->inodes, link)
         drop_inode(watch, inode);
     watch->fd = fd_close(watch->fd);

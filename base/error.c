@@ -11,7 +11,7 @@ int error_set(struct error *e, int code, const char *format, ...)
     if (e == NULL)
         return code;
     va_start(args, format);
-    (void)vsnprintf(e->text, sizeof(e->text), format, args);
+    vsnprintf(e->text, sizeof(e->text), format, args);
     va_end(args);
     return code;
 }
@@ -20,7 +20,7 @@ static void error_append(struct error *e, const char *text)
 {
     size_t used = strlen(e->text);
 
-    (void)snprintf(e->text + used, sizeof(e->text) - used, "%s", text);
+    snprintf(e->text + used, sizeof(e->text) - used, "%s", text);
 }
 
 int error_set_errno(struct error *e, int code, const char *format, ...)
@@ -31,7 +31,7 @@ int error_set_errno(struct error *e, int code, const char *format, ...)
     if (e == NULL)
         return code;
     va_start(args, format);
-    (void)vsnprintf(e->text, sizeof(e->text), format, args);
+    vsnprintf(e->text, sizeof(e->text), format, args);
     va_end(args);
     error_append(e, ": ");
     error_append(e, strerror_r(code < 0 ? -code : code, words, sizeof(words)));
@@ -45,9 +45,9 @@ int error_prefix(struct error *e, int code, const char *format, ...)
 
     if (e == NULL)
         return code;
-    (void)memcpy(rest, e->text, sizeof(rest));
+    memcpy(rest, e->text, sizeof(rest));
     va_start(args, format);
-    (void)vsnprintf(e->text, sizeof(e->text), format, args);
+    vsnprintf(e->text, sizeof(e->text), format, args);
     va_end(args);
     error_append(e, ": ");
     error_append(e, rest);

@@ -76,7 +76,7 @@ void *realloc(void *p, size_t size)
     moved = __libc_malloc(size);
     if (moved == NULL)
         return NULL;
-    (void)memcpy(moved, p, size < usable ? size : usable);
+    memcpy(moved, p, size < usable ? size : usable);
     free(p);
     return moved;
 }

@@ -109,7 +109,7 @@ bool log_enabled(enum log_level level)
 
 const char *log_number(long long n, char buf[static LOG_NUMBER_SIZE])
 {
-    (void)snprintf(buf, LOG_NUMBER_SIZE, "%lld", n);
+    snprintf(buf, LOG_NUMBER_SIZE, "%lld", n);
     return buf;
 }
 
@@ -126,7 +126,7 @@ static void line_close(struct line *l, const char *text)
     size_t len = strlen(text);
 
     assert(len < sizeof(l->text) - l->len);
-    (void)memcpy(l->text + l->len, text, len);
+    memcpy(l->text + l->len, text, len);
     l->len += len;
 }
 
@@ -138,7 +138,7 @@ static void line_add(struct line *l, const char *text)
         return;
     l->is_full = len > room;
     len = size_min(len, room);
-    (void)memcpy(l->text + l->len, text, len);
+    memcpy(l->text + l->len, text, len);
     l->len += len;
 }
 
@@ -153,13 +153,13 @@ static void line_add_quoted(struct line *l, const char *text)
         char escaped[8];
 
         if (c == '"' || c == '\\')
-            (void)snprintf(escaped, sizeof(escaped), "\\%c", c);
+            snprintf(escaped, sizeof(escaped), "\\%c", c);
         else if (c == '\n')
-            (void)snprintf(escaped, sizeof(escaped), "\\n");
+            snprintf(escaped, sizeof(escaped), "\\n");
         else if (c < 0x20 || c == 0x7f)
-            (void)snprintf(escaped, sizeof(escaped), "\\u%04x", c);
+            snprintf(escaped, sizeof(escaped), "\\u%04x", c);
         else
-            (void)snprintf(escaped, sizeof(escaped), "%c", c);
+            snprintf(escaped, sizeof(escaped), "%c", c);
         if (strlen(escaped) > line_room(l))
             l->is_full = true; /* half an escape would spoil the line */
         else
@@ -202,7 +202,7 @@ static void line_open(struct line *l, enum log_level level, const char *message)
 {
     char now[CLOCK_RFC3339_SIZE];
 
-    (void)clock_rfc3339(clock_wall(), now);
+    clock_rfc3339(clock_wall(), now);
     if (log_state.format == LOG_FORMAT_JSON) {
         line_add(l, "{\"ts\":");
         line_add_quoted(l, now);
@@ -252,7 +252,7 @@ static void field_name(const char *key, char *name, size_t size)
 {
     size_t len = strlen(FIELD_PREFIX);
 
-    (void)memcpy(name, FIELD_PREFIX, len);
+    memcpy(name, FIELD_PREFIX, len);
     for (; *key != '\0' && len < size - 2; key++) {
         if (isupper((unsigned char)*key) != 0)
             name[len++] = '_';
@@ -283,7 +283,7 @@ static void send_to_journal(const char *message, int priority, va_list args)
     entry_add(&entry, "MESSAGE", message);
     entry_add(&entry, "PRIORITY", digit);
     entry_add_pairs(&entry, args);
-    (void)sd_journal_sendv(entry.fields, entry.n_fields);
+    sd_journal_sendv(entry.fields, entry.n_fields);
 }
 
 /* ---- lines */

@@ -24,9 +24,5 @@ static inline void pkey_freep(EVP_PKEY **key)
 /* For reading PEM: without it OpenSSL would ask for a passphrase on the terminal. */
 static inline int openssl_no_passphrase(char *buf, int size, int is_writing, void *userdata)
 {
-    (void)buf;
-    (void)size;
-    (void)is_writing;
-    (void)userdata;
     return -1;
 }

@@ -15,13 +15,13 @@ int process_run(const char *const argv[])
     pid_t pid;
     int status, r;
 
-    (void)sigemptyset(&none);
-    (void)posix_spawnattr_init(&attr);
-    (void)posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
-    (void)posix_spawnattr_setsigmask(&attr, &none);
+    sigemptyset(&none);
+    posix_spawnattr_init(&attr);
+    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
+    posix_spawnattr_setsigmask(&attr, &none);
     /* the prototype's lack of const is a matter of history; nothing is written to */
     r = posix_spawnp(&pid, argv[0], NULL, &attr, (char *const *)(uintptr_t)argv, environ);
-    (void)posix_spawnattr_destroy(&attr);
+    posix_spawnattr_destroy(&attr);
     if (r != 0)
         return -r;
     while (waitpid(pid, &status, 0) < 0)

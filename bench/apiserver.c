@@ -110,7 +110,7 @@ static long long now_ns(void)
 {
     struct timespec now;
 
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(CLOCK_MONOTONIC, &now);
     return (long long)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
@@ -120,8 +120,8 @@ static void add_value(struct buf *b, const struct server *s, const struct secret
 {
     unsigned char value[4096], encoded[sizeof(value) * 4 / 3 + 8];
 
-    (void)memset(value, 'x', sizeof(value));
-    (void)snprintf((char *)value, sizeof(value), "%08u", secret->version);
+    memset(value, 'x', sizeof(value));
+    snprintf((char *)value, sizeof(value), "%08u", secret->version);
     value[8] = '-';
     (void)EVP_EncodeBlock(encoded, value, s->value_bytes);
     must(buf_addf(b, "\"%s\"", (char *)encoded), "a value");
@@ -258,7 +258,7 @@ static void connection_free(struct connection *c)
     forget_watches(c);
     nghttp2_session_del(c->http);
     SSL_free(c->ssl);
-    (void)fd_close(c->fd);
+    fd_close(c->fd);
     buf_deinit(&c->out);
     *c->link = c->next;
     if (c->next != NULL)
@@ -312,13 +312,10 @@ static ssize_t give_body(nghttp2_session *http, int32_t id, uint8_t *bytes, size
     struct stream *stream = source->ptr;
     size_t n = size_min(size, stream->out.len);
 
-    (void)http;
-    (void)id;
-    (void)userdata;
     if (n == 0 && stream->is_watch)
         return NGHTTP2_ERR_DEFERRED;
     if (n > 0)
-        (void)memcpy(bytes, buf_text(&stream->out), n);
+        memcpy(bytes, buf_text(&stream->out), n);
     buf_drop_front(&stream->out, n);
     if (stream->out.len == 0 && !stream->is_watch)
         *flags |= NGHTTP2_DATA_FLAG_EOF;
@@ -360,7 +357,7 @@ static bool is_for_secrets(const struct server *s, const char *path)
 {
     char prefix[512];
 
-    (void)snprintf(prefix, sizeof(prefix), "/api/v1/namespaces/%s/secrets?", s->namespace);
+    snprintf(prefix, sizeof(prefix), "/api/v1/namespaces/%s/secrets?", s->namespace);
     return str_after(path, prefix) != NULL;
 }
 
@@ -449,7 +446,7 @@ static int on_begin(nghttp2_session *http, const nghttp2_frame *frame, void *use
     stream->connection = userdata;
     stream->id = frame->hd.stream_id;
     stream->out = BUF_INIT(EVENT_BYTES_MAX);
-    (void)nghttp2_session_set_stream_user_data(http, stream->id, stream);
+    nghttp2_session_set_stream_user_data(http, stream->id, stream);
     return 0;
 }
 
@@ -459,11 +456,8 @@ static int on_header(nghttp2_session *http, const nghttp2_frame *frame, const ui
 {
     struct stream *stream = nghttp2_session_get_stream_user_data(http, frame->hd.stream_id);
 
-    (void)flags;
-    (void)userdata;
     if (stream != NULL && name_len == 5 && memcmp(name, ":path", 5) == 0)
-        (void)snprintf(stream->path, sizeof(stream->path), "%.*s", (int)value_len,
-                       (const char *)value);
+        snprintf(stream->path, sizeof(stream->path), "%.*s", (int)value_len, (const char *)value);
     return 0;
 }
 
@@ -471,7 +465,6 @@ static int on_frame(nghttp2_session *http, const nghttp2_frame *frame, void *use
 {
     struct stream *stream = nghttp2_session_get_stream_user_data(http, frame->hd.stream_id);
 
-    (void)userdata;
     if (stream != NULL && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0)
         answer(stream);
     return 0;
@@ -481,8 +474,6 @@ static int on_close(nghttp2_session *http, int32_t id, uint32_t code, void *user
 {
     struct stream *stream = nghttp2_session_get_stream_user_data(http, id);
 
-    (void)code;
-    (void)userdata;
     if (stream != NULL)
         stream_free(stream);
     return 0;
@@ -496,7 +487,7 @@ static void change(struct server *s, struct secret *secret, unsigned version)
     secret->resource_version = ++s->resource_version;
     for (struct stream *stream = secret->watchers; stream != NULL; stream = stream->next) {
         add_event(&stream->out, s, secret);
-        (void)nghttp2_session_resume_data(stream->connection->http, stream->id);
+        nghttp2_session_resume_data(stream->connection->http, stream->id);
     }
 }
 
@@ -535,7 +526,7 @@ static void obey(struct server *s, const char *command)
     } else {
         die("unknown command", command);
     }
-    (void)fflush(stdout);
+    fflush(stdout);
 }
 
 static void read_commands(struct server *s, struct buf *commands)
@@ -564,7 +555,7 @@ static void accept_connection(struct server *s)
 
     if (fd < 0 || c == NULL)
         die("accept", strerror(errno));
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
     *c = (struct connection){.server = s,
                              .fd = fd,
                              .ssl = SSL_new(s->tls),
@@ -591,8 +582,6 @@ static int choose_h2(SSL *ssl, const unsigned char **ret, unsigned char *ret_len
     static const unsigned char h2[] = "\x02h2";
     unsigned char *chosen;
 
-    (void)ssl;
-    (void)userdata;
     if (SSL_select_next_proto(&chosen, ret_len, h2, sizeof(h2) - 1, offered, len) !=
         OPENSSL_NPN_NEGOTIATED)
         return SSL_TLSEXT_ERR_ALERT_FATAL;
@@ -631,12 +620,12 @@ static void set_up_socket(struct server *s)
     if (bind(s->listen_fd, (struct sockaddr *)&address, len) < 0 || listen(s->listen_fd, 128) < 0 ||
         getsockname(s->listen_fd, (struct sockaddr *)&address, &len) < 0)
         die("socket", strerror(errno));
-    (void)epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, s->listen_fd,
-                    &(struct epoll_event){.events = EPOLLIN, .data.ptr = s});
-    (void)epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, STDIN_FILENO,
-                    &(struct epoll_event){.events = EPOLLIN, .data.ptr = NULL});
+    epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, s->listen_fd,
+              &(struct epoll_event){.events = EPOLLIN, .data.ptr = s});
+    epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, STDIN_FILENO,
+              &(struct epoll_event){.events = EPOLLIN, .data.ptr = NULL});
     printf("ready %d\n", ntohs(address.sin_port));
-    (void)fflush(stdout);
+    fflush(stdout);
 }
 
 static _Noreturn void serve(struct server *s)
@@ -699,8 +688,8 @@ int main(int argc, char **argv)
                        .resource_version = FIRST_RESOURCE_VERSION};
 
     parse(argc, argv, &s);
-    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-    (void)signal(SIGPIPE, SIG_IGN);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    signal(SIGPIPE, SIG_IGN);
     s.secrets = calloc(s.n_secrets, sizeof(*s.secrets));
     if (s.secrets == NULL)
         die("secrets", "out of memory");

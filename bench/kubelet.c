@@ -89,7 +89,7 @@ static long long now_ns(void)
 {
     struct timespec now;
 
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(CLOCK_MONOTONIC, &now);
     return (long long)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
@@ -130,10 +130,9 @@ static void add_pair(struct buf *b, unsigned field, const char *key, const char 
 
 static void name_volume(const struct job *job, size_t i, char id[64], char target[PATH_MAX])
 {
-    (void)snprintf(id, 64, "csi-%c-%zu", job->set, i);
-    (void)snprintf(target, PATH_MAX,
-                   "%s/pods/pod-%c-%zu/volumes/kubernetes.io~csi/secret-%zu/mount",
-                   job->kubelet->root, job->set, i / job->kubelet->n_volumes_per_pod, i);
+    snprintf(id, 64, "csi-%c-%zu", job->set, i);
+    snprintf(target, PATH_MAX, "%s/pods/pod-%c-%zu/volumes/kubernetes.io~csi/secret-%zu/mount",
+             job->kubelet->root, job->set, i / job->kubelet->n_volumes_per_pod, i);
 }
 
 /* The fields of csi.v1.NodePublishVolumeRequest, as in S3 to S5. */
@@ -148,9 +147,9 @@ static void add_publish(struct buf *b, const struct job *job, size_t i)
     add_text(b, 1, id);
     add_text(b, 4, target);
     add_bytes(b, 5, capability, sizeof(capability));
-    (void)snprintf(text, sizeof(text), "secret-%zu", i);
+    snprintf(text, sizeof(text), "secret-%zu", i);
     add_pair(b, 8, "secretName", text);
-    (void)snprintf(text, sizeof(text), "pod-%c-%zu", job->set, i / job->kubelet->n_volumes_per_pod);
+    snprintf(text, sizeof(text), "pod-%c-%zu", job->set, i / job->kubelet->n_volumes_per_pod);
     add_pair(b, 8, "csi.storage.k8s.io/pod.name", text);
     add_pair(b, 8, "csi.storage.k8s.io/pod.uid", text);
     add_pair(b, 8, "csi.storage.k8s.io/pod.namespace", job->kubelet->namespace);
@@ -181,10 +180,7 @@ static ssize_t give_message(nghttp2_session *http, int32_t id, uint8_t *bytes, s
     struct call *call = source->ptr;
     size_t n = size_min(size, call->message.len);
 
-    (void)http;
-    (void)id;
-    (void)userdata;
-    (void)memcpy(bytes, buf_text(&call->message), n);
+    memcpy(bytes, buf_text(&call->message), n);
     buf_drop_front(&call->message, n);
     if (call->message.len == 0)
         *flags |= NGHTTP2_DATA_FLAG_EOF;
@@ -197,16 +193,10 @@ static int on_header(nghttp2_session *http, const nghttp2_frame *frame, const ui
 {
     struct call *call = userdata;
 
-    (void)http;
-    (void)frame;
-    (void)name_len;
-    (void)flags;
     if (streq((const char *)name, "grpc-status"))
-        (void)snprintf(call->status, sizeof(call->status), "%.*s", (int)value_len,
-                       (const char *)value);
+        snprintf(call->status, sizeof(call->status), "%.*s", (int)value_len, (const char *)value);
     if (streq((const char *)name, "grpc-message"))
-        (void)snprintf(call->reason, sizeof(call->reason), "%.*s", (int)value_len,
-                       (const char *)value);
+        snprintf(call->reason, sizeof(call->reason), "%.*s", (int)value_len, (const char *)value);
     return 0;
 }
 
@@ -214,8 +204,6 @@ static int on_close(nghttp2_session *http, int32_t id, uint32_t code, void *user
 {
     struct call *call = userdata;
 
-    (void)http;
-    (void)id;
     if (code != NGHTTP2_NO_ERROR)
         die("call", nghttp2_http2_strerror(code));
     call->is_over = true;
@@ -228,10 +216,10 @@ static int connect_to(const char *path)
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-    (void)snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
     if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
         die(path, strerror(errno));
-    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
     return fd;
 }
 
@@ -300,7 +288,7 @@ static void make_call(const struct kubelet *k, const char *method, struct call *
         send_all(http, fd);
     }
     nghttp2_session_del(http);
-    (void)fd_close(fd);
+    fd_close(fd);
     if (!streq(call->status, "0"))
         die(method, call->reason[0] != '\0' ? call->reason : call->status);
 }
@@ -335,7 +323,7 @@ static void make_parents(const char *target)
 {
     char path[PATH_MAX];
 
-    (void)snprintf(path, sizeof(path), "%s", target);
+    snprintf(path, sizeof(path), "%s", target);
     for (char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
         if (mkdir(path, 0750) < 0 && errno != EEXIST)
@@ -348,7 +336,7 @@ static void remove_parents(const char *target)
 {
     char path[PATH_MAX], *slash;
 
-    (void)snprintf(path, sizeof(path), "%s", target);
+    snprintf(path, sizeof(path), "%s", target);
     for (int i = 0; i < 5; i++) {
         if (rmdir(path) < 0) {
             if (errno == ENOTEMPTY)
@@ -370,9 +358,9 @@ static void *work(void *userdata)
     for (;;) {
         size_t i;
 
-        (void)pthread_mutex_lock(&job->lock);
+        pthread_mutex_lock(&job->lock);
         i = job->next < job->n ? job->next++ : job->n;
-        (void)pthread_mutex_unlock(&job->lock);
+        pthread_mutex_unlock(&job->lock);
         if (i == job->n)
             return NULL;
         job->took_ns[i] = time_call(job, i);
@@ -387,7 +375,7 @@ static void run_job(struct job *job, unsigned parallel)
         if (pthread_create(&threads[i], NULL, work, job) != 0)
             die("thread", "cannot be made");
     for (unsigned i = 0; i < parallel; i++)
-        (void)pthread_join(threads[i], NULL);
+        pthread_join(threads[i], NULL);
 }
 
 static void add_volumes(struct kubelet *k, const struct job *job)
@@ -415,7 +403,7 @@ static void drop_volumes(struct kubelet *k, const struct job *job)
         if (k->volumes[i].set != job->set || k->volumes[i].number >= job->n)
             k->volumes[kept++] = k->volumes[i];
         else
-            (void)inotify_rm_watch(k->inotify_fd, k->volumes[i].wd);
+            inotify_rm_watch(k->inotify_fd, k->volumes[i].wd);
     k->n_volumes = kept;
 }
 
@@ -458,11 +446,11 @@ static unsigned read_version(const struct kubelet *k, const struct volume *volum
     int fd;
 
     name_volume(&job, volume->number, id, target);
-    (void)snprintf(path, sizeof(path), "%s/" KEY_THAT_IS_READ, target);
+    snprintf(path, sizeof(path), "%s/" KEY_THAT_IS_READ, target);
     fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || read(fd, bytes, VERSION_DIGITS) != VERSION_DIGITS)
         die(path, strerror(errno));
-    (void)fd_close(fd);
+    fd_close(fd);
     return (unsigned)strtoul(bytes, NULL, 10);
 }
 
@@ -518,7 +506,7 @@ static void obey(struct kubelet *k, const char *command)
     else
         die("unknown command", command);
     printf("\n");
-    (void)fflush(stdout);
+    fflush(stdout);
 }
 
 int main(int argc, char **argv)
@@ -547,7 +535,7 @@ int main(int argc, char **argv)
     }
     if (k.socket == NULL || k.root == NULL || k.n_volumes_per_pod == 0)
         die("usage", "--socket PATH --root DIRECTORY [--namespace NAME] [--volumes-per-pod N]");
-    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
     while (fgets(command, sizeof(command), stdin) != NULL)
         obey(&k, command);
     return 0;

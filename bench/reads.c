@@ -45,7 +45,7 @@ static int64_t now_ns(void)
 {
     struct timespec now;
 
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
@@ -60,7 +60,7 @@ static int read_whole(const struct place *p, size_t i)
         return negative_errno();
     n = read(fd, content, sizeof(content));
     if (n < 0) {
-        (void)fd_close(fd);
+        fd_close(fd);
         return negative_errno();
     }
     return close(fd) < 0 ? negative_errno() : 0;
@@ -77,7 +77,6 @@ static int list_names(const struct place *p, size_t i)
 {
     DIR *dir = opendir(p->dir);
 
-    (void)i;
     if (dir == NULL)
         return negative_errno();
     while (readdir(dir) != NULL)
@@ -182,7 +181,7 @@ static int place_init(struct place *p, const char *path)
     while (r == 0 && (entry = readdir(dir)) != NULL)
         if (entry->d_name[0] != '.')
             r = place_add_file(p, entry->d_name);
-    (void)closedir(dir);
+    closedir(dir);
     if (r == 0 && p->n_files == 0)
         r = -ENOENT;
     for (size_t i = 0; i < chosen.n && r == 0; i++)
@@ -193,7 +192,7 @@ static int place_init(struct place *p, const char *path)
 static void place_deinit(struct place *p)
 {
     for (size_t i = 0; i < p->n_fds; i++)
-        (void)close(p->fds[i]);
+        close(p->fds[i]);
 }
 
 /* ---- compare */

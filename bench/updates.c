@@ -91,7 +91,7 @@ static int64_t now_ns(void)
 {
     struct timespec now;
 
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
@@ -99,7 +99,7 @@ static void sleep_ns(long ns)
 {
     const struct timespec span = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
 
-    (void)nanosleep(&span, NULL);
+    nanosleep(&span, NULL);
 }
 
 /* A fault of the measurement: there is nothing to save, and threads that wait for one another. */
@@ -116,14 +116,14 @@ static void expect(struct bench *b, const char *text)
 {
     size_t size = b->options.value_bytes, len = strlen(text);
 
-    (void)pthread_mutex_lock(&b->lock);
-    (void)memset(b->value, 'x', size);
-    (void)memcpy(b->value, text, size_min(len, size));
+    pthread_mutex_lock(&b->lock);
+    memset(b->value, 'x', size);
+    memcpy(b->value, text, size_min(len, size));
     (void)EVP_EncodeBlock((unsigned char *)b->base64, (const unsigned char *)b->value, (int)size);
-    (void)memset(b->seen_ns, 0, sizeof(b->seen_ns));
+    memset(b->seen_ns, 0, sizeof(b->seen_ns));
     b->n_lone_read = 0;
     b->round++;
-    (void)pthread_mutex_unlock(&b->lock);
+    pthread_mutex_unlock(&b->lock);
 }
 
 static void see(struct bench *b, enum sight sight, int64_t at_ns)
@@ -131,7 +131,7 @@ static void see(struct bench *b, enum sight sight, int64_t at_ns)
     if (b->seen_ns[sight] != 0)
         return;
     b->seen_ns[sight] = at_ns;
-    (void)pthread_cond_broadcast(&b->changed);
+    pthread_cond_broadcast(&b->changed);
 }
 
 static bool is_seen_by_all(const struct bench *b)
@@ -152,21 +152,21 @@ static bool await(struct bench *b, bool (*is_so)(const struct bench *b))
     bool is = true;
     struct timespec give_up;
 
-    (void)clock_gettime(CLOCK_MONOTONIC, &give_up);
+    clock_gettime(CLOCK_MONOTONIC, &give_up);
     give_up.tv_sec += GIVE_UP_SEC;
-    (void)pthread_mutex_lock(&b->lock);
+    pthread_mutex_lock(&b->lock);
     while (is && !is_so(b))
         is = pthread_cond_timedwait(&b->changed, &b->lock, &give_up) == 0;
-    (void)pthread_mutex_unlock(&b->lock);
+    pthread_mutex_unlock(&b->lock);
     return is;
 }
 
 static void mark(struct bench *b, bool *flag)
 {
-    (void)pthread_mutex_lock(&b->lock);
+    pthread_mutex_lock(&b->lock);
     *flag = true;
-    (void)pthread_cond_broadcast(&b->changed);
-    (void)pthread_mutex_unlock(&b->lock);
+    pthread_cond_broadcast(&b->changed);
+    pthread_mutex_unlock(&b->lock);
 }
 
 /* ---- requests */
@@ -180,19 +180,17 @@ static CURL *make_request(const struct bench *b, const char *query, struct curl_
     if (easy == NULL ||
         asprintf(&url, "%s/api/v1/namespaces/%s/secrets%s", o->server, o->namespace, query) < 0)
         die("request", "out of memory");
-    (void)curl_easy_setopt(easy, CURLOPT_URL, url);
-    (void)curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-    (void)curl_easy_setopt(easy, CURLOPT_CAINFO, o->ca_file);
-    (void)curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
-    (void)curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-    (void)curl_easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L);
+    curl_easy_setopt(easy, CURLOPT_URL, url);
+    curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
+    curl_easy_setopt(easy, CURLOPT_CAINFO, o->ca_file);
+    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
+    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L);
     return easy;
 }
 
 static size_t discard(char *bytes, size_t size, size_t n, void *userdata)
 {
-    (void)bytes;
-    (void)userdata;
     return size * n;
 }
 
@@ -200,7 +198,6 @@ static size_t note_answer(char *bytes, size_t size, size_t n, void *userdata)
 {
     int64_t *answered_ns = userdata;
 
-    (void)bytes;
     if (*answered_ns == 0)
         *answered_ns = now_ns();
     return size * n;
@@ -214,14 +211,14 @@ static void patch(const struct bench *b, CURL *easy, int64_t *ret_sent_ns, int64
 
     if (asprintf(&body, "{\"data\":{\"%s\":\"%s\"}}", b->options.key, b->base64) < 0)
         die("PATCH", "out of memory");
-    (void)curl_easy_setopt(easy, CURLOPT_POSTFIELDS, body);
-    (void)curl_easy_setopt(easy, CURLOPT_HEADERDATA, ret_answered_ns);
+    curl_easy_setopt(easy, CURLOPT_POSTFIELDS, body);
+    curl_easy_setopt(easy, CURLOPT_HEADERDATA, ret_answered_ns);
     *ret_answered_ns = 0;
     *ret_sent_ns = now_ns();
     code = curl_easy_perform(easy);
     if (code != CURLE_OK)
         die("PATCH", curl_easy_strerror(code));
-    (void)curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
     if (status != 200)
         die("PATCH", "the server did not answer 200");
 }
@@ -237,7 +234,6 @@ static size_t watch_on_header(char *bytes, size_t size, size_t n, void *userdata
 {
     struct watch *w = userdata;
 
-    (void)bytes;
     mark(w->bench, &w->bench->is_watching);
     return size * n;
 }
@@ -252,10 +248,10 @@ static size_t watch_on_body(char *bytes, size_t size, size_t n, void *userdata)
         return 0;
     if (bytes[size * n - 1] != '\n')
         return size * n; /* a large event comes in pieces */
-    (void)pthread_mutex_lock(&b->lock);
+    pthread_mutex_lock(&b->lock);
     if (strstr(buf_text(&w->event), b->base64) != NULL)
         see(b, SIGHT_WATCHED, at_ns);
-    (void)pthread_mutex_unlock(&b->lock);
+    pthread_mutex_unlock(&b->lock);
     buf_reset(&w->event);
     return size * n;
 }
@@ -268,13 +264,13 @@ static void *watch_main(void *userdata)
     CURLcode code;
     CURL *easy;
 
-    (void)snprintf(query, sizeof(query), "?watch=true&fieldSelector=metadata.name%%3D%s",
-                   b->options.secret);
+    snprintf(query, sizeof(query), "?watch=true&fieldSelector=metadata.name%%3D%s",
+             b->options.secret);
     easy = make_request(b, query, b->headers);
-    (void)curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, watch_on_header);
-    (void)curl_easy_setopt(easy, CURLOPT_HEADERDATA, &w);
-    (void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, watch_on_body);
-    (void)curl_easy_setopt(easy, CURLOPT_WRITEDATA, &w);
+    curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, watch_on_header);
+    curl_easy_setopt(easy, CURLOPT_HEADERDATA, &w);
+    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, watch_on_body);
+    curl_easy_setopt(easy, CURLOPT_WRITEDATA, &w);
     code = curl_easy_perform(easy);
     die("watch", code == CURLE_OK ? "the server ended it" : curl_easy_strerror(code));
 }
@@ -312,7 +308,7 @@ static void consume(struct bench *b, char *content, int64_t notified_ns)
     ssize_t n = read_file(b->key_path, content, b->options.value_bytes + 1);
     int64_t at_ns = now_ns();
 
-    (void)pthread_mutex_lock(&b->lock);
+    pthread_mutex_lock(&b->lock);
     b->n_opens++;
     b->n_failed_opens += n < 0;
     if (is_expected(b, content, n)) {
@@ -320,7 +316,7 @@ static void consume(struct bench *b, char *content, int64_t notified_ns)
             see(b, SIGHT_NOTIFIED, notified_ns);
         see(b, SIGHT_READ, at_ns);
     }
-    (void)pthread_mutex_unlock(&b->lock);
+    pthread_mutex_unlock(&b->lock);
 }
 
 static bool has_switch(const char *events, size_t len)
@@ -362,7 +358,7 @@ static void *polling_main(void *userdata)
     struct bench *b = userdata;
     char *content = make_room(b);
 
-    (void)prctl(PR_SET_TIMERSLACK, 1000UL); /* 50 us by default, more than the sleep itself */
+    prctl(PR_SET_TIMERSLACK, 1000UL); /* 50 us by default, more than the sleep itself */
     mark(b, &b->is_consuming);
     for (;;) {
         consume(b, content, 0);
@@ -378,14 +374,14 @@ static void read_lone_mount(struct bench *b, struct lone_mount *m, char *content
     ssize_t n = read_file(m->path, content, b->options.value_bytes + 1);
     int64_t at_ns = now_ns();
 
-    (void)pthread_mutex_lock(&b->lock);
+    pthread_mutex_lock(&b->lock);
     m->told = b->round;
     if (m->round != b->round && is_expected(b, content, n)) {
         m->round = b->round;
         if (++b->n_lone_read == b->options.n_lone_mounts)
             see(b, SIGHT_ALONE, at_ns);
     }
-    (void)pthread_mutex_unlock(&b->lock);
+    pthread_mutex_unlock(&b->lock);
 }
 
 static void read_lone_mounts(struct bench *b, struct lone_mount *mounts, char *content,
@@ -412,7 +408,7 @@ static void *lone_mounts_main(void *userdata)
     if (fd < 0)
         die("inotify", strerror(errno));
     for (size_t i = 0; i < b->options.n_lone_mounts; i++) {
-        (void)snprintf(mounts[i].path, sizeof(mounts[i].path), "%s/%zu", b->options.lone_mounts, i);
+        snprintf(mounts[i].path, sizeof(mounts[i].path), "%s/%zu", b->options.lone_mounts, i);
         mounts[i].wd = inotify_add_watch(fd, mounts[i].path, IN_CLOSE_WRITE);
         if (mounts[i].wd < 0)
             die(mounts[i].path, strerror(errno));
@@ -436,7 +432,7 @@ static void print_missing(struct bench *b)
                                                    "lone mounts"};
     char *content = make_room(b);
 
-    (void)pthread_mutex_lock(&b->lock);
+    pthread_mutex_lock(&b->lock);
     for (size_t i = 0; i < SIGHT_COUNT; i++)
         if (b->seen_ns[i] == 0)
             fprintf(stderr, "updates: not seen: %s\n", names[i]);
@@ -449,7 +445,7 @@ static void print_missing(struct bench *b)
                     m->told == b->round ? "event" : "no event",
                     is_expected(b, content, n) ? "new" : "old");
     }
-    (void)pthread_mutex_unlock(&b->lock);
+    pthread_mutex_unlock(&b->lock);
     free(content);
 }
 
@@ -466,16 +462,16 @@ static void measure(struct bench *b)
     char name[256];
     CURL *easy;
 
-    (void)snprintf(name, sizeof(name), "/%s", b->options.secret);
+    snprintf(name, sizeof(name), "/%s", b->options.secret);
     easy = make_request(b, name, b->patch_headers);
-    (void)curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, "PATCH");
-    (void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, discard);
-    (void)curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, note_answer);
+    curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, "PATCH");
+    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, discard);
+    curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, note_answer);
     for (unsigned long i = 0; i < b->options.n_warm_up + b->options.n_updates; i++) {
         char text[VALUE_BYTES];
         int64_t sent_ns, answered_ns;
 
-        (void)snprintf(text, sizeof(text), "update-%lu-%lld", i, (long long)now_ns());
+        snprintf(text, sizeof(text), "update-%lu-%lld", i, (long long)now_ns());
         expect(b, text);
         patch(b, easy, &sent_ns, &answered_ns);
         if (!await(b, is_seen_by_all)) {
@@ -486,14 +482,14 @@ static void measure(struct bench *b)
             printf("%lld", (long long)(sent_ns - answered_ns));
             for (size_t sight = 0; sight < SIGHT_COUNT; sight++)
                 print_sight(b->seen_ns[sight], answered_ns);
-            (void)putchar('\n');
+            putchar('\n');
         }
         sleep_ns((long)(b->options.pause_min_ms + i * PAUSE_STEP_MS % PAUSE_SPAN_MS) * 1000000);
     }
     curl_easy_cleanup(easy);
-    (void)pthread_mutex_lock(&b->lock);
+    pthread_mutex_lock(&b->lock);
     printf("%lu %lu\n", b->n_opens, b->n_failed_opens);
-    (void)pthread_mutex_unlock(&b->lock);
+    pthread_mutex_unlock(&b->lock);
 }
 
 static struct curl_slist *make_headers(const struct bench *b, const char *content_type)
@@ -518,7 +514,7 @@ static void start_thread(struct bench *b, void *(*run)(void *userdata))
 
     if (pthread_create(&thread, NULL, run, b) != 0)
         die("thread", "cannot be started");
-    (void)pthread_detach(thread);
+    pthread_detach(thread);
 }
 
 static void usage(void)
@@ -626,11 +622,11 @@ int main(int argc, char *argv[])
     pthread_condattr_t attr;
 
     parse_options(argc, argv, &b.options);
-    (void)snprintf(b.key_path, sizeof(b.key_path), "%s/%s", b.options.root, b.options.key);
-    (void)pthread_mutex_init(&b.lock, NULL);
-    (void)pthread_condattr_init(&attr);
-    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(&b.changed, &attr);
+    snprintf(b.key_path, sizeof(b.key_path), "%s/%s", b.options.root, b.options.key);
+    pthread_mutex_init(&b.lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&b.changed, &attr);
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
         die("libcurl", "cannot be started");
     b.headers = make_headers(&b, NULL);

@@ -90,7 +90,7 @@ static void subscribe(struct run *run, size_t n)
         struct follower *f = &run->followers[run->n];
 
         f->run = run;
-        (void)snprintf(name, sizeof(name), "secret-%zu", run->n);
+        snprintf(name, sizeof(name), "secret-%zu", run->n);
         if (store_subscribe(run->store, &key, on_changed, f, &f->subscription, NULL) < 0)
             abort();
     }
@@ -103,7 +103,7 @@ static long resident_kib(void)
 
     if (f == NULL || fscanf(f, "%ld %ld", &all, &resident) != 2)
         abort();
-    (void)fclose(f);
+    fclose(f);
     return resident * (sysconf(_SC_PAGESIZE) / 1024);
 }
 
@@ -111,7 +111,7 @@ static double processor_sec(void)
 {
     struct rusage usage;
 
-    (void)getrusage(RUSAGE_SELF, &usage);
+    getrusage(RUSAGE_SELF, &usage);
     return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
            (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
 }
@@ -121,7 +121,7 @@ static void run_for(struct run *run, span_us span)
     mono_us end = clock_mono() + span;
 
     while (clock_mono() < end)
-        (void)sd_event_run(run->event, end - clock_mono());
+        sd_event_run(run->event, end - clock_mono());
 }
 
 static struct api_config *make_config(const struct made_pair *pair, int port)
@@ -156,7 +156,7 @@ static void report(const struct run *run, const struct result *result, double id
 {
     cJSON *status = cJSON_CreateObject();
 
-    (void)run->source->ops->describe(run->source, status);
+    run->source->ops->describe(run->source, status);
     printf(
         "{\"watches\": %zu, \"presentSeconds\": %.3f, \"liveSeconds\": %.3f, \"beforeKiB\": %ld, "
         "\"residentKiB\": %ld, \"bytesPerWatch\": %.0f, \"connections\": %.0f, "
@@ -166,7 +166,7 @@ static void report(const struct run *run, const struct result *result, double id
         (double)(result->resident_kib - result->before_kib) * 1024 / (double)run->n,
         number_in(status, "connections"), result->start_processor, idle_sec,
         result->idle_processor);
-    (void)fflush(stdout);
+    fflush(stdout);
     cJSON_Delete(status);
 }
 
@@ -182,7 +182,7 @@ static void begin(struct run *run, const struct made_pair *pair, int port)
     if (sd_event_new(&run->event) < 0 || store_new(&run->store) < 0)
         abort();
     if (api_source_new(run->event, run->store, make_config(pair, port), &run->source, &e) < 0) {
-        (void)fprintf(stderr, "watches: %s\n", e.text);
+        fprintf(stderr, "watches: %s\n", e.text);
         _exit(1);
     }
     store_set_source(run->store, &run->source->ops->store, run->source);
@@ -198,7 +198,7 @@ static void measure(const struct made_pair *pair, int port, size_t n, double idl
     result.before_kib = resident_kib();
     subscribe(&run, n);
     while (run.n_live < n) {
-        (void)sd_event_run(run.event, UINT64_MAX);
+        sd_event_run(run.event, UINT64_MAX);
         if (run.n_present == n && result.present == 0)
             result.present = seconds_since(began);
     }
@@ -228,21 +228,21 @@ static bool measure_apart(size_t n, double idle_sec)
         abort();
     http_proxy_start(&proxy, dir, &pair, server.port);
     if (proxy.pid == 0) {
-        (void)fprintf(stderr, "watches: nghttpx does not run\n");
+        fprintf(stderr, "watches: nghttpx does not run\n");
         exit(1);
     }
-    (void)fflush(stdout);
+    fflush(stdout);
     pid = fork();
     if (pid < 0)
         abort();
     if (pid == 0)
         measure(&pair, proxy.port, n, idle_sec);
-    (void)waitpid(pid, &status, 0);
+    waitpid(pid, &status, 0);
     http_proxy_stop(&proxy, dir);
     http_server_stop(&server);
     pair_unmake(&pair);
     if (status != 0)
-        (void)fprintf(stderr, "watches: the run with %zu failed\n", n);
+        fprintf(stderr, "watches: the run with %zu failed\n", n);
     return status == 0;
 }
 
@@ -254,10 +254,10 @@ int main(int argc, char *argv[])
     while ((option = getopt(argc, argv, "i:")) == 'i')
         idle_sec = strtod(optarg, NULL);
     if (option != -1 || optind == argc) {
-        (void)fprintf(stderr, "usage: watches [-i SECONDS] N...\n");
+        fprintf(stderr, "usage: watches [-i SECONDS] N...\n");
         return 2;
     }
-    (void)setenv("no_proxy", "*", 1);
+    setenv("no_proxy", "*", 1);
     for (int i = optind; i < argc; i++) {
         unsigned long n = strtoul(argv[i], NULL, 10);
 

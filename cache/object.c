@@ -78,8 +78,8 @@ int object_key_compare(const struct object_key *a, const struct object_key *b)
 
 const char *object_key_text(const struct object_key *key, char buf[static OBJECT_KEY_TEXT_SIZE])
 {
-    (void)snprintf(buf, OBJECT_KEY_TEXT_SIZE, "%s/%.253s/%.253s", object_kind_word(key->kind),
-                   key->namespace, key->name);
+    snprintf(buf, OBJECT_KEY_TEXT_SIZE, "%s/%.253s/%.253s", object_kind_word(key->kind),
+             key->namespace, key->name);
     return buf;
 }
 
@@ -92,8 +92,8 @@ struct object_key *object_key_dup(const struct object_key *key)
     if (copy == NULL)
         return NULL;
     text = (char *)(copy + 1);
-    (void)memcpy(text, key->namespace, namespace_size);
-    (void)memcpy(text + namespace_size, key->name, name_size);
+    memcpy(text, key->namespace, namespace_size);
+    memcpy(text + namespace_size, key->name, name_size);
     *copy =
         (struct object_key){.kind = key->kind, .namespace = text, .name = text + namespace_size};
     return copy;
@@ -179,7 +179,7 @@ static int writer_add_value(struct writer *w, const struct object_input *input,
     size_t len = input->len;
 
     if (input->encoding == OBJECT_RAW)
-        (void)memcpy(w->at, input->text, len);
+        memcpy(w->at, input->text, len);
     else if (base64_decode(input->text, input->len, w->at, &len) < 0)
         return error_set(e, -EINVAL, "the value of key \"%.64s\" is not valid base64", input->key);
     *ret_entry = (struct object_entry){

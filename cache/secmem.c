@@ -34,7 +34,7 @@ static void raise_memlock_limit(void)
     if (getrlimit(RLIMIT_MEMLOCK, &limit) < 0 || limit.rlim_cur == limit.rlim_max)
         return;
     limit.rlim_cur = limit.rlim_max;
-    (void)setrlimit(RLIMIT_MEMLOCK, &limit);
+    setrlimit(RLIMIT_MEMLOCK, &limit);
 }
 
 /* Even if somebody makes the process dumpable again: no private anonymous memory in a core. */
@@ -70,7 +70,7 @@ static int harden(bool for_good, struct error *e)
         return error_set_errno(e, negative_errno(), "cannot make the process undumpable");
     raise_memlock_limit();
     /* a heap for each thread would reserve 64 MiB each, all of which counts as locked */
-    (void)mallopt(M_ARENA_MAX, 1);
+    mallopt(M_ARENA_MAX, 1);
     /* MCL_ONFAULT: pages are locked as they are used, not brought in for it */
     if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
         return SECMEM_BLOCKS_ONLY;
@@ -106,8 +106,8 @@ void secmem_inherited_save(struct secmem_inherited *ret_inherited)
     /* an undumpable process of a user cannot open it any more, but write to it */
     *ret_inherited = (struct secmem_inherited){
         .filter_fd = open("/proc/self/coredump_filter", O_RDWR | O_CLOEXEC)};
-    (void)getrlimit(RLIMIT_CORE, &ret_inherited->core);
-    (void)getrlimit(RLIMIT_MEMLOCK, &ret_inherited->memlock);
+    getrlimit(RLIMIT_CORE, &ret_inherited->core);
+    getrlimit(RLIMIT_MEMLOCK, &ret_inherited->memlock);
     read_coredump_filter(ret_inherited);
 }
 
@@ -118,14 +118,14 @@ void secmem_inherited_deinit(struct secmem_inherited *inherited)
 
 void secmem_inherited_lend(const struct secmem_inherited *inherited)
 {
-    (void)setrlimit(RLIMIT_CORE, &inherited->core);
-    (void)setrlimit(RLIMIT_MEMLOCK, &inherited->memlock);
+    setrlimit(RLIMIT_CORE, &inherited->core);
+    setrlimit(RLIMIT_MEMLOCK, &inherited->memlock);
     write_coredump_filter(inherited, inherited->filter);
 }
 
 void secmem_inherited_unlend(const struct secmem_inherited *inherited)
 {
-    (void)switch_core_files_off(false);
+    switch_core_files_off(false);
     raise_memlock_limit();
     write_coredump_filter(inherited, 0);
 }
@@ -156,8 +156,8 @@ void *secmem_alloc(size_t len)
     b = mmap(NULL, mapped_len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (b == MAP_FAILED)
         return NULL;
-    (void)madvise(b, mapped_len, MADV_DONTDUMP);
-    (void)madvise(b, mapped_len, MADV_DONTFORK);
+    madvise(b, mapped_len, MADV_DONTDUMP);
+    madvise(b, mapped_len, MADV_DONTFORK);
     b->magic = BLOCK_MAGIC;
     b->mapped_len = mapped_len;
     b->locked = mlock(b, mapped_len) == 0;
@@ -171,7 +171,7 @@ void secmem_seal(void *block)
 {
     struct block *b = block_of(block);
 
-    (void)mprotect(b, b->mapped_len, PROT_READ);
+    mprotect(b, b->mapped_len, PROT_READ);
 }
 
 void secmem_free(void *block)
@@ -188,7 +188,7 @@ void secmem_free(void *block)
         atomic_fetch_sub(&unlocked_bytes, mapped_len);
     if (mprotect(b, mapped_len, PROT_READ | PROT_WRITE) == 0)
         explicit_bzero(b, mapped_len);
-    (void)munmap(b, mapped_len);
+    munmap(b, mapped_len);
 }
 
 size_t secmem_bytes(void)

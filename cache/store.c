@@ -91,7 +91,7 @@ static struct store_entry *entry_free(struct store_entry *entry)
 {
     if (entry == NULL)
         return NULL;
-    (void)object_unref(entry->view.object);
+    object_unref(entry->view.object);
     free(entry->key);
     free(entry);
     return NULL;
@@ -137,10 +137,10 @@ static void entry_unpin(struct store_entry *entry)
     }
     if (!list_is_empty(&entry->subscriptions))
         return;
-    (void)tdelete(entry, &store->entries, entry_compare);
+    tdelete(entry, &store->entries, entry_compare);
     if (entry->is_watched)
         store->source->unwatch(store->source_userdata, entry->key);
-    (void)entry_free(entry);
+    entry_free(entry);
 }
 
 static void entry_notify(struct store_entry *entry)
@@ -236,10 +236,10 @@ void store_put(struct store *store, struct object *object, mono_us received_at)
     struct store_entry *entry = entry_find(store, &object->key);
 
     if (entry == NULL) {
-        (void)object_unref(object);
+        object_unref(object);
         return;
     }
-    (void)object_unref(entry->view.object);
+    object_unref(entry->view.object);
     entry->view.object = object;
     entry->view.presence = STORE_PRESENT;
     entry->view.is_forbidden = false;

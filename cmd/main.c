@@ -54,9 +54,6 @@ static const struct command *find_command(const char *name)
 
 static int command_version(const struct invocation *invocation, int argc, char *argv[])
 {
-    (void)invocation;
-    (void)argc;
-    (void)argv;
     printf("secretfs %s (%s, cJSON %s)\n", SECRETFS_VERSION, curl_version(), cJSON_Version());
     return EXIT_OK;
 }
@@ -83,7 +80,7 @@ static int command_help(const struct invocation *invocation, int argc, char *arg
 
 int command_failed(const struct invocation *invocation, enum exit_code code, const char *text)
 {
-    (void)fflush(stdout);
+    fflush(stdout);
     fprintf(stderr, "secretfs: %s\n", text);
     if (code == EXIT_USAGE)
         fprintf(stderr, "`%s help` shows how it is used.\n", invocation->program);

@@ -72,7 +72,7 @@ static bool is_of_node(const struct buf *document)
     _cleanup_(cJSON_Deletep) cJSON *process = NULL;
     const char *text = buf_text(document), *kind;
 
-    (void)json_parse(text, strcspn(text, "\n"), &process, NULL);
+    json_parse(text, strcspn(text, "\n"), &process, NULL);
     kind = json_text(process, "process");
     return kind != NULL && streq(kind, "node");
 }
@@ -88,9 +88,9 @@ static void wait_for_end(int control_fd, int process_fd)
     if (r == 0 && is_of_node(&document))
         return;
     if (r == 0)
-        (void)poll(&connection, 1, END_TIMEOUT_MS);
+        poll(&connection, 1, END_TIMEOUT_MS);
     if (process_fd >= 0)
-        (void)poll(&process, 1, END_TIMEOUT_MS);
+        poll(&process, 1, END_TIMEOUT_MS);
 }
 
 int command_unmount(const struct invocation *invocation, int argc, char *argv[])

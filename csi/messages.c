@@ -30,7 +30,6 @@ static void *budget_alloc(void *userdata, size_t size)
 
 static void budget_free(void *userdata, void *block)
 {
-    (void)userdata;
     free(block);
 }
 
@@ -48,13 +47,12 @@ ProtobufCMessage *message_unpack(const ProtobufCMessageDescriptor *descriptor, c
         return message;
     if (budget.is_over || errno == ENOMEM) {
         *ret_code = GRPC_RESOURCE_EXHAUSTED;
-        (void)error_set(e, -ENOMEM,
-                        budget.is_over ? "the request has too many parts"
-                                       : "no memory for the request");
+        error_set(e, -ENOMEM,
+                  budget.is_over ? "the request has too many parts" : "no memory for the request");
     } else {
         *ret_code = GRPC_INVALID_ARGUMENT;
-        (void)error_set(e, -EBADMSG, "the request is no %s as protocol buffers write it",
-                        descriptor->short_name);
+        error_set(e, -EBADMSG, "the request is no %s as protocol buffers write it",
+                  descriptor->short_name);
     }
     return NULL;
 }
@@ -87,6 +85,6 @@ void message_reply(struct grpc_call *call, const ProtobufCMessage *message)
         grpc_call_fail(call, GRPC_RESOURCE_EXHAUSTED, "no memory for the answer");
         return;
     }
-    (void)protobuf_c_message_pack(message, bytes);
+    protobuf_c_message_pack(message, bytes);
     grpc_call_reply(call, bytes, len);
 }

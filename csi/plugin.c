@@ -57,9 +57,9 @@ static struct csi_call *call_free(struct csi_call *call)
 {
     list_remove(&call->link);
     call->plugin->n_calls--;
-    (void)publish_request_free(call->publish);
+    publish_request_free(call->publish);
     if (call->unpublish != NULL)
-        (void)message_free(&call->unpublish->base);
+        message_free(&call->unpublish->base);
     call->magic = 0;
     free(call);
     return NULL;
@@ -135,7 +135,7 @@ void csi_call_reply(struct csi_call *call, enum grpc_code code, const char *mess
         grpc_call_reply(call->grpc, NULL, 0); /* both responses are empty */
     else
         grpc_call_fail(call->grpc, code, message != NULL ? message : "");
-    (void)call_free(call);
+    call_free(call);
 }
 
 static void node_publish(void *userdata, struct grpc_call *grpc, const uint8_t *message, size_t len)
@@ -173,7 +173,7 @@ static void node_unpublish(void *userdata, struct grpc_call *grpc, const uint8_t
     }
     call = call_new(plugin, grpc, message_text(&request->volume_id));
     if (call == NULL) {
-        (void)message_free(&request->base);
+        message_free(&request->base);
         return;
     }
     call->unpublish = request;
@@ -189,8 +189,6 @@ static void get_plugin_info(void *userdata, struct grpc_call *call, const uint8_
     const struct csi_plugin *plugin = userdata;
     Csi__PluginInfo info;
 
-    (void)message;
-    (void)len;
     csi__plugin_info__init(&info);
     info.name = (char *)(uintptr_t)plugin->options->driver_name;
     info.vendor_version = (char *)(uintptr_t)plugin->options->version;
@@ -201,9 +199,6 @@ static void get_plugin_info(void *userdata, struct grpc_call *call, const uint8_
 static void get_plugin_capabilities(void *userdata, struct grpc_call *call, const uint8_t *message,
                                     size_t len)
 {
-    (void)userdata;
-    (void)message;
-    (void)len;
     grpc_call_reply(call, NULL, 0);
 }
 
@@ -213,8 +208,6 @@ static void probe(void *userdata, struct grpc_call *call, const uint8_t *message
     Csi__Flag ready = CSI__FLAG__INIT;
     Csi__Probe answer = CSI__PROBE__INIT;
 
-    (void)message;
-    (void)len;
     ready.value = plugin->handlers->is_ready(plugin->userdata);
     answer.ready = &ready;
     message_reply(call, &answer.base);
@@ -228,9 +221,6 @@ static void node_get_capabilities(void *userdata, struct grpc_call *call, const 
     Csi__NodeCapability capability = CSI__NODE_CAPABILITY__INIT, *all[] = {&capability};
     Csi__NodeCapabilities answer = CSI__NODE_CAPABILITIES__INIT;
 
-    (void)userdata;
-    (void)message;
-    (void)len;
     rpc.type = RPC_VOLUME_MOUNT_GROUP;
     capability.rpc = &rpc;
     answer.capabilities = all;
@@ -244,8 +234,6 @@ static void node_get_info(void *userdata, struct grpc_call *call, const uint8_t 
     const struct csi_plugin *plugin = userdata;
     Csi__NodeInfo info;
 
-    (void)message;
-    (void)len;
     csi__node_info__init(&info);
     info.node_id = (char *)(uintptr_t)plugin->options->node_id;
     message_reply(call, &info.base);
@@ -353,11 +341,11 @@ struct csi_plugin *csi_plugin_free(struct csi_plugin *plugin)
 
     if (plugin == NULL)
         return NULL;
-    (void)registration_free(plugin->registration);
-    (void)grpc_server_free(plugin->server);
+    registration_free(plugin->registration);
+    grpc_server_free(plugin->server);
     /* cancelled, and left unanswered by the program */
     list_for_each_safe (call, tmp, &plugin->calls, link)
-        (void)call_free(call);
+        call_free(call);
     free(plugin);
     return NULL;
 }

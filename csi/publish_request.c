@@ -242,7 +242,7 @@ static int take_secrets(struct publish_request *request, struct error *e)
 
         if (!message_is_text(&pair->key) || !streq(message_text(&pair->key), TOKENS_KEY) ||
             n_kept > 0) {
-            (void)message_free(&pair->base);
+            message_free(&pair->base);
             continue;
         }
         message->secrets[n_kept++] = pair;
@@ -297,7 +297,7 @@ struct publish_request *publish_request_new(const uint8_t *bytes, size_t len,
 
     if (request == NULL) {
         *ret_code = GRPC_RESOURCE_EXHAUSTED;
-        (void)error_set_errno(e, -ENOMEM, "cannot take in the request");
+        error_set_errno(e, -ENOMEM, "cannot take in the request");
         return NULL;
     }
     request->message = (Csi__PublishRequest *)message_unpack(&csi__publish_request__descriptor,
@@ -317,7 +317,7 @@ struct publish_request *publish_request_free(struct publish_request *request)
     if (request == NULL)
         return NULL;
     if (request->message != NULL)
-        (void)message_free(&request->message->base);
+        message_free(&request->message->base);
     free(request->attributes);
     free(request);
     return NULL;
@@ -337,7 +337,7 @@ Csi__UnpublishRequest *unpublish_request_new(const uint8_t *bytes, size_t len,
         r = check_target_path(&message->target_path, e);
     if (r == 0)
         return message;
-    (void)message_free(&message->base);
+    message_free(&message->base);
     *ret_code = GRPC_INVALID_ARGUMENT;
     return NULL;
 }

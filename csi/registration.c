@@ -79,8 +79,6 @@ static void get_info(void *userdata, struct grpc_call *call, const uint8_t *mess
     char *versions[] = {(char[]){"1.0.0"}};
     Csi__RegistrationInfo info;
 
-    (void)message;
-    (void)len;
     csi__registration_info__init(&info);
     info.type = (char[]){"CSIPlugin"};
     info.name = (char *)(uintptr_t)registration->options.driver_name;
@@ -136,14 +134,14 @@ static void notify_status(void *userdata, struct grpc_call *call, const uint8_t 
     grpc_call_reply(call, NULL, 0);
     if (status->plugin_registered) {
         registration->n_refusals = 0;
-        (void)sd_event_source_set_enabled(registration->timer, SD_EVENT_OFF);
+        sd_event_source_set_enabled(registration->timer, SD_EVENT_OFF);
         registration_move(registration, REGISTERED);
     } else {
         on_refused(registration);
     }
     tidy_error(status, reason);
     registration->options.told(registration->userdata, status->plugin_registered, reason);
-    (void)message_free(&status->base);
+    message_free(&status->base);
 }
 
 static const struct grpc_method methods[] = {
@@ -183,8 +181,6 @@ static int on_next_attempt(sd_event_source *source, uint64_t now, void *userdata
     struct registration *registration = userdata;
     struct error e = ERROR_INIT;
 
-    (void)source;
-    (void)now;
     registration->server = grpc_server_free(registration->server);
     if (make_server(registration, &e) < 0) {
         on_refused(registration);
@@ -223,8 +219,8 @@ struct registration *registration_free(struct registration *registration)
 {
     if (registration == NULL)
         return NULL;
-    (void)grpc_server_free(registration->server);
-    (void)sd_event_source_disable_unref(registration->timer);
+    grpc_server_free(registration->server);
+    sd_event_source_disable_unref(registration->timer);
     free(registration);
     return NULL;
 }

@@ -90,9 +90,9 @@ struct builder {
     size_t root_line;
 };
 
+/* tdestroy(3) has to call a function; the members belong to their mapping. */
 static void keep_member(void *member)
 {
-    (void)member; /* tdestroy(3) wants something to call; members belong to their mapping */
 }
 
 static void builder_reset(struct builder *b)
@@ -216,7 +216,7 @@ static int keep_value(struct builder *b, cJSON *value)
         cJSON_Delete(value);
         return out_of_memory(b);
     }
-    (void)cJSON_AddItemToArray(b->kept, value);
+    cJSON_AddItemToArray(b->kept, value);
     return 0;
 }
 
@@ -284,7 +284,7 @@ static int place_value(struct builder *b, cJSON *value, const yaml_mark_t *mark)
         return 0;
     }
     if (cJSON_IsArray(f->node)) {
-        (void)cJSON_AddItemToArray(f->node, value);
+        cJSON_AddItemToArray(f->node, value);
         return 0;
     }
     if (f->is_merging) {
@@ -657,7 +657,7 @@ static int parse_json(const struct part *part, const char *from, yaml_document_f
     document.line = part->lines_before + count_lines(part->text, skipped) + 1;
     document.result = check_json(document.json, 0, &n_values, &document.error);
     if (document.result < 0) {
-        (void)error_prefix(&document.error, 0, "line %zu", document.line);
+        error_prefix(&document.error, 0, "line %zu", document.line);
         cJSON_Delete(TAKE(document.json));
     }
     r = found(userdata, &document);

@@ -43,7 +43,7 @@ static ssize_t write_init(int fd, const struct iovec *iov, uint64_t wanted)
 
     if (iov[1].iov_len > sizeof(out))
         return writev(fd, iov, 2); /* of a newer libfuse than any that was seen */
-    (void)memcpy(&out, iov[1].iov_base, iov[1].iov_len);
+    memcpy(&out, iov[1].iov_base, iov[1].iov_len);
     if (wanted != 0)
         out.flags |= FUSE_INIT_EXT;
     out.flags2 |= (uint32_t)(wanted >> 32);

@@ -31,7 +31,7 @@ static void open_version(struct node *n, struct live_open *open)
     open->version = live->version;
     open->changed = n->changed;
     open->content = n->file.content;
-    (void)object_ref(open->content.object);
+    object_ref(open->content.object);
     open->drops_pages = live->has_old_pages;
     live->has_old_pages = false;
     live->n_opens++;
@@ -96,7 +96,7 @@ void live_file_close(struct tree *tree, uint64_t id, struct live_open *open)
     }
     if (open == NULL)
         return;
-    (void)object_unref(open->content.object);
+    object_unref(open->content.object);
     free(open);
 }
 

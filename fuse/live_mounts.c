@@ -182,7 +182,7 @@ static int volume_get(struct live_mounts *mounts, const char *name,
 
 static void volume_free(struct live_mounts *mounts, struct member_volume *v)
 {
-    (void)tdelete(v, &mounts->by_name, compare_names);
+    tdelete(v, &mounts->by_name, compare_names);
     list_remove(&v->link);
     free(v->name);
     free(v);
@@ -223,7 +223,7 @@ static void forget_where_taken(struct member *m)
 {
     if (m->taken_from == NULL)
         return;
-    (void)tdelete(m, &m->mounts->taken, compare_taken);
+    tdelete(m, &m->mounts->taken, compare_taken);
     free(m->taken_from);
     m->taken_from = NULL;
 }
@@ -233,7 +233,7 @@ static struct member *member_free(struct member *m)
     if (m == NULL)
         return NULL;
     forget_where_taken(m);
-    (void)tdelete(m, &m->mounts->by_id, compare_ids);
+    tdelete(m, &m->mounts->by_id, compare_ids);
     set_mounted(m, false);
     m->volume->n_members--;
     list_remove(&m->sibling);
@@ -269,7 +269,7 @@ static int member_new(struct live_mounts *mounts, struct member_volume *volume, 
 
 static void location_of(uint64_t id, char location[static LOCATION_SIZE])
 {
-    (void)snprintf(location, LOCATION_SIZE, LIVE_DIRECTORY "/%" PRIu64, id);
+    snprintf(location, LOCATION_SIZE, LIVE_DIRECTORY "/%" PRIu64, id);
 }
 
 /* ---- becoming live */
@@ -457,7 +457,7 @@ static void unlink_member(struct live_mounts *mounts, struct member *m)
     if (!m->is_linked)
         return;
     m->is_linked = false;
-    (void)snprintf(name, sizeof(name), "%" PRIu64, m->id);
+    snprintf(name, sizeof(name), "%" PRIu64, m->id);
     if (tree_find(mounts->tree, TREE_ROOT_ID, LIVE_DIRECTORY, &directory) < 0)
         return;
     tree_detach(mounts->tree, m->id);
@@ -474,7 +474,7 @@ static void drop_unused(struct live_mounts *mounts)
         if (!m->is_mounted)
             unlink_member(mounts, m);
         if (!m->is_mounted && (!mounts->can_follow || tree_stat(mounts->tree, m->id, &status) < 0))
-            (void)member_free(m);
+            member_free(m);
     }
 }
 
@@ -523,7 +523,7 @@ void live_mounts_forget(struct live_mounts *mounts, const char *volume)
         return;
     list_for_each_safe (m, tmp, &v->members, sibling) {
         unlink_member(mounts, m);
-        (void)member_free(m);
+        member_free(m);
     }
     v->is_behind = false;
     v->n_visited = SIZE_MAX; /* the last visit may have told the next volume of this name */
@@ -607,7 +607,7 @@ struct live_mounts *live_mounts_free(struct live_mounts *mounts)
     if (mounts == NULL)
         return NULL;
     list_for_each_safe (m, tmp, &mounts->all, link)
-        (void)member_free(m);
+        member_free(m);
     list_for_each_safe (v, next, &mounts->volumes, link)
         volume_free(mounts, v);
     free(mounts);

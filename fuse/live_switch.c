@@ -106,7 +106,7 @@ static int add_entry(struct live_switch *s, struct node *n, const struct payload
     if (make_room(s) < 0)
         return -ENOMEM;
     s->entries[s->n_entries++] = entry;
-    (void)object_ref(file->object);
+    object_ref(file->object);
     if (is_same && has_attributes_of(n, &entry))
         return 0;
     /* those that change come first */
@@ -191,7 +191,7 @@ struct live_switch *live_switch_free(struct live_switch *live_switch)
             s->tree->armed = NULL;
     }
     for (size_t i = 0; i < s->n_entries; i++)
-        (void)object_unref(s->entries[i].next.object);
+        object_unref(s->entries[i].next.object);
     free(s->entries);
     free(s->changes);
     free(s);

@@ -52,7 +52,7 @@ static bool has_changes(const struct live_update *u)
     size_t n = 0;
 
     if (u->live_switch != NULL)
-        (void)live_switch_changes(u->live_switch, &n);
+        live_switch_changes(u->live_switch, &n);
     return n > 0;
 }
 
@@ -66,7 +66,7 @@ void live_update_deinit(struct live_update *update)
     for (size_t i = 0; i < update->n_parts; i++)
         part_deinit(&update->parts[i]);
     free(update->parts);
-    (void)payload_unref(update->payload);
+    payload_unref(update->payload);
     *update = (struct live_update){0};
 }
 
@@ -318,12 +318,12 @@ static void remove_name(struct live_update *u, int dir_fd, const char *root, con
     if (name->is_directory) {
         remove_names(u, dir_fd, root, below, name->id);
         if (!is_mounted_alone(u, name->id))
-            (void)unlinkat(dir_fd, below, AT_REMOVEDIR); /* if it is empty now */
+            unlinkat(dir_fd, below, AT_REMOVEDIR); /* if it is empty now */
         return;
     }
     path = names_join(root, below);
     if (path != NULL && file_by_path(u->payload, path) == NULL)
-        (void)unlinkat(dir_fd, below, 0);
+        unlinkat(dir_fd, below, 0);
 }
 
 /*
@@ -335,7 +335,7 @@ static void remove_names(struct live_update *u, int dir_fd, const char *root, co
 {
     _cleanup_(names_deinit) struct names names = {0};
 
-    (void)names_read(&names, u->tree, directory_id);
+    names_read(&names, u->tree, directory_id);
     for (size_t i = 0; i < names.n; i++) {
         _cleanup_(freep) char *path = names_join(below, names.all[i].text);
 

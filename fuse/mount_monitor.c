@@ -115,16 +115,16 @@ static void look_deinit(struct look *look)
 
 static void find_devices(struct mount_monitor *m, struct look *look)
 {
-    (void)pthread_mutex_lock(&m->lock);
+    pthread_mutex_lock(&m->lock);
     for (size_t i = 0; i < WATCHES_MAX; i++)
         look->found[i].device = m->watches[i] != NULL ? m->watches[i]->device : 0;
-    (void)pthread_mutex_unlock(&m->lock);
+    pthread_mutex_unlock(&m->lock);
 }
 
 /* Those who watch by now get what is there; a watch that is new gets it the next time. */
 static void pass_on(struct mount_monitor *m, struct look *look, mono_us begin)
 {
-    (void)pthread_mutex_lock(&m->lock);
+    pthread_mutex_lock(&m->lock);
     for (size_t i = 0; i < WATCHES_MAX; i++) {
         struct mount_watch *w = m->watches[i];
 
@@ -138,7 +138,7 @@ static void pass_on(struct mount_monitor *m, struct look *look, mono_us begin)
         w->seen(w->userdata);
     }
     atomic_store(&m->seen_at, begin); /* last: who finds it has been told of what was seen */
-    (void)pthread_mutex_unlock(&m->lock);
+    pthread_mutex_unlock(&m->lock);
 }
 
 /* What was known stays when it fails; there is another look. Return: how long not to look again. */
@@ -172,9 +172,9 @@ static bool wait_for_change(struct mount_monitor *m, int mountinfo_fd, int timeo
                            {.fd = mountinfo_fd, .events = POLLPRI}};
     eventfd_t count;
 
-    (void)poll(fds, ELEMENTS_OF(fds), timeout_ms);
+    poll(fds, ELEMENTS_OF(fds), timeout_ms);
     if ((fds[0].revents & POLLIN) != 0)
-        (void)eventfd_read(m->wake_fd, &count);
+        eventfd_read(m->wake_fd, &count);
     return (fds[1].revents & (POLLERR | POLLPRI)) != 0;
 }
 
@@ -185,7 +185,7 @@ static void *monitor_main(void *userdata)
     mono_us next = 0;
     bool has_changed = true;
 
-    (void)pthread_setname_np(pthread_self(), "mount-monitor");
+    pthread_setname_np(pthread_self(), "mount-monitor");
     while (!atomic_load(&m->is_stopping)) {
         bool is_requested = atomic_exchange(&m->is_requested, false);
         mono_us now = clock_mono(); /* after the request that it answers */
@@ -216,19 +216,19 @@ int mount_monitor_new(struct mount_monitor **ret_monitor, struct error *e)
 
     if (m == NULL)
         return error_set_errno(e, -ENOMEM, "cannot start the mount monitor");
-    (void)pthread_mutex_init(&m->lock, NULL);
+    pthread_mutex_init(&m->lock, NULL);
     m->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (m->wake_fd < 0) {
         r = negative_errno();
         free(m);
         return error_set_errno(e, r, "cannot start the mount monitor");
     }
-    (void)pthread_attr_init(&attr);
-    (void)pthread_attr_setstacksize(&attr, STACK_BYTES);
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, STACK_BYTES);
     r = pthread_create(&m->thread, &attr, monitor_main, m);
-    (void)pthread_attr_destroy(&attr);
+    pthread_attr_destroy(&attr);
     if (r != 0) {
-        (void)fd_close(m->wake_fd);
+        fd_close(m->wake_fd);
         free(m);
         return error_set_errno(e, -r, "cannot start the mount monitor's thread");
     }
@@ -241,10 +241,10 @@ struct mount_monitor *mount_monitor_free(struct mount_monitor *monitor)
     if (monitor == NULL)
         return NULL;
     atomic_store(&monitor->is_stopping, true);
-    (void)eventfd_write(monitor->wake_fd, 1);
-    (void)pthread_join(monitor->thread, NULL);
-    (void)pthread_mutex_destroy(&monitor->lock);
-    (void)fd_close(monitor->wake_fd);
+    eventfd_write(monitor->wake_fd, 1);
+    pthread_join(monitor->thread, NULL);
+    pthread_mutex_destroy(&monitor->lock);
+    fd_close(monitor->wake_fd);
     free(monitor);
     return NULL;
 }
@@ -257,13 +257,13 @@ static bool replace(struct mount_monitor *m, const struct mount_watch *watch,
 {
     bool is_found = false;
 
-    (void)pthread_mutex_lock(&m->lock);
+    pthread_mutex_lock(&m->lock);
     for (size_t i = 0; i < WATCHES_MAX && !is_found; i++) {
         is_found = m->watches[i] == watch;
         if (is_found)
             m->watches[i] = by;
     }
-    (void)pthread_mutex_unlock(&m->lock);
+    pthread_mutex_unlock(&m->lock);
     return is_found;
 }
 
@@ -289,7 +289,7 @@ struct mount_watch *mount_watch_free(struct mount_watch *watch)
 {
     if (watch == NULL)
         return NULL;
-    (void)replace(watch->monitor, watch, NULL);
+    replace(watch->monitor, watch, NULL);
     lone_mounts_deinit(&watch->mounts);
     free(watch);
     return NULL;
@@ -299,14 +299,14 @@ bool mount_watch_take(struct mount_watch *watch, struct lone_mounts *ret_mounts)
 {
     bool has;
 
-    (void)pthread_mutex_lock(&watch->monitor->lock);
+    pthread_mutex_lock(&watch->monitor->lock);
     has = watch->has_mounts;
     if (has) {
         *ret_mounts = watch->mounts;
         watch->mounts = (struct lone_mounts){0};
         watch->has_mounts = false;
     }
-    (void)pthread_mutex_unlock(&watch->monitor->lock);
+    pthread_mutex_unlock(&watch->monitor->lock);
     return has;
 }
 
@@ -318,7 +318,7 @@ mono_us mount_watch_seen_at(const struct mount_watch *watch)
 void mount_watch_request(struct mount_watch *watch)
 {
     atomic_store(&watch->monitor->is_requested, true);
-    (void)eventfd_write(watch->monitor->wake_fd, 1);
+    eventfd_write(watch->monitor->wake_fd, 1);
 }
 
 void mount_watch_look_again(struct mount_watch *watch)

@@ -35,7 +35,6 @@ static bool names_collect(void *userdata, const char *name, const struct stat *s
 {
     struct names *names = userdata;
 
-    (void)cookie;
     if (streq(name, ".") || streq(name, ".."))
         return true;
     names->is_incomplete = names_add(names, name, strlen(name), stat) < 0;

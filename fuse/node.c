@@ -26,7 +26,7 @@
 
 void tree_unlock(struct tree **t)
 {
-    (void)pthread_mutex_unlock(&(*t)->lock);
+    pthread_mutex_unlock(&(*t)->lock);
 }
 
 /* ---- finding */
@@ -93,7 +93,7 @@ struct node *node_by_path(struct tree *t, struct node *directory, const char *pa
 
         if (n->kind != NODE_DIRECTORY || len > PAYLOAD_ELEMENT_MAX)
             return NULL;
-        (void)memcpy(name, path, len);
+        memcpy(name, path, len);
         name[len] = '\0';
         n = node_by_name(t, n, name);
         path += len + (path[len] == '/');
@@ -156,12 +156,12 @@ static void live_free(struct node_live *live)
 
 static void node_free(struct tree *t, struct node *n)
 {
-    (void)tdelete(n, &t->by_id, compare_ids);
+    tdelete(n, &t->by_id, compare_ids);
     list_remove(&n->link);
     t->usage.n_nodes--;
     if (n->kind == NODE_FILE) {
         t->usage.content_bytes -= n->file.content.len;
-        (void)object_unref(n->file.content.object);
+        object_unref(n->file.content.object);
         live_free(n->file.live);
     } else if (n->kind == NODE_LINK) {
         free(n->target);
@@ -227,7 +227,7 @@ static void remember_path(const struct tree *t, struct node *n)
         if (*at != '\0')
             *--at = '/';
         at -= len;
-        (void)memcpy(at, each->name, len);
+        memcpy(at, each->name, len);
     }
     copy = strdup(at);
     if (copy == NULL)
@@ -254,7 +254,7 @@ static void node_detach(struct tree *t, struct node *n)
 
 void node_unlink(struct tree *t, struct node *n)
 {
-    (void)tdelete(n, &t->by_name, compare_names);
+    tdelete(n, &t->by_name, compare_names);
     node_detach(t, n);
 }
 
@@ -296,7 +296,7 @@ static struct node *add_directories(struct tree *t, struct node *directory, cons
         size_t len = (size_t)(slash - *path);
         struct node *next;
 
-        (void)memcpy(name, *path, len);
+        memcpy(name, *path, len);
         name[len] = '\0';
         next = node_by_name(t, directory, name);
         if (next == NULL)
@@ -385,7 +385,7 @@ static int reindex(struct tree *t, struct node *n, char *new_name)
     if (tsearch(&like, &t->by_name, compare_names) == NULL)
         return -ENOMEM;
     /* 2. the old name goes; this may move slots about, so the new one is looked up again */
-    (void)tdelete(n, &t->by_name, compare_names);
+    tdelete(n, &t->by_name, compare_names);
     free(n->name);
     n->name = new_name;
     *(struct node **)tfind(n, &t->by_name, compare_names) = n;
@@ -469,9 +469,9 @@ void node_set_content(struct tree *t, struct node *file, const struct tree_conte
 
     t->usage.content_bytes += content->len - file->file.content.len;
     file->file.content = *content;
-    (void)object_ref(content->object);
+    object_ref(content->object);
     file->changed = clock_wall();
-    (void)object_unref(old);
+    object_unref(old);
 }
 
 /* Whether the kernel holds anything of an unlinked directory. */

@@ -77,7 +77,7 @@ void tree_unlock(struct tree **t);
 /* Hold the lock until the end of the enclosing block. */
 #define TREE_LOCK(t)                                                                               \
     _cleanup_(tree_unlock) struct tree *_locked = (t);                                             \
-    (void)pthread_mutex_lock(&_locked->lock)
+    pthread_mutex_lock(&_locked->lock)
 
 /* ---- finding; NULL if there is no such node */
 

@@ -26,11 +26,10 @@ static void send(const struct notifier *notifier, const struct notification *eac
 {
     switch (each->kind) {
     case NOTIFY_ATTRIBUTES:
-        (void)fuse_lowlevel_notify_inval_inode(notifier->fuse, each->id, -1, 0);
+        fuse_lowlevel_notify_inval_inode(notifier->fuse, each->id, -1, 0);
         break;
     case NOTIFY_ENTRY:
-        (void)fuse_lowlevel_notify_inval_entry(notifier->fuse, each->id, each->name,
-                                               strlen(each->name));
+        fuse_lowlevel_notify_inval_entry(notifier->fuse, each->id, each->name, strlen(each->name));
         break;
     }
 }
@@ -39,22 +38,22 @@ static void *notifier_main(void *userdata)
 {
     struct notifier *notifier = userdata;
 
-    (void)pthread_setname_np(pthread_self(), "notifier");
-    (void)pthread_mutex_lock(&notifier->lock);
+    pthread_setname_np(pthread_self(), "notifier");
+    pthread_mutex_lock(&notifier->lock);
     while (!notifier->is_stopping) {
         if (!notifier->is_requested) {
-            (void)pthread_cond_wait(&notifier->changed, &notifier->lock);
+            pthread_cond_wait(&notifier->changed, &notifier->lock);
             continue;
         }
-        (void)pthread_mutex_unlock(&notifier->lock);
+        pthread_mutex_unlock(&notifier->lock);
         for (size_t i = 0; i < notifier->n; i++)
             send(notifier, &notifier->all[i]);
         notifier->after(notifier->userdata);
-        (void)pthread_mutex_lock(&notifier->lock);
+        pthread_mutex_lock(&notifier->lock);
         notifier->is_requested = false;
-        (void)pthread_cond_broadcast(&notifier->changed);
+        pthread_cond_broadcast(&notifier->changed);
     }
-    (void)pthread_mutex_unlock(&notifier->lock);
+    pthread_mutex_unlock(&notifier->lock);
     return NULL;
 }
 
@@ -70,12 +69,12 @@ int notifier_new(struct fuse_session *fuse, notifier_after_fn *after, void *user
     notifier->fuse = fuse;
     notifier->after = after;
     notifier->userdata = userdata;
-    (void)pthread_mutex_init(&notifier->lock, NULL);
-    (void)pthread_cond_init(&notifier->changed, NULL);
-    (void)pthread_attr_init(&attr);
-    (void)pthread_attr_setstacksize(&attr, STACK_BYTES);
+    pthread_mutex_init(&notifier->lock, NULL);
+    pthread_cond_init(&notifier->changed, NULL);
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, STACK_BYTES);
     r = pthread_create(&notifier->thread, &attr, notifier_main, notifier);
-    (void)pthread_attr_destroy(&attr);
+    pthread_attr_destroy(&attr);
     if (r != 0) {
         free(notifier);
         return error_set_errno(e, -r, "cannot start the notifier's thread");
@@ -88,25 +87,25 @@ struct notifier *notifier_free(struct notifier *notifier)
 {
     if (notifier == NULL)
         return NULL;
-    (void)pthread_mutex_lock(&notifier->lock);
+    pthread_mutex_lock(&notifier->lock);
     notifier->is_stopping = true;
-    (void)pthread_cond_broadcast(&notifier->changed);
-    (void)pthread_mutex_unlock(&notifier->lock);
-    (void)pthread_join(notifier->thread, NULL);
-    (void)pthread_cond_destroy(&notifier->changed);
-    (void)pthread_mutex_destroy(&notifier->lock);
+    pthread_cond_broadcast(&notifier->changed);
+    pthread_mutex_unlock(&notifier->lock);
+    pthread_join(notifier->thread, NULL);
+    pthread_cond_destroy(&notifier->changed);
+    pthread_mutex_destroy(&notifier->lock);
     free(notifier);
     return NULL;
 }
 
 void notifier_run(struct notifier *notifier, const struct notification *all, size_t n)
 {
-    (void)pthread_mutex_lock(&notifier->lock);
+    pthread_mutex_lock(&notifier->lock);
     notifier->all = all;
     notifier->n = n;
     notifier->is_requested = true;
-    (void)pthread_cond_broadcast(&notifier->changed);
+    pthread_cond_broadcast(&notifier->changed);
     while (notifier->is_requested)
-        (void)pthread_cond_wait(&notifier->changed, &notifier->lock);
-    (void)pthread_mutex_unlock(&notifier->lock);
+        pthread_cond_wait(&notifier->changed, &notifier->lock);
+    pthread_mutex_unlock(&notifier->lock);
 }

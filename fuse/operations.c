@@ -55,7 +55,7 @@ static bool is_publisher(fuse_req_t req)
 
 static void reply_error(fuse_req_t req, int r)
 {
-    (void)fuse_reply_err(req, r < 0 ? -r : 0);
+    fuse_reply_err(req, r < 0 ? -r : 0);
 }
 
 /* Attributes stay for ever as well, except those of files that are about to change. */
@@ -92,7 +92,7 @@ static void reply_stat(fuse_req_t req, int r, const struct stat *stat)
     if (r != 0)
         reply_error(req, r);
     else
-        (void)fuse_reply_attr(req, stat, attr_timeout(req, stat));
+        fuse_reply_attr(req, stat, attr_timeout(req, stat));
 }
 
 /* ---- reading */
@@ -143,7 +143,7 @@ static void on_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_dat
  */
 static void keep_size(const struct operations *o, fuse_ino_t id)
 {
-    (void)fuse_lowlevel_notify_inval_inode(o->fuse, id, -1, 0);
+    fuse_lowlevel_notify_inval_inode(o->fuse, id, -1, 0);
 }
 
 static struct live_open *open_of(const struct fuse_file_info *fi)
@@ -173,13 +173,11 @@ static void on_readlink(fuse_req_t req, fuse_ino_t id)
     if (r < 0)
         reply_error(req, r);
     else
-        (void)fuse_reply_readlink(req, target);
+        fuse_reply_readlink(req, target);
 }
 
 static void on_opendir(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 {
-    (void)id;
-    (void)fi;
     reply_error(req, -ENOSYS);
 }
 
@@ -226,11 +224,11 @@ static bool park(struct parked_opens *parked, struct parked_open *open)
 {
     bool waits;
 
-    (void)pthread_mutex_lock(&parked->lock);
+    pthread_mutex_lock(&parked->lock);
     waits = try_open(open->req, open->id, &open->fi);
     if (waits)
         list_append(&parked->all, &open->link);
-    (void)pthread_mutex_unlock(&parked->lock);
+    pthread_mutex_unlock(&parked->lock);
     return waits;
 }
 
@@ -277,7 +275,7 @@ void operations_resume_opens(struct operations *operations)
     struct list again = LIST_INIT(again);
     struct parked_open *open;
 
-    (void)pthread_mutex_lock(&operations->parked.lock);
+    pthread_mutex_lock(&operations->parked.lock);
     while ((open = take_parked(&operations->parked.all)) != NULL)
         if (try_open(open->req, open->id, &open->fi))
             list_append(&again, &open->link); /* of another volume, or the next switch */
@@ -285,7 +283,7 @@ void operations_resume_opens(struct operations *operations)
             free(open);
     while ((open = take_parked(&again)) != NULL)
         list_append(&operations->parked.all, &open->link);
-    (void)pthread_mutex_unlock(&operations->parked.lock);
+    pthread_mutex_unlock(&operations->parked.lock);
 }
 
 static void on_release(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
@@ -300,7 +298,7 @@ static void read_version(fuse_req_t req, fuse_ino_t id, struct live_open *open, 
     const uint8_t *bytes;
     size_t len = live_file_read(tree_of(req), id, open, (size_t)offset, size, &bytes);
 
-    (void)fuse_reply_buf(req, (const char *)bytes, len);
+    fuse_reply_buf(req, (const char *)bytes, len);
 }
 
 /* The bytes go to the kernel straight out of the object's locked memory. */
@@ -315,9 +313,8 @@ static void read_node(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset)
         return;
     }
     begin = size_min((size_t)offset, content.len);
-    (void)fuse_reply_buf(req, (const char *)content.bytes + begin,
-                         size_min(size, content.len - begin));
-    (void)object_unref(content.object);
+    fuse_reply_buf(req, (const char *)content.bytes + begin, size_min(size, content.len - begin));
+    object_unref(content.object);
 }
 
 static void on_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset,
@@ -379,20 +376,18 @@ static void list_directory(fuse_req_t req, fuse_ino_t id, size_t size, off_t off
     if (r < 0)
         reply_error(req, r);
     else
-        (void)fuse_reply_buf(req, buf, l.used);
+        fuse_reply_buf(req, buf, l.used);
 }
 
 static void on_readdir(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset,
                        struct fuse_file_info *fi)
 {
-    (void)fi;
     list_directory(req, id, size, offset, false);
 }
 
 static void on_readdirplus(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset,
                            struct fuse_file_info *fi)
 {
-    (void)fi;
     list_directory(req, id, size, offset, true);
 }
 
@@ -408,8 +403,7 @@ static void on_statfs(fuse_req_t req, fuse_ino_t id)
         .f_namemax = PAYLOAD_ELEMENT_MAX,
     };
 
-    (void)id;
-    (void)fuse_reply_statfs(req, &numbers);
+    fuse_reply_statfs(req, &numbers);
 }
 
 /* ---- writing, for the publisher */
@@ -488,7 +482,6 @@ static void on_setattr(fuse_req_t req, fuse_ino_t id, struct stat *attr, int to_
     struct stat stat;
     int r = -EROFS;
 
-    (void)fi;
     if (is_publisher(req))
         r = set_attributes(tree_of(req), id, attr, to_set);
     if (r == 0)
@@ -501,7 +494,6 @@ static void on_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 {
     struct stat stat;
 
-    (void)rdev;
     if (is_publisher(req) && S_ISREG(mode))
         reply_entry(req, tree_mknod(tree_of(req), parent, name, &stat), &stat);
     else
@@ -513,29 +505,17 @@ static void on_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 static void on_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
                       struct fuse_file_info *fi)
 {
-    (void)parent;
-    (void)name;
-    (void)mode;
-    (void)fi;
     reply_error(req, -EROFS);
 }
 
 static void on_link(fuse_req_t req, fuse_ino_t id, fuse_ino_t new_parent, const char *new_name)
 {
-    (void)id;
-    (void)new_parent;
-    (void)new_name;
     reply_error(req, -EROFS);
 }
 
 static void on_write(fuse_req_t req, fuse_ino_t id, const char *buf, size_t size, off_t offset,
                      struct fuse_file_info *fi)
 {
-    (void)id;
-    (void)buf;
-    (void)size;
-    (void)offset;
-    (void)fi;
     reply_error(req, -EROFS);
 }
 
@@ -545,7 +525,7 @@ void operations_init(struct operations *operations, struct tree *tree, bool answ
 {
     operations->tree = tree;
     operations->answers_open = answers_open;
-    (void)pthread_mutex_init(&operations->parked.lock, NULL);
+    pthread_mutex_init(&operations->parked.lock, NULL);
     list_init(&operations->parked.all);
 }
 
@@ -553,7 +533,7 @@ void operations_init(struct operations *operations, struct tree *tree, bool answ
 void operations_deinit(struct operations *operations)
 {
     assert(list_is_empty(&operations->parked.all));
-    (void)pthread_mutex_destroy(&operations->parked.lock);
+    pthread_mutex_destroy(&operations->parked.lock);
 }
 
 const struct fuse_lowlevel_ops operations_table = {

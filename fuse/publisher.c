@@ -113,8 +113,8 @@ struct publisher {
 static void volume_free(struct publisher_volume *v)
 {
     volume_writer_deinit(&v->writer);
-    (void)payload_unref(v->pending);
-    (void)payload_unref(v->result.payload);
+    payload_unref(v->pending);
+    payload_unref(v->result.payload);
     free(v);
 }
 
@@ -135,25 +135,25 @@ static void clean_later(struct publisher *p, struct publisher_volume *v, span_us
 static void finish(struct publisher *p, struct publisher_volume *v,
                    const struct publisher_result *result)
 {
-    (void)payload_unref(v->result.payload);
+    payload_unref(v->result.payload);
     v->result = *result;
     list_remove(&v->finished);
     list_append(&p->finished, &v->finished);
-    (void)eventfd_write(p->done_fd, 1);
+    eventfd_write(p->done_fd, 1);
 }
 
 /* The lock is given up while the thread works on a volume. */
 static void begin_work(struct publisher *p, struct publisher_volume *v)
 {
     p->active = v;
-    (void)pthread_mutex_unlock(&p->lock);
+    pthread_mutex_unlock(&p->lock);
 }
 
 static void end_work(struct publisher *p)
 {
-    (void)pthread_mutex_lock(&p->lock);
+    pthread_mutex_lock(&p->lock);
     p->active = NULL;
-    (void)pthread_cond_broadcast(&p->changed);
+    pthread_cond_broadcast(&p->changed);
 }
 
 /* The lock is held. */
@@ -178,9 +178,9 @@ static void publish(struct publisher *p, struct publisher_volume *v,
     end_work(p);
     result->is_visible = written.generation[0] != '\0';
     result->visible_at = written.visible_at;
-    (void)memcpy(result->generation, written.generation, sizeof(result->generation));
+    memcpy(result->generation, written.generation, sizeof(result->generation));
     if (v->is_removed) {
-        (void)payload_unref(result->payload);
+        payload_unref(result->payload);
         return;
     }
     finish(p, v, result);
@@ -232,7 +232,7 @@ static void work_on_waiting(struct publisher *p, struct publisher_volume *v)
     result.error = volume_writer_begin(&v->writer, result.payload);
     end_work(p);
     if (result.error == 0 && !v->is_removed && is_draining(p, v))
-        (void)payload_unref(result.payload); /* the writer has a reference */
+        payload_unref(result.payload); /* the writer has a reference */
     else
         publish(p, v, &result);
 }
@@ -305,7 +305,7 @@ static void count_lone_mounts(struct publisher *p, struct publisher_volume *v)
     v->n_lone_mounts = n;
     list_remove(&v->counted);
     list_append(&p->counted, &v->counted);
-    (void)eventfd_write(p->done_fd, 1);
+    eventfd_write(p->done_fd, 1);
 }
 
 /* The lock is held. */
@@ -362,7 +362,7 @@ static void work_on_binding(struct publisher *p, struct publisher_volume *v)
     v->bound_text = e;
     v->mount_id = mount_id;
     list_append(&p->bound, &v->bound);
-    (void)eventfd_write(p->done_fd, 1);
+    eventfd_write(p->done_fd, 1);
 }
 
 /* What cannot be removed, for want of memory, is tried again later. */
@@ -422,7 +422,7 @@ static void wait_until(struct publisher *p, mono_us point)
     const struct timespec t = {.tv_sec = (time_t)(point / 1000000),
                                .tv_nsec = (long)(point % 1000000) * 1000};
 
-    (void)pthread_cond_timedwait(&p->changed, &p->lock, &t);
+    pthread_cond_timedwait(&p->changed, &p->lock, &t);
 }
 
 /*
@@ -443,24 +443,24 @@ static void leave_descriptors(const struct publisher *p)
     if (unshare(CLONE_FILES) < 0)
         return;
     null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-    (void)dup2(null_fd, STDIN_FILENO);
-    (void)dup2(null_fd, STDOUT_FILENO);
+    dup2(null_fd, STDIN_FILENO);
+    dup2(null_fd, STDOUT_FILENO);
     if (fstat(STDERR_FILENO, &status) < 0 || !S_ISREG(status.st_mode))
-        (void)dup2(null_fd, STDERR_FILENO);
-    (void)close_range(STDERR_FILENO + 1, low - 1, 0);
+        dup2(null_fd, STDERR_FILENO);
+    close_range(STDERR_FILENO + 1, low - 1, 0);
     if (low + 1 < high)
-        (void)close_range(low + 1, high - 1, 0);
-    (void)close_range(high + 1, UINT_MAX, 0);
+        close_range(low + 1, high - 1, 0);
+    close_range(high + 1, UINT_MAX, 0);
 }
 
 static void work_on_probe(struct publisher *p)
 {
     p->is_to_be_probed = false;
     begin_work(p, NULL);
-    (void)session_probe(p->session);
+    session_probe(p->session);
     end_work(p);
     p->is_probed = true;
-    (void)eventfd_write(p->done_fd, 1);
+    eventfd_write(p->done_fd, 1);
 }
 
 /* The lock is held. Return: the first volume whose live files may be switched now, or NULL. */
@@ -529,7 +529,7 @@ static void wait_for_work(struct publisher *p)
     if (!list_is_empty(&p->draining))
         next = earlier(next, clock_mono() + DRAIN_EVERY);
     if (next == SPAN_FOREVER)
-        (void)pthread_cond_wait(&p->changed, &p->lock);
+        pthread_cond_wait(&p->changed, &p->lock);
     else
         wait_until(p, next);
 }
@@ -539,13 +539,13 @@ static void *publisher_main(void *userdata)
     struct publisher *p = userdata;
 
     leave_descriptors(p);
-    (void)pthread_setname_np(pthread_self(), "publisher");
+    pthread_setname_np(pthread_self(), "publisher");
     session_set_publisher(p->session, gettid());
-    (void)pthread_mutex_lock(&p->lock);
+    pthread_mutex_lock(&p->lock);
     while (!p->is_stopping)
         if (!work_on_something(p))
             wait_for_work(p);
-    (void)pthread_mutex_unlock(&p->lock);
+    pthread_mutex_unlock(&p->lock);
     session_set_publisher(p->session, 0);
     return NULL;
 }
@@ -557,7 +557,7 @@ static bool take_result(struct publisher *p, struct publisher_volume **ret_volum
 {
     bool found;
 
-    (void)pthread_mutex_lock(&p->lock);
+    pthread_mutex_lock(&p->lock);
     found = !list_is_empty(&p->finished);
     if (found) {
         struct publisher_volume *v =
@@ -568,7 +568,7 @@ static bool take_result(struct publisher *p, struct publisher_volume **ret_volum
         *ret_result = v->result;
         v->result = (struct publisher_result){0};
     }
-    (void)pthread_mutex_unlock(&p->lock);
+    pthread_mutex_unlock(&p->lock);
     return found;
 }
 
@@ -578,11 +578,11 @@ static struct publisher_volume *take_bound(struct publisher *p)
 {
     struct publisher_volume *v;
 
-    (void)pthread_mutex_lock(&p->lock);
+    pthread_mutex_lock(&p->lock);
     v = FIRST_OF(&p->bound, bound);
     if (v != NULL)
         list_remove(&v->bound);
-    (void)pthread_mutex_unlock(&p->lock);
+    pthread_mutex_unlock(&p->lock);
     return v;
 }
 
@@ -591,11 +591,11 @@ static struct publisher_volume *take_counted(struct publisher *p)
 {
     struct publisher_volume *v;
 
-    (void)pthread_mutex_lock(&p->lock);
+    pthread_mutex_lock(&p->lock);
     v = FIRST_OF(&p->counted, counted);
     if (v != NULL)
         list_remove(&v->counted);
-    (void)pthread_mutex_unlock(&p->lock);
+    pthread_mutex_unlock(&p->lock);
     return v;
 }
 
@@ -611,10 +611,10 @@ static void tell_probed(struct publisher *p)
 {
     bool is_probed;
 
-    (void)pthread_mutex_lock(&p->lock);
+    pthread_mutex_lock(&p->lock);
     is_probed = p->is_probed;
     p->is_probed = false;
-    (void)pthread_mutex_unlock(&p->lock);
+    pthread_mutex_unlock(&p->lock);
     if (is_probed)
         p->probed(p->probed_userdata);
 }
@@ -626,12 +626,10 @@ static int on_done(sd_event_source *source, int fd, uint32_t revents, void *user
     struct publisher_result result;
     eventfd_t count;
 
-    (void)source;
-    (void)revents;
-    (void)eventfd_read(fd, &count);
+    eventfd_read(fd, &count);
     while (take_result(p, &v, &result)) {
         v->callbacks->done(v->userdata, &result);
-        (void)payload_unref(result.payload);
+        payload_unref(result.payload);
     }
     while ((v = take_bound(p)) != NULL)
         tell_bound(v);
@@ -647,10 +645,10 @@ static void init_condition(pthread_cond_t *condition)
 {
     pthread_condattr_t attr;
 
-    (void)pthread_condattr_init(&attr);
-    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(condition, &attr);
-    (void)pthread_condattr_destroy(&attr);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(condition, &attr);
+    pthread_condattr_destroy(&attr);
 }
 
 static int publisher_start(struct publisher *p, sd_event *event, struct error *e)
@@ -664,10 +662,10 @@ static int publisher_start(struct publisher *p, sd_event *event, struct error *e
     r = sd_event_add_io(event, &p->done_source, p->done_fd, EPOLLIN, on_done, p);
     if (r < 0)
         return error_set_errno(e, r, "cannot start the publisher");
-    (void)pthread_attr_init(&attr);
-    (void)pthread_attr_setstacksize(&attr, STACK_BYTES);
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, STACK_BYTES);
     r = pthread_create(&p->thread, &attr, publisher_main, p);
-    (void)pthread_attr_destroy(&attr);
+    pthread_attr_destroy(&attr);
     return r == 0 ? 0 : error_set_errno(e, -r, "cannot start the publisher's thread");
 }
 
@@ -675,10 +673,10 @@ static void publisher_release(struct publisher *p)
 {
     p->watch = mount_watch_free(p->watch);
     p->writers.live_mounts = live_mounts_free(p->writers.live_mounts);
-    (void)sd_event_source_disable_unref(p->done_source);
-    (void)fd_close(p->done_fd);
-    (void)pthread_cond_destroy(&p->changed);
-    (void)pthread_mutex_destroy(&p->lock);
+    sd_event_source_disable_unref(p->done_source);
+    fd_close(p->done_fd);
+    pthread_cond_destroy(&p->changed);
+    pthread_mutex_destroy(&p->lock);
     free(p);
 }
 
@@ -687,10 +685,10 @@ static void on_mounts_seen(void *userdata)
 {
     struct publisher *p = userdata;
 
-    (void)pthread_mutex_lock(&p->lock);
+    pthread_mutex_lock(&p->lock);
     p->has_seen_mounts = true;
-    (void)pthread_cond_broadcast(&p->changed);
-    (void)pthread_mutex_unlock(&p->lock);
+    pthread_cond_broadcast(&p->changed);
+    pthread_mutex_unlock(&p->lock);
 }
 
 static int watch_mounts(struct publisher *p, struct mount_monitor *monitor, struct error *e)
@@ -727,7 +725,7 @@ int publisher_new(sd_event *event, const struct publisher_options *options,
     p->writers = (struct volume_writer_host){
         .session = options->session, .tree = options->tree, .answers_open = options->answers_open};
     p->done_fd = -1;
-    (void)pthread_mutex_init(&p->lock, NULL);
+    pthread_mutex_init(&p->lock, NULL);
     init_condition(&p->changed);
     init_lists(p);
     r = watch_mounts(p, options->monitor, e);
@@ -763,11 +761,11 @@ struct publisher *publisher_free(struct publisher *publisher)
 
     if (p == NULL)
         return NULL;
-    (void)pthread_mutex_lock(&p->lock);
+    pthread_mutex_lock(&p->lock);
     p->is_stopping = true;
-    (void)pthread_cond_broadcast(&p->changed);
-    (void)pthread_mutex_unlock(&p->lock);
-    (void)pthread_join(p->thread, NULL);
+    pthread_cond_broadcast(&p->changed);
+    pthread_mutex_unlock(&p->lock);
+    pthread_join(p->thread, NULL);
     free_removed(p);
     assert(list_is_empty(&p->waiting) && list_is_empty(&p->finished));
     publisher_release(p);
@@ -779,11 +777,11 @@ static int index_volume(struct publisher *p, struct publisher_volume *v)
 {
     struct publisher_volume **slot;
 
-    (void)pthread_mutex_lock(&p->lock);
+    pthread_mutex_lock(&p->lock);
     slot = tsearch(v, &p->by_name, compare_names);
     if (slot != NULL)
         *slot = v;
-    (void)pthread_mutex_unlock(&p->lock);
+    pthread_mutex_unlock(&p->lock);
     return slot != NULL ? 0 : -ENOMEM;
 }
 
@@ -793,7 +791,7 @@ static void unindex_volume(struct publisher *p, struct publisher_volume *v)
     struct publisher_volume *const *found = tfind(v, &p->by_name, compare_names);
 
     if (found != NULL && *found == v)
-        (void)tdelete(v, &p->by_name, compare_names);
+        tdelete(v, &p->by_name, compare_names);
 }
 
 int publisher_add_volume(const struct publisher_place *place,
@@ -836,7 +834,7 @@ int publisher_add_volume(const struct publisher_place *place,
 static void unbind(struct publisher *p, struct publisher_volume *v)
 {
     while (p->active == v && v->target_fd >= 0)
-        (void)pthread_cond_wait(&p->changed, &p->lock);
+        pthread_cond_wait(&p->changed, &p->lock);
     list_remove(&v->binding);
     list_remove(&v->bound);
     v->target_fd = fd_close(v->target_fd);
@@ -846,9 +844,9 @@ void publisher_unbind(struct publisher_volume *volume)
 {
     struct publisher *p = volume->publisher;
 
-    (void)pthread_mutex_lock(&p->lock);
+    pthread_mutex_lock(&p->lock);
     unbind(p, volume);
-    (void)pthread_mutex_unlock(&p->lock);
+    pthread_mutex_unlock(&p->lock);
 }
 
 struct publisher_volume *publisher_remove_volume(struct publisher_volume *volume)
@@ -859,7 +857,7 @@ struct publisher_volume *publisher_remove_volume(struct publisher_volume *volume
     if (v == NULL)
         return NULL;
     p = v->publisher;
-    (void)pthread_mutex_lock(&p->lock);
+    pthread_mutex_lock(&p->lock);
     unbind(p, v);
     v->is_removed = true;
     unindex_volume(p, v);
@@ -870,8 +868,8 @@ struct publisher_volume *publisher_remove_volume(struct publisher_volume *volume
     list_remove(&v->counted);
     list_remove(&v->cleaning);
     list_append(&p->removing, &v->waiting);
-    (void)pthread_cond_broadcast(&p->changed);
-    (void)pthread_mutex_unlock(&p->lock);
+    pthread_cond_broadcast(&p->changed);
+    pthread_mutex_unlock(&p->lock);
     return NULL;
 }
 
@@ -882,14 +880,14 @@ void publisher_bind(struct publisher_volume *volume, int target_fd_consumed,
     struct publisher *p = v->publisher;
 
     assert(v->target_fd < 0);
-    (void)pthread_mutex_lock(&p->lock);
+    pthread_mutex_lock(&p->lock);
     v->target_fd = target_fd_consumed;
     v->mount_attr = mount_attr;
     v->on_bound = bound;
     v->bound_userdata = userdata;
     list_append(&p->binding, &v->binding);
-    (void)pthread_cond_broadcast(&p->changed);
-    (void)pthread_mutex_unlock(&p->lock);
+    pthread_cond_broadcast(&p->changed);
+    pthread_mutex_unlock(&p->lock);
 }
 
 void publisher_submit(struct publisher_volume *volume, struct payload *payload, mono_us received_at)
@@ -897,15 +895,15 @@ void publisher_submit(struct publisher_volume *volume, struct payload *payload, 
     struct publisher *p = volume->publisher;
     struct payload *overtaken;
 
-    (void)pthread_mutex_lock(&p->lock);
+    pthread_mutex_lock(&p->lock);
     overtaken = volume->pending;
     volume->pending = payload_ref(payload);
     volume->pending_received_at = received_at;
     if (overtaken == NULL)
         list_append(&p->waiting, &volume->waiting);
-    (void)pthread_cond_broadcast(&p->changed);
-    (void)pthread_mutex_unlock(&p->lock);
-    (void)payload_unref(overtaken);
+    pthread_cond_broadcast(&p->changed);
+    pthread_mutex_unlock(&p->lock);
+    payload_unref(overtaken);
 }
 
 struct publisher_lone_mounts publisher_lone_mounts(struct publisher_volume *volume)
@@ -913,9 +911,9 @@ struct publisher_lone_mounts publisher_lone_mounts(struct publisher_volume *volu
     struct publisher *p = volume->publisher;
     struct publisher_lone_mounts mounts = {.follow = p->writers.answers_open};
 
-    (void)pthread_mutex_lock(&p->lock);
+    pthread_mutex_lock(&p->lock);
     mounts.n = volume->n_lone_mounts;
-    (void)pthread_mutex_unlock(&p->lock);
+    pthread_mutex_unlock(&p->lock);
     return mounts;
 }
 
@@ -923,10 +921,10 @@ void publisher_probe(struct publisher *publisher, publisher_probed_fn *probed, v
 {
     struct publisher *p = publisher;
 
-    (void)pthread_mutex_lock(&p->lock);
+    pthread_mutex_lock(&p->lock);
     p->probed = probed;
     p->probed_userdata = userdata;
     p->is_to_be_probed = true;
-    (void)pthread_cond_broadcast(&p->changed);
-    (void)pthread_mutex_unlock(&p->lock);
+    pthread_cond_broadcast(&p->changed);
+    pthread_mutex_unlock(&p->lock);
 }

@@ -152,14 +152,14 @@ static void *worker_main(void *userdata)
     struct worker *w = userdata;
     struct session *s = w->session;
 
-    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
-    (void)pthread_setname_np(pthread_self(), "fuse-worker");
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+    pthread_setname_np(pthread_self(), "fuse-worker");
     while (!fuse_session_exited(s->fuse)) {
         int n;
 
-        (void)pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
+        pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
         n = fuse_session_receive_buf(s->fuse, &w->request);
-        (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+        pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
         if (n == -EINTR)
             continue;
         if (n <= 0)
@@ -167,7 +167,7 @@ static void *worker_main(void *userdata)
         count_request(s, &w->request);
         fuse_session_process_buf(s->fuse, &w->request);
     }
-    (void)eventfd_write(s->ended_fd, 1);
+    eventfd_write(s->ended_fd, 1);
     return NULL;
 }
 
@@ -180,8 +180,8 @@ static int workers_start(struct session *s, struct error *e)
 
     if (n_processors > N_WORKERS_MIN)
         n = size_min((size_t)n_processors, N_WORKERS_MAX);
-    (void)pthread_attr_init(&attr);
-    (void)pthread_attr_setstacksize(&attr, WORKER_STACK_BYTES);
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, WORKER_STACK_BYTES);
     while (s->n_workers < n && r == 0) {
         struct worker *w = &s->workers[s->n_workers];
 
@@ -189,7 +189,7 @@ static int workers_start(struct session *s, struct error *e)
         r = pthread_create(&w->thread, &attr, worker_main, w);
         s->n_workers += r == 0;
     }
-    (void)pthread_attr_destroy(&attr);
+    pthread_attr_destroy(&attr);
     if (s->n_workers == 0)
         return error_set_errno(e, -r, "cannot start a thread to serve the mount");
     return 0;
@@ -198,9 +198,9 @@ static int workers_start(struct session *s, struct error *e)
 static void workers_stop(struct session *s)
 {
     for (size_t i = 0; i < s->n_workers; i++)
-        (void)pthread_cancel(s->workers[i].thread);
+        pthread_cancel(s->workers[i].thread);
     for (size_t i = 0; i < s->n_workers; i++) {
-        (void)pthread_join(s->workers[i].thread, NULL);
+        pthread_join(s->workers[i].thread, NULL);
         free(s->workers[i].request.mem);
     }
     s->n_workers = 0;
@@ -220,9 +220,7 @@ static int on_connection_ended(sd_event_source *source, int fd, uint32_t revents
 {
     struct session *s = userdata;
 
-    (void)revents;
-    (void)fd;
-    (void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
+    sd_event_source_set_enabled(source, SD_EVENT_OFF);
     s->is_dead = true;
     session_has_ended(s);
     return 0;
@@ -283,11 +281,9 @@ static int on_mounts_changed(sd_event_source *source, int fd, uint32_t revents, 
 {
     struct session *s = userdata;
 
-    (void)fd;
-    (void)revents;
     if (is_in_place(s))
         return 0;
-    (void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
+    sd_event_source_set_enabled(source, SD_EVENT_OFF);
     s->is_attached = false;
     session_has_ended(s);
     return 0;
@@ -325,9 +321,9 @@ static int mount_detached(struct session *s, const struct session_options *optio
         return error_set_errno(e, negative_errno(),
                                "cannot open the fuse file system; is the "
                                "kernel's fuse module there?");
-    (void)snprintf(fd_text, sizeof(fd_text), "%d", device_fd);
-    (void)snprintf(uid_text, sizeof(uid_text), "%u", geteuid());
-    (void)snprintf(gid_text, sizeof(gid_text), "%u", getegid());
+    snprintf(fd_text, sizeof(fd_text), "%d", device_fd);
+    snprintf(uid_text, sizeof(uid_text), "%u", geteuid());
+    snprintf(gid_text, sizeof(gid_text), "%u", getegid());
     for (size_t i = 0; i < ELEMENTS_OF(fs_options); i++) {
         const struct fs_option *o = &fs_options[i];
 
@@ -379,7 +375,7 @@ static int attach_view(struct session *s, struct error *e)
     twin_fd = open_tree(s->view_fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
     if (twin_fd < 0)
         return error_set_errno(e, negative_errno(), "cannot clone the mount on %s", s->mountpoint);
-    (void)fd_close(s->view_fd);
+    fd_close(s->view_fd);
     s->view_fd = twin_fd;
     r = set_read_only(s->view_fd, false);
     if (r < 0)
@@ -396,10 +392,10 @@ static int watch_mounts(struct session *s, sd_event *event, struct error *e)
         return error_set_errno(e, negative_errno(), "cannot watch /proc/self/mountinfo");
     r = sd_event_add_io(event, &s->mountinfo_source, fd, EPOLLPRI, on_mounts_changed, s);
     if (r < 0) {
-        (void)fd_close(fd);
+        fd_close(fd);
         return error_set_errno(e, r, "cannot watch /proc/self/mountinfo");
     }
-    (void)sd_event_source_set_io_fd_own(s->mountinfo_source, true);
+    sd_event_source_set_io_fd_own(s->mountinfo_source, true);
     return 0;
 }
 
@@ -437,8 +433,8 @@ static struct fuse_session *make_fuse_session(struct session *s,
     struct fuse_session *fuse = NULL;
     char text[PATH_MAX + 64];
 
-    (void)snprintf(text, sizeof(text), "-ofsname=%s,subtype=secretfs,default_permissions%s",
-                   options->source, options->allow_other ? ",allow_other" : "");
+    snprintf(text, sizeof(text), "-ofsname=%s,subtype=secretfs,default_permissions%s",
+             options->source, options->allow_other ? ",allow_other" : "");
     if (fuse_opt_add_arg(&args, "secretfs") == 0 && fuse_opt_add_arg(&args, text) == 0 &&
         (options->user_options == NULL || (fuse_opt_add_arg(&args, "-o") == 0 &&
                                            fuse_opt_add_arg(&args, options->user_options) == 0)))
@@ -505,7 +501,7 @@ int session_new(sd_event *event, struct tree *tree, const struct session_options
     s->view_fd = -1;
     operations_init(&s->operations, tree, options->answers_open);
     s->userdata = userdata;
-    (void)pthread_mutex_init(&s->view_lock, NULL);
+    pthread_mutex_init(&s->view_lock, NULL);
     s->mountpoint = strdup(options->mountpoint);
     s->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (s->mountpoint == NULL || s->ended_fd < 0)
@@ -532,7 +528,7 @@ int session_new(sd_event *event, struct tree *tree, const struct session_options
         r = watch_mounts(s, event, e);
         if (r < 0)
             return r;
-        (void)sd_event_source_set_enabled(s->mountinfo_source, SD_EVENT_OFF);
+        sd_event_source_set_enabled(s->mountinfo_source, SD_EVENT_OFF);
     }
     s->ended = ended;
     *ret_session = TAKE(s);
@@ -564,17 +560,17 @@ struct session *session_free(struct session *session)
     if (s == NULL)
         return NULL;
     s->ended = NULL;
-    (void)sd_event_source_disable_unref(s->ended_source);
-    (void)sd_event_source_disable_unref(s->mountinfo_source);
+    sd_event_source_disable_unref(s->ended_source);
+    sd_event_source_disable_unref(s->mountinfo_source);
     detach(s);
     s->view_fd = fd_close(s->view_fd);
-    (void)notifier_free(s->notifier);
+    notifier_free(s->notifier);
     workers_stop(s);
     if (s->fuse != NULL)
         fuse_session_destroy(s->fuse);
-    (void)fd_close(s->ended_fd);
+    fd_close(s->ended_fd);
     operations_deinit(&s->operations);
-    (void)pthread_mutex_destroy(&s->view_lock);
+    pthread_mutex_destroy(&s->view_lock);
     free(s->mountpoint);
     free(s);
     return NULL;
@@ -588,13 +584,13 @@ int session_attach(struct session *session, struct error *e)
         return 0;
     if (session->is_dead)
         return error_set(e, -ENOTCONN, "the connection to the kernel was aborted");
-    (void)pthread_mutex_lock(&session->view_lock);
+    pthread_mutex_lock(&session->view_lock);
     r = attach_view(session, e);
-    (void)pthread_mutex_unlock(&session->view_lock);
+    pthread_mutex_unlock(&session->view_lock);
     if (r < 0)
         return r;
     session->has_ended = false;
-    (void)sd_event_source_set_enabled(session->mountinfo_source, SD_EVENT_ON);
+    sd_event_source_set_enabled(session->mountinfo_source, SD_EVENT_ON);
     return 0;
 }
 
@@ -610,7 +606,7 @@ static int open_of_process(int process_fd)
     char path[32];
     int fd;
 
-    (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", process_fd);
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", process_fd);
     fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     return fd >= 0 ? fd : negative_errno();
 }
@@ -636,10 +632,10 @@ int session_begin_write(struct session *session, int *ret_root_fd)
 {
     int fd;
 
-    (void)pthread_mutex_lock(&session->view_lock);
+    pthread_mutex_lock(&session->view_lock);
     fd = open_view(session);
     if (fd < 0) {
-        (void)pthread_mutex_unlock(&session->view_lock);
+        pthread_mutex_unlock(&session->view_lock);
         return fd;
     }
     *ret_root_fd = fd;
@@ -648,8 +644,8 @@ int session_begin_write(struct session *session, int *ret_root_fd)
 
 void session_end_write(struct session *session, int root_fd)
 {
-    (void)fd_close(root_fd);
-    (void)pthread_mutex_unlock(&session->view_lock);
+    fd_close(root_fd);
+    pthread_mutex_unlock(&session->view_lock);
 }
 
 bool session_is_dead(const struct session *session)
@@ -720,9 +716,9 @@ int session_bind(struct session *session, const char *name, int target_fd, unsig
     uint64_t mount_id;
     int r;
 
-    (void)pthread_mutex_lock(&session->view_lock);
+    pthread_mutex_lock(&session->view_lock);
     clone_fd = clone_read_only(session, name, mount_attr, e);
-    (void)pthread_mutex_unlock(&session->view_lock);
+    pthread_mutex_unlock(&session->view_lock);
     if (clone_fd < 0)
         return clone_fd;
     to_fd = open_of_process(target_fd);

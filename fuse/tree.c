@@ -15,7 +15,7 @@ int tree_new(const struct tree_options *options, struct tree **ret_tree)
 
     if (t == NULL)
         return -ENOMEM;
-    (void)pthread_mutex_init(&t->lock, NULL);
+    pthread_mutex_init(&t->lock, NULL);
     list_init(&t->unlinked);
     t->answers_open = options->answers_open;
     t->next_id = TREE_ROOT_ID;
@@ -40,8 +40,8 @@ struct tree *tree_free(struct tree *tree)
         node_unlink_children(tree, (*(struct node **)tree->by_name)->parent);
     node_free_all(tree);
     free(tree->staged_name);
-    (void)payload_unref(tree->staged_payload);
-    (void)pthread_mutex_destroy(&tree->lock);
+    payload_unref(tree->staged_payload);
+    pthread_mutex_destroy(&tree->lock);
     free(tree);
     return NULL;
 }
@@ -148,7 +148,7 @@ int tree_read(struct tree *tree, uint64_t id, struct tree_content *ret_content)
     if (r < 0)
         return r;
     *ret_content = n->file.content;
-    (void)object_ref(ret_content->object);
+    object_ref(ret_content->object);
     return 0;
 }
 
@@ -232,10 +232,10 @@ int tree_stage(struct tree *tree, const char *name, struct payload *payload, boo
         copy = strdup(name);
         if (copy == NULL)
             return -ENOMEM;
-        (void)payload_ref(payload);
+        payload_ref(payload);
     }
     free(tree->staged_name);
-    (void)payload_unref(tree->staged_payload);
+    payload_unref(tree->staged_payload);
     tree->staged_name = copy;
     tree->staged_payload = payload;
     tree->is_staged_live = is_live;

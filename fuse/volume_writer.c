@@ -16,7 +16,7 @@ int volume_writer_init(struct volume_writer *writer, const struct volume_writer_
 void volume_writer_deinit(struct volume_writer *writer)
 {
     live_update_deinit(&writer->update);
-    (void)payload_unref(writer->shown);
+    payload_unref(writer->shown);
     free(writer->name);
 }
 
@@ -41,7 +41,7 @@ static int make_directory(struct volume_writer *w, int root_fd)
         return negative_errno();
     r = set_attributes(w, root_fd, &status);
     if (r < 0)
-        (void)unlinkat(root_fd, w->name, AT_REMOVEDIR);
+        unlinkat(root_fd, w->name, AT_REMOVEDIR);
     else
         w->dir_id = status.st_ino;
     return r;
@@ -68,7 +68,7 @@ static int begin_write(struct volume_writer *w, int *ret_root_fd, int *ret_dir_f
 
 static void end_write(struct volume_writer *w, int root_fd, int dir_fd)
 {
-    (void)fd_close(dir_fd);
+    fd_close(dir_fd);
     session_end_write(w->host->session, root_fd);
 }
 
@@ -188,7 +188,7 @@ static void note_visible(struct volume_writer *w)
     w->has_generation = true;
     if (!w->host->answers_open)
         return;
-    (void)payload_unref(w->shown);
+    payload_unref(w->shown);
     w->shown = payload_ref(w->update.payload);
 }
 

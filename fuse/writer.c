@@ -73,9 +73,9 @@ static int make_generation_name(char name[static GENERATION_NAME_SIZE])
 
     if (getrandom(&suffix, sizeof(suffix), 0) != (ssize_t)sizeof(suffix))
         return negative_errno();
-    (void)gmtime_r(&now.tv_sec, &utc);
+    gmtime_r(&now.tv_sec, &utc);
     len = strftime(name, GENERATION_NAME_SIZE, "..%Y_%m_%d_%H_%M_%S", &utc);
-    (void)snprintf(name + len, GENERATION_NAME_SIZE - len, ".%u", suffix);
+    snprintf(name + len, GENERATION_NAME_SIZE - len, ".%u", suffix);
     return 0;
 }
 
@@ -94,12 +94,12 @@ static int make_generation(struct tree *tree, int dir_fd, struct payload *payloa
         if (r < 0)
             return r;
         r = mkdirat(dir_fd, name, 0700) < 0 ? negative_errno() : 0;
-        (void)tree_stage(tree, name, NULL, false);
+        tree_stage(tree, name, NULL, false);
         if (r == -EEXIST)
             continue; /* it is there already, the current one perhaps */
         if (r < 0)
             return r;
-        (void)memcpy(ret_name, name, sizeof(name));
+        memcpy(ret_name, name, sizeof(name));
         return fchmodat(dir_fd, name, 0755, 0) < 0 ? negative_errno() : 0;
     }
     return -EEXIST;
@@ -127,10 +127,10 @@ static void apply_fs_group(struct tree *tree, int dir_fd, uint64_t dir_id, const
     if (tree_stat(tree, dir_id, &root) < 0 || (root.st_mode & S_ISGID) == 0)
         return;
     for (size_t i = 0; i < existing->n; i++)
-        (void)give_to_group(dir_fd, existing->all[i].text, existing->all[i].is_directory ? 0755 : 0,
-                            root.st_gid);
-    (void)give_to_group(dir_fd, generation, 0755, root.st_gid);
-    (void)give_to_group(dir_fd, ".", root.st_mode, root.st_gid);
+        give_to_group(dir_fd, existing->all[i].text, existing->all[i].is_directory ? 0755 : 0,
+                      root.st_gid);
+    give_to_group(dir_fd, generation, 0755, root.st_gid);
+    give_to_group(dir_fd, ".", root.st_mode, root.st_gid);
 }
 
 static int unlink_if_there(int dir_fd, const char *name)
@@ -191,7 +191,7 @@ static int make_links(int dir_fd, const struct names *wanted, const struct names
 
         if (names_contain(existing, first))
             continue;
-        (void)snprintf(target, sizeof(target), DATA_LINK "/%s", first);
+        snprintf(target, sizeof(target), DATA_LINK "/%s", first);
         if (symlinkat(target, dir_fd, first) < 0 && errno != EEXIST)
             return negative_errno();
     }
@@ -290,7 +290,7 @@ static int renew_links(const struct volume_directory *d)
 
 static void note_visible(const char *generation, struct writer_result *ret_result)
 {
-    (void)snprintf(ret_result->generation, sizeof(ret_result->generation), "%s", generation);
+    snprintf(ret_result->generation, sizeof(ret_result->generation), "%s", generation);
     ret_result->visible_at = clock_mono();
 }
 
@@ -310,7 +310,7 @@ int writer_publish(struct tree *tree, int dir_fd, uint64_t dir_id, struct payloa
         r = switch_to(&d, generation, options->live_switch);
     }
     if (r < 0 && generation[0] != '\0')
-        (void)remove_directory(tree, dir_fd, generation); /* C8 */
+        remove_directory(tree, dir_fd, generation); /* C8 */
     if (r < 0)
         return r;
     note_visible(generation, ret_result);

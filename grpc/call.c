@@ -114,9 +114,8 @@ static ssize_t read_answer(nghttp2_session *session, int32_t stream_id, uint8_t 
     struct grpc_call *call = source->ptr;
     size_t n = size_min(max, call->answer.len - call->n_sent);
 
-    (void)userdata;
     assert(call->magic == CALL_MAGIC);
-    (void)memcpy(bytes, call->answer.data + call->n_sent, n);
+    memcpy(bytes, call->answer.data + call->n_sent, n);
     call->n_sent += n;
     if (call->n_sent < call->answer.len)
         return (ssize_t)n;
@@ -169,7 +168,7 @@ void grpc_call_fail(struct grpc_call *call, enum grpc_code code, const char *tex
     int r;
 
     assert(call->magic == CALL_MAGIC && code != GRPC_OK);
-    (void)snprintf(status, sizeof(status), "%d", code);
+    snprintf(status, sizeof(status), "%d", code);
     r = grpc_text_encode(text, &message);
     if (r == 0) {
         const nghttp2_nv headers[] = {
@@ -192,7 +191,7 @@ static void answer_http(struct grpc_call *call, unsigned http_status)
     char status[16];
     int r;
 
-    (void)snprintf(status, sizeof(status), "%u", http_status);
+    snprintf(status, sizeof(status), "%u", http_status);
     {
         const nghttp2_nv headers[] = {NV_TEXT(":status", status)};
 
@@ -227,8 +226,6 @@ static int on_time(sd_event_source *source, uint64_t now, void *userdata)
 {
     struct grpc_call *call = userdata;
 
-    (void)source;
-    (void)now;
     assert(call->magic == CALL_MAGIC);
     switch (call->state) {
     case GRPC_CALL_HEADERS:
@@ -269,7 +266,7 @@ int grpc_call_new(struct grpc_common *common, struct grpc_connection *connection
     grpc_reader_init(&call->reader);
     r = set_timer(call, common->limits.receive);
     if (r < 0) {
-        (void)grpc_call_free(call);
+        grpc_call_free(call);
         return r;
     }
     *ret_call = call;
@@ -318,7 +315,7 @@ static void call_begin(struct grpc_call *call)
 
     call->method = find_method(call->common, call->headers.path);
     if (call->method == NULL) {
-        (void)snprintf(text, sizeof(text), "there is no method %s here", call->headers.path);
+        snprintf(text, sizeof(text), "there is no method %s here", call->headers.path);
         grpc_call_fail(call, GRPC_UNIMPLEMENTED, text);
         return;
     }
@@ -391,7 +388,7 @@ void grpc_call_take_end(struct grpc_call *call)
         return;
     code = grpc_reader_end(&call->reader, &e);
     if (code == GRPC_OK && set_timer(call, call_time_left(call)) < 0) {
-        (void)error_set_errno(&e, -ENOMEM, "cannot set a timer");
+        error_set_errno(&e, -ENOMEM, "cannot set a timer");
         code = GRPC_RESOURCE_EXHAUSTED;
     }
     if (code != GRPC_OK) {

@@ -81,8 +81,6 @@ static ssize_t on_send(nghttp2_session *session, const uint8_t *bytes, size_t le
     struct grpc_connection *connection = userdata;
     ssize_t n;
 
-    (void)session;
-    (void)flags;
     do
         n = send(sd_event_source_get_io_fd(connection->io), bytes, len, MSG_NOSIGNAL);
     while (n < 0 && errno == EINTR);
@@ -100,7 +98,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
         return 0;
     if (grpc_call_new(connection->common, connection, frame->hd.stream_id, &call) < 0)
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-    (void)nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, call);
+    nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, call);
     list_append(&connection->calls, &call->link);
     connection->n_calls++;
     connection->idle_since = 0;
@@ -113,8 +111,6 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
 {
     struct grpc_call *call = call_of(session, frame->hd.stream_id);
 
-    (void)flags;
-    (void)userdata;
     /* what a client sends behind its message says nothing in gRPC */
     if (call != NULL && frame->headers.cat == NGHTTP2_HCAT_REQUEST)
         grpc_headers_add(&call->headers, (const char *)name, name_len, (const char *)value,
@@ -127,8 +123,6 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, c
 {
     struct grpc_call *call = call_of(session, stream_id);
 
-    (void)flags;
-    (void)userdata;
     if (call != NULL)
         grpc_call_take_data(call, bytes, len);
     return 0;
@@ -138,7 +132,6 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 {
     struct grpc_call *call;
 
-    (void)userdata;
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
         return 0;
     call = call_of(session, frame->hd.stream_id);
@@ -155,7 +148,6 @@ static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, v
 {
     struct grpc_call *call;
 
-    (void)userdata;
     if (frame->hd.type != NGHTTP2_HEADERS || (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0)
         return 0;
     call = call_of(session, frame->hd.stream_id);
@@ -173,11 +165,10 @@ static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t
     struct grpc_connection *connection = userdata;
     struct grpc_call *call = call_of(session, stream_id);
 
-    (void)error_code;
     if (call == NULL)
         return 0;
-    (void)nghttp2_session_set_stream_user_data(session, stream_id, NULL);
-    (void)grpc_call_free(call);
+    nghttp2_session_set_stream_user_data(session, stream_id, NULL);
+    grpc_call_free(call);
     assert(connection->n_calls > 0);
     connection->n_calls--;
     return 0;
@@ -276,7 +267,6 @@ static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userda
     struct grpc_connection *connection = userdata;
     int r = 0;
 
-    (void)source;
     assert(connection->magic == CONNECTION_MAGIC);
     if ((revents & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0)
         r = receive(connection, fd);
@@ -291,7 +281,6 @@ static int on_doom(sd_event_source *source, void *userdata)
 {
     struct grpc_connection *connection = userdata;
 
-    (void)source;
     assert(connection->magic == CONNECTION_MAGIC);
     connection->over(connection->over_userdata, connection);
     return 0;
@@ -301,8 +290,6 @@ static int on_idle(sd_event_source *source, uint64_t now, void *userdata)
 {
     struct grpc_connection *connection = userdata;
 
-    (void)source;
-    (void)now;
     assert(connection->magic == CONNECTION_MAGIC && connection->n_calls == 0);
     connection->over(connection->over_userdata, connection);
     return 0;
@@ -364,7 +351,7 @@ static void say_goodbye(struct grpc_connection *connection)
 {
     if (!connection->is_broken && nghttp2_session_send(connection->session) == 0 &&
         nghttp2_session_terminate_session(connection->session, NGHTTP2_NO_ERROR) == 0)
-        (void)nghttp2_session_send(connection->session);
+        nghttp2_session_send(connection->session);
 }
 
 struct grpc_connection *grpc_connection_free(struct grpc_connection *connection)
@@ -376,11 +363,11 @@ struct grpc_connection *grpc_connection_free(struct grpc_connection *connection)
     if (connection->session != NULL)
         say_goodbye(connection);
     list_for_each_safe (call, tmp, &connection->calls, link)
-        (void)grpc_call_free(call);
+        grpc_call_free(call);
     nghttp2_session_del(connection->session);
-    (void)sd_event_source_disable_unref(connection->doom);
-    (void)sd_event_source_disable_unref(connection->timer);
-    (void)sd_event_source_disable_unref(connection->io);
+    sd_event_source_disable_unref(connection->doom);
+    sd_event_source_disable_unref(connection->timer);
+    sd_event_source_disable_unref(connection->io);
     connection->magic = 0;
     free(connection);
     return NULL;

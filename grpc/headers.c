@@ -66,7 +66,7 @@ static void take_pseudo(struct grpc_headers *headers, unsigned pseudo, const cha
         size_t n = size_min(len, sizeof(headers->path) - 1);
 
         headers->is_malformed |= len == 0 || value[0] != '/' || memchr(value, '\0', len) != NULL;
-        (void)memcpy(headers->path, value, n);
+        memcpy(headers->path, value, n);
         headers->path[n] = '\0';
     }
 }
@@ -144,8 +144,8 @@ enum grpc_headers_verdict grpc_headers_check(const struct grpc_headers *headers,
     const unsigned needed = GRPC_PSEUDO_METHOD | GRPC_PSEUDO_SCHEME | GRPC_PSEUDO_PATH;
 
     if (headers->n_bytes > GRPC_HEADERS_MAX_BYTES) {
-        (void)error_set(e, -EMSGSIZE, "the headers are too large: %u bytes are the limit",
-                        GRPC_HEADERS_MAX_BYTES);
+        error_set(e, -EMSGSIZE, "the headers are too large: %u bytes are the limit",
+                  GRPC_HEADERS_MAX_BYTES);
         return refuse(GRPC_RESOURCE_EXHAUSTED, ret_code);
     }
     if (headers->is_malformed || (headers->seen & needed) != needed)
@@ -155,12 +155,12 @@ enum grpc_headers_verdict grpc_headers_check(const struct grpc_headers *headers,
         return GRPC_HEADERS_NO_GRPC;
     }
     if (headers->is_compressed) {
-        (void)error_set(e, -EOPNOTSUPP,
-                        "this grpc-encoding is not spoken here: send messages as they are");
+        error_set(e, -EOPNOTSUPP,
+                  "this grpc-encoding is not spoken here: send messages as they are");
         return refuse(GRPC_UNIMPLEMENTED, ret_code);
     }
     if (headers->is_bad_timeout) {
-        (void)error_set(e, -EINVAL, "grpc-timeout has to be digits and one of H M S m u n");
+        error_set(e, -EINVAL, "grpc-timeout has to be digits and one of H M S m u n");
         return refuse(GRPC_INTERNAL, ret_code);
     }
     return GRPC_HEADERS_GOOD;

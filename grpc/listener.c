@@ -59,8 +59,6 @@ static int on_pause_over(sd_event_source *source, uint64_t now, void *userdata)
 {
     struct listener *listener = userdata;
 
-    (void)source;
-    (void)now;
     return sd_event_source_set_enabled(listener->io, SD_EVENT_ON);
 }
 
@@ -69,7 +67,6 @@ static int on_connections(sd_event_source *source, int fd, uint32_t revents, voi
     struct listener *listener = userdata;
     int client_fd = -1;
 
-    (void)revents;
     for (unsigned n = 0; n < ACCEPTS_MAX; n++) {
         client_fd = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (client_fd < 0)
@@ -93,8 +90,6 @@ static int on_directory(sd_event_source *source, const struct inotify_event *eve
     struct listener *listener = userdata;
     int is_on = SD_EVENT_OFF;
 
-    (void)source;
-    (void)event;
     if (unix_socket_is_in_place(&listener->socket))
         return 0;
     if (sd_event_source_get_enabled(listener->renew, &is_on) < 0 || is_on != SD_EVENT_OFF)
@@ -110,8 +105,8 @@ static int watch_directory(struct listener *listener)
     const char *name = strrchr(listener->path, '/');
 
     listener->watch = sd_event_source_disable_unref(listener->watch);
-    (void)snprintf(directory, sizeof(directory), "%.*s", (int)(name - listener->path + 1),
-                   listener->path);
+    snprintf(directory, sizeof(directory), "%.*s", (int)(name - listener->path + 1),
+             listener->path);
     return sd_event_add_inotify(listener->event, &listener->watch, directory, WATCH_MASK,
                                 on_directory, listener);
 }
@@ -138,7 +133,6 @@ static int on_renew(sd_event_source *source, uint64_t now, void *userdata)
     struct listener *listener = userdata;
     struct error e = ERROR_INIT;
 
-    (void)now;
     if (unix_socket_is_in_place(&listener->socket) || listen_anew(listener, &e) == 0)
         return 0;
     log_debug("cannot make a socket again", "reason", e.text);
@@ -186,10 +180,10 @@ struct listener *listener_free(struct listener *listener)
 {
     if (listener == NULL)
         return NULL;
-    (void)sd_event_source_disable_unref(listener->io);
-    (void)sd_event_source_disable_unref(listener->watch);
-    (void)sd_event_source_disable_unref(listener->pause);
-    (void)sd_event_source_disable_unref(listener->renew);
+    sd_event_source_disable_unref(listener->io);
+    sd_event_source_disable_unref(listener->watch);
+    sd_event_source_disable_unref(listener->pause);
+    sd_event_source_disable_unref(listener->renew);
     unix_socket_close(&listener->socket);
     free(listener);
     return NULL;

@@ -104,16 +104,16 @@ static enum grpc_code check_head(struct grpc_reader *reader, struct error *e)
     reader->message_len =
         (size_t)head[1] << 24 | (size_t)head[2] << 16 | (size_t)head[3] << 8 | (size_t)head[4];
     if (head[0] > 1) {
-        (void)error_set(e, -EBADMSG, "this is no gRPC message: its first byte is %u", head[0]);
+        error_set(e, -EBADMSG, "this is no gRPC message: its first byte is %u", head[0]);
         return GRPC_INTERNAL;
     }
     if (head[0] == 1) {
-        (void)error_set(e, -EOPNOTSUPP, "compressed messages are not taken: send them as they are");
+        error_set(e, -EOPNOTSUPP, "compressed messages are not taken: send them as they are");
         return GRPC_UNIMPLEMENTED;
     }
     if (reader->message_len > GRPC_MESSAGE_MAX_BYTES) {
-        (void)error_set(e, -EMSGSIZE, "a message of %zu bytes is too large: %u are the limit",
-                        reader->message_len, GRPC_MESSAGE_MAX_BYTES);
+        error_set(e, -EMSGSIZE, "a message of %zu bytes is too large: %u are the limit",
+                  reader->message_len, GRPC_MESSAGE_MAX_BYTES);
         return GRPC_RESOURCE_EXHAUSTED;
     }
     return GRPC_OK;
@@ -126,7 +126,7 @@ enum grpc_code grpc_reader_add(struct grpc_reader *reader, const uint8_t *bytes,
     enum grpc_code code;
 
     if (n > 0) {
-        (void)memcpy(reader->head + reader->n_head, bytes, n);
+        memcpy(reader->head + reader->n_head, bytes, n);
         reader->n_head += n;
         if (reader->n_head < GRPC_HEAD_BYTES)
             return GRPC_OK;
@@ -135,11 +135,11 @@ enum grpc_code grpc_reader_add(struct grpc_reader *reader, const uint8_t *bytes,
             return code;
     }
     if (len - n > reader->message_len - reader->message.len) {
-        (void)error_set(e, -EBADMSG, "something follows the message: a call has just one");
+        error_set(e, -EBADMSG, "something follows the message: a call has just one");
         return GRPC_INTERNAL;
     }
     if (buf_add(&reader->message, bytes + n, len - n) < 0) {
-        (void)error_set_errno(e, -ENOMEM, "cannot take in the message");
+        error_set_errno(e, -ENOMEM, "cannot take in the message");
         return GRPC_RESOURCE_EXHAUSTED;
     }
     return GRPC_OK;
@@ -150,10 +150,10 @@ enum grpc_code grpc_reader_end(const struct grpc_reader *reader, struct error *e
     if (reader->n_head == GRPC_HEAD_BYTES && reader->message.len == reader->message_len)
         return GRPC_OK;
     if (reader->n_head == 0)
-        (void)error_set(e, -EBADMSG, "there is no message: a call has one, even if it is empty");
+        error_set(e, -EBADMSG, "there is no message: a call has one, even if it is empty");
     else
-        (void)error_set(e, -EBADMSG, "the message is cut off: %zu bytes of %zu came",
-                        reader->message.len, reader->message_len);
+        error_set(e, -EBADMSG, "the message is cut off: %zu bytes of %zu came", reader->message.len,
+                  reader->message_len);
     return GRPC_INTERNAL;
 }
 

@@ -27,7 +27,7 @@ static void drop(struct grpc_server *server, size_t i)
     struct grpc_connection *connection = server->connections[i];
 
     server->connections[i] = server->connections[--server->n_connections];
-    (void)grpc_connection_free(connection);
+    grpc_connection_free(connection);
 }
 
 static void on_over(void *userdata, struct grpc_connection *connection)
@@ -71,7 +71,7 @@ static void on_connected(void *userdata, int fd_consumed)
     int r;
 
     if (!make_room(server)) {
-        (void)fd_close(fd_consumed);
+        fd_close(fd_consumed);
         log_debug("a client is turned away: too many have calls");
         return;
     }
@@ -124,7 +124,7 @@ struct grpc_server *grpc_server_free(struct grpc_server *server)
 {
     if (server == NULL)
         return NULL;
-    (void)listener_free(server->listener);
+    listener_free(server->listener);
     while (server->n_connections > 0)
         drop(server, server->n_connections - 1);
     free(server->connections);

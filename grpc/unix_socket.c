@@ -34,7 +34,7 @@ static int address_set(const char *path, struct sockaddr_un *ret_address, struct
                          "limit",
                          path, max);
     *ret_address = (struct sockaddr_un){.sun_family = AF_UNIX};
-    (void)memcpy(ret_address->sun_path, path, len + 1);
+    memcpy(ret_address->sun_path, path, len + 1);
     return 0;
 }
 
@@ -43,8 +43,8 @@ static void hidden_address(const struct sockaddr_un *address, struct sockaddr_un
     const char *name = strrchr(address->sun_path, '/') + 1;
 
     *ret_hidden = (struct sockaddr_un){.sun_family = AF_UNIX};
-    (void)snprintf(ret_hidden->sun_path, sizeof(ret_hidden->sun_path), "%.*s.%s" HIDDEN_SUFFIX,
-                   (int)(name - address->sun_path), address->sun_path, name);
+    snprintf(ret_hidden->sun_path, sizeof(ret_hidden->sun_path), "%.*s.%s" HIDDEN_SUFFIX,
+             (int)(name - address->sun_path), address->sun_path, name);
 }
 
 static int make_directories(const char *path, struct error *e)
@@ -52,7 +52,7 @@ static int make_directories(const char *path, struct error *e)
     char directory[PATH_MAX];
 
     for (const char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
-        (void)snprintf(directory, sizeof(directory), "%.*s", (int)(slash - path), path);
+        snprintf(directory, sizeof(directory), "%.*s", (int)(slash - path), path);
         if (mkdir(directory, DIRECTORY_MODE) < 0 && errno != EEXIST)
             return error_set_errno(e, negative_errno(), "cannot make the directory %s", directory);
     }
@@ -105,7 +105,7 @@ static int listen_hidden(struct unix_socket *s, const struct sockaddr_un *hidden
         lstat(hidden->sun_path, &status) < 0) {
         int r = negative_errno();
 
-        (void)unlink(hidden->sun_path);
+        unlink(hidden->sun_path);
         return r;
     }
     s->device = status.st_dev;
@@ -130,7 +130,7 @@ int unix_socket_listen(const char *path, int backlog, struct unix_socket *ret_so
     r = listen_hidden(&s, &hidden, backlog);
     if (r == 0 && rename(hidden.sun_path, s.address.sun_path) < 0) {
         r = negative_errno();
-        (void)unlink(hidden.sun_path);
+        unlink(hidden.sun_path);
     }
     if (r < 0) {
         s.fd = fd_close(s.fd);
@@ -151,6 +151,6 @@ bool unix_socket_is_in_place(const struct unix_socket *s)
 void unix_socket_close(struct unix_socket *s)
 {
     if (unix_socket_is_in_place(s))
-        (void)unlink(s->address.sun_path);
+        unlink(s->address.sun_path);
     s->fd = fd_close(s->fd);
 }

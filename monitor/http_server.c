@@ -58,12 +58,12 @@ static int parse_host(const char *host, bool is_bracketed, in_port_t port,
 
     if (streq(host, "localhost"))
         host = "127.0.0.1";
-    (void)memset(ret_address, 0, sizeof(*ret_address));
+    memset(ret_address, 0, sizeof(*ret_address));
     if (is_bracketed ? inet_pton(AF_INET6, host, &v6.sin6_addr) != 1
                      : !is_v6 && inet_pton(AF_INET, host, &v4.sin_addr) != 1)
         return -EINVAL;
     *ret_len = is_v6 ? sizeof(v6) : sizeof(v4);
-    (void)memcpy(ret_address, is_v6 ? (const void *)&v6 : (const void *)&v4, *ret_len);
+    memcpy(ret_address, is_v6 ? (const void *)&v6 : (const void *)&v4, *ret_len);
     return 0;
 }
 
@@ -80,8 +80,8 @@ int http_server_parse_address(const char *text, struct sockaddr_storage *ret_add
     if (streq(text, "0") || *text == '\0')
         return HTTP_PAGE_OFF;
     if (colon != NULL && len < sizeof(host) && parse_port(colon + 1, &port) == 0) {
-        (void)snprintf(host, sizeof(host), "%.*s", (int)(is_bracketed ? len - 2 : len),
-                       is_bracketed ? text + 1 : text);
+        snprintf(host, sizeof(host), "%.*s", (int)(is_bracketed ? len - 2 : len),
+                 is_bracketed ? text + 1 : text);
         r = parse_host(host, is_bracketed, port, ret_address, ret_len);
     }
     if (r < 0)
@@ -102,13 +102,13 @@ static void write_address(int fd, char text[static ADDRESS_TEXT_SIZE])
     socklen_t len = sizeof(address);
     char host[INET6_ADDRSTRLEN] = "";
 
-    (void)getsockname(fd, &address.any, &len);
+    getsockname(fd, &address.any, &len);
     if (address.any.sa_family == AF_INET6) {
-        (void)inet_ntop(AF_INET6, &address.v6.sin6_addr, host, sizeof(host));
-        (void)snprintf(text, ADDRESS_TEXT_SIZE, "[%s]:%u", host, ntohs(address.v6.sin6_port));
+        inet_ntop(AF_INET6, &address.v6.sin6_addr, host, sizeof(host));
+        snprintf(text, ADDRESS_TEXT_SIZE, "[%s]:%u", host, ntohs(address.v6.sin6_port));
     } else {
-        (void)inet_ntop(AF_INET, &address.v4.sin_addr, host, sizeof(host));
-        (void)snprintf(text, ADDRESS_TEXT_SIZE, "%s:%u", host, ntohs(address.v4.sin_port));
+        inet_ntop(AF_INET, &address.v4.sin_addr, host, sizeof(host));
+        snprintf(text, ADDRESS_TEXT_SIZE, "%s:%u", host, ntohs(address.v4.sin_port));
     }
 }
 
@@ -143,7 +143,7 @@ static int listen_somewhere(struct sockaddr_storage *address, socklen_t len, int
     if (!is_any || (r != -EAFNOSUPPORT && r != -EADDRNOTAVAIL))
         return r;
     any.sin_port = v6->sin6_port;
-    (void)memcpy(address, &any, sizeof(any));
+    memcpy(address, &any, sizeof(any));
     return listen_at(address, sizeof(any), ret_fd);
 }
 
@@ -229,8 +229,6 @@ static enum MHD_Result on_request(void *userdata, struct MHD_Connection *connect
     bool is_head = *request == NULL;
     enum MHD_Result result;
 
-    (void)version;
-    (void)upload;
     *request = &seen;
     if (!streq(method, MHD_HTTP_METHOD_GET) && !streq(method, MHD_HTTP_METHOD_HEAD)) {
         answer_error(&answer, MHD_HTTP_METHOD_NOT_ALLOWED);
@@ -254,26 +252,21 @@ static void run(struct http_server *page)
     (void)MHD_run(page->daemon);
     /* neither can fail for a source that exists */
     if (MHD_get_timeout(page->daemon, &after_ms) == MHD_YES) {
-        (void)sd_event_source_set_time_relative(page->timer, SPAN_MS(after_ms));
-        (void)sd_event_source_set_enabled(page->timer, SD_EVENT_ONESHOT);
+        sd_event_source_set_time_relative(page->timer, SPAN_MS(after_ms));
+        sd_event_source_set_enabled(page->timer, SD_EVENT_ONESHOT);
     } else {
-        (void)sd_event_source_set_enabled(page->timer, SD_EVENT_OFF);
+        sd_event_source_set_enabled(page->timer, SD_EVENT_OFF);
     }
 }
 
 static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
-    (void)source;
-    (void)fd;
-    (void)revents;
     run(userdata);
     return 0;
 }
 
 static int on_timer(sd_event_source *source, uint64_t at, void *userdata)
 {
-    (void)source;
-    (void)at;
     run(userdata);
     return 0;
 }
@@ -305,8 +298,8 @@ static int watch_daemon(struct http_server *page, sd_event *event)
     if (r < 0)
         return r;
     /* updates go first */
-    (void)sd_event_source_set_priority(page->io, SD_EVENT_PRIORITY_IDLE - 1);
-    (void)sd_event_source_set_priority(page->timer, SD_EVENT_PRIORITY_IDLE - 1);
+    sd_event_source_set_priority(page->io, SD_EVENT_PRIORITY_IDLE - 1);
+    sd_event_source_set_priority(page->timer, SD_EVENT_PRIORITY_IDLE - 1);
     return 0;
 }
 
@@ -345,8 +338,8 @@ struct http_server *http_server_free(struct http_server *page)
 {
     if (page == NULL)
         return NULL;
-    (void)sd_event_source_disable_unref(page->io);
-    (void)sd_event_source_disable_unref(page->timer);
+    sd_event_source_disable_unref(page->io);
+    sd_event_source_disable_unref(page->timer);
     if (page->daemon != NULL)
         MHD_stop_daemon(page->daemon);
     free(page);

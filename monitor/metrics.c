@@ -242,11 +242,11 @@ static const char *number_text(double n, char text[static NUMBER_SIZE])
     if (isinf(n))
         return n > 0 ? "+Inf" : "-Inf";
     if (fabs(n) < 1e15 && (double)(int64_t)n == n) {
-        (void)snprintf(text, NUMBER_SIZE, "%.0f", n);
+        snprintf(text, NUMBER_SIZE, "%.0f", n);
         return text;
     }
     for (int precision = 6; precision <= 17; precision++) {
-        (void)snprintf(text, NUMBER_SIZE, "%.*g", precision, n);
+        snprintf(text, NUMBER_SIZE, "%.*g", precision, n);
         if (strtod(text, NULL) == n)
             break;
     }

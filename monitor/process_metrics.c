@@ -90,7 +90,7 @@ static void collect_descriptors(struct process_metrics *p)
         return;
     for (const struct dirent *entry; (entry = readdir(directory)) != NULL;)
         n += entry->d_name[0] != '.';
-    (void)closedir(directory);
+    closedir(directory);
     metric_set(p->metrics[OPEN_FDS], n - 1, NULL); /* without the directory itself */
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0)
         metric_set(p->metrics[MAX_FDS], (double)limit.rlim_cur, NULL);

@@ -40,14 +40,14 @@ static void directory_of(uid_t owner, char *path, size_t size)
     struct stat status;
 
     if (owner == 0) {
-        (void)snprintf(path, size, "/run/secretfs");
+        snprintf(path, size, "/run/secretfs");
         return;
     }
-    (void)snprintf(path, size, "/run/user/%u", owner);
+    snprintf(path, size, "/run/user/%u", owner);
     if (stat(path, &status) == 0 && status.st_uid == owner)
-        (void)snprintf(path, size, "/run/user/%u/secretfs", owner);
+        snprintf(path, size, "/run/user/%u/secretfs", owner);
     else
-        (void)snprintf(path, size, "/tmp/secretfs-%u", owner);
+        snprintf(path, size, "/tmp/secretfs-%u", owner);
 }
 
 static void address_of(uid_t owner, dev_t device, struct sockaddr_un *ret_address)
@@ -56,8 +56,8 @@ static void address_of(uid_t owner, dev_t device, struct sockaddr_un *ret_addres
 
     directory_of(owner, directory, sizeof(directory));
     *ret_address = (struct sockaddr_un){.sun_family = AF_UNIX};
-    (void)snprintf(ret_address->sun_path, sizeof(ret_address->sun_path), "%s/%u:%u.sock", directory,
-                   major(device), minor(device));
+    snprintf(ret_address->sun_path, sizeof(ret_address->sun_path), "%s/%u:%u.sock", directory,
+             major(device), minor(device));
 }
 
 /* In /tmp somebody else may have been first: the directory has to be ours and closed to others. */
@@ -80,7 +80,7 @@ static int make_directory(struct error *e)
 
 static struct client *client_free(struct client *c)
 {
-    (void)sd_event_source_disable_unref(c->source);
+    sd_event_source_disable_unref(c->source);
     buf_deinit(&c->part);
     list_remove(&c->link);
     c->control->n_clients--;
@@ -113,8 +113,8 @@ static int client_send(struct client *c, int fd)
     if (c->has_more)
         return client_next_part(c) < 0 ? -EIO : 0;
     /* all said: the client sees its end, and keeps the connection if it wants to see ours */
-    (void)shutdown(fd, SHUT_WR);
-    (void)sd_event_source_set_io_events(c->source, EPOLLRDHUP);
+    shutdown(fd, SHUT_WR);
+    sd_event_source_set_io_events(c->source, EPOLLRDHUP);
     return 0;
 }
 
@@ -122,9 +122,8 @@ static int on_client(sd_event_source *source, int fd, uint32_t revents, void *us
 {
     struct client *c = userdata;
 
-    (void)source;
     if ((revents & (EPOLLHUP | EPOLLERR | EPOLLRDHUP)) != 0 || client_send(c, fd) < 0)
-        (void)client_free(c);
+        client_free(c);
     return 0;
 }
 
@@ -148,10 +147,10 @@ static int client_new(struct status_socket *control, int fd_consumed)
         r = sd_event_add_io(sd_event_source_get_event(control->listening), &c->source, fd,
                             EPOLLOUT | EPOLLRDHUP, on_client, c);
     if (r < 0) {
-        (void)client_free(c);
+        client_free(c);
         return r;
     }
-    (void)sd_event_source_set_io_fd_own(c->source, true);
+    sd_event_source_set_io_fd_own(c->source, true);
     (void)TAKE_FD(fd);
     return 0;
 }
@@ -161,8 +160,6 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents, void
     int client_fd = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     int r;
 
-    (void)source;
-    (void)revents;
     if (client_fd < 0)
         return 0;
     r = client_new(userdata, client_fd);
@@ -178,7 +175,7 @@ static int listen_at(const struct sockaddr_un *address, int *ret_fd)
     if (fd < 0)
         return negative_errno();
     /* the device number is this mount's now, so what lies there is a dead program's */
-    (void)unlink(address->sun_path);
+    unlink(address->sun_path);
     if (bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ||
         chmod(address->sun_path, 0600) < 0 || listen(fd, CLIENTS_MAX) < 0)
         return negative_errno();
@@ -206,12 +203,12 @@ int status_socket_new(sd_event *event, dev_t device, control_document_fn *docume
     if (r == 0) {
         r = sd_event_add_io(event, &c->listening, fd, EPOLLIN, on_connection, c);
         if (r < 0)
-            (void)fd_close(fd);
+            fd_close(fd);
         else
-            (void)sd_event_source_set_io_fd_own(c->listening, true);
+            sd_event_source_set_io_fd_own(c->listening, true);
     }
     if (r < 0) {
-        (void)error_set_errno(e, r, "cannot make the control socket %s", c->address.sun_path);
+        error_set_errno(e, r, "cannot make the control socket %s", c->address.sun_path);
         free(c);
         return r;
     }
@@ -224,7 +221,7 @@ void status_socket_close(struct status_socket *control)
     if (control == NULL || control->listening == NULL)
         return;
     control->listening = sd_event_source_disable_unref(control->listening);
-    (void)unlink(control->address.sun_path);
+    unlink(control->address.sun_path);
 }
 
 struct status_socket *status_socket_free(struct status_socket *control)
@@ -235,7 +232,7 @@ struct status_socket *status_socket_free(struct status_socket *control)
         return NULL;
     status_socket_close(control);
     list_for_each_safe (c, tmp, &control->clients, link)
-        (void)client_free(c);
+        client_free(c);
     free(control);
     return NULL;
 }

@@ -54,7 +54,7 @@ static int note(struct created_dirs *d, const char *path)
 static void forget(struct created_dirs *d, size_t i)
 {
     free(d->dirs[i]);
-    (void)memmove(&d->dirs[i], &d->dirs[i + 1], (d->n - i - 1) * sizeof(d->dirs[0]));
+    memmove(&d->dirs[i], &d->dirs[i + 1], (d->n - i - 1) * sizeof(d->dirs[0]));
     d->n--;
 }
 

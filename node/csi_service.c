@@ -88,9 +88,9 @@ static void add_hint(const struct csi_service *csi, struct error *e)
     size_t len = strlen(e->text);
 
     if (csi->node->options->rights == NODE_RIGHTS_NODE)
-        (void)snprintf(e->text + len, sizeof(e->text) - len,
-                       "; with the kubelet's rights the pod has to name a secret in "
-                       "nodePublishSecretRef as well");
+        snprintf(e->text + len, sizeof(e->text) - len,
+                 "; with the kubelet's rights the pod has to name a secret in "
+                 "nodePublishSecretRef as well");
 }
 
 static void log_outcome(const struct node_volume *v, enum node_volume_outcome outcome,
@@ -219,7 +219,7 @@ static int add_volume(struct csi_service *csi, const struct csi_publish *request
     if (r == 0)
         ask_pod(csi, request, *ret_volume);
     else if (e->text[0] == '\0')
-        (void)error_set_errno(e, r, "cannot set the volume up");
+        error_set_errno(e, r, "cannot set the volume up");
     if (r < 0)
         log_warn("cannot publish to a pod", "namespace", request->pod_namespace, "pod",
                  request->pod_name, "reason", e->text);
@@ -299,7 +299,6 @@ static void on_cancelled(void *userdata, struct csi_call *call)
 {
     struct node_volume *v = csi_call_userdata(call);
 
-    (void)userdata;
     if (node_volume_forgo(v))
         return; /* answered when that is undone */
     v->owner = NULL;
@@ -318,7 +317,7 @@ static void on_registration(void *userdata, bool is_registered, const char *erro
     struct csi_service *csi = userdata;
 
     csi->is_registered = is_registered;
-    (void)error_set(&csi->registration_error, 0, "%s", is_registered ? "" : error);
+    error_set(&csi->registration_error, 0, "%s", is_registered ? "" : error);
     if (is_registered)
         log_info("registered with the kubelet", "driver", csi->node->options->driver_name);
     else
@@ -359,10 +358,9 @@ void csi_service_check(struct csi_service *csi)
 
 static int on_check(sd_event_source *source, uint64_t usec, void *userdata)
 {
-    (void)usec;
     csi_service_check(userdata);
-    (void)sd_event_source_set_time(source, clock_mono() + CHECK_EVERY);
-    (void)sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+    sd_event_source_set_time(source, clock_mono() + CHECK_EVERY);
+    sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
     return 0;
 }
 
@@ -417,8 +415,8 @@ struct csi_service *csi_service_free(struct csi_service *csi)
 {
     if (csi == NULL)
         return NULL;
-    (void)sd_event_source_disable_unref(csi->check_timer);
-    (void)csi_plugin_free(csi->plugin);
+    sd_event_source_disable_unref(csi->check_timer);
+    csi_plugin_free(csi->plugin);
     /* what was being bound could not be answered any more */
     node_volumes_visit(csi->node->volumes, forget_call, csi);
     free(csi);

@@ -77,9 +77,9 @@ struct identities *identities_free(struct identities *identities)
         return NULL;
     identities->own = identity_unref(identities->own);
     assert(list_is_empty(&identities->all));
-    (void)api_server_unref(identities->server);
+    api_server_unref(identities->server);
     free(identities->kubelet_kubeconfig);
-    (void)sd_event_unref(identities->event);
+    sd_event_unref(identities->event);
     free(identities);
     return NULL;
 }
@@ -110,8 +110,8 @@ struct identity *identity_unref(struct identity *identity)
     list_remove(&i->link);
     if (i->source != NULL && i->all->options.gone != NULL)
         i->all->options.gone(i->all->options.userdata, i);
-    (void)source_free(i->source);
-    (void)store_free(i->store);
+    source_free(i->source);
+    store_free(i->store);
     free(i->name);
     free(i->key);
     free(i->namespace);
@@ -176,10 +176,10 @@ static int load_config(const struct identities *all, const struct identity_place
     if (options.file == NULL && all->options.rights == NODE_RIGHTS_NODE)
         options.file = find_kubelets(all);
     if (options.file == NULL && all->options.rights == NODE_RIGHTS_NODE) {
-        (void)error_set(e, -ENOENT,
-                        "there is no kubeconfig of the kubelet, neither %s nor %s; name it with "
-                        "--kubeconfig, or choose other --rights",
-                        KUBELET_KUBECONFIG, all->kubelet_kubeconfig);
+        error_set(e, -ENOENT,
+                  "there is no kubeconfig of the kubelet, neither %s nor %s; name it with "
+                  "--kubeconfig, or choose other --rights",
+                  KUBELET_KUBECONFIG, all->kubelet_kubeconfig);
         return -ENOENT;
     }
     return kubeconfig_load(&options, ret_config, e);
@@ -324,9 +324,9 @@ static int parse_tokens(const char *text, cJSON **ret_tokens, const char **ret_t
         token = json_text(audience != NULL ? audience : tokens->child, "token");
     }
     if (token == NULL) {
-        (void)error_set(e, -EACCES,
-                        "the kubelet sent no service account token, which --rights pod needs; the "
-                        "CSIDriver object has to have tokenRequests: [{audience: \"\"}]");
+        error_set(e, -EACCES,
+                  "the kubelet sent no service account token, which --rights pod needs; the "
+                  "CSIDriver object has to have tokenRequests: [{audience: \"\"}]");
         return -EACCES;
     }
     *ret_token = token;
@@ -364,7 +364,7 @@ static struct identity *find_pod(struct identities *all, const struct identity_r
 {
     char key[OBJECT_NAMESPACE_MAX + OBJECT_NAME_MAX + 2];
 
-    (void)snprintf(key, sizeof(key), "%s/%s", request->namespace, request->service_account);
+    snprintf(key, sizeof(key), "%s/%s", request->namespace, request->service_account);
     return find(all, key);
 }
 

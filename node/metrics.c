@@ -157,7 +157,7 @@ struct node_metrics *node_metrics_free(struct node_metrics *metrics)
 {
     if (metrics == NULL)
         return NULL;
-    (void)metrics_free(metrics->registry);
+    metrics_free(metrics->registry);
     free(metrics);
     return NULL;
 }
@@ -220,7 +220,7 @@ static const char *code_label(int status, char buf[static CODE_SIZE])
 {
     if (status == 0)
         return "<error>";
-    (void)snprintf(buf, CODE_SIZE, "%d", status);
+    snprintf(buf, CODE_SIZE, "%d", status);
     return buf;
 }
 #define CODE_LABEL(status) code_label((status), (char[CODE_SIZE]){""})

@@ -75,8 +75,7 @@ static void tell(struct node_monitor *seeing, const struct node_volume *v, const
                                     .message = message,
                                     .is_warning = is_warning};
 
-    (void)snprintf(message, sizeof(message), "%s: %s%s", PUBLISHED_TEXT(&v->published), text,
-                   what_now);
+    snprintf(message, sizeof(message), "%s: %s%s", PUBLISHED_TEXT(&v->published), text, what_now);
     pod_events_post(seeing->events, v->identity->source, &event, clock_mono());
 }
 
@@ -103,7 +102,7 @@ static void tell_trouble(struct node_monitor *seeing, const struct node_volume *
             const struct tls_pair *pair = volume_tls(v->published.volume, i);
 
             if (pair != NULL)
-                (void)tls_pair_problem(pair, clock_wall(), &problem);
+                tls_pair_problem(pair, clock_wall(), &problem);
         }
         tell(seeing, v, "CertificateProblem", true, problem.text, "");
         break;
@@ -225,7 +224,7 @@ static void check_mount(const struct node_monitor *seeing, struct health_check *
 {
     *check = (struct health_check){.name = "mount"};
     if (!node_is_serving(seeing->node))
-        (void)error_set(&check->problem, -EIO, "the connection of the file system was ended");
+        error_set(&check->problem, -EIO, "the connection of the file system was ended");
 }
 
 static void check_registration(const struct node_monitor *seeing, struct health_check *check)
@@ -236,9 +235,9 @@ static void check_registration(const struct node_monitor *seeing, struct health_
     *check = (struct health_check){.name = "registered"};
     if (csi_service_is_registered(csi) || seeing->node->options->registration_path == NULL)
         return;
-    (void)error_set(
-        &check->problem, -EAGAIN, "the kubelet %s%s",
-        error[0] != '\0' ? "refuses the plug-in: " : "has not asked for the plug-in yet", error);
+    error_set(&check->problem, -EAGAIN, "the kubelet %s%s",
+              error[0] != '\0' ? "refuses the plug-in: " : "has not asked for the plug-in yet",
+              error);
 }
 
 /* What nobody has needed yet was not asked. */
@@ -248,7 +247,7 @@ static void check_source(struct node_monitor *seeing, struct health_check *check
     if (!seeing->has_answer)
         identities_visit(seeing->node->identities, has_answered, &seeing->has_answer);
     if (!seeing->has_answer && node_volumes_count(seeing->node->volumes) > 0)
-        (void)error_set(&check->problem, -EAGAIN, "no API server has given anything yet");
+        error_set(&check->problem, -EAGAIN, "no API server has given anything yet");
 }
 
 static int answer_live(void *userdata, bool is_verbose, struct http_server_answer *answer)
@@ -281,7 +280,6 @@ static int answer_metrics(void *userdata, bool is_verbose, struct http_server_an
 {
     const struct node_monitor *seeing = userdata;
 
-    (void)is_verbose;
     answer->content_type = "text/plain; version=0.0.4; charset=utf-8";
     return node_metrics_render(seeing->metrics, &answer->body);
 }
@@ -439,10 +437,10 @@ struct node_monitor *node_monitor_free(struct node_monitor *seeing)
     if (seeing == NULL)
         return NULL;
     for (size_t i = 0; i < seeing->n_controls; i++)
-        (void)status_socket_free(seeing->controls[i]);
-    (void)http_server_free(seeing->page);
-    (void)pod_events_free(seeing->events);
-    (void)node_metrics_free(seeing->metrics);
+        status_socket_free(seeing->controls[i]);
+    http_server_free(seeing->page);
+    pod_events_free(seeing->events);
+    node_metrics_free(seeing->metrics);
     free(seeing);
     return NULL;
 }

@@ -42,10 +42,10 @@ void node_tell_status(struct node *node)
 {
     char text[128];
 
-    (void)snprintf(text, sizeof(text), "%zu volumes%s", node_volumes_count(node->volumes),
-                   node->csi == NULL || csi_service_is_registered(node->csi)
-                       ? ""
-                       : "; not registered with the kubelet");
+    snprintf(text, sizeof(text), "%zu volumes%s", node_volumes_count(node->volumes),
+             node->csi == NULL || csi_service_is_registered(node->csi)
+                 ? ""
+                 : "; not registered with the kubelet");
     service_manager_status(text);
     if (!node->has_warned && secmem_unlocked_bytes() > 0) {
         node->has_warned = true;
@@ -60,8 +60,6 @@ static int on_reload(sd_event_source *source, const struct signalfd_siginfo *inf
 {
     const struct node *node = userdata;
 
-    (void)source;
-    (void)info;
     service_manager_reloading();
     log_info("looking anew at the files of static volumes, and at the pods that there are");
     static_reconciler_refresh(node->static_volumes);
@@ -74,7 +72,6 @@ static int on_end(sd_event_source *source, const struct signalfd_siginfo *info, 
 {
     struct node *node = userdata;
 
-    (void)source;
     log_info("ending", "signal", strsignal((int)info->ssi_signo));
     node->is_ending = true;
     return sd_event_exit(node->event, 0);
@@ -89,9 +86,9 @@ static int make_event_loop(struct node *node, struct error *e)
     sigset_t taken;
     int r;
 
-    (void)sigemptyset(&taken);
+    sigemptyset(&taken);
     for (size_t i = 0; i < ELEMENTS_OF(signals); i++)
-        (void)sigaddset(&taken, signals[i].number);
+        sigaddset(&taken, signals[i].number);
     r = event_loop_new(&taken, &node->event, e);
     if (r < 0)
         return r;
@@ -106,8 +103,8 @@ static void on_file_system_failed(void *userdata, const struct error *reason)
 {
     struct node *node = userdata;
 
-    (void)error_set(&node->failure, -EIO, "cannot go on: %s", reason->text);
-    (void)sd_event_exit(node->event, -EIO);
+    error_set(&node->failure, -EIO, "cannot go on: %s", reason->text);
+    sd_event_exit(node->event, -EIO);
 }
 
 /* @name: of the directory in the run directory */
@@ -326,18 +323,18 @@ static int node_start(struct node *node, struct error *e)
 /* From those who ask to the source, so that nobody calls into what is gone. */
 static void node_deinit(struct node *node)
 {
-    (void)csi_service_free(node->csi);
-    (void)static_reconciler_free(node->static_volumes);
-    (void)node_volumes_free(node->volumes);
-    (void)node_pods_free(node->pods);
+    csi_service_free(node->csi);
+    static_reconciler_free(node->static_volumes);
+    node_volumes_free(node->volumes);
+    node_pods_free(node->pods);
     node->pods_identity = identity_unref(node->pods_identity);
-    (void)identities_free(node->identities);
-    (void)node_monitor_free(node->seeing);
-    (void)watchdog_free(node->watchdog);
-    (void)file_system_free(node->live);
-    (void)file_system_free(node->standard);
-    (void)mount_monitor_free(node->mount_monitor);
-    (void)sd_event_unref(node->event);
+    identities_free(node->identities);
+    node_monitor_free(node->seeing);
+    watchdog_free(node->watchdog);
+    file_system_free(node->live);
+    file_system_free(node->standard);
+    mount_monitor_free(node->mount_monitor);
+    sd_event_unref(node->event);
     free(node->target_root);
     node->lock_fd = fd_close(node->lock_fd);
 }
@@ -352,7 +349,7 @@ int node_run(const struct node_options *options, struct error *e)
     if (r < 0 && node.failure.text[0] != '\0')
         *e = node.failure;
     else if (r < 0 && e->text[0] == '\0')
-        (void)error_set_errno(e, r, "the event loop failed");
+        error_set_errno(e, r, "the event loop failed");
     service_manager_stopping();
     node_deinit(&node);
     return r;

@@ -259,7 +259,6 @@ static int find_config(void *userdata, int option, const char *value, struct err
 {
     struct node_options *o = userdata;
 
-    (void)e;
     if (option == OPTION_CONFIG)
         o->config_file = value;
     return 0;

@@ -77,7 +77,7 @@ struct pod_events *pod_events_free(struct pod_events *events)
     if (events == NULL)
         return NULL;
     for (size_t i = 0; i < POD_EVENTS_POSTING; i++)
-        (void)events->options.cancel(events->postings[i].request);
+        events->options.cancel(events->postings[i].request);
     free(events);
     return NULL;
 }
@@ -167,7 +167,7 @@ static void write_name(char *name, size_t size, const char *pod)
         random = clock_mono(); /* a name that is taken costs one event */
     while (len > 0 && (pod[len - 1] == '.' || pod[len - 1] == '-'))
         len--;
-    (void)snprintf(name, size, "%.*s.%016" PRIx64, (int)len, pod, random);
+    snprintf(name, size, "%.*s.%016" PRIx64, (int)len, pod, random);
 }
 
 static int add_pod(cJSON *json, const struct pod_event *event, const char *namespace,
@@ -204,7 +204,7 @@ static int fill(cJSON *json, const struct pod_events *events, const struct pod_e
     int r = 0;
 
     write_name(event_name, sizeof(event_name), name);
-    (void)snprintf(message, sizeof(message), "%s", event->message);
+    snprintf(message, sizeof(message), "%s", event->message);
     r |= json_add_text(json, "apiVersion", "v1");
     r |= json_add_text(json, "kind", "Event");
     r |= json_add_text(metadata, "name", event_name);
@@ -253,8 +253,8 @@ static void note_status(struct pod_events *events, const struct posting *p)
     }
     if (p->status == 401 || p->status == 403)
         events->forbidden_until = p->begun_at + FORBIDDEN_QUIET;
-    (void)snprintf(text, sizeof(text), "the API server answers with status %d%s", p->status,
-                   p->status == 403 ? ": create of events is not allowed" : "");
+    snprintf(text, sizeof(text), "the API server answers with status %d%s", p->status,
+             p->status == 403 ? ": create of events is not allowed" : "");
     note_failure(events, text);
 }
 
@@ -267,9 +267,6 @@ static void on_response(void *userdata, const struct http_response *response)
 
 static void on_body(void *userdata, const char *bytes, size_t len)
 {
-    (void)userdata;
-    (void)bytes;
-    (void)len;
 }
 
 static void on_done(void *userdata, enum http_outcome outcome, const struct error *error)
@@ -300,8 +297,8 @@ static int send_event(struct pod_events *events, struct posting *p, struct sourc
 
     if (len == 0 || len >= sizeof(namespace))
         return -EINVAL;
-    (void)snprintf(namespace, sizeof(namespace), "%.*s", (int)len, event->pod);
-    (void)snprintf(path, sizeof(path), "/api/v1/namespaces/%s/events", namespace);
+    snprintf(namespace, sizeof(namespace), "%.*s", (int)len, event->pod);
+    snprintf(path, sizeof(path), "/api/v1/namespaces/%s/events", namespace);
     body = make_body(events, event, known, namespace, slash + 1);
     if (body == NULL)
         return -ENOMEM;

@@ -104,7 +104,7 @@ bool node_pods_volume_name(const char *target, char ret_name[static NODE_PODS_VO
     if (end == NULL || !streq(end, last) || end == name ||
         (size_t)(end - name) >= NODE_PODS_VOLUME_NAME_SIZE)
         return false;
-    (void)snprintf(ret_name, NODE_PODS_VOLUME_NAME_SIZE, "%.*s", (int)(end - name), name);
+    snprintf(ret_name, NODE_PODS_VOLUME_NAME_SIZE, "%.*s", (int)(end - name), name);
     return true;
 }
 
@@ -135,7 +135,7 @@ static struct lookup *lookup_free(struct lookup *l)
     drop_request(l);
     l->pods->n_lookups--;
     list_remove(&l->link);
-    (void)sd_event_source_disable_unref(l->retry);
+    sd_event_source_disable_unref(l->retry);
     buf_deinit(&l->body);
     free(l->namespace);
     free(l->name);
@@ -183,10 +183,10 @@ struct node_pods_query *node_pods_query_free(struct node_pods_query *query)
     struct lookup *l = query != NULL ? query->lookup : NULL;
     struct node_pods *pods = l != NULL ? l->pods : NULL;
 
-    (void)query_free(query);
+    query_free(query);
     if (l == NULL || l->is_finished || !list_is_empty(&l->queries))
         return NULL;
-    (void)lookup_free(l);
+    lookup_free(l);
     send_waiting(pods);
     return NULL;
 }
@@ -210,10 +210,10 @@ static void finish(struct lookup *l, const struct pod *pod)
         node_pods_answer_fn *answered = query->answered;
         void *userdata = query->userdata;
 
-        (void)query_free(query);
+        query_free(query);
         answered(userdata, answer);
     }
-    (void)lookup_free(l);
+    lookup_free(l);
     send_waiting(pods);
 }
 
@@ -235,8 +235,6 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct lookup *l = userdata;
 
-    (void)source;
-    (void)usec;
     l->wants_request = true;
     send_waiting(l->pods);
     return 0;
@@ -246,8 +244,8 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
 static void retry_later(struct lookup *l, span_us delay)
 {
     l->retry = sd_event_source_disable_unref(l->retry);
-    (void)sd_event_add_time_relative(l->pods->event, &l->retry, CLOCK_MONOTONIC, delay, TIMER_SLACK,
-                                     on_retry, l);
+    sd_event_add_time_relative(l->pods->event, &l->retry, CLOCK_MONOTONIC, delay, TIMER_SLACK,
+                               on_retry, l);
 }
 
 static void on_failed(struct lookup *l)
@@ -308,7 +306,6 @@ static void on_done(void *userdata, enum http_outcome outcome, const struct erro
     struct lookup *l = userdata;
     struct node_pods *pods = l->pods;
 
-    (void)error;
     drop_request(l);
     if (outcome != HTTP_COMPLETE || l->status == 429 || l->status / 100 == 5)
         on_failed(l);
@@ -328,7 +325,7 @@ static int lookup_send(struct lookup *l, struct error *e)
     const struct http_call call = {.path = path, .total_limit = GET_LIMIT};
     int r;
 
-    (void)snprintf(path, sizeof(path), "/api/v1/namespaces/%s/pods/%s", l->namespace, l->name);
+    snprintf(path, sizeof(path), "/api/v1/namespaces/%s/pods/%s", l->namespace, l->name);
     l->wants_request = false;
     l->status = 0;
     buf_deinit(&l->body);
@@ -588,10 +585,10 @@ struct node_pods *node_pods_free(struct node_pods *pods)
     if (pods == NULL)
         return NULL;
     assert(list_is_empty(&pods->lookups));
-    (void)pod_watch_free(pods->watch);
+    pod_watch_free(pods->watch);
     watch_clock_deinit(&pods->watch_clock);
     pods_deinit(&pods->known);
-    (void)sd_event_unref(pods->event);
+    sd_event_unref(pods->event);
     free(pods);
     return NULL;
 }

@@ -161,7 +161,7 @@ static void resolve(const char *path, char ret_path[static PATH_MAX])
 {
     char *resolved = realpath(path, NULL);
 
-    (void)snprintf(ret_path, PATH_MAX, "%s", resolved != NULL ? resolved : path);
+    snprintf(ret_path, PATH_MAX, "%s", resolved != NULL ? resolved : path);
     free(resolved);
 }
 

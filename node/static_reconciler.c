@@ -113,8 +113,6 @@ static void on_settled(void *userdata, struct node_volume *volume, enum node_vol
 /* It is wanted again before that. */
 static void on_abandoned(void *userdata, struct node_volume *volume)
 {
-    (void)userdata;
-    (void)volume;
 }
 
 static int make_volume(struct static_reconciler *all, struct said *said, struct error *e)
@@ -176,16 +174,14 @@ static void pursue_all(struct static_reconciler *all)
 
 static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
 {
-    (void)source;
-    (void)usec;
     pursue_all(userdata);
     return 0;
 }
 
 static void retry_later(struct static_reconciler *all)
 {
-    (void)sd_event_source_set_time(all->retry_timer, clock_mono() + RETRY_AFTER);
-    (void)sd_event_source_set_enabled(all->retry_timer, SD_EVENT_ONESHOT);
+    sd_event_source_set_time(all->retry_timer, clock_mono() + RETRY_AFTER);
+    sd_event_source_set_enabled(all->retry_timer, SD_EVENT_ONESHOT);
 }
 
 /* ---- files */
@@ -214,8 +210,8 @@ static void unsay(struct static_reconciler *all, struct said *said)
 static void say(struct said *said, struct static_volume *file)
 {
     said->file = static_volume_ref(file);
-    (void)snprintf(said->id, sizeof(said->id), "%s%.240s", id_prefixes[said - said->entry->said],
-                   file->name);
+    snprintf(said->id, sizeof(said->id), "%s%.240s", id_prefixes[said - said->entry->said],
+             file->name);
 }
 
 static void on_added(void *userdata, struct static_volume *file)
@@ -274,7 +270,6 @@ static void on_changed(void *userdata, const struct static_volume *old, struct s
 
 static void on_failed(void *userdata, const char *file, const char *reason)
 {
-    (void)userdata;
     if (reason != NULL)
         log_warn("a file of static volumes is no good", "file", file, "reason", reason);
     else
@@ -345,9 +340,9 @@ struct static_reconciler *static_reconciler_free(struct static_reconciler *all)
         return NULL;
     list_for_each_safe (entry, tmp, &all->entries, link)
         entry_free(all, entry);
-    (void)static_volumes_free(all->files);
-    (void)created_dirs_free(all->created_dirs);
-    (void)sd_event_source_disable_unref(all->retry_timer);
+    static_volumes_free(all->files);
+    created_dirs_free(all->created_dirs);
+    sd_event_source_disable_unref(all->retry_timer);
     free(all);
     return NULL;
 }

@@ -96,7 +96,7 @@ static const char *normalize_target(char *path)
         if ((len == 1 && name[0] == '.') || (len == 2 && name[0] == '.' && name[1] == '.'))
             return "it has . or .. in it";
         *out++ = '/';
-        (void)memmove(out, name, len);
+        memmove(out, name, len);
         out += len;
         at = name + len;
     }
@@ -299,7 +299,7 @@ struct static_volume *static_volume_unref(struct static_volume *volume)
     free(volume->kubeconfig);
     free(volume->context);
     free(volume->manifests);
-    (void)volume_spec_free(volume->spec);
+    volume_spec_free(volume->spec);
     free(volume);
     return NULL;
 }

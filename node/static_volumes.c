@@ -69,8 +69,8 @@ static struct file *file_free(struct file *f)
     if (f == NULL)
         return NULL;
     list_remove(&f->link);
-    (void)static_volume_unref(f->current);
-    (void)static_volume_unref(f->next);
+    static_volume_unref(f->current);
+    static_volume_unref(f->next);
     buf_deinit(&f->text);
     free(f->name);
     free(f);
@@ -141,7 +141,7 @@ static int parse_file(struct static_volumes *v, struct file *f)
     int r = -EFBIG;
 
     if (f->text.len > STATIC_VOLUME_MAX_BYTES)
-        (void)error_set(&e, r, "it is longer than %u bytes", STATIC_VOLUME_MAX_BYTES);
+        error_set(&e, r, "it is longer than %u bytes", STATIC_VOLUME_MAX_BYTES);
     else
         r = static_volume_parse(f->name, buf_text(&f->text), f->text.len, &volume, &e);
     if (r == -ENOMEM)
@@ -286,7 +286,7 @@ static void remove_old(struct static_volumes *v)
         if (!goes)
             continue;
         report(v, f->name, &f->error, &ERROR_INIT);
-        (void)file_free(f);
+        file_free(f);
         v->n_files--;
     }
 }
@@ -311,7 +311,7 @@ static void take_next(struct static_volumes *v, struct file *f)
         v->callbacks->changed(v->userdata, old, f->current);
     else
         v->callbacks->added(v->userdata, f->current);
-    (void)static_volume_unref(old);
+    static_volume_unref(old);
     report(v, f->name, &f->error, &ERROR_INIT);
 }
 
@@ -322,13 +322,13 @@ static void report_rival(struct static_volumes *v, struct file *f)
     struct error e = ERROR_INIT;
 
     if (has_target(its, f->next->target))
-        (void)error_set(&e, -EEXIST, "target: %.255s is that of %.64s already", f->next->target,
-                        f->rival->name);
+        error_set(&e, -EEXIST, "target: %.255s is that of %.64s already", f->next->target,
+                  f->rival->name);
     else
-        (void)error_set(&e, -EEXIST,
-                        "target: one of %.128s and that of %.64s, %.128s, lies in the "
-                        "other",
-                        f->next->target, f->rival->name, its->target);
+        error_set(&e, -EEXIST,
+                  "target: one of %.128s and that of %.64s, %.128s, lies in the "
+                  "other",
+                  f->next->target, f->rival->name, its->target);
     report(v, f->name, &f->error, &e);
 }
 
@@ -411,7 +411,7 @@ static void forget_unread(struct static_volumes *v)
     list_for_each_safe (f, after, &v->files, link) {
         if (f->text.data != NULL || f->current != NULL || f->error.text[0] != '\0')
             continue;
-        (void)file_free(f);
+        file_free(f);
         v->n_files--;
     }
 }
@@ -437,7 +437,7 @@ static int look(struct static_volumes *v, struct error *e)
         forget_unread(v);
         r = directory_failed(v, r, e);
     }
-    (void)closedir(dir);
+    closedir(dir);
     if (r >= 0)
         take_effect(v);
     return r;
@@ -450,7 +450,7 @@ void static_volumes_refresh(struct static_volumes *volumes)
 
     dir_watch_settle(volumes->watch);
     if (r == -ENOMEM && e.text[0] == '\0')
-        (void)error_set_errno(&e, r, "cannot read the volumes; trying again");
+        error_set_errno(&e, r, "cannot read the volumes; trying again");
     if (r == MANIFEST_FILE_BUSY || r == -ENOMEM)
         schedule(volumes, BUSY_SPAN);
     report(volumes, volumes->path, &volumes->error, &e);
@@ -472,8 +472,6 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct static_volumes *v = userdata;
 
-    (void)source;
-    (void)usec;
     v->look_at = 0;
     static_volumes_refresh(v);
     return 0;
@@ -535,11 +533,11 @@ struct static_volumes *static_volumes_free(struct static_volumes *volumes)
 
     if (volumes == NULL)
         return NULL;
-    (void)sd_event_source_disable_unref(volumes->timer);
-    (void)dir_watch_free(volumes->watch);
+    sd_event_source_disable_unref(volumes->timer);
+    dir_watch_free(volumes->watch);
     list_for_each_safe (f, after, &volumes->files, link)
-        (void)file_free(f);
-    (void)sd_event_unref(volumes->event);
+        file_free(f);
+    sd_event_unref(volumes->event);
     free(volumes->path);
     free(volumes);
     return NULL;

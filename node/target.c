@@ -79,7 +79,7 @@ static int cut(const struct target_area *area, const char *path, struct location
                  slash != NULL ? rest : ".");
     if (n < 0 || (size_t)n >= sizeof(l->parent))
         return refuse(area, path, e);
-    (void)snprintf(l->name, sizeof(l->name), "%s", name);
+    snprintf(l->name, sizeof(l->name), "%s", name);
     return 0;
 }
 
@@ -158,7 +158,7 @@ static bool is_ours(uint64_t mount_id)
 {
     struct search search = {.id = mount_id};
 
-    (void)mountinfo_visit(AT_FDCWD, "/proc/self/mountinfo", compare_mount, &search);
+    mountinfo_visit(AT_FDCWD, "/proc/self/mountinfo", compare_mount, &search);
     return search.is_ours;
 }
 
@@ -166,7 +166,7 @@ static int detach_top(int fd)
 {
     char path[32];
 
-    (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
     return umount2(path, MNT_DETACH) < 0 ? negative_errno() : 0;
 }
 

@@ -82,8 +82,6 @@ static int on_lingered(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct node_volume *v = userdata;
 
-    (void)source;
-    (void)usec;
     v->callbacks->abandoned(v->userdata, v);
     return 0;
 }
@@ -105,7 +103,7 @@ static void settle_missing(struct node_volume *v, enum node_volume_outcome outco
 {
     struct error e = ERROR_INIT;
 
-    (void)published_why_missing(&v->published, &e);
+    published_why_missing(&v->published, &e);
     settle(v, outcome, &e);
 }
 
@@ -121,8 +119,6 @@ static int on_too_late(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct node_volume *v = userdata;
 
-    (void)source;
-    (void)usec;
     if (v->is_wanted && v->state == NODE_VOLUME_FOLLOWING)
         settle_missing(v, is_forbidden(v) ? NODE_VOLUME_FORBIDDEN : NODE_VOLUME_UNAVAILABLE);
     return 0;
@@ -154,16 +150,16 @@ static void on_bound(void *userdata, int error, uint64_t mount_id, const struct 
 
     if (error < 0) {
         v->state = NODE_VOLUME_IN_PLACE;
-        (void)remove_target(v, NULL);
-        (void)error_prefix(&reason, error, "cannot show the volume on %s", v->target);
+        remove_target(v, NULL);
+        error_prefix(&reason, error, "cannot show the volume on %s", v->target);
         settle(v, NODE_VOLUME_UNAVAILABLE, &reason);
         return;
     }
     v->state = NODE_VOLUME_BOUND;
     v->mount_id = mount_id;
     if (v->is_forgone) {
-        (void)node_volume_hide(v, NULL);
-        (void)error_set(&reason, -ECANCELED, "nobody waited for the volume any more");
+        node_volume_hide(v, NULL);
+        error_set(&reason, -ECANCELED, "nobody waited for the volume any more");
         settle(v, NODE_VOLUME_UNAVAILABLE, &reason);
         return;
     }
@@ -231,8 +227,6 @@ static int on_pod_too_late(sd_event_source *source, uint64_t usec, void *userdat
 {
     struct node_volume *v = userdata;
 
-    (void)source;
-    (void)usec;
     log_info("the pod cannot be read in time; its volume goes to the standard file system", "pod",
              v->pod, "target", v->target);
     node_volume_decide(v, NODE_FS_STANDARD);
@@ -280,7 +274,6 @@ static int on_ready(void *userdata, struct error *e)
 {
     struct node_volume *v = userdata;
 
-    (void)e;
     v->state = NODE_VOLUME_IN_PLACE;
     check(v);
     return 0;
@@ -291,7 +284,6 @@ static void on_failed(void *userdata, int error, const struct error *e)
 {
     struct node_volume *v = userdata;
 
-    (void)error;
     v->error = *e;
     check(v);
 }
@@ -439,9 +431,9 @@ struct node_volume *node_volume_free(struct node_volume *volume)
     stop_timers(v);
     stop_waiting_for_pod(v);
     published_deinit(&v->published);
-    (void)identity_unref(v->identity);
+    identity_unref(v->identity);
     if (!v->borrows_spec)
-        (void)volume_spec_free(v->spec);
+        volume_spec_free(v->spec);
     free(v->id);
     free(v->target);
     free(v->root);

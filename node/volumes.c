@@ -21,7 +21,6 @@ static int compare_ids(const void *a, const void *b)
 
 static int on_sweep(sd_event_source *source, void *userdata)
 {
-    (void)source;
     node_volumes_sweep(userdata);
     return 0;
 }
@@ -53,7 +52,7 @@ struct node_volumes *node_volumes_free(struct node_volumes *volumes)
     node_volumes_sweep(volumes);
     list_for_each_safe (v, tmp, &volumes->all, link)
         node_volumes_remove(volumes, v);
-    (void)sd_event_source_disable_unref(volumes->sweeper);
+    sd_event_source_disable_unref(volumes->sweeper);
     free(volumes);
     return NULL;
 }
@@ -62,7 +61,7 @@ int node_volumes_add(struct node_volumes *volumes, struct node_volume *volume_co
 {
     assert(node_volumes_find(volumes, volume_consumed->id) == NULL);
     if (tsearch(volume_consumed, &volumes->by_id, compare_ids) == NULL) {
-        (void)node_volume_free(volume_consumed);
+        node_volume_free(volume_consumed);
         return -ENOMEM;
     }
     volume_consumed->number = ++volumes->n_added;
@@ -82,7 +81,7 @@ struct node_volume *node_volumes_find(const struct node_volumes *volumes, const 
 
 static void forget(struct node_volumes *volumes, struct node_volume *volume)
 {
-    (void)tdelete(volume, &volumes->by_id, compare_ids);
+    tdelete(volume, &volumes->by_id, compare_ids);
     list_remove(&volume->link);
     volumes->n--;
 }
@@ -90,14 +89,14 @@ static void forget(struct node_volumes *volumes, struct node_volume *volume)
 void node_volumes_remove(struct node_volumes *volumes, struct node_volume *volume)
 {
     forget(volumes, volume);
-    (void)node_volume_free(volume);
+    node_volume_free(volume);
 }
 
 void node_volumes_drop(struct node_volumes *volumes, struct node_volume *volume)
 {
     forget(volumes, volume);
     list_append(&volumes->doomed, &volume->link);
-    (void)sd_event_source_set_enabled(volumes->sweeper, SD_EVENT_ONESHOT);
+    sd_event_source_set_enabled(volumes->sweeper, SD_EVENT_ONESHOT);
 }
 
 void node_volumes_sweep(struct node_volumes *volumes)
@@ -105,7 +104,7 @@ void node_volumes_sweep(struct node_volumes *volumes)
     struct node_volume *v, *tmp;
 
     list_for_each_safe (v, tmp, &volumes->doomed, link)
-        (void)node_volume_free(v);
+        node_volume_free(v);
 }
 
 size_t node_volumes_count(const struct node_volumes *volumes)

@@ -11,8 +11,6 @@ static int on_turn_over(sd_event_source *source, void *userdata)
 {
     unsigned char left_behind[STACK_USED_BYTES];
 
-    (void)source;
-    (void)userdata;
     explicit_bzero(left_behind, sizeof(left_behind));
     return 0;
 }
@@ -24,9 +22,9 @@ static int wipe_stack_after_turns(sd_event *event)
 
     if (r < 0)
         return r;
-    (void)sd_event_source_set_priority(source, SD_EVENT_PRIORITY_IDLE);
-    (void)sd_event_source_set_floating(source, true);
-    (void)sd_event_source_unref(source);
+    sd_event_source_set_priority(source, SD_EVENT_PRIORITY_IDLE);
+    sd_event_source_set_floating(source, true);
+    sd_event_source_unref(source);
     return 0;
 }
 
@@ -36,14 +34,14 @@ int event_loop_new(const sigset_t *taken, sd_event **ret_event, struct error *e)
     sd_event *event = NULL;
     int r;
 
-    (void)signal(SIGPIPE, SIG_IGN);
-    (void)sigaddset(&blocked, SIGCHLD);
-    (void)pthread_sigmask(SIG_BLOCK, &blocked, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    sigaddset(&blocked, SIGCHLD);
+    pthread_sigmask(SIG_BLOCK, &blocked, NULL);
     r = sd_event_new(&event);
     if (r >= 0)
         r = wipe_stack_after_turns(event);
     if (r < 0) {
-        (void)sd_event_unref(event);
+        sd_event_unref(event);
         return error_set_errno(e, r, "cannot set the event loop up");
     }
     *ret_event = event;

@@ -69,9 +69,9 @@ struct file_system *file_system_free(struct file_system *fs)
 {
     if (fs == NULL)
         return NULL;
-    (void)publisher_free(fs->publisher);
-    (void)session_free(fs->session);
-    (void)tree_free(fs->tree);
+    publisher_free(fs->publisher);
+    session_free(fs->session);
+    tree_free(fs->tree);
     free(fs->mountpoint);
     free(fs);
     return NULL;

@@ -44,7 +44,7 @@ static bool find(const char *path, const struct stat *status, struct mount_entry
 {
     struct search search = {.path = path, .status = status, .entry = ret_entry};
 
-    (void)mountinfo_visit(AT_FDCWD, "/proc/self/mountinfo", look_at, &search);
+    mountinfo_visit(AT_FDCWD, "/proc/self/mountinfo", look_at, &search);
     return search.found;
 }
 
@@ -108,7 +108,7 @@ bool mounts_point_of(const char *path, char **ret_mountpoint)
         (status.stx_mask & STATX_MNT_ID) == 0)
         return false;
     search.id = status.stx_mnt_id;
-    (void)mountinfo_visit(AT_FDCWD, "/proc/self/mountinfo", look_at_id, &search);
+    mountinfo_visit(AT_FDCWD, "/proc/self/mountinfo", look_at_id, &search);
     if (search.mountpoint == NULL)
         return false;
     *ret_mountpoint = search.mountpoint;

@@ -24,8 +24,8 @@ const char *published_text(const struct published *p, char buf[static PUBLISHED_
     const char *name = strchr(volume_spec_text(p->options.spec, text), '/');
     size_t kind_len = strcspn(text, "/");
 
-    (void)snprintf(buf, PUBLISHED_TEXT_SIZE, "%.*s/%.63s%s", (int)kind_len, text,
-                   p->options.namespace, name != NULL ? name : "");
+    snprintf(buf, PUBLISHED_TEXT_SIZE, "%.*s/%.63s%s", (int)kind_len, text, p->options.namespace,
+             name != NULL ? name : "");
     return buf;
 }
 
@@ -100,7 +100,7 @@ static void log_published(const struct published *p)
 {
     char latency[LOG_NUMBER_SIZE];
 
-    (void)snprintf(latency, sizeof(latency), "%.3fms", (double)p->update_latency_us / 1e3);
+    snprintf(latency, sizeof(latency), "%.3fms", (double)p->update_latency_us / 1e3);
     log_info("published", "object", PUBLISHED_TEXT(p), "pod", p->options.pod, "generation",
              p->generation, "resourceVersion", resource_version(p), "files",
              LOG_NUM(p->payload->n_files), "latency", latency);
@@ -146,8 +146,6 @@ static int on_certificate_expired(sd_event_source *source, uint64_t usec, void *
 {
     struct published *p = userdata;
 
-    (void)source;
-    (void)usec;
     check_certificates(p);
     p->callbacks->changed(p->userdata);
     return 0;
@@ -189,8 +187,6 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct published *p = userdata;
 
-    (void)source;
-    (void)usec;
     publisher_submit(p->publisher, p->payload, clock_mono());
     return 0;
 }
@@ -209,7 +205,7 @@ static void note_failure(struct published *p, int error)
     struct error e;
 
     if (!p->is_ready) {
-        (void)error_set_errno(&e, error, "cannot publish %s", PUBLISHED_TEXT(p));
+        error_set_errno(&e, error, "cannot publish %s", PUBLISHED_TEXT(p));
         p->callbacks->failed(p->userdata, error, &e);
         return;
     }
@@ -243,7 +239,7 @@ static void on_published(void *userdata, const struct publisher_result *result)
     struct published *p = userdata;
 
     if (result->is_visible) {
-        (void)memcpy(p->generation, result->generation, sizeof(p->generation));
+        memcpy(p->generation, result->generation, sizeof(p->generation));
         p->n_published++;
         p->updated_at = clock_wall();
         p->update_latency_us = result->visible_at - result->received_at;
@@ -286,7 +282,7 @@ static void on_payload(void *userdata, struct payload *payload, mono_us received
     bool is_first = p->payload == NULL;
     int r;
 
-    (void)payload_unref(p->payload);
+    payload_unref(p->payload);
     p->payload = payload_ref(payload);
     r = is_first ? find_place(p, &e) : 0;
     if (r < 0) {
@@ -354,12 +350,12 @@ int published_init(struct published *p, sd_event *event, const struct published_
 
 void published_deinit(struct published *p)
 {
-    (void)sd_event_source_disable_unref(p->retry_timer);
-    (void)sd_event_source_disable_unref(p->certificate_timer);
-    (void)publisher_remove_volume(p->publisher);
-    (void)payload_unref(p->payload);
-    (void)volume_free(p->volume);
+    sd_event_source_disable_unref(p->retry_timer);
+    sd_event_source_disable_unref(p->certificate_timer);
+    publisher_remove_volume(p->publisher);
+    payload_unref(p->payload);
+    volume_free(p->volume);
     free(p->logged_certificates);
-    (void)sd_event_unref(p->event);
+    sd_event_unref(p->event);
     *p = (struct published){0};
 }

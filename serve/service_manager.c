@@ -14,26 +14,26 @@ span_us supervisor_watchdog_limit(void)
 
 void service_manager_alive(void)
 {
-    (void)sd_notify(false, "WATCHDOG=1");
+    sd_notify(false, "WATCHDOG=1");
 }
 
 void service_manager_ready(void)
 {
-    (void)sd_notify(false, "READY=1");
+    sd_notify(false, "READY=1");
 }
 
 /* The time tells this reload from those before; Type=notify-reload wants it. */
 void service_manager_reloading(void)
 {
-    (void)sd_notifyf(false, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, (uint64_t)clock_mono());
+    sd_notifyf(false, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, (uint64_t)clock_mono());
 }
 
 void service_manager_stopping(void)
 {
-    (void)sd_notify(false, "STOPPING=1");
+    sd_notify(false, "STOPPING=1");
 }
 
 void service_manager_status(const char *text)
 {
-    (void)sd_notifyf(false, "STATUS=%s", text);
+    sd_notifyf(false, "STATUS=%s", text);
 }

@@ -18,8 +18,8 @@ static void on_probed(void *userdata)
     if (--w->n_awaited > 0)
         return;
     service_manager_alive();
-    (void)sd_event_source_set_time(w->timer, clock_mono() + w->interval);
-    (void)sd_event_source_set_enabled(w->timer, SD_EVENT_ONESHOT);
+    sd_event_source_set_time(w->timer, clock_mono() + w->interval);
+    sd_event_source_set_enabled(w->timer, SD_EVENT_ONESHOT);
 }
 
 /* If no answer comes, there is no next time, and the manager acts. */
@@ -27,8 +27,6 @@ static int on_time(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct watchdog *w = userdata;
 
-    (void)source;
-    (void)usec;
     w->n_awaited = w->n_publishers;
     for (size_t i = 0; i < w->n_publishers; i++)
         publisher_probe(w->publishers[i], on_probed, w);
@@ -64,7 +62,7 @@ struct watchdog *watchdog_free(struct watchdog *watchdog)
 {
     if (watchdog == NULL)
         return NULL;
-    (void)sd_event_source_disable_unref(watchdog->timer);
+    sd_event_source_disable_unref(watchdog->timer);
     free(watchdog);
     return NULL;
 }

@@ -47,7 +47,7 @@ struct builder {
 static void variable_deinit(struct variable *v)
 {
     free((char *)(uintptr_t)v->shown.name);
-    (void)object_unref(v->object);
+    object_unref(v->object);
     secmem_free(v->expanded);
 }
 
@@ -258,7 +258,7 @@ static int set_literal(struct builder *b, const struct env_source *source, struc
     v.expanded = r >= 0 ? secmem_alloc(out.len + 1) : NULL;
     if (v.expanded == NULL)
         return out_of_memory(e);
-    (void)memcpy(v.expanded, buf_text(&out), out.len);
+    memcpy(v.expanded, buf_text(&out), out.len);
     secmem_seal(v.expanded);
     v.shown.bytes = v.expanded;
     v.shown.len = out.len;

@@ -63,7 +63,7 @@ static void environment_compute(struct environment *n)
     n->state = ENVIRONMENT_CURRENT;
     if (n->env != NULL && env_is_same(n->env, env))
         return;
-    (void)env_free(n->env);
+    env_free(n->env);
     n->env = TAKE(env);
     n->callbacks->changed(n->userdata);
 }
@@ -89,7 +89,6 @@ static void on_store_changed(void *userdata, const struct store_view *view)
 {
     const struct followed *object = userdata;
 
-    (void)view;
     environment_update(object->environment);
 }
 
@@ -155,9 +154,9 @@ struct environment *environment_free(struct environment *environment)
     if (environment == NULL)
         return NULL;
     for (size_t i = 0; i < environment->n_objects; i++)
-        (void)store_unsubscribe(environment->objects[i].subscription);
+        store_unsubscribe(environment->objects[i].subscription);
     free(environment->objects);
-    (void)env_free(environment->env);
+    env_free(environment->env);
     free(environment);
     return NULL;
 }

@@ -29,7 +29,7 @@ static void files_release(struct payload_file *files, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         free(files[i].path);
-        (void)object_unref(files[i].object);
+        object_unref(files[i].object);
     }
 }
 
@@ -88,7 +88,7 @@ static void path_clean(const char *path, char *ret_path)
         if (len > 0 && !element_is(p, len, ".")) {
             if (out != ret_path)
                 *out++ = '/';
-            (void)memcpy(out, p, len);
+            memcpy(out, p, len);
             out += len;
         }
         p += len;
@@ -189,7 +189,7 @@ static const char *find_file_above(const struct payload *p, const char *path)
         const struct payload_file like = {.path = above};
         const struct payload_file *found;
 
-        (void)memcpy(above, path, (size_t)(slash - path));
+        memcpy(above, path, (size_t)(slash - path));
         above[slash - path] = '\0';
         found = bsearch(&like, p->files, p->n_files, sizeof(like), file_compare);
         if (found != NULL)

@@ -28,7 +28,7 @@ int volume_text_set(const char **text, const char *value)
 
 static void text_free(const char **text)
 {
-    (void)volume_text_set(text, NULL);
+    volume_text_set(text, NULL);
 }
 
 int volume_spec_new(enum volume_kind kind, struct volume_spec **ret_spec)
@@ -124,11 +124,11 @@ int volume_source_add_item(struct volume_source *source, const struct volume_ite
 const char *volume_spec_text(const struct volume_spec *spec, char buf[static VOLUME_TEXT_SIZE])
 {
     if (spec->kind == VOLUME_PROJECTED)
-        (void)snprintf(buf, VOLUME_TEXT_SIZE, "projected%s%.253s", spec->name != NULL ? "/" : "",
-                       spec->name != NULL ? spec->name : "");
+        snprintf(buf, VOLUME_TEXT_SIZE, "projected%s%.253s", spec->name != NULL ? "/" : "",
+                 spec->name != NULL ? spec->name : "");
     else
-        (void)snprintf(buf, VOLUME_TEXT_SIZE, "%s/%.253s", object_kind_word(spec->sources[0].kind),
-                       spec->sources[0].name);
+        snprintf(buf, VOLUME_TEXT_SIZE, "%s/%.253s", object_kind_word(spec->sources[0].kind),
+                 spec->sources[0].name);
     return buf;
 }
 
@@ -163,7 +163,7 @@ static int note_fault(struct projection *p, int r, const struct error *fault)
         p->result = r;
         *p->text = *fault;
     } else {
-        (void)error_set(p->text, r, "%s; %s", before.text, fault->text);
+        error_set(p->text, r, "%s; %s", before.text, fault->text);
     }
     return 0;
 }
@@ -198,7 +198,7 @@ static int add_file(struct projection *p, const struct store_view *view, const c
 
     if (r == 0)
         return 0;
-    (void)error_prefix(&fault, r, "%s", OBJECT_TEXT(view));
+    error_prefix(&fault, r, "%s", OBJECT_TEXT(view));
     return note_fault(p, r, &fault);
 }
 
@@ -217,11 +217,10 @@ static int note_missing_key(struct projection *p, const struct store_view *view,
     struct error fault;
 
     /* the kubelet's words, which people search for: G3, M1 */
-    (void)error_set(&fault, -ENOENT, "%s: %s: %.253s", OBJECT_TEXT(view),
-                    view->key->kind == OBJECT_SECRET
-                        ? "references non-existent secret key"
-                        : "configmap references non-existent config key",
-                    key);
+    error_set(&fault, -ENOENT, "%s: %s: %.253s", OBJECT_TEXT(view),
+              view->key->kind == OBJECT_SECRET ? "references non-existent secret key"
+                                               : "configmap references non-existent config key",
+              key);
     return note_fault(p, -ENOENT, &fault);
 }
 
@@ -254,8 +253,8 @@ static int add_object(struct projection *p, const struct volume_source *source,
     struct error fault;
 
     if (!is_of_type(p->spec, view->object)) {
-        (void)error_set(&fault, -EINVAL, "%s is of type %.128s, and %.128s is asked for",
-                        OBJECT_TEXT(view), view->object->type, p->spec->type);
+        error_set(&fault, -EINVAL, "%s is of type %.128s, and %.128s is asked for",
+                  OBJECT_TEXT(view), view->object->type, p->spec->type);
         return note_fault(p, -EINVAL, &fault);
     }
     return source->n_items > 0 ? add_items(p, source, view) : add_all_keys(p, view);
@@ -265,8 +264,8 @@ static int note_missing_object(struct projection *p, const struct store_view *vi
 {
     struct error fault;
 
-    (void)error_set(&fault, -ENOENT, "%s \"%s\" not found in namespace \"%s\"",
-                    object_kind_word(view->key->kind), view->key->name, view->key->namespace);
+    error_set(&fault, -ENOENT, "%s \"%s\" not found in namespace \"%s\"",
+              object_kind_word(view->key->kind), view->key->name, view->key->namespace);
     return note_fault(p, -ENOENT, &fault);
 }
 

@@ -425,15 +425,15 @@ static const cJSON *find_only(const cJSON *json, const struct place *place, cons
         if (cJSON_IsNull(member) || is_known(ignored, member->string))
             continue;
         if (found != NULL) {
-            (void)at_place(&PLACE(place, member->string), e,
-                           error_set(e, -EINVAL, "there is %.32s already, and only one can be",
-                                     found->string));
+            at_place(&PLACE(place, member->string), e,
+                     error_set(e, -EINVAL, "there is %.32s already, and only one can be",
+                               found->string));
             return NULL;
         }
         found = member;
     }
     if (found == NULL)
-        (void)at_place(place, e, error_set(e, -EINVAL, "there is none of: %s", known));
+        at_place(place, e, error_set(e, -EINVAL, "there is none of: %s", known));
     return found;
 }
 

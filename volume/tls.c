@@ -29,8 +29,7 @@ static void check(const struct object *object, struct tls_pair *pair)
     _cleanup_(pkey_freep) EVP_PKEY *key = NULL;
 
     if (cert_bio == NULL || key_bio == NULL) {
-        (void)error_set(&pair->fault, -EINVAL, "%s is missing",
-                        cert_bio == NULL ? "tls.crt" : "tls.key");
+        error_set(&pair->fault, -EINVAL, "%s is missing", cert_bio == NULL ? "tls.crt" : "tls.key");
         return;
     }
     x = PEM_read_bio_X509(cert_bio, NULL, openssl_no_passphrase, NULL);
@@ -38,12 +37,11 @@ static void check(const struct object *object, struct tls_pair *pair)
     if (x != NULL)
         read_expiry(x, pair);
     if (x == NULL)
-        (void)error_set(&pair->fault, -EINVAL, "tls.crt does not begin with a whole certificate");
+        error_set(&pair->fault, -EINVAL, "tls.crt does not begin with a whole certificate");
     else if (key == NULL)
-        (void)error_set(&pair->fault, -EINVAL,
-                        "tls.key is no whole private key without a passphrase");
+        error_set(&pair->fault, -EINVAL, "tls.key is no whole private key without a passphrase");
     else if (X509_check_private_key(x, key) != 1)
-        (void)error_set(&pair->fault, -EINVAL, "tls.key does not belong to tls.crt");
+        error_set(&pair->fault, -EINVAL, "tls.key does not belong to tls.crt");
 }
 
 void tls_pair_check(const struct object *object, struct tls_pair *ret_pair)
@@ -65,8 +63,8 @@ bool tls_pair_problem(const struct tls_pair *pair, struct timespec now, struct e
     if (pair->fault.text[0] != '\0')
         *e = pair->fault;
     else if (tls_pair_is_over(pair, now))
-        (void)error_set(e, -EINVAL, "its certificate expired on %s",
-                        clock_rfc3339(pair->not_after, text));
+        error_set(e, -EINVAL, "its certificate expired on %s",
+                  clock_rfc3339(pair->not_after, text));
     else
         return false;
     return true;

@@ -57,13 +57,13 @@ static bool is_held_back(const struct member *m)
 
 static void member_set_object(struct member *m, struct object *object)
 {
-    (void)object_unref(m->object);
+    object_unref(m->object);
     m->object = object_ref(object);
     if (tls_is_pair(object))
         tls_pair_check(object, &m->tls);
     if (is_held_back(m))
         return;
-    (void)object_unref(m->shown);
+    object_unref(m->shown);
     m->shown = object_ref(object);
 }
 
@@ -107,10 +107,9 @@ static int check_held_back(struct volume *v, struct error *e)
 
         if (m->object == m->shown || m->object == NULL)
             continue;
-        (void)tls_pair_problem(&m->tls, clock_wall(), &problem);
-        (void)error_set(e, -EINVAL, "%s is held back: %s",
-                        object_key_text(&m->object->key, (char[OBJECT_KEY_TEXT_SIZE]){""}),
-                        problem.text);
+        tls_pair_problem(&m->tls, clock_wall(), &problem);
+        error_set(e, -EINVAL, "%s is held back: %s",
+                  object_key_text(&m->object->key, (char[OBJECT_KEY_TEXT_SIZE]){""}), problem.text);
         if (m->shown == NULL)
             r = -EINVAL;
     }
@@ -156,7 +155,7 @@ static void volume_update(struct volume *v, mono_us received_at)
     v->state = v->error.text[0] == '\0' ? VOLUME_CURRENT : VOLUME_STALE;
     if (v->payload != NULL && payload_same_content(v->payload, payload))
         return;
-    (void)payload_unref(v->payload);
+    payload_unref(v->payload);
     v->payload = TAKE(payload);
     v->callbacks->payload(v->userdata, v->payload, received_at);
 }
@@ -207,7 +206,7 @@ static void volume_start(struct volume *v)
     mono_us received_at = 0;
 
     v->is_starting = false;
-    (void)members_update(v);
+    members_update(v);
     for (size_t i = 0; i < v->spec->n_sources; i++) {
         const struct store_view *view = volume_view(v, i);
 
@@ -254,7 +253,7 @@ struct volume *volume_free(struct volume *volume)
         member_clear(m);
     }
     free(volume->members);
-    (void)payload_unref(volume->payload);
+    payload_unref(volume->payload);
     free(volume);
     return NULL;
 }

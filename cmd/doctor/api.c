@@ -48,7 +48,7 @@ static void on_body(void *userdata, const char *bytes, size_t len)
     struct asking *a = userdata;
 
     if (buf_add(&a->body, bytes, len) < 0)
-        (void)error_set(&a->answer->error, -EFBIG, "the answer is too long");
+        error_set(&a->answer->error, -EFBIG, "the answer is too long");
 }
 
 static void on_done(void *userdata, enum http_outcome outcome, const struct error *error)
@@ -78,9 +78,9 @@ static void ask(struct asking *a, const char *path, const char *body, struct doc
     while (r >= 0 && !a->is_done)
         r = sd_event_run(a->event, UINT64_MAX);
     if (r < 0 && answer->error.text[0] == '\0')
-        (void)error_set_errno(&answer->error, r, "cannot ask");
+        error_set_errno(&answer->error, r, "cannot ask");
     if (answer->error.text[0] == '\0' && a->body.len > 0)
-        (void)json_parse(a->body.data, a->body.len, &answer->json, NULL);
+        json_parse(a->body.data, a->body.len, &answer->json, NULL);
 }
 
 /* @verb, @resource: of every namespace. */
@@ -89,11 +89,11 @@ static void ask_access(struct asking *a, const char *verb, const char *resource,
 {
     char body[256];
 
-    (void)snprintf(body, sizeof(body),
-                   "{\"apiVersion\":\"authorization.k8s.io/v1\",\"kind\":"
-                   "\"SelfSubjectAccessReview\",\"spec\":{\"resourceAttributes\":{\"verb\":\"%s\","
-                   "\"resource\":\"%s\"}}}",
-                   verb, resource);
+    snprintf(body, sizeof(body),
+             "{\"apiVersion\":\"authorization.k8s.io/v1\",\"kind\":"
+             "\"SelfSubjectAccessReview\",\"spec\":{\"resourceAttributes\":{\"verb\":\"%s\","
+             "\"resource\":\"%s\"}}}",
+             verb, resource);
     ask(a, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body, answer);
 }
 
@@ -107,15 +107,15 @@ static void ask_all(struct asking *a, const struct doctor_options *o, struct doc
     ask(a, "/apis/authentication.k8s.io/v1/selfsubjectreviews",
         "{\"apiVersion\":\"authentication.k8s.io/v1\",\"kind\":\"SelfSubjectReview\"}",
         &api->answers[DOCTOR_IDENTITY]);
-    (void)snprintf(path, sizeof(path), "/apis/storage.k8s.io/v1/csidrivers/%.64s", o->driver_name);
+    snprintf(path, sizeof(path), "/apis/storage.k8s.io/v1/csidrivers/%.64s", o->driver_name);
     ask(a, path, NULL, &api->answers[DOCTOR_DRIVER]);
-    (void)snprintf(path, sizeof(path), "/apis/storage.k8s.io/v1/csinodes/%.200s", o->node_id);
+    snprintf(path, sizeof(path), "/apis/storage.k8s.io/v1/csinodes/%.200s", o->node_id);
     ask(a, path, NULL, &api->answers[DOCTOR_NODE]);
     ask_access(a, "watch", "secrets", &api->answers[DOCTOR_READ_SECRETS]);
     ask_access(a, "create", "events", &api->answers[DOCTOR_POST_EVENTS]);
     /* a review cannot say "of this node" on servers before 1.31 */
-    (void)snprintf(path, sizeof(path), "/api/v1/pods?limit=1&fieldSelector=spec.nodeName%%3D%.200s",
-                   o->node_id);
+    snprintf(path, sizeof(path), "/api/v1/pods?limit=1&fieldSelector=spec.nodeName%%3D%.200s",
+             o->node_id);
     ask(a, path, NULL, &api->answers[DOCTOR_READ_PODS]);
 }
 
@@ -139,9 +139,9 @@ static const char *find_kubeconfig(const struct doctor_options *o, char *buf, si
 {
     if (o->kubeconfig != NULL || !streq(o->rights, "node"))
         return o->kubeconfig;
-    (void)snprintf(buf, size, "%s", KUBELET_KUBECONFIG);
+    snprintf(buf, size, "%s", KUBELET_KUBECONFIG);
     if (access(buf, F_OK) < 0)
-        (void)snprintf(buf, size, "%s/kubeconfig", o->kubelet_root);
+        snprintf(buf, size, "%s/kubeconfig", o->kubelet_root);
     return buf;
 }
 
@@ -158,10 +158,8 @@ static int on_limit(sd_event_source *source, uint64_t at, void *userdata)
 {
     struct asking *a = userdata;
 
-    (void)source;
-    (void)at;
     a->has_news = true;
-    (void)error_set(&a->credentials_error, -ETIMEDOUT, "the credential plug-in does not answer");
+    error_set(&a->credentials_error, -ETIMEDOUT, "the credential plug-in does not answer");
     return 0;
 }
 
@@ -173,7 +171,7 @@ static int wait_for_credentials(struct asking *a, struct error *e)
 
     while (r >= 0 && credentials_peek(a->credentials) == NULL && !a->has_news)
         r = sd_event_run(a->event, UINT64_MAX);
-    (void)sd_event_source_disable_unref(limit);
+    sd_event_source_disable_unref(limit);
     if (r < 0)
         return error_set_errno(e, r, "cannot wait for credentials");
     if (credentials_peek(a->credentials) != NULL)
@@ -211,19 +209,19 @@ void doctor_api_ask(const struct doctor_options *options, struct doctor_api *ret
     if (kubeconfig_load(&kubeconfig, &config, &ret_api->error) < 0)
         return;
     ret_api->has_config = true;
-    (void)snprintf(ret_api->server, sizeof(ret_api->server), "%s", config->server);
-    (void)snprintf(ret_api->origin, sizeof(ret_api->origin), "%s", config->origin);
+    snprintf(ret_api->server, sizeof(ret_api->server), "%s", config->server);
+    snprintf(ret_api->origin, sizeof(ret_api->origin), "%s", config->origin);
     r = sd_event_new(&a.event);
     if (r >= 0)
         r = prepare(&a, config, ret_api);
     if (r >= 0)
         ask_all(&a, options, ret_api);
     else if (ret_api->error.text[0] == '\0')
-        (void)error_set_errno(&ret_api->error, r, "cannot ask");
-    (void)credentials_free(a.credentials);
-    (void)http_client_free(a.client);
+        error_set_errno(&ret_api->error, r, "cannot ask");
+    credentials_free(a.credentials);
+    http_client_free(a.client);
     buf_deinit(&a.body);
-    (void)sd_event_unref(a.event);
+    sd_event_unref(a.event);
 }
 
 void doctor_api_deinit(struct doctor_api *api)
@@ -263,7 +261,7 @@ static void judge_certificate(const struct doctor_api *api, struct timespec now,
         doctor_add(report, DOCTOR_OK, "credentials", "can be read");
         return;
     }
-    (void)clock_rfc3339(api->certificate_expiry, text);
+    clock_rfc3339(api->certificate_expiry, text);
     doctor_add(report,
                left <= 0        ? DOCTOR_FAIL
                : left < DAY_SEC ? DOCTOR_WARN

@@ -87,7 +87,7 @@ static int print(const struct doctor_report *report, bool as_json, struct error 
 
     if (r < 0)
         return error_set_errno(e, r, "cannot print what was found");
-    (void)fputs(buf_text(&text), stdout);
+    fputs(buf_text(&text), stdout);
     return 0;
 }
 

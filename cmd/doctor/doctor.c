@@ -23,7 +23,7 @@ static const char *const result_names[] = {
 static void write_text(struct error *to, const char *format, va_list args) PRINTF_LIKE(2, 0);
 static void write_text(struct error *to, const char *format, va_list args)
 {
-    (void)vsnprintf(to->text, sizeof(to->text), format, args);
+    vsnprintf(to->text, sizeof(to->text), format, args);
 }
 
 void doctor_add(struct doctor_report *report, enum doctor_result result, const char *check,

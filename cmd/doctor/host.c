@@ -53,7 +53,7 @@ static uint64_t read_offer(int device_fd)
     size_t least = offsetof(typeof(request), init.flags) + sizeof(request.init.flags);
     ssize_t n;
 
-    (void)memset(&request, 0, sizeof(request));
+    memset(&request, 0, sizeof(request));
     n = read(device_fd, &request, sizeof(request));
     if (n < (ssize_t)least || request.header.opcode != FUSE_INIT)
         return 0;
@@ -69,9 +69,9 @@ static int try_mount(int device_fd, uint64_t *ret_offer)
 
     if (fs_fd < 0)
         return negative_errno();
-    (void)snprintf(fd_text, sizeof(fd_text), "%d", device_fd);
-    (void)snprintf(uid_text, sizeof(uid_text), "%u", geteuid());
-    (void)snprintf(gid_text, sizeof(gid_text), "%u", getegid());
+    snprintf(fd_text, sizeof(fd_text), "%d", device_fd);
+    snprintf(uid_text, sizeof(uid_text), "%u", geteuid());
+    snprintf(gid_text, sizeof(gid_text), "%u", getegid());
     r = set_option(fs_fd, "fd", fd_text);
     if (r == 0)
         r = set_option(fs_fd, "rootmode", "40000");
@@ -95,7 +95,7 @@ static void look_at_kernel(struct doctor_host *host)
     host->fuse_mount =
         host->fuse_device == 0 ? try_mount(device_fd, &host->fuse_offer) : host->fuse_device;
     if (uname(&name) == 0)
-        (void)snprintf(host->kernel, sizeof(host->kernel), "%s", name.release);
+        snprintf(host->kernel, sizeof(host->kernel), "%s", name.release);
 }
 
 static int find_program(const char *name)
@@ -108,7 +108,7 @@ static int find_program(const char *name)
     if (directories == NULL)
         return -ENOMEM;
     while ((directory = strsep(&at, ":")) != NULL) {
-        (void)snprintf(file, sizeof(file), "%s/%s", directory, name);
+        snprintf(file, sizeof(file), "%s/%s", directory, name);
         if (access(file, X_OK) == 0)
             return 0;
     }
@@ -140,7 +140,7 @@ static bool is_shared(const char *path)
     if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC, STATX_MNT_ID, &status) < 0)
         return false;
     propagation.mount_id = status.stx_mnt_id;
-    (void)mountinfo_visit(AT_FDCWD, "/proc/self/mountinfo", look_at_mount, &propagation);
+    mountinfo_visit(AT_FDCWD, "/proc/self/mountinfo", look_at_mount, &propagation);
     return propagation.is_shared;
 }
 
@@ -153,7 +153,7 @@ static int try_socket(const char *path)
         return negative_errno();
     if (strlen(path) >= sizeof(address.sun_path))
         return -ENAMETOOLONG;
-    (void)memcpy(address.sun_path, path, strlen(path));
+    memcpy(address.sun_path, path, strlen(path));
     if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0 || errno == EAGAIN)
         return 0;
     return negative_errno();
@@ -188,7 +188,7 @@ static void look_at_volume(struct doctor_host *host, const cJSON *volume)
     if (state == NULL || !streq(state, "dead"))
         return;
     host->n_stale++;
-    (void)snprintf(host->stale, sizeof(host->stale), "%s", json_text(volume, "mountpoint"));
+    snprintf(host->stale, sizeof(host->stale), "%s", json_text(volume, "mountpoint"));
 }
 
 static void look_at_node(struct doctor_host *host, const cJSON *process)
@@ -198,8 +198,8 @@ static void look_at_node(struct doctor_host *host, const cJSON *process)
 
     host->node_runs = true;
     host->node_is_registered = json_is_true(process, "registered");
-    (void)snprintf(host->node_registration_error, sizeof(host->node_registration_error), "%s",
-                   error != NULL ? error : "");
+    snprintf(host->node_registration_error, sizeof(host->node_registration_error), "%s",
+             error != NULL ? error : "");
     if (cJSON_IsNumber(limit))
         host->locked_limit_bytes = (int64_t)limit->valuedouble;
 }

@@ -56,7 +56,7 @@ static void end(struct exec *x, int exit_status)
 {
     x->phase = PHASE_ENDING;
     x->exit_status = exit_status;
-    (void)sd_event_exit(x->event, 0);
+    sd_event_exit(x->event, 0);
 }
 
 static void fail(struct exec *x, const struct error *reason, int exit_status)
@@ -112,11 +112,11 @@ static void set_missing(const struct exec *x, struct error *e)
     const char *reason = environment_error(x->environment);
 
     if (reason[0] == '\0')
-        (void)error_set(e, -ETIMEDOUT, "the source has not answered");
+        error_set(e, -ETIMEDOUT, "the source has not answered");
     else if (reason == environment_source_error(x->environment))
-        (void)error_set(e, -EIO, "cannot get what goes into the environment: %s", reason);
+        error_set(e, -EIO, "cannot get what goes into the environment: %s", reason);
     else
-        (void)error_set(e, -ENOENT, "%s", reason);
+        error_set(e, -ENOENT, "%s", reason);
 }
 
 /* With --wait 0 the first answer decides. */
@@ -136,11 +136,9 @@ static int on_wait_over(sd_event_source *source, uint64_t usec, void *userdata)
     struct exec *x = userdata;
     struct error e;
 
-    (void)source;
-    (void)usec;
     set_missing(x, &e);
-    (void)error_prefix(&e, -ETIMEDOUT, "gave up after %g s",
-                       (double)x->options->from.wait / (double)SPAN_SEC(1));
+    error_prefix(&e, -ETIMEDOUT, "gave up after %g s",
+                 (double)x->options->from.wait / (double)SPAN_SEC(1));
     fail(x, &e, EXIT_FAILED);
     return 0;
 }
@@ -249,7 +247,7 @@ static int make_event_loop(struct exec *x, struct error *e)
     sigset_t taken;
     int r;
 
-    (void)sigemptyset(&taken);
+    sigemptyset(&taken);
     if (x->options->on_change != ON_CHANGE_IGNORE)
         job_signals(&taken);
     r = event_loop_new(&taken, &x->event, e);
@@ -285,14 +283,14 @@ static int exec_start(struct exec *x, struct error *e)
 /* From the command's end to the source, so that nobody calls into what is gone. */
 static void exec_deinit(struct exec *x)
 {
-    (void)sd_event_source_disable_unref(x->wait_timer);
-    (void)job_free(x->job);
-    (void)environment_free(x->environment);
-    (void)source_free(x->source);
-    (void)store_free(x->store);
+    sd_event_source_disable_unref(x->wait_timer);
+    job_free(x->job);
+    environment_free(x->environment);
+    source_free(x->source);
+    store_free(x->store);
     free(x->namespace);
     free(x->logged_skipped);
-    (void)sd_event_unref(x->event);
+    sd_event_unref(x->event);
 }
 
 /* With --on-change ignore: what the command is to be given, the caller's; or NULL. */
@@ -304,7 +302,7 @@ static char **take_vector(const struct exec *x, struct error *e)
         return NULL;
     envp = env_vector(environment_env(x->environment), environ);
     if (envp == NULL)
-        (void)error_set_errno(e, -ENOMEM, "cannot make the environment");
+        error_set_errno(e, -ENOMEM, "cannot make the environment");
     return envp;
 }
 
@@ -327,7 +325,7 @@ static int exec_run(const struct exec_options *options, struct error *e)
         *e = x.failure;
         envp = take_vector(&x, e);
     } else if (e->text[0] == '\0') {
-        (void)error_set_errno(e, r, "the event loop failed");
+        error_set_errno(e, r, "the event loop failed");
     }
     exec_deinit(&x); /* which closes connections and lets go of the objects */
     if (envp != NULL)

@@ -65,12 +65,12 @@ static bool asks_to_end(int signo)
 
 void job_signals(sigset_t *ret_signals)
 {
-    (void)sigemptyset(ret_signals);
+    sigemptyset(ret_signals);
     for (int signo = 1; signo <= SIGRTMAX; signo++)
         if (is_passed_on(signo))
-            (void)sigaddset(ret_signals, signo);
+            sigaddset(ret_signals, signo);
     /* tcsetpgrp() from the background would stop us; blocked, it succeeds */
-    (void)sigaddset(ret_signals, SIGTTOU);
+    sigaddset(ret_signals, SIGTTOU);
 }
 
 /* ---- the terminal */
@@ -84,14 +84,14 @@ static void hand_terminal_over(struct job *job)
 {
     job->has_terminal = true;
     if (owns_terminal(job, getpgrp()))
-        (void)tcsetpgrp(job->tty_fd, job->pid);
+        tcsetpgrp(job->tty_fd, job->pid);
 }
 
 /* The group is asked for by number: it may have no process any more. */
 static void take_terminal_back(const struct job *job, pid_t group)
 {
     if (owns_terminal(job, group))
-        (void)tcsetpgrp(job->tty_fd, getpgrp());
+        tcsetpgrp(job->tty_fd, getpgrp());
 }
 
 /* ---- signalling */
@@ -100,7 +100,7 @@ static void take_terminal_back(const struct job *job, pid_t group)
 static void signal_group(const struct job *job, int signo)
 {
     if (kill(-job->pid, signo) < 0 && errno == ESRCH)
-        (void)kill(job->pid, signo);
+        kill(job->pid, signo);
 }
 
 static void resume(struct job *job)
@@ -119,13 +119,13 @@ static bool suspend_group(void)
     const struct timespec no_wait = {0};
     sigset_t stop, continued;
 
-    (void)sigemptyset(&stop);
-    (void)sigaddset(&stop, SIGTSTP);
-    (void)sigemptyset(&continued);
-    (void)sigaddset(&continued, SIGCONT);
-    (void)kill(0, SIGTSTP);
-    (void)pthread_sigmask(SIG_UNBLOCK, &stop, NULL); /* here we stop */
-    (void)pthread_sigmask(SIG_BLOCK, &stop, NULL);
+    sigemptyset(&stop);
+    sigaddset(&stop, SIGTSTP);
+    sigemptyset(&continued);
+    sigaddset(&continued, SIGCONT);
+    kill(0, SIGTSTP);
+    pthread_sigmask(SIG_UNBLOCK, &stop, NULL); /* here we stop */
+    pthread_sigmask(SIG_BLOCK, &stop, NULL);
     return sigtimedwait(&continued, NULL, &no_wait) == SIGCONT;
 }
 
@@ -153,7 +153,7 @@ static void pass_on(struct job *job, const struct signalfd_siginfo *info)
     else if (info->ssi_code == SI_KERNEL)
         signal_group(job, signo);
     else
-        (void)kill(job->pid, signo);
+        kill(job->pid, signo);
 }
 
 static int on_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
@@ -161,11 +161,10 @@ static int on_signal(sd_event_source *source, const struct signalfd_siginfo *inf
     struct job *job = userdata;
     int signo = (int)info->ssi_signo;
 
-    (void)source;
     if (job->pid != 0)
         pass_on(job, info);
     else if (signo == SIGTSTP)
-        (void)suspend_group();
+        suspend_group();
     if (asks_to_end(signo))
         job->callbacks->asked_to_end(job->userdata, signo);
     return 0;
@@ -178,7 +177,6 @@ static int on_child(sd_event_source *source, const siginfo_t *info, void *userda
     struct job *job = userdata;
     pid_t group = job->pid;
 
-    (void)source;
     if (info->si_code == CLD_STOPPED) {
         on_stopped(job, info->si_status);
         return 0;
@@ -196,8 +194,6 @@ static int on_grace_over(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct job *job = userdata;
 
-    (void)source;
-    (void)usec;
     log_warn("the command did not end in time; killing it", "pid", LOG_NUM(job->pid));
     signal_group(job, SIGKILL);
     return 0;
@@ -217,7 +213,7 @@ void job_stop(struct job *job, span_us grace)
 void job_signal(struct job *job, int signo)
 {
     if (job->pid != 0)
-        (void)kill(job->pid, signo);
+        kill(job->pid, signo);
 }
 
 /* ---- all of it */
@@ -238,7 +234,7 @@ int job_start(struct job *job, char *const envp[], struct error *e)
     if (r >= 0)
         return 0;
     signal_group(job, SIGKILL);
-    (void)waitpid(job->pid, NULL, 0);
+    waitpid(job->pid, NULL, 0);
     take_terminal_back(job, job->pid);
     job->pid = 0;
     return error_set_errno(e, r, "cannot watch the command");
@@ -270,7 +266,7 @@ int job_new(sd_event *event, const struct launch *launch, char *const argv[],
                         .userdata = userdata,
                         .tty_fd = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY)};
     job->has_terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
-    (void)signal(SIGCHLD, SIG_DFL); /* ignored by our parent, children would vanish unseen */
+    signal(SIGCHLD, SIG_DFL); /* ignored by our parent, children would vanish unseen */
     r = take_signals(job);
     if (r < 0)
         return error_set_errno(e, r, "cannot take signals");
@@ -282,10 +278,10 @@ struct job *job_free(struct job *job)
 {
     if (job == NULL)
         return NULL;
-    (void)sd_event_source_disable_unref(job->child_source);
-    (void)sd_event_source_disable_unref(job->kill_timer);
-    (void)fd_close(job->tty_fd);
-    (void)sd_event_unref(job->event);
+    sd_event_source_disable_unref(job->child_source);
+    sd_event_source_disable_unref(job->kill_timer);
+    fd_close(job->tty_fd);
+    sd_event_unref(job->event);
     free(job);
     return NULL;
 }

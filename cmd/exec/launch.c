@@ -68,10 +68,10 @@ static void keep_descriptors(const struct launch *launch)
         unsigned fd = (unsigned)launch->descriptors[i];
 
         if (fd > first)
-            (void)close_range(first, fd - 1, CLOSE_RANGE_CLOEXEC);
+            close_range(first, fd - 1, CLOSE_RANGE_CLOEXEC);
         first = fd + 1;
     }
-    (void)close_range(first, UINT_MAX, CLOSE_RANGE_CLOEXEC);
+    close_range(first, UINT_MAX, CLOSE_RANGE_CLOEXEC);
 }
 
 int launch_init(struct launch *launch, struct error *e)
@@ -79,8 +79,8 @@ int launch_init(struct launch *launch, struct error *e)
     int r;
 
     *launch = (struct launch){.descriptors = NULL};
-    (void)pthread_sigmask(SIG_SETMASK, NULL, &launch->mask);
-    (void)sigaction(SIGPIPE, NULL, &launch->on_sigpipe);
+    pthread_sigmask(SIG_SETMASK, NULL, &launch->mask);
+    sigaction(SIGPIPE, NULL, &launch->on_sigpipe);
     r = note_descriptors(launch);
     secmem_inherited_save(&launch->limits); /* opens one of ours */
     return r < 0 ? error_set_errno(e, r, "cannot see which descriptors are open") : 0;
@@ -155,9 +155,9 @@ static int find_command(const char *name, char *const envp[], char **ret_file, s
         }
     }
     if (r == -ENOENT)
-        (void)error_set(e, r, "cannot run %.256s: command not found", name);
+        error_set(e, r, "cannot run %.256s: command not found", name);
     else if (r < 0)
-        (void)error_set_errno(e, r, "cannot run %.256s", name);
+        error_set_errno(e, r, "cannot run %.256s", name);
     return r;
 }
 
@@ -186,11 +186,11 @@ int launch_replace(const struct launch *launch, char *const argv[], char *const 
 
     if (r < 0)
         return r;
-    (void)sigaction(SIGPIPE, &launch->on_sigpipe, NULL);
-    (void)pthread_sigmask(SIG_SETMASK, &launch->mask, NULL);
+    sigaction(SIGPIPE, &launch->on_sigpipe, NULL);
+    pthread_sigmask(SIG_SETMASK, &launch->mask, NULL);
     keep_descriptors(launch);
     secmem_inherited_lend(&launch->limits);
-    (void)execve(file, argv, envp);
+    execve(file, argv, envp);
     return execution_failed(file, negative_errno(), e);
 }
 
@@ -200,9 +200,9 @@ static int set_attributes(posix_spawnattr_t *attr, const struct launch *launch)
     sigset_t defaults;
     int r;
 
-    (void)sigemptyset(&defaults);
+    sigemptyset(&defaults);
     if (launch->on_sigpipe.sa_handler != SIG_IGN) {
-        (void)sigaddset(&defaults, SIGPIPE);
+        sigaddset(&defaults, SIGPIPE);
         flags |= POSIX_SPAWN_SETSIGDEF;
     }
     r = posix_spawnattr_setflags(attr, flags);
@@ -223,7 +223,7 @@ static int spawn(const struct launch *launch, const char *file, char *const argv
 
     if (r != 0)
         return r;
-    (void)posix_spawnattr_init(&attr);
+    posix_spawnattr_init(&attr);
     r = set_attributes(&attr, launch);
     if (r == 0 && tty_fd >= 0)
         r = posix_spawn_file_actions_addtcsetpgrp_np(&actions, tty_fd);
@@ -233,8 +233,8 @@ static int spawn(const struct launch *launch, const char *file, char *const argv
         r = posix_spawn(ret_pid, file, &actions, &attr, argv, envp);
         secmem_inherited_unlend(&launch->limits);
     }
-    (void)posix_spawnattr_destroy(&attr);
-    (void)posix_spawn_file_actions_destroy(&actions);
+    posix_spawnattr_destroy(&attr);
+    posix_spawn_file_actions_destroy(&actions);
     return r;
 }
 

@@ -74,7 +74,7 @@ static int parse_signal(const char *text)
         const char *known = sigabbrev_np(signo);
         char number[12];
 
-        (void)snprintf(number, sizeof(number), "%d", signo);
+        snprintf(number, sizeof(number), "%d", signo);
         if ((known != NULL && streq(name, known)) || streq(text, number))
             return signo;
     }

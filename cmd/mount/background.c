@@ -37,15 +37,15 @@ int background_enter(struct background *background, struct error *e)
     if (pid < 0) {
         int r = negative_errno();
 
-        (void)fd_close(fds[0]);
-        (void)fd_close(fds[1]);
+        fd_close(fds[0]);
+        fd_close(fds[1]);
         return error_set_errno(e, r, "cannot go to the background");
     }
     if (pid > 0) {
-        (void)fd_close(fds[1]);
+        fd_close(fds[1]);
         _exit(wait_for_report(fds[0], pid));
     }
-    (void)fd_close(fds[0]);
+    fd_close(fds[0]);
     background->report_fd = fds[1];
     return 0;
 }
@@ -65,11 +65,11 @@ static void release_terminal(void)
 
     if (null_fd < 0)
         return;
-    (void)dup2(null_fd, STDIN_FILENO);
-    (void)dup2(null_fd, STDOUT_FILENO);
+    dup2(null_fd, STDIN_FILENO);
+    dup2(null_fd, STDOUT_FILENO);
     if (is_regular_file(STDERR_FILENO))
         return;
-    (void)dup2(null_fd, STDERR_FILENO);
+    dup2(null_fd, STDERR_FILENO);
     log_set_target(LOG_TARGET_SYSTEM);
 }
 
@@ -95,7 +95,7 @@ void background_ready(struct background *background)
      * Not before: until it is mounted, autofs lets only systemd's own process group get to a mount
      * point that it holds others back from; and an interrupt at the terminal ends both of us.
      */
-    (void)setsid();
+    setsid();
     release_terminal();
     report(background, EXIT_SUCCESS);
 }

@@ -32,7 +32,7 @@
 static void fail(struct mount *m, const struct error *reason)
 {
     m->failure = *reason;
-    (void)sd_event_exit(m->event, -1);
+    sd_event_exit(m->event, -1);
 }
 
 /* ---- waiting for the object */
@@ -45,7 +45,7 @@ static void check_first_answer(struct mount *m)
     if (m->options->from.wait != 0 || m->published.payload != NULL ||
         !volume_has_answer(m->published.volume))
         return;
-    (void)published_why_missing(&m->published, &e);
+    published_why_missing(&m->published, &e);
     fail(m, &e);
 }
 
@@ -54,11 +54,9 @@ static int on_wait_over(sd_event_source *source, uint64_t usec, void *userdata)
     struct mount *m = userdata;
     struct error e;
 
-    (void)source;
-    (void)usec;
-    (void)published_why_missing(&m->published, &e);
-    (void)error_prefix(&e, -ETIMEDOUT, "gave up after %g s",
-                       (double)m->options->from.wait / (double)SPAN_SEC(1));
+    published_why_missing(&m->published, &e);
+    error_prefix(&e, -ETIMEDOUT, "gave up after %g s",
+                 (double)m->options->from.wait / (double)SPAN_SEC(1));
     fail(m, &e);
     return 0;
 }
@@ -74,7 +72,6 @@ static int describe(void *userdata, uint64_t *cursor, struct buf *part)
 
     session_count_requests(m->session, &counts);
     r = status_document_process("mount", m->started_at, &counts, process);
-    (void)cursor;
     if (r >= 0)
         r = status_document_volume(&m->published, m->options->mountpoint, m->source, NULL, volume);
     r |= status_document_print(process, part);
@@ -107,7 +104,6 @@ static int on_ready(void *userdata, struct error *e)
 
 static void on_failed(void *userdata, int error, const struct error *reason)
 {
-    (void)error;
     fail(userdata, reason);
 }
 
@@ -121,7 +117,7 @@ static void on_session_ended(void *userdata)
     struct mount *m = userdata;
 
     log_info("unmounted from outside; ending", "mountpoint", m->options->mountpoint);
-    (void)sd_event_exit(m->event, 0);
+    sd_event_exit(m->event, 0);
 }
 
 /* Make the file system, unseen. */
@@ -209,9 +205,9 @@ static int make_event_loop(struct mount *m, struct error *e)
     sigset_t taken;
     int r;
 
-    (void)sigemptyset(&taken);
+    sigemptyset(&taken);
     for (size_t i = 0; i < ELEMENTS_OF(ending); i++)
-        (void)sigaddset(&taken, ending[i]);
+        sigaddset(&taken, ending[i]);
     r = event_loop_new(&taken, &m->event, e);
     if (r < 0)
         return r;
@@ -252,17 +248,17 @@ static void mount_deinit(struct mount *m)
 {
     service_manager_stopping();
     status_socket_close(m->control);
-    (void)sd_event_source_disable_unref(m->wait_timer);
+    sd_event_source_disable_unref(m->wait_timer);
     published_deinit(&m->published);
-    (void)watchdog_free(m->watchdog);
-    (void)publisher_free(m->publisher);
-    (void)session_free(m->session);
-    (void)tree_free(m->tree);
-    (void)source_free(m->source);
-    (void)store_free(m->store);
+    watchdog_free(m->watchdog);
+    publisher_free(m->publisher);
+    session_free(m->session);
+    tree_free(m->tree);
+    source_free(m->source);
+    store_free(m->store);
     free(m->namespace);
-    (void)status_socket_free(m->control); /* whoever waits for the end sees it now */
-    (void)sd_event_unref(m->event);
+    status_socket_free(m->control); /* whoever waits for the end sees it now */
+    sd_event_unref(m->event);
 }
 
 int mount_run(const struct mount_options *options, struct background *background, struct error *e)
@@ -275,7 +271,7 @@ int mount_run(const struct mount_options *options, struct background *background
     if (r < 0 && m.failure.text[0] != '\0')
         *e = m.failure;
     else if (r < 0 && e->text[0] == '\0')
-        (void)error_set_errno(e, r, "the event loop failed");
+        error_set_errno(e, r, "the event loop failed");
     mount_deinit(&m);
     return r;
 }

@@ -369,7 +369,7 @@ static int use_volume_file(struct mount_options *o, struct error *e)
     assert(spec != NULL);
     if (override_spec(spec, o->spec) < 0)
         return no_memory(e);
-    (void)volume_spec_free(o->spec);
+    volume_spec_free(o->spec);
     o->spec = TAKE(spec);
     return 0;
 }
@@ -493,7 +493,7 @@ int mount_options_from_request(const struct mount_request *request,
 
 void mount_options_deinit(struct mount_options *options)
 {
-    (void)volume_spec_free(options->spec);
+    volume_spec_free(options->spec);
     source_options_deinit(&options->from);
     free(options->mountpoint);
     free(options->source);

@@ -180,7 +180,7 @@ int status_ask(const char *path, cJSON **ret_volume, struct error *e)
         r = list != NULL ? receive(fd, list, e) : error_set_errno(e, -ENOMEM, "cannot ask");
     if (r < 0)
         return r;
-    (void)mounts_point_of(path, &mountpoint);
+    mounts_point_of(path, &mountpoint);
     volume = detach_item(list, mountpoint);
     if (volume == NULL)
         return error_set(e, -ENOENT, "%s is in a mount of secretfs, but in none of its volumes",
@@ -225,9 +225,8 @@ static int add_dead(struct gathering *g, const char *mountpoint)
     char error[256];
     int r = 0;
 
-    (void)snprintf(error, sizeof(error),
-                   "the program is gone; run `secretfs unmount %.180s` and mount again",
-                   mountpoint);
+    snprintf(error, sizeof(error),
+             "the program is gone; run `secretfs unmount %.180s` and mount again", mountpoint);
     r |= json_add_text(json, "mountpoint", mountpoint);
     r |= json_add_text(volume, "state", "dead");
     r |= json_add_text(volume, "error", error);
@@ -246,12 +245,12 @@ static int ask(struct gathering *g, const char *mountpoint, const struct mount_e
     if (r == -EACCES)
         return 0; /* somebody else's: there is nothing to be said of it */
     if (r < 0)
-        (void)error_set_errno(&e, r, "cannot ask");
+        error_set_errno(&e, r, "cannot ask");
     else
         r = receive(fd, g->list, &e);
     if (r == 0)
         return 0;
-    (void)error_prefix(&e, r, "the mount at %s", mountpoint);
+    error_prefix(&e, r, "the mount at %s", mountpoint);
     return add_error(g, e.text);
 }
 
@@ -302,7 +301,7 @@ static cJSON *sort_items(cJSON *items)
         order[i] = cJSON_DetachItemFromArray(items, 0);
     qsort(order, n, sizeof(cJSON *), compare_items);
     for (size_t i = 0; i < n; i++)
-        (void)cJSON_AddItemToArray(sorted, order[i]); /* needs no memory */
+        cJSON_AddItemToArray(sorted, order[i]); /* needs no memory */
     return sorted;
 }
 

@@ -175,7 +175,7 @@ static int print_document(const cJSON *json, enum status_format format, struct e
     }
     if (r < 0)
         return error_set_errno(e, r, "cannot print the status");
-    (void)fputs(buf_text(&text), stdout);
+    fputs(buf_text(&text), stdout);
     return 0;
 }
 
@@ -186,7 +186,7 @@ static int print_table(struct status_command *c, const cJSON *items, struct erro
 
     if (r < 0)
         return error_set_errno(e, r, "cannot print the status");
-    (void)fputs(buf_text(&text), stdout);
+    fputs(buf_text(&text), stdout);
     return 0;
 }
 
@@ -340,7 +340,7 @@ static int watch(struct status_command *c, struct error *e)
             return r;
         if (fflush(stdout) != 0)
             return error_set_errno(e, negative_errno(), "cannot print the status");
-        (void)sleep(WATCH_INTERVAL_SEC);
+        sleep(WATCH_INTERVAL_SEC);
     }
 }
 

@@ -28,11 +28,11 @@ const char *status_age(uint64_t seconds, char buf[static STATUS_AGE_SIZE])
         i++;
     rest = steps[i].smaller != 0 ? seconds % steps[i].unit / steps[i].smaller : 0;
     if (rest != 0)
-        (void)snprintf(buf, STATUS_AGE_SIZE, "%ju%s%ju%s", (uintmax_t)(seconds / steps[i].unit),
-                       steps[i].name, (uintmax_t)rest, steps[i].smaller_name);
+        snprintf(buf, STATUS_AGE_SIZE, "%ju%s%ju%s", (uintmax_t)(seconds / steps[i].unit),
+                 steps[i].name, (uintmax_t)rest, steps[i].smaller_name);
     else
-        (void)snprintf(buf, STATUS_AGE_SIZE, "%ju%s", (uintmax_t)(seconds / steps[i].unit),
-                       steps[i].name);
+        snprintf(buf, STATUS_AGE_SIZE, "%ju%s", (uintmax_t)(seconds / steps[i].unit),
+                 steps[i].name);
     return buf;
 }
 
@@ -47,7 +47,7 @@ static void cell_add(struct cell *cell, const char *text)
 {
     size_t len = size_min(strlen(text), sizeof(cell->text) - 1 - cell->len);
 
-    (void)memcpy(cell->text + cell->len, text, len);
+    memcpy(cell->text + cell->len, text, len);
     cell->len += len;
     cell->text[cell->len] = '\0';
 }
@@ -67,19 +67,17 @@ static void add_count(struct cell *cell, const cJSON *json, const char *key)
 
     if (!cJSON_IsNumber(number))
         return;
-    (void)snprintf(text, sizeof(text), "%.0f", number->valuedouble);
+    snprintf(text, sizeof(text), "%.0f", number->valuedouble);
     cell_add(cell, text);
 }
 
 static void cell_target(struct cell *cell, const cJSON *volume, struct timespec now)
 {
-    (void)now;
     add_text(cell, volume, "mountpoint");
 }
 
 static void cell_pod(struct cell *cell, const cJSON *volume, struct timespec now)
 {
-    (void)now;
     add_text(cell, volume, "pod");
 }
 
@@ -101,7 +99,7 @@ static void visit_objects(struct cell *cell, const cJSON *volume,
         add(cell, object);
     }
     if (cJSON_GetArraySize(list) > OBJECTS_MAX) {
-        (void)snprintf(more, sizeof(more), ",+%d", cJSON_GetArraySize(list) - OBJECTS_MAX);
+        snprintf(more, sizeof(more), ",+%d", cJSON_GetArraySize(list) - OBJECTS_MAX);
         cell_add(cell, more);
     }
 }
@@ -118,7 +116,6 @@ static void add_object(struct cell *cell, const cJSON *object)
 
 static void cell_object(struct cell *cell, const cJSON *volume, struct timespec now)
 {
-    (void)now;
     visit_objects(cell, volume, add_object);
 }
 
@@ -131,19 +128,16 @@ static void add_version(struct cell *cell, const cJSON *object)
 
 static void cell_version(struct cell *cell, const cJSON *volume, struct timespec now)
 {
-    (void)now;
     visit_objects(cell, volume, add_version);
 }
 
 static void cell_state(struct cell *cell, const cJSON *volume, struct timespec now)
 {
-    (void)now;
     add_text(cell, json_member(volume, "volume"), "state");
 }
 
 static void cell_generation(struct cell *cell, const cJSON *volume, struct timespec now)
 {
-    (void)now;
     add_text(cell, json_member(volume, "volume"), "generation");
 }
 
@@ -160,7 +154,6 @@ static void cell_age(struct cell *cell, const cJSON *volume, struct timespec now
 
 static void cell_source(struct cell *cell, const cJSON *volume, struct timespec now)
 {
-    (void)now;
     add_text(cell, json_member(volume, "source"), "state");
 }
 
@@ -169,7 +162,6 @@ static void cell_mounted_alone(struct cell *cell, const cJSON *volume, struct ti
 {
     const cJSON *mounts = json_member(json_member(volume, "volume"), "mountedAlone");
 
-    (void)now;
     add_count(cell, mounts, "count");
     if (cJSON_IsFalse(json_member(mounts, "live")) &&
         cJSON_GetNumberValue(json_member(mounts, "count")) > 0)
@@ -178,25 +170,21 @@ static void cell_mounted_alone(struct cell *cell, const cJSON *volume, struct ti
 
 static void cell_name(struct cell *cell, const cJSON *volume, struct timespec now)
 {
-    (void)now;
     add_text(cell, json_member(volume, "volume"), "name");
 }
 
 static void cell_files(struct cell *cell, const cJSON *volume, struct timespec now)
 {
-    (void)now;
     add_count(cell, json_member(volume, "volume"), "files");
 }
 
 static void cell_bytes(struct cell *cell, const cJSON *volume, struct timespec now)
 {
-    (void)now;
     add_count(cell, json_member(volume, "volume"), "bytes");
 }
 
 static void cell_updates(struct cell *cell, const cJSON *volume, struct timespec now)
 {
-    (void)now;
     add_count(cell, json_member(volume, "lastUpdate"), "count");
 }
 
@@ -205,16 +193,14 @@ static void cell_latency(struct cell *cell, const cJSON *volume, struct timespec
     const cJSON *latency = json_path(volume, "lastUpdate", "latencySeconds", NULL);
     char text[32];
 
-    (void)now;
     if (!cJSON_IsNumber(latency))
         return;
-    (void)snprintf(text, sizeof(text), "%.3fms", latency->valuedouble * 1e3);
+    snprintf(text, sizeof(text), "%.3fms", latency->valuedouble * 1e3);
     cell_add(cell, text);
 }
 
 static void cell_pid(struct cell *cell, const cJSON *volume, struct timespec now)
 {
-    (void)now;
     add_count(cell, volume, "pid");
 }
 
@@ -222,7 +208,6 @@ static void cell_error(struct cell *cell, const cJSON *volume, struct timespec n
 {
     const cJSON *content = json_member(volume, "volume");
 
-    (void)now;
     if (json_text(content, "error") != NULL)
         add_text(cell, content, "error");
     else
@@ -270,7 +255,7 @@ static void cell_escape(const struct cell *cell, bool is_last, struct cell *ret_
         bool is_good = *c > ' ' && *c != 0x7f && *c != '\\';
 
         if (!is_good && !(is_last && (*c == ' ' || *c == '\\')))
-            (void)snprintf(piece, sizeof(piece), "\\%03o", *c);
+            snprintf(piece, sizeof(piece), "\\%03o", *c);
         cell_add(ret_cell, piece);
     }
 }

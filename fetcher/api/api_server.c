@@ -52,10 +52,10 @@ struct api_server *api_server_unref(struct api_server *server)
     if (server == NULL || --server->n_refs > 0)
         return NULL;
     assert(list_is_empty(&server->users));
-    (void)credentials_free(server->credentials);
-    (void)http_client_free(server->client);
-    (void)api_config_free(server->config);
-    (void)sd_event_unref(server->event);
+    credentials_free(server->credentials);
+    http_client_free(server->client);
+    api_config_free(server->config);
+    sd_event_unref(server->event);
     free(server);
     return NULL;
 }

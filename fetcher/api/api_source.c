@@ -112,7 +112,7 @@ static int watch_request(void *userdata, const struct reflector_request *request
     assert(w->request == NULL);
     if (!api_get_material(w->api, &material)) {
         if (w->api->takes_tokens)
-            (void)error_set(e, -EAGAIN, "there is no token yet: waiting for one");
+            error_set(e, -EAGAIN, "there is no token yet: waiting for one");
         return REFLECTOR_NO_CREDENTIALS;
     }
     log_debug("request", "path", request->path);
@@ -137,9 +137,9 @@ static int watch_reject_credentials(void *userdata, struct error *e)
     }
     if (w->material_version != w->api->token_version)
         return REFLECTOR_NEW_CREDENTIALS;
-    (void)error_set(e, -EACCES,
-                    "the API server does not accept the token (401 Unauthorized): waiting for the "
-                    "next one; check that it is made for the API server's audience");
+    error_set(e, -EACCES,
+              "the API server does not accept the token (401 Unauthorized): waiting for the "
+              "next one; check that it is made for the API server's audience");
     return REFLECTOR_NO_CREDENTIALS;
 }
 
@@ -185,7 +185,7 @@ static struct api_watch *watch_free(struct api_watch *w)
         w->api->n_restarts += reflector_restarts(w->reflector);
     w->reflector = reflector_free(w->reflector);
     assert(w->request == NULL);
-    (void)tdelete(w, &w->api->watches_by_key, watch_compare);
+    tdelete(w, &w->api->watches_by_key, watch_compare);
     list_remove(&w->link);
     watch_clock_deinit(&w->clock);
     free(w);
@@ -226,7 +226,7 @@ static struct api_watch *find_watch(struct api_source *api, const struct object_
 
 static void api_unwatch_key(void *userdata, const struct object_key *key)
 {
-    (void)watch_free(find_watch(api_of(userdata), key));
+    watch_free(find_watch(api_of(userdata), key));
 }
 
 static void api_refresh_key(void *userdata, const struct object_key *key)
@@ -274,7 +274,7 @@ static int describe_requests(const struct http_stats *stats, cJSON *status)
     for (size_t i = 0; r >= 0 && i < stats->n_codes; i++) {
         char name[16];
 
-        (void)snprintf(name, sizeof(name), "%d", stats->codes[i].status);
+        snprintf(name, sizeof(name), "%d", stats->codes[i].status);
         r = json_add_number(requests, stats->codes[i].status == 0 ? "failed" : name,
                             (double)stats->codes[i].n);
     }
@@ -350,7 +350,7 @@ static struct api_source *api_free(struct api_source *api)
     assert(list_is_empty(&api->watches));
     list_remove(&api->user.link);
     secret_text_free(api->token);
-    (void)api_server_unref(api->server);
+    api_server_unref(api->server);
     free(api);
     return NULL;
 }
@@ -358,7 +358,7 @@ DEFINE_CLEANUP(struct api_source *, api_free)
 
 static void api_source_free(struct source *source)
 {
-    (void)api_free(api_of(source));
+    api_free(api_of(source));
 }
 
 static struct api_source *api_new(struct api_server *server, struct store *store)

@@ -224,7 +224,7 @@ static void refused(struct pod_watch *w)
     bool is_refused = w->status == 401 || w->status == 403;
     struct error e = ERROR_INIT;
 
-    (void)json_parse(buf_text(&w->refusal), w->refusal.len, &json, NULL);
+    json_parse(buf_text(&w->refusal), w->refusal.len, &json, NULL);
     protocol_explain_refusal(w->status, json_text(json, "message"), allow, &e);
     w->n_refused = is_refused ? w->n_refused + 1 : 0;
     if (w->status == 401)
@@ -261,8 +261,8 @@ static void event_bookmark(struct pod_watch *w, const char *resource_version)
     struct error e = ERROR_INIT;
 
     if (w->cursor != NULL && protocol_is_older(resource_version, w->cursor)) {
-        (void)error_set(&e, -ESTALE, "the API server's data went back from version %.64s to %.64s",
-                        w->cursor, resource_version);
+        error_set(&e, -ESTALE, "the API server's data went back from version %.64s to %.64s",
+                  w->cursor, resource_version);
         fail_afresh(w, &e);
         return;
     }
@@ -354,7 +354,7 @@ static void feed(struct pod_watch *w, const char *bytes, size_t len)
     }
     if (r >= 0)
         return;
-    (void)error_set_errno(&e, r, "the API server's watch of pods cannot be read");
+    error_set_errno(&e, r, "the API server's watch of pods cannot be read");
     fail_afresh(w, &e);
 }
 
@@ -375,9 +375,9 @@ static void closed(struct pod_watch *w, bool is_broken)
 
     if (was_short(w)) {
         w->is_distrusted = true;
-        (void)error_set(&e, -EIO,
-                        "the API server ended the watch of pods as soon as it began: check what is "
-                        "between it and this node");
+        error_set(&e, -EIO,
+                  "the API server ended the watch of pods as soon as it began: check what is "
+                  "between it and this node");
         fail_afresh(w, &e);
     } else if (is_broken) {
         wait_for(w, (RETURN_SPREAD * w->io->random(w->userdata)) >> 32);
@@ -446,8 +446,8 @@ void pod_watch_on_timer(struct pod_watch *watch)
         begin(watch);
         break;
     case STATE_OPENING:
-        (void)error_set(&e, -ETIMEDOUT,
-                        "the API server took the watch of pods and did not answer: check its load");
+        error_set(&e, -ETIMEDOUT,
+                  "the API server took the watch of pods and did not answer: check its load");
         fail_afresh(watch, &e);
         break;
     case STATE_WATCHING: /* it lives long enough to be trusted */

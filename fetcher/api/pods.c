@@ -9,7 +9,7 @@ void pods_init(struct pods *pods)
 
 static void drop(struct pods *pods, struct pod *pod)
 {
-    (void)pod_free(pod);
+    pod_free(pod);
     pods->n--;
 }
 
@@ -46,7 +46,7 @@ const struct pod *pods_put(struct pods *pods, struct pod *pod_consumed)
     if (pods->n == PODS_MAX)
         drop_stale(pods);
     if (pods->n == PODS_MAX) {
-        (void)pod_free(pod_consumed);
+        pod_free(pod_consumed);
         return NULL;
     }
     pod_consumed->round = pods->round;

@@ -75,14 +75,14 @@ void protocol_explain_refusal(int status, const char *message, const char *allow
             remedy = refusals[i].remedy != NULL ? refusals[i].remedy : allow;
         }
     }
-    (void)error_set(e, -EIO, "the API server answered %d (%s)%s%.256s%s", status, words,
-                    message != NULL ? ": " : "", message != NULL ? message : "", remedy);
+    error_set(e, -EIO, "the API server answered %d (%s)%s%.256s%s", status, words,
+              message != NULL ? ": " : "", message != NULL ? message : "", remedy);
 }
 
 void protocol_explain_end(const cJSON *status, struct error *e)
 {
     const char *message = json_text(status, "message");
 
-    (void)error_set(e, -EIO, "the API server ended the watch with %d: %.256s",
-                    protocol_status_code(status), message != NULL ? message : "no reason given");
+    error_set(e, -EIO, "the API server ended the watch with %d: %.256s",
+              protocol_status_code(status), message != NULL ? message : "no reason given");
 }

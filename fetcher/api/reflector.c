@@ -161,7 +161,7 @@ static void unpin(struct reflector *r)
         return;
     buf_deinit(&r->body);
     json_stream_deinit(&r->frames);
-    (void)object_unref(r->held);
+    object_unref(r->held);
     free(r->cursor);
     free(r);
 }
@@ -366,13 +366,13 @@ static int reflector_put(struct reflector *r, const cJSON *json, mono_us receive
         return result;
     r->is_undecodable = result < 0;
     if (result < 0) {
-        (void)error_prefix(&e, result, "the API server's newest version cannot be used");
+        error_prefix(&e, result, "the API server's newest version cannot be used");
         report_failing(r, &e);
         return 0;
     }
     if (is_held(r, object))
         return 0;
-    (void)object_unref(r->held);
+    object_unref(r->held);
     r->held = object_ref(object);
     store_put(r->store, TAKE(object), received_at);
     return 0;
@@ -552,7 +552,7 @@ static void list_apply(struct reflector *r, const cJSON *list)
         warn_of_past(r, list);
     }
     if (set_cursor(r, protocol_resource_version(list)) < 0 || r->cursor == NULL) {
-        (void)error_set(&e, -EIO, "the API server's list has no usable resourceVersion");
+        error_set(&e, -EIO, "the API server's list has no usable resourceVersion");
         reflector_fail(r, STATE_LISTING, 0, &e);
         return;
     }
@@ -574,16 +574,16 @@ static void list_done(struct reflector *r)
 
     r->n_rejected = 0;
     if (json_parse(buf_text(&r->body), r->body.len, &list, &e) < 0) {
-        (void)error_prefix(&e, -EINVAL, "the API server's list cannot be read");
+        error_prefix(&e, -EINVAL, "the API server's list cannot be read");
         reflector_fail(r, STATE_LISTING, 0, &e);
         return;
     }
     buf_deinit(&r->body);
     if (!cJSON_IsArray(json_member(list, "items")) && !cJSON_IsNull(json_member(list, "items"))) {
-        (void)error_set(&e, -EINVAL,
-                        "the server answered with something that is no list of %s: check that its "
-                        "URL is an API server's",
-                        object_kind_plural(r->key->kind));
+        error_set(&e, -EINVAL,
+                  "the server answered with something that is no list of %s: check that its "
+                  "URL is an API server's",
+                  object_kind_plural(r->key->kind));
         reflector_fail(r, STATE_LISTING, 0, &e);
         return;
     }
@@ -613,13 +613,13 @@ static void event_bookmark(struct reflector *r, const char *resource_version)
     struct error e = ERROR_INIT;
 
     if (!protocol_is_older(resource_version, r->cursor)) {
-        (void)set_cursor(r, resource_version); /* an old cursor is good, too */
+        set_cursor(r, resource_version); /* an old cursor is good, too */
         report_live(r);
         return;
     }
     r->wants_consistent = true;
-    (void)error_set(&e, -ESTALE, "the API server's data went back from version %.64s to %.64s",
-                    r->cursor, resource_version);
+    error_set(&e, -ESTALE, "the API server's data went back from version %.64s to %.64s", r->cursor,
+              resource_version);
     watch_abort(r, &e);
 }
 
@@ -634,7 +634,7 @@ static void event_apply(struct reflector *r, const char *type, const cJSON *obje
         event_bookmark(r, protocol_resource_version(object));
         return;
     }
-    (void)set_cursor(r, protocol_resource_version(object)); /* an old cursor is good, too */
+    set_cursor(r, protocol_resource_version(object)); /* an old cursor is good, too */
     if (!is_our_object(r, object))
         log_debug("event of another object ignored", "type", type);
     else if (streq(type, "DELETED"))
@@ -658,14 +658,14 @@ static void watch_event(struct reflector *r, const char *frame, size_t len, mono
 
     r->n_events++;
     if (json_parse(frame, len, &event, &e) < 0) {
-        (void)error_prefix(&e, -EINVAL, "the API server's watch cannot be read");
+        error_prefix(&e, -EINVAL, "the API server's watch cannot be read");
         watch_abort(r, &e);
         return;
     }
     type = json_text(event, "type");
     object = json_member(event, "object");
     if (type == NULL || !cJSON_IsObject(object)) {
-        (void)error_set(&e, -EINVAL, "the API server's watch has an event without type or object");
+        error_set(&e, -EINVAL, "the API server's watch has an event without type or object");
         watch_abort(r, &e);
     } else if (streq(type, "ERROR")) {
         event_error(r, object);
@@ -689,7 +689,7 @@ static void watch_feed(struct reflector *r, const char *bytes, size_t len)
     }
     if (result >= 0)
         return;
-    (void)error_set_errno(&e, result, "the API server's watch cannot be read");
+    error_set_errno(&e, result, "the API server's watch cannot be read");
     watch_abort(r, &e);
 }
 
@@ -709,9 +709,9 @@ static void watch_closed(struct reflector *r, bool is_broken)
         return;
     }
     r->is_distrusted = true;
-    (void)error_set(&e, -EIO,
-                    "the API server ended the watch as soon as it began: check what is "
-                    "between it and this node");
+    error_set(&e, -EIO,
+              "the API server ended the watch as soon as it began: check what is "
+              "between it and this node");
     reflector_fail(r, STATE_LISTING, 0, &e);
 }
 
@@ -777,7 +777,7 @@ static void collect(struct reflector *r, const char *bytes, size_t len)
     if (result >= 0 || !is_list)
         return;
     r->io->cancel(r->userdata);
-    (void)error_set_errno(&e, result, "the API server's list cannot be read");
+    error_set_errno(&e, result, "the API server's list cannot be read");
     reflector_fail(r, STATE_LISTING, 0, &e);
 }
 
@@ -830,9 +830,9 @@ void reflector_on_timer(struct reflector *r)
         reflector_begin(r, r->resume);
         break;
     case STATE_OPENING:
-        (void)error_set(&e, -ETIMEDOUT,
-                        "the API server took the watch and did not answer: check "
-                        "its load");
+        error_set(&e, -ETIMEDOUT,
+                  "the API server took the watch and did not answer: check "
+                  "its load");
         watch_abort(r, &e);
         break;
     case STATE_WATCHING: /* it lives long enough to be trusted */

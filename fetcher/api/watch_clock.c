@@ -9,8 +9,6 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
     const struct watch_clock *clock = userdata;
 
-    (void)source;
-    (void)usec;
     clock->elapsed(clock->userdata);
     return 0;
 }
@@ -37,14 +35,13 @@ void watch_clock_set(struct watch_clock *clock, span_us delay)
 {
     /* neither can fail for a source that exists */
     if (delay != SPAN_FOREVER)
-        (void)sd_event_source_set_time(clock->timer, clock_mono() + delay);
-    (void)sd_event_source_set_enabled(clock->timer,
-                                      delay != SPAN_FOREVER ? SD_EVENT_ONESHOT : SD_EVENT_OFF);
+        sd_event_source_set_time(clock->timer, clock_mono() + delay);
+    sd_event_source_set_enabled(clock->timer,
+                                delay != SPAN_FOREVER ? SD_EVENT_ONESHOT : SD_EVENT_OFF);
 }
 
 mono_us watch_clock_now(void *userdata)
 {
-    (void)userdata;
     return clock_mono();
 }
 
@@ -52,7 +49,6 @@ uint32_t watch_clock_random(void *userdata)
 {
     uint32_t random;
 
-    (void)userdata;
     /* it cannot fail after boot; nothing but the spread of retries depends on it */
     return getrandom(&random, sizeof(random), 0) == sizeof(random) ? random : 0;
 }

@@ -258,9 +258,8 @@ static void arm_timer(struct credentials *c)
     mono_us at = can_answer(c) ? 0 : c->read_due;
 
     /* neither can fail for a source that exists */
-    (void)sd_event_source_set_time(c->timer, at);
-    (void)sd_event_source_set_enabled(c->timer,
-                                      at != SPAN_FOREVER ? SD_EVENT_ONESHOT : SD_EVENT_OFF);
+    sd_event_source_set_time(c->timer, at);
+    sd_event_source_set_enabled(c->timer, at != SPAN_FOREVER ? SD_EVENT_ONESHOT : SD_EVENT_OFF);
 }
 
 static void read_soon(struct credentials *c)
@@ -350,8 +349,6 @@ static int on_timer(sd_event_source *source, uint64_t at, void *userdata)
     struct credentials *c = userdata;
     bool has_news = clock_mono() >= c->read_due && read_again(c);
 
-    (void)source;
-    (void)at;
     if (has_news || can_answer(c))
         tell(c);
     else
@@ -558,10 +555,10 @@ struct credentials *credentials_free(struct credentials *credentials)
 {
     if (credentials == NULL)
         return NULL;
-    (void)exec_plugin_free(credentials->runner);
-    (void)sd_event_source_disable_unref(credentials->timer);
+    exec_plugin_free(credentials->runner);
+    sd_event_source_disable_unref(credentials->timer);
     for (size_t i = 0; i < credentials->n_places; i++) {
-        (void)dir_watch_free(credentials->places[i].watch);
+        dir_watch_free(credentials->places[i].watch);
         free(credentials->places[i].path);
     }
     share_deinit(&credentials->files);

@@ -211,7 +211,7 @@ static char **make_argv(const struct exec_plugin *exec)
         return NULL;
     argv[0] = exec->command;
     if (n > 0)
-        (void)memcpy(argv + 1, exec->args, n * sizeof(*argv));
+        memcpy(argv + 1, exec->args, n * sizeof(*argv));
     return argv;
 }
 
@@ -240,7 +240,7 @@ static char **make_envp(const struct exec_plugin *exec, char *info)
     if (envp == NULL)
         return NULL;
     if (n > 0)
-        (void)memcpy(envp, environ, n * sizeof(*envp));
+        memcpy(envp, environ, n * sizeof(*envp));
     for (char **variable = exec->env; variable != NULL && *variable != NULL; variable++)
         set_variable(envp, *variable);
     set_variable(envp, info);
@@ -252,14 +252,14 @@ static char **make_envp(const struct exec_plugin *exec, char *info)
 static void set_timer(struct exec_plugin_runner *r, span_us delay)
 {
     /* neither can fail for a source that exists */
-    (void)sd_event_source_set_time(r->timer, clock_mono() + delay);
-    (void)sd_event_source_set_enabled(r->timer, SD_EVENT_ONESHOT);
+    sd_event_source_set_time(r->timer, clock_mono() + delay);
+    sd_event_source_set_enabled(r->timer, SD_EVENT_ONESHOT);
     r->is_due = delay == 0;
 }
 
 static void kill_run(struct exec_plugin_runner *r)
 {
-    (void)kill(-r->pid, SIGKILL);
+    kill(-r->pid, SIGKILL);
 }
 
 static void clear_run(struct exec_plugin_runner *r)
@@ -278,9 +278,9 @@ static void finish_failed(struct exec_plugin_runner *r, const char *what)
     const struct exec_plugin *exec = r->config->exec;
     struct error e;
 
-    (void)error_set(&e, -EIO, "the exec plug-in \"%.100s\" %.200s%s%s", exec->command, what,
-                    exec->install_hint != NULL ? ". " : "",
-                    exec->install_hint != NULL ? exec->install_hint : "");
+    error_set(&e, -EIO, "the exec plug-in \"%.100s\" %.200s%s%s", exec->command, what,
+              exec->install_hint != NULL ? ". " : "",
+              exec->install_hint != NULL ? exec->install_hint : "");
     clear_run(r);
     set_timer(r, r->retry_in);
     r->retry_in = r->retry_in * 2 < r->limits.retry_max ? r->retry_in * 2 : r->limits.retry_max;
@@ -290,7 +290,7 @@ static void finish_failed(struct exec_plugin_runner *r, const char *what)
 static void finish_good(struct exec_plugin_runner *r, struct exec_credential *credential)
 {
     clear_run(r);
-    (void)sd_event_source_set_enabled(r->timer, SD_EVENT_OFF);
+    sd_event_source_set_enabled(r->timer, SD_EVENT_OFF);
     if (credential->expiry.tv_sec != 0)
         set_timer(r, exec_plugin_renew_in(credential->expiry, clock_wall(), &r->limits));
     r->retry_in = r->limits.retry_first;
@@ -330,10 +330,8 @@ static int on_output(sd_event_source *source, int fd, uint32_t revents, void *us
 {
     struct exec_plugin_runner *r = userdata;
 
-    (void)fd;
-    (void)revents;
     if (!read_output(r))
-        (void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
+        sd_event_source_set_enabled(source, SD_EVENT_OFF);
     return 0;
 }
 
@@ -342,18 +340,16 @@ static int on_exit_status(sd_event_source *source, const siginfo_t *info, void *
     struct exec_plugin_runner *r = userdata;
     char what[64];
 
-    (void)source;
     if (r->killed_for == NULL)
-        (void)read_output(r);
+        read_output(r);
     if (r->killed_for != NULL) {
         finish_failed(r, r->killed_for);
     } else if (info->si_code == CLD_EXITED && info->si_status == 0) {
         finish_parsed(r);
     } else {
-        (void)snprintf(what, sizeof(what), "%s %d, see its own messages",
-                       info->si_code == CLD_EXITED ? "ended with exit status"
-                                                   : "was ended by signal",
-                       info->si_status);
+        snprintf(what, sizeof(what), "%s %d, see its own messages",
+                 info->si_code == CLD_EXITED ? "ended with exit status" : "was ended by signal",
+                 info->si_status);
         finish_failed(r, what);
     }
     return 0;
@@ -366,8 +362,8 @@ static int prepare_attributes(posix_spawnattr_t *attr)
     sigset_t none, all;
     int r;
 
-    (void)sigemptyset(&none);
-    (void)sigfillset(&all);
+    sigemptyset(&none);
+    sigfillset(&all);
     r = posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
                                            POSIX_SPAWN_SETPGROUP);
     if (r == 0)
@@ -394,15 +390,15 @@ static int spawn(char *const argv[], char *const envp[], int output_fd, pid_t *r
     int r;
 
     /* with glibc neither init can fail */
-    (void)posix_spawn_file_actions_init(&actions);
-    (void)posix_spawnattr_init(&attr);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawnattr_init(&attr);
     r = prepare_attributes(&attr);
     if (r == 0)
         r = prepare_descriptors(&actions, output_fd);
     if (r == 0)
         r = posix_spawnp(ret_pid, argv[0], &actions, &attr, argv, envp);
-    (void)posix_spawn_file_actions_destroy(&actions);
-    (void)posix_spawnattr_destroy(&attr);
+    posix_spawn_file_actions_destroy(&actions);
+    posix_spawnattr_destroy(&attr);
     return -r;
 }
 
@@ -463,9 +459,8 @@ static void run(struct exec_plugin_runner *r)
         return;
     }
     end_run(r);
-    (void)snprintf(what, sizeof(what), "could not be started: %s",
-                   result == -ENOENT ? "there is no such program (on PATH)"
-                                     : strerrordesc_np(-result));
+    snprintf(what, sizeof(what), "could not be started: %s",
+             result == -ENOENT ? "there is no such program (on PATH)" : strerrordesc_np(-result));
     finish_failed(r, what);
 }
 
@@ -473,8 +468,6 @@ static int on_timer(sd_event_source *source, uint64_t at, void *userdata)
 {
     struct exec_plugin_runner *r = userdata;
 
-    (void)source;
-    (void)at;
     r->is_due = false;
     if (r->pid == 0) {
         run(r);
@@ -537,8 +530,8 @@ struct exec_plugin_runner *exec_plugin_free(struct exec_plugin_runner *runner)
     if (runner == NULL)
         return NULL;
     end_run(runner);
-    (void)sd_event_source_disable_unref(runner->timer);
-    (void)sd_event_unref(runner->event);
+    sd_event_source_disable_unref(runner->timer);
+    sd_event_unref(runner->event);
     free(runner);
     return NULL;
 }

@@ -332,7 +332,6 @@ int kubeconfig_load_from(const struct kubeconfig_options *options,
 
 static const char *process_env(void *userdata, const char *name)
 {
-    (void)userdata;
     return getenv(name);
 }
 

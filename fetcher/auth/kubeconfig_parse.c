@@ -214,7 +214,7 @@ static const char *merged_list(const struct merged *m, const struct section *sec
 {
     size_t len = 0;
 
-    (void)snprintf(buf, MAX_LISTED + 8, "none");
+    snprintf(buf, MAX_LISTED + 8, "none");
     for (size_t i = 0; i < m->n; i++) {
         const cJSON *item;
 
@@ -224,7 +224,7 @@ static const char *merged_list(const struct merged *m, const struct section *sec
             if (name == NULL)
                 continue;
             if (len + strlen(name) + 2 > MAX_LISTED) {
-                (void)snprintf(buf + len, MAX_LISTED + 8 - len, "%s...", comma);
+                snprintf(buf + len, MAX_LISTED + 8 - len, "%s...", comma);
                 return buf;
             }
             len += (size_t)snprintf(buf + len, MAX_LISTED + 8 - len, "%s%s", comma, name);

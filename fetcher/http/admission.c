@@ -30,14 +30,14 @@ void http_admission_wake(struct http_client *client)
     if (client->stats.n_waiting == 0)
         return;
     /* neither can fail for a source that exists */
-    (void)sd_event_source_set_time(client->admit, 0);
-    (void)sd_event_source_set_enabled(client->admit, SD_EVENT_ONESHOT);
+    sd_event_source_set_time(client->admit, 0);
+    sd_event_source_set_enabled(client->admit, SD_EVENT_ONESHOT);
 }
 
 static void wake_after(struct http_client *client, span_us wait)
 {
-    (void)sd_event_source_set_time(client->admit, clock_mono() + wait);
-    (void)sd_event_source_set_enabled(client->admit, SD_EVENT_ONESHOT);
+    sd_event_source_set_time(client->admit, clock_mono() + wait);
+    sd_event_source_set_enabled(client->admit, SD_EVENT_ONESHOT);
 }
 
 /* Whether it is the request's turn. */
@@ -65,8 +65,7 @@ static void limit_connections(struct http_client *client)
 {
     long n = (long)client->stats.connections + (client->pioneer != NULL ? 1 : 0);
 
-    (void)curl_multi_setopt(client->multi, CURLMOPT_MAX_HOST_CONNECTIONS,
-                            client->is_serial ? 0L : n);
+    curl_multi_setopt(client->multi, CURLMOPT_MAX_HOST_CONNECTIONS, client->is_serial ? 0L : n);
 }
 
 static int start(struct http_client *client, struct http_request *request)

@@ -63,7 +63,7 @@ static void client_run(struct http_client *client)
 
         if (message->msg != CURLMSG_DONE)
             continue;
-        (void)curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &private);
+        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &private);
         http_request_finish(http_request_check(private), code);
     }
     http_admission_admit(client);
@@ -74,7 +74,7 @@ static void client_act(struct http_client *client, curl_socket_t fd, int what)
     int n_running;
 
     client->n_calls++;
-    (void)curl_multi_socket_action(client->multi, fd, what, &n_running);
+    curl_multi_socket_action(client->multi, fd, what, &n_running);
     client->n_calls--;
     client_run(client);
 }
@@ -83,7 +83,7 @@ static bool client_has_due_timer(struct http_client *client)
 {
     long timeout_ms = -1;
 
-    (void)curl_multi_timeout(client->multi, &timeout_ms);
+    curl_multi_timeout(client->multi, &timeout_ms);
     return timeout_ms == 0;
 }
 
@@ -102,7 +102,7 @@ static void client_arm_settle(struct http_client *client)
 {
     client->n_passes++;
     if (client_find_unsettled(client) != NULL)
-        (void)sd_event_source_set_enabled(client->settle, SD_EVENT_ONESHOT);
+        sd_event_source_set_enabled(client->settle, SD_EVENT_ONESHOT);
 }
 
 /* The settling pass. */
@@ -112,7 +112,6 @@ static int client_on_settle(sd_event_source *source, void *userdata)
     unsigned long n_callbacks = client->n_callbacks;
     struct http_socket *s;
 
-    (void)source;
     /* a turn of libcurl may close sockets or open others, so each search begins anew */
     while ((s = client_find_unsettled(client)) != NULL) {
         s->n_pass = client->n_passes;
@@ -126,7 +125,7 @@ static int client_on_settle(sd_event_source *source, void *userdata)
     }
     list_for_each (s, &client->sockets, link)
         s->is_unsettled = false;
-    (void)library_memory_wipe();
+    library_memory_wipe();
     return 0;
 }
 
@@ -144,7 +143,6 @@ static int socket_on_io(sd_event_source *source, int fd, uint32_t revents, void 
     struct http_client *client = s->client;
     int what = 0;
 
-    (void)source;
     assert(s->magic == SOCKET_MAGIC);
     if ((revents & (EPOLLIN | EPOLLHUP)) != 0)
         what |= CURL_CSELECT_IN;
@@ -163,8 +161,6 @@ static int client_on_timer(sd_event_source *source, uint64_t at, void *userdata)
     struct http_client *client = userdata;
     struct http_request *request;
 
-    (void)source;
-    (void)at;
     list_for_each (request, &client->unsent, link)
         request->was_run = true; /* all that is new is due now */
     client_act(client, CURL_SOCKET_TIMEOUT, 0);
@@ -175,8 +171,6 @@ static int client_on_timer(sd_event_source *source, uint64_t at, void *userdata)
 
 static int client_on_admit(sd_event_source *source, uint64_t at, void *userdata)
 {
-    (void)source;
-    (void)at;
     http_admission_admit(userdata);
     return 0;
 }
@@ -186,7 +180,6 @@ static int client_set_timer(CURLM *multi, long timeout_ms, void *userdata)
     struct http_client *client = userdata;
     int r;
 
-    (void)multi;
     if (timeout_ms < 0)
         return sd_event_source_set_enabled(client->timer, SD_EVENT_OFF) < 0 ? -1 : 0;
     r = sd_event_source_set_time(client->timer, clock_mono() + SPAN_MS(timeout_ms));
@@ -200,7 +193,7 @@ static struct http_socket *socket_free(struct http_socket *s)
     if (s == NULL)
         return NULL;
     list_remove(&s->link);
-    (void)sd_event_source_disable_unref(s->io);
+    sd_event_source_disable_unref(s->io);
     s->magic = 0;
     free(s);
     return NULL;
@@ -226,16 +219,15 @@ static int client_watch_socket(CURL *easy, curl_socket_t fd, int what, void *use
     struct http_socket *s = socket_userdata;
     uint32_t events = 0;
 
-    (void)easy;
     if (what == CURL_POLL_REMOVE) {
-        (void)socket_free(s);
+        socket_free(s);
         return 0;
     }
     if (s == NULL) {
         s = socket_new(client, fd);
         if (s == NULL)
             return -1;
-        (void)curl_multi_assign(client->multi, fd, s);
+        curl_multi_assign(client->multi, fd, s);
     }
     if ((what & CURL_POLL_IN) != 0)
         events |= EPOLLIN;
@@ -372,9 +364,9 @@ static CURLM *multi_new(sd_event *event)
 
     if (lowest < 0)
         return NULL;
-    (void)close(lowest);
+    close(lowest);
     multi = curl_multi_init();
-    (void)close_range((unsigned)lowest, (unsigned)lowest + 7, CLOSE_RANGE_CLOEXEC);
+    close_range((unsigned)lowest, (unsigned)lowest + 7, CLOSE_RANGE_CLOEXEC);
     return multi;
 }
 
@@ -383,13 +375,13 @@ static int client_set_multi(struct http_client *client, struct error *e)
     client->multi = multi_new(client->event);
     if (client->multi == NULL)
         return error_set_errno(e, -ENOMEM, "cannot prepare requests");
-    (void)curl_multi_setopt(client->multi, CURLMOPT_SOCKETFUNCTION, client_watch_socket);
-    (void)curl_multi_setopt(client->multi, CURLMOPT_SOCKETDATA, client);
-    (void)curl_multi_setopt(client->multi, CURLMOPT_TIMERFUNCTION, client_set_timer);
-    (void)curl_multi_setopt(client->multi, CURLMOPT_TIMERDATA, client);
-    (void)curl_multi_setopt(client->multi, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
-    (void)curl_multi_setopt(client->multi, CURLMOPT_MAX_CONCURRENT_STREAMS,
-                            (long)HTTP_STREAMS_PER_CONNECTION);
+    curl_multi_setopt(client->multi, CURLMOPT_SOCKETFUNCTION, client_watch_socket);
+    curl_multi_setopt(client->multi, CURLMOPT_SOCKETDATA, client);
+    curl_multi_setopt(client->multi, CURLMOPT_TIMERFUNCTION, client_set_timer);
+    curl_multi_setopt(client->multi, CURLMOPT_TIMERDATA, client);
+    curl_multi_setopt(client->multi, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
+    curl_multi_setopt(client->multi, CURLMOPT_MAX_CONCURRENT_STREAMS,
+                      (long)HTTP_STREAMS_PER_CONNECTION);
     return 0;
 }
 
@@ -464,17 +456,17 @@ struct http_client *http_client_free(struct http_client *client)
     assert(client->n_calls == 0);
     assert(client->n_active == 0 && client->stats.n_waiting == 0 && list_is_empty(&client->freed));
     if (client->multi != NULL)
-        (void)curl_multi_cleanup(client->multi); /* takes its sockets and its timer back */
+        curl_multi_cleanup(client->multi); /* takes its sockets and its timer back */
     http_connections_forget_lost(client);
     assert(list_is_empty(&client->sockets) && list_is_empty(&client->connections));
     assert(client->identities == NULL);
-    (void)sd_event_source_disable_unref(client->timer);
-    (void)sd_event_source_disable_unref(client->settle);
-    (void)sd_event_source_disable_unref(client->admit);
+    sd_event_source_disable_unref(client->timer);
+    sd_event_source_disable_unref(client->settle);
+    sd_event_source_disable_unref(client->admit);
     curl_slist_free_all(client->connect_to);
     curl_slist_free_all(client->headers);
     free(client->base_url);
-    (void)sd_event_unref(client->event);
+    sd_event_unref(client->event);
     free(client);
     return NULL;
 }

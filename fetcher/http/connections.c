@@ -67,7 +67,6 @@ curl_socket_t http_connection_open(void *userdata, curlsocktype purpose,
     struct http_client *client = userdata;
     struct http_connection *connection = calloc(1, sizeof(*connection));
 
-    (void)purpose;
     if (connection == NULL)
         return CURL_SOCKET_BAD;
     http_connections_forget_lost(client);
@@ -105,10 +104,8 @@ int http_connection_prepare(void *userdata, curl_socket_t fd, curlsocktype purpo
 {
     const int probes = KEEPALIVE_PROBES, user_timeout_ms = USER_TIMEOUT_MS;
 
-    (void)userdata;
-    (void)purpose;
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout_ms, sizeof(user_timeout_ms));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
+    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout_ms, sizeof(user_timeout_ms));
     return CURL_SOCKOPT_OK;
 }
 

@@ -45,22 +45,22 @@ static struct {
 
 static void buffer_track(void *p)
 {
-    (void)pthread_mutex_lock(&library_memory.lock);
+    pthread_mutex_lock(&library_memory.lock);
     if (library_memory.n_buffers < BUFFERS_MAX)
         library_memory.buffers[library_memory.n_buffers++] = p;
-    (void)pthread_mutex_unlock(&library_memory.lock);
+    pthread_mutex_unlock(&library_memory.lock);
 }
 
 static void buffer_untrack(const void *p)
 {
     size_t i;
 
-    (void)pthread_mutex_lock(&library_memory.lock);
+    pthread_mutex_lock(&library_memory.lock);
     for (i = 0; i < library_memory.n_buffers && library_memory.buffers[i] != p; i++)
         continue;
     if (i < library_memory.n_buffers)
         library_memory.buffers[i] = library_memory.buffers[--library_memory.n_buffers];
-    (void)pthread_mutex_unlock(&library_memory.lock);
+    pthread_mutex_unlock(&library_memory.lock);
 }
 
 /* Spares the lock and the search for the many blocks that cannot be a buffer. */
@@ -124,18 +124,16 @@ size_t library_memory_wipe(void)
 {
     size_t n;
 
-    (void)pthread_mutex_lock(&library_memory.lock);
+    pthread_mutex_lock(&library_memory.lock);
     n = library_memory.n_buffers;
     for (size_t i = 0; i < n; i++)
         explicit_bzero(library_memory.buffers[i], H2_BUFFER_BYTES);
-    (void)pthread_mutex_unlock(&library_memory.lock);
+    pthread_mutex_unlock(&library_memory.lock);
     return n;
 }
 
 CURLcode library_memory_prepare_tls(CURL *easy, void *ssl_ctx, void *userdata)
 {
-    (void)easy;
-    (void)userdata;
     (void)SSL_CTX_set_options(ssl_ctx, SSL_OP_CLEANSE_PLAINTEXT);
     (void)SSL_CTX_set_mode(ssl_ctx, SSL_MODE_RELEASE_BUFFERS);
     return CURLE_OK;

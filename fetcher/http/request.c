@@ -88,12 +88,12 @@ static void request_respond(struct http_request *request)
     curl_off_t retry_after_sec = 0;
     char *content_type = NULL;
 
-    (void)curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);
     if (status < 200 || request->has_response)
         return; /* an interim response, or trailers */
-    (void)curl_easy_getinfo(request->easy, CURLINFO_HTTP_VERSION, &version);
-    (void)curl_easy_getinfo(request->easy, CURLINFO_RETRY_AFTER, &retry_after_sec);
-    (void)curl_easy_getinfo(request->easy, CURLINFO_CONTENT_TYPE, &content_type);
+    curl_easy_getinfo(request->easy, CURLINFO_HTTP_VERSION, &version);
+    curl_easy_getinfo(request->easy, CURLINFO_RETRY_AFTER, &retry_after_sec);
+    curl_easy_getinfo(request->easy, CURLINFO_CONTENT_TYPE, &content_type);
     response.status = (int)status;
     if (retry_after_sec > 0 && (span_us)retry_after_sec < RETRY_AFTER_MAX / SPAN_SEC(1))
         response.retry_after = SPAN_SEC(retry_after_sec);
@@ -118,9 +118,6 @@ static int request_on_sent(void *userdata, char *address, char *local_address, i
 {
     struct http_request *request = http_request_check(userdata);
 
-    (void)address;
-    (void)local_address;
-    (void)port;
     request->client->n_callbacks++;
     if (request->handler == NULL)
         return CURL_PREREQFUNC_ABORT;
@@ -160,11 +157,11 @@ static void explain_trust(const struct api_config *config, const char *words, st
 {
     bool is_name = strstr(words, "subject name") != NULL;
 
-    (void)error_set(e, -EACCES, "the certificate of %s is not trusted: %s: %s in %s",
-                    config->server, words,
-                    is_name ? "set tls-server-name to a name that the certificate has"
-                            : "check certificate-authority",
-                    config->origin);
+    error_set(e, -EACCES, "the certificate of %s is not trusted: %s: %s in %s", config->server,
+              words,
+              is_name ? "set tls-server-name to a name that the certificate has"
+                      : "check certificate-authority",
+              config->origin);
 }
 
 static void explain_connect(const struct api_config *config, long os_error, const char *words,
@@ -174,10 +171,10 @@ static void explain_connect(const struct api_config *config, long os_error, cons
 
     if (os_error != 0)
         words = strerror_r((int)os_error, text, sizeof(text));
-    (void)error_set(e, -ECONNREFUSED,
-                    "cannot connect to %s%s: %s: check that %s runs, and its address in %s",
-                    config->server, config->proxy_url != NULL ? " through its proxy" : "", words,
-                    config->proxy_url != NULL ? "each of them" : "the API server", config->origin);
+    error_set(e, -ECONNREFUSED,
+              "cannot connect to %s%s: %s: check that %s runs, and its address in %s",
+              config->server, config->proxy_url != NULL ? " through its proxy" : "", words,
+              config->proxy_url != NULL ? "each of them" : "the API server", config->origin);
 }
 
 static void explain(const struct http_request *request, CURLcode code, long os_error,
@@ -197,30 +194,29 @@ static void explain(const struct http_request *request, CURLcode code, long os_e
         break;
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_RESOLVE_PROXY:
-        (void)error_set(e, -ENOENT,
-                        "cannot find the address of %s: %s: check its name in %s, and DNS",
-                        config->server, words, config->origin);
+        error_set(e, -ENOENT, "cannot find the address of %s: %s: check its name in %s, and DNS",
+                  config->server, words, config->origin);
         break;
     case CURLE_SSL_CERTPROBLEM:
-        (void)error_set(e, -EINVAL,
-                        "cannot use the client certificate for %s: %s: check client-certificate "
-                        "and client-key in %s",
-                        config->server, words, config->origin);
+        error_set(e, -EINVAL,
+                  "cannot use the client certificate for %s: %s: check client-certificate "
+                  "and client-key in %s",
+                  config->server, words, config->origin);
         break;
     case CURLE_SSL_CACERT_BADFILE:
-        (void)error_set(e, -EINVAL,
-                        "cannot use the CA certificates for %s: %s: check certificate-authority "
-                        "in %s",
-                        config->server, words, config->origin);
+        error_set(e, -EINVAL,
+                  "cannot use the CA certificates for %s: %s: check certificate-authority "
+                  "in %s",
+                  config->server, words, config->origin);
         break;
     case CURLE_OPERATION_TIMEDOUT:
-        (void)error_set(e, -ETIMEDOUT,
-                        "%s did not answer in time: %s: check the network and the "
-                        "API server's load",
-                        config->server, words);
+        error_set(e, -ETIMEDOUT,
+                  "%s did not answer in time: %s: check the network and the "
+                  "API server's load",
+                  config->server, words);
         break;
     default:
-        (void)error_set(e, -EIO, "the connection to %s broke: %s", config->server, words);
+        error_set(e, -EIO, "the connection to %s broke: %s", config->server, words);
         break;
     }
 }
@@ -233,7 +229,7 @@ void http_request_withdraw(struct http_request *request)
 
     if (!request->is_added)
         return;
-    (void)curl_multi_remove_handle(client->multi, request->easy);
+    curl_multi_remove_handle(client->multi, request->easy);
     list_remove(&request->link);
     request->is_added = false;
     request->was_run = false;
@@ -255,13 +251,13 @@ void http_request_destroy(struct http_request *request)
          * buffer and sends along with what comes next. So that a server does not go on with the
          * last watch of a connection, the connection is closed with it.
          */
-        (void)curl_easy_setopt(request->easy, CURLOPT_FORBID_REUSE, 1L);
+        curl_easy_setopt(request->easy, CURLOPT_FORBID_REUSE, 1L);
         http_request_withdraw(request);
     }
     http_admission_leave(request);
     list_remove(&request->link);
     curl_easy_cleanup(request->easy);
-    (void)tls_identity_unref(request->identity);
+    tls_identity_unref(request->identity);
     secret_text_free(request->body);
     free(request->path);
     request->magic = 0;
@@ -287,7 +283,7 @@ void http_request_finish(struct http_request *request, CURLcode code)
     long os_error = 0;
 
     if (request->easy != NULL)
-        (void)curl_easy_getinfo(request->easy, CURLINFO_OS_ERRNO, &os_error);
+        curl_easy_getinfo(request->easy, CURLINFO_OS_ERRNO, &os_error);
     http_request_withdraw(request);
     if (!was_answered) {
         stats_count(&client->stats, 0);
@@ -327,12 +323,12 @@ static CURLcode set_trust(CURL *easy, const struct api_config *config,
     if (code == CURLE_OK)
         code = curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, library_memory_prepare_tls);
     if (code == CURLE_OK && config->insecure_skip_tls_verify) {
-        (void)curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 0L);
-        (void)curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 0L);
+        curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 0L);
+        curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 0L);
     } else if (code == CURLE_OK && identity->ca_pem != NULL) {
         /* without these two the system's authorities would be trusted besides the given ones */
-        (void)curl_easy_setopt(easy, CURLOPT_CAINFO, NULL);
-        (void)curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
+        curl_easy_setopt(easy, CURLOPT_CAINFO, NULL);
+        curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
         code = curl_easy_setopt(easy, CURLOPT_CAINFO_BLOB, &ca);
     }
     if (code == CURLE_OK && identity->client_cert_pem != NULL && identity->client_key_pem != NULL) {
@@ -345,25 +341,25 @@ static CURLcode set_trust(CURL *easy, const struct api_config *config,
 
 static void set_connection(CURL *easy, struct http_client *client)
 {
-    (void)curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
+    curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
     /* without TLS nothing but an answer tells what the server speaks, which could be long */
-    (void)curl_easy_setopt(easy, CURLOPT_PIPEWAIT, client->is_serial ? 0L : 1L);
-    (void)curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-    (void)curl_easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L);
-    (void)curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
-    (void)curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, (long)KEEPALIVE_IDLE_SEC);
-    (void)curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, (long)KEEPALIVE_INTERVAL_SEC);
-    (void)curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(CONNECT_LIMIT / SPAN_MS(1)));
-    (void)curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, http_connection_open);
-    (void)curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, client);
-    (void)curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, http_connection_close);
-    (void)curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, client);
-    (void)curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, http_connection_prepare);
-    (void)curl_easy_setopt(easy, CURLOPT_CONNECT_TO, client->connect_to);
-    (void)curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-    (void)curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
-    (void)curl_easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
-    (void)curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+    curl_easy_setopt(easy, CURLOPT_PIPEWAIT, client->is_serial ? 0L : 1L);
+    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L);
+    curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+    curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, (long)KEEPALIVE_IDLE_SEC);
+    curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, (long)KEEPALIVE_INTERVAL_SEC);
+    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(CONNECT_LIMIT / SPAN_MS(1)));
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, http_connection_open);
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, client);
+    curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, http_connection_close);
+    curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, client);
+    curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, http_connection_prepare);
+    curl_easy_setopt(easy, CURLOPT_CONNECT_TO, client->connect_to);
+    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+    curl_easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+    curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
 }
 
 /* libcurl reads the body where it is, so that there is no copy of it but the one in flight. */
@@ -372,12 +368,12 @@ static void set_method(struct http_request *request)
     CURL *easy = request->easy;
 
     if (request->body == NULL) {
-        (void)curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
+        curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
         return;
     }
-    (void)curl_easy_setopt(easy, CURLOPT_POST, 1L);
-    (void)curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE, (long)strlen(request->body));
-    (void)curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body);
+    curl_easy_setopt(easy, CURLOPT_POST, 1L);
+    curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE, (long)strlen(request->body));
+    curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body);
 }
 
 static CURLcode set_texts(struct http_request *request)
@@ -411,22 +407,22 @@ static void set_headers(struct http_request *request)
         *own = (struct curl_slist){.data = json, .next = first};
         first = own;
     }
-    (void)curl_easy_setopt(request->easy, CURLOPT_HTTPHEADER, first);
-    (void)curl_easy_setopt(request->easy, CURLOPT_HEADEROPT, (long)CURLHEADER_SEPARATE);
+    curl_easy_setopt(request->easy, CURLOPT_HTTPHEADER, first);
+    curl_easy_setopt(request->easy, CURLOPT_HEADEROPT, (long)CURLHEADER_SEPARATE);
 }
 
 static void set_callbacks(struct http_request *request)
 {
     CURL *easy = request->easy;
 
-    (void)curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, request->error_text);
-    (void)curl_easy_setopt(easy, CURLOPT_PRIVATE, request);
-    (void)curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, request_on_sent);
-    (void)curl_easy_setopt(easy, CURLOPT_PREREQDATA, request);
-    (void)curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, request_on_header);
-    (void)curl_easy_setopt(easy, CURLOPT_HEADERDATA, request);
-    (void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, request_on_body);
-    (void)curl_easy_setopt(easy, CURLOPT_WRITEDATA, request);
+    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, request->error_text);
+    curl_easy_setopt(easy, CURLOPT_PRIVATE, request);
+    curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, request_on_sent);
+    curl_easy_setopt(easy, CURLOPT_PREREQDATA, request);
+    curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, request_on_header);
+    curl_easy_setopt(easy, CURLOPT_HEADERDATA, request);
+    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, request_on_body);
+    curl_easy_setopt(easy, CURLOPT_WRITEDATA, request);
 }
 
 static int request_prepare(struct http_request *request)
@@ -441,8 +437,8 @@ static int request_prepare(struct http_request *request)
     set_method(request);
     set_headers(request);
     set_callbacks(request);
-    (void)curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, BUFFER_BYTES);
-    (void)curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)(request->total_limit / SPAN_MS(1)));
+    curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, BUFFER_BYTES);
+    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)(request->total_limit / SPAN_MS(1)));
     free(TAKE(request->path));
     return 0;
 }

@@ -89,7 +89,7 @@ struct tls_identity *tls_identity_unref(struct tls_identity *identity)
 {
     if (identity == NULL || --identity->n_refs > 0)
         return NULL;
-    (void)tdelete(identity, identity->tree, compare);
+    tdelete(identity, identity->tree, compare);
     identity_free(identity);
     return NULL;
 }

@@ -159,7 +159,7 @@ static int read_file(struct manifest_dir *d, int dir_fd, struct manifest_file *f
     int r = manifest_file_read(dir_fd, file->name, seems_written(d, file->name), &text, &stamp, &e);
 
     if (r == 0) {
-        (void)snprintf(version, sizeof(version), "%llu", (unsigned long long)++d->version);
+        snprintf(version, sizeof(version), "%llu", (unsigned long long)++d->version);
         r = manifest_list_parse(file->name, text.data, text.len, d->default_namespace, version,
                                 &list);
         if (r >= 0)
@@ -194,7 +194,7 @@ static int refresh_file(struct manifest_dir *d, int dir_fd, struct manifest_file
         if (r >= 0 && fstatat(dir_fd, file->name, &st, 0) < 0)
             r = error_set_errno(&e, negative_errno(), "cannot follow the symlink");
         if (r < 0) {
-            (void)error_prefix(&e, r, "%.255s", file->name);
+            error_prefix(&e, r, "%.255s", file->name);
             return fail_file(file, &e);
         }
     }
@@ -214,7 +214,7 @@ struct listing {
 static void listing_deinit(struct listing *l)
 {
     for (size_t i = 0; i < l->n; i++)
-        (void)file_free(l->files[i]);
+        file_free(l->files[i]);
     free(l->files);
     *l = (struct listing){.files = NULL};
 }
@@ -297,9 +297,8 @@ static int take_listing(struct manifest_dir *d, struct listing *l)
 
 static void drop_file(struct manifest_dir *d, size_t i)
 {
-    (void)file_free(d->files[i]);
-    (void)memmove(&d->files[i], &d->files[i + 1],
-                  (d->n_files - i - 1) * sizeof(struct manifest_file *));
+    file_free(d->files[i]);
+    memmove(&d->files[i], &d->files[i + 1], (d->n_files - i - 1) * sizeof(struct manifest_file *));
     d->n_files--;
 }
 
@@ -377,7 +376,7 @@ static int look(struct manifest_dir *d, struct error *e)
         r = refresh_files(d, dirfd(dir));
     }
     listing_deinit(&listing);
-    (void)closedir(dir);
+    closedir(dir);
     return r;
 }
 
@@ -442,7 +441,7 @@ struct manifest_dir *manifest_dir_free(struct manifest_dir *dir)
         return NULL;
     files = (struct listing){.files = dir->files, .n = dir->n_files};
     listing_deinit(&files);
-    (void)dir_watch_free(dir->watch);
+    dir_watch_free(dir->watch);
     for (size_t i = 0; i < MAX_TOUCHED; i++)
         forget_touched(&dir->touched[i]);
     free(dir->path);

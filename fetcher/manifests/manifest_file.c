@@ -49,7 +49,7 @@ void manifest_list_deinit(struct manifest_list *list)
     for (size_t i = 0; i < list->n; i++) {
         free(list->items[i].key);
         free(list->items[i].error);
-        (void)object_unref(list->items[i].object);
+        object_unref(list->items[i].object);
     }
     free(list->items);
     free(list->unnamed);
@@ -92,9 +92,9 @@ static int manifest_compare(const void *a, const void *b)
     return object_key_compare(x->key, y->key);
 }
 
+/* tdestroy(3) has to call a function; the manifests belong to their list. */
 static void keep_manifest(void *manifest)
 {
-    (void)manifest; /* belongs to its list */
 }
 
 /* A tsearch(3) tree of the list by key; of a key that comes twice the later one. */
@@ -155,7 +155,7 @@ static int inherit_one(struct manifest_list *l, const struct manifest *old)
     /* a manifest without a key must not stay behind */
     free(m->key);
     free(m->error);
-    (void)object_unref(m->object);
+    object_unref(m->object);
     l->n--;
     return -ENOMEM;
 }
@@ -205,10 +205,9 @@ struct place {
 static void error_at(const struct parser *p, const struct place *place, struct error *e)
 {
     if (place->item > 0)
-        (void)error_prefix(e, 0, "%.255s: line %zu: item %zu", p->file_name, place->line,
-                           place->item);
+        error_prefix(e, 0, "%.255s: line %zu: item %zu", p->file_name, place->line, place->item);
     else
-        (void)error_prefix(e, 0, "%.255s: line %zu", p->file_name, place->line);
+        error_prefix(e, 0, "%.255s: line %zu", p->file_name, place->line);
 }
 
 /* A manifest of which the key is known. @error: NULL if @object is good. @object: consumed. */
@@ -222,7 +221,7 @@ static int add_manifest(struct manifest_list *l, const struct object_key *key,
     if (key_copy != NULL && (error == NULL || error_copy != NULL))
         m = manifest_list_add(l);
     if (m == NULL) {
-        (void)object_unref(object);
+        object_unref(object);
         return -ENOMEM;
     }
     *m = (struct manifest){.key = TAKE(key_copy), .object = object, .error = TAKE(error_copy)};
@@ -236,8 +235,8 @@ static int count_document(struct parser *p, const struct place *place)
 
     if (++p->n_documents <= MANIFEST_FILE_MAX_DOCUMENTS)
         return 0;
-    (void)error_set(&e, -EFBIG, "the file has more than %u documents: divide it into several files",
-                    MANIFEST_FILE_MAX_DOCUMENTS);
+    error_set(&e, -EFBIG, "the file has more than %u documents: divide it into several files",
+              MANIFEST_FILE_MAX_DOCUMENTS);
     error_at(p, place, &e);
     return add_unnamed(&p->list, &e) < 0 ? -ENOMEM : -EFBIG;
 }
@@ -266,7 +265,7 @@ static int take_object(struct parser *p, const cJSON *json, const struct place *
         return add_manifest(&p->list, &key, object, NULL);
     if (r == -ENOMEM)
         return r;
-    (void)error_prefix(&e, r, "%s", object_key_text(&key, text));
+    error_prefix(&e, r, "%s", object_key_text(&key, text));
     error_at(p, place, &e);
     return add_manifest(&p->list, &key, NULL, &e);
 }
@@ -298,7 +297,7 @@ static int take_list(struct parser *p, const cJSON *json, struct place *place,
     struct error e;
 
     if (items != NULL && !cJSON_IsArray(items) && !cJSON_IsNull(items)) {
-        (void)error_set(&e, -EINVAL, "%s: \"items\" has to be a list", list_kind->name);
+        error_set(&e, -EINVAL, "%s: \"items\" has to be a list", list_kind->name);
         error_at(p, place, &e);
         return add_unnamed(&p->list, &e);
     }
@@ -325,7 +324,7 @@ static int on_document(void *userdata, struct yaml_document *document)
     if (r < 0 || document->result == -ENOMEM)
         return r < 0 ? r : -ENOMEM;
     if (document->result < 0) {
-        (void)error_prefix(&document->error, 0, "%.255s", p->file_name);
+        error_prefix(&document->error, 0, "%.255s", p->file_name);
         return add_unnamed(&p->list, &document->error);
     }
     list_kind = find_list_kind(document->json);
@@ -347,7 +346,7 @@ int manifest_list_parse(const char *file_name, const char *text, size_t len,
     if (r == -EFBIG) {
         r = 0; /* said in the list already; what came before the limit counts */
     } else if (r < 0 && r != -ENOMEM) {
-        (void)error_prefix(&e, r, "%.255s", file_name);
+        error_prefix(&e, r, "%.255s", file_name);
         r = add_unnamed(&p.list, &e);
     }
     if (r < 0) {
@@ -377,7 +376,7 @@ static bool is_recent(const struct timespec *changed)
     struct timespec now;
     int64_t age_ns;
 
-    (void)clock_gettime(CLOCK_REALTIME_COARSE, &now); /* the one that stamps files */
+    clock_gettime(CLOCK_REALTIME_COARSE, &now); /* the one that stamps files */
     if (now.tv_sec - changed->tv_sec > 1)
         return false;
     age_ns = (now.tv_sec - changed->tv_sec) * 1000000000 + now.tv_nsec - changed->tv_nsec;

@@ -97,9 +97,9 @@ static struct followed *add_followed(struct manifest_source *s, const struct obj
 
 static void drop_followed(struct manifest_source *s, struct followed *f)
 {
-    (void)tdelete(f, &s->by_key, followed_compare);
+    tdelete(f, &s->by_key, followed_compare);
     list_remove(&f->link);
-    (void)object_unref(f->object);
+    object_unref(f->object);
     free(f->owned_key);
     free(f);
 }
@@ -132,12 +132,12 @@ static void publish_object(struct manifest_source *s, struct followed *f, mono_u
     struct manifest *m = f->manifest;
 
     if (f->object == NULL || !same_content(f->object, m->object)) {
-        (void)object_unref(f->object);
+        object_unref(f->object);
         f->object = object_ref(m->object);
     } else {
         /* the same, read again: one copy of it is enough */
-        (void)object_ref(f->object);
-        (void)object_unref(m->object);
+        object_ref(f->object);
+        object_unref(m->object);
         m->object = f->object;
         if (f->presence == STORE_PRESENT)
             return;
@@ -264,8 +264,8 @@ static void retry_after(struct manifest_source *s, span_us span)
     if (sd_event_source_get_enabled(s->retry_source, &is_planned) > 0 &&
         sd_event_source_get_time(s->retry_source, &planned) >= 0 && planned <= due)
         return;
-    (void)sd_event_source_set_time(s->retry_source, due);
-    (void)sd_event_source_set_enabled(s->retry_source, SD_EVENT_ONESHOT);
+    sd_event_source_set_time(s->retry_source, due);
+    sd_event_source_set_enabled(s->retry_source, SD_EVENT_ONESHOT);
 }
 
 static void retry_later(struct manifest_source *s)
@@ -298,7 +298,7 @@ static int scan(struct manifest_source *s, struct error *e)
     }
     if (r == -ENOMEM) {
         forget_manifests(s); /* some are gone with the files that were read already */
-        (void)error_set_errno(&reason, r, "cannot read the manifests in %.255s", s->path);
+        error_set_errno(&reason, r, "cannot read the manifests in %.255s", s->path);
     }
     if (r < 0)
         fail_all(s, &reason);
@@ -317,7 +317,6 @@ static int on_scan(sd_event_source *source, void *userdata)
     struct error e = ERROR_INIT;
     int r = scan(s, &e);
 
-    (void)source;
     if (r < 0)
         log_debug("cannot read the manifests, trying again", "directory", s->path, "error", e.text);
     return 0;
@@ -325,7 +324,6 @@ static int on_scan(sd_event_source *source, void *userdata)
 
 static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
 {
-    (void)usec;
     return on_scan(source, userdata);
 }
 
@@ -338,7 +336,7 @@ static void on_changed(void *userdata, mono_us at, bool is_closing)
     if (is_closing)
         retry_after(s, RETRY_MODIFIED);
     else
-        (void)sd_event_source_set_enabled(s->scan_source, SD_EVENT_ONESHOT);
+        sd_event_source_set_enabled(s->scan_source, SD_EVENT_ONESHOT);
 }
 
 /* ---- the source */
@@ -402,7 +400,7 @@ static int describe_problems(const struct manifest_source *s, cJSON *status)
         if (error != NULL && text == NULL)
             return -ENOMEM;
         if (text != NULL)
-            (void)cJSON_AddItemToArray(problems, text);
+            cJSON_AddItemToArray(problems, text);
     }
     return 0;
 }
@@ -439,12 +437,12 @@ static struct manifest_source *manifest_source_free(struct manifest_source *s)
 
     if (s == NULL)
         return NULL;
-    (void)sd_event_source_disable_unref(s->scan_source);
-    (void)sd_event_source_disable_unref(s->retry_source);
-    (void)manifest_dir_free(s->dir);
+    sd_event_source_disable_unref(s->scan_source);
+    sd_event_source_disable_unref(s->retry_source);
+    manifest_dir_free(s->dir);
     list_for_each_safe (f, tmp, &s->objects, link)
         drop_followed(s, f);
-    (void)sd_event_unref(s->event);
+    sd_event_unref(s->event);
     free(s->path);
     free(s);
     return NULL;
@@ -453,7 +451,7 @@ DEFINE_CLEANUP(struct manifest_source *, manifest_source_free)
 
 static void source_release(struct source *source)
 {
-    (void)manifest_source_free((struct manifest_source *)source);
+    manifest_source_free((struct manifest_source *)source);
 }
 
 static const struct source_ops manifest_source_ops = {

@@ -37,8 +37,8 @@ static void say(cJSON *json)
 {
     char *text = cJSON_PrintUnformatted(json);
 
-    (void)printf("%s\n", text);
-    (void)fflush(stdout);
+    printf("%s\n", text);
+    fflush(stdout);
     cJSON_free(text);
     cJSON_Delete(json);
 }
@@ -47,7 +47,7 @@ static cJSON *event_new(const char *name)
 {
     cJSON *json = cJSON_CreateObject();
 
-    (void)cJSON_AddStringToObject(json, "event", name);
+    cJSON_AddStringToObject(json, "event", name);
     return json;
 }
 
@@ -65,21 +65,21 @@ static void on_publish(void *userdata, struct csi_call *call, const struct csi_p
     struct harness *h = userdata;
     cJSON *json = event_new("publish"), *attributes = cJSON_AddObjectToObject(json, "attributes");
 
-    (void)cJSON_AddStringToObject(json, "volume_id", request->volume_id);
-    (void)cJSON_AddStringToObject(json, "target_path", request->target_path);
-    (void)cJSON_AddStringToObject(json, "fs_type", request->fs_type);
-    (void)cJSON_AddStringToObject(json, "pod_name", request->pod_name);
-    (void)cJSON_AddStringToObject(json, "pod_namespace", request->pod_namespace);
-    (void)cJSON_AddStringToObject(json, "pod_uid", request->pod_uid);
-    (void)cJSON_AddStringToObject(json, "service_account", request->service_account);
-    (void)cJSON_AddStringToObject(json, "tokens", request->service_account_tokens);
-    (void)cJSON_AddBoolToObject(json, "read_only", request->is_read_only);
-    (void)cJSON_AddNumberToObject(
-        json, "mount_group",
-        request->mount_group == CSI_GROUP_UNSET ? -1 : (double)request->mount_group);
+    cJSON_AddStringToObject(json, "volume_id", request->volume_id);
+    cJSON_AddStringToObject(json, "target_path", request->target_path);
+    cJSON_AddStringToObject(json, "fs_type", request->fs_type);
+    cJSON_AddStringToObject(json, "pod_name", request->pod_name);
+    cJSON_AddStringToObject(json, "pod_namespace", request->pod_namespace);
+    cJSON_AddStringToObject(json, "pod_uid", request->pod_uid);
+    cJSON_AddStringToObject(json, "service_account", request->service_account);
+    cJSON_AddStringToObject(json, "tokens", request->service_account_tokens);
+    cJSON_AddBoolToObject(json, "read_only", request->is_read_only);
+    cJSON_AddNumberToObject(json, "mount_group",
+                            request->mount_group == CSI_GROUP_UNSET ? -1
+                                                                    : (double)request->mount_group);
     for (size_t i = 0; i < request->n_attributes; i++)
-        (void)cJSON_AddStringToObject(attributes, request->attributes[i].key,
-                                      request->attributes[i].value);
+        cJSON_AddStringToObject(attributes, request->attributes[i].key,
+                                request->attributes[i].value);
     remember(h, call);
     say(json);
 }
@@ -90,8 +90,8 @@ static void on_unpublish(void *userdata, struct csi_call *call, const char *volu
     struct harness *h = userdata;
     cJSON *json = event_new("unpublish");
 
-    (void)cJSON_AddStringToObject(json, "volume_id", volume_id);
-    (void)cJSON_AddStringToObject(json, "target_path", target_path);
+    cJSON_AddStringToObject(json, "volume_id", volume_id);
+    cJSON_AddStringToObject(json, "target_path", target_path);
     remember(h, call);
     say(json);
 }
@@ -100,8 +100,7 @@ static void on_cancelled(void *userdata, struct csi_call *call)
 {
     cJSON *json = event_new("cancelled");
 
-    (void)userdata;
-    (void)cJSON_AddStringToObject(json, "volume_id", csi_call_volume_id(call));
+    cJSON_AddStringToObject(json, "volume_id", csi_call_volume_id(call));
     say(json);
 }
 
@@ -116,9 +115,8 @@ static void on_registration(void *userdata, bool is_registered, const char *erro
 {
     cJSON *json = event_new("registration");
 
-    (void)userdata;
-    (void)cJSON_AddBoolToObject(json, "registered", is_registered);
-    (void)cJSON_AddStringToObject(json, "error", error);
+    cJSON_AddBoolToObject(json, "registered", is_registered);
+    cJSON_AddStringToObject(json, "error", error);
     say(json);
 }
 
@@ -126,10 +124,8 @@ static void on_answered(void *userdata, const char *method, enum grpc_code code,
 {
     cJSON *json = event_new("answered");
 
-    (void)userdata;
-    (void)took;
-    (void)cJSON_AddStringToObject(json, "method", method);
-    (void)cJSON_AddStringToObject(json, "code", grpc_code_name(code));
+    cJSON_AddStringToObject(json, "method", method);
+    cJSON_AddStringToObject(json, "code", grpc_code_name(code));
     say(json);
 }
 
@@ -148,7 +144,7 @@ static void reply(struct harness *h, char *arguments)
         free(open);
         return;
     }
-    (void)fprintf(stderr, "harness: no call for %s is open\n", volume_id);
+    fprintf(stderr, "harness: no call for %s is open\n", volume_id);
     exit(3);
 }
 
@@ -161,7 +157,7 @@ static void command(struct harness *h, char *line)
     else if (streq(word, "ready"))
         h->is_ready = streq(line, "yes");
     else if (streq(word, "quit"))
-        (void)sd_event_exit(h->event, 0);
+        sd_event_exit(h->event, 0);
     else
         exit(2);
 }
@@ -172,8 +168,6 @@ static int on_input(sd_event_source *source, int fd, uint32_t revents, void *use
     ssize_t n = read(fd, h->line + h->line_len, sizeof(h->line) - h->line_len);
     char *end;
 
-    (void)source;
-    (void)revents;
     if (n <= 0)
         return sd_event_exit(h->event, 0);
     h->line_len += (size_t)n;
@@ -183,7 +177,7 @@ static int on_input(sd_event_source *source, int fd, uint32_t revents, void *use
         *end = '\0';
         command(h, h->line);
         h->line_len -= len;
-        (void)memmove(h->line, h->line + len, h->line_len);
+        memmove(h->line, h->line + len, h->line_len);
     }
     return 0;
 }
@@ -241,14 +235,14 @@ int main(int argc, char **argv)
         sd_event_add_io(h.event, NULL, STDIN_FILENO, EPOLLIN, on_input, &h) < 0)
         return 1;
     if (csi_plugin_new(h.event, &options, &handlers, &h, &h.plugin, &e) < 0) {
-        (void)fprintf(stderr, "%s\n", e.text);
+        fprintf(stderr, "%s\n", e.text);
         return 1;
     }
     say(event_new("started"));
-    (void)sd_event_loop(h.event);
-    (void)csi_plugin_free(h.plugin);
+    sd_event_loop(h.event);
+    csi_plugin_free(h.plugin);
     list_for_each_safe (open, tmp, &h.calls, link)
         free(open);
-    (void)sd_event_unref(h.event);
+    sd_event_unref(h.event);
     return 0;
 }

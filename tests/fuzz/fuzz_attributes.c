@@ -27,7 +27,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (text == NULL)
         return 0;
     if (size > 0)
-        (void)memcpy(text, data, size);
+        memcpy(text, data, size);
     text[size] = '\0';
     for (; at < text + size && n < ELEMENTS_OF(attributes); at += strlen(at) + 1) {
         char *value = strchr(at, '=');
@@ -43,7 +43,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     assert(r == 0 || e.text[0] != '\0');
     if (spec != NULL)
         check_spec(spec);
-    (void)volume_spec_free(spec);
+    volume_spec_free(spec);
     free(text);
     return 0;
 }

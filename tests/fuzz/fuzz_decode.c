@@ -34,7 +34,7 @@ static void decode_as(const cJSON *json, const struct decode_expect *expect)
     assert(r == 0 || e.text[0] != '\0');
     if (object != NULL)
         check_object(object);
-    (void)object_unref(object);
+    object_unref(object);
 }
 
 /* The first half of the text is the file before, the second the file after a change. */

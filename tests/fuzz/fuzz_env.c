@@ -30,7 +30,6 @@ static struct object *make_object(void)
 
 static struct object *look_up(void *userdata, enum object_kind kind, const char *name)
 {
-    (void)kind;
     assert(object_name_is_valid(name));
     return streq(name, OPTIONAL_NAME) ? NULL : userdata;
 }
@@ -57,7 +56,7 @@ static void compute(const struct env_spec *spec, struct object *object)
     assert(r == 0 || e.text[0] != '\0');
     if (env != NULL)
         check_env(env, spec->names);
-    (void)env_free(env);
+    env_free(env);
 }
 
 static void take_lists(const cJSON *document, enum env_names names, struct object *object)
@@ -99,6 +98,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (text != NULL)
         take_argument(text);
     free(text);
-    (void)object_unref(object);
+    object_unref(object);
     return 0;
 }

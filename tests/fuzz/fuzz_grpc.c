@@ -33,7 +33,7 @@ static void publish(void *userdata, struct grpc_call *call, const uint8_t *messa
         grpc_call_reply(call, (const uint8_t *)request->view.volume_id,
                         strlen(request->view.volume_id));
     }
-    (void)publish_request_free(request);
+    publish_request_free(request);
 }
 
 static void on_cancelled(void *userdata)
@@ -58,7 +58,7 @@ static void unpublish(void *userdata, struct grpc_call *call, const uint8_t *mes
     s->held = call;
     grpc_call_on_cancel(call, on_cancelled, s);
     if (request != NULL)
-        (void)message_free(&request->base);
+        message_free(&request->base);
 }
 
 static const struct grpc_method methods[] = {
@@ -70,7 +70,6 @@ static void on_answered(void *userdata, const char *method, enum grpc_code code,
 {
     struct server *s = userdata;
 
-    (void)took;
     assert(grpc_code_name(code) != NULL && method != NULL);
     if (s->n_open > 0)
         s->n_open--;
@@ -127,7 +126,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (grpc_connection_new(&s.common, fds[1], on_over, &s, &s.connection) < 0)
         abort();
     feed(event, &s, fds[0], data, size);
-    (void)close(fds[0]);
+    close(fds[0]);
     run(event, &s, UINT64_MAX);
     assert(s.connection == NULL && s.held == NULL && s.n_open == 0);
     assert(s.common.received_bytes == 0);

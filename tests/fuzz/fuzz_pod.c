@@ -21,7 +21,6 @@ static int request(void *userdata, const char *path, span_us total_limit, struct
     struct world *w = userdata;
 
     assert(!w->is_open && path[0] == '/' && total_limit > 0);
-    (void)e;
     w->is_open = true;
     return 0;
 }
@@ -35,24 +34,19 @@ static void cancel(void *userdata)
 
 static void reject_credentials(void *userdata)
 {
-    (void)userdata;
 }
 
 static void set_timer(void *userdata, span_us delay)
 {
-    (void)userdata;
-    (void)delay;
 }
 
 static mono_us now(void *userdata)
 {
-    (void)userdata;
     return SPAN_SEC(1000);
 }
 
 static uint32_t no_chance(void *userdata)
 {
-    (void)userdata;
     return 0;
 }
 
@@ -69,7 +63,6 @@ static void check_pod(const struct pod *pod)
 
 static void on_pod(void *userdata, const struct pod *pod)
 {
-    (void)userdata;
     check_pod(pod);
 }
 
@@ -103,7 +96,7 @@ static void watch(const char *text, size_t size, size_t piece)
     assert(world.is_open != world.is_failing);
     list_for_each (pod, &pods.list, link)
         check_pod(pod);
-    (void)pod_watch_free(w);
+    pod_watch_free(w);
     assert(!world.is_open);
     pods_deinit(&pods);
 }
@@ -118,7 +111,7 @@ static void decode(const char *text, size_t size)
         return;
     if (pod_decode(json, "csi.secretfs.io", &pod) == 0)
         check_pod(pod);
-    (void)pod_free(pod);
+    pod_free(pod);
     cJSON_Delete(json);
 }
 

@@ -46,7 +46,7 @@ static void parse_item(const char *text)
         assert(r == 0 || e.text[0] != '\0');
         check_source(source);
     }
-    (void)volume_spec_free(spec);
+    volume_spec_free(spec);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -60,7 +60,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     assert(r == 0 || e.text[0] != '\0');
     if (spec != NULL)
         check_spec(spec);
-    (void)volume_spec_free(spec);
+    volume_spec_free(spec);
     if (text != NULL)
         parse_item(text);
     free(text);

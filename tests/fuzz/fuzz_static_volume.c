@@ -37,6 +37,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     assert(r == 0 || e.text[0] != '\0');
     if (v != NULL)
         check_volume(v);
-    (void)static_volume_unref(v);
+    static_volume_unref(v);
     return 0;
 }

@@ -29,7 +29,7 @@ typedef int failmalloc_fn(void *userdata);
 
 static inline void failmalloc_try(failmalloc_fn *attempt, void *userdata)
 {
-    (void)attempt(userdata);
+    attempt(userdata);
 }
 
 #else
@@ -103,7 +103,7 @@ void free(void *p)
 static inline void failmalloc_try(failmalloc_fn *attempt, void *userdata)
 {
     /* once without failing: libraries may set something up for good */
-    (void)attempt(userdata);
+    attempt(userdata);
     for (unsigned long n = 1;; n++) {
         int r;
 

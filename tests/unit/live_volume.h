@@ -139,7 +139,7 @@ static inline struct live_switch *prepare(struct live_volume *v, const char *fil
 static inline void finish(struct live_volume *v, struct live_switch *s_consumed)
 {
     live_switch_commit(v->tree, s_consumed);
-    (void)live_switch_free(s_consumed);
+    live_switch_free(s_consumed);
 }
 
 static inline void change(struct live_volume *v, const char *files)

@@ -129,7 +129,7 @@ static inline void server_thread_end(void *argument)
         (void)SSL_shutdown(t->connection.ssl);
         SSL_free(t->connection.ssl);
     }
-    (void)close(t->connection.fd);
+    close(t->connection.fd);
     free(t);
 }
 
@@ -176,7 +176,7 @@ static inline void server_main(int listener, int control_fd, const struct made_p
 {
     SSL_CTX *tls = pair != NULL ? server_tls(pair) : NULL;
 
-    (void)signal(SIGPIPE, SIG_IGN); /* OpenSSL writes to sockets whose client is gone */
+    signal(SIGPIPE, SIG_IGN); /* OpenSSL writes to sockets whose client is gone */
     for (int number = 1;; number++) {
         struct server_thread *t = calloc(1, sizeof(*t));
         pthread_t thread;
@@ -186,7 +186,7 @@ static inline void server_main(int listener, int control_fd, const struct made_p
         t->connection.fd = accept(listener, NULL, NULL);
         if (t->connection.fd < 0 || pthread_create(&thread, NULL, server_thread_main, t) != 0)
             _exit(1);
-        (void)pthread_detach(thread);
+        pthread_detach(thread);
     }
 }
 
@@ -219,20 +219,20 @@ static inline void test_server_start(struct test_server *ret_server, const struc
     if (ret_server->pid < 0)
         abort();
     if (ret_server->pid == 0) {
-        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-        (void)close(control[1]);
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        close(control[1]);
         server_main(listener, control[0], pair, serve);
         _exit(0);
     }
-    (void)close(control[0]);
-    (void)close(listener);
+    close(control[0]);
+    close(listener);
 }
 
 static inline void test_server_stop(struct test_server *server)
 {
-    (void)kill(server->pid, SIGKILL);
-    (void)waitpid(server->pid, NULL, 0);
-    (void)close(server->control_fd);
+    kill(server->pid, SIGKILL);
+    waitpid(server->pid, NULL, 0);
+    close(server->control_fd);
 }
 
 /* ---- HTTP/2 in front of it */
@@ -247,7 +247,7 @@ static inline void proxy_write_file(const char *dir, const char *name, const cha
     char path[256];
     FILE *f;
 
-    (void)snprintf(path, sizeof(path), "%s/%s", dir, name);
+    snprintf(path, sizeof(path), "%s/%s", dir, name);
     f = fopen(path, "w");
     if (f == NULL || fputs(text, f) < 0 || fclose(f) != 0)
         abort();
@@ -261,7 +261,7 @@ static inline bool proxy_is_up(int port)
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     bool is_up = connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0;
 
-    (void)close(fd);
+    close(fd);
     return is_up;
 }
 
@@ -269,21 +269,20 @@ static inline void proxy_exec(const char *dir, int port, int backend_port, unsig
 {
     char front[64], back[64], key[256], cert[256], log[256], streams[64];
 
-    (void)snprintf(streams, sizeof(streams), "--frontend-http2-max-concurrent-streams=%u",
-                   streams_max);
-    (void)snprintf(front, sizeof(front), "--frontend=127.0.0.1,%d", port);
-    (void)snprintf(back, sizeof(back), "--backend=127.0.0.1,%d", backend_port);
-    (void)snprintf(key, sizeof(key), "%s/proxy.key", dir);
-    (void)snprintf(cert, sizeof(cert), "%s/proxy.crt", dir);
-    (void)snprintf(log, sizeof(log), "--errorlog-file=%s/proxy.log", dir);
-    (void)prctl(PR_SET_PDEATHSIG, SIGTERM);
+    snprintf(streams, sizeof(streams), "--frontend-http2-max-concurrent-streams=%u", streams_max);
+    snprintf(front, sizeof(front), "--frontend=127.0.0.1,%d", port);
+    snprintf(back, sizeof(back), "--backend=127.0.0.1,%d", backend_port);
+    snprintf(key, sizeof(key), "%s/proxy.key", dir);
+    snprintf(cert, sizeof(cert), "%s/proxy.crt", dir);
+    snprintf(log, sizeof(log), "--errorlog-file=%s/proxy.log", dir);
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
     /* it greets there */
     if (freopen("/dev/null", "w", stderr) == NULL)
         abort();
-    (void)execlp("nghttpx", "nghttpx", "--conf=/dev/null", front, back, log, streams,
-                 "--single-process", "--single-thread", "--npn-list=h2,http/1.1",
-                 "--stream-read-timeout=0", "--stream-write-timeout=0", "--backend-read-timeout=1h",
-                 "--no-ocsp", key, cert, (char *)NULL);
+    execlp("nghttpx", "nghttpx", "--conf=/dev/null", front, back, log, streams, "--single-process",
+           "--single-thread", "--npn-list=h2,http/1.1", "--stream-read-timeout=0",
+           "--stream-write-timeout=0", "--backend-read-timeout=1h", "--no-ocsp", key, cert,
+           (char *)NULL);
     _exit(127);
 }
 
@@ -297,7 +296,7 @@ static inline void http_proxy_start_limited(struct http_proxy *ret_proxy, const 
 {
     int listener = server_listen(&ret_proxy->port); /* only to find a free port */
 
-    (void)close(listener);
+    close(listener);
     proxy_write_file(dir, "proxy.key", pair->key_pem);
     proxy_write_file(dir, "proxy.crt", pair->cert_pem);
     ret_proxy->pid = fork();
@@ -310,7 +309,7 @@ static inline void http_proxy_start_limited(struct http_proxy *ret_proxy, const 
             ret_proxy->pid = 0;
             return;
         }
-        (void)usleep(2000);
+        usleep(2000);
     }
 }
 
@@ -326,14 +325,14 @@ static inline void http_proxy_stop(struct http_proxy *proxy, const char *dir)
     static const char *const files[] = {"proxy.key", "proxy.crt", "proxy.log"};
 
     if (proxy->pid != 0) {
-        (void)kill(proxy->pid, SIGTERM);
-        (void)waitpid(proxy->pid, NULL, 0);
+        kill(proxy->pid, SIGTERM);
+        waitpid(proxy->pid, NULL, 0);
     }
     for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
         char path[256];
 
-        (void)snprintf(path, sizeof(path), "%s/%s", dir, files[i]);
-        (void)unlink(path);
+        snprintf(path, sizeof(path), "%s/%s", dir, files[i]);
+        unlink(path);
     }
-    (void)rmdir(dir);
+    rmdir(dir);
 }

@@ -48,9 +48,9 @@ static inline void note(const char *call, const char *path)
     const char *generation = find_generation(path);
     int before = (int)(generation != NULL ? (size_t)(generation - path) : strlen(path));
 
-    (void)snprintf(kernel.calls + used, sizeof(kernel.calls) - used, " %s:%.*s%s%s", call, before,
-                   path, generation != NULL ? "TS" : "",
-                   generation != NULL ? generation + strcspn(generation, "/") : "");
+    snprintf(kernel.calls + used, sizeof(kernel.calls) - used, " %s:%.*s%s%s", call, before, path,
+             generation != NULL ? "TS" : "",
+             generation != NULL ? generation + strcspn(generation, "/") : "");
 }
 
 static inline bool fails(const char *call, const char *path)
@@ -96,13 +96,13 @@ static inline void path_init(struct path *path, int fd, const char *relative)
     struct stat stat = {0};
 
     assert_true(fd == ROOT_FD || fd < FDS_MAX);
-    (void)snprintf(path->whole, sizeof(path->whole), "%s%s%s", directory,
-                   *directory != '\0' && !streq(relative, ".") ? "/" : "",
-                   streq(relative, ".") ? "" : relative);
+    snprintf(path->whole, sizeof(path->whole), "%s%s%s", directory,
+             *directory != '\0' && !streq(relative, ".") ? "/" : "",
+             streq(relative, ".") ? "" : relative);
     slash = strrchr(path->whole, '/');
     path->name = slash != NULL ? slash + 1 : path->whole;
     if (slash != NULL)
-        (void)memcpy(above, path->whole, (size_t)(slash - path->whole));
+        memcpy(above, path->whole, (size_t)(slash - path->whole));
     path->error = tree_find_path(kernel.tree, TREE_ROOT_ID, above, &stat);
     path->parent = stat.st_ino;
     path->id_error = tree_find_path(kernel.tree, TREE_ROOT_ID, path->whole, &stat);
@@ -131,7 +131,7 @@ int openat(int fd, const char *relative, int flags, ...)
     new_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     assert_in_range(new_fd, 0, FDS_MAX - 1);
     assert_true(strlen(path.whole) < PATH_SIZE);
-    (void)memcpy(kernel.paths[new_fd], path.whole, strlen(path.whole) + 1);
+    memcpy(kernel.paths[new_fd], path.whole, strlen(path.whole) + 1);
     return new_fd;
 }
 
@@ -202,6 +202,6 @@ static inline bool has_content(uint64_t id, const char *text)
 
     assert_int_equal(tree_read(kernel.tree, id, &content), 0);
     is_same = content.len == strlen(text) && memcmp(content.bytes, text, content.len) == 0;
-    (void)object_unref(content.object);
+    object_unref(content.object);
     return is_same;
 }

@@ -84,25 +84,25 @@ __attribute__((format(printf, 1, 2))) static void add_fault(const char *format, 
 {
     va_list list;
 
-    (void)pthread_mutex_lock(&lock);
+    pthread_mutex_lock(&lock);
     va_start(list, format);
     if (n_faults < FAULTS_MAX)
-        (void)vsnprintf(faults[n_faults++], sizeof(faults[0]), format, list);
+        vsnprintf(faults[n_faults++], sizeof(faults[0]), format, list);
     va_end(list);
-    (void)pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(&lock);
 }
 
 static long long now_ms(void)
 {
     struct timespec t;
 
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(CLOCK_MONOTONIC, &t);
     return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
 }
 
 static void pause_a_little(struct reader *r)
 {
-    (void)usleep((useconds_t)rand_r(&r->seed) % PAUSE_US_MAX);
+    usleep((useconds_t)rand_r(&r->seed) % PAUSE_US_MAX);
 }
 
 static void add_error(struct reader *r, const char *what)
@@ -160,7 +160,7 @@ static bool parse_header(const uint8_t *bytes, size_t len, struct header *ret_he
 
     if (len < HEADER_LEN)
         return false;
-    (void)memcpy(text, bytes, HEADER_LEN);
+    memcpy(text, bytes, HEADER_LEN);
     if (sscanf(text, "%10ld %7zu %8x\n", &ret_header->number, &ret_header->len, &crc) != 3)
         return false;
     ret_header->crc = crc;
@@ -172,7 +172,7 @@ static size_t find_difference(long number, const uint8_t *bytes, size_t len)
 {
     char block[BLOCK_LEN + 1];
 
-    (void)snprintf(block, sizeof(block), "%015ld\n", number);
+    snprintf(block, sizeof(block), "%015ld\n", number);
     for (size_t at = HEADER_LEN; at < len; at++)
         if (bytes[at] != (uint8_t)block[(at - HEADER_LEN) % BLOCK_LEN])
             return at;
@@ -287,7 +287,7 @@ static void read_exactly(struct reader *r, int fd)
         add_error(r, "read");
     else if (n != status.st_size || read(fd, &more, 1) != 0)
         r->counts.size_differs++;
-    (void)judge(r, "fstat and read");
+    judge(r, "fstat and read");
 }
 
 static void read_once(struct reader *r)
@@ -297,7 +297,7 @@ static void read_once(struct reader *r)
     if (fd < 0)
         return;
     read_exactly(r, fd);
-    (void)close(fd);
+    close(fd);
 }
 
 static void read_pieces(struct reader *r)
@@ -307,8 +307,8 @@ static void read_pieces(struct reader *r)
     if (fd < 0)
         return;
     if (read_all(r, fd, 700))
-        (void)judge(r, "pieces");
-    (void)close(fd);
+        judge(r, "pieces");
+    close(fd);
 }
 
 /* os.ReadFile: a buffer of the size and 512 bytes, read until the end. */
@@ -323,9 +323,9 @@ static void read_as_go(struct reader *r)
         add_error(r, "fstat");
     else if (read_all(r, fd, (size_t)status.st_size + 512)) {
         check_size(r, status.st_size);
-        (void)judge(r, "Go");
+        judge(r, "Go");
     }
-    (void)close(fd);
+    close(fd);
 }
 
 /* fseek(3), ftell(3): the size by lseek(2). */
@@ -341,9 +341,9 @@ static void read_by_seeking(struct reader *r)
         add_error(r, "lseek");
     else if (read_all(r, fd, SIZE_MAX_BYTES)) {
         check_size(r, size);
-        (void)judge(r, "lseek and read");
+        judge(r, "lseek and read");
     }
-    (void)close(fd);
+    close(fd);
 }
 
 /* Python's shutil.copyfile, Go's io.Copy, a web server: from descriptor to descriptor. */
@@ -358,10 +358,10 @@ static void read_by_sendfile(struct reader *r)
     if (fd >= 0 && n < 0)
         add_error(r, "sendfile");
     else if (fd >= 0 && lseek(copy, 0, SEEK_SET) == 0 && read_all(r, copy, SIZE_MAX_BYTES))
-        (void)judge(r, "sendfile");
+        judge(r, "sendfile");
     if (fd >= 0)
-        (void)close(fd);
-    (void)close(copy);
+        close(fd);
+    close(copy);
 }
 
 /* Each path in turn: at no time may one show less than what another has shown already. */
@@ -373,8 +373,8 @@ static void read_each(struct reader *r)
         if (fd < 0)
             continue;
         if (read_all(r, fd, SIZE_MAX_BYTES))
-            (void)judge(r, paths[i]);
-        (void)close(fd);
+            judge(r, paths[i]);
+        close(fd);
     }
 }
 
@@ -401,9 +401,9 @@ static void read_generation(struct reader *r)
         if (number >= 0 && first >= 0 && number != first)
             add_torn(r, paths[i], "of another version than its generation", number, 0);
         first = number >= 0 ? number : first;
-        (void)close(fd);
+        close(fd);
     }
-    (void)close(dir_fd);
+    close(dir_fd);
 }
 
 /* ---- descriptors that are held */
@@ -458,7 +458,7 @@ static void hold_some(struct reader *r)
 
     if (next > HELD && held->fd >= 0) {
         check_held(r, held);
-        (void)close(held->fd);
+        close(held->fd);
     }
     hold(r, held);
 }
@@ -478,24 +478,24 @@ static void *read_handed(void *userdata)
     struct reader *r = userdata;
     struct stat status;
 
-    (void)pthread_mutex_lock(&hand.lock);
+    pthread_mutex_lock(&hand.lock);
     while (!hand.is_over) {
         if (!hand.is_full) {
-            (void)pthread_cond_wait(&hand.changed, &hand.lock);
+            pthread_cond_wait(&hand.changed, &hand.lock);
             continue;
         }
         if (fstat(hand.fd, &status) < 0)
             add_error(r, "fstat");
         else if (read_all(r, hand.fd, SIZE_MAX_BYTES)) {
             check_size(r, status.st_size);
-            (void)judge(r, "handed");
+            judge(r, "handed");
         }
-        (void)close(hand.fd);
+        close(hand.fd);
         r->counts.rounds++;
         hand.is_full = false;
-        (void)pthread_cond_broadcast(&hand.changed);
+        pthread_cond_broadcast(&hand.changed);
     }
-    (void)pthread_mutex_unlock(&hand.lock);
+    pthread_mutex_unlock(&hand.lock);
     return NULL;
 }
 
@@ -508,12 +508,12 @@ static void hand_over(struct reader *r)
         return;
     if (thread == 0 && pthread_create(&thread, NULL, read_handed, r) != 0)
         abort();
-    (void)pthread_mutex_lock(&hand.lock);
+    pthread_mutex_lock(&hand.lock);
     hand.is_full = true;
-    (void)pthread_cond_broadcast(&hand.changed);
+    pthread_cond_broadcast(&hand.changed);
     while (hand.is_full)
-        (void)pthread_cond_wait(&hand.changed, &hand.lock);
-    (void)pthread_mutex_unlock(&hand.lock);
+        pthread_cond_wait(&hand.changed, &hand.lock);
+    pthread_mutex_unlock(&hand.lock);
     r->counts.rounds--; /* which the other thread counts */
 }
 
@@ -524,8 +524,6 @@ static _Thread_local const uint8_t *fault_at;
 
 static void on_sigbus(int number, siginfo_t *info, void *context)
 {
-    (void)number;
-    (void)context;
     fault_at = info->si_addr;
     siglongjmp(on_fault, 1);
 }
@@ -561,7 +559,7 @@ static enum look look_at(struct reader *r, const uint8_t *mapping, size_t len, l
 {
     if (sigsetjmp(on_fault, 1) != 0)
         return LOOK_SIGBUS;
-    (void)memcpy(r->bytes, mapping, len);
+    memcpy(r->bytes, mapping, len);
     r->len = len;
     return is_one_version(r, ret_number) ? LOOK_WHOLE : LOOK_UNSETTLED;
 }
@@ -604,7 +602,7 @@ static void look_at_versions(struct reader *r, const uint8_t *mapping, size_t le
             continue;
         }
         r->counts.unsettled++;
-        (void)usleep(UNSETTLED_US);
+        usleep(UNSETTLED_US);
         unsettled_since = unsettled_since == 0 ? now_ms() : unsettled_since;
         if (now_ms() > unsettled_since + SETTLE_SECONDS * 1000LL) {
             add_torn(r, "mapping", "does not settle", r->last,
@@ -632,10 +630,10 @@ static void map(struct reader *r, int flags, int changes)
             add_error(r, "mmap");
         } else {
             look_at_versions(r, mapping, (size_t)status.st_size, changes);
-            (void)munmap(mapping, (size_t)status.st_size);
+            munmap(mapping, (size_t)status.st_size);
         }
     }
-    (void)close(fd);
+    close(fd);
 }
 
 static void map_private(struct reader *r)
@@ -706,7 +704,6 @@ static void *wait_for_end(void *userdata)
 {
     long number = 0;
 
-    (void)userdata;
     if (scanf("%ld", &number) != 1)
         _exit(EXIT_FAILURE);
     atomic_store(&final_at, now_ms());
@@ -725,17 +722,17 @@ static void print(const struct reader *all, unsigned n_readers)
     for (unsigned i = 0; i < n_readers; i++)
         for (size_t j = 0; j < ELEMENTS_OF(sums); j++)
             sums[j] += ((const unsigned long *)&all[i].counts)[j];
-    (void)printf("{");
+    printf("{");
     for (size_t j = 0; j < ELEMENTS_OF(sums); j++)
-        (void)printf("\"%s\": %lu, ", names[j], sums[j]);
-    (void)printf("\"faults\": [");
+        printf("\"%s\": %lu, ", names[j], sums[j]);
+    printf("\"faults\": [");
     for (size_t i = 0; i < n_faults; i++) {
-        (void)printf("%s\"", i > 0 ? ", " : "");
+        printf("%s\"", i > 0 ? ", " : "");
         for (const char *c = faults[i]; *c != '\0'; c++)
-            (void)putchar(*c == '"' || *c == '\\' || (unsigned char)*c < ' ' ? ' ' : *c);
-        (void)printf("\"");
+            putchar(*c == '"' || *c == '\\' || (unsigned char)*c < ' ' ? ' ' : *c);
+        printf("\"");
     }
-    (void)printf("]}\n");
+    printf("]}\n");
 }
 
 /* "0,30,4000" */
@@ -767,8 +764,8 @@ int main(int argc, char *argv[])
     parse_sizes(argv[2]);
     paths = argv + 3;
     n_paths = (size_t)argc - 3;
-    (void)sigaction(SIGBUS, &action, NULL);
-    (void)checksum(NULL, 0);
+    sigaction(SIGBUS, &action, NULL);
+    checksum(NULL, 0);
     if (pthread_create(&end, NULL, wait_for_end, NULL) != 0)
         return EXIT_FAILURE;
     for (unsigned i = 0; i < n; i++) {
@@ -777,10 +774,10 @@ int main(int argc, char *argv[])
         if (pthread_create(&threads[i], NULL, read_in_a_loop, &readers[i]) != 0)
             return EXIT_FAILURE;
     }
-    (void)printf("reading\n");
-    (void)fflush(stdout);
+    printf("reading\n");
+    fflush(stdout);
     for (unsigned i = 0; i < n; i++)
-        (void)pthread_join(threads[i], NULL);
+        pthread_join(threads[i], NULL);
     print(readers, n);
     return EXIT_SUCCESS;
 }

@@ -32,9 +32,9 @@ static int set(void *userdata, int option, const char *value, struct error *e)
 
     if (option == OPTION_BAD)
         return error_set(e, -ERANGE, "that is bad");
-    (void)snprintf(seen->text + used, sizeof(seen->text) - used, "%s=%s ",
-                   option == OPTION_LONG ? "long" : (char[]){(char)option, '\0'},
-                   value != NULL ? value : "");
+    snprintf(seen->text + used, sizeof(seen->text) - used, "%s=%s ",
+             option == OPTION_LONG ? "long" : (char[]){(char)option, '\0'},
+             value != NULL ? value : "");
     return option == 'h' ? ARGUMENTS_ENOUGH : 0;
 }
 
@@ -61,14 +61,13 @@ static const struct {
 /* One after the other, as getopt(3) has a state of its own. */
 static void options_in_their_order(void **state)
 {
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(cases); i++) {
         char words[64], *argv[WORDS_MAX + 2] = {NULL}, *at = words, end[] = "(end)";
         struct error e = ERROR_INIT;
         struct seen seen = {""};
         int argc = 0, r;
 
-        (void)stpcpy(words, cases[i].line);
+        stpcpy(words, cases[i].line);
         while (argc < WORDS_MAX && (argv[argc] = strsep(&at, " ")) != NULL)
             argc++;
         argv[argc] = NULL;

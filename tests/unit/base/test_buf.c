@@ -19,7 +19,6 @@ static void test_grows_up_to_its_limit(void **state)
 {
     struct buf b = BUF_INIT(1000);
 
-    (void)state;
     assert_string_equal(buf_text(&b), "");
     for (unsigned i = 0; i < 100; i++)
         assert_int_equal(buf_addf(&b, "%09u\n", i), 0);
@@ -41,7 +40,6 @@ static void test_drops_from_the_front(void **state)
 {
     struct buf b = BUF_INIT(100);
 
-    (void)state;
     buf_drop_front(&b, 0);
     assert_int_equal(buf_add_text(&b, "dummy-rest"), 0);
     buf_drop_front(&b, 6);
@@ -59,7 +57,6 @@ static void test_reset_wipes(void **state)
     struct buf b = BUF_INIT(100);
     size_t capacity;
 
-    (void)state;
     assert_int_equal(buf_add_text(&b, "dummy"), 0);
     capacity = b.capacity;
     buf_reset(&b);
@@ -75,9 +72,8 @@ static void test_reads_descriptors(void **state)
     int fd = memfd_create("test", MFD_CLOEXEC);
     char block[1000];
 
-    (void)state;
     assert_true(fd >= 0);
-    (void)memset(block, 'x', sizeof(block));
+    memset(block, 'x', sizeof(block));
     for (unsigned i = 0; i < 100; i++)
         assert_int_equal(write(fd, block, sizeof(block)), sizeof(block));
     assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
@@ -103,7 +99,6 @@ static int try_adding(void *userdata)
     struct buf b = BUF_INIT(100000);
     int r = buf_add_text(&b, "text");
 
-    (void)userdata;
     for (unsigned i = 0; i < 100 && r >= 0; i++)
         r = buf_addf(&b, "%0100u", i);
     if (r >= 0)
@@ -114,7 +109,6 @@ static int try_adding(void *userdata)
 
 static void test_without_memory(void **state)
 {
-    (void)state;
     failmalloc_try(try_adding, NULL);
 }
 

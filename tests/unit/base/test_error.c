@@ -11,7 +11,6 @@ static void test_texts(void **state)
 {
     struct error e = ERROR_INIT;
 
-    (void)state;
     assert_string_equal(e.text, "");
     assert_int_equal(error_set(&e, -EINVAL, "key \"%s\" is bad", "x"), -EINVAL);
     assert_string_equal(e.text, "key \"x\" is bad");
@@ -23,7 +22,6 @@ static void test_texts(void **state)
 
 static void test_nobody_wants_to_know(void **state)
 {
-    (void)state;
     assert_int_equal(error_set(NULL, -EINVAL, "%d", 1), -EINVAL);
     assert_int_equal(error_set_errno(NULL, -ENOMEM, "%d", 1), -ENOMEM);
     assert_int_equal(error_prefix(NULL, 7, "%d", 1), 7);
@@ -34,15 +32,14 @@ static void test_long_texts_are_cut(void **state)
     struct error e = ERROR_INIT;
     char text[2 * ERROR_TEXT_MAX];
 
-    (void)state;
-    (void)memset(text, 'x', sizeof(text) - 1);
+    memset(text, 'x', sizeof(text) - 1);
     text[sizeof(text) - 1] = '\0';
-    (void)error_set(&e, -EINVAL, "%s", text);
+    error_set(&e, -EINVAL, "%s", text);
     assert_int_equal(strlen(e.text), ERROR_TEXT_MAX - 1);
-    (void)error_prefix(&e, -EINVAL, "context");
+    error_prefix(&e, -EINVAL, "context");
     assert_int_equal(strlen(e.text), ERROR_TEXT_MAX - 1);
     assert_non_null(str_after(e.text, "context: xxx"));
-    (void)error_set_errno(&e, -ENOENT, "%s", text);
+    error_set_errno(&e, -ENOENT, "%s", text);
     assert_int_equal(strlen(e.text), ERROR_TEXT_MAX - 1);
 }
 

@@ -27,7 +27,6 @@ static void test_order(void **state)
     struct item items[3], *item;
     int n = 0;
 
-    (void)state;
     assert_true(list_is_empty(&head));
     list_for_each (item, &head, link)
         fail();
@@ -43,7 +42,6 @@ static void test_removes_while_walking(void **state)
     struct list head;
     struct item items[3], *item, *tmp;
 
-    (void)state;
     fill(&head, items);
     list_for_each_safe (item, tmp, &head, link)
         if (item->n != 1)

@@ -47,7 +47,6 @@ static void test_text(void **state)
 {
     char output[OUTPUT_MAX];
 
-    (void)state;
     log_setup(LOG_LEVEL_INFO, LOG_FORMAT_TEXT, LOG_TARGET_STDERR);
     capture(write_pairs, output);
     assert_non_null(
@@ -66,7 +65,7 @@ static cJSON *parse_lines(char *output)
 
         if (json == NULL)
             fail_msg("no JSON: %.*s", (int)(end - line), line);
-        (void)cJSON_AddItemToArray(lines, json);
+        cJSON_AddItemToArray(lines, json);
     }
     return lines;
 }
@@ -77,7 +76,6 @@ static void test_json(void **state)
     const cJSON *line;
     cJSON *lines;
 
-    (void)state;
     log_setup(LOG_LEVEL_INFO, LOG_FORMAT_JSON, LOG_TARGET_STDERR);
     capture(write_pairs, output);
     lines = parse_lines(output);
@@ -99,12 +97,12 @@ static void write_long_lines(void)
     char text[2600];
 
     for (size_t len = 1900; len < 2100; len++) {
-        (void)memset(text, 'x', len);
+        memset(text, 'x', len);
         text[len] = '\0';
         log_info(text, "key", "value", "another", "value");
         log_info("long value", "key", text, "another", "value", "third", "value");
     }
-    (void)memset(text, '\n', sizeof(text) - 1);
+    memset(text, '\n', sizeof(text) - 1);
     text[sizeof(text) - 1] = '\0';
     log_info(text, "key", text, "another", text);
 }
@@ -138,7 +136,6 @@ static void check_long_lines(enum log_format format)
 
 static void test_long_lines_are_cut(void **state)
 {
-    (void)state;
     check_long_lines(LOG_FORMAT_TEXT);
     check_long_lines(LOG_FORMAT_JSON);
 }
@@ -148,7 +145,6 @@ static void test_names(void **state)
     enum log_level level;
     enum log_format format;
 
-    (void)state;
     assert_int_equal(log_level_parse("debug", &level), 0);
     assert_int_equal(level, LOG_LEVEL_DEBUG);
     assert_int_equal(log_level_parse("Debug", &level), -EINVAL);
@@ -166,7 +162,6 @@ static void test_debug_costs_nothing_when_off(void **state)
 {
     int n = 0;
 
-    (void)state;
     log_setup(LOG_LEVEL_INFO, LOG_FORMAT_TEXT, LOG_TARGET_STDERR);
     log_debug("off", "n", LOG_NUM(count_evaluation(&n)));
     assert_int_equal(n, 0);
@@ -187,8 +182,7 @@ static void find_target_with_stream(void)
     char text[64];
 
     assert_int_equal(fstat(STDERR_FILENO, &status), 0);
-    (void)snprintf(text, sizeof(text), "%ju:%ju", (uintmax_t)status.st_dev,
-                   (uintmax_t)status.st_ino);
+    snprintf(text, sizeof(text), "%ju:%ju", (uintmax_t)status.st_dev, (uintmax_t)status.st_ino);
     assert_int_equal(setenv("JOURNAL_STREAM", text, 1), 0);
     target = log_target_of_stderr();
 }
@@ -198,7 +192,6 @@ static void test_standard_error_may_be_the_journal(void **state)
 {
     static char output[OUTPUT_MAX];
 
-    (void)state;
     capture(find_target_with_stream, output);
     assert_int_equal(target, LOG_TARGET_SYSTEM);
     assert_int_equal(setenv("JOURNAL_STREAM", "1:1", 1), 0); /* redirected since */

@@ -21,7 +21,6 @@ static void test_few_lines_are_all_allowed(void **state)
 {
     struct log_limit limit = LOG_LIMIT_INIT(3, SPAN_SEC(10));
 
-    (void)state;
     for (unsigned i = 0; i < 3; i++)
         assert_int_equal(ask(&limit, SPAN_SEC(1)), 0);
 }
@@ -30,7 +29,6 @@ static void test_many_are_counted_instead(void **state)
 {
     struct log_limit limit = LOG_LIMIT_INIT(2, SPAN_SEC(10));
 
-    (void)state;
     assert_int_equal(ask(&limit, SPAN_SEC(1)), 0);
     assert_int_equal(ask(&limit, SPAN_SEC(2)), 0);
     for (unsigned i = 0; i < 5; i++)
@@ -46,7 +44,6 @@ static void test_clock_that_begins_at_zero(void **state)
 {
     struct log_limit limit = LOG_LIMIT_INIT(1, SPAN_SEC(10));
 
-    (void)state;
     assert_int_equal(ask(&limit, 0), 0);
     assert_int_equal(ask(&limit, 1), NOT_ALLOWED);
     assert_int_equal(ask(&limit, SPAN_SEC(10)), 1);

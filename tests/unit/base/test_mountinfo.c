@@ -13,7 +13,7 @@
 
 static bool parse(const char *text, char buf[static 512], struct mountinfo *ret_mount)
 {
-    (void)snprintf(buf, 512, "%s", text);
+    snprintf(buf, 512, "%s", text);
     return mountinfo_parse(buf, ret_mount);
 }
 
@@ -22,7 +22,6 @@ static void test_line(void **state)
     char buf[512];
     struct mountinfo m;
 
-    (void)state;
     assert_true(parse("66 45 0:39 /..2026_11_24/a//deleted /mnt/a ro,nosuid,relatime shared:3 "
                       "master:1 - fuse.secretfs secret/db rw,user_id=0,allow_other\n",
                       buf, &m));
@@ -42,7 +41,6 @@ static void test_escapes(void **state)
     char buf[512];
     struct mountinfo m;
 
-    (void)state;
     assert_true(parse("1 1 8:1 /a\\040b\\134040 /m\\011\\012x rw - ext4 /dev/d\\040 rw", buf, &m));
     assert_string_equal(m.root, "/a b\\040");
     assert_string_equal(m.mountpoint, "/m\t\nx");
@@ -65,7 +63,6 @@ static void test_what_is_no_line(void **state)
     char buf[512];
     struct mountinfo m;
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(texts); i++)
         assert_false(parse(texts[i], buf, &m));
 }
@@ -89,7 +86,6 @@ static void test_visit(void **state)
 {
     struct seen all = {.limit = SIZE_MAX}, first = {.limit = 1};
 
-    (void)state;
     assert_int_equal(mountinfo_visit(AT_FDCWD, "/proc/self/mountinfo", note, &all), 0);
     assert_true(all.has_root);
     assert_int_equal(mountinfo_visit(AT_FDCWD, "/proc/self/mountinfo", note, &first), 0);

@@ -47,7 +47,6 @@ static void test_values_are_sorted_and_found(void **state)
     size_t before = secmem_bytes();
     struct object *o = NULL;
 
-    (void)state;
     assert_int_equal(object_new(&like_secret, inputs, ELEMENTS_OF(inputs), &o, NULL), 0);
     assert_int_equal(o->n_entries, 5);
     for (size_t i = 1; i < o->n_entries; i++)
@@ -78,14 +77,13 @@ static void test_object_without_anything(void **state)
                                 .is_immutable = true};
     struct object *o = NULL;
 
-    (void)state;
     assert_int_equal(object_new(&like, NULL, 0, &o, NULL), 0);
     assert_int_equal(o->n_entries, 0);
     assert_string_equal(o->uid, "");
     assert_string_equal(o->type, "");
     assert_true(o->is_immutable);
     assert_null(object_find(o, "a"));
-    (void)object_unref(o);
+    object_unref(o);
 }
 
 static void test_later_of_a_repeated_key_counts(void **state)
@@ -94,7 +92,6 @@ static void test_later_of_a_repeated_key_counts(void **state)
                                           raw("a", "last"), base64("a", "YmluYXJ5", true)};
     struct object *o = NULL;
 
-    (void)state;
     assert_int_equal(object_new(&like_secret, inputs, ELEMENTS_OF(inputs), &o, NULL), 0);
     assert_int_equal(o->n_entries, 3);
     /* data before binaryData, which is an entry of its own */
@@ -103,7 +100,7 @@ static void test_later_of_a_repeated_key_counts(void **state)
     assert_true(entry_is(&o->entries[1], "a", "binary"));
     assert_true(o->entries[1].is_binary);
     assert_ptr_equal(object_find(o, "a"), &o->entries[0]);
-    (void)object_unref(o);
+    object_unref(o);
 }
 
 static void expect_bad(struct object_input input, int code, const char *message)
@@ -127,7 +124,6 @@ static void test_keys_are_checked(void **state)
     char key[OBJECT_DATA_KEY_MAX + 2];
     struct object *o = NULL;
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(bad); i++) {
         assert_false(object_data_key_is_valid(bad[i]));
         expect_bad(raw(bad[i], "dummy-value"), -EINVAL, "is not a valid key");
@@ -137,9 +133,9 @@ static void test_keys_are_checked(void **state)
 
         assert_true(object_data_key_is_valid(good[i]));
         assert_int_equal(object_new(&like_secret, &input, 1, &o, NULL), 0);
-        (void)object_unref(o);
+        object_unref(o);
     }
-    (void)memset(key, 'k', sizeof(key));
+    memset(key, 'k', sizeof(key));
     key[OBJECT_DATA_KEY_MAX + 1] = '\0';
     expect_bad(raw(key, "x"), -EINVAL, "is not a valid key");
     expect_bad(base64("a", "dummy-value", false), -EINVAL, "key \"a\" is not valid base64");
@@ -152,18 +148,17 @@ static void test_size_is_limited(void **state)
     struct object_input inputs[2] = {raw("a", ""), raw("b", "")};
     struct object *o = NULL;
 
-    (void)state;
     assert_non_null(text);
     inputs[0].text = text;
     inputs[0].len = OBJECT_DATA_MAX_BYTES;
     assert_int_equal(object_new(&like_secret, inputs, 2, &o, NULL), 0);
-    (void)object_unref(o);
+    object_unref(o);
     inputs[1] = raw("b", "x");
     assert_int_equal(object_new(&like_secret, inputs, 2, &o, NULL), -EFBIG);
     /* what is overridden does not count */
     inputs[1] = raw("a", "x");
     assert_int_equal(object_new(&like_secret, inputs, 2, &o, NULL), 0);
-    (void)object_unref(o);
+    object_unref(o);
     inputs[0].len++;
     expect_bad(inputs[0], -EFBIG, "at most 1048576");
     free(text);
@@ -176,7 +171,6 @@ static void test_keys_of_objects(void **state)
     struct object_key *copy = object_key_dup(&a);
     char text[OBJECT_KEY_TEXT_SIZE];
 
-    (void)state;
     assert_non_null(copy);
     assert_int_equal(object_key_compare(&a, copy), 0);
     assert_ptr_not_equal(copy->name, a.name);
@@ -196,14 +190,13 @@ static void test_names(void **state)
                                       "a..b", "a.-b", "a-.b", "a_b", "a/b", "a b"};
     char name[OBJECT_NAME_MAX + 2];
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(good); i++)
         assert_true(object_name_is_valid(good[i]));
     for (size_t i = 0; i < ELEMENTS_OF(bad); i++)
         if (object_name_is_valid(bad[i]) || object_namespace_is_valid(bad[i]))
             fail_msg("%s", bad[i]);
     assert_false(object_namespace_is_valid("a.b"));
-    (void)memset(name, 'a', sizeof(name));
+    memset(name, 'a', sizeof(name));
     name[OBJECT_NAME_MAX + 1] = '\0';
     assert_false(object_name_is_valid(name));
     name[OBJECT_NAME_MAX] = '\0';
@@ -221,11 +214,10 @@ static int try_object(void *userdata)
     int r = object_new(&like_secret, inputs, 2, &o, NULL);
     struct object_key *copy = r >= 0 ? object_key_dup(&o->key) : NULL;
 
-    (void)userdata;
     if (r >= 0 && copy == NULL)
         r = -ENOMEM;
     free(copy);
-    (void)object_unref(o);
+    object_unref(o);
     return r;
 }
 
@@ -233,7 +225,6 @@ static void test_without_memory(void **state)
 {
     size_t before = secmem_bytes();
 
-    (void)state;
     failmalloc_try(try_object, NULL);
     assert_int_equal(secmem_bytes(), before);
 }

@@ -29,12 +29,11 @@ static void test_counts_and_zeroes(void **state)
     size_t page = (size_t)sysconf(_SC_PAGESIZE), before = secmem_bytes();
     unsigned char *block = secmem_alloc(page);
 
-    (void)state;
     assert_non_null(block);
     assert_int_equal((uintptr_t)block % _Alignof(max_align_t), 0);
     for (size_t i = 0; i < page; i++)
         assert_int_equal(block[i], 0);
-    (void)memset(block, 'x', page);
+    memset(block, 'x', page);
     assert_int_equal(secmem_bytes(), before + 2 * page); /* the header takes a part of the first */
     secmem_free(block);
     assert_int_equal(secmem_bytes(), before);
@@ -53,10 +52,10 @@ static int signal_of(void (*action)(void))
     if (pid == 0) {
         const struct rlimit no_core = {0, 0};
 
-        (void)setrlimit(RLIMIT_CORE, &no_core);
-        (void)signal(SIGSEGV, SIG_DFL); /* the test framework's handlers would go on with it */
-        (void)signal(SIGABRT, SIG_DFL);
-        (void)close(STDERR_FILENO); /* a sanitizer has much to say here */
+        setrlimit(RLIMIT_CORE, &no_core);
+        signal(SIGSEGV, SIG_DFL); /* the test framework's handlers would go on with it */
+        signal(SIGABRT, SIG_DFL);
+        close(STDERR_FILENO); /* a sanitizer has much to say here */
         action();
         _exit(0);
     }
@@ -92,7 +91,6 @@ static void free_what_is_none(void)
 
 static void test_sealed_blocks_cannot_be_written(void **state)
 {
-    (void)state;
     assert_int_not_equal(signal_of(write_to_sealed), 0);
     assert_int_equal(signal_of(free_sealed), 0);
     assert_int_not_equal(signal_of(free_what_is_none), 0);
@@ -119,7 +117,7 @@ static unsigned coredump_filter(void)
 
     if (file == NULL || fscanf(file, "%x", &filter) != 1)
         _exit(9);
-    (void)fclose(file);
+    fclose(file);
     return filter;
 }
 
@@ -155,13 +153,11 @@ static void lend_and_check(void)
 
 static void test_what_others_inherit_is_as_it_was(void **state)
 {
-    (void)state;
     assert_int_equal(signal_of(lend_and_check), 0);
 }
 
 static void test_hardened_process_leaves_no_core(void **state)
 {
-    (void)state;
     assert_int_equal(signal_of(harden_and_check), 0);
 }
 
@@ -180,7 +176,7 @@ static void flags_of(const void *address, char *ret_flags, size_t size)
         if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
             is_it = (uintptr_t)address >= start && (uintptr_t)address < end;
         else if (is_it && sscanf(line, "VmFlags:%299[^\n]", flags) == 1)
-            (void)snprintf(ret_flags, size, "%s", flags);
+            snprintf(ret_flags, size, "%s", flags);
     }
     assert_int_equal(fclose(maps), 0);
 }
@@ -191,7 +187,6 @@ static void test_blocks_are_locked_and_left_out(void **state)
     void *block = secmem_alloc(10);
     char flags[300];
 
-    (void)state;
     assert_non_null(block);
     flags_of(block, flags, sizeof(flags));
     assert_non_null(strstr(flags, " dd")); /* not in core dumps */
@@ -222,7 +217,6 @@ static void limit_and_check(void)
 
 static void test_how_much_may_be_locked(void **state)
 {
-    (void)state;
     assert_int_equal(signal_of(limit_and_check), 0);
 }
 

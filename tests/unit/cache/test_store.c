@@ -63,7 +63,6 @@ static void script_unwatch(void *userdata, const struct object_key *key)
 {
     struct script *script = userdata;
 
-    (void)key;
     script->asked[script->n_asked++] = 'u';
 }
 
@@ -80,7 +79,6 @@ static void script_check_rights(void *userdata, const struct object_key *key)
 {
     struct script *script = userdata;
 
-    (void)key;
     script->asked[script->n_asked++] = 'c';
 }
 
@@ -111,7 +109,7 @@ static void on_change(void *userdata, const struct store_view *view)
                        : view->object != NULL                     ? view->object->resource_version
                                                                   : "?";
 
-    (void)strncat(r->seen, what, sizeof(r->seen) - strlen(r->seen) - 1);
+    strncat(r->seen, what, sizeof(r->seen) - strlen(r->seen) - 1);
     r->n_calls++;
     if (r->n_calls == r->leave_at)
         r->subscription = store_unsubscribe(r->subscription);
@@ -126,7 +124,6 @@ static void test_one_watch_per_key(void **state)
     struct script script = {.answer = NULL};
     struct reader one = {.n_calls = 0}, two = one, other = one;
 
-    (void)state;
     begin(&script);
     assert_int_equal(follow(&script, &key_a, &one), 0);
     assert_int_equal(follow(&script, &key_a, &two), 0);
@@ -161,7 +158,6 @@ static void test_immutable_object_is_refreshed(void **state)
     struct reader one = {.n_calls = 0}, two = one, three = one;
     struct object *object = NULL;
 
-    (void)state;
     begin(&script);
     assert_int_equal(follow(&script, &key_a, &one), 0);
     assert_int_equal(follow(&script, &key_a, &two), 0);
@@ -185,7 +181,6 @@ static void test_what_was_seen_last_stays(void **state)
     struct reader r = {.n_calls = 0};
     const struct store_view *view;
 
-    (void)state;
     begin(&script);
     assert_int_equal(follow(&script, &key_a, &r), 0);
     assert_string_equal(r.seen, "-");
@@ -200,8 +195,8 @@ static void test_what_was_seen_last_stays(void **state)
     assert_string_equal(view->object->resource_version, "1");
     store_put(script.store, make_object(&key_a, "2"), 5);
     assert_string_equal(r.seen, "-1-2");
-    (void)store_unsubscribe(r.subscription);
-    (void)store_free(script.store);
+    store_unsubscribe(r.subscription);
+    store_free(script.store);
 }
 
 static void test_reports(void **state)
@@ -211,7 +206,6 @@ static void test_reports(void **state)
     struct error e = ERROR_INIT;
     const struct store_view *view;
 
-    (void)state;
     begin(&script);
     assert_int_equal(follow(&script, &key_a, &r), 0);
     view = store_peek(r.subscription);
@@ -219,12 +213,12 @@ static void test_reports(void **state)
     store_report(script.store, &key_a, STORE_SOURCE_LIVE, NULL);
     store_report(script.store, &key_a, STORE_SOURCE_LIVE, NULL);
     assert_int_equal(r.n_calls, 2);
-    (void)error_set(&e, -EIO, "one");
+    error_set(&e, -EIO, "one");
     store_report(script.store, &key_a, STORE_SOURCE_FAILING, &e);
     store_report(script.store, &key_a, STORE_SOURCE_FAILING, &e);
     assert_int_equal(r.n_calls, 3);
     assert_string_equal(view->source_error.text, "one");
-    (void)error_set(&e, -EIO, "two");
+    error_set(&e, -EIO, "two");
     store_report(script.store, &key_a, STORE_SOURCE_FAILING, &e);
     assert_int_equal(r.n_calls, 4);
     assert_string_equal(view->source_error.text, "two");
@@ -232,8 +226,8 @@ static void test_reports(void **state)
     assert_string_equal(view->source_error.text, "");
     assert_string_equal(r.seen, "11!!1");
     store_report(script.store, &key_b, STORE_SOURCE_LIVE, NULL); /* nobody follows it */
-    (void)store_unsubscribe(r.subscription);
-    (void)store_free(script.store);
+    store_unsubscribe(r.subscription);
+    store_free(script.store);
 }
 
 /* It ends with what shows that we may see it, and not with what shows nothing about that. */
@@ -244,7 +238,6 @@ static void test_forbidden(void **state)
     struct reader r = {.n_calls = 0};
     const struct store_view *view;
 
-    (void)state;
     begin(&script);
     assert_int_equal(follow(&script, &key_a, &r), 0);
     view = store_peek(r.subscription);
@@ -271,8 +264,8 @@ static void test_forbidden(void **state)
     assert_false(view->is_forbidden);
     assert_int_equal(r.n_calls, 10);
     store_forbid(script.store, &key_b, &no_rights); /* nobody follows it */
-    (void)store_unsubscribe(r.subscription);
-    (void)store_free(script.store);
+    store_unsubscribe(r.subscription);
+    store_free(script.store);
 }
 
 /* Asked for once while anybody follows it. */
@@ -282,22 +275,21 @@ static void test_rights_are_checked(void **state)
     struct script script = {.answer = NULL};
     struct reader r = {.n_calls = 0}, s = {.n_calls = 0};
 
-    (void)state;
     begin(&script);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(follow(&script, &key_a, &r), 0);
         assert_int_equal(follow(&script, &key_a, &s), 0);
         store_check_rights(r.subscription);
         store_check_rights(s.subscription);
-        (void)store_unsubscribe(r.subscription);
-        (void)store_unsubscribe(s.subscription);
+        store_unsubscribe(r.subscription);
+        store_unsubscribe(s.subscription);
     }
     assert_string_equal(script.asked, "wcuwcu");
     store_set_source(script.store, &without, &script);
     assert_int_equal(follow(&script, &key_a, &r), 0);
     store_check_rights(r.subscription);
-    (void)store_unsubscribe(r.subscription);
-    (void)store_free(script.store);
+    store_unsubscribe(r.subscription);
+    store_free(script.store);
 }
 
 static void test_source_refuses(void **state)
@@ -306,7 +298,6 @@ static void test_source_refuses(void **state)
     struct reader r = {.n_calls = 0};
     struct error e = ERROR_INIT;
 
-    (void)state;
     begin(&script);
     assert_int_equal(store_subscribe(script.store, &key_a, on_change, &r, &r.subscription, &e),
                      -EACCES);
@@ -315,9 +306,9 @@ static void test_source_refuses(void **state)
     assert_string_equal(script.asked, "w"); /* there is nothing to unwatch */
     script.refuse = 0;
     assert_int_equal(follow(&script, &key_a, &r), 0);
-    (void)store_unsubscribe(r.subscription);
+    store_unsubscribe(r.subscription);
     assert_string_equal(script.asked, "wwu");
-    (void)store_free(script.store);
+    store_free(script.store);
 }
 
 static void test_callbacks_may_come_and_go(void **state)
@@ -326,7 +317,6 @@ static void test_callbacks_may_come_and_go(void **state)
     struct reader late = {.n_calls = 0}, leaves = {.leave_at = 1},
                   host = {.follow_at_once = &late, .make_leave = &leaves};
 
-    (void)state;
     begin(&script);
     /* the first change arrives before the subscription is returned, and ends it */
     assert_int_equal(follow(&script, &key_a, &leaves), 0);
@@ -341,7 +331,7 @@ static void test_callbacks_may_come_and_go(void **state)
     late.leave_at = 2; /* the last one goes while it is being told */
     store_put(script.store, make_object(&key_a, "2"), 2);
     assert_string_equal(script.asked, "wuwu");
-    (void)store_free(script.store);
+    store_free(script.store);
 }
 
 static void test_one_ends_another_in_its_round(void **state)
@@ -349,7 +339,6 @@ static void test_one_ends_another_in_its_round(void **state)
     struct script script = {.answer = NULL};
     struct reader victim = {.n_calls = 0}, killer = {.make_leave = &victim};
 
-    (void)state;
     begin(&script);
     assert_int_equal(follow(&script, &key_a, &killer), 0);
     assert_int_equal(follow(&script, &key_a, &victim), 0);
@@ -357,8 +346,8 @@ static void test_one_ends_another_in_its_round(void **state)
     assert_null(victim.subscription);
     assert_string_equal(victim.seen, "");
     assert_string_equal(killer.seen, "1");
-    (void)store_unsubscribe(killer.subscription);
-    (void)store_free(script.store);
+    store_unsubscribe(killer.subscription);
+    store_free(script.store);
 }
 
 static int try_store(void *userdata)
@@ -367,19 +356,17 @@ static int try_store(void *userdata)
     struct reader r = {.n_calls = 0};
     int result = store_new(&script.store);
 
-    (void)userdata;
     if (result < 0)
         return result;
     store_set_source(script.store, &scripted, &script);
     result = follow(&script, &key_a, &r);
-    (void)store_unsubscribe(r.subscription);
-    (void)store_free(script.store);
+    store_unsubscribe(r.subscription);
+    store_free(script.store);
     return result;
 }
 
 static void test_without_memory(void **state)
 {
-    (void)state;
     failmalloc_try(try_store, NULL);
 }
 

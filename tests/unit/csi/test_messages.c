@@ -31,7 +31,6 @@ static void fields_are_strings(void **state)
     enum grpc_code code = GRPC_OK;
     Csi__PublishRequest *message = unpack(request, sizeof(request), &code, &e);
 
-    (void)state;
     assert_non_null(message);
     assert_string_equal(message_text(&message->volume_id), "csi");
     assert_true(message_is_text(&message->volume_id));
@@ -42,7 +41,7 @@ static void fields_are_strings(void **state)
     assert_false(message_is_text(&message->volume_context[0]->value));
     assert_int_equal(message->volume_context[0]->value.len, 4);
     assert_null(message->volume_capability);
-    (void)message_free(&message->base);
+    message_free(&message->base);
 }
 
 static void absent_fields_are_empty(void **state)
@@ -52,18 +51,16 @@ static void absent_fields_are_empty(void **state)
     enum grpc_code code = GRPC_OK;
     Csi__PublishRequest *message = unpack(empty_id, sizeof(empty_id), &code, &e);
 
-    (void)state;
     assert_non_null(message);
     assert_string_equal(message_text(&message->volume_id), "");
     assert_string_equal(message_text(&message->target_path), "");
     assert_true(message_is_text(&message->target_path));
-    (void)message_free(&message->base);
+    message_free(&message->base);
     assert_null(message_free(NULL));
 }
 
 static void what_is_cut_off(void **state)
 {
-    (void)state;
     for (size_t len = 0; len < sizeof(request); len++) {
         struct error e = ERROR_INIT;
         enum grpc_code code = GRPC_OK;
@@ -75,7 +72,7 @@ static void what_is_cut_off(void **state)
             assert_int_equal(code, GRPC_INVALID_ARGUMENT);
             assert_non_null(strstr(e.text, "PublishRequest"));
         } else {
-            (void)message_free(&message->base);
+            message_free(&message->base);
         }
     }
 }
@@ -87,7 +84,6 @@ static void the_budget(void **state)
     struct error e = ERROR_INIT;
     enum grpc_code code = GRPC_OK;
 
-    (void)state;
     for (size_t i = 0; i < sizeof(many); i += 2)
         many[i] = 0x42;
     assert_null(unpack(many, sizeof(many), &code, &e));
@@ -101,17 +97,15 @@ static int try_unpacking(void *userdata)
     enum grpc_code code = GRPC_OK;
     Csi__PublishRequest *message = unpack(request, sizeof(request), &code, &e);
 
-    (void)userdata;
     assert_true(message != NULL || code == GRPC_RESOURCE_EXHAUSTED);
     if (message == NULL)
         return -ENOMEM;
-    (void)message_free(&message->base);
+    message_free(&message->base);
     return 0;
 }
 
 static void without_memory(void **state)
 {
-    (void)state;
     failmalloc_try(try_unpacking, NULL);
 }
 

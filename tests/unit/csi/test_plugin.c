@@ -18,18 +18,16 @@ static char directory[64], endpoint[96], registration_path[96];
 
 static int make_directory(void **state)
 {
-    (void)state;
-    (void)snprintf(directory, sizeof(directory), "/tmp/secretfs-plugin-XXXXXX");
+    snprintf(directory, sizeof(directory), "/tmp/secretfs-plugin-XXXXXX");
     if (mkdtemp(directory) == NULL)
         return -1;
-    (void)snprintf(endpoint, sizeof(endpoint), "%s/csi.sock", directory);
-    (void)snprintf(registration_path, sizeof(registration_path), "%s/reg.sock", directory);
+    snprintf(endpoint, sizeof(endpoint), "%s/csi.sock", directory);
+    snprintf(registration_path, sizeof(registration_path), "%s/reg.sock", directory);
     return 0;
 }
 
 static int remove_directory(void **state)
 {
-    (void)state;
     return rmdir(directory);
 }
 
@@ -56,8 +54,8 @@ static int try_plugin(const struct csi_plugin_options *options, struct error *e)
         r = csi_plugin_new(event, options, &handlers, NULL, &plugin, e);
     if (r == 0)
         assert_int_equal(access(options->endpoint, F_OK), 0);
-    (void)csi_plugin_free(plugin);
-    (void)sd_event_unref(event);
+    csi_plugin_free(plugin);
+    sd_event_unref(event);
     assert_int_equal(access(endpoint, F_OK), -1);
     assert_int_equal(access(registration_path, F_OK), -1);
     return r;
@@ -68,7 +66,6 @@ static void with_and_without_registration(void **state)
     struct csi_plugin_options options = good_options();
     struct error e = ERROR_INIT;
 
-    (void)state;
     assert_int_equal(try_plugin(&options, &e), 0);
     options.registration_path = NULL;
     assert_int_equal(try_plugin(&options, &e), 0);
@@ -89,10 +86,9 @@ static void options_that_cannot_be(void **state)
     struct csi_plugin_options options = good_options();
     char longer[300];
 
-    (void)state;
     options.driver_name = "My Driver";
     refuse(&options, "driver's name");
-    (void)memset(longer, 'x', sizeof(longer) - 1);
+    memset(longer, 'x', sizeof(longer) - 1);
     longer[sizeof(longer) - 1] = '\0';
     longer[64] = '\0';
     options.driver_name = longer;
@@ -113,13 +109,11 @@ static int try_good(void *userdata)
     const struct csi_plugin_options options = good_options();
     struct error e = ERROR_INIT;
 
-    (void)userdata;
     return try_plugin(&options, &e);
 }
 
 static void without_memory(void **state)
 {
-    (void)state;
     failmalloc_try(try_good, NULL);
 }
 

@@ -118,7 +118,6 @@ static void all_that_a_kubelet_says(void **state)
     struct sketch s = good;
     struct publish_request *request;
 
-    (void)state;
     s.fs_type = "x";
     s.flag = "ro";
     s.group = "2000";
@@ -141,21 +140,20 @@ static void all_that_a_kubelet_says(void **state)
     assert_int_equal(request->view.n_attributes, 1);
     assert_string_equal(request->view.attributes[0].key, "secretName");
     assert_string_equal(request->view.attributes[0].value, "db");
-    (void)publish_request_free(request);
+    publish_request_free(request);
 }
 
 static void the_least_that_a_kubelet_says(void **state)
 {
     struct publish_request *request = parse(&good);
 
-    (void)state;
     assert_string_equal(request->view.service_account, "");
     assert_string_equal(request->view.service_account_tokens, "");
     assert_string_equal(request->view.fs_type, "");
     assert_int_equal(request->view.mount_group, CSI_GROUP_UNSET);
     assert_int_equal(request->view.n_attributes, 0);
     assert_false(request->view.is_read_only);
-    (void)publish_request_free(request);
+    publish_request_free(request);
     assert_null(publish_request_free(NULL));
 }
 
@@ -165,7 +163,6 @@ static void tokens_among_the_secrets(void **state)
     struct sketch s = good;
     struct publish_request *request;
 
-    (void)state;
     s.secrets[0][0] = "password";
     s.secrets[0][1] = "dummy";
     s.secrets[1][0] = PREFIX "serviceAccount.tokens";
@@ -175,17 +172,16 @@ static void tokens_among_the_secrets(void **state)
     request = parse(&s);
     assert_string_equal(request->view.service_account_tokens, "{\"\":{}}");
     assert_int_equal(request->message->n_secrets, 1);
-    (void)publish_request_free(request);
+    publish_request_free(request);
     s.secrets[1][0] = "token";
     request = parse(&s);
     assert_string_equal(request->view.service_account_tokens, "");
     assert_int_equal(request->message->n_secrets, 0);
-    (void)publish_request_free(request);
+    publish_request_free(request);
 }
 
 static void without_pod_info(void **state)
 {
-    (void)state;
     REFUSE("podInfoOnMount: true in the spec of the CSIDriver object csi.secretfs.io",
            spoiled.pod_name = NULL);
     REFUSE("podInfoOnMount", spoiled.pod_namespace = NULL);
@@ -197,7 +193,6 @@ static void without_pod_info(void **state)
 /* The pod's own attributes in the place of the kubelet's. */
 static void a_pod_that_lies(void **state)
 {
-    (void)state;
     REFUSE("podInfoOnMount", spoiled.pod_uid = "uid-2");
     REFUSE("podInfoOnMount", spoiled.pod_uid = "uid");
     REFUSE("podInfoOnMount", spoiled.pod_uid = "uid-1/volumes");
@@ -213,14 +208,12 @@ static void roots_with_pods_in_them(void **state)
 {
     struct sketch s = good;
 
-    (void)state;
     s.target_path = "/pods/uid-2/volumes/pods/pods/uid-1/volumes/kubernetes.io~csi/v/mount";
-    (void)publish_request_free(parse(&s));
+    publish_request_free(parse(&s));
 }
 
 static void what_is_wrong(void **state)
 {
-    (void)state;
     REFUSE("volume_id is missing", spoiled.volume_id = NULL);
     REFUSE("volume_id is missing", spoiled.volume_id = "");
     REFUSE("volume_id is none", spoiled.volume_id = "a/b");
@@ -243,7 +236,6 @@ static void unpublishing(void **state)
     enum grpc_code code = GRPC_OK;
     Csi__UnpublishRequest *request;
 
-    (void)state;
     request_add_text(&b, 1, "csi-1");
     assert_null(unpublish_request_new((const uint8_t *)b.data, b.len, &code, &e));
     assert_int_equal(code, GRPC_INVALID_ARGUMENT);
@@ -252,7 +244,7 @@ static void unpublishing(void **state)
     assert_non_null(request);
     assert_string_equal(message_text(&request->volume_id), "csi-1");
     assert_string_equal(message_text(&request->target_path), TARGET);
-    (void)message_free(&request->base);
+    message_free(&request->base);
 }
 
 static int try_parsing(void *userdata)
@@ -267,7 +259,7 @@ static int try_parsing(void *userdata)
         assert_int_equal(code, GRPC_RESOURCE_EXHAUSTED);
         return -ENOMEM;
     }
-    (void)publish_request_free(request);
+    publish_request_free(request);
     return 0;
 }
 
@@ -276,7 +268,6 @@ static void without_memory(void **state)
     _cleanup_(buf_deinit) struct buf b = BUF_INIT(REQUEST_MAX);
     struct sketch s = good;
 
-    (void)state;
     s.more[0][0] = "secretName";
     s.more[0][1] = "db";
     s.secrets[0][0] = "password";

@@ -14,7 +14,6 @@ static void waits_grow(void **state)
 {
     span_us last = 0;
 
-    (void)state;
     assert_int_equal(registration_back_off(1), SPAN_SEC(1));
     assert_int_equal(registration_back_off(2), SPAN_SEC(2));
     assert_int_equal(registration_back_off(3), SPAN_SEC(4));

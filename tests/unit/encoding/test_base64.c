@@ -31,7 +31,6 @@ static void test_decodes_as_kubernetes_does(void **state)
     uint8_t bytes[64];
     size_t len;
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(cases); i++) {
         if (base64_decode(cases[i].text, strlen(cases[i].text), bytes, &len) < 0)
             fail_msg("%s", cases[i].text);
@@ -49,7 +48,6 @@ static void test_refuses_what_kubernetes_refuses(void **state)
     uint8_t bytes[64];
     size_t len;
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(cases); i++)
         if (base64_decode(cases[i], strlen(cases[i]), bytes, &len) != -EINVAL)
             fail_msg("%s", cases[i]);
@@ -62,7 +60,6 @@ static void test_agrees_with_openssl(void **state)
     char text[400];
     size_t len;
 
-    (void)state;
     for (size_t i = 0; i < sizeof(bytes); i++)
         bytes[i] = (uint8_t)(i * 167 + 13);
     for (size_t n = 0; n <= sizeof(bytes); n++) {

@@ -34,7 +34,6 @@ static void test_reads_members(void **state)
 {
     cJSON *json = parse("{\"a\":{\"b\":{\"c\":\"text\"}},\"n\":1,\"yes\":true,\"no\":false} \n");
 
-    (void)state;
     assert_string_equal(json_text(json_path(json, "a", "b", NULL), "c"), "text");
     assert_null(json_path(json, "a", "x", "c", NULL));
     assert_null(json_text(json, "n"));
@@ -51,7 +50,6 @@ static void test_adds_members(void **state)
 {
     cJSON *json = cJSON_CreateObject();
 
-    (void)state;
     assert_int_equal(json_add_text(json, "a", "text"), 0);
     assert_int_equal(json_add_text(json, "b", NULL), 0);
     assert_int_equal(json_add_number(json, "n", 7), 0);
@@ -66,7 +64,6 @@ static void test_reads_no_further_than_told(void **state)
     const char text[] = "{\"a\":1}{";
     cJSON *json = NULL;
 
-    (void)state;
     assert_int_equal(json_parse(text, 7, &json, NULL), 0);
     cJSON_Delete(json);
     expect_bad(text, 8, "something follows the value at byte 7");
@@ -81,7 +78,6 @@ static void test_nul_in_a_string_is_refused(void **state)
     const char upper[] = "{\"data\":{\"a\":\"dummy\\u0000rest\"}}";
     cJSON *json;
 
-    (void)state;
     expect_bad(upper, strlen(upper), "NUL");
     expect_bad("[\"\\\\\\u0000\"]", 12, "NUL");
     json = parse("[\"\\\\u0000\", \"\\u0001\", \"\\u00e4\"]"); /* an escaped backslash, others */
@@ -93,7 +89,6 @@ static void test_control_characters_have_to_be_escaped(void **state)
 {
     cJSON *json;
 
-    (void)state;
     expect_bad("[\"a\nb\"]", 7, "at byte 3");
     expect_bad("[\"a\tb\"]", 7, "at byte 3");
     json = parse("[\n\t\"a\\nb\"\n]");
@@ -114,7 +109,6 @@ static void test_without_memory(void **state)
 {
     char text[] = "{\"a\":[\"b\",1,{\"c\":null}]}";
 
-    (void)state;
     failmalloc_try(try_parse, text);
 }
 

@@ -94,7 +94,6 @@ static void test_scalars_mean_what_they_mean_to_kubectl(void **state)
         {"\"\\x41\\u00e4\\U0001F600\"", "\"A\xc3\xa4\xf0\x9f\x98\x80\""},
     };
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(cases); i++)
         expect(cases[i].yaml, cases[i].json);
     EXPECT_BAD("a: .inf", "line 1, column 4: a number has to be finite");
@@ -103,7 +102,6 @@ static void test_scalars_mean_what_they_mean_to_kubectl(void **state)
 
 static void test_keys(void **state)
 {
-    (void)state;
     expect("{1_0: a, on: b, 0.5: c, \"y\": d, x y: e}",
            "{\"10\":\"a\",\"true\":\"b\",\"0.5\":\"c\",\"y\":\"d\",\"x y\":\"e\"}");
     EXPECT_BAD("~: a", "line 1, column 1: a mapping's key");
@@ -116,7 +114,6 @@ static void test_keys(void **state)
 
 static void test_anchors_and_merges(void **state)
 {
-    (void)state;
     expect("a: &x {b: 1}\nc: *x\n", "{\"a\":{\"b\":1},\"c\":{\"b\":1}}");
     expect("&k a: *k", "{\"a\":\"a\"}");
     expect("[&x 1, &x 2, *x]", "[1,2,2]");
@@ -139,7 +136,6 @@ static void test_messages_hold_no_values(void **state)
                                         "a: !!int DummySecret",
                                         "a: {DummySecret: ", "a: \"DummySecret\\q\""};
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(texts); i++) {
         struct error e = ERROR_INIT;
         cJSON *json = NULL;
@@ -155,7 +151,6 @@ static void test_binary(void **state)
     const char text[] = "{a: !!binary aGVsbG8=, b: aGVsbG8=}";
     cJSON *json = NULL;
 
-    (void)state;
     assert_int_equal(yaml_parse_one(text, strlen(text), &json, NULL), 0);
     assert_string_equal(json_text(json, "a"), "aGVsbG8=");
     assert_true(yaml_is_binary(json_member(json, "a")));
@@ -167,7 +162,6 @@ static void test_binary(void **state)
 
 static void test_json_is_read_as_json(void **state)
 {
-    (void)state;
     expect("{\n\t\"a\": \"\\ud83d\\ude00\\/\",\n\t\"b\": [1, 2.5, null]\n}\n",
            "{\"a\":\"\xf0\x9f\x98\x80/\",\"b\":[1,2.5,null]}");
     expect("---\n[1]\n", "[1]");
@@ -183,7 +177,6 @@ static void test_text_that_is_no_text(void **state)
                                            "\xe0\x80\x80", "\xed\xa0\x80",     "\xf4\x90\x80\x80",
                                            "\xff",         "\xf0\x80\x80\x80", "\xe2\x82"};
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(not_utf8); i++)
         expect_bad(not_utf8[i], strlen(not_utf8[i]), "not UTF-8");
     EXPECT_BAD("a: b\nc: \xff", "line 2: the text is not UTF-8");
@@ -231,7 +224,6 @@ static void test_streams(void **state)
 {
     struct seen seen = {.text = BUF_INIT(1000), .stop_at = 2};
 
-    (void)state;
     expect_stream("a: 1\n---\n\nb: 2\n--- c\n---\n---\n# x\n--- {\"d\": 1}\n",
                   "1:{\"a\":1}\n4:{\"b\":2}\n5:\"c\"\n9:{\"d\":1}\n");
     expect_stream("# x\n%YAML 1.1\n---\na: 1\n...\n---\nb: 2\n", "4:{\"a\":1}\n7:{\"b\":2}\n");
@@ -266,7 +258,6 @@ static void test_depth_is_limited(void **state)
     struct buf b = BUF_INIT(100000);
     cJSON *json = NULL;
 
-    (void)state;
     add(&b, "[ x, ", YAML_MAX_DEPTH);
     add(&b, "]", YAML_MAX_DEPTH);
     assert_int_equal(yaml_parse_one(b.data, b.len, &json, NULL), 0);
@@ -293,9 +284,8 @@ static void test_size_is_limited(void **state)
     struct buf b = BUF_INIT(YAML_MAX_BYTES + 10000);
     char *line = malloc(1 << 16);
 
-    (void)state;
     assert_non_null(line);
-    (void)memset(line, 'x', (1 << 16) - 1);
+    memset(line, 'x', (1 << 16) - 1);
     line[(1 << 16) - 1] = '\0';
     add(&b, line, YAML_MAX_BYTES >> 16);
     add(&b, "x", 1000);
@@ -315,7 +305,6 @@ static void test_aliases_are_limited(void **state)
 {
     struct buf b = BUF_INIT(1000000);
 
-    (void)state;
     /* ten to the ninth, in 700 bytes */
     add(&b, "- &a0 [x,x,x,x,x,x,x,x,x,x]\n", 1);
     for (unsigned i = 1; i < 9; i++) {
@@ -349,7 +338,6 @@ static void test_without_memory(void **state)
     char yaml[] = "a: &a {b: 1, c: [x, 'y']}\n1: *a\nd: {<<: [*a, {e: f}], c: true}\n&k k: *k\n";
     char json[] = "{\"a\": [1, {\"b\": \"c\"}]}";
 
-    (void)state;
     failmalloc_try(try_parse, yaml);
     failmalloc_try(try_parse, json);
 }

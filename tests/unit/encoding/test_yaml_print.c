@@ -43,7 +43,6 @@ static void assert_printed(const char *from, const char *expected)
 
 static void test_looks_like_kubectl(void **state)
 {
-    (void)state;
     assert_printed(
         "{\"items\":[{\"target\":\"/mnt/db\",\"count\":5,\"volume\":{\"state\":\"stale\"},"
         "\"objects\":[{\"name\":\"a\"},{\"name\":\"b\"}],\"none\":[],\"empty\":{},"
@@ -106,15 +105,14 @@ static void test_texts_stay_texts(void **state)
         "\"NaN\"",
     };
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(texts); i++) {
         char document[256];
 
         assert_printed(texts[i], NULL);
-        (void)snprintf(document, sizeof(document), "{\"k\":%s,\"l\":[%s],\"m\":[[%s]]}", texts[i],
-                       texts[i], texts[i]);
+        snprintf(document, sizeof(document), "{\"k\":%s,\"l\":[%s],\"m\":[[%s]]}", texts[i],
+                 texts[i], texts[i]);
         assert_printed(document, NULL);
-        (void)snprintf(document, sizeof(document), "{%s:1}", texts[i]);
+        snprintf(document, sizeof(document), "{%s:1}", texts[i]);
         assert_printed(document, NULL);
     }
 }
@@ -124,7 +122,6 @@ static void test_limit(void **state)
     struct buf text = BUF_INIT(20);
     cJSON *json = parse("{\"a\":\"some text\",\"b\":\"and some more\"}");
 
-    (void)state;
     assert_int_equal(yaml_print(json, &text), -EFBIG);
     buf_deinit(&text);
     cJSON_Delete(json);
@@ -143,7 +140,6 @@ static void test_without_memory(void **state)
 {
     cJSON *json = parse("{\"a\":[1,{\"b\":\"c d\"}],\"e\":{}}");
 
-    (void)state;
     failmalloc_try(try_printing, json);
     cJSON_Delete(json);
 }

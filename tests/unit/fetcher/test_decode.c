@@ -67,7 +67,6 @@ static void test_secret(void **state)
     struct object *o =
         decode_good(SECRET "data: {a: b25l, b: \"\", c: null, d: AAEC}\n", &anything);
 
-    (void)state;
     assert_int_equal(o->key.kind, OBJECT_SECRET);
     assert_string_equal(o->key.namespace, "shop");
     assert_string_equal(o->key.name, "db");
@@ -80,7 +79,7 @@ static void test_secret(void **state)
     check_value(o, "b", "", 0);
     check_value(o, "c", "", 0);
     check_value(o, "d", "\0\1\2", 3);
-    (void)object_unref(o);
+    object_unref(o);
 }
 
 /* L7 */
@@ -89,12 +88,11 @@ static void test_string_data_goes_over_data(void **state)
     struct object *o = decode_good(
         SECRET "stringData: {a: new, c: \"b25l\"}\ndata: {a: b2xk, b: b25l}\n", &anything);
 
-    (void)state;
     assert_int_equal(o->n_entries, 3);
     check_value(o, "a", "new", 3);
     check_value(o, "b", "one", 3);
     check_value(o, "c", "b25l", 4);
-    (void)object_unref(o);
+    object_unref(o);
 }
 
 static void test_configmap(void **state)
@@ -104,7 +102,6 @@ static void test_configmap(void **state)
                                              "immutable: true\ntype: ignored\n",
                                    &anything);
 
-    (void)state;
     assert_int_equal(o->key.kind, OBJECT_CONFIGMAP);
     assert_string_equal(o->type, "");
     assert_true(o->is_immutable);
@@ -115,7 +112,7 @@ static void test_configmap(void **state)
     check_value(o, "both", "text", 4);
     assert_true(object_find(o, "c")->is_binary);
     assert_false(object_find(o, "a")->is_binary);
-    (void)object_unref(o);
+    object_unref(o);
 }
 
 static void test_binary_scalars(void **state)
@@ -124,14 +121,13 @@ static void test_binary_scalars(void **state)
                                              "binaryData: {b: !!binary b25l}\n",
                                    &anything);
 
-    (void)state;
     check_value(o, "a", "one", 3);
     check_value(o, "b", "one", 3);
-    (void)object_unref(o);
+    object_unref(o);
     o = decode_good(SECRET "stringData: {a: !!binary b25l}\ndata: {b: !!binary b25l}\n", &anything);
     check_value(o, "a", "one", 3);
     check_value(o, "b", "one", 3);
-    (void)object_unref(o);
+    object_unref(o);
 }
 
 static void test_metadata(void **state)
@@ -143,22 +139,21 @@ static void test_metadata(void **state)
                        "metadata: {name: db, uid: u-1, resourceVersion: \"7\", unknown: [1]}\n";
     struct object *o = decode_good(full, &item);
 
-    (void)state;
     assert_string_equal(o->key.namespace, "other");
     assert_string_equal(o->uid, "u-1");
     assert_string_equal(o->resource_version, "7");
     assert_string_equal(o->type, "kubernetes.io/tls");
-    (void)object_unref(o);
+    object_unref(o);
     o = decode_good(full, &numbered);
     assert_string_equal(o->resource_version, "42");
-    (void)object_unref(o);
+    object_unref(o);
     /* as an item of a list */
     o = decode_good(
         "{metadata: {name: db, namespace: shop}, data: null, type: null, immutable: null}", &item);
     assert_string_equal(o->key.namespace, "shop");
     assert_string_equal(o->type, "Opaque");
     assert_int_equal(o->n_entries, 0);
-    (void)object_unref(o);
+    object_unref(o);
 }
 
 static void test_what_it_is_not(void **state)
@@ -166,7 +161,6 @@ static void test_what_it_is_not(void **state)
     const enum object_kind kind = OBJECT_CONFIGMAP;
     const struct decode_expect configmap = {.kind = &kind};
 
-    (void)state;
     expect_bad("{}", &anything, "of no apiVersion of no kind, not v1 Secret or ConfigMap");
     expect_bad("[]", &anything, "not v1 Secret");
     expect_bad("DummySecret", &anything, "not v1 Secret");
@@ -178,7 +172,6 @@ static void test_what_it_is_not(void **state)
 
 static void test_bad_members(void **state)
 {
-    (void)state;
     expect_bad("{apiVersion: v1, kind: Secret}", &anything, "metadata.name is missing");
     expect_bad("{apiVersion: v1, kind: Secret, metadata: {name: a}}", &anything,
                "metadata.namespace is missing");
@@ -196,7 +189,6 @@ static void test_bad_members(void **state)
 
 static void test_bad_values(void **state)
 {
-    (void)state;
     expect_bad(CONFIGMAP "data: {port: 8080}", &anything,
                "the value of key \"port\" in data is a number, not a string: put it into quotes");
     expect_bad(CONFIGMAP "data: {debug: yes}", &anything, "is true or false, not a string");
@@ -217,7 +209,6 @@ static void test_key_alone(void **state)
     struct object_key key = {.name = NULL};
     cJSON *json = NULL;
 
-    (void)state;
     assert_int_equal(json_parse(bad_data, strlen(bad_data), &json, NULL), 0);
     assert_int_equal(decode_key(json, &expect, &key, NULL), 0);
     assert_string_equal(key.name, "a");
@@ -233,7 +224,7 @@ static int try_decode(void *userdata)
     struct object *object = NULL;
     int r = decode_object(userdata, &anything, &object, NULL);
 
-    (void)object_unref(object);
+    object_unref(object);
     return r;
 }
 
@@ -242,7 +233,6 @@ static void test_without_memory(void **state)
     const char text[] = SECRET "data: {a: b25l}\nstringData: {b: x}\n";
     cJSON *json = NULL;
 
-    (void)state;
     assert_int_equal(yaml_parse_one(text, strlen(text), &json, NULL), 0);
     failmalloc_try(try_decode, json);
     cJSON_Delete(json);

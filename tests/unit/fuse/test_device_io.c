@@ -33,7 +33,6 @@ struct fixture {
 
 static void on_init(void *userdata, struct fuse_conn_info *conn)
 {
-    (void)userdata;
     conn->want = 0;
 }
 
@@ -41,21 +40,16 @@ static void on_getattr(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 {
     const struct stat stat = {.st_ino = id, .st_mode = S_IFREG | 0644, .st_size = 5};
 
-    (void)fi;
-    (void)fuse_reply_attr(req, &stat, 0);
+    fuse_reply_attr(req, &stat, 0);
 }
 
 static void on_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 {
-    (void)id;
-    (void)fuse_reply_open(req, fi);
+    fuse_reply_open(req, fi);
 }
 
 static void be_silent(enum fuse_log_level level, const char *format, va_list ap)
 {
-    (void)level;
-    (void)format;
-    (void)ap;
 }
 
 static int setup(void **state)
@@ -87,7 +81,7 @@ static int teardown(void **state)
 
     fuse_session_destroy(f->fuse);
     assert_int_equal(read(f->kernel_fd, &byte, 1), 0); /* the other end was closed with it */
-    (void)close(f->kernel_fd);
+    close(f->kernel_fd);
     free(f->buf.mem);
     free(f);
     return 0;
@@ -105,9 +99,9 @@ static void send_request(struct fixture *f, uint32_t opcode, uint64_t unique, co
                                           .nodeid = FUSE_ROOT_ID};
 
     assert_true(header.len <= sizeof(request));
-    (void)memcpy(request, &header, sizeof(header));
+    memcpy(request, &header, sizeof(header));
     if (len > 0)
-        (void)memcpy(request + sizeof(header), body, len);
+        memcpy(request + sizeof(header), body, len);
     assert_int_equal(write(f->kernel_fd, request, header.len), header.len);
 }
 
@@ -150,7 +144,7 @@ static int32_t reply_error(const struct fixture *f, uint64_t unique)
     struct fuse_out_header header;
 
     assert_true(f->reply_len >= sizeof(header));
-    (void)memcpy(&header, f->reply, sizeof(header));
+    memcpy(&header, f->reply, sizeof(header));
     assert_int_equal(header.len, f->reply_len);
     assert_int_equal(header.unique, unique);
     return header.error;
@@ -162,8 +156,8 @@ static struct fuse_init_out init_reply(const struct fixture *f)
     struct fuse_init_out out = {0};
 
     assert_int_equal(reply_error(f, UNIQUE), 0);
-    (void)memcpy(&out, f->reply + sizeof(struct fuse_out_header),
-                 size_min(sizeof(out), f->reply_len - sizeof(struct fuse_out_header)));
+    memcpy(&out, f->reply + sizeof(struct fuse_out_header),
+           size_min(sizeof(out), f->reply_len - sizeof(struct fuse_out_header)));
     assert_int_equal(out.major, 7);
     return out;
 }
@@ -236,7 +230,7 @@ static void short_request(void **state)
     struct fixture *f = *state;
     uint8_t garbage[256];
 
-    (void)memset(garbage, 0xff, sizeof(garbage));
+    memset(garbage, 0xff, sizeof(garbage));
     request(f, FUSE_GETATTR, 3, garbage, sizeof(garbage));
     assert_int_equal(reply_error(f, 3), -EIO); /* nothing is answered before INIT */
     request(f, FUSE_INIT, UNIQUE, &in, offsetof(struct fuse_init_in, flags2));
@@ -258,7 +252,7 @@ static void short_replies_of_older_kernels(void **state)
         in.minor = all[i].minor;
         request(f, FUSE_INIT, UNIQUE, &in, sizeof(in));
         assert_int_equal(f->reply_len, sizeof(struct fuse_out_header) + all[i].len);
-        (void)init_reply(f);
+        init_reply(f);
         /* a session answers INIT once */
         if (i + 1 < ELEMENTS_OF(all)) {
             assert_int_equal(teardown(state), 0);
@@ -301,7 +295,7 @@ static void other_replies_are_left_alone(void **state)
     const struct fuse_open_out want = {0};
     struct fixture *f = *state;
 
-    (void)init(f, FUSE_INIT_EXT, BOTH);
+    init(f, FUSE_INIT_EXT, BOTH);
     request(f, FUSE_GETATTR, UNIQUE + 2, &getattr_in, sizeof(getattr_in));
     assert_attributes(f, UNIQUE + 2);
     request(f, FUSE_OPEN, UNIQUE, &open_in, sizeof(open_in)); /* numbers may be used again */
@@ -316,7 +310,7 @@ static void notifications_are_left_alone(void **state)
     const struct fuse_notify_inval_inode_out want = {.ino = 9, .len = 1};
     struct fixture *f = *state;
 
-    (void)init(f, FUSE_INIT_EXT, BOTH);
+    init(f, FUSE_INIT_EXT, BOTH);
     assert_int_equal(fuse_lowlevel_notify_inval_inode(f->fuse, 9, 0, 1), 0);
     read_reply(f);
     assert_int_equal(reply_error(f, 0), FUSE_NOTIFY_INVAL_INODE);

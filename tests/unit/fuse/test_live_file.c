@@ -88,11 +88,11 @@ static void immutable_files_are_counted_only(void **state)
     assert_int_equal(live_file_make(v->tree, v->a), 0);
     s = prepare(v, "a=newer");
     assert_true(live_switch_is_partial(s));
-    (void)live_switch_free(s);
+    live_switch_free(s);
     live_file_close(v->tree, v->a, NULL);
     s = prepare(v, "a=newer");
     assert_false(live_switch_is_partial(s));
-    (void)live_switch_free(s);
+    live_switch_free(s);
 }
 
 /* Reading to the end, and closing, may come after the file is gone, or a newer version is there. */
@@ -391,7 +391,6 @@ static void memory_can_be_short_for_live_files(void **state)
 {
     _cleanup_(payload_unrefp) struct payload *payload = payload_make("a=1 d/b=2");
 
-    (void)state;
     failmalloc_try(make_live, payload);
 }
 
@@ -415,7 +414,7 @@ static bool is_whole(const struct reader *reader, struct live_open *open)
 
     if (tree_stat(v->tree, v->a, &stat) < 0)
         return false;
-    (void)live_file_stat(v->tree, reader->thread, &stat);
+    live_file_stat(v->tree, reader->thread, &stat);
     text = stat.st_size == 5 ? "first" : "other-one";
     len = live_file_read(v->tree, v->a, open, 0, 100, &bytes);
     return stat.st_size == (off_t)len && len == strlen(text) && memcmp(bytes, text, len) == 0;

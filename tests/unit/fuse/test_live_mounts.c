@@ -123,8 +123,7 @@ void session_notify(struct session *session, const struct notification *all, siz
 
         assert_int_equal(all[i].kind, NOTIFY_ENTRY);
         assert_int_equal(all[i].id, directory.st_ino);
-        (void)snprintf(kernel.forgotten + used, sizeof(kernel.forgotten) - used, " %s",
-                       all[i].name);
+        snprintf(kernel.forgotten + used, sizeof(kernel.forgotten) - used, " %s", all[i].name);
     }
 }
 
@@ -172,7 +171,7 @@ static int setup(void **state)
     struct live_mounts *mounts = NULL;
 
     log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT, LOG_TARGET_STDERR);
-    (void)memset(&kernel, 0, sizeof(kernel));
+    memset(&kernel, 0, sizeof(kernel));
     assert_int_equal(tree_new(&options, &kernel.tree), 0);
     assert_int_equal(live_mounts_new(NULL, kernel.tree, true, &mounts), 0);
     make_volume("v", FILES, false);
@@ -186,7 +185,7 @@ static int setup_counting(void **state)
     struct live_mounts *mounts = NULL;
 
     assert_int_equal(setup(state), 0);
-    (void)live_mounts_free(*state);
+    live_mounts_free(*state);
     assert_int_equal(live_mounts_new(NULL, kernel.tree, false, &mounts), 0);
     *state = mounts;
     return 0;
@@ -257,7 +256,7 @@ static const char *live_root(uint64_t id)
 {
     static char text[64];
 
-    (void)snprintf(text, sizeof(text), "/" LIVE_DIRECTORY "/%" PRIu64, id);
+    snprintf(text, sizeof(text), "/" LIVE_DIRECTORY "/%" PRIu64, id);
     return text;
 }
 
@@ -276,8 +275,8 @@ static bool list_one(void *userdata, const struct live_mount *mount)
     l->ids[l->n++] = mount->id;
     if (mount->location != NULL)
         assert_string_equal(mount->location, live_root(mount->id) + 1);
-    (void)snprintf(l->text + used, sizeof(l->text) - used, " '%s'%s%s", mount->path,
-                   mount->is_directory ? "/" : "", mount->location != NULL ? "@" : "");
+    snprintf(l->text + used, sizeof(l->text) - used, " '%s'%s%s", mount->path,
+             mount->is_directory ? "/" : "", mount->location != NULL ? "@" : "");
     return true;
 }
 
@@ -300,9 +299,9 @@ static void note_changed(void *userdata, const char *volume)
     struct changes *c = userdata;
     size_t used = strlen(c->text);
 
-    (void)snprintf(c->text + used, sizeof(c->text) - used, " %s=%zu%s", volume,
-                   live_mounts_count(c->mounts, volume),
-                   live_mounts_take_behind(c->mounts, volume) ? "!" : "");
+    snprintf(c->text + used, sizeof(c->text) - used, " %s=%zu%s", volume,
+             live_mounts_count(c->mounts, volume),
+             live_mounts_take_behind(c->mounts, volume) ? "!" : "");
 }
 
 /* The volumes that have changed, each with its count, "!" behind one that is behind. */
@@ -321,7 +320,7 @@ static bool has_content(uint64_t id, const char *text)
 
     assert_int_equal(tree_read(kernel.tree, id, &content), 0);
     is_same = content.len == strlen(text) && memcmp(content.bytes, text, content.len) == 0;
-    (void)object_unref(content.object);
+    object_unref(content.object);
     return is_same;
 }
 
@@ -355,7 +354,7 @@ static void roots_tell_volume_and_path(void **state)
 
     make_volume(".", FILES, false);
     for (size_t i = 0; i < ELEMENTS_OF(all); i++) {
-        (void)reconcile(*state, all[i].root);
+        reconcile(*state, all[i].root);
         assert_int_equal(live_mounts_count(*state, all[i].volume), 1);
         assert_int_equal(live_mounts_count(*state, streq(all[i].volume, "v") ? "." : "v"), 0);
         assert_string_equal(list(*state, all[i].volume).text, all[i].list);
@@ -399,15 +398,15 @@ static void roots_that_are_no_part_of_a_volume(void **state)
 
     for (size_t i = 0; i < ELEMENTS_OF(no_generations); i++) {
         make_filled(find("v"), no_generations[i], FILES, false);
-        (void)snprintf(root, sizeof(root), "/v/%s/a", no_generations[i]);
-        (void)find(root + 1);
-        (void)reconcile(*state, root);
+        snprintf(root, sizeof(root), "/v/%s/a", no_generations[i]);
+        find(root + 1);
+        reconcile(*state, root);
         assert_int_equal(live_mounts_count(*state, "v"), 0);
     }
     assert_int_equal(tree_symlink(kernel.tree, find("v"), "l", "t", &stat), 0);
     assert_int_equal(tree_symlink(kernel.tree, find("v/" G), "l", "t", &stat), 0);
     for (size_t i = 0; i < ELEMENTS_OF(all); i++) {
-        (void)reconcile(*state, all[i]);
+        reconcile(*state, all[i]);
         assert_int_equal(live_mounts_count(*state, "v"), 0);
         assert_int_equal(live_mounts_count(*state, "."), 0);
         assert_string_equal(list(*state, "v").text, "");
@@ -457,7 +456,7 @@ static void directory_is_taken_out_with_all_below_it(void **state)
 {
     uint64_t id = hold("v/" G "/d"), b = find("v/" G "/d/b"), c = find("v/" G "/d/e/c");
 
-    (void)reconcile(*state, "/v/" G "/d");
+    reconcile(*state, "/v/" G "/d");
     assert_string_equal(list(*state, "v").text, " 'd'/@");
     assert_int_equal(find(live_root(id) + 1), id);
     assert_true(is_live(b));
@@ -474,9 +473,9 @@ static void file_of_a_directory_that_is_live(void **state)
     uint64_t d = hold("v/" G "/d"), b = hold("v/" G "/d/b");
     char root[96];
 
-    (void)reconcile(*state, "/v/" G "/d");
-    (void)snprintf(root, sizeof(root), "%s/b", live_root(d));
-    (void)reconcile(*state, root);
+    reconcile(*state, "/v/" G "/d");
+    snprintf(root, sizeof(root), "%s/b", live_root(d));
+    reconcile(*state, root);
     assert_string_equal(list(*state, "v").text, " 'd'/@");
     assert_int_equal(live_mounts_count(*state, "v"), 1);
     assert_true(is_live(b));
@@ -494,12 +493,12 @@ static void file_and_its_directory_in_one_look(void **state)
     assert_string_equal(list(*state, "v").text, " 'd/b'@ 'd'/@");
     assert_int_equal(find(live_root(d) + 1), d);
     assert_int_equal(find(live_root(b) + 1), b);
-    (void)snprintf(roots, sizeof(roots), "%s/b", live_root(d));
+    snprintf(roots, sizeof(roots), "%s/b", live_root(d));
     assert_int_not_equal(find(roots + 1), b);
     assert_true(is_live(find(roots + 1)));
     assert_false(is_live(find("v/" G "/d/b")));
     len = snprintf(roots, sizeof(roots), "%s", live_root(b));
-    (void)snprintf(roots + len, sizeof(roots) - (size_t)len, " %s", live_root(d));
+    snprintf(roots + len, sizeof(roots) - (size_t)len, " %s", live_root(d));
     assert_false(reconcile(*state, roots));
     assert_string_equal(list(*state, "v").text, " 'd/b'@ 'd'/@");
 }
@@ -551,10 +550,10 @@ static void each_mount_of_a_file_is_live(void **state)
     uint64_t first = hold("v/" G "/a"), second;
     char roots[128];
 
-    (void)reconcile(*state, "/v/" G "/a");
+    reconcile(*state, "/v/" G "/a");
     second = hold("v/" G "/a");
-    (void)snprintf(roots, sizeof(roots), "%s /v/" G "/a", live_root(first));
-    (void)reconcile(*state, roots);
+    snprintf(roots, sizeof(roots), "%s /v/" G "/a", live_root(first));
+    reconcile(*state, roots);
     assert_string_equal(list(*state, "v").text, " 'a'@ 'a'@");
     assert_true(is_live(first));
     assert_true(is_live(second));
@@ -569,12 +568,12 @@ static void unlinked_file_becomes_live(void **state)
     uint64_t id = hold("v/" G "/a");
 
     tree_detach(kernel.tree, id);
-    (void)reconcile(*state, "/v/" G "/a//deleted");
+    reconcile(*state, "/v/" G "/a//deleted");
     assert_string_equal(list(*state, "v").text, " 'a'");
     assert_true(is_live(id));
     assert_int_equal(live_mounts_count(*state, "v"), 1);
     assert_true(live_mounts_take_behind(*state, "v"));
-    (void)reconcile(*state, "/v/" G "/a//deleted");
+    reconcile(*state, "/v/" G "/a//deleted");
     assert_string_equal(list(*state, "v").text, " 'a'");
     assert_false(live_mounts_take_behind(*state, "v"));
 }
@@ -585,7 +584,7 @@ static void unlinked_directory_does_not(void **state)
     uint64_t id = hold("v/" G "/d");
 
     tree_detach(kernel.tree, id);
-    (void)reconcile(*state, "/v/" G "/d//deleted");
+    reconcile(*state, "/v/" G "/d//deleted");
     assert_string_equal(list(*state, "v").text, "");
     assert_false(is_live(id));
 }
@@ -603,7 +602,7 @@ static void live_file_stays_where_it_is(void **state)
     assert_int_equal(find("in-place/" G "/d"), d);
     assert_string_equal(list(*state, "in-place").text, " 'd'/ 'a'");
     assert_int_equal(live_mounts_count(*state, "in-place"), 2);
-    (void)reconcile(*state, "");
+    reconcile(*state, "");
     assert_string_equal(kernel.forgotten, "");
 }
 
@@ -630,8 +629,8 @@ static void mounts_past_the_maximum_do_not_follow(void **state)
     }
     assert_int_equal(n_live, 0); /* those in the generation are copies, or the one too many */
     /* other volumes have a maximum of their own */
-    (void)hold("v/" G "/a");
-    (void)reconcile(*state, "/v/" G "/a");
+    hold("v/" G "/a");
+    reconcile(*state, "/v/" G "/a");
     assert_int_equal(live_mounts_count(*state, "v"), 1);
 }
 
@@ -645,21 +644,21 @@ static void changed_volumes_are_visited(void **state)
     make_volume("w", FILES, false);
     other = hold("w/" G "/a");
     assert_string_equal(changes(*state).text, "");
-    (void)reconcile(*state, "/v/" G "/a");
+    reconcile(*state, "/v/" G "/a");
     assert_string_equal(changes(*state).text, " v=1!");
     assert_string_equal(changes(*state).text, "");
-    (void)snprintf(roots, sizeof(roots), "/w/" G "/a %s", live_root(a));
-    (void)reconcile(*state, roots);
+    snprintf(roots, sizeof(roots), "/w/" G "/a %s", live_root(a));
+    reconcile(*state, roots);
     assert_string_equal(changes(*state).text, " w=1!");
     /* it is still held */
-    (void)reconcile(*state, live_root(other));
+    reconcile(*state, live_root(other));
     assert_string_equal(changes(*state).text, " v=0");
     let_go(a);
-    (void)reconcile(*state, live_root(other));
+    reconcile(*state, live_root(other));
     assert_string_equal(changes(*state).text, "");
-    (void)reconcile(*state, "");
+    reconcile(*state, "");
     let_go(other);
-    (void)reconcile(*state, "");
+    reconcile(*state, "");
     assert_string_equal(changes(*state).text, " w=0");
     assert_string_equal(changes(*state).text, "");
 }
@@ -669,11 +668,11 @@ static void changes_before_a_visit_are_one(void **state)
 {
     uint64_t a = hold("v/" G "/a");
 
-    (void)reconcile(*state, "/v/" G "/a");
-    (void)reconcile(*state, "");
+    reconcile(*state, "/v/" G "/a");
+    reconcile(*state, "");
     let_go(a);
-    (void)reconcile(*state, "");
-    (void)reconcile(*state, "/v/" G "/a /v/" G "/d");
+    reconcile(*state, "");
+    reconcile(*state, "/v/" G "/a /v/" G "/d");
     assert_string_equal(changes(*state).text, " v=2!");
     assert_string_equal(changes(*state).text, "");
 }
@@ -681,10 +680,10 @@ static void changes_before_a_visit_are_one(void **state)
 /* What was told of the count may have been told to another volume of the name. */
 static void volume_whose_name_is_used_again(void **state)
 {
-    (void)reconcile(*state, "/v/" G "/a");
+    reconcile(*state, "/v/" G "/a");
     assert_string_equal(changes(*state).text, " v=1!");
     live_mounts_forget(*state, "v");
-    (void)reconcile(*state, "/v/" G "/d");
+    reconcile(*state, "/v/" G "/d");
     assert_string_equal(changes(*state).text, " v=1!");
     live_mounts_forget(*state, "v");
     assert_string_equal(changes(*state).text, " v=0");
@@ -698,7 +697,6 @@ static void volume_whose_name_is_used_again(void **state)
 
 static void visit_none(void *userdata, const char *volume)
 {
-    (void)userdata;
     fail_msg("%s has not changed", volume);
 }
 
@@ -731,7 +729,7 @@ static void make_many_volumes(void)
     for (size_t i = 0; i < N_VOLUMES; i++) {
         struct stat stat;
 
-        (void)snprintf(name, sizeof(name), "v%zu", i);
+        snprintf(name, sizeof(name), "v%zu", i);
         assert_int_equal(tree_mkdir(kernel.tree, TREE_ROOT_ID, name, 0755, &stat), 0);
         make_filled_of(stat.st_ino, G, payload, false);
     }
@@ -752,7 +750,7 @@ static void see_live_files(struct lone_mounts *seen, struct live_mounts *mounts)
     char volume[16];
 
     for (size_t i = 0; i < N_VOLUMES; i++) {
-        (void)snprintf(volume, sizeof(volume), "v%zu", i);
+        snprintf(volume, sizeof(volume), "v%zu", i);
         live_mounts_visit(mounts, volume, note_location, seen);
     }
     assert_int_equal(seen->n, N_VOLUMES * N_FILES);
@@ -800,21 +798,21 @@ static void what_is_no_longer_mounted_loses_its_name(void **state)
     char name[32];
     struct stat stat;
 
-    (void)snprintf(name, sizeof(name), " %" PRIu64, id);
-    (void)reconcile(*state, "/v/" G "/a");
-    (void)reconcile(*state, "");
+    snprintf(name, sizeof(name), " %" PRIu64, id);
+    reconcile(*state, "/v/" G "/a");
+    reconcile(*state, "");
     assert_string_equal(kernel.forgotten, name);
     assert_int_equal(tree_find_path(kernel.tree, TREE_ROOT_ID, live_root(id) + 1, &stat), -ENOENT);
     /* a container may still have it, whose mounts are not seen */
     assert_true(is_live(id));
     assert_string_equal(list(*state, "v").text, " 'a'");
     assert_int_equal(live_mounts_count(*state, "v"), 0);
-    (void)reconcile(*state, "");
+    reconcile(*state, "");
     assert_string_equal(kernel.forgotten, name); /* once */
     assert_string_equal(list(*state, "v").text, " 'a'");
     let_go(id);
     assert_false(is_there(id));
-    (void)reconcile(*state, "");
+    reconcile(*state, "");
     assert_string_equal(list(*state, "v").text, "");
 }
 
@@ -822,14 +820,14 @@ static void directory_that_is_no_longer_mounted(void **state)
 {
     uint64_t d = hold("v/" G "/d"), copy;
 
-    (void)reconcile(*state, "/v/" G "/d");
+    reconcile(*state, "/v/" G "/d");
     copy = find("v/" G "/d/e/c");
-    (void)reconcile(*state, "");
+    reconcile(*state, "");
     assert_string_equal(list(*state, "v").text, " 'd'/");
     assert_true(is_live(d));
     let_go(d);
     assert_false(is_there(d));
-    (void)reconcile(*state, "");
+    reconcile(*state, "");
     assert_string_equal(list(*state, "v").text, "");
     assert_true(has_content(copy, "3"));
 }
@@ -840,11 +838,11 @@ static void mount_that_is_seen_again(void **state)
     uint64_t id = hold("v/" G "/a");
     char root[96];
 
-    (void)reconcile(*state, "/v/" G "/a");
-    (void)reconcile(*state, "");
+    reconcile(*state, "/v/" G "/a");
+    reconcile(*state, "");
     assert_int_equal(live_mounts_count(*state, "v"), 0);
-    (void)snprintf(root, sizeof(root), "%s//deleted", live_root(id));
-    (void)reconcile(*state, root);
+    snprintf(root, sizeof(root), "%s//deleted", live_root(id));
+    reconcile(*state, root);
     assert_int_equal(live_mounts_count(*state, "v"), 1);
     assert_string_equal(list(*state, "v").text, " 'a'");
 }
@@ -856,16 +854,16 @@ static void forgotten_volume(void **state)
 
     make_volume("w", FILES, false);
     other = hold("w/" G "/a");
-    (void)reconcile(*state, "/v/" G "/a /w/" G "/a /v/" G "/d");
+    reconcile(*state, "/v/" G "/a /w/" G "/a /v/" G "/d");
     live_mounts_forget(*state, "v");
     assert_string_equal(list(*state, "v").text, "");
     assert_int_equal(live_mounts_count(*state, "v"), 0);
     assert_string_equal(list(*state, "w").text, " 'a'@");
-    (void)snprintf(roots, sizeof(roots), " %" PRIu64 " %" PRIu64, d, a);
+    snprintf(roots, sizeof(roots), " %" PRIu64 " %" PRIu64, d, a);
     assert_string_equal(kernel.forgotten, roots);
     assert_true(has_content(a, "1")); /* it keeps its content until it is no longer in use */
-    (void)snprintf(roots, sizeof(roots), "%s//deleted", live_root(a));
-    (void)reconcile(*state, roots);
+    snprintf(roots, sizeof(roots), "%s//deleted", live_root(a));
+    reconcile(*state, roots);
     assert_string_equal(list(*state, "v").text, "");
     let_go(a);
     let_go(d);
@@ -888,12 +886,12 @@ static void mounts_are_counted_only(void **state)
     assert_int_equal(find("v/" G "/a"), a);
     assert_false(is_live(a));
     assert_int_equal(tree_usage(kernel.tree).n_nodes, n_nodes);
-    (void)reconcile(*state, "/v/" G "/a");
+    reconcile(*state, "/v/" G "/a");
     assert_int_equal(live_mounts_count(*state, "v"), 1);
-    (void)reconcile(*state, "");
+    reconcile(*state, "");
     assert_int_equal(live_mounts_count(*state, "v"), 0);
     assert_string_equal(list(*state, "v").text, "");
-    (void)reconcile(*state, "/v/" G "/a");
+    reconcile(*state, "/v/" G "/a");
     live_mounts_forget(*state, "v");
     assert_int_equal(live_mounts_count(*state, "v"), 0);
     assert_string_equal(kernel.forgotten, "");
@@ -926,7 +924,7 @@ static void every_call_may_fail(void **state)
             assert_false(is_live(a));
             assert_true(tree_usage(kernel.tree).n_nodes <= n_nodes + 1); /* LIVE_DIRECTORY */
         }
-        (void)reconcile(*state, "/v/" G "/a /v/" G "/d");
+        reconcile(*state, "/v/" G "/a /v/" G "/d");
         assert_true(is_live(d));
     } while (kernel.has_failed);
     assert_int_equal(n, 4); /* the first that was too many */
@@ -942,15 +940,15 @@ static size_t warnings_of(struct live_mounts *mounts, const char *roots, bool is
     assert_true(dup2(fd, STDERR_FILENO) >= 0);
     log_setup(LOG_LEVEL_WARN, LOG_FORMAT_TEXT, LOG_TARGET_STDERR);
     kernel.fails_always = is_failing;
-    (void)reconcile(mounts, roots);
+    reconcile(mounts, roots);
     kernel.fails_always = false;
     log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT, LOG_TARGET_STDERR);
     assert_true(dup2(saved, STDERR_FILENO) >= 0);
     assert_true(pread(fd, text, sizeof(text) - 1, 0) >= 0);
     for (const char *at = text; (at = strstr(at, "does not follow updates")) != NULL; at++)
         n++;
-    (void)close(fd);
-    (void)close(saved);
+    close(fd);
+    close(saved);
     return n;
 }
 
@@ -968,7 +966,7 @@ static void what_does_not_follow_is_warned_of_once(void **state)
     assert_true(is_live(a));
     len = snprintf(roots, sizeof(roots), "%s", live_root(a));
     len += snprintf(roots + len, sizeof(roots) - (size_t)len, " %s", live_root(d));
-    (void)snprintf(roots + len, sizeof(roots) - (size_t)len, " /v/" G "/dd");
+    snprintf(roots + len, sizeof(roots) - (size_t)len, " /v/" G "/dd");
     assert_int_equal(warnings_of(*state, roots, true), 1);
     assert_int_equal(warnings_of(*state, roots, true), 0);
     assert_string_equal(list(*state, "v").text, " 'd'/@ 'a'@");
@@ -980,7 +978,6 @@ static void what_does_not_follow_is_warned_of_once(void **state)
 static void memory_is_short_for_what_was_taken_out(void **state)
 {
 #ifdef FAILMALLOC_IS_OFF
-    (void)state;
     skip();
 #else
     unsigned long n = 0;
@@ -995,11 +992,11 @@ static void memory_is_short_for_what_was_taken_out(void **state)
         failmalloc.countdown = ++n;
         failmalloc.has_failed = false;
         failmalloc.is_on = true;
-        (void)reconcile(*state, "/v/" G "/a");
+        reconcile(*state, "/v/" G "/a");
         failmalloc.is_on = false;
         was_live = is_live(id);
         was_behind = live_mounts_take_behind(*state, "v");
-        (void)reconcile(*state, find("v/" G "/a") != id ? live_root(id) : "/v/" G "/a");
+        reconcile(*state, find("v/" G "/a") != id ? live_root(id) : "/v/" G "/a");
         assert_true(is_live(id));
         assert_int_equal(live_mounts_count(*state, "v"), 1);
         assert_true(live_mounts_take_behind(*state, "v") || (was_live && was_behind));
@@ -1017,7 +1014,7 @@ static int come_and_go(void *userdata)
     struct stat stat;
     int r;
 
-    (void)memset(&kernel, 0, sizeof(kernel));
+    memset(&kernel, 0, sizeof(kernel));
     r = tree_new(&options, &kernel.tree);
     if (r == 0)
         r = tree_mkdir(kernel.tree, TREE_ROOT_ID, "v", 0755, &stat);
@@ -1028,17 +1025,17 @@ static int come_and_go(void *userdata)
     if (r == 0)
         r = live_mounts_new(NULL, kernel.tree, true, &mounts);
     if (r == 0) {
-        (void)hold("v/" G "/a");
+        hold("v/" G "/a");
         seen.began_at = now();
-        (void)live_mounts_reconcile(mounts, ROOT_FD, &seen);
+        live_mounts_reconcile(mounts, ROOT_FD, &seen);
         none.began_at = now();
-        (void)live_mounts_reconcile(mounts, ROOT_FD, &none);
-        (void)changes(mounts);
+        live_mounts_reconcile(mounts, ROOT_FD, &none);
+        changes(mounts);
         seen.began_at = now();
-        (void)live_mounts_reconcile(mounts, ROOT_FD, &seen);
+        live_mounts_reconcile(mounts, ROOT_FD, &seen);
         live_mounts_forget(mounts, "v");
     }
-    (void)live_mounts_free(mounts);
+    live_mounts_free(mounts);
     kernel.tree = tree_free(kernel.tree);
     return r;
 }
@@ -1047,7 +1044,6 @@ static void memory_can_be_short(void **state)
 {
     _cleanup_(payload_unrefp) struct payload *payload = payload_make(FILES);
 
-    (void)state;
     log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT, LOG_TARGET_STDERR);
     failmalloc_try(come_and_go, payload);
     assert_null(live_mounts_free(NULL));

@@ -15,7 +15,7 @@ static size_t n_changes(const struct live_switch *s)
 {
     size_t n;
 
-    (void)live_switch_changes(s, &n);
+    live_switch_changes(s, &n);
     return n;
 }
 
@@ -56,7 +56,7 @@ static void opens_wait_until_the_switch_is_freed(void **state)
     live_switch_commit(v->tree, s);
     assert_waits(v, v->a); /* the kernel has the size of the older version */
     assert_publisher_opens(v, v->a, "newer");
-    (void)live_switch_free(s);
+    live_switch_free(s);
     assert_opens_with(v, v->a, "newer");
 }
 
@@ -75,7 +75,7 @@ static void nothing_is_settled_until_the_switch_is_freed(void **state)
     live_switch_commit(v->tree, s);
     assert_false(is_settled(v, v->a));
     assert_true(is_settled(v, v->b));
-    (void)live_switch_free(s);
+    live_switch_free(s);
     assert_true(is_settled(v, v->a)); /* nothing older is open */
 }
 
@@ -121,7 +121,7 @@ static void file_that_is_open_through_pages_is_left_out(void **state)
     s = prepare(v, "a=newer b=newer");
     assert_true(live_switch_is_partial(s));
     assert_int_equal(n_changes(s), 0);
-    (void)live_switch_free(s);
+    live_switch_free(s);
     live_file_close(v->tree, v->a, NULL);
     s = prepare(v, "a=newer b=newer");
     assert_false(live_switch_is_partial(s));
@@ -179,7 +179,7 @@ static void rename_commits(void **state)
     assert_int_equal(live_file_open(v->tree, v->a, READER, false, &open), 0);
     /* once */
     assert_int_equal(rename_in(v, v->volume, "new", "l"), 0);
-    (void)live_switch_free(s);
+    live_switch_free(s);
     assert_true(is_settled(v, v->a)); /* the open file is of the newest version */
     assert_int_equal(rename_in(v, v->volume, "l", "new"), 0);
     assert_true(is_settled(v, v->a));
@@ -194,13 +194,13 @@ static void freed_switch_is_not_committed(void **state)
     struct live_switch *armed = prepare(v, "a=newer"), *other = prepare(v, "d/b=newer");
 
     live_switch_arm(v->tree, armed, v->volume);
-    (void)live_switch_free(other); /* it is not the one */
+    live_switch_free(other); /* it is not the one */
     assert_int_equal(rename_in(v, v->volume, "l", "new"), 0);
-    (void)live_switch_free(armed);
+    live_switch_free(armed);
     assert_opens_with(v, v->a, "newer");
     armed = prepare(v, "a=newest");
     live_switch_arm(v->tree, armed, v->volume);
-    (void)live_switch_free(armed);
+    live_switch_free(armed);
     assert_int_equal(rename_in(v, v->volume, "new", "l"), 0);
     assert_opens_with(v, v->a, "newer");
     assert_opens_with(v, v->b, "two");
@@ -303,7 +303,7 @@ static void node_may_be_forgotten_while_a_switch_is_prepared(void **state)
     s = prepare(v, "d/b=newest");
     live_switch_commit(v->tree, s);
     tree_detach(v->tree, find(v->tree, v->generation, "d"));
-    (void)live_switch_free(s);
+    live_switch_free(s);
 }
 
 /* What has no name any more, but is held, follows. */
@@ -354,7 +354,7 @@ static void open_files_are_waited_for_until_they_are_read(void **state)
     live_switch_commit(v->tree, s);
     assert_int_equal(drain_until(v, s), 0);
     live_file_close(v->tree, v->a, second);
-    (void)live_switch_free(s);
+    live_switch_free(s);
 }
 
 static void closed_files_are_not_waited_for(void **state)
@@ -366,7 +366,7 @@ static void closed_files_are_not_waited_for(void **state)
     assert_true(drain_until(v, s) > 0);
     live_file_close(v->tree, v->a, open);
     assert_int_equal(drain_until(v, s), 0);
-    (void)live_switch_free(s);
+    live_switch_free(s);
 }
 
 /* Of an older version: its reader has had its time. */
@@ -379,7 +379,7 @@ static void older_versions_are_not_waited_for(void **state)
     change(v, "a=newer");
     s = prepare(v, "a=newest");
     assert_int_equal(drain_until(v, s), 0);
-    (void)live_switch_free(s);
+    live_switch_free(s);
     new = open_file(v, v->a);
     s = prepare(v, "a=newest");
     assert_has(v, v->a, old, "one"); /* of what nothing is waited for */
@@ -388,7 +388,7 @@ static void older_versions_are_not_waited_for(void **state)
     assert_true(drain_until(v, s) > 0);
     live_file_close(v->tree, v->a, new);
     assert_int_equal(drain_until(v, s), 0);
-    (void)live_switch_free(s);
+    live_switch_free(s);
 }
 
 /* The newest open file of those that change tells how long. */
@@ -400,7 +400,7 @@ static void newest_open_file_is_waited_for_longest(void **state)
     struct live_switch *s = prepare(v, "d/b=newer d/e/c=three a=one");
 
     assert_true(drain_until(v, s) <= between + LIVE_DRAIN_MAX);
-    (void)live_switch_free(s);
+    live_switch_free(s);
     between = clock_mono();
     a = open_file(v, v->a);
     s = prepare(v, "d/b=newer a=newer");
@@ -410,7 +410,7 @@ static void newest_open_file_is_waited_for_longest(void **state)
     live_file_close(v->tree, v->b, b);
     assert_int_equal(drain_until(v, s), 0); /* c does not change */
     live_file_close(v->tree, v->c, c);
-    (void)live_switch_free(s);
+    live_switch_free(s);
 }
 
 /* ---- roots */
@@ -426,7 +426,6 @@ static void paths_below_roots(void **state)
         {"d/e", "d", NULL},  {"d", "D/b", NULL}, {"d/b", "d/b/x", "x"},
     };
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(all); i++) {
         const struct live_root root = {.path = all[i].root};
         const char *below = live_root_path_below(&root, all[i].path);
@@ -504,7 +503,7 @@ static void what_is_not_live_does_not_change(void **state)
     assert_int_equal(tree_read(v->tree, find(v->tree, g, "a"), &content), 0);
     assert_int_equal(content.len, 3);
     assert_memory_equal(content.bytes, "one", 3);
-    (void)object_unref(content.object);
+    object_unref(content.object);
 }
 
 static void switch_of_nothing(void **state)
@@ -518,7 +517,7 @@ static void switch_of_nothing(void **state)
     assert_int_equal(drain_until(v, s), 0);
     live_switch_arm(v->tree, s, v->volume);
     assert_int_equal(rename_in(v, v->volume, "l", "new"), 0);
-    (void)live_switch_free(s);
+    live_switch_free(s);
     assert_opens_with(v, v->a, "one");
 }
 
@@ -534,7 +533,7 @@ static struct payload *payload_of_many(const char *text, const char *other)
     for (unsigned i = 0; i < MANY; i++) {
         size_t used = strlen(all);
 
-        (void)snprintf(all + used, sizeof(all) - used, "f%u=%s ", i, i % 2 == 0 ? text : other);
+        snprintf(all + used, sizeof(all) - used, "f%u=%s ", i, i % 2 == 0 ? text : other);
     }
     return payload_make(all);
 }
@@ -549,7 +548,7 @@ static void assert_many_have(struct live_volume *v, const char *text, const char
     for (unsigned i = 0; i < MANY; i++) {
         char name[16];
 
-        (void)snprintf(name, sizeof(name), "f%u", i);
+        snprintf(name, sizeof(name), "f%u", i);
         assert_opens_with(v, find(v->tree, v->generation, name), i % 2 == 0 ? text : other);
     }
 }
@@ -565,12 +564,12 @@ static int prepare_or_leave(void *userdata)
 
     if (r == 0) {
         assert_int_equal(n_changes(s), MANY / 2);
-        (void)live_switch_free(s);
+        live_switch_free(s);
     }
     for (unsigned i = 0; i < MANY; i++) {
         char name[16];
 
-        (void)snprintf(name, sizeof(name), "f%u", i);
+        snprintf(name, sizeof(name), "f%u", i);
         assert_true(is_settled(v, find(v->tree, v->generation, name)));
     }
     return r;
@@ -593,7 +592,7 @@ static void memory_can_be_short(void **state)
     assert_int_equal(live_switch_new(v->tree, &root, 1, many.next, &s), 0);
     finish(v, s);
     assert_many_have(v, "same", "after");
-    (void)payload_unref(many.next);
+    payload_unref(many.next);
 }
 
 int main(void)

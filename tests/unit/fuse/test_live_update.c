@@ -42,7 +42,7 @@ void inotify_raise_modify(int fd_consumed)
     assert_int_equal(tree_find_path(kernel.tree, TREE_ROOT_ID, kernel.paths[fd_consumed], &stat),
                      0);
     assert_true(waits(stat.st_ino));
-    (void)close(fd_consumed);
+    close(fd_consumed);
 }
 
 /* What the kernel is to forget, and once with nothing when opens go on. */
@@ -76,8 +76,7 @@ static int setup(void **state)
 {
     static const struct tree_options options = {.root_mode = 0755, .answers_open = true};
 
-    (void)state;
-    (void)memset(&kernel, 0, sizeof(kernel));
+    memset(&kernel, 0, sizeof(kernel));
     kernel.is_writing = true;
     assert_int_equal(tree_new(&options, &kernel.tree), 0);
     return 0;
@@ -85,7 +84,6 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    (void)state;
     kernel.tree = tree_free(kernel.tree);
     return 0;
 }
@@ -168,7 +166,6 @@ static void order_of_steps(void **state)
     struct stat stat;
     uint64_t a;
 
-    (void)state;
     make_directory("a=1 b=2 d/c=3 gone=4");
     a = find("L/a");
     init_directory(&update, "a=new b=2 d/c=newer d/n=5 e/f=6");
@@ -198,7 +195,6 @@ static void nothing_happens_when_nothing_changes(void **state)
 {
     struct live_update update;
 
-    (void)state;
     make_directory("a=1 d/b=2");
     init_directory(&update, "a=1 d/b=2");
     begin(&update);
@@ -212,7 +208,6 @@ static void nothing_happens_when_nothing_changes(void **state)
 /* Directories that are empty go as well, however deep. */
 static void directories_go_with_their_last_file(void **state)
 {
-    (void)state;
     make_directory("a=1 d/e/f=2 d/e/g=3");
     update_directory("a=1 d/e/g=3");
     assert_false(exists("L/d/e/f"));
@@ -231,7 +226,6 @@ static void directory_that_is_mounted_alone_stays(void **state)
 {
     struct live_update update;
 
-    (void)state;
     make_directory("a=1 d/e/f=2");
     init_directory(&update, "a=1");
     add(&update, find("L/d/e"), "d/e", NULL, true);
@@ -246,7 +240,6 @@ static void directory_of_a_part(void **state)
 {
     struct live_update update;
 
-    (void)state;
     make_directory("b=1 gone=2");
     init(&update, "a=x d/b=3 d/e/n=4 dd/y=z");
     add(&update, find("L"), "d", "L", true);
@@ -266,7 +259,6 @@ static void directory_that_is_a_file_now(void **state)
 {
     struct live_update update;
 
-    (void)state;
     make_directory("b=1");
     init(&update, "d=x");
     add(&update, find("L"), "d", "L", true);
@@ -280,7 +272,6 @@ static void something_else_in_a_files_way(void **state)
 {
     struct live_update update;
 
-    (void)state;
     make_directory("a=1 d/b=2");
     init_directory(&update, "a=new d=x");
     assert_int_equal(live_update_begin(&update, ROOT_FD), -EEXIST);
@@ -299,7 +290,6 @@ static void single_file(void **state)
 {
     struct live_update update;
 
-    (void)state;
     make_directory("7=old");
     init(&update, "d/key=new other=x");
     add(&update, find("L/7"), "d/key", "L/7", false);
@@ -314,7 +304,6 @@ static void single_file_whose_key_is_gone(void **state)
 {
     struct live_update update;
 
-    (void)state;
     make_directory("7=old");
     init(&update, "other=x");
     add(&update, find("L/7"), "key", "L/7", false);
@@ -330,7 +319,6 @@ static void file_without_a_name(void **state)
     struct live_update update;
     uint64_t id;
 
-    (void)state;
     make_directory("a=old");
     id = hold("L/a");
     assert_int_equal(tree_unlink(kernel.tree, find("L"), "a"), 0);
@@ -350,7 +338,6 @@ static void file_in_use_returns(void **state)
     struct live_update update;
     uint64_t id;
 
-    (void)state;
     make_directory("a=1 d/b=2");
     id = hold("L/d/b");
     update_directory("a=1");
@@ -374,7 +361,6 @@ static void file_returns_unchanged(void **state)
 {
     uint64_t id;
 
-    (void)state;
     make_directory("a=1 b=2");
     id = hold("L/b");
     update_directory("a=1");
@@ -389,7 +375,6 @@ static void file_that_was_forgotten_is_another_one(void **state)
 {
     uint64_t id;
 
-    (void)state;
     make_directory("a=1 b=2");
     id = find("L/b");
     update_directory("a=1");
@@ -404,7 +389,6 @@ static void open_files_are_waited_for(void **state)
     struct live_update update;
     struct live_open *open;
 
-    (void)state;
     make_directory("a=1 b=2");
     open = open_file("L/a");
     init_directory(&update, "a=new b=2");
@@ -420,7 +404,6 @@ static void update_that_is_not_committed(void **state)
 {
     struct live_update update;
 
-    (void)state;
     make_directory("a=1 b=2");
     init_directory(&update, "a=new b=2");
     begin(&update);
@@ -440,7 +423,6 @@ static void update_that_leaves_files_out(void **state)
     struct live_update update;
     struct stat stat;
 
-    (void)state;
     assert_int_equal(tree_stage(kernel.tree, "L", payload, false), 0);
     assert_int_equal(tree_mkdir(kernel.tree, TREE_ROOT_ID, "L", 0755, &stat), 0);
     assert_null(open_file("L/a"));
@@ -527,7 +509,7 @@ static int update_with_little_memory(void *userdata)
     struct stat stat;
     int r;
 
-    (void)memset(&kernel, 0, sizeof(kernel));
+    memset(&kernel, 0, sizeof(kernel));
     kernel.is_writing = true;
     r = tree_new(&options, &kernel.tree);
     if (r == 0)
@@ -535,7 +517,7 @@ static int update_with_little_memory(void *userdata)
     if (r == 0)
         r = tree_mkdir(kernel.tree, TREE_ROOT_ID, "L", 0755, &stat);
     if (r == 0) {
-        (void)hold("L/gone");
+        hold("L/gone");
         assert_int_equal(tree_unlink(kernel.tree, stat.st_ino, "gone"), 0);
         live_update_init(&update, NULL, kernel.tree, attempt->second);
         r = add_parts(&update);
@@ -554,10 +536,9 @@ static void memory_can_be_short(void **state)
     struct attempt attempt = {.first = payload_make("a=1 d/b=2 gone=3"),
                               .second = payload_make("a=new d/n=4 gone=5")};
 
-    (void)state;
     failmalloc_try(update_with_little_memory, &attempt);
-    (void)payload_unref(attempt.first);
-    (void)payload_unref(attempt.second);
+    payload_unref(attempt.first);
+    payload_unref(attempt.second);
 }
 
 int main(void)

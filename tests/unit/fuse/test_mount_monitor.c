@@ -42,13 +42,13 @@ static struct {
 
 static void lock_host(void)
 {
-    (void)pthread_mutex_lock(&host.lock);
+    pthread_mutex_lock(&host.lock);
 }
 
 static void unlock_host(void)
 {
-    (void)pthread_cond_broadcast(&host.changed);
-    (void)pthread_mutex_unlock(&host.lock);
+    pthread_cond_broadcast(&host.changed);
+    pthread_mutex_unlock(&host.lock);
 }
 
 static bool visit_all(mountinfo_visit_fn *visit, void *userdata)
@@ -66,14 +66,13 @@ int mountinfo_visit(int dir_fd, const char *path, mountinfo_visit_fn *visit, voi
 {
     int r = 0;
 
-    (void)dir_fd;
     assert_string_equal(path, "/proc/thread-self/mountinfo");
     lock_host();
-    (void)visit_all(visit, userdata);
+    visit_all(visit, userdata);
     host.n_held_up++;
-    (void)pthread_cond_broadcast(&host.changed);
+    pthread_cond_broadcast(&host.changed);
     while (host.is_held_up)
-        (void)pthread_cond_wait(&host.changed, &host.lock);
+        pthread_cond_wait(&host.changed, &host.lock);
     host.n_held_up--;
     host.n_looks++;
     if (host.n_to_fail > 0) {
@@ -109,7 +108,7 @@ int stand_in_for_poll(struct pollfd *fds, nfds_t n, int timeout_ms)
     bool is_asked = fds[1].fd >= 0, has_changed = is_asked && take_change();
 
     assert_int_equal(n, 2);
-    (void)ppoll(&wake, 1, has_changed ? &at_once : timeout_ms >= 0 ? &timeout : NULL, NULL);
+    ppoll(&wake, 1, has_changed ? &at_once : timeout_ms >= 0 ? &timeout : NULL, NULL);
     has_changed = has_changed || (is_asked && take_change());
     fds[0].revents = wake.revents;
     fds[1].revents = has_changed ? POLLERR | POLLPRI : 0;
@@ -138,7 +137,7 @@ static void wait_for_look(unsigned *n_seen)
 {
     lock_host();
     while (*n_seen == 0)
-        (void)pthread_cond_wait(&host.changed, &host.lock);
+        pthread_cond_wait(&host.changed, &host.lock);
     *n_seen = 0;
     unlock_host();
 }
@@ -158,7 +157,7 @@ static void request_until_seen(struct mount_watch *watch)
 
     while (mount_watch_seen_at(watch) < begin) {
         mount_watch_request(watch);
-        (void)sched_yield();
+        sched_yield();
     }
 }
 
@@ -172,7 +171,7 @@ static void settle(struct fixture *f)
 
     request_until_seen(f->watch);
     request_until_seen(f->watch);
-    (void)mount_watch_take(f->watch, &mounts);
+    mount_watch_take(f->watch, &mounts);
     lone_mounts_deinit(&mounts);
     lock_host();
     f->n_seen = 0;
@@ -239,7 +238,7 @@ static void hold_up(struct fixture *f)
     note_change(f);
     lock_host();
     while (host.n_held_up == 0)
-        (void)pthread_cond_wait(&host.changed, &host.lock);
+        pthread_cond_wait(&host.changed, &host.lock);
     unlock_host();
 }
 
@@ -270,7 +269,7 @@ static void assert_takes(struct mount_watch *watch, const char *roots)
     for (size_t i = 0; i < mounts.n; i++) {
         size_t used = strlen(text);
 
-        (void)snprintf(text + used, sizeof(text) - used, " %s", mounts.roots[i]);
+        snprintf(text + used, sizeof(text) - used, " %s", mounts.roots[i]);
     }
     assert_string_equal(text, roots);
     lone_mounts_deinit(&mounts);
@@ -337,7 +336,7 @@ static void time_of_a_look_is_when_it_began(void **state)
     held_up = clock_mono();
     let_go();
     while (mount_watch_seen_at(f->watch) < before)
-        (void)sched_yield();
+        sched_yield();
     assert_true(mount_watch_seen_at(f->watch) <= held_up);
 }
 
@@ -367,7 +366,7 @@ static void time_comes_after_what_was_seen(void **state)
     wait_for_look(&telling.n_seen);
     settle(f);
     assert_true(telling.seen_at < before);
-    (void)mount_watch_free(watch);
+    mount_watch_free(watch);
 }
 
 /* If nothing has changed, the last look holds for now as well. */
@@ -477,13 +476,13 @@ static void watches_are_limited(void **state)
     for (size_t i = 0; i < ELEMENTS_OF(watches); i++)
         wait_for_look(&n_seen[i]);
     settle(f);
-    (void)mount_watch_free(watches[1]);
+    mount_watch_free(watches[1]);
     mount(OTHER, "/.live/1");
     watches[1] = watch_new(f, OTHER, &unused);
     wait_for_look(&unused);
     assert_takes(watches[1], " /.live/1");
     for (size_t i = 0; i < ELEMENTS_OF(watches); i++)
-        (void)mount_watch_free(watches[i]);
+        mount_watch_free(watches[i]);
 }
 
 /* One that comes in the middle of a look gets the next one. */
@@ -501,7 +500,7 @@ static void watch_that_comes_during_a_look(void **state)
     let_go();
     wait_for_look(&n_seen);
     assert_takes(other, " /.live/2");
-    (void)mount_watch_free(other);
+    mount_watch_free(other);
 }
 
 /* Its place may be another's when the look is over, to whom the mounts are of no concern. */
@@ -513,7 +512,7 @@ static void watch_that_goes_during_a_look(void **state)
     mount(DEVICE, "/.live/1");
     mount(OTHER, "/.live/2");
     hold_up(f);
-    (void)mount_watch_free(f->watch);
+    mount_watch_free(f->watch);
     f->watch = watch_new(f, OTHER, &n_seen);
     let_go();
     wait_for_look(&n_seen);
@@ -528,7 +527,7 @@ static int watch_and_free(void *userdata)
     unsigned unused = 0;
     int r = mount_watch_new(f->monitor, OTHER, on_seen, &unused, &watch);
 
-    (void)mount_watch_free(watch);
+    mount_watch_free(watch);
     return r;
 }
 
@@ -547,7 +546,6 @@ static void monitor_without_watches(void **state)
     struct mount_monitor *monitor = NULL;
     struct error e = ERROR_INIT;
 
-    (void)state;
     assert_int_equal(mount_monitor_new(&monitor, &e), 0);
     assert_null(mount_monitor_free(monitor));
     assert_null(mount_monitor_free(NULL));

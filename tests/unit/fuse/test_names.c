@@ -18,7 +18,6 @@ static void a_path_begins_at_the_root(void **state)
         {".", "", ""},         {"v", "d/e", "v/d/e"}, {"", "", ""},
     };
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(cases); i++) {
         _cleanup_(freep) char *path = names_join(cases[i].directory, cases[i].name);
 
@@ -29,12 +28,10 @@ static void a_path_begins_at_the_root(void **state)
 static void memory_can_be_short_for_a_path(void **state)
 {
 #ifdef FAILMALLOC_IS_OFF
-    (void)state;
     skip();
 #else
     char *path;
 
-    (void)state;
     failmalloc.countdown = 1;
     failmalloc.has_failed = false;
     failmalloc.is_on = true;

@@ -35,7 +35,7 @@ static int setup_answering_open(void **state)
 
 static int teardown(void **state)
 {
-    (void)tree_free(*state);
+    tree_free(*state);
     return 0;
 }
 
@@ -158,7 +158,7 @@ static void assert_content(struct tree *tree, uint64_t id, const char *text)
     assert_int_equal(tree_read(tree, id, &content), 0);
     assert_int_equal(content.len, strlen(text));
     assert_memory_equal(content.bytes, text, content.len);
-    (void)object_unref(content.object);
+    object_unref(content.object);
 }
 
 struct listing {
@@ -178,7 +178,7 @@ static bool add_name(void *userdata, const char *name, const struct stat *stat, 
         return false;
     l->n++;
     l->last_cookie = cookie;
-    (void)snprintf(l->text + used, sizeof(l->text) - used, "%s ", name);
+    snprintf(l->text + used, sizeof(l->text) - used, "%s ", name);
     return true;
 }
 
@@ -498,7 +498,7 @@ static void detached_directory_goes_with_the_tree(void **state)
     uint64_t generation = make_generation(*state, "g", paths, ELEMENTS_OF(paths));
     uint64_t d = find(*state, generation, "d");
 
-    (void)lookup(*state, d, "b");
+    lookup(*state, d, "b");
     tree_detach(*state, d);
     assert_int_equal(tree_unlink(*state, generation, "a"), 0);
 }
@@ -584,7 +584,7 @@ static void paths_are_remembered_where_open_is_answered(void **state)
 {
     uint64_t generation = make_nested(*state, nested_paths, ELEMENTS_OF(nested_paths));
 
-    (void)lookup(*state, generation, "a");
+    lookup(*state, generation, "a");
     remove_nested(*state, generation);
     assert_int_equal(find_unlinked(*state, "v/g"), 0);
     assert_int_equal(find_unlinked(*state, "v/g/a"), 0);
@@ -610,7 +610,7 @@ static void long_paths_are_remembered(void **state)
     const char *file = path;
     uint64_t id, v;
 
-    (void)memset(name, 'n', sizeof(name) - 1);
+    memset(name, 'n', sizeof(name) - 1);
     for (size_t i = 0; i < PAYLOAD_PATH_MAX; i++)
         path[i] = i % 200 == 199 ? '/' : 'p';
     path[PAYLOAD_PATH_MAX - 1] = 'p';
@@ -621,7 +621,7 @@ static void long_paths_are_remembered(void **state)
         id = find(*state,
                   make_filled(*state, v, "..2023_11_14_22_13_20.4294967295", payload, false), path);
     }
-    (void)snprintf(whole, sizeof(whole), "%s/..2023_11_14_22_13_20.4294967295/%s", name, path);
+    snprintf(whole, sizeof(whole), "%s/..2023_11_14_22_13_20.4294967295/%s", name, path);
     assert_int_equal(find(*state, TREE_ROOT_ID, whole), id);
     *strrchr(path, '/') = '\0';
     assert_int_equal(lookup(*state,
@@ -877,7 +877,6 @@ static bool note_parent(void *userdata, const char *name, const struct stat *sta
 {
     uint64_t *id = userdata;
 
-    (void)cookie;
     if (streq(name, ".."))
         *id = stat->st_ino;
     return true;
@@ -946,7 +945,7 @@ static int stage_and_make(struct tree *tree, const char *name, struct payload *p
 
     if (r == 0)
         r = tree_mkdir(tree, TREE_ROOT_ID, name, 0700, ret_stat);
-    (void)tree_stage(tree, name, NULL, false);
+    tree_stage(tree, name, NULL, false);
     return r;
 }
 
@@ -1022,7 +1021,6 @@ static void memory_can_be_short(void **state)
     static const char *const paths[] = {"a", "d/b", "d/e/c"};
     _cleanup_(payload_unrefp) struct payload *payload = make_payload(paths, ELEMENTS_OF(paths));
 
-    (void)state;
     failmalloc_try(use_everything, payload);
 }
 
@@ -1079,7 +1077,6 @@ static void nothing_stays_of_what_cannot_be_made(void **state)
     static const char *const paths[] = {"a", "d/b", "d/e/c", "d/f"};
     _cleanup_(payload_unrefp) struct payload *payload = make_payload(paths, ELEMENTS_OF(paths));
 
-    (void)state;
     failmalloc_try(make_or_leave, payload);
     failmalloc_try(copy_or_leave, payload);
 }

@@ -97,7 +97,7 @@ void inotify_raise_modify(int fd_consumed)
     if (fd_consumed < 0)
         return;
     note("modify", kernel.paths[fd_consumed]);
-    (void)close(fd_consumed);
+    close(fd_consumed);
 }
 
 int session_begin_write(struct session *session, int *ret_root_fd)
@@ -143,7 +143,7 @@ static int setup_with(void **state, bool answers_open)
     static struct fixture f;
 
     log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT, LOG_TARGET_STDERR);
-    (void)memset(&kernel, 0, sizeof(kernel));
+    memset(&kernel, 0, sizeof(kernel));
     kernel.has_volumes = true;
     f = (struct fixture){.host = {.answers_open = answers_open}};
     assert_int_equal(tree_new(&options, &kernel.tree), 0);
@@ -170,7 +170,7 @@ static int setup_in_place(void **state)
 {
     struct fixture *f;
 
-    (void)setup(state);
+    setup(state);
     f = *state;
     f->writer.changes_in_place = true;
     return 0;
@@ -222,8 +222,8 @@ static const char *shown(struct fixture *f, const char *name)
     bool is_root = streq(f->writer.name, ".");
 
     assert_int_equal(writer_find_current(kernel.tree, f->writer.dir_id, &current, &id), 0);
-    (void)snprintf(path, sizeof(path), "%s%s%s/%s", is_root ? "" : f->writer.name,
-                   is_root ? "" : "/", current, name);
+    snprintf(path, sizeof(path), "%s%s%s/%s", is_root ? "" : f->writer.name, is_root ? "" : "/",
+             current, name);
     free(current);
     return path;
 }
@@ -261,9 +261,9 @@ static void look(struct fixture *f, const char *path, const char *suffix)
     do
         seen.began_at = clock_mono();
     while (seen.began_at == before);
-    (void)snprintf(root, sizeof(root), "/%s%s", path != NULL ? path : "", suffix);
+    snprintf(root, sizeof(root), "/%s%s", path != NULL ? path : "", suffix);
     kernel.is_writing = true;
-    (void)live_mounts_reconcile(f->host.live_mounts, ROOT_FD, &seen);
+    live_mounts_reconcile(f->host.live_mounts, ROOT_FD, &seen);
     kernel.is_writing = false;
 }
 
@@ -284,7 +284,7 @@ static uint64_t mount_alone(struct fixture *f, const char *name)
     char path[PATH_SIZE];
     uint64_t id;
 
-    (void)snprintf(path, sizeof(path), "%s", shown(f, name));
+    snprintf(path, sizeof(path), "%s", shown(f, name));
     id = hold(path);
     look(f, path, "");
     assert_int_equal(live_mounts_count(f->host.live_mounts, f->writer.name), 1);
@@ -329,7 +329,7 @@ static void old_generations_are_cleaned(void **state)
     char path[PATH_SIZE];
 
     assert_string_not_equal(first.generation, second.generation);
-    (void)snprintf(path, sizeof(path), "v/%s", first.generation);
+    snprintf(path, sizeof(path), "v/%s", first.generation);
     assert_true(exists(path));
     assert_int_equal(volume_writer_clean(&f->writer), 0);
     assert_false(exists(path));
@@ -343,7 +343,7 @@ static void directory_of_the_same_name(void **state)
     struct volume_writer next;
     struct writer_result written;
 
-    (void)update(f, "a=1");
+    update(f, "a=1");
     assert_int_equal(volume_writer_init(&next, &f->host, "v"), 0);
     {
         _cleanup_(payload_unrefp) struct payload *payload = payload_make("a=2");
@@ -367,10 +367,10 @@ static void volume_in_the_root(void **state)
     volume_writer_deinit(&f->writer);
     assert_int_equal(volume_writer_init(&f->writer, &f->host, "."), 0);
     f->writer.changes_in_place = f->host.answers_open;
-    (void)update(f, "a=1");
+    update(f, "a=1");
     a = find(shown(f, "a"));
     assert_true(exists("..data"));
-    (void)update(f, "a=2");
+    update(f, "a=2");
     assert_true(shows(f, "a", "2"));
     assert_int_equal(find(shown(f, "a")) == a, f->host.answers_open);
     assert_int_equal(volume_writer_remove(&f->writer), 0);
@@ -386,9 +386,9 @@ static void file_that_is_mounted_alone_follows(void **state)
     struct writer_result written;
     uint64_t id;
 
-    (void)update(f, "a=1 b=1");
+    update(f, "a=1 b=1");
     id = mount_alone(f, "a");
-    (void)snprintf(location, sizeof(location), LIVE_DIRECTORY "/%" PRIu64, id);
+    snprintf(location, sizeof(location), LIVE_DIRECTORY "/%" PRIu64, id);
     assert_int_equal(begin(f, "a=2 b=2"), 0);
     assert_string_equal(kernel.calls, " write: open:v forget:");
     assert_true(f->writer.makes_generation);
@@ -397,10 +397,10 @@ static void file_that_is_mounted_alone_follows(void **state)
     assert_true(shows(f, "a", "1"));
     kernel.calls[0] = '\0';
     assert_int_equal(end(f, &written), 0);
-    (void)snprintf(calls, sizeof(calls),
-                   " write: open:v mkdir:v/TS chmod:v/TS symlink:v/..data_tmp rename:v/..data "
-                   "modify:%s resume:",
-                   location);
+    snprintf(calls, sizeof(calls),
+             " write: open:v mkdir:v/TS chmod:v/TS symlink:v/..data_tmp rename:v/..data "
+             "modify:%s resume:",
+             location);
     assert_string_equal(kernel.calls, calls);
     assert_false(waits(id));
     assert_int_equal(find(location), id);
@@ -416,10 +416,10 @@ static void directory_that_is_mounted_alone_follows(void **state)
     char path[PATH_SIZE];
     uint64_t id;
 
-    (void)update(f, "a=1 d/b=1 d/c=1");
+    update(f, "a=1 d/b=1 d/c=1");
     id = mount_alone(f, "d");
-    (void)update(f, "a=2 d/b=2 d/n=2");
-    (void)snprintf(path, sizeof(path), LIVE_DIRECTORY "/%" PRIu64 "/b", id);
+    update(f, "a=2 d/b=2 d/n=2");
+    snprintf(path, sizeof(path), LIVE_DIRECTORY "/%" PRIu64 "/b", id);
     assert_true(has_content(find(path), "2"));
     path[strlen(path) - 1] = 'n';
     assert_true(has_content(find(path), "2"));
@@ -459,7 +459,7 @@ static void conflict_in_a_directory_that_is_mounted_alone(void **state)
     struct fixture *f = *state;
     uint64_t d;
 
-    (void)update(f, "a=1 d/b=1 d/c=1");
+    update(f, "a=1 d/b=1 d/c=1");
     d = mount_alone(f, "d");
     assert_true(update_and_catch_up(f, "a=2 d/b/x=2 d/c=2"));
     assert_true(shows(f, "a", "2"));
@@ -483,11 +483,11 @@ static void file_of_an_older_generation_follows(void **state)
     struct fixture *f = *state;
     uint64_t b;
 
-    (void)update(f, "a=1 b=1");
+    update(f, "a=1 b=1");
     b = mount_alone(f, "b");
-    (void)update(f, "a/x=2 b=2");
+    update(f, "a/x=2 b=2");
     assert_true(has_content(b, "2"));
-    (void)update(f, "a/x=3 b=3");
+    update(f, "a/x=3 b=3");
     assert_true(shows(f, "b", "3"));
     assert_true(has_content(b, "3"));
 }
@@ -501,7 +501,7 @@ static void readers_get_their_time(void **state)
     struct writer_result written;
     uint64_t id;
 
-    (void)update(f, "a=1");
+    update(f, "a=1");
     id = find(shown(f, "a"));
     open = open_file(id);
     assert_int_equal(volume_writer_drain_until(&f->writer), 0);
@@ -519,7 +519,7 @@ static void update_that_is_given_up(void **state)
     struct fixture *f = *state;
     uint64_t a, b;
 
-    (void)update(f, "a=1 b=1");
+    update(f, "a=1 b=1");
     a = find(shown(f, "a"));
     b = find(shown(f, "b"));
     assert_int_equal(begin(f, "a=2 b=1"), 0);
@@ -575,15 +575,15 @@ static void file_in_place_that_is_mounted_alone(void **state)
     struct fixture *f = *state;
     uint64_t a;
 
-    (void)update(f, "a=1 b=1");
+    update(f, "a=1 b=1");
     a = mount_alone(f, "a");
-    (void)update(f, "a=2 b=1");
+    update(f, "a=2 b=1");
     assert_int_equal(find(shown(f, "a")), a);
     assert_true(has_content(a, "2"));
-    (void)update(f, "b=1"); /* what is removed keeps its content */
+    update(f, "b=1"); /* what is removed keeps its content */
     assert_true(has_content(a, "2"));
     assert_false(exists(shown(f, "a")));
-    (void)update(f, "a=3 b=1"); /* and is the same file when it returns */
+    update(f, "a=3 b=1"); /* and is the same file when it returns */
     assert_int_equal(find(shown(f, "a")), a);
     assert_true(has_content(a, "3"));
 }
@@ -631,9 +631,9 @@ static void late_mount_catches_up(void **state)
     assert_int_equal(volume_writer_begin_catching_up(&f->writer), -ENOENT);
     first = update(f, "a=1");
     id = hold(shown(f, "a"));
-    (void)update(f, "a=2");
+    update(f, "a=2");
     assert_int_equal(volume_writer_clean(&f->writer), 0);
-    (void)snprintf(path, sizeof(path), "v/%s/a", first.generation);
+    snprintf(path, sizeof(path), "v/%s/a", first.generation);
     assert_false(exists(path));
     look(f, path, "//deleted");
     assert_true(live_mounts_take_behind(f->host.live_mounts, "v"));
@@ -655,7 +655,7 @@ static void file_that_is_left_out_catches_up(void **state)
     struct writer_result written;
     uint64_t id;
 
-    (void)update(f, "a=1");
+    update(f, "a=1");
     assert_null(open_file(find(shown(f, "a"))));
     id = mount_alone(f, "a");
     assert_int_equal(begin(f, "a=2"), 0);
@@ -682,7 +682,7 @@ static void removed_volume_lets_go_of_its_mounts(void **state)
     uint64_t id;
     struct stat stat;
 
-    (void)update(f, "a=1");
+    update(f, "a=1");
     id = mount_alone(f, "a");
     assert_int_equal(begin(f, "a=2"), 0);
     assert_int_equal(volume_writer_remove(&f->writer), 0);
@@ -719,7 +719,7 @@ static bool try_update(void **state, unsigned n, bool in_place)
     assert_int_equal(teardown(state), 0);
     assert_int_equal(setup(state), 0);
     f->writer.changes_in_place = in_place;
-    (void)update(f, "a=1 d/b=1 gone=1");
+    update(f, "a=1 d/b=1 gone=1");
     a = mount_alone(f, "a");
     kernel.countdown = n;
     r = begin(f, "a=2 d/b=2 new=2");
@@ -731,7 +731,7 @@ static bool try_update(void **state, unsigned n, bool in_place)
     assert_true(r < 0 || written.generation[0] != '\0');
     assert_true(has_content(a, written.generation[0] != '\0' ? "2" : "1"));
     assert_true(shows(f, "d/b", written.generation[0] != '\0' ? "2" : "1"));
-    (void)update(f, "a=3 d/b=3 new=3");
+    update(f, "a=3 d/b=3 new=3");
     assert_false(waits(a));
     assert_true(has_content(a, "3"));
     assert_true(shows(f, "a", "3"));
@@ -781,7 +781,7 @@ static int update_with_little_memory(void *userdata)
     struct volume_writer writer = {.host = &host};
     int r;
 
-    (void)memset(&kernel, 0, sizeof(kernel));
+    memset(&kernel, 0, sizeof(kernel));
     kernel.has_volumes = true;
     r = tree_new(&options, &kernel.tree);
     host.tree = kernel.tree;
@@ -809,12 +809,11 @@ static void memory_can_be_short(void **state)
     struct attempt attempt = {
         .payloads = {payload_make("a=1 d/b=1"), payload_make("a=2 d/n=2"), payload_make("a/x=3")}};
 
-    (void)state;
     failmalloc_try(update_with_little_memory, &attempt);
     attempt.in_place = true;
     failmalloc_try(update_with_little_memory, &attempt);
     for (size_t i = 0; i < ELEMENTS_OF(attempt.payloads); i++)
-        (void)payload_unref(attempt.payloads[i]);
+        payload_unref(attempt.payloads[i]);
 }
 
 int main(void)

@@ -41,9 +41,8 @@ static void note(const char *call, const char *path)
     size_t used = strlen(kernel.calls); /* a storm is cut off */
     const char *below = strchr(path, '/');
 
-    (void)snprintf(kernel.calls + used, sizeof(kernel.calls) - used, " %s:%s%s", call,
-                   is_generation(path) ? "TS" : path,
-                   is_generation(path) && below != NULL ? below : "");
+    snprintf(kernel.calls + used, sizeof(kernel.calls) - used, " %s:%s%s", call,
+             is_generation(path) ? "TS" : path, is_generation(path) && below != NULL ? below : "");
 }
 
 static bool fails(const char *call, const char *path)
@@ -74,7 +73,7 @@ static int find(const char *path, struct stat *ret_stat)
     while (r == 0 && *path != '\0' && !streq(path, ".")) {
         size_t len = strcspn(path, "/");
 
-        (void)memcpy(name, path, len);
+        memcpy(name, path, len);
         name[len] = '\0';
         r = tree_lookup(kernel.tree, id, name, ret_stat);
         if (r == 0)
@@ -204,11 +203,10 @@ ssize_t getrandom(void *bytes, size_t len, unsigned flags)
 {
     uint32_t suffix = kernel.suffix_is_stuck ? kernel.n_given : ++kernel.n_given;
 
-    (void)flags;
     assert_int_equal(len, sizeof(suffix));
     if (fails("getrandom", ""))
         return -1;
-    (void)memcpy(bytes, &suffix, sizeof(suffix));
+    memcpy(bytes, &suffix, sizeof(suffix));
     return (ssize_t)len;
 }
 
@@ -219,7 +217,7 @@ static void begin(gid_t fs_group)
     const struct tree_options options = {.gid = fs_group,
                                          .root_mode = fs_group != 0 ? 03777 : 01777};
 
-    (void)memset(&kernel, 0, sizeof(kernel));
+    memset(&kernel, 0, sizeof(kernel));
     assert_int_equal(tree_new(&options, &kernel.tree), 0);
 }
 
@@ -322,12 +320,11 @@ static bool add_line(void *userdata, const char *name, const struct stat *stat, 
 {
     struct lines *l = userdata;
 
-    (void)cookie;
     if (streq(name, ".") || streq(name, ".."))
         return true;
     assert_true(l->n < NAMES_MAX);
-    (void)snprintf(l->all[l->n++], sizeof(l->all[0]), "%s%s", is_generation(name) ? "TS" : name,
-                   S_ISDIR(stat->st_mode) ? "/" : ">");
+    snprintf(l->all[l->n++], sizeof(l->all[0]), "%s%s", is_generation(name) ? "TS" : name,
+             S_ISDIR(stat->st_mode) ? "/" : ">");
     return true;
 }
 
@@ -353,10 +350,10 @@ static struct text layout(void)
             lines.all[i][len - 1] = '\0';
             assert_int_equal(find(lines.all[i], &stat), 0);
             target = read_link(stat.st_ino);
-            (void)snprintf(text.s + used, sizeof(text.s) - used, " %s>%s", lines.all[i],
-                           is_generation(target) ? "TS" : target);
+            snprintf(text.s + used, sizeof(text.s) - used, " %s>%s", lines.all[i],
+                     is_generation(target) ? "TS" : target);
         } else {
-            (void)snprintf(text.s + used, sizeof(text.s) - used, " %s", lines.all[i]);
+            snprintf(text.s + used, sizeof(text.s) - used, " %s", lines.all[i]);
         }
     }
     return text;
@@ -379,12 +376,12 @@ static bool shows(const char *paths, const char *value)
 
         if (*path == '\0')
             continue;
-        (void)snprintf(whole, sizeof(whole), "%s/%s", generation, path);
+        snprintf(whole, sizeof(whole), "%s/%s", generation, path);
         if (find(whole, &stat) < 0)
             return false;
         assert_int_equal(tree_read(kernel.tree, stat.st_ino, &content), 0);
         is_same = content.len == strlen(value) && memcmp(content.bytes, value, content.len) == 0;
-        (void)object_unref(content.object);
+        object_unref(content.object);
         if (!is_same)
             return false;
     }
@@ -396,7 +393,6 @@ static bool shows(const char *paths, const char *value)
 /* C1 to C3, D1 to D3: what a watcher sees. */
 static void order_of_calls(void **state)
 {
-    (void)state;
     begin(0);
     publish_well("a d/e/f", "1");
     assert_string_equal(kernel.calls, " getrandom: mkdir:TS chmod:TS symlink:..data_tmp "
@@ -415,7 +411,6 @@ static void order_of_calls(void **state)
 /* C4, D9, F15: the permissions pass comes before the switch, the root last. */
 static void order_of_calls_with_a_group(void **state)
 {
-    (void)state;
     begin(FS_GROUP);
     publish_well("a", "1");
     assert_string_equal(kernel.calls,
@@ -434,7 +429,6 @@ static void name_that_is_taken(void **state)
 {
     struct writer_result first = {.generation = ""}, result = {.generation = ""};
 
-    (void)state;
     begin(0);
     assert_int_equal(publish("a", "1", &first), 0);
     assert_string_equal(first.generation, "..2023_11_14_22_13_20.1");
@@ -457,7 +451,6 @@ static void name_that_is_taken(void **state)
 /* C10, Q5, C13, E6: what makes the kubelet fail, or stays there for ever. */
 static void debris_is_cleared_away(void **state)
 {
-    (void)state;
     begin(0);
     publish_well("a gone", "1");
     plant_link("..data_tmp", "..2020_01_01_00_00_00.1");
@@ -473,7 +466,6 @@ static void debris_is_cleared_away(void **state)
 /* C5, E5: a link that is missing although its key did not change is made again. */
 static void missing_link_is_made(void **state)
 {
-    (void)state;
     begin(0);
     publish_well("a b", "1");
     assert_int_equal(tree_unlink(kernel.tree, TREE_ROOT_ID, "a"), 0);
@@ -485,7 +477,6 @@ static void missing_link_is_made(void **state)
 /* C12: a real directory in a key's place stays, and is no error; E7: as does what is no link. */
 static void directory_in_a_keys_place(void **state)
 {
-    (void)state;
     begin(0);
     plant_directory("a");
     publish_well("a b", "1");
@@ -555,7 +546,6 @@ static bool try_update(size_t i, unsigned n, const struct text *expected)
 
 static void every_call_may_fail(void **state)
 {
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(updates); i++) {
         struct text expected = layout_without_failure(updates[i].group, updates[i].after);
         unsigned n = 1;
@@ -602,7 +592,7 @@ static bool has_value(uint64_t id, const char *value)
 
     assert_int_equal(tree_read(kernel.tree, id, &content), 0);
     is_same = content.len == strlen(value) && memcmp(content.bytes, value, content.len) == 0;
-    (void)object_unref(content.object);
+    object_unref(content.object);
     return is_same;
 }
 
@@ -613,7 +603,6 @@ static void current_generation_is_found(void **state)
     struct stat stat;
     uint64_t id = 0;
 
-    (void)state;
     begin(0);
     assert_int_equal(writer_find_current(kernel.tree, TREE_ROOT_ID, &name, &id), -ENOENT);
     for (unsigned i = 0; i < 2; i++) {
@@ -635,7 +624,6 @@ static void files_are_live_if_asked_for(void **state)
 {
     struct writer_result result = {.generation = ""};
 
-    (void)state;
     begin(0);
     assert_int_equal(publish("a d/b", "1", &result), 0);
     assert_false(live_file_is_live(kernel.tree, find_in_current("a")));
@@ -653,7 +641,6 @@ static void publish_commits_a_switch(void **state)
     struct writer_result result = {.generation = ""};
     uint64_t old;
 
-    (void)state;
     begin(0);
     assert_int_equal(publish_with(&all_live, "a", "1", &result), 0);
     old = find_in_current("a");
@@ -663,7 +650,7 @@ static void publish_commits_a_switch(void **state)
     assert_true(has_value(old, "2"));
     assert_true(shows("a", "2"));
     assert_int_not_equal(find_in_current("a"), old);
-    (void)live_switch_free(options.live_switch);
+    live_switch_free(options.live_switch);
     end();
 }
 
@@ -683,14 +670,13 @@ static void order_of_calls_in_place(void **state)
     struct live_switch *s;
     uint64_t a, id;
 
-    (void)state;
     begin(FS_GROUP);
     assert_int_equal(publish_with(&all_live, "a gone", "1", &first), 0);
     a = find_in_current("a");
     s = prepare("a new", "2");
     kernel.calls[0] = '\0';
     assert_int_equal(refresh("a new", "2", s, &result), 0);
-    (void)live_switch_free(s);
+    live_switch_free(s);
     assert_string_equal(kernel.calls, " symlink:..data_tmp rename:..data symlink:new unlink:gone");
     assert_string_equal(result.generation, first.generation);
     assert_true(result.visible_at >= first.visible_at);
@@ -708,7 +694,6 @@ static void debris_is_cleared_away_in_place(void **state)
 {
     struct writer_result result = {.generation = ""};
 
-    (void)state;
     begin(0);
     assert_int_equal(publish_with(&all_live, "a", "1", &result), 0);
     plant_link("..data_tmp", "..2020_01_01_00_00_00.1");
@@ -721,7 +706,6 @@ static void nothing_is_refreshed_before_the_first_publish(void **state)
 {
     struct writer_result result = {.generation = ""};
 
-    (void)state;
     begin(0);
     assert_int_equal(refresh("a", "1", NULL, &result), -ENOENT);
     assert_string_equal(result.generation, "");
@@ -753,7 +737,7 @@ static bool try_switch(unsigned n, bool in_place)
     kernel.countdown = 0;
     has_failed = kernel.has_failed;
     is_visible = result.generation[0] != '\0';
-    (void)live_switch_free(options.live_switch);
+    live_switch_free(options.live_switch);
     assert_true(r == 0 || r == -EIO);
     assert_true(r < 0 || is_visible);
     assert_true(has_value(old, is_visible ? "2" : "1"));
@@ -768,7 +752,6 @@ static bool try_switch(unsigned n, bool in_place)
 
 static void every_call_may_fail_with_live_files(void **state)
 {
-    (void)state;
     for (unsigned in_place = 0; in_place < 2; in_place++) {
         unsigned n = 1;
 
@@ -788,7 +771,7 @@ static int publish_twice(void *userdata)
     uint64_t id;
     int r;
 
-    (void)memset(&kernel, 0, sizeof(kernel));
+    memset(&kernel, 0, sizeof(kernel));
     r = tree_new(&options, &kernel.tree);
     if (r < 0)
         return r;
@@ -810,10 +793,9 @@ static void memory_can_be_short(void **state)
 {
     struct payload *payloads[] = {make_payload("a d/e", "1"), make_payload("b d/f", "2")};
 
-    (void)state;
     failmalloc_try(publish_twice, payloads);
     for (size_t i = 0; i < ELEMENTS_OF(payloads); i++)
-        (void)payload_unref(payloads[i]);
+        payload_unref(payloads[i]);
 }
 
 int main(void)

@@ -32,7 +32,7 @@ static void echo(void *userdata, struct grpc_call *call, const uint8_t *message,
 
     s->n_calls++;
     assert_true(len <= sizeof(copy));
-    (void)memcpy(copy, message, len);
+    memcpy(copy, message, len);
     grpc_call_reply(call, copy, len);
 }
 
@@ -40,8 +40,6 @@ static void refuse(void *userdata, struct grpc_call *call, const uint8_t *messag
 {
     struct server *s = userdata;
 
-    (void)message;
-    (void)len;
     s->n_calls++;
     grpc_call_fail(call, GRPC_NOT_FOUND, "there is none: \xe2\x86\x92");
 }
@@ -58,8 +56,6 @@ static void hold(void *userdata, struct grpc_call *call, const uint8_t *message,
 {
     struct server *s = userdata;
 
-    (void)message;
-    (void)len;
     s->n_calls++;
     s->held = call;
     grpc_call_on_cancel(call, on_cancelled, s);
@@ -69,9 +65,6 @@ static void on_answered(void *userdata, const char *method, enum grpc_code code,
 {
     struct server *s = userdata;
 
-    (void)method;
-    (void)code;
-    (void)took;
     s->n_answered++;
 }
 
@@ -119,7 +112,7 @@ static int play(struct server *s, const struct buf *request)
         if (r == 0)
             break;
     }
-    (void)close(fds[0]);
+    close(fds[0]);
     while (r >= 0 && !s->is_over)
         r = sd_event_run(s->event, UINT64_MAX);
     s->connection = grpc_connection_free(s->connection);
@@ -142,7 +135,6 @@ static void calls_are_answered_or_cancelled(void **state)
     _cleanup_(buf_deinit) struct buf b = BUF_INIT(REQUEST_MAX);
     struct server s = {.is_over = false};
 
-    (void)state;
     write_request(&b);
     assert_int_equal(play(&s, &b), 0);
     assert_true(s.is_over);
@@ -167,7 +159,6 @@ static void without_memory(void **state)
 {
     _cleanup_(buf_deinit) struct buf b = BUF_INIT(REQUEST_MAX);
 
-    (void)state;
     write_request(&b);
     failmalloc_try(try_playing, &b);
 }
@@ -177,7 +168,6 @@ static void every_prefix(void **state)
 {
     _cleanup_(buf_deinit) struct buf b = BUF_INIT(REQUEST_MAX);
 
-    (void)state;
     write_request(&b);
     for (size_t len = 0; len < b.len; len++) {
         const struct buf prefix = {.data = b.data, .len = len};
@@ -194,7 +184,6 @@ static void every_byte_spoiled(void **state)
 {
     _cleanup_(buf_deinit) struct buf b = BUF_INIT(REQUEST_MAX);
 
-    (void)state;
     write_request(&b);
     for (size_t i = 0; i < b.len; i++) {
         struct server s = {.is_over = false};

@@ -19,11 +19,10 @@ static char directory[64], path[96];
 
 static int make_directory(void **state)
 {
-    (void)state;
-    (void)snprintf(directory, sizeof(directory), "/tmp/secretfs-listener-XXXXXX");
+    snprintf(directory, sizeof(directory), "/tmp/secretfs-listener-XXXXXX");
     if (mkdtemp(directory) == NULL)
         return -1;
-    (void)snprintf(path, sizeof(path), "%s/d/a.sock", directory);
+    snprintf(path, sizeof(path), "%s/d/a.sock", directory);
     return 0;
 }
 
@@ -31,8 +30,7 @@ static int remove_directory(void **state)
 {
     char below[80];
 
-    (void)state;
-    (void)snprintf(below, sizeof(below), "%s/d", directory);
+    snprintf(below, sizeof(below), "%s/d", directory);
     return rmdir(below) < 0 || rmdir(directory) < 0 ? -1 : 0;
 }
 
@@ -41,7 +39,7 @@ static void on_connected(void *userdata, int fd_consumed)
     unsigned *n = userdata;
 
     (*n)++;
-    (void)close(fd_consumed);
+    close(fd_consumed);
 }
 
 /* Return: a connected descriptor, or -1. */
@@ -50,10 +48,10 @@ static int try_connecting(void)
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-    (void)snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
     if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
         return fd;
-    (void)close(fd);
+    close(fd);
     return -1;
 }
 
@@ -70,10 +68,9 @@ static void a_file_that_goes_comes_back(void **state)
     sd_event *event = NULL;
     unsigned n = 0;
 
-    (void)state;
     assert_true(sd_event_new(&event) >= 0);
     assert_int_equal(listener_new(event, path, on_connected, &n, &listener, &e), 0);
-    (void)close(try_connecting());
+    close(try_connecting());
     run_until(event, &n, 1);
     for (unsigned i = 2; i < 4; i++) {
         int fd;
@@ -81,13 +78,13 @@ static void a_file_that_goes_comes_back(void **state)
         assert_int_equal(unlink(path), 0);
         while ((fd = try_connecting()) < 0)
             assert_true(sd_event_run(event, UINT64_MAX) >= 0);
-        (void)close(fd);
+        close(fd);
         run_until(event, &n, i);
     }
     assert_null(listener_free(listener));
     assert_int_equal(access(path, F_OK), -1);
     assert_null(listener_free(NULL));
-    (void)sd_event_unref(event);
+    sd_event_unref(event);
 }
 
 static int try_listening(void *userdata)
@@ -98,18 +95,16 @@ static int try_listening(void *userdata)
     sd_event *event = NULL;
     int r = sd_event_new(&event);
 
-    (void)userdata;
     if (r >= 0)
         r = listener_new(event, path, on_connected, &n, &listener, &e);
-    (void)listener_free(listener);
-    (void)sd_event_unref(event);
+    listener_free(listener);
+    sd_event_unref(event);
     assert_int_equal(access(path, F_OK), -1);
     return r;
 }
 
 static void without_memory(void **state)
 {
-    (void)state;
     failmalloc_try(try_listening, NULL);
 }
 

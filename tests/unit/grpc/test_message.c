@@ -11,7 +11,6 @@
 
 static void codes_have_names(void **state)
 {
-    (void)state;
     assert_string_equal(grpc_code_name(GRPC_OK), "OK");
     assert_string_equal(grpc_code_name(GRPC_UNAUTHENTICATED), "UNAUTHENTICATED");
     assert_int_equal(GRPC_UNAUTHENTICATED, 16);
@@ -40,7 +39,6 @@ static void timeouts(void **state)
     static const char *const bad[] = {"",    "S",   "1",   "1s",   "1h",         "-1S",
                                       "+1S", " 1S", "1 S", "1.0S", "100000000S", "1SS"};
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(good); i++) {
         span_us span = 1234;
 
@@ -69,7 +67,6 @@ static void texts_are_encoded(void **state)
         {"\xc3\xbc", "%C3%BC"},
     };
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(pairs); i++) {
         _cleanup_(buf_deinit) struct buf b = BUF_INIT(100);
 
@@ -83,15 +80,14 @@ static void long_texts_are_cut(void **state)
     _cleanup_(buf_deinit) struct buf b = BUF_INIT(GRPC_TEXT_ENCODED_MAX);
     char text[GRPC_TEXT_MAX + 10];
 
-    (void)state;
-    (void)memset(text, '\n', sizeof(text));
+    memset(text, '\n', sizeof(text));
     text[sizeof(text) - 1] = '\0';
     assert_int_equal(grpc_text_encode(text, &b), 0);
     assert_int_equal(b.len, GRPC_TEXT_ENCODED_MAX);
     /* never amid a character */
     buf_reset(&b);
-    (void)memset(text, 'x', sizeof(text) - 1);
-    (void)memcpy(text + GRPC_TEXT_MAX - 2, "\xe2\x86\x92", 3);
+    memset(text, 'x', sizeof(text) - 1);
+    memcpy(text + GRPC_TEXT_MAX - 2, "\xe2\x86\x92", 3);
     assert_int_equal(grpc_text_encode(text, &b), 0);
     assert_int_equal(b.len, GRPC_TEXT_MAX - 2);
     assert_int_equal(b.data[b.len - 1], 'x');
@@ -101,7 +97,6 @@ static void encoding_respects_the_buffer(void **state)
 {
     _cleanup_(buf_deinit) struct buf b = BUF_INIT(3);
 
-    (void)state;
     assert_int_equal(grpc_text_encode("abcd", &b), -EFBIG);
     buf_reset(&b);
     assert_int_equal(grpc_text_encode("a%", &b), -EFBIG);
@@ -113,7 +108,6 @@ static void a_message_in_any_pieces(void **state)
 {
     static const uint8_t stream[] = {0, 0, 0, 0, 6, 'd', 'u', 'm', 'm', 'y', '!'};
 
-    (void)state;
     for (size_t piece = 1; piece <= sizeof(stream); piece++) {
         struct error e = ERROR_INIT;
         struct grpc_reader reader;
@@ -138,7 +132,6 @@ static void an_empty_message(void **state)
     struct error e = ERROR_INIT;
     struct grpc_reader reader;
 
-    (void)state;
     grpc_reader_init(&reader);
     assert_int_equal(grpc_reader_end(&reader, &e), GRPC_INTERNAL);
     assert_non_null(strstr(e.text, "no message"));
@@ -172,7 +165,6 @@ static void heads(void **state)
 {
     struct error e = ERROR_INIT;
 
-    (void)state;
     assert_int_equal(read_head(0, GRPC_MESSAGE_MAX_BYTES, &e), GRPC_OK);
     assert_int_equal(read_head(0, GRPC_MESSAGE_MAX_BYTES + 1, &e), GRPC_RESOURCE_EXHAUSTED);
     assert_non_null(strstr(e.text, "4194305"));
@@ -189,7 +181,6 @@ static int try_reading(void *userdata)
     struct grpc_reader reader;
     enum grpc_code code;
 
-    (void)userdata;
     grpc_reader_init(&reader);
     code = grpc_reader_add(&reader, stream, sizeof(stream), &e);
     grpc_reader_deinit(&reader);
@@ -199,7 +190,6 @@ static int try_reading(void *userdata)
 
 static void without_memory(void **state)
 {
-    (void)state;
     failmalloc_try(try_reading, NULL);
 }
 

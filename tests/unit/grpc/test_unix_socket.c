@@ -17,20 +17,18 @@ static char directory[64];
 
 static int make_directory(void **state)
 {
-    (void)state;
-    (void)snprintf(directory, sizeof(directory), "/tmp/secretfs-socket-XXXXXX");
+    snprintf(directory, sizeof(directory), "/tmp/secretfs-socket-XXXXXX");
     return mkdtemp(directory) != NULL ? 0 : -1;
 }
 
 static int remove_directory(void **state)
 {
-    (void)state;
     return rmdir(directory);
 }
 
 static const char *path_of(const char *name, char path[static 128])
 {
-    (void)snprintf(path, 128, "%s/%s", directory, name);
+    snprintf(path, 128, "%s/%s", directory, name);
     return path;
 }
 #define PATH(name) path_of(name, (char[128]){""})
@@ -62,7 +60,6 @@ static void is_private_and_listens(void **state)
     int client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     struct stat status;
 
-    (void)state;
     assert_int_equal(lstat(PATH("a.sock"), &status), 0);
     assert_true(S_ISSOCK(status.st_mode));
     assert_int_equal(status.st_mode & 07777, 0600);
@@ -71,7 +68,7 @@ static void is_private_and_listens(void **state)
     assert_int_equal(fcntl(s.fd, F_GETFL) & O_NONBLOCK, O_NONBLOCK);
     assert_int_equal(fcntl(s.fd, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
     assert_true(unix_socket_is_in_place(&s));
-    (void)close(client);
+    close(client);
     unix_socket_close(&s);
     assert_int_equal(s.fd, -1);
     assert_int_equal(access(PATH("a.sock"), F_OK), -1);
@@ -84,7 +81,6 @@ static void makes_directories(void **state)
     struct unix_socket s = listen_at(PATH("b/c/d.sock"));
     struct stat status;
 
-    (void)state;
     assert_int_equal(stat(PATH("b/c"), &status), 0);
     assert_int_equal(status.st_mode & 0027, 0);
     unix_socket_close(&s);
@@ -97,10 +93,9 @@ static void replaces_what_is_dead(void **state)
     struct unix_socket dead = listen_at(PATH("a.sock")), s;
     FILE *left = fopen(PATH(".a.sock.new"), "w"); /* by one that died at a bad moment */
 
-    (void)state;
     assert_non_null(left);
-    (void)fclose(left);
-    (void)close(dead.fd);
+    fclose(left);
+    close(dead.fd);
     s = listen_at(PATH("a.sock"));
     assert_true(unix_socket_is_in_place(&s));
     unix_socket_close(&s);
@@ -112,23 +107,21 @@ static void leaves_what_lives(void **state)
     struct unix_socket s = listen_at(PATH("a.sock"));
     int fds[4];
 
-    (void)state;
     refuse(PATH("a.sock"), -EADDRINUSE, "another process listens on");
     assert_true(unix_socket_is_in_place(&s));
     /* its queue may be full: it lives all the same */
     for (size_t i = 0; i < ELEMENTS_OF(fds); i++) {
         fds[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-        (void)connect(fds[i], (struct sockaddr *)&s.address, sizeof(s.address));
+        connect(fds[i], (struct sockaddr *)&s.address, sizeof(s.address));
     }
     refuse(PATH("a.sock"), -EADDRINUSE, "another process listens on");
     for (size_t i = 0; i < ELEMENTS_OF(fds); i++)
-        (void)close(fds[i]);
+        close(fds[i]);
     unix_socket_close(&s);
 }
 
 static void leaves_what_is_none(void **state)
 {
-    (void)state;
     assert_int_equal(mkdir(PATH("x"), 0700), 0);
     refuse(PATH("x"), -EEXIST, "is no socket");
     assert_int_equal(rmdir(PATH("x")), 0);
@@ -142,7 +135,6 @@ static void removes_only_its_own(void **state)
 {
     struct unix_socket first = listen_at(PATH("a.sock")), second;
 
-    (void)state;
     assert_int_equal(unlink(PATH("a.sock")), 0);
     assert_false(unix_socket_is_in_place(&first));
     second = listen_at(PATH("a.sock"));
@@ -156,11 +148,10 @@ static void paths_that_cannot_be(void **state)
     char longest[256];
     struct unix_socket s;
 
-    (void)state;
     refuse("", -EINVAL, "absolute");
     refuse("a.sock", -EINVAL, "absolute");
     refuse("/tmp/", -EINVAL, "absolute");
-    (void)snprintf(longest, sizeof(longest), "%s/%0100d", directory, 1);
+    snprintf(longest, sizeof(longest), "%s/%0100d", directory, 1);
     longest[103] = '\0';
     refuse(longest, -EINVAL, "too long");
     longest[102] = '\0';

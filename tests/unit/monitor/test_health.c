@@ -22,11 +22,10 @@ static void test_answers(void **state)
 {
     struct health_check checks[] = {{.name = "mount"}, {.name = "registered"}};
 
-    (void)state;
     assert_answer(checks, 2, false, 200, "ok");
     assert_answer(checks, 2, true, 200, "[+]mount ok\n[+]registered ok\nreadyz check passed\n");
     assert_answer(NULL, 0, false, 200, "ok");
-    (void)error_set(&checks[1].problem, -EAGAIN, "the kubelet has not asked yet");
+    error_set(&checks[1].problem, -EAGAIN, "the kubelet has not asked yet");
     for (int is_verbose = 0; is_verbose <= 1; is_verbose++)
         assert_answer(checks, 2, is_verbose != 0, 503,
                       "[+]mount ok\n[-]registered failed: the kubelet has not asked yet\n"
@@ -38,7 +37,6 @@ static void test_no_room(void **state)
     struct http_server_answer answer = {.body = BUF_INIT(10)};
     const struct health_check check = {.name = "mount"};
 
-    (void)state;
     assert_int_equal(health_answer("readyz", &check, 1, true, &answer), -EFBIG);
     buf_deinit(&answer.body);
 }

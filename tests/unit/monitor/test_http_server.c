@@ -42,7 +42,6 @@ static void test_addresses(void **state)
         {"[1111:2222:3333:4444:5555:6666:7777:8888:9999:aaaa:bbbb]:80", NULL, 0},
     };
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(cases); i++) {
         struct sockaddr_storage address;
         const struct sockaddr_in *v4 = (const void *)&address;
@@ -76,7 +75,6 @@ static void test_off(void **state)
     struct sockaddr_storage address;
     socklen_t len;
 
-    (void)state;
     assert_int_equal(http_server_parse_address("0", &address, &len, NULL), HTTP_PAGE_OFF);
     assert_int_equal(http_server_parse_address("", &address, &len, NULL), HTTP_PAGE_OFF);
 }
@@ -103,16 +101,12 @@ static int answer_small(void *userdata, bool is_verbose, struct http_server_answ
 
 static int answer_empty(void *userdata, bool is_verbose, struct http_server_answer *answer)
 {
-    (void)userdata;
-    (void)is_verbose;
     answer->status = 503;
     return 0;
 }
 
 static int answer_badly(void *userdata, bool is_verbose, struct http_server_answer *answer)
 {
-    (void)userdata;
-    (void)is_verbose;
     if (buf_add_text(&answer->body, "half an ans") < 0)
         return -ENOMEM;
     return -ENOMEM;
@@ -123,9 +117,7 @@ static int answer_large(void *userdata, bool is_verbose, struct http_server_answ
     char line[1001];
     int r = 0;
 
-    (void)userdata;
-    (void)is_verbose;
-    (void)memset(line, 'x', sizeof(line) - 1);
+    memset(line, 'x', sizeof(line) - 1);
     line[sizeof(line) - 1] = '\0';
     for (unsigned i = 0; i < 4000 && r == 0; i++)
         r = buf_add_text(&answer->body, line);
@@ -144,7 +136,7 @@ static void set_up(struct fixture *f, const char *address)
 {
     struct error e = ERROR_INIT;
 
-    (void)memset(f, 0, sizeof(*f));
+    memset(f, 0, sizeof(*f));
     assert_int_equal(sd_event_new(&f->event), 0);
     if (http_server_new(f->event, address, routes, f, &f->page, &e) < 0)
         fail_msg("%s", e.text);
@@ -190,12 +182,12 @@ static size_t hear_all(struct fixture *f, int fd)
             continue;
         }
         if (len + (size_t)n < sizeof(f->reply)) {
-            (void)memcpy(f->reply + len, block, (size_t)n);
+            memcpy(f->reply + len, block, (size_t)n);
             f->reply[len + (size_t)n] = '\0';
         }
         len += (size_t)n;
     }
-    (void)close(fd);
+    close(fd);
     return len;
 }
 
@@ -204,10 +196,10 @@ static const char *ask(struct fixture *f, const char *line)
     char request[256];
     int fd = connect_to(f);
 
-    (void)snprintf(request, sizeof(request),
-                   "%s HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n", line);
+    snprintf(request, sizeof(request), "%s HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n",
+             line);
     say(fd, request);
-    (void)hear_all(f, fd);
+    hear_all(f, fd);
     return f->reply;
 }
 
@@ -215,7 +207,7 @@ static void assert_status(const char *reply, const char *status)
 {
     char line[64];
 
-    (void)snprintf(line, sizeof(line), "HTTP/1.1 %s", status);
+    snprintf(line, sizeof(line), "HTTP/1.1 %s", status);
     if (str_after(reply, line) == NULL)
         fail_msg("no '%s' in '%.200s'", line, reply);
 }
@@ -225,7 +217,6 @@ static void test_answers(void **state)
     struct fixture f;
     const char *reply;
 
-    (void)state;
     set_up(&f, "127.0.0.1:0");
     reply = ask(&f, "GET /small");
     assert_status(reply, "200 OK\r\n");
@@ -251,7 +242,6 @@ static void test_refuses(void **state)
     struct fixture f;
     const char *reply;
 
-    (void)state;
     set_up(&f, "127.0.0.1:0");
     assert_status(ask(&f, "GET /"), "404");
     assert_status(ask(&f, "GET /small/"), "404");
@@ -272,18 +262,17 @@ static void test_bodies_are_ignored(void **state)
     struct fixture f;
     int fd;
 
-    (void)state;
     set_up(&f, "127.0.0.1:0");
     fd = connect_to(&f);
     say(fd, "GET /small HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: 10\r\n\r\n");
     say(fd, "0123456789");
-    (void)hear_all(&f, fd);
+    hear_all(&f, fd);
     assert_status(f.reply, "200");
     assert_int_equal(f.n_asked, 1);
     /* what is not wanted is refused before its body is there */
     fd = connect_to(&f);
     say(fd, "PUT /small HTTP/1.1\r\nHost: test\r\nContent-Length: 1000000\r\n\r\nbegin");
-    (void)hear_all(&f, fd);
+    hear_all(&f, fd);
     assert_status(f.reply, "405");
     tear_down(&f);
 }
@@ -293,7 +282,6 @@ static void test_large_answers(void **state)
     struct fixture f;
     int fd;
 
-    (void)state;
     set_up(&f, "127.0.0.1:0");
     fd = connect_to(&f);
     say(fd, "GET /large HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
@@ -308,7 +296,6 @@ static void test_one_connection_may_ask_again(void **state)
     struct fixture f;
     int fd;
 
-    (void)state;
     set_up(&f, "127.0.0.1:0");
     fd = connect_to(&f);
     say(fd, request);
@@ -317,7 +304,7 @@ static void test_one_connection_may_ask_again(void **state)
     say(fd, request);
     while (f.n_asked < 2)
         assert_true(sd_event_run(f.event, UINT64_MAX) >= 0);
-    (void)close(fd);
+    close(fd);
     tear_down(&f);
 }
 
@@ -328,15 +315,13 @@ static void test_heads_have_a_limit(void **state)
     bool is_open = true;
     int fd;
 
-    (void)state;
     set_up(&f, "127.0.0.1:0");
     fd = connect_to(&f);
-    (void)memset(junk, 'x', sizeof(junk));
+    memset(junk, 'x', sizeof(junk));
     say(fd, "GET /small HTTP/1.1\r\nHost: test\r\nX-Long: ");
     for (unsigned i = 0; i < HTTP_PAGE_CONNECTION_MEMORY / sizeof(junk); i++)
         is_open = is_open && send(fd, junk, sizeof(junk), MSG_NOSIGNAL) > 0;
-    (void)is_open;
-    (void)hear_all(&f, fd);
+    hear_all(&f, fd);
     assert_int_equal(f.n_asked, 0);
     assert_true(f.reply[0] == '\0' || str_after(f.reply, "HTTP/1.1 4") != NULL ||
                 str_after(f.reply, "HTTP/1.0 4") != NULL);
@@ -350,15 +335,13 @@ static void test_one_host_has_a_limit(void **state)
     struct fixture f;
     int fd;
 
-    (void)state;
     set_up(&f, "127.0.0.1:0");
     for (size_t i = 0; i < ELEMENTS_OF(silent); i++) {
         silent[i] = connect_to(&f);
         assert_true(sd_event_run(f.event, 0) >= 0);
     }
     fd = connect_to(&f);
-    (void)send(fd, "GET /small HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n", 53,
-               MSG_NOSIGNAL);
+    send(fd, "GET /small HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n", 53, MSG_NOSIGNAL);
     for (char byte;;) {
         ssize_t n = recv(fd, &byte, 1, MSG_DONTWAIT);
 
@@ -367,10 +350,10 @@ static void test_one_host_has_a_limit(void **state)
         assert_true(n < 0);
         assert_true(sd_event_run(f.event, 1000) >= 0);
     }
-    (void)close(fd);
+    close(fd);
     assert_int_equal(f.n_asked, 0);
     for (size_t i = 0; i < ELEMENTS_OF(silent); i++)
-        (void)close(silent[i]);
+        close(silent[i]);
     while (sd_event_run(f.event, 0) > 0)
         continue;
     assert_status(ask(&f, "GET /small"), "200");
@@ -401,7 +384,6 @@ static void test_all_hosts_have_a_limit(void **state)
     struct fixture f;
     int fd;
 
-    (void)state;
     set_up(&f, "127.0.0.1:0");
     for (size_t i = 0; i < ELEMENTS_OF(silent); i++) {
         silent[i] = connect_from(&f, hosts[i % ELEMENTS_OF(hosts)]);
@@ -413,11 +395,11 @@ static void test_all_hosts_have_a_limit(void **state)
     while (sd_event_run(f.event, 0) > 0)
         continue;
     assert_int_equal(f.n_asked, 0);
-    (void)close(silent[0]);
-    (void)hear_all(&f, fd);
+    close(silent[0]);
+    hear_all(&f, fd);
     assert_status(f.reply, "200");
     for (size_t i = 1; i < ELEMENTS_OF(silent); i++)
-        (void)close(silent[i]);
+        close(silent[i]);
     tear_down(&f);
 }
 
@@ -426,12 +408,11 @@ static void test_every_address(void **state)
     struct fixture f;
     char v4[32];
 
-    (void)state;
     set_up(&f, ":0");
     assert_true(str_after(http_server_address(f.page), "[::]:") != NULL ||
                 str_after(http_server_address(f.page), "0.0.0.0:") != NULL);
     assert_status(ask(&f, "GET /small"), "200");
-    (void)snprintf(v4, sizeof(v4), "127.0.0.1%s", strrchr(http_server_address(f.page), ':'));
+    snprintf(v4, sizeof(v4), "127.0.0.1%s", strrchr(http_server_address(f.page), ':'));
     {
         struct http_server *second = NULL;
         struct error e = ERROR_INIT;
@@ -456,7 +437,6 @@ static void test_without_memory(void **state)
 {
     sd_event *event;
 
-    (void)state;
     assert_int_equal(sd_event_new(&event), 0);
     failmalloc_try(try_serving, event);
     assert_null(sd_event_unref(event));

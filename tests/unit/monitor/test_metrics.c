@@ -85,7 +85,7 @@ static void check_bucket(struct reader *r, const char *labels, size_t labels_len
         assert_true(le > r->last_le);
         assert_true(n >= r->last_bucket);
     }
-    (void)snprintf(r->bucket_labels, sizeof(r->bucket_labels), "%.*s", (int)labels_len, labels);
+    snprintf(r->bucket_labels, sizeof(r->bucket_labels), "%.*s", (int)labels_len, labels);
     r->last_le = le;
     r->last_bucket = n;
 }
@@ -114,7 +114,7 @@ static void read_sample(struct reader *r)
         expect(r, "}");
     }
     assert_true(r->n_seen < ELEMENTS_OF(r->seen));
-    (void)snprintf(r->seen[r->n_seen], sizeof(r->seen[0]), "%.*s", (int)(r->at - start), start);
+    snprintf(r->seen[r->n_seen], sizeof(r->seen[0]), "%.*s", (int)(r->at - start), start);
     for (size_t i = 0; i < r->n_seen; i++)
         assert_string_not_equal(r->seen[i], r->seen[r->n_seen]);
     r->n_seen++;
@@ -220,7 +220,6 @@ static void test_renders_every_kind(void **state)
     struct fixture f;
     const char *text;
 
-    (void)state;
     set_up(&f);
     metric_count(f.metric[DONE], 1, LABELS("ok", ""));
     metric_count(f.metric[DONE], 2, LABELS("ok", ""));
@@ -251,7 +250,6 @@ static void test_what_has_no_value_is_not_shown(void **state)
 {
     struct fixture f;
 
-    (void)state;
     set_up(&f);
     assert_string_equal(render(&f),
                         "# HELP " METRIC_DROPPED_NAME
@@ -270,12 +268,11 @@ static void test_escapes_values(void **state)
     struct fixture f;
     const char *text;
 
-    (void)state;
     set_up(&f);
     metric_count(f.metric[DONE], 1, LABELS("a\\b\"c\nd", "\xc3\xa9\xe2\x82\xac\xf0\x9f\x94\x91"));
     metric_count(f.metric[DONE], 1, LABELS("\xff\xc3", "\xf5\x80\x80\x80|\xe2\x82"));
     /* the last byte that is kept is the first half of a character */
-    (void)memset(too_long, 'x', sizeof(too_long));
+    memset(too_long, 'x', sizeof(too_long));
     too_long[METRIC_VALUE_MAX - 1] = '\xc3';
     too_long[METRIC_VALUE_MAX] = '\xa9';
     too_long[sizeof(too_long) - 1] = '\0';
@@ -308,12 +305,11 @@ static void test_numbers(void **state)
     };
     struct fixture f;
 
-    (void)state;
     set_up(&f);
     for (size_t i = 0; i < ELEMENTS_OF(cases); i++) {
         char line[64];
 
-        (void)snprintf(line, sizeof(line), "\ntest_size_bytes %s\n", cases[i].text);
+        snprintf(line, sizeof(line), "\ntest_size_bytes %s\n", cases[i].text);
         metric_set(f.metric[SIZE], cases[i].n, NULL);
         assert_has(render(&f), line);
     }
@@ -328,10 +324,9 @@ static void test_limits(void **state)
     struct metric *metric;
     char value[16];
 
-    (void)state;
     set_up(&f);
     for (unsigned i = 0; i < METRIC_SERIES_MAX + 3; i++) {
-        (void)snprintf(value, sizeof(value), "%u", i);
+        snprintf(value, sizeof(value), "%u", i);
         metric_count(f.metric[DONE], 1, LABELS(value, ""));
     }
     assert_int_equal(metrics_render(f.metrics, &f.text), 0);
@@ -358,7 +353,6 @@ static void test_collectors(void **state)
 {
     struct fixture f;
 
-    (void)state;
     set_up(&f);
     for (size_t i = 0; i < METRICS_COLLECTORS_MAX; i++)
         assert_int_equal(metrics_add_collector(f.metrics, collect, &f), 0);
@@ -375,7 +369,6 @@ static int try_everything(void *userdata)
     struct metric *metric[N_METRICS];
     int r = metrics_new(&metrics);
 
-    (void)userdata;
     for (size_t i = 0; i < N_METRICS && r >= 0; i++)
         r = metrics_add(metrics, &definitions[i], &metric[i]);
     if (r < 0)
@@ -389,7 +382,6 @@ static int try_everything(void *userdata)
 
 static void test_without_memory(void **state)
 {
-    (void)state;
     failmalloc_try(try_everything, NULL);
 }
 

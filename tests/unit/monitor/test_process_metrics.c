@@ -18,7 +18,6 @@ static void test_a_line_is_parsed(void **state)
 {
     struct process_stat stat;
 
-    (void)state;
     assert_int_equal(
         process_stat_parse("7 (a) b) 1 2) S 1 7 7 0 -1 4194560 5 6 7 8 100 23 9 9 20 0 "
                            "3 0 123456 987654321 4321 18446744073709551615 1 1\n",
@@ -38,7 +37,7 @@ static double value_of(const char *text, const char *name)
     char line[128];
     const char *found;
 
-    (void)snprintf(line, sizeof(line), "\n%s ", name);
+    snprintf(line, sizeof(line), "\n%s ", name);
     found = strstr(text, line);
     if (found == NULL)
         fail_msg("there is no %s in:\n%s", name, text);
@@ -53,7 +52,6 @@ static void test_of_this_process(void **state)
     struct metrics *metrics;
     int fd;
 
-    (void)state;
     assert_int_equal(metrics_new(&metrics), 0);
     assert_int_equal(process_metrics_init(&process, metrics), 0);
     assert_int_equal(metrics_render(metrics, &text), 0);
@@ -69,7 +67,7 @@ static void test_of_this_process(void **state)
     buf_reset(&text);
     assert_int_equal(metrics_render(metrics, &text), 0);
     assert_true(value_of(buf_text(&text), "process_open_fds") == before + (fd >= 0 ? 1 : 0));
-    (void)close(fd);
+    close(fd);
     buf_deinit(&text);
     assert_null(metrics_free(metrics));
 }
@@ -81,7 +79,6 @@ static int try_rendering(void *userdata)
     struct process_metrics process;
     int r = metrics_new(&metrics);
 
-    (void)userdata;
     if (r == 0)
         r = process_metrics_init(&process, metrics);
     if (r == 0)
@@ -92,7 +89,6 @@ static int try_rendering(void *userdata)
 
 static void test_without_memory(void **state)
 {
-    (void)state;
     failmalloc_try(try_rendering, NULL);
 }
 

@@ -97,7 +97,6 @@ static void test_parts_are_put_together(void **state)
     struct buf document = BUF_INIT(CONTROL_DOCUMENT_MAX);
     int fd;
 
-    (void)state;
     set_up(&f);
     fd = connect_to_it();
     assert_int_equal(receive(&f, fd, &document), 0);
@@ -105,7 +104,7 @@ static void test_parts_are_put_together(void **state)
     assert_memory_equal(document.data + document.len - 3, "9\n\n", 3);
     assert_int_equal(f.teller.n_asked, 20);
     buf_deinit(&document);
-    (void)close(fd);
+    close(fd);
     tear_down(&f);
 }
 
@@ -114,14 +113,13 @@ static void test_one_who_does_not_read_costs_one_part(void **state)
     struct fixture f = {.teller = {.n_parts = 20, .part_len = 900000}};
     int fd;
 
-    (void)state;
     set_up(&f);
     fd = connect_to_it();
     while (sd_event_run(f.event, 0) > 0)
         continue;
     assert_true(f.teller.n_asked >= 1);
     assert_true(f.teller.n_asked <= 3); /* what fits into a socket's buffer is sent */
-    (void)close(fd);
+    close(fd);
     tear_down(&f);
 }
 
@@ -132,7 +130,6 @@ static void test_clients_have_a_limit(void **state)
     struct buf document = BUF_INIT(CONTROL_DOCUMENT_MAX);
     int fds[CLIENTS], one_more;
 
-    (void)state;
     set_up(&f);
     for (size_t i = 0; i < CLIENTS; i++) {
         fds[i] = connect_to_it();
@@ -142,15 +139,15 @@ static void test_clients_have_a_limit(void **state)
     one_more = connect_to_it();
     assert_int_equal(receive(&f, one_more, &document), 0);
     assert_int_equal(document.len, 0);
-    (void)close(one_more);
-    (void)close(fds[0]);
+    close(one_more);
+    close(fds[0]);
     while (sd_event_run(f.event, 0) > 0)
         continue;
     fds[0] = connect_to_it();
     assert_int_equal(receive(&f, fds[0], &document), 0);
     assert_int_equal(document.len, 12);
     for (size_t i = 0; i < CLIENTS; i++)
-        (void)close(fds[i]);
+        close(fds[i]);
     buf_deinit(&document);
     tear_down(&f);
 }
@@ -161,14 +158,13 @@ static void test_what_cannot_be_told(void **state)
     struct buf document = BUF_INIT(CONTROL_DOCUMENT_MAX);
     int fd, r;
 
-    (void)state;
     set_up(&f);
     fd = connect_to_it();
     r = receive(&f, fd, &document);
     assert_true(r == 0 || r == -ECONNRESET);
     assert_int_equal(document.len, 22); /* and no end */
     buf_deinit(&document);
-    (void)close(fd);
+    close(fd);
     tear_down(&f);
 }
 
@@ -178,7 +174,6 @@ static void test_nobody_there(void **state)
     struct fixture f = {.teller = {.n_parts = 1}};
     int fd = -1;
 
-    (void)state;
     assert_int_equal(status_socket_connect_mount(&entry, &fd), -ENOTCONN);
     set_up(&f);
     status_socket_close(f.control);
@@ -196,9 +191,9 @@ static int receive_text(const char *text, struct error *e)
 
     assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
     assert_int_equal(write(fds[1], text, strlen(text)), strlen(text));
-    (void)close(fds[1]);
+    close(fds[1]);
     r = status_socket_receive(fds[0], &document, e);
-    (void)close(fds[0]);
+    close(fds[0]);
     buf_deinit(&document);
     return r;
 }
@@ -208,7 +203,6 @@ static void test_documents_that_are_cut_off(void **state)
     char too_long[200];
     struct error e = ERROR_INIT;
 
-    (void)state;
     assert_int_equal(receive_text("{}\n\n", &e), 0);
     assert_int_equal(receive_text("\n\n", &e), 0);
     assert_int_equal(receive_text("", &e), -EIO);
@@ -216,7 +210,7 @@ static void test_documents_that_are_cut_off(void **state)
     assert_int_equal(receive_text("{}\n", &e), -EIO);
     assert_non_null(strstr(e.text, "broke off"));
     assert_int_equal(receive_text("{}\n\n{", &e), -EIO);
-    (void)memset(too_long, 'x', sizeof(too_long) - 1);
+    memset(too_long, 'x', sizeof(too_long) - 1);
     too_long[sizeof(too_long) - 1] = '\0';
     assert_int_equal(receive_text(too_long, &e), -EFBIG);
 }

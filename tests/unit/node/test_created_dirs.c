@@ -23,9 +23,6 @@ struct fixture {
 
 static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw)
 {
-    (void)st;
-    (void)kind;
-    (void)ftw;
     return remove(path);
 }
 
@@ -43,10 +40,10 @@ static int setup(void **state)
     struct fixture *f = calloc(1, sizeof(*f));
 
     assert_non_null(f);
-    (void)snprintf(f->root, sizeof(f->root), "%s/test_made_dirs.XXXXXX",
-                   access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+    snprintf(f->root, sizeof(f->root), "%s/test_made_dirs.XXXXXX",
+             access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
     assert_non_null(mkdtemp(f->root));
-    (void)snprintf(f->path, sizeof(f->path), "%s/made", f->root);
+    snprintf(f->path, sizeof(f->path), "%s/made", f->root);
     assert_int_equal(chdir(f->root), 0);
     reopen(f);
     *state = f;
@@ -59,7 +56,7 @@ static int teardown(void **state)
 
     f->dirs = created_dirs_free(f->dirs);
     assert_int_equal(chdir("/"), 0);
-    (void)nftw(f->root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    nftw(f->root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     free(f);
     return 0;
 }
@@ -68,7 +65,7 @@ static const char *below(const struct fixture *f, const char *name)
 {
     static char path[160];
 
-    (void)snprintf(path, sizeof(path), "%s/%s", f->root, name);
+    snprintf(path, sizeof(path), "%s/%s", f->root, name);
     return path;
 }
 
@@ -143,7 +140,7 @@ static void what_is_not_needed_is_pruned(void **state)
     make(f, "a/d");
     make(f, "e");
     reopen(f);
-    (void)snprintf(needed, sizeof(needed), "%s", below(f, "a/d"));
+    snprintf(needed, sizeof(needed), "%s", below(f, "a/d"));
     created_dirs_prune(f->dirs, is_needed, needed);
     assert_false(exists("a/b"));
     assert_true(exists("a/d"));
@@ -157,7 +154,7 @@ static void what_is_no_directory(void **state)
     FILE *file = fopen("file", "we");
 
     assert_non_null(file);
-    (void)fclose(file);
+    fclose(file);
     assert_int_equal(created_dirs_make(f->dirs, below(f, "file/a"), &e), -ENOTDIR);
     assert_non_null(strstr(e.text, "/file: Not a directory"));
     assert_int_equal(created_dirs_make(f->dirs, below(f, "file"), &e), -ENOTDIR);
@@ -171,7 +168,7 @@ static void a_file_that_is_no_good(void **state)
     assert_non_null(file);
     for (size_t i = 0; i < MADE_DIRS_MAX + 1; i++)
         fprintf(file, "/no/such/%zu\n\nnonsense\n", i);
-    (void)fclose(file);
+    fclose(file);
     reopen(f);
     created_dirs_prune(f->dirs, is_needed, f->root);
     make(f, "a");
@@ -186,7 +183,7 @@ static void too_many(void **state)
     assert_non_null(file);
     for (size_t i = 0; i < MADE_DIRS_MAX; i++)
         fprintf(file, "/no/such/%zu\n", i);
-    (void)fclose(file);
+    fclose(file);
     reopen(f);
     assert_int_equal(created_dirs_make(f->dirs, below(f, "a"), &e), -E2BIG);
     assert_non_null(strstr(e.text, "8192 others were made already"));
@@ -204,7 +201,7 @@ static int make_and_remove(void *userdata)
         r = created_dirs_make(dirs, below(f, "a/b"), &e);
     if (r == 0)
         created_dirs_remove(dirs, below(f, "a/b"));
-    (void)created_dirs_free(dirs);
+    created_dirs_free(dirs);
     return r;
 }
 

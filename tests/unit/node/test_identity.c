@@ -26,7 +26,7 @@ static void write_kubeconfig(void)
     FILE *f;
     int r;
 
-    (void)snprintf(kubeconfig, sizeof(kubeconfig), "%s/kubeconfig", dir);
+    snprintf(kubeconfig, sizeof(kubeconfig), "%s/kubeconfig", dir);
     f = fopen(kubeconfig, "we");
     assert(f != NULL);
     /* nothing listens there, and nothing is asked for */
@@ -57,7 +57,6 @@ static void test_rights(void **state)
 {
     enum node_rights rights;
 
-    (void)state;
     assert_int_equal(node_rights_parse("node", &rights), 0);
     assert_int_equal(rights, NODE_RIGHTS_NODE);
     assert_int_equal(node_rights_parse("pod", &rights), 0);
@@ -78,7 +77,6 @@ static void test_one_for_all(void **state)
     const struct source *source;
     struct error e = ERROR_INIT;
 
-    (void)state;
     assert_int_equal(identities_get(all, &web, &a, &e), 0);
     assert_int_equal(identities_get(all, &other, &b, &e), 0);
     assert_ptr_equal(a, b);
@@ -89,8 +87,8 @@ static void test_one_for_all(void **state)
     assert_int_equal(identities_get(all, &web, &a, &e), 0);
     assert_ptr_equal(a->source, source);
     assert_int_equal(identity_renew(a, "", &e), 0); /* there is nothing to be renewed */
-    (void)identity_unref(a);
-    (void)identities_free(all);
+    identity_unref(a);
+    identities_free(all);
 }
 
 /* With the kubelet's rights its kubeconfig is found, and looked for again if it was not there. */
@@ -101,19 +99,18 @@ static void test_kubelets(void **state)
     char aside[PATH_MAX];
     struct error e = ERROR_INIT;
 
-    (void)state;
     if (access("/etc/kubernetes/kubelet.conf", F_OK) == 0) {
-        (void)identities_free(all);
+        identities_free(all);
         skip(); /* this machine has a kubelet of its own */
     }
-    (void)snprintf(aside, sizeof(aside), "%.4000s/aside", dir);
+    snprintf(aside, sizeof(aside), "%.4000s/aside", dir);
     assert_int_equal(rename(kubeconfig, aside), 0);
     assert_int_equal(identities_get(all, &web, &i, &e), -ENOENT);
     assert_non_null(strstr(e.text, kubeconfig));
     assert_int_equal(rename(aside, kubeconfig), 0);
     assert_int_equal(identities_get(all, &web, &i, &e), 0);
-    (void)identity_unref(i);
-    (void)identities_free(all);
+    identity_unref(i);
+    identities_free(all);
 }
 
 static void test_one_for_each_account(void **state)
@@ -126,7 +123,6 @@ static void test_one_for_each_account(void **state)
     struct identity *a = NULL, *b = NULL, *c = NULL;
     struct error e = ERROR_INIT;
 
-    (void)state;
     assert_int_equal(identities_get(all, &web, &a, &e), 0);
     assert_int_equal(identities_get(all, &again, &b, &e), 0);
     assert_int_equal(identities_get(all, &elsewhere, &c, &e), 0);
@@ -136,10 +132,10 @@ static void test_one_for_each_account(void **state)
     assert_string_equal(a->name, "system:serviceaccount:prod:web");
     assert_string_equal(c->namespace, "test");
     assert_int_equal(identity_renew(a, TOKEN_B, &e), 0);
-    (void)identity_unref(a);
-    (void)identity_unref(b);
-    (void)identity_unref(c);
-    (void)identities_free(all);
+    identity_unref(a);
+    identity_unref(b);
+    identity_unref(c);
+    identities_free(all);
 }
 
 static void test_tokens_that_are_none(void **state)
@@ -156,7 +152,6 @@ static void test_tokens_that_are_none(void **state)
     struct identities *all = make(NODE_RIGHTS_POD, kubeconfig);
     struct identity *i = NULL;
 
-    (void)state;
     for (size_t n = 0; n < ELEMENTS_OF(texts); n++) {
         const struct identity_request request = {
             .namespace = "prod", .service_account = "web", .tokens = texts[n]};
@@ -166,7 +161,7 @@ static void test_tokens_that_are_none(void **state)
         assert_null(strstr(e.text, "dummy-secret"));
         assert_int_not_equal(e.text[0], '\0');
     }
-    (void)identities_free(all);
+    identities_free(all);
 }
 
 /* Places that files name: the same place is the same identity. */
@@ -178,18 +173,17 @@ static void test_places(void **state)
     struct identity *own = NULL, *a = NULL, *b = NULL;
     struct error e = ERROR_INIT;
 
-    (void)state;
     assert_int_equal(identities_get_place(all, &none, &own, &e), 0);
     assert_int_equal(identities_get_place(all, &manifests, &a, &e), 0);
     assert_int_equal(identities_get_place(all, &manifests, &b, &e), 0);
     assert_ptr_equal(a, b);
     assert_ptr_not_equal(a, own);
     assert_string_equal(a->namespace, "default");
-    (void)identity_unref(a);
-    (void)identity_unref(b);
-    (void)identity_unref(own);
+    identity_unref(a);
+    identity_unref(b);
+    identity_unref(own);
     assert_true(identities_get_place(all, &nowhere, &a, &e) < 0);
-    (void)identities_free(all);
+    identities_free(all);
 }
 
 static int make_with_what_memory_there_is(void *userdata)
@@ -198,14 +192,12 @@ static int make_with_what_memory_there_is(void *userdata)
     struct identities *all = NULL;
     int r = identities_new(event, &options, &all);
 
-    (void)userdata;
-    (void)identities_free(all);
+    identities_free(all);
     return r;
 }
 
 static void test_no_memory(void **state)
 {
-    (void)state;
     failmalloc_try(make_with_what_memory_there_is, NULL);
 }
 
@@ -229,8 +221,8 @@ int main(void)
     r = sd_event_new(&event);
     assert(r >= 0);
     r = cmocka_run_group_tests(tests, NULL, NULL);
-    (void)sd_event_unref(event);
-    (void)unlink(kubeconfig);
-    (void)rmdir(dir);
+    sd_event_unref(event);
+    unlink(kubeconfig);
+    rmdir(dir);
     return r;
 }

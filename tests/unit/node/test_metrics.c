@@ -73,7 +73,6 @@ static void test_publishing(void **state)
 {
     struct fixture f;
 
-    (void)state;
     set_up(&f);
     node_metrics_answered(f.metrics, "NodePublishVolume", "OK", SPAN_MS(2));
     node_metrics_answered(f.metrics, "NodePublishVolume", "OK", SPAN_MS(3));
@@ -93,7 +92,6 @@ static void test_updates_and_events(void **state)
 {
     struct fixture f;
 
-    (void)state;
     set_up(&f);
     node_metrics_updated(f.metrics, 400);
     node_metrics_updated(f.metrics, SPAN_MS(20));
@@ -108,7 +106,6 @@ static void test_sources_are_added_up(void **state)
 {
     struct fixture f;
 
-    (void)state;
     set_up(&f);
     f.n_sources = 2;
     /* looking twice counts nothing twice, and neither does sharing a client */
@@ -125,7 +122,6 @@ static void test_what_was_counted_stays_counted(void **state)
 {
     struct fixture f;
 
-    (void)state;
     set_up(&f);
     f.n_sources = 1;
     node_metrics_source_gone(f.metrics, &f.source, false);
@@ -147,7 +143,6 @@ static void test_a_source_that_counts_nothing(void **state)
 {
     struct fixture f;
 
-    (void)state;
     set_up(&f);
     f.source.ops = &silent_ops;
     f.n_sources = 1;
@@ -160,7 +155,6 @@ static void test_what_there_is(void **state)
 {
     struct fixture f;
 
-    (void)state;
     set_up(&f);
     assert_line(&f, "\nsecretfs_volumes{state=\"waiting\"} 0\n");
     assert_line(&f, "\nsecretfs_volumes{state=\"stale\"} 0\n");
@@ -182,7 +176,6 @@ static int try_rendering(void *userdata)
     struct buf text = BUF_INIT(METRICS_TEXT_MAX);
     int r = node_metrics_new(collect, &f, &metrics);
 
-    (void)userdata;
     if (r < 0)
         return r;
     node_metrics_answered(metrics, "NodePublishVolume", "OK", 1);
@@ -194,7 +187,6 @@ static int try_rendering(void *userdata)
 
 static void test_without_memory(void **state)
 {
-    (void)state;
     failmalloc_try(try_rendering, NULL);
 }
 

@@ -21,7 +21,7 @@ static int parse(const char *line, struct node_options *o, struct error *e)
     static char copy[1024];
     int argc = 0;
 
-    (void)snprintf(copy, sizeof(copy), "node %s", line);
+    snprintf(copy, sizeof(copy), "node %s", line);
     for (char *at = copy, *word; (word = strsep(&at, " ")) != NULL;)
         if (*word != '\0') {
             assert_true(argc < WORDS_MAX - 1);
@@ -51,8 +51,7 @@ static void test_defaults(void **state)
 {
     struct node_options o;
 
-    (void)state;
-    (void)unsetenv("NODE_NAME");
+    unsetenv("NODE_NAME");
     parse_well("", &o);
     assert_string_equal(o.driver_name, "csi.secretfs.io");
     assert_string_equal(o.kubelet_root, "/var/lib/kubelet");
@@ -73,7 +72,6 @@ static void test_name_of_the_node(void **state)
 {
     struct node_options o;
 
-    (void)state;
     assert_int_equal(setenv("NODE_NAME", "from-environment", 1), 0);
     parse_well("", &o);
     assert_string_equal(o.node_id, "from-environment");
@@ -81,14 +79,13 @@ static void test_name_of_the_node(void **state)
     parse_well("--node-id=given", &o);
     assert_string_equal(o.node_id, "given");
     node_options_deinit(&o);
-    (void)unsetenv("NODE_NAME");
+    unsetenv("NODE_NAME");
 }
 
 static void test_what_follows_from_others(void **state)
 {
     struct node_options o;
 
-    (void)state;
     parse_well("--kubelet-root=/data/kubelet// --driver-name x.example --run-dir /r/", &o);
     assert_string_equal(o.kubelet_root, "/data/kubelet");
     assert_string_equal(o.endpoint, "/data/kubelet/plugins/x.example/csi.sock");
@@ -106,7 +103,6 @@ static void test_ways_to_write_an_endpoint(void **state)
                                        "--endpoint=unix:///a/csi.sock"};
     struct node_options o;
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(ways); i++) {
         parse_well(ways[i], &o);
         assert_string_equal(o.endpoint, "/a/csi.sock");
@@ -118,7 +114,6 @@ static void test_levels(void **state)
 {
     struct node_options o;
 
-    (void)state;
     parse_well("--v=4", &o);
     assert_int_equal(o.log_level, LOG_LEVEL_DEBUG);
     node_options_deinit(&o);
@@ -140,14 +135,13 @@ static void test_file_and_who_wins(void **state)
     struct node_options o;
     char line[128];
 
-    (void)state;
     write_config("# comment\n"
                  "rights: daemon\n"
                  "kubelet-root: /from/file\n"
                  "metrics-bind-address: 0\n"
                  "node-id: \"17\"\n"
                  "v: 5\n");
-    (void)snprintf(line, sizeof(line), "--kubelet-root=/from/line --config=%s", config_path);
+    snprintf(line, sizeof(line), "--kubelet-root=/from/line --config=%s", config_path);
     parse_well(line, &o);
     assert_int_equal(o.rights, NODE_RIGHTS_DAEMON);
     assert_string_equal(o.kubelet_root, "/from/line");
@@ -184,8 +178,7 @@ static void test_faults_of_a_file(void **state)
     struct node_options o;
     char line[128];
 
-    (void)state;
-    (void)snprintf(line, sizeof(line), "--config=%s", config_path);
+    snprintf(line, sizeof(line), "--config=%s", config_path);
     for (size_t i = 0; i < ELEMENTS_OF(faults); i++) {
         struct error e = ERROR_INIT;
 
@@ -228,7 +221,6 @@ static void test_faults(void **state)
     };
     struct node_options o;
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(faults); i++) {
         struct error e = ERROR_INIT;
 
@@ -252,9 +244,8 @@ static void test_no_memory(void **state)
 {
     char line[128];
 
-    (void)state;
     write_config("v: 5\nkubelet-root: /from/file/\n");
-    (void)snprintf(line, sizeof(line), "--driver-name=x --config=%s", config_path);
+    snprintf(line, sizeof(line), "--driver-name=x --config=%s", config_path);
     failmalloc_try(parse_config_with_what_memory_there_is, line);
 }
 
@@ -275,8 +266,8 @@ int main(void)
     int r;
 
     assert(fd >= 0);
-    (void)close(fd);
+    close(fd);
     r = cmocka_run_group_tests(tests, NULL, NULL);
-    (void)unlink(config_path);
+    unlink(config_path);
     return r;
 }

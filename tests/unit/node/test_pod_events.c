@@ -41,11 +41,10 @@ static int send_nowhere(struct source *to, const struct http_call *call,
     struct fixture *f = current;
     size_t i = f->n_requests;
 
-    (void)to;
     if (f->send_result < 0)
         return error_set(e, f->send_result, "there is no way");
     assert_true(i < REQUESTS_MAX);
-    (void)snprintf(f->requests[i].path, sizeof(f->requests[i].path), "%s", call->path);
+    snprintf(f->requests[i].path, sizeof(f->requests[i].path), "%s", call->path);
     assert_int_equal(json_parse(call->body, strlen(call->body), &f->requests[i].body, NULL), 0);
     f->requests[i].handler = handler;
     f->requests[i].userdata = userdata;
@@ -139,7 +138,6 @@ static void test_an_event(void **state)
     const cJSON *body;
     struct timespec time;
 
-    (void)state;
     set_up(&f);
     post(&f, "prod/web-0", "VolumeHeld");
     assert_int_equal(f.n_requests, 1);
@@ -166,7 +164,6 @@ static void test_the_same_is_not_said_again_soon(void **state)
 {
     struct fixture f;
 
-    (void)state;
     set_up(&f);
     post(&f, "prod/web-0", "VolumeHeld");
     answer(&f, 201);
@@ -191,10 +188,9 @@ static void test_many_at_once(void **state)
     struct fixture f;
     char pod[32];
 
-    (void)state;
     set_up(&f);
     for (unsigned i = 0; i < POD_EVENTS_PER_MINUTE + 5; i++) {
-        (void)snprintf(pod, sizeof(pod), "prod/web-%u", i);
+        snprintf(pod, sizeof(pod), "prod/web-%u", i);
         post(&f, pod, "VolumeHeld");
         if (i < POD_EVENTS_PER_MINUTE)
             answer(&f, 201);
@@ -214,10 +210,9 @@ static void test_a_slow_server(void **state)
     struct fixture f;
     char pod[32];
 
-    (void)state;
     set_up(&f);
     for (unsigned i = 0; i < POD_EVENTS_POSTING + 2; i++) {
-        (void)snprintf(pod, sizeof(pod), "prod/web-%u", i);
+        snprintf(pod, sizeof(pod), "prod/web-%u", i);
         post(&f, pod, "VolumeHeld");
     }
     assert_int_equal(f.n_open, POD_EVENTS_POSTING);
@@ -238,12 +233,11 @@ static void test_more_than_can_be_remembered(void **state)
     struct fixture f;
     char pod[32];
 
-    (void)state;
     set_up(&f);
     post(&f, "prod/first", "VolumeHeld");
     answer(&f, 201);
     for (unsigned i = 0; i < 2 * POD_EVENTS_KNOWN; i++) {
-        (void)snprintf(pod, sizeof(pod), "prod/web-%u", i);
+        snprintf(pod, sizeof(pod), "prod/web-%u", i);
         post(&f, pod, "VolumeHeld");
         if (f.n_open > 0)
             answer(&f, 201);
@@ -261,7 +255,6 @@ static void test_a_server_that_refuses(void **state)
 {
     struct fixture f;
 
-    (void)state;
     set_up(&f);
     post(&f, "prod/web-0", "VolumeHeld");
     answer(&f, 403);
@@ -289,12 +282,11 @@ static void test_odd_names(void **state)
     struct fixture f;
     const char *name;
 
-    (void)state;
     set_up(&f);
     post(&f, "no-namespace", "VolumeHeld");
     post(&f, "/web", "VolumeHeld");
     assert_results(&f, 0, 2, 0);
-    (void)memset(pod + 5, 'x', 253);
+    memset(pod + 5, 'x', 253);
     pod[5 + 199] = '-'; /* where it is cut */
     pod[5 + 253] = '\0';
     post(&f, pod, "VolumeHeld");
@@ -309,11 +301,6 @@ static int send_and_forget(struct source *to, const struct http_call *call,
                            const struct http_handler *handler, void *userdata,
                            struct http_request **ret_request, struct error *e)
 {
-    (void)to;
-    (void)call;
-    (void)handler;
-    (void)userdata;
-    (void)ret_request;
     return error_set(e, -EAGAIN, "not now");
 }
 
@@ -328,19 +315,17 @@ static int try_posting(void *userdata)
                                                .userdata = &f};
     int r;
 
-    (void)userdata;
     current = &f;
     r = pod_events_new(&options, &f.events);
     if (r < 0)
         return r;
     post(&f, "prod/web-0", "VolumeHeld");
-    (void)pod_events_free(f.events);
+    pod_events_free(f.events);
     return 0;
 }
 
 static void test_without_memory(void **state)
 {
-    (void)state;
     failmalloc_try(try_posting, NULL);
 }
 

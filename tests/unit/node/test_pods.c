@@ -43,7 +43,6 @@ static int open_source(void *userdata, struct source **ret_source, struct error 
 {
     static struct source source;
 
-    (void)userdata;
     if (world.open_result < 0)
         return error_set(e, world.open_result, "there is no API server here");
     *ret_source = &source;
@@ -61,7 +60,7 @@ static int send_nowhere(struct source *source, const struct http_call *call,
     if (world.send_result < 0)
         return error_set(e, world.send_result, "there is no way");
     assert_true(world.n_requests < REQUESTS_MAX);
-    (void)snprintf(r->path, sizeof(r->path), "%s", call->path);
+    snprintf(r->path, sizeof(r->path), "%s", call->path);
     r->handler = handler;
     r->userdata = userdata;
     r->is_watch = call->is_watch;
@@ -84,13 +83,11 @@ static struct http_request *cancel(struct http_request *request)
 
 static unsigned version(const struct source *source)
 {
-    (void)source;
     return 7;
 }
 
 static void rejected(struct source *source, unsigned of)
 {
-    (void)source;
     world.n_rejected++;
     world.rejected_version = of;
 }
@@ -105,8 +102,7 @@ static const struct node_pods_options options = {
 
 static int set_up(void **state)
 {
-    (void)state;
-    (void)memset(&world, 0, sizeof(world));
+    memset(&world, 0, sizeof(world));
     assert_true(sd_event_new(&world.event) >= 0);
     assert_int_equal(node_pods_new(world.event, &options, &world.pods), 0);
     assert_int_equal(world.n_requests, 1);
@@ -116,10 +112,9 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
-    (void)state;
     assert_null(node_pods_free(world.pods));
     assert_int_equal(world.n_open, 0);
-    (void)sd_event_unref(world.event);
+    sd_event_unref(world.event);
     return 0;
 }
 
@@ -182,7 +177,7 @@ static void on_answer(void *userdata, enum node_pods_answer answer)
     assert_null(userdata);
     world.answers[world.n_answers++] = answer;
     if (world.frees_on_answer != NULL)
-        (void)node_pods_query_free(TAKE(world.frees_on_answer));
+        node_pods_query_free(TAKE(world.frees_on_answer));
 }
 
 static enum node_pods_answer ask_for(const char *name, const char *volume,
@@ -213,7 +208,6 @@ static void test_known_pod(void **state)
 {
     struct node_pods_query *query = NULL;
 
-    (void)state;
     respond(&world.requests[0], 200);
     assert_string_equal(node_pods_problem(world.pods), "");
     send(&world.requests[0], EVENT("ADDED", POD("u1")));
@@ -226,9 +220,8 @@ static void test_known_pod(void **state)
 
 static void test_volumes_of_a_pod_wait_for_one_request(void **state)
 {
-    (void)state;
-    (void)ask_later("one");
-    (void)ask_later("two");
+    ask_later("one");
+    ask_later("two");
     assert_int_equal(world.n_requests, 2);
     assert_string_equal(newest()->path, "/api/v1/namespaces/prod/pods/web-0");
     assert_false(newest()->is_watch);
@@ -239,10 +232,9 @@ static void test_volumes_of_a_pod_wait_for_one_request(void **state)
 
 static void test_watch_comes_first(void **state)
 {
-    (void)state;
     respond(&world.requests[0], 200);
-    (void)ask_later("one");
-    (void)ask_later("two");
+    ask_later("one");
+    ask_later("two");
     send(&world.requests[0], EVENT("ADDED", POD("u1")));
     expect_answers(NODE_PODS_NO_SUB_PATH, NODE_PODS_SUB_PATH);
     assert_false(newest()->is_open);
@@ -252,7 +244,6 @@ static void test_queries_that_are_freed(void **state)
 {
     struct node_pods_query *one, *two;
 
-    (void)state;
     one = ask_later("one");
     two = ask_later("two");
     assert_null(node_pods_query_free(one));
@@ -261,7 +252,7 @@ static void test_queries_that_are_freed(void **state)
     assert_false(newest()->is_open);
     assert_null(node_pods_query_free(NULL));
     /* one that goes while the other is answered */
-    (void)ask_later("one");
+    ask_later("one");
     world.frees_on_answer = ask_later("two");
     answer(newest(), 200, POD("u1"));
     assert_int_equal(world.n_answers, 1);
@@ -271,7 +262,7 @@ static void test_queries_that_are_freed(void **state)
 
 static void expect_unknown(int status, const char *text)
 {
-    (void)ask_later("two");
+    ask_later("two");
     answer(newest(), status, text);
     assert_int_equal(world.n_answers, 1);
     assert_int_equal(world.answers[0], NODE_PODS_UNKNOWN);
@@ -279,19 +270,16 @@ static void expect_unknown(int status, const char *text)
 
 static void test_pod_is_not_there(void **state)
 {
-    (void)state;
     expect_unknown(404, "{}");
 }
 
 static void test_another_pod_of_that_name(void **state)
 {
-    (void)state;
     expect_unknown(200, POD("u2"));
 }
 
 static void test_answer_is_no_pod(void **state)
 {
-    (void)state;
     expect_unknown(200, "<html>");
 }
 
@@ -299,10 +287,9 @@ static void test_answer_is_too_long(void **state)
 {
     char piece[8192];
 
-    (void)state;
-    (void)memset(piece, ' ', sizeof(piece) - 1);
+    memset(piece, ' ', sizeof(piece) - 1);
     piece[sizeof(piece) - 1] = '\0';
-    (void)ask_later("two");
+    ask_later("two");
     respond(newest(), 200);
     for (size_t len = 0; len <= POD_JSON_MAX_BYTES && newest()->is_open; len += sizeof(piece) - 1)
         send(newest(), piece);
@@ -315,8 +302,7 @@ static void test_answer_is_too_long(void **state)
 
 static void test_server_is_away(void **state)
 {
-    (void)state;
-    (void)ask_later("two");
+    ask_later("two");
     end(newest(), HTTP_REFUSED);
     answer(wait_request(3), 503, "");
     answer(wait_request(4), 200, POD("u1"));
@@ -328,7 +314,6 @@ static void test_hurry(void **state)
 {
     struct node_pods_query *query = ask_later("two");
 
-    (void)state;
     node_pods_query_hurry(query); /* it is under way */
     assert_int_equal(world.n_requests, 2);
     end(newest(), HTTP_REFUSED);
@@ -342,9 +327,8 @@ static void test_hurry(void **state)
 
 static void test_request_cannot_be_made(void **state)
 {
-    (void)state;
     world.send_result = -EAGAIN;
-    (void)ask_later("two");
+    ask_later("two");
     world.send_result = 0;
     answer(wait_request(2), 200, POD("u1"));
     assert_int_equal(world.answers[0], NODE_PODS_SUB_PATH);
@@ -353,9 +337,8 @@ static void test_request_cannot_be_made(void **state)
 /* K3: where the watch is allowed, a GET will be, too. */
 static void test_authorizer_is_late(void **state)
 {
-    (void)state;
     respond(&world.requests[0], 200);
-    (void)ask_later("two");
+    ask_later("two");
     answer(newest(), 403, "{}");
     answer(wait_request(3), 403, "{}");
     answer(wait_request(4), 200, POD("u1"));
@@ -364,9 +347,8 @@ static void test_authorizer_is_late(void **state)
 
 static void test_new_credentials_for_a_request(void **state)
 {
-    (void)state;
     respond(&world.requests[0], 200);
-    (void)ask_later("two");
+    ask_later("two");
     answer(newest(), 401, "{}");
     assert_int_equal(world.n_rejected, 1);
     assert_int_equal(world.rejected_version, 7);
@@ -379,9 +361,8 @@ static void test_one_pod_is_forbidden(void **state)
 {
     struct node_pods_query *query = NULL;
 
-    (void)state;
     respond(&world.requests[0], 200);
-    (void)ask_later("two");
+    ask_later("two");
     for (size_t n = 2; n <= 5; n++)
         answer(wait_request(n), 403, "{}");
     assert_int_equal(world.n_answers, 0);
@@ -389,17 +370,16 @@ static void test_one_pod_is_forbidden(void **state)
     assert_int_equal(world.n_answers, 1);
     assert_int_equal(world.answers[0], NODE_PODS_UNKNOWN);
     assert_int_equal(ask_for("web-1", "two", &query), NODE_PODS_LATER);
-    (void)node_pods_query_free(query);
+    node_pods_query_free(query);
 }
 
 static void test_forbidden(void **state)
 {
     struct node_pods_query *query = NULL;
 
-    (void)state;
     answer(&world.requests[0], 403, "{\"message\":\"pods is forbidden\"}");
     assert_non_null(strstr(node_pods_problem(world.pods), "pods is forbidden: allow"));
-    (void)ask_later("two");
+    ask_later("two");
     answer(newest(), 403, "{}");
     assert_int_equal(world.n_answers, 1);
     assert_int_equal(world.answers[0], NODE_PODS_UNKNOWN);
@@ -410,12 +390,11 @@ static void test_forbidden(void **state)
     respond(wait_request(3), 200);
     assert_string_equal(node_pods_problem(world.pods), "");
     assert_int_equal(ask_for("web-0", "two", &query), NODE_PODS_LATER);
-    (void)node_pods_query_free(query);
+    node_pods_query_free(query);
 }
 
 static void test_credentials_are_refused(void **state)
 {
-    (void)state;
     answer(&world.requests[0], 401, "{}");
     assert_int_equal(world.n_rejected, 1);
     assert_int_equal(world.rejected_version, 7);
@@ -426,14 +405,13 @@ static void test_no_api_server(void **state)
     struct node_pods_query *query = NULL;
     struct node_pods *pods = NULL, *own = world.pods;
 
-    (void)state;
     world.open_result = -EOPNOTSUPP;
     assert_int_equal(node_pods_new(world.event, &options, &pods), 0);
     world.pods = pods;
     assert_string_equal(node_pods_problem(pods), "there is no API server here");
     assert_int_equal(ask_for("web-0", "two", &query), NODE_PODS_UNKNOWN);
     assert_int_equal(world.n_requests, 1);
-    (void)node_pods_free(pods);
+    node_pods_free(pods);
     world.pods = own;
 }
 
@@ -444,9 +422,8 @@ static void test_few_requests_at_the_same_time(void **state)
     struct node_pods_query *queries[NODE_PODS_REQUESTS_MAX + 3];
     char name[16];
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(queries); i++) {
-        (void)snprintf(name, sizeof(name), "web-%zu", i);
+        snprintf(name, sizeof(name), "web-%zu", i);
         assert_int_equal(ask_for(name, "two", &queries[i]), NODE_PODS_LATER);
     }
     assert_int_equal(world.n_requests, 1 + NODE_PODS_REQUESTS_MAX);
@@ -456,7 +433,7 @@ static void test_few_requests_at_the_same_time(void **state)
     end(&world.requests[2], HTTP_FAILED);
     assert_int_equal(world.n_requests, 1 + NODE_PODS_REQUESTS_MAX + 2);
     for (size_t i = 1; i < ELEMENTS_OF(queries); i++)
-        (void)node_pods_query_free(queries[i]);
+        node_pods_query_free(queries[i]);
     assert_int_equal(world.n_open, 1);
 }
 
@@ -466,16 +443,15 @@ static void test_many_pods(void **state)
     struct node_pods_query *query = NULL;
     char name[16];
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(queries); i++) {
-        (void)snprintf(name, sizeof(name), "web-%zu", i);
+        snprintf(name, sizeof(name), "web-%zu", i);
         assert_int_equal(ask_for(name, "two", &queries[i]), NODE_PODS_LATER);
     }
     assert_int_equal(ask_for("one-more", "two", &query), NODE_PODS_UNKNOWN);
     assert_int_equal(ask_for("web-0", "one", &query), NODE_PODS_LATER);
-    (void)node_pods_query_free(query);
+    node_pods_query_free(query);
     for (size_t i = ELEMENTS_OF(queries); i > 0; i--)
-        (void)node_pods_query_free(queries[i - 1]);
+        node_pods_query_free(queries[i - 1]);
 }
 
 /* ---- names */
@@ -494,7 +470,6 @@ static void test_names_of_volumes(void **state)
     };
     char name[NODE_PODS_VOLUME_NAME_SIZE];
 
-    (void)state;
     assert_true(node_pods_volume_name(
         "/var/lib/kubelet/pods/u-1/volumes/kubernetes.io~csi/creds/mount", name));
     assert_string_equal(name, "creds");
@@ -514,13 +489,12 @@ static int attempt(void *userdata)
     struct node_pods *pods = NULL, *own = world.pods;
     int r = node_pods_new(world.event, &options, &pods);
 
-    (void)userdata;
     if (r == 0) {
         world.pods = pods;
         /* for want of memory the answer is that it is not known */
-        (void)ask_for("web-0", "two", &query);
-        (void)node_pods_query_free(query);
-        (void)node_pods_free(pods);
+        ask_for("web-0", "two", &query);
+        node_pods_query_free(query);
+        node_pods_free(pods);
         world.pods = own;
     }
     world.n_requests = 1;
@@ -529,7 +503,6 @@ static int attempt(void *userdata)
 
 static void test_no_memory(void **state)
 {
-    (void)state;
     failmalloc_try(attempt, NULL);
 }
 

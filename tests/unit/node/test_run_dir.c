@@ -21,12 +21,12 @@ static void remove_all(void)
     char name[PATH_MAX + 32];
 
     for (size_t i = 0; i < ELEMENTS_OF(names); i++) {
-        (void)snprintf(name, sizeof(name), "%s/%s", path, names[i]);
-        (void)rmdir(name);
+        snprintf(name, sizeof(name), "%s/%s", path, names[i]);
+        rmdir(name);
     }
-    (void)snprintf(name, sizeof(name), "%s/node.lock", path);
-    (void)unlink(name);
-    (void)rmdir(path);
+    snprintf(name, sizeof(name), "%s/node.lock", path);
+    unlink(name);
+    rmdir(path);
 }
 
 static void test_one_at_a_time(void **state)
@@ -36,12 +36,11 @@ static void test_one_at_a_time(void **state)
     struct stat status;
     struct error e = ERROR_INIT;
 
-    (void)state;
     assert_int_equal(run_dir_open(path, &first, &e), 0);
     assert_int_equal(stat(path, &status), 0);
     assert_int_equal(status.st_mode & 0777, 0700);
     assert_int_equal(run_dir_open(path, &second, &e), -EBUSY);
-    (void)snprintf(pid, sizeof(pid), "process %d", getpid());
+    snprintf(pid, sizeof(pid), "process %d", getpid());
     assert_non_null(strstr(e.text, pid));
     assert_non_null(strstr(e.text, path));
     first = fd_close(first);
@@ -55,7 +54,6 @@ static void test_others_may_write_there(void **state)
     int fd = -1;
     struct error e = ERROR_INIT;
 
-    (void)state;
     assert_int_equal(mkdir(path, 0700), 0);
     assert_int_equal(chmod(path, 0777), 0);
     assert_int_equal(run_dir_open(path, &fd, &e), -EPERM);
@@ -68,7 +66,6 @@ static void test_cannot_be_made(void **state)
     int fd = -1;
     struct error e = ERROR_INIT;
 
-    (void)state;
     assert_int_equal(run_dir_open("/nowhere/at/all", &fd, &e), -ENOENT);
     assert_non_null(strstr(e.text, "/nowhere/at/all"));
 }
@@ -77,7 +74,6 @@ static void test_no_leftovers(void **state)
 {
     struct error e = ERROR_INIT;
 
-    (void)state;
     assert_int_equal(run_dir_detach_leftovers(path, "csi.example", "/nowhere/pods", &e), 0);
 }
 
@@ -94,8 +90,8 @@ int main(void)
 
     made = mkdtemp(base);
     assert(made != NULL);
-    (void)snprintf(path, sizeof(path), "%s/run", base);
+    snprintf(path, sizeof(path), "%s/run", base);
     r = cmocka_run_group_tests(tests, NULL, NULL);
-    (void)rmdir(base);
+    rmdir(base);
     return r;
 }

@@ -21,7 +21,6 @@ static void everything(void **state)
     struct static_volume *v = NULL;
     struct error e = ERROR_INIT;
 
-    (void)state;
     if (static_volume_parse("10-db.prod.yaml", text, strlen(text), &v, &e) != 0)
         fail_msg("%s", e.text);
     assert_string_equal(v->name, "10-db.prod");
@@ -35,7 +34,7 @@ static void everything(void **state)
     assert_int_equal(v->spec->gid, 77);
     assert_int_equal(v->spec->default_mode, 0400);
     assert_string_equal(v->spec->sources[0].name, "db");
-    (void)static_volume_unref(v);
+    static_volume_unref(v);
 }
 
 static void the_least(void **state)
@@ -46,7 +45,6 @@ static void the_least(void **state)
     struct static_volume *v = NULL;
     struct error e = ERROR_INIT;
 
-    (void)state;
     assert_int_equal(static_volume_parse("a.yaml", text, strlen(text), &v, &e), 0);
     assert_string_equal(v->manifests, "/m");
     assert_null(v->namespace);
@@ -54,7 +52,7 @@ static void the_least(void **state)
     assert_int_equal(v->spec->kind, VOLUME_CONFIGMAP);
     assert_int_equal(v->spec->uid, VOLUME_ID_UNSET);
     assert_int_equal(v->spec->gid, VOLUME_ID_UNSET);
-    (void)static_volume_unref(v);
+    static_volume_unref(v);
     assert_null(static_volume_unref(NULL));
 }
 
@@ -103,7 +101,6 @@ static const struct {
 
 static void mistakes_are_named(void **state)
 {
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(mistakes); i++) {
         struct static_volume *v = NULL;
         struct error e = ERROR_INIT;
@@ -123,8 +120,7 @@ static void a_path_has_an_end(void **state)
     struct error e = ERROR_INIT;
     char *at = stpcpy(text, VOLUME "\ntarget: /");
 
-    (void)state;
-    (void)memset(at, 'x', 4096);
+    memset(at, 'x', 4096);
     assert_int_equal(static_volume_parse("a.yaml", text, strlen(text), &v, &e), -EINVAL);
     assert_non_null(strstr(e.text, "target: this is too long for a path"));
 }
@@ -137,14 +133,12 @@ static int parse_everything(void *userdata)
     struct error e;
     int r = static_volume_parse("a.yaml", text, strlen(text), &v, &e);
 
-    (void)userdata;
-    (void)static_volume_unref(v);
+    static_volume_unref(v);
     return r;
 }
 
 static void memory_can_be_short(void **state)
 {
-    (void)state;
     failmalloc_try(parse_everything, NULL);
 }
 

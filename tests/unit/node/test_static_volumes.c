@@ -64,7 +64,7 @@ static void on_failed(void *userdata, const char *file, const char *reason)
 
     tell(f, reason != NULL ? '!' : '=', slash != NULL ? slash : file, NULL);
     if (reason != NULL)
-        (void)snprintf(f->reason, sizeof(f->reason), "%s", reason);
+        snprintf(f->reason, sizeof(f->reason), "%s", reason);
 }
 
 static const struct static_volumes_callbacks callbacks = {
@@ -74,9 +74,6 @@ static const struct static_volumes_callbacks callbacks = {
 
 static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw)
 {
-    (void)st;
-    (void)kind;
-    (void)ftw;
     return remove(path);
 }
 
@@ -86,11 +83,11 @@ static int setup(void **state)
 
     assert_non_null(f);
     alarm(WATCHDOG_SEC);
-    (void)snprintf(f->root, sizeof(f->root), "%s/test_static_volumes.XXXXXX",
-                   access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+    snprintf(f->root, sizeof(f->root), "%s/test_static_volumes.XXXXXX",
+             access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
     assert_non_null(mkdtemp(f->root));
     assert_int_equal(chdir(f->root), 0);
-    (void)snprintf(f->path, sizeof(f->path), "%s/volumes.d", f->root);
+    snprintf(f->path, sizeof(f->path), "%s/volumes.d", f->root);
     assert_int_equal(mkdir(f->path, 0755), 0);
     assert_true(sd_event_new(&f->event) >= 0);
     *state = f;
@@ -102,9 +99,9 @@ static int teardown(void **state)
     struct fixture *f = *state;
 
     f->volumes = static_volumes_free(f->volumes);
-    (void)sd_event_unref(f->event);
+    sd_event_unref(f->event);
     assert_int_equal(chdir("/"), 0);
-    (void)nftw(f->root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    nftw(f->root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     free(f);
     return 0;
 }
@@ -123,9 +120,9 @@ static void put_volume(const char *name, const char *target, const char *secret)
 {
     char path[128], text[256];
 
-    (void)snprintf(path, sizeof(path), "volumes.d/%s", name);
-    (void)snprintf(text, sizeof(text), "target: %s\nvolume: {secret: {secretName: %s}}\n", target,
-                   secret);
+    snprintf(path, sizeof(path), "volumes.d/%s", name);
+    snprintf(text, sizeof(text), "target: %s\nvolume: {secret: {secretName: %s}}\n", target,
+             secret);
     put(".new", text);
     assert_int_equal(rename(".new", path), 0);
 }
@@ -385,7 +382,7 @@ static void too_many(void **state)
     for (unsigned i = 0; i <= STATIC_VOLUMES_MAX; i++) {
         char name[32];
 
-        (void)snprintf(name, sizeof(name), "volumes.d/%04u.yaml", i);
+        snprintf(name, sizeof(name), "volumes.d/%04u.yaml", i);
         put(name, "x");
     }
     start(f);
@@ -400,7 +397,7 @@ static void too_long(void **state)
     char *text = malloc(STATIC_VOLUME_MAX_BYTES + 2);
 
     assert_non_null(text);
-    (void)memset(text, ' ', STATIC_VOLUME_MAX_BYTES + 1);
+    memset(text, ' ', STATIC_VOLUME_MAX_BYTES + 1);
     text[STATIC_VOLUME_MAX_BYTES + 1] = '\0';
     put("volumes.d/a.yaml", text);
     free(text);
@@ -424,8 +421,8 @@ static int make_and_look(void *userdata)
     if (r == 0)
         static_volumes_refresh(volumes);
     r = r == 0 && static_volumes_count(volumes) != 1 ? -ENOMEM : r;
-    (void)static_volumes_free(volumes);
-    (void)sd_event_unref(event);
+    static_volumes_free(volumes);
+    sd_event_unref(event);
     return r;
 }
 

@@ -20,7 +20,7 @@ static const char *path_of(const char *rest)
 {
     static char path[PATH_MAX];
 
-    (void)snprintf(path, sizeof(path), "%s/%s", root, rest);
+    snprintf(path, sizeof(path), "%s/%s", root, rest);
     return path;
 }
 
@@ -43,7 +43,6 @@ static void test_paths_that_are_refused(void **state)
                                             "/etc/x", "/tmp", "/tmp/secretfs-target-other/a"};
     struct error e;
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(below); i++)
         assert_int_equal(target_check(&area, path_of(below[i]), &e), -EINVAL);
     for (size_t i = 0; i < ELEMENTS_OF(elsewhere); i++)
@@ -59,8 +58,7 @@ static void test_root_ends_with_an_element(void **state)
     char path[PATH_MAX];
     struct error e;
 
-    (void)state;
-    (void)snprintf(path, sizeof(path), "%s-more/a", root);
+    snprintf(path, sizeof(path), "%s-more/a", root);
     assert_int_equal(target_check(&area, path, &e), -EINVAL);
 }
 
@@ -69,7 +67,6 @@ static void test_made_and_removed(void **state)
     int fd = -1;
     struct error e;
 
-    (void)state;
     make_dir("pod");
     assert_int_equal(target_make(&area, path_of("pod/mount"), &fd, &e), 0);
     fd = fd_close(fd);
@@ -95,7 +92,6 @@ static void test_directory_around_it(void **state)
     int fd = -1;
     struct error e;
 
-    (void)state;
     assert_int_equal(target_make(&area, path_of("x/y/z"), &fd, &e), -ENOENT);
     assert_false(exists("x"));
 }
@@ -105,7 +101,6 @@ static void test_links_are_not_followed(void **state)
     int fd = -1;
     struct error e;
 
-    (void)state;
     make_dir("elsewhere");
     assert_int_equal(symlink("elsewhere", path_of("link")), 0);
     assert_int_equal(target_make(&area, path_of("link/mount"), &fd, &e), -EINVAL);
@@ -123,7 +118,6 @@ static void test_files_in_the_way(void **state)
     int fd = open(path_of("file"), O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
     struct error e;
 
-    (void)state;
     assert_true(fd >= 0);
     fd = fd_close(fd);
     assert_int_equal(target_make(&area, path_of("file"), &fd, &e), -EINVAL);
@@ -137,7 +131,6 @@ static void test_directory_that_is_not_empty(void **state)
 {
     struct error e;
 
-    (void)state;
     make_dir("mount");
     make_dir("mount/inside");
     assert_int_equal(target_remove(&area, path_of("mount"), &e), -ENOTEMPTY);
@@ -163,6 +156,6 @@ int main(void)
     made = mkdtemp(root);
     assert(made != NULL);
     r = cmocka_run_group_tests(tests, NULL, NULL);
-    (void)rmdir(root);
+    rmdir(root);
     return r;
 }

@@ -35,23 +35,16 @@ static struct {
 static int no_publisher(void *userdata, enum node_fs fs, struct publisher **ret_publisher,
                         struct error *e)
 {
-    (void)userdata;
-    (void)fs;
-    (void)ret_publisher;
     told.n_asked++;
     return error_set(e, -ENOMEM, "there is no publisher here");
 }
 
 static void on_change(void *userdata, struct node_volume *volume)
 {
-    (void)userdata;
-    (void)volume;
 }
 
 static void on_update(void *userdata, const struct node_volume *volume)
 {
-    (void)userdata;
-    (void)volume;
 }
 
 static struct node_volume_host host = {
@@ -60,8 +53,6 @@ static struct node_volume_host host = {
 static void on_settled(void *userdata, struct node_volume *volume, enum node_volume_outcome outcome,
                        const struct error *e)
 {
-    (void)userdata;
-    (void)volume;
     told.n_settled++;
     told.outcome = outcome;
     told.e = *e;
@@ -69,8 +60,6 @@ static void on_settled(void *userdata, struct node_volume *volume, enum node_vol
 
 static void on_abandoned(void *userdata, struct node_volume *volume)
 {
-    (void)userdata;
-    (void)volume;
 }
 
 static const struct node_volume_callbacks callbacks = {.settled = on_settled,
@@ -94,7 +83,7 @@ static int make(const char *secret, struct node_volume **ret_volume)
     if (r == 0)
         r = identities_get_place(identities, &place, &options.identity, NULL);
     if (r < 0) {
-        (void)volume_spec_free(options.spec);
+        volume_spec_free(options.spec);
         return r;
     }
     return node_volume_new(&host, &options, &callbacks, NULL, ret_volume, NULL);
@@ -120,7 +109,6 @@ static void test_ids(void **state)
 {
     static const char *const bad[] = {"", ".", "..", ".a", "a/b", "a b", "a\n"};
 
-    (void)state;
     assert_true(node_volume_id_is_valid("csi-0123abc"));
     assert_true(node_volume_id_is_valid("static-10_db.prod"));
     for (size_t i = 0; i < ELEMENTS_OF(bad); i++)
@@ -131,13 +119,12 @@ static void test_missing(void **state)
 {
     struct node_volume *v = make_well("none");
 
-    (void)state;
     node_volume_want(v, false);
     run_until_settled(1);
     assert_int_equal(told.outcome, NODE_VOLUME_MISSING);
     assert_non_null(strstr(told.e.text, "none"));
     assert_false(v->is_wanted);
-    (void)node_volume_free(v);
+    node_volume_free(v);
 }
 
 /* Whoever has patience is not told of what may come yet. */
@@ -145,14 +132,13 @@ static void test_missing_and_waited_for(void **state)
 {
     struct node_volume *v = make_well("none");
 
-    (void)state;
     node_volume_want(v, true);
     for (unsigned turn = 0; turn < 5; turn++)
         assert_true(sd_event_run(event, 1000) >= 0);
     assert_int_equal(told.n_settled, 0);
     assert_false(node_volume_forgo(v));
     assert_false(v->is_wanted);
-    (void)node_volume_free(v);
+    node_volume_free(v);
 }
 
 /* It is tried again when it is wanted again, and not before. */
@@ -161,7 +147,6 @@ static void test_cannot_be_published(void **state)
     struct node_volume *v = make_well("db");
     unsigned n_asked;
 
-    (void)state;
     node_volume_want(v, false);
     run_until_settled(1);
     assert_int_equal(told.outcome, NODE_VOLUME_UNAVAILABLE);
@@ -174,7 +159,7 @@ static void test_cannot_be_published(void **state)
     run_until_settled(2);
     assert_int_equal(told.n_asked, n_asked + 1);
     assert_int_equal(told.outcome, NODE_VOLUME_UNAVAILABLE);
-    (void)node_volume_free(v);
+    node_volume_free(v);
 }
 
 /* Content waits for the choice of the file system, which is made once. */
@@ -182,7 +167,6 @@ static void test_file_system_is_decided_later(void **state)
 {
     struct node_volume *v;
 
-    (void)state;
     fs_to_make = NODE_FS_UNDECIDED;
     v = make_well("db");
     fs_to_make = NODE_FS_STANDARD;
@@ -198,24 +182,22 @@ static void test_file_system_is_decided_later(void **state)
     node_volume_decide(v, NODE_FS_STANDARD);
     assert_int_equal(v->fs, NODE_FS_LIVE);
     assert_string_equal(node_fs_name(v->fs), "live");
-    (void)node_volume_free(v);
+    node_volume_free(v);
 }
 
 static void test_owners_that_are_not_said(void **state)
 {
     struct node_volume *v = make_well("db");
 
-    (void)state;
     assert_int_equal(v->spec->uid, geteuid());
     assert_int_equal(v->spec->gid, getegid());
-    (void)node_volume_free(v);
+    node_volume_free(v);
 }
 
 static bool count(void *userdata, const struct node_volume *volume)
 {
     size_t *n = userdata;
 
-    (void)volume;
     (*n)++;
     return true;
 }
@@ -226,7 +208,6 @@ static void test_found_by_id_until_dropped(void **state)
     struct node_volume *v = make_well("none");
     size_t n = 0;
 
-    (void)state;
     assert_int_equal(node_volumes_new(event, &all), 0);
     assert_null(node_volumes_find(all, "csi-1"));
     assert_int_equal(node_volumes_add(all, v), 0);
@@ -242,7 +223,7 @@ static void test_found_by_id_until_dropped(void **state)
     assert_int_equal(node_volumes_add(all, v), 0);
     assert_true(sd_event_run(event, 1000) >= 0);
     assert_ptr_equal(node_volumes_find(all, "csi-1"), v);
-    (void)node_volumes_free(all);
+    node_volumes_free(all);
 }
 
 static int make_with_what_memory_there_is(void *userdata)
@@ -250,14 +231,12 @@ static int make_with_what_memory_there_is(void *userdata)
     struct node_volume *v = NULL;
     int r = make("db", &v);
 
-    (void)userdata;
-    (void)node_volume_free(v);
+    node_volume_free(v);
     return r;
 }
 
 static void test_no_memory(void **state)
 {
-    (void)state;
     failmalloc_try(make_with_what_memory_there_is, NULL);
 }
 
@@ -270,7 +249,7 @@ static void set_up(void)
     int r;
 
     assert(made != NULL);
-    (void)snprintf(manifest, sizeof(manifest), "%s/db.yaml", dir);
+    snprintf(manifest, sizeof(manifest), "%s/db.yaml", dir);
     f = fopen(manifest, "we");
     assert(f != NULL);
     r = fputs("apiVersion: v1\nkind: Secret\nmetadata: {name: db, namespace: prod}\n"
@@ -302,9 +281,9 @@ int main(void)
 
     set_up();
     r = cmocka_run_group_tests(tests, NULL, NULL);
-    (void)identities_free(identities);
-    (void)sd_event_unref(event);
-    (void)unlink(manifest);
-    (void)rmdir(dir);
+    identities_free(identities);
+    sd_event_unref(event);
+    unlink(manifest);
+    rmdir(dir);
     return r;
 }

@@ -45,7 +45,6 @@ static void a_secret_with_all_words(void **state)
               {"fsGroup", "1002"}, {"type", "tls"}, {"tls", "hold"}, {"updates", "in-place"},
               {"onRevoked", "remove"});
 
-    (void)state;
     assert_int_equal(spec->kind, VOLUME_SECRET);
     assert_int_equal(spec->n_sources, 1);
     assert_string_equal(spec->sources[0].name, "db");
@@ -73,7 +72,6 @@ static void items_in_other_writings(void **state)
         "- {key: k, path: p, mode: 0o400}",
     };
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(writings); i++) {
         _cleanup_(volume_spec_freep) struct volume_spec *spec =
             parse({"configMap", "settings"}, {"items", writings[i]});
@@ -90,7 +88,6 @@ static void names_are_taken_as_they_stand(void **state)
 {
     static const char *const names[] = {"123", "true", "null", "1e3", "0777", "no"};
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(names); i++) {
         _cleanup_(volume_spec_freep) struct volume_spec *spec = parse({"secretName", names[i]});
 
@@ -107,7 +104,6 @@ static void empty_ones_are_absent(void **state)
         parse({"secretName", "db"}, {"configMap", ""}, {"items", ""}, {"optional", ""},
               {"defaultMode", " "}, {"type", ""}, {"gid", "# nothing"});
 
-    (void)state;
     assert_int_equal(spec->sources[0].n_items, 0);
     assert_int_equal(spec->default_mode, VOLUME_DEFAULT_MODE);
     assert_null(spec->type);
@@ -123,7 +119,6 @@ static void a_projected_volume(void **state)
                           "    items: [{key: a, path: b}]\n"},
               {"defaultMode", "288"}, {"uid", "7"});
 
-    (void)state;
     assert_int_equal(spec->kind, VOLUME_PROJECTED);
     assert_int_equal(spec->n_sources, 2);
     assert_string_equal(spec->sources[0].name, "db");
@@ -142,7 +137,6 @@ static void a_whole_entry(void **state)
                          "secretfs: {uid: 1, gid: 2}\n"},
               {"uid", "3"}, {"tls", "hold"});
 
-    (void)state;
     assert_string_equal(spec->name, "certs");
     assert_string_equal(spec->sources[0].name, "web");
     assert_int_equal(spec->default_mode, 0440);
@@ -153,7 +147,6 @@ static void a_whole_entry(void **state)
 
 static void what_is_missing_or_too_much(void **state)
 {
-    (void)state;
     refuse("volumeAttributes: there is none of: secretName, configMap, sources, volume",
            {"defaultMode", "0400"});
     refuse("volumeAttributes: there is none of", {"secretName", ""});
@@ -174,7 +167,6 @@ static void what_is_missing_or_too_much(void **state)
 
 static void what_is_wrong(void **state)
 {
-    (void)state;
     refuse("volumeAttributes.secretName: \"A_b\" is not a valid name for a secret",
            {"secretName", "A_b"});
     refuse("secret/db: volumeAttributes.defaultMode: this is no mode", {"secretName", "db"},
@@ -207,11 +199,10 @@ static void only_so_many(void **state)
 {
     struct volume_attribute attributes[VOLUME_ATTRIBUTES_MAX + 1];
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(attributes); i++)
         attributes[i] = (struct volume_attribute){"uid", ""};
     attributes[0] = (struct volume_attribute){"secretName", "db"};
-    (void)volume_spec_free(parse_all(attributes, VOLUME_ATTRIBUTES_MAX));
+    volume_spec_free(parse_all(attributes, VOLUME_ATTRIBUTES_MAX));
     refuse_all("there are more than 64", attributes, VOLUME_ATTRIBUTES_MAX + 1);
 }
 
@@ -223,14 +214,12 @@ static int try_parsing(void *userdata)
     struct error e = ERROR_INIT;
     int r = volume_attributes_parse(attributes, ELEMENTS_OF(attributes), &spec, &e);
 
-    (void)userdata;
-    (void)volume_spec_free(spec);
+    volume_spec_free(spec);
     return r;
 }
 
 static void without_memory(void **state)
 {
-    (void)state;
     failmalloc_try(try_parsing, NULL);
 }
 

@@ -75,7 +75,7 @@ static int teardown(void **state)
     struct fixture *f = *state;
 
     for (size_t i = 0; i < ELEMENTS_OF(world); i++)
-        (void)object_unref(f->objects[i]);
+        object_unref(f->objects[i]);
     assert_int_equal(secmem_bytes(), 0); /* and no env left anything */
     return 0;
 }
@@ -283,10 +283,10 @@ static void growth_is_bounded(void **state)
     for (int i = 1; i < 64; i++) {
         size_t len = strlen(yaml);
 
-        (void)snprintf(yaml + len, sizeof(yaml) - len, ", {name: V%d, value: $(V%d)$(V%d)}", i,
-                       i - 1, i - 1);
+        snprintf(yaml + len, sizeof(yaml) - len, ", {name: V%d, value: $(V%d)$(V%d)}", i, i - 1,
+                 i - 1);
     }
-    (void)strncat(yaml, "]", sizeof(yaml) - strlen(yaml) - 1);
+    strncat(yaml, "]", sizeof(yaml) - strlen(yaml) - 1);
     assert_int_equal(compute(*state, yaml, &spec, &env, &e), -E2BIG);
     assert_non_null(strstr(e.text, "is longer than the"));
 }
@@ -302,7 +302,7 @@ static void longest_value_is_execves(void **state)
     struct error e;
 
     assert_non_null(value);
-    (void)memset(value, 'x', value_max + 1);
+    memset(value, 'x', value_max + 1);
     value[value_max] = '\0';
     assert_int_equal(env_spec_add(&spec, &source, &e), 0);
     assert_int_equal(env_compute(&spec, "default", look_up, *state, &env, &e), 0);

@@ -15,7 +15,6 @@ static void key_on_the_command_line(void **state)
     _cleanup_(env_spec_deinit) struct env_spec spec = {.sources = NULL};
     struct error e;
 
-    (void)state;
     assert_int_equal(env_spec_add_key(&spec, "PW=secret/db/pass.word", false, &e), 0);
     assert_int_equal(env_spec_add_key(&spec, "C=cm/app/k", true, &e), 0);
     assert_int_equal(spec.n_sources, 2);
@@ -34,7 +33,6 @@ static void object_on_the_command_line(void **state)
     _cleanup_(env_spec_deinit) struct env_spec spec = {.sources = NULL};
     struct error e;
 
-    (void)state;
     assert_int_equal(env_spec_add_object(&spec, "secret/db", true, &e), 0);
     assert_int_equal(env_spec_add_object(&spec, "configmap/app:APP_", false, &e), 0);
     assert_int_equal(spec.sources[0].kind, ENV_OBJECT);
@@ -68,7 +66,6 @@ static void mistakes_on_the_command_line(void **state)
         {env_spec_add_object, "secret/db/key", "\"db/key\" is not a valid name for a secret"},
     };
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(cases); i++) {
         _cleanup_(env_spec_deinit) struct env_spec spec = {.sources = NULL};
         struct error e = ERROR_INIT;
@@ -94,7 +91,6 @@ static void containers_lists(void **state)
     _cleanup_(env_spec_deinit) struct env_spec spec = {.sources = NULL};
     struct error e;
 
-    (void)state;
     assert_int_equal(parse("env:\n"
                            "- name: A\n"
                            "  value: $(B)\n"
@@ -154,7 +150,6 @@ static void mistakes_in_lists(void **state)
         {"envFrom: [{secretRef: {name: a, key: k}}]", "secretRef: unknown field \"key\""},
     };
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(cases); i++) {
         _cleanup_(env_spec_deinit) struct env_spec spec = {.sources = NULL};
         struct error e;
@@ -170,7 +165,6 @@ static void file_is_named(void **state)
     _cleanup_(env_spec_deinit) struct env_spec spec = {.sources = NULL};
     struct error e;
 
-    (void)state;
     assert_int_equal(env_spec_add_file(&spec, "/no/such/file", &e), -ENOENT);
     assert_non_null(strstr(e.text, "cannot read /no/such/file"));
     assert_int_equal(env_spec_add_file(&spec, "/dev/null", &e), -EINVAL);
@@ -191,7 +185,6 @@ static void names(void **state)
         {"a\tb", false, false}, {"\303\244", false, false}, {"a/b", false, true},
     };
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(cases); i++)
         if (env_name_is_valid(cases[i].name, ENV_NAMES_STRICT) != cases[i].is_strict ||
             env_name_is_valid(cases[i].name, ENV_NAMES_ANY) != cases[i].is_any)
@@ -218,7 +211,6 @@ static void names_in_the_spec_are_checked(void **state)
          "\"=\" is not a valid prefix"},
     };
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(cases); i++) {
         _cleanup_(env_spec_deinit) struct env_spec spec = {.names = cases[i].names};
         struct error e;
@@ -236,7 +228,6 @@ static void number_is_limited(void **state)
     _cleanup_(env_spec_deinit) struct env_spec spec = {.sources = NULL};
     struct error e;
 
-    (void)state;
     for (int i = 0; i < ENV_SPEC_MAX_SOURCES; i++)
         assert_int_equal(env_spec_add_object(&spec, "cm/a", false, &e), 0);
     assert_int_equal(env_spec_add_object(&spec, "cm/a", false, &e), -E2BIG);
@@ -251,7 +242,6 @@ static int add_all(void *userdata)
     struct error e = ERROR_INIT;
     int r = env_spec_add_key(&spec, "A=secret/db/k", false, &e);
 
-    (void)userdata;
     if (r == 0)
         r = env_spec_add_object(&spec, "configmap/app:P_", true, &e);
     return r == 0 ? parse(yaml, &spec, &e) : r;
@@ -259,7 +249,6 @@ static int add_all(void *userdata)
 
 static void memory_can_be_short(void **state)
 {
-    (void)state;
     failmalloc_try(add_all, NULL);
 }
 

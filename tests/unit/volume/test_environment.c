@@ -27,8 +27,6 @@ static int watch(void *userdata, const struct object_key *key, struct error *e)
 {
     struct fixture *f = userdata;
 
-    (void)key;
-    (void)e;
     f->n_watched++;
     return 0;
 }
@@ -37,7 +35,6 @@ static void unwatch(void *userdata, const struct object_key *key)
 {
     struct fixture *f = userdata;
 
-    (void)key;
     f->n_watched--;
 }
 
@@ -75,9 +72,9 @@ static int teardown(void **state)
 {
     struct fixture *f = *state;
 
-    (void)environment_free(f->environment);
+    environment_free(f->environment);
     assert_int_equal(f->n_watched, 0);
-    (void)store_free(f->store);
+    store_free(f->store);
     env_spec_deinit(&f->spec);
     free(f);
     return 0;
@@ -217,7 +214,6 @@ static int watch_and_answer(void *userdata, const struct object_key *key, struct
 {
     struct fixture *f = userdata;
 
-    (void)e;
     f->n_watched++;
     put(f, key, "k", "v");
     return 0;
@@ -305,7 +301,7 @@ static int follow(void *userdata)
     if (r == 0 && environment_state(f.environment) != ENVIRONMENT_CURRENT)
         r = strstr(environment_error(f.environment), "emory") != NULL ? -ENOMEM : -EINVAL;
     f.environment = environment_free(f.environment);
-    (void)store_free(f.store);
+    store_free(f.store);
     return f.n_watched == 0 ? r : -EINVAL;
 }
 

@@ -62,7 +62,6 @@ static void payload_is_sorted_and_keeps_attributes(void **state)
     const struct item items[] = {{"z", "a", 0644}, {"d/e/f", "b", 0400}, {"d-x", "c", 010755}};
     _cleanup_(payload_unrefp) struct payload *p = NULL;
 
-    (void)state;
     assert_int_equal(build(items, ELEMENTS_OF(items), &p, NULL), 0);
     assert_int_equal(p->n_files, 3);
     assert_file(p, 0, "d-x", "333");
@@ -78,7 +77,6 @@ static void empty_payload_is_one(void **state)
 {
     _cleanup_(payload_unrefp) struct payload *p = NULL;
 
-    (void)state;
     assert_int_equal(build(NULL, 0, &p, NULL), 0);
     assert_int_equal(p->n_files, 0);
 }
@@ -90,7 +88,6 @@ static void later_file_of_a_path_wins(void **state)
         {"x", "a", 0600}, {"x", "b", 0640}, {"y/z", "a", 0600}, {"./y//z/", "c", 0604}};
     _cleanup_(payload_unrefp) struct payload *p = NULL;
 
-    (void)state;
     assert_int_equal(build(items, ELEMENTS_OF(items), &p, NULL), 0);
     assert_int_equal(p->n_files, 2);
     assert_file(p, 0, "x", "22");
@@ -122,7 +119,6 @@ static void paths_are_checked_and_cleaned(void **state)
         {".hidden", ".hidden"}, /* L1 */
     };
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(cases); i++) {
         const struct item item = {cases[i].path, "a", 0644};
         _cleanup_(payload_unrefp) struct payload *p = NULL;
@@ -145,8 +141,7 @@ static void long_paths_are_refused(void **state)
     struct item item = {element, "a", 0644};
     struct payload *p = NULL;
 
-    (void)state;
-    (void)memset(element, 'e', sizeof(element) - 1);
+    memset(element, 'e', sizeof(element) - 1);
     element[PAYLOAD_ELEMENT_MAX + 1] = '\0';
     assert_int_equal(build(&item, 1, &p, NULL), -EINVAL);
     element[PAYLOAD_ELEMENT_MAX] = '\0';
@@ -160,7 +155,7 @@ static void long_paths_are_refused(void **state)
     assert_int_equal(build(&item, 1, &p, NULL), -EINVAL);
     path[PAYLOAD_PATH_MAX - 1] = '\0';
     assert_int_equal(build(&item, 1, &p, NULL), 0);
-    (void)payload_unref(p);
+    payload_unref(p);
 }
 
 /* B8: whatever comes between them in the order of names. */
@@ -171,7 +166,6 @@ static void file_below_a_file_is_refused(void **state)
     struct payload *p = NULL;
     struct error e = ERROR_INIT;
 
-    (void)state;
     assert_int_equal(build(direct, ELEMENTS_OF(direct), &p, &e), -EINVAL);
     assert_non_null(strstr(e.text, "\"a/b\""));
     assert_int_equal(build(deep, ELEMENTS_OF(deep), &p, &e), -EINVAL);
@@ -188,7 +182,6 @@ static void same_content_means_paths_and_bytes(void **state)
     _cleanup_(payload_unrefp) struct payload *p = NULL, *mode = NULL, *bytes = NULL, *path = NULL,
                                              *fewer = NULL;
 
-    (void)state;
     assert_int_equal(build(base, 2, &p, NULL), 0);
     assert_int_equal(build(other_mode, 2, &mode, NULL), 0);
     assert_int_equal(build(other_bytes, 2, &bytes, NULL), 0);
@@ -208,13 +201,12 @@ static void payload_holds_its_objects(void **state)
     _cleanup_(payload_unrefp) struct payload *p = NULL;
     const uint8_t *bytes = object_find(object, "b")->bytes;
 
-    (void)state;
     assert_int_equal(payload_builder_new(&builder), 0);
     assert_int_equal(payload_builder_add(builder, "f", object, object_find(object, "b"),
                                          &(struct payload_attributes){.mode = 0}, NULL),
                      0);
     assert_int_equal(payload_builder_finish(builder, &p, NULL), 0);
-    (void)object_unref(object);
+    object_unref(object);
     assert_ptr_equal(p->files[0].bytes, bytes);
     assert_memory_equal(p->files[0].bytes, "22", 2);
 }
@@ -243,15 +235,13 @@ static void memory_can_be_short(void **state)
 {
     struct object *object = make_object();
 
-    (void)state;
     failmalloc_try(build_many, object);
-    (void)object_unref(object);
+    object_unref(object);
 }
 
 /* What is freed or let go of may be nothing. */
 static void nothing_can_be_freed(void **state)
 {
-    (void)state;
     assert_null(payload_builder_free(NULL));
     assert_null(payload_unref(NULL));
 }

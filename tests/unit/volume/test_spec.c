@@ -84,7 +84,7 @@ static int project(const char *yaml, const struct world_object *objects,
     *e = ERROR_INIT;
     r = volume_spec_project(spec, all, ret_payload, e);
     for (size_t i = 0; i < spec->n_sources; i++)
-        (void)object_unref(views[i].object);
+        object_unref(views[i].object);
     return r;
 }
 
@@ -225,14 +225,13 @@ static const struct {
 
 static void outcomes(void **state)
 {
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(cases); i++) {
         _cleanup_(payload_unrefp) struct payload *p = NULL;
         char yaml[512], text[256] = "";
         struct error e;
         int r;
 
-        (void)snprintf(yaml, sizeof(yaml), "{%s}", cases[i].spec);
+        snprintf(yaml, sizeof(yaml), "{%s}", cases[i].spec);
         r = project(yaml, cases[i].objects, &p, &e);
         if (r == 0)
             payload_text(p, text, sizeof(text));
@@ -250,7 +249,6 @@ static void modes(void **state)
     _cleanup_(payload_unrefp) struct payload *p = NULL, *q = NULL;
     struct error e;
 
-    (void)state;
     assert_int_equal(project("secret: {secretName: s, defaultMode: 0440, items: ["
                              "{key: a, path: a}, {key: b, path: b, mode: 0}, "
                              "{key: c, path: c, mode: 511, uid: 7, gid: 8}]}",
@@ -273,7 +271,6 @@ static void owners(void **state)
     _cleanup_(payload_unrefp) struct payload *p = NULL, *q = NULL;
     struct error e;
 
-    (void)state;
     assert_int_equal(project("{secret: {secretName: s, items: [{key: a, path: a}, {key: b, path: "
                              "b, gid: 9}]}, secretfs: {uid: 5, gid: 6}}",
                              &object, &p, &e),
@@ -299,15 +296,14 @@ static void fs_group_widens_modes(void **state)
     } table[] = {{0400, 0440}, {0600, 0640}, {0644, 0644}, {0000, 0440}, {0777, 0777}};
     const struct world_object object = SECRET("a=1");
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(table); i++) {
         _cleanup_(payload_unrefp) struct payload *p = NULL;
         char yaml[256];
         struct error e;
 
-        (void)snprintf(yaml, sizeof(yaml),
-                       "{secret: {secretName: s, defaultMode: %u}, secretfs: {fsGroup: 0}}",
-                       table[i].asked);
+        snprintf(yaml, sizeof(yaml),
+                 "{secret: {secretName: s, defaultMode: %u}, secretfs: {fsGroup: 0}}",
+                 table[i].asked);
         assert_int_equal(project(yaml, &object, &p, &e), 0);
         assert_int_equal(attributes_of(p, "a")->mode, table[i].expected);
     }
@@ -328,7 +324,6 @@ static void root_modes(void **state)
         {"{configMap: {name: c}, secretfs: {fsGroup: 5}}", 02777},
     };
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(table); i++) {
         _cleanup_(volume_spec_freep) struct volume_spec *spec = parse(table[i].yaml);
 
@@ -342,7 +337,6 @@ static void limits(void **state)
     _cleanup_(volume_spec_freep) struct volume_spec *spec = NULL;
     struct volume_source *source;
 
-    (void)state;
     assert_int_equal(volume_spec_new(VOLUME_PROJECTED, &spec), 0);
     for (size_t i = 0; i < VOLUME_SOURCES_MAX; i++)
         assert_int_equal(volume_spec_add_source(spec, OBJECT_SECRET, "s", &source), 0);
@@ -366,7 +360,6 @@ static void path_that_was_not_checked(void **state)
     struct payload *p = NULL;
     struct error e = ERROR_INIT;
 
-    (void)state;
     assert_int_equal(volume_spec_new(VOLUME_SECRET, &spec), 0);
     assert_int_equal(volume_spec_add_source(spec, OBJECT_SECRET, "s", &source), 0);
     for (size_t i = 0; i < ELEMENTS_OF(items); i++)
@@ -376,7 +369,7 @@ static void path_that_was_not_checked(void **state)
                         "secret/ns/s: path \"../x\" cannot be used: \"..\" is not allowed in "
                         "it");
     assert_null(p);
-    (void)object_unref(view.object);
+    object_unref(view.object);
 }
 
 /* What projecting needs besides. */
@@ -406,14 +399,13 @@ static void memory_can_be_short(void **state)
                                                        "c}}") "}"),
                            .views = all};
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(objects); i++)
         views[i] = (struct store_view){
             .key = &keys[i], .presence = STORE_PRESENT, .object = make_object(&objects[i])};
     failmalloc_try(project_it, &it);
     for (size_t i = 0; i < ELEMENTS_OF(objects); i++)
-        (void)object_unref(views[i].object);
-    (void)volume_spec_free(it.spec);
+        object_unref(views[i].object);
+    volume_spec_free(it.spec);
 }
 
 int main(void)

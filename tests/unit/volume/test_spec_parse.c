@@ -34,7 +34,6 @@ static void secret_volume(void **state)
               "updates: in-place, onRevoked: remove}\n");
     const struct volume_item *items = spec->sources[0].items;
 
-    (void)state;
     assert_int_equal(spec->kind, VOLUME_SECRET);
     assert_string_equal(spec->name, "certs");
     assert_int_equal(spec->n_sources, 1);
@@ -65,7 +64,6 @@ static void configmap_volume_in_json(void **state)
         parse("[{\"name\": \"v\", \"secret\": null, \"configMap\": {\"name\": \"app\", \"items\": "
               "[{\"key\": \"k\", \"path\": \"p\", \"mode\": 256}], \"defaultMode\": null}}]");
 
-    (void)state;
     assert_int_equal(spec->kind, VOLUME_CONFIGMAP);
     assert_int_equal(spec->sources[0].kind, OBJECT_CONFIGMAP);
     assert_false(spec->sources[0].is_optional);
@@ -85,7 +83,6 @@ static void own_words_of_the_default(void **state)
     _cleanup_(volume_spec_freep) struct volume_spec *spec = parse(
         "{configMap: {name: c}, secretfs: {tls: report, updates: generations, onRevoked: keep}}");
 
-    (void)state;
     assert_false(spec->holds_tls || spec->removes_revoked);
     assert_int_equal(spec->updates, VOLUME_UPDATES_GENERATIONS);
 }
@@ -102,7 +99,6 @@ static void projected_volume(void **state)
               "  - secret: {name: a, items: [{key: k, path: ./x}]}\n");
     char text[VOLUME_TEXT_SIZE];
 
-    (void)state;
     assert_int_equal(spec->kind, VOLUME_PROJECTED);
     assert_int_equal(spec->n_sources, 3);
     assert_int_equal(spec->sources[0].kind, OBJECT_SECRET);
@@ -199,7 +195,6 @@ static const struct {
 
 static void mistakes_are_named(void **state)
 {
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(mistakes); i++) {
         struct volume_spec *spec = NULL;
         struct error e = ERROR_INIT;
@@ -220,12 +215,11 @@ static void too_many_sources(void **state)
     struct error e = ERROR_INIT;
     char *at = stpcpy(text, "projected:\n sources:\n");
 
-    (void)state;
     for (size_t i = 0; i < VOLUME_SOURCES_MAX; i++)
         at = stpcpy(at, source);
     spec = parse(text);
     spec = volume_spec_free(spec);
-    (void)stpcpy(at, source);
+    stpcpy(at, source);
     assert_int_equal(volume_spec_parse(text, strlen(text), &spec, &e), -E2BIG);
     assert_non_null(strstr(e.text, "projected.sources[256].secret: there are more than 256"));
 }
@@ -239,15 +233,14 @@ static void too_many_items(void **state)
     struct error e = ERROR_INIT;
     char *at = stpcpy(text, head), *tail;
 
-    (void)state;
     for (size_t i = 0; i < n; i++)
         at = stpcpy(at, item);
     tail = at;
-    (void)stpcpy(tail, "]}}");
+    stpcpy(tail, "]}}");
     assert_int_equal(volume_spec_parse(text, strlen(text), &spec, &e), 0);
     assert_int_equal(spec->sources[0].n_items, VOLUME_ITEMS_MAX);
     spec = volume_spec_free(spec);
-    (void)stpcpy(stpcpy(tail, item), "]}}");
+    stpcpy(stpcpy(tail, item), "]}}");
     assert_int_equal(volume_spec_parse(text, strlen(text), &spec, &e), -E2BIG);
     assert_string_equal(e.text, "secret.items[65536]: there are more than 65536 items");
 }
@@ -258,7 +251,6 @@ static void duplicates_in_one_object_are_no_mistake(void **state)
     _cleanup_(volume_spec_freep) struct volume_spec *spec =
         parse("{secret: {secretName: a, items: [{key: k, path: p}, {key: l, path: p}]}}");
 
-    (void)state;
     assert_int_equal(spec->sources[0].n_items, 2);
 }
 
@@ -289,7 +281,6 @@ static void items_of_a_command_line(void **state)
         {"k=..p", "", NULL, 0},
     };
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(table); i++) {
         _cleanup_(volume_spec_freep) struct volume_spec *spec = NULL;
         struct volume_source *source;
@@ -331,7 +322,6 @@ static void types(void **state)
         {"", NULL},
     };
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(table); i++) {
         _cleanup_(volume_spec_freep) struct volume_spec *spec = NULL;
         struct error e;
@@ -354,8 +344,7 @@ static int parse_everything(void *userdata)
     struct error e;
     int r = volume_spec_parse(text, strlen(text), &spec, &e);
 
-    (void)userdata;
-    (void)volume_spec_free(spec);
+    volume_spec_free(spec);
     return r;
 }
 
@@ -366,7 +355,6 @@ static int parse_argument(void *userdata)
     struct error e;
     int r = volume_spec_new(VOLUME_SECRET, &spec);
 
-    (void)userdata;
     if (r == 0)
         r = volume_spec_add_source(spec, OBJECT_SECRET, "s", &source);
     if (r == 0)
@@ -376,7 +364,6 @@ static int parse_argument(void *userdata)
 
 static void memory_can_be_short(void **state)
 {
-    (void)state;
     failmalloc_try(parse_everything, NULL);
     failmalloc_try(parse_argument, NULL);
 }

@@ -33,7 +33,6 @@ static int watch(void *userdata, const struct object_key *key, struct error *e)
 {
     struct fixture *f = userdata;
 
-    (void)e;
     assert_string_equal(key->namespace, "default");
     f->n_watched++;
     return 0;
@@ -43,7 +42,6 @@ static void unwatch(void *userdata, const struct object_key *key)
 {
     struct fixture *f = userdata;
 
-    (void)key;
     f->n_watched--;
 }
 
@@ -51,7 +49,7 @@ static void on_payload(void *userdata, struct payload *payload, mono_us received
 {
     struct fixture *f = userdata;
 
-    (void)payload_unref(f->last);
+    payload_unref(f->last);
     f->last = payload_ref(payload);
     f->last_received_at = received_at;
     f->n_payloads++;
@@ -64,7 +62,6 @@ static void on_state(void *userdata)
 
 static void check_rights(void *userdata, const struct object_key *key)
 {
-    (void)key;
     ((struct fixture *)userdata)->n_rights_checked++;
 }
 
@@ -106,7 +103,7 @@ static int teardown(void **state)
     struct fixture *f = *state;
 
     end(f);
-    (void)store_free(f->store);
+    store_free(f->store);
     free(f);
     return 0;
 }
@@ -489,7 +486,7 @@ static void second_volume_starts_with_what_is_known(void **state)
     assert_int_equal(f->n_payloads, 2);
     assert_int_equal(f->last_received_at, 7);
     assert_state(f, VOLUME_CURRENT, "");
-    (void)volume_free(second);
+    volume_free(second);
 }
 
 /* ---- certificates */
@@ -572,7 +569,6 @@ static int watch_and_answer(void *userdata, const struct object_key *key, struct
 {
     struct fixture *f = userdata;
 
-    (void)e;
     f->n_watched++;
     put(f, key, key->kind == OBJECT_SECRET ? "k=1" : "l=1", "u", 9);
     return 0;
@@ -643,7 +639,7 @@ static int follow(void *userdata)
         r = strstr(volume_error(f.volume), "emory") != NULL ? -ENOMEM : -EINVAL;
     f.volume = volume_free(f.volume);
     f.last = payload_unref(f.last);
-    (void)store_free(f.store);
+    store_free(f.store);
     return f.n_watched == 0 ? r : -EINVAL;
 }
 

@@ -32,7 +32,6 @@ static void test_report(void **state)
     struct buf text = BUF_INIT(10000);
     cJSON *json = NULL;
 
-    (void)state;
     assert_int_equal(doctor_result_of(&report), DOCTOR_OK);
     doctor_add(&report, DOCTOR_OK, "one", "all is %s", "well");
     doctor_add(&report, DOCTOR_WARN, "two", "\"so\" so");
@@ -72,7 +71,6 @@ static void test_report_without_memory(void **state)
 {
     struct doctor_report report = {0};
 
-    (void)state;
     doctor_add(&report, DOCTOR_OK, "one", "all is well");
     doctor_remedy(&report, "nothing");
     failmalloc_try(try_printing, &report);
@@ -129,7 +127,6 @@ static void test_a_host_that_is_well(void **state)
 {
     struct doctor_report report = judge_host(&well);
 
-    (void)state;
     assert_int_equal(doctor_result_of(&report), DOCTOR_OK);
     assert_true(report.n_findings >= 11);
     for (size_t i = 0; i < report.n_findings; i++)
@@ -141,7 +138,6 @@ static void test_fuse(void **state)
     struct doctor_host host = well;
     struct doctor_report report;
 
-    (void)state;
     host.fuse_device = host.fuse_mount = -ENOENT;
     report = judge_host(&host);
     assert_found(&report, "fuse-device", DOCTOR_FAIL, "load the kernel's fuse module");
@@ -163,10 +159,9 @@ static void test_old_kernels(void **state)
     struct doctor_host host = well;
     struct doctor_report report;
 
-    (void)state;
     host.fuse_offer = UINT32_MAX;
     host.fusermount = -ENOENT;
-    (void)memcpy(host.kernel, "6.1.0-x", 8);
+    memcpy(host.kernel, "6.1.0-x", 8);
     report = judge_host(&host);
     assert_found(&report, "shared-mappings", DOCTOR_WARN, "Linux 6.1.0-x has no");
     assert_found(&report, "shared-mappings", DOCTOR_WARN, "Linux 6.6");
@@ -188,7 +183,6 @@ static void test_kubelet(void **state)
     struct doctor_host host = well;
     struct doctor_report report;
 
-    (void)state;
     host.kubelet_root_is_shared = false;
     report = judge_host(&host);
     assert_found(&report, "kubelet-root", DOCTOR_WARN, "Bidirectional");
@@ -202,7 +196,6 @@ static void test_sockets_and_registration(void **state)
     struct doctor_host host = well;
     struct doctor_report report;
 
-    (void)state;
     host.endpoint = -ENOENT;
     host.registration = -EACCES;
     report = judge_host(&host);
@@ -211,7 +204,7 @@ static void test_sockets_and_registration(void **state)
     host.node_is_registered = false;
     report = judge_host(&host);
     assert_found(&report, "registered", DOCTOR_FAIL, "the kubelet has not asked");
-    (void)memcpy(host.node_registration_error, "no such node", 13);
+    memcpy(host.node_registration_error, "no such node", 13);
     report = judge_host(&host);
     assert_found(&report, "registered", DOCTOR_FAIL, "refused the plug-in: no such node");
     host.node_runs = false;
@@ -227,7 +220,6 @@ static void test_run_dir(void **state)
     struct doctor_host host = well;
     struct doctor_report report;
 
-    (void)state;
     host.run_dir = -ENOENT;
     report = judge_host(&host);
     assert_found(&report, "run-dir", DOCTOR_OK, "will be made");
@@ -249,10 +241,9 @@ static void test_memory_and_stale_mounts(void **state)
     struct doctor_host host = well;
     struct doctor_report report;
 
-    (void)state;
     host.locked_limit_bytes = INT64_C(8) << 20;
     host.n_stale = 3;
-    (void)memcpy(host.stale, "/mnt/db", 8);
+    memcpy(host.stale, "/mnt/db", 8);
     report = judge_host(&host);
     assert_found(&report, "locked-memory", DOCTOR_WARN, "8192 KiB");
     assert_found(&report, "stale-mounts", DOCTOR_WARN, "/mnt/db");
@@ -267,7 +258,6 @@ static void test_looking(void **state)
     struct doctor_report report = {0};
     struct doctor_host host;
 
-    (void)state;
     doctor_host_look(&node, &host);
     assert_true(host.kernel[0] != '\0');
     doctor_host_judge(&host, &node, &report);
@@ -305,8 +295,8 @@ static void set_up(struct api_case *c)
     *c = (struct api_case){.options = node};
     c->api.has_config = c->api.has_credentials = c->api.has_certificate = true;
     c->api.certificate_expiry.tv_sec = now.tv_sec + 30 * 86400;
-    (void)memcpy(c->api.server, "https://api:6443", 17);
-    (void)memcpy(c->api.origin, "/etc/kubernetes/kubelet.conf", 29);
+    memcpy(c->api.server, "https://api:6443", 17);
+    memcpy(c->api.origin, "/etc/kubernetes/kubelet.conf", 29);
     set_answer(c, DOCTOR_VERSION, 200, "{\"gitVersion\":\"v1.33.1\"}");
     set_answer(c, DOCTOR_IDENTITY, 201,
                "{\"status\":{\"userInfo\":{\"username\":\"system:node:node-1\"}}}");
@@ -334,7 +324,6 @@ static void test_an_api_that_is_well(void **state)
 {
     struct api_case c;
 
-    (void)state;
     set_up(&c);
     assert_int_equal(doctor_result_of(judge(&c)), DOCTOR_OK);
     assert_int_equal(c.report.n_findings, 9);
@@ -347,7 +336,7 @@ static void test_an_api_that_is_well(void **state)
     set_answer(&c, DOCTOR_IDENTITY, 404, "{}");
     assert_int_equal(doctor_result_of(judge(&c)), DOCTOR_OK);
     assert_null(finding(&c.report, "identity"));
-    (void)memcpy(c.api.certificate_user, "system:node:node-1", 19);
+    memcpy(c.api.certificate_user, "system:node:node-1", 19);
     assert_found(judge(&c), "identity", DOCTOR_WARN, "--rights node");
     tear_down(&c);
 }
@@ -356,14 +345,13 @@ static void test_no_way_to_the_server(void **state)
 {
     struct api_case c;
 
-    (void)state;
     set_up(&c);
     c.api.answers[DOCTOR_VERSION].status = 0;
-    (void)error_set(&c.api.answers[DOCTOR_VERSION].error, -EIO, "nothing listens there");
+    error_set(&c.api.answers[DOCTOR_VERSION].error, -EIO, "nothing listens there");
     assert_found(judge(&c), "api-server", DOCTOR_FAIL, NULL);
     assert_null(finding(&c.report, "csi-driver"));
     c.api.has_credentials = false;
-    (void)error_set(&c.api.error, -EIO, "the key is no PEM");
+    error_set(&c.api.error, -EIO, "the key is no PEM");
     assert_found(judge(&c), "credentials", DOCTOR_FAIL, NULL);
     c.api.has_config = false;
     assert_found(judge(&c), "kubeconfig", DOCTOR_FAIL, "--kubeconfig");
@@ -375,7 +363,6 @@ static void test_credentials(void **state)
 {
     struct api_case c;
 
-    (void)state;
     set_up(&c);
     c.api.certificate_expiry.tv_sec = now.tv_sec + 3600;
     assert_found(judge(&c), "credentials", DOCTOR_WARN, "is good to");
@@ -392,7 +379,6 @@ static void test_identities(void **state)
 {
     struct api_case c;
 
-    (void)state;
     set_up(&c);
     c.options.node_id = "node-2";
     assert_found(judge(&c), "identity", DOCTOR_FAIL, "not node-2");
@@ -418,7 +404,6 @@ static void test_drivers(void **state)
     };
     struct api_case c;
 
-    (void)state;
     set_up(&c);
     for (size_t i = 0; i < ELEMENTS_OF(cases); i++) {
         set_answer(&c, DOCTOR_DRIVER, 200, cases[i].body);
@@ -443,7 +428,6 @@ static void test_node_and_rights(void **state)
 {
     struct api_case c;
 
-    (void)state;
     set_up(&c);
     set_answer(&c, DOCTOR_NODE, 200, "{\"spec\":{\"drivers\":null}}");
     assert_found(judge(&c), "csi-node", DOCTOR_FAIL, "not registered on node node-1");

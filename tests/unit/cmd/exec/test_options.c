@@ -20,7 +20,7 @@ static int parse(const char *line, struct exec_options *options, struct error *e
     int argc = 0;
 
     assert_true(strlen(line) < sizeof(words));
-    (void)stpcpy(words, line);
+    stpcpy(words, line);
     while ((word = strsep(&at, " ")) != NULL) {
         assert_true(argc < ARGUMENTS_MAX);
         argv[argc++] = word;
@@ -35,7 +35,6 @@ static void defaults(void **state)
     struct exec_options o;
     struct error e;
 
-    (void)state;
     assert_int_equal(parse("exec --env A=secret/db/k -- cat -n file", &o, &e), 0);
     assert_int_equal(o.spec.n_sources, 1);
     assert_int_equal(o.spec.names, ENV_NAMES_STRICT);
@@ -56,7 +55,6 @@ static void everything(void **state)
     struct exec_options o;
     struct error e;
 
-    (void)state;
     assert_int_equal(parse("exec -n prod --env 9=cm/app/k --env-from secret/db:1_ --optional "
                            "--env-names any --on-change signal:USR1 --grace 2s --wait 0 sh -c x",
                            &o, &e),
@@ -80,14 +78,13 @@ static void signals_by_name_and_number(void **state)
         int signo;
     } table[] = {{"HUP", SIGHUP}, {"SIGHUP", SIGHUP}, {"1", SIGHUP}, {"WINCH", SIGWINCH}};
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(table); i++) {
         struct exec_options o;
         struct error e;
         char line[128];
 
-        (void)snprintf(line, sizeof(line), "exec --on-change signal:%s --env A=cm/a/k true",
-                       table[i].text);
+        snprintf(line, sizeof(line), "exec --on-change signal:%s --env A=cm/a/k true",
+                 table[i].text);
         assert_int_equal(parse(line, &o, &e), 0);
         assert_int_equal(o.signal, table[i].signo);
         exec_options_deinit(&o);
@@ -99,7 +96,6 @@ static void help_needs_nothing_else(void **state)
     struct exec_options o;
     struct error e;
 
-    (void)state;
     assert_int_equal(parse("exec --help --nonsense", &o, &e), 0);
     assert_true(o.wants_help);
     exec_options_deinit(&o);
@@ -117,15 +113,14 @@ static void mistakes_in_a_file(void **state)
     struct exec_options o;
     struct error e;
 
-    (void)state;
     assert_true(fd >= 0);
     assert_int_equal(write(fd, yaml, strlen(yaml)), strlen(yaml));
-    (void)close(fd);
-    (void)snprintf(line, sizeof(line), "exec --env-spec %s true", path);
+    close(fd);
+    snprintf(line, sizeof(line), "exec --env-spec %s true", path);
     assert_int_equal(parse(line, &o, &e), -EBADMSG);
     assert_non_null(strstr(e.text, path));
     exec_options_deinit(&o);
-    (void)unlink(path);
+    unlink(path);
     assert_int_equal(parse(line, &o, &e), -ENOENT);
     assert_non_null(strstr(e.text, "cannot read"));
     exec_options_deinit(&o);
@@ -156,7 +151,6 @@ static void mistakes_are_named(void **state)
         {"exec --manifests m --kubeconfig c --env A=cm/a/k true", "--manifests does not go with"},
     };
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(cases); i++) {
         struct exec_options o;
         struct error e;

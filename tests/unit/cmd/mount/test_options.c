@@ -19,7 +19,7 @@ static int parse(const char *line, struct mount_options *options, struct error *
     int argc = 0;
 
     assert_true(strlen(line) < sizeof(words));
-    (void)stpcpy(words, line);
+    stpcpy(words, line);
     while ((word = strsep(&at, " ")) != NULL) {
         assert_true(argc < ARGUMENTS_MAX);
         argv[argc++] = word;
@@ -45,7 +45,6 @@ static void defaults(void **state)
     struct mount_options o;
     struct error e;
 
-    (void)state;
     assert_int_equal(parse("mount secret/db /", &o, &e), 0);
     assert_int_equal(o.spec->kind, VOLUME_SECRET);
     assert_int_equal(o.spec->n_sources, 1);
@@ -72,7 +71,6 @@ static void everything(void **state)
     struct mount_options o;
     struct error e;
 
-    (void)state;
     assert_int_equal(parse("mount -fn prod cm/a.b --wait=1m30s --manifests /m --log-level debug "
                            "--log-format json / -o ro,uid=7,gid=8,allow_other,noexec,suid,x-y=z",
                            &o, &e),
@@ -101,7 +99,6 @@ static void long_options_as_mount_options(void **state)
     struct mount_options o;
     struct error e;
 
-    (void)state;
     assert_int_equal(
         parse("mount secret/db / -o rw,_netdev,namespace=prod,context=c,wait=forever", &o, &e), 0);
     assert_string_equal(o.from.namespace, "prod");
@@ -115,7 +112,6 @@ static void what_becomes_files(void **state)
     struct mount_options o;
     struct error e;
 
-    (void)state;
     assert_int_equal(parse("mount --item user=db/user --item password=pw:0400 --default-mode 0440 "
                            "--optional --fs-group 55 --uid 7 --type tls --tls hold "
                            "--updates in-place secret/db /",
@@ -150,10 +146,10 @@ static int parse_with_volume(const char *yaml, const char *line, struct mount_op
 
     assert_true(fd >= 0);
     assert_int_equal(write(fd, yaml, strlen(yaml)), strlen(yaml));
-    (void)close(fd);
-    (void)snprintf(whole, sizeof(whole), "%s --volume %s", line, path);
+    close(fd);
+    snprintf(whole, sizeof(whole), "%s --volume %s", line, path);
     r = parse(whole, o, e);
-    (void)unlink(path);
+    unlink(path);
     return r;
 }
 
@@ -164,7 +160,6 @@ static void volume_from_a_file(void **state)
     struct mount_options o;
     struct error e;
 
-    (void)state;
     assert_int_equal(parse_with_volume(yaml, "mount /", &o, &e), 0);
     assert_string_equal(o.source, "projected/v");
     assert_string_equal(o.mountpoint, "/");
@@ -201,7 +196,6 @@ static void as_mount_says_it(void **state)
     struct mount_options o;
     struct error e;
 
-    (void)state;
     assert_int_equal(parse_request("cm/app",
                                    "rw,nofail,_netdev,x-systemd.requires=a.service,X-mount.mkdir,"
                                    "noexec,namespace=prod,default_mode=0400,fs_group=9,"
@@ -233,13 +227,12 @@ static void as_mount_says_it_with_a_volume(void **state)
     struct mount_options o;
     struct error e;
 
-    (void)state;
     assert_true(fd >= 0);
     assert_int_equal(write(fd, yaml, strlen(yaml)), strlen(yaml));
-    (void)close(fd);
-    (void)snprintf(options, sizeof(options), "rw,volume=%s,uid=7", path);
+    close(fd);
+    snprintf(options, sizeof(options), "rw,volume=%s,uid=7", path);
     assert_int_equal(parse_request("certificates", options, false, &o, &e), 0);
-    (void)unlink(path);
+    unlink(path);
     assert_string_equal(o.source, "certificates");
     assert_int_equal(o.spec->kind, VOLUME_PROJECTED);
     assert_int_equal(o.spec->uid, 7);
@@ -264,7 +257,6 @@ static void mistakes_in_fstab_are_named(void **state)
         {"secret/a,b", NULL, "is not a valid name"},
     };
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(cases); i++) {
         struct mount_options o;
         struct error e;
@@ -282,7 +274,6 @@ static void help_needs_nothing_else(void **state)
     struct mount_options o;
     struct error e;
 
-    (void)state;
     assert_int_equal(parse("mount --help", &o, &e), 0);
     assert_true(o.wants_help);
     mount_options_deinit(&o);
@@ -333,7 +324,6 @@ static void mistakes_are_named(void **state)
         {"mount secret/db /dev/null", -ENOTDIR, "/dev/null is not a directory"},
     };
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(cases); i++)
         assert_refused(cases[i].line, cases[i].result, cases[i].message);
 }

@@ -26,7 +26,6 @@ static void test_a_document_is_taken_apart(void **state)
     struct error e = ERROR_INIT;
     const cJSON *items;
 
-    (void)state;
     assert_int_equal(status_parse(DOCUMENT, list, &e), 0);
     assert_int_equal(status_parse(OTHER_DOCUMENT, list, &e), 0);
     /* of whom it is known already it is not told again */
@@ -46,7 +45,6 @@ static void test_what_is_no_document(void **state)
 {
     static const char *const documents[] = {"{\"process\":", "{} {}", "x", "[1\n]"};
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(documents); i++) {
         cJSON *list = cJSON_CreateObject();
         struct error e = ERROR_INIT;
@@ -63,7 +61,6 @@ static void test_limit(void **state)
     cJSON *list = cJSON_CreateObject();
     struct error e = ERROR_INIT;
 
-    (void)state;
     for (unsigned i = 0; i < STATUS_VOLUMES_MAX; i++)
         assert_int_equal(buf_addf(&document, "{\"mountpoint\":\"/%u\"}\n", i), 0);
     assert_int_equal(status_parse(buf_text(&document), list, &e), 0);
@@ -79,14 +76,12 @@ static int try_parsing(void *userdata)
     struct error e = ERROR_INIT;
     int r = list != NULL ? status_parse(DOCUMENT, list, &e) : -ENOMEM;
 
-    (void)userdata;
     cJSON_Delete(list);
     return r;
 }
 
 static void test_without_memory(void **state)
 {
-    (void)state;
     failmalloc_try(try_parsing, NULL);
 }
 

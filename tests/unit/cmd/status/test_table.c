@@ -55,7 +55,6 @@ static void test_columns(void **state)
 {
     struct status_table table = {0};
 
-    (void)state;
     assert_table(&table, "[" SIMPLE "," BARE "]",
                  "TARGET    POD   OBJECT           STATE     GENERATION   VERSION   AGE   SOURCE"
                  "    MOUNTED-ALONE   ERROR\n"
@@ -73,7 +72,6 @@ static void test_many_objects_and_odd_characters(void **state)
 {
     struct status_table table = {.has_header = true};
 
-    (void)state;
     assert_table(&table, "[" PROJECTED "]",
                  "/var/lib/a\\040b\\012   prod/web-0   "
                  "configmap/prod/a,secret/prod/b,secret/prod/c,+2   stale   -   1,-,3,+2   -   "
@@ -84,7 +82,6 @@ static void test_wide(void **state)
 {
     struct status_table table = {.has_header = true, .is_wide = true};
 
-    (void)state;
     assert_table(
         &table, "[" SIMPLE "]",
         "/mnt/db   -   secret/prod/db   current   ..g1   12   4m   live   1,stale   -   2   10   "
@@ -98,10 +95,9 @@ static void test_what_is_long_is_cut(void **state)
     struct buf text = BUF_INIT(10000);
     cJSON *json;
 
-    (void)state;
-    (void)memset(blanks, ' ', sizeof(blanks) - 1);
+    memset(blanks, ' ', sizeof(blanks) - 1);
     blanks[sizeof(blanks) - 1] = '\0';
-    (void)snprintf(document, sizeof(document), "[{\"mountpoint\":\"/%s\"}]", blanks);
+    snprintf(document, sizeof(document), "[{\"mountpoint\":\"/%s\"}]", blanks);
     json = parse(document);
     assert_int_equal(status_table_print(&table, json, now, &text), 0);
     assert_true(text.len < 1200);
@@ -119,7 +115,6 @@ static void test_sameness(void **state)
     cJSON *a = parse(SIMPLE), *b = parse(SIMPLE), *c = parse(BARE);
     cJSON *update = cJSON_GetObjectItem(b, "lastUpdate");
 
-    (void)state;
     assert_true(status_table_same(&wide, a, b));
     assert_false(status_table_same(&narrow, a, c));
     cJSON_SetNumberValue(cJSON_GetObjectItem(update, "count"), 4);
@@ -154,7 +149,6 @@ static void test_ages(void **state)
         {(uint64_t)1100 * 86400, "3y5d"},
     };
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(cases); i++)
         assert_string_equal(status_age(cases[i].seconds, (char[STATUS_AGE_SIZE]){""}),
                             cases[i].text);
@@ -174,7 +168,6 @@ static void test_without_memory(void **state)
 {
     cJSON *json = parse("[" SIMPLE "," PROJECTED "," BARE "]");
 
-    (void)state;
     failmalloc_try(try_printing, json);
     cJSON_Delete(json);
 }

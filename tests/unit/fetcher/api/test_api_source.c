@@ -119,7 +119,6 @@ static void on_changed(void *userdata, const struct store_view *view)
 {
     struct fixture *f = userdata;
 
-    (void)view;
     if (!f->leaves_on_change)
         return;
     f->subscription = store_unsubscribe(f->subscription);
@@ -180,12 +179,12 @@ static void write_file(const struct fixture *f, const char *name, mode_t mode, c
     char path[128], new_path[128];
     int fd;
 
-    (void)snprintf(path, sizeof(path), "%s/%s", f->dir, name);
-    (void)snprintf(new_path, sizeof(new_path), "%s/new", f->dir);
+    snprintf(path, sizeof(path), "%s/%s", f->dir, name);
+    snprintf(new_path, sizeof(new_path), "%s/new", f->dir);
     fd = open(new_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
     assert_true(fd >= 0);
     assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
-    (void)close(fd);
+    close(fd);
     assert_int_equal(rename(new_path, path), 0);
 }
 
@@ -202,7 +201,7 @@ static int setup(void **state)
     struct fixture *f = calloc(1, sizeof(*f));
 
     assert_non_null(f);
-    (void)snprintf(f->dir, sizeof(f->dir), "%s", DIR_TEMPLATE);
+    snprintf(f->dir, sizeof(f->dir), "%s", DIR_TEMPLATE);
     assert_non_null(mkdtemp(f->dir));
     test_server_start(&f->server, NULL, serve);
     assert_int_equal(sd_event_new(&f->event), 0);
@@ -218,18 +217,18 @@ static int teardown(void **state)
 
     f->leaves_on_change = true;
     on_changed(f, NULL);
-    (void)store_free(f->store);
-    (void)source_free(f->source);
-    (void)api_server_unref(f->api_server);
-    (void)sd_event_unref(f->event);
+    store_free(f->store);
+    source_free(f->source);
+    api_server_unref(f->api_server);
+    sd_event_unref(f->event);
     test_server_stop(&f->server);
     for (size_t i = 0; i < ELEMENTS_OF(files); i++) {
         char *path = path_of(f, files[i]);
 
-        (void)unlink(path);
+        unlink(path);
         free(path);
     }
-    (void)rmdir(f->dir);
+    rmdir(f->dir);
     free(f);
     return 0;
 }
@@ -338,7 +337,7 @@ static void test_exec_plugin(void **state)
         assert_true(sd_event_run(f->event, 1000) >= 0); /* until the plug-in has opened it */
     assert_true(dprintf(fd, "{\"apiVersion\":\"client.authentication.k8s.io/v1\",\"kind\":"
                             "\"ExecCredential\",\"status\":{\"token\":\"good\"}}") > 0);
-    (void)close(fd);
+    close(fd);
     run_until_state(f, STORE_SOURCE_LIVE);
     free(fifo);
     free(script);
@@ -500,9 +499,9 @@ static void test_sources_of_one_server(void **state)
         assert_int_equal(store_peek(subscription)->source_state, i == 0   ? STORE_SOURCE_LIVE
                                                                  : i == 1 ? STORE_SOURCE_FAILING
                                                                           : STORE_SOURCE_STARTING);
-        (void)store_unsubscribe(subscription);
-        (void)store_free(store);
-        (void)source_free(source);
+        store_unsubscribe(subscription);
+        store_free(store);
+        source_free(source);
     }
     tell_server(f, "{\"type\":\"MODIFIED\",\"object\":" SECRET("7", TWO) "}\n");
     run_until_version(f, "7");
@@ -524,17 +523,12 @@ static void reply_on_response(void *userdata, const struct http_response *respon
 
 static void reply_on_body(void *userdata, const char *bytes, size_t len)
 {
-    (void)userdata;
-    (void)bytes;
-    (void)len;
 }
 
 static void reply_on_done(void *userdata, enum http_outcome outcome, const struct error *error)
 {
     struct reply *reply = userdata;
 
-    (void)outcome;
-    (void)error;
     reply->is_done = true;
 }
 
@@ -554,7 +548,7 @@ static void test_send(void **state)
     while (!reply.is_done)
         run(f);
     assert_int_equal(reply.status, 200);
-    (void)http_request_free(request);
+    http_request_free(request);
 }
 
 static void test_send_without_token(void **state)
@@ -588,7 +582,7 @@ static void test_bad_server(void **state)
     struct api_config *config = make_config(f);
     struct error e = ERROR_INIT;
 
-    (void)snprintf(config->server, strlen(config->server), "nonsense");
+    snprintf(config->server, strlen(config->server), "nonsense");
     assert_int_equal(api_source_new(f->event, f->store, config, &f->source, &e), -EINVAL);
     assert_non_null(strstr(e.text, "nonsense"));
 }
@@ -606,7 +600,7 @@ static int make_and_free(void *userdata)
     r = api_source_new(f->event, f->store, config, &source, &e);
     if (r < 0 && e.text[0] == '\0')
         return -EIO; /* a failure without words is a failure of the test */
-    (void)source_free(source);
+    source_free(source);
     return r;
 }
 
@@ -619,7 +613,7 @@ static int set_and_free(void *userdata)
 
     if (r >= 0)
         r = api_source_set_token(source, "dummy-2", &e);
-    (void)source_free(source);
+    source_free(source);
     return r < 0 && e.text[0] == '\0' ? -EIO : r;
 }
 
@@ -630,7 +624,7 @@ static int dup_and_free(void *userdata)
 
     if (dup == NULL)
         return -ENOMEM;
-    (void)api_config_free(dup);
+    api_config_free(dup);
     return 0;
 }
 
@@ -669,10 +663,10 @@ int main(void)
     sigset_t child;
 
     /* how sd-event is told of the plug-in's end */
-    (void)sigemptyset(&child);
-    (void)sigaddset(&child, SIGCHLD);
-    (void)sigprocmask(SIG_BLOCK, &child, NULL);
-    (void)alarm(120); /* a test that waits in vain */
-    (void)setenv("no_proxy", "*", 1);
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &child, NULL);
+    alarm(120); /* a test that waits in vain */
+    setenv("no_proxy", "*", 1);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,7 +18,6 @@ static void test_doubles_to_its_end(void **state)
     struct backoff least = {0}, most = {0};
     mono_us now = 1;
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(bases); i++) {
         span_us longest = backoff_next(&most, now, UINT32_MAX, 0);
 
@@ -33,7 +32,6 @@ static void test_begins_anew_after_quiet(void **state)
     struct backoff b = {0};
     mono_us now = SPAN_SEC(1000);
 
-    (void)state;
     assert_int_equal(backoff_next(&b, now, 0, 0), bases[0]);
     now += BACKOFF_QUIET_RESET;
     assert_int_equal(backoff_next(&b, now, 0, 0), bases[1]);
@@ -45,7 +43,6 @@ static void test_server_may_ask_for_more(void **state)
 {
     struct backoff b = {0};
 
-    (void)state;
     assert_int_equal(backoff_next(&b, 1, 0, SPAN_SEC(7)), SPAN_SEC(7));
     assert_int_equal(backoff_next(&b, 1, 0, SPAN_MS(5)), bases[1]);
 }

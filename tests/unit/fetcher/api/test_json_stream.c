@@ -61,14 +61,12 @@ static void check(const struct expectation *expected, const size_t *cuts, size_t
 
 static void test_whole(void **state)
 {
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(expectations); i++)
         check(&expectations[i], (size_t[]){strlen(expectations[i].text)}, 1);
 }
 
 static void test_cut_anywhere(void **state)
 {
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(expectations); i++) {
         size_t len = strlen(expectations[i].text);
 
@@ -80,7 +78,6 @@ static void test_cut_anywhere(void **state)
 
 static void test_byte_by_byte(void **state)
 {
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(expectations); i++) {
         size_t cuts[64], len = strlen(expectations[i].text);
 
@@ -99,9 +96,9 @@ static char *make_frame(size_t len)
     char *text = malloc(len + 1);
 
     assert_non_null(text);
-    (void)memset(text, 'a', len);
-    (void)memcpy(text, head, sizeof(head) - 1);
-    (void)memcpy(text + len - (sizeof(tail) - 1), tail, sizeof(tail));
+    memset(text, 'a', len);
+    memcpy(text, head, sizeof(head) - 1);
+    memcpy(text + len - (sizeof(tail) - 1), tail, sizeof(tail));
     return text;
 }
 
@@ -112,7 +109,6 @@ static void test_limit(void **state)
     const char *frame;
     size_t len;
 
-    (void)state;
     json_stream_init(&f, LIMIT);
     for (int i = 0; i < 3; i++) {
         assert_int_equal(json_stream_add(&f, fits, LIMIT), 0);
@@ -141,7 +137,6 @@ static void test_endless_space(void **state)
     const char *frame;
     size_t len;
 
-    (void)state;
     json_stream_init(&f, LIMIT);
     for (int i = 0; i < 1000; i++) {
         assert_int_equal(json_stream_add(&f, space, sizeof(space)), 0);
@@ -180,9 +175,8 @@ static void test_skips_what_is_too_long(void **state)
     char text[5 * LIMIT] = "{\"a\":1}\n{\"long\":\"", seen[8];
     size_t head = strlen(text);
 
-    (void)state;
-    (void)memset(text + head, '{', sizeof(text) - head - sizeof(tail));
-    (void)memcpy(text + sizeof(text) - sizeof(tail), tail, sizeof(tail));
+    memset(text + head, '{', sizeof(text) - head - sizeof(tail));
+    memcpy(text + sizeof(text) - sizeof(tail), tail, sizeof(tail));
     for (size_t i = 0; i < ELEMENTS_OF(pieces); i++) {
         split_skipping(text, pieces[i], seen);
         assert_string_equal(seen, "a-bc");
@@ -194,7 +188,6 @@ static void test_nobody_takes_them_out(void **state)
     struct json_stream f;
     int r = 0;
 
-    (void)state;
     json_stream_init(&f, LIMIT);
     for (int i = 0; i < LIMIT && r == 0; i++)
         r = json_stream_add(&f, "{}\n", 3);
@@ -216,7 +209,6 @@ static void test_wipes_what_was_used(void **state)
     const char *first, *second;
     size_t len;
 
-    (void)state;
     json_stream_init(&f, LIMIT);
     assert_int_equal(json_stream_add(&f, two, sizeof(two) - 1), 0);
     assert_int_equal(json_stream_next(&f, &first, &len), 0);

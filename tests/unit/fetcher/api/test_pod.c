@@ -47,7 +47,6 @@ static void test_names(void **state)
 {
     struct pod *pod = decode_well(POD("\"volumes\":[" OURS("creds") "]"));
 
-    (void)state;
     assert_true(pod_is(pod, "prod", "web-0", "u-1"));
     assert_false(pod_is(pod, "prod", "web-0", "u-2"));
     assert_false(pod_is(pod, "prod", "web-1", "u-1"));
@@ -81,7 +80,6 @@ static const struct {
 
 static void test_mounts(void **state)
 {
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(mounts); i++) {
         struct buf text = BUF_INIT(4096);
         struct pod *pod;
@@ -91,7 +89,7 @@ static void test_mounts(void **state)
         pod = decode_well(buf_text(&text));
         if (pod_has_sub_path(pod, "creds") != mounts[i].has_sub_path)
             fail_msg("%s", mounts[i].containers);
-        (void)pod_free(pod);
+        pod_free(pod);
         buf_deinit(&text);
     }
 }
@@ -116,12 +114,11 @@ static void test_several_volumes(void **state)
     static const char *const no[] = {"two", "other", "twin", "plain", "on", "onet", "main"};
     struct pod *pod = decode_well(text);
 
-    (void)state;
     assert_true(pod_has_sub_path(pod, "one"));
     assert_true(pod_has_sub_path(pod, "three"));
     for (size_t i = 0; i < ELEMENTS_OF(no); i++)
         assert_false(pod_has_sub_path(pod, no[i]));
-    (void)pod_free(pod);
+    pod_free(pod);
 }
 
 /* ---- what is not kept */
@@ -143,7 +140,6 @@ static void test_pods_without_our_volumes(void **state)
     };
     struct pod *pod = NULL;
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(texts); i++)
         if (decode(texts[i], &pod) != POD_WITHOUT_VOLUMES)
             fail_msg("%s", texts[i]);
@@ -167,7 +163,6 @@ static void test_what_is_no_pod(void **state)
     };
     struct pod *pod = NULL;
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(texts); i++)
         if (decode(texts[i], &pod) != -EINVAL)
             fail_msg("%s", texts[i]);
@@ -180,10 +175,9 @@ static void test_uid_that_is_too_long(void **state)
     char uid[POD_UID_MAX + 2];
     cJSON *json = cJSON_CreateObject();
 
-    (void)state;
-    (void)memset(uid, 'u', sizeof(uid) - 1);
+    memset(uid, 'u', sizeof(uid) - 1);
     uid[sizeof(uid) - 1] = '\0';
-    (void)cJSON_AddStringToObject(cJSON_AddObjectToObject(json, "metadata"), "uid", uid);
+    cJSON_AddStringToObject(cJSON_AddObjectToObject(json, "metadata"), "uid", uid);
     assert_null(pod_uid_of(json));
     cJSON_Delete(json);
 }
@@ -196,7 +190,6 @@ static void test_too_many_volumes(void **state)
     struct pod *pod;
     int r = buf_add_text(&text, "{" META ",\"spec\":{\"volumes\":[");
 
-    (void)state;
     for (unsigned i = 0; i <= POD_VOLUMES_MAX; i++)
         r |= buf_addf(&text, "%s" OURS("v%u"), i > 0 ? "," : "", i);
     r |= buf_add_text(&text, "],\"containers\":[{\"volumeMounts\":[");
@@ -206,10 +199,10 @@ static void test_too_many_volumes(void **state)
     assert_int_equal(r, 0);
     pod = decode_well(buf_text(&text));
     for (unsigned i = 0; i <= POD_VOLUMES_MAX; i++) {
-        (void)snprintf(name, sizeof(name), "v%u", i);
+        snprintf(name, sizeof(name), "v%u", i);
         assert_int_equal(pod_has_sub_path(pod, name), i < POD_VOLUMES_MAX);
     }
-    (void)pod_free(pod);
+    pod_free(pod);
     buf_deinit(&text);
 }
 
@@ -218,7 +211,7 @@ static int attempt(void *userdata)
     struct pod *pod = NULL;
     int r = pod_decode(userdata, DRIVER, &pod);
 
-    (void)pod_free(pod);
+    pod_free(pod);
     return r;
 }
 
@@ -227,7 +220,6 @@ static void test_no_memory(void **state)
     static const char text[] = POD("\"volumes\":[" OURS("creds") "]");
     cJSON *json = NULL;
 
-    (void)state;
     assert_int_equal(json_parse(text, strlen(text), &json, NULL), 0);
     failmalloc_try(attempt, json);
     cJSON_Delete(json);

@@ -40,7 +40,7 @@ static int world_request(void *userdata, const char *path, span_us total_limit, 
     assert_string_equal(w->path, "");
     if (w->request_result < 0)
         return error_set(e, w->request_result, "no request today");
-    (void)snprintf(w->path, sizeof(w->path), "%s", path);
+    snprintf(w->path, sizeof(w->path), "%s", path);
     w->total_limit = total_limit;
     w->n_requests++;
     return 0;
@@ -209,10 +209,10 @@ static void expect_watch(struct world *w, const char *cursor)
 {
     char path[512];
 
-    (void)snprintf(path, sizeof(path),
-                   "/api/v1/pods?fieldSelector=spec.nodeName%%3Dnode-0&watch=true"
-                   "&allowWatchBookmarks=true&timeoutSeconds=300%s%s",
-                   cursor != NULL ? "&resourceVersion=" : "", cursor != NULL ? cursor : "");
+    snprintf(path, sizeof(path),
+             "/api/v1/pods?fieldSelector=spec.nodeName%%3Dnode-0&watch=true"
+             "&allowWatchBookmarks=true&timeoutSeconds=300%s%s",
+             cursor != NULL ? "&resourceVersion=" : "", cursor != NULL ? cursor : "");
     assert_string_equal(w->path, path);
     assert_int_equal(w->total_limit, SPAN_SEC(330));
     assert_string_equal(pod_watch_state_name(w->watch), "opening");
@@ -236,7 +236,7 @@ static void expect_pods(const struct world *w, const char *uids)
     char text[256] = "";
 
     list_for_each (pod, &w->pods.list, link)
-        (void)snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s ", pod->uid);
+        snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s ", pod->uid);
     assert_string_equal(text, uids);
 }
 
@@ -405,7 +405,7 @@ static void test_event_that_is_too_long(void **state)
 
     begin_watching(w);
     send(w, "{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"annotations\":{\"a\":\"");
-    (void)memset(piece, 'x', sizeof(piece) - 1);
+    memset(piece, 'x', sizeof(piece) - 1);
     piece[sizeof(piece) - 1] = '\0';
     for (size_t len = 0; len < 3 * (size_t)POD_JSON_MAX_BYTES; len += sizeof(piece) - 1)
         send(w, piece);
@@ -580,7 +580,7 @@ static void test_long_refusal(void **state)
     struct world *w = *state;
     char piece[65536];
 
-    (void)memset(piece, 'x', sizeof(piece) - 1);
+    memset(piece, 'x', sizeof(piece) - 1);
     piece[sizeof(piece) - 1] = '\0';
     pod_watch_start(w->watch);
     respond(w, 503, 0);

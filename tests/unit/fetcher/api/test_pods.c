@@ -17,10 +17,10 @@ static struct pod *make(unsigned number)
     struct pod *pod = NULL;
     char text[256];
 
-    (void)snprintf(text, sizeof(text),
-                   "{\"metadata\":{\"namespace\":\"prod\",\"name\":\"web-%u\",\"uid\":\"u%u\"},"
-                   "\"spec\":{\"volumes\":[{\"name\":\"a\",\"csi\":{\"driver\":\"" DRIVER "\"}}]}}",
-                   number, number);
+    snprintf(text, sizeof(text),
+             "{\"metadata\":{\"namespace\":\"prod\",\"name\":\"web-%u\",\"uid\":\"u%u\"},"
+             "\"spec\":{\"volumes\":[{\"name\":\"a\",\"csi\":{\"driver\":\"" DRIVER "\"}}]}}",
+             number, number);
     assert_int_equal(json_parse(text, strlen(text), &json, NULL), 0);
     assert_int_equal(pod_decode(json, DRIVER, &pod), 0);
     cJSON_Delete(json);
@@ -31,8 +31,8 @@ static bool has(const struct pods *pods, unsigned number)
 {
     char name[16], uid[16];
 
-    (void)snprintf(name, sizeof(name), "web-%u", number);
-    (void)snprintf(uid, sizeof(uid), "u%u", number);
+    snprintf(name, sizeof(name), "web-%u", number);
+    snprintf(uid, sizeof(uid), "u%u", number);
     return pods_find(pods, "prod", name, uid) != NULL;
 }
 
@@ -40,7 +40,6 @@ static void test_put_and_remove(void **state)
 {
     struct pods pods;
 
-    (void)state;
     pods_init(&pods);
     assert_false(has(&pods, 1));
     assert_non_null(pods_put(&pods, make(1)));
@@ -63,16 +62,15 @@ static void test_rounds(void **state)
 {
     struct pods pods;
 
-    (void)state;
     pods_init(&pods);
     pods_begin_round(&pods);
-    (void)pods_put(&pods, make(1));
-    (void)pods_put(&pods, make(2));
+    pods_put(&pods, make(1));
+    pods_put(&pods, make(2));
     pods_end_round(&pods);
     assert_int_equal(pods.n, 2);
     pods_begin_round(&pods);
-    (void)pods_put(&pods, make(2));
-    (void)pods_put(&pods, make(3));
+    pods_put(&pods, make(2));
+    pods_put(&pods, make(3));
     assert_true(has(&pods, 1)); /* it may come yet */
     pods_end_round(&pods);
     assert_false(has(&pods, 1));
@@ -86,7 +84,6 @@ static void test_limit(void **state)
 {
     struct pods pods;
 
-    (void)state;
     pods_init(&pods);
     for (unsigned i = 0; i < PODS_MAX; i++)
         assert_non_null(pods_put(&pods, make(i)));

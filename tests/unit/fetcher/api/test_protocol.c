@@ -13,7 +13,6 @@ static void test_escapes(void **state)
 {
     struct buf b = BUF_INIT(64);
 
-    (void)state;
     assert_int_equal(protocol_add_escaped(&b, "a-b.c_d~1/ =&%"), 0);
     assert_string_equal(buf_text(&b), "a-b.c_d~1%2F%20%3D%26%25");
     assert_int_equal(protocol_add_escaped(&b, "////////////////////"), -EFBIG);
@@ -22,7 +21,6 @@ static void test_escapes(void **state)
 
 static void test_order_of_versions(void **state)
 {
-    (void)state;
     assert_true(protocol_is_older("9", "10"));
     assert_true(protocol_is_older("0009", "10"));
     assert_true(protocol_is_older("18446744073709551616", "18446744073709551617"));
@@ -45,7 +43,6 @@ static void test_members(void **state)
     cJSON *json = parse("{\"metadata\":{\"resourceVersion\":\"7\"},\"code\":410}");
     cJSON *odd = parse("{\"metadata\":[],\"code\":\"410\"}");
 
-    (void)state;
     assert_string_equal(protocol_resource_version(json), "7");
     assert_string_equal(protocol_resource_version(odd), "");
     assert_string_equal(protocol_resource_version(NULL), "");
@@ -60,7 +57,6 @@ static void test_refusals(void **state)
     struct error e = ERROR_INIT;
     cJSON *json = parse("{\"code\":410,\"message\":\"too old\"}");
 
-    (void)state;
     protocol_explain_refusal(403, "no way", ": allow it", &e);
     assert_string_equal(e.text, "the API server answered 403 (Forbidden): no way: allow it");
     protocol_explain_refusal(503, NULL, ": allow it", &e);

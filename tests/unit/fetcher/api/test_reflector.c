@@ -50,7 +50,7 @@ static int world_request(void *userdata, const struct reflector_request *request
         return error_set(e, w->request_result, "%s", w->request_words);
     if (w->request_result > 0)
         return w->request_result;
-    (void)snprintf(w->path, sizeof(w->path), "%s", request->path);
+    snprintf(w->path, sizeof(w->path), "%s", request->path);
     assert_int_equal(request->is_watch, strstr(request->path, "watch=true") != NULL);
     w->total_limit = request->total_limit;
     w->n_requests++;
@@ -109,7 +109,6 @@ static int world_watch(void *userdata, const struct object_key *key, struct erro
     struct world *w = userdata;
     int r;
 
-    (void)e;
     w->key = key;
     r = reflector_new(w->store, key, &world_io, w, &w->reflector);
     if (r == 0)
@@ -167,7 +166,7 @@ static int world_teardown(void **state)
     assert_null(w->reflector);
     assert_string_equal(w->path, "");
     assert_int_equal(w->timer_at, SPAN_FOREVER);
-    (void)store_free(w->store);
+    store_free(w->store);
     free(w);
     return 0;
 }
@@ -264,8 +263,8 @@ static void expect_list(struct world *w, const char *cursor)
     char path[512] = BASE_PATH;
 
     if (cursor != NULL)
-        (void)snprintf(path, sizeof(path), "%s&resourceVersionMatch=NotOlderThan%s%s", BASE_PATH,
-                       "&resourceVersion=", cursor);
+        snprintf(path, sizeof(path), "%s&resourceVersionMatch=NotOlderThan%s%s", BASE_PATH,
+                 "&resourceVersion=", cursor);
     assert_string_equal(w->path, path);
     assert_int_equal(w->total_limit, SPAN_SEC(30));
     assert_int_equal(w->timer_at, SPAN_FOREVER);
@@ -275,9 +274,9 @@ static void expect_watch_for(struct world *w, const char *cursor, unsigned sec)
 {
     char path[512];
 
-    (void)snprintf(path, sizeof(path),
-                   "%s&watch=true&allowWatchBookmarks=true&timeoutSeconds=%u&resourceVersion=%s",
-                   BASE_PATH, sec, cursor);
+    snprintf(path, sizeof(path),
+             "%s&watch=true&allowWatchBookmarks=true&timeoutSeconds=%u&resourceVersion=%s",
+             BASE_PATH, sec, cursor);
     assert_string_equal(w->path, path);
     assert_int_equal(w->total_limit, SPAN_SEC(sec) + SPAN_SEC(30));
 }
@@ -716,7 +715,7 @@ static void test_too_long_event(void **state)
 
     begin_watching(w);
     send(w, "{\"type\":\"MODIFIED\",\"object\":\"");
-    (void)memset(piece, 'a', sizeof(piece));
+    memset(piece, 'a', sizeof(piece));
     for (size_t sent = 0; sent < (16u << 20) && w->path[0] != '\0'; sent += sizeof(piece))
         reflector_on_body(w->reflector, piece, sizeof(piece));
     expect_source(w, STORE_SOURCE_FAILING, "File too large");
@@ -973,7 +972,7 @@ static void test_huge_refusal(void **state)
 
     world_subscribe(w);
     respond(w, 500, 0);
-    (void)memset(piece, ' ', sizeof(piece));
+    memset(piece, ' ', sizeof(piece));
     for (int i = 0; i < 1000; i++)
         reflector_on_body(w->reflector, piece, sizeof(piece));
     end(w, HTTP_COMPLETE);
@@ -987,7 +986,7 @@ static void test_too_long_list(void **state)
 
     world_subscribe(w);
     respond(w, 200, 0);
-    (void)memset(piece, ' ', sizeof(piece));
+    memset(piece, ' ', sizeof(piece));
     for (size_t sent = 0; sent <= (16u << 20) && w->path[0] != '\0'; sent += sizeof(piece))
         reflector_on_body(w->reflector, piece, sizeof(piece));
     assert_string_equal(w->path, "");

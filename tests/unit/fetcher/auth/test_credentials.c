@@ -57,7 +57,7 @@ static void on_changed(void *userdata, const struct error *error)
 /* A path in the test's directory, good until slot @slot is used again. */
 static char *at(struct fixture *f, unsigned slot, const char *name)
 {
-    (void)snprintf(f->paths[slot], sizeof(f->paths[slot]), "%s/%s", f->dir, name);
+    snprintf(f->paths[slot], sizeof(f->paths[slot]), "%s/%s", f->dir, name);
     return f->paths[slot];
 }
 
@@ -74,7 +74,7 @@ static void rewrite(struct fixture *f, const char *name, const char *text)
 {
     char path[128];
 
-    (void)snprintf(path, sizeof(path), "%s/%s", f->dir, name);
+    snprintf(path, sizeof(path), "%s/%s", f->dir, name);
     put(path, text, O_TRUNC);
 }
 
@@ -83,8 +83,8 @@ static void replace(struct fixture *f, const char *name, const char *text)
 {
     char path[128], temporary[128];
 
-    (void)snprintf(path, sizeof(path), "%s/%s", f->dir, name);
-    (void)snprintf(temporary, sizeof(temporary), "%s/temporary", f->dir);
+    snprintf(path, sizeof(path), "%s/%s", f->dir, name);
+    snprintf(temporary, sizeof(temporary), "%s/temporary", f->dir);
     put(temporary, text, O_TRUNC);
     assert_int_equal(rename(temporary, path), 0);
 }
@@ -94,8 +94,8 @@ static void repoint(struct fixture *f, const char *name, const char *target)
 {
     char path[128], temporary[128];
 
-    (void)snprintf(path, sizeof(path), "%s/%s", f->dir, name);
-    (void)snprintf(temporary, sizeof(temporary), "%s/temporary", f->dir);
+    snprintf(path, sizeof(path), "%s/%s", f->dir, name);
+    snprintf(temporary, sizeof(temporary), "%s/temporary", f->dir);
     assert_int_equal(symlink(target, temporary), 0);
     assert_int_equal(rename(temporary, path), 0);
 }
@@ -143,7 +143,7 @@ static int setup(void **state)
     struct fixture *f = calloc(1, sizeof(*f));
 
     f->pairs = *state; /* the test's initial state */
-    (void)snprintf(f->dir, sizeof(f->dir), "/tmp/test_credentials.XXXXXX");
+    snprintf(f->dir, sizeof(f->dir), "/tmp/test_credentials.XXXXXX");
     assert_non_null(mkdtemp(f->dir));
     assert_true(sd_event_new(&f->event) >= 0);
     f->config = (struct api_config){.origin = literal("context \"x\" in /etc/kube"),
@@ -164,7 +164,7 @@ static int teardown(void **state)
     const char *const command[] = {"rm", "-rf", f->dir, NULL};
 
     f->credentials = credentials_free(f->credentials);
-    (void)sd_event_unref(f->event);
+    sd_event_unref(f->event);
     assert_int_equal(process_run(command), 0);
     free(f);
     return 0;
@@ -275,9 +275,9 @@ static void make_generation(struct fixture *f, const char *dir, const char *toke
     char path[32];
 
     assert_int_equal(mkdir(at(f, 3, dir), 0700), 0);
-    (void)snprintf(path, sizeof(path), "%s/token", dir);
+    snprintf(path, sizeof(path), "%s/token", dir);
     rewrite(f, path, token);
-    (void)snprintf(path, sizeof(path), "%s/ca.crt", dir);
+    snprintf(path, sizeof(path), "%s/ca.crt", dir);
     rewrite(f, path, ca);
 }
 
@@ -298,7 +298,7 @@ static void test_atomic_writer(void **state)
         char name[8];
 
         version = material(f)->version;
-        (void)snprintf(name, sizeof(name), "..%u", i + 1);
+        snprintf(name, sizeof(name), "..%u", i + 1);
         make_generation(f, name, name, i % 2 == 0 ? f->pairs->a.cert_pem : f->pairs->b.cert_pem);
         repoint(f, "..data", name);
         run_until(f, &f->n_good, i);
@@ -419,7 +419,7 @@ static void write_unnoticed(const char *path, const char *text)
     char *map = mmap(NULL, strlen(text), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
     assert_true(map != MAP_FAILED);
-    (void)memcpy(map, text, strlen(text));
+    memcpy(map, text, strlen(text));
     assert_int_equal(munmap(map, strlen(text)), 0);
 }
 
@@ -565,7 +565,7 @@ static void test_refused_tokens(void **state)
     assert_refused(f, -EINVAL, "empty", f->paths[0]);
     rewrite(f, "token", "dummy one");
     assert_refused(f, -EINVAL, "more than a token", f->paths[0]);
-    (void)memset(text, 'a', (1u << 20) + 1);
+    memset(text, 'a', (1u << 20) + 1);
     text[(1u << 20) + 1] = '\0';
     rewrite(f, "token", text);
     assert_refused(f, -EFBIG, "1 MiB", f->paths[0]);
@@ -641,11 +641,11 @@ int main(void)
     sigset_t child;
     int r;
 
-    (void)alarm(STUCK_S);
+    alarm(STUCK_S);
     /* as the program does for sd_event_add_child() */
-    (void)sigemptyset(&child);
-    (void)sigaddset(&child, SIGCHLD);
-    (void)sigprocmask(SIG_BLOCK, &child, NULL);
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &child, NULL);
     r = cmocka_run_group_tests(tests, NULL, NULL);
     pair_unmake(&pairs.a);
     pair_unmake(&pairs.b);

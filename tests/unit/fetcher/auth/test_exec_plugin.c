@@ -99,12 +99,12 @@ static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
 
-    (void)snprintf(f->dir, sizeof(f->dir), "/tmp/test_exec_plugin.XXXXXX");
+    snprintf(f->dir, sizeof(f->dir), "/tmp/test_exec_plugin.XXXXXX");
     assert_non_null(mkdtemp(f->dir));
-    (void)snprintf(f->file, sizeof(f->file), "%s/f", f->dir);
+    snprintf(f->file, sizeof(f->file), "%s/f", f->dir);
     assert_true(sd_event_new(&f->event) >= 0);
     f->args[0] = literal("-c");
-    (void)snprintf(f->env_texts[0], sizeof(f->env_texts[0]), "F=%s", f->file);
+    snprintf(f->env_texts[0], sizeof(f->env_texts[0]), "F=%s", f->file);
     f->env[0] = f->env_texts[0];
     f->exec = (struct exec_plugin){
         .api_version = literal(API),
@@ -126,8 +126,8 @@ static int teardown(void **state)
 
     f->runner = exec_plugin_free(f->runner);
     exec_credential_deinit(&f->last);
-    (void)sd_event_unref(f->event);
-    (void)unlink(f->file);
+    sd_event_unref(f->event);
+    unlink(f->file);
     assert_int_equal(rmdir(f->dir), 0);
     free(f);
     return 0;
@@ -170,7 +170,7 @@ static void test_surroundings(void **state)
     assert_string_equal(others, "[4-9][0-9]"); /* nothing matched */
     assert_int_equal(blocked, 0);
     assert_int_equal(group, pid);
-    (void)close(leaky);
+    close(leaky);
 }
 
 static void test_environment(void **state)
@@ -362,8 +362,7 @@ static void test_renewal(void **state)
     expiry.tv_nsec += 400000000;
     expiry.tv_sec += expiry.tv_nsec / 1000000000;
     expiry.tv_nsec %= 1000000000;
-    (void)snprintf(f->env_texts[1], sizeof(f->env_texts[1]), "EXPIRY=%s",
-                   clock_rfc3339(expiry, text));
+    snprintf(f->env_texts[1], sizeof(f->env_texts[1]), "EXPIRY=%s", clock_rfc3339(expiry, text));
     f->env[1] = f->env_texts[1];
     begin(f, "[ -e $F ] && { " PRINT(
                  "second") "; exit; }\n"
@@ -390,7 +389,6 @@ static void test_renew_in(void **state)
     const struct timespec now = {.tv_sec = 1000000, .tv_nsec = 500000000};
     struct timespec expiry = now;
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(renewals); i++) {
         expiry.tv_sec = now.tv_sec + renewals[i].left;
         assert_int_equal(exec_plugin_renew_in(expiry, now, &EXEC_PLUGIN_LIMITS),
@@ -430,7 +428,6 @@ static const struct {
 
 static void test_unusable(void **state)
 {
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(unusable); i++) {
         struct exec_credential credential;
         struct error e = ERROR_INIT;
@@ -452,7 +449,6 @@ static void test_certificate(void **state)
     _cleanup_(exec_credential_deinit) struct exec_credential credential = {.authorization = NULL};
     struct error e = ERROR_INIT;
 
-    (void)state;
     assert_int_equal(json_parse(STATUS(""), strlen(STATUS("")), &json, &e), 0);
     assert_int_equal(
         json_add_text(cJSON_GetObjectItem(json, "status"), "clientCertificateData", pair.cert_pem),
@@ -511,12 +507,12 @@ int main(void)
     };
     sigset_t child;
 
-    (void)alarm(STUCK_S);
+    alarm(STUCK_S);
     /* as the program does for sd_event_add_child() */
-    (void)sigemptyset(&child);
-    (void)sigaddset(&child, SIGCHLD);
-    (void)sigprocmask(SIG_BLOCK, &child, NULL);
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &child, NULL);
     /* what a plug-in leaves behind comes to us, so that a test can see how it ended */
-    (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -42,7 +42,6 @@ static void test_every_cluster_field(void **state)
     _cleanup_(api_config_freep) struct api_config *config = NULL;
     struct error e;
 
-    (void)state;
     assert_int_equal(parse(USERS CONTEXTS CURRENT "clusters:\n"
                                                   "- name: c\n"
                                                   "  cluster:\n"
@@ -72,7 +71,6 @@ static void test_every_user_field(void **state)
     _cleanup_(api_config_freep) struct api_config *config = NULL;
     struct error e;
 
-    (void)state;
     assert_int_equal(parse(CLUSTERS CONTEXTS CURRENT "users:\n"
                                                      "- name: u\n"
                                                      "  user:\n"
@@ -101,7 +99,6 @@ static void test_exec(void **state)
     _cleanup_(api_config_freep) struct api_config *config = NULL;
     struct error e;
 
-    (void)state;
     assert_int_equal(
         parse("clusters:\n"
               "- name: c\n"
@@ -143,7 +140,6 @@ static void test_context_option_wins(void **state)
     _cleanup_(api_config_freep) struct api_config *config = NULL;
     struct error e;
 
-    (void)state;
     assert_int_equal(parse(CLUSTERS USERS CURRENT
                            "contexts: [{name: x, context: {cluster: gone}},\n"
                            "           {name: z, context: {cluster: c}}]\n",
@@ -168,7 +164,6 @@ static const struct {
 
 static void test_servers(void **state)
 {
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(servers); i++) {
         _cleanup_(api_config_freep) struct api_config *config = NULL;
         _cleanup_(freep) char *text = NULL;
@@ -225,7 +220,6 @@ static void assert_refused(const char *text, const char *context, const char *co
 
 static void test_refused_files(void **state)
 {
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(refused); i++)
         assert_refused(refused[i].text, refused[i].context, refused[i].parts);
 }
@@ -259,7 +253,6 @@ static const struct {
 
 static void test_refused_clusters(void **state)
 {
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(refused_clusters); i++) {
         const char *const parts[4] = {"cluster \"c\" in /etc/kube/one.conf",
                                       refused_clusters[i].part};
@@ -310,7 +303,6 @@ static const struct {
 
 static void test_refused_users(void **state)
 {
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(refused_users); i++) {
         const char *const parts[4] = {"context \"x\" in /etc/kube/one.conf",
                                       "user \"u\" in /etc/kube/one.conf", refused_users[i].part};
@@ -344,7 +336,6 @@ static void test_merge(void **state)
     _cleanup_(api_config_freep) struct api_config *config = NULL;
     struct error e;
 
-    (void)state;
     assert_int_equal(kubeconfig_parse(documents, 4, NULL, &config, &e), 0);
     assert_string_equal(config->origin, "context \"z\" in /three/config");
     assert_string_equal(config->server, "https://two.test");
@@ -358,7 +349,6 @@ static void test_empty(void **state)
     struct api_config *config = NULL;
     struct error e;
 
-    (void)state;
     assert_int_equal(parse("", NULL, &config, &e), KUBECONFIG_EMPTY);
     assert_int_equal(parse("apiVersion: v1\nkind: Config\nclusters: null\nusers: []\n"
                            "current-context: ''\n",
@@ -393,7 +383,7 @@ static const char *fixture_env(void *userdata, const char *name)
 
 static const char *at(struct fixture *f, const char *name)
 {
-    (void)snprintf(f->path, sizeof(f->path), "%s/%s", f->dir, name);
+    snprintf(f->path, sizeof(f->path), "%s/%s", f->dir, name);
     return f->path;
 }
 
@@ -414,9 +404,9 @@ static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
 
-    (void)snprintf(f->dir, sizeof(f->dir), "/tmp/test_kubeconfig.XXXXXX");
+    snprintf(f->dir, sizeof(f->dir), "/tmp/test_kubeconfig.XXXXXX");
     assert_non_null(mkdtemp(f->dir));
-    (void)snprintf(f->home, sizeof(f->home), "%s/home", f->dir);
+    snprintf(f->home, sizeof(f->home), "%s/home", f->dir);
     f->host = (struct kubeconfig_host){
         .get_env = fixture_env, .userdata = f, .service_account_dir = f->dir};
     fixture_mkdir(f, "home");
@@ -470,7 +460,6 @@ static void test_anonymous(void **state)
     };
     struct api_config *dup = api_config_dup_anonymous(&config);
 
-    (void)state;
     assert_non_null(dup);
     assert_string_equal(dup->origin, "some");
     assert_string_equal(dup->server, "some");
@@ -492,7 +481,7 @@ static void test_anonymous(void **state)
     assert_null(dup->impersonate_user);
     assert_null(dup->impersonate_groups);
     assert_null(dup->impersonate_uid);
-    (void)api_config_free(dup);
+    api_config_free(dup);
 }
 
 static void test_option_first(void **state)
@@ -506,7 +495,7 @@ static void test_option_first(void **state)
     fixture_write(f, "home/.kube/config", "broken: [");
     fixture_write(f, "option", WHOLE);
     assert_int_equal(load(f, at(f, "option"), NULL, &config, &e), 0);
-    (void)snprintf(origin, sizeof(origin), "context \"x\" in %s", at(f, "option"));
+    snprintf(origin, sizeof(origin), "context \"x\" in %s", at(f, "option"));
     assert_string_equal(config->origin, origin);
 }
 
@@ -539,7 +528,7 @@ static void test_relative_option(void **state)
     assert_int_equal(load(f, "rel", NULL, &config, &e), 0);
     assert_int_equal(fchdir(here), 0);
     assert_non_null(realpath(f->dir, resolved));
-    (void)snprintf(wanted, sizeof(wanted), "%s/t", resolved);
+    snprintf(wanted, sizeof(wanted), "%s/t", resolved);
     assert_string_equal(config->token_file, wanted);
 }
 
@@ -579,7 +568,7 @@ static void test_too_long(void **state)
     _cleanup_(freep) char *text = malloc((1u << 20) + 2);
     struct error e = ERROR_INIT;
 
-    (void)memset(text, '#', (1u << 20) + 1);
+    memset(text, '#', (1u << 20) + 1);
     text[(1u << 20) + 1] = '\0';
     fixture_write(f, "home/.kube/config", text);
     assert_int_equal(load(f, NULL, NULL, &config, &e), -EFBIG);
@@ -598,7 +587,7 @@ static void test_too_many_files(void **state)
     for (int i = 0; i < 33; i++) {
         char name[16];
 
-        (void)snprintf(name, sizeof(name), "c%d", i);
+        snprintf(name, sizeof(name), "c%d", i);
         fixture_write(f, name, CURRENT);
         len += (size_t)snprintf(f->kubeconfig + len, size - len, "%s/%s:", f->dir, name);
     }

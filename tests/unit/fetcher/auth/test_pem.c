@@ -103,7 +103,6 @@ static void test_headers(void **state)
     char *none = NULL;
     struct error e = ERROR_INIT;
 
-    (void)state;
     assert_int_equal(material_bearer("\n dummy-token \r\n", &bearer, &e), 0);
     assert_string_equal(bearer, "Bearer dummy-token");
     assert_int_equal(material_bearer(" \n", &none, &e), -EINVAL);

@@ -75,9 +75,6 @@ static void on_response(void *userdata, const struct http_response *response)
 
 static void on_body(void *userdata, const char *bytes, size_t len)
 {
-    (void)userdata;
-    (void)bytes;
-    (void)len;
 }
 
 static void on_done(void *userdata, enum http_outcome outcome, const struct error *error)
@@ -91,7 +88,7 @@ static void on_done(void *userdata, enum http_outcome outcome, const struct erro
     item->f->n_done++;
     item->request = http_request_free(item->request);
     if (item->sends_again)
-        (void)begin(item->f, "/ok", false);
+        begin(item->f, "/ok", false);
 }
 
 static void on_sent(void *userdata)
@@ -166,7 +163,7 @@ static void connect_to(struct fixture *f, const char *scheme, int port)
 {
     struct error e = ERROR_INIT;
 
-    (void)snprintf(f->server, sizeof(f->server), "%s://127.0.0.1:%d", scheme, port);
+    snprintf(f->server, sizeof(f->server), "%s://127.0.0.1:%d", scheme, port);
     f->config.server = f->server;
     assert_int_equal(http_client_new(f->event, &f->config, &f->client, &e), 0);
     http_client_set_rate_limit(f->client, 0, 0);
@@ -188,7 +185,7 @@ static int group_setup(void **state)
     struct fixture *f = calloc(1, sizeof(*f));
 
     assert_non_null(f);
-    (void)snprintf(f->dir, sizeof(f->dir), "%s", DIR_TEMPLATE);
+    snprintf(f->dir, sizeof(f->dir), "%s", DIR_TEMPLATE);
     assert_non_null(mkdtemp(f->dir));
     f->pair = pair_make(3600);
     test_server_start(&f->plain, NULL, serve);
@@ -244,7 +241,7 @@ static void test_few_streams(void **state)
 
     connect_http2(f);
     for (unsigned i = 0; i < 5 * FEW_STREAMS; i++)
-        (void)begin(f, "/watch", true);
+        begin(f, "/watch", true);
     while (f->n_responses < 5 * FEW_STREAMS) {
         run(f);
         if (stats_of(f)->connections > most)
@@ -252,7 +249,7 @@ static void test_few_streams(void **state)
     }
     assert_int_equal(most, 5);
     for (unsigned i = 0; i < FEW_STREAMS; i++) {
-        (void)begin(f, "/watch", true);
+        begin(f, "/watch", true);
         run_until_responses(f, 5 * FEW_STREAMS + i + 1);
     }
     assert_int_equal(stats_of(f)->connections, 6);
@@ -266,7 +263,7 @@ static void test_room_by_those_that_end(void **state)
 
     connect_http2(f);
     for (unsigned i = 0; i < 300; i++)
-        (void)begin(f, "/ok", false);
+        begin(f, "/ok", false);
     while (f->n_done < 300)
         run(f);
     for (unsigned i = 0; i < 300; i++)
@@ -284,10 +281,10 @@ static void test_slow_server(void **state)
 
     connect_to(f, "http", f->plain.port);
     for (unsigned i = 0; i < UNANSWERED_MAX - 1; i++)
-        (void)begin(f, "/silent", false);
+        begin(f, "/silent", false);
     for (unsigned i = 0; i < 10; i++)
-        (void)begin(f, "/silent", false);
-    (void)begin(f, "/ok", false);
+        begin(f, "/silent", false);
+    begin(f, "/ok", false);
     do {
         run(f);
         n_sent = 0;
@@ -309,7 +306,7 @@ static void test_lists_before_watches(void **state)
 
     connect_to(f, "http", f->plain.port);
     http_client_set_rate_limit(f->client, 200, 1);
-    (void)begin(f, "/ok", false);
+    begin(f, "/ok", false);
     for (size_t i = 0; i < 5; i++)
         watches[i] = begin(f, "/watch", true);
     for (size_t i = 0; i < 5; i++)
@@ -348,7 +345,7 @@ static void test_one_is_too_many(void **state)
 
     connect_to(f, "http", f->plain.port);
     run_until_done(f, begin(f, "/busy-for-some", false));
-    (void)begin(f, "/ok", false);
+    begin(f, "/ok", false);
     assert_int_equal(stats_of(f)->n_waiting, 0);
 }
 
@@ -360,10 +357,10 @@ static void test_nobody_knocks_twice(void **state)
     int port, listener = server_listen(&port);
     struct fixture *f = *state;
 
-    (void)close(listener);
+    close(listener);
     connect_to(f, "https", port);
     for (unsigned i = 0; i < 200; i++)
-        (void)begin(f, "/ok", i % 2 == 0);
+        begin(f, "/ok", i % 2 == 0);
     while (f->n_done < 200)
         run(f);
     for (unsigned i = 0; i < 200; i++)
@@ -385,12 +382,12 @@ static void test_connection_never_comes(void **state)
     assert_int_equal(listen(listener, 0), 0);
     for (size_t i = 0; i < ELEMENTS_OF(fillers); i++) { /* nobody accepts them */
         fillers[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-        (void)connect(fillers[i], (struct sockaddr *)&address, sizeof(address));
+        connect(fillers[i], (struct sockaddr *)&address, sizeof(address));
     }
     f->total_limit = SPAN_MS(100);
     connect_to(f, "https", port);
     for (unsigned i = 0; i < 10; i++)
-        (void)begin(f, "/ok", false);
+        begin(f, "/ok", false);
     while (f->n_done < 10)
         run(f);
     for (unsigned i = 0; i < 10; i++)
@@ -398,8 +395,8 @@ static void test_connection_never_comes(void **state)
     assert_int_equal(n_failed(f), 1);
     assert_int_equal(stats_of(f)->connections, 0);
     for (size_t i = 0; i < ELEMENTS_OF(fillers); i++)
-        (void)close(fillers[i]);
-    (void)close(listener);
+        close(fillers[i]);
+    close(listener);
 }
 
 /* Who sends again while the others are told has another try. */
@@ -408,7 +405,7 @@ static void test_who_comes_again(void **state)
     int port, listener = server_listen(&port);
     struct fixture *f = *state;
 
-    (void)close(listener);
+    close(listener);
     connect_to(f, "https", port);
     for (unsigned i = 0; i < 10; i++)
         begin(f, "/ok", false)->sends_again = true;
@@ -427,7 +424,7 @@ static void test_too_many_wait(void **state)
     connect_to(f, "http", f->plain.port);
     http_client_set_rate_limit(f->client, 1, 1);
     for (unsigned i = 0; i < QUEUED_MAX + 1; i++) /* the first one goes */
-        (void)begin(f, "/ok", true);
+        begin(f, "/ok", true);
     assert_int_equal(stats_of(f)->n_waiting, QUEUED_MAX);
     assert_int_equal(try_begin(f, "/ok", true, &e), -EAGAIN);
     assert_non_null(strstr(e.text, "cannot ask http://127.0.0.1"));
@@ -452,7 +449,7 @@ int main(void)
         TEST(test_too_many_wait),
     };
 
-    (void)alarm(120); /* a test that waits in vain */
-    (void)setenv("no_proxy", "*", 1);
+    alarm(120); /* a test that waits in vain */
+    setenv("no_proxy", "*", 1);
     return cmocka_run_group_tests_name("http_queue", tests, group_setup, group_teardown);
 }

@@ -50,7 +50,7 @@ static void serve_bytes(struct connection *c, size_t n)
 {
     char piece[4096];
 
-    (void)memset(piece, 'x', sizeof(piece));
+    memset(piece, 'x', sizeof(piece));
     server_printf(c, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", n);
     for (size_t sent = 0; sent < n; sent += sizeof(piece))
         server_write(c, piece, n - sent < sizeof(piece) ? n - sent : sizeof(piece));
@@ -62,7 +62,7 @@ static void serve_date(struct connection *c)
     char text[64];
     struct tm utc;
 
-    (void)strftime(text, sizeof(text), "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&at, &utc));
+    strftime(text, sizeof(text), "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&at, &utc));
     server_printf(c, "HTTP/1.1 503 No\r\nRetry-After: %s\r\nContent-Length: 0\r\n\r\n", text);
 }
 
@@ -114,7 +114,7 @@ static void serve_post(struct connection *c, const char *head)
 {
     char text[4096];
 
-    (void)snprintf(text, sizeof(text), "%sbody of %zu b", head, read_body(c, head));
+    snprintf(text, sizeof(text), "%sbody of %zu b", head, read_body(c, head));
     server_answer(c, "201 Created", text);
 }
 
@@ -155,7 +155,7 @@ static void on_response(void *userdata, const struct http_response *response)
     assert_int_equal(x->response.status, 0);
     assert_false(x->is_done);
     x->response = *response;
-    (void)snprintf(x->content_type, sizeof(x->content_type), "%s", response->content_type);
+    snprintf(x->content_type, sizeof(x->content_type), "%s", response->content_type);
     if (x->when == THEN_AT_RESPONSE)
         x->then(x);
 }
@@ -268,7 +268,7 @@ static void connect_to(struct fixture *f, const char *scheme, int port)
 {
     struct error e = ERROR_INIT;
 
-    (void)snprintf(f->server, sizeof(f->server), "%s://127.0.0.1:%d", scheme, port);
+    snprintf(f->server, sizeof(f->server), "%s://127.0.0.1:%d", scheme, port);
     f->config.server = f->server;
     assert_int_equal(http_client_new(f->event, &f->config, &f->client, &e), 0);
 }
@@ -295,7 +295,7 @@ static int group_setup(void **state)
     struct fixture *f = calloc(1, sizeof(*f));
 
     assert_non_null(f);
-    (void)snprintf(f->dir, sizeof(f->dir), "%s", DIR_TEMPLATE);
+    snprintf(f->dir, sizeof(f->dir), "%s", DIR_TEMPLATE);
     assert_non_null(mkdtemp(f->dir));
     f->pair = pair_make(3600);
     test_server_start(&f->plain, NULL, serve);
@@ -374,7 +374,7 @@ static char *make_body(size_t len)
     char *body = malloc(len + 1);
 
     assert_non_null(body);
-    (void)memset(body, 'b', len);
+    memset(body, 'b', len);
     body[len] = '\0';
     return body;
 }
@@ -387,7 +387,7 @@ static void post(struct fixture *f, size_t len)
     struct exchange x = {0};
 
     begin_call(&x, f, &call);
-    (void)memset(body, 'x', len); /* it was copied */
+    memset(body, 'x', len); /* it was copied */
     free(body);
     run_until_done(&x);
     assert_int_equal(x.outcome, HTTP_COMPLETE);
@@ -397,7 +397,7 @@ static void post(struct fixture *f, size_t len)
     assert_non_null(strcasestr(buf_text(&x.body), "\r\nContent-Type: application/json\r\n"));
     assert_non_null(strcasestr(buf_text(&x.body), "\r\nAuthorization: Bearer dummy\r\n"));
     assert_null(strcasestr(buf_text(&x.body), "Expect"));
-    (void)snprintf(number, sizeof(number), "\r\n\r\nbody of %zu b", len);
+    snprintf(number, sizeof(number), "\r\n\r\nbody of %zu b", len);
     assert_has(buf_text(&x.body), number);
     finish(&x);
 }
@@ -446,7 +446,7 @@ static void test_server_with_path(void **state)
     struct exchange x = {0};
     struct error e;
 
-    (void)snprintf(server, sizeof(server), "http://127.0.0.1:%d/echo/k8s", f->plain.port);
+    snprintf(server, sizeof(server), "http://127.0.0.1:%d/echo/k8s", f->plain.port);
     f->config.server = server;
     assert_int_equal(http_client_new(f->event, &f->config, &f->client, &e), 0);
     exchange(&x, f, "/api/v1");
@@ -480,7 +480,7 @@ static void test_bad_configurations(void **state)
         assert_int_equal(http_client_new(f->event, &f->config, &f->client, &e), -EINVAL);
         assert_has(e.text, "write https://HOST:PORT in the test");
     }
-    (void)snprintf(f->server, sizeof(f->server), "http://127.0.0.1:1");
+    snprintf(f->server, sizeof(f->server), "http://127.0.0.1:1");
     f->config.server = f->server;
     f->config.impersonate_user = two;
     assert_int_equal(http_client_new(f->event, &f->config, &f->client, &e), -EINVAL);
@@ -589,7 +589,7 @@ static void test_refused_connection(void **state)
     struct exchange x = {0};
     int port, fd = server_listen(&port);
 
-    (void)close(fd);
+    close(fd);
     connect_to(f, "http", port);
     exchange(&x, f, "/echo");
     assert_int_equal(x.outcome, HTTP_REFUSED);
@@ -622,21 +622,21 @@ static void test_proxy(void **state)
     struct exchange refused = {0}, away = {0};
     int port, fd = server_listen(&port);
 
-    (void)close(fd);
-    (void)snprintf(proxy, sizeof(proxy), "http://127.0.0.1:%d", f->plain.port);
-    (void)unsetenv("no_proxy");
+    close(fd);
+    snprintf(proxy, sizeof(proxy), "http://127.0.0.1:%d", f->plain.port);
+    unsetenv("no_proxy");
     f->config.proxy_url = proxy;
     connect_to(f, "https", f->tls.port);
     exchange(&refused, f, "/echo");
     assert_int_equal(refused.outcome, HTTP_FAILED);
     assert_int_equal(refused.response.status, 0);
     assert_has(refused.error.text, "response 403");
-    (void)snprintf(proxy, sizeof(proxy), "http://127.0.0.1:%d", port);
+    snprintf(proxy, sizeof(proxy), "http://127.0.0.1:%d", port);
     exchange(&away, f, "/echo");
     assert_has(away.error.text, "through its proxy");
     finish(&refused);
     finish(&away);
-    (void)setenv("no_proxy", "*", 1);
+    setenv("no_proxy", "*", 1);
 }
 
 static void test_broken_connections(void **state)
@@ -721,7 +721,7 @@ static void test_tls_server_name(void **state)
     connect_to(f, "https", f->tls.port);
     exchange(&x, f, "/echo");
     assert_string_equal(x.error.text, "");
-    (void)snprintf(host, sizeof(host), "\r\nHost: 127.0.0.1:%d\r\n", f->tls.port);
+    snprintf(host, sizeof(host), "\r\nHost: 127.0.0.1:%d\r\n", f->tls.port);
     assert_has(buf_text(&x.body), host);
     finish(&x);
 }
@@ -900,7 +900,7 @@ static void test_http2(void **state)
     exchange(&x, f, "/echo");
     assert_int_equal(x.outcome, HTTP_COMPLETE);
     assert_string_equal(http_client_stats(f->client)->protocol, "HTTP/2");
-    (void)snprintf(host, sizeof(host), "\r\nHost: 127.0.0.1:%d\r\n", f->proxy.port);
+    snprintf(host, sizeof(host), "\r\nHost: 127.0.0.1:%d\r\n", f->proxy.port);
     assert_has(buf_text(&x.body), host);
     exchange(&y, f, "/bytes/1500000");
     assert_int_equal(y.body.len, 1500000);
@@ -919,7 +919,7 @@ static void test_http2_sharing(void **state)
     for (size_t i = 0; i < ELEMENTS_OF(x); i++) {
         char path[64];
 
-        (void)snprintf(path, sizeof(path), "/bytes/%zu", i * i * i * 10);
+        snprintf(path, sizeof(path), "/bytes/%zu", i * i * i * 10);
         begin(&x[i], f, path);
     }
     for (size_t i = 0; i < ELEMENTS_OF(x); i++) {
@@ -1016,8 +1016,8 @@ int main(void)
         TEST(test_http2_pioneer_is_freed),
     };
 
-    (void)alarm(120); /* a test that waits in vain */
+    alarm(120); /* a test that waits in vain */
     /* the tests' servers are not behind the proxy of the machine */
-    (void)setenv("no_proxy", "*", 1);
+    setenv("no_proxy", "*", 1);
     return cmocka_run_group_tests(tests, group_setup, group_teardown);
 }

@@ -170,7 +170,7 @@ static size_t count_in_memory(struct needle needle)
         if (sscanf(line, "%lx-%lx %4s", &from, &to, mode) == 3 && mode[0] == 'r' && !is_kernels)
             n += count_in((const unsigned char *)from, (const unsigned char *)to, &needle);
     }
-    (void)fclose(maps);
+    fclose(maps);
     return n;
 }
 
@@ -191,8 +191,6 @@ struct fixture {
 
 static void on_changed(void *userdata, const struct store_view *view)
 {
-    (void)userdata;
-    (void)view;
 }
 
 static struct store_subscription *subscribe(struct fixture *f, const char *name)
@@ -293,7 +291,7 @@ static int setup(void **state)
     struct fixture *f = calloc(1, sizeof(*f));
 
     assert_non_null(f);
-    (void)snprintf(f->dir, sizeof(f->dir), "%s", DIR_TEMPLATE);
+    snprintf(f->dir, sizeof(f->dir), "%s", DIR_TEMPLATE);
     assert_non_null(mkdtemp(f->dir));
     f->pair = pair_make(3600);
     test_server_start(&f->plain, NULL, serve);
@@ -313,9 +311,9 @@ static int teardown(void **state)
     f->db = store_unsubscribe(f->db);
     for (size_t i = 0; i < ELEMENTS_OF(f->idle); i++)
         f->idle[i] = store_unsubscribe(f->idle[i]);
-    (void)store_free(f->store);
-    (void)source_free(f->source);
-    (void)sd_event_unref(f->event);
+    store_free(f->store);
+    source_free(f->source);
+    sd_event_unref(f->event);
     http_proxy_stop(&f->proxy, f->dir);
     test_server_stop(&f->plain);
     test_server_stop(&f->tls);
@@ -336,7 +334,7 @@ int main(void)
 
     if (!heap_wipes())
         return 0; /* a sanitizer's heap keeps what was freed */
-    (void)alarm(120);
-    (void)setenv("no_proxy", "*", 1);
+    alarm(120);
+    setenv("no_proxy", "*", 1);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -28,7 +28,6 @@ static void burst_and_then_evenly(void **state)
     struct rate_limit pace;
     mono_us now = NOON;
 
-    (void)state;
     rate_limit_init(&pace, 10, 5);
     for (int i = 0; i < 5; i++)
         assert_int_equal(pace_take(&pace, now), 0);
@@ -45,7 +44,6 @@ static void no_limit(void **state)
 {
     struct rate_limit pace;
 
-    (void)state;
     rate_limit_init(&pace, 0, 0);
     for (int i = 0; i < 10000; i++)
         assert_int_equal(pace_take(&pace, NOON), 0);
@@ -59,7 +57,6 @@ static void evenly_after_a_rest(void **state)
     struct rate_limit pace;
     mono_us now = NOON;
 
-    (void)state;
     rate_limit_init(&pace, 10, 100);
     assert_int_equal(pace_take(&pace, now), 0);
     rate_limit_pause(&pace, now, SPAN_SEC(7));
@@ -75,7 +72,6 @@ static void least(void **state)
 {
     struct rate_limit pace;
 
-    (void)state;
     rate_limit_init(&pace, 1, 0); /* a burst of none would be no request at all */
     assert_int_equal(pace_take(&pace, NOON), 0);
     assert_int_equal(pace_take(&pace, NOON), SPAN_SEC(1));

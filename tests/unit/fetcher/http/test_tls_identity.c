@@ -23,7 +23,6 @@ static void same_content_is_shared(void **state)
     void *tree = NULL;
     struct tls_identity *a = get(&tree, &material), *b;
 
-    (void)state;
     material.version = 2; /* not content */
     assert_ptr_equal(get(&tree, &material), a);
     token[0] = 'X'; /* it has a copy */
@@ -36,9 +35,9 @@ static void same_content_is_shared(void **state)
     assert_null(tls_identity_unref(a));
     token[0] = 'B';
     assert_ptr_equal(get(&tree, &material), a); /* as it is still referred to */
-    (void)tls_identity_unref(a);
-    (void)tls_identity_unref(a);
-    (void)tls_identity_unref(b);
+    tls_identity_unref(a);
+    tls_identity_unref(a);
+    tls_identity_unref(b);
     assert_null(tree);
     assert_null(tls_identity_unref(NULL));
 }
@@ -58,14 +57,13 @@ static void any_difference_counts(void **state)
     struct tls_identity *made[ELEMENTS_OF(all)];
     void *tree = NULL;
 
-    (void)state;
     for (size_t i = 0; i < ELEMENTS_OF(all); i++) {
         made[i] = get(&tree, &all[i]);
         for (size_t k = 0; k < i; k++)
             assert_ptr_not_equal(made[i], made[k]);
     }
     for (size_t i = 0; i < ELEMENTS_OF(all); i++)
-        (void)tls_identity_unref(made[i]);
+        tls_identity_unref(made[i]);
     assert_null(tree);
 }
 
@@ -76,16 +74,14 @@ static int get_and_free(void *userdata)
     void *tree = NULL;
     struct tls_identity *identity = tls_identity_get(&tree, &material);
 
-    (void)userdata;
     if (identity == NULL)
         return -ENOMEM;
-    (void)tls_identity_unref(identity);
+    tls_identity_unref(identity);
     return 0;
 }
 
 static void without_memory(void **state)
 {
-    (void)state;
     failmalloc_try(get_and_free, NULL);
 }
 

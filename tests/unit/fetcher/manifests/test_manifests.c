@@ -44,9 +44,6 @@ struct fixture {
 
 static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw)
 {
-    (void)st;
-    (void)kind;
-    (void)ftw;
     return remove(path);
 }
 
@@ -57,8 +54,8 @@ static int setup(void **state)
     assert_non_null(f);
     alarm(WATCHDOG_SEC);
     /* in memory where possible: one test makes thousands of files */
-    (void)snprintf(f->root, sizeof(f->root), "%s/test_manifests.XXXXXX",
-                   access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+    snprintf(f->root, sizeof(f->root), "%s/test_manifests.XXXXXX",
+             access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
     assert_non_null(mkdtemp(f->root));
     assert_int_equal(chdir(f->root), 0);
     assert_int_equal(mkdir("dir", 0755), 0);
@@ -73,12 +70,12 @@ static int teardown(void **state)
     struct fixture *f = *state;
 
     for (size_t i = 0; i < f->n_readers; i++)
-        (void)store_unsubscribe(f->readers[i].subscription);
-    (void)source_free(f->source);
-    (void)store_free(f->store);
-    (void)sd_event_unref(f->event);
+        store_unsubscribe(f->readers[i].subscription);
+    source_free(f->source);
+    store_free(f->store);
+    sd_event_unref(f->event);
     assert_int_equal(chdir("/"), 0);
-    (void)nftw(f->root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    nftw(f->root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     free(f);
     return 0;
 }
@@ -107,9 +104,9 @@ static const char *configmap(const char *name, const char *value)
     static unsigned n;
 
     n = (n + 1) % 4;
-    (void)snprintf(text[n], sizeof(text[n]),
-                   "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: %s\ndata:\n  key: \"%s\"\n",
-                   name, value);
+    snprintf(text[n], sizeof(text[n]),
+             "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: %s\ndata:\n  key: \"%s\"\n", name,
+             value);
     return text[n];
 }
 
@@ -745,7 +742,7 @@ static void test_too_many_files(void **state)
     start(f, "dir");
     a = follow_configmap(f, "a");
     for (unsigned i = 0; i < MANIFEST_DIR_MAX_FILES; i++) {
-        (void)snprintf(path, sizeof(path), "dir/%05u.yaml", i);
+        snprintf(path, sizeof(path), "dir/%05u.yaml", i);
         assert_int_equal(mknod(path, S_IFREG | 0600, 0), 0);
     }
     put_over("dir/a.yaml", configmap("a", "two"));
@@ -789,7 +786,6 @@ static int try_lists(void *userdata)
     struct manifest_list before = {.items = NULL}, now = {.items = NULL};
     int r = manifest_list_parse("f", MANY_KINDS, strlen(MANY_KINDS), "default", "1", &before);
 
-    (void)userdata;
     if (r >= 0)
         r = manifest_list_parse("f", BAD_VALUE("a") "---\n{\n", strlen(BAD_VALUE("a") "---\n{\n"),
                                 "default", "2", &now);
@@ -806,7 +802,7 @@ static int try_source(void *userdata)
     struct source *source = NULL;
     int r = manifest_source_new(f->event, f->store, "dir", "default", &source, NULL);
 
-    (void)source_free(source);
+    source_free(source);
     return r;
 }
 

@@ -245,11 +245,24 @@ static enum MHD_Result on_request(void *userdata, struct MHD_Connection *connect
 
 /* ---- the loop */
 
+static unsigned count_connections(const struct http_server *page)
+{
+    const union MHD_DaemonInfo *info =
+        MHD_get_daemon_info(page->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+
+    return info != NULL ? info->num_connections : 0;
+}
+
 static void run(struct http_server *page)
 {
     MHD_UNSIGNED_LONG_LONG after_ms;
+    unsigned n_before;
 
-    (void)MHD_run(page->daemon);
+    /* libmicrohttpd that is at its limit accepts again in the pass after a connection has closed */
+    do {
+        n_before = count_connections(page);
+        MHD_run(page->daemon);
+    } while (count_connections(page) < n_before);
     /* neither can fail for a source that exists */
     if (MHD_get_timeout(page->daemon, &after_ms) == MHD_YES) {
         sd_event_source_set_time_relative(page->timer, SPAN_MS(after_ms));

@@ -121,7 +121,7 @@ static int add_content(cJSON *json, const struct published *p)
 static int add_source(cJSON *json, const struct published *p, const struct source *source,
                       const char *identity)
 {
-    const struct store_view *view = volume_worst_view(p->volume);
+    const struct store_view *view = volume_least_healthy_source(p->volume);
     cJSON *described = cJSON_AddObjectToObject(json, "source");
     int r = described == NULL ? -ENOMEM : 0;
 

@@ -326,7 +326,7 @@ void node_metrics_see_volume(struct node_metrics *metrics, const struct publishe
     metrics->n_volumes[volume_state(published->volume)]++;
     if (published->n_published > 0)
         keep_greater(&metrics->oldest_content, seconds_since(published->updated_at));
-    worst = volume_worst_view(published->volume);
+    worst = volume_least_healthy_source(published->volume);
     if (worst != NULL && worst->source_state == STORE_SOURCE_FAILING)
         keep_greater(&metrics->longest_failure, seconds_since(worst->source_state_since));
     see_certificates(metrics, published);

@@ -69,7 +69,7 @@ static void log_source_turn(struct published *p, const struct store_view *view)
 
 static void log_source_state(struct published *p)
 {
-    const struct store_view *view = volume_worst_view(p->volume);
+    const struct store_view *view = volume_least_healthy_source(p->volume);
     bool was_failing = p->logged_source_state == STORE_SOURCE_FAILING;
 
     if (view == NULL)

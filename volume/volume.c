@@ -265,7 +265,7 @@ enum volume_state volume_state(const struct volume *volume)
 
 const char *volume_error(const struct volume *volume)
 {
-    const struct store_view *worst = volume_worst_view(volume);
+    const struct store_view *worst = volume_least_healthy_source(volume);
 
     if (volume->error.text[0] != '\0' || worst == NULL)
         return volume->error.text;
@@ -302,8 +302,8 @@ const struct tls_pair *volume_tls(const struct volume *volume, size_t i)
     return m->object != NULL && tls_is_pair(m->object) ? &m->tls : NULL;
 }
 
-/* The less is known of the source's state, the worse. */
-static unsigned badness(enum store_source_state state)
+/* STARTING is worse than LIVE: what it will be is unknown. */
+static unsigned severity(enum store_source_state state)
 {
     static const unsigned ranks[] = {
         [STORE_SOURCE_LIVE] = 0, [STORE_SOURCE_STARTING] = 1, [STORE_SOURCE_FAILING] = 2};
@@ -311,14 +311,14 @@ static unsigned badness(enum store_source_state state)
     return ranks[state];
 }
 
-const struct store_view *volume_worst_view(const struct volume *volume)
+const struct store_view *volume_least_healthy_source(const struct volume *volume)
 {
     const struct store_view *worst = NULL;
 
     for (size_t i = 0; i < volume->spec->n_sources; i++) {
         const struct store_view *view = volume_view(volume, i);
 
-        if (worst == NULL || badness(view->source_state) > badness(worst->source_state))
+        if (worst == NULL || severity(view->source_state) > severity(worst->source_state))
             worst = view;
     }
     return worst;

@@ -53,5 +53,5 @@ const struct store_view *volume_view(const struct volume *volume, size_t i);
 /* The certificate of that object if it is a Secret of type kubernetes.io/tls, else NULL. */
 const struct tls_pair *volume_tls(const struct volume *volume, size_t i);
 
-/* How the source is doing for the object with which it has most trouble; NULL if there is none. */
-const struct store_view *volume_worst_view(const struct volume *volume);
+/* The view of the object whose source is in the worst state; NULL if the spec has no source. */
+const struct store_view *volume_least_healthy_source(const struct volume *volume);

@@ -459,7 +459,7 @@ static void volume_of_nothing(void **state)
     begin(f, "projected: {}");
     assert_state(f, VOLUME_CURRENT, "");
     assert_shows(f, "");
-    assert_null(volume_worst_view(f->volume));
+    assert_null(volume_least_healthy_source(f->volume));
 }
 
 /* N6: the store watches an object once, however often it is listed. */

@@ -131,7 +131,7 @@ $(O)/tests/unit/%: $(O)/tests/unit/%.o $(O)/libsecretfs.a
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
 # a program that the tests of the CSI plug-in play the kubelet to
-$(O)/tests/csi-harness: $(O)/tests/csi/harness.o $(O)/libsecretfs.a
+$(O)/tests/csi-harness: $(O)/tests/integration/csi/harness.o $(O)/libsecretfs.a
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
@@ -139,7 +139,7 @@ $(O)/tests/csi-harness: $(O)/tests/csi/harness.o $(O)/libsecretfs.a
 # make would remove them again as intermediate files
 .SECONDARY: $(UNIT_TESTS:%=%.o) $(FUZZ_TARGETS:$(O)/fuzz/%=$(O)/tests/fuzz/%.o)
 
-.PHONY: unit mount-tests packages-build packages-test packages-e2e packages-lint packages-demo
+.PHONY: unit integration packages-build packages-test packages-e2e packages-lint packages-demo
 packages-build:
 	@tests/packages.sh $(BUILD_PACKAGES)
 packages-test: packages-build
@@ -154,21 +154,21 @@ unit: $(UNIT_TESTS) ## unit tests, in one build
 
 # how many updates the hunters of torn reads see; a sanitizer's are slower and no less telling
 TEST_UPDATES ?= $(if $(filter asan tsan,$(BUILD)),500,10000)
-mount-tests: $(O)/secretfs $(O)/tests/csi-harness ## tests of real mounts and commands, as root, in one build
+integration: $(O)/secretfs $(O)/tests/csi-harness ## tests of the program with mounts, sockets and commands, as root, in one build
 	SECRETFS=$(CURDIR)/$(O)/secretfs CSI_HARNESS=$(CURDIR)/$(O)/tests/csi-harness \
 	SECRETFS_TEST_UPDATES=$(TEST_UPDATES) \
 	    $(PYTHON) -m pytest -q -rsfE -p no:cacheprovider \
-	    tests/deploy tests/devserver tests/exec tests/csi tests/node tests/mount
+	    tests/integration --ignore=tests/integration/systemd
 
 # what is installed shows only in a new make
 .PHONY: test
 test: packages-test ## all tests but e2e, in debug and again under ASan and UBSan
-	$(MAKE) unit mount-tests BUILD=debug
-	$(MAKE) unit mount-tests BUILD=asan
+	$(MAKE) unit integration BUILD=debug
+	$(MAKE) unit integration BUILD=asan
 
 .PHONY: test-tsan
 test-tsan: packages-test ## unit and mount tests under TSan
-	TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp $(MAKE) unit mount-tests BUILD=tsan
+	TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp $(MAKE) unit integration BUILD=tsan
 
 # a node's programs are only worth installing where there is a kubelet to go with them
 KUBELET := $(wildcard $(or $(KUBE_ASSETS),$(KUBEBUILDER_ASSETS))/kubelet)

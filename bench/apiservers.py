@@ -27,8 +27,8 @@ import processes
 TESTS = Path(__file__).resolve().parent.parent / "tests"
 sys.path.append(str(TESTS))
 
-from devserver import DevServer  # noqa: E402 (found through the path above)
-from devserver.pki import Authority  # noqa: E402
+from lib.devserver import DevServer  # noqa: E402 (found through the path above)
+from lib.devserver.pki import Authority  # noqa: E402
 
 HOST = "127.0.0.1"
 _START_SECONDS = 120.0
@@ -116,7 +116,7 @@ class DevelopmentServer(Server):
     name = "development server"
 
     def start(self) -> Access:
-        command = [sys.executable, "-m", "devserver", "--dir", self.directory]
+        command = [sys.executable, "-m", "lib.devserver", "--dir", self.directory]
         log = self._run("devserver", command, PYTHONPATH=str(TESTS))
         kubeconfig = self.directory / "admin.kubeconfig"
 

@@ -30,7 +30,7 @@ from updates import CHANGING_KEY, NAMESPACE
 TESTS = Path(__file__).resolve().parent.parent / "tests"
 sys.path.append(str(TESTS))
 
-from csi.support.kubelet import OK, PodVolume  # noqa: E402 (found through the path above)
+from lib.kubelet import OK, PodVolume  # noqa: E402 (found through the path above)
 
 SECRET = "bench"
 KEYS = {f"key-{i}": b"s" * 1024 for i in range(7)} | {CHANGING_KEY: b"nothing yet"}

@@ -27,7 +27,7 @@ TESTS = Path(__file__).resolve().parent.parent / "tests"
 sys.path.append(str(TESTS))
 
 from apiservers import write_kubeconfig  # noqa: E402
-from devserver.pki import Authority  # noqa: E402
+from lib.devserver.pki import Authority  # noqa: E402
 
 DRIVER = "csi.secretfs.io"
 NODE = "bench"

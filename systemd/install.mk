@@ -60,4 +60,4 @@ systemd-test: packages-systemd ## tests of the package and the units, in a conta
 	$(MAKE) systemd-test-now
 
 systemd-test-now: deb
-	$(PYTHON) -m pytest -q -rs -p no:cacheprovider tests/systemd
+	$(PYTHON) -m pytest -q -rs -p no:cacheprovider tests/integration/systemd

@@ -1,8 +1,27 @@
-"""Makes this directory the place from which tests import what they share (devserver)."""
+"""What all tests of Python need: ordinary signals, and a kubectl that can build the manifests."""
 
+import json
+import re
+import shutil
 import signal
+import subprocess
+
+import pytest
 
 # Whoever runs this in the background may have these ignored, which children would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+
+
+@pytest.fixture(scope="session")
+def kubectl() -> str:
+    found = shutil.which("kubectl")
+    if found is None:
+        pytest.skip("there is no kubectl")
+    command = [found, "version", "--client", "-o", "json"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    minor = int(re.sub(r"\D", "", json.loads(told)["clientVersion"]["minor"]))
+    if minor < 21:
+        pytest.skip(f"kubectl 1.{minor} knows a kustomize that is too old; 1.21 is needed")
+    return found

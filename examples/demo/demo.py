@@ -123,7 +123,7 @@ def demo_api(directory):
     server_directory = directory / "server"
     mountpoint = directory / "mnt-api"
     mountpoint.mkdir()
-    command = [sys.executable, "-m", "devserver", "--dir", str(server_directory)]
+    command = [sys.executable, "-m", "lib.devserver", "--dir", str(server_directory)]
     with process(*command, cwd=TOP / "tests") as server:
         if "ready" not in server.stdout.readline():
             raise RuntimeError("the development server did not start")

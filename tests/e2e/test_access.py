@@ -11,24 +11,13 @@ from typing import Any
 
 import pytest
 
-from devserver.kubeconfig import Credentials
-from devserver.pki import Authority
-from kube import ApiError, Cluster, Identity, wait_for
-from kube.cluster import free_port
-
-from .conftest import Namespace
-from .mounting import FAILS, Mounts, program
-
-READ_SECRETS: dict[str, Any] = {
-    "apiGroups": [""],
-    "resources": ["secrets"],
-    "verbs": ["get", "list", "watch"],
-}
-
-
-def read_only(name: str) -> dict[str, Any]:
-    """The least that is needed: one object, by its name."""
-    return {**READ_SECRETS, "resourceNames": [name]}
+from lib.devserver.kubeconfig import Credentials
+from lib.devserver.pki import Authority
+from lib.kube import ApiError, Cluster, Identity
+from lib.kube.cluster import free_port, read_only
+from lib.kube.mounts import FAILS, Mounts, program
+from lib.kube.namespace import Namespace
+from lib.waiting import until
 
 
 def account_that_reads(ns: Namespace, name: str) -> Identity:
@@ -53,7 +42,7 @@ def replace_account(ns: Namespace, old: Identity) -> Identity:
     """Make the account anew: the old one's tokens are worth nothing then."""
     ns.cluster.delete_account(ns.name, "reader")
     new = ns.cluster.account_identity(ns.name, "reader")
-    wait_for(lambda: is_refused(ns.cluster, old), "the old token is refused", pause=0.2)
+    until(lambda: is_refused(ns.cluster, old), "the old token is refused", pause=0.2)
     return new
 
 
@@ -196,7 +185,7 @@ def test_exec_plugin_token_that_expires(
     ns.create("db", {"key": first})
     mount = mounts.make("secret/db", f"--kubeconfig={kubeconfig}", "-n", ns.name)
     plugin.hand_out(token=identity.token)
-    wait_for(lambda: plugin.n_calls() >= 2, "the plug-in is asked again")
+    until(lambda: plugin.n_calls() >= 2, "the plug-in is asked again")
     ns.patch("db", {"key": second})
     mount.wait_for_value("key", second)
     assert mount.logged(FAILS) == []
@@ -302,13 +291,13 @@ def test_kubectl_plugin(ns: Namespace, mounts: Mounts, tmp_path: Path) -> None:
         assert kubectl("mount", "-n", ns.name, "secret/db", mountpoint) == ""
         assert (mountpoint / "key").read_bytes() == first
         ns.patch("db", {"key": second})
-        wait_for(lambda: (mountpoint / "key").read_bytes() == second, "the value is new")
+        until(lambda: (mountpoint / "key").read_bytes() == second, "the value is new")
         pid = json.loads(kubectl("status", "-o", "json", mountpoint))["pid"]
     finally:
         if os.path.ismount(mountpoint):
             kubectl("unmount", mountpoint)
     assert not os.path.ismount(mountpoint)
-    wait_for(lambda: not os.path.exists(f"/proc/{pid}"), "the process has ended")
+    until(lambda: not os.path.exists(f"/proc/{pid}"), "the process has ended")
 
 
 # ---- in a pod

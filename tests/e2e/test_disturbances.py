@@ -11,12 +11,13 @@ from typing import Iterator
 
 import pytest
 
-from kube import ApiError, Cluster, Relay, wait_for
-from kube.cluster import HOST, free_port
-
-from .conftest import Namespace
-from .mounting import FAILS, WELL, Mount, Mounts
-from .reading import Reader
+from lib.kube import ApiError, Cluster
+from lib.kube.cluster import HOST, free_port
+from lib.kube.mounts import FAILS, WELL, Mount, Mounts
+from lib.kube.namespace import Namespace
+from lib.kube.reader import Reader
+from lib.relay import Relay
+from lib.waiting import until
 
 SIGNALS = [signal.SIGTERM, signal.SIGKILL]
 by_name = pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
@@ -78,7 +79,7 @@ def test_storm(ns: Namespace, mounts: Mounts, admin_args: list[str], resource: s
             value = ns.values.new(i)
             ns.patch("busy", {"a": value, "b": value}, resource)
         mount.wait_for_value("a", value)
-        wait_for(lambda: n_updates in reader.versions & other.versions, "readers see the last one")
+        until(lambda: n_updates in reader.versions & other.versions, "readers see the last one")
     assert mount.files() == {"a": value, "b": value}
     # those that came while an earlier one was being shown are passed over for a newer one
     status = mount.status()
@@ -87,7 +88,7 @@ def test_storm(ns: Namespace, mounts: Mounts, admin_args: list[str], resource: s
     assert len(reader.versions) > 2
     assert mount.logged(FAILS) == []
     left = sorted(["..data", mount.generation(), "a", "b"])
-    wait_for(lambda: sorted(os.listdir(mount.path)) == left, "what was replaced is gone")
+    until(lambda: sorted(os.listdir(mount.path)) == left, "what was replaced is gone")
 
 
 def test_storm_of_whole_mebibytes(
@@ -151,7 +152,7 @@ def test_apiserver_restarts(
         assert status["volume"]["state"] == "current"
         assert status["source"]["error"]
         n_reads = reader.n_reads
-        wait_for(lambda: reader.n_reads > n_reads, "content stays readable")
+        until(lambda: reader.n_reads > n_reads, "content stays readable")
         cluster.start_apiserver()
         for version in (1, 2):
             value = ns.values.new(version)
@@ -173,7 +174,7 @@ def test_apiserver_restarts_again_and_again(
             value = ns.values.new(version)
             ns.patch("db", {"key": value})
             mount.wait_for_value("key", value)
-        wait_for(lambda: 3 in reader.versions, "the reader sees the last one")
+        until(lambda: 3 in reader.versions, "the reader sees the last one")
     mount.wait_for_source("live")
     mount.assert_told_in_turn()
 
@@ -185,7 +186,7 @@ def test_mount_before_there_is_a_server(
     ns.create("db", {"key": value})
     cluster.stop_apiserver()
     mount = mounts.start("secret/db", *admin_args, "--wait=forever")
-    wait_for(lambda: mount.logged(FAILS), "it tries")
+    until(lambda: mount.logged(FAILS), "it tries")
     assert not mount.is_mounted()
     cluster.start_apiserver()
     assert mount.wait_ready().files() == {"key": value}
@@ -297,7 +298,7 @@ def test_watch_from_a_forgotten_version(
         cluster.compact()
         with follow(mount):
             relay.disconnect()
-            wait_for(lambda: was_gone(mount), "the 410")
+            until(lambda: was_gone(mount), "the 410")
             mount.wait_for_source("live")
             value = ns.values.new(2)
             ns.patch("db", {"key": value})
@@ -375,14 +376,14 @@ def test_etcd_is_away(
             except (ApiError, OSError):
                 return True
 
-        wait_for(is_unwell, "the API server misses etcd", pause=0.1)
+        until(is_unwell, "the API server misses etcd", pause=0.1)
         n_reads = reader.n_reads
-        wait_for(lambda: reader.n_reads > n_reads + 10, "content stays readable")
+        until(lambda: reader.n_reads > n_reads + 10, "content stays readable")
         assert mount.status()["volume"]["state"] == "current"
         cluster.start_etcd()
         refusals = (ApiError, OSError)
         for value in (second, third):
-            wait_for(lambda: can_write(ns, "db", value), "etcd is back", forgive=refusals)
+            until(lambda: can_write(ns, "db", value), "etcd is back", forgive=refusals)
             mount.wait_for_value("key", value)
     mount.wait_for_source("live")
 

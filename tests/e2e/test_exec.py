@@ -11,12 +11,12 @@ from typing import Callable, Iterator
 
 import pytest
 
-from kube import Cluster, wait_for
-from kube.kubectl import KubectlFailed
-from kube.process import Process
-
-from .conftest import Namespace
-from .mounting import SUSPICIOUS, Values, program
+from lib.kube import Cluster
+from lib.kube.kubectl import KubectlFailed
+from lib.kube.mounts import SUSPICIOUS, Values, program
+from lib.kube.namespace import Namespace
+from lib.process import Process
+from lib.waiting import until
 
 # writes its environment to a new file each time it is started, in one step, and stays
 _SCRIPT = """
@@ -45,7 +45,7 @@ class Command:
     def started(self, number: int) -> dict[str, object]:
         """What it was started with, the number-th time; the first is 0."""
         file = self.directory / f"start{number}"
-        wait_for(file.exists, f"start {number}:\n{self.process.log_tail()}")
+        until(file.exists, f"start {number}:\n{self.process.log_tail()}")
         return json.loads(file.read_text())
 
     def end(self) -> None:
@@ -153,7 +153,7 @@ def test_signal_on_change(ns: Namespace, start) -> None:
     command = start("--on-change=signal:USR1", "--env-from=secret/db")
     command.started(0)
     ns.patch("db", {"password": second})
-    wait_for((command.directory / "signalled").exists, "the signal")
+    until((command.directory / "signalled").exists, "the signal")
     assert not (command.directory / "start1").exists()
 
 

@@ -8,10 +8,10 @@ import subprocess
 
 import pytest
 
-from kube import Cluster, wait_for
-
-from .conftest import Namespace
-from .mounting import CURRENT, STALE, Mounts, program
+from lib.kube import Cluster
+from lib.kube.mounts import CURRENT, STALE, Mounts, program
+from lib.kube.namespace import Namespace
+from lib.waiting import until
 
 GENERATION = re.compile(r"\.\.\d{4}(_\d{2}){5}\.\d{1,10}")
 
@@ -41,7 +41,7 @@ def test_absent_object_is_an_error(ns: Namespace, mounts: Mounts, admin_args: li
 
 def test_waits_for_the_object(ns: Namespace, mounts: Mounts, admin_args: list[str]) -> None:
     mount = mounts.start("secret/late", *admin_args, "--wait=forever", "--log-level=debug")
-    wait_for(lambda: mount.has_logged("&watch=true"), "it watches")
+    until(lambda: mount.has_logged("&watch=true"), "it watches")
     assert not mount.is_mounted()
     value = ns.values.new(1)
     ns.create("late", {"key": value})
@@ -92,7 +92,7 @@ def test_the_namespace_goes(
     path = f"/api/v1/namespaces/{ns.name}"
     with cluster.controller_manager("namespace"):
         cluster.admin.request("DELETE", path)
-        wait_for(lambda: not cluster.admin.exists(path), "the namespace is gone", pause=0.2)
+        until(lambda: not cluster.admin.exists(path), "the namespace is gone", pause=0.2)
     assert mount.wait_for_volume("stale")["source"]["state"] == "live"
     assert mount.files() == {"key": first}
 
@@ -114,7 +114,7 @@ def test_a_token_is_filled_in(
     mount = mounts.make("secret/token", *admin_args)
     assert mount.files() == {}
     with cluster.controller_manager("serviceaccount-token"):
-        wait_for(lambda: "token" in mount.files(), "the token is there")
+        until(lambda: "token" in mount.files(), "the token is there")
     assert mount.files() == ns.stored("token")
     assert mount.read("ca.crt") == cluster.authority.certificate.read_bytes()
     assert mount.read("namespace") == ns.name.encode()
@@ -151,7 +151,7 @@ def test_goes_to_the_background(
         with open(key, "rb") as file:
             assert file.read() == first
         ns.patch("db", {"key": second})
-        wait_for(lambda: open(key, "rb").read() == second, "the value is new")
+        until(lambda: open(key, "rb").read() == second, "the value is new")
     finally:
         if os.path.ismount(mountpoint):
             subprocess.run([str(program()), "unmount", mountpoint], check=True, timeout=60)

@@ -6,11 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.manifests import EXAMPLES, KUSTOMIZATIONS, documents, name_of, of_kind
-from deploy.test_manifests import kubectl  # noqa: F401 (a fixture)
-from kube import Cluster
-
-from .conftest import Namespace
+from lib.deploy import EXAMPLES, KUSTOMIZATIONS, documents, name_of, of_kind
+from lib.kube import Cluster
+from lib.kube.namespace import Namespace
 
 
 @pytest.mark.parametrize("directory", KUSTOMIZATIONS, ids=name_of)

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from kube import ApiError, Cluster
-
-from .conftest import Namespace
-from .mounting import Mounts
+from lib.kube import ApiError, Cluster
+from lib.kube.mounts import Mounts
+from lib.kube.namespace import Namespace
 
 MIB = 1 << 20
 

@@ -7,12 +7,12 @@ from typing import Iterator
 
 import pytest
 
-from kube import Cluster, Identity, Relay, wait_for
-from kube.cluster import HOST, free_port
-
-from .conftest import Namespace
-from .mounting import FAILS, WELL, Mounts
-from .test_access import READ_SECRETS, read_only
+from lib.kube import Cluster, Identity
+from lib.kube.cluster import HOST, READ_SECRETS, free_port, read_only
+from lib.kube.mounts import FAILS, WELL, Mounts
+from lib.kube.namespace import Namespace
+from lib.relay import Relay
+from lib.waiting import until
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_granted_while_it_waits(
     value = ns.values.new(1)
     ns.create("db", {"key": value})
     mount = mounts.start("secret/db", *reader_args, "--wait=forever")
-    wait_for(lambda: mount.logged(FAILS), "it was refused")
+    until(lambda: mount.logged(FAILS), "it was refused")
     assert not mount.is_mounted()
     cluster.grant(ns.name, "reader", reader, read_only("db"))
     assert mount.wait_ready().files() == {"key": value}
@@ -128,7 +128,7 @@ def test_revoked_and_granted_again(
     ns.patch("db", {"key": second})
     # it has asked again and was refused again
     refused = status["source"]["requests"].get("403", 0)
-    wait_for(lambda: mount.status()["source"]["requests"]["403"] > refused + 1, "it asks again")
+    until(lambda: mount.status()["source"]["requests"]["403"] > refused + 1, "it asks again")
     assert mount.files() == {"key": first}
 
     cluster.grant(ns.name, "reader", reader, rule)

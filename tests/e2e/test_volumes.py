@@ -11,11 +11,11 @@ from typing import Any, Callable
 
 import pytest
 
-from kube import ApiError, wait_for
-from kube.kubectl import KubectlFailed
-
-from .conftest import Namespace
-from .mounting import STALE, Mount, Mounts
+from lib.kube import ApiError
+from lib.kube.kubectl import KubectlFailed
+from lib.kube.mounts import STALE, Mount, Mounts
+from lib.kube.namespace import Namespace
+from lib.waiting import until
 
 SpecMounter = Callable[..., Mount]
 
@@ -44,7 +44,7 @@ def files_of(mount: Mount) -> dict[str, bytes]:
 
 
 def wait_files(mount: Mount, files: dict[str, bytes]) -> None:
-    wait_for(lambda: files_of(mount) == files, f"{sorted(files)}", forgive=(FileNotFoundError,))
+    until(lambda: files_of(mount) == files, f"{sorted(files)}", forgive=(FileNotFoundError,))
 
 
 # ---- what is a volume, and what its modes are: the API server's word on it
@@ -322,7 +322,7 @@ def test_type_that_is_asked_for(ns: Namespace, mounts: Mounts, admin_args: list[
         ns.cluster.admin.request("PATCH", path, body, "application/merge-patch+json")
     ns.delete("login")
     ns.create("login", {"password": second})
-    wait_for(
+    until(
         lambda: "is of type Opaque" in mount.status()["volume"].get("error", ""), "the new type"
     )
     assert mount.files() == {"password": first}

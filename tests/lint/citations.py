@@ -48,7 +48,7 @@ HASH_COMMENT = re.compile(r"(?:^|(?<=[\s;]))#[^\n]*", re.MULTILINE)
 MARKDOWN_CODE = re.compile(r"^(?:    |\t).*$|`[^`\n]*`", re.MULTILINE)
 SUFFIXES = {".c", ".h", ".in", ".md", ".mk", ".proto", ".py", ".sh", ".supp", ".yaml"}
 FILES = {".ci/run", "Makefile", "deploy/Dockerfile"}
-OWN_TEST = "tests/deploy/test_citations.py"  # cites what does not exist, on purpose
+OWN_TEST = "tests/integration/deploy/test_citations.py"  # cites what does not exist, on purpose
 
 
 def statements(specification: str) -> set[str]:

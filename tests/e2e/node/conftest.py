@@ -8,7 +8,7 @@ from typing import Callable, Iterator
 
 import pytest
 
-from kube import (
+from lib.kube import (
     AssetsUnusable,
     Cluster,
     Identity,
@@ -16,14 +16,13 @@ from kube import (
     NodeMissing,
     find_assets,
     find_node_assets,
-    wait_for,
 )
-from kube.node import apiserver_flags
-
-from ..conftest import Namespace
-from ..mounting import Values, program
-from .daemon import DRIVER, Daemon, Daemons, grant_daemon, role
-from .pods import Pods
+from lib.kube.daemons import DRIVER, Daemon, Daemons, grant_daemon, role
+from lib.kube.mounts import Values, program
+from lib.kube.namespace import Namespace
+from lib.kube.node import apiserver_flags
+from lib.kube.pods import Pods
+from lib.waiting import until
 
 
 def pytest_runtest_setup() -> None:
@@ -89,7 +88,7 @@ def ns(cluster: Cluster, values: Values) -> Namespace:
     """Pods may be made in it."""
     made = Namespace(cluster, values)
     account = f"/api/v1/namespaces/{made.name}/serviceaccounts/default"
-    wait_for(lambda: cluster.admin.exists(account), "the namespace has its service account")
+    until(lambda: cluster.admin.exists(account), "the namespace has its service account")
     return made
 
 

@@ -10,16 +10,15 @@ from typing import Iterator
 import pytest
 import yaml
 
-from deploy.manifests import DEPLOY, EXAMPLES, documents, of_kind
-from deploy.test_manifests import kubectl  # noqa: F401 (a fixture)
-from kube import Cluster, Node, wait_for
-from kube.cluster import HOST, free_port
-from kube.images import write_image
-
-from ..conftest import Namespace
-from ..mounting import program
-from .daemon import DRIVER, Daemon
-from .pods import Pods
+from lib.deploy import DEPLOY, EXAMPLES, documents, of_kind
+from lib.kube import Cluster, Node
+from lib.kube.cluster import HOST, free_port
+from lib.kube.daemons import DRIVER, Daemon
+from lib.kube.images import write_image
+from lib.kube.mounts import program
+from lib.kube.namespace import Namespace
+from lib.kube.pods import Pods
+from lib.waiting import until
 
 EXAMPLE_IMAGE = "docker.io/library/busybox:stable"
 # they are about rights that can be taken from a pod
@@ -60,11 +59,11 @@ def test_example(
     pod = pods.adopt(manifest["metadata"]["name"]).wait_running()
     (mount,) = manifest["spec"]["containers"][0]["volumeMounts"]
     view = pod.view(mount["mountPath"])
-    wait_for(view.exists, "the container has its volume")
+    until(view.exists, "the container has its volume")
     if "optional" in path.name:
         assert [entry.name for entry in view.iterdir() if not entry.name.startswith("..")] == []
         return
-    wait_for(pod.log, "it tells what is there")
+    until(pod.log, "it tells what is there")
     files = {view} if view.is_file() else {entry for entry in view.rglob("*") if entry.is_file()}
     shown = {entry.read_bytes() for entry in files}
     values = [
@@ -150,7 +149,7 @@ def test_daemonset(
         return status.get("numberReady", 0) == status.get("desiredNumberScheduled") == 1
 
     try:
-        wait_for(is_ready, "the DaemonSet is ready", pause=0.1)
+        until(is_ready, "the DaemonSet is ready", pause=0.1)
     except AssertionError as error:
         told = cluster.kubectl.run("-n", "secretfs", "describe", "pods")
         raise AssertionError(f"{error}\n{told}") from None
@@ -166,7 +165,7 @@ def test_daemonset(
     pod.wait_content("ours", "key", second)
     pod.wait_content("alone", "-", second)
     pod.delete()
-    wait_for(pod.is_off_the_node, "nothing is left of it")
+    until(pod.is_off_the_node, "nothing is left of it")
 
 
 def _permit(cluster: Cluster, ns: Namespace) -> None:

@@ -8,13 +8,14 @@ from typing import Callable, Iterator
 
 import pytest
 
-from kube import Cluster, Node, Relay, wait_for
-from kube.cluster import HOST, free_port
-
-from ..conftest import Namespace
-from ..reading import Reader
-from .daemon import Daemon, Daemons
-from .pods import Pod, Pods, plain_pod
+from lib.kube import Cluster, Node
+from lib.kube.cluster import HOST, free_port
+from lib.kube.daemons import Daemon, Daemons
+from lib.kube.namespace import Namespace
+from lib.kube.pods import Pod, Pods, plain_pod
+from lib.kube.reader import Reader
+from lib.relay import Relay
+from lib.waiting import until
 
 SLEEP = ["/bin/sleep", "86400"]
 CSI_VOLUME = "volumes/kubernetes.io~csi/ours/mount"
@@ -58,7 +59,7 @@ def test_api_away(far_daemon: Daemon, relay: Relay, ns: Namespace, pods: Pods) -
         relay.cut()
         ns.patch("db", {"key": second})
         n_reads = reader.n_reads
-        wait_for(lambda: reader.n_reads > n_reads + 100, "it stays readable")
+        until(lambda: reader.n_reads > n_reads + 100, "it stays readable")
         assert reader.versions == {1}
         relay.resume()
         pod.wait_content("ours", "key", second)
@@ -71,7 +72,7 @@ def test_pod_deleted_while_the_api_is_away(
     pod = pods.probe("reader", {"ours": far_daemon.volume("db", secretName="db")})
     relay.cut()
     pod.delete()
-    wait_for(pod.is_off_the_node, "nothing is left of it")
+    until(pod.is_off_the_node, "nothing is left of it")
 
 
 def test_pod_made_while_the_api_is_away(
@@ -119,11 +120,11 @@ def test_pod_deleted_while_the_daemon_is_down(
     pod = pods.probe("reader", volumes, terminationGracePeriodSeconds=1)
     daemon.stop(number)
     pod.delete(wait=False)
-    wait_for(lambda: not pod.has_containers(), "its containers have ended", pause=0.1)
+    until(lambda: not pod.has_containers(), "its containers have ended", pause=0.1)
     assert not pod.is_gone()
     daemon.start()
     pod.wait_gone()
-    wait_for(pod.is_off_the_node, "nothing is left of it")
+    until(pod.is_off_the_node, "nothing is left of it")
 
 
 @by_name
@@ -140,7 +141,7 @@ def test_daemon_restarts(
     ns.patch("db", {"key": value})
     after.wait_content("ours", "key", value)
     before.delete()
-    wait_for(before.is_off_the_node, "nothing is left of the first")
+    until(before.is_off_the_node, "nothing is left of the first")
 
 
 def test_pod_made_while_the_daemon_is_down(daemon: Daemon, ns: Namespace, pods: Pods) -> None:
@@ -173,10 +174,10 @@ def test_kubelet_restarts(
         ns.patch("db", {"key": second})
         pod.wait_content("ours", "key", second)
         # the last event of an update comes a moment after its content
-        wait_for(lambda: pod.probed()["ours"].events[-1].kind == "DELETE|ISDIR", "it is over")
+        until(lambda: pod.probed()["ours"].events[-1].kind == "DELETE|ISDIR", "it is over")
         n_events = len(pod.probed()["ours"].events)
         node.start_kubelet()
-        wait_for(
+        until(
             lambda: len(node_daemon.logged("registered with the kubelet")) > registered,
             "the driver is registered again",
         )
@@ -196,7 +197,7 @@ def test_pod_deleted_while_the_kubelet_is_down(
     node.stop_kubelet()
     pod.delete_by_force()
     node.start_kubelet()
-    wait_for(pod.is_off_the_node, "the kubelet cleans up")
+    until(pod.is_off_the_node, "the kubelet cleans up")
 
 
 def test_published_again_and_again(
@@ -248,7 +249,7 @@ def test_a_hundred_pods(
         ns.patch(name, {"key": newest[name]})
     patched = time.monotonic()
     for i, path in enumerate(paths):
-        wait_for(lambda: path.read_bytes() == newest[secrets[i % 10]], f"pod-{i} follows")
+        until(lambda: path.read_bytes() == newest[secrets[i % 10]], f"pod-{i} follows")
     measured(f"100 volumes follow {(time.monotonic() - patched) * 1e3:.0f} ms after the last PATCH")
     assert all(settled_mounts(node_daemon, pod) == 1 for pod in made)
     took = []
@@ -256,7 +257,7 @@ def test_a_hundred_pods(
         value = ns.values.new(version)
         ns.patch(secrets[0], {"key": value})
         answered = time.monotonic()
-        wait_for(lambda: paths[0].read_bytes() == value, "pod-0 follows", pause=0.0005)
+        until(lambda: paths[0].read_bytes() == value, "pod-0 follows", pause=0.0005)
         took.append((time.monotonic() - answered) * 1e3)
     took.sort()
     measured(
@@ -267,5 +268,5 @@ def test_a_hundred_pods(
     for pod in made:
         pod.delete(wait=False)
     for pod in made:
-        wait_for(pod.is_off_the_node, f"{pod.name} has left the node", pause=0.05)
+        until(pod.is_off_the_node, f"{pod.name} has left the node", pause=0.05)
     measured(f"100 pods are gone {time.monotonic() - begin:.0f} s after the first was deleted")

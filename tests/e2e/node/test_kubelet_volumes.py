@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kube import Node, wait_for
-
-from ..conftest import Namespace
-from .pods import Listed, Pods, plain_pod
+from lib.kube import Node
+from lib.kube.namespace import Namespace
+from lib.kube.pods import Listed, Pods, plain_pod
+from lib.waiting import until
 
 
 def test_secret_volume(ns: Namespace, pods: Pods) -> None:
@@ -31,7 +31,7 @@ def test_secret_volume(ns: Namespace, pods: Pods) -> None:
     assert (path / "user").read_bytes() == user
     assert (pod.view("/kubelet") / "user").read_bytes() == user
     pod.delete()
-    wait_for(pod.is_off_the_node, "the volume is gone")
+    until(pod.is_off_the_node, "the volume is gone")
 
 
 def test_secret_volume_follows(ns: Namespace, pods: Pods) -> None:
@@ -46,7 +46,7 @@ def test_secret_volume_follows(ns: Namespace, pods: Pods) -> None:
         pod.poke()
         return pod.probed()["kubelet"].last("key") == second
 
-    wait_for(is_new, "the kubelet has written it", pause=1)
+    until(is_new, "the kubelet has written it", pause=1)
     views = pod.probed()
     kinds = [event.kind for event in views["kubelet"].events]
     assert kinds[:2] == ["CREATE|ISDIR", "ATTRIB|ISDIR"]

@@ -9,13 +9,13 @@ from typing import Any, Iterator
 
 import pytest
 
-from kube import Node, wait_for
-from kube.node import KUBELET_ROOT
-from kube.process import Process
-
-from ..conftest import Namespace
-from .daemon import Daemon, Daemons
-from .pods import Pods, plain_pod
+from lib.kube import Node
+from lib.kube.daemons import Daemon, Daemons
+from lib.kube.namespace import Namespace
+from lib.kube.node import KUBELET_ROOT
+from lib.kube.pods import Pods, plain_pod
+from lib.process import Process
+from lib.waiting import until
 
 SLEEP = ["/bin/sleep", "86400"]
 REGISTRY = KUBELET_ROOT / "plugins_registry"
@@ -40,7 +40,7 @@ def test_sockets_are_wiped(daemon: Daemon, ns: Namespace, pods: Pods) -> None:
     registered = len(daemon.logged("registered with the kubelet"))
     daemon.node.path(REGISTRY / f"{daemon.driver}-reg.sock").unlink()
     shutil.rmtree(daemon.node.path(KUBELET_ROOT / "plugins" / daemon.driver))
-    wait_for(
+    until(
         lambda: len(daemon.logged("registered with the kubelet")) > registered,
         "the driver is registered again",
     )
@@ -73,11 +73,11 @@ def test_refused_and_taken_later(
     """R7, R8: the kubelet has a driver of that name, and says so each time; once that one is gone
     it takes the other, which has kept asking."""
     refusal = "the kubelet refuses the driver"
-    wait_for(lambda: len(rival.logged(refusal)) >= 2, "the second one is refused twice")
+    until(lambda: len(rival.logged(refusal)) >= 2, "the second one is refused twice")
     assert daemon.driver in rival.logged(refusal)[0]["reason"]
     check_serves(daemon, ns, pods, "before")
     daemon.stop()
-    wait_for(lambda: rival.logged("registered with the kubelet"), "the second one is registered")
+    until(lambda: rival.logged("registered with the kubelet"), "the second one is registered")
     check_serves(rival, ns, pods, "after")
 
 

@@ -6,12 +6,13 @@ from typing import Callable
 
 import pytest
 
-from kube import Cluster, Identity, Node, Relay, wait_for
-from kube.cluster import HOST, free_port
-
-from ..conftest import Namespace
-from .daemon import Daemon, Daemons, role
-from .pods import Pod, Pods, plain_pod, probe_pod
+from lib.kube import Cluster, Identity, Node
+from lib.kube.cluster import HOST, free_port
+from lib.kube.daemons import Daemon, Daemons, role
+from lib.kube.namespace import Namespace
+from lib.kube.pods import Pod, Pods, plain_pod, probe_pod
+from lib.relay import Relay
+from lib.waiting import until
 
 SLEEP = ["/bin/sleep", "86400"]
 
@@ -86,7 +87,7 @@ def test_node_loses_it_with_the_pod(
     pod = pods.probe("reader", {"ours": node_daemon.volume("db", secretName="db")})
     assert may() and client.exists(path)
     pod.delete()
-    wait_for(lambda: not may(), "the node's right ends with the pod", pause=0.1)
+    until(lambda: not may(), "the node's right ends with the pod", pause=0.1)
     client.close()
 
 
@@ -150,9 +151,9 @@ def test_pod_loses_its_role(
         relay.disconnect()
         path = pod.view("/ours")
         if removes:
-            wait_for(lambda: not (path / "key").exists(), "the files are taken away")
+            until(lambda: not (path / "key").exists(), "the files are taken away")
         else:
-            wait_for(lambda: daemon.logged("the source fails; trying again"), "it was refused")
+            until(lambda: daemon.logged("the source fails; trying again"), "it was refused")
         assert (path / "key").exists() == (not removes)
         ns.patch("db", {"key": second})
         cluster.grant(ns.name, "reader", identity, *role("db"))

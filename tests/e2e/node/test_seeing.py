@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from kube import Node, wait_for
-from kube.node import NAME
-
-from ..conftest import Namespace
-from ..mounting import program
-from .daemon import Daemon
-from .pods import Pod, Pods
+from lib.kube import Node
+from lib.kube.daemons import Daemon
+from lib.kube.mounts import program
+from lib.kube.namespace import Namespace
+from lib.kube.node import NAME
+from lib.kube.pods import Pod, Pods
+from lib.waiting import until
 
 KEYS = {"items": [{"key": "key", "path": "key"}]}
 
@@ -53,9 +53,9 @@ def test_no_events_without_the_right(
     """Then the log has it, and says once why there is no event."""
     permit(pod_daemon, secrets=("db",))
     pod = hold(pod_daemon, ns, pods)
-    wait_for(lambda: pod_daemon.logged("cannot update; the last content stays readable"), "a line")
+    until(lambda: pod_daemon.logged("cannot update; the last content stays readable"), "a line")
     said = "cannot post events on pods; what they would say is in this log"
-    wait_for(lambda: pod_daemon.logged(said), "a line about events")
+    until(lambda: pod_daemon.logged(said), "a line about events")
     assert not any("VolumeHeld" in text for text in pod.events())
     assert len(pod_daemon.logged(said)) == 1
 

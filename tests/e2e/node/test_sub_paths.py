@@ -7,12 +7,12 @@ from typing import Any, Callable
 
 import pytest
 
-from kube import Node, wait_for
-from kube.node import IMAGE
-
-from ..conftest import Namespace
-from .daemon import Daemon, Daemons
-from .pods import CONTAINER, Pod, Pods, plain_pod
+from lib.kube import Node
+from lib.kube.daemons import Daemon, Daemons
+from lib.kube.namespace import Namespace
+from lib.kube.node import IMAGE
+from lib.kube.pods import CONTAINER, Pod, Pods, plain_pod
+from lib.waiting import until
 
 Permit = Callable[..., dict[str, object]]
 SLEEP = ["/bin/sleep", "86400"]
@@ -29,7 +29,7 @@ def wait_read(pod: Pod, data: bytes, name: str = CONTAINER, path: str = "/alone"
     def is_read() -> bool:
         return pod.view(path, name).read_bytes() == data
 
-    wait_for(is_read, f"{path} in {name} of {pod.name} is new", pause=0.02)
+    until(is_read, f"{path} in {name} of {pod.name} is new", pause=0.02)
 
 
 def make(pods: Pods, volume: dict[str, Any], *containers: dict[str, Any], **spec: Any) -> Pod:
@@ -72,7 +72,7 @@ def test_key_that_disappears_and_returns(node_daemon: Daemon, ns: Namespace, pod
                container("file", subPath="key"), container("whole"))
     inode = pod.view("/alone", "file").stat().st_ino
     ns.patch("db", {"key": None})
-    wait_for(lambda: not pod.view("/alone/key", "whole").exists(), "the key is gone", pause=0.02)
+    until(lambda: not pod.view("/alone/key", "whole").exists(), "the key is gone", pause=0.02)
     assert pod.view("/alone", "file").read_bytes() == first
     ns.patch("db", {"key": second})
     wait_read(pod, second, "file")
@@ -94,11 +94,11 @@ def test_container_that_starts_again(node_daemon: Daemon, ns: Namespace, pods: P
     second, third = ns.values.new(2), ns.values.new(3)
     ns.patch("db", {"key": second})
     wait_read(pod, second, "long")
-    wait_for(lambda: restarts(pod, "short") > 0, "the container starts again", pause=0.1)
+    until(lambda: restarts(pod, "short") > 0, "the container starts again", pause=0.1)
     wait_read(pod, second, "short")
     ns.patch("db", {"key": third})
     wait_read(pod, third, "long")
-    wait_for(lambda: restarts(pod, "short") > 0, "the container runs", pause=0.1)
+    until(lambda: restarts(pod, "short") > 0, "the container runs", pause=0.1)
     wait_read(pod, third, "short")
 
 
@@ -115,7 +115,7 @@ def test_pod_deleted_during_updates(
         number += 1
     live = node.path(node_daemon.run_dir / "fs-live")
     left = [path for path in live.iterdir() if path.name != ".live"]
-    wait_for(lambda: not any((live / ".live").iterdir()), "no live file is left", pause=0.05)
+    until(lambda: not any((live / ".live").iterdir()), "no live file is left", pause=0.05)
     assert not any(pod.uid in path.name for path in left)
 
 

@@ -7,12 +7,11 @@ from typing import Any, Callable
 
 import pytest
 
-from kube import wait_for
-from mount.support.inotify import Event
-
-from ..conftest import Namespace
-from .daemon import Daemon
-from .pods import Listed, Pod, Pods, View, plain_pod
+from lib.inotify import Event
+from lib.kube.daemons import Daemon
+from lib.kube.namespace import Namespace
+from lib.kube.pods import Listed, Pod, Pods, View, plain_pod
+from lib.waiting import until
 
 Permit = Callable[..., dict[str, object]]
 
@@ -33,7 +32,7 @@ def follow_both(pod: Pod, done: Callable[[View], bool]) -> None:
         pod.poke()
         return False
 
-    wait_for(is_so, "both volumes follow", pause=1)
+    until(is_so, "both volumes follow", pause=1)
 
 
 def updates(events: list[Event]) -> int:
@@ -313,7 +312,7 @@ def test_certificate_that_does_not_fit_is_held(
     view = pod.view("/ours")
     assert {name: (view / name).read_bytes() for name in files} == files
     ns.patch("web", {"tls.key": second.key.read_bytes()})
-    wait_for(
+    until(
         lambda: (view / "tls.key").read_bytes() == second.key.read_bytes(), "the pair is shown"
     )
     assert (view / "tls.crt").read_bytes() == second.certificate.read_bytes()

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Options, and the want of memory. What the plug-in does is shown in tests/csi. */
+/* Options, and the want of memory. What the plug-in does is shown in tests/integration/csi. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

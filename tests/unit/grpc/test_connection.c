@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a client of a test program cannot show: memory that runs out anywhere amid a call. All else
- * about connections and calls is in tests/csi. */
+ * about connections and calls is in tests/integration/csi. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

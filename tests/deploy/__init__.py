@@ -1,1 +1,0 @@
-"""What is in deploy/ and examples/, as far as it can be judged without a cluster."""

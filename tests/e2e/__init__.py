@@ -1,1 +1,0 @@
-"""secretfs against a real kube-apiserver and etcd, found through KUBEBUILDER_ASSETS."""

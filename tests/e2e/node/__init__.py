@@ -1,1 +1,0 @@
-"""secretfs on a real node: pods of a real kubelet, found through KUBE_ASSETS."""

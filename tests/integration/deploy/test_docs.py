@@ -1,0 +1,136 @@
+"""What docs/ say about messages, options and files is so."""
+
+from __future__ import annotations
+
+import os
+import re
+import runpy
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lib.deploy import TOP
+
+DOCS = sorted([*TOP.glob("*.md"), *(TOP / "docs").glob("**/*.md")])
+DESIGN = (TOP / "docs" / "design.md").read_text()
+LINT: dict[str, dict[str, set[str]]] = runpy.run_path(str(TOP / "tests/lint/layers.py"))
+ROOMS = LINT["MAY_INCLUDE"]
+# They are the kubelet's, the kernel's or the API server's own words.
+OF_OTHERS = (
+    "driver name csi.secretfs.io not found in the list of registered CSI drivers",
+    "driver name",
+    "not found",
+    'volume mode "Ephemeral" not supported by driver',
+    "Transport endpoint is not connected",
+    "Unable to attach or mount volumes:",
+    "orphaned pod",
+    "volume paths are still present",
+    "timed out",
+    "Permission denied",
+    "Read-only file system",
+    "system:serviceaccount:",
+    'secret "NAME" not found',
+)
+
+
+def said_by_the_program() -> str:
+    """All string literals of the sources, those that stand one after another joined."""
+    text = ""
+    for room in ROOMS:
+        for path in sorted((TOP / room).glob("*.c")):
+            joined = re.sub(r'"\s*\n\s*"', "", path.read_text())
+            text += "\n".join(re.findall(r'"((?:[^"\\]|\\.)*)"', joined)) + "\n"
+    return text.replace('\\"', '"')
+
+
+def messages() -> list[str]:
+    """The fragments of messages that docs/troubleshooting.md begins its rows with."""
+    found = []
+    for line in (TOP / "docs" / "troubleshooting.md").read_text().splitlines():
+        cell = line.split("|")[1] if line.startswith("| ") else ""
+        for quoted in re.findall(r"`([^`]+)`", cell):
+            found += [part.strip(" :") for part in quoted.split("...") if len(part.strip(" :")) > 3]
+    return found
+
+
+def test_messages_are_the_programs() -> None:
+    """Somebody looks for what they have read, and has to find it."""
+    said = said_by_the_program()
+    others = {text.strip(" :") for text in OF_OTHERS}
+    unknown = []
+    for message in messages():
+        if message in others:
+            continue
+        # a gRPC code comes before, and what is printed into a message is not in the source
+        words = re.sub(r"^(InvalidArgument|NotFound|PermissionDenied|Unavailable|403):?\s*", "", message)
+        words = words.replace("volumeAttributes.NAME", "volumeAttributes")
+        words = words.removeprefix("the kubelet ")
+        if words and words not in said and not words.startswith(("/", "Terminating")):
+            unknown.append(message)
+    assert not unknown
+
+
+def anchors_of(path: Path) -> set[str]:
+    """Those that GitHub makes of a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text in headings}
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: str(path.relative_to(TOP)))
+def test_links_lead_somewhere(path: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^):]+))?\)", path.read_text()):
+        page = path.parent / target if target else path
+        assert page.exists(), target
+        if anchor:
+            assert anchor in anchors_of(page), anchor
+
+
+def rows_of(page: str, n_cells: int) -> list[list[str]]:
+    """The rows of all tables with so many columns."""
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")]
+    return [row for row in rows if len(row) == n_cells]
+
+
+def test_the_way_of_a_value_is_the_code_s() -> None:
+    """docs/design.md: each function that it names stands in the file that it names."""
+    steps = [row for row in rows_of(DESIGN, 4) if row[0].isdecimal()]
+    assert [int(row[0]) for row in steps] == list(range(1, len(steps) + 1)) and len(steps) > 20
+    for _, file, functions, _ in steps:
+        code = (TOP / file.strip("`")).read_text()
+        named = re.findall(r"`(\w+)\(\)`", functions)
+        assert named
+        for name in named:
+            assert re.search(rf"^[a-z][^;{{}}]*\b{name}\([^;{{}}]*\)\n{{", code, re.M), (file, name)
+
+
+def test_rooms_are_those_of_lint() -> None:
+    """docs/design.md and tests/lint/layers.py say the same of who may include whom."""
+    told = {
+        row[0].strip("`"): set(row[2].split(", ")) - {"nothing of the project"}
+        for row in rows_of(DESIGN, 3)
+        if row[0].strip("`") in ROOMS
+    }
+    assert told == ROOMS
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: str(path.relative_to(TOP)))
+def test_files_that_are_named_are_there(path: Path) -> None:
+    """Those of the tree's own folders, with `[ch]`, `*` and the like as the shell has them."""
+    folders = "|".join([*ROOMS, "tests", "bench", "docs", "systemd", "deploy", "examples"])
+    pattern = rf"`((?:{folders})/[\w.*\[\]/@-]+)`"
+    for name in re.findall(pattern, path.read_text()):
+        assert list(TOP.glob(name)), name
+
+
+def test_options_are_known() -> None:
+    """Those of `secretfs node` that installing is about."""
+    program = os.environ.get("SECRETFS", TOP / "build" / "debug" / "secretfs")
+    told = subprocess.run([program, "node", "--help"], capture_output=True, text=True, check=True)
+    known = set(re.findall(r"--[a-z-]+", told.stdout))
+    daemonset = (TOP / "deploy" / "daemonset" / "base" / "daemonset.yaml").read_text()
+    used = set(re.findall(r"- (--[a-z-]+)=", daemonset))
+    for name in ("install.md", "troubleshooting.md"):
+        text = (TOP / "docs" / name).read_text()
+        used |= {word for word in re.findall(r"`(--[a-z-]+)[` ]", text) if word != "--root-dir"}
+    assert len(used) > 5 and used <= known, used - known

@@ -1,0 +1,176 @@
+"""Manifests parse, fit together, and grant no more than they say."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lib.deploy import (
+    DEPLOY,
+    EXAMPLES,
+    KUSTOMIZATIONS,
+    TOP,
+    csi_volumes,
+    documents,
+    name_of,
+    of_kind,
+)
+
+DAEMONSETS = sorted((DEPLOY / "daemonset").glob("rights-*"))
+
+
+def built(kubectl: str, directory: Path) -> list[Any]:
+    command = [kubectl, "kustomize", str(directory)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""  # nothing deprecated either
+    return list(yaml.safe_load_all(done.stdout))
+
+
+@pytest.mark.parametrize("path", [*DEPLOY.rglob("*.yaml"), *EXAMPLES], ids=name_of)
+def test_parses(path: Path) -> None:
+    loaded = documents(path)
+    assert loaded
+    for document in loaded:
+        assert document["apiVersion"] and document["kind"]
+
+
+@pytest.mark.parametrize("directory", KUSTOMIZATIONS, ids=name_of)
+def test_builds(kubectl: str, directory: Path) -> None:
+    assert built(kubectl, directory)
+
+
+def test_the_driver(kubectl: str) -> None:
+    """R1, R2, and tokens only where they are used."""
+    (plain,) = built(kubectl, DEPLOY / "csidriver")
+    assert plain["metadata"]["name"] == "csi.secretfs.io"
+    assert plain["spec"] == {
+        "attachRequired": False,
+        "podInfoOnMount": True,
+        "volumeLifecycleModes": ["Ephemeral"],
+        "fsGroupPolicy": "None",
+    }
+    (tokens,) = built(kubectl, DEPLOY / "csidriver-tokens")
+    more = {key: value for key, value in tokens["spec"].items() if key not in plain["spec"]}
+    assert more["requiresRepublish"] is True
+    (request,) = more["tokenRequests"]
+    assert request["audience"] == "" and request["expirationSeconds"] >= 600
+
+
+@pytest.mark.parametrize("directory", DAEMONSETS, ids=name_of)
+def test_rights(kubectl: str, directory: Path) -> None:
+    """Only the daemon's own service account comes with rules, and these cannot write."""
+    loaded = built(kubectl, directory)
+    rights = directory.name.removeprefix("rights-")
+    (daemonset,) = of_kind(loaded, "DaemonSet")
+    (container,) = daemonset["spec"]["template"]["spec"]["containers"]
+    assert f"--rights={rights}" in container["args"]
+    roles = [document for document in loaded if "rules" in document]
+    objects = {"secrets", "configmaps"} if rights == "daemon" else set()
+    pods = {"pods"} if rights != "node" else set()
+    rules = [rule for role in roles for rule in role["rules"]]
+    assert {resource for rule in rules for resource in rule["resources"]} == objects | pods
+    for rule in rules:
+        assert set(rule["verbs"]) == {"get", "list", "watch"}
+    account = {"kind": "ServiceAccount", "name": "secretfs", "namespace": "secretfs"}
+    for binding in of_kind(loaded, "ClusterRoleBinding"):
+        assert binding["subjects"] == [account]
+    (driver,) = of_kind(loaded, "CSIDriver")
+    assert ("tokenRequests" in driver["spec"]) == (rights == "pod")
+
+
+@pytest.mark.parametrize("directory", DAEMONSETS, ids=name_of)
+def test_daemonset(kubectl: str, directory: Path) -> None:
+    (daemonset,) = of_kind(built(kubectl, directory), "DaemonSet")
+    spec = daemonset["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    assert daemonset["spec"]["updateStrategy"]["rollingUpdate"] == {"maxUnavailable": 1}
+    assert spec["tolerations"] == [{"operator": "Exists"}]
+    assert spec["priorityClassName"] == "system-node-critical"
+    # it has nothing to do with the processes of others
+    assert not {"hostPID", "hostIPC", "shareProcessNamespace"} & set(spec)
+    paths = {volume["name"]: volume["hostPath"]["path"] for volume in spec["volumes"]}
+    # every path is the same inside and outside, as the kubelet and the daemon tell each other paths
+    mounts = {mount["name"]: mount for mount in container["volumeMounts"]}
+    assert {name: mount["mountPath"] for name, mount in mounts.items()} == paths
+    for name in ("pods", "run"):
+        assert mounts[name]["mountPropagation"] == "Bidirectional"
+    for probe in ("livenessProbe", "readinessProbe"):
+        get = container[probe]["httpGet"]
+        assert f"--metrics-bind-address={get['host']}:{get['port']}" in container["args"]
+    assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
+    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=name_of)
+def test_example(path: Path) -> None:
+    """It is complete, for our driver, and says in its own words what it shows."""
+    assert path.read_text().startswith("# ")
+    assert f"({path.name})" in (path.parent / "README.md").read_text()
+    loaded = documents(path)
+    secrets = [secret["metadata"]["name"] for secret in of_kind(loaded, "Secret")]
+    (pod,) = of_kind(loaded, "Pod")
+    (csi,) = csi_volumes(loaded)
+    assert csi["driver"] == "csi.secretfs.io" and csi["readOnly"] is True
+    for key, value in csi["volumeAttributes"].items():
+        assert isinstance(value, str), f"{key} has to be text"
+    if "nodePublishSecretRef" in csi:
+        assert csi["nodePublishSecretRef"]["name"] in secrets
+    mounted = {
+        mount["name"] for container in pod["spec"]["containers"] for mount in container["volumeMounts"]
+    }
+    others = [volume["name"] for volume in pod["spec"]["volumes"] if "csi" not in volume]
+    assert all(name.startswith("permit") and name not in mounted for name in others)
+
+
+def test_examples_have_nothing_real() -> None:
+    for path in EXAMPLES:
+        for secret in of_kind(documents(path), "Secret"):
+            values = "".join(secret["stringData"].values())
+            assert "dummy" in values or "level" in values or secret["type"] == "kubernetes.io/tls"
+
+
+# ---- the image
+
+
+def _packages(stage: str) -> set[str]:
+    install = re.search(r"--no-install-recommends ([^&]*)&&", stage)
+    assert install is not None
+    return set(install[1].replace("\\", " ").split())
+
+
+def test_image_is_built_of_what_make_asks_for() -> None:
+    text = (TOP / "Makefile").read_text().replace("\\\n", " ")
+    asked = re.search(r"^BUILD_PACKAGES *:= *(.*)$", text, re.MULTILINE)
+    assert asked is not None
+    stages = (DEPLOY / "Dockerfile").read_text().split("\nFROM ")
+    # fusermount3 is for ordinary users
+    assert _packages(stages[1]) == set(asked[1].split()) - {"fuse3"}
+
+
+def test_image_has_the_libraries() -> None:
+    """Those that the program names itself; the packages bring what they need in turn."""
+    if not shutil.which("dpkg-query") or not shutil.which("objdump"):
+        pytest.skip("there is no dpkg-query, or no objdump, to see which packages are needed")
+    program = Path(os.environ.get("SECRETFS", TOP / "build" / "debug" / "secretfs")).resolve()
+    headers = subprocess.run(
+        ["objdump", "-p", program], capture_output=True, text=True, check=True
+    ).stdout
+    needed = set(re.findall(r"NEEDED +(\S+)", headers))
+    stages = (DEPLOY / "Dockerfile").read_text().split("\nFROM ")
+    shipped: set[str] = set()
+    for package in _packages(stages[2]):
+        listed = subprocess.run(
+            ["dpkg-query", "-L", package], capture_output=True, text=True, check=False
+        )
+        shipped |= {Path(path).name for path in listed.stdout.split()}
+    # sanitizers' own libraries are in no image, libc is in every one
+    own = {name for name in needed if not re.match(r"lib(c|m|asan|ubsan|tsan|gcc_s)\.so", name)}
+    assert own <= shipped, own - shipped

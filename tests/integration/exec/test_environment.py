@@ -1,0 +1,356 @@
+"""What the command is started with, and that nothing of secretfs remains then."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import resource
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lib import program
+from lib.execution import PYTHON
+from lib.sources import Api, Manifests
+from lib.waiting import until
+
+SHOW = (PYTHON, "-c", "import json, os; print(json.dumps(dict(os.environ)))")
+
+
+def shown(execution) -> dict[str, str]:
+    return json.loads(execution.output())
+
+
+def without(environment: dict[str, str], *names: str) -> dict[str, str]:
+    return {k: v for k, v in environment.items() if k not in ("HOME", "PATH", "LANG", *names)}
+
+
+def test_keys_and_objects(source, start):
+    """O2: single keys and whole objects, of both kinds, with a prefix and without."""
+    source.put_secret({"user": b"app", "password": b"dummy 1\nline \xc3\xa4"}, name="db")
+    source.put_configmap({"level": "debug"}, {"bin": b"x"}, name="app")
+    environment = shown(
+        start(
+            *source.arguments,
+            *("--env", "PW=secret/db/password"),
+            *("--env-from", "secret/db:DB_"),
+            *("--env-from", "configmap/app"),
+            *("--env", "LOG=cm/app/level"),
+            "--",
+            *SHOW,
+        )
+    )
+    assert {k: environment.get(k) for k in ("PW", "DB_user", "DB_password", "level", "LOG")} == {
+        "PW": "dummy 1\nline \u00e4",
+        "DB_user": "app",
+        "DB_password": "dummy 1\nline \u00e4",
+        "level": "debug",
+        "LOG": "debug",
+    }
+    assert "bin" not in environment  # M4
+
+
+def test_order(manifests: Manifests, start):
+    """O2: objects in their order, then single keys, over what was inherited."""
+    manifests.put_secret({"A": b"1", "B": b"1", "C": b"1", "D": b"1"}, name="one")
+    manifests.put_secret({"B": b"2", "C": b"2"}, name="two")
+    arguments = ["--env", "C=secret/one/A", "--env-from", "secret/one", "--env-from", "secret/two"]
+    execution = start(
+        *manifests.arguments, *arguments, "--", *SHOW, env={"D": "inherited", "E": "inherited"}
+    )
+    environment = shown(execution)
+    assert [environment[name] for name in "ABCDE"] == ["1", "2", "1", "1", "inherited"]
+
+
+def test_env_spec(manifests: Manifests, area: Path, start):
+    """A container's lists, with everything that they can say and an expansion of $(VAR)."""
+    manifests.put_secret({"user": b"app", "password": b"dummy-$(user)"}, name="db")
+    manifests.put_configmap({"host": "h"}, {}, name="app")
+    spec = area / "env.yaml"
+    spec.write_text(
+        """
+        envFrom:
+        - prefix: APP_
+          configMapRef: {name: app}
+        - secretRef: {name: gone, optional: true}
+        env:
+        - name: PW
+          valueFrom:
+            secretKeyRef: {name: db, key: password}
+        - name: URL
+          value: db://$(PW)@$(APP_host)/$(NO)?$$(PW)
+        - name: MISSING
+          valueFrom:
+            secretKeyRef: {name: db, key: gone, optional: true}
+        """
+    )
+    environment = shown(start(*manifests.arguments, "--env-spec", spec, "--", *SHOW))
+    assert environment["APP_host"] == "h"
+    assert environment["PW"] == "dummy-$(user)"
+    assert environment["URL"] == "db://dummy-$(user)@h/$(NO)?$(PW)"
+    assert "MISSING" not in environment
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (
+            "env: [{name: IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}]",
+            "env[0] (IP): valueFrom: fieldRef is not supported",
+        ),
+        ("env: [{name: 9, value: dummy}]", "env[0]: name has to be a string"),
+        ("env: [{name: '9', value: dummy}]", 'env[0] (9): "9" is not a valid name'),
+        ("envFrom: [{secretRef: {name: a}, prefix: '1'}]", 'envFrom[0]: "1" is not a valid prefix'),
+        ("env: [dummy", "line 2, column 1: "),
+    ],
+)
+def test_mistakes_in_a_file(manifests: Manifests, area: Path, start, text: str, message: str):
+    """The file and the place are named, no value is, and it is no usage error."""
+    spec = area / "env.yaml"
+    spec.write_text(text)
+    execution = start(*manifests.arguments, "--env-spec", spec, "--", "true")
+    assert execution.wait_end() == 1
+    assert execution.log().startswith(f"secretfs: {spec}: ")
+    assert message in execution.log()
+
+
+def test_names(manifests: Manifests, start):
+    """O3, O4: names that no variable can have are skipped and listed once, or taken as they are."""
+    manifests.put_secret({"9b": b"1", "0a": b"2", "ok": b"3"})
+    arguments = [*manifests.arguments, "--env-from", "secret/app"]
+    execution = start(*arguments, "--", *SHOW)
+    environment = shown(execution)
+    assert "9b" not in environment and environment["ok"] == "3"
+    assert execution.log().count(" WARN ") == 1
+    assert 'names="0a, 9b"' in execution.log()
+
+    execution = start(*arguments, "--env-names", "any", "--", *SHOW)
+    environment = shown(execution)
+    assert (environment["9b"], environment["0a"], environment["ok"]) == ("1", "2", "3")
+    assert execution.log() == ""
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--env", "A=secret/gone/k"], 'secret "gone" not found in namespace "default"'),
+        (["--env-from", "cm/gone"], 'configmap "gone" not found in namespace "default"'),
+        (["--env", "A=secret/app/gone"], "couldn't find key gone in Secret default/app"),
+    ],
+)
+def test_missing(source, start, arguments, message):
+    """O5: an object or key that is missing is named; O6: --optional leaves the variable out."""
+    source.put_secret({"k": b"dummy"})
+    execution = start(*source.arguments, "--wait", "200ms", *arguments, "--", *SHOW)
+    assert execution.wait_end() == 1
+    assert execution.log().splitlines()[-1] == f"secretfs: gave up after 0.2 s: {message}"
+
+    execution = start(*source.arguments, *arguments, "--optional", "--", *SHOW)
+    assert "A" not in shown(execution)
+
+
+def test_first_answer_decides_without_waiting(source, start):
+    source.put_secret({"k": b"dummy"})
+    execution = start(*source.arguments, "--wait", "0", "--env", "A=secret/gone/k", "--", "true")
+    assert execution.wait_end() == 1
+    assert execution.log() == 'secretfs: secret "gone" not found in namespace "default"\n'
+
+
+def test_waits_for_what_is_missing(source, start):
+    """As a pod does that waits in CreateContainerConfigError."""
+    source.put_secret({"other": b"dummy-0"})
+    execution = start(*source.arguments, "--env", "A=secret/app/k", "--", "@worker")
+    execution.check_shows_nothing()
+    source.put_secret({"k": b"dummy-1"})
+    assert execution.record.environment()["A"] == "dummy-1"
+
+
+def test_only_not_found_is_forgiven(http1: Api, start):
+    """O6: an optional object that may not be read is an error."""
+    http1.put_secret({"k": b"dummy"})
+    refused = ["--kubeconfig", http1.kubeconfig("nobody")]
+    arguments = ["--optional", "--wait", "5s", "--env", "A=secret/app/k", "--", "true"]
+    execution = start(*refused, *arguments)
+    assert execution.wait_end() == 1
+    assert "cannot get what goes into the environment" in execution.log()
+    assert "forbidden" in execution.log()
+
+
+def test_nul_is_refused(manifests: Manifests, start):
+    """O7: the variable is named, its value is not."""
+    manifests.put_secret({"k": b"dummy\0value"})
+    arguments = ["--wait", "200ms", "--env", "A=secret/app/k", "--", "true"]
+    execution = start(*manifests.arguments, *arguments)
+    assert execution.wait_end() == 1
+    assert "the value of variable A has a NUL byte" in execution.log()
+
+
+def test_too_long_a_value(manifests: Manifests, start):
+    """What execve(2) would refuse is named by its variable."""
+    manifests.put_secret({"k": b"x" * (32 * resource.getpagesize())})
+    arguments = ["--wait", "200ms", "--env", "A=secret/app/k", "--", "true"]
+    execution = start(*manifests.arguments, *arguments)
+    assert execution.wait_end() == 1
+    assert "variable A is longer than" in execution.log()
+
+
+@pytest.mark.parametrize("on_change", [[], ["--on-change", "ignore"]])
+def test_no_process_remains(manifests: Manifests, start, on_change):
+    """O1: the command is the very process that was started, with what there was then."""
+    manifests.put_secret({"k": b"dummy-1"})
+    arguments = [*on_change, "--env", "A=secret/app/k", "--", "@worker"]
+    execution = start(*manifests.arguments, *arguments)
+    note = execution.record.wait("start")
+    assert note["pid"] == execution.pid
+    assert note["parent"] == os.getpid()
+    assert "python" in os.readlink(f"/proc/{execution.pid}/exe")
+    manifests.put_secret({"k": b"dummy-2"})
+    execution.signal(signal.SIGHUP)
+    execution.record.wait("SIGHUP")
+    assert len(execution.record.events("start")) == 1
+    execution.signal(signal.SIGTERM)
+    assert execution.wait_end() == -signal.SIGTERM
+
+
+STATE = """
+import json, os, resource, signal
+print(json.dumps({
+    "descriptors": sorted(os.listdir("/proc/self/fd"))[:-1],
+    "core": resource.getrlimit(resource.RLIMIT_CORE),
+    "memlock": resource.getrlimit(resource.RLIMIT_MEMLOCK),
+    "filter": open("/proc/self/coredump_filter").read(),
+    "mask": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
+    "hup": str(signal.getsignal(signal.SIGHUP)),
+    "status": [line for line in open("/proc/self/status") if line.startswith("SigIgn")],
+    "directory": os.getcwd(),
+}))
+"""
+
+
+def prepare() -> None:
+    """Some of what may be set before a program starts."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    soft = 4096 if hard == resource.RLIM_INFINITY else min(hard, 4096)
+    resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (65536, 1 << 20))
+
+
+@pytest.mark.parametrize("on_change", ["ignore", "restart"])
+def test_everything_else_is_inherited(source, start, area: Path, on_change):
+    """Descriptors, limits, signals: as if secretfs had not been in between."""
+    direct = subprocess.run(
+        [PYTHON, "-c", STATE],
+        env=program.environment(area / "home"),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=True,
+        preexec_fn=prepare,
+    )
+    source.put_secret({"k": b"dummy"})
+    execution = start(
+        *source.arguments,
+        *("--on-change", on_change, "--env", "A=secret/app/k", "--", PYTHON, "-c", STATE),
+        preexec_fn=prepare,
+        env={  # its own limit would be inherited otherwise
+            name: f"{os.environ.get(name, '')}:disable_coredump=0"
+            for name in ("ASAN_OPTIONS", "TSAN_OPTIONS")
+        },
+    )
+    state = json.loads(execution.output())
+    expected = json.loads(direct.stdout)
+    # glibc's posix_spawn() ignores 32 and 33, which are its own
+    mask = ~(3 << 31)
+    for seen in (state, expected):
+        seen["status"] = [int(line.split()[1], 16) & mask for line in seen["status"]]
+    assert state == expected
+
+
+@pytest.mark.parametrize("on_change", ["ignore", "restart"])
+def test_exit_status(manifests: Manifests, start, on_change, area: Path):
+    """The command's own; 127 for none, 126 for one that cannot be run, as a shell has it."""
+    manifests.put_secret({"k": b"dummy"})
+    (area / "file").write_text("no program")
+    (area / "script").write_text("#!/no/such/interpreter\n")
+    (area / "script").chmod(0o755)
+    died = -signal.SIGKILL if on_change == "ignore" else 128 + signal.SIGKILL
+    cases = [
+        (["sh", "-c", "exit 7"], 7, ""),
+        (["true"], 0, ""),
+        (["sh", "-c", "kill -KILL $$"], died, ""),
+        (["no-such-command"], 127, "secretfs: cannot run no-such-command: command not found\n"),
+        (["/no/such/command"], 127, "secretfs: cannot run /no/such/command: command not found\n"),
+        (["/tmp"], 126, "secretfs: cannot run /tmp: Permission denied\n"),
+        ([area / "file"], 126, f"secretfs: cannot run {area}/file: Permission denied\n"),
+        ([area / "script"], 126, f"cannot run {area}/script: its interpreter does not exist\n"),
+    ]
+    for command, status, message in cases:
+        arguments = ["--on-change", on_change, "--env", "A=secret/app/k", "--", *command]
+        execution = start(*manifests.arguments, *arguments)
+        assert execution.wait_end() == status, command
+        assert execution.log().endswith(message), command
+
+
+def test_path_is_the_commands(manifests: Manifests, start, area: Path):
+    """The command is looked for where its own PATH says."""
+    directory = area / "bin"
+    directory.mkdir()
+    (directory / "greet").write_text("#!/bin/sh\necho hello\n")
+    (directory / "greet").chmod(0o755)
+    manifests.put_secret({"path": str(directory).encode()})
+    arguments = ["--env", "PATH=secret/app/path", "--", "greet"]
+    assert start(*manifests.arguments, *arguments).output() == "hello\n"
+
+
+def test_environment_too_large_in_all(manifests: Manifests, start):
+    """Many values that are fine by themselves."""
+    manifests.put_secret({f"k{i}": b"x" * 100_000 for i in range(10)})
+    arguments = [*manifests.arguments]
+    for i in range(30):
+        arguments += ["--env-from", f"secret/app:P{i}_"]
+    execution = start(*arguments, "--", "/bin/true")
+    assert execution.wait_end() == 126
+    assert "arguments and environment are too large" in execution.log()
+
+
+def test_dash_dash_is_not_needed(manifests: Manifests, start):
+    manifests.put_secret({"k": b"dummy"})
+    arguments = ["--env", "A=secret/app/k", "sh", "-c", 'test "$A" && echo --optional']
+    assert start(*manifests.arguments, *arguments).output() == "--optional\n"
+
+
+def test_interrupted_while_waiting(manifests: Manifests, start):
+    """There is nothing to take down: the signal ends it at once."""
+    execution = start(*manifests.arguments, "--env", "A=secret/gone/k", "--", "true")
+    until(lambda: "inotify" in descriptors(execution.pid), "the wait")
+    execution.signal(signal.SIGINT)
+    assert execution.wait_end() == -signal.SIGINT
+
+
+def descriptors(pid: int) -> str:
+    """What they are of, as far as it can be seen."""
+    try:
+        directory = f"/proc/{pid}/fd"
+        return " ".join(os.readlink(f"{directory}/{fd}") for fd in os.listdir(directory))
+    except FileNotFoundError:
+        return ""
+
+
+def test_help(area: Path):
+    for arguments in (["exec", "--help"], ["help", "exec"]):
+        done = program.run([program.binary(), *arguments], home=area / "home")
+        assert done.returncode == 0
+        assert done.stdout.startswith("Usage: secretfs exec [options] -- COMMAND")
+
+
+def test_manifest_values_are_not_in_messages(manifests: Manifests, start):
+    """--env VAR=VALUE is a mistake that somebody makes with a secret in hand."""
+    execution = start(*manifests.arguments, "--env", "A=dummy", "--", "true", secrets=("dummy",))
+    assert execution.wait_end() == 2
+    assert '"A" does not say where its value is' in execution.log()
+    assert base64.b64encode(b"dummy").decode() not in execution.log()

@@ -1,0 +1,395 @@
+"""An API server in trouble: each trouble has its outcome, and the content stays readable.
+
+Unless a test says otherwise, the log tells once when it begins and once when it is over, and
+`secretfs status` shows the source failing in between (G15).
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+
+from lib.inotify import Watcher, ends_update
+from lib.sources import Api
+from lib.volume import Volume
+from lib.waiting import until
+
+BEGINS = " WARN the source fails"
+ENDS = " INFO the source is well again"
+
+
+def live(volume: Volume) -> bool:
+    return volume.status()["source"]["state"] == "live"
+
+
+def failing(volume: Volume) -> str | None:
+    """What is wrong, if something is."""
+    source = volume.status()["source"]
+    return source["error"] if source["state"] == "failing" else None
+
+
+def settled(api: Api, volume: Volume) -> Volume:
+    """With a watch that has carried an event: ending it at once would be trouble in itself (J6)."""
+    until(lambda: live(volume), "the watch")
+    check_updates(api, volume, b"0")
+    return volume
+
+
+@pytest.fixture
+def volume(api: Api, mount) -> Volume:
+    api.put_secret({"n": b"before"})
+    return settled(api, mount(api))
+
+
+@contextmanager
+def trouble(volume: Volume, message: str) -> Iterator[None]:
+    """Runs its block between the begin and the end of a trouble that is logged once."""
+    until(lambda: failing(volume), "the trouble")
+    assert re.search(message, failing(volume) or "")
+    assert volume.read("n") is not None
+    yield
+    until(lambda: live(volume), "the end of the trouble")
+    assert len(volume.log_lines(BEGINS)) == 1
+    assert len(volume.log_lines(ENDS)) == 1
+
+
+def check_updates(api: Api, volume: Volume, value: bytes = b"after") -> None:
+    api.put_secret({"n": value})
+    volume.wait_content({"n": value})
+
+
+def test_server_goes_and_comes_back(http1: Api, mount):
+    """J9, J10: what changed meanwhile is shown when it is back."""
+    http1.put_secret({"n": b"before"})
+    volume = settled(http1, mount(http1))
+    http1.server.stop_listening()
+    http1.server.end_connections()
+    with trouble(volume, "."):
+        assert volume.read("n") == b"0"
+        assert volume.status()["volume"]["state"] == "current"
+        http1.put_secret({"n": b"1"})
+        http1.server.start_listening()
+    volume.wait_content({"n": b"1"})
+
+
+def test_proxy_goes_and_comes_back(area: Path, mount):
+    """The same over HTTP/2, where one connection carries everything."""
+    api = Api(area / "api", http2=True)
+    try:
+        assert api.proxy is not None
+        api.put_secret({"n": b"before"})
+        volume = settled(api, mount(api))
+        port = api.proxy.port
+        api.proxy.stop()
+        with trouble(volume, "."):
+            api.put_secret({"n": b"1"})
+            while not _restart_on(api, port):
+                pass
+        volume.wait_content({"n": b"1"})
+    finally:
+        api.close()
+
+
+def _restart_on(api: Api, port: int) -> bool:
+    assert api.proxy is not None
+    api.proxy.port = port
+    return api.proxy._listens()
+
+
+def test_server_restarts_and_watch_resumes(api: Api, volume: Volume):
+    """J10: the cursor is still good after a restart; nothing is lost."""
+    api.server.restart()
+    check_updates(api, volume)
+    until(lambda: live(volume), "the end of the trouble")
+    assert len(volume.log_lines(BEGINS)) == len(volume.log_lines(ENDS)) <= 1
+
+
+def test_watch_closed_resumes_without_a_list(api: Api, volume: Volume):
+    """J6: a watch that ends well goes on at the cursor: no list, no trouble."""
+    check_updates(api, volume, b"1")
+    lists = len(api.server.requests.select(verb="list"))
+    for i in range(3):
+        watches = len(api.server.requests.select(verb="watch"))
+        api.server.close_watches()
+        api.server.wait_request(verb="watch", count=watches + 1, timeout=60)
+        check_updates(api, volume, b"closed %d" % i)
+    assert len(api.server.requests.select(verb="list")) == lists
+    assert volume.log_lines(BEGINS) == []
+
+
+@pytest.mark.parametrize("how", ["truncate_watches", "abort_watches"])
+def test_watch_that_breaks_off(api: Api, volume: Volume, how: str):
+    """J12: a connection that ends amid the stream loses nothing."""
+    check_updates(api, volume, b"1")
+    getattr(api.server, how)()
+    check_updates(api, volume, b"2")
+    until(lambda: live(volume), "the watch")
+
+
+def test_history_compacted_while_away(api: Api, volume: Volume):
+    """J7: the watch is answered with 410 Expired; a list brings the newest."""
+    held = api.server.hold(verb="watch")
+    api.server.close_watches()
+    held.wait_held(60)
+    api.put_secret({"n": b"1"})
+    api.put_secret({"n": b"2"}, name="other")
+    api.server.compact()
+    held.release()
+    volume.wait_content({"n": b"1"})
+    until(lambda: live(volume), "the watch")
+    check_updates(api, volume, b"2")
+
+
+def test_error_event(api: Api, volume: Volume):
+    """J7: an ERROR event ends the watch; a list follows after the back-off."""
+    lists = len(api.server.requests.select(verb="list"))
+    api.server.send_error(500, "InternalError", "etcd is having a bad day")
+    with trouble(volume, "500: etcd is having a bad day"):
+        pass
+    assert len(api.server.requests.select(verb="list")) == lists + 1
+    check_updates(api, volume)
+
+
+def test_forbidden_and_allowed_again(area: Path, api: Api, start):
+    """G15: 403 after the first sync leaves everything as it was, and says what to allow."""
+    api.put_secret({"n": b"before"})
+    api.server.grant("reader", ["get", "list", "watch"], names=["app"])
+    kubeconfig = api.kubeconfig("reader")
+    volume = settled(api, start("--kubeconfig", kubeconfig, "secret/app").wait_ready())
+    api.server.revoke("reader", end_watches=True)
+    with trouble(volume, r"403 \(Forbidden\).*allow this identity"):
+        api.put_secret({"n": b"1"})
+        assert volume.read("n") == b"0"
+        api.server.grant("reader", ["get", "list", "watch"], names=["app"])
+    volume.wait_content({"n": b"1"})
+
+
+RIGHTS = ["get", "list", "watch"]
+
+
+def test_files_go_and_come_with_the_right(api: Api, start, watcher: Watcher):
+    """onRevoked: remove: in one step, as with an optional object that was deleted (G9)."""
+    api.put_secret({"n": b"before", "m": b"too"})
+    api.server.grant("reader", RIGHTS, names=["app"])
+    arguments = ("--kubeconfig", api.kubeconfig("reader"), "--on-revoked", "remove", "secret/app")
+    volume = settled(api, start(*arguments).wait_ready())
+    watcher.add("root", volume.path)
+    api.server.revoke("reader", end_watches=True)
+    events = watcher.wait(ends_update)
+    assert volume.content() == {}
+    assert [event.name for event in events if "MOVED_TO" in event.kind] == ["..data"]
+    assert re.search(r"403 \(Forbidden\)", failing(volume) or "")
+    api.server.grant("reader", RIGHTS, names=["app"])
+    volume.wait_content({"n": b"0"})
+    until(lambda: live(volume), "the end of the trouble")
+    check_updates(api, volume)
+
+
+def test_files_stay_while_the_server_is_away(api: Api, start):
+    """onRevoked: remove: what cannot be asked was not refused."""
+    api.put_secret({"n": b"before"})
+    volume = settled(api, start(*api.arguments, "--on-revoked", "remove", "secret/app").wait_ready())
+    fault = api.server.fail(503)
+    api.server.close_watches()
+    with trouble(volume, "503"):
+        assert volume.read("n") == b"0"
+        fault.clear()
+
+
+@pytest.mark.parametrize("what, least, most", [("keep", 300, 600), ("remove", 30, 60)])
+def test_how_long_a_watch_lasts(api: Api, mount, what: str, least: int, most: int):
+    """A watch does not end when rights are withdrawn; when the next one comes, that shows."""
+    api.put_secret({"n": b"before"})
+    volume = mount(api, "--on-revoked", what)
+    until(lambda: live(volume), "the watch")
+    (watch,) = api.server.requests.select(verb="watch")
+    assert least <= int(watch.query["timeoutSeconds"]) <= most
+
+
+def test_new_token_in_the_token_file(api: Api, start):
+    """401 after the token was replaced: the file is read again, and that is all."""
+    api.put_secret({"n": b"before"})
+    api.server.grant("reader", ["get", "list", "watch"])
+    kubeconfig = Path(api.kubeconfig("reader", auth="token-file"))
+    volume = settled(api, start("--kubeconfig", str(kubeconfig), "secret/app").wait_ready())
+    token_file = kubeconfig.with_suffix(".token")
+    old = token_file.read_text()
+    new = api.server.rotate_token(old)
+    token_file.write_text(new)
+    api.server.close_watches(user="reader")
+    check_updates(api, volume)
+    until(lambda: live(volume), "the watch")
+    assert old not in volume.log() and new not in volume.log()
+
+
+def test_token_revoked_and_replaced_later(api: Api, start):
+    """401 until the file has a good token: the trouble is told, then the end of it."""
+    api.put_secret({"n": b"before"})
+    api.server.grant("reader", ["get", "list", "watch"])
+    kubeconfig = Path(api.kubeconfig("reader", auth="token-file"))
+    volume = settled(api, start("--kubeconfig", str(kubeconfig), "secret/app").wait_ready())
+    token_file = kubeconfig.with_suffix(".token")
+    api.server.revoke_token(token_file.read_text())
+    api.server.close_watches(user="reader")
+    with trouble(volume, r"401 \(Unauthorized\).*credentials"):
+        api.put_secret({"n": b"1"})
+        token_file.write_text(api.server.add_token("reader"))
+    volume.wait_content({"n": b"1"})
+
+
+def test_too_many_requests(api: Api, volume: Volume):
+    """J10: 429 is waited out for as long as Retry-After says, then the watch goes on."""
+    fault = api.server.fail(429, verb="watch", headers={"Retry-After": "2"})
+    api.server.close_watches()
+    with trouble(volume, r"429 \(Too Many Requests\)"):
+        pass
+    assert fault.hits == 1
+    refused, retried = _last_two(api, "watch")
+    assert retried.monotonic - refused.monotonic >= 2
+    check_updates(api, volume)
+
+
+def _last_two(api: Api, verb: str):
+    return api.server.requests.select(verb=verb)[-2:]
+
+
+@pytest.mark.parametrize("code", [500, 503, 504])
+def test_server_errors(api: Api, volume: Volume, code: int):
+    """J9: 5xx on watch and list; repeats are not told again."""
+    fault = api.server.fail(code, lambda r: r.verb in ("list", "watch"), times=2)
+    api.server.close_watches()
+    with trouble(volume, str(code)):
+        pass
+    assert fault.hits == 2
+    check_updates(api, volume)
+
+
+def test_answers_that_are_no_json(api: Api, volume: Volume):
+    """What stands between here and the API server may answer with anything."""
+    fault = api.server.fail(200, verb="list", body=b"<html>Sign in</html>")
+    api.server.send_error(500, "InternalError", "start again with a list")
+    until(lambda: fault.hits == 1, "the list")
+    until(lambda: live(volume), "the watch")
+    check_updates(api, volume)
+
+
+def test_server_with_older_data(area: Path, api: Api, mount):
+    """After a restore from a backup the server's data is followed back, with a warning."""
+    api.put_secret({"n": b"old"})
+    snapshot = api.server.snapshot()
+    volume = mount(api)
+    until(lambda: live(volume), "the watch")
+    check_updates(api, volume, b"new")
+    watches = len(api.server.requests.select(verb="watch"))
+    api.server.restart(snapshot)
+    api.server.wait_request(verb="watch", count=watches + 1, code=200, timeout=60)
+    api.server.send_bookmark()  # from before the cursor, which gives it away
+    volume.wait_content({"n": b"old"})
+    until(lambda: live(volume), "the watch")
+    assert len(volume.log_lines(" WARN the API server's data went back in time")) == 1
+    check_updates(api, volume, b"newer")
+
+
+def test_member_that_lags_behind(api: Api, volume: Volume):
+    """I4: one lagging server of several does not bring old content back."""
+    check_updates(api, volume, b"1")
+    stale = api.server.revision
+    check_updates(api, volume, b"2")
+    generation = volume.generation()
+    api.server.serve_stale(stale, quorum=False)
+    lists = len(api.server.requests.select(verb="list"))
+    api.server.send_error(500, "InternalError", "start again with a list")
+    api.server.wait_request(verb="list", count=lists + 1, timeout=60)
+    until(lambda: live(volume), "the watch")
+    assert volume.generation() == generation
+    api.server.serve_stale(None)
+    check_updates(api, volume, b"3")
+
+
+def test_deleted_is_stale(api: Api, volume: Volume):
+    """G8: the files stay, the status says stale and why; the log says it once."""
+    generation = volume.generation()
+    api.delete_secret()
+    until(lambda: volume.status()["volume"]["state"] == "stale", "the deletion")
+    assert volume.read("n") == b"0"
+    assert volume.generation() == generation
+    assert 'secret "app" not found' in volume.status()["volume"]["error"]
+    assert len(volume.log_lines(" WARN cannot update; the last content stays readable")) == 1
+
+
+def test_recreated_with_the_same_content(api: Api, volume: Volume, watcher: Watcher):
+    """G12: a new uid is nothing new; no event, no new generation."""
+    watcher.add("root", volume.path)
+    generation = volume.generation()
+    api.delete_secret()
+    until(lambda: volume.status()["volume"]["state"] == "stale", "the deletion")
+    api.put_secret({"n": b"0"})
+    until(lambda: volume.status()["volume"]["state"] == "current", "the new object")
+    assert volume.generation() == generation
+    assert watcher.read() == []
+    uid = api.server.get_object("secrets", "default", "app")["metadata"]["uid"]
+    assert volume.status()["object"]["uid"] == uid
+    assert len(volume.log_lines(" INFO up to date again")) == 1
+
+
+def test_recreated_with_other_content(api: Api, volume: Volume, watcher: Watcher):
+    """G12: the new content takes the old one's place, with the events of any update."""
+    watcher.add("root", volume.path)
+    api.delete_secret()
+    until(lambda: volume.status()["volume"]["state"] == "stale", "the deletion")
+    api.put_secret({"n": b"1", "more": b"2"})
+    volume.wait_content({"n": b"1", "more": b"2"})
+    watcher.wait(ends_update)
+    until(lambda: volume.status()["volume"]["state"] == "current", "the status")
+
+
+def test_object_that_cannot_be_decoded(api: Api, volume: Volume):
+    """L9: a version that cannot be used is not shown; the next good one is."""
+    bad = {"data": {"n": "not base64!"}, "type": "Opaque"}
+    api.server.put_unchecked("secrets", "default", "app", bad)
+    with trouble(volume, "newest version cannot be used"):
+        assert volume.read("n") == b"0"
+        assert "not base64!" not in volume.log()
+        api.put_secret({"n": b"1"})
+    volume.wait_content({"n": b"1"})
+
+
+def test_events_cut_anywhere(http1: Api, mount):
+    """J12: the framing does not depend on how the bytes arrive."""
+    http1.put_secret({"n": b"0"})
+    http1.server.shape_events(every=7)
+    volume = mount(http1)
+    for i in range(5):
+        check_updates(http1, volume, b"%d" % i * 100)
+
+
+def test_bookmarks_move_the_cursor(api: Api, volume: Volume):
+    """J5: after a bookmark the watch goes on from there, not from the object's version."""
+    api.put_secret({"n": b"1"}, name="other")
+    api.server.send_bookmark()
+    revision = str(api.server.revision)
+    watches = len(api.server.requests.select(verb="watch"))
+    api.server.close_watches()
+    request = api.server.wait_request(verb="watch", count=watches + 1, timeout=60)
+    assert request.query["resourceVersion"] == revision
+    check_updates(api, volume)
+
+
+def test_watch_that_ends_right_behind_large_events(api: Api, volume: Volume):
+    """J6: its end is noticed, however much came before it."""
+    for i in range(6):
+        for value in (b"1", b"2", b"3"):
+            api.put_secret({"n": value * 300_000})
+        api.server.close_watches()
+        check_updates(api, volume, b"after %d" % i)
+
+
+def test_many_updates_each_in_turn(api: Api, volume: Volume):
+    """Each of 50 updates is visible before the next one is made, and none is told as trouble."""
+    for i in range(50):
+        check_updates(api, volume, b"%d" % i)
+    assert volume.log_lines(" WARN ") == []

@@ -1,0 +1,120 @@
+"""`secretfs doctor`: what it finds on this host and at an API server."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lib import program
+from lib.sources import Api, Manifests
+
+
+def examine(area: Path, *arguments: str) -> tuple[int, dict[str, dict[str, Any]]]:
+    """Its exit status, and what it found by check."""
+    command = [program.binary(), "doctor", "-o", "json", "--kubelet-root", area / "kubelet"]
+    done = program.run([*command, *arguments], home=area)
+    assert done.stderr == ""
+    found = json.loads(done.stdout)
+    checks = {check["check"]: check for check in found["checks"]}
+    worst = "fail" if done.returncode else found["result"]
+    assert found["result"] == worst
+    return done.returncode, checks
+
+
+def test_what_is_looked_at_on_the_host(manifests: Manifests, area: Path):
+    """Everything is looked at, and what is missing is said with what to do."""
+    status, checks = examine(area, "--manifests", str(manifests.directory))
+    assert status == 1
+    assert checks["fuse-device"]["result"] == "ok"
+    assert checks["fuse-mount"]["result"] == "ok"
+    for check, flag in (
+        ("shared-mappings", "FUSE_DIRECT_IO_ALLOW_MMAP"),
+        ("user-namespaces", "FUSE_ALLOW_IDMAP"),
+    ):
+        assert (checks[check]["result"] == "warn") == (flag in checks[check]["text"])
+    assert checks["kubelet-root"]["result"] == "fail"
+    assert "--kubelet-root" in checks["kubelet-root"]["remedy"]
+    assert checks["csi-socket"]["result"] == "fail"
+    assert "secretfs node" in checks["csi-socket"]["remedy"]
+    assert "kubeconfig" not in checks
+
+
+def test_sockets_that_are_served(manifests: Manifests, area: Path):
+    """A socket counts when somebody listens, not when its file is there."""
+    (area / "kubelet").mkdir()
+    path = area / "csi.sock"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        arguments = ["--manifests", str(manifests.directory), "--endpoint", f"unix://{path}"]
+        _, checks = examine(area, *arguments, "--registration-path", "none")
+        assert checks["csi-socket"]["result"] == "fail"
+        server.listen()
+        _, checks = examine(area, *arguments, "--registration-path", "none")
+        assert checks["csi-socket"]["result"] == "ok"
+        assert "registration" not in checks
+
+
+def test_a_dead_mount_is_found(manifests: Manifests, mount, area: Path):
+    manifests.put_secret({"a": b"1"})
+    mount(manifests).kill()
+    _, checks = examine(area, "--manifests", str(manifests.directory))
+    assert checks["stale-mounts"]["result"] == "warn"
+
+
+def test_an_api_server_that_answers(api: Api, area: Path):
+    """Credentials and server are well; objects that are not there are named."""
+    arguments = ["--rights", "daemon", "--kubeconfig", api.kubeconfig(), "--node-id", "node-1"]
+    _, checks = examine(area, *arguments)
+    assert checks["kubeconfig"]["result"] == "ok"
+    assert checks["credentials"]["result"] == "ok"
+    assert checks["api-server"]["result"] == "ok", checks
+    assert "csi.secretfs.io" in checks["csi-driver"]["text"]
+    assert checks["pods"]["result"] == "ok"
+
+
+def test_an_api_server_that_does_not_know_us(api: Api, area: Path):
+    config = Path(api.kubeconfig())
+    content = yaml.safe_load(config.read_text())
+    content["users"][0]["user"] = {"token": "dummy-token-of-nobody"}
+    config.write_text(yaml.safe_dump(content))
+    _, checks = examine(area, "--rights", "daemon", "--kubeconfig", str(config))
+    assert checks["api-server"]["result"] == "fail"
+    assert "401" in checks["api-server"]["text"]
+    assert "csi-driver" not in checks
+    assert "dummy-token" not in json.dumps(checks)
+
+
+def test_an_api_server_that_is_away(http1: Api, area: Path):
+    config = http1.kubeconfig()
+    http1.server.stop_listening()
+    status, checks = examine(area, "--rights", "daemon", "--kubeconfig", config)
+    assert status == 1
+    assert checks["api-server"]["result"] == "fail"
+    assert http1.server.url in checks["api-server"]["text"]
+
+
+def test_no_kubeconfig(area: Path):
+    """With the kubelet's rights the kubelet's own is meant."""
+    _, checks = examine(area)
+    assert checks["kubeconfig"]["result"] == "fail"
+    assert "kubelet" in checks["kubeconfig"]["remedy"]
+
+
+def test_usage(area: Path):
+    for arguments in (["-o", "yaml"], ["-o"], ["--whatever"], ["--rights", "all"]):
+        done = program.run([program.binary(), "doctor", *arguments], home=area)
+        assert done.returncode == 2, arguments
+    done = program.run([program.binary(), "doctor", "--help"], home=area)
+    assert done.returncode == 0
+    assert "what to do about it" in done.stdout
+
+
+def test_text_is_a_line_for_each_check(manifests: Manifests, area: Path):
+    command = [program.binary(), "doctor", "--manifests", manifests.directory]
+    done = program.run(command, home=area)
+    for line in done.stdout.splitlines():
+        assert line.split()[0] in ("ok", "warn", "fail")

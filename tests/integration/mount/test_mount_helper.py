@@ -1,0 +1,166 @@
+"""mount.fuse.secretfs, as mount(8) calls it: options, exit codes, and what it leaves running."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Callable, Iterator
+
+import pytest
+
+from lib import program
+from lib.mountinfo import mounts_at
+from lib.sources import Manifests
+from lib.volume import unmount
+from lib.waiting import PATIENCE_SECONDS, until
+
+Helper = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def point(area: Path) -> Iterator[Path]:
+    path = area / "point"
+    path.mkdir()
+    yield path
+    for _ in mounts_at(path):
+        unmount(path, lazily=True)
+
+
+@pytest.fixture
+def helper(area: Path, manifests: Manifests) -> Helper:
+    """Calls it by its own name with `-o rw,manifests=...` and whatever the test wants."""
+    binary = area / "mount.fuse.secretfs"
+    binary.symlink_to(program.binary())
+    manifests.put_secret({"password": b"dummy-1"})
+
+    def call(source: str, point: Path, options: str = "", *more: str):
+        text = f"rw,manifests={manifests.directory}" + (f",{options}" if options else "")
+        return program.run([binary, source, point, "-o", text, *more], home=area / "home")
+
+    return call
+
+
+def daemon_of(point: Path) -> int:
+    done = program.run([program.binary(), "status", "-o", "json", point], home=point.parent)
+    assert done.returncode == 0, done.stderr
+    return int(json.loads(done.stdout)["pid"])
+
+
+def has_ended(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def test_it_returns_when_readable_and_ends_with_the_mount(helper: Helper, point: Path):
+    done = helper("secret/app", point, "noauto,nofail,_netdev,x-systemd.automount,X-mount.mkdir")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert (point / "password").read_bytes() == b"dummy-1"
+    pid = daemon_of(point)
+    unmount(point)
+    until(lambda: has_ended(pid), "the end of the daemon")
+
+
+def test_an_update_reaches_such_a_mount(helper: Helper, point: Path, manifests: Manifests):
+    assert helper("secret/app", point).returncode == 0
+    manifests.put_secret({"password": b"dummy-2"})
+    until(lambda: (point / "password").read_bytes() == b"dummy-2", "the update")
+
+
+def test_what_is_mounted_is_what_fstab_says(helper: Helper, point: Path, area: Path):
+    """Or `mount -a` would mount it again."""
+    spec = {"name": "v", "projected": {"sources": [{"secret": {"name": "app"}}]}}
+    (area / "volume.json").write_text(json.dumps(spec))
+    options = f"volume={area}/volume.json,default_mode=0400"
+    assert helper("words", point, options).returncode == 1
+    options = f"volume={area}/volume.json,noexec,uid=7"
+    assert helper("words", point, options).returncode == 0
+    (mounted,) = mounts_at(point)
+    assert (mounted.kind, mounted.source) == ("fuse.secretfs", "words")
+    assert {"ro", "nosuid", "nodev", "noexec"} <= set(mounted.options)
+    assert os.stat(point / "password").st_uid == 7
+
+
+@pytest.mark.parametrize(
+    "source, options, code, message",
+    [
+        ("app", "", 1, '"app" is no object'),
+        ("secret/app", "sparkle", 1, 'unknown mount option "sparkle"'),
+        ("secret/app", "remount", 1, "cannot be remounted"),
+        ("secret/app", "uid=me", 1, '--uid: "me" is no number'),
+        ("secret/none", "wait=0", 32, 'secret "none" not found'),
+        ("words", "volume=/no/such/file", 32, "cannot read /no/such/file"),
+    ],
+)
+def test_exit_codes_are_those_of_mount(
+    helper: Helper, point: Path, source: str, options: str, code: int, message: str
+):
+    done = helper(source, point, options)
+    assert done.returncode == code
+    assert message in done.stderr
+    assert done.stderr.startswith("mount.fuse.secretfs: ")
+    assert mounts_at(point) == []
+
+
+def test_a_missing_directory(helper: Helper, point: Path):
+    done = helper("secret/app", point / "none")
+    assert done.returncode == 32
+    assert "create the directory first" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["-N", "x"], "nsenter"),
+        (["-x"], "there is no option -x"),
+        (["-t", "ext4"], 'not "ext4"'),
+        (["-t"], "option -t needs a value"),
+        (["third"], "a source and a directory are needed"),
+    ],
+)
+def test_wrong_calls(helper: Helper, point: Path, arguments: list[str], message: str):
+    done = helper("secret/app", point, "", *arguments)
+    assert done.returncode == 1
+    assert message in done.stderr
+
+
+def test_flags_of_mount(helper: Helper, point: Path):
+    """-f mounts nothing but checks; -s forgives what is not known; -n and -v mean nothing."""
+    assert helper("secret/app", point, "", "-f").returncode == 0
+    assert helper("secret/app", point, "sparkle", "-f").returncode == 1
+    assert mounts_at(point) == []
+    done = helper("secret/app", point, "sparkle,glitter=1", "-snv", "-t", "fuse.secretfs")
+    assert done.returncode == 0, done.stderr
+    assert len(mounts_at(point)) == 1
+
+
+def test_an_interrupt_ends_all_of_it(helper: Helper, point: Path, area: Path):
+    """While the object is waited for, whoever waits at a terminal can give up."""
+    options = f"manifests={area}/manifests,wait=forever"
+    command = [area / "mount.fuse.secretfs", "secret/none", point, "-o", options]
+    waiting = subprocess.Popen(command, start_new_session=True)
+    try:
+        children = Path(f"/proc/{waiting.pid}/task/{waiting.pid}/children")
+        until(lambda: children.read_text().split(), "the process that goes to the background")
+        daemon = int(children.read_text().split()[0])
+        # it has its event loop, and takes signals, once it follows the manifests
+        until(lambda: is_polling(daemon), "the daemon to wait")
+        os.killpg(waiting.pid, signal.SIGINT)
+        waiting.wait(PATIENCE_SECONDS)
+        until(lambda: has_ended(daemon), "the end of the daemon")
+    finally:
+        waiting.kill()
+        waiting.wait()
+    assert mounts_at(point) == []
+
+
+def is_polling(pid: int) -> bool:
+    try:
+        links = {os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()}
+    except FileNotFoundError:  # one was closed meanwhile
+        return False
+    return "anon_inode:inotify" in links

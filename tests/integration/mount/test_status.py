@@ -1,0 +1,187 @@
+"""`secretfs status`: what it says, to whom, and when there is nothing to ask."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+
+from lib import program
+from lib.cell import USER
+from lib.sources import Api, Manifests
+from lib.waiting import until
+
+
+def test_json_status_of_an_api_volume(api: Api, mount):
+    """Object, volume, source, last update, requests and memory, in names and numbers."""
+    api.put_secret({"a": b"12345", "b": b""}, type="Opaque")
+    stored = api.server.get_object("secrets", "default", "app")["metadata"]
+    volume = mount(api)
+    status = volume.status()
+
+    assert status["mountpoint"] == str(volume.path)
+    assert status["pid"] == volume.pid
+    assert status["object"] == {
+        "kind": "Secret",
+        "namespace": "default",
+        "name": "app",
+        "uid": stored["uid"],
+        "resourceVersion": stored["resourceVersion"],
+        "type": "Opaque",
+        "immutable": False,
+    }
+    assert status["volume"]["state"] == "current"
+    assert status["volume"]["generation"] == volume.generation()
+    assert (status["volume"]["files"], status["volume"]["bytes"]) == (2, 5)
+    assert status["source"]["kind"] == "api"
+    assert status["source"]["server"] == (api.proxy or api.server).url
+    assert status["lastUpdate"]["count"] == 1
+    assert status["memory"]["secretBytes"] > 0
+    assert status["memory"]["unlockedBytes"] == 0
+    assert status["requests"]["total"] == sum(status["requests"]["byKind"].values())
+
+
+def test_source_of_an_api_volume_becomes_live(api: Api, mount):
+    """The state is live once the watch stands, over the protocol that was negotiated."""
+    api.put_secret({"a": b"1"})
+    volume = mount(api)
+    until(lambda: volume.status()["source"]["state"] == "live", "the watch")
+    assert volume.status()["source"]["protocol"] == ("HTTP/2" if api.proxy else "HTTP/1.1")
+
+
+def test_json_status_of_a_manifest_volume(manifests: Manifests, mount):
+    """The source says which directory, and how much is in it."""
+    manifests.put_secret({"a": b"1"})
+    manifests.put_secret({"a": b"1"}, name="other")
+    source = mount(manifests).status()["source"]
+
+    assert source["kind"] == "manifests"
+    assert source["directory"] == str(manifests.directory)
+    assert (source["files"], source["objects"], source["badDocuments"]) == (2, 2, 0)
+    assert source["state"] == "live"
+
+
+def test_status_follows_updates(source, mount):
+    """Generation, resourceVersion, count and latency are those of the newest update."""
+    source.put_secret({"a": b"1"})
+    volume = mount(source)
+    before = volume.status()
+
+    source.put_secret({"a": b"2"})
+    volume.wait_content({"a": b"2"})
+    after = until(lambda: _with_count(volume.status(), 2), "the update in the status")
+
+    assert after["volume"]["generation"] == volume.generation() != before["volume"]["generation"]
+    assert after["object"]["resourceVersion"] != before["object"]["resourceVersion"]
+    assert 0 < after["lastUpdate"]["latencySeconds"] < 60
+    assert after["lastUpdate"]["time"] >= before["lastUpdate"]["time"]
+
+
+def _with_count(status: dict, count: int) -> dict | None:
+    return status if status["lastUpdate"]["count"] >= count else None
+
+
+def test_resource_version_follows_changes_of_metadata(http1: Api, mount):
+    """The version is the server's newest even where there is nothing to publish (E2)."""
+    http1.put_secret({"a": b"1"})
+    volume = mount(http1)
+    http1.touch_secret()
+    version = http1.server.get_object("secrets", "default", "app")["metadata"]["resourceVersion"]
+
+    until(lambda: volume.status()["object"]["resourceVersion"] == version, "the version")
+    assert volume.status()["lastUpdate"]["count"] == 1
+
+
+def test_text_status(manifests: Manifests, mount):
+    """The same for people, one subject on each line."""
+    manifests.put_secret({"a": b"12345"})
+    volume = mount(manifests)
+    done = volume.run("status", str(volume.path))
+
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = dict(re.split(r":\s+", line, maxsplit=1) for line in done.stdout.splitlines())
+    assert lines["Mount point"] == str(volume.path)
+    assert lines["Object"] == "Secret default/app"
+    assert lines["State"] == "current"
+    assert lines["Generation"] == volume.generation()
+    assert lines["Files"] == "1 (5 bytes)"
+    assert str(volume.pid) in lines["Process"]
+    assert str(manifests.directory) in lines["Source"]
+
+
+def test_any_path_in_the_volume_will_do(manifests: Manifests, mount):
+    """A file in the volume, or a directory, stands for the volume."""
+    manifests.put_secret({"a": b"1"})
+    volume = mount(manifests)
+    for path in ("", "a", "..data"):
+        done = volume.run("status", "-o", "json", str(volume.path / path))
+        assert done.returncode == 0, done.stderr
+
+
+def test_status_of_what_is_no_mount(area):
+    """Exit 1 and a sentence that names the path."""
+    done = program.run([program.binary(), "status", area], home=area)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == f"secretfs: {area} is not in a secretfs mount\n"
+
+
+def test_status_of_what_does_not_exist(area):
+    done = program.run([program.binary(), "status", area / "absent"], home=area)
+    assert done.returncode == 1
+    assert "absent: No such file or directory" in done.stderr
+
+
+def test_status_of_a_dead_mount(manifests: Manifests, mount):
+    """It says that the program is gone and how to clear the mount."""
+    manifests.put_secret({"a": b"1"})
+    volume = mount(manifests)
+    volume.kill()
+    done = volume.run("status", str(volume.path))
+
+    assert done.returncode == 1
+    assert f"the program behind {volume.path} is gone" in done.stderr
+    assert f"secretfs unmount {volume.path}" in done.stderr
+
+
+def test_status_asked_by_another_user(manifests: Manifests, mount, area):
+    """The control socket is the owner's; others are told whom to ask as."""
+    manifests.put_secret({"a": b"1"})
+    volume = mount(manifests)
+    other = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
+    done = program.run([*other, program.binary(), "status", volume.path], home=area)
+
+    assert done.returncode == 1
+    assert f"the mount at {volume.path} belongs to user 0" in done.stderr
+
+
+def test_many_who_ask_at_once(manifests: Manifests, mount):
+    """Concurrent askers all get a complete answer."""
+    manifests.put_secret({"a": b"1"})
+    volume = mount(manifests)
+    command = [str(program.binary()), "status", "-o", "json", str(volume.path)]
+    askers = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(20)
+    ]
+    for asker in askers:
+        out, errors = asker.communicate()
+        assert asker.returncode == 0, errors
+        assert out.rstrip().endswith("}")
+
+
+def test_someone_who_asks_and_does_not_read_blocks_nobody(manifests: Manifests, mount):
+    """A client that stalls is not waited for, by updates or by others who ask."""
+    manifests.put_secret({"a": b"1"})
+    volume = mount(manifests)
+    device = volume.path.stat().st_dev
+    address = f"/run/secretfs/{os.major(device)}:{os.minor(device)}.sock"
+    stalled = [socket.socket(socket.AF_UNIX) for _ in range(5)]
+    for client in stalled:
+        client.connect(address)
+    manifests.put_secret({"a": b"2"})
+    volume.wait_content({"a": b"2"})
+    assert volume.status()["volume"]["state"] == "current"
+    for client in stalled:
+        client.close()

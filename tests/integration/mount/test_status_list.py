@@ -1,0 +1,206 @@
+"""`secretfs status` without a target: every volume of the host, for people and for scripts."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lib import program
+from lib.cell import USER
+from lib.sources import Api, Manifests
+from lib.waiting import until
+
+COLUMNS = "TARGET POD OBJECT STATE GENERATION VERSION AGE SOURCE MOUNTED-ALONE ERROR".split()
+SECRET_BYTES = b"dummy-value-of-a-secret"
+
+
+def rows(out: str) -> dict[str, dict[str, str]]:
+    """The lines of a table by their target; a line may have more words than there are columns."""
+    header, *lines = out.splitlines()
+    names = header.split()
+    cut = [line.split(None, len(names) - 1) for line in lines]
+    return {cells[0]: dict(zip(names, cells)) for cells in cut}
+
+
+def status(home: Path, *arguments: str) -> str:
+    """Whatever else is mounted on this host may be in a bad way; only what is asked for counts."""
+    done = program.run([program.binary(), "status", *arguments], home=home)
+    assert str(home) not in done.stderr
+    return done.stdout
+
+
+def test_a_line_for_each_volume(manifests: Manifests, mount, area: Path):
+    """Whatever is mounted is listed, of each process, in columns."""
+    manifests.put_secret({"a": SECRET_BYTES})
+    manifests.put_secret({"a": b"1"}, name="other")
+    first = mount(manifests)
+    second = mount(manifests, what="secret/other")
+    out = status(area)
+    table = rows(out)
+
+    assert out.split("\n", 1)[0].split() == COLUMNS
+    assert table[str(first.path)]["OBJECT"] == "secret/default/app"
+    assert table[str(second.path)]["OBJECT"] == "secret/default/other"
+    assert table[str(first.path)]["STATE"] == "current"
+    assert table[str(first.path)]["GENERATION"] == first.generation()
+    assert table[str(first.path)]["POD"] == "-"
+    assert table[str(first.path)]["ERROR"] == "-"
+    assert table[str(first.path)]["AGE"].endswith("s")
+
+
+def test_wide_has_more_columns(manifests: Manifests, mount, area: Path):
+    manifests.put_secret({"a": b"12345"})
+    volume = mount(manifests)
+    row = rows(status(area, "-o", "wide"))[str(volume.path)]
+
+    assert (row["FILES"], row["BYTES"], row["UPDATES"]) == ("1", "5", "1")
+    assert row["PID"] == str(volume.pid)
+    assert row["LATENCY"].endswith("ms")
+
+
+def test_without_headers(manifests: Manifests, mount, area: Path):
+    manifests.put_secret({"a": b"1"})
+    volume = mount(manifests)
+    lines = status(area, "--no-headers").splitlines()
+    assert str(volume.path) in [line.split()[0] for line in lines]
+    assert not any(line.startswith("TARGET") for line in lines)
+
+
+@pytest.mark.parametrize("form", ["json", "yaml"])
+def test_for_programs(manifests: Manifests, mount, area: Path, form: str):
+    """The same facts as a document, which is the one that is asked for by target, too."""
+    manifests.put_secret({"a": SECRET_BYTES})
+    volume = mount(manifests)
+    load = json.loads if form == "json" else yaml.safe_load
+    listed = load(status(area, "-o", form))
+    one = load(status(area, "-o", form, str(volume.path)))
+    item = _item(listed, volume.path)
+
+    assert item["pid"] == one["pid"] == volume.pid
+    assert item["object"] == one["object"]
+    assert item["volume"] == one["volume"]
+    assert volume.pid in [process["pid"] for process in listed["processes"]]
+
+
+@pytest.mark.parametrize("form", ["text", "wide", "json", "yaml"])
+def test_values_are_never_shown(manifests: Manifests, mount, area: Path, form: str):
+    manifests.put_secret({"a": SECRET_BYTES})
+    volume = mount(manifests)
+    for arguments in ([], [str(volume.path)]):
+        out = status(area, "-o", form, *arguments)
+        assert str(volume.path) in out
+        assert SECRET_BYTES.decode() not in out
+
+
+def _item(listed: dict[str, Any], path: Path) -> dict[str, Any]:
+    return next(item for item in listed["items"] if item["mountpoint"] == str(path))
+
+
+def test_trouble_is_shown(api: Api, mount, area: Path):
+    """A source that fails is seen, with its reason in the last column."""
+    api.put_secret({"a": b"1"})
+    volume = mount(api)
+    until(lambda: volume.status()["source"]["state"] == "live", "the watch")
+    api.close()
+    row = until(lambda: _failing(area, volume.path), "the failure in the table")
+    assert row["STATE"] == "current"
+    assert len(row["ERROR"].split()) > 3
+
+
+def _failing(area: Path, path: Path) -> dict[str, str] | None:
+    row = rows(status(area))[str(path)]
+    return row if row["SOURCE"] == "failing" else None
+
+
+def test_a_dead_mount_is_listed(manifests: Manifests, mount, area: Path):
+    """With what to do about it."""
+    manifests.put_secret({"a": b"1"})
+    volume = mount(manifests)
+    volume.kill()
+    row = rows(status(area))[str(volume.path)]
+    assert row["STATE"] == "dead"
+    assert f"secretfs unmount {volume.path}" in row["ERROR"]
+
+
+def test_others_see_only_their_own(manifests: Manifests, mount, area: Path):
+    """What belongs to another user is left out, and is no error."""
+    manifests.put_secret({"a": b"1"})
+    volume = mount(manifests)
+    other = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
+    done = program.run([*other, program.binary(), "status"], home=area)
+    assert str(volume.path) not in done.stdout + done.stderr
+
+
+class Watching:
+    """A `secretfs status --watch` under way."""
+
+    def __init__(self, area: Path, *arguments: str) -> None:
+        self._out = area / "watched"
+        with open(self._out, "wb") as out:
+            self._process = subprocess.Popen(
+                [str(program.binary()), "status", "--watch", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                env=program.environment(area),
+            )
+
+    def lines(self, path: Path) -> list[list[str]]:
+        """What was printed of one target."""
+        cut = [line.split() for line in self._out.read_text().splitlines()]
+        return [cells for cells in cut if cells and cells[0] == str(path)]
+
+    def end(self, number: int) -> int:
+        self._process.send_signal(number)
+        return self._process.wait()
+
+
+@pytest.mark.parametrize("of_one", [False, True])
+def test_watching(manifests: Manifests, mount, area: Path, of_one: bool):
+    """A volume's line appears again when it has changed, and once more when it is gone."""
+    manifests.put_secret({"a": b"1"})
+    volume = mount(manifests)
+    watching = Watching(area, *([str(volume.path)] if of_one else []))
+    try:
+        until(lambda: len(watching.lines(volume.path)) == 1, "the first line")
+        before = watching.lines(volume.path)[0]
+        manifests.put_secret({"a": b"2"})
+        until(lambda: len(watching.lines(volume.path)) >= 2, "the line of the update")
+        after = watching.lines(volume.path)[1]
+        assert before[4] != after[4]
+        if not of_one:
+            volume.run("unmount", str(volume.path))
+            until(lambda: watching.lines(volume.path)[-1][3] == "gone", "the end of it")
+    finally:
+        ended = watching.end(signal.SIGINT)
+    assert ended == -signal.SIGINT
+
+
+def test_bad_usage(area: Path):
+    for arguments in (["-o", "xml"], ["a", "b"], ["--whatever"]):
+        done = program.run([program.binary(), "status", *arguments], home=area)
+        assert done.returncode == 2
+        assert "text, wide, json or yaml" in done.stderr
+
+
+def test_nobody_reads(manifests: Manifests, mount, area: Path):
+    """A closed output ends --watch."""
+    manifests.put_secret({"a": b"1"})
+    volume = mount(manifests)
+    reader, writer = os.pipe()
+    process = subprocess.Popen(
+        [str(program.binary()), "status", "-w", str(volume.path)],
+        stdin=subprocess.DEVNULL,
+        stdout=writer,
+        stderr=subprocess.DEVNULL,
+        env=program.environment(area),
+    )
+    os.close(writer)
+    os.close(reader)
+    assert process.wait() != 0

@@ -1,0 +1,171 @@
+"""A daemon's beginning and end, orderly and not, and what a service manager hears of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+from lib import program
+from lib.kubelet import OK
+from lib.mountinfo import mounts_at
+from lib.node_daemon import Node, NodeMaker, is_shown, read
+from lib.sources import Manifests
+from lib.volume import abort_connection, unmount
+from lib.waiting import until
+
+
+def test_orderly_end(node: Node) -> None:
+    volumes = [node.publish(node.pod(number)) for number in range(3)]
+    node.signal(signal.SIGTERM)
+    assert node.wait_end() == 0
+    assert node.mounts() == []
+    assert [v.target.exists() for v in volumes] == [False] * 3
+    assert not node.endpoint.exists()
+
+
+def test_the_next_takes_over_from_one_that_was_killed(
+    node: Node, start: NodeMaker, manifests: Manifests
+) -> None:
+    """Dead mounts are detached; the kubelet says again what it wants."""
+    volumes = [node.publish(node.pod(number)) for number in range(3)]
+    node.kill()
+    assert len(node.mounts()) == 4
+    following = start(*manifests.arguments).wait_ready()
+    assert [m.path for m in following.mounts()] == [str(following.run_dir / "fs")]
+    for volume in volumes:
+        following.publish(volume)
+        assert is_shown(volume)
+        assert read(volume, "user") == b"admin"
+
+
+def test_unpublish_of_what_a_killed_one_had_mounted(
+    node: Node, start: NodeMaker, manifests: Manifests
+) -> None:
+    volume = node.publish(node.pod())
+    node.kill()
+    following = start(*manifests.arguments).wait_ready()
+    following.unpublish(volume)
+    assert not volume.target.exists()
+
+
+def test_dead_mount_of_a_stranger_on_the_target(
+    node: Node, start: NodeMaker, manifests: Manifests
+) -> None:
+    """S11: of another driver's daemon, which is not known to be dead when we start."""
+    volume = node.publish(node.pod())
+    other = start(*manifests.arguments, driver="other.secretfs.io", run="other").wait_ready()
+    node.kill()
+    other.publish(volume)
+    (mount,) = mounts_at(volume.target)
+    assert mount.source == "other.secretfs.io"
+    assert read(volume, "user") == b"admin"
+
+
+def test_two_at_once(node: Node, start: NodeMaker, manifests: Manifests) -> None:
+    volume = node.publish(node.pod())
+    second = start(*manifests.arguments)
+    second.expected_exit = 1
+    assert second.wait_end() == 1
+    assert f"process {node.pid} serves {node.run_dir}" in second.log()
+    assert is_shown(volume) and node.is_ready()
+
+
+def test_file_system_is_unmounted_by_somebody(node: Node) -> None:
+    """What is shown stays, and what comes later can be shown."""
+    before = node.publish(node.pod(0))
+    unmount(node.run_dir / "fs")
+    until(lambda: "it is mounted again" in node.log(), "the mount")
+    after = node.publish(node.pod(1))
+    assert read(before, "user") == read(after, "user") == b"admin"
+
+
+def test_connection_is_aborted(node: Node) -> None:
+    """Nothing can be mended then; a service manager starts it anew."""
+    node.publish(node.pod())
+    node.expected_exit = 1
+    abort_connection(node.mounts()[0].device)
+    assert node.wait_end() == 1
+    assert "connection to the kernel was aborted" in node.log()
+
+
+def test_not_as_an_ordinary_user(area: Path) -> None:
+    command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", program.binary()]
+    done = program.run([*command, "node", f"--run-dir={area}/run"], home=area)
+    assert done.returncode == 1
+    assert "as root" in done.stderr
+
+
+class Manager:
+    """A service manager's end of NOTIFY_SOCKET."""
+
+    def __init__(self, path: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(path))
+        self._socket.setblocking(False)
+        self._heard: list[str] = []
+        self.env = {"NOTIFY_SOCKET": str(path)}
+
+    def lines(self) -> list[str]:
+        while True:
+            try:
+                self._heard += self._socket.recv(4096).decode().splitlines()
+            except BlockingIOError:
+                return self._heard
+
+    def wait(self, line: str, count: int = 1) -> None:
+        until(lambda: self.lines().count(line) >= count, line)
+
+
+def test_what_a_service_manager_hears(
+    start: NodeMaker, manifests: Manifests, area: Path
+) -> None:
+    manifests.put_secret({"user": b"admin"})
+    manager = Manager(area / "notify")
+    node = start(*manifests.arguments, env=manager.env).wait_ready()
+    manager.wait("READY=1")
+    node.publish(node.pod())
+    manager.wait("STATUS=1 volumes; not registered with the kubelet")
+    node.signal(signal.SIGHUP)
+    manager.wait("READY=1", 2)
+    assert "RELOADING=1" in manager.lines()
+    assert not any(line.startswith("WATCHDOG") for line in manager.lines())
+    node.signal(signal.SIGTERM)
+    assert node.wait_end() == 0
+    assert "STOPPING=1" in manager.lines()
+
+
+def test_watchdog(start: NodeMaker, manifests: Manifests, area: Path) -> None:
+    """It says that it is alive as long as those are who serve the mount."""
+    manifests.put_secret({"user": b"admin"})
+    manager = Manager(area / "notify")
+    env = {**manager.env, "WATCHDOG_USEC": "100000"}
+    node = start(*manifests.arguments, env=env).wait_ready()
+    manager.wait("WATCHDOG=1", 5)
+    assert node.publish(node.pod())
+
+
+def test_probe(node: Node) -> None:
+    assert node.is_ready()
+
+
+def test_help_names_every_option(area: Path) -> None:
+    done = program.run([program.binary(), "node", "--help"], home=area)
+    assert done.returncode == 0
+    for name in ("endpoint", "driver-name", "node-id", "kubelet-root", "kubeconfig", "rights"):
+        assert f"--{name} " in done.stdout
+
+
+def test_socket_paths_of_their_own(start: NodeMaker, manifests: Manifests, area: Path) -> None:
+    manifests.put_secret({"user": b"admin"})
+    node = start(
+        *manifests.arguments,
+        f"--endpoint=unix://{area}/s/csi.sock",
+        f"--registration-path={area}/r/x-reg.sock",
+    ).wait_ready()
+    assert not node.endpoint.exists()
+    node.endpoint = area / "s" / "csi.sock"
+    assert (area / "r" / "x-reg.sock").is_socket()
+    assert node.pod().publish(node.endpoint).code == OK
+    assert os.listdir(node.pod().target)

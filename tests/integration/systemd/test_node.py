@@ -1,0 +1,166 @@
+"""secretfs.service: the node daemon with static volumes, under a real systemd and its bounds."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Iterator
+
+import pytest
+
+from lib.machine import Machine, file_alone, put_secret
+from lib.waiting import until
+
+SERVICE = "secretfs.service"
+CONFIG = """\
+manifests: /manifests
+metrics-bind-address: "0"
+registration-path: none
+"""
+TARGET = "/run/static/db"
+
+
+def put_volume(
+    host: Machine, name: str, target: str, secret: str, *, updates: str = "generations", **more: Any
+) -> None:
+    volume = {"secret": {"secretName": secret}, "secretfs": {"updates": updates}}
+    text = json.dumps({"target": target, "volume": volume, **more})
+    host.write(f"/etc/secretfs/volumes.d/{name}.yaml", text)
+
+
+def main_pid(host: Machine) -> int:
+    return int(host.property(SERVICE, "MainPID"))
+
+
+@pytest.fixture
+def host(installed: Machine) -> Iterator[Machine]:
+    """Set up, with one volume, and not started; afterwards as it was."""
+    shipped = installed.path("/etc/secretfs/node.yaml").read_text()
+    put_secret(installed, "db", "dummy-1")
+    installed.write("/etc/secretfs/node.yaml", CONFIG)
+    put_volume(installed, "db", TARGET, "db")
+    yield installed
+    installed.run("systemctl", "stop", SERVICE, check=False)
+    installed.run("systemctl", "reset-failed", SERVICE, check=False)
+    installed.write("/etc/secretfs/node.yaml", shipped)
+    installed.shell("rm -rf /etc/secretfs/volumes.d/* /etc/systemd/system/secretfs.service.d")
+    installed.run("systemctl", "daemon-reload")
+
+
+@pytest.fixture
+def started(host: Machine) -> Machine:
+    host.run("systemctl", "start", SERVICE)
+    host.wait_read(f"{TARGET}/password", "dummy-1", SERVICE)
+    return host
+
+
+def test_it_starts_reloads_and_stops(started: Machine):
+    assert started.property(SERVICE, "Type") == "notify"
+    assert re.search(r"\bvolumes?\b", started.property(SERVICE, "StatusText"))
+    pid = main_pid(started)
+    started.run("systemctl", "reload", SERVICE)
+    assert main_pid(started) == pid
+    started.run("systemctl", "stop", SERVICE)
+    assert started.property(SERVICE, "Result") == "success"
+    assert started.mounts_at(TARGET) == []
+    assert "fuse.secretfs" not in started.read("/proc/1/mountinfo")
+    assert not started.run("ls", "/run/static", check=False).stdout
+
+
+def test_volumes_come_and_go(started: Machine):
+    put_secret(started, "db", "dummy-2")
+    started.wait_read(f"{TARGET}/password", "dummy-2", SERVICE)
+    put_volume(started, "more", "/run/more", "db")
+    started.wait_read("/run/more/password", "dummy-2", SERVICE)
+    started.path("/etc/secretfs/volumes.d/more.yaml").unlink()
+    until(lambda: started.mounts_at("/run/more") == [], "the end of the volume")
+
+
+def test_volumes_of_other_users(started: Machine):
+    """All that publishing takes is among the few rights that are left, whoever owns the files."""
+    started.run("install", "-d", "-o", "www-data", "-m", "0700", "/var/www-data")
+    owner = {"user": "www-data", "group": "www-data"}
+    put_volume(started, "theirs", "/var/www-data/db", "db", owner=owner)
+    path = "/var/www-data/db/password"
+    started.wait_read(path, "dummy-1", SERVICE)
+    put_secret(started, "db", "dummy-2")
+    started.wait_read(path, "dummy-2", SERVICE)
+    as_user = ["setpriv", "--reuid=www-data", "--regid=www-data", "--clear-groups"]
+    assert started.output(*as_user, "cat", path) == "dummy-2"
+    assert started.output("stat", "-L", "-c", "%U:%G", path) == "www-data:www-data"
+
+
+def test_volumes_of_a_group(started: Machine):
+    """As with a pod's fsGroup, set-group-ID bits included."""
+    volume = {"secret": {"secretName": "db"}, "secretfs": {"fsGroup": 4711}}
+    text = json.dumps({"target": "/run/group", "volume": volume})
+    started.write("/etc/secretfs/volumes.d/group.yaml", text)
+    started.wait_read("/run/group/password", "dummy-1", SERVICE)
+    assert started.output("stat", "-c", "%g %a", "/run/group") == "4711 3777"
+    assert started.output("stat", "-L", "-c", "%g %a", "/run/group/password") == "4711 644"
+    assert started.output("stat", "-L", "-c", "%g %a", "/run/group/..data") == "4711 2755"
+
+
+def test_no_right_is_missed(started: Machine):
+    """A call that is not allowed would end in EPERM somewhere."""
+    put_secret(started, "db", "dummy-2")
+    started.wait_read(f"{TARGET}/password", "dummy-2", SERVICE)
+    log = started.journal(SERVICE)
+    assert "not permitted" not in log, log
+    assert "ulimit -l" not in log, log
+
+
+def test_a_file_mounted_alone_in_a_namespace(host: Machine):
+    """As `docker -v` does it: it is updated with the volume, which is in place."""
+    put_volume(host, "db", TARGET, "db", updates="in-place")
+    host.run("systemctl", "start", SERVICE)
+    host.wait_read(f"{TARGET}/password", "dummy-1", SERVICE)
+    with file_alone(host, f"{TARGET}/password") as alone:
+        put_secret(host, "db", "dummy-2")
+        host.wait_read(alone, "dummy-2", SERVICE)
+
+
+def test_it_runs_on_through_an_upgrade(started: Machine):
+    """Its mounts are in use; when it is restarted is for others to say."""
+    pid = main_pid(started)
+    done = started.run("dpkg", "-i", "/root/secretfs.deb")
+    assert "secretfs.service runs on as version" in done.stdout
+    assert main_pid(started) == pid
+    assert started.read(f"{TARGET}/password") == "dummy-1"
+    started.run("systemctl", "restart", SERVICE)
+    started.wait_read(f"{TARGET}/password", "dummy-1", SERVICE)
+
+
+@pytest.mark.parametrize("number, result", [("STOP", "watchdog"), ("KILL", "signal")])
+def test_it_is_started_anew(host: Machine, number: str, result: str):
+    """A daemon that hangs or is killed is replaced, and what it showed is shown again."""
+    host.write(
+        "/etc/systemd/system/secretfs.service.d/test.conf", "[Service]\nWatchdogSec=2s\n"
+    )
+    host.run("systemctl", "daemon-reload")
+    host.run("systemctl", "start", SERVICE)
+    host.wait_read(f"{TARGET}/password", "dummy-1", SERVICE)
+    first = main_pid(host)
+    host.run("kill", f"-{number}", str(first))
+    until(lambda: main_pid(host) not in (0, first), "another daemon")
+    until(lambda: host.is_active(SERVICE), "readiness")
+    host.wait_read(f"{TARGET}/password", "dummy-1", SERVICE)
+    assert host.mounts_at(TARGET) == ["fuse.secretfs"]
+    assert f"result '{result}'" in host.journal(SERVICE)
+
+
+def test_it_gives_up_on_a_wrong_configuration(host: Machine):
+    host.write("/etc/secretfs/node.yaml", "sparkle: 1\n")
+    host.run("systemctl", "start", SERVICE, check=False)
+    until(lambda: host.property(SERVICE, "ActiveState") == "failed", "failure")
+    assert host.property(SERVICE, "NRestarts") == "0"
+    assert 'there is no option "sparkle"' in host.journal(SERVICE)
+
+
+def test_the_configuration_as_shipped(installed: Machine):
+    """It says nothing, and no kubelet is needed for the daemon to start."""
+    installed.run("systemctl", "start", SERVICE)
+    try:
+        assert installed.is_active(SERVICE)
+    finally:
+        installed.run("systemctl", "stop", SERVICE)

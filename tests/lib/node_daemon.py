@@ -1,0 +1,210 @@
+"""One `secretfs node`: started, spoken to as a kubelet does, ended without leaving anything."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any, Callable, Sequence
+
+from lib import program
+from lib.grpc_client import Connection, call
+from lib.kubelet import OK, PROBE, PodVolume
+from lib.mountinfo import all_mounts, mounts_at
+from lib.process import die_with_parent
+from lib.volume import unmount
+from lib.waiting import PATIENCE_SECONDS, until
+
+DRIVER = "csi.secretfs.io"
+NODE = "node-0"
+
+
+class Node:
+    """A daemon with a kubelet root and a run directory below `area`.
+
+    prefix: a command that runs another one, to start the program somewhere else.
+
+    Two of them may share both, one after the other, as a daemon and the one that comes after it do.
+    """
+
+    def __init__(
+        self,
+        area: Path,
+        arguments: Sequence[str],
+        *,
+        driver: str = DRIVER,
+        run: str = "run",
+        log: Path,
+        env: dict[str, str] | None = None,
+        prefix: Sequence[str] = (),
+    ) -> None:
+        self.root = area / "kubelet"
+        self.run_dir = area / run
+        self.endpoint = self.root / "plugins" / driver / "csi.sock"
+        self.expected_exit = 0
+        self.expected_words: str | None = None
+        self.home = area / "home"
+        self._log = log
+        self.command = [
+            *prefix,
+            str(program.binary()),
+            "node",
+            f"--kubelet-root={self.root}",
+            f"--run-dir={self.run_dir}",
+            f"--volumes-dir={area / 'volumes.d'}",
+            f"--driver-name={driver}",
+            f"--node-id={NODE}",
+            "--metrics-bind-address=0",
+            *arguments,
+        ]
+        (self.root / "pods").mkdir(parents=True, exist_ok=True)
+        with open(log, "ab") as output:
+            self._process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=program.environment(self.home, **(env or {})),
+                preexec_fn=die_with_parent(signal.SIGTERM),
+                start_new_session=True,
+            )
+
+    # ---- life
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def exit_status(self) -> int | None:
+        """None while it runs."""
+        return self._process.poll()
+
+    def wait_ready(self) -> Node:
+        until(lambda: " INFO serving " in self.log() or self.exit_status is not None, "the node")
+        assert self.exit_status is None, f"the program ended:\n{self.log()}"
+        return self
+
+    def wait_end(self) -> int:
+        try:
+            return self._process.wait(PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it does not end; log:\n{self.log()}") from None
+
+    def signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL: leaves dead mounts behind."""
+        self.expected_exit = -signal.SIGKILL
+        self.signal(signal.SIGKILL)
+        self.wait_end()
+
+    def finish(self) -> None:
+        """Ends it if it still runs, and finds fault with whatever it left or said."""
+        try:
+            if self.exit_status is None:
+                self.signal(signal.SIGTERM)
+            status = self.wait_end()
+            assert status == self.expected_exit, f"exit status {status}; log:\n{self.log()}"
+            if status == 0:
+                assert self.mounts() == [], f"still mounted:\n{self.log()}"
+            self._check_log()
+        finally:
+            self.destroy()
+
+    def destroy(self) -> None:
+        if self.exit_status is None:
+            self._process.kill()
+            self._process.wait()
+        for mount in reversed(self.mounts()):
+            unmount(Path(mount.path), lazily=True)
+
+    # ---- what is to be seen of it
+
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def mounts(self) -> list[Any]:
+        """Its file system and whatever is shown of it."""
+        area = f"{self.root.parent}/"
+        return [m for m in all_mounts() if m.path.startswith(area) and m.kind == "fuse.secretfs"]
+
+    def directories(self) -> set[str]:
+        """Of the volumes that it has, shown or not."""
+        return set(os.listdir(self.run_dir / "fs"))
+
+    def is_ready(self) -> bool:
+        answer = call(self.endpoint, PROBE)
+        return answer.code == OK and answer.message == b"\x0a\x02\x08\x01"
+
+    def status(self) -> dict[str, Any]:
+        """What it tells of itself; its volumes are under "volumes", by their targets."""
+        command = [program.binary(), "status", "-o", "json"]
+        answer = json.loads(program.run(command, home=self.home).stdout)
+        (process,) = [p for p in answer["processes"] if p["pid"] == self.pid]
+        volumes = {i["mountpoint"]: i for i in answer["items"] if i.get("pid") == self.pid}
+        return {**process, "volumes": volumes}
+
+    def _check_log(self) -> None:
+        for line in filter(program.SUSPICIOUS.search, self.log().splitlines()):
+            if self.expected_words is None or self.expected_words not in line:
+                raise AssertionError(f"suspicious: {line}\nin:\n{self.log()}")
+
+    # ---- the kubelet's side
+
+    def pod(self, number: int = 0, secret: str = "app", **fields: Any) -> PodVolume:
+        """A pod's volume that shows a secret, unless its attributes say something else."""
+        fields.setdefault("attributes", {"secretName": secret})
+        fields.setdefault("namespace", "default")
+        uid = f"11111111-2222-3333-4444-{number:012d}"
+        return PodVolume(root=self.root, pod=f"web-{number}", uid=uid, **fields)
+
+    def publish(self, volume: PodVolume) -> PodVolume:
+        """A publish that has to be answered with OK."""
+        answer = volume.publish(self.endpoint)
+        assert answer.code == OK, f"{answer.code}: {answer.text}\n{self.log()}"
+        return volume
+
+    def start_publish(self, volume: PodVolume, **headers: str) -> tuple[Connection, int]:
+        """A publish that is not waited for."""
+        volume.target.parent.mkdir(parents=True, exist_ok=True)
+        return volume.start_publish(self.endpoint, **headers)
+
+    def unpublish(self, volume: PodVolume) -> None:
+        answer = volume.unpublish(self.endpoint)
+        assert answer.code == OK, f"{answer.code}: {answer.text}\n{self.log()}"
+
+
+class ContainerNode(Node):
+    """One in a PID namespace of its own, as in a DaemonSet's pod without hostPID.
+
+    prefix: has to run the daemon as its only child, which unshare(1) does with --pid --fork.
+    """
+
+    @property
+    def pid(self) -> int:
+        return 1
+
+    def signal(self, number: int) -> None:
+        """To the daemon, as unshare(1) passes none on."""
+        outer = self._process.pid
+        (child,) = Path(f"/proc/{outer}/task/{outer}/children").read_text().split()
+        os.kill(int(child), number)
+
+
+def is_shown(volume: PodVolume) -> bool:
+    return len(mounts_at(volume.target)) == 1
+
+
+def read(volume: PodVolume, key: str) -> bytes:
+    return (volume.target / key).read_bytes()
+
+
+def keys(volume: PodVolume) -> set[str]:
+    """As a consumer enumerates them (A9)."""
+    return {name for name in os.listdir(volume.target) if not name.startswith("..")}
+
+NodeMaker = Callable[..., Node]

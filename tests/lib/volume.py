@@ -1,0 +1,264 @@
+"""One `secretfs mount`: started, asked, read through, and ended without leaving anything behind."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import re
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any, Sequence
+
+from lib import program
+from lib.inotify import is_generation
+from lib.mountinfo import mounts_at
+from lib.process import die_with_parent
+from lib.waiting import PATIENCE_SECONDS, until
+
+_MNT_DETACH = 2
+_READY = " INFO mounted "
+_KILL_SECONDS = 5.0
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def unmount(path: Path, *, lazily: bool = False) -> None:
+    """umount(2)."""
+    if _libc.umount2(os.fsencode(path), _MNT_DETACH if lazily else 0) < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error), str(path))
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Tells a file from a later one of that name, which may well get the same inode number."""
+    status = path.stat()
+    return status.st_ino, status.st_ctime_ns
+
+
+def abort_connection(device: str) -> None:
+    """Ends a FUSE connection ("major:minor"), whatever state its server is in."""
+    with tempfile.TemporaryDirectory(prefix="secretfs-test-") as point:
+        subprocess.run(["mount", "-t", "fusectl", "fusectl", point], check=True)
+        try:
+            (Path(point) / device.split(":")[1] / "abort").write_text("1")
+        finally:
+            unmount(Path(point))
+
+
+class Volume:
+    """A daemon in the foreground and the volume it shows at `path`.
+
+    prefix: a command that runs another one, to start the program as somebody or somewhere else.
+    expected_exit: the status with which it has to end; a negative number is a signal's.
+    expected_words: a pattern of log lines that are no reason for suspicion here.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        arguments: Sequence[str],
+        *,
+        home: Path,
+        log: Path,
+        prefix: Sequence[str] = (),
+        binary: Path | None = None,
+        env: dict[str, str] | None = None,
+    ) -> None:
+        self.path = path
+        self.home = home
+        self.expected_exit = 0
+        self.expected_words: str | None = None
+        self.binary = binary or program.binary()
+        self.prefix = list(prefix)
+        self._log = log
+        self._socket: tuple[Path, tuple[int, int]] | None = None
+        self.command = [*prefix, str(self.binary), "mount", "-f", *arguments, str(path)]
+        with open(log, "ab") as output:
+            self._process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=program.environment(home, **(env or {})),
+                preexec_fn=die_with_parent(signal.SIGTERM),
+                start_new_session=True,
+            )
+
+    # ---- life
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def exit_status(self) -> int | None:
+        """None while it runs."""
+        return self._process.poll()
+
+    def wait_ready(self) -> Volume:
+        until(lambda: _READY in self.log() or self.exit_status is not None, "the mount")
+        assert self.exit_status is None, f"the program ended:\n{self.log()}"
+        self._note_socket()
+        return self
+
+    def wait_end(self) -> int:
+        """Waits until the program has ended by itself and returns its exit status."""
+        try:
+            return self._process.wait(PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it does not end; log:\n{self.log()}") from None
+
+    def signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL: leaves a dead mount behind."""
+        self.expected_exit = -signal.SIGKILL
+        self.signal(signal.SIGKILL)
+        try:
+            self._process.wait(_KILL_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise AssertionError("it does not die of SIGKILL: it hangs in the kernel") from None
+
+    def finish(self) -> None:
+        """Ends it if it still runs, and finds fault with whatever it left or said."""
+        try:
+            if self.exit_status is None:
+                self.signal(signal.SIGTERM)
+            status = self.wait_end()
+            assert status == self.expected_exit, f"exit status {status}; log:\n{self.log()}"
+            if status != -signal.SIGKILL:
+                self.check_nothing_left()
+            self._check_log()
+        finally:
+            self.destroy()
+
+    def destroy(self) -> None:
+        """Takes everything down that may be left, without a word."""
+        if self.exit_status is None:
+            self._process.kill()
+            try:
+                self._process.wait(_KILL_SECONDS)
+            except subprocess.TimeoutExpired:  # it waits for an answer from itself
+                abort_connection(mounts_at(self.path)[-1].device)
+                self._process.wait()
+        for _ in mounts_at(self.path):
+            unmount(self.path, lazily=True)
+
+    def check_nothing_left(self) -> None:
+        """No mount, no control socket, and a directory that can be used again."""
+        assert mounts_at(self.path) == [], f"still mounted:\n{self.log()}"
+        assert not self._has_socket(), f"the control socket is still there:\n{self.log()}"
+        if self.path.is_dir() and not self.prefix:
+            probe = self.path / "probe"
+            probe.write_bytes(b"usable again")
+            probe.unlink()
+
+    # ---- the log
+
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def log_lines(self, pattern: str) -> list[str]:
+        return [line for line in self.log().splitlines() if re.search(pattern, line)]
+
+    def wait_log(self, pattern: str, count: int = 1) -> None:
+        until(lambda: len(self.log_lines(pattern)) >= count, f"{pattern} in the log")
+
+    def _check_log(self) -> None:
+        for line in filter(program.SUSPICIOUS.search, self.log().splitlines()):
+            if self.expected_words is None or not re.search(self.expected_words, line):
+                raise AssertionError(f"suspicious: {line}\nin:\n{self.log()}")
+
+    # ---- the control socket
+
+    def _note_socket(self) -> None:
+        mounts = mounts_at(self.path)
+        if mounts:
+            path = Path(f"/run/secretfs/{mounts[-1].device}.sock")
+            self._socket = (path, _identity(path))
+
+    def _has_socket(self) -> bool:
+        """Another mount may have got the device number meanwhile, with a socket of its own."""
+        if self._socket is None:
+            return False
+        path, identity = self._socket
+        try:
+            return _identity(path) == identity
+        except FileNotFoundError:
+            return False
+
+    def status(self) -> dict[str, Any]:
+        done = self.run("status", "-o", "json", str(self.path))
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Another command of the program, run as and where this mount runs."""
+        return program.run([*self.prefix, self.binary, *arguments], home=self.home)
+
+    def requests(self) -> int:
+        """How many FUSE requests have reached the daemon."""
+        return int(self.status()["requests"]["total"])
+
+    # ---- content
+
+    def generation(self) -> str:
+        return os.readlink(self.path / "..data")
+
+    def read(self, key: str) -> bytes:
+        return (self.path / key).read_bytes()
+
+    def keys(self) -> set[str]:
+        """As a consumer enumerates them (A9)."""
+        return {name for name in os.listdir(self.path) if not name.startswith("..")}
+
+    def content(self) -> dict[str, bytes] | None:
+        """Everything, or None if an update came in between."""
+        generation = self.path / self.generation()
+        try:
+            return {name: (generation / name).read_bytes() for name in os.listdir(generation)}
+        except FileNotFoundError:
+            return None
+
+    def wait_content(self, content: dict[str, bytes]) -> None:
+        """Waits until exactly this is published and the old generation is gone."""
+        until(lambda: self.content() == content and self._is_settled(content), "the content")
+
+    def _is_settled(self, content: dict[str, bytes]) -> bool:
+        return set(os.listdir(self.path)) == {"..data", self.generation(), *content}
+
+
+def listing(root: Path) -> list[tuple[str, str, str]]:
+    """Path, mode and target of everything below, generations by another name."""
+    found = []
+    for path in [root, *sorted(root.rglob("*"))]:
+        relative = str(path.relative_to(root))
+        target = str(path.readlink()) if path.is_symlink() else ""
+        status = path.lstat()
+        mode = f"{status.st_mode:o} {status.st_nlink} {status.st_uid}:{status.st_gid}"
+        found.append((hide_generation(relative), mode, hide_generation(target)))
+    return sorted(found)
+
+
+def hide_generation(path: str) -> str:
+    return "/".join("TS" if is_generation(part) else part for part in path.split("/"))
+
+
+def files_of(volume: Volume) -> dict[str, bytes] | None:
+    """Path and content of all files, or None if an update came in between."""
+    generation = volume.path / volume.generation()
+    try:
+        return {
+            str(path.relative_to(generation)): path.read_bytes()
+            for path in generation.rglob("*")
+            if path.is_file()
+        }
+    except FileNotFoundError:
+        return None
+
+
+def wait_files(volume: Volume, files: dict[str, bytes]) -> None:
+    until(lambda: files_of(volume) == files, f"{sorted(files)}")

@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A look at the directory has two parts. First every file whose status is not what it was is read
- * and parsed; a good one has its volume waiting as its `next`, a bad one is reported and changes
- * nothing. Then what waits takes effect, which depends on the files alone and not on the order in
- * which they were written:
+ * A scan of the directory has two phases. First it reads and parses each file whose status differs
+ * from the last scan; the volume of a valid file waits as the file's `next`, an invalid file is
+ * reported and changes nothing. Then the waiting volumes are applied. The result depends on the
+ * files and on the volumes that exist, not on the order in which the files were written:
  *
- *  1. Of two files that want one target, or one in the other's, that keeps it which has it; if none
- *     has, the first by name. The other one is reported, and tried again at every look.
- *  2. Volumes of files that are gone, or move to another target, are removed, so that two files
- *     can trade their targets.
- *  3. The rest is added or changed.
+ *  1. When the targets of two files conflict (they are equal, or one contains the other), the file
+ *     that has the target keeps it; if neither has it, the first by name gets it. The other file is
+ *     reported, and tried again in each scan.
+ *  2. Volumes whose files were deleted, or whose targets move, are removed first, so that two files
+ *     can swap their targets.
+ *  3. The other volumes are added or changed.
  *
- * A file that is gone counts for a moment longer, since some editors move the old one out of the
- * way before they write the new one. One that is open for writing is read when it is closed. A
- * directory that is gone changes nothing.
+ * A file that disappears is kept for VANISH_SPAN, since some editors move the old file away before
+ * they write the new one. A file that is open for writing is read after it was closed. When the
+ * directory disappears, all volumes stay.
  */
 #include "node/static_volumes.h"
 
@@ -30,8 +31,8 @@
 #define SUFFIX ".yaml"
 
 #define VANISH_SPAN  SPAN_MS(100)
-#define LOOK_SPAN    SPAN_MS(2)  /* several events are mostly about one change */
-#define WRITING_SPAN SPAN_MS(50) /* it will be closed, and that is told too */
+#define SCAN_SPAN    SPAN_MS(2)  /* one change mostly causes several events */
+#define WRITING_SPAN SPAN_MS(50) /* IN_CLOSE_WRITE follows */
 #define BUSY_SPAN    SPAN_MS(100)
 #define TIMER_SLACK  SPAN_MS(1)
 
@@ -39,14 +40,14 @@ struct file {
     struct list link; /* by name */
     char *name;
     struct file_stamp stamp;
-    bool is_read;                  /* the stamp counts */
-    bool is_listed;                /* by the look that is going on */
-    mono_us missing_since;         /* 0 while it is there */
-    struct buf text;               /* what was parsed last */
-    struct static_volume *current; /* was told of */
-    struct static_volume *next;    /* good, and not told of yet */
-    const struct file *rival;      /* who has the target that next wants; of this look */
-    struct error error;            /* that was reported; empty if none */
+    bool is_read;                  /* stamp is valid */
+    bool is_listed;                /* by the current scan */
+    mono_us missing_since;         /* 0: the last scan listed it */
+    struct buf text;               /* parsed last */
+    struct static_volume *current; /* reported to added() or changed() */
+    struct static_volume *next;    /* valid, not applied yet */
+    const struct file *conflict;   /* has or gets the target of next; in this scan */
+    struct error error;            /* reported last; empty: none */
 };
 
 struct static_volumes {
@@ -55,11 +56,11 @@ struct static_volumes {
     void *userdata;
     sd_event *event;
     sd_event_source *timer;
-    mono_us look_at; /* when the timer is set for; 0 if it is not */
+    mono_us scan_at; /* when the timer fires; 0: it is not set */
     struct dir_watch *watch;
     struct list files;
     size_t n_files;
-    struct error error; /* about the directory, as reported */
+    struct error error; /* of the directory, reported last */
 };
 
 /* ---- files */
@@ -96,10 +97,10 @@ static bool is_volume_name(const char *name)
     return name[0] != '.' && len > suffix_len && streq(name + len - suffix_len, SUFFIX);
 }
 
-/* Return: the file of that name, which is new if there was none; NULL for want of memory. */
+/* Find a file, or add it. Return: NULL when memory is short. */
 static struct file *get_file(struct static_volumes *v, const char *name)
 {
-    struct file *f, *made;
+    struct file *f, *added;
 
     list_for_each (f, &v->files, link) {
         int order = strcmp(f->name, name);
@@ -109,17 +110,17 @@ static struct file *get_file(struct static_volumes *v, const char *name)
         if (order > 0)
             break;
     }
-    made = file_new(name);
-    if (made == NULL)
+    added = file_new(name);
+    if (added == NULL)
         return NULL;
-    list_append(&f->link, &made->link); /* before the first one that comes after it by name */
+    list_append(&f->link, &added->link); /* before the first file with a greater name */
     v->n_files++;
-    return made;
+    return added;
 }
 
-/* ---- what is reported */
+/* ---- reporting */
 
-/* @reason: empty if all is well */
+/* @reason: empty: no failure */
 static void report(struct static_volumes *v, const char *file, struct error *reported,
                    const struct error *reason)
 {
@@ -133,7 +134,7 @@ static void report(struct static_volumes *v, const char *file, struct error *rep
 
 static void schedule(struct static_volumes *v, span_us span);
 
-/* A file that was read. Return: 0 or -ENOMEM. */
+/* Return: 0 or -ENOMEM. */
 static int parse_file(struct static_volumes *v, struct file *f)
 {
     struct static_volume *volume = NULL;
@@ -141,7 +142,7 @@ static int parse_file(struct static_volumes *v, struct file *f)
     int r = -EFBIG;
 
     if (f->text.len > STATIC_VOLUME_MAX_BYTES)
-        error_set(&e, r, "it is longer than %u bytes", STATIC_VOLUME_MAX_BYTES);
+        error_set(&e, r, "the file is longer than %u bytes", STATIC_VOLUME_MAX_BYTES);
     else
         r = static_volume_parse(f->name, buf_text(&f->text), f->text.len, &volume, &e);
     if (r == -ENOMEM)
@@ -164,7 +165,7 @@ static int read_file(struct static_volumes *v, int dir_fd, struct file *f)
                    memcmp(buf_text(&f->text), buf_text(&text), text.len) == 0;
 
     if (r == MANIFEST_FILE_OTHER)
-        r = error_set(&e, -EINVAL, "it is no regular file");
+        r = error_set(&e, -EINVAL, "not a regular file");
     if (r == 0 && !is_same) {
         buf_deinit(&f->text);
         f->text = text;
@@ -172,7 +173,7 @@ static int read_file(struct static_volumes *v, int dir_fd, struct file *f)
         r = parse_file(v, f);
     } else if (r < 0 && r != -ENOMEM) {
         report(v, f->name, &f->error, &e);
-        buf_deinit(&f->text); /* parsed, and so well again, when it can be read */
+        buf_deinit(&f->text); /* so that the next successful read parses it and clears the error */
         r = 0;
     }
     buf_deinit(&text);
@@ -188,7 +189,7 @@ static int refresh_file(struct static_volumes *v, int dir_fd, struct file *f)
     struct stat st;
 
     if (fstatat(dir_fd, f->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-        return MANIFEST_FILE_BUSY; /* vanished since the directory was listed */
+        return MANIFEST_FILE_BUSY; /* deleted after the directory was listed */
     if (S_ISLNK(st.st_mode) && dir_watch_follow(v->watch, f->name, &e) < 0) {
         report(v, f->name, &f->error, &e);
         return 0;
@@ -200,32 +201,33 @@ static int refresh_file(struct static_volumes *v, int dir_fd, struct file *f)
     return read_file(v, dir_fd, f);
 }
 
-/* ---- what takes effect */
+/* ---- applying */
 
 static bool has_target(const struct static_volume *volume, const char *target)
 {
     return volume != NULL && streq(volume->target, target);
 }
 
-/* Whether one of them is the other, or lies in it. */
-static bool is_in_the_way(const struct static_volume *volume, const char *target)
+/* Whether the paths are equal or one contains the other. */
+static bool paths_overlap(const char *a, const char *b)
 {
-    const char *rest;
+    const char *rest = strlen(a) > strlen(b) ? str_after(a, b) : str_after(b, a);
 
-    if (volume == NULL)
-        return false;
-    rest = strlen(volume->target) > strlen(target) ? str_after(volume->target, target)
-                                                   : str_after(target, volume->target);
     return rest != NULL && (*rest == '\0' || *rest == '/');
 }
 
-static bool is_going(const struct file *f)
+static bool overlaps(const struct static_volume *volume, const char *target)
+{
+    return volume != NULL && paths_overlap(volume->target, target);
+}
+
+static bool is_vanished(const struct file *f)
 {
     return f->missing_since != 0 && clock_mono() - f->missing_since >= VANISH_SPAN;
 }
 
-/* Rule 1 of the top comment. Return: who keeps @f from the target that it wants, or NULL. */
-static const struct file *find_rival(const struct static_volumes *v, const struct file *f)
+/* Rule 1 of the top comment. Return: the file that keeps @f->next from its target, or NULL. */
+static const struct file *find_conflict(const struct static_volumes *v, const struct file *f)
 {
     const char *target = f->next->target;
     const struct file *other;
@@ -236,34 +238,34 @@ static const struct file *find_rival(const struct static_volumes *v, const struc
     list_for_each (other, &v->files, link) {
         if (other == f)
             is_before = false;
-        if (other == f || is_going(other))
+        if (other == f || is_vanished(other))
             continue;
-        if (is_in_the_way(other->current, target) &&
-            (other->next == NULL || other->rival != NULL || is_in_the_way(other->next, target)))
+        if (overlaps(other->current, target) &&
+            (other->next == NULL || other->conflict != NULL || overlaps(other->next, target)))
             return other;
-        if (is_before && other->rival == NULL && is_in_the_way(other->next, target))
+        if (is_before && other->conflict == NULL && overlaps(other->next, target))
             return other;
     }
     return NULL;
 }
 
-/* Who has to stay where it is may be in the way of another, so until nothing is new. */
-static void find_rivals(struct static_volumes *v)
+/* A file that has to keep its target may cause another conflict: repeat until none is found. */
+static void find_conflicts(struct static_volumes *v)
 {
     struct file *f;
-    bool is_settled;
+    bool is_complete;
 
     list_for_each (f, &v->files, link)
-        f->rival = NULL;
+        f->conflict = NULL;
     do {
-        is_settled = true;
+        is_complete = true;
         list_for_each (f, &v->files, link) {
-            if (f->next == NULL || f->rival != NULL)
+            if (f->next == NULL || f->conflict != NULL)
                 continue;
-            f->rival = find_rival(v, f);
-            is_settled = is_settled && f->rival == NULL;
+            f->conflict = find_conflict(v, f);
+            is_complete = is_complete && f->conflict == NULL;
         }
-    } while (!is_settled);
+    } while (!is_complete);
 }
 
 static void remove_current(struct static_volumes *v, struct file *f)
@@ -278,12 +280,12 @@ static void remove_old(struct static_volumes *v)
     struct file *f, *after;
 
     list_for_each_safe (f, after, &v->files, link) {
-        bool goes = is_going(f);
+        bool vanished = is_vanished(f);
 
-        if (goes ||
-            (f->next != NULL && f->rival == NULL && !has_target(f->current, f->next->target)))
+        if (vanished ||
+            (f->next != NULL && f->conflict == NULL && !has_target(f->current, f->next->target)))
             remove_current(v, f);
-        if (!goes)
+        if (!vanished)
             continue;
         report(v, f->name, &f->error, &ERROR_INIT);
         file_free(f);
@@ -291,17 +293,17 @@ static void remove_old(struct static_volumes *v)
     }
 }
 
-/* A mistake that was undone is no change. */
-static bool is_as_before(const struct file *f)
+/* The file was invalid, and now has its last valid text again. */
+static bool is_unchanged(const struct file *f)
 {
     return f->current != NULL && streq(f->current->text, f->next->text);
 }
 
-static void take_next(struct static_volumes *v, struct file *f)
+static void apply_next(struct static_volumes *v, struct file *f)
 {
     struct static_volume *old = f->current;
 
-    if (is_as_before(f)) {
+    if (is_unchanged(f)) {
         f->next = static_volume_unref(f->next);
         report(v, f->name, &f->error, &ERROR_INIT);
         return;
@@ -315,36 +317,34 @@ static void take_next(struct static_volumes *v, struct file *f)
     report(v, f->name, &f->error, &ERROR_INIT);
 }
 
-static void report_rival(struct static_volumes *v, struct file *f)
+static void report_conflict(struct static_volumes *v, struct file *f)
 {
     const struct static_volume *its =
-        is_in_the_way(f->rival->current, f->next->target) ? f->rival->current : f->rival->next;
+        overlaps(f->conflict->current, f->next->target) ? f->conflict->current : f->conflict->next;
     struct error e = ERROR_INIT;
 
     if (has_target(its, f->next->target))
-        error_set(&e, -EEXIST, "target: %.255s is that of %.64s already", f->next->target,
-                  f->rival->name);
+        error_set(&e, -EEXIST, "target: %.255s is already used by %.64s", f->next->target,
+                  f->conflict->name);
     else
-        error_set(&e, -EEXIST,
-                  "target: one of %.128s and that of %.64s, %.128s, lies in the "
-                  "other",
-                  f->next->target, f->rival->name, its->target);
+        error_set(&e, -EEXIST, "target: %.128s overlaps with %.128s of %.64s", f->next->target,
+                  its->target, f->conflict->name);
     report(v, f->name, &f->error, &e);
 }
 
-static void take_effect(struct static_volumes *v)
+static void apply(struct static_volumes *v)
 {
     struct file *f;
 
-    find_rivals(v);
+    find_conflicts(v);
     list_for_each (f, &v->files, link) {
-        if (f->rival != NULL)
-            report_rival(v, f);
+        if (f->conflict != NULL)
+            report_conflict(v, f);
     }
     remove_old(v);
     list_for_each (f, &v->files, link)
-        if (f->next != NULL && f->rival == NULL)
-            take_next(v, f);
+        if (f->next != NULL && f->conflict == NULL)
+            apply_next(v, f);
 }
 
 /* ---- the directory */
@@ -352,13 +352,13 @@ static void take_effect(struct static_volumes *v)
 static int directory_failed(const struct static_volumes *v, int code, struct error *e)
 {
     if (code == -E2BIG)
-        return error_set(e, code, "there are more than %u files: take away what is not needed",
+        return error_set(e, code, "more than %u files: remove those that are not needed",
                          STATIC_VOLUMES_MAX);
     if (code == -ENOENT && v->n_files == 0) {
-        *e = ERROR_INIT; /* nobody wants any volumes */
+        *e = ERROR_INIT; /* not configured */
         return 0;
     }
-    return error_set_errno(e, code, "the directory cannot be read; its volumes stay as they are");
+    return error_set_errno(e, code, "cannot read the directory; its volumes are kept unchanged");
 }
 
 static int list_directory(struct static_volumes *v, DIR *dir)
@@ -381,7 +381,7 @@ static int list_directory(struct static_volumes *v, DIR *dir)
     return errno != 0 ? negative_errno() : 0;
 }
 
-/* Return: 0; MANIFEST_FILE_BUSY if some file has to be looked at again soon; -ENOMEM. */
+/* Return: 0; MANIFEST_FILE_BUSY: scan again after BUSY_SPAN; -ENOMEM. */
 static int refresh_files(struct static_volumes *v, int dir_fd)
 {
     bool is_busy = false;
@@ -403,7 +403,7 @@ static int refresh_files(struct static_volumes *v, int dir_fd)
     return is_busy ? MANIFEST_FILE_BUSY : 0;
 }
 
-/* Files that the listing found and that were never read are no files if it is not to be taken. */
+/* After an incomplete listing: drop the files that it added and that were never read. */
 static void forget_unread(struct static_volumes *v)
 {
     struct file *f, *after;
@@ -417,7 +417,7 @@ static void forget_unread(struct static_volumes *v)
 }
 
 /* Return: as refresh_files(); other -errno with @e. */
-static int look(struct static_volumes *v, struct error *e)
+static int rescan(struct static_volumes *v, struct error *e)
 {
     struct file *f;
     DIR *dir;
@@ -439,18 +439,18 @@ static int look(struct static_volumes *v, struct error *e)
     }
     closedir(dir);
     if (r >= 0)
-        take_effect(v);
+        apply(v);
     return r;
 }
 
 void static_volumes_refresh(struct static_volumes *volumes)
 {
     struct error e = ERROR_INIT;
-    int r = look(volumes, &e);
+    int r = rescan(volumes, &e);
 
     dir_watch_settle(volumes->watch);
     if (r == -ENOMEM && e.text[0] == '\0')
-        error_set_errno(&e, r, "cannot read the volumes; trying again");
+        error_set_errno(&e, r, "cannot read the volumes; retrying");
     if (r == MANIFEST_FILE_BUSY || r == -ENOMEM)
         schedule(volumes, BUSY_SPAN);
     report(volumes, volumes->path, &volumes->error, &e);
@@ -472,23 +472,23 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct static_volumes *v = userdata;
 
-    v->look_at = 0;
+    v->scan_at = 0;
     static_volumes_refresh(v);
     return 0;
 }
 
-/* Look again after that time, or earlier if that is intended already. */
+/* Scan after @span, or earlier if an earlier scan is scheduled. */
 static void schedule(struct static_volumes *v, span_us span)
 {
     mono_us at = clock_mono() + span;
 
-    if (v->look_at != 0 && v->look_at <= at)
+    if (v->scan_at != 0 && v->scan_at <= at)
         return;
     v->timer = sd_event_source_disable_unref(v->timer);
-    v->look_at = at;
+    v->scan_at = at;
     if (sd_event_add_time(v->event, &v->timer, CLOCK_MONOTONIC, at, TIMER_SLACK, on_timer, v) < 0) {
-        v->look_at = 0;
-        log_debug("cannot set a timer; static volumes are looked at when the next one changes");
+        v->scan_at = 0;
+        log_debug("cannot set a timer; static volumes are scanned after the next change");
     }
 }
 
@@ -499,7 +499,7 @@ static void on_event(void *userdata, const struct dir_event *event)
 
     if (event->name != NULL && !is_volume_name(event->name))
         return;
-    schedule(v, is_writing ? WRITING_SPAN : LOOK_SPAN);
+    schedule(v, is_writing ? WRITING_SPAN : SCAN_SPAN);
 }
 
 /* ---- the object */
@@ -512,14 +512,14 @@ int static_volumes_new(sd_event *event, const char *path,
     int r;
 
     if (v == NULL)
-        return error_set_errno(e, -ENOMEM, "cannot read the volumes in %.255s", path);
+        return error_set_errno(e, -ENOMEM, "cannot read the static volumes in %.255s", path);
     list_init(&v->files);
     v->callbacks = callbacks;
     v->userdata = userdata;
     v->event = sd_event_ref(event);
     v->path = strdup(path);
     if (v->path == NULL)
-        return error_set_errno(e, -ENOMEM, "cannot read the volumes in %.255s", path);
+        return error_set_errno(e, -ENOMEM, "cannot read the static volumes in %.255s", path);
     r = dir_watch_new(event, path, on_event, v, &v->watch, e);
     if (r < 0)
         return r;

@@ -265,7 +265,7 @@ static void no_regular_file(void **state)
     assert_int_equal(mkdir("volumes.d/a.yaml", 0755), 0);
     start(f);
     expect(f, "!a.yaml ");
-    assert_string_equal(f->reason, "it is no regular file");
+    assert_string_equal(f->reason, "not a regular file");
 }
 
 static void a_symlink_is_followed(void **state)
@@ -288,17 +288,17 @@ static void one_target_for_two(void **state)
     put_volume("b.yaml", "/t", "s");
     start(f);
     expect(f, "!b.yaml +a:/t ");
-    assert_string_equal(f->reason, "target: /t is that of a.yaml already");
+    assert_string_equal(f->reason, "target: /t is already used by a.yaml");
     put_volume("0.yaml", "/t", "s"); /* whoever has it keeps it */
     wait_for(f, "!0.yaml ");
     assert_int_equal(unlink("volumes.d/a.yaml"), 0);
     wait_for(f, "!b.yaml -a:/t +0:/t =0.yaml ");
-    assert_string_equal(f->reason, "target: /t is that of 0.yaml already");
+    assert_string_equal(f->reason, "target: /t is already used by 0.yaml");
     put_volume("b.yaml", "/u", "s");
     wait_for(f, "+b:/u =b.yaml ");
 }
 
-static void one_target_in_another(void **state)
+static void targets_overlap(void **state)
 {
     struct fixture *f = *state;
 
@@ -308,8 +308,7 @@ static void one_target_in_another(void **state)
     put_volume("d.yaml", "/t/uu", "s");
     start(f);
     expect(f, "!b.yaml !c.yaml +a:/t/u +d:/t/uu ");
-    assert_string_equal(f->reason, "target: one of /t/u/v and that of a.yaml, /t/u, lies in the "
-                                   "other");
+    assert_string_equal(f->reason, "target: /t/u/v overlaps with /t/u of a.yaml");
     assert_int_equal(unlink("volumes.d/a.yaml"), 0);
     assert_int_equal(unlink("volumes.d/d.yaml"), 0);
     wait_for(f, "!c.yaml -a:/t/u -d:/t/uu +b:/t =b.yaml ");
@@ -369,7 +368,7 @@ static void the_directory_is_taken_away(void **state)
     expect(f, "+a:/a ");
     assert_int_equal(rename("volumes.d", "elsewhere"), 0);
     wait_for(f, "!/volumes.d ");
-    assert_non_null(strstr(f->reason, "its volumes stay as they are"));
+    assert_non_null(strstr(f->reason, "its volumes are kept unchanged"));
     assert_int_equal(static_volumes_count(f->volumes), 1);
     assert_int_equal(rename("elsewhere", "volumes.d"), 0);
     wait_for(f, "=/volumes.d ");
@@ -446,7 +445,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(no_regular_file, setup, teardown),
         cmocka_unit_test_setup_teardown(a_symlink_is_followed, setup, teardown),
         cmocka_unit_test_setup_teardown(one_target_for_two, setup, teardown),
-        cmocka_unit_test_setup_teardown(one_target_in_another, setup, teardown),
+        cmocka_unit_test_setup_teardown(targets_overlap, setup, teardown),
         cmocka_unit_test_setup_teardown(targets_can_be_traded, setup, teardown),
         cmocka_unit_test_setup_teardown(a_target_that_is_not_left, setup, teardown),
         cmocka_unit_test_setup_teardown(the_directory_comes_later, setup, teardown),

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A line is put together in a fixed buffer and leaves with a single write(2), so that lines of
- * several threads do not mix and logging can not fail for want of memory. What does not fit is cut
- * with "..." at the end. Text looks like klog's structured lines,
+ * A line is built in a fixed buffer and written with a single write(2), so that lines of several
+ * threads do not mix and logging needs no memory. A line that is too long is cut with "..." at the
+ * end. Text looks like klog's structured lines,
  *
  *     2026-01-02T03:04:05.678Z INFO published object="secret/default/db" generation="..2026_..."
  *
  * and JSON is one object per line with ts, level, msg and the pairs.
  *
- * In the journal an entry has the line without time and level as its message, and each pair as a
- * field besides, which journalctl(1) can look for: SECRETFS_OBJECT=secret/default/db.
+ * An entry of the journal has the line without time and level as its message, and each pair as a
+ * field, which journalctl(1) can match: SECRETFS_OBJECT=secret/default/db.
  */
 #include "base/log.h"
 
@@ -36,20 +36,34 @@ static struct {
     _Atomic(enum log_target) target;
 } log_state = {.level = LOG_LEVEL_INFO, .format = LOG_FORMAT_TEXT, .target = LOG_TARGET_STDERR};
 
-static const struct {
+struct level {
     const char *name;  /* as an argument and in JSON */
     const char *title; /* in text */
     int priority;      /* syslog(3) */
-} log_levels[] = {
+};
+
+static const struct level log_levels[] = {
     [LOG_LEVEL_ERROR] = {"error", "ERROR", LOG_ERR},
     [LOG_LEVEL_WARN] = {"warn", "WARN", LOG_WARNING},
     [LOG_LEVEL_INFO] = {"info", "INFO", LOG_INFO},
     [LOG_LEVEL_DEBUG] = {"debug", "DEBUG", LOG_DEBUG},
 };
 
-/* Kept free for what closes a line: dots, quotes, braces, the newline and the NUL. */
+static const struct level trace_level = {"trace", "TRACE", LOG_DEBUG};
+
+unsigned log_trace_mask;
+
+#define TRACE_CATEGORY_MAX 16 /* bytes of the longest name, a separator and NUL included */
+static const char *const trace_categories[] = {
+    [LOG_TRACE_FUSE] = "fuse",           [LOG_TRACE_GRPC] = "grpc",
+    [LOG_TRACE_HTTP] = "http",           [LOG_TRACE_NODE] = "node",
+    [LOG_TRACE_PUBLISHER] = "publisher", [LOG_TRACE_REFLECTOR] = "reflector",
+    [LOG_TRACE_STORE] = "store",         [LOG_TRACE_VOLUME] = "volume",
+};
+
+/* Reserved for the end of a line: dots, quotes, braces, the newline and the NUL. */
 #define TAIL_BYTES      16
-/* Less than this is not worth beginning a pair for. */
+/* A pair is not begun with less space than this. */
 #define MIN_VALUE_BYTES 16
 
 struct line {
@@ -105,6 +119,54 @@ void log_set_target(enum log_target target)
 bool log_enabled(enum log_level level)
 {
     return level <= log_state.level;
+}
+
+/* Return: the category; LOG_TRACE_N_CATEGORIES if none has the name of @len bytes. */
+static unsigned trace_category_find(const char *name, size_t len)
+{
+    unsigned i = 0;
+
+    while (i < LOG_TRACE_N_CATEGORIES &&
+           (strlen(trace_categories[i]) != len || strncmp(trace_categories[i], name, len) != 0))
+        i++;
+    return i;
+}
+
+static int unknown_trace_category(const char *name, size_t len, struct error *e)
+{
+    char expected[LOG_TRACE_N_CATEGORIES * TRACE_CATEGORY_MAX] = "";
+
+    for (size_t i = 0, used = 0; i < LOG_TRACE_N_CATEGORIES; i++)
+        used += (size_t)snprintf(expected + used, sizeof(expected) - used, "%s%s",
+                                 i > 0 ? ", " : "", trace_categories[i]);
+    return error_set(e, -EINVAL, "unknown trace category \"%.*s\", expected one of: %s", (int)len,
+                     name, expected);
+}
+
+int log_trace_parse(const char *categories, unsigned *ret_mask, struct error *e)
+{
+    const char *name = categories;
+    unsigned mask = 0;
+
+    for (;;) {
+        size_t len = strcspn(name, ",");
+        unsigned category = trace_category_find(name, len);
+
+        if (category == LOG_TRACE_N_CATEGORIES)
+            return unknown_trace_category(name, len, e);
+        mask |= 1u << category;
+        if (name[len] == '\0')
+            break;
+        name += len + 1;
+    }
+    *ret_mask = mask;
+    return 0;
+}
+
+void log_trace_set(unsigned mask)
+{
+    assert(mask >> LOG_TRACE_N_CATEGORIES == 0);
+    log_trace_mask = mask;
 }
 
 const char *log_number(long long n, char buf[static LOG_NUMBER_SIZE])
@@ -198,7 +260,7 @@ static void line_add_pairs(struct line *l, va_list args)
     }
 }
 
-static void line_open(struct line *l, enum log_level level, const char *message)
+static void line_open(struct line *l, const struct level *level, const char *message)
 {
     char now[CLOCK_RFC3339_SIZE];
 
@@ -207,16 +269,16 @@ static void line_open(struct line *l, enum log_level level, const char *message)
         line_add(l, "{\"ts\":");
         line_add_quoted(l, now);
         line_add(l, ",\"level\":");
-        line_add_quoted(l, log_levels[level].name);
+        line_add_quoted(l, level->name);
         line_add(l, ",\"msg\":");
         line_add_quoted(l, message);
         return;
     }
-    /* the journal and syslog bring their own time and level */
+    /* the journal and syslog add their own time and level */
     if (log_state.target == LOG_TARGET_STDERR) {
         line_add(l, now);
         line_add(l, " ");
-        line_add(l, log_levels[level].title);
+        line_add(l, level->title);
         line_add(l, " ");
     }
     line_add(l, message);
@@ -225,7 +287,7 @@ static void line_open(struct line *l, enum log_level level, const char *message)
 /* ---- the journal's entries */
 
 #define FIELD_PREFIX "SECRETFS_"
-#define FIELDS_MAX   18 /* far more than any line has pairs; what there is more is in the message */
+#define FIELDS_MAX   18 /* more than any line has pairs; the message has them all */
 
 struct entry {
     char text[3 * LINE_MAX_BYTES]; /* what the fields point to: the message, and its pairs again */
@@ -275,57 +337,69 @@ static void entry_add_pairs(struct entry *entry, va_list args)
     }
 }
 
-static void send_to_journal(const char *message, int priority, va_list args)
+static void send_to_journal(const char *message, int priority, const char *category, va_list args)
 {
     const char digit[] = {(char)('0' + priority), '\0'};
     struct entry entry = {.len = 0};
 
     entry_add(&entry, "MESSAGE", message);
     entry_add(&entry, "PRIORITY", digit);
+    if (category != NULL)
+        entry_add(&entry, FIELD_PREFIX "CATEGORY", category);
     entry_add_pairs(&entry, args);
     sd_journal_sendv(entry.fields, entry.n_fields);
 }
 
 /* ---- lines */
 
-static void line_emit(struct line *l, enum log_level level, va_list args)
+/* @category: of a trace, else NULL */
+static void write_line(const struct level *level, const char *category, const char *message,
+                       va_list args)
 {
-    int priority = log_levels[level].priority;
-
-    if (log_state.target == LOG_TARGET_SYSTEM) {
-        l->text[l->len] = '\0';
-        if (access("/run/systemd/journal/socket", W_OK) == 0)
-            send_to_journal(l->text, priority, args);
-        else
-            syslog(LOG_DAEMON | priority, "%s", l->text);
-        return;
-    }
-    l->text[l->len++] = '\n';
-    /* nobody is left to tell that a line could not be written */
-    if (write(STDERR_FILENO, l->text, l->len) < 0)
-        return;
-}
-
-void log_write(enum log_level level, const char *message, ...)
-{
-    struct line line;
-    va_list args;
+    struct line line = {.len = 0};
     int saved = errno;
+    va_list again;
 
-    if (!log_enabled(level))
-        return;
-    line.len = 0;
-    line.is_full = false;
     line_open(&line, level, message);
-    va_start(args, message);
-    line_add_pairs(&line, args);
-    va_end(args);
+    if (category != NULL)
+        line_add_pair(&line, "category", category);
+    va_copy(again, args);
+    line_add_pairs(&line, again);
+    va_end(again);
     if (log_state.format == LOG_FORMAT_JSON)
         line_close(&line, "}");
     else if (line.is_full)
         line_close(&line, "...");
-    va_start(args, message);
-    line_emit(&line, level, args);
-    va_end(args);
+    if (log_state.target != LOG_TARGET_SYSTEM) {
+        line_close(&line, "\n");
+        if (write(STDERR_FILENO, line.text, line.len) < 0)
+            errno = saved; /* a failure to write a line cannot be logged */
+    } else {
+        line.text[line.len] = '\0';
+        if (access("/run/systemd/journal/socket", W_OK) == 0)
+            send_to_journal(line.text, level->priority, category, args);
+        else
+            syslog(LOG_DAEMON | level->priority, "%s", line.text);
+    }
     errno = saved;
+}
+
+void log_write(enum log_level level, const char *message, ...)
+{
+    va_list args;
+
+    if (!log_enabled(level))
+        return;
+    va_start(args, message);
+    write_line(&log_levels[level], NULL, message, args);
+    va_end(args);
+}
+
+void log_trace_write(enum log_trace_category category, const char *message, ...)
+{
+    va_list args;
+
+    va_start(args, message);
+    write_line(&trace_level, trace_categories[category], message, args);
+    va_end(args);
 }

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * The log: one line per happening, a sentence and key-value pairs, to standard error, the journal
- * or syslog. It is the one mutable global of the program, set up by main() before any thread runs.
+ * The log: one line per event, a sentence and key-value pairs, to standard error, the journal or
+ * syslog. It is the one mutable global of the program, set up by main() before any thread runs.
  *
- * Rooms below daemon/ log at debug level only; what an operator should read is decided where the
- * consequence is known. Secret bytes are never passed in, at no level.
+ * Rooms below serve/ log at debug level and trace only; a line for operators is written where the
+ * consequence is known. Secret bytes are never passed in, neither at debug level nor in a trace.
  */
-#include "base/util.h"
+#include "base/error.h"
 
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
@@ -16,19 +16,19 @@ enum log_target {
     LOG_TARGET_SYSTEM, /* the journal where there is one, else syslog */
 };
 
-/* Return: 0, or -EINVAL for a name that is none of error, warn, info, debug (text, json). */
+/* Return: 0; -EINVAL unless @name is error, warn, info or debug (text or json). */
 int log_level_parse(const char *name, enum log_level *ret_level);
 int log_format_parse(const char *name, enum log_format *ret_format);
 
 /*
- * Where a program that logs to standard error should do so: to the journal itself if that is what
- * standard error leads to, as a service manager sets it up, so that levels and pairs arrive as
- * such. Source: JOURNAL_STREAM in systemd.exec(5).
+ * Return: LOG_TARGET_SYSTEM if standard error is a stream to the journal, as a service manager sets
+ * it up: the journal's own protocol keeps levels and pairs. Else LOG_TARGET_STDERR.
+ * Source: JOURNAL_STREAM in systemd.exec(5).
  */
 enum log_target log_target_of_stderr(void);
 
 void log_setup(enum log_level level, enum log_format format, enum log_target target);
-/* Threads may be writing. */
+/* Thread: any; other threads may write lines meanwhile. */
 void log_set_target(enum log_target target);
 bool log_enabled(enum log_level level);
 
@@ -53,3 +53,43 @@ void log_write(enum log_level level, const char *message, ...) __attribute__((se
 #define LOG_NUMBER_SIZE 24
 const char *log_number(long long n, char buf[static LOG_NUMBER_SIZE]);
 #define LOG_NUM(n) log_number((long long)(n), (char[LOG_NUMBER_SIZE]){""})
+
+/*
+ * Traces: what one mechanism does, step by step, for a person who debugs it. Off by default; each
+ * category is turned on by its name, whatever the log level. Lines have the level TRACE and the
+ * pair category="grpc". A trace line names objects, states, numbers and errors.
+ */
+enum log_trace_category {
+    LOG_TRACE_FUSE,      /* requests of the kernel and their replies */
+    LOG_TRACE_GRPC,      /* connections and calls of the kubelet, registration */
+    LOG_TRACE_HTTP,      /* requests to API servers and their connections */
+    LOG_TRACE_NODE,      /* volumes of a node: requests, targets, identities */
+    LOG_TRACE_PUBLISHER, /* the publisher's steps on volumes */
+    LOG_TRACE_REFLECTOR, /* lists, watches and their events */
+    LOG_TRACE_STORE,     /* objects put, kept and dropped; subscriptions */
+    LOG_TRACE_VOLUME,    /* payloads computed from objects */
+    LOG_TRACE_N_CATEGORIES,
+};
+
+/*
+ * Parse categories as the option --trace takes them: "fuse,http".
+ * @ret_mask: for log_trace_set(): bit 1 << LOG_TRACE_FUSE and so on
+ * Return: 0; -EINVAL for an unknown category, an empty one included, with @e.
+ */
+int log_trace_parse(const char *categories, unsigned *ret_mask, struct error *e);
+/* Thread: main, before any other thread runs. */
+void log_trace_set(unsigned mask);
+
+/* Read it through log_trace() only. */
+extern unsigned log_trace_mask;
+
+/* As log_write(), with the category's name in front of the pairs. Use the macro. */
+void log_trace_write(enum log_trace_category category, const char *message, ...)
+    __attribute__((sentinel));
+
+/* Arguments are not evaluated unless the category is on. */
+#define log_trace(category, ...)                                                                   \
+    do {                                                                                           \
+        if ((log_trace_mask & 1u << (category)) != 0)                                              \
+            log_trace_write(category, __VA_ARGS__, (char *)NULL);                                  \
+    } while (0)

@@ -4,6 +4,7 @@
 #include <search.h>
 
 #include "base/list.h"
+#include "base/log.h"
 
 struct store {
     void *entries; /* tsearch(3) tree of struct store_entry by key */
@@ -116,6 +117,18 @@ static struct store_entry *entry_add(struct store *store, const struct object_ke
     return TAKE(entry);
 }
 
+/* Names the object and its version, never a value. */
+static void entry_trace(const struct store_entry *entry, const char *change)
+{
+    const struct store_view *view = &entry->view;
+
+    log_trace(LOG_TRACE_STORE, change, "object",
+              object_key_text(view->key, (char[OBJECT_KEY_TEXT_SIZE]){""}), "presence",
+              presence_names[view->presence], "resourceVersion",
+              view->object != NULL ? view->object->resource_version : NULL, "source",
+              source_state_names[view->source_state]);
+}
+
 static void entry_pin(struct store_entry *entry)
 {
     entry->n_pins++;
@@ -137,16 +150,18 @@ static void entry_unpin(struct store_entry *entry)
     }
     if (!list_is_empty(&entry->subscriptions))
         return;
+    entry_trace(entry, "last subscriber left");
     tdelete(entry, &store->entries, entry_compare);
     if (entry->is_watched)
         store->source->unwatch(store->source_userdata, entry->key);
     entry_free(entry);
 }
 
-static void entry_notify(struct store_entry *entry)
+static void entry_notify(struct store_entry *entry, const char *change)
 {
     struct store_subscription *s;
 
+    entry_trace(entry, change);
     entry_pin(entry);
     list_for_each (s, &entry->subscriptions, link)
         if (!s->is_gone)
@@ -189,6 +204,7 @@ int store_subscribe(struct store *store, const struct object_key *key, store_cha
         entry_refresh(entry);
         return 0;
     }
+    entry_trace(entry, "watch requested");
     entry_pin(entry);
     r = store->source->watch(store->source_userdata, entry->key, e);
     entry->is_watched = r >= 0;
@@ -244,7 +260,7 @@ void store_put(struct store *store, struct object *object, mono_us received_at)
     entry->view.presence = STORE_PRESENT;
     entry->view.is_forbidden = false;
     entry->view.received_at = received_at;
-    entry_notify(entry);
+    entry_notify(entry, "object put");
 }
 
 void store_remove(struct store *store, const struct object_key *key, mono_us received_at)
@@ -256,7 +272,7 @@ void store_remove(struct store *store, const struct object_key *key, mono_us rec
     entry->view.presence = STORE_ABSENT;
     entry->view.is_forbidden = false;
     entry->view.received_at = received_at;
-    entry_notify(entry);
+    entry_notify(entry, "object removed");
 }
 
 static void entry_report(struct store_entry *entry, enum store_source_state state,
@@ -274,7 +290,7 @@ static void entry_report(struct store_entry *entry, enum store_source_state stat
     view->source_state = state;
     view->source_error = *reason;
     view->is_forbidden = is_forbidden;
-    entry_notify(entry);
+    entry_notify(entry, "source reported");
 }
 
 void store_report(struct store *store, const struct object_key *key, enum store_source_state state,

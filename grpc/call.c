@@ -63,8 +63,8 @@ static const char *method_name(const struct grpc_call *call)
 
 static void call_move(struct grpc_call *call, enum grpc_call_state state)
 {
-    log_debug("call", "method", method_name(call), "from", state_names[call->state], "to",
-              state_names[state]);
+    log_trace(LOG_TRACE_GRPC, "call changes state", "method", method_name(call), "from",
+              state_names[call->state], "to", state_names[state]);
     assert((next_states[call->state] & 1u << state) != 0);
     call->state = state;
 }
@@ -180,8 +180,8 @@ void grpc_call_fail(struct grpc_call *call, enum grpc_code code, const char *tex
         r = nghttp2_submit_response(grpc_connection_session(call->connection), call->stream_id,
                                     headers, ELEMENTS_OF(headers), NULL);
     }
-    log_debug("a call is refused", "method", method_name(call), "code", grpc_code_name(code),
-              "error", text);
+    log_debug("call failed", "method", method_name(call), "code", grpc_code_name(code), "error",
+              text);
     call_end(call, code, r);
 }
 

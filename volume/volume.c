@@ -13,6 +13,8 @@
  */
 #include "volume/volume.h"
 
+#include "base/log.h"
+
 struct member {
     struct volume *volume;
     struct store_subscription *subscription;
@@ -141,7 +143,16 @@ static int project(struct volume *v, struct payload **ret_payload)
     return r;
 }
 
-/* Compute the payload anew; pass it on if there is anything new in it (E1 to E3). */
+/* Names the first source: a volume has no name of its own in this room. */
+static void volume_trace(const struct volume *v, const char *outcome)
+{
+    log_trace(LOG_TRACE_VOLUME, outcome, "source",
+              v->spec->n_sources > 0 ? v->spec->sources[0].name : NULL, "sources",
+              LOG_NUM(v->spec->n_sources), "state", state_names[v->state], "error",
+              v->error.text[0] != '\0' ? v->error.text : NULL);
+}
+
+/* Compute the payload again; pass it on if its content differs from the last one's (E1 to E3). */
 static void volume_update(struct volume *v, mono_us received_at)
 {
     _cleanup_(payload_unrefp) struct payload *payload = NULL;
@@ -150,11 +161,15 @@ static void volume_update(struct volume *v, mono_us received_at)
     v->result = project(v, &payload);
     if (v->result != 0) {
         v->state = v->payload != NULL ? VOLUME_STALE : VOLUME_WAITING;
+        volume_trace(v, v->result < 0 ? "payload refused" : "payload incomplete");
         return;
     }
     v->state = v->error.text[0] == '\0' ? VOLUME_CURRENT : VOLUME_STALE;
-    if (v->payload != NULL && payload_same_content(v->payload, payload))
+    if (v->payload != NULL && payload_same_content(v->payload, payload)) {
+        volume_trace(v, "payload unchanged");
         return;
+    }
+    volume_trace(v, "payload changed");
     payload_unref(v->payload);
     v->payload = TAKE(payload);
     v->callbacks->payload(v->userdata, v->payload, received_at);

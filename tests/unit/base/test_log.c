@@ -169,6 +169,60 @@ static void test_debug_costs_nothing_when_off(void **state)
     assert_true(log_enabled(LOG_LEVEL_WARN));
 }
 
+static void write_traces(void)
+{
+    int n = 0;
+
+    log_trace(LOG_TRACE_GRPC, "call answered", "method", "Probe", "error", NULL, "code", "OK");
+    log_trace(LOG_TRACE_FUSE, "off", "n", LOG_NUM(count_evaluation(&n)));
+    log_debug("not at this level");
+    assert_int_equal(n, 0);
+}
+
+static void test_trace_writes_its_categories_at_any_level(void **state)
+{
+    char output[OUTPUT_MAX];
+    const cJSON *line;
+    cJSON *lines;
+
+    log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT, LOG_TARGET_STDERR);
+    capture(write_traces, output);
+    assert_string_equal(output, "");
+    log_trace_set(1u << LOG_TRACE_GRPC | 1u << LOG_TRACE_STORE);
+    capture(write_traces, output);
+    assert_string_equal(output + strcspn(output, " "), " TRACE call answered category=\"grpc\" "
+                                                       "method=\"Probe\" code=\"OK\"\n");
+    log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_JSON, LOG_TARGET_STDERR);
+    capture(write_traces, output);
+    log_trace_set(0);
+    lines = parse_lines(output);
+    assert_int_equal(cJSON_GetArraySize(lines), 1);
+    line = cJSON_GetArrayItem(lines, 0);
+    assert_string_equal(json_text(line, "level"), "trace");
+    assert_string_equal(json_text(line, "category"), "grpc");
+    assert_string_equal(json_text(line, "code"), "OK");
+    cJSON_Delete(lines);
+}
+
+static void test_trace_categories_are_parsed(void **state)
+{
+    const char *const bad[] = {"", ",", "fuse,", ",fuse", "fuse,,http", "fus", "fusee", "Fuse"};
+    unsigned mask = 0;
+    struct error e = ERROR_INIT;
+
+    assert_int_equal(log_trace_parse("fuse", &mask, &e), 0);
+    assert_int_equal(mask, 1u << LOG_TRACE_FUSE);
+    assert_int_equal(
+        log_trace_parse("volume,grpc,fuse,fuse,http,node,publisher,reflector,store", &mask, &e), 0);
+    assert_int_equal(mask, (1u << LOG_TRACE_N_CATEGORIES) - 1);
+    for (size_t i = 0; i < ELEMENTS_OF(bad); i++)
+        assert_int_equal(log_trace_parse(bad[i], &mask, NULL), -EINVAL);
+    assert_int_equal(log_trace_parse("http,nfs,fuse", &mask, &e), -EINVAL);
+    assert_string_equal(e.text, "unknown trace category \"nfs\", expected one of: fuse, grpc, "
+                                "http, node, publisher, reflector, store, volume");
+    assert_int_equal(mask, (1u << LOG_TRACE_N_CATEGORIES) - 1);
+}
+
 static enum log_target target;
 
 static void find_target(void)
@@ -212,6 +266,8 @@ int main(void)
         cmocka_unit_test(test_json),
         cmocka_unit_test(test_long_lines_are_cut),
         cmocka_unit_test(test_names),
+        cmocka_unit_test(test_trace_writes_its_categories_at_any_level),
+        cmocka_unit_test(test_trace_categories_are_parsed),
         cmocka_unit_test(test_standard_error_may_be_the_journal),
         cmocka_unit_test(test_debug_costs_nothing_when_off),
     };

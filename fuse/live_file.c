@@ -16,6 +16,8 @@ struct live_open {
     pid_t thread;
     atomic_bool was_read;  /* to its end */
     atomic_bool has_pages; /* some were read through it: it is mapped, and shows the newest */
+    bool needs_flush;      /* its thread had the file open already */
+    bool is_flushed;       /* a descriptor of it was closed; under the tree's lock */
     bool drops_pages;
     uint64_t version;
     struct timespec changed;
@@ -40,6 +42,29 @@ static void open_version(struct node *n, struct live_open *open)
     list_append(&live->opens, &open->link);
 }
 
+/*
+ * The lock is held. Return: the newest of a thread, one that was flushed only if there is no other:
+ * it was closed, and its release is on the way; or a descriptor was duplicated before it was
+ * closed. NULL.
+ */
+static const struct live_open *open_of_thread(const struct node_live *live, pid_t thread)
+{
+    const struct live_open *flushed = NULL;
+    const struct list *l = live->opens.prev;
+
+    for (unsigned i = 0; l != &live->opens && i < SEARCH_MAX; l = l->prev, i++) {
+        const struct live_open *open = CONTAINER_OF((uintptr_t)l, struct live_open, link);
+
+        if (open->thread != thread || atomic_load(&open->has_pages))
+            continue;
+        if (!open->is_flushed)
+            return open;
+        if (flushed == NULL)
+            flushed = open;
+    }
+    return flushed;
+}
+
 int live_file_open(struct tree *tree, uint64_t id, pid_t thread, bool may_wait,
                    struct live_open **ret_open)
 {
@@ -62,6 +87,7 @@ int live_file_open(struct tree *tree, uint64_t id, pid_t thread, bool may_wait,
     if (open == NULL)
         return -ENOMEM;
     open->thread = thread;
+    open->needs_flush = may_wait && thread != 0 && open_of_thread(n->file.live, thread) != NULL;
     open_version(n, open);
     *ret_open = open;
     return 0;
@@ -123,6 +149,17 @@ size_t live_file_read(struct tree *tree, uint64_t id, struct live_open *open, si
     return len;
 }
 
+void live_file_flush(struct tree *tree, struct live_open *open)
+{
+    TREE_LOCK(tree);
+    open->is_flushed = true;
+}
+
+bool live_open_needs_flush(const struct live_open *open)
+{
+    return open->needs_flush;
+}
+
 bool live_open_drops_pages(const struct live_open *open)
 {
     return open->drops_pages;
@@ -139,20 +176,6 @@ void live_open_stat(const struct live_open *open, struct stat *stat)
 {
     stat->st_size = (off_t)open->content.len;
     stat->st_mtim = stat->st_ctim = open->changed;
-}
-
-/* The lock is held. Return: the newest of a thread; NULL. */
-static const struct live_open *open_of_thread(const struct node_live *live, pid_t thread)
-{
-    const struct list *l = live->opens.prev;
-
-    for (unsigned i = 0; l != &live->opens && i < SEARCH_MAX; l = l->prev, i++) {
-        const struct live_open *open = CONTAINER_OF((uintptr_t)l, struct live_open, link);
-
-        if (open->thread == thread && !atomic_load(&open->has_pages))
-            return open;
-    }
-    return NULL;
 }
 
 bool live_file_stat(struct tree *tree, pid_t thread, struct stat *stat)

@@ -26,6 +26,17 @@ int live_file_open(struct tree *tree, uint64_t id, pid_t thread, bool may_wait,
 /* @open: NULL for an immutable file */
 void live_file_close(struct tree *tree, uint64_t id, struct live_open *open);
 
+/*
+ * A descriptor of @open is closed: if the thread has another open file of the node,
+ * live_file_stat() finds that one from now on. The kernel sends a release only some time after
+ * close(2) has returned, and another worker may answer the thread's next fstat(2) before it.
+ */
+void live_file_flush(struct tree *tree, struct live_open *open);
+/* Whether live_file_flush() has to be called for it: its thread had an open file of the node
+ * already. Never for the publisher's: its process, when it dies, would wait for an answer of its
+ * own. */
+bool live_open_needs_flush(const struct live_open *open);
+
 /* The bytes from @offset on, at most @size; borrowed until it is closed. Return: how many. */
 size_t live_file_read(struct tree *tree, uint64_t id, struct live_open *open, size_t offset,
                       size_t size, const uint8_t **ret_bytes);

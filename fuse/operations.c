@@ -8,8 +8,8 @@
  *  - open and opendir are answered with ENOSYS once. From then on the kernel opens without asking
  *    and keeps the pages and listings that it has (FUSE_CAP_NO_OPEN_SUPPORT, _NO_OPENDIR_SUPPORT).
  *  - What has no handler here is answered with ENOSYS by libfuse, which the kernel remembers too:
- *    flush, access, xattrs, locks, lseek, and so on. That flush is among them also matters when a
- *    process dies that holds both the device and an open file of its own mount: it would wait for
+ *    access, xattrs, locks, lseek, and so on. flush is answered so as well, which also matters when
+ *    a process dies that holds both the device and an open file of its own mount: it would wait for
  *    its own answer.
  *
  * A file system with live files (live_file.h) answers open and so is asked for each:
@@ -21,6 +21,8 @@
  *    a request for pages carries no lock owner, one of read(2) does. They stay as well, until the
  *    file is opened after an update, which is the one open without KEEP_CACHE. That is the
  *    publisher's, as opens wait for it, unless the file has no name through which it could.
+ *  - The kernel asks for no flush (NOFLUSH) but of a file that its thread had open already
+ *    (live_file_flush()).
  *  - Attributes of a live file are kept as long as there is no older version (live_switch.c).
  */
 #include "fuse/operations.h"
@@ -190,6 +192,11 @@ struct parked_open {
     struct fuse_file_info fi;
 };
 
+static bool needs_flush(const struct live_open *open)
+{
+    return open != NULL && live_open_needs_flush(open);
+}
+
 static void reply_open(fuse_req_t req, fuse_ino_t id, int r, struct live_open *open,
                        struct fuse_file_info *fi)
 {
@@ -200,6 +207,7 @@ static void reply_open(fuse_req_t req, fuse_ino_t id, int r, struct live_open *o
     fi->fh = (uintptr_t)open;
     fi->direct_io = open != NULL;
     fi->keep_cache = open == NULL || !live_open_drops_pages(open);
+    fi->noflush = !needs_flush(open);
     if (fuse_reply_open(req, fi) < 0)
         live_file_close(tree_of(req), id, open);
 }
@@ -284,6 +292,18 @@ void operations_resume_opens(struct operations *operations)
     while ((open = take_parked(&again)) != NULL)
         list_append(&operations->parked.all, &open->link);
     pthread_mutex_unlock(&operations->parked.lock);
+}
+
+static void on_flush(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
+{
+    struct live_open *open = operations_of(req)->answers_open ? open_of(fi) : NULL;
+
+    if (!needs_flush(open)) {
+        reply_error(req, -ENOSYS); /* and the kernel never asks again; it does not know NOFLUSH */
+        return;
+    }
+    live_file_flush(tree_of(req), open);
+    reply_error(req, 0);
 }
 
 static void on_release(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
@@ -552,6 +572,7 @@ const struct fuse_lowlevel_ops operations_table = {
     .rename = on_rename,
     .link = on_link,
     .open = on_open,
+    .flush = on_flush,
     .release = on_release,
     .read = on_read,
     .write = on_write,

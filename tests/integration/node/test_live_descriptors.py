@@ -74,6 +74,20 @@ def test_tail_follow_shows_the_version_it_opened_once(file: Path, api: Api, area
     assert output.read_bytes().replace(b"|", b"") == shown
 
 
+def test_fstat_of_a_held_descriptor_after_another_is_closed_has_its_own_size(
+    file: Path, api: Api
+) -> None:
+    """The kernel sends the release of a file after close(2) has returned: what comes next may be
+    answered first."""
+    with file.open("rb", buffering=0) as held:
+        put(api, user="root")
+        wait_text(file, "root")
+        for _ in range(500):
+            with file.open("rb", buffering=0) as other:
+                assert os.fstat(other.fileno()).st_size == len("root")
+            assert os.fstat(held.fileno()).st_size == PAGES * mmap.PAGESIZE
+
+
 @pytest.fixture
 def container_node(start: NodeMaker, api: Api) -> Node:
     put(api, user="a" * PAGES * mmap.PAGESIZE)

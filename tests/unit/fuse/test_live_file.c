@@ -183,6 +183,26 @@ static void newest_open_file_of_a_thread_counts(void **state)
     live_file_close(v->tree, v->a, others);
 }
 
+/* tail -F opens a file again to compare the two, and closes it: fstat(2) of the first comes next,
+ * and may be answered before the release. */
+static void flushed_file_counts_only_alone(void **state)
+{
+    struct live_volume *v = *state;
+    struct live_open *first = open_file(v, v->a), *second;
+
+    assert_false(live_open_needs_flush(first));
+    change(v, "a=newer");
+    second = open_file(v, v->a);
+    assert_true(live_open_needs_flush(second));
+    change(v, "a=newest");
+    live_file_flush(v->tree, second);
+    assert_int_equal(size_for(v, v->a, READER), 3);
+    live_file_close(v->tree, v->a, first);
+    assert_int_equal(size_for(v, v->a, READER), 5); /* as of a descriptor that was duplicated */
+    live_file_close(v->tree, v->a, second);
+    assert_int_equal(size_for(v, v->a, READER), 6);
+}
+
 static void oldest_are_not_found_among_too_many(void **state)
 {
     struct live_volume *v = *state;
@@ -477,6 +497,7 @@ int main(void)
         TEST(size_goes_with_the_open_file),
         TEST(times_go_with_the_size),
         TEST(newest_open_file_of_a_thread_counts),
+        TEST(flushed_file_counts_only_alone),
         TEST(oldest_are_not_found_among_too_many),
         TEST(unknown_thread_is_never_matched),
         TEST(other_files_are_not_matched),

@@ -1,4 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A change made inside the daemon, even with the notifications that FUSE has, raises no inotify
+ * event; system calls on the mount raise exactly those that a tmpfs would (D3). So the daemon
+ * writes to its own mount. Each call is answered by a FUSE worker, so no worker may make it, and it
+ * blocks, so the event loop should not: the publisher is a thread of its own.
+ *
+ * What it does next is decided by the publish queue (publish_queue.c), which the lock protects
+ * together with what the loop and the thread hand each other. The lock is given up before each
+ * system call on the mount. Order of waiting: loop, publisher, notifier, kernel, workers.
+ *
+ *  - A volume has one place for a payload that waits: a newer one takes it. Readers see always some
+ *    version that the source had, and never an older one after a newer one.
+ *  - Outcomes reach the loop through an eventfd. An outcome that the loop has not fetched is
+ *    overtaken by the next one of the volume.
+ *  - A volume's owner removes it and forgets it: the thread removes the directory and frees it. Its
+ *    name may be added again meanwhile; removals are first in the queue, so the directory is gone
+ *    before the next one of that name is made.
+ *  - The loop waits for the thread in three places: to give up a binding of the volume that the
+ *    thread works on, as it uses the loop's descriptor; to remove such a volume; and at the end.
+ */
 #include "fuse/publisher.h"
 
 #include <fcntl.h>
@@ -10,38 +30,12 @@
 #include <sys/eventfd.h>
 
 #include "base/list.h"
+#include "base/lock.h"
+#include "fuse/publish_queue.h"
 #include "fuse/volume_writer.h"
 
-/*
- * How long a reader may take from ..data to the file behind it; an undisturbed one takes some
- * microseconds, one that loses its processor some milliseconds. So long the old generation stays,
- * and so long the next update of the same volume waits. It is also what a watch on a key's own file
- * waits for its DELETE_SELF.
- */
-#define CLEAN_AFTER SPAN_MS(10)
-#define STACK_BYTES 262144u     /* a few paths; the default would count against the lock limit */
-#define CLEAN_AGAIN SPAN_SEC(1) /* after a failure */
+#define STACK_BYTES 262144u /* a few paths; the default would count against the lock limit */
 
-/*
- * What is mounted of an old generation has to be known before that goes, and a look at many mounts
- * takes its time (mount_monitor.c). An update does not wait for that. But when a volume has so many
- * old generations, each with the memory of a payload, it does.
- */
-#define OLD_GENERATIONS_MAX 16u
-
-#define LOOK_EVERY     SPAN_MS(2)  /* whether that has happened */
-#define DRAIN_EVERY    200u        /* us: whether open files were read: live_switch.c */
-#define CATCH_UP_AFTER SPAN_SEC(1) /* files that were left out of an update */
-
-/*
- * A volume goes round: idle -> waiting (submitted) -> active (the thread works on it) -> finished
- * (the loop is to be told) -> idle. A payload submitted after "waiting" makes it wait once more.
- * Between waiting and active it may be draining, if it has live files that readers have just
- * opened.
- *
- * Its directory is made with its first payload. Once it is removed, its owner has forgotten it: the
- * thread removes the directory and frees it.
- */
 struct publisher_volume {
     struct publisher *publisher;
     struct volume_writer writer; /* the thread's */
@@ -50,65 +44,44 @@ struct publisher_volume {
     void *userdata;
 
     /* under the publisher's lock */
-    struct list waiting; /* in publisher.waiting while there is something to publish */
-    struct payload *pending;
+    struct publish_entry entry;
+    struct payload *pending; /* submitted; NULL for none */
     mono_us pending_received_at;
-    struct list finished; /* in publisher.finished while the loop has not been told */
+    struct list finished; /* in publisher.finished until the loop has fetched the result */
     struct publisher_result result;
-    struct list cleaning; /* in publisher.cleaning while an old generation is to be removed */
-    mono_us clean_at;
-    unsigned n_old;       /* generations that are to be removed, at most */
-    mono_us settled_at;   /* what was mounted of the old generation can be seen from then on */
-    struct list draining; /* in publisher.draining */
-    struct list behind;   /* in publisher.behind while live files have to catch up */
-    mono_us catch_up_at;
     size_t n_lone_mounts;
-    struct list counted; /* in publisher.counted while the loop has not been told */
-    struct list binding; /* in publisher.binding while it is to be mounted in one more place */
-    int target_fd;       /* the process's, not the thread's; -1 if there is none */
-    unsigned long mount_attr;
-    struct list bound; /* in publisher.bound while the loop has not been told */
+    struct list counted;      /* in publisher.counted until the loop has fetched n_lone_mounts */
+    int target_fd;            /* the process's, not the thread's; -1 if there is none */
+    unsigned long mount_attr; /* of the binding, as what follows */
     publisher_bound_fn *on_bound;
     void *bound_userdata;
+    struct list bound; /* in publisher.bound until the loop has fetched the outcome */
     int bound_error;
     uint64_t mount_id;
-    bool is_removed;
-    bool is_catching_up;  /* the update under way is of live files alone; the thread's */
-    bool clean_failed;    /* the last time */
-    bool is_look_awaited; /* old generations could go, but for the look at mounts */
     struct error bound_text;
 };
 
 struct publisher {
     struct session *session;
     struct volume_writer_host writers; /* live_mounts is the thread's */
-    struct mount_watch *watch;         /* NULL: nothing is known of mounts */
+    struct mount_watch *watch;         /* NULL: what is mounted alone is not known */
     pthread_t thread;
-    int done_fd; /* eventfd: something is in finished */
+    int done_fd; /* eventfd: there is an outcome */
     sd_event_source *done_source;
 
     pthread_mutex_t lock; /* what follows */
     pthread_cond_t changed;
-    void *by_name;        /* tsearch(3) tree of volumes */
-    struct list removing; /* before anything else: a name may be wanted again */
-    struct list binding;
-    struct list waiting;
-    struct list draining;
-    struct list behind;
-    struct list cleaning; /* by clean_at */
+    struct publish_queue queue;
+    void *by_name; /* tsearch(3) tree of volumes */
     struct list finished;
     struct list bound;
     struct list counted;
-    struct publisher_volume *active;
-    bool has_seen_mounts; /* there are news of what is mounted */
+    struct publisher_volume *active; /* the thread works on it, without the lock */
     bool is_stopping;
-    bool is_to_be_probed;
-    bool is_probed; /* and the loop has not been told */
+    bool is_probed; /* and the loop has not fetched that */
     publisher_probed_fn *probed;
     void *probed_userdata;
 };
-
-/* ---- on the publisher's thread */
 
 static void volume_free(struct publisher_volume *v)
 {
@@ -118,31 +91,21 @@ static void volume_free(struct publisher_volume *v)
     free(v);
 }
 
-/* The lock is held. Nearly always it is the last one, as the delay is nearly always the same. */
-static void clean_later(struct publisher *p, struct publisher_volume *v, span_us delay)
+static struct publisher_volume *volume_of(struct publish_entry *entry)
 {
-    struct list *after;
-
-    v->clean_at = clock_mono() + delay;
-    list_remove(&v->cleaning);
-    for (after = p->cleaning.prev; after != &p->cleaning; after = after->prev)
-        if (list_entry(after, struct publisher_volume, cleaning)->clean_at <= v->clean_at)
-            break;
-    list_append(after->next, &v->cleaning); /* "append" puts it before its argument */
+    return CONTAINER_OF(entry, struct publisher_volume, entry);
 }
 
-/* The lock is held. A result that the loop has not fetched yet is overtaken by the new one. */
-static void finish(struct publisher *p, struct publisher_volume *v,
-                   const struct publisher_result *result)
+static int compare_names(const void *a, const void *b)
 {
-    payload_unref(v->result.payload);
-    v->result = *result;
-    list_remove(&v->finished);
-    list_append(&p->finished, &v->finished);
-    eventfd_write(p->done_fd, 1);
+    const struct publisher_volume *x = a, *y = b;
+
+    return strcmp(x->writer.name, y->writer.name);
 }
 
-/* The lock is given up while the thread works on a volume. */
+/* ---- on the publisher's thread; the lock is held unless said otherwise */
+
+/* Between the two the lock is given up, and @v (NULL for none) is the thread's. */
 static void begin_work(struct publisher *p, struct publisher_volume *v)
 {
     p->active = v;
@@ -156,173 +119,159 @@ static void end_work(struct publisher *p)
     pthread_cond_broadcast(&p->changed);
 }
 
-/* The lock is held. */
-static void note_behind(struct publisher *p, struct publisher_volume *v, span_us delay)
+/* Have the loop fetch an outcome. @link: of a volume, in that list already or not */
+static void report(struct publisher *p, struct list *list, struct list *link)
 {
-    v->catch_up_at = clock_mono() + delay;
-    list_remove(&v->behind);
-    list_append(&p->behind, &v->behind);
-}
-
-/* The lock is held, and given up meanwhile. The second half of an update, if there was a first. */
-static void publish(struct publisher *p, struct publisher_volume *v,
-                    struct publisher_result *result)
-{
-    bool is_partial = volume_writer_is_partial(&v->writer),
-         had_generation = v->writer.has_generation;
-    struct writer_result written = {.generation = ""};
-
-    begin_work(p, v);
-    if (result->error == 0)
-        result->error = volume_writer_end(&v->writer, &written);
-    end_work(p);
-    result->is_visible = written.generation[0] != '\0';
-    result->visible_at = written.visible_at;
-    memcpy(result->generation, written.generation, sizeof(result->generation));
-    if (v->is_removed) {
-        payload_unref(result->payload);
-        return;
-    }
-    finish(p, v, result);
-    if (is_partial)
-        note_behind(p, v, CATCH_UP_AFTER);
-    if (result->error == 0 && !(had_generation && v->writer.makes_generation))
-        return; /* nothing is to be removed */
-    clean_later(p, v, CLEAN_AFTER);
-    v->settled_at = v->clean_at;
-    v->is_look_awaited = false;
-    v->n_old++;
-}
-
-/* The lock is held. Return: whether readers that have just opened a live file are waited for. */
-static bool is_draining(struct publisher *p, struct publisher_volume *v)
-{
-    if (volume_writer_drain_until(&v->writer) <= clock_mono())
-        return false;
-    if (list_is_empty(&v->draining))
-        list_append(&p->draining, &v->draining);
-    return true;
-}
-
-/* The lock is held, and given up meanwhile. */
-static void end_draining(struct publisher *p, struct publisher_volume *v)
-{
-    struct publisher_result result = {.received_at = v->update_received_at};
-
-    list_remove(&v->draining);
-    if (!v->is_catching_up) {
-        result.payload = payload_ref(v->writer.update.payload);
-        publish(p, v, &result);
-        return;
-    }
-    begin_work(p, v);
-    volume_writer_end_catching_up(&v->writer);
-    end_work(p);
-}
-
-static void work_on_waiting(struct publisher *p, struct publisher_volume *v)
-{
-    struct publisher_result result = {.payload = TAKE(v->pending),
-                                      .received_at = v->pending_received_at};
-
-    list_remove(&v->waiting);
-    v->is_catching_up = false;
-    v->update_received_at = v->pending_received_at;
-    begin_work(p, v);
-    result.error = volume_writer_begin(&v->writer, result.payload);
-    end_work(p);
-    if (result.error == 0 && !v->is_removed && is_draining(p, v))
-        payload_unref(result.payload); /* the writer has a reference */
-    else
-        publish(p, v, &result);
-}
-
-/* Files that became live after the last update, or were left out of it. */
-static void work_on_behind(struct publisher *p, struct publisher_volume *v)
-{
-    int r;
-
-    list_remove(&v->behind);
-    v->is_catching_up = true;
-    begin_work(p, v);
-    r = volume_writer_begin_catching_up(&v->writer);
-    end_work(p);
-    if (r == -ENOENT || v->is_removed)
-        return;
-    if (r < 0 || volume_writer_is_partial(&v->writer))
-        note_behind(p, v, CATCH_UP_AFTER);
-    if (r == 0 && !is_draining(p, v))
-        end_draining(p, v);
-}
-
-/*
- * An old generation goes when it is known what is mounted of it.
- * Return: whether to wait for the next look at mounts.
- */
-static bool is_too_early(struct publisher *p, struct publisher_volume *v)
-{
-    if (p->watch == NULL || !p->writers.answers_open || v->n_old >= OLD_GENERATIONS_MAX ||
-        (mount_watch_seen_at(p->watch) >= v->settled_at && !p->has_seen_mounts))
-        return false;
-    mount_watch_request(p->watch);
-    clean_later(p, v, LOOK_EVERY);
-    v->is_look_awaited = true;
-    return true;
-}
-
-static void work_on_cleaning(struct publisher *p, struct publisher_volume *v)
-{
-    int r;
-
-    if (is_too_early(p, v))
-        return;
-    list_remove(&v->cleaning);
-    v->is_look_awaited = false;
-    begin_work(p, v);
-    r = volume_writer_clean(&v->writer);
-    end_work(p);
-    v->clean_failed = r < 0;
-    if (r == 0)
-        v->n_old = 0;
-    if (r < 0 && r != -ENOTCONN && !v->is_removed)
-        clean_later(p, v, CLEAN_AGAIN);
-}
-
-static int compare_names(const void *a, const void *b)
-{
-    const struct publisher_volume *x = a, *y = b;
-
-    return strcmp(x->writer.name, y->writer.name);
-}
-
-/* The lock is held. */
-static void count_lone_mounts(struct publisher *p, struct publisher_volume *v)
-{
-    size_t n = live_mounts_count(p->writers.live_mounts, v->writer.name);
-
-    if (n == v->n_lone_mounts)
-        return;
-    v->n_lone_mounts = n;
-    list_remove(&v->counted);
-    list_append(&p->counted, &v->counted);
+    list_remove(link);
+    list_append(list, link);
     eventfd_write(p->done_fd, 1);
 }
 
-/* The lock is held. */
+static void report_update(struct publisher *p, struct publisher_volume *v, int error,
+                          const struct writer_result *written, struct payload *payload_consumed)
+{
+    payload_unref(v->result.payload);
+    v->result = (struct publisher_result){.payload = payload_consumed,
+                                          .error = error,
+                                          .is_visible = written->generation[0] != '\0',
+                                          .received_at = v->update_received_at,
+                                          .visible_at = written->visible_at};
+    memcpy(v->result.generation, written->generation, sizeof(written->generation));
+    report(p, &p->finished, &v->finished);
+}
+
+/* The first half of an update. One that fails ends here. */
+static void begin_publish(struct publisher *p, struct publisher_volume *v)
+{
+    static const struct writer_result nothing;
+    struct payload *payload = TAKE(v->pending);
+    int r;
+
+    v->update_received_at = v->pending_received_at;
+    begin_work(p, v);
+    r = volume_writer_begin(&v->writer, payload);
+    end_work(p);
+    publish_queue_begun(&p->queue, &v->entry, r == 0);
+    if (r == 0 || v->entry.is_removed) {
+        payload_unref(payload); /* the writer has a reference */
+        return;
+    }
+    report_update(p, v, r, &nothing, payload);
+    publish_queue_published(&p->queue, &v->entry, (struct publish_outcome){.leaves_old = true},
+                            clock_mono());
+}
+
+/* The second half. */
+static void end_publish(struct publisher *p, struct publisher_volume *v)
+{
+    struct publish_outcome outcome = {.is_partial = volume_writer_is_partial(&v->writer)};
+    bool had_generation = v->writer.has_generation;
+    struct payload *payload = payload_ref(v->writer.update.payload);
+    struct writer_result written = {.generation = ""};
+    int r;
+
+    begin_work(p, v);
+    r = volume_writer_end(&v->writer, &written);
+    end_work(p);
+    if (v->entry.is_removed) {
+        payload_unref(payload);
+        return;
+    }
+    report_update(p, v, r, &written, payload);
+    outcome.leaves_old = r < 0 || (had_generation && v->writer.makes_generation);
+    publish_queue_published(&p->queue, &v->entry, outcome, clock_mono());
+}
+
+/* Files that became live after the last update, or were left out of it. */
+static void begin_catching_up(struct publisher *p, struct publisher_volume *v)
+{
+    int r;
+
+    begin_work(p, v);
+    r = volume_writer_begin_catching_up(&v->writer);
+    end_work(p);
+    publish_queue_begun(&p->queue, &v->entry, r == 0);
+    if (r == -ENOENT || v->entry.is_removed)
+        return;
+    if (r < 0 || volume_writer_is_partial(&v->writer))
+        publish_queue_catch_up(&p->queue, &v->entry, clock_mono() + PUBLISH_CATCH_UP_AFTER);
+}
+
+static void end_catching_up(struct publisher *p, struct publisher_volume *v)
+{
+    begin_work(p, v);
+    volume_writer_end_catching_up(&v->writer);
+    end_work(p);
+    publish_queue_caught_up(&p->queue, &v->entry);
+}
+
+static void clean(struct publisher *p, struct publisher_volume *v)
+{
+    int r;
+
+    begin_work(p, v);
+    r = volume_writer_clean(&v->writer);
+    end_work(p);
+    publish_queue_cleaned(&p->queue, &v->entry, r, clock_mono());
+}
+
+/* Fails for want of memory, and with -ENOTCONN when the directory has gone with the mount. */
+static void remove_volume(struct publisher *p, struct publisher_volume *v)
+{
+    int r;
+
+    begin_work(p, v);
+    r = volume_writer_remove(&v->writer);
+    end_work(p);
+    if (r < 0 && r != -ENOTCONN)
+        publish_queue_removal_failed(&p->queue, &v->entry, clock_mono());
+    else
+        volume_free(v);
+}
+
+static void bind(struct publisher *p, struct publisher_volume *v)
+{
+    struct error e = ERROR_INIT;
+    uint64_t mount_id = 0;
+    int r;
+
+    begin_work(p, v);
+    r = session_bind(p->session, v->writer.name, v->target_fd, v->mount_attr, &mount_id, &e);
+    end_work(p);
+    v->bound_error = r;
+    v->bound_text = e;
+    v->mount_id = mount_id;
+    report(p, &p->bound, &v->bound);
+}
+
+static void probe(struct publisher *p)
+{
+    begin_work(p, NULL);
+    session_probe(p->session);
+    end_work(p);
+    p->is_probed = true;
+    eventfd_write(p->done_fd, 1);
+}
+
 static void on_changed_mounts(void *userdata, const char *name)
 {
     struct publisher *p = userdata;
     char *mutable_name = strdupa(name);
     const struct publisher_volume like = {.writer = {.name = mutable_name}};
     struct publisher_volume *const *found = tfind(&like, &p->by_name, compare_names);
+    size_t n = live_mounts_count(p->writers.live_mounts, name);
 
     if (found == NULL)
         return;
-    count_lone_mounts(p, *found);
+    if ((*found)->n_lone_mounts != n) {
+        (*found)->n_lone_mounts = n;
+        report(p, &p->counted, &(*found)->counted);
+    }
     if (p->writers.answers_open && live_mounts_take_behind(p->writers.live_mounts, name))
-        note_behind(p, *found, 0);
+        publish_queue_catch_up(&p->queue, &(*found)->entry, clock_mono());
 }
 
+/* The lock is not held. */
 static void reconcile_mounts(struct publisher *p)
 {
     struct lone_mounts seen = {0};
@@ -338,91 +287,79 @@ static void reconcile_mounts(struct publisher *p)
     lone_mounts_deinit(&seen);
 }
 
-/* The lock is held, and given up meanwhile. */
-static void work_on_mounts(struct publisher *p)
+static void scan(struct publisher *p)
 {
-    p->has_seen_mounts = false;
     begin_work(p, NULL);
     reconcile_mounts(p);
     end_work(p);
     live_mounts_visit_changed(p->writers.live_mounts, on_changed_mounts, p);
 }
 
-static void work_on_binding(struct publisher *p, struct publisher_volume *v)
+static void wait_for_work(struct publisher *p, mono_us until)
 {
-    struct error e = ERROR_INIT;
-    uint64_t mount_id = 0;
-    int r;
+    const struct timespec t = {.tv_sec = (time_t)(until / 1000000),
+                               .tv_nsec = (long)(until % 1000000) * 1000};
 
-    list_remove(&v->binding);
-    begin_work(p, v);
-    r = session_bind(p->session, v->writer.name, v->target_fd, v->mount_attr, &mount_id, &e);
-    end_work(p);
-    v->bound_error = r;
-    v->bound_text = e;
-    v->mount_id = mount_id;
-    list_append(&p->bound, &v->bound);
-    eventfd_write(p->done_fd, 1);
-}
-
-/* What cannot be removed, for want of memory, is tried again later. */
-static void work_on_removing(struct publisher *p, struct publisher_volume *v)
-{
-    int r;
-
-    list_remove(&v->waiting);
-    begin_work(p, v);
-    r = volume_writer_remove(&v->writer);
-    end_work(p);
-    if (r < 0 && r != -ENOTCONN)
-        clean_later(p, v, CLEAN_AGAIN);
+    if (until == SPAN_FOREVER)
+        pthread_cond_wait(&p->changed, &p->lock);
     else
-        volume_free(v);
-}
-
-static void remove_again(struct publisher *p, struct publisher_volume *v)
-{
-    list_remove(&v->cleaning);
-    list_append(&p->removing, &v->waiting);
-}
-
-static struct publisher_volume *first_of(const struct list *list, size_t offset)
-{
-    return list_is_empty(list) ? NULL
-                               : (struct publisher_volume *)(void *)((char *)list->next - offset);
-}
-#define FIRST_OF(list, member) first_of(list, offsetof(struct publisher_volume, member))
-
-/* Whether nothing of a volume is in the way of an update, so that readers get their time. */
-static bool may_be_published(const struct publisher_volume *v)
-{
-    if (!list_is_empty(&v->draining))
-        return false;
-    return list_is_empty(&v->cleaning) || v->clean_failed ||
-           (v->is_look_awaited && v->n_old < OLD_GENERATIONS_MAX);
+        pthread_cond_timedwait(&p->changed, &p->lock, &t);
 }
 
 /*
- * The lock is held. Return: the first volume that waits and may be published, or NULL. One that has
- * an old generation to be removed is left alone until that was tried; those are as many as can be
- * published in that time.
+ * A scan's result is notified before its time is published (mount_monitor.c), and notifying takes
+ * the lock: whoever holds it and reads the time has been notified of that result.
  */
-static struct publisher_volume *first_to_publish(struct publisher *p)
+static struct publish_step next_step(struct publisher *p)
 {
-    struct publisher_volume *v;
+    struct publish_entry *e;
 
-    list_for_each (v, &p->waiting, waiting)
-        if (may_be_published(v))
-            return v;
-    return NULL;
+    publish_queue_for_each_draining(e, &p->queue)
+        publish_queue_set_drain(e, volume_writer_drain_until(&volume_of(e)->writer));
+    if (p->watch != NULL)
+        publish_queue_set_scanned_at(&p->queue, mount_watch_seen_at(p->watch));
+    return publish_queue_next(&p->queue, clock_mono());
 }
 
-static void wait_until(struct publisher *p, mono_us point)
+static void work(struct publisher *p, const struct publish_step *step)
 {
-    const struct timespec t = {.tv_sec = (time_t)(point / 1000000),
-                               .tv_nsec = (long)(point % 1000000) * 1000};
+    struct publisher_volume *v = step->entry != NULL ? volume_of(step->entry) : NULL;
 
-    pthread_cond_timedwait(&p->changed, &p->lock, &t);
+    switch (step->action) {
+    case PUBLISH_ACTION_WAIT:
+        wait_for_work(p, step->wait_until);
+        break;
+    case PUBLISH_ACTION_PROBE:
+        probe(p);
+        break;
+    case PUBLISH_ACTION_REMOVE:
+        remove_volume(p, v);
+        break;
+    case PUBLISH_ACTION_BIND:
+        bind(p, v);
+        break;
+    case PUBLISH_ACTION_COMMIT:
+        if (v->entry.is_catching_up)
+            end_catching_up(p, v);
+        else
+            end_publish(p, v);
+        break;
+    case PUBLISH_ACTION_SCAN:
+        scan(p);
+        break;
+    case PUBLISH_ACTION_PUBLISH:
+        begin_publish(p, v);
+        break;
+    case PUBLISH_ACTION_CATCH_UP:
+        begin_catching_up(p, v);
+        break;
+    case PUBLISH_ACTION_REQUEST_SCAN:
+        mount_watch_request(p->watch);
+        break;
+    case PUBLISH_ACTION_CLEAN:
+        clean(p, v);
+        break;
+    }
 }
 
 /*
@@ -453,87 +390,6 @@ static void leave_descriptors(const struct publisher *p)
     close_range(high + 1, UINT_MAX, 0);
 }
 
-static void work_on_probe(struct publisher *p)
-{
-    p->is_to_be_probed = false;
-    begin_work(p, NULL);
-    session_probe(p->session);
-    end_work(p);
-    p->is_probed = true;
-    eventfd_write(p->done_fd, 1);
-}
-
-/* The lock is held. Return: the first volume whose live files may be switched now, or NULL. */
-static struct publisher_volume *first_drained(struct publisher *p)
-{
-    struct publisher_volume *v;
-
-    list_for_each (v, &p->draining, draining)
-        if (!is_draining(p, v))
-            return v;
-    return NULL;
-}
-
-/* The lock is held. */
-static struct publisher_volume *first_to_catch_up(struct publisher *p)
-{
-    struct publisher_volume *v;
-
-    list_for_each (v, &p->behind, behind)
-        if (v->catch_up_at <= clock_mono() && list_is_empty(&v->draining))
-            return v;
-    return NULL;
-}
-
-/* The lock is held. Return: whether there was anything to do. */
-static bool work_on_something(struct publisher *p)
-{
-    struct publisher_volume *v;
-
-    if (p->is_to_be_probed)
-        work_on_probe(p);
-    else if ((v = FIRST_OF(&p->removing, waiting)) != NULL)
-        work_on_removing(p, v);
-    else if ((v = FIRST_OF(&p->binding, binding)) != NULL)
-        work_on_binding(p, v);
-    else if ((v = first_drained(p)) != NULL)
-        end_draining(p, v);
-    else if (p->has_seen_mounts)
-        work_on_mounts(p);
-    else if ((v = first_to_publish(p)) != NULL)
-        work_on_waiting(p, v);
-    else if ((v = first_to_catch_up(p)) != NULL)
-        work_on_behind(p, v);
-    else if ((v = FIRST_OF(&p->cleaning, cleaning)) == NULL || v->clean_at > clock_mono())
-        return false;
-    else if (v->is_removed)
-        remove_again(p, v);
-    else
-        work_on_cleaning(p, v);
-    return true;
-}
-
-static mono_us earlier(mono_us a, mono_us b)
-{
-    return a < b ? a : b;
-}
-
-static void wait_for_work(struct publisher *p)
-{
-    const struct publisher_volume *unclean = FIRST_OF(&p->cleaning, cleaning), *v;
-    mono_us next = unclean != NULL ? unclean->clean_at : SPAN_FOREVER;
-
-    list_for_each (v, &p->behind, behind)
-        if (list_is_empty(&v->draining))
-            next = earlier(next, v->catch_up_at);
-    if (!list_is_empty(&p->draining))
-        next = earlier(next, clock_mono() + DRAIN_EVERY);
-    if (next == SPAN_FOREVER)
-        pthread_cond_wait(&p->changed, &p->lock);
-    else
-        wait_until(p, next);
-}
-
 static void *publisher_main(void *userdata)
 {
     struct publisher *p = userdata;
@@ -541,82 +397,79 @@ static void *publisher_main(void *userdata)
     leave_descriptors(p);
     pthread_setname_np(pthread_self(), "publisher");
     session_set_publisher(p->session, gettid());
-    pthread_mutex_lock(&p->lock);
-    while (!p->is_stopping)
-        if (!work_on_something(p))
-            wait_for_work(p);
-    pthread_mutex_unlock(&p->lock);
+    {
+        LOCK_GUARD(&p->lock);
+        while (!p->is_stopping) {
+            const struct publish_step step = next_step(p);
+
+            work(p, &step);
+        }
+    }
     session_set_publisher(p->session, 0);
     return NULL;
 }
 
 /* ---- on the loop's thread */
 
+/* Return: the result that was taken, for which *ret_volume is set; false if there is none. */
 static bool take_result(struct publisher *p, struct publisher_volume **ret_volume,
                         struct publisher_result *ret_result)
 {
-    bool found;
+    struct publisher_volume *v;
 
-    pthread_mutex_lock(&p->lock);
-    found = !list_is_empty(&p->finished);
-    if (found) {
-        struct publisher_volume *v =
-            list_entry(p->finished.next, struct publisher_volume, finished);
-
-        list_remove(&v->finished);
-        *ret_volume = v;
-        *ret_result = v->result;
-        v->result = (struct publisher_result){0};
-    }
-    pthread_mutex_unlock(&p->lock);
-    return found;
+    LOCK_GUARD(&p->lock);
+    if (list_is_empty(&p->finished))
+        return false;
+    v = list_entry(p->finished.next, struct publisher_volume, finished);
+    list_remove(&v->finished);
+    *ret_volume = v;
+    *ret_result = v->result;
+    v->result = (struct publisher_result){0};
+    return true;
 }
 
-/* Return: a volume of which the loop is to be told that it is bound, or not; NULL if there is none.
- */
+/* Return: a volume whose binding has an outcome; NULL if there is none. */
 static struct publisher_volume *take_bound(struct publisher *p)
 {
     struct publisher_volume *v;
 
-    pthread_mutex_lock(&p->lock);
-    v = FIRST_OF(&p->bound, bound);
-    if (v != NULL)
-        list_remove(&v->bound);
-    pthread_mutex_unlock(&p->lock);
+    LOCK_GUARD(&p->lock);
+    if (list_is_empty(&p->bound))
+        return NULL;
+    v = list_entry(p->bound.next, struct publisher_volume, bound);
+    list_remove(&v->bound);
     return v;
 }
 
-/* The same, of which it is to be told how much is mounted alone. */
+/* Return: a volume whose n_lone_mounts has changed; NULL if there is none. */
 static struct publisher_volume *take_counted(struct publisher *p)
 {
     struct publisher_volume *v;
 
-    pthread_mutex_lock(&p->lock);
-    v = FIRST_OF(&p->counted, counted);
-    if (v != NULL)
-        list_remove(&v->counted);
-    pthread_mutex_unlock(&p->lock);
+    LOCK_GUARD(&p->lock);
+    if (list_is_empty(&p->counted))
+        return NULL;
+    v = list_entry(p->counted.next, struct publisher_volume, counted);
+    list_remove(&v->counted);
     return v;
 }
 
-static void tell_bound(struct publisher_volume *v)
+static bool take_probed(struct publisher *p)
+{
+    bool is_probed;
+
+    LOCK_GUARD(&p->lock);
+    is_probed = p->is_probed;
+    p->is_probed = false;
+    return is_probed;
+}
+
+static void report_bound(struct publisher_volume *v)
 {
     const struct error e = v->bound_text;
 
     v->target_fd = fd_close(v->target_fd);
     v->on_bound(v->bound_userdata, v->bound_error, v->mount_id, &e);
-}
-
-static void tell_probed(struct publisher *p)
-{
-    bool is_probed;
-
-    pthread_mutex_lock(&p->lock);
-    is_probed = p->is_probed;
-    p->is_probed = false;
-    pthread_mutex_unlock(&p->lock);
-    if (is_probed)
-        p->probed(p->probed_userdata);
 }
 
 static int on_done(sd_event_source *source, int fd, uint32_t revents, void *userdata)
@@ -632,11 +485,12 @@ static int on_done(sd_event_source *source, int fd, uint32_t revents, void *user
         payload_unref(result.payload);
     }
     while ((v = take_bound(p)) != NULL)
-        tell_bound(v);
+        report_bound(v);
     while ((v = take_counted(p)) != NULL)
         if (v->callbacks->lone_mounts != NULL)
             v->callbacks->lone_mounts(v->userdata);
-    tell_probed(p);
+    if (take_probed(p))
+        p->probed(p->probed_userdata);
     return 0;
 }
 
@@ -685,10 +539,9 @@ static void on_mounts_seen(void *userdata)
 {
     struct publisher *p = userdata;
 
-    pthread_mutex_lock(&p->lock);
-    p->has_seen_mounts = true;
+    LOCK_GUARD(&p->lock);
+    publish_queue_notify_scan(&p->queue);
     pthread_cond_broadcast(&p->changed);
-    pthread_mutex_unlock(&p->lock);
 }
 
 static int watch_mounts(struct publisher *p, struct mount_monitor *monitor, struct error *e)
@@ -702,15 +555,6 @@ static int watch_mounts(struct publisher *p, struct mount_monitor *monitor, stru
     if (r == 0)
         r = mount_watch_new(monitor, session_device(p->session), on_mounts_seen, p, &p->watch);
     return r < 0 ? error_set_errno(e, r, "cannot watch what is mounted") : 0;
-}
-
-static void init_lists(struct publisher *p)
-{
-    struct list *const lists[] = {&p->removing, &p->binding,  &p->waiting, &p->draining, &p->behind,
-                                  &p->cleaning, &p->finished, &p->bound,   &p->counted};
-
-    for (size_t i = 0; i < ELEMENTS_OF(lists); i++)
-        list_init(lists[i]);
 }
 
 int publisher_new(sd_event *event, const struct publisher_options *options,
@@ -727,7 +571,10 @@ int publisher_new(sd_event *event, const struct publisher_options *options,
     p->done_fd = -1;
     pthread_mutex_init(&p->lock, NULL);
     init_condition(&p->changed);
-    init_lists(p);
+    list_init(&p->finished);
+    list_init(&p->bound);
+    list_init(&p->counted);
+    publish_queue_init(&p->queue, options->monitor != NULL && options->answers_open);
     r = watch_mounts(p, options->monitor, e);
     if (r == 0)
         r = publisher_start(p, event, e);
@@ -739,50 +586,39 @@ int publisher_new(sd_event *event, const struct publisher_options *options,
     return 0;
 }
 
-/* Their directories go with the mount. */
-static void free_removed(struct publisher *p)
-{
-    struct publisher_volume *v;
-
-    while ((v = FIRST_OF(&p->removing, waiting)) != NULL) {
-        list_remove(&v->waiting);
-        volume_free(v);
-    }
-    while ((v = FIRST_OF(&p->cleaning, cleaning)) != NULL) {
-        assert(v->is_removed);
-        list_remove(&v->cleaning);
-        volume_free(v);
-    }
-}
-
 struct publisher *publisher_free(struct publisher *publisher)
 {
     struct publisher *p = publisher;
+    struct publish_entry *removed;
 
     if (p == NULL)
         return NULL;
-    pthread_mutex_lock(&p->lock);
-    p->is_stopping = true;
-    pthread_cond_broadcast(&p->changed);
-    pthread_mutex_unlock(&p->lock);
+    {
+        LOCK_GUARD(&p->lock);
+        p->is_stopping = true;
+        pthread_cond_broadcast(&p->changed);
+    }
     pthread_join(p->thread, NULL);
-    free_removed(p);
-    assert(list_is_empty(&p->waiting) && list_is_empty(&p->finished));
+    while ((removed = publish_queue_take_removed(&p->queue)) != NULL)
+        volume_free(volume_of(removed)); /* its directory goes with the mount */
+    assert(publish_queue_is_empty(&p->queue));
+    assert(list_is_empty(&p->finished) && list_is_empty(&p->bound) && list_is_empty(&p->counted));
+    assert(p->by_name == NULL);
     publisher_release(p);
     return NULL;
 }
 
-/* In the place of one of the name that is about to be removed. Return: 0 or -ENOMEM. */
+/* Takes the place of a removed volume of the name. Return: 0 or -ENOMEM. */
 static int index_volume(struct publisher *p, struct publisher_volume *v)
 {
     struct publisher_volume **slot;
 
-    pthread_mutex_lock(&p->lock);
+    LOCK_GUARD(&p->lock);
     slot = tsearch(v, &p->by_name, compare_names);
-    if (slot != NULL)
-        *slot = v;
-    pthread_mutex_unlock(&p->lock);
-    return slot != NULL ? 0 : -ENOMEM;
+    if (slot == NULL)
+        return -ENOMEM;
+    *slot = v;
+    return 0;
 }
 
 /* The lock is held. */
@@ -814,12 +650,8 @@ int publisher_add_volume(const struct publisher_place *place,
     v->writer.gid = place->gid;
     v->writer.mode = place->mode;
     v->writer.changes_in_place = place->changes_in_place;
-    list_init(&v->waiting);
+    publish_entry_init(&v->entry);
     list_init(&v->finished);
-    list_init(&v->draining);
-    list_init(&v->behind);
-    list_init(&v->cleaning);
-    list_init(&v->binding);
     list_init(&v->bound);
     list_init(&v->counted);
     if (index_volume(v->publisher, v) < 0) {
@@ -830,23 +662,20 @@ int publisher_add_volume(const struct publisher_place *place,
     return 0;
 }
 
-/* The lock is held. Waits for the thread, lest the descriptor that it uses is somebody else's. */
+/* The lock is held. Waits for the thread, which may be using the descriptor. */
 static void unbind(struct publisher *p, struct publisher_volume *v)
 {
     while (p->active == v && v->target_fd >= 0)
         pthread_cond_wait(&p->changed, &p->lock);
-    list_remove(&v->binding);
+    publish_queue_cancel_bind(&p->queue, &v->entry);
     list_remove(&v->bound);
     v->target_fd = fd_close(v->target_fd);
 }
 
 void publisher_unbind(struct publisher_volume *volume)
 {
-    struct publisher *p = volume->publisher;
-
-    pthread_mutex_lock(&p->lock);
-    unbind(p, volume);
-    pthread_mutex_unlock(&p->lock);
+    LOCK_GUARD(&volume->publisher->lock);
+    unbind(volume->publisher, volume);
 }
 
 struct publisher_volume *publisher_remove_volume(struct publisher_volume *volume)
@@ -857,19 +686,13 @@ struct publisher_volume *publisher_remove_volume(struct publisher_volume *volume
     if (v == NULL)
         return NULL;
     p = v->publisher;
-    pthread_mutex_lock(&p->lock);
+    LOCK_GUARD(&p->lock);
     unbind(p, v);
-    v->is_removed = true;
     unindex_volume(p, v);
-    list_remove(&v->waiting);
     list_remove(&v->finished);
-    list_remove(&v->draining);
-    list_remove(&v->behind);
     list_remove(&v->counted);
-    list_remove(&v->cleaning);
-    list_append(&p->removing, &v->waiting);
+    publish_queue_remove(&p->queue, &v->entry);
     pthread_cond_broadcast(&p->changed);
-    pthread_mutex_unlock(&p->lock);
     return NULL;
 }
 
@@ -880,14 +703,13 @@ void publisher_bind(struct publisher_volume *volume, int target_fd_consumed,
     struct publisher *p = v->publisher;
 
     assert(v->target_fd < 0);
-    pthread_mutex_lock(&p->lock);
+    LOCK_GUARD(&p->lock);
     v->target_fd = target_fd_consumed;
     v->mount_attr = mount_attr;
     v->on_bound = bound;
     v->bound_userdata = userdata;
-    list_append(&p->binding, &v->binding);
+    publish_queue_bind(&p->queue, &v->entry);
     pthread_cond_broadcast(&p->changed);
-    pthread_mutex_unlock(&p->lock);
 }
 
 void publisher_submit(struct publisher_volume *volume, struct payload *payload, mono_us received_at)
@@ -895,36 +717,33 @@ void publisher_submit(struct publisher_volume *volume, struct payload *payload, 
     struct publisher *p = volume->publisher;
     struct payload *overtaken;
 
-    pthread_mutex_lock(&p->lock);
-    overtaken = volume->pending;
-    volume->pending = payload_ref(payload);
-    volume->pending_received_at = received_at;
-    if (overtaken == NULL)
-        list_append(&p->waiting, &volume->waiting);
-    pthread_cond_broadcast(&p->changed);
-    pthread_mutex_unlock(&p->lock);
+    {
+        LOCK_GUARD(&p->lock);
+        overtaken = volume->pending;
+        volume->pending = payload_ref(payload);
+        volume->pending_received_at = received_at;
+        publish_queue_submit(&p->queue, &volume->entry);
+        pthread_cond_broadcast(&p->changed);
+    }
     payload_unref(overtaken);
 }
 
 struct publisher_lone_mounts publisher_lone_mounts(struct publisher_volume *volume)
 {
     struct publisher *p = volume->publisher;
-    struct publisher_lone_mounts mounts = {.follow = p->writers.answers_open};
 
-    pthread_mutex_lock(&p->lock);
-    mounts.n = volume->n_lone_mounts;
-    pthread_mutex_unlock(&p->lock);
-    return mounts;
+    LOCK_GUARD(&p->lock);
+    return (struct publisher_lone_mounts){.n = volume->n_lone_mounts,
+                                          .follow = p->writers.answers_open};
 }
 
 void publisher_probe(struct publisher *publisher, publisher_probed_fn *probed, void *userdata)
 {
     struct publisher *p = publisher;
 
-    pthread_mutex_lock(&p->lock);
+    LOCK_GUARD(&p->lock);
     p->probed = probed;
     p->probed_userdata = userdata;
-    p->is_to_be_probed = true;
+    publish_queue_probe(&p->queue);
     pthread_cond_broadcast(&p->changed);
-    pthread_mutex_unlock(&p->lock);
 }

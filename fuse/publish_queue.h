@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * The publish queue: decides what the publisher does next, for which volume, and until when it
+ * waits. It is pure: the time is an argument, outcomes are reported to it, and it makes no calls.
+ * See publish_queue.c.
+ *
+ * Thread: any that holds the publisher's lock.
+ */
+#include "base/clock.h"
+#include "base/list.h"
+
+/* Live files that an update left out, because their readers have them open, are tried again then.
+ */
+#define PUBLISH_CATCH_UP_AFTER SPAN_SEC(1)
+
+enum publish_action {
+    PUBLISH_ACTION_WAIT,         /* for a request, until wait_until at most */
+    PUBLISH_ACTION_PROBE,        /* show that the threads are alive */
+    PUBLISH_ACTION_REMOVE,       /* the volume's directory */
+    PUBLISH_ACTION_BIND,         /* mount the volume on its target */
+    PUBLISH_ACTION_COMMIT,       /* the second half of the volume's update */
+    PUBLISH_ACTION_SCAN,         /* reconcile with the mounts that the monitor has scanned */
+    PUBLISH_ACTION_PUBLISH,      /* the first half of an update to the submitted payload */
+    PUBLISH_ACTION_CATCH_UP,     /* the first half of an update of live files alone */
+    PUBLISH_ACTION_REQUEST_SCAN, /* from the monitor */
+    PUBLISH_ACTION_CLEAN,        /* remove the volume's old generations */
+};
+
+struct publish_step {
+    enum publish_action action;
+    struct publish_entry *entry; /* NULL for WAIT, PROBE and SCAN */
+    mono_us wait_until;          /* WAIT; SPAN_FOREVER: for a request alone */
+};
+
+/* Embedded. Members are publish_queue.c's alone. */
+struct publish_queue {
+    bool needs_scan; /* an old generation stays until its mounts were scanned */
+    bool is_probe_requested;
+    bool is_scanned;
+    mono_us scanned_at;
+    struct list removing;
+    struct list binding;
+    struct list draining;
+    struct list submitted;
+    struct list behind;
+    struct list cleaning; /* by clean_at */
+};
+
+enum update_state {
+    UPDATE_IDLE,
+    UPDATE_BEGINNING, /* the thread works on the first half */
+    UPDATE_DRAINING,  /* readers of live files are awaited */
+    UPDATE_COMMITTING /* the thread works on the second half */
+};
+
+enum old_state {
+    OLD_NONE,            /* no old generation, as far as is known */
+    OLD_AWAITS_READERS,  /* those that have just followed ..data to it */
+    OLD_AWAITS_SCAN,     /* of mounts: which parts of it are mounted alone */
+    OLD_CLEANING,        /* the thread removes it */
+    OLD_AWAITS_NEXT_TRY, /* removing it failed */
+};
+
+/* A volume's place in the queue. Embedded; it is not freed before it is removed. */
+struct publish_entry {
+    enum update_state update;
+    enum old_state old;
+    bool is_removed;
+    bool is_catching_up; /* the update under way is of live files alone */
+    mono_us drain_until; /* DRAINING */
+    mono_us catch_up_at; /* while in publish_queue.behind */
+    mono_us clean_at;    /* while in publish_queue.cleaning */
+    mono_us replaced_at; /* a scan from then on shows all mounts of the old generations */
+    unsigned n_old;      /* generations to remove, at most */
+    struct list removing;
+    struct list binding;
+    struct list draining;
+    struct list submitted;
+    struct list behind;
+    struct list cleaning;
+};
+
+/* @needs_scan: see struct publish_queue */
+void publish_queue_init(struct publish_queue *queue, bool needs_scan);
+void publish_entry_init(struct publish_entry *entry);
+
+/* ---- requests */
+
+void publish_queue_probe(struct publish_queue *queue);
+/* There is a payload for the volume. One that is submitted already keeps its place. */
+void publish_queue_submit(struct publish_queue *queue, struct publish_entry *entry);
+void publish_queue_bind(struct publish_queue *queue, struct publish_entry *entry);
+void publish_queue_cancel_bind(struct publish_queue *queue, struct publish_entry *entry);
+/* Drops all other requests of the volume. Outcomes that are reported afterwards have no effect. */
+void publish_queue_remove(struct publish_queue *queue, struct publish_entry *entry);
+/* The monitor has the result of a scan. */
+void publish_queue_notify_scan(struct publish_queue *queue);
+/* Live files of the volume lag behind what it shows. @at: not before then */
+void publish_queue_catch_up(struct publish_queue *queue, struct publish_entry *entry, mono_us at);
+
+/* ---- the thread */
+
+/* Visit the volumes that drain: @entry is the cursor. */
+#define publish_queue_for_each_draining(entry, queue)                                              \
+    list_for_each (entry, &(queue)->draining, draining)
+
+/* Until when readers of the volume are awaited; 0: no longer. Before each publish_queue_next(). */
+void publish_queue_set_drain(struct publish_entry *entry, mono_us until);
+/* When the newest scan began whose result was notified, or was empty. The same. */
+void publish_queue_set_scanned_at(struct publish_queue *queue, mono_us at);
+
+/*
+ * What to do next. It counts as begun; the functions below report the outcome of REMOVE, COMMIT,
+ * PUBLISH, CATCH_UP and CLEAN. A successful REMOVE is not reported: the entry may be freed.
+ */
+struct publish_step publish_queue_next(struct publish_queue *queue, mono_us now);
+
+/*
+ * The first half of an update, PUBLISH or CATCH_UP, is done.
+ * @has_begun: false when it failed, or there was nothing to do: no second half follows. For PUBLISH
+ * publish_queue_published() reports the failure.
+ */
+void publish_queue_begun(struct publish_queue *queue, struct publish_entry *entry, bool has_begun);
+
+struct publish_outcome {
+    bool is_partial; /* live files were left out */
+    bool leaves_old; /* there is an old generation to remove, or what a failed update left behind */
+};
+
+/* An update to a payload ended, well or not. */
+void publish_queue_published(struct publish_queue *queue, struct publish_entry *entry,
+                             struct publish_outcome outcome, mono_us now);
+/* An update of live files alone ended. */
+void publish_queue_caught_up(struct publish_queue *queue, struct publish_entry *entry);
+/* @r: 0; -errno: tried again later, except after -ENOTCONN, which leaves nothing to clean */
+void publish_queue_cleaned(struct publish_queue *queue, struct publish_entry *entry, int r,
+                           mono_us now);
+/* REMOVE failed; it is tried again later. */
+void publish_queue_removal_failed(struct publish_queue *queue, struct publish_entry *entry,
+                                  mono_us now);
+
+/* ---- the end */
+
+/* Take out what is removed and waits for the thread. Return: NULL if there is none. */
+struct publish_entry *publish_queue_take_removed(struct publish_queue *queue);
+bool publish_queue_is_empty(const struct publish_queue *queue);

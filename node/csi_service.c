@@ -309,7 +309,7 @@ static bool on_is_ready(void *userdata)
 {
     const struct csi_service *csi = userdata;
 
-    return !csi->node->is_ending && node_is_serving(csi->node);
+    return node_is_serving(csi->node);
 }
 
 static void on_registration(void *userdata, bool is_registered, const char *error)

@@ -31,7 +31,6 @@
 #include "node/monitor.h"
 #include "node/run_dir.h"
 #include "node/static_reconciler.h"
-#include "serve/event_loop.h"
 #include "serve/service_manager.h"
 
 /* As many volumes as a person would look at; the others have the same trouble. */
@@ -54,57 +53,16 @@ void node_tell_status(struct node *node)
     }
 }
 
-/* ---- signals */
-
-static int on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
-{
-    const struct node *node = userdata;
-
-    service_manager_reloading();
-    log_info("looking anew at the files of static volumes, and at the pods that there are");
-    static_reconciler_refresh(node->static_volumes);
-    csi_service_check(node->csi);
-    service_manager_ready();
-    return 0;
-}
-
-static int on_end(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
-{
-    struct node *node = userdata;
-
-    log_info("ending", "signal", strsignal((int)info->ssi_signo));
-    node->is_ending = true;
-    return sd_event_exit(node->event, 0);
-}
-
-static int make_event_loop(struct node *node, struct error *e)
-{
-    static const struct {
-        int number;
-        sd_event_signal_handler_t handler;
-    } signals[] = {{SIGTERM, on_end}, {SIGINT, on_end}, {SIGHUP, on_reload}};
-    sigset_t taken;
-    int r;
-
-    sigemptyset(&taken);
-    for (size_t i = 0; i < ELEMENTS_OF(signals); i++)
-        sigaddset(&taken, signals[i].number);
-    r = event_loop_new(&taken, &node->event, e);
-    if (r < 0)
-        return r;
-    for (size_t i = 0; i < ELEMENTS_OF(signals) && r >= 0; i++)
-        r = sd_event_add_signal(node->event, NULL, signals[i].number, signals[i].handler, node);
-    return r < 0 ? error_set_errno(e, r, "cannot set the event loop up") : 0;
-}
-
 /* ---- the file system */
 
 static void on_file_system_failed(void *userdata, const struct error *reason)
 {
     struct node *node = userdata;
 
-    error_set(&node->failure, -EIO, "cannot go on: %s", reason->text);
-    sd_event_exit(node->event, -EIO);
+    struct error e = *reason;
+
+    error_prefix(&e, -EIO, "cannot go on");
+    daemon_fail(&node->daemon, &e);
 }
 
 /* @name: of the directory in the run directory */
@@ -129,7 +87,7 @@ static int start_live(struct node *node, struct error *e)
     if (r < 0)
         return r;
     assert(node->live != NULL);
-    watchdog_add(node->watchdog, node->live->publisher);
+    watchdog_add(node->daemon.watchdog, node->live->publisher);
     node_monitor_serve(node->seeing, node->live->session);
     return 0;
 }
@@ -192,10 +150,7 @@ static int start_file_system(struct node *node, struct error *e)
         .updated = on_volume_updated,
         .userdata = node,
     };
-    r = watchdog_new(node->event, &node->watchdog);
-    if (r < 0)
-        return error_set_errno(e, r, "cannot set the watchdog up");
-    watchdog_add(node->watchdog, node->standard->publisher);
+    watchdog_add(node->daemon.watchdog, node->standard->publisher);
     return 0;
 }
 
@@ -292,9 +247,12 @@ static int start_volumes(struct node *node, struct error *e)
     return r;
 }
 
-static int node_start(struct node *node, struct error *e)
+static int node_start(struct daemon *daemon, struct error *e)
 {
+    struct node *node = CONTAINER_OF(daemon, struct node, daemon);
     int r;
+
+    node->event = daemon->event;
 
     if (geteuid() != 0)
         return error_set(e, -EPERM, "the node daemon mounts for others and has to be run as root");
@@ -302,8 +260,6 @@ static int node_start(struct node *node, struct error *e)
     if (r == 0)
         r = secmem_harden(e); /* if not all can be locked, that is said of what is not */
     if (r >= 0)
-        r = make_event_loop(node, e);
-    if (r == 0)
         r = start_file_system(node, e);
     if (r == 0)
         r = node_monitor_new(node, &node->seeing, e);
@@ -320,9 +276,20 @@ static int node_start(struct node *node, struct error *e)
     return 0;
 }
 
-/* From those who ask to the source, so that nobody calls into what is gone. */
-static void node_deinit(struct node *node)
+static void node_reload(struct daemon *daemon)
 {
+    const struct node *node = CONTAINER_OF(daemon, struct node, daemon);
+
+    log_info("looking anew at the files of static volumes, and at the pods that there are");
+    static_reconciler_refresh(node->static_volumes);
+    csi_service_check(node->csi);
+}
+
+/* From the callers to the source, so that no callback reaches a freed object. */
+static void node_stop(struct daemon *daemon)
+{
+    struct node *node = CONTAINER_OF(daemon, struct node, daemon);
+
     csi_service_free(node->csi);
     static_reconciler_free(node->static_volumes);
     node_volumes_free(node->volumes);
@@ -330,27 +297,18 @@ static void node_deinit(struct node *node)
     node->pods_identity = identity_unref(node->pods_identity);
     identities_free(node->identities);
     node_monitor_free(node->seeing);
-    watchdog_free(node->watchdog);
     file_system_free(node->live);
     file_system_free(node->standard);
     mount_monitor_free(node->mount_monitor);
-    sd_event_unref(node->event);
     free(node->target_root);
     node->lock_fd = fd_close(node->lock_fd);
 }
 
 int node_run(const struct node_options *options, struct error *e)
 {
+    static const struct daemon_ops ops = {
+        .start = node_start, .reload = node_reload, .stop = node_stop};
     struct node node = {.options = options, .started_at = clock_wall(), .lock_fd = -1};
-    int r = node_start(&node, e);
 
-    if (r >= 0)
-        r = sd_event_loop(node.event);
-    if (r < 0 && node.failure.text[0] != '\0')
-        *e = node.failure;
-    else if (r < 0 && e->text[0] == '\0')
-        error_set_errno(e, r, "the event loop failed");
-    service_manager_stopping();
-    node_deinit(&node);
-    return r;
+    return daemon_run(&node.daemon, &ops, NULL, e);
 }

@@ -8,8 +8,8 @@
  */
 #include "node/options.h"
 #include "node/volumes.h"
+#include "serve/daemon.h"
 #include "serve/file_system.h"
-#include "serve/watchdog.h"
 
 struct csi_service;
 struct node_monitor;
@@ -17,9 +17,10 @@ struct static_reconciler;
 
 /* Members are for looking at. */
 struct node {
+    struct daemon daemon;
     const struct node_options *options;
     struct timespec started_at;
-    sd_event *event;
+    sd_event *event; /* the daemon's */
     int lock_fd;
     char *target_root; /* KUBELET_ROOT/pods */
 
@@ -28,7 +29,6 @@ struct node {
     struct file_system *live; /* see enum node_fs; NULL until the first such volume */
     struct log_limit source_log;
     struct node_volume_host host;
-    struct watchdog *watchdog;
 
     struct identities *identities;
     struct identity *pods_identity; /* a reference; NULL until pods were read */
@@ -37,9 +37,7 @@ struct node {
     struct csi_service *csi;
     struct static_reconciler *static_volumes;
     struct node_monitor *seeing;
-    bool is_ending;
     bool has_warned; /* of memory that is not locked */
-    struct error failure;
 };
 
 /*

@@ -5,7 +5,7 @@
 
 #include <systemd/sd-daemon.h>
 
-span_us supervisor_watchdog_limit(void)
+span_us service_manager_watchdog_limit(void)
 {
     uint64_t limit;
 

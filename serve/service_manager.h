@@ -9,7 +9,7 @@
 #include "base/clock.h"
 
 /* Return: how often at least the program has to say service_manager_alive(); 0: never. */
-span_us supervisor_watchdog_limit(void);
+span_us service_manager_watchdog_limit(void);
 void service_manager_alive(void);
 
 /* What the program is started for has begun, or a reload is over. */

@@ -36,7 +36,7 @@ static int on_time(sd_event_source *source, uint64_t usec, void *userdata)
 int watchdog_new(sd_event *event, struct watchdog **ret_watchdog)
 {
     _cleanup_(watchdog_freep) struct watchdog *w = calloc(1, sizeof(*w));
-    span_us limit = supervisor_watchdog_limit();
+    span_us limit = service_manager_watchdog_limit();
     int r;
 
     if (w == NULL)
@@ -47,6 +47,7 @@ int watchdog_new(sd_event *event, struct watchdog **ret_watchdog)
                                        w);
         if (r < 0)
             return r;
+        sd_event_source_set_enabled(w->timer, SD_EVENT_OFF);
     }
     *ret_watchdog = TAKE(w);
     return 0;
@@ -55,6 +56,8 @@ int watchdog_new(sd_event *event, struct watchdog **ret_watchdog)
 void watchdog_add(struct watchdog *watchdog, struct publisher *publisher)
 {
     assert(watchdog->n_publishers < WATCHDOG_PUBLISHERS_MAX);
+    if (watchdog->n_publishers == 0 && watchdog->timer != NULL)
+        sd_event_source_set_enabled(watchdog->timer, SD_EVENT_ONESHOT);
     watchdog->publishers[watchdog->n_publishers++] = publisher;
 }
 

@@ -24,7 +24,7 @@
 #include "cmd/commands.h"
 #include "cmd/exec/job.h"
 #include "cmd/exec/options.h"
-#include "serve/event_loop.h"
+#include "serve/daemon.h"
 #include "volume/environment.h"
 
 #define TIMER_SLACK SPAN_MS(10)
@@ -32,9 +32,9 @@
 enum phase { PHASE_WAITING, PHASE_RUNNING, PHASE_STOPPING, PHASE_ENDING };
 
 struct exec {
+    struct daemon daemon;
     const struct exec_options *options;
     struct launch launch;
-    sd_event *event;
     struct store *store;
     struct source *source;
     char *namespace;
@@ -43,7 +43,7 @@ struct exec {
     sd_event_source *wait_timer;
     enum phase phase;
     bool is_asked_to_end; /* no restart any more */
-    struct error failure; /* why there was no command; empty if there was */
+    char **envp;          /* with --on-change ignore: what the command gets */
     int exit_status;
 
     /* what was logged last */
@@ -56,13 +56,14 @@ static void end(struct exec *x, int exit_status)
 {
     x->phase = PHASE_ENDING;
     x->exit_status = exit_status;
-    sd_event_exit(x->event, 0);
+    sd_event_exit(x->daemon.event, 0);
 }
 
 static void fail(struct exec *x, const struct error *reason, int exit_status)
 {
-    x->failure = *reason;
-    end(x, exit_status);
+    x->phase = PHASE_ENDING;
+    x->exit_status = exit_status;
+    daemon_fail(&x->daemon, reason);
 }
 
 /* ---- what is logged: each trouble once, and once that it is over */
@@ -150,8 +151,8 @@ static int start_waiting(struct exec *x, struct error *e)
 
     if (wait == SPAN_FOREVER || wait == 0)
         return 0;
-    r = sd_event_add_time_relative(x->event, &x->wait_timer, CLOCK_MONOTONIC, wait, TIMER_SLACK,
-                                   on_wait_over, x);
+    r = sd_event_add_time_relative(x->daemon.event, &x->wait_timer, CLOCK_MONOTONIC, wait,
+                                   TIMER_SLACK, on_wait_over, x);
     return r < 0 ? error_set_errno(e, r, "cannot set a timer") : 0;
 }
 
@@ -205,6 +206,22 @@ static void react_to_change(struct exec *x)
     }
 }
 
+/* ---- the command in our place */
+
+/* For exec_run(), which starts the command when the loop and all that lives on it are gone. */
+static void keep_vector(struct exec *x)
+{
+    struct error e;
+
+    x->envp = env_vector(environment_env(x->environment), environ);
+    if (x->envp != NULL) {
+        end(x, EXIT_OK);
+        return;
+    }
+    error_set_errno(&e, -ENOMEM, "cannot make the environment");
+    fail(x, &e, EXIT_FAILED);
+}
+
 /* ---- the environment */
 
 static void on_changed(void *userdata)
@@ -218,7 +235,7 @@ static void on_changed(void *userdata)
         if (x->job != NULL)
             start_command(x);
         else
-            end(x, EXIT_OK);
+            keep_vector(x);
         break;
     case PHASE_RUNNING:
         react_to_change(x);
@@ -240,37 +257,26 @@ static void on_environment_state(void *userdata)
 
 /* ---- all of it */
 
-static int make_event_loop(struct exec *x, struct error *e)
-{
-    static const struct job_callbacks callbacks = {.ended = on_ended,
-                                                   .asked_to_end = on_asked_to_end};
-    sigset_t taken;
-    int r;
-
-    sigemptyset(&taken);
-    if (x->options->on_change != ON_CHANGE_IGNORE)
-        job_signals(&taken);
-    r = event_loop_new(&taken, &x->event, e);
-    if (r < 0 || x->options->on_change == ON_CHANGE_IGNORE)
-        return r;
-    return job_new(x->event, &x->launch, x->options->command, &callbacks, x, &x->job, e);
-}
-
-static int exec_start(struct exec *x, struct error *e)
+static int exec_start(struct daemon *daemon, struct error *e)
 {
     static const struct environment_callbacks callbacks = {.changed = on_changed,
                                                            .state = on_environment_state};
+    static const struct job_callbacks job_callbacks = {.ended = on_ended,
+                                                       .asked_to_end = on_asked_to_end};
+    struct exec *x = CONTAINER_OF(daemon, struct exec, daemon);
     int r = secmem_harden_lending(e);
 
     if (r < 0)
         return r;
-    r = make_event_loop(x, e);
+    if (x->options->on_change != ON_CHANGE_IGNORE)
+        r = job_new(daemon->event, &x->launch, x->options->command, &job_callbacks, x, &x->job, e);
     if (r < 0)
         return r;
     r = store_new(&x->store);
     if (r < 0)
         return error_set_errno(e, r, "cannot set the store up");
-    r = source_options_open(&x->options->from, x->event, x->store, &x->source, &x->namespace, e);
+    r = source_options_open(&x->options->from, x->daemon.event, x->store, &x->source, &x->namespace,
+                            e);
     if (r < 0)
         return r;
     r = start_waiting(x, e);
@@ -280,9 +286,11 @@ static int exec_start(struct exec *x, struct error *e)
                            &x->environment, e);
 }
 
-/* From the command's end to the source, so that nobody calls into what is gone. */
-static void exec_deinit(struct exec *x)
+/* From the command's end to the source, so that no callback reaches a freed object. */
+static void exec_stop(struct daemon *daemon)
 {
+    struct exec *x = CONTAINER_OF(daemon, struct exec, daemon);
+
     sd_event_source_disable_unref(x->wait_timer);
     job_free(x->job);
     environment_free(x->environment);
@@ -290,49 +298,27 @@ static void exec_deinit(struct exec *x)
     store_free(x->store);
     free(x->namespace);
     free(x->logged_skipped);
-    sd_event_unref(x->event);
-}
-
-/* With --on-change ignore: what the command is to be given, the caller's; or NULL. */
-static char **take_vector(const struct exec *x, struct error *e)
-{
-    char **envp;
-
-    if (x->job != NULL || x->failure.text[0] != '\0')
-        return NULL;
-    envp = env_vector(environment_env(x->environment), environ);
-    if (envp == NULL)
-        error_set_errno(e, -ENOMEM, "cannot make the environment");
-    return envp;
 }
 
 /* Return: the exit status, with @e if it was not the command's. */
 static int exec_run(const struct exec_options *options, struct error *e)
 {
-    struct exec x = {.options = options};
-    struct error start_error = ERROR_INIT;
-    char **envp = NULL;
-    int r;
+    static const struct daemon_ops ops = {.start = exec_start, .stop = exec_stop};
+    struct exec x = {.options = options, .exit_status = EXIT_FAILED};
+    sigset_t signals;
+    int r = launch_init(&x.launch, e);
 
-    r = launch_init(&x.launch, &start_error);
+    sigemptyset(&signals);
+    if (options->on_change != ON_CHANGE_IGNORE)
+        job_signals(&signals);
     if (r >= 0)
-        r = exec_start(&x, &start_error);
-    if (r < 0)
-        *e = start_error;
-    else
-        r = sd_event_loop(x.event);
-    if (r >= 0) {
-        *e = x.failure;
-        envp = take_vector(&x, e);
-    } else if (e->text[0] == '\0') {
-        error_set_errno(e, r, "the event loop failed");
-    }
-    exec_deinit(&x); /* which closes connections and lets go of the objects */
-    if (envp != NULL)
-        x.exit_status = launch_exit_status(launch_replace(&x.launch, options->command, envp, e));
-    secmem_free(envp);
+        r = daemon_run(&x.daemon, &ops, &signals, e);
+    /* connections are closed and objects freed: what follows takes only the environment along */
+    if (r >= 0 && x.envp != NULL)
+        x.exit_status = launch_exit_status(launch_replace(&x.launch, options->command, x.envp, e));
+    secmem_free(x.envp);
     launch_deinit(&x.launch);
-    return r < 0 || (x.exit_status == EXIT_OK && e->text[0] != '\0') ? EXIT_FAILED : x.exit_status;
+    return x.exit_status;
 }
 
 int command_exec(const struct invocation *invocation, int argc, char *argv[])

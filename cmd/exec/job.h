@@ -22,7 +22,7 @@ struct job_callbacks {
     void (*asked_to_end)(void *userdata, int signo);
 };
 
-/* All signals that a job passes on or has to have blocked, for event_loop_new(). */
+/* All signals that a job passes on or has to have blocked, for daemon_run(). */
 void job_signals(sigset_t *ret_signals);
 
 /*

@@ -22,18 +22,10 @@
 #include "encoding/json.h"
 #include "monitor/status_document.h"
 #include "monitor/status_socket.h"
-#include "serve/event_loop.h"
 #include "serve/mounts.h"
 #include "serve/service_manager.h"
 
 #define TIMER_SLACK SPAN_MS(10)
-
-/* End with an error, as the volume never became readable. */
-static void fail(struct mount *m, const struct error *reason)
-{
-    m->failure = *reason;
-    sd_event_exit(m->event, -1);
-}
 
 /* ---- waiting for the object */
 
@@ -46,7 +38,7 @@ static void check_first_answer(struct mount *m)
         !volume_has_answer(m->published.volume))
         return;
     published_why_missing(&m->published, &e);
-    fail(m, &e);
+    daemon_fail(&m->daemon, &e);
 }
 
 static int on_wait_over(sd_event_source *source, uint64_t usec, void *userdata)
@@ -57,7 +49,7 @@ static int on_wait_over(sd_event_source *source, uint64_t usec, void *userdata)
     published_why_missing(&m->published, &e);
     error_prefix(&e, -ETIMEDOUT, "gave up after %g s",
                  (double)m->options->from.wait / (double)SPAN_SEC(1));
-    fail(m, &e);
+    daemon_fail(&m->daemon, &e);
     return 0;
 }
 
@@ -88,7 +80,7 @@ static int on_ready(void *userdata, struct error *e)
 
     if (r < 0)
         return r;
-    if (status_socket_new(m->event, session_device(m->session), describe, m, &m->control,
+    if (status_socket_new(m->daemon.event, session_device(m->session), describe, m, &m->control,
                           &control_error) < 0)
         log_warn("no status will be available", "reason", control_error.text);
     m->wait_timer = sd_event_source_disable_unref(m->wait_timer);
@@ -104,7 +96,10 @@ static int on_ready(void *userdata, struct error *e)
 
 static void on_failed(void *userdata, int error, const struct error *reason)
 {
-    fail(userdata, reason);
+    struct mount *m = userdata;
+
+    /* the volume never became readable */
+    daemon_fail(&m->daemon, reason);
 }
 
 static void on_changed(void *userdata)
@@ -117,7 +112,7 @@ static void on_session_ended(void *userdata)
     struct mount *m = userdata;
 
     log_info("unmounted from outside; ending", "mountpoint", m->options->mountpoint);
-    sd_event_exit(m->event, 0);
+    sd_event_exit(m->daemon.event, 0);
 }
 
 /* Make the file system, unseen. */
@@ -146,18 +141,16 @@ static int start_session(struct mount *m, struct error *e)
 
     if (r < 0)
         return error_set_errno(e, r, "cannot set the mount up");
-    r = session_new(m->event, m->tree, &session_options, on_session_ended, m, &m->session, e);
+    r = session_new(m->daemon.event, m->tree, &session_options, on_session_ended, m, &m->session,
+                    e);
     if (r < 0)
         return r;
     publisher = (struct publisher_options){
         .session = m->session, .tree = m->tree, .answers_open = tree_options.answers_open};
-    r = publisher_new(m->event, &publisher, &m->publisher, e);
+    r = publisher_new(m->daemon.event, &publisher, &m->publisher, e);
     if (r < 0)
         return r;
-    r = watchdog_new(m->event, &m->watchdog);
-    if (r < 0)
-        return error_set_errno(e, r, "cannot set the watchdog up");
-    watchdog_add(m->watchdog, m->publisher);
+    watchdog_add(m->daemon.watchdog, m->publisher);
     return 0;
 }
 
@@ -185,7 +178,7 @@ static int start_publishing(struct mount *m, struct error *e)
     const struct published_options options = {
         .store = m->store, .spec = m->options->spec, .namespace = m->namespace};
 
-    return published_init(&m->published, m->event, &options, &callbacks, m, e);
+    return published_init(&m->published, m->daemon.event, &options, &callbacks, m, e);
 }
 
 static int start_waiting(struct mount *m, struct error *e)
@@ -194,31 +187,14 @@ static int start_waiting(struct mount *m, struct error *e)
 
     if (m->options->from.wait == SPAN_FOREVER || m->options->from.wait == 0)
         return 0;
-    r = sd_event_add_time_relative(m->event, &m->wait_timer, CLOCK_MONOTONIC, m->options->from.wait,
-                                   TIMER_SLACK, on_wait_over, m);
+    r = sd_event_add_time_relative(m->daemon.event, &m->wait_timer, CLOCK_MONOTONIC,
+                                   m->options->from.wait, TIMER_SLACK, on_wait_over, m);
     return r < 0 ? error_set_errno(e, r, "cannot set a timer") : 0;
 }
 
-static int make_event_loop(struct mount *m, struct error *e)
+static int mount_start(struct daemon *daemon, struct error *e)
 {
-    static const int ending[] = {SIGTERM, SIGINT, SIGHUP};
-    sigset_t taken;
-    int r;
-
-    sigemptyset(&taken);
-    for (size_t i = 0; i < ELEMENTS_OF(ending); i++)
-        sigaddset(&taken, ending[i]);
-    r = event_loop_new(&taken, &m->event, e);
-    if (r < 0)
-        return r;
-    /* without a handler sd-event ends the loop with success */
-    for (size_t i = 0; i < ELEMENTS_OF(ending) && r >= 0; i++)
-        r = sd_event_add_signal(m->event, NULL, ending[i], NULL, NULL);
-    return r < 0 ? error_set_errno(e, r, "cannot set the event loop up") : 0;
-}
-
-static int mount_start(struct mount *m, struct error *e)
-{
+    struct mount *m = CONTAINER_OF(daemon, struct mount, daemon);
     int r;
 
     if (mounts_is_mountpoint(m->options->mountpoint))
@@ -228,13 +204,11 @@ static int mount_start(struct mount *m, struct error *e)
     r = secmem_harden(e);
     if (r < 0)
         return r;
-    r = make_event_loop(m, e);
-    if (r < 0)
-        return r;
     r = store_new(&m->store);
     if (r < 0)
         return error_set_errno(e, r, "cannot set the store up");
-    r = source_options_open(&m->options->from, m->event, m->store, &m->source, &m->namespace, e);
+    r = source_options_open(&m->options->from, m->daemon.event, m->store, &m->source, &m->namespace,
+                            e);
     if (r < 0)
         return r;
     r = start_waiting(m, e);
@@ -243,37 +217,29 @@ static int mount_start(struct mount *m, struct error *e)
     return start_publishing(m, e);
 }
 
-/* From the consumers' end to the source, so that nobody calls into what is gone. */
-static void mount_deinit(struct mount *m)
+/* From the readers' end to the source, so that no callback reaches a freed object. */
+static void mount_stop(struct daemon *daemon)
 {
-    service_manager_stopping();
+    struct mount *m = CONTAINER_OF(daemon, struct mount, daemon);
+
     status_socket_close(m->control);
     sd_event_source_disable_unref(m->wait_timer);
     published_deinit(&m->published);
-    watchdog_free(m->watchdog);
     publisher_free(m->publisher);
     session_free(m->session);
     tree_free(m->tree);
     source_free(m->source);
     store_free(m->store);
     free(m->namespace);
-    status_socket_free(m->control); /* whoever waits for the end sees it now */
-    sd_event_unref(m->event);
+    status_socket_free(m->control); /* `secretfs unmount` waits for this */
 }
 
 int mount_run(const struct mount_options *options, struct background *background, struct error *e)
 {
+    static const struct daemon_ops ops = {.start = mount_start, .stop = mount_stop};
     struct mount m = {.options = options, .background = background, .started_at = clock_wall()};
-    int r = mount_start(&m, e);
 
-    if (r >= 0)
-        r = sd_event_loop(m.event);
-    if (r < 0 && m.failure.text[0] != '\0')
-        *e = m.failure;
-    else if (r < 0 && e->text[0] == '\0')
-        error_set_errno(e, r, "the event loop failed");
-    mount_deinit(&m);
-    return r;
+    return daemon_run(&m.daemon, &ops, NULL, e);
 }
 
 int mount_as_asked(const struct mount_options *options, struct background *background,

@@ -8,14 +8,14 @@
 #include "cmd/mount/background.h"
 #include "cmd/mount/options.h"
 #include "fetcher/source.h"
+#include "serve/daemon.h"
 #include "serve/published.h"
-#include "serve/watchdog.h"
 
 struct mount {
+    struct daemon daemon;
     const struct mount_options *options;
     struct background *background;
     struct timespec started_at;
-    sd_event *event;
 
     struct store *store;
     struct source *source;
@@ -26,11 +26,9 @@ struct mount {
     struct tree *tree;
     struct session *session;
     struct publisher *publisher;
-    struct watchdog *watchdog;
     struct status_socket *control;
 
     sd_event_source *wait_timer; /* --wait */
-    struct error failure;
 };
 
 /*

@@ -65,7 +65,7 @@ ALL_LDFLAGS := -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(filter -fsanitize=% --
 # ---- what to compile
 
 ROOMS   := base encoding cache fetcher fetcher/http fetcher/auth fetcher/api fetcher/manifests volume fuse grpc csi \
-           serve monitor node cmd cmd/mount cmd/exec cmd/status cmd/doctor
+           serve monitor node cmd cmd/shared cmd/mount cmd/exec cmd/status cmd/doctor
 SOURCES := $(sort $(wildcard $(ROOMS:%=%/*.c)))
 # main() and the heap that stands in for malloc belong to the program, not to its tests
 PROGRAM_ONLY := cmd/main.c base/heap.c
@@ -229,7 +229,7 @@ BANNED := strtok|sprintf|vsprintf|strcpy|strcat|strncpy|gets|atoi|atol|gmtime|lo
 lint: packages-lint ## format, clang-tidy, cppcheck, banned functions, layering, citations, man page
 	$(MAKE) lint-now
 
-.PHONY: lint-now lint-format lint-tidy lint-cppcheck lint-banned lint-layers lint-citations lint-warnings lint-man lint-python
+.PHONY: lint-now lint-format lint-tidy lint-cppcheck lint-banned lint-layers lint-symbols lint-citations lint-warnings lint-man lint-python
 lint-now: lint-format lint-banned lint-layers lint-citations lint-man lint-python lint-warnings lint-cppcheck lint-tidy
 	@echo "lint: clean"
 
@@ -242,6 +242,9 @@ lint-banned:
 lint-layers:
 	$(PYTHON) tests/lint/layers.py
 
+lint-symbols: $(LIB_OBJECTS) $(PROGRAM_OBJECTS)
+	@$(PYTHON) tests/lint/symbols.py $(O) $(SOURCES)
+
 lint-citations:
 	$(PYTHON) tests/lint/citations.py
 
@@ -251,9 +254,9 @@ lint-man:
 lint-python:
 	$(PYTHON) -m compileall -q tests bench
 
-# both compilers, all warnings as errors
+# both compilers, all warnings as errors; the objects of the first one are then at hand for their symbols
 lint-warnings:
-	$(MAKE) $(O)/libsecretfs.a $(PROGRAM_OBJECTS) BUILD=release WERROR=1
+	$(MAKE) lint-symbols BUILD=release WERROR=1
 	$(MAKE) lint-clang CC=clang WERROR=1 BUILD=debug
 
 .PHONY: lint-clang

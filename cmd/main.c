@@ -7,17 +7,23 @@
 #include <curl/curl.h>
 
 #include "base/util.h"
-#include "cmd/commands.h"
+#include "cmd/doctor/command.h"
+#include "cmd/exec/command.h"
+#include "cmd/mount/command.h"
+#include "cmd/mount/helper.h"
+#include "cmd/node.h"
+#include "cmd/status/command.h"
+#include "cmd/unmount.h"
 #include "version.h"
 
 #define MOUNT_HELPER "mount.fuse.secretfs" /* the name by which mount(8) calls it */
 
-static int command_version(const struct invocation *invocation, int argc, char *argv[]);
-static int command_help(const struct invocation *invocation, int argc, char *argv[]);
+static command_fn command_version;
+static command_fn command_help;
 
 static const struct command {
     const char *name;
-    int (*run)(const struct invocation *invocation, int argc, char *argv[]);
+    command_fn *run;
     const char *summary;
 } commands[] = {
     {"mount", command_mount, "show a Secret or ConfigMap as files and keep them current"},
@@ -76,15 +82,6 @@ static int command_help(const struct invocation *invocation, int argc, char *arg
         return EXIT_OK;
     }
     return command->run(invocation, 2, arguments);
-}
-
-int command_failed(const struct invocation *invocation, enum exit_code code, const char *text)
-{
-    fflush(stdout);
-    fprintf(stderr, "secretfs: %s\n", text);
-    if (code == EXIT_USAGE)
-        fprintf(stderr, "`%s help` shows how it is used.\n", invocation->program);
-    return (int)code;
 }
 
 int main(int argc, char *argv[])

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* secretfs node: parse the options, run the node daemon. */
+#include "cmd/node.h"
+
 #include "base/log.h"
-#include "cmd/commands.h"
 #include "node/node.h"
 
 int command_node(const struct invocation *invocation, int argc, char *argv[])

@@ -3,6 +3,8 @@
  * `secretfs unmount MOUNTPOINT`: unmounts and waits until the program behind it has ended. A node
  * daemon goes on without one of its volumes, and is not waited for.
  */
+#include "cmd/unmount.h"
+
 #include <getopt.h>
 #include <poll.h>
 #include <stdio.h>
@@ -12,7 +14,6 @@
 
 #include "base/buf.h"
 #include "base/process.h"
-#include "cmd/commands.h"
 #include "encoding/json.h"
 #include "monitor/status_socket.h"
 #include "serve/mounts.h"

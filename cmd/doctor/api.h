@@ -4,7 +4,8 @@
 #include <cjson/cJSON.h>
 
 #include "base/clock.h"
-#include "cmd/doctor/doctor.h"
+#include "cmd/doctor/options.h"
+#include "cmd/doctor/report.h"
 
 enum doctor_question {
     DOCTOR_VERSION,      /* GET /version: does it answer at all? */

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `secretfs doctor`: takes the options of `secretfs node`, and one of its own. */
+#include "cmd/doctor/command.h"
+
 #include <stdio.h>
 
-#include "cmd/commands.h"
 #include "cmd/doctor/api.h"
-#include "cmd/doctor/doctor.h"
 #include "cmd/doctor/host.h"
 #include "node/options.h"
 

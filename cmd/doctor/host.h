@@ -3,7 +3,8 @@
 /* What a doctor looks at on the host: devices, kernel, sockets, mounts, limits. */
 #include <sys/types.h>
 
-#include "cmd/doctor/doctor.h"
+#include "cmd/doctor/options.h"
+#include "cmd/doctor/report.h"
 
 /* How something was found: 0 if it is well, -errno of looking at it otherwise. */
 struct doctor_host {

@@ -17,13 +17,13 @@
  * Values are in the objects and, while the command is being started, in one block of secret memory
  * that holds the environment; never in our own environment or arguments.
  */
+#include "cmd/exec/exec.h"
+
 #include <signal.h>
-#include <stdio.h>
 
 #include "cache/secmem.h"
-#include "cmd/commands.h"
+#include "cmd/shared/command.h"
 #include "cmd/exec/job.h"
-#include "cmd/exec/options.h"
 #include "serve/daemon.h"
 #include "volume/environment.h"
 
@@ -300,8 +300,7 @@ static void exec_stop(struct daemon *daemon)
     free(x->logged_skipped);
 }
 
-/* Return: the exit status, with @e if it was not the command's. */
-static int exec_run(const struct exec_options *options, struct error *e)
+int exec_run(const struct exec_options *options, struct error *e)
 {
     static const struct daemon_ops ops = {.start = exec_start, .stop = exec_stop};
     struct exec x = {.options = options, .exit_status = EXIT_FAILED};
@@ -319,25 +318,4 @@ static int exec_run(const struct exec_options *options, struct error *e)
     secmem_free(x.envp);
     launch_deinit(&x.launch);
     return x.exit_status;
-}
-
-int command_exec(const struct invocation *invocation, int argc, char *argv[])
-{
-    struct exec_options options;
-    struct error e = ERROR_INIT;
-    int r = exec_options_parse(argc, argv, &options, &e);
-    int code = EXIT_OK;
-
-    if (r < 0) {
-        code = command_failed(invocation, r == -EINVAL ? EXIT_USAGE : EXIT_FAILED, e.text);
-    } else if (options.wants_help) {
-        exec_options_help(invocation->program);
-    } else {
-        log_setup(options.from.log_level, options.from.log_format, log_target_of_stderr());
-        code = exec_run(&options, &e);
-        if (e.text[0] != '\0') /* the code may be a shell's 126 or 127 */
-            code = command_failed(invocation, (enum exit_code)code, e.text);
-    }
-    exec_options_deinit(&options);
-    return code;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /* The command line of `secretfs exec`. */
-#include "cmd/source_options.h"
+#include "cmd/shared/source_options.h"
 #include "volume/env_spec.h"
 
 #define GRACE_DEFAULT SPAN_SEC(10)

@@ -18,14 +18,36 @@
 #include <stdio.h>
 
 #include "cache/secmem.h"
-#include "cmd/commands.h"
 #include "encoding/json.h"
+#include "fetcher/source.h"
 #include "monitor/status_document.h"
 #include "monitor/status_socket.h"
+#include "serve/daemon.h"
 #include "serve/mounts.h"
+#include "serve/published.h"
 #include "serve/service_manager.h"
 
 #define TIMER_SLACK SPAN_MS(10)
+
+struct mount {
+    struct daemon daemon;
+    const struct mount_options *options;
+    struct background *background;
+    struct timespec started_at;
+
+    struct store *store;
+    struct source *source;
+    char *namespace;
+    struct published published;
+
+    /* from the first payload on */
+    struct tree *tree;
+    struct session *session;
+    struct publisher *publisher;
+    struct status_socket *control;
+
+    sd_event_source *wait_timer; /* --wait */
+};
 
 /* ---- waiting for the object */
 
@@ -238,36 +260,10 @@ int mount_run(const struct mount_options *options, struct background *background
 {
     static const struct daemon_ops ops = {.start = mount_start, .stop = mount_stop};
     struct mount m = {.options = options, .background = background, .started_at = clock_wall()};
-
-    return daemon_run(&m.daemon, &ops, NULL, e);
-}
-
-int mount_as_asked(const struct mount_options *options, struct background *background,
-                   struct error *e)
-{
     int r = options->is_foreground ? 0 : background_enter(background, e);
 
     if (r < 0)
         return r;
     log_setup(options->from.log_level, options->from.log_format, log_target_of_stderr());
-    return mount_run(options, background, e);
-}
-
-int command_mount(const struct invocation *invocation, int argc, char *argv[])
-{
-    struct background background = BACKGROUND_NONE;
-    struct mount_options options;
-    struct error e = ERROR_INIT;
-    int code = EXIT_OK;
-    int r = mount_options_parse(argc, argv, &options, &e);
-
-    if (r >= 0 && options.wants_help)
-        mount_options_help(invocation->program);
-    else if (r == -EINVAL)
-        code = command_failed(invocation, EXIT_USAGE, e.text);
-    else if (r < 0 || mount_as_asked(&options, &background, &e) < 0)
-        code = command_failed(invocation, EXIT_FAILED, e.text);
-    mount_options_deinit(&options);
-    background_failed(&background, code);
-    return code;
+    return daemon_run(&m.daemon, &ops, NULL, e);
 }

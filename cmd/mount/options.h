@@ -2,7 +2,7 @@
 #pragma once
 /* The command line of `secretfs mount`. */
 #include "base/buf.h"
-#include "cmd/source_options.h"
+#include "cmd/shared/source_options.h"
 #include "volume/spec.h"
 
 /* Strings are borrowed from the arguments unless they say otherwise. */

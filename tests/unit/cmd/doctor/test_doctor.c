@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 #include "cmd/doctor/api.h"
-#include "cmd/doctor/doctor.h"
+#include "cmd/doctor/report.h"
 #include "cmd/doctor/host.h"
 #include "encoding/json.h"
 

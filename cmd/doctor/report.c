@@ -8,7 +8,7 @@
  * findings, and know nothing of where those come from. Nothing is changed anywhere: the one mount
  * that is made is attached to no place and goes at once.
  */
-#include "cmd/doctor/doctor.h"
+#include "cmd/doctor/report.h"
 
 #include <stdarg.h>
 #include <stdio.h>

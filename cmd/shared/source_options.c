@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cmd/source_options.h"
+#include "cmd/shared/source_options.h"
 
 #include <stdio.h>
 

@@ -11,11 +11,12 @@
  *
  * -n and -v say nothing that matters here: there is no mtab, and mount(8) itself tells what it did.
  */
+#include "cmd/mount/helper.h"
+
 #include <getopt.h>
 #include <stdio.h>
 
 #include "base/cleanup.h"
-#include "cmd/commands.h"
 #include "cmd/mount/mount.h"
 
 /* Source: mount(8), "EXIT STATUS". */
@@ -111,7 +112,7 @@ static int run_call(const struct invocation *invocation, const struct helper_cal
 
     if (r == -EINVAL)
         code = failed(invocation, MOUNT_EXIT_USAGE, &e);
-    else if (r < 0 || (!call->is_fake && mount_as_asked(&options, &background, &e) < 0))
+    else if (r < 0 || (!call->is_fake && mount_run(&options, &background, &e) < 0))
         code = failed(invocation, MOUNT_EXIT_FAILED, &e);
     mount_options_deinit(&options);
     background_failed(&background, code);

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/* What all subcommands share: how they are called and how they end. */
+
+enum exit_code {
+    EXIT_OK = 0,
+    EXIT_FAILED = 1, /* standard error says what failed and why */
+    EXIT_USAGE = 2,  /* invalid command line */
+};
+
+/* How the program was called, for usage lines: "secretfs", or "kubectl secretfs". */
+struct invocation {
+    const char *program;
+};
+
+/*
+ * Run a subcommand.
+ * @argv: argv[0] is the subcommand's name; reordered as getopt_long(3) does
+ * Return: the exit code of the program.
+ */
+typedef int command_fn(const struct invocation *invocation, int argc, char *argv[]);
+
+/*
+ * Print "secretfs: TEXT" to standard error, and for a usage error how to get help.
+ * Return: @code.
+ */
+int command_failed(const struct invocation *invocation, enum exit_code code, const char *text);

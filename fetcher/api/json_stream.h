@@ -1,49 +1,50 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Divides a stream of JSON objects that follow each other, as a watch's response has them, into
- * single ones, however the bytes are cut on their way. It only counts brackets outside of strings:
- * whether an object is JSON shows when it is parsed.
+ * Splits a stream of JSON objects that follow each other, such as the response to a watch, into
+ * single objects, in whatever pieces its bytes arrive. It counts brackets outside of strings; the
+ * parser finds out whether an object is valid JSON.
  *
- * The bytes may be secret: they are wiped as soon as a frame was used.
+ * The bytes may be secret: they are wiped as soon as an object was used.
  */
 #include "base/buf.h"
 
 struct json_stream {
     struct buf buf;
-    size_t max_bytes; /* of one frame */
-    size_t begin;     /* where the frame that is being scanned begins; what is before was used */
-    size_t scanned;   /* how far it was looked at */
-    size_t wiped;     /* how far used frames were wiped */
+    size_t max_bytes; /* of one object */
+    size_t begin;     /* of the object that is being scanned; the bytes before it were used */
+    size_t scanned;   /* end of the scanned bytes */
+    size_t wiped;     /* end of the wiped bytes */
     unsigned depth;   /* of brackets, at scanned */
     bool is_in_string;
     bool is_escaped;  /* after a backslash in a string */
-    bool skips_long;  /* may be set by the owner: a frame above max_bytes is no error */
-    bool is_skipping; /* within such a frame */
+    bool skips_long;  /* may be set by the owner: an object above max_bytes is not an error */
+    bool is_skipping; /* within such an object */
 };
 
-/* @max_bytes: of one frame. */
-void json_stream_init(struct json_stream *f, size_t max_bytes);
+/* @max_bytes: of one object. */
+void json_stream_init(struct json_stream *s, size_t max_bytes);
 /* Wiped and empty, as after json_stream_init(); skips_long stays. */
-void json_stream_reset(struct json_stream *f);
-void json_stream_deinit(struct json_stream *f);
+void json_stream_reset(struct json_stream *s);
+void json_stream_deinit(struct json_stream *s);
 
 /*
- * Add bytes as they come. Ends the life of a frame that json_stream_next() gave out.
- * Return: 0; -ENOMEM; -EFBIG when frames were not taken out as they came.
+ * Add bytes as they arrive. Invalidates the object that json_stream_next() returned last.
+ * Return: 0; -ENOMEM; -EFBIG when the caller did not take out the objects as they came.
  */
-int json_stream_add(struct json_stream *f, const char *bytes, size_t len) MUST_CHECK;
+int json_stream_add(struct json_stream *s, const char *bytes, size_t len) MUST_CHECK;
 
 /*
- * Take out the next complete frame.
- * @ret_frame: @ret_len bytes, borrowed until the next call, which wipes them
- * Return: 0; FRAMES_NONE when there is no complete one yet; -EINVAL for bytes that can not be part
- * of a JSON object; -EFBIG for a frame above the limit, with skips_long FRAMES_TOO_LONG instead
- * when it was skipped. After an error only reset and deinit are of use.
+ * Take out the next complete object.
+ * @ret_text: @ret_len bytes, borrowed until the next call, which wipes them
+ * Return: 0; JSON_STREAM_NONE when no object is complete yet; JSON_STREAM_TOO_LONG, with skips_long
+ * only, when an object above the limit was skipped; -EFBIG for such an object otherwise; -EINVAL
+ * for bytes that cannot be part of a JSON object. After an error only reset and deinit may be
+ * called.
  */
-#define FRAMES_NONE     1
-#define FRAMES_TOO_LONG 2
-int json_stream_next(struct json_stream *f, const char **ret_frame, size_t *ret_len) MUST_CHECK;
+#define JSON_STREAM_NONE     1
+#define JSON_STREAM_TOO_LONG 2
+int json_stream_next(struct json_stream *s, const char **ret_text, size_t *ret_len) MUST_CHECK;
 
-/* Whether the stream stands within a frame. */
-bool json_stream_is_partial(const struct json_stream *f);
+/* Whether the stream ends within an object. */
+bool json_stream_is_partial(const struct json_stream *s);

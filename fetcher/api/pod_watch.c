@@ -93,7 +93,7 @@ struct pod_watch {
     int status; /* of the response under way; 0 before it came */
     span_us retry_after;
     struct buf refusal;
-    struct json_stream frames;
+    struct json_stream stream;
     mono_us watching_since;
     unsigned long n_events; /* of this watch */
 
@@ -201,7 +201,7 @@ static void begin(struct pod_watch *w)
     w->status = 0;
     w->retry_after = 0;
     buf_deinit(&w->refusal);
-    json_stream_reset(&w->frames);
+    json_stream_reset(&w->stream);
     w->n_events = 0;
     if (w->is_incomplete)
         forget_cursor(w);
@@ -312,14 +312,14 @@ static void event_apply(struct pod_watch *w, const char *type, const cJSON *json
         set_cursor(w, protocol_resource_version(json));
 }
 
-static void event(struct pod_watch *w, const char *frame, size_t len)
+static void event(struct pod_watch *w, const char *text, size_t len)
 {
     _cleanup_(cJSON_Deletep) cJSON *json = NULL;
     struct error e = ERROR_INIT;
     const cJSON *object;
     const char *type;
 
-    if (json_parse(frame, len, &json, &e) < 0) {
+    if (json_parse(text, len, &json, &e) < 0) {
         leave_out(w, e.text);
         return;
     }
@@ -340,16 +340,16 @@ static void event(struct pod_watch *w, const char *frame, size_t len)
 static void feed(struct pod_watch *w, const char *bytes, size_t len)
 {
     struct error e = ERROR_INIT;
-    const char *frame;
-    size_t frame_len;
-    int r = json_stream_add(&w->frames, bytes, len);
+    const char *text;
+    size_t text_len;
+    int r = json_stream_add(&w->stream, bytes, len);
 
-    while (r >= 0 && r != FRAMES_NONE && w->state == STATE_WATCHING) {
-        r = json_stream_next(&w->frames, &frame, &frame_len);
-        w->n_events += r == 0 || r == FRAMES_TOO_LONG;
+    while (r >= 0 && r != JSON_STREAM_NONE && w->state == STATE_WATCHING) {
+        r = json_stream_next(&w->stream, &text, &text_len);
+        w->n_events += r == 0 || r == JSON_STREAM_TOO_LONG;
         if (r == 0)
-            event(w, frame, frame_len);
-        else if (r == FRAMES_TOO_LONG)
+            event(w, text, text_len);
+        else if (r == JSON_STREAM_TOO_LONG)
             leave_out(w, "it is too long");
     }
     if (r >= 0)
@@ -479,8 +479,8 @@ int pod_watch_new(const struct pod_watch_options *options, const struct pod_watc
     w->io = io;
     w->userdata = userdata;
     w->refusal = BUF_INIT(REFUSAL_MAX_BYTES);
-    json_stream_init(&w->frames, EVENT_MAX_BYTES);
-    w->frames.skips_long = true;
+    json_stream_init(&w->stream, EVENT_MAX_BYTES);
+    w->stream.skips_long = true;
     *ret_watch = w;
     return 0;
 }
@@ -492,7 +492,7 @@ struct pod_watch *pod_watch_free(struct pod_watch *watch)
     watch->io->cancel(watch->userdata);
     watch->io->set_timer(watch->userdata, SPAN_FOREVER);
     buf_deinit(&watch->refusal);
-    json_stream_deinit(&watch->frames);
+    json_stream_deinit(&watch->stream);
     free(watch->cursor);
     free(watch);
     return NULL;

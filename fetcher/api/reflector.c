@@ -125,7 +125,7 @@ struct reflector {
     int status; /* of the response under way; 0 before it came */
     span_us retry_after;
     struct buf body;           /* of a list, or of a refusal */
-    struct json_stream frames; /* of a watch */
+    struct json_stream stream; /* of a watch */
     mono_us watching_since;
     unsigned long n_events; /* of this watch */
 
@@ -160,7 +160,7 @@ static void unpin(struct reflector *r)
     if (--r->n_pins > 0 || !r->is_gone)
         return;
     buf_deinit(&r->body);
-    json_stream_deinit(&r->frames);
+    json_stream_deinit(&r->stream);
     object_unref(r->held);
     free(r->cursor);
     free(r);
@@ -296,7 +296,7 @@ static void reflector_begin(struct reflector *r, enum reflector_state state)
     r->status = 0;
     r->retry_after = 0;
     buf_deinit(&r->body);
-    json_stream_reset(&r->frames);
+    json_stream_reset(&r->stream);
     r->n_events = 0;
     result = reflector_request(r, &e);
     if (result == REFLECTOR_NO_CREDENTIALS) {
@@ -530,7 +530,7 @@ static void reflector_rest(struct reflector *r)
     r->io->cancel(r->userdata);
     reflector_move(r, STATE_RESTING);
     r->io->set_timer(r->userdata, r->checks_rights ? SPAN_SEC(watch_sec(r)) : SPAN_FOREVER);
-    json_stream_reset(&r->frames);
+    json_stream_reset(&r->stream);
     report_live(r);
 }
 
@@ -649,7 +649,7 @@ static void event_apply(struct reflector *r, const char *type, const cJSON *obje
         report_live(r);
 }
 
-static void watch_event(struct reflector *r, const char *frame, size_t len, mono_us received_at)
+static void watch_event(struct reflector *r, const char *text, size_t len, mono_us received_at)
 {
     _cleanup_(cJSON_Deletep) cJSON *event = NULL;
     struct error e = ERROR_INIT;
@@ -657,7 +657,7 @@ static void watch_event(struct reflector *r, const char *frame, size_t len, mono
     const char *type;
 
     r->n_events++;
-    if (json_parse(frame, len, &event, &e) < 0) {
+    if (json_parse(text, len, &event, &e) < 0) {
         error_prefix(&e, -EINVAL, "the API server's watch cannot be read");
         watch_abort(r, &e);
         return;
@@ -678,14 +678,14 @@ static void watch_feed(struct reflector *r, const char *bytes, size_t len)
 {
     mono_us received_at = r->io->now(r->userdata);
     struct error e = ERROR_INIT;
-    const char *frame;
-    size_t frame_len;
-    int result = json_stream_add(&r->frames, bytes, len);
+    const char *text;
+    size_t text_len;
+    int result = json_stream_add(&r->stream, bytes, len);
 
     while (result == 0 && r->state == STATE_WATCHING && !r->is_gone) {
-        result = json_stream_next(&r->frames, &frame, &frame_len);
+        result = json_stream_next(&r->stream, &text, &text_len);
         if (result == 0)
-            watch_event(r, frame, frame_len, received_at);
+            watch_event(r, text, text_len, received_at);
     }
     if (result >= 0)
         return;
@@ -884,7 +884,7 @@ int reflector_new(struct store *store, const struct object_key *key, const struc
         .userdata = userdata,
         .body = BUF_INIT(DOCUMENT_MAX_BYTES),
     };
-    json_stream_init(&r->frames, DOCUMENT_MAX_BYTES);
+    json_stream_init(&r->stream, DOCUMENT_MAX_BYTES);
     *ret_reflector = r;
     return 0;
 }

@@ -11,22 +11,22 @@
 
 struct expectation {
     const char *text;
-    const char *frames[4]; /* up to the first NULL */
-    int result;            /* after them */
+    const char *objects[4]; /* up to the first NULL */
+    int result;             /* after them */
 };
 
 static const struct expectation expectations[] = {
-    {"", {NULL}, FRAMES_NONE},
-    {" \n\t\r", {NULL}, FRAMES_NONE},
-    {"{}", {"{}"}, FRAMES_NONE},
-    {"{}{}\n{}", {"{}", "{}", "{}"}, FRAMES_NONE},
-    {"{\"a\":[{\"b\":{}}]} {", {"{\"a\":[{\"b\":{}}]}"}, FRAMES_NONE},
-    {"{\"a\":\"}{\"}{}", {"{\"a\":\"}{\"}", "{}"}, FRAMES_NONE},
-    {"{\"a\":\"\\\"}\"}{}", {"{\"a\":\"\\\"}\"}", "{}"}, FRAMES_NONE},
-    {"{\"a\":\"\\\\\"}{}", {"{\"a\":\"\\\\\"}", "{}"}, FRAMES_NONE},
-    {"{\"]\":\"[\"}\r\n{\"\\u007d\":1}", {"{\"]\":\"[\"}", "{\"\\u007d\":1}"}, FRAMES_NONE},
-    {"{\"k\":\"\xc3\xa4\"}", {"{\"k\":\"\xc3\xa4\"}"}, FRAMES_NONE},
-    {"{\"half\":\"", {NULL}, FRAMES_NONE},
+    {"", {NULL}, JSON_STREAM_NONE},
+    {" \n\t\r", {NULL}, JSON_STREAM_NONE},
+    {"{}", {"{}"}, JSON_STREAM_NONE},
+    {"{}{}\n{}", {"{}", "{}", "{}"}, JSON_STREAM_NONE},
+    {"{\"a\":[{\"b\":{}}]} {", {"{\"a\":[{\"b\":{}}]}"}, JSON_STREAM_NONE},
+    {"{\"a\":\"}{\"}{}", {"{\"a\":\"}{\"}", "{}"}, JSON_STREAM_NONE},
+    {"{\"a\":\"\\\"}\"}{}", {"{\"a\":\"\\\"}\"}", "{}"}, JSON_STREAM_NONE},
+    {"{\"a\":\"\\\\\"}{}", {"{\"a\":\"\\\\\"}", "{}"}, JSON_STREAM_NONE},
+    {"{\"]\":\"[\"}\r\n{\"\\u007d\":1}", {"{\"]\":\"[\"}", "{\"\\u007d\":1}"}, JSON_STREAM_NONE},
+    {"{\"k\":\"\xc3\xa4\"}", {"{\"k\":\"\xc3\xa4\"}"}, JSON_STREAM_NONE},
+    {"{\"half\":\"", {NULL}, JSON_STREAM_NONE},
     {"{}x", {"{}"}, -EINVAL},
     {"[]", {NULL}, -EINVAL},
     {"null", {NULL}, -EINVAL},
@@ -35,27 +35,27 @@ static const struct expectation expectations[] = {
     {"{\"a\":\"\\\n\"}", {NULL}, -EINVAL},
 };
 
-/* Adds the pieces of a text that end at @cuts, and checks the frames that come out. */
+/* Adds the pieces of a text that end at @cuts, and checks the objects that come out. */
 static void check(const struct expectation *expected, const size_t *cuts, size_t n_cuts)
 {
     struct json_stream f;
     size_t added = 0, n = 0, len;
-    const char *frame;
-    int r = FRAMES_NONE;
+    const char *object;
+    int r = JSON_STREAM_NONE;
 
     json_stream_init(&f, LIMIT);
     for (size_t i = 0; i < n_cuts && r >= 0; i++) {
         assert_int_equal(json_stream_add(&f, expected->text + added, cuts[i] - added), 0);
         added = cuts[i];
-        while ((r = json_stream_next(&f, &frame, &len)) == 0) {
-            assert_non_null(expected->frames[n]);
-            assert_int_equal(len, strlen(expected->frames[n]));
-            assert_memory_equal(frame, expected->frames[n], len);
+        while ((r = json_stream_next(&f, &object, &len)) == 0) {
+            assert_non_null(expected->objects[n]);
+            assert_int_equal(len, strlen(expected->objects[n]));
+            assert_memory_equal(object, expected->objects[n], len);
             n++;
         }
     }
     assert_int_equal(r, expected->result);
-    assert_null(expected->frames[n]);
+    assert_null(expected->objects[n]);
     json_stream_deinit(&f);
 }
 
@@ -89,8 +89,8 @@ static void test_byte_by_byte(void **state)
     }
 }
 
-/* A frame of exactly @len bytes. */
-static char *make_frame(size_t len)
+/* An object of exactly @len bytes. */
+static char *make_object(size_t len)
 {
     static const char head[] = "{\"", tail[] = "\":1}";
     char *text = malloc(len + 1);
@@ -104,62 +104,62 @@ static char *make_frame(size_t len)
 
 static void test_limit(void **state)
 {
-    char *fits = make_frame(LIMIT), *too_long = make_frame(LIMIT + 1);
+    char *fits = make_object(LIMIT), *too_long = make_object(LIMIT + 1);
     struct json_stream f;
-    const char *frame;
+    const char *object;
     size_t len;
 
     json_stream_init(&f, LIMIT);
     for (int i = 0; i < 3; i++) {
         assert_int_equal(json_stream_add(&f, fits, LIMIT), 0);
-        assert_int_equal(json_stream_next(&f, &frame, &len), 0);
+        assert_int_equal(json_stream_next(&f, &object, &len), 0);
         assert_int_equal(len, LIMIT);
-        assert_int_equal(json_stream_next(&f, &frame, &len), FRAMES_NONE);
+        assert_int_equal(json_stream_next(&f, &object, &len), JSON_STREAM_NONE);
     }
     assert_int_equal(json_stream_add(&f, too_long, LIMIT), 0);
-    assert_int_equal(json_stream_next(&f, &frame, &len), FRAMES_NONE);
+    assert_int_equal(json_stream_next(&f, &object, &len), JSON_STREAM_NONE);
     assert_true(json_stream_is_partial(&f));
     assert_int_equal(json_stream_add(&f, too_long + LIMIT, 1), 0);
-    assert_int_equal(json_stream_next(&f, &frame, &len), -EFBIG);
+    assert_int_equal(json_stream_next(&f, &object, &len), -EFBIG);
     json_stream_reset(&f);
     assert_int_equal(json_stream_add(&f, "{}", 2), 0);
-    assert_int_equal(json_stream_next(&f, &frame, &len), 0);
+    assert_int_equal(json_stream_next(&f, &object, &len), 0);
     json_stream_deinit(&f);
     free(fits);
     free(too_long);
 }
 
-/* White space between frames must not pile up, though nothing ends it. */
+/* White space between objects must not pile up, though nothing ends it. */
 static void test_endless_space(void **state)
 {
     static const char space[1000] = {[0 ... 999] = '\n'};
     struct json_stream f;
-    const char *frame;
+    const char *object;
     size_t len;
 
     json_stream_init(&f, LIMIT);
     for (int i = 0; i < 1000; i++) {
         assert_int_equal(json_stream_add(&f, space, sizeof(space)), 0);
-        assert_int_equal(json_stream_next(&f, &frame, &len), FRAMES_NONE);
+        assert_int_equal(json_stream_next(&f, &object, &len), JSON_STREAM_NONE);
     }
     assert_int_equal(f.buf.len, 0);
     json_stream_deinit(&f);
 }
 
-/* What comes out of a text in pieces: each frame's third byte, '-' for one that was skipped. */
+/* What comes out of a text in pieces: each object's third byte, '-' for one that was skipped. */
 static void split_skipping(const char *text, size_t piece, char ret_seen[static 8])
 {
     size_t len, n = 0;
     struct json_stream f;
-    const char *frame;
+    const char *object;
     int r;
 
     json_stream_init(&f, LIMIT);
     f.skips_long = true;
     for (size_t at = 0; at < strlen(text); at += piece) {
         assert_int_equal(json_stream_add(&f, text + at, size_min(piece, strlen(text) - at)), 0);
-        while ((r = json_stream_next(&f, &frame, &len)) != FRAMES_NONE && n < 7)
-            ret_seen[n++] = r == FRAMES_TOO_LONG ? '-' : frame[2];
+        while ((r = json_stream_next(&f, &object, &len)) != JSON_STREAM_NONE && n < 7)
+            ret_seen[n++] = r == JSON_STREAM_TOO_LONG ? '-' : object[2];
         assert_true(f.buf.len <= LIMIT + piece);
     }
     assert_false(json_stream_is_partial(&f));
@@ -216,7 +216,7 @@ static void test_wipes_what_was_used(void **state)
     assert_int_equal(json_stream_next(&f, &second, &len), 0);
     assert_int_equal(len, second_len);
     assert_zero(first, first_len);
-    assert_int_equal(json_stream_next(&f, &second, &len), FRAMES_NONE);
+    assert_int_equal(json_stream_next(&f, &second, &len), JSON_STREAM_NONE);
     assert_zero(first, first_len + second_len);
     assert_int_equal(json_stream_add(&f, "}", 1), 0);
     assert_int_equal(json_stream_next(&f, &second, &len), 0);

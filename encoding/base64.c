@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "encoding/base64.h"
 
+#include <stdlib.h>
+
 #define NOT_A_DIGIT 64u
 
 static unsigned digit(char c)
@@ -56,4 +58,25 @@ int base64_decode(const char *text, size_t len, uint8_t *ret_bytes, size_t *ret_
         *out++ = (uint8_t)(group >> 2);
     *ret_len = (size_t)(out - ret_bytes);
     return 0;
+}
+
+char *base64_encode_text(const char *text)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    size_t len = strlen(text);
+    char *encoded = malloc((len + 2) / 3 * 4 + 1), *out = encoded;
+
+    if (encoded == NULL)
+        return NULL;
+    for (size_t i = 0; i < len; i += 3) {
+        size_t n = size_min(len - i, 3);
+        uint32_t group = 0;
+
+        for (size_t k = 0; k < 3; k++)
+            group = group << 8 | (k < n ? (unsigned char)text[i + k] : 0);
+        for (size_t k = 0; k < 4; k++)
+            *out++ = k <= n ? digits[group >> (18 - 6 * k) & 63] : '=';
+    }
+    *out = '\0';
+    return encoded;
 }

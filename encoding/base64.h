@@ -16,3 +16,6 @@ static inline size_t base64_decoded_max(size_t len)
  * Source: kubelet-semantics.md L8.
  */
 int base64_decode(const char *text, size_t len, uint8_t *ret_bytes, size_t *ret_len) MUST_CHECK;
+
+/* Return: the base64 of @text on one line, the caller's; NULL for want of memory. */
+char *base64_encode_text(const char *text);

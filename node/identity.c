@@ -18,6 +18,7 @@
 
 #include "encoding/json.h"
 #include "fetcher/api/api_source.h"
+#include "fetcher/auth/kubeconfig.h"
 #include "fetcher/manifests/manifests.h"
 
 #define KUBELET_KUBECONFIG  "/etc/kubernetes/kubelet.conf" /* where kubeadm puts it */

@@ -406,7 +406,7 @@ int node_options_parse(int argc, char *argv[], struct node_options *ret_options,
         .run_dir = "/run/secretfs",
         .volumes_dir = "/etc/secretfs/volumes.d",
         .metrics_address = "127.0.0.1:9811",
-        .pace = {.per_sec = HTTP_PACE_PER_SEC, .burst = HTTP_PACE_BURST},
+        .pace = {.per_sec = HTTP_DEFAULT_QPS, .burst = HTTP_DEFAULT_BURST},
         .log_level = LOG_LEVEL_INFO,
     };
     r = arguments_parse(argc, argv, ":h", long_options, find_config, o, e);

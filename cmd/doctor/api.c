@@ -11,6 +11,7 @@
 
 #include "encoding/json.h"
 #include "fetcher/auth/credentials.h"
+#include "fetcher/auth/kubeconfig.h"
 #include "fetcher/http/client.h"
 
 #define ANSWER_LIMIT      SPAN_SEC(10)
@@ -68,7 +69,7 @@ static void ask(struct asking *a, const char *path, const char *body, struct doc
     const struct http_call call = {.path = path,
                                    .body = body,
                                    .total_limit = ANSWER_LIMIT,
-                                   .material = credentials_peek(a->credentials)};
+                                   .credentials = credentials_peek(a->credentials)};
     int r;
 
     buf_reset(&a->body);

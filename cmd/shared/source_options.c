@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "fetcher/api/api_source.h"
+#include "fetcher/auth/kubeconfig.h"
 #include "fetcher/manifests/manifests.h"
 
 static int absolute_path(const char *path, char **ret_path)

@@ -15,7 +15,7 @@
 #include "encoding/json.h"
 #include "fetcher/api/reflector.h"
 #include "fetcher/api/watch_clock.h"
-#include "fetcher/auth/pem.h"
+#include "fetcher/auth/authorization.h"
 
 struct api_source {
     struct source source; /* first, see source.h */
@@ -39,8 +39,8 @@ struct api_watch {
     struct reflector *reflector;
     struct http_request *request; /* NULL if there is none under way */
     struct watch_clock clock;
-    unsigned material_version;  /* that the last request was made with */
-    unsigned credentials_round; /* the newest it was told of */
+    unsigned credentials_version; /* that the last request was made with */
+    unsigned credentials_round;   /* the newest it was told of */
 };
 
 static struct api_source *api_of(struct source *source)
@@ -49,17 +49,17 @@ static struct api_source *api_of(struct source *source)
 }
 
 /* What a request is made with; borrowed until the next change. Return: whether there is any. */
-static bool api_get_material(const struct api_source *api,
-                             struct credentials_material *ret_material)
+static bool api_get_snapshot(const struct api_source *api,
+                             struct credentials_snapshot *ret_snapshot)
 {
-    const struct credentials_material *own = credentials_peek(api->server->credentials);
+    const struct credentials_snapshot *own = credentials_peek(api->server->credentials);
 
     if (own == NULL || (api->takes_tokens && api->token == NULL))
         return false;
-    *ret_material = *own;
+    *ret_snapshot = *own;
     if (api->takes_tokens) {
-        ret_material->authorization = api->token;
-        ret_material->version = api->token_version;
+        ret_snapshot->authorization = api->token;
+        ret_snapshot->version = api->token_version;
     }
     return true;
 }
@@ -101,22 +101,22 @@ static int watch_request(void *userdata, const struct reflector_request *request
 {
     static const struct http_handler handler = {watch_on_response, watch_on_body, watch_on_done};
     struct api_watch *w = userdata;
-    struct credentials_material material;
+    struct credentials_snapshot snapshot;
     struct http_call call = {
         .path = request->path,
         .is_watch = request->is_watch,
         .total_limit = request->total_limit,
         .on_sent = watch_on_sent,
-        .material = &material,
+        .credentials = &snapshot,
     };
     assert(w->request == NULL);
-    if (!api_get_material(w->api, &material)) {
+    if (!api_get_snapshot(w->api, &snapshot)) {
         if (w->api->takes_tokens)
             error_set(e, -EAGAIN, "there is no token yet: waiting for one");
         return REFLECTOR_NO_CREDENTIALS;
     }
     log_debug("request", "path", request->path);
-    w->material_version = material.version;
+    w->credentials_version = snapshot.version;
     return http_client_send(w->api->server->client, &call, &handler, w, &w->request, e);
 }
 
@@ -132,10 +132,10 @@ static int watch_reject_credentials(void *userdata, struct error *e)
     struct api_watch *w = userdata;
 
     if (!w->api->takes_tokens) {
-        credentials_rejected(w->api->server->credentials, w->material_version);
+        credentials_rejected(w->api->server->credentials, w->credentials_version);
         return 0;
     }
-    if (w->material_version != w->api->token_version)
+    if (w->credentials_version != w->api->token_version)
         return REFLECTOR_NEW_CREDENTIALS;
     error_set(e, -EACCES,
               "the API server does not accept the token (401 Unauthorized): waiting for the "
@@ -426,7 +426,7 @@ int api_source_set_token(struct source *source, const char *token, struct error 
 {
     struct api_source *api = api_of(source);
     _cleanup_(secret_text_freep) char *authorization = NULL;
-    int r = material_bearer(token, &authorization, e);
+    int r = authorization_bearer(token, &authorization, e);
 
     assert(api->takes_tokens);
     if (r < 0)
@@ -442,9 +442,9 @@ int api_source_set_token(struct source *source, const char *token, struct error 
 
 unsigned api_source_version(const struct source *source)
 {
-    struct credentials_material material;
+    struct credentials_snapshot snapshot;
 
-    return api_get_material(peek(source), &material) ? material.version : 0;
+    return api_get_snapshot(peek(source), &snapshot) ? snapshot.version : 0;
 }
 
 void api_source_rejected(struct source *source, unsigned version)
@@ -460,12 +460,12 @@ int api_source_send(struct source *source, const struct http_call *call,
                     struct http_request **ret_request, struct error *e)
 {
     struct api_source *api = api_of(source);
-    struct credentials_material material;
+    struct credentials_snapshot snapshot;
     struct http_call own = *call;
 
-    if (!api_get_material(api, &material))
+    if (!api_get_snapshot(api, &snapshot))
         return error_set(e, -EAGAIN, "cannot ask %s: there are no credentials for it yet",
                          api->server->config->server);
-    own.material = &material;
+    own.credentials = &snapshot;
     return http_client_send(api->server->client, &own, handler, userdata, ret_request, e);
 }

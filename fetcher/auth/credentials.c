@@ -25,6 +25,7 @@
 #include "base/buf.h"
 #include "base/dir_watch.h"
 #include "base/log.h"
+#include "fetcher/auth/authorization.h"
 #include "fetcher/auth/exec_plugin.h"
 #include "fetcher/auth/pem.h"
 
@@ -72,8 +73,8 @@ struct credentials {
 
     struct share files;  /* from the configuration and its files */
     struct share plugin; /* from the plug-in */
-    struct credentials_material material;
-    bool has_material; /* false until the plug-in has delivered, if there is one */
+    struct credentials_snapshot snapshot;
+    bool has_snapshot; /* false until the plug-in has delivered, if there is one */
 
     struct place places[MAX_FILES];
     size_t n_places;
@@ -134,7 +135,7 @@ static int read_ca(const struct api_config *config, struct share *share, struct 
 
     if (r < 0 || share->ca_pem == NULL)
         return r;
-    r = material_check_authorities(share->ca_pem, e);
+    r = pem_check_authorities(share->ca_pem, e);
     if (r < 0)
         return error_prefix(e, r, "cannot use the certificate authorities of %s",
                             source_name(config, source));
@@ -150,8 +151,8 @@ static int read_pair(const struct api_config *config, struct share *share, struc
         r = read_pem(key, &share->client_key_pem, e);
     if (r < 0 || share->client_cert_pem == NULL)
         return r;
-    r = material_check_pair(share->client_cert_pem, share->client_key_pem,
-                            &share->certificate_expiry, e);
+    r = pem_check_pair(share->client_cert_pem, share->client_key_pem, &share->certificate_expiry,
+                       e);
     if (r < 0)
         return error_prefix(e, r, "cannot use %s with the key in %s", source_name(config, cert),
                             source_name(config, key));
@@ -164,14 +165,16 @@ static int read_authorization(const struct api_config *config, struct share *sha
     int r;
 
     if (config->username != NULL)
-        return material_basic(config->username, config->password != NULL ? config->password : "",
-                              &share->authorization, e);
+        return authorization_basic(config->username,
+                                   config->password != NULL ? config->password : "",
+                                   &share->authorization, e);
     if (config->token_file == NULL)
-        return config->token != NULL ? material_bearer(config->token, &share->authorization, e) : 0;
+        return config->token != NULL ? authorization_bearer(config->token, &share->authorization, e)
+                                     : 0;
     r = read_text(config->token_file, &token, e);
     if (r < 0)
         return r;
-    r = material_bearer(token, &share->authorization, e);
+    r = authorization_bearer(token, &share->authorization, e);
     if (r < 0)
         return error_prefix(e, r, "cannot use the token in %s", config->token_file);
     return 0;
@@ -217,13 +220,13 @@ static void compose(struct credentials *c)
 {
     const struct share *pair = pair_share(c);
 
-    c->material = (struct credentials_material){
+    c->snapshot = (struct credentials_snapshot){
         .ca_pem = c->files.ca_pem,
         .client_cert_pem = pair->client_cert_pem,
         .client_key_pem = pair->client_key_pem,
         .authorization =
             c->files.authorization != NULL ? c->files.authorization : c->plugin.authorization,
-        .version = c->material.version + 1,
+        .version = c->snapshot.version + 1,
     };
     if (c->runner != NULL)
         exec_plugin_set_ca(c->runner, c->files.ca_pem);
@@ -385,7 +388,7 @@ static void on_plugin_done(void *userdata, struct exec_credential *credential,
         bool was_failing = c->plugin_error.text[0] != '\0';
 
         c->plugin_error = ERROR_INIT;
-        c->has_material = true;
+        c->has_snapshot = true;
         /* a renewal may well give the same again */
         if (!replace_share(c, &c->plugin, &fresh) && !was_failing && !c->is_answer_due)
             return;
@@ -395,9 +398,9 @@ static void on_plugin_done(void *userdata, struct exec_credential *credential,
 
 /* ---- the object */
 
-const struct credentials_material *credentials_peek(const struct credentials *credentials)
+const struct credentials_snapshot *credentials_peek(const struct credentials *credentials)
 {
-    return credentials->has_material ? &credentials->material : NULL;
+    return credentials->has_snapshot ? &credentials->snapshot : NULL;
 }
 
 void credentials_rejected(struct credentials *credentials, unsigned version)
@@ -406,7 +409,7 @@ void credentials_rejected(struct credentials *credentials, unsigned version)
     mono_us now = clock_mono();
 
     c->is_answer_due = true;
-    if (version == c->material.version &&
+    if (version == c->snapshot.version &&
         (c->rejected_version != version || now - c->rejected_at >= REJECTED_APART)) {
         c->rejected_version = version;
         c->rejected_at = now;
@@ -517,7 +520,7 @@ static int read_first(struct credentials *c, struct error *e)
     if (r < 0)
         return r;
     compose(c);
-    c->has_material = c->config->exec == NULL;
+    c->has_snapshot = c->config->exec == NULL;
     c->read_due = c->n_places > 0 ? c->read_at + READ_EVERY : SPAN_FOREVER;
     arm_timer(c);
     return 0;

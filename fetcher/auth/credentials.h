@@ -10,13 +10,13 @@
 
 #include "base/clock.h"
 #include "fetcher/auth/exec_plugin.h"
-#include "fetcher/auth/kubeconfig.h"
+#include "fetcher/auth/api_config.h"
 
 struct credentials;
 
 /* What a request needs. Borrowed from the credentials until their next change; members may be NULL.
  */
-struct credentials_material {
+struct credentials_snapshot {
     const char *ca_pem;          /* NULL: the system's certificate authorities */
     const char *client_cert_pem; /* both or neither */
     const char *client_key_pem;
@@ -51,7 +51,7 @@ struct credentials *credentials_free(struct credentials *credentials);
 DEFINE_CLEANUP(struct credentials *, credentials_free)
 
 /* Return: the material, or NULL while a plug-in has not delivered any yet. */
-const struct credentials_material *credentials_peek(const struct credentials *credentials);
+const struct credentials_snapshot *credentials_peek(const struct credentials *credentials);
 
 /*
  * The server answered 401 to a request made with material of @version: reread the files, run the

@@ -24,7 +24,9 @@
 #include <sys/wait.h>
 
 #include "base/buf.h"
+#include "encoding/base64.h"
 #include "encoding/json.h"
+#include "fetcher/auth/authorization.h"
 #include "fetcher/auth/pem.h"
 
 #define OUTPUT_MAX_BYTES (1u << 20) /* a token and two certificates need a hundredth of it */
@@ -74,7 +76,7 @@ static int parse_pair(const cJSON *status, struct exec_credential *credential, s
     credential->client_key_pem = strdup(key);
     if (credential->client_cert_pem == NULL || credential->client_key_pem == NULL)
         return error_set_errno(e, -ENOMEM, "cannot keep it");
-    return material_check_pair(cert, key, &credential->certificate_expiry, e);
+    return pem_check_pair(cert, key, &credential->certificate_expiry, e);
 }
 
 static int parse_status(const cJSON *status, struct exec_credential *credential, struct error *e)
@@ -86,7 +88,7 @@ static int parse_status(const cJSON *status, struct exec_credential *credential,
     if (r < 0)
         return r;
     if (token != NULL && token[0] != '\0')
-        r = material_bearer(token, &credential->authorization, e);
+        r = authorization_bearer(token, &credential->authorization, e);
     if (r < 0)
         return r;
     if (credential->authorization == NULL && credential->client_cert_pem == NULL)
@@ -154,7 +156,7 @@ static int add_cluster(cJSON *spec, const struct exec_plugin_runner *r)
 {
     const struct api_config *config = r->config;
     cJSON *cluster = cJSON_AddObjectToObject(spec, "cluster");
-    _cleanup_(freep) char *ca = r->ca_pem != NULL ? material_base64(r->ca_pem) : NULL;
+    _cleanup_(freep) char *ca = r->ca_pem != NULL ? base64_encode_text(r->ca_pem) : NULL;
 
     if (cluster == NULL || (ca == NULL && r->ca_pem != NULL) ||
         json_add_text(cluster, "server", config->server) < 0 ||

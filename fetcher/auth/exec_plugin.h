@@ -11,7 +11,7 @@
 #include <systemd/sd-event.h>
 
 #include "base/clock.h"
-#include "fetcher/auth/kubeconfig.h"
+#include "fetcher/auth/api_config.h"
 
 struct exec_plugin_runner;
 

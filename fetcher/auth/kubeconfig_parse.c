@@ -16,7 +16,6 @@
 #include "fetcher/auth/kubeconfig_parse.h"
 
 #include <stdio.h>
-#include <strings.h>
 
 #include "encoding/json.h"
 #include "encoding/yaml.h"
@@ -241,77 +240,6 @@ static int read_entry(const struct entry *entry, const struct field *fields, siz
 
 /* ---- clusters */
 
-/* Return: what follows "SCHEME://" if that is how @url begins, else NULL. */
-static const char *after_scheme(const char *url, const char *scheme)
-{
-    size_t len = strlen(scheme);
-
-    return strncasecmp(url, scheme, len) == 0 ? str_after(url + len, "://") : NULL;
-}
-
-/* HOST[:PORT][/PATH], for a URL that is no more than that. */
-static bool is_plain_location(const char *text)
-{
-    size_t host_len = strcspn(text, "/");
-
-    if (host_len == 0 || text[0] == ':' || memchr(text, '@', host_len) != NULL)
-        return false;
-    for (; *text != '\0'; text++)
-        if (*text <= ' ' || *text > '~' || strchr("?#\\", *text) != NULL)
-            return false;
-    return true;
-}
-
-int api_config_normalise_server(struct api_config *config, struct error *e)
-{
-    const struct pem_source *ca = &config->certificate_authority;
-    const struct pem_source *cert = &config->client_certificate;
-    bool is_tls = ca->data != NULL || ca->file != NULL || cert->data != NULL ||
-                  cert->file != NULL || config->insecure_skip_tls_verify;
-    const char *scheme = "https", *location = after_scheme(config->server, "https");
-    char *server;
-    int len;
-
-    if (location == NULL) {
-        location = after_scheme(config->server, "http");
-        if (location != NULL)
-            scheme = "http";
-    }
-    if (location == NULL && strstr(config->server, "://") == NULL && is_tls)
-        location = config->server;
-    if (location == NULL)
-        return error_set(e, -EINVAL, "server \"%.100s\" does not begin with https:// or http://",
-                         config->server);
-    if (!is_plain_location(location))
-        return error_set(e, -EINVAL, "server is not of the form https://HOST[:PORT][/PATH]");
-    len = (int)strlen(location);
-    while (len > 0 && location[len - 1] == '/')
-        len--;
-    server = text_format("%s://%.*s", scheme, len, location);
-    if (server == NULL)
-        return out_of_memory(e);
-    free(config->server);
-    config->server = server;
-    return 0;
-}
-
-static int check_proxy(const char *url, struct error *e)
-{
-    static const char *const schemes[] = {"http", "https", "socks5"};
-
-    for (size_t i = 0; i < ELEMENTS_OF(schemes); i++) {
-        const char *location = after_scheme(url, schemes[i]);
-
-        if (location != NULL && location[0] != '\0' && location[0] != '/')
-            return 0;
-    }
-    /* not quoted: a proxy's URL may have a password in it */
-    return error_set(
-        e, -EINVAL,
-        "proxy-url is not of the form SCHEME://HOST:PORT with one of the schemes http, "
-        "https and socks5");
-}
-
 static int read_cluster(const struct entry *cluster, struct api_config *config, struct error *e)
 {
     int r = read_entry(cluster, cluster_fields, ELEMENTS_OF(cluster_fields), config, e);
@@ -325,7 +253,7 @@ static int read_cluster(const struct entry *cluster, struct api_config *config, 
         return error_set(e, -EINVAL,
                          "insecure-skip-tls-verify and a certificate-authority contradict each "
                          "other: remove one");
-    return config->proxy_url != NULL ? check_proxy(config->proxy_url, e) : 0;
+    return api_config_check_proxy(config, e);
 }
 
 /* ---- users */

@@ -6,10 +6,8 @@
 
 #include <openssl/err.h>
 
-#include "base/buf.h"
+#include "base/cleanup.h"
 #include "base/openssl.h"
-
-#define AUTHORIZATION_MAX_BYTES (2u << 20) /* from a file of 1 MiB, as base64 */
 
 /* Empties OpenSSL's queue of errors. Return: -ENOMEM if there was one for want of memory, else 0.
  */
@@ -29,7 +27,7 @@ static X509 *read_certificate(BIO *bio)
     return PEM_read_bio_X509(bio, NULL, openssl_no_passphrase, NULL);
 }
 
-int material_check_authorities(const char *pem, struct error *e)
+int pem_check_authorities(const char *pem, struct error *e)
 {
     _cleanup_(bio_freep) BIO *bio = BIO_new_mem_buf(pem, -1);
     unsigned n = 0;
@@ -81,8 +79,8 @@ static int check_pair(X509 *x, EVP_PKEY *key, bool is_encrypted, struct timespec
     return 0;
 }
 
-int material_check_pair(const char *cert_pem, const char *key_pem, struct timespec *ret_expiry,
-                        struct error *e)
+int pem_check_pair(const char *cert_pem, const char *key_pem, struct timespec *ret_expiry,
+                   struct error *e)
 {
     _cleanup_(bio_freep) BIO *cert_bio = BIO_new_mem_buf(cert_pem, -1);
     _cleanup_(bio_freep) BIO *key_bio = BIO_new_mem_buf(key_pem, -1);
@@ -102,58 +100,4 @@ int material_check_pair(const char *cert_pem, const char *key_pem, struct timesp
     r = check_pair(x, key, is_encrypted, ret_expiry, e);
     ERR_clear_error();
     return r;
-}
-
-/* ---- headers */
-
-int material_bearer(const char *token, char **ret_authorization, struct error *e)
-{
-    static const char space[] = " \t\r\n\v\f";
-    _cleanup_(buf_deinit) struct buf text = BUF_INIT(AUTHORIZATION_MAX_BYTES);
-    const char *start = token + strspn(token, space);
-    size_t len = strlen(start);
-    int r;
-
-    while (len > 0 && strchr(space, start[len - 1]) != NULL)
-        len--;
-    if (len == 0)
-        return error_set(e, -EINVAL, "the token is empty");
-    for (size_t i = 0; i < len; i++)
-        if (start[i] <= ' ' || start[i] > '~')
-            return error_set(e, -EINVAL, "there is more than a token in it");
-    r = buf_add_text(&text, "Bearer ");
-    if (r >= 0)
-        r = buf_add(&text, start, len);
-    if (r < 0)
-        return error_set_errno(e, r, "cannot use the token");
-    *ret_authorization = TAKE(text.data);
-    return 0;
-}
-
-char *material_base64(const char *text)
-{
-    size_t len = strlen(text);
-    char *encoded = len < INT32_MAX / 2 ? malloc((len + 2) / 3 * 4 + 1) : NULL;
-
-    if (encoded != NULL)
-        (void)EVP_EncodeBlock((unsigned char *)encoded, (const unsigned char *)text, (int)len);
-    return encoded;
-}
-
-int material_basic(const char *username, const char *password, char **ret_authorization,
-                   struct error *e)
-{
-    _cleanup_(buf_deinit) struct buf text = BUF_INIT(AUTHORIZATION_MAX_BYTES);
-    _cleanup_(buf_deinit) struct buf header = BUF_INIT(AUTHORIZATION_MAX_BYTES);
-    _cleanup_(freep) char *encoded = NULL;
-    int r = buf_addf(&text, "%s:%s", username, password);
-
-    if (r >= 0) {
-        encoded = material_base64(buf_text(&text));
-        r = encoded != NULL ? buf_addf(&header, "Basic %s", encoded) : -ENOMEM;
-    }
-    if (r < 0)
-        return error_set_errno(e, r, "cannot use the username and password");
-    *ret_authorization = TAKE(header.data);
-    return 0;
 }

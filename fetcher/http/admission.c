@@ -1,167 +1,200 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which requests libcurl is given, and when. A request waits
+ * A request waits in a queue here, not in libcurl, until all of these admit it:
  *
- *  - while the server asked for a rest (Retry-After), and for its turn in the pace of all requests;
- *  - while UNANSWERED_MAX others have no answer yet, so that a slow server is not given more work;
- *  - while the connections are full. libcurl shares the first connection as it should
- *    (CURLOPT_PIPEWAIT), but when the open ones are full it opens one for every further request
- *    instead of one for all of them. So one request, the pioneer, goes ahead, and the others wait
- *    until it has its answer and with it a connection that they can share.
+ *  rate limit          HTTP_DEFAULT_QPS and HTTP_DEFAULT_BURST (--kube-api-qps, --kube-api-burst):
+ *                      a node that starts has thousands of lists to request
+ *  Retry-After         of a 429 or 503, up to PAUSE_MAX of request.c; for the whole server
+ *  unanswered requests UNANSWERED_MAX, so that a slow server does not get more work
+ *  room                streams on the open connections. libcurl shares the first connection as it
+ *                      should (CURLOPT_PIPEWAIT), but when the open ones are full it opens one for
+ *                      every further request. So one request, the connection opener, goes first,
+ * and the others wait until it has a response, and with it a connection to share queue length
+ * QUEUED_MAX; beyond it a request fails
  *
- * Lists and calls of other kinds, which somebody waits for, go before watches, which are only for
- * what may happen later.
+ * Lists and reviews have a high priority, as volumes and callers wait for them. Watches have a low
+ * one: they are for later changes.
  *
- * When the pioneer cannot reach the server and no connection is left, all that wait share its fate:
- * they would find out the same one after the other, each perhaps after a timeout of its own. They
- * are tried again by those who sent them, spread over the time as their back-offs are.
+ * When the connection opener cannot reach the server and no connection is left, all requests that
+ * wait fail with its error. Otherwise each would try in turn, with a connect timeout of its own.
+ * Their reflectors retry them after their own back-offs, spread over time.
  */
 #include "fetcher/http/admission.h"
 
-#include "fetcher/http/connections.h"
-
 /* A server that answers within 10 ms gets 6,400 requests a second from these. */
 #define UNANSWERED_MAX 64u
-/* Each key has one request at a time, and the node daemon is made for 5,000 keys. */
+/* Each key has one request at a time, and the node daemon is designed for 5,000 keys. */
 #define QUEUED_MAX     16384u
 
-void http_admission_wake(struct http_client *client)
+static int on_timer(sd_event_source *source, uint64_t at, void *userdata)
 {
-    if (client->stats.n_waiting == 0)
-        return;
-    /* neither can fail for a source that exists */
-    sd_event_source_set_time(client->admit, 0);
-    sd_event_source_set_enabled(client->admit, SD_EVENT_ONESHOT);
-}
-
-static void wake_after(struct http_client *client, span_us wait)
-{
-    sd_event_source_set_time(client->admit, clock_mono() + wait);
-    sd_event_source_set_enabled(client->admit, SD_EVENT_ONESHOT);
-}
-
-/* Whether it is the request's turn. */
-static bool is_admitted(struct http_client *client, struct http_request *request)
-{
-    bool is_pioneer = request->needs_connection || !http_connections_have_room(client);
-    span_us wait;
-
-    if (client->n_unanswered >= UNANSWERED_MAX || (is_pioneer && client->pioneer != NULL))
-        return false; /* an answer or an end comes first, which looks again */
-    wait = request->is_paid ? 0 : pace_take(&client->pace, clock_mono());
-    if (wait > 0) {
-        wake_after(client, wait);
-        return false;
-    }
-    request->is_paid = true;
-    request->needs_connection = false;
-    if (is_pioneer)
-        client->pioneer = request;
-    return true;
-}
-
-/* libcurl is to open no connection that was not decided on here; see http_connections.c. */
-static void limit_connections(struct http_client *client)
-{
-    long n = (long)client->stats.connections + (client->pioneer != NULL ? 1 : 0);
-
-    curl_multi_setopt(client->multi, CURLMOPT_MAX_HOST_CONNECTIONS, client->is_serial ? 0L : n);
-}
-
-static int start(struct http_client *client, struct http_request *request)
-{
-    int r;
-
-    limit_connections(client);
-    r = http_request_start(request);
-    if (r < 0 && client->pioneer == request)
-        client->pioneer = NULL;
-    return r;
-}
-
-static void enqueue(struct http_request *request)
-{
-    struct http_client *client = request->client;
-
-    list_append(&client->queues[request->is_watch ? HTTP_QUEUE_PATIENT : HTTP_QUEUE_EAGER],
-                &request->link);
-    request->is_queued = true;
-    client->stats.n_waiting++;
-}
-
-void http_admission_leave(struct http_request *request)
-{
-    if (!request->is_queued)
-        return;
-    list_remove(&request->link);
-    request->is_queued = false;
-    request->client->stats.n_waiting--;
-}
-
-int http_admission_add(struct http_request *request)
-{
-    struct http_client *client = request->client;
-
-    /* libcurl must not be called from within its own callbacks */
-    if (client->n_calls == 0 && client->stats.n_waiting == 0 && is_admitted(client, request))
-        return start(client, request);
-    if (client->stats.n_waiting == QUEUED_MAX)
-        return -EAGAIN;
-    enqueue(request);
-    if (client->stats.n_waiting == 1)
-        http_admission_wake(client);
+    http_admission_run(userdata);
     return 0;
 }
 
-static struct http_request *first_queued(struct http_client *client)
+int http_admission_init(struct http_admission *admission, sd_event *event,
+                        struct http_transport *transport)
 {
-    for (size_t i = 0; i < HTTP_QUEUES; i++)
-        if (!list_is_empty(&client->queues[i]))
-            return list_entry(client->queues[i].next, struct http_request, link);
+    int r;
+
+    *admission = (struct http_admission){.transport = transport};
+    for (size_t i = 0; i < HTTP_PRIORITIES; i++)
+        list_init(&admission->queues[i]);
+    r = sd_event_add_time(event, &admission->timer, CLOCK_MONOTONIC, 0, 1, on_timer, admission);
+    if (r >= 0)
+        r = sd_event_source_set_enabled(admission->timer, SD_EVENT_OFF);
+    return r < 0 ? r : 0;
+}
+
+void http_admission_deinit(struct http_admission *admission)
+{
+    assert(admission->n_waiting == 0);
+    admission->timer = sd_event_source_disable_unref(admission->timer);
+}
+
+static void run_at(struct http_admission *a, mono_us at)
+{
+    /* neither can fail for a source that exists */
+    sd_event_source_set_time(a->timer, at);
+    sd_event_source_set_enabled(a->timer, SD_EVENT_ONESHOT);
+}
+
+void http_admission_schedule(struct http_admission *admission)
+{
+    if (admission->n_waiting > 0)
+        run_at(admission, 0);
+}
+
+/* Whether the request may start. If only the rate limit forbids it, the timer is set. */
+static bool is_admitted(struct http_admission *a, struct http_request *request)
+{
+    struct http_transport *t = a->transport;
+    bool opens_connection =
+        request->needs_connection || !http_connections_have_room(&t->connections, t->n_active);
+    span_us wait;
+
+    /* a response or the end of a request comes first, and runs the admission again */
+    if (t->n_unanswered >= UNANSWERED_MAX || (opens_connection && t->connection_opener != NULL))
+        return false;
+    wait = request->is_rate_limited ? 0 : rate_limit_take(&t->rate_limit, clock_mono());
+    if (wait > 0) {
+        run_at(a, clock_mono() + wait);
+        return false;
+    }
+    request->is_rate_limited = true;
+    request->needs_connection = false;
+    if (opens_connection)
+        t->connection_opener = request;
+    return true;
+}
+
+static int start(struct http_transport *t, struct http_request *request)
+{
+    long n = (long)t->connections.n_open + (t->connection_opener != NULL ? 1 : 0);
+    int r;
+
+    /* libcurl opens only the connections that were decided on here; see connections.c */
+    curl_multi_setopt(t->multi, CURLMOPT_MAX_HOST_CONNECTIONS, t->connections.is_serial ? 0L : n);
+    r = http_request_start(request);
+    if (r < 0 && t->connection_opener == request)
+        t->connection_opener = NULL;
+    return r;
+}
+
+static void enqueue(struct http_admission *a, struct http_request *request)
+{
+    assert(!request->is_queued && !request->is_added);
+    list_append(&a->queues[request->is_watch ? HTTP_PRIORITY_LOW : HTTP_PRIORITY_HIGH],
+                &request->link);
+    request->is_queued = true;
+    a->n_waiting++;
+}
+
+void http_admission_remove(struct http_admission *admission, struct http_request *request)
+{
+    if (!request->is_queued)
+        return;
+    assert(admission->n_waiting > 0);
+    list_remove(&request->link);
+    request->is_queued = false;
+    admission->n_waiting--;
+}
+
+int http_admission_submit(struct http_admission *admission, struct http_request *request)
+{
+    struct http_transport *t = admission->transport;
+
+    /* libcurl must not be called from within its own callbacks */
+    if (t->n_calls == 0 && admission->n_waiting == 0 && is_admitted(admission, request))
+        return start(t, request);
+    if (admission->n_waiting == QUEUED_MAX)
+        return -EAGAIN;
+    enqueue(admission, request);
+    if (admission->n_waiting == 1)
+        http_admission_schedule(admission);
+    return 0;
+}
+
+static struct http_request *first_queued(struct http_admission *a)
+{
+    for (size_t i = 0; i < HTTP_PRIORITIES; i++)
+        if (!list_is_empty(&a->queues[i]))
+            return list_entry(a->queues[i].next, struct http_request, link);
+    assert(a->n_waiting == 0);
     return NULL;
 }
 
-void http_admission_admit(struct http_client *client)
+void http_admission_run(struct http_admission *admission)
 {
     struct http_request *request;
 
-    while ((request = first_queued(client)) != NULL && is_admitted(client, request)) {
-        http_admission_leave(request);
-        if (start(client, request) < 0)
-            http_request_finish(request, CURLE_OUT_OF_MEMORY);
+    while ((request = first_queued(admission)) != NULL && is_admitted(admission, request)) {
+        http_admission_remove(admission, request);
+        if (start(admission->transport, request) < 0)
+            http_admission_finish(admission, request, CURLE_OUT_OF_MEMORY);
     }
 }
 
-void http_admission_take_back(struct http_client *client)
+void http_admission_requeue_unsent(struct http_admission *admission)
 {
+    struct http_transport *t = admission->transport;
     struct http_request *request, *tmp, *first = NULL;
 
-    if (client->is_serial || client->pioneer != NULL || http_connections_are_coming(client))
-        return; /* what was not sent waits for a connection that is being made */
-    list_for_each_safe (request, tmp, &client->unsent, link) {
+    /* what was not sent waits for a connection that is being opened */
+    if (t->connections.is_serial || t->connection_opener != NULL ||
+        http_connections_are_opening(&t->connections))
+        return;
+    list_for_each_safe (request, tmp, &t->unsent, link) {
         if (!request->was_run)
             continue;
         if (first == NULL)
             first = request;
         http_request_withdraw(request);
-        enqueue(request);
+        enqueue(admission, request);
     }
     if (first == NULL)
         return;
     first->needs_connection = true;
-    http_connections_learn(client);
-    http_admission_wake(client);
+    http_connections_reduce_streams_max(&t->connections);
+    http_admission_schedule(admission);
 }
 
-void http_admission_fail(struct http_client *client, enum http_outcome outcome,
-                         const struct error *error)
+void http_admission_finish(struct http_admission *admission, struct http_request *request,
+                           CURLcode code)
 {
-    struct http_request *request;
+    const struct http_connections *connections = &admission->transport->connections;
+    bool was_answered = request->has_response;
+    struct error error = ERROR_INIT;
+    enum http_outcome outcome = http_request_end(request, code, &error);
 
-    /* whoever is told may send again, which comes to the end of the queue */
-    for (size_t n = client->stats.n_waiting; n > 0 && (request = first_queued(client)) != NULL;
+    http_request_report(request, outcome, outcome == HTTP_COMPLETE ? NULL : &error);
+    if (outcome == HTTP_COMPLETE || was_answered || connections->n_ready > 0 ||
+        connections->is_serial)
+        return;
+    /* a handler may submit again, at the end of the queue: only those that wait now fail */
+    for (size_t n = admission->n_waiting; n > 0 && (request = first_queued(admission)) != NULL;
          n--) {
-        http_admission_leave(request);
-        http_request_report(request, outcome, error);
+        http_admission_remove(admission, request);
+        http_request_report(request, outcome, &error);
     }
 }

@@ -24,16 +24,24 @@
  */
 #include "fetcher/http/client.h"
 
-#include <fcntl.h>
-#include <stdio.h>
 #include <sys/epoll.h>
 
 #include "fetcher/http/admission.h"
-#include "fetcher/http/connections.h"
 #include "fetcher/http/library_memory.h"
-#include "fetcher/http/request.h"
 
 #define SETTLE_PRIORITY (SD_EVENT_PRIORITY_NORMAL + 10)
+
+struct http_client {
+    struct http_transport transport;
+    struct http_admission admission;
+
+    sd_event *event;
+    sd_event_source *timer;  /* libcurl's */
+    sd_event_source *settle; /* armed after input */
+    struct list sockets;     /* of struct http_socket */
+    struct list freed;       /* requests that were freed within a callback of libcurl */
+    unsigned long n_passes;  /* settling passes, ever */
+};
 
 #define SOCKET_MAGIC 0x736f636bu
 struct http_socket {
@@ -54,28 +62,28 @@ static void client_run(struct http_client *client)
     CURLMsg *message;
     int n_left;
 
-    assert(client->n_calls == 0);
+    assert(client->transport.n_calls == 0);
     while (!list_is_empty(&client->freed))
         http_request_destroy(list_entry(client->freed.next, struct http_request, link));
-    while ((message = curl_multi_info_read(client->multi, &n_left)) != NULL) {
+    while ((message = curl_multi_info_read(client->transport.multi, &n_left)) != NULL) {
         CURLcode code = message->data.result;
         char *private = NULL;
 
         if (message->msg != CURLMSG_DONE)
             continue;
         curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &private);
-        http_request_finish(http_request_check(private), code);
+        http_admission_finish(&client->admission, http_request_check(private), code);
     }
-    http_admission_admit(client);
+    http_admission_run(&client->admission);
 }
 
 static void client_act(struct http_client *client, curl_socket_t fd, int what)
 {
     int n_running;
 
-    client->n_calls++;
-    curl_multi_socket_action(client->multi, fd, what, &n_running);
-    client->n_calls--;
+    client->transport.n_calls++;
+    curl_multi_socket_action(client->transport.multi, fd, what, &n_running);
+    client->transport.n_calls--;
     client_run(client);
 }
 
@@ -83,7 +91,7 @@ static bool client_has_due_timer(struct http_client *client)
 {
     long timeout_ms = -1;
 
-    curl_multi_timeout(client->multi, &timeout_ms);
+    curl_multi_timeout(client->transport.multi, &timeout_ms);
     return timeout_ms == 0;
 }
 
@@ -109,7 +117,7 @@ static void client_arm_settle(struct http_client *client)
 static int client_on_settle(sd_event_source *source, void *userdata)
 {
     struct http_client *client = userdata;
-    unsigned long n_callbacks = client->n_callbacks;
+    unsigned long n_callbacks = client->transport.n_callbacks;
     struct http_socket *s;
 
     /* a turn of libcurl may close sockets or open others, so each search begins anew */
@@ -119,7 +127,7 @@ static int client_on_settle(sd_event_source *source, void *userdata)
     }
     if (client_has_due_timer(client))
         return 0; /* client_on_timer() arms the next pass */
-    if (client->n_callbacks != n_callbacks) {
+    if (client->transport.n_callbacks != n_callbacks) {
         client_arm_settle(client);
         return 0;
     }
@@ -161,17 +169,11 @@ static int client_on_timer(sd_event_source *source, uint64_t at, void *userdata)
     struct http_client *client = userdata;
     struct http_request *request;
 
-    list_for_each (request, &client->unsent, link)
+    list_for_each (request, &client->transport.unsent, link)
         request->was_run = true; /* all that is new is due now */
     client_act(client, CURL_SOCKET_TIMEOUT, 0);
-    http_admission_take_back(client);
+    http_admission_requeue_unsent(&client->admission);
     client_arm_settle(client);
-    return 0;
-}
-
-static int client_on_admit(sd_event_source *source, uint64_t at, void *userdata)
-{
-    http_admission_admit(userdata);
     return 0;
 }
 
@@ -227,7 +229,7 @@ static int client_watch_socket(CURL *easy, curl_socket_t fd, int what, void *use
         s = socket_new(client, fd);
         if (s == NULL)
             return -1;
-        curl_multi_assign(client->multi, fd, s);
+        curl_multi_assign(client->transport.multi, fd, s);
     }
     if ((what & CURL_POLL_IN) != 0)
         events |= EPOLLIN;
@@ -238,154 +240,7 @@ static int client_watch_socket(CURL *easy, curl_socket_t fd, int what, void *use
 
 /* ---- the client */
 
-static int add_header(struct curl_slist **list, const char *name, const char *value)
-{
-    struct curl_slist *longer;
-    char *line;
-
-    if (value == NULL)
-        return 0;
-    if (asprintf(&line, "%s: %s", name, value) < 0)
-        return -ENOMEM;
-    longer = curl_slist_append(*list, line);
-    free(line);
-    if (longer == NULL)
-        return -ENOMEM;
-    *list = longer;
-    return 0;
-}
-
-static int add_impersonation(struct http_client *client)
-{
-    const struct api_config *config = client->config;
-    int r = add_header(&client->headers, "Impersonate-User", config->impersonate_user);
-
-    if (r >= 0)
-        r = add_header(&client->headers, "Impersonate-Uid", config->impersonate_uid);
-    for (char **g = config->impersonate_groups; r >= 0 && g != NULL && *g != NULL; g++)
-        r = add_header(&client->headers, "Impersonate-Group", *g);
-    return r;
-}
-
-/*
- * With tls-server-name, libcurl is told to talk to a server of that name, to find it at the real
- * server's address, and to send the real server's Host: this is what Go's client does.
- */
-static int use_tls_server_name(struct http_client *client, CURLU *url)
-{
-    char *host = NULL, *port = NULL, *connect_to = NULL, *authority = NULL;
-    int r = -ENOMEM;
-
-    if (curl_url_get(url, CURLUPART_HOST, &host, 0) == CURLUE_OK &&
-        curl_url_get(url, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) == CURLUE_OK &&
-        asprintf(&connect_to, "::%s:%s", host, port) > 0 &&
-        asprintf(&authority, "%s:%s", host, port) > 0 &&
-        curl_url_set(url, CURLUPART_HOST, client->config->tls_server_name, 0) == CURLUE_OK) {
-        client->connect_to = curl_slist_append(NULL, connect_to);
-        if (client->connect_to != NULL)
-            r = add_header(&client->headers, "Host", authority);
-    }
-    curl_free(host);
-    curl_free(port);
-    free(connect_to);
-    free(authority);
-    return r;
-}
-
-static int client_set_server(struct http_client *client, CURLU *url, struct error *e)
-{
-    const struct api_config *config = client->config;
-    CURLUcode code = curl_url_set(url, CURLUPART_URL, config->server, 0);
-    char *text = NULL;
-    int r = 0;
-
-    if (code == CURLUE_OUT_OF_MEMORY)
-        return error_set_errno(e, -ENOMEM, "cannot prepare requests to %s", config->server);
-    if (code != CURLUE_OK || (str_after(config->server, "https://") == NULL &&
-                              str_after(config->server, "http://") == NULL))
-        return error_set(e, -EINVAL,
-                         "server \"%.256s\" is not a URL: write https://HOST:PORT in %s",
-                         config->server, config->origin);
-    if (config->tls_server_name != NULL)
-        r = use_tls_server_name(client, url);
-    if (r >= 0 && curl_url_get(url, CURLUPART_URL, &text, 0) != CURLUE_OK)
-        r = -ENOMEM;
-    if (r >= 0) {
-        size_t len = strlen(text);
-
-        while (len > 0 && text[len - 1] == '/')
-            len--; /* the URL parser adds one */
-        client->base_url = strndup(text, len);
-        if (client->base_url == NULL)
-            r = -ENOMEM;
-    }
-    curl_free(text);
-    if (r < 0)
-        return error_set_errno(e, r, "cannot prepare requests to %s", config->server);
-    return 0;
-}
-
-/* A line end in a header's value would begin another header. */
-static int check_header_values(const struct api_config *config, struct error *e)
-{
-    const char *single[] = {config->impersonate_user, config->impersonate_uid};
-    bool is_good = true;
-
-    for (size_t i = 0; i < ELEMENTS_OF(single); i++)
-        is_good = is_good && (single[i] == NULL || strpbrk(single[i], "\r\n") == NULL);
-    for (char **g = config->impersonate_groups; g != NULL && *g != NULL; g++)
-        is_good = is_good && strpbrk(*g, "\r\n") == NULL;
-    if (is_good)
-        return 0;
-    return error_set(e, -EINVAL, "a name to impersonate has a line break: correct \"as\" in %s",
-                     config->origin);
-}
-
-static int client_set_headers(struct http_client *client, struct error *e)
-{
-    int r = check_header_values(client->config, e);
-
-    if (r < 0)
-        return r;
-    r = add_header(&client->headers, "Accept", "application/json");
-    if (r >= 0)
-        r = add_impersonation(client);
-    return r < 0 ? error_set_errno(e, r, "cannot prepare requests") : 0;
-}
-
-/*
- * A multi handle opens a pair of sockets for itself, without FD_CLOEXEC and without a word. New
- * descriptors have the lowest free numbers, and any other that is met here has the flag anyway.
- */
-static CURLM *multi_new(sd_event *event)
-{
-    int lowest = fcntl(sd_event_get_fd(event), F_DUPFD_CLOEXEC, 0);
-    CURLM *multi;
-
-    if (lowest < 0)
-        return NULL;
-    close(lowest);
-    multi = curl_multi_init();
-    close_range((unsigned)lowest, (unsigned)lowest + 7, CLOSE_RANGE_CLOEXEC);
-    return multi;
-}
-
-static int client_set_multi(struct http_client *client, struct error *e)
-{
-    client->multi = multi_new(client->event);
-    if (client->multi == NULL)
-        return error_set_errno(e, -ENOMEM, "cannot prepare requests");
-    curl_multi_setopt(client->multi, CURLMOPT_SOCKETFUNCTION, client_watch_socket);
-    curl_multi_setopt(client->multi, CURLMOPT_SOCKETDATA, client);
-    curl_multi_setopt(client->multi, CURLMOPT_TIMERFUNCTION, client_set_timer);
-    curl_multi_setopt(client->multi, CURLMOPT_TIMERDATA, client);
-    curl_multi_setopt(client->multi, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
-    curl_multi_setopt(client->multi, CURLMOPT_MAX_CONCURRENT_STREAMS,
-                      (long)HTTP_STREAMS_PER_CONNECTION);
-    return 0;
-}
-
-static int client_set_events(struct http_client *client, struct error *e)
+static int client_set_events(struct http_client *client)
 {
     int r = sd_event_add_time(client->event, &client->timer, CLOCK_MONOTONIC, 0, 1, client_on_timer,
                               client);
@@ -393,25 +248,21 @@ static int client_set_events(struct http_client *client, struct error *e)
     if (r >= 0)
         r = sd_event_source_set_enabled(client->timer, SD_EVENT_OFF);
     if (r >= 0)
-        r = sd_event_add_time(client->event, &client->admit, CLOCK_MONOTONIC, 0, 1, client_on_admit,
-                              client);
-    if (r >= 0)
-        r = sd_event_source_set_enabled(client->admit, SD_EVENT_OFF);
-    if (r >= 0)
         r = sd_event_add_defer(client->event, &client->settle, client_on_settle, client);
-    /* behind all others: a source that arms itself again would keep its equals from their turn */
+    /* after all others: a source that arms itself again would starve those of its own priority */
     if (r >= 0)
         r = sd_event_source_set_priority(client->settle, SETTLE_PRIORITY);
     if (r >= 0)
         r = sd_event_source_set_enabled(client->settle, SD_EVENT_OFF);
-    return r < 0 ? error_set_errno(e, r, "cannot prepare requests") : 0;
+    if (r >= 0)
+        r = http_admission_init(&client->admission, client->event, &client->transport);
+    return r;
 }
 
 int http_client_new(sd_event *event, const struct api_config *config,
                     struct http_client **ret_client, struct error *e)
 {
     _cleanup_(http_client_freep) struct http_client *client = NULL;
-    CURLU *url;
     int r = library_memory_init(e);
 
     if (r < 0)
@@ -420,31 +271,19 @@ int http_client_new(sd_event *event, const struct api_config *config,
     if (client == NULL)
         return error_set_errno(e, -ENOMEM, "cannot prepare requests");
     client->event = sd_event_ref(event);
-    client->config = config;
-    client->stats.protocol = "";
-    client->is_serial = str_after(config->server, "http://") != NULL;
     list_init(&client->sockets);
-    list_init(&client->unsent);
-    list_init(&client->sent);
-    list_init(&client->connections);
-    for (size_t i = 0; i < HTTP_QUEUES; i++)
-        list_init(&client->queues[i]);
-    rate_limit_init(&client->pace, HTTP_PACE_PER_SEC, HTTP_PACE_BURST);
-    client->streams_max = HTTP_STREAMS_PER_CONNECTION;
     list_init(&client->freed);
-    url = curl_url();
-    if (url == NULL)
-        return error_set_errno(e, -ENOMEM, "cannot prepare requests");
-    r = client_set_server(client, url, e);
-    curl_url_cleanup(url);
-    if (r >= 0)
-        r = client_set_headers(client, e);
-    if (r >= 0)
-        r = client_set_multi(client, e);
-    if (r >= 0)
-        r = client_set_events(client, e);
+    r = http_transport_init(&client->transport, config, e);
     if (r < 0)
         return r;
+    rate_limit_init(&client->transport.rate_limit, HTTP_DEFAULT_QPS, HTTP_DEFAULT_BURST);
+    curl_multi_setopt(client->transport.multi, CURLMOPT_SOCKETFUNCTION, client_watch_socket);
+    curl_multi_setopt(client->transport.multi, CURLMOPT_SOCKETDATA, client);
+    curl_multi_setopt(client->transport.multi, CURLMOPT_TIMERFUNCTION, client_set_timer);
+    curl_multi_setopt(client->transport.multi, CURLMOPT_TIMERDATA, client);
+    r = client_set_events(client);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot prepare requests");
     *ret_client = TAKE(client);
     return 0;
 }
@@ -453,32 +292,29 @@ struct http_client *http_client_free(struct http_client *client)
 {
     if (client == NULL)
         return NULL;
-    assert(client->n_calls == 0);
-    assert(client->n_active == 0 && client->stats.n_waiting == 0 && list_is_empty(&client->freed));
-    if (client->multi != NULL)
-        curl_multi_cleanup(client->multi); /* takes its sockets and its timer back */
-    http_connections_forget_lost(client);
-    assert(list_is_empty(&client->sockets) && list_is_empty(&client->connections));
-    assert(client->identities == NULL);
+    assert(list_is_empty(&client->freed));
+    http_admission_deinit(&client->admission);
+    http_transport_deinit(&client->transport); /* libcurl takes its sockets and its timer back */
+    assert(list_is_empty(&client->sockets));
     sd_event_source_disable_unref(client->timer);
     sd_event_source_disable_unref(client->settle);
-    sd_event_source_disable_unref(client->admit);
-    curl_slist_free_all(client->connect_to);
-    curl_slist_free_all(client->headers);
-    free(client->base_url);
     sd_event_unref(client->event);
     free(client);
     return NULL;
 }
 
-const struct http_stats *http_client_stats(const struct http_client *client)
+const struct http_stats *http_client_stats(struct http_client *client)
 {
-    return &client->stats;
+    struct http_stats *stats = &client->transport.stats;
+
+    stats->connections = (unsigned)client->transport.connections.n_open;
+    stats->n_waiting = client->admission.n_waiting;
+    return stats;
 }
 
 void http_client_set_rate_limit(struct http_client *client, unsigned per_sec, unsigned burst)
 {
-    rate_limit_init(&client->pace, per_sec, burst);
+    rate_limit_init(&client->transport.rate_limit, per_sec, burst);
 }
 
 /* ---- requests */
@@ -493,15 +329,14 @@ int http_client_send(struct http_client *client, const struct http_call *call,
     if (call->body != NULL && strlen(call->body) > HTTP_BODY_MAX_BYTES)
         r = -EFBIG;
     if (r == 0)
-        request = http_request_new(client, call);
+        request = http_request_new(&client->transport, call, handler, userdata);
     if (r == 0)
-        r = request != NULL ? http_admission_add(request) : -ENOMEM;
+        r = request != NULL ? http_admission_submit(&client->admission, request) : -ENOMEM;
     if (r < 0) {
         http_request_destroy(request);
-        return error_set_errno(e, r, "cannot ask %s", client->config->server);
+        return error_set_errno(e, r, "cannot send a request to %s",
+                               client->transport.config->server);
     }
-    request->handler = handler;
-    request->userdata = userdata;
     *ret_request = request;
     return 0;
 }
@@ -512,15 +347,15 @@ struct http_request *http_request_free(struct http_request *request)
 
     if (request == NULL)
         return NULL;
-    client = request->client;
+    client = CONTAINER_OF(request->transport, struct http_client, transport);
     request->handler = NULL;
-    if (client->n_calls > 0) {
-        http_admission_leave(request);
+    http_admission_remove(&client->admission, request);
+    if (client->transport.n_calls > 0) {
         list_remove(&request->link);
         list_append(&client->freed, &request->link);
         return NULL;
     }
     http_request_destroy(request);
-    http_admission_wake(client); /* another may have waited for this one */
+    http_admission_schedule(&client->admission); /* another may have waited for this one */
     return NULL;
 }

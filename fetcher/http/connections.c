@@ -1,50 +1,69 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The sockets that libcurl has open, and how many requests each carries. libcurl obeys the number
- * of streams that a server allows on an HTTP/2 connection (SETTINGS_MAX_CONCURRENT_STREAMS) but
- * does not say what it is. Most servers allow the hundred that we use. Where it is less, a request
- * that we thought would find room is not sent; from then on what the fullest connection carries
- * counts as the limit, until a connection closes, as that may be another server's.
+ * libcurl obeys the number of streams that a server allows on an HTTP/2 connection
+ * (SETTINGS_MAX_CONCURRENT_STREAMS), but does not report it, and opens a connection for every
+ * request that does not fit. So:
  *
- * Libcurl's own limit of connections is set to what is open, so that such a request waits and does
- * not open a connection for itself, which all others would do as well.
+ *  - CURLMOPT_MAX_HOST_CONNECTIONS is the number of connections that are open, plus one while a
+ *    request opens another (admission.c). A request that does not fit waits in libcurl.
+ *  - HTTP_STREAMS_PER_CONNECTION are assumed until a request is not sent that should have fit. Then
+ *    the number of streams of the fullest connection is the limit, until a connection closes: the
+ *    next one may lead to another server.
  *
- * A request says from which local port it goes out, which is how its connection is found.
+ * A thousand watches are ten connections.
  *
- * libcurl 7.88 tells when it closes a socket, but not if that never became a connection. Such ones
- * are found by their descriptor being closed, or somebody else's.
+ * A request reports the local port that it is sent from, and the port identifies the connection.
+ *
+ * libcurl 7.88 reports that it closes a socket, but not if that socket was never connected. Such a
+ * socket is found by its descriptor, which is closed or belongs to another file.
+ *
+ * TCP notices within 25 s that a peer is gone. A proxy that stays while the server behind it hangs
+ * is not noticed; such a watch ends by its timeout, after 5 to 10 minutes. libcurl can send an
+ * HTTP/2 PING (curl_easy_upkeep), but it does not wait for the answer, and the proxy would answer:
+ * it is not used.
  */
 #include "fetcher/http/connections.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
-/* With what http_request.c sets: a peer that is gone without a word is noticed after 25 s. */
+/* With request.c's keepalive options, a peer that does not answer is noticed after 25 s. */
 #define KEEPALIVE_PROBES 3
 #define USER_TIMEOUT_MS  25000
 
-static void connection_unref(struct http_connection *connection)
+void http_connections_init(struct http_connections *connections)
 {
-    if (connection->fd >= 0 || connection->n_streams > 0)
-        return;
-    list_remove(&connection->link);
-    connection->magic = 0;
-    free(connection);
+    *connections = (struct http_connections){.streams_max = HTTP_STREAMS_PER_CONNECTION};
+    list_init(&connections->list);
 }
 
-static void connection_end(struct http_client *client, struct http_connection *c)
+static void free_if_unused(struct http_connection *c)
 {
-    assert(client->stats.connections > 0);
-    client->stats.connections--;
-    client->n_ready -= c->is_ready;
+    if (c->fd >= 0 || c->n_streams > 0)
+        return;
+    list_remove(&c->link);
+    c->magic = 0;
+    free(c);
+}
+
+static void mark_closed(struct http_connection *c)
+{
+    struct http_connections *connections = c->connections;
+
+    assert(c->fd >= 0 && connections->n_open > 0);
+    connections->n_open--;
+    connections->n_ready -= c->is_ready;
     c->is_ready = false;
     c->fd = -1;
-    connection_unref(c);
+    free_if_unused(c);
+    assert(connections->n_ready <= connections->n_open);
 }
 
-/* The number by which the kernel knows a socket; 0 for no open descriptor. */
+/* The kernel's number of a socket; 0 for a closed descriptor. */
 static ino_t socket_inode(int fd)
 {
     struct stat st;
@@ -52,55 +71,56 @@ static ino_t socket_inode(int fd)
     return fstat(fd, &st) == 0 ? st.st_ino : 0;
 }
 
-void http_connections_forget_lost(struct http_client *client)
+void http_connections_drop_lost(struct http_connections *connections)
 {
     struct http_connection *c, *tmp;
 
-    list_for_each_safe (c, tmp, &client->connections, link)
+    list_for_each_safe (c, tmp, &connections->list, link)
         if (c->fd >= 0 && !c->was_used && socket_inode(c->fd) != c->inode)
-            connection_end(client, c);
+            mark_closed(c);
 }
 
-curl_socket_t http_connection_open(void *userdata, curlsocktype purpose,
-                                   struct curl_sockaddr *address)
+curl_socket_t http_connections_open(void *userdata, curlsocktype purpose,
+                                    struct curl_sockaddr *address)
 {
-    struct http_client *client = userdata;
-    struct http_connection *connection = calloc(1, sizeof(*connection));
+    struct http_connections *connections = userdata;
+    struct http_connection *c = calloc(1, sizeof(*c));
 
-    if (connection == NULL)
+    if (c == NULL)
         return CURL_SOCKET_BAD;
-    http_connections_forget_lost(client);
-    *connection = (struct http_connection){
+    http_connections_drop_lost(connections);
+    *c = (struct http_connection){
         .magic = HTTP_CONNECTION_MAGIC,
+        .connections = connections,
         .fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol),
     };
-    if (connection->fd < 0) {
-        free(connection);
+    if (c->fd < 0) {
+        free(c);
         return CURL_SOCKET_BAD;
     }
-    connection->inode = socket_inode(connection->fd);
-    list_append(&client->connections, &connection->link);
-    client->stats.connections++;
-    return connection->fd;
+    c->inode = socket_inode(c->fd);
+    list_append(&connections->list, &c->link);
+    connections->n_open++;
+    return c->fd;
 }
 
-int http_connection_close(void *userdata, curl_socket_t fd)
+int http_connections_close(void *userdata, curl_socket_t fd)
 {
-    struct http_client *client = userdata;
+    struct http_connections *connections = userdata;
     struct http_connection *c;
 
-    list_for_each (c, &client->connections, link) {
+    list_for_each (c, &connections->list, link) {
         if (c->fd == fd) {
-            client->streams_max = HTTP_STREAMS_PER_CONNECTION;
-            connection_end(client, c);
+            connections->streams_max = HTTP_STREAMS_PER_CONNECTION;
+            mark_closed(c);
             break;
         }
     }
     return close(fd);
 }
 
-/* Best effort: a kernel that refuses one of these still gives a connection. */
-int http_connection_prepare(void *userdata, curl_socket_t fd, curlsocktype purpose)
+/* Best effort: a connection without these options works, too. */
+int http_connections_set_options(void *userdata, curl_socket_t fd, curlsocktype purpose)
 {
     const int probes = KEEPALIVE_PROBES, user_timeout_ms = USER_TIMEOUT_MS;
 
@@ -109,7 +129,7 @@ int http_connection_prepare(void *userdata, curl_socket_t fd, curlsocktype purpo
     return CURL_SOCKOPT_OK;
 }
 
-static int local_port(int fd)
+static int local_port_of(int fd)
 {
     union {
         struct sockaddr any;
@@ -125,78 +145,63 @@ static int local_port(int fd)
     return address.any.sa_family == AF_INET6 ? ntohs(address.in6.sin6_port) : 0;
 }
 
-static struct http_connection *find_port(struct http_client *client, int port)
+struct http_connection *http_connections_acquire(struct http_connections *connections,
+                                                 int local_port)
 {
     struct http_connection *c;
 
-    list_for_each (c, &client->connections, link) {
+    list_for_each (c, &connections->list, link) {
         if (c->fd >= 0 && c->port == 0)
-            c->port = local_port(c->fd);
-        if (c->fd >= 0 && c->port == port)
+            c->port = local_port_of(c->fd);
+        if (c->fd >= 0 && c->port == local_port) {
+            c->was_used = true;
+            c->n_streams++;
             return c;
+        }
     }
     return NULL;
 }
 
-void http_connection_use(struct http_request *request, int port)
+struct http_connection *http_connection_release(struct http_connection *connection)
 {
-    struct http_client *client = request->client;
-
-    list_remove(&request->link);
-    list_append(&client->sent, &request->link);
-    http_connection_leave(request); /* libcurl sends it again when the first connection was dead */
-    request->connection = find_port(client, port);
-    if (request->connection == NULL)
-        return;
-    request->connection->was_used = true;
-    request->connection->n_streams++;
-}
-
-void http_connection_leave(struct http_request *request)
-{
-    struct http_connection *connection = request->connection;
-
-    request->connection = NULL;
     if (connection == NULL)
-        return;
+        return NULL;
     assert(connection->magic == HTTP_CONNECTION_MAGIC && connection->n_streams > 0);
     connection->n_streams--;
-    connection_unref(connection);
+    free_if_unused(connection);
+    return NULL;
 }
 
-void http_connection_answered(struct http_request *request, long http_version)
+void http_connections_on_response(struct http_connections *connections,
+                                  struct http_connection *connection, long http_version)
 {
-    struct http_client *client = request->client;
-    struct http_connection *connection = request->connection;
-
-    client->is_serial = http_version < CURL_HTTP_VERSION_2_0;
-    if (client->pioneer == request)
-        client->pioneer = NULL;
+    connections->is_serial = http_version < CURL_HTTP_VERSION_2_0;
     if (connection == NULL || connection->is_ready || connection->fd < 0)
         return;
     connection->is_ready = true;
-    client->n_ready++;
+    connections->n_ready++;
+    assert(connections->n_ready <= connections->n_open);
 }
 
-bool http_connections_have_room(const struct http_client *client)
+bool http_connections_have_room(const struct http_connections *connections, size_t n_active)
 {
-    return client->is_serial || client->n_active < client->n_ready * client->streams_max;
+    return connections->is_serial || n_active < connections->n_ready * connections->streams_max;
 }
 
-bool http_connections_are_coming(struct http_client *client)
-{
-    http_connections_forget_lost(client);
-    return client->stats.connections > client->n_ready;
-}
-
-void http_connections_learn(struct http_client *client)
+void http_connections_reduce_streams_max(struct http_connections *connections)
 {
     const struct http_connection *c;
     size_t fullest = 0;
 
-    list_for_each (c, &client->connections, link)
+    list_for_each (c, &connections->list, link)
         if (c->is_ready && c->n_streams > fullest)
             fullest = c->n_streams;
-    if (fullest > 0 && fullest < client->streams_max)
-        client->streams_max = fullest;
+    if (fullest > 0 && fullest < connections->streams_max)
+        connections->streams_max = fullest;
+}
+
+bool http_connections_are_opening(struct http_connections *connections)
+{
+    http_connections_drop_lost(connections);
+    return connections->n_open > connections->n_ready;
 }

@@ -1,36 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One request: what libcurl is told about it, what it calls back, and what went wrong in words.
+ * One request: libcurl's options for it, libcurl's callbacks, and how its failure is explained.
  *
- * libcurl's handle is only made when it is its turn, as those that wait are many; the bytes of
- * certificates and tokens are not copied into it but are those of the identity, which outlives it.
+ * libcurl's handle is made when the request is admitted, as many wait. Certificates and tokens are
+ * not copied into it: it refers to the bytes of the tls_identity, which outlives it.
  */
 #include "fetcher/http/request.h"
 
 #include <stdio.h>
 
 #include "base/log.h"
-#include "fetcher/auth/pem.h"
-#include "fetcher/http/admission.h"
-#include "fetcher/http/connections.h"
+#include "fetcher/auth/authorization.h"
 #include "fetcher/http/library_memory.h"
 #include "version.h"
 
 #define CONNECT_LIMIT SPAN_SEC(10)
 
-/* A peer that is gone without a word is noticed after 25 s of silence; see http_connections.c. */
+/* With connections.c's socket options, a peer that does not answer is noticed after 25 s. */
 #define KEEPALIVE_IDLE_SEC     10
 #define KEEPALIVE_INTERVAL_SEC 5
 
-/* A server's Retry-After beyond this is not believed. */
+/* A longer Retry-After counts as this. */
 #define RETRY_AFTER_MAX SPAN_SEC(300)
-/* And what one answer says about one object does not keep all others longer than this. */
+/* A response about one object delays the requests for all others by no more than this. */
 #define PAUSE_MAX       SPAN_SEC(30)
 
 /*
- * libcurl's buffer for received bytes, which a watch has for as long as it lives: its default,
- * which a whole DATA frame of HTTP/2 fits into. With 2 KiB libcurl 7.88 does not tell of the end of
- * a watch that comes right behind large events, in every other case.
+ * libcurl's buffer for received bytes, which a watch keeps while it lives: libcurl's default, which
+ * holds a whole DATA frame of HTTP/2. With 2 KiB, libcurl 7.88 does not report the end of a watch
+ * that follows large events, in every other case.
  */
 #define BUFFER_BYTES 16384L
 
@@ -43,7 +41,7 @@
 #endif
 #define USER_AGENT "secretfs/" SECRETFS_VERSION " (linux/" ARCH ")"
 
-/* ---- requests, as libcurl calls back */
+/* ---- libcurl's callbacks */
 
 struct http_request *http_request_check(void *userdata)
 {
@@ -51,19 +49,6 @@ struct http_request *http_request_check(void *userdata)
 
     assert(request->magic == HTTP_REQUEST_MAGIC);
     return request;
-}
-
-static void stats_count(struct http_stats *stats, int status)
-{
-    size_t i;
-
-    for (i = 0; i < stats->n_codes && stats->codes[i].status != status; i++)
-        continue;
-    if (i == HTTP_STATS_CODES_MAX)
-        return;
-    if (i == stats->n_codes)
-        stats->codes[stats->n_codes++].status = status;
-    stats->codes[i].n++;
 }
 
 static const char *protocol_name(long version)
@@ -80,9 +65,10 @@ static const char *protocol_name(long version)
     }
 }
 
-static void request_respond(struct http_request *request)
+/* The head of a response is complete. */
+static void request_on_response(struct http_request *request)
 {
-    struct http_client *client = request->client;
+    struct http_transport *t = request->transport;
     struct http_response response = {.content_type = ""};
     long status = 0, version = 0;
     curl_off_t retry_after_sec = 0;
@@ -101,27 +87,35 @@ static void request_respond(struct http_request *request)
         response.retry_after = RETRY_AFTER_MAX;
     if (content_type != NULL)
         response.content_type = content_type;
+
+    assert(t->n_unanswered > 0);
+    t->n_unanswered--;
     request->has_response = true;
-    client->n_unanswered--;
-    client->stats.protocol = protocol_name(version);
-    http_connection_answered(request, version);
+    http_connections_on_response(&t->connections, request->connection, version);
+    if (t->connection_opener == request)
+        t->connection_opener = NULL;
     if (response.retry_after > 0 && (status == 429 || status == 503))
-        rate_limit_pause(&client->pace, clock_mono(),
+        rate_limit_pause(&t->rate_limit, clock_mono(),
                          response.retry_after < PAUSE_MAX ? response.retry_after : PAUSE_MAX);
-    stats_count(&client->stats, response.status);
+    t->stats.protocol = protocol_name(version);
+    http_stats_count(&t->stats, response.status);
     request->handler->on_response(request->userdata, &response);
 }
 
-/* It is on a connection now, and goes out. */
+/* libcurl has a connection for it and sends it; again if that connection was dead. */
 static int request_on_sent(void *userdata, char *address, char *local_address, int port,
                            int local_port)
 {
     struct http_request *request = http_request_check(userdata);
+    struct http_transport *t = request->transport;
 
-    request->client->n_callbacks++;
+    t->n_callbacks++;
     if (request->handler == NULL)
         return CURL_PREREQFUNC_ABORT;
-    http_connection_use(request, local_port);
+    list_remove(&request->link);
+    list_append(&t->sent, &request->link);
+    http_connection_release(request->connection);
+    request->connection = http_connections_acquire(&t->connections, local_port);
     if (request->on_sent != NULL)
         request->on_sent(request->userdata);
     return request->handler != NULL ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
@@ -132,9 +126,9 @@ static size_t request_on_header(char *bytes, size_t size, size_t n, void *userda
     struct http_request *request = http_request_check(userdata);
     bool is_end = n > 0 && (bytes[0] == '\r' || bytes[0] == '\n');
 
-    request->client->n_callbacks++;
+    request->transport->n_callbacks++;
     if (request->handler != NULL && is_end)
-        request_respond(request);
+        request_on_response(request);
     return request->handler != NULL ? size * n : 0; /* 0 ends the transfer of a freed request */
 }
 
@@ -142,17 +136,17 @@ static size_t request_on_body(char *bytes, size_t size, size_t n, void *userdata
 {
     struct http_request *request = http_request_check(userdata);
 
-    request->client->n_callbacks++;
+    request->transport->n_callbacks++;
     if (request->handler != NULL)
         request->handler->on_body(request->userdata, bytes, size * n);
-    /* these are libcurl's own bytes, which it has no use for any more: see library_memory.c */
+    /* libcurl's own buffer, whose content it does not need any more: see library_memory.c */
     explicit_bzero(bytes, size * n);
     return request->handler != NULL ? size * n : CURL_WRITEFUNC_ERROR;
 }
 
-/* ---- what goes wrong, in words */
+/* ---- explaining failures */
 
-/* Why the server's certificate is not taken: libcurl's words, and what to do. */
+/* The server's certificate is not accepted. @words: libcurl's reason */
 static void explain_trust(const struct api_config *config, const char *words, struct error *e)
 {
     bool is_name = strstr(words, "subject name") != NULL;
@@ -180,7 +174,7 @@ static void explain_connect(const struct api_config *config, long os_error, cons
 static void explain(const struct http_request *request, CURLcode code, long os_error,
                     struct error *e)
 {
-    const struct api_config *config = request->client->config;
+    const struct api_config *config = request->transport->config;
     const char *words =
         request->error_text[0] != '\0' ? request->error_text : curl_easy_strerror(code);
 
@@ -194,7 +188,7 @@ static void explain(const struct http_request *request, CURLcode code, long os_e
         break;
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_RESOLVE_PROXY:
-        error_set(e, -ENOENT, "cannot find the address of %s: %s: check its name in %s, and DNS",
+        error_set(e, -ENOENT, "cannot find the address of %s: %s: check the name in %s, and DNS",
                   config->server, words, config->origin);
         break;
     case CURLE_SSL_CERTPROBLEM:
@@ -221,40 +215,41 @@ static void explain(const struct http_request *request, CURLcode code, long os_e
     }
 }
 
-/* ---- its end */
+/* ---- the end of a request */
 
 void http_request_withdraw(struct http_request *request)
 {
-    struct http_client *client = request->client;
+    struct http_transport *t = request->transport;
 
     if (!request->is_added)
         return;
-    curl_multi_remove_handle(client->multi, request->easy);
+    curl_multi_remove_handle(t->multi, request->easy);
     list_remove(&request->link);
     request->is_added = false;
     request->was_run = false;
-    http_connection_leave(request);
-    client->n_active--;
+    request->connection = http_connection_release(request->connection);
+    assert(t->n_active > 0 && t->n_unanswered <= t->n_active);
+    t->n_active--;
     if (!request->has_response)
-        client->n_unanswered--;
-    if (client->pioneer == request)
-        client->pioneer = NULL;
+        t->n_unanswered--;
+    if (t->connection_opener == request)
+        t->connection_opener = NULL;
 }
 
-void http_request_destroy(struct http_request *request)
+struct http_request *http_request_destroy(struct http_request *request)
 {
     if (request == NULL)
-        return;
+        return NULL;
+    assert(!request->is_queued);
     if (request->is_added) {
         /*
-         * What is left of a request that is given up is RST_STREAM, which libcurl 7.88 puts into a
-         * buffer and sends along with what comes next. So that a server does not go on with the
-         * last watch of a connection, the connection is closed with it.
+         * libcurl 7.88 puts the RST_STREAM of a request that is given up into a buffer and sends it
+         * with the next request. Closing the connection with it ends the last watch of a connection
+         * at the server, too.
          */
         curl_easy_setopt(request->easy, CURLOPT_FORBID_REUSE, 1L);
         http_request_withdraw(request);
     }
-    http_admission_leave(request);
     list_remove(&request->link);
     curl_easy_cleanup(request->easy);
     tls_identity_unref(request->identity);
@@ -262,6 +257,26 @@ void http_request_destroy(struct http_request *request)
     free(request->path);
     request->magic = 0;
     free(request);
+    return NULL;
+}
+
+enum http_outcome http_request_end(struct http_request *request, CURLcode code,
+                                   struct error *ret_error)
+{
+    struct http_transport *t = request->transport;
+    long os_error = 0;
+
+    if (request->easy != NULL)
+        curl_easy_getinfo(request->easy, CURLINFO_OS_ERRNO, &os_error);
+    http_request_withdraw(request);
+    if (!request->has_response) {
+        http_stats_count(&t->stats, 0);
+        http_connections_drop_lost(&t->connections);
+    }
+    if (code == CURLE_OK)
+        return HTTP_COMPLETE;
+    explain(request, code, os_error, ret_error);
+    return code == CURLE_COULDNT_CONNECT && os_error == ECONNREFUSED ? HTTP_REFUSED : HTTP_FAILED;
 }
 
 void http_request_report(struct http_request *request, enum http_outcome outcome,
@@ -274,35 +289,9 @@ void http_request_report(struct http_request *request, enum http_outcome outcome
         handler->on_done(request->userdata, outcome, error);
 }
 
-void http_request_finish(struct http_request *request, CURLcode code)
-{
-    struct http_client *client = request->client;
-    bool was_answered = request->has_response;
-    enum http_outcome outcome = HTTP_FAILED;
-    struct error error = ERROR_INIT;
-    long os_error = 0;
+/* ---- the start of a request */
 
-    if (request->easy != NULL)
-        curl_easy_getinfo(request->easy, CURLINFO_OS_ERRNO, &os_error);
-    http_request_withdraw(request);
-    if (!was_answered) {
-        stats_count(&client->stats, 0);
-        http_connections_forget_lost(client);
-    }
-    if (code == CURLE_OK)
-        outcome = HTTP_COMPLETE;
-    else if (code == CURLE_COULDNT_CONNECT && os_error == ECONNREFUSED)
-        outcome = HTTP_REFUSED;
-    if (outcome != HTTP_COMPLETE)
-        explain(request, code, os_error, &error);
-    http_request_report(request, outcome, outcome == HTTP_COMPLETE ? NULL : &error);
-    if (outcome != HTTP_COMPLETE && !was_answered && client->n_ready == 0 && !client->is_serial)
-        http_admission_fail(client, outcome, &error);
-}
-
-/* ---- its beginning */
-
-/* Bytes of the identity's, which stays until libcurl's handle is gone. */
+/* Borrows from the identity, which outlives libcurl's handle. */
 static struct curl_blob blob_of(char *pem)
 {
     return (struct curl_blob){
@@ -326,7 +315,7 @@ static CURLcode set_trust(CURL *easy, const struct api_config *config,
         curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 0L);
         curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 0L);
     } else if (code == CURLE_OK && identity->ca_pem != NULL) {
-        /* without these two the system's authorities would be trusted besides the given ones */
+        /* without these two libcurl would trust the system's authorities as well */
         curl_easy_setopt(easy, CURLOPT_CAINFO, NULL);
         curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
         code = curl_easy_setopt(easy, CURLOPT_CAINFO_BLOB, &ca);
@@ -339,30 +328,30 @@ static CURLcode set_trust(CURL *easy, const struct api_config *config,
     return code;
 }
 
-static void set_connection(CURL *easy, struct http_client *client)
+static void set_connection(CURL *easy, struct http_transport *t)
 {
     curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-    /* without TLS nothing but an answer tells what the server speaks, which could be long */
-    curl_easy_setopt(easy, CURLOPT_PIPEWAIT, client->is_serial ? 0L : 1L);
+    /* without TLS only a response shows the protocol, and a watch may take long to get one */
+    curl_easy_setopt(easy, CURLOPT_PIPEWAIT, t->connections.is_serial ? 0L : 1L);
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L);
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, (long)KEEPALIVE_IDLE_SEC);
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, (long)KEEPALIVE_INTERVAL_SEC);
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(CONNECT_LIMIT / SPAN_MS(1)));
-    curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, http_connection_open);
-    curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, client);
-    curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, http_connection_close);
-    curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, client);
-    curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, http_connection_prepare);
-    curl_easy_setopt(easy, CURLOPT_CONNECT_TO, client->connect_to);
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, http_connections_open);
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, &t->connections);
+    curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, http_connections_close);
+    curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, &t->connections);
+    curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, http_connections_set_options);
+    curl_easy_setopt(easy, CURLOPT_CONNECT_TO, t->connect_to);
     curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
     curl_easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
     curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
 }
 
-/* libcurl reads the body where it is, so that there is no copy of it but the one in flight. */
+/* libcurl reads the body in place, so it makes no copy but the one that it sends. */
 static void set_method(struct http_request *request)
 {
     CURL *easy = request->easy;
@@ -378,11 +367,11 @@ static void set_method(struct http_request *request)
 
 static CURLcode set_texts(struct http_request *request)
 {
-    const struct api_config *config = request->client->config;
+    const struct api_config *config = request->transport->config;
     CURLcode code = CURLE_OUT_OF_MEMORY;
     char *url;
 
-    if (asprintf(&url, "%s%s", request->client->base_url, request->path) < 0)
+    if (asprintf(&url, "%s%s", request->transport->base_url, request->path) < 0)
         return code;
     code = curl_easy_setopt(request->easy, CURLOPT_URL, url);
     free(url);
@@ -393,11 +382,11 @@ static CURLcode set_texts(struct http_request *request)
     return code;
 }
 
-/* Its own headers stand before those that all requests have, without a copy of either. */
+/* The request's own headers, linked before the common ones without a copy of either. */
 static void set_headers(struct http_request *request)
 {
     static char json[] = "Content-Type: application/json";
-    struct curl_slist *first = request->client->headers, *own = request->own_headers;
+    struct curl_slist *first = request->transport->headers, *own = request->own_headers;
 
     if (request->identity->authorization != NULL) {
         *own = (struct curl_slist){.data = request->identity->authorization, .next = first};
@@ -431,9 +420,9 @@ static int request_prepare(struct http_request *request)
 
     request->easy = easy;
     if (easy == NULL || set_texts(request) != CURLE_OK ||
-        set_trust(easy, request->client->config, request->identity) != CURLE_OK)
+        set_trust(easy, request->transport->config, request->identity) != CURLE_OK)
         return -ENOMEM;
-    set_connection(easy, request->client);
+    set_connection(easy, request->transport);
     set_method(request);
     set_headers(request);
     set_callbacks(request);
@@ -445,42 +434,47 @@ static int request_prepare(struct http_request *request)
 
 int http_request_start(struct http_request *request)
 {
-    struct http_client *client = request->client;
+    struct http_transport *t = request->transport;
     int r = request->easy == NULL ? request_prepare(request) : 0;
     CURLMcode code;
 
+    assert(!request->is_queued && !request->is_added);
     if (r < 0)
         return r;
-    client->n_calls++;
-    code = curl_multi_add_handle(client->multi, request->easy);
-    client->n_calls--;
+    t->n_calls++;
+    code = curl_multi_add_handle(t->multi, request->easy);
+    t->n_calls--;
     if (code != CURLM_OK)
         return -ENOMEM;
     request->is_added = true;
     list_remove(&request->link);
-    list_append(&client->unsent, &request->link);
-    client->n_active++;
-    client->n_unanswered++;
+    list_append(&t->unsent, &request->link);
+    t->n_active++;
+    t->n_unanswered++;
     return 0;
 }
 
-struct http_request *http_request_new(struct http_client *client, const struct http_call *call)
+struct http_request *http_request_new(struct http_transport *transport,
+                                      const struct http_call *call,
+                                      const struct http_handler *handler, void *userdata)
 {
     struct http_request *request = calloc(1, sizeof(*request));
 
     if (request == NULL)
         return NULL;
     request->magic = HTTP_REQUEST_MAGIC;
-    request->client = client;
+    request->transport = transport;
     list_init(&request->link);
+    request->handler = handler;
+    request->userdata = userdata;
     request->total_limit = call->total_limit;
     request->is_watch = call->is_watch;
     request->on_sent = call->on_sent;
     request->path = strdup(call->path);
     request->body = call->body != NULL ? strdup(call->body) : NULL;
-    request->identity = tls_identity_get(&client->identities, call->material);
+    request->identity = tls_identity_get(&transport->identities, call->credentials);
     if (request->path == NULL || request->identity == NULL ||
         (call->body != NULL && request->body == NULL))
-        http_request_destroy(TAKE(request));
+        return http_request_destroy(request);
     return request;
 }

@@ -1,45 +1,60 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* One request of the HTTP client; for its files only. */
-#include "fetcher/http/client_internal.h"
+/* One request of the HTTP client. For the files of the HTTP client only. */
+#include "fetcher/http/call.h"
+#include "fetcher/http/tls_identity.h"
+#include "fetcher/http/transport.h"
 
 #define HTTP_REQUEST_MAGIC 0x72657175u
 struct http_request {
     unsigned magic;
-    struct http_client *client;
-    struct list link;
+    struct http_transport *transport;
+    struct list link;                   /* in a queue of admission.c, then in unsent, then sent */
     const struct http_handler *handler; /* NULL once it is freed or done */
     void *userdata;
-    /* what was asked for */
+
+    /* the call */
     char *path; /* NULL once libcurl has it */
     char *body; /* NULL: a GET */
     span_us total_limit;
     bool is_watch;
     void (*on_sent)(void *userdata);
     struct tls_identity *identity;
-    /* on its way */
+
+    /* admission.c's */
     bool is_queued;
-    bool is_paid; /* the pace let it pass */
-    CURL *easy;   /* NULL before it is libcurl's turn */
+    bool is_rate_limited;  /* the rate limit has counted it */
+    bool needs_connection; /* the open connections had no room, contrary to expectation */
+
+    /* libcurl's side */
+    CURL *easy; /* NULL before its admission */
     struct curl_slist own_headers[2];
-    bool is_added;         /* to libcurl's multi */
-    bool was_run;          /* libcurl has tried to send it */
-    bool needs_connection; /* it found no room, although we thought that there was some */
-    struct http_connection *connection; /* NULL: it was not sent */
+    bool is_added;                      /* to the multi handle */
+    bool was_run;                       /* libcurl has tried to send it */
+    struct http_connection *connection; /* NULL: not sent, or unknown */
     bool has_response;
     char error_text[CURL_ERROR_SIZE];
 };
 
-/* Return: NULL for want of memory. */
-struct http_request *http_request_new(struct http_client *client, const struct http_call *call);
+/* @handler: borrowed, outlives the request. Return: NULL for want of memory. */
+struct http_request *http_request_new(struct http_transport *transport,
+                                      const struct http_call *call,
+                                      const struct http_handler *handler, void *userdata);
+/* libcurl's CURLINFO_PRIVATE, or another userdata of a callback. */
 struct http_request *http_request_check(void *userdata);
-/* Hand it to libcurl, which begins with it in the next turn of the loop. Return: 0 or -ENOMEM. */
+/* Give it to libcurl, which sends it in the next turn of the loop. Return: 0 or -ENOMEM. */
 int http_request_start(struct http_request *request);
-/* Take it back from libcurl, if that has it. */
+/* Take it back from libcurl; nothing happens if libcurl does not have it. */
 void http_request_withdraw(struct http_request *request);
-void http_request_destroy(struct http_request *request);
-/* It has come to its end: tell its user. */
-void http_request_finish(struct http_request *request, CURLcode code);
-/* The same in other words; @error: NULL for HTTP_COMPLETE. */
+/* Free it without a report. It may not be queued. NULL is fine. Return: NULL. */
+struct http_request *http_request_destroy(struct http_request *request);
+
+/*
+ * libcurl ended it with @code: withdraw it, and explain how it ended.
+ * @ret_error: empty for HTTP_COMPLETE
+ */
+enum http_outcome http_request_end(struct http_request *request, CURLcode code,
+                                   struct error *ret_error);
+/* Call its handler's on_done, unless it was freed; the request may be gone afterwards. */
 void http_request_report(struct http_request *request, enum http_outcome outcome,
                          const struct error *error);

@@ -4,7 +4,7 @@
 #include <search.h>
 #include <stdio.h>
 
-#include "fetcher/auth/pem.h"
+#include "fetcher/auth/authorization.h"
 
 #define HEADER "Authorization: "
 
@@ -50,25 +50,25 @@ static bool copy_text(char **ret_copy, const char *text)
     return text == NULL || *ret_copy != NULL;
 }
 
-static struct tls_identity *identity_new(const struct credentials_material *material)
+static struct tls_identity *identity_new(const struct credentials_snapshot *snapshot)
 {
     _cleanup_(identity_freep) struct tls_identity *identity = calloc(1, sizeof(*identity));
 
-    if (identity == NULL || !copy_text(&identity->ca_pem, material->ca_pem) ||
-        !copy_text(&identity->client_cert_pem, material->client_cert_pem) ||
-        !copy_text(&identity->client_key_pem, material->client_key_pem))
+    if (identity == NULL || !copy_text(&identity->ca_pem, snapshot->ca_pem) ||
+        !copy_text(&identity->client_cert_pem, snapshot->client_cert_pem) ||
+        !copy_text(&identity->client_key_pem, snapshot->client_key_pem))
         return NULL;
-    if (material->authorization != NULL &&
-        asprintf(&identity->authorization, HEADER "%s", material->authorization) < 0) {
+    if (snapshot->authorization != NULL &&
+        asprintf(&identity->authorization, HEADER "%s", snapshot->authorization) < 0) {
         identity->authorization = NULL;
         return NULL;
     }
     return TAKE(identity);
 }
 
-struct tls_identity *tls_identity_get(void **tree, const struct credentials_material *material)
+struct tls_identity *tls_identity_get(void **tree, const struct credentials_snapshot *snapshot)
 {
-    _cleanup_(identity_freep) struct tls_identity *fresh = identity_new(material);
+    _cleanup_(identity_freep) struct tls_identity *fresh = identity_new(snapshot);
     struct tls_identity *const *found;
 
     if (fresh == NULL)

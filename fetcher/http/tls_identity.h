@@ -17,9 +17,9 @@ struct tls_identity {
 
 /*
  * @tree: of tsearch(3); holds no references itself
- * Return: one with the content of @material, the caller's reference; NULL for want of memory.
+ * Return: one with the content of @snapshot, the caller's reference; NULL for want of memory.
  */
-struct tls_identity *tls_identity_get(void **tree, const struct credentials_material *material);
+struct tls_identity *tls_identity_get(void **tree, const struct credentials_snapshot *snapshot);
 
 /* Return: NULL; NULL is fine. */
 struct tls_identity *tls_identity_unref(struct tls_identity *identity);

@@ -72,12 +72,27 @@ static void test_agrees_with_openssl(void **state)
     }
 }
 
+static void test_encodes_text_of_every_length(void **state)
+{
+    static const char *const expected[] = {"", "YQ==", "YWI=", "YWJj", "YWJjfw==", "YWJjf/8="};
+    static const char text[] = "abc\x7f\xff";
+
+    for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++) {
+        char *part = strndup(text, i), *encoded = base64_encode_text(part);
+
+        assert_string_equal(encoded, expected[i]);
+        free(encoded);
+        free(part);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_decodes_as_kubernetes_does),
         cmocka_unit_test(test_refuses_what_kubernetes_refuses),
         cmocka_unit_test(test_agrees_with_openssl),
+        cmocka_unit_test(test_encodes_text_of_every_length),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -121,8 +121,8 @@ static void test_levels(void **state)
     assert_int_equal(o.log_level, LOG_LEVEL_ERROR);
     assert_int_equal(o.log_format, LOG_FORMAT_JSON);
     assert_int_equal(o.rights, NODE_RIGHTS_POD);
-    assert_int_equal(o.pace.per_sec, HTTP_PACE_PER_SEC);
-    assert_int_equal(o.pace.burst, HTTP_PACE_BURST);
+    assert_int_equal(o.pace.per_sec, HTTP_DEFAULT_QPS);
+    assert_int_equal(o.pace.burst, HTTP_DEFAULT_BURST);
     node_options_deinit(&o);
     parse_well("--kube-api-qps=0 --kube-api-burst=100000", &o);
     assert_int_equal(o.pace.per_sec, 0);

@@ -109,7 +109,7 @@ static void begin(struct fixture *f)
         fail_msg("%s", e.text);
 }
 
-static const struct credentials_material *material(const struct fixture *f)
+static const struct credentials_snapshot *snapshot(const struct fixture *f)
 {
     return credentials_peek(f->credentials);
 }
@@ -183,10 +183,10 @@ static void test_data(void **state)
     f->config.client_key.file = literal("/nonexistent"); /* data wins */
     f->config.token = literal("dummy-token");
     begin(f);
-    assert_string_equal(material(f)->ca_pem, f->pairs->b.cert_pem);
-    assert_string_equal(material(f)->client_cert_pem, f->pairs->a.cert_pem);
-    assert_string_equal(material(f)->client_key_pem, f->pairs->a.key_pem);
-    assert_string_equal(material(f)->authorization, "Bearer dummy-token");
+    assert_string_equal(snapshot(f)->ca_pem, f->pairs->b.cert_pem);
+    assert_string_equal(snapshot(f)->client_cert_pem, f->pairs->a.cert_pem);
+    assert_string_equal(snapshot(f)->client_key_pem, f->pairs->a.key_pem);
+    assert_string_equal(snapshot(f)->authorization, "Bearer dummy-token");
     assert_true(credentials_expiry(f->credentials, &expiry));
     assert_in_range(expiry.tv_sec - clock_wall().tv_sec, 3500, 3600);
 }
@@ -198,8 +198,8 @@ static void test_basic(void **state)
 
     f->config.username = literal("user");
     begin(f);
-    assert_string_equal(material(f)->authorization, "Basic dXNlcjo=");
-    assert_null(material(f)->ca_pem);
+    assert_string_equal(snapshot(f)->authorization, "Basic dXNlcjo=");
+    assert_null(snapshot(f)->ca_pem);
     assert_false(credentials_expiry(f->credentials, &expiry));
 }
 
@@ -211,13 +211,13 @@ static void test_rejected_without_files(void **state)
 
     f->config.token = literal("dummy-token");
     begin(f);
-    version = material(f)->version;
+    version = snapshot(f)->version;
     credentials_rejected(f->credentials, version);
     assert_int_equal(f->n_good, 0); /* never from within the call */
     run_until(f, &f->n_good, 1);
     credentials_rejected(f->credentials, version);
     run_until(f, &f->n_good, 2);
-    assert_int_equal(material(f)->version, version);
+    assert_int_equal(snapshot(f)->version, version);
 }
 
 /* ---- files that change */
@@ -231,19 +231,19 @@ static void test_token_file(void **state)
     f->config.token = literal("not this");
     f->config.token_file = at(f, 0, "token");
     begin(f);
-    version = material(f)->version;
-    assert_string_equal(material(f)->authorization, "Bearer dummy-one");
+    version = snapshot(f)->version;
+    assert_string_equal(snapshot(f)->authorization, "Bearer dummy-one");
     replace(f, "token", "dummy-one\n\n"); /* no news */
     credentials_rejected(f->credentials, version);
     run_until(f, &f->n_good, 1);
-    assert_int_equal(material(f)->version, version);
+    assert_int_equal(snapshot(f)->version, version);
     replace(f, "token", "dummy-two");
     run_until(f, &f->n_good, 2);
-    assert_string_equal(material(f)->authorization, "Bearer dummy-two");
-    assert_int_equal(material(f)->version, version + 1);
+    assert_string_equal(snapshot(f)->authorization, "Bearer dummy-two");
+    assert_int_equal(snapshot(f)->version, version + 1);
     rewrite(f, "token", "dummy-three");
     run_until(f, &f->n_good, 3);
-    assert_string_equal(material(f)->authorization, "Bearer dummy-three");
+    assert_string_equal(snapshot(f)->authorization, "Bearer dummy-three");
     assert_int_equal(f->n_failed, 0);
 }
 
@@ -265,7 +265,7 @@ static void test_kubelet_pair(void **state)
     rewrite(f, "kubelet-client-2.pem", two);
     repoint(f, "kubelet-client-current.pem", at(f, 1, "kubelet-client-2.pem"));
     run_until(f, &f->n_good, 1);
-    assert_string_equal(material(f)->client_cert_pem, two);
+    assert_string_equal(snapshot(f)->client_cert_pem, two);
     assert_true(credentials_expiry(f->credentials, &second));
     assert_true(second.tv_sec > first.tv_sec + 3000);
 }
@@ -297,15 +297,15 @@ static void test_atomic_writer(void **state)
     for (unsigned i = 1; i <= 3; i++) {
         char name[8];
 
-        version = material(f)->version;
+        version = snapshot(f)->version;
         snprintf(name, sizeof(name), "..%u", i + 1);
         make_generation(f, name, name, i % 2 == 0 ? f->pairs->a.cert_pem : f->pairs->b.cert_pem);
         repoint(f, "..data", name);
         run_until(f, &f->n_good, i);
-        assert_string_equal(material(f)->authorization + strlen("Bearer "), name);
-        assert_string_equal(material(f)->ca_pem,
+        assert_string_equal(snapshot(f)->authorization + strlen("Bearer "), name);
+        assert_string_equal(snapshot(f)->ca_pem,
                             i % 2 == 0 ? f->pairs->a.cert_pem : f->pairs->b.cert_pem);
-        assert_int_equal(material(f)->version, version + 1);
+        assert_int_equal(snapshot(f)->version, version + 1);
     }
 }
 
@@ -321,14 +321,14 @@ static void test_half_written(void **state)
     rewrite(f, "ca.crt", f->pairs->a.cert_pem);
     f->config.certificate_authority.file = at(f, 0, "ca.crt");
     begin(f);
-    version = material(f)->version;
+    version = snapshot(f)->version;
     rewrite(f, "ca.crt", half);
     turns(f);
-    assert_int_equal(material(f)->version, version);
-    assert_string_equal(material(f)->ca_pem, f->pairs->a.cert_pem);
+    assert_int_equal(snapshot(f)->version, version);
+    assert_string_equal(snapshot(f)->ca_pem, f->pairs->a.cert_pem);
     put(f->config.certificate_authority.file, rest, O_APPEND);
     run_until(f, &f->n_good, 1);
-    assert_string_equal(material(f)->ca_pem, f->pairs->b.cert_pem);
+    assert_string_equal(snapshot(f)->ca_pem, f->pairs->b.cert_pem);
     assert_int_equal(f->n_failed, 0);
 }
 
@@ -341,10 +341,10 @@ static void test_missing_for_a_moment(void **state)
     begin(f);
     assert_int_equal(unlink(f->config.token_file), 0);
     turns(f);
-    assert_string_equal(material(f)->authorization, "Bearer dummy-one");
+    assert_string_equal(snapshot(f)->authorization, "Bearer dummy-one");
     rewrite(f, "token", "dummy-two");
     run_until(f, &f->n_good, 1);
-    assert_string_equal(material(f)->authorization, "Bearer dummy-two");
+    assert_string_equal(snapshot(f)->authorization, "Bearer dummy-two");
     assert_int_equal(f->n_failed, 0);
 }
 
@@ -359,15 +359,15 @@ static void test_mismatch(void **state)
     f->config.client_certificate.file = at(f, 0, "client.crt");
     f->config.client_key.file = at(f, 1, "client.key");
     begin(f);
-    version = material(f)->version;
+    version = snapshot(f)->version;
     replace(f, "client.crt", f->pairs->b.cert_pem);
     turns(f);
-    assert_string_equal(material(f)->client_cert_pem, f->pairs->a.cert_pem);
+    assert_string_equal(snapshot(f)->client_cert_pem, f->pairs->a.cert_pem);
     replace(f, "client.key", f->pairs->b.key_pem);
     run_until(f, &f->n_good, 1);
-    assert_string_equal(material(f)->client_cert_pem, f->pairs->b.cert_pem);
-    assert_string_equal(material(f)->client_key_pem, f->pairs->b.key_pem);
-    assert_int_equal(material(f)->version, version + 1);
+    assert_string_equal(snapshot(f)->client_cert_pem, f->pairs->b.cert_pem);
+    assert_string_equal(snapshot(f)->client_key_pem, f->pairs->b.key_pem);
+    assert_int_equal(snapshot(f)->version, version + 1);
     assert_int_equal(f->n_failed, 0);
 }
 
@@ -384,7 +384,7 @@ static void test_directory_replaced(void **state)
     turns(f);
     assert_int_equal(rename(at(f, 1, "d2"), at(f, 2, "d")), 0);
     run_until(f, &f->n_good, 1);
-    assert_string_equal(material(f)->authorization, "Bearer dummy-two");
+    assert_string_equal(snapshot(f)->authorization, "Bearer dummy-two");
 }
 
 /* What lasts is reported, once, and so is its end. */
@@ -396,7 +396,7 @@ static void test_missing_for_long(void **state)
     rewrite(f, "token", "dummy-one");
     f->config.token_file = at(f, 0, "token");
     begin(f);
-    version = material(f)->version;
+    version = snapshot(f)->version;
     assert_int_equal(unlink(f->config.token_file), 0);
     run_until(f, &f->n_failed, 1);
     assert_has(&f->error, f->config.token_file);
@@ -406,7 +406,7 @@ static void test_missing_for_long(void **state)
     assert_int_equal(f->n_failed, 1);
     rewrite(f, "token", "dummy-one");
     run_until(f, &f->n_good, 1);
-    assert_int_equal(material(f)->version, version);
+    assert_int_equal(snapshot(f)->version, version);
     assert_int_equal(f->n_failed, 1);
 }
 
@@ -431,15 +431,15 @@ static void test_rejected_rereads(void **state)
     rewrite(f, "token", "dummy-one");
     f->config.token_file = at(f, 0, "token");
     begin(f);
-    version = material(f)->version;
+    version = snapshot(f)->version;
     write_unnoticed(f->config.token_file, "dummy-two");
     credentials_rejected(f->credentials, version);
     run_until(f, &f->n_good, 1);
-    assert_string_equal(material(f)->authorization, "Bearer dummy-two");
-    assert_int_equal(material(f)->version, version + 1);
+    assert_string_equal(snapshot(f)->authorization, "Bearer dummy-two");
+    assert_int_equal(snapshot(f)->version, version + 1);
     credentials_rejected(f->credentials, version); /* outdated, answered nevertheless */
     run_until(f, &f->n_good, 2);
-    assert_int_equal(material(f)->version, version + 1);
+    assert_int_equal(snapshot(f)->version, version + 1);
 }
 
 static void test_rejected_and_missing(void **state)
@@ -450,10 +450,10 @@ static void test_rejected_and_missing(void **state)
     f->config.token_file = at(f, 0, "token");
     begin(f);
     assert_int_equal(unlink(f->config.token_file), 0);
-    credentials_rejected(f->credentials, material(f)->version);
+    credentials_rejected(f->credentials, snapshot(f)->version);
     run_until(f, &f->n_failed, 1);
     assert_has(&f->error, f->config.token_file);
-    assert_string_equal(material(f)->authorization, "Bearer dummy-one");
+    assert_string_equal(snapshot(f)->authorization, "Bearer dummy-one");
 }
 
 /* ---- exec */
@@ -477,18 +477,18 @@ static void test_plugin(void **state)
 
     use_plugin(f, COUNTING);
     begin(f);
-    assert_null(material(f));
+    assert_null(snapshot(f));
     run_until(f, &f->n_good, 1);
-    version = material(f)->version;
-    assert_string_equal(material(f)->authorization, "Bearer run-1");
+    version = snapshot(f)->version;
+    assert_string_equal(snapshot(f)->authorization, "Bearer run-1");
     credentials_rejected(f->credentials, version);
     credentials_rejected(f->credentials, version);
     run_until(f, &f->n_good, 2);
-    assert_string_equal(material(f)->authorization, "Bearer run-2");
-    assert_int_equal(material(f)->version, version + 1);
+    assert_string_equal(snapshot(f)->authorization, "Bearer run-2");
+    assert_int_equal(snapshot(f)->version, version + 1);
     credentials_rejected(f->credentials, version);
     run_until(f, &f->n_good, 3);
-    assert_string_equal(material(f)->authorization, "Bearer run-2");
+    assert_string_equal(snapshot(f)->authorization, "Bearer run-2");
 }
 
 /* The same token again: one run for the version, however often it is rejected. */
@@ -503,12 +503,12 @@ static void test_plugin_without_news(void **state)
                         "\"client.authentication.k8s.io/v1\",\"status\":{\"token\":\"dummy\"}}'");
     begin(f);
     run_until(f, &f->n_good, 1);
-    version = material(f)->version;
+    version = snapshot(f)->version;
     for (unsigned i = 2; i <= 4; i++) {
         credentials_rejected(f->credentials, version);
         run_until(f, &f->n_good, i);
     }
-    assert_int_equal(material(f)->version, version);
+    assert_int_equal(snapshot(f)->version, version);
     assert_int_equal(stat(f->paths[3], &st), 0);
     assert_int_equal(st.st_size, 2); /* a line per run: the first, and the one for 401 */
 }
@@ -523,8 +523,8 @@ static void test_plugin_beside_files(void **state)
     f->config.certificate_authority.data = f->pairs->a.cert_pem;
     begin(f);
     run_until(f, &f->n_good, 1);
-    assert_string_equal(material(f)->authorization, "Bearer dummy-one");
-    assert_string_equal(material(f)->ca_pem, f->pairs->a.cert_pem);
+    assert_string_equal(snapshot(f)->authorization, "Bearer dummy-one");
+    assert_string_equal(snapshot(f)->ca_pem, f->pairs->a.cert_pem);
 }
 
 static void test_plugin_fails(void **state)
@@ -535,7 +535,7 @@ static void test_plugin_fails(void **state)
     begin(f);
     run_until(f, &f->n_failed, 1);
     assert_has(&f->error, "exit status 7");
-    assert_null(material(f));
+    assert_null(snapshot(f));
 }
 
 /* ---- what is refused at the start */
@@ -564,7 +564,7 @@ static void test_refused_tokens(void **state)
     rewrite(f, "token", " \n");
     assert_refused(f, -EINVAL, "empty", f->paths[0]);
     rewrite(f, "token", "dummy one");
-    assert_refused(f, -EINVAL, "more than a token", f->paths[0]);
+    assert_refused(f, -EINVAL, "not allowed in a header", f->paths[0]);
     memset(text, 'a', (1u << 20) + 1);
     text[(1u << 20) + 1] = '\0';
     rewrite(f, "token", text);

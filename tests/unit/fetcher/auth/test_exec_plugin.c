@@ -418,7 +418,7 @@ static const struct {
     {STATUS("\"token\":\"\""), "neither"},
     {STATUS("\"token\":1"), "neither"},
     {STATUS("\"token\":\"  \""), "empty"},
-    {STATUS("\"token\":\"dummy\\r\\nX: y\""), "more than a token"},
+    {STATUS("\"token\":\"dummy\\r\\nX: y\""), "not allowed in a header"},
     {STATUS("\"token\":\"dummy\",\"expirationTimestamp\":\"tomorrow\""), "RFC 3339"},
     {STATUS("\"clientKeyData\":\"dummy\""), "only one"},
     {STATUS("\"clientCertificateData\":\"dummy\""), "only one"},

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/process.h"
+#include "fetcher/auth/kubeconfig.h"
 #include "tests/unit/failmalloc.h"
 
 #define CLUSTERS "clusters: [{name: c, cluster: {server: 'https://c.test:6443'}}]\n"

@@ -34,7 +34,7 @@ struct fixture {
     sd_event *event;
     struct api_config config;
     char server[64];
-    struct credentials_material material;
+    struct credentials_snapshot snapshot;
     struct http_client *client;
     span_us total_limit;
     struct item items[MAX_ITEMS];
@@ -107,7 +107,7 @@ static int try_begin(struct fixture *f, const char *path, bool is_watch, struct 
         .total_limit = f->total_limit,
         .is_watch = is_watch,
         .on_sent = on_sent,
-        .material = &f->material,
+        .credentials = &f->snapshot,
     };
     int r;
 
@@ -175,7 +175,7 @@ static void connect_http2(struct fixture *f)
 
     if (f->proxy.pid == 0)
         skip();
-    f->material.ca_pem = f->pair.cert_pem;
+    f->snapshot.ca_pem = f->pair.cert_pem;
     f->config.tls_server_name = name;
     connect_to(f, "https", f->proxy.port);
 }
@@ -211,7 +211,7 @@ static int setup(void **state)
     struct fixture *f = *state;
 
     f->config = (struct api_config){.origin = origin};
-    f->material = (struct credentials_material){.authorization = "Bearer dummy"};
+    f->snapshot = (struct credentials_snapshot){.authorization = "Bearer dummy"};
     f->total_limit = SPAN_SEC(60);
     f->n = f->n_done = f->n_responses = 0;
     return sd_event_new(&f->event);
@@ -427,7 +427,7 @@ static void test_too_many_wait(void **state)
         begin(f, "/ok", true);
     assert_int_equal(stats_of(f)->n_waiting, QUEUED_MAX);
     assert_int_equal(try_begin(f, "/ok", true, &e), -EAGAIN);
-    assert_non_null(strstr(e.text, "cannot ask http://127.0.0.1"));
+    assert_non_null(strstr(e.text, "cannot send a request to http://127.0.0.1"));
     f->items[7].request = http_request_free(f->items[7].request);
     assert_int_equal(try_begin(f, "/ok", true, &e), 0);
 }

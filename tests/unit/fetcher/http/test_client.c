@@ -22,7 +22,7 @@ struct fixture {
     sd_event *event;
     struct api_config config;
     char server[64];
-    struct credentials_material material;
+    struct credentials_snapshot snapshot;
     struct http_client *client;
     struct http_request *requests[300]; /* not freed yet, for when a test fails */
 };
@@ -217,7 +217,7 @@ static void begin_call(struct exchange *x, struct fixture *f, const struct http_
 
 static void begin_limited(struct exchange *x, struct fixture *f, const char *path, span_us limit)
 {
-    const struct http_call call = {.path = path, .total_limit = limit, .material = &f->material};
+    const struct http_call call = {.path = path, .total_limit = limit, .credentials = &f->snapshot};
 
     begin_call(x, f, &call);
 }
@@ -277,7 +277,7 @@ static void trust_dummy(struct fixture *f)
 {
     static char name[] = "dummy";
 
-    f->material.ca_pem = f->pair.cert_pem;
+    f->snapshot.ca_pem = f->pair.cert_pem;
     f->config.tls_server_name = name;
 }
 
@@ -323,7 +323,7 @@ static int setup(void **state)
     struct fixture *f = *state;
 
     f->config = (struct api_config){.origin = origin};
-    f->material = (struct credentials_material){.authorization = "Bearer dummy", .version = 1};
+    f->snapshot = (struct credentials_snapshot){.authorization = "Bearer dummy", .version = 1};
     return sd_event_new(&f->event);
 }
 
@@ -383,7 +383,7 @@ static void post(struct fixture *f, size_t len)
 {
     char *body = make_body(len), number[64];
     const struct http_call call = {
-        .path = "/post", .body = body, .total_limit = SPAN_SEC(30), .material = &f->material};
+        .path = "/post", .body = body, .total_limit = SPAN_SEC(30), .credentials = &f->snapshot};
     struct exchange x = {0};
 
     begin_call(&x, f, &call);
@@ -428,14 +428,14 @@ static void test_post_too_long(void **state)
     struct fixture *f = *state;
     char *body = make_body(HTTP_BODY_MAX_BYTES + 1);
     const struct http_call call = {
-        .path = "/post", .body = body, .total_limit = SPAN_SEC(30), .material = &f->material};
+        .path = "/post", .body = body, .total_limit = SPAN_SEC(30), .credentials = &f->snapshot};
     struct http_request *request;
     struct error e = ERROR_INIT;
 
     connect_to(f, "http", f->plain.port);
     assert_int_equal(http_client_send(f->client, &call, &exchange_handler, NULL, &request, &e),
                      -EFBIG);
-    assert_has(e.text, "cannot ask");
+    assert_has(e.text, "cannot send a request to");
     free(body);
 }
 
@@ -687,10 +687,10 @@ static void test_untrusted(void **state)
     assert_int_equal(system.outcome, HTTP_FAILED);
     assert_has(system.error.text, "is not trusted");
     assert_has(system.error.text, "check certificate-authority in the test");
-    f->material.ca_pem = other.cert_pem;
+    f->snapshot.ca_pem = other.cert_pem;
     exchange(&wrong, f, "/echo");
     assert_has(wrong.error.text, "check certificate-authority in the test");
-    f->material.ca_pem = "dummy";
+    f->snapshot.ca_pem = "dummy";
     exchange(&damaged, f, "/echo");
     assert_has(damaged.error.text, "certificate-authority");
     finish(&system);
@@ -704,7 +704,7 @@ static void test_wrong_name(void **state)
     struct fixture *f = *state;
     struct exchange x = {0};
 
-    f->material.ca_pem = f->pair.cert_pem;
+    f->snapshot.ca_pem = f->pair.cert_pem;
     connect_to(f, "https", f->tls.port);
     exchange(&x, f, "/echo");
     assert_has(x.error.text, "is not trusted");
@@ -747,8 +747,8 @@ static void test_damaged_client_certificate(void **state)
     struct exchange x = {0};
 
     trust_dummy(f);
-    f->material.client_cert_pem = f->pair.cert_pem;
-    f->material.client_key_pem = other.key_pem;
+    f->snapshot.client_cert_pem = f->pair.cert_pem;
+    f->snapshot.client_key_pem = other.key_pem;
     connect_to(f, "https", f->tls.port);
     exchange(&x, f, "/echo");
     assert_int_equal(x.outcome, HTTP_FAILED);
@@ -757,7 +757,7 @@ static void test_damaged_client_certificate(void **state)
     pair_unmake(&other);
 }
 
-/* New material makes a new connection, so that the server sees the new certificate. */
+/* New credentials make a new connection, so that the server sees the new certificate. */
 static void test_new_client_certificate(void **state)
 {
     struct made_pair first = pair_make(3600), second = pair_make(3600);
@@ -766,13 +766,13 @@ static void test_new_client_certificate(void **state)
 
     trust_dummy(f);
     connect_to(f, "https", f->tls.port);
-    f->material.client_cert_pem = first.cert_pem;
-    f->material.client_key_pem = first.key_pem;
+    f->snapshot.client_cert_pem = first.cert_pem;
+    f->snapshot.client_key_pem = first.key_pem;
     exchange(&x[0], f, "/echo");
     exchange(&x[1], f, "/echo");
     assert_int_equal(http_client_stats(f->client)->connections, 1);
-    f->material.client_cert_pem = second.cert_pem;
-    f->material.client_key_pem = second.key_pem;
+    f->snapshot.client_cert_pem = second.cert_pem;
+    f->snapshot.client_key_pem = second.key_pem;
     exchange(&x[2], f, "/echo");
     assert_int_equal(http_client_stats(f->client)->connections, 2);
     for (size_t i = 0; i < ELEMENTS_OF(x); i++) {
@@ -940,7 +940,6 @@ static void test_http2_many_watches(void **state)
 {
     static struct exchange x[250];
     struct fixture *f = *state;
-    const struct http_stats *stats;
 
     connect_http2(f);
     for (size_t i = 0; i < ELEMENTS_OF(x); i++) {
@@ -949,15 +948,14 @@ static void test_http2_many_watches(void **state)
     }
     for (size_t i = 0; i < ELEMENTS_OF(x); i++)
         run_until_body(&x[i], "first");
-    stats = http_client_stats(f->client);
-    assert_int_equal(stats->connections, 3);
+    assert_int_equal(http_client_stats(f->client)->connections, 3);
     for (size_t i = 0; i < ELEMENTS_OF(x); i++)
         finish(&x[i]);
-    assert_int_equal(stats->connections, 0);
+    assert_int_equal(http_client_stats(f->client)->connections, 0);
 }
 
 /* The request that opens a connection for the others may go before it has. */
-static void test_http2_pioneer_is_freed(void **state)
+static void test_http2_connection_opener_is_freed(void **state)
 {
     static struct exchange x[102];
     struct fixture *f = *state;
@@ -1015,7 +1013,7 @@ int main(void)
         TEST(test_http2),
         TEST(test_http2_sharing),
         TEST(test_http2_many_watches),
-        TEST(test_http2_pioneer_is_freed),
+        TEST(test_http2_connection_opener_is_freed),
     };
 
     alarm(120); /* a test that waits in vain */

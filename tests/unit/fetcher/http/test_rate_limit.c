@@ -8,14 +8,14 @@
 
 #define NOON SPAN_SEC(43200)
 
-/* Return: how many are let through in @span, by somebody who comes as often as he may. */
-static unsigned count(struct rate_limit *pace, mono_us *now, span_us span)
+/* Return: how many requests are admitted in @span to a caller that retries as soon as it may. */
+static unsigned count(struct rate_limit *limit, mono_us *now, span_us span)
 {
     mono_us end = *now + span;
     unsigned n = 0;
 
     while (*now < end) {
-        span_us wait = pace_take(pace, *now);
+        span_us wait = rate_limit_take(limit, *now);
 
         n += wait == 0;
         *now += wait;
@@ -25,59 +25,60 @@ static unsigned count(struct rate_limit *pace, mono_us *now, span_us span)
 
 static void burst_and_then_evenly(void **state)
 {
-    struct rate_limit pace;
+    struct rate_limit limit;
     mono_us now = NOON;
 
-    rate_limit_init(&pace, 10, 5);
+    rate_limit_init(&limit, 10, 5);
     for (int i = 0; i < 5; i++)
-        assert_int_equal(pace_take(&pace, now), 0);
-    assert_int_equal(pace_take(&pace, now), SPAN_MS(100));
-    assert_int_equal(pace_take(&pace, now + SPAN_MS(60)), SPAN_MS(40)); /* asking costs nothing */
-    assert_int_equal(count(&pace, &now, SPAN_SEC(2)), 19);
+        assert_int_equal(rate_limit_take(&limit, now), 0);
+    assert_int_equal(rate_limit_take(&limit, now), SPAN_MS(100));
+    assert_int_equal(rate_limit_take(&limit, now + SPAN_MS(60)),
+                     SPAN_MS(40)); /* asking costs nothing */
+    assert_int_equal(count(&limit, &now, SPAN_SEC(2)), 19);
     now += SPAN_SEC(60); /* of nothing, which gives one burst back and no more */
     for (int i = 0; i < 5; i++)
-        assert_int_equal(pace_take(&pace, now), 0);
-    assert_int_equal(pace_take(&pace, now), SPAN_MS(100));
+        assert_int_equal(rate_limit_take(&limit, now), 0);
+    assert_int_equal(rate_limit_take(&limit, now), SPAN_MS(100));
 }
 
 static void no_limit(void **state)
 {
-    struct rate_limit pace;
+    struct rate_limit limit;
 
-    rate_limit_init(&pace, 0, 0);
+    rate_limit_init(&limit, 0, 0);
     for (int i = 0; i < 10000; i++)
-        assert_int_equal(pace_take(&pace, NOON), 0);
-    rate_limit_pause(&pace, NOON, SPAN_SEC(1)); /* but for what the server says */
-    assert_int_equal(pace_take(&pace, NOON + 1), SPAN_SEC(1) - 1);
-    assert_int_equal(pace_take(&pace, NOON + SPAN_SEC(1)), 0);
+        assert_int_equal(rate_limit_take(&limit, NOON), 0);
+    rate_limit_pause(&limit, NOON, SPAN_SEC(1)); /* but for what the server says */
+    assert_int_equal(rate_limit_take(&limit, NOON + 1), SPAN_SEC(1) - 1);
+    assert_int_equal(rate_limit_take(&limit, NOON + SPAN_SEC(1)), 0);
 }
 
 static void evenly_after_a_rest(void **state)
 {
-    struct rate_limit pace;
+    struct rate_limit limit;
     mono_us now = NOON;
 
-    rate_limit_init(&pace, 10, 100);
-    assert_int_equal(pace_take(&pace, now), 0);
-    rate_limit_pause(&pace, now, SPAN_SEC(7));
-    rate_limit_pause(&pace, now, SPAN_SEC(1)); /* a shorter one changes nothing */
-    assert_int_equal(pace_take(&pace, now), SPAN_SEC(7));
+    rate_limit_init(&limit, 10, 100);
+    assert_int_equal(rate_limit_take(&limit, now), 0);
+    rate_limit_pause(&limit, now, SPAN_SEC(7));
+    rate_limit_pause(&limit, now, SPAN_SEC(1)); /* a shorter one changes nothing */
+    assert_int_equal(rate_limit_take(&limit, now), SPAN_SEC(7));
     now += SPAN_SEC(7);
-    assert_int_equal(pace_take(&pace, now), 0);
-    assert_int_equal(pace_take(&pace, now), SPAN_MS(100));
-    assert_int_equal(count(&pace, &now, SPAN_SEC(5)), 49);
+    assert_int_equal(rate_limit_take(&limit, now), 0);
+    assert_int_equal(rate_limit_take(&limit, now), SPAN_MS(100));
+    assert_int_equal(count(&limit, &now, SPAN_SEC(5)), 49);
 }
 
 static void least(void **state)
 {
-    struct rate_limit pace;
+    struct rate_limit limit;
 
-    rate_limit_init(&pace, 1, 0); /* a burst of none would be no request at all */
-    assert_int_equal(pace_take(&pace, NOON), 0);
-    assert_int_equal(pace_take(&pace, NOON), SPAN_SEC(1));
-    rate_limit_init(&pace, 1000000, 1);
-    assert_int_equal(pace_take(&pace, NOON), 0);
-    assert_int_equal(pace_take(&pace, NOON), 1);
+    rate_limit_init(&limit, 1, 0); /* a burst of none would be no request at all */
+    assert_int_equal(rate_limit_take(&limit, NOON), 0);
+    assert_int_equal(rate_limit_take(&limit, NOON), SPAN_SEC(1));
+    rate_limit_init(&limit, 1000000, 1);
+    assert_int_equal(rate_limit_take(&limit, NOON), 0);
+    assert_int_equal(rate_limit_take(&limit, NOON), 1);
 }
 
 int main(void)
@@ -89,5 +90,5 @@ int main(void)
         cmocka_unit_test(least),
     };
 
-    return cmocka_run_group_tests_name("pace", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("limit", tests, NULL, NULL);
 }

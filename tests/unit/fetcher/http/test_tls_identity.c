@@ -8,9 +8,9 @@
 
 #include "tests/unit/failmalloc.h"
 
-static struct tls_identity *get(void **tree, const struct credentials_material *material)
+static struct tls_identity *get(void **tree, const struct credentials_snapshot *snapshot)
 {
-    struct tls_identity *identity = tls_identity_get(tree, material);
+    struct tls_identity *identity = tls_identity_get(tree, snapshot);
 
     assert_non_null(identity);
     return identity;
@@ -19,22 +19,22 @@ static struct tls_identity *get(void **tree, const struct credentials_material *
 static void same_content_is_shared(void **state)
 {
     char token[] = "Bearer dummy";
-    struct credentials_material material = {.ca_pem = "ca", .authorization = token, .version = 1};
+    struct credentials_snapshot snapshot = {.ca_pem = "ca", .authorization = token, .version = 1};
     void *tree = NULL;
-    struct tls_identity *a = get(&tree, &material), *b;
+    struct tls_identity *a = get(&tree, &snapshot), *b;
 
-    material.version = 2; /* not content */
-    assert_ptr_equal(get(&tree, &material), a);
+    snapshot.version = 2; /* not content */
+    assert_ptr_equal(get(&tree, &snapshot), a);
     token[0] = 'X'; /* it has a copy */
     assert_string_equal(a->authorization, "Authorization: Bearer dummy");
     assert_string_equal(a->ca_pem, "ca");
     assert_null(a->client_cert_pem);
-    b = get(&tree, &material);
+    b = get(&tree, &snapshot);
     assert_ptr_not_equal(b, a);
     assert_string_equal(b->authorization, "Authorization: Xearer dummy");
     assert_null(tls_identity_unref(a));
     token[0] = 'B';
-    assert_ptr_equal(get(&tree, &material), a); /* as it is still referred to */
+    assert_ptr_equal(get(&tree, &snapshot), a); /* as it is still referred to */
     tls_identity_unref(a);
     tls_identity_unref(a);
     tls_identity_unref(b);
@@ -44,7 +44,7 @@ static void same_content_is_shared(void **state)
 
 static void any_difference_counts(void **state)
 {
-    static const struct credentials_material all[] = {
+    static const struct credentials_snapshot all[] = {
         {.version = 1},
         {.authorization = "a"},
         {.authorization = "b"},
@@ -69,10 +69,10 @@ static void any_difference_counts(void **state)
 
 static int get_and_free(void *userdata)
 {
-    const struct credentials_material material = {
+    const struct credentials_snapshot snapshot = {
         .ca_pem = "a", .client_cert_pem = "b", .client_key_pem = "c", .authorization = "d"};
     void *tree = NULL;
-    struct tls_identity *identity = tls_identity_get(&tree, &material);
+    struct tls_identity *identity = tls_identity_get(&tree, &snapshot);
 
     if (identity == NULL)
         return -ENOMEM;

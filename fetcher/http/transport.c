@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fetcher/http/transport.h"
+
+#include <fcntl.h>
+
+static int add_header(struct curl_slist **list, const char *name, const char *value)
+{
+    struct curl_slist *longer;
+    char *line;
+
+    if (value == NULL)
+        return 0;
+    if (asprintf(&line, "%s: %s", name, value) < 0)
+        return -ENOMEM;
+    longer = curl_slist_append(*list, line);
+    free(line);
+    if (longer == NULL)
+        return -ENOMEM;
+    *list = longer;
+    return 0;
+}
+
+static int add_impersonation(struct http_transport *t)
+{
+    const struct api_config *config = t->config;
+    int r = add_header(&t->headers, "Impersonate-User", config->impersonate_user);
+
+    if (r >= 0)
+        r = add_header(&t->headers, "Impersonate-Uid", config->impersonate_uid);
+    for (char **g = config->impersonate_groups; r >= 0 && g != NULL && *g != NULL; g++)
+        r = add_header(&t->headers, "Impersonate-Group", *g);
+    return r;
+}
+
+/*
+ * With tls-server-name, libcurl gets a URL with that name, the server's real address to connect to,
+ * and the real Host header, as Go's client does it.
+ */
+static int use_tls_server_name(struct http_transport *t, CURLU *url)
+{
+    char *host = NULL, *port = NULL, *connect_to = NULL, *authority = NULL;
+    int r = -ENOMEM;
+
+    if (curl_url_get(url, CURLUPART_HOST, &host, 0) == CURLUE_OK &&
+        curl_url_get(url, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) == CURLUE_OK &&
+        asprintf(&connect_to, "::%s:%s", host, port) > 0 &&
+        asprintf(&authority, "%s:%s", host, port) > 0 &&
+        curl_url_set(url, CURLUPART_HOST, t->config->tls_server_name, 0) == CURLUE_OK) {
+        t->connect_to = curl_slist_append(NULL, connect_to);
+        if (t->connect_to != NULL)
+            r = add_header(&t->headers, "Host", authority);
+    }
+    curl_free(host);
+    curl_free(port);
+    free(connect_to);
+    free(authority);
+    return r;
+}
+
+static inline void url_freep(CURLU **url)
+{
+    curl_url_cleanup(*url);
+}
+
+static int set_server(struct http_transport *t, struct error *e)
+{
+    const struct api_config *config = t->config;
+    _cleanup_(url_freep) CURLU *url = curl_url();
+    CURLUcode code =
+        url != NULL ? curl_url_set(url, CURLUPART_URL, config->server, 0) : CURLUE_OUT_OF_MEMORY;
+    char *text = NULL;
+    int r = 0;
+
+    if (code == CURLUE_OUT_OF_MEMORY)
+        return error_set_errno(e, -ENOMEM, "cannot prepare requests to %s", config->server);
+    if (code != CURLUE_OK || (str_after(config->server, "https://") == NULL &&
+                              str_after(config->server, "http://") == NULL))
+        return error_set(e, -EINVAL,
+                         "server \"%.256s\" is not a URL: write https://HOST:PORT in %s",
+                         config->server, config->origin);
+    if (config->tls_server_name != NULL)
+        r = use_tls_server_name(t, url);
+    if (r >= 0 && curl_url_get(url, CURLUPART_URL, &text, 0) != CURLUE_OK)
+        r = -ENOMEM;
+    if (r >= 0) {
+        size_t len = strlen(text);
+
+        while (len > 0 && text[len - 1] == '/')
+            len--; /* the URL parser adds one */
+        t->base_url = strndup(text, len);
+        if (t->base_url == NULL)
+            r = -ENOMEM;
+    }
+    curl_free(text);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot prepare requests to %s", config->server);
+    return 0;
+}
+
+/* A line break in a value would begin another header. */
+static int check_header_values(const struct api_config *config, struct error *e)
+{
+    const char *single[] = {config->impersonate_user, config->impersonate_uid};
+    bool is_valid = true;
+
+    for (size_t i = 0; i < ELEMENTS_OF(single); i++)
+        is_valid = is_valid && (single[i] == NULL || strpbrk(single[i], "\r\n") == NULL);
+    for (char **g = config->impersonate_groups; g != NULL && *g != NULL; g++)
+        is_valid = is_valid && strpbrk(*g, "\r\n") == NULL;
+    if (is_valid)
+        return 0;
+    return error_set(e, -EINVAL, "a name to impersonate has a line break: correct \"as\" in %s",
+                     config->origin);
+}
+
+static int set_headers(struct http_transport *t, struct error *e)
+{
+    int r = check_header_values(t->config, e);
+
+    if (r < 0)
+        return r;
+    r = add_header(&t->headers, "Accept", "application/json");
+    if (r >= 0)
+        r = add_impersonation(t);
+    return r < 0 ? error_set_errno(e, r, "cannot prepare requests") : 0;
+}
+
+/*
+ * A multi handle opens a pair of sockets for itself, without FD_CLOEXEC. They get the lowest free
+ * numbers; any other descriptor in the range has the flag anyway.
+ */
+static CURLM *multi_new(void)
+{
+    int lowest = open("/", O_PATH | O_CLOEXEC);
+    CURLM *multi;
+
+    if (lowest < 0)
+        return NULL;
+    close(lowest);
+    multi = curl_multi_init();
+    close_range((unsigned)lowest, (unsigned)lowest + 7, CLOSE_RANGE_CLOEXEC);
+    return multi;
+}
+
+int http_transport_init(struct http_transport *transport, const struct api_config *config,
+                        struct error *e)
+{
+    struct http_transport *t = transport;
+    int r;
+
+    t->config = config;
+    t->stats.protocol = "";
+    list_init(&t->unsent);
+    list_init(&t->sent);
+    http_connections_init(&t->connections);
+    t->connections.is_serial = str_after(config->server, "http://") != NULL;
+    r = set_server(t, e);
+    if (r >= 0)
+        r = set_headers(t, e);
+    if (r < 0)
+        return r;
+    t->multi = multi_new();
+    if (t->multi == NULL)
+        return error_set_errno(e, -ENOMEM, "cannot prepare requests");
+    curl_multi_setopt(t->multi, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
+    curl_multi_setopt(t->multi, CURLMOPT_MAX_CONCURRENT_STREAMS, (long)HTTP_STREAMS_PER_CONNECTION);
+    return 0;
+}
+
+void http_transport_deinit(struct http_transport *transport)
+{
+    struct http_transport *t = transport;
+
+    if (t->config == NULL)
+        return;
+    assert(t->n_calls == 0 && t->n_active == 0 && t->connection_opener == NULL);
+    assert(t->identities == NULL);
+    if (t->multi != NULL)
+        curl_multi_cleanup(t->multi); /* closes its sockets */
+    http_connections_drop_lost(&t->connections);
+    assert(list_is_empty(&t->connections.list));
+    curl_slist_free_all(t->connect_to);
+    curl_slist_free_all(t->headers);
+    free(t->base_url);
+}

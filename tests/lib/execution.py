@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Callable, Sequence
 
 from lib import program
 from lib.waiting import PATIENCE_SECONDS, until
@@ -131,3 +131,6 @@ class Execution:
                 os.killpg(note["group"], signal.SIGKILL)
             except (ProcessLookupError, PermissionError):
                 pass
+
+
+ExecutionMaker = Callable[..., Execution]

@@ -10,8 +10,10 @@ import threading
 
 
 class Relay:
-    def __init__(self, port: int, target: tuple[str, int]) -> None:
+    def __init__(self, port: int, target: tuple[str, int], host: str = "127.0.0.1") -> None:
+        """port: to listen on; 0 for any free one."""
         self.port = port
+        self._host = host
         self._target = target
         self._lock = threading.Lock()
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
@@ -20,7 +22,8 @@ class Relay:
 
     def resume(self) -> None:
         """Let connections through (again)."""
-        listener = socket.create_server(("127.0.0.1", self.port))
+        listener = socket.create_server((self._host, self.port))
+        self.port = listener.getsockname()[1]
         self._listener = listener
         threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
 

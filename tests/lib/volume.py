@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Callable, Sequence
 
 from lib import program
 from lib.inotify import is_generation
@@ -262,3 +262,6 @@ def files_of(volume: Volume) -> dict[str, bytes] | None:
 
 def wait_files(volume: Volume, files: dict[str, bytes]) -> None:
     until(lambda: files_of(volume) == files, f"{sorted(files)}")
+
+
+VolumeMaker = Callable[..., Volume]

@@ -229,8 +229,8 @@ def test_a_caller_that_goes_away(plugin: Harness, how: str) -> None:
     connection.close()
 
 
-def test_an_orderly_end_cancels_what_is_open(start: HarnessMaker) -> None:
-    plugin = start().started()
+def test_an_orderly_end_cancels_what_is_open(start_plugin: HarnessMaker) -> None:
+    plugin = start_plugin().started()
     volume = PodVolume()
     connection, stream = volume.start_publish(plugin.endpoint)
     plugin.wait("publish")

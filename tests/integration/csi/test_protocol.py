@@ -350,8 +350,8 @@ def test_a_flood_of_pings(plugin: Harness) -> None:
 SHORT = 500
 
 
-def test_a_client_that_never_begins(start: HarnessMaker) -> None:
-    plugin = start(receive_ms=SHORT).started()
+def test_a_client_that_never_begins(start_plugin: HarnessMaker) -> None:
+    plugin = start_plugin(receive_ms=SHORT).started()
     with Connection(plugin.endpoint) as connection:
         connection.wait_gone()
         assert connection.goaway == 0
@@ -363,8 +363,8 @@ def test_a_client_that_never_begins(start: HarnessMaker) -> None:
             pass
 
 
-def test_headers_that_never_end(start: HarnessMaker) -> None:
-    plugin = start(receive_ms=SHORT).started()
+def test_headers_that_never_end(start_plugin: HarnessMaker) -> None:
+    plugin = start_plugin(receive_ms=SHORT).started()
     with socket.socket(socket.AF_UNIX) as raw:
         raw.settimeout(PATIENCE_SECONDS)
         raw.connect(str(plugin.endpoint))
@@ -376,8 +376,8 @@ def test_headers_that_never_end(start: HarnessMaker) -> None:
     assert is_well(plugin)
 
 
-def test_a_body_that_never_ends(start: HarnessMaker) -> None:
-    plugin = start(receive_ms=SHORT).started()
+def test_a_body_that_never_ends(start_plugin: HarnessMaker) -> None:
+    plugin = start_plugin(receive_ms=SHORT).started()
     with Connection(plugin.endpoint) as connection:
         stream = connection.begin(connection.headers_of(kubelet.PROBE))
         connection.send(stream, framed(b"", announced=100)[:4], end=False)
@@ -392,8 +392,8 @@ def test_the_callers_deadline_is_for_its_request_as_well(plugin: Harness) -> Non
         assert connection.finish(stream).code == kubelet.DEADLINE_EXCEEDED
 
 
-def test_work_is_not_bounded_by_the_time_to_receive(start: HarnessMaker) -> None:
-    plugin = start(receive_ms=SHORT).started()
+def test_work_is_not_bounded_by_the_time_to_receive(start_plugin: HarnessMaker) -> None:
+    plugin = start_plugin(receive_ms=SHORT).started()
     slow, quick = PodVolume(volume="slow"), PodVolume(volume="quick")
     connection, stream = slow.start_publish(plugin.endpoint)
     plugin.wait("publish")
@@ -406,9 +406,9 @@ def test_work_is_not_bounded_by_the_time_to_receive(start: HarnessMaker) -> None
     connection.close()
 
 
-def test_a_client_that_does_not_take_its_answer(start: HarnessMaker) -> None:
+def test_a_client_that_does_not_take_its_answer(start_plugin: HarnessMaker) -> None:
     """Its window is closed, so that the answer has no place to go to."""
-    plugin = start(send_ms=SHORT).started()
+    plugin = start_plugin(send_ms=SHORT).started()
     with Connection(plugin.endpoint, window=0) as connection:
         connection.start(kubelet.PROBE)
         connection.wait_gone()
@@ -426,9 +426,9 @@ def sockets(plugin: Harness) -> int:
     return count
 
 
-def test_a_client_that_reads_nothing(start: HarnessMaker) -> None:
+def test_a_client_that_reads_nothing(start_plugin: HarnessMaker) -> None:
     """Until the socket's buffer is full, and the answer after that has no place to go to."""
-    plugin = start(send_ms=SHORT).started()
+    plugin = start_plugin(send_ms=SHORT).started()
     before = sockets(plugin)
     target = wire.field(2, "/t")  # short, for the server's window
     with Connection(plugin.endpoint) as connection:
@@ -446,8 +446,8 @@ def test_a_client_that_reads_nothing(start: HarnessMaker) -> None:
     assert is_well(plugin)
 
 
-def test_a_connection_without_a_call(start: HarnessMaker) -> None:
-    plugin = start(idle_ms=SHORT).started()
+def test_a_connection_without_a_call(start_plugin: HarnessMaker) -> None:
+    plugin = start_plugin(idle_ms=SHORT).started()
     volume = PodVolume()
     with Connection(plugin.endpoint) as connection:
         assert connection.call(kubelet.PROBE).code == kubelet.OK
@@ -467,8 +467,8 @@ def test_a_connection_without_a_call(start: HarnessMaker) -> None:
 # ---- limits
 
 
-def test_as_many_connections_as_there_can_be(start: HarnessMaker) -> None:
-    plugin = start(connections=3).started()
+def test_as_many_connections_as_there_can_be(start_plugin: HarnessMaker) -> None:
+    plugin = start_plugin(connections=3).started()
     volumes = [PodVolume(volume=f"v{n}") for n in range(3)]
     calls = [volume.start_publish(plugin.endpoint) for volume in volumes]
     for volume in volumes:
@@ -487,8 +487,8 @@ def test_as_many_connections_as_there_can_be(start: HarnessMaker) -> None:
         connection.close()
 
 
-def test_descriptors_are_left_to_others(start: HarnessMaker) -> None:
-    plugin = start(descriptors=60).started()
+def test_descriptors_are_left_to_others(start_plugin: HarnessMaker) -> None:
+    plugin = start_plugin(descriptors=60).started()
     others = sockets(plugin)
     with ExitStack() as stack:
         for n in range(60):
@@ -511,8 +511,8 @@ def test_few_connections_for_registration(plugin: Harness) -> None:
         assert sockets(plugin) == before + 16
 
 
-def test_as_many_calls_as_a_connection_can_have(start: HarnessMaker) -> None:
-    plugin = start(streams=2).started()
+def test_as_many_calls_as_a_connection_can_have(start_plugin: HarnessMaker) -> None:
+    plugin = start_plugin(streams=2).started()
     volumes = [PodVolume(volume=f"v{n}") for n in range(3)]
     with Connection(plugin.endpoint) as connection:
         for volume in volumes[:2]:
@@ -533,8 +533,8 @@ def test_as_many_calls_as_a_connection_can_have(start: HarnessMaker) -> None:
     assert is_well(plugin)
 
 
-def test_as_many_bytes_as_can_be_on_their_way(start: HarnessMaker) -> None:
-    plugin = start(received_bytes=50_000).started()
+def test_as_many_bytes_as_can_be_on_their_way(start_plugin: HarnessMaker) -> None:
+    plugin = start_plugin(received_bytes=50_000).started()
     with Connection(plugin.endpoint) as first, Connection(plugin.endpoint) as second:
         held = first.begin(first.headers_of(kubelet.PROBE))
         first.send(held, framed(b"x" * 40_000, announced=45_000), end=False)

@@ -29,47 +29,47 @@ def test_private_sockets_in_new_directories(plugin: Harness) -> None:
     assert plugin.endpoint.stat().st_ctime_ns <= plugin.registration.stat().st_ctime_ns
 
 
-def test_an_orderly_end_removes_them(start: HarnessMaker) -> None:
-    plugin = start().started()
+def test_an_orderly_end_removes_them(start_plugin: HarnessMaker) -> None:
+    plugin = start_plugin().started()
     assert plugin.finish() == (0, "")
     assert not plugin.endpoint.exists() and not plugin.registration.exists()
     assert plugin.endpoint.parent.is_dir()
 
 
-def test_those_of_a_dead_process_are_replaced(start: HarnessMaker) -> None:
-    dead = start().started()
+def test_those_of_a_dead_process_are_replaced(start_plugin: HarnessMaker) -> None:
+    dead = start_plugin().started()
     dead.kill()
     assert dead.endpoint.exists() and dead.registration.exists()
-    plugin = start().started()
+    plugin = start_plugin().started()
     assert call(plugin.endpoint, kubelet.PROBE).code == kubelet.OK
     assert call(plugin.registration, kubelet.GET_INFO).code == kubelet.OK
 
 
-def test_those_of_a_living_process_are_left(start: HarnessMaker) -> None:
-    living = start().started()
-    assert f"another process listens on {living.endpoint}" in start().refused()
+def test_those_of_a_living_process_are_left(start_plugin: HarnessMaker) -> None:
+    living = start_plugin().started()
+    assert f"another process listens on {living.endpoint}" in start_plugin().refused()
     assert call(living.endpoint, kubelet.PROBE).code == kubelet.OK
     assert call(living.registration, kubelet.GET_INFO).code == kubelet.OK
 
 
-def test_what_is_no_socket_is_left(start: HarnessMaker, area: Path) -> None:
+def test_what_is_no_socket_is_left(start_plugin: HarnessMaker, area: Path) -> None:
     path = area / "plugins" / "csi.secretfs.io" / "csi.sock"
     path.parent.mkdir(parents=True)
     path.write_text("a file of somebody")
-    assert "is no socket" in start().refused()
+    assert "is no socket" in start_plugin().refused()
     assert path.read_text() == "a file of somebody"
 
 
-def test_no_registration_without_the_csi_socket(start: HarnessMaker, area: Path) -> None:
+def test_no_registration_without_the_csi_socket(start_plugin: HarnessMaker, area: Path) -> None:
     """The kubelet must not be told of a plug-in that cannot be called."""
     registration = area / "plugins_registry" / "csi.secretfs.io-reg.sock"
     (area / "plugins").write_text("in the way")
-    assert str(area / "plugins") in start().refused()
+    assert str(area / "plugins") in start_plugin().refused()
     assert not registration.exists()
 
 
-def test_only_its_own_are_removed(start: HarnessMaker) -> None:
-    plugin = start().started()
+def test_only_its_own_are_removed(start_plugin: HarnessMaker) -> None:
+    plugin = start_plugin().started()
     plugin.endpoint.unlink()
     with socket.socket(socket.AF_UNIX) as other:
         other.bind(str(plugin.endpoint))
@@ -106,12 +106,12 @@ def test_directories_that_are_removed_are_made_again(plugin: Harness, area: Path
     connection.close()
 
 
-def test_a_path_that_another_process_has_taken(start: HarnessMaker, plugin: Harness) -> None:
+def test_a_path_that_another_process_has_taken(start_plugin: HarnessMaker, plugin: Harness) -> None:
     """It is left to that one, for as long as it lives."""
     os.kill(plugin.pid, signal.SIGSTOP)
     plugin.endpoint.unlink()
     plugin.registration.unlink()
-    other = start().started()
+    other = start_plugin().started()
     taken_at = plugin.endpoint.stat().st_ctime_ns
     os.kill(plugin.pid, signal.SIGCONT)
     for _ in range(20):
@@ -125,9 +125,9 @@ def test_a_path_that_another_process_has_taken(start: HarnessMaker, plugin: Harn
     assert call(plugin.endpoint, kubelet.PROBE).code == kubelet.OK
 
 
-def test_descriptors_run_out(start: HarnessMaker) -> None:
+def test_descriptors_run_out(start_plugin: HarnessMaker) -> None:
     """Newcomers wait until there are some again."""
-    plugin = start().started()
+    plugin = start_plugin().started()
     pid = plugin.pid
     used = len(os.listdir(f"/proc/{pid}/fd"))
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (used + 2, used + 2))

@@ -28,12 +28,12 @@ def without(environment: dict[str, str], *names: str) -> dict[str, str]:
     return {k: v for k, v in environment.items() if k not in ("HOME", "PATH", "LANG", *names)}
 
 
-def test_keys_and_objects(source, start):
+def test_keys_and_objects(source, start_exec):
     """O2: single keys and whole objects, of both kinds, with a prefix and without."""
     source.put_secret({"user": b"app", "password": b"dummy 1\nline \xc3\xa4"}, name="db")
     source.put_configmap({"level": "debug"}, {"bin": b"x"}, name="app")
     environment = shown(
-        start(
+        start_exec(
             *source.arguments,
             *("--env", "PW=secret/db/password"),
             *("--env-from", "secret/db:DB_"),
@@ -53,19 +53,19 @@ def test_keys_and_objects(source, start):
     assert "bin" not in environment  # M4
 
 
-def test_order(manifests: Manifests, start):
+def test_order(manifests: Manifests, start_exec):
     """O2: objects in their order, then single keys, over what was inherited."""
     manifests.put_secret({"A": b"1", "B": b"1", "C": b"1", "D": b"1"}, name="one")
     manifests.put_secret({"B": b"2", "C": b"2"}, name="two")
     arguments = ["--env", "C=secret/one/A", "--env-from", "secret/one", "--env-from", "secret/two"]
-    execution = start(
+    execution = start_exec(
         *manifests.arguments, *arguments, "--", *SHOW, env={"D": "inherited", "E": "inherited"}
     )
     environment = shown(execution)
     assert [environment[name] for name in "ABCDE"] == ["1", "2", "1", "1", "inherited"]
 
 
-def test_env_spec(manifests: Manifests, area: Path, start):
+def test_env_spec(manifests: Manifests, area: Path, start_exec):
     """A container's lists, with everything that they can say and an expansion of $(VAR)."""
     manifests.put_secret({"user": b"app", "password": b"dummy-$(user)"}, name="db")
     manifests.put_configmap({"host": "h"}, {}, name="app")
@@ -87,7 +87,7 @@ def test_env_spec(manifests: Manifests, area: Path, start):
             secretKeyRef: {name: db, key: gone, optional: true}
         """
     )
-    environment = shown(start(*manifests.arguments, "--env-spec", spec, "--", *SHOW))
+    environment = shown(start_exec(*manifests.arguments, "--env-spec", spec, "--", *SHOW))
     assert environment["APP_host"] == "h"
     assert environment["PW"] == "dummy-$(user)"
     assert environment["URL"] == "db://dummy-$(user)@h/$(NO)?$(PW)"
@@ -107,27 +107,27 @@ def test_env_spec(manifests: Manifests, area: Path, start):
         ("env: [dummy", "line 2, column 1: "),
     ],
 )
-def test_mistakes_in_a_file(manifests: Manifests, area: Path, start, text: str, message: str):
+def test_mistakes_in_a_file(manifests: Manifests, area: Path, start_exec, text: str, message: str):
     """The file and the place are named, no value is, and it is no usage error."""
     spec = area / "env.yaml"
     spec.write_text(text)
-    execution = start(*manifests.arguments, "--env-spec", spec, "--", "true")
+    execution = start_exec(*manifests.arguments, "--env-spec", spec, "--", "true")
     assert execution.wait_end() == 1
     assert execution.log().startswith(f"secretfs: {spec}: ")
     assert message in execution.log()
 
 
-def test_names(manifests: Manifests, start):
+def test_names(manifests: Manifests, start_exec):
     """O3, O4: names that no variable can have are skipped and listed once, or taken as they are."""
     manifests.put_secret({"9b": b"1", "0a": b"2", "ok": b"3"})
     arguments = [*manifests.arguments, "--env-from", "secret/app"]
-    execution = start(*arguments, "--", *SHOW)
+    execution = start_exec(*arguments, "--", *SHOW)
     environment = shown(execution)
     assert "9b" not in environment and environment["ok"] == "3"
     assert execution.log().count(" WARN ") == 1
     assert 'names="0a, 9b"' in execution.log()
 
-    execution = start(*arguments, "--env-names", "any", "--", *SHOW)
+    execution = start_exec(*arguments, "--env-names", "any", "--", *SHOW)
     environment = shown(execution)
     assert (environment["9b"], environment["0a"], environment["ok"]) == ("1", "2", "3")
     assert execution.log() == ""
@@ -141,68 +141,70 @@ def test_names(manifests: Manifests, start):
         (["--env", "A=secret/app/gone"], "couldn't find key gone in Secret default/app"),
     ],
 )
-def test_missing(source, start, arguments, message):
+def test_missing(source, start_exec, arguments, message):
     """O5: an object or key that is missing is named; O6: --optional leaves the variable out."""
     source.put_secret({"k": b"dummy"})
-    execution = start(*source.arguments, "--wait", "200ms", *arguments, "--", *SHOW)
+    execution = start_exec(*source.arguments, "--wait", "200ms", *arguments, "--", *SHOW)
     assert execution.wait_end() == 1
     assert execution.log().splitlines()[-1] == f"secretfs: gave up after 0.2 s: {message}"
 
-    execution = start(*source.arguments, *arguments, "--optional", "--", *SHOW)
+    execution = start_exec(*source.arguments, *arguments, "--optional", "--", *SHOW)
     assert "A" not in shown(execution)
 
 
-def test_first_answer_decides_without_waiting(source, start):
+def test_first_answer_decides_without_waiting(source, start_exec):
     source.put_secret({"k": b"dummy"})
-    execution = start(*source.arguments, "--wait", "0", "--env", "A=secret/gone/k", "--", "true")
+    execution = start_exec(
+        *source.arguments, "--wait", "0", "--env", "A=secret/gone/k", "--", "true"
+    )
     assert execution.wait_end() == 1
     assert execution.log() == 'secretfs: secret "gone" not found in namespace "default"\n'
 
 
-def test_waits_for_what_is_missing(source, start):
+def test_waits_for_what_is_missing(source, start_exec):
     """As a pod does that waits in CreateContainerConfigError."""
     source.put_secret({"other": b"dummy-0"})
-    execution = start(*source.arguments, "--env", "A=secret/app/k", "--", "@worker")
+    execution = start_exec(*source.arguments, "--env", "A=secret/app/k", "--", "@worker")
     execution.check_shows_nothing()
     source.put_secret({"k": b"dummy-1"})
     assert execution.record.environment()["A"] == "dummy-1"
 
 
-def test_only_not_found_is_forgiven(http1: Api, start):
+def test_only_not_found_is_forgiven(http1: Api, start_exec):
     """O6: an optional object that may not be read is an error."""
     http1.put_secret({"k": b"dummy"})
     refused = ["--kubeconfig", http1.kubeconfig("nobody")]
     arguments = ["--optional", "--wait", "5s", "--env", "A=secret/app/k", "--", "true"]
-    execution = start(*refused, *arguments)
+    execution = start_exec(*refused, *arguments)
     assert execution.wait_end() == 1
     assert "cannot get what goes into the environment" in execution.log()
     assert "forbidden" in execution.log()
 
 
-def test_nul_is_refused(manifests: Manifests, start):
+def test_nul_is_refused(manifests: Manifests, start_exec):
     """O7: the variable is named, its value is not."""
     manifests.put_secret({"k": b"dummy\0value"})
     arguments = ["--wait", "200ms", "--env", "A=secret/app/k", "--", "true"]
-    execution = start(*manifests.arguments, *arguments)
+    execution = start_exec(*manifests.arguments, *arguments)
     assert execution.wait_end() == 1
     assert "the value of variable A has a NUL byte" in execution.log()
 
 
-def test_too_long_a_value(manifests: Manifests, start):
+def test_too_long_a_value(manifests: Manifests, start_exec):
     """What execve(2) would refuse is named by its variable."""
     manifests.put_secret({"k": b"x" * (32 * resource.getpagesize())})
     arguments = ["--wait", "200ms", "--env", "A=secret/app/k", "--", "true"]
-    execution = start(*manifests.arguments, *arguments)
+    execution = start_exec(*manifests.arguments, *arguments)
     assert execution.wait_end() == 1
     assert "variable A is longer than" in execution.log()
 
 
 @pytest.mark.parametrize("on_change", [[], ["--on-change", "ignore"]])
-def test_no_process_remains(manifests: Manifests, start, on_change):
+def test_no_process_remains(manifests: Manifests, start_exec, on_change):
     """O1: the command is the very process that was started, with what there was then."""
     manifests.put_secret({"k": b"dummy-1"})
     arguments = [*on_change, "--env", "A=secret/app/k", "--", "@worker"]
-    execution = start(*manifests.arguments, *arguments)
+    execution = start_exec(*manifests.arguments, *arguments)
     note = execution.record.wait("start")
     assert note["pid"] == execution.pid
     assert note["parent"] == os.getpid()
@@ -242,7 +244,7 @@ def prepare() -> None:
 
 
 @pytest.mark.parametrize("on_change", ["ignore", "restart"])
-def test_everything_else_is_inherited(source, start, area: Path, on_change):
+def test_everything_else_is_inherited(source, start_exec, area: Path, on_change):
     """Descriptors, limits, signals: as if secretfs had not been in between."""
     direct = subprocess.run(
         [PYTHON, "-c", STATE],
@@ -253,7 +255,7 @@ def test_everything_else_is_inherited(source, start, area: Path, on_change):
         preexec_fn=prepare,
     )
     source.put_secret({"k": b"dummy"})
-    execution = start(
+    execution = start_exec(
         *source.arguments,
         *("--on-change", on_change, "--env", "A=secret/app/k", "--", PYTHON, "-c", STATE),
         preexec_fn=prepare,
@@ -272,7 +274,7 @@ def test_everything_else_is_inherited(source, start, area: Path, on_change):
 
 
 @pytest.mark.parametrize("on_change", ["ignore", "restart"])
-def test_exit_status(manifests: Manifests, start, on_change, area: Path):
+def test_exit_status(manifests: Manifests, start_exec, on_change, area: Path):
     """The command's own; 127 for none, 126 for one that cannot be run, as a shell has it."""
     manifests.put_secret({"k": b"dummy"})
     (area / "file").write_text("no program")
@@ -291,12 +293,12 @@ def test_exit_status(manifests: Manifests, start, on_change, area: Path):
     ]
     for command, status, message in cases:
         arguments = ["--on-change", on_change, "--env", "A=secret/app/k", "--", *command]
-        execution = start(*manifests.arguments, *arguments)
+        execution = start_exec(*manifests.arguments, *arguments)
         assert execution.wait_end() == status, command
         assert execution.log().endswith(message), command
 
 
-def test_path_is_the_commands(manifests: Manifests, start, area: Path):
+def test_path_is_the_commands(manifests: Manifests, start_exec, area: Path):
     """The command is looked for where its own PATH says."""
     directory = area / "bin"
     directory.mkdir()
@@ -304,29 +306,29 @@ def test_path_is_the_commands(manifests: Manifests, start, area: Path):
     (directory / "greet").chmod(0o755)
     manifests.put_secret({"path": str(directory).encode()})
     arguments = ["--env", "PATH=secret/app/path", "--", "greet"]
-    assert start(*manifests.arguments, *arguments).output() == "hello\n"
+    assert start_exec(*manifests.arguments, *arguments).output() == "hello\n"
 
 
-def test_environment_too_large_in_all(manifests: Manifests, start):
+def test_environment_too_large_in_all(manifests: Manifests, start_exec):
     """Many values that are fine by themselves."""
     manifests.put_secret({f"k{i}": b"x" * 100_000 for i in range(10)})
     arguments = [*manifests.arguments]
     for i in range(30):
         arguments += ["--env-from", f"secret/app:P{i}_"]
-    execution = start(*arguments, "--", "/bin/true")
+    execution = start_exec(*arguments, "--", "/bin/true")
     assert execution.wait_end() == 126
     assert "arguments and environment are too large" in execution.log()
 
 
-def test_dash_dash_is_not_needed(manifests: Manifests, start):
+def test_dash_dash_is_not_needed(manifests: Manifests, start_exec):
     manifests.put_secret({"k": b"dummy"})
     arguments = ["--env", "A=secret/app/k", "sh", "-c", 'test "$A" && echo --optional']
-    assert start(*manifests.arguments, *arguments).output() == "--optional\n"
+    assert start_exec(*manifests.arguments, *arguments).output() == "--optional\n"
 
 
-def test_interrupted_while_waiting(manifests: Manifests, start):
+def test_interrupted_while_waiting(manifests: Manifests, start_exec):
     """There is nothing to take down: the signal ends it at once."""
-    execution = start(*manifests.arguments, "--env", "A=secret/gone/k", "--", "true")
+    execution = start_exec(*manifests.arguments, "--env", "A=secret/gone/k", "--", "true")
     until(lambda: "inotify" in descriptors(execution.pid), "the wait")
     execution.signal(signal.SIGINT)
     assert execution.wait_end() == -signal.SIGINT
@@ -348,9 +350,11 @@ def test_help(area: Path):
         assert done.stdout.startswith("Usage: secretfs exec [options] -- COMMAND")
 
 
-def test_manifest_values_are_not_in_messages(manifests: Manifests, start):
+def test_manifest_values_are_not_in_messages(manifests: Manifests, start_exec):
     """--env VAR=VALUE is a mistake that somebody makes with a secret in hand."""
-    execution = start(*manifests.arguments, "--env", "A=dummy", "--", "true", secrets=("dummy",))
+    execution = start_exec(
+        *manifests.arguments, "--env", "A=dummy", "--", "true", secrets=("dummy",)
+    )
     assert execution.wait_end() == 2
     assert '"A" does not say where its value is' in execution.log()
     assert base64.b64encode(b"dummy").decode() not in execution.log()

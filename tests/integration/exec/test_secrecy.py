@@ -32,7 +32,7 @@ def assert_shown_nowhere(execution, marker: bytes) -> None:
             assert needle not in Path(f"/proc/{execution.pid}/{name}").read_bytes(), name
 
 
-def test_no_value_in_ps_or_log(source: Source, start, area: Path):
+def test_no_value_in_ps_or_log(source: Source, start_exec, area: Path):
     """While it waits, runs and restarts, logging all it can; nor is a literal of --env-spec."""
     first, second, literal = new_marker(), new_marker(), new_marker()
     spec = area / "env.yaml"
@@ -41,7 +41,7 @@ def test_no_value_in_ps_or_log(source: Source, start, area: Path):
         "- {name: A, valueFrom: {secretKeyRef: {name: app, key: k}}}\n"
         f"- {{name: B, value: {literal.decode()}-$(A)}}\n"
     )
-    execution = start(
+    execution = start_exec(
         *source.arguments,
         *("--log-level", "debug", "--on-change", "restart", "--env-spec", spec, "--", "@worker"),
         secrets=(literal.decode(), first.decode(), second.decode()),
@@ -59,13 +59,13 @@ def test_no_value_in_ps_or_log(source: Source, start, area: Path):
 
 @not_asan
 @needs_root
-def test_replaced_value_is_nowhere(source: Source, start, area: Path):
+def test_replaced_value_is_nowhere(source: Source, start_exec, area: Path):
     """Promise 5: after a restart the old value is in no memory of ours, nor what it made."""
     old, new = new_marker(), new_marker()
     spec = area / "env.yaml"
     spec.write_text("env: [{name: B, value: 'prefix-$(A)'}]")
     source.put_secret({"k": old})
-    execution = start(
+    execution = start_exec(
         *source.arguments,
         *("--on-change", "restart", "--env-from", "secret/app:A", "--env", "A=secret/app/k"),
         *("--env-spec", spec, "--", "@worker"),
@@ -81,9 +81,9 @@ def test_replaced_value_is_nowhere(source: Source, start, area: Path):
 
 
 @needs_root
-def test_no_core_dump_is_possible(manifests, start):
+def test_no_core_dump_is_possible(manifests, start_exec):
     """Of secretfs itself, while it waits and beside its command; the command's limit is its own."""
-    execution = start(
+    execution = start_exec(
         *manifests.arguments,
         *("--on-change", "restart", "--env", "A=secret/app/k", "--", "@worker"),
     )

@@ -40,9 +40,9 @@ def settled(api: Api, volume: Volume) -> Volume:
 
 
 @pytest.fixture
-def volume(api: Api, mount) -> Volume:
-    api.put_secret({"n": b"before"})
-    return settled(api, mount(api))
+def volume(each_api: Api, mount) -> Volume:
+    each_api.put_secret({"n": b"before"})
+    return settled(each_api, mount(each_api))
 
 
 @contextmanager
@@ -100,157 +100,170 @@ def _restart_on(api: Api, port: int) -> bool:
     return api.proxy._listens()
 
 
-def test_server_restarts_and_watch_resumes(api: Api, volume: Volume):
+def test_server_restarts_and_watch_resumes(each_api: Api, volume: Volume):
     """J10: the cursor is still good after a restart; nothing is lost."""
-    api.server.restart()
-    check_updates(api, volume)
+    each_api.server.restart()
+    check_updates(each_api, volume)
     until(lambda: live(volume), "the end of the trouble")
     assert len(volume.log_lines(BEGINS)) == len(volume.log_lines(ENDS)) <= 1
 
 
-def test_watch_closed_resumes_without_a_list(api: Api, volume: Volume):
+def test_watch_closed_resumes_without_a_list(each_api: Api, volume: Volume):
     """J6: a watch that ends well goes on at the cursor: no list, no trouble."""
-    check_updates(api, volume, b"1")
-    lists = len(api.server.requests.select(verb="list"))
+    check_updates(each_api, volume, b"1")
+    lists = len(each_api.server.requests.select(verb="list"))
     for i in range(3):
-        watches = len(api.server.requests.select(verb="watch"))
-        api.server.close_watches()
-        api.server.wait_request(verb="watch", count=watches + 1, timeout=60)
-        check_updates(api, volume, b"closed %d" % i)
-    assert len(api.server.requests.select(verb="list")) == lists
+        watches = len(each_api.server.requests.select(verb="watch"))
+        each_api.server.close_watches()
+        each_api.server.wait_request(verb="watch", count=watches + 1, timeout=60)
+        check_updates(each_api, volume, b"closed %d" % i)
+    assert len(each_api.server.requests.select(verb="list")) == lists
     assert volume.log_lines(BEGINS) == []
 
 
 @pytest.mark.parametrize("how", ["truncate_watches", "abort_watches"])
-def test_watch_that_breaks_off(api: Api, volume: Volume, how: str):
+def test_watch_that_breaks_off(each_api: Api, volume: Volume, how: str):
     """J12: a connection that ends amid the stream loses nothing."""
-    check_updates(api, volume, b"1")
-    getattr(api.server, how)()
-    check_updates(api, volume, b"2")
+    check_updates(each_api, volume, b"1")
+    getattr(each_api.server, how)()
+    check_updates(each_api, volume, b"2")
     until(lambda: live(volume), "the watch")
 
 
-def test_history_compacted_while_away(api: Api, volume: Volume):
+def test_history_compacted_while_away(each_api: Api, volume: Volume):
     """J7: the watch is answered with 410 Expired; a list brings the newest."""
-    held = api.server.hold(verb="watch")
-    api.server.close_watches()
+    held = each_api.server.hold(verb="watch")
+    each_api.server.close_watches()
     held.wait_held(60)
-    api.put_secret({"n": b"1"})
-    api.put_secret({"n": b"2"}, name="other")
-    api.server.compact()
+    each_api.put_secret({"n": b"1"})
+    each_api.put_secret({"n": b"2"}, name="other")
+    each_api.server.compact()
     held.release()
     volume.wait_content({"n": b"1"})
     until(lambda: live(volume), "the watch")
-    check_updates(api, volume, b"2")
+    check_updates(each_api, volume, b"2")
 
 
-def test_error_event(api: Api, volume: Volume):
+def test_error_event(each_api: Api, volume: Volume):
     """J7: an ERROR event ends the watch; a list follows after the back-off."""
-    lists = len(api.server.requests.select(verb="list"))
-    api.server.send_error(500, "InternalError", "etcd is having a bad day")
+    lists = len(each_api.server.requests.select(verb="list"))
+    each_api.server.send_error(500, "InternalError", "etcd is having a bad day")
     with trouble(volume, "500: etcd is having a bad day"):
         pass
-    assert len(api.server.requests.select(verb="list")) == lists + 1
-    check_updates(api, volume)
+    assert len(each_api.server.requests.select(verb="list")) == lists + 1
+    check_updates(each_api, volume)
 
 
-def test_forbidden_and_allowed_again(area: Path, api: Api, start):
+def test_forbidden_and_allowed_again(area: Path, each_api: Api, start_mount):
     """G15: 403 after the first sync leaves everything as it was, and says what to allow."""
-    api.put_secret({"n": b"before"})
-    api.server.grant("reader", ["get", "list", "watch"], names=["app"])
-    kubeconfig = api.kubeconfig("reader")
-    volume = settled(api, start("--kubeconfig", kubeconfig, "secret/app").wait_ready())
-    api.server.revoke("reader", end_watches=True)
+    each_api.put_secret({"n": b"before"})
+    each_api.server.grant("reader", ["get", "list", "watch"], names=["app"])
+    kubeconfig = each_api.kubeconfig("reader")
+    volume = settled(each_api, start_mount("--kubeconfig", kubeconfig, "secret/app").wait_ready())
+    each_api.server.revoke("reader", end_watches=True)
     with trouble(volume, r"403 \(Forbidden\).*allow this identity"):
-        api.put_secret({"n": b"1"})
+        each_api.put_secret({"n": b"1"})
         assert volume.read("n") == b"0"
-        api.server.grant("reader", ["get", "list", "watch"], names=["app"])
+        each_api.server.grant("reader", ["get", "list", "watch"], names=["app"])
     volume.wait_content({"n": b"1"})
 
 
 RIGHTS = ["get", "list", "watch"]
 
 
-def test_files_go_and_come_with_the_right(api: Api, start, watcher: Watcher):
+def test_files_go_and_come_with_the_right(each_api: Api, start_mount, watcher: Watcher):
     """onRevoked: remove: in one step, as with an optional object that was deleted (G9)."""
-    api.put_secret({"n": b"before", "m": b"too"})
-    api.server.grant("reader", RIGHTS, names=["app"])
-    arguments = ("--kubeconfig", api.kubeconfig("reader"), "--on-revoked", "remove", "secret/app")
-    volume = settled(api, start(*arguments).wait_ready())
+    each_api.put_secret({"n": b"before", "m": b"too"})
+    each_api.server.grant("reader", RIGHTS, names=["app"])
+    arguments = (
+        "--kubeconfig",
+        each_api.kubeconfig("reader"),
+        "--on-revoked",
+        "remove",
+        "secret/app",
+    )
+    volume = settled(each_api, start_mount(*arguments).wait_ready())
     watcher.add("root", volume.path)
-    api.server.revoke("reader", end_watches=True)
+    each_api.server.revoke("reader", end_watches=True)
     events = watcher.wait(ends_update)
     assert volume.content() == {}
     assert [event.name for event in events if "MOVED_TO" in event.kind] == ["..data"]
     assert re.search(r"403 \(Forbidden\)", failing(volume) or "")
-    api.server.grant("reader", RIGHTS, names=["app"])
+    each_api.server.grant("reader", RIGHTS, names=["app"])
     volume.wait_content({"n": b"0"})
     until(lambda: live(volume), "the end of the trouble")
-    check_updates(api, volume)
+    check_updates(each_api, volume)
 
 
-def test_files_stay_while_the_server_is_away(api: Api, start):
+def test_files_stay_while_the_server_is_away(each_api: Api, start_mount):
     """onRevoked: remove: what cannot be asked was not refused."""
-    api.put_secret({"n": b"before"})
-    volume = settled(api, start(*api.arguments, "--on-revoked", "remove", "secret/app").wait_ready())
-    fault = api.server.fail(503)
-    api.server.close_watches()
+    each_api.put_secret({"n": b"before"})
+    volume = settled(
+        each_api,
+        start_mount(*each_api.arguments, "--on-revoked", "remove", "secret/app").wait_ready(),
+    )
+    fault = each_api.server.fail(503)
+    each_api.server.close_watches()
     with trouble(volume, "503"):
         assert volume.read("n") == b"0"
         fault.clear()
 
 
 @pytest.mark.parametrize("what, least, most", [("keep", 300, 600), ("remove", 30, 60)])
-def test_how_long_a_watch_lasts(api: Api, mount, what: str, least: int, most: int):
+def test_how_long_a_watch_lasts(each_api: Api, mount, what: str, least: int, most: int):
     """A watch does not end when rights are withdrawn; when the next one comes, that shows."""
-    api.put_secret({"n": b"before"})
-    volume = mount(api, "--on-revoked", what)
+    each_api.put_secret({"n": b"before"})
+    volume = mount(each_api, "--on-revoked", what)
     until(lambda: live(volume), "the watch")
-    (watch,) = api.server.requests.select(verb="watch")
+    (watch,) = each_api.server.requests.select(verb="watch")
     assert least <= int(watch.query["timeoutSeconds"]) <= most
 
 
-def test_new_token_in_the_token_file(api: Api, start):
+def test_new_token_in_the_token_file(each_api: Api, start_mount):
     """401 after the token was replaced: the file is read again, and that is all."""
-    api.put_secret({"n": b"before"})
-    api.server.grant("reader", ["get", "list", "watch"])
-    kubeconfig = Path(api.kubeconfig("reader", auth="token-file"))
-    volume = settled(api, start("--kubeconfig", str(kubeconfig), "secret/app").wait_ready())
+    each_api.put_secret({"n": b"before"})
+    each_api.server.grant("reader", ["get", "list", "watch"])
+    kubeconfig = Path(each_api.kubeconfig("reader", auth="token-file"))
+    volume = settled(
+        each_api, start_mount("--kubeconfig", str(kubeconfig), "secret/app").wait_ready()
+    )
     token_file = kubeconfig.with_suffix(".token")
     old = token_file.read_text()
-    new = api.server.rotate_token(old)
+    new = each_api.server.rotate_token(old)
     token_file.write_text(new)
-    api.server.close_watches(user="reader")
-    check_updates(api, volume)
+    each_api.server.close_watches(user="reader")
+    check_updates(each_api, volume)
     until(lambda: live(volume), "the watch")
     assert old not in volume.log() and new not in volume.log()
 
 
-def test_token_revoked_and_replaced_later(api: Api, start):
+def test_token_revoked_and_replaced_later(each_api: Api, start_mount):
     """401 until the file has a good token: the trouble is told, then the end of it."""
-    api.put_secret({"n": b"before"})
-    api.server.grant("reader", ["get", "list", "watch"])
-    kubeconfig = Path(api.kubeconfig("reader", auth="token-file"))
-    volume = settled(api, start("--kubeconfig", str(kubeconfig), "secret/app").wait_ready())
+    each_api.put_secret({"n": b"before"})
+    each_api.server.grant("reader", ["get", "list", "watch"])
+    kubeconfig = Path(each_api.kubeconfig("reader", auth="token-file"))
+    volume = settled(
+        each_api, start_mount("--kubeconfig", str(kubeconfig), "secret/app").wait_ready()
+    )
     token_file = kubeconfig.with_suffix(".token")
-    api.server.revoke_token(token_file.read_text())
-    api.server.close_watches(user="reader")
+    each_api.server.revoke_token(token_file.read_text())
+    each_api.server.close_watches(user="reader")
     with trouble(volume, r"401 \(Unauthorized\).*credentials"):
-        api.put_secret({"n": b"1"})
-        token_file.write_text(api.server.add_token("reader"))
+        each_api.put_secret({"n": b"1"})
+        token_file.write_text(each_api.server.add_token("reader"))
     volume.wait_content({"n": b"1"})
 
 
-def test_too_many_requests(api: Api, volume: Volume):
+def test_too_many_requests(each_api: Api, volume: Volume):
     """J10: 429 is waited out for as long as Retry-After says, then the watch goes on."""
-    fault = api.server.fail(429, verb="watch", headers={"Retry-After": "2"})
-    api.server.close_watches()
+    fault = each_api.server.fail(429, verb="watch", headers={"Retry-After": "2"})
+    each_api.server.close_watches()
     with trouble(volume, r"429 \(Too Many Requests\)"):
         pass
     assert fault.hits == 1
-    refused, retried = _last_two(api, "watch")
+    refused, retried = _last_two(each_api, "watch")
     assert retried.monotonic - refused.monotonic >= 2
-    check_updates(api, volume)
+    check_updates(each_api, volume)
 
 
 def _last_two(api: Api, verb: str):
@@ -258,62 +271,62 @@ def _last_two(api: Api, verb: str):
 
 
 @pytest.mark.parametrize("code", [500, 503, 504])
-def test_server_errors(api: Api, volume: Volume, code: int):
+def test_server_errors(each_api: Api, volume: Volume, code: int):
     """J9: 5xx on watch and list; repeats are not told again."""
-    fault = api.server.fail(code, lambda r: r.verb in ("list", "watch"), times=2)
-    api.server.close_watches()
+    fault = each_api.server.fail(code, lambda r: r.verb in ("list", "watch"), times=2)
+    each_api.server.close_watches()
     with trouble(volume, str(code)):
         pass
     assert fault.hits == 2
-    check_updates(api, volume)
+    check_updates(each_api, volume)
 
 
-def test_answers_that_are_no_json(api: Api, volume: Volume):
+def test_answers_that_are_no_json(each_api: Api, volume: Volume):
     """What stands between here and the API server may answer with anything."""
-    fault = api.server.fail(200, verb="list", body=b"<html>Sign in</html>")
-    api.server.send_error(500, "InternalError", "start again with a list")
+    fault = each_api.server.fail(200, verb="list", body=b"<html>Sign in</html>")
+    each_api.server.send_error(500, "InternalError", "start again with a list")
     until(lambda: fault.hits == 1, "the list")
     until(lambda: live(volume), "the watch")
-    check_updates(api, volume)
+    check_updates(each_api, volume)
 
 
-def test_server_with_older_data(area: Path, api: Api, mount):
+def test_server_with_older_data(area: Path, each_api: Api, mount):
     """After a restore from a backup the server's data is followed back, with a warning."""
-    api.put_secret({"n": b"old"})
-    snapshot = api.server.snapshot()
-    volume = mount(api)
+    each_api.put_secret({"n": b"old"})
+    snapshot = each_api.server.snapshot()
+    volume = mount(each_api)
     until(lambda: live(volume), "the watch")
-    check_updates(api, volume, b"new")
-    watches = len(api.server.requests.select(verb="watch"))
-    api.server.restart(snapshot)
-    api.server.wait_request(verb="watch", count=watches + 1, code=200, timeout=60)
-    api.server.send_bookmark()  # from before the cursor, which gives it away
+    check_updates(each_api, volume, b"new")
+    watches = len(each_api.server.requests.select(verb="watch"))
+    each_api.server.restart(snapshot)
+    each_api.server.wait_request(verb="watch", count=watches + 1, code=200, timeout=60)
+    each_api.server.send_bookmark()  # from before the cursor, which gives it away
     volume.wait_content({"n": b"old"})
     until(lambda: live(volume), "the watch")
     assert len(volume.log_lines(" WARN the API server's data went back in time")) == 1
-    check_updates(api, volume, b"newer")
+    check_updates(each_api, volume, b"newer")
 
 
-def test_member_that_lags_behind(api: Api, volume: Volume):
+def test_member_that_lags_behind(each_api: Api, volume: Volume):
     """I4: one lagging server of several does not bring old content back."""
-    check_updates(api, volume, b"1")
-    stale = api.server.revision
-    check_updates(api, volume, b"2")
+    check_updates(each_api, volume, b"1")
+    stale = each_api.server.revision
+    check_updates(each_api, volume, b"2")
     generation = volume.generation()
-    api.server.serve_stale(stale, quorum=False)
-    lists = len(api.server.requests.select(verb="list"))
-    api.server.send_error(500, "InternalError", "start again with a list")
-    api.server.wait_request(verb="list", count=lists + 1, timeout=60)
+    each_api.server.serve_stale(stale, quorum=False)
+    lists = len(each_api.server.requests.select(verb="list"))
+    each_api.server.send_error(500, "InternalError", "start again with a list")
+    each_api.server.wait_request(verb="list", count=lists + 1, timeout=60)
     until(lambda: live(volume), "the watch")
     assert volume.generation() == generation
-    api.server.serve_stale(None)
-    check_updates(api, volume, b"3")
+    each_api.server.serve_stale(None)
+    check_updates(each_api, volume, b"3")
 
 
-def test_deleted_is_stale(api: Api, volume: Volume):
+def test_deleted_is_stale(each_api: Api, volume: Volume):
     """G8: the files stay, the status says stale and why; the log says it once."""
     generation = volume.generation()
-    api.delete_secret()
+    each_api.delete_secret()
     until(lambda: volume.status()["volume"]["state"] == "stale", "the deletion")
     assert volume.read("n") == b"0"
     assert volume.generation() == generation
@@ -321,40 +334,40 @@ def test_deleted_is_stale(api: Api, volume: Volume):
     assert len(volume.log_lines(" WARN cannot update; the last content stays readable")) == 1
 
 
-def test_recreated_with_the_same_content(api: Api, volume: Volume, watcher: Watcher):
+def test_recreated_with_the_same_content(each_api: Api, volume: Volume, watcher: Watcher):
     """G12: a new uid is nothing new; no event, no new generation."""
     watcher.add("root", volume.path)
     generation = volume.generation()
-    api.delete_secret()
+    each_api.delete_secret()
     until(lambda: volume.status()["volume"]["state"] == "stale", "the deletion")
-    api.put_secret({"n": b"0"})
+    each_api.put_secret({"n": b"0"})
     until(lambda: volume.status()["volume"]["state"] == "current", "the new object")
     assert volume.generation() == generation
     assert watcher.read() == []
-    uid = api.server.get_object("secrets", "default", "app")["metadata"]["uid"]
+    uid = each_api.server.get_object("secrets", "default", "app")["metadata"]["uid"]
     assert volume.status()["object"]["uid"] == uid
     assert len(volume.log_lines(" INFO up to date again")) == 1
 
 
-def test_recreated_with_other_content(api: Api, volume: Volume, watcher: Watcher):
+def test_recreated_with_other_content(each_api: Api, volume: Volume, watcher: Watcher):
     """G12: the new content takes the old one's place, with the events of any update."""
     watcher.add("root", volume.path)
-    api.delete_secret()
+    each_api.delete_secret()
     until(lambda: volume.status()["volume"]["state"] == "stale", "the deletion")
-    api.put_secret({"n": b"1", "more": b"2"})
+    each_api.put_secret({"n": b"1", "more": b"2"})
     volume.wait_content({"n": b"1", "more": b"2"})
     watcher.wait(ends_update)
     until(lambda: volume.status()["volume"]["state"] == "current", "the status")
 
 
-def test_object_that_cannot_be_decoded(api: Api, volume: Volume):
+def test_object_that_cannot_be_decoded(each_api: Api, volume: Volume):
     """L9: a version that cannot be used is not shown; the next good one is."""
     bad = {"data": {"n": "not base64!"}, "type": "Opaque"}
-    api.server.put_unchecked("secrets", "default", "app", bad)
+    each_api.server.put_unchecked("secrets", "default", "app", bad)
     with trouble(volume, "newest version cannot be used"):
         assert volume.read("n") == b"0"
         assert "not base64!" not in volume.log()
-        api.put_secret({"n": b"1"})
+        each_api.put_secret({"n": b"1"})
     volume.wait_content({"n": b"1"})
 
 
@@ -367,29 +380,29 @@ def test_events_cut_anywhere(http1: Api, mount):
         check_updates(http1, volume, b"%d" % i * 100)
 
 
-def test_bookmarks_move_the_cursor(api: Api, volume: Volume):
+def test_bookmarks_move_the_cursor(each_api: Api, volume: Volume):
     """J5: after a bookmark the watch goes on from there, not from the object's version."""
-    api.put_secret({"n": b"1"}, name="other")
-    api.server.send_bookmark()
-    revision = str(api.server.revision)
-    watches = len(api.server.requests.select(verb="watch"))
-    api.server.close_watches()
-    request = api.server.wait_request(verb="watch", count=watches + 1, timeout=60)
+    each_api.put_secret({"n": b"1"}, name="other")
+    each_api.server.send_bookmark()
+    revision = str(each_api.server.revision)
+    watches = len(each_api.server.requests.select(verb="watch"))
+    each_api.server.close_watches()
+    request = each_api.server.wait_request(verb="watch", count=watches + 1, timeout=60)
     assert request.query["resourceVersion"] == revision
-    check_updates(api, volume)
+    check_updates(each_api, volume)
 
 
-def test_watch_that_ends_right_behind_large_events(api: Api, volume: Volume):
+def test_watch_that_ends_right_behind_large_events(each_api: Api, volume: Volume):
     """J6: its end is noticed, however much came before it."""
     for i in range(6):
         for value in (b"1", b"2", b"3"):
-            api.put_secret({"n": value * 300_000})
-        api.server.close_watches()
-        check_updates(api, volume, b"after %d" % i)
+            each_api.put_secret({"n": value * 300_000})
+        each_api.server.close_watches()
+        check_updates(each_api, volume, b"after %d" % i)
 
 
-def test_many_updates_each_in_turn(api: Api, volume: Volume):
+def test_many_updates_each_in_turn(each_api: Api, volume: Volume):
     """Each of 50 updates is visible before the next one is made, and none is told as trouble."""
     for i in range(50):
-        check_updates(api, volume, b"%d" % i)
+        check_updates(each_api, volume, b"%d" % i)
     assert volume.log_lines(" WARN ") == []

@@ -193,9 +193,11 @@ def test_object_in_another_namespace(area: Path, point: Path, http1: Api):
     assert secretfs(area, "unmount", point).returncode == 0
 
 
-def test_object_that_appears_later(source, start):
+def test_object_that_appears_later(source, start_mount):
     """G1: until then nothing is mounted; as soon as it is there, it is shown."""
-    volume = start(*source.arguments, "--wait", "forever", "--log-level", "debug", "secret/app")
+    volume = start_mount(
+        *source.arguments, "--wait", "forever", "--log-level", "debug", "secret/app"
+    )
     if isinstance(source, Api):
         source.server.wait_watches(1, timeout=60)
     assert mounts_at(volume.path) == []
@@ -205,9 +207,11 @@ def test_object_that_appears_later(source, start):
     assert volume.read("a") == b"1"
 
 
-def test_signal_while_waiting(source, start):
+def test_signal_while_waiting(source, start_mount):
     """A program that waits for its object ends on a signal, with nothing left."""
-    volume = start(*source.arguments, "--wait", "forever", "--log-level", "debug", "secret/app")
+    volume = start_mount(
+        *source.arguments, "--wait", "forever", "--log-level", "debug", "secret/app"
+    )
     if isinstance(source, Api):
         source.server.wait_watches(1, timeout=60)
     else:

@@ -65,9 +65,9 @@ def test_a_dead_mount_is_found(manifests: Manifests, mount, area: Path):
     assert checks["stale-mounts"]["result"] == "warn"
 
 
-def test_an_api_server_that_answers(api: Api, area: Path):
+def test_an_api_server_that_answers(each_api: Api, area: Path):
     """Credentials and server are well; objects that are not there are named."""
-    arguments = ["--rights", "daemon", "--kubeconfig", api.kubeconfig(), "--node-id", "node-1"]
+    arguments = ["--rights", "daemon", "--kubeconfig", each_api.kubeconfig(), "--node-id", "node-1"]
     _, checks = examine(area, *arguments)
     assert checks["kubeconfig"]["result"] == "ok"
     assert checks["credentials"]["result"] == "ok"
@@ -76,8 +76,8 @@ def test_an_api_server_that_answers(api: Api, area: Path):
     assert checks["pods"]["result"] == "ok"
 
 
-def test_an_api_server_that_does_not_know_us(api: Api, area: Path):
-    config = Path(api.kubeconfig())
+def test_an_api_server_that_does_not_know_us(each_api: Api, area: Path):
+    config = Path(each_api.kubeconfig())
     content = yaml.safe_load(config.read_text())
     content["users"][0]["user"] = {"token": "dummy-token-of-nobody"}
     config.write_text(yaml.safe_dump(content))

@@ -46,12 +46,12 @@ def limited(volume: Volume, which: int, most: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("call", ["mkdirat", "fchmodat", "symlinkat", "renameat"])
-def test_publishing_fails_and_works_again(manifests, start, call: str):
+def test_publishing_fails_and_works_again(manifests, start_mount, call: str):
     """C8, C9: the old content stays whole; it is tried again until it works, and told once."""
     first = 3 if call == "symlinkat" else 2  # the first publish has links to make
     manifests.put_secret({"a": b"1"})
     prefix = failing(call, "ENOSPC", f"{first}..{first + 1}")
-    volume = start(*manifests.arguments, "secret/app", prefix=prefix).wait_ready()
+    volume = start_mount(*manifests.arguments, "secret/app", prefix=prefix).wait_ready()
     volume.expected_words = "publishing failed; trying again"
     generation = volume.generation()
     manifests.put_secret({"a": b"2"})
@@ -62,32 +62,32 @@ def test_publishing_fails_and_works_again(manifests, start, call: str):
     assert len(volume.log_lines("ERROR")) == 1
 
 
-def test_old_files_that_cannot_be_removed(manifests, start):
+def test_old_files_that_cannot_be_removed(manifests, start_mount):
     """C13, Q5: the new content is there all the same, and they go later."""
     manifests.put_secret({"a": b"1", "gone": b"1"})
     prefix = failing("unlinkat", "EIO", "1..4")
-    volume = start(*manifests.arguments, "secret/app", prefix=prefix).wait_ready()
+    volume = start_mount(*manifests.arguments, "secret/app", prefix=prefix).wait_ready()
     volume.expected_words = "publishing failed; trying again"
     manifests.put_secret({"a": b"2"})
     until(lambda: volume.read("a") == b"2", "the new content")
     volume.wait_content({"a": b"2"})
 
 
-def test_first_publish_fails(manifests, start):
+def test_first_publish_fails(manifests, start_mount):
     """G1: nothing is mounted, and the error says why."""
     manifests.put_secret({"a": b"1"})
     prefix = failing("mkdirat", "ENOSPC", "1+")
-    volume = start(*manifests.arguments, "secret/app", prefix=prefix)
+    volume = start_mount(*manifests.arguments, "secret/app", prefix=prefix)
     volume.expected_exit = 1
     assert volume.wait_end() == 1
     assert "cannot publish secret/default/app: No space left on device" in volume.log()
 
 
-def test_memory_cannot_be_locked(manifests, start):
+def test_memory_cannot_be_locked(manifests, start_mount):
     """It is said, in the log and in the status, and works."""
     manifests.put_secret({"a": b"1" * 5000})
     prefix = failing("mlock,mlock2,mlockall", "ENOMEM", "1+")
-    volume = start(*manifests.arguments, "secret/app", prefix=prefix).wait_ready()
+    volume = start_mount(*manifests.arguments, "secret/app", prefix=prefix).wait_ready()
     volume.wait_log("WARN secret memory is not locked and could be swapped")
     assert volume.status()["memory"]["unlockedBytes"] > 0
 

@@ -7,14 +7,13 @@ nothing comes back any more, not even a reset.
 from __future__ import annotations
 
 import re
-import socket
 import subprocess
-import threading
 from pathlib import Path
 from typing import Iterator
 
 import pytest
 
+from lib.relay import Relay
 from lib.sources import Api
 from lib.volume import Volume
 from lib.waiting import until
@@ -61,43 +60,6 @@ class Link:
             pytest.skip(f"no virtual network can be made here: {done.stderr.strip()}")
 
 
-class Relay:
-    """Passes connections to OUTSIDE on to a port of the loopback."""
-
-    def __init__(self, port: int) -> None:
-        self._target = port
-        self._listening = socket.create_server((OUTSIDE, 0))
-        self.port = self._listening.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def close(self) -> None:
-        self._listening.shutdown(socket.SHUT_RDWR)
-        self._listening.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listening.accept()
-            except OSError:
-                return
-            server = socket.create_connection(("127.0.0.1", self._target))
-            for source, target in ((client, server), (server, client)):
-                threading.Thread(target=_pass_on, args=(source, target), daemon=True).start()
-
-
-def _pass_on(source: socket.socket, target: socket.socket) -> None:
-    try:
-        while data := source.recv(65536):
-            target.sendall(data)
-    except OSError:
-        pass
-    for end in (source, target):
-        try:
-            end.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-
-
 @pytest.fixture
 def link() -> Iterator[Link]:
     made = Link()
@@ -127,14 +89,17 @@ def state(volume: Volume) -> str:
     return volume.status()["source"]["state"]
 
 
-def test_vanished_server_is_noticed_and_found_again(both, area: Path, start, link: Link):
+def test_vanished_server_is_noticed_and_found_again(both, area: Path, start_mount, link: Link):
     """Keepalive: half a minute of silence from a dead peer is trouble; then all goes on."""
     relays, volumes = [], []
     for api in both:
         api.put_secret({"n": b"0"})
-        relays.append(Relay((api.proxy or api.server).port))
+        port = (api.proxy or api.server).port
+        relays.append(Relay(0, ("127.0.0.1", port), host=OUTSIDE))
         kubeconfig = through(api, relays[-1], area)
-        volumes.append(start("--kubeconfig", str(kubeconfig), "secret/app", prefix=link.prefix))
+        volumes.append(
+            start_mount("--kubeconfig", str(kubeconfig), "secret/app", prefix=link.prefix)
+        )
         volumes[-1].wait_ready()
     until(lambda: all(state(volume) == "live" for volume in volumes), "the watches")
     link.down()

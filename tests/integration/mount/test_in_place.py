@@ -107,11 +107,11 @@ def test_watchers_of_directories(manifests, mount, watcher):
     assert volume.keys() == {"password", "host"}
 
 
-def test_nested_paths_come_and_go(manifests, area: Path, start):
+def test_nested_paths_come_and_go(manifests, area: Path, start_mount):
     spec = area / "spec.yaml"
     spec.write_text(SPEC)
     put(manifests, password="dummy")
-    volume = start(*manifests.arguments, "--volume", str(spec)).wait_ready()
+    volume = start_mount(*manifests.arguments, "--volume", str(spec)).wait_ready()
     generation = volume.generation()
     assert volume.keys() == {"password"}
 
@@ -129,12 +129,12 @@ def test_nested_paths_come_and_go(manifests, area: Path, start):
     assert volume.generation() == generation
 
 
-def test_file_that_becomes_a_directory(manifests, area: Path, start):
+def test_file_that_becomes_a_directory(manifests, area: Path, start_mount):
     """What cannot be done in place is a new generation."""
     spec = area / "spec.yaml"
     spec.write_text(SPEC.replace("path: password}", "path: deep}"))
     put(manifests, password="dummy")
-    volume = start(*manifests.arguments, "--volume", str(spec)).wait_ready()
+    volume = start_mount(*manifests.arguments, "--volume", str(spec)).wait_ready()
     assert volume.read("deep") == b"dummy"
 
     put(manifests, host="db")
@@ -279,13 +279,15 @@ def test_old_values_go(manifests: Manifests, mount):
     until(lambda: volume.status()["memory"]["secretBytes"] <= before, "the old objects to go")
 
 
-def test_new_directories_have_the_same_mode_whatever_the_umask(manifests, area: Path, start):
+def test_new_directories_have_the_same_mode_whatever_the_umask(manifests, area: Path, start_mount):
     """0755, as in a generation (F2)."""
     spec = area / "spec.yaml"
     spec.write_text(SPEC)
     put(manifests, password="dummy")
     with_umask = ("sh", "-c", 'umask 077; exec "$@"', "sh")
-    volume = start(*manifests.arguments, "--volume", str(spec), prefix=with_umask).wait_ready()
+    volume = start_mount(
+        *manifests.arguments, "--volume", str(spec), prefix=with_umask
+    ).wait_ready()
     put(manifests, password="dummy", user="app")
     until((volume.path / "deep/er/user").exists, "the new file")
     assert (volume.path / "deep/er/user").stat().st_mode & 0o777 == 0o400

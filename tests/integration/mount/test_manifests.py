@@ -34,9 +34,9 @@ def directory(area: Path) -> Path:
 
 
 @pytest.fixture
-def volume(directory: Path, start) -> Volume:
+def volume(directory: Path, start_mount) -> Volume:
     (directory / "app.yaml").write_text(secret("0"))
-    return start("--manifests", str(directory), "secret/app").wait_ready()
+    return start_mount("--manifests", str(directory), "secret/app").wait_ready()
 
 
 def replace(file: Path, text: str) -> None:
@@ -65,9 +65,9 @@ def test_file_written_in_place(directory: Path, volume: Volume):
     assert volume.status()["lastUpdate"]["count"] == 2
 
 
-def test_new_file_that_appears_half_written(directory: Path, area: Path, start):
+def test_new_file_that_appears_half_written(directory: Path, area: Path, start_mount):
     """The same for a file that was not there before."""
-    volume = start("--manifests", str(directory), "--wait", "forever", "secret/app")
+    volume = start_mount("--manifests", str(directory), "--wait", "forever", "secret/app")
     with open(directory / "app.yaml", "w", encoding="ascii") as file:
         file.write(secret("1")[:60])
         file.flush()
@@ -76,12 +76,12 @@ def test_new_file_that_appears_half_written(directory: Path, area: Path, start):
     assert volume.content() == {"key": b"1"}
 
 
-def test_directory_swapped_as_the_kubelet_does(area: Path, start):
+def test_directory_swapped_as_the_kubelet_does(area: Path, start_mount):
     """A volume of manifests that is itself a kubelet's: all files change in one step."""
     root = area / "manifests"
     root.mkdir()
     _kubelet_write(root, 1, {"app.yaml": secret("1")})
-    volume = start("--manifests", str(root), "secret/app").wait_ready()
+    volume = start_mount("--manifests", str(root), "secret/app").wait_ready()
     for i in range(2, 6):
         _kubelet_write(root, i, {"app.yaml": secret(str(i))})
         volume.wait_content({"key": b"%d" % i})
@@ -105,13 +105,13 @@ def _kubelet_write(root: Path, number: int, files: dict[str, str]) -> None:
         (root / old).rmdir()
 
 
-def test_directory_that_is_a_symlink_to_be_swapped(area: Path, start):
+def test_directory_that_is_a_symlink_to_be_swapped(area: Path, start_mount):
     """The directory itself may be a symlink that is pointed elsewhere."""
     for i in (1, 2):
         (area / f"v{i}").mkdir()
         (area / f"v{i}" / "app.yaml").write_text(secret(str(i)))
     (area / "current").symlink_to("v1")
-    volume = start("--manifests", str(area / "current"), "secret/app").wait_ready()
+    volume = start_mount("--manifests", str(area / "current"), "secret/app").wait_ready()
     assert volume.read("key") == b"1"
     (area / "next").symlink_to("v2")
     os.rename(area / "next", area / "current")
@@ -238,13 +238,13 @@ def test_list_in_json(directory: Path, volume: Volume):
     volume.wait_content({"key": b"listed"})
 
 
-def test_namespaces(directory: Path, start):
+def test_namespaces(directory: Path, start_mount):
     """-n says whose object is meant; a manifest without a namespace belongs to that one."""
     (directory / "a.yaml").write_text(secret("none"))
     explicit = secret("prod").replace("name: app", "name: app\n  namespace: prod")
     (directory / "b.yaml").write_text(explicit)
-    team = start("--manifests", str(directory), "-n", "team", "secret/app").wait_ready()
-    prod = start("--manifests", str(directory), "-n", "prod", "secret/app").wait_ready()
+    team = start_mount("--manifests", str(directory), "-n", "team", "secret/app").wait_ready()
+    prod = start_mount("--manifests", str(directory), "-n", "prod", "secret/app").wait_ready()
     assert team.read("key") == b"none"
     assert prod.read("key") == b"prod"
 

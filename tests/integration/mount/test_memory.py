@@ -135,10 +135,10 @@ def test_no_core_dump_is_possible(manifests, mount):
     assert Path(f"/proc/{volume.pid}/coredump_filter").read_text().strip() == "00000000"
 
 
-def test_undumpable_as_a_user(manifests, cell, start):
+def test_undumpable_as_a_user(manifests, cell, start_mount):
     """Of a process that is not dumpable, /proc/PID belongs to root, whoever runs it."""
     manifests.put_secret({"value": b"1"})
-    volume = start(
+    volume = start_mount(
         *manifests.arguments,
         "secret/app",
         path=cell.directory("volume"),

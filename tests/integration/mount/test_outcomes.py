@@ -124,13 +124,13 @@ def put_all(api: Api, objects: dict[str, Data]) -> None:
 
 
 @pytest.mark.parametrize("row", MOUNTS, ids=str)
-def test_when_mounted(area: Path, http1: Api, start, row: Mount):
+def test_when_mounted(area: Path, http1: Api, start_mount, row: Mount):
     put_all(http1, row.objects)
     if row.fault is not None:
         row.fault(http1)
     arguments = [*http1.arguments, *write_spec(area, row.spec)]
     if isinstance(row.outcome, dict):
-        volume = start("--wait", "0", *arguments).wait_ready()
+        volume = start_mount("--wait", "0", *arguments).wait_ready()
         assert files_of(volume) == row.outcome
         assert volume.status()["volume"]["state"] == "current"
         return
@@ -260,11 +260,11 @@ def good_files(row: Update) -> Data:
 
 
 @pytest.mark.parametrize("row", UPDATES, ids=str)
-def test_when_updated(area: Path, http1: Api, start, watcher: Watcher, row: Update):
+def test_when_updated(area: Path, http1: Api, start_mount, watcher: Watcher, row: Update):
     """And the next good version is shown, with no other generation in between."""
     if row.before is not None:
         http1.put_secret(row.before, type="Opaque")
-    volume = start(*http1.arguments, *write_spec(area, row.spec)).wait_ready()
+    volume = start_mount(*http1.arguments, *write_spec(area, row.spec)).wait_ready()
     until(lambda: volume.status()["source"]["state"] == "live", "the watch")
     before = volume.generation()
     watcher.add("root", volume.path)

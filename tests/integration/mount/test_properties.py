@@ -223,12 +223,12 @@ def stored_version(api: Api, known: dict[str, Any]) -> str | None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_random_volumes(area: Path, http1: Api, start, tmpfs: Path, seed: int):
+def test_random_volumes(area: Path, http1: Api, start_mount, tmpfs: Path, seed: int):
     """A to E, G and N: what is shown, whether it is new, and in which steps it came."""
     chance = random.Random(seed)
     spec, objects = random_volume(chance, http1)
     (area / "volume.json").write_text(json.dumps(spec))
-    volume = start(*http1.arguments, "--volume", str(area / "volume.json")).wait_ready()
+    volume = start_mount(*http1.arguments, "--volume", str(area / "volume.json")).wait_ready()
     reference = ReferenceVolume(tmpfs)
     shown = projected(spec, objects)
     assert shown is not None

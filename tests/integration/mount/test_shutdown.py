@@ -158,13 +158,13 @@ def test_mounting_over_a_dead_mount_is_refused(manifests: Manifests, volume: Vol
     assert len(mounts_at(volume.path)) == 1
 
 
-def test_kill_amid_updates_and_readers(source, start, area):
+def test_kill_amid_updates_and_readers(source, start_mount, area):
     """SIGKILL at any moment: the process is gone at once and never hangs in the kernel."""
     source.put_secret({"n": b"start"})
     path = area / "volume"
     path.mkdir()
     for round_ in range(5):
-        volume = start(*source.arguments, "secret/app", path=path).wait_ready()
+        volume = start_mount(*source.arguments, "secret/app", path=path).wait_ready()
         with subprocess.Popen(["sh", "-c", READ_FOR_EVER, str(path)]) as reader:
             try:
                 for i in range(20 + 10 * round_):

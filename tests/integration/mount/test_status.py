@@ -13,11 +13,11 @@ from lib.sources import Api, Manifests
 from lib.waiting import until
 
 
-def test_json_status_of_an_api_volume(api: Api, mount):
+def test_json_status_of_an_api_volume(each_api: Api, mount):
     """Object, volume, source, last update, requests and memory, in names and numbers."""
-    api.put_secret({"a": b"12345", "b": b""}, type="Opaque")
-    stored = api.server.get_object("secrets", "default", "app")["metadata"]
-    volume = mount(api)
+    each_api.put_secret({"a": b"12345", "b": b""}, type="Opaque")
+    stored = each_api.server.get_object("secrets", "default", "app")["metadata"]
+    volume = mount(each_api)
     status = volume.status()
 
     assert status["mountpoint"] == str(volume.path)
@@ -35,19 +35,19 @@ def test_json_status_of_an_api_volume(api: Api, mount):
     assert status["volume"]["generation"] == volume.generation()
     assert (status["volume"]["files"], status["volume"]["bytes"]) == (2, 5)
     assert status["source"]["kind"] == "api"
-    assert status["source"]["server"] == (api.proxy or api.server).url
+    assert status["source"]["server"] == (each_api.proxy or each_api.server).url
     assert status["lastUpdate"]["count"] == 1
     assert status["memory"]["secretBytes"] > 0
     assert status["memory"]["unlockedBytes"] == 0
     assert status["requests"]["total"] == sum(status["requests"]["byKind"].values())
 
 
-def test_source_of_an_api_volume_becomes_live(api: Api, mount):
+def test_source_of_an_api_volume_becomes_live(each_api: Api, mount):
     """The state is live once the watch stands, over the protocol that was negotiated."""
-    api.put_secret({"a": b"1"})
-    volume = mount(api)
+    each_api.put_secret({"a": b"1"})
+    volume = mount(each_api)
     until(lambda: volume.status()["source"]["state"] == "live", "the watch")
-    assert volume.status()["source"]["protocol"] == ("HTTP/2" if api.proxy else "HTTP/1.1")
+    assert volume.status()["source"]["protocol"] == ("HTTP/2" if each_api.proxy else "HTTP/1.1")
 
 
 def test_json_status_of_a_manifest_volume(manifests: Manifests, mount):

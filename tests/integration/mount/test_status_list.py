@@ -103,12 +103,12 @@ def _item(listed: dict[str, Any], path: Path) -> dict[str, Any]:
     return next(item for item in listed["items"] if item["mountpoint"] == str(path))
 
 
-def test_trouble_is_shown(api: Api, mount, area: Path):
+def test_trouble_is_shown(each_api: Api, mount, area: Path):
     """A source that fails is seen, with its reason in the last column."""
-    api.put_secret({"a": b"1"})
-    volume = mount(api)
+    each_api.put_secret({"a": b"1"})
+    volume = mount(each_api)
     until(lambda: volume.status()["source"]["state"] == "live", "the watch")
-    api.close()
+    each_api.close()
     row = until(lambda: _failing(area, volume.path), "the failure in the table")
     assert row["STATE"] == "current"
     assert len(row["ERROR"].split()) > 3

@@ -65,15 +65,15 @@ class Hunter:
 
 
 @pytest.fixture
-def volumes(area: Path, manifests: Manifests, start) -> tuple[Volume, Volume]:
+def volumes(area: Path, manifests: Manifests, start_mount) -> tuple[Volume, Volume]:
     """One as the kubelet makes them, and one that changes in place."""
     spec = area / "spec.yaml"
     spec.write_text(SPEC)
     manifests.put_secret(content(0))
     arguments = [*manifests.arguments, "--volume", str(spec)]
     return (
-        start(*arguments).wait_ready(),
-        start(*arguments, "--updates", "in-place").wait_ready(),
+        start_mount(*arguments).wait_ready(),
+        start_mount(*arguments, "--updates", "in-place").wait_ready(),
     )
 
 

@@ -26,12 +26,12 @@ def user_source(area: Path) -> Manifests:
 
 
 @pytest.fixture
-def user_volume(cell: Cell, start, user_source: Manifests) -> Volume:
-    return start_as_user(cell, start, user_source)
+def user_volume(cell: Cell, start_mount, user_source: Manifests) -> Volume:
+    return start_as_user(cell, start_mount, user_source)
 
 
-def start_as_user(cell: Cell, start, source: Manifests, *arguments: str) -> Volume:
-    volume = start(
+def start_as_user(cell: Cell, start_mount, source: Manifests, *arguments: str) -> Volume:
+    volume = start_mount(
         *source.arguments,
         *arguments,
         "secret/app",
@@ -88,11 +88,11 @@ def test_root_and_others_stay_outside(cell: Cell, user_volume: Volume):
         assert "Permission denied" in refused.stderr
 
 
-def test_allow_other_needs_fuse_conf(cell: Cell, start, user_source: Manifests):
+def test_allow_other_needs_fuse_conf(cell: Cell, start_mount, user_source: Manifests):
     """fusermount3 refuses allow_other where /etc/fuse.conf does not have user_allow_other."""
     if "\nuser_allow_other" in Path("/etc/fuse.conf").read_text():
         pytest.skip("/etc/fuse.conf has user_allow_other")
-    volume = start(
+    volume = start_mount(
         *user_source.arguments,
         "-o",
         "allow_other",
@@ -150,10 +150,18 @@ def test_killed_program_of_a_user(cell: Cell, user_volume: Volume):
     assert cell.run("touch", user_volume.path / "usable").returncode == 0
 
 
-def test_owners_as_a_user(cell: Cell, start, user_source: Manifests):
+def test_owners_as_a_user(cell: Cell, start_mount, user_source: Manifests):
     """Files can be shown as somebody else's and with a group, as far as modes let the user read."""
     volume = start_as_user(
-        cell, start, user_source, "--uid", "1234", "--fs-group", "4711", "--default-mode", "0444"
+        cell,
+        start_mount,
+        user_source,
+        "--uid",
+        "1234",
+        "--fs-group",
+        "4711",
+        "--default-mode",
+        "0444",
     )
     for value in (b"value", b"new"):
         user_source.put_secret({"a": value})

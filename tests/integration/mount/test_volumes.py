@@ -30,13 +30,13 @@ def owners_of(path: Path) -> tuple[int, int]:
 
 
 @pytest.fixture
-def mount_spec(start, area: Path) -> Callable[..., Volume]:
+def mount_spec(start_mount, area: Path) -> Callable[..., Volume]:
     """Mounts an entry of a pod's volumes."""
 
     def make(source: Source, spec: dict[str, Any] | str, *arguments: str, **options: Any) -> Volume:
         file = area / "volume.yaml"
         file.write_text(spec if isinstance(spec, str) else json.dumps(spec))
-        volume = start(*source.arguments, "--volume", str(file), *arguments, **options)
+        volume = start_mount(*source.arguments, "--volume", str(file), *arguments, **options)
         return volume.wait_ready()
 
     return make
@@ -214,10 +214,10 @@ def test_missing_key_refuses_the_whole_update(source, mount):
     wait_files(volume, {"a": b"3", "b": b"3"})
 
 
-def test_forbidden_is_not_forgiven(http1, start):
+def test_forbidden_is_not_forgiven(http1, start_mount):
     """G6: optional is about what does not exist, not about what may not be seen."""
     arguments = ["--kubeconfig", http1.kubeconfig("nobody"), "--optional", "--wait", "3s"]
-    volume = start(*arguments, "secret/app")
+    volume = start_mount(*arguments, "secret/app")
     volume.expected_exit = 1
     volume.expected_words = "403|gave up"
     assert volume.wait_end() == 1
@@ -398,7 +398,7 @@ def test_tls_hold(source, mount, area: Path):
 # ---- immutable objects
 
 
-def test_immutable_object_is_not_watched(http1, mount, start):
+def test_immutable_object_is_not_watched(http1, mount, start_mount):
     """G19: no watch stays; what was deleted and made anew is found by the next mount."""
     http1.put_secret({"a": b"1"}, immutable=True)
     volume = mount(http1)

@@ -66,11 +66,11 @@ def test_few_connections(daemon: Node, api: Api) -> None:
 # ---- the API server is away
 
 
-def test_starts_without_the_api_server(start: NodeMaker, api: Api) -> None:
+def test_starts_without_the_api_server(start_node: NodeMaker, api: Api) -> None:
     """The kubelet is told, and the work goes on meanwhile."""
     api.put_secret(SECRET)
     api.server.stop_listening()
-    node = start("--rights=daemon", *api.arguments).wait_ready()
+    node = start_node("--rights=daemon", *api.arguments).wait_ready()
     assert node.is_ready()
     volume = node.pod()
     answer = volume.publish(node.endpoint)
@@ -147,11 +147,11 @@ def test_trouble_that_all_have_is_said_a_few_times(daemon: Node, api: Api) -> No
 
 
 @pytest.fixture
-def kubelet(start: NodeMaker, api: Api, area: Path) -> Node:
+def kubelet(start_node: NodeMaker, api: Api, area: Path) -> Node:
     """With the kubelet's kubeconfig, where some installers put it, and by default."""
     (area / "kubelet").mkdir()
     shutil.copy(api.kubeconfig(KUBELET), area / "kubelet" / "kubeconfig")
-    return start().wait_ready()
+    return start_node().wait_ready()
 
 
 def allow(api: Api, user: str, name: str = "app", namespace: str = "default") -> None:
@@ -187,12 +187,12 @@ def test_node_rights_are_not_there(kubelet: Node, api: Api) -> None:
     assert not volume.target.exists()
 
 
-def test_no_kubeconfig_yet(start: NodeMaker, api: Api, area: Path) -> None:
+def test_no_kubeconfig_yet(start_node: NodeMaker, api: Api, area: Path) -> None:
     """A node that is being set up: the program starts before the kubelet has credentials."""
     if Path("/etc/kubernetes/kubelet.conf").exists():
         pytest.skip("this machine has a kubelet of its own")
     api.put_secret(SECRET)
-    node = start().wait_ready()
+    node = start_node().wait_ready()
     volume = node.pod()
     answer = volume.publish(node.endpoint)
     assert answer.code == UNAVAILABLE
@@ -209,8 +209,8 @@ def account(name: str, namespace: str = "default") -> str:
 
 
 @pytest.fixture
-def pod_rights(start: NodeMaker, api: Api) -> Node:
-    return start("--rights=pod", *api.arguments).wait_ready()
+def pod_rights(start_node: NodeMaker, api: Api) -> Node:
+    return start_node("--rights=pod", *api.arguments).wait_ready()
 
 
 @pytest.fixture
@@ -274,10 +274,10 @@ def test_pod_without_token(pod_rights: Node, api: Api) -> None:
     assert "tokenRequests" in answer.text
 
 
-def test_tokens_are_not_logged(start: NodeMaker, api: Api) -> None:
+def test_tokens_are_not_logged(start_node: NodeMaker, api: Api) -> None:
     api.put_secret(SECRET)
     allow(api, account("may"))
-    node = start("--rights=pod", "--v=9", *api.arguments).wait_ready()
+    node = start_node("--rights=pod", "--v=9", *api.arguments).wait_ready()
     token = api.server.add_token(account("may"))
     tokens = json.dumps({"": {"token": token}})
     node.publish(node.pod(service_account="may", tokens=tokens))

@@ -31,9 +31,9 @@ def shared_root(area: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def contained(start: NodeMaker, manifests: Manifests, shared_root: Path) -> Node:
+def contained(start_node: NodeMaker, manifests: Manifests, shared_root: Path) -> Node:
     manifests.put_secret({"user": b"admin"})
-    return start(*manifests.arguments, prefix=IN_A_CONTAINER).wait_ready()
+    return start_node(*manifests.arguments, prefix=IN_A_CONTAINER).wait_ready()
 
 
 def test_volumes_reach_the_host(contained: Node) -> None:
@@ -47,26 +47,26 @@ def test_volumes_reach_the_host(contained: Node) -> None:
 
 
 def test_the_next_container_detaches_what_a_killed_one_left(
-    contained: Node, start: NodeMaker, manifests: Manifests
+    contained: Node, start_node: NodeMaker, manifests: Manifests
 ) -> None:
     """Its file system went with its namespace; what the host has is known by its name."""
     volume = contained.publish(contained.pod())
     contained.kill()
     assert is_shown(volume)
-    following = start(*manifests.arguments, prefix=IN_A_CONTAINER).wait_ready()
+    following = start_node(*manifests.arguments, prefix=IN_A_CONTAINER).wait_ready()
     assert mounts_at(volume.target) == []
     following.publish(volume)
     assert read(volume, "user") == b"admin"
 
 
 def test_processes_of_the_host_are_not_seen(
-    start: NodeMaker, manifests: Manifests, shared_root: Path
+    start_node: NodeMaker, manifests: Manifests, shared_root: Path
 ) -> None:
     """In a PID namespace of its own, as without hostPID, where the daemon is process 1."""
     manifests.put_secret({"user": b"admin"})
     alone = ["--pid", "--fork", "--kill-child", "--mount-proc"]
     prefix = [*IN_A_CONTAINER[:-1], *alone, "--"]
-    node = start(*manifests.arguments, kind=ContainerNode, prefix=prefix).wait_ready()
+    node = start_node(*manifests.arguments, kind=ContainerNode, prefix=prefix).wait_ready()
     volume = node.publish(node.pod())
     assert read(volume, "user") == b"admin"
     manifests.put_secret({"user": b"root"})
@@ -76,16 +76,16 @@ def test_processes_of_the_host_are_not_seen(
     assert node.wait_end() == 0
 
 
-def test_root_that_is_a_link(start: NodeMaker, manifests: Manifests, area: Path) -> None:
+def test_root_that_is_a_link(start_node: NodeMaker, manifests: Manifests, area: Path) -> None:
     """The administrator's own links are followed: /var/lib/kubelet may be one."""
     manifests.put_secret({"user": b"admin"})
     (area / "data").mkdir()
     (area / "kubelet").symlink_to(area / "data")
-    node = start(*manifests.arguments).wait_ready()
+    node = start_node(*manifests.arguments).wait_ready()
     volume = node.publish(node.pod())
     assert read(volume, "user") == b"admin"
     node.kill()
-    following = start(*manifests.arguments).wait_ready()
+    following = start_node(*manifests.arguments).wait_ready()
     assert [m.path for m in following.mounts()] == [str(following.run_dir / "fs")]
     following.publish(volume)
     following.unpublish(volume)

@@ -46,11 +46,11 @@ def test_in_place_volume_beside_a_standard_one_keeps_its_inodes(
 
 
 def test_in_place_volume_of_a_dead_daemon_is_published_again(
-    node: Node, manifests: Manifests, start: NodeMaker
+    node: Node, manifests: Manifests, start_node: NodeMaker
 ) -> None:
     volume = node.publish(node.pod(0, attributes=IN_PLACE))
     node.kill()
-    again = start(*manifests.arguments).wait_ready()
+    again = start_node(*manifests.arguments).wait_ready()
 
     again.publish(volume)
     assert read(volume, "user") == b"admin"

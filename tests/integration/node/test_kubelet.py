@@ -14,10 +14,19 @@ from typing import Iterator
 import pytest
 
 from lib.grpc_client import Connection, Gone, framed
-from lib.kubelet import ABORTED, DEADLINE_EXCEEDED, NOT_FOUND, OK, PUBLISH, UNAVAILABLE, PodVolume
+from lib.kubelet import (
+    ABORTED,
+    DEADLINE_EXCEEDED,
+    NOT_FOUND,
+    OK,
+    PUBLISH,
+    UNAVAILABLE,
+    UNCERTAIN,
+    Kubelet,
+    PodVolume,
+)
 from lib.mountinfo import mounts_at
 from lib.node_daemon import Node, NodeMaker, is_shown, read
-from lib.scripted import UNCERTAIN, Kubelet
 from lib.sources import Api, Manifests
 from lib.waiting import until
 
@@ -74,7 +83,7 @@ def test_kubelet_restarts(node: Node, kubelet: Kubelet) -> None:
         assert restarted.unpublish(volume) == [OK]
 
 
-def test_daemon_restarts(node: Node, start: NodeMaker, manifests: Manifests) -> None:
+def test_daemon_restarts(node: Node, start_node: NodeMaker, manifests: Manifests) -> None:
     """The sockets go and come, which registers the new one; a pod is deleted in between."""
     kubelet = Kubelet(node.root)
     kubelet.register_all()
@@ -86,7 +95,7 @@ def test_daemon_restarts(node: Node, start: NodeMaker, manifests: Manifests) -> 
     assert kubelet.find_sockets() == []
     with ThreadPoolExecutor() as pool:
         waiting = pool.submit(kubelet.unpublish, volumes[0])
-        following = start(*manifests.arguments).wait_ready()
+        following = start_node(*manifests.arguments).wait_ready()
         kubelet.register_all()
         codes = waiting.result()
     assert codes[-1] == OK and set(codes[:-1]) <= {None}
@@ -137,10 +146,10 @@ def test_pod_goes_before_it_was_published(node: Node, kubelet: Kubelet) -> None:
 
 
 @pytest.fixture
-def away(start: NodeMaker, api: Api) -> Iterator[tuple[Node, Kubelet, Api]]:
+def away(start_node: NodeMaker, api: Api) -> Iterator[tuple[Node, Kubelet, Api]]:
     """A daemon whose API server holds its answers back."""
     api.put_secret({"user": b"admin"})
-    node = start("--rights=daemon", *api.arguments).wait_ready()
+    node = start_node("--rights=daemon", *api.arguments).wait_ready()
     kubelet = Kubelet(node.root)
     kubelet.register_all()
     yield node, kubelet, api
@@ -280,7 +289,11 @@ def test_bad_company(node: Node, kubelet: Kubelet) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_daemons_come_and_go(
-    node: Node, kubelet: Kubelet, start: NodeMaker, manifests: Manifests, number: signal.Signals
+    node: Node,
+    kubelet: Kubelet,
+    start_node: NodeMaker,
+    manifests: Manifests,
+    number: signal.Signals,
 ) -> None:
     """Pods start and end all the while, and in the end nothing is left (S11: no dead mounts)."""
     is_over = threading.Event()
@@ -305,7 +318,7 @@ def test_daemons_come_and_go(
                 current.expected_exit = -number if number == signal.SIGKILL else 0
                 current.signal(number)
                 current.wait_end()
-                current = start(*manifests.arguments).wait_ready()
+                current = start_node(*manifests.arguments).wait_ready()
         finally:
             is_over.set()
         assert sum(life.result() for life in lives) > 100

@@ -26,13 +26,13 @@ def test_orderly_end(node: Node) -> None:
 
 
 def test_the_next_takes_over_from_one_that_was_killed(
-    node: Node, start: NodeMaker, manifests: Manifests
+    node: Node, start_node: NodeMaker, manifests: Manifests
 ) -> None:
     """Dead mounts are detached; the kubelet says again what it wants."""
     volumes = [node.publish(node.pod(number)) for number in range(3)]
     node.kill()
     assert len(node.mounts()) == 4
-    following = start(*manifests.arguments).wait_ready()
+    following = start_node(*manifests.arguments).wait_ready()
     assert [m.path for m in following.mounts()] == [str(following.run_dir / "fs")]
     for volume in volumes:
         following.publish(volume)
@@ -41,21 +41,21 @@ def test_the_next_takes_over_from_one_that_was_killed(
 
 
 def test_unpublish_of_what_a_killed_one_had_mounted(
-    node: Node, start: NodeMaker, manifests: Manifests
+    node: Node, start_node: NodeMaker, manifests: Manifests
 ) -> None:
     volume = node.publish(node.pod())
     node.kill()
-    following = start(*manifests.arguments).wait_ready()
+    following = start_node(*manifests.arguments).wait_ready()
     following.unpublish(volume)
     assert not volume.target.exists()
 
 
 def test_dead_mount_of_a_stranger_on_the_target(
-    node: Node, start: NodeMaker, manifests: Manifests
+    node: Node, start_node: NodeMaker, manifests: Manifests
 ) -> None:
     """S11: of another driver's daemon, which is not known to be dead when we start."""
     volume = node.publish(node.pod())
-    other = start(*manifests.arguments, driver="other.secretfs.io", run="other").wait_ready()
+    other = start_node(*manifests.arguments, driver="other.secretfs.io", run="other").wait_ready()
     node.kill()
     other.publish(volume)
     (mount,) = mounts_at(volume.target)
@@ -63,9 +63,9 @@ def test_dead_mount_of_a_stranger_on_the_target(
     assert read(volume, "user") == b"admin"
 
 
-def test_two_at_once(node: Node, start: NodeMaker, manifests: Manifests) -> None:
+def test_two_at_once(node: Node, start_node: NodeMaker, manifests: Manifests) -> None:
     volume = node.publish(node.pod())
-    second = start(*manifests.arguments)
+    second = start_node(*manifests.arguments)
     second.expected_exit = 1
     assert second.wait_end() == 1
     assert f"process {node.pid} serves {node.run_dir}" in second.log()
@@ -119,11 +119,11 @@ class Manager:
 
 
 def test_what_a_service_manager_hears(
-    start: NodeMaker, manifests: Manifests, area: Path
+    start_node: NodeMaker, manifests: Manifests, area: Path
 ) -> None:
     manifests.put_secret({"user": b"admin"})
     manager = Manager(area / "notify")
-    node = start(*manifests.arguments, env=manager.env).wait_ready()
+    node = start_node(*manifests.arguments, env=manager.env).wait_ready()
     manager.wait("READY=1")
     node.publish(node.pod())
     manager.wait("STATUS=1 volumes; not registered with the kubelet")
@@ -136,12 +136,12 @@ def test_what_a_service_manager_hears(
     assert "STOPPING=1" in manager.lines()
 
 
-def test_watchdog(start: NodeMaker, manifests: Manifests, area: Path) -> None:
+def test_watchdog(start_node: NodeMaker, manifests: Manifests, area: Path) -> None:
     """It says that it is alive as long as those are who serve the mount."""
     manifests.put_secret({"user": b"admin"})
     manager = Manager(area / "notify")
     env = {**manager.env, "WATCHDOG_USEC": "100000"}
-    node = start(*manifests.arguments, env=env).wait_ready()
+    node = start_node(*manifests.arguments, env=env).wait_ready()
     manager.wait("WATCHDOG=1", 5)
     assert node.publish(node.pod())
 
@@ -157,9 +157,9 @@ def test_help_names_every_option(area: Path) -> None:
         assert f"--{name} " in done.stdout
 
 
-def test_socket_paths_of_their_own(start: NodeMaker, manifests: Manifests, area: Path) -> None:
+def test_socket_paths_of_their_own(start_node: NodeMaker, manifests: Manifests, area: Path) -> None:
     manifests.put_secret({"user": b"admin"})
-    node = start(
+    node = start_node(
         *manifests.arguments,
         f"--endpoint=unix://{area}/s/csi.sock",
         f"--registration-path={area}/r/x-reg.sock",

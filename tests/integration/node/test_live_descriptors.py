@@ -89,10 +89,10 @@ def test_fstat_of_a_held_descriptor_after_another_is_closed_has_its_own_size(
 
 
 @pytest.fixture
-def container_node(start: NodeMaker, api: Api) -> Node:
+def container_node(start_node: NodeMaker, api: Api) -> Node:
     put(api, user="a" * PAGES * mmap.PAGESIZE)
     command = ["unshare", "--pid", "--fork", "--kill-child"]
-    made = start("--rights=daemon", *api.arguments, kind=ContainerNode, prefix=command)
+    made = start_node("--rights=daemon", *api.arguments, kind=ContainerNode, prefix=command)
     return made.wait_ready()
 
 

@@ -178,7 +178,7 @@ def test_volume_that_goes_while_files_are_open(node: Node, api: Api, binds: Bind
     until(lambda: secret_bytes(node) <= before, f"memory to be back at {before} bytes")
 
 
-def test_daemon_that_is_killed(node: Node, api: Api, start: NodeMaker, binds: Binds) -> None:
+def test_daemon_that_is_killed(node: Node, api: Api, start_node: NodeMaker, binds: Binds) -> None:
     """In the midst of updates: readers get an error at once, and the next daemon starts afresh."""
     volume = publish(node, api)
     files = [binds(volume.target / "user"), binds(volume.target / "password")]
@@ -194,7 +194,7 @@ def test_daemon_that_is_killed(node: Node, api: Api, start: NodeMaker, binds: Bi
             os.pread(held.fileno(), 100, 0)
         with pytest.raises(OSError):
             files[1].read_text()
-    again = start("--rights=daemon", *api.arguments).wait_ready()
+    again = start_node("--rights=daemon", *api.arguments).wait_ready()
     again.publish(volume)
     assert is_live(again, volume)
     file = binds(volume.target / "user")

@@ -267,10 +267,10 @@ def test_file_opened_before_it_was_live_follows_once_closed(
 
 
 def test_file_mounted_after_a_restart_of_the_daemon_follows(
-    node: Node, api: Api, start: NodeMaker, volume: PodVolume, file: Path, sub_path: SubPaths
+    node: Node, api: Api, start_node: NodeMaker, volume: PodVolume, file: Path, sub_path: SubPaths
 ) -> None:
     node.kill()
-    again = start("--rights=daemon", *api.arguments).wait_ready()
+    again = start_node("--rights=daemon", *api.arguments).wait_ready()
     again.publish(volume)
     assert is_live(again, volume)
     later = sub_path(volume, "user")

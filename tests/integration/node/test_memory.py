@@ -52,10 +52,10 @@ def test_after_a_publish(node: Node, copies: int, in_secrets: bool) -> None:
     check_nowhere(node, token)
 
 
-def test_while_a_publish_waits(start: NodeMaker, api: Api) -> None:
+def test_while_a_publish_waits(start_node: NodeMaker, api: Api) -> None:
     """Nobody needs nodePublishSecretRef's secret, so it does not stay as long as the call."""
     api.put_secret({"user": b"admin"})
-    node = start("--rights=daemon", *api.arguments).wait_ready()
+    node = start_node("--rights=daemon", *api.arguments).wait_ready()
     secret, token = new_marker(), new_marker()
     hold = api.server.hold(name="app")
     volume = node.pod(secrets={"password": secret * 1000}, tokens=tokens_of(token))
@@ -93,13 +93,13 @@ def test_after_half_a_request(node: Node) -> None:
     check_nowhere(node, secret)
 
 
-def test_tokens_that_are_replaced(start: NodeMaker, api: Api) -> None:
+def test_tokens_that_are_replaced(start_node: NodeMaker, api: Api) -> None:
     """Of a pod's tokens the newest is kept, as long as the volume is there; an older one as long as
     a request that was sent with it."""
     api.put_secret({"user": b"admin"})
     user = "system:serviceaccount:default:robot"
     api.server.grant(user, ["get", "list", "watch"], ["secrets"], namespace="default")
-    node = start("--rights=pod", *api.arguments).wait_ready()
+    node = start_node("--rights=pod", *api.arguments).wait_ready()
     tokens = [api.server.add_token(user) for _ in range(3)]
     for token in tokens:
         node.publish(node.pod(service_account="robot", tokens=tokens_of(token)))

@@ -82,11 +82,11 @@ def test_pods_that_the_watch_brings(daemon: Node, api: Api) -> None:
     assert pod_requests(api, "watch") == 1
 
 
-def test_pods_that_were_there_before_the_daemon(start: NodeMaker, api: Api) -> None:
+def test_pods_that_were_there_before_the_daemon(start_node: NodeMaker, api: Api) -> None:
     api.put_secret(SECRET)
     volume = PodVolume(root=api.server.directory, pod="web-0", namespace="default")
     put_pod(api, volume, subPath="user")
-    node = start("--rights=daemon", *api.arguments).wait_ready()
+    node = start_node("--rights=daemon", *api.arguments).wait_ready()
     wait_known(node, volume)
     volume = replace(volume, root=node.root, attributes={"secretName": "app"})
     node.publish(volume)
@@ -268,11 +268,11 @@ def test_server_that_is_away(daemon: Node, api: Api) -> None:
 REMEDY = "volumes that a pod mounts by subPath do not follow updates unless"
 
 
-def test_pods_that_may_not_be_read(start: NodeMaker, api: Api) -> None:
+def test_pods_that_may_not_be_read(start_node: NodeMaker, api: Api) -> None:
     """It is said once, and not every publish asks."""
     api.put_secret(SECRET)
     api.server.grant("plain", ["get", "list", "watch"], ["secrets"])
-    node = start("--rights=daemon", "--kubeconfig", api.kubeconfig("plain")).wait_ready()
+    node = start_node("--rights=daemon", "--kubeconfig", api.kubeconfig("plain")).wait_ready()
     wait_problem(node, "allow this identity to get, list and watch pods")
     volumes = [node.pod(number) for number in range(5)]
     for volume in volumes:
@@ -287,10 +287,10 @@ def test_pods_that_may_not_be_read(start: NodeMaker, api: Api) -> None:
     assert "Pods:             cannot be read" in told
 
 
-def test_rights_that_come_later(start: NodeMaker, api: Api) -> None:
+def test_rights_that_come_later(start_node: NodeMaker, api: Api) -> None:
     api.put_secret(SECRET)
     api.server.grant("plain", ["get", "list", "watch"], ["secrets"])
-    node = start("--rights=daemon", "--kubeconfig", api.kubeconfig("plain")).wait_ready()
+    node = start_node("--rights=daemon", "--kubeconfig", api.kubeconfig("plain")).wait_ready()
     wait_problem(node, "403")
     api.server.grant("plain", ["get", "list", "watch"], ["pods"])
     until(lambda: node.status()["pods"]["readable"], "the watch")
@@ -376,12 +376,12 @@ def test_volume_in_place_needs_no_pod(daemon: Node, api: Api) -> None:
 # ---- whose rights
 
 
-def test_rights_of_the_node(start: NodeMaker, api: Api, area: Path) -> None:
+def test_rights_of_the_node(start_node: NodeMaker, api: Api, area: Path) -> None:
     """The kubelet's credentials: a watch with spec.nodeName of its own node."""
     user = f"system:node:{NODE}"
     api.put_secret(SECRET)
     api.server.grant(user, ["get", "list", "watch"], ["secrets", "pods"])
-    node = start("--rights=node", "--kubeconfig", api.kubeconfig(user)).wait_ready()
+    node = start_node("--rights=node", "--kubeconfig", api.kubeconfig(user)).wait_ready()
     wait_watched(api)
     volume = node.pod()
     put_pod(api, volume, subPath="user")
@@ -392,13 +392,13 @@ def test_rights_of_the_node(start: NodeMaker, api: Api, area: Path) -> None:
     assert asked[0].query["fieldSelector"] == f"spec.nodeName={NODE}"
 
 
-def test_rights_of_the_pod(start: NodeMaker, api: Api) -> None:
+def test_rights_of_the_pod(start_node: NodeMaker, api: Api) -> None:
     """Objects are read as the pod, pods as the daemon itself."""
     api.put_secret(SECRET)
     account = "system:serviceaccount:default:default"
     token = api.server.add_token(account)
     api.server.grant(account, ["get", "list", "watch"], ["secrets"])
-    node = start("--rights=pod", *api.arguments).wait_ready()
+    node = start_node("--rights=pod", *api.arguments).wait_ready()
     wait_watched(api)
     volume = node.pod(tokens=json.dumps({"": {"token": token}}))
     put_pod(api, volume, subPath="user")
@@ -408,14 +408,14 @@ def test_rights_of_the_pod(start: NodeMaker, api: Api) -> None:
     assert {r.user for r in api.server.requests.select(resource="secrets")} == {account}
 
 
-def test_credentials_that_are_refused_are_renewed(start: NodeMaker, api: Api) -> None:
+def test_credentials_that_are_refused_are_renewed(start_node: NodeMaker, api: Api) -> None:
     """The file is read again when the server does not accept the token any more."""
     user = "renewed"
     api.server.grant(user, ["get", "list", "watch"], ["pods"])
     config = api.kubeconfig(user, auth="token-file")
     content = yaml.safe_load(Path(config).read_text())
     (file,) = [Path(u["user"]["tokenFile"]) for u in content["users"]]
-    node = start("--rights=daemon", "--kubeconfig", config).wait_ready()
+    node = start_node("--rights=daemon", "--kubeconfig", config).wait_ready()
     wait_watched(api)
     renewed = api.server.rotate_token(file.read_text().strip())
     api.server.close_watches(resource="pods")

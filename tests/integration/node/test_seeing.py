@@ -78,16 +78,16 @@ def listed(node: Node) -> list[str]:
 
 
 @pytest.fixture
-def seen(start: NodeMaker, manifests: Manifests) -> Node:
+def seen(start_node: NodeMaker, manifests: Manifests) -> Node:
     """A daemon on manifests that serves its pages somewhere."""
     manifests.put_secret({"user": SECRET_BYTES})
-    return start(PAGES, *manifests.arguments).wait_ready()
+    return start_node(PAGES, *manifests.arguments).wait_ready()
 
 
 @pytest.fixture
-def on_api(start: NodeMaker, api: Api) -> Node:
+def on_api(start_node: NodeMaker, api: Api) -> Node:
     api.put_secret({"user": SECRET_BYTES})
-    return start("--rights=daemon", PAGES, *api.arguments).wait_ready()
+    return start_node("--rights=daemon", PAGES, *api.arguments).wait_ready()
 
 
 # ---- metrics
@@ -197,11 +197,11 @@ def test_health_is_ready_once_the_kubelet_has_registered_it(seen: Node) -> None:
     assert (code, "the driver is not wanted" in body) == (503, True)
 
 
-def test_ready_once_the_api_server_has_answered(start: NodeMaker, api: Api) -> None:
+def test_ready_once_the_api_server_has_answered(start_node: NodeMaker, api: Api) -> None:
     """Nobody is asked before somebody needs it; after one answer it may go away again."""
     api.put_secret({"user": b"1"})
     api.server.stop_listening()
-    node = start("--rights=daemon", PAGES, *api.arguments).wait_ready()
+    node = start_node("--rights=daemon", PAGES, *api.arguments).wait_ready()
     register(node)
     assert get(node, "/readyz")[0] == 200
     volume = node.pod()
@@ -225,13 +225,13 @@ def test_pages_answer_404_and_405_to_what_they_do_not_serve(seen: Node) -> None:
     assert raised.value.code == 405
 
 
-def test_no_pages_are_served_at_address_0(start: NodeMaker, manifests: Manifests) -> None:
-    node = start("--metrics-bind-address=0", *manifests.arguments).wait_ready()
+def test_no_pages_are_served_at_address_0(start_node: NodeMaker, manifests: Manifests) -> None:
+    node = start_node("--metrics-bind-address=0", *manifests.arguments).wait_ready()
     assert "served" not in node.log()
 
 
 def test_address_in_use_leaves_volumes_without_pages(
-    start: NodeMaker, manifests: Manifests
+    start_node: NodeMaker, manifests: Manifests
 ) -> None:
     """Pods are not to go without volumes for that."""
     manifests.put_secret({"user": b"1"})
@@ -240,13 +240,13 @@ def test_address_in_use_leaves_volumes_without_pages(
         taken.listen()
         port = taken.getsockname()[1]
         arguments = [f"--metrics-bind-address=127.0.0.1:{port}", *manifests.arguments]
-        node = start(*arguments).wait_ready()
+        node = start_node(*arguments).wait_ready()
         node.publish(node.pod())
         assert "no metrics and no health will be served" in node.log()
 
 
-def test_invalid_address_ends_the_start(start: NodeMaker, manifests: Manifests) -> None:
-    node = start("--metrics-bind-address=somewhere", *manifests.arguments)
+def test_invalid_address_ends_the_start(start_node: NodeMaker, manifests: Manifests) -> None:
+    node = start_node("--metrics-bind-address=somewhere", *manifests.arguments)
     node.expected_exit = 1
     assert node.wait_end() == 1
     assert "127.0.0.1:9090, [::1]:9090 or :9090" in node.log()
@@ -365,10 +365,10 @@ def test_doctor_checks_sockets_and_registration(seen: Node, manifests: Manifests
     assert checks["run-dir"]["result"] == "ok"
 
 
-def test_doctor_reports_the_limits_of_the_daemon(manifests: Manifests, start) -> None:
+def test_doctor_reports_the_limits_of_the_daemon(manifests: Manifests, start_node) -> None:
     """The daemon tells them: its process may be one that the doctor cannot see."""
     limited = ["setpriv", "--bounding-set=-ipc_lock", "prlimit", f"--memlock={4 << 20}"]
-    node = start(*manifests.arguments, prefix=limited).wait_ready()
+    node = start_node(*manifests.arguments, prefix=limited).wait_ready()
     check = examine(node, *manifests.arguments)["locked-memory"]
     assert check["result"] == "warn"
     assert "4096 KiB" in check["text"]
@@ -424,7 +424,7 @@ def _user_of(secret: str) -> dict[str, str]:
 
 
 def test_events_that_are_not_allowed_are_dropped_with_one_log_line(
-    start: NodeMaker, api: Api
+    start_node: NodeMaker, api: Api
 ) -> None:
     """One line in the log, and nothing else comes of it."""
     user = "daemon-without-events"
@@ -432,7 +432,7 @@ def test_events_that_are_not_allowed_are_dropped_with_one_log_line(
     for name in ("app", "more"):
         api.put_secret({"user": b"1"}, name=name)
     arguments = ["--rights=daemon", PAGES, "--kubeconfig", api.kubeconfig(user)]
-    node = start(*arguments).wait_ready()
+    node = start_node(*arguments).wait_ready()
     for number, name in enumerate(("app", "more")):
         node.publish(node.pod(number, attributes=_user_of(name)))
         api.put_secret({"other": b"1"}, name=name)

@@ -229,7 +229,7 @@ BANNED := strtok|sprintf|vsprintf|strcpy|strcat|strncpy|gets|atoi|atol|gmtime|lo
 lint: packages-lint ## format, clang-tidy, cppcheck, banned functions, layering, citations, man page
 	$(MAKE) lint-now
 
-.PHONY: lint-now lint-format lint-tidy lint-cppcheck lint-banned lint-layers lint-symbols lint-citations lint-warnings lint-man lint-python
+.PHONY: lint-now lint-format lint-tidy lint-cppcheck lint-banned lint-layers lint-symbols lint-citations lint-words lint-warnings lint-man lint-python
 lint-now: lint-format lint-banned lint-layers lint-citations lint-man lint-python lint-warnings lint-cppcheck lint-tidy
 	@echo "lint: clean"
 
@@ -247,6 +247,9 @@ lint-symbols: $(LIB_OBJECTS) $(PROGRAM_OBJECTS)
 
 lint-citations:
 	$(PYTHON) tests/lint/citations.py
+
+lint-words:
+	$(PYTHON) tests/lint/words.py
 
 lint-man:
 	mandoc -T lint -W warning docs/man/*.[1-8]

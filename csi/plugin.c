@@ -107,7 +107,7 @@ static struct csi_call *call_new(struct csi_plugin *plugin, struct grpc_call *gr
     call->volume_id = volume_id;
     list_append(&plugin->calls, &call->link);
     plugin->n_calls++;
-    grpc_call_on_cancel(grpc, on_cancelled, call);
+    grpc_call_set_on_cancel(grpc, on_cancelled, call);
     return call;
 }
 

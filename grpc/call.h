@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * One unary call: a stream of an HTTP/2 connection. The upper half is what a service sees of it,
- * the lower half what the connection does with it. See grpc_call.c.
+ * One unary call: a stream of an HTTP/2 connection. The upper half is for services, the lower half
+ * for the connection. See call.c.
+ *
+ * Thread: the event loop's.
  */
 #include <nghttp2/nghttp2.h>
 #include <systemd/sd-event.h>
@@ -11,7 +13,6 @@
 #include "grpc/headers.h"
 
 struct grpc_call;
-struct grpc_connection;
 
 /* ---- for services */
 
@@ -19,36 +20,38 @@ struct grpc_method {
     const char *path; /* "/csi.v1.Node/NodePublishVolume" */
     const char *name; /* "NodePublishVolume" */
     /*
-     * A call has come in, with its whole message, which is borrowed until the call is answered or
-     * the function returns, and wiped then. The call is answered once, by grpc_call_reply() or
-     * grpc_call_fail(), at once or later; unless it is cancelled before, it is there until then.
+     * A request has arrived.
+     * @call:    valid until it is answered or cancelled; answer it once, now or later, with
+     *           grpc_call_reply() or grpc_call_fail()
+     * @message: the whole message, @len bytes; borrowed until the call is answered or this function
+     *           returns, then wiped
      */
     void (*call)(void *userdata, struct grpc_call *call, const uint8_t *message, size_t len);
 };
 
 /*
- * Be told, once, when a call that is not answered yet is over: its deadline has passed or the
- * client is gone. The call must not be used any more then, nor answered. Replaces what was set
- * before; NULL: not to be told, who does not keep calls need not.
+ * Set what is called, once, when a call ends before it is answered: its deadline has passed or the
+ * client has disconnected. The call must not be used from then on. A service that keeps no calls
+ * needs no such function.
  */
 typedef void grpc_cancelled_fn(void *userdata);
-void grpc_call_on_cancel(struct grpc_call *call, grpc_cancelled_fn *cancelled, void *userdata);
+void grpc_call_set_on_cancel(struct grpc_call *call, grpc_cancelled_fn *cancelled, void *userdata);
 
-/* Answer with a message. Of the call nothing is left for the service. */
+/* Answer with a message of @len bytes, which is copied. The call must not be used afterwards. */
 void grpc_call_reply(struct grpc_call *call, const uint8_t *message, size_t len);
 
-/* Answer with a code other than GRPC_OK, and a text for people. */
+/* Answer with a @code other than GRPC_OK and a @text for people; as grpc_call_reply(). */
 void grpc_call_fail(struct grpc_call *call, enum grpc_code code, const char *text);
 
 /* ---- for connections */
 
-/* Where the numbers come from: grpc_call.c. */
+/* Where the numbers come from: call.c. */
 struct grpc_limits {
     unsigned connections;  /* of a server at a time */
     unsigned streams;      /* of a connection at a time */
     size_t received_bytes; /* of all requests of a server that are being received */
     span_us receive;       /* for a request to arrive, or the first one to begin */
-    span_us send;          /* for an answer to be taken */
+    span_us send;          /* for the client to accept a response */
     span_us idle;          /* for a connection without a call */
 };
 extern const struct grpc_limits grpc_limits_default;
@@ -59,27 +62,36 @@ struct grpc_common {
     const struct grpc_method *methods;
     size_t n_methods;
     void *userdata; /* of the methods and of `answered` */
-    /* Every answer, for logs and metrics; may be NULL. */
+    /* Called for every answer, for logs and metrics; may be NULL. */
     void (*answered)(void *userdata, const char *method, enum grpc_code code, span_us took);
     struct grpc_limits limits;
     size_t received_bytes; /* now */
 };
 
+/* What a call needs of its connection, which embeds it. */
+struct grpc_transport {
+    nghttp2_session *session;
+    /* nghttp2 has something to send: have the loop send it. */
+    void (*wake)(struct grpc_transport *transport);
+    /* This client cannot be served any more: have the loop close the connection. */
+    void (*abort)(struct grpc_transport *transport);
+};
+
 enum grpc_call_state {
-    GRPC_CALL_HEADERS,  /* they are coming in */
-    GRPC_CALL_BODY,     /* the message is coming in */
-    GRPC_CALL_WORKING,  /* a method has it */
-    GRPC_CALL_ANSWERED, /* the answer is on its way, or everything sent */
+    GRPC_CALL_AWAITING_HEADERS,
+    GRPC_CALL_AWAITING_MESSAGE,
+    GRPC_CALL_AWAITING_ANSWER, /* a method has it */
+    GRPC_CALL_AWAITING_CLOSE,  /* the response is being sent, or all of it is sent */
 };
 
 struct grpc_call {
     unsigned magic;
-    struct grpc_connection *connection;
+    struct grpc_transport *transport;
     struct grpc_common *common;
     struct list link; /* of the connection */
     int32_t stream_id;
     enum grpc_call_state state;
-    bool is_request_over; /* the client has ended its side */
+    bool is_request_complete; /* the client has ended its side */
     struct grpc_headers headers;
     struct grpc_reader reader;
     size_t received_bytes; /* counted in common's */
@@ -88,20 +100,23 @@ struct grpc_call {
     mono_us began_at;
     grpc_cancelled_fn *cancelled;
     void *cancelled_userdata;
-    struct buf answer; /* with its head */
-    size_t n_sent;     /* bytes of it */
+    struct buf response; /* with its head */
+    size_t n_sent;       /* bytes of it */
 };
 
-/* Return: 0, *ret_call is the caller's and in HEADERS; -ENOMEM; sd-event's errors. */
-int grpc_call_new(struct grpc_common *common, struct grpc_connection *connection, int32_t stream_id,
+/*
+ * @common, @transport: borrowed, outlive the call
+ * Return: 0, *ret_call is the caller's and awaits headers; -ENOMEM; sd-event's errors.
+ */
+int grpc_call_new(struct grpc_common *common, struct grpc_transport *transport, int32_t stream_id,
                   struct grpc_call **ret_call);
-/* The stream is closed. Cancels the call if it is being worked on. Return: NULL. */
+/* The stream is closed. A call that awaits its answer is cancelled. Return: NULL. */
 struct grpc_call *grpc_call_free(struct grpc_call *call);
 DEFINE_CLEANUP(struct grpc_call *, grpc_call_free)
 
-/* All headers are there. */
-void grpc_call_take_headers(struct grpc_call *call);
-/* More of the body. */
-void grpc_call_take_data(struct grpc_call *call, const uint8_t *bytes, size_t len);
+/* All headers have arrived. */
+void grpc_call_on_headers(struct grpc_call *call);
+/* @len more bytes of the body have arrived. */
+void grpc_call_on_data(struct grpc_call *call, const uint8_t *bytes, size_t len);
 /* The client has ended its side. */
-void grpc_call_take_end(struct grpc_call *call);
+void grpc_call_on_end(struct grpc_call *call);

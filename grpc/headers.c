@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * nghttp2 checks headers by itself, but it refuses what the kubelet puts into :authority: the raw
+ * nghttp2 can check headers by itself, but it refuses what the kubelet sends as :authority: the raw
  * path of the socket, or nothing (R11a). So its checks are off, and the rules of HTTP/2 that matter
- * to a server are here: which pseudo-headers there have to be, once each and before the others, and
- * which names there must not be (RFC 9113, 8.2 and 8.3). :authority is not looked at: who reached
- * the socket meant this server, whatever it is called.
+ * to a server are here: which pseudo-headers are required, once each and before the others, and
+ * which names are forbidden (RFC 9113, 8.2 and 8.3). :authority is ignored: a client that reached
+ * the socket meant this server, by any name.
  *
- * Then there are gRPC's own: POST, a content-type of application/grpc, no compression.
+ * gRPC's own rules follow: POST, a content-type of application/grpc, no compression.
  */
 #include "grpc/headers.h"
 
@@ -52,8 +52,7 @@ static unsigned pseudo_of(const char *name, size_t len)
     return 0;
 }
 
-static void take_pseudo(struct grpc_headers *headers, unsigned pseudo, const char *value,
-                        size_t len)
+static void add_pseudo(struct grpc_headers *headers, unsigned pseudo, const char *value, size_t len)
 {
     if (pseudo == 0 || (headers->seen & pseudo) != 0 || headers->has_regular) {
         headers->is_malformed = true;
@@ -71,7 +70,7 @@ static void take_pseudo(struct grpc_headers *headers, unsigned pseudo, const cha
     }
 }
 
-/* ---- the others */
+/* ---- other headers */
 
 /* Source: RFC 9113, 8.2.2. */
 static bool is_of_connection(const char *name, size_t len)
@@ -85,7 +84,7 @@ static bool is_of_connection(const char *name, size_t len)
     return false;
 }
 
-/* "application/grpc", with "+proto" behind it or parameters. */
+/* "application/grpc", with or without "+proto" and parameters. */
 static bool is_grpc_type(const char *value, size_t len)
 {
     static const char type[] = "application/grpc", format[] = "+proto";
@@ -101,8 +100,8 @@ static bool is_grpc_type(const char *value, size_t len)
     return len == 0 || *value == ';' || *value == ' ';
 }
 
-static void take_regular(struct grpc_headers *headers, const char *name, size_t name_len,
-                         const char *value, size_t value_len)
+static void add_regular(struct grpc_headers *headers, const char *name, size_t name_len,
+                        const char *value, size_t value_len)
 {
     headers->has_regular = true;
     if (name_len == 0 || has_character(name, name_len, 'A', 'Z') ||
@@ -122,11 +121,11 @@ void grpc_headers_add(struct grpc_headers *headers, const char *name, size_t nam
 {
     headers->n_bytes += name_len + value_len + HEADER_OVERHEAD;
     if (headers->n_bytes > GRPC_HEADERS_MAX_BYTES)
-        return; /* and so is the rest of them */
+        return; /* refused as a whole */
     if (name_len > 0 && name[0] == ':')
-        take_pseudo(headers, pseudo_of(name, name_len), value, value_len);
+        add_pseudo(headers, pseudo_of(name, name_len), value, value_len);
     else
-        take_regular(headers, name, name_len, value, value_len);
+        add_regular(headers, name, name_len, value, value_len);
 }
 
 /* ---- the verdict */
@@ -144,7 +143,7 @@ enum grpc_headers_verdict grpc_headers_check(const struct grpc_headers *headers,
     const unsigned needed = GRPC_PSEUDO_METHOD | GRPC_PSEUDO_SCHEME | GRPC_PSEUDO_PATH;
 
     if (headers->n_bytes > GRPC_HEADERS_MAX_BYTES) {
-        error_set(e, -EMSGSIZE, "the headers are too large: %u bytes are the limit",
+        error_set(e, -EMSGSIZE, "the headers are larger than the limit of %u bytes",
                   GRPC_HEADERS_MAX_BYTES);
         return refuse(GRPC_RESOURCE_EXHAUSTED, ret_code);
     }
@@ -152,16 +151,15 @@ enum grpc_headers_verdict grpc_headers_check(const struct grpc_headers *headers,
         return GRPC_HEADERS_MALFORMED;
     if (!headers->is_post || !headers->is_grpc) {
         *ret_http_status = headers->is_post ? 415 : 405;
-        return GRPC_HEADERS_NO_GRPC;
+        return GRPC_HEADERS_NOT_GRPC;
     }
     if (headers->is_compressed) {
-        error_set(e, -EOPNOTSUPP,
-                  "this grpc-encoding is not spoken here: send messages as they are");
+        error_set(e, -EOPNOTSUPP, "unsupported grpc-encoding: send messages uncompressed");
         return refuse(GRPC_UNIMPLEMENTED, ret_code);
     }
     if (headers->is_bad_timeout) {
-        error_set(e, -EINVAL, "grpc-timeout has to be digits and one of H M S m u n");
+        error_set(e, -EINVAL, "invalid grpc-timeout: expected digits and one of H M S m u n");
         return refuse(GRPC_INTERNAL, ret_code);
     }
-    return GRPC_HEADERS_GOOD;
+    return GRPC_HEADERS_VALID;
 }

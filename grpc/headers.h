@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* The headers of a request as they come in, one after the other, and what is made of them. */
+/* The headers of a request, collected one by one, and their check. See headers.c. */
 #include "grpc/message.h"
 
 #define GRPC_PATH_MAX          128 /* twice the longest path that is served */
-/* Ten times what the kubelet sends, socket paths of 108 bytes included; the sum as HTTP/2 counts.
- */
+/* Ten times what the kubelet sends, socket paths of 108 bytes included; counted as HTTP/2 does. */
 #define GRPC_HEADERS_MAX_BYTES 8192u
 
 enum grpc_pseudo {
@@ -22,10 +21,10 @@ struct grpc_headers {
     bool is_malformed; /* HTTP/2 forbids them */
     bool is_post;
     bool is_grpc;       /* by its content-type */
-    bool is_compressed; /* in a way that is not spoken here */
+    bool is_compressed; /* with anything but identity */
     bool is_bad_timeout;
     span_us timeout;          /* SPAN_FOREVER if there is none */
-    char path[GRPC_PATH_MAX]; /* cut if it is longer, which makes it an unknown one */
+    char path[GRPC_PATH_MAX]; /* cut if it is longer: an unknown one then */
 };
 
 void grpc_headers_init(struct grpc_headers *headers);
@@ -33,13 +32,13 @@ void grpc_headers_add(struct grpc_headers *headers, const char *name, size_t nam
                       const char *value, size_t value_len);
 
 enum grpc_headers_verdict {
-    GRPC_HEADERS_GOOD,
-    GRPC_HEADERS_MALFORMED, /* the stream is to be reset with PROTOCOL_ERROR */
-    GRPC_HEADERS_NO_GRPC,   /* to be answered with *ret_http_status only */
-    GRPC_HEADERS_REFUSED,   /* to be answered with *ret_code and @e */
+    GRPC_HEADERS_VALID,
+    GRPC_HEADERS_MALFORMED, /* reset the stream with PROTOCOL_ERROR */
+    GRPC_HEADERS_NOT_GRPC,  /* answer with *ret_http_status only */
+    GRPC_HEADERS_REFUSED,   /* answer with *ret_code and @e */
 };
 
-/* All headers are there. */
+/* Check headers that are complete. */
 enum grpc_headers_verdict grpc_headers_check(const struct grpc_headers *headers,
                                              unsigned *ret_http_status, enum grpc_code *ret_code,
                                              struct error *e);

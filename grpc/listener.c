@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Two things can keep clients from a socket that is listened on:
+ * A listener promises that clients find its socket as long as it lives. Two things can prevent it:
  *
- *  - The process has no descriptors left. Newcomers then wait in the kernel's queue, and accepting
- *    is suspended for a moment: the loop would run hot otherwise.
- *  - Somebody removes the socket's file. A node that leaves its cluster and joins another has the
- *    kubelet's directories wiped, and a daemon that nobody restarts could never be found again. So
- *    the directory is watched, and a file that is gone is made anew, a moment later and then again
- *    and again, as its directory may be about to go, too. If another process listens there by now,
- *    the path is its own; the attempts go on in case it ends.
+ *  - The process has no descriptors left. New connections wait in the kernel's queue then, and
+ *    accepting is suspended for ACCEPT_PAUSE: the loop would spin otherwise.
+ *  - The socket's file is removed. A node that leaves its cluster and joins another gets the
+ *    kubelet's directories wiped, while the daemon keeps running. So the directory is watched, and
+ *    a file that is gone is created again, first after RENEW_FIRST, then in growing intervals, as
+ *    its directory may be removed next. If another process listens on the path by now, the path is
+ *    left to it; the attempts go on in case it ends.
  */
 #include "grpc/listener.h"
 
@@ -22,9 +22,9 @@
 #include "base/log.h"
 #include "grpc/unix_socket.h"
 
-/* A client is turned away when the queue is full: as many as a server takes (grpc_call.c). */
+/* The kernel refuses clients when the queue is full: as many as a server accepts (call.c). */
 #define BACKLOG        1024
-#define ACCEPTS_MAX    64 /* in one turn of the loop, which has other things to do, too */
+#define ACCEPTS_MAX    64 /* in one turn of the loop, which serves others as well */
 #define ACCEPT_PAUSE   SPAN_MS(200)
 #define RENEW_FIRST    SPAN_MS(200)
 #define RENEW_MAX      SPAN_SEC(30)
@@ -40,9 +40,9 @@ struct listener {
     void *userdata;
     struct unix_socket socket;
     sd_event_source *io;
-    sd_event_source *watch; /* of the directory; NULL if that is not there */
-    sd_event_source *pause; /* accepting is suspended while it is on */
-    sd_event_source *renew; /* on while the file is gone */
+    sd_event_source *watch; /* of the directory; NULL if that is missing */
+    sd_event_source *pause; /* on while accepting is suspended */
+    sd_event_source *renew; /* on while the file is missing */
     span_us renew_wait;     /* before the next attempt but one */
 };
 
@@ -77,7 +77,7 @@ static int on_connections(sd_event_source *source, int fd, uint32_t revents, voi
         return 0;
     if (errno != EMFILE && errno != ENFILE && errno != ENOMEM && errno != ENOBUFS)
         return 0;
-    log_debug("no descriptor for a connection", "socket", listener->path);
+    log_debug("no descriptor for a connection, pausing", "socket", listener->path);
     return start_timer(listener->pause, ACCEPT_PAUSE) < 0
                ? 0
                : sd_event_source_set_enabled(source, SD_EVENT_OFF);
@@ -94,7 +94,7 @@ static int on_directory(sd_event_source *source, const struct inotify_event *eve
         return 0;
     if (sd_event_source_get_enabled(listener->renew, &is_on) < 0 || is_on != SD_EVENT_OFF)
         return 0;
-    log_debug("a socket was removed", "socket", listener->path);
+    log_debug("socket removed, creating it again", "socket", listener->path);
     listener->renew_wait = RENEW_FIRST;
     return start_timer(listener->renew, RENEW_FIRST);
 }
@@ -111,8 +111,8 @@ static int watch_directory(struct listener *listener)
                                 on_directory, listener);
 }
 
-/* Listen at a new file. */
-static int listen_anew(struct listener *listener, struct error *e)
+/* Listen on a new file. */
+static int listen_again(struct listener *listener, struct error *e)
 {
     struct unix_socket s = {.fd = -1};
     int r = unix_socket_listen(listener->path, BACKLOG, &s, e);
@@ -133,18 +133,18 @@ static int on_renew(sd_event_source *source, uint64_t now, void *userdata)
     struct listener *listener = userdata;
     struct error e = ERROR_INIT;
 
-    if (unix_socket_is_in_place(&listener->socket) || listen_anew(listener, &e) == 0)
+    if (unix_socket_is_in_place(&listener->socket) || listen_again(listener, &e) == 0)
         return 0;
-    log_debug("cannot make a socket again", "reason", e.text);
+    log_debug("cannot create a removed socket again", "error", e.text);
     listener->renew_wait =
         listener->renew_wait < RENEW_MAX / 2 ? listener->renew_wait * 2 : RENEW_MAX;
     return start_timer(source, listener->renew_wait);
 }
 
-/* ---- all of it */
+/* ---- the listener */
 
-static int make_timer(struct listener *listener, sd_event_time_handler_t handler,
-                      sd_event_source **ret_timer)
+static int create_timer(struct listener *listener, sd_event_time_handler_t handler,
+                        sd_event_source **ret_timer)
 {
     int r = sd_event_add_time_relative(listener->event, ret_timer, CLOCK_MONOTONIC, 0,
                                        TIMER_ACCURACY, handler, listener);
@@ -164,13 +164,13 @@ int listener_new(sd_event *event, const char *path, listener_connected_fn *conne
                                       .connected = connected,
                                       .userdata = userdata,
                                       .socket.fd = -1};
-        r = make_timer(listener, on_pause_over, &listener->pause);
+        r = create_timer(listener, on_pause_over, &listener->pause);
     }
     if (r >= 0)
-        r = make_timer(listener, on_renew, &listener->renew);
+        r = create_timer(listener, on_renew, &listener->renew);
     if (r < 0)
         return error_set_errno(e, r, "cannot serve %s", path);
-    r = listen_anew(listener, e);
+    r = listen_again(listener, e);
     if (r == 0)
         *ret_listener = TAKE(listener);
     return r;

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* A UNIX socket of the event loop that takes connections and stays in its place. See listener.c. */
+/*
+ * A UNIX socket of the event loop that accepts connections and restores its file. See listener.c.
+ *
+ * Thread: the event loop's.
+ */
 #include <systemd/sd-event.h>
 
 #include "base/cleanup.h"
@@ -8,7 +12,7 @@
 
 struct listener;
 
-/* A connection; @fd_consumed does not block. May not free the listener. */
+/* A client has connected; @fd_consumed does not block. Must not free the listener. */
 typedef void listener_connected_fn(void *userdata, int fd_consumed);
 
 /*
@@ -18,6 +22,6 @@ typedef void listener_connected_fn(void *userdata, int fd_consumed);
  */
 int listener_new(sd_event *event, const char *path, listener_connected_fn *connected,
                  void *userdata, struct listener **ret_listener, struct error *e);
-/* Removes the socket's file if it is still this one's. Return: NULL. */
+/* Removes the socket's file unless another process has replaced it. Return: NULL. */
 struct listener *listener_free(struct listener *listener);
 DEFINE_CLEANUP(struct listener *, listener_free)

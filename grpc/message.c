@@ -23,6 +23,7 @@ static const char *const code_names[] = {
 
 const char *grpc_code_name(enum grpc_code code)
 {
+    assert(code < ELEMENTS_OF(code_names));
     return code_names[code];
 }
 
@@ -72,7 +73,7 @@ int grpc_text_encode(const char *text, struct buf *b)
 {
     size_t len = strnlen(text, GRPC_TEXT_MAX);
 
-    /* not amid a character of UTF-8 */
+    /* do not cut a character of UTF-8 */
     while (text[len] != '\0' && len > 0 && ((unsigned char)text[len] & 0xc0) == 0x80)
         len--;
     for (size_t i = 0; i < len; i++) {
@@ -104,15 +105,16 @@ static enum grpc_code check_head(struct grpc_reader *reader, struct error *e)
     reader->message_len =
         (size_t)head[1] << 24 | (size_t)head[2] << 16 | (size_t)head[3] << 8 | (size_t)head[4];
     if (head[0] > 1) {
-        error_set(e, -EBADMSG, "this is no gRPC message: its first byte is %u", head[0]);
+        error_set(e, -EBADMSG, "invalid gRPC message: its first byte is %u, expected 0 or 1",
+                  head[0]);
         return GRPC_INTERNAL;
     }
     if (head[0] == 1) {
-        error_set(e, -EOPNOTSUPP, "compressed messages are not taken: send them as they are");
+        error_set(e, -EOPNOTSUPP, "compressed messages are not supported: send them uncompressed");
         return GRPC_UNIMPLEMENTED;
     }
     if (reader->message_len > GRPC_MESSAGE_MAX_BYTES) {
-        error_set(e, -EMSGSIZE, "a message of %zu bytes is too large: %u are the limit",
+        error_set(e, -EMSGSIZE, "the message of %zu bytes is larger than the limit of %u",
                   reader->message_len, GRPC_MESSAGE_MAX_BYTES);
         return GRPC_RESOURCE_EXHAUSTED;
     }
@@ -134,12 +136,13 @@ enum grpc_code grpc_reader_add(struct grpc_reader *reader, const uint8_t *bytes,
         if (code != GRPC_OK)
             return code;
     }
+    assert(reader->message.len <= reader->message_len);
     if (len - n > reader->message_len - reader->message.len) {
-        error_set(e, -EBADMSG, "something follows the message: a call has just one");
+        error_set(e, -EBADMSG, "data follows the message: a call has one message");
         return GRPC_INTERNAL;
     }
     if (buf_add(&reader->message, bytes + n, len - n) < 0) {
-        error_set_errno(e, -ENOMEM, "cannot take in the message");
+        error_set_errno(e, -ENOMEM, "cannot receive the message");
         return GRPC_RESOURCE_EXHAUSTED;
     }
     return GRPC_OK;
@@ -150,10 +153,10 @@ enum grpc_code grpc_reader_end(const struct grpc_reader *reader, struct error *e
     if (reader->n_head == GRPC_HEAD_BYTES && reader->message.len == reader->message_len)
         return GRPC_OK;
     if (reader->n_head == 0)
-        error_set(e, -EBADMSG, "there is no message: a call has one, even if it is empty");
+        error_set(e, -EBADMSG, "the message is missing: send one, even if it is empty");
     else
-        error_set(e, -EBADMSG, "the message is cut off: %zu bytes of %zu came", reader->message.len,
-                  reader->message_len);
+        error_set(e, -EBADMSG, "the message is incomplete: %zu of %zu bytes arrived",
+                  reader->message.len, reader->message_len);
     return GRPC_INTERNAL;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* What gRPC's protocol over HTTP/2 writes down: codes, timeouts, messages in headers, frames. */
+/* The encodings of gRPC over HTTP/2: codes, timeouts, texts in headers, heads of messages. */
 #include "base/buf.h"
 #include "base/clock.h"
 
@@ -25,7 +25,7 @@ enum grpc_code {
     GRPC_UNAUTHENTICATED = 16,
 };
 
-/* As they are written in documents and metrics: "NOT_FOUND". */
+/* As documents and metrics write it: "NOT_FOUND". */
 const char *grpc_code_name(enum grpc_code code);
 
 /*
@@ -35,37 +35,38 @@ const char *grpc_code_name(enum grpc_code code);
 int grpc_timeout_parse(const char *text, size_t len, span_us *ret_span);
 
 /*
- * Append text as a grpc-message header has it: what is not printable ASCII as %XX. Longer texts
- * than GRPC_TEXT_MAX are cut.
+ * Append @text as a grpc-message header: bytes other than printable ASCII, and %, become %XX. A
+ * text longer than GRPC_TEXT_MAX is cut, at the end of a character.
  * Return: 0; -ENOMEM; -EFBIG.
  */
 #define GRPC_TEXT_MAX                                                                              \
-    1024u /* a kubelet's event holds 1024 bytes, the kubelet's own words included */
+    1024u /* an Event of the kubelet holds 1024 bytes, the kubelet's own words included */
 #define GRPC_TEXT_ENCODED_MAX ((size_t)3 * GRPC_TEXT_MAX)
 int grpc_text_encode(const char *text, struct buf *b) MUST_CHECK;
 
 /*
- * The messages of a stream: each has a byte that says whether it is compressed and four of length
- * in front. This reads one, as all calls here are unary.
+ * A message in a stream has a head: one byte, 1 if the message is compressed, and four of length.
+ * The reader reads one message, as all calls here are unary.
  */
 #define GRPC_HEAD_BYTES 5
 #define GRPC_MESSAGE_MAX_BYTES                                                                     \
-    (4u << 20) /* what other servers take, too; a pod is 1.5 MiB at most, a Secret 1 MiB */
+    (4u << 20) /* gRPC's usual limit; a pod is 1.5 MiB at most, a Secret 1 MiB */
 
 struct grpc_reader {
     uint8_t head[GRPC_HEAD_BYTES];
-    size_t n_head;      /* bytes of it that are there */
-    size_t message_len; /* what the head says */
+    size_t n_head;      /* bytes of it that have arrived */
+    size_t message_len; /* from the head */
     struct buf message;
 };
 
 void grpc_reader_init(struct grpc_reader *reader);
 void grpc_reader_deinit(struct grpc_reader *reader);
-/* More of the stream. Return: GRPC_OK; the code to answer with, and @e, which ends the reading. */
+/* @len more bytes of the stream. Return: GRPC_OK; else the code to answer with, with @e, and the
+ * reader must not be used any more. */
 enum grpc_code grpc_reader_add(struct grpc_reader *reader, const uint8_t *bytes, size_t len,
                                struct error *e);
-/* The stream is at its end. Return: GRPC_OK, the message is whole; else as above. */
+/* The end of the stream. Return: GRPC_OK if the message is complete; else as above. */
 enum grpc_code grpc_reader_end(const struct grpc_reader *reader, struct error *e);
 
-/* The head of a message of @len bytes that is sent. */
+/* Write the head of a message of @len bytes. */
 void grpc_head_write(uint8_t head[static GRPC_HEAD_BYTES], size_t len);

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Connections up to a limit. At the limit the one that has been without a call for longest makes
- * room; if all have calls the newcomer is closed, which its client sees as UNAVAILABLE and tries
- * again (T1). Where the system has no more descriptors to give, newcomers wait in the kernel's
- * queue while accepting is suspended for a moment: the loop would run hot otherwise.
+ * A server accepts connections up to a limit, which is half of the process's descriptors at most.
+ * At the limit it closes the connection that has been idle for longest. If all of them have calls
+ * it closes the new one, which its client sees as UNAVAILABLE and tries again (T1).
  */
 #include "grpc/server.h"
 
@@ -30,7 +29,7 @@ static void drop(struct grpc_server *server, size_t i)
     grpc_connection_free(connection);
 }
 
-static void on_over(void *userdata, struct grpc_connection *connection)
+static void on_ended(void *userdata, struct grpc_connection *connection)
 {
     struct grpc_server *server = userdata;
 
@@ -42,12 +41,13 @@ static void on_over(void *userdata, struct grpc_connection *connection)
     assert(false);
 }
 
-/* Return: whether there is room for one more connection now. */
+/* Return: whether one more connection is within the limit now. */
 static bool make_room(struct grpc_server *server)
 {
     size_t oldest = SIZE_MAX;
     mono_us oldest_since = UINT64_MAX;
 
+    assert(server->n_connections <= server->common.limits.connections);
     if (server->n_connections < server->common.limits.connections)
         return true;
     for (size_t i = 0; i < server->n_connections; i++) {
@@ -72,17 +72,17 @@ static void on_connected(void *userdata, int fd_consumed)
 
     if (!make_room(server)) {
         fd_close(fd_consumed);
-        log_debug("a client is turned away: too many have calls");
+        log_debug("closed a new gRPC connection: too many have calls");
         return;
     }
-    r = grpc_connection_new(&server->common, fd_consumed, on_over, server, &connection);
+    r = grpc_connection_new(&server->common, fd_consumed, on_ended, server, &connection);
     if (r < 0)
-        log_debug("cannot take a connection", "error", strerror(-r));
+        log_debug("cannot accept a gRPC connection", "error", strerror(-r));
     else
         server->connections[server->n_connections++] = connection;
 }
 
-/* ---- all of it */
+/* ---- the server */
 
 static void limit_connections(struct grpc_limits *limits)
 {

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* A gRPC server on a UNIX socket. See grpc_server.c. Thread: the event loop's. */
+/*
+ * A gRPC server on a UNIX socket. See server.c.
+ *
+ * Thread: the event loop's.
+ */
 #include "grpc/call.h"
 
 struct grpc_server;
@@ -15,13 +19,13 @@ struct grpc_server_options {
 };
 
 /*
- * @userdata: what the methods and `answered` get
- * Return: 0, *ret_server is the caller's and takes connections; listener_new()'s errors with
- * @e.
+ * @userdata: passed to the methods and to `answered`
+ * Return: 0, *ret_server is the caller's and accepts connections; -ENOMEM; listener_new()'s errors;
+ * all with @e.
  */
 int grpc_server_new(sd_event *event, const struct grpc_server_options *options, void *userdata,
                     struct grpc_server **ret_server, struct error *e);
-/* Removes the socket, closes the connections, cancels the calls. Not from within a method. Return:
- * NULL. */
+/* Removes the socket, closes the connections, cancels the calls; not within a method. Return: NULL.
+ */
 struct grpc_server *grpc_server_free(struct grpc_server *server);
 DEFINE_CLEANUP(struct grpc_server *, grpc_server_free)

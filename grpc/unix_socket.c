@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A socket's file outlives a process that was killed, and then keeps the next one from binding. So
- * whoever lies there is asked: a socket that takes no connection is a dead process's, and replaced;
- * one that does is somebody's, and left alone; what is no socket is left alone, too.
+ * A socket's file outlives a process that was killed, and keeps the next one from binding. So an
+ * existing file is examined first: a socket that refuses a connection belonged to a process that
+ * has ended, and is replaced; one that accepts it belongs to a running process, and is left alone;
+ * so is a file of any other type.
  *
  * The socket is bound to a hidden name beside its own, made private, listened on, and only then
- * renamed to its own name. Whoever sees the name can connect at once, which counts with a kubelet
- * that connects as soon as inotify tells it of a new socket; it passes by names that begin with a
- * dot (R3). Two that start at the same moment both succeed, and the later one is connected to.
+ * renamed to its own name. So a client that sees the name can connect. The kubelet does so as soon
+ * as inotify reports a new socket; it ignores names that begin with a dot (R3). If two processes
+ * start at the same moment both succeed, and clients reach the later one.
  */
 #include "grpc/unix_socket.h"
 
@@ -16,7 +17,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-#define DIRECTORY_MODE 0750 /* as the kubelet makes its own */
+#define DIRECTORY_MODE 0750 /* as the kubelet's own */
 #define HIDDEN_SUFFIX  ".new"
 
 static int address_set(const char *path, struct sockaddr_un *ret_address, struct error *e)
@@ -27,12 +28,12 @@ static int address_set(const char *path, struct sockaddr_un *ret_address, struct
 
     if (path[0] != '/' || path[len - 1] == '/')
         return error_set(e, -EINVAL,
-                         "\"%.200s\" cannot be a socket: say an absolute path of a file", path);
+                         "invalid socket path \"%.200s\": expected the absolute path of a file",
+                         path);
     if (len > max)
         return error_set(e, -EINVAL,
-                         "the path %.200s is too long for a socket: %zu bytes are the "
-                         "limit",
-                         path, max);
+                         "the path %.200s is too long for a socket: the limit is %zu bytes", path,
+                         max);
     *ret_address = (struct sockaddr_un){.sun_family = AF_UNIX};
     memcpy(ret_address->sun_path, path, len + 1);
     return 0;
@@ -47,20 +48,21 @@ static void hidden_address(const struct sockaddr_un *address, struct sockaddr_un
              (int)(name - address->sun_path), address->sun_path, name);
 }
 
-static int make_directories(const char *path, struct error *e)
+static int create_directories(const char *path, struct error *e)
 {
     char directory[PATH_MAX];
 
     for (const char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
         snprintf(directory, sizeof(directory), "%.*s", (int)(slash - path), path);
         if (mkdir(directory, DIRECTORY_MODE) < 0 && errno != EEXIST)
-            return error_set_errno(e, negative_errno(), "cannot make the directory %s", directory);
+            return error_set_errno(e, negative_errno(), "cannot create the directory %s",
+                                   directory);
     }
     return 0;
 }
 
-/* Whether the path is free, or can be. */
-static int check_place(const struct sockaddr_un *address, struct error *e)
+/* Return: 0 if the path is free or can be replaced. */
+static int check_path(const struct sockaddr_un *address, struct error *e)
 {
     _cleanup_(fd_closep) int fd = -1;
     struct stat status;
@@ -68,24 +70,21 @@ static int check_place(const struct sockaddr_un *address, struct error *e)
     if (lstat(address->sun_path, &status) < 0)
         return errno == ENOENT
                    ? 0
-                   : error_set_errno(e, negative_errno(), "cannot look at %s", address->sun_path);
+                   : error_set_errno(e, negative_errno(), "cannot stat %s", address->sun_path);
     if (!S_ISSOCK(status.st_mode))
         return error_set(e, -EEXIST,
-                         "%s is there already and is no socket: remove it, or choose "
-                         "another path",
+                         "%s exists and is not a socket: remove it, or choose another path",
                          address->sun_path);
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
-        return error_set_errno(e, negative_errno(), "cannot make a socket");
-    /* EAGAIN: there is a queue already */
+        return error_set_errno(e, negative_errno(), "cannot create a socket");
+    /* EAGAIN: its queue is full */
     if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 || errno == EAGAIN)
         return error_set(e, -EADDRINUSE,
-                         "another process listens on %s: stop it, or choose another "
-                         "path",
+                         "another process listens on %s: stop it, or choose another path",
                          address->sun_path);
     if (errno != ECONNREFUSED && errno != ENOENT)
-        return error_set_errno(e, negative_errno(), "cannot tell who listens on %s",
-                               address->sun_path);
+        return error_set_errno(e, negative_errno(), "cannot connect to %s", address->sun_path);
     return 0;
 }
 
@@ -121,9 +120,9 @@ int unix_socket_listen(const char *path, int backlog, struct unix_socket *ret_so
     int r = address_set(path, &s.address, e);
 
     if (r == 0)
-        r = make_directories(path, e);
+        r = create_directories(path, e);
     if (r == 0)
-        r = check_place(&s.address, e);
+        r = check_path(&s.address, e);
     if (r < 0)
         return r;
     hidden_address(&s.address, &hidden);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* A UNIX socket that is listened on at a path. See unix_socket.c. */
+/* A UNIX socket that listens at a path. See unix_socket.c. */
 #include <sys/types.h>
 #include <sys/un.h>
 
@@ -10,15 +10,15 @@
 struct unix_socket {
     int fd; /* -1: none; does not block */
     struct sockaddr_un address;
-    dev_t device; /* of the file, to know it again */
+    dev_t device; /* of the file, to recognize it */
     ino_t inode;
 };
 
 /*
- * Listen at @path, absolute. What directories are missing is made.
+ * Listen at @path, absolute. Missing directories are created.
  * @backlog: as for listen(2)
- * Return: 0; -EINVAL for a path that cannot be one of a socket; -EADDRINUSE if somebody listens
- * there; -EEXIST if something else lies there; the system's errors; all with @e.
+ * Return: 0; -EINVAL for a path that a socket cannot have; -EADDRINUSE if another process listens
+ * there; -EEXIST if the path is not a socket; the system's errors; all with @e.
  */
 int unix_socket_listen(const char *path, int backlog, struct unix_socket *ret_socket,
                        struct error *e);

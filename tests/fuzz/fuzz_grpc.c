@@ -56,7 +56,7 @@ static void unpublish(void *userdata, struct grpc_call *call, const uint8_t *mes
     if (s->held != NULL)
         grpc_call_reply(s->held, NULL, 0);
     s->held = call;
-    grpc_call_on_cancel(call, on_cancelled, s);
+    grpc_call_set_on_cancel(call, on_cancelled, s);
     if (request != NULL)
         message_free(&request->base);
 }

@@ -81,7 +81,7 @@ def test_large_messages(client: Client, plugin: Harness) -> None:
     with pytest.raises(grpc.RpcError) as failed:
         client.call(kubelet.PUBLISH, bytes(5 << 20))
     assert failed.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert "too large" in failed.value.details()
+    assert "larger than the limit" in failed.value.details()
 
 
 def test_compression(plugin: Harness) -> None:

@@ -249,7 +249,7 @@ def test_a_request_of_headers_only(plugin: Harness) -> None:
     with Connection(plugin.endpoint) as connection:
         stream = connection.begin(connection.headers_of(kubelet.PROBE), end=True)
         answer = connection.finish(stream)
-        assert answer.code == kubelet.INTERNAL and "no message" in answer.text
+        assert answer.code == kubelet.INTERNAL and "the message is missing" in answer.text
 
 
 def test_trailers_of_a_client(plugin: Harness) -> None:

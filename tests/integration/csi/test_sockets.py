@@ -56,7 +56,7 @@ def test_what_is_no_socket_is_left(start_plugin: HarnessMaker, area: Path) -> No
     path = area / "plugins" / "csi.secretfs.io" / "csi.sock"
     path.parent.mkdir(parents=True)
     path.write_text("a file of somebody")
-    assert "is no socket" in start_plugin().refused()
+    assert "is not a socket" in start_plugin().refused()
     assert path.read_text() == "a file of somebody"
 
 

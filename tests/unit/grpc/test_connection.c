@@ -58,7 +58,7 @@ static void hold(void *userdata, struct grpc_call *call, const uint8_t *message,
 
     s->n_calls++;
     s->held = call;
-    grpc_call_on_cancel(call, on_cancelled, s);
+    grpc_call_set_on_cancel(call, on_cancelled, s);
 }
 
 static void on_answered(void *userdata, const char *method, enum grpc_code code, span_us took)
@@ -163,7 +163,7 @@ static void without_memory(void **state)
     failmalloc_try(try_playing, &b);
 }
 
-/* What is cut off anywhere harms nobody. */
+/* A stream that ends anywhere does no harm. */
 static void every_prefix(void **state)
 {
     _cleanup_(buf_deinit) struct buf b = BUF_INIT(REQUEST_MAX);

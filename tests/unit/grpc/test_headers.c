@@ -68,12 +68,12 @@ static void those_of_a_kubelet(void **state)
     for (size_t i = 0; i < ELEMENTS_OF(authorities); i++) {
         o = check(METHOD, SCHEME, PATH, {":authority", authorities[i]}, TYPE, {"te", "trailers"},
                   {"user-agent", "grpc-go/1.27"}, {"grpc-timeout", "119999m"});
-        assert_int_equal(o.verdict, GRPC_HEADERS_GOOD);
+        assert_int_equal(o.verdict, GRPC_HEADERS_VALID);
         assert_string_equal(o.headers.path, "/csi.v1.Node/NodeGetInfo");
         assert_int_equal(o.headers.timeout, SPAN_MS(119999));
     }
     o = check(METHOD, SCHEME, PATH, TYPE);
-    assert_int_equal(o.verdict, GRPC_HEADERS_GOOD);
+    assert_int_equal(o.verdict, GRPC_HEADERS_VALID);
     assert_int_equal(o.headers.timeout, SPAN_FOREVER);
 }
 
@@ -114,17 +114,18 @@ static void what_is_no_grpc(void **state)
                                              "application/grpc;q=1", "application/grpc+proto ;q"};
     struct outcome o = check(PSEUDO);
 
-    assert_int_equal(o.verdict, GRPC_HEADERS_NO_GRPC);
+    assert_int_equal(o.verdict, GRPC_HEADERS_NOT_GRPC);
     assert_int_equal(o.http_status, 415);
     for (size_t i = 0; i < ELEMENTS_OF(types); i++) {
         o = check(PSEUDO, {"content-type", types[i]});
-        assert_int_equal(o.verdict, GRPC_HEADERS_NO_GRPC);
+        assert_int_equal(o.verdict, GRPC_HEADERS_NOT_GRPC);
         assert_int_equal(o.http_status, 415);
     }
     for (size_t i = 0; i < ELEMENTS_OF(good_types); i++)
-        assert_int_equal(check(PSEUDO, {"content-type", good_types[i]}).verdict, GRPC_HEADERS_GOOD);
+        assert_int_equal(check(PSEUDO, {"content-type", good_types[i]}).verdict,
+                         GRPC_HEADERS_VALID);
     o = check({":method", "GET"}, SCHEME, PATH, TYPE);
-    assert_int_equal(o.verdict, GRPC_HEADERS_NO_GRPC);
+    assert_int_equal(o.verdict, GRPC_HEADERS_NOT_GRPC);
     assert_int_equal(o.http_status, 405);
 }
 
@@ -134,7 +135,8 @@ static void what_is_refused(void **state)
 
     assert_int_equal(o.verdict, GRPC_HEADERS_REFUSED);
     assert_int_equal(o.code, GRPC_UNIMPLEMENTED);
-    assert_int_equal(check(PSEUDO, TYPE, {"grpc-encoding", "identity"}).verdict, GRPC_HEADERS_GOOD);
+    assert_int_equal(check(PSEUDO, TYPE, {"grpc-encoding", "identity"}).verdict,
+                     GRPC_HEADERS_VALID);
     o = check(PSEUDO, TYPE, {"grpc-timeout", "soon"});
     assert_int_equal(o.verdict, GRPC_HEADERS_REFUSED);
     assert_int_equal(o.code, GRPC_INTERNAL);
@@ -150,7 +152,7 @@ static void long_paths(void **state)
     path[0] = '/';
     path[sizeof(path) - 1] = '\0';
     o = check(METHOD, SCHEME, {":path", path}, TYPE);
-    assert_int_equal(o.verdict, GRPC_HEADERS_GOOD);
+    assert_int_equal(o.verdict, GRPC_HEADERS_VALID);
     assert_int_equal(strlen(o.headers.path), GRPC_PATH_MAX - 1);
 }
 
@@ -179,7 +181,7 @@ static void only_so_much(void **state)
     grpc_headers_add(&headers, "content-type", 12, "application/grpc", 16);
     while (headers.n_bytes + 33 <= GRPC_HEADERS_MAX_BYTES)
         grpc_headers_add(&headers, "x", 1, "", 0);
-    assert_int_equal(grpc_headers_check(&headers, &http_status, &code, &e), GRPC_HEADERS_GOOD);
+    assert_int_equal(grpc_headers_check(&headers, &http_status, &code, &e), GRPC_HEADERS_VALID);
     grpc_headers_add(&headers, "x", 1, "", 0);
     assert_int_equal(grpc_headers_check(&headers, &http_status, &code, &e), GRPC_HEADERS_REFUSED);
     assert_int_equal(code, GRPC_RESOURCE_EXHAUSTED);

@@ -123,10 +123,10 @@ static void leaves_what_lives(void **state)
 static void leaves_what_is_none(void **state)
 {
     assert_int_equal(mkdir(PATH("x"), 0700), 0);
-    refuse(PATH("x"), -EEXIST, "is no socket");
+    refuse(PATH("x"), -EEXIST, "is not a socket");
     assert_int_equal(rmdir(PATH("x")), 0);
     assert_int_equal(symlink("/nowhere", PATH("x")), 0);
-    refuse(PATH("x"), -EEXIST, "is no socket");
+    refuse(PATH("x"), -EEXIST, "is not a socket");
     refuse(PATH("x/y"), -ENOENT, "cannot listen on");
     assert_int_equal(unlink(PATH("x")), 0);
 }

@@ -323,6 +323,7 @@ static void report_conflict(struct static_volumes *v, struct file *f)
         overlaps(f->conflict->current, f->next->target) ? f->conflict->current : f->conflict->next;
     struct error e = ERROR_INIT;
 
+    assert(its != NULL);
     if (has_target(its, f->next->target))
         error_set(&e, -EEXIST, "target: %.255s is already used by %.64s", f->next->target,
                   f->conflict->name);

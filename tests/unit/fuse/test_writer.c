@@ -345,16 +345,18 @@ static struct text layout(void)
         size_t used = strlen(text.s), len = strlen(lines.all[i]);
         _cleanup_(freep) char *target = NULL;
         struct stat stat;
+        int n;
 
         if (lines.all[i][len - 1] == '>') {
             lines.all[i][len - 1] = '\0';
             assert_int_equal(find(lines.all[i], &stat), 0);
             target = read_link(stat.st_ino);
-            snprintf(text.s + used, sizeof(text.s) - used, " %s>%s", lines.all[i],
-                     is_generation(target) ? "TS" : target);
+            n = snprintf(text.s + used, sizeof(text.s) - used, " %s>%s", lines.all[i],
+                         is_generation(target) ? "TS" : target);
         } else {
-            snprintf(text.s + used, sizeof(text.s) - used, " %s", lines.all[i]);
+            n = snprintf(text.s + used, sizeof(text.s) - used, " %s", lines.all[i]);
         }
+        assert_in_range(n, 1, sizeof(text.s) - used - 1);
     }
     return text;
 }

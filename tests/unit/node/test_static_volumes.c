@@ -395,7 +395,7 @@ static void too_long(void **state)
     struct fixture *f = *state;
     char *text = malloc(STATIC_VOLUME_MAX_BYTES + 2);
 
-    assert_non_null(text);
+    assert(text != NULL);
     memset(text, ' ', STATIC_VOLUME_MAX_BYTES + 1);
     text[STATIC_VOLUME_MAX_BYTES + 1] = '\0';
     put("volumes.d/a.yaml", text);

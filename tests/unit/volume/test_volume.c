@@ -71,7 +71,7 @@ static int setup(void **state)
         .watch = watch, .unwatch = unwatch, .check_rights = check_rights};
     struct fixture *f = calloc(1, sizeof(*f));
 
-    assert_non_null(f);
+    assert(f != NULL);
     assert_int_equal(store_new(&f->store), 0);
     store_set_source(f->store, &source, f);
     *state = f;

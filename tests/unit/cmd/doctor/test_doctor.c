@@ -92,8 +92,10 @@ static void assert_found(const struct doctor_report *report, const char *check,
 {
     const struct doctor_finding *f = finding(report, check);
 
-    if (f == NULL)
+    if (f == NULL) {
         fail_msg("nothing is said of %s", check);
+        return;
+    }
     if (f->result != result || (words != NULL && strstr(f->text.text, words) == NULL &&
                                 strstr(f->remedy.text, words) == NULL))
         fail_msg("%s is found to be %d: %s: %s", check, f->result, f->text.text, f->remedy.text);

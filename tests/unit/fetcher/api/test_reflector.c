@@ -149,7 +149,7 @@ static int world_setup(void **state)
     static const struct store_source source = {.watch = world_watch, .unwatch = world_unwatch};
     struct world *w = calloc(1, sizeof(*w));
 
-    assert_non_null(w);
+    assert(w != NULL);
     w->now = SPAN_SEC(1000);
     w->timer_at = SPAN_FOREVER;
     assert_int_equal(store_new(&w->store), 0);

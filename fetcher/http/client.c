@@ -11,47 +11,30 @@
  *  - A request is reported done from client_run(), never from within libcurl.
  *  - A timeout of 0 means as soon as possible but not now: the timer is set to the present and
  *    fires in the next turn of the loop.
- *
- * The settling pass. libcurl 7.88 may stop amid an HTTP/2 connection's receive buffer when a
- * request's own buffer is full, deliver what it copied, and then wait for the socket although the
- * rest is in memory already (cf_h2_data_pending() in its lib/http2.c compares the wrong way round):
- * the end of an event would sit there until the server sends something else. So after each input
- * libcurl is told once more that the socket is readable, from a source of its own as soon as the
- * loop has nothing else to do, and again until nothing comes of it. The first request of the
- * connection then takes what is left in the buffer, or the request that the buffer waits for is run
- * and takes its part. A pass in which no callback was called and after which no timer is due has
- * left nothing behind, so this is when the receive buffers can be wiped (library_memory.c).
  */
 #include "fetcher/http/client.h"
 
 #include <sys/epoll.h>
 
 #include "fetcher/http/admission.h"
-#include "fetcher/http/library_memory.h"
-
-#define SETTLE_PRIORITY (SD_EVENT_PRIORITY_NORMAL + 10)
+#include "fetcher/http/curl_quirks.h"
 
 struct http_client {
     struct http_transport transport;
     struct http_admission admission;
 
     sd_event *event;
-    sd_event_source *timer;  /* libcurl's */
-    sd_event_source *settle; /* armed after input */
-    struct list sockets;     /* of struct http_socket */
-    struct list freed;       /* requests that were freed within a callback of libcurl */
-    unsigned long n_passes;  /* settling passes, ever */
+    sd_event_source *timer; /* libcurl's */
+    struct curl_reread reread;
+    struct list freed; /* requests that were freed within a callback of libcurl */
 };
 
 #define SOCKET_MAGIC 0x736f636bu
 struct http_socket {
     unsigned magic;
     struct http_client *client;
-    struct list link;
     sd_event_source *io;
-    int fd;
-    bool is_unsettled;    /* had input since the last quiet pass */
-    unsigned long n_pass; /* the last one that it was in */
+    struct curl_reread_socket reread;
 };
 
 /* ---- running libcurl */
@@ -87,62 +70,9 @@ static void client_act(struct http_client *client, curl_socket_t fd, int what)
     client_run(client);
 }
 
-static bool client_has_due_timer(struct http_client *client)
+static void client_read(void *userdata, int fd)
 {
-    long timeout_ms = -1;
-
-    curl_multi_timeout(client->transport.multi, &timeout_ms);
-    return timeout_ms == 0;
-}
-
-/* A socket that this pass has not had yet. */
-static struct http_socket *client_find_unsettled(struct http_client *client)
-{
-    struct http_socket *s;
-
-    list_for_each (s, &client->sockets, link)
-        if (s->is_unsettled && s->n_pass != client->n_passes)
-            return s;
-    return NULL;
-}
-
-static void client_arm_settle(struct http_client *client)
-{
-    client->n_passes++;
-    if (client_find_unsettled(client) != NULL)
-        sd_event_source_set_enabled(client->settle, SD_EVENT_ONESHOT);
-}
-
-/* The settling pass. */
-static int client_on_settle(sd_event_source *source, void *userdata)
-{
-    struct http_client *client = userdata;
-    unsigned long n_callbacks = client->transport.n_callbacks;
-    struct http_socket *s;
-
-    /* a turn of libcurl may close sockets or open others, so each search begins anew */
-    while ((s = client_find_unsettled(client)) != NULL) {
-        s->n_pass = client->n_passes;
-        client_act(client, s->fd, CURL_CSELECT_IN);
-    }
-    if (client_has_due_timer(client))
-        return 0; /* client_on_timer() arms the next pass */
-    if (client->transport.n_callbacks != n_callbacks) {
-        client_arm_settle(client);
-        return 0;
-    }
-    list_for_each (s, &client->sockets, link)
-        s->is_unsettled = false;
-    library_memory_wipe();
-    return 0;
-}
-
-static void client_unsettle(struct http_client *client, struct http_socket *s)
-{
-    if (!library_memory_is_known())
-        return;
-    s->is_unsettled = true;
-    client_arm_settle(client);
+    client_act(userdata, fd, CURL_CSELECT_IN);
 }
 
 static int socket_on_io(sd_event_source *source, int fd, uint32_t revents, void *userdata)
@@ -159,7 +89,7 @@ static int socket_on_io(sd_event_source *source, int fd, uint32_t revents, void 
     if ((revents & EPOLLERR) != 0)
         what |= CURL_CSELECT_ERR;
     if ((what & CURL_CSELECT_IN) != 0)
-        client_unsettle(client, s);
+        curl_reread_on_input(&client->reread, &s->reread);
     client_act(client, fd, what); /* s may be gone after this */
     return 0;
 }
@@ -173,7 +103,7 @@ static int client_on_timer(sd_event_source *source, uint64_t at, void *userdata)
         request->was_run = true; /* all that is new is due now */
     client_act(client, CURL_SOCKET_TIMEOUT, 0);
     http_admission_requeue_unsent(&client->admission);
-    client_arm_settle(client);
+    curl_reread_on_timer(&client->reread);
     return 0;
 }
 
@@ -194,7 +124,7 @@ static struct http_socket *socket_free(struct http_socket *s)
 {
     if (s == NULL)
         return NULL;
-    list_remove(&s->link);
+    curl_reread_remove(&s->reread);
     sd_event_source_disable_unref(s->io);
     s->magic = 0;
     free(s);
@@ -207,8 +137,8 @@ static struct http_socket *socket_new(struct http_client *client, int fd)
 
     if (s == NULL)
         return NULL;
-    *s = (struct http_socket){.magic = SOCKET_MAGIC, .client = client, .fd = fd};
-    list_append(&client->sockets, &s->link);
+    *s = (struct http_socket){.magic = SOCKET_MAGIC, .client = client};
+    curl_reread_add(&client->reread, &s->reread, fd);
     if (sd_event_add_io(client->event, &s->io, fd, 0, socket_on_io, s) < 0)
         return socket_free(s);
     return s;
@@ -242,18 +172,19 @@ static int client_watch_socket(CURL *easy, curl_socket_t fd, int what, void *use
 
 static int client_set_events(struct http_client *client)
 {
+    const struct curl_reread_owner owner = {
+        .multi = client->transport.multi,
+        .n_callbacks = &client->transport.n_callbacks,
+        .read = client_read,
+        .userdata = client,
+    };
     int r = sd_event_add_time(client->event, &client->timer, CLOCK_MONOTONIC, 0, 1, client_on_timer,
                               client);
 
     if (r >= 0)
         r = sd_event_source_set_enabled(client->timer, SD_EVENT_OFF);
     if (r >= 0)
-        r = sd_event_add_defer(client->event, &client->settle, client_on_settle, client);
-    /* after all others: a source that arms itself again would starve those of its own priority */
-    if (r >= 0)
-        r = sd_event_source_set_priority(client->settle, SETTLE_PRIORITY);
-    if (r >= 0)
-        r = sd_event_source_set_enabled(client->settle, SD_EVENT_OFF);
+        r = curl_reread_init(&client->reread, client->event, &owner);
     if (r >= 0)
         r = http_admission_init(&client->admission, client->event, &client->transport);
     return r;
@@ -263,7 +194,7 @@ int http_client_new(sd_event *event, const struct api_config *config,
                     struct http_client **ret_client, struct error *e)
 {
     _cleanup_(http_client_freep) struct http_client *client = NULL;
-    int r = library_memory_init(e);
+    int r = curl_quirks_init(e);
 
     if (r < 0)
         return r;
@@ -271,7 +202,6 @@ int http_client_new(sd_event *event, const struct api_config *config,
     if (client == NULL)
         return error_set_errno(e, -ENOMEM, "cannot prepare requests");
     client->event = sd_event_ref(event);
-    list_init(&client->sockets);
     list_init(&client->freed);
     r = http_transport_init(&client->transport, config, e);
     if (r < 0)
@@ -295,9 +225,8 @@ struct http_client *http_client_free(struct http_client *client)
     assert(list_is_empty(&client->freed));
     http_admission_deinit(&client->admission);
     http_transport_deinit(&client->transport); /* libcurl takes its sockets and its timer back */
-    assert(list_is_empty(&client->sockets));
+    curl_reread_deinit(&client->reread);
     sd_event_source_disable_unref(client->timer);
-    sd_event_source_disable_unref(client->settle);
     sd_event_unref(client->event);
     free(client);
     return NULL;

@@ -14,8 +14,8 @@
  *
  * A request reports the local port that it is sent from, and the port identifies the connection.
  *
- * libcurl 7.88 reports that it closes a socket, but not if that socket was never connected. Such a
- * socket is found by its descriptor, which is closed or belongs to another file.
+ * libcurl reports that it closes a socket. Where it does not (CURL_QUIRK_LOST_SOCKET), the socket
+ * is found by its descriptor, which is closed or belongs to another file.
  *
  * TCP notices within 25 s that a peer is gone. A proxy that stays while the server behind it hangs
  * is not noticed; such a watch ends by its timeout, after 5 to 10 minutes. libcurl can send an
@@ -28,8 +28,9 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
+
+#include "fetcher/http/curl_quirks.h"
 
 /* With request.c's keepalive options, a peer that does not answer is noticed after 25 s. */
 #define KEEPALIVE_PROBES 3
@@ -63,20 +64,12 @@ static void mark_closed(struct http_connection *c)
     assert(connections->n_ready <= connections->n_open);
 }
 
-/* The kernel's number of a socket; 0 for a closed descriptor. */
-static ino_t socket_inode(int fd)
-{
-    struct stat st;
-
-    return fstat(fd, &st) == 0 ? st.st_ino : 0;
-}
-
 void http_connections_drop_lost(struct http_connections *connections)
 {
     struct http_connection *c, *tmp;
 
     list_for_each_safe (c, tmp, &connections->list, link)
-        if (c->fd >= 0 && !c->was_used && socket_inode(c->fd) != c->inode)
+        if (c->fd >= 0 && !c->was_used && curl_quirks_is_socket_lost(c->fd, c->inode))
             mark_closed(c);
 }
 
@@ -98,7 +91,7 @@ curl_socket_t http_connections_open(void *userdata, curlsocktype purpose,
         free(c);
         return CURL_SOCKET_BAD;
     }
-    c->inode = socket_inode(c->fd);
+    c->inode = curl_quirks_socket_inode(c->fd);
     list_append(&connections->list, &c->link);
     connections->n_open++;
     return c->fd;

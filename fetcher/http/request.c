@@ -7,11 +7,12 @@
  */
 #include "fetcher/http/request.h"
 
+#include <openssl/ssl.h>
 #include <stdio.h>
 
 #include "base/log.h"
 #include "fetcher/auth/authorization.h"
-#include "fetcher/http/library_memory.h"
+#include "fetcher/http/curl_quirks.h"
 #include "version.h"
 
 #define CONNECT_LIMIT SPAN_SEC(10)
@@ -27,8 +28,7 @@
 
 /*
  * libcurl's buffer for received bytes, which a watch keeps while it lives: libcurl's default, which
- * holds a whole DATA frame of HTTP/2. With 2 KiB, libcurl 7.88 does not report the end of a watch
- * that follows large events, in every other case.
+ * holds a whole DATA frame of HTTP/2. Less is not safe: see CURL_QUIRK_UNREAD_INPUT.
  */
 #define BUFFER_BYTES 16384L
 
@@ -139,7 +139,7 @@ static size_t request_on_body(char *bytes, size_t size, size_t n, void *userdata
     request->transport->n_callbacks++;
     if (request->handler != NULL)
         request->handler->on_body(request->userdata, bytes, size * n);
-    /* libcurl's own buffer, whose content it does not need any more: see library_memory.c */
+    /* libcurl's own buffer, whose content it does not need any more (docs/internals/memory.md) */
     explicit_bzero(bytes, size * n);
     return request->handler != NULL ? size * n : CURL_WRITEFUNC_ERROR;
 }
@@ -242,12 +242,7 @@ struct http_request *http_request_destroy(struct http_request *request)
         return NULL;
     assert(!request->is_queued);
     if (request->is_added) {
-        /*
-         * libcurl 7.88 puts the RST_STREAM of a request that is given up into a buffer and sends it
-         * with the next request. Closing the connection with it ends the last watch of a connection
-         * at the server, too.
-         */
-        curl_easy_setopt(request->easy, CURLOPT_FORBID_REUSE, 1L);
+        curl_quirks_cancel(request->easy);
         http_request_withdraw(request);
     }
     list_remove(&request->link);
@@ -301,16 +296,27 @@ static struct curl_blob blob_of(char *pem)
     };
 }
 
+/*
+ * OpenSSL decrypts a record in place in the connection's read buffer. With these it wipes there
+ * what libcurl has read, and frees the buffer whenever it is empty.
+ */
+static CURLcode prepare_tls(CURL *easy, void *ssl_ctx, void *userdata)
+{
+    SSL_CTX_set_options(ssl_ctx, SSL_OP_CLEANSE_PLAINTEXT);
+    SSL_CTX_set_mode(ssl_ctx, SSL_MODE_RELEASE_BUFFERS);
+    return CURLE_OK;
+}
+
 static CURLcode set_trust(CURL *easy, const struct api_config *config,
                           const struct tls_identity *identity)
 {
     struct curl_blob ca = blob_of(identity->ca_pem),
                      certificate = blob_of(identity->client_cert_pem),
                      key = blob_of(identity->client_key_pem);
-    CURLcode code = curl_easy_setopt(easy, CURLOPT_SSLVERSION, CURL_SSLVERSION_TLSv1_2);
+    CURLcode code = curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 
     if (code == CURLE_OK)
-        code = curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, library_memory_prepare_tls);
+        code = curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, prepare_tls);
     if (code == CURLE_OK && config->insecure_skip_tls_verify) {
         curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 0L);
         curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 0L);

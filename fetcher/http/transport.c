@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fetcher/http/transport.h"
 
-#include <fcntl.h>
+#include "fetcher/http/curl_quirks.h"
 
 static int add_header(struct curl_slist **list, const char *name, const char *value)
 {
@@ -125,23 +125,6 @@ static int set_headers(struct http_transport *t, struct error *e)
     return r < 0 ? error_set_errno(e, r, "cannot prepare requests") : 0;
 }
 
-/*
- * A multi handle opens a pair of sockets for itself, without FD_CLOEXEC. They get the lowest free
- * numbers; any other descriptor in the range has the flag anyway.
- */
-static CURLM *multi_new(void)
-{
-    int lowest = open("/", O_PATH | O_CLOEXEC);
-    CURLM *multi;
-
-    if (lowest < 0)
-        return NULL;
-    close(lowest);
-    multi = curl_multi_init();
-    close_range((unsigned)lowest, (unsigned)lowest + 7, CLOSE_RANGE_CLOEXEC);
-    return multi;
-}
-
 int http_transport_init(struct http_transport *transport, const struct api_config *config,
                         struct error *e)
 {
@@ -159,7 +142,7 @@ int http_transport_init(struct http_transport *transport, const struct api_confi
         r = set_headers(t, e);
     if (r < 0)
         return r;
-    t->multi = multi_new();
+    t->multi = curl_quirks_multi_new();
     if (t->multi == NULL)
         return error_set_errno(e, -ENOMEM, "cannot prepare requests");
     curl_multi_setopt(t->multi, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);

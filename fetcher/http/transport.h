@@ -35,7 +35,7 @@ struct http_transport {
     const struct http_request *connection_opener;
 
     unsigned n_calls;          /* nesting of calls into libcurl */
-    unsigned long n_callbacks; /* of requests, ever: a settling pass compares it */
+    unsigned long n_callbacks; /* of requests, ever: curl_quirks.c compares it */
 };
 
 /*

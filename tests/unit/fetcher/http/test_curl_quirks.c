@@ -4,7 +4,7 @@
  * process's memory for what should not be there any more. The program's own heap is part of the
  * promise, so it is part of this test.
  */
-#include "fetcher/http/library_memory.h"
+#include "fetcher/http/curl_quirks.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
@@ -280,10 +280,36 @@ static void test_http2(void **state)
 {
     struct fixture *f = *state;
 
-    if (f->proxy.pid == 0 || !library_memory_is_known())
+    if (f->proxy.pid == 0 || !curl_quirk_applies(CURL_QUIRK_RECEIVE_BUFFER))
         skip();
     begin(f, "https", f->proxy.port);
     check_memory(f, f->plain.control_fd);
+}
+
+/* @version: major << 16 | minor << 8 | patch */
+static void assert_quirks(unsigned version, unsigned expected)
+{
+    unsigned found = 0;
+
+    for (unsigned i = 0; i < CURL_QUIRKS; i++)
+        found |= curl_quirk_is_in((enum curl_quirk)i, version) ? 1u << i : 0;
+    assert_int_equal(found, expected);
+}
+
+static void test_versions(void **state)
+{
+    const unsigned cancel = 1u << CURL_QUIRK_BUFFERED_RESET,
+                   before_8_14 =
+                       cancel | 1u << CURL_QUIRK_LOST_SOCKET | 1u << CURL_QUIRK_INHERITED_SOCKETS,
+                   only_7_88 = 1u << CURL_QUIRK_UNREAD_INPUT | 1u << CURL_QUIRK_RECEIVE_BUFFER;
+
+    assert_quirks(0x075700, before_8_14);
+    assert_quirks(0x075800, before_8_14 | only_7_88);
+    assert_quirks(0x0758ff, before_8_14 | only_7_88);
+    assert_quirks(0x080000, before_8_14);
+    assert_quirks(0x080dff, before_8_14);
+    assert_quirks(0x080e00, cancel);
+    assert_quirks(0x081700, cancel);
 }
 
 static int setup(void **state)
@@ -299,7 +325,7 @@ static int setup(void **state)
     http_proxy_start(&f->proxy, f->dir, &f->pair, f->plain.port);
     assert_int_equal(sd_event_new(&f->event), 0);
     assert_int_equal(store_new(&f->store), 0);
-    assert_int_equal(library_memory_init(NULL), 0);
+    assert_int_equal(curl_quirks_init(NULL), 0);
     *state = f;
     return 0;
 }
@@ -327,6 +353,7 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_versions),
         TEST(test_plain),
         TEST(test_tls),
         TEST(test_http2),

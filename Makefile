@@ -149,6 +149,9 @@ packages-lint: packages-build
 packages-demo: packages-build
 	@tests/packages.sh $(DEMO_PACKAGES)
 
+.PHONY: unit-programs
+unit-programs: $(UNIT_TESTS)
+
 unit: $(UNIT_TESTS) ## unit tests, in one build
 	@set -e; for t in $(UNIT_TESTS); do $$t; done
 
@@ -169,6 +172,12 @@ test: packages-test ## all tests but e2e, in debug and again under ASan and UBSa
 .PHONY: test-tsan
 test-tsan: packages-test ## unit and mount tests under TSan
 	TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp $(MAKE) unit integration BUILD=tsan
+
+# releases of Debian that build without a warning and pass the unit tests
+DISTROS ?= bookworm trixie sid
+.PHONY: distro-check
+distro-check: ## build and unit tests on other Debian releases (DISTROS), in chroots, as root
+	tools/distro-check.sh $(DISTROS)
 
 # a node's programs are only worth installing where there is a kubelet to go with them
 KUBELET := $(wildcard $(or $(KUBE_ASSETS),$(KUBEBUILDER_ASSETS))/kubelet)

@@ -1,0 +1,192 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# distro-check.sh SUITE...: build with warnings as errors and run the unit tests on other releases of
+# Debian, each in a chroot made by debootstrap. Needs root. Run it as `make distro-check`.
+#
+#   DISTRO_DIR      directory that keeps chroots and builds (/var/cache/secretfs-tests/distro)
+#   DISTRO_MIRROR   URL of a Debian mirror (the one in this machine's apt sources)
+#   DISTRO_REFRESH  1: upgrade the packages of chroots that exist
+#   DISTRO_JOBS     number of parallel compilers (one per processor)
+#
+# The script runs in a mount and a pid namespace of its own: mounts and processes end with it, also
+# when it fails or is killed. The source tree is mounted read-only. The build is kept in
+# DISTRO_DIR/SUITE.build, so the next run compiles only what changed.
+set -euo pipefail
+
+dir=${DISTRO_DIR:-/var/cache/secretfs-tests/distro}
+jobs=${DISTRO_JOBS:-$(nproc)}
+source=$(cd "$(dirname "$0")/.." && pwd)
+
+die() {
+    echo "distro-check: $*" >&2
+    exit 1
+}
+
+# A copy of a FUSE mount in this namespace would keep it alive after its unmount elsewhere.
+drop_fuse_mounts() {
+    local target type
+
+    while read -r _ target type _; do
+        case $type in
+        fuse*) umount -l "$(printf '%b' "$target")" || true ;;
+        esac
+    done </proc/self/mounts
+}
+
+mirror() {
+    local uri
+
+    if [ -n "${DISTRO_MIRROR-}" ]; then
+        echo "$DISTRO_MIRROR"
+        return
+    fi
+    # shellcheck disable=SC2016 # apt-get expands these
+    uri=$(apt-get indextargets --format '$(ORIGIN) $(LABEL) $(REPO_URI)' 'Created-By: Packages' |
+        sed -n 's/^Debian Debian //p' | head -n 1)
+    [ -n "$uri" ] || die "apt has no Debian mirror: run apt-get update, or set DISTRO_MIRROR"
+    echo "$uri"
+}
+
+# Chroot and build of SUITE are $root and $build, the output of commands goes to $log.
+enter_suite() {
+    suite=$1
+    root=$dir/$suite
+    build=$dir/$suite.build
+    log=$dir/$suite.log
+    exec 9>"$dir/$suite.lock"
+    flock -n 9 || die "another run uses $root: wait for it, or set DISTRO_DIR"
+    : >"$log"
+}
+
+# in_chroot COMMAND...: run it in the chroot, with the sources as working directory.
+in_chroot() {
+    chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 \
+        DEBIAN_FRONTEND=noninteractive ${http_proxy:+"http_proxy=$http_proxy"} \
+        /bin/sh -c 'cd /src && exec "$@"' sh "$@"
+}
+
+# logged WHAT COMMAND...: when the command fails, show the end of its output.
+logged() {
+    local what=$1
+    shift
+
+    "$@" >>"$log" 2>&1 && return
+    tail -n 20 "$log" >&2
+    die "$suite: $what failed, see $log"
+}
+
+# The chroot is complete when SUITE.complete exists; an interrupted one is made again.
+make_chroot() {
+    local uri
+
+    [ ! -e "$root.complete" ] || return 0
+    uri=$(mirror)
+    echo "$suite: debootstrap, see $log"
+    rm -rf --one-file-system "$root" "$build"
+    logged debootstrap debootstrap --variant=minbase --include=make "$suite" "$root" "$uri"
+    mkdir -p "$root/src"
+    # a mirror may be a snapshot, or behind; apt checks the signature all the same
+    echo 'Acquire::Check-Valid-Until "false";' >"$root/etc/apt/apt.conf.d/90distro-check"
+    touch "$root.complete"
+}
+
+mount_chroot() {
+    mkdir -p "$build"
+    mount -t proc proc "$root/proc"
+    mount --rbind /dev "$root/dev"
+    mount -t tmpfs tmpfs "$root/tmp"
+    mount --bind "$source" "$root/src"
+    mount -o remount,bind,ro "$root/src"
+    mount --bind "$build" "$root/src/build"
+    cp /etc/resolv.conf "$root/etc/resolv.conf"
+}
+
+install_packages() {
+    # an interrupted run may have left packages unpacked
+    logged "dpkg --configure" in_chroot dpkg --configure -a
+    if [ -n "${DISTRO_REFRESH-}" ]; then
+        logged "apt-get update" in_chroot apt-get update -q
+        logged "apt-get dist-upgrade" in_chroot apt-get dist-upgrade -y -q
+    fi
+    logged "make packages-test" in_chroot make -s packages-test
+}
+
+# Compilers and headers of packages are no dependencies of make's: when they change, build from scratch.
+remove_stale_build() {
+    local versions
+
+    versions=$(in_chroot dpkg-query -W)
+    [ "$versions" != "$(cat "$build/packages" 2>/dev/null)" ] || return 0
+    find "$build" -mindepth 1 -delete
+    echo "$versions" >"$build/packages"
+}
+
+show_versions() {
+    # shellcheck disable=SC2016 # the chroot's shell expands these
+    in_chroot sh -c '
+        . /etc/os-release
+        printf "%s: gcc %s, glibc %s" "$PRETTY_NAME" "$(gcc -dumpfullversion)" \
+            "$(ldd --version | sed -n "1s/.* //p")"
+        for library; do printf ", %s %s" "$library" "$(pkg-config --modversion "$library")"; done
+        echo' sh fuse3 libcurl libcrypto libnghttp2 libcjson libsystemd yaml-0.1 libprotobuf-c \
+        libmicrohttpd cmocka
+}
+
+check() {
+    local rc=0 warnings
+
+    enter_suite "$1"
+    make_chroot
+    mount_chroot
+    install_packages
+    remove_stale_build
+    echo "== $suite: $(show_versions)"
+    : >"$log"
+    # --keep-going: one run shows the warnings of all files
+    for kind in release debug; do
+        in_chroot make -j"$jobs" --keep-going WERROR=1 BUILD=$kind all unit-programs \
+            >>"$log" 2>&1 || rc=$?
+    done
+    warnings=$(grep -cE 'warning: |\[-Werror' "$log") || true
+    echo "$suite: $warnings warnings"
+    if [ $rc -eq 0 ] && [ "$warnings" -eq 0 ]; then
+        in_chroot make -s WERROR=1 BUILD=debug unit >>"$log" 2>&1 || rc=$?
+    fi
+    tail -n 3 "$log" | sed "s/^/$suite: /"
+    if [ $rc -eq 0 ] && [ "$warnings" -eq 0 ]; then
+        echo "$suite: passed"
+        return
+    fi
+    grep -aE 'warning: |error: |\[  FAILED  \]|\*\*\*' "$log" | sort -u | head -n 40
+    die "$suite: failed, see $log"
+}
+
+# In a function, so that bash has read all of the file when it begins.
+main() {
+    local failed= s
+
+    if [ "${1-}" != --in-namespaces ]; then
+        [ "$(id -u)" -eq 0 ] || die "chroots need root"
+        [ $# -gt 0 ] || die "usage: distro-check.sh SUITE..."
+        command -v debootstrap >/dev/null || die "debootstrap is missing: apt-get install debootstrap"
+        mkdir -p "$dir" "$source/build"
+        exec unshare --mount --pid --fork --kill-child --propagation slave --mount-proc \
+            "$0" --in-namespaces "$@"
+    fi
+    shift
+    trap 'exit 130' INT TERM # the first process of a pid namespace has no default action
+    drop_fuse_mounts
+    for s; do
+        set +e # in a condition, the subshell would ignore its own set -e
+        (
+            set -e
+            check "$s"
+        )
+        [ $? -eq 0 ] || failed="$failed $s"
+        set -e
+    done
+    [ -z "$failed" ] || die "failed on$failed"
+}
+
+main "$@"
+exit

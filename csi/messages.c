@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * protobuf-c trusts the sender with memory: an element of two bytes on the wire becomes a struct, a
- * pointer to it and two blocks of the heap. So a message has a budget, some times its length, and
- * is refused when it is used up. What the kubelet sends needs half of it.
+ * There is no small gRPC for C, and little of it is needed: protobuf-c packs and unpacks messages,
+ * which messages.proto declares from the published field numbers.
+ *
+ * protobuf-c lets the sender choose how much memory it needs: an element of two bytes on the wire
+ * becomes a struct, a pointer to it and two blocks of the heap. So each message has a budget, a
+ * multiple of its length, and is refused beyond it. The kubelet's messages need half of it.
  */
 #include "csi/messages.h"
 
-/* An attribute of 30 bytes becomes some 200 with what the heap adds, while it is taken apart. */
+/* An attribute of 30 bytes becomes some 200, with the overhead of the heap. */
 #define BUDGET_PER_BYTE 12
 #define BUDGET_BASE     65536u
 #define BLOCK_OVERHEAD  16u
@@ -48,10 +51,11 @@ ProtobufCMessage *message_unpack(const ProtobufCMessageDescriptor *descriptor, c
     if (budget.is_over || errno == ENOMEM) {
         *ret_code = GRPC_RESOURCE_EXHAUSTED;
         error_set(e, -ENOMEM,
-                  budget.is_over ? "the request has too many parts" : "no memory for the request");
+                  budget.is_over ? "the request has too many parts"
+                                 : "out of memory for the request");
     } else {
         *ret_code = GRPC_INVALID_ARGUMENT;
-        error_set(e, -EBADMSG, "the request is no %s as protocol buffers write it",
+        error_set(e, -EBADMSG, "invalid protocol buffers message, expected a %s",
                   descriptor->short_name);
     }
     return NULL;
@@ -82,7 +86,7 @@ void message_reply(struct grpc_call *call, const ProtobufCMessage *message)
     _cleanup_(freep) uint8_t *bytes = malloc(len + 1);
 
     if (bytes == NULL) {
-        grpc_call_fail(call, GRPC_RESOURCE_EXHAUSTED, "no memory for the answer");
+        grpc_call_fail(call, GRPC_RESOURCE_EXHAUSTED, "out of memory for the response");
         return;
     }
     protobuf_c_message_pack(message, bytes);

@@ -1,19 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The services of CSI that a node has for ephemeral volumes: Identity, and of Node what is needed
- * to publish without staging (S1, S2).
+ * The CSI services that a node needs for ephemeral volumes: Identity, and of Node what publishes
+ * without staging (S1, S2).
  *
  * Calls for one volume never run at the same time (S14). A volume is busy from the moment when the
- * program is asked for it until it has answered, even if the caller's deadline passed in between:
- * the kubelet will ask again then while the work of its first call still goes on. So a struct
- * csi_call outlives its gRPC call:
+ * program is asked for it until it has answered, also if the caller's deadline passed or the caller
+ * disconnected in between: the kubelet asks again then, while the work of its first call goes on.
+ * So a struct csi_call outlives its gRPC call:
  *
- *     publish --> (deadline passes, `cancelled`) --> csi_call_reply, which nobody hears
+ *     publish --> (deadline passes, `cancelled`) --> csi_call_reply, which sends nothing
  *        |                                            ^
- *        +--------------------------------------------+-- until here: ABORTED to others
+ *        +--------------------------------------------+-- until here: ABORTED to other calls
  *
- * ABORTED makes the kubelet try again soon, and keeps its volume for uncertain until it has an
- * answer, so that it also unpublishes what it never saw published (T1).
+ * ABORTED makes the kubelet try again soon and treat its volume as uncertain until it has an
+ * answer, so that it also unpublishes a volume that it never saw published (T1).
+ *
+ * The registration socket is created after the CSI socket: the kubelet calls the CSI socket as soon
+ * as it sees the other one.
  */
 #include "csi/plugin.h"
 
@@ -23,9 +26,9 @@
 #include "grpc/server.h"
 
 #define CALL_MAGIC      0x63736963u
-#define NODE_ID_MAX     256u /* CSI's limit */
-#define CALLS_MAX       4096u /* the connections that there can be, and three times as many timed out */
-#define DRIVER_NAME_MAX 63u /* R2 */
+#define NODE_ID_MAX     256u  /* CSI's limit */
+#define CALLS_MAX       4096u /* one for each connection, and three times as many timed out */
+#define DRIVER_NAME_MAX 63u   /* R2 */
 
 /* Source: NodeServiceCapability.RPC.Type of csi.v1. */
 #define RPC_VOLUME_MOUNT_GROUP 6
@@ -45,7 +48,7 @@ struct csi_call {
     struct csi_plugin *plugin;
     struct list link;
     struct grpc_call *grpc; /* NULL once it is cancelled */
-    const char *volume_id;  /* of one of these two: */
+    const char *volume_id;  /* borrowed from one of these two: */
     struct publish_request *publish;
     Csi__UnpublishRequest *unpublish;
     void *userdata;
@@ -55,6 +58,7 @@ struct csi_call {
 
 static struct csi_call *call_free(struct csi_call *call)
 {
+    assert(call->magic == CALL_MAGIC && call->plugin->n_calls > 0);
     list_remove(&call->link);
     call->plugin->n_calls--;
     publish_request_free(call->publish);
@@ -69,7 +73,7 @@ static void on_cancelled(void *userdata)
 {
     struct csi_call *call = userdata;
 
-    assert(call->magic == CALL_MAGIC);
+    assert(call->magic == CALL_MAGIC && call->grpc != NULL);
     call->grpc = NULL;
     call->plugin->handlers->cancelled(call->plugin->userdata, call);
 }
@@ -84,7 +88,7 @@ static bool is_busy(const struct csi_plugin *plugin, const char *volume_id)
     return false;
 }
 
-/* Return: the call; NULL if @grpc had to be refused. */
+/* Return: the call; NULL if @grpc was refused. */
 static struct csi_call *call_new(struct csi_plugin *plugin, struct grpc_call *grpc,
                                  const char *volume_id)
 {
@@ -92,13 +96,12 @@ static struct csi_call *call_new(struct csi_plugin *plugin, struct grpc_call *gr
 
     if (is_busy(plugin, volume_id)) {
         grpc_call_fail(grpc, GRPC_ABORTED,
-                       "an earlier call for this volume is still at work: try again");
+                       "an earlier call for this volume is still in progress: try again");
         return NULL;
     }
     call = plugin->n_calls < CALLS_MAX ? calloc(1, sizeof(*call)) : NULL;
     if (call == NULL) {
-        grpc_call_fail(grpc, GRPC_RESOURCE_EXHAUSTED,
-                       "too many volumes are being worked on: try again");
+        grpc_call_fail(grpc, GRPC_RESOURCE_EXHAUSTED, "too many calls are in progress: try again");
         return NULL;
     }
     call->magic = CALL_MAGIC;
@@ -129,11 +132,10 @@ void *csi_call_userdata(const struct csi_call *call)
 void csi_call_reply(struct csi_call *call, enum grpc_code code, const char *message)
 {
     assert(call->magic == CALL_MAGIC);
-    if (call->grpc == NULL)
-        ; /* nobody listens any more */
-    else if (code == GRPC_OK)
-        grpc_call_reply(call->grpc, NULL, 0); /* both responses are empty */
-    else
+    /* a cancelled call has no client to answer */
+    if (call->grpc != NULL && code == GRPC_OK)
+        grpc_call_reply(call->grpc, NULL, 0); /* the responses of both methods are empty */
+    else if (call->grpc != NULL)
         grpc_call_fail(call->grpc, code, message != NULL ? message : "");
     call_free(call);
 }
@@ -181,7 +183,7 @@ static void node_unpublish(void *userdata, struct grpc_call *grpc, const uint8_t
                                 message_text(&request->target_path));
 }
 
-/* ---- what the plug-in is and can */
+/* ---- information about the plug-in */
 
 static void get_plugin_info(void *userdata, struct grpc_call *call, const uint8_t *message,
                             size_t len)
@@ -195,7 +197,7 @@ static void get_plugin_info(void *userdata, struct grpc_call *call, const uint8_
     message_reply(call, &info.base);
 }
 
-/* None: there is no controller, and every node can have every volume. */
+/* None: there is no controller, and each node can have each volume. */
 static void get_plugin_capabilities(void *userdata, struct grpc_call *call, const uint8_t *message,
                                     size_t len)
 {
@@ -213,7 +215,7 @@ static void probe(void *userdata, struct grpc_call *call, const uint8_t *message
     message_reply(call, &answer.base);
 }
 
-/* The kubelet hands over the pod's fsGroup, and leaves files alone then (S4, S8). */
+/* With it the kubelet passes the pod's fsGroup and does not change the files itself (S4, S8). */
 static void node_get_capabilities(void *userdata, struct grpc_call *call, const uint8_t *message,
                                   size_t len)
 {
@@ -249,9 +251,9 @@ static const struct grpc_method methods[] = {
     {"/csi.v1.Identity/Probe", "Probe", probe},
 };
 
-/* ---- all of it */
+/* ---- the plug-in */
 
-static void on_told(void *userdata, bool is_registered, const char *error)
+static void on_registration(void *userdata, bool is_registered, const char *error)
 {
     struct csi_plugin *plugin = userdata;
 
@@ -271,17 +273,18 @@ static int check_options(const struct csi_plugin_options *options, struct error 
     if (!object_name_is_valid(options->driver_name) ||
         strlen(options->driver_name) > DRIVER_NAME_MAX)
         return error_set(e, -EINVAL,
-                         "\"%.64s\" cannot be a CSI driver's name: it has to be a DNS name of at "
-                         "most %u characters, such as csi.secretfs.io",
+                         "invalid CSI driver name \"%.64s\": expected a DNS name of at most %u "
+                         "characters, such as csi.secretfs.io",
                          options->driver_name, DRIVER_NAME_MAX);
     if (options->node_id[0] == '\0' || strlen(options->node_id) > NODE_ID_MAX)
         return error_set(e, -EINVAL,
-                         "the node's id is empty or too long: give the name that the node has in "
-                         "the cluster");
+                         "the node id is empty or longer than %u bytes: use the name that the node "
+                         "has in the cluster",
+                         NODE_ID_MAX);
     return 0;
 }
 
-static int make_server(struct csi_plugin *plugin, sd_event *event, struct error *e)
+static int create_server(struct csi_plugin *plugin, sd_event *event, struct error *e)
 {
     const struct grpc_server_options options = {
         .path = plugin->options->endpoint,
@@ -294,7 +297,7 @@ static int make_server(struct csi_plugin *plugin, sd_event *event, struct error 
     return grpc_server_new(event, &options, plugin, &plugin->server, e);
 }
 
-static int make_registration(struct csi_plugin *plugin, sd_event *event, struct error *e)
+static int create_registration(struct csi_plugin *plugin, sd_event *event, struct error *e)
 {
     const char *endpoint = plugin->options->endpoint_of_kubelet;
     const struct registration_options options = {
@@ -302,7 +305,7 @@ static int make_registration(struct csi_plugin *plugin, sd_event *event, struct 
         .driver_name = plugin->options->driver_name,
         .endpoint = endpoint != NULL ? endpoint : plugin->options->endpoint,
         .limits = plugin->options->limits,
-        .told = on_told,
+        .status_changed = on_registration,
         .answered = on_answered,
     };
 
@@ -322,14 +325,14 @@ int csi_plugin_new(sd_event *event, const struct csi_plugin_options *options,
         return r;
     plugin = calloc(1, sizeof(*plugin));
     if (plugin == NULL)
-        return error_set_errno(e, -ENOMEM, "cannot set the CSI plug-in up");
+        return error_set_errno(e, -ENOMEM, "cannot create the CSI plug-in");
     plugin->options = options;
     plugin->handlers = handlers;
     plugin->userdata = userdata;
     list_init(&plugin->calls);
-    r = make_server(plugin, event, e);
-    if (r == 0) /* not before: the kubelet calls the CSI socket as soon as it sees the other one */
-        r = make_registration(plugin, event, e);
+    r = create_server(plugin, event, e);
+    if (r == 0)
+        r = create_registration(plugin, event, e);
     if (r == 0)
         *ret_plugin = TAKE(plugin);
     return r;
@@ -343,7 +346,7 @@ struct csi_plugin *csi_plugin_free(struct csi_plugin *plugin)
         return NULL;
     registration_free(plugin->registration);
     grpc_server_free(plugin->server);
-    /* cancelled, and left unanswered by the program */
+    /* cancelled, and not answered by the program */
     list_for_each_safe (call, tmp, &plugin->calls, link)
         call_free(call);
     free(plugin);

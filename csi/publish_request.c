@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the kubelet says about the pod comes in the same map as what the pod says about itself: the
- * kubelet's keys begin with csi.storage.k8s.io/ and win over the pod's (S5). A volume is made for
- * the namespace that is found there, so nothing else must pass for it: a key with a 0 byte in it,
- * which C would take for a shorter one, is refused, and so is a key that is there twice.
+ * Whose volume is it? The kubelet's keys and the pod's own attributes come in one map; the
+ * kubelet's begin with csi.storage.k8s.io/ and win over the pod's (S5). The volume is made for the
+ * namespace in there, so a pod must not be able to pass for another namespace's:
  *
- * Without these keys nobody could tell whose the volume is. That is so when the CSIDriver object
- * does not ask for them, and is what most first attempts fail with; the message says what to set.
- * The pod could then write all of them itself and choose a namespace; but not its own uid, which it
- * does not know before it is created. So the uid has to be the one in target_path, which is the
- * kubelet's alone (A2).
+ *  - Text is read with its length. A key with a NUL byte, which C would read as a shorter one, is
+ *    refused; so is a key of the kubelet's that is there twice.
+ *  - The pod's uid has to be the one in target_path, which only the kubelet writes (A2). If the
+ *    CSIDriver object does not set podInfoOnMount, the kubelet sends no keys of its own, and a pod
+ *    could write all of them; but it does not know its own uid before it is created. So such a
+ *    request gets an error and no volume. Most first attempts fail with it, so the error says what
+ *    to set.
  *
- * Tokens come in volume_context or, with newer kubelets that are asked to, in secrets (U4). The
- * rest of secrets is the pod's nodePublishSecretRef, which is named for the node authorizer's sake
- * only: it is wiped at once.
+ * Tokens come in volume_context or, from newer kubelets that are asked to, in secrets (U4). The
+ * other secrets are the pod's nodePublishSecretRef, which exists for the node authorizer only: they
+ * are wiped at once, before the handlers see the request. The rest is wiped when they reply.
  *
- * Messages end up in events that pods' owners read: they name fields, and values only where these
+ * Errors end up in Events that owners of pods read: they name fields, and values only where these
  * are the kubelet's own.
  */
 #include "csi/publish_request.h"
@@ -40,8 +41,8 @@ static int check_volume_id(const ProtobufCBinaryData *field, struct error *e)
     if (field->len > CSI_VOLUME_ID_MAX || !message_is_text(field) ||
         !is_file_name(message_text(field)))
         return error_set(e, -EINVAL,
-                         "volume_id is none of a kubelet's ephemeral volume: it has to consist of "
-                         "at most %u letters, digits and - _ .",
+                         "invalid volume_id: expected that of an ephemeral volume, at most %u "
+                         "letters, digits and - _ .",
                          CSI_VOLUME_ID_MAX);
     return 0;
 }
@@ -67,7 +68,7 @@ static int check_target_path(const ProtobufCBinaryData *field, struct error *e)
         return error_set(e, -EINVAL, "target_path is missing");
     if (field->len >= PATH_MAX || !message_is_text(field) || !is_plain_path(message_text(field)))
         return error_set(e, -EINVAL,
-                         "target_path has to be an absolute path without . and .. in it");
+                         "invalid target_path: expected an absolute path without . and ..");
     return 0;
 }
 
@@ -81,14 +82,14 @@ static int parse_group(const ProtobufCBinaryData *field, gid_t *ret_group, struc
     if (field->len == 0)
         return 0;
     if (!message_is_text(field) || volume_id_parse(message_text(field), &id, NULL) < 0)
-        return error_set(e, -EINVAL,
-                         "volume_mount_group is no number of a group: check the pod's fsGroup");
+        return error_set(
+            e, -EINVAL, "invalid volume_mount_group, expected a group id: check the pod's fsGroup");
     *ret_group = id;
     return 0;
 }
 
-/* What a mount has here in any case, and what asks for nothing more than that. */
-static bool is_harmless_flag(const char *flag)
+/* Options that each mount of secretfs has anyway. */
+static bool is_implied_flag(const char *flag)
 {
     static const char *const flags[] = {"ro", "nosuid", "nodev", "noexec"};
 
@@ -102,27 +103,27 @@ static int check_flags(const Csi__MountCapability *mount, struct error *e)
 {
     for (size_t i = 0; i < mount->n_mount_flags; i++)
         if (!message_is_text(&mount->mount_flags[i]) ||
-            !is_harmless_flag(message_text(&mount->mount_flags[i])))
+            !is_implied_flag(message_text(&mount->mount_flags[i])))
             return error_set(
                 e, -EINVAL,
-                "there is a mount option that secretfs does not have: leave seLinuxMount "
-                "of the CSIDriver object unset, and ask for no mount options");
+                "unsupported mount option: leave seLinuxMount of the CSIDriver object unset, and "
+                "set no mount options");
     return 0;
 }
 
-static int take_capability(const Csi__VolumeCapability *capability, struct csi_publish *view,
+static int read_capability(const Csi__VolumeCapability *capability, struct csi_publish *view,
                            struct error *e)
 {
     int r;
 
     if (capability != NULL && capability->block != NULL)
         return error_set(e, -EINVAL,
-                         "a volume of secretfs consists of files and cannot be a block device: "
-                         "remove fsType: block from the pod's csi volume");
+                         "block volumes are not supported: remove fsType: block from the pod's csi "
+                         "volume");
     if (capability == NULL || capability->mount == NULL)
-        return error_set(e, -EINVAL, "volume_capability is missing, or is none of a mount");
+        return error_set(e, -EINVAL, "volume_capability is missing or does not ask for a mount");
     if (!message_is_text(&capability->mount->fs_type))
-        return error_set(e, -EINVAL, "fs_type holds a NUL character");
+        return error_set(e, -EINVAL, "fs_type contains a NUL byte");
     view->fs_type = message_text(&capability->mount->fs_type);
     r = check_flags(capability->mount, e);
     return r < 0 ? r : parse_group(&capability->mount->volume_mount_group, &view->mount_group, e);
@@ -131,8 +132,8 @@ static int take_capability(const Csi__VolumeCapability *capability, struct csi_p
 /* ---- volume_context */
 
 struct context_key {
-    const char *name; /* behind the prefix */
-    size_t offset;    /* of the text in struct csi_publish, or of what is_ephemeral is */
+    const char *name; /* without the prefix */
+    size_t offset;    /* of the text in struct csi_publish */
 };
 
 static const struct context_key context_keys[] = {
@@ -151,7 +152,7 @@ static const char **field_of(struct csi_publish *view, const char *name)
     return NULL;
 }
 
-static int take_pair(struct publish_request *request, const Csi__Pair *pair, bool *is_ephemeral,
+static int read_pair(struct publish_request *request, const Csi__Pair *pair, bool *is_ephemeral,
                      struct error *e)
 {
     struct csi_publish *view = &request->view;
@@ -160,9 +161,9 @@ static int take_pair(struct publish_request *request, const Csi__Pair *pair, boo
     const char **field;
 
     if (!message_is_text(&pair->key))
-        return error_set(e, -EINVAL, "a key of volumeAttributes holds a NUL character");
+        return error_set(e, -EINVAL, "a key of volumeAttributes contains a NUL byte");
     if (!message_is_text(&pair->value))
-        return error_set(e, -EINVAL, "volumeAttributes.%.64s holds a NUL character", key);
+        return error_set(e, -EINVAL, "volumeAttributes.%.64s contains a NUL byte", key);
     if (name == NULL) {
         request->attributes[view->n_attributes++] =
             (struct volume_attribute){.key = key, .value = value};
@@ -172,9 +173,9 @@ static int take_pair(struct publish_request *request, const Csi__Pair *pair, boo
         *is_ephemeral = streq(value, "true");
     field = field_of(view, name);
     if (field == NULL)
-        return 0; /* something that newer kubelets say */
+        return 0; /* a key of newer kubelets */
     if (*field != NULL)
-        return error_set(e, -EINVAL, "%.64s is in volume_context twice", key);
+        return error_set(e, -EINVAL, "duplicate key %.64s in volume_context", key);
     *field = value;
     return 0;
 }
@@ -198,30 +199,32 @@ static int check_pod(const struct csi_publish *view, bool is_ephemeral, const ch
 {
     if (view->pod_name == NULL || view->pod_namespace == NULL || view->pod_uid == NULL ||
         !is_file_name(view->pod_uid) || !is_of_pod(view->target_path, view->pod_uid))
-        return error_set(e, -EINVAL,
-                         "the kubelet does not say whose volume it is: set podInfoOnMount: true in "
-                         "the spec of the CSIDriver object %s",
-                         driver_name);
+        return error_set(
+            e, -EINVAL,
+            "the kubelet did not name the pod: set podInfoOnMount: true in the spec of "
+            "the CSIDriver object %s",
+            driver_name);
     if (!is_ephemeral)
-        return error_set(e, -EINVAL,
-                         "secretfs makes ephemeral volumes only: put the csi volume into the pod "
-                         "itself, instead of a PersistentVolume");
+        return error_set(
+            e, -EINVAL,
+            "secretfs supports ephemeral volumes only: put the csi volume into the pod "
+            "itself, instead of a PersistentVolume");
     if (!object_namespace_is_valid(view->pod_namespace) || !object_name_is_valid(view->pod_name))
-        return error_set(e, -EINVAL, "pod.name or pod.namespace in volume_context is not valid");
+        return error_set(e, -EINVAL, "invalid pod.name or pod.namespace in volume_context");
     return 0;
 }
 
-static int take_context(struct publish_request *request, const char *driver_name, struct error *e)
+static int read_context(struct publish_request *request, const char *driver_name, struct error *e)
 {
     const Csi__PublishRequest *message = request->message;
     bool is_ephemeral = false;
 
     request->attributes = calloc(message->n_volume_context + 1, sizeof(*request->attributes));
     if (request->attributes == NULL)
-        return error_set_errno(e, -ENOMEM, "cannot take in the request");
+        return error_set_errno(e, -ENOMEM, "cannot read the request");
     request->view.attributes = request->attributes;
     for (size_t i = 0; i < message->n_volume_context; i++) {
-        int r = take_pair(request, message->volume_context[i], &is_ephemeral, e);
+        int r = read_pair(request, message->volume_context[i], &is_ephemeral, e);
 
         if (r < 0)
             return r;
@@ -231,8 +234,8 @@ static int take_context(struct publish_request *request, const char *driver_name
 
 /* ---- secrets */
 
-/* Keep the tokens, and let go of everything else. */
-static int take_secrets(struct publish_request *request, struct error *e)
+/* Keep the tokens, and free, and so wipe, everything else. */
+static int read_secrets(struct publish_request *request, struct error *e)
 {
     Csi__PublishRequest *message = request->message;
     size_t n_kept = 0;
@@ -251,19 +254,19 @@ static int take_secrets(struct publish_request *request, struct error *e)
     if (n_kept == 0)
         return 0;
     if (!message_is_text(&message->secrets[0]->value))
-        return error_set(e, -EINVAL, "the service account's tokens hold a NUL character");
+        return error_set(e, -EINVAL, "the service account's tokens contain a NUL byte");
     request->view.service_account_tokens = message_text(&message->secrets[0]->value);
     return 0;
 }
 
-/* ---- all of it */
+/* ---- the request */
 
 static const char *or_empty(const char *text)
 {
     return text != NULL ? text : "";
 }
 
-static int take_message(struct publish_request *request, const char *driver_name, struct error *e)
+static int read_message(struct publish_request *request, const char *driver_name, struct error *e)
 {
     const Csi__PublishRequest *message = request->message;
     struct csi_publish *view = &request->view;
@@ -276,11 +279,11 @@ static int take_message(struct publish_request *request, const char *driver_name
     view->volume_id = message_text(&message->volume_id);
     view->target_path = message_text(&message->target_path);
     view->is_read_only = message->readonly;
-    r = take_capability(message->volume_capability, view, e);
+    r = read_capability(message->volume_capability, view, e);
     if (r == 0)
-        r = take_context(request, driver_name, e);
+        r = read_context(request, driver_name, e);
     if (r == 0)
-        r = take_secrets(request, e);
+        r = read_secrets(request, e);
     if (r < 0)
         return r;
     view->service_account = or_empty(view->service_account);
@@ -297,14 +300,14 @@ struct publish_request *publish_request_new(const uint8_t *bytes, size_t len,
 
     if (request == NULL) {
         *ret_code = GRPC_RESOURCE_EXHAUSTED;
-        error_set_errno(e, -ENOMEM, "cannot take in the request");
+        error_set_errno(e, -ENOMEM, "cannot read the request");
         return NULL;
     }
     request->message = (Csi__PublishRequest *)message_unpack(&csi__publish_request__descriptor,
                                                              bytes, len, ret_code, e);
     if (request->message == NULL)
         return NULL;
-    r = take_message(request, driver_name, e);
+    r = read_message(request, driver_name, e);
     if (r < 0) {
         *ret_code = r == -ENOMEM ? GRPC_RESOURCE_EXHAUSTED : GRPC_INVALID_ARGUMENT;
         return NULL;

@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* NodePublishVolume's and NodeUnpublishVolume's requests, checked. See publish_request.c. */
+/* The requests of NodePublishVolume and NodeUnpublishVolume, checked. See publish_request.c. */
 #include "csi/messages.h"
-#include "csi/plugin.h"
+#include "csi/publish.h"
 
 struct publish_request {
-    struct csi_publish view; /* what the handlers see */
-    /* what it borrows from */
+    struct csi_publish view; /* what the handlers see; borrows from the members below */
     Csi__PublishRequest *message;
     struct volume_attribute *attributes;
 };
 
 /*
- * @driver_name: for messages that say which CSIDriver object is to be mended
+ * @driver_name: for errors that name the CSIDriver object to change
  * Return: the request; NULL with the code to answer with and @e.
  */
 struct publish_request *publish_request_new(const uint8_t *bytes, size_t len,
@@ -22,6 +21,9 @@ struct publish_request *publish_request_new(const uint8_t *bytes, size_t len,
 struct publish_request *publish_request_free(struct publish_request *request);
 DEFINE_CLEANUP(struct publish_request *, publish_request_free)
 
-/* The same. message_text() of the two fields, for message_free(). */
+/*
+ * The same for NodeUnpublishVolume; message_text() reads its two fields.
+ * Return: the message, for message_free(); NULL with the code to answer with and @e.
+ */
 Csi__UnpublishRequest *unpublish_request_new(const uint8_t *bytes, size_t len,
                                              enum grpc_code *ret_code, struct error *e);

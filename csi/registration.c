@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The kubelet watches a directory for sockets. When it finds one it connects, asks what it is
- * (GetInfo), calls the CSI socket that it is told of, and says how that went
+ * (GetInfo), calls the CSI socket that the reply names, and reports the outcome
  * (NotifyRegistrationStatus) (R3 to R7).
  *
- *     WAITING <------------- the socket is made anew ------------- REFUSED
- *        |  \------------- the kubelet refuses the plug-in ---------->|
- *        | it takes it                                                |
- *        v                                                            |
- *     REGISTERED ------- a restarted kubelet refuses it ------------->|
- *        ^--------------- or takes it after all ----------------------|
+ *     AWAITING_KUBELET <----- the socket is created again ----- REFUSED
+ *        |       \-------- the kubelet refuses the plug-in ------>|
+ *        | it accepts it                                          |
+ *        v                                                        |
+ *     REGISTERED ------ a restarted kubelet refuses it ---------->|
+ *        ^------------- or accepts it after all ------------------|
  *
- * A refusal is final for a socket's file, whatever the reason, so the file is removed and made
- * again for another attempt (R8), after a wait that grows as the kubelet's own waits do. A kubelet
- * that restarts registers once more at the same socket (R10): nothing has to be done for that.
+ * A refusal is final for a socket's file, whatever the reason (R8). So the file is removed and
+ * created again for another attempt, after a wait that doubles from 1 s to 122 s, as the kubelet's
+ * own waits do. A kubelet that restarts registers again at the same socket (R10): nothing has to be
+ * done for that.
  *
- * The server is taken down by a timer, never while it is answering the kubelet.
+ * A timer frees the server, never a method: it would free the call that it is answering.
  */
 #include "csi/registration.h"
 
@@ -31,22 +32,22 @@
 #define CONNECTIONS_MAX 16  /* the kubelet makes one at a time */
 #define ERROR_SHOWN_MAX 256 /* bytes of the kubelet's reason */
 
-enum state { WAITING, REGISTERED, REFUSED };
+enum state { AWAITING_KUBELET, REGISTERED, REFUSED };
 
-static const char *const state_names[] = {
-    [WAITING] = "waiting", [REGISTERED] = "registered", [REFUSED] = "refused"};
-
-static const unsigned next_states[] = {
-    [WAITING] = 1u << REGISTERED | 1u << REFUSED,
-    [REGISTERED] = 1u << REFUSED,
-    [REFUSED] = 1u << WAITING | 1u << REGISTERED,
+static const struct {
+    const char *name;
+    unsigned next; /* a bit for each state that may follow */
+} states[] = {
+    [AWAITING_KUBELET] = {"awaiting-kubelet", 1u << REGISTERED | 1u << REFUSED},
+    [REGISTERED] = {"registered", 1u << REFUSED},
+    [REFUSED] = {"refused", 1u << AWAITING_KUBELET | 1u << REGISTERED},
 };
 
 struct registration {
     sd_event *event;
     struct registration_options options;
     void *userdata;
-    struct grpc_server *server; /* NULL while it cannot be made */
+    struct grpc_server *server; /* NULL while it cannot be created */
     enum state state;
     unsigned n_refusals;    /* in a row */
     sd_event_source *timer; /* on in REFUSED */
@@ -66,8 +67,9 @@ static void registration_move(struct registration *registration, enum state stat
 {
     if (registration->state == state)
         return;
-    log_debug("registration", "from", state_names[registration->state], "to", state_names[state]);
-    assert((next_states[registration->state] & 1u << state) != 0);
+    log_trace(LOG_TRACE_GRPC, "registration changes state", "from",
+              states[registration->state].name, "to", states[state].name);
+    assert((states[registration->state].next & 1u << state) != 0);
     registration->state = state;
 }
 
@@ -102,12 +104,11 @@ static void on_refused(struct registration *registration)
         registration->n_refusals++;
     registration_move(registration, REFUSED);
     if (start_timer(registration) < 0)
-        log_debug("cannot set a timer for the next registration");
+        log_debug("cannot set the timer of the next registration");
 }
 
-/* The kubelet's words, as they may be shown: in one line, without what a terminal would act upon.
- */
-static void tidy_error(const Csi__RegistrationStatus *status, char text[static ERROR_SHOWN_MAX])
+/* Copy the kubelet's reason for logs: control characters become spaces, a long text is cut. */
+static void copy_reason(const Csi__RegistrationStatus *status, char text[static ERROR_SHOWN_MAX])
 {
     const char *from = message_text(&status->error);
     size_t i;
@@ -117,8 +118,8 @@ static void tidy_error(const Csi__RegistrationStatus *status, char text[static E
     text[i] = '\0';
 }
 
-static void notify_status(void *userdata, struct grpc_call *call, const uint8_t *message,
-                          size_t len)
+static void notify_registration_status(void *userdata, struct grpc_call *call,
+                                       const uint8_t *message, size_t len)
 {
     struct registration *registration = userdata;
     struct error e = ERROR_INIT;
@@ -139,15 +140,15 @@ static void notify_status(void *userdata, struct grpc_call *call, const uint8_t 
     } else {
         on_refused(registration);
     }
-    tidy_error(status, reason);
-    registration->options.told(registration->userdata, status->plugin_registered, reason);
+    copy_reason(status, reason);
+    registration->options.status_changed(registration->userdata, status->plugin_registered, reason);
     message_free(&status->base);
 }
 
 static const struct grpc_method methods[] = {
     {"/pluginregistration.Registration/GetInfo", "GetInfo", get_info},
     {"/pluginregistration.Registration/NotifyRegistrationStatus", "NotifyRegistrationStatus",
-     notify_status},
+     notify_registration_status},
 };
 
 /* ---- the socket */
@@ -160,7 +161,7 @@ static void on_answered(void *userdata, const char *method, enum grpc_code code,
         registration->options.answered(registration->userdata, method, code, took);
 }
 
-static int make_server(struct registration *registration, struct error *e)
+static int create_server(struct registration *registration, struct error *e)
 {
     struct grpc_limits limits =
         registration->options.limits != NULL ? *registration->options.limits : grpc_limits_default;
@@ -182,11 +183,11 @@ static int on_next_attempt(sd_event_source *source, uint64_t now, void *userdata
     struct error e = ERROR_INIT;
 
     registration->server = grpc_server_free(registration->server);
-    if (make_server(registration, &e) < 0) {
+    if (create_server(registration, &e) < 0) {
         on_refused(registration);
-        registration->options.told(registration->userdata, false, e.text);
+        registration->options.status_changed(registration->userdata, false, e.text);
     } else {
-        registration_move(registration, WAITING);
+        registration_move(registration, AWAITING_KUBELET);
     }
     return 0;
 }
@@ -209,7 +210,7 @@ int registration_new(sd_event *event, const struct registration_options *options
         r = sd_event_source_set_enabled(registration->timer, SD_EVENT_OFF);
     if (r < 0)
         return error_set_errno(e, r, "cannot register with the kubelet");
-    r = make_server(registration, e);
+    r = create_server(registration, e);
     if (r == 0)
         *ret_registration = TAKE(registration);
     return r;

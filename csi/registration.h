@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* The socket by which the kubelet finds the plug-in. See registration.c. */
+/*
+ * The socket by which the kubelet finds the plug-in. See registration.c.
+ *
+ * Thread: the event loop's.
+ */
 #include "grpc/server.h"
 
 struct registration;
@@ -10,13 +14,13 @@ struct registration_options {
     const char *driver_name;
     const char *endpoint;             /* of the CSI socket, as the kubelet sees it */
     const struct grpc_limits *limits; /* NULL: the default */
-    /* The kubelet has said whether it takes the plug-in; @error is its reason if not, else "". */
-    void (*told)(void *userdata, bool is_registered, const char *error);
+    /* The kubelet has accepted the plug-in, or refused it with the reason @error, else "". */
+    void (*status_changed)(void *userdata, bool is_registered, const char *error);
     void (*answered)(void *userdata, const char *method, enum grpc_code code, span_us took);
 };
 
 /*
- * The CSI socket has to be there already.
+ * Create the socket; the CSI socket has to exist already.
  * @options: copied; its strings are borrowed and outlive the registration
  * Return: 0, *ret_registration is the caller's; grpc_server_new()'s errors with @e.
  */
@@ -25,5 +29,5 @@ int registration_new(sd_event *event, const struct registration_options *options
 struct registration *registration_free(struct registration *registration);
 DEFINE_CLEANUP(struct registration *, registration_free)
 
-/* How long to wait before the next attempt after @n_refusals in a row, one at least. */
+/* Return: the wait before the next attempt after @n_refusals in a row, at least one. */
 span_us registration_back_off(unsigned n_refusals);

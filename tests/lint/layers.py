@@ -41,7 +41,6 @@ MAY_INCLUDE = {
 STILL_THERE = {
     ("fuse/node", "fuse/tree"),
     ("fuse/live_file", "fuse/tree"),
-    ("csi/publish_request", "csi/plugin"),
     ("node/monitor", "node/csi_service"),
     ("node/monitor", "node/node"),
     ("node/csi_service", "node/node"),

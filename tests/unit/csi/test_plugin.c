@@ -87,18 +87,18 @@ static void options_that_cannot_be(void **state)
     char longer[300];
 
     options.driver_name = "My Driver";
-    refuse(&options, "driver's name");
+    refuse(&options, "driver name");
     memset(longer, 'x', sizeof(longer) - 1);
     longer[sizeof(longer) - 1] = '\0';
     longer[64] = '\0';
     options.driver_name = longer;
-    refuse(&options, "driver's name");
+    refuse(&options, "driver name");
     options = good_options();
     options.node_id = "";
-    refuse(&options, "node's id");
+    refuse(&options, "node id");
     longer[64] = 'x';
     options.node_id = longer;
-    refuse(&options, "node's id");
+    refuse(&options, "node id");
     options = good_options();
     options.registration_path = "relative";
     refuse(&options, "absolute"); /* and nothing is left of the other socket */

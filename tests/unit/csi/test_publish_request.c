@@ -199,8 +199,8 @@ static void a_pod_that_lies(void **state)
     REFUSE("podInfoOnMount", spoiled.pod_uid = "");
     REFUSE("podInfoOnMount", spoiled.target_path = "/pods/uid-1");
     REFUSE("podInfoOnMount", spoiled.target_path = "/x/uid-1/volumes/y");
-    REFUSE("pod.namespace is in volume_context twice", spoiled.more[0][0] = PREFIX "pod.namespace",
-           spoiled.more[0][1] = "kube-system");
+    REFUSE("duplicate key csi.storage.k8s.io/pod.namespace in volume_context",
+           spoiled.more[0][0] = PREFIX "pod.namespace", spoiled.more[0][1] = "kube-system");
 }
 
 /* A kubelet root that holds the words itself. */
@@ -216,13 +216,13 @@ static void what_is_wrong(void **state)
 {
     REFUSE("volume_id is missing", spoiled.volume_id = NULL);
     REFUSE("volume_id is missing", spoiled.volume_id = "");
-    REFUSE("volume_id is none", spoiled.volume_id = "a/b");
-    REFUSE("volume_id is none", spoiled.volume_id = "..");
+    REFUSE("invalid volume_id", spoiled.volume_id = "a/b");
+    REFUSE("invalid volume_id", spoiled.volume_id = "..");
     REFUSE("target_path is missing", spoiled.target_path = NULL);
-    REFUSE("target_path has to be", spoiled.target_path = "a");
-    REFUSE("target_path has to be", spoiled.target_path = "/pods/uid-1/volumes/../x");
+    REFUSE("invalid target_path", spoiled.target_path = "a");
+    REFUSE("invalid target_path", spoiled.target_path = "/pods/uid-1/volumes/../x");
     REFUSE("volume_capability is missing", spoiled.has_capability = false);
-    REFUSE("cannot be a block device", spoiled.is_block = true);
+    REFUSE("block volumes are not supported", spoiled.is_block = true);
     REFUSE("mount option", spoiled.flag = "exec");
     REFUSE("fsGroup", spoiled.group = "root");
     REFUSE("pod.namespace", spoiled.pod_namespace = "a.b");

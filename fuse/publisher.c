@@ -100,7 +100,7 @@ static int compare_names(const void *a, const void *b)
 {
     const struct publisher_volume *x = a, *y = b;
 
-    return strcmp(x->writer.name, y->writer.name);
+    return strcmp(x->writer.dir.name, y->writer.dir.name);
 }
 
 /* ---- on the publisher's thread; the lock is held unless said otherwise */
@@ -210,7 +210,7 @@ static void clean(struct publisher *p, struct publisher_volume *v)
     int r;
 
     begin_work(p, v);
-    r = volume_writer_clean(&v->writer);
+    r = volume_dir_clean(&v->writer.dir);
     end_work(p);
     publish_queue_cleaned(&p->queue, &v->entry, r, clock_mono());
 }
@@ -236,7 +236,7 @@ static void bind(struct publisher *p, struct publisher_volume *v)
     int r;
 
     begin_work(p, v);
-    r = session_bind(p->session, v->writer.name, v->target_fd, v->mount_attr, &mount_id, &e);
+    r = session_bind(p->session, v->writer.dir.name, v->target_fd, v->mount_attr, &mount_id, &e);
     end_work(p);
     v->bound_error = r;
     v->bound_text = e;
@@ -257,7 +257,7 @@ static void on_changed_mounts(void *userdata, const char *name)
 {
     struct publisher *p = userdata;
     char *mutable_name = strdupa(name);
-    const struct publisher_volume like = {.writer = {.name = mutable_name}};
+    const struct publisher_volume like = {.writer = {.dir = {.name = mutable_name}}};
     struct publisher_volume *const *found = tfind(&like, &p->by_name, compare_names);
     size_t n = live_mounts_count(p->writers.live_mounts, name);
 
@@ -646,9 +646,9 @@ int publisher_add_volume(const struct publisher_place *place,
         free(v);
         return -ENOMEM;
     }
-    v->writer.uid = place->uid;
-    v->writer.gid = place->gid;
-    v->writer.mode = place->mode;
+    v->writer.dir.uid = place->uid;
+    v->writer.dir.gid = place->gid;
+    v->writer.dir.mode = place->mode;
     v->writer.changes_in_place = place->changes_in_place;
     publish_entry_init(&v->entry);
     list_init(&v->finished);

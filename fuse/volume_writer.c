@@ -1,75 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fuse/volume_writer.h"
 
-#include <fcntl.h>
-
 #include "fuse/names.h"
 
 int volume_writer_init(struct volume_writer *writer, const struct volume_writer_host *host,
                        const char *name)
 {
-    *writer = (struct volume_writer){
-        .host = host, .name = strdup(name), .dir_id = streq(name, ".") ? TREE_ROOT_ID : 0};
-    return writer->name != NULL ? 0 : -ENOMEM;
+    *writer = (struct volume_writer){.host = host};
+    return volume_dir_init(&writer->dir, host->session, host->tree, name);
 }
 
 void volume_writer_deinit(struct volume_writer *writer)
 {
     live_update_deinit(&writer->update);
     payload_unref(writer->shown);
-    free(writer->name);
-}
-
-/* ---- the directory */
-
-static int set_attributes(const struct volume_writer *w, int root_fd, struct stat *ret_status)
-{
-    if (fchownat(root_fd, w->name, w->uid, w->gid, AT_SYMLINK_NOFOLLOW) < 0 ||
-        fchmodat(root_fd, w->name, w->mode, 0) < 0 ||
-        fstatat(root_fd, w->name, ret_status, AT_SYMLINK_NOFOLLOW) < 0)
-        return negative_errno();
-    return 0;
-}
-
-/* Fails with -EEXIST while one of the same name is still to be removed. */
-static int make_directory(struct volume_writer *w, int root_fd)
-{
-    struct stat status = {0};
-    int r;
-
-    if (mkdirat(root_fd, w->name, 0700) < 0)
-        return negative_errno();
-    r = set_attributes(w, root_fd, &status);
-    if (r < 0)
-        unlinkat(root_fd, w->name, AT_REMOVEDIR);
-    else
-        w->dir_id = status.st_ino;
-    return r;
-}
-
-/* The volume's directory in the writable view. Return: 0, to be ended with end_write(); -errno. */
-static int begin_write(struct volume_writer *w, int *ret_root_fd, int *ret_dir_fd)
-{
-    struct session *session = w->host->session;
-    int r = session_begin_write(session, ret_root_fd);
-
-    if (r < 0)
-        return r;
-    r = w->dir_id == 0 ? make_directory(w, *ret_root_fd) : 0;
-    if (r == 0) {
-        *ret_dir_fd = openat(*ret_root_fd, w->name, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        if (*ret_dir_fd >= 0)
-            return 0;
-        r = negative_errno();
-    }
-    session_end_write(session, *ret_root_fd);
-    return r;
-}
-
-static void end_write(struct volume_writer *w, int root_fd, int dir_fd)
-{
-    fd_close(dir_fd);
-    session_end_write(w->host->session, root_fd);
+    volume_dir_deinit(&writer->dir);
 }
 
 /* ---- what is live of a volume */
@@ -99,11 +44,11 @@ static int add_current(struct volume_writer *w, uint64_t *ret_id)
 {
     _cleanup_(freep) char *name = NULL, *location = NULL;
     struct live_mount mount = {.path = "", .is_directory = true, .is_generation = true};
-    int r = writer_find_current(w->host->tree, w->dir_id, &name, &mount.id);
+    int r = writer_find_current(w->host->tree, w->dir.id, &name, &mount.id);
 
     if (r < 0)
         return r;
-    location = names_join(w->name, name);
+    location = names_join(w->dir.name, name);
     if (location == NULL)
         return -ENOMEM;
     mount.location = location;
@@ -122,7 +67,7 @@ static int collect_live(struct volume_writer *w)
 {
     struct collection collection = {.writer = w};
     struct stat directory = {0};
-    int r = tree_stat(w->host->tree, w->dir_id, &directory);
+    int r = tree_stat(w->host->tree, w->dir.id, &directory);
 
     w->update.uid = directory.st_uid;
     w->update.gid = directory.st_gid;
@@ -133,7 +78,7 @@ static int collect_live(struct volume_writer *w)
         r = 0;
     }
     if (r == 0 && w->host->live_mounts != NULL)
-        live_mounts_visit(w->host->live_mounts, w->name, collect_mount, &collection);
+        live_mounts_visit(w->host->live_mounts, w->dir.name, collect_mount, &collection);
     return r == 0 ? collection.result : r;
 }
 
@@ -158,18 +103,18 @@ static int begin_live(struct volume_writer *w, struct payload *payload, int root
 int volume_writer_begin(struct volume_writer *writer, struct payload *payload)
 {
     struct volume_writer *w = writer;
-    int root_fd = -1, dir_fd = -1;
+    struct volume_dir_view view;
     int r;
 
     begin_update(w, payload);
     w->makes_generation = true;
     if (!w->host->answers_open)
         return 0;
-    r = begin_write(w, &root_fd, &dir_fd);
+    r = volume_dir_open(&w->dir, &view);
     if (r < 0)
         return r;
-    r = begin_live(w, payload, root_fd);
-    end_write(w, root_fd, dir_fd);
+    r = begin_live(w, payload, view.root_fd);
+    volume_dir_close(&w->dir, &view);
     return r;
 }
 
@@ -192,7 +137,7 @@ static void note_visible(struct volume_writer *w)
     w->shown = payload_ref(w->update.payload);
 }
 
-static int write_update(struct volume_writer *w, int root_fd, int dir_fd,
+static int write_update(struct volume_writer *w, const struct volume_dir_view *view,
                         struct writer_result *ret_written)
 {
     const struct writer_options options = {.is_live = w->changes_in_place,
@@ -200,25 +145,25 @@ static int write_update(struct volume_writer *w, int root_fd, int dir_fd,
     struct payload *payload = w->update.payload;
     struct tree *tree = w->host->tree;
     int r = w->makes_generation
-                ? writer_publish(tree, dir_fd, w->dir_id, payload, &options, ret_written)
-                : writer_refresh(tree, dir_fd, w->dir_id, payload, &options, ret_written);
+                ? writer_publish(tree, view->fd, w->dir.id, payload, &options, ret_written)
+                : writer_refresh(tree, view->fd, w->dir.id, payload, &options, ret_written);
 
     if (ret_written->generation[0] == '\0')
         return r;
     note_visible(w);
     if (options.live_switch != NULL)
-        live_update_end(&w->update, root_fd);
+        live_update_end(&w->update, view->root_fd);
     return r;
 }
 
 int volume_writer_end(struct volume_writer *writer, struct writer_result *ret_written)
 {
-    int root_fd = -1, dir_fd = -1;
-    int r = begin_write(writer, &root_fd, &dir_fd);
+    struct volume_dir_view view;
+    int r = volume_dir_open(&writer->dir, &view);
 
     if (r == 0) {
-        r = write_update(writer, root_fd, dir_fd, ret_written);
-        end_write(writer, root_fd, dir_fd);
+        r = write_update(writer, &view, ret_written);
+        volume_dir_close(&writer->dir, &view);
     }
     live_update_deinit(&writer->update);
     return r;
@@ -231,43 +176,20 @@ int volume_writer_begin_catching_up(struct volume_writer *writer)
 
 void volume_writer_end_catching_up(struct volume_writer *writer)
 {
-    int root_fd = -1, dir_fd = -1;
+    struct volume_dir_view view;
 
-    if (begin_write(writer, &root_fd, &dir_fd) == 0) {
+    if (volume_dir_open(&writer->dir, &view) == 0) {
         live_switch_commit(writer->host->tree, writer->update.live_switch);
-        live_update_end(&writer->update, root_fd);
-        end_write(writer, root_fd, dir_fd);
+        live_update_end(&writer->update, view.root_fd);
+        volume_dir_close(&writer->dir, &view);
     }
     live_update_deinit(&writer->update);
 }
 
-/* ---- what is left */
-
-int volume_writer_clean(struct volume_writer *writer)
-{
-    int root_fd = -1, dir_fd = -1;
-    int r = begin_write(writer, &root_fd, &dir_fd);
-
-    if (r < 0)
-        return r;
-    r = writer_clean(writer->host->tree, dir_fd, writer->dir_id);
-    end_write(writer, root_fd, dir_fd);
-    return r;
-}
-
 int volume_writer_remove(struct volume_writer *writer)
 {
-    int root_fd, r;
-
     live_update_deinit(&writer->update);
     if (writer->host->live_mounts != NULL)
-        live_mounts_forget(writer->host->live_mounts, writer->name);
-    if (writer->dir_id == 0 || writer->dir_id == TREE_ROOT_ID)
-        return 0;
-    r = session_begin_write(writer->host->session, &root_fd);
-    if (r < 0)
-        return r;
-    r = writer_remove(writer->host->tree, root_fd, writer->name);
-    session_end_write(writer->host->session, root_fd);
-    return r;
+        live_mounts_forget(writer->host->live_mounts, writer->dir.name);
+    return volume_dir_remove(&writer->dir);
 }

@@ -10,6 +10,7 @@
  * Thread: the publisher's.
  */
 #include "fuse/live_update.h"
+#include "fuse/volume_dir.h"
 #include "fuse/writer.h"
 
 /* What the writers of one file system have in common; borrowed. */
@@ -23,14 +24,10 @@ struct volume_writer_host {
 /* Embedded. Members are for looking at. */
 struct volume_writer {
     const struct volume_writer_host *host;
-    char *name; /* of its directory, "." for the root */
-    uid_t uid;  /* of a directory that is made */
-    gid_t gid;
-    mode_t mode;
+    struct volume_dir dir; /* uid, gid and mode are set by the owner, as changes_in_place */
     bool changes_in_place;
     bool has_generation;
     bool makes_generation; /* the update under way does */
-    uint64_t dir_id;       /* 0 before the directory is made */
     struct payload *shown; /* by the volume, where files may be live */
     struct live_update update;
 };
@@ -67,9 +64,6 @@ int volume_writer_end(struct volume_writer *writer, struct writer_result *ret_wr
  */
 int volume_writer_begin_catching_up(struct volume_writer *writer);
 void volume_writer_end_catching_up(struct volume_writer *writer);
-
-/* Remove old generations. Return: 0; -errno. */
-int volume_writer_clean(struct volume_writer *writer);
 
 /* Remove the directory, and let go of what is mounted alone. Return: 0; -errno. */
 int volume_writer_remove(struct volume_writer *writer);

@@ -150,7 +150,7 @@ static int setup_with(void **state, bool answers_open)
     f.host.tree = kernel.tree;
     assert_int_equal(live_mounts_new(NULL, kernel.tree, answers_open, &f.host.live_mounts), 0);
     assert_int_equal(volume_writer_init(&f.writer, &f.host, "v"), 0);
-    f.writer.mode = 0755;
+    f.writer.dir.mode = 0755;
     *state = &f;
     return 0;
 }
@@ -219,10 +219,10 @@ static const char *shown(struct fixture *f, const char *name)
     static char path[PATH_SIZE];
     char *current = NULL;
     uint64_t id;
-    bool is_root = streq(f->writer.name, ".");
+    bool is_root = streq(f->writer.dir.name, ".");
 
-    assert_int_equal(writer_find_current(kernel.tree, f->writer.dir_id, &current, &id), 0);
-    snprintf(path, sizeof(path), "%s%s%s/%s", is_root ? "" : f->writer.name, is_root ? "" : "/",
+    assert_int_equal(writer_find_current(kernel.tree, f->writer.dir.id, &current, &id), 0);
+    snprintf(path, sizeof(path), "%s%s%s/%s", is_root ? "" : f->writer.dir.name, is_root ? "" : "/",
              current, name);
     free(current);
     return path;
@@ -287,7 +287,7 @@ static uint64_t mount_alone(struct fixture *f, const char *name)
     snprintf(path, sizeof(path), "%s", shown(f, name));
     id = hold(path);
     look(f, path, "");
-    assert_int_equal(live_mounts_count(f->host.live_mounts, f->writer.name), 1);
+    assert_int_equal(live_mounts_count(f->host.live_mounts, f->writer.dir.name), 1);
     kernel.calls[0] = '\0';
     return id;
 }
@@ -300,9 +300,9 @@ static void nothing_is_prepared_for_immutable_files(void **state)
     struct writer_result written;
     struct stat stat;
 
-    f->writer.uid = 12;
-    f->writer.gid = 34;
-    f->writer.mode = 0750;
+    f->writer.dir.uid = 12;
+    f->writer.dir.gid = 34;
+    f->writer.dir.mode = 0750;
     assert_int_equal(begin(f, "a=1 d/b=2"), 0);
     assert_int_equal(volume_writer_drain_until(&f->writer), 0);
     assert_false(volume_writer_is_partial(&f->writer));
@@ -315,7 +315,7 @@ static void nothing_is_prepared_for_immutable_files(void **state)
     assert_true(f->writer.has_generation);
     assert_true(shows(f, "d/b", "2"));
     assert_false(live_file_is_live(kernel.tree, find(shown(f, ""))));
-    assert_int_equal(tree_stat(kernel.tree, f->writer.dir_id, &stat), 0);
+    assert_int_equal(tree_stat(kernel.tree, f->writer.dir.id, &stat), 0);
     assert_int_equal(stat.st_uid, 12);
     assert_int_equal(stat.st_gid, 34);
     assert_int_equal(stat.st_mode & 07777, 0750);
@@ -331,7 +331,7 @@ static void old_generations_are_cleaned(void **state)
     assert_string_not_equal(first.generation, second.generation);
     snprintf(path, sizeof(path), "v/%s", first.generation);
     assert_true(exists(path));
-    assert_int_equal(volume_writer_clean(&f->writer), 0);
+    assert_int_equal(volume_dir_clean(&f->writer.dir), 0);
     assert_false(exists(path));
     assert_true(shows(f, "a", "2"));
 }
@@ -608,7 +608,7 @@ static void conflict_makes_a_new_generation(void **state)
         assert_true(has_content(b, texts[i]));
         assert_int_not_equal(find(shown(f, "b")), b);
         assert_true(live_file_is_live(kernel.tree, find(shown(f, "b"))));
-        assert_int_equal(volume_writer_clean(&f->writer), 0);
+        assert_int_equal(volume_dir_clean(&f->writer.dir), 0);
         before = after;
     }
     /* it goes on in place after that, for what is mounted of older generations as well */
@@ -632,7 +632,7 @@ static void late_mount_catches_up(void **state)
     first = update(f, "a=1");
     id = hold(shown(f, "a"));
     update(f, "a=2");
-    assert_int_equal(volume_writer_clean(&f->writer), 0);
+    assert_int_equal(volume_dir_clean(&f->writer.dir), 0);
     snprintf(path, sizeof(path), "v/%s/a", first.generation);
     assert_false(exists(path));
     look(f, path, "//deleted");
@@ -761,7 +761,7 @@ static void directory_may_not_be_made(void **state)
         kernel.countdown = n;
         assert_true(begin(f, "a=1") < 0);
         assert_false(exists("v"));
-        assert_int_equal(f->writer.dir_id, 0);
+        assert_int_equal(f->writer.dir.id, 0);
     }
     assert_int_equal(begin(f, "a=1"), 0);
     assert_int_equal(end(f, &written), 0);

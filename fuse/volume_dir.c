@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fuse/volume_dir.h"
+
+#include <fcntl.h>
+
+#include "fuse/writer.h"
+
+int volume_dir_init(struct volume_dir *dir, struct session *session, struct tree *tree,
+                    const char *name)
+{
+    *dir = (struct volume_dir){.session = session,
+                               .tree = tree,
+                               .name = strdup(name),
+                               .id = streq(name, ".") ? TREE_ROOT_ID : 0};
+    return dir->name != NULL ? 0 : -ENOMEM;
+}
+
+void volume_dir_deinit(struct volume_dir *dir)
+{
+    free(dir->name);
+    dir->name = NULL;
+}
+
+static int set_attributes(const struct volume_dir *dir, int root_fd, struct stat *ret_status)
+{
+    if (fchownat(root_fd, dir->name, dir->uid, dir->gid, AT_SYMLINK_NOFOLLOW) < 0 ||
+        fchmodat(root_fd, dir->name, dir->mode, 0) < 0 ||
+        fstatat(root_fd, dir->name, ret_status, AT_SYMLINK_NOFOLLOW) < 0)
+        return negative_errno();
+    return 0;
+}
+
+static int make_directory(struct volume_dir *dir, int root_fd)
+{
+    struct stat status = {0};
+    int r;
+
+    if (mkdirat(root_fd, dir->name, 0700) < 0)
+        return negative_errno();
+    r = set_attributes(dir, root_fd, &status);
+    if (r < 0)
+        unlinkat(root_fd, dir->name, AT_REMOVEDIR);
+    else
+        dir->id = status.st_ino;
+    return r;
+}
+
+int volume_dir_open(struct volume_dir *dir, struct volume_dir_view *ret_view)
+{
+    int root_fd, fd;
+    int r = session_begin_write(dir->session, &root_fd);
+
+    if (r < 0)
+        return r;
+    r = dir->id == 0 ? make_directory(dir, root_fd) : 0;
+    if (r == 0) {
+        fd = openat(root_fd, dir->name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (fd >= 0) {
+            *ret_view = (struct volume_dir_view){.root_fd = root_fd, .fd = fd};
+            return 0;
+        }
+        r = negative_errno();
+    }
+    session_end_write(dir->session, root_fd);
+    return r;
+}
+
+void volume_dir_close(struct volume_dir *dir, struct volume_dir_view *view)
+{
+    view->fd = fd_close(view->fd);
+    session_end_write(dir->session, view->root_fd);
+    view->root_fd = -1;
+}
+
+int volume_dir_clean(struct volume_dir *dir)
+{
+    struct volume_dir_view view;
+    int r = volume_dir_open(dir, &view);
+
+    if (r < 0)
+        return r;
+    r = writer_clean(dir->tree, view.fd, dir->id);
+    volume_dir_close(dir, &view);
+    return r;
+}
+
+int volume_dir_remove(struct volume_dir *dir)
+{
+    int root_fd, r;
+
+    if (dir->id == 0 || dir->id == TREE_ROOT_ID)
+        return 0;
+    r = session_begin_write(dir->session, &root_fd);
+    if (r < 0)
+        return r;
+    r = writer_remove(dir->tree, root_fd, dir->name);
+    session_end_write(dir->session, root_fd);
+    return r;
+}

@@ -498,7 +498,7 @@ static void begin_look(struct live_mounts *mounts, mono_us began_at)
     mounts->is_failing = mounts->has_taken = false;
 }
 
-bool live_mounts_reconcile(struct live_mounts *mounts, int root_fd, struct lone_mounts *seen)
+bool live_mounts_reconcile(struct live_mounts *mounts, int root_fd, struct mounted_parts *seen)
 {
     /* what is below a directory comes before it, as it would be taken out together with it */
     if (seen->n > 0)

@@ -43,7 +43,7 @@ struct live_mounts *live_mounts_free(struct live_mounts *mounts);
  * Return: whether something was taken out of its generation, so that another look is wanted: this
  * one shows it where it was.
  */
-bool live_mounts_reconcile(struct live_mounts *mounts, int root_fd, struct lone_mounts *seen);
+bool live_mounts_reconcile(struct live_mounts *mounts, int root_fd, struct mounted_parts *seen);
 
 /* Visit those of a volume. Return of @visit: whether to go on. */
 typedef bool live_mounts_visit_fn(void *userdata, const struct live_mount *mount);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fuse/mount_monitor.h"
 
-#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -9,7 +8,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "base/mountinfo.h"
+#include "fuse/mount_watch.h"
 
 #define STACK_BYTES 65536u
 #define SHARE       10         /* one part in so many of the time goes into reading, at most */
@@ -19,16 +18,16 @@
  * Far more than a node has pods and subPaths. Mounts past these do not follow; who can make them is
  * root on this host.
  */
-#define LONE_MOUNTS_MAX 65536
+#define MOUNTED_PARTS_MAX 65536
 
 #define WATCHES_MAX 4 /* file systems of one process: two of a node */
 
-struct mount_watch {
+struct mount_subscription {
     struct mount_monitor *monitor;
     dev_t device;
-    mount_watch_fn *seen;
+    mount_scanned_fn *seen;
     void *userdata;
-    struct lone_mounts mounts; /* not yet taken */
+    struct mounted_parts mounts; /* not yet taken */
     bool has_mounts;
 };
 
@@ -42,15 +41,15 @@ struct mount_monitor {
     bool was_cut; /* and that was logged; the thread's */
 
     pthread_mutex_t lock; /* what follows, and all watches */
-    struct mount_watch *watches[WATCHES_MAX];
+    struct mount_subscription *watches[WATCHES_MAX];
 };
 
-void lone_mounts_deinit(struct lone_mounts *mounts)
+void mounted_parts_deinit(struct mounted_parts *mounts)
 {
     for (size_t i = 0; i < mounts->n; i++)
         free(mounts->roots[i]);
     free(mounts->roots);
-    *mounts = (struct lone_mounts){0};
+    *mounts = (struct mounted_parts){0};
 }
 
 /* ---- looking */
@@ -62,7 +61,7 @@ static bool is_part(const char *root)
     return strstr(root, "/.") != NULL;
 }
 
-static int add(struct lone_mounts *mounts, const char *root)
+static int add(struct mounted_parts *mounts, const char *root)
 {
     char *copy;
 
@@ -84,7 +83,7 @@ static int add(struct lone_mounts *mounts, const char *root)
 struct look {
     struct {
         dev_t device; /* 0: none */
-        struct lone_mounts mounts;
+        struct mounted_parts mounts;
     } found[WATCHES_MAX];
     bool is_cut;
     int result;
@@ -99,7 +98,7 @@ static bool note_mount(void *userdata, const struct mountinfo *mount)
     for (size_t i = 0; i < WATCHES_MAX; i++) {
         if (look->found[i].device != mount->device)
             continue;
-        if (look->found[i].mounts.n < LONE_MOUNTS_MAX)
+        if (look->found[i].mounts.n < MOUNTED_PARTS_MAX)
             look->result = add(&look->found[i].mounts, mount->root);
         else
             look->is_cut = true;
@@ -110,7 +109,7 @@ static bool note_mount(void *userdata, const struct mountinfo *mount)
 static void look_deinit(struct look *look)
 {
     for (size_t i = 0; i < WATCHES_MAX; i++)
-        lone_mounts_deinit(&look->found[i].mounts);
+        mounted_parts_deinit(&look->found[i].mounts);
 }
 
 static void find_devices(struct mount_monitor *m, struct look *look)
@@ -126,14 +125,14 @@ static void pass_on(struct mount_monitor *m, struct look *look, mono_us begin)
 {
     pthread_mutex_lock(&m->lock);
     for (size_t i = 0; i < WATCHES_MAX; i++) {
-        struct mount_watch *w = m->watches[i];
+        struct mount_subscription *w = m->watches[i];
 
         if (w == NULL || w->device != look->found[i].device)
             continue;
-        lone_mounts_deinit(&w->mounts);
+        mounted_parts_deinit(&w->mounts);
         w->mounts = look->found[i].mounts;
         w->mounts.began_at = begin;
-        look->found[i].mounts = (struct lone_mounts){0};
+        look->found[i].mounts = (struct mounted_parts){0};
         w->has_mounts = true;
         w->seen(w->userdata);
     }
@@ -151,14 +150,14 @@ static span_us look_at_mounts(struct mount_monitor *m)
     atomic_store(&m->is_requested, false); /* before the time: a request after it is the next */
     begin = clock_mono();
     find_devices(m, &look);
-    r = mountinfo_visit(AT_FDCWD, "/proc/thread-self/mountinfo", note_mount, &look);
+    r = mount_watch_visit(note_mount, &look);
     if (r == 0 && look.result == 0)
         pass_on(m, &look, begin);
     else
         atomic_store(&m->is_new, true);
     if (look.is_cut && !m->was_cut)
         log_warn("too many parts of volumes are mounted; the others do not follow updates",
-                 "maximum", LOG_NUM(LONE_MOUNTS_MAX));
+                 "maximum", LOG_NUM(MOUNTED_PARTS_MAX));
     m->was_cut = look.is_cut;
     return PAUSE + (clock_mono() - begin) * (SHARE - 1);
 }
@@ -175,13 +174,13 @@ static bool wait_for_change(struct mount_monitor *m, int mountinfo_fd, int timeo
     poll(fds, ELEMENTS_OF(fds), timeout_ms);
     if ((fds[0].revents & POLLIN) != 0)
         eventfd_read(m->wake_fd, &count);
-    return (fds[1].revents & (POLLERR | POLLPRI)) != 0;
+    return (fds[1].revents & MOUNT_WATCH_EVENTS) != 0;
 }
 
 static void *monitor_main(void *userdata)
 {
     struct mount_monitor *m = userdata;
-    _cleanup_(fd_closep) int fd = open("/proc/thread-self/mountinfo", O_RDONLY | O_CLOEXEC);
+    _cleanup_(fd_closep) int fd = mount_watch_open();
     mono_us next = 0;
     bool has_changed = true;
 
@@ -252,8 +251,8 @@ struct mount_monitor *mount_monitor_free(struct mount_monitor *monitor)
 /* ---- watches */
 
 /* The first place that holds @watch, or NULL. Return: whether there was one. */
-static bool replace(struct mount_monitor *m, const struct mount_watch *watch,
-                    struct mount_watch *by)
+static bool replace(struct mount_monitor *m, const struct mount_subscription *watch,
+                    struct mount_subscription *by)
 {
     bool is_found = false;
 
@@ -267,35 +266,35 @@ static bool replace(struct mount_monitor *m, const struct mount_watch *watch,
     return is_found;
 }
 
-int mount_watch_new(struct mount_monitor *monitor, dev_t device, mount_watch_fn *seen,
-                    void *userdata, struct mount_watch **ret_watch)
+int mount_subscription_new(struct mount_monitor *monitor, dev_t device, mount_scanned_fn *seen,
+                           void *userdata, struct mount_subscription **ret_watch)
 {
-    struct mount_watch *w = calloc(1, sizeof(*w));
+    struct mount_subscription *w = calloc(1, sizeof(*w));
 
     if (w == NULL)
         return -ENOMEM;
-    *w = (struct mount_watch){
+    *w = (struct mount_subscription){
         .monitor = monitor, .device = device, .seen = seen, .userdata = userdata};
     if (!replace(monitor, NULL, w)) {
         free(w);
         return -EMFILE;
     }
-    mount_watch_look_again(w);
+    mount_subscription_rescan(w);
     *ret_watch = w;
     return 0;
 }
 
-struct mount_watch *mount_watch_free(struct mount_watch *watch)
+struct mount_subscription *mount_subscription_free(struct mount_subscription *watch)
 {
     if (watch == NULL)
         return NULL;
     replace(watch->monitor, watch, NULL);
-    lone_mounts_deinit(&watch->mounts);
+    mounted_parts_deinit(&watch->mounts);
     free(watch);
     return NULL;
 }
 
-bool mount_watch_take(struct mount_watch *watch, struct lone_mounts *ret_mounts)
+bool mount_subscription_take(struct mount_subscription *watch, struct mounted_parts *ret_mounts)
 {
     bool has;
 
@@ -303,31 +302,31 @@ bool mount_watch_take(struct mount_watch *watch, struct lone_mounts *ret_mounts)
     has = watch->has_mounts;
     if (has) {
         *ret_mounts = watch->mounts;
-        watch->mounts = (struct lone_mounts){0};
+        watch->mounts = (struct mounted_parts){0};
         watch->has_mounts = false;
     }
     pthread_mutex_unlock(&watch->monitor->lock);
     return has;
 }
 
-mono_us mount_watch_seen_at(const struct mount_watch *watch)
+mono_us mount_subscription_scanned_at(const struct mount_subscription *watch)
 {
     return atomic_load(&watch->monitor->seen_at);
 }
 
-void mount_watch_request(struct mount_watch *watch)
+void mount_subscription_request_scan(struct mount_subscription *watch)
 {
     atomic_store(&watch->monitor->is_requested, true);
     eventfd_write(watch->monitor->wake_fd, 1);
 }
 
-void mount_watch_look_again(struct mount_watch *watch)
+void mount_subscription_rescan(struct mount_subscription *watch)
 {
     atomic_store(&watch->monitor->is_new, true);
-    mount_watch_request(watch);
+    mount_subscription_request_scan(watch);
 }
 
-int mount_watch_fd(const struct mount_watch *watch)
+int mount_subscription_fd(const struct mount_subscription *watch)
 {
     return watch->monitor->wake_fd;
 }

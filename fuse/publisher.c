@@ -49,8 +49,8 @@ struct publisher_volume {
     mono_us pending_received_at;
     struct list finished; /* in publisher.finished until the loop has fetched the result */
     struct publisher_result result;
-    size_t n_lone_mounts;
-    struct list counted;      /* in publisher.counted until the loop has fetched n_lone_mounts */
+    size_t n_mounted_parts;
+    struct list counted;      /* in publisher.counted until the loop has fetched n_mounted_parts */
     int target_fd;            /* the process's, not the thread's; -1 if there is none */
     unsigned long mount_attr; /* of the binding, as what follows */
     publisher_bound_fn *on_bound;
@@ -64,7 +64,7 @@ struct publisher_volume {
 struct publisher {
     struct session *session;
     struct volume_writer_host writers; /* live_mounts is the thread's */
-    struct mount_watch *watch;         /* NULL: what is mounted alone is not known */
+    struct mount_subscription *watch;  /* NULL: what is mounted alone is not known */
     pthread_t thread;
     int done_fd; /* eventfd: there is an outcome */
     sd_event_source *done_source;
@@ -263,8 +263,8 @@ static void on_changed_mounts(void *userdata, const char *name)
 
     if (found == NULL)
         return;
-    if ((*found)->n_lone_mounts != n) {
-        (*found)->n_lone_mounts = n;
+    if ((*found)->n_mounted_parts != n) {
+        (*found)->n_mounted_parts = n;
         report(p, &p->counted, &(*found)->counted);
     }
     if (p->writers.answers_open && live_mounts_take_behind(p->writers.live_mounts, name))
@@ -274,17 +274,17 @@ static void on_changed_mounts(void *userdata, const char *name)
 /* The lock is not held. */
 static void reconcile_mounts(struct publisher *p)
 {
-    struct lone_mounts seen = {0};
+    struct mounted_parts seen = {0};
     int root_fd;
 
-    if (!mount_watch_take(p->watch, &seen))
+    if (!mount_subscription_take(p->watch, &seen))
         return;
     if (session_begin_write(p->session, &root_fd) == 0) {
         if (live_mounts_reconcile(p->writers.live_mounts, root_fd, &seen))
-            mount_watch_look_again(p->watch);
+            mount_subscription_rescan(p->watch);
         session_end_write(p->session, root_fd);
     }
-    lone_mounts_deinit(&seen);
+    mounted_parts_deinit(&seen);
 }
 
 static void scan(struct publisher *p)
@@ -317,7 +317,7 @@ static struct publish_step next_step(struct publisher *p)
     publish_queue_for_each_draining(e, &p->queue)
         publish_queue_set_drain(e, volume_writer_drain_until(&volume_of(e)->writer));
     if (p->watch != NULL)
-        publish_queue_set_scanned_at(&p->queue, mount_watch_seen_at(p->watch));
+        publish_queue_set_scanned_at(&p->queue, mount_subscription_scanned_at(p->watch));
     return publish_queue_next(&p->queue, clock_mono());
 }
 
@@ -354,7 +354,7 @@ static void work(struct publisher *p, const struct publish_step *step)
         begin_catching_up(p, v);
         break;
     case PUBLISH_ACTION_REQUEST_SCAN:
-        mount_watch_request(p->watch);
+        mount_subscription_request_scan(p->watch);
         break;
     case PUBLISH_ACTION_CLEAN:
         clean(p, v);
@@ -371,7 +371,7 @@ static void work(struct publisher *p, const struct publish_step *step)
  */
 static void leave_descriptors(const struct publisher *p)
 {
-    int wake_fd = p->watch != NULL ? mount_watch_fd(p->watch) : p->done_fd;
+    int wake_fd = p->watch != NULL ? mount_subscription_fd(p->watch) : p->done_fd;
     unsigned low = (unsigned)(wake_fd < p->done_fd ? wake_fd : p->done_fd);
     unsigned high = (unsigned)(wake_fd < p->done_fd ? p->done_fd : wake_fd);
     struct stat status;
@@ -441,7 +441,7 @@ static struct publisher_volume *take_bound(struct publisher *p)
     return v;
 }
 
-/* Return: a volume whose n_lone_mounts has changed; NULL if there is none. */
+/* Return: a volume whose n_mounted_parts has changed; NULL if there is none. */
 static struct publisher_volume *take_counted(struct publisher *p)
 {
     struct publisher_volume *v;
@@ -487,8 +487,8 @@ static int on_done(sd_event_source *source, int fd, uint32_t revents, void *user
     while ((v = take_bound(p)) != NULL)
         report_bound(v);
     while ((v = take_counted(p)) != NULL)
-        if (v->callbacks->lone_mounts != NULL)
-            v->callbacks->lone_mounts(v->userdata);
+        if (v->callbacks->mounted_parts != NULL)
+            v->callbacks->mounted_parts(v->userdata);
     if (take_probed(p))
         p->probed(p->probed_userdata);
     return 0;
@@ -525,7 +525,7 @@ static int publisher_start(struct publisher *p, sd_event *event, struct error *e
 
 static void publisher_release(struct publisher *p)
 {
-    p->watch = mount_watch_free(p->watch);
+    p->watch = mount_subscription_free(p->watch);
     p->writers.live_mounts = live_mounts_free(p->writers.live_mounts);
     sd_event_source_disable_unref(p->done_source);
     fd_close(p->done_fd);
@@ -553,7 +553,8 @@ static int watch_mounts(struct publisher *p, struct mount_monitor *monitor, stru
     r = live_mounts_new(p->session, p->writers.tree, p->writers.answers_open,
                         &p->writers.live_mounts);
     if (r == 0)
-        r = mount_watch_new(monitor, session_device(p->session), on_mounts_seen, p, &p->watch);
+        r = mount_subscription_new(monitor, session_device(p->session), on_mounts_seen, p,
+                                   &p->watch);
     return r < 0 ? error_set_errno(e, r, "cannot watch what is mounted") : 0;
 }
 
@@ -728,13 +729,13 @@ void publisher_submit(struct publisher_volume *volume, struct payload *payload, 
     payload_unref(overtaken);
 }
 
-struct publisher_lone_mounts publisher_lone_mounts(struct publisher_volume *volume)
+struct publisher_mounted_parts publisher_mounted_parts(struct publisher_volume *volume)
 {
     struct publisher *p = volume->publisher;
 
     LOCK_GUARD(&p->lock);
-    return (struct publisher_lone_mounts){.n = volume->n_lone_mounts,
-                                          .follow = p->writers.answers_open};
+    return (struct publisher_mounted_parts){.n = volume->n_mounted_parts,
+                                            .follow = p->writers.answers_open};
 }
 
 void publisher_probe(struct publisher *publisher, publisher_probed_fn *probed, void *userdata)

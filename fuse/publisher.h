@@ -60,8 +60,8 @@ struct publisher_place {
 };
 
 struct publisher_callbacks {
-    publisher_done_fn *done;             /* once for each payload that was worked on */
-    void (*lone_mounts)(void *userdata); /* publisher_lone_mounts() has changed; may be NULL */
+    publisher_done_fn *done;               /* once for each payload that was worked on */
+    void (*mounted_parts)(void *userdata); /* publisher_mounted_parts() has changed; may be NULL */
 };
 
 /*
@@ -98,11 +98,11 @@ void publisher_bind(struct publisher_volume *volume, int target_fd_consumed,
                     unsigned long mount_attr, publisher_bound_fn *bound, void *userdata);
 
 /* Files and directories of a volume that are mounted alone, as of the last look. */
-struct publisher_lone_mounts {
+struct publisher_mounted_parts {
     size_t n;
     bool follow; /* whether they are live */
 };
-struct publisher_lone_mounts publisher_lone_mounts(struct publisher_volume *volume);
+struct publisher_mounted_parts publisher_mounted_parts(struct publisher_volume *volume);
 
 /*
  * Give the binding up, if one is under way or not yet told: bound() is not called any more. It may

@@ -16,6 +16,7 @@
 
 #include "base/error.h"
 #include "fuse/notifier.h"
+#include "fuse/request_counts.h"
 #include "fuse/tree.h"
 
 struct session;
@@ -103,16 +104,5 @@ int session_probe(struct session *session);
 /* Whose changes are accepted from now on: a thread id. 0 for nobody's. Thread: any. */
 void session_set_publisher(struct session *session, int tid);
 
-/* FUSE requests by kind. */
-#define SESSION_KINDS 64 /* opcodes; those past the end count as the last */
-struct session_counts {
-    uint64_t n[SESSION_KINDS];
-};
-
-/* Add those of a session. NULL is fine. */
-void session_count_requests(const struct session *session, struct session_counts *counts);
-
-/* Called for each kind of which there was any. */
-typedef void session_visit_fn(void *userdata, const char *kind, uint64_t count);
-void session_counts_visit(const struct session_counts *counts, session_visit_fn *visit,
-                          void *userdata);
+/* Add the requests of a session. NULL is fine. Thread: any. */
+void session_count_requests(const struct session *session, struct request_counts *counts);

@@ -90,13 +90,13 @@ static size_t payload_bytes(const struct payload *payload)
 /* What is mounted alone, by subPath for instance, and whether it follows updates. */
 static int add_lone_mounts(cJSON *volume, const struct published *p)
 {
-    struct publisher_lone_mounts mounts;
+    struct publisher_mounted_parts mounts;
     cJSON *described;
     int r;
 
     if (p->publisher == NULL)
         return 0;
-    mounts = publisher_lone_mounts(p->publisher);
+    mounts = publisher_mounted_parts(p->publisher);
     described = cJSON_AddObjectToObject(volume, "mountedAlone");
     r = json_add_number(described, "count", (double)mounts.n);
     return r | json_add_bool(described, "live", mounts.follow);
@@ -180,12 +180,12 @@ static void add_request_kind(void *userdata, const char *kind, uint64_t count)
     sum->result |= json_add_number(sum->by_kind, kind, (double)count);
 }
 
-static int add_requests(cJSON *json, const struct session_counts *counts)
+static int add_requests(cJSON *json, const struct request_counts *counts)
 {
     cJSON *requests = cJSON_AddObjectToObject(json, "requests");
     struct request_sum sum = {.by_kind = cJSON_AddObjectToObject(requests, "byKind")};
 
-    session_counts_visit(counts, add_request_kind, &sum);
+    request_counts_visit(counts, add_request_kind, &sum);
     return sum.result | json_add_number(requests, "total", (double)sum.total);
 }
 
@@ -201,7 +201,7 @@ static int add_memory(cJSON *json)
 }
 
 int status_document_process(const char *kind, struct timespec started_at,
-                            const struct session_counts *counts, cJSON *json)
+                            const struct request_counts *counts, cJSON *json)
 {
     int r = 0;
 

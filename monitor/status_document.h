@@ -21,7 +21,7 @@
  * Return: 0 or -ENOMEM.
  */
 int status_document_process(const char *kind, struct timespec started_at,
-                            const struct session_counts *counts, cJSON *json);
+                            const struct request_counts *counts, cJSON *json);
 
 /*
  * Add the members of a source, without how it is doing for some object.

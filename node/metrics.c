@@ -339,9 +339,9 @@ static void see_requests(void *userdata, const char *kind, uint64_t count)
     metric_set(m->metrics[FUSE_REQUESTS], (double)count, LABELS(kind));
 }
 
-void node_metrics_see_requests(struct node_metrics *metrics, const struct session_counts *counts)
+void node_metrics_see_requests(struct node_metrics *metrics, const struct request_counts *counts)
 {
-    session_counts_visit(counts, see_requests, metrics);
+    request_counts_visit(counts, see_requests, metrics);
 }
 
 void node_metrics_see_lone_mounts(struct node_metrics *metrics, size_t n_live, size_t n_stale)

@@ -46,7 +46,7 @@ void node_metrics_source_gone(struct node_metrics *metrics, const struct source 
 
 void node_metrics_see_volume(struct node_metrics *metrics, const struct published *published);
 void node_metrics_see_source(struct node_metrics *metrics, const struct source *source);
-void node_metrics_see_requests(struct node_metrics *metrics, const struct session_counts *counts);
+void node_metrics_see_requests(struct node_metrics *metrics, const struct request_counts *counts);
 /* What is mounted alone of all volumes: what follows updates, and what does not. */
 void node_metrics_see_lone_mounts(struct node_metrics *metrics, size_t n_live, size_t n_stale);
 void node_metrics_see_registration(struct node_metrics *metrics, bool is_registered);

@@ -125,7 +125,7 @@ static unsigned find_troubles(const struct node_volume *v)
         if (p->logged_certificates[i])
             troubles |= TROUBLE_CERTIFICATE;
     if (p->publisher != NULL) {
-        struct publisher_lone_mounts mounts = publisher_lone_mounts(p->publisher);
+        struct publisher_mounted_parts mounts = publisher_mounted_parts(p->publisher);
 
         if (mounts.n > 0 && !mounts.follow)
             troubles |= TROUBLE_NOT_LIVE;
@@ -166,12 +166,12 @@ struct sight {
 static bool see_volume(void *userdata, const struct node_volume *volume)
 {
     struct sight *sight = userdata;
-    struct publisher_lone_mounts mounts;
+    struct publisher_mounted_parts mounts;
 
     node_metrics_see_volume(sight->metrics, &volume->published);
     if (volume->published.publisher == NULL)
         return true;
-    mounts = publisher_lone_mounts(volume->published.publisher);
+    mounts = publisher_mounted_parts(volume->published.publisher);
     sight->n_live += mounts.follow ? mounts.n : 0;
     sight->n_stale += mounts.follow ? 0 : mounts.n;
     return true;
@@ -191,7 +191,7 @@ static void collect(void *userdata, struct node_metrics *metrics)
     const struct node_monitor *seeing = userdata;
     const struct node *node = seeing->node;
     struct sight sight = {.metrics = metrics};
-    struct session_counts counts = {0};
+    struct request_counts counts = {0};
 
     node_volumes_visit(node->volumes, see_volume, &sight);
     identities_visit(node->identities, see_identity, &sight);
@@ -385,7 +385,7 @@ static int describe_node(const struct node *node, struct buf *part)
     cJSON *json = cJSON_CreateObject();
     struct source_list sources = {.list = cJSON_AddArrayToObject(json, "sources")};
     const char *error = csi_service_registration_error(node->csi);
-    struct session_counts counts = {0};
+    struct request_counts counts = {0};
     int r;
 
     node_count_requests(node, &counts);

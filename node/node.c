@@ -112,7 +112,7 @@ bool node_is_serving(const struct node *node)
            (node->live == NULL || !session_is_dead(node->live->session));
 }
 
-void node_count_requests(const struct node *node, struct session_counts *counts)
+void node_count_requests(const struct node *node, struct request_counts *counts)
 {
     session_count_requests(node->standard->session, counts);
     if (node->live != NULL)

@@ -49,7 +49,7 @@ int node_run(const struct node_options *options, struct error *e);
 /* Whether what volumes are in can be read. */
 bool node_is_serving(const struct node *node);
 /* Add the FUSE requests so far. */
-void node_count_requests(const struct node *node, struct session_counts *counts);
+void node_count_requests(const struct node *node, struct request_counts *counts);
 
 /* What it is about, for a service manager's status line. */
 void node_tell_status(struct node *node);

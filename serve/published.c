@@ -265,7 +265,7 @@ static void on_lone_mounts(void *userdata)
 static int find_place(struct published *p, struct error *e)
 {
     static const struct publisher_callbacks callbacks = {.done = on_published,
-                                                         .lone_mounts = on_lone_mounts};
+                                                         .mounted_parts = on_lone_mounts};
     struct publisher_place place;
     int r = p->callbacks->place(p->userdata, &place, e);
 

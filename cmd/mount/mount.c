@@ -81,7 +81,7 @@ static int describe(void *userdata, uint64_t *cursor, struct buf *part)
 {
     struct mount *m = userdata;
     cJSON *process = cJSON_CreateObject(), *volume = cJSON_CreateObject();
-    struct session_counts counts = {0};
+    struct request_counts counts = {0};
     int r;
 
     session_count_requests(m->session, &counts);

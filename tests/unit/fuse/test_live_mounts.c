@@ -234,7 +234,7 @@ static mono_us now(void)
 static bool reconcile_as_of(struct live_mounts *mounts, const char *roots, mono_us began_at)
 {
     _cleanup_(freep) char *copy = strdup(roots);
-    struct lone_mounts seen = {.began_at = began_at};
+    struct mounted_parts seen = {.began_at = began_at};
     char *all[8], *at = copy, *root;
 
     seen.roots = all;
@@ -609,7 +609,7 @@ static void live_file_stays_where_it_is(void **state)
 static void mounts_past_the_maximum_do_not_follow(void **state)
 {
     char *all[LIVE_MOUNTS_MAX + 1], files[(LIVE_MOUNTS_MAX + 1) * 16] = "";
-    struct lone_mounts seen = {.roots = all, .n = ELEMENTS_OF(all)};
+    struct mounted_parts seen = {.roots = all, .n = ELEMENTS_OF(all)};
     size_t used = 0, n_live = 0;
 
     for (size_t i = 0; i < ELEMENTS_OF(all); i++) {
@@ -711,7 +711,7 @@ static void count_full(void *userdata, const char *volume)
 
 static bool note_location(void *userdata, const struct live_mount *mount)
 {
-    struct lone_mounts *seen = userdata;
+    struct mounted_parts *seen = userdata;
 
     assert_true(asprintf(&seen->roots[seen->n++], "/%s", mount->location) > 0);
     return true;
@@ -736,7 +736,7 @@ static void make_many_volumes(void)
 }
 
 /* Each file twice, as if two containers had mounted it. */
-static void see_files(struct lone_mounts *seen)
+static void see_files(struct mounted_parts *seen)
 {
     for (size_t i = 0; i < 2 * N_VOLUMES * N_FILES; i++)
         assert_true(asprintf(&seen->roots[seen->n++], "/v%zu/" G "/f%zu", i / 2 % N_VOLUMES,
@@ -745,7 +745,7 @@ static void see_files(struct lone_mounts *seen)
 }
 
 /* What they have become. */
-static void see_live_files(struct lone_mounts *seen, struct live_mounts *mounts)
+static void see_live_files(struct mounted_parts *seen, struct live_mounts *mounts)
 {
     char volume[16];
 
@@ -757,7 +757,7 @@ static void see_live_files(struct lone_mounts *seen, struct live_mounts *mounts)
     seen->began_at = now();
 }
 
-static void see_nothing(struct lone_mounts *seen)
+static void see_nothing(struct mounted_parts *seen)
 {
     while (seen->n > 0)
         free(seen->roots[--seen->n]);
@@ -768,7 +768,7 @@ static void see_nothing(struct lone_mounts *seen)
 static void very_many_mounts(void **state)
 {
     static char *roots[2 * N_VOLUMES * N_FILES];
-    struct lone_mounts seen = {.roots = roots};
+    struct mounted_parts seen = {.roots = roots};
     struct changes full = {.mounts = *state};
 
     make_many_volumes();
@@ -1008,7 +1008,7 @@ static int come_and_go(void *userdata)
 {
     static const struct tree_options options = {.root_mode = 0755, .answers_open = true};
     char *a = strdupa("/v/" G "/a"), *d = strdupa("/v/" G "/d"), *roots[] = {a, d};
-    struct lone_mounts seen = {.roots = roots, .n = 2}, none = {.n = 0};
+    struct mounted_parts seen = {.roots = roots, .n = 2}, none = {.n = 0};
     struct live_mounts *mounts = NULL;
     struct payload *payload = userdata;
     struct stat stat;

@@ -23,7 +23,7 @@
 #define DEVICE      makedev(0, 70)
 #define OTHER       makedev(0, 71)
 #define MADE_UP_MAX 8
-#define SEEN_MAX    65536 /* the monitor's LONE_MOUNTS_MAX */
+#define SEEN_MAX    65536 /* the monitor's MOUNTED_PARTS_MAX */
 
 /* ---- the stand-ins */
 
@@ -119,8 +119,8 @@ int stand_in_for_poll(struct pollfd *fds, nfds_t n, int timeout_ms)
 
 struct fixture {
     struct mount_monitor *monitor;
-    struct mount_watch *watch; /* of DEVICE */
-    unsigned n_seen;           /* under the host's lock */
+    struct mount_subscription *watch; /* of DEVICE */
+    unsigned n_seen;                  /* under the host's lock */
 };
 
 static void on_seen(void *userdata)
@@ -142,21 +142,21 @@ static void wait_for_look(unsigned *n_seen)
     unlock_host();
 }
 
-static struct mount_watch *watch_new(struct fixture *f, dev_t device, unsigned *n_seen)
+static struct mount_subscription *watch_new(struct fixture *f, dev_t device, unsigned *n_seen)
 {
-    struct mount_watch *watch = NULL;
+    struct mount_subscription *watch = NULL;
 
-    assert_int_equal(mount_watch_new(f->monitor, device, on_seen, n_seen, &watch), 0);
+    assert_int_equal(mount_subscription_new(f->monitor, device, on_seen, n_seen, &watch), 0);
     return watch;
 }
 
 /* Ask until the answer is there, as the publisher does. */
-static void request_until_seen(struct mount_watch *watch)
+static void request_until_seen(struct mount_subscription *watch)
 {
     mono_us begin = clock_mono();
 
-    while (mount_watch_seen_at(watch) < begin) {
-        mount_watch_request(watch);
+    while (mount_subscription_scanned_at(watch) < begin) {
+        mount_subscription_request_scan(watch);
         sched_yield();
     }
 }
@@ -167,12 +167,12 @@ static void request_until_seen(struct mount_watch *watch)
  */
 static void settle(struct fixture *f)
 {
-    struct lone_mounts mounts = {0};
+    struct mounted_parts mounts = {0};
 
     request_until_seen(f->watch);
     request_until_seen(f->watch);
-    mount_watch_take(f->watch, &mounts);
-    lone_mounts_deinit(&mounts);
+    mount_subscription_take(f->watch, &mounts);
+    mounted_parts_deinit(&mounts);
     lock_host();
     f->n_seen = 0;
     unlock_host();
@@ -200,7 +200,7 @@ static int teardown(void **state)
 {
     struct fixture *f = *state;
 
-    f->watch = mount_watch_free(f->watch);
+    f->watch = mount_subscription_free(f->watch);
     f->monitor = mount_monitor_free(f->monitor);
     return 0;
 }
@@ -226,7 +226,7 @@ static void note_change(struct fixture *f)
     lock_host();
     host.has_changed = true;
     unlock_host();
-    assert_int_equal(eventfd_write(mount_watch_fd(f->watch), 1), 0);
+    assert_int_equal(eventfd_write(mount_subscription_fd(f->watch), 1), 0);
 }
 
 /* The next looks see what is mounted by now, and are not over before let_go(). */
@@ -260,21 +260,21 @@ static unsigned n_looks(void)
 }
 
 /* What a watch has to be taken: the roots, each with a blank before it. */
-static void assert_takes(struct mount_watch *watch, const char *roots)
+static void assert_takes(struct mount_subscription *watch, const char *roots)
 {
-    struct lone_mounts mounts;
+    struct mounted_parts mounts;
     char text[256] = "";
 
-    assert_true(mount_watch_take(watch, &mounts));
+    assert_true(mount_subscription_take(watch, &mounts));
     for (size_t i = 0; i < mounts.n; i++) {
         size_t used = strlen(text);
 
         snprintf(text + used, sizeof(text) - used, " %s", mounts.roots[i]);
     }
     assert_string_equal(text, roots);
-    lone_mounts_deinit(&mounts);
+    mounted_parts_deinit(&mounts);
     assert_int_equal(mounts.n, 0);
-    assert_false(mount_watch_take(watch, &mounts));
+    assert_false(mount_subscription_take(watch, &mounts));
 }
 
 /* ---- looking */
@@ -329,19 +329,19 @@ static void time_of_a_look_is_when_it_began(void **state)
     struct fixture *f = *state;
     mono_us before = clock_mono(), held_up;
 
-    assert_true(mount_watch_seen_at(f->watch) > 0);
-    assert_true(mount_watch_seen_at(f->watch) <= before);
+    assert_true(mount_subscription_scanned_at(f->watch) > 0);
+    assert_true(mount_subscription_scanned_at(f->watch) <= before);
     hold_up(f);
-    assert_true(mount_watch_seen_at(f->watch) <= before); /* its result is not there */
+    assert_true(mount_subscription_scanned_at(f->watch) <= before); /* its result is not there */
     held_up = clock_mono();
     let_go();
-    while (mount_watch_seen_at(f->watch) < before)
+    while (mount_subscription_scanned_at(f->watch) < before)
         sched_yield();
-    assert_true(mount_watch_seen_at(f->watch) <= held_up);
+    assert_true(mount_subscription_scanned_at(f->watch) <= held_up);
 }
 
 struct telling {
-    struct mount_watch *watch;
+    struct mount_subscription *watch;
     mono_us seen_at; /* as it was when the watch was told */
     unsigned n_seen;
 };
@@ -350,7 +350,7 @@ static void on_seen_note_time(void *userdata)
 {
     struct telling *telling = userdata;
 
-    telling->seen_at = mount_watch_seen_at(telling->watch);
+    telling->seen_at = mount_subscription_scanned_at(telling->watch);
     on_seen(&telling->n_seen);
 }
 
@@ -359,14 +359,15 @@ static void time_comes_after_what_was_seen(void **state)
 {
     struct fixture *f = *state;
     struct telling telling = {.watch = f->watch};
-    struct mount_watch *watch = NULL;
+    struct mount_subscription *watch = NULL;
     mono_us before = clock_mono();
 
-    assert_int_equal(mount_watch_new(f->monitor, DEVICE, on_seen_note_time, &telling, &watch), 0);
+    assert_int_equal(
+        mount_subscription_new(f->monitor, DEVICE, on_seen_note_time, &telling, &watch), 0);
     wait_for_look(&telling.n_seen);
     settle(f);
     assert_true(telling.seen_at < before);
-    mount_watch_free(watch);
+    mount_subscription_free(watch);
 }
 
 /* If nothing has changed, the last look holds for now as well. */
@@ -400,14 +401,14 @@ static void look_that_fails_is_made_again(void **state)
 {
     struct fixture *f = *state;
     unsigned before = n_looks();
-    mono_us seen_at = mount_watch_seen_at(f->watch);
+    mono_us seen_at = mount_subscription_scanned_at(f->watch);
 
     lock_host();
     host.n_to_fail = 2;
     unlock_host();
     mount(DEVICE, "/.live/1");
     hold_up(f);
-    assert_int_equal(mount_watch_seen_at(f->watch), seen_at);
+    assert_int_equal(mount_subscription_scanned_at(f->watch), seen_at);
     let_go();
     wait_for_look(&f->n_seen);
     assert_int_equal(n_looks(), before + 3);
@@ -418,7 +419,7 @@ static void look_that_fails_is_made_again(void **state)
 static void mounts_past_the_maximum_are_left_out(void **state)
 {
     struct fixture *f = *state;
-    struct lone_mounts mounts;
+    struct mounted_parts mounts;
 
     mount(OTHER, "/.live/1");
     mount(DEVICE, "/.live/2");
@@ -427,10 +428,10 @@ static void mounts_past_the_maximum_are_left_out(void **state)
     unlock_host();
     note_change(f);
     wait_for_look(&f->n_seen);
-    assert_true(mount_watch_take(f->watch, &mounts));
+    assert_true(mount_subscription_take(f->watch, &mounts));
     assert_int_equal(mounts.n, SEEN_MAX);
     assert_string_equal(mounts.roots[SEEN_MAX - 1], "/.live/2");
-    lone_mounts_deinit(&mounts);
+    mounted_parts_deinit(&mounts);
     lock_host();
     host.n_repeats = 0;
     unlock_host();
@@ -445,7 +446,7 @@ static void each_watch_sees_its_own(void **state)
 {
     struct fixture *f = *state;
     unsigned n_seen = 0, n_seen_again = 0;
-    struct mount_watch *other, *again;
+    struct mount_subscription *other, *again;
 
     mount(DEVICE, "/.live/1");
     mount(OTHER, "/.live/2");
@@ -458,38 +459,38 @@ static void each_watch_sees_its_own(void **state)
     again = watch_new(f, DEVICE, &n_seen_again);
     wait_for_look(&n_seen_again);
     assert_takes(again, " /.live/1");
-    assert_null(mount_watch_free(other));
-    assert_null(mount_watch_free(again));
-    assert_null(mount_watch_free(NULL));
+    assert_null(mount_subscription_free(other));
+    assert_null(mount_subscription_free(again));
+    assert_null(mount_subscription_free(NULL));
 }
 
 static void watches_are_limited(void **state)
 {
     struct fixture *f = *state;
-    struct mount_watch *watches[3], *none = NULL;
+    struct mount_subscription *watches[3], *none = NULL;
     unsigned n_seen[3] = {0}, unused = 0;
 
     for (size_t i = 0; i < ELEMENTS_OF(watches); i++)
         watches[i] = watch_new(f, makedev(0, 80 + (unsigned)i), &n_seen[i]);
-    assert_int_equal(mount_watch_new(f->monitor, OTHER, on_seen, &unused, &none), -EMFILE);
+    assert_int_equal(mount_subscription_new(f->monitor, OTHER, on_seen, &unused, &none), -EMFILE);
     assert_null(none);
     for (size_t i = 0; i < ELEMENTS_OF(watches); i++)
         wait_for_look(&n_seen[i]);
     settle(f);
-    mount_watch_free(watches[1]);
+    mount_subscription_free(watches[1]);
     mount(OTHER, "/.live/1");
     watches[1] = watch_new(f, OTHER, &unused);
     wait_for_look(&unused);
     assert_takes(watches[1], " /.live/1");
     for (size_t i = 0; i < ELEMENTS_OF(watches); i++)
-        mount_watch_free(watches[i]);
+        mount_subscription_free(watches[i]);
 }
 
 /* One that comes in the middle of a look gets the next one. */
 static void watch_that_comes_during_a_look(void **state)
 {
     struct fixture *f = *state;
-    struct mount_watch *other;
+    struct mount_subscription *other;
     unsigned n_seen = 0;
 
     mount(DEVICE, "/.live/1");
@@ -500,7 +501,7 @@ static void watch_that_comes_during_a_look(void **state)
     let_go();
     wait_for_look(&n_seen);
     assert_takes(other, " /.live/2");
-    mount_watch_free(other);
+    mount_subscription_free(other);
 }
 
 /* Its place may be another's when the look is over, to whom the mounts are of no concern. */
@@ -512,7 +513,7 @@ static void watch_that_goes_during_a_look(void **state)
     mount(DEVICE, "/.live/1");
     mount(OTHER, "/.live/2");
     hold_up(f);
-    mount_watch_free(f->watch);
+    mount_subscription_free(f->watch);
     f->watch = watch_new(f, OTHER, &n_seen);
     let_go();
     wait_for_look(&n_seen);
@@ -523,11 +524,11 @@ static void watch_that_goes_during_a_look(void **state)
 static int watch_and_free(void *userdata)
 {
     struct fixture *f = userdata;
-    struct mount_watch *watch = NULL;
+    struct mount_subscription *watch = NULL;
     unsigned unused = 0;
-    int r = mount_watch_new(f->monitor, OTHER, on_seen, &unused, &watch);
+    int r = mount_subscription_new(f->monitor, OTHER, on_seen, &unused, &watch);
 
-    mount_watch_free(watch);
+    mount_subscription_free(watch);
     return r;
 }
 

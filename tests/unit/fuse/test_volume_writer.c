@@ -255,7 +255,7 @@ static bool waits(uint64_t id)
 static void look(struct fixture *f, const char *path, const char *suffix)
 {
     char root[PATH_SIZE], *roots[] = {root};
-    struct lone_mounts seen = {.roots = roots, .n = path != NULL};
+    struct mounted_parts seen = {.roots = roots, .n = path != NULL};
     mono_us before = clock_mono();
 
     do

@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How the read-only mount and its writable twin come about, without a moment at which a consumer
+ * could see an empty or a writable volume (as root):
+ *
+ *  1. fsopen() and fsmount() make a mount that is attached nowhere; the publisher fills it.
+ *  2. mount_view_attach() sets it read-only, and then moves it to the mount point.
+ *  3. A clone of it, attached nowhere again, is set writable and serves the publisher from then on.
+ *
+ * In this order because a kernel before 6.15 does not clone what is not attached.
+ *
+ * mount_view_bind() is the same for one directory: a clone of what is attached, read-only before it
+ * is moved to where readers look.
+ *
+ * The twin keeps the file system alive when the mount point is unmounted, so the connection does
+ * not show the end; mountinfo does (mount_watch.c). inotify watches inodes, so a watcher of any
+ * mount of the file system sees what happens through the twin.
+ *
+ * As an ordinary user there is one mount, made by fusermount3. No descriptor of it is kept, as that
+ * would make the user's own unmounting fail with EBUSY: the publisher opens the mount point for
+ * each update and compares its device number.
+ *
+ * No call here may ask the workers (AT_STATX_DONT_SYNC, O_PATH) but those of the publisher: if the
+ * process were killed meanwhile, no worker would answer.
+ */
+#include "fuse/mount_view.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "base/cleanup.h"
+#include "base/lock.h"
+#include "base/process.h"
+#include "fuse/mount_watch.h"
+
+int mount_view_init(struct mount_view *view, const char *mountpoint)
+{
+    *view = (struct mount_view){.mountpoint = strdup(mountpoint), .fd = -1};
+    pthread_mutex_init(&view->lock, NULL);
+    return view->mountpoint != NULL ? 0 : -ENOMEM;
+}
+
+void mount_view_deinit(struct mount_view *view)
+{
+    view->fd = fd_close(view->fd);
+    pthread_mutex_destroy(&view->lock);
+    free(view->mountpoint);
+    view->mountpoint = NULL;
+}
+
+bool mount_view_is_private(const struct mount_view *view)
+{
+    return view->fd >= 0;
+}
+
+/* ---- which mount it is */
+
+static int mount_id_of(int fd, const char *path, uint64_t *ret_mount_id)
+{
+    struct statx status;
+
+    if (statx(fd, path, AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_MNT_ID, &status) < 0)
+        return negative_errno();
+    *ret_mount_id = status.stx_mnt_id;
+    return 0;
+}
+
+/* The attached mount, if it is what the mount point leads to. Return: a descriptor; -ENOTCONN. */
+static int open_attached(const struct mount_view *v)
+{
+    _cleanup_(fd_closep) int fd =
+        open(v->mountpoint, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    uint64_t mount_id = 0;
+
+    if (fd < 0 || mount_id_of(fd, "", &mount_id) < 0 || mount_id != v->mount_id)
+        return -ENOTCONN;
+    return TAKE_FD(fd);
+}
+
+/* The mount that @fd or @path leads to is what consumers see, or are about to. */
+static int note_mount(struct mount_view *v, int fd, const char *path)
+{
+    int r = mount_id_of(fd, path, &v->mount_id);
+
+    v->is_attached = v->is_attached || r >= 0;
+    return r;
+}
+
+int mount_view_identify(struct mount_view *view, struct error *e)
+{
+    bool as_user = view->fd < 0;
+    struct statx root;
+    int r = statx(as_user ? AT_FDCWD : view->fd, as_user ? view->mountpoint : "",
+                  AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &root);
+
+    if (r < 0)
+        return error_set_errno(e, negative_errno(), "cannot stat the mount on %s",
+                               view->mountpoint);
+    view->device = makedev(root.stx_dev_major, root.stx_dev_minor);
+    if (!as_user)
+        return 0;
+    r = note_mount(view, AT_FDCWD, view->mountpoint);
+    return r < 0 ? error_set_errno(e, r, "cannot identify the mount on %s", view->mountpoint) : 0;
+}
+
+/* All mounts are looked at only if another one hides ours: a node has thousands that change. */
+bool mount_view_check(struct mount_view *view)
+{
+    _cleanup_(fd_closep) int fd = open_attached(view);
+
+    if (fd < 0 && !mount_watch_exists(view->mount_id))
+        view->is_attached = false;
+    return view->is_attached;
+}
+
+/* ---- mounting */
+
+struct fs_option {
+    unsigned command; /* FSCONFIG_SET_STRING or _FLAG */
+    const char *name;
+    const char *value;
+};
+
+int mount_view_mount(struct mount_view *view, const struct mount_view_options *options,
+                     int device_fd, struct error *e)
+{
+    char fd_text[16], uid_text[16], gid_text[16];
+    const struct fs_option fs_options[] = {
+        {FSCONFIG_SET_STRING, "source", options->source},
+        {FSCONFIG_SET_STRING, "subtype", "secretfs"},
+        {FSCONFIG_SET_STRING, "fd", fd_text},
+        {FSCONFIG_SET_STRING, "rootmode", "40000"}, /* octal: a directory */
+        {FSCONFIG_SET_STRING, "user_id", uid_text},
+        {FSCONFIG_SET_STRING, "group_id", gid_text},
+        {FSCONFIG_SET_FLAG, "default_permissions", NULL},
+        {FSCONFIG_SET_FLAG, "allow_other", NULL},
+    };
+    _cleanup_(fd_closep) int fs_fd = fsopen("fuse", FSOPEN_CLOEXEC);
+
+    if (fs_fd < 0 && errno == EPERM)
+        return MOUNT_VIEW_NOT_PERMITTED;
+    if (fs_fd < 0)
+        return error_set_errno(e, negative_errno(),
+                               "cannot open the fuse file system; is the "
+                               "kernel's fuse module there?");
+    snprintf(fd_text, sizeof(fd_text), "%d", device_fd);
+    snprintf(uid_text, sizeof(uid_text), "%u", geteuid());
+    snprintf(gid_text, sizeof(gid_text), "%u", getegid());
+    for (size_t i = 0; i < ELEMENTS_OF(fs_options); i++) {
+        const struct fs_option *o = &fs_options[i];
+
+        if (fsconfig(fs_fd, o->command, o->name, o->value, 0) < 0)
+            return error_set_errno(e, negative_errno(), "cannot set the mount option %s", o->name);
+    }
+    if (fsconfig(fs_fd, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+        return error_set_errno(e, negative_errno(), "cannot create the file system");
+    view->fd = fsmount(fs_fd, FSMOUNT_CLOEXEC, (unsigned)options->mount_attr);
+    if (view->fd < 0)
+        return error_set_errno(e, negative_errno(), "cannot mount the file system");
+    return 0;
+}
+
+static int set_read_only(int mount_fd, bool read_only)
+{
+    struct mount_attr attr = {0};
+
+    if (read_only)
+        attr.attr_set = MOUNT_ATTR_RDONLY;
+    else
+        attr.attr_clr = MOUNT_ATTR_RDONLY;
+    return mount_setattr(mount_fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0 ? negative_errno()
+                                                                               : 0;
+}
+
+/* Steps 2 and 3 of the top comment. The lock is held. */
+static int attach(struct mount_view *v, struct error *e)
+{
+    int twin_fd;
+    int r = set_read_only(v->fd, true);
+
+    if (r < 0)
+        return error_set_errno(e, r, "cannot make the mount read-only");
+    if (move_mount(v->fd, "", AT_FDCWD, v->mountpoint, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+        return error_set_errno(e, negative_errno(), "cannot mount on %s", v->mountpoint);
+    r = note_mount(v, v->fd, "");
+    if (r < 0)
+        return error_set_errno(e, r, "cannot identify the mount on %s", v->mountpoint);
+    twin_fd = open_tree(v->fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    if (twin_fd < 0)
+        return error_set_errno(e, negative_errno(), "cannot clone the mount on %s", v->mountpoint);
+    fd_close(v->fd);
+    v->fd = twin_fd;
+    r = set_read_only(v->fd, false);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot make the private view of %s writable", v->mountpoint);
+    return 0;
+}
+
+int mount_view_attach(struct mount_view *view, struct error *e)
+{
+    assert(view->fd >= 0);
+    LOCK_GUARD(&view->lock);
+    return attach(view, e);
+}
+
+/* Consumers that still use the mount keep it busy; then it is detached lazily. */
+static int unmount_as_user(const char *mountpoint)
+{
+    const char *const unmount[] = {"fusermount3", "-u", "-q", "--", mountpoint, NULL};
+    const char *const detach[] = {"fusermount3", "-u", "-q", "-z", "--", mountpoint, NULL};
+
+    return process_run(unmount) == 0 || process_run(detach) == 0 ? 0 : -EBUSY;
+}
+
+static int unmount_as_root(const char *mountpoint)
+{
+    if (umount2(mountpoint, UMOUNT_NOFOLLOW) == 0 ||
+        umount2(mountpoint, UMOUNT_NOFOLLOW | MNT_DETACH) == 0)
+        return 0;
+    return negative_errno();
+}
+
+int mount_view_detach(struct mount_view *view)
+{
+    if (!view->is_attached || !mount_watch_exists(view->mount_id))
+        return 0;
+    view->is_attached = false;
+    return view->fd < 0 ? unmount_as_user(view->mountpoint) : unmount_as_root(view->mountpoint);
+}
+
+/* ---- the publisher's part */
+
+/* The publisher has descriptors of its own (publisher.c), so it takes what it needs out of the
+ * process's. */
+static int open_of_process(int process_fd)
+{
+    char path[32];
+    int fd;
+
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", process_fd);
+    fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return fd >= 0 ? fd : negative_errno();
+}
+
+/*
+ * The mount point of an ordinary user is opened each time: a descriptor that stayed open would keep
+ * the user's own unmounting from working.
+ */
+static int open_view(const struct mount_view *v)
+{
+    _cleanup_(fd_closep) int fd = -1;
+    struct stat root;
+
+    if (v->fd >= 0)
+        return open_of_process(v->fd);
+    fd = open(v->mountpoint, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &root) < 0 || root.st_dev != v->device)
+        return -ENOTCONN;
+    return TAKE_FD(fd);
+}
+
+int mount_view_begin_write(struct mount_view *view, int *ret_root_fd)
+{
+    int fd;
+
+    pthread_mutex_lock(&view->lock); /* until mount_view_end_write() */
+    fd = open_view(view);
+    if (fd < 0) {
+        pthread_mutex_unlock(&view->lock);
+        return fd;
+    }
+    *ret_root_fd = fd;
+    return 0;
+}
+
+void mount_view_end_write(struct mount_view *view, int root_fd)
+{
+    fd_close(root_fd);
+    pthread_mutex_unlock(&view->lock);
+}
+
+static int clone_part(int dir_fd, const char *path)
+{
+    const unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (unsigned)AT_SYMLINK_NOFOLLOW;
+    int fd = open_tree(dir_fd, path, flags);
+
+    return fd < 0 ? negative_errno() : fd;
+}
+
+/* The view is attached nowhere, which a kernel before 6.15 does not clone; then its twin is. */
+static int clone_from_view_or_attached(const struct mount_view *v, const char *path,
+                                       struct error *e)
+{
+    _cleanup_(fd_closep) int view_fd = open_view(v), attached_fd = -1;
+    int fd = view_fd < 0 ? view_fd : clone_part(view_fd, path);
+
+    if (fd == -EINVAL) {
+        attached_fd = open_attached(v);
+        if (attached_fd < 0)
+            return error_set(e, attached_fd, "the mount on %s is gone or hidden under another one",
+                             v->mountpoint);
+        fd = clone_part(attached_fd, path);
+    }
+    return fd < 0 ? error_set_errno(e, fd, "cannot clone the mount of %s", path) : fd;
+}
+
+/*
+ * A read-only mount of a directory that is attached nowhere yet. The view's lock is held.
+ * Return: a descriptor, which is the caller's; -errno with @e.
+ */
+static int clone_read_only(struct mount_view *v, const char *path, unsigned long mount_attr,
+                           struct error *e)
+{
+    struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY | mount_attr,
+                              .propagation = MS_PRIVATE};
+    _cleanup_(fd_closep) int fd = clone_from_view_or_attached(v, path, e);
+
+    if (fd < 0)
+        return fd;
+    if (mount_setattr(fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
+        return error_set_errno(e, negative_errno(), "cannot make the mount read-only");
+    return TAKE_FD(fd);
+}
+
+int mount_view_bind(struct mount_view *view, const char *name, int target_fd,
+                    unsigned long mount_attr, uint64_t *ret_mount_id, struct error *e)
+{
+    _cleanup_(fd_closep) int clone_fd = -1, to_fd = -1;
+    uint64_t mount_id;
+    int r;
+
+    {
+        LOCK_GUARD(&view->lock);
+        clone_fd = clone_read_only(view, name, mount_attr, e);
+    }
+    if (clone_fd < 0)
+        return clone_fd;
+    to_fd = open_of_process(target_fd);
+    if (to_fd < 0)
+        return error_set_errno(e, to_fd, "cannot open the directory to mount on");
+    r = mount_id_of(clone_fd, "", &mount_id);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot identify the mount");
+    if (move_mount(clone_fd, "", to_fd, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
+        return error_set_errno(e, negative_errno(), "cannot mount");
+    *ret_mount_id = mount_id;
+    return 0;
+}

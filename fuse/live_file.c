@@ -21,7 +21,7 @@ struct live_open {
     bool drops_pages;
     uint64_t version;
     struct timespec changed;
-    struct tree_content content; /* with a reference */
+    struct file_content content; /* with a reference */
 };
 
 /* ---- open files */
@@ -72,8 +72,8 @@ int live_file_open(struct tree *tree, uint64_t id, pid_t thread, bool may_wait,
     struct node *n;
     int r;
 
-    TREE_LOCK(tree);
-    r = node_find_file(tree, id, &n);
+    LOCK_GUARD(&tree_nodes(tree)->lock);
+    r = node_find_file(tree_nodes(tree), id, &n);
     if (r < 0)
         return r;
     *ret_open = NULL;
@@ -96,7 +96,7 @@ int live_file_open(struct tree *tree, uint64_t id, pid_t thread, bool may_wait,
 /* The lock is held. */
 static void close_version(struct tree *t, uint64_t id, const struct live_open *open)
 {
-    struct node *n = node_file_by_id(t, id);
+    struct node *n = node_file_by_id(tree_nodes(t), id);
     struct node_live *live;
 
     if (n == NULL)
@@ -115,7 +115,7 @@ static void close_version(struct tree *t, uint64_t id, const struct live_open *o
 void live_file_close(struct tree *tree, uint64_t id, struct live_open *open)
 {
     {
-        TREE_LOCK(tree);
+        LOCK_GUARD(&tree_nodes(tree)->lock);
         close_version(tree, id, open);
         if (open != NULL)
             list_remove(&open->link);
@@ -130,8 +130,8 @@ static void note_read(struct tree *t, uint64_t id, struct live_open *open)
 {
     struct node *n;
 
-    TREE_LOCK(t);
-    n = node_file_by_id(t, id);
+    LOCK_GUARD(&tree_nodes(t)->lock);
+    n = node_file_by_id(tree_nodes(t), id);
     if (!atomic_exchange(&open->was_read, true) && n != NULL &&
         n->file.live->version == open->version)
         n->file.live->n_unread--;
@@ -140,7 +140,7 @@ static void note_read(struct tree *t, uint64_t id, struct live_open *open)
 size_t live_file_read(struct tree *tree, uint64_t id, struct live_open *open, size_t offset,
                       size_t size, const uint8_t **ret_bytes)
 {
-    const struct tree_content *content = &open->content;
+    const struct file_content *content = &open->content;
     size_t begin = size_min(offset, content->len), len = size_min(size, content->len - begin);
 
     if (begin + len == content->len && !atomic_load(&open->was_read))
@@ -151,7 +151,7 @@ size_t live_file_read(struct tree *tree, uint64_t id, struct live_open *open, si
 
 void live_file_flush(struct tree *tree, struct live_open *open)
 {
-    TREE_LOCK(tree);
+    LOCK_GUARD(&tree_nodes(tree)->lock);
     open->is_flushed = true;
 }
 
@@ -185,8 +185,8 @@ bool live_file_stat(struct tree *tree, pid_t thread, struct stat *stat)
 
     if (thread == 0)
         return false;
-    TREE_LOCK(tree);
-    n = node_file_by_id(tree, stat->st_ino);
+    LOCK_GUARD(&tree_nodes(tree)->lock);
+    n = node_file_by_id(tree_nodes(tree), stat->st_ino);
     if (n != NULL && n->file.live != NULL)
         open = open_of_thread(n->file.live, thread);
     if (open == NULL || open->version == n->file.live->version)
@@ -199,8 +199,8 @@ bool live_file_is_settled(struct tree *tree, uint64_t id)
 {
     const struct node *n;
 
-    TREE_LOCK(tree);
-    n = node_file_by_id(tree, id);
+    LOCK_GUARD(&tree_nodes(tree)->lock);
+    n = node_file_by_id(tree_nodes(tree), id);
     return n == NULL || n->file.live == NULL ||
            (n->file.live->n_older_opens == 0 && !n->file.live->is_switching);
 }
@@ -211,8 +211,8 @@ bool live_file_is_live(struct tree *tree, uint64_t id)
 {
     const struct node *top, *n;
 
-    TREE_LOCK(tree);
-    top = node_by_id(tree, id);
+    LOCK_GUARD(&tree_nodes(tree)->lock);
+    top = node_by_id(tree_nodes(tree), id);
     for (n = top; n != NULL; n = node_next(top, n))
         if (n->kind == NODE_FILE)
             return n->file.live != NULL;
@@ -224,8 +224,8 @@ int live_file_make(struct tree *tree, uint64_t id)
     struct node *top, *n;
     int r = 0;
 
-    TREE_LOCK(tree);
-    top = node_by_id(tree, id);
+    LOCK_GUARD(&tree_nodes(tree)->lock);
+    top = node_by_id(tree_nodes(tree), id);
     if (top == NULL)
         return -ESTALE;
     for (n = top; n != NULL && r == 0; n = node_next(top, n))

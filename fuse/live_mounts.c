@@ -286,7 +286,7 @@ static int make_live_directory(struct live_mounts *mounts, int root_fd)
 static int make_copy(const struct live_mounts *mounts, int root_fd, const struct member *m,
                      const char *location)
 {
-    const struct tree_staged_node staged = {.copy_of = m->id};
+    const struct staged_node staged = {.copy_of = m->id};
     int r;
 
     tree_stage_node(mounts->tree, &staged);

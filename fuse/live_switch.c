@@ -26,7 +26,7 @@
 
 struct entry {
     uint64_t id;
-    struct tree_content next;
+    struct file_content next;
     mode_t mode;
     uid_t uid;
     gid_t gid;
@@ -66,7 +66,7 @@ static int make_room(struct live_switch *s)
 
 static bool has_bytes_of(const struct node *n, const struct payload_file *file)
 {
-    const struct tree_content *content = &n->file.content;
+    const struct file_content *content = &n->file.content;
 
     return content->len == file->len &&
            (file->len == 0 || memcmp(content->bytes, file->bytes, file->len) == 0);
@@ -132,13 +132,14 @@ const char *live_root_path_below(const struct live_root *root, const char *path)
 static int add_root(struct live_switch *s, const struct live_root *root, size_t index,
                     const struct payload *payload)
 {
-    struct node *top = node_by_id(s->tree, root->id);
+    struct node *top = node_by_id(tree_nodes(s->tree), root->id);
     int r = 0;
 
     for (size_t i = 0; top != NULL && i < payload->n_files && r == 0; i++) {
         const struct payload_file *file = &payload->files[i];
         struct live_change change = {.root = index, .path = live_root_path_below(root, file->path)};
-        struct node *n = change.path != NULL ? node_by_path(s->tree, top, change.path) : NULL;
+        struct node *n =
+            change.path != NULL ? node_by_path(tree_nodes(s->tree), top, change.path) : NULL;
 
         if (n == NULL || n->kind != NODE_FILE || n->file.live == NULL)
             continue;
@@ -158,7 +159,7 @@ int live_switch_new(struct tree *tree, const struct live_root *roots, size_t n_r
         return -ENOMEM;
     s->tree = tree;
     {
-        TREE_LOCK(tree);
+        LOCK_GUARD(&tree_nodes(tree)->lock);
         for (size_t i = 0; i < n_roots && r == 0; i++)
             r = add_root(s, &roots[i], i, payload);
     }
@@ -174,7 +175,7 @@ static void end_switch(struct tree *t, struct live_switch *s)
     struct node *n;
 
     for (size_t i = 0; i < s->n_changes; i++)
-        if ((n = node_file_by_id(t, s->entries[i].id)) != NULL)
+        if ((n = node_file_by_id(tree_nodes(t), s->entries[i].id)) != NULL)
             n->file.live->is_switching = false;
 }
 
@@ -184,11 +185,10 @@ struct live_switch *live_switch_free(struct live_switch *live_switch)
 
     if (s == NULL)
         return NULL;
+    tree_disarm(s->tree, s);
     {
-        TREE_LOCK(s->tree);
+        LOCK_GUARD(&tree_nodes(s->tree)->lock);
         end_switch(s->tree, s);
-        if (s->tree->armed == s)
-            s->tree->armed = NULL;
     }
     for (size_t i = 0; i < s->n_entries; i++)
         object_unref(s->entries[i].next.object);
@@ -209,14 +209,15 @@ bool live_switch_is_partial(const struct live_switch *live_switch)
     return live_switch->is_partial;
 }
 
-mono_us live_switch_drain_until(struct tree *tree, const struct live_switch *live_switch)
+mono_us live_switch_drain_until(const struct live_switch *live_switch)
 {
+    struct node_table *t = tree_nodes(live_switch->tree);
     mono_us until = 0;
     struct node *n;
 
-    TREE_LOCK(tree);
+    LOCK_GUARD(&t->lock);
     for (size_t i = 0; i < live_switch->n_changes; i++)
-        if ((n = node_file_by_id(tree, live_switch->entries[i].id)) != NULL &&
+        if ((n = node_file_by_id(t, live_switch->entries[i].id)) != NULL &&
             n->file.live->n_unread > 0 && n->file.live->opened_at + LIVE_DRAIN_MAX > until)
             until = n->file.live->opened_at + LIVE_DRAIN_MAX;
     return until;
@@ -231,11 +232,11 @@ static void commit_entry(struct tree *t, const struct entry *entry, bool is_chan
     struct node_live *live;
     struct node *n;
 
-    n = node_file_by_id(t, entry->id);
+    n = node_file_by_id(tree_nodes(t), entry->id);
     if (n == NULL)
         return;
     changed = n->changed;
-    node_set_content(t, n, &entry->next);
+    node_set_content(tree_nodes(t), n, &entry->next);
     n->mode = entry->mode;
     node_set_owner(n, entry->uid, entry->gid);
     if (!is_change) {
@@ -250,21 +251,22 @@ static void commit_entry(struct tree *t, const struct entry *entry, bool is_chan
     live->n_unread = 0;
 }
 
-void live_switch_commit_locked(struct tree *tree, struct live_switch *live_switch)
+/* The lock is held. */
+static void on_rename(void *userdata)
 {
-    for (size_t i = 0; i < live_switch->n_entries; i++)
-        commit_entry(tree, &live_switch->entries[i], i < live_switch->n_changes);
+    const struct live_switch *s = userdata;
+
+    for (size_t i = 0; i < s->n_entries; i++)
+        commit_entry(s->tree, &s->entries[i], i < s->n_changes);
 }
 
-void live_switch_commit(struct tree *tree, struct live_switch *live_switch)
+void live_switch_commit(struct live_switch *live_switch)
 {
-    TREE_LOCK(tree);
-    live_switch_commit_locked(tree, live_switch);
+    LOCK_GUARD(&tree_nodes(live_switch->tree)->lock);
+    on_rename(live_switch);
 }
 
-void live_switch_arm(struct tree *tree, struct live_switch *live_switch, uint64_t parent)
+void live_switch_arm(struct live_switch *live_switch, uint64_t parent)
 {
-    TREE_LOCK(tree);
-    tree->armed = live_switch;
-    tree->armed_in = parent;
+    tree_arm(live_switch->tree, parent, on_rename, live_switch);
 }

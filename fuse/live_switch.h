@@ -52,14 +52,12 @@ const struct live_change *live_switch_changes(const struct live_switch *live_swi
 bool live_switch_is_partial(const struct live_switch *live_switch);
 
 /* Until when to wait for open files that were not yet read; 0 when there are none. */
-mono_us live_switch_drain_until(struct tree *tree, const struct live_switch *live_switch);
+mono_us live_switch_drain_until(const struct live_switch *live_switch);
 
 /* The next rename of a link in the directory @parent commits the switch. */
-void live_switch_arm(struct tree *tree, struct live_switch *live_switch, uint64_t parent);
+void live_switch_arm(struct live_switch *live_switch, uint64_t parent);
 /*
  * Give all files their new content. Readers still have to wait, until live_switch_free(), as the
  * kernel does not know of it yet.
  */
-void live_switch_commit(struct tree *tree, struct live_switch *live_switch);
-/* The same where the tree's lock is held. Thread: any. */
-void live_switch_commit_locked(struct tree *tree, struct live_switch *live_switch);
+void live_switch_commit(struct live_switch *live_switch);

@@ -113,7 +113,7 @@ static int make_parents(int dir_fd, const char *path)
 }
 
 static int make_node(struct tree *tree, int dir_fd, const char *path,
-                     const struct tree_staged_node *staged, mode_t mode)
+                     const struct staged_node *staged, mode_t mode)
 {
     int r = make_parents(dir_fd, path);
 
@@ -137,7 +137,7 @@ static int make_return(struct live_update *u, const char *location, const char *
 static int make_name(struct live_update *u, int dir_fd, size_t part, const char *below,
                      const struct payload_file *file)
 {
-    const struct tree_staged_node staged = {.file = file};
+    const struct staged_node staged = {.file = file};
     _cleanup_(freep) char *location = names_join(u->parts[part].location, below);
     struct stat removed;
 
@@ -256,8 +256,7 @@ int live_update_begin(struct live_update *update, int root_fd)
 
 mono_us live_update_drain_until(const struct live_update *update)
 {
-    return update->live_switch != NULL ? live_switch_drain_until(update->tree, update->live_switch)
-                                       : 0;
+    return update->live_switch != NULL ? live_switch_drain_until(update->live_switch) : 0;
 }
 
 bool live_update_is_partial(const struct live_update *update)
@@ -284,8 +283,8 @@ static const struct payload_file *file_by_path(const struct payload *payload, co
 /* If it was in use no longer, and is gone by now, a new file takes its place. */
 static void link_again(struct live_update *u, int root_fd, struct live_part *part)
 {
-    const struct tree_staged_node again = {.again = part->root.id};
-    struct tree_staged_node made = {0};
+    const struct staged_node again = {.again = part->root.id};
+    struct staged_node made = {0};
     int r;
 
     if (part->returns_as == NULL)

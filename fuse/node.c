@@ -24,11 +24,6 @@
 #define BLOCK_BYTES  4096u /* tmpfs counts in pages */
 #define DIRENT_BYTES 20u   /* and gives a directory this much size per entry */
 
-void tree_unlock(struct tree **t)
-{
-    pthread_mutex_unlock(&(*t)->lock);
-}
-
 /* ---- finding */
 
 static int compare_ids(const void *a, const void *b)
@@ -47,7 +42,7 @@ static int compare_names(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
-struct node *node_by_id(struct tree *t, uint64_t id)
+struct node *node_by_id(struct node_table *t, uint64_t id)
 {
     const struct node like = {.id = id};
     struct node *const *found = tfind(&like, &t->by_id, compare_ids);
@@ -55,7 +50,7 @@ struct node *node_by_id(struct tree *t, uint64_t id)
     return found != NULL ? *found : NULL;
 }
 
-int node_find_file(struct tree *t, uint64_t id, struct node **ret_file)
+int node_find_file(struct node_table *t, uint64_t id, struct node **ret_file)
 {
     struct node *n = node_by_id(t, id);
 
@@ -67,14 +62,14 @@ int node_find_file(struct tree *t, uint64_t id, struct node **ret_file)
     return 0;
 }
 
-struct node *node_file_by_id(struct tree *t, uint64_t id)
+struct node *node_file_by_id(struct node_table *t, uint64_t id)
 {
     struct node *n;
 
     return node_find_file(t, id, &n) == 0 ? n : NULL;
 }
 
-struct node *node_by_name(struct tree *t, struct node *parent, const char *name)
+struct node *node_by_name(struct node_table *t, struct node *parent, const char *name)
 {
     char *mutable_name = strdupa(name);
     const struct node like = {.parent = parent, .name = mutable_name};
@@ -83,7 +78,7 @@ struct node *node_by_name(struct tree *t, struct node *parent, const char *name)
     return found != NULL ? *found : NULL;
 }
 
-struct node *node_by_path(struct tree *t, struct node *directory, const char *path)
+struct node *node_by_path(struct node_table *t, struct node *directory, const char *path)
 {
     struct node *n = directory;
 
@@ -99,6 +94,16 @@ struct node *node_by_path(struct tree *t, struct node *directory, const char *pa
         path += len + (path[len] == '/');
     }
     return n;
+}
+
+struct node *node_find_unlinked(struct node_table *t, const char *path)
+{
+    struct node *n;
+
+    list_for_each (n, &t->unlinked, link)
+        if (n->name != NULL && streq(n->name, path))
+            return n;
+    return NULL;
 }
 
 static bool node_is_empty(const struct node *n)
@@ -122,7 +127,7 @@ struct node *node_next(const struct node *top, const struct node *n)
 
 /* ---- making, and the end */
 
-struct node *node_new(struct tree *t, enum node_kind kind, mode_t mode)
+struct node *node_new(struct node_table *t, enum node_kind kind, mode_t mode)
 {
     struct node *n = calloc(1, sizeof(*n));
 
@@ -142,7 +147,7 @@ struct node *node_new(struct tree *t, enum node_kind kind, mode_t mode)
         return NULL;
     }
     t->next_id++;
-    t->usage.n_nodes++;
+    t->n_nodes++;
     return n;
 }
 
@@ -154,13 +159,13 @@ static void live_free(struct node_live *live)
     free(live);
 }
 
-static void node_free(struct tree *t, struct node *n)
+static void node_free(struct node_table *t, struct node *n)
 {
     tdelete(n, &t->by_id, compare_ids);
     list_remove(&n->link);
-    t->usage.n_nodes--;
+    t->n_nodes--;
     if (n->kind == NODE_FILE) {
-        t->usage.content_bytes -= n->file.content.len;
+        t->content_bytes -= n->file.content.len;
         object_unref(n->file.content.object);
         live_free(n->file.live);
     } else if (n->kind == NODE_LINK) {
@@ -170,24 +175,13 @@ static void node_free(struct tree *t, struct node *n)
     free(n);
 }
 
-void node_free_all(struct tree *t)
-{
-    /* tdelete() in node_free() takes the node out, so the first one is always a new one */
-    while (t->by_id != NULL) {
-        struct node *n = *(struct node **)t->by_id;
-
-        n->parent = NULL;
-        node_free(t, n);
-    }
-}
-
-static void node_free_if_unused(struct tree *t, struct node *n)
+static void node_free_if_unused(struct node_table *t, struct node *n)
 {
     if (!node_is_linked(n) && n->n_references == 0 && node_is_empty(n))
         node_free(t, n);
 }
 
-int node_link(struct tree *t, struct node *parent, const char *name, struct node *n)
+int node_link(struct node_table *t, struct node *parent, const char *name, struct node *n)
 {
     char *copy = strdup(name);
 
@@ -213,7 +207,7 @@ int node_link(struct tree *t, struct node *parent, const char *name, struct node
  * Have a node that is unlinked remember its path from the root, as the kernel does, which shows it
  * in mountinfo when the node is mounted alone. For want of memory it is not found by it.
  */
-static void remember_path(const struct tree *t, struct node *n)
+static void remember_path(const struct node_table *t, struct node *n)
 {
     char path[PAYLOAD_PATH_MAX + 2 * (PAYLOAD_ELEMENT_MAX + 2)], *at = path + sizeof(path) - 1;
     char *copy;
@@ -237,11 +231,11 @@ static void remember_path(const struct tree *t, struct node *n)
 }
 
 /* Take a node that is no longer in the index out of its directory. */
-static void node_detach(struct tree *t, struct node *n)
+static void node_detach(struct node_table *t, struct node *n)
 {
     struct node *parent = n->parent;
 
-    if (t->answers_open && n->n_references > 0)
+    if (t->remembers_paths && n->n_references > 0)
         remember_path(t, n);
     list_remove(&n->link);
     parent->directory.n_children--;
@@ -252,13 +246,13 @@ static void node_detach(struct tree *t, struct node *n)
     node_free_if_unused(t, n);
 }
 
-void node_unlink(struct tree *t, struct node *n)
+void node_unlink(struct node_table *t, struct node *n)
 {
     tdelete(n, &t->by_name, compare_names);
     node_detach(t, n);
 }
 
-void node_unlink_children(struct tree *t, struct node *directory)
+void node_unlink_children(struct node_table *t, struct node *directory)
 {
     struct node *child, *tmp;
 
@@ -269,8 +263,8 @@ void node_unlink_children(struct tree *t, struct node *directory)
     }
 }
 
-struct node *node_add(struct tree *t, struct node *parent, const char *name, enum node_kind kind,
-                      mode_t mode)
+struct node *node_add(struct node_table *t, struct node *parent, const char *name,
+                      enum node_kind kind, mode_t mode)
 {
     mode_t inherited = kind == NODE_DIRECTORY ? parent->mode & S_ISGID : 0;
     struct node *n = node_new(t, kind, mode | inherited);
@@ -287,7 +281,7 @@ struct node *node_add(struct tree *t, struct node *parent, const char *name, enu
 }
 
 /* Make the directories on the way to a file. *@path is left at the file's own name. */
-static struct node *add_directories(struct tree *t, struct node *directory, const char **path)
+static struct node *add_directories(struct node_table *t, struct node *directory, const char **path)
 {
     const char *slash;
 
@@ -309,10 +303,10 @@ static struct node *add_directories(struct tree *t, struct node *directory, cons
     return directory;
 }
 
-struct node *node_add_file(struct tree *t, struct node *directory, const char *path,
+struct node *node_add_file(struct node_table *t, struct node *directory, const char *path,
                            const struct payload_file *file)
 {
-    const struct tree_content content = {
+    const struct file_content content = {
         .object = file->object, .bytes = file->bytes, .len = file->len};
     struct node *parent = add_directories(t, directory, &path), *n;
 
@@ -326,7 +320,7 @@ struct node *node_add_file(struct tree *t, struct node *directory, const char *p
     return n;
 }
 
-static struct node *copy_one(struct tree *t, struct node *parent, const char *name,
+static struct node *copy_one(struct node_table *t, struct node *parent, const char *name,
                              const struct node *original)
 {
     struct node *n = node_add(t, parent, name, original->kind, original->mode);
@@ -341,7 +335,7 @@ static struct node *copy_one(struct tree *t, struct node *parent, const char *na
     return n;
 }
 
-struct node *node_add_copy(struct tree *t, struct node *parent, const char *name,
+struct node *node_add_copy(struct node_table *t, struct node *parent, const char *name,
                            const struct node *original)
 {
     struct node *top = copy_one(t, parent, name, original), *copy = top;
@@ -366,6 +360,36 @@ struct node *node_add_copy(struct tree *t, struct node *parent, const char *name
     return NULL;
 }
 
+/* ---- the table */
+
+int node_table_init(struct node_table *t, uint64_t root_id, mode_t root_mode)
+{
+    *t = (struct node_table){.next_id = root_id};
+    list_init(&t->unlinked);
+    t->root = node_new(t, NODE_DIRECTORY, root_mode);
+    if (t->root == NULL)
+        return -ENOMEM;
+    t->root->parent = t->root;
+    t->root->n_references = 1;
+    pthread_mutex_init(&t->lock, NULL);
+    return 0;
+}
+
+void node_table_deinit(struct node_table *t)
+{
+    while (t->by_name != NULL)
+        node_unlink_children(t, (*(struct node **)t->by_name)->parent);
+    /* tdelete() in node_free() takes the node out, so the first one is always a new one */
+    while (t->by_id != NULL) {
+        struct node *n = *(struct node **)t->by_id;
+
+        n->parent = NULL;
+        node_free(t, n);
+    }
+    assert(t->n_nodes == 0 && t->content_bytes == 0);
+    pthread_mutex_destroy(&t->lock);
+}
+
 /* ---- changing */
 
 /* Let @n take the place of @old in the list of the directory that both are in. */
@@ -377,7 +401,7 @@ static void take_place(struct node *n, const struct node *old)
 }
 
 /* Move a node to another name in the index. Return: 0, or -ENOMEM and nothing was done. */
-static int reindex(struct tree *t, struct node *n, char *new_name)
+static int reindex(struct node_table *t, struct node *n, char *new_name)
 {
     const struct node like = {.parent = n->parent, .name = new_name};
 
@@ -392,7 +416,7 @@ static int reindex(struct tree *t, struct node *n, char *new_name)
     return 0;
 }
 
-int node_rename(struct tree *t, struct node *n, const char *new_name, struct node *old)
+int node_rename(struct node_table *t, struct node *n, const char *new_name, struct node *old)
 {
     char *copy = strdup(new_name);
 
@@ -421,7 +445,7 @@ static void swap_places(struct node *a, struct node *b)
     list_remove(&placeholder);
 }
 
-void node_exchange(struct tree *t, struct node *a, struct node *b)
+void node_exchange(struct node_table *t, struct node *a, struct node *b)
 {
     struct node **slot_of_a = tfind(a, &t->by_name, compare_names);
     struct node **slot_of_b = tfind(b, &t->by_name, compare_names);
@@ -463,11 +487,11 @@ int node_make_live(struct node *file)
     return 0;
 }
 
-void node_set_content(struct tree *t, struct node *file, const struct tree_content *content)
+void node_set_content(struct node_table *t, struct node *file, const struct file_content *content)
 {
     struct object *old = file->file.content.object;
 
-    t->usage.content_bytes += content->len - file->file.content.len;
+    t->content_bytes += content->len - file->file.content.len;
     file->file.content = *content;
     object_ref(content->object);
     file->changed = clock_wall();
@@ -486,7 +510,7 @@ static bool is_held(const struct node *top)
 }
 
 /* If a node is part of an unlinked directory that the kernel holds nothing of, that goes. */
-static void free_unlinked_if_unused(struct tree *t, struct node *n)
+static void free_unlinked_if_unused(struct node_table *t, struct node *n)
 {
     struct node *top = n;
 
@@ -502,7 +526,7 @@ static void free_unlinked_if_unused(struct tree *t, struct node *n)
     node_free_if_unused(t, top);
 }
 
-void node_forget(struct tree *t, struct node *n, uint64_t n_references)
+void node_forget(struct node_table *t, struct node *n, uint64_t n_references)
 {
     if (n == t->root)
         return;

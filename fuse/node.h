@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Nodes of the tree: directories, files and links, their names and their lives. Private to the tree
- * (tree.c, live_file.c, live_switch.c). See node.c.
+ * Nodes of the tree: directories, files and links, their names and their lives. For the tree
+ * and what works on its nodes (stage.c, live_file.c, live_switch.c). See node.c.
  *
- * Thread: any that holds the tree's lock (TREE_LOCK()).
+ * Thread: any that holds the table's lock (LOCK_GUARD(&t->lock)).
  */
 #include <pthread.h>
+#include <sys/stat.h>
 
 #include "base/clock.h"
 #include "base/list.h"
-#include "fuse/tree.h"
+#include "base/lock.h"
+#include "fuse/file_content.h"
+#include "volume/payload.h"
 
 enum node_kind { NODE_DIRECTORY, NODE_FILE, NODE_LINK };
 
@@ -47,7 +50,7 @@ struct node {
             size_t n_subdirectories;
         } directory;
         struct {
-            struct tree_content content;
+            struct file_content content;
             struct node_live *live;  /* NULL: immutable */
             unsigned n_cached_opens; /* open files that read the kernel's pages */
         } file;
@@ -55,39 +58,42 @@ struct node {
     };
 };
 
-struct tree {
-    pthread_mutex_t lock; /* everything below */
+/* All nodes of a tree. Embedded. */
+struct node_table {
+    pthread_mutex_t lock; /* everything below, and all nodes */
     uint64_t next_id;
-    void *by_id;
-    void *by_name;
+    void *by_id;   /* tsearch(3) tree */
+    void *by_name; /* the same of those that are linked, by parent and name */
     struct node *root;
     struct list unlinked; /* nodes without a name that are held or still have something in them */
-    bool answers_open;
-    char *staged_name;
-    struct payload *staged_payload;
-    bool is_staged_live;
-    struct tree_staged_node staged_node;
-    struct live_switch *armed; /* is committed by the next rename in armed_in; or NULL */
-    uint64_t armed_in;         /* node id of a directory */
-    struct tree_usage usage;
+    bool remembers_paths; /* of unlinked nodes, for node_find_unlinked() */
+    size_t n_nodes;
+    size_t content_bytes; /* of all files */
 };
 
-void tree_unlock(struct tree **t);
-
-/* Hold the lock until the end of the enclosing block. */
-#define TREE_LOCK(t)                                                                               \
-    _cleanup_(tree_unlock) struct tree *_locked = (t);                                             \
-    pthread_mutex_lock(&_locked->lock)
+/*
+ * Make the root, a directory with @id.
+ * Return: 0, node_table_deinit() is to follow; -ENOMEM.
+ */
+int node_table_init(struct node_table *t, uint64_t root_id, mode_t root_mode);
+/* Nothing may use the nodes any more. */
+void node_table_deinit(struct node_table *t);
 
 /* ---- finding; NULL if there is no such node */
 
-struct node *node_by_id(struct tree *t, uint64_t id);
-struct node *node_file_by_id(struct tree *t, uint64_t id);
+struct node *node_by_id(struct node_table *t, uint64_t id);
+struct node *node_file_by_id(struct node_table *t, uint64_t id);
 /* The same for a request. Return: 0; -ESTALE; -EISDIR, -EINVAL for a node of another kind. */
-int node_find_file(struct tree *t, uint64_t id, struct node **ret_file);
-struct node *node_by_name(struct tree *t, struct node *parent, const char *name);
+int node_find_file(struct node_table *t, uint64_t id, struct node **ret_file);
+struct node *node_by_name(struct node_table *t, struct node *parent, const char *name);
 /* @path: relative to @directory; "" is the directory itself */
-struct node *node_by_path(struct tree *t, struct node *directory, const char *path);
+struct node *node_by_path(struct node_table *t, struct node *directory, const char *path);
+
+/*
+ * A node that was unlinked and that the kernel still holds, by the path from the root that it had:
+ * as mountinfo shows it, without "//deleted".
+ */
+struct node *node_find_unlinked(struct node_table *t, const char *path);
 
 /*
  * The nodes below @top, each directory before its children. @n: the one visited last, or @top.
@@ -98,42 +104,40 @@ struct node *node_next(const struct node *top, const struct node *n);
 /* ---- making */
 
 /* A node that is linked nowhere. Return: NULL for want of memory. */
-struct node *node_new(struct tree *t, enum node_kind kind, mode_t mode);
+struct node *node_new(struct node_table *t, enum node_kind kind, mode_t mode);
 /*
  * Make a node and link it. It belongs to the owner of its directory; directories in one that is
  * setgid are setgid as well, as in other file systems. Return: NULL for want of memory.
  */
-struct node *node_add(struct tree *t, struct node *parent, const char *name, enum node_kind kind,
-                      mode_t mode);
+struct node *node_add(struct node_table *t, struct node *parent, const char *name,
+                      enum node_kind kind, mode_t mode);
 /* @path: of a file below @directory; missing directories on the way are made (F2: 0755). */
-struct node *node_add_file(struct tree *t, struct node *directory, const char *path,
+struct node *node_add_file(struct node_table *t, struct node *directory, const char *path,
                            const struct payload_file *file);
 /* A copy of @original and all that is below it, with the content that this has now; immutable. */
-struct node *node_add_copy(struct tree *t, struct node *parent, const char *name,
+struct node *node_add_copy(struct node_table *t, struct node *parent, const char *name,
                            const struct node *original);
 
 /* ---- changing */
 
 /* Give an unlinked node a name. Return: 0 or -ENOMEM, then it is not linked. */
-int node_link(struct tree *t, struct node *parent, const char *name, struct node *n);
+int node_link(struct node_table *t, struct node *parent, const char *name, struct node *n);
 /* Take the name away; the node lives on while the kernel holds it. */
-void node_unlink(struct tree *t, struct node *n);
-void node_unlink_children(struct tree *t, struct node *directory);
+void node_unlink(struct node_table *t, struct node *n);
+void node_unlink_children(struct node_table *t, struct node *directory);
 /* Move a node to another name in its directory, in the place of @old if that is not NULL. Return: 0
  * or -ENOMEM, then nothing was done. */
-int node_rename(struct tree *t, struct node *n, const char *new_name, struct node *old);
+int node_rename(struct node_table *t, struct node *n, const char *new_name, struct node *old);
 /* Two nodes take each other's place. */
-void node_exchange(struct tree *t, struct node *a, struct node *b);
+void node_exchange(struct node_table *t, struct node *a, struct node *b);
 /* Return: 0 or -ENOMEM. */
 int node_make_live(struct node *file);
 /* A new file has no content yet; the content of an old one goes. References are taken. */
-void node_set_content(struct tree *t, struct node *file, const struct tree_content *content);
+void node_set_content(struct node_table *t, struct node *file, const struct file_content *content);
 
 /* -1 for what is to stay. */
 void node_set_owner(struct node *n, uid_t uid, gid_t gid);
-void node_forget(struct tree *t, struct node *n, uint64_t n_references);
-/* All of them; the tree is about to be freed. */
-void node_free_all(struct tree *t);
+void node_forget(struct node_table *t, struct node *n, uint64_t n_references);
 
 void node_stat(const struct node *n, struct stat *ret_stat);
 static inline bool node_is_linked(const struct node *n)

@@ -324,7 +324,7 @@ static void read_version(fuse_req_t req, fuse_ino_t id, struct live_open *open, 
 /* The bytes go to the kernel straight out of the object's locked memory. */
 static void read_node(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset)
 {
-    struct tree_content content;
+    struct file_content content;
     size_t begin;
     int r = tree_read(tree_of(req), id, &content);
 

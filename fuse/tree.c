@@ -1,11 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fuse/tree.h"
 
-#include "fuse/live_switch.h"
 #include "fuse/node.h"
 
 #define COOKIE_DOT     1u
 #define COOKIE_DOT_DOT 2u
+
+struct tree {
+    struct node_table nodes; /* its lock holds for everything below, too */
+    struct stage stage;
+    tree_commit_fn *commit; /* is called by the next rename of a link in armed_in; NULL for none */
+    void *commit_userdata;
+    uint64_t armed_in; /* node id of a directory */
+};
 
 /* ---- the tree itself */
 
@@ -15,19 +22,12 @@ int tree_new(const struct tree_options *options, struct tree **ret_tree)
 
     if (t == NULL)
         return -ENOMEM;
-    pthread_mutex_init(&t->lock, NULL);
-    list_init(&t->unlinked);
-    t->answers_open = options->answers_open;
-    t->next_id = TREE_ROOT_ID;
-    t->root = node_new(t, NODE_DIRECTORY, options->root_mode);
-    if (t->root == NULL) {
+    if (node_table_init(&t->nodes, TREE_ROOT_ID, options->root_mode) < 0) {
         free(t);
         return -ENOMEM;
     }
-    t->root->uid = options->uid;
-    t->root->gid = options->gid;
-    t->root->parent = t->root;
-    t->root->n_references = 1;
+    t->nodes.remembers_paths = options->answers_open;
+    node_set_owner(t->nodes.root, options->uid, options->gid);
     *ret_tree = t;
     return 0;
 }
@@ -36,17 +36,19 @@ struct tree *tree_free(struct tree *tree)
 {
     if (tree == NULL)
         return NULL;
-    while (tree->by_name != NULL)
-        node_unlink_children(tree, (*(struct node **)tree->by_name)->parent);
-    node_free_all(tree);
-    free(tree->staged_name);
-    payload_unref(tree->staged_payload);
-    pthread_mutex_destroy(&tree->lock);
+    assert(tree->commit == NULL);
+    node_table_deinit(&tree->nodes);
+    stage_deinit(&tree->stage);
     free(tree);
     return NULL;
 }
 
-static int find_directory(struct tree *t, uint64_t id, struct node **ret_node)
+struct node_table *tree_nodes(struct tree *tree)
+{
+    return &tree->nodes;
+}
+
+static int find_directory(struct node_table *t, uint64_t id, struct node **ret_node)
 {
     struct node *n = node_by_id(t, id);
 
@@ -58,7 +60,8 @@ static int find_directory(struct tree *t, uint64_t id, struct node **ret_node)
     return 0;
 }
 
-static int find_child(struct tree *t, uint64_t parent, const char *name, struct node **ret_node)
+static int find_child(struct node_table *t, uint64_t parent, const char *name,
+                      struct node **ret_node)
 {
     struct node *directory, *n;
     int r = find_directory(t, parent, &directory);
@@ -73,7 +76,8 @@ static int find_child(struct tree *t, uint64_t parent, const char *name, struct 
 }
 
 /* The directory in which a name is to be made. */
-static int find_room(struct tree *t, uint64_t parent, const char *name, struct node **ret_directory)
+static int find_room(struct node_table *t, uint64_t parent, const char *name,
+                     struct node **ret_directory)
 {
     int r = find_directory(t, parent, ret_directory);
 
@@ -89,8 +93,8 @@ int tree_lookup(struct tree *tree, uint64_t parent, const char *name, struct sta
     struct node *n;
     int r;
 
-    TREE_LOCK(tree);
-    r = find_child(tree, parent, name, &n);
+    LOCK_GUARD(&tree->nodes.lock);
+    r = find_child(&tree->nodes, parent, name, &n);
     if (r < 0)
         return r;
     n->n_references++;
@@ -102,18 +106,18 @@ void tree_forget(struct tree *tree, uint64_t id, uint64_t n)
 {
     struct node *node;
 
-    TREE_LOCK(tree);
-    node = node_by_id(tree, id);
+    LOCK_GUARD(&tree->nodes.lock);
+    node = node_by_id(&tree->nodes, id);
     if (node != NULL)
-        node_forget(tree, node, n);
+        node_forget(&tree->nodes, node, n);
 }
 
 int tree_stat(struct tree *tree, uint64_t id, struct stat *ret_stat)
 {
     struct node *n;
 
-    TREE_LOCK(tree);
-    n = node_by_id(tree, id);
+    LOCK_GUARD(&tree->nodes.lock);
+    n = node_by_id(&tree->nodes, id);
     if (n == NULL)
         return -ESTALE;
     node_stat(n, ret_stat);
@@ -125,8 +129,8 @@ int tree_readlink(struct tree *tree, uint64_t id, char **ret_target)
     struct node *n;
     char *target;
 
-    TREE_LOCK(tree);
-    n = node_by_id(tree, id);
+    LOCK_GUARD(&tree->nodes.lock);
+    n = node_by_id(&tree->nodes, id);
     if (n == NULL)
         return -ESTALE;
     if (n->kind != NODE_LINK)
@@ -138,13 +142,13 @@ int tree_readlink(struct tree *tree, uint64_t id, char **ret_target)
     return 0;
 }
 
-int tree_read(struct tree *tree, uint64_t id, struct tree_content *ret_content)
+int tree_read(struct tree *tree, uint64_t id, struct file_content *ret_content)
 {
     struct node *n;
     int r;
 
-    TREE_LOCK(tree);
-    r = node_find_file(tree, id, &n);
+    LOCK_GUARD(&tree->nodes.lock);
+    r = node_find_file(&tree->nodes, id, &n);
     if (r < 0)
         return r;
     *ret_content = n->file.content;
@@ -159,8 +163,8 @@ int tree_readdir(struct tree *tree, uint64_t id, uint64_t cookie, bool count_ref
     struct stat stat;
     int r;
 
-    TREE_LOCK(tree);
-    r = find_directory(tree, id, &directory);
+    LOCK_GUARD(&tree->nodes.lock);
+    r = find_directory(&tree->nodes, id, &directory);
     if (r < 0)
         return r;
     node_stat(directory, &stat);
@@ -187,8 +191,8 @@ int tree_find(struct tree *tree, uint64_t parent, const char *name, struct stat 
     struct node *n;
     int r;
 
-    TREE_LOCK(tree);
-    r = find_child(tree, parent, name, &n);
+    LOCK_GUARD(&tree->nodes.lock);
+    r = find_child(&tree->nodes, parent, name, &n);
     if (r == 0)
         node_stat(n, ret_stat);
     return r;
@@ -199,11 +203,11 @@ int tree_find_path(struct tree *tree, uint64_t parent, const char *path, struct 
     struct node *directory, *n;
     int r;
 
-    TREE_LOCK(tree);
-    r = find_directory(tree, parent, &directory);
+    LOCK_GUARD(&tree->nodes.lock);
+    r = find_directory(&tree->nodes, parent, &directory);
     if (r < 0)
         return r;
-    n = node_by_path(tree, directory, path);
+    n = node_by_path(&tree->nodes, directory, path);
     if (n == NULL)
         return -ENOENT;
     node_stat(n, ret_stat);
@@ -214,83 +218,24 @@ int tree_find_unlinked(struct tree *tree, const char *path, struct stat *ret_sta
 {
     const struct node *n;
 
-    TREE_LOCK(tree);
-    list_for_each (n, &tree->unlinked, link)
-        if (n->name != NULL && streq(n->name, path)) {
-            node_stat(n, ret_stat);
-            return 0;
-        }
-    return -ENOENT;
+    LOCK_GUARD(&tree->nodes.lock);
+    n = node_find_unlinked(&tree->nodes, path);
+    if (n == NULL)
+        return -ENOENT;
+    node_stat(n, ret_stat);
+    return 0;
 }
 
 int tree_stage(struct tree *tree, const char *name, struct payload *payload, bool is_live)
 {
-    char *copy = NULL;
-
-    TREE_LOCK(tree);
-    if (payload != NULL) {
-        copy = strdup(name);
-        if (copy == NULL)
-            return -ENOMEM;
-        payload_ref(payload);
-    }
-    free(tree->staged_name);
-    payload_unref(tree->staged_payload);
-    tree->staged_name = copy;
-    tree->staged_payload = payload;
-    tree->is_staged_live = is_live;
-    return 0;
+    LOCK_GUARD(&tree->nodes.lock);
+    return stage_set_payload(&tree->stage, name, payload, is_live);
 }
 
-void tree_stage_node(struct tree *tree, const struct tree_staged_node *staged)
+void tree_stage_node(struct tree *tree, const struct staged_node *staged)
 {
-    static const struct tree_staged_node nothing;
-
-    TREE_LOCK(tree);
-    tree->staged_node = staged != NULL ? *staged : nothing;
-}
-
-static int add_payload(struct tree *t, struct node *directory)
-{
-    const struct payload *payload = t->staged_payload;
-
-    for (size_t i = 0; i < payload->n_files; i++) {
-        struct node *n = node_add_file(t, directory, payload->files[i].path, &payload->files[i]);
-
-        if (n == NULL || (t->is_staged_live && node_make_live(n) < 0))
-            return -ENOMEM;
-    }
-    return 0;
-}
-
-static int add_directory(struct tree *t, struct node *parent, const char *name, mode_t mode,
-                         struct node **ret_node)
-{
-    struct node *n = node_add(t, parent, name, NODE_DIRECTORY, mode);
-    int r = 0;
-
-    if (n == NULL)
-        return -ENOMEM;
-    if (t->staged_name != NULL && streq(name, t->staged_name))
-        r = add_payload(t, n);
-    if (r < 0) {
-        node_unlink_children(t, n);
-        node_unlink(t, n);
-        return r;
-    }
-    *ret_node = n;
-    return 0;
-}
-
-static int add_copy(struct tree *t, struct node *parent, const char *name, enum node_kind kind,
-                    struct node **ret_node)
-{
-    const struct node *original = node_by_id(t, t->staged_node.copy_of);
-
-    if (original == NULL || original->kind != kind)
-        return -ESTALE;
-    *ret_node = node_add_copy(t, parent, name, original);
-    return *ret_node != NULL ? 0 : -ENOMEM;
+    LOCK_GUARD(&tree->nodes.lock);
+    stage_set_node(&tree->stage, staged);
 }
 
 /* The kernel gets a reference with the reply. */
@@ -306,41 +251,13 @@ int tree_mkdir(struct tree *tree, uint64_t parent, const char *name, mode_t mode
     struct node *directory, *n;
     int r;
 
-    TREE_LOCK(tree);
-    r = find_room(tree, parent, name, &directory);
-    if (r == 0 && tree->staged_node.copy_of != 0)
-        r = add_copy(tree, directory, name, NODE_DIRECTORY, &n);
-    else if (r == 0)
-        r = add_directory(tree, directory, name, mode, &n);
+    LOCK_GUARD(&tree->nodes.lock);
+    r = find_room(&tree->nodes, parent, name, &directory);
+    if (r == 0)
+        r = stage_make_directory(&tree->stage, &tree->nodes, directory, name, mode, &n);
     if (r == 0)
         reply_with(n, ret_stat);
     return r;
-}
-
-static int add_live_file(struct tree *t, struct node *directory, const char *name,
-                         struct node **ret_node)
-{
-    struct node *n = node_add_file(t, directory, name, t->staged_node.file);
-
-    if (n == NULL)
-        return -ENOMEM;
-    if (node_make_live(n) < 0) {
-        node_unlink(t, n);
-        return -ENOMEM;
-    }
-    *ret_node = n;
-    return 0;
-}
-
-static int link_again(struct tree *t, struct node *directory, const char *name,
-                      struct node **ret_node)
-{
-    struct node *n = node_by_id(t, t->staged_node.again);
-
-    if (n == NULL || n->kind != NODE_FILE || node_is_linked(n))
-        return -ESTALE;
-    *ret_node = n;
-    return node_link(t, directory, name, n);
 }
 
 int tree_mknod(struct tree *tree, uint64_t parent, const char *name, struct stat *ret_stat)
@@ -348,18 +265,11 @@ int tree_mknod(struct tree *tree, uint64_t parent, const char *name, struct stat
     struct node *directory, *n;
     int r;
 
-    TREE_LOCK(tree);
-    r = find_room(tree, parent, name, &directory);
+    LOCK_GUARD(&tree->nodes.lock);
+    r = find_room(&tree->nodes, parent, name, &directory);
     if (r < 0)
         return r;
-    if (tree->staged_node.file != NULL)
-        r = add_live_file(tree, directory, name, &n);
-    else if (tree->staged_node.copy_of != 0)
-        r = add_copy(tree, directory, name, NODE_FILE, &n);
-    else if (tree->staged_node.again != 0)
-        r = link_again(tree, directory, name, &n);
-    else
-        r = -EROFS;
+    r = stage_make_file(&tree->stage, &tree->nodes, directory, name, &n);
     if (r == 0)
         reply_with(n, ret_stat);
     return r;
@@ -372,12 +282,12 @@ int tree_symlink(struct tree *tree, uint64_t parent, const char *name, const cha
     char *copy;
     int r;
 
-    TREE_LOCK(tree);
-    r = find_room(tree, parent, name, &directory);
+    LOCK_GUARD(&tree->nodes.lock);
+    r = find_room(&tree->nodes, parent, name, &directory);
     if (r < 0)
         return r;
     copy = strdup(target);
-    n = copy != NULL ? node_add(tree, directory, name, NODE_LINK, 0777) : NULL;
+    n = copy != NULL ? node_add(&tree->nodes, directory, name, NODE_LINK, 0777) : NULL;
     if (n == NULL) {
         free(copy);
         return -ENOMEM;
@@ -393,21 +303,36 @@ int tree_rename(struct tree *tree, uint64_t parent, const char *name, uint64_t n
     struct node *n, *old;
     int r;
 
-    TREE_LOCK(tree);
-    r = find_child(tree, parent, name, &n);
+    LOCK_GUARD(&tree->nodes.lock);
+    r = find_child(&tree->nodes, parent, name, &n);
     if (r < 0)
         return r;
     if (new_parent != parent)
         return -EXDEV;
-    old = node_by_name(tree, n->parent, new_name);
+    old = node_by_name(&tree->nodes, n->parent, new_name);
     if (old == n)
         return 0;
     if (n->kind != NODE_LINK || (old != NULL && old->kind != NODE_LINK))
         return -EISDIR;
-    r = node_rename(tree, n, new_name, old);
-    if (r == 0 && tree->armed != NULL && tree->armed_in == parent)
-        live_switch_commit_locked(tree, TAKE(tree->armed));
+    r = node_rename(&tree->nodes, n, new_name, old);
+    if (r == 0 && tree->commit != NULL && tree->armed_in == parent)
+        TAKE(tree->commit)(tree->commit_userdata);
     return r;
+}
+
+void tree_arm(struct tree *tree, uint64_t parent, tree_commit_fn *commit, void *userdata)
+{
+    LOCK_GUARD(&tree->nodes.lock);
+    tree->commit = commit;
+    tree->commit_userdata = userdata;
+    tree->armed_in = parent;
+}
+
+void tree_disarm(struct tree *tree, const void *userdata)
+{
+    LOCK_GUARD(&tree->nodes.lock);
+    if (tree->commit_userdata == userdata)
+        tree->commit = NULL;
 }
 
 int tree_exchange(struct tree *tree, uint64_t parent_a, const char *name_a, uint64_t parent_b,
@@ -416,16 +341,16 @@ int tree_exchange(struct tree *tree, uint64_t parent_a, const char *name_a, uint
     struct node *a, *b;
     int r;
 
-    TREE_LOCK(tree);
-    r = find_child(tree, parent_a, name_a, &a);
+    LOCK_GUARD(&tree->nodes.lock);
+    r = find_child(&tree->nodes, parent_a, name_a, &a);
     if (r == 0)
-        r = find_child(tree, parent_b, name_b, &b);
+        r = find_child(&tree->nodes, parent_b, name_b, &b);
     if (r < 0)
         return r;
     /* the kernel never asks to exchange a directory with one that is in it */
     if (a->kind != b->kind)
         return -EINVAL;
-    node_exchange(tree, a, b);
+    node_exchange(&tree->nodes, a, b);
     return 0;
 }
 
@@ -434,13 +359,13 @@ int tree_unlink(struct tree *tree, uint64_t parent, const char *name)
     struct node *n;
     int r;
 
-    TREE_LOCK(tree);
-    r = find_child(tree, parent, name, &n);
+    LOCK_GUARD(&tree->nodes.lock);
+    r = find_child(&tree->nodes, parent, name, &n);
     if (r < 0)
         return r;
     if (n->kind == NODE_DIRECTORY)
         return -EISDIR;
-    node_unlink(tree, n);
+    node_unlink(&tree->nodes, n);
     return 0;
 }
 
@@ -449,15 +374,15 @@ int tree_rmdir(struct tree *tree, uint64_t parent, const char *name)
     struct node *n;
     int r;
 
-    TREE_LOCK(tree);
-    r = find_child(tree, parent, name, &n);
+    LOCK_GUARD(&tree->nodes.lock);
+    r = find_child(&tree->nodes, parent, name, &n);
     if (r < 0)
         return r;
     if (n->kind != NODE_DIRECTORY)
         return -ENOTDIR;
     if (!list_is_empty(&n->directory.children))
         return -ENOTEMPTY;
-    node_unlink(tree, n);
+    node_unlink(&tree->nodes, n);
     return 0;
 }
 
@@ -465,21 +390,21 @@ void tree_detach(struct tree *tree, uint64_t id)
 {
     struct node *n;
 
-    TREE_LOCK(tree);
-    n = node_by_id(tree, id);
-    if (n == NULL || !node_is_linked(n) || n == tree->root)
+    LOCK_GUARD(&tree->nodes.lock);
+    n = node_by_id(&tree->nodes, id);
+    if (n == NULL || !node_is_linked(n) || n == tree->nodes.root)
         return;
     n->n_references++; /* so that it is there to be looked at afterwards */
-    node_unlink(tree, n);
-    node_forget(tree, n, 1);
+    node_unlink(&tree->nodes, n);
+    node_forget(&tree->nodes, n, 1);
 }
 
 int tree_chmod(struct tree *tree, uint64_t id, mode_t mode)
 {
     struct node *n;
 
-    TREE_LOCK(tree);
-    n = node_by_id(tree, id);
+    LOCK_GUARD(&tree->nodes.lock);
+    n = node_by_id(&tree->nodes, id);
     if (n == NULL)
         return -ESTALE;
     n->mode = mode & 07777;
@@ -491,8 +416,8 @@ int tree_chown(struct tree *tree, uint64_t id, uid_t uid, gid_t gid)
 {
     struct node *n;
 
-    TREE_LOCK(tree);
-    n = node_by_id(tree, id);
+    LOCK_GUARD(&tree->nodes.lock);
+    n = node_by_id(&tree->nodes, id);
     if (n == NULL)
         return -ESTALE;
     node_set_owner(n, uid, gid);
@@ -502,6 +427,7 @@ int tree_chown(struct tree *tree, uint64_t id, uid_t uid, gid_t gid)
 
 struct tree_usage tree_usage(struct tree *tree)
 {
-    TREE_LOCK(tree);
-    return tree->usage;
+    LOCK_GUARD(&tree->nodes.lock);
+    return (struct tree_usage){.n_nodes = tree->nodes.n_nodes,
+                               .content_bytes = tree->nodes.content_bytes};
 }

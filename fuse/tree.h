@@ -11,7 +11,8 @@
  */
 #include <sys/stat.h>
 
-#include "volume/payload.h"
+#include "fuse/file_content.h"
+#include "fuse/stage.h"
 
 struct tree;
 
@@ -45,15 +46,8 @@ int tree_stat(struct tree *tree, uint64_t id, struct stat *ret_stat);
 /* Return: 0, *ret_target is the caller's to free(); -EINVAL for what is no link; -ENOMEM. */
 int tree_readlink(struct tree *tree, uint64_t id, char **ret_target);
 
-/* The bytes of a file: borrowed from @object, of which the caller owns a reference. */
-struct tree_content {
-    struct object *object;
-    const uint8_t *bytes;
-    size_t len;
-};
-
 /* Return: 0; -EISDIR, -EINVAL for what is no file. */
-int tree_read(struct tree *tree, uint64_t id, struct tree_content *ret_content);
+int tree_read(struct tree *tree, uint64_t id, struct file_content *ret_content);
 /*
  * Called for each entry; @cookie is where to go on after it. Return: whether there was room for it;
  * false ends the walk. The tree is locked meanwhile.
@@ -95,14 +89,7 @@ int tree_find_unlinked(struct tree *tree, const char *path, struct stat *ret_sta
 int tree_stage(struct tree *tree, const char *name, struct payload *payload, bool is_live);
 
 /* What the next tree_mknod(), or tree_mkdir() of another name than the one above, makes. */
-struct tree_staged_node {
-    const struct payload_file *file; /* a live file with this content; borrowed */
-    uint64_t copy_of;                /* or a copy of that node, with all that is below it */
-    uint64_t again;                  /* or that unlinked node gets a name again */
-};
-
-/* NULL for nothing. */
-void tree_stage_node(struct tree *tree, const struct tree_staged_node *staged);
+void tree_stage_node(struct tree *tree, const struct staged_node *staged);
 
 /* Return: 0; -EEXIST, -ENOENT, -ENOTDIR, -ENOMEM. */
 int tree_mkdir(struct tree *tree, uint64_t parent, const char *name, mode_t mode,
@@ -131,6 +118,21 @@ void tree_detach(struct tree *tree, uint64_t id);
 int tree_chmod(struct tree *tree, uint64_t id, mode_t mode);
 /* -1 for what is to stay. */
 int tree_chown(struct tree *tree, uint64_t id, uid_t uid, gid_t gid);
+
+/*
+ * Have the next rename of a link in the directory @parent call @commit, once, with the tree locked:
+ * what it does and the rename are one change for readers.
+ */
+typedef void tree_commit_fn(void *userdata);
+void tree_arm(struct tree *tree, uint64_t parent, tree_commit_fn *commit, void *userdata);
+/* Undo that if it was armed with @userdata and has not been called. */
+void tree_disarm(struct tree *tree, const void *userdata);
+
+/* ---- the objects that work on its nodes: live_file.c, live_switch.c */
+
+/* Borrowed; its lock is the tree's. */
+struct node_table;
+struct node_table *tree_nodes(struct tree *tree);
 
 /* ---- numbers */
 

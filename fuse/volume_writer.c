@@ -179,7 +179,7 @@ void volume_writer_end_catching_up(struct volume_writer *writer)
     struct volume_dir_view view;
 
     if (volume_dir_open(&writer->dir, &view) == 0) {
-        live_switch_commit(writer->host->tree, writer->update.live_switch);
+        live_switch_commit(writer->update.live_switch);
         live_update_end(&writer->update, view.root_fd);
         volume_dir_close(&writer->dir, &view);
     }

@@ -176,7 +176,7 @@ static int switch_to(const struct volume_directory *d, const char *generation,
     if (symlinkat(generation, dir_fd, DATA_TMP_LINK) < 0)
         return negative_errno();
     if (live_switch != NULL)
-        live_switch_arm(d->tree, live_switch, d->id);
+        live_switch_arm(live_switch, d->id);
     if (renameat(dir_fd, DATA_TMP_LINK, dir_fd, DATA_LINK) < 0)
         return negative_errno();
     return 0;

@@ -138,7 +138,7 @@ static inline struct live_switch *prepare(struct live_volume *v, const char *fil
 /* Commit it, and end it. */
 static inline void finish(struct live_volume *v, struct live_switch *s_consumed)
 {
-    live_switch_commit(v->tree, s_consumed);
+    live_switch_commit(s_consumed);
     live_switch_free(s_consumed);
 }
 

@@ -197,7 +197,7 @@ static inline bool exists(const char *path)
 
 static inline bool has_content(uint64_t id, const char *text)
 {
-    struct tree_content content;
+    struct file_content content;
     bool is_same;
 
     assert_int_equal(tree_read(kernel.tree, id, &content), 0);

@@ -381,7 +381,7 @@ static void memory_can_be_short_for_open_files(void **state)
 
     failmalloc_try(open_and_close, v);
     s = prepare(v, "a=newer");
-    assert_int_equal(live_switch_drain_until(v->tree, s), 0);
+    assert_int_equal(live_switch_drain_until(s), 0);
     finish(v, s);
     assert_true(is_settled(v, v->a));
     assert_int_equal(size_for(v, v->a, READER), 5);

@@ -53,7 +53,7 @@ static void opens_wait_until_the_switch_is_freed(void **state)
     assert_publisher_opens(v, v->a, "one");
     assert_opens_with(v, v->b, "two");
     assert_opens_with(v, v->c, "three");
-    live_switch_commit(v->tree, s);
+    live_switch_commit(s);
     assert_waits(v, v->a); /* the kernel has the size of the older version */
     assert_publisher_opens(v, v->a, "newer");
     live_switch_free(s);
@@ -72,7 +72,7 @@ static void nothing_is_settled_until_the_switch_is_freed(void **state)
     assert_false(is_settled(v, v->a));
     assert_true(is_settled(v, v->b)); /* its bytes stay */
     assert_true(is_settled(v, v->c)); /* the payload does not have it */
-    live_switch_commit(v->tree, s);
+    live_switch_commit(s);
     assert_false(is_settled(v, v->a));
     assert_true(is_settled(v, v->b));
     live_switch_free(s);
@@ -167,7 +167,7 @@ static void rename_commits(void **state)
     struct stat stat;
 
     assert_int_equal(tree_symlink(v->tree, TREE_ROOT_ID, "other", "t", &stat), 0);
-    live_switch_arm(v->tree, s, v->volume);
+    live_switch_arm(s, v->volume);
     /* renames of elsewhere, and those that fail, do not */
     assert_int_equal(rename_in(v, TREE_ROOT_ID, "other", "new"), 0);
     assert_int_equal(rename_in(v, v->volume, "absent", "new"), -ENOENT);
@@ -193,13 +193,13 @@ static void freed_switch_is_not_committed(void **state)
     struct live_volume *v = *state;
     struct live_switch *armed = prepare(v, "a=newer"), *other = prepare(v, "d/b=newer");
 
-    live_switch_arm(v->tree, armed, v->volume);
+    live_switch_arm(armed, v->volume);
     live_switch_free(other); /* it is not the one */
     assert_int_equal(rename_in(v, v->volume, "l", "new"), 0);
     live_switch_free(armed);
     assert_opens_with(v, v->a, "newer");
     armed = prepare(v, "a=newest");
-    live_switch_arm(v->tree, armed, v->volume);
+    live_switch_arm(armed, v->volume);
     live_switch_free(armed);
     assert_int_equal(rename_in(v, v->volume, "new", "l"), 0);
     assert_opens_with(v, v->a, "newer");
@@ -256,7 +256,7 @@ static void unchanged_bytes_are_of_the_newer_object(void **state)
     assert_int_equal(n_changes(s), 0);
     assert_true(secmem_bytes() > bytes);
     assert_opens_with(v, v->a, "one"); /* nothing to wait for */
-    assert_int_equal(live_switch_drain_until(v->tree, s), 0);
+    assert_int_equal(live_switch_drain_until(s), 0);
     finish(v, s);
     assert_true(secmem_bytes() > bytes); /* the open file's */
     assert_true(is_settled(v, v->a));
@@ -293,7 +293,7 @@ static void node_may_be_forgotten_while_a_switch_is_prepared(void **state)
 
     tree_detach(v->tree, v->a);
     assert_int_equal(tree_stat(v->tree, v->a, &stat), -ESTALE);
-    assert_int_equal(live_switch_drain_until(v->tree, s), 0);
+    assert_int_equal(live_switch_drain_until(s), 0);
     assert_true(is_settled(v, v->a));
     assert_int_equal(n_changes(s), 2);
     finish(v, s);
@@ -301,7 +301,7 @@ static void node_may_be_forgotten_while_a_switch_is_prepared(void **state)
     assert_true(secmem_bytes() < before);
 
     s = prepare(v, "d/b=newest");
-    live_switch_commit(v->tree, s);
+    live_switch_commit(s);
     tree_detach(v->tree, find(v->tree, v->generation, "d"));
     live_switch_free(s);
 }
@@ -327,7 +327,7 @@ static void unlinked_file_follows(void **state)
 
 static mono_us drain_until(struct live_volume *v, const struct live_switch *s)
 {
-    return live_switch_drain_until(v->tree, s);
+    return live_switch_drain_until(s);
 }
 
 static void open_files_are_waited_for_until_they_are_read(void **state)
@@ -351,7 +351,7 @@ static void open_files_are_waited_for_until_they_are_read(void **state)
     assert_int_equal(drain_until(v, s), until);
     assert_reads(v, v->a, second, 3, 100, ""); /* whatever reads the end */
     assert_int_equal(drain_until(v, s), 0);
-    live_switch_commit(v->tree, s);
+    live_switch_commit(s);
     assert_int_equal(drain_until(v, s), 0);
     live_file_close(v->tree, v->a, second);
     live_switch_free(s);
@@ -491,7 +491,7 @@ static void what_is_not_live_does_not_change(void **state)
     struct live_volume *v = *state;
     uint64_t g = make_generation(v->tree, v->volume, "h", "a=one c=file d/x=other", false);
     const struct live_root root = {.id = g, .path = ""};
-    struct tree_content content;
+    struct file_content content;
     struct live_switch *s = NULL;
     struct stat stat;
 
@@ -515,7 +515,7 @@ static void switch_of_nothing(void **state)
     assert_int_equal(live_switch_new(v->tree, NULL, 0, payload, &s), 0);
     assert_int_equal(n_changes(s), 0);
     assert_int_equal(drain_until(v, s), 0);
-    live_switch_arm(v->tree, s, v->volume);
+    live_switch_arm(s, v->volume);
     assert_int_equal(rename_in(v, v->volume, "l", "new"), 0);
     live_switch_free(s);
     assert_opens_with(v, v->a, "one");

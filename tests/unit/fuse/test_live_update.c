@@ -142,7 +142,7 @@ static void begin(struct live_update *update)
 /* The commit, and what comes after. */
 static void end(struct live_update *update)
 {
-    live_switch_commit(kernel.tree, update->live_switch);
+    live_switch_commit(update->live_switch);
     note("commit", "");
     live_update_end(update, ROOT_FD);
     live_update_deinit(update);

@@ -95,7 +95,7 @@ static uint64_t make_directory(struct tree *tree, const char *name)
 
 /* Return: what tree_mknod() returns with @staged. */
 static int make_node(struct tree *tree, uint64_t parent, const char *name,
-                     struct tree_staged_node staged, struct stat *ret_stat)
+                     struct staged_node staged, struct stat *ret_stat)
 {
     int r;
 
@@ -107,7 +107,7 @@ static int make_node(struct tree *tree, uint64_t parent, const char *name,
 
 /* Return: what tree_mkdir() returns with @staged. */
 static int make_directory_node(struct tree *tree, uint64_t parent, const char *name,
-                               struct tree_staged_node staged, struct stat *ret_stat)
+                               struct staged_node staged, struct stat *ret_stat)
 {
     int r;
 
@@ -153,7 +153,7 @@ static uint64_t lookup(struct tree *tree, uint64_t parent, const char *name)
 
 static void assert_content(struct tree *tree, uint64_t id, const char *text)
 {
-    struct tree_content content;
+    struct file_content content;
 
     assert_int_equal(tree_read(tree, id, &content), 0);
     assert_int_equal(content.len, strlen(text));
@@ -335,7 +335,7 @@ static void wrong_kinds_are_refused(void **state)
     static const char *const path = "a";
     uint64_t generation = make_generation(*state, "..ts", &path, 1);
     uint64_t file = lookup(*state, generation, "a");
-    struct tree_content content;
+    struct file_content content;
     struct stat stat;
     char *target;
 
@@ -652,7 +652,7 @@ static void a_live_file_is_made_of_what_is_staged(void **state)
 {
     static const char *const paths[] = {"a"};
     _cleanup_(payload_unrefp) struct payload *payload = make_payload(paths, 1);
-    const struct tree_staged_node staged = {.file = &payload->files[0]};
+    const struct staged_node staged = {.file = &payload->files[0]};
     struct stat stat, other;
 
     assert_int_equal(tree_mknod(*state, TREE_ROOT_ID, "f", &stat), -EROFS);
@@ -679,7 +679,7 @@ static void a_file_is_copied(void **state)
     static const char *const path = "a";
     _cleanup_(payload_unrefp) struct payload *payload = make_payload(&path, 1);
     uint64_t generation = make_filled(*state, TREE_ROOT_ID, "g", payload, true);
-    const struct tree_staged_node staged = {.copy_of = find(*state, generation, "a")};
+    const struct staged_node staged = {.copy_of = find(*state, generation, "a")};
     struct stat original, copy;
 
     assert_int_equal(tree_chown(*state, staged.copy_of, 21, 22), 0);
@@ -724,7 +724,7 @@ static void a_directory_is_copied_with_all_below_it(void **state)
     static const char *const paths[] = {"a", "d/b", "d/e/c", "d/e/f/g", "d/h/i", "d/j", "z"};
     static const char *const below[] = {"", "b", "e", "e/c", "e/f", "e/f/g", "h", "h/i", "j"};
     uint64_t generation = make_generation(*state, "g", paths, ELEMENTS_OF(paths));
-    const struct tree_staged_node staged = {.copy_of = find(*state, generation, "d")};
+    const struct staged_node staged = {.copy_of = find(*state, generation, "d")};
     struct stat copy;
 
     assert_int_equal(tree_chmod(*state, find(*state, generation, "d"), 02711), 0);
@@ -749,9 +749,9 @@ static void only_what_is_there_is_copied(void **state)
 {
     static const char *const path = "d/b";
     uint64_t generation = make_generation(*state, "g", &path, 1);
-    const struct tree_staged_node gone = {.copy_of = 4711};
-    const struct tree_staged_node directory = {.copy_of = find(*state, generation, "d")};
-    const struct tree_staged_node file = {.copy_of = find(*state, generation, "d/b")};
+    const struct staged_node gone = {.copy_of = 4711};
+    const struct staged_node directory = {.copy_of = find(*state, generation, "d")};
+    const struct staged_node file = {.copy_of = find(*state, generation, "d/b")};
     size_t n_nodes = tree_usage(*state).n_nodes;
     struct stat stat;
 
@@ -768,7 +768,7 @@ static void an_unlinked_file_gets_a_name_again(void **state)
 {
     static const char *const path = "a";
     uint64_t generation = make_generation(*state, "g", &path, 1);
-    const struct tree_staged_node staged = {.again = lookup(*state, generation, "a")};
+    const struct staged_node staged = {.again = lookup(*state, generation, "a")};
     struct stat stat;
 
     assert_int_equal(make_node(*state, TREE_ROOT_ID, "again", staged, &stat), -ESTALE);
@@ -797,8 +797,8 @@ static void a_directory_gets_no_name_again(void **state)
 {
     static const char *const path = "d/b";
     uint64_t generation = make_generation(*state, "g", &path, 1);
-    const struct tree_staged_node d = {.again = lookup(*state, generation, "d")};
-    const struct tree_staged_node b = {.again = lookup(*state, d.again, "b")};
+    const struct staged_node d = {.again = lookup(*state, generation, "d")};
+    const struct staged_node b = {.again = lookup(*state, d.again, "b")};
     struct stat stat;
 
     tree_detach(*state, d.again);
@@ -973,21 +973,19 @@ static int use_staged_nodes(struct tree *tree, uint64_t generation, const struct
     int r = tree_find(tree, generation, "d", &d);
 
     assert_int_equal(r, 0);
-    r = make_node(tree, TREE_ROOT_ID, "file", (struct tree_staged_node){.file = &payload->files[0]},
+    r = make_node(tree, TREE_ROOT_ID, "file", (struct staged_node){.file = &payload->files[0]},
                   &file);
     if (r == 0)
-        r = make_node(tree, TREE_ROOT_ID, "c", (struct tree_staged_node){.copy_of = file.st_ino},
-                      &stat);
+        r = make_node(tree, TREE_ROOT_ID, "c", (struct staged_node){.copy_of = file.st_ino}, &stat);
     if (r == 0)
         r = make_directory_node(tree, TREE_ROOT_ID, "copy",
-                                (struct tree_staged_node){.copy_of = d.st_ino}, &stat);
+                                (struct staged_node){.copy_of = d.st_ino}, &stat);
     if (r == 0)
         r = tree_exchange(tree, TREE_ROOT_ID, "copy", generation, "d");
     if (r == 0)
         r = tree_unlink(tree, TREE_ROOT_ID, "file");
     if (r == 0)
-        r = make_node(tree, generation, "again", (struct tree_staged_node){.again = file.st_ino},
-                      &stat);
+        r = make_node(tree, generation, "again", (struct staged_node){.again = file.st_ino}, &stat);
     return r;
 }
 
@@ -1062,8 +1060,8 @@ static int copy_or_leave(void *userdata)
     if (r < 0)
         return r;
     usage = tree_usage(tree);
-    r = make_directory_node(tree, TREE_ROOT_ID, "copy",
-                            (struct tree_staged_node){.copy_of = g.st_ino}, &stat);
+    r = make_directory_node(tree, TREE_ROOT_ID, "copy", (struct staged_node){.copy_of = g.st_ino},
+                            &stat);
     if (r == 0)
         return 0;
     assert_int_equal(tree_usage(tree).n_nodes, usage.n_nodes);

@@ -372,7 +372,7 @@ static bool shows(const char *paths, const char *value)
     generation = read_link(stat.st_ino);
     assert_int_equal(find(generation, &stat), 0); /* it never dangles */
     while ((path = strsep(&at, " ")) != NULL) {
-        struct tree_content content;
+        struct file_content content;
         char whole[256];
         bool is_same;
 
@@ -589,7 +589,7 @@ static struct live_switch *prepare(const char *paths, const char *value)
 
 static bool has_value(uint64_t id, const char *value)
 {
-    struct tree_content content;
+    struct file_content content;
     bool is_same;
 
     assert_int_equal(tree_read(kernel.tree, id, &content), 0);

@@ -157,7 +157,7 @@ check() {
         echo "$suite: passed"
         return
     fi
-    grep -aE 'warning: |error: |\[  FAILED  \]|\*\*\*' "$log" | sort -u | head -n 40
+    grep -aE 'warning: |error: |\[  FAILED  \]|\*\*\*' "$log" | sort -u | head -n 100
     die "$suite: failed, see $log"
 }
 

@@ -14,6 +14,8 @@
 #include "cache/object.h"
 #include "fuse/tree.h"
 
+#include "tests/unit/assert_between.h"
+
 #define ROOT_FD   4711 /* no real descriptor */
 #define FDS_MAX   64
 #define PATH_SIZE 128
@@ -129,7 +131,7 @@ int openat(int fd, const char *relative, int flags, ...)
     if (S_ISDIR(path.mode) != is_directory)
         return answer(is_directory ? -ENOTDIR : -EISDIR);
     new_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    assert_in_range(new_fd, 0, FDS_MAX - 1);
+    assert_between(new_fd, 0, FDS_MAX - 1);
     assert_true(strlen(path.whole) < PATH_SIZE);
     memcpy(kernel.paths[new_fd], path.whole, strlen(path.whole) + 1);
     return new_fd;

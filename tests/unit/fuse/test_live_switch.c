@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "cache/secmem.h"
+#include "tests/unit/assert_between.h"
 #include "tests/unit/failmalloc.h"
 #include "tests/unit/live_volume.h"
 
@@ -339,7 +340,7 @@ static void open_files_are_waited_for_until_they_are_read(void **state)
     struct live_switch *s = prepare(v, "a=newer");
 
     until = drain_until(v, s);
-    assert_in_range(until, before + LIVE_DRAIN_MAX, after + LIVE_DRAIN_MAX);
+    assert_between(until, before + LIVE_DRAIN_MAX, after + LIVE_DRAIN_MAX);
     assert_reads(v, v->a, first, 0, 2, "on");
     assert_reads(v, v->a, second, 0, 2, "on");
     assert_int_equal(drain_until(v, s), until);
@@ -406,7 +407,7 @@ static void newest_open_file_is_waited_for_longest(void **state)
     s = prepare(v, "d/b=newer a=newer");
     assert_true(drain_until(v, s) >= between + LIVE_DRAIN_MAX);
     live_file_close(v->tree, v->a, a);
-    assert_in_range(drain_until(v, s), 1, between + LIVE_DRAIN_MAX);
+    assert_between(drain_until(v, s), 1, between + LIVE_DRAIN_MAX);
     live_file_close(v->tree, v->b, b);
     assert_int_equal(drain_until(v, s), 0); /* c does not change */
     live_file_close(v->tree, v->c, c);

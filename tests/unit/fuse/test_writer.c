@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/assert_between.h"
 #include "tests/unit/failmalloc.h"
 
 #define DIR_FD    4711 /* the volume's directory; no real descriptor */
@@ -356,7 +357,7 @@ static struct text layout(void)
         } else {
             n = snprintf(text.s + used, sizeof(text.s) - used, " %s", lines.all[i]);
         }
-        assert_in_range(n, 1, sizeof(text.s) - used - 1);
+        assert_between(n, 1, sizeof(text.s) - used - 1);
     }
     return text;
 }

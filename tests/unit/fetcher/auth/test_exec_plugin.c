@@ -13,6 +13,7 @@
 
 #include "base/buf.h"
 #include "encoding/json.h"
+#include "tests/unit/assert_between.h"
 #include "tests/unit/failmalloc.h"
 #include "tests/unit/make_pair.h"
 
@@ -460,7 +461,7 @@ static void test_certificate(void **state)
     assert_string_equal(credential.client_cert_pem, pair.cert_pem);
     assert_string_equal(credential.client_key_pem, pair.key_pem);
     assert_null(credential.authorization);
-    assert_in_range(credential.certificate_expiry.tv_sec - clock_wall().tv_sec, 3500, 3600);
+    assert_between(credential.certificate_expiry.tv_sec - clock_wall().tv_sec, 3500, 3600);
     pair_unmake(&pair);
 }
 

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/assert_between.h"
 #include "tests/unit/test_server.h"
 
 #define DIR_TEMPLATE   "/tmp/test-queue-XXXXXX"
@@ -268,7 +269,7 @@ static void test_room_by_those_that_end(void **state)
         run(f);
     for (unsigned i = 0; i < 300; i++)
         assert_int_equal(f->items[i].status, 200);
-    assert_in_range(stats_of(f)->connections, 1, 7);
+    assert_between(stats_of(f)->connections, 1, 7);
 }
 
 /* ---- answers */
@@ -314,8 +315,8 @@ static void test_lists_before_watches(void **state)
     assert_int_equal(stats_of(f)->n_waiting, 10);
     run_until_responses(f, 11);
     for (size_t i = 0; i < 5; i++) {
-        assert_in_range(lists[i]->n_order, 2, 6);
-        assert_in_range(watches[i]->n_order, 7, 11);
+        assert_between(lists[i]->n_order, 2, 6);
+        assert_between(watches[i]->n_order, 7, 11);
     }
 }
 

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "base/buf.h"
+#include "tests/unit/assert_between.h"
 #include "tests/unit/test_server.h"
 
 #define DIR_TEMPLATE "/tmp/test-http-XXXXXX"
@@ -540,7 +541,7 @@ static void test_refusals(void **state)
         exchange(&x, f, refusals[i].path);
         assert_int_equal(x.outcome, HTTP_COMPLETE);
         assert_int_equal(x.response.status, refusals[i].status);
-        assert_in_range(x.response.retry_after, refusals[i].least, refusals[i].most);
+        assert_between(x.response.retry_after, refusals[i].least, refusals[i].most);
         finish(&x);
         f->client = http_client_free(f->client);
     }

@@ -48,7 +48,7 @@ static int on_idle(sd_event_source *source, void *userdata)
     return sd_event_exit(sd_event_source_get_event(source), 0);
 }
 
-static int start(struct daemon *daemon, struct error *e)
+static int on_start(struct daemon *daemon, struct error *e)
 {
     struct command *c = CONTAINER_OF(daemon, struct command, daemon);
 
@@ -61,7 +61,7 @@ static int start(struct daemon *daemon, struct error *e)
     return c->start_result < 0 ? error_set(e, c->start_result, "cannot start") : 0;
 }
 
-static void reload(struct daemon *daemon)
+static void on_reload(struct daemon *daemon)
 {
     struct command *c = CONTAINER_OF(daemon, struct command, daemon);
 
@@ -70,7 +70,7 @@ static void reload(struct daemon *daemon)
     assert_true(sd_event_add_defer(daemon->event, NULL, on_idle, NULL) >= 0);
 }
 
-static void stop(struct daemon *daemon)
+static void on_stop(struct daemon *daemon)
 {
     struct command *c = CONTAINER_OF(daemon, struct command, daemon);
 
@@ -79,8 +79,9 @@ static void stop(struct daemon *daemon)
     record(c, "stop");
 }
 
-static const struct daemon_ops ops = {.start = start, .stop = stop};
-static const struct daemon_ops reloading_ops = {.start = start, .reload = reload, .stop = stop};
+static const struct daemon_ops ops = {.start = on_start, .stop = on_stop};
+static const struct daemon_ops reloading_ops = {
+    .start = on_start, .reload = on_reload, .stop = on_stop};
 
 static void set_up(struct command *c)
 {
@@ -181,7 +182,7 @@ static int start_with_own_signal(struct daemon *daemon, struct error *e)
 
 static void test_own_signals_leave_the_service_manager_alone(void **state)
 {
-    static const struct daemon_ops own_ops = {.start = start_with_own_signal, .stop = stop};
+    static const struct daemon_ops own_ops = {.start = start_with_own_signal, .stop = on_stop};
     struct error e = ERROR_INIT;
     sigset_t own, blocked;
     struct command c;

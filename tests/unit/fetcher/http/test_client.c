@@ -659,16 +659,28 @@ static void test_broken_connections(void **state)
     finish(&reset);
 }
 
+/* A watch whose first piece has come before the limit. */
+static void exchange_cut_watch(struct exchange *x, struct fixture *f)
+{
+    for (span_us limit = SPAN_MS(50);; limit *= 2) {
+        *x = (struct exchange){0};
+        begin_limited(x, f, "/watch", limit);
+        run_until_done(x);
+        if (x->body.len > 0)
+            return;
+        finish(x); /* the machine is busy */
+    }
+}
+
 static void test_total_limit(void **state)
 {
     struct fixture *f = *state;
-    struct exchange silent = {0}, watch = {0};
+    struct exchange silent = {0}, watch;
 
     connect_to(f, "http", f->plain.port);
     begin_limited(&silent, f, "/silent", SPAN_MS(50));
-    begin_limited(&watch, f, "/watch", SPAN_MS(50));
     run_until_done(&silent);
-    run_until_done(&watch);
+    exchange_cut_watch(&watch, f);
     assert_int_equal(silent.outcome, HTTP_FAILED);
     assert_has(silent.error.text, "did not answer in time");
     assert_int_equal(watch.outcome, HTTP_FAILED);

@@ -152,8 +152,10 @@ packages-demo: packages-build
 .PHONY: unit-programs
 unit-programs: $(UNIT_TESTS)
 
+# most of their time they wait
+UNIT_JOBS ?= $(shell echo $$((2 * $$(nproc))))
 unit: $(UNIT_TESTS) ## unit tests, in one build
-	@set -e; for t in $(UNIT_TESTS); do $$t; done
+	@$(PYTHON) tests/unit/run.py --jobs $(UNIT_JOBS) $(UNIT_TESTS)
 
 # how many updates the hunters of torn reads see; a sanitizer's are slower and no less telling
 TEST_UPDATES ?= $(if $(filter asan tsan,$(BUILD)),500,10000)

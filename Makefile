@@ -14,26 +14,50 @@ PYTHON  ?= /usr/bin/python3
 PREFIX  ?= /usr/local
 DESTDIR ?=
 
+# for a make within make, where the outer one was not given -j
+PARALLEL = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
+
 # commands are shown by what they make; V=1 shows them whole
 Q := $(if $(V),,@)
 say = $(if $(V),@:,@printf '  %-4s %s\n' $(1) $(2))
 
-# ---- what has to be installed, by Debian package name
+# ---- what has to be installed
 
-BUILD_PACKAGES := make gcc libc6-dev pkg-config libfuse3-dev fuse3 libcurl4-openssl-dev libcjson-dev \
-                  libsystemd-dev libssl-dev libyaml-dev libnghttp2-dev libprotobuf-c-dev \
-                  protobuf-c-compiler libmicrohttpd-dev
-TEST_PACKAGES  := libcmocka-dev ca-certificates curl strace python3 python3-pytest python3-yaml openssl \
+# as pkg-config names them, with the oldest version that will do, and their Debian packages
+LIBRARIES := fuse3>=3.14:libfuse3-dev libcurl:libcurl4-openssl-dev libcjson:libcjson-dev \
+             libsystemd:libsystemd-dev libcrypto:libssl-dev libssl:libssl-dev yaml-0.1:libyaml-dev \
+             libnghttp2:libnghttp2-dev libprotobuf-c:libprotobuf-c-dev libmicrohttpd:libmicrohttpd-dev
+UNIT_LIBRARIES := cmocka:libcmocka-dev
+
+PACKAGES_build := make gcc libc6-dev pkg-config protobuf-c-compiler fuse3 \
+                  $(foreach library,$(LIBRARIES),$(lastword $(subst :, ,$(library))))
+PACKAGES_check := libcmocka-dev clang-format python3
+PACKAGES_test  := libcmocka-dev ca-certificates curl strace python3 python3-pytest python3-yaml openssl \
                   nghttp2-proxy iproute2 procps kubernetes-client python3-h2 python3-grpcio \
                   python3-prometheus-client
-NODE_PACKAGES  := containerd runc busybox-static containernetworking-plugins
-LINT_PACKAGES  := clang clang-format clang-tidy cppcheck mandoc
-DEMO_PACKAGES  := python3 openssl kubernetes-client
+PACKAGES_lint  := clang clang-format clang-tidy cppcheck mandoc python3
+PACKAGES_fuzz  := clang
+PACKAGES_demo  := python3 openssl kubernetes-client
+PACKAGES_deb   := dpkg-dev binutils
+PACKAGES_systemd := $(PACKAGES_test) $(PACKAGES_deb) debootstrap systemd-container
+# a node's programs are only worth installing where there is a kubelet to go with them
+KUBELET := $(wildcard $(or $(KUBE_ASSETS),$(KUBEBUILDER_ASSETS))/kubelet)
+PACKAGES_e2e   := $(PACKAGES_systemd) $(if $(KUBELET),containerd runc busybox-static containernetworking-plugins)
+PACKAGE_SETS   := build check test lint fuzz demo deb systemd e2e
+PACKAGES_all   := $(foreach set,$(PACKAGE_SETS),$(PACKAGES_$(set)))
+
+# packages-X installs what X needs, as root; needs-X fails and names what X needs and is missing.
+# What building needs is checked by whatever builds, and not by the names of packages.
+packages_first := $(filter packages-%,$(MAKECMDGOALS))
+.PHONY: $(PACKAGE_SETS:%=packages-%) $(PACKAGE_SETS:%=needs-%) packages-all
+packages-all: ## install the Debian packages that all verbs need; packages-test, packages-lint, ... those of one
+$(PACKAGE_SETS:%=packages-%) packages-all: packages-%:
+	@tests/packages.sh install $(sort $(PACKAGES_build) $(PACKAGES_$*))
+$(PACKAGE_SETS:%=needs-%): needs-%: $(packages_first)
+	@tests/packages.sh check packages-$* $(sort $(PACKAGES_$*))
 
 # ---- how to compile
 
-LIBRARIES := fuse3 libcurl libcjson libsystemd libcrypto libssl yaml-0.1 \
-             libnghttp2 libprotobuf-c libmicrohttpd
 WARNINGS  := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings \
              -Wpointer-arith -Wcast-qual -Wundef -Wvla -Wformat=2 -Wconversion -Wimplicit-fallthrough \
              -Wnull-dereference -Wredundant-decls -Wno-unused-parameter
@@ -56,10 +80,14 @@ ifneq ($(filter asan tsan coverage,$(BUILD)),)
 WARNINGS        := $(filter-out -Wnull-dereference,$(WARNINGS))
 endif
 
-CPPFLAGS := -I. -I$(O)/include -D_GNU_SOURCE -DFUSE_USE_VERSION=314 \
-            $(shell pkg-config --cflags $(LIBRARIES) 2>/dev/null)
+# asked for once, when the first recipe needs it: a package verb before may have installed them
+pkg_config = $(shell pkg-config $(1) $(foreach library,$(LIBRARIES),$(firstword $(subst >, ,$(subst :, ,$(library))))) 2>/dev/null)
+LIBRARY_CFLAGS = $(eval LIBRARY_CFLAGS := $$(call pkg_config,--cflags))$(LIBRARY_CFLAGS)
+LIBRARY_LIBS   = $(eval LIBRARY_LIBS := $$(call pkg_config,--libs))$(LIBRARY_LIBS)
+
+CPPFLAGS = -I. -I$(O)/include -D_GNU_SOURCE -DFUSE_USE_VERSION=314 $(LIBRARY_CFLAGS)
 ALL_CFLAGS := -std=gnu17 $(WARNINGS) $(CFLAGS_$(BUILD)) -fPIE $(CFLAGS)
-LDLIBS   := $(shell pkg-config --libs $(LIBRARIES) 2>/dev/null) -lpthread
+LDLIBS    = $(LIBRARY_LIBS) -lpthread
 ALL_LDFLAGS := -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(filter -fsanitize=% --coverage,$(CFLAGS_$(BUILD))) $(LDFLAGS)
 
 # ---- what to compile
@@ -103,7 +131,7 @@ $(O)/include/version.h: VERSION
 	@mkdir -p $(@D)
 	@echo '#define SECRETFS_VERSION "$(VERSION)"' >$@
 
-$(MESSAGES:%=%.c) $(MESSAGES:%=%.h) &: $(wildcard $(ROOMS:%=%/*.proto))
+$(MESSAGES:%=%.c) $(MESSAGES:%=%.h) &: $(wildcard $(ROOMS:%=%/*.proto)) | needs-libraries
 	@mkdir -p $(O)/include
 	$(call say,GEN,$(MESSAGES))
 	$(Q)protoc-c --c_out=$(O)/include $^
@@ -117,8 +145,12 @@ $(O)/%.o: %.c $(GENERATED) $(O)/flags
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
+.PHONY: needs-libraries
+needs-libraries: $(packages_first)
+	@CC='$(CC)' tools/libraries.sh packages-build $(LIBRARIES:%='%')
+
 # a change of flags is a change of every object
-$(O)/flags: FORCE
+$(O)/flags: FORCE | needs-libraries
 	@mkdir -p $(@D)
 	@echo '$(CC) $(CPPFLAGS) $(ALL_CFLAGS)' | cmp -s - $@ || echo '$(CC) $(CPPFLAGS) $(ALL_CFLAGS)' >$@
 
@@ -139,15 +171,10 @@ $(O)/tests/csi-harness: $(O)/tests/integration/csi/harness.o $(O)/libsecretfs.a
 # make would remove them again as intermediate files
 .SECONDARY: $(UNIT_TESTS:%=%.o) $(FUZZ_TARGETS:$(O)/fuzz/%=$(O)/tests/fuzz/%.o)
 
-.PHONY: unit integration packages-build packages-test packages-e2e packages-lint packages-demo
-packages-build:
-	@tests/packages.sh $(BUILD_PACKAGES)
-packages-test: packages-build
-	@tests/packages.sh $(TEST_PACKAGES)
-packages-lint: packages-build
-	@tests/packages.sh $(LINT_PACKAGES) $(TEST_PACKAGES)
-packages-demo: packages-build
-	@tests/packages.sh $(DEMO_PACKAGES)
+.PHONY: needs-cmocka unit integration test-programs
+needs-cmocka: $(packages_first)
+	@CC='$(CC)' tools/libraries.sh packages-test $(UNIT_LIBRARIES)
+$(UNIT_TESTS:%=%.o): | needs-cmocka
 
 .PHONY: unit-programs
 unit-programs: $(UNIT_TESTS)
@@ -159,21 +186,28 @@ unit: $(UNIT_TESTS) ## unit tests, in one build
 
 # how many updates the hunters of torn reads see; a sanitizer's are slower and no less telling
 TEST_UPDATES ?= $(if $(filter asan tsan,$(BUILD)),500,10000)
-integration: $(O)/secretfs $(O)/tests/csi-harness ## tests of the program with mounts, sockets and commands, as root, in one build
+integration: $(filter unit,$(MAKECMDGOALS)) needs-test $(O)/secretfs $(O)/tests/csi-harness ## tests of the program with mounts, sockets and commands, as root, in one build
 	SECRETFS=$(CURDIR)/$(O)/secretfs CSI_HARNESS=$(CURDIR)/$(O)/tests/csi-harness \
 	SECRETFS_TEST_UPDATES=$(TEST_UPDATES) \
 	    $(PYTHON) -m pytest -q -rsfE -p no:cacheprovider \
 	    tests/integration --ignore=tests/integration/systemd
 
-# what is installed shows only in a new make
-.PHONY: test
-test: packages-test ## all tests but e2e, in debug and again under ASan and UBSan
-	$(MAKE) unit integration BUILD=debug
-	$(MAKE) unit integration BUILD=asan
+test-programs: $(UNIT_TESTS) $(O)/secretfs $(O)/tests/csi-harness
 
-.PHONY: test-tsan
-test-tsan: packages-test ## unit and mount tests under TSan
-	TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp $(MAKE) unit integration BUILD=tsan
+# one kind of build after the other, compiled with all processors, tested with nothing beside
+define test_build
+$(MAKE) $(PARALLEL) test-programs BUILD=$(1)
+$(MAKE) unit BUILD=$(1)
+$(MAKE) integration BUILD=$(1)
+endef
+.PHONY: test test-tsan
+test: needs-test ## all tests but e2e, in debug and again under ASan and UBSan
+	$(call test_build,debug)
+	$(call test_build,asan)
+
+test-tsan: export TSAN_OPTIONS = suppressions=$(CURDIR)/tests/tsan.supp
+test-tsan: needs-test ## unit and integration tests under TSan
+	$(call test_build,tsan)
 
 # releases of Debian that build without a warning and pass the unit tests
 DISTROS ?= bookworm trixie sid
@@ -181,15 +215,10 @@ DISTROS ?= bookworm trixie sid
 distro-check: ## build and unit tests on other Debian releases (DISTROS), in chroots, as root
 	tools/distro-check.sh $(DISTROS)
 
-# a node's programs are only worth installing where there is a kubelet to go with them
-KUBELET := $(wildcard $(or $(KUBE_ASSETS),$(KUBEBUILDER_ASSETS))/kubelet)
-packages-e2e: packages-test
-	@$(if $(KUBELET),tests/packages.sh $(NODE_PACKAGES))
-
 E2E := SECRETFS=$(CURDIR)/$(O)/secretfs $(PYTHON) -m pytest -q -rsfE -p no:cacheprovider
 .PHONY: e2e e2e-api e2e-node
-e2e: packages-e2e ## tests against a real API server (KUBEBUILDER_ASSETS), on a real node (KUBE_ASSETS), under systemd
-	$(MAKE) $(O)/secretfs
+e2e: needs-e2e ## tests against a real API server (KUBEBUILDER_ASSETS), on a real node (KUBE_ASSETS), under systemd
+	$(MAKE) $(PARALLEL) $(O)/secretfs
 	$(MAKE) e2e-api
 	$(MAKE) e2e-node
 	$(MAKE) systemd-test
@@ -201,22 +230,21 @@ e2e-node:
 	$(E2E) tests/e2e/node
 
 .PHONY: demo
-demo: packages-demo ## see a running program pick up a changed secret, from an API and from manifests
-	$(MAKE) all
+demo: packages-demo ## see a running program pick up a changed secret, from an API and from manifests; installs what it needs
+	$(MAKE) $(PARALLEL) all
 	$(PYTHON) examples/demo/demo.py
 
 -include bench/bench.mk
 
 .PHONY: bench
-bench: packages-test ## measure, and write the numbers to build/bench.json
-	$(MAKE) all
-	$(MAKE) -C . bench-programs
+bench: needs-test ## measure, and write the numbers to build/bench.json
+	$(MAKE) $(PARALLEL) all bench-programs
 	$(PYTHON) bench/bench.py --secretfs $(CURDIR)/$(O)/secretfs --json build/bench.json
 
 FUZZ_SECONDS ?= 30
 .PHONY: fuzz
-fuzz: packages-lint ## run each fuzz target for FUZZ_SECONDS (30)
-	$(MAKE) fuzz-targets BUILD=fuzz
+fuzz: needs-fuzz ## run each fuzz target for FUZZ_SECONDS (30)
+	$(MAKE) $(PARALLEL) fuzz-targets BUILD=fuzz
 	@set -e; for t in $(notdir $(FUZZ_TARGETS)); do \
 	    mkdir -p build/fuzz/corpus/$$t; \
 	    echo "== $$t"; \
@@ -236,13 +264,12 @@ $(O)/fuzz/%: $(O)/tests/fuzz/%.o $(O)/libsecretfs.a
 
 BANNED := strtok|sprintf|vsprintf|strcpy|strcat|strncpy|gets|atoi|atol|gmtime|localtime|ctime|asctime|rand|srand|alloca|system|popen|tmpnam|mktemp
 
-.PHONY: lint format
-lint: packages-lint ## format, clang-tidy, cppcheck, banned functions, layering, citations, man page
-	$(MAKE) lint-now
-
-.PHONY: lint-now lint-format lint-tidy lint-cppcheck lint-banned lint-layers lint-symbols lint-citations lint-words lint-warnings lint-man lint-python
-lint-now: lint-format lint-banned lint-layers lint-citations lint-man lint-python lint-warnings lint-cppcheck lint-tidy
+.PHONY: lint lint-quick lint-format lint-banned lint-layers lint-symbols lint-words lint-citations lint-man lint-python \
+        lint-warnings lint-cppcheck lint-tidy format
+lint: needs-lint lint-quick lint-man lint-python lint-warnings lint-cppcheck lint-tidy ## format, layers, citations, man pages, warnings of two compilers, cppcheck, clang-tidy
 	@echo "lint: clean"
+
+lint-quick: lint-format lint-banned lint-layers lint-citations
 
 lint-format:
 	@clang-format --dry-run --Werror $(C_FILES)
@@ -251,16 +278,16 @@ lint-banned:
 	@! grep -nE '(^|[^[:alnum:]_])($(BANNED))\(' $(C_FILES) || { echo "these functions are banned" >&2; exit 1; }
 
 lint-layers:
-	$(PYTHON) tests/lint/layers.py
+	@$(PYTHON) tests/lint/layers.py
 
 lint-symbols: $(LIB_OBJECTS) $(PROGRAM_OBJECTS)
 	@$(PYTHON) tests/lint/symbols.py $(O) $(SOURCES)
 
 lint-citations:
-	$(PYTHON) tests/lint/citations.py
+	@$(PYTHON) tests/lint/citations.py
 
 lint-words:
-	$(PYTHON) tests/lint/words.py
+	@$(PYTHON) tests/lint/words.py
 
 lint-man:
 	mandoc -T lint -W warning docs/man/*.[1-8]
@@ -270,12 +297,12 @@ lint-python:
 
 # both compilers, all warnings as errors; the objects of the first one are then at hand for their symbols
 lint-warnings:
-	$(MAKE) lint-symbols BUILD=release WERROR=1
+	$(MAKE) $(PARALLEL) lint-symbols BUILD=release WERROR=1
 	$(MAKE) lint-clang CC=clang WERROR=1 BUILD=debug
 
 .PHONY: lint-clang
 lint-clang: $(GENERATED)
-	@set -e; for f in $(SOURCES); do clang $(CPPFLAGS) $(ALL_CFLAGS) -fsyntax-only $$f; done
+	@printf '%s\n' $(SOURCES) | xargs -P $$(nproc) -n 1 clang $(CPPFLAGS) $(ALL_CFLAGS) -fsyntax-only
 
 # cppcheck knows neither the cleanup attribute, nor TAKE()'s __typeof__, nor glibc's NULL
 CPPCHECK_OFF := memleak internalAstError unknownEvaluationOrder varFuncNullUB missingIncludeSystem ctuuninitvar
@@ -285,7 +312,7 @@ lint-cppcheck: $(GENERATED)
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
 	    $(CPPCHECK_OFF:%=--suppress=%) -I. -I$(O)/include -D_GNU_SOURCE $(CPPCHECK_PROTOBUF) $(ROOMS)
 
-TIDY_FLAGS := $(CPPFLAGS) -std=gnu17 -Wno-unknown-warning-option
+TIDY_FLAGS = $(CPPFLAGS) -std=gnu17 -Wno-unknown-warning-option
 lint-tidy: $(GENERATED)
 	@printf '%s\n' $(SOURCES) | xargs -P $$(nproc) -n 4 tests/lint/tidy.sh '$(TIDY_FLAGS)'
 

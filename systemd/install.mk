@@ -7,12 +7,10 @@ DOCDIR     ?= $(PREFIX)/share/doc/secretfs
 # mount(8) looks for its helpers there and nowhere else
 HELPERDIR  ?= /usr/sbin
 
-DEB_PACKAGES := dpkg-dev binutils
-
 UNITS := secretfs.service secretfs@.service
 MANS  := $(sort $(wildcard docs/man/*.[1-8]))
 
-.PHONY: install uninstall deb packages-deb
+.PHONY: install uninstall deb
 install: $(O)/secretfs ## install under DESTDIR: PREFIX (/usr/local), /usr/sbin/mount.fuse.secretfs, /etc/secretfs
 	install -D -m 0755 $(O)/secretfs $(DESTDIR)$(PREFIX)/bin/secretfs
 	ln -sf secretfs $(DESTDIR)$(PREFIX)/bin/kubectl-secretfs
@@ -41,23 +39,12 @@ uninstall: ## take away what install put there, but no configuration
 	rm -f $(DESTDIR)$(MANDIR)/man1/kubectl-secretfs.1
 	rm -rf $(DESTDIR)$(DOCDIR)
 
-packages-deb: packages-build
-	@tests/packages.sh $(DEB_PACKAGES)
-
-deb: packages-deb ## build a Debian package in build/
-	$(MAKE) $(O)/secretfs
+deb: needs-deb ## build a Debian package in build/
+	$(MAKE) $(PARALLEL) $(O)/secretfs
 	deploy/deb/build.sh '$(VERSION)' '$(MAKE)'
 
 # ---- tests of all this
 
-SYSTEMD_PACKAGES := debootstrap systemd-container
-
-packages-systemd: packages-test packages-deb
-	@tests/packages.sh $(SYSTEMD_PACKAGES)
-
-.PHONY: packages-systemd systemd-test systemd-test-now
-systemd-test: packages-systemd ## tests of the package and the units, in a container with systemd
-	$(MAKE) systemd-test-now
-
-systemd-test-now: deb
+.PHONY: systemd-test
+systemd-test: needs-systemd deb ## tests of the package and the units, in a container with systemd
 	$(PYTHON) -m pytest -q -rs -p no:cacheprovider tests/integration/systemd

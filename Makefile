@@ -264,8 +264,13 @@ $(O)/fuzz/%: $(O)/tests/fuzz/%.o $(O)/libsecretfs.a
 
 BANNED := strtok|sprintf|vsprintf|strcpy|strcat|strncpy|gets|atoi|atol|gmtime|localtime|ctime|asctime|rand|srand|alloca|system|popen|tmpnam|mktemp
 
-.PHONY: lint lint-quick lint-format lint-banned lint-layers lint-symbols lint-words lint-citations lint-man lint-python \
+.PHONY: check lint lint-quick lint-format lint-banned lint-layers lint-symbols lint-words lint-citations lint-man lint-python \
         lint-warnings lint-cppcheck lint-tidy format
+check: needs-check ## before each commit: format, layers, citations, units; no root, under a minute once it is built
+	@$(MAKE) --no-print-directory lint-quick
+	@$(MAKE) --no-print-directory $(PARALLEL) unit BUILD=debug
+	@echo "check: good"
+
 lint: needs-lint lint-quick lint-man lint-python lint-warnings lint-cppcheck lint-tidy ## format, layers, citations, man pages, warnings of two compilers, cppcheck, clang-tidy
 	@echo "lint: clean"
 
@@ -318,6 +323,16 @@ lint-tidy: $(GENERATED)
 
 format: ## apply .clang-format
 	clang-format -i $(C_FILES)
+
+# ---- for those who work on it
+
+.PHONY: compdb hooks
+compdb: $(GENERATED) ## write compile_commands.json, from which editors learn how sources are compiled
+	@$(PYTHON) tools/compdb.py --output compile_commands.json --objects $(O) \
+	    --command '$(CC) $(CPPFLAGS) $(ALL_CFLAGS)' $(filter %.c,$(C_FILES))
+
+hooks: ## install git's pre-commit hook: format of staged files, layers, citations
+	@tools/pre-commit --install
 
 # ---- installing
 

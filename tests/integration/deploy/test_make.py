@@ -1,7 +1,8 @@
-"""What `make` says when something is missing."""
+"""What `make` says when something is missing, and what it writes for editors."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -111,3 +112,22 @@ def test_package_verb_goes_before_the_verbs_beside_it(programs: Path) -> None:
     run = make(programs, "-n", "-j8", "packages-test", "needs-test")
     orders = [line.split()[1] for line in run.stdout.splitlines() if "packages.sh" in line]
     assert orders == ["install", "check"], run.stdout
+
+
+def test_compilation_database_has_each_source(programs: Path) -> None:
+    database = TOP / "compile_commands.json"
+    before = database.read_bytes() if database.exists() else None
+    try:
+        run = make(programs, "compdb", "BUILD=debug")
+        assert run.returncode == 0, run.stdout
+        entries = json.loads(database.read_text())
+    finally:
+        database.unlink(missing_ok=True)
+        if before is not None:
+            database.write_bytes(before)
+    listed = subprocess.check_output(["git", "ls-files", "*.c"], cwd=TOP, text=True).split()
+    assert [entry["file"] for entry in entries] == listed
+    assert all(entry["directory"] == str(TOP) for entry in entries)
+    for entry in entries:
+        assert entry["arguments"][-1] == entry["file"]
+        assert "-I." in entry["arguments"]

@@ -10,7 +10,7 @@ int arguments_parse(int argc, char *argv[], const char *short_options,
     int option, r = 0;
 
     opterr = 0;
-    optind = 0; /* with glibc the way to begin anew, "+" included; see getopt(3) */
+    optind = 0; /* restarts the scan with glibc, "+" included; see getopt(3) */
     while (r == 0 && (option = getopt_long(argc, argv, short_options, long_options, NULL)) != -1) {
         if (option == ':')
             return error_set(e, -EINVAL, "option %s needs a value", argv[optind - 1]);

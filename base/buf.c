@@ -7,12 +7,13 @@
 #define BUF_MIN_CAPACITY 256
 #define READ_CHUNK       16384
 
-/* Make room for @capacity bytes in all, whatever the limit says. */
+/* Reserve @capacity bytes in all, without regard to the limit. */
 static int buf_grow(struct buf *b, size_t capacity)
 {
     size_t grown = b->capacity < BUF_MIN_CAPACITY ? BUF_MIN_CAPACITY : b->capacity;
     char *data;
 
+    assert(b->len <= b->capacity && (b->data != NULL || b->capacity == 0));
     if (capacity <= b->capacity)
         return 0;
     while (grown < capacity)

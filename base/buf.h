@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * A growing run of bytes with a limit. What it held is wiped when it moves or goes (heap.c), so it
- * may carry secret bytes on their way in. Always NUL-terminated past its length.
+ * Growing bytes with a limit. They are wiped when the buffer moves or is freed (heap.c), so it may
+ * hold secret bytes for a while. There is always a NUL after the last byte.
  */
 #include "base/cleanup.h"
 #include "base/util.h"
 
 struct buf {
-    char *data; /* NULL while nothing was ever added */
+    char *data; /* NULL before the first byte */
     size_t len;
     size_t capacity;
     size_t max_len;
@@ -20,15 +20,15 @@ struct buf {
         .max_len = (max)                                                                           \
     }
 
-/* Return: 0; -EFBIG when the limit would be passed; -ENOMEM. Nothing is added on failure. */
+/* Append. Return: 0; -EFBIG beyond the limit; -ENOMEM. Nothing is added on failure. */
 int buf_add(struct buf *b, const void *bytes, size_t len) MUST_CHECK;
 int buf_add_text(struct buf *b, const char *text) MUST_CHECK;
 int buf_addf(struct buf *b, const char *format, ...) PRINTF_LIKE(2, 3) MUST_CHECK;
 
-/* Forget the first @len bytes. */
+/* Remove the first @len bytes. */
 void buf_drop_front(struct buf *b, size_t len);
 
-/* Empty it and keep the memory, wiped. */
+/* Remove and wipe all bytes; keep the memory. */
 void buf_reset(struct buf *b);
 
 void buf_deinit(struct buf *b);
@@ -41,7 +41,7 @@ static inline const char *buf_text(const struct buf *b)
 
 /*
  * Read a descriptor to its end and append.
- * Return: 0; -EFBIG when the limit would be passed; -ENOMEM; read(2)'s errors.
+ * Return: 0; -EFBIG beyond the limit; -ENOMEM; read(2)'s errors.
  */
 int buf_read_fd(struct buf *b, int fd) MUST_CHECK;
 

@@ -3,13 +3,13 @@
 /*
  * Scope-bound cleanup.
  *
- * A local that owns something says so in its declaration, and whatever leaves
- * the scope releases it:
+ * A local that owns something says so in its declaration, and is released wherever the scope is
+ * left:
  *
  *     _cleanup_(object_unrefp) struct object *object = NULL;
  *     _cleanup_(fd_closep) int fd = -1;
  *
- * TAKE() and TAKE_FD() move the thing out on the way to the caller.
+ * TAKE() and TAKE_FD() move it out, for the caller.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -35,8 +35,7 @@
         _taken;                                                                                    \
     })
 
-/* Closes fd if it is one, keeps errno. Return: always -1, so that `fd = fd_close(fd)` empties it.
- */
+/* Closes fd unless it is -1, keeps errno. Return: -1, so that `fd = fd_close(fd)` clears it. */
 static inline int fd_close(int fd)
 {
     if (fd >= 0) {

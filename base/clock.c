@@ -95,7 +95,7 @@ static double duration_unit(const char **text)
     return 0;
 }
 
-/* The sum of numbers with units, or a negative number for what is no duration. */
+/* Return: the sum of numbers with units, in us; a negative number for an invalid duration. */
 static double parse_units(const char *p)
 {
     double total = *p == '\0' ? -1 : 0;

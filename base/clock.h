@@ -19,7 +19,7 @@ typedef uint64_t span_us;
 mono_us clock_mono(void);
 struct timespec clock_wall(void);
 
-/* @buf as RFC 3339 in UTC with milliseconds, the way Kubernetes prints times. Return: @buf. */
+/* Write RFC 3339 in UTC with milliseconds, as Kubernetes prints times. Return: @buf. */
 #define CLOCK_RFC3339_SIZE 32
 const char *clock_rfc3339(struct timespec t, char buf[static CLOCK_RFC3339_SIZE]);
 

@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A directory's path is a chain of names and symlinks, each of which can be replaced: the kubelet
- * renames "..data", a deployment repoints "current", somebody moves a parent away. So the path is
- * walked as the kernel would, and every directory in which a name is looked up is watched for that
- * name. The order is what makes it safe:
+ * renames "..data", a deployment changes the link "current", an administrator moves a parent. So
+ * the path is walked as the kernel does it, and each directory in which a name is looked up is
+ * watched for that name. The order makes it safe:
  *
  *  1. the directory is watched, 2. the name is looked up in it, 3. the next one is entered.
  *
- * A change before 2 is seen by the walk, one after it is reported, and then the owner walks again.
- * The same goes for the entries that are symlinks, whose target is watched as well, because
- * writing to a file is no event in a directory that merely holds a link to it.
+ * The walk sees a change before 2, and a later one is reported, upon which the owner walks again.
+ * The same holds for entries that are symlinks: their targets are watched, because writing to a
+ * file raises no event in a directory that holds only a link to it.
  *
- * Mounting something over the directory, or taking it away, is no event for inotify. The kernel's
- * mount table is polled for that; a change counts if the path leads to another directory after it.
+ * A mount over the directory, or an unmount, raises no event of inotify. So the kernel's mount
+ * table is polled; a change of it counts if the path leads to another directory then.
  *
- * inotify is used directly and not through sd_event_add_inotify(), as one batch of events from one
- * read has one time of arrival and means one look at the directory.
+ * inotify is used directly and not through sd_event_add_inotify(): the events of one read(2) have
+ * one time of arrival and cause one scan of the directory.
  */
 #include "base/dir_watch.h"
 
@@ -32,22 +32,22 @@
 #include "base/log.h"
 
 #define MAX_SYMLINKS 40 /* as the kernel's MAXSYMLINKS */
-#define MAX_NAMES    8  /* of interest in one directory; where there are more, all are */
+#define MAX_NAMES    8  /* watched in one directory; beyond that all of its names are */
 #define READ_BYTES   65536
 
-/* What can happen to a name on the way. */
-#define WAY_EVENTS                                                                                 \
+/* Events of a name on the path. */
+#define PATH_EVENTS                                                                                \
     (IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_ATTRIB | IN_DELETE_SELF |            \
      IN_MOVE_SELF | IN_ONLYDIR)
 #define CONTENT_EVENTS (IN_MODIFY | IN_CLOSE_WRITE)
 #define FILE_EVENTS    (CONTENT_EVENTS | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF)
 
-/* One inode that is watched, in whatever roles. */
+/* One inode that is watched: a directory on the path, the directory itself, or a file. */
 struct inode_watch {
     struct list link;
     int wd;
     unsigned generation;    /* of the last renewal that needed it */
-    char *names[MAX_NAMES]; /* owned; events about other names are of no interest */
+    char *names[MAX_NAMES]; /* owned; events of other names are ignored */
     unsigned n_names;
     bool is_unfiltered;
 };
@@ -63,7 +63,7 @@ struct dir_watch {
     struct list inodes;
     void *by_wd; /* tsearch(3) tree of the same */
     int dir_wd;  /* of the directory itself, or -1 */
-    dev_t dev;   /* the directory that the path led to at the last renewal; 0 if nowhere */
+    dev_t dev;   /* the directory that the path led to at the last renewal; 0 if none */
     ino_t ino;
     unsigned generation;
 };
@@ -83,7 +83,7 @@ static struct inode_watch *find_inode(const struct dir_watch *w, int wd)
     return node != NULL ? *node : NULL;
 }
 
-static void forget_names(struct inode_watch *inode)
+static void drop_names(struct inode_watch *inode)
 {
     for (unsigned i = 0; i < inode->n_names; i++)
         free(inode->names[i]);
@@ -93,9 +93,10 @@ static void forget_names(struct inode_watch *inode)
 
 static void drop_inode(struct dir_watch *w, struct inode_watch *inode)
 {
+    assert(find_inode(w, inode->wd) == inode);
     tdelete(inode, &w->by_wd, wd_compare);
     list_remove(&inode->link);
-    forget_names(inode);
+    drop_names(inode);
     free(inode);
 }
 
@@ -115,15 +116,15 @@ static struct inode_watch *add_inode(struct dir_watch *w, int wd)
     return inode;
 }
 
-/* Ask for events about @name, or about everything if it is NULL. */
-static void want_name(struct inode_watch *inode, const char *name)
+/* Watch for events of @name, or of all names if it is NULL. */
+static void add_name(struct inode_watch *inode, const char *name)
 {
     for (unsigned i = 0; i < inode->n_names && name != NULL; i++)
         if (streq(inode->names[i], name))
             return;
     if (name != NULL && inode->n_names < MAX_NAMES)
         inode->names[inode->n_names] = strdup(name);
-    /* too many, or no memory: rather one look too many than one too few */
+    /* too many names, or out of memory: a scan too many does no harm */
     if (name == NULL || inode->n_names == MAX_NAMES || inode->names[inode->n_names] == NULL)
         inode->is_unfiltered = true;
     else
@@ -131,9 +132,9 @@ static void want_name(struct inode_watch *inode, const char *name)
 }
 
 /*
- * @name: the name that matters in the directory @path, or NULL for everything about @path
- * Return: 0; -ENOSPC or -ENOMEM. What cannot be watched for other reasons, such as a directory that
- * may be searched but not read, is passed over.
+ * @name: the name to watch in the directory @path, or NULL for all of @path
+ * Return: 0; -ENOSPC or -ENOMEM. Other failures are ignored, such as that of a directory that may
+ * be searched but not read.
  */
 static int watch_path(struct dir_watch *w, const char *path, uint32_t mask, const char *name,
                       int *ret_wd)
@@ -151,9 +152,9 @@ static int watch_path(struct dir_watch *w, const char *path, uint32_t mask, cons
         return -ENOMEM;
     }
     if (inode->generation != w->generation)
-        forget_names(inode);
+        drop_names(inode);
     inode->generation = w->generation;
-    want_name(inode, name);
+    add_name(inode, name);
     if (ret_wd != NULL)
         *ret_wd = wd;
     return 0;
@@ -162,12 +163,12 @@ static int watch_path(struct dir_watch *w, const char *path, uint32_t mask, cons
 /* ---- walking a path */
 
 struct walk {
-    char done[PATH_MAX]; /* where it has come to: absolute, without symlinks; "" is the root */
-    char todo[PATH_MAX]; /* what is left of the path */
+    char done[PATH_MAX]; /* the part walked: absolute, without symlinks; "" is the root */
+    char todo[PATH_MAX]; /* the rest of the path */
     unsigned n_symlinks;
 };
 
-/* Move the next name from the front of the path to @name. Return: false at the end. */
+/* Move the next name of the path to @name. Return: false at the end. */
 static bool walk_next(struct walk *k, char name[static NAME_MAX + 1])
 {
     const char *start = k->todo + strspn(k->todo, "/");
@@ -181,7 +182,7 @@ static bool walk_next(struct walk *k, char name[static NAME_MAX + 1])
     return true;
 }
 
-/* Put what the symlink @path says in front of the rest. */
+/* Put the target of the symlink @path in front of the rest. */
 static int walk_symlink(struct walk *k, const char *path)
 {
     char target[PATH_MAX], rest[PATH_MAX];
@@ -200,7 +201,7 @@ static int walk_symlink(struct walk *k, const char *path)
     return n >= 0 && (size_t)n < sizeof(k->todo) ? 0 : -ENAMETOOLONG;
 }
 
-/* Look up @name where the walk is, watching for changes of it. */
+/* Look up @name in the part walked, and watch it. */
 static int walk_enter(struct dir_watch *w, struct walk *k, const char *name)
 {
     char path[PATH_MAX];
@@ -216,7 +217,7 @@ static int walk_enter(struct dir_watch *w, struct walk *k, const char *name)
             *slash = '\0';
         return 0;
     }
-    r = watch_path(w, k->done[0] != '\0' ? k->done : "/", WAY_EVENTS, name, NULL);
+    r = watch_path(w, k->done[0] != '\0' ? k->done : "/", PATH_EVENTS, name, NULL);
     if (r < 0)
         return r;
     n = snprintf(path, sizeof(path), "%s/%s", k->done, name);
@@ -230,7 +231,7 @@ static int walk_enter(struct dir_watch *w, struct walk *k, const char *name)
     return 0;
 }
 
-/* Return: 0 and the path without symlinks in @k->done; -errno when it leads nowhere. */
+/* Return: 0 and the path without symlinks in @k->done; -errno if part of it is missing. */
 static int walk_path(struct dir_watch *w, struct walk *k, const char *path)
 {
     char name[NAME_MAX + 1];
@@ -256,7 +257,7 @@ static int walk_failed(int code, const char *path, struct error *e)
                          "cannot watch %.255s for changes: the limit of inotify watches is used "
                          "up: raise fs.inotify.max_user_watches with sysctl",
                          path);
-    return error_set_errno(e, code, "cannot get to %.255s", path);
+    return error_set_errno(e, code, "cannot open %.255s", path);
 }
 
 int dir_watch_renew(struct dir_watch *watch, struct error *e)
@@ -271,7 +272,7 @@ int dir_watch_renew(struct dir_watch *watch, struct error *e)
     watch->ino = 0;
     r = walk_path(watch, &k, watch->path);
     if (r >= 0)
-        r = watch_path(watch, k.done[0] != '\0' ? k.done : "/", WAY_EVENTS | CONTENT_EVENTS, NULL,
+        r = watch_path(watch, k.done[0] != '\0' ? k.done : "/", PATH_EVENTS | CONTENT_EVENTS, NULL,
                        &watch->dir_wd);
     if (r < 0)
         return walk_failed(r, watch->path, e);
@@ -310,7 +311,7 @@ void dir_watch_settle(struct dir_watch *watch)
 
 /* ---- events */
 
-static bool is_wanted(const struct inode_watch *inode, const char *name)
+static bool is_watched(const struct inode_watch *inode, const char *name)
 {
     if (inode->is_unfiltered || name == NULL)
         return true;
@@ -323,14 +324,14 @@ static bool is_wanted(const struct inode_watch *inode, const char *name)
 static void handle_event(struct dir_watch *w, const struct inotify_event *event, mono_us at)
 {
     const char *name = event->len > 0 ? event->name : NULL;
-    struct dir_event shown = {.mask = event->mask, .at = at};
+    struct dir_event reported = {.mask = event->mask, .at = at};
     struct inode_watch *inode;
 
     if ((event->mask & IN_Q_OVERFLOW) != 0) {
-        w->changed(w->userdata, &shown);
+        w->changed(w->userdata, &reported);
         return;
     }
-    /* not found: dropped by us a moment ago, with events still on their way */
+    /* not found: dropped a moment ago, with events still queued */
     inode = find_inode(w, event->wd);
     if (inode == NULL)
         return;
@@ -338,14 +339,14 @@ static void handle_event(struct dir_watch *w, const struct inotify_event *event,
         if (inode->wd == w->dir_wd)
             w->dir_wd = -1;
         drop_inode(w, inode);
-        w->changed(w->userdata, &shown);
+        w->changed(w->userdata, &reported);
         return;
     }
-    if (!is_wanted(inode, name))
+    if (!is_watched(inode, name))
         return;
     if (inode->wd == w->dir_wd)
-        shown.name = name;
-    w->changed(w->userdata, &shown);
+        reported.name = name;
+    w->changed(w->userdata, &reported);
 }
 
 static int on_inotify(sd_event_source *source, int fd, uint32_t revents, void *userdata)
@@ -355,7 +356,7 @@ static int on_inotify(sd_event_source *source, int fd, uint32_t revents, void *u
     ssize_t len = read(fd, buf, sizeof(buf));
     mono_us at = clock_mono();
 
-    /* what does not fit comes with the loop's next turn */
+    /* the rest is read in the loop's next turn */
     for (ssize_t i = 0; i < len;) {
         const struct inotify_event *event = (const struct inotify_event *)(const void *)(buf + i);
 
@@ -369,18 +370,18 @@ static int on_mounts(sd_event_source *source, int fd, uint32_t revents, void *us
 {
     struct dir_watch *w = userdata;
     struct stat st = {.st_dev = 0};
-    const struct dir_event shown = {.at = clock_mono()};
+    const struct dir_event reported = {.at = clock_mono()};
 
     if (stat(w->path, &st) < 0)
         st = (struct stat){.st_dev = 0};
     if (st.st_dev != w->dev || st.st_ino != w->ino)
-        w->changed(w->userdata, &shown);
+        w->changed(w->userdata, &reported);
     return 0;
 }
 
-/* ---- the object */
+/* ---- the watch */
 
-/* Without a mount table to look at, mounts are noticed at the next other event only. */
+/* Without a mount table, mounts are noticed at the next event of inotify only. */
 static int add_mounts_source(struct dir_watch *w, sd_event *event)
 {
     int r;

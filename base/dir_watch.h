@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Notices when what a directory holds may have changed, however its path leads there: see
- * dir_watch.c. It says that something happened; its owner looks at the directory and finds out
- * what, and renews the watch at the same time.
+ * Reports that the content of a directory may have changed, by any link or mount on its path: see
+ * dir_watch.c. The owner reads the directory to find out what changed, and renews the watch then.
  *
  * Thread: the event loop's.
  */
@@ -15,12 +14,12 @@
 struct dir_watch;
 
 struct dir_event {
-    const char *name; /* the directory's entry that it is about; NULL: anything may have changed */
+    const char *name; /* the entry of the directory that changed; NULL: any may have */
     uint32_t mask;    /* inotify(7)'s, 0 if there is none */
     mono_us at;       /* when it was read from the kernel */
 };
 
-/* May not call back into the watch. */
+/* Must not call back into the watch. */
 typedef void dir_watch_fn(void *userdata, const struct dir_event *event);
 
 /*
@@ -34,11 +33,11 @@ struct dir_watch *dir_watch_free(struct dir_watch *watch);
 DEFINE_CLEANUP(struct dir_watch *, dir_watch_free)
 
 /*
- * Follow the path anew and watch what it leads through. To be called before the directory is read,
- * so that a change is either seen by the reader or reported after. What is not followed again until
- * dir_watch_settle() is dropped there.
- * Return: 0; -errno with @e when the path leads nowhere or to no directory: the way to the missing
- * part is watched then; -ENOSPC when the user's limit of watches is used up.
+ * Walk the path again and watch the directories and links on it. Call it before the directory is
+ * read, so that a change is either read or reported afterwards; then dir_watch_follow() for entries
+ * that are symlinks, then dir_watch_settle(), which drops watches that were not renewed.
+ * Return: 0; -errno with @e if the path does not lead to a directory: the existing part is watched
+ * then; -ENOSPC if the user's limit of watches is used up.
  */
 int dir_watch_renew(struct dir_watch *watch, struct error *e);
 /* Watch the file that the directory's entry @name, a symlink, leads to, and the way there. */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * An outcome that a person will read.
+ * A failure that a person will read.
  *
- * Functions whose failure ends up in front of somebody (command line, configuration, an API's
- * answer) take a `struct error *` beside their -errno. The innermost function writes what went
- * wrong and what to do about it; the ones above put their context in front. The text is fixed in
- * size so that reporting a failure can not fail. It never holds secret bytes.
+ * Functions whose failure a person reads (command line, configuration, an API's response) take a
+ * `struct error *` beside their -errno. The innermost function writes what failed and what to do;
+ * its callers put their context in front. The text has a fixed size, so that reporting a failure
+ * cannot fail. It never holds secret bytes.
  */
 #include "base/util.h"
 
@@ -24,13 +24,13 @@ struct error {
 
 /*
  * Write the text of a failure.
- * @e:    where to; NULL if the caller does not want to know
+ * @e:    NULL if the caller needs no text
  * @code: the -errno of the failure
  * Return: @code, so that a caller can `return error_set(e, -EINVAL, ...)`.
  */
 int error_set(struct error *e, int code, const char *format, ...) PRINTF_LIKE(3, 4);
 
-/* As error_set(), with ": " and the system's words for @code at the end. */
+/* As error_set(), with ": " and strerror(3) of @code at the end. */
 int error_set_errno(struct error *e, int code, const char *format, ...) PRINTF_LIKE(3, 4);
 
 /* Put context and ": " in front of the text. Return: @code. */

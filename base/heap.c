@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A heap that forgets.
+ * A heap that wipes what is freed.
  *
  * Secret values pass through libraries on their way in: libcurl, nghttp2, OpenSSL, cJSON and
- * libyaml all keep copies in memory of their own, some with hooks for an allocator, some without.
- * Instead of a hook here and a gap there, this file stands in for the C library's malloc family in
- * the whole process: every block is overwritten when it is freed, whoever allocated it.
+ * libyaml keep copies in memory of their own, some with hooks for an allocator, some without. So
+ * this file replaces the C library's malloc family in the whole process: each block is overwritten
+ * when it is freed, also those of libraries.
  *
- *  - free() wipes the usable size, which is what the block's last owner could have written to.
- *  - realloc() never lets the C library move a block, as that would leave the old copy behind:
- *    a block that has to move is allocated, copied, wiped and freed here.
+ *  - free() wipes the usable size, all that the block's owner could have written to.
+ *  - realloc() never lets the C library move a block, which would leave the old copy behind: here a
+ *    block that has to move is allocated, copied, wiped and freed.
  *
- * The C library still does the work of managing the heap, through the names that glibc exports for
- * this purpose. It is part of the programs only, never of unit tests under a sanitizer.
+ * The C library still manages the heap, through the names that glibc exports for this purpose. A
+ * build under a sanitizer keeps the sanitizer's heap.
  */
 #include "base/heap.h"
 
@@ -70,7 +70,7 @@ void *realloc(void *p, size_t size)
         return NULL;
     }
     usable = malloc_usable_size(p);
-    /* Shrinking in place keeps the tail until free(); a much smaller block is worth moving. */
+    /* Shrinking in place keeps the tail until free(); so a block shrunk to half is moved. */
     if (size <= usable && size >= usable / 2)
         return p;
     moved = __libc_malloc(size);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* The process's heap, which forgets: see heap.c. Nothing to call: linking it in is what it takes.
- */
+/* The process's heap, which wipes what is freed: see heap.c. Linking it in turns it on. */
 #include <stdbool.h>
 
-/* Whether freed memory is wiped in this build: not under a sanitizer, which brings its own heap. */
+/* Whether this build wipes freed memory: not under a sanitizer, which has its own heap. */
 bool heap_wipes(void);

@@ -32,7 +32,7 @@ static inline void list_append(struct list *head, struct list *l)
     head->prev = l;
 }
 
-/* Take @l out of whatever list it is in; it may be removed again or appended elsewhere. */
+/* Take @l out of its list; it may be removed again, or appended to another list. */
 static inline void list_remove(struct list *l)
 {
     l->prev->next = l->next;

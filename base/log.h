@@ -12,8 +12,8 @@
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 enum log_target {
-    LOG_TARGET_STDERR, /* what a terminal, a test or a container's runtime reads */
-    LOG_TARGET_SYSTEM, /* the journal where there is one, else syslog */
+    LOG_TARGET_STDERR, /* read by a terminal, a test or a container's runtime */
+    LOG_TARGET_SYSTEM, /* the journal if it runs, else syslog */
 };
 
 /* Return: 0; -EINVAL unless @name is error, warn, info or debug (text or json). */

@@ -12,7 +12,7 @@ static bool is_octal(char c)
     return c >= '0' && c <= '7';
 }
 
-/* \040 and its kind, as the kernel writes blanks, newlines and backslashes. */
+/* Decode \040 and the like, as the kernel writes blanks, newlines and backslashes. */
 static void unescape(char *text)
 {
     char *out = text;
@@ -28,7 +28,7 @@ static void unescape(char *text)
     *out = '\0';
 }
 
-/* The next field. Return: NULL when there is none left. */
+/* Return: the next field; NULL at the end. */
 static char *next(char **at)
 {
     char *field;

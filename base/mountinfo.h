@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* What /proc/PID/mountinfo says, line by line. Source: proc_pid_mountinfo(5). */
+/* Reading /proc/PID/mountinfo, line by line. Source: proc_pid_mountinfo(5). */
 #include <sys/types.h>
 
 #include "base/util.h"
 
-/* One mount. Texts are borrowed from the line; paths have no escapes any more. */
+/* One mount. Texts are borrowed from the line; escapes in paths are decoded. */
 struct mountinfo {
     uint64_t id;
     uint64_t parent_id;
     dev_t device;
-    const char *root; /* what of the file system is mounted; "//deleted" at its end if unlinked */
+    const char *root; /* the mounted part of the file system; ends in "//deleted" if unlinked */
     const char *mountpoint;
     const char *options; /* of the mount, comma-separated */
     bool is_shared;      /* mounts below it appear in other namespaces, too */
@@ -20,12 +20,12 @@ struct mountinfo {
 };
 
 /*
- * @line: is cut into pieces, to which *ret_mount points; with or without the newline
- * Return: whether it is such a line.
+ * @line: is cut into fields, to which *ret_mount points; with or without the newline
+ * Return: whether it is a valid line.
  */
 bool mountinfo_parse(char *line, struct mountinfo *ret_mount);
 
-/* Return: whether to go on. */
+/* Return: whether to continue. */
 typedef bool mountinfo_visit_fn(void *userdata, const struct mountinfo *mount);
 
 /*

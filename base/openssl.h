@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* What every user of OpenSSL's certificates and keys needs beside them. */
+/* Cleanup functions for OpenSSL's certificates and keys. */
 #include <openssl/bio.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>

@@ -19,7 +19,7 @@ int process_run(const char *const argv[])
     posix_spawnattr_init(&attr);
     posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
     posix_spawnattr_setsigmask(&attr, &none);
-    /* the prototype's lack of const is a matter of history; nothing is written to */
+    /* the prototype lacks const for historical reasons; argv is not written to */
     r = posix_spawnp(&pid, argv[0], NULL, &attr, (char *const *)(uintptr_t)argv, environ);
     posix_spawnattr_destroy(&attr);
     if (r != 0)

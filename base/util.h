@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* The handful of things that every file would otherwise define for itself. */
+/* Macros and functions that all files need. */
 #include <assert.h>
 #include <errno.h>
 #include <stdbool.h>

@@ -57,6 +57,7 @@ int base64_decode(const char *text, size_t len, uint8_t *ret_bytes, size_t *ret_
     if (n_digits == 3)
         *out++ = (uint8_t)(group >> 2);
     *ret_len = (size_t)(out - ret_bytes);
+    assert(*ret_len <= base64_decoded_max(len));
     return 0;
 }
 

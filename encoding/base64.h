@@ -2,16 +2,16 @@
 #pragma once
 #include "base/util.h"
 
-/* An upper bound of what @len characters decode to. */
+/* Return: an upper bound of the bytes that @len characters decode to. */
 static inline size_t base64_decoded_max(size_t len)
 {
     return len / 4 * 3 + 3;
 }
 
 /*
- * Decode as Kubernetes does: standard alphabet, padding required, CR and LF skipped anywhere,
- * anything else refused.
- * @ret_bytes: room for base64_decoded_max(@len); written to also on failure
+ * Decode as Kubernetes does: standard alphabet, padding required, CR and LF skipped anywhere, all
+ * other characters refused.
+ * @ret_bytes: base64_decoded_max(@len) bytes; written to on failure, too
  * Return: 0; -EINVAL.
  * Source: kubelet-semantics.md L8.
  */

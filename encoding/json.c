@@ -48,8 +48,8 @@ int json_add_bool(cJSON *j, const char *key, bool value)
 }
 
 /*
- * What cJSON would let pass: a NUL written as \u0000, which cuts its string short, and characters
- * that JSON wants escaped.
+ * Check what cJSON does not: a NUL written as \u0000, which would cut its string short, and control
+ * characters that are not escaped.
  * Return: 0; -EINVAL with @e.
  */
 static int check_strings(const char *text, size_t len, struct error *e)
@@ -60,10 +60,10 @@ static int check_strings(const char *text, size_t len, struct error *e)
         if (in_string && text[i] == '\\') {
             if (len - i >= 6 && memcmp(text + i, "\\u0000", 6) == 0)
                 return error_set(e, -EINVAL,
-                                 "the string at byte %zu holds a NUL character: give such a value "
-                                 "in base64, under a Secret's data or a ConfigMap's binaryData",
+                                 "the string at byte %zu contains a NUL character: use base64, in "
+                                 "data of a Secret or binaryData of a ConfigMap",
                                  i);
-            i++; /* what is escaped ends nothing */
+            i++; /* an escaped quote does not end the string */
         } else if (in_string && (unsigned char)text[i] < 0x20) {
             return error_set(e, -EINVAL, "invalid JSON: unescaped control character at byte %zu",
                              i);
@@ -82,17 +82,17 @@ int json_parse(const char *text, size_t len, cJSON **ret_json, struct error *e)
 
     if (r < 0)
         return r;
-    errno = 0; /* cJSON does not tell a lack of memory from a mistake */
+    errno = 0; /* cJSON reports out of memory and invalid text alike */
     json = cJSON_ParseWithLengthOpts(text, len, &end, false);
     if (json == NULL && errno == ENOMEM)
-        return error_set_errno(e, -ENOMEM, "cannot take in the JSON");
+        return error_set_errno(e, -ENOMEM, "cannot parse the JSON");
     if (json == NULL)
         return error_set(e, -EINVAL, "invalid JSON at byte %zu", (size_t)(end - text));
     while (end < text + len && strchr(" \t\r\n", *end) != NULL && *end != '\0')
         end++;
     if (end != text + len) {
         cJSON_Delete(json);
-        return error_set(e, -EINVAL, "invalid JSON: something follows the value at byte %zu",
+        return error_set(e, -EINVAL, "invalid JSON: data after the value at byte %zu",
                          (size_t)(end - text));
     }
     *ret_json = json;

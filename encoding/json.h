@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* Reading documents through cJSON: a missing or mistyped member is simply not there. */
+/* Reading documents through cJSON. A member of another type counts as absent. */
 #include <cjson/cJSON.h>
 
 #include "base/cleanup.h"
@@ -17,7 +17,7 @@ const cJSON *json_member(const cJSON *j, const char *key);
 const cJSON *json_path(const cJSON *j, ...) __attribute__((sentinel));
 /* A member that is a string: borrowed, or NULL. */
 const char *json_text(const cJSON *j, const char *key);
-/* A member that is true; anything else is false. */
+/* Whether a member is true; any other value counts as false. */
 bool json_is_true(const cJSON *j, const char *key);
 
 /* Add a string member; NULL adds nothing. Return: 0 or -ENOMEM. */
@@ -26,7 +26,7 @@ int json_add_number(cJSON *j, const char *key, double n);
 int json_add_bool(cJSON *j, const char *key, bool value);
 
 /*
- * Parse exactly @len bytes that hold one JSON value and nothing after it but white space.
+ * Parse exactly @len bytes: one JSON value, followed by nothing but white space.
  * A NUL character in a string (\u0000) is refused, as a cJSON string ends at the first one.
  * Return: 0, *ret_json is the caller's; -EINVAL with @e naming the offset; -ENOMEM.
  */

@@ -1,26 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * libyaml's events are put together to cJSON values directly; there is no tree in between.
+ * libyaml's events become cJSON values directly, without a tree in between.
  *
- * A plain scalar means what it means to kubectl (sigs.k8s.io/yaml, which is go-yaml v2): YAML 1.1's
- * words, so y, yes and on are true; 0x1F, 0o17, 017, 0b11 and 1_000 are integers; 08 is a float;
+ * A plain scalar has its meaning to kubectl (sigs.k8s.io/yaml, which is go-yaml v2): the words of
+ * YAML 1.1, so y, yes and on are true; 0x1F, 0o17, 017, 0b11 and 1_000 are integers; 08 is a float;
  * dates are strings. A quoted scalar is a string. A key that is a number or a boolean becomes its
- * JSON text, so that the key `on` is "true", as a cluster would have it.
+ * JSON text, so that the key `on` is "true", as in a cluster.
  *
- * Stricter than kubectl: a key that a mapping has twice is an error, since one of the two is
- * silently lost there. Kinder: a key of the mapping itself wins over a merged one (<<) wherever it
- * stands; JSON may hold tabs and surrogate pairs, because what begins like JSON is first tried as
- * JSON.
+ * Stricter than kubectl: a duplicate key in a mapping is an error; kubectl silently drops one of
+ * the two values. More lenient: a key of the mapping itself wins over a merged one (<<) in any
+ * order; JSON may contain tabs and surrogate pairs, because text that begins like JSON is first
+ * parsed as JSON.
  *
- * The text is divided at its "---" lines and each part parsed for itself, as libyaml cannot go on
- * after a mistake and one bad document must not take the good ones with it. Such a line ends a
- * document wherever it stands, in quotes and block scalars too, so this cuts nothing in two.
+ * The text is divided at its "---" lines and each part is parsed for itself: libyaml cannot
+ * continue after an error, and an invalid document must not affect the others. YAML ends a document
+ * at such a line in quotes and block scalars, too, so this never divides a document.
  *
- * Values may be secret. Messages therefore name places and keys, and neither values nor anchors nor
- * tags, for an unquoted password may begin with * or !.
+ * Values may be secret. So errors name places and keys, but no values, anchors or tags: an unquoted
+ * password may begin with * or !.
  *
- * Aliases copy what they stand for. What all copies of a document hold is limited in number, bytes
- * and depth, which is what stops a "billion laughs".
+ * An alias becomes a copy of its value. All copies of a document together are limited in number,
+ * bytes and depth, which stops a "billion laughs" attack.
  */
 #include "encoding/yaml.h"
 
@@ -33,12 +33,12 @@
 #include "encoding/json.h"
 #include "encoding/yaml_scalar.h"
 
-#define MAX_ANCHORS 1000     /* looked up one after the other */
+#define MAX_ANCHORS 1000     /* a linear search finds them */
 #define BINARY_MARK 0x62696e /* in valueint, which cJSON does not use for strings */
 
 /* ---- scalars */
 
-/* What an explicit tag asks for; all other tags mean text, as they do to kubectl. */
+/* The kinds of explicit tags; all other tags mean text, as they do to kubectl. */
 static const struct {
     const char *tag;
     enum yaml_scalar_kind kind;
@@ -57,18 +57,18 @@ static enum yaml_scalar_kind tag_kind(const char *tag)
     return SCALAR_TEXT;
 }
 
-/* ---- putting a document together */
+/* ---- building a document */
 
 struct anchor {
     char *name;
     const cJSON *value; /* borrowed from the document under construction */
-    bool is_complete;   /* false while the value is still open: an alias in there has no meaning */
+    bool is_complete;   /* false while the value is open: an alias inside of it is an error */
 };
 
 /* An open mapping or sequence. */
 struct frame {
     cJSON *node;     /* borrowed from its parent */
-    char *key;       /* owned; the mapping's key that waits for its value */
+    char *key;       /* owned; the mapping's key that has no value yet */
     bool is_merging; /* the key was << */
     cJSON *merge;    /* borrowed from builder.kept: the value of << */
     void *seen;      /* tsearch(3) tree of the mapping's members by key */
@@ -77,10 +77,10 @@ struct frame {
 
 struct builder {
     yaml_parser_t parser;
-    size_t lines_before; /* lines of the stream above the part that is parsed here */
+    size_t lines_before; /* lines of the stream above this part */
     struct error *e;
-    cJSON *root; /* owned; the document as far as it is known */
-    cJSON *kept; /* owned array: values that stand in no place of their own but may have anchors */
+    cJSON *root; /* owned; the document, as far as it is built */
+    cJSON *kept; /* owned array: values of merges and keys, which anchors may name */
     struct frame frames[YAML_MAX_DEPTH];
     size_t depth;
     struct anchor anchors[MAX_ANCHORS];
@@ -90,7 +90,7 @@ struct builder {
     size_t root_line;
 };
 
-/* tdestroy(3) has to call a function; the members belong to their mapping. */
+/* For tdestroy(3): the members belong to their mapping. */
 static void keep_member(void *member)
 {
 }
@@ -131,7 +131,7 @@ static struct builder *builder_new(void)
     return b;
 }
 
-/* Put the place in front of the error's text. Return: @code. */
+/* Put line and column in front of the error. Return: @code. */
 static int error_at(struct builder *b, const yaml_mark_t *mark, int code)
 {
     return error_prefix(b->e, code, "line %zu, column %zu", b->lines_before + mark->line + 1,
@@ -140,15 +140,15 @@ static int error_at(struct builder *b, const yaml_mark_t *mark, int code)
 
 static int out_of_memory(struct builder *b)
 {
-    return error_set_errno(b->e, -ENOMEM, "cannot take in the document");
+    return error_set_errno(b->e, -ENOMEM, "cannot parse the document");
 }
 
 static int too_much(struct builder *b, const yaml_mark_t *mark)
 {
     return error_at(b, mark,
                     error_set(b->e, -EINVAL,
-                              "the document has more than %u values, or repeats more than %u MiB "
-                              "through aliases: divide it",
+                              "the document has more than %u values, or its aliases copy more than "
+                              "%u MiB: divide it",
                               YAML_MAX_VALUES, YAML_MAX_BYTES >> 20));
 }
 
@@ -159,7 +159,7 @@ static int too_deep(struct builder *b, const yaml_mark_t *mark)
         error_set(b->e, -EINVAL, "the document nests deeper than %u levels", YAML_MAX_DEPTH));
 }
 
-/* How much a value is, itself included. */
+/* The size of a value, itself included. */
 struct extent {
     size_t n_values;
     size_t bytes;
@@ -191,7 +191,7 @@ static struct extent extent_of(const cJSON *value)
     return all;
 }
 
-/* Copy what an alias or a merge stands for, within the document's limits. */
+/* Copy the value of an alias or a merge, within the document's limits. */
 static int copy_value(struct builder *b, const cJSON *value, const yaml_mark_t *mark,
                       cJSON **ret_copy)
 {
@@ -207,7 +207,7 @@ static int copy_value(struct builder *b, const cJSON *value, const yaml_mark_t *
     return *ret_copy != NULL ? 0 : out_of_memory(b);
 }
 
-/* @value: consumed. It lives until the end of the document. */
+/* Keep a value until the end of the document. @value: consumed. */
 static int keep_value(struct builder *b, cJSON *value)
 {
     if (b->kept == NULL)
@@ -227,7 +227,7 @@ static int member_compare(const void *a, const void *b)
     return strcmp(x->string, y->string);
 }
 
-/* Whether the mapping has the key that waits for its value. */
+/* Whether the mapping already has a value for the frame's key. */
 static bool frame_has_key(const struct frame *f)
 {
     const cJSON like = {.string = f->key};
@@ -235,7 +235,7 @@ static bool frame_has_key(const struct frame *f)
     return tfind(&like, &f->seen, member_compare) != NULL;
 }
 
-/* @value: consumed. @key: one that the mapping does not have yet. */
+/* @value: consumed. @key: not in the mapping yet. */
 static int frame_add(struct builder *b, struct frame *f, const char *key, cJSON *value)
 {
     if (!cJSON_AddItemToObject(f->node, key, value)) {
@@ -245,7 +245,7 @@ static int frame_add(struct builder *b, struct frame *f, const char *key, cJSON 
     return tsearch(value, &f->seen, member_compare) != NULL ? 0 : out_of_memory(b);
 }
 
-/* The text of a scalar where it is a key. Return: the caller's; NULL if it has none. */
+/* The text of a scalar that is a key. Return: the caller's; NULL when out of memory. */
 static char *key_text(const cJSON *key)
 {
     if (cJSON_IsString(key))
@@ -259,20 +259,19 @@ static int frame_set_key(struct builder *b, struct frame *f, cJSON *key, const y
     int r = 0;
 
     if (is_container(key) || cJSON_IsNull(key))
-        r = error_at(b, mark,
-                     error_set(b->e, -EINVAL,
-                               "a mapping's key has to be a string, a number or true or false"));
+        r = error_at(
+            b, mark,
+            error_set(b->e, -EINVAL, "invalid key, expected a string, a number, true or false"));
     else if ((f->key = key_text(key)) == NULL)
         r = out_of_memory(b);
     else if (frame_has_key(f))
-        r = error_at(
-            b, mark,
-            error_set(b->e, -EINVAL, "the key \"%.64s\" stands twice in one mapping", f->key));
-    /* not deleted: an anchor may name it */
+        r = error_at(b, mark,
+                     error_set(b->e, -EINVAL, "duplicate key \"%.64s\" in a mapping", f->key));
+    /* kept, as an anchor may name it */
     return keep_value(b, key) < 0 && r == 0 ? -ENOMEM : r;
 }
 
-/* Put a finished scalar or a container that is being opened where it belongs. @value: consumed. */
+/* Add a scalar, or a container that is being opened, to the document. @value: consumed. */
 static int place_value(struct builder *b, cJSON *value, const yaml_mark_t *mark)
 {
     struct frame *f = b->depth > 0 ? &b->frames[b->depth - 1] : NULL;
@@ -332,15 +331,15 @@ static int make_scalar(struct builder *b, const yaml_event_t *event, cJSON **ret
 
     if (strlen(text) != event->data.scalar.length)
         return error_set(b->e, -EINVAL,
-                         "a NUL character stands in a string: give such a value in base64, under a "
-                         "Secret's data or a ConfigMap's binaryData");
+                         "the string contains a NUL character: use base64, in data of a Secret or "
+                         "binaryData of a ConfigMap");
     if (event->data.scalar.plain_implicit || wanted != SCALAR_TEXT)
         s = yaml_scalar_resolve(text, event->data.scalar.length);
     if (s.kind == SCALAR_NOT_FINITE)
         return error_set(b->e, -EINVAL,
-                         "a number has to be finite: put the value into quotes if it is text");
+                         "invalid number, expected a finite one: quote the value if it is text");
     if (wanted != SCALAR_TEXT && s.kind != wanted)
-        return error_set(b->e, -EINVAL, "the value is not what its tag says");
+        return error_set(b->e, -EINVAL, "the value does not match its tag");
     switch (s.kind) {
     case SCALAR_NULL:
         *ret_value = cJSON_CreateNull();
@@ -379,9 +378,8 @@ static int on_scalar(struct builder *b, const yaml_event_t *event)
     if (expects_key(b) && event->data.scalar.plain_implicit &&
         streq((const char *)event->data.scalar.value, "<<")) {
         if (b->frames[b->depth - 1].merge != NULL)
-            return error_at(
-                b, mark,
-                error_set(b->e, -EINVAL, "the key << stands twice in one mapping: give it a list"));
+            return error_at(b, mark,
+                            error_set(b->e, -EINVAL, "duplicate key << in a mapping: use a list"));
         b->frames[b->depth - 1].is_merging = true;
         return 0;
     }
@@ -408,10 +406,10 @@ static int on_alias(struct builder *b, const yaml_event_t *event)
     if (a == NULL)
         return error_at(b, mark,
                         error_set(b->e, -EINVAL,
-                                  "an alias (*) names an anchor that is not there: put the value "
-                                  "into quotes if it is text"));
+                                  "an alias (*) names an unknown anchor: quote the value if it is "
+                                  "text"));
     if (!a->is_complete)
-        return error_at(b, mark, error_set(b->e, -EINVAL, "an alias (*) stands for itself"));
+        return error_at(b, mark, error_set(b->e, -EINVAL, "an alias (*) refers to itself"));
     r = copy_value(b, a->value, mark, &copy);
     return copy != NULL ? place_value(b, copy, mark) : r;
 }
@@ -432,12 +430,13 @@ static int on_open(struct builder *b, const yaml_mark_t *mark, const char *ancho
     r = anchor_add(b, anchor, node, false, mark);
     if (r < 0)
         return r;
+    assert(b->depth < YAML_MAX_DEPTH && b->n_anchors <= MAX_ANCHORS);
     b->frames[b->depth++] =
         (struct frame){.node = node, .n_anchor = anchor != NULL ? b->n_anchors : 0};
     return 0;
 }
 
-/* Copy the members of @from that the mapping has not. */
+/* Copy the members of @from that the mapping does not have. */
 static int merge_mapping(struct builder *b, struct frame *f, const cJSON *from,
                          const yaml_mark_t *mark)
 {
@@ -445,9 +444,9 @@ static int merge_mapping(struct builder *b, struct frame *f, const cJSON *from,
     int r = 0;
 
     if (!cJSON_IsObject(from))
-        return error_at(
-            b, mark,
-            error_set(b->e, -EINVAL, "the value of << has to be a mapping or a list of mappings"));
+        return error_at(b, mark,
+                        error_set(b->e, -EINVAL,
+                                  "invalid value of <<, expected a mapping or a list of mappings"));
     cJSON_ArrayForEach (member, from) {
         cJSON *copy = NULL;
 
@@ -462,7 +461,7 @@ static int merge_mapping(struct builder *b, struct frame *f, const cJSON *from,
     return 0;
 }
 
-/* All own keys are known now, so nothing merged can get in front of them. */
+/* Called when the mapping ends: its own keys win over merged ones. */
 static int merge_all(struct builder *b, struct frame *f, const yaml_mark_t *mark)
 {
     const cJSON *from;
@@ -485,6 +484,7 @@ static int on_close(struct builder *b, const yaml_event_t *event)
 
     tdestroy(f->seen, keep_member);
     f->seen = NULL;
+    assert(f->n_anchor <= b->n_anchors && f->key == NULL && !f->is_merging);
     if (f->n_anchor > 0)
         b->anchors[f->n_anchor - 1].is_complete = true;
     b->depth--;
@@ -539,11 +539,11 @@ static int syntax_error(struct builder *b, const struct part *part)
 {
     const yaml_parser_t *p = &b->parser;
     yaml_mark_t mark = p->problem_mark;
-    const char *problem = p->problem != NULL ? p->problem : "the text is not YAML";
+    const char *problem = p->problem != NULL ? p->problem : "invalid YAML";
 
     if (p->error == YAML_MEMORY_ERROR)
         return out_of_memory(b);
-    /* a character that is never allowed: the reader knows its offset only */
+    /* a forbidden character: libyaml reports its offset only */
     if (p->error == YAML_READER_ERROR)
         mark =
             (yaml_mark_t){.line = count_lines(part->text, size_min(p->problem_offset, part->len))};
@@ -552,7 +552,7 @@ static int syntax_error(struct builder *b, const struct part *part)
                                        : error_set(b->e, -EINVAL, "%s", problem));
 }
 
-static int show_document(struct builder *b, yaml_document_fn *found, void *userdata)
+static int report_document(struct builder *b, yaml_document_fn *found, void *userdata)
 {
     struct yaml_document document = {.json = TAKE(b->root), .line = b->root_line};
     int r = 0;
@@ -564,7 +564,7 @@ static int show_document(struct builder *b, yaml_document_fn *found, void *userd
     return r;
 }
 
-/* Return: as yaml_parse_documents(); *ret_bad is set when the failure is the part's own. */
+/* Return: as yaml_parse_documents(); *ret_bad is set if the document is invalid. */
 static int run_parser(struct builder *b, const struct part *part, yaml_document_fn *found,
                       void *userdata, bool *ret_bad)
 {
@@ -585,7 +585,7 @@ static int run_parser(struct builder *b, const struct part *part, yaml_document_
             return r;
         }
         if (type == YAML_DOCUMENT_END_EVENT)
-            r = show_document(b, found, userdata);
+            r = report_document(b, found, userdata);
         if (r != 0 || type == YAML_STREAM_END_EVENT)
             return r;
     }
@@ -612,7 +612,7 @@ static int parse_yaml(const struct part *part, yaml_document_fn *found, void *us
     return found(userdata, &bad);
 }
 
-/* What JSON allows and this file does not: keys given twice, and more than the limits. */
+/* Check what cJSON does not: duplicate keys and the limits. */
 static int check_json(const cJSON *json, size_t depth, size_t *n_values, struct error *e)
 {
     void *seen = NULL;
@@ -629,10 +629,9 @@ static int check_json(const cJSON *json, size_t depth, size_t *n_values, struct 
             cJSON *const *node = tsearch(child, &seen, member_compare);
 
             if (node == NULL)
-                r = error_set_errno(e, -ENOMEM, "cannot take in the document");
+                r = error_set_errno(e, -ENOMEM, "cannot parse the document");
             else if (*node != child)
-                r = error_set(e, -EINVAL, "the key \"%.64s\" stands twice in one mapping",
-                              child->string);
+                r = error_set(e, -EINVAL, "duplicate key \"%.64s\" in a mapping", child->string);
         }
         if (r >= 0)
             r = check_json(child, depth + 1, n_values, e);
@@ -681,7 +680,7 @@ static bool is_preamble(const char *line, const char *end)
     return line == end || *line == '#';
 }
 
-/* Return: the end of the part that begins at @text: the next separator that ends something. */
+/* Return: the end of the part that begins at @text: the next separator after content. */
 static const char *part_end(const char *text, const char *end)
 {
     bool has_content = false;
@@ -722,7 +721,7 @@ static size_t utf8_length(const uint8_t *p, size_t len)
     for (size_t i = 1; i < n; i++)
         if ((p[i] & 0xc0) != 0x80)
             return 0;
-    /* overlong forms, surrogates and what is above U+10FFFF differ in the second byte */
+    /* overlong forms, surrogates and values above U+10FFFF show in the second byte */
     if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
         (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
         return 0;
@@ -734,19 +733,19 @@ static int check_text(const char *text, size_t len, struct error *e)
     size_t line = 1;
 
     if (len > YAML_MAX_BYTES)
-        return error_set(e, -EINVAL, "the text has %zu bytes, at most %u are read", len,
+        return error_set(e, -EINVAL, "the text of %zu bytes is larger than the limit of %u", len,
                          YAML_MAX_BYTES);
     for (size_t i = 0, n; i < len; i += n) {
         n = utf8_length((const uint8_t *)text + i, len - i);
         if (n == 0)
-            return error_set(e, -EINVAL,
-                             "line %zu: the text is not UTF-8: save it as UTF-8, and give binary "
-                             "values in base64",
-                             line);
+            return error_set(
+                e, -EINVAL,
+                "line %zu: the text is not UTF-8: save it as UTF-8, and use base64 for "
+                "binary values",
+                line);
         if (text[i] == '\0')
-            return error_set(e, -EINVAL,
-                             "line %zu: there is a NUL byte in the text: it is not YAML or JSON",
-                             line);
+            return error_set(
+                e, -EINVAL, "line %zu: the text contains a NUL byte: it is not YAML or JSON", line);
         line += text[i] == '\n';
     }
     return 0;
@@ -791,7 +790,7 @@ static int on_one(void *userdata, struct yaml_document *document)
         return error_set(one->e, document->result, "%s", document->error.text);
     if (one->json != NULL)
         return error_set(one->e, -EINVAL,
-                         "line %zu: a second document begins here: leave one of the two away",
+                         "line %zu: unexpected second document: remove one of the two",
                          document->line);
     one->json = TAKE(document->json);
     return 0;

@@ -7,8 +7,8 @@
 #define INDENT 2
 
 /*
- * Whether a text means itself when it stands there plain. What looks like anything else than a
- * word to some reader of YAML is quoted: numbers and times begin with a digit, sign or dot.
+ * Whether a text needs no quotes. Texts that some parser of YAML reads as anything but a string are
+ * quoted: numbers and times begin with a digit, sign or dot.
  */
 static bool is_plain(const char *s)
 {
@@ -51,7 +51,7 @@ static int add_scalar(struct buf *text, const cJSON *json)
 
     if (cJSON_IsString(json))
         return add_string(text, json->valuestring);
-    /* numbers and words are JSON's, and so are {} and [] for what is empty */
+    /* JSON's spelling of numbers, true, false, null, and of empty lists and mappings */
     printed = cJSON_PrintUnformatted(json);
     r = printed != NULL ? buf_add_text(text, printed) : -ENOMEM;
     cJSON_free(printed);
@@ -79,8 +79,7 @@ static int add_children(struct buf *text, const cJSON *json, size_t indent, bool
 
     cJSON_ArrayForEach (child, json) {
         bool is_item = cJSON_IsArray(json), is_nested = has_children(child);
-        /* a list below a key stands as far in as the key; whatever is in an item, behind its dash
-         */
+        /* a list has the indent of its key; the content of an item follows its dash */
         size_t deeper = indent + (is_item || !cJSON_IsArray(child) ? INDENT : 0);
 
         if (!is_begun)

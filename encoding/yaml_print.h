@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* Printing a document as YAML, in the block style that kubectl prints. */
+/* Printing a document as YAML, in the block style of kubectl. */
 #include <cjson/cJSON.h>
 
 #include "base/buf.h"

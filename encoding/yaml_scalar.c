@@ -6,7 +6,7 @@
 
 #define NUMBER_TEXT_MAX 512 /* longer runs of digits are text */
 
-/* Words that are not text when they stand unquoted, between spaces. The empty word means null. */
+/* Unquoted words that are not strings, separated by spaces. The empty scalar means null. */
 static const struct {
     struct yaml_scalar meaning;
     const char *words;
@@ -98,7 +98,7 @@ static bool parse_number(const char *text, size_t len, double *ret_number)
             plain[n++] = *p;
     plain[n] = '\0';
     found = parse_integer(plain, ret_number) || parse_float(plain, ret_number);
-    explicit_bzero(plain, sizeof(plain)); /* a password may look like this too */
+    explicit_bzero(plain, sizeof(plain)); /* it may be a password */
     return found;
 }
 

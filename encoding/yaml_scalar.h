@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* What a plain scalar of YAML means: a part of yaml.h. */
+/* The meaning of plain scalars of YAML, for yaml.c. */
 #include "base/util.h"
 
 enum yaml_scalar_kind {
@@ -8,7 +8,7 @@ enum yaml_scalar_kind {
     SCALAR_NULL,
     SCALAR_BOOL,
     SCALAR_NUMBER,
-    SCALAR_NOT_FINITE, /* an infinity or no number, which JSON does not have */
+    SCALAR_NOT_FINITE, /* infinity or NaN, which JSON does not have */
 };
 
 struct yaml_scalar {
@@ -19,6 +19,6 @@ struct yaml_scalar {
 
 /*
  * @text: NUL-terminated, @len bytes
- * Return: what kubectl takes it for (go-yaml v2, as sigs.k8s.io/yaml has it).
+ * Return: its meaning to kubectl (go-yaml v2, which sigs.k8s.io/yaml uses).
  */
 struct yaml_scalar yaml_scalar_resolve(const char *text, size_t len);

@@ -59,17 +59,17 @@ static void test_adds_members(void **state)
     cJSON_Delete(json);
 }
 
-static void test_reads_no_further_than_told(void **state)
+static void test_reads_only_the_given_length(void **state)
 {
     const char text[] = "{\"a\":1}{";
     cJSON *json = NULL;
 
     assert_int_equal(json_parse(text, 7, &json, NULL), 0);
     cJSON_Delete(json);
-    expect_bad(text, 8, "something follows the value at byte 7");
+    expect_bad(text, 8, "data after the value at byte 7");
     expect_bad(text, 6, "invalid JSON");
     expect_bad("", 0, "invalid JSON");
-    expect_bad("{\"a\":1}\0", 8, "something follows");
+    expect_bad("{\"a\":1}\0", 8, "data after");
 }
 
 /* cJSON would cut the string short there without a word. */
@@ -117,7 +117,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reads_members),
         cmocka_unit_test(test_adds_members),
-        cmocka_unit_test(test_reads_no_further_than_told),
+        cmocka_unit_test(test_reads_only_the_given_length),
         cmocka_unit_test(test_nul_in_a_string_is_refused),
         cmocka_unit_test(test_control_characters_have_to_be_escaped),
         cmocka_unit_test(test_without_memory),

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "monitor/status_document.h"
 
+#include <stdio.h>
+
 #include "cache/secmem.h"
 #include "version.h"
 
@@ -147,13 +149,23 @@ static int add_last_update(cJSON *json, const struct published *p)
     return r;
 }
 
+static int add_pod(cJSON *json, const struct published *p)
+{
+    char text[OBJECT_NAMESPACE_MAX + OBJECT_NAME_MAX + 2];
+
+    if (p->options.pod == NULL)
+        return 0;
+    snprintf(text, sizeof(text), "%s/%s", p->options.namespace, p->options.pod);
+    return json_add_text(json, "pod", text);
+}
+
 int status_document_volume(const struct published *published, const char *target,
                            const struct source *source, const char *identity, cJSON *json)
 {
     int r = 0;
 
     r |= json_add_text(json, "mountpoint", target);
-    r |= json_add_text(json, "pod", published->options.pod);
+    r |= add_pod(json, published);
     if (published->volume != NULL) {
         r |= add_objects(json, published);
         r |= add_content(json, published);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A directory is noted before it is made: if the process is killed in between, a note of what was
- * not made does no harm, as somebody else's directory is seldom empty just then. The other way
- * round a directory would stay for ever.
+ * A directory is recorded before it is created. If the process is killed in between, the record
+ * names a directory that was not created, which is harmless: prune() removes empty directories
+ * only. In the other order a killed process would leave a directory for ever.
  *
- * The file has a path in each line, those above before those below. It is replaced as a whole.
+ * The file has one path in each line, parents before children. It is replaced as a whole.
  */
 #include "node/created_dirs.h"
 
@@ -16,18 +16,18 @@
 #include "base/buf.h"
 #include "base/log.h"
 
-#define MODE 0755 /* whoever may enter it is decided by what is mounted there */
+#define MODE 0755 /* the mount on it decides who may enter */
 
-#define FILE_MAX_BYTES 1048576u /* 128 for each; /run is memory */
+#define FILE_MAX_BYTES 1048576u /* 128 for each directory; /run is in memory */
 
 struct created_dirs {
     char *path;
     char *new_path;
-    char **dirs; /* in the order of their making */
+    char **dirs; /* in the order of their creation */
     size_t n;
 };
 
-/* ---- the notes */
+/* ---- the record */
 
 static size_t find(const struct created_dirs *d, const char *path)
 {
@@ -38,11 +38,11 @@ static size_t find(const struct created_dirs *d, const char *path)
     return i;
 }
 
-static int note(struct created_dirs *d, const char *path)
+static int record(struct created_dirs *d, const char *path)
 {
     if (find(d, path) < d->n)
         return 0;
-    if (d->n == MADE_DIRS_MAX)
+    if (d->n == CREATED_DIRS_MAX)
         return -E2BIG;
     d->dirs[d->n] = strdup(path);
     if (d->dirs[d->n] == NULL)
@@ -74,7 +74,7 @@ static int write_text(const char *path, const struct buf *text)
     return 0;
 }
 
-/* Without the file, what was made outlives a killed process; that is no reason not to make it. */
+/* A failure is not fatal: without the file, directories outlive a process that is killed. */
 static void save(struct created_dirs *d)
 {
     struct buf text = BUF_INIT(FILE_MAX_BYTES);
@@ -87,7 +87,7 @@ static void save(struct created_dirs *d)
     if (r == 0 && rename(d->new_path, d->path) < 0)
         r = negative_errno();
     if (r < 0)
-        log_debug("cannot note the directories that were made", "file", d->path, "error",
+        log_debug("cannot record the created directories", "file", d->path, "error",
                   strerrordesc_np(-r));
     buf_deinit(&text);
 }
@@ -100,31 +100,31 @@ static int load(struct created_dirs *d)
     char *at = text.data, *line;
 
     if (r < 0 && r != -ENOMEM) {
-        log_debug("no directories are known from before", "file", d->path, "error",
+        log_debug("cannot read the record of created directories", "file", d->path, "error",
                   strerrordesc_np(-r));
         r = 0;
         at = NULL;
     }
     while (r == 0 && (line = strsep(&at, "\n")) != NULL)
-        r = line[0] == '/' ? note(d, line) : 0;
+        r = line[0] == '/' ? record(d, line) : 0;
     buf_deinit(&text);
     return r == -E2BIG ? 0 : r;
 }
 
-/* ---- making */
+/* ---- creating */
 
-/* Return: 0, also if it is there; -errno. */
-static int make_one(struct created_dirs *d, const char *path)
+/* Return: 0, also if it exists; -errno. */
+static int create_one(struct created_dirs *d, const char *path)
 {
     struct statx st;
     int r;
 
-    /* a mount on it is not asked, as it may be our own or dead */
+    /* do not query a mount on it, which may be our own or dead */
     if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC, STATX_TYPE, &st) == 0)
         return S_ISDIR(st.stx_mode) ? 0 : -ENOTDIR;
     if (errno != ENOENT)
         return negative_errno();
-    r = note(d, path);
+    r = record(d, path);
     if (r < 0)
         return r;
     save(d);
@@ -145,15 +145,16 @@ int created_dirs_make(struct created_dirs *dirs, const char *path, struct error 
         slash = strchr(slash + 1, '/');
         if (slash != NULL)
             *slash = '\0';
-        r = make_one(dirs, part);
+        r = create_one(dirs, part);
         if (r == 0 && slash != NULL)
             *slash = '/';
     }
     if (r == -E2BIG)
-        return error_set(e, r, "cannot make the directory %s: %u others were made already", path,
-                         MADE_DIRS_MAX);
-    return r < 0 ? error_set_errno(e, r, "cannot make the directory %s", part != NULL ? part : path)
-                 : 0;
+        return error_set(e, r, "cannot create the directory %s: %u others exist already", path,
+                         CREATED_DIRS_MAX);
+    return r < 0
+               ? error_set_errno(e, r, "cannot create the directory %s", part != NULL ? part : path)
+               : 0;
 }
 
 /* ---- removing */
@@ -166,7 +167,7 @@ void created_dirs_remove(struct created_dirs *dirs, const char *path)
     while (slash != NULL && part[0] != '\0') {
         size_t i = find(dirs, part);
 
-        /* one that is not empty stays noted: others' targets may be in it */
+        /* a directory that is not empty stays recorded: it may contain other targets */
         if (i == dirs->n || (rmdir(part) < 0 && errno != ENOENT))
             break;
         forget(dirs, i);
@@ -180,14 +181,14 @@ void created_dirs_remove(struct created_dirs *dirs, const char *path)
 void created_dirs_prune(struct created_dirs *dirs, created_dirs_needed_fn *is_needed,
                         void *userdata)
 {
-    /* from those below to those above */
+    /* children before parents */
     for (size_t i = dirs->n; i-- > 0;)
         if (!is_needed(userdata, dirs->dirs[i]) && (rmdir(dirs->dirs[i]) == 0 || errno == ENOENT))
             forget(dirs, i);
     save(dirs);
 }
 
-/* ---- the object */
+/* ---- new and free */
 
 int created_dirs_new(const char *path, struct created_dirs **ret_dirs, struct error *e)
 {
@@ -195,15 +196,15 @@ int created_dirs_new(const char *path, struct created_dirs **ret_dirs, struct er
     int r = -ENOMEM;
 
     if (d == NULL)
-        return error_set_errno(e, r, "cannot keep account of directories");
+        return error_set_errno(e, r, "cannot record directories");
     d->path = strdup(path);
-    d->dirs = calloc(MADE_DIRS_MAX, sizeof(d->dirs[0]));
+    d->dirs = calloc(CREATED_DIRS_MAX, sizeof(d->dirs[0]));
     if (asprintf(&d->new_path, "%s.new", path) < 0)
         d->new_path = NULL;
     if (d->path != NULL && d->dirs != NULL && d->new_path != NULL)
         r = load(d);
     if (r < 0)
-        return error_set_errno(e, r, "cannot keep account of directories");
+        return error_set_errno(e, r, "cannot record directories");
     *ret_dirs = TAKE(d);
     return 0;
 }

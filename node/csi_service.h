@@ -1,25 +1,43 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * The kubelet's side of a node: volumes that pods ask for through CSI.
+ * The volumes of pods, which the kubelet publishes and unpublishes through CSI. See csi_service.c.
  *
  * Thread: the event loop's.
  */
 #include "csi/plugin.h"
-#include "node/node.h"
+#include "node/metrics.h"
+#include "node/options.h"
+#include "node/volumes.h"
 
 struct csi_service;
 
-/* Listen. @node: borrowed. Return: 0, *ret_csi is the caller's; -errno with @e. */
-int csi_service_new(struct node *node, struct csi_service **ret_csi, struct error *e);
-/* Answers no more; precedes the end of the node's volumes. Return: NULL. */
+/* Borrowed; outlives the service. */
+struct csi_service_context {
+    sd_event *event;
+    const struct node_options *options;
+    const char *target_root; /* targets have to lie below it */
+    const struct node_volume_context *volume_context;
+    struct node_volumes *volumes;
+    struct identities *identities;
+    struct node_pods *pods;
+    struct node_metrics *metrics;
+    /* The registration or the number of volumes may have changed. */
+    void (*changed)(void *userdata);
+    void *userdata;
+};
+
+/* Listen. @context: copied. Return: 0, *ret_csi is the caller's; -errno with @e. */
+int csi_service_new(const struct csi_service_context *context, struct csi_service **ret_csi,
+                    struct error *e);
+/* Stop to listen and to answer. Precedes node_volumes_free(). Return: NULL. */
 struct csi_service *csi_service_free(struct csi_service *csi);
 DEFINE_CLEANUP(struct csi_service *, csi_service_free)
 
-/* Whether the kubelet has taken the driver in, and may send volumes. */
+/* Whether the kubelet has registered the driver. */
 bool csi_service_is_registered(const struct csi_service *csi);
-/* Why it has not, in the kubelet's words; "" while it has said nothing. Borrowed. */
+/* The kubelet's reason for refusing it; "" if it has not. Borrowed until the next answer. */
 const char *csi_service_registration_error(const struct csi_service *csi);
 
-/* Give up the volumes of pods whose directories are gone; it happens now and then by itself. */
-void csi_service_check(struct csi_service *csi);
+/* Remove the volumes of pods whose directories are gone; also done periodically. */
+void csi_service_remove_orphans(struct csi_service *csi);

@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * node:    one identity for all pods, made of the kubelet's kubeconfig. The API server's node
- *          authorizer lets it see the secrets that pods on this node name, and nothing else.
- * daemon:  one for all pods, of the program's own configuration.
- * pod:     one for each namespace and service account; its token comes with every publish, and the
- *          newest is used. All of them share the connections to the API server.
+ * --rights node:    one identity for all pods, with the kubelet's kubeconfig. The API server's
+ *                   node authorizer limits it to the secrets that pods of this node name.
+ * --rights daemon:  one for all pods, with the program's own configuration.
+ * --rights pod:     one for each namespace and service account. Its token comes with each publish,
+ *                   and the newest is used. They share the connections to the API server.
  *
- * A source is made when it is first asked for: on a node that is being set up there may be no
- * kubeconfig yet when this program starts, and the kubelet tries again by itself.
+ * Each identity has a source and a store of its own, so that no volume shows an object that was
+ * fetched with other credentials.
  *
- * The identity of the program lives as long as the program, so that its connection does; its
- * watches go with their last volumes. A pod's goes with the last volume that uses it.
+ * A source is created by the first request for it, and a failed creation is retried by the next
+ * request: on a new node the kubeconfig may appear after this program started.
+ *
+ * The program's own identity is freed with the program, so that its connection stays open; its
+ * watches end with their last volumes. A pod's identity is freed with its last volume.
  */
 #include "node/identity.h"
 
@@ -21,16 +24,16 @@
 #include "fetcher/auth/kubeconfig.h"
 #include "fetcher/manifests/manifests.h"
 
-#define KUBELET_KUBECONFIG  "/etc/kubernetes/kubelet.conf" /* where kubeadm puts it */
-#define IDENTITY_TOKENS_MAX 65536u /* of JSON; a token has about 1 KiB, a pod few audiences */
+#define KUBELET_KUBECONFIG  "/etc/kubernetes/kubelet.conf" /* kubeadm's path */
+#define IDENTITY_TOKENS_MAX 65536u /* of JSON; 1 KiB for each audience of the pod */
 
 struct identities {
     sd_event *event;
     struct identities_options options;
-    char *kubelet_kubeconfig; /* KUBELET_ROOT/kubeconfig, where other installers put it */
+    char *kubelet_kubeconfig; /* KUBELET_ROOT/kubeconfig, other installers' path */
     struct list all;
-    struct identity *own;      /* the program's; a reference */
-    struct api_server *server; /* of the pods' identities; a reference */
+    struct identity *own;      /* the program's; a reference, or NULL */
+    struct api_server *server; /* of the pods' identities; a reference, or NULL */
 };
 
 static const char *const rights_names[] = {
@@ -130,7 +133,7 @@ static struct identity *find(struct identities *all, const char *key)
     return NULL;
 }
 
-/* Without a source. @key_consumed, @name_consumed: may be NULL for want of memory. */
+/* Without a source. @key_consumed, @name_consumed: NULL is -ENOMEM. */
 static int identity_new(struct identities *all, char *key_consumed, char *name_consumed,
                         const char *namespace, struct identity **ret_identity)
 {
@@ -161,8 +164,8 @@ static void connect_source(struct identity *i)
 
 /* ---- from a place */
 
-/* The kubelet's kubeconfig. Return: borrowed; NULL if it is not found. */
-static const char *find_kubelets(const struct identities *all)
+/* Return: the path of the kubelet's kubeconfig, borrowed; NULL if there is none. */
+static const char *find_kubelet_kubeconfig(const struct identities *all)
 {
     if (access(KUBELET_KUBECONFIG, F_OK) == 0)
         return KUBELET_KUBECONFIG;
@@ -175,10 +178,10 @@ static int load_config(const struct identities *all, const struct identity_place
     struct kubeconfig_options options = {.file = place->kubeconfig, .context = place->context};
 
     if (options.file == NULL && all->options.rights == NODE_RIGHTS_NODE)
-        options.file = find_kubelets(all);
+        options.file = find_kubelet_kubeconfig(all);
     if (options.file == NULL && all->options.rights == NODE_RIGHTS_NODE) {
         error_set(e, -ENOENT,
-                  "there is no kubeconfig of the kubelet, neither %s nor %s; name it with "
+                  "cannot find the kubelet's kubeconfig, neither %s nor %s; name it with "
                   "--kubeconfig, or choose other --rights",
                   KUBELET_KUBECONFIG, all->kubelet_kubeconfig);
         return -ENOENT;
@@ -216,11 +219,11 @@ static int open_manifests(struct identities *all, const struct identity_place *p
 static int server_new(struct identities *all, struct api_config *config_consumed,
                       struct api_server **ret_server, struct error *e)
 {
-    const struct identity_pace *pace = &all->options.pace;
+    const struct identity_rate_limit *rate = &all->options.rate_limit;
     int r = api_server_new(all->event, config_consumed, ret_server, e);
 
     if (r == 0)
-        api_server_set_rate_limit(*ret_server, pace->per_sec, pace->burst);
+        api_server_set_rate_limit(*ret_server, rate->per_sec, rate->burst);
     return r;
 }
 
@@ -253,7 +256,7 @@ static bool place_is_empty(const struct identity_place *place)
     return place->kubeconfig == NULL && place->context == NULL && place->manifests == NULL;
 }
 
-/* The program's own, whatever the pods' are. Return: 0, and it is there; -errno with @e. */
+/* Open the program's own identity, if it is not open. Return: 0; -errno with @e. */
 static int open_own(struct identities *all, struct error *e)
 {
     const struct identity_place *place = &all->options.place;
@@ -272,7 +275,7 @@ int identities_get_place(struct identities *identities, const struct identity_pl
     int r;
 
     if (key == NULL)
-        return error_set_errno(e, -ENOMEM, "cannot set the source up");
+        return error_set_errno(e, -ENOMEM, "cannot set up the source");
     if (place_is_empty(place)) {
         r = open_own(identities, e);
         if (r == 0)
@@ -290,7 +293,7 @@ int identities_get_place(struct identities *identities, const struct identity_pl
 
 /* ---- a pod's own */
 
-/* The server that all pods' identities ask, without credentials of its own. */
+/* The server of all pods' identities, without credentials of its own. */
 static int open_server(struct identities *all, struct error *e)
 {
     _cleanup_(api_config_freep) struct api_config *config = NULL, *anonymous = NULL;
@@ -308,8 +311,8 @@ static int open_server(struct identities *all, struct error *e)
 }
 
 /*
- * Of several audiences the empty one, which stands for the API server, or else the first.
- * Return: 0, *ret_tokens is the caller's, of which *ret_token is a part; -EACCES with @e.
+ * Choose the token of the empty audience, which means the API server, or else the first.
+ * Return: 0, *ret_tokens is the caller's, *ret_token is a part of it; -EACCES with @e.
  */
 static int parse_tokens(const char *text, cJSON **ret_tokens, const char **ret_token,
                         struct error *e)
@@ -351,7 +354,7 @@ static int open_pod(struct identities *all, const struct identity_request *reque
         name = NULL;
     r = identity_new(all, key, name, request->namespace, &i);
     if (r < 0)
-        return error_set_errno(e, r, "cannot ask as a service account");
+        return error_set_errno(e, r, "cannot use a service account");
     r = api_source_new_with_token(all->server, i->store, token, &i->source, e);
     if (r < 0)
         return r;

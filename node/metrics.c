@@ -1,4 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Events such as answers and updates are counted as they happen. States, such as the number of
+ * volumes, are collected for each rendering, so that volumes and sources keep nothing for metrics:
+ * forget() clears the last rendering, the owner's collect() adds its objects, and the sums are set.
+ *
+ * Sources count their requests and restarts themselves. Sources that share an HTTP client share
+ * its counts, which are added once. The counts of a source that is freed are retained.
+ *
+ * No label names a pod or a volume, of which there are too many over time.
+ */
 #include "node/metrics.h"
 
 #include <stdio.h>
@@ -8,10 +18,10 @@
 #include "monitor/process_metrics.h"
 #include "version.h"
 
-/* From less than the 0.2 ms that a publish takes to the minute that the kubelet takes. */
+/* Seconds: from a publish (0.2 ms) to what the kubelet takes (a minute). */
 static const double update_buckets[] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
                                         0.25,   0.5,   1,      2.5,   5,    10,    60};
-/* From content that is there to the two minutes after which the kubelet gives up (S11). */
+/* Seconds: from fetched content to the timeout of the kubelet, two minutes (S11). */
 static const double publish_buckets[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
                                          0.5,   1,      2.5,   5,    10,    30,   120};
 
@@ -54,15 +64,15 @@ static const struct metric_definition definitions[N_METRICS] = {
                .kind = METRIC_COUNTER,
                .labels = {"method", "code"}},
     [UPDATE_SECONDS] = {.name = "secretfs_update_propagation_seconds",
-                        .help = "From the arrival of a change to its being visible in a volume.",
+                        .help = "From the arrival of a change to its visibility in a volume.",
                         .kind = METRIC_HISTOGRAM,
                         .buckets = update_buckets,
                         .n_buckets = ELEMENTS_OF(update_buckets)},
     [AGE] = {.name = "secretfs_secret_age_seconds",
-             .help = "Since the volume that was not updated for longest was published.",
+             .help = "Age of the oldest published content.",
              .kind = METRIC_GAUGE},
     [FAILING] = {.name = "secretfs_source_failing_seconds",
-                 .help = "For how long a volume's source has been failing, of the longest.",
+                 .help = "How long the source has been failing that has failed longest.",
                  .kind = METRIC_GAUGE},
     [VOLUMES] = {.name = "secretfs_volumes",
                  .help = "Volumes by state.",
@@ -75,37 +85,37 @@ static const struct metric_definition definitions[N_METRICS] = {
                      .kind = METRIC_GAUGE,
                      .labels = {"live"}},
     [WATCHES] = {.name = "secretfs_watches",
-                 .help = "Objects that are followed at the API server.",
+                 .help = "Objects watched at the API server.",
                  .kind = METRIC_GAUGE},
     [WATCH_RESTARTS] = {.name = "secretfs_watch_restarts_total",
-                        .help = "Watches begun again after they ended.",
+                        .help = "Watches restarted after they ended.",
                         .kind = METRIC_COUNTER},
     [CONNECTIONS] = {.name = "secretfs_api_connections",
-                     .help = "Connections to API servers that are open.",
+                     .help = "Open connections to API servers.",
                      .kind = METRIC_GAUGE},
     [WAITING] = {.name = "secretfs_api_requests_waiting",
-                 .help = "Requests to API servers that wait for their turn.",
+                 .help = "Requests to API servers that wait for admission.",
                  .kind = METRIC_GAUGE},
     [REQUESTS] = {.name = "rest_client_requests_total",
                   .help = "Requests to API servers by HTTP status.",
                   .kind = METRIC_COUNTER,
                   .labels = {"code"}},
     [FUSE_REQUESTS] = {.name = "secretfs_fuse_requests_total",
-                       .help = "Requests of the kernel by kind; warm reads need none.",
+                       .help = "Requests of the kernel by operation; warm reads need none.",
                        .kind = METRIC_COUNTER,
                        .labels = {"op"}},
     [SECRET_BYTES] = {.name = "secretfs_secret_bytes",
                       .help = "Memory that holds objects, in whole pages.",
                       .kind = METRIC_GAUGE},
     [UNLOCKED_BYTES] = {.name = "secretfs_secret_unlocked_bytes",
-                        .help = "The part of that memory which could be swapped.",
+                        .help = "The part of that memory that is not locked and could be swapped.",
                         .kind = METRIC_GAUGE},
     [CERTIFICATES] = {.name = "secretfs_certificate_expiry_timestamp_seconds",
-                      .help = "When a certificate that a volume shows expires.",
+                      .help = "Expiry of a certificate that a volume shows.",
                       .kind = METRIC_GAUGE,
                       .labels = {"namespace", "name"}},
     [EVENTS] = {.name = "secretfs_pod_events_total",
-                .help = "Events on pods by what became of them.",
+                .help = "Events on pods by result.",
                 .kind = METRIC_COUNTER,
                 .labels = {"result"}},
     [REGISTERED] = {.name = "secretfs_registered",
@@ -121,7 +131,7 @@ static const struct metric_definition definitions[N_METRICS] = {
 #define CODES_MAX 64 /* HTTP has about as many */
 #define CODE_SIZE 12
 
-/* API servers that are asked at the same time: one as a rule, and those of static volumes. */
+/* API servers in use at the same time: one, and those of static volumes. */
 #define CLIENTS_MAX 64
 
 struct code_count {
@@ -136,22 +146,22 @@ struct node_metrics {
     void (*collect)(void *userdata, struct node_metrics *metrics);
     void *userdata;
 
-    /* while collecting */
+    /* of the current rendering */
     double oldest_content, longest_failure; /* in seconds */
     size_t n_volumes[N_STATES];
     double n_watches, n_connections, n_waiting, n_restarts;
-    const struct http_stats *clients[CLIENTS_MAX]; /* that were counted */
+    const struct http_stats *clients[CLIENTS_MAX]; /* added already */
     size_t n_clients;
 
-    /* of sources that are freed */
-    double n_restarts_gone;
-    struct code_count codes_gone[CODES_MAX];
-    size_t n_codes_gone;
+    /* of freed sources */
+    double n_restarts_retained;
+    struct code_count codes_retained[CODES_MAX];
+    size_t n_codes_retained;
 };
 
 static void collect(void *userdata);
 
-/* ---- made and unmade */
+/* ---- new and free */
 
 struct node_metrics *node_metrics_free(struct node_metrics *metrics)
 {
@@ -188,34 +198,34 @@ int node_metrics_render(struct node_metrics *metrics, struct buf *text)
     return metrics_render(metrics->registry, text);
 }
 
-/* ---- what happens */
+/* ---- counted as it happens */
 
-void node_metrics_answered(struct node_metrics *metrics, const char *method, const char *code,
-                           span_us took)
+void node_metrics_count_call(struct node_metrics *metrics, const char *method, const char *code,
+                             span_us took)
 {
-    bool is_good = streq(code, "OK");
+    bool is_ok = streq(code, "OK");
 
     metric_count(metrics->metrics[CALLS], 1, LABELS(method, code));
     if (!streq(method, "NodePublishVolume"))
         return;
     metric_count(metrics->metrics[PUBLISH], 1,
-                 LABELS(is_good ? "success" : "failure", is_good ? "" : code));
+                 LABELS(is_ok ? "success" : "failure", is_ok ? "" : code));
     metric_observe(metrics->metrics[PUBLISH_SECONDS], (double)took / 1e6, NULL);
 }
 
-void node_metrics_updated(struct node_metrics *metrics, span_us took)
+void node_metrics_observe_update(struct node_metrics *metrics, span_us took)
 {
     metric_observe(metrics->metrics[UPDATE_SECONDS], (double)took / 1e6, NULL);
 }
 
-void node_metrics_event(struct node_metrics *metrics, const char *result)
+void node_metrics_count_event(struct node_metrics *metrics, const char *result)
 {
     metric_count(metrics->metrics[EVENTS], 1, LABELS(result));
 }
 
 /* ---- sources */
 
-/* As client-go has it. */
+/* client-go's labels. */
 static const char *code_label(int status, char buf[static CODE_SIZE])
 {
     if (status == 0)
@@ -234,8 +244,8 @@ static bool count_source(const struct source *source, struct source_counts *ret_
     return true;
 }
 
-/* Sources may share a client, which is to be counted once. */
-static bool is_seen(struct node_metrics *m, const struct http_stats *client)
+/* Sources may share a client. */
+static bool is_added(struct node_metrics *m, const struct http_stats *client)
 {
     for (size_t i = 0; i < m->n_clients; i++)
         if (m->clients[i] == client)
@@ -246,7 +256,7 @@ static bool is_seen(struct node_metrics *m, const struct http_stats *client)
     return false;
 }
 
-void node_metrics_see_source(struct node_metrics *metrics, const struct source *source)
+void node_metrics_collect_source(struct node_metrics *metrics, const struct source *source)
 {
     struct source_counts counts;
 
@@ -254,7 +264,7 @@ void node_metrics_see_source(struct node_metrics *metrics, const struct source *
         return;
     metrics->n_watches += (double)counts.n_watches;
     metrics->n_restarts += (double)counts.n_restarts;
-    if (is_seen(metrics, counts.requests))
+    if (is_added(metrics, counts.requests))
         return;
     metrics->n_connections += counts.requests->connections;
     metrics->n_waiting += (double)counts.requests->n_waiting;
@@ -263,32 +273,32 @@ void node_metrics_see_source(struct node_metrics *metrics, const struct source *
                      LABELS(CODE_LABEL(counts.requests->codes[i].status)));
 }
 
-static void keep_code(struct node_metrics *m, int status, double n)
+static void retain_code(struct node_metrics *m, int status, double n)
 {
     size_t i = 0;
 
-    while (i < m->n_codes_gone && m->codes_gone[i].status != status)
+    while (i < m->n_codes_retained && m->codes_retained[i].status != status)
         i++;
     if (i == CODES_MAX)
         return;
-    if (i == m->n_codes_gone)
-        m->codes_gone[m->n_codes_gone++].status = status;
-    m->codes_gone[i].n += n;
+    if (i == m->n_codes_retained)
+        m->codes_retained[m->n_codes_retained++].status = status;
+    m->codes_retained[i].n += n;
 }
 
-void node_metrics_source_gone(struct node_metrics *metrics, const struct source *source,
-                              bool has_own_client)
+void node_metrics_retain_source(struct node_metrics *metrics, const struct source *source,
+                                bool has_own_client)
 {
     struct source_counts counts;
 
     if (!count_source(source, &counts))
         return;
-    metrics->n_restarts_gone += (double)counts.n_restarts;
+    metrics->n_restarts_retained += (double)counts.n_restarts;
     for (size_t i = 0; has_own_client && i < counts.requests->n_codes; i++)
-        keep_code(metrics, counts.requests->codes[i].status, (double)counts.requests->codes[i].n);
+        retain_code(metrics, counts.requests->codes[i].status, (double)counts.requests->codes[i].n);
 }
 
-/* ---- what there is */
+/* ---- states */
 
 static double seconds_since(struct timespec then)
 {
@@ -305,7 +315,7 @@ static void keep_greater(double *greatest, double n)
         *greatest = n;
 }
 
-static void see_certificates(struct node_metrics *m, const struct published *p)
+static void collect_certificates(struct node_metrics *m, const struct published *p)
 {
     for (size_t i = 0; i < p->options.spec->n_sources; i++) {
         const struct tls_pair *pair = volume_tls(p->volume, i);
@@ -317,7 +327,7 @@ static void see_certificates(struct node_metrics *m, const struct published *p)
     }
 }
 
-void node_metrics_see_volume(struct node_metrics *metrics, const struct published *published)
+void node_metrics_collect_volume(struct node_metrics *metrics, const struct published *published)
 {
     const struct store_view *worst;
 
@@ -329,28 +339,29 @@ void node_metrics_see_volume(struct node_metrics *metrics, const struct publishe
     worst = volume_least_healthy_source(published->volume);
     if (worst != NULL && worst->source_state == STORE_SOURCE_FAILING)
         keep_greater(&metrics->longest_failure, seconds_since(worst->source_state_since));
-    see_certificates(metrics, published);
+    collect_certificates(metrics, published);
 }
 
-static void see_requests(void *userdata, const char *kind, uint64_t count)
+static void collect_requests(void *userdata, const char *kind, uint64_t count)
 {
     struct node_metrics *m = userdata;
 
     metric_set(m->metrics[FUSE_REQUESTS], (double)count, LABELS(kind));
 }
 
-void node_metrics_see_requests(struct node_metrics *metrics, const struct request_counts *counts)
+void node_metrics_collect_requests(struct node_metrics *metrics,
+                                   const struct request_counts *counts)
 {
-    request_counts_visit(counts, see_requests, metrics);
+    request_counts_visit(counts, collect_requests, metrics);
 }
 
-void node_metrics_see_lone_mounts(struct node_metrics *metrics, size_t n_live, size_t n_stale)
+void node_metrics_collect_mounted_parts(struct node_metrics *metrics, size_t n_live, size_t n_stale)
 {
     metric_set(metrics->metrics[LONE_MOUNTS], (double)n_live, LABELS("true"));
     metric_set(metrics->metrics[LONE_MOUNTS], (double)n_stale, LABELS("false"));
 }
 
-void node_metrics_see_registration(struct node_metrics *metrics, bool is_registered)
+void node_metrics_collect_registration(struct node_metrics *metrics, bool is_registered)
 {
     metric_set(metrics->metrics[REGISTERED], is_registered ? 1 : 0, NULL);
 }
@@ -361,10 +372,10 @@ static void forget(struct node_metrics *m)
 {
     metric_clear(m->metrics[CERTIFICATES]);
     metric_clear(m->metrics[REQUESTS]);
-    for (size_t i = 0; i < m->n_codes_gone; i++)
-        metric_count(m->metrics[REQUESTS], m->codes_gone[i].n,
-                     LABELS(CODE_LABEL(m->codes_gone[i].status)));
-    m->n_restarts = m->n_restarts_gone;
+    for (size_t i = 0; i < m->n_codes_retained; i++)
+        metric_count(m->metrics[REQUESTS], m->codes_retained[i].n,
+                     LABELS(CODE_LABEL(m->codes_retained[i].status)));
+    m->n_restarts = m->n_restarts_retained;
     m->n_watches = m->n_connections = m->n_waiting = 0;
     m->n_clients = 0;
     m->oldest_content = m->longest_failure = 0;

@@ -1,25 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Who calls whom:
+ * The parts of a node, and who calls whom:
  *
- *   kubelet -> csi/ -> csi_service ----+                 +-> published -> publisher -> tree
- *                                   +-> node_volume --+
- *   files -> static_volumes         |                 +-> target (mounts)
- *              -> static_reconciler ------+
+ *   kubelet -> csi/ -> csi_service ------------------+                 +-> published -> publisher
+ *                                                    +-> node_volume --+-> file_systems
+ *   files -> static_volumes -> static_reconciler ----+                 +-> target (mounts)
  *
- * The file system is mounted on RUN_DIR/fs, read-only and for root's eyes only; a volume is shown
- * by a bind mount of its directory. Volumes with `updates: in-place`, and those that the pod mounts
- * by subPath, have another one beside it, RUN_DIR/fs-live, as what makes them costs a request for
- * each open file. Should RUN_DIR/fs be unmounted, volumes that are shown stay so; it is
- * mounted again for those that come later.
+ *   status, pages (with scrape): read all of them, for the status socket and for HTTP
+ *   volume_events, metrics: the observer of all volumes
  *
- * One daemon serves a run directory; a lock says so. What one that died has left mounted is
- * detached before anything is served: nobody answers there any more. The kubelet publishes anew
- * what pods still need (S13).
+ * No part knows this file: each gets references to the parts that it uses, and reports a change of
+ * the service manager's status line by one callback.
  *
- * It starts, and tells the service manager that it is ready, whether or not the API server can be
- * reached: pods that need nothing of us are not to wait, and the kubelet is told by CSI about those
- * that do.
+ * One daemon serves a run directory, which a lock ensures. Mounts that a killed daemon left are
+ * detached before anything is served, since no process answers their requests; the kubelet
+ * publishes again what pods need (S13). SIGTERM unmounts everything.
+ *
+ * The daemon notifies the service manager that it is ready whether or not the API server can be
+ * reached: pods without our volumes do not have to wait, and those with one get an error by CSI.
  */
 #include "node/node.h"
 
@@ -27,18 +25,49 @@
 
 #include "cache/secmem.h"
 #include "fetcher/api/api_source.h"
-#include "node/csi_service.h"
-#include "node/monitor.h"
+#include "node/pages.h"
 #include "node/run_dir.h"
+#include "node/scrape.h"
 #include "node/static_reconciler.h"
+#include "node/status.h"
+#include "node/volume_events.h"
+#include "serve/daemon.h"
 #include "serve/service_manager.h"
 
-/* As many volumes as a person would look at; the others have the same trouble. */
+/* When a source fails for many volumes at once, ten of them show the extent. */
 #define SOURCE_LOG_LINES  10
 #define SOURCE_LOG_PERIOD SPAN_SEC(10)
 
-void node_tell_status(struct node *node)
+struct node {
+    struct daemon daemon;
+    const struct node_options *options;
+    struct timespec started_at;
+    int lock_fd;
+    char *target_root; /* KUBELET_ROOT/pods */
+
+    struct node_metrics *metrics;
+    struct node_scrape scrape;
+    struct node_volume_events *events;
+    struct published_observer observer;
+    struct node_file_systems *file_systems;
+    struct log_limit source_log;
+    struct node_volume_context volume_context;
+
+    struct identities *identities;
+    struct identity *pods_identity; /* a reference; NULL until pods were read */
+    struct node_pods *pods;
+    struct node_volumes *volumes;
+    struct csi_service *csi;
+    struct static_reconciler *static_volumes;
+    struct node_status *status; /* NULL until the file systems and the services exist */
+    struct node_pages *pages;
+    bool has_warned; /* about memory that is not locked */
+};
+
+/* The changed() of csi_service and static_reconciler. */
+static void on_parts_changed(void *userdata)
 {
+    struct node *node = userdata;
     char text[128];
 
     snprintf(text, sizeof(text), "%zu volumes%s", node_volumes_count(node->volumes),
@@ -53,141 +82,120 @@ void node_tell_status(struct node *node)
     }
 }
 
-/* ---- the file system */
+/* ---- the run directory */
 
-static void on_file_system_failed(void *userdata, const struct error *reason)
+static int open_run_dir(struct node *node, struct error *e)
 {
-    struct node *node = userdata;
+    int r;
 
-    struct error e = *reason;
-
-    error_prefix(&e, -EIO, "cannot go on");
-    daemon_fail(&node->daemon, &e);
-}
-
-/* @name: of the directory in the run directory */
-static int make_file_system(struct node *node, const char *name, bool answers_open,
-                            struct file_system **ret_fs, struct error *e)
-{
-    _cleanup_(freep) char *mountpoint = NULL;
-    struct file_system_options options = {.source = node->options->driver_name,
-                                          .answers_open = answers_open,
-                                          .monitor = node->mount_monitor};
-
-    if (asprintf(&mountpoint, "%s/%s", node->options->run_dir, name) < 0)
-        return error_set_errno(e, -ENOMEM, "cannot set the file system up");
-    options.mountpoint = mountpoint;
-    return file_system_new(node->event, &options, on_file_system_failed, node, ret_fs, e);
-}
-
-static int start_live(struct node *node, struct error *e)
-{
-    int r = make_file_system(node, RUN_DIR_MOUNT_LIVE, true, &node->live, e);
-
-    if (r < 0)
-        return r;
-    assert(node->live != NULL);
-    watchdog_add(node->daemon.watchdog, node->live->publisher);
-    node_monitor_serve(node->seeing, node->live->session);
-    return 0;
-}
-
-/* The live one is made for the first volume that goes there. */
-static int choose_publisher(void *userdata, enum node_fs fs, struct publisher **ret_publisher,
-                            struct error *e)
-{
-    struct node *node = userdata;
-    int r = 0;
-
-    if (fs == NODE_FS_LIVE && node->live == NULL)
-        r = start_live(node, e);
-    if (r == 0)
-        *ret_publisher = (fs == NODE_FS_LIVE ? node->live : node->standard)->publisher;
-    return r;
-}
-
-bool node_is_serving(const struct node *node)
-{
-    return !session_is_dead(node->standard->session) &&
-           (node->live == NULL || !session_is_dead(node->live->session));
-}
-
-void node_count_requests(const struct node *node, struct request_counts *counts)
-{
-    session_count_requests(node->standard->session, counts);
-    if (node->live != NULL)
-        session_count_requests(node->live->session, counts);
-}
-
-static void on_volume_changed(void *userdata, struct node_volume *volume)
-{
-    const struct node *node = userdata;
-
-    node_monitor_changed(node->seeing, volume);
-}
-
-static void on_volume_updated(void *userdata, const struct node_volume *volume)
-{
-    const struct node *node = userdata;
-
-    node_monitor_updated(node->seeing, volume);
-}
-
-static int start_file_system(struct node *node, struct error *e)
-{
-    int r = mount_monitor_new(&node->mount_monitor, e);
-
-    if (r == 0)
-        r = make_file_system(node, RUN_DIR_MOUNT, false, &node->standard, e);
-    if (r < 0)
-        return r;
-    node->source_log = LOG_LIMIT_INIT(SOURCE_LOG_LINES, SOURCE_LOG_PERIOD);
-    node->host = (struct node_volume_host){
-        .event = node->event,
-        .choose_publisher = choose_publisher,
-        .source_log = &node->source_log,
-        .changed = on_volume_changed,
-        .updated = on_volume_updated,
-        .userdata = node,
-    };
-    watchdog_add(node->daemon.watchdog, node->standard->publisher);
-    return 0;
-}
-
-/* ---- the places on disk */
-
-static int choose_paths(struct node *node)
-{
     if (asprintf(&node->target_root, "%s/pods", node->options->kubelet_root) < 0) {
         node->target_root = NULL;
-        return -ENOMEM;
+        return error_set_errno(e, -ENOMEM, "cannot start");
     }
-    return 0;
-}
-
-static int take_place(struct node *node, struct error *e)
-{
-    int r = choose_paths(node);
-
-    if (r < 0)
-        return error_set_errno(e, r, "cannot start");
     r = run_dir_open(node->options->run_dir, &node->lock_fd, e);
     if (r < 0)
         return r;
     r = run_dir_detach_leftovers(node->options->run_dir, node->options->driver_name,
                                  node->target_root, e);
     if (r > 0)
-        log_warn("detached what an earlier process has left mounted", "mounts", LOG_NUM(r));
+        log_warn("detached mounts of an earlier process", "mounts", LOG_NUM(r));
     return r < 0 ? r : 0;
 }
 
-/* ---- all of it */
+/* ---- metrics, events and file systems */
+
+static void on_volume_changed(void *userdata, struct published *p)
+{
+    const struct node *node = userdata;
+
+    node_volume_events_check(node->events, CONTAINER_OF(p, struct node_volume, published));
+}
+
+static void on_volume_updated(void *userdata, const struct published *p)
+{
+    const struct node *node = userdata;
+
+    node_metrics_observe_update(node->metrics, p->update_latency_us);
+}
+
+static int start_observers(struct node *node)
+{
+    struct node_volume_events_options options = {.driver_name = node->options->driver_name,
+                                                 .node_id = node->options->node_id};
+    int r = node_metrics_new(node_scrape_collect, &node->scrape, &node->metrics);
+
+    if (r < 0)
+        return r;
+    options.metrics = node->metrics;
+    node->observer = (struct published_observer){
+        .changed = on_volume_changed, .updated = on_volume_updated, .userdata = node};
+    return node_volume_events_new(&options, &node->events);
+}
+
+static void on_live_mounted(void *userdata, const struct session *session)
+{
+    const struct node *node = userdata;
+
+    if (node->status != NULL) /* else start_services() does it */
+        node_status_serve(node->status, session);
+}
+
+static void on_file_system_failed(void *userdata, const struct error *reason)
+{
+    struct node *node = userdata;
+    struct error e = *reason;
+
+    error_prefix(&e, -EIO, "cannot continue");
+    daemon_fail(&node->daemon, &e);
+}
+
+static int start_file_systems(struct node *node, struct error *e)
+{
+    const struct node_file_systems_options options = {
+        .run_dir = node->options->run_dir,
+        .source = node->options->driver_name,
+        .watchdog = node->daemon.watchdog,
+        .live_mounted = on_live_mounted,
+        .failed = on_file_system_failed,
+        .userdata = node,
+    };
+    int r = node_file_systems_new(node->daemon.event, &options, &node->file_systems, e);
+
+    if (r < 0)
+        return r;
+    node->source_log = LOG_LIMIT_INIT(SOURCE_LOG_LINES, SOURCE_LOG_PERIOD);
+    node->volume_context = (struct node_volume_context){
+        .event = node->daemon.event,
+        .file_systems = node->file_systems,
+        .source_log = &node->source_log,
+        .observer = &node->observer,
+    };
+    return 0;
+}
+
+/* ---- identities and pods */
 
 static void on_identity_gone(void *userdata, const struct identity *identity)
 {
     const struct node *node = userdata;
 
-    node_monitor_identity_gone(node->seeing, identity);
+    /* the sources of pods' identities share a client, which stays */
+    node_metrics_retain_source(node->metrics, identity->source, !identity->is_of_pod);
+    node_volume_events_forget(node->events, identity->source);
+}
+
+static int start_identities(struct node *node)
+{
+    const struct identities_options options = {
+        .rights = node->options->rights,
+        .place = node->options->place,
+        .rate_limit = node->options->rate_limit,
+        .kubelet_root = node->options->kubelet_root,
+        .gone = on_identity_gone,
+        .userdata = node,
+    };
+
+    return identities_new(node->daemon.event, &options, &node->identities);
 }
 
 /* With the program's own credentials: of the kubelet, its kubeconfig, or its service account. */
@@ -198,7 +206,7 @@ static int open_pods_source(void *userdata, struct source **ret_source, struct e
     int r = 0;
 
     if (node->options->place.manifests != NULL)
-        return error_set(e, -EOPNOTSUPP, "objects come from manifests, which say nothing of pods");
+        return error_set(e, -EOPNOTSUPP, "objects come from manifests, which do not contain pods");
     if (node->pods_identity == NULL)
         r = identities_get_place(node->identities, &own, &node->pods_identity, e);
     if (r == 0)
@@ -220,58 +228,133 @@ static int start_pods(struct node *node)
                                               .api = &api,
                                               .userdata = node};
 
-    return node_pods_new(node->event, &options, &node->pods);
+    return node_pods_new(node->daemon.event, &options, &node->pods);
 }
 
-static int start_volumes(struct node *node, struct error *e)
+/* ---- services */
+
+static int start_csi(struct node *node, struct error *e)
 {
-    const struct identities_options identities = {
-        .rights = node->options->rights,
-        .place = node->options->place,
-        .pace = node->options->pace,
-        .kubelet_root = node->options->kubelet_root,
-        .gone = on_identity_gone,
+    const struct csi_service_context context = {
+        .event = node->daemon.event,
+        .options = node->options,
+        .target_root = node->target_root,
+        .volume_context = &node->volume_context,
+        .volumes = node->volumes,
+        .identities = node->identities,
+        .pods = node->pods,
+        .metrics = node->metrics,
+        .changed = on_parts_changed,
         .userdata = node,
     };
-    int r = identities_new(node->event, &identities, &node->identities);
+
+    return csi_service_new(&context, &node->csi, e);
+}
+
+static int start_status(struct node *node, struct error *e)
+{
+    const struct node_status_context context = {
+        .event = node->daemon.event,
+        .options = node->options,
+        .started_at = node->started_at,
+        .file_systems = node->file_systems,
+        .volumes = node->volumes,
+        .identities = node->identities,
+        .pods = node->pods,
+        .csi = node->csi,
+    };
+    int r = node_status_new(&context, &node->status);
+
+    if (r < 0)
+        return error_set_errno(e, r, "cannot start");
+    node_status_serve(node->status, node_file_systems_session(node->file_systems));
+    return 0;
+}
+
+static int start_pages(struct node *node, struct error *e)
+{
+    const struct node_pages_context context = {
+        .event = node->daemon.event,
+        .options = node->options,
+        .metrics = node->metrics,
+        .file_systems = node->file_systems,
+        .volumes = node->volumes,
+        .identities = node->identities,
+        .csi = node->csi,
+    };
+
+    node->scrape = (struct node_scrape){
+        .file_systems = node->file_systems,
+        .volumes = node->volumes,
+        .identities = node->identities,
+        .csi = node->csi,
+    };
+    return node_pages_new(&context, &node->pages, e);
+}
+
+static int start_static_volumes(struct node *node, struct error *e)
+{
+    const struct static_reconciler_context context = {
+        .event = node->daemon.event,
+        .volumes_dir = node->options->volumes_dir,
+        .run_dir = node->options->run_dir,
+        .volume_context = &node->volume_context,
+        .volumes = node->volumes,
+        .identities = node->identities,
+        .changed = on_parts_changed,
+        .userdata = node,
+    };
+
+    return static_reconciler_new(&context, &node->static_volumes, e);
+}
+
+static int start_services(struct node *node, struct error *e)
+{
+    int r = start_identities(node);
 
     if (r == 0)
         r = start_pods(node);
     if (r == 0)
-        r = node_volumes_new(node->event, &node->volumes);
+        r = node_volumes_new(node->daemon.event, &node->volumes);
     if (r < 0)
         return error_set_errno(e, r, "cannot start");
-    r = csi_service_new(node, &node->csi, e);
+    r = start_csi(node, e);
     if (r == 0)
-        r = static_reconciler_new(node, &node->static_volumes, e);
+        r = start_status(node, e);
+    if (r == 0)
+        r = start_pages(node, e);
+    if (r == 0)
+        r = start_static_volumes(node, e); /* the first that may mount the live file system */
     return r;
 }
+
+/* ---- the daemon */
 
 static int node_start(struct daemon *daemon, struct error *e)
 {
     struct node *node = CONTAINER_OF(daemon, struct node, daemon);
     int r;
 
-    node->event = daemon->event;
-
     if (geteuid() != 0)
-        return error_set(e, -EPERM, "the node daemon mounts for others and has to be run as root");
-    r = take_place(node, e);
+        return error_set(e, -EPERM, "the node daemon mounts volumes for pods: run it as root");
+    r = open_run_dir(node, e);
     if (r == 0)
-        r = secmem_harden(e); /* if not all can be locked, that is said of what is not */
-    if (r >= 0)
-        r = start_file_system(node, e);
+        r = secmem_harden(e); /* memory that cannot be locked is reported by on_parts_changed() */
+    if (r < 0)
+        return r;
+    r = start_observers(node);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot set up metrics and events");
+    r = start_file_systems(node, e);
     if (r == 0)
-        r = node_monitor_new(node, &node->seeing, e);
-    if (r == 0)
-        r = start_volumes(node, e);
+        r = start_services(node, e);
     if (r < 0)
         return r;
     log_info(
         "serving", "driver", node->options->driver_name, "node", node->options->node_id, "rights",
         node->options->place.manifests == NULL ? node_rights_name(node->options->rights) : NULL,
         "endpoint", node->options->endpoint);
-    node_tell_status(node);
+    on_parts_changed(node);
     service_manager_ready();
     return 0;
 }
@@ -280,26 +363,27 @@ static void node_reload(struct daemon *daemon)
 {
     const struct node *node = CONTAINER_OF(daemon, struct node, daemon);
 
-    log_info("looking anew at the files of static volumes, and at the pods that there are");
+    log_info("reloading static volumes and removing volumes of deleted pods");
     static_reconciler_refresh(node->static_volumes);
-    csi_service_check(node->csi);
+    csi_service_remove_orphans(node->csi);
 }
 
-/* From the callers to the source, so that no callback reaches a freed object. */
+/* In the order of calls, from callers to sources, so that no callback reaches a freed object. */
 static void node_stop(struct daemon *daemon)
 {
     struct node *node = CONTAINER_OF(daemon, struct node, daemon);
 
-    csi_service_free(node->csi);
+    node_pages_free(node->pages);
+    node->status = node_status_free(node->status);
+    node->csi = csi_service_free(node->csi);
     static_reconciler_free(node->static_volumes);
     node_volumes_free(node->volumes);
     node_pods_free(node->pods);
-    node->pods_identity = identity_unref(node->pods_identity);
+    identity_unref(node->pods_identity);
     identities_free(node->identities);
-    node_monitor_free(node->seeing);
-    file_system_free(node->live);
-    file_system_free(node->standard);
-    mount_monitor_free(node->mount_monitor);
+    node_volume_events_free(node->events);
+    node_metrics_free(node->metrics);
+    node_file_systems_free(node->file_systems);
     free(node->target_root);
     node->lock_fd = fd_close(node->lock_fd);
 }

@@ -12,9 +12,9 @@
 #include "encoding/yaml.h"
 #include "fetcher/http/client.h"
 
-#define CONFIG_MAX_BYTES 65536u /* a dozen short lines and what people say about them */
+#define CONFIG_MAX_BYTES 65536u /* a dozen short lines and comments */
 
-#define PACE_MAX 100000u /* far more than an API server answers */
+#define RATE_MAX 100000u /* more than any API server answers */
 
 #define DRIVER_NAME_DEFAULT "csi.secretfs.io"
 #define DRIVER_NAME_MAX     63 /* R2 */
@@ -69,7 +69,7 @@ void node_options_help(const char *program)
     printf("Usage: %s node [options]\n"
            "\n"
            "Serve the volumes of a node: those of its pods, as a CSI driver, and those that files\n"
-           "in a directory ask for.\n"
+           "in a directory define.\n"
            "\n"
            "Towards the kubelet:\n"
            "      --driver-name NAME       the driver's name in pods and in its CSIDriver object\n"
@@ -93,7 +93,7 @@ void node_options_help(const char *program)
            "      --kube-api-qps N         requests to an API server in a second (default: 300;\n"
            "                               0 for no limit)\n"
            "      --kube-api-burst N       how many of them at once (default: 600)\n"
-           "      --volumes-dir DIR        files that ask for volumes outside of pods\n"
+           "      --volumes-dir DIR        files that define volumes outside of pods\n"
            "                               (default: /etc/secretfs/volumes.d)\n"
            "\n"
            "How it runs:\n"
@@ -117,7 +117,7 @@ static int no_memory(struct error *e)
     return error_set_errno(e, -ENOMEM, "cannot read the options");
 }
 
-/* A text of our own for an option. Return: borrowed; NULL for want of room, then it is freed. */
+/* Keep a text for an option. Return: borrowed; NULL when there is no room, then it is freed. */
 static const char *keep(struct node_options *o, char *text_consumed)
 {
     if (text_consumed == NULL || o->n_texts == ELEMENTS_OF(o->texts)) {
@@ -136,7 +136,7 @@ static int set_path(const char **path, const char *name, const char *value, stru
     return 0;
 }
 
-/* The kubelet and its sidecars write endpoints as URLs. */
+/* Sidecars of CSI drivers take endpoints as URLs. */
 static int set_endpoint(struct node_options *o, const char *value, struct error *e)
 {
     const char *path = str_after(value, "unix:");
@@ -158,7 +158,7 @@ static int set_driver_name(struct node_options *o, const char *value, struct err
 {
     if (!is_driver_name(value))
         return error_set(e, -EINVAL,
-                         "\"%.64s\" is no name of a driver: it has up to %d letters, digits, dots "
+                         "invalid driver-name \"%.64s\": expected up to %d letters, digits, dots "
                          "and dashes",
                          value, DRIVER_NAME_MAX);
     o->driver_name = value;
@@ -175,16 +175,16 @@ static int set_verbosity(struct node_options *o, const char *value, struct error
     return 0;
 }
 
-static int set_pace(unsigned *number, const char *name, unsigned least, const char *value,
+static int set_rate(unsigned *number, const char *name, unsigned least, const char *value,
                     struct error *e)
 {
     size_t len = strspn(value, "0123456789");
     unsigned long n =
         len > 0 && len <= 6 && value[len] == '\0' ? strtoul(value, NULL, 10) : ULONG_MAX;
 
-    if (n < least || n > PACE_MAX)
+    if (n < least || n > RATE_MAX)
         return error_set(e, -EINVAL, "%s takes a whole number from %u to %u, not \"%.32s\"", name,
-                         least, PACE_MAX, value);
+                         least, RATE_MAX, value);
     *number = (unsigned)n;
     return 0;
 }
@@ -198,10 +198,10 @@ static int set_option(void *userdata, int option, const char *value, struct erro
 {
     struct node_options *o = userdata;
 
-    assert(value != NULL || option == OPTION_HELP); /* the one that takes none */
+    assert(value != NULL || option == OPTION_HELP); /* the only one without a value */
     switch (option) {
     case OPTION_CONFIG:
-        return 0; /* read already */
+        return 0; /* read before the other options */
     case OPTION_ENDPOINT:
         return set_endpoint(o, value, e);
     case OPTION_REGISTRATION:
@@ -227,9 +227,9 @@ static int set_option(void *userdata, int option, const char *value, struct erro
     case OPTION_MANIFESTS:
         return set_path(&o->place.manifests, "manifests", value, e);
     case OPTION_API_QPS:
-        return set_pace(&o->pace.per_sec, "kube-api-qps", 0, value, e);
+        return set_rate(&o->rate_limit.per_sec, "kube-api-qps", 0, value, e);
     case OPTION_API_BURST:
-        return set_pace(&o->pace.burst, "kube-api-burst", 1, value, e);
+        return set_rate(&o->rate_limit.burst, "kube-api-burst", 1, value, e);
     case OPTION_VOLUMES_DIR:
         return set_path(&o->volumes_dir, "volumes-dir", value, e);
     case OPTION_RUN_DIR:
@@ -273,7 +273,7 @@ static const struct option *find_option(const char *name)
     return NULL;
 }
 
-/* A string, or a number as it would be written on a command line. */
+/* A string, or a number as on a command line. */
 static int value_text(struct node_options *o, const cJSON *entry, const char **ret_text,
                       struct error *e)
 {
@@ -297,8 +297,7 @@ static int set_from_config(struct node_options *o, const cJSON *entry, struct er
     int r;
 
     if (option == NULL)
-        return error_set(e, -EINVAL, "%s: there is no option \"%.64s\"", o->config_file,
-                         entry->string);
+        return error_set(e, -EINVAL, "%s: unknown option \"%.64s\"", o->config_file, entry->string);
     r = value_text(o, entry, &value, e);
     if (r != 0)
         return r;
@@ -329,9 +328,9 @@ static int read_config(struct node_options *o, struct error *e)
     return 0;
 }
 
-/* ---- what follows from the others */
+/* ---- derived options */
 
-/* The kubelet names its node in small letters. */
+/* The kubelet converts the host name to lower case. */
 static int choose_node_id(struct node_options *o, struct error *e)
 {
     char name[HOST_NAME_MAX + 1] = "";
@@ -341,7 +340,7 @@ static int choose_node_id(struct node_options *o, struct error *e)
     if (o->node_id != NULL && *o->node_id != '\0')
         return 0;
     if (gethostname(name, sizeof(name) - 1) < 0 || name[0] == '\0')
-        return error_set(e, -EINVAL, "the node has no name; give it one with --node-id");
+        return error_set(e, -EINVAL, "cannot find the node's name; set --node-id");
     for (char *c = name; *c != '\0'; c++)
         *c = (char)tolower((unsigned char)*c);
     o->node_id = keep(o, strdup(name));
@@ -406,7 +405,7 @@ int node_options_parse(int argc, char *argv[], struct node_options *ret_options,
         .run_dir = "/run/secretfs",
         .volumes_dir = "/etc/secretfs/volumes.d",
         .metrics_address = "127.0.0.1:9811",
-        .pace = {.per_sec = HTTP_DEFAULT_QPS, .burst = HTTP_DEFAULT_BURST},
+        .rate_limit = {.per_sec = HTTP_DEFAULT_QPS, .burst = HTTP_DEFAULT_BURST},
         .log_level = LOG_LEVEL_INFO,
     };
     r = arguments_parse(argc, argv, ":h", long_options, find_config, o, e);

@@ -14,30 +14,30 @@ struct node_options {
     const char *run_dir;      /* the same */
     const char *volumes_dir;
     const char *endpoint;          /* absolute path of a socket */
-    const char *registration_path; /* the same; NULL: the kubelet finds the endpoint otherwise */
+    const char *registration_path; /* the same; NULL: do not register */
     enum node_rights rights;
     struct identity_place place;
-    struct identity_pace pace;
+    struct identity_rate_limit rate_limit;
     const char *metrics_address;
     enum log_level log_level;
     enum log_format log_format;
     bool wants_help;
 
     const char *config_file; /* NULL: none */
-    cJSON *config;           /* owned; what strings are borrowed from */
-    char *texts[24];         /* owned; the same. As many as there are options, and some */
+    cJSON *config;           /* owned; strings are borrowed from it */
+    char *texts[24];         /* owned; the same. More than there are options */
     size_t n_texts;
 };
 
 /*
- * Parse the arguments after the subcommand's name, and the file that they name. What is given on
- * the command line wins.
+ * Parse the arguments after the subcommand's name, and the file that they name. The command line
+ * has precedence.
  * @argv: argv[0] is the subcommand; reordered as getopt_long(3) does
  * Return: 0; -EINVAL for a usage error, any other -errno for one of the system, with @e.
- * ret_options is to be given to node_options_deinit() in any case.
+ * Either way node_options_deinit() is due.
  */
 int node_options_parse(int argc, char *argv[], struct node_options *ret_options, struct error *e);
 void node_options_deinit(struct node_options *options);
 
-/* Print what `secretfs node --help` says. */
+/* Print the text of `secretfs node --help`. */
 void node_options_help(const char *program);

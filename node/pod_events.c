@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Events are for people who wonder about a pod. They must never be a burden: not on the API server
- * when something goes wrong for every pod at once, and not on this program when the server is slow
- * or refuses them. So
+ * Events must not burden the API server when something fails for every pod at once, nor this
+ * program when the server is slow or refuses them:
  *
- *   - there are POD_EVENTS_PER_MINUTE of them at most, of a bucket that fills up steadily;
- *   - the same of a pod is said again after POD_EVENTS_QUIET only, with how often it was so;
- *   - none is kept for later: what cannot be posted now is dropped and counted;
- *   - a server that forbids them (403) is not asked again for FORBIDDEN_QUIET.
+ *   - at most POD_EVENTS_PER_MINUTE are posted, limited by a token bucket;
+ *   - the same event of a pod is posted again after POD_EVENTS_QUIET, with a count;
+ *   - none is queued: an event that cannot be posted now is dropped and counted;
+ *   - after 401 or 403 none is posted for FORBIDDEN_QUIET.
  *
- * Trouble with events is logged once, and once that they work again. The log has all that they say.
+ * The first failure is logged, and the recovery. The log also has what the events say.
  */
 #include "node/pod_events.h"
 
@@ -23,34 +22,34 @@
 
 #define POST_LIMIT      SPAN_SEC(10)
 #define FORBIDDEN_QUIET SPAN_SEC(600)
-#define ONE_EVENT       (SPAN_SEC(60) / POD_EVENTS_PER_MINUTE) /* to fill the bucket by one */
+#define ONE_EVENT       (SPAN_SEC(60) / POD_EVENTS_PER_MINUTE) /* for one token of the bucket */
 #define MESSAGE_MAX     1024                                   /* the API server's limit */
-#define POD_NAME_MAX    200 /* of the event's name, which has 253 at most */
+#define POD_NAME_MAX    200 /* as part of the event's name, which has at most 253 */
 
-/* Something that was said, and how often it would have been. */
+/* An event that was requested before. */
 struct known_event {
-    uint64_t hash;   /* of pod and reason; 0: free */
-    mono_us said_at; /* if it was said at all */
-    bool was_said;
-    unsigned count;
-    struct timespec first; /* wall clock */
+    uint64_t hash;     /* of pod and reason; 0: unused */
+    mono_us posted_at; /* if was_posted */
+    bool was_posted;
+    unsigned count;        /* of requests */
+    struct timespec first; /* request; wall clock */
 };
 
 struct posting {
     struct pod_events *events;
-    struct http_request *request; /* NULL: free */
+    struct http_request *request; /* NULL: unused */
     const struct source *source;
     int status;
-    mono_us begun_at;
+    mono_us started_at;
 };
 
 struct pod_events {
     struct pod_events_options options;
     struct known_event known[POD_EVENTS_KNOWN];
     struct posting postings[POD_EVENTS_POSTING];
-    mono_us credit_since; /* the bucket holds what this long ago is worth */
+    mono_us empty_at; /* when the bucket was last empty: the time since then is its fill */
     mono_us forbidden_until;
-    bool is_failing; /* which was logged */
+    bool is_failing; /* and that was logged */
 };
 
 static const char *const result_names[] = {
@@ -101,7 +100,7 @@ void pod_events_forget(struct pod_events *events, const struct source *source)
 
 /* ---- limits */
 
-/* FNV-1a; who makes two pods collide silences one of his own events. */
+/* FNV-1a. An author of colliding pods only suppresses events of these. */
 static uint64_t hash_text(uint64_t hash, const char *text)
 {
     for (const unsigned char *c = (const unsigned char *)text; *c != '\0'; c++)
@@ -111,12 +110,13 @@ static uint64_t hash_text(uint64_t hash, const char *text)
 
 static uint64_t hash_event(const struct pod_event *event)
 {
-    uint64_t hash = hash_text(UINT64_C(0xcbf29ce484222325), event->pod);
+    uint64_t hash = hash_text(UINT64_C(0xcbf29ce484222325), event->namespace);
 
+    hash = hash_text(hash, event->pod);
     return hash_text(hash, event->reason) | 1;
 }
 
-/* What is known of such events; the one that was said longest ago makes room for a new one. */
+/* Find the entry of an event; a new one replaces the entry that was posted longest ago. */
 static struct known_event *find_known(struct pod_events *events, const struct pod_event *event)
 {
     uint64_t hash = hash_event(event);
@@ -127,23 +127,23 @@ static struct known_event *find_known(struct pod_events *events, const struct po
 
         if (k->hash == hash)
             return k;
-        if (k->hash == 0 || (oldest->hash != 0 && k->said_at < oldest->said_at))
+        if (k->hash == 0 || (oldest->hash != 0 && k->posted_at < oldest->posted_at))
             oldest = k;
     }
     *oldest = (struct known_event){.hash = hash, .first = clock_wall()};
     return oldest;
 }
 
-/* Take one out of the bucket. Return: whether there was one. */
-static bool take_credit(struct pod_events *events, mono_us now)
+/* Return: whether there was a token. */
+static bool take_token(struct pod_events *events, mono_us now)
 {
-    span_us most = ONE_EVENT * POD_EVENTS_PER_MINUTE;
+    span_us full = ONE_EVENT * POD_EVENTS_PER_MINUTE;
 
-    if (now - events->credit_since > most)
-        events->credit_since = now - most;
-    if (now - events->credit_since < ONE_EVENT)
+    if (now - events->empty_at > full)
+        events->empty_at = now - full;
+    if (now - events->empty_at < ONE_EVENT)
         return false;
-    events->credit_since += ONE_EVENT;
+    events->empty_at += ONE_EVENT;
     return true;
 }
 
@@ -155,31 +155,30 @@ static struct posting *find_free(struct pod_events *events)
     return NULL;
 }
 
-/* ---- the body */
+/* ---- the request body */
 
-/* Such as "web-0.17a2b3c4d5e6f708", as the kubelet names its events. */
+/* "web-0.17a2b3c4d5e6f708", the kubelet's scheme. */
 static void write_name(char *name, size_t size, const char *pod)
 {
     uint64_t random = 0;
     size_t len = size_min(strlen(pod), POD_NAME_MAX);
 
     if (getrandom(&random, sizeof(random), 0) != sizeof(random))
-        random = clock_mono(); /* a name that is taken costs one event */
+        random = clock_mono(); /* a name that exists costs one event */
     while (len > 0 && (pod[len - 1] == '.' || pod[len - 1] == '-'))
         len--;
     snprintf(name, size, "%.*s.%016" PRIx64, (int)len, pod, random);
 }
 
-static int add_pod(cJSON *json, const struct pod_event *event, const char *namespace,
-                   const char *name)
+static int add_pod(cJSON *json, const struct pod_event *event)
 {
     cJSON *object = cJSON_AddObjectToObject(json, "involvedObject");
     int r = 0;
 
     r |= json_add_text(object, "apiVersion", "v1");
     r |= json_add_text(object, "kind", "Pod");
-    r |= json_add_text(object, "namespace", namespace);
-    r |= json_add_text(object, "name", name);
+    r |= json_add_text(object, "namespace", event->namespace);
+    r |= json_add_text(object, "name", event->pod);
     r |= json_add_text(object, "uid", event->pod_uid);
     return r;
 }
@@ -197,19 +196,19 @@ static int add_origin(cJSON *json, const struct pod_events *events)
 }
 
 static int fill(cJSON *json, const struct pod_events *events, const struct pod_event *event,
-                const struct known_event *known, const char *namespace, const char *name)
+                const struct known_event *known)
 {
     cJSON *metadata = cJSON_AddObjectToObject(json, "metadata");
     char event_name[256], message[MESSAGE_MAX + 1], text[CLOCK_RFC3339_SIZE];
     int r = 0;
 
-    write_name(event_name, sizeof(event_name), name);
+    write_name(event_name, sizeof(event_name), event->pod);
     snprintf(message, sizeof(message), "%s", event->message);
     r |= json_add_text(json, "apiVersion", "v1");
     r |= json_add_text(json, "kind", "Event");
     r |= json_add_text(metadata, "name", event_name);
-    r |= json_add_text(metadata, "namespace", namespace);
-    r |= add_pod(json, event, namespace, name);
+    r |= json_add_text(metadata, "namespace", event->namespace);
+    r |= add_pod(json, event);
     r |= json_add_text(json, "type", event->is_warning ? "Warning" : "Normal");
     r |= json_add_text(json, "reason", event->reason);
     r |= json_add_text(json, "message", message);
@@ -220,42 +219,41 @@ static int fill(cJSON *json, const struct pod_events *events, const struct pod_e
     return r < 0 ? -ENOMEM : 0;
 }
 
-/* Return: the body, to be given to cJSON_free(); NULL for want of memory. */
+/* Return: the body, to be freed by cJSON_free(); NULL when memory is short. */
 static char *make_body(const struct pod_events *events, const struct pod_event *event,
-                       const struct known_event *known, const char *namespace, const char *name)
+                       const struct known_event *known)
 {
     _cleanup_(cJSON_Deletep) cJSON *json = cJSON_CreateObject();
 
-    if (fill(json, events, event, known, namespace, name) < 0)
+    if (fill(json, events, event, known) < 0)
         return NULL;
     return cJSON_PrintUnformatted(json);
 }
 
 /* ---- posting */
 
-static void note_failure(struct pod_events *events, const char *reason)
+static void handle_failure(struct pod_events *events, const char *reason)
 {
     if (!events->is_failing)
-        log_warn("cannot post events on pods; what they would say is in this log", "reason",
-                 reason);
+        log_warn("cannot post events on pods; see this log for their content", "reason", reason);
     events->is_failing = true;
 }
 
-static void note_status(struct pod_events *events, const struct posting *p)
+static void handle_status(struct pod_events *events, const struct posting *p)
 {
     char text[128];
 
     if (p->status / 100 == 2) {
         if (events->is_failing)
-            log_info("events on pods can be posted again");
+            log_info("events on pods are posted again");
         events->is_failing = false;
         return;
     }
     if (p->status == 401 || p->status == 403)
-        events->forbidden_until = p->begun_at + FORBIDDEN_QUIET;
-    snprintf(text, sizeof(text), "the API server answers with status %d%s", p->status,
-             p->status == 403 ? ": create of events is not allowed" : "");
-    note_failure(events, text);
+        events->forbidden_until = p->started_at + FORBIDDEN_QUIET;
+    snprintf(text, sizeof(text), "the API server answered with status %d%s", p->status,
+             p->status == 403 ? ": the identity may not create events" : "");
+    handle_failure(events, text);
 }
 
 static void on_response(void *userdata, const struct http_response *response)
@@ -277,9 +275,9 @@ static void on_done(void *userdata, enum http_outcome outcome, const struct erro
 
     p->request = events->options.cancel(p->request);
     if (outcome == HTTP_COMPLETE)
-        note_status(events, p);
+        handle_status(events, p);
     else
-        note_failure(events, error->text);
+        handle_failure(events, error->text);
     finish(events, is_good ? POD_EVENT_POSTED : POD_EVENT_FAILED);
 }
 
@@ -287,26 +285,23 @@ static int send_event(struct pod_events *events, struct posting *p, struct sourc
                       const struct pod_event *event, const struct known_event *known)
 {
     static const struct http_handler handler = {on_response, on_body, on_done};
-    const char *slash = strchr(event->pod, '/');
-    size_t len = slash != NULL ? (size_t)(slash - event->pod) : 0;
-    char namespace[OBJECT_NAMESPACE_MAX + 1], path[128];
+    char path[sizeof("/api/v1/namespaces//events") + OBJECT_NAMESPACE_MAX];
     struct http_call call = {.path = path, .total_limit = POST_LIMIT};
     struct error e = ERROR_INIT;
     char *body;
     int r;
 
-    if (len == 0 || len >= sizeof(namespace))
+    if (event->namespace[0] == '\0' || strlen(event->namespace) > OBJECT_NAMESPACE_MAX)
         return -EINVAL;
-    snprintf(namespace, sizeof(namespace), "%.*s", (int)len, event->pod);
-    snprintf(path, sizeof(path), "/api/v1/namespaces/%s/events", namespace);
-    body = make_body(events, event, known, namespace, slash + 1);
+    snprintf(path, sizeof(path), "/api/v1/namespaces/%s/events", event->namespace);
+    body = make_body(events, event, known);
     if (body == NULL)
         return -ENOMEM;
     call.body = body;
     r = events->options.send(source, &call, &handler, p, &p->request, &e);
     cJSON_free(body);
     if (r < 0)
-        note_failure(events, e.text);
+        handle_failure(events, e.text);
     return r;
 }
 
@@ -314,17 +309,17 @@ void pod_events_post(struct pod_events *events, struct source *source,
                      const struct pod_event *event, mono_us now)
 {
     struct known_event *known = find_known(events, event);
-    bool is_quiet = known->was_said && now - known->said_at < POD_EVENTS_QUIET;
+    bool is_quiet = known->was_posted && now - known->posted_at < POD_EVENTS_QUIET;
     struct posting *p = find_free(events);
 
     known->count++;
-    if (is_quiet || now < events->forbidden_until || p == NULL || !take_credit(events, now)) {
+    if (is_quiet || now < events->forbidden_until || p == NULL || !take_token(events, now)) {
         finish(events, POD_EVENT_DROPPED);
         return;
     }
-    known->was_said = true;
-    known->said_at = now;
-    *p = (struct posting){.events = events, .source = source, .begun_at = now};
+    known->was_posted = true;
+    known->posted_at = now;
+    *p = (struct posting){.events = events, .source = source, .started_at = now};
     if (send_event(events, p, source, event, known) < 0) {
         p->request = NULL;
         finish(events, POD_EVENT_FAILED);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Kubernetes Events on pods, which `kubectl describe pod` shows: that the content of a volume is
- * not the newest one, and why. See pod_events.c.
+ * Kubernetes Events on pods, which `kubectl describe pod` shows. See pod_events.c.
  *
  * Thread: the event loop's.
  */
@@ -11,25 +10,25 @@
 
 struct pod_events;
 
-#define POD_EVENTS_PER_MINUTE 30  /* and as many at once: a node has up to 250 pods or so */
-#define POD_EVENTS_POSTING    8   /* at the same time; a server that is slow gets no more of them */
-#define POD_EVENTS_KNOWN      256 /* that are not said again soon */
-#define POD_EVENTS_QUIET      SPAN_SEC(300) /* for which the same of a pod is not said again */
+#define POD_EVENTS_PER_MINUTE 30            /* also the burst; a node has up to 250 pods */
+#define POD_EVENTS_POSTING    8             /* requests in flight */
+#define POD_EVENTS_KNOWN      256           /* remembered, so as not to repeat them */
+#define POD_EVENTS_QUIET      SPAN_SEC(300) /* between equal events of a pod */
 
-/* What became of one. */
 enum pod_event_result {
     POD_EVENT_POSTED,
-    POD_EVENT_FAILED,  /* the API server could not be asked, or refused */
-    POD_EVENT_DROPPED, /* it was not tried: too many, too soon, or the server refuses all */
+    POD_EVENT_FAILED,  /* the API server could not be reached, or refused it */
+    POD_EVENT_DROPPED, /* not tried because of a limit */
 };
 
 const char *pod_event_result_name(enum pod_event_result result);
 
 /* Texts are copied. */
 struct pod_event {
-    const char *pod;     /* "NAMESPACE/NAME" */
-    const char *pod_uid; /* NULL if it is not known */
-    const char *reason;  /* a word, such as "VolumeHeld"; a constant */
+    const char *namespace;
+    const char *pod;     /* its name */
+    const char *pod_uid; /* or NULL */
+    const char *reason;  /* "VolumeHeld" */
     const char *message; /* a sentence, without secret bytes */
     bool is_warning;
 };
@@ -50,17 +49,17 @@ struct pod_events_options {
 
 /* Return: 0, *ret_events is the caller's; -ENOMEM. */
 int pod_events_new(const struct pod_events_options *options, struct pod_events **ret_events);
-/* What is under way is given up. Return: NULL. */
+/* Cancels requests in flight. Return: NULL. */
 struct pod_events *pod_events_free(struct pod_events *events);
 DEFINE_CLEANUP(struct pod_events *, pod_events_free)
 
 /*
- * Post one, as whoever @source is, without waiting for it. What cannot be posted is gone.
- * @source: of an API server; borrowed until the event is done or pod_events_forget()
- * @now: the present
+ * Post an event with the credentials of @source, or drop it. Does not wait for the answer.
+ * @source: of an API server; borrowed until done() is called or pod_events_forget()
+ * @now: the current time
  */
 void pod_events_post(struct pod_events *events, struct source *source,
                      const struct pod_event *event, mono_us now);
 
-/* A source is about to be freed: give up what is under way through it. */
+/* A source is about to be freed: cancel its requests in flight, which counts as dropped. */
 void pod_events_forget(struct pod_events *events, const struct source *source);

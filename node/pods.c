@@ -1,22 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A volume's file system is chosen once, before its first content goes there, so the pod has to be
- * known while the volume's objects are fetched:
+ * The file system of a volume is chosen once, before its first content is published, so the pod has
+ * to be known while the volume's objects are fetched:
  *
- *   it is known      from the watch of the node's pods: at once
- *   it is not        a GET of the pod by name, beside the fetching of the objects; all volumes of
- *                    the pod wait for the same one. Should the watch bring the pod first, that is
- *                    the answer.
- *   no good answer   the pod is not there, is another one of the same name, or may not be read:
- *                    unknown, and the volume goes to the standard file system
+ *   known       from the watch of the node's pods: the answer is immediate
+ *   not known   a GET of the pod by name, while the objects are fetched. All volumes of the pod
+ *               wait for the same lookup. If the watch brings the pod first, that is the answer.
+ *   no answer   the pod does not exist, is another one of the same name, or may not be read:
+ *               unknown, and the volume uses the standard file system
  *
- * As long as the server cannot be reached a GET is tried again; without it there are no objects
- * either, and when these come, it is tried at once. How long a volume waits whose objects are there
- * is its own decision (node_volume.c).
+ * While the server cannot be reached, the GET is retried: there are no objects either, and when
+ * they come, it is retried at once. How long a volume with objects waits is decided in volume.c.
  *
  * The node authorizer learns of a new pod some milliseconds late (K3), and credentials may have to
- * be renewed, so a GET that is refused is tried again a few times. When that was in vain and the
- * watch does not work either, no pod is asked for during REFUSED_QUIET.
+ * be renewed, so a refused GET is retried QUICK_RETRIES_MAX times. If these fail, and the watch
+ * does not work either, no pod is requested for REFUSED_QUIET.
+ *
+ * There is no table of states for a lookup: `request`, `wants_request` and `retry` say whether it
+ * is in flight, queued, or waits for a timer; it ends in finish(), which answers all queries.
  */
 #include "node/pods.h"
 
@@ -32,26 +33,26 @@
 #define GET_LIMIT         SPAN_SEC(10)
 #define REFUSED_QUIET     SPAN_SEC(60)
 #define QUICK_RETRY       SPAN_MS(50)  /* after 401 and 403; doubling */
-#define QUICK_RETRIES_MAX 4            /* 0.75 s together */
-#define RETRY_FIRST       SPAN_MS(250) /* of a server that is away; doubling */
+#define QUICK_RETRIES_MAX 4            /* 0.75 s in total */
+#define RETRY_FIRST       SPAN_MS(250) /* while the server is away; doubling */
 #define RETRY_DOUBLINGS   4            /* up to 4 s */
 #define TIMER_SLACK       SPAN_MS(1)
-#define FAILURES_TO_TELL  3 /* in a row, of the watch: some seconds */
+#define FAILURES_TO_LOG   3 /* of the watch, in a row: some seconds */
 
-/* A pod that is asked for by name, for as long as there is a query. */
+/* A pod that is requested by name, as long as there is a query. */
 struct lookup {
     struct list link;
     struct node_pods *pods;
     char *namespace, *name, *uid;
     struct list queries; /* of struct node_pods_query */
     struct http_request *request;
-    bool wants_request; /* and has to wait for others */
-    bool is_finished;   /* the queries are being answered */
-    bool is_urgent;     /* content waits for it: retries follow soon */
+    bool wants_request; /* queued, see send_waiting() */
+    bool is_finished;   /* in finish() */
+    bool is_urgent;     /* content waits for it: retries do not back off */
     sd_event_source *retry;
-    unsigned version; /* of the credentials that the last request was made with */
+    unsigned version; /* of the credentials of the last request */
     unsigned n_refused, n_failed;
-    int status; /* of the response; 0 before it came */
+    int status; /* of the response; 0: none yet */
     struct buf body;
 };
 
@@ -66,16 +67,16 @@ struct node_pods_query {
 struct node_pods {
     sd_event *event;
     struct node_pods_options options;
-    struct source *source; /* NULL until it could be opened */
+    struct source *source; /* NULL until it is open */
 
     struct pods known;
-    struct pod_watch *watch; /* NULL if there is no API server */
+    struct pod_watch *watch; /* NULL: no API server */
     struct http_request *watch_request;
-    unsigned watch_version; /* of the credentials that it was made with */
+    unsigned watch_version; /* of the credentials of watch_request */
     struct watch_clock watch_clock;
-    struct error problem; /* of the watch */
-    unsigned n_failures;  /* the same, in a row */
-    bool is_told;         /* the problem was logged */
+    struct error problem; /* of the watch; empty: none */
+    unsigned n_failures;  /* of the watch, in a row */
+    bool is_logged;       /* the problem */
 
     struct list lookups;
     size_t n_lookups, n_requests;
@@ -97,7 +98,7 @@ bool node_pods_volume_name(const char *target, char ret_name[static NODE_PODS_VO
     static const char around[] = "/volumes/kubernetes.io~csi/", last[] = "/mount";
     const char *name = NULL, *end;
 
-    /* the last one, as the kubelet's root may be anything */
+    /* the last one: the kubelet's root may contain the same text */
     for (const char *at = strstr(target, around); at != NULL; at = strstr(at + 1, around))
         name = at + strlen(around);
     end = name != NULL ? strchr(name, '/') : NULL;
@@ -198,7 +199,7 @@ static enum node_pods_answer answer_of(const struct pod *pod, const char *volume
     return pod_has_sub_path(pod, volume) ? NODE_PODS_SUB_PATH : NODE_PODS_NO_SUB_PATH;
 }
 
-/* @pod: NULL if it is not known. The lookup is gone. */
+/* Answer all queries, and free the lookup. @pod: NULL if unknown. */
 static void finish(struct lookup *l, const struct pod *pod)
 {
     struct node_pods *pods = l->pods;
@@ -240,7 +241,7 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
     return 0;
 }
 
-/* Without a timer, for want of memory, the watch is what is left. */
+/* Without a timer only the watch can answer. */
 static void retry_later(struct lookup *l, span_us delay)
 {
     l->retry = sd_event_source_disable_unref(l->retry);
@@ -348,7 +349,7 @@ static struct lookup *next_waiting(struct node_pods *pods)
     return NULL;
 }
 
-/* Those that came first, as many as may be. */
+/* Send requests in the order of lookups, up to the limit. */
 static void send_waiting(struct node_pods *pods)
 {
     struct lookup *l;
@@ -361,8 +362,7 @@ static void send_waiting(struct node_pods *pods)
     }
 }
 
-/* answered() is not called: a failure leads to the next try. */
-void node_pods_query_hurry(struct node_pods_query *query)
+void node_pods_query_expedite(struct node_pods_query *query)
 {
     struct lookup *l = query != NULL ? query->lookup : NULL;
 
@@ -459,7 +459,7 @@ static void watch_on_pod(void *userdata, const struct pod *pod)
         finish(l, pod);
 }
 
-#define WHAT_FOLLOWS                                                                               \
+#define CONSEQUENCE                                                                                \
     "volumes that a pod mounts by subPath do not follow updates unless they have "                 \
     "`updates: in-place`"
 
@@ -471,14 +471,14 @@ static void watch_on_health(void *userdata, enum pod_watch_health health, const 
     pods->n_failures = health == POD_WATCH_LIVE ? 0 : pods->n_failures + 1;
     if (health == POD_WATCH_LIVE) {
         pods->refused_until = 0;
-        if (pods->is_told)
-            log_info("the pods of this node can be read again");
-        pods->is_told = false;
-    } else if (!pods->is_told &&
-               (health == POD_WATCH_REFUSED || pods->n_failures >= FAILURES_TO_TELL)) {
-        pods->is_told = true;
-        log_warn("cannot read the pods of this node; " WHAT_FOLLOWS, "node",
-                 pods->options.node_name, "reason", e->text);
+        if (pods->is_logged)
+            log_info("pods of this node can be read again");
+        pods->is_logged = false;
+    } else if (!pods->is_logged &&
+               (health == POD_WATCH_REFUSED || pods->n_failures >= FAILURES_TO_LOG)) {
+        pods->is_logged = true;
+        log_warn("cannot read the pods of this node; " CONSEQUENCE, "node", pods->options.node_name,
+                 "reason", e->text);
     }
 }
 
@@ -507,9 +507,9 @@ static int start_watch(struct node_pods *pods)
     return r < 0 ? r : 0;
 }
 
-/* ---- asking */
+/* ---- queries */
 
-/* The lookup that a query waits for. Return: NULL when there is no point in one. */
+/* Find or create the lookup of a pod. Return: NULL when the answer is unknown without one. */
 static struct lookup *get_lookup(struct node_pods *pods, const struct node_pods_volume *volume)
 {
     struct lookup *l = find_lookup(pods, volume->namespace, volume->pod, volume->pod_uid);
@@ -556,7 +556,7 @@ enum node_pods_answer node_pods_ask(struct node_pods *pods, const struct node_po
     return wait_for_pod(pods, volume, answered, userdata, ret_query);
 }
 
-/* ---- all of it */
+/* ---- new and free */
 
 int node_pods_new(sd_event *event, const struct node_pods_options *options,
                   struct node_pods **ret_pods)
@@ -572,7 +572,7 @@ int node_pods_new(sd_event *event, const struct node_pods_options *options,
     list_init(&pods->lookups);
     r = open_source(pods, &pods->problem);
     if (r == -EOPNOTSUPP)
-        log_info("the pods of this node are not read; " WHAT_FOLLOWS, "reason", pods->problem.text);
+        log_info("the pods of this node are not read; " CONSEQUENCE, "reason", pods->problem.text);
     r = r != -EOPNOTSUPP ? start_watch(pods) : 0;
     if (r < 0)
         return r;

@@ -2,7 +2,7 @@
 #pragma once
 /*
  * The pods of a node: whether a container mounts a volume by subPath, which decides about the file
- * system that the volume goes to. See node_pods.c.
+ * system of the volume. See pods.c.
  *
  * Thread: the event loop's.
  */
@@ -13,19 +13,19 @@ struct node_pods;
 struct node_pods_query;
 
 /*
- * Pods that are asked for by name and not answered; a kubelet starts 110 of them unless it is told
- * otherwise. The volumes of more go to the standard file system.
+ * Pods that are requested by name and not answered yet; a kubelet runs 110 by default. The volumes
+ * of further pods use the standard file system.
  */
 #define NODE_PODS_LOOKUPS_MAX  1024u
-/* The part of them that is asked for at the same time, as each answer can have 1 MiB. */
+/* Requests in flight, as an answer may have 1 MiB. */
 #define NODE_PODS_REQUESTS_MAX 16u
 
 /* The API server: api_source_...(), or a test in its place. */
 struct node_pods_api {
     /*
-     * The source with whose credentials pods are read; tried again until it works.
-     * Return: 0, *ret_source is borrowed and outlives the object; -EOPNOTSUPP when there is no API
-     * server and never will be; -errno; with @e.
+     * Open the source whose credentials read pods; retried after a failure.
+     * Return: 0, *ret_source is borrowed and outlives the object; -EOPNOTSUPP when there never is
+     * an API server; -errno; with @e.
      */
     int (*open)(void *userdata, struct source **ret_source, struct error *e);
     int (*send)(struct source *source, const struct http_call *call,
@@ -44,10 +44,10 @@ struct node_pods_options {
     void *userdata; /* for api->open() */
 };
 
-/* Starts to watch. Return: 0, *ret_pods is the caller's; -ENOMEM; sd-event's errors. */
+/* Start the watch. Return: 0, *ret_pods is the caller's; -ENOMEM; sd-event's errors. */
 int node_pods_new(sd_event *event, const struct node_pods_options *options,
                   struct node_pods **ret_pods);
-/* All queries must be gone. Return: NULL; NULL is fine. */
+/* All queries must be freed. NULL is fine. Return: NULL. */
 struct node_pods *node_pods_free(struct node_pods *pods);
 DEFINE_CLEANUP(struct node_pods *, node_pods_free)
 
@@ -55,10 +55,10 @@ enum node_pods_answer {
     NODE_PODS_UNKNOWN,     /* the pod cannot be read, or not soon enough */
     NODE_PODS_NO_SUB_PATH, /* no container mounts the volume by subPath */
     NODE_PODS_SUB_PATH,    /* a container does, by subPath or subPathExpr */
-    NODE_PODS_LATER,       /* the API server is asked */
+    NODE_PODS_LATER,       /* answered() is called with the answer */
 };
 
-/* Which volume of which pod. Strings are copied. */
+/* A volume of a pod. Strings are copied. */
 struct node_pods_volume {
     const char *namespace; /* valid, as is the pod's name */
     const char *pod;
@@ -67,33 +67,32 @@ struct node_pods_volume {
 };
 
 /*
- * Once, never from within node_pods_ask(); the query is gone then. That can take as long as the API
- * server is away: a caller that does not want to wait any longer frees the query.
+ * Called once, not from within node_pods_ask(); the query is freed before. The wait has no limit:
+ * a caller that stops to wait frees the query.
  */
 typedef void node_pods_answer_fn(void *userdata, enum node_pods_answer answer);
 
 /*
  * @ret_query: the caller's, until answered() is called
- * Return: the answer; NODE_PODS_LATER, and answered() gives it.
+ * Return: the answer; NODE_PODS_LATER, and answered() follows.
  */
 enum node_pods_answer node_pods_ask(struct node_pods *pods, const struct node_pods_volume *volume,
                                     node_pods_answer_fn *answered, void *userdata,
                                     struct node_pods_query **ret_query);
-/* The answer is all that is missing: if the request waits to be tried again, try now. NULL is fine.
- */
-void node_pods_query_hurry(struct node_pods_query *query);
-/* answered() is not called any more. Return: NULL; NULL is fine. */
+/* Retry now, without back-off, because content waits for the answer. NULL is fine. */
+void node_pods_query_expedite(struct node_pods_query *query);
+/* answered() will not be called. NULL is fine. Return: NULL. */
 struct node_pods_query *node_pods_query_free(struct node_pods_query *query);
 
 /*
- * The name in its pod of the volume at a target (A2): KUBELET_ROOT/pods/UID/volumes/
+ * Parse the name of a pod's volume from its target (A2): KUBELET_ROOT/pods/UID/volumes/
  * kubernetes.io~csi/NAME/mount.
- * Return: whether there is one, in @ret_name.
+ * Return: whether the target has one.
  */
 #define NODE_PODS_VOLUME_NAME_SIZE 64
 bool node_pods_volume_name(const char *target, char ret_name[static NODE_PODS_VOLUME_NAME_SIZE]);
 
-/* Why the pods of the node are not watched now; "" while they are. Borrowed. */
+/* Why the pods of the node are not watched; "" while they are. Borrowed. */
 const char *node_pods_problem(const struct node_pods *pods);
-/* How many are known. */
+/* The number of known pods. */
 size_t node_pods_count(const struct node_pods *pods);

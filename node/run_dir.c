@@ -1,4 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A lock on RUN_DIR/node.lock keeps a second daemon out.
+ *
+ * Mounts that a killed daemon left are found in mountinfo: those on the mount points in the run
+ * directory, all others with the same device numbers (targets and bind mounts of them), and those
+ * with our source below the pods' directory, whose file system may be unmounted already. Nothing
+ * answers their requests any more, so they are detached.
+ */
 #include "node/run_dir.h"
 
 #include <fcntl.h>
@@ -17,8 +25,8 @@ static const char *const mounts[] = {RUN_DIR_MOUNT, RUN_DIR_MOUNT_LIVE};
 
 /* ---- the lock */
 
-/* The process id in the file is for people only. */
-static int tell_holder(int fd, const char *path, struct error *e)
+/* The process id in the file is only for this message. */
+static int report_holder(int fd, const char *path, struct error *e)
 {
     char text[16] = "";
 
@@ -39,22 +47,24 @@ static int take_lock(int dir_fd, const char *path, int *ret_lock_fd, struct erro
     if (fd < 0)
         return error_set_errno(e, negative_errno(), "cannot open %s/" LOCK_NAME, path);
     if (flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
-        return tell_holder(fd, path, e);
+        return report_holder(fd, path, e);
     if (ftruncate(fd, 0) < 0 || dprintf(fd, "%d\n", getpid()) < 0)
         return error_set_errno(e, negative_errno(), "cannot write %s/" LOCK_NAME, path);
     *ret_lock_fd = TAKE_FD(fd);
     return 0;
 }
 
-/* Nobody but root may put anything there, nor look into volumes by way of it. */
+/* Other users must not create files there, nor reach volumes through it. */
 static int check_owner(int dir_fd, const char *path, struct error *e)
 {
     struct stat status;
 
     if (fstat(dir_fd, &status) < 0)
-        return error_set_errno(e, negative_errno(), "cannot look at %s", path);
+        return error_set_errno(e, negative_errno(), "cannot stat %s", path);
     if (status.st_uid != geteuid() || (status.st_mode & 0022) != 0)
-        return error_set(e, -EPERM, "%s is not a directory that only its owner can write to", path);
+        return error_set(
+            e, -EPERM,
+            "%s must belong to the user of this process, and only its owner may write to it", path);
     return 0;
 }
 
@@ -64,7 +74,7 @@ int run_dir_open(const char *path, int *ret_lock_fd, struct error *e)
     int r;
 
     if (mkdir(path, 0700) < 0 && errno != EEXIST)
-        return error_set_errno(e, negative_errno(), "cannot make the directory %s", path);
+        return error_set_errno(e, negative_errno(), "cannot create the directory %s", path);
     dir_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir_fd < 0)
         return error_set_errno(e, negative_errno(), "cannot open the directory %s", path);
@@ -75,7 +85,7 @@ int run_dir_open(const char *path, int *ret_lock_fd, struct error *e)
         return r;
     for (size_t i = 0; i < ELEMENTS_OF(mounts); i++)
         if (mkdirat(dir_fd, mounts[i], 0700) < 0 && errno != EEXIST)
-            return error_set_errno(e, negative_errno(), "cannot make %s/%s", path, mounts[i]);
+            return error_set_errno(e, negative_errno(), "cannot create %s/%s", path, mounts[i]);
     *ret_lock_fd = TAKE_FD(lock_fd);
     return 0;
 }
@@ -86,7 +96,7 @@ struct leftovers {
     char run_dir[PATH_MAX];
     char targets[PATH_MAX];
     const char *source;
-    dev_t devices[ELEMENTS_OF(mounts)]; /* of what is mounted in it; 0 if nothing is */
+    dev_t devices[ELEMENTS_OF(mounts)]; /* of the mounts in it; 0: none */
     char **paths;
     size_t n;
     bool is_incomplete;
@@ -99,12 +109,12 @@ static void leftovers_deinit(struct leftovers *l)
     free(l->paths);
 }
 
-static bool is_of_secretfs(const struct mountinfo *mount)
+static bool is_secretfs(const struct mountinfo *mount)
 {
     return streq(mount->fs_type, "fuse.secretfs");
 }
 
-/* Whether it is mounted on one of our places. */
+/* Whether it is mounted on @name in the run directory. */
 static bool is_at(const struct leftovers *l, const struct mountinfo *mount, const char *name)
 {
     const char *rest = str_after(mount->mountpoint, l->run_dir);
@@ -117,7 +127,7 @@ static bool find_devices(void *userdata, const struct mountinfo *mount)
     struct leftovers *l = userdata;
 
     for (size_t i = 0; i < ELEMENTS_OF(mounts); i++)
-        if (is_of_secretfs(mount) && is_at(l, mount, mounts[i]))
+        if (is_secretfs(mount) && is_at(l, mount, mounts[i]))
             l->devices[i] = mount->device;
     return true;
 }
@@ -126,7 +136,7 @@ static bool is_leftover(const struct leftovers *l, const struct mountinfo *mount
 {
     const char *rest;
 
-    if (!is_of_secretfs(mount))
+    if (!is_secretfs(mount))
         return false;
     for (size_t i = 0; i < ELEMENTS_OF(mounts); i++)
         if (is_at(l, mount, mounts[i]) || (l->devices[i] != 0 && mount->device == l->devices[i]))
@@ -142,7 +152,7 @@ static bool collect(void *userdata, const struct mountinfo *mount)
 
     if (!is_leftover(l, mount) || l->n == LEFTOVERS_MAX)
         return true;
-    /* grown by doubling: whenever the number is a power of two, the room is used up */
+    /* the array doubles: it is full when the number is a power of two */
     if ((l->n & (l->n - 1)) == 0) {
         paths = reallocarray(l->paths, l->n == 0 ? 1 : l->n * 2, sizeof(*paths));
         if (paths == NULL) {
@@ -177,8 +187,9 @@ int run_dir_detach_leftovers(const char *path, const char *source, const char *t
     if (r == 0)
         r = mountinfo_visit(AT_FDCWD, "/proc/self/mountinfo", collect, &l);
     if (r < 0 || l.is_incomplete)
-        return error_set_errno(e, r < 0 ? r : -ENOMEM, "cannot look for mounts of earlier runs");
-    /* what was mounted last lies on top */
+        return error_set_errno(e, r < 0 ? r : -ENOMEM,
+                               "cannot read the mounts of earlier processes");
+    /* the last mount is the topmost */
     for (size_t i = l.n; i > 0; i--)
         n += umount2(l.paths[i - 1], MNT_DETACH | UMOUNT_NOFOLLOW) == 0;
     return n;

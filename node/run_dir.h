@@ -1,29 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * The directory in which a node daemon has its mount, and in which there is one daemon at a time.
+ * The run directory of a node daemon: its lock and its mount points. See run_dir.c.
  */
 #include "base/cleanup.h"
 #include "base/error.h"
 
-/* In it. */
+/* Mount points in it. */
 #define RUN_DIR_MOUNT      "fs"
 #define RUN_DIR_MOUNT_LIVE "fs-live"
 
 /*
- * Make the directory, and those to mount on, and keep other daemons out.
+ * Create the directory and its mount points, and take the lock.
  * @path: absolute
- * Return: 0, *ret_lock_fd is the caller's and holds the lock; -EBUSY when another process has it;
+ * Return: 0, *ret_lock_fd is the caller's and holds the lock; -EBUSY when another process holds it;
  * -errno; with @e.
  */
 int run_dir_open(const char *path, int *ret_lock_fd, struct error *e);
 
 /*
- * Detach what a process that is gone has left mounted: its file system, and its volumes' targets.
- * To be called with the lock held.
- * @source: what its mounts show as their device
- * @targets: below it, what has @source is known to be its own; absolute, may not exist
- * Return: how many there were; -errno with @e.
+ * Detach the mounts of an earlier process: its file systems and the targets of its volumes. The
+ * caller holds the lock.
+ * @source: of our mounts, as mountinfo shows it
+ * @targets: absolute; mounts below it with @source are ours; may not exist
+ * Return: the number of mounts; -errno with @e.
  */
 int run_dir_detach_leftovers(const char *path, const char *source, const char *targets,
                              struct error *e);

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A file's volume is shown as soon as its objects are there, however long that takes; what cannot
- * be done now is tried again.
+ * A static volume is mounted as soon as its objects are available, however long that takes. What
+ * fails is retried every RETRY_AFTER: the target may be in use, a kubeconfig missing.
  *
- * A file that changes has two volumes for a while:
+ * When a file changes, there are two volumes for a while:
  *
- *  1. the old one is shown, and stays so;
- *  2. the new one, with another id, is made, and gets its objects;
- *  3. it is mounted on the target, from which the old one's mount is taken just before;
- *  4. the old one goes, and leaves the target alone.
+ *  1. The volume of the old revision is mounted, and stays.
+ *  2. The volume of the new revision, with another id, is created and fetches its objects.
+ *  3. It is mounted on the target, where it replaces the old mount.
+ *  4. The old volume releases the target and is dropped.
  *
- * If 3 never comes, because the new one's objects are not there, the old one stays.
+ * If step 3 never comes, because objects of the new revision are missing, the old volume stays.
  */
 #include "node/static_reconciler.h"
 
@@ -19,169 +19,191 @@
 
 #include "node/static_volumes.h"
 
-#define RETRY_AFTER    SPAN_SEC(5) /* a target that is in use, a kubeconfig that is not there yet */
-#define TIMER_SLACK    SPAN_SEC(1)
-#define MADE_DIRS_FILE "made-dirs" /* in the run directory */
+#define RETRY_AFTER       SPAN_SEC(5)
+#define TIMER_SLACK       SPAN_SEC(1)
+#define CREATED_DIRS_FILE "made-dirs" /* in the run directory; earlier versions wrote it, too */
 
 struct static_reconciler {
-    struct node *node;
+    struct static_reconciler_context context;
     struct static_volumes *files;
     struct created_dirs *created_dirs;
     sd_event_source *retry_timer;
     struct list entries;
 };
 
-/* What a file said at some time. */
-struct said {
+/* One version of a file. */
+struct revision {
     struct entry *entry;
-    struct static_volume *file; /* a reference; NULL: nothing */
-    char id[NAME_MAX + 1];      /* of its volume, if that could be set up */
+    struct static_volume *file; /* a reference; NULL: unused */
+    char id[NAME_MAX + 1];      /* of the volume */
 };
 
-/* A CSI volume's id begins otherwise (S3); each of these with something that the other has not. */
+/*
+ * CSI volume ids begin otherwise (S3). The two volumes of an entry differ in their prefix, and a
+ * name cannot make them equal.
+ */
 static const char *const id_prefixes[] = {"static-", "static2-"};
 
-/* A file that says a good volume, whether that could be set up or not. */
+/* A valid file. */
 struct entry {
     struct list link;
-    struct said said[ELEMENTS_OF(id_prefixes)];
-    unsigned newest;   /* of these: what it says now; the other is what is still shown */
-    struct error told; /* what was logged last */
+    struct static_reconciler *reconciler;
+    struct revision revisions[ELEMENTS_OF(id_prefixes)];
+    unsigned newest;           /* of the revisions; the other one may still be mounted */
+    struct error logged_error; /* empty: none */
 };
 
-static struct said *newest_of(struct entry *entry)
+/* The volume of a revision. */
+struct revision_volume {
+    struct node_volume volume;
+    struct revision *revision;  /* not valid any more once the volume is dropped */
+    struct static_volume *file; /* a reference, as the volume borrows its spec */
+};
+
+static struct revision *newest_of(struct entry *entry)
 {
-    return &entry->said[entry->newest];
+    return &entry->revisions[entry->newest];
 }
 
-static struct said *other_of(struct entry *entry)
+static struct revision *previous_of(struct entry *entry)
 {
-    return &entry->said[1 - entry->newest];
+    return &entry->revisions[1 - entry->newest];
 }
 
-static void retry_later(struct static_reconciler *all);
+/* ---- volumes */
 
-/* ---- one volume */
-
-static struct node_volume *find_volume(const struct static_reconciler *all, const struct said *said)
+static struct node_volume *find_volume(const struct static_reconciler *all,
+                                       const struct revision *revision)
 {
-    return said->file != NULL ? node_volumes_find(all->node->volumes, said->id) : NULL;
-}
-
-static void tell(struct entry *entry, const struct error *e)
-{
-    const struct static_volume *file = newest_of(entry)->file;
-
-    if (!streq(entry->told.text, e->text))
-        log_warn("cannot show a static volume; trying again", "volume", file->name, "target",
-                 file->target, "reason", e->text);
-    entry->told = *e;
-}
-
-/* Step 4 of the top comment. */
-static void drop_replaced(struct static_reconciler *all, struct entry *entry)
-{
-    struct node_volume *v = find_volume(all, other_of(entry));
-
-    if (v == NULL)
-        return;
-    node_volume_yield(v);
-    node_volumes_drop(all->node->volumes, v); /* the reference to its file goes later: unsay() */
-}
-
-static void on_settled(void *userdata, struct node_volume *volume, enum node_volume_outcome outcome,
-                       const struct error *e)
-{
-    struct static_reconciler *all = userdata;
-    const struct said *said = volume->owner;
-    struct entry *entry = said->entry;
-
-    if (said != newest_of(entry))
-        return;
-    if (outcome != NODE_VOLUME_SHOWN && outcome != NODE_VOLUME_STILL_SHOWN) {
-        tell(entry, e);
-        retry_later(all);
-        return;
-    }
-    entry->told = ERROR_INIT;
-    if (outcome == NODE_VOLUME_SHOWN)
-        log_info("shown", "volume", said->file->name, "target", volume->target);
-    drop_replaced(all, entry);
-    node_tell_status(all->node);
-}
-
-/* It is wanted again before that. */
-static void on_abandoned(void *userdata, struct node_volume *volume)
-{
-}
-
-static int make_volume(struct static_reconciler *all, struct said *said, struct error *e)
-{
-    static const struct node_volume_callbacks callbacks = {.settled = on_settled,
-                                                           .abandoned = on_abandoned};
-    const struct static_volume *file = said->file;
-    const struct identity_place place = {
-        .kubeconfig = file->kubeconfig, .context = file->context, .manifests = file->manifests};
-    struct node_volume_options options = {
-        .id = said->id,
-        .target = file->target,
-        .created_dirs = all->created_dirs,
-        .fs = file->spec->updates == VOLUME_UPDATES_IN_PLACE ? NODE_FS_LIVE : NODE_FS_STANDARD,
-        .spec = file->spec,
-        .borrows_spec = true};
-    struct node_volume *v;
-    int r;
-
-    if (!node_volume_id_is_valid(said->id))
-        return error_set(e, -EINVAL, "its file's name may have letters, digits and - _ . only");
-    r = identities_get_place(all->node->identities, &place, &options.identity, e);
-    if (r < 0)
-        return r;
-    options.namespace = file->namespace != NULL ? file->namespace : options.identity->namespace;
-    r = node_volume_new(&all->node->host, &options, &callbacks, all, &v, e);
-    if (r < 0)
-        return r;
-    v->owner = said;
-    r = node_volumes_add(all->node->volumes, v);
-    return r < 0 ? error_set_errno(e, r, "cannot set the volume up") : 0;
-}
-
-/* Have it set up and shown, as far as that has not happened yet, or is no longer so. */
-static void pursue(struct static_reconciler *all, struct entry *entry)
-{
-    struct said *said = newest_of(entry);
-    struct node_volume *v = find_volume(all, said);
-    struct error e = ERROR_INIT;
-
-    if (v == NULL && make_volume(all, said, &e) < 0) {
-        tell(entry, &e);
-        retry_later(all);
-        return;
-    }
-    v = find_volume(all, said);
-    assert(v != NULL);
-    if (!v->is_wanted)
-        node_volume_want(v, true);
-}
-
-static void pursue_all(struct static_reconciler *all)
-{
-    struct entry *entry;
-
-    list_for_each (entry, &all->entries, link)
-        pursue(all, entry);
-}
-
-static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
-{
-    pursue_all(userdata);
-    return 0;
+    return revision->file != NULL ? node_volumes_find(all->context.volumes, revision->id) : NULL;
 }
 
 static void retry_later(struct static_reconciler *all)
 {
     sd_event_source_set_time(all->retry_timer, clock_mono() + RETRY_AFTER);
     sd_event_source_set_enabled(all->retry_timer, SD_EVENT_ONESHOT);
+}
+
+static void handle_failure(struct entry *entry, const struct error *e)
+{
+    const struct static_volume *file = newest_of(entry)->file;
+
+    if (!streq(entry->logged_error.text, e->text))
+        log_warn("cannot mount a static volume, retrying", "volume", file->name, "target",
+                 file->target, "reason", e->text);
+    entry->logged_error = *e;
+    retry_later(entry->reconciler);
+}
+
+/* Step 4 of the top comment. */
+static void drop_previous(struct static_reconciler *all, struct entry *entry)
+{
+    struct node_volume *v = find_volume(all, previous_of(entry));
+
+    if (v == NULL)
+        return;
+    node_volume_release_target(v);
+    node_volumes_drop(all->context.volumes, v);
+}
+
+static void on_mount_done(struct node_volume *volume, enum node_mount_result result,
+                          const struct error *e)
+{
+    const struct revision_volume *v = CONTAINER_OF(volume, struct revision_volume, volume);
+    const struct revision *revision = v->revision;
+    struct entry *entry = revision->entry;
+    struct static_reconciler *all = entry->reconciler;
+
+    if (revision != newest_of(entry))
+        return;
+    if (result != NODE_MOUNT_DONE && result != NODE_MOUNT_UNCHANGED) {
+        handle_failure(entry, e);
+        return;
+    }
+    entry->logged_error = ERROR_INIT;
+    if (result == NODE_MOUNT_DONE)
+        log_info("mounted a static volume", "volume", revision->file->name, "target",
+                 volume->target);
+    drop_previous(all, entry);
+    all->context.changed(all->context.userdata);
+}
+
+static void revision_volume_free(struct node_volume *volume)
+{
+    struct revision_volume *v = CONTAINER_OF(volume, struct revision_volume, volume);
+
+    node_volume_deinit(volume);
+    static_volume_unref(v->file);
+    free(v);
+}
+
+static int create_volume(struct static_reconciler *all, struct revision *revision, struct error *e)
+{
+    /* no `expired`: reconcile() requests the mount again */
+    static const struct node_volume_ops ops = {.mount_done = on_mount_done,
+                                               .free = revision_volume_free};
+    struct static_volume *file = revision->file;
+    const struct identity_place place = {
+        .kubeconfig = file->kubeconfig, .context = file->context, .manifests = file->manifests};
+    struct node_volume_options options = {.id = revision->id,
+                                          .target = file->target,
+                                          .created_dirs = all->created_dirs,
+                                          .spec = file->spec,
+                                          .borrows_spec = true};
+    struct revision_volume *v;
+    int r;
+
+    if (!node_volume_id_is_valid(revision->id))
+        return error_set(e, -EINVAL, "invalid file name: expected letters, digits and - _ . only");
+    r = identities_get_place(all->context.identities, &place, &options.identity, e);
+    if (r < 0)
+        return r;
+    options.namespace = file->namespace != NULL ? file->namespace : options.identity->namespace;
+    v = calloc(1, sizeof(*v));
+    if (v == NULL) {
+        identity_unref(options.identity);
+        return error_set_errno(e, -ENOMEM, "cannot set up the volume");
+    }
+    v->revision = revision;
+    v->file = static_volume_ref(file);
+    r = node_volume_init(&v->volume, all->context.volume_context, &options, &ops, e);
+    if (r < 0) {
+        revision_volume_free(&v->volume);
+        return r;
+    }
+    r = node_volumes_add(all->context.volumes, &v->volume);
+    return r < 0 ? error_set_errno(e, r, "cannot set up the volume") : 0;
+}
+
+/* Create the volume of the newest revision if it is missing, and request its mount. */
+static void reconcile(struct static_reconciler *all, struct entry *entry)
+{
+    struct revision *revision = newest_of(entry);
+    struct node_volume *v = find_volume(all, revision);
+    struct error e = ERROR_INIT;
+
+    if (v == NULL && create_volume(all, revision, &e) < 0) {
+        handle_failure(entry, &e);
+        return;
+    }
+    v = find_volume(all, revision);
+    assert(v != NULL);
+    if (!v->is_requested)
+        node_volume_request_mount(v, true);
+}
+
+static void reconcile_all(struct static_reconciler *all)
+{
+    struct entry *entry;
+
+    list_for_each (entry, &all->entries, link)
+        reconcile(all, entry);
+}
+
+static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    reconcile_all(userdata);
+    return 0;
 }
 
 /* ---- files */
@@ -196,22 +218,24 @@ static struct entry *find_entry(struct static_reconciler *all, const struct stat
     return NULL;
 }
 
-/* Take down what came of it, if there is anything, and let go of it. */
-static void unsay(struct static_reconciler *all, struct said *said)
+static void revision_set(struct revision *revision, struct static_volume *file)
 {
-    struct node_volume *v = find_volume(all, said);
-
-    if (v != NULL)
-        node_volumes_remove(all->node->volumes, v);
-    node_volumes_sweep(all->node->volumes); /* what was dropped uses the file's spec */
-    said->file = static_volume_unref(said->file);
+    assert(revision->file == NULL);
+    revision->file = static_volume_ref(file);
+    snprintf(revision->id, sizeof(revision->id), "%s%.240s",
+             id_prefixes[revision - revision->entry->revisions], file->name);
 }
 
-static void say(struct said *said, struct static_volume *file)
+/* Remove the volume of a revision, if there is one. */
+static void revision_clear(struct static_reconciler *all, struct revision *revision)
 {
-    said->file = static_volume_ref(file);
-    snprintf(said->id, sizeof(said->id), "%s%.240s", id_prefixes[said - said->entry->said],
-             file->name);
+    struct node_volume *v = find_volume(all, revision);
+
+    if (v != NULL)
+        node_volumes_remove(all->context.volumes, v);
+    /* a dropped volume keeps the directory of its id, which the next revision may use */
+    node_volumes_sweep(all->context.volumes);
+    revision->file = static_volume_unref(revision->file);
 }
 
 static void on_added(void *userdata, struct static_volume *file)
@@ -223,17 +247,18 @@ static void on_added(void *userdata, struct static_volume *file)
         log_error("no memory for a static volume", "volume", file->name);
         return;
     }
-    for (size_t i = 0; i < ELEMENTS_OF(entry->said); i++)
-        entry->said[i].entry = entry;
-    say(newest_of(entry), file);
+    entry->reconciler = all;
+    for (size_t i = 0; i < ELEMENTS_OF(entry->revisions); i++)
+        entry->revisions[i].entry = entry;
+    revision_set(newest_of(entry), file);
     list_append(&all->entries, &entry->link);
-    pursue(all, entry);
+    reconcile(all, entry);
 }
 
 static void entry_free(struct static_reconciler *all, struct entry *entry)
 {
-    unsay(all, newest_of(entry));
-    unsay(all, other_of(entry));
+    revision_clear(all, newest_of(entry));
+    revision_clear(all, previous_of(entry));
     list_remove(&entry->link);
     free(entry);
 }
@@ -245,9 +270,10 @@ static void on_removed(void *userdata, const struct static_volume *file)
 
     if (entry == NULL)
         return;
-    log_info("no longer asked for", "volume", file->name, "target", file->target);
+    log_info("file of a static volume removed, unmounting it", "volume", file->name, "target",
+             file->target);
     entry_free(all, entry);
-    node_tell_status(all->node);
+    all->context.changed(all->context.userdata);
 }
 
 static void on_changed(void *userdata, const struct static_volume *old, struct static_volume *file)
@@ -261,25 +287,25 @@ static void on_changed(void *userdata, const struct static_volume *old, struct s
         return;
     }
     v = find_volume(all, newest_of(entry));
-    if (v != NULL && v->state == NODE_VOLUME_BOUND)
-        entry->newest = 1 - entry->newest; /* what is shown stays for now */
-    unsay(all, newest_of(entry));
-    say(newest_of(entry), file);
-    pursue(all, entry);
+    if (v != NULL && v->state == NODE_VOLUME_MOUNTED)
+        entry->newest = 1 - entry->newest; /* step 1 of the top comment */
+    revision_clear(all, newest_of(entry));
+    revision_set(newest_of(entry), file);
+    reconcile(all, entry);
 }
 
 static void on_failed(void *userdata, const char *file, const char *reason)
 {
     if (reason != NULL)
-        log_warn("a file of static volumes is no good", "file", file, "reason", reason);
+        log_warn("invalid file of a static volume", "file", file, "reason", reason);
     else
-        log_info("a file of static volumes is good again", "file", file);
+        log_info("file of a static volume is valid again", "file", file);
 }
 
-/* ---- all of it */
+/* ---- new and free */
 
-/* Whether the path is a target, or leads to one. */
-static bool is_on_the_way(void *userdata, const char *path)
+/* Whether a target is @path or lies below it. */
+static bool has_target_below(void *userdata, const char *path)
 {
     const struct static_reconciler *all = userdata;
     struct entry *entry;
@@ -293,17 +319,18 @@ static bool is_on_the_way(void *userdata, const char *path)
     return false;
 }
 
-static int open_made_dirs(struct static_reconciler *all, struct error *e)
+static int open_created_dirs(struct static_reconciler *all, struct error *e)
 {
     char path[PATH_MAX];
-    int n = snprintf(path, sizeof(path), "%s/" MADE_DIRS_FILE, all->node->options->run_dir);
+    int n = snprintf(path, sizeof(path), "%s/" CREATED_DIRS_FILE, all->context.run_dir);
 
     if (n < 0 || (size_t)n >= sizeof(path))
         return error_set(e, -ENAMETOOLONG, "the path of the run directory is too long");
     return created_dirs_new(path, &all->created_dirs, e);
 }
 
-int static_reconciler_new(struct node *node, struct static_reconciler **ret_static, struct error *e)
+int static_reconciler_new(const struct static_reconciler_context *context,
+                          struct static_reconciler **ret_static, struct error *e)
 {
     static const struct static_volumes_callbacks callbacks = {
         .added = on_added, .changed = on_changed, .removed = on_removed, .failed = on_failed};
@@ -311,23 +338,23 @@ int static_reconciler_new(struct node *node, struct static_reconciler **ret_stat
     int r;
 
     if (all == NULL)
-        return error_set_errno(e, -ENOMEM, "cannot follow %s", node->options->volumes_dir);
-    all->node = node;
+        return error_set_errno(e, -ENOMEM, "cannot follow %s", context->volumes_dir);
+    all->context = *context;
     list_init(&all->entries);
-    r = sd_event_add_time(node->event, &all->retry_timer, CLOCK_MONOTONIC, 0, TIMER_SLACK, on_retry,
-                          all);
+    r = sd_event_add_time(context->event, &all->retry_timer, CLOCK_MONOTONIC, 0, TIMER_SLACK,
+                          on_retry, all);
     if (r >= 0)
         r = sd_event_source_set_enabled(all->retry_timer, SD_EVENT_OFF);
     if (r < 0)
         return error_set_errno(e, r, "cannot set a timer");
-    r = open_made_dirs(all, e);
+    r = open_created_dirs(all, e);
     if (r == 0)
-        r = static_volumes_new(node->event, node->options->volumes_dir, &callbacks, all,
-                               &all->files, e);
+        r = static_volumes_new(context->event, context->volumes_dir, &callbacks, all, &all->files,
+                               e);
     if (r < 0)
         return r;
     static_volumes_refresh(all->files);
-    created_dirs_prune(all->created_dirs, is_on_the_way, all);
+    created_dirs_prune(all->created_dirs, has_target_below, all);
     *ret_static = TAKE(all);
     return 0;
 }
@@ -350,5 +377,5 @@ struct static_reconciler *static_reconciler_free(struct static_reconciler *all)
 void static_reconciler_refresh(struct static_reconciler *all)
 {
     static_volumes_refresh(all->files);
-    pursue_all(all);
+    reconcile_all(all);
 }

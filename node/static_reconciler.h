@@ -1,21 +1,33 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * The volumes of a node that files ask for, and not pods.
+ * The volumes of a node that files define (volumes.d), as opposed to pods. See static_reconciler.c.
  *
  * Thread: the event loop's.
  */
-#include "node/node.h"
+#include "node/volumes.h"
 
 struct static_reconciler;
 
-/* Begin with what is there now. @node: borrowed. Return: 0, *ret_static is the caller's; -errno, @e
- */
-int static_reconciler_new(struct node *node, struct static_reconciler **ret_static,
-                          struct error *e);
-/* Precedes the end of the node's volumes. Return: NULL. */
+/* Borrowed; outlives the reconciler. */
+struct static_reconciler_context {
+    sd_event *event;
+    const char *volumes_dir;
+    const char *run_dir;
+    const struct node_volume_context *volume_context;
+    struct node_volumes *volumes;
+    struct identities *identities;
+    /* The number of volumes may have changed. */
+    void (*changed)(void *userdata);
+    void *userdata;
+};
+
+/* Scan the files. @context: copied. Return: 0, *ret_static is the caller's; -errno with @e. */
+int static_reconciler_new(const struct static_reconciler_context *context,
+                          struct static_reconciler **ret_static, struct error *e);
+/* Precedes node_volumes_free(). Return: NULL. */
 struct static_reconciler *static_reconciler_free(struct static_reconciler *all);
 DEFINE_CLEANUP(struct static_reconciler *, static_reconciler_free)
 
-/* Look at the files now. */
+/* Scan the files now, and retry what failed. */
 void static_reconciler_refresh(struct static_reconciler *all);

@@ -8,11 +8,11 @@
 #include "encoding/json.h"
 #include "encoding/yaml.h"
 
-#define NAME_BUFFER_BYTES 16384 /* a line of /etc/group with a thousand members in it */
+#define NAME_BUFFER_BYTES 16384 /* a line of /etc/group with a thousand members */
 
 static int no_memory(struct error *e)
 {
-    return error_set_errno(e, -ENOMEM, "cannot take in the volume");
+    return error_set_errno(e, -ENOMEM, "cannot read the volume");
 }
 
 /* ---- members */
@@ -26,7 +26,7 @@ static const cJSON *member_of(const cJSON *json, const char *name)
 }
 
 /*
- * @at:    the mapping's place: "", or "source." and the like
+ * @at:    path of the mapping: "", or "source."
  * @known: NULL-terminated
  */
 static int check_members(const cJSON *json, const char *at, const char *const known[],
@@ -35,7 +35,7 @@ static int check_members(const cJSON *json, const char *at, const char *const kn
     const cJSON *member;
 
     if (!cJSON_IsObject(json))
-        return error_set(e, -EINVAL, "%.*s: this has to be a mapping",
+        return error_set(e, -EINVAL, "%.*s: expected a mapping",
                          at[0] != '\0' ? (int)strlen(at) - 1 : 0, at);
     cJSON_ArrayForEach (member, json) {
         const char *const *name = known;
@@ -43,13 +43,12 @@ static int check_members(const cJSON *json, const char *at, const char *const kn
         while (*name != NULL && !streq(*name, member->string))
             name++;
         if (*name == NULL)
-            return error_set(e, -EINVAL, "%s%.64s: this field is not known here", at,
-                             member->string);
+            return error_set(e, -EINVAL, "%s%.64s: unknown field", at, member->string);
     }
     return 0;
 }
 
-/* Leaves *text as it is if there is no such member. */
+/* Leaves *text unchanged when the member is missing. */
 static int read_text(const cJSON *json, const char *at, const char *name, char **text,
                      struct error *e)
 {
@@ -58,9 +57,9 @@ static int read_text(const cJSON *json, const char *at, const char *name, char *
     if (member == NULL)
         return 0;
     if (!cJSON_IsString(member))
-        return error_set(e, -EINVAL, "%s%s: this has to be a string: put it into quotes", at, name);
+        return error_set(e, -EINVAL, "%s%s: expected a string; put the value in quotes", at, name);
     if (member->valuestring[0] == '\0')
-        return error_set(e, -EINVAL, "%s%s: this is empty", at, name);
+        return error_set(e, -EINVAL, "%s%s: must not be empty", at, name);
     *text = strdup(member->valuestring);
     return *text != NULL ? 0 : no_memory(e);
 }
@@ -74,15 +73,15 @@ static int read_path(const cJSON *json, const char *at, const char *name, char *
     if (r < 0 || *path == NULL)
         return r;
     if ((*path)[0] != '/')
-        return error_set(e, -EINVAL, "%s%s: \"%.128s\" is not absolute", at, name, *path);
+        return error_set(e, -EINVAL, "%s%s: \"%.128s\" is not an absolute path", at, name, *path);
     if (strlen(*path) >= PATH_MAX)
-        return error_set(e, -EINVAL, "%s%s: this is too long for a path", at, name);
+        return error_set(e, -EINVAL, "%s%s: the path is too long", at, name);
     return 0;
 }
 
-/* ---- where */
+/* ---- the target */
 
-/* Cut doubled and trailing slashes. Return: what is wrong with the path, or NULL. */
+/* Remove doubled and trailing slashes. Return: why the path is invalid, or NULL. */
 static const char *normalize_target(char *path)
 {
     char *out = path;
@@ -94,14 +93,14 @@ static const char *normalize_target(char *path)
         if (len == 0)
             break;
         if ((len == 1 && name[0] == '.') || (len == 2 && name[0] == '.' && name[1] == '.'))
-            return "it has . or .. in it";
+            return "must not contain . or ..";
         *out++ = '/';
         memmove(out, name, len);
         out += len;
         at = name + len;
     }
     *out = '\0';
-    return out == path ? "it is the root directory" : NULL;
+    return out == path ? "must not be the root directory" : NULL;
 }
 
 static int parse_target(const cJSON *json, struct static_volume *v, struct error *e)
@@ -112,14 +111,14 @@ static int parse_target(const cJSON *json, struct static_volume *v, struct error
     if (r < 0)
         return r;
     if (v->target == NULL)
-        return error_set(e, -EINVAL, "target: this is missing");
+        return error_set(e, -EINVAL, "target: required");
     fault = normalize_target(v->target);
     if (fault != NULL)
-        return error_set(e, -EINVAL, "target: this cannot be used: %s", fault);
+        return error_set(e, -EINVAL, "target: %s", fault);
     return 0;
 }
 
-/* ---- where from */
+/* ---- the source */
 
 static int parse_namespace(const cJSON *json, struct static_volume *v, struct error *e)
 {
@@ -127,7 +126,7 @@ static int parse_namespace(const cJSON *json, struct static_volume *v, struct er
 
     if (r < 0 || v->namespace == NULL || object_namespace_is_valid(v->namespace))
         return r;
-    return error_set(e, -EINVAL, "namespace: \"%.64s\" is not a valid namespace", v->namespace);
+    return error_set(e, -EINVAL, "namespace: invalid namespace \"%.64s\"", v->namespace);
 }
 
 static int parse_source(const cJSON *json, struct static_volume *v, struct error *e)
@@ -149,12 +148,12 @@ static int parse_source(const cJSON *json, struct static_volume *v, struct error
         return r;
     if (v->manifests != NULL && (v->kubeconfig != NULL || v->context != NULL))
         return error_set(e, -EINVAL,
-                         "source.manifests: this does not go with kubeconfig or context: objects "
+                         "source.manifests: must not be set with kubeconfig or context: objects "
                          "come either from a directory or from an API server");
     return 0;
 }
 
-/* ---- whose */
+/* ---- the owner */
 
 static int find_user(const char *name, unsigned *ret_id)
 {
@@ -181,8 +180,8 @@ static int find_group(const char *name, unsigned *ret_id)
 }
 
 /* A name or a number. */
-static int parse_who(const cJSON *owner, const char *name,
-                     int (*find)(const char *name, unsigned *ret_id), unsigned *id, struct error *e)
+static int parse_id(const cJSON *owner, const char *name,
+                    int (*find)(const char *name, unsigned *ret_id), unsigned *id, struct error *e)
 {
     const cJSON *member = member_of(owner, name);
     int r;
@@ -190,22 +189,22 @@ static int parse_who(const cJSON *owner, const char *name,
     if (member == NULL)
         return 0;
     if (*id != VOLUME_ID_UNSET)
-        return error_set(e, -EINVAL, "owner.%s: volume.secretfs says this already", name);
+        return error_set(e, -EINVAL, "owner.%s: already set by volume.secretfs", name);
     if (cJSON_IsNumber(member)) {
         double number = member->valuedouble;
 
         if (!(number >= 0 && number < UINT_MAX) || number != (double)(unsigned)number)
-            return error_set(e, -EINVAL, "owner.%s: this is no number of a %s", name, name);
+            return error_set(e, -EINVAL, "owner.%s: invalid %s id", name, name);
         *id = (unsigned)number;
         return 0;
     }
     if (!cJSON_IsString(member))
-        return error_set(e, -EINVAL, "owner.%s: this has to be a name or a number", name);
+        return error_set(e, -EINVAL, "owner.%s: expected a name or a number", name);
     if (volume_id_parse(member->valuestring, id, NULL) == 0)
         return 0;
     r = find(member->valuestring, id);
     if (r == -ENOENT)
-        return error_set(e, -EINVAL, "owner.%s: there is no %s \"%.64s\" on this host", name, name,
+        return error_set(e, -EINVAL, "owner.%s: unknown %s \"%.64s\" on this host", name, name,
                          member->valuestring);
     return r < 0 ? error_set_errno(e, r, "owner.%s: cannot look up \"%.64s\"", name,
                                    member->valuestring)
@@ -222,18 +221,18 @@ static int parse_owner(const cJSON *json, struct static_volume *v, struct error 
         return 0;
     r = check_members(owner, "owner.", known, e);
     if (r == 0)
-        r = parse_who(owner, "user", find_user, &v->spec->uid, e);
-    return r < 0 ? r : parse_who(owner, "group", find_group, &v->spec->gid, e);
+        r = parse_id(owner, "user", find_user, &v->spec->uid, e);
+    return r < 0 ? r : parse_id(owner, "group", find_group, &v->spec->gid, e);
 }
 
-/* ---- the whole */
+/* ---- the file */
 
 static int parse_volume(const cJSON *json, struct static_volume *v, struct error *e)
 {
     const cJSON *volume = member_of(json, "volume");
 
     if (volume == NULL)
-        return error_set(e, -EINVAL, "volume: this is missing");
+        return error_set(e, -EINVAL, "volume: required");
     return volume_spec_parse_entry(volume, "volume", &v->spec, e);
 }
 
@@ -243,7 +242,7 @@ static int parse_document(const cJSON *json, struct static_volume *v, struct err
     int r;
 
     if (!cJSON_IsObject(json))
-        return error_set(e, -EINVAL, "it has to be a mapping with target and volume in it");
+        return error_set(e, -EINVAL, "expected a mapping with target and volume");
     r = check_members(json, "", known, e);
     if (r == 0)
         r = parse_target(json, v, e);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * A volume for what is no pod, as a file of volumes.d says it:
+ * A volume that a file of volumes.d defines:
  *
- *     target: /run/app/db              absolute; made if it is not there
- *     namespace: prod                  of the objects; else as for `secretfs mount`
- *     source:                          else where the program's other objects come from
+ *     target: /run/app/db              absolute; created if it is missing
+ *     namespace: prod                  of the objects; default: as for `secretfs mount`
+ *     source:                          default: the source of the program
  *       kubeconfig: /etc/app/kubeconfig
- *       context: prod                  or just `manifests: /etc/app/manifests`
+ *       context: prod                  or only `manifests: /etc/app/manifests`
  *     owner: {user: app, group: app}   of the files: names or numbers
  *     volume:                          an entry of a pod's volumes
  *       secret: {secretName: db}
@@ -18,11 +18,11 @@
 
 struct static_volume {
     unsigned n_refs;
-    char *name; /* the file's, without its suffix: what log and status call it */
-    char *text; /* what it was parsed from */
+    char *name; /* of the file, without its suffix; for log and status */
+    char *text; /* the parsed text */
     char *target;
-    char *namespace; /* NULL: not said */
-    /* all NULL: not said */
+    char *namespace; /* NULL: default */
+    /* all NULL: default */
     char *kubeconfig;
     char *context;
     char *manifests;

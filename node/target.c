@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The kubelet makes the directory around a target, but not the target (S6), which it writes down
- * beside it in vol_data.json (S7): nothing but the target itself is ever touched here.
+ * The kubelet creates the parent directory of a target, but not the target (S6), and keeps
+ * vol_data.json beside it (S7). Only the target itself is created and removed here.
  *
- * Paths come from outside and lie where pods' own files are. So they are resolved by openat2(2)
- * from a root that is the administrator's, without symbolic links and without "..", once; what
- * follows is done to the descriptor that came of it, not to the path. An O_PATH descriptor and
- * statx(2) without AT_STATX_SYNC ask no file system, so a mount that is dead does not hang or fail
- * here (S11), and one of our own does not make the event loop wait for our own threads.
+ * Paths come from the kubelet and lead below directories that pods own. So each is resolved once,
+ * by openat2(2) from the kubelet's root, without symbolic links and "..". All further operations
+ * use the descriptor, not the path.
+ *
+ * An O_PATH descriptor and statx(2) with AT_STATX_DONT_SYNC send no request to a file system: a
+ * dead mount cannot block or fail here (S11), and our own mount cannot make the event loop wait for
+ * our own threads.
+ *
+ * A mount of ours on a target, dead or not, is detached lazily before a new one is made. A mount of
+ * another file system is left alone, except by target_detach(), which unpublishes.
  */
 #include "node/target.h"
 
@@ -21,12 +26,12 @@
 
 #include "base/mountinfo.h"
 
-#define TARGET_MODE   0750 /* as the kubelet makes the directory around it */
-#define MOUNTS_ON_MAX 64   /* on one target, one over the other; each start of a daemon adds one */
+#define TARGET_MODE   0750 /* the kubelet's mode for the parent directory */
+#define MOUNTS_ON_MAX 64   /* stacked on one target; each start of a daemon may add one */
 
 /* ---- from a path to descriptors */
 
-/* A path cut at its last slash, and where to resolve it from. */
+/* A path split at its last slash, and how to resolve it. */
 struct location {
     int root_fd;
     char parent[PATH_MAX]; /* relative to the root */
@@ -48,12 +53,12 @@ static void location_deinit(struct location *l)
 static int refuse(const struct target_area *area, const char *path, struct error *e)
 {
     if (area->root == NULL)
-        return error_set(e, -EINVAL, "%.256s is no path for a target: it has to be absolute", path);
-    return error_set(e, -EINVAL, "the target %.256s is not below %s; is --kubelet-root right?",
-                     path, area->root);
+        return error_set(e, -EINVAL, "invalid target %.256s: expected an absolute path", path);
+    return error_set(e, -EINVAL, "the target %.256s is not below %s; check --kubelet-root", path,
+                     area->root);
 }
 
-/* What follows the root, without slashes in front. NULL: it is not below the root. */
+/* Return: the path relative to the root; NULL if it is not below the root. */
 static const char *below_root(const struct target_area *area, const char *path)
 {
     const char *rest = area->root != NULL ? str_after(path, area->root) : path;
@@ -63,9 +68,9 @@ static const char *below_root(const struct target_area *area, const char *path)
     return rest + strspn(rest, "/");
 }
 
-/* Cut the text. Return: 0; -EINVAL with @e. */
-static int cut(const struct target_area *area, const char *path, struct location *l,
-               struct error *e)
+/* Return: 0; -EINVAL with @e. */
+static int split(const struct target_area *area, const char *path, struct location *l,
+                 struct error *e)
 {
     const char *rest = below_root(area, path);
     const char *slash = rest != NULL ? strrchr(rest, '/') : NULL;
@@ -83,12 +88,12 @@ static int cut(const struct target_area *area, const char *path, struct location
     return 0;
 }
 
-/* Return: 0; -ENOENT when the root is not there; -EINVAL, -errno; with @e. */
+/* Return: 0; -ENOENT when the root does not exist; -EINVAL, -errno; with @e. */
 static int locate(const struct target_area *area, const char *path, struct location *l,
                   struct error *e)
 {
     const char *root = area->root != NULL ? area->root : "/";
-    int r = cut(area, path, l, e);
+    int r = split(area, path, l, e);
 
     if (r < 0)
         return r;
@@ -112,20 +117,20 @@ static int open_parent(const struct location *l)
     return open_below(l->root_fd, l->parent, l->resolve);
 }
 
-/* The target itself, or what is mounted on it. A link in its place is no directory. */
+/* The target, or the mount on it. Return: a descriptor; -ENOTDIR or -ELOOP for a link. */
 static int open_target(int parent_fd, const char *name)
 {
     return open_below(parent_fd, name, RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH);
 }
 
-/* ---- what is mounted there */
+/* ---- mounts on a target */
 
 struct mounted {
     bool is_mounted;
     uint64_t id;
 };
 
-static int look(int fd, struct mounted *ret_mounted)
+static int query_mount(int fd, struct mounted *ret_mounted)
 {
     struct statx status;
 
@@ -153,7 +158,7 @@ static bool compare_mount(void *userdata, const struct mountinfo *mount)
     return false;
 }
 
-/* Of this program, though perhaps of another process of it. */
+/* A mount of secretfs, of this process or another. */
 static bool is_ours(uint64_t mount_id)
 {
     struct search search = {.id = mount_id};
@@ -171,16 +176,16 @@ static int detach_top(int fd)
 }
 
 /*
- * Detach mount after mount, until the directory itself is to be seen.
- * @only_ours: stop at a mount of something else
- * Return: 0, *ret_fd is the caller's; -EBUSY for such a mount; -errno.
+ * Detach all mounts of a directory.
+ * @only_ours: stop at a mount of another file system
+ * Return: 0, *ret_fd is the directory, and the caller's; -EBUSY for such a mount; -errno.
  */
 static int uncover(int parent_fd, const char *name, bool only_ours, int *ret_fd)
 {
     for (unsigned n = 0; n < MOUNTS_ON_MAX; n++) {
         _cleanup_(fd_closep) int fd = open_target(parent_fd, name);
         struct mounted mounted;
-        int r = fd >= 0 ? look(fd, &mounted) : fd;
+        int r = fd >= 0 ? query_mount(fd, &mounted) : fd;
 
         if (r < 0)
             return r;
@@ -197,13 +202,13 @@ static int uncover(int parent_fd, const char *name, bool only_ours, int *ret_fd)
     return -EBUSY;
 }
 
-/* ---- what others call */
+/* ---- the interface */
 
 int target_check(const struct target_area *area, const char *path, struct error *e)
 {
     _cleanup_(location_deinit) struct location l = LOCATION_INIT;
 
-    return cut(area, path, &l, e);
+    return split(area, path, &l, e);
 }
 
 int target_make(const struct target_area *area, const char *path, int *ret_fd, struct error *e)
@@ -216,20 +221,21 @@ int target_make(const struct target_area *area, const char *path, int *ret_fd, s
         return r;
     parent_fd = open_parent(&l);
     if (parent_fd == -ELOOP || parent_fd == -EXDEV)
-        return error_set(e, -EINVAL, "there is a symbolic link on the way to the target %s", path);
+        return error_set(e, -EINVAL, "the path of the target %s contains a symbolic link", path);
     if (parent_fd < 0)
-        return error_set_errno(e, parent_fd, "cannot open the directory of the target %s", path);
+        return error_set_errno(e, parent_fd, "cannot open the parent directory of the target %s",
+                               path);
     if (mkdirat(parent_fd, l.name, TARGET_MODE) < 0 && errno != EEXIST)
-        return error_set_errno(e, negative_errno(), "cannot make the target %s", path);
+        return error_set_errno(e, negative_errno(), "cannot create the target %s", path);
     r = uncover(parent_fd, l.name, true, ret_fd);
     if (r == -EBUSY)
         return error_set(e, r, "another file system is mounted on the target %s; unmount it", path);
     if (r == -ELOOP || r == -ENOTDIR)
-        return error_set(e, -EINVAL, "the target %s is no directory", path);
+        return error_set(e, -EINVAL, "the target %s is not a directory", path);
     return r < 0 ? error_set_errno(e, r, "cannot use the target %s", path) : 0;
 }
 
-/* Return: a descriptor of the directory that the target is in; -errno. */
+/* Return: a descriptor of the parent directory; -errno. */
 static int find_parent(const struct target_area *area, const char *path, struct location *l,
                        struct error *e)
 {
@@ -238,7 +244,9 @@ static int find_parent(const struct target_area *area, const char *path, struct 
     if (r < 0)
         return r;
     r = open_parent(l);
-    return r >= 0 ? r : error_set_errno(e, r, "cannot open the directory of the target %s", path);
+    return r >= 0
+               ? r
+               : error_set_errno(e, r, "cannot open the parent directory of the target %s", path);
 }
 
 bool target_shows(const struct target_area *area, const char *path, uint64_t mount_id)
@@ -250,7 +258,8 @@ bool target_shows(const struct target_area *area, const char *path, uint64_t mou
     if (parent_fd < 0)
         return false;
     fd = open_target(parent_fd, l.name);
-    return fd >= 0 && look(fd, &mounted) == 0 && mounted.is_mounted && mounted.id == mount_id;
+    return fd >= 0 && query_mount(fd, &mounted) == 0 && mounted.is_mounted &&
+           mounted.id == mount_id;
 }
 
 bool target_is_gone(const struct target_area *area, const char *path)
@@ -271,7 +280,7 @@ int target_detach(const struct target_area *area, const char *path, struct error
         return parent_fd == -ENOENT ? 0 : parent_fd;
     r = uncover(parent_fd, l.name, false, &fd);
     if (r == 0 || r == -ENOENT || r == -ENOTDIR || r == -ELOOP)
-        return 0; /* what is no directory has nothing mounted on it */
+        return 0; /* there cannot be a mount */
     return error_set_errno(e, r, "cannot unmount the target %s", path);
 }
 

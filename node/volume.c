@@ -1,47 +1,68 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The life of a volume:
+ * The states of a volume, named after what it waits for:
  *
- *   FOLLOWING   its objects are asked for, and its pod, if that decides about the file system
- *      | the first payload is in its directory
- *   IN_PLACE    where nobody looks
- *      | it is wanted: the target is made
- *   BINDING     the publisher's thread mounts the directory there
- *      | done                           | failed, or the mount is gone when it is wanted again:
- *   BOUND       readers see it          +-> IN_PLACE
+ *   AWAITING_CONTENT   subscribed to its objects; the first payload is fetched and published, in
+ *      |               the file system that the spec or the pod decides about
+ *      | published
+ *   AWAITING_REQUEST   the content is in the volume's directory, which is mounted nowhere
+ *      | requested, target created    ^ mount failed, cancelled, unmounted or lost
+ *   AWAITING_MOUNT     the publisher's thread mounts the directory on the target
+ *      | mounted
+ *   MOUNTED            readers see it
  *
- * Whoever wants it is told how that went:
- *   - shown, when it is bound and not before;
- *   - missing, as soon as it is known that something is not there or no good;
- *   - forbidden or unavailable, when the source has had trouble for TROUBLE_GRACE, or after
- *     PATIENCE. A source tries again by itself, and the node authorizer may know a pod a moment
- * late (K3).
+ * A request to mount may come in any state. It ends with
  *
- * What was unavailable lives on, so that whoever comes again finds the work going on and not at its
- * beginning: the kubelet comes again after two minutes at most (H6). After LINGER nobody will. It
- * is not bound meanwhile: nothing is ever shown without somebody having been told so (T2).
+ *   DONE, UNCHANGED           when the volume is mounted, and not before;
+ *   MISSING                   as soon as an object or key is known to be missing or invalid;
+ *   FORBIDDEN, UNAVAILABLE    after ERROR_GRACE of errors of the source, or after REQUEST_TIMEOUT.
+ *                             Sources retry by themselves, and the node authorizer may learn of a
+ *                             pod late (K3).
+ *
+ * After the end of a request the volume continues for EXPIRE_AFTER, so that the kubelet's retry
+ * (after two minutes at most, H6) finds the objects fetched. It is never mounted without a request
+ * that waits for it: the kubelet must know of each mount (T2).
+ *
+ * A mount clones the directory (open_tree), makes the clone read-only (mount_setattr) and then
+ * moves it to the target (move_mount), so no reader sees it empty, partial or writable. The clone
+ * looks the directory up through our own mount: the publisher's thread does that, because the event
+ * loop might wait for itself.
  */
 #include "node/volume.h"
 
 #include <limits.h>
 #include <linux/mount.h>
 
-#define TROUBLE_GRACE SPAN_SEC(2)
-#define PATIENCE      SPAN_SEC(10) /* then somebody should be told what the trouble is */
-#define LINGER        SPAN_SEC(300)
+#define ERROR_GRACE     SPAN_SEC(2)
+#define REQUEST_TIMEOUT SPAN_SEC(10)
+#define EXPIRE_AFTER    SPAN_SEC(300)
 /*
- * Content is there and the pod is not known yet: it is asked for since the objects are, so that is
- * a slow server.
+ * From the first payload to the pod's answer, which was requested together with the objects: only
+ * a slow API server takes longer.
  */
-#define POD_PATIENCE  SPAN_SEC(1)
-#define TIMER_SLACK   SPAN_MS(10)
+#define POD_TIMEOUT     SPAN_SEC(1)
+#define TIMER_SLACK     SPAN_MS(10)
 
-const char *node_fs_name(enum node_fs fs)
+static const char *const state_names[] = {
+    [NODE_VOLUME_AWAITING_CONTENT] = "awaiting-content",
+    [NODE_VOLUME_AWAITING_REQUEST] = "awaiting-request",
+    [NODE_VOLUME_AWAITING_MOUNT] = "awaiting-mount",
+    [NODE_VOLUME_MOUNTED] = "mounted",
+};
+
+static const unsigned next_states[] = {
+    [NODE_VOLUME_AWAITING_CONTENT] = 1u << NODE_VOLUME_AWAITING_REQUEST,
+    [NODE_VOLUME_AWAITING_REQUEST] = 1u << NODE_VOLUME_AWAITING_MOUNT,
+    [NODE_VOLUME_AWAITING_MOUNT] = 1u << NODE_VOLUME_MOUNTED | 1u << NODE_VOLUME_AWAITING_REQUEST,
+    [NODE_VOLUME_MOUNTED] = 1u << NODE_VOLUME_AWAITING_REQUEST,
+};
+
+static void move(struct node_volume *v, enum node_volume_state state)
 {
-    static const char *const names[] = {
-        [NODE_FS_UNDECIDED] = "", [NODE_FS_STANDARD] = "standard", [NODE_FS_LIVE] = "live"};
-
-    return names[fs];
+    log_trace(LOG_TRACE_NODE, "volume changes state", "id", v->id, "from", state_names[v->state],
+              "to", state_names[state]);
+    assert((next_states[v->state] & 1u << state) != 0);
+    v->state = state;
 }
 
 bool node_volume_id_is_valid(const char *id)
@@ -56,55 +77,60 @@ bool node_volume_id_is_valid(const char *id)
 static void stop_timers(struct node_volume *v)
 {
     v->timer = sd_event_source_disable_unref(v->timer);
-    v->trouble_timer = sd_event_source_disable_unref(v->trouble_timer);
+    v->error_timer = sd_event_source_disable_unref(v->error_timer);
 }
 
 static int set_timer(struct node_volume *v, sd_event_source **timer, span_us delay,
                      sd_event_time_handler_t handler)
 {
     *timer = sd_event_source_disable_unref(*timer);
-    return sd_event_add_time_relative(v->host->event, timer, CLOCK_MONOTONIC, delay, TIMER_SLACK,
+    return sd_event_add_time_relative(v->context->event, timer, CLOCK_MONOTONIC, delay, TIMER_SLACK,
                                       handler, v);
 }
 
-/* Without one it waits, or lives on, for as long as nobody asks again. */
+/* Without the timer the volume waits, or lives on, until the next request. */
 static void start_timer(struct node_volume *v, sd_event_source **timer, span_us delay,
                         sd_event_time_handler_t handler)
 {
     int r = set_timer(v, timer, delay, handler);
 
-    if (r < 0 && r != -ESTALE) /* that is a loop that has ended */
-        log_error("cannot set a timer", "object", PUBLISHED_TEXT(&v->published), "pod", v->pod,
-                  "error", strerror(-r));
+    if (r < 0 && r != -ESTALE) /* -ESTALE: the loop has ended */
+        log_error("cannot set a timer", "object", PUBLISHED_TEXT(&v->published),
+                  PUBLISHED_LOG_POD(&v->published), "error", strerror(-r));
 }
 
-static int on_lingered(sd_event_source *source, uint64_t usec, void *userdata)
+static int on_expired(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct node_volume *v = userdata;
 
-    v->callbacks->abandoned(v->userdata, v);
+    assert(!v->is_requested && v->state != NODE_VOLUME_MOUNTED);
+    if (v->ops->expired != NULL)
+        v->ops->expired(v);
     return 0;
 }
 
-/* ---- telling how it went */
+/* ---- the end of a request */
 
-static void settle(struct node_volume *v, enum node_volume_outcome outcome, const struct error *e)
+/* @e: NULL for none */
+static void finish_request(struct node_volume *v, enum node_mount_result result,
+                           const struct error *e)
 {
     static const struct error none;
 
+    assert(v->is_requested);
     stop_timers(v);
-    v->is_wanted = false;
-    if (v->state != NODE_VOLUME_BOUND)
-        start_timer(v, &v->timer, LINGER, on_lingered);
-    v->callbacks->settled(v->userdata, v, outcome, e != NULL ? e : &none);
+    v->is_requested = false;
+    if (v->state != NODE_VOLUME_MOUNTED)
+        start_timer(v, &v->timer, EXPIRE_AFTER, on_expired);
+    v->ops->mount_done(v, result, e != NULL ? e : &none);
 }
 
-static void settle_missing(struct node_volume *v, enum node_volume_outcome outcome)
+static void finish_without_content(struct node_volume *v, enum node_mount_result result)
 {
     struct error e = ERROR_INIT;
 
     published_why_missing(&v->published, &e);
-    settle(v, outcome, &e);
+    finish_request(v, result, &e);
 }
 
 static bool is_forbidden(const struct node_volume *v)
@@ -115,20 +141,18 @@ static bool is_forbidden(const struct node_volume *v)
     return false;
 }
 
-static int on_too_late(sd_event_source *source, uint64_t usec, void *userdata)
+static int on_timeout(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct node_volume *v = userdata;
 
-    if (v->is_wanted && v->state == NODE_VOLUME_FOLLOWING)
-        settle_missing(v, is_forbidden(v) ? NODE_VOLUME_FORBIDDEN : NODE_VOLUME_UNAVAILABLE);
+    if (v->is_requested && v->state == NODE_VOLUME_AWAITING_CONTENT)
+        finish_without_content(v, is_forbidden(v) ? NODE_MOUNT_FORBIDDEN : NODE_MOUNT_UNAVAILABLE);
     return 0;
 }
 
-/* ---- binding */
+/* ---- mounting */
 
-static void check(struct node_volume *v);
-
-static int make_target(const struct node_volume *v, int *ret_fd, struct error *e)
+static int create_target(const struct node_volume *v, int *ret_fd, struct error *e)
 {
     int r = v->created_dirs != NULL ? created_dirs_make(v->created_dirs, v->target, e) : 0;
 
@@ -143,79 +167,79 @@ static int remove_target(const struct node_volume *v, struct error *e)
     return 0;
 }
 
-static void on_bound(void *userdata, int error, uint64_t mount_id, const struct error *e)
+static void on_mounted(void *userdata, int error, uint64_t mount_id, const struct error *e)
 {
     struct node_volume *v = userdata;
     struct error reason = *e;
 
+    assert(v->is_requested);
     if (error < 0) {
-        v->state = NODE_VOLUME_IN_PLACE;
+        move(v, NODE_VOLUME_AWAITING_REQUEST);
         remove_target(v, NULL);
-        error_prefix(&reason, error, "cannot show the volume on %s", v->target);
-        settle(v, NODE_VOLUME_UNAVAILABLE, &reason);
+        error_prefix(&reason, error, "cannot mount the volume on %s", v->target);
+        finish_request(v, NODE_MOUNT_UNAVAILABLE, &reason);
         return;
     }
-    v->state = NODE_VOLUME_BOUND;
+    move(v, NODE_VOLUME_MOUNTED);
     v->mount_id = mount_id;
-    if (v->is_forgone) {
-        node_volume_hide(v, NULL);
-        error_set(&reason, -ECANCELED, "nobody waited for the volume any more");
-        settle(v, NODE_VOLUME_UNAVAILABLE, &reason);
+    if (v->is_cancelled) {
+        node_volume_unmount(v, NULL);
+        error_set(&reason, -ECANCELED, "the request was cancelled");
+        finish_request(v, NODE_MOUNT_UNAVAILABLE, &reason);
         return;
     }
-    v->was_shown = true;
-    settle(v, NODE_VOLUME_SHOWN, NULL);
+    v->was_mounted = true;
+    finish_request(v, NODE_MOUNT_DONE, NULL);
 }
 
-static void bind_to_target(struct node_volume *v)
+static void mount_on_target(struct node_volume *v)
 {
     struct error e = ERROR_INIT;
     int fd;
-    int r = make_target(v, &fd, &e);
+    int r = create_target(v, &fd, &e);
 
     if (r < 0) {
-        settle(v, r == -EINVAL ? NODE_VOLUME_BAD_TARGET : NODE_VOLUME_UNAVAILABLE, &e);
+        finish_request(v, r == -EINVAL ? NODE_MOUNT_INVALID_TARGET : NODE_MOUNT_UNAVAILABLE, &e);
         return;
     }
-    v->state = NODE_VOLUME_BINDING;
-    publisher_bind(v->published.publisher, fd, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | v->mount_attr,
-                   on_bound, v);
+    move(v, NODE_VOLUME_AWAITING_MOUNT);
+    publisher_bind(v->published.publisher, fd, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, on_mounted, v);
 }
 
-/* ---- what to do next */
+/* ---- progress of a request */
 
-static void check_following(struct node_volume *v)
+static void check_content(struct node_volume *v)
 {
     if (v->error.text[0] != '\0')
-        settle(v, NODE_VOLUME_UNAVAILABLE, &v->error);
-    else if (v->published.payload != NULL || v->is_patient)
-        return; /* under way */
+        finish_request(v, NODE_MOUNT_UNAVAILABLE, &v->error);
+    else if (v->published.payload != NULL || v->waits_indefinitely)
+        return; /* on_ready() or on_failed() follows, or a payload */
     else if (volume_is_refused(v->published.volume))
-        settle_missing(v, NODE_VOLUME_MISSING);
-    else if (volume_has_answer(v->published.volume) && v->trouble_timer == NULL)
-        start_timer(v, &v->trouble_timer, TROUBLE_GRACE, on_too_late);
+        finish_without_content(v, NODE_MOUNT_MISSING);
+    else if (volume_has_answer(v->published.volume) && v->error_timer == NULL)
+        start_timer(v, &v->error_timer, ERROR_GRACE, on_timeout);
 }
 
 static void check(struct node_volume *v)
 {
-    if (!v->is_wanted)
+    if (!v->is_requested)
         return;
     switch (v->state) {
-    case NODE_VOLUME_FOLLOWING:
-        check_following(v);
+    case NODE_VOLUME_AWAITING_CONTENT:
+        check_content(v);
         return;
-    case NODE_VOLUME_IN_PLACE:
-        bind_to_target(v);
+    case NODE_VOLUME_AWAITING_REQUEST:
+        mount_on_target(v);
         return;
-    case NODE_VOLUME_BINDING:
+    case NODE_VOLUME_AWAITING_MOUNT:
         return;
-    case NODE_VOLUME_BOUND:
-        settle(v, NODE_VOLUME_STILL_SHOWN, NULL);
+    case NODE_VOLUME_MOUNTED:
+        finish_request(v, NODE_MOUNT_UNCHANGED, NULL);
         return;
     }
 }
 
-/* ---- the published volume */
+/* ---- the file system */
 
 static void stop_waiting_for_pod(struct node_volume *v)
 {
@@ -223,29 +247,66 @@ static void stop_waiting_for_pod(struct node_volume *v)
     v->pod_timer = sd_event_source_disable_unref(v->pod_timer);
 }
 
-static int on_pod_too_late(sd_event_source *source, uint64_t usec, void *userdata)
+static int on_pod_timeout(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct node_volume *v = userdata;
 
-    log_info("the pod cannot be read in time; its volume goes to the standard file system", "pod",
-             v->pod, "target", v->target);
-    node_volume_decide(v, NODE_FS_STANDARD);
+    log_info("pod not read in time; its volume uses the standard file system",
+             PUBLISHED_LOG_POD(&v->published), "target", v->target);
+    node_volume_set_fs(v, NODE_FS_STANDARD);
     return 0;
 }
 
-/* Return: 0; without a timer the standard file system it is, and -errno. */
+/* Return: 0; -errno when there is no timer, and the standard file system is chosen. */
 static int wait_for_pod(struct node_volume *v)
 {
     int r = 0;
 
     if (v->pod_timer == NULL)
-        r = set_timer(v, &v->pod_timer, POD_PATIENCE, on_pod_too_late);
+        r = set_timer(v, &v->pod_timer, POD_TIMEOUT, on_pod_timeout);
     if (r < 0)
         v->fs = NODE_FS_STANDARD;
     else
-        node_pods_query_hurry(v->pod_query); /* the server has just sent the objects */
+        node_pods_query_expedite(v->pod_query); /* the server has just sent the objects */
     return r < 0 ? r : 0;
 }
+
+static void on_pod(void *userdata, enum node_pods_answer answer)
+{
+    struct node_volume *v = userdata;
+
+    v->pod_query = NULL; /* it was freed */
+    node_volume_set_fs(v, answer == NODE_PODS_SUB_PATH ? NODE_FS_LIVE : NODE_FS_STANDARD);
+}
+
+void node_volume_ask_pod(struct node_volume *volume, struct node_pods *pods)
+{
+    char name[NODE_PODS_VOLUME_NAME_SIZE];
+    const struct node_pods_volume question = {.namespace = volume->namespace,
+                                              .pod = volume->pod,
+                                              .pod_uid = volume->pod_uid,
+                                              .volume = name};
+    enum node_pods_answer answer = NODE_PODS_UNKNOWN;
+
+    if (volume->fs != NODE_FS_UNDECIDED)
+        return;
+    if (node_pods_volume_name(volume->target, name))
+        answer = node_pods_ask(pods, &question, on_pod, volume, &volume->pod_query);
+    if (answer != NODE_PODS_LATER)
+        on_pod(volume, answer);
+}
+
+void node_volume_set_fs(struct node_volume *volume, enum node_fs fs)
+{
+    assert(fs != NODE_FS_UNDECIDED);
+    stop_waiting_for_pod(volume);
+    if (volume->fs != NODE_FS_UNDECIDED)
+        return;
+    volume->fs = fs;
+    published_retry(&volume->published);
+}
+
+/* ---- the published volume */
 
 static int on_place(void *userdata, struct publisher_place *ret_place, struct error *e)
 {
@@ -256,7 +317,7 @@ static int on_place(void *userdata, struct publisher_place *ret_place, struct er
 
     if (v->fs == NODE_FS_UNDECIDED && wait_for_pod(v) == 0)
         return PUBLISHED_LATER;
-    r = v->host->choose_publisher(v->host->userdata, v->fs, &publisher, e);
+    r = node_file_systems_publisher(v->context->file_systems, v->fs, &publisher, e);
     if (r < 0)
         return r;
     *ret_place = (struct publisher_place){
@@ -274,12 +335,12 @@ static int on_ready(void *userdata, struct error *e)
 {
     struct node_volume *v = userdata;
 
-    v->state = NODE_VOLUME_IN_PLACE;
+    move(v, NODE_VOLUME_AWAITING_REQUEST);
     check(v);
     return 0;
 }
 
-/* Nothing of it is there; the next payload is another try, and so is the next who wants it. */
+/* Nothing was published. The next payload tries again, and so does the next request. */
 static void on_failed(void *userdata, int error, const struct error *e)
 {
     struct node_volume *v = userdata;
@@ -290,20 +351,10 @@ static void on_failed(void *userdata, int error, const struct error *e)
 
 static void on_changed(void *userdata)
 {
-    struct node_volume *v = userdata;
-
-    v->host->changed(v->host->userdata, v);
-    check(v);
+    check(userdata);
 }
 
-static void on_updated(void *userdata)
-{
-    const struct node_volume *v = userdata;
-
-    v->host->updated(v->host->userdata, v);
-}
-
-/* ---- all of it */
+/* ---- init and deinit */
 
 static char *dup_or_null(const char *text, bool *failed)
 {
@@ -325,109 +376,90 @@ static int copy_options(struct node_volume *v, const struct node_volume_options 
     v->pod_uid = dup_or_null(o->pod_uid, &failed);
     v->area = (struct target_area){.root = v->root};
     v->created_dirs = o->created_dirs;
-    v->mount_attr = o->mount_attr;
-    v->fs = o->fs;
     return failed ? -ENOMEM : 0;
 }
 
-static int follow(struct node_volume *v, struct error *e)
+static int subscribe(struct node_volume *v, struct error *e)
 {
     static const struct published_callbacks callbacks = {
         .place = on_place,
         .ready = on_ready,
         .failed = on_failed,
         .changed = on_changed,
-        .updated = on_updated,
     };
     const struct published_options options = {
         .store = v->identity->store,
         .spec = v->spec,
         .namespace = v->namespace,
         .pod = v->pod,
-        .source_log = v->host->source_log,
+        .observer = v->context->observer,
+        .source_log = v->context->source_log,
     };
 
-    return published_init(&v->published, v->host->event, &options, &callbacks, v, e);
+    return published_init(&v->published, v->context->event, &options, &callbacks, v, e);
 }
 
-int node_volume_new(const struct node_volume_host *host, const struct node_volume_options *options,
-                    const struct node_volume_callbacks *callbacks, void *userdata,
-                    struct node_volume **ret_volume, struct error *e)
+static enum node_fs choose_fs(const struct volume_spec *spec, bool pod_decides)
 {
-    _cleanup_(volume_spec_freep) struct volume_spec *spec =
-        options->borrows_spec ? NULL : options->spec;
-    _cleanup_(identity_unrefp) struct identity *identity = options->identity;
-    _cleanup_(node_volume_freep) struct node_volume *v = calloc(1, sizeof(*v));
+    if (spec->updates == VOLUME_UPDATES_IN_PLACE)
+        return NODE_FS_LIVE;
+    return pod_decides ? NODE_FS_UNDECIDED : NODE_FS_STANDARD;
+}
+
+int node_volume_init(struct node_volume *volume, const struct node_volume_context *context,
+                     const struct node_volume_options *options, const struct node_volume_ops *ops,
+                     struct error *e)
+{
+    struct node_volume *v = volume;
     int r;
 
-    if (v == NULL)
-        return error_set_errno(e, -ENOMEM, "cannot set the volume up");
+    *v = (struct node_volume){
+        .ops = ops,
+        .context = context,
+        .spec = options->spec,
+        .borrows_spec = options->borrows_spec,
+        .identity = options->identity,
+        .fs = choose_fs(options->spec, options->pod_decides_fs),
+    };
     list_init(&v->link);
-    v->host = host;
-    v->callbacks = callbacks;
-    v->userdata = userdata;
-    v->borrows_spec = options->borrows_spec;
-    v->spec = options->spec;
-    spec = NULL;
-    v->identity = TAKE(identity);
     if (v->spec->uid == VOLUME_ID_UNSET)
         v->spec->uid = geteuid();
     if (v->spec->gid == VOLUME_ID_UNSET)
         v->spec->gid = getegid();
     r = copy_options(v, options);
     if (r < 0)
-        return error_set_errno(e, r, "cannot set the volume up");
-    r = follow(v, e);
+        return error_set_errno(e, r, "cannot set up the volume");
+    r = subscribe(v, e);
     if (r < 0)
         return r;
-    r = set_timer(v, &v->timer, LINGER, on_lingered);
-    if (r < 0)
-        return error_set_errno(e, r, "cannot set a timer");
-    *ret_volume = TAKE(v);
-    return 0;
+    r = set_timer(v, &v->timer, EXPIRE_AFTER, on_expired);
+    return r < 0 ? error_set_errno(e, r, "cannot set a timer") : 0;
 }
 
-static int hide(struct node_volume *v, struct error *e)
+/* In state AWAITING_CONTENT or AWAITING_REQUEST there is nothing to unmount. */
+static int unmount(struct node_volume *v, struct error *e)
 {
     int r;
 
-    if (v->state == NODE_VOLUME_BINDING) {
-        /* when this returns it is bound or it never will be */
-        publisher_unbind(v->published.publisher);
-    } else if (v->state != NODE_VOLUME_BOUND) {
+    if (v->state != NODE_VOLUME_AWAITING_MOUNT && v->state != NODE_VOLUME_MOUNTED)
         return 0;
-    }
-    v->state = NODE_VOLUME_IN_PLACE;
-    v->was_shown = false;
+    if (v->state == NODE_VOLUME_AWAITING_MOUNT)
+        publisher_unbind(v->published.publisher); /* from now on it is mounted or never will be */
+    move(v, NODE_VOLUME_AWAITING_REQUEST);
+    v->was_mounted = false;
     r = target_detach(&v->area, v->target, e);
     return r == 0 ? remove_target(v, e) : r;
 }
 
-int node_volume_hide(struct node_volume *volume, struct error *e)
-{
-    if (volume->state != NODE_VOLUME_IN_PLACE)
-        start_timer(volume, &volume->timer, LINGER, on_lingered);
-    return hide(volume, e);
-}
-
-void node_volume_yield(struct node_volume *volume)
-{
-    assert(!volume->is_wanted && volume->state != NODE_VOLUME_BINDING);
-    if (volume->state == NODE_VOLUME_BOUND)
-        volume->state = NODE_VOLUME_IN_PLACE;
-    volume->was_shown = false;
-}
-
-struct node_volume *node_volume_free(struct node_volume *volume)
+void node_volume_deinit(struct node_volume *volume)
 {
     struct node_volume *v = volume;
     struct error e = ERROR_INIT;
 
-    if (v == NULL)
-        return NULL;
     list_remove(&v->link);
-    if (hide(v, &e) < 0)
-        log_warn("cannot take a volume down", "target", v->target, "pod", v->pod, "reason", e.text);
+    if (unmount(v, &e) < 0)
+        log_warn("cannot unmount a volume", "target", v->target, PUBLISHED_LOG_POD(&v->published),
+                 "reason", e.text);
     stop_timers(v);
     stop_waiting_for_pod(v);
     published_deinit(&v->published);
@@ -440,61 +472,67 @@ struct node_volume *node_volume_free(struct node_volume *volume)
     free(v->namespace);
     free(v->pod);
     free(v->pod_uid);
-    free(v);
-    return NULL;
 }
 
-void node_volume_decide(struct node_volume *volume, enum node_fs fs)
+/* ---- requests */
+
+int node_volume_unmount(struct node_volume *volume, struct error *e)
 {
-    assert(fs != NODE_FS_UNDECIDED);
-    stop_waiting_for_pod(volume);
-    if (volume->fs != NODE_FS_UNDECIDED)
+    if (volume->state != NODE_VOLUME_AWAITING_REQUEST)
+        start_timer(volume, &volume->timer, EXPIRE_AFTER, on_expired);
+    return unmount(volume, e);
+}
+
+void node_volume_release_target(struct node_volume *volume)
+{
+    assert(!volume->is_requested && volume->state != NODE_VOLUME_AWAITING_MOUNT);
+    if (volume->state == NODE_VOLUME_MOUNTED)
+        move(volume, NODE_VOLUME_AWAITING_REQUEST);
+    volume->was_mounted = false;
+}
+
+/* The mount may have been removed from outside, or by a kubelet that restarted. */
+static void check_mount(struct node_volume *v)
+{
+    if (v->state != NODE_VOLUME_MOUNTED || target_shows(&v->area, v->target, v->mount_id))
         return;
-    volume->fs = fs;
-    published_retry(&volume->published);
+    log_warn("mount of a volume is gone, mounting it again", "target", v->target,
+             PUBLISHED_LOG_POD(&v->published));
+    move(v, NODE_VOLUME_AWAITING_REQUEST);
 }
 
-static bool is_still_there(const struct node_volume *v)
-{
-    return target_shows(&v->area, v->target, v->mount_id);
-}
-
-void node_volume_want(struct node_volume *volume, bool is_patient)
+void node_volume_request_mount(struct node_volume *volume, bool waits_indefinitely)
 {
     struct node_volume *v = volume;
 
-    assert(!v->is_wanted);
+    assert(!v->is_requested && v->state != NODE_VOLUME_AWAITING_MOUNT);
     stop_timers(v);
-    v->is_wanted = true;
-    v->is_forgone = false;
-    v->is_patient = is_patient;
-    if (v->state == NODE_VOLUME_BOUND && !is_still_there(v)) {
-        log_warn("the mount of a volume is gone; mounting it again", "target", v->target, "pod",
-                 v->pod);
-        v->state = NODE_VOLUME_IN_PLACE;
-    }
-    if (v->state == NODE_VOLUME_FOLLOWING && v->error.text[0] != '\0') {
+    v->is_requested = true;
+    v->is_cancelled = false;
+    v->waits_indefinitely = waits_indefinitely;
+    check_mount(v);
+    if (v->state == NODE_VOLUME_AWAITING_CONTENT && v->error.text[0] != '\0') {
         v->error = ERROR_INIT;
         published_retry(&v->published);
     }
-    if (v->state == NODE_VOLUME_FOLLOWING && !is_patient)
-        start_timer(v, &v->timer, PATIENCE, on_too_late);
+    if (v->state == NODE_VOLUME_AWAITING_CONTENT && !waits_indefinitely)
+        start_timer(v, &v->timer, REQUEST_TIMEOUT, on_timeout);
     check(v);
 }
 
-bool node_volume_forgo(struct node_volume *volume)
+bool node_volume_cancel_request(struct node_volume *volume)
 {
     struct node_volume *v = volume;
 
-    if (!v->is_wanted)
+    if (!v->is_requested)
         return false;
-    if (v->state == NODE_VOLUME_BINDING) {
-        v->is_forgone = true;
+    if (v->state == NODE_VOLUME_AWAITING_MOUNT) {
+        v->is_cancelled = true;
         return true;
     }
     stop_timers(v);
-    v->is_wanted = false;
-    if (v->state != NODE_VOLUME_BOUND)
-        start_timer(v, &v->timer, LINGER, on_lingered);
+    v->is_requested = false;
+    if (v->state != NODE_VOLUME_MOUNTED)
+        start_timer(v, &v->timer, EXPIRE_AFTER, on_expired);
     return false;
 }

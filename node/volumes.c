@@ -7,11 +7,12 @@ struct node_volumes {
     struct list all;
     size_t n;
     uint64_t n_added;
-    void *by_id;        /* tsearch(3) tree */
-    struct list doomed; /* dropped, not yet freed */
+    void *by_id;         /* tsearch(3) tree */
+    struct list dropped; /* not freed yet */
     sd_event_source *sweeper;
 };
 
+/* tsearch(3)'s order. */
 static int compare_ids(const void *a, const void *b)
 {
     const struct node_volume *x = a, *y = b;
@@ -33,7 +34,7 @@ int node_volumes_new(sd_event *event, struct node_volumes **ret_volumes)
     if (all == NULL)
         return -ENOMEM;
     list_init(&all->all);
-    list_init(&all->doomed);
+    list_init(&all->dropped);
     r = sd_event_add_defer(event, &all->sweeper, on_sweep, all);
     if (r >= 0)
         r = sd_event_source_set_enabled(all->sweeper, SD_EVENT_OFF);
@@ -61,7 +62,7 @@ int node_volumes_add(struct node_volumes *volumes, struct node_volume *volume_co
 {
     assert(node_volumes_find(volumes, volume_consumed->id) == NULL);
     if (tsearch(volume_consumed, &volumes->by_id, compare_ids) == NULL) {
-        node_volume_free(volume_consumed);
+        volume_consumed->ops->free(volume_consumed);
         return -ENOMEM;
     }
     volume_consumed->number = ++volumes->n_added;
@@ -79,7 +80,7 @@ struct node_volume *node_volumes_find(const struct node_volumes *volumes, const 
     return found != NULL ? *found : NULL;
 }
 
-static void forget(struct node_volumes *volumes, struct node_volume *volume)
+static void remove_from_index(struct node_volumes *volumes, struct node_volume *volume)
 {
     tdelete(volume, &volumes->by_id, compare_ids);
     list_remove(&volume->link);
@@ -88,14 +89,14 @@ static void forget(struct node_volumes *volumes, struct node_volume *volume)
 
 void node_volumes_remove(struct node_volumes *volumes, struct node_volume *volume)
 {
-    forget(volumes, volume);
-    node_volume_free(volume);
+    remove_from_index(volumes, volume);
+    volume->ops->free(volume);
 }
 
 void node_volumes_drop(struct node_volumes *volumes, struct node_volume *volume)
 {
-    forget(volumes, volume);
-    list_append(&volumes->doomed, &volume->link);
+    remove_from_index(volumes, volume);
+    list_append(&volumes->dropped, &volume->link);
     sd_event_source_set_enabled(volumes->sweeper, SD_EVENT_ONESHOT);
 }
 
@@ -103,8 +104,8 @@ void node_volumes_sweep(struct node_volumes *volumes)
 {
     struct node_volume *v, *tmp;
 
-    list_for_each_safe (v, tmp, &volumes->doomed, link)
-        node_volume_free(v);
+    list_for_each_safe (v, tmp, &volumes->dropped, link)
+        v->ops->free(v);
 }
 
 size_t node_volumes_count(const struct node_volumes *volumes)
@@ -112,8 +113,7 @@ size_t node_volumes_count(const struct node_volumes *volumes)
     return volumes->n;
 }
 
-void node_volumes_visit(const struct node_volumes *volumes, node_volume_visit_fn *visit,
-                        void *userdata)
+void node_volumes_visit(struct node_volumes *volumes, node_volume_visit_fn *visit, void *userdata)
 {
     struct node_volume *v, *tmp;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * The volumes of a node, by their ids.
+ * The volumes of a node, by id. It owns them, by node_volume_ops.free().
  *
  * Thread: the event loop's.
  */
@@ -11,26 +11,25 @@ struct node_volumes;
 
 /* Return: 0, *ret_volumes is the caller's; -errno of the event loop; -ENOMEM. */
 int node_volumes_new(sd_event *event, struct node_volumes **ret_volumes);
-/* All that are left are freed. Return: NULL. */
+/* Frees all volumes. Return: NULL. */
 struct node_volumes *node_volumes_free(struct node_volumes *volumes);
 DEFINE_CLEANUP(struct node_volumes *, node_volumes_free)
 
-/* @volume_consumed: has an id that no other has. Return: 0; -ENOMEM, then it is freed. */
+/* @volume_consumed: its id must be unused. Return: 0; -ENOMEM, then it is freed. */
 int node_volumes_add(struct node_volumes *volumes, struct node_volume *volume_consumed);
 
 /* Return: borrowed, or NULL. */
 struct node_volume *node_volumes_find(const struct node_volumes *volumes, const char *id);
 
-/* Free one of them. Not from within its callbacks. */
+/* Free a volume now. Not from within a callback of the volume. */
 void node_volumes_remove(struct node_volumes *volumes, struct node_volume *volume);
-/* Free one of them as soon as the loop comes round; it is not found any more. */
+/* Remove a volume from the index now, and free it in the next turn of the loop. */
 void node_volumes_drop(struct node_volumes *volumes, struct node_volume *volume);
-/* Free those that were dropped now. */
+/* Free the dropped volumes now. Not from within a callback of one of them. */
 void node_volumes_sweep(struct node_volumes *volumes);
 
 size_t node_volumes_count(const struct node_volumes *volumes);
 
-/* In the order of their numbers. It may drop the volume. Return: whether to go on. */
-typedef bool node_volume_visit_fn(void *userdata, const struct node_volume *volume);
-void node_volumes_visit(const struct node_volumes *volumes, node_volume_visit_fn *visit,
-                        void *userdata);
+/* In the order of their numbers. @visit may drop the volume. Return: whether to continue. */
+typedef bool node_volume_visit_fn(void *userdata, struct node_volume *volume);
+void node_volumes_visit(struct node_volumes *volumes, node_volume_visit_fn *visit, void *userdata);

@@ -1,22 +1,81 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The life of a published volume:
+ * The states of a published volume:
  *
- *   waiting     the objects are asked for; nothing is to be seen (G1)
- *      | first payload: place() says where it goes, or that this is not known yet
- *   publishing  nobody sees it yet
- *      | published: ready() shows it
- *   ready       new payloads are published as they come; trouble at the source changes nothing
+ *   AWAITING_PAYLOAD   subscribed to its objects; readers see nothing (G1)
+ *      | first payload
+ *   AWAITING_PLACE     place() has been asked; published_retry() asks again
+ *      | place known, payload submitted
+ *   AWAITING_PUBLISH   not shown to readers
+ *      | published, and ready() returned 0
+ *   READY              new payloads are published as they come
+ *      | publish failed      ^ published
+ *   AWAITING_RETRY     readers keep the last content; a timer or the next payload tries again
  *
- * Until it is ready, what goes wrong with publishing is the owner's to decide about: failed().
- * After that it is tried again until it works, as readers have something to read meanwhile.
+ * Before READY a failure is the owner's to handle: failed() is called, the state stays, and only
+ * published_retry() or, once the place is known, the next payload tries again. From READY on
+ * publishing is retried until it succeeds, because readers have content meanwhile. A failing source
+ * changes no state.
+ *
+ * Each failure is logged once, and its end once.
  */
 #include "serve/published.h"
 
 #include <stdio.h>
 
-#define RETRY_AFTER SPAN_SEC(1) /* publishing fails for want of memory or descriptors, mostly */
+#define RETRY_AFTER SPAN_SEC(1) /* the usual cause is a lack of memory or descriptors */
 #define TIMER_SLACK SPAN_MS(10)
+
+static const char *const state_names[] = {
+    [PUBLISHED_AWAITING_PAYLOAD] = "awaiting-payload",
+    [PUBLISHED_AWAITING_PLACE] = "awaiting-place",
+    [PUBLISHED_AWAITING_PUBLISH] = "awaiting-publish",
+    [PUBLISHED_READY] = "ready",
+    [PUBLISHED_AWAITING_RETRY] = "awaiting-retry",
+};
+
+static const unsigned next_states[] = {
+    [PUBLISHED_AWAITING_PAYLOAD] = 1u << PUBLISHED_AWAITING_PLACE,
+    [PUBLISHED_AWAITING_PLACE] = 1u << PUBLISHED_AWAITING_PUBLISH,
+    [PUBLISHED_AWAITING_PUBLISH] = 1u << PUBLISHED_READY,
+    [PUBLISHED_READY] = 1u << PUBLISHED_AWAITING_RETRY,
+    [PUBLISHED_AWAITING_RETRY] = 1u << PUBLISHED_READY,
+};
+
+static void move(struct published *p, enum published_state state)
+{
+    log_trace(LOG_TRACE_NODE, "published volume changes state", "object", PUBLISHED_TEXT(p),
+              PUBLISHED_LOG_POD(p), "from", state_names[p->state], "to", state_names[state]);
+    assert((next_states[p->state] & 1u << state) != 0);
+    p->state = state;
+}
+
+static bool is_ready(const struct published *p)
+{
+    return p->state >= PUBLISHED_READY;
+}
+
+bool published_is_failing(const struct published *p)
+{
+    return p->state == PUBLISHED_AWAITING_RETRY;
+}
+
+static void notify_changed(struct published *p)
+{
+    const struct published_observer *observer = p->options.observer;
+
+    if (observer != NULL && observer->changed != NULL)
+        observer->changed(observer->userdata, p);
+    p->callbacks->changed(p->userdata);
+}
+
+static void notify_updated(const struct published *p)
+{
+    const struct published_observer *observer = p->options.observer;
+
+    if (observer != NULL && observer->updated != NULL)
+        observer->updated(observer->userdata, p);
+}
 
 const char *published_text(const struct published *p, char buf[static PUBLISHED_TEXT_SIZE])
 {
@@ -29,7 +88,7 @@ const char *published_text(const struct published *p, char buf[static PUBLISHED_
     return buf;
 }
 
-/* ---- what is logged: each trouble once, and once that it is over */
+/* ---- the log */
 
 static void log_state(struct published *p)
 {
@@ -39,13 +98,13 @@ static void log_state(struct published *p)
         return;
     if (state == VOLUME_STALE)
         log_warn("cannot update; the last content stays readable", "object", PUBLISHED_TEXT(p),
-                 "pod", p->options.pod, "reason", volume_error(p->volume));
+                 PUBLISHED_LOG_POD(p), "reason", volume_error(p->volume));
     else if (state == VOLUME_CURRENT && p->logged_state == VOLUME_STALE)
-        log_info("up to date again", "object", PUBLISHED_TEXT(p), "pod", p->options.pod);
+        log_info("volume is up to date again", "object", PUBLISHED_TEXT(p), PUBLISHED_LOG_POD(p));
     p->logged_state = state;
 }
 
-/* One of many says it for all when they have the same trouble at the same time. */
+/* When a source fails for many volumes at once, a few log lines are enough. */
 static bool may_log_source(struct published *p, size_t *ret_dropped)
 {
     *ret_dropped = 0;
@@ -53,7 +112,7 @@ static bool may_log_source(struct published *p, size_t *ret_dropped)
            log_limit_allow(p->options.source_log, clock_mono(), ret_dropped);
 }
 
-static void log_source_turn(struct published *p, const struct store_view *view)
+static void log_source_change(struct published *p, const struct store_view *view)
 {
     bool is_failing = view->source_state == STORE_SOURCE_FAILING;
     size_t n_dropped;
@@ -61,8 +120,8 @@ static void log_source_turn(struct published *p, const struct store_view *view)
     if (!may_log_source(p, &n_dropped))
         return;
     log_write(is_failing ? LOG_LEVEL_WARN : LOG_LEVEL_INFO,
-              is_failing ? "the source fails; trying again" : "the source is well again", "object",
-              PUBLISHED_TEXT(p), "pod", p->options.pod, "reason",
+              is_failing ? "source failed, retrying" : "source recovered", "object",
+              PUBLISHED_TEXT(p), PUBLISHED_LOG_POD(p), "reason",
               is_failing ? view->source_error.text : NULL, "notLogged",
               n_dropped > 0 ? LOG_NUM(n_dropped) : NULL, (char *)NULL);
 }
@@ -76,16 +135,16 @@ static void log_source_state(struct published *p)
         return;
     if ((view->source_state == STORE_SOURCE_FAILING && !was_failing) ||
         (view->source_state == STORE_SOURCE_LIVE && was_failing))
-        log_source_turn(p, view);
+        log_source_change(p, view);
     else if (view->source_state == STORE_SOURCE_FAILING &&
              !streq(view->source_error.text, p->logged_source_error.text))
-        log_debug("the source still fails", "object", PUBLISHED_TEXT(p), "pod", p->options.pod,
-                  "reason", view->source_error.text);
+        log_debug("source still fails", "object", PUBLISHED_TEXT(p), PUBLISHED_LOG_POD(p), "reason",
+                  view->source_error.text);
     p->logged_source_state = view->source_state;
     p->logged_source_error = view->source_error;
 }
 
-/* Of the one object that is shown, if it is just one. */
+/* Of a volume with one source. Return: borrowed, or NULL. */
 static const char *resource_version(const struct published *p)
 {
     const struct object *object;
@@ -101,31 +160,31 @@ static void log_published(const struct published *p)
     char latency[LOG_NUMBER_SIZE];
 
     snprintf(latency, sizeof(latency), "%.3fms", (double)p->update_latency_us / 1e3);
-    log_info("published", "object", PUBLISHED_TEXT(p), "pod", p->options.pod, "generation",
+    log_info("published", "object", PUBLISHED_TEXT(p), PUBLISHED_LOG_POD(p), "generation",
              p->generation, "resourceVersion", resource_version(p), "files",
              LOG_NUM(p->payload->n_files), "latency", latency);
 }
 
-/* ---- certificates: said once that one is no good, and once that it is again */
+/* ---- certificates */
 
 static void check_certificate(struct published *p, size_t i)
 {
     const struct tls_pair *pair = volume_tls(p->volume, i);
     const struct object_key *key = volume_view(p->volume, i)->key;
     struct error problem = ERROR_INIT;
-    bool is_bad = pair != NULL && tls_pair_problem(pair, clock_wall(), &problem);
+    bool is_invalid = pair != NULL && tls_pair_problem(pair, clock_wall(), &problem);
     char text[OBJECT_KEY_TEXT_SIZE];
 
-    if (is_bad && !p->logged_certificates[i])
-        log_warn("a certificate is no good", "object", object_key_text(key, text), "pod",
-                 p->options.pod, "reason", problem.text);
-    else if (!is_bad && p->logged_certificates[i])
-        log_info("the certificate is good again", "object", object_key_text(key, text), "pod",
-                 p->options.pod);
-    p->logged_certificates[i] = is_bad;
+    if (is_invalid && !p->logged_certificates[i])
+        log_warn("invalid certificate", "object", object_key_text(key, text), PUBLISHED_LOG_POD(p),
+                 "reason", problem.text);
+    else if (!is_invalid && p->logged_certificates[i])
+        log_info("certificate is valid again", "object", object_key_text(key, text),
+                 PUBLISHED_LOG_POD(p));
+    p->logged_certificates[i] = is_invalid;
 }
 
-/* Return: when the first certificate expires that has not yet; 0 if there is none. */
+/* Return: when the next certificate expires; 0: none will. */
 static time_t next_expiry(const struct published *p)
 {
     time_t now = clock_wall().tv_sec, next = 0;
@@ -147,7 +206,7 @@ static int on_certificate_expired(sd_event_source *source, uint64_t usec, void *
     struct published *p = userdata;
 
     check_certificates(p);
-    p->callbacks->changed(p->userdata);
+    notify_changed(p);
     return 0;
 }
 
@@ -159,15 +218,15 @@ static void check_certificates(struct published *p)
         check_certificate(p, i);
     p->certificate_timer = sd_event_source_disable_unref(p->certificate_timer);
     next = next_expiry(p);
-    /* it is over in the second after */
+    /* not_after itself is still valid */
     if (next != 0 &&
         sd_event_add_time(p->event, &p->certificate_timer, CLOCK_REALTIME,
                           SPAN_SEC((uint64_t)next + 1), TIMER_SLACK, on_certificate_expired, p) < 0)
-        log_error("cannot set a timer; a certificate that expires will not be noticed", "object",
-                  PUBLISHED_TEXT(p), "pod", p->options.pod);
+        log_error("cannot set a timer; the expiry of a certificate will not be reported", "object",
+                  PUBLISHED_TEXT(p), PUBLISHED_LOG_POD(p));
 }
 
-/* ---- waiting for the objects */
+/* ---- the reason of a missing payload */
 
 int published_why_missing(const struct published *p, struct error *e)
 {
@@ -187,6 +246,7 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct published *p = userdata;
 
+    assert(p->state == PUBLISHED_AWAITING_RETRY);
     publisher_submit(p->publisher, p->payload, clock_mono());
     return 0;
 }
@@ -196,103 +256,110 @@ static void retry_later(struct published *p)
     p->retry_timer = sd_event_source_disable_unref(p->retry_timer);
     if (sd_event_add_time_relative(p->event, &p->retry_timer, CLOCK_MONOTONIC, RETRY_AFTER,
                                    TIMER_SLACK, on_retry, p) < 0)
-        log_error("cannot set a timer; the next update will publish", "object", PUBLISHED_TEXT(p),
-                  "pod", p->options.pod);
+        log_error("cannot set a timer; publish is retried with the next update", "object",
+                  PUBLISHED_TEXT(p), PUBLISHED_LOG_POD(p));
 }
 
-static void note_failure(struct published *p, int error)
+static void handle_failure(struct published *p, int error)
 {
     struct error e;
 
-    if (!p->is_ready) {
+    if (!is_ready(p)) {
         error_set_errno(&e, error, "cannot publish %s", PUBLISHED_TEXT(p));
         p->callbacks->failed(p->userdata, error, &e);
         return;
     }
-    if (!p->publish_is_failing)
-        log_error("publishing failed; trying again until it works", "object", PUBLISHED_TEXT(p),
-                  "pod", p->options.pod, "error", strerror(-error));
-    p->publish_is_failing = true;
+    if (p->state == PUBLISHED_READY) {
+        log_error("publish failed, retrying", "object", PUBLISHED_TEXT(p), PUBLISHED_LOG_POD(p),
+                  "error", strerror(-error));
+        move(p, PUBLISHED_AWAITING_RETRY);
+    }
     retry_later(p);
-    p->callbacks->changed(p->userdata);
+    notify_changed(p);
 }
 
-static void note_success(struct published *p)
+static void handle_success(struct published *p)
 {
     struct error e = ERROR_INIT;
-    int r = p->is_ready ? 0 : p->callbacks->ready(p->userdata, &e);
+    int r = is_ready(p) ? 0 : p->callbacks->ready(p->userdata, &e);
 
     if (r < 0) {
         p->callbacks->failed(p->userdata, r, &e);
         return;
     }
-    if (p->publish_is_failing)
-        log_info("publishing works again", "object", PUBLISHED_TEXT(p), "pod", p->options.pod);
-    p->publish_is_failing = false;
-    if (!p->is_ready)
+    if (published_is_failing(p))
+        log_info("publish recovered", "object", PUBLISHED_TEXT(p), PUBLISHED_LOG_POD(p));
+    if (!is_ready(p))
         log_published(p);
-    p->is_ready = true;
+    p->retry_timer = sd_event_source_disable_unref(p->retry_timer);
+    if (p->state != PUBLISHED_READY)
+        move(p, PUBLISHED_READY);
 }
 
 static void on_published(void *userdata, const struct publisher_result *result)
 {
     struct published *p = userdata;
 
+    assert(p->state >= PUBLISHED_AWAITING_PUBLISH);
     if (result->is_visible) {
         memcpy(p->generation, result->generation, sizeof(p->generation));
         p->n_published++;
         p->updated_at = clock_wall();
         p->update_latency_us = result->visible_at - result->received_at;
-        if (p->is_ready)
+        if (is_ready(p)) {
             log_published(p);
-        if (p->is_ready && p->callbacks->updated != NULL)
-            p->callbacks->updated(p->userdata);
+            notify_updated(p);
+        }
     }
     if (result->error < 0)
-        note_failure(p, result->error);
+        handle_failure(p, result->error);
     else
-        note_success(p);
+        handle_success(p);
 }
 
-static void on_lone_mounts(void *userdata)
+static void on_mounted_parts(void *userdata)
 {
-    const struct published *p = userdata;
-
-    p->callbacks->changed(p->userdata);
+    notify_changed(userdata);
 }
 
-/* Return: 0; PUBLISHED_LATER; -errno with @e. */
+/* Return: 0, and the place is known; PUBLISHED_LATER; -errno with @e. */
 static int find_place(struct published *p, struct error *e)
 {
     static const struct publisher_callbacks callbacks = {.done = on_published,
-                                                         .mounted_parts = on_lone_mounts};
+                                                         .mounted_parts = on_mounted_parts};
     struct publisher_place place;
     int r = p->callbacks->place(p->userdata, &place, e);
 
     if (r != 0)
         return r;
     r = publisher_add_volume(&place, &callbacks, p, &p->publisher);
-    return r < 0 ? error_set_errno(e, r, "cannot publish %s", PUBLISHED_TEXT(p)) : 0;
+    if (r < 0)
+        return error_set_errno(e, r, "cannot publish %s", PUBLISHED_TEXT(p));
+    move(p, PUBLISHED_AWAITING_PUBLISH);
+    return 0;
 }
 
 static void on_payload(void *userdata, struct payload *payload, mono_us received_at)
 {
     struct published *p = userdata;
     struct error e = ERROR_INIT;
-    bool is_first = p->payload == NULL;
-    int r;
+    int r = 0;
 
     payload_unref(p->payload);
     p->payload = payload_ref(payload);
-    r = is_first ? find_place(p, &e) : 0;
+    if (p->state == PUBLISHED_AWAITING_PAYLOAD) {
+        move(p, PUBLISHED_AWAITING_PLACE);
+        r = find_place(p, &e);
+    }
     if (r < 0) {
         p->callbacks->failed(p->userdata, r, &e);
         return;
     }
-    if (p->publisher == NULL)
-        return; /* failed already, or later */
+    if (p->state == PUBLISHED_AWAITING_PLACE)
+        return; /* published_retry() submits it */
+    assert(p->publisher != NULL);
     p->retry_timer = sd_event_source_disable_unref(p->retry_timer);
-    /* what another volume follows already came before anybody asked here */
+    /* an object that another volume subscribed to may have come before this volume existed */
     publisher_submit(p->publisher, payload,
                      received_at < p->started_at ? p->started_at : received_at);
 }
@@ -302,11 +369,11 @@ static void on_volume_state(void *userdata)
     struct published *p = userdata;
 
     if (p->volume == NULL)
-        return; /* still being made; looked at right after */
+        return; /* volume_new() has not returned; published_init() calls again */
     log_state(p);
     log_source_state(p);
     check_certificates(p);
-    p->callbacks->changed(p->userdata);
+    notify_changed(p);
 }
 
 void published_retry(struct published *p)
@@ -314,16 +381,17 @@ void published_retry(struct published *p)
     struct error e = ERROR_INIT;
     int r;
 
-    if (p->is_ready || p->payload == NULL)
+    if (p->state != PUBLISHED_AWAITING_PLACE && p->state != PUBLISHED_AWAITING_PUBLISH)
         return;
-    r = p->publisher == NULL ? find_place(p, &e) : 0;
+    assert(p->payload != NULL);
+    r = p->state == PUBLISHED_AWAITING_PLACE ? find_place(p, &e) : 0;
     if (r < 0)
         p->callbacks->failed(p->userdata, r, &e);
     else if (r == 0)
         publisher_submit(p->publisher, p->payload, clock_mono());
 }
 
-/* ---- all of it */
+/* ---- init and deinit */
 
 int published_init(struct published *p, sd_event *event, const struct published_options *options,
                    const struct published_callbacks *callbacks, void *userdata, struct error *e)
@@ -344,7 +412,7 @@ int published_init(struct published *p, sd_event *event, const struct published_
                    &p->volume, e);
     if (r < 0)
         return r;
-    on_volume_state(p); /* for what came before there was a volume to look at */
+    on_volume_state(p); /* for changes before volume_new() returned */
     return 0;
 }
 

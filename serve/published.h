@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * A published volume: store -> volume -> payload -> publisher -> readers, with what is logged and
- * shown of it. Whose it is decides where it goes and what becomes of it; a mount has one, the node
- * daemon has one for each volume.
+ * A published volume: store -> volume -> payload -> publisher -> readers, with its log lines and
+ * the numbers that status and metrics show. The owner decides where it is published and what
+ * happens then. A mount has one, the node daemon has one for each volume. See published.c.
  *
  * Thread: the event loop's.
  */
@@ -14,87 +14,112 @@
 
 struct published;
 
+/*
+ * Watches published volumes that it does not own, such as those of a node for metrics and events.
+ * None of these may remove the volume. Each may be NULL.
+ */
+struct published_observer {
+    /* As published_callbacks.changed, and called before it. */
+    void (*changed)(void *userdata, struct published *p);
+    /* Readers see another payload than before; p->update_latency_us has its latency. */
+    void (*updated)(void *userdata, const struct published *p);
+    void *userdata;
+};
+
 /* Strings and pointers are borrowed and outlive the published volume. */
 struct published_options {
     struct store *store;
     const struct volume_spec *spec;
-    const char *namespace;        /* where its objects are */
-    const char *pod;              /* "NAMESPACE/NAME" of whom it is for, for the log; or NULL */
-    struct log_limit *source_log; /* for what the source's state is; NULL: without a limit */
+    const char *namespace;                     /* of its objects */
+    const char *pod;                           /* name of its pod, in @namespace; or NULL */
+    const struct published_observer *observer; /* NULL: none */
+    struct log_limit *source_log; /* limits log lines about the source's state; NULL: no limit */
 };
 
+/* place() does not know the place yet: published_retry() follows. */
 #define PUBLISHED_LATER 1
 
-/* None of them may give up the published volume; that has to wait until they are over. */
+/* The owner. None of these may remove the published volume, not before they have returned. */
 struct published_callbacks {
     /*
-     * There is a first payload: where does it go? May be called before published_init() returns.
-     * Return: 0; PUBLISHED_LATER when that is not known yet, and published_retry() follows; -errno
-     * with @e, then failed() follows.
+     * Choose the place of the first payload. May be called before published_init() returns.
+     * Return: 0; PUBLISHED_LATER; -errno with @e, then failed() follows.
      */
     int (*place)(void *userdata, struct publisher_place *ret_place, struct error *e);
     /*
-     * The first payload is in place; readers may be shown it. Return: 0; -errno with @e, then
-     * failed() follows.
+     * The first payload is in its place and may be shown to readers. Return: 0; -errno with @e,
+     * then failed() follows.
      */
     int (*ready)(void *userdata, struct error *e);
     /*
-     * It could not be made ready. Nothing is tried again by itself; after it was ready, failures
-     * are, and are not told.
+     * The first payload could not be published. There is no automatic retry. (Later failures are
+     * retried, and reported by changed().)
      */
     void (*failed)(void *userdata, int error, const struct error *e);
-    /* What is known of its objects and certificates, or how publishing goes, may have changed. */
+    /* The state of objects, certificates, publishing or mounted parts may have changed. */
     void (*changed)(void *userdata);
-    /* Readers see another payload than before; update_latency_us tells since when. May be NULL. */
-    void (*updated)(void *userdata);
 };
 
-/* Members are for looking at, by whoever shows them. */
+/* See published.c. */
+enum published_state {
+    PUBLISHED_AWAITING_PAYLOAD,
+    PUBLISHED_AWAITING_PLACE,
+    PUBLISHED_AWAITING_PUBLISH,
+    PUBLISHED_READY,
+    PUBLISHED_AWAITING_RETRY,
+};
+
+/* Other files read members, and change none. */
 struct published {
     struct published_options options;
     const struct published_callbacks *callbacks;
     void *userdata;
     sd_event *event;
     mono_us started_at;
-    struct volume *volume;              /* NULL while it is being made */
-    struct publisher_volume *publisher; /* from the first payload on */
+    struct volume *volume;              /* NULL until volume_new() has returned */
+    struct publisher_volume *publisher; /* NULL until the place is known */
+    enum published_state state;
 
-    sd_event_source *certificate_timer; /* the next one expires */
-    sd_event_source *retry_timer;
-    bool is_ready;
+    sd_event_source *certificate_timer; /* fires when the next certificate expires */
+    sd_event_source *retry_timer;       /* in PUBLISHED_AWAITING_RETRY */
 
-    /* what is shown */
-    struct payload *payload; /* the newest, published or about to be; NULL before the first */
+    struct payload *payload; /* the newest, published or submitted; NULL before the first */
     char generation[GENERATION_NAME_SIZE];
     size_t n_published;
     struct timespec updated_at;
     span_us update_latency_us;
-    bool publish_is_failing;
 
-    /* what was logged last */
+    /* logged last */
     enum volume_state logged_state;
     enum store_source_state logged_source_state;
     struct error logged_source_error;
-    bool *logged_certificates; /* for each source of the spec: that something is wrong */
+    bool *logged_certificates; /* for each source of the spec: its certificate is invalid */
 };
 
 /*
- * Start to follow the objects and to publish what comes of them.
+ * Subscribe to the objects, and publish the payloads that they make.
  * @callbacks: outlive @p
  * Return: 0; -errno with @e. Either way published_deinit() is due.
  */
 int published_init(struct published *p, sd_event *event, const struct published_options *options,
                    const struct published_callbacks *callbacks, void *userdata, struct error *e);
-/* Nothing is called any more. All zero bytes are fine. */
+/* No callback is called any more. A zeroed object is fine. */
 void published_deinit(struct published *p);
 
-/* Publish what could not be published, after failed() or PUBLISHED_LATER. */
+/* Try the first payload again, after failed() or PUBLISHED_LATER. Else it does nothing. */
 void published_retry(struct published *p);
 
-/* Why there is nothing to be seen, while there is no payload. Return: -errno, with @e. */
+/* Whether the last publish failed, after the volume was ready; it is retried. */
+bool published_is_failing(const struct published *p);
+
+/* Explain why there is no payload. Return: -errno, with @e. */
 int published_why_missing(const struct published *p, struct error *e);
 
 /* "secret/NAMESPACE/NAME", "projected/NAMESPACE/NAME-OF-THE-VOLUME". Return: @buf. */
 #define PUBLISHED_TEXT_SIZE (VOLUME_TEXT_SIZE + OBJECT_NAMESPACE_MAX + 1)
 const char *published_text(const struct published *p, char buf[static PUBLISHED_TEXT_SIZE]);
 #define PUBLISHED_TEXT(p) published_text((p), (char[PUBLISHED_TEXT_SIZE]){""})
+
+/* The volume's pod as pairs for log_write(), which leaves them out if there is none. */
+#define PUBLISHED_LOG_POD(p)                                                                       \
+    "namespace", (p)->options.pod != NULL ? (p)->options.namespace : NULL, "pod", (p)->options.pod

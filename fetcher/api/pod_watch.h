@@ -2,7 +2,7 @@
 #pragma once
 /*
  * One watch of the pods of a node, which keeps a struct pods equal to what the API server has. See
- * pod_watch.c for its states and docs/internals/pods.md for its manners.
+ * pod_watch.c for its states and docs/internals/pods.md for its reactions.
  *
  * It does nothing by itself: requests, time and chance come through struct pod_watch_io, and what
  * becomes of a request is told to it through the pod_watch_on_...() functions.

@@ -37,13 +37,6 @@ MAY_INCLUDE = {
     "cmd/doctor": BELOW_CMD | {"cmd/shared", "cmd/status"},
     "cmd": BELOW_CMD | {"cmd/shared", "cmd/mount", "cmd/exec", "cmd/status", "cmd/doctor"},
 }
-# arrows that close a circle of files and have yet to go; add none
-STILL_THERE = {
-    ("node/monitor", "node/csi_service"),
-    ("node/monitor", "node/node"),
-    ("node/csi_service", "node/node"),
-    ("node/static_reconciler", "node/node"),
-}
 INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^>"]+)[>"]')
 GENERATED = {"version.h"}
 MAIN = "cmd/main.c"  # the one object without a header
@@ -83,8 +76,7 @@ def objects_included_by(paths):
     for path in paths:
         own = str(path.with_suffix(""))
         others = {name.removesuffix(".h") for _, quote, name in includes(path) if quote == '"'}
-        kept = {other for other in others if (own, other) not in STILL_THERE}
-        graph.setdefault(own, set()).update(kept - {own})
+        graph.setdefault(own, set()).update(others - {own})
     return graph
 
 

@@ -153,7 +153,7 @@ def test_pod_loses_its_role(
         if removes:
             until(lambda: not (path / "key").exists(), "the files are taken away")
         else:
-            until(lambda: daemon.logged("the source fails; trying again"), "it was refused")
+            until(lambda: daemon.logged("source failed, retrying"), "it was refused")
         assert (path / "key").exists() == (not removes)
         ns.patch("db", {"key": second})
         cluster.grant(ns.name, "reader", identity, *role("db"))

@@ -54,7 +54,7 @@ def test_no_events_without_the_right(
     permit(pod_daemon, secrets=("db",))
     pod = hold(pod_daemon, ns, pods)
     until(lambda: pod_daemon.logged("cannot update; the last content stays readable"), "a line")
-    said = "cannot post events on pods; what they would say is in this log"
+    said = "cannot post events on pods; see this log for their content"
     until(lambda: pod_daemon.logged(said), "a line about events")
     assert not any("VolumeHeld" in text for text in pod.events())
     assert len(pod_daemon.logged(said)) == 1

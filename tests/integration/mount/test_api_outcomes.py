@@ -18,8 +18,8 @@ from lib.sources import Api
 from lib.volume import Volume
 from lib.waiting import until
 
-BEGINS = " WARN the source fails"
-ENDS = " INFO the source is well again"
+BEGINS = " WARN source failed, retrying"
+ENDS = " INFO source recovered"
 
 
 def live(volume: Volume) -> bool:
@@ -346,7 +346,7 @@ def test_recreated_with_the_same_content(each_api: Api, volume: Volume, watcher:
     assert watcher.read() == []
     uid = each_api.server.get_object("secrets", "default", "app")["metadata"]["uid"]
     assert volume.status()["object"]["uid"] == uid
-    assert len(volume.log_lines(" INFO up to date again")) == 1
+    assert len(volume.log_lines(" INFO volume is up to date again")) == 1
 
 
 def test_recreated_with_other_content(each_api: Api, volume: Volume, watcher: Watcher):

@@ -52,13 +52,13 @@ def test_publishing_fails_and_works_again(manifests, start_mount, call: str):
     manifests.put_secret({"a": b"1"})
     prefix = failing(call, "ENOSPC", f"{first}..{first + 1}")
     volume = start_mount(*manifests.arguments, "secret/app", prefix=prefix).wait_ready()
-    volume.expected_words = "publishing failed; trying again"
+    volume.expected_words = "publish failed, retrying"
     generation = volume.generation()
     manifests.put_secret({"a": b"2"})
-    volume.wait_log("ERROR publishing failed; trying again until it works .*No space left")
+    volume.wait_log("ERROR publish failed, retrying .*No space left")
     assert (volume.read("a"), volume.generation()) == (b"1", generation)
     volume.wait_content({"a": b"2"})
-    volume.wait_log("INFO publishing works again")
+    volume.wait_log("INFO publish recovered")
     assert len(volume.log_lines("ERROR")) == 1
 
 
@@ -67,7 +67,7 @@ def test_old_files_that_cannot_be_removed(manifests, start_mount):
     manifests.put_secret({"a": b"1", "gone": b"1"})
     prefix = failing("unlinkat", "EIO", "1..4")
     volume = start_mount(*manifests.arguments, "secret/app", prefix=prefix).wait_ready()
-    volume.expected_words = "publishing failed; trying again"
+    volume.expected_words = "publish failed, retrying"
     manifests.put_secret({"a": b"2"})
     until(lambda: volume.read("a") == b"2", "the new content")
     volume.wait_content({"a": b"2"})

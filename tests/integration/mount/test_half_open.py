@@ -112,7 +112,7 @@ def test_vanished_server_is_noticed_and_found_again(both, area: Path, start_moun
     for volume in volumes:
         volume.wait_content({"n": b"1"})
         until(lambda v=volume: state(v) == "live", "the watch")
-        assert len(volume.log_lines(" WARN the source fails")) == 1
-        assert len(volume.log_lines(" INFO the source is well again")) == 1
+        assert len(volume.log_lines(" WARN source failed, retrying")) == 1
+        assert len(volume.log_lines(" INFO source recovered")) == 1
     for relay in relays:
         relay.close()

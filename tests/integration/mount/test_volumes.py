@@ -346,7 +346,7 @@ def test_certificate_that_expires_while_it_is_shown(manifests, mount, area: Path
     manifests.put_secret(pair, type="kubernetes.io/tls")
     volume = mount(manifests, *hold)
     assert "problem" not in volume.status()["object"]["certificate"]
-    volume.wait_log("WARN a certificate is no good .*its certificate expired on 20")
+    volume.wait_log("WARN invalid certificate .*its certificate expired on 20")
     certificate = volume.status()["object"]["certificate"]
     assert certificate["problem"].startswith("its certificate expired on ")
     assert certificate["notAfter"][:19] in certificate["problem"]
@@ -354,7 +354,7 @@ def test_certificate_that_expires_while_it_is_shown(manifests, mount, area: Path
     good = make_pair(area, "good")
     manifests.put_secret(good, type="kubernetes.io/tls")
     volume.wait_content(good)
-    volume.wait_log("INFO the certificate is good again")
+    volume.wait_log("INFO certificate is valid again")
 
 
 def test_certificate_in_the_status(source, mount, area: Path):
@@ -371,12 +371,12 @@ def test_certificate_in_the_status(source, mount, area: Path):
     volume.wait_content(mixed)
     problem = volume.status()["object"]["certificate"]["problem"]
     assert problem == "tls.key does not belong to tls.crt"
-    volume.wait_log("WARN a certificate is no good .*does not belong")
+    volume.wait_log("WARN invalid certificate .*does not belong")
     text = volume.run("status", str(volume.path)).stdout
     assert "Certificate:      tls.key does not belong to tls.crt" in text
 
     source.put_secret(two, type="kubernetes.io/tls")
-    volume.wait_log("INFO the certificate is good again")
+    volume.wait_log("INFO certificate is valid again")
     assert volume.status()["volume"]["state"] == "current"
 
 

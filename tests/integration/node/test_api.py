@@ -124,7 +124,7 @@ def test_published_volumes_outlive_the_api_server(daemon: Node, api: Api) -> Non
     volume = daemon.publish(daemon.pod())
     until(lambda: watches(api) == 1, "the watch")
     with no_server(api):
-        until(lambda: "the source fails" in daemon.log(), "word of it")
+        until(lambda: "source failed, retrying" in daemon.log(), "word of it")
         daemon.publish(volume)
         assert read(volume, "user") == b"admin"
         daemon.unpublish(volume)
@@ -136,11 +136,11 @@ def test_trouble_that_all_have_is_said_a_few_times(daemon: Node, api: Api) -> No
         daemon.publish(daemon.pod(number))
     until(lambda: watches(api) == 1, "the watch")
     with no_server(api):
-        until(lambda: daemon.log().count("the source fails") == 10, "word of it")
+        until(lambda: daemon.log().count("source failed, retrying") == 10, "word of it")
     until(lambda: watches(api) == 1, "the watch")
     api.put_secret({"user": b"root"})
     until(lambda: read(daemon.pod(), "user") == b"root", "the update")
-    assert daemon.log().count("the source fails") == 10
+    assert daemon.log().count("source failed, retrying") == 10
 
 
 # ---- the node's rights
@@ -246,7 +246,7 @@ def test_newest_token_is_used(pod_rights: Node, pod: Callable[..., PodVolume], a
     old = json.loads(volume.tokens or "")[""]["token"]
     api.server.revoke_token(old)
     api.server.close_watches(name="app")
-    until(lambda: "the source fails" in pod_rights.log(), "word of it")
+    until(lambda: "source failed, retrying" in pod_rights.log(), "word of it")
     pod_rights.publish(volume)
     assert read(volume, "user") == b"admin"
     api.put_secret({"user": b"root"})

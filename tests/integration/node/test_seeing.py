@@ -30,7 +30,7 @@ PAGES = "--metrics-bind-address=127.0.0.1:0"
 
 def address(node: Node) -> str:
     """Where it says that it serves its pages."""
-    found = re.search(r'metrics and health are served address="([^"]+)"', node.log())
+    found = re.search(r'serving metrics and health address="([^"]+)"', node.log())
     assert found is not None, node.log()
     return found.group(1)
 
@@ -213,7 +213,7 @@ def test_ready_once_the_api_server_has_answered(start_node: NodeMaker, api: Api)
     assert get(node, "/readyz")[0] == 200
     api.server.stop_listening()
     api.server.end_connections()
-    until(lambda: "the source fails" in node.log(), "word of it")
+    until(lambda: "source failed, retrying" in node.log(), "word of it")
     assert get(node, "/readyz")[0] == 200
 
 
@@ -227,7 +227,7 @@ def test_pages_answer_404_and_405_to_what_they_do_not_serve(seen: Node) -> None:
 
 def test_no_pages_are_served_at_address_0(start_node: NodeMaker, manifests: Manifests) -> None:
     node = start_node("--metrics-bind-address=0", *manifests.arguments).wait_ready()
-    assert "served" not in node.log()
+    assert "serving metrics" not in node.log()
 
 
 def test_address_in_use_leaves_volumes_without_pages(
@@ -242,7 +242,7 @@ def test_address_in_use_leaves_volumes_without_pages(
         arguments = [f"--metrics-bind-address=127.0.0.1:{port}", *manifests.arguments]
         node = start_node(*arguments).wait_ready()
         node.publish(node.pod())
-        assert "no metrics and no health will be served" in node.log()
+        assert "cannot serve metrics and health" in node.log()
 
 
 def test_invalid_address_ends_the_start(start_node: NodeMaker, manifests: Manifests) -> None:

@@ -175,10 +175,10 @@ def test_a_bad_file_keeps_its_volume(static: StaticVolumes):
     until(lambda: reads(target / "key", b"dummy-1"), "the volume")
     before = mounts_at(target)
     static.put("app", target, owner={"user": "no-such-user"})
-    static.wait_log("owner.user: there is no user")
+    static.wait_log("owner.user: unknown user")
     assert mounts_at(target) == before
     static.put("app", target)
-    static.wait_log("is good again")
+    static.wait_log("is valid again")
     assert mounts_at(target) == before
 
 

@@ -154,7 +154,7 @@ def test_it_gives_up_on_a_wrong_configuration(host: Machine):
     host.run("systemctl", "start", SERVICE, check=False)
     until(lambda: host.property(SERVICE, "ActiveState") == "failed", "failure")
     assert host.property(SERVICE, "NRestarts") == "0"
-    assert 'there is no option "sparkle"' in host.journal(SERVICE)
+    assert 'unknown option "sparkle"' in host.journal(SERVICE)
 
 
 def test_the_configuration_as_shipped(installed: Machine):

@@ -14,10 +14,10 @@ from lib.process import Process
 from lib.waiting import until
 
 # What the log says when something happens to a mount.
-FAILS = "the source fails; trying again"
-WELL = "the source is well again"
+FAILS = "source failed, retrying"
+WELL = "source recovered"
 STALE = "cannot update; the last content stays readable"
-CURRENT = "up to date again"
+CURRENT = "volume is up to date again"
 
 # What no log may hold: the words of sanitizers, assertions and the C library.
 SUSPICIOUS = ("Sanitizer", "runtime error", "Assertion", "assert", "corrupt", '"level":"error"')

@@ -166,7 +166,7 @@ static void a_file_that_is_no_good(void **state)
     FILE *file = fopen("made", "we");
 
     assert_non_null(file);
-    for (size_t i = 0; i < MADE_DIRS_MAX + 1; i++)
+    for (size_t i = 0; i < CREATED_DIRS_MAX + 1; i++)
         fprintf(file, "/no/such/%zu\n\nnonsense\n", i);
     fclose(file);
     reopen(f);
@@ -181,12 +181,12 @@ static void too_many(void **state)
     FILE *file = fopen("made", "we");
 
     assert_non_null(file);
-    for (size_t i = 0; i < MADE_DIRS_MAX; i++)
+    for (size_t i = 0; i < CREATED_DIRS_MAX; i++)
         fprintf(file, "/no/such/%zu\n", i);
     fclose(file);
     reopen(f);
     assert_int_equal(created_dirs_make(f->dirs, below(f, "a"), &e), -E2BIG);
-    assert_non_null(strstr(e.text, "8192 others were made already"));
+    assert_non_null(strstr(e.text, "8192 others exist already"));
     assert_false(exists("a"));
 }
 

@@ -44,9 +44,9 @@ static void collect(void *userdata, struct node_metrics *metrics)
     const struct fixture *f = userdata;
 
     for (int i = 0; i < f->n_sources; i++)
-        node_metrics_see_source(metrics, &f->source);
-    node_metrics_see_lone_mounts(metrics, 4, 1);
-    node_metrics_see_registration(metrics, f->is_registered);
+        node_metrics_collect_source(metrics, &f->source);
+    node_metrics_collect_mounted_parts(metrics, 4, 1);
+    node_metrics_collect_registration(metrics, f->is_registered);
 }
 
 static void set_up(struct fixture *f)
@@ -74,10 +74,10 @@ static void test_publishing(void **state)
     struct fixture f;
 
     set_up(&f);
-    node_metrics_answered(f.metrics, "NodePublishVolume", "OK", SPAN_MS(2));
-    node_metrics_answered(f.metrics, "NodePublishVolume", "OK", SPAN_MS(3));
-    node_metrics_answered(f.metrics, "NodePublishVolume", "NotFound", SPAN_SEC(90));
-    node_metrics_answered(f.metrics, "Probe", "OK", 10);
+    node_metrics_count_call(f.metrics, "NodePublishVolume", "OK", SPAN_MS(2));
+    node_metrics_count_call(f.metrics, "NodePublishVolume", "OK", SPAN_MS(3));
+    node_metrics_count_call(f.metrics, "NodePublishVolume", "NotFound", SPAN_SEC(90));
+    node_metrics_count_call(f.metrics, "Probe", "OK", 10);
     assert_line(&f, "\nsecretfs_node_publish_total{result=\"success\",reason=\"\"} 2\n");
     assert_line(&f, "\nsecretfs_node_publish_total{result=\"failure\",reason=\"NotFound\"} 1\n");
     assert_line(&f, "\nsecretfs_csi_requests_total{method=\"Probe\",code=\"OK\"} 1\n");
@@ -93,9 +93,9 @@ static void test_updates_and_events(void **state)
     struct fixture f;
 
     set_up(&f);
-    node_metrics_updated(f.metrics, 400);
-    node_metrics_updated(f.metrics, SPAN_MS(20));
-    node_metrics_event(f.metrics, "posted");
+    node_metrics_observe_update(f.metrics, 400);
+    node_metrics_observe_update(f.metrics, SPAN_MS(20));
+    node_metrics_count_event(f.metrics, "posted");
     assert_line(&f, "\nsecretfs_update_propagation_seconds_bucket{le=\"0.0005\"} 1\n");
     assert_line(&f, "\nsecretfs_update_propagation_seconds_count 2\n");
     assert_line(&f, "\nsecretfs_pod_events_total{result=\"posted\"} 1\n");
@@ -124,15 +124,15 @@ static void test_what_was_counted_stays_counted(void **state)
 
     set_up(&f);
     f.n_sources = 1;
-    node_metrics_source_gone(f.metrics, &f.source, false);
+    node_metrics_retain_source(f.metrics, &f.source, false);
     assert_line(&f, "\nrest_client_requests_total{code=\"200\"} 10\n");
     assert_line(&f, "\nsecretfs_watch_restarts_total 6\n");
     assert_line(&f, "\nsecretfs_watches 7\n");
-    node_metrics_source_gone(f.metrics, &f.source, true);
+    node_metrics_retain_source(f.metrics, &f.source, true);
     f.is_other = true;
     assert_line(&f, "\nrest_client_requests_total{code=\"200\"} 20\n");
     f.n_sources = 0;
-    node_metrics_source_gone(f.metrics, &f.source, true);
+    node_metrics_retain_source(f.metrics, &f.source, true);
     assert_line(&f, "\nrest_client_requests_total{code=\"200\"} 20\n");
     assert_line(&f, "\nrest_client_requests_total{code=\"<error>\"} 2\n");
     assert_line(&f, "\nsecretfs_watch_restarts_total 9\n");
@@ -146,7 +146,7 @@ static void test_a_source_that_counts_nothing(void **state)
     set_up(&f);
     f.source.ops = &silent_ops;
     f.n_sources = 1;
-    node_metrics_source_gone(f.metrics, &f.source, true);
+    node_metrics_retain_source(f.metrics, &f.source, true);
     assert_line(&f, "\nsecretfs_watches 0\n");
     tear_down(&f);
 }
@@ -178,9 +178,9 @@ static int try_rendering(void *userdata)
 
     if (r < 0)
         return r;
-    node_metrics_answered(metrics, "NodePublishVolume", "OK", 1);
+    node_metrics_count_call(metrics, "NodePublishVolume", "OK", 1);
     r = node_metrics_render(metrics, &text);
-    node_metrics_source_gone(metrics, &f.source, true);
+    node_metrics_retain_source(metrics, &f.source, true);
     buf_deinit(&text);
     return r;
 }

@@ -121,12 +121,12 @@ static void test_levels(void **state)
     assert_int_equal(o.log_level, LOG_LEVEL_ERROR);
     assert_int_equal(o.log_format, LOG_FORMAT_JSON);
     assert_int_equal(o.rights, NODE_RIGHTS_POD);
-    assert_int_equal(o.pace.per_sec, HTTP_DEFAULT_QPS);
-    assert_int_equal(o.pace.burst, HTTP_DEFAULT_BURST);
+    assert_int_equal(o.rate_limit.per_sec, HTTP_DEFAULT_QPS);
+    assert_int_equal(o.rate_limit.burst, HTTP_DEFAULT_BURST);
     node_options_deinit(&o);
     parse_well("--kube-api-qps=0 --kube-api-burst=100000", &o);
-    assert_int_equal(o.pace.per_sec, 0);
-    assert_int_equal(o.pace.burst, 100000);
+    assert_int_equal(o.rate_limit.per_sec, 0);
+    assert_int_equal(o.rate_limit.burst, 100000);
     node_options_deinit(&o);
 }
 
@@ -160,9 +160,9 @@ static void test_faults_of_a_file(void **state)
         const char *text;
         const char *message;
     } faults[] = {
-        {"nodeid: a\n", "there is no option \"nodeid\""},
-        {"config: /etc/x\n", "there is no option \"config\""},
-        {"help: true\n", "there is no option \"help\""},
+        {"nodeid: a\n", "unknown option \"nodeid\""},
+        {"config: /etc/x\n", "unknown option \"config\""},
+        {"help: true\n", "unknown option \"help\""},
         {"kube-api-qps: -1\n", "kube-api-qps takes a whole number from 0 to 100000"},
         {"kube-api-qps: 1.5\n", "kube-api-qps takes a whole number"},
         {"kube-api-qps: 100001\n", "kube-api-qps takes a whole number"},
@@ -203,8 +203,8 @@ static void test_faults(void **state)
         const char *line;
         const char *message;
     } faults[] = {
-        {"--driver-name=-x", "no name of a driver"},
-        {"--driver-name=a_b", "no name of a driver"},
+        {"--driver-name=-x", "invalid driver-name"},
+        {"--driver-name=a_b", "invalid driver-name"},
         {"--endpoint=tcp://127.0.0.1:1", "absolute path"},
         {"--kubelet-root=kubelet", "absolute path"},
         {"--registration-path=x", "absolute path"},

@@ -99,12 +99,16 @@ static void tear_down(struct fixture *f)
 
 static void post(struct fixture *f, const char *pod, const char *reason)
 {
-    const struct pod_event event = {.pod = pod,
+    const char *slash = strchr(pod, '/');
+    char namespace[64];
+    const struct pod_event event = {.namespace = namespace,
+                                    .pod = slash != NULL ? slash + 1 : pod,
                                     .pod_uid = "11111111-2222",
                                     .reason = reason,
                                     .message = "the content is \"old\"",
                                     .is_warning = true};
 
+    snprintf(namespace, sizeof(namespace), "%.*s", slash != NULL ? (int)(slash - pod) : 0, pod);
     pod_events_post(f->events, &source, &event, f->now);
 }
 

@@ -314,15 +314,15 @@ static void test_hurry(void **state)
 {
     struct node_pods_query *query = ask_later("two");
 
-    node_pods_query_hurry(query); /* it is under way */
+    node_pods_query_expedite(query); /* it is under way */
     assert_int_equal(world.n_requests, 2);
     end(newest(), HTTP_REFUSED);
     assert_int_equal(world.n_requests, 2);
-    node_pods_query_hurry(query);
+    node_pods_query_expedite(query);
     assert_int_equal(world.n_requests, 3);
     answer(newest(), 200, POD("u1"));
     assert_int_equal(world.answers[0], NODE_PODS_SUB_PATH);
-    node_pods_query_hurry(NULL);
+    node_pods_query_expedite(NULL);
 }
 
 static void test_request_cannot_be_made(void **state)

@@ -242,7 +242,7 @@ static void a_bad_file_keeps_its_volume(void **state)
     expect(f, "+a:/a ");
     put_volume("a.yaml", "a", "s");
     wait_for(f, "!a.yaml ");
-    assert_string_equal(f->reason, "target: \"a\" is not absolute");
+    assert_string_equal(f->reason, "target: \"a\" is not an absolute path");
     assert_int_equal(static_volumes_count(f->volumes), 1);
     static_volumes_refresh(f->volumes);
     expect(f, "");

@@ -121,7 +121,7 @@ static void test_files_in_the_way(void **state)
     assert_true(fd >= 0);
     fd = fd_close(fd);
     assert_int_equal(target_make(&area, path_of("file"), &fd, &e), -EINVAL);
-    assert_non_null(strstr(e.text, "no directory"));
+    assert_non_null(strstr(e.text, "is not a directory"));
     assert_int_equal(target_remove(&area, path_of("file"), &e), -ENOTDIR);
     assert_true(exists("file"));
     assert_int_equal(unlink(path_of("file")), 0);

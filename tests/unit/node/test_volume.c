@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a volume says to those who want it, as far as that needs no file system; the rest is tested
- * with real mounts. Objects come from manifests, and there is nobody who could publish them.
+ * The results of mount requests, as far as they need no file system; the rest is tested with real
+ * mounts. Objects come from manifests, and no publisher can be had.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -24,48 +24,56 @@ static char manifest[PATH_MAX];
 static sd_event *event;
 static struct identities *identities;
 
-/* What was told last. */
+/* The last results. */
 static struct {
-    unsigned n_settled;
+    unsigned n_done;
     unsigned n_asked; /* for a publisher */
-    enum node_volume_outcome outcome;
+    enum node_mount_result result;
     struct error e;
-} told;
+} seen;
 
-static int no_publisher(void *userdata, enum node_fs fs, struct publisher **ret_publisher,
-                        struct error *e)
+/* Replaces node/file_systems.c, which the program does not link. */
+int node_file_systems_publisher(struct node_file_systems *all, enum node_fs fs,
+                                struct publisher **ret_publisher, struct error *e)
 {
-    told.n_asked++;
+    seen.n_asked++;
     return error_set(e, -ENOMEM, "there is no publisher here");
 }
 
-static void on_change(void *userdata, struct node_volume *volume)
+static unsigned n_changed;
+
+static void on_changed(void *userdata, struct published *p)
 {
+    n_changed++;
 }
 
-static void on_update(void *userdata, const struct node_volume *volume)
+static const struct published_observer observer = {.changed = on_changed};
+static struct node_volume_context context = {.observer = &observer};
+
+/* As an owner embeds a volume. */
+struct owned_volume {
+    unsigned long magic;
+    struct node_volume volume;
+};
+
+static void on_mount_done(struct node_volume *volume, enum node_mount_result result,
+                          const struct error *e)
 {
+    seen.n_done++;
+    seen.result = result;
+    seen.e = *e;
 }
 
-static struct node_volume_host host = {
-    .choose_publisher = no_publisher, .changed = on_change, .updated = on_update};
-
-static void on_settled(void *userdata, struct node_volume *volume, enum node_volume_outcome outcome,
-                       const struct error *e)
+static void owned_free(struct node_volume *volume)
 {
-    told.n_settled++;
-    told.outcome = outcome;
-    told.e = *e;
+    node_volume_deinit(volume);
+    free(CONTAINER_OF(volume, struct owned_volume, volume));
 }
 
-static void on_abandoned(void *userdata, struct node_volume *volume)
-{
-}
+static const struct node_volume_ops ops = {.mount_done = on_mount_done, .free = owned_free};
 
-static const struct node_volume_callbacks callbacks = {.settled = on_settled,
-                                                       .abandoned = on_abandoned};
-
-static enum node_fs fs_to_make = NODE_FS_STANDARD;
+static bool pod_decides_fs;
+static enum volume_updates updates = VOLUME_UPDATES_GENERATIONS;
 
 static int make(const char *secret, struct node_volume **ret_volume)
 {
@@ -74,35 +82,44 @@ static int make(const char *secret, struct node_volume **ret_volume)
     struct node_volume_options options = {.id = "csi-1",
                                           .target = "/nowhere/at/all",
                                           .namespace = "prod",
-                                          .pod = "prod/web-0",
-                                          .fs = fs_to_make};
+                                          .pod = "web-0",
+                                          .pod_decides_fs = pod_decides_fs};
+    struct owned_volume *v;
     int r = volume_spec_new(VOLUME_SECRET, &options.spec);
 
     if (r == 0)
         r = volume_spec_add_source(options.spec, OBJECT_SECRET, secret, &source);
     if (r == 0)
         r = identities_get_place(identities, &place, &options.identity, NULL);
-    if (r < 0) {
+    v = r == 0 ? calloc(1, sizeof(*v)) : NULL;
+    if (v == NULL) {
         volume_spec_free(options.spec);
-        return r;
+        identity_unref(options.identity);
+        return r < 0 ? r : -ENOMEM;
     }
-    return node_volume_new(&host, &options, &callbacks, NULL, ret_volume, NULL);
+    options.spec->updates = updates;
+    r = node_volume_init(&v->volume, &context, &options, &ops, NULL);
+    if (r < 0)
+        owned_free(&v->volume);
+    else
+        *ret_volume = &v->volume;
+    return r;
 }
 
 static struct node_volume *make_well(const char *secret)
 {
     struct node_volume *v = NULL;
 
-    told.n_settled = told.n_asked = 0;
+    seen.n_done = seen.n_asked = 0;
     assert_int_equal(make(secret, &v), 0);
     return v;
 }
 
-static void run_until_settled(unsigned n)
+static void run_until_done(unsigned n)
 {
-    for (unsigned turn = 0; turn < TURNS_MAX && told.n_settled < n; turn++)
+    for (unsigned turn = 0; turn < TURNS_MAX && seen.n_done < n; turn++)
         assert_true(sd_event_run(event, 10000) >= 0);
-    assert_int_equal(told.n_settled, n);
+    assert_int_equal(seen.n_done, n);
 }
 
 static void test_ids(void **state)
@@ -119,47 +136,47 @@ static void test_missing(void **state)
 {
     struct node_volume *v = make_well("none");
 
-    node_volume_want(v, false);
-    run_until_settled(1);
-    assert_int_equal(told.outcome, NODE_VOLUME_MISSING);
-    assert_non_null(strstr(told.e.text, "none"));
-    assert_false(v->is_wanted);
-    node_volume_free(v);
+    node_volume_request_mount(v, false);
+    run_until_done(1);
+    assert_int_equal(seen.result, NODE_MOUNT_MISSING);
+    assert_non_null(strstr(seen.e.text, "none"));
+    assert_false(v->is_requested);
+    owned_free(v);
 }
 
-/* Whoever has patience is not told of what may come yet. */
-static void test_missing_and_waited_for(void **state)
+/* A request without a deadline does not end because of a missing object. */
+static void test_missing_without_deadline(void **state)
 {
     struct node_volume *v = make_well("none");
 
-    node_volume_want(v, true);
+    node_volume_request_mount(v, true);
     for (unsigned turn = 0; turn < 5; turn++)
         assert_true(sd_event_run(event, 1000) >= 0);
-    assert_int_equal(told.n_settled, 0);
-    assert_false(node_volume_forgo(v));
-    assert_false(v->is_wanted);
-    node_volume_free(v);
+    assert_int_equal(seen.n_done, 0);
+    assert_false(node_volume_cancel_request(v));
+    assert_false(v->is_requested);
+    owned_free(v);
 }
 
-/* It is tried again when it is wanted again, and not before. */
+/* The next request tries again, and nothing before it. */
 static void test_cannot_be_published(void **state)
 {
     struct node_volume *v = make_well("db");
     unsigned n_asked;
 
-    node_volume_want(v, false);
-    run_until_settled(1);
-    assert_int_equal(told.outcome, NODE_VOLUME_UNAVAILABLE);
-    assert_non_null(strstr(told.e.text, "there is no publisher here"));
-    n_asked = told.n_asked;
+    node_volume_request_mount(v, false);
+    run_until_done(1);
+    assert_int_equal(seen.result, NODE_MOUNT_UNAVAILABLE);
+    assert_non_null(strstr(seen.e.text, "there is no publisher here"));
+    n_asked = seen.n_asked;
     assert_int_not_equal(n_asked, 0);
     assert_true(sd_event_run(event, 1000) >= 0);
-    assert_int_equal(told.n_asked, n_asked);
-    node_volume_want(v, false);
-    run_until_settled(2);
-    assert_int_equal(told.n_asked, n_asked + 1);
-    assert_int_equal(told.outcome, NODE_VOLUME_UNAVAILABLE);
-    node_volume_free(v);
+    assert_int_equal(seen.n_asked, n_asked);
+    node_volume_request_mount(v, false);
+    run_until_done(2);
+    assert_int_equal(seen.n_asked, n_asked + 1);
+    assert_int_equal(seen.result, NODE_MOUNT_UNAVAILABLE);
+    owned_free(v);
 }
 
 /* Content waits for the choice of the file system, which is made once. */
@@ -167,34 +184,65 @@ static void test_file_system_is_decided_later(void **state)
 {
     struct node_volume *v;
 
-    fs_to_make = NODE_FS_UNDECIDED;
+    pod_decides_fs = true;
     v = make_well("db");
-    fs_to_make = NODE_FS_STANDARD;
-    node_volume_want(v, true);
+    pod_decides_fs = false;
+    assert_int_equal(v->fs, NODE_FS_UNDECIDED);
+    node_volume_request_mount(v, true);
     for (unsigned turn = 0; turn < TURNS_MAX && v->published.payload == NULL; turn++)
         assert_true(sd_event_run(event, 10000) >= 0);
     assert_non_null(v->published.payload);
-    assert_int_equal(told.n_asked, 0);
-    assert_int_equal(told.n_settled, 0);
-    node_volume_decide(v, NODE_FS_LIVE);
-    assert_int_equal(told.n_asked, 1);
-    assert_int_equal(told.n_settled, 1);
-    node_volume_decide(v, NODE_FS_STANDARD);
+    assert_int_equal(seen.n_asked, 0);
+    assert_int_equal(seen.n_done, 0);
+    node_volume_set_fs(v, NODE_FS_LIVE);
+    assert_int_equal(seen.n_asked, 1);
+    assert_int_equal(seen.n_done, 1);
+    node_volume_set_fs(v, NODE_FS_STANDARD);
     assert_int_equal(v->fs, NODE_FS_LIVE);
     assert_string_equal(node_fs_name(v->fs), "live");
-    node_volume_free(v);
+    owned_free(v);
 }
 
-static void test_owners_that_are_not_said(void **state)
+/* The spec decides before the pod does. */
+static void test_file_system_of_the_spec(void **state)
+{
+    struct node_volume *v;
+
+    v = make_well("db");
+    assert_int_equal(v->fs, NODE_FS_STANDARD);
+    owned_free(v);
+    pod_decides_fs = true;
+    updates = VOLUME_UPDATES_IN_PLACE;
+    v = make_well("db");
+    pod_decides_fs = false;
+    updates = VOLUME_UPDATES_GENERATIONS;
+    assert_int_equal(v->fs, NODE_FS_LIVE);
+    owned_free(v);
+}
+
+/* The observer of all volumes sees a change before the volume's owner has its result. */
+static void test_observer(void **state)
+{
+    struct node_volume *v;
+
+    n_changed = 0;
+    v = make_well("none");
+    node_volume_request_mount(v, false);
+    run_until_done(1);
+    assert_int_not_equal(n_changed, 0);
+    owned_free(v);
+}
+
+static void test_default_owner(void **state)
 {
     struct node_volume *v = make_well("db");
 
     assert_int_equal(v->spec->uid, geteuid());
     assert_int_equal(v->spec->gid, getegid());
-    node_volume_free(v);
+    owned_free(v);
 }
 
-static bool count(void *userdata, const struct node_volume *volume)
+static bool count(void *userdata, struct node_volume *volume)
 {
     size_t *n = userdata;
 
@@ -226,18 +274,19 @@ static void test_found_by_id_until_dropped(void **state)
     node_volumes_free(all);
 }
 
-static int make_with_what_memory_there_is(void *userdata)
+static int make_and_free(void *userdata)
 {
     struct node_volume *v = NULL;
     int r = make("db", &v);
 
-    node_volume_free(v);
+    if (v != NULL)
+        owned_free(v);
     return r;
 }
 
 static void test_no_memory(void **state)
 {
-    failmalloc_try(make_with_what_memory_there_is, NULL);
+    failmalloc_try(make_and_free, NULL);
 }
 
 static void set_up(void)
@@ -260,7 +309,7 @@ static void set_up(void)
     assert(r == 0);
     r = sd_event_new(&event);
     assert(r >= 0);
-    host.event = event;
+    context.event = event;
     r = identities_new(event, &options, &identities);
     assert(r == 0);
 }
@@ -270,10 +319,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ids),
         cmocka_unit_test(test_missing),
-        cmocka_unit_test(test_missing_and_waited_for),
+        cmocka_unit_test(test_missing_without_deadline),
         cmocka_unit_test(test_cannot_be_published),
         cmocka_unit_test(test_file_system_is_decided_later),
-        cmocka_unit_test(test_owners_that_are_not_said),
+        cmocka_unit_test(test_file_system_of_the_spec),
+        cmocka_unit_test(test_observer),
+        cmocka_unit_test(test_default_owner),
         cmocka_unit_test(test_found_by_id_until_dropped),
         cmocka_unit_test(test_no_memory),
     };

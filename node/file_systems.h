@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * The two file systems of a node, in which its volumes are directories: the standard one, and the
+ * live one, which is mounted for the first volume that needs it. See file_systems.c.
+ *
+ * Thread: the event loop's.
+ */
+#include "serve/file_system.h"
+#include "serve/watchdog.h"
+
+struct node_file_systems;
+
+/* The file system of a volume; chosen once, before its first content is published. */
+enum node_fs {
+    NODE_FS_UNDECIDED, /* node_volume_set_fs() decides */
+    NODE_FS_STANDARD,  /* warm reads cost no request */
+    NODE_FS_LIVE,      /* answers OPEN, so that a file that is mounted alone follows updates */
+};
+
+/* "standard", "live"; "" while it is undecided. */
+static inline const char *node_fs_name(enum node_fs fs)
+{
+    static const char *const names[] = {
+        [NODE_FS_UNDECIDED] = "", [NODE_FS_STANDARD] = "standard", [NODE_FS_LIVE] = "live"};
+
+    return names[fs];
+}
+
+/* Strings are borrowed and outlive the object. */
+struct node_file_systems_options {
+    const char *run_dir;
+    const char *source;        /* of the mounts, as mountinfo shows it */
+    struct watchdog *watchdog; /* borrowed, like the strings; gets the publishers */
+    /* The live file system was mounted. */
+    void (*live_mounted)(void *userdata, const struct session *session);
+    /* A file system stopped to serve, and cannot be repaired. May not free the object. */
+    file_system_failed_fn *failed;
+    void *userdata;
+};
+
+/* Mount the standard file system. Return: 0, *ret_all is the caller's; -errno with @e. */
+int node_file_systems_new(sd_event *event, const struct node_file_systems_options *options,
+                          struct node_file_systems **ret_all, struct error *e);
+/* All volumes must be gone. NULL is fine. Return: NULL. */
+struct node_file_systems *node_file_systems_free(struct node_file_systems *all);
+DEFINE_CLEANUP(struct node_file_systems *, node_file_systems_free)
+
+/*
+ * The publisher of a file system; mounts the live one if it is not mounted yet.
+ * @fs: not NODE_FS_UNDECIDED
+ * Return: 0, *ret_publisher is borrowed; -errno with @e.
+ */
+int node_file_systems_publisher(struct node_file_systems *all, enum node_fs fs,
+                                struct publisher **ret_publisher, struct error *e);
+
+/* Of the standard file system. Borrowed. */
+const struct session *node_file_systems_session(const struct node_file_systems *all);
+/* Whether volumes can be read: no connection of a file system was aborted. */
+bool node_file_systems_are_serving(const struct node_file_systems *all);
+/* Add the FUSE requests so far. */
+void node_file_systems_count_requests(const struct node_file_systems *all,
+                                      struct request_counts *counts);

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * The HTTP pages of a node: /metrics, /healthz, /livez and /readyz.
+ *
+ * Thread: the event loop's.
+ */
+#include "node/csi_service.h"
+
+struct node_pages;
+
+/* Borrowed; outlives the pages. */
+struct node_pages_context {
+    sd_event *event;
+    const struct node_options *options; /* metrics_address: where to listen */
+    struct node_metrics *metrics;
+    const struct node_file_systems *file_systems;
+    const struct node_volumes *volumes;
+    const struct identities *identities;
+    const struct csi_service *csi;
+};
+
+/*
+ * Listen, if the options have an address. An address in use is logged; pods get their volumes
+ * without these pages.
+ * @context: copied
+ * Return: 0, *ret_pages is the caller's; -EINVAL for an invalid address; -ENOMEM; with @e.
+ */
+int node_pages_new(const struct node_pages_context *context, struct node_pages **ret_pages,
+                   struct error *e);
+/* Return: NULL. */
+struct node_pages *node_pages_free(struct node_pages *pages);
+DEFINE_CLEANUP(struct node_pages *, node_pages_free)

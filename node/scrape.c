@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/scrape.h"
+
+struct scrape {
+    struct node_metrics *metrics;
+    size_t n_live, n_stale; /* mounted parts of all volumes */
+};
+
+static bool collect_volume(void *userdata, struct node_volume *volume)
+{
+    struct scrape *scrape = userdata;
+    struct publisher_mounted_parts mounts;
+
+    node_metrics_collect_volume(scrape->metrics, &volume->published);
+    if (volume->published.publisher == NULL)
+        return true;
+    mounts = publisher_mounted_parts(volume->published.publisher);
+    scrape->n_live += mounts.follow ? mounts.n : 0;
+    scrape->n_stale += mounts.follow ? 0 : mounts.n;
+    return true;
+}
+
+static bool collect_identity(void *userdata, const struct identity *identity)
+{
+    const struct scrape *scrape = userdata;
+
+    if (identity->source != NULL)
+        node_metrics_collect_source(scrape->metrics, identity->source);
+    return true;
+}
+
+void node_scrape_collect(void *userdata, struct node_metrics *metrics)
+{
+    const struct node_scrape *node = userdata;
+    struct scrape scrape = {.metrics = metrics};
+    struct request_counts counts = {0};
+
+    node_volumes_visit(node->volumes, collect_volume, &scrape);
+    identities_visit(node->identities, collect_identity, &scrape);
+    node_file_systems_count_requests(node->file_systems, &counts);
+    node_metrics_collect_requests(metrics, &counts);
+    node_metrics_collect_mounted_parts(metrics, scrape.n_live, scrape.n_stale);
+    node_metrics_collect_registration(metrics, csi_service_is_registered(node->csi));
+}

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The document is one JSON object for the process, then one for each volume. A node with thousands
+ * of volumes sends VOLUMES_PER_TURN in a turn of the loop, and the next ones when these are sent:
+ * volumes have increasing numbers, and the cursor is the number of the last one. So a slow client
+ * costs one buffer, and an update waits for a millisecond of status at most.
+ */
+#include "node/status.h"
+
+#include "monitor/status_document.h"
+#include "monitor/status_socket.h"
+
+#define VOLUMES_PER_TURN 64 /* that takes about a millisecond */
+
+#define FILE_SYSTEMS_MAX 2 /* standard and live */
+
+struct node_status {
+    struct node_status_context context;
+    struct status_socket *sockets[FILE_SYSTEMS_MAX];
+    size_t n_sockets;
+};
+
+/* ---- volumes */
+
+struct volumes_part {
+    uint64_t cursor; /* number of the last volume that was added */
+    size_t n;
+    struct buf *text;
+    int result;
+};
+
+static bool add_volume(void *userdata, struct node_volume *volume)
+{
+    struct volumes_part *part = userdata;
+    cJSON *json;
+    int r;
+
+    if (volume->number <= part->cursor)
+        return true;
+    if (part->n++ == VOLUMES_PER_TURN) {
+        part->result = CONTROL_MORE;
+        return false;
+    }
+    part->cursor = volume->number;
+    json = cJSON_CreateObject();
+    r = status_document_volume(&volume->published, volume->target, NULL, volume->identity->name,
+                               json);
+    r |= json_add_text(json, "fileSystem",
+                       volume->fs != NODE_FS_UNDECIDED ? node_fs_name(volume->fs) : NULL);
+    part->result = status_document_print(json, part->text);
+    if (r < 0)
+        part->result = r;
+    return part->result == 0;
+}
+
+/* ---- the process */
+
+struct source_list {
+    cJSON *list;
+    int result;
+};
+
+static bool add_source(void *userdata, const struct identity *identity)
+{
+    struct source_list *sources = userdata;
+    cJSON *json = cJSON_CreateObject();
+
+    if (identity->source != NULL)
+        sources->result |= status_document_source(identity->source, identity->name, json);
+    if (!cJSON_AddItemToArray(sources->list, json)) {
+        cJSON_Delete(json);
+        sources->result = -ENOMEM;
+    }
+    return sources->result == 0;
+}
+
+static int add_pods(cJSON *json, const struct node_pods *pods)
+{
+    const char *problem = node_pods_problem(pods);
+    cJSON *described = cJSON_AddObjectToObject(json, "pods");
+    int r = json_add_bool(described, "readable", problem[0] == '\0');
+
+    r |= json_add_number(described, "known", (double)node_pods_count(pods));
+    r |= json_add_text(described, "error", problem[0] != '\0' ? problem : NULL);
+    return r;
+}
+
+static int add_process(const struct node_status *status, struct buf *text)
+{
+    const struct node_status_context *c = &status->context;
+    cJSON *json = cJSON_CreateObject();
+    struct source_list sources = {.list = cJSON_AddArrayToObject(json, "sources")};
+    const char *error = csi_service_registration_error(c->csi);
+    struct request_counts counts = {0};
+    int r;
+
+    node_file_systems_count_requests(c->file_systems, &counts);
+    r = status_document_process("node", c->started_at, &counts, json);
+    r |= json_add_text(json, "driver", c->options->driver_name);
+    r |= json_add_text(json, "node", c->options->node_id);
+    r |= json_add_text(json, "runDirectory", c->options->run_dir);
+    r |= json_add_bool(json, "registered", csi_service_is_registered(c->csi));
+    r |= json_add_text(json, "registrationError", error[0] != '\0' ? error : NULL);
+    r |= add_pods(json, c->pods);
+    identities_visit(c->identities, add_source, &sources);
+    r |= sources.result;
+    r |= status_document_print(json, text);
+    return r < 0 ? -ENOMEM : 0;
+}
+
+/* A control_document_fn. */
+static int write_part(void *userdata, uint64_t *cursor, struct buf *text)
+{
+    const struct node_status *status = userdata;
+    struct volumes_part part = {.cursor = *cursor, .text = text};
+    int r = *cursor == 0 ? add_process(status, text) : 0;
+
+    if (r < 0)
+        return r;
+    node_volumes_visit(status->context.volumes, add_volume, &part);
+    *cursor = part.cursor;
+    return part.result;
+}
+
+/* ---- the object */
+
+int node_status_new(const struct node_status_context *context, struct node_status **ret_status)
+{
+    struct node_status *status = calloc(1, sizeof(*status));
+
+    if (status == NULL)
+        return -ENOMEM;
+    status->context = *context;
+    *ret_status = status;
+    return 0;
+}
+
+struct node_status *node_status_free(struct node_status *status)
+{
+    if (status == NULL)
+        return NULL;
+    for (size_t i = 0; i < status->n_sockets; i++)
+        status_socket_free(status->sockets[i]);
+    free(status);
+    return NULL;
+}
+
+void node_status_serve(struct node_status *status, const struct session *session)
+{
+    struct error e = ERROR_INIT;
+
+    assert(status->n_sockets < FILE_SYSTEMS_MAX);
+    if (status_socket_new(status->context.event, session_device(session), write_part, status,
+                          &status->sockets[status->n_sockets], &e) == 0)
+        status->n_sockets++;
+    else
+        log_warn("cannot open the status socket; `secretfs status` will not work", "reason",
+                 e.text);
+}

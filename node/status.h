@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * The status of a node: a socket for each file system, which send the same document. See status.c.
+ *
+ * Thread: the event loop's.
+ */
+#include "node/csi_service.h"
+
+struct node_status;
+
+/* Borrowed; outlives the status. */
+struct node_status_context {
+    sd_event *event;
+    const struct node_options *options;
+    struct timespec started_at;
+    const struct node_file_systems *file_systems;
+    struct node_volumes *volumes;
+    const struct identities *identities;
+    const struct node_pods *pods;
+    const struct csi_service *csi;
+};
+
+/* @context: copied. Return: 0, *ret_status is the caller's; -ENOMEM. */
+int node_status_new(const struct node_status_context *context, struct node_status **ret_status);
+/* Return: NULL. */
+struct node_status *node_status_free(struct node_status *status);
+DEFINE_CLEANUP(struct node_status *, node_status_free)
+
+/* Open the socket of a file system, of which there are two at most. A failure is logged. */
+void node_status_serve(struct node_status *status, const struct session *session);

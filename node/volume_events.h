@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * Events on pods whose volume does not show the newest content. See volume_events.c.
+ *
+ * Thread: the event loop's.
+ */
+#include "node/metrics.h"
+#include "node/pod_events.h"
+#include "node/volume.h"
+
+struct node_volume_events;
+
+struct node_volume_events_options {
+    const char *driver_name; /* borrowed, like the next two */
+    const char *node_id;
+    struct node_metrics *metrics; /* counts the events */
+};
+
+/* Return: 0, *ret_events is the caller's; -ENOMEM. */
+int node_volume_events_new(const struct node_volume_events_options *options,
+                           struct node_volume_events **ret_events);
+/* Return: NULL. */
+struct node_volume_events *node_volume_events_free(struct node_volume_events *events);
+DEFINE_CLEANUP(struct node_volume_events *, node_volume_events_free)
+
+/* Post events on what has changed for a volume since the last call. Changes reported_events. */
+void node_volume_events_check(struct node_volume_events *events, struct node_volume *volume);
+
+/* A source is about to be freed: cancel the events that are posted through it. */
+void node_volume_events_forget(struct node_volume_events *events, const struct source *source);

@@ -35,14 +35,14 @@ static ssize_t io_read(int fd, void *buf, size_t len, void *userdata)
     return n;
 }
 
-/* The reply to INIT, with what we want of what the kernel offers. */
+/* The reply to INIT, with the flags that we want and the kernel offers. */
 static ssize_t write_init(int fd, const struct iovec *iov, uint64_t wanted)
 {
     struct fuse_init_out out = {0};
     struct iovec parts[2] = {iov[0], {.iov_base = &out, .iov_len = iov[1].iov_len}};
 
     if (iov[1].iov_len > sizeof(out))
-        return writev(fd, iov, 2); /* of a newer libfuse than any that was seen */
+        return writev(fd, iov, 2); /* of a libfuse newer than all that are known */
     memcpy(&out, iov[1].iov_base, iov[1].iov_len);
     if (wanted != 0)
         out.flags |= FUSE_INIT_EXT;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Reading requests from the FUSE device and writing replies to it, in libfuse's place: libfuse 3.14
- * does not know all that a newer kernel offers when a connection begins (INIT).
+ * Reads requests from the FUSE device and writes replies to it, in libfuse's place: libfuse 3.14
+ * does not know all flags that a newer kernel offers when a connection begins (INIT).
  *
  * Thread: the workers'.
  */

@@ -11,5 +11,5 @@ void inotify_raise_modify(int fd_consumed)
     struct stat status;
 
     if (fd < 0 || fstat(fd, &status) < 0 || ftruncate(fd, status.st_size) < 0)
-        return; /* its watchers have seen that it is gone */
+        return; /* it is gone: its watchers got DELETE_SELF */
 }

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Events for the watchers of files whose content was changed without a system call.
+ * Events for watchers of files whose content changed without a system call.
  *
  * Thread: the publisher's.
  */
 
 /*
- * Have the watchers of a file, and those of the directory that it was opened in, see MODIFY and
- * CLOSE_WRITE: the file is set to the size that it has.
- * @fd_consumed: open for writing; or negative, then the file is gone and nothing is done
+ * Raise MODIFY and CLOSE_WRITE for the watchers of a file and of the directory that it was opened
+ * in: the file is truncated to the size that it has.
+ * @fd_consumed: open for writing; negative when the file is gone, then nothing is raised
  */
 void inotify_raise_modify(int fd_consumed);

@@ -6,8 +6,8 @@
 #include "fuse/node.h"
 
 /*
- * A thread that asks for a file's size is looked for among the newest so many open files of it;
- * past these it is told the size of the newest content.
+ * A stat is answered from its thread's own open file if that is among the newest so many of the
+ * file, and from the newest content otherwise.
  */
 #define SEARCH_MAX 1024
 

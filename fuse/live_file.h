@@ -17,7 +17,7 @@ struct live_open;
  * @thread: the reader's thread id, 0 if the kernel cannot name it: it is in a pid namespace that
  * the daemon does not see
  * @may_wait: false for the publisher, which opens files amid a switch
- * Return: 0, to be ended with live_file_close(): *ret_open is the caller's, or NULL for an
+ * Return: 0, live_file_close() ends it: *ret_open is the caller's, or NULL for an
  * immutable file, which is read through the kernel's pages; -EAGAIN while a switch goes on: to be
  * tried again when it is over; -ESTALE, -EISDIR, -EINVAL; -ENOMEM.
  */

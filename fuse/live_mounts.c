@@ -1,20 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A file that is mounted alone is the inode of one generation. To make it live it is taken out of
- * that generation, which stays as it was:
+ * A file that is mounted alone is the inode of one generation. To become live it is taken out of
+ * that generation, whose content stays the same:
  *
- *  1. a copy of it is made in LIVE_DIRECTORY, under its node id as the name
- *  2. it and the copy are exchanged (RENAME_EXCHANGE): readers of the generation find the same
- *     content in the copy, and the file itself is linked where no reader looks
- *  3. from now on its content changes with every update
+ *     mknod  .live/ID                        a copy of the file, under its node id
+ *     rename VOLUME/..TS/key <-> .live/ID    RENAME_EXCHANGE
  *
- * It has to stay linked because the kernel mounts nothing that has no name: a container runtime
- * that clones the kubelet's mount would fail. It is exchanged as soon as its mount is seen, because
- * its inode then is not in use yet: a watch would see MOVE_SELF, which many programs take for its
- * end. When no mount of it is seen any more, the kernel is told to forget the name. What a
- * container still holds of it goes on following, until the kernel forgets the node.
+ * Readers of the generation get the copy. The inode that is mounted has a name in LIVE_DIRECTORY,
+ * in the root of the file system, which no pod can reach, and its content changes with every update
+ * from now on.
  *
- * A directory is treated in the same way, with all that is below it (live_update.c).
+ *  - It keeps a name because the kernel attaches no mount whose root is unlinked, and the container
+ *    runtime clones the kubelet's mount a moment later.
+ *  - It is exchanged as soon as a scan finds its mount, because its inode is not in use yet then: a
+ *    watcher would get MOVE_SELF, which many programs take for the end of the file.
+ *  - A directory is exchanged with all that is below it, and updated like a volume that changes in
+ *    place (live_update.c). Its parts come first, as they would be moved with it.
+ *  - When a scan finds no mount of it any more, the kernel drops the name without an event
+ *    (NOTIFY_ENTRY). A container that still holds the inode gets updates until the kernel forgets
+ *    it.
+ *  - A part of a generation that has been removed ("//deleted" in mountinfo) is found by the path
+ *    that its node remembers.
+ *
+ * What was tried and does not work: exchanging mounts in the namespaces of containers, which can be
+ * turned against the node; FUSE passthrough to a memfd per version, as an inode has one backing
+ * file, and beside a reader of the old version all other opens fail with EIO; dropping the name or
+ * unlinking in place of the exchange, see above.
  */
 #include "fuse/live_mounts.h"
 
@@ -31,7 +42,7 @@
 #include "fuse/live_file.h"
 #include "fuse/names.h"
 
-#define DELETED       "//deleted" /* what the kernel writes behind the path of an unlinked node */
+#define DELETED       "//deleted" /* follows the path of an unlinked node in mountinfo */
 #define LOCATION_SIZE (sizeof(LIVE_DIRECTORY) + 24)
 
 /* A volume that has members, or had some at the last visit. */
@@ -56,13 +67,13 @@ struct member {
     bool is_linked;   /* in LIVE_DIRECTORY */
     mono_us taken_at; /* out of its generation */
     char *taken_from; /* path from the root of the file system, while in live_mounts.taken */
-    bool is_live;     /* false for want of memory: it becomes so at the next look */
-    bool is_mounted;  /* when mounts were looked at last */
+    bool is_live;     /* false: out of memory, the next scan retries */
+    bool is_mounted;  /* according to the last scan */
 };
 
 /*
- * There may be tens of thousands of members (mount_monitor.c), and updates wait while a look is
- * taken in. So nothing that is done for each member walks all of them.
+ * There may be tens of thousands of members (mount_monitor.c), and updates wait for
+ * live_mounts_reconcile(). So no step for one member walks all of them.
  */
 struct live_mounts {
     struct session *session;
@@ -70,18 +81,18 @@ struct live_mounts {
     bool can_follow;
     struct list all;     /* members of all volumes */
     void *by_id;         /* tsearch(3) tree of the same; empty if none can follow */
-    void *taken;         /* by taken_from: those that the next look may still show there */
+    void *taken;         /* by taken_from: those that the next scan may still show there */
     struct list volumes; /* of members; empty ones until the next visit */
     void *by_name;       /* tsearch(3) tree of the same */
     bool has_directory;
-    bool has_warned; /* of what does not follow */
-    bool is_failing; /* something does not, in the look under way */
-    bool has_taken;  /* something out of its generation, in that look */
+    bool has_warned; /* that a part does not follow updates */
+    bool is_failing; /* a part does not, in the scan under way */
+    bool has_taken;  /* a part out of its generation, in that scan */
 };
 
-/* ---- what a mount shows */
+/* ---- the root of a mount */
 
-/* Read off the root of a mount. */
+/* The root of a mount, parsed. */
 struct root {
     char *volume;     /* path of the volume's directory; "." for the root */
     char *generation; /* name of the directory; NULL in LIVE_DIRECTORY */
@@ -121,7 +132,7 @@ static bool parse_generation(char *text, struct root *ret_root)
     return true;
 }
 
-/* @text: as mountinfo has it; is cut into pieces. Return: whether it is part of a volume. */
+/* @text: from mountinfo; is cut into pieces. Return: whether it is part of a volume. */
 static bool parse_root(char *text, struct root *ret_root)
 {
     static const char live[] = "/" LIVE_DIRECTORY "/";
@@ -219,7 +230,7 @@ static void set_mounted(struct member *m, bool is_mounted)
     m->volume->n_mounted += m->is_mounted;
 }
 
-static void forget_where_taken(struct member *m)
+static void forget_taken_from(struct member *m)
 {
     if (m->taken_from == NULL)
         return;
@@ -232,7 +243,7 @@ static struct member *member_free(struct member *m)
 {
     if (m == NULL)
         return NULL;
-    forget_where_taken(m);
+    forget_taken_from(m);
     tdelete(m, &m->mounts->by_id, compare_ids);
     set_mounted(m, false);
     m->volume->n_members--;
@@ -282,7 +293,7 @@ static int make_live_directory(struct live_mounts *mounts, int root_fd)
     return 0;
 }
 
-/* Step 1. */
+/* The mknod or mkdir of the top comment. */
 static int make_copy(const struct live_mounts *mounts, int root_fd, const struct member *m,
                      const char *location)
 {
@@ -298,7 +309,7 @@ static int make_copy(const struct live_mounts *mounts, int root_fd, const struct
 }
 
 /* is_outdated() has found none that was taken from there. */
-static int note_where_taken(struct member *m, const char *path)
+static int note_taken_from(struct member *m, const char *path)
 {
     m->taken_from = strdup(path);
     if (m->taken_from == NULL || tsearch(m, &m->mounts->taken, compare_taken) == NULL)
@@ -313,7 +324,7 @@ static int take_out(struct live_mounts *mounts, int root_fd, const char *path, s
 
     location_of(m->id, location);
     if (r == 0)
-        r = note_where_taken(m, path);
+        r = note_taken_from(m, path);
     if (r == 0)
         r = make_copy(mounts, root_fd, m, location);
     if (r < 0)
@@ -345,7 +356,7 @@ static int find_node(const struct live_mounts *mounts, const struct root *root, 
     r = root->is_deleted ? tree_find_unlinked(mounts->tree, *ret_path, ret_status)
                          : tree_find_path(mounts->tree, TREE_ROOT_ID, *ret_path, ret_status);
     if (r == 0 && S_ISDIR(ret_status->st_mode) && root->is_deleted)
-        return -ENOENT; /* the kernel makes nothing in it any more */
+        return -ENOENT; /* the kernel creates nothing in it any more */
     return r == 0 && S_ISLNK(ret_status->st_mode) ? -ENOENT : r;
 }
 
@@ -358,7 +369,7 @@ static int make_live(const struct live_mounts *mounts, struct member *m)
     return r;
 }
 
-/* What changes in place is live where it is. */
+/* A file that changes in place is live in its generation. */
 static int begin_following(struct live_mounts *mounts, int root_fd, const struct root *root,
                            const char *path, struct member *m)
 {
@@ -372,8 +383,8 @@ static int begin_following(struct live_mounts *mounts, int root_fd, const struct
 }
 
 /*
- * A look that began before something was taken out still shows it where it was, and what is below a
- * directory. By now that is the copy, which is not mounted.
+ * A scan that began before a part was taken out shows it at its old path, and what is below a
+ * directory as well. By now the copy has that path, which is not mounted.
  */
 static bool is_outdated(const struct live_mounts *mounts, const char *path)
 {
@@ -413,7 +424,7 @@ static int add_member(struct live_mounts *mounts, int root_fd, const struct root
     if (r == 0 && mounts->can_follow)
         r = begin_following(mounts, root_fd, root, path, m);
     if (r == 0 || (m != NULL && m->is_linked))
-        m = NULL; /* it stays */
+        m = NULL; /* keep it */
     return r;
 }
 
@@ -443,10 +454,10 @@ static void note_root(struct live_mounts *mounts, int root_fd, const char *text)
     if (!mounts->has_warned)
         log_warn("a file or directory that is mounted alone does not follow updates", "volume",
                  root.volume, "path", root.path, "error", strerror(-r));
-    mounts->has_warned = true; /* for all of them, until all follow */
+    mounts->has_warned = true; /* once, until all follow again */
 }
 
-/* ---- being let go */
+/* ---- release */
 
 static void unlink_member(struct live_mounts *mounts, struct member *m)
 {
@@ -485,30 +496,30 @@ static int compare_roots(const void *a, const void *b)
     return strcmp(*y, *x);
 }
 
-/* Neither this look nor a later one shows where it was what was taken out before this one began. */
-static void begin_look(struct live_mounts *mounts, mono_us began_at)
+/* What was taken out before this scan began is not shown at its old path any more. */
+static void begin_scan(struct live_mounts *mounts, mono_us began_at)
 {
     struct member *m;
 
     list_for_each (m, &mounts->all, link) {
         set_mounted(m, m->is_linked && m->taken_at >= began_at);
         if (m->taken_at < began_at)
-            forget_where_taken(m);
+            forget_taken_from(m);
     }
     mounts->is_failing = mounts->has_taken = false;
 }
 
-bool live_mounts_reconcile(struct live_mounts *mounts, int root_fd, struct mounted_parts *seen)
+bool live_mounts_reconcile(struct live_mounts *mounts, int root_fd, struct mounted_parts *parts)
 {
-    /* what is below a directory comes before it, as it would be taken out together with it */
-    if (seen->n > 0)
-        qsort(seen->roots, seen->n, sizeof(*seen->roots), compare_roots);
-    begin_look(mounts, seen->began_at);
+    /* what is below a directory comes before it, as it would be moved with it */
+    if (parts->n > 0)
+        qsort(parts->roots, parts->n, sizeof(*parts->roots), compare_roots);
+    begin_scan(mounts, parts->began_at);
     if (!mounts->can_follow)
         drop_unused(mounts); /* each is counted again */
-    for (size_t i = 0; i < seen->n; i++)
-        if (!mounts->can_follow || i == 0 || !streq(seen->roots[i], seen->roots[i - 1]))
-            note_root(mounts, root_fd, seen->roots[i]);
+    for (size_t i = 0; i < parts->n; i++)
+        if (!mounts->can_follow || i == 0 || !streq(parts->roots[i], parts->roots[i - 1]))
+            note_root(mounts, root_fd, parts->roots[i]);
     drop_unused(mounts);
     mounts->has_warned = mounts->is_failing;
     return mounts->has_taken;
@@ -526,10 +537,10 @@ void live_mounts_forget(struct live_mounts *mounts, const char *volume)
         member_free(m);
     }
     v->is_behind = false;
-    v->n_visited = SIZE_MAX; /* the last visit may have told the next volume of this name */
+    v->n_visited = SIZE_MAX; /* the last visit may have been for the next volume of this name */
 }
 
-/* ---- looking */
+/* ---- visits */
 
 void live_mounts_visit(struct live_mounts *mounts, const char *volume, live_mounts_visit_fn *visit,
                        void *userdata)

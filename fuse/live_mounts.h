@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * What is mounted alone of a file system's volumes, and follows their updates. See live_mounts.c.
+ * Live mounts: the files and directories of a file system's volumes that are mounted alone, and
+ * follow their updates. See live_mounts.c.
  *
  * Thread: the publisher's.
  */
@@ -27,7 +28,7 @@ struct live_mount {
 };
 
 /*
- * @can_follow: the file system answers open; else mounts are counted only
+ * @can_follow: the file system answers open; otherwise mounts are only counted
  * Return: 0, *ret_mounts is the caller's; -ENOMEM.
  */
 int live_mounts_new(struct session *session, struct tree *tree, bool can_follow,
@@ -36,14 +37,14 @@ int live_mounts_new(struct session *session, struct tree *tree, bool can_follow,
 struct live_mounts *live_mounts_free(struct live_mounts *mounts);
 
 /*
- * Take in what is mounted now: what is mounted alone for the first time becomes live, and what is
- * no longer mounted is let go.
+ * Reconcile with the result of a scan: a part that is mounted for the first time becomes live, and
+ * one that is not mounted any more is released.
  * @root_fd: of the writable view
- * @seen: is put into another order
- * Return: whether something was taken out of its generation, so that another look is wanted: this
- * one shows it where it was.
+ * @parts: is sorted
+ * Return: whether a part was taken out of its generation; then a rescan has to follow, as this one
+ * has its old path.
  */
-bool live_mounts_reconcile(struct live_mounts *mounts, int root_fd, struct mounted_parts *seen);
+bool live_mounts_reconcile(struct live_mounts *mounts, int root_fd, struct mounted_parts *parts);
 
 /* Visit those of a volume. Return of @visit: whether to go on. */
 typedef bool live_mounts_visit_fn(void *userdata, const struct live_mount *mount);
@@ -59,11 +60,11 @@ typedef void live_mounts_changed_fn(void *userdata, const char *volume);
 void live_mounts_visit_changed(struct live_mounts *mounts, live_mounts_changed_fn *visit,
                                void *userdata);
 
-/* Those that are mounted at the moment. */
+/* How many were mounted at the last scan. */
 size_t live_mounts_count(const struct live_mounts *mounts, const char *volume);
 
-/* Whether some became live and were not given the newest content yet; reset by the call. */
+/* Whether some became live and do not have the newest content yet; reset by the call. */
 bool live_mounts_take_behind(struct live_mounts *mounts, const char *volume);
 
-/* A volume is removed: what is live of it keeps its content until it is no longer in use. */
+/* A volume is removed: its live files keep their content until they are no longer in use. */
 void live_mounts_forget(struct live_mounts *mounts, const char *volume);

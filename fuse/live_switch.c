@@ -8,17 +8,17 @@
  * fstat does not say which descriptor it is about. A switch goes about it in this order:
  *
  *  1. live_switch_new(): from here on an open has to wait, and no attributes are kept
- *  2. the kernel is told to forget the attributes that it has (notifier.c)
- *  3. files that were opened a moment ago are waited for, until they are read or closed, for
- *     LIVE_DRAIN_MAX at most: their readers still see the old size
+ *  2. the kernel drops the attributes that it has cached (notifier.c)
+ *  3. the publisher waits for files that were opened a moment ago, until they are read or closed,
+ *     for LIVE_DRAIN_MAX at most: their readers still get the old size
  *  4. the rename of ..data commits: all files have their new content
  *  5. the publisher opens each of them: the kernel drops its pages and learns the new size
  *     (operations.c, inotify_events.c)
  *  6. live_switch_free(): opens go on; attributes are kept again once the last older version is
  *     closed
  *
- * A reader that keeps a file open for longer is told its own size if its thread is known to have it
- * open (live_file.c), and the newest one else.
+ * A reader that keeps a file open for longer gets the size of its own version if its thread is
+ * known to have it open (live_file.c), and the newest size otherwise.
  */
 #include "fuse/live_switch.h"
 

@@ -48,7 +48,7 @@ struct live_change {
 
 /* Return: the changes, borrowed from the switch. */
 const struct live_change *live_switch_changes(const struct live_switch *live_switch, size_t *ret_n);
-/* Whether files were left out, so that the switch has to be made once more later. */
+/* Whether files were left out: another switch has to follow later. */
 bool live_switch_is_partial(const struct live_switch *live_switch);
 
 /* Until when to wait for open files that were not yet read; 0 when there are none. */

@@ -2,9 +2,9 @@
 /*
  * The steps, around the rename of ..data:
  *
- *  1. new names of directories are made, with their content: CREATE
- *  2. the switch is prepared and the kernel forgets the attributes of what will change
- *  3. open files are waited for (live_switch.c); the publisher does other things meanwhile
+ *  1. new names are made in directories, with their content: CREATE
+ *  2. the switch is prepared, and the kernel drops the attributes of the files that will change
+ *  3. open files drain (live_switch.c); the publisher works on other volumes meanwhile
  *  4. the rename commits the switch
  *  5. files that return to a directory, and are still in use, get their names again: CREATE
  *  6. files that changed are opened for writing: MODIFY and CLOSE_WRITE; this also has the kernel
@@ -70,7 +70,7 @@ void live_update_deinit(struct live_update *update)
     *update = (struct live_update){0};
 }
 
-/* @part_consumed: its texts may be NULL for want of memory */
+/* @part_consumed: its texts are NULL when out of memory */
 static int add_part(struct live_update *u, struct live_part part_consumed, bool has_failed)
 {
     struct live_part *parts =
@@ -96,7 +96,7 @@ int live_update_add(struct live_update *update, const struct live_mount *mount)
                     part.root.path == NULL || (mount->location != NULL && part.location == NULL));
 }
 
-/* ---- names that come */
+/* ---- new names */
 
 /* Make the directories on the way to a file. */
 static int make_parents(int dir_fd, const char *path)
@@ -125,7 +125,7 @@ static int make_node(struct tree *tree, int dir_fd, const char *path,
     return r;
 }
 
-/* A file that was removed and is still in use becomes the same file again; see step 5. */
+/* A file that was removed and is still in use gets its name again in step 5. */
 static int make_return(struct live_update *u, const char *location, const char *path, uint64_t id)
 {
     struct live_part part = {.root = {.id = id, .path = strdup(path)},
@@ -149,7 +149,7 @@ static int make_name(struct live_update *u, int dir_fd, size_t part, const char 
     return make_node(u->tree, dir_fd, below, &staged, file->attributes.mode);
 }
 
-/* Return: 0; -EEXIST, -ENOTDIR when something else is in the file's way; -errno. */
+/* Return: 0; -EEXIST, -ENOTDIR when another node is in the file's way; -errno. */
 static int make_name_if_new(struct live_update *u, int dir_fd, size_t part,
                             const struct payload_file *file)
 {
@@ -166,8 +166,8 @@ static int make_name_if_new(struct live_update *u, int dir_fd, size_t part,
 }
 
 /*
- * What is in a file's way in a directory that is mounted alone is removed by the end of this
- * update, and the file made when it catches up.
+ * A node that is in a file's way in a directory that is mounted alone is removed at the end of this
+ * update, and the file is made when the volume catches up.
  * Return: 0; -EEXIST, -ENOTDIR in a generation; -errno.
  */
 static int make_names(struct live_update *u, int dir_fd, size_t part)
@@ -214,8 +214,8 @@ static int prepare_switch(struct live_update *u)
     return r;
 }
 
-/* Without memory each is asked for alone. */
-static void forget_attributes(struct live_update *u)
+/* Without memory for the list: one by one. */
+static void drop_attributes(struct live_update *u)
 {
     size_t n;
     const struct live_change *changes = live_switch_changes(u->live_switch, &n);
@@ -250,7 +250,7 @@ int live_update_begin(struct live_update *update, int root_fd)
     if (r == 0)
         r = prepare_switch(update);
     if (r == 0)
-        forget_attributes(update);
+        drop_attributes(update);
     return r;
 }
 
@@ -265,7 +265,7 @@ bool live_update_is_partial(const struct live_update *update)
            (update->is_partial || live_switch_is_partial(update->live_switch));
 }
 
-/* ---- names that return, and names that go */
+/* ---- returning names, and removed names */
 
 static int compare_paths(const void *path, const void *file)
 {
@@ -280,24 +280,25 @@ static const struct payload_file *file_by_path(const struct payload *payload, co
                                 : NULL;
 }
 
-/* If it was in use no longer, and is gone by now, a new file takes its place. */
+/* A new file takes its place if it is not in use any more, and so is gone by now. */
 static void link_again(struct live_update *u, int root_fd, struct live_part *part)
 {
     const struct staged_node again = {.again = part->root.id};
-    struct staged_node made = {0};
+    struct staged_node new_file = {0};
     int r;
 
     if (part->returns_as == NULL)
         return;
     r = make_node(u->tree, root_fd, part->returns_as, &again, 0600);
-    made.file = file_by_path(u->payload, part->root.path);
-    if (r == -ESTALE && made.file != NULL)
-        r = make_node(u->tree, root_fd, part->returns_as, &made, made.file->attributes.mode);
+    new_file.file = file_by_path(u->payload, part->root.path);
+    if (r == -ESTALE && new_file.file != NULL)
+        r = make_node(u->tree, root_fd, part->returns_as, &new_file,
+                      new_file.file->attributes.mode);
     if (r == 0)
         part->location = TAKE(part->returns_as);
 }
 
-/* A directory that is mounted alone is not removed, as nothing could return to it. */
+/* A directory that is mounted alone stays, as no name could return to it. */
 static bool is_mounted_alone(const struct live_update *u, uint64_t id)
 {
     for (size_t i = 0; i < u->n_parts; i++)
@@ -326,7 +327,7 @@ static void remove_name(struct live_update *u, int dir_fd, const char *root, con
 }
 
 /*
- * What is left for want of memory is removed by the next update.
+ * When out of memory, names are left to the next update.
  * @below: path of a directory below the part, "" for the part
  */
 static void remove_names(struct live_update *u, int dir_fd, const char *root, const char *below,
@@ -358,7 +359,7 @@ static void raise_modify(const struct live_update *u, int root_fd, const struct 
         inotify_raise_modify(openat(root_fd, path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC));
 }
 
-/* Opens wait until the kernel knows of the new content: see live_switch.c. */
+/* Opens wait until the kernel has dropped the old content: see live_switch.c. */
 static void end_switch(struct live_update *u, int root_fd)
 {
     size_t n;

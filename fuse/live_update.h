@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * A live update: has live files and directories of one volume show another payload, all at the
- * moment of the `..data` rename. See live_update.c.
+ * A live update: switches the live files and directories of one volume to another payload, all at
+ * the moment of the `..data` rename. See live_update.c.
  *
  * Thread: the publisher's.
  */
@@ -17,7 +17,7 @@ struct live_update {
     struct live_part *parts;
     size_t n_parts;
     struct live_switch *live_switch; /* NULL until live_update_begin() */
-    bool is_partial;                 /* something else is in the way of files */
+    bool is_partial;                 /* another node is in the way of a file */
     uid_t uid;                       /* of files whose attributes inherit it; set by the caller */
     gid_t gid;
 };
@@ -32,21 +32,21 @@ void live_update_deinit(struct live_update *update);
 int live_update_add(struct live_update *update, const struct live_mount *mount);
 
 /*
- * Make the files that are new in directories, prepare the switch, and have the kernel forget what
- * it knows of the attributes that will change.
+ * Make the files that are new in directories, prepare the switch, and have the kernel drop the
+ * attributes that will change.
  * @root_fd: of the writable view
- * Return: 0; -EEXIST, -ENOTDIR when something else is in a new file's way in a generation; -errno.
+ * Return: 0; -EEXIST, -ENOTDIR when another node is in a new file's way in a generation; -errno.
  */
 int live_update_begin(struct live_update *update, int root_fd);
 
-/* Until when to wait before the commit; 0 for not at all. It may become 0 before that. */
+/* Until when to wait before the commit; 0: no wait. It may become 0 earlier. */
 mono_us live_update_drain_until(const struct live_update *update);
 
 /*
- * After the commit (live_switch_arm(), live_switch_commit()): the watchers of all that has changed
- * see it, opens go on, and the files that are gone are removed from directories.
+ * After the commit (live_switch_arm(), live_switch_commit()): watchers of changed files
+ * get their events, opens go on, and names that are gone are removed from directories.
  */
 void live_update_end(struct live_update *update, int root_fd);
 
-/* Whether files were left out, see live_switch_new(), or something else was in their way. */
+/* Whether files were left out, see live_switch_new(), or another node was in their way. */
 bool live_update_is_partial(const struct live_update *update);

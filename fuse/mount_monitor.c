@@ -1,4 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The thread scans mountinfo when the kernel reports that mounts have changed, or on request. It
+ * spends a tenth of the time on that at most, so that no number of mounts delays anything but
+ * the next scan. Mounts of other namespaces are not in it and cost nothing.
+ *
+ *  - A subscriber is notified of a result before the time of the scan is published: a thread that
+ *    reads the time has been notified of all that the scan found.
+ *  - A request is answered without a scan if mounts have not changed since the last one. Then the
+ *    time alone is published.
+ *  - A subscription that comes or goes during a scan gets nothing of it. It has requested one of
+ *    its own.
+ *  - A scan that fails when out of memory leaves the last result, and is repeated.
+ */
 #include "fuse/mount_monitor.h"
 
 #include <poll.h>
@@ -6,53 +19,53 @@
 #include <stdatomic.h>
 #include <sys/eventfd.h>
 
-#include "base/cleanup.h"
+#include "base/lock.h"
 #include "base/log.h"
 #include "fuse/mount_watch.h"
 
 #define STACK_BYTES 65536u
-#define SHARE       10         /* one part in so many of the time goes into reading, at most */
-#define PAUSE       SPAN_MS(1) /* between two looks, however short they are */
+#define SHARE       10         /* one part in so many of the time is spent on scans, at most */
+#define PAUSE       SPAN_MS(1) /* between two scans, however short they are */
 
 /*
- * Far more than a node has pods and subPaths. Mounts past these do not follow; who can make them is
- * root on this host.
+ * For each file system: far more than a node has pods and subPaths. Mounts past these do not follow
+ * updates; it takes root on this host to make them.
  */
 #define MOUNTED_PARTS_MAX 65536
 
-#define WATCHES_MAX 4 /* file systems of one process: two of a node */
+#define SUBSCRIPTIONS_MAX 4 /* file systems of one process: two of a node */
 
 struct mount_subscription {
     struct mount_monitor *monitor;
     dev_t device;
-    mount_scanned_fn *seen;
+    mount_scanned_fn *scanned;
     void *userdata;
-    struct mounted_parts mounts; /* not yet taken */
-    bool has_mounts;
+    struct mounted_parts parts; /* of the last scan, if has_parts: it was not taken yet */
+    bool has_parts;
 };
 
 struct mount_monitor {
     pthread_t thread;
-    int wake_fd; /* eventfd */
-    atomic_bool is_requested;
-    atomic_bool is_new; /* there is a watch that has not seen what is mounted now */
+    int wake_fd;               /* eventfd */
+    atomic_bool is_requested;  /* a scan, if mounts have changed */
+    atomic_bool is_rescan_due; /* a scan in any case */
     atomic_bool is_stopping;
-    atomic_uint_least64_t seen_at;
-    bool was_cut; /* and that was logged; the thread's */
+    atomic_uint_least64_t scanned_at;
+    bool was_cut; /* the last scan, and that was logged; the thread's */
 
-    pthread_mutex_t lock; /* what follows, and all watches */
-    struct mount_subscription *watches[WATCHES_MAX];
+    pthread_mutex_t lock; /* what follows, and all subscriptions */
+    struct mount_subscription *subscriptions[SUBSCRIPTIONS_MAX];
 };
 
-void mounted_parts_deinit(struct mounted_parts *mounts)
+void mounted_parts_deinit(struct mounted_parts *parts)
 {
-    for (size_t i = 0; i < mounts->n; i++)
-        free(mounts->roots[i]);
-    free(mounts->roots);
-    *mounts = (struct mounted_parts){0};
+    for (size_t i = 0; i < parts->n; i++)
+        free(parts->roots[i]);
+    free(parts->roots);
+    *parts = (struct mounted_parts){0};
 }
 
-/* ---- looking */
+/* ---- a scan */
 
 /* Parts of a volume are below a generation or below the directory of live files, see
  * live_mounts.c. */
@@ -61,110 +74,106 @@ static bool is_part(const char *root)
     return strstr(root, "/.") != NULL;
 }
 
-static int add(struct mounted_parts *mounts, const char *root)
+static int add(struct mounted_parts *parts, const char *root)
 {
     char *copy;
 
-    if ((mounts->n & (mounts->n - 1)) == 0) { /* a power of two is full */
-        char **roots =
-            reallocarray(mounts->roots, mounts->n == 0 ? 1 : mounts->n * 2, sizeof(*roots));
+    if ((parts->n & (parts->n - 1)) == 0) { /* a power of two is full */
+        char **roots = reallocarray(parts->roots, parts->n == 0 ? 1 : parts->n * 2, sizeof(*roots));
 
         if (roots == NULL)
             return -ENOMEM;
-        mounts->roots = roots;
+        parts->roots = roots;
     }
     copy = strdup(root);
     if (copy == NULL)
         return -ENOMEM;
-    mounts->roots[mounts->n++] = copy;
+    parts->roots[parts->n++] = copy;
     return 0;
 }
 
-struct look {
+struct scan {
     struct {
         dev_t device; /* 0: none */
-        struct mounted_parts mounts;
-    } found[WATCHES_MAX];
+        struct mounted_parts parts;
+    } parts_of[SUBSCRIPTIONS_MAX];
     bool is_cut;
     int result;
 };
 
-static bool note_mount(void *userdata, const struct mountinfo *mount)
+static bool add_mount(void *userdata, const struct mountinfo *mount)
 {
-    struct look *look = userdata;
+    struct scan *scan = userdata;
 
     if (!is_part(mount->root))
         return true;
-    for (size_t i = 0; i < WATCHES_MAX; i++) {
-        if (look->found[i].device != mount->device)
+    for (size_t i = 0; i < SUBSCRIPTIONS_MAX; i++) {
+        if (scan->parts_of[i].device != mount->device)
             continue;
-        if (look->found[i].mounts.n < MOUNTED_PARTS_MAX)
-            look->result = add(&look->found[i].mounts, mount->root);
+        if (scan->parts_of[i].parts.n < MOUNTED_PARTS_MAX)
+            scan->result = add(&scan->parts_of[i].parts, mount->root);
         else
-            look->is_cut = true;
+            scan->is_cut = true;
     }
-    return look->result == 0;
+    return scan->result == 0;
 }
 
-static void look_deinit(struct look *look)
+static void scan_deinit(struct scan *scan)
 {
-    for (size_t i = 0; i < WATCHES_MAX; i++)
-        mounted_parts_deinit(&look->found[i].mounts);
+    for (size_t i = 0; i < SUBSCRIPTIONS_MAX; i++)
+        mounted_parts_deinit(&scan->parts_of[i].parts);
 }
 
-static void find_devices(struct mount_monitor *m, struct look *look)
+static void list_devices(struct mount_monitor *m, struct scan *scan)
 {
-    pthread_mutex_lock(&m->lock);
-    for (size_t i = 0; i < WATCHES_MAX; i++)
-        look->found[i].device = m->watches[i] != NULL ? m->watches[i]->device : 0;
-    pthread_mutex_unlock(&m->lock);
+    LOCK_GUARD(&m->lock);
+    for (size_t i = 0; i < SUBSCRIPTIONS_MAX; i++)
+        scan->parts_of[i].device = m->subscriptions[i] != NULL ? m->subscriptions[i]->device : 0;
 }
 
-/* Those who watch by now get what is there; a watch that is new gets it the next time. */
-static void pass_on(struct mount_monitor *m, struct look *look, mono_us begin)
+static void deliver(struct mount_monitor *m, struct scan *scan, mono_us begin)
 {
-    pthread_mutex_lock(&m->lock);
-    for (size_t i = 0; i < WATCHES_MAX; i++) {
-        struct mount_subscription *w = m->watches[i];
+    LOCK_GUARD(&m->lock);
+    for (size_t i = 0; i < SUBSCRIPTIONS_MAX; i++) {
+        struct mount_subscription *sub = m->subscriptions[i];
 
-        if (w == NULL || w->device != look->found[i].device)
+        if (sub == NULL || sub->device != scan->parts_of[i].device)
             continue;
-        mounted_parts_deinit(&w->mounts);
-        w->mounts = look->found[i].mounts;
-        w->mounts.began_at = begin;
-        look->found[i].mounts = (struct mounted_parts){0};
-        w->has_mounts = true;
-        w->seen(w->userdata);
+        mounted_parts_deinit(&sub->parts);
+        sub->parts = scan->parts_of[i].parts;
+        sub->parts.began_at = begin;
+        scan->parts_of[i].parts = (struct mounted_parts){0};
+        sub->has_parts = true;
+        sub->scanned(sub->userdata);
     }
-    atomic_store(&m->seen_at, begin); /* last: who finds it has been told of what was seen */
-    pthread_mutex_unlock(&m->lock);
+    atomic_store(&m->scanned_at, begin); /* last, see the top */
 }
 
-/* What was known stays when it fails; there is another look. Return: how long not to look again. */
-static span_us look_at_mounts(struct mount_monitor *m)
+/* Return: how long not to scan again. */
+static span_us scan_mounts(struct mount_monitor *m)
 {
-    _cleanup_(look_deinit) struct look look = {.result = 0};
+    _cleanup_(scan_deinit) struct scan scan = {.result = 0};
     mono_us begin;
     int r;
 
     atomic_store(&m->is_requested, false); /* before the time: a request after it is the next */
     begin = clock_mono();
-    find_devices(m, &look);
-    r = mount_watch_visit(note_mount, &look);
-    if (r == 0 && look.result == 0)
-        pass_on(m, &look, begin);
+    list_devices(m, &scan);
+    r = mount_watch_visit(add_mount, &scan);
+    if (r == 0 && scan.result == 0)
+        deliver(m, &scan, begin);
     else
-        atomic_store(&m->is_new, true);
-    if (look.is_cut && !m->was_cut)
+        atomic_store(&m->is_rescan_due, true);
+    if (scan.is_cut && !m->was_cut)
         log_warn("too many parts of volumes are mounted; the others do not follow updates",
                  "maximum", LOG_NUM(MOUNTED_PARTS_MAX));
-    m->was_cut = look.is_cut;
+    m->was_cut = scan.is_cut;
     return PAUSE + (clock_mono() - begin) * (SHARE - 1);
 }
 
 /* ---- the thread */
 
-/* @mountinfo_fd: polls as an error once when mounts have changed; negative to not be asked */
+/* @mountinfo_fd: -1 to ignore it. Return: whether it reported a change. */
 static bool wait_for_change(struct mount_monitor *m, int mountinfo_fd, int timeout_ms)
 {
     struct pollfd fds[] = {{.fd = m->wake_fd, .events = POLLIN},
@@ -189,16 +198,16 @@ static void *monitor_main(void *userdata)
         bool is_requested = atomic_exchange(&m->is_requested, false);
         mono_us now = clock_mono(); /* after the request that it answers */
 
-        has_changed |= atomic_exchange(&m->is_new, false);
+        has_changed |= atomic_exchange(&m->is_rescan_due, false);
         if (!has_changed && is_requested) {
             has_changed = wait_for_change(m, fd, 0);
             if (!has_changed)
-                atomic_store(&m->seen_at, now);
+                atomic_store(&m->scanned_at, now);
             continue;
         }
         if (has_changed && now >= next) {
             has_changed = false;
-            next = clock_mono() + look_at_mounts(m);
+            next = clock_mono() + scan_mounts(m);
             continue;
         }
         has_changed |= wait_for_change(m, has_changed ? -1 : fd,
@@ -239,6 +248,8 @@ struct mount_monitor *mount_monitor_free(struct mount_monitor *monitor)
 {
     if (monitor == NULL)
         return NULL;
+    for (size_t i = 0; i < SUBSCRIPTIONS_MAX; i++)
+        assert(monitor->subscriptions[i] == NULL);
     atomic_store(&monitor->is_stopping, true);
     eventfd_write(monitor->wake_fd, 1);
     pthread_join(monitor->thread, NULL);
@@ -248,85 +259,83 @@ struct mount_monitor *mount_monitor_free(struct mount_monitor *monitor)
     return NULL;
 }
 
-/* ---- watches */
+/* ---- subscriptions */
 
-/* The first place that holds @watch, or NULL. Return: whether there was one. */
-static bool replace(struct mount_monitor *m, const struct mount_subscription *watch,
-                    struct mount_subscription *by)
+/* Replace the first slot that holds @old (NULL: a free one). Return: whether there was one. */
+static bool replace(struct mount_monitor *m, const struct mount_subscription *old,
+                    struct mount_subscription *new)
 {
-    bool is_found = false;
-
-    pthread_mutex_lock(&m->lock);
-    for (size_t i = 0; i < WATCHES_MAX && !is_found; i++) {
-        is_found = m->watches[i] == watch;
-        if (is_found)
-            m->watches[i] = by;
+    LOCK_GUARD(&m->lock);
+    for (size_t i = 0; i < SUBSCRIPTIONS_MAX; i++) {
+        if (m->subscriptions[i] != old)
+            continue;
+        m->subscriptions[i] = new;
+        return true;
     }
-    pthread_mutex_unlock(&m->lock);
-    return is_found;
+    return false;
 }
 
-int mount_subscription_new(struct mount_monitor *monitor, dev_t device, mount_scanned_fn *seen,
-                           void *userdata, struct mount_subscription **ret_watch)
+int mount_subscription_new(struct mount_monitor *monitor, dev_t device, mount_scanned_fn *scanned,
+                           void *userdata, struct mount_subscription **ret_subscription)
 {
-    struct mount_subscription *w = calloc(1, sizeof(*w));
+    struct mount_subscription *sub = calloc(1, sizeof(*sub));
 
-    if (w == NULL)
+    if (sub == NULL)
         return -ENOMEM;
-    *w = (struct mount_subscription){
-        .monitor = monitor, .device = device, .seen = seen, .userdata = userdata};
-    if (!replace(monitor, NULL, w)) {
-        free(w);
+    *sub = (struct mount_subscription){
+        .monitor = monitor, .device = device, .scanned = scanned, .userdata = userdata};
+    if (!replace(monitor, NULL, sub)) {
+        free(sub);
         return -EMFILE;
     }
-    mount_subscription_rescan(w);
-    *ret_watch = w;
+    mount_subscription_rescan(sub);
+    *ret_subscription = sub;
     return 0;
 }
 
-struct mount_subscription *mount_subscription_free(struct mount_subscription *watch)
+struct mount_subscription *mount_subscription_free(struct mount_subscription *subscription)
 {
-    if (watch == NULL)
+    bool was_there;
+
+    if (subscription == NULL)
         return NULL;
-    replace(watch->monitor, watch, NULL);
-    mounted_parts_deinit(&watch->mounts);
-    free(watch);
+    was_there = replace(subscription->monitor, subscription, NULL);
+    assert(was_there);
+    mounted_parts_deinit(&subscription->parts);
+    free(subscription);
     return NULL;
 }
 
-bool mount_subscription_take(struct mount_subscription *watch, struct mounted_parts *ret_mounts)
+bool mount_subscription_take(struct mount_subscription *subscription,
+                             struct mounted_parts *ret_parts)
 {
-    bool has;
-
-    pthread_mutex_lock(&watch->monitor->lock);
-    has = watch->has_mounts;
-    if (has) {
-        *ret_mounts = watch->mounts;
-        watch->mounts = (struct mounted_parts){0};
-        watch->has_mounts = false;
-    }
-    pthread_mutex_unlock(&watch->monitor->lock);
-    return has;
+    LOCK_GUARD(&subscription->monitor->lock);
+    if (!subscription->has_parts)
+        return false;
+    *ret_parts = subscription->parts;
+    subscription->parts = (struct mounted_parts){0};
+    subscription->has_parts = false;
+    return true;
 }
 
-mono_us mount_subscription_scanned_at(const struct mount_subscription *watch)
+mono_us mount_subscription_scanned_at(const struct mount_subscription *subscription)
 {
-    return atomic_load(&watch->monitor->seen_at);
+    return atomic_load(&subscription->monitor->scanned_at);
 }
 
-void mount_subscription_request_scan(struct mount_subscription *watch)
+void mount_subscription_request_scan(struct mount_subscription *subscription)
 {
-    atomic_store(&watch->monitor->is_requested, true);
-    eventfd_write(watch->monitor->wake_fd, 1);
+    atomic_store(&subscription->monitor->is_requested, true);
+    eventfd_write(subscription->monitor->wake_fd, 1);
 }
 
-void mount_subscription_rescan(struct mount_subscription *watch)
+void mount_subscription_rescan(struct mount_subscription *subscription)
 {
-    atomic_store(&watch->monitor->is_new, true);
-    mount_subscription_request_scan(watch);
+    atomic_store(&subscription->monitor->is_rescan_due, true);
+    mount_subscription_request_scan(subscription);
 }
 
-int mount_subscription_fd(const struct mount_subscription *watch)
+int mount_subscription_fd(const struct mount_subscription *subscription)
 {
-    return watch->monitor->wake_fd;
+    return subscription->monitor->wake_fd;
 }

@@ -10,7 +10,7 @@
  * In this order because a kernel before 6.15 does not clone what is not attached.
  *
  * mount_view_bind() is the same for one directory: a clone of what is attached, read-only before it
- * is moved to where readers look.
+ * is moved onto the target.
  *
  * The twin keeps the file system alive when the mount point is unmounted, so the connection does
  * not show the end; mountinfo does (mount_watch.c). inotify watches inodes, so a watcher of any
@@ -106,7 +106,7 @@ int mount_view_identify(struct mount_view *view, struct error *e)
     return r < 0 ? error_set_errno(e, r, "cannot identify the mount on %s", view->mountpoint) : 0;
 }
 
-/* All mounts are looked at only if another one hides ours: a node has thousands that change. */
+/* All mounts are read only if another one hides ours: a node has thousands that change. */
 bool mount_view_check(struct mount_view *view)
 {
     _cleanup_(fd_closep) int fd = open_attached(view);

@@ -53,5 +53,6 @@ bool mount_watch_exists(uint64_t mount_id)
     struct search search = {.id = mount_id};
     int r = mount_watch_visit(compare_id, &search);
 
-    return r < 0 || search.is_found; /* better to serve on than to end for want of a descriptor */
+    return r < 0 ||
+           search.is_found; /* better to serve on than to end because descriptors are short */
 }

@@ -2,7 +2,7 @@
 #pragma once
 /*
  * Watching the mounts of our own mount namespace, for the session, which waits for the end of its
- * mount, and for the mount monitor, which looks for parts of volumes.
+ * mount, and for the mount monitor, which scans them for parts of volumes.
  */
 #include <poll.h>
 

@@ -13,12 +13,12 @@ struct names {
     struct name *all;
     size_t n;
     size_t capacity;
-    bool is_incomplete; /* for want of memory */
+    bool is_incomplete; /* out of memory */
 };
 
 /*
- * Add what a directory has, in the order of its making, without "." and "..". It is not read
- * through the mount: that would bring the kernel's listing of the directory into play.
+ * Add the names in a directory, oldest first, without "." and "..". They are not read through the
+ * mount, whose kernel caches the listing.
  * Return: 0; -ENOTDIR, -ESTALE, -ENOMEM, then some may have been added.
  */
 int names_read(struct names *names, struct tree *tree, uint64_t dir_id);
@@ -30,7 +30,7 @@ void names_deinit(struct names *names);
  * The path of a name, or of a path, in a directory.
  * @directory: "." and "" are where the path begins
  * @name: "" is the directory itself
- * Return: the caller's to free(); NULL for want of memory.
+ * Return: the caller's to free(); NULL when out of memory.
  */
 char *names_join(const char *directory, const char *name);
 

@@ -5,15 +5,15 @@
  * reader still has open, or mounted, or that the kernel merely caches, stay readable by id until
  * the kernel forgets them, and only then does their object's memory go (cache/object.c wipes it).
  *
- * A directory may be unlinked with all that is in it. It then is a tree of its own, which goes as a
- * whole when the kernel holds nothing of it any more.
+ * A directory may be unlinked with all that is in it. It then is a tree of its own, which is freed
+ * as a whole when the kernel holds no node of it any more.
  *
  * Ids count up and are never used again, so that an id stands for one node for ever. Two balanced
  * trees of the C library find nodes: one by id, one by parent and name. A directory also keeps its
  * children in a list, in the order of their cookies, which readdir hands out as offsets: an entry's
  * cookie never changes, so a reader that lists a directory while it changes sees every entry that
  * was there all along exactly once. A link that is renamed over another takes the other's place in
- * that order, for the same reason: ..data must not be missed or seen twice.
+ * that order, for the same reason: a listing has ..data exactly once.
  */
 #include "fuse/node.h"
 
@@ -151,7 +151,7 @@ struct node *node_new(struct node_table *t, enum node_kind kind, mode_t mode)
     return n;
 }
 
-/* Open files that the kernel did not live to release are left alone. */
+/* At the end of a mount, open files may not have been released: they are left alone. */
 static void live_free(struct node_live *live)
 {
     if (live != NULL)
@@ -400,15 +400,15 @@ static void take_place(struct node *n, const struct node *old)
     list_append(old->link.next, &n->link); /* "append" puts it before its argument */
 }
 
-/* Move a node to another name in the index. Return: 0, or -ENOMEM and nothing was done. */
+/* Move a node to another name in the index. Return: 0, or -ENOMEM, unchanged. */
 static int reindex(struct node_table *t, struct node *n, char *new_name)
 {
     const struct node like = {.parent = n->parent, .name = new_name};
 
-    /* 1. a slot for the new name, be it that of the node to be replaced */
+    /* 1. a slot for the new name, which may be that of the node to replace */
     if (tsearch(&like, &t->by_name, compare_names) == NULL)
         return -ENOMEM;
-    /* 2. the old name goes; this may move slots about, so the new one is looked up again */
+    /* 2. the old name goes; this may move slots about, so the new slot is searched again */
     tdelete(n, &t->by_name, compare_names);
     free(n->name);
     n->name = new_name;
@@ -498,7 +498,7 @@ void node_set_content(struct node_table *t, struct node *file, const struct file
     object_unref(old);
 }
 
-/* Whether the kernel holds anything of an unlinked directory. */
+/* Whether the kernel holds a node of an unlinked directory. */
 static bool is_held(const struct node *top)
 {
     const struct node *n = top;
@@ -509,7 +509,7 @@ static bool is_held(const struct node *top)
     return false;
 }
 
-/* If a node is part of an unlinked directory that the kernel holds nothing of, that goes. */
+/* Free the unlinked directory that a node is part of, if the kernel holds no node of it. */
 static void free_unlinked_if_unused(struct node_table *t, struct node *n)
 {
     struct node *top = n;

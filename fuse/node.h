@@ -65,7 +65,7 @@ struct node_table {
     void *by_id;   /* tsearch(3) tree */
     void *by_name; /* the same of those that are linked, by parent and name */
     struct node *root;
-    struct list unlinked; /* nodes without a name that are held or still have something in them */
+    struct list unlinked; /* nodes without a name: the kernel holds them, or one below */
     bool remembers_paths; /* of unlinked nodes, for node_find_unlinked() */
     size_t n_nodes;
     size_t content_bytes; /* of all files */
@@ -103,11 +103,11 @@ struct node *node_next(const struct node *top, const struct node *n);
 
 /* ---- making */
 
-/* A node that is linked nowhere. Return: NULL for want of memory. */
+/* A node that is linked nowhere. Return: NULL when out of memory. */
 struct node *node_new(struct node_table *t, enum node_kind kind, mode_t mode);
 /*
  * Make a node and link it. It belongs to the owner of its directory; directories in one that is
- * setgid are setgid as well, as in other file systems. Return: NULL for want of memory.
+ * setgid are setgid as well, as in other file systems. Return: NULL when out of memory.
  */
 struct node *node_add(struct node_table *t, struct node *parent, const char *name,
                       enum node_kind kind, mode_t mode);
@@ -126,7 +126,7 @@ int node_link(struct node_table *t, struct node *parent, const char *name, struc
 void node_unlink(struct node_table *t, struct node *n);
 void node_unlink_children(struct node_table *t, struct node *directory);
 /* Move a node to another name in its directory, in the place of @old if that is not NULL. Return: 0
- * or -ENOMEM, then nothing was done. */
+ * or -ENOMEM, unchanged. */
 int node_rename(struct node_table *t, struct node *n, const char *new_name, struct node *old);
 /* Two nodes take each other's place. */
 void node_exchange(struct node_table *t, struct node *a, struct node *b);
@@ -135,7 +135,7 @@ int node_make_live(struct node *file);
 /* A new file has no content yet; the content of an old one goes. References are taken. */
 void node_set_content(struct node_table *t, struct node *file, const struct file_content *content);
 
-/* -1 for what is to stay. */
+/* -1: unchanged. */
 void node_set_owner(struct node *n, uid_t uid, gid_t gid);
 void node_forget(struct node_table *t, struct node *n, uint64_t n_references);
 

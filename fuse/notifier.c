@@ -3,7 +3,7 @@
 
 #include <pthread.h>
 
-#include "base/cleanup.h"
+#include "base/lock.h"
 #include "base/util.h"
 
 #define STACK_BYTES 65536u
@@ -34,26 +34,33 @@ static void send(const struct notifier *notifier, const struct notification *eac
     }
 }
 
+/* Return: whether there is a request; false at the end. */
+static bool wait_for_request(struct notifier *notifier)
+{
+    LOCK_GUARD(&notifier->lock);
+    while (!notifier->is_requested && !notifier->is_stopping)
+        pthread_cond_wait(&notifier->changed, &notifier->lock);
+    return !notifier->is_stopping;
+}
+
+static void report_done(struct notifier *notifier)
+{
+    LOCK_GUARD(&notifier->lock);
+    notifier->is_requested = false;
+    pthread_cond_broadcast(&notifier->changed);
+}
+
 static void *notifier_main(void *userdata)
 {
     struct notifier *notifier = userdata;
 
     pthread_setname_np(pthread_self(), "notifier");
-    pthread_mutex_lock(&notifier->lock);
-    while (!notifier->is_stopping) {
-        if (!notifier->is_requested) {
-            pthread_cond_wait(&notifier->changed, &notifier->lock);
-            continue;
-        }
-        pthread_mutex_unlock(&notifier->lock);
+    while (wait_for_request(notifier)) {
         for (size_t i = 0; i < notifier->n; i++)
             send(notifier, &notifier->all[i]);
         notifier->after(notifier->userdata);
-        pthread_mutex_lock(&notifier->lock);
-        notifier->is_requested = false;
-        pthread_cond_broadcast(&notifier->changed);
+        report_done(notifier);
     }
-    pthread_mutex_unlock(&notifier->lock);
     return NULL;
 }
 
@@ -87,10 +94,12 @@ struct notifier *notifier_free(struct notifier *notifier)
 {
     if (notifier == NULL)
         return NULL;
-    pthread_mutex_lock(&notifier->lock);
-    notifier->is_stopping = true;
-    pthread_cond_broadcast(&notifier->changed);
-    pthread_mutex_unlock(&notifier->lock);
+    {
+        LOCK_GUARD(&notifier->lock);
+        assert(!notifier->is_requested);
+        notifier->is_stopping = true;
+        pthread_cond_broadcast(&notifier->changed);
+    }
     pthread_join(notifier->thread, NULL);
     pthread_cond_destroy(&notifier->changed);
     pthread_mutex_destroy(&notifier->lock);
@@ -100,12 +109,12 @@ struct notifier *notifier_free(struct notifier *notifier)
 
 void notifier_run(struct notifier *notifier, const struct notification *all, size_t n)
 {
-    pthread_mutex_lock(&notifier->lock);
+    LOCK_GUARD(&notifier->lock);
+    assert(!notifier->is_requested);
     notifier->all = all;
     notifier->n = n;
     notifier->is_requested = true;
     pthread_cond_broadcast(&notifier->changed);
     while (notifier->is_requested)
         pthread_cond_wait(&notifier->changed, &notifier->lock);
-    pthread_mutex_unlock(&notifier->lock);
 }

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * The notifier: a thread that tells the kernel what to forget of what it has cached.
+ * The notifier: a thread that notifies the kernel of cached entries and attributes to drop.
  *
- * The publisher asks for it and cannot do it itself, as it does not have the device (publisher.c).
+ * The publisher requests it and cannot do it itself, as it does not have the device (publisher.c).
  * For an entry no worker can either: the kernel takes the lock of a directory for it, which a
- * reader may hold that waits for a worker's answer. Pages are not among what it tells of, as the
- * kernel would wait for readers under way: were the process killed then, its device would stay open
- * and their answer never come. The publisher has them dropped by opening the file (operations.c).
+ * reader may hold that waits for a worker's answer. Pages are not dropped in this way, as the
+ * kernel would wait for reads under way: if the process were killed then, its device would stay
+ * open and the reads never be answered. The publisher's open of the file drops them (operations.c).
  */
 #include <fuse_lowlevel.h>
 
@@ -16,8 +16,8 @@
 struct notifier;
 
 enum notification_kind {
-    NOTIFY_ATTRIBUTES, /* forget the attributes of a node */
-    NOTIFY_ENTRY,      /* forget a name, and its node when it is not in use; no watcher sees it */
+    NOTIFY_ATTRIBUTES, /* drop the attributes of a node */
+    NOTIFY_ENTRY,      /* drop a name, and its node if that is not in use; raises no event */
 };
 
 struct notification {
@@ -40,8 +40,8 @@ int notifier_new(struct fuse_session *fuse, notifier_after_fn *after, void *user
 struct notifier *notifier_free(struct notifier *notifier);
 
 /*
- * Send all of them, in their order, and wait until they have had their effect; those that the
- * kernel knows nothing of have none.
+ * Send all of them, in their order, and wait for their effect. Those about nodes that the kernel
+ * has not cached have none.
  * Thread: the publisher's.
  */
 void notifier_run(struct notifier *notifier, const struct notification *all, size_t n);

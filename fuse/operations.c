@@ -31,7 +31,7 @@
 #include <linux/fs.h>
 #include <stdio.h>
 
-#include "base/cleanup.h"
+#include "base/lock.h"
 
 /* For ever: longer than a kernel's jiffies can count, which takes it as its maximum. */
 #define CACHE_SECONDS 1e9
@@ -69,7 +69,7 @@ static double attr_timeout(fuse_req_t req, const struct stat *stat)
     return stays ? CACHE_SECONDS : 0;
 }
 
-/* Reply with an entry, whose reference goes back if the kernel no longer wants to know. */
+/* Reply with an entry, and drop its reference if the kernel does not take the reply. */
 static void reply_entry(fuse_req_t req, int r, const struct stat *stat)
 {
     struct tree *tree = tree_of(req);
@@ -84,7 +84,7 @@ static void reply_entry(fuse_req_t req, int r, const struct stat *stat)
         entry.attr = *stat;
         entry.attr_timeout = attr_timeout(req, stat);
     }
-    /* node id 0 says that there is nothing of that name, and may be cached as well */
+    /* node id 0: there is no such name, which may be cached as well */
     if (fuse_reply_entry(req, &entry) < 0 && r == 0)
         tree_forget(tree, stat->st_ino, 1);
 }
@@ -99,9 +99,7 @@ static void reply_stat(fuse_req_t req, int r, const struct stat *stat)
 
 /* ---- reading */
 
-/* DONT_MASK: what the publisher makes has the mode that it says; the process's umask does not
- * count.
- */
+/* DONT_MASK: the publisher sets exact modes; the process's umask does not apply. */
 static void on_init(void *userdata, struct fuse_conn_info *conn)
 {
     static const unsigned wanted = FUSE_CAP_NO_OPEN_SUPPORT | FUSE_CAP_NO_OPENDIR_SUPPORT |
@@ -139,9 +137,9 @@ static void on_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_dat
 }
 
 /*
- * Have the kernel give a reply to its caller alone. It would also take the size of an older version
- * for the inode's, with which mappings and sendfile(2) go to its pages; it does not if it was told
- * meanwhile to forget the attributes. That waits for nothing.
+ * Have the kernel pass a reply to its caller alone. Otherwise it would also take the size of an
+ * older version for the inode's, which mappings and sendfile(2) use; it does not if the attributes
+ * were invalidated while the request was under way. The notification waits for nothing.
  */
 static void keep_size(const struct operations *o, fuse_ino_t id)
 {
@@ -185,7 +183,7 @@ static void on_opendir(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 
 /* ---- open files */
 
-struct parked_open {
+struct waiting_open {
     struct list link;
     fuse_req_t req;
     fuse_ino_t id;
@@ -225,25 +223,22 @@ static bool try_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 }
 
 /*
- * It is tried once more where no switch can end unnoticed: what ends one answers the parked opens
- * afterwards. Return: whether it is parked.
+ * Try once more under the lock: the end of a switch is followed by operations_resume_opens(), which
+ * takes the lock, so that it finds the open waiting. Return: whether it waits.
  */
-static bool park(struct parked_opens *parked, struct parked_open *open)
+static bool wait_for_switch(struct waiting_opens *waiting, struct waiting_open *open)
 {
-    bool waits;
-
-    pthread_mutex_lock(&parked->lock);
-    waits = try_open(open->req, open->id, &open->fi);
-    if (waits)
-        list_append(&parked->all, &open->link);
-    pthread_mutex_unlock(&parked->lock);
-    return waits;
+    LOCK_GUARD(&waiting->lock);
+    if (!try_open(open->req, open->id, &open->fi))
+        return false;
+    list_append(&waiting->all, &open->link);
+    return true;
 }
 
 static void on_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 {
     struct operations *o = operations_of(req);
-    struct parked_open *open;
+    struct waiting_open *open;
 
     if (!o->answers_open) {
         reply_error(req, -ENOSYS); /* and the kernel never asks again */
@@ -260,20 +255,20 @@ static void on_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
         reply_error(req, -ENOMEM);
         return;
     }
-    *open = (struct parked_open){.req = req, .id = id, .fi = *fi};
+    *open = (struct waiting_open){.req = req, .id = id, .fi = *fi};
     list_init(&open->link);
-    if (!park(&o->parked, open))
+    if (!wait_for_switch(&o->waiting, open))
         free(open);
 }
 
-/* Return: the first of those that were parked, or NULL. */
-static struct parked_open *take_parked(struct list *all)
+/* Return: the first of those that wait, or NULL. */
+static struct waiting_open *take_waiting(struct list *all)
 {
-    struct parked_open *open;
+    struct waiting_open *open;
 
     if (list_is_empty(all))
         return NULL;
-    open = list_entry(all->next, struct parked_open, link);
+    open = list_entry(all->next, struct waiting_open, link);
     list_remove(&open->link);
     return open;
 }
@@ -281,17 +276,16 @@ static struct parked_open *take_parked(struct list *all)
 void operations_resume_opens(struct operations *operations)
 {
     struct list again = LIST_INIT(again);
-    struct parked_open *open;
+    struct waiting_open *open;
 
-    pthread_mutex_lock(&operations->parked.lock);
-    while ((open = take_parked(&operations->parked.all)) != NULL)
+    LOCK_GUARD(&operations->waiting.lock);
+    while ((open = take_waiting(&operations->waiting.all)) != NULL)
         if (try_open(open->req, open->id, &open->fi))
             list_append(&again, &open->link); /* of another volume, or the next switch */
         else
             free(open);
-    while ((open = take_parked(&again)) != NULL)
-        list_append(&operations->parked.all, &open->link);
-    pthread_mutex_unlock(&operations->parked.lock);
+    while ((open = take_waiting(&again)) != NULL)
+        list_append(&operations->waiting.all, &open->link);
 }
 
 static void on_flush(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
@@ -411,7 +405,7 @@ static void on_readdirplus(fuse_req_t req, fuse_ino_t id, size_t size, off_t off
     list_directory(req, id, size, offset, true);
 }
 
-/* df shows a full file system of the content's size, as nothing can be added to it. */
+/* df shows a full file system of the content's size, as no caller can add to it. */
 static void on_statfs(fuse_req_t req, fuse_ino_t id)
 {
     struct tree_usage usage = tree_usage(tree_of(req));
@@ -470,8 +464,7 @@ static void on_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
     reply_error(req, is_publisher(req) ? tree_rmdir(tree_of(req), parent, name) : -EROFS);
 }
 
-/* The size that a file has may be set: nothing changes, and its watchers see MODIFY
- * (inotify_events.c). */
+/* A file may be truncated to the size that it has: that raises MODIFY (inotify_events.c). */
 static bool is_size(struct tree *tree, fuse_ino_t id, off_t size)
 {
     struct stat stat;
@@ -509,7 +502,7 @@ static void on_setattr(fuse_req_t req, fuse_ino_t id, struct stat *attr, int to_
     reply_stat(req, r, &stat);
 }
 
-/* What tree_stage_node() has said. */
+/* It makes what tree_stage_node() has staged. */
 static void on_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
 {
     struct stat stat;
@@ -539,21 +532,21 @@ static void on_write(fuse_req_t req, fuse_ino_t id, const char *buf, size_t size
     reply_error(req, -EROFS);
 }
 
-/* ---- all of it */
+/* ---- the table */
 
 void operations_init(struct operations *operations, struct tree *tree, bool answers_open)
 {
     operations->tree = tree;
     operations->answers_open = answers_open;
-    pthread_mutex_init(&operations->parked.lock, NULL);
-    list_init(&operations->parked.all);
+    pthread_mutex_init(&operations->waiting.lock, NULL);
+    list_init(&operations->waiting.all);
 }
 
-/* Nothing is parked: publishers end their switches, and end before the session. */
+/* No open waits: publishers end their switches, and end before the session. */
 void operations_deinit(struct operations *operations)
 {
-    assert(list_is_empty(&operations->parked.all));
-    pthread_mutex_destroy(&operations->parked.lock);
+    assert(list_is_empty(&operations->waiting.all));
+    pthread_mutex_destroy(&operations->waiting.lock);
 }
 
 const struct fuse_lowlevel_ops operations_table = {

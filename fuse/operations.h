@@ -15,20 +15,20 @@
 #include "fuse/device_io.h"
 #include "fuse/live_file.h"
 
-/* Opens that wait for the end of a switch. As many as readers wait for them, each in open(2). */
-struct parked_opens {
+/* Opens that wait for the end of a switch. Their number is that of the readers in open(2). */
+struct waiting_opens {
     pthread_mutex_t lock;
     struct list all;
 };
 
 /* What the handlers work with; the session's userdata. */
 struct operations {
-    struct device_io io;       /* has to be the first */
+    struct device_io io;       /* must be first */
     struct fuse_session *fuse; /* set once it is there */
     struct tree *tree;
     atomic_int publisher_tid; /* as the kernel reports it in requests; 0: no thread may write */
     bool answers_open;        /* files may be live */
-    struct parked_opens parked;
+    struct waiting_opens waiting;
 };
 
 void operations_init(struct operations *operations, struct tree *tree, bool answers_open);

@@ -118,7 +118,7 @@ struct publish_step publish_queue_next(struct publish_queue *queue, mono_us now)
 
 /*
  * The first half of an update, PUBLISH or CATCH_UP, is done.
- * @has_begun: false when it failed, or there was nothing to do: no second half follows. For PUBLISH
+ * @has_begun: false when it failed or is not needed: no second half follows. For PUBLISH
  * publish_queue_published() reports the failure.
  */
 void publish_queue_begun(struct publish_queue *queue, struct publish_entry *entry, bool has_begun);
@@ -133,7 +133,7 @@ void publish_queue_published(struct publish_queue *queue, struct publish_entry *
                              struct publish_outcome outcome, mono_us now);
 /* An update of live files alone ended. */
 void publish_queue_caught_up(struct publish_queue *queue, struct publish_entry *entry);
-/* @r: 0; -errno: tried again later, except after -ENOTCONN, which leaves nothing to clean */
+/* @r: 0; -errno: tried again later, except after -ENOTCONN: the mount is gone */
 void publish_queue_cleaned(struct publish_queue *queue, struct publish_entry *entry, int r,
                            mono_us now);
 /* REMOVE failed; it is tried again later. */

@@ -12,7 +12,7 @@
  *  - A volume has one place for a payload that waits: a newer one takes it. Readers see always some
  *    version that the source had, and never an older one after a newer one.
  *  - Outcomes reach the loop through an eventfd. An outcome that the loop has not fetched is
- *    overtaken by the next one of the volume.
+ *    replaced by the next one of the volume.
  *  - A volume's owner removes it and forgets it: the thread removes the directory and frees it. Its
  *    name may be added again meanwhile; removals are first in the queue, so the directory is gone
  *    before the next one of that name is made.
@@ -64,7 +64,7 @@ struct publisher_volume {
 struct publisher {
     struct session *session;
     struct volume_writer_host writers; /* live_mounts is the thread's */
-    struct mount_subscription *watch;  /* NULL: what is mounted alone is not known */
+    struct mount_subscription *mounts; /* NULL: what is mounted alone is not known */
     pthread_t thread;
     int done_fd; /* eventfd: there is an outcome */
     sd_event_source *done_source;
@@ -143,7 +143,7 @@ static void report_update(struct publisher *p, struct publisher_volume *v, int e
 /* The first half of an update. One that fails ends here. */
 static void begin_publish(struct publisher *p, struct publisher_volume *v)
 {
-    static const struct writer_result nothing;
+    static const struct writer_result not_written;
     struct payload *payload = TAKE(v->pending);
     int r;
 
@@ -156,7 +156,7 @@ static void begin_publish(struct publisher *p, struct publisher_volume *v)
         payload_unref(payload); /* the writer has a reference */
         return;
     }
-    report_update(p, v, r, &nothing, payload);
+    report_update(p, v, r, &not_written, payload);
     publish_queue_published(&p->queue, &v->entry, (struct publish_outcome){.leaves_old = true},
                             clock_mono());
 }
@@ -215,7 +215,7 @@ static void clean(struct publisher *p, struct publisher_volume *v)
     publish_queue_cleaned(&p->queue, &v->entry, r, clock_mono());
 }
 
-/* Fails for want of memory, and with -ENOTCONN when the directory has gone with the mount. */
+/* Fails when out of memory; with -ENOTCONN when the directory has gone with the mount. */
 static void remove_volume(struct publisher *p, struct publisher_volume *v)
 {
     int r;
@@ -274,17 +274,17 @@ static void on_changed_mounts(void *userdata, const char *name)
 /* The lock is not held. */
 static void reconcile_mounts(struct publisher *p)
 {
-    struct mounted_parts seen = {0};
+    struct mounted_parts parts = {0};
     int root_fd;
 
-    if (!mount_subscription_take(p->watch, &seen))
+    if (!mount_subscription_take(p->mounts, &parts))
         return;
     if (session_begin_write(p->session, &root_fd) == 0) {
-        if (live_mounts_reconcile(p->writers.live_mounts, root_fd, &seen))
-            mount_subscription_rescan(p->watch);
+        if (live_mounts_reconcile(p->writers.live_mounts, root_fd, &parts))
+            mount_subscription_rescan(p->mounts);
         session_end_write(p->session, root_fd);
     }
-    mounted_parts_deinit(&seen);
+    mounted_parts_deinit(&parts);
 }
 
 static void scan(struct publisher *p)
@@ -308,7 +308,7 @@ static void wait_for_work(struct publisher *p, mono_us until)
 
 /*
  * A scan's result is notified before its time is published (mount_monitor.c), and notifying takes
- * the lock: whoever holds it and reads the time has been notified of that result.
+ * the lock: a thread that holds it and reads the time has been notified of that result.
  */
 static struct publish_step next_step(struct publisher *p)
 {
@@ -316,8 +316,8 @@ static struct publish_step next_step(struct publisher *p)
 
     publish_queue_for_each_draining(e, &p->queue)
         publish_queue_set_drain(e, volume_writer_drain_until(&volume_of(e)->writer));
-    if (p->watch != NULL)
-        publish_queue_set_scanned_at(&p->queue, mount_subscription_scanned_at(p->watch));
+    if (p->mounts != NULL)
+        publish_queue_set_scanned_at(&p->queue, mount_subscription_scanned_at(p->mounts));
     return publish_queue_next(&p->queue, clock_mono());
 }
 
@@ -354,7 +354,7 @@ static void work(struct publisher *p, const struct publish_step *step)
         begin_catching_up(p, v);
         break;
     case PUBLISH_ACTION_REQUEST_SCAN:
-        mount_subscription_request_scan(p->watch);
+        mount_subscription_request_scan(p->mounts);
         break;
     case PUBLISH_ACTION_CLEAN:
         clean(p, v);
@@ -364,14 +364,14 @@ static void work(struct publisher *p, const struct publish_step *step)
 
 /*
  * A descriptor table of this thread's own, with little in it. When the process is killed while a
- * worker has taken a request of ours, nobody answers it until the kernel ends the connection, which
- * it does when the device is closed for good. Were the device in our table as well, it would stay
- * open for as long as we wait, that is, for ever: a process that SIGKILL cannot end. Nor may a
- * terminal or a pipe stay here that the process has let go; a log file may.
+ * worker has taken a request of this thread, the request is not answered until the kernel ends the
+ * connection, which it does when the device is closed for good. If the device were in this table as
+ * well, it would stay open while the thread waits, that is for ever: SIGKILL could not end the
+ * process. Nor may a terminal or a pipe stay open here that the process has closed; a log file may.
  */
-static void leave_descriptors(const struct publisher *p)
+static void drop_descriptors(const struct publisher *p)
 {
-    int wake_fd = p->watch != NULL ? mount_subscription_fd(p->watch) : p->done_fd;
+    int wake_fd = p->mounts != NULL ? mount_subscription_fd(p->mounts) : p->done_fd;
     unsigned low = (unsigned)(wake_fd < p->done_fd ? wake_fd : p->done_fd);
     unsigned high = (unsigned)(wake_fd < p->done_fd ? p->done_fd : wake_fd);
     struct stat status;
@@ -394,7 +394,7 @@ static void *publisher_main(void *userdata)
 {
     struct publisher *p = userdata;
 
-    leave_descriptors(p);
+    drop_descriptors(p);
     pthread_setname_np(pthread_self(), "publisher");
     session_set_publisher(p->session, gettid());
     {
@@ -494,7 +494,7 @@ static int on_done(sd_event_source *source, int fd, uint32_t revents, void *user
     return 0;
 }
 
-/* One that waits by the clock of mono_us. */
+/* One whose timed waits use the clock of mono_us. */
 static void init_condition(pthread_cond_t *condition)
 {
     pthread_condattr_t attr;
@@ -525,7 +525,7 @@ static int publisher_start(struct publisher *p, sd_event *event, struct error *e
 
 static void publisher_release(struct publisher *p)
 {
-    p->watch = mount_subscription_free(p->watch);
+    p->mounts = mount_subscription_free(p->mounts);
     p->writers.live_mounts = live_mounts_free(p->writers.live_mounts);
     sd_event_source_disable_unref(p->done_source);
     fd_close(p->done_fd);
@@ -535,7 +535,7 @@ static void publisher_release(struct publisher *p)
 }
 
 /* Thread: the monitor's. */
-static void on_mounts_seen(void *userdata)
+static void on_scanned(void *userdata)
 {
     struct publisher *p = userdata;
 
@@ -553,9 +553,8 @@ static int watch_mounts(struct publisher *p, struct mount_monitor *monitor, stru
     r = live_mounts_new(p->session, p->writers.tree, p->writers.answers_open,
                         &p->writers.live_mounts);
     if (r == 0)
-        r = mount_subscription_new(monitor, session_device(p->session), on_mounts_seen, p,
-                                   &p->watch);
-    return r < 0 ? error_set_errno(e, r, "cannot watch what is mounted") : 0;
+        r = mount_subscription_new(monitor, session_device(p->session), on_scanned, p, &p->mounts);
+    return r < 0 ? error_set_errno(e, r, "cannot watch mounts") : 0;
 }
 
 int publisher_new(sd_event *event, const struct publisher_options *options,
@@ -716,17 +715,17 @@ void publisher_bind(struct publisher_volume *volume, int target_fd_consumed,
 void publisher_submit(struct publisher_volume *volume, struct payload *payload, mono_us received_at)
 {
     struct publisher *p = volume->publisher;
-    struct payload *overtaken;
+    struct payload *replaced;
 
     {
         LOCK_GUARD(&p->lock);
-        overtaken = volume->pending;
+        replaced = volume->pending;
         volume->pending = payload_ref(payload);
         volume->pending_received_at = received_at;
         publish_queue_submit(&p->queue, &volume->entry);
         pthread_cond_broadcast(&p->changed);
     }
-    payload_unref(overtaken);
+    payload_unref(replaced);
 }
 
 struct publisher_mounted_parts publisher_mounted_parts(struct publisher_volume *volume)

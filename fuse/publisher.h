@@ -21,9 +21,9 @@ struct publisher;
 struct publisher_volume;
 
 struct publisher_result {
-    struct payload *payload; /* what was to be published; borrowed for the call */
+    struct payload *payload; /* that was submitted; borrowed for the call */
     int error;               /* 0, or the -errno of the step that failed */
-    bool is_visible;         /* whether readers see it; may be so in spite of an error */
+    bool is_visible;         /* readers see it; possible in spite of an error */
     mono_us received_at;     /* as it was submitted */
     mono_us visible_at;      /* if is_visible */
     char generation[GENERATION_NAME_SIZE];
@@ -36,7 +36,7 @@ struct publisher_options {
     struct session *session;
     struct tree *tree;
     bool answers_open;             /* files that are mounted alone become live */
-    struct mount_monitor *monitor; /* NULL: nothing is known of what is mounted alone */
+    struct mount_monitor *monitor; /* NULL: mounts are not monitored */
 };
 
 /* Start the thread. Return: 0, *ret_publisher is the caller's; -errno with @e. */
@@ -73,14 +73,14 @@ int publisher_add_volume(const struct publisher_place *place,
                          const struct publisher_callbacks *callbacks, void *userdata,
                          struct publisher_volume **ret_volume);
 /*
- * Nothing of it is called any more. Its directory goes as soon as the thread gets to it, before
- * anything that is asked for later. NULL is fine. Return: NULL.
+ * No callback of it is called any more. The thread removes its directory before anything that is
+ * requested later. NULL is fine. Return: NULL.
  */
 struct publisher_volume *publisher_remove_volume(struct publisher_volume *volume);
 
 /*
  * @payload: a reference is taken
- * @received_at: when the change reached us, to measure from
+ * @received_at: when the change arrived; latency is measured from here
  */
 void publisher_submit(struct publisher_volume *volume, struct payload *payload,
                       mono_us received_at);
@@ -97,21 +97,21 @@ typedef void publisher_bound_fn(void *userdata, int error, uint64_t mount_id,
 void publisher_bind(struct publisher_volume *volume, int target_fd_consumed,
                     unsigned long mount_attr, publisher_bound_fn *bound, void *userdata);
 
-/* Files and directories of a volume that are mounted alone, as of the last look. */
+/* Files and directories of a volume that are mounted alone, as of the last scan. */
 struct publisher_mounted_parts {
     size_t n;
-    bool follow; /* whether they are live */
+    bool follow; /* they follow updates */
 };
 struct publisher_mounted_parts publisher_mounted_parts(struct publisher_volume *volume);
 
 /*
- * Give the binding up, if one is under way or not yet told: bound() is not called any more. It may
- * have been mounted all the same. Waits while the thread works on the volume.
+ * Cancel the binding, if one is under way or not yet reported: bound() is not called any more. The
+ * volume may have been mounted all the same. Waits while the thread works on the volume.
  */
 void publisher_unbind(struct publisher_volume *volume);
 
 /*
- * Have the thread and the session's threads show that they are alive. One at a time.
+ * Check that the thread and the session's workers are alive. One probe at a time.
  * @probed: called from the loop, once, if they are; the mount may be dead all the same
  */
 typedef void publisher_probed_fn(void *userdata);

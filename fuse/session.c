@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Workers sit in read(2) on the device. They never wait for anything else, and nothing that could
- * wait for them runs on them. They are ended by cancellation, which is possible only in that read.
+ * Workers sit in read(2) on the device. They wait for no other thread, and no call
+ * that could wait for them runs on them. They are ended by cancellation, which is possible only in
+ * that read.
  *
  * A session ends in two ways. As root the mount is unmounted, which mountinfo shows; the writable
  * view keeps the connection, and the mount may be attached once more. Or the connection is aborted,

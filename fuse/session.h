@@ -4,9 +4,9 @@
  * A session: one FUSE mount with the threads that serve it.
  *
  * As root the file system is mounted in no place at first. session_attach() shows it read-only at
- * the mount point; the writable view, through which the publisher works, stays a mount that nobody
- * else can reach. As an ordinary user there is just one mount, made by fusermount3 at once, and
- * nothing but the handlers' refusal keeps others from writing.
+ * the mount point; the writable view, through which the publisher works, stays a mount that no
+ * other process can reach. As an ordinary user there is just one mount, made by fusermount3 at
+ * once, and only the handlers refuse writes.
  *
  * session_bind() shows a directory of it in one more place.
  *
@@ -23,16 +23,16 @@ struct session;
 
 struct session_options {
     const char *mountpoint;   /* absolute, resolved */
-    const char *source;       /* what mount(8) and df show as the device */
-    bool allow_other;         /* others than the user who mounts may look; as root always */
+    const char *source;       /* the device that mount(8) and df show */
+    bool allow_other;         /* other users may read; always so as root */
     unsigned long mount_attr; /* MOUNT_ATTR_* to add at the mount point (root), such as noexec */
     bool answers_open;        /* the kernel asks for each open: see live_file.h */
     const char *user_options; /* the same for fusermount3, comma-separated, or NULL */
 };
 
 /*
- * The mount is gone: unmounted by somebody, or its connection was aborted; session_is_dead() tells.
- * In the first case it may be attached again.
+ * The mount has ended. It was unmounted, then it may be attached again; or its connection was
+ * aborted, then session_is_dead().
  */
 typedef void session_ended_fn(void *userdata);
 
@@ -60,28 +60,28 @@ DEFINE_CLEANUP(struct session *, session_free)
  */
 int session_attach(struct session *session, struct error *e);
 
-/* Whether its connection has ended, so that nothing of it can be read any more. */
+/* Whether its connection has ended, so that no file of it can be read any more. */
 bool session_is_dead(const struct session *session);
 
 /*
- * Mount a directory of the attached mount, and nothing of the rest, on another directory:
- * read-only, and with @mount_attr (MOUNT_ATTR_*) besides. As root only. Looking for @name is served
- * by the session's threads.
+ * Mount a directory of the attached mount, without the rest, on another directory:
+ * read-only, and with @mount_attr (MOUNT_ATTR_*) besides. As root only. The session's workers serve
+ * the lookup of @name.
  * @target_fd: a descriptor (O_PATH will do) of the directory to mount on, of any thread
  * Thread: the publisher's.
- * Return: 0, *ret_mount_id is the new mount's as statx(2) knows it; -errno with @e, and nothing was
+ * Return: 0, *ret_mount_id is the new mount's as statx(2) knows it; -errno with @e, not
  * mounted.
  */
 int session_bind(struct session *session, const char *name, int target_fd, unsigned long mount_attr,
                  uint64_t *ret_mount_id, struct error *e);
 
-/* The device number of the mount, by which stat(2) tells it from others. */
+/* The mount's device number, as in st_dev. */
 dev_t session_device(const struct session *session);
 
 /*
  * The writable view: a descriptor (O_PATH) of the root for *at() calls, until session_end_write().
- * Between the two nobody changes the mount. Any call on it is served by the session's threads, so a
- * thread of theirs must never do this.
+ * In between the mount is not changed. The workers serve each call on it, so a worker must never do
+ * this.
  * Thread: the publisher's.
  * Return: 0; -ENOTCONN when the mount is gone or hidden under another one.
  */
@@ -89,19 +89,19 @@ int session_begin_write(struct session *session, int *ret_root_fd);
 void session_end_write(struct session *session, int root_fd);
 
 /*
- * Have the kernel forget what it has cached, and then answer the opens that have waited for a
- * switch to end. Waits until that is done.
- * @all, @n: in their order; NULL and 0 for nothing to forget
+ * Have the kernel drop what it has cached, then answer the opens that have waited for the end of a
+ * switch. Waits until both are done.
+ * @all, @n: in their order; NULL and 0 for none
  * Thread: the publisher's.
  */
 void session_notify(struct session *session, const struct notification *all, size_t n);
 
 /*
- * Have the session's threads answer something. Thread: the publisher's. Return: 0; -errno.
+ * Have a worker answer a request. Thread: the publisher's. Return: 0; -errno.
  */
 int session_probe(struct session *session);
 
-/* Whose changes are accepted from now on: a thread id. 0 for nobody's. Thread: any. */
+/* Accept changes from that thread alone from now on; 0: from none. Thread: any. */
 void session_set_publisher(struct session *session, int tid);
 
 /* Add the requests of a session. NULL is fine. Thread: any. */

@@ -30,9 +30,9 @@ int stage_set_payload(struct stage *stage, const char *name, struct payload *pay
 
 void stage_set_node(struct stage *stage, const struct staged_node *node)
 {
-    static const struct staged_node nothing;
+    static const struct staged_node none;
 
-    stage->node = node != NULL ? *node : nothing;
+    stage->node = node != NULL ? *node : none;
 }
 
 static int add_payload(const struct stage *stage, struct node_table *t, struct node *directory)

@@ -36,7 +36,7 @@ void stage_deinit(struct stage *stage);
  * Return: 0 or -ENOMEM, then what was staged stays.
  */
 int stage_set_payload(struct stage *stage, const char *name, struct payload *payload, bool is_live);
-/* NULL for nothing. */
+/* NULL: none. */
 void stage_set_node(struct stage *stage, const struct staged_node *node);
 
 /*

@@ -75,7 +75,7 @@ static int find_child(struct node_table *t, uint64_t parent, const char *name,
     return 0;
 }
 
-/* The directory in which a name is to be made. */
+/* A directory in which a name is free. Return: 0; -EEXIST, -ENOTDIR, -ESTALE. */
 static int find_room(struct node_table *t, uint64_t parent, const char *name,
                      struct node **ret_directory)
 {
@@ -394,7 +394,7 @@ void tree_detach(struct tree *tree, uint64_t id)
     n = node_by_id(&tree->nodes, id);
     if (n == NULL || !node_is_linked(n) || n == tree->nodes.root)
         return;
-    n->n_references++; /* so that it is there to be looked at afterwards */
+    n->n_references++; /* so that it exists until node_forget() */
     node_unlink(&tree->nodes, n);
     node_forget(&tree->nodes, n, 1);
 }

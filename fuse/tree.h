@@ -3,8 +3,8 @@
 /*
  * The tree: directories, files and links as the kernel knows them, by node id.
  *
- * The FUSE workers read the tree for every caller and change it for the publisher alone. It knows
- * nothing of requests: it takes and returns values, errors are those that a file system call gives.
+ * The FUSE workers read the tree for every caller and change it for the publisher alone. Requests
+ * are not its concern: it takes and returns values; errors are those of the file system calls.
  * Files are immutable unless they are live, see live_file.h.
  *
  * Thread: any; a lock inside keeps each call whole.
@@ -31,7 +31,7 @@ int tree_new(const struct tree_options *options, struct tree **ret_tree);
 struct tree *tree_free(struct tree *tree);
 DEFINE_CLEANUP(struct tree *, tree_free)
 
-/* ---- what readers ask for; -ESTALE for an id that is not there */
+/* ---- for readers; -ESTALE for an unknown id */
 
 /*
  * Find a name and count the kernel's reference to what it names; tree_forget() gives it back.
@@ -43,10 +43,10 @@ void tree_forget(struct tree *tree, uint64_t id, uint64_t n);
 
 int tree_stat(struct tree *tree, uint64_t id, struct stat *ret_stat);
 
-/* Return: 0, *ret_target is the caller's to free(); -EINVAL for what is no link; -ENOMEM. */
+/* Return: 0, *ret_target is the caller's to free(); -EINVAL unless it is a link; -ENOMEM. */
 int tree_readlink(struct tree *tree, uint64_t id, char **ret_target);
 
-/* Return: 0; -EISDIR, -EINVAL for what is no file. */
+/* Return: 0; -EISDIR, -EINVAL unless it is a file. */
 int tree_read(struct tree *tree, uint64_t id, struct file_content *ret_content);
 /*
  * Called for each entry; @cookie is where to go on after it. Return: whether there was room for it;
@@ -57,14 +57,14 @@ typedef bool tree_visit_fn(void *userdata, const char *name, const struct stat *
 
 /*
  * Visit "." and ".." and the children, in an order that stays while the directory changes.
- * @cookie: 0 to begin, or that of the last entry seen
- * @count_references: as if every child that found room had been looked up (READDIRPLUS)
+ * @cookie: 0 to begin, or that of the last entry visited
+ * @count_references: each child that is visited and accepted counts as looked up (READDIRPLUS)
  * Return: 0; -ENOTDIR, -ESTALE.
  */
 int tree_readdir(struct tree *tree, uint64_t id, uint64_t cookie, bool count_references,
                  tree_visit_fn *visit, void *userdata);
 
-/* ---- what the publisher asks for; no references are counted */
+/* ---- for the publisher; no references are counted */
 
 /* Return: 0; -ENOENT, -ENOTDIR, -ESTALE. */
 int tree_find(struct tree *tree, uint64_t parent, const char *name, struct stat *ret_stat);
@@ -77,7 +77,7 @@ int tree_find_path(struct tree *tree, uint64_t parent, const char *path, struct 
  */
 int tree_find_unlinked(struct tree *tree, const char *path, struct stat *ret_stat);
 
-/* ---- what the publisher does; ids that are returned count a reference as tree_lookup() does */
+/* ---- changes, by the publisher; ids that are returned count a reference as tree_lookup() does */
 
 /*
  * The next tree_mkdir() of @name makes a directory that is already filled with @payload: files
@@ -111,12 +111,12 @@ int tree_unlink(struct tree *tree, uint64_t parent, const char *name);
 /* Return: 0; -ENOENT, -ENOTDIR, -ENOTEMPTY. */
 int tree_rmdir(struct tree *tree, uint64_t parent, const char *name);
 /*
- * Take a node's name away, with all that is below it, without the kernel: it lives on until the
- * kernel forgets it.
+ * Unlink a node, with all that is below it, without the kernel: it lives until the kernel forgets
+ * it.
  */
 void tree_detach(struct tree *tree, uint64_t id);
 int tree_chmod(struct tree *tree, uint64_t id, mode_t mode);
-/* -1 for what is to stay. */
+/* -1: unchanged. */
 int tree_chown(struct tree *tree, uint64_t id, uid_t uid, gid_t gid);
 
 /*

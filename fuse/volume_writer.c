@@ -56,7 +56,7 @@ static int add_current(struct volume_writer *w, uint64_t *ret_id)
     return live_update_add(&w->update, &mount);
 }
 
-/* One that had begun is given up. */
+/* One that has begun already is dropped. */
 static void begin_update(struct volume_writer *w, struct payload *payload)
 {
     live_update_deinit(&w->update);
@@ -92,7 +92,7 @@ static int begin_live(struct volume_writer *w, struct payload *payload, int root
         r = live_update_begin(&w->update, root_fd);
     if ((r != -EEXIST && r != -ENOTDIR) || w->makes_generation)
         return r;
-    w->makes_generation = true; /* a file is to become a directory, or the reverse */
+    w->makes_generation = true; /* a file becomes a directory, or the reverse */
     begin_update(w, payload);
     r = collect_live(w);
     return r == 0 ? live_update_begin(&w->update, root_fd) : r;

@@ -17,11 +17,11 @@
 struct volume_writer_host {
     struct session *session;
     struct tree *tree;
-    struct live_mounts *live_mounts; /* NULL: nothing is known of what is mounted alone */
+    struct live_mounts *live_mounts; /* NULL: mounts are not monitored */
     bool answers_open;               /* files may be live */
 };
 
-/* Embedded. Members are for looking at. */
+/* Embedded. Members are read by the publisher, and written as far as they say so. */
 struct volume_writer {
     const struct volume_writer_host *host;
     struct volume_dir dir; /* uid, gid and mode are set by the owner, as changes_in_place */
@@ -35,18 +35,18 @@ struct volume_writer {
 /* @name: copied. Return: 0 or -ENOMEM. */
 int volume_writer_init(struct volume_writer *writer, const struct volume_writer_host *host,
                        const char *name);
-/* An update that has begun is given up; the directory stays. */
+/* An update that has begun is dropped; the directory stays. */
 void volume_writer_deinit(struct volume_writer *writer);
 
 /*
- * The first half of an update; makes the directory, which fails with -EEXIST while another of the
- * name is still to be removed. An update that had begun is given up.
+ * The first half of an update; opens the directory as volume_dir_open() does. An update that has
+ * begun already is dropped.
  * @payload: a reference is taken
  * Return: 0, volume_writer_end() is next; -errno.
  */
 int volume_writer_begin(struct volume_writer *writer, struct payload *payload);
 
-/* Until when to wait for readers before the second half; 0 for not at all. May become 0 earlier. */
+/* Until when to wait for readers before the second half; 0: no wait. May become 0 earlier. */
 mono_us volume_writer_drain_until(const struct volume_writer *writer);
 
 /* Whether the update that has begun leaves files out, so that they have to catch up later. */
@@ -65,5 +65,5 @@ int volume_writer_end(struct volume_writer *writer, struct writer_result *ret_wr
 int volume_writer_begin_catching_up(struct volume_writer *writer);
 void volume_writer_end_catching_up(struct volume_writer *writer);
 
-/* Remove the directory, and let go of what is mounted alone. Return: 0; -errno. */
+/* Remove the directory, and release what is mounted alone. Return: 0; -errno. */
 int volume_writer_remove(struct volume_writer *writer);

@@ -12,14 +12,20 @@
  *  5. unlink key                 for each link whose first component is gone
  *  6. remove the old TS, files first
  *
- * What the permissions pass sets is all there already: files are born with their modes and owners,
- * links and directories belong to whom the root belongs to. It is made for those who watch (D9), so
- * it leaves out what nobody can watch, the new files, and those that are about to go.
+ * The permissions pass changes nothing: files are created with their modes and owners, links and
+ * directories with the root's owner. It raises the events that watchers expect (D9), so it leaves
+ * out files that have no watcher yet, the new ones, and those that step 6 removes.
  *
- * What there is to do in 4 to 6 is read off the tree and not remembered, so that whatever an
- * earlier publish left undone is made good by the next one: a stale ..data_tmp, which makes the
- * kubelet fail (C10), links that are missing (C5) or left over (C13, E6), and generations that
- * nothing points to (Q5). A link that is already gone when it is to be removed is no failure.
+ * Steps 4 to 6 compare the tree with the payload and remember nothing, so a publish also finishes
+ * what an earlier one left undone: a stale ..data_tmp, which makes the kubelet fail (C10), links
+ * that are missing (C5) or left over (C13, E6), and generations that nothing points to (Q5). When a
+ * step fails before the rename, the old content stays and the new directory is removed (C8). After
+ * it the new content is visible, and the next publish finishes the work. The removal of a link that
+ * is already gone is no failure.
+ *
+ * Step 6 is writer_clean(), later: a reader that has just followed ..data to the old directory
+ * still finds its file. With the kubelet, which removes it at once, a program that opens a file in
+ * a loop fails in about one of fifty updates. The events are the same, in the same order.
  */
 #include "fuse/writer.h"
 
@@ -40,7 +46,7 @@
 /* The first components of a payload's paths, sorted: the links that its volume has. */
 static int names_of_links(struct names *names, const struct payload *payload)
 {
-    static const struct stat not_made_yet;
+    static const struct stat unused;
 
     for (size_t i = 0; i < payload->n_files; i++) {
         const char *path = payload->files[i].path;
@@ -50,7 +56,7 @@ static int names_of_links(struct names *names, const struct payload *payload)
         /* repeats that do not follow each other ("d/a", "d-x", "d/b") do no harm */
         if (strncmp(path, last, len) == 0 && last[len] == '\0')
             continue;
-        if (names_add(names, path, len, &not_made_yet) < 0)
+        if (names_add(names, path, len, &unused) < 0)
             return -ENOMEM;
     }
     names_sort(names);
@@ -79,7 +85,7 @@ static int make_generation_name(char name[static GENERATION_NAME_SIZE])
     return 0;
 }
 
-/* Step 1. @ret_name: what there is to be removed should this or a later step fail; "" before that
+/* Step 1. @ret_name: the directory to remove if this or a later step fails; unset before it is made
  */
 static int make_generation(struct tree *tree, int dir_fd, struct payload *payload, bool is_live,
                            char ret_name[static GENERATION_NAME_SIZE])
@@ -106,10 +112,10 @@ static int make_generation(struct tree *tree, int dir_fd, struct payload *payloa
 }
 
 /*
- * F10, W1: links get the group only. Who may not give away to the group, an ordinary user, would
- * take setgid away by the chmod.
+ * F10, W1: links get the group only. The chmod follows a chown that worked: by an ordinary user who
+ * is not in the group it would clear setgid.
  * @mode: 0 for a link
- * Return: whether it worked, which is of no consequence.
+ * Return: whether both worked, which callers ignore.
  */
 static bool give_to_group(int dir_fd, const char *name, mode_t mode, gid_t group)
 {
@@ -118,7 +124,7 @@ static bool give_to_group(int dir_fd, const char *name, mode_t mode, gid_t group
     return mode == 0 || fchmodat(dir_fd, name, (mode & 07777) | S_ISGID | 0550, 0) == 0;
 }
 
-/* The permissions pass of a volume with an fsGroup. @existing is what was there before. */
+/* The permissions pass of a volume with an fsGroup. @existing: before this publish */
 static void apply_fs_group(struct tree *tree, int dir_fd, uint64_t dir_id, const char *generation,
                            const struct names *existing)
 {
@@ -153,7 +159,7 @@ static void directory_deinit(struct volume_directory *d)
     names_deinit(&d->wanted);
 }
 
-/* All memory first, so that the steps depend on as little as can be. */
+/* All memory is allocated first, so that the steps fail for other reasons only. */
 static int directory_read(struct volume_directory *d, const struct payload *payload)
 {
     int r = names_read(&d->existing, d->tree, d->id);
@@ -239,7 +245,7 @@ static int remove_directory(struct tree *tree, int dir_fd, const char *path)
     return r;
 }
 
-/* What ..data leads to. Return: 0, *ret_target is the caller's, or NULL before the first publish.
+/* The target of ..data. Return: 0, *ret_target is the caller's, or NULL before the first publish.
  */
 static int read_current(struct tree *tree, const struct names *existing, char **ret_target)
 {
@@ -280,7 +286,7 @@ int writer_remove(struct tree *tree, int dir_fd, const char *name)
 }
 
 /* Steps 4 and 5. Both are tried. */
-static int renew_links(const struct volume_directory *d)
+static int update_links(const struct volume_directory *d)
 {
     int made = make_links(d->fd, &d->wanted, &d->existing);
     int removed = remove_links(d->fd, &d->wanted, &d->existing);
@@ -314,7 +320,7 @@ int writer_publish(struct tree *tree, int dir_fd, uint64_t dir_id, struct payloa
     if (r < 0)
         return r;
     note_visible(generation, ret_result);
-    return renew_links(&d);
+    return update_links(&d);
 }
 
 int writer_find_current(struct tree *tree, uint64_t dir_id, char **ret_name, uint64_t *ret_id)
@@ -353,5 +359,5 @@ int writer_refresh(struct tree *tree, int dir_fd, uint64_t dir_id, struct payloa
     if (r < 0)
         return r;
     note_visible(current, ret_result);
-    return renew_links(&d);
+    return update_links(&d);
 }

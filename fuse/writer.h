@@ -22,12 +22,12 @@ struct writer_options {
 
 /*
  * Make @payload current; the generation that it replaces stays, for writer_clean().
- * @tree:    what serves the mount, which is looked at for what is there and told what comes
+ * @tree:    serves the mount; names are read from it, and the payload is staged in it
  * @dir_fd:  the volume's directory in the writable view (O_PATH)
  * @dir_id:  the same directory's node id
  * @payload: borrowed
- * Return: 0; -errno of the call that failed. Then the current generation is the one that was there
- * before, unless *ret_result was filled in: what failed after that is mended by the next publish.
+ * Return: 0; -errno of the call that failed. Then the current generation is still
+ * the old one, unless *ret_result was filled in: then the next publish finishes this one.
  * Source: C1 to C13 in the order of C3; see writer.c.
  */
 int writer_publish(struct tree *tree, int dir_fd, uint64_t dir_id, struct payload *payload,
@@ -50,14 +50,14 @@ int writer_refresh(struct tree *tree, int dir_fd, uint64_t dir_id, struct payloa
 int writer_find_current(struct tree *tree, uint64_t dir_id, char **ret_name, uint64_t *ret_id);
 
 /*
- * Remove the generations that are not the current one: what the last publish replaced, and what
- * publishes that failed left behind.
- * Return: 0; -errno of the first call that failed, the others were tried nevertheless.
+ * Remove all generations but the current one: what the last publish replaced, and what failed ones
+ * left behind.
+ * Return: 0; -errno of the first call that failed; the others were made nevertheless.
  */
 int writer_clean(struct tree *tree, int dir_fd, uint64_t dir_id);
 
 /*
- * Remove a directory with all that is in it. One that is not there is no failure.
+ * Remove a directory with all that is in it. If it does not exist that is no failure.
  * @dir_fd: the directory that it is in, in the writable view (O_PATH)
  * Return: 0; -errno of the call that failed.
  */

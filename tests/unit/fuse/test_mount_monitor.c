@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The mount monitor, with mounts that the test makes up: it stands in for what reads mountinfo, and
- * for the poll that tells of its changes.
+ * The mount monitor, with mounts of the test's own: it stands in for what reads mountinfo, and
+ * for the poll that reports its changes.
  */
 #include "fuse/mount_monitor.h"
 
@@ -20,24 +20,24 @@
 #include "base/mountinfo.h"
 #include "tests/unit/failmalloc.h"
 
-#define DEVICE      makedev(0, 70)
-#define OTHER       makedev(0, 71)
-#define MADE_UP_MAX 8
-#define SEEN_MAX    65536 /* the monitor's MOUNTED_PARTS_MAX */
+#define DEVICE     makedev(0, 70)
+#define OTHER      makedev(0, 71)
+#define MOUNTS_MAX 8
+#define PARTS_MAX  65536 /* the monitor's MOUNTED_PARTS_MAX */
 
 /* ---- the stand-ins */
 
 static struct {
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    struct mountinfo mounts[MADE_UP_MAX];
+    struct mountinfo mounts[MOUNTS_MAX];
     size_t n;
     size_t n_repeats; /* of the last one */
-    unsigned n_looks;
-    unsigned n_to_fail; /* looks */
-    bool has_changed;   /* and poll() has not told it yet */
-    bool is_held_up;    /* looks wait */
-    unsigned n_held_up; /* looks that wait */
+    unsigned n_scans;
+    unsigned n_to_fail; /* scans */
+    bool has_changed;   /* and poll() has not reported it yet */
+    bool is_held_up;    /* scans wait */
+    unsigned n_held_up; /* scans that wait */
 } host = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
 static void lock_host(void)
@@ -74,7 +74,7 @@ int mountinfo_visit(int dir_fd, const char *path, mountinfo_visit_fn *visit, voi
     while (host.is_held_up)
         pthread_cond_wait(&host.changed, &host.lock);
     host.n_held_up--;
-    host.n_looks++;
+    host.n_scans++;
     if (host.n_to_fail > 0) {
         host.n_to_fail--;
         r = -EIO;
@@ -119,62 +119,63 @@ int stand_in_for_poll(struct pollfd *fds, nfds_t n, int timeout_ms)
 
 struct fixture {
     struct mount_monitor *monitor;
-    struct mount_subscription *watch; /* of DEVICE */
-    unsigned n_seen;                  /* under the host's lock */
+    struct mount_subscription *subscription; /* of DEVICE */
+    unsigned n_scanned;                      /* under the host's lock */
 };
 
-static void on_seen(void *userdata)
+static void on_scanned(void *userdata)
 {
-    unsigned *n_seen = userdata;
+    unsigned *n_scanned = userdata;
 
     lock_host();
-    (*n_seen)++;
+    (*n_scanned)++;
     unlock_host();
 }
 
-/* Wait until mounts were looked at for a watch, and forget that. */
-static void wait_for_look(unsigned *n_seen)
+/* Wait until mounts were scanned for a subscription, and forget that. */
+static void wait_for_scan(unsigned *n_scanned)
 {
     lock_host();
-    while (*n_seen == 0)
+    while (*n_scanned == 0)
         pthread_cond_wait(&host.changed, &host.lock);
-    *n_seen = 0;
+    *n_scanned = 0;
     unlock_host();
 }
 
-static struct mount_subscription *watch_new(struct fixture *f, dev_t device, unsigned *n_seen)
+static struct mount_subscription *subscribe(struct fixture *f, dev_t device, unsigned *n_scanned)
 {
-    struct mount_subscription *watch = NULL;
+    struct mount_subscription *subscription = NULL;
 
-    assert_int_equal(mount_subscription_new(f->monitor, device, on_seen, n_seen, &watch), 0);
-    return watch;
+    assert_int_equal(
+        mount_subscription_new(f->monitor, device, on_scanned, n_scanned, &subscription), 0);
+    return subscription;
 }
 
 /* Ask until the answer is there, as the publisher does. */
-static void request_until_seen(struct mount_subscription *watch)
+static void request_until_scanned(struct mount_subscription *subscription)
 {
     mono_us begin = clock_mono();
 
-    while (mount_subscription_scanned_at(watch) < begin) {
-        mount_subscription_request_scan(watch);
+    while (mount_subscription_scanned_at(subscription) < begin) {
+        mount_subscription_request_scan(subscription);
         sched_yield();
     }
 }
 
 /*
- * The monitor has nothing left to do. The first look may have begun before what was asked for
- * last, and the monitor then looks once more; the second comes after that.
+ * The monitor has nothing left to do. The first scan may have begun before the last request, and
+ * the monitor then scans once more; the second comes after that.
  */
 static void settle(struct fixture *f)
 {
     struct mounted_parts mounts = {0};
 
-    request_until_seen(f->watch);
-    request_until_seen(f->watch);
-    mount_subscription_take(f->watch, &mounts);
+    request_until_scanned(f->subscription);
+    request_until_scanned(f->subscription);
+    mount_subscription_take(f->subscription, &mounts);
     mounted_parts_deinit(&mounts);
     lock_host();
-    f->n_seen = 0;
+    f->n_scanned = 0;
     unlock_host();
 }
 
@@ -189,8 +190,8 @@ static int setup(void **state)
     host.has_changed = host.is_held_up = false;
     f = (struct fixture){0};
     assert_int_equal(mount_monitor_new(&f.monitor, &e), 0);
-    f.watch = watch_new(&f, DEVICE, &f.n_seen);
-    wait_for_look(&f.n_seen);
+    f.subscription = subscribe(&f, DEVICE, &f.n_scanned);
+    wait_for_scan(&f.n_scanned);
     settle(&f);
     *state = &f;
     return 0;
@@ -200,7 +201,7 @@ static int teardown(void **state)
 {
     struct fixture *f = *state;
 
-    f->watch = mount_subscription_free(f->watch);
+    f->subscription = mount_subscription_free(f->subscription);
     f->monitor = mount_monitor_free(f->monitor);
     return 0;
 }
@@ -208,7 +209,7 @@ static int teardown(void **state)
 static void mount(dev_t device, const char *root)
 {
     lock_host();
-    assert_true(host.n < MADE_UP_MAX);
+    assert_true(host.n < MOUNTS_MAX);
     host.mounts[host.n++] = (struct mountinfo){.device = device, .root = root};
     unlock_host();
 }
@@ -220,16 +221,16 @@ static void unmount_all(void)
     unlock_host();
 }
 
-/* Have poll() tell that mounts have changed. */
+/* Have poll() report that mounts have changed. */
 static void note_change(struct fixture *f)
 {
     lock_host();
     host.has_changed = true;
     unlock_host();
-    assert_int_equal(eventfd_write(mount_subscription_fd(f->watch), 1), 0);
+    assert_int_equal(eventfd_write(mount_subscription_fd(f->subscription), 1), 0);
 }
 
-/* The next looks see what is mounted by now, and are not over before let_go(). */
+/* The next scans find what is mounted by now, and do not end before let_go(). */
 static void hold_up(struct fixture *f)
 {
     lock_host();
@@ -249,23 +250,23 @@ static void let_go(void)
     unlock_host();
 }
 
-static unsigned n_looks(void)
+static unsigned n_scans(void)
 {
     unsigned n;
 
     lock_host();
-    n = host.n_looks;
+    n = host.n_scans;
     unlock_host();
     return n;
 }
 
-/* What a watch has to be taken: the roots, each with a blank before it. */
-static void assert_takes(struct mount_subscription *watch, const char *roots)
+/* What a subscription has to be taken: the roots, each with a blank before it. */
+static void assert_takes(struct mount_subscription *subscription, const char *roots)
 {
     struct mounted_parts mounts;
     char text[256] = "";
 
-    assert_true(mount_subscription_take(watch, &mounts));
+    assert_true(mount_subscription_take(subscription, &mounts));
     for (size_t i = 0; i < mounts.n; i++) {
         size_t used = strlen(text);
 
@@ -274,12 +275,12 @@ static void assert_takes(struct mount_subscription *watch, const char *roots)
     assert_string_equal(text, roots);
     mounted_parts_deinit(&mounts);
     assert_int_equal(mounts.n, 0);
-    assert_false(mount_subscription_take(watch, &mounts));
+    assert_false(mount_subscription_take(subscription, &mounts));
 }
 
-/* ---- looking */
+/* ---- scans */
 
-static void parts_of_volumes_are_seen(void **state)
+static void parts_of_volumes_are_found(void **state)
 {
     struct fixture *f = *state;
 
@@ -290,129 +291,131 @@ static void parts_of_volumes_are_seen(void **state)
     mount(DEVICE, "/.live/5");
     mount(DEVICE, "/..2023_11_14_22_13_20.1/d//deleted");
     note_change(f);
-    wait_for_look(&f->n_seen);
-    assert_takes(f->watch, " /volume/..2023_11_14_22_13_20.1/key /.live/5 "
-                           "/..2023_11_14_22_13_20.1/d//deleted");
+    wait_for_scan(&f->n_scanned);
+    assert_takes(f->subscription, " /volume/..2023_11_14_22_13_20.1/key /.live/5 "
+                                  "/..2023_11_14_22_13_20.1/d//deleted");
 }
 
-static void newest_look_counts(void **state)
+static void newest_scan_counts(void **state)
 {
     struct fixture *f = *state;
 
     mount(DEVICE, "/.live/1");
     note_change(f);
-    wait_for_look(&f->n_seen);
-    unmount_all(); /* what the last look saw was not taken */
+    wait_for_scan(&f->n_scanned);
+    unmount_all(); /* the result of the last scan was not taken */
     mount(DEVICE, "/.live/2");
     mount(DEVICE, "/.live/3");
     note_change(f);
-    wait_for_look(&f->n_seen);
-    assert_takes(f->watch, " /.live/2 /.live/3");
+    wait_for_scan(&f->n_scanned);
+    assert_takes(f->subscription, " /.live/2 /.live/3");
     unmount_all();
     note_change(f);
-    wait_for_look(&f->n_seen);
-    assert_takes(f->watch, "");
+    wait_for_scan(&f->n_scanned);
+    assert_takes(f->subscription, "");
 }
 
 /* For the memory checkers. */
-static void what_is_not_taken_goes_with_the_watch(void **state)
+static void what_is_not_taken_goes_with_the_subscription(void **state)
 {
     struct fixture *f = *state;
 
     mount(DEVICE, "/.live/1");
     note_change(f);
-    wait_for_look(&f->n_seen);
+    wait_for_scan(&f->n_scanned);
 }
 
-static void time_of_a_look_is_when_it_began(void **state)
+static void time_of_a_scan_is_when_it_began(void **state)
 {
     struct fixture *f = *state;
     mono_us before = clock_mono(), held_up;
 
-    assert_true(mount_subscription_scanned_at(f->watch) > 0);
-    assert_true(mount_subscription_scanned_at(f->watch) <= before);
+    assert_true(mount_subscription_scanned_at(f->subscription) > 0);
+    assert_true(mount_subscription_scanned_at(f->subscription) <= before);
     hold_up(f);
-    assert_true(mount_subscription_scanned_at(f->watch) <= before); /* its result is not there */
+    assert_true(mount_subscription_scanned_at(f->subscription) <=
+                before); /* its result is not there */
     held_up = clock_mono();
     let_go();
-    while (mount_subscription_scanned_at(f->watch) < before)
+    while (mount_subscription_scanned_at(f->subscription) < before)
         sched_yield();
-    assert_true(mount_subscription_scanned_at(f->watch) <= held_up);
+    assert_true(mount_subscription_scanned_at(f->subscription) <= held_up);
 }
 
-struct telling {
-    struct mount_subscription *watch;
-    mono_us seen_at; /* as it was when the watch was told */
-    unsigned n_seen;
+struct notified {
+    struct mount_subscription *subscription;
+    mono_us scanned_at; /* as it was when the subscriber was notified */
+    unsigned n_scanned;
 };
 
-static void on_seen_note_time(void *userdata)
+static void on_scanned_note_time(void *userdata)
 {
-    struct telling *telling = userdata;
+    struct notified *notified = userdata;
 
-    telling->seen_at = mount_subscription_scanned_at(telling->watch);
-    on_seen(&telling->n_seen);
+    notified->scanned_at = mount_subscription_scanned_at(notified->subscription);
+    on_scanned(&notified->n_scanned);
 }
 
-/* Who finds the time of a look has been told that there is something to take. */
-static void time_comes_after_what_was_seen(void **state)
+/* A thread that reads the time of a scan has been notified of its result. */
+static void time_is_published_after_the_notification(void **state)
 {
     struct fixture *f = *state;
-    struct telling telling = {.watch = f->watch};
-    struct mount_subscription *watch = NULL;
+    struct notified notified = {.subscription = f->subscription};
+    struct mount_subscription *subscription = NULL;
     mono_us before = clock_mono();
 
     assert_int_equal(
-        mount_subscription_new(f->monitor, DEVICE, on_seen_note_time, &telling, &watch), 0);
-    wait_for_look(&telling.n_seen);
+        mount_subscription_new(f->monitor, DEVICE, on_scanned_note_time, &notified, &subscription),
+        0);
+    wait_for_scan(&notified.n_scanned);
     settle(f);
-    assert_true(telling.seen_at < before);
-    mount_subscription_free(watch);
+    assert_true(notified.scanned_at < before);
+    mount_subscription_free(subscription);
 }
 
-/* If nothing has changed, the last look holds for now as well. */
-static void request_without_a_change_takes_no_look(void **state)
+/* If nothing has changed, the last scan holds for now as well. */
+static void request_without_a_change_takes_no_scan(void **state)
 {
     struct fixture *f = *state;
-    unsigned before = n_looks();
+    unsigned before = n_scans();
 
-    request_until_seen(f->watch);
-    request_until_seen(f->watch);
-    assert_int_equal(n_looks(), before);
-    assert_int_equal(f->n_seen, 0);
+    request_until_scanned(f->subscription);
+    request_until_scanned(f->subscription);
+    assert_int_equal(n_scans(), before);
+    assert_int_equal(f->n_scanned, 0);
 }
 
 static void request_after_a_change_takes_one(void **state)
 {
     struct fixture *f = *state;
-    unsigned before = n_looks();
+    unsigned before = n_scans();
 
     mount(DEVICE, "/.live/1");
     lock_host();
     host.has_changed = true;
     unlock_host();
-    request_until_seen(f->watch);
-    assert_int_equal(n_looks(), before + 1);
-    assert_takes(f->watch, " /.live/1");
+    request_until_scanned(f->subscription);
+    assert_int_equal(n_scans(), before + 1);
+    assert_takes(f->subscription, " /.live/1");
 }
 
-/* What was known stays, and there is another look although mounts do not change. */
-static void look_that_fails_is_made_again(void **state)
+/* The last result stays, and mounts are scanned again although they do not change. */
+static void failed_scan_is_repeated(void **state)
 {
     struct fixture *f = *state;
-    unsigned before = n_looks();
-    mono_us seen_at = mount_subscription_scanned_at(f->watch);
+    unsigned before = n_scans();
+    mono_us scanned_at = mount_subscription_scanned_at(f->subscription);
 
     lock_host();
     host.n_to_fail = 2;
     unlock_host();
     mount(DEVICE, "/.live/1");
     hold_up(f);
-    assert_int_equal(mount_subscription_scanned_at(f->watch), seen_at);
+    assert_int_equal(mount_subscription_scanned_at(f->subscription), scanned_at);
     let_go();
-    wait_for_look(&f->n_seen);
-    assert_int_equal(n_looks(), before + 3);
-    assert_takes(f->watch, " /.live/1");
+    wait_for_scan(&f->n_scanned);
+    assert_int_equal(n_scans(), before + 3);
+    assert_takes(f->subscription, " /.live/1");
 }
 
 /* Who can make more mounts than this is root on the host. */
@@ -424,111 +427,112 @@ static void mounts_past_the_maximum_are_left_out(void **state)
     mount(OTHER, "/.live/1");
     mount(DEVICE, "/.live/2");
     lock_host();
-    host.n_repeats = SEEN_MAX;
+    host.n_repeats = PARTS_MAX;
     unlock_host();
     note_change(f);
-    wait_for_look(&f->n_seen);
-    assert_true(mount_subscription_take(f->watch, &mounts));
-    assert_int_equal(mounts.n, SEEN_MAX);
-    assert_string_equal(mounts.roots[SEEN_MAX - 1], "/.live/2");
+    wait_for_scan(&f->n_scanned);
+    assert_true(mount_subscription_take(f->subscription, &mounts));
+    assert_int_equal(mounts.n, PARTS_MAX);
+    assert_string_equal(mounts.roots[PARTS_MAX - 1], "/.live/2");
     mounted_parts_deinit(&mounts);
     lock_host();
     host.n_repeats = 0;
     unlock_host();
     note_change(f);
-    wait_for_look(&f->n_seen);
-    assert_takes(f->watch, " /.live/2");
+    wait_for_scan(&f->n_scanned);
+    assert_takes(f->subscription, " /.live/2");
 }
 
-/* ---- watches */
+/* ---- subscriptions */
 
-static void each_watch_sees_its_own(void **state)
+static void each_subscription_gets_its_own(void **state)
 {
     struct fixture *f = *state;
-    unsigned n_seen = 0, n_seen_again = 0;
+    unsigned n_scanned = 0, n_scanned_again = 0;
     struct mount_subscription *other, *again;
 
     mount(DEVICE, "/.live/1");
     mount(OTHER, "/.live/2");
-    other = watch_new(f, OTHER, &n_seen);
-    wait_for_look(&n_seen);
-    wait_for_look(&f->n_seen);
+    other = subscribe(f, OTHER, &n_scanned);
+    wait_for_scan(&n_scanned);
+    wait_for_scan(&f->n_scanned);
     assert_takes(other, " /.live/2");
-    assert_takes(f->watch, " /.live/1");
+    assert_takes(f->subscription, " /.live/1");
     settle(f);
-    again = watch_new(f, DEVICE, &n_seen_again);
-    wait_for_look(&n_seen_again);
+    again = subscribe(f, DEVICE, &n_scanned_again);
+    wait_for_scan(&n_scanned_again);
     assert_takes(again, " /.live/1");
     assert_null(mount_subscription_free(other));
     assert_null(mount_subscription_free(again));
     assert_null(mount_subscription_free(NULL));
 }
 
-static void watches_are_limited(void **state)
+static void subscriptions_are_limited(void **state)
 {
     struct fixture *f = *state;
-    struct mount_subscription *watches[3], *none = NULL;
-    unsigned n_seen[3] = {0}, unused = 0;
+    struct mount_subscription *subscriptions[3], *none = NULL;
+    unsigned n_scanned[3] = {0}, unused = 0;
 
-    for (size_t i = 0; i < ELEMENTS_OF(watches); i++)
-        watches[i] = watch_new(f, makedev(0, 80 + (unsigned)i), &n_seen[i]);
-    assert_int_equal(mount_subscription_new(f->monitor, OTHER, on_seen, &unused, &none), -EMFILE);
+    for (size_t i = 0; i < ELEMENTS_OF(subscriptions); i++)
+        subscriptions[i] = subscribe(f, makedev(0, 80 + (unsigned)i), &n_scanned[i]);
+    assert_int_equal(mount_subscription_new(f->monitor, OTHER, on_scanned, &unused, &none),
+                     -EMFILE);
     assert_null(none);
-    for (size_t i = 0; i < ELEMENTS_OF(watches); i++)
-        wait_for_look(&n_seen[i]);
+    for (size_t i = 0; i < ELEMENTS_OF(subscriptions); i++)
+        wait_for_scan(&n_scanned[i]);
     settle(f);
-    mount_subscription_free(watches[1]);
+    mount_subscription_free(subscriptions[1]);
     mount(OTHER, "/.live/1");
-    watches[1] = watch_new(f, OTHER, &unused);
-    wait_for_look(&unused);
-    assert_takes(watches[1], " /.live/1");
-    for (size_t i = 0; i < ELEMENTS_OF(watches); i++)
-        mount_subscription_free(watches[i]);
+    subscriptions[1] = subscribe(f, OTHER, &unused);
+    wait_for_scan(&unused);
+    assert_takes(subscriptions[1], " /.live/1");
+    for (size_t i = 0; i < ELEMENTS_OF(subscriptions); i++)
+        mount_subscription_free(subscriptions[i]);
 }
 
-/* One that comes in the middle of a look gets the next one. */
-static void watch_that_comes_during_a_look(void **state)
+/* One that comes in the middle of a scan gets the next one. */
+static void subscription_that_comes_during_a_scan(void **state)
 {
     struct fixture *f = *state;
     struct mount_subscription *other;
-    unsigned n_seen = 0;
+    unsigned n_scanned = 0;
 
     mount(DEVICE, "/.live/1");
     mount(OTHER, "/.live/2");
     hold_up(f);
-    other = watch_new(f, OTHER, &n_seen);
-    assert_int_equal(n_seen, 0);
+    other = subscribe(f, OTHER, &n_scanned);
+    assert_int_equal(n_scanned, 0);
     let_go();
-    wait_for_look(&n_seen);
+    wait_for_scan(&n_scanned);
     assert_takes(other, " /.live/2");
     mount_subscription_free(other);
 }
 
-/* Its place may be another's when the look is over, to whom the mounts are of no concern. */
-static void watch_that_goes_during_a_look(void **state)
+/* Its slot may be another subscription's when the scan ends, which must not get its mounts. */
+static void subscription_that_goes_during_a_scan(void **state)
 {
     struct fixture *f = *state;
-    unsigned n_seen = 0;
+    unsigned n_scanned = 0;
 
     mount(DEVICE, "/.live/1");
     mount(OTHER, "/.live/2");
     hold_up(f);
-    mount_subscription_free(f->watch);
-    f->watch = watch_new(f, OTHER, &n_seen);
+    mount_subscription_free(f->subscription);
+    f->subscription = subscribe(f, OTHER, &n_scanned);
     let_go();
-    wait_for_look(&n_seen);
-    assert_takes(f->watch, " /.live/2");
-    assert_int_equal(f->n_seen, 0);
+    wait_for_scan(&n_scanned);
+    assert_takes(f->subscription, " /.live/2");
+    assert_int_equal(f->n_scanned, 0);
 }
 
 static int watch_and_free(void *userdata)
 {
     struct fixture *f = userdata;
-    struct mount_subscription *watch = NULL;
+    struct mount_subscription *subscription = NULL;
     unsigned unused = 0;
-    int r = mount_subscription_new(f->monitor, OTHER, on_seen, &unused, &watch);
+    int r = mount_subscription_new(f->monitor, OTHER, on_scanned, &unused, &subscription);
 
-    mount_subscription_free(watch);
+    mount_subscription_free(subscription);
     return r;
 }
 
@@ -539,10 +543,10 @@ static void memory_can_be_short(void **state)
     hold_up(f); /* the monitor's thread is to use no memory meanwhile */
     failmalloc_try(watch_and_free, f);
     let_go();
-    wait_for_look(&f->n_seen);
+    wait_for_scan(&f->n_scanned);
 }
 
-static void monitor_without_watches(void **state)
+static void monitor_without_subscriptions(void **state)
 {
     struct mount_monitor *monitor = NULL;
     struct error e = ERROR_INIT;
@@ -556,21 +560,21 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(parts_of_volumes_are_seen),
-        TEST(newest_look_counts),
-        TEST(what_is_not_taken_goes_with_the_watch),
-        TEST(time_of_a_look_is_when_it_began),
-        TEST(time_comes_after_what_was_seen),
-        TEST(request_without_a_change_takes_no_look),
+        TEST(parts_of_volumes_are_found),
+        TEST(newest_scan_counts),
+        TEST(what_is_not_taken_goes_with_the_subscription),
+        TEST(time_of_a_scan_is_when_it_began),
+        TEST(time_is_published_after_the_notification),
+        TEST(request_without_a_change_takes_no_scan),
         TEST(request_after_a_change_takes_one),
-        TEST(look_that_fails_is_made_again),
+        TEST(failed_scan_is_repeated),
         TEST(mounts_past_the_maximum_are_left_out),
-        TEST(each_watch_sees_its_own),
-        TEST(watches_are_limited),
-        TEST(watch_that_comes_during_a_look),
-        TEST(watch_that_goes_during_a_look),
+        TEST(each_subscription_gets_its_own),
+        TEST(subscriptions_are_limited),
+        TEST(subscription_that_comes_during_a_scan),
+        TEST(subscription_that_goes_during_a_scan),
         TEST(memory_can_be_short),
-        cmocka_unit_test(monitor_without_watches),
+        cmocka_unit_test(monitor_without_subscriptions),
     };
 
     return cmocka_run_group_tests_name("mount monitor", tests, NULL, NULL);

@@ -19,6 +19,7 @@ static void note_init(struct device_io *io, const struct fuse_in_header *header,
 {
     const struct fuse_init_in *in = (const void *)(header + 1);
 
+    assert(len >= sizeof(*header));
     io->init_unique = header->unique;
     io->offered = 0;
     if (len >= sizeof(*header) + sizeof(*in) && (in->flags & FUSE_INIT_EXT) != 0)

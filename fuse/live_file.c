@@ -1,4 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * An open file of a live file keeps the version that it was opened with: it holds a reference to
+ * the object, and its reads are answered from there (operations.c). A node counts its open files by
+ * version, of which a switch needs to know (live_switch.c):
+ *
+ *  - n_opens: of the newest version; n_unread: those of them that were not yet read to their end,
+ *    which a switch waits for
+ *  - n_older_opens: of older versions; while there are any, the kernel may not keep attributes
+ *  - n_cached_opens: opened before the file became live; their reads come from the kernel's pages
+ *
+ * fstat(2) does not say which open file it is about. The reader gets the size of the newest one
+ * that its thread has open, whatever its version is; a thread that the kernel cannot name, in a pid
+ * namespace that the daemon does not see, gets the size of the newest content. Close is reported
+ * late: a release follows close(2) some time after it has returned, and another worker may answer
+ * the thread's next fstat(2) before it. So the kernel sends a flush, which close(2) waits for, of a
+ * file that its thread had open already (tail -F).
+ */
 #include "fuse/live_file.h"
 
 #include <stdatomic.h>
@@ -103,10 +120,13 @@ static void close_version(struct tree *t, uint64_t id, const struct live_open *o
         return;
     live = n->file.live;
     if (open == NULL) {
+        assert(n->file.n_cached_opens > 0);
         n->file.n_cached_opens--;
     } else if (live->version != open->version) {
+        assert(live->version > open->version && live->n_older_opens > 0);
         live->n_older_opens--;
     } else {
+        assert(live->n_opens > 0);
         live->n_opens--;
         live->n_unread -= !atomic_load(&open->was_read);
     }

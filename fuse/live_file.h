@@ -13,13 +13,13 @@
 struct live_open;
 
 /*
- * A file is opened.
+ * Open a file.
  * @thread: the reader's thread id, 0 if the kernel cannot name it: it is in a pid namespace that
  * the daemon does not see
  * @may_wait: false for the publisher, which opens files amid a switch
- * Return: 0, live_file_close() ends it: *ret_open is the caller's, or NULL for an
- * immutable file, which is read through the kernel's pages; -EAGAIN while a switch goes on: to be
- * tried again when it is over; -ESTALE, -EISDIR, -EINVAL; -ENOMEM.
+ * Return: 0, live_file_close() ends it: *ret_open is the caller's, or NULL for an immutable file,
+ * which is read through the kernel's pages; -EAGAIN during a switch, try again at its end; -ESTALE,
+ * -EISDIR, -EINVAL; -ENOMEM.
  */
 int live_file_open(struct tree *tree, uint64_t id, pid_t thread, bool may_wait,
                    struct live_open **ret_open);
@@ -32,27 +32,30 @@ void live_file_close(struct tree *tree, uint64_t id, struct live_open *open);
  * close(2) has returned, and another worker may answer the thread's next fstat(2) before it.
  */
 void live_file_flush(struct tree *tree, struct live_open *open);
-/* Whether live_file_flush() has to be called for it: its thread had an open file of the node
- * already. Never for the publisher's: its process, when it dies, would wait for an answer of its
- * own. */
+/*
+ * Whether live_file_flush() has to be called for it: its thread had an open file of the node
+ * already. Never for the publisher's: when the process dies it would wait for its own answer.
+ */
 bool live_open_needs_flush(const struct live_open *open);
 
 /* The bytes from @offset on, at most @size; borrowed until it is closed. Return: how many. */
 size_t live_file_read(struct tree *tree, uint64_t id, struct live_open *open, size_t offset,
                       size_t size, const uint8_t **ret_bytes);
 
-/* Whether the kernel is to drop the pages of the inode with this open: the first after a change. */
+/* Whether this open has the kernel drop the inode's pages: it is the first after a change. */
 bool live_open_drops_pages(const struct live_open *open);
 
-/* Pages of the inode were asked for through it, as for a mapping: from now on it shows the newest
- * content, and live_file_stat() does not find it. */
+/*
+ * The kernel requested pages of the inode through it, as for a mapping: from now on it shows the
+ * newest content, and live_file_stat() does not find it.
+ */
 void live_open_note_pages(struct live_open *open);
 
 /* Give a file the size and times of the version that is open. */
 void live_open_stat(const struct live_open *open, struct stat *stat);
 /*
- * The same where it is not known which of a node's open files is asked for, as fstat(2) does not
- * say it: the newest of that thread, until it is closed. Without one @stat stays as it is.
+ * The same for fstat(2), which does not say which of a node's open files it is about: the newest of
+ * that thread, until it is closed. Without one @stat is unchanged.
  * @stat: of the node, by its st_ino
  * Return: whether it is an older version's.
  */

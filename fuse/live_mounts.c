@@ -193,6 +193,7 @@ static int volume_get(struct live_mounts *mounts, const char *name,
 
 static void volume_free(struct live_mounts *mounts, struct member_volume *v)
 {
+    assert(v->n_members == 0 && v->n_mounted == 0);
     tdelete(v, &mounts->by_name, compare_names);
     list_remove(&v->link);
     free(v->name);
@@ -225,6 +226,7 @@ static struct member *member_by_id(const struct live_mounts *mounts, uint64_t id
 
 static void set_mounted(struct member *m, bool is_mounted)
 {
+    assert(m->volume->n_mounted >= m->is_mounted);
     m->volume->n_mounted -= m->is_mounted;
     m->is_mounted = is_mounted;
     m->volume->n_mounted += m->is_mounted;
@@ -621,6 +623,7 @@ struct live_mounts *live_mounts_free(struct live_mounts *mounts)
         member_free(m);
     list_for_each_safe (v, next, &mounts->volumes, link)
         volume_free(mounts, v);
+    assert(mounts->by_id == NULL && mounts->by_name == NULL && mounts->taken == NULL);
     free(mounts);
     return NULL;
 }

@@ -19,6 +19,14 @@
  *
  * A reader that keeps a file open for longer gets the size of its own version if its thread is
  * known to have it open (live_file.c), and the newest size otherwise.
+ *
+ * A file that was opened before it became live reads the kernel's pages, and its reader would get
+ * two versions. While such an open file exists, the file is left out of switches (is_partial); it
+ * catches up within a second of the close.
+ *
+ * The publisher drops pages by an open of its own (step 5) and not by a notification, because the
+ * kernel waits for reads under way: a process that is killed while it waits with the device in its
+ * hands never ends. sendfile(2) takes pages as well, as of Linux 6.5.
  */
 #include "fuse/live_switch.h"
 
@@ -105,6 +113,7 @@ static int add_entry(struct live_switch *s, struct node *n, const struct payload
     }
     if (make_room(s) < 0)
         return -ENOMEM;
+    assert(s->n_changes <= s->n_entries && s->n_entries < s->capacity);
     s->entries[s->n_entries++] = entry;
     object_ref(file->object);
     if (is_same && has_attributes_of(n, &entry))
@@ -244,6 +253,7 @@ static void commit_entry(struct tree *t, const struct entry *entry, bool is_chan
         return;
     }
     live = n->file.live;
+    assert(live->is_switching);
     live->version++;
     live->has_old_pages = true;
     live->n_older_opens += live->n_opens;

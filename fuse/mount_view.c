@@ -140,6 +140,7 @@ int mount_view_mount(struct mount_view *view, const struct mount_view_options *o
     };
     _cleanup_(fd_closep) int fs_fd = fsopen("fuse", FSOPEN_CLOEXEC);
 
+    assert(view->fd < 0 && !view->is_attached);
     if (fs_fd < 0 && errno == EPERM)
         return MOUNT_VIEW_NOT_PERMITTED;
     if (fs_fd < 0)

@@ -161,6 +161,7 @@ static void live_free(struct node_live *live)
 
 static void node_free(struct node_table *t, struct node *n)
 {
+    assert(!node_is_linked(n) && t->n_nodes > 0);
     tdelete(n, &t->by_id, compare_ids);
     list_remove(&n->link);
     t->n_nodes--;
@@ -185,6 +186,7 @@ int node_link(struct node_table *t, struct node *parent, const char *name, struc
 {
     char *copy = strdup(name);
 
+    assert(parent->kind == NODE_DIRECTORY && !node_is_linked(n));
     if (copy == NULL)
         return -ENOMEM;
     free(n->name);
@@ -235,6 +237,7 @@ static void node_detach(struct node_table *t, struct node *n)
 {
     struct node *parent = n->parent;
 
+    assert(n != t->root && parent->directory.n_children > 0);
     if (t->remembers_paths && n->n_references > 0)
         remember_path(t, n);
     list_remove(&n->link);
@@ -453,6 +456,7 @@ void node_exchange(struct node_table *t, struct node *a, struct node *b)
     char *name = a->name;
     uint64_t cookie = a->cookie;
 
+    assert(a->kind == b->kind && slot_of_a != NULL && slot_of_b != NULL);
     *slot_of_a = b;
     *slot_of_b = a;
     swap_places(a, b);
@@ -477,6 +481,7 @@ int node_make_live(struct node *file)
 {
     struct node_live *live;
 
+    assert(file->kind == NODE_FILE);
     if (file->file.live != NULL)
         return 0;
     live = calloc(1, sizeof(*live));
@@ -491,6 +496,7 @@ void node_set_content(struct node_table *t, struct node *file, const struct file
 {
     struct object *old = file->file.content.object;
 
+    assert(file->kind == NODE_FILE && content->object != NULL);
     t->content_bytes += content->len - file->file.content.len;
     file->file.content = *content;
     object_ref(content->object);

@@ -198,6 +198,7 @@ static bool needs_flush(const struct live_open *open)
 static void reply_open(fuse_req_t req, fuse_ino_t id, int r, struct live_open *open,
                        struct fuse_file_info *fi)
 {
+    assert(r == 0 || open == NULL);
     if (r < 0) {
         reply_error(req, r);
         return;

@@ -108,6 +108,7 @@ static int compare_names(const void *a, const void *b)
 /* Between the two the lock is given up, and @v (NULL for none) is the thread's. */
 static void begin_work(struct publisher *p, struct publisher_volume *v)
 {
+    assert(p->active == NULL);
     p->active = v;
     pthread_mutex_unlock(&p->lock);
 }
@@ -147,6 +148,7 @@ static void begin_publish(struct publisher *p, struct publisher_volume *v)
     struct payload *payload = TAKE(v->pending);
     int r;
 
+    assert(payload != NULL);
     v->update_received_at = v->pending_received_at;
     begin_work(p, v);
     r = volume_writer_begin(&v->writer, payload);

@@ -14,6 +14,7 @@ int stage_set_payload(struct stage *stage, const char *name, struct payload *pay
 {
     char *copy = NULL;
 
+    assert(payload == NULL || stage->payload == NULL); /* one at a time */
     if (payload != NULL) {
         copy = strdup(name);
         if (copy == NULL)

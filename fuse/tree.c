@@ -323,6 +323,7 @@ int tree_rename(struct tree *tree, uint64_t parent, const char *name, uint64_t n
 void tree_arm(struct tree *tree, uint64_t parent, tree_commit_fn *commit, void *userdata)
 {
     LOCK_GUARD(&tree->nodes.lock);
+    assert(tree->commit == NULL);
     tree->commit = commit;
     tree->commit_userdata = userdata;
     tree->armed_in = parent;

@@ -35,6 +35,7 @@ static int make_directory(struct volume_dir *dir, int root_fd)
     struct stat status = {0};
     int r;
 
+    assert(dir->id == 0);
     if (mkdirat(root_fd, dir->name, 0700) < 0)
         return negative_errno();
     r = set_attributes(dir, root_fd, &status);

@@ -161,6 +161,7 @@ int volume_writer_end(struct volume_writer *writer, struct writer_result *ret_wr
     struct volume_dir_view view;
     int r = volume_dir_open(&writer->dir, &view);
 
+    assert(writer->update.payload != NULL); /* volume_writer_begin() has set it */
     if (r == 0) {
         r = write_update(writer, &view, ret_written);
         volume_dir_close(&writer->dir, &view);
@@ -178,6 +179,7 @@ void volume_writer_end_catching_up(struct volume_writer *writer)
 {
     struct volume_dir_view view;
 
+    assert(writer->update.live_switch != NULL);
     if (volume_dir_open(&writer->dir, &view) == 0) {
         live_switch_commit(writer->update.live_switch);
         live_update_end(&writer->update, view.root_fd);

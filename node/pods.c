@@ -378,18 +378,18 @@ void node_pods_query_expedite(struct node_pods_query *query)
 
 /* ---- the watch */
 
-static void watch_on_response(void *userdata, const struct http_response *response)
+static void request_on_response(void *userdata, const struct http_response *response)
 {
     const struct node_pods *pods = userdata;
 
-    pod_watch_on_response(pods->watch, response);
+    watch_on_response(pod_watch_watch(pods->watch), response);
 }
 
-static void watch_on_body(void *userdata, const char *bytes, size_t len)
+static void request_on_body(void *userdata, const char *bytes, size_t len)
 {
     const struct node_pods *pods = userdata;
 
-    pod_watch_on_body(pods->watch, bytes, len);
+    watch_on_body(pod_watch_watch(pods->watch), bytes, len);
 }
 
 static void watch_cancel(void *userdata)
@@ -400,26 +400,29 @@ static void watch_cancel(void *userdata)
         pods->watch_request = pods->options.api->cancel(pods->watch_request);
 }
 
-static void watch_on_done(void *userdata, enum http_outcome outcome, const struct error *error)
+static void request_on_done(void *userdata, enum http_outcome outcome, const struct error *error)
 {
     const struct node_pods *pods = userdata;
 
     watch_cancel(userdata);
-    pod_watch_on_done(pods->watch, outcome, error);
+    watch_on_done(pod_watch_watch(pods->watch), outcome, error);
 }
 
-static void watch_on_sent(void *userdata)
+static void request_on_sent(void *userdata)
 {
     const struct node_pods *pods = userdata;
 
-    pod_watch_on_sent(pods->watch);
+    watch_on_sent(pod_watch_watch(pods->watch));
 }
 
-static int watch_request(void *userdata, const char *path, span_us total_limit, struct error *e)
+static int request_watch(void *userdata, const struct watch_request *request, struct error *e)
 {
-    static const struct http_handler handler = {watch_on_response, watch_on_body, watch_on_done};
-    const struct http_call call = {
-        .path = path, .total_limit = total_limit, .is_watch = true, .on_sent = watch_on_sent};
+    static const struct http_handler handler = {request_on_response, request_on_body,
+                                                request_on_done};
+    const struct http_call call = {.path = request->path,
+                                   .total_limit = request->total_limit,
+                                   .is_watch = true,
+                                   .on_sent = request_on_sent};
     struct node_pods *pods = userdata;
     int r = open_source(pods, e);
 
@@ -429,18 +432,19 @@ static int watch_request(void *userdata, const char *path, span_us total_limit, 
     return pods->options.api->send(pods->source, &call, &handler, pods, &pods->watch_request, e);
 }
 
-static void watch_reject_credentials(void *userdata)
+static int watch_reject_credentials(void *userdata, struct error *e)
 {
     const struct node_pods *pods = userdata;
 
     pods->options.api->rejected(pods->source, pods->watch_version);
+    return 0;
 }
 
-static void watch_on_timer(void *userdata)
+static void on_watch_timer(void *userdata)
 {
     const struct node_pods *pods = userdata;
 
-    pod_watch_on_timer(pods->watch);
+    watch_on_timer(pod_watch_watch(pods->watch));
 }
 
 static void watch_set_timer(void *userdata, span_us delay)
@@ -483,12 +487,12 @@ static void watch_on_health(void *userdata, enum pod_watch_health health, const 
 }
 
 static const struct pod_watch_io watch_io = {
-    .request = watch_request,
-    .cancel = watch_cancel,
-    .reject_credentials = watch_reject_credentials,
-    .set_timer = watch_set_timer,
-    .now = watch_clock_now,
-    .random = watch_clock_random,
+    .watch = {.request = request_watch,
+              .cancel = watch_cancel,
+              .reject_credentials = watch_reject_credentials,
+              .set_timer = watch_set_timer,
+              .now = watch_clock_now,
+              .random = watch_clock_random},
     .on_pod = watch_on_pod,
     .on_health = watch_on_health,
 };
@@ -498,12 +502,12 @@ static int start_watch(struct node_pods *pods)
     const struct pod_watch_options options = {.driver_name = pods->options.driver_name,
                                               .node_name = pods->options.node_name,
                                               .pods = &pods->known};
-    int r = watch_clock_init(&pods->watch_clock, pods->event, watch_on_timer, pods);
+    int r = watch_clock_init(&pods->watch_clock, pods->event, on_watch_timer, pods);
 
     if (r >= 0)
         r = pod_watch_new(&options, &watch_io, pods, &pods->watch);
     if (r >= 0)
-        pod_watch_start(pods->watch);
+        watch_start(pod_watch_watch(pods->watch));
     return r < 0 ? r : 0;
 }
 

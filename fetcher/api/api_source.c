@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Who a source is, is said by the server's credentials, which are common to all sources of that
- * kind, or by a token of its own. A refused request asks the credentials for others, which they
- * get by themselves; a refused token can only be replaced from outside, so until then there is
- * nothing to be tried.
+ * A source's identity comes from the server's credentials, which all sources of that kind share, or
+ * from a token of its own. After a 401 the credentials renew themselves; a token can only be
+ * replaced from outside, so until then there is no retry. A token that is set again lets those that
+ * wait retry: the API server may have been at fault.
+ *
+ * With `--rights pod` each service account is a source with a store and a token of its own. All of
+ * them share an api_server: address and authorities, connections and rate limit. A watch goes on
+ * with the token that it was begun with, as the API server keeps it.
  */
 #include "fetcher/api/api_source.h"
 
@@ -22,25 +26,25 @@ struct api_source {
     struct store *store;
     struct api_server *server;
     struct api_server_user user;
-    bool takes_tokens;          /* who we are is said by token, not by the server's credentials */
-    char *token;                /* as the header's value; NULL: there is none yet */
+    bool takes_tokens;          /* instead of the server's credentials */
+    char *token;                /* as the header's value; NULL: none yet */
     unsigned token_version;     /* counts them */
-    struct list watches;        /* of struct api_watch; those told of a change are at the end */
+    struct list watches;        /* of struct api_watch; the last notified one is at the end */
     void *watches_by_key;       /* the same as a tsearch(3) tree, by the address of the key */
     unsigned credentials_round; /* counts changes of the credentials */
     unsigned long n_restarts;   /* of watches that are gone */
 };
 
-/* What a reflector needs of the world. */
+/* A key's reflector with its request and timer. */
 struct api_watch {
     struct list link;
     struct api_source *api;
     const struct object_key *key; /* the store's */
     struct reflector *reflector;
-    struct http_request *request; /* NULL if there is none under way */
+    struct http_request *request; /* NULL: none */
     struct watch_clock clock;
-    unsigned credentials_version; /* that the last request was made with */
-    unsigned credentials_round;   /* the newest it was told of */
+    unsigned credentials_version; /* of the last request */
+    unsigned credentials_round;   /* the newest that it was notified of */
 };
 
 static struct api_source *api_of(struct source *source)
@@ -48,9 +52,8 @@ static struct api_source *api_of(struct source *source)
     return CONTAINER_OF(source, struct api_source, source);
 }
 
-/* What a request is made with; borrowed until the next change. Return: whether there is any. */
-static bool api_get_snapshot(const struct api_source *api,
-                             struct credentials_snapshot *ret_snapshot)
+/* The credentials of a request; borrowed until the next change. Return: whether there are any. */
+static bool get_snapshot(const struct api_source *api, struct credentials_snapshot *ret_snapshot)
 {
     const struct credentials_snapshot *own = credentials_peek(api->server->credentials);
 
@@ -66,109 +69,103 @@ static bool api_get_snapshot(const struct api_source *api,
 
 /* ---- the reflector's side */
 
-static void watch_on_response(void *userdata, const struct http_response *response)
+static void request_on_response(void *userdata, const struct http_response *response)
 {
     struct api_watch *w = userdata;
 
-    log_debug("response", "object", object_key_text(w->key, (char[OBJECT_KEY_TEXT_SIZE]){""}),
-              "status", LOG_NUM(response->status));
-    reflector_on_response(w->reflector, response);
+    log_trace(LOG_TRACE_REFLECTOR, "response", "object",
+              object_key_text(w->key, (char[OBJECT_KEY_TEXT_SIZE]){""}), "status",
+              LOG_NUM(response->status));
+    watch_on_response(reflector_watch(w->reflector), response);
 }
 
-static void watch_on_body(void *userdata, const char *bytes, size_t len)
+static void request_on_body(void *userdata, const char *bytes, size_t len)
 {
-    struct api_watch *w = userdata;
+    const struct api_watch *w = userdata;
 
-    reflector_on_body(w->reflector, bytes, len);
+    watch_on_body(reflector_watch(w->reflector), bytes, len);
 }
 
-static void watch_on_done(void *userdata, enum http_outcome outcome, const struct error *error)
+static void request_on_done(void *userdata, enum http_outcome outcome, const struct error *error)
 {
     struct api_watch *w = userdata;
 
     w->request = http_request_free(w->request);
-    reflector_on_done(w->reflector, outcome, error);
+    watch_on_done(reflector_watch(w->reflector), outcome, error);
 }
 
-static void watch_on_sent(void *userdata)
+static void request_on_sent(void *userdata)
 {
-    struct api_watch *w = userdata;
+    const struct api_watch *w = userdata;
 
-    reflector_on_sent(w->reflector);
+    watch_on_sent(reflector_watch(w->reflector));
 }
 
-static int watch_request(void *userdata, const struct reflector_request *request, struct error *e)
+static int io_request(void *userdata, const struct watch_request *request, struct error *e)
 {
-    static const struct http_handler handler = {watch_on_response, watch_on_body, watch_on_done};
+    static const struct http_handler handler = {request_on_response, request_on_body,
+                                                request_on_done};
     struct api_watch *w = userdata;
     struct credentials_snapshot snapshot;
     struct http_call call = {
         .path = request->path,
         .is_watch = request->is_watch,
         .total_limit = request->total_limit,
-        .on_sent = watch_on_sent,
+        .on_sent = request_on_sent,
         .credentials = &snapshot,
     };
+
     assert(w->request == NULL);
-    if (!api_get_snapshot(w->api, &snapshot)) {
+    if (!get_snapshot(w->api, &snapshot)) {
         if (w->api->takes_tokens)
             error_set(e, -EAGAIN, "there is no token yet: waiting for one");
-        return REFLECTOR_NO_CREDENTIALS;
+        return WATCH_NO_CREDENTIALS;
     }
-    log_debug("request", "path", request->path);
+    log_trace(LOG_TRACE_REFLECTOR, "request", "path", request->path);
     w->credentials_version = snapshot.version;
     return http_client_send(w->api->server->client, &call, &handler, w, &w->request, e);
 }
 
-static void watch_cancel(void *userdata)
+static void io_cancel(void *userdata)
 {
     struct api_watch *w = userdata;
 
     w->request = http_request_free(w->request);
 }
 
-static int watch_reject_credentials(void *userdata, struct error *e)
+static int io_reject_credentials(void *userdata, struct error *e)
 {
-    struct api_watch *w = userdata;
+    const struct api_watch *w = userdata;
 
     if (!w->api->takes_tokens) {
         credentials_rejected(w->api->server->credentials, w->credentials_version);
         return 0;
     }
     if (w->credentials_version != w->api->token_version)
-        return REFLECTOR_NEW_CREDENTIALS;
+        return WATCH_NEW_CREDENTIALS;
     error_set(e, -EACCES,
               "the API server does not accept the token (401 Unauthorized): waiting for the "
               "next one; check that it is made for the API server's audience");
-    return REFLECTOR_NO_CREDENTIALS;
+    return WATCH_NO_CREDENTIALS;
 }
 
-static void watch_on_timer(void *userdata)
-{
-    const struct api_watch *w = userdata;
-
-    reflector_on_timer(w->reflector);
-}
-
-static void watch_set_timer(void *userdata, span_us delay)
+static void io_set_timer(void *userdata, span_us delay)
 {
     struct api_watch *w = userdata;
 
     watch_clock_set(&w->clock, delay);
 }
 
-static const struct reflector_io watch_io = {
-    .request = watch_request,
-    .cancel = watch_cancel,
-    .reject_credentials = watch_reject_credentials,
-    .set_timer = watch_set_timer,
-    .now = watch_clock_now,
-    .random = watch_clock_random,
-};
+static void on_timer(void *userdata)
+{
+    const struct api_watch *w = userdata;
+
+    watch_on_timer(reflector_watch(w->reflector));
+}
 
 /* ---- the store's side */
 
-/* The store gives the same key again that it gave to watch. */
+/* The store passes the same key to unwatch that it passed to watch. */
 static int watch_compare(const void *a, const void *b)
 {
     const struct api_watch *x = a, *y = b;
@@ -195,6 +192,14 @@ DEFINE_CLEANUP(struct api_watch *, watch_free)
 
 static int api_watch_key(void *userdata, const struct object_key *key, struct error *e)
 {
+    static const struct watch_io io = {
+        .request = io_request,
+        .cancel = io_cancel,
+        .reject_credentials = io_reject_credentials,
+        .set_timer = io_set_timer,
+        .now = watch_clock_now,
+        .random = watch_clock_random,
+    };
     struct api_source *api = api_of(userdata);
     _cleanup_(watch_freep) struct api_watch *w = calloc(1, sizeof(*w));
     int r = -ENOMEM;
@@ -206,12 +211,12 @@ static int api_watch_key(void *userdata, const struct object_key *key, struct er
         r = tsearch(w, &api->watches_by_key, watch_compare) != NULL ? 0 : -ENOMEM;
     }
     if (r >= 0)
-        r = watch_clock_init(&w->clock, api->server->event, watch_on_timer, w);
+        r = watch_clock_init(&w->clock, api->server->event, on_timer, w);
     if (r >= 0)
-        r = reflector_new(api->store, key, &watch_io, w, &w->reflector);
+        r = reflector_new(api->store, key, &io, w, &w->reflector);
     if (r < 0)
         return error_set_errno(e, r, "cannot watch %s/%s", object_kind_word(key->kind), key->name);
-    reflector_start(TAKE(w)->reflector);
+    watch_start(reflector_watch(TAKE(w)->reflector));
     return 0;
 }
 
@@ -240,10 +245,10 @@ static void api_check_rights(void *userdata, const struct object_key *key)
 }
 
 /*
- * Tell every reflector once. What it reports may end any of the watches, so the search begins anew
- * each time; whoever was told goes to the end of the list.
+ * Notify every reflector once. What it reports may end any of the watches, so the search starts
+ * from the beginning each time; a notified one goes to the end of the list.
  */
-static void api_tell(struct api_source *api, const struct error *error)
+static void notify_reflectors(struct api_source *api, const struct error *error)
 {
     api->credentials_round++;
     while (!list_is_empty(&api->watches)) {
@@ -254,7 +259,7 @@ static void api_tell(struct api_source *api, const struct error *error)
         w->credentials_round = api->credentials_round;
         list_remove(&w->link);
         list_append(&api->watches, &w->link);
-        reflector_on_credentials(w->reflector, error);
+        watch_on_credentials(reflector_watch(w->reflector), error);
     }
 }
 
@@ -262,8 +267,8 @@ static void api_on_credentials(struct api_server_user *user, const struct error 
 {
     struct api_source *api = CONTAINER_OF(user, struct api_source, user);
 
-    if (!api->takes_tokens) /* the others' own token is still the same */
-        api_tell(api, error);
+    if (!api->takes_tokens) /* a token of its own is not affected */
+        notify_reflectors(api, error);
 }
 
 static int describe_requests(const struct http_stats *stats, cJSON *status)
@@ -291,7 +296,7 @@ static unsigned long api_restarts(const struct api_source *api)
     return n;
 }
 
-/* Those that have a request under way, which an immutable object has not. */
+/* Those with a request under way; an immutable object has none. */
 static size_t api_watches(const struct api_source *api)
 {
     const struct api_watch *w;
@@ -436,7 +441,7 @@ int api_source_set_token(struct source *source, const char *token, struct error 
         api->token = TAKE(authorization);
         api->token_version++;
     }
-    api_tell(api, NULL);
+    notify_reflectors(api, NULL);
     return 0;
 }
 
@@ -444,7 +449,7 @@ unsigned api_source_version(const struct source *source)
 {
     struct credentials_snapshot snapshot;
 
-    return api_get_snapshot(peek(source), &snapshot) ? snapshot.version : 0;
+    return get_snapshot(peek(source), &snapshot) ? snapshot.version : 0;
 }
 
 void api_source_rejected(struct source *source, unsigned version)
@@ -463,8 +468,8 @@ int api_source_send(struct source *source, const struct http_call *call,
     struct credentials_snapshot snapshot;
     struct http_call own = *call;
 
-    if (!api_get_snapshot(api, &snapshot))
-        return error_set(e, -EAGAIN, "cannot ask %s: there are no credentials for it yet",
+    if (!get_snapshot(api, &snapshot))
+        return error_set(e, -EAGAIN, "cannot send a request to %s: there are no credentials yet",
                          api->server->config->server);
     own.credentials = &snapshot;
     return http_client_send(api->server->client, &own, handler, userdata, ret_request, e);

@@ -1,37 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fetcher/api/reflector.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-#include <cmocka.h>
-
-#include "base/buf.h"
-#include "fetcher/api/backoff.h"
 #include "tests/unit/failmalloc.h"
+#include "tests/unit/fetcher/api/scripted_watch.h"
 
-/*
- * A reflector in a world where nothing happens by itself. The chance is always 0, so waits are at
- * their shortest and watches ask for 300 s.
- */
 struct world {
+    struct script script;
     struct store *store;
     struct store_subscription *subscription;
     struct reflector *reflector;
-    const struct object_key *key; /* the store's */
-    mono_us now;
-    mono_us timer_at; /* SPAN_FOREVER: off */
-    char path[4096];  /* of the request under way; "" if there is none */
-    span_us total_limit;
-    uint32_t random;
-    int request_result;
-    const char *request_words; /* with a positive result; NULL: none */
-    int reject_result;
-    unsigned n_requests;
-    unsigned n_rejected;
-    unsigned n_changes;            /* that the store told of */
+    const struct object_key *key;  /* the store's */
+    unsigned n_changes;            /* that the store reported */
     bool leaves_on_change;         /* the subscriber unsubscribes from within the callback */
     unsigned n_changes_of_content; /* the part of them that was not only about the source */
     mono_us content_received_at;
@@ -39,70 +18,7 @@ struct world {
 
 /* ---- the world */
 
-static int world_request(void *userdata, const struct reflector_request *request, struct error *e)
-{
-    struct world *w = userdata;
-
-    assert_string_equal(w->path, "");
-    if (w->request_result < 0)
-        return error_set(e, w->request_result, "no request today");
-    if (w->request_result > 0 && w->request_words != NULL)
-        return error_set(e, w->request_result, "%s", w->request_words);
-    if (w->request_result > 0)
-        return w->request_result;
-    snprintf(w->path, sizeof(w->path), "%s", request->path);
-    assert_int_equal(request->is_watch, strstr(request->path, "watch=true") != NULL);
-    w->total_limit = request->total_limit;
-    w->n_requests++;
-    return 0;
-}
-
-static void world_cancel(void *userdata)
-{
-    struct world *w = userdata;
-
-    w->path[0] = '\0';
-}
-
-static int world_reject(void *userdata, struct error *e)
-{
-    struct world *w = userdata;
-
-    w->n_rejected++;
-    if (w->reject_result == REFLECTOR_NO_CREDENTIALS)
-        return error_set(e, w->reject_result, "waiting for the next token");
-    return w->reject_result;
-}
-
-static void world_set_timer(void *userdata, span_us delay)
-{
-    struct world *w = userdata;
-
-    w->timer_at = delay == SPAN_FOREVER ? SPAN_FOREVER : w->now + delay;
-}
-
-static mono_us world_now(void *userdata)
-{
-    const struct world *w = userdata;
-
-    return w->now;
-}
-
-static uint32_t world_random(void *userdata)
-{
-    const struct world *w = userdata;
-
-    return w->random;
-}
-
-static const struct reflector_io world_io = {
-    .request = world_request,
-    .cancel = world_cancel,
-    .reject_credentials = world_reject,
-    .set_timer = world_set_timer,
-    .now = world_now,
-    .random = world_random,
-};
+static const struct watch_io script_io = SCRIPT_IO;
 
 static int world_watch(void *userdata, const struct object_key *key, struct error *e)
 {
@@ -110,10 +26,12 @@ static int world_watch(void *userdata, const struct object_key *key, struct erro
     int r;
 
     w->key = key;
-    r = reflector_new(w->store, key, &world_io, w, &w->reflector);
-    if (r == 0)
-        reflector_start(w->reflector);
-    return r;
+    r = reflector_new(w->store, key, &script_io, &w->script, &w->reflector);
+    if (r < 0)
+        return r;
+    w->script.watch = reflector_watch(w->reflector);
+    watch_start(w->script.watch);
+    return 0;
 }
 
 static void world_unwatch(void *userdata, const struct object_key *key)
@@ -150,8 +68,7 @@ static int world_setup(void **state)
     struct world *w = calloc(1, sizeof(*w));
 
     assert(w != NULL);
-    w->now = SPAN_SEC(1000);
-    w->timer_at = SPAN_FOREVER;
+    script_init(&w->script);
     assert_int_equal(store_new(&w->store), 0);
     store_set_source(w->store, &source, w);
     *state = w;
@@ -164,60 +81,13 @@ static int world_teardown(void **state)
 
     w->subscription = store_unsubscribe(w->subscription);
     assert_null(w->reflector);
-    assert_string_equal(w->path, "");
-    assert_int_equal(w->timer_at, SPAN_FOREVER);
+    script_expect_idle(&w->script);
     store_free(w->store);
     free(w);
     return 0;
 }
 
-/* ---- what the API server does */
-
-static void pass(struct world *w, span_us span)
-{
-    w->now += span;
-    assert_true(w->timer_at > w->now);
-}
-
-/* The timer is armed for @delay from now, which is over then. */
-static void expect_timer(struct world *w, span_us delay)
-{
-    assert_int_equal(w->timer_at, w->now + delay);
-    w->now = w->timer_at;
-    w->timer_at = SPAN_FOREVER;
-    reflector_on_timer(w->reflector);
-}
-
-static void respond(struct world *w, int status, span_us retry_after)
-{
-    struct http_response response = {.status = status, .retry_after = retry_after};
-
-    assert_string_not_equal(w->path, "");
-    reflector_on_response(w->reflector, &response);
-}
-
-static void send(struct world *w, const char *text)
-{
-    assert_string_not_equal(w->path, "");
-    reflector_on_body(w->reflector, text, strlen(text));
-}
-
-static void end(struct world *w, enum http_outcome outcome)
-{
-    struct error e = {.text = "the wire was cut"};
-
-    assert_string_not_equal(w->path, "");
-    w->path[0] = '\0';
-    reflector_on_done(w->reflector, outcome, outcome == HTTP_COMPLETE ? NULL : &e);
-}
-
-static void answer(struct world *w, int status, const char *text)
-{
-    respond(w, status, 0);
-    send(w, text);
-    if (w->path[0] != '\0') /* it may give up on the way */
-        end(w, HTTP_COMPLETE);
-}
+/* ---- what the API server sends */
 
 /* A secret in JSON with one key, whose value stands there as base64. */
 #define SECRET_OF(namespace, name, version, value)                                                 \
@@ -233,13 +103,7 @@ static void answer(struct world *w, int status, const char *text)
 #define LIST(version, items)                                                                       \
     "{\"kind\":\"SecretList\",\"apiVersion\":\"v1\",\"metadata\":{\"resourceVersion\":\"" version  \
     "\"},\"items\":[" items "]}"
-#define EVENT(type, object) "{\"type\":\"" type "\",\"object\":" object "}\n"
-#define BOOKMARK(version)                                                                          \
-    EVENT("BOOKMARK", "{\"kind\":\"Secret\",\"apiVersion\":\"v1\",\"metadata\":{"                  \
-                      "\"resourceVersion\":\"" version "\",\"creationTimestamp\":null}}")
-#define STATUS(code, message)                                                                      \
-    "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Failure\","           \
-    "\"message\":\"" message "\",\"code\":" code "}"
+#define BOOKMARK(version) BOOKMARK_OF("Secret", version)
 #define TOO_LARGE                                                                                  \
     "{\"kind\":\"Status\",\"status\":\"Failure\",\"message\":\"Timeout: Too large resource "       \
     "version: 9, current: 5\",\"reason\":\"Timeout\",\"details\":{\"causes\":[{\"reason\":"        \
@@ -265,9 +129,9 @@ static void expect_list(struct world *w, const char *cursor)
     if (cursor != NULL)
         snprintf(path, sizeof(path), "%s&resourceVersionMatch=NotOlderThan%s%s", BASE_PATH,
                  "&resourceVersion=", cursor);
-    assert_string_equal(w->path, path);
-    assert_int_equal(w->total_limit, SPAN_SEC(30));
-    assert_int_equal(w->timer_at, SPAN_FOREVER);
+    assert_string_equal(w->script.path, path);
+    assert_int_equal(w->script.total_limit, SPAN_SEC(30));
+    assert_int_equal(w->script.timer_at, SPAN_FOREVER);
 }
 
 static void expect_watch_for(struct world *w, const char *cursor, unsigned sec)
@@ -277,18 +141,13 @@ static void expect_watch_for(struct world *w, const char *cursor, unsigned sec)
     snprintf(path, sizeof(path),
              "%s&watch=true&allowWatchBookmarks=true&timeoutSeconds=%u&resourceVersion=%s",
              BASE_PATH, sec, cursor);
-    assert_string_equal(w->path, path);
-    assert_int_equal(w->total_limit, SPAN_SEC(sec) + SPAN_SEC(30));
+    assert_string_equal(w->script.path, path);
+    assert_int_equal(w->script.total_limit, SPAN_SEC(sec) + SPAN_SEC(30));
 }
 
 static void expect_watch(struct world *w, const char *cursor)
 {
     expect_watch_for(w, cursor, 300);
-}
-
-static void expect_state(struct world *w, const char *name)
-{
-    assert_string_equal(reflector_state_name(w->reflector), name);
 }
 
 static void expect_source(struct world *w, enum store_source_state state, const char *reason)
@@ -321,10 +180,10 @@ static void begin_watching(struct world *w)
 {
     world_subscribe(w);
     expect_list(w, NULL);
-    answer(w, 200, LIST("5", SECRET("3", ONE)));
+    answer(&w->script, 200, LIST("5", SECRET("3", ONE)));
     expect_watch(w, "5");
-    respond(w, 200, 0);
-    expect_state(w, "watching");
+    respond(&w->script, 200, 0);
+    expect_state(&w->script, "watching");
     expect_source(w, STORE_SOURCE_LIVE, "");
     expect_content(w, STORE_PRESENT, "one");
 }
@@ -338,14 +197,14 @@ static void test_list_then_watch(void **state)
     world_subscribe(w);
     expect_source(w, STORE_SOURCE_STARTING, "");
     expect_content(w, STORE_UNKNOWN, NULL);
-    answer(w, 200, LIST("5", SECRET("3", ONE)));
+    answer(&w->script, 200, LIST("5", SECRET("3", ONE)));
     expect_content(w, STORE_PRESENT, "one");
     expect_source(w, STORE_SOURCE_STARTING, "");
-    assert_int_equal(store_peek(w->subscription)->received_at, w->now);
+    assert_int_equal(store_peek(w->subscription)->received_at, w->script.now);
     expect_watch(w, "5");
-    respond(w, 200, 0);
+    respond(&w->script, 200, 0);
     expect_source(w, STORE_SOURCE_LIVE, "");
-    assert_int_equal(w->timer_at, SPAN_FOREVER);
+    assert_int_equal(w->script.timer_at, SPAN_FOREVER);
 }
 
 /* G19: nothing is under way for it until it is asked for again, which finds it made anew. */
@@ -354,24 +213,24 @@ static void test_immutable_object_is_not_watched(void **state)
     struct world *w = *state;
 
     world_subscribe(w);
-    answer(w, 200, LIST("5", IMMUTABLE("3", ONE)));
-    expect_state(w, "resting");
+    answer(&w->script, 200, LIST("5", IMMUTABLE("3", ONE)));
+    expect_state(&w->script, "idle");
     expect_source(w, STORE_SOURCE_LIVE, "");
     expect_content(w, STORE_PRESENT, "one");
-    assert_string_equal(w->path, "");
-    assert_int_equal(w->timer_at, SPAN_FOREVER);
+    assert_string_equal(w->script.path, "");
+    assert_int_equal(w->script.timer_at, SPAN_FOREVER);
     reflector_refresh(w->reflector);
     expect_list(w, NULL);
-    answer(w, 200, LIST("7", IMMUTABLE("3", ONE)));
-    expect_state(w, "resting");
+    answer(&w->script, 200, LIST("7", IMMUTABLE("3", ONE)));
+    expect_state(&w->script, "idle");
     assert_int_equal(w->n_changes_of_content, 1);
     reflector_refresh(w->reflector);
-    answer(w, 503, "");
+    answer(&w->script, 503, "");
     expect_source(w, STORE_SOURCE_FAILING, "503");
     expect_content(w, STORE_PRESENT, "one");
-    w->now = w->timer_at;
-    reflector_on_timer(w->reflector);
-    answer(w, 200, LIST("9", SECRET("8", TWO)));
+    w->script.now = w->script.timer_at;
+    watch_on_timer(w->script.watch);
+    answer(&w->script, 200, LIST("9", SECRET("8", TWO)));
     expect_content(w, STORE_PRESENT, "two");
     expect_watch(w, "9");
 }
@@ -383,13 +242,14 @@ static void test_object_becomes_immutable(void **state)
 
     begin_watching(w);
     reflector_refresh(w->reflector); /* does nothing to what is watched */
-    expect_state(w, "watching");
-    send(w, EVENT("MODIFIED", IMMUTABLE("6", TWO)) EVENT("DELETED", IMMUTABLE("7", TWO)));
-    expect_state(w, "resting");
+    expect_state(&w->script, "watching");
+    send_body(&w->script,
+              EVENT("MODIFIED", IMMUTABLE("6", TWO)) EVENT("DELETED", IMMUTABLE("7", TWO)));
+    expect_state(&w->script, "idle");
     expect_source(w, STORE_SOURCE_LIVE, "");
     expect_content(w, STORE_PRESENT, "two");
-    assert_string_equal(w->path, "");
-    assert_int_equal(w->timer_at, SPAN_FOREVER);
+    assert_string_equal(w->script.path, "");
+    assert_int_equal(w->script.timer_at, SPAN_FOREVER);
 }
 
 static void test_configmap_path(void **state)
@@ -399,7 +259,8 @@ static void test_configmap_path(void **state)
 
     assert_int_equal(store_subscribe(w->store, &key, world_changed, w, &w->subscription, NULL), 0);
     assert_string_equal(
-        w->path, "/api/v1/namespaces/kube-system/configmaps?fieldSelector=metadata.name%3Da.b-c");
+        w->script.path,
+        "/api/v1/namespaces/kube-system/configmaps?fieldSelector=metadata.name%3Da.b-c");
 }
 
 static void test_absent_object(void **state)
@@ -407,11 +268,11 @@ static void test_absent_object(void **state)
     struct world *w = *state;
 
     world_subscribe(w);
-    answer(w, 200, LIST("5", ""));
+    answer(&w->script, 200, LIST("5", ""));
     expect_content(w, STORE_ABSENT, NULL);
     expect_watch(w, "5");
-    respond(w, 200, 0);
-    send(w, EVENT("ADDED", SECRET("6", ONE)));
+    respond(&w->script, 200, 0);
+    send_body(&w->script, EVENT("ADDED", SECRET("6", ONE)));
     expect_content(w, STORE_PRESENT, "one");
 }
 
@@ -421,7 +282,7 @@ static void test_null_items(void **state)
     struct world *w = *state;
 
     world_subscribe(w);
-    answer(w, 200, "{\"metadata\":{\"resourceVersion\":\"5\"},\"items\":null}");
+    answer(&w->script, 200, "{\"metadata\":{\"resourceVersion\":\"5\"},\"items\":null}");
     expect_content(w, STORE_ABSENT, NULL);
     expect_watch(w, "5");
 }
@@ -431,18 +292,18 @@ static void test_events(void **state)
     struct world *w = *state;
 
     begin_watching(w);
-    pass(w, SPAN_MS(40));
-    send(w, EVENT("MODIFIED", SECRET("7", TWO)));
+    pass(&w->script, SPAN_MS(40));
+    send_body(&w->script, EVENT("MODIFIED", SECRET("7", TWO)));
     expect_content(w, STORE_PRESENT, "two");
-    assert_int_equal(store_peek(w->subscription)->received_at, w->now);
+    assert_int_equal(store_peek(w->subscription)->received_at, w->script.now);
     /* an object of which only the metadata was changed is passed on like any other */
-    send(w, EVENT("MODIFIED", SECRET("8", TWO)));
+    send_body(&w->script, EVENT("MODIFIED", SECRET("8", TWO)));
     assert_string_equal(store_peek(w->subscription)->object->resource_version, "8");
-    send(w, EVENT("DELETED", SECRET("9", TWO)));
+    send_body(&w->script, EVENT("DELETED", SECRET("9", TWO)));
     expect_content(w, STORE_ABSENT, "two");
-    send(w, EVENT("ADDED", SECRET("10", THREE)));
+    send_body(&w->script, EVENT("ADDED", SECRET("10", THREE)));
     expect_content(w, STORE_PRESENT, "three");
-    end(w, HTTP_COMPLETE);
+    end(&w->script, HTTP_COMPLETE);
     expect_watch(w, "10");
 }
 
@@ -452,11 +313,11 @@ static void test_events_are_upserts(void **state)
     struct world *w = *state;
 
     begin_watching(w);
-    send(w, EVENT("ADDED", SECRET("6", TWO)));
+    send_body(&w->script, EVENT("ADDED", SECRET("6", TWO)));
     expect_content(w, STORE_PRESENT, "two");
-    send(w, EVENT("DELETED", SECRET("7", TWO)) EVENT("DELETED", SECRET("8", TWO)));
+    send_body(&w->script, EVENT("DELETED", SECRET("7", TWO)) EVENT("DELETED", SECRET("8", TWO)));
     expect_content(w, STORE_ABSENT, "two");
-    send(w, EVENT("MODIFIED", SECRET("9", THREE)));
+    send_body(&w->script, EVENT("MODIFIED", SECRET("9", THREE)));
     expect_content(w, STORE_PRESENT, "three");
 }
 
@@ -468,13 +329,13 @@ static void test_events_in_pieces(void **state)
 
     begin_watching(w);
     for (size_t i = 0; i + 1 < sizeof(two); i++) {
-        w->now++;
-        reflector_on_body(w->reflector, two + i, 1);
+        w->script.now++;
+        watch_on_body(w->script.watch, two + i, 1);
     }
     expect_content(w, STORE_PRESENT, "three");
     assert_int_equal(w->n_changes_of_content, 3);
     /* the bracket was the last but one byte */
-    assert_int_equal(store_peek(w->subscription)->received_at, w->now - 1);
+    assert_int_equal(store_peek(w->subscription)->received_at, w->script.now - 1);
 }
 
 static void test_bookmarks_move_the_cursor(void **state)
@@ -482,10 +343,10 @@ static void test_bookmarks_move_the_cursor(void **state)
     struct world *w = *state;
 
     begin_watching(w);
-    send(w, BOOKMARK("60"));
-    send(w, BOOKMARK("70"));
+    send_body(&w->script, BOOKMARK("60"));
+    send_body(&w->script, BOOKMARK("70"));
     assert_int_equal(w->n_changes_of_content, 1);
-    end(w, HTTP_COMPLETE);
+    end(&w->script, HTTP_COMPLETE);
     expect_watch(w, "70");
 }
 
@@ -495,16 +356,17 @@ static void test_foreign_events(void **state)
     struct world *w = *state;
 
     begin_watching(w);
-    send(w, EVENT("MODIFIED", SECRET_OF("default", "other", "11", TWO)));
-    send(w, EVENT("DELETED", SECRET_OF("elsewhere", "db", "12", TWO)));
-    send(w, EVENT("SURPRISE", SECRET("13", TWO)));
-    send(w, EVENT("MODIFIED", "{\"kind\":\"ConfigMap\",\"apiVersion\":\"v1\",\"metadata\":{"
-                              "\"name\":\"db\",\"namespace\":\"default\","
-                              "\"resourceVersion\":\"14\"}}"));
+    send_body(&w->script, EVENT("MODIFIED", SECRET_OF("default", "other", "11", TWO)));
+    send_body(&w->script, EVENT("DELETED", SECRET_OF("elsewhere", "db", "12", TWO)));
+    send_body(&w->script, EVENT("SURPRISE", SECRET("13", TWO)));
+    send_body(&w->script,
+              EVENT("MODIFIED", "{\"kind\":\"ConfigMap\",\"apiVersion\":\"v1\",\"metadata\":{"
+                                "\"name\":\"db\",\"namespace\":\"default\","
+                                "\"resourceVersion\":\"14\"}}"));
     expect_content(w, STORE_PRESENT, "one");
     expect_source(w, STORE_SOURCE_LIVE, "");
     assert_int_equal(w->n_changes_of_content, 1);
-    end(w, HTTP_COMPLETE);
+    end(&w->script, HTTP_COMPLETE);
     expect_watch(w, "13");
 }
 
@@ -513,7 +375,7 @@ static void test_foreign_items(void **state)
     struct world *w = *state;
 
     world_subscribe(w);
-    answer(w, 200,
+    answer(&w->script, 200,
            LIST("5", SECRET_OF("default", "other", "2", TWO) "," SECRET_OF(
                          "elsewhere", "db", "2", TWO) "," SECRET("3", ONE)));
     expect_content(w, STORE_PRESENT, "one");
@@ -524,7 +386,7 @@ static void test_odd_cursor_is_escaped(void **state)
     struct world *w = *state;
 
     world_subscribe(w);
-    answer(w, 200, LIST("a&b=c d", ""));
+    answer(&w->script, 200, LIST("a&b=c d", ""));
     expect_watch(w, "a%26b%3Dc%20d");
 }
 
@@ -537,10 +399,10 @@ static void test_clean_close(void **state)
 
     begin_watching(w);
     n_changes = w->n_changes;
-    pass(w, SPAN_SEC(300));
-    end(w, HTTP_COMPLETE);
+    pass(&w->script, SPAN_SEC(300));
+    end(&w->script, HTTP_COMPLETE);
     expect_watch(w, "5");
-    respond(w, 200, 0);
+    respond(&w->script, 200, 0);
     assert_int_equal(reflector_restarts(w->reflector), 1);
     assert_int_equal(w->n_changes, n_changes); /* nobody need know */
 }
@@ -551,12 +413,12 @@ static void test_truncated_frame(void **state)
     struct world *w = *state;
 
     begin_watching(w);
-    send(w, EVENT("MODIFIED", SECRET("7", TWO)) "{\"type\":\"MODIF");
-    end(w, HTTP_FAILED);
-    expect_timer(w, 0);
+    send_body(&w->script, EVENT("MODIFIED", SECRET("7", TWO)) "{\"type\":\"MODIF");
+    end(&w->script, HTTP_FAILED);
+    expect_timer(&w->script, 0);
     expect_watch(w, "7");
-    respond(w, 200, 0);
-    send(w, EVENT("MODIFIED", SECRET("8", THREE)));
+    respond(&w->script, 200, 0);
+    send_body(&w->script, EVENT("MODIFIED", SECRET("8", THREE)));
     expect_content(w, STORE_PRESENT, "three");
     expect_source(w, STORE_SOURCE_LIVE, "");
 }
@@ -566,18 +428,18 @@ static void test_broken_connection(void **state)
     struct world *w = *state;
 
     begin_watching(w);
-    pass(w, SPAN_SEC(20));
-    end(w, HTTP_FAILED);
-    expect_timer(w, 0);
+    pass(&w->script, SPAN_SEC(20));
+    end(&w->script, HTTP_FAILED);
+    expect_timer(&w->script, 0);
     expect_watch(w, "5");
     expect_source(w, STORE_SOURCE_LIVE, "");
-    end(w, HTTP_REFUSED);
+    end(&w->script, HTTP_REFUSED);
     expect_source(w, STORE_SOURCE_FAILING, "the wire was cut");
-    expect_timer(w, BACKOFF_FIRST);
+    expect_timer(&w->script, BACKOFF_FIRST);
     expect_list(w, "5"); /* the server may have come back without what the cursor stands for */
-    answer(w, 200, LIST("5", SECRET("3", ONE)));
+    answer(&w->script, 200, LIST("5", SECRET("3", ONE)));
     expect_watch(w, "5");
-    respond(w, 200, 0);
+    respond(&w->script, 200, 0);
     expect_source(w, STORE_SOURCE_LIVE, "");
 }
 
@@ -592,14 +454,14 @@ static void test_return_is_spread(void **state)
 
     begin_watching(w);
     for (size_t i = 0; i < ELEMENTS_OF(cases); i++) {
-        pass(w, SPAN_SEC(20));
-        w->random = cases[i].random;
-        end(w, HTTP_FAILED);
+        pass(&w->script, SPAN_SEC(20));
+        w->script.random = cases[i].random;
+        end(&w->script, HTTP_FAILED);
         expect_source(w, STORE_SOURCE_LIVE, ""); /* nothing is wrong yet */
-        w->random = 0;
-        expect_timer(w, cases[i].wait);
+        w->script.random = 0;
+        expect_timer(&w->script, cases[i].wait);
         expect_watch(w, "5");
-        respond(w, 200, 0);
+        respond(&w->script, 200, 0);
     }
     assert_int_equal(w->n_changes_of_content, 1);
 }
@@ -610,19 +472,19 @@ static void test_short_watches(void **state)
     struct world *w = *state;
 
     begin_watching(w);
-    pass(w, SPAN_SEC(1) - 1);
-    end(w, HTTP_COMPLETE);
+    pass(&w->script, SPAN_SEC(1) - 1);
+    end(&w->script, HTTP_COMPLETE);
     expect_source(w, STORE_SOURCE_FAILING, "as soon as it began");
-    expect_timer(w, BACKOFF_FIRST);
+    expect_timer(&w->script, BACKOFF_FIRST);
     expect_list(w, "5");
-    answer(w, 200, LIST("5", SECRET("3", ONE)));
-    respond(w, 200, 0);
+    answer(&w->script, 200, LIST("5", SECRET("3", ONE)));
+    respond(&w->script, 200, 0);
     expect_source(w, STORE_SOURCE_FAILING, "as soon as it began");
-    end(w, HTTP_COMPLETE);
-    expect_timer(w, 2 * BACKOFF_FIRST);
-    answer(w, 200, LIST("5", SECRET("3", ONE)));
-    respond(w, 200, 0);
-    expect_timer(w, SPAN_SEC(1));
+    end(&w->script, HTTP_COMPLETE);
+    expect_timer(&w->script, 2 * BACKOFF_FIRST);
+    answer(&w->script, 200, LIST("5", SECRET("3", ONE)));
+    respond(&w->script, 200, 0);
+    expect_timer(&w->script, SPAN_SEC(1));
     expect_source(w, STORE_SOURCE_LIVE, "");
     assert_int_equal(w->n_changes_of_content, 1);
 }
@@ -632,13 +494,13 @@ static void test_short_watch_with_event(void **state)
     struct world *w = *state;
 
     begin_watching(w);
-    end(w, HTTP_COMPLETE);
-    expect_timer(w, BACKOFF_FIRST);
-    answer(w, 200, LIST("5", SECRET("3", ONE)));
-    respond(w, 200, 0);
-    send(w, BOOKMARK("6"));
+    end(&w->script, HTTP_COMPLETE);
+    expect_timer(&w->script, BACKOFF_FIRST);
+    answer(&w->script, 200, LIST("5", SECRET("3", ONE)));
+    respond(&w->script, 200, 0);
+    send_body(&w->script, BOOKMARK("6"));
     expect_source(w, STORE_SOURCE_LIVE, "");
-    end(w, HTTP_COMPLETE);
+    end(&w->script, HTTP_COMPLETE);
     expect_watch(w, "6");
 }
 
@@ -647,14 +509,14 @@ static void test_silent_server(void **state)
     struct world *w = *state;
 
     world_subscribe(w);
-    answer(w, 200, LIST("5", SECRET("3", ONE)));
+    answer(&w->script, 200, LIST("5", SECRET("3", ONE)));
     expect_watch(w, "5");
-    assert_int_equal(w->timer_at, SPAN_FOREVER); /* as long as it waits for its turn */
-    reflector_on_sent(w->reflector);
-    expect_timer(w, SPAN_SEC(30));
-    assert_string_equal(w->path, "");
+    assert_int_equal(w->script.timer_at, SPAN_FOREVER); /* as long as it waits for its turn */
+    watch_on_sent(w->script.watch);
+    expect_timer(&w->script, SPAN_SEC(30));
+    assert_string_equal(w->script.path, "");
     expect_source(w, STORE_SOURCE_FAILING, "did not answer");
-    expect_timer(w, BACKOFF_FIRST);
+    expect_timer(&w->script, BACKOFF_FIRST);
     expect_list(w, "5");
 }
 
@@ -683,15 +545,15 @@ static void test_bad_events(void **state)
 
     begin_watching(w);
     for (size_t i = 0; i < ELEMENTS_OF(bad_events); i++) {
-        w->now += 2 * BACKOFF_QUIET_RESET;
-        send(w, bad_events[i].text);
-        assert_string_equal(w->path, "");
+        w->script.now += 2 * BACKOFF_QUIET_RESET;
+        send_body(&w->script, bad_events[i].text);
+        assert_string_equal(w->script.path, "");
         expect_source(w, STORE_SOURCE_FAILING, bad_events[i].reason);
         expect_content(w, STORE_PRESENT, "one");
-        expect_timer(w, BACKOFF_FIRST);
+        expect_timer(&w->script, BACKOFF_FIRST);
         expect_list(w, "5");
-        answer(w, 200, LIST("5", SECRET("3", ONE)));
-        respond(w, 200, 0);
+        answer(&w->script, 200, LIST("5", SECRET("3", ONE)));
+        respond(&w->script, 200, 0);
         expect_source(w, STORE_SOURCE_LIVE, "");
     }
     assert_int_equal(w->n_changes_of_content, 1); /* J13 */
@@ -703,9 +565,10 @@ static void test_events_after_error(void **state)
     struct world *w = *state;
 
     begin_watching(w);
-    send(w, EVENT("ERROR", STATUS("410", "gone")) EVENT("MODIFIED", SECRET("9", TWO)));
+    send_body(&w->script,
+              EVENT("ERROR", STATUS("410", "gone")) EVENT("MODIFIED", SECRET("9", TWO)));
     expect_content(w, STORE_PRESENT, "one");
-    expect_state(w, "waiting");
+    expect_state(&w->script, "waiting");
 }
 
 static void test_too_long_event(void **state)
@@ -714,12 +577,12 @@ static void test_too_long_event(void **state)
     struct world *w = *state;
 
     begin_watching(w);
-    send(w, "{\"type\":\"MODIFIED\",\"object\":\"");
+    send_body(&w->script, "{\"type\":\"MODIFIED\",\"object\":\"");
     memset(piece, 'a', sizeof(piece));
-    for (size_t sent = 0; sent < (16u << 20) && w->path[0] != '\0'; sent += sizeof(piece))
-        reflector_on_body(w->reflector, piece, sizeof(piece));
+    for (size_t sent = 0; sent < (16u << 20) && w->script.path[0] != '\0'; sent += sizeof(piece))
+        watch_on_body(w->script.watch, piece, sizeof(piece));
     expect_source(w, STORE_SOURCE_FAILING, "File too large");
-    expect_timer(w, BACKOFF_FIRST);
+    expect_timer(&w->script, BACKOFF_FIRST);
     expect_list(w, "5");
 }
 
@@ -756,14 +619,14 @@ static void expect_next(struct world *w, enum next next)
 static void refuse(struct world *w, const struct refusal *refusal)
 {
     if (refusal->status != 0)
-        respond(w, refusal->status, refusal->retry_after);
+        respond(&w->script, refusal->status, refusal->retry_after);
     if (refusal->text != NULL)
-        send(w, refusal->text);
-    end(w, refusal->outcome);
+        send_body(&w->script, refusal->text);
+    end(&w->script, refusal->outcome);
     expect_content(w, STORE_PRESENT, "one");
     if (refusal->wait > 0) {
         expect_source(w, STORE_SOURCE_FAILING, refusal->reason);
-        expect_timer(w, refusal->wait);
+        expect_timer(&w->script, refusal->wait);
     }
     expect_next(w, refusal->next);
 }
@@ -771,11 +634,11 @@ static void refuse(struct world *w, const struct refusal *refusal)
 /* Bring the reflector from a list or a watch that is under way to an open watch at cursor 5. */
 static void recover(struct world *w)
 {
-    if (strstr(w->path, "watch=true") == NULL)
-        answer(w, 200, LIST("5", SECRET("3", ONE)));
-    respond(w, 200, 0);
+    if (strstr(w->script.path, "watch=true") == NULL)
+        answer(&w->script, 200, LIST("5", SECRET("3", ONE)));
+    respond(&w->script, 200, 0);
     expect_source(w, STORE_SOURCE_LIVE, "");
-    w->now += 2 * BACKOFF_QUIET_RESET;
+    w->script.now += 2 * BACKOFF_QUIET_RESET;
 }
 
 static const struct refusal list_refusals[] = {
@@ -795,7 +658,7 @@ static const struct refusal list_refusals[] = {
     {504, STATUS("504", "timeout"), 0, HTTP_COMPLETE, NEXT_LIST, BACKOFF_FIRST, "504"},
     {302, "moved", 0, HTTP_COMPLETE, NEXT_LIST, BACKOFF_FIRST, "302 (an unexpected answer)"},
     {200, "<html>", 0, HTTP_COMPLETE, NEXT_LIST, BACKOFF_FIRST, "list cannot be read"},
-    {200, "{}", 0, HTTP_COMPLETE, NEXT_LIST, BACKOFF_FIRST, "no list of secrets"},
+    {200, "{}", 0, HTTP_COMPLETE, NEXT_LIST, BACKOFF_FIRST, "not a list of secrets"},
     {200, "{\"metadata\":{},\"items\":[", 0, HTTP_FAILED, NEXT_LIST, BACKOFF_FIRST, "wire"},
     {0, NULL, 0, HTTP_REFUSED, NEXT_LIST, BACKOFF_FIRST, "wire"},
     {0, NULL, 0, HTTP_FAILED, NEXT_LIST, BACKOFF_FIRST, "wire"},
@@ -807,11 +670,11 @@ static void test_refused_lists(void **state)
 
     begin_watching(w);
     for (size_t i = 0; i < ELEMENTS_OF(list_refusals); i++) {
-        send(w, EVENT("ERROR", STATUS("500", "for the sake of a list")));
-        w->now = w->timer_at;
-        reflector_on_timer(w->reflector);
+        send_body(&w->script, EVENT("ERROR", STATUS("500", "for the sake of a list")));
+        w->script.now = w->script.timer_at;
+        watch_on_timer(w->script.watch);
         expect_list(w, "5");
-        w->now += 2 * BACKOFF_QUIET_RESET;
+        w->script.now += 2 * BACKOFF_QUIET_RESET;
         refuse(w, &list_refusals[i]);
         recover(w);
     }
@@ -833,8 +696,8 @@ static void test_refused_watches(void **state)
 
     begin_watching(w);
     for (size_t i = 0; i < ELEMENTS_OF(watch_refusals); i++) {
-        w->now += SPAN_SEC(300);
-        end(w, HTTP_COMPLETE);
+        w->script.now += SPAN_SEC(300);
+        end(&w->script, HTTP_COMPLETE);
         expect_watch(w, "5");
         refuse(w, &watch_refusals[i]);
         recover(w);
@@ -848,19 +711,19 @@ static void test_consistent_list_refused(void **state)
     struct world *w = *state;
 
     begin_watching(w);
-    send(w, EVENT("ERROR", STATUS("410", "gone")));
-    expect_timer(w, BACKOFF_FIRST);
+    send_body(&w->script, EVENT("ERROR", STATUS("410", "gone")));
+    expect_timer(&w->script, BACKOFF_FIRST);
     expect_list(w, "5");
-    answer(w, 410, STATUS("410", "gone"));
+    answer(&w->script, 410, STATUS("410", "gone"));
     expect_list(w, NULL);
-    answer(w, 410, STATUS("410", "gone"));
-    expect_timer(w, 2 * BACKOFF_FIRST);
+    answer(&w->script, 410, STATUS("410", "gone"));
+    expect_timer(&w->script, 2 * BACKOFF_FIRST);
     expect_list(w, NULL);
-    answer(w, 200, LIST("9", SECRET("8", TWO)));
+    answer(&w->script, 200, LIST("9", SECRET("8", TWO)));
     expect_content(w, STORE_PRESENT, "two");
-    respond(w, 200, 0);
-    end(w, HTTP_COMPLETE);
-    expect_timer(w, 4 * BACKOFF_FIRST);
+    respond(&w->script, 200, 0);
+    end(&w->script, HTTP_COMPLETE);
+    expect_timer(&w->script, 4 * BACKOFF_FIRST);
     expect_list(w, "9"); /* the flag was cleared */
 }
 
@@ -871,9 +734,9 @@ static void test_backoff_grows(void **state)
 
     world_subscribe(w);
     for (int i = 0; i < 8; i++) {
-        end(w, HTTP_REFUSED);
+        end(&w->script, HTTP_REFUSED);
         expect_source(w, STORE_SOURCE_FAILING, "wire");
-        expect_timer(w, wait);
+        expect_timer(&w->script, wait);
         expect_list(w, NULL);
         wait = 2 * wait < BACKOFF_MAX ? 2 * wait : BACKOFF_MAX;
     }
@@ -887,18 +750,18 @@ static void test_forbidden_at_first_contact(void **state)
 
     world_subscribe(w);
     for (span_us wait = SPAN_MS(50); wait <= SPAN_MS(800); wait *= 2) {
-        answer(w, 403, STATUS("403", "no relationship found"));
+        answer(&w->script, 403, STATUS("403", "no relationship found"));
         expect_source(w, STORE_SOURCE_STARTING, "");
-        expect_timer(w, wait);
+        expect_timer(&w->script, wait);
         expect_list(w, NULL);
     }
-    answer(w, 403, STATUS("403", "no relationship found"));
+    answer(&w->script, 403, STATUS("403", "no relationship found"));
     expect_source(w, STORE_SOURCE_FAILING, "no relationship found");
     assert_true(store_peek(w->subscription)->is_forbidden);
-    expect_timer(w, BACKOFF_FIRST);
-    answer(w, 200, LIST("5", SECRET("3", ONE)));
+    expect_timer(&w->script, BACKOFF_FIRST);
+    answer(&w->script, 200, LIST("5", SECRET("3", ONE)));
     assert_false(store_peek(w->subscription)->is_forbidden);
-    respond(w, 200, 0);
+    respond(&w->script, 200, 0);
     expect_source(w, STORE_SOURCE_LIVE, "");
 }
 
@@ -908,18 +771,18 @@ static void test_rights_withdrawn(void **state)
     struct world *w = *state;
 
     begin_watching(w);
-    pass(w, SPAN_SEC(300));
-    end(w, HTTP_COMPLETE);
-    answer(w, 403, STATUS("403", "not any more"));
+    pass(&w->script, SPAN_SEC(300));
+    end(&w->script, HTTP_COMPLETE);
+    answer(&w->script, 403, STATUS("403", "not any more"));
     expect_source(w, STORE_SOURCE_FAILING, "not any more");
     assert_true(store_peek(w->subscription)->is_forbidden);
     expect_content(w, STORE_PRESENT, "one");
-    expect_timer(w, BACKOFF_FIRST);
-    end(w, HTTP_FAILED); /* says nothing about it */
+    expect_timer(&w->script, BACKOFF_FIRST);
+    end(&w->script, HTTP_FAILED); /* says nothing about it */
     assert_true(store_peek(w->subscription)->is_forbidden);
-    expect_timer(w, 2 * BACKOFF_FIRST);
-    answer(w, 200, LIST("5", SECRET("3", ONE)));
-    respond(w, 200, 0);
+    expect_timer(&w->script, 2 * BACKOFF_FIRST);
+    answer(&w->script, 200, LIST("5", SECRET("3", ONE)));
+    respond(&w->script, 200, 0);
     expect_source(w, STORE_SOURCE_LIVE, "");
     assert_false(store_peek(w->subscription)->is_forbidden);
     assert_int_equal(w->n_changes_of_content, 1);
@@ -931,15 +794,15 @@ static void test_rights_are_checked(void **state)
     struct world *w = *state;
 
     begin_watching(w);
-    pass(w, SPAN_SEC(100));
+    pass(&w->script, SPAN_SEC(100));
     reflector_check_rights(w->reflector);
-    expect_timer(w, SPAN_SEC(30));
+    expect_timer(&w->script, SPAN_SEC(30));
     expect_watch_for(w, "5", 30);
-    respond(w, 200, 0);
-    pass(w, SPAN_SEC(30));
-    end(w, HTTP_COMPLETE);
+    respond(&w->script, 200, 0);
+    pass(&w->script, SPAN_SEC(30));
+    end(&w->script, HTTP_COMPLETE);
     expect_watch_for(w, "5", 30);
-    answer(w, 403, STATUS("403", "not any more"));
+    answer(&w->script, 403, STATUS("403", "not any more"));
     assert_true(store_peek(w->subscription)->is_forbidden);
 }
 
@@ -948,19 +811,19 @@ static void test_rights_to_an_immutable_object(void **state)
     struct world *w = *state;
 
     world_subscribe(w);
-    answer(w, 200, LIST("5", IMMUTABLE("3", ONE)));
+    answer(&w->script, 200, LIST("5", IMMUTABLE("3", ONE)));
     reflector_check_rights(w->reflector);
     for (int i = 0; i < 2; i++) {
-        expect_state(w, "resting");
-        expect_timer(w, SPAN_SEC(30));
+        expect_state(&w->script, "idle");
+        expect_timer(&w->script, SPAN_SEC(30));
         expect_list(w, "5");
-        answer(w, 200, LIST("5", IMMUTABLE("3", ONE)));
+        answer(&w->script, 200, LIST("5", IMMUTABLE("3", ONE)));
     }
-    expect_timer(w, SPAN_SEC(30));
-    answer(w, 403, STATUS("403", "not any more"));
+    expect_timer(&w->script, SPAN_SEC(30));
+    answer(&w->script, 403, STATUS("403", "not any more"));
     assert_true(store_peek(w->subscription)->is_forbidden);
-    expect_timer(w, BACKOFF_FIRST);
-    answer(w, 200, LIST("5", IMMUTABLE("3", ONE)));
+    expect_timer(&w->script, BACKOFF_FIRST);
+    answer(&w->script, 200, LIST("5", IMMUTABLE("3", ONE)));
     expect_source(w, STORE_SOURCE_LIVE, "");
     assert_false(store_peek(w->subscription)->is_forbidden);
 }
@@ -971,11 +834,11 @@ static void test_huge_refusal(void **state)
     struct world *w = *state;
 
     world_subscribe(w);
-    respond(w, 500, 0);
+    respond(&w->script, 500, 0);
     memset(piece, ' ', sizeof(piece));
     for (int i = 0; i < 1000; i++)
-        reflector_on_body(w->reflector, piece, sizeof(piece));
-    end(w, HTTP_COMPLETE);
+        watch_on_body(w->script.watch, piece, sizeof(piece));
+    end(&w->script, HTTP_COMPLETE);
     expect_source(w, STORE_SOURCE_FAILING, "500");
 }
 
@@ -985,24 +848,24 @@ static void test_too_long_list(void **state)
     struct world *w = *state;
 
     world_subscribe(w);
-    respond(w, 200, 0);
+    respond(&w->script, 200, 0);
     memset(piece, ' ', sizeof(piece));
-    for (size_t sent = 0; sent <= (16u << 20) && w->path[0] != '\0'; sent += sizeof(piece))
-        reflector_on_body(w->reflector, piece, sizeof(piece));
-    assert_string_equal(w->path, "");
+    for (size_t sent = 0; sent <= (16u << 20) && w->script.path[0] != '\0'; sent += sizeof(piece))
+        watch_on_body(w->script.watch, piece, sizeof(piece));
+    assert_string_equal(w->script.path, "");
     expect_source(w, STORE_SOURCE_FAILING, "File too large");
-    expect_timer(w, BACKOFF_FIRST);
+    expect_timer(&w->script, BACKOFF_FIRST);
 }
 
 static void test_request_cannot_be_made(void **state)
 {
     struct world *w = *state;
 
-    w->request_result = -ENOMEM;
+    w->script.request_result = -ENOMEM;
     world_subscribe(w);
     expect_source(w, STORE_SOURCE_FAILING, "no request today");
-    w->request_result = 0;
-    expect_timer(w, BACKOFF_FIRST);
+    w->script.request_result = 0;
+    expect_timer(&w->script, BACKOFF_FIRST);
     expect_list(w, NULL);
 }
 
@@ -1013,16 +876,16 @@ static void test_waits_for_credentials(void **state)
     struct error e = {.text = "the plug-in failed"};
     struct world *w = *state;
 
-    w->request_result = REFLECTOR_NO_CREDENTIALS;
+    w->script.request_result = WATCH_NO_CREDENTIALS;
     world_subscribe(w);
-    expect_state(w, "parked");
+    expect_state(&w->script, "awaiting-credentials");
     expect_source(w, STORE_SOURCE_STARTING, "");
-    assert_int_equal(w->timer_at, SPAN_FOREVER);
-    reflector_on_credentials(w->reflector, &e);
-    expect_state(w, "parked");
+    assert_int_equal(w->script.timer_at, SPAN_FOREVER);
+    watch_on_credentials(w->script.watch, &e);
+    expect_state(&w->script, "awaiting-credentials");
     expect_source(w, STORE_SOURCE_FAILING, "the plug-in failed");
-    w->request_result = 0;
-    reflector_on_credentials(w->reflector, NULL);
+    w->script.request_result = 0;
+    watch_on_credentials(w->script.watch, NULL);
     expect_list(w, NULL);
 }
 
@@ -1031,20 +894,20 @@ static void test_unauthorized_list(void **state)
     struct world *w = *state;
 
     world_subscribe(w);
-    answer(w, 401, STATUS("401", "Unauthorized"));
-    expect_state(w, "parked");
-    assert_int_equal(w->n_rejected, 1);
+    answer(&w->script, 401, STATUS("401", "Unauthorized"));
+    expect_state(&w->script, "awaiting-credentials");
+    assert_int_equal(w->script.n_rejected, 1);
     expect_source(w, STORE_SOURCE_STARTING, "");
-    reflector_on_credentials(w->reflector, NULL);
+    watch_on_credentials(w->script.watch, NULL);
     expect_list(w, NULL);
-    answer(w, 401, STATUS("401", "Unauthorized"));
-    assert_int_equal(w->n_rejected, 2);
+    answer(&w->script, 401, STATUS("401", "Unauthorized"));
+    assert_int_equal(w->script.n_rejected, 2);
     expect_source(w, STORE_SOURCE_FAILING, "check the credentials");
-    reflector_on_credentials(w->reflector, NULL); /* not sooner than the back-off */
-    expect_state(w, "waiting");
-    expect_timer(w, BACKOFF_FIRST);
-    answer(w, 200, LIST("5", SECRET("3", ONE)));
-    respond(w, 200, 0);
+    watch_on_credentials(w->script.watch, NULL); /* not sooner than the back-off */
+    expect_state(&w->script, "waiting");
+    expect_timer(&w->script, BACKOFF_FIRST);
+    answer(&w->script, 200, LIST("5", SECRET("3", ONE)));
+    respond(&w->script, 200, 0);
     expect_source(w, STORE_SOURCE_LIVE, "");
 }
 
@@ -1053,18 +916,18 @@ static void test_unauthorized_watch(void **state)
     struct world *w = *state;
 
     begin_watching(w);
-    pass(w, SPAN_SEC(300));
-    end(w, HTTP_COMPLETE);
-    answer(w, 401, STATUS("401", "Unauthorized"));
-    expect_state(w, "parked");
+    pass(&w->script, SPAN_SEC(300));
+    end(&w->script, HTTP_COMPLETE);
+    answer(&w->script, 401, STATUS("401", "Unauthorized"));
+    expect_state(&w->script, "awaiting-credentials");
     expect_source(w, STORE_SOURCE_LIVE, "");
-    reflector_on_credentials(w->reflector, NULL);
+    watch_on_credentials(w->script.watch, NULL);
     expect_watch(w, "5");
-    respond(w, 200, 0);
-    pass(w, SPAN_SEC(300));
-    end(w, HTTP_COMPLETE);
-    answer(w, 401, STATUS("401", "Unauthorized")); /* the count began anew */
-    expect_state(w, "parked");
+    respond(&w->script, 200, 0);
+    pass(&w->script, SPAN_SEC(300));
+    end(&w->script, HTTP_COMPLETE);
+    answer(&w->script, 401, STATUS("401", "Unauthorized")); /* the count began anew */
+    expect_state(&w->script, "awaiting-credentials");
 }
 
 /* Who gets them from outside does not know when. */
@@ -1072,14 +935,14 @@ static void test_waits_for_credentials_in_words(void **state)
 {
     struct world *w = *state;
 
-    w->request_result = REFLECTOR_NO_CREDENTIALS;
-    w->request_words = "there is no token yet";
+    w->script.request_result = WATCH_NO_CREDENTIALS;
+    w->script.request_words = "there is no token yet";
     world_subscribe(w);
-    expect_state(w, "parked");
+    expect_state(&w->script, "awaiting-credentials");
     expect_source(w, STORE_SOURCE_FAILING, "there is no token yet");
-    assert_int_equal(w->timer_at, SPAN_FOREVER);
-    w->request_result = 0;
-    reflector_on_credentials(w->reflector, NULL);
+    assert_int_equal(w->script.timer_at, SPAN_FOREVER);
+    w->script.request_result = 0;
+    watch_on_credentials(w->script.watch, NULL);
     expect_list(w, NULL);
 }
 
@@ -1087,21 +950,21 @@ static void test_waits_for_the_next_token(void **state)
 {
     struct world *w = *state;
 
-    w->reject_result = REFLECTOR_NO_CREDENTIALS;
+    w->script.reject_result = WATCH_NO_CREDENTIALS;
     world_subscribe(w);
     for (int i = 0; i < 3; i++) {
-        answer(w, 401, STATUS("401", "Unauthorized"));
-        expect_state(w, "parked");
+        answer(&w->script, 401, STATUS("401", "Unauthorized"));
+        expect_state(&w->script, "awaiting-credentials");
         expect_source(w, STORE_SOURCE_FAILING, "waiting for the next token");
-        assert_int_equal(w->timer_at, SPAN_FOREVER);
-        reflector_on_credentials(w->reflector, NULL);
+        assert_int_equal(w->script.timer_at, SPAN_FOREVER);
+        watch_on_credentials(w->script.watch, NULL);
         expect_list(w, NULL);
     }
-    answer(w, 200, LIST("5", SECRET("3", ONE)));
-    answer(w, 401, STATUS("401", "Unauthorized"));
-    expect_state(w, "parked");
+    answer(&w->script, 200, LIST("5", SECRET("3", ONE)));
+    answer(&w->script, 401, STATUS("401", "Unauthorized"));
+    expect_state(&w->script, "awaiting-credentials");
     expect_content(w, STORE_PRESENT, "one");
-    reflector_on_credentials(w->reflector, NULL);
+    watch_on_credentials(w->script.watch, NULL);
     expect_watch(w, "5");
 }
 
@@ -1110,12 +973,12 @@ static void test_new_token_is_there_already(void **state)
 {
     struct world *w = *state;
 
-    w->reject_result = REFLECTOR_NEW_CREDENTIALS;
+    w->script.reject_result = WATCH_NEW_CREDENTIALS;
     world_subscribe(w);
-    answer(w, 401, STATUS("401", "Unauthorized"));
+    answer(&w->script, 401, STATUS("401", "Unauthorized"));
     expect_source(w, STORE_SOURCE_STARTING, "");
     expect_list(w, NULL);
-    assert_int_equal(w->n_requests, 2);
+    assert_int_equal(w->script.n_requests, 2);
 }
 
 /* The subscriber goes as soon as it hears of the refused token. */
@@ -1123,12 +986,12 @@ static void test_leaves_at_refused_token(void **state)
 {
     struct world *w = *state;
 
-    w->reject_result = REFLECTOR_NO_CREDENTIALS;
+    w->script.reject_result = WATCH_NO_CREDENTIALS;
     world_subscribe(w);
     w->leaves_on_change = true;
-    answer(w, 401, STATUS("401", "Unauthorized"));
+    answer(&w->script, 401, STATUS("401", "Unauthorized"));
     assert_null(w->reflector);
-    assert_int_equal(w->timer_at, SPAN_FOREVER);
+    assert_int_equal(w->script.timer_at, SPAN_FOREVER);
 }
 
 static void test_no_news_of_credentials(void **state)
@@ -1136,8 +999,8 @@ static void test_no_news_of_credentials(void **state)
     struct world *w = *state;
 
     world_subscribe(w);
-    answer(w, 401, STATUS("401", "Unauthorized"));
-    expect_timer(w, SPAN_SEC(30));
+    answer(&w->script, 401, STATUS("401", "Unauthorized"));
+    expect_timer(&w->script, SPAN_SEC(30));
     expect_list(w, NULL);
 }
 
@@ -1147,8 +1010,8 @@ static void test_no_news_of_credentials(void **state)
 static void begin_relist(struct world *w)
 {
     begin_watching(w);
-    send(w, EVENT("ERROR", STATUS("500", "for the sake of a list")));
-    expect_timer(w, BACKOFF_FIRST);
+    send_body(&w->script, EVENT("ERROR", STATUS("500", "for the sake of a list")));
+    expect_timer(&w->script, BACKOFF_FIRST);
     expect_list(w, "5");
 }
 
@@ -1157,10 +1020,10 @@ static void test_older_list_is_not_shown(void **state)
     struct world *w = *state;
 
     begin_relist(w);
-    answer(w, 200, LIST("4", SECRET("2", TWO)));
+    answer(&w->script, 200, LIST("4", SECRET("2", TWO)));
     expect_content(w, STORE_PRESENT, "one");
     expect_list(w, NULL);
-    answer(w, 200, LIST("8", SECRET("7", THREE)));
+    answer(&w->script, 200, LIST("8", SECRET("7", THREE)));
     expect_content(w, STORE_PRESENT, "three");
     expect_watch(w, "8");
 }
@@ -1170,7 +1033,7 @@ static void test_older_item_is_not_shown(void **state)
     struct world *w = *state;
 
     begin_relist(w);
-    answer(w, 200, LIST("10", SECRET("2", TWO)));
+    answer(&w->script, 200, LIST("10", SECRET("2", TWO)));
     expect_content(w, STORE_PRESENT, "one");
     expect_list(w, NULL);
 }
@@ -1181,7 +1044,7 @@ static void test_newer_list_is_shown(void **state)
     struct world *w = *state;
 
     begin_relist(w);
-    answer(w, 200, LIST("10", SECRET("10", TWO)));
+    answer(&w->script, 200, LIST("10", SECRET("10", TWO)));
     expect_content(w, STORE_PRESENT, "two");
     expect_watch(w, "10");
 }
@@ -1191,7 +1054,7 @@ static void test_past_without_numbers(void **state)
     struct world *w = *state;
 
     begin_relist(w);
-    answer(w, 200, LIST("abc", SECRET("aaa", TWO)));
+    answer(&w->script, 200, LIST("abc", SECRET("aaa", TWO)));
     expect_content(w, STORE_PRESENT, "two");
     expect_watch(w, "abc");
 }
@@ -1202,11 +1065,11 @@ static void test_consistent_list_is_older(void **state)
     struct world *w = *state;
 
     begin_relist(w);
-    answer(w, 200, LIST("4", SECRET("2", TWO)));
-    answer(w, 200, LIST("4", SECRET("2", TWO)));
+    answer(&w->script, 200, LIST("4", SECRET("2", TWO)));
+    answer(&w->script, 200, LIST("4", SECRET("2", TWO)));
     expect_content(w, STORE_PRESENT, "two");
     expect_watch(w, "4");
-    respond(w, 200, 0);
+    respond(&w->script, 200, 0);
     expect_source(w, STORE_SOURCE_LIVE, "");
 }
 
@@ -1215,11 +1078,11 @@ static void test_bookmark_from_the_past(void **state)
     struct world *w = *state;
 
     begin_watching(w);
-    send(w, BOOKMARK("4"));
+    send_body(&w->script, BOOKMARK("4"));
     expect_source(w, STORE_SOURCE_FAILING, "went back from version 5 to 4");
-    expect_timer(w, BACKOFF_FIRST);
+    expect_timer(&w->script, BACKOFF_FIRST);
     expect_list(w, NULL);
-    answer(w, 200, LIST("4", ""));
+    answer(&w->script, 200, LIST("4", ""));
     expect_content(w, STORE_ABSENT, "one");
     expect_watch(w, "4");
 }
@@ -1230,7 +1093,7 @@ static void test_recreated_object(void **state)
     struct world *w = *state;
 
     begin_relist(w);
-    answer(w, 200,
+    answer(&w->script, 200,
            LIST("5", "{\"metadata\":{\"name\":\"db\",\"namespace\":\"default\",\"uid\":\"u2\","
                      "\"resourceVersion\":\"3\"},\"data\":{\"password\":\"" TWO "\"}}"));
     expect_content(w, STORE_PRESENT, "two");
@@ -1243,18 +1106,18 @@ static void test_undecodable_event(void **state)
     struct world *w = *state;
 
     begin_watching(w);
-    send(w, EVENT("MODIFIED", SECRET("7", "not base64!")));
+    send_body(&w->script, EVENT("MODIFIED", SECRET("7", "not base64!")));
     expect_content(w, STORE_PRESENT, "one");
     expect_source(w, STORE_SOURCE_FAILING, "password");
-    expect_state(w, "watching");
-    send(w, BOOKMARK("8"));
+    expect_state(&w->script, "watching");
+    send_body(&w->script, BOOKMARK("8"));
     expect_source(w, STORE_SOURCE_FAILING, "password");
-    pass(w, SPAN_SEC(300));
-    end(w, HTTP_COMPLETE);
+    pass(&w->script, SPAN_SEC(300));
+    end(&w->script, HTTP_COMPLETE);
     expect_watch(w, "8");
-    respond(w, 200, 0);
+    respond(&w->script, 200, 0);
     expect_source(w, STORE_SOURCE_FAILING, "password");
-    send(w, EVENT("MODIFIED", SECRET("9", TWO)));
+    send_body(&w->script, EVENT("MODIFIED", SECRET("9", TWO)));
     expect_content(w, STORE_PRESENT, "two");
     expect_source(w, STORE_SOURCE_LIVE, "");
 }
@@ -1264,13 +1127,13 @@ static void test_undecodable_item(void **state)
     struct world *w = *state;
 
     world_subscribe(w);
-    answer(w, 200, LIST("5", SECRET("3", "not base64!")));
+    answer(&w->script, 200, LIST("5", SECRET("3", "not base64!")));
     expect_content(w, STORE_UNKNOWN, NULL);
     expect_source(w, STORE_SOURCE_FAILING, "password");
     expect_watch(w, "5");
-    respond(w, 200, 0);
+    respond(&w->script, 200, 0);
     expect_source(w, STORE_SOURCE_FAILING, "password");
-    send(w, EVENT("DELETED", SECRET("6", "not base64!")));
+    send_body(&w->script, EVENT("DELETED", SECRET("6", "not base64!")));
     expect_content(w, STORE_ABSENT, NULL);
     expect_source(w, STORE_SOURCE_LIVE, "");
 }
@@ -1283,9 +1146,9 @@ static void test_leave_at_list(void **state)
 
     world_subscribe(w);
     w->leaves_on_change = true;
-    answer(w, 200, LIST("5", SECRET("3", ONE)));
+    answer(&w->script, 200, LIST("5", SECRET("3", ONE)));
     assert_null(w->reflector);
-    assert_string_equal(w->path, "");
+    assert_string_equal(w->script.path, "");
 }
 
 static void test_leave_at_event(void **state)
@@ -1294,7 +1157,8 @@ static void test_leave_at_event(void **state)
 
     begin_watching(w);
     w->leaves_on_change = true;
-    send(w, EVENT("MODIFIED", SECRET("7", TWO)) EVENT("MODIFIED", SECRET("8", THREE)));
+    send_body(&w->script,
+              EVENT("MODIFIED", SECRET("7", TWO)) EVENT("MODIFIED", SECRET("8", THREE)));
     assert_null(w->reflector);
 }
 
@@ -1304,7 +1168,7 @@ static void test_leave_at_removal(void **state)
 
     begin_watching(w);
     w->leaves_on_change = true;
-    send(w, EVENT("DELETED", SECRET("7", TWO)));
+    send_body(&w->script, EVENT("DELETED", SECRET("7", TWO)));
     assert_null(w->reflector);
 }
 
@@ -1313,9 +1177,9 @@ static void test_leave_when_live(void **state)
     struct world *w = *state;
 
     world_subscribe(w);
-    answer(w, 200, LIST("5", SECRET("3", ONE)));
+    answer(&w->script, 200, LIST("5", SECRET("3", ONE)));
     w->leaves_on_change = true;
-    respond(w, 200, 0);
+    respond(&w->script, 200, 0);
     assert_null(w->reflector);
 }
 
@@ -1325,7 +1189,7 @@ static void test_leave_when_failing(void **state)
 
     begin_watching(w);
     w->leaves_on_change = true;
-    send(w, EVENT("ERROR", STATUS("500", "etcd is away")));
+    send_body(&w->script, EVENT("ERROR", STATUS("500", "etcd is away")));
     assert_null(w->reflector);
 }
 
@@ -1335,7 +1199,8 @@ static void test_leave_when_undecodable(void **state)
 
     begin_watching(w);
     w->leaves_on_change = true;
-    send(w, EVENT("MODIFIED", SECRET("7", "not base64!")) EVENT("MODIFIED", SECRET("8", TWO)));
+    send_body(&w->script,
+              EVENT("MODIFIED", SECRET("7", "not base64!")) EVENT("MODIFIED", SECRET("8", TWO)));
     assert_null(w->reflector);
 }
 
@@ -1344,10 +1209,10 @@ static void test_leave_when_parked(void **state)
     struct error e = {.text = "the plug-in failed"};
     struct world *w = *state;
 
-    w->request_result = REFLECTOR_NO_CREDENTIALS;
+    w->script.request_result = WATCH_NO_CREDENTIALS;
     world_subscribe(w);
     w->leaves_on_change = true;
-    reflector_on_credentials(w->reflector, &e);
+    watch_on_credentials(w->script.watch, &e);
     assert_null(w->reflector);
 }
 
@@ -1363,13 +1228,13 @@ static void run_until(struct world *w, const char *value)
             view->object->entries[0].len == strlen(value) &&
             memcmp(view->object->entries[0].bytes, value, strlen(value)) == 0)
             return;
-        if (strstr(w->path, "watch=true") != NULL)
-            respond(w, 200, 0);
-        else if (w->path[0] != '\0')
-            answer(w, 200,
+        if (strstr(w->script.path, "watch=true") != NULL)
+            respond(&w->script, 200, 0);
+        else if (w->script.path[0] != '\0')
+            answer(&w->script, 200,
                    streq(value, "one") ? LIST("5", SECRET("3", ONE)) : LIST("9", SECRET("7", TWO)));
         else
-            expect_timer(w, w->timer_at - w->now);
+            expect_timer(&w->script, w->script.timer_at - w->script.now);
     }
     abort(); /* not through cmocka, which would allocate */
 }
@@ -1383,10 +1248,10 @@ static int live_through(void *userdata)
     if (r < 0)
         return r;
     run_until(w, "one");
-    send(w, EVENT("MODIFIED", SECRET("7", TWO)));
+    send_body(&w->script, EVENT("MODIFIED", SECRET("7", TWO)));
     run_until(w, "two");
     w->subscription = store_unsubscribe(w->subscription);
-    w->now += 2 * BACKOFF_QUIET_RESET;
+    w->script.now += 2 * BACKOFF_QUIET_RESET;
     return 0;
 }
 

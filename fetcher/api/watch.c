@@ -1,0 +1,476 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ *        start (has_lists)                       start
+ *          |                                       |
+ *          v    the list is good                   v    200
+ *       LISTING ---------------------------------> OPENING ------> WATCHING
+ *        ^ |  \                                    ^ | \ ^            | |
+ *        | |   \ no credentials,                   | |  \ \           | | it ended: again,
+ *        | |    \ or 401                           | |   \ \          | | at the cursor
+ *        | |     v                                 | |    \ +---------+ |
+ *        | |     AWAITING_CREDENTIALS -------------+ |     \            |
+ *        | |     new credentials: the same again <---+------+           |
+ *        | | failure                                 | failure          | it broke; ERROR; invalid
+ *        | v                                         v                  | event; too short
+ *       WAITING <------------------------------------+------------------+
+ *             the wait is over: a list, or a watch at the cursor or without one
+ *
+ *       IDLE: after a list or an event, if the owner needs no watch; a list follows
+ *       STOPPED: from any state; the owner frees it
+ *
+ * LISTING also follows itself, when only a consistent list helps (410, or a list that is older than
+ * the cursor).
+ *
+ *  - A watch goes on from the cursor. After one that ended well the next begins at the cursor
+ *    without a list, so no event is lost and none comes twice.
+ *  - A watch that ended is requested again at once, unless it lasted under a second without an
+ * event (J6): such a server or proxy would be asked without end.
+ *  - A watch whose connection broke is requested again within a second, at random: a connection
+ *    takes up to a hundred watches along, and a server all those of a cluster.
+ *  - After any other failure the cursor is not trusted, also after a refused connection, where
+ *    client-go repeats the watch (J10): a server that comes back may have been restored from a
+ *    backup, and sends nothing until its versions have caught up; or its history was compacted.
+ *
+ * Source: kubelet-semantics.md J3 to J6, J10, J11.
+ */
+#include "fetcher/api/watch.h"
+
+#include "base/log.h"
+#include "fetcher/api/protocol.h"
+
+#define PATH_MAX_BYTES    4096  /* two names, a cursor, and room for escapes */
+#define REFUSAL_MAX_BYTES 65536 /* a Status is far shorter */
+
+#define LIST_LIMIT      SPAN_SEC(30)
+#define OPENING_LIMIT   SPAN_SEC(30) /* until a watch has a response */
+#define WATCH_MIN_SEC   300u         /* J3 */
+#define WATCH_RANGE_SEC 300u
+#define WATCH_GRACE     SPAN_SEC(30) /* for the server to end the watch itself */
+#define SHORT_WATCH     SPAN_SEC(1)  /* J6 */
+#define RETURN_SPREAD   SPAN_SEC(1)
+
+#define BIT(state) (1u << (state))
+
+static const struct {
+    const char *name;
+    unsigned next; /* BIT() of the states that may follow; besides STOPPED */
+} states[] = {
+    [WATCH_NEW] = {"new", BIT(WATCH_LISTING) | BIT(WATCH_OPENING)},
+    [WATCH_LISTING] = {"listing", BIT(WATCH_LISTING) | BIT(WATCH_OPENING) | BIT(WATCH_WAITING) |
+                                      BIT(WATCH_AWAITING_CREDENTIALS) | BIT(WATCH_IDLE)},
+    [WATCH_OPENING] = {"opening",
+                       BIT(WATCH_WATCHING) | BIT(WATCH_WAITING) | BIT(WATCH_AWAITING_CREDENTIALS)},
+    [WATCH_WATCHING] = {"watching", BIT(WATCH_OPENING) | BIT(WATCH_WAITING) | BIT(WATCH_IDLE)},
+    [WATCH_WAITING] = {"waiting", BIT(WATCH_LISTING) | BIT(WATCH_OPENING)},
+    [WATCH_AWAITING_CREDENTIALS] = {"awaiting-credentials",
+                                    BIT(WATCH_LISTING) | BIT(WATCH_OPENING)},
+    [WATCH_IDLE] = {"idle", BIT(WATCH_LISTING)},
+    [WATCH_STOPPED] = {"stopped", 0},
+};
+
+static void move(struct watch *w, enum watch_state state)
+{
+    log_trace(LOG_TRACE_REFLECTOR, "watch changes state", "object",
+              w->ops->name(w, (char[WATCH_NAME_SIZE]){""}), "from", states[w->state].name, "to",
+              states[state].name);
+    assert((states[w->state].next & BIT(state)) != 0 ||
+           (state == WATCH_STOPPED && w->state != WATCH_STOPPED));
+    w->state = state;
+}
+
+const char *watch_state_name(const struct watch *watch)
+{
+    return states[watch->state].name;
+}
+
+/* ---- life */
+
+void watch_init(struct watch *watch, const struct watch_ops *ops, size_t max_bytes,
+                const struct watch_io *io, void *userdata)
+{
+    *watch = (struct watch){
+        .ops = ops,
+        .io = io,
+        .userdata = userdata,
+        .min_sec = WATCH_MIN_SEC,
+        .range_sec = WATCH_RANGE_SEC,
+        .body = BUF_INIT(max_bytes),
+    };
+    json_stream_init(&watch->stream, max_bytes);
+}
+
+void watch_pin(struct watch *watch)
+{
+    watch->n_pins++;
+}
+
+void watch_unpin(struct watch *watch)
+{
+    assert(watch->n_pins > 0);
+    if (--watch->n_pins > 0 || watch->state != WATCH_STOPPED)
+        return;
+    buf_deinit(&watch->body);
+    json_stream_deinit(&watch->stream);
+    free(watch->cursor);
+    watch->ops->free(watch);
+}
+
+void watch_stop(struct watch *watch)
+{
+    watch_pin(watch);
+    watch->io->cancel(watch->userdata);
+    watch->io->set_timer(watch->userdata, SPAN_FOREVER);
+    move(watch, WATCH_STOPPED);
+    watch_unpin(watch);
+}
+
+/* ---- waits */
+
+void watch_wait(struct watch *watch, enum watch_state resume, span_us delay)
+{
+    assert(resume == WATCH_OPENING || (watch->ops->has_lists && resume == WATCH_LISTING));
+    watch->resume = resume;
+    move(watch, WATCH_WAITING);
+    watch->io->set_timer(watch->userdata, delay);
+}
+
+void watch_back_off(struct watch *watch, enum watch_state resume, span_us at_least)
+{
+    const struct watch_io *io = watch->io;
+
+    watch_wait(watch, resume,
+               backoff_next(&watch->backoff, io->now(watch->userdata), io->random(watch->userdata),
+                            at_least));
+}
+
+void watch_fail(struct watch *watch, enum watch_state resume, span_us at_least,
+                const struct error *e)
+{
+    if (watch->state == WATCH_STOPPED)
+        return;
+    watch_back_off(watch, resume, at_least);
+    watch->ops->on_failure(watch, e);
+}
+
+void watch_restart(struct watch *watch, const struct error *e)
+{
+    if (watch->state == WATCH_STOPPED)
+        return;
+    watch->io->cancel(watch->userdata);
+    if (!watch->ops->has_lists)
+        watch_drop_cursor(watch);
+    watch_fail(watch, watch->ops->has_lists ? WATCH_LISTING : WATCH_OPENING, 0, e);
+}
+
+void watch_await_credentials(struct watch *watch, span_us limit)
+{
+    watch->resume = watch->state;
+    move(watch, WATCH_AWAITING_CREDENTIALS);
+    watch->io->set_timer(watch->userdata, limit);
+}
+
+void watch_idle(struct watch *watch, span_us delay)
+{
+    watch->io->cancel(watch->userdata);
+    watch->resume = WATCH_LISTING;
+    move(watch, WATCH_IDLE);
+    watch->io->set_timer(watch->userdata, delay);
+    json_stream_reset(&watch->stream);
+}
+
+/* ---- requests */
+
+/* In seconds, as the server takes no fractions. */
+static unsigned random_sec(struct watch *w)
+{
+    uint64_t random = w->io->random(w->userdata);
+
+    return w->min_sec + (unsigned)((random * (w->range_sec + 1)) >> 32);
+}
+
+span_us watch_random_duration(struct watch *watch)
+{
+    return SPAN_SEC(random_sec(watch));
+}
+
+void watch_set_duration(struct watch *watch, unsigned min_sec, unsigned range_sec)
+{
+    watch->min_sec = min_sec;
+    watch->range_sec = range_sec;
+    if (watch->state == WATCH_IDLE || watch->state == WATCH_WATCHING)
+        watch->io->set_timer(watch->userdata, watch_random_duration(watch));
+}
+
+int watch_set_cursor(struct watch *watch, const char *resource_version)
+{
+    char *cursor;
+
+    if (resource_version[0] == '\0')
+        return 0;
+    cursor = strdup(resource_version);
+    if (cursor == NULL)
+        return -ENOMEM;
+    free(watch->cursor);
+    watch->cursor = cursor;
+    return 0;
+}
+
+void watch_drop_cursor(struct watch *watch)
+{
+    free(watch->cursor);
+    watch->cursor = NULL;
+}
+
+static int add_watch_query(const struct watch *w, struct buf *path, unsigned timeout_sec)
+{
+    int r = buf_addf(path, "&watch=true&allowWatchBookmarks=true&timeoutSeconds=%u", timeout_sec);
+
+    if (r >= 0 && w->cursor != NULL)
+        r = buf_add_text(path, "&resourceVersion=");
+    if (r >= 0 && w->cursor != NULL)
+        r = protocol_add_escaped(path, w->cursor);
+    return r;
+}
+
+static int send_request(struct watch *w, struct error *e)
+{
+    _cleanup_(buf_deinit) struct buf path = BUF_INIT(PATH_MAX_BYTES);
+    struct watch_request request = {.total_limit = LIST_LIMIT};
+    int r = w->ops->begin(w, &path);
+
+    if (r >= 0 && w->state == WATCH_OPENING) {
+        unsigned timeout_sec = random_sec(w);
+
+        r = add_watch_query(w, &path, timeout_sec);
+        request.total_limit = SPAN_SEC(timeout_sec) + WATCH_GRACE;
+        request.is_watch = true;
+    }
+    if (r < 0)
+        return error_set_errno(e, r, "cannot prepare a request");
+    request.path = buf_text(&path);
+    return w->io->request(w->userdata, &request, e);
+}
+
+void watch_begin(struct watch *watch, enum watch_state state)
+{
+    struct watch *w = watch;
+    struct error e = ERROR_INIT;
+    int r;
+
+    if (w->state == WATCH_STOPPED)
+        return;
+    move(w, state);
+    w->io->set_timer(w->userdata, SPAN_FOREVER);
+    w->status = 0;
+    w->retry_after = 0;
+    buf_deinit(&w->body);
+    json_stream_reset(&w->stream);
+    w->n_events = 0;
+    r = send_request(w, &e);
+    if (r == WATCH_NO_CREDENTIALS) {
+        watch_await_credentials(w, SPAN_FOREVER);
+        if (e.text[0] != '\0')
+            w->ops->on_failure(w, &e);
+    } else if (r < 0) {
+        watch_fail(w, state, 0, &e);
+    }
+}
+
+void watch_start(struct watch *watch)
+{
+    watch_pin(watch);
+    watch_begin(watch, watch->ops->has_lists ? WATCH_LISTING : WATCH_OPENING);
+    watch_unpin(watch);
+}
+
+void watch_on_sent(struct watch *watch)
+{
+    if (watch->state == WATCH_OPENING)
+        watch->io->set_timer(watch->userdata, OPENING_LIMIT);
+}
+
+void watch_on_response(struct watch *watch, const struct http_response *response)
+{
+    struct watch *w = watch;
+
+    watch_pin(w);
+    w->status = response->status;
+    w->retry_after = response->retry_after;
+    if (w->state == WATCH_OPENING && w->status == 200) {
+        move(w, WATCH_WATCHING);
+        w->n_refused = 0;
+        w->n_watches++;
+        w->watching_since = w->io->now(w->userdata);
+        w->io->set_timer(w->userdata, w->is_distrusted ? SHORT_WATCH : SPAN_FOREVER);
+        if (!w->is_distrusted)
+            w->ops->on_live(w);
+    }
+    watch_unpin(w);
+}
+
+/* ---- responses */
+
+static void apply_event(struct watch *w, const char *text, size_t len, mono_us received_at)
+{
+    _cleanup_(cJSON_Deletep) cJSON *event = NULL;
+    struct error e = ERROR_INIT;
+    const cJSON *object;
+    const char *type;
+
+    if (json_parse(text, len, &event, &e) < 0) {
+        w->ops->on_invalid_event(w, &e);
+        return;
+    }
+    type = json_text(event, "type");
+    object = json_member(event, "object");
+    if (type == NULL || !cJSON_IsObject(object)) {
+        error_set(&e, -EINVAL, "an event without type or object");
+        w->ops->on_invalid_event(w, &e);
+    } else if (streq(type, "ERROR")) {
+        protocol_explain_end(object, &e);
+        watch_restart(w, &e);
+    } else {
+        w->ops->on_event(w, type, object, received_at);
+    }
+}
+
+/* All events that are complete now. The state changes if one of them ends the watch. */
+static void feed(struct watch *w, const char *bytes, size_t len)
+{
+    mono_us received_at = w->io->now(w->userdata);
+    struct error e = ERROR_INIT;
+    int r = json_stream_add(&w->stream, bytes, len);
+
+    while (r >= 0 && r != JSON_STREAM_NONE && w->state == WATCH_WATCHING) {
+        const char *text;
+        size_t text_len;
+
+        r = json_stream_next(&w->stream, &text, &text_len);
+        if (r < 0 || r == JSON_STREAM_NONE)
+            continue;
+        w->n_events++;
+        if (r == JSON_STREAM_TOO_LONG) {
+            error_set(&e, -EFBIG, "an event is too long");
+            w->ops->on_invalid_event(w, &e);
+        } else {
+            apply_event(w, text, text_len, received_at);
+        }
+    }
+    if (r >= 0)
+        return;
+    error_set_errno(&e, r, "the API server's watch%s cannot be read", w->ops->resources);
+    watch_restart(w, &e);
+}
+
+/* A list that is too long ends here; a long refusal is cut. */
+static void add_to_body(struct watch *w, const char *bytes, size_t len)
+{
+    bool is_list = w->status == 200;
+    struct error e = ERROR_INIT;
+    int r;
+
+    if (!is_list)
+        len = size_min(len, REFUSAL_MAX_BYTES - size_min(w->body.len, REFUSAL_MAX_BYTES));
+    r = buf_add(&w->body, bytes, len);
+    if (r >= 0 || !is_list)
+        return;
+    error_set_errno(&e, r, "the API server's list cannot be read");
+    watch_restart(w, &e);
+}
+
+void watch_on_body(struct watch *watch, const char *bytes, size_t len)
+{
+    watch_pin(watch);
+    if (watch->state == WATCH_WATCHING)
+        feed(watch, bytes, len);
+    else
+        add_to_body(watch, bytes, len);
+    watch_unpin(watch);
+}
+
+static void watch_ended(struct watch *w, bool is_broken)
+{
+    /* the events that a watch without a cursor begins with prove nothing */
+    bool is_short = (w->n_events == 0 || w->cursor == NULL) &&
+                    w->io->now(w->userdata) - w->watching_since < SHORT_WATCH;
+    struct error e = ERROR_INIT;
+
+    if (is_short) {
+        w->is_distrusted = true;
+        error_set(
+            &e, -EIO,
+            "the API server ended the watch%s as soon as it began: check the proxies and load "
+            "balancers between it and this node",
+            w->ops->resources);
+        watch_restart(w, &e);
+    } else if (is_broken) {
+        watch_wait(w, WATCH_OPENING, (RETURN_SPREAD * w->io->random(w->userdata)) >> 32);
+    } else {
+        if (w->ops->on_end != NULL)
+            w->ops->on_end(w);
+        watch_begin(w, WATCH_OPENING);
+    }
+}
+
+void watch_on_done(struct watch *watch, enum http_outcome outcome, const struct error *error)
+{
+    watch_pin(watch);
+    if (watch->state == WATCH_WATCHING)
+        watch_ended(watch, outcome != HTTP_COMPLETE);
+    else if (outcome != HTTP_COMPLETE)
+        watch_restart(watch, error);
+    else
+        watch->ops->on_complete(watch);
+    watch_unpin(watch);
+}
+
+/* ---- timer and credentials */
+
+/* A watch that was opened before watch_set_duration(). */
+static void renew_if_old(struct watch *w)
+{
+    if (w->state != WATCH_WATCHING ||
+        w->io->now(w->userdata) - w->watching_since < SPAN_SEC(w->min_sec))
+        return;
+    w->io->cancel(w->userdata);
+    watch_begin(w, WATCH_OPENING);
+}
+
+void watch_on_timer(struct watch *watch)
+{
+    struct error e = ERROR_INIT;
+
+    watch_pin(watch);
+    switch (watch->state) {
+    case WATCH_WAITING:
+    case WATCH_AWAITING_CREDENTIALS:
+    case WATCH_IDLE:
+        watch_begin(watch, watch->resume);
+        break;
+    case WATCH_OPENING:
+        error_set(&e, -ETIMEDOUT,
+                  "the API server accepted the watch%s and did not answer: check its load",
+                  watch->ops->resources);
+        watch_restart(watch, &e);
+        break;
+    case WATCH_WATCHING: /* it has lasted long enough to be trusted */
+        watch->ops->on_live(watch);
+        renew_if_old(watch);
+        break;
+    case WATCH_NEW:
+    case WATCH_LISTING:
+    case WATCH_STOPPED:
+        break;
+    }
+    watch_unpin(watch);
+}
+
+void watch_on_credentials(struct watch *watch, const struct error *error)
+{
+    watch_pin(watch);
+    if (watch->state == WATCH_AWAITING_CREDENTIALS && error != NULL)
+        watch->ops->on_failure(watch, error);
+    if (watch->state == WATCH_AWAITING_CREDENTIALS)
+        watch_begin(watch, watch->resume);
+    watch_unpin(watch);
+}

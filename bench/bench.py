@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Measures secretfs beside what it is to be compared with, all in one run.
 
 Prints a table and, with --json, writes the same numbers to a file. A number that misses its reach

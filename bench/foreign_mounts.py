@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Makes mounts in mount namespaces of other processes, where containers have theirs.
 
 `foreign_mounts.py DIR COUNT` is such a process: it makes COUNT mounts, says so in a line, and waits

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import subprocess
 from pathlib import Path
 from typing import Callable, Iterator
@@ -38,7 +39,7 @@ class Command:
     def __init__(self, directory: Path, arguments: list[str], env: dict[str, str]) -> None:
         self.directory = directory / "starts"
         self.directory.mkdir()
-        script = ["/usr/bin/python3", "-c", _SCRIPT, self.directory]
+        script = [sys.executable, "-c", _SCRIPT, self.directory]
         command = [program(), "exec", "--log-level=debug", *arguments, "--", *script]
         self.process = Process("exec", command, directory / "exec.log", env, signal.SIGTERM)
 

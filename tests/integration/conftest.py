@@ -209,6 +209,19 @@ def start_node(area: Path) -> Iterator[NodeMaker]:
 
 
 @pytest.fixture
+def shared_root(area: Path) -> Iterator[Path]:
+    """The kubelet root of `start_node` as a mount that hands on what is mounted below it."""
+    root = area / "kubelet"
+    root.mkdir()
+    subprocess.run(["mount", "--bind", root, root], check=True)
+    # a bind mount of a shared mount has its peers, and what is mounted in it is seen twice
+    subprocess.run(["mount", "--make-private", root], check=True)
+    subprocess.run(["mount", "--make-shared", root], check=True)
+    yield root
+    unmount(root, lazily=True)
+
+
+@pytest.fixture
 def node(start_node: NodeMaker, manifests: Manifests) -> Node:
     """A daemon that takes objects from manifests, with one secret there."""
     manifests.put_secret({"user": b"admin", "password": b"dummy-1"})

@@ -18,6 +18,7 @@ import pytest
 from lib import program
 
 USER = 65534
+PYTHON = "/usr/bin/python3"  # one that the user can run, wherever the tests' own lies
 _FUSE_DEVICE = os.makedev(10, 229)
 
 

@@ -7,13 +7,14 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Callable, Sequence
 
 from lib import program
 from lib.waiting import PATIENCE_SECONDS, until
 
-PYTHON = "/usr/bin/python3"
+PYTHON = sys.executable
 WORKER = str(Path(__file__).parent / "programs" / "worker.py")
 
 

@@ -1,13 +1,33 @@
-"""A mount namespace of its own, as a container has one, kept by a process in it."""
+"""Mount namespaces: one kept by a process, as a container has it, and one for a single command."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
 from lib.waiting import until
 
 _READY = "ready"
+# The directory's file system must not pass the mount on to where it is shared with.
+_HIDE = """
+    directory=$1
+    shift
+    mount --make-private "$(findmnt --noheadings --output TARGET --target "$directory")"
+    mount -t tmpfs tmpfs "$directory"
+    exec "$@"
+"""
+
+
+def hiding(directory: str) -> list[str]:
+    """What to put before a command to have it see `directory` empty.
+
+    What the command mounts is seen outside only below a shared mount other than the directory's.
+    """
+    if not os.path.isdir(directory):
+        return []
+    enter = ["unshare", "--mount", "--propagation", "unchanged", "--", "sh", "-ec", _HIDE, "sh"]
+    return [*enter, directory]
 
 
 class MountNamespace:

@@ -144,9 +144,13 @@ def test_names(manifests: Manifests, start_exec):
 def test_missing(source, start_exec, arguments, message):
     """O5: an object or key that is missing is named; O6: --optional leaves the variable out."""
     source.put_secret({"k": b"dummy"})
-    execution = start_exec(*source.arguments, "--wait", "200ms", *arguments, "--", *SHOW)
-    assert execution.wait_end() == 1
-    assert execution.log().splitlines()[-1] == f"secretfs: gave up after 0.2 s: {message}"
+    for wait, said in (("200ms", "0.2"), ("2s", "2"), ("30s", "30")):
+        execution = start_exec(*source.arguments, "--wait", wait, *arguments, "--", *SHOW)
+        assert execution.wait_end() == 1
+        last = execution.log().splitlines()[-1]
+        if not last.endswith("the source has not answered"):  # on a machine that is busy
+            break
+    assert last == f"secretfs: gave up after {said} s: {message}"
 
     execution = start_exec(*source.arguments, *arguments, "--optional", "--", *SHOW)
     assert "A" not in shown(execution)

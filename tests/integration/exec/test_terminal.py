@@ -210,7 +210,7 @@ def test_first_process_of_a_session(command, area: Path):
     assert note["foreground"] is True
     os.write(fd, CTRL_Z.encode())
     record.wait("SIGCONT")
-    assert state_of(pid) == "S"
+    until(lambda: state_of(pid) == "S", "the program to sleep")
     os.kill(pid, signal.SIGTERM)
     _, status = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGTERM

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import zlib
 from pathlib import Path
 from typing import Iterator
@@ -55,7 +56,7 @@ class Readers:
 
     @staticmethod
     def _start(root: Path, how: str) -> subprocess.Popen[str]:
-        command = ["/usr/bin/python3", str(READER), str(root), how]
+        command = [sys.executable, str(READER), str(root), how]
         return subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )

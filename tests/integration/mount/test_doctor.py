@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from lib import program
+from lib.namespace import hiding
 from lib.sources import Api, Manifests
+
+
+def doctor(area: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Looks at a kubelet and a daemon of the test's own, and not at those of this machine."""
+    places = ["--kubelet-root", area / "kubelet", "--run-dir", area / "run"]
+    return program.run(
+        [*hiding("/etc/kubernetes"), program.binary(), "doctor", *places, *arguments], home=area
+    )
 
 
 def examine(area: Path, *arguments: str) -> tuple[int, dict[str, dict[str, Any]]]:
     """Its exit status, and what it found by check."""
-    command = [program.binary(), "doctor", "-o", "json", "--kubelet-root", area / "kubelet"]
-    done = program.run([*command, *arguments], home=area)
+    done = doctor(area, "-o", "json", *arguments)
     assert done.stderr == ""
     found = json.loads(done.stdout)
     checks = {check["check"]: check for check in found["checks"]}
@@ -114,7 +123,6 @@ def test_usage(area: Path):
 
 
 def test_text_is_a_line_for_each_check(manifests: Manifests, area: Path):
-    command = [program.binary(), "doctor", "--manifests", manifests.directory]
-    done = program.run(command, home=area)
+    done = doctor(area, "--manifests", manifests.directory)
     for line in done.stdout.splitlines():
         assert line.split()[0] in ("ok", "warn", "fail")

@@ -8,12 +8,11 @@ import stat
 import subprocess
 from pathlib import Path
 
-from lib.cell import USER
+from lib.cell import PYTHON, USER
 from lib.mountinfo import mounts_at
 from lib.volume import Volume
 
 ATTEMPTS = Path(__file__).parent / "programs" / "attempts.py"
-PYTHON = "/usr/bin/python3"
 
 
 def attempt_everything(root: Path | str, key: str, *prefix: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import zlib
 from pathlib import Path
 from typing import Iterator
@@ -47,7 +48,7 @@ class Hunter:
     def __init__(self, *paths: Path) -> None:
         self.paths = paths
         self._process = subprocess.Popen(
-            ["/usr/bin/python3", str(HUNTER), *map(str, paths)],
+            [sys.executable, str(HUNTER), *map(str, paths)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

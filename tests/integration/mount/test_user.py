@@ -8,14 +8,13 @@ from pathlib import Path
 import pytest
 
 from lib import program
-from lib.cell import USER, Cell
+from lib.cell import PYTHON, USER, Cell
 from lib.mountinfo import mounts_at
 from lib.sources import Manifests
 from lib.volume import Volume
 from lib.waiting import until
 
 ATTEMPTS = Path(__file__).parent / "programs" / "attempts.py"
-PYTHON = "/usr/bin/python3"
 
 
 @pytest.fixture

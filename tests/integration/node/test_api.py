@@ -11,6 +11,7 @@ from typing import Callable, Iterator
 import pytest
 
 from lib.kubelet import DEADLINE_EXCEEDED, OK, UNAVAILABLE, PodVolume
+from lib.namespace import hiding
 from lib.node_daemon import Node, NodeMaker, is_shown, keys, read
 from lib.sources import Api
 from lib.waiting import until
@@ -147,11 +148,10 @@ def test_trouble_that_all_have_is_said_a_few_times(daemon: Node, api: Api) -> No
 
 
 @pytest.fixture
-def kubelet(start_node: NodeMaker, api: Api, area: Path) -> Node:
+def kubelet(start_node: NodeMaker, api: Api, shared_root: Path) -> Node:
     """With the kubelet's kubeconfig, where some installers put it, and by default."""
-    (area / "kubelet").mkdir()
-    shutil.copy(api.kubeconfig(KUBELET), area / "kubelet" / "kubeconfig")
-    return start_node().wait_ready()
+    shutil.copy(api.kubeconfig(KUBELET), shared_root / "kubeconfig")
+    return start_node(prefix=hiding("/etc/kubernetes")).wait_ready()
 
 
 def allow(api: Api, user: str, name: str = "app", namespace: str = "default") -> None:
@@ -187,12 +187,11 @@ def test_node_rights_are_not_there(kubelet: Node, api: Api) -> None:
     assert not volume.target.exists()
 
 
+@pytest.mark.usefixtures("shared_root")
 def test_no_kubeconfig_yet(start_node: NodeMaker, api: Api, area: Path) -> None:
     """A node that is being set up: the program starts before the kubelet has credentials."""
-    if Path("/etc/kubernetes/kubelet.conf").exists():
-        pytest.skip("this machine has a kubelet of its own")
     api.put_secret(SECRET)
-    node = start_node().wait_ready()
+    node = start_node(prefix=hiding("/etc/kubernetes")).wait_ready()
     volume = node.pod()
     answer = volume.publish(node.endpoint)
     assert answer.code == UNAVAILABLE

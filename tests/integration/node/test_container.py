@@ -20,14 +20,14 @@ from lib.waiting import until
 IN_A_CONTAINER = ["unshare", "--mount", "--propagation", "unchanged", "--"]
 
 
-@pytest.fixture
-def shared_root(area: Path) -> Iterator[Path]:
-    root = area / "kubelet"
-    root.mkdir()
-    subprocess.run(["mount", "--bind", root, root], check=True)
-    subprocess.run(["mount", "--make-shared", root], check=True)
-    yield root
-    unmount(root, lazily=True)
+@pytest.fixture(params=["private", "shared"], autouse=True)
+def outer_mount(request: pytest.FixtureRequest, area: Path) -> Iterator[None]:
+    """What the kubelet's root lies in. With systemd it is shared."""
+    subprocess.run(["mount", "--bind", area, area], check=True)
+    subprocess.run(["mount", "--make-private", area], check=True)
+    subprocess.run(["mount", f"--make-{request.param}", area], check=True)
+    yield
+    unmount(area, lazily=True)
 
 
 @pytest.fixture

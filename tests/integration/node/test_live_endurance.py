@@ -38,11 +38,19 @@ class Binds:
         target = self._directory / str(self._number)
         self._number += 1
         target.touch()
-        if _libc.mount(os.fsencode(source.resolve()), os.fsencode(target), None, MS_BIND, None) < 0:
-            error = ctypes.get_errno()
-            raise OSError(error, os.strerror(error), str(source))
+        # as the kubelet tries again when an update came between the two steps
+        until(lambda: self._bind(source.resolve(), target), "the bind mount")
         self.made.append(target)
         return target
+
+    @staticmethod
+    def _bind(source: Path, target: Path) -> bool:
+        if _libc.mount(os.fsencode(source), os.fsencode(target), None, MS_BIND, None) == 0:
+            return True
+        error = ctypes.get_errno()
+        if error != errno.ENOENT:
+            raise OSError(error, os.strerror(error), str(source))
+        return False
 
     def remove(self, target: Path) -> None:
         unmount(target, lazily=True)

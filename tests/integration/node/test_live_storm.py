@@ -11,6 +11,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -195,7 +196,7 @@ def readers() -> Iterator[list[Reader]]:
 def start_readers(storms: list[Storm], program: Path, readers: list[Reader]) -> None:
     """Each habit once in each kind of place, dealt out to the volumes."""
     sizes = ",".join(map(str, SIZES))
-    python = ["/usr/bin/python3", PROGRAMS / "storm.py"]
+    python = [sys.executable, PROGRAMS / "storm.py"]
     for kind in range(len(storms[0].places)):
         places = [storm.places[kind] for storm in storms]
         for i, habit in enumerate([*FILE_HABITS, *PYTHON_HABITS]):

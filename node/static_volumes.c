@@ -1,48 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A scan of the directory has two phases. First it reads and parses each file whose status differs
- * from the last scan; the volume of a valid file waits as the file's `next`, an invalid file is
- * reported and changes nothing. Then the waiting volumes are applied. The result depends on the
- * files and on the volumes that exist, not on the order in which the files were written:
+ * A scan of the directory (dir_follower.c) has two phases. First it reads and parses each file that
+ * changed; the volume of a valid file waits as the file's `next`, an invalid file is reported and
+ * changes nothing. Volumes whose files were deleted are removed. Then the waiting volumes are
+ * applied. The result depends on the files and on the volumes that exist, not on the order in which
+ * the files were written:
  *
  *  1. When the targets of two files conflict (they are equal, or one contains the other), the file
  *     that has the target keeps it; if neither has it, the first by name gets it. The other file is
  *     reported, and tried again in each scan.
- *  2. Volumes whose files were deleted, or whose targets move, are removed first, so that two files
- *     can swap their targets.
+ *  2. Volumes whose targets move are removed first, so that two files can swap their targets.
  *  3. The other volumes are added or changed.
- *
- * A file that disappears is kept for VANISH_SPAN, since some editors move the old file away before
- * they write the new one. A file that is open for writing is read after it was closed. When the
- * directory disappears, all volumes stay.
  */
 #include "node/static_volumes.h"
 
-#include <dirent.h>
-#include <fcntl.h>
-#include <sys/inotify.h>
-#include <sys/stat.h>
-
-#include "base/dir_watch.h"
-#include "base/list.h"
-#include "base/log.h"
-#include "fetcher/manifests/manifest_file.h"
+#include "base/dir_follower.h"
 
 #define SUFFIX ".yaml"
 
-#define VANISH_SPAN  SPAN_MS(100)
-#define SCAN_SPAN    SPAN_MS(2)  /* one change mostly causes several events */
-#define WRITING_SPAN SPAN_MS(50) /* IN_CLOSE_WRITE follows */
-#define BUSY_SPAN    SPAN_MS(100)
-#define TIMER_SLACK  SPAN_MS(1)
-
 struct file {
-    struct list link; /* by name */
-    char *name;
-    struct file_stamp stamp;
-    bool is_read;                  /* stamp is valid */
-    bool is_listed;                /* by the current scan */
-    mono_us missing_since;         /* 0: the last scan listed it */
+    struct dir_file file;
     struct buf text;               /* parsed last */
     struct static_volume *current; /* reported to added() or changed() */
     struct static_volume *next;    /* valid, not applied yet */
@@ -54,40 +31,39 @@ struct static_volumes {
     char *path;
     const struct static_volumes_callbacks *callbacks;
     void *userdata;
-    sd_event *event;
-    sd_event_source *timer;
-    mono_us scan_at; /* when the timer fires; 0: it is not set */
-    struct dir_watch *watch;
-    struct list files;
-    size_t n_files;
+    struct dir_follower *dir;
     struct error error; /* of the directory, reported last */
 };
 
 /* ---- files */
 
-static struct file *file_free(struct file *f)
+/* By name. */
+static struct file *const *files_of(const struct static_volumes *v, size_t *ret_n)
 {
-    if (f == NULL)
-        return NULL;
-    list_remove(&f->link);
-    static_volume_unref(f->current);
-    static_volume_unref(f->next);
-    buf_deinit(&f->text);
-    free(f->name);
-    free(f);
-    return NULL;
+    /* each dir_file is the first member of a file */
+    return (struct file *const *)(const void *)dir_follower_files(v->dir, ret_n);
 }
 
-static struct file *file_new(const char *name)
+static struct file *file_of(struct dir_file *file)
+{
+    return CONTAINER_OF(file, struct file, file);
+}
+
+static struct dir_file *file_new(void *userdata)
 {
     struct file *f = calloc(1, sizeof(*f));
 
-    if (f == NULL)
-        return NULL;
-    list_init(&f->link);
-    f->text = BUF_INIT(MANIFEST_FILE_MAX_BYTES);
-    f->name = strdup(name);
-    return f->name != NULL ? f : file_free(f);
+    return f != NULL ? &f->file : NULL;
+}
+
+static void file_free(void *userdata, struct dir_file *file)
+{
+    struct file *f = file_of(file);
+
+    static_volume_unref(f->current);
+    static_volume_unref(f->next);
+    buf_deinit(&f->text);
+    free(f);
 }
 
 static bool is_volume_name(const char *name)
@@ -95,27 +71,6 @@ static bool is_volume_name(const char *name)
     size_t len = strlen(name), suffix_len = strlen(SUFFIX);
 
     return name[0] != '.' && len > suffix_len && streq(name + len - suffix_len, SUFFIX);
-}
-
-/* Find a file, or add it. Return: NULL when memory is short. */
-static struct file *get_file(struct static_volumes *v, const char *name)
-{
-    struct file *f, *added;
-
-    list_for_each (f, &v->files, link) {
-        int order = strcmp(f->name, name);
-
-        if (order == 0)
-            return f;
-        if (order > 0)
-            break;
-    }
-    added = file_new(name);
-    if (added == NULL)
-        return NULL;
-    list_append(&f->link, &added->link); /* before the first file with a greater name */
-    v->n_files++;
-    return added;
 }
 
 /* ---- reporting */
@@ -132,73 +87,46 @@ static void report(struct static_volumes *v, const char *file, struct error *rep
 
 /* ---- reading */
 
-static void schedule(struct static_volumes *v, span_us span);
-
 /* Return: 0 or -ENOMEM. */
 static int parse_file(struct static_volumes *v, struct file *f)
 {
     struct static_volume *volume = NULL;
     struct error e = ERROR_INIT;
-    int r = -EFBIG;
+    int r = static_volume_parse(f->file.name, buf_text(&f->text), f->text.len, &volume, &e);
 
-    if (f->text.len > STATIC_VOLUME_MAX_BYTES)
-        error_set(&e, r, "the file is longer than %u bytes", STATIC_VOLUME_MAX_BYTES);
-    else
-        r = static_volume_parse(f->name, buf_text(&f->text), f->text.len, &volume, &e);
     if (r == -ENOMEM)
         return r;
-    f->next = static_volume_unref(f->next);
+    static_volume_unref(f->next);
     f->next = volume;
     if (r < 0)
-        report(v, f->name, &f->error, &e);
+        report(v, f->file.name, &f->error, &e);
     return 0;
 }
 
-/* Return: 0; MANIFEST_FILE_BUSY; -ENOMEM. */
-static int read_file(struct static_volumes *v, int dir_fd, struct file *f)
+static int on_read(void *userdata, struct dir_file *file, struct buf *text)
 {
-    struct buf text = BUF_INIT(MANIFEST_FILE_MAX_BYTES);
-    struct file_stamp stamp = {.size = 0};
-    struct error e = ERROR_INIT;
-    int r = manifest_file_read(dir_fd, f->name, false, &text, &stamp, &e);
-    bool is_same = r == 0 && f->text.len == text.len && f->text.data != NULL &&
-                   memcmp(buf_text(&f->text), buf_text(&text), text.len) == 0;
+    struct file *f = file_of(file);
 
-    if (r == MANIFEST_FILE_OTHER)
-        r = error_set(&e, -EINVAL, "not a regular file");
-    if (r == 0 && !is_same) {
-        buf_deinit(&f->text);
-        f->text = text;
-        text = BUF_INIT(MANIFEST_FILE_MAX_BYTES);
-        r = parse_file(v, f);
-    } else if (r < 0 && r != -ENOMEM) {
-        report(v, f->name, &f->error, &e);
-        buf_deinit(&f->text); /* so that the next successful read parses it and clears the error */
-        r = 0;
-    }
-    buf_deinit(&text);
-    f->stamp = stamp;
-    f->is_read = r == 0;
-    return r;
+    if (f->text.data != NULL && f->text.len == text->len &&
+        memcmp(buf_text(&f->text), buf_text(text), text->len) == 0)
+        return 0;
+    buf_deinit(&f->text);
+    f->text = *text;
+    *text = BUF_INIT(0);
+    return parse_file(userdata, f);
 }
 
-/* Return: as read_file(). */
-static int refresh_file(struct static_volumes *v, int dir_fd, struct file *f)
+static int on_unreadable(void *userdata, struct dir_file *file, int code,
+                         const struct error *reason)
 {
-    struct error e = ERROR_INIT;
-    struct stat st;
+    struct file *f = file_of(file);
+    struct error e = *reason;
 
-    if (fstatat(dir_fd, f->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-        return MANIFEST_FILE_BUSY; /* deleted after the directory was listed */
-    if (S_ISLNK(st.st_mode) && dir_watch_follow(v->watch, f->name, &e) < 0) {
-        report(v, f->name, &f->error, &e);
-        return 0;
-    }
-    if (S_ISLNK(st.st_mode) && fstatat(dir_fd, f->name, &st, 0) < 0)
-        return MANIFEST_FILE_BUSY;
-    if (f->is_read && file_stamp_holds(&f->stamp, &st))
-        return 0;
-    return read_file(v, dir_fd, f);
+    if (code == FILE_READ_OTHER)
+        error_set(&e, -EINVAL, "not a regular file");
+    report(userdata, file->name, &f->error, &e);
+    buf_deinit(&f->text); /* so that the next successful read parses it and clears the error */
+    return 0;
 }
 
 /* ---- applying */
@@ -221,25 +149,23 @@ static bool overlaps(const struct static_volume *volume, const char *target)
     return volume != NULL && paths_overlap(volume->target, target);
 }
 
-static bool is_vanished(const struct file *f)
-{
-    return f->missing_since != 0 && clock_mono() - f->missing_since >= VANISH_SPAN;
-}
-
 /* Rule 1 of the top comment. Return: the file that keeps @f->next from its target, or NULL. */
 static const struct file *find_conflict(const struct static_volumes *v, const struct file *f)
 {
     const char *target = f->next->target;
-    const struct file *other;
     bool is_before = true;
+    size_t n;
+    struct file *const *files = files_of(v, &n);
 
     if (has_target(f->current, target))
         return NULL;
-    list_for_each (other, &v->files, link) {
-        if (other == f)
+    for (size_t i = 0; i < n; i++) {
+        const struct file *other = files[i];
+
+        if (other == f) {
             is_before = false;
-        if (other == f || is_vanished(other))
             continue;
+        }
         if (overlaps(other->current, target) &&
             (other->next == NULL || other->conflict != NULL || overlaps(other->next, target)))
             return other;
@@ -252,14 +178,17 @@ static const struct file *find_conflict(const struct static_volumes *v, const st
 /* A file that has to keep its target may cause another conflict: repeat until none is found. */
 static void find_conflicts(struct static_volumes *v)
 {
-    struct file *f;
+    size_t n;
+    struct file *const *files = files_of(v, &n);
     bool is_complete;
 
-    list_for_each (f, &v->files, link)
-        f->conflict = NULL;
+    for (size_t i = 0; i < n; i++)
+        files[i]->conflict = NULL;
     do {
         is_complete = true;
-        list_for_each (f, &v->files, link) {
+        for (size_t i = 0; i < n; i++) {
+            struct file *f = files[i];
+
             if (f->next == NULL || f->conflict != NULL)
                 continue;
             f->conflict = find_conflict(v, f);
@@ -275,22 +204,12 @@ static void remove_current(struct static_volumes *v, struct file *f)
     f->current = static_volume_unref(f->current);
 }
 
-static void remove_old(struct static_volumes *v)
+static void on_removed(void *userdata, struct dir_file *file)
 {
-    struct file *f, *after;
+    struct file *f = file_of(file);
 
-    list_for_each_safe (f, after, &v->files, link) {
-        bool vanished = is_vanished(f);
-
-        if (vanished ||
-            (f->next != NULL && f->conflict == NULL && !has_target(f->current, f->next->target)))
-            remove_current(v, f);
-        if (!vanished)
-            continue;
-        report(v, f->name, &f->error, &ERROR_INIT);
-        file_free(f);
-        v->n_files--;
-    }
+    remove_current(userdata, f);
+    report(userdata, file->name, &f->error, &ERROR_INIT);
 }
 
 /* The file was invalid, and now has its last valid text again. */
@@ -305,7 +224,7 @@ static void apply_next(struct static_volumes *v, struct file *f)
 
     if (is_unchanged(f)) {
         f->next = static_volume_unref(f->next);
-        report(v, f->name, &f->error, &ERROR_INIT);
+        report(v, f->file.name, &f->error, &ERROR_INIT);
         return;
     }
     f->current = TAKE(f->next);
@@ -314,7 +233,7 @@ static void apply_next(struct static_volumes *v, struct file *f)
     else
         v->callbacks->added(v->userdata, f->current);
     static_volume_unref(old);
-    report(v, f->name, &f->error, &ERROR_INIT);
+    report(v, f->file.name, &f->error, &ERROR_INIT);
 }
 
 static void report_conflict(struct static_volumes *v, struct file *f)
@@ -326,181 +245,71 @@ static void report_conflict(struct static_volumes *v, struct file *f)
     assert(its != NULL);
     if (has_target(its, f->next->target))
         error_set(&e, -EEXIST, "target: %.255s is already used by %.64s", f->next->target,
-                  f->conflict->name);
+                  f->conflict->file.name);
     else
         error_set(&e, -EEXIST, "target: %.128s overlaps with %.128s of %.64s", f->next->target,
-                  its->target, f->conflict->name);
-    report(v, f->name, &f->error, &e);
+                  its->target, f->conflict->file.name);
+    report(v, f->file.name, &f->error, &e);
 }
 
 static void apply(struct static_volumes *v)
 {
-    struct file *f;
+    size_t n;
+    struct file *const *files = files_of(v, &n);
 
     find_conflicts(v);
-    list_for_each (f, &v->files, link) {
-        if (f->conflict != NULL)
-            report_conflict(v, f);
-    }
-    remove_old(v);
-    list_for_each (f, &v->files, link)
-        if (f->next != NULL && f->conflict == NULL)
-            apply_next(v, f);
+    for (size_t i = 0; i < n; i++)
+        if (files[i]->conflict != NULL)
+            report_conflict(v, files[i]);
+    for (size_t i = 0; i < n; i++)
+        if (files[i]->next != NULL && files[i]->conflict == NULL &&
+            !has_target(files[i]->current, files[i]->next->target))
+            remove_current(v, files[i]);
+    for (size_t i = 0; i < n; i++)
+        if (files[i]->next != NULL && files[i]->conflict == NULL)
+            apply_next(v, files[i]);
 }
 
-/* ---- the directory */
-
-static int directory_failed(const struct static_volumes *v, int code, struct error *e)
+static int on_scanned(void *userdata, int result, const struct error *reason, mono_us at)
 {
-    if (code == -E2BIG)
-        return error_set(e, code, "more than %u files: remove those that are not needed",
-                         STATIC_VOLUMES_MAX);
-    if (code == -ENOENT && v->n_files == 0) {
-        *e = ERROR_INIT; /* not configured */
-        return 0;
-    }
-    return error_set_errno(e, code, "cannot read the directory; its volumes are kept unchanged");
-}
+    struct static_volumes *v = userdata;
+    const struct error none = ERROR_INIT;
+    size_t n;
 
-static int list_directory(struct static_volumes *v, DIR *dir)
-{
-    const struct dirent *entry;
-    size_t n = 0;
-
-    for (errno = 0; (entry = readdir(dir)) != NULL; errno = 0) {
-        struct file *f;
-
-        if (!is_volume_name(entry->d_name))
-            continue;
-        if (++n > STATIC_VOLUMES_MAX)
-            return -E2BIG;
-        f = get_file(v, entry->d_name);
-        if (f == NULL)
-            return -ENOMEM;
-        f->is_listed = true;
-    }
-    return errno != 0 ? negative_errno() : 0;
-}
-
-/* Return: 0; MANIFEST_FILE_BUSY: scan again after BUSY_SPAN; -ENOMEM. */
-static int refresh_files(struct static_volumes *v, int dir_fd)
-{
-    bool is_busy = false;
-    struct file *f;
-
-    list_for_each (f, &v->files, link) {
-        int r = 0;
-
-        if (f->is_listed)
-            f->missing_since = 0;
-        else if (f->missing_since == 0)
-            f->missing_since = clock_mono();
-        if (f->is_listed)
-            r = refresh_file(v, dir_fd, f);
-        if (r < 0)
-            return r;
-        is_busy = is_busy || r == MANIFEST_FILE_BUSY || !f->is_listed;
-    }
-    return is_busy ? MANIFEST_FILE_BUSY : 0;
-}
-
-/* After an incomplete listing: drop the files that it added and that were never read. */
-static void forget_unread(struct static_volumes *v)
-{
-    struct file *f, *after;
-
-    list_for_each_safe (f, after, &v->files, link) {
-        if (f->text.data != NULL || f->current != NULL || f->error.text[0] != '\0')
-            continue;
-        file_free(f);
-        v->n_files--;
-    }
-}
-
-/* Return: as refresh_files(); other -errno with @e. */
-static int rescan(struct static_volumes *v, struct error *e)
-{
-    struct file *f;
-    DIR *dir;
-    int r = dir_watch_renew(v->watch, e);
-
-    if (r < 0)
-        return r == -ENOSPC || r == -ENOMEM ? r : directory_failed(v, r, e);
-    list_for_each (f, &v->files, link)
-        f->is_listed = false;
-    dir = opendir(v->path);
-    if (dir == NULL)
-        return directory_failed(v, negative_errno(), e);
-    r = list_directory(v, dir);
-    if (r == 0) {
-        r = refresh_files(v, dirfd(dir));
-    } else {
-        forget_unread(v);
-        r = directory_failed(v, r, e);
-    }
-    closedir(dir);
-    if (r >= 0)
+    files_of(v, &n);
+    if (result == -ENOENT && n == 0)
+        result = 0; /* not configured */
+    report(v, v->path, &v->error, result < 0 ? reason : &none);
+    if (result >= 0)
         apply(v);
-    return r;
+    return result;
 }
+
+static const struct dir_follower_ops dir_ops = {
+    .accepts = is_volume_name,
+    .new_file = file_new,
+    .free_file = file_free,
+    .read = on_read,
+    .unreadable = on_unreadable,
+    .removed = on_removed,
+    .scanned = on_scanned,
+};
 
 void static_volumes_refresh(struct static_volumes *volumes)
 {
     struct error e = ERROR_INIT;
-    int r = rescan(volumes, &e);
 
-    dir_watch_settle(volumes->watch);
-    if (r == -ENOMEM && e.text[0] == '\0')
-        error_set_errno(&e, r, "cannot read the volumes; retrying");
-    if (r == MANIFEST_FILE_BUSY || r == -ENOMEM)
-        schedule(volumes, BUSY_SPAN);
-    report(volumes, volumes->path, &volumes->error, &e);
+    dir_follower_scan(volumes->dir, &e); /* on_scanned() has reported a failure */
 }
 
 size_t static_volumes_count(const struct static_volumes *volumes)
 {
-    const struct file *f;
-    size_t n = 0;
+    size_t n, count = 0;
+    struct file *const *files = files_of(volumes, &n);
 
-    list_for_each (f, &volumes->files, link)
-        n += f->current != NULL;
-    return n;
-}
-
-/* ---- events */
-
-static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
-{
-    struct static_volumes *v = userdata;
-
-    v->scan_at = 0;
-    static_volumes_refresh(v);
-    return 0;
-}
-
-/* Scan after @span, or earlier if an earlier scan is scheduled. */
-static void schedule(struct static_volumes *v, span_us span)
-{
-    mono_us at = clock_mono() + span;
-
-    if (v->scan_at != 0 && v->scan_at <= at)
-        return;
-    v->timer = sd_event_source_disable_unref(v->timer);
-    v->scan_at = at;
-    if (sd_event_add_time(v->event, &v->timer, CLOCK_MONOTONIC, at, TIMER_SLACK, on_timer, v) < 0) {
-        v->scan_at = 0;
-        log_debug("cannot set a timer; static volumes are scanned after the next change");
-    }
-}
-
-static void on_event(void *userdata, const struct dir_event *event)
-{
-    struct static_volumes *v = userdata;
-    bool is_writing = (event->mask & (IN_CREATE | IN_MODIFY)) != 0;
-
-    if (event->name != NULL && !is_volume_name(event->name))
-        return;
-    schedule(v, is_writing ? WRITING_SPAN : SCAN_SPAN);
+    for (size_t i = 0; i < n; i++)
+        count += files[i]->current != NULL;
+    return count;
 }
 
 /* ---- the object */
@@ -510,18 +319,22 @@ int static_volumes_new(sd_event *event, const char *path,
                        struct static_volumes **ret_volumes, struct error *e)
 {
     _cleanup_(static_volumes_freep) struct static_volumes *v = calloc(1, sizeof(*v));
+    struct dir_follower_config config = {
+        .what = "the directory of static volumes",
+        .files = "files",
+        .max_files = STATIC_VOLUMES_MAX,
+        .max_file_bytes = STATIC_VOLUME_MAX_BYTES,
+    };
     int r;
 
-    if (v == NULL)
+    if (v != NULL)
+        v->path = strdup(path);
+    if (v == NULL || v->path == NULL)
         return error_set_errno(e, -ENOMEM, "cannot read the static volumes in %.255s", path);
-    list_init(&v->files);
     v->callbacks = callbacks;
     v->userdata = userdata;
-    v->event = sd_event_ref(event);
-    v->path = strdup(path);
-    if (v->path == NULL)
-        return error_set_errno(e, -ENOMEM, "cannot read the static volumes in %.255s", path);
-    r = dir_watch_new(event, path, on_event, v, &v->watch, e);
+    config.path = v->path;
+    r = dir_follower_new(event, &config, &dir_ops, v, &v->dir, e);
     if (r < 0)
         return r;
     *ret_volumes = TAKE(v);
@@ -530,15 +343,9 @@ int static_volumes_new(sd_event *event, const char *path,
 
 struct static_volumes *static_volumes_free(struct static_volumes *volumes)
 {
-    struct file *f, *after;
-
     if (volumes == NULL)
         return NULL;
-    sd_event_source_disable_unref(volumes->timer);
-    dir_watch_free(volumes->watch);
-    list_for_each_safe (f, after, &volumes->files, link)
-        file_free(f);
-    sd_event_unref(volumes->event);
+    dir_follower_free(volumes->dir);
     free(volumes->path);
     free(volumes);
     return NULL;

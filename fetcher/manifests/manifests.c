@@ -1,20 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Any change makes the directory be looked at as a whole, once however many events told of it
- * (manifest_dir.c). Then all manifests are gone through in the order of file names, later ones
- * winning, and the store is told what is new for each object.
+ * After each scan of the directory (dir_follower.c) all manifests are collected in the order of
+ * file names, of which the last one of an object wins, and the store gets what changed of each
+ * object.
  *
- * What was good stays until something better is known. A manifest that is no good any more, or a
- * file that does not parse or cannot be read, leaves the objects as they were and reports them as
- * failing. Only a readable directory without the manifest removes its object; a directory that is
- * gone removes nothing.
+ * Good content stays until better content is known. An invalid manifest, or a file that does not
+ * parse or cannot be read, leaves the objects as they were and reports them as failing. Only a
+ * readable directory without the manifest removes its object; a missing directory removes nothing.
  *
- * A file that is being written is left until its writer has closed it. As inotify says so a moment
- * before the kernel counts the file as closed, files that were left are looked at again on a timer
- * too.
- *
- * Manifests have no resourceVersion that means anything. Each reading of a file gets a number from
- * a counter, and an object keeps the one that it has for as long as it says the same.
+ * Manifests have no meaningful resourceVersion. Each read of a file gets a number from a counter,
+ * and an object keeps its number while its content is the same.
  */
 #include "fetcher/manifests/manifests.h"
 
@@ -23,15 +18,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/dir_follower.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "encoding/json.h"
-#include "fetcher/manifests/manifest_dir.h"
+#include "fetcher/manifests/manifest_list.h"
 
-#define RETRY_MIN      SPAN_MS(2)
-#define RETRY_MAX      SPAN_MS(1000)
-#define RETRY_MODIFIED SPAN_MS(200) /* a change that no closing may follow, as by truncate(2) */
-#define MAX_PROBLEMS   8            /* texts in the status */
+#define MAX_PROBLEMS     8 /* texts in the status */
+#define VERSION_TEXT_MAX 24
+
+/* A file of the directory. */
+struct manifest_file {
+    struct dir_file file;
+    struct manifest_list list; /* what was read last, with the good content of earlier reads */
+};
 
 /* An object that is in the manifests or asked for. */
 struct followed {
@@ -49,18 +49,21 @@ struct followed {
 
 struct manifest_source {
     struct source source; /* first, see source.h */
-    sd_event *event;
     struct store *store;
     char *path;
-    struct manifest_dir *dir;
-    sd_event_source *scan_source;  /* looks at the directory once, in the loop's next turn */
-    sd_event_source *retry_source; /* the same, some time later */
-    span_us retry_span;
-    mono_us event_at; /* of the newest event that was not looked after yet; 0: there is none */
+    char *default_namespace;
+    struct dir_follower *dir;
+    uint64_t version; /* of the last file that was read: its objects' resourceVersion */
     struct list objects;
     void *by_key;           /* tsearch(3) tree of the same */
     struct error dir_error; /* why the directory cannot be read; empty if it can */
 };
+
+static struct manifest_file *const *files_of(const struct manifest_source *s, size_t *ret_n)
+{
+    /* each dir_file is the first member of a manifest_file */
+    return (struct manifest_file *const *)(const void *)dir_follower_files(s->dir, ret_n);
+}
 
 /* ---- objects */
 
@@ -161,7 +164,7 @@ static void remove_object(struct manifest_source *s, struct followed *f, mono_us
 static const struct error *unnamed_problem(const struct manifest_source *s)
 {
     size_t n;
-    struct manifest_file *const *files = manifest_dir_peek(s->dir, &n);
+    struct manifest_file *const *files = files_of(s, &n);
 
     if (s->dir_error.text[0] != '\0')
         return &s->dir_error;
@@ -198,9 +201,9 @@ static int collect_manifest(struct manifest_source *s, const struct manifest_fil
         f = add_followed(s, m->key);
     if (f == NULL)
         return -ENOMEM;
-    if (f->manifest != NULL && file->is_changed)
+    if (f->manifest != NULL && file->file.is_changed)
         log_debug("an object is in the manifests twice, the last one counts", "object",
-                  object_key_text(m->key, text), "file", file->name);
+                  object_key_text(m->key, text), "file", file->file.name);
     f->manifest = m->object != NULL ? m : f->manifest;
     f->error = m->error;
     return 0;
@@ -210,11 +213,11 @@ static int collect_manifest(struct manifest_source *s, const struct manifest_fil
 static int collect_files(struct manifest_source *s, bool is_missing)
 {
     size_t n;
-    struct manifest_file *const *files = manifest_dir_peek(s->dir, &n);
+    struct manifest_file *const *files = files_of(s, &n);
 
     for (size_t i = 0; i < n; i++)
-        for (size_t k = 0; k < files[i]->list.n && (files[i]->missing_since != 0) == is_missing;
-             k++)
+        for (size_t k = 0;
+             k < files[i]->list.n && (files[i]->file.missing_since != 0) == is_missing; k++)
             if (collect_manifest(s, files[i], &files[i]->list.items[k]) < 0)
                 return -ENOMEM;
     return 0;
@@ -253,28 +256,82 @@ static int apply_manifests(struct manifest_source *s, mono_us at)
     return 0;
 }
 
-/* ---- looking at the directory */
+/* ---- files */
 
-/* Look again after @span, unless that is to happen earlier already. */
-static void retry_after(struct manifest_source *s, span_us span)
+static bool is_manifest_name(const char *name)
 {
-    mono_us due = clock_mono() + span, planned;
-    int is_planned;
+    static const char *const suffixes[] = {".yaml", ".yml", ".json"};
+    const char *dot = strrchr(name, '.');
 
-    if (sd_event_source_get_enabled(s->retry_source, &is_planned) > 0 &&
-        sd_event_source_get_time(s->retry_source, &planned) >= 0 && planned <= due)
-        return;
-    sd_event_source_set_time(s->retry_source, due);
-    sd_event_source_set_enabled(s->retry_source, SD_EVENT_ONESHOT);
+    for (size_t i = 0; i < ELEMENTS_OF(suffixes) && dot != NULL && name[0] != '.'; i++)
+        if (streq(dot, suffixes[i]))
+            return true;
+    return false;
 }
 
-static void retry_later(struct manifest_source *s)
+static struct dir_file *file_new(void *userdata)
 {
-    retry_after(s, s->retry_span);
-    s->retry_span = s->retry_span * 2 < RETRY_MAX ? s->retry_span * 2 : RETRY_MAX;
+    struct manifest_file *file = calloc(1, sizeof(*file));
+
+    return file != NULL ? &file->file : NULL;
 }
 
-/* The directory cannot be read: all that is known stays, and says why it may be old. */
+static struct manifest_file *manifest_file_of(struct dir_file *file)
+{
+    return CONTAINER_OF(file, struct manifest_file, file);
+}
+
+static void file_free(void *userdata, struct dir_file *dir_file)
+{
+    struct manifest_file *file = manifest_file_of(dir_file);
+
+    manifest_list_deinit(&file->list);
+    free(file);
+}
+
+/* Put a newly read list in place of the old one, and keep the good content of that. */
+static int replace_list(struct manifest_file *file, struct manifest_list *list)
+{
+    int r = manifest_list_inherit(list, &file->list);
+
+    if (r < 0) {
+        manifest_list_deinit(list);
+        return r;
+    }
+    manifest_list_deinit(&file->list);
+    file->list = *list;
+    return 0;
+}
+
+static int on_read(void *userdata, struct dir_file *file, struct buf *text)
+{
+    struct manifest_source *s = userdata;
+    char version[VERSION_TEXT_MAX];
+    struct manifest_list list;
+    int r;
+
+    snprintf(version, sizeof(version), "%llu", (unsigned long long)++s->version);
+    r = manifest_list_parse(file->name, text->data, text->len, s->default_namespace, version,
+                            &list);
+    return r < 0 ? r : replace_list(manifest_file_of(file), &list);
+}
+
+static int on_unreadable(void *userdata, struct dir_file *dir_file, int code,
+                         const struct error *reason)
+{
+    struct manifest_file *file = manifest_file_of(dir_file);
+    struct manifest_list list;
+    int r;
+
+    if (code == FILE_READ_OTHER)
+        return 0; /* such as a directory of that name */
+    if (file->list.unnamed != NULL && streq(file->list.unnamed->text, reason->text))
+        return 0;
+    r = manifest_list_failed(reason, &list);
+    return r < 0 ? r : replace_list(file, &list);
+}
+
+/* The directory cannot be read: the objects stay, and their status has the reason. */
 static void fail_all(struct manifest_source *s, const struct error *error)
 {
     struct followed *f;
@@ -284,60 +341,31 @@ static void fail_all(struct manifest_source *s, const struct error *error)
         report(s, f, &s->dir_error);
 }
 
-/* Return: as manifest_dir_refresh(). */
-static int scan(struct manifest_source *s, struct error *e)
+static int on_scanned(void *userdata, int result, const struct error *reason, mono_us at)
 {
-    mono_us at = s->event_at != 0 ? s->event_at : clock_mono();
-    struct error reason = ERROR_INIT;
-    int r = manifest_dir_refresh(s->dir, &reason);
+    struct manifest_source *s = userdata;
+    struct error e = *reason;
 
-    if (r >= 0) {
+    if (result >= 0) {
         s->dir_error = ERROR_INIT;
         if (apply_manifests(s, at) < 0)
-            r = -ENOMEM;
+            result = error_set_errno(&e, -ENOMEM, "cannot read the manifests in %.255s", s->path);
     }
-    if (r == -ENOMEM) {
-        forget_manifests(s); /* some are gone with the files that were read already */
-        error_set_errno(&reason, r, "cannot read the manifests in %.255s", s->path);
-    }
-    if (r < 0)
-        fail_all(s, &reason);
-    if (r < 0 && e != NULL)
-        *e = reason;
-    /* what was left for later is still the news of that event */
-    s->event_at = r == MANIFEST_FILE_BUSY ? s->event_at : 0;
-    if (r != 0)
-        retry_later(s);
-    return r;
+    if (result == -ENOMEM)
+        forget_manifests(s); /* those of files that were read are freed */
+    if (result < 0)
+        fail_all(s, &e);
+    return result;
 }
 
-static int on_scan(sd_event_source *source, void *userdata)
-{
-    struct manifest_source *s = userdata;
-    struct error e = ERROR_INIT;
-    int r = scan(s, &e);
-
-    if (r < 0)
-        log_debug("cannot read the manifests, trying again", "directory", s->path, "error", e.text);
-    return 0;
-}
-
-static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
-{
-    return on_scan(source, userdata);
-}
-
-static void on_changed(void *userdata, mono_us at, bool is_closing)
-{
-    struct manifest_source *s = userdata;
-
-    s->event_at = at;
-    s->retry_span = RETRY_MIN;
-    if (is_closing)
-        retry_after(s, RETRY_MODIFIED);
-    else
-        sd_event_source_set_enabled(s->scan_source, SD_EVENT_ONESHOT);
-}
+static const struct dir_follower_ops dir_ops = {
+    .accepts = is_manifest_name,
+    .new_file = file_new,
+    .free_file = file_free,
+    .read = on_read,
+    .unreadable = on_unreadable,
+    .scanned = on_scanned,
+};
 
 /* ---- the source */
 
@@ -389,7 +417,7 @@ static int describe_problems(const struct manifest_source *s, cJSON *status)
 {
     cJSON *problems = cJSON_AddArrayToObject(status, "problems");
     size_t n;
-    struct manifest_file *const *files = manifest_dir_peek(s->dir, &n);
+    struct manifest_file *const *files = files_of(s, &n);
 
     if (problems == NULL)
         return -ENOMEM;
@@ -408,15 +436,17 @@ static int describe_problems(const struct manifest_source *s, cJSON *status)
 static int source_describe(const struct source *source, cJSON *status)
 {
     const struct manifest_source *s = (const struct manifest_source *)source;
-    size_t n_files, n_objects = 0, n_bad = 0;
-    struct manifest_file *const *files = manifest_dir_peek(s->dir, &n_files);
+    size_t n, n_files = 0, n_objects = 0, n_bad = 0;
+    struct manifest_file *const *files = files_of(s, &n);
     const struct followed *f;
     int r;
 
     list_for_each (f, &s->objects, link)
         n_objects += f->presence == STORE_PRESENT;
-    for (size_t i = 0; i < n_files; i++)
+    for (size_t i = 0; i < n; i++) {
+        n_files += files[i]->file.is_read || files[i]->list.n_bad > 0;
         n_bad += files[i]->list.n_bad;
+    }
     r = json_add_text(status, "kind", "manifests");
     if (r >= 0)
         r = json_add_text(status, "directory", s->path);
@@ -437,13 +467,11 @@ static struct manifest_source *manifest_source_free(struct manifest_source *s)
 
     if (s == NULL)
         return NULL;
-    sd_event_source_disable_unref(s->scan_source);
-    sd_event_source_disable_unref(s->retry_source);
-    manifest_dir_free(s->dir);
+    dir_follower_free(s->dir);
     list_for_each_safe (f, tmp, &s->objects, link)
         drop_followed(s, f);
-    sd_event_unref(s->event);
     free(s->path);
+    free(s->default_namespace);
     free(s);
     return NULL;
 }
@@ -475,21 +503,10 @@ static int make_absolute(const char *path, char **ret_path)
     return absolute != NULL ? 0 : -ENOMEM;
 }
 
-static int add_sources(struct manifest_source *s)
-{
-    int r = sd_event_add_defer(s->event, &s->scan_source, on_scan, s);
-
-    if (r >= 0)
-        r = sd_event_source_set_enabled(s->scan_source, SD_EVENT_OFF);
-    if (r >= 0)
-        r = sd_event_add_time(s->event, &s->retry_source, CLOCK_MONOTONIC, 0, 1, on_retry, s);
-    return r >= 0 ? sd_event_source_set_enabled(s->retry_source, SD_EVENT_OFF) : r;
-}
-
-/* The first look. That the directory is not there is a mistake now, and may be mended later on. */
+/* The first scan. A missing directory is an error now; later the follower waits for it. */
 static int first_scan(struct manifest_source *s, struct error *e)
 {
-    int r = scan(s, e);
+    int r = dir_follower_scan(s->dir, e);
 
     if (r == -ENOENT || r == -ENOTDIR)
         return error_set_errno(e, r,
@@ -503,21 +520,25 @@ int manifest_source_new(sd_event *event, struct store *store, const char *dir,
                         const char *default_namespace, struct source **ret_source, struct error *e)
 {
     _cleanup_(manifest_source_freep) struct manifest_source *s = calloc(1, sizeof(*s));
+    struct dir_follower_config config = {
+        .what = "the manifests' directory",
+        .files = "manifests",
+        .max_files = MANIFESTS_MAX_FILES,
+        .max_file_bytes = MANIFEST_LIST_MAX_BYTES,
+    };
     int r = -ENOMEM;
 
     if (s != NULL) {
         s->source.ops = &manifest_source_ops;
-        s->event = sd_event_ref(event);
         s->store = store;
-        s->retry_span = RETRY_MIN;
         list_init(&s->objects);
-        r = make_absolute(dir, &s->path);
+        s->default_namespace = strdup(default_namespace);
+        r = s->default_namespace != NULL ? make_absolute(dir, &s->path) : -ENOMEM;
     }
-    if (r >= 0)
-        r = add_sources(s);
     if (r < 0)
         return error_set_errno(e, r, "cannot read the manifests in %.255s", dir);
-    r = manifest_dir_new(event, s->path, default_namespace, on_changed, s, &s->dir, e);
+    config.path = s->path;
+    r = dir_follower_new(event, &config, &dir_ops, s, &s->dir, e);
     if (r >= 0)
         r = first_scan(s, e);
     if (r < 0)

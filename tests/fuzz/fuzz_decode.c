@@ -6,7 +6,7 @@
 #include "encoding/json.h"
 #include "encoding/yaml.h"
 #include "fetcher/decode.h"
-#include "fetcher/manifests/manifest_file.h"
+#include "fetcher/manifests/manifest_list.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

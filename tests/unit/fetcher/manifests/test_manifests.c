@@ -18,7 +18,7 @@
 
 #include "base/dir_watch.h"
 #include "encoding/json.h"
-#include "fetcher/manifests/manifest_dir.h"
+#include "fetcher/manifests/manifest_list.h"
 #include "fetcher/manifests/manifests.h"
 
 #include "tests/unit/failmalloc.h"
@@ -555,8 +555,8 @@ static void test_directory_goes_and_comes_back(void **state)
     missing = follow_configmap(f, "missing");
     /* the directory is moved away and replaced */
     assert_int_equal(rename("parent/dir", "parent/old"), 0);
-    RUN_UNTIL(f, fails_with(a, "/parent/dir is gone"));
-    assert_true(has_value(a, "one") && fails_with(missing, "is gone"));
+    RUN_UNTIL(f, fails_with(a, "/parent/dir is missing"));
+    assert_true(has_value(a, "one") && fails_with(missing, "is missing"));
     assert_int_equal(mkdir("parent/dir", 0755), 0);
     RUN_UNTIL(f, fails_with(a, "without any manifests"));
     assert_true(has_value(a, "one"));
@@ -564,7 +564,7 @@ static void test_directory_goes_and_comes_back(void **state)
     RUN_UNTIL(f, has_value(a, "two") && is_live(a) && is_live(missing));
     /* its parent is moved away and comes back */
     assert_int_equal(rename("parent", "elsewhere"), 0);
-    RUN_UNTIL(f, fails_with(a, "is gone"));
+    RUN_UNTIL(f, fails_with(a, "is missing"));
     put("elsewhere/dir/a.yaml", configmap("a", "three"));
     assert_int_equal(rename("elsewhere", "parent"), 0);
     RUN_UNTIL(f, has_value(a, "three") && is_live(a));
@@ -580,11 +580,11 @@ static void test_follows_while_the_directory_is_gone(void **state)
     start(f, "dir");
     a = follow_configmap(f, "a");
     assert_int_equal(rename("dir", "old"), 0);
-    RUN_UNTIL(f, fails_with(a, "is gone"));
+    RUN_UNTIL(f, fails_with(a, "is missing"));
     /* whether there is one cannot be known */
     b = follow_configmap(f, "b");
     assert_int_equal(view(b)->presence, STORE_UNKNOWN);
-    assert_true(fails_with(b, "is gone"));
+    assert_true(fails_with(b, "is missing"));
     assert_int_equal(rename("old", "dir"), 0);
     RUN_UNTIL(f, is_absent(b) && is_live(b) && is_live(a));
 }
@@ -706,7 +706,7 @@ static void test_file_too_large(void **state)
     put("dir/a.yaml", configmap("a", "one"));
     start(f, "dir");
     a = follow_configmap(f, "a");
-    assert_int_equal(truncate("dir/a.yaml", (off_t)MANIFEST_FILE_MAX_BYTES + 1), 0);
+    assert_int_equal(truncate("dir/a.yaml", (off_t)MANIFEST_LIST_MAX_BYTES + 1), 0);
     RUN_UNTIL(f, fails_with(a, "a.yaml: the file is larger than 8 MiB"));
     assert_true(has_value(a, "one"));
     put_over("dir/a.yaml", configmap("a", "two"));
@@ -721,7 +721,7 @@ static void test_too_many_documents(void **state)
 
     assert_non_null(file);
     assert_true(fputs(configmap("a", "one"), file) >= 0);
-    for (unsigned i = 0; i < MANIFEST_FILE_MAX_DOCUMENTS; i++)
+    for (unsigned i = 0; i < MANIFEST_LIST_MAX_DOCUMENTS; i++)
         assert_true(fputs("---\nx\n", file) >= 0);
     assert_true(fprintf(file, "---\n%s", configmap("b", "one")) > 0);
     assert_int_equal(fclose(file), 0);
@@ -741,7 +741,7 @@ static void test_too_many_files(void **state)
     put("dir/a.yaml", configmap("a", "one"));
     start(f, "dir");
     a = follow_configmap(f, "a");
-    for (unsigned i = 0; i < MANIFEST_DIR_MAX_FILES; i++) {
+    for (unsigned i = 0; i < MANIFESTS_MAX_FILES; i++) {
         snprintf(path, sizeof(path), "dir/%05u.yaml", i);
         assert_int_equal(mknod(path, S_IFREG | 0600, 0), 0);
     }

@@ -1,30 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * A file is read under a read lease (fcntl(2), F_SETLEASE). The kernel gives it only while nobody
- * has the file open for writing, and makes whoever then opens it for writing wait until it is given
- * back. So no half-written file is ever taken, whatever inotify has said or not said yet, and the
- * few microseconds of reading see one version. Where leases are not to be had, inotify's word and
- * the file's times before and after have to do.
- *
- * A lease has one trap: a writer that has to wait makes the kernel signal the holder with SIGIO,
- * which ends a process. The signal is changed to one that is ignored by default.
- */
-#include "fetcher/manifests/manifest_file.h"
+#include "fetcher/manifests/manifest_list.h"
 
-#include <fcntl.h>
 #include <search.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "encoding/json.h"
 #include "encoding/yaml.h"
 #include "fetcher/decode.h"
-
-/* More than a tick of the clock that stamps files, which has at least 100 per second. */
-#define RECENT_NS 20000000
 
 /* ---- lists */
 
@@ -233,10 +217,10 @@ static int count_document(struct parser *p, const struct place *place)
 {
     struct error e;
 
-    if (++p->n_documents <= MANIFEST_FILE_MAX_DOCUMENTS)
+    if (++p->n_documents <= MANIFEST_LIST_MAX_DOCUMENTS)
         return 0;
     error_set(&e, -EFBIG, "the file has more than %u documents: divide it into several files",
-              MANIFEST_FILE_MAX_DOCUMENTS);
+              MANIFEST_LIST_MAX_DOCUMENTS);
     error_at(p, place, &e);
     return add_unnamed(&p->list, &e) < 0 ? -ENOMEM : -EFBIG;
 }
@@ -355,111 +339,4 @@ int manifest_list_parse(const char *file_name, const char *text, size_t len,
     }
     *ret_list = p.list;
     return 0;
-}
-
-/* ---- reading */
-
-static bool same_time(const struct timespec *a, const struct timespec *b)
-{
-    return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
-}
-
-bool file_stamp_holds(const struct file_stamp *stamp, const struct stat *now)
-{
-    return !stamp->is_recent && stamp->dev == now->st_dev && stamp->ino == now->st_ino &&
-           stamp->size == now->st_size && same_time(&stamp->mtime, &now->st_mtim) &&
-           same_time(&stamp->ctime, &now->st_ctim);
-}
-
-static bool is_recent(const struct timespec *changed)
-{
-    struct timespec now;
-    int64_t age_ns;
-
-    clock_gettime(CLOCK_REALTIME_COARSE, &now); /* the one that stamps files */
-    if (now.tv_sec - changed->tv_sec > 1)
-        return false;
-    age_ns = (now.tv_sec - changed->tv_sec) * 1000000000 + now.tv_nsec - changed->tv_nsec;
-    return age_ns < RECENT_NS;
-}
-
-static struct file_stamp stamp_of(const struct stat *st)
-{
-    return (struct file_stamp){.dev = st->st_dev,
-                               .ino = st->st_ino,
-                               .size = st->st_size,
-                               .mtime = st->st_mtim,
-                               .ctime = st->st_ctim,
-                               .is_recent = is_recent(&st->st_ctim)};
-}
-
-enum lease { LEASE_HELD, LEASE_WRITER, LEASE_UNKNOWN };
-
-/* Given back when the descriptor is closed. */
-static enum lease take_lease(int fd)
-{
-    /* SIGURG does nothing to a process that has no handler for it */
-    if (fcntl(fd, F_SETSIG, SIGURG) < 0)
-        return LEASE_UNKNOWN;
-    if (fcntl(fd, F_SETLEASE, F_RDLCK) >= 0)
-        return LEASE_HELD;
-    return errno == EAGAIN ? LEASE_WRITER : LEASE_UNKNOWN;
-}
-
-static int too_large(const char *name, struct error *e)
-{
-    return error_set(e, -EFBIG,
-                     "%.255s: the file is larger than %u MiB: divide it into several files", name,
-                     MANIFEST_FILE_MAX_BYTES >> 20);
-}
-
-static int cannot_read(const char *name, int code, struct error *e)
-{
-    return error_set_errno(e, code, "%.255s: cannot read the file", name);
-}
-
-/* @fd: a regular file's. */
-static int read_unwritten(int fd, const char *name, bool seems_written, struct buf *buf,
-                          struct file_stamp *ret_stamp, struct error *e)
-{
-    enum lease lease = take_lease(fd);
-    struct stat before, after;
-    int r;
-
-    if (lease == LEASE_WRITER || (lease == LEASE_UNKNOWN && seems_written))
-        return MANIFEST_FILE_BUSY;
-    if (fstat(fd, &before) < 0)
-        return cannot_read(name, negative_errno(), e);
-    if (before.st_size > (off_t)MANIFEST_FILE_MAX_BYTES)
-        return too_large(name, e);
-    r = buf_read_fd(buf, fd);
-    if (r < 0)
-        return r == -EFBIG ? too_large(name, e) : cannot_read(name, r, e);
-    if (fstat(fd, &after) < 0)
-        return cannot_read(name, negative_errno(), e);
-    *ret_stamp = stamp_of(&before);
-    ret_stamp->is_recent = false;
-    if (!file_stamp_holds(ret_stamp, &after) && lease != LEASE_HELD)
-        return MANIFEST_FILE_BUSY;
-    *ret_stamp = stamp_of(&after);
-    return 0;
-}
-
-int manifest_file_read(int dir_fd, const char *name, bool seems_written, struct buf *buf,
-                       struct file_stamp *ret_stamp, struct error *e)
-{
-    /* O_NONBLOCK: neither a pipe nor somebody's lease may hold up the loop */
-    _cleanup_(fd_closep) int fd =
-        openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-    struct stat st;
-
-    if (fd < 0 && errno == EWOULDBLOCK)
-        return MANIFEST_FILE_BUSY;
-    if (fd < 0)
-        return cannot_read(name, negative_errno(), e);
-    if (fstat(fd, &st) < 0)
-        return cannot_read(name, negative_errno(), e);
-    if (!S_ISREG(st.st_mode))
-        return MANIFEST_FILE_OTHER;
-    return read_unwritten(fd, name, seems_written, buf, ret_stamp, e);
 }

@@ -1,17 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * A file of manifests: reading it when nobody is writing it, and what its text says.
+ * The Secrets and ConfigMaps in the text of a file of manifests.
  */
-#include <sys/stat.h>
-
-#include "base/buf.h"
 #include "cache/object.h"
 
-#define MANIFEST_FILE_MAX_BYTES     (8u << 20) /* eight times what one object may hold */
-#define MANIFEST_FILE_MAX_DOCUMENTS 10000u     /* items of lists counted */
-
-/* ---- what a text says */
+#define MANIFEST_LIST_MAX_BYTES     (8u << 20) /* eight times what one object may hold */
+#define MANIFEST_LIST_MAX_DOCUMENTS 10000u     /* items of lists counted */
 
 /* One Secret or ConfigMap. */
 struct manifest {
@@ -52,32 +47,3 @@ int manifest_list_failed(const struct error *error, struct manifest_list *ret_li
 int manifest_list_inherit(struct manifest_list *list, const struct manifest_list *before);
 
 void manifest_list_deinit(struct manifest_list *list);
-
-/* ---- reading */
-
-/* What tells whether a file is still the one that was read. */
-struct file_stamp {
-    dev_t dev;
-    ino_t ino;
-    off_t size;
-    struct timespec mtime;
-    struct timespec ctime;
-    /* Read so soon after its last change that the next one could get the same times. */
-    bool is_recent;
-};
-
-/* Whether a file with status @now is surely the one that was read as @stamp. */
-bool file_stamp_holds(const struct file_stamp *stamp, const struct stat *now);
-
-/*
- * Read a file of at most MANIFEST_FILE_MAX_BYTES as a whole, unless somebody is writing it.
- * @name:          relative to @dir_fd
- * @seems_written: what inotify said of it; decides where the kernel does not tell (no right to
- *                 leases, or a filesystem without)
- * Return: 0; MANIFEST_FILE_BUSY while a process has it open for writing; MANIFEST_FILE_OTHER for
- * what is no regular file; -errno with @e.
- */
-#define MANIFEST_FILE_BUSY  1
-#define MANIFEST_FILE_OTHER 2
-int manifest_file_read(int dir_fd, const char *name, bool seems_written, struct buf *buf,
-                       struct file_stamp *ret_stamp, struct error *e);

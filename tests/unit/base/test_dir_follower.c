@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/dir_follower.h"
+
+#define WATCHDOG_SEC 30
+#define MAX_BYTES    64
+#define MAX_FILES    3
+
+struct test_file {
+    struct dir_file file;
+    char text[MAX_BYTES + 1]; /* read last */
+};
+
+struct fixture {
+    char root[32]; /* private, and the working directory */
+    char path[64]; /* the directory that is followed */
+    sd_event *event;
+    struct dir_follower *follower;
+    char calls[512]; /* of the follower, in order */
+    struct error reason;
+    unsigned n_files;
+};
+
+static void note(struct fixture *f, const char *what, const char *text)
+{
+    size_t len = strlen(f->calls);
+
+    snprintf(f->calls + len, sizeof(f->calls) - len, "%s%s ", what, text);
+}
+
+static bool accepts(const char *name)
+{
+    return str_after(name, "f") != NULL;
+}
+
+static struct dir_file *new_file(void *userdata)
+{
+    struct fixture *f = userdata;
+
+    f->n_files++;
+    return calloc(1, sizeof(struct test_file));
+}
+
+static void free_file(void *userdata, struct dir_file *file)
+{
+    struct fixture *f = userdata;
+
+    f->n_files--;
+    free(CONTAINER_OF(file, struct test_file, file));
+}
+
+static int on_read(void *userdata, struct dir_file *file, struct buf *text)
+{
+    struct test_file *t = CONTAINER_OF(file, struct test_file, file);
+
+    if (streq(t->text, buf_text(text)))
+        return 0; /* one that changed just before it was read is read again */
+    snprintf(t->text, sizeof(t->text), "%s", buf_text(text));
+    note(userdata, "=", t->text);
+    return 0;
+}
+
+static int on_unreadable(void *userdata, struct dir_file *file, int code,
+                         const struct error *reason)
+{
+    struct fixture *f = userdata;
+
+    note(f, "!", file->name);
+    f->reason = *reason;
+    return 0;
+}
+
+static void on_removed(void *userdata, struct dir_file *file)
+{
+    note(userdata, "-", file->name);
+}
+
+static int on_scanned(void *userdata, int result, const struct error *reason, mono_us at)
+{
+    struct fixture *f = userdata;
+
+    f->reason = result < 0 ? *reason : f->reason;
+    return result;
+}
+
+static const struct dir_follower_ops ops = {
+    .accepts = accepts,
+    .new_file = new_file,
+    .free_file = free_file,
+    .read = on_read,
+    .unreadable = on_unreadable,
+    .removed = on_removed,
+    .scanned = on_scanned,
+};
+
+static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw)
+{
+    return remove(path);
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    struct dir_follower_config config = {.what = "the directory",
+                                         .files = "files",
+                                         .max_files = MAX_FILES,
+                                         .max_file_bytes = MAX_BYTES};
+
+    assert_non_null(f);
+    alarm(WATCHDOG_SEC);
+    snprintf(f->root, sizeof(f->root), "/tmp/follower.XXXXXX");
+    assert_non_null(mkdtemp(f->root));
+    assert_int_equal(chdir(f->root), 0);
+    assert_int_equal(mkdir("dir", 0755), 0);
+    snprintf(f->path, sizeof(f->path), "%s/dir", f->root);
+    config.path = f->path;
+    assert_int_equal(sd_event_new(&f->event), 0);
+    assert_int_equal(dir_follower_new(f->event, &config, &ops, f, &f->follower, NULL), 0);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+
+    dir_follower_free(f->follower);
+    assert_int_equal(f->n_files, 0);
+    sd_event_unref(f->event);
+    assert_int_equal(chdir("/"), 0);
+    assert_int_equal(nftw(f->root, remove_one, 8, FTW_DEPTH | FTW_PHYS), 0);
+    free(f);
+    return 0;
+}
+
+static void put(const char *path, const char *text)
+{
+    _cleanup_(fd_closep) int fd = open("new", O_CREAT | O_WRONLY | O_TRUNC, 0644);
+
+    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+    assert_int_equal(rename("new", path), 0);
+}
+
+/* Run the loop until the follower has made exactly these calls. */
+static void expect_calls(struct fixture *f, const char *calls)
+{
+    while (!streq(f->calls, calls))
+        assert_true(sd_event_run(f->event, SPAN_FOREVER) >= 0);
+    f->calls[0] = '\0';
+}
+
+static int scan(struct fixture *f)
+{
+    return dir_follower_scan(f->follower, NULL);
+}
+
+static void reads_what_changed(void **state)
+{
+    struct fixture *f = *state;
+    size_t n;
+    struct dir_file *const *files;
+
+    put("dir/f2", "two");
+    put("dir/f1", "one");
+    put("dir/other", "not ours");
+    assert_int_equal(scan(f), 0);
+    expect_calls(f, "=one =two ");
+    files = dir_follower_files(f->follower, &n);
+    assert_int_equal(n, 2);
+    assert_string_equal(files[0]->name, "f1");
+    put("dir/f2", "2");
+    expect_calls(f, "=2 ");
+}
+
+static void removes_a_file_that_stays_away(void **state)
+{
+    struct fixture *f = *state;
+
+    put("dir/f1", "one");
+    assert_int_equal(scan(f), 0);
+    expect_calls(f, "=one ");
+    assert_int_equal(unlink("dir/f1"), 0);
+    assert_int_equal(scan(f), FILE_READ_BUSY); /* an editor may replace it */
+    assert_int_equal(f->n_files, 1);
+    expect_calls(f, "-f1 ");
+    assert_int_equal(f->n_files, 0);
+}
+
+static void waits_for_a_writer(void **state)
+{
+    struct fixture *f = *state;
+    int fd = open("dir/f1", O_CREAT | O_WRONLY, 0644);
+
+    assert_int_equal(write(fd, "half", 4), 4);
+    assert_int_equal(scan(f), FILE_READ_BUSY);
+    assert_string_equal(f->calls, "");
+    assert_int_equal(write(fd, " and half", 9), 9);
+    close(fd);
+    expect_calls(f, "=half and half ");
+}
+
+static void reports_what_it_cannot_read(void **state)
+{
+    struct fixture *f = *state;
+    char large[MAX_BYTES + 2];
+
+    memset(large, 'x', sizeof(large) - 1);
+    large[sizeof(large) - 1] = '\0';
+    put("dir/f1", large);
+    assert_int_equal(scan(f), 0);
+    assert_non_null(strstr(f->reason.text, "f1: the file is larger than"));
+    expect_calls(f, "!f1 ");
+    assert_int_equal(mkdir("dir/f2", 0755), 0);
+    assert_int_equal(symlink("nowhere", "dir/f3"), 0);
+    assert_int_equal(scan(f), 0);
+    expect_calls(f, "!f1 !f2 !f3 ");
+    put("dir/f3", "a file now");
+    put("dir/f1", "short");
+    assert_int_equal(rmdir("dir/f2"), 0);
+    while (strstr(f->calls, "=short") == NULL || strstr(f->calls, "=a file now") == NULL)
+        assert_true(sd_event_run(f->event, SPAN_FOREVER) >= 0);
+}
+
+static void missing_directory_changes_nothing(void **state)
+{
+    struct fixture *f = *state;
+
+    put("dir/f1", "one");
+    assert_int_equal(scan(f), 0);
+    assert_int_equal(rename("dir", "old"), 0);
+    assert_int_equal(scan(f), -ENOENT);
+    assert_non_null(strstr(f->reason.text, "its files stay in effect"));
+    assert_int_equal(mkdir("dir", 0755), 0);
+    assert_int_equal(scan(f), -ENODATA);
+    assert_non_null(strstr(f->reason.text, "without any files (unmounted?)"));
+    assert_int_equal(f->n_files, 1);
+    expect_calls(f, "=one ");
+    put("dir/f1", "two");
+    expect_calls(f, "=two ");
+}
+
+static void too_many_files_change_nothing(void **state)
+{
+    struct fixture *f = *state;
+    char path[] = "dir/f0";
+
+    put("dir/f0", "zero");
+    assert_int_equal(scan(f), 0);
+    expect_calls(f, "=zero ");
+    for (char c = '1'; c <= '0' + MAX_FILES; c++) {
+        path[5] = c;
+        put(path, "more");
+    }
+    assert_int_equal(scan(f), -EFBIG);
+    assert_non_null(strstr(f->reason.text, "more than 3 files"));
+    assert_string_equal(f->calls, "");
+    assert_int_equal(f->n_files, 1);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(reads_what_changed),
+        TEST(removes_a_file_that_stays_away),
+        TEST(waits_for_a_writer),
+        TEST(reports_what_it_cannot_read),
+        TEST(missing_directory_changes_nothing),
+        TEST(too_many_files_change_nothing),
+    };
+
+    return cmocka_run_group_tests_name("dir_follower", tests, NULL, NULL);
+}

@@ -46,7 +46,7 @@ void node_metrics_collect_volume(struct node_metrics *metrics, const struct publ
 void node_metrics_collect_source(struct node_metrics *metrics, const struct source *source);
 void node_metrics_collect_requests(struct node_metrics *metrics,
                                    const struct request_counts *counts);
-/* Lone mounts of all volumes: those that follow updates, and those that do not. */
+/* Mounted parts of all volumes: those that follow updates, and those that do not. */
 void node_metrics_collect_mounted_parts(struct node_metrics *metrics, size_t n_live,
                                         size_t n_stale);
 void node_metrics_collect_registration(struct node_metrics *metrics, bool is_registered);

@@ -140,7 +140,7 @@ void node_volume_set_fs(struct node_volume *volume, enum node_fs fs);
 /*
  * Request the mount. mount_done() follows, possibly before this returns; at once if the volume is
  * mounted. One request at a time.
- * @waits_indefinitely: wait for content as long as it takes, whatever the errors
+ * @waits_indefinitely: wait for content as long as it takes; errors do not end the request
  */
 void node_volume_request_mount(struct node_volume *volume, bool waits_indefinitely);
 

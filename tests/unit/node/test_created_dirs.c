@@ -82,7 +82,7 @@ static bool exists(const char *name)
     return access(name, F_OK) == 0;
 }
 
-static void only_what_was_made_is_removed(void **state)
+static void test_only_created_directories_are_removed(void **state)
 {
     struct fixture *f = *state;
 
@@ -92,12 +92,12 @@ static void only_what_was_made_is_removed(void **state)
     created_dirs_remove(f->dirs, below(f, "mine/a/b"));
     assert_false(exists("mine/a"));
     assert_true(exists("mine"));
-    make(f, "mine"); /* it was there */
+    make(f, "mine"); /* existed before */
     created_dirs_remove(f->dirs, below(f, "mine"));
     assert_true(exists("mine"));
 }
 
-static void what_is_in_use_stays(void **state)
+static void test_directory_in_use_stays(void **state)
 {
     struct fixture *f = *state;
 
@@ -109,8 +109,8 @@ static void what_is_in_use_stays(void **state)
     assert_false(exists("a"));
 }
 
-/* As after SIGKILL. */
-static void the_next_process_knows(void **state)
+/* The object is not freed, as after SIGKILL. */
+static void test_record_survives_a_kill(void **state)
 {
     struct fixture *f = *state;
 
@@ -131,7 +131,7 @@ static bool is_needed(void *userdata, const char *path)
     return strncmp(userdata, path, strlen(path)) == 0;
 }
 
-static void what_is_not_needed_is_pruned(void **state)
+static void test_prune_removes_unneeded(void **state)
 {
     struct fixture *f = *state;
     char needed[160];
@@ -147,7 +147,7 @@ static void what_is_not_needed_is_pruned(void **state)
     assert_false(exists("e"));
 }
 
-static void what_is_no_directory(void **state)
+static void test_file_in_place_of_a_directory(void **state)
 {
     struct fixture *f = *state;
     struct error e = ERROR_INIT;
@@ -160,7 +160,7 @@ static void what_is_no_directory(void **state)
     assert_int_equal(created_dirs_make(f->dirs, below(f, "file"), &e), -ENOTDIR);
 }
 
-static void a_file_that_is_no_good(void **state)
+static void test_invalid_record_counts_as_empty(void **state)
 {
     struct fixture *f = *state;
     FILE *file = fopen("made", "we");
@@ -174,7 +174,7 @@ static void a_file_that_is_no_good(void **state)
     make(f, "a");
 }
 
-static void too_many(void **state)
+static void test_limit(void **state)
 {
     struct fixture *f = *state;
     struct error e = ERROR_INIT;
@@ -205,7 +205,7 @@ static int make_and_remove(void *userdata)
     return r;
 }
 
-static void memory_can_be_short(void **state)
+static void test_no_memory(void **state)
 {
     failmalloc_try(make_and_remove, *state);
 }
@@ -213,14 +213,14 @@ static void memory_can_be_short(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(only_what_was_made_is_removed, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_is_in_use_stays, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_next_process_knows, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_is_not_needed_is_pruned, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_is_no_directory, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_file_that_is_no_good, setup, teardown),
-        cmocka_unit_test_setup_teardown(too_many, setup, teardown),
-        cmocka_unit_test_setup_teardown(memory_can_be_short, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_only_created_directories_are_removed, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_directory_in_use_stays, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_record_survives_a_kill, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_prune_removes_unneeded, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_file_in_place_of_a_directory, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_invalid_record_counts_as_empty, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_limit, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_no_memory, setup, teardown),
     };
 
     return cmocka_run_group_tests_name("created_dirs", tests, NULL, NULL);

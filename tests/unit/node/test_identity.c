@@ -29,7 +29,7 @@ static void write_kubeconfig(void)
     snprintf(kubeconfig, sizeof(kubeconfig), "%s/kubeconfig", dir);
     f = fopen(kubeconfig, "we");
     assert(f != NULL);
-    /* nothing listens there, and nothing is asked for */
+    /* nothing listens there, and no request is sent */
     r = fputs("apiVersion: v1\nkind: Config\ncurrent-context: c\n"
               "clusters: [{name: s, cluster: {server: 'http://127.0.0.1:1'}}]\n"
               "users: [{name: u, user: {token: dummy}}]\n"
@@ -67,8 +67,8 @@ static void test_rights(void **state)
     assert_string_equal(node_rights_name(NODE_RIGHTS_POD), "pod");
 }
 
-/* All pods are one, and its source stays for those that come later. */
-static void test_one_for_all(void **state)
+/* The source stays open for later pods. */
+static void test_daemon_rights_share_one_identity(void **state)
 {
     struct identities *all = make(NODE_RIGHTS_DAEMON, kubeconfig);
     const struct identity_request other = {
@@ -86,13 +86,13 @@ static void test_one_for_all(void **state)
     b = identity_unref(b);
     assert_int_equal(identities_get(all, &web, &a, &e), 0);
     assert_ptr_equal(a->source, source);
-    assert_int_equal(identity_renew(a, "", &e), 0); /* there is nothing to be renewed */
+    assert_int_equal(identity_renew(a, "", &e), 0); /* nothing to renew */
     identity_unref(a);
     identities_free(all);
 }
 
-/* With the kubelet's rights its kubeconfig is found, and looked for again if it was not there. */
-static void test_kubelets(void **state)
+/* A missing kubeconfig is looked for again by the next request. */
+static void test_node_rights_find_the_kubeconfig(void **state)
 {
     struct identities *all = make(NODE_RIGHTS_NODE, NULL);
     struct identity *i = NULL;
@@ -113,7 +113,7 @@ static void test_kubelets(void **state)
     identities_free(all);
 }
 
-static void test_one_for_each_account(void **state)
+static void test_pod_rights_have_one_for_each_account(void **state)
 {
     struct identities *all = make(NODE_RIGHTS_POD, kubeconfig);
     const struct identity_request again = {
@@ -138,7 +138,7 @@ static void test_one_for_each_account(void **state)
     identities_free(all);
 }
 
-static void test_tokens_that_are_none(void **state)
+static void test_invalid_tokens_are_refused(void **state)
 {
     static const char *const texts[] = {"",
                                         "{}",
@@ -164,8 +164,7 @@ static void test_tokens_that_are_none(void **state)
     identities_free(all);
 }
 
-/* Places that files name: the same place is the same identity. */
-static void test_places(void **state)
+static void test_equal_places_share_one_identity(void **state)
 {
     struct identities *all = make(NODE_RIGHTS_DAEMON, kubeconfig);
     const struct identity_place none = {0}, manifests = {.manifests = dir};
@@ -205,11 +204,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rights),
-        cmocka_unit_test(test_one_for_all),
-        cmocka_unit_test(test_kubelets),
-        cmocka_unit_test(test_one_for_each_account),
-        cmocka_unit_test(test_tokens_that_are_none),
-        cmocka_unit_test(test_places),
+        cmocka_unit_test(test_daemon_rights_share_one_identity),
+        cmocka_unit_test(test_node_rights_find_the_kubeconfig),
+        cmocka_unit_test(test_pod_rights_have_one_for_each_account),
+        cmocka_unit_test(test_invalid_tokens_are_refused),
+        cmocka_unit_test(test_equal_places_share_one_identity),
         cmocka_unit_test(test_no_memory),
     };
     const char *made;

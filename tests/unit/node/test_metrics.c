@@ -69,7 +69,7 @@ static void assert_line(struct fixture *f, const char *line)
         fail_msg("there is no '%s' in:\n%s", line, buf_text(&f->text));
 }
 
-static void test_publishing(void **state)
+static void test_publish_answers_are_counted(void **state)
 {
     struct fixture f;
 
@@ -102,13 +102,13 @@ static void test_updates_and_events(void **state)
     tear_down(&f);
 }
 
-static void test_sources_are_added_up(void **state)
+static void test_sources_are_summed(void **state)
 {
     struct fixture f;
 
     set_up(&f);
     f.n_sources = 2;
-    /* looking twice counts nothing twice, and neither does sharing a client */
+    /* neither a second rendering nor a shared client counts twice */
     assert_line(&f, "\nrest_client_requests_total{code=\"200\"} 10\n");
     assert_line(&f, "\nrest_client_requests_total{code=\"<error>\"} 2\n");
     assert_line(&f, "\nsecretfs_watches 14\n");
@@ -118,7 +118,7 @@ static void test_sources_are_added_up(void **state)
     tear_down(&f);
 }
 
-static void test_what_was_counted_stays_counted(void **state)
+static void test_counts_of_a_freed_source_are_retained(void **state)
 {
     struct fixture f;
 
@@ -139,7 +139,7 @@ static void test_what_was_counted_stays_counted(void **state)
     tear_down(&f);
 }
 
-static void test_a_source_that_counts_nothing(void **state)
+static void test_source_without_counts(void **state)
 {
     struct fixture f;
 
@@ -151,7 +151,7 @@ static void test_a_source_that_counts_nothing(void **state)
     tear_down(&f);
 }
 
-static void test_what_there_is(void **state)
+static void test_states_are_collected(void **state)
 {
     struct fixture f;
 
@@ -185,7 +185,7 @@ static int try_rendering(void *userdata)
     return r;
 }
 
-static void test_without_memory(void **state)
+static void test_no_memory(void **state)
 {
     failmalloc_try(try_rendering, NULL);
 }
@@ -193,13 +193,13 @@ static void test_without_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_publishing),
+        cmocka_unit_test(test_publish_answers_are_counted),
         cmocka_unit_test(test_updates_and_events),
-        cmocka_unit_test(test_sources_are_added_up),
-        cmocka_unit_test(test_what_was_counted_stays_counted),
-        cmocka_unit_test(test_a_source_that_counts_nothing),
-        cmocka_unit_test(test_what_there_is),
-        cmocka_unit_test(test_without_memory),
+        cmocka_unit_test(test_sources_are_summed),
+        cmocka_unit_test(test_counts_of_a_freed_source_are_retained),
+        cmocka_unit_test(test_source_without_counts),
+        cmocka_unit_test(test_states_are_collected),
+        cmocka_unit_test(test_no_memory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

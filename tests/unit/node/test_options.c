@@ -14,7 +14,7 @@
 
 static char config_path[] = "/tmp/secretfs-node-options-XXXXXX";
 
-/* A command line of words between blanks, after "node". */
+/* @line: words separated by blanks, after "node" */
 static int parse(const char *line, struct node_options *o, struct error *e)
 {
     char *argv[WORDS_MAX] = {NULL};
@@ -68,7 +68,7 @@ static void test_defaults(void **state)
     node_options_deinit(&o);
 }
 
-static void test_name_of_the_node(void **state)
+static void test_node_id_defaults_to_host_name(void **state)
 {
     struct node_options o;
 
@@ -82,7 +82,7 @@ static void test_name_of_the_node(void **state)
     unsetenv("NODE_NAME");
 }
 
-static void test_what_follows_from_others(void **state)
+static void test_derived_paths(void **state)
 {
     struct node_options o;
 
@@ -97,7 +97,7 @@ static void test_what_follows_from_others(void **state)
     node_options_deinit(&o);
 }
 
-static void test_ways_to_write_an_endpoint(void **state)
+static void test_endpoint_forms(void **state)
 {
     static const char *const ways[] = {"--endpoint=/a/csi.sock", "--endpoint=unix:/a/csi.sock",
                                        "--endpoint=unix:///a/csi.sock"};
@@ -130,7 +130,7 @@ static void test_levels(void **state)
     node_options_deinit(&o);
 }
 
-static void test_file_and_who_wins(void **state)
+static void test_command_line_overrides_file(void **state)
 {
     struct node_options o;
     char line[128];
@@ -154,7 +154,7 @@ static void test_file_and_who_wins(void **state)
     node_options_deinit(&o);
 }
 
-static void test_faults_of_a_file(void **state)
+static void test_invalid_files(void **state)
 {
     static const struct {
         const char *text;
@@ -197,7 +197,7 @@ static void test_faults_of_a_file(void **state)
     }
 }
 
-static void test_faults(void **state)
+static void test_invalid_arguments(void **state)
 {
     static const struct {
         const char *line;
@@ -252,14 +252,10 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_name_of_the_node),
-        cmocka_unit_test(test_what_follows_from_others),
-        cmocka_unit_test(test_ways_to_write_an_endpoint),
-        cmocka_unit_test(test_levels),
-        cmocka_unit_test(test_file_and_who_wins),
-        cmocka_unit_test(test_faults_of_a_file),
-        cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_defaults),      cmocka_unit_test(test_node_id_defaults_to_host_name),
+        cmocka_unit_test(test_derived_paths), cmocka_unit_test(test_endpoint_forms),
+        cmocka_unit_test(test_levels),        cmocka_unit_test(test_command_line_overrides_file),
+        cmocka_unit_test(test_invalid_files), cmocka_unit_test(test_invalid_arguments),
         cmocka_unit_test(test_no_memory),
     };
     int fd = mkstemp(config_path);

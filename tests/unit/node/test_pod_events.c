@@ -16,7 +16,7 @@
 
 #define REQUESTS_MAX 100
 
-/* A request that goes nowhere: the test says what becomes of it. */
+/* A request that is not sent: the test answers it. */
 struct fixture {
     struct pod_events *events;
     mono_us now;
@@ -112,7 +112,7 @@ static void post(struct fixture *f, const char *pod, const char *reason)
     pod_events_post(f->events, &source, &event, f->now);
 }
 
-/* The newest request gets an answer; 0: none. */
+/* Answer the newest request. @status: 0: the connection is refused */
 static void answer(struct fixture *f, int status)
 {
     const struct http_response response = {.status = status, .content_type = ""};
@@ -136,7 +136,7 @@ static void assert_results(const struct fixture *f, size_t posted, size_t failed
     assert_int_equal(f->n_results[POD_EVENT_DROPPED], dropped);
 }
 
-static void test_an_event(void **state)
+static void test_event_is_posted(void **state)
 {
     struct fixture f;
     const cJSON *body;
@@ -164,7 +164,7 @@ static void test_an_event(void **state)
     tear_down(&f);
 }
 
-static void test_the_same_is_not_said_again_soon(void **state)
+static void test_equal_events_are_dropped(void **state)
 {
     struct fixture f;
 
@@ -174,7 +174,7 @@ static void test_the_same_is_not_said_again_soon(void **state)
     post(&f, "prod/web-0", "VolumeHeld");
     post(&f, "prod/web-0", "VolumeHeld");
     assert_results(&f, 1, 0, 2);
-    /* another pod, or something else of this one */
+    /* another pod, or another event of this one */
     post(&f, "prod/web-1", "VolumeHeld");
     answer(&f, 201);
     post(&f, "prod/web-0", "VolumeCurrent");
@@ -187,7 +187,7 @@ static void test_the_same_is_not_said_again_soon(void **state)
     tear_down(&f);
 }
 
-static void test_many_at_once(void **state)
+static void test_burst_is_limited(void **state)
 {
     struct fixture f;
     char pod[32];
@@ -200,7 +200,7 @@ static void test_many_at_once(void **state)
             answer(&f, 201);
     }
     assert_results(&f, POD_EVENTS_PER_MINUTE, 0, 5);
-    /* one more every two seconds, and what was dropped may be said */
+    /* one more every two seconds; a dropped event may be posted */
     f.now += SPAN_SEC(2);
     post(&f, "prod/web-33", "VolumeHeld");
     answer(&f, 201);
@@ -209,7 +209,7 @@ static void test_many_at_once(void **state)
     tear_down(&f);
 }
 
-static void test_a_slow_server(void **state)
+static void test_requests_in_flight_are_limited(void **state)
 {
     struct fixture f;
     char pod[32];
@@ -227,12 +227,12 @@ static void test_a_slow_server(void **state)
     pod_events_forget(f.events, &source);
     assert_int_equal(f.n_open, 0);
     assert_results(&f, 1, 0, 2 + POD_EVENTS_POSTING - 1);
-    post(&f, "prod/web-99", "VolumeHeld"); /* given up with the rest */
+    post(&f, "prod/web-99", "VolumeHeld"); /* cancelled with the others */
     tear_down(&f);
 }
 
-/* What was said is remembered, however many there are that were not. */
-static void test_more_than_can_be_remembered(void **state)
+/* Dropped events do not replace posted ones. */
+static void test_posted_events_are_remembered_longest(void **state)
 {
     struct fixture f;
     char pod[32];
@@ -255,7 +255,7 @@ static void test_more_than_can_be_remembered(void **state)
     tear_down(&f);
 }
 
-static void test_a_server_that_refuses(void **state)
+static void test_refusing_server_is_left_alone(void **state)
 {
     struct fixture f;
 
@@ -268,7 +268,7 @@ static void test_a_server_that_refuses(void **state)
     f.now += SPAN_SEC(600);
     post(&f, "prod/web-1", "VolumeHeld");
     answer(&f, 500);
-    /* that is its own trouble, and may be over at once */
+    /* an error of the server, which may end at once */
     post(&f, "prod/web-2", "VolumeHeld");
     answer(&f, 0);
     post(&f, "prod/web-3", "VolumeHeld");
@@ -280,7 +280,7 @@ static void test_a_server_that_refuses(void **state)
     tear_down(&f);
 }
 
-static void test_odd_names(void **state)
+static void test_unusual_names(void **state)
 {
     char pod[300] = "prod/";
     struct fixture f;
@@ -291,7 +291,7 @@ static void test_odd_names(void **state)
     post(&f, "/web", "VolumeHeld");
     assert_results(&f, 0, 2, 0);
     memset(pod + 5, 'x', 253);
-    pod[5 + 199] = '-'; /* where it is cut */
+    pod[5 + 199] = '-'; /* the name is cut there */
     pod[5 + 253] = '\0';
     post(&f, pod, "VolumeHeld");
     name = json_text(json_member(f.requests[0].body, "metadata"), "name");
@@ -328,7 +328,7 @@ static int try_posting(void *userdata)
     return 0;
 }
 
-static void test_without_memory(void **state)
+static void test_no_memory(void **state)
 {
     failmalloc_try(try_posting, NULL);
 }
@@ -336,14 +336,14 @@ static void test_without_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_an_event),
-        cmocka_unit_test(test_the_same_is_not_said_again_soon),
-        cmocka_unit_test(test_many_at_once),
-        cmocka_unit_test(test_a_slow_server),
-        cmocka_unit_test(test_more_than_can_be_remembered),
-        cmocka_unit_test(test_a_server_that_refuses),
-        cmocka_unit_test(test_odd_names),
-        cmocka_unit_test(test_without_memory),
+        cmocka_unit_test(test_event_is_posted),
+        cmocka_unit_test(test_equal_events_are_dropped),
+        cmocka_unit_test(test_burst_is_limited),
+        cmocka_unit_test(test_requests_in_flight_are_limited),
+        cmocka_unit_test(test_posted_events_are_remembered_longest),
+        cmocka_unit_test(test_refusing_server_is_left_alone),
+        cmocka_unit_test(test_unusual_names),
+        cmocka_unit_test(test_no_memory),
     };
 
     log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT, LOG_TARGET_STDERR);

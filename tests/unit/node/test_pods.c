@@ -15,9 +15,9 @@
 
 #define REQUESTS_MAX 128
 #define QUERIES_MAX  8
-#define TURNS_MAX    1000 /* of the loop; far more than any of these takes */
+#define TURNS_MAX    1000 /* of the loop; far more than any test needs */
 
-/* An API server that says nothing by itself. */
+/* An API server that answers when a test says so. */
 struct request {
     char path[512];
     const struct http_handler *handler;
@@ -118,7 +118,7 @@ static int tear_down(void **state)
     return 0;
 }
 
-/* ---- what the server says */
+/* ---- answers of the server */
 
 static void respond(struct request *r, int status)
 {
@@ -154,7 +154,7 @@ static struct request *newest(void)
     return &world.requests[world.n_requests - 1];
 }
 
-/* Until there is one more. */
+/* Run the loop until there is one more request. */
 static struct request *wait_request(size_t n)
 {
     for (unsigned turn = 0; turn < TURNS_MAX && world.n_requests < n; turn++)
@@ -170,7 +170,7 @@ static struct request *wait_request(size_t n)
     "{\"volumeMounts\":[{\"name\":\"two\",\"subPath\":\"a\"}]}]}}"
 #define EVENT(type, object) "{\"type\":\"" type "\",\"object\":" object "}\n"
 
-/* ---- asking */
+/* ---- queries */
 
 static void on_answer(void *userdata, enum node_pods_answer answer)
 {
@@ -227,10 +227,11 @@ static void test_volumes_of_a_pod_wait_for_one_request(void **state)
     assert_false(newest()->is_watch);
     answer(newest(), 200, POD("u1"));
     expect_answers(NODE_PODS_NO_SUB_PATH, NODE_PODS_SUB_PATH);
-    assert_int_equal(node_pods_count(world.pods), 0); /* nobody would tell that it goes */
+    assert_int_equal(node_pods_count(world.pods),
+                     0); /* not kept: no event would report its deletion */
 }
 
-static void test_watch_comes_first(void **state)
+static void test_watch_answers_before_the_request(void **state)
 {
     respond(&world.requests[0], 200);
     ask_later("one");
@@ -240,7 +241,7 @@ static void test_watch_comes_first(void **state)
     assert_false(newest()->is_open);
 }
 
-static void test_queries_that_are_freed(void **state)
+static void test_freed_queries_get_no_answer(void **state)
 {
     struct node_pods_query *one, *two;
 
@@ -251,14 +252,14 @@ static void test_queries_that_are_freed(void **state)
     assert_null(node_pods_query_free(two));
     assert_false(newest()->is_open);
     assert_null(node_pods_query_free(NULL));
-    /* one that goes while the other is answered */
+    /* one is freed while the other is answered */
     ask_later("one");
     world.frees_on_answer = ask_later("two");
     answer(newest(), 200, POD("u1"));
     assert_int_equal(world.n_answers, 1);
 }
 
-/* ---- answers that say nothing */
+/* ---- answers without the pod */
 
 static void expect_unknown(int status, const char *text)
 {
@@ -268,17 +269,17 @@ static void expect_unknown(int status, const char *text)
     assert_int_equal(world.answers[0], NODE_PODS_UNKNOWN);
 }
 
-static void test_pod_is_not_there(void **state)
+static void test_pod_not_found(void **state)
 {
     expect_unknown(404, "{}");
 }
 
-static void test_another_pod_of_that_name(void **state)
+static void test_pod_of_another_uid(void **state)
 {
     expect_unknown(200, POD("u2"));
 }
 
-static void test_answer_is_no_pod(void **state)
+static void test_answer_is_not_a_pod(void **state)
 {
     expect_unknown(200, "<html>");
 }
@@ -298,7 +299,7 @@ static void test_answer_is_too_long(void **state)
     assert_false(newest()->is_open);
 }
 
-/* ---- trouble */
+/* ---- failures */
 
 static void test_server_is_away(void **state)
 {
@@ -310,11 +311,11 @@ static void test_server_is_away(void **state)
     assert_int_equal(world.answers[0], NODE_PODS_SUB_PATH);
 }
 
-static void test_hurry(void **state)
+static void test_expedite(void **state)
 {
     struct node_pods_query *query = ask_later("two");
 
-    node_pods_query_expedite(query); /* it is under way */
+    node_pods_query_expedite(query); /* already in flight */
     assert_int_equal(world.n_requests, 2);
     end(newest(), HTTP_REFUSED);
     assert_int_equal(world.n_requests, 2);
@@ -325,7 +326,7 @@ static void test_hurry(void **state)
     node_pods_query_expedite(NULL);
 }
 
-static void test_request_cannot_be_made(void **state)
+static void test_request_cannot_be_sent(void **state)
 {
     world.send_result = -EAGAIN;
     ask_later("two");
@@ -334,7 +335,7 @@ static void test_request_cannot_be_made(void **state)
     assert_int_equal(world.answers[0], NODE_PODS_SUB_PATH);
 }
 
-/* K3: where the watch is allowed, a GET will be, too. */
+/* K3: a GET is retried while the watch works. */
 static void test_authorizer_is_late(void **state)
 {
     respond(&world.requests[0], 200);
@@ -356,7 +357,7 @@ static void test_new_credentials_for_a_request(void **state)
     assert_int_equal(world.answers[0], NODE_PODS_SUB_PATH);
 }
 
-/* While the watch works, the refusal of one pod says nothing of others. */
+/* While the watch works, the refusal of one pod does not concern others. */
 static void test_one_pod_is_forbidden(void **state)
 {
     struct node_pods_query *query = NULL;
@@ -386,7 +387,7 @@ static void test_forbidden(void **state)
     assert_int_equal(ask_for("web-0", "two", &query), NODE_PODS_UNKNOWN);
     assert_null(query);
     assert_int_equal(world.n_requests, 2);
-    /* a watch that works shows the opposite */
+    /* until the watch works again */
     respond(wait_request(3), 200);
     assert_string_equal(node_pods_problem(world.pods), "");
     assert_int_equal(ask_for("web-0", "two", &query), NODE_PODS_LATER);
@@ -417,7 +418,7 @@ static void test_no_api_server(void **state)
 
 /* ---- limits */
 
-static void test_few_requests_at_the_same_time(void **state)
+static void test_requests_in_flight_are_limited(void **state)
 {
     struct node_pods_query *queries[NODE_PODS_REQUESTS_MAX + 3];
     char name[16];
@@ -429,7 +430,7 @@ static void test_few_requests_at_the_same_time(void **state)
     assert_int_equal(world.n_requests, 1 + NODE_PODS_REQUESTS_MAX);
     answer(&world.requests[1], 404, "{}");
     assert_int_equal(world.n_requests, 1 + NODE_PODS_REQUESTS_MAX + 1);
-    /* one that waits to try again makes room as well */
+    /* a lookup that waits for a retry is not in flight */
     end(&world.requests[2], HTTP_FAILED);
     assert_int_equal(world.n_requests, 1 + NODE_PODS_REQUESTS_MAX + 2);
     for (size_t i = 1; i < ELEMENTS_OF(queries); i++)
@@ -437,7 +438,7 @@ static void test_few_requests_at_the_same_time(void **state)
     assert_int_equal(world.n_open, 1);
 }
 
-static void test_many_pods(void **state)
+static void test_lookups_are_limited(void **state)
 {
     static struct node_pods_query *queries[NODE_PODS_LOOKUPS_MAX];
     struct node_pods_query *query = NULL;
@@ -456,7 +457,7 @@ static void test_many_pods(void **state)
 
 /* ---- names */
 
-static void test_names_of_volumes(void **state)
+static void test_volume_names(void **state)
 {
     static const char *const bad[] = {
         "",
@@ -491,7 +492,7 @@ static int attempt(void *userdata)
 
     if (r == 0) {
         world.pods = pods;
-        /* for want of memory the answer is that it is not known */
+        /* without memory the answer is unknown */
         ask_for("web-0", "two", &query);
         node_pods_query_free(query);
         node_pods_free(pods);
@@ -513,24 +514,24 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_known_pod),
         TEST(test_volumes_of_a_pod_wait_for_one_request),
-        TEST(test_watch_comes_first),
-        TEST(test_queries_that_are_freed),
-        TEST(test_pod_is_not_there),
-        TEST(test_another_pod_of_that_name),
-        TEST(test_answer_is_no_pod),
+        TEST(test_watch_answers_before_the_request),
+        TEST(test_freed_queries_get_no_answer),
+        TEST(test_pod_not_found),
+        TEST(test_pod_of_another_uid),
+        TEST(test_answer_is_not_a_pod),
         TEST(test_answer_is_too_long),
         TEST(test_server_is_away),
-        TEST(test_hurry),
-        TEST(test_request_cannot_be_made),
+        TEST(test_expedite),
+        TEST(test_request_cannot_be_sent),
         TEST(test_authorizer_is_late),
         TEST(test_new_credentials_for_a_request),
         TEST(test_one_pod_is_forbidden),
         TEST(test_forbidden),
         TEST(test_credentials_are_refused),
         TEST(test_no_api_server),
-        TEST(test_few_requests_at_the_same_time),
-        TEST(test_many_pods),
-        TEST(test_names_of_volumes),
+        TEST(test_requests_in_flight_are_limited),
+        TEST(test_lookups_are_limited),
+        TEST(test_volume_names),
         TEST(test_no_memory),
     };
 

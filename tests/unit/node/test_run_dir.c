@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The directory and its lock; leftovers are tested with real mounts. */
+/* The directory and its lock. Leftovers are tested with real mounts. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -29,7 +29,7 @@ static void remove_all(void)
     rmdir(path);
 }
 
-static void test_one_at_a_time(void **state)
+static void test_second_daemon_is_refused(void **state)
 {
     int first = -1, second = -1;
     char pid[32];
@@ -49,7 +49,7 @@ static void test_one_at_a_time(void **state)
     remove_all();
 }
 
-static void test_others_may_write_there(void **state)
+static void test_writable_by_others_is_refused(void **state)
 {
     int fd = -1;
     struct error e = ERROR_INIT;
@@ -61,7 +61,7 @@ static void test_others_may_write_there(void **state)
     remove_all();
 }
 
-static void test_cannot_be_made(void **state)
+static void test_cannot_be_created(void **state)
 {
     int fd = -1;
     struct error e = ERROR_INIT;
@@ -80,9 +80,9 @@ static void test_no_leftovers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_at_a_time),
-        cmocka_unit_test(test_others_may_write_there),
-        cmocka_unit_test(test_cannot_be_made),
+        cmocka_unit_test(test_second_daemon_is_refused),
+        cmocka_unit_test(test_writable_by_others_is_refused),
+        cmocka_unit_test(test_cannot_be_created),
         cmocka_unit_test(test_no_leftovers),
     };
     const char *made;

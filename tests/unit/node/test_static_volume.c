@@ -9,7 +9,7 @@
 
 #include "tests/unit/failmalloc.h"
 
-static void everything(void **state)
+static void test_all_fields(void **state)
 {
     static const char text[] = "target: //run/app///db/\n"
                                "namespace: prod\n"
@@ -37,7 +37,7 @@ static void everything(void **state)
     static_volume_unref(v);
 }
 
-static void the_least(void **state)
+static void test_minimal_file(void **state)
 {
     static const char text[] =
         "{\"target\": \"/t\", \"volume\": {\"configMap\": {\"name\": \"a\"}}, "
@@ -99,7 +99,7 @@ static const struct {
      "volume.secretfs.tls: say \"hold\""},
 };
 
-static void mistakes_are_named(void **state)
+static void test_invalid_files_name_the_field(void **state)
 {
     for (size_t i = 0; i < ELEMENTS_OF(mistakes); i++) {
         struct static_volume *v = NULL;
@@ -113,7 +113,7 @@ static void mistakes_are_named(void **state)
     }
 }
 
-static void a_path_has_an_end(void **state)
+static void test_path_too_long(void **state)
 {
     static char text[8192];
     struct static_volume *v = NULL;
@@ -137,7 +137,7 @@ static int parse_everything(void *userdata)
     return r;
 }
 
-static void memory_can_be_short(void **state)
+static void test_no_memory(void **state)
 {
     failmalloc_try(parse_everything, NULL);
 }
@@ -145,9 +145,11 @@ static void memory_can_be_short(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(everything),          cmocka_unit_test(the_least),
-        cmocka_unit_test(mistakes_are_named),  cmocka_unit_test(a_path_has_an_end),
-        cmocka_unit_test(memory_can_be_short),
+        cmocka_unit_test(test_all_fields),
+        cmocka_unit_test(test_minimal_file),
+        cmocka_unit_test(test_invalid_files_name_the_field),
+        cmocka_unit_test(test_path_too_long),
+        cmocka_unit_test(test_no_memory),
     };
 
     return cmocka_run_group_tests_name("static_volume", tests, NULL, NULL);

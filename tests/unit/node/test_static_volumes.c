@@ -17,31 +17,31 @@
 #include "tests/unit/failmalloc.h"
 
 #define WATCHDOG_SEC 30
-#define TOLD_MAX     8192
+#define EVENTS_MAX   8192
 
 struct fixture {
     char root[64]; /* private, and the current directory; the volumes are in root/volumes.d */
     char path[80];
     sd_event *event;
     struct static_volumes *volumes;
-    char told[TOLD_MAX]; /* "+name:target", "-name:target", "~name:target", "!file", "=file" */
+    char events[EVENTS_MAX]; /* "+name:target", "-name:target", "~name:target", "!file", "=file" */
     char reason[ERROR_TEXT_MAX];
 };
 
-/* ---- what was told */
+/* ---- recording events */
 
-static void tell(struct fixture *f, char sign, const char *name, const char *target)
+static void add_event(struct fixture *f, char sign, const char *name, const char *target)
 {
-    size_t len = strlen(f->told);
+    size_t len = strlen(f->events);
 
-    assert_true(snprintf(f->told + len, sizeof(f->told) - len, "%c%s%s%s ", sign, name,
+    assert_true(snprintf(f->events + len, sizeof(f->events) - len, "%c%s%s%s ", sign, name,
                          target != NULL ? ":" : "",
-                         target != NULL ? target : "") < (int)(sizeof(f->told) - len));
+                         target != NULL ? target : "") < (int)(sizeof(f->events) - len));
 }
 
 static void on_added(void *userdata, struct static_volume *volume)
 {
-    tell(userdata, '+', volume->name, volume->target);
+    add_event(userdata, '+', volume->name, volume->target);
 }
 
 static void on_changed(void *userdata, const struct static_volume *old,
@@ -49,12 +49,12 @@ static void on_changed(void *userdata, const struct static_volume *old,
 {
     assert_string_equal(old->target, volume->target);
     assert_string_equal(old->name, volume->name);
-    tell(userdata, '~', volume->name, volume->spec->sources[0].name);
+    add_event(userdata, '~', volume->name, volume->spec->sources[0].name);
 }
 
 static void on_removed(void *userdata, const struct static_volume *volume)
 {
-    tell(userdata, '-', volume->name, volume->target);
+    add_event(userdata, '-', volume->name, volume->target);
 }
 
 static void on_failed(void *userdata, const char *file, const char *reason)
@@ -62,7 +62,7 @@ static void on_failed(void *userdata, const char *file, const char *reason)
     struct fixture *f = userdata;
     const char *slash = strrchr(file, '/');
 
-    tell(f, reason != NULL ? '!' : '=', slash != NULL ? slash : file, NULL);
+    add_event(f, reason != NULL ? '!' : '=', slash != NULL ? slash : file, NULL);
     if (reason != NULL)
         snprintf(f->reason, sizeof(f->reason), "%s", reason);
 }
@@ -70,7 +70,7 @@ static void on_failed(void *userdata, const char *file, const char *reason)
 static const struct static_volumes_callbacks callbacks = {
     .added = on_added, .changed = on_changed, .removed = on_removed, .failed = on_failed};
 
-/* ---- what tests are written in */
+/* ---- the fixture */
 
 static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw)
 {
@@ -115,7 +115,7 @@ static void put(const char *path, const char *text)
     assert_int_equal(fclose(file), 0);
 }
 
-/* A volume of the secret @secret. */
+/* @secret: name of the secret that the volume shows */
 static void put_volume(const char *name, const char *target, const char *secret)
 {
     char path[128], text[256];
@@ -136,25 +136,26 @@ static void start(struct fixture *f)
     static_volumes_refresh(f->volumes);
 }
 
-/* What has been told by now, from the last time on. */
-static void expect(struct fixture *f, const char *told)
+/* Compare the events since the last call. */
+static void expect(struct fixture *f, const char *events)
 {
-    if (!streq(f->told, told))
-        fail_msg("told was \"%s\" and not \"%s\"; last reason: %s", f->told, told, f->reason);
-    f->told[0] = '\0';
+    if (!streq(f->events, events))
+        fail_msg("events were \"%s\" and not \"%s\"; last reason: %s", f->events, events,
+                 f->reason);
+    f->events[0] = '\0';
 }
 
-/* Let the loop turn until all of it was told. */
-static void wait_for(struct fixture *f, const char *told)
+/* Run the loop until there are as many events, and compare. */
+static void wait_for(struct fixture *f, const char *events)
 {
-    while (strlen(f->told) < strlen(told))
+    while (strlen(f->events) < strlen(events))
         assert_true(sd_event_run(f->event, UINT64_MAX) >= 0);
-    expect(f, told);
+    expect(f, events);
 }
 
 /* ---- tests */
 
-static void what_is_there_at_the_start(void **state)
+static void test_files_at_the_start(void **state)
 {
     struct fixture *f = *state;
 
@@ -170,7 +171,7 @@ static void what_is_there_at_the_start(void **state)
     expect(f, "");
 }
 
-static void added_changed_removed(void **state)
+static void test_added_changed_removed(void **state)
 {
     struct fixture *f = *state;
 
@@ -189,8 +190,8 @@ static void added_changed_removed(void **state)
     assert_int_equal(static_volumes_count(f->volumes), 0);
 }
 
-/* As an editor does it that keeps a backup. */
-static void moved_away_and_written_anew(void **state)
+/* The editor moves the old file away, then writes the new one. */
+static void test_editor_with_backup(void **state)
 {
     struct fixture *f = *state;
 
@@ -203,7 +204,7 @@ static void moved_away_and_written_anew(void **state)
     wait_for(f, "~a:t ");
 }
 
-static void written_again_with_the_same(void **state)
+static void test_unchanged_text_is_no_change(void **state)
 {
     struct fixture *f = *state;
 
@@ -215,8 +216,7 @@ static void written_again_with_the_same(void **state)
     expect(f, "");
 }
 
-/* Nothing is taken from a file that somebody has open for writing. */
-static void while_it_is_written(void **state)
+static void test_file_open_for_writing_is_not_read(void **state)
 {
     static const char half[] = "target: /a\nvolume: {secret: {secretName: a";
     struct fixture *f = *state;
@@ -233,7 +233,7 @@ static void while_it_is_written(void **state)
     wait_for(f, "+a:/a ");
 }
 
-static void a_bad_file_keeps_its_volume(void **state)
+static void test_invalid_file_keeps_its_volume(void **state)
 {
     struct fixture *f = *state;
 
@@ -246,7 +246,7 @@ static void a_bad_file_keeps_its_volume(void **state)
     assert_int_equal(static_volumes_count(f->volumes), 1);
     static_volumes_refresh(f->volumes);
     expect(f, "");
-    put_volume("a.yaml", "/a", "s"); /* the mistake is undone, which changes nothing */
+    put_volume("a.yaml", "/a", "s"); /* the last valid text again */
     wait_for(f, "=a.yaml ");
     put_volume("a.yaml", "/a", "A");
     wait_for(f, "!a.yaml ");
@@ -258,7 +258,7 @@ static void a_bad_file_keeps_its_volume(void **state)
     wait_for(f, "-a:/a =a.yaml ");
 }
 
-static void no_regular_file(void **state)
+static void test_not_a_regular_file(void **state)
 {
     struct fixture *f = *state;
 
@@ -268,7 +268,7 @@ static void no_regular_file(void **state)
     assert_string_equal(f->reason, "not a regular file");
 }
 
-static void a_symlink_is_followed(void **state)
+static void test_symlink_is_followed(void **state)
 {
     struct fixture *f = *state;
 
@@ -280,7 +280,7 @@ static void a_symlink_is_followed(void **state)
     wait_for(f, "~a:t ");
 }
 
-static void one_target_for_two(void **state)
+static void test_equal_targets_conflict(void **state)
 {
     struct fixture *f = *state;
 
@@ -289,7 +289,7 @@ static void one_target_for_two(void **state)
     start(f);
     expect(f, "!b.yaml +a:/t ");
     assert_string_equal(f->reason, "target: /t is already used by a.yaml");
-    put_volume("0.yaml", "/t", "s"); /* whoever has it keeps it */
+    put_volume("0.yaml", "/t", "s"); /* the existing volume keeps it */
     wait_for(f, "!0.yaml ");
     assert_int_equal(unlink("volumes.d/a.yaml"), 0);
     wait_for(f, "-a:/t !b.yaml +0:/t =0.yaml ");
@@ -298,7 +298,7 @@ static void one_target_for_two(void **state)
     wait_for(f, "+b:/u =b.yaml ");
 }
 
-static void targets_overlap(void **state)
+static void test_overlapping_targets_conflict(void **state)
 {
     struct fixture *f = *state;
 
@@ -314,7 +314,7 @@ static void targets_overlap(void **state)
     wait_for(f, "-a:/t/u -d:/t/uu !c.yaml +b:/t =b.yaml ");
 }
 
-static void targets_can_be_traded(void **state)
+static void test_targets_can_be_swapped(void **state)
 {
     struct fixture *f = *state;
 
@@ -330,8 +330,8 @@ static void targets_can_be_traded(void **state)
     expect(f, "-a:/a -b:/b +a:/b =a.yaml +b:/a ");
 }
 
-/* Who is kept from moving on is itself in the way. */
-static void a_target_that_is_not_left(void **state)
+/* A file that cannot move keeps its target from a third one. */
+static void test_conflict_causes_conflict(void **state)
 {
     struct fixture *f = *state;
 
@@ -347,7 +347,7 @@ static void a_target_that_is_not_left(void **state)
     assert_int_equal(static_volumes_count(f->volumes), 3);
 }
 
-static void the_directory_comes_later(void **state)
+static void test_directory_is_created_later(void **state)
 {
     struct fixture *f = *state;
 
@@ -359,7 +359,7 @@ static void the_directory_comes_later(void **state)
     wait_for(f, "+a:/a ");
 }
 
-static void the_directory_is_taken_away(void **state)
+static void test_directory_disappears(void **state)
 {
     struct fixture *f = *state;
 
@@ -374,7 +374,7 @@ static void the_directory_is_taken_away(void **state)
     wait_for(f, "=/volumes.d ");
 }
 
-static void too_many(void **state)
+static void test_file_limit(void **state)
 {
     struct fixture *f = *state;
 
@@ -390,7 +390,7 @@ static void too_many(void **state)
     assert_int_equal(static_volumes_count(f->volumes), 0);
 }
 
-static void too_long(void **state)
+static void test_file_too_long(void **state)
 {
     struct fixture *f = *state;
     char *text = malloc(STATIC_VOLUME_MAX_BYTES + 2);
@@ -405,7 +405,7 @@ static void too_long(void **state)
     assert_non_null(strstr(f->reason, "larger than 1536 KiB"));
 }
 
-static int make_and_look(void *userdata)
+static int create_and_scan(void *userdata)
 {
     struct fixture *f = userdata;
     struct static_volumes *volumes = NULL;
@@ -415,7 +415,7 @@ static int make_and_look(void *userdata)
 
     if (r < 0)
         return r;
-    f->told[0] = '\0';
+    f->events[0] = '\0';
     r = static_volumes_new(event, f->path, &callbacks, f, &volumes, &e);
     if (r == 0)
         static_volumes_refresh(volumes);
@@ -425,34 +425,34 @@ static int make_and_look(void *userdata)
     return r;
 }
 
-static void memory_can_be_short(void **state)
+static void test_no_memory(void **state)
 {
     struct fixture *f = *state;
 
     put_volume("a.yaml", "/a", "s");
-    failmalloc_try(make_and_look, f);
+    failmalloc_try(create_and_scan, f);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(what_is_there_at_the_start, setup, teardown),
-        cmocka_unit_test_setup_teardown(added_changed_removed, setup, teardown),
-        cmocka_unit_test_setup_teardown(moved_away_and_written_anew, setup, teardown),
-        cmocka_unit_test_setup_teardown(written_again_with_the_same, setup, teardown),
-        cmocka_unit_test_setup_teardown(while_it_is_written, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_bad_file_keeps_its_volume, setup, teardown),
-        cmocka_unit_test_setup_teardown(no_regular_file, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_symlink_is_followed, setup, teardown),
-        cmocka_unit_test_setup_teardown(one_target_for_two, setup, teardown),
-        cmocka_unit_test_setup_teardown(targets_overlap, setup, teardown),
-        cmocka_unit_test_setup_teardown(targets_can_be_traded, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_target_that_is_not_left, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_directory_comes_later, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_directory_is_taken_away, setup, teardown),
-        cmocka_unit_test_setup_teardown(too_many, setup, teardown),
-        cmocka_unit_test_setup_teardown(too_long, setup, teardown),
-        cmocka_unit_test_setup_teardown(memory_can_be_short, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_files_at_the_start, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_added_changed_removed, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_editor_with_backup, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_unchanged_text_is_no_change, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_file_open_for_writing_is_not_read, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_invalid_file_keeps_its_volume, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_not_a_regular_file, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_symlink_is_followed, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_equal_targets_conflict, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_overlapping_targets_conflict, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_targets_can_be_swapped, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_conflict_causes_conflict, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_directory_is_created_later, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_directory_disappears, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_file_limit, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_file_too_long, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_no_memory, setup, teardown),
     };
 
     return cmocka_run_group_tests_name("static_volumes", tests, NULL, NULL);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Paths and directories; what is mounted on them needs root and is tested with real mounts. */
+/* Paths and directories. Mounts need root, and are tested with real mounts. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -36,7 +36,7 @@ static bool exists(const char *rest)
     return lstat(path_of(rest), &status) == 0;
 }
 
-static void test_paths_that_are_refused(void **state)
+static void test_invalid_paths_are_refused(void **state)
 {
     static const char *const below[] = {"", "a/", "a/..", "..", "a/."};
     static const char *const elsewhere[] = {"/",      "",     "relative",
@@ -52,7 +52,7 @@ static void test_paths_that_are_refused(void **state)
     assert_int_equal(target_check(&area, path_of("a/b/c"), &e), 0);
 }
 
-/* A root that is another's beginning is not the same. */
+/* /a/bc is not below /a/b. */
 static void test_root_ends_with_an_element(void **state)
 {
     char path[PATH_MAX];
@@ -62,7 +62,7 @@ static void test_root_ends_with_an_element(void **state)
     assert_int_equal(target_check(&area, path, &e), -EINVAL);
 }
 
-static void test_made_and_removed(void **state)
+static void test_created_and_removed(void **state)
 {
     int fd = -1;
     struct error e;
@@ -71,7 +71,7 @@ static void test_made_and_removed(void **state)
     assert_int_equal(target_make(&area, path_of("pod/mount"), &fd, &e), 0);
     fd = fd_close(fd);
     assert_true(exists("pod/mount"));
-    /* once more, it is there already */
+    /* again: it exists */
     assert_int_equal(target_make(&area, path_of("pod/mount"), &fd, &e), 0);
     fd = fd_close(fd);
     assert_false(target_shows(&area, path_of("pod/mount"), 1));
@@ -86,8 +86,8 @@ static void test_made_and_removed(void **state)
     assert_int_equal(target_remove(&area, path_of("pod/mount"), &e), 0);
 }
 
-/* That one is the kubelet's to make (S6). */
-static void test_directory_around_it(void **state)
+/* The kubelet creates it (S6). */
+static void test_parent_directory_is_not_created(void **state)
 {
     int fd = -1;
     struct error e;
@@ -113,7 +113,7 @@ static void test_links_are_not_followed(void **state)
     assert_int_equal(rmdir(path_of("elsewhere")), 0);
 }
 
-static void test_files_in_the_way(void **state)
+static void test_not_a_directory(void **state)
 {
     int fd = open(path_of("file"), O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
     struct error e;
@@ -127,7 +127,7 @@ static void test_files_in_the_way(void **state)
     assert_int_equal(unlink(path_of("file")), 0);
 }
 
-static void test_directory_that_is_not_empty(void **state)
+static void test_directory_not_empty(void **state)
 {
     struct error e;
 
@@ -142,13 +142,13 @@ static void test_directory_that_is_not_empty(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_paths_that_are_refused),
+        cmocka_unit_test(test_invalid_paths_are_refused),
         cmocka_unit_test(test_root_ends_with_an_element),
-        cmocka_unit_test(test_made_and_removed),
-        cmocka_unit_test(test_directory_around_it),
+        cmocka_unit_test(test_created_and_removed),
+        cmocka_unit_test(test_parent_directory_is_not_created),
         cmocka_unit_test(test_links_are_not_followed),
-        cmocka_unit_test(test_files_in_the_way),
-        cmocka_unit_test(test_directory_that_is_not_empty),
+        cmocka_unit_test(test_not_a_directory),
+        cmocka_unit_test(test_directory_not_empty),
     };
     const char *made;
     int r;

@@ -17,7 +17,7 @@
 
 #include "tests/unit/failmalloc.h"
 
-#define TURNS_MAX 1000 /* of the loop; far more than any of these takes */
+#define TURNS_MAX 1000 /* of the loop; far more than any test needs */
 
 static char dir[] = "/tmp/secretfs-node-volume-XXXXXX";
 static char manifest[PATH_MAX];
@@ -106,7 +106,7 @@ static int make(const char *secret, struct node_volume **ret_volume)
     return r;
 }
 
-static struct node_volume *make_well(const char *secret)
+static struct node_volume *create(const char *secret)
 {
     struct node_volume *v = NULL;
 
@@ -132,9 +132,9 @@ static void test_ids(void **state)
         assert_false(node_volume_id_is_valid(bad[i]));
 }
 
-static void test_missing(void **state)
+static void test_missing_object_ends_request(void **state)
 {
-    struct node_volume *v = make_well("none");
+    struct node_volume *v = create("none");
 
     node_volume_request_mount(v, false);
     run_until_done(1);
@@ -145,9 +145,9 @@ static void test_missing(void **state)
 }
 
 /* A request without a deadline does not end because of a missing object. */
-static void test_missing_without_deadline(void **state)
+static void test_missing_object_without_deadline(void **state)
 {
-    struct node_volume *v = make_well("none");
+    struct node_volume *v = create("none");
 
     node_volume_request_mount(v, true);
     for (unsigned turn = 0; turn < 5; turn++)
@@ -159,9 +159,9 @@ static void test_missing_without_deadline(void **state)
 }
 
 /* The next request tries again, and nothing before it. */
-static void test_cannot_be_published(void **state)
+static void test_failed_publish_is_retried_by_request(void **state)
 {
-    struct node_volume *v = make_well("db");
+    struct node_volume *v = create("db");
     unsigned n_asked;
 
     node_volume_request_mount(v, false);
@@ -180,12 +180,12 @@ static void test_cannot_be_published(void **state)
 }
 
 /* Content waits for the choice of the file system, which is made once. */
-static void test_file_system_is_decided_later(void **state)
+static void test_content_waits_for_file_system(void **state)
 {
     struct node_volume *v;
 
     pod_decides_fs = true;
-    v = make_well("db");
+    v = create("db");
     pod_decides_fs = false;
     assert_int_equal(v->fs, NODE_FS_UNDECIDED);
     node_volume_request_mount(v, true);
@@ -204,16 +204,16 @@ static void test_file_system_is_decided_later(void **state)
 }
 
 /* The spec decides before the pod does. */
-static void test_file_system_of_the_spec(void **state)
+static void test_spec_decides_file_system(void **state)
 {
     struct node_volume *v;
 
-    v = make_well("db");
+    v = create("db");
     assert_int_equal(v->fs, NODE_FS_STANDARD);
     owned_free(v);
     pod_decides_fs = true;
     updates = VOLUME_UPDATES_IN_PLACE;
-    v = make_well("db");
+    v = create("db");
     pod_decides_fs = false;
     updates = VOLUME_UPDATES_GENERATIONS;
     assert_int_equal(v->fs, NODE_FS_LIVE);
@@ -226,7 +226,7 @@ static void test_observer(void **state)
     struct node_volume *v;
 
     n_changed = 0;
-    v = make_well("none");
+    v = create("none");
     node_volume_request_mount(v, false);
     run_until_done(1);
     assert_int_not_equal(n_changed, 0);
@@ -235,7 +235,7 @@ static void test_observer(void **state)
 
 static void test_default_owner(void **state)
 {
-    struct node_volume *v = make_well("db");
+    struct node_volume *v = create("db");
 
     assert_int_equal(v->spec->uid, geteuid());
     assert_int_equal(v->spec->gid, getegid());
@@ -250,10 +250,10 @@ static bool count(void *userdata, struct node_volume *volume)
     return true;
 }
 
-static void test_found_by_id_until_dropped(void **state)
+static void test_dropped_volume_is_not_found(void **state)
 {
     struct node_volumes *all = NULL;
-    struct node_volume *v = make_well("none");
+    struct node_volume *v = create("none");
     size_t n = 0;
 
     assert_int_equal(node_volumes_new(event, &all), 0);
@@ -266,8 +266,8 @@ static void test_found_by_id_until_dropped(void **state)
     node_volumes_drop(all, v);
     assert_null(node_volumes_find(all, "csi-1"));
     assert_int_equal(node_volumes_count(all), 0);
-    /* another one of that name, while the first waits to be freed */
-    v = make_well("none");
+    /* another one with this id, before the first is freed */
+    v = create("none");
     assert_int_equal(node_volumes_add(all, v), 0);
     assert_true(sd_event_run(event, 1000) >= 0);
     assert_ptr_equal(node_volumes_find(all, "csi-1"), v);
@@ -318,14 +318,14 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ids),
-        cmocka_unit_test(test_missing),
-        cmocka_unit_test(test_missing_without_deadline),
-        cmocka_unit_test(test_cannot_be_published),
-        cmocka_unit_test(test_file_system_is_decided_later),
-        cmocka_unit_test(test_file_system_of_the_spec),
+        cmocka_unit_test(test_missing_object_ends_request),
+        cmocka_unit_test(test_missing_object_without_deadline),
+        cmocka_unit_test(test_failed_publish_is_retried_by_request),
+        cmocka_unit_test(test_content_waits_for_file_system),
+        cmocka_unit_test(test_spec_decides_file_system),
         cmocka_unit_test(test_observer),
         cmocka_unit_test(test_default_owner),
-        cmocka_unit_test(test_found_by_id_until_dropped),
+        cmocka_unit_test(test_dropped_volume_is_not_found),
         cmocka_unit_test(test_no_memory),
     };
     int r;

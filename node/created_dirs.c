@@ -53,6 +53,7 @@ static int record(struct created_dirs *d, const char *path)
 
 static void forget(struct created_dirs *d, size_t i)
 {
+    assert(i < d->n);
     free(d->dirs[i]);
     memmove(&d->dirs[i], &d->dirs[i + 1], (d->n - i - 1) * sizeof(d->dirs[0]));
     d->n--;
@@ -141,6 +142,7 @@ int created_dirs_make(struct created_dirs *dirs, const char *path, struct error 
     _cleanup_(freep) char *part = strdup(path);
     int r = part != NULL ? 0 : -ENOMEM;
 
+    assert(path[0] == '/');
     for (char *slash = part; r == 0 && slash != NULL;) {
         slash = strchr(slash + 1, '/');
         if (slash != NULL)
@@ -164,6 +166,7 @@ void created_dirs_remove(struct created_dirs *dirs, const char *path)
     _cleanup_(freep) char *part = strdup(path);
     char *slash = part;
 
+    assert(path[0] == '/');
     while (slash != NULL && part[0] != '\0') {
         size_t i = find(dirs, part);
 

@@ -125,6 +125,7 @@ static void on_mount_done(struct node_volume *volume, enum node_mount_result res
     enum grpc_code code = code_of_result(result, volume->was_mounted);
     struct error reason = *e;
 
+    assert(code != GRPC_OK || volume->state == NODE_VOLUME_MOUNTED); /* T2 */
     if (result == NODE_MOUNT_FORBIDDEN)
         add_hint(v->csi, &reason);
     log_result(volume, result, code, &reason);
@@ -306,6 +307,7 @@ static void on_cancelled(void *userdata, struct csi_call *call)
 {
     struct csi_volume *v = csi_call_userdata(call);
 
+    assert(v->call == call);
     if (node_volume_cancel_request(&v->volume))
         return; /* on_mount_done() replies */
     v->call = NULL;

@@ -101,6 +101,7 @@ void identities_visit(const struct identities *identities, identity_visit_fn *vi
 
 static struct identity *identity_ref(struct identity *i)
 {
+    assert(i->n_refs > 0);
     i->n_refs++;
     return i;
 }
@@ -109,7 +110,10 @@ struct identity *identity_unref(struct identity *identity)
 {
     struct identity *i = identity;
 
-    if (i == NULL || --i->n_refs > 0)
+    if (i == NULL)
+        return NULL;
+    assert(i->n_refs > 0);
+    if (--i->n_refs > 0)
         return NULL;
     list_remove(&i->link);
     if (i->source != NULL && i->all->options.gone != NULL)
@@ -158,6 +162,7 @@ static int identity_new(struct identities *all, char *key_consumed, char *name_c
 
 static void connect_source(struct identity *i)
 {
+    assert(i->store != NULL && i->source != NULL && list_is_empty(&i->link));
     store_set_source(i->store, &i->source->ops->store, i->source);
     list_append(&i->all->all, &i->link);
 }
@@ -364,24 +369,19 @@ static int open_pod(struct identities *all, const struct identity_request *reque
     return 0;
 }
 
-static struct identity *find_pod(struct identities *all, const struct identity_request *request)
-{
-    char key[OBJECT_NAMESPACE_MAX + OBJECT_NAME_MAX + 2];
-
-    snprintf(key, sizeof(key), "%s/%s", request->namespace, request->service_account);
-    return find(all, key);
-}
-
 static int get_pod(struct identities *all, const struct identity_request *request,
                    struct identity **ret_identity, struct error *e)
 {
     _cleanup_(cJSON_Deletep) cJSON *tokens = NULL;
-    struct identity *i = find_pod(all, request);
+    char key[OBJECT_NAMESPACE_MAX + OBJECT_NAME_MAX + 2];
+    struct identity *i;
     const char *token;
     int r = parse_tokens(request->tokens, &tokens, &token, e);
 
     if (r < 0)
         return r;
+    snprintf(key, sizeof(key), "%s/%s", request->namespace, request->service_account);
+    i = find(all, key);
     if (i == NULL)
         return open_pod(all, request, token, ret_identity, e);
     r = api_source_set_token(i->source, token, e);

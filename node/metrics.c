@@ -333,6 +333,7 @@ void node_metrics_collect_volume(struct node_metrics *metrics, const struct publ
 
     if (published->volume == NULL)
         return;
+    assert(volume_state(published->volume) < N_STATES);
     metrics->n_volumes[volume_state(published->volume)]++;
     if (published->n_published > 0)
         keep_greater(&metrics->oldest_content, seconds_since(published->updated_at));
@@ -389,6 +390,7 @@ static void collect(void *userdata)
 
     forget(m);
     m->collect(m->userdata, m);
+    assert(m->n_clients <= CLIENTS_MAX && m->n_codes_retained <= CODES_MAX);
     for (size_t i = 0; i < N_STATES; i++)
         metric_set(m->metrics[VOLUMES], (double)m->n_volumes[i],
                    LABELS(volume_state_name((enum volume_state)i)));

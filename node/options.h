@@ -6,7 +6,7 @@
 #include "base/log.h"
 #include "node/identity.h"
 
-/* Strings are borrowed from the arguments or from the file unless they say otherwise. */
+/* Strings are borrowed from the arguments or from the file unless noted. */
 struct node_options {
     const char *driver_name;
     const char *node_id;

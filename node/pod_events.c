@@ -130,6 +130,7 @@ static struct known_event *find_known(struct pod_events *events, const struct po
         if (k->hash == 0 || (oldest->hash != 0 && k->posted_at < oldest->posted_at))
             oldest = k;
     }
+    assert(hash != 0); /* which marks an unused entry */
     *oldest = (struct known_event){.hash = hash, .first = clock_wall()};
     return oldest;
 }
@@ -139,6 +140,7 @@ static bool take_token(struct pod_events *events, mono_us now)
 {
     span_us full = ONE_EVENT * POD_EVENTS_PER_MINUTE;
 
+    assert(now >= events->empty_at);
     if (now - events->empty_at > full)
         events->empty_at = now - full;
     if (now - events->empty_at < ONE_EVENT)

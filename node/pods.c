@@ -124,6 +124,7 @@ static void drop_request(struct lookup *l)
 {
     if (l->request == NULL)
         return;
+    assert(l->pods->n_requests > 0);
     l->request = l->pods->options.api->cancel(l->request);
     l->pods->n_requests--;
 }
@@ -132,7 +133,7 @@ static struct lookup *lookup_free(struct lookup *l)
 {
     if (l == NULL)
         return NULL;
-    assert(list_is_empty(&l->queries));
+    assert(list_is_empty(&l->queries) && l->pods->n_lookups > 0);
     drop_request(l);
     l->pods->n_lookups--;
     list_remove(&l->link);
@@ -204,6 +205,7 @@ static void finish(struct lookup *l, const struct pod *pod)
 {
     struct node_pods *pods = l->pods;
 
+    assert(!l->is_finished);
     l->is_finished = true;
     while (!list_is_empty(&l->queries)) {
         struct node_pods_query *query = list_entry(l->queries.next, struct node_pods_query, link);
@@ -326,6 +328,8 @@ static int lookup_send(struct lookup *l, struct error *e)
     const struct http_call call = {.path = path, .total_limit = GET_LIMIT};
     int r;
 
+    assert(l->request == NULL && !l->is_finished);
+    assert(l->pods->n_requests < NODE_PODS_REQUESTS_MAX);
     snprintf(path, sizeof(path), "/api/v1/namespaces/%s/pods/%s", l->namespace, l->name);
     l->wants_request = false;
     l->status = 0;
@@ -542,6 +546,7 @@ static enum node_pods_answer wait_for_pod(struct node_pods *pods,
     query->lookup = query->volume != NULL ? get_lookup(pods, volume) : NULL;
     if (query->lookup == NULL)
         return NODE_PODS_UNKNOWN;
+    assert(!query->lookup->is_finished);
     list_append(&query->lookup->queries, &query->link);
     *ret_query = TAKE(query);
     send_waiting(pods);

@@ -73,6 +73,7 @@ int run_dir_open(const char *path, int *ret_lock_fd, struct error *e)
     _cleanup_(fd_closep) int dir_fd = -1, lock_fd = -1;
     int r;
 
+    assert(path[0] == '/');
     if (mkdir(path, 0700) < 0 && errno != EEXIST)
         return error_set_errno(e, negative_errno(), "cannot create the directory %s", path);
     dir_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -181,6 +182,7 @@ int run_dir_detach_leftovers(const char *path, const char *source, const char *t
     _cleanup_(leftovers_deinit) struct leftovers l = {.source = source};
     int r, n = 0;
 
+    assert(path[0] == '/' && targets[0] == '/');
     resolve(path, l.run_dir);
     resolve(targets, l.targets);
     r = mountinfo_visit(AT_FDCWD, "/proc/self/mountinfo", find_devices, &l);

@@ -62,6 +62,7 @@ struct revision_volume {
 
 static struct revision *newest_of(struct entry *entry)
 {
+    assert(entry->newest < ELEMENTS_OF(entry->revisions));
     return &entry->revisions[entry->newest];
 }
 
@@ -78,21 +79,17 @@ static struct node_volume *find_volume(const struct static_reconciler *all,
     return revision->file != NULL ? node_volumes_find(all->context.volumes, revision->id) : NULL;
 }
 
-static void retry_later(struct static_reconciler *all)
-{
-    sd_event_source_set_time(all->retry_timer, clock_mono() + RETRY_AFTER);
-    sd_event_source_set_enabled(all->retry_timer, SD_EVENT_ONESHOT);
-}
-
 static void handle_failure(struct entry *entry, const struct error *e)
 {
     const struct static_volume *file = newest_of(entry)->file;
+    sd_event_source *timer = entry->reconciler->retry_timer;
 
     if (!streq(entry->logged_error.text, e->text))
         log_warn("cannot mount a static volume, retrying", "volume", file->name, "target",
                  file->target, "reason", e->text);
     entry->logged_error = *e;
-    retry_later(entry->reconciler);
+    sd_event_source_set_time(timer, clock_mono() + RETRY_AFTER);
+    sd_event_source_set_enabled(timer, SD_EVENT_ONESHOT);
 }
 
 /* Step 4 of the top comment. */
@@ -116,6 +113,7 @@ static void on_mount_done(struct node_volume *volume, enum node_mount_result res
 
     if (revision != newest_of(entry))
         return;
+    assert(revision->file == v->file);
     if (result != NODE_MOUNT_DONE && result != NODE_MOUNT_UNCHANGED) {
         handle_failure(entry, e);
         return;
@@ -286,6 +284,7 @@ static void on_changed(void *userdata, const struct static_volume *old, struct s
         on_added(all, file);
         return;
     }
+    assert(streq(old->target, file->target));
     v = find_volume(all, newest_of(entry));
     if (v != NULL && v->state == NODE_VOLUME_MOUNTED)
         entry->newest = 1 - entry->newest; /* step 1 of the top comment */

@@ -86,6 +86,7 @@ static const char *normalize_target(char *path)
 {
     char *out = path;
 
+    assert(path[0] == '/');
     for (const char *at = path; *at != '\0';) {
         const char *name = at + strspn(at, "/");
         size_t len = strcspn(name, "/");
@@ -283,13 +284,17 @@ int static_volume_parse(const char *file_name, const char *text, size_t len,
 
 struct static_volume *static_volume_ref(struct static_volume *volume)
 {
+    assert(volume->n_refs > 0);
     volume->n_refs++;
     return volume;
 }
 
 struct static_volume *static_volume_unref(struct static_volume *volume)
 {
-    if (volume == NULL || --volume->n_refs > 0)
+    if (volume == NULL)
+        return NULL;
+    assert(volume->n_refs > 0);
+    if (--volume->n_refs > 0)
         return NULL;
     free(volume->name);
     free(volume->text);

@@ -222,6 +222,8 @@ static void apply_next(struct static_volumes *v, struct file *f)
 {
     struct static_volume *old = f->current;
 
+    assert(f->next != NULL && f->conflict == NULL);
+    assert(old == NULL || has_target(old, f->next->target)); /* else remove_old() removed it */
     if (is_unchanged(f)) {
         f->next = static_volume_unref(f->next);
         report(v, f->file.name, &f->error, &ERROR_INIT);

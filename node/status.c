@@ -35,6 +35,7 @@ static bool add_volume(void *userdata, struct node_volume *volume)
     cJSON *json;
     int r;
 
+    assert(volume->number > 0); /* the cursor of the process */
     if (volume->number <= part->cursor)
         return true;
     if (part->n++ == VOLUMES_PER_TURN) {

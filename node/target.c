@@ -85,6 +85,7 @@ static int split(const struct target_area *area, const char *path, struct locati
     if (n < 0 || (size_t)n >= sizeof(l->parent))
         return refuse(area, path, e);
     snprintf(l->name, sizeof(l->name), "%s", name);
+    assert(l->parent[0] != '/' && strchr(l->name, '/') == NULL);
     return 0;
 }
 

@@ -198,6 +198,7 @@ static void mount_on_target(struct node_volume *v)
     int fd;
     int r = create_target(v, &fd, &e);
 
+    assert(v->published.publisher != NULL && v->published.payload != NULL);
     if (r < 0) {
         finish_request(v, r == -EINVAL ? NODE_MOUNT_INVALID_TARGET : NODE_MOUNT_UNAVAILABLE, &e);
         return;
@@ -288,6 +289,7 @@ void node_volume_ask_pod(struct node_volume *volume, struct node_pods *pods)
                                               .volume = name};
     enum node_pods_answer answer = NODE_PODS_UNKNOWN;
 
+    assert(volume->pod_query == NULL);
     if (volume->fs != NODE_FS_UNDECIDED)
         return;
     if (node_pods_volume_name(volume->target, name))
@@ -335,6 +337,7 @@ static int on_ready(void *userdata, struct error *e)
 {
     struct node_volume *v = userdata;
 
+    assert(v->fs != NODE_FS_UNDECIDED);
     move(v, NODE_VOLUME_AWAITING_REQUEST);
     check(v);
     return 0;

@@ -53,6 +53,7 @@ struct node_volumes *node_volumes_free(struct node_volumes *volumes)
     node_volumes_sweep(volumes);
     list_for_each_safe (v, tmp, &volumes->all, link)
         node_volumes_remove(volumes, v);
+    assert(volumes->n == 0 && volumes->by_id == NULL);
     sd_event_source_disable_unref(volumes->sweeper);
     free(volumes);
     return NULL;
@@ -65,6 +66,7 @@ int node_volumes_add(struct node_volumes *volumes, struct node_volume *volume_co
         volume_consumed->ops->free(volume_consumed);
         return -ENOMEM;
     }
+    assert(list_is_empty(&volume_consumed->link));
     volume_consumed->number = ++volumes->n_added;
     list_append(&volumes->all, &volume_consumed->link);
     volumes->n++;
@@ -82,6 +84,8 @@ struct node_volume *node_volumes_find(const struct node_volumes *volumes, const 
 
 static void remove_from_index(struct node_volumes *volumes, struct node_volume *volume)
 {
+    assert(node_volumes_find(volumes, volume->id) == volume);
+    assert(volumes->n > 0);
     tdelete(volume, &volumes->by_id, compare_ids);
     list_remove(&volume->link);
     volumes->n--;

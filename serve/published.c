@@ -159,6 +159,7 @@ static void log_published(const struct published *p)
 {
     char latency[LOG_NUMBER_SIZE];
 
+    assert(p->payload != NULL);
     snprintf(latency, sizeof(latency), "%.3fms", (double)p->update_latency_us / 1e3);
     log_info("published", "object", PUBLISHED_TEXT(p), PUBLISHED_LOG_POD(p), "generation",
              p->generation, "resourceVersion", resource_version(p), "files",
@@ -214,6 +215,7 @@ static void check_certificates(struct published *p)
 {
     time_t next;
 
+    assert(p->volume != NULL);
     for (size_t i = 0; i < p->options.spec->n_sources; i++)
         check_certificate(p, i);
     p->certificate_timer = sd_event_source_disable_unref(p->certificate_timer);

@@ -13,9 +13,9 @@
 #include "tests/unit/failmalloc.h"
 #include "tests/unit/live_volume.h"
 
-#define SEARCHED 1024 /* open files of one file, when a thread is looked for */
+#define SEARCHED 1024 /* open files of one file that are searched for a thread's */
 
-/* The size that a thread is told. */
+/* The size that a thread gets. */
 static off_t size_for(struct live_volume *v, uint64_t id, pid_t thread)
 {
     struct stat stat;
@@ -134,7 +134,7 @@ static void size_goes_with_the_open_file(void **state)
 static void times_go_with_the_size(void **state)
 {
     struct live_volume *v = *state;
-    struct stat before, now, told, of_new;
+    struct stat before, now, answer, of_new;
     struct live_open *old, *new;
 
     assert_int_equal(tree_stat(v->tree, v->a, &before), 0);
@@ -143,15 +143,15 @@ static void times_go_with_the_size(void **state)
     assert_int_equal(tree_chmod(v->tree, v->a, 0400), 0);
     new = open_as(v, v->a, OTHER);
     assert_int_equal(tree_stat(v->tree, v->a, &now), 0);
-    told = now;
-    live_file_stat(v->tree, READER, &told);
-    assert_memory_equal(&told.st_mtim, &before.st_mtim, sizeof(told.st_mtim));
-    assert_memory_equal(&told.st_ctim, &before.st_ctim, sizeof(told.st_ctim));
-    assert_int_equal(told.st_size, 3);
-    told.st_mtim = now.st_mtim;
-    told.st_ctim = now.st_ctim;
-    told.st_size = now.st_size;
-    assert_memory_equal(&told, &now, sizeof(told));
+    answer = now;
+    live_file_stat(v->tree, READER, &answer);
+    assert_memory_equal(&answer.st_mtim, &before.st_mtim, sizeof(answer.st_mtim));
+    assert_memory_equal(&answer.st_ctim, &before.st_ctim, sizeof(answer.st_ctim));
+    assert_int_equal(answer.st_size, 3);
+    answer.st_mtim = now.st_mtim;
+    answer.st_ctim = now.st_ctim;
+    answer.st_size = now.st_size;
+    assert_memory_equal(&answer, &now, sizeof(answer));
 
     assert_memory_not_equal(&now.st_mtim, &before.st_mtim, sizeof(now.st_mtim));
     of_new = (struct stat){.st_ino = v->a};
@@ -252,7 +252,8 @@ static void other_files_are_not_matched(void **state)
     live_file_close(v->tree, v->a, open);
 }
 
-/* It shows the newest content from now on, and so the thread is told of another, or of the file. */
+/* It shows the newest content from now on, so the thread gets the size of another, or the file's.
+ */
 static void mapped_file_is_not_found(void **state)
 {
     struct live_volume *v = *state;
@@ -314,7 +315,7 @@ static void what_never_changes_is_settled(void **state)
 
 /* ---- becoming live */
 
-static void files_of_a_directory_are_made_live(void **state)
+static void files_of_a_directory_become_live(void **state)
 {
     struct live_volume *v = *state;
     uint64_t g = make_generation(v->tree, v->volume, "h", "a=1 d/b=2 d/e/c=3", false);
@@ -344,7 +345,7 @@ static void files_of_a_directory_are_made_live(void **state)
 }
 
 /* What is known of its open files stays. */
-static void live_file_is_made_live_once(void **state)
+static void live_file_becomes_live_once(void **state)
 {
     struct live_volume *v = *state;
     struct live_open *old = open_file(v, v->a), *new;
@@ -461,7 +462,7 @@ static void *read_over_and_over(void *userdata)
     return NULL;
 }
 
-static void readers_see_whole_versions(void **state)
+static void readers_get_whole_versions(void **state)
 {
     struct live_volume *v = *state;
     struct reader readers[2];
@@ -504,11 +505,11 @@ int main(void)
         TEST(mapped_file_is_not_found),
         TEST(settled_again_when_no_older_version_is_open),
         TEST(what_never_changes_is_settled),
-        TEST(files_of_a_directory_are_made_live),
-        TEST(live_file_is_made_live_once),
+        TEST(files_of_a_directory_become_live),
+        TEST(live_file_becomes_live_once),
         TEST(memory_can_be_short_for_open_files),
         TEST(memory_can_be_short_for_live_files),
-        TEST(readers_see_whole_versions),
+        TEST(readers_get_whole_versions),
     };
 
     return cmocka_run_group_tests_name("live file", tests, NULL, NULL);

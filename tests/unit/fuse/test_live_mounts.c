@@ -31,7 +31,7 @@ static struct {
     unsigned countdown; /* the call that makes it 0 fails; 0: none does */
     bool has_failed;
     bool fails_always;
-    char forgotten[256]; /* names that the kernel was told to forget, each with a blank before it */
+    char forgotten[256]; /* names that the kernel was notified of, each with a blank before it */
 } kernel;
 
 static bool fails(void)
@@ -227,26 +227,26 @@ static mono_us now(void)
 }
 
 /*
- * What a look that began at @began_at has seen.
+ * Reconcile with a scan that began at @began_at.
  * @roots: with blanks between them
- * Return: whether another look is wanted.
+ * Return: whether a rescan has to follow.
  */
 static bool reconcile_as_of(struct live_mounts *mounts, const char *roots, mono_us began_at)
 {
     _cleanup_(freep) char *copy = strdup(roots);
-    struct mounted_parts seen = {.began_at = began_at};
+    struct mounted_parts parts = {.began_at = began_at};
     char *all[8], *at = copy, *root;
 
-    seen.roots = all;
+    parts.roots = all;
     while ((root = strsep(&at, " ")) != NULL)
         if (*root != '\0') {
-            assert_true(seen.n < ELEMENTS_OF(all));
-            all[seen.n++] = root;
+            assert_true(parts.n < ELEMENTS_OF(all));
+            all[parts.n++] = root;
         }
-    return live_mounts_reconcile(mounts, ROOT_FD, &seen);
+    return live_mounts_reconcile(mounts, ROOT_FD, &parts);
 }
 
-/* The same of a look that began after all that was done before. */
+/* The same with a scan that began after all that was done before. */
 static bool reconcile(struct live_mounts *mounts, const char *roots)
 {
     return reconcile_as_of(mounts, roots, now());
@@ -516,8 +516,8 @@ static void mounts_of_one_file_in_one_look(void **state)
     assert_int_equal(tree_usage(kernel.tree).n_nodes, n_nodes + 2); /* with LIVE_DIRECTORY */
 }
 
-/* A look that read mountinfo before the file was taken out, and whose result comes after. */
-static void look_that_began_before(void **state)
+/* A scan that read mountinfo before the file was taken out, and whose result comes after. */
+static void scan_that_began_before(void **state)
 {
     uint64_t id = hold("v/" G "/a"), d = hold("v/" G "/d"), copy;
     mono_us before = now();
@@ -531,7 +531,7 @@ static void look_that_began_before(void **state)
     assert_false(is_live(copy));
     assert_string_equal(list(*state, "v").text, " 'd'/@ 'a'@");
     assert_int_equal(live_mounts_count(*state, "v"), 2);
-    /* it cannot tell that they are no longer mounted */
+    /* it does not show that they are not mounted any more */
     assert_false(reconcile_as_of(*state, "", before));
     assert_string_equal(list(*state, "v").text, " 'd'/@ 'a'@");
     assert_int_equal(live_mounts_count(*state, "v"), 2);
@@ -609,7 +609,7 @@ static void live_file_stays_where_it_is(void **state)
 static void mounts_past_the_maximum_do_not_follow(void **state)
 {
     char *all[LIVE_MOUNTS_MAX + 1], files[(LIVE_MOUNTS_MAX + 1) * 16] = "";
-    struct mounted_parts seen = {.roots = all, .n = ELEMENTS_OF(all)};
+    struct mounted_parts parts = {.roots = all, .n = ELEMENTS_OF(all)};
     size_t used = 0, n_live = 0;
 
     for (size_t i = 0; i < ELEMENTS_OF(all); i++) {
@@ -617,8 +617,8 @@ static void mounts_past_the_maximum_do_not_follow(void **state)
         assert_true(asprintf(&all[i], "/many/" G "/f%zu", i) > 0);
     }
     make_volume("many", files, false);
-    seen.began_at = now();
-    assert_true(live_mounts_reconcile(*state, ROOT_FD, &seen));
+    parts.began_at = now();
+    assert_true(live_mounts_reconcile(*state, ROOT_FD, &parts));
     assert_int_equal(live_mounts_count(*state, "many"), LIVE_MOUNTS_MAX);
     for (size_t i = 0; i < ELEMENTS_OF(all); i++) {
         struct stat stat;
@@ -663,7 +663,7 @@ static void changed_volumes_are_visited(void **state)
     assert_string_equal(changes(*state).text, "");
 }
 
-/* Whatever the looks between two visits have seen. */
+/* For any result of the scans between two visits. */
 static void changes_before_a_visit_are_one(void **state)
 {
     uint64_t a = hold("v/" G "/a");
@@ -677,7 +677,7 @@ static void changes_before_a_visit_are_one(void **state)
     assert_string_equal(changes(*state).text, "");
 }
 
-/* What was told of the count may have been told to another volume of the name. */
+/* The last count may have been reported to another volume of the name. */
 static void volume_whose_name_is_used_again(void **state)
 {
     reconcile(*state, "/v/" G "/a");
@@ -711,9 +711,9 @@ static void count_full(void *userdata, const char *volume)
 
 static bool note_location(void *userdata, const struct live_mount *mount)
 {
-    struct mounted_parts *seen = userdata;
+    struct mounted_parts *parts = userdata;
 
-    assert_true(asprintf(&seen->roots[seen->n++], "/%s", mount->location) > 0);
+    assert_true(asprintf(&parts->roots[parts->n++], "/%s", mount->location) > 0);
     return true;
 }
 
@@ -736,56 +736,56 @@ static void make_many_volumes(void)
 }
 
 /* Each file twice, as if two containers had mounted it. */
-static void see_files(struct mounted_parts *seen)
+static void scan_files(struct mounted_parts *parts)
 {
     for (size_t i = 0; i < 2 * N_VOLUMES * N_FILES; i++)
-        assert_true(asprintf(&seen->roots[seen->n++], "/v%zu/" G "/f%zu", i / 2 % N_VOLUMES,
+        assert_true(asprintf(&parts->roots[parts->n++], "/v%zu/" G "/f%zu", i / 2 % N_VOLUMES,
                              i / 2 / N_VOLUMES) > 0);
-    seen->began_at = now();
+    parts->began_at = now();
 }
 
 /* What they have become. */
-static void see_live_files(struct mounted_parts *seen, struct live_mounts *mounts)
+static void scan_live_files(struct mounted_parts *parts, struct live_mounts *mounts)
 {
     char volume[16];
 
     for (size_t i = 0; i < N_VOLUMES; i++) {
         snprintf(volume, sizeof(volume), "v%zu", i);
-        live_mounts_visit(mounts, volume, note_location, seen);
+        live_mounts_visit(mounts, volume, note_location, parts);
     }
-    assert_int_equal(seen->n, N_VOLUMES * N_FILES);
-    seen->began_at = now();
+    assert_int_equal(parts->n, N_VOLUMES * N_FILES);
+    parts->began_at = now();
 }
 
-static void see_nothing(struct mounted_parts *seen)
+static void scan_nothing(struct mounted_parts *parts)
 {
-    while (seen->n > 0)
-        free(seen->roots[--seen->n]);
-    seen->began_at = now();
+    while (parts->n > 0)
+        free(parts->roots[--parts->n]);
+    parts->began_at = now();
 }
 
 /* A step that walks all members for each of them takes minutes here. */
 static void very_many_mounts(void **state)
 {
     static char *roots[2 * N_VOLUMES * N_FILES];
-    struct mounted_parts seen = {.roots = roots};
+    struct mounted_parts parts = {.roots = roots};
     struct changes full = {.mounts = *state};
 
     make_many_volumes();
-    see_files(&seen);
-    assert_true(live_mounts_reconcile(*state, ROOT_FD, &seen));
+    scan_files(&parts);
+    assert_true(live_mounts_reconcile(*state, ROOT_FD, &parts));
     live_mounts_visit_changed(*state, count_full, &full);
     assert_int_equal(full.text[0], N_VOLUMES);
-    assert_false(live_mounts_reconcile(*state, ROOT_FD, &seen)); /* it is outdated */
+    assert_false(live_mounts_reconcile(*state, ROOT_FD, &parts)); /* it is outdated */
     live_mounts_visit_changed(*state, visit_none, NULL);
-    see_nothing(&seen);
-    see_live_files(&seen, *state);
-    assert_false(live_mounts_reconcile(*state, ROOT_FD, &seen));
+    scan_nothing(&parts);
+    scan_live_files(&parts, *state);
+    assert_false(live_mounts_reconcile(*state, ROOT_FD, &parts));
     live_mounts_visit_changed(*state, visit_none, NULL);
     live_mounts_forget(*state, "v7");
     assert_string_equal(changes(*state).text, " v7=0");
-    see_nothing(&seen);
-    assert_false(live_mounts_reconcile(*state, ROOT_FD, &seen));
+    scan_nothing(&parts);
+    assert_false(live_mounts_reconcile(*state, ROOT_FD, &parts));
     assert_int_equal(live_mounts_count(*state, "v8"), 0);
     assert_string_equal(list(*state, "v8").text, "");
 }
@@ -803,7 +803,7 @@ static void what_is_no_longer_mounted_loses_its_name(void **state)
     reconcile(*state, "");
     assert_string_equal(kernel.forgotten, name);
     assert_int_equal(tree_find_path(kernel.tree, TREE_ROOT_ID, live_root(id) + 1, &stat), -ENOENT);
-    /* a container may still have it, whose mounts are not seen */
+    /* a container may still have it, whose mounts are not scanned */
     assert_true(is_live(id));
     assert_string_equal(list(*state, "v").text, " 'a'");
     assert_int_equal(live_mounts_count(*state, "v"), 0);
@@ -833,7 +833,7 @@ static void directory_that_is_no_longer_mounted(void **state)
 }
 
 /* What has no name any more may be mounted once more all the same. */
-static void mount_that_is_seen_again(void **state)
+static void mount_that_is_found_again(void **state)
 {
     uint64_t id = hold("v/" G "/a");
     char root[96];
@@ -899,7 +899,7 @@ static void mounts_are_counted_only(void **state)
 
 /* ---- failures */
 
-/* What cannot be taken out stays where it is, and is tried again at the next look. */
+/* What cannot be taken out stays where it is, and the next scan retries. */
 static void every_call_may_fail(void **state)
 {
     unsigned n = 0;
@@ -930,7 +930,7 @@ static void every_call_may_fail(void **state)
     assert_int_equal(n, 4); /* the first that was too many */
 }
 
-/* @is_failing: no call works. Return: how many warnings a look gives. */
+/* @is_failing: no call works. Return: the number of warnings of a scan. */
 static size_t warnings_of(struct live_mounts *mounts, const char *roots, bool is_failing)
 {
     int fd = memfd_create("log", MFD_CLOEXEC), saved = dup(STDERR_FILENO);
@@ -974,7 +974,7 @@ static void what_does_not_follow_is_warned_of_once(void **state)
     assert_int_equal(warnings_of(*state, "/v/" G "/absent", true), 0);
 }
 
-/* It was taken out already when memory was short: it becomes live at the next look. */
+/* It was taken out already when memory was short: it becomes live at the next scan. */
 static void memory_is_short_for_what_was_taken_out(void **state)
 {
 #ifdef FAILMALLOC_IS_OFF
@@ -1008,7 +1008,7 @@ static int come_and_go(void *userdata)
 {
     static const struct tree_options options = {.root_mode = 0755, .answers_open = true};
     char *a = strdupa("/v/" G "/a"), *d = strdupa("/v/" G "/d"), *roots[] = {a, d};
-    struct mounted_parts seen = {.roots = roots, .n = 2}, none = {.n = 0};
+    struct mounted_parts parts = {.roots = roots, .n = 2}, none = {.n = 0};
     struct live_mounts *mounts = NULL;
     struct payload *payload = userdata;
     struct stat stat;
@@ -1026,13 +1026,13 @@ static int come_and_go(void *userdata)
         r = live_mounts_new(NULL, kernel.tree, true, &mounts);
     if (r == 0) {
         hold("v/" G "/a");
-        seen.began_at = now();
-        live_mounts_reconcile(mounts, ROOT_FD, &seen);
+        parts.began_at = now();
+        live_mounts_reconcile(mounts, ROOT_FD, &parts);
         none.began_at = now();
         live_mounts_reconcile(mounts, ROOT_FD, &none);
         changes(mounts);
-        seen.began_at = now();
-        live_mounts_reconcile(mounts, ROOT_FD, &seen);
+        parts.began_at = now();
+        live_mounts_reconcile(mounts, ROOT_FD, &parts);
         live_mounts_forget(mounts, "v");
     }
     live_mounts_free(mounts);
@@ -1061,7 +1061,7 @@ int main(void)
         TEST(file_of_a_directory_that_is_live),
         TEST(file_and_its_directory_in_one_look),
         TEST(mounts_of_one_file_in_one_look),
-        TEST(look_that_began_before),
+        TEST(scan_that_began_before),
         TEST(each_mount_of_a_file_is_live),
         TEST(unlinked_file_becomes_live),
         TEST(unlinked_directory_does_not),
@@ -1073,7 +1073,7 @@ int main(void)
         TEST(very_many_mounts),
         TEST(what_is_no_longer_mounted_loses_its_name),
         TEST(directory_that_is_no_longer_mounted),
-        TEST(mount_that_is_seen_again),
+        TEST(mount_that_is_found_again),
         TEST(forgotten_volume),
         TEST_COUNTING(mounts_are_counted_only),
         TEST(every_call_may_fail),

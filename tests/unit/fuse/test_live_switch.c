@@ -350,7 +350,7 @@ static void open_files_are_waited_for_until_they_are_read(void **state)
     assert_int_equal(drain_until(v, s), until);
     live_file_close(v->tree, v->a, first); /* nor does closing it count again */
     assert_int_equal(drain_until(v, s), until);
-    assert_reads(v, v->a, second, 3, 100, ""); /* whatever reads the end */
+    assert_reads(v, v->a, second, 3, 100, ""); /* any read that gets to the end */
     assert_int_equal(drain_until(v, s), 0);
     live_switch_commit(s);
     assert_int_equal(drain_until(v, s), 0);
@@ -392,7 +392,7 @@ static void older_versions_are_not_waited_for(void **state)
     live_switch_free(s);
 }
 
-/* The newest open file of those that change tells how long. */
+/* The newest open file of those that change decides how long. */
 static void newest_open_file_is_waited_for_longest(void **state)
 {
     struct live_volume *v = *state;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A live update on a tree without a mount: system calls are stood in for by what a worker would
- * have answered, and are recorded, as are what the kernel is told and the events of watchers.
+ * have answered, and are recorded, as are the notifications of the kernel and the events of
+ * watchers.
  */
 #include "fuse/live_update.h"
 

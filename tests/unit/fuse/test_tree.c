@@ -353,7 +353,7 @@ static void wrong_kinds_are_refused(void **state)
     assert_int_equal(tree_rename(*state, TREE_ROOT_ID, "l", generation, "l"), -EXDEV);
 }
 
-/* A reader that goes on where it stopped sees what was there all along once, whatever changes. */
+/* A reader that goes on where it stopped gets each entry that stays exactly once. */
 static void listing_goes_on_while_the_directory_changes(void **state)
 {
     struct listing first, rest;
@@ -648,7 +648,7 @@ static void files_of_a_staged_directory_can_be_live(void **state)
     }
 }
 
-static void a_live_file_is_made_of_what_is_staged(void **state)
+static void a_staged_file_is_live(void **state)
 {
     static const char *const paths[] = {"a"};
     _cleanup_(payload_unrefp) struct payload *payload = make_payload(paths, 1);
@@ -783,7 +783,7 @@ static void an_unlinked_file_gets_a_name_again(void **state)
     assert_string_equal(list(*state, TREE_ROOT_ID, 0, 9).text, ". .. g again ");
     assert_content(*state, staged.again, "a");
     assert_int_equal(make_node(*state, TREE_ROOT_ID, "third", staged, &stat), -ESTALE);
-    /* two lookups are to be forgotten now */
+    /* two lookups count now */
     assert_int_equal(tree_unlink(*state, TREE_ROOT_ID, "again"), 0);
     assert_int_equal(find_unlinked(*state, "again"), staged.again);
     tree_forget(*state, staged.again, 1);
@@ -1022,7 +1022,7 @@ static void memory_can_be_short(void **state)
     failmalloc_try(use_everything, payload);
 }
 
-/* Nothing of what could not be made is seen. */
+/* A directory that failed half-way does not exist. */
 static int make_or_leave(void *userdata)
 {
     const struct tree_options answering = {.root_mode = 0755, .answers_open = true};
@@ -1107,7 +1107,7 @@ int main(void)
         TEST_OPEN(detached_directory_is_found_by_its_path),
         TEST_OPEN(long_paths_are_remembered),
         TEST_OPEN(files_of_a_staged_directory_can_be_live),
-        TEST_OPEN(a_live_file_is_made_of_what_is_staged),
+        TEST_OPEN(a_staged_file_is_live),
         TEST_OPEN(a_file_is_copied),
         TEST_OPEN(a_directory_is_copied_with_all_below_it),
         TEST_OPEN(only_what_is_there_is_copied),

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The volume writer on a tree without a mount: the system calls that it makes are stood in for by
- * what a worker would have answered, and are recorded, as are the writable view, what the kernel
- * is told and the events of watchers. What is mounted alone is the real object.
+ * what a worker would have answered, and are recorded, as are the writable view, the
+ * notifications of the kernel and the events of watchers. What is mounted alone is the real object.
  */
 #include "fuse/volume_writer.h"
 
@@ -251,19 +251,19 @@ static bool waits(uint64_t id)
     return r == -EAGAIN;
 }
 
-/* A look sees one mount, or none. @suffix: what the kernel adds to the path */
-static void look(struct fixture *f, const char *path, const char *suffix)
+/* A scan finds one mount, or none. @suffix: what the kernel adds to the path */
+static void scan(struct fixture *f, const char *path, const char *suffix)
 {
     char root[PATH_SIZE], *roots[] = {root};
-    struct mounted_parts seen = {.roots = roots, .n = path != NULL};
+    struct mounted_parts parts = {.roots = roots, .n = path != NULL};
     mono_us before = clock_mono();
 
     do
-        seen.began_at = clock_mono();
-    while (seen.began_at == before);
+        parts.began_at = clock_mono();
+    while (parts.began_at == before);
     snprintf(root, sizeof(root), "/%s%s", path != NULL ? path : "", suffix);
     kernel.is_writing = true;
-    live_mounts_reconcile(f->host.live_mounts, ROOT_FD, &seen);
+    live_mounts_reconcile(f->host.live_mounts, ROOT_FD, &parts);
     kernel.is_writing = false;
 }
 
@@ -286,7 +286,7 @@ static uint64_t mount_alone(struct fixture *f, const char *name)
 
     snprintf(path, sizeof(path), "%s", shown(f, name));
     id = hold(path);
-    look(f, path, "");
+    scan(f, path, "");
     assert_int_equal(live_mounts_count(f->host.live_mounts, f->writer.dir.name), 1);
     kernel.calls[0] = '\0';
     return id;
@@ -453,7 +453,7 @@ static bool has_below(uint64_t directory, const char *path, const char *text)
            has_content(stat.st_ino, text);
 }
 
-/* A file of it is to become a directory, and the reverse. */
+/* A file of it becomes a directory, and the reverse. */
 static void conflict_in_a_directory_that_is_mounted_alone(void **state)
 {
     struct fixture *f = *state;
@@ -588,7 +588,7 @@ static void file_in_place_that_is_mounted_alone(void **state)
     assert_true(has_content(a, "3"));
 }
 
-/* A file is to become a directory, or the reverse: readers see the one or the other. */
+/* A file becomes a directory, or the reverse: readers get the one or the other. */
 static void conflict_makes_a_new_generation(void **state)
 {
     static const char *const all[] = {"a/x=2 b=2 d/e=2", "a=3 b=3 d/e=3", "a=4 b=4 d=4"};
@@ -635,7 +635,7 @@ static void late_mount_catches_up(void **state)
     assert_int_equal(volume_dir_clean(&f->writer.dir), 0);
     snprintf(path, sizeof(path), "v/%s/a", first.generation);
     assert_false(exists(path));
-    look(f, path, "//deleted");
+    scan(f, path, "//deleted");
     assert_true(live_mounts_take_behind(f->host.live_mounts, "v"));
     assert_true(has_content(id, "1"));
     kernel.calls[0] = '\0';

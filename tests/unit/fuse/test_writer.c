@@ -515,7 +515,7 @@ static struct text layout_without_failure(gid_t group, const char *paths)
 
 /*
  * C8, C9: readers have the old content whole or the new content whole, and the result says which;
- * and whatever was left undone, the next publish makes good.
+ * and the next publish finishes what was left undone.
  * Return: whether there was an n-th call.
  */
 static bool try_update(size_t i, unsigned n, const struct text *expected)

@@ -146,6 +146,7 @@ void live_file_close(struct tree *tree, uint64_t id, struct live_open *open)
     free(open);
 }
 
+/* It was read to its end: a switch need not wait for it. */
 static void note_read(struct tree *t, uint64_t id, struct live_open *open)
 {
     struct node *n;

@@ -16,7 +16,7 @@ struct live_open;
  * Open a file.
  * @thread: the reader's thread id, 0 if the kernel cannot name it: it is in a pid namespace that
  * the daemon does not see
- * @may_wait: false for the publisher, which opens files amid a switch
+ * @may_wait: false for the publisher, which opens files during a switch
  * Return: 0, live_file_close() ends it: *ret_open is the caller's, or NULL for an immutable file,
  * which is read through the kernel's pages; -EAGAIN during a switch, try again at its end; -ESTALE,
  * -EISDIR, -EINVAL; -ENOMEM.

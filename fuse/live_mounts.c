@@ -287,14 +287,6 @@ static void location_of(uint64_t id, char location[static LOCATION_SIZE])
 
 /* ---- becoming live */
 
-static int make_live_directory(struct live_mounts *mounts, int root_fd)
-{
-    if (!mounts->has_directory && mkdirat(root_fd, LIVE_DIRECTORY, 0700) < 0 && errno != EEXIST)
-        return negative_errno();
-    mounts->has_directory = true;
-    return 0;
-}
-
 /* The mknod or mkdir of the top comment. */
 static int make_copy(const struct live_mounts *mounts, int root_fd, const struct member *m,
                      const char *location)
@@ -310,25 +302,19 @@ static int make_copy(const struct live_mounts *mounts, int root_fd, const struct
     return r;
 }
 
-/* is_outdated() has found none that was taken from there. */
-static int note_taken_from(struct member *m, const char *path)
-{
-    m->taken_from = strdup(path);
-    if (m->taken_from == NULL || tsearch(m, &m->mounts->taken, compare_taken) == NULL)
-        return -ENOMEM;
-    return 0;
-}
-
 static int take_out(struct live_mounts *mounts, int root_fd, const char *path, struct member *m)
 {
     char location[LOCATION_SIZE];
-    int r = make_live_directory(mounts, root_fd);
+    int r;
 
+    if (!mounts->has_directory && mkdirat(root_fd, LIVE_DIRECTORY, 0700) < 0 && errno != EEXIST)
+        return negative_errno();
+    mounts->has_directory = true;
+    m->taken_from = strdup(path); /* is_outdated() has found none that was taken from there */
+    if (m->taken_from == NULL || tsearch(m, &mounts->taken, compare_taken) == NULL)
+        return -ENOMEM;
     location_of(m->id, location);
-    if (r == 0)
-        r = note_taken_from(m, path);
-    if (r == 0)
-        r = make_copy(mounts, root_fd, m, location);
+    r = make_copy(mounts, root_fd, m, location);
     if (r < 0)
         return r;
     if (renameat2(root_fd, path, root_fd, location, RENAME_EXCHANGE) < 0) {

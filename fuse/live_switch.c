@@ -95,11 +95,6 @@ static struct entry make_entry(const struct node *n, const struct payload_file *
     };
 }
 
-static bool has_attributes_of(const struct node *n, const struct entry *entry)
-{
-    return n->mode == entry->mode && n->uid == entry->uid && n->gid == entry->gid;
-}
-
 /* Return: 0 or -ENOMEM. */
 static int add_entry(struct live_switch *s, struct node *n, const struct payload_file *file,
                      const struct live_root *root, const struct live_change *change)
@@ -116,7 +111,7 @@ static int add_entry(struct live_switch *s, struct node *n, const struct payload
     assert(s->n_changes <= s->n_entries && s->n_entries < s->capacity);
     s->entries[s->n_entries++] = entry;
     object_ref(file->object);
-    if (is_same && has_attributes_of(n, &entry))
+    if (is_same && n->mode == entry.mode && n->uid == entry.uid && n->gid == entry.gid)
         return 0;
     /* those that change come first */
     s->entries[s->n_entries - 1] = s->entries[s->n_changes];

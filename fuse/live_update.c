@@ -47,21 +47,14 @@ void live_update_init(struct live_update *update, struct session *session, struc
         (struct live_update){.session = session, .tree = tree, .payload = payload_ref(payload)};
 }
 
-static bool has_changes(const struct live_update *u)
-{
-    size_t n = 0;
-
-    if (u->live_switch != NULL)
-        live_switch_changes(u->live_switch, &n);
-    return n > 0;
-}
-
 void live_update_deinit(struct live_update *update)
 {
-    bool has_waiting = has_changes(update);
+    size_t n_changes = 0;
 
+    if (update->live_switch != NULL)
+        live_switch_changes(update->live_switch, &n_changes);
     update->live_switch = live_switch_free(update->live_switch);
-    if (has_waiting)
+    if (n_changes > 0)
         session_notify(update->session, NULL, 0); /* opens go on */
     for (size_t i = 0; i < update->n_parts; i++)
         part_deinit(&update->parts[i]);
@@ -125,15 +118,6 @@ static int make_node(struct tree *tree, int dir_fd, const char *path,
     return r;
 }
 
-/* A file that was removed and is still in use gets its name again in step 5. */
-static int make_return(struct live_update *u, const char *location, const char *path, uint64_t id)
-{
-    struct live_part part = {.root = {.id = id, .path = strdup(path)},
-                             .returns_as = strdup(location)};
-
-    return add_part(u, part, part.root.path == NULL || part.returns_as == NULL);
-}
-
 static int make_name(struct live_update *u, int dir_fd, size_t part, const char *below,
                      const struct payload_file *file)
 {
@@ -144,8 +128,13 @@ static int make_name(struct live_update *u, int dir_fd, size_t part, const char 
     if (location == NULL)
         return -ENOMEM;
     if (tree_find_unlinked(u->tree, location, &removed) == 0 &&
-        live_file_is_live(u->tree, removed.st_ino))
-        return make_return(u, location, file->path, removed.st_ino);
+        live_file_is_live(u->tree, removed.st_ino)) {
+        /* it was removed and is still in use: it gets its name again in step 5 */
+        struct live_part again = {.root = {.id = removed.st_ino, .path = strdup(file->path)},
+                                  .returns_as = strdup(location)};
+
+        return add_part(u, again, again.root.path == NULL || again.returns_as == NULL);
+    }
     return make_node(u->tree, dir_fd, below, &staged, file->attributes.mode);
 }
 

@@ -151,14 +151,6 @@ struct node *node_new(struct node_table *t, enum node_kind kind, mode_t mode)
     return n;
 }
 
-/* At the end of a mount, open files may not have been released: they are left alone. */
-static void live_free(struct node_live *live)
-{
-    if (live != NULL)
-        list_remove(&live->opens);
-    free(live);
-}
-
 static void node_free(struct node_table *t, struct node *n)
 {
     assert(!node_is_linked(n) && t->n_nodes > 0);
@@ -168,7 +160,9 @@ static void node_free(struct node_table *t, struct node *n)
     if (n->kind == NODE_FILE) {
         t->content_bytes -= n->file.content.len;
         object_unref(n->file.content.object);
-        live_free(n->file.live);
+        if (n->file.live != NULL)
+            list_remove(&n->file.live->opens); /* at the end some may not have been released */
+        free(n->file.live);
     } else if (n->kind == NODE_LINK) {
         free(n->target);
     }
@@ -395,14 +389,6 @@ void node_table_deinit(struct node_table *t)
 
 /* ---- changing */
 
-/* Let @n take the place of @old in the list of the directory that both are in. */
-static void take_place(struct node *n, const struct node *old)
-{
-    list_remove(&n->link);
-    n->cookie = old->cookie;
-    list_append(old->link.next, &n->link); /* "append" puts it before its argument */
-}
-
 /* Move a node to another name in the index. Return: 0, or -ENOMEM, unchanged. */
 static int reindex(struct node_table *t, struct node *n, char *new_name)
 {
@@ -428,7 +414,9 @@ int node_rename(struct node_table *t, struct node *n, const char *new_name, stru
         return -ENOMEM;
     }
     if (old != NULL) {
-        take_place(n, old);
+        list_remove(&n->link);
+        n->cookie = old->cookie;
+        list_append(old->link.next, &n->link); /* "append" puts it before its argument */
         node_detach(t, old);
     }
     n->changed = n->parent->changed = clock_wall();

@@ -12,7 +12,8 @@
  *    a process dies that holds both the device and an open file of its own mount: it would wait for
  *    its own answer.
  *
- * A file system with live files (live_file.h) answers open and so is asked for each:
+ * A file system with live files (live_file.h) answers OPEN, so the kernel sends one for each
+ * open(2):
  *
  *  - An immutable file is read through the kernel's pages there, too, which stay (KEEP_CACHE), and
  *    its attributes for ever.
@@ -21,7 +22,7 @@
  *    a request for pages carries no lock owner, one of read(2) does. They stay as well, until the
  *    file is opened after an update, which is the one open without KEEP_CACHE. That is the
  *    publisher's, as opens wait for it, unless the file has no name through which it could.
- *  - The kernel asks for no flush (NOFLUSH) but of a file that its thread had open already
+ *  - The kernel sends no FLUSH (NOFLUSH), except for a file that its thread had open already
  *    (live_file_flush()).
  *  - Attributes of a live file are kept as long as there is no older version (live_switch.c).
  */

@@ -107,7 +107,7 @@ void publish_queue_catch_up(struct publish_queue *queue, struct publish_entry *e
 
 /* Until when readers of the volume are awaited; 0: no longer. Before each publish_queue_next(). */
 void publish_queue_set_drain(struct publish_entry *entry, mono_us until);
-/* When the newest scan began whose result was notified, or was empty. The same. */
+/* When the newest scan began whose result was notified. Before each publish_queue_next(), too. */
 void publish_queue_set_scanned_at(struct publish_queue *queue, mono_us at);
 
 /*

@@ -430,30 +430,17 @@ static bool take_result(struct publisher *p, struct publisher_volume **ret_volum
     return true;
 }
 
-/* Return: a volume whose binding has an outcome; NULL if there is none. */
-static struct publisher_volume *take_bound(struct publisher *p)
+/* Return: the first link of a list, taken out of it; NULL if there is none. */
+static struct list *take_first(struct publisher *p, struct list *list)
 {
-    struct publisher_volume *v;
+    struct list *first;
 
     LOCK_GUARD(&p->lock);
-    if (list_is_empty(&p->bound))
+    if (list_is_empty(list))
         return NULL;
-    v = list_entry(p->bound.next, struct publisher_volume, bound);
-    list_remove(&v->bound);
-    return v;
-}
-
-/* Return: a volume whose n_mounted_parts has changed; NULL if there is none. */
-static struct publisher_volume *take_counted(struct publisher *p)
-{
-    struct publisher_volume *v;
-
-    LOCK_GUARD(&p->lock);
-    if (list_is_empty(&p->counted))
-        return NULL;
-    v = list_entry(p->counted.next, struct publisher_volume, counted);
-    list_remove(&v->counted);
-    return v;
+    first = list->next;
+    list_remove(first);
+    return first;
 }
 
 static bool take_probed(struct publisher *p)
@@ -474,11 +461,18 @@ static void report_bound(struct publisher_volume *v)
     v->on_bound(v->bound_userdata, v->bound_error, v->mount_id, &e);
 }
 
+static void report_counted(const struct publisher_volume *v)
+{
+    if (v->callbacks->mounted_parts != NULL)
+        v->callbacks->mounted_parts(v->userdata);
+}
+
 static int on_done(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
     struct publisher *p = userdata;
-    struct publisher_volume *v;
     struct publisher_result result;
+    struct publisher_volume *v;
+    struct list *link;
     eventfd_t count;
 
     eventfd_read(fd, &count);
@@ -486,11 +480,10 @@ static int on_done(sd_event_source *source, int fd, uint32_t revents, void *user
         v->callbacks->done(v->userdata, &result);
         payload_unref(result.payload);
     }
-    while ((v = take_bound(p)) != NULL)
-        report_bound(v);
-    while ((v = take_counted(p)) != NULL)
-        if (v->callbacks->mounted_parts != NULL)
-            v->callbacks->mounted_parts(v->userdata);
+    while ((link = take_first(p, &p->bound)) != NULL)
+        report_bound(list_entry(link, struct publisher_volume, bound));
+    while ((link = take_first(p, &p->counted)) != NULL)
+        report_counted(list_entry(link, struct publisher_volume, counted));
     if (take_probed(p))
         p->probed(p->probed_userdata);
     return 0;
@@ -623,15 +616,6 @@ static int index_volume(struct publisher *p, struct publisher_volume *v)
     return 0;
 }
 
-/* The lock is held. */
-static void unindex_volume(struct publisher *p, struct publisher_volume *v)
-{
-    struct publisher_volume *const *found = tfind(v, &p->by_name, compare_names);
-
-    if (found != NULL && *found == v)
-        tdelete(v, &p->by_name, compare_names);
-}
-
 int publisher_add_volume(const struct publisher_place *place,
                          const struct publisher_callbacks *callbacks, void *userdata,
                          struct publisher_volume **ret_volume)
@@ -683,6 +667,7 @@ void publisher_unbind(struct publisher_volume *volume)
 struct publisher_volume *publisher_remove_volume(struct publisher_volume *volume)
 {
     struct publisher_volume *v = volume;
+    struct publisher_volume *const *found;
     struct publisher *p;
 
     if (v == NULL)
@@ -690,7 +675,9 @@ struct publisher_volume *publisher_remove_volume(struct publisher_volume *volume
     p = v->publisher;
     LOCK_GUARD(&p->lock);
     unbind(p, v);
-    unindex_volume(p, v);
+    found = tfind(v, &p->by_name, compare_names);
+    if (found != NULL && *found == v) /* and not the next one of the name */
+        tdelete(v, &p->by_name, compare_names);
     list_remove(&v->finished);
     list_remove(&v->counted);
     publish_queue_remove(&p->queue, &v->entry);

@@ -26,7 +26,7 @@ struct session_options {
     const char *source;       /* the device that mount(8) and df show */
     bool allow_other;         /* other users may read; always so as root */
     unsigned long mount_attr; /* MOUNT_ATTR_* to add at the mount point (root), such as noexec */
-    bool answers_open;        /* the kernel asks for each open: see live_file.h */
+    bool answers_open;        /* the kernel sends each OPEN: see live_file.h */
     const char *user_options; /* the same for fusermount3, comma-separated, or NULL */
 };
 

@@ -22,7 +22,7 @@ struct tree_options {
     uid_t uid; /* of the root, and of what is made in it, unless that has an owner of its own */
     gid_t gid;
     mode_t root_mode;  /* F5, F6; with S_ISGID in it directories have it as well */
-    bool answers_open; /* the kernel asks for each open, so files may be live */
+    bool answers_open; /* the kernel sends each OPEN, so files may be live */
 };
 
 /* Return: 0 or -ENOMEM. */

@@ -128,15 +128,6 @@ bool volume_writer_is_partial(const struct volume_writer *writer)
     return live_update_is_partial(&writer->update);
 }
 
-static void note_visible(struct volume_writer *w)
-{
-    w->has_generation = true;
-    if (!w->host->answers_open)
-        return;
-    payload_unref(w->shown);
-    w->shown = payload_ref(w->update.payload);
-}
-
 static int write_update(struct volume_writer *w, const struct volume_dir_view *view,
                         struct writer_result *ret_written)
 {
@@ -150,7 +141,11 @@ static int write_update(struct volume_writer *w, const struct volume_dir_view *v
 
     if (ret_written->generation[0] == '\0')
         return r;
-    note_visible(w);
+    w->has_generation = true;
+    if (w->host->answers_open) {
+        payload_unref(w->shown);
+        w->shown = payload_ref(payload);
+    }
     if (options.live_switch != NULL)
         live_update_end(&w->update, view->root_fd);
     return r;

@@ -268,7 +268,7 @@ static void mapped_file_is_not_found(void **state)
     assert_int_equal(size_for(v, v->a, READER), 3);
     live_file_close(v->tree, v->a, older);
     assert_int_equal(size_for(v, v->a, READER), 6);
-    live_open_stat(mapped, &stat); /* who asks for this very one */
+    live_open_stat(mapped, &stat); /* of this one */
     assert_int_equal(stat.st_size, 5);
     assert_has(v, v->a, mapped, "newer");
     assert_false(is_settled(v, v->a));

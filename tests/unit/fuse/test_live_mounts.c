@@ -790,7 +790,7 @@ static void very_many_mounts(void **state)
     assert_string_equal(list(*state, "v8").text, "");
 }
 
-/* ---- being let go */
+/* ---- release */
 
 static void what_is_no_longer_mounted_loses_its_name(void **state)
 {

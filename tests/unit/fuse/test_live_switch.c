@@ -32,7 +32,7 @@ static void assert_change(const struct live_switch *s, size_t i, uint64_t id, si
     assert_string_equal(changes[i].path, path);
 }
 
-/* As the publisher does it amid a switch. */
+/* As the publisher does it during a switch. */
 static void assert_publisher_opens(struct live_volume *v, uint64_t id, const char *text)
 {
     struct live_open *open = NULL;

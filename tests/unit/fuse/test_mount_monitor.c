@@ -418,7 +418,7 @@ static void failed_scan_is_repeated(void **state)
     assert_takes(f->subscription, " /.live/1");
 }
 
-/* Who can make more mounts than this is root on the host. */
+/* It takes root on the host to make more mounts than this. */
 static void mounts_past_the_maximum_are_left_out(void **state)
 {
     struct fixture *f = *state;

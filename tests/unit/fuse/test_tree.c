@@ -377,17 +377,17 @@ static void listing_goes_on_while_the_directory_changes(void **state)
 static void listing_can_count_references(void **state)
 {
     struct listing l = {.n_max = 3};
-    struct stat seen, unseen;
+    struct stat listed, passed_over;
 
-    assert_int_equal(tree_symlink(*state, TREE_ROOT_ID, "seen", "1", &seen), 0);
-    assert_int_equal(tree_symlink(*state, TREE_ROOT_ID, "unseen", "1", &unseen), 0);
+    assert_int_equal(tree_symlink(*state, TREE_ROOT_ID, "listed", "1", &listed), 0);
+    assert_int_equal(tree_symlink(*state, TREE_ROOT_ID, "passed_over", "1", &passed_over), 0);
     assert_int_equal(tree_readdir(*state, TREE_ROOT_ID, 0, true, add_name, &l), 0);
-    tree_forget(*state, seen.st_ino, 1);
-    tree_forget(*state, unseen.st_ino, 1);
-    assert_int_equal(tree_unlink(*state, TREE_ROOT_ID, "seen"), 0);
-    assert_int_equal(tree_unlink(*state, TREE_ROOT_ID, "unseen"), 0);
-    assert_int_equal(tree_stat(*state, seen.st_ino, &seen), 0);
-    assert_int_equal(tree_stat(*state, unseen.st_ino, &unseen), -ESTALE);
+    tree_forget(*state, listed.st_ino, 1);
+    tree_forget(*state, passed_over.st_ino, 1);
+    assert_int_equal(tree_unlink(*state, TREE_ROOT_ID, "listed"), 0);
+    assert_int_equal(tree_unlink(*state, TREE_ROOT_ID, "passed_over"), 0);
+    assert_int_equal(tree_stat(*state, listed.st_ino, &listed), 0);
+    assert_int_equal(tree_stat(*state, passed_over.st_ino, &passed_over), -ESTALE);
 }
 
 static void ids_are_never_used_again(void **state)

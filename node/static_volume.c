@@ -5,7 +5,7 @@
 #include <limits.h>
 #include <pwd.h>
 
-#include "encoding/json.h"
+#include "encoding/field.h"
 #include "encoding/yaml.h"
 
 #define NAME_BUFFER_BYTES 16384 /* a line of /etc/group with a thousand members */
@@ -17,65 +17,34 @@ static int no_memory(struct error *e)
 
 /* ---- members */
 
-/* Return: the member, or NULL if it is absent or null. */
-static const cJSON *member_of(const cJSON *json, const char *name)
-{
-    const cJSON *member = json_member(json, name);
-
-    return cJSON_IsNull(member) ? NULL : member;
-}
-
-/*
- * @at:    path of the mapping: "", or "source."
- * @known: NULL-terminated
- */
-static int check_members(const cJSON *json, const char *at, const char *const known[],
-                         struct error *e)
-{
-    const cJSON *member;
-
-    if (!cJSON_IsObject(json))
-        return error_set(e, -EINVAL, "%.*s: expected a mapping",
-                         at[0] != '\0' ? (int)strlen(at) - 1 : 0, at);
-    cJSON_ArrayForEach (member, json) {
-        const char *const *name = known;
-
-        while (*name != NULL && !streq(*name, member->string))
-            name++;
-        if (*name == NULL)
-            return error_set(e, -EINVAL, "%s%.64s: unknown field", at, member->string);
-    }
-    return 0;
-}
-
-/* Leaves *text unchanged when the member is missing. */
-static int read_text(const cJSON *json, const char *at, const char *name, char **text,
+/* Copy the member's text to *text, which is unchanged if the member is absent. */
+static int read_text(const cJSON *json, const struct field *field, const char *name, char **text,
                      struct error *e)
 {
-    const cJSON *member = member_of(json, name);
+    const char *given = NULL;
+    int r = field_read_text(json, field, name, &given, e);
 
-    if (member == NULL)
-        return 0;
-    if (!cJSON_IsString(member))
-        return error_set(e, -EINVAL, "%s%s: expected a string; put the value in quotes", at, name);
-    if (member->valuestring[0] == '\0')
-        return error_set(e, -EINVAL, "%s%s: must not be empty", at, name);
-    *text = strdup(member->valuestring);
+    if (r < 0 || given == NULL)
+        return r;
+    if (given[0] == '\0')
+        return field_error(&FIELD(field, name), e, error_set(e, -EINVAL, "must not be empty"));
+    *text = strdup(given);
     return *text != NULL ? 0 : no_memory(e);
 }
 
 /* As read_text(), for an absolute path. */
-static int read_path(const cJSON *json, const char *at, const char *name, char **path,
+static int read_path(const cJSON *json, const struct field *field, const char *name, char **path,
                      struct error *e)
 {
-    int r = read_text(json, at, name, path, e);
+    int r = read_text(json, field, name, path, e);
 
     if (r < 0 || *path == NULL)
         return r;
     if ((*path)[0] != '/')
-        return error_set(e, -EINVAL, "%s%s: \"%.128s\" is not an absolute path", at, name, *path);
+        return field_error(&FIELD(field, name), e,
+                           error_set(e, -EINVAL, "\"%.128s\" is not an absolute path", *path));
     if (strlen(*path) >= PATH_MAX)
-        return error_set(e, -EINVAL, "%s%s: the path is too long", at, name);
+        return field_error(&FIELD(field, name), e, error_set(e, -EINVAL, "the path is too long"));
     return 0;
 }
 
@@ -107,12 +76,12 @@ static const char *normalize_target(char *path)
 static int parse_target(const cJSON *json, struct static_volume *v, struct error *e)
 {
     const char *fault;
-    int r = read_path(json, "", "target", &v->target, e);
+    int r = read_path(json, &FIELD(NULL, ""), "target", &v->target, e);
 
     if (r < 0)
         return r;
     if (v->target == NULL)
-        return error_set(e, -EINVAL, "target: required");
+        return error_set(e, -EINVAL, "target: required field is missing");
     fault = normalize_target(v->target);
     if (fault != NULL)
         return error_set(e, -EINVAL, "target: %s", fault);
@@ -123,7 +92,7 @@ static int parse_target(const cJSON *json, struct static_volume *v, struct error
 
 static int parse_namespace(const cJSON *json, struct static_volume *v, struct error *e)
 {
-    int r = read_text(json, "", "namespace", &v->namespace, e);
+    int r = read_text(json, &FIELD(NULL, ""), "namespace", &v->namespace, e);
 
     if (r < 0 || v->namespace == NULL || object_namespace_is_valid(v->namespace))
         return r;
@@ -132,19 +101,19 @@ static int parse_namespace(const cJSON *json, struct static_volume *v, struct er
 
 static int parse_source(const cJSON *json, struct static_volume *v, struct error *e)
 {
-    static const char *const known[] = {"kubeconfig", "context", "manifests", NULL};
-    const cJSON *source = member_of(json, "source");
+    const struct field field = FIELD(NULL, "source");
+    const cJSON *source = field_member(json, "source");
     int r;
 
     if (source == NULL)
         return 0;
-    r = check_members(source, "source.", known, e);
+    r = field_check_members(source, &field, "kubeconfig, context, manifests", e);
     if (r == 0)
-        r = read_path(source, "source.", "kubeconfig", &v->kubeconfig, e);
+        r = read_path(source, &field, "kubeconfig", &v->kubeconfig, e);
     if (r == 0)
-        r = read_text(source, "source.", "context", &v->context, e);
+        r = read_text(source, &field, "context", &v->context, e);
     if (r == 0)
-        r = read_path(source, "source.", "manifests", &v->manifests, e);
+        r = read_path(source, &field, "manifests", &v->manifests, e);
     if (r < 0)
         return r;
     if (v->manifests != NULL && (v->kubeconfig != NULL || v->context != NULL))
@@ -184,7 +153,7 @@ static int find_group(const char *name, unsigned *ret_id)
 static int parse_id(const cJSON *owner, const char *name,
                     int (*find)(const char *name, unsigned *ret_id), unsigned *id, struct error *e)
 {
-    const cJSON *member = member_of(owner, name);
+    const cJSON *member = field_member(owner, name);
     int r;
 
     if (member == NULL)
@@ -214,13 +183,12 @@ static int parse_id(const cJSON *owner, const char *name,
 
 static int parse_owner(const cJSON *json, struct static_volume *v, struct error *e)
 {
-    static const char *const known[] = {"user", "group", NULL};
-    const cJSON *owner = member_of(json, "owner");
+    const cJSON *owner = field_member(json, "owner");
     int r;
 
     if (owner == NULL)
         return 0;
-    r = check_members(owner, "owner.", known, e);
+    r = field_check_members(owner, &FIELD(NULL, "owner"), "user, group", e);
     if (r == 0)
         r = parse_id(owner, "user", find_user, &v->spec->uid, e);
     return r < 0 ? r : parse_id(owner, "group", find_group, &v->spec->gid, e);
@@ -230,21 +198,20 @@ static int parse_owner(const cJSON *json, struct static_volume *v, struct error 
 
 static int parse_volume(const cJSON *json, struct static_volume *v, struct error *e)
 {
-    const cJSON *volume = member_of(json, "volume");
+    const cJSON *volume = field_member(json, "volume");
 
     if (volume == NULL)
-        return error_set(e, -EINVAL, "volume: required");
+        return error_set(e, -EINVAL, "volume: required field is missing");
     return volume_spec_parse_entry(volume, "volume", &v->spec, e);
 }
 
 static int parse_document(const cJSON *json, struct static_volume *v, struct error *e)
 {
-    static const char *const known[] = {"target", "namespace", "source", "owner", "volume", NULL};
     int r;
 
     if (!cJSON_IsObject(json))
         return error_set(e, -EINVAL, "expected a mapping with target and volume");
-    r = check_members(json, "", known, e);
+    r = field_check_members(json, &FIELD(NULL, ""), "target, namespace, source, owner, volume", e);
     if (r == 0)
         r = parse_target(json, v, e);
     if (r == 0)

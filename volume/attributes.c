@@ -1,18 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A CSI volume in a pod has one place for what its driver is to know: volumeAttributes, a mapping
- * of text to text. Where a number, a list or a whole volume is meant, the text is YAML (or JSON,
- * which is YAML):
+ * A CSI volume in a pod has one field for its driver: volumeAttributes, a mapping of text to text.
+ * Where a number, a list or a whole volume is expected, the text is YAML (or JSON, which is YAML):
  *
  *     volumeAttributes:
  *       secretName: db
  *       defaultMode: "0400"
  *       items: "[{key: password, path: pgpass}]"
  *
- * All others are names and words and taken as they stand, or a Secret called "123" or "true" could
- * not be asked for. The mapping is then read as the volume's words that it consists of.
+ * Others are names and words and taken literally: a Secret can be called "123" or "true". Then
+ * volume_spec_parse_flat() reads the mapping, as spec_parse.c reads a volume's entry, and errors
+ * name the attribute: "secret/db: volumeAttributes.items[0].path: ...".
  *
- * An attribute that is empty counts as absent, as it comes out of templates.
+ * | attributes                                                    | make                         |
+ * |---------------------------------------------------------------|------------------------------|
+ * | secretName or configMap; items, defaultMode, optional          | a secret or configMap volume |
+ * | sources; defaultMode                                           | a projected volume           |
+ * | volume                                                         | the volume of that entry     |
+ * | uid, gid, fsGroup, type, tls, updates, onRevoked with any of these |                          |
+ *
+ * An empty attribute counts as absent, as templates produce them.
  */
 #include "volume/attributes.h"
 
@@ -34,10 +41,10 @@ static bool is_yaml(const char *key)
 
 static int no_memory(struct error *e)
 {
-    return error_set_errno(e, -ENOMEM, "cannot take in the " ROOT_NAME);
+    return error_set_errno(e, -ENOMEM, "cannot read the " ROOT_NAME);
 }
 
-static int take_attribute(const struct volume_attribute *attribute, cJSON *words, struct error *e)
+static int add_attribute(const struct volume_attribute *attribute, cJSON *words, struct error *e)
 {
     _cleanup_(cJSON_Deletep) cJSON *value = NULL;
     int r;
@@ -45,7 +52,7 @@ static int take_attribute(const struct volume_attribute *attribute, cJSON *words
     if (attribute->value[0] == '\0')
         return 0;
     if (json_member(words, attribute->key) != NULL)
-        return error_set(e, -EINVAL, ROOT_NAME ".%.64s: this is there twice", attribute->key);
+        return error_set(e, -EINVAL, ROOT_NAME ".%.64s: duplicate key", attribute->key);
     if (!is_yaml(attribute->key))
         return json_add_text(words, attribute->key, attribute->value) < 0 ? no_memory(e) : 0;
     r = yaml_parse_one(attribute->value, strlen(attribute->value), &value, e);
@@ -65,7 +72,7 @@ static int attributes_to_json(const struct volume_attribute *attributes, size_t 
     if (words == NULL)
         return no_memory(e);
     for (size_t i = 0; i < n; i++) {
-        int r = take_attribute(&attributes[i], words, e);
+        int r = add_attribute(&attributes[i], words, e);
 
         if (r < 0)
             return r;
@@ -74,8 +81,8 @@ static int attributes_to_json(const struct volume_attribute *attributes, size_t 
     return 0;
 }
 
-/* Put the object in front of a message, if there is one that can be named. */
-static int name_object(const cJSON *words, struct error *e, int r)
+/* Put the object in front of an error, if its name is valid. */
+static int prefix_object(const cJSON *words, struct error *e, int r)
 {
     const char *secret = json_text(words, "secretName"), *configmap = json_text(words, "configMap");
     const char *name = secret != NULL ? secret : configmap;
@@ -93,10 +100,10 @@ int volume_attributes_parse(const struct volume_attribute *attributes, size_t n,
     int r;
 
     if (n > VOLUME_ATTRIBUTES_MAX)
-        return error_set(e, -E2BIG, ROOT_NAME ": there are more than %u", VOLUME_ATTRIBUTES_MAX);
+        return error_set(e, -E2BIG, ROOT_NAME ": more than %u attributes", VOLUME_ATTRIBUTES_MAX);
     r = attributes_to_json(attributes, n, &words, e);
     if (r < 0)
         return r;
     r = volume_spec_parse_flat(words, ROOT_NAME, ret_spec, e);
-    return r < 0 ? name_object(words, e, r) : 0;
+    return r < 0 ? prefix_object(words, e, r) : 0;
 }

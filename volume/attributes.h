@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* From a CSI volume's volumeAttributes, which are flat and all text, to a spec. See attributes.c.
- */
+/* Making a spec of a CSI volume's volumeAttributes. See attributes.c. */
 #include "volume/spec_parse.h"
 
-#define VOLUME_ATTRIBUTES_MAX 64u /* a few times as many as there are words */
+#define VOLUME_ATTRIBUTES_MAX 64u /* several times the number of known attributes */
 
 struct volume_attribute {
     const char *key;

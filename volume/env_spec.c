@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Values may be secret although they are literals: messages name places and variables, no values.
- * An unknown field is an error, as it may be a misspelt "optional" or "prefix".
+ * A spec comes from a container's lists or from options; each entry is checked as it is added.
+ * Literal values may be secret: errors name fields and variables, never values.
  */
 #include "volume/env_spec.h"
 
 #include <fcntl.h>
 
 #include "base/buf.h"
-#include "encoding/json.h"
+#include "encoding/field.h"
 #include "encoding/yaml.h"
 
 static void source_deinit(struct env_source *source)
@@ -61,10 +61,11 @@ static int check_name(const struct env_source *source, enum env_names names, str
     if ((is_prefix && source->name[0] == '\0') || env_name_is_valid(source->name, names))
         return 0;
     if (names == ENV_NAMES_STRICT && env_name_is_valid(source->name, ENV_NAMES_ANY))
-        return error_set(e, -EINVAL,
-                         "\"%.64s\" is not a valid %s: letters, digits, \"-\", \"_\" and \".\" "
-                         "are, and no digit first; --env-names any allows more",
-                         source->name, what);
+        return error_set(
+            e, -EINVAL,
+            "\"%.64s\" is not a valid %s: use letters, digits, \"-\", \"_\" and \".\", "
+            "no digit first; --env-names any allows more",
+            source->name, what);
     return error_set(e, -EINVAL, "\"%.64s\" is not a valid %s", source->name, what);
 }
 
@@ -122,11 +123,11 @@ int env_spec_add(struct env_spec *spec, const struct env_source *source, struct 
                          ENV_SPEC_MAX_SOURCES);
     sources = reallocarray(spec->sources, spec->n_sources + 1, sizeof(*sources));
     if (sources == NULL)
-        return error_set_errno(e, -ENOMEM, "cannot take in a variable");
+        return error_set_errno(e, -ENOMEM, "cannot add a variable");
     spec->sources = sources;
     r = copy_source(source, &sources[spec->n_sources]);
     if (r < 0)
-        return error_set_errno(e, r, "cannot take in a variable");
+        return error_set_errno(e, r, "cannot add a variable");
     spec->n_sources++;
     return 0;
 }
@@ -140,16 +141,16 @@ int env_spec_add_key(struct env_spec *spec, const char *text, bool is_optional, 
     char *object, *slash;
 
     if (copy == NULL)
-        return error_set_errno(e, -ENOMEM, "cannot take in a variable");
+        return error_set_errno(e, -ENOMEM, "cannot add a variable");
     object = strchr(copy, '=');
     source.object_name = object != NULL
                              ? (char *)(uintptr_t)object_kind_parse(object + 1, &source.object_kind)
                              : NULL;
     slash = source.object_name != NULL ? strchr(source.object_name, '/') : NULL;
-    /* what stands behind "=" may be a value that somebody hoped to set: it is not repeated */
+    /* the text after "=" may be a secret that the user hoped to set: it is not repeated */
     if (slash == NULL)
         return error_set(e, -EINVAL,
-                         "\"%.*s\" does not say where its value is: say VAR=secret/NAME/KEY or "
+                         "\"%.*s\" does not name the key of an object: use VAR=secret/NAME/KEY or "
                          "VAR=configmap/NAME/KEY",
                          (int)size_min(strcspn(text, "="), 64), text);
     *object = *slash = '\0';
@@ -166,10 +167,10 @@ int env_spec_add_object(struct env_spec *spec, const char *text, bool is_optiona
     char *colon;
 
     if (copy == NULL)
-        return error_set_errno(e, -ENOMEM, "cannot take in an object");
+        return error_set_errno(e, -ENOMEM, "cannot add an object");
     source.object_name = (char *)(uintptr_t)object_kind_parse(copy, &source.object_kind);
     if (source.object_name == NULL)
-        return error_set(e, -EINVAL, "\"%.64s\" is no object: say secret/NAME or configmap/NAME",
+        return error_set(e, -EINVAL, "invalid object \"%.64s\": use secret/NAME or configmap/NAME",
                          text);
     colon = strchr(source.object_name, ':');
     if (colon != NULL) {
@@ -181,171 +182,137 @@ int env_spec_add_object(struct env_spec *spec, const char *text, bool is_optiona
 
 /* ---- from a container's lists */
 
-static bool is_null(const cJSON *value)
+/* As field_read_text(); !!binary is refused, as its text is base64 and not the value. */
+static int read_text(const cJSON *json, const struct field *field, const char *name,
+                     const char **ret_text, struct error *e)
 {
-    return value == NULL || cJSON_IsNull(value);
+    if (yaml_is_binary(json_member(json, name)))
+        return field_error(&FIELD(field, name), e,
+                           error_set(e, -EINVAL, "expected a string, not !!binary"));
+    return field_read_text(json, field, name, ret_text, e);
 }
 
-/* @allowed: NULL-terminated. What is null counts as not there. */
-static int check_fields(const cJSON *object, const char *const allowed[], struct error *e)
+/* Read a reference to an object. Strings of @source are borrowed from @json. */
+static int read_reference(const cJSON *json, const struct field *field, struct env_source *source,
+                          struct error *e)
 {
-    const cJSON *member;
+    bool has_key = source->kind == ENV_KEY;
+    const char *name = NULL, *key = NULL;
+    int r = field_check_members(json, field, has_key ? "name, key, optional" : "name, optional", e);
 
-    if (!cJSON_IsObject(object))
-        return error_set(e, -EINVAL, "it has to be a mapping");
-    cJSON_ArrayForEach (member, object) {
-        const char *const *name = allowed;
-
-        while (*name != NULL && !streq(*name, member->string))
-            name++;
-        if (*name == NULL)
-            return error_set(e, -EINVAL, "unknown field \"%.64s\"", member->string);
-    }
-    return 0;
-}
-
-/* @ret_text: borrowed; NULL if the member is missing. */
-static int get_text(const cJSON *object, const char *name, const char **ret_text, struct error *e)
-{
-    const cJSON *member = json_member(object, name);
-
-    *ret_text = NULL;
-    if (is_null(member))
-        return 0;
-    if (!cJSON_IsString(member) || yaml_is_binary(member))
-        return error_set(e, -EINVAL, "%s has to be a string: put it in quotes", name);
-    *ret_text = member->valuestring;
-    return 0;
-}
-
-static int get_bool(const cJSON *object, const char *name, bool *ret_value, struct error *e)
-{
-    const cJSON *member = json_member(object, name);
-
-    if (!is_null(member) && !cJSON_IsBool(member))
-        return error_set(e, -EINVAL, "%s has to be true or false", name);
-    *ret_value = cJSON_IsTrue(member);
-    return 0;
-}
-
-/* What all references to an object have. Strings of @source are borrowed from @reference. */
-static int get_reference(const cJSON *reference, struct env_source *source, struct error *e)
-{
-    static const char *const of_object[] = {"name", "optional", NULL};
-    static const char *const of_key[] = {"name", "key", "optional", NULL};
-    const char *name, *key = NULL;
-    int r = check_fields(reference, source->kind == ENV_KEY ? of_key : of_object, e);
-
-    if (r >= 0)
-        r = get_text(reference, "name", &name, e);
-    if (r >= 0)
-        r = get_bool(reference, "optional", &source->is_optional, e);
-    if (r >= 0 && source->kind == ENV_KEY)
-        r = get_text(reference, "key", &key, e);
+    if (r == 0)
+        r = read_text(json, field, "name", &name, e);
+    if (r == 0)
+        r = field_read_flag(json, field, "optional", &source->is_optional, e);
+    if (r == 0 && has_key)
+        r = read_text(json, field, "key", &key, e);
     if (r < 0)
         return r;
-    if (name == NULL || (source->kind == ENV_KEY && key == NULL))
-        return error_set(e, -EINVAL, "%s is missing", name == NULL ? "name" : "key");
+    if (name == NULL || (has_key && key == NULL))
+        return field_error(&FIELD(field, name == NULL ? "name" : "key"), e,
+                           error_set(e, -EINVAL, "required field is missing"));
     source->object_name = (char *)(uintptr_t)name;
     source->key = (char *)(uintptr_t)key;
     return 0;
 }
 
-/* The one member that refers to an object. */
-static int choose_reference(const cJSON *holder, const char *secret, const char *configmap,
-                            struct env_source *source, struct error *e)
+/* Read the one member of @json, @secret or @configmap, that refers to an object. */
+static int read_only_reference(const cJSON *json, const struct field *field, const char *secret,
+                               const char *configmap, struct env_source *source, struct error *e)
 {
-    const cJSON *in_secret = json_member(holder, secret);
-    const cJSON *in_configmap = json_member(holder, configmap);
-    bool is_secret = !is_null(in_secret);
-    int r;
+    const cJSON *in_secret = field_member(json, secret);
+    const cJSON *in_configmap = field_member(json, configmap);
+    bool is_secret = in_secret != NULL;
 
-    if (is_secret == !is_null(in_configmap))
-        return error_set(e, -EINVAL, "it needs one of %s and %s", secret, configmap);
+    if (is_secret == (in_configmap != NULL))
+        return field_error(field, e,
+                           error_set(e, -EINVAL, "expected one of: %s, %s", secret, configmap));
     source->object_kind = is_secret ? OBJECT_SECRET : OBJECT_CONFIGMAP;
-    r = get_reference(is_secret ? in_secret : in_configmap, source, e);
-    return r < 0 ? error_prefix(e, r, "%s", is_secret ? secret : configmap) : 0;
+    return is_secret ? read_reference(in_secret, &FIELD(field, secret), source, e)
+                     : read_reference(in_configmap, &FIELD(field, configmap), source, e);
 }
 
-static int get_value_from(const cJSON *value_from, struct env_source *source, struct error *e)
+static int read_value_from(const cJSON *json, const struct field *field, struct env_source *source,
+                           struct error *e)
 {
-    static const char *const allowed[] = {"secretKeyRef", "configMapKeyRef", NULL};
     static const char *const only_in_pods[] = {"fieldRef", "resourceFieldRef", "fileKeyRef"};
     int r;
 
     source->kind = ENV_KEY;
     for (size_t i = 0; i < ELEMENTS_OF(only_in_pods); i++)
-        if (!is_null(json_member(value_from, only_in_pods[i])))
-            return error_set(e, -EINVAL,
-                             "%s is not supported, as there is no pod to ask: use secretKeyRef, "
-                             "configMapKeyRef or a value",
-                             only_in_pods[i]);
-    r = check_fields(value_from, allowed, e);
-    return r < 0 ? r : choose_reference(value_from, allowed[0], allowed[1], source, e);
+        if (field_member(json, only_in_pods[i]) != NULL)
+            return field_error(field, e,
+                               error_set(e, -EINVAL,
+                                         "%s is not supported, as there is no pod: use "
+                                         "secretKeyRef, configMapKeyRef or a value",
+                                         only_in_pods[i]));
+    r = field_check_members(json, field, "secretKeyRef, configMapKeyRef", e);
+    return r < 0 ? r
+                 : read_only_reference(json, field, "secretKeyRef", "configMapKeyRef", source, e);
 }
 
-static int add_env_entry(struct env_spec *spec, const cJSON *entry, struct error *e)
+static int add_env_entry(struct env_spec *spec, const cJSON *json, const struct field *field,
+                         struct error *e)
 {
-    static const char *const allowed[] = {"name", "value", "valueFrom", NULL};
-    const cJSON *value_from = json_member(entry, "valueFrom");
+    const cJSON *value_from = field_member(json, "valueFrom");
     struct env_source source = {.kind = ENV_LITERAL};
-    const char *name, *value;
-    int r = check_fields(entry, allowed, e);
+    const char *name = NULL, *value = NULL;
+    int r = field_check_members(json, field, "name, value, valueFrom", e);
 
-    if (r >= 0)
-        r = get_text(entry, "name", &name, e);
-    if (r >= 0)
-        r = get_text(entry, "value", &value, e);
+    if (r == 0)
+        r = read_text(json, field, "name", &name, e);
+    if (r == 0)
+        r = read_text(json, field, "value", &value, e);
+    if (r == 0 && name == NULL)
+        r = field_error(&FIELD(field, "name"), e,
+                        error_set(e, -EINVAL, "required field is missing"));
+    if (r == 0 && value_from != NULL && value != NULL && value[0] != '\0')
+        r = field_error(field, e, error_set(e, -EINVAL, "value conflicts with valueFrom"));
+    if (r == 0 && value_from != NULL)
+        r = read_value_from(value_from, &FIELD(field, "valueFrom"), &source, e);
     if (r < 0)
         return r;
-    if (name == NULL)
-        return error_set(e, -EINVAL, "name is missing");
     source.name = (char *)(uintptr_t)name;
-    source.value = (char *)(uintptr_t)(value != NULL ? value : "");
-    if (is_null(value_from))
-        return env_spec_add(spec, &source, e);
-    if (source.value[0] != '\0')
-        return error_set(e, -EINVAL, "value and valueFrom do not go together");
-    source.value = NULL;
-    r = get_value_from(value_from, &source, e);
-    if (r < 0)
-        return error_prefix(e, r, "valueFrom");
+    if (value_from == NULL)
+        source.value = (char *)(uintptr_t)(value != NULL ? value : "");
     return env_spec_add(spec, &source, e);
 }
 
-static int add_env_from_entry(struct env_spec *spec, const cJSON *entry, struct error *e)
+static int add_env_from_entry(struct env_spec *spec, const cJSON *json, const struct field *field,
+                              struct error *e)
 {
-    static const char *const allowed[] = {"prefix", "secretRef", "configMapRef", NULL};
     struct env_source source = {.kind = ENV_OBJECT};
-    const char *prefix;
-    int r = check_fields(entry, allowed, e);
+    const char *prefix = NULL;
+    int r = field_check_members(json, field, "prefix, secretRef, configMapRef", e);
 
-    if (r >= 0)
-        r = get_text(entry, "prefix", &prefix, e);
-    if (r >= 0)
-        r = choose_reference(entry, "secretRef", "configMapRef", &source, e);
+    if (r == 0)
+        r = read_text(json, field, "prefix", &prefix, e);
+    if (r == 0)
+        r = read_only_reference(json, field, "secretRef", "configMapRef", &source, e);
     if (r < 0)
         return r;
     source.name = (char *)(uintptr_t)(prefix != NULL ? prefix : "");
     return env_spec_add(spec, &source, e);
 }
 
-typedef int add_entry_fn(struct env_spec *spec, const cJSON *entry, struct error *e);
+typedef int add_entry_fn(struct env_spec *spec, const cJSON *json, const struct field *field,
+                         struct error *e);
 
 static int add_list(struct env_spec *spec, const cJSON *document, const char *list_name,
                     add_entry_fn *add_entry, struct error *e)
 {
-    const cJSON *list = json_member(document, list_name), *entry;
+    const struct field root = FIELD(NULL, "");
+    const cJSON *list = field_member(document, list_name), *entry;
     size_t i = 0;
+    int r = field_check_list(list, &FIELD(&root, list_name), e);
 
-    if (is_null(list))
-        return 0;
-    if (!cJSON_IsArray(list))
-        return error_set(e, -EINVAL, "%s has to be a list", list_name);
+    if (r < 0)
+        return r;
     cJSON_ArrayForEach (entry, list) {
         const char *name = json_text(entry, "name");
-        int r = add_entry(spec, entry, e);
 
+        /* the entry's prefix has the variable's name, so the path begins below it */
+        r = add_entry(spec, entry, &root, e);
         if (r < 0 && name != NULL)
             return error_prefix(e, r, "%s[%zu] (%.64s)", list_name, i, name);
         if (r < 0)
@@ -357,12 +324,11 @@ static int add_list(struct env_spec *spec, const cJSON *document, const char *li
 
 int env_spec_add_document(struct env_spec *spec, const cJSON *document, struct error *e)
 {
-    static const char *const allowed[] = {"env", "envFrom", NULL};
-    int r = check_fields(document, allowed, e);
+    int r = field_check_members(document, &FIELD(NULL, ""), "env, envFrom", e);
 
-    if (r >= 0)
+    if (r == 0)
         r = add_list(spec, document, "envFrom", add_env_from_entry, e);
-    if (r >= 0)
+    if (r == 0)
         r = add_list(spec, document, "env", add_env_entry, e);
     return r;
 }

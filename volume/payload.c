@@ -65,7 +65,7 @@ const char *payload_path_fault(const char *path)
             return "an element is longer than 255 bytes";
         if (element_is(p, len, ".."))
             return "\"..\" is not allowed in it";
-        /* "." and nothing do not count: the first that stays is the one that could hide ..data */
+        /* "." and empty elements are dropped: the first one that remains could hide ..data */
         if (is_first && len > 0 && !element_is(p, len, ".")) {
             if (len > 2 && p[0] == '.' && p[1] == '.')
                 return "names that begin with \"..\" are reserved";
@@ -120,7 +120,7 @@ int payload_builder_add(struct payload_builder *builder, const char *raw_path,
     char *path;
 
     if (fault != NULL)
-        return error_set(e, -EINVAL, "path \"%.128s\" cannot be used: %s", raw_path, fault);
+        return error_set(e, -EINVAL, "invalid path \"%.128s\": %s", raw_path, fault);
     path = malloc(strlen(raw_path) + 1);
     if (path == NULL || builder_reserve(builder) < 0) {
         free(path);
@@ -143,10 +143,7 @@ static int file_compare(const void *a, const void *b)
     return strcmp(x->path, y->path);
 }
 
-/*
- * Keep the last file of each path. The builder's order is lost in sorting, so that it is taken
- * along: a file is dropped if a later one has its path.
- */
+/* A file and its place in the builder's order: of the files of one path the last one is kept. */
 struct ordered {
     struct payload_file file;
     size_t position;
@@ -162,7 +159,7 @@ static int ordered_compare(const void *a, const void *b)
     return x->position < y->position ? -1 : x->position > y->position;
 }
 
-/* Move the builder's files, sorted and without the overridden ones, to @ret_files. */
+/* Move the builder's files, sorted and without those of repeated paths, to @ret_files. */
 static size_t builder_sort(struct payload_builder *b, struct ordered *scratch,
                            struct payload_file *ret_files)
 {
@@ -180,7 +177,7 @@ static size_t builder_sort(struct payload_builder *b, struct ordered *scratch,
     return n_kept;
 }
 
-/* Return: the path of the file that lies on the way to @path, or NULL. */
+/* Return: the path of a file that @path lies below, or NULL. */
 static const char *find_file_above(const struct payload *p, const char *path)
 {
     char above[PAYLOAD_PATH_MAX + 1];
@@ -214,6 +211,7 @@ int payload_builder_finish(struct payload_builder *builder, struct payload **ret
         return error_set_errno(e, -ENOMEM, "cannot compute the volume's files");
     }
     c->payload.n_files = builder_sort(builder, scratch, c->files);
+    assert(c->payload.n_files <= n && builder->n_files == 0);
     c->payload.files = c->files;
     atomic_init(&c->n_refs, 1);
     free(scratch);

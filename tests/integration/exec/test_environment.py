@@ -101,7 +101,7 @@ def test_env_spec(manifests: Manifests, area: Path, start_exec):
             "env: [{name: IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}]",
             "env[0] (IP): valueFrom: fieldRef is not supported",
         ),
-        ("env: [{name: 9, value: dummy}]", "env[0]: name has to be a string"),
+        ("env: [{name: 9, value: dummy}]", "env[0]: name: expected a string"),
         ("env: [{name: '9', value: dummy}]", 'env[0] (9): "9" is not a valid name'),
         ("envFrom: [{secretRef: {name: a}, prefix: '1'}]", 'envFrom[0]: "1" is not a valid prefix'),
         ("env: [dummy", "line 2, column 1: "),
@@ -360,5 +360,5 @@ def test_manifest_values_are_not_in_messages(manifests: Manifests, start_exec):
         *manifests.arguments, "--env", "A=dummy", "--", "true", secrets=("dummy",)
     )
     assert execution.wait_end() == 2
-    assert '"A" does not say where its value is' in execution.log()
+    assert '"A" does not name the key of an object' in execution.log()
     assert base64.b64encode(b"dummy").decode() not in execution.log()

@@ -47,8 +47,8 @@ USAGE_ERRORS = [
     (["mount", "--log-level", "loud", "secret/app", "/tmp"], "--log-level"),
     (["mount", "--log-format", "xml", "secret/app", "/tmp"], "--log-format"),
     (["mount", "-o", "frobnicate", "secret/app", "/tmp"], 'unknown mount option "frobnicate"'),
-    (["mount", "-o", "uid=me", "secret/app", "/tmp"], '--uid: "me" is no number'),
-    (["mount", "-o", "gid=", "secret/app", "/tmp"], '--gid: "" is no number'),
+    (["mount", "-o", "uid=me", "secret/app", "/tmp"], '--uid: invalid user or group id "me"'),
+    (["mount", "-o", "gid=", "secret/app", "/tmp"], '--gid: invalid user or group id ""'),
     (
         ["mount", "--manifests", "/tmp", "--context", "c", "secret/app", "/tmp"],
         "--manifests does not go with",

@@ -91,7 +91,7 @@ def test_what_is_mounted_is_what_fstab_says(helper: Helper, point: Path, area: P
         ("app", "", 1, '"app" is no object'),
         ("secret/app", "sparkle", 1, 'unknown mount option "sparkle"'),
         ("secret/app", "remount", 1, "cannot be remounted"),
-        ("secret/app", "uid=me", 1, '--uid: "me" is no number'),
+        ("secret/app", "uid=me", 1, '--uid: invalid user or group id "me"'),
         ("secret/none", "wait=0", 32, 'secret "none" not found'),
         ("words", "volume=/no/such/file", 32, "cannot read /no/such/file"),
     ],

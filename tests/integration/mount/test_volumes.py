@@ -158,10 +158,10 @@ def test_one_missing_object_keeps_the_whole_projected_volume(source, mount_spec)
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("{secret: {secretName: app, mode: 1}}", "secret.mode: this field is not known here"),
+        ("{secret: {secretName: app, mode: 1}}", "secret.mode: unknown field, expected one of: "),
         (
             "{projected: {sources: [{serviceAccountToken: {path: t}}]}}",
-            "projected.sources[0].serviceAccountToken: secretfs has no such source",
+            "projected.sources[0].serviceAccountToken: unsupported source, expected one of",
         ),
         ("{secret: {secretName: app, items: [{key: a, path: ..x}]}}", "secret.items[0].path: "),
     ],

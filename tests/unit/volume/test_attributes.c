@@ -147,51 +147,50 @@ static void a_whole_entry(void **state)
 
 static void what_is_missing_or_too_much(void **state)
 {
-    refuse("volumeAttributes: there is none of: secretName, configMap, sources, volume",
+    refuse("volumeAttributes: expected one of: secretName, configMap, sources, volume",
            {"defaultMode", "0400"});
-    refuse("volumeAttributes: there is none of", {"secretName", ""});
-    refuse("volumeAttributes.configMap: there is secretName already", {"secretName", "a"},
+    refuse("volumeAttributes: expected one of", {"secretName", ""});
+    refuse("volumeAttributes.configMap: conflicts with secretName", {"secretName", "a"},
            {"configMap", "b"});
-    refuse("volumeAttributes.volume: there is sources already", {"sources", "[]"},
+    refuse("volumeAttributes.volume: conflicts with sources", {"sources", "[]"},
            {"volume", "secret: {secretName: a}"});
-    refuse("secret/db: volumeAttributes.secretname: this field is not known here; known are: "
-           "secretName configMap sources volume items defaultMode optional uid",
+    refuse("secret/db: volumeAttributes.secretname: unknown field, expected one of: "
+           "secretName, configMap, sources, volume, items, defaultMode, optional, uid",
            {"secretName", "db"}, {"secretname", "x"});
-    refuse("volumeAttributes.items: this field is not known here; known are: sources defaultMode",
+    refuse("volumeAttributes.items: unknown field, expected one of: sources, defaultMode",
            {"sources", "[]"}, {"items", "[{key: a, path: b}]"});
-    refuse("volumeAttributes.optional: this field is not known here; known are: volume",
+    refuse("volumeAttributes.optional: unknown field, expected one of: volume",
            {"volume", "secret: {secretName: a}"}, {"optional", "true"});
-    refuse("volumeAttributes.uid: this is there twice", {"secretName", "a"}, {"uid", "1"},
-           {"uid", "1"});
+    refuse("volumeAttributes.uid: duplicate key", {"secretName", "a"}, {"uid", "1"}, {"uid", "1"});
 }
 
 static void what_is_wrong(void **state)
 {
     refuse("volumeAttributes.secretName: \"A_b\" is not a valid name for a secret",
            {"secretName", "A_b"});
-    refuse("secret/db: volumeAttributes.defaultMode: this is no mode", {"secretName", "db"},
+    refuse("secret/db: volumeAttributes.defaultMode: invalid mode: use", {"secretName", "db"},
            {"defaultMode", "01000"});
-    refuse("volumeAttributes.defaultMode: this has to be a number", {"secretName", "db"},
+    refuse("volumeAttributes.defaultMode: expected a number", {"secretName", "db"},
            {"defaultMode", "rw"});
-    refuse("configmap/c: volumeAttributes.optional: this has to be true or false",
-           {"configMap", "c"}, {"optional", "maybe"});
-    refuse("secret/db: volumeAttributes.items: this has to be a list", {"secretName", "db"},
+    refuse("configmap/c: volumeAttributes.optional: expected true or false", {"configMap", "c"},
+           {"optional", "maybe"});
+    refuse("secret/db: volumeAttributes.items: expected a list", {"secretName", "db"},
            {"items", "password"});
-    refuse("volumeAttributes.items[1].path: path \"../x\" cannot be used", {"secretName", "db"},
+    refuse("volumeAttributes.items[1].path: invalid path \"../x\"", {"secretName", "db"},
            {"items", "[{key: a, path: a}, {key: b, path: ../x}]"});
     refuse("volumeAttributes.items: line ", {"secretName", "db"}, {"items", "[{key: a"});
-    refuse("volumeAttributes.sources[0].secret.secretName: this field is not known here",
+    refuse("volumeAttributes.sources[0].secret.secretName: unknown field, expected one of: ",
            {"sources", "- secret: {secretName: x}\n"});
-    refuse("volumeAttributes.volume.secret.items[0].key: this is missing",
+    refuse("volumeAttributes.volume.secret.items[0].key: required field is missing",
            {"volume", "secret: {secretName: a, items: [{path: x}]}"});
-    refuse("volumeAttributes.volume: it has to be one entry of a pod's volumes", {"volume", "db"});
-    refuse("volumeAttributes.tls: say \"hold\" or \"report\"", {"secretName", "db"},
+    refuse("volumeAttributes.volume: expected one entry of a pod's volumes", {"volume", "db"});
+    refuse("volumeAttributes.tls: invalid tls \"nope\": use hold or report", {"secretName", "db"},
            {"tls", "nope"});
-    refuse("volumeAttributes.tls: say \"hold\" or \"report\", not \"no\"", {"secretName", "db"},
+    refuse("volumeAttributes.tls: invalid tls \"no\": use hold or report", {"secretName", "db"},
            {"tls", "no"});
-    refuse("volumeAttributes.whatever: this field is not known here", {"secretName", "db"},
+    refuse("volumeAttributes.whatever: unknown field, expected one of: ", {"secretName", "db"},
            {"whatever", "{no: [yaml"});
-    refuse("volumeAttributes.fsGroup: this has to be a whole number", {"secretName", "db"},
+    refuse("volumeAttributes.fsGroup: expected a whole number", {"secretName", "db"},
            {"fsGroup", "-1"});
 }
 
@@ -203,7 +202,7 @@ static void only_so_many(void **state)
         attributes[i] = (struct volume_attribute){"uid", ""};
     attributes[0] = (struct volume_attribute){"secretName", "db"};
     volume_spec_free(parse_all(attributes, VOLUME_ATTRIBUTES_MAX));
-    refuse_all("there are more than 64", attributes, VOLUME_ATTRIBUTES_MAX + 1);
+    refuse_all("more than 64", attributes, VOLUME_ATTRIBUTES_MAX + 1);
 }
 
 static int try_parsing(void *userdata)

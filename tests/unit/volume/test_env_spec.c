@@ -52,16 +52,16 @@ static void mistakes_on_the_command_line(void **state)
         const char *text;
         const char *message;
     } cases[] = {
-        {env_spec_add_key, "PW", "\"PW\" does not say where its value is"},
-        {env_spec_add_key, "PW=dummy", "\"PW\" does not say where its value is"},
-        {env_spec_add_key, "PW=secret/db", "say VAR=secret/NAME/KEY"},
+        {env_spec_add_key, "PW", "\"PW\" does not name the key of an object"},
+        {env_spec_add_key, "PW=dummy", "\"PW\" does not name the key of an object"},
+        {env_spec_add_key, "PW=secret/db", "use VAR=secret/NAME/KEY"},
         {env_spec_add_key, "PW=secret/db/", "the key of secret \"db\" is missing"},
         {env_spec_add_key, "9=secret/db/k", "\"9\" is not a valid name for a variable"},
         {env_spec_add_key, "=secret/db/k", "\"\" is not a valid name for a variable"},
         {env_spec_add_object, "secret/db:1", "\"1\" is not a valid prefix"},
         {env_spec_add_key, "PW=secret/D_B/k", "\"D_B\" is not a valid name for a secret"},
         {env_spec_add_key, "PW=secret/db/a/b", "\"a/b\" is not a valid key of a secret"},
-        {env_spec_add_object, "db", "\"db\" is no object"},
+        {env_spec_add_object, "db", "invalid object \"db\""},
         {env_spec_add_object, "cm/", "\"\" is not a valid name for a configmap"},
         {env_spec_add_object, "secret/db/key", "\"db/key\" is not a valid name for a secret"},
     };
@@ -122,32 +122,35 @@ static void mistakes_in_lists(void **state)
         const char *yaml;
         const char *message;
     } cases[] = {
-        {"[]", "it has to be a mapping"},
-        {"image: x", "unknown field \"image\""},
-        {"env: {A: dummy}", "env has to be a list"},
-        {"env: [dummy]", "env[0]: it has to be a mapping"},
-        {"env: [{value: dummy}]", "env[0]: name is missing"},
-        {"env: [{name: A, valu: dummy}]", "env[0] (A): unknown field \"valu\""},
-        {"env: [{name: A}, {name: B, value: 5}]", "env[1] (B): value has to be a string: put it"},
-        {"env: [{name: B, value: !!binary ZHVtbXk=}]", "env[0] (B): value has to be a string"},
-        {"env: [{name: A, value: dummy, valueFrom: {}}]", "value and valueFrom do not go together"},
-        {FROM(""), "env[0] (A): valueFrom: it needs one of secretKeyRef and configMapKeyRef"},
+        {"[]", "expected a mapping"},
+        {"image: x", "image: unknown field, expected one of: env, envFrom"},
+        {"env: {A: dummy}", "env: expected a list"},
+        {"env: [dummy]", "env[0]: expected a mapping"},
+        {"env: [{value: dummy}]", "env[0]: name: required field is missing"},
+        {"env: [{name: A, valu: dummy}]",
+         "env[0] (A): valu: unknown field, expected one of: name, value"},
+        {"env: [{name: A}, {name: B, value: 5}]", "env[1] (B): value: expected a string: put it"},
+        {"env: [{name: B, value: !!binary ZHVtbXk=}]",
+         "env[0] (B): value: expected a string, not !!binary"},
+        {"env: [{name: A, value: dummy, valueFrom: {}}]", "value conflicts with valueFrom"},
+        {FROM(""), "env[0] (A): valueFrom: expected one of: secretKeyRef, configMapKeyRef"},
         {FROM("fieldRef: {fieldPath: metadata.name}"), "valueFrom: fieldRef is not supported"},
         {FROM("resourceFieldRef: {resource: limits.cpu}"), "resourceFieldRef is not supported"},
         {FROM("fileKeyRef: {}"), "fileKeyRef is not supported"},
-        {FROM("vaultRef: {}"), "unknown field \"vaultRef\""},
-        {FROM("secretKeyRef: {key: k}"), "valueFrom: secretKeyRef: name is missing"},
-        {FROM("secretKeyRef: {name: db}"), "valueFrom: secretKeyRef: key is missing"},
+        {FROM("vaultRef: {}"), "valueFrom.vaultRef: unknown field"},
+        {FROM("secretKeyRef: {key: k}"), "valueFrom.secretKeyRef.name: required field is missing"},
+        {FROM("secretKeyRef: {name: db}"), "valueFrom.secretKeyRef.key: required field is missing"},
         {FROM("secretKeyRef: {name: db, key: ''}"), "the key of secret \"db\" is missing"},
         {FROM("secretKeyRef: {name: D_B, key: k}"), "\"D_B\" is not a valid name for a secret"},
         {FROM("secretKeyRef: {name: db, key: ..k}"), "\"..k\" is not a valid key of a secret"},
         {FROM("configMapKeyRef: {name: c, key: a b}"), "\"a b\" is not a valid key of a configmap"},
-        {FROM("configMapKeyRef: {name: db, key: k, optional: 1}"), "optional has to be true or"},
+        {FROM("configMapKeyRef: {name: db, key: k, optional: 1}"),
+         "optional: expected true or false"},
         {FROM("secretKeyRef: {name: a, key: k}, configMapKeyRef: {name: a, key: k}"),
-         "it needs one of"},
-        {"envFrom: [{prefix: A}]", "envFrom[0]: it needs one of secretRef and configMapRef"},
-        {"envFrom: [{prefix: 1, secretRef: {name: a}}]", "prefix has to be a string"},
-        {"envFrom: [{secretRef: {name: a, key: k}}]", "secretRef: unknown field \"key\""},
+         "valueFrom: expected one of: "},
+        {"envFrom: [{prefix: A}]", "envFrom[0]: expected one of: secretRef, configMapRef"},
+        {"envFrom: [{prefix: 1, secretRef: {name: a}}]", "prefix: expected a string"},
+        {"envFrom: [{secretRef: {name: a, key: k}}]", "secretRef.key: unknown field"},
     };
 
     for (size_t i = 0; i < ELEMENTS_OF(cases); i++) {
@@ -168,7 +171,7 @@ static void file_is_named(void **state)
     assert_int_equal(env_spec_add_file(&spec, "/no/such/file", &e), -ENOENT);
     assert_non_null(strstr(e.text, "cannot read /no/such/file"));
     assert_int_equal(env_spec_add_file(&spec, "/dev/null", &e), -EINVAL);
-    assert_non_null(strstr(e.text, "/dev/null: it has to be a mapping"));
+    assert_non_null(strstr(e.text, "/dev/null: expected a mapping"));
 }
 
 /* O3, O4 */
@@ -200,7 +203,7 @@ static void names_in_the_spec_are_checked(void **state)
     } cases[] = {
         {"envFrom: [{secretRef: {name: a}}]", ENV_NAMES_STRICT, NULL},
         {"env: [{name: 9A}]", ENV_NAMES_STRICT,
-         "env[0] (9A): \"9A\" is not a valid name for a variable: let"},
+         "env[0] (9A): \"9A\" is not a valid name for a variable: use letters"},
         {"env: [{name: 9A}]", ENV_NAMES_ANY, NULL},
         {"env: [{name: A=B}]", ENV_NAMES_STRICT, "\"A=B\" is not a valid name for a variable"},
         {"env: [{name: A=B}]", ENV_NAMES_ANY, "\"A=B\" is not a valid name for a variable"},

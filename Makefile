@@ -1,4 +1,4 @@
-# secretfs: `make help` says what there is.
+# secretfs: `make help` lists the verbs.
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules
@@ -47,7 +47,7 @@ PACKAGE_SETS   := build check test lint fuzz demo deb systemd e2e
 PACKAGES_all   := $(foreach set,$(PACKAGE_SETS),$(PACKAGES_$(set)))
 
 # packages-X installs what X needs, as root; needs-X fails and names what X needs and is missing.
-# What building needs is checked by whatever builds, and not by the names of packages.
+# Every build checks the libraries that it needs, not the names of packages.
 packages_first := $(filter packages-%,$(MAKECMDGOALS))
 .PHONY: $(PACKAGE_SETS:%=packages-%) $(PACKAGE_SETS:%=needs-%) packages-all
 packages-all: ## install the Debian packages that all verbs need; packages-test, packages-lint, ... those of one

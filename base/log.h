@@ -56,7 +56,7 @@ const char *log_number(long long n, char buf[static LOG_NUMBER_SIZE]);
 
 /*
  * Traces: what one mechanism does, step by step, for a person who debugs it. Off by default; each
- * category is turned on by its name, whatever the log level. Lines have the level TRACE and the
+ * category is turned on by its name, at any log level. Lines have the level TRACE and the
  * pair category="grpc". A trace line names objects, states, numbers and errors.
  */
 enum log_trace_category {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An API server with many Secrets, which are all changed at once when it is told to.
+ * An API server with many Secrets, which all change at once on command.
  *
  * A real one takes seconds to store a thousand changes, so that a storm of them never reaches a
  * client at the speed that it could cope with. This one keeps nothing but a version for each

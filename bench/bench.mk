@@ -8,5 +8,5 @@ bench-programs: $(BENCH_PROGRAMS)
 $(BENCH_PROGRAMS): $(O)/bench/%: $(O)/bench/%.o $(O)/libsecretfs.a
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
 
-# its memory is to be what it is in the program
+# its memory has to behave as in the program
 $(O)/bench/watches: $(O)/base/heap.o

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Measures secretfs beside what it is to be compared with, all in one run.
+"""Measures secretfs beside what it is compared with, in one run.
 
 Prints a table and, with --json, writes the same numbers to a file. A number that misses its reach
 says so and nothing more comes of it, as machines differ; the exit status is 1 when something did
@@ -194,7 +194,7 @@ class Bench:
         if secret == SECRET:
             table.notes.append(
                 "the ratio is the median of the rounds' ratios; the kernel's own floor, for a FUSE "
-                "file\n   that asks nobody, was 1.65 for open+read+close and 1.45 for stat"
+                "file\n   that sends no request, was 1.65 for open+read+close and 1.45 for stat"
             )
         return table
 

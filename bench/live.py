@@ -37,7 +37,7 @@ KEYS = {f"key-{i}": b"s" * 1024 for i in range(7)} | {CHANGING_KEY: b"nothing ye
 OPERATIONS = ("open+read+close", "stat", "pread")
 SEEN_SECONDS = 10.0  # until the daemon has seen a mount; it takes a moment
 
-# The ratio to a tmpfs that is to be reached, by the kind of file.
+# The goal for the ratio to a tmpfs, by the kind of file.
 READ_REACHES = {
     "immutable": {"open+read+close": 30.0, "stat": 1.5},
     "live": {"open+read+close": 65.0, "stat": 1.5},

@@ -40,7 +40,7 @@ START_SECONDS = 60.0
 SETTLE_SECONDS = 2.0  # what was replaced is removed a moment later
 VOLUMES_PER_POD = 20  # a node has some hundred pods, and the daemon knows 2,048
 
-# What is to be reached with 1,000 volumes.
+# The goals for 1,000 volumes.
 REACH_VOLUMES = 1000
 MEMORY_REACH_KIB = 48 * 1024
 CONNECTIONS_REACH = 10
@@ -69,7 +69,7 @@ class Measured:
     resident_kib: int
     anonymous_kib: int
     connections: int
-    storms: list[Spread]  # of each storm, until each volume was read anew
+    storms: list[Spread]  # of each storm, until each volume was read again
     storm_behind: Spread  # of one that comes when the one before it is just visible
     idle_seconds: float
     idle_cpu: float
@@ -244,7 +244,7 @@ def _cpu_seconds(pid: int) -> float:
 def measure(secretfs: Path, programs: Path, size: NodeSize) -> Table:
     """The rows of all sizes."""
     # not in /tmp: the daemon watches the directories on the way to its kubeconfig, and would be
-    # woken up by whoever makes files there
+    # woken up by each process that makes files there
     directory = Path(tempfile.mkdtemp(prefix="secretfs-bench-", dir="/var/tmp"))
     try:
         return _measure(secretfs, programs, directory, size)

@@ -1,8 +1,8 @@
 """Programs that are started for a measurement, and the promise that none of them outlives it.
 
-`secretfs mount` leaves a process behind that is nobody's child any more. This process therefore
-becomes the one to which such orphans fall (PR_SET_CHILD_SUBREAPER), and ends whatever is still
-there when it ends itself. Mounts are made in a mount namespace of its own, which goes with it.
+`secretfs mount` leaves a process behind that has lost its parent. This process therefore
+becomes the one to which such orphans fall (PR_SET_CHILD_SUBREAPER), and ends those that
+are left when it ends itself. Mounts are made in a mount namespace of its own, which goes with it.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def bind_file(source: Path, target: Path) -> None:
 
 
 def unmount(path: Path) -> None:
-    """Whatever is mounted there; nothing is no fault."""
+    """Unmount what is mounted there, if anything."""
     _libc.umount2(bytes(path), _MNT_DETACH)
 
 
@@ -111,7 +111,7 @@ def start(command: Sequence[object], log: Path, **environment: str) -> subproces
 
 
 class Obedient:
-    """A program that is told what to do, a line at a time, and answers in lines."""
+    """A program that takes commands, a line each, and answers in lines."""
 
     def __init__(self, command: Sequence[object], log: Path) -> None:
         self._name = Path(str(command[0])).name

@@ -10,7 +10,7 @@
  *
  * Without names all operations are done, for which a directory has to be a volume, with links.
  * The two directories take turns in slices of some milliseconds, and who is first changes with each
- * round, so that whatever else the machine does meets both alike. `compare` prints a line per
+ * round, so that other load on the machine affects both alike. `compare` prints a line per
  * operation and round: its name, and the nanoseconds in the first and in the second directory.
  */
 #include <dirent.h>

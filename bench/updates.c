@@ -111,7 +111,7 @@ static _Noreturn void die(const char *what, const char *why)
 
 /* ---- what was seen */
 
-/* A value that was never there before, as long as it is to be. */
+/* A new value of the given length. */
 static void expect(struct bench *b, const char *text)
 {
     size_t size = b->options.value_bytes, len = strlen(text);

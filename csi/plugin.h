@@ -25,9 +25,9 @@ struct csi_handlers {
     void (*unpublish)(void *userdata, struct csi_call *call, const char *volume_id,
                       const char *target_path);
     /*
-     * The caller's deadline has passed, or the caller has disconnected. The answer reaches nobody
-     * any more, but csi_call_reply() still has to follow, now or when the work on the volume has
-     * really ended: it ends the time that the volume is busy.
+     * The caller's deadline has passed, or the caller has disconnected. The answer reaches no
+     * caller any more, but csi_call_reply() still has to follow, now or when the work on the volume
+     * has really ended: it ends the time that the volume is busy.
      */
     void (*cancelled)(void *userdata, struct csi_call *call);
     bool (*is_ready)(void *userdata);

@@ -11,7 +11,7 @@
  *     REGISTERED ------ a restarted kubelet refuses it ---------->|
  *        ^------------- or accepts it after all ------------------|
  *
- * A refusal is final for a socket's file, whatever the reason (R8). So the file is removed and
+ * A refusal is final for a socket's file, for any reason (R8). So the file is removed and
  * created again for another attempt, after a wait that doubles from 1 s to 122 s, as the kubelet's
  * own waits do. A kubelet that restarts registers again at the same socket (R10): nothing has to be
  * done for that.

@@ -27,7 +27,7 @@ install: $(O)/secretfs ## install under DESTDIR: PREFIX (/usr/local), /usr/sbin/
 	install -D -m 0644 systemd/volume.yaml $(DESTDIR)$(DOCDIR)/examples/volume.yaml
 	install -D -m 0644 systemd/mount.env $(DESTDIR)$(DOCDIR)/examples/mount.env
 	install -d -m 0755 $(DESTDIR)$(SYSCONFDIR)/secretfs/volumes.d
-	@# what somebody has changed stays
+	@# a changed file stays
 	test -e $(DESTDIR)$(SYSCONFDIR)/secretfs/node.yaml || \
 	    install -m 0644 systemd/node.yaml $(DESTDIR)$(SYSCONFDIR)/secretfs/node.yaml
 

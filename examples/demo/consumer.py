@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A program that uses a secret and picks up a new one while it runs.
 
-It is told of changes by inotify and by nothing else: it never polls, and is never restarted or
+inotify alone notifies it of changes: it never polls, and is never restarted or
 signalled. It does what is right for every volume in the kubelet's layout, this one included: watch
 the directory, and act when "..data" is renamed (a change of bytes alone says nothing about the
 file's own name).

@@ -40,8 +40,8 @@ int manifest_list_failed(const struct error *error, struct manifest_list *ret_li
 
 /*
  * Keep what was good @before in a list of the same file made later: a manifest that is bad now gets
- * the object it had, and if there is a problem of unknown name, what is missing may be what that
- * document was to be, so it stays with that problem as its error.
+ * the object it had, and if there is a problem of unknown name, a missing object may be in that
+ * document, so it stays with that problem as its error.
  * Return: 0 or -ENOMEM.
  */
 int manifest_list_inherit(struct manifest_list *list, const struct manifest_list *before);

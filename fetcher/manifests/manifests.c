@@ -233,7 +233,7 @@ static void forget_manifests(struct manifest_source *s)
     }
 }
 
-/* Return: 0, or -ENOMEM and then the store was told nothing. */
+/* Return: 0; -ENOMEM, then the store has not changed. */
 static int apply_manifests(struct manifest_source *s, mono_us at)
 {
     const struct error *unnamed = unnamed_problem(s);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whatever is taken fits its bound, and encoded again it is the same text but for stray bits. */
+/* Each accepted text fits its bound, and encoded again it is the same text but for stray bits. */
 #include <stdlib.h>
 
 #include <openssl/evp.h>

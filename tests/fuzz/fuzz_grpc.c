@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A connection to the CSI socket: whatever comes in, every call is answered or cancelled once, and
+/* A connection to the CSI socket: for any input, every call is answered or cancelled once, and
  * nothing that was received is still counted when the connection is gone. */
 #include <fcntl.h>
 #include <stdlib.h>

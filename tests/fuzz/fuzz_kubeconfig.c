@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The input is two kubeconfig files with a line "%%" between them, if it is there, so that merging
- * is exercised too. Whatever they hold, there is a configuration or a message.
+ * is exercised too. For any content there is a configuration or a message.
  */
 #include "fetcher/auth/kubeconfig_parse.h"
 

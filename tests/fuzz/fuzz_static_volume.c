@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A file of a volumes directory: it says a volume that can be shown somewhere, or there is a
+/* A file of a volumes directory: it describes a volume with a target, or there is a
  * reason. */
 #include <limits.h>
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Streams: whatever comes out has a line within the text and is either a value or a reason. */
+/* Streams: every result has a line within the text and is either a value or a reason. */
 #include <stdlib.h>
 
 #include "base/util.h"

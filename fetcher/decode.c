@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A member that is null counts as absent, and a null value as an empty one, as Go's decoder takes
- * them. Members that are not known are passed over: a newer API may have more of them.
+ * A member that is null counts as absent, and a null value as an empty one, as in Go's decoder.
+ * Unknown members are ignored: a newer API may have more of them.
  *
- * stringData is what only manifests have: the API server merges it over data when it takes an
- * object in, and never gives it out. So is !!binary, which YAML writers use for bytes: where text
- * is due it is decoded, where base64 is due it is that already.
+ * Only manifests have stringData: the API server merges it into data when an object is written, and
+ * never returns it. Only manifests have !!binary, which YAML writers use for bytes: where text is
+ * expected it is decoded; where base64 is expected its text is the base64.
  */
 #include "fetcher/decode.h"
 
 #include "encoding/json.h"
 #include "encoding/yaml.h"
 
-/* The members that hold values, in the order in which one overrides the other. */
+/* The members with values; a later one overrides an earlier one. */
 static const struct values_member {
     const char *name;
     enum object_kind kind;
@@ -58,7 +58,7 @@ static bool kind_from_name(const char *name, enum object_kind *ret_kind)
     return false;
 }
 
-/* Return: 0; DECODE_OTHER_KIND, also for a document that says nothing about its kind. */
+/* Return: 0; DECODE_OTHER_KIND, also for a document without a kind that is needed. */
 static int decode_kind(const cJSON *json, const struct decode_expect *expect,
                        enum object_kind *ret_kind)
 {
@@ -90,16 +90,15 @@ static int decode_names(const cJSON *metadata, const struct decode_expect *expec
     if (key->name[0] == '\0')
         return error_set(e, -EINVAL, "metadata.name is missing");
     if (!object_name_is_valid(key->name))
-        return error_set(
-            e, -EINVAL,
-            "metadata.name \"%.64s\" is not valid: use at most 253 of a-z 0-9 - and ., "
-            "beginning and ending with a letter or digit",
-            key->name);
+        return error_set(e, -EINVAL,
+                         "metadata.name \"%.64s\" is invalid: use at most 253 of a-z 0-9 - and ., "
+                         "beginning and ending with a letter or digit",
+                         key->name);
     if (key->namespace[0] == '\0')
         return error_set(e, -EINVAL, "metadata.namespace is missing");
     if (!object_namespace_is_valid(key->namespace))
         return error_set(e, -EINVAL,
-                         "metadata.namespace \"%.64s\" is not valid: use at most 63 of a-z 0-9 and "
+                         "metadata.namespace \"%.64s\" is invalid: use at most 63 of a-z 0-9 and "
                          "-, beginning and ending with a letter or digit",
                          key->namespace);
     return 0;
@@ -123,8 +122,8 @@ static int wrong_kind(const cJSON *json, const struct decode_expect *expect, str
     const char *api_version = json_text(json, "apiVersion"), *kind = json_text(json, "kind");
 
     return error_set(
-        e, -EINVAL, "the document is %.64s %.64s, not v1 %s",
-        api_version != NULL ? api_version : "of no apiVersion", kind != NULL ? kind : "of no kind",
+        e, -EINVAL, "the document is %.64s %.64s, expected v1 %s",
+        api_version != NULL ? api_version : "(no apiVersion)", kind != NULL ? kind : "(no kind)",
         expect->kind != NULL ? object_kind_name(*expect->kind) : "Secret or ConfigMap");
 }
 
@@ -138,7 +137,7 @@ static int decode_immutable(const cJSON *json, bool *ret_is_immutable, struct er
     return 0;
 }
 
-/* Everything of an object but its values. */
+/* All of an object except its values. */
 static int decode_like(const cJSON *json, const struct decode_expect *expect,
                        struct object *ret_like, struct error *e)
 {
@@ -229,7 +228,7 @@ int decode_object(const cJSON *json, const struct decode_expect *expect, struct 
         return r;
     inputs = calloc(count_values(json) + 1, sizeof(*inputs));
     if (inputs == NULL)
-        return error_set_errno(e, -ENOMEM, "cannot take in its values");
+        return error_set_errno(e, -ENOMEM, "cannot keep its values");
     for (size_t i = 0; i < ELEMENTS_OF(values_members); i++) {
         if (values_members[i].kind != like.key.kind)
             continue;
@@ -238,5 +237,5 @@ int decode_object(const cJSON *json, const struct decode_expect *expect, struct 
             return r;
     }
     r = object_new(&like, inputs, n, ret_object, e);
-    return r == -ENOMEM ? error_set_errno(e, r, "cannot take in its values") : r;
+    return r == -ENOMEM ? error_set_errno(e, r, "cannot keep its values") : r;
 }

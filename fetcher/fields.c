@@ -29,7 +29,7 @@ void strings_free(char **strings)
     free(strings);
 }
 
-/* A path as it stands in a file, made absolute by that file's directory. */
+/* Makes a path absolute, with the directory of the file that contains it. */
 static char *resolve_path(const char *file, const char *path)
 {
     const char *slash = strrchr(file, '/');
@@ -39,7 +39,7 @@ static char *resolve_path(const char *file, const char *path)
     return text_format("%.*s/%s", (int)(slash - file), file, path);
 }
 
-/* Text that is to stand in a header, a URL or an argument: nothing there takes control bytes. */
+/* Text for a header, a URL or an argument may not contain control bytes. */
 static bool has_control_bytes(const char *text)
 {
     for (; *text != '\0'; text++)
@@ -59,7 +59,7 @@ static int decode_data(const char *text, char **ret_data, const char *name, stru
         return error_set(e, -EINVAL, "%s is not valid base64", name);
     data[len] = '\0';
     if (strlen(data) != len || strstr(data, "-----BEGIN ") == NULL)
-        return error_set(e, -EINVAL, "%s is not PEM under its base64", name);
+        return error_set(e, -EINVAL, "%s is not PEM in base64", name);
     *ret_data = TAKE(data);
     return 0;
 }
@@ -77,7 +77,7 @@ static int read_lines(const cJSON *list, char ***ret_lines, const char *name, st
     lines = calloc((size_t)cJSON_GetArraySize(list) + 1, sizeof(*lines));
     if (lines == NULL)
         return out_of_memory(e);
-    *ret_lines = lines; /* owned by the struct from here on, half built or not */
+    *ret_lines = lines; /* owned by the struct from here on, also if incomplete */
     cJSON_ArrayForEach (item, list) {
         const char *text = cJSON_GetStringValue(item);
 
@@ -96,12 +96,12 @@ static int read_text(const struct field *field, const char *file, const char *te
     bool is_relative =
         field->type == FIELD_PATH || (field->type == FIELD_COMMAND && strchr(text, '/') != NULL);
 
-    if (text[0] == '\0') /* as good as absent, as in Go */
+    if (text[0] == '\0') /* counts as absent, as in Go */
         return 0;
     if (field->type == FIELD_DATA)
         return decode_data(text, ret_text, field->name, e);
     if (field->type != FIELD_TEXT && has_control_bytes(text))
-        return error_set(e, -EINVAL, "%s has a line break or control character in it", field->name);
+        return error_set(e, -EINVAL, "%s contains a line break or control character", field->name);
     *ret_text = is_relative ? resolve_path(file, text) : strdup(text);
     return *ret_text != NULL ? 0 : out_of_memory(e);
 }
@@ -116,7 +116,7 @@ static int read_field(const cJSON *json, const char *file, const struct field *f
     switch (field->type) {
     case FIELD_FLAG:
         if (!cJSON_IsBool(value))
-            return error_set(e, -EINVAL, "%s is neither true nor false", field->name);
+            return error_set(e, -EINVAL, "%s is not true or false", field->name);
         *(bool *)member = cJSON_IsTrue(value);
         return 0;
     case FIELD_LINES:

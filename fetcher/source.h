@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * A source: where objects come from. It watches the keys that the store asks for and puts what it
- * finds into the store. There are two, made by api_source_new() and manifest_source_new().
+ * A source delivers objects: it watches the keys that the store requests, and puts their objects
+ * into the store. api_source_new() and manifest_source_new() make the two kinds.
  *
  * Thread: the event loop's.
  */
@@ -14,23 +14,24 @@
 struct source;
 struct http_stats;
 
-/* What a source has done so far. */
+/* Counters of a source. */
 struct source_counts {
-    const struct http_stats *requests; /* of a client that others may share; borrowed; or NULL */
-    size_t n_watches;                  /* with a request under way */
-    unsigned long n_restarts;          /* of watches that had ended */
+    const struct http_stats
+        *requests;            /* of a client that other sources may share; borrowed; NULL: none */
+    size_t n_watches;         /* with a request under way */
+    unsigned long n_restarts; /* of watches that had ended */
 };
 
 struct source_ops {
     struct store_source store; /* watch and unwatch, with the struct source * as userdata */
-    /* Add to a status document what this source is and does: an object's members, no secrets. */
+    /* Add members to this source's object in a status document; no secrets. */
     int (*describe)(const struct source *source, cJSON *status);
-    /* NULL for one that counts nothing. */
+    /* NULL: no counters. */
     void (*count)(const struct source *source, struct source_counts *ret_counts);
     void (*free)(struct source *source);
 };
 
-/* Embedded at the start of every source. */
+/* The first member of every source. */
 struct source {
     const struct source_ops *ops;
 };

@@ -1,22 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Material has two origins, the configuration with its files and the exec plug-in, and each origin
- * replaces its share as a whole once it was found to be sound:
+ * A snapshot has two parts, one from the configuration with its files and one from the exec
+ * plug-in. Each part is replaced as a whole, after it was checked:
  *
- *     event, minute or 401 -> read all files -> whole? fit together? -> differs? -> new version
+ *     event, minute or 401 -> read all files -> complete? belong together? -> differ? -> new
+ * version
  *
- * Whoever rotates a file does not ask us first, so what is found there may be half of it, nothing,
- * or a certificate that is ahead of its key. That is no failure yet: the old material stays in use,
- * the files are read again a moment later, then less and less often, and at the next event; only
- * when it lasts is it reported. The version grows with the bytes, not with the events, as a new
- * version costs every connection.
+ * A rotation is not atomic: a file may be missing, cut, or a certificate newer than its key. This
+ * is not a failure yet: the old snapshot stays in use, and the files are read again after
+ * RETRY_FIRST, then less and less often, and at the next event. After REPORT_AFTER it is reported.
+ * The version grows when bytes change, not with each event, as a new version costs every
+ * connection.
  *
- * Files are watched through their directories, along their symlinks (dir_watch.c), which is how the
- * kubelet's certificate, a service account's token and `mv` change. The watch is renewed before the
- * files are read, so that a change is either seen by the read or reported after it. Where there are
- * no events, on network file systems, a look every minute has to do, as it does in client-go.
+ * Files are watched through their directories, along their symbolic links (dir_watch.c), which is
+ * how the kubelet's certificate, a service account's token and `mv` change. The watch is renewed
+ * before the files are read, so a change is either read or reported after it. On network file
+ * systems, which report no events, the files are read every minute, as in client-go.
  *
- * Of the two origins the configuration's token or username wins, as in client-go.
+ * A token or username of the configuration takes precedence over the plug-in's, as in client-go.
  */
 #include "fetcher/auth/credentials.h"
 
@@ -39,8 +40,8 @@
 #define TIMER_ACCURACY SPAN_MS(5)
 #define MAX_FILES      4 /* authorities, certificate, key, token */
 
-/* One origin's share of the material. */
-struct share {
+/* One of the two parts of a snapshot. */
+struct part {
     char *ca_pem;
     char *client_cert_pem;
     char *client_key_pem;
@@ -48,19 +49,20 @@ struct share {
     struct timespec certificate_expiry; /* with client_cert_pem */
 };
 
-static void share_deinit(struct share *share)
+static void part_deinit(struct part *part)
 {
-    free(share->ca_pem);
-    free(share->client_cert_pem);
-    free(share->client_key_pem);
-    free(share->authorization);
-    *share = (struct share){.ca_pem = NULL};
+    free(part->ca_pem);
+    free(part->client_cert_pem);
+    free(part->client_key_pem);
+    free(part->authorization);
+    *part = (struct part){.ca_pem = NULL};
 }
 
-/* A directory, and the files in it that matter. */
-struct place {
+/* A directory, and the credential files in it. */
+struct credential_dir {
     char *path;
-    struct dir_watch *watch; /* NULL where the kernel gives none: then there is the minute */
+    struct dir_watch
+        *watch; /* NULL without support by the kernel: the files are read every minute */
     const char *names[MAX_FILES];
     size_t n_names;
     struct credentials *credentials;
@@ -71,24 +73,24 @@ struct credentials {
     credentials_changed_fn *changed;
     void *userdata;
 
-    struct share files;  /* from the configuration and its files */
-    struct share plugin; /* from the plug-in */
+    struct part files;  /* from the configuration and its files */
+    struct part plugin; /* from the plug-in */
     struct credentials_snapshot snapshot;
-    bool has_snapshot; /* false until the plug-in has delivered, if there is one */
+    bool has_snapshot; /* false before the plug-in, if there is one, has delivered */
 
-    struct place places[MAX_FILES];
-    size_t n_places;
+    struct credential_dir dirs[MAX_FILES];
+    size_t n_dirs;
     struct exec_plugin_runner *runner; /* NULL without a plug-in */
 
     sd_event_source *timer;
-    mono_us read_due; /* SPAN_FOREVER: when something asks for it */
+    mono_us read_due; /* SPAN_FOREVER: not before an event */
     mono_us read_at;
-    mono_us failing_since; /* 0: the last read was good */
+    mono_us failing_since; /* 0: the last read succeeded */
     span_us retry_in;
-    bool is_reported;          /* it lasted, and @changed was told */
+    bool is_reported;          /* the failure lasted, and changed() reported it */
     struct error files_error;  /* while failing_since is set */
-    struct error plugin_error; /* while the plug-in's last run is a failed one */
-    bool is_answer_due;        /* somebody waits after credentials_rejected() */
+    struct error plugin_error; /* empty if the plug-in's last run succeeded */
+    bool is_report_due;        /* since credentials_rejected() */
     unsigned rejected_version; /* 0: none was */
     mono_us rejected_at;
 };
@@ -105,7 +107,7 @@ static int read_text(const char *path, char **ret_text, struct error *e)
     if (r < 0)
         return error_set_errno(e, r, "cannot read %s", path);
     if (strlen(buf_text(&text)) != text.len)
-        return error_set(e, -EINVAL, "cannot use %s: it is no text", path);
+        return error_set(e, -EINVAL, "cannot use %s: it contains NUL bytes", path);
     if (text.len == 0)
         return error_set(e, -EINVAL, "cannot use %s: it is empty", path);
     *ret_text = TAKE(text.data);
@@ -122,44 +124,43 @@ static int read_pem(const struct pem_source *source, char **ret_pem, struct erro
     return *ret_pem != NULL ? 0 : error_set_errno(e, -ENOMEM, "cannot read the credentials");
 }
 
-/* What to call a source in a message: its file, or the configuration that holds it. */
+/* The name of a source for messages: its file, or the configuration that contains it. */
 static const char *source_name(const struct api_config *config, const struct pem_source *source)
 {
     return source->data != NULL ? config->origin : source->file;
 }
 
-static int read_ca(const struct api_config *config, struct share *share, struct error *e)
+static int read_ca(const struct api_config *config, struct part *part, struct error *e)
 {
     const struct pem_source *source = &config->certificate_authority;
-    int r = read_pem(source, &share->ca_pem, e);
+    int r = read_pem(source, &part->ca_pem, e);
 
-    if (r < 0 || share->ca_pem == NULL)
+    if (r < 0 || part->ca_pem == NULL)
         return r;
-    r = pem_check_authorities(share->ca_pem, e);
+    r = pem_check_authorities(part->ca_pem, e);
     if (r < 0)
         return error_prefix(e, r, "cannot use the certificate authorities of %s",
                             source_name(config, source));
     return 0;
 }
 
-static int read_pair(const struct api_config *config, struct share *share, struct error *e)
+static int read_pair(const struct api_config *config, struct part *part, struct error *e)
 {
     const struct pem_source *cert = &config->client_certificate, *key = &config->client_key;
-    int r = read_pem(cert, &share->client_cert_pem, e);
+    int r = read_pem(cert, &part->client_cert_pem, e);
 
     if (r >= 0)
-        r = read_pem(key, &share->client_key_pem, e);
-    if (r < 0 || share->client_cert_pem == NULL)
+        r = read_pem(key, &part->client_key_pem, e);
+    if (r < 0 || part->client_cert_pem == NULL)
         return r;
-    r = pem_check_pair(share->client_cert_pem, share->client_key_pem, &share->certificate_expiry,
-                       e);
+    r = pem_check_pair(part->client_cert_pem, part->client_key_pem, &part->certificate_expiry, e);
     if (r < 0)
         return error_prefix(e, r, "cannot use %s with the key in %s", source_name(config, cert),
                             source_name(config, key));
     return 0;
 }
 
-static int read_authorization(const struct api_config *config, struct share *share, struct error *e)
+static int read_authorization(const struct api_config *config, struct part *part, struct error *e)
 {
     _cleanup_(freep) char *token = NULL;
     int r;
@@ -167,58 +168,58 @@ static int read_authorization(const struct api_config *config, struct share *sha
     if (config->username != NULL)
         return authorization_basic(config->username,
                                    config->password != NULL ? config->password : "",
-                                   &share->authorization, e);
+                                   &part->authorization, e);
     if (config->token_file == NULL)
-        return config->token != NULL ? authorization_bearer(config->token, &share->authorization, e)
+        return config->token != NULL ? authorization_bearer(config->token, &part->authorization, e)
                                      : 0;
     r = read_text(config->token_file, &token, e);
     if (r < 0)
         return r;
-    r = authorization_bearer(token, &share->authorization, e);
+    r = authorization_bearer(token, &part->authorization, e);
     if (r < 0)
         return error_prefix(e, r, "cannot use the token in %s", config->token_file);
     return 0;
 }
 
-static int read_share(const struct api_config *config, struct share *ret_share, struct error *e)
+static int read_part(const struct api_config *config, struct part *ret_part, struct error *e)
 {
-    _cleanup_(share_deinit) struct share share = {.ca_pem = NULL};
-    int r = read_ca(config, &share, e);
+    _cleanup_(part_deinit) struct part part = {.ca_pem = NULL};
+    int r = read_ca(config, &part, e);
 
     if (r >= 0)
-        r = read_pair(config, &share, e);
+        r = read_pair(config, &part, e);
     if (r >= 0)
-        r = read_authorization(config, &share, e);
+        r = read_authorization(config, &part, e);
     if (r < 0)
         return r;
-    *ret_share = share;
-    share = (struct share){.ca_pem = NULL};
+    *ret_part = part;
+    part = (struct part){.ca_pem = NULL};
     return 0;
 }
 
-/* ---- what the shares make together */
+/* ---- the snapshot */
 
 static bool same_text(const char *a, const char *b)
 {
     return a == NULL || b == NULL ? a == b : streq(a, b);
 }
 
-static bool same_share(const struct share *a, const struct share *b)
+static bool same_part(const struct part *a, const struct part *b)
 {
     return same_text(a->ca_pem, b->ca_pem) && same_text(a->client_cert_pem, b->client_cert_pem) &&
            same_text(a->client_key_pem, b->client_key_pem) &&
            same_text(a->authorization, b->authorization);
 }
 
-/* The share that the client certificate is from. */
-static const struct share *pair_share(const struct credentials *c)
+/* The part with the client certificate. */
+static const struct part *part_with_pair(const struct credentials *c)
 {
     return c->plugin.client_cert_pem != NULL ? &c->plugin : &c->files;
 }
 
-static void compose(struct credentials *c)
+static void make_snapshot(struct credentials *c)
 {
-    const struct share *pair = pair_share(c);
+    const struct part *pair = part_with_pair(c);
 
     c->snapshot = (struct credentials_snapshot){
         .ca_pem = c->files.ca_pem,
@@ -232,33 +233,33 @@ static void compose(struct credentials *c)
         exec_plugin_set_ca(c->runner, c->files.ca_pem);
 }
 
-/* Put @fresh, which is left empty, in the place of @share. Return: whether that changed a byte. */
-static bool replace_share(struct credentials *c, struct share *share, struct share *fresh)
+/* Replace @part by @fresh, which is left empty. Return: whether a byte changed. */
+static bool replace_part(struct credentials *c, struct part *part, struct part *fresh)
 {
-    bool is_same = same_share(share, fresh);
+    bool is_same = same_part(part, fresh);
 
     if (is_same) {
-        share_deinit(fresh);
+        part_deinit(fresh);
         return false;
     }
-    share_deinit(share);
-    *share = *fresh;
-    *fresh = (struct share){.ca_pem = NULL};
-    compose(c);
+    part_deinit(part);
+    *part = *fresh;
+    *fresh = (struct part){.ca_pem = NULL};
+    make_snapshot(c);
     return true;
 }
 
-/* ---- when to read, and whom to tell */
+/* ---- when to read, and when to report */
 
-/* Whether somebody can be answered now: with a plug-in on its way, its end is the answer. */
-static bool can_answer(const struct credentials *c)
+/* Whether a report that is due can be made now: the end of a plug-in's run makes it otherwise. */
+static bool can_report(const struct credentials *c)
 {
-    return c->is_answer_due && (c->runner == NULL || !exec_plugin_is_busy(c->runner));
+    return c->is_report_due && (c->runner == NULL || !exec_plugin_is_busy(c->runner));
 }
 
 static void arm_timer(struct credentials *c)
 {
-    mono_us at = can_answer(c) ? 0 : c->read_due;
+    mono_us at = can_report(c) ? 0 : c->read_due;
 
     /* neither can fail for a source that exists */
     sd_event_source_set_time(c->timer, at);
@@ -276,8 +277,8 @@ static void read_soon(struct credentials *c)
     arm_timer(c);
 }
 
-/* The last thing a handler does, as the answer may be another call of ours. */
-static void tell(struct credentials *c)
+/* The last call of a handler, as changed() may call us again. */
+static void report_change(struct credentials *c)
 {
     const struct error *error = NULL;
 
@@ -285,7 +286,7 @@ static void tell(struct credentials *c)
         error = &c->files_error;
     else if (c->plugin_error.text[0] != '\0')
         error = &c->plugin_error;
-    c->is_answer_due = false;
+    c->is_report_due = false;
     arm_timer(c);
     c->changed(c->userdata, error);
 }
@@ -294,22 +295,22 @@ static void renew_watches(struct credentials *c)
 {
     struct error e = ERROR_INIT;
 
-    for (size_t i = 0; i < c->n_places; i++) {
-        struct place *place = &c->places[i];
-        int r = place->watch != NULL ? dir_watch_renew(place->watch, &e) : 0;
+    for (size_t i = 0; i < c->n_dirs; i++) {
+        struct credential_dir *dir = &c->dirs[i];
+        int r = dir->watch != NULL ? dir_watch_renew(dir->watch, &e) : 0;
 
-        for (size_t k = 0; place->watch != NULL && r >= 0 && k < place->n_names; k++)
-            r = dir_watch_follow(place->watch, place->names[k], &e);
-        if (place->watch != NULL)
-            dir_watch_settle(place->watch);
-        /* a file that is missing says so itself when it is read; for the rest there is the minute
-         */
+        for (size_t k = 0; dir->watch != NULL && r >= 0 && k < dir->n_names; k++)
+            r = dir_watch_follow(dir->watch, dir->names[k], &e);
+        if (dir->watch != NULL)
+            dir_watch_settle(dir->watch);
+        /* reading reports a missing file; other changes are found within a minute */
         if (r < 0)
-            log_debug("credential files are not watched in full", "error", e.text);
+            log_debug("cannot watch all credential files, reading them every minute", "error",
+                      e.text);
     }
 }
 
-/* Return: whether there is something to tell. */
+/* Return: whether a report is due. */
 static bool read_failed(struct credentials *c, mono_us now)
 {
     bool was_reported = c->is_reported;
@@ -320,29 +321,29 @@ static bool read_failed(struct credentials *c, mono_us now)
     }
     c->read_due = now + c->retry_in;
     c->retry_in = c->retry_in * 2 < READ_EVERY ? c->retry_in * 2 : READ_EVERY;
-    c->is_reported |= now - c->failing_since >= REPORT_AFTER || can_answer(c);
+    c->is_reported |= now - c->failing_since >= REPORT_AFTER || can_report(c);
     return c->is_reported && !was_reported;
 }
 
-static bool read_succeeded(struct credentials *c, mono_us now, struct share *fresh)
+static bool read_succeeded(struct credentials *c, mono_us now, struct part *fresh)
 {
     bool was_reported = c->is_reported;
 
     c->failing_since = 0;
     c->is_reported = false;
-    c->read_due = c->n_places > 0 ? now + READ_EVERY : SPAN_FOREVER;
-    return replace_share(c, &c->files, fresh) || was_reported;
+    c->read_due = c->n_dirs > 0 ? now + READ_EVERY : SPAN_FOREVER;
+    return replace_part(c, &c->files, fresh) || was_reported;
 }
 
-/* Return: whether there is something to tell. */
+/* Return: whether a report is due. */
 static bool read_again(struct credentials *c)
 {
-    _cleanup_(share_deinit) struct share fresh = {.ca_pem = NULL};
+    _cleanup_(part_deinit) struct part fresh = {.ca_pem = NULL};
     mono_us now = clock_mono();
 
     c->read_at = now;
     renew_watches(c);
-    if (read_share(c->config, &fresh, &c->files_error) < 0)
+    if (read_part(c->config, &fresh, &c->files_error) < 0)
         return read_failed(c, now);
     return read_succeeded(c, now, &fresh);
 }
@@ -350,10 +351,10 @@ static bool read_again(struct credentials *c)
 static int on_timer(sd_event_source *source, uint64_t at, void *userdata)
 {
     struct credentials *c = userdata;
-    bool has_news = clock_mono() >= c->read_due && read_again(c);
+    bool is_changed = clock_mono() >= c->read_due && read_again(c);
 
-    if (has_news || can_answer(c))
-        tell(c);
+    if (is_changed || can_report(c))
+        report_change(c);
     else
         arm_timer(c);
     return 0;
@@ -361,14 +362,14 @@ static int on_timer(sd_event_source *source, uint64_t at, void *userdata)
 
 static void on_files_event(void *userdata, const struct dir_event *event)
 {
-    struct place *place = userdata;
-    /* "..data": the kubelet swaps whole directories */
-    bool is_ours = event->name == NULL || str_after(event->name, "..") != NULL;
+    struct credential_dir *dir = userdata;
+    /* "..data": the kubelet replaces whole directories */
+    bool is_relevant = event->name == NULL || str_after(event->name, "..") != NULL;
 
-    for (size_t i = 0; i < place->n_names && !is_ours; i++)
-        is_ours = streq(place->names[i], event->name);
-    if (is_ours)
-        read_soon(place->credentials);
+    for (size_t i = 0; i < dir->n_names && !is_relevant; i++)
+        is_relevant = streq(dir->names[i], event->name);
+    if (is_relevant)
+        read_soon(dir->credentials);
 }
 
 static void on_plugin_done(void *userdata, struct exec_credential *credential,
@@ -379,7 +380,7 @@ static void on_plugin_done(void *userdata, struct exec_credential *credential,
     if (error != NULL) {
         c->plugin_error = *error;
     } else {
-        _cleanup_(share_deinit) struct share fresh = {
+        _cleanup_(part_deinit) struct part fresh = {
             .client_cert_pem = TAKE(credential->client_cert_pem),
             .client_key_pem = TAKE(credential->client_key_pem),
             .authorization = TAKE(credential->authorization),
@@ -389,11 +390,11 @@ static void on_plugin_done(void *userdata, struct exec_credential *credential,
 
         c->plugin_error = ERROR_INIT;
         c->has_snapshot = true;
-        /* a renewal may well give the same again */
-        if (!replace_share(c, &c->plugin, &fresh) && !was_failing && !c->is_answer_due)
+        /* a renewal may deliver the same credentials */
+        if (!replace_part(c, &c->plugin, &fresh) && !was_failing && !c->is_report_due)
             return;
     }
-    tell(c);
+    report_change(c);
 }
 
 /* ---- the object */
@@ -408,7 +409,7 @@ void credentials_rejected(struct credentials *credentials, unsigned version)
     struct credentials *c = credentials;
     mono_us now = clock_mono();
 
-    c->is_answer_due = true;
+    c->is_report_due = true;
     if (version == c->snapshot.version &&
         (c->rejected_version != version || now - c->rejected_at >= REJECTED_APART)) {
         c->rejected_version = version;
@@ -422,7 +423,7 @@ void credentials_rejected(struct credentials *credentials, unsigned version)
 
 bool credentials_expiry(const struct credentials *credentials, struct timespec *ret_expiry)
 {
-    const struct share *pair = pair_share(credentials);
+    const struct part *pair = part_with_pair(credentials);
 
     if (pair->client_cert_pem == NULL)
         return false;
@@ -430,35 +431,35 @@ bool credentials_expiry(const struct credentials *credentials, struct timespec *
     return true;
 }
 
-/* The place for a directory, a new one if there is none yet. Return: NULL for want of memory. */
-static struct place *find_place(struct credentials *c, const char *dir, size_t dir_len)
+/* The entry of a directory, added if missing. Return: NULL for want of memory. */
+static struct credential_dir *find_dir(struct credentials *c, const char *path, size_t len)
 {
-    struct place *place;
+    struct credential_dir *dir;
 
-    for (size_t i = 0; i < c->n_places; i++)
-        if (strlen(c->places[i].path) == dir_len && memcmp(c->places[i].path, dir, dir_len) == 0)
-            return &c->places[i];
-    place = &c->places[c->n_places];
-    *place = (struct place){.path = strndup(dir, dir_len), .credentials = c};
-    if (place->path == NULL)
+    for (size_t i = 0; i < c->n_dirs; i++)
+        if (strlen(c->dirs[i].path) == len && memcmp(c->dirs[i].path, path, len) == 0)
+            return &c->dirs[i];
+    dir = &c->dirs[c->n_dirs];
+    *dir = (struct credential_dir){.path = strndup(path, len), .credentials = c};
+    if (dir->path == NULL)
         return NULL;
-    c->n_places++;
-    return place;
+    c->n_dirs++;
+    return dir;
 }
 
-/* @path: of a file to be watched, absolute; NULL is none. Return: 0 or -ENOMEM. */
+/* @path: of a file to watch, absolute; NULL: none. Return: 0 or -ENOMEM. */
 static int add_file(struct credentials *c, const char *path)
 {
     const char *slash;
-    struct place *place;
+    struct credential_dir *dir;
 
     if (path == NULL)
         return 0;
     slash = strrchr(path, '/');
-    place = find_place(c, path, slash == path ? 1 : (size_t)(slash - path));
-    if (place == NULL)
+    dir = find_dir(c, path, slash == path ? 1 : (size_t)(slash - path));
+    if (dir == NULL)
         return -ENOMEM;
-    place->names[place->n_names++] = slash + 1;
+    dir->names[dir->n_names++] = slash + 1;
     return 0;
 }
 
@@ -480,15 +481,15 @@ static int add_files(struct credentials *c)
 
 static int watch_files(struct credentials *c, sd_event *event)
 {
-    for (size_t i = 0; i < c->n_places; i++) {
+    for (size_t i = 0; i < c->n_dirs; i++) {
         struct error e = ERROR_INIT;
-        struct place *place = &c->places[i];
-        int r = dir_watch_new(event, place->path, on_files_event, place, &place->watch, &e);
+        struct credential_dir *dir = &c->dirs[i];
+        int r = dir_watch_new(event, dir->path, on_files_event, dir, &dir->watch, &e);
 
         if (r == -ENOMEM)
             return r;
         if (r < 0)
-            log_debug("credential files are looked at once a minute only", "error", e.text);
+            log_debug("cannot watch credential files, reading them every minute", "error", e.text);
     }
     return 0;
 }
@@ -516,12 +517,12 @@ static int read_first(struct credentials *c, struct error *e)
 
     c->read_at = clock_mono();
     renew_watches(c);
-    r = read_share(c->config, &c->files, e);
+    r = read_part(c->config, &c->files, e);
     if (r < 0)
         return r;
-    compose(c);
+    make_snapshot(c);
     c->has_snapshot = c->config->exec == NULL;
-    c->read_due = c->n_places > 0 ? c->read_at + READ_EVERY : SPAN_FOREVER;
+    c->read_due = c->n_dirs > 0 ? c->read_at + READ_EVERY : SPAN_FOREVER;
     arm_timer(c);
     return 0;
 }
@@ -560,12 +561,12 @@ struct credentials *credentials_free(struct credentials *credentials)
         return NULL;
     exec_plugin_free(credentials->runner);
     sd_event_source_disable_unref(credentials->timer);
-    for (size_t i = 0; i < credentials->n_places; i++) {
-        dir_watch_free(credentials->places[i].watch);
-        free(credentials->places[i].path);
+    for (size_t i = 0; i < credentials->n_dirs; i++) {
+        dir_watch_free(credentials->dirs[i].watch);
+        free(credentials->dirs[i].path);
     }
-    share_deinit(&credentials->files);
-    share_deinit(&credentials->plugin);
+    part_deinit(&credentials->files);
+    part_deinit(&credentials->plugin);
     free(credentials);
     return NULL;
 }

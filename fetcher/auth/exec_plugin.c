@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- *                 timer, refresh            its exit
- *     WAITING ---------------------> RUNNING ---------> WAITING, for expiry or for another try
+ *                 timer, refresh             exit
+ *     WAITING ---------------------> RUNNING -------> WAITING, for expiry or for a retry
  *                                     |   ^
- *                  time or output over|   |
+ *          timeout, too much output   |   |
  *                                     +---+ killed
  *
- * The program is a stranger: it gets none of our descriptors, no signal state of ours and no
- * terminal, and a process group of its own, so that its helpers can be killed with it. Its standard
- * error is ours, where a person can read why it failed; its standard output holds credentials and
- * goes nowhere but through the parser. What it left in the pipe when it ended is all its output: a
- * helper that it started and that keeps the pipe open does not keep us waiting.
+ * The program is not trusted: it inherits no descriptor, signal mask, signal handler or terminal,
+ * and gets a process group of its own, so that its children are killed with it. It keeps our
+ * standard error, so that an operator can read why it failed; its standard output contains the
+ * credential and is read by the parser only. The output is what the pipe contains when the program
+ * exits: a child that keeps the pipe open does not delay us.
  *
- * posix_spawn() shares our memory with the child until it calls execve(), so no copy of a secret
- * ever comes to be in another process.
+ * posix_spawn() shares our memory with the child until it calls execve(), so no other process ever
+ * has a copy of a secret.
  */
 #include "fetcher/auth/exec_plugin.h"
 
@@ -40,7 +40,7 @@ struct exec_plugin_runner {
     void *userdata;
     sd_event *event;
     const char *ca_pem;
-    sd_event_source *timer; /* RUNNING: when it is too late; WAITING: when to run */
+    sd_event_source *timer; /* RUNNING: the timeout; WAITING: when to run */
     bool is_due;            /* WAITING, and the timer was set to now */
     span_us retry_in;       /* after the next failure */
 
@@ -49,10 +49,10 @@ struct exec_plugin_runner {
     sd_event_source *output_source;
     int output_fd;
     struct buf output;
-    const char *killed_for; /* why we killed it, as the end of a sentence; or NULL */
+    const char *kill_reason; /* why we killed it, as the end of a sentence; NULL: we did not */
 };
 
-/* ---- what a plug-in says */
+/* ---- a plug-in's output */
 
 void exec_credential_deinit(struct exec_credential *credential)
 {
@@ -71,11 +71,11 @@ static int parse_pair(const cJSON *status, struct exec_credential *credential, s
         return 0;
     if (cert == NULL || key == NULL)
         return error_set(e, -EINVAL,
-                         "of clientCertificateData and clientKeyData there is only one");
+                         "clientCertificateData and clientKeyData have to be given together");
     credential->client_cert_pem = strdup(cert);
     credential->client_key_pem = strdup(key);
     if (credential->client_cert_pem == NULL || credential->client_key_pem == NULL)
-        return error_set_errno(e, -ENOMEM, "cannot keep it");
+        return error_set_errno(e, -ENOMEM, "cannot keep the credential");
     return pem_check_pair(cert, key, &credential->certificate_expiry, e);
 }
 
@@ -94,7 +94,7 @@ static int parse_status(const cJSON *status, struct exec_credential *credential,
     if (credential->authorization == NULL && credential->client_cert_pem == NULL)
         return error_set(e, -EINVAL, "its status has neither a token nor a certificate");
     if (expiry != NULL && clock_parse_rfc3339(expiry, &credential->expiry) < 0)
-        return error_set(e, -EINVAL, "its expirationTimestamp is no RFC 3339 time");
+        return error_set(e, -EINVAL, "its expirationTimestamp is not an RFC 3339 time");
     return 0;
 }
 
@@ -150,7 +150,7 @@ span_us exec_plugin_renew_in(struct timespec expiry, struct timespec now,
     return left < year_us ? (span_us)left : (span_us)year_us;
 }
 
-/* ---- what a plug-in is told */
+/* ---- a plug-in's environment */
 
 static int add_cluster(cJSON *spec, const struct exec_plugin_runner *r)
 {
@@ -173,8 +173,8 @@ static int add_cluster(cJSON *spec, const struct exec_plugin_runner *r)
     return 0;
 }
 
-/* "KUBERNETES_EXEC_INFO={...}". Return: the caller's, or NULL for want of memory. */
-static char *exec_info(const struct exec_plugin_runner *r)
+/* "KUBERNETES_EXEC_INFO={...}". Return: the caller's; NULL for want of memory. */
+static char *make_exec_info(const struct exec_plugin_runner *r)
 {
     _cleanup_(cJSON_Deletep) cJSON *json = cJSON_CreateObject();
     _cleanup_(freep) char *text = NULL;
@@ -224,8 +224,7 @@ static bool same_variable(const char *a, const char *b)
     return strncmp(a, b, len) == 0 && b[len] == '=';
 }
 
-/* Put @variable into the environment @envp, which has room, in the place of one of the same name.
- */
+/* Set @variable in the environment @envp, which has room for one more. */
 static void set_variable(char **envp, char *variable)
 {
     while (*envp != NULL && !same_variable(variable, *envp))
@@ -233,7 +232,7 @@ static void set_variable(char **envp, char *variable)
     *envp = variable;
 }
 
-/* Ours, the kubeconfig's over it, and @info. Return: as make_argv(). */
+/* Our environment, overridden by the kubeconfig's, and @info. Return: as make_argv(). */
 static char **make_envp(const struct exec_plugin *exec, char *info)
 {
     size_t n = count(environ);
@@ -249,7 +248,7 @@ static char **make_envp(const struct exec_plugin *exec, char *info)
     return envp;
 }
 
-/* ---- a run's end */
+/* ---- the end of a run */
 
 static void set_timer(struct exec_plugin_runner *r, span_us delay)
 {
@@ -270,7 +269,7 @@ static void clear_run(struct exec_plugin_runner *r)
     r->output_source = sd_event_source_disable_unref(r->output_source);
     r->output_fd = fd_close(r->output_fd);
     buf_deinit(&r->output);
-    r->killed_for = NULL;
+    r->kill_reason = NULL;
     r->pid = 0;
 }
 
@@ -289,7 +288,7 @@ static void finish_failed(struct exec_plugin_runner *r, const char *what)
     r->done(r->userdata, NULL, &e);
 }
 
-static void finish_good(struct exec_plugin_runner *r, struct exec_credential *credential)
+static void finish_succeeded(struct exec_plugin_runner *r, struct exec_credential *credential)
 {
     clear_run(r);
     sd_event_source_set_enabled(r->timer, SD_EVENT_OFF);
@@ -308,21 +307,21 @@ static void finish_parsed(struct exec_plugin_runner *r)
                               &credential, &e) < 0)
         finish_failed(r, e.text);
     else if (credential.expiry.tv_sec != 0 && seconds_between(clock_wall(), credential.expiry) <= 0)
-        finish_failed(r, "gave a credential that has expired already: is the clock right?");
+        finish_failed(r, "printed a credential that has expired: check the system clock");
     else
-        finish_good(r, &credential);
+        finish_succeeded(r, &credential);
 }
 
-/* Take what is in the pipe. Return: whether more may come. */
+/* Read the pipe. Return: whether more may come. */
 static bool read_output(struct exec_plugin_runner *r)
 {
     int result = buf_read_fd(&r->output, r->output_fd);
 
     if (result == -EAGAIN)
         return true;
-    if (result < 0 && r->killed_for == NULL) {
-        r->killed_for = result == -EFBIG ? "was ended because it printed more than 1 MiB"
-                                         : "was ended because its output could not be read";
+    if (result < 0 && r->kill_reason == NULL) {
+        r->kill_reason = result == -EFBIG ? "was killed because it printed more than 1 MiB"
+                                          : "was killed because its output could not be read";
         kill_run(r);
     }
     return false;
@@ -342,22 +341,22 @@ static int on_exit_status(sd_event_source *source, const siginfo_t *info, void *
     struct exec_plugin_runner *r = userdata;
     char what[64];
 
-    if (r->killed_for == NULL)
+    if (r->kill_reason == NULL)
         read_output(r);
-    if (r->killed_for != NULL) {
-        finish_failed(r, r->killed_for);
+    if (r->kill_reason != NULL) {
+        finish_failed(r, r->kill_reason);
     } else if (info->si_code == CLD_EXITED && info->si_status == 0) {
         finish_parsed(r);
     } else {
-        snprintf(what, sizeof(what), "%s %d, see its own messages",
-                 info->si_code == CLD_EXITED ? "ended with exit status" : "was ended by signal",
+        snprintf(what, sizeof(what), "%s %d, see its messages",
+                 info->si_code == CLD_EXITED ? "ended with exit status" : "was killed by signal",
                  info->si_status);
         finish_failed(r, what);
     }
     return 0;
 }
 
-/* ---- a run's beginning */
+/* ---- the start of a run */
 
 static int prepare_attributes(posix_spawnattr_t *attr)
 {
@@ -381,7 +380,7 @@ static int prepare_descriptors(posix_spawn_file_actions_t *actions, int output_f
 
     if (r == 0)
         r = posix_spawn_file_actions_adddup2(actions, output_fd, STDOUT_FILENO);
-    /* ours are close-on-exec, but a library's might not be */
+    /* our descriptors are close-on-exec, but a library's may not be */
     return r == 0 ? posix_spawn_file_actions_addclosefrom_np(actions, STDERR_FILENO + 1) : r;
 }
 
@@ -407,7 +406,7 @@ static int spawn(char *const argv[], char *const envp[], int output_fd, pid_t *r
 /* Start the program. Return: 0, with r->pid and r->output_fd set; -errno. */
 static int start(struct exec_plugin_runner *r)
 {
-    _cleanup_(freep) char *info = exec_info(r);
+    _cleanup_(freep) char *info = make_exec_info(r);
     _cleanup_(freep) char **argv = make_argv(r->config->exec);
     _cleanup_(freep) char **envp = info != NULL ? make_envp(r->config->exec, info) : NULL;
     _cleanup_(fd_closep) int read_fd = -1, write_fd = -1;
@@ -419,7 +418,7 @@ static int start(struct exec_plugin_runner *r)
         return negative_errno();
     read_fd = pipe_fds[0];
     write_fd = pipe_fds[1];
-    /* our end only: the program would be surprised */
+    /* the reading end only: the program expects a blocking pipe */
     if (fcntl(read_fd, F_SETFL, O_NONBLOCK) < 0)
         return negative_errno();
     result = spawn(argv, envp, write_fd, &r->pid);
@@ -462,7 +461,7 @@ static void run(struct exec_plugin_runner *r)
     }
     end_run(r);
     snprintf(what, sizeof(what), "could not be started: %s",
-             result == -ENOENT ? "there is no such program (on PATH)" : strerrordesc_np(-result));
+             result == -ENOENT ? "the program does not exist (on PATH)" : strerrordesc_np(-result));
     finish_failed(r, what);
 }
 
@@ -473,8 +472,8 @@ static int on_timer(sd_event_source *source, uint64_t at, void *userdata)
     r->is_due = false;
     if (r->pid == 0) {
         run(r);
-    } else if (r->killed_for == NULL) {
-        r->killed_for = "was ended because it took too long";
+    } else if (r->kill_reason == NULL) {
+        r->kill_reason = "was killed because it took too long";
         kill_run(r);
     }
     return 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Runs the program that a kubeconfig's users[].user.exec names, again before what it gave expires:
- * see exec_plugin.c.
+ * Runs the program of a kubeconfig's users[].user.exec, and runs it again before its credential
+ * expires: see exec_plugin.c.
  *
  * Thread: the event loop's. SIGCHLD must be blocked in all threads.
  * Source: https://kubernetes.io/docs/reference/access-authn-authz/authentication/, "client-go
@@ -15,20 +15,20 @@
 
 struct exec_plugin_runner;
 
-/* What a plug-in gave. The pair was checked, both or neither are there. */
+/* A plug-in's credential. The pair was checked; both members or neither are set. */
 struct exec_credential {
     char *authorization;
     char *client_cert_pem;
     char *client_key_pem;
     struct timespec certificate_expiry; /* with client_cert_pem */
-    struct timespec expiry;             /* of all of it; 0 if the plug-in does not say */
+    struct timespec expiry;             /* of the whole credential; 0: none given */
 };
 
 void exec_credential_deinit(struct exec_credential *credential);
 
 /*
  * Read a plug-in's output.
- * @api_version: what it must be written in
+ * @api_version: that it must have
  * Return: 0, *ret_credential to be deinited by the caller; -EINVAL or -ENOMEM with @e.
  */
 int exec_credential_parse(const char *text, size_t len, const char *api_version,
@@ -49,17 +49,16 @@ struct exec_plugin_limits {
     }
 
 /*
- * How long to wait before asking for the successor of what expires at @expiry: until a fifth of the
- * time is left, or renew_early if that is more, or half of it for what lives shorter still.
+ * How long to wait before renewing a credential that expires at @expiry: until a fifth of the time
+ * is left, or renew_early if that is more, or half of the time for an even shorter life.
  */
 span_us exec_plugin_renew_in(struct timespec expiry, struct timespec now,
                              const struct exec_plugin_limits *limits);
 
 /*
- * A run is over.
- * @credential: what it gave; may be taken, leaving zeroes. NULL if the run failed
- * @error: why it failed, with the kubeconfig's installHint; it is tried again later
- * The runner may not be freed in it.
+ * A run ended. May not free the runner.
+ * @credential: its members may be taken, leaving zeroes; NULL if the run failed
+ * @error: why it failed, with the kubeconfig's installHint; the run is retried
  */
 typedef void exec_plugin_done_fn(void *userdata, struct exec_credential *credential,
                                  const struct error *error);
@@ -72,15 +71,15 @@ typedef void exec_plugin_done_fn(void *userdata, struct exec_credential *credent
 int exec_plugin_new(sd_event *event, const struct api_config *config,
                     const struct exec_plugin_limits *limits, exec_plugin_done_fn *done,
                     void *userdata, struct exec_plugin_runner **ret_runner, struct error *e);
-/* Ends a run that is going on, and the processes of it. Return: NULL; NULL is fine. */
+/* Ends a current run and its processes. Return: NULL; NULL is fine. */
 struct exec_plugin_runner *exec_plugin_free(struct exec_plugin_runner *runner);
 DEFINE_CLEANUP(struct exec_plugin_runner *, exec_plugin_free)
 
-/* The cluster's authorities, for plug-ins that ask; borrowed until the next call, may be NULL. */
+/* The cluster's authorities, for provideClusterInfo; borrowed until the next call; NULL: none. */
 void exec_plugin_set_ca(struct exec_plugin_runner *runner, const char *ca_pem);
 
-/* Run it as soon as the loop comes to it, unless it is running. */
+/* Run it in the next turn of the loop, unless it is running. */
 void exec_plugin_refresh(struct exec_plugin_runner *runner);
 
-/* Whether a run is going on or about to begin: a call of done will follow presently. */
+/* Whether it is running or about to run: done() will be called. */
 bool exec_plugin_is_busy(const struct exec_plugin_runner *runner);

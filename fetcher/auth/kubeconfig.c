@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The configuration is looked for in client-go's order, and the first place that has one decides:
+ * The search has client-go's order, and ends at the first of these that has a configuration:
  *
- *     --kubeconfig FILE     one file, which has to be there
- *     $KUBECONFIG           a list of files; those that are missing are passed over
- *     ~/.kube/config        looked at only if $KUBECONFIG is not set
+ *     --kubeconfig FILE     one file, which must exist
+ *     $KUBECONFIG           a list of files; missing ones are skipped
+ *     ~/.kube/config        only if $KUBECONFIG is not set
  *     in-cluster            a pod's service account
  *
- * A file that is there and broken ends the search: whoever wrote it would not expect to be somebody
- * else. Files without a single entry count as missing, as KUBECONFIG=/dev/null does for kubectl.
+ * An invalid file is an error and not skipped: another identity would not be what its author
+ * expects. Files without a single entry count as missing, as KUBECONFIG=/dev/null does for kubectl.
  */
 #include "fetcher/auth/kubeconfig.h"
 
@@ -20,7 +20,7 @@
 #include "fetcher/fields.h"
 
 #define FILE_MAX_BYTES  (1u << 20) /* a hundred clusters with their certificates need half of it */
-#define MAX_FILES       32u        /* of $KUBECONFIG; a file per cluster is a common habit */
+#define MAX_FILES       32u        /* of $KUBECONFIG; a file for each cluster is common */
 #define SERVICE_ACCOUNT "/var/run/secrets/kubernetes.io/serviceaccount"
 
 static int out_of_memory(struct error *e)
@@ -31,7 +31,7 @@ static int out_of_memory(struct error *e)
 /* ---- finding the files */
 
 struct files {
-    struct kubeconfig_document documents[MAX_FILES]; /* what the arrays below hold */
+    struct kubeconfig_document documents[MAX_FILES]; /* with the arrays below as their strings */
     char *paths[MAX_FILES];
     struct buf texts[MAX_FILES];
     size_t n;
@@ -63,7 +63,7 @@ static bool files_have(const struct files *files, const char *path)
     return false;
 }
 
-/* Return: 0, also for a path that is there already; -ENOENT for a file that does not exist. */
+/* Return: 0, also for a path that was added before; -ENOENT for a missing file. */
 static int files_add(struct files *files, const char *path, struct error *e)
 {
     _cleanup_(freep) char *absolute = absolute_path(path);
@@ -145,19 +145,21 @@ static int files_find(struct files *files, const struct kubeconfig_options *opti
 
 /* ---- in-cluster */
 
-/* Why there is nothing anywhere, when @pod is what keeps this from being a pod. */
-static int nothing_found(const struct kubeconfig_host *host, const char *pod, struct error *e)
+/* No configuration exists. @reason: why this process is not in a pod */
+static int not_configured(const struct kubeconfig_host *host, const char *reason, struct error *e)
 {
     const char *list = host_env(host, "KUBECONFIG");
 
     return error_set(
         e, -ENOENT,
-        "no API server is configured: nothing in %.200s%s, and this is no pod (%.150s): "
+        "no API server is configured: %.200s%s has no kubeconfig, and this process is not in a pod "
+        "(%.150s): "
         "name a file with --kubeconfig",
-        list != NULL ? "$KUBECONFIG, which is " : "~/.kube/config", list != NULL ? list : "", pod);
+        list != NULL ? "$KUBECONFIG, which is " : "~/.kube/config", list != NULL ? list : "",
+        reason);
 }
 
-/* The service account's namespace. Return: 0, also without one; -ENOMEM. */
+/* The service account's namespace. Return: 0, also if it has none; -ENOMEM. */
 static int read_namespace(const struct kubeconfig_host *host, char **ret_namespace)
 {
     _cleanup_(freep) char *path = text_format("%s/namespace", host->service_account_dir);
@@ -189,7 +191,7 @@ static int in_cluster_server(const struct kubeconfig_host *host, struct api_conf
     int r;
 
     if (address == NULL || port == NULL)
-        return nothing_found(host, "$KUBERNETES_SERVICE_HOST and PORT are not set", e);
+        return not_configured(host, "$KUBERNETES_SERVICE_HOST and PORT are not set", e);
     config->server = text_format(strchr(address, ':') != NULL ? "https://[%s]:%s" : "https://%s:%s",
                                  address, port);
     if (config->server == NULL)
@@ -228,8 +230,8 @@ static int in_cluster_config(const struct kubeconfig_host *host, struct api_conf
         read_namespace(host, &config->namespace) < 0)
         return out_of_memory(e);
     if (!is_file(config->token_file))
-        return nothing_found(host, "its service account has no token file", e);
-    if (!is_file(ca->file)) { /* client-go goes on with the system's authorities then */
+        return not_configured(host, "its service account has no token file", e);
+    if (!is_file(ca->file)) { /* then the system's authorities are used, as in client-go */
         free(ca->file);
         ca->file = NULL;
     }

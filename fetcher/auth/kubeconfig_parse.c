@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Files are merged by name: of two contexts, clusters or users with the same name the one in the
- * earlier file is used, whole, and the later one ignored, whole; current-context is that of the
- * first file to have one. A relative path is relative to the directory of the file it stands in.
+ * earlier file is used as a whole, and the later one ignored; current-context is that of the first
+ * file that has one. A relative path is relative to the directory of its file.
  *
- * What client-go takes and this refuses:
- *  - auth-provider, which client-go has given up too, and as-user-extra;
+ * What client-go accepts and this refuses:
+ *  - auth-provider, which client-go has dropped, too, and as-user-extra;
  *  - exec plug-ins with interactiveMode Always, as a daemon has no terminal;
- *  - a server without a scheme, unless there are TLS settings beside it. kubectl takes those to
- *    mean https:// as well, but without them it goes on in plain text, which is more than a missing
- *    word should be able to ask for. Spelled out, http:// is allowed, and like client-go we do not
- *    keep a token from being sent over it: development servers are used that way.
+ *  - a server without a scheme, unless there are TLS settings beside it. With these kubectl
+ *    assumes https:// as well, but without them it connects in plain text, which a missing scheme
+ *    should not cause. An explicit http:// is allowed, and as in client-go a token is sent over it:
+ *    development servers are used that way.
  * Mistyped values are errors, unknown members are not, as in client-go.
  */
 #include "fetcher/auth/kubeconfig_parse.h"
@@ -42,7 +42,7 @@ static void merged_deinit(struct merged *m)
     free(m->documents);
 }
 
-/* One named entry, or a part of it, and the file it stands in. */
+/* One named entry, or a part of it, and its file. */
 struct entry {
     const struct document *document;
     const cJSON *body;
@@ -50,8 +50,8 @@ struct entry {
 
 /* The three lists of a kubeconfig. */
 struct section {
-    const char *list; /* the list's name */
-    const char *word; /* what one of them is called; also the member that has its body */
+    const char *list;   /* the list's name */
+    const char *member; /* of an entry, with its body; also the name of one entry */
 };
 
 static const struct section contexts = {"contexts", "context"};
@@ -101,7 +101,7 @@ static const struct field exec_fields[] = {
 
 /* ---- documents and their entries */
 
-/* A list may be missing or null, but not something else; a name is not to be taken for a number. */
+/* A list may be missing or null; a name must be a string, not a number. */
 static int section_check(const struct document *document, const struct section *section,
                          struct error *e)
 {
@@ -130,7 +130,7 @@ static int document_check(const struct document *document, struct error *e)
     if (cJSON_IsNull(document->json))
         return 0;
     if (!cJSON_IsObject(document->json) || (kind != NULL && !streq(kind, "Config")))
-        return error_set(e, -EINVAL, "this is no kubeconfig file");
+        return error_set(e, -EINVAL, "not a kubeconfig file");
     r = section_check(document, &contexts, e);
     if (r >= 0)
         r = section_check(document, &clusters, e);
@@ -175,7 +175,7 @@ static bool merged_is_empty(const struct merged *m)
     return true;
 }
 
-/* Return: 0; -ENOENT, with @e untouched; -EINVAL for a name that is there twice. */
+/* Return: 0; -ENOENT, with @e untouched; -EINVAL with @e for a duplicate name. */
 static int document_find(const struct document *document, const struct section *section,
                          const char *name, struct entry *ret_entry, struct error *e)
 {
@@ -193,7 +193,7 @@ static int document_find(const struct document *document, const struct section *
     }
     if (found == NULL)
         return -ENOENT;
-    *ret_entry = (struct entry){.document = document, .body = json_member(found, section->word)};
+    *ret_entry = (struct entry){.document = document, .body = json_member(found, section->member)};
     return 0;
 }
 
@@ -207,7 +207,7 @@ static int merged_find(const struct merged *m, const struct section *section, co
     return r;
 }
 
-/* "a, b, c" for messages; "none" if there are none, "..." at the end if they are too many. */
+/* "a, b, c" for messages; "none" for an empty list, "..." at the end of a long one. */
 static const char *merged_list(const struct merged *m, const struct section *section,
                                char buf[static MAX_LISTED + 8])
 {
@@ -309,8 +309,8 @@ static int check_exec(const struct exec_plugin *exec, const cJSON *body, struct 
             exec->api_version != NULL ? exec->api_version : "");
     if (mode != NULL && streq(mode, "Always"))
         return error_set(e, -EINVAL,
-                         "exec.interactiveMode is Always, but there is no terminal here: use a "
-                         "plug-in that works without one and say IfAvailable or Never");
+                         "exec.interactiveMode is Always, but a daemon has no terminal: use a "
+                         "plug-in that works without one and set IfAvailable or Never");
     if (mode != NULL && mode[0] != '\0' && !streq(mode, "IfAvailable") && !streq(mode, "Never"))
         return error_set(e, -EINVAL,
                          "exec.interactiveMode \"%.64s\" is none of Never, IfAvailable and Always",
@@ -337,7 +337,7 @@ static int read_exec(const struct entry *user, struct api_config *config, struct
     return check_exec(config->exec, entry.body, e);
 }
 
-/* What a plug-in wants to know about the cluster beyond its address stands in an extension. */
+/* A cluster's configuration for a plug-in, besides its address, is an extension of the cluster. */
 static int read_exec_extension(const struct entry *cluster, struct exec_plugin *exec,
                                struct error *e)
 {
@@ -405,7 +405,7 @@ static int read_user(const struct entry *user, struct api_config *config, struct
 
 /* ---- following a context */
 
-/* The file that says which context is current. Return: borrowed name, or NULL. */
+/* The current context, and the file that sets it. Return: borrowed name, or NULL. */
 static const char *merged_current(const struct merged *m, const char **ret_path)
 {
     for (size_t i = 0; i < m->n; i++) {
@@ -419,7 +419,7 @@ static const char *merged_current(const struct merged *m, const char **ret_path)
     return NULL;
 }
 
-/* @context: NULL for the current one; the name that was used on return. */
+/* @context: NULL for the current one; on return the name that was used */
 static int find_context(const struct merged *m, const char **context, struct entry *ret_entry,
                         struct error *e)
 {
@@ -449,7 +449,7 @@ static int find_named(const struct merged *m, const struct entry *context,
                       const struct section *section, struct entry *ret_entry, const char **ret_name,
                       struct error *e)
 {
-    const char *name = json_text(context->body, section->word);
+    const char *name = json_text(context->body, section->member);
     char names[MAX_LISTED + 8];
     int r;
 
@@ -459,7 +459,7 @@ static int find_named(const struct merged *m, const struct entry *context,
     r = merged_find(m, section, name, ret_entry, e);
     if (r == -ENOENT)
         return error_set(e, -EINVAL, "it names %s \"%.100s\", which does not exist; available: %s",
-                         section->word, name, merged_list(m, section, names));
+                         section->member, name, merged_list(m, section, names));
     return r;
 }
 
@@ -512,7 +512,7 @@ static int resolve_context(const struct merged *m, const struct entry *context,
     r = resolve_user(m, context, &cluster, config, e);
     if (r < 0)
         return r;
-    /* last, as a client certificate tells what a server without a scheme means */
+    /* last, as TLS settings decide what a server without a scheme means */
     return api_config_normalise_server(config, e);
 }
 

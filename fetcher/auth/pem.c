@@ -9,9 +9,8 @@
 #include "base/cleanup.h"
 #include "base/openssl.h"
 
-/* Empties OpenSSL's queue of errors. Return: -ENOMEM if there was one for want of memory, else 0.
- */
-static int openssl_errors(void)
+/* Empties OpenSSL's queue of errors. Return: 0; -ENOMEM if memory was one of them. */
+static int clear_openssl_errors(void)
 {
     unsigned long code;
     int r = 0;
@@ -43,12 +42,12 @@ int pem_check_authorities(const char *pem, struct error *e)
         n++;
     }
     is_end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
-    if (openssl_errors() < 0)
+    if (clear_openssl_errors() < 0)
         return error_set_errno(e, -ENOMEM, "cannot read certificates");
     if (!is_end)
-        return error_set(e, -EINVAL, "certificate %u is damaged or not there in full", n + 1);
+        return error_set(e, -EINVAL, "certificate %u is damaged or incomplete", n + 1);
     if (n == 0)
-        return error_set(e, -EINVAL, "there is no certificate in it, it must be PEM");
+        return error_set(e, -EINVAL, "it contains no certificate in PEM");
     return 0;
 }
 
@@ -66,12 +65,11 @@ static int check_pair(X509 *x, EVP_PKEY *key, bool is_encrypted, struct timespec
                       struct error *e)
 {
     if (x == NULL)
-        return error_set(e, -EINVAL,
-                         "the client certificate is damaged, not there in full or not PEM");
+        return error_set(e, -EINVAL, "the client certificate is damaged, incomplete or not PEM");
     if (key == NULL)
         return error_set(e, -EINVAL, "%s",
                          is_encrypted ? "the client key is encrypted: give it without a passphrase"
-                                      : "the client key is damaged, not there in full or not PEM");
+                                      : "the client key is damaged, incomplete or not PEM");
     if (X509_check_private_key(x, key) != 1)
         return error_set(e, -EINVAL, "the client key does not belong to the client certificate");
     if (certificate_expiry(x, ret_expiry) < 0)
@@ -92,10 +90,10 @@ int pem_check_pair(const char *cert_pem, const char *key_pem, struct timespec *r
     if (cert_bio == NULL || key_bio == NULL)
         return error_set_errno(e, -ENOMEM, "cannot read the client certificate");
     x = read_certificate(cert_bio);
-    r = openssl_errors();
+    r = clear_openssl_errors();
     key = PEM_read_bio_PrivateKey(key_bio, NULL, openssl_no_passphrase, NULL);
     is_encrypted = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_BAD_PASSWORD_READ;
-    if (openssl_errors() < 0 || r < 0)
+    if (clear_openssl_errors() < 0 || r < 0)
         return error_set_errno(e, -ENOMEM, "cannot read the client certificate");
     r = check_pair(x, key, is_encrypted, ret_expiry, e);
     ERR_clear_error();

@@ -161,13 +161,13 @@ static void test_what_it_is_not(void **state)
     const enum object_kind kind = OBJECT_CONFIGMAP;
     const struct decode_expect configmap = {.kind = &kind};
 
-    expect_bad("{}", &anything, "of no apiVersion of no kind, not v1 Secret or ConfigMap");
-    expect_bad("[]", &anything, "not v1 Secret");
-    expect_bad("DummySecret", &anything, "not v1 Secret");
-    expect_bad("{apiVersion: v2, kind: Secret}", &anything, "is v2 Secret, not");
-    expect_bad("{apiVersion: 1, kind: Secret}", &anything, "of no apiVersion");
-    expect_bad("{apiVersion: v1, kind: Pod}", &anything, "is v1 Pod, not");
-    expect_bad(SECRET, &configmap, "is v1 Secret, not v1 ConfigMap");
+    expect_bad("{}", &anything, "is (no apiVersion) (no kind), expected v1 Secret or ConfigMap");
+    expect_bad("[]", &anything, "expected v1 Secret");
+    expect_bad("DummySecret", &anything, "expected v1 Secret");
+    expect_bad("{apiVersion: v2, kind: Secret}", &anything, "is v2 Secret, expected");
+    expect_bad("{apiVersion: 1, kind: Secret}", &anything, "is (no apiVersion)");
+    expect_bad("{apiVersion: v1, kind: Pod}", &anything, "is v1 Pod, expected");
+    expect_bad(SECRET, &configmap, "is v1 Secret, expected v1 ConfigMap");
 }
 
 static void test_bad_members(void **state)
@@ -178,9 +178,9 @@ static void test_bad_members(void **state)
     expect_bad("{apiVersion: v1, kind: Secret, metadata: {name: 1}}", &anything,
                "metadata: \"name\" has to be a string");
     expect_bad("{apiVersion: v1, kind: Secret, metadata: {name: A_b}}", &anything,
-               "metadata.name \"A_b\" is not valid");
+               "metadata.name \"A_b\" is invalid");
     expect_bad("{apiVersion: v1, kind: Secret, metadata: {name: a, namespace: a.b}}", &anything,
-               "metadata.namespace \"a.b\" is not valid");
+               "metadata.namespace \"a.b\" is invalid");
     expect_bad(SECRET "immutable: \"true\"", &anything, "\"immutable\" has to be");
     expect_bad(SECRET "type: [DummySecret]", &anything, "\"type\" has to be a string");
     expect_bad(SECRET "data: [DummySecret]", &anything, "\"data\" has to be a mapping");

@@ -276,7 +276,7 @@ static void test_not_found(void **state)
     begin(f, NULL);
     run_until(f, &f->n_failed, 1);
     assert_error_has(f, "\"no-such-plug-in\"");
-    assert_error_has(f, "no such program");
+    assert_error_has(f, "the program does not exist");
     assert_error_has(f, "Install it.");
 }
 
@@ -421,8 +421,8 @@ static const struct {
     {STATUS("\"token\":\"  \""), "empty"},
     {STATUS("\"token\":\"dummy\\r\\nX: y\""), "not allowed in a header"},
     {STATUS("\"token\":\"dummy\",\"expirationTimestamp\":\"tomorrow\""), "RFC 3339"},
-    {STATUS("\"clientKeyData\":\"dummy\""), "only one"},
-    {STATUS("\"clientCertificateData\":\"dummy\""), "only one"},
+    {STATUS("\"clientKeyData\":\"dummy\""), "have to be given together"},
+    {STATUS("\"clientCertificateData\":\"dummy\""), "have to be given together"},
     {STATUS("\"clientCertificateData\":\"dummy\",\"clientKeyData\":\"dummy\""), "damaged"},
     {STATUS("\"token\":\"dummy\"") "x", "JSON"},
 };

@@ -186,8 +186,8 @@ static const struct {
     const char *context;
     const char *parts[4]; /* of the message */
 } refused[] = {
-    {"[1, 2]", NULL, {"/etc/kube/one.conf", "no kubeconfig"}},
-    {"kind: Pod\n" CURRENT, NULL, {"/etc/kube/one.conf", "no kubeconfig"}},
+    {"[1, 2]", NULL, {"/etc/kube/one.conf", "not a kubeconfig"}},
+    {"kind: Pod\n" CURRENT, NULL, {"/etc/kube/one.conf", "not a kubeconfig"}},
     {"a: [", NULL, {"/etc/kube/one.conf"}},
     {"contexts: [{name: y}]\n" CURRENT, NULL, {"contexts is not a string"}},
     {CURRENT "---\n" CONTEXTS, NULL, {"/etc/kube/one.conf"}},
@@ -241,7 +241,7 @@ static const struct {
     {"server: 'https://c.test?x'", "HOST"},
     {"server: 'https://c. test'", "HOST"},
     {"server: \"https://c.test\\r\\nX: y\"", "line break"},
-    {"server: 'https://c.test', insecure-skip-tls-verify: 'true'", "neither true nor false"},
+    {"server: 'https://c.test', insecure-skip-tls-verify: 'true'", "is not true or false"},
     {"server: 'https://c.test', insecure-skip-tls-verify: true, certificate-authority: ca",
      "contradict"},
     {"server: 'https://c.test', certificate-authority-data: '%%%'",
@@ -277,7 +277,7 @@ static const struct {
     const char *part;
 } refused_users[] = {
     {"token: 12", "token is not a string"},
-    {"token: \"a\\nb\"", "token has a line break"},
+    {"token: \"a\\nb\"", "token contains a line break"},
     {"tokenFile: [a]", "tokenFile is not a string"},
     {"client-certificate: a", "needs a client-key"},
     {"client-key: a", "needs a client-certificate"},

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * What the sources that ask one API server have in common: its address and certificates, the
- * credentials of the configuration, and one HTTP client, so that they share its connections and
- * together keep to its pace.
+ * What the sources of one API server share: its address and certificates, the credentials of the
+ * configuration, and one HTTP client, with its connections and its rate limit.
  *
  * Thread: the event loop's.
  */
@@ -20,7 +19,7 @@ struct api_server {
     struct list users; /* of struct api_server_user */
 };
 
-/* Whoever wants to be told of new credentials; embedded in it. */
+/* A source that is notified of new credentials; embedded in it. */
 struct api_server_user {
     struct list link;
     /* As credentials_changed_fn. May not leave the list of users. */
@@ -28,18 +27,17 @@ struct api_server_user {
 };
 
 /*
- * @config_consumed: where the server is and who we are there; owned from the call on
+ * @config_consumed: the server's address and credentials; owned from the call on
  * Return: 0, *ret_server is the caller's reference; what http_client_new() and credentials_new()
  * return, with @e.
  */
 int api_server_new(sd_event *event, struct api_config *config_consumed,
                    struct api_server **ret_server, struct error *e);
 
-/* As http_client_set_rate_limit(), of all its sources together. */
+/* As http_client_set_rate_limit(), for all its sources together. */
 void api_server_set_rate_limit(struct api_server *server, unsigned per_sec, unsigned burst);
 
 struct api_server *api_server_ref(struct api_server *server);
-/* All its requests must have been freed when the last reference goes. Return: NULL; NULL is fine.
- */
+/* All its requests must be freed before the last reference. Return: NULL; NULL is fine. */
 struct api_server *api_server_unref(struct api_server *server);
 DEFINE_CLEANUP(struct api_server *, api_server_unref)

@@ -118,7 +118,7 @@ static int io_request(void *userdata, const struct watch_request *request, struc
     assert(w->request == NULL);
     if (!get_snapshot(w->api, &snapshot)) {
         if (w->api->takes_tokens)
-            error_set(e, -EAGAIN, "there is no token yet: waiting for one");
+            error_set(e, -EAGAIN, "no token yet, waiting for one");
         return WATCH_NO_CREDENTIALS;
     }
     log_trace(LOG_TRACE_REFLECTOR, "request", "path", request->path);

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * How long to wait before trying again: doubling from 0.8 s to 30 s, with a random part of up to
- * the same again so that the watches of many nodes do not return together, and from the beginning
- * after two quiet minutes.
+ * How long a retry waits: 0.8 s, doubling to 30 s, plus up to the same again at random, so that the
+ * watches of many nodes do not return together. After two quiet minutes it starts at 0.8 s again.
  * Source: kubelet-semantics.md J11, which is client-go's.
  */
 #include "base/clock.h"
@@ -19,7 +18,7 @@ struct backoff {
 
 /*
  * @random: 0 to UINT32_MAX, from the caller
- * @at_least: what the server asked for (Retry-After), or 0
+ * @at_least: the server's Retry-After, or 0
  * Return: how long to wait.
  */
 span_us backoff_next(struct backoff *b, mono_us now, uint32_t random, span_us at_least);

@@ -2,8 +2,8 @@
 #pragma once
 /*
  * Splits a stream of JSON objects that follow each other, such as the response to a watch, into
- * single objects, in whatever pieces its bytes arrive. It counts brackets outside of strings; the
- * parser finds out whether an object is valid JSON.
+ * single objects; its bytes arrive in pieces of any length. It counts brackets outside of strings;
+ * the parser finds out whether an object is valid JSON.
  *
  * The bytes may be secret: they are wiped as soon as an object was used.
  */

@@ -142,7 +142,7 @@ struct pod *pod_free(struct pod *pod)
     return NULL;
 }
 
-/* ---- asking */
+/* ---- queries */
 
 bool pod_is(const struct pod *pod, const char *namespace, const char *name, const char *uid)
 {

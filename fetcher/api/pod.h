@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* What is kept of a pod: who it is, and which of its volumes of our driver it mounts by subPath. */
+/* A pod: its names, and the volumes of our driver that it mounts by subPath. */
 #include <cjson/cJSON.h>
 
 #include "base/cleanup.h"
@@ -8,8 +8,8 @@
 #include "base/list.h"
 
 /*
- * Volumes of our driver in one pod that are looked at; real pods have a handful. More cost only
- * that pod: the others count as mounted without subPath. A pod takes 5 KiB at most.
+ * Volumes of our driver in one pod; real pods have a handful. Further ones count as mounted without
+ * subPath. A pod takes 5 KiB at most.
  */
 #define POD_VOLUMES_MAX 64u
 #define POD_UID_MAX     128u /* the API server's are 36 long; CSI's limit for a field */
@@ -32,10 +32,10 @@ struct pod {
 };
 
 /*
- * @json: a Pod as the API server sends it; nothing that it says is relied on
+ * @json: a Pod from the API server; all of it is checked
  * @driver: the name of our CSI driver
  * Return: 0, *ret_pod is the caller's; POD_WITHOUT_VOLUMES for a pod that has no inline volume of
- * @driver or has ended, so that its volumes are not published any more; -EINVAL for what is no pod
+ * @driver, or has ended, so that its volumes are not published any more; -EINVAL unless it is a Pod
  * with a namespace, a name and a uid; -ENOMEM.
  * Source: kubelet-semantics.md A2 (a volume's name), P1 (subPath, subPathExpr).
  */
@@ -46,7 +46,7 @@ int pod_decode(const cJSON *json, const char *driver, struct pod **ret_pod);
 struct pod *pod_free(struct pod *pod);
 DEFINE_CLEANUP(struct pod *, pod_free)
 
-/* The uid of a Pod that need not have anything else. Return: borrowed from @json; NULL. */
+/* The uid of a Pod, which may be invalid otherwise. Return: borrowed from @json; NULL: none. */
 const char *pod_uid_of(const cJSON *json);
 
 /* Whether the pod is the one with these names. */

@@ -31,7 +31,7 @@ static struct pod *find(const struct pods *pods, const char *uid)
     return NULL;
 }
 
-/* The one that came the longest ago, if that was in an earlier round. */
+/* The least recent pod, if it came in an earlier round. */
 static void drop_stale(struct pods *pods)
 {
     struct pod *oldest = list_entry(pods->list.next, struct pod, link);

@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * The pods of a node that have volumes of our driver, as a watch tells of them.
+ * The pods of a node that have volumes of our driver, from a watch.
  *
- * A watch that begins without a version brings all pods again, as if they were new, and says
- * nothing of those that went meanwhile. So pods are marked with the round in which they came last;
- * when a round is over, those of earlier ones are gone.
+ * A watch that begins without a version brings all pods again, as if they were new, and does not
+ * report those that were deleted meanwhile. So pods are marked with the round in which they came
+ * last; at the end of a round, those of earlier rounds are gone.
  */
 #include "fetcher/api/pod.h"
 
 /*
- * A kubelet runs 110 pods unless it is told otherwise, and large nodes have been run with 500.
- * Others than the first so many are asked for by name. They take 10 MiB at the very worst, 300
- * bytes each as pods usually are.
+ * A kubelet runs 110 pods by default, and large nodes have been run with 500. Pods beyond the limit
+ * are requested by name. A pod usually takes 300 bytes; all take 10 MiB at most.
  */
 #define PODS_MAX 2048u
 
@@ -26,18 +25,17 @@ void pods_init(struct pods *pods);
 void pods_deinit(struct pods *pods);
 
 /*
- * Add a pod, in the place of what was known of it. If there are too many, one that did not come
- * again in this round goes.
- * Return: the pod, borrowed; NULL when there is no room, then it is freed.
+ * Add or replace a pod. At the limit, a pod that has not come again in this round is dropped.
+ * Return: the pod, borrowed; NULL if there is no room: then it is freed.
  */
 const struct pod *pods_put(struct pods *pods, struct pod *pod_consumed);
-/* The pod with that uid, if there is one, is gone. */
+/* Remove the pod with that uid, if it is known. */
 void pods_remove(struct pods *pods, const char *uid);
-/* Return: borrowed; NULL if there is no such pod. */
+/* Return: borrowed; NULL for an unknown pod. */
 const struct pod *pods_find(const struct pods *pods, const char *namespace, const char *name,
                             const char *uid);
 
-/* All pods come again from now on. */
+/* From now on all pods come again. */
 void pods_begin_round(struct pods *pods);
-/* All pods have come since pods_begin_round(): those that have not are gone. */
+/* All pods have come since pods_begin_round(): remove the others. */
 void pods_end_round(struct pods *pods);

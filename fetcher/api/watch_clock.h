@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * What a watch needs of the world besides its requests: one timer, the time, and random numbers
- * that spread its retries. It stands behind the set_timer, now and random of reflector.h and
- * pod_watch.h.
+ * A watch's timer, clock and random numbers, on the event loop: set_timer, now and random of struct
+ * watch_io.
  *
  * Thread: the event loop's.
  */
@@ -22,18 +21,17 @@ struct watch_clock {
 
 /*
  * The timer is off.
- * @elapsed: called from the event loop when the timer runs out; it may set the timer again and
- *           deinit the clock.
- * Return: 0; -ENOMEM or another -errno of sd-event: still to be given to watch_clock_deinit().
+ * @elapsed: called from the event loop; it may set the timer again and deinit the clock
+ * Return: 0; -ENOMEM or another -errno of sd-event. In any case it needs watch_clock_deinit().
  */
 int watch_clock_init(struct watch_clock *clock, sd_event *event, watch_clock_fn *elapsed,
                      void *userdata);
-/* Also of a zeroed one. */
+/* A zeroed clock is fine. */
 void watch_clock_deinit(struct watch_clock *clock);
 
-/* @delay: until elapsed() is called, once, in place of what was set before; SPAN_FOREVER: never. */
+/* @delay: until elapsed() is called, once; replaces the previous delay; SPAN_FOREVER: never. */
 void watch_clock_set(struct watch_clock *clock, span_us delay);
 
-/* @userdata: ignored; these are the watches' callbacks as they are. */
+/* @userdata: ignored; these are callbacks of struct watch_io. */
 mono_us watch_clock_now(void *userdata);
 uint32_t watch_clock_random(void *userdata);

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * libcurl's multi interface on the event loop.
+ * libcurl's multi interface on the event loop: libcurl requests events of sockets and one timer
+ * (client_watch_socket(), client_set_timer()), and is called when they are ready (client_act()).
  *
- * libcurl says which sockets and which one timer it wants watched, and is told when they are ready.
- * Many watches share one HTTP/2 connection; where the server speaks HTTP/1.1 only, each has its
- * own. What has to be minded:
+ *  - libcurl must not be called from within its own callbacks. A request that is submitted there is
+ *    queued (admission.c), one that is freed there is put on a list, and client_run() handles both
+ *    when libcurl has returned.
+ *  - client_run() reports the end of a request, never a callback of libcurl.
+ *  - libcurl's timeout of 0 means as soon as possible but not now: the timer is set to the present
+ *    and fires in the next turn of the loop.
  *
- *  - libcurl must not be called from within its own callbacks. A request that is started or freed
- *    there is put on a list, and client_run() works through the lists when libcurl has returned.
- *  - A request is reported done from client_run(), never from within libcurl.
- *  - A timeout of 0 means as soon as possible but not now: the timer is set to the present and
- *    fires in the next turn of the loop.
+ * A request's way: http_client_send() -> http_admission_submit() -> http_request_start(), then
+ * libcurl's callbacks in request.c, then client_run() -> http_admission_finish().
  */
 #include "fetcher/http/client.h"
 
@@ -39,7 +40,7 @@ struct http_socket {
 
 /* ---- running libcurl */
 
-/* What had to wait until libcurl returned. Handlers that are called here may add to the lists. */
+/* After libcurl returned. Handlers that are called here may submit and free requests. */
 static void client_run(struct http_client *client)
 {
     CURLMsg *message;
@@ -90,7 +91,7 @@ static int socket_on_io(sd_event_source *source, int fd, uint32_t revents, void 
         what |= CURL_CSELECT_ERR;
     if ((what & CURL_CSELECT_IN) != 0)
         curl_reread_on_input(&client->reread, &s->reread);
-    client_act(client, fd, what); /* s may be gone after this */
+    client_act(client, fd, what); /* may free s */
     return 0;
 }
 
@@ -100,7 +101,7 @@ static int client_on_timer(sd_event_source *source, uint64_t at, void *userdata)
     struct http_request *request;
 
     list_for_each (request, &client->transport.unsent, link)
-        request->was_run = true; /* all that is new is due now */
+        request->was_run = true; /* libcurl sends new requests when its timer fires */
     client_act(client, CURL_SOCKET_TIMEOUT, 0);
     http_admission_requeue_unsent(&client->admission);
     curl_reread_on_timer(&client->reread);

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * A copy of credentials that requests share as long as any of them needs it: a thousand watches
- * with the same certificate and token hold one copy of these, which is wiped with the last of them.
+ * One copy of credentials for all requests that are made with them: a thousand watches with the
+ * same certificate and token share it. It is wiped with the last of them.
  */
 #include "fetcher/auth/credentials.h"
 
 struct tls_identity {
     unsigned n_refs;
-    void **tree;  /* that it is found in */
-    char *ca_pem; /* these may be NULL */
+    void **tree;  /* that contains it */
+    char *ca_pem; /* this and the next ones may be NULL */
     char *client_cert_pem;
     char *client_key_pem;
     char *authorization; /* the header as a whole */
@@ -17,7 +17,8 @@ struct tls_identity {
 
 /*
  * @tree: of tsearch(3); holds no references itself
- * Return: one with the content of @snapshot, the caller's reference; NULL for want of memory.
+ * Return: the identity with the content of @snapshot, the caller's reference; NULL for want of
+ * memory.
  */
 struct tls_identity *tls_identity_get(void **tree, const struct credentials_snapshot *snapshot);
 

@@ -277,7 +277,7 @@ static void test_describe(void **state)
     assert_true(number_at(json_path(status, "requests", "200", NULL)) == 5);
     assert_true(number_at(json_member(status, "watchRestarts")) == 1);
     cJSON_Delete(status);
-    /* nobody asks any more, so nothing is open; what was counted stays */
+    /* without subscribers no request is open; counters stay */
     f->subscription = store_unsubscribe(f->subscription);
     f->others[0] = store_unsubscribe(f->others[0]);
     status = describe(f);
@@ -343,7 +343,7 @@ static void test_exec_plugin(void **state)
     free(script);
 }
 
-/* All watches are told of the failure, and the first one's subscriber takes all of them away. */
+/* All watches are notified of the failure, and the first one's subscriber frees all of them. */
 static void test_failing_plugin(void **state)
 {
     struct fixture *f = *state;
@@ -393,7 +393,7 @@ static void set_token(struct fixture *f, const char *token)
         fail_msg("%s", e.text);
 }
 
-static void expect_trouble(struct fixture *f, const char *words)
+static void expect_failing(struct fixture *f, const char *words)
 {
     while (strstr(view_of(f)->source_error.text, words) == NULL)
         run(f);
@@ -406,7 +406,7 @@ static void test_first_token_comes_late(void **state)
 
     begin_with_set_token(f, NULL);
     f->subscription = subscribe(f, "db");
-    expect_trouble(f, "there is no token yet");
+    expect_failing(f, "no token yet");
     set_token(f, "good");
     run_until_state(f, STORE_SOURCE_LIVE);
 }
@@ -417,9 +417,9 @@ static void test_token_is_replaced(void **state)
 
     begin_with_set_token(f, "bad");
     f->subscription = subscribe(f, "db");
-    expect_trouble(f, "does not accept the token");
+    expect_failing(f, "does not accept the token");
     set_token(f, "bad-too");
-    expect_trouble(f, "does not accept the token");
+    expect_failing(f, "does not accept the token");
     set_token(f, "good");
     run_until_state(f, STORE_SOURCE_LIVE);
 }
@@ -437,7 +437,7 @@ static void test_token_ends(void **state)
     run_until_version(f, "7");
     assert_int_equal(view_of(f)->source_state, STORE_SOURCE_LIVE);
     tell_server(f, "end\n");
-    expect_trouble(f, "waiting for the next one");
+    expect_failing(f, "waiting for the next one");
     assert_int_equal(view_of(f)->presence, STORE_PRESENT);
     set_token(f, "good");
     tell_server(f, "{\"type\":\"MODIFIED\",\"object\":" SECRET("9", ONE) "}\n");
@@ -474,7 +474,7 @@ static void test_bad_tokens(void **state)
     run_until_state(f, STORE_SOURCE_LIVE);
 }
 
-/* Each source is somebody else, and is freed with its requests under way. */
+/* Each source has an identity of its own, and is freed with its requests under way. */
 static void test_sources_of_one_server(void **state)
 {
     const struct object_key key = {OBJECT_SECRET, "default", "other"};
@@ -662,7 +662,7 @@ int main(void)
 
     sigset_t child;
 
-    /* how sd-event is told of the plug-in's end */
+    /* sd-event needs it for the plug-in's end */
     sigemptyset(&child);
     sigaddset(&child, SIGCHLD);
     sigprocmask(SIG_BLOCK, &child, NULL);

@@ -29,7 +29,7 @@ static void test_doubles_to_its_end(void **state)
     }
 }
 
-static void test_begins_anew_after_quiet(void **state)
+static void test_resets_after_quiet(void **state)
 {
     struct backoff b = {0};
     mono_us now = SPAN_SEC(1000);
@@ -53,7 +53,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_doubles_to_its_end),
-        cmocka_unit_test(test_begins_anew_after_quiet),
+        cmocka_unit_test(test_resets_after_quiet),
         cmocka_unit_test(test_server_may_ask_for_more),
     };
 

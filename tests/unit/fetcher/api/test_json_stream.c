@@ -183,7 +183,7 @@ static void test_skips_what_is_too_long(void **state)
     }
 }
 
-static void test_nobody_takes_them_out(void **state)
+static void test_caller_takes_none_out(void **state)
 {
     struct json_stream f;
     int r = 0;
@@ -235,7 +235,7 @@ int main(void)
         cmocka_unit_test(test_limit),
         cmocka_unit_test(test_endless_space),
         cmocka_unit_test(test_skips_what_is_too_long),
-        cmocka_unit_test(test_nobody_takes_them_out),
+        cmocka_unit_test(test_caller_takes_none_out),
         cmocka_unit_test(test_wipes_what_was_used),
     };
 

@@ -104,7 +104,7 @@ static void test_mounts(void **state)
 #define SUB_PATH(name) MOUNT(name, ",\"subPath\":\"a\"")
 #define OTHERS         SUB_PATH("other") "," SUB_PATH("twin") "," SUB_PATH("plain")
 
-/* A volume of another kind with a subPath is no matter, whatever its name. */
+/* A volume of another kind with a subPath is ignored, also with the same name. */
 static void test_several_volumes(void **state)
 {
     static const char text[] = POD(SEVERAL "," CONTAINERS(

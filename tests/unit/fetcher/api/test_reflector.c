@@ -207,7 +207,7 @@ static void test_list_then_watch(void **state)
     assert_int_equal(w->script.timer_at, SPAN_FOREVER);
 }
 
-/* G19: nothing is under way for it until it is asked for again, which finds it made anew. */
+/* G19: no request until the next subscriber's, which finds it created again. */
 static void test_immutable_object_is_not_watched(void **state)
 {
     struct world *w = *state;
@@ -404,7 +404,7 @@ static void test_clean_close(void **state)
     expect_watch(w, "5");
     respond(&w->script, 200, 0);
     assert_int_equal(reflector_restarts(w->reflector), 1);
-    assert_int_equal(w->n_changes, n_changes); /* nobody need know */
+    assert_int_equal(w->n_changes, n_changes); /* no notification */
 }
 
 /* J12: as a close; what had come of a frame is forgotten. */
@@ -443,7 +443,7 @@ static void test_broken_connection(void **state)
     expect_source(w, STORE_SOURCE_LIVE, "");
 }
 
-/* Whoever lost the same connection comes back within a second, but not at the same time. */
+/* Watches of a lost connection are requested again within a second, not at the same time. */
 static void test_return_is_spread(void **state)
 {
     static const struct {
@@ -466,7 +466,7 @@ static void test_return_is_spread(void **state)
     assert_int_equal(w->n_changes_of_content, 1);
 }
 
-/* J6. To be told live again takes an event or a second. */
+/* J6. It is live again after an event or a second. */
 static void test_short_watches(void **state)
 {
     struct world *w = *state;
@@ -538,7 +538,7 @@ static const struct {
     {"{\"type\":7,\"object\":{}}", "without type or object"},
 };
 
-/* J7: back-off, then a list at the cursor, whatever the code. */
+/* J7: back-off, then a list at the cursor, for every code. */
 static void test_bad_events(void **state)
 {
     struct world *w = *state;
@@ -926,7 +926,7 @@ static void test_unauthorized_watch(void **state)
     respond(&w->script, 200, 0);
     pass(&w->script, SPAN_SEC(300));
     end(&w->script, HTTP_COMPLETE);
-    answer(&w->script, 401, STATUS("401", "Unauthorized")); /* the count began anew */
+    answer(&w->script, 401, STATUS("401", "Unauthorized")); /* the count was reset */
     expect_state(&w->script, "awaiting-credentials");
 }
 
@@ -936,10 +936,10 @@ static void test_waits_for_credentials_in_words(void **state)
     struct world *w = *state;
 
     w->script.request_result = WATCH_NO_CREDENTIALS;
-    w->script.request_words = "there is no token yet";
+    w->script.request_words = "no token yet";
     world_subscribe(w);
     expect_state(&w->script, "awaiting-credentials");
-    expect_source(w, STORE_SOURCE_FAILING, "there is no token yet");
+    expect_source(w, STORE_SOURCE_FAILING, "no token yet");
     assert_int_equal(w->script.timer_at, SPAN_FOREVER);
     w->script.request_result = 0;
     watch_on_credentials(w->script.watch, NULL);
@@ -1138,7 +1138,7 @@ static void test_undecodable_item(void **state)
     expect_source(w, STORE_SOURCE_LIVE, "");
 }
 
-/* ---- subscribers that leave when they are told something */
+/* ---- subscribers that unsubscribe within a notification */
 
 static void test_leave_at_list(void **state)
 {
@@ -1255,7 +1255,7 @@ static int live_through(void *userdata)
     return 0;
 }
 
-/* Whatever allocation fails, in the end the newest content is shown and nothing is left behind. */
+/* Each allocation fails in turn: in the end the newest content is shown, and nothing leaks. */
 static void test_no_memory(void **state)
 {
     failmalloc_try(live_through, *state);

@@ -204,7 +204,7 @@ static void test_basic(void **state)
     assert_false(credentials_expiry(f->credentials, &expiry));
 }
 
-/* There is nothing to be done, but whoever waits is told so, each time. */
+/* No file and no plug-in can help, but each call is reported. */
 static void test_rejected_without_files(void **state)
 {
     struct fixture *f = *state;

@@ -179,7 +179,7 @@ static void test_servers(void **state)
     }
 }
 
-/* ---- what a bad file is told */
+/* ---- messages for invalid files */
 
 static const struct {
     const char *text;

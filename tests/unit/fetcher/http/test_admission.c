@@ -295,7 +295,7 @@ static void test_slow_server(void **state)
     assert_int_equal(stats_of(f)->n_waiting, 0);
 }
 
-/* Somebody waits for a list; a watch is for later. */
+/* A volume waits for a list; a watch is for later changes. */
 static void test_lists_before_watches(void **state)
 {
     struct fixture *f = *state;
@@ -316,23 +316,23 @@ static void test_lists_before_watches(void **state)
     }
 }
 
-/* What one is told goes for all that have not been sent, those of later as well. */
+/* The Retry-After of one response delays all requests that have not been sent, later ones, too. */
 static void test_server_asks_for_a_rest(void **state)
 {
     struct fixture *f = *state;
     struct item *busy, *later;
-    mono_us told_at;
+    mono_us answered_at;
 
     connect_to(f, "http", f->plain.port);
     busy = begin(f, "/busy", false);
     run_until_done(f, busy);
-    told_at = clock_mono();
+    answered_at = clock_mono();
     assert_int_equal(busy->status, 429);
     later = begin(f, "/ok", false);
     assert_int_equal(stats_of(f)->n_waiting, 1);
     run_until_done(f, later);
     assert_int_equal(later->status, 200);
-    assert_true(clock_mono() - told_at >= SPAN_MS(900)); /* it was told a little before */
+    assert_true(clock_mono() - answered_at >= SPAN_MS(900)); /* the response came a little before */
 }
 
 /* Without Retry-After it is about that one request. */
@@ -349,7 +349,7 @@ static void test_one_is_too_many(void **state)
 /* ---- a server that is not there */
 
 /* One finds out for all. */
-static void test_nobody_knocks_twice(void **state)
+static void test_others_do_not_retry_a_refused_connection(void **state)
 {
     int port, listener = server_listen(&port);
     struct fixture *f = *state;
@@ -367,7 +367,7 @@ static void test_nobody_knocks_twice(void **state)
     assert_int_equal(stats_of(f)->connections, 0);
 }
 
-/* A connection that never comes is not counted as one, and those that wait for it are told. */
+/* A connection that is never established is not counted, and requests that wait for it fail. */
 static void test_connection_never_comes(void **state)
 {
     int port, listener = server_listen(&port), fillers[8];
@@ -377,7 +377,7 @@ static void test_connection_never_comes(void **state)
     struct fixture *f = *state;
 
     assert_int_equal(listen(listener, 0), 0);
-    for (size_t i = 0; i < ELEMENTS_OF(fillers); i++) { /* nobody accepts them */
+    for (size_t i = 0; i < ELEMENTS_OF(fillers); i++) { /* the server does not accept them */
         fillers[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         connect(fillers[i], (struct sockaddr *)&address, sizeof(address));
     }
@@ -396,7 +396,7 @@ static void test_connection_never_comes(void **state)
     close(listener);
 }
 
-/* Who sends again while the others are told has another try. */
+/* A request that is sent while the others fail is tried. */
 static void test_who_comes_again(void **state)
 {
     int port, listener = server_listen(&port);
@@ -440,7 +440,7 @@ int main(void)
         TEST(test_lists_before_watches),
         TEST(test_server_asks_for_a_rest),
         TEST(test_one_is_too_many),
-        TEST(test_nobody_knocks_twice),
+        TEST(test_others_do_not_retry_a_refused_connection),
         TEST(test_connection_never_comes),
         TEST(test_who_comes_again),
         TEST(test_too_many_wait),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The program: finds the subcommand and runs it. */
+/* The program: finds and runs the subcommand. */
 #include <libgen.h>
 #include <stdio.h>
 
@@ -26,26 +26,28 @@ static const struct command {
     command_fn *run;
     const char *summary;
 } commands[] = {
-    {"mount", command_mount, "show a Secret or ConfigMap as files and keep them current"},
+    {"mount", command_mount, "mount a Secret or ConfigMap as files and keep them current"},
     {"exec", command_exec, "run a command with Secrets and ConfigMaps in its environment"},
-    {"node", command_node, "serve the volumes of a node's pods and of files"},
-    {"unmount", command_unmount, "take such a mount down"},
-    {"status", command_status, "what volumes show and how they are doing"},
-    {"doctor", command_doctor, "look at a node and say what to mend"},
+    {"node", command_node, "serve volumes to the pods of a node, and those that files define"},
+    {"unmount", command_unmount, "unmount a secretfs mount"},
+    {"status", command_status, "show the volumes of this host and their state"},
+    {"doctor", command_doctor, "check a node and suggest fixes"},
     {"version", command_version, "print the version"},
-    {"help", command_help, "show this help, or that of a command"},
+    {"help", command_help, "show this help, or the help of a command"},
 };
 
 static void print_help(const struct invocation *invocation)
 {
-    printf("secretfs shows Kubernetes Secrets and ConfigMaps as files that stay current.\n"
+    printf("secretfs mounts Kubernetes Secrets and ConfigMaps as files that stay current.\n"
            "\n"
            "Usage: %s COMMAND [options]\n"
            "\n",
            invocation->program);
     for (size_t i = 0; i < ELEMENTS_OF(commands); i++)
         printf("  %-9s %s\n", commands[i].name, commands[i].summary);
-    printf("\n`%s COMMAND --help` tells more; secretfs(1) tells all.\n", invocation->program);
+    printf(
+        "\nRun `%s COMMAND --help` for the options of a command; secretfs(1) describes them all.\n",
+        invocation->program);
 }
 
 static const struct command *find_command(const char *name)
@@ -76,7 +78,7 @@ static int command_help(const struct invocation *invocation, int argc, char *arg
     }
     command = find_command(argv[1]);
     if (command == NULL)
-        return command_failed(invocation, EXIT_USAGE, "there is no such command");
+        return command_failed(invocation, EXIT_USAGE, "unknown command");
     if (command->run == command_help || command->run == command_version) {
         print_help(invocation);
         return EXIT_OK;
@@ -103,6 +105,6 @@ int main(int argc, char *argv[])
     }
     command = find_command(streq(argv[1], "--version") ? "version" : argv[1]);
     if (command == NULL)
-        return command_failed(&invocation, EXIT_USAGE, "there is no such command");
+        return command_failed(&invocation, EXIT_USAGE, "unknown command");
     return command->run(&invocation, argc - 1, argv + 1);
 }

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* secretfs node: parse the options, run the node daemon. */
 #include "cmd/node.h"
 
 #include "base/log.h"

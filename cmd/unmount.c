@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `secretfs unmount MOUNTPOINT`: unmounts and waits until the program behind it has ended. A node
- * daemon goes on without one of its volumes, and is not waited for.
+ * Unmounts, and waits until the process that served the mount has ended. It does not wait for a
+ * node daemon, which continues without one of its volumes.
  */
 #include "cmd/unmount.h"
 
@@ -18,16 +18,16 @@
 #include "monitor/status_socket.h"
 #include "serve/mounts.h"
 
-#define END_TIMEOUT_MS 10000 /* far longer than it takes; after that it is not ours to wait for */
+#define END_TIMEOUT_MS 10000 /* far longer than a process takes to end */
 
 static void print_help(const struct invocation *invocation)
 {
     printf("Usage: %s unmount [-l] MOUNTPOINT\n"
            "\n"
-           "Unmount a secretfs mount and wait until the program behind it has ended. umount and\n"
+           "Unmount a secretfs mount and wait until its process has ended. umount and\n"
            "fusermount3 -u work as well.\n"
            "\n"
-           "  -l, --lazy  also when it is busy: detach it now, end when nobody uses it any more\n"
+           "  -l, --lazy  detach a busy mount now; its process ends with the last open file\n"
            "  -h, --help  show this help\n",
            invocation->program);
 }
@@ -39,8 +39,9 @@ static int unmount_as_user(const char *path, bool lazily, struct error *e)
 
     if (r < 0)
         return error_set_errno(e, r, "cannot run fusermount3 (package fuse3)");
-    return r == 0 ? 0
-                  : error_set(e, -EBUSY, "fusermount3 could not unmount %s; is it in use?", path);
+    return r == 0
+               ? 0
+               : error_set(e, -EBUSY, "fusermount3 could not unmount %s: it may be in use", path);
 }
 
 static int unmount(const char *path, bool lazily, struct error *e)
@@ -50,25 +51,29 @@ static int unmount(const char *path, bool lazily, struct error *e)
     if (errno == EPERM)
         return unmount_as_user(path, lazily, e);
     if (errno == EBUSY)
-        return error_set(e, -EBUSY, "%s is in use; end its users, or detach it with --lazy", path);
+        return error_set(e, -EBUSY,
+                         "%s is in use: end the processes that use it, or detach it with --lazy",
+                         path);
     if (errno == EINVAL)
-        return error_set(e, -EINVAL, "%s is in a secretfs mount, but not its mount point", path);
+        return error_set(e, -EINVAL,
+                         "%s is below the mount point of a secretfs mount; give the mount point",
+                         path);
     return error_set_errno(e, negative_errno(), "cannot unmount %s", path);
 }
 
-/* Return: a pidfd of the program behind the control socket; -1 if that cannot be had. */
-static int open_process(int control_fd)
+/* Return: a pidfd of the process at the other end of the status socket; -1 on failure. */
+static int open_process(int status_fd)
 {
     struct ucred peer;
     socklen_t len = sizeof(peer);
 
-    if (getsockopt(control_fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 || peer.pid <= 0)
+    if (getsockopt(status_fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 || peer.pid <= 0)
         return -1;
     return pidfd_open(peer.pid, 0);
 }
 
-/* What a program tells first is what it is. */
-static bool is_of_node(const struct buf *document)
+/* The first line of a status document describes the process. */
+static bool is_node(const struct buf *document)
 {
     _cleanup_(cJSON_Deletep) cJSON *process = NULL;
     const char *text = buf_text(document), *kind;
@@ -78,15 +83,15 @@ static bool is_of_node(const struct buf *document)
     return kind != NULL && streq(kind, "node");
 }
 
-/* It closes the connection when the mount is gone, and its pidfd tells when it is, too. */
-static void wait_for_end(int control_fd, int process_fd)
+/* The process closes the connection when the mount is gone, then it exits. */
+static void wait_for_end(int status_fd, int process_fd)
 {
-    _cleanup_(buf_deinit) struct buf document = BUF_INIT(CONTROL_DOCUMENT_MAX);
-    struct pollfd connection = {.fd = control_fd, .events = 0};
+    _cleanup_(buf_deinit) struct buf document = BUF_INIT(STATUS_DOCUMENT_MAX);
+    struct pollfd connection = {.fd = status_fd, .events = 0};
     struct pollfd process = {.fd = process_fd, .events = POLLIN};
-    int r = buf_read_fd(&document, control_fd);
+    int r = buf_read_fd(&document, status_fd);
 
-    if (r == 0 && is_of_node(&document))
+    if (r == 0 && is_node(&document))
         return;
     if (r == 0)
         poll(&connection, 1, END_TIMEOUT_MS);
@@ -98,7 +103,7 @@ int command_unmount(const struct invocation *invocation, int argc, char *argv[])
 {
     static const struct option long_options[] = {
         {"lazy", no_argument, NULL, 'l'}, {"help", no_argument, NULL, 'h'}, {0}};
-    _cleanup_(fd_closep) int control_fd = -1, process_fd = -1;
+    _cleanup_(fd_closep) int status_fd = -1, process_fd = -1;
     struct error e = ERROR_INIT;
     struct mount_entry entry;
     bool lazily = false;
@@ -112,19 +117,20 @@ int command_unmount(const struct invocation *invocation, int argc, char *argv[])
             return EXIT_OK;
         }
         if (option != 'l')
-            return command_failed(invocation, EXIT_USAGE, "unmount takes no such option");
+            return command_failed(invocation, EXIT_USAGE,
+                                  "unknown option: unmount takes --lazy only");
         lazily = true;
     }
     if (argc - optind != 1)
         return command_failed(invocation, EXIT_USAGE, "unmount takes one mount point");
     if (mounts_find(argv[optind], &entry, &e) < 0)
         return command_failed(invocation, EXIT_FAILED, e.text);
-    /* a program that is gone can not be waited for, but its mount can still be taken down */
-    if (status_socket_connect(argv[optind], &control_fd, NULL) == 0)
-        process_fd = open_process(control_fd);
+    /* the mount of a dead process can still be unmounted */
+    if (status_socket_connect(argv[optind], &status_fd, NULL) == 0)
+        process_fd = open_process(status_fd);
     if (unmount(argv[optind], lazily, &e) < 0)
         return command_failed(invocation, EXIT_FAILED, e.text);
-    if (control_fd >= 0)
-        wait_for_end(control_fd, process_fd);
+    if (status_fd >= 0)
+        wait_for_end(status_fd, process_fd);
     return EXIT_OK;
 }

@@ -3,15 +3,15 @@
 
 #define STATUS_UNAVAILABLE 503
 
-static bool is_good(const struct health_check *check)
+static bool has_passed(const struct health_check *check)
 {
     return check->problem.text[0] == '\0';
 }
 
-static bool all_good(const struct health_check *checks, size_t n_checks)
+static bool all_passed(const struct health_check *checks, size_t n_checks)
 {
     for (size_t i = 0; i < n_checks; i++)
-        if (!is_good(&checks[i]))
+        if (!has_passed(&checks[i]))
             return false;
     return true;
 }
@@ -19,16 +19,16 @@ static bool all_good(const struct health_check *checks, size_t n_checks)
 int health_answer(const char *page, const struct health_check *checks, size_t n_checks,
                   bool is_verbose, struct http_server_answer *answer)
 {
-    bool is_well = all_good(checks, n_checks);
+    bool is_healthy = all_passed(checks, n_checks);
     int r = 0;
 
-    answer->status = is_well ? 200 : STATUS_UNAVAILABLE;
-    if (is_well && !is_verbose)
+    answer->status = is_healthy ? 200 : STATUS_UNAVAILABLE;
+    if (is_healthy && !is_verbose)
         return buf_add_text(&answer->body, "ok");
     for (size_t i = 0; i < n_checks && r >= 0; i++)
-        r = buf_addf(&answer->body, "[%c]%s %s%s\n", is_good(&checks[i]) ? '+' : '-',
+        r = buf_addf(&answer->body, "[%c]%s %s%s\n", has_passed(&checks[i]) ? '+' : '-',
                      checks[i].name,
-                     is_good(&checks[i]) ? "ok" : "failed: ", checks[i].problem.text);
+                     has_passed(&checks[i]) ? "ok" : "failed: ", checks[i].problem.text);
     return r < 0 ? r
-                 : buf_addf(&answer->body, "%s check %s\n", page, is_well ? "passed" : "failed");
+                 : buf_addf(&answer->body, "%s check %s\n", page, is_healthy ? "passed" : "failed");
 }

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* The texts of health pages, as those of Kubernetes' own components look. */
+/* Health pages in the format of Kubernetes' own components. */
 #include "monitor/http_server.h"
 
 struct health_check {
     const char *name;     /* a word; borrowed */
-    struct error problem; /* empty if all is well */
+    struct error problem; /* empty if the check passed */
 };
 
 /*
- * Write the answer: 200 and "ok" if all is well, else 503 with what is not.
+ * Write the response: 200 and "ok" if all checks passed, else 503 with a line for each check.
  * @page: "readyz"
- * @checks: in the order in which they are to be shown
- * @is_verbose: show each check, also if all is well
+ * @checks: in the order of the lines
+ * @is_verbose: write a line for each check also if all passed
  * Return: 0 or -ENOMEM.
  */
 int health_answer(const char *page, const struct health_check *checks, size_t n_checks,

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * libmicrohttpd on the event loop, without a thread of its own: it waits on an epoll descriptor,
- * which the loop watches, and says by when it wants to run again, which is a timer of the loop.
+ * libmicrohttpd on the event loop, without a thread of its own: the loop watches its epoll
+ * descriptor and has a timer for its next deadline.
  *
- * Whoever can connect may ask, so everything has a limit: the connections, those of one host, the
- * size of a request's head, how long a connection may be silent. A request's body is read and
- * forgotten. Answers are made in one go when a request is complete, so they show one moment.
+ * Any host that can connect may send requests, so there are limits: connections, connections per
+ * host, the size of a request's head, the time a connection may be idle. A request's body is read
+ * and dropped. A response is written in one go when its request is complete, so it shows one
+ * moment.
  */
 #include "monitor/http_server.h"
 
@@ -78,17 +79,18 @@ int http_server_parse_address(const char *text, struct sockaddr_storage *ret_add
     int r = -EINVAL;
 
     if (streq(text, "0") || *text == '\0')
-        return HTTP_PAGE_OFF;
+        return HTTP_SERVER_OFF;
     if (colon != NULL && len < sizeof(host) && parse_port(colon + 1, &port) == 0) {
         snprintf(host, sizeof(host), "%.*s", (int)(is_bracketed ? len - 2 : len),
                  is_bracketed ? text + 1 : text);
         r = parse_host(host, is_bracketed, port, ret_address, ret_len);
     }
     if (r < 0)
-        return error_set(e, r,
-                         "'%.100s' is no address to listen at; give an IP address and a port as "
-                         "127.0.0.1:9090, [::1]:9090 or :9090, or 0 for none",
-                         text);
+        return error_set(
+            e, r,
+            "invalid address '%.100s': give an IP address and a port as 127.0.0.1:9090, "
+            "[::1]:9090 or :9090, or 0 to turn the server off",
+            text);
     return 0;
 }
 
@@ -112,7 +114,7 @@ static void write_address(int fd, char text[static ADDRESS_TEXT_SIZE])
     }
 }
 
-static int listen_at(const struct sockaddr_storage *address, socklen_t len, int *ret_fd)
+static int listen_on(const struct sockaddr_storage *address, socklen_t len, int *ret_fd)
 {
     _cleanup_(fd_closep) int fd =
         socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -120,7 +122,7 @@ static int listen_at(const struct sockaddr_storage *address, socklen_t len, int 
 
     if (fd < 0)
         return negative_errno();
-    /* a restart is not to wait for connections of before; "[::]" is every address, IPv4 as well */
+    /* a restart must not wait for old connections to time out; "[::]" includes IPv4 */
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0)
         return negative_errno();
     if (address->ss_family == AF_INET6 &&
@@ -132,19 +134,19 @@ static int listen_at(const struct sockaddr_storage *address, socklen_t len, int 
     return 0;
 }
 
-/* ":PORT" on a host without IPv6 is every IPv4 address. */
-static int listen_somewhere(struct sockaddr_storage *address, socklen_t len, int *ret_fd)
+/* On a host without IPv6, ":PORT" is every IPv4 address. */
+static int listen_with_ipv4_fallback(struct sockaddr_storage *address, socklen_t len, int *ret_fd)
 {
     const struct sockaddr_in6 *v6 = (const void *)address;
     struct sockaddr_in any = {.sin_family = AF_INET};
-    int r = listen_at(address, len, ret_fd);
+    int r = listen_on(address, len, ret_fd);
     bool is_any = address->ss_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&v6->sin6_addr);
 
     if (!is_any || (r != -EAFNOSUPPORT && r != -EADDRNOTAVAIL))
         return r;
     any.sin_port = v6->sin6_port;
     memcpy(address, &any, sizeof(any));
-    return listen_at(address, sizeof(any), ret_fd);
+    return listen_on(address, sizeof(any), ret_fd);
 }
 
 /* ---- answers */
@@ -158,7 +160,7 @@ static void add_headers(struct MHD_Response *response, const struct http_server_
         (void)MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
 }
 
-/* Return: MHD_NO for want of memory, which closes the connection. */
+/* Return: MHD_NO when memory runs out; libmicrohttpd then closes the connection. */
 static enum MHD_Result send_answer(struct MHD_Connection *connection,
                                    struct http_server_answer *answer)
 {
@@ -174,7 +176,7 @@ static enum MHD_Result send_answer(struct MHD_Connection *connection,
     if (response == NULL)
         return MHD_NO;
     if (answer->body.len > 0)
-        (void)TAKE(answer->body.data); /* the response's now */
+        (void)TAKE(answer->body.data); /* the response owns it */
     add_headers(response, answer);
     result = MHD_queue_response(connection, answer->status, response);
     MHD_destroy_response(response);
@@ -186,15 +188,15 @@ static void answer_error(struct http_server_answer *answer, unsigned status)
     buf_reset(&answer->body);
     answer->status = status;
     answer->content_type = TEXT_PLAIN;
-    /* without memory for a body the status has to do */
+    /* without memory for a body only the status is sent */
     if (buf_addf(&answer->body, "%u %s\n", status, MHD_get_reason_phrase_for(status)) < 0)
         buf_reset(&answer->body);
 }
 
-static void answer_path(const struct http_server *page, const char *path, bool is_verbose,
+static void answer_path(const struct http_server *server, const char *path, bool is_verbose,
                         struct http_server_answer *answer)
 {
-    const struct http_server_route *route = page->routes;
+    const struct http_server_route *route = server->routes;
     int r;
 
     while (route->answer != NULL && !streq(route->path, path))
@@ -203,14 +205,14 @@ static void answer_path(const struct http_server *page, const char *path, bool i
         answer_error(answer, MHD_HTTP_NOT_FOUND);
         return;
     }
-    r = route->answer(page->userdata, is_verbose, answer);
+    r = route->answer(server->userdata, is_verbose, answer);
     if (r < 0) {
-        log_debug("cannot make a page", "path", path, "error", strerror(-r));
+        log_debug("cannot write a page", "path", path, "error", strerror(-r));
         answer_error(answer, MHD_HTTP_INTERNAL_SERVER_ERROR);
     }
 }
 
-static bool is_asked_verbosely(struct MHD_Connection *connection)
+static bool wants_verbose(struct MHD_Connection *connection)
 {
     static const char key[] = "verbose";
 
@@ -218,14 +220,14 @@ static bool is_asked_verbosely(struct MHD_Connection *connection)
                                          NULL, NULL) == MHD_YES;
 }
 
-/* Called with the head of a request, then with each piece of its body, then at its end. */
+/* libmicrohttpd calls this for the head of a request, each piece of its body, and its end. */
 static enum MHD_Result on_request(void *userdata, struct MHD_Connection *connection,
                                   const char *path, const char *method, const char *version,
                                   const char *upload, size_t *upload_len, void **request)
 {
     static char seen;
     struct http_server_answer answer = {
-        .status = MHD_HTTP_OK, .content_type = TEXT_PLAIN, .body = BUF_INIT(HTTP_PAGE_BODY_MAX)};
+        .status = MHD_HTTP_OK, .content_type = TEXT_PLAIN, .body = BUF_INIT(HTTP_SERVER_BODY_MAX)};
     bool is_head = *request == NULL;
     enum MHD_Result result;
 
@@ -236,7 +238,7 @@ static enum MHD_Result on_request(void *userdata, struct MHD_Connection *connect
         *upload_len = 0;
         return MHD_YES;
     } else {
-        answer_path(userdata, path, is_asked_verbosely(connection), &answer);
+        answer_path(userdata, path, wants_verbose(connection), &answer);
     }
     result = send_answer(connection, &answer);
     buf_deinit(&answer.body);
@@ -245,30 +247,30 @@ static enum MHD_Result on_request(void *userdata, struct MHD_Connection *connect
 
 /* ---- the loop */
 
-static unsigned count_connections(const struct http_server *page)
+static unsigned count_connections(const struct http_server *server)
 {
     const union MHD_DaemonInfo *info =
-        MHD_get_daemon_info(page->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+        MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
 
     return info != NULL ? info->num_connections : 0;
 }
 
-static void run(struct http_server *page)
+static void run(struct http_server *server)
 {
     MHD_UNSIGNED_LONG_LONG after_ms;
     unsigned n_before;
 
-    /* libmicrohttpd that is at its limit accepts again in the pass after a connection has closed */
+    /* at its limit libmicrohttpd accepts again only in the pass after a connection was closed */
     do {
-        n_before = count_connections(page);
-        MHD_run(page->daemon);
-    } while (count_connections(page) < n_before);
-    /* neither can fail for a source that exists */
-    if (MHD_get_timeout(page->daemon, &after_ms) == MHD_YES) {
-        sd_event_source_set_time_relative(page->timer, SPAN_MS(after_ms));
-        sd_event_source_set_enabled(page->timer, SD_EVENT_ONESHOT);
+        n_before = count_connections(server);
+        MHD_run(server->daemon);
+    } while (count_connections(server) < n_before);
+    /* neither call fails for an existing source */
+    if (MHD_get_timeout(server->daemon, &after_ms) == MHD_YES) {
+        sd_event_source_set_time_relative(server->timer, SPAN_MS(after_ms));
+        sd_event_source_set_enabled(server->timer, SD_EVENT_ONESHOT);
     } else {
-        sd_event_source_set_enabled(page->timer, SD_EVENT_OFF);
+        sd_event_source_set_enabled(server->timer, SD_EVENT_OFF);
     }
 }
 
@@ -284,82 +286,83 @@ static int on_timer(sd_event_source *source, uint64_t at, void *userdata)
     return 0;
 }
 
-/* @fd: owned by the daemon if there is one afterwards. */
-static int start_daemon(struct http_server *page, int fd)
+/* @fd: owned by server->daemon on success */
+static int start_daemon(struct http_server *server, int fd)
 {
-    page->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL, 0, NULL, NULL, on_request, page, MHD_OPTION_LISTEN_SOCKET, fd,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)HTTP_PAGE_CONNECTIONS_MAX,
-        MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)HTTP_PAGE_CONNECTIONS_OF_ONE_HOST,
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)HTTP_PAGE_IDLE_SEC,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_PAGE_CONNECTION_MEMORY,
+    server->daemon = MHD_start_daemon(
+        MHD_USE_EPOLL, 0, NULL, NULL, on_request, server, MHD_OPTION_LISTEN_SOCKET, fd,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)HTTP_SERVER_CONNECTIONS_MAX,
+        MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)HTTP_SERVER_CONNECTIONS_PER_HOST,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)HTTP_SERVER_IDLE_SEC,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_SERVER_CONNECTION_MEMORY,
         MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
-    return page->daemon != NULL ? 0 : -ENOMEM;
+    return server->daemon != NULL ? 0 : -ENOMEM;
 }
 
-static int watch_daemon(struct http_server *page, sd_event *event)
+static int watch_daemon(struct http_server *server, sd_event *event)
 {
-    const union MHD_DaemonInfo *info = MHD_get_daemon_info(page->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+    const union MHD_DaemonInfo *info =
+        MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_EPOLL_FD);
     int r;
 
     if (info == NULL)
         return -EIO;
-    r = sd_event_add_io(event, &page->io, info->epoll_fd, EPOLLIN, on_io, page);
+    r = sd_event_add_io(event, &server->io, info->epoll_fd, EPOLLIN, on_io, server);
     if (r >= 0)
-        r = sd_event_add_time_relative(event, &page->timer, CLOCK_MONOTONIC, 0, SPAN_MS(10),
-                                       on_timer, page);
+        r = sd_event_add_time_relative(event, &server->timer, CLOCK_MONOTONIC, 0, SPAN_MS(10),
+                                       on_timer, server);
     if (r < 0)
         return r;
-    /* updates go first */
-    sd_event_source_set_priority(page->io, SD_EVENT_PRIORITY_IDLE - 1);
-    sd_event_source_set_priority(page->timer, SD_EVENT_PRIORITY_IDLE - 1);
+    /* updates have priority */
+    sd_event_source_set_priority(server->io, SD_EVENT_PRIORITY_IDLE - 1);
+    sd_event_source_set_priority(server->timer, SD_EVENT_PRIORITY_IDLE - 1);
     return 0;
 }
 
 int http_server_new(sd_event *event, const char *address, const struct http_server_route *routes,
-                    void *userdata, struct http_server **ret_page, struct error *e)
+                    void *userdata, struct http_server **ret_server, struct error *e)
 {
-    _cleanup_(http_server_freep) struct http_server *page = calloc(1, sizeof(*page));
+    _cleanup_(http_server_freep) struct http_server *server = calloc(1, sizeof(*server));
     _cleanup_(fd_closep) int fd = -1;
     struct sockaddr_storage where = {0};
     socklen_t len = 0;
     int r = http_server_parse_address(address, &where, &len, e);
 
-    assert(r != HTTP_PAGE_OFF);
+    assert(r != HTTP_SERVER_OFF);
     if (r < 0)
         return r;
-    if (page == NULL)
-        return error_set_errno(e, -ENOMEM, "cannot serve pages");
-    page->routes = routes;
-    page->userdata = userdata;
-    r = listen_somewhere(&where, len, &fd);
+    if (server == NULL)
+        return error_set_errno(e, -ENOMEM, "cannot start the HTTP server");
+    server->routes = routes;
+    server->userdata = userdata;
+    r = listen_with_ipv4_fallback(&where, len, &fd);
     if (r < 0)
-        return error_set_errno(e, r, "cannot listen at %s", address);
-    write_address(fd, page->address);
-    r = start_daemon(page, fd);
+        return error_set_errno(e, r, "cannot listen on %s", address);
+    write_address(fd, server->address);
+    r = start_daemon(server, fd);
     if (r == 0) {
         (void)TAKE_FD(fd);
-        r = watch_daemon(page, event);
+        r = watch_daemon(server, event);
     }
     if (r < 0)
-        return error_set_errno(e, r, "cannot serve pages at %s", address);
-    *ret_page = TAKE(page);
+        return error_set_errno(e, r, "cannot start the HTTP server at %s", address);
+    *ret_server = TAKE(server);
     return 0;
 }
 
-struct http_server *http_server_free(struct http_server *page)
+struct http_server *http_server_free(struct http_server *server)
 {
-    if (page == NULL)
+    if (server == NULL)
         return NULL;
-    sd_event_source_disable_unref(page->io);
-    sd_event_source_disable_unref(page->timer);
-    if (page->daemon != NULL)
-        MHD_stop_daemon(page->daemon);
-    free(page);
+    sd_event_source_disable_unref(server->io);
+    sd_event_source_disable_unref(server->timer);
+    if (server->daemon != NULL)
+        MHD_stop_daemon(server->daemon);
+    free(server);
     return NULL;
 }
 
-const char *http_server_address(const struct http_server *page)
+const char *http_server_address(const struct http_server *server)
 {
-    return page->address;
+    return server->address;
 }

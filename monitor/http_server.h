@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * The pages that a node shows to monitoring over HTTP: metrics and health. See http_page.c.
+ * The HTTP server for metrics and health of a node. See http_server.c.
  *
  * Thread: the event loop's.
  */
@@ -14,12 +14,12 @@
 
 struct http_server;
 
-/* Scrapers, probes and a few people; one host gets no more than a part of them. */
-#define HTTP_PAGE_CONNECTIONS_MAX         64
-#define HTTP_PAGE_CONNECTIONS_OF_ONE_HOST 24
-#define HTTP_PAGE_IDLE_SEC                30    /* longer than a scraper's interval is no loss */
-#define HTTP_PAGE_CONNECTION_MEMORY       16384 /* a request's head; a browser's fits */
-#define HTTP_PAGE_BODY_MAX                (4u << 20)
+/* Scrapers, probes and a few people; one host cannot take all of them. */
+#define HTTP_SERVER_CONNECTIONS_MAX      64
+#define HTTP_SERVER_CONNECTIONS_PER_HOST 24
+#define HTTP_SERVER_IDLE_SEC             30    /* a scraper with a longer interval reconnects */
+#define HTTP_SERVER_CONNECTION_MEMORY    16384 /* for a request's head; a browser's fits */
+#define HTTP_SERVER_BODY_MAX             (4u << 20)
 
 struct http_server_answer {
     unsigned status;          /* 200 unless changed */
@@ -29,7 +29,7 @@ struct http_server_answer {
 
 /*
  * Answers GET and HEAD of one path.
- * @is_verbose: ?verbose was asked for
+ * @is_verbose: the request has ?verbose
  * Return: 0; -errno for 500 Internal Server Error.
  */
 typedef int http_server_answer_fn(void *userdata, bool is_verbose,
@@ -41,26 +41,25 @@ struct http_server_route {
 };
 
 /*
- * An address to listen at: "10.0.0.1:9090", "[::1]:9090", ":9090" for every address of the host;
- * "localhost" is 127.0.0.1, other names are not looked up. "0" and "" mean that there is to be no
- * page.
- * Return: 0; HTTP_PAGE_OFF; -EINVAL with @e.
+ * Parse an address to listen on: "10.0.0.1:9090", "[::1]:9090", ":9090" for every address of the
+ * host; "localhost" is 127.0.0.1, other names are not resolved. "0" and "" turn the server off.
+ * Return: 0; HTTP_SERVER_OFF; -EINVAL with @e.
  */
-#define HTTP_PAGE_OFF 1
+#define HTTP_SERVER_OFF 1
 int http_server_parse_address(const char *text, struct sockaddr_storage *ret_address,
                               socklen_t *ret_len, struct error *e);
 
 /*
  * Listen and serve.
  * @address: as above, but not off
- * @routes: outlive the page
- * Return: 0, *ret_page is the caller's; -EINVAL; -errno of the system with @e.
+ * @routes: outlive the server
+ * Return: 0, *ret_server is the caller's; -EINVAL; -errno of the system with @e.
  */
 int http_server_new(sd_event *event, const char *address, const struct http_server_route *routes,
-                    void *userdata, struct http_server **ret_page, struct error *e);
+                    void *userdata, struct http_server **ret_server, struct error *e);
 /* Return: NULL. */
-struct http_server *http_server_free(struct http_server *page);
+struct http_server *http_server_free(struct http_server *server);
 DEFINE_CLEANUP(struct http_server *, http_server_free)
 
-/* Where it listens, with the port that the kernel chose if 0 was asked for. Borrowed. */
-const char *http_server_address(const struct http_server *page);
+/* Return: the address, with the port that the kernel chose for port 0. Borrowed. */
+const char *http_server_address(const struct http_server *server);

@@ -12,7 +12,7 @@ struct series {
     char *labels[METRIC_LABELS_MAX];
     double value;         /* of a histogram: the sum */
     uint64_t n_observed;  /* of a histogram */
-    uint64_t *in_buckets; /* how many fell into each bucket and not into one before */
+    uint64_t *in_buckets; /* observations above the bound of the bucket before */
 };
 
 struct metric {
@@ -74,7 +74,8 @@ int metrics_new(struct metrics **ret_metrics)
 {
     static const struct metric_definition dropped = {
         .name = METRIC_DROPPED_NAME,
-        .help = "Values of metrics that were dropped for want of room.",
+        .help =
+            "Values of metrics that were dropped because a limit was reached or memory ran out.",
         .kind = METRIC_COUNTER,
     };
     _cleanup_(metrics_freep) struct metrics *metrics = calloc(1, sizeof(*metrics));
@@ -141,29 +142,29 @@ static bool series_matches(const struct metric *m, const struct series *s,
     return true;
 }
 
-/* Return: NULL for want of memory. */
+/* Return: NULL when memory runs out. */
 static struct series *series_new(const struct metric *m, const char *const *labels)
 {
     size_t n_counts = m->definition->n_buckets + 1;
     struct series *s = calloc(1, sizeof(*s));
-    bool is_good = s != NULL;
+    bool has_memory = s != NULL;
 
-    for (size_t i = 0; is_good && i < m->n_labels; i++) {
+    for (size_t i = 0; has_memory && i < m->n_labels; i++) {
         s->labels[i] = strndup(labels[i], METRIC_VALUE_MAX);
-        is_good = s->labels[i] != NULL;
+        has_memory = s->labels[i] != NULL;
     }
-    if (is_good && m->definition->kind == METRIC_HISTOGRAM) {
+    if (has_memory && m->definition->kind == METRIC_HISTOGRAM) {
         s->in_buckets = calloc(n_counts, sizeof(*s->in_buckets));
-        is_good = s->in_buckets != NULL;
+        has_memory = s->in_buckets != NULL;
     }
-    if (is_good)
+    if (has_memory)
         return s;
     if (s != NULL)
         series_free(s);
     return NULL;
 }
 
-/* Return: NULL when there is no room for another one, which is counted. */
+/* Return: NULL when another series would exceed a limit or memory; the drop is counted. */
 static struct series *find_series(struct metric *m, const char *const *labels)
 {
     static const char *const none[METRIC_LABELS_MAX];
@@ -233,7 +234,7 @@ static const char *kind_name(enum metric_kind kind)
     return "untyped";
 }
 
-/* The shortest decimal that means the same number. */
+/* The shortest decimal that parses to the same number. */
 #define NUMBER_SIZE 32
 static const char *number_text(double n, char text[static NUMBER_SIZE])
 {
@@ -254,7 +255,7 @@ static const char *number_text(double n, char text[static NUMBER_SIZE])
 }
 #define NUMBER_TEXT(n) number_text((n), (char[NUMBER_SIZE]){""})
 
-/* Bytes of the UTF-8 character at @c; 0 if it is none: a value may have been cut within one. */
+/* Bytes of the UTF-8 character at @c; 0 if it is invalid: a value may have been cut within one. */
 static size_t utf8_len(const unsigned char *c)
 {
     static const struct {

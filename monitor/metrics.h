@@ -4,8 +4,8 @@
  * A registry of metrics and their text for Prometheus (exposition format 0.0.4).
  *
  * Metrics are declared once, by definitions that live as long as the registry; the program counts
- * and observes as things happen. What others count already is set by a collector, which is called
- * for each rendering.
+ * and observes as events happen. A collector sets the values that are counted elsewhere; it is
+ * called for each rendering.
  *
  * Thread: the event loop's.
  */
@@ -16,11 +16,12 @@ struct metric;
 
 enum metric_kind { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
 
-#define METRICS_MAX         64   /* of a registry; a node has half as many */
-#define METRIC_LABELS_MAX   3    /* names of a metric's labels */
-#define METRIC_BUCKETS_MAX  24   /* of a histogram, without the last one, +Inf */
-#define METRIC_VALUE_MAX    256  /* bytes of a label's value: two names of objects, as "ns/name" */
-#define METRIC_SERIES_MAX   1000 /* of a metric; a scrape of many more is a burden on others */
+#define METRICS_MAX        64  /* of a registry; a node has half as many */
+#define METRIC_LABELS_MAX  3   /* names of a metric's labels */
+#define METRIC_BUCKETS_MAX 24  /* of a histogram, without the last one, +Inf */
+#define METRIC_VALUE_MAX   256 /* bytes of a label's value: two names of objects, as "ns/name" */
+#define METRIC_SERIES_MAX                                                                          \
+    1000 /* of a metric; more would make a scrape slow for the monitoring system */
 #define METRICS_TEXT_MAX    (4u << 20)
 #define METRIC_DROPPED_NAME "secretfs_metrics_dropped_total"
 
@@ -28,12 +29,12 @@ struct metric_definition {
     const char *name; /* a counter's ends in _total */
     const char *help;
     enum metric_kind kind;
-    const char *labels[METRIC_LABELS_MAX]; /* names, NULL-terminated unless there are all */
-    const double *buckets;                 /* upper bounds of a histogram, growing */
+    const char *labels[METRIC_LABELS_MAX]; /* names, NULL-terminated if fewer */
+    const double *buckets;                 /* upper bounds of a histogram, ascending */
     size_t n_buckets;
 };
 
-/* Sets what is known elsewhere, before each rendering. */
+/* Sets values that are counted elsewhere, before each rendering. */
 typedef void metrics_collect_fn(void *userdata);
 
 /* Return: 0, *ret_metrics is the caller's; -ENOMEM. */
@@ -55,9 +56,10 @@ int metrics_add(struct metrics *metrics, const struct metric_definition *definit
 int metrics_add_collector(struct metrics *metrics, metrics_collect_fn *collect, void *userdata);
 
 /*
- * The values of the labels in the order of their names, copied; NULL for a metric without. A value
- * for which there is no room (METRIC_SERIES_MAX, no memory) is dropped, and METRIC_DROPPED_NAME
- * counts how often that was so: counting must not be able to fail.
+ * Count, set or observe a value; this cannot fail.
+ * @labels: values in the order of the metric's label names, copied; NULL for a metric without
+ * labels A value beyond METRIC_SERIES_MAX or without memory is dropped; METRIC_DROPPED_NAME counts
+ * drops.
  */
 #define LABELS(...) ((const char *const[]){__VA_ARGS__})
 void metric_count(struct metric *metric, double by, const char *const *labels);
@@ -65,7 +67,7 @@ void metric_count(struct metric *metric, double by, const char *const *labels);
 void metric_set(struct metric *metric, double value, const char *const *labels);
 /* Of a histogram. */
 void metric_observe(struct metric *metric, double value, const char *const *labels);
-/* Forget all series, before those that there are now are set. */
+/* Remove all series, before a collector sets the current ones. */
 void metric_clear(struct metric *metric);
 
 /* Call the collectors and append the text. Return: 0; -ENOMEM; -EFBIG at the buffer's limit. */

@@ -34,7 +34,7 @@ _Static_assert(ELEMENTS_OF(definitions) == N_METRICS && N_METRICS == PROCESS_MET
 
 int process_stat_parse(const char *line, struct process_stat *ret_stat)
 {
-    /* the program's name, in parentheses, may hold anything */
+    /* the program's name, in parentheses, may contain any byte */
     const char *rest = strrchr(line, ')');
     unsigned long user, system;
     struct process_stat stat;
@@ -50,7 +50,7 @@ int process_stat_parse(const char *line, struct process_stat *ret_stat)
     return 0;
 }
 
-/* When the kernel started, in seconds since the epoch; 0 if it does not say. */
+/* When the kernel started, in seconds since the epoch; 0 if unknown. */
 static uint64_t boot_time(void)
 {
     _cleanup_(buf_deinit) struct buf text = BUF_INIT(FILE_MAX);

@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "monitor/metrics.h"
 
-/* What a line of /proc/PID/stat tells. */
+/* Fields of a line of /proc/PID/stat. */
 struct process_stat {
     uint64_t cpu_ticks;   /* user and system */
     uint64_t start_ticks; /* after boot */
@@ -15,7 +15,7 @@ struct process_stat {
     uint64_t resident_pages;
 };
 
-/* Return: 0; -EINVAL for what is no such line. */
+/* Return: 0; -EINVAL for an invalid line. */
 int process_stat_parse(const char *line, struct process_stat *ret_stat);
 
 #define PROCESS_METRICS 6

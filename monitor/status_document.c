@@ -7,8 +7,8 @@
 #include "version.h"
 
 /*
- * All of these return 0 or -ENOMEM and nothing else, and cJSON adds nothing to an object that could
- * not be made, so that outcomes can be put together with |=.
+ * All functions here return 0 or -ENOMEM only, and cJSON adds nothing to an object that it could
+ * not allocate, so results are combined with |=.
  */
 
 static int add_time(cJSON *json, const char *key, struct timespec t)
@@ -58,7 +58,7 @@ static int fill_object(cJSON *json, const struct published *p, size_t i)
     return pair != NULL ? r | add_certificate(json, pair) : r;
 }
 
-/* The one object of a volume as "object", those of a projected one as "objects". */
+/* "object" for a volume of one object, "objects" for a projected one. */
 static int add_objects(cJSON *json, const struct published *p)
 {
     const struct volume_spec *spec = p->options.spec;
@@ -89,7 +89,7 @@ static size_t payload_bytes(const struct payload *payload)
     return bytes;
 }
 
-/* What is mounted alone, by subPath for instance, and whether it follows updates. */
+/* Files and directories that are mounted alone, and whether they follow updates. */
 static int add_lone_mounts(cJSON *volume, const struct published *p)
 {
     struct publisher_mounted_parts mounts;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * What is told about volumes and the process behind them: what `secretfs status` shows. Names and
- * numbers, no values.
+ * The status document: what `secretfs status` shows of a process and its volumes. Names, states and
+ * numbers; never a value of an object.
  *
- * A process tells itself first, then each of its volumes, as JSON objects one behind the other; a
- * volume's has a "mountpoint", the process's has not.
+ * It is one JSON object a line: the process first, then each of its volumes. Only a volume has a
+ * "mountpoint".
  *
  * Thread: the event loop's.
  */
@@ -17,28 +17,28 @@
 /*
  * Add the members of a process.
  * @kind: "mount" or "node"
- * @counts: of the FUSE requests that it has served
+ * @counts: FUSE requests that it has served
  * Return: 0 or -ENOMEM.
  */
 int status_document_process(const char *kind, struct timespec started_at,
                             const struct request_counts *counts, cJSON *json);
 
 /*
- * Add the members of a source, without how it is doing for some object.
- * @identity: whose rights it uses, if there may be several sources; NULL if not
+ * Add the members of a source, without its state for an object.
+ * @identity: whose rights it uses; NULL for the only source of a process
  * Return: 0 or -ENOMEM.
  */
 int status_document_source(const struct source *source, const char *identity, cJSON *json);
 
 /*
  * Add the members of a volume.
- * @target: where its readers find it
- * @source: described along with it, for a process with one volume; NULL to leave that out
- * @identity: of the source, as told for the process; NULL for none
+ * @target: the path where readers see it
+ * @source: added as well, for a process with one volume; NULL: not added
+ * @identity: of the source, as in status_document_source(); NULL for none
  * Return: 0 or -ENOMEM.
  */
 int status_document_volume(const struct published *published, const char *target,
                            const struct source *source, const char *identity, cJSON *json);
 
-/* Append an object, which is freed, as one line. NULL is -ENOMEM. Return: 0; -ENOMEM; -EFBIG. */
+/* Append an object as one line and free it. Return: 0; -ENOMEM, also for NULL; -EFBIG. */
 int status_document_print(cJSON *json_consumed, struct buf *text);

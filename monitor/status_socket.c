@@ -12,12 +12,12 @@
 #include "base/list.h"
 #include "base/log.h"
 
-#define CLIENTS_MAX 32 /* people and scripts that look at one mount at the same time */
+#define CLIENTS_MAX 32 /* people and scripts that request the status of one mount at once */
 
 struct status_socket {
     struct sockaddr_un address;
     sd_event_source *listening;
-    control_document_fn *document;
+    status_write_fn *write;
     void *userdata;
     struct list clients;
     size_t n_clients;
@@ -25,7 +25,7 @@ struct status_socket {
 
 struct client {
     struct list link;
-    struct status_socket *control;
+    struct status_socket *status;
     sd_event_source *source;
     struct buf part;
     size_t n_sent; /* of the part */
@@ -60,30 +60,31 @@ static void address_of(uid_t owner, dev_t device, struct sockaddr_un *ret_addres
              major(device), minor(device));
 }
 
-/* In /tmp somebody else may have been first: the directory has to be ours and closed to others. */
-static int make_directory(struct error *e)
+/* In /tmp another user may have created it: it must be ours and not writable for others. */
+static int create_directory(struct error *e)
 {
     char path[64];
     struct stat status;
 
     directory_of(geteuid(), path, sizeof(path));
     if (mkdir(path, 0700) < 0 && errno != EEXIST)
-        return error_set_errno(e, negative_errno(), "cannot make the directory %s", path);
+        return error_set_errno(e, negative_errno(), "cannot create the directory %s", path);
     if (lstat(path, &status) < 0)
-        return error_set_errno(e, negative_errno(), "cannot look at the directory %s", path);
+        return error_set_errno(e, negative_errno(), "cannot check the directory %s", path);
     if (!S_ISDIR(status.st_mode) || status.st_uid != geteuid() || (status.st_mode & 0022) != 0)
-        return error_set(e, -EPERM, "%s is not a directory that only its owner can write to", path);
+        return error_set(e, -EPERM, "%s must be a directory that only its owner can write to",
+                         path);
     return 0;
 }
 
-/* ---- the program's side */
+/* ---- the server */
 
 static struct client *client_free(struct client *c)
 {
     sd_event_source_disable_unref(c->source);
     buf_deinit(&c->part);
     list_remove(&c->link);
-    c->control->n_clients--;
+    c->status->n_clients--;
     free(c);
     return NULL;
 }
@@ -94,13 +95,13 @@ static int client_next_part(struct client *c)
 
     buf_reset(&c->part);
     c->n_sent = 0;
-    r = c->control->document(c->control->userdata, &c->cursor, &c->part);
-    c->has_more = r == CONTROL_MORE;
-    /* an empty line is the end: who sees it knows that nothing was cut off */
+    r = c->status->write(c->status->userdata, &c->cursor, &c->part);
+    c->has_more = r == STATUS_MORE;
+    /* an empty line ends the document, so that a client notices when it was cut off */
     return r == 0 ? buf_add_text(&c->part, "\n") : r;
 }
 
-/* Return: 0; -errno when the client is beyond help. */
+/* Return: 0; -errno when the connection is broken. */
 static int client_send(struct client *c, int fd)
 {
     ssize_t n = send(fd, c->part.data + c->n_sent, c->part.len - c->n_sent, MSG_NOSIGNAL);
@@ -112,7 +113,7 @@ static int client_send(struct client *c, int fd)
         return 0;
     if (c->has_more)
         return client_next_part(c) < 0 ? -EIO : 0;
-    /* all said: the client sees its end, and keeps the connection if it wants to see ours */
+    /* the client sees the end of the document; it may keep the connection to see our end */
     shutdown(fd, SHUT_WR);
     sd_event_source_set_io_events(c->source, EPOLLRDHUP);
     return 0;
@@ -127,24 +128,24 @@ static int on_client(sd_event_source *source, int fd, uint32_t revents, void *us
     return 0;
 }
 
-static int client_new(struct status_socket *control, int fd_consumed)
+static int client_new(struct status_socket *status, int fd_consumed)
 {
     _cleanup_(fd_closep) int fd = fd_consumed;
     struct client *c;
     int r;
 
-    if (control->n_clients >= CLIENTS_MAX)
+    if (status->n_clients >= CLIENTS_MAX)
         return -EBUSY;
     c = calloc(1, sizeof(*c));
     if (c == NULL)
         return -ENOMEM;
-    c->control = control;
-    c->part = BUF_INIT(CONTROL_PART_MAX);
-    list_append(&control->clients, &c->link);
-    control->n_clients++;
+    c->status = status;
+    c->part = BUF_INIT(STATUS_PART_MAX);
+    list_append(&status->clients, &c->link);
+    status->n_clients++;
     r = client_next_part(c);
     if (r >= 0)
-        r = sd_event_add_io(sd_event_source_get_event(control->listening), &c->source, fd,
+        r = sd_event_add_io(sd_event_source_get_event(status->listening), &c->source, fd,
                             EPOLLOUT | EPOLLRDHUP, on_client, c);
     if (r < 0) {
         client_free(c);
@@ -164,7 +165,7 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents, void
         return 0;
     r = client_new(userdata, client_fd);
     if (r < 0)
-        log_debug("cannot answer on the control socket", "error", strerror(-r));
+        log_debug("cannot answer on the status socket", "error", strerror(-r));
     return 0;
 }
 
@@ -174,7 +175,7 @@ static int listen_at(const struct sockaddr_un *address, int *ret_fd)
 
     if (fd < 0)
         return negative_errno();
-    /* the device number is this mount's now, so what lies there is a dead program's */
+    /* the device number belongs to this mount, so an existing socket is a dead process' */
     unlink(address->sun_path);
     if (bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ||
         chmod(address->sun_path, 0600) < 0 || listen(fd, CLIENTS_MAX) < 0)
@@ -183,19 +184,19 @@ static int listen_at(const struct sockaddr_un *address, int *ret_fd)
     return 0;
 }
 
-int status_socket_new(sd_event *event, dev_t device, control_document_fn *document, void *userdata,
-                      struct status_socket **ret_control, struct error *e)
+int status_socket_new(sd_event *event, dev_t device, status_write_fn *write, void *userdata,
+                      struct status_socket **ret_socket, struct error *e)
 {
     struct status_socket *c;
     int fd = -1, r;
 
-    r = make_directory(e);
+    r = create_directory(e);
     if (r < 0)
         return r;
     c = calloc(1, sizeof(*c));
     if (c == NULL)
-        return error_set_errno(e, -ENOMEM, "cannot make the control socket");
-    c->document = document;
+        return error_set_errno(e, -ENOMEM, "cannot create the status socket");
+    c->write = write;
     c->userdata = userdata;
     list_init(&c->clients);
     address_of(geteuid(), device, &c->address);
@@ -208,36 +209,36 @@ int status_socket_new(sd_event *event, dev_t device, control_document_fn *docume
             sd_event_source_set_io_fd_own(c->listening, true);
     }
     if (r < 0) {
-        error_set_errno(e, r, "cannot make the control socket %s", c->address.sun_path);
+        error_set_errno(e, r, "cannot create the status socket %s", c->address.sun_path);
         free(c);
         return r;
     }
-    *ret_control = c;
+    *ret_socket = c;
     return 0;
 }
 
-void status_socket_close(struct status_socket *control)
+void status_socket_close(struct status_socket *status)
 {
-    if (control == NULL || control->listening == NULL)
+    if (status == NULL || status->listening == NULL)
         return;
-    control->listening = sd_event_source_disable_unref(control->listening);
-    unlink(control->address.sun_path);
+    status->listening = sd_event_source_disable_unref(status->listening);
+    unlink(status->address.sun_path);
 }
 
-struct status_socket *status_socket_free(struct status_socket *control)
+struct status_socket *status_socket_free(struct status_socket *status)
 {
     struct client *c, *tmp;
 
-    if (control == NULL)
+    if (status == NULL)
         return NULL;
-    status_socket_close(control);
-    list_for_each_safe (c, tmp, &control->clients, link)
+    status_socket_close(status);
+    list_for_each_safe (c, tmp, &status->clients, link)
         client_free(c);
-    free(control);
+    free(status);
     return NULL;
 }
 
-/* ---- the clients' side */
+/* ---- clients */
 
 int status_socket_connect_mount(const struct mount_entry *entry, int *ret_fd)
 {
@@ -265,13 +266,16 @@ int status_socket_connect(const char *path, int *ret_fd, struct error *e)
         return r;
     r = status_socket_connect_mount(&entry, ret_fd);
     if (r == -EACCES)
-        return error_set(e, r, "the mount at %s belongs to user %u; ask as that user or root", path,
-                         entry.owner);
-    if (r == -ENOTCONN)
         return error_set(e, r,
-                         "the program behind %s is gone; run `secretfs unmount %s` and mount again",
-                         path, path);
-    return r < 0 ? error_set_errno(e, r, "cannot ask the program behind %s", path) : 0;
+                         "the mount at %s belongs to user %u; run this as that user or as root",
+                         path, entry.owner);
+    if (r == -ENOTCONN)
+        return error_set(
+            e, r,
+            "the process of the mount at %s is dead; run `secretfs unmount %s` and mount again",
+            path, path);
+    return r < 0 ? error_set_errno(e, r, "cannot connect to the process of the mount at %s", path)
+                 : 0;
 }
 
 int status_socket_receive(int fd, struct buf *document, struct error *e)
@@ -283,9 +287,11 @@ int status_socket_receive(int fd, struct buf *document, struct error *e)
     if (r < 0)
         return error_set_errno(e, r, "cannot read the status");
     if (document->len == 0)
-        return error_set(e, -EIO, "the program sent no status; it is ending or very busy");
+        return error_set(
+            e, -EIO,
+            "the process sent no status: it is stopping, or too many clients are connected");
     if (document->len < end_len ||
         memcmp(document->data + document->len - end_len, end, end_len) != 0)
-        return error_set(e, -EIO, "the program broke off in its status; try again");
+        return error_set(e, -EIO, "the process ended the connection within its status; try again");
     return 0;
 }

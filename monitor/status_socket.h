@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * The control socket of a mount: whoever connects is sent a status document and may keep the
- * connection to see the program end.
+ * The status socket of a mount: a client that connects receives the status document, and may keep
+ * the connection to see when the process ends.
  *
- * It is found by the mount's device number, which stat(2) gives for every path in the mount, in
- * whatever place it is bind-mounted. It lies in a directory that only its owner can enter:
- * /run/secretfs for root, /run/user/UID/secretfs or else /tmp/secretfs-UID for an ordinary user.
+ * Its name is the mount's device number, which stat(2) returns for every path in the mount, also
+ * where it is bind-mounted. Its directory is accessible to its owner only: /run/secretfs for root,
+ * /run/user/UID/secretfs or else /tmp/secretfs-UID for an ordinary user.
  */
 #include <sys/types.h>
 
@@ -17,49 +17,49 @@
 #include "serve/mounts.h"
 
 /*
- * A status document, and what of it is made at a time, so that one that is long neither fills the
- * memory of the program nor keeps it from its work. A volume has less than 1 KiB as a rule, and
- * less than 128 KiB with as many sources as there may be.
+ * Sizes of a status document and of the part that is written at a time, so that a long document
+ * neither fills memory nor blocks the loop. A volume takes less than 1 KiB as a rule, and less than
+ * 128 KiB with the maximum of sources.
  */
-#define CONTROL_PART_MAX     (1u << 20)
-#define CONTROL_DOCUMENT_MAX (16u << 20)
+#define STATUS_PART_MAX     (1u << 20)
+#define STATUS_DOCUMENT_MAX (16u << 20)
 
 struct status_socket;
 
 /*
  * Write a part of the document.
- * @cursor: what the last part was, for the callee to say; 0 at the beginning
- * Return: 0 when it is complete; CONTROL_MORE; -errno, then the client is sent no more.
+ * @cursor: 0 for the first part; the callee sets it so that it can continue there
+ * Return: 0 when the document is complete; STATUS_MORE; -errno, then the connection is closed.
  */
-#define CONTROL_MORE 1
-typedef int control_document_fn(void *userdata, uint64_t *cursor, struct buf *part);
+#define STATUS_MORE 1
+typedef int status_write_fn(void *userdata, uint64_t *cursor, struct buf *part);
 
 /*
- * Return: 0, *ret_control is the caller's; -errno with @e.
+ * Return: 0, *ret_socket is the caller's; -errno with @e.
  * Thread: the event loop's.
  */
-int status_socket_new(sd_event *event, dev_t device, control_document_fn *document, void *userdata,
-                      struct status_socket **ret_control, struct error *e);
+int status_socket_new(sd_event *event, dev_t device, status_write_fn *write, void *userdata,
+                      struct status_socket **ret_socket, struct error *e);
 /*
- * Take no new clients, and leave the socket's name to whoever is given the device number next. To
- * be called before the mount goes; those who are connected stay so until status_socket_free().
+ * Accept no more clients, and remove the socket's name, before the mount goes: the next mount may
+ * get the same device number. Connections last until status_socket_free().
  */
-void status_socket_close(struct status_socket *control);
+void status_socket_close(struct status_socket *status);
 /* Return: NULL. */
-struct status_socket *status_socket_free(struct status_socket *control);
+struct status_socket *status_socket_free(struct status_socket *status);
 DEFINE_CLEANUP(struct status_socket *, status_socket_free)
 
 /* ---- for clients */
 
 /*
- * Connect to the program behind a path in one of its mounts.
- * Return: 0, *ret_fd is the caller's; -ENOENT for what is no secretfs mount; -ENOTCONN when its
- * program is gone; other -errno; with @e.
+ * Connect to the process that serves the mount of @path.
+ * Return: 0, *ret_fd is the caller's; -ENOENT when @path is in no secretfs mount; -ENOTCONN when
+ * the process is dead; -EACCES for another user's mount; other -errno; with @e.
  */
 int status_socket_connect(const char *path, int *ret_fd, struct error *e);
 
-/* The same by what is known of the mount. Return: 0; -EACCES; -ENOTCONN; other -errno. */
+/* The same by the mount. Return: as status_socket_connect(). */
 int status_socket_connect_mount(const struct mount_entry *entry, int *ret_fd);
 
-/* Read the whole document that the program sends. Return: 0; -errno with @e. */
+/* Read the whole document. Return: 0; -errno with @e. */
 int status_socket_receive(int fd, struct buf *document, struct error *e);

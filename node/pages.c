@@ -116,7 +116,7 @@ static int listen_for_scrapes(struct node_pages *pages, struct error *e)
 
     if (r < 0)
         return error_prefix(e, r, "metrics-bind-address");
-    if (r == HTTP_PAGE_OFF)
+    if (r == HTTP_SERVER_OFF)
         return 0;
     if (http_server_new(pages->context.event, address, routes, pages, &pages->server, &reason) < 0)
         log_warn("cannot serve metrics and health", "reason", reason.text);

@@ -39,7 +39,7 @@ static bool add_volume(void *userdata, struct node_volume *volume)
     if (volume->number <= part->cursor)
         return true;
     if (part->n++ == VOLUMES_PER_TURN) {
-        part->result = CONTROL_MORE;
+        part->result = STATUS_MORE;
         return false;
     }
     part->cursor = volume->number;
@@ -109,7 +109,7 @@ static int add_process(const struct node_status *status, struct buf *text)
     return r < 0 ? -ENOMEM : 0;
 }
 
-/* A control_document_fn. */
+/* A status_write_fn. */
 static int write_part(void *userdata, uint64_t *cursor, struct buf *text)
 {
     const struct node_status *status = userdata;

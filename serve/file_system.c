@@ -5,14 +5,14 @@
 
 #include "base/log.h"
 
-/* Unmounted by somebody: mount it again. A connection that was aborted cannot be mended. */
+/* Another process unmounted it: mount it again, unless the FUSE connection was aborted. */
 static void on_session_ended(void *userdata)
 {
     struct file_system *fs = userdata;
     struct error e = ERROR_INIT;
 
     if (session_attach(fs->session, &e) == 0)
-        log_warn("the file system was unmounted; it is mounted again", "mountpoint",
+        log_warn("the file system was unmounted by another process; mounted it again", "mountpoint",
                  fs->mountpoint);
     else
         fs->failed(fs->userdata, &e);
@@ -33,7 +33,7 @@ int file_system_new(sd_event *event, const struct file_system_options *options,
                     file_system_failed_fn *failed, void *userdata, struct file_system **ret_fs,
                     struct error *e)
 {
-    /* whose the volumes are and who may look is said by their own directories */
+    /* each volume has a directory with its own owner and mode */
     const struct tree_options tree_options = {.root_mode = 0700,
                                               .answers_open = options->answers_open};
     const struct session_options session_options = {
@@ -47,13 +47,13 @@ int file_system_new(sd_event *event, const struct file_system_options *options,
     int r;
 
     if (fs == NULL)
-        return error_set_errno(e, -ENOMEM, "cannot set the file system up");
+        return error_set_errno(e, -ENOMEM, "cannot create the file system");
     fs->failed = failed;
     fs->userdata = userdata;
     fs->mountpoint = strdup(options->mountpoint);
     r = fs->mountpoint != NULL ? tree_new(&tree_options, &fs->tree) : -ENOMEM;
     if (r < 0)
-        return error_set_errno(e, r, "cannot set the file system up");
+        return error_set_errno(e, r, "cannot create the file system");
     r = session_new(event, fs->tree, &session_options, on_session_ended, fs, &fs->session, e);
     if (r == 0)
         r = session_attach(fs->session, e);

@@ -10,15 +10,15 @@
 
 struct file_system_options {
     const char *mountpoint;        /* absolute; copied */
-    const char *source;            /* what its mounts show as their device */
+    const char *source;            /* what mountinfo shows as the source of its mounts */
     bool answers_open;             /* files may be live; see fuse/live_file.h */
     struct mount_monitor *monitor; /* borrowed */
 };
 
-/* It serves no more, and cannot be mended. May not free it. */
+/* The FUSE connection is gone, so the file system cannot be mounted again. Must not free it. */
 typedef void file_system_failed_fn(void *userdata, const struct error *e);
 
-/* Members are for looking at. */
+/* Members are read-only for callers. */
 struct file_system {
     char *mountpoint;
     struct tree *tree;
@@ -28,10 +28,10 @@ struct file_system {
     void *userdata;
 };
 
-/* Return: 0, *ret_fs is the caller's and serves; -errno with @e. */
+/* Create, mount and serve it. Return: 0, *ret_fs is the caller's; -errno with @e. */
 int file_system_new(sd_event *event, const struct file_system_options *options,
                     file_system_failed_fn *failed, void *userdata, struct file_system **ret_fs,
                     struct error *e);
-/* All volumes must be gone. NULL is fine. Return: NULL. */
+/* All volumes must have been removed. Return: NULL. */
 struct file_system *file_system_free(struct file_system *fs);
 DEFINE_CLEANUP(struct file_system *, file_system_free)

@@ -9,8 +9,8 @@
 #include "base/mountinfo.h"
 
 struct search {
-    const char *path;          /* a mount point, or whatever lies in the mount */
-    const struct stat *status; /* of the path; NULL if it can only be compared as text */
+    const char *path;          /* a mount point, or a path below one */
+    const struct stat *status; /* of the path; NULL: compare it as text */
     struct mount_entry *entry;
     bool found;
 };
@@ -25,7 +25,7 @@ static bool is_ours(const struct mountinfo *mount, uid_t *ret_owner)
 }
 
 /* The last mount that matches is the one on top. */
-static bool look_at(void *userdata, const struct mountinfo *mount)
+static bool match_mount(void *userdata, const struct mountinfo *mount)
 {
     struct search *search = userdata;
     bool matches = search->status != NULL ? mount->device == search->status->st_dev
@@ -39,12 +39,12 @@ static bool look_at(void *userdata, const struct mountinfo *mount)
     return true;
 }
 
-/* Return: whether there was one. */
+/* Return: whether it was found. */
 static bool find(const char *path, const struct stat *status, struct mount_entry *ret_entry)
 {
     struct search search = {.path = path, .status = status, .entry = ret_entry};
 
-    mountinfo_visit(AT_FDCWD, "/proc/self/mountinfo", look_at, &search);
+    mountinfo_visit(AT_FDCWD, "/proc/self/mountinfo", match_mount, &search);
     return search.found;
 }
 
@@ -59,8 +59,8 @@ int mounts_find(const char *path, struct mount_entry *ret_entry, struct error *e
         return error_set(e, -ENOENT, "%s is not in a secretfs mount", path);
     }
     if (errno != ENOTCONN && errno != EACCES)
-        return error_set_errno(e, negative_errno(), "cannot look at %s", path);
-    /* dead, or another user's: the path can only be compared as text */
+        return error_set_errno(e, negative_errno(), "cannot stat %s", path);
+    /* dead, or another user's: the kernel does not resolve the path */
     absolute = *path == '/' ? strdup(path) : NULL;
     if (*path != '/') {
         _cleanup_(freep) char *cwd = getcwd(NULL, 0);
@@ -80,14 +80,14 @@ bool mounts_is_mountpoint(const char *mountpoint)
     return find(mountpoint, NULL, &entry);
 }
 
-/* ---- one of several */
+/* ---- by mount ID */
 
 struct point_search {
     uint64_t id;
     char *mountpoint;
 };
 
-static bool look_at_id(void *userdata, const struct mountinfo *mount)
+static bool match_id(void *userdata, const struct mountinfo *mount)
 {
     struct point_search *search = userdata;
     uid_t owner;
@@ -108,21 +108,21 @@ bool mounts_point_of(const char *path, char **ret_mountpoint)
         (status.stx_mask & STATX_MNT_ID) == 0)
         return false;
     search.id = status.stx_mnt_id;
-    mountinfo_visit(AT_FDCWD, "/proc/self/mountinfo", look_at_id, &search);
+    mountinfo_visit(AT_FDCWD, "/proc/self/mountinfo", match_id, &search);
     if (search.mountpoint == NULL)
         return false;
     *ret_mountpoint = search.mountpoint;
     return true;
 }
 
-/* ---- all of them */
+/* ---- all mounts */
 
 struct visit {
     mounts_visit_fn *visit;
     void *userdata;
 };
 
-static bool pass_on(void *userdata, const struct mountinfo *mount)
+static bool visit_ours(void *userdata, const struct mountinfo *mount)
 {
     struct visit *visit = userdata;
     struct mount_entry entry = {.device = mount->device};
@@ -134,7 +134,7 @@ static bool pass_on(void *userdata, const struct mountinfo *mount)
 int mounts_visit(mounts_visit_fn *visit, void *userdata, struct error *e)
 {
     struct visit all = {.visit = visit, .userdata = userdata};
-    int r = mountinfo_visit(AT_FDCWD, "/proc/self/mountinfo", pass_on, &all);
+    int r = mountinfo_visit(AT_FDCWD, "/proc/self/mountinfo", visit_ours, &all);
 
     return r < 0 ? error_set_errno(e, r, "cannot read /proc/self/mountinfo") : 0;
 }

@@ -1,29 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* Which of the mounts that this process sees are secretfs'. Source: proc(5), /proc/PID/mountinfo.
- */
+/* secretfs mounts in the mount namespace of this process. Source: proc(5), /proc/PID/mountinfo. */
 #include <sys/types.h>
 
 #include "base/error.h"
 
 struct mount_entry {
     dev_t device;
-    uid_t owner; /* who mounted it: user_id= */
+    uid_t owner; /* the user who mounted it: user_id= */
 };
 
 /*
- * Find the secretfs mount that holds @path, or that is mounted on it; a dead one is found too.
+ * Find the secretfs mount that contains @path or is mounted on it, dead or alive.
  * Return: 0; -ENOENT when there is none; other -errno; with @e.
  */
 int mounts_find(const char *path, struct mount_entry *ret_entry, struct error *e);
 
 /*
- * Where the mount that holds @path is mounted, of several that show the same file system.
- * Return: whether it is secretfs'; *ret_mountpoint is the caller's.
+ * Find the mount point of the mount that contains @path: several mounts may show one file system.
+ * Return: whether it is a secretfs mount; then *ret_mountpoint is the caller's.
  */
 bool mounts_point_of(const char *path, char **ret_mountpoint);
 
-/* Visit secretfs' mounts. Return: whether to go on. */
+/* Visit a secretfs mount. Return: whether to continue. */
 typedef bool mounts_visit_fn(void *userdata, const char *mountpoint,
                              const struct mount_entry *entry);
 /* Return: 0; -errno with @e. */

@@ -22,7 +22,7 @@ void service_manager_ready(void)
     sd_notify(false, "READY=1");
 }
 
-/* The time tells this reload from those before; Type=notify-reload wants it. */
+/* Type=notify-reload requires the time, to tell this reload from an earlier one. */
 void service_manager_reloading(void)
 {
     sd_notifyf(false, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, (uint64_t)clock_mono());

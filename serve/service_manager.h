@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * What a service manager is told about the program's life. Where there is none (NOTIFY_SOCKET is
- * not set) all of it does nothing. Source: sd_notify(3), sd_watchdog_enabled(3).
+ * Notifications to a service manager. Without one (NOTIFY_SOCKET is not set) these functions do
+ * nothing. Source: sd_notify(3), sd_watchdog_enabled(3).
  *
  * Thread: the event loop's.
  */
 #include "base/clock.h"
 
-/* Return: how often at least the program has to say service_manager_alive(); 0: never. */
+/* Return: the longest time between two calls of service_manager_alive(); 0: no watchdog. */
 span_us service_manager_watchdog_limit(void);
 void service_manager_alive(void);
 
-/* What the program is started for has begun, or a reload is over. */
+/* The command serves, or a reload is complete. */
 void service_manager_ready(void);
-/* The configuration is read anew; service_manager_ready() ends it. */
+/* A reload begins; service_manager_ready() ends it. */
 void service_manager_reloading(void);
 void service_manager_stopping(void);
 

@@ -6,7 +6,7 @@
 struct watchdog {
     struct publisher *publishers[WATCHDOG_PUBLISHERS_MAX];
     size_t n_publishers;
-    size_t n_awaited; /* of this round */
+    size_t n_awaited; /* answers to the probes of this round */
     sd_event_source *timer;
     span_us interval;
 };
@@ -22,8 +22,8 @@ static void on_probed(void *userdata)
     sd_event_source_set_enabled(w->timer, SD_EVENT_ONESHOT);
 }
 
-/* If no answer comes, there is no next time, and the manager acts. */
-static int on_time(sd_event_source *source, uint64_t usec, void *userdata)
+/* Without an answer the timer stays off, and the service manager restarts the process. */
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct watchdog *w = userdata;
 
@@ -43,7 +43,7 @@ int watchdog_new(sd_event *event, struct watchdog **ret_watchdog)
         return -ENOMEM;
     w->interval = limit / 2; /* as sd_watchdog_enabled(3) recommends */
     if (limit != 0) {
-        r = sd_event_add_time_relative(event, &w->timer, CLOCK_MONOTONIC, 0, limit / 10, on_time,
+        r = sd_event_add_time_relative(event, &w->timer, CLOCK_MONOTONIC, 0, limit / 10, on_timer,
                                        w);
         if (r < 0)
             return r;

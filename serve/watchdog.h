@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * The watchdog: tells the service manager that the program is alive, as long as its event loop, the
- * publishers' threads and the threads that serve their mounts are. Does nothing where the manager
- * does not want to know (WatchdogSec=).
+ * The watchdog: notifies the service manager as long as the event loop, the publishers' threads and
+ * the workers of their mounts respond. It begins with the first publisher. Without WatchdogSec= it
+ * does nothing.
  */
 #include "fuse/publisher.h"
 
@@ -13,7 +13,7 @@ struct watchdog;
 
 /* Return: 0, *ret_watchdog is the caller's; -ENOMEM; -errno of the loop. */
 int watchdog_new(sd_event *event, struct watchdog **ret_watchdog);
-/* One more that has to be alive; borrowed. */
+/* Probe this publisher as well; borrowed. */
 void watchdog_add(struct watchdog *watchdog, struct publisher *publisher);
 /* Precedes publisher_free(). Return: NULL. */
 struct watchdog *watchdog_free(struct watchdog *watchdog);

@@ -14,24 +14,24 @@
 #include "fetcher/auth/kubeconfig.h"
 #include "fetcher/http/client.h"
 
-#define ANSWER_LIMIT      SPAN_SEC(10)
-#define CREDENTIALS_LIMIT SPAN_SEC(30) /* a plug-in may have to ask somebody else */
-#define ANSWER_MAX        (4u << 20)   /* of a CSINode with many drivers, a thousandth */
+#define RESPONSE_LIMIT    SPAN_SEC(10)
+#define CREDENTIALS_LIMIT SPAN_SEC(30) /* a plug-in may have to send requests of its own */
+#define RESPONSE_MAX      (4u << 20)   /* a thousand times a CSINode with many drivers */
 
 #define KUBELET_KUBECONFIG "/etc/kubernetes/kubelet.conf" /* where kubeadm puts it */
 #define NODE_USER          "system:node:"
 #define DAY_SEC            86400
 
-/* ---- asking */
+/* ---- collecting: requests */
 
-struct asking {
+struct api_session {
     sd_event *event;
     struct http_client *client;
     struct credentials *credentials;
-    bool has_news; /* of the credentials */
+    bool are_credentials_settled; /* loaded, failed or timed out */
     struct error credentials_error;
 
-    /* the request under way */
+    /* the current request */
     struct buf body;
     struct doctor_answer *answer;
     bool is_done;
@@ -39,36 +39,37 @@ struct asking {
 
 static void on_response(void *userdata, const struct http_response *response)
 {
-    struct asking *a = userdata;
+    struct api_session *a = userdata;
 
     a->answer->status = response->status;
 }
 
 static void on_body(void *userdata, const char *bytes, size_t len)
 {
-    struct asking *a = userdata;
+    struct api_session *a = userdata;
 
     if (buf_add(&a->body, bytes, len) < 0)
-        error_set(&a->answer->error, -EFBIG, "the answer is too long");
+        error_set(&a->answer->error, -EFBIG, "the response is too long");
 }
 
 static void on_done(void *userdata, enum http_outcome outcome, const struct error *error)
 {
-    struct asking *a = userdata;
+    struct api_session *a = userdata;
 
     a->is_done = true;
     if (outcome != HTTP_COMPLETE)
         a->answer->error = *error;
 }
 
-/* A question at a time: nothing else is to be done meanwhile. */
-static void ask(struct asking *a, const char *path, const char *body, struct doctor_answer *answer)
+/* Send a request and run the loop until its response is complete. */
+static void send_request(struct api_session *a, const char *path, const char *body,
+                         struct doctor_answer *answer)
 {
     static const struct http_handler handler = {on_response, on_body, on_done};
     _cleanup_(http_request_freep) struct http_request *request = NULL;
     const struct http_call call = {.path = path,
                                    .body = body,
-                                   .total_limit = ANSWER_LIMIT,
+                                   .total_limit = RESPONSE_LIMIT,
                                    .credentials = credentials_peek(a->credentials)};
     int r;
 
@@ -79,14 +80,14 @@ static void ask(struct asking *a, const char *path, const char *body, struct doc
     while (r >= 0 && !a->is_done)
         r = sd_event_run(a->event, UINT64_MAX);
     if (r < 0 && answer->error.text[0] == '\0')
-        error_set_errno(&answer->error, r, "cannot ask");
+        error_set_errno(&answer->error, r, "cannot send the request");
     if (answer->error.text[0] == '\0' && a->body.len > 0)
         json_parse(a->body.data, a->body.len, &answer->json, NULL);
 }
 
-/* @verb, @resource: of every namespace. */
-static void ask_access(struct asking *a, const char *verb, const char *resource,
-                       struct doctor_answer *answer)
+/* @verb, @resource: for all namespaces */
+static void review_access(struct api_session *a, const char *verb, const char *resource,
+                          struct doctor_answer *answer)
 {
     char body[256];
 
@@ -95,34 +96,35 @@ static void ask_access(struct asking *a, const char *verb, const char *resource,
              "\"SelfSubjectAccessReview\",\"spec\":{\"resourceAttributes\":{\"verb\":\"%s\","
              "\"resource\":\"%s\"}}}",
              verb, resource);
-    ask(a, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body, answer);
+    send_request(a, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body, answer);
 }
 
-static void ask_all(struct asking *a, const struct doctor_options *o, struct doctor_api *api)
+static void send_requests(struct api_session *a, const struct doctor_options *o,
+                          struct doctor_api *api)
 {
     char path[256];
 
-    ask(a, "/version", NULL, &api->answers[DOCTOR_VERSION]);
+    send_request(a, "/version", NULL, &api->answers[DOCTOR_VERSION]);
     if (api->answers[DOCTOR_VERSION].status == 0)
         return;
-    ask(a, "/apis/authentication.k8s.io/v1/selfsubjectreviews",
-        "{\"apiVersion\":\"authentication.k8s.io/v1\",\"kind\":\"SelfSubjectReview\"}",
-        &api->answers[DOCTOR_IDENTITY]);
+    send_request(a, "/apis/authentication.k8s.io/v1/selfsubjectreviews",
+                 "{\"apiVersion\":\"authentication.k8s.io/v1\",\"kind\":\"SelfSubjectReview\"}",
+                 &api->answers[DOCTOR_IDENTITY]);
     snprintf(path, sizeof(path), "/apis/storage.k8s.io/v1/csidrivers/%.64s", o->driver_name);
-    ask(a, path, NULL, &api->answers[DOCTOR_DRIVER]);
+    send_request(a, path, NULL, &api->answers[DOCTOR_DRIVER]);
     snprintf(path, sizeof(path), "/apis/storage.k8s.io/v1/csinodes/%.200s", o->node_id);
-    ask(a, path, NULL, &api->answers[DOCTOR_NODE]);
-    ask_access(a, "watch", "secrets", &api->answers[DOCTOR_READ_SECRETS]);
-    ask_access(a, "create", "events", &api->answers[DOCTOR_POST_EVENTS]);
-    /* a review cannot say "of this node" on servers before 1.31 */
+    send_request(a, path, NULL, &api->answers[DOCTOR_NODE]);
+    review_access(a, "watch", "secrets", &api->answers[DOCTOR_READ_SECRETS]);
+    review_access(a, "create", "events", &api->answers[DOCTOR_POST_EVENTS]);
+    /* before Kubernetes 1.31 an access review cannot have a field selector */
     snprintf(path, sizeof(path), "/api/v1/pods?limit=1&fieldSelector=spec.nodeName%%3D%.200s",
              o->node_id);
-    ask(a, path, NULL, &api->answers[DOCTOR_READ_PODS]);
+    send_request(a, path, NULL, &api->answers[DOCTOR_READ_PODS]);
 }
 
-/* ---- finding out how to ask */
+/* ---- collecting: kubeconfig and credentials */
 
-/* For servers that do not say who we are, which they do since Kubernetes 1.28. */
+/* Servers before Kubernetes 1.28 have no SelfSubjectReview. */
 static void read_certificate_user(const char *pem, char *user, size_t size)
 {
     BIO *bio = BIO_new_mem_buf(pem, -1);
@@ -135,7 +137,7 @@ static void read_certificate_user(const char *pem, char *user, size_t size)
     (void)BIO_free(bio);
 }
 
-/* With the node's rights it is the kubelet's configuration, wherever an installer put it. */
+/* With --rights node it is the kubelet's, whose path depends on the installer. */
 static const char *find_kubeconfig(const struct doctor_options *o, char *buf, size_t size)
 {
     if (o->kubeconfig != NULL || !streq(o->rights, "node"))
@@ -148,29 +150,29 @@ static const char *find_kubeconfig(const struct doctor_options *o, char *buf, si
 
 static void on_credentials(void *userdata, const struct error *error)
 {
-    struct asking *a = userdata;
+    struct api_session *a = userdata;
 
-    a->has_news = true;
+    a->are_credentials_settled = true;
     if (error != NULL)
         a->credentials_error = *error;
 }
 
 static int on_limit(sd_event_source *source, uint64_t at, void *userdata)
 {
-    struct asking *a = userdata;
+    struct api_session *a = userdata;
 
-    a->has_news = true;
-    error_set(&a->credentials_error, -ETIMEDOUT, "the credential plug-in does not answer");
+    a->are_credentials_settled = true;
+    error_set(&a->credentials_error, -ETIMEDOUT, "the credential plug-in did not answer in time");
     return 0;
 }
 
-static int wait_for_credentials(struct asking *a, struct error *e)
+static int wait_for_credentials(struct api_session *a, struct error *e)
 {
     sd_event_source *limit = NULL;
     int r = sd_event_add_time_relative(a->event, &limit, CLOCK_MONOTONIC, CREDENTIALS_LIMIT,
                                        SPAN_SEC(1), on_limit, a);
 
-    while (r >= 0 && credentials_peek(a->credentials) == NULL && !a->has_news)
+    while (r >= 0 && credentials_peek(a->credentials) == NULL && !a->are_credentials_settled)
         r = sd_event_run(a->event, UINT64_MAX);
     sd_event_source_disable_unref(limit);
     if (r < 0)
@@ -181,7 +183,7 @@ static int wait_for_credentials(struct asking *a, struct error *e)
     return -EACCES;
 }
 
-static int prepare(struct asking *a, const struct api_config *config, struct doctor_api *api)
+static int prepare(struct api_session *a, const struct api_config *config, struct doctor_api *api)
 {
     int r = credentials_new(a->event, config, on_credentials, a, &a->credentials, &api->error);
 
@@ -197,10 +199,10 @@ static int prepare(struct asking *a, const struct api_config *config, struct doc
     return http_client_new(a->event, config, &a->client, &api->error);
 }
 
-void doctor_api_ask(const struct doctor_options *options, struct doctor_api *ret_api)
+void doctor_api_collect(const struct doctor_options *options, struct doctor_api *ret_api)
 {
     _cleanup_(api_config_freep) struct api_config *config = NULL;
-    struct asking a = {.body = BUF_INIT(ANSWER_MAX)};
+    struct api_session a = {.body = BUF_INIT(RESPONSE_MAX)};
     char file[512];
     const struct kubeconfig_options kubeconfig = {
         .file = find_kubeconfig(options, file, sizeof(file)), .context = options->context};
@@ -216,9 +218,9 @@ void doctor_api_ask(const struct doctor_options *options, struct doctor_api *ret
     if (r >= 0)
         r = prepare(&a, config, ret_api);
     if (r >= 0)
-        ask_all(&a, options, ret_api);
+        send_requests(&a, options, ret_api);
     else if (ret_api->error.text[0] == '\0')
-        error_set_errno(&ret_api->error, r, "cannot ask");
+        error_set_errno(&ret_api->error, r, "cannot send the request");
     credentials_free(a.credentials);
     http_client_free(a.client);
     buf_deinit(&a.body);
@@ -227,15 +229,15 @@ void doctor_api_ask(const struct doctor_options *options, struct doctor_api *ret
 
 void doctor_api_deinit(struct doctor_api *api)
 {
-    for (size_t i = 0; i < DOCTOR_QUESTIONS; i++)
+    for (size_t i = 0; i < DOCTOR_REQUESTS; i++)
         cJSON_Delete(api->answers[i].json);
     *api = (struct doctor_api){0};
 }
 
-/* ---- judging */
+/* ---- evaluating */
 
-static void judge_config(const struct doctor_api *api, const struct doctor_options *o,
-                         struct doctor_report *report)
+static void evaluate_config(const struct doctor_api *api, const struct doctor_options *o,
+                            struct doctor_report *report)
 {
     if (!api->has_config) {
         doctor_add(report, DOCTOR_FAIL, "kubeconfig", "%s", api->error.text);
@@ -250,8 +252,8 @@ static void judge_config(const struct doctor_api *api, const struct doctor_optio
     }
 }
 
-static void judge_certificate(const struct doctor_api *api, struct timespec now,
-                              struct doctor_report *report)
+static void evaluate_certificate(const struct doctor_api *api, struct timespec now,
+                                 struct doctor_report *report)
 {
     char text[CLOCK_RFC3339_SIZE];
     int64_t left = (int64_t)api->certificate_expiry.tv_sec - (int64_t)now.tv_sec;
@@ -268,24 +270,24 @@ static void judge_certificate(const struct doctor_api *api, struct timespec now,
                : left < DAY_SEC ? DOCTOR_WARN
                                 : DOCTOR_OK,
                "credentials", "the client certificate %s %s",
-               left <= 0 ? "expired at" : "is good to", text);
+               left <= 0 ? "expired at" : "is valid until", text);
     if (left < DAY_SEC)
-        doctor_remedy(report, "see why the kubelet, or whoever has to, does not renew it");
+        doctor_remedy(report, "check why the kubelet does not rotate it");
 }
 
-/* Return: whether there is anything more to be judged. */
-static bool judge_server(const struct doctor_api *api, struct doctor_report *report)
+/* Return: whether the server answered, so that the other responses can be evaluated. */
+static bool evaluate_server(const struct doctor_api *api, struct doctor_report *report)
 {
     const struct doctor_answer *version = &api->answers[DOCTOR_VERSION];
     const struct doctor_answer *identity = &api->answers[DOCTOR_IDENTITY];
 
     if (version->status == 0) {
         doctor_add(report, DOCTOR_FAIL, "api-server", "%s", version->error.text);
-        doctor_remedy(report, "volumes that are there stay; new ones wait until it answers");
+        doctor_remedy(report, "published volumes stay readable; new ones wait until it answers");
         return false;
     }
     if (version->status == 401 || identity->status == 401) {
-        doctor_add(report, DOCTOR_FAIL, "api-server", "it does not know these credentials (401)");
+        doctor_add(report, DOCTOR_FAIL, "api-server", "the server rejects these credentials (401)");
         doctor_remedy(report, "check the user in %s", api->origin);
         return false;
     }
@@ -297,7 +299,7 @@ static bool judge_server(const struct doctor_api *api, struct doctor_report *rep
     return true;
 }
 
-/* Under whose name the server knows us; NULL if nobody says. */
+/* Return: our user name at the server; NULL if unknown. */
 static const char *user_of(const struct doctor_api *api)
 {
     const char *user = json_text(
@@ -308,23 +310,25 @@ static const char *user_of(const struct doctor_api *api)
     return user;
 }
 
-static void judge_identity(const struct doctor_api *api, const struct doctor_options *o,
-                           struct doctor_report *report)
+static void evaluate_identity(const struct doctor_api *api, const struct doctor_options *o,
+                              struct doctor_report *report)
 {
     const char *user = user_of(api), *node = user != NULL ? str_after(user, NODE_USER) : NULL;
 
     if (user == NULL || streq(o->rights, "pod"))
-        return; /* pods bring their own */
+        return; /* each pod has credentials of its own */
     if (streq(o->rights, "daemon")) {
         doctor_add(report, node == NULL ? DOCTOR_OK : DOCTOR_WARN, "identity", "the user is %s",
                    user);
         if (node != NULL)
-            doctor_remedy(report, "with a node's credentials --rights node is meant");
+            doctor_remedy(report, "use --rights node with a node's credentials");
     } else if (node == NULL) {
-        doctor_add(report, DOCTOR_WARN, "identity",
-                   "the user is %s, no node: what it may see is not limited to what pods here name",
-                   user);
-        doctor_remedy(report, "give the kubelet's kubeconfig, or say --rights daemon");
+        doctor_add(
+            report, DOCTOR_WARN, "identity",
+            "the user is %s, not a node: the node authorizer does not limit it to objects of "
+            "this node's pods",
+            user);
+        doctor_remedy(report, "give the kubelet's kubeconfig, or use --rights daemon");
     } else if (!streq(node, o->node_id)) {
         doctor_add(report, DOCTOR_FAIL, "identity", "these are the credentials of node %s, not %s",
                    node, o->node_id);
@@ -345,60 +349,62 @@ static bool has_text(const cJSON *array, const char *text)
     return false;
 }
 
-/* What is wrong with the fields. Return: NULL if nothing is. Source: R1, R2, U4. */
+/* Return: what is wrong with the fields; NULL if nothing. Source: R1, R2, U4. */
 static const char *fault_of_driver(const cJSON *spec, const struct doctor_options *o)
 {
     if (!has_text(json_member(spec, "volumeLifecycleModes"), "Ephemeral"))
         return "volumeLifecycleModes lacks Ephemeral: pods cannot name the driver in a volume";
     if (!json_is_true(spec, "podInfoOnMount"))
-        return "podInfoOnMount is not true: the driver is not told which pod a volume is for";
+        return "podInfoOnMount is not true: the kubelet does not pass the pod of a volume";
     if (!cJSON_IsFalse(json_member(spec, "attachRequired")))
-        return "attachRequired is not false: pods wait for an attachment that never comes";
+        return "attachRequired is not false: pods wait for an attachment that never happens";
     if (streq(o->rights, "pod") && cJSON_GetArraySize(json_member(spec, "tokenRequests")) == 0)
         return "tokenRequests is empty: with --rights pod volumes need the pod's token";
     return NULL;
 }
 
-static void judge_driver(const struct doctor_api *api, const struct doctor_options *o,
-                         struct doctor_report *report)
+static void evaluate_driver(const struct doctor_api *api, const struct doctor_options *o,
+                            struct doctor_report *report)
 {
     const struct doctor_answer *answer = &api->answers[DOCTOR_DRIVER];
     const cJSON *spec = json_member(answer->json, "spec");
     const char *fault = fault_of_driver(spec, o);
 
     if (answer->status == 404) {
-        doctor_add(report, DOCTOR_FAIL, "csi-driver", "there is no CSIDriver %s", o->driver_name);
-        doctor_remedy(report, "kubectl apply -k deploy/, or the file of it alone");
+        doctor_add(report, DOCTOR_FAIL, "csi-driver", "CSIDriver %s does not exist",
+                   o->driver_name);
+        doctor_remedy(report, "kubectl apply -k deploy/, or its CSIDriver alone");
     } else if (answer->status != 200) {
-        doctor_add(report, DOCTOR_WARN, "csi-driver",
-                   "cannot see the CSIDriver %s (HTTP status %d)", o->driver_name, answer->status);
-        doctor_remedy(report, "look at it as an administrator; the program does not need to");
+        doctor_add(report, DOCTOR_WARN, "csi-driver", "cannot read CSIDriver %s (HTTP status %d)",
+                   o->driver_name, answer->status);
+        doctor_remedy(report, "check it as an administrator; secretfs itself does not need it");
     } else if (fault != NULL) {
         doctor_add(report, DOCTOR_FAIL, "csi-driver", "CSIDriver %s: %s", o->driver_name, fault);
-        doctor_remedy(report, "delete it and apply the one of deploy/: parts cannot be changed");
+        doctor_remedy(report, "delete it and apply the one in deploy/: some fields are immutable");
     } else if (streq(o->rights, "pod") && !json_is_true(spec, "requiresRepublish")) {
         doctor_add(report, DOCTOR_WARN, "csi-driver",
-                   "CSIDriver %s: requiresRepublish is not true: tokens expire, and updates end",
+                   "CSIDriver %s: requiresRepublish is not true: tokens expire, and updates stop",
                    o->driver_name);
         doctor_remedy(report, "set it as in deploy/");
     } else {
-        doctor_add(report, DOCTOR_OK, "csi-driver", "CSIDriver %s is as it has to be",
+        doctor_add(report, DOCTOR_OK, "csi-driver", "CSIDriver %s is configured correctly",
                    o->driver_name);
     }
 }
 
-static void judge_node(const struct doctor_api *api, const struct doctor_options *o,
-                       struct doctor_report *report)
+static void evaluate_node(const struct doctor_api *api, const struct doctor_options *o,
+                          struct doctor_report *report)
 {
     const struct doctor_answer *answer = &api->answers[DOCTOR_NODE];
     const cJSON *driver;
 
     if (answer->status != 200) {
-        doctor_add(report, DOCTOR_WARN, "csi-node", "cannot see the CSINode %s (HTTP status %d)",
+        doctor_add(report, DOCTOR_WARN, "csi-node", "cannot read CSINode %s (HTTP status %d)",
                    o->node_id, answer->status);
-        doctor_remedy(report, answer->status == 404
-                                  ? "if the node has another name, give it with --node-id"
-                                  : "look at it as an administrator; the program does not need to");
+        doctor_remedy(report,
+                      answer->status == 404
+                          ? "give the name of the node with --node-id"
+                          : "check it as an administrator; secretfs itself does not need it");
         return;
     }
     cJSON_ArrayForEach (driver, json_path(answer->json, "spec", "drivers", NULL)) {
@@ -412,10 +418,11 @@ static void judge_node(const struct doctor_api *api, const struct doctor_options
     }
     doctor_add(report, DOCTOR_FAIL, "csi-node", "the driver is not registered on node %s",
                o->node_id);
-    doctor_remedy(report, "start `secretfs node`; the kubelet's log tells what it made of it");
+    doctor_remedy(report,
+                  "start `secretfs node`, and see the kubelet's log about its registration");
 }
 
-/* Return: 1 or 0 as the server says; -1 if it says nothing. */
+/* Return: 1 or 0 as the server answered; -1 without an answer. */
 static int is_allowed(const struct doctor_answer *answer)
 {
     const cJSON *allowed = json_path(answer->json, "status", "allowed", NULL);
@@ -423,8 +430,8 @@ static int is_allowed(const struct doctor_answer *answer)
     return cJSON_IsBool(allowed) ? cJSON_IsTrue(allowed) : -1;
 }
 
-static void judge_rights(const struct doctor_api *api, const struct doctor_options *o,
-                         struct doctor_report *report)
+static void evaluate_rights(const struct doctor_api *api, const struct doctor_options *o,
+                            struct doctor_report *report)
 {
     int all = is_allowed(&api->answers[DOCTOR_READ_SECRETS]);
     int events = is_allowed(&api->answers[DOCTOR_POST_EVENTS]);
@@ -432,50 +439,49 @@ static void judge_rights(const struct doctor_api *api, const struct doctor_optio
     if (all == 1) {
         doctor_add(report, DOCTOR_WARN, "rights",
                    "these credentials can read every secret of the cluster");
-        doctor_remedy(report, "--rights node needs no such rights; else bind a Role in each "
-                              "namespace that has volumes");
+        doctor_remedy(report, "--rights node does not need that; otherwise bind a Role in each "
+                              "namespace with volumes");
     } else if (all == 0) {
         doctor_add(report, DOCTOR_OK, "rights", "%s",
                    streq(o->rights, "daemon")
-                       ? "not every secret of the cluster can be read; Roles say which ones"
-                       : "not every secret of the cluster can be read");
+                       ? "these credentials can read the secrets that Roles allow"
+                       : "these credentials cannot read every secret of the cluster");
     }
     if (events >= 0) {
         doctor_add(report, events == 1 ? DOCTOR_OK : DOCTOR_WARN, "events", "Events on pods %s",
                    events == 1 ? "can be created"
-                               : "cannot be created: trouble is in the log only");
+                               : "cannot be created: problems are reported in the log only");
         if (events == 0)
-            doctor_remedy(report, "allow create of events, as deploy/rbac/events does");
+            doctor_remedy(report, "allow create on events, as deploy/rbac/events does");
     }
 }
 
-static void judge_pods(const struct doctor_api *api, const struct doctor_options *o,
-                       struct doctor_report *report)
+static void evaluate_pods(const struct doctor_api *api, const struct doctor_options *o,
+                          struct doctor_report *report)
 {
     int status = api->answers[DOCTOR_READ_PODS].status;
 
     if (status == 200) {
-        doctor_add(report, DOCTOR_OK, "pods", "the pods of node %s can be read", o->node_id);
+        doctor_add(report, DOCTOR_OK, "pods", "can read the pods of node %s", o->node_id);
     } else if (status == 401 || status == 403) {
-        doctor_add(
-            report, DOCTOR_WARN, "pods",
-            "the pods of node %s cannot be read: volumes that a pod mounts by subPath do not "
-            "follow updates unless they have `updates: in-place`",
-            o->node_id);
-        doctor_remedy(report, "allow get, list and watch of pods, as deploy/rbac/pods does");
+        doctor_add(report, DOCTOR_WARN, "pods",
+                   "cannot read the pods of node %s: volumes that a pod mounts by subPath do not "
+                   "follow updates unless they have `updates: in-place`",
+                   o->node_id);
+        doctor_remedy(report, "allow get, list and watch on pods, as deploy/rbac/pods does");
     }
 }
 
-void doctor_api_judge(const struct doctor_api *api, const struct doctor_options *options,
-                      struct timespec now, struct doctor_report *report)
+void doctor_api_evaluate(const struct doctor_api *api, const struct doctor_options *options,
+                         struct timespec now, struct doctor_report *report)
 {
-    judge_config(api, options, report);
-    judge_certificate(api, now, report);
-    if (!api->has_credentials || !judge_server(api, report))
+    evaluate_config(api, options, report);
+    evaluate_certificate(api, now, report);
+    if (!api->has_credentials || !evaluate_server(api, report))
         return;
-    judge_identity(api, options, report);
-    judge_driver(api, options, report);
-    judge_node(api, options, report);
-    judge_rights(api, options, report);
-    judge_pods(api, options, report);
+    evaluate_identity(api, options, report);
+    evaluate_driver(api, options, report);
+    evaluate_node(api, options, report);
+    evaluate_rights(api, options, report);
+    evaluate_pods(api, options, report);
 }

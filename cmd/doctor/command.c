@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `secretfs doctor`: takes the options of `secretfs node`, and one of its own. */
 #include "cmd/doctor/command.h"
 
 #include <stdio.h>
@@ -8,25 +7,25 @@
 #include "cmd/doctor/host.h"
 #include "node/options.h"
 
-#define OUTPUT_MAX 65536u /* of as many lines as there may be, a fortieth each */
+#define OUTPUT_MAX 65536u /* DOCTOR_FINDINGS_MAX lines of two texts each fit */
 
 static void print_help(const struct invocation *invocation)
 {
     printf("Usage: %s doctor [-o FORMAT] [options]\n"
            "\n"
-           "Look at a node, and say what keeps pods from their volumes and what to do about it: a\n"
-           "line for each check, which begins with ok, warn or fail. Nothing is changed. The exit\n"
-           "status is 1 if a check failed.\n"
+           "Check what a node needs to give pods their volumes. Each check is a line that begins\n"
+           "with ok, warn or fail, and says what to do. Nothing is changed. The exit status is 1\n"
+           "if a check failed.\n"
            "\n"
            "  -o, --output FORMAT  text (default) or json\n"
            "  -h, --help           show this help\n"
            "\n"
-           "The other options are those of `%s node`, and say how that runs.\n",
+           "All other options are those of `%s node`: give those that the node daemon has.\n",
            invocation->program, invocation->program);
 }
 
-/* Return: how many arguments from @at on are about the output: 0, 1 or 2; *ret_value is NULL for
- * one that lacks its value. */
+/* Return: how many arguments from @at on are the output option: 0, 1 or 2; *ret_value is NULL if
+ * the value is missing. */
 static int match_output(char *const *at, const char **ret_value)
 {
     const char *value = str_after(*at, "--output=");
@@ -57,7 +56,7 @@ static int take_output(int *argc, char *argv[], bool *ret_as_json, struct error 
             continue;
         }
         if (value == NULL || (!streq(value, "json") && !streq(value, "text")))
-            return error_set(e, -EINVAL, "doctor takes -o text or -o json");
+            return error_set(e, -EINVAL, "invalid output format, expected -o text or -o json");
         *ret_as_json = streq(value, "json");
         i += taken;
     }
@@ -66,17 +65,17 @@ static int take_output(int *argc, char *argv[], bool *ret_as_json, struct error 
     return 0;
 }
 
-static void examine(const struct doctor_options *options, struct doctor_report *report)
+static void run_checks(const struct doctor_options *options, struct doctor_report *report)
 {
     struct doctor_host host;
     struct doctor_api api;
 
-    doctor_host_look(options, &host);
-    doctor_host_judge(&host, options, report);
+    doctor_host_collect(options, &host);
+    doctor_host_evaluate(&host, options, report);
     if (options->manifests != NULL)
         return;
-    doctor_api_ask(options, &api);
-    doctor_api_judge(&api, options, clock_wall(), report);
+    doctor_api_collect(options, &api);
+    doctor_api_evaluate(&api, options, clock_wall(), report);
     doctor_api_deinit(&api);
 }
 
@@ -86,12 +85,13 @@ static int print(const struct doctor_report *report, bool as_json, struct error 
     int r = as_json ? doctor_print_json(report, &text) : doctor_print(report, &text);
 
     if (r < 0)
-        return error_set_errno(e, r, "cannot print what was found");
+        return error_set_errno(e, r, "cannot print the report");
     fputs(buf_text(&text), stdout);
     return 0;
 }
 
-static int run(const struct invocation *invocation, const struct node_options *o, bool as_json)
+static int check_node(const struct invocation *invocation, const struct node_options *o,
+                      bool as_json)
 {
     const struct doctor_options options = {
         .driver_name = o->driver_name,
@@ -108,7 +108,7 @@ static int run(const struct invocation *invocation, const struct node_options *o
     struct doctor_report report = {0};
     struct error e = ERROR_INIT;
 
-    examine(&options, &report);
+    run_checks(&options, &report);
     if (print(&report, as_json, &e) < 0)
         return command_failed(invocation, EXIT_FAILED, e.text);
     return doctor_result_of(&report) == DOCTOR_FAIL ? EXIT_FAILED : EXIT_OK;
@@ -130,7 +130,7 @@ int command_doctor(const struct invocation *invocation, int argc, char *argv[])
     else if (r < 0)
         code = command_failed(invocation, r == -EINVAL ? EXIT_USAGE : EXIT_FAILED, e.text);
     else
-        code = run(invocation, &options, as_json);
+        code = check_node(invocation, &options, as_json);
     node_options_deinit(&options);
     return code;
 }

@@ -16,17 +16,17 @@
 
 #include "base/mountinfo.h"
 #include "cache/secmem.h"
-#include "cmd/status/gather.h"
+#include "cmd/status/request.h"
 #include "encoding/json.h"
 
 /* Of the flags of INIT, with flags2 as the upper half. Source: include/uapi/linux/fuse.h */
 #define OFFERS_DIRECT_IO_MMAP (UINT64_C(1) << 36) /* FUSE_DIRECT_IO_ALLOW_MMAP, Linux 6.6 */
 #define OFFERS_IDMAP          (UINT64_C(1) << 40) /* FUSE_ALLOW_IDMAP, Linux 6.12 */
 
-/* Below this a node of a few hundred secrets has some that are not locked: a block is a page. */
+/* A node with a few hundred secrets locks less: each takes a page or more. */
 #define LOCKED_ENOUGH_BYTES (INT64_C(64) << 20)
 
-/* ---- looking: FUSE and the kernel */
+/* ---- collecting: FUSE and the kernel */
 
 static int open_device(int *ret_fd)
 {
@@ -40,8 +40,7 @@ static int set_option(int fs_fd, const char *name, const char *value)
 }
 
 /*
- * The flags of the request that the kernel begins with.
- * Return: 0 if there is none to be read.
+ * Return: the flags of the INIT request, which the kernel sends first; 0 if it cannot be read.
  */
 static uint64_t read_offer(int device_fd)
 {
@@ -60,7 +59,7 @@ static uint64_t read_offer(int device_fd)
     return request.init.flags | (uint64_t)request.init.flags2 << 32;
 }
 
-/* A file system that no path leads to, and that goes with its descriptors. */
+/* The file system is attached to no path, and is destroyed when its descriptors are closed. */
 static int try_mount(int device_fd, uint64_t *ret_offer)
 {
     _cleanup_(fd_closep) int fs_fd = fsopen("fuse", FSOPEN_CLOEXEC);
@@ -86,7 +85,7 @@ static int try_mount(int device_fd, uint64_t *ret_offer)
     return r;
 }
 
-static void look_at_kernel(struct doctor_host *host)
+static void collect_kernel(struct doctor_host *host)
 {
     _cleanup_(fd_closep) int device_fd = -1;
     struct utsname name;
@@ -115,14 +114,14 @@ static int find_program(const char *name)
     return -ENOENT;
 }
 
-/* ---- looking: paths and sockets */
+/* ---- collecting: paths and sockets */
 
 struct propagation {
     uint64_t mount_id;
     bool is_shared;
 };
 
-static bool look_at_mount(void *userdata, const struct mountinfo *mount)
+static bool match_mount(void *userdata, const struct mountinfo *mount)
 {
     struct propagation *propagation = userdata;
 
@@ -140,7 +139,7 @@ static bool is_shared(const char *path)
     if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC, STATX_MNT_ID, &status) < 0)
         return false;
     propagation.mount_id = status.stx_mnt_id;
-    mountinfo_visit(AT_FDCWD, "/proc/self/mountinfo", look_at_mount, &propagation);
+    mountinfo_visit(AT_FDCWD, "/proc/self/mountinfo", match_mount, &propagation);
     return propagation.is_shared;
 }
 
@@ -159,7 +158,7 @@ static int try_socket(const char *path)
     return negative_errno();
 }
 
-static void look_at_paths(const struct doctor_options *options, struct doctor_host *host)
+static void collect_paths(const struct doctor_options *options, struct doctor_host *host)
 {
     struct stat status;
 
@@ -179,9 +178,9 @@ static void look_at_paths(const struct doctor_options *options, struct doctor_ho
     }
 }
 
-/* ---- looking: programs */
+/* ---- collecting: secretfs processes */
 
-static void look_at_volume(struct doctor_host *host, const cJSON *volume)
+static void collect_volume(struct doctor_host *host, const cJSON *volume)
 {
     const char *state = json_text(json_member(volume, "volume"), "state");
 
@@ -191,7 +190,7 @@ static void look_at_volume(struct doctor_host *host, const cJSON *volume)
     snprintf(host->stale, sizeof(host->stale), "%s", json_text(volume, "mountpoint"));
 }
 
-static void look_at_node(struct doctor_host *host, const cJSON *process)
+static void collect_node(struct doctor_host *host, const cJSON *process)
 {
     const char *error = json_text(process, "registrationError");
     const cJSON *limit = json_member(json_member(process, "memory"), "lockableBytes");
@@ -204,7 +203,7 @@ static void look_at_node(struct doctor_host *host, const cJSON *process)
         host->locked_limit_bytes = (int64_t)limit->valuedouble;
 }
 
-/* Of several only the one with that run directory is meant; a lock sees to it that there is one. */
+/* The node daemon locks its run directory, so there is one process for each. */
 static bool is_node(const cJSON *process, const struct doctor_options *options)
 {
     const char *run_dir = json_text(process, "runDirectory");
@@ -212,103 +211,103 @@ static bool is_node(const cJSON *process, const struct doctor_options *options)
     return run_dir != NULL && streq(run_dir, options->run_dir);
 }
 
-static void look_at_programs(const struct doctor_options *options, struct doctor_host *host)
+static void collect_processes(const struct doctor_options *options, struct doctor_host *host)
 {
     _cleanup_(cJSON_Deletep) cJSON *list = NULL;
     const cJSON *item;
 
     host->locked_limit_bytes = secmem_lockable_bytes();
-    if (status_ask_all(&list, NULL) < 0)
+    if (status_request_all(&list, NULL) < 0)
         return;
     cJSON_ArrayForEach (item, json_member(list, "items")) {
-        look_at_volume(host, item);
+        collect_volume(host, item);
     }
     cJSON_ArrayForEach (item, json_member(list, "processes")) {
         if (is_node(item, options))
-            look_at_node(host, item);
+            collect_node(host, item);
     }
 }
 
-void doctor_host_look(const struct doctor_options *options, struct doctor_host *ret_host)
+void doctor_host_collect(const struct doctor_options *options, struct doctor_host *ret_host)
 {
     *ret_host = (struct doctor_host){.is_root = geteuid() == 0};
-    look_at_kernel(ret_host);
+    collect_kernel(ret_host);
     ret_host->fusermount = find_program("fusermount3");
-    look_at_paths(options, ret_host);
-    look_at_programs(options, ret_host);
+    collect_paths(options, ret_host);
+    collect_processes(options, ret_host);
 }
 
-/* ---- judging */
+/* ---- evaluating */
 
-static void judge_user(const struct doctor_host *h, struct doctor_report *report)
+static void evaluate_user(const struct doctor_host *h, struct doctor_report *report)
 {
     if (h->is_root)
         return;
-    doctor_add(report, DOCTOR_WARN, "user", "not root, so not everything could be looked at");
-    doctor_remedy(report, "run it as root");
+    doctor_add(report, DOCTOR_WARN, "user", "not running as root: some checks are incomplete");
+    doctor_remedy(report, "run secretfs doctor as root");
 }
 
-static void judge_fuse(const struct doctor_host *h, struct doctor_report *report)
+static void evaluate_fuse(const struct doctor_host *h, struct doctor_report *report)
 {
     if (h->fuse_device == 0) {
         doctor_add(report, DOCTOR_OK, "fuse-device", "/dev/fuse can be opened");
     } else {
         doctor_add(report, DOCTOR_FAIL, "fuse-device", "/dev/fuse: %s", strerror(-h->fuse_device));
         doctor_remedy(report, h->fuse_device == -ENOENT || h->fuse_device == -ENODEV
-                                  ? "load the kernel's fuse module, and have containers given "
-                                    "the device"
-                                  : "run as root, with the device allowed");
+                                  ? "load the kernel's fuse module, and pass the device to "
+                                    "containers"
+                                  : "run as root, with access to the device");
         return;
     }
     if (h->fuse_mount == 0) {
-        doctor_add(report, DOCTOR_OK, "fuse-mount", "a file system can be mounted");
+        doctor_add(report, DOCTOR_OK, "fuse-mount", "can mount a file system");
         return;
     }
     doctor_add(report, h->is_root ? DOCTOR_FAIL : DOCTOR_WARN, "fuse-mount",
                "cannot mount a file system: %s", strerror(-h->fuse_mount));
-    doctor_remedy(report, h->fuse_mount == -EPERM ? "it takes root with CAP_SYS_ADMIN"
-                                                  : "look at the kernel's log");
+    doctor_remedy(report, h->fuse_mount == -EPERM ? "run as root with CAP_SYS_ADMIN"
+                                                  : "see the kernel's log");
 }
 
-/* What the file system can do with this kernel; nothing is said where it offered nothing. */
-static void judge_offer(const struct doctor_host *h, struct doctor_report *report)
+/* Features of this kernel's FUSE; no finding if INIT could not be read. */
+static void evaluate_offer(const struct doctor_host *h, struct doctor_report *report)
 {
     if (h->fuse_offer == 0)
         return;
     if ((h->fuse_offer & OFFERS_DIRECT_IO_MMAP) != 0) {
         doctor_add(report, DOCTOR_OK, "shared-mappings",
-                   "files mounted by subPath follow updates and can be mapped shared");
+                   "files that are mounted by subPath can be mapped with MAP_SHARED");
     } else {
         doctor_add(report, DOCTOR_WARN, "shared-mappings",
-                   "Linux %s has no FUSE_DIRECT_IO_ALLOW_MMAP: files mounted by subPath follow "
-                   "updates, but cannot be mapped shared, as Java's FileChannel.map does",
+                   "Linux %s has no FUSE_DIRECT_IO_ALLOW_MMAP: files that are mounted by subPath "
+                   "cannot be mapped with MAP_SHARED, as Java's FileChannel.map does",
                    h->kernel);
-        doctor_remedy(report, "Linux 6.6 has it; programs that read such files need nothing");
+        doctor_remedy(report,
+                      "upgrade to Linux 6.6; programs that read such files are not affected");
     }
     if ((h->fuse_offer & OFFERS_IDMAP) != 0) {
-        doctor_add(report, DOCTOR_OK, "user-namespaces", "pods may have hostUsers: false");
+        doctor_add(report, DOCTOR_OK, "user-namespaces", "pods can have hostUsers: false");
     } else {
         doctor_add(report, DOCTOR_WARN, "user-namespaces",
-                   "Linux %s has no FUSE_ALLOW_IDMAP: pods with hostUsers: false and a volume of "
-                   "secretfs do not start",
+                   "Linux %s has no FUSE_ALLOW_IDMAP: pods with hostUsers: false and a secretfs "
+                   "volume do not start",
                    h->kernel);
-        doctor_remedy(report, "Linux 6.12 has it");
+        doctor_remedy(report, "upgrade to Linux 6.12");
     }
 }
 
-static void judge_fusermount(const struct doctor_host *h, struct doctor_report *report)
+static void evaluate_fusermount(const struct doctor_host *h, struct doctor_report *report)
 {
     if (h->fusermount == 0)
-        doctor_add(report, DOCTOR_OK, "fusermount3", "is there");
+        doctor_add(report, DOCTOR_OK, "fusermount3", "found on PATH");
     else
-        doctor_add(report, DOCTOR_WARN, "fusermount3",
-                   "is not on PATH: ordinary users cannot mount, root can");
+        doctor_add(report, DOCTOR_WARN, "fusermount3", "not found on PATH: only root can mount");
     if (h->fusermount < 0)
         doctor_remedy(report, "install the package fuse3");
 }
 
-static void judge_kubelet(const struct doctor_host *h, const struct doctor_options *o,
-                          struct doctor_report *report)
+static void evaluate_kubelet(const struct doctor_host *h, const struct doctor_options *o,
+                             struct doctor_report *report)
 {
     if (h->kubelet_root < 0) {
         doctor_add(report, DOCTOR_FAIL, "kubelet-root", "%s: %s", o->kubelet_root,
@@ -316,111 +315,113 @@ static void judge_kubelet(const struct doctor_host *h, const struct doctor_optio
         doctor_remedy(report, "give the kubelet's --root-dir as --kubelet-root");
     } else if (!h->kubelet_root_is_shared) {
         doctor_add(report, DOCTOR_WARN, "kubelet-root",
-                   "%s is not in a shared mount: volumes mounted from a container or a service's "
-                   "own namespace do not reach the kubelet and its pods",
+                   "%s is not in a shared mount: volumes that a container or a service with its "
+                   "own namespace mounts do not propagate to the kubelet and its pods",
                    o->kubelet_root);
-        doctor_remedy(report,
-                      "on the host `mount --make-rshared /`; in a container mountPropagation: "
-                      "Bidirectional");
+        doctor_remedy(report, "run `mount --make-rshared /` on the host; in a container set "
+                              "mountPropagation: Bidirectional");
     } else {
-        doctor_add(report, DOCTOR_OK, "kubelet-root", "%s is there, in a shared mount",
-                   o->kubelet_root);
+        doctor_add(report, DOCTOR_OK, "kubelet-root", "%s is in a shared mount", o->kubelet_root);
     }
 }
 
-static void judge_socket(int found, const char *check, const char *path, bool node_runs,
-                         struct doctor_report *report)
+static void evaluate_socket(int found, const char *check, const char *path, bool node_runs,
+                            struct doctor_report *report)
 {
     if (found == 0) {
-        doctor_add(report, DOCTOR_OK, check, "%s is served", path);
+        doctor_add(report, DOCTOR_OK, check, "%s accepts connections", path);
         return;
     }
     doctor_add(report, DOCTOR_FAIL, check, "%s: %s", path, strerror(-found));
     if (found == -ECONNREFUSED || (found == -ENOENT && !node_runs))
-        doctor_remedy(report, "start `secretfs node`; systemctl status secretfs says why it ended");
+        doctor_remedy(report,
+                      "start `secretfs node`; `systemctl status secretfs` shows why it ended");
     else if (found == -ENOENT)
-        doctor_remedy(report, "the program that runs has another --endpoint or --kubelet-root");
+        doctor_remedy(report,
+                      "give the --endpoint or --kubelet-root of the running `secretfs node`");
     else if (found == -EACCES || found == -EPERM)
         doctor_remedy(report, "run this as root");
 }
 
-static void judge_node(const struct doctor_host *h, const struct doctor_options *o,
-                       struct doctor_report *report)
+static void evaluate_node(const struct doctor_host *h, const struct doctor_options *o,
+                          struct doctor_report *report)
 {
-    judge_socket(h->endpoint, "csi-socket", o->endpoint, h->node_runs, report);
+    evaluate_socket(h->endpoint, "csi-socket", o->endpoint, h->node_runs, report);
     if (o->registration_path != NULL)
-        judge_socket(h->registration, "registration", o->registration_path, h->node_runs, report);
+        evaluate_socket(h->registration, "registration", o->registration_path, h->node_runs,
+                        report);
     if (!h->node_runs)
         return;
     if (h->node_is_registered) {
-        doctor_add(report, DOCTOR_OK, "registered", "the kubelet has accepted the plug-in");
+        doctor_add(report, DOCTOR_OK, "registered", "the kubelet has registered the driver");
         return;
     }
     doctor_add(report, DOCTOR_FAIL, "registered", "%s%s",
-               h->node_registration_error[0] != '\0' ? "the kubelet refused the plug-in: "
-                                                     : "the kubelet has not asked for the plug-in",
+               h->node_registration_error[0] != '\0' ? "the kubelet rejected the registration: "
+                                                     : "the kubelet has not registered the driver",
                h->node_registration_error);
-    /* R8: what failed within registration is not tried again by the kubelet */
+    /* R8: the kubelet does not retry a failed registration */
     doctor_remedy(report, h->node_registration_error[0] != '\0'
-                              ? "mend that, and restart secretfs"
-                              : "see whether the kubelet runs, with the same --root-dir");
+                              ? "fix the cause, and restart secretfs"
+                              : "check that the kubelet runs with the same --root-dir");
 }
 
-static void judge_run_dir(const struct doctor_host *h, const struct doctor_options *o,
-                          struct doctor_report *report)
+static void evaluate_run_dir(const struct doctor_host *h, const struct doctor_options *o,
+                             struct doctor_report *report)
 {
     bool is_open = h->run_dir_owner != 0 || (h->run_dir_mode & 0022) != 0;
 
     if (h->run_dir == -ENOENT) {
-        doctor_add(report, DOCTOR_OK, "run-dir", "%s will be made", o->run_dir);
+        doctor_add(report, DOCTOR_OK, "run-dir", "%s will be created", o->run_dir);
     } else if (h->run_dir < 0) {
         doctor_add(report, DOCTOR_FAIL, "run-dir", "%s: %s", o->run_dir, strerror(-h->run_dir));
-        doctor_remedy(report, "remove what is there, or choose another --run-dir");
+        doctor_remedy(report, "remove it, or choose another --run-dir");
     } else if (is_open) {
-        doctor_add(report, DOCTOR_FAIL, "run-dir", "others than root can write to %s (mode %04o)",
-                   o->run_dir, h->run_dir_mode);
+        doctor_add(report, DOCTOR_FAIL, "run-dir",
+                   "other users than root can write to %s (mode %04o)", o->run_dir,
+                   h->run_dir_mode);
         doctor_remedy(report, "chown root %s; chmod go-w %s", o->run_dir, o->run_dir);
     } else {
-        doctor_add(report, DOCTOR_OK, "run-dir", "%s is root's alone", o->run_dir);
+        doctor_add(report, DOCTOR_OK, "run-dir", "only root can write to %s", o->run_dir);
     }
 }
 
-static void judge_memory(const struct doctor_host *h, struct doctor_report *report)
+static void evaluate_memory(const struct doctor_host *h, struct doctor_report *report)
 {
     if (h->locked_limit_bytes < 0) {
-        doctor_add(report, DOCTOR_OK, "locked-memory", "any amount of memory can be locked");
+        doctor_add(report, DOCTOR_OK, "locked-memory", "no limit on locked memory");
         return;
     }
     doctor_add(report, h->locked_limit_bytes >= LOCKED_ENOUGH_BYTES ? DOCTOR_OK : DOCTOR_WARN,
-               "locked-memory", "up to %" PRId64 " KiB can be locked",
+               "locked-memory", "the limit on locked memory is %" PRId64 " KiB",
                h->locked_limit_bytes / 1024);
     if (h->locked_limit_bytes < LOCKED_ENOUGH_BYTES)
-        doctor_remedy(report, "secrets beyond that could be swapped: LimitMEMLOCK=infinity, or "
-                              "CAP_IPC_LOCK");
+        doctor_remedy(report, "set LimitMEMLOCK=infinity or CAP_IPC_LOCK: secrets beyond the limit "
+                              "may be swapped");
 }
 
-static void judge_stale(const struct doctor_host *h, struct doctor_report *report)
+static void evaluate_stale(const struct doctor_host *h, struct doctor_report *report)
 {
     if (h->n_stale == 0) {
-        doctor_add(report, DOCTOR_OK, "stale-mounts", "there are none");
+        doctor_add(report, DOCTOR_OK, "stale-mounts", "none");
         return;
     }
-    doctor_add(report, DOCTOR_WARN, "stale-mounts",
-               "%zu %s left of programs that are gone, such as %s", h->n_stale,
-               h->n_stale == 1 ? "mount is" : "mounts are", h->stale);
-    doctor_remedy(report, "restart the program if it was the node's, else `secretfs unmount`");
+    doctor_add(report, DOCTOR_WARN, "stale-mounts", "%zu %s, such as %s", h->n_stale,
+               h->n_stale == 1 ? "mount of a dead process" : "mounts of dead processes", h->stale);
+    doctor_remedy(report,
+                  "restart the node daemon if it mounted them, else run `secretfs unmount`");
 }
 
-void doctor_host_judge(const struct doctor_host *host, const struct doctor_options *options,
-                       struct doctor_report *report)
+void doctor_host_evaluate(const struct doctor_host *host, const struct doctor_options *options,
+                          struct doctor_report *report)
 {
-    judge_user(host, report);
-    judge_fuse(host, report);
-    judge_offer(host, report);
-    judge_fusermount(host, report);
-    judge_kubelet(host, options, report);
-    judge_node(host, options, report);
-    judge_run_dir(host, options, report);
-    judge_memory(host, report);
-    judge_stale(host, report);
+    evaluate_user(host, report);
+    evaluate_fuse(host, report);
+    evaluate_offer(host, report);
+    evaluate_fusermount(host, report);
+    evaluate_kubelet(host, options, report);
+    evaluate_node(host, options, report);
+    evaluate_run_dir(host, options, report);
+    evaluate_memory(host, report);
+    evaluate_stale(host, report);
 }

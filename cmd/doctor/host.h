@@ -1,37 +1,40 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* What a doctor looks at on the host: devices, kernel, sockets, mounts, limits. */
+/*
+ * Checks of the host: FUSE, kernel, sockets, mounts, limits, processes. Collecting reads them;
+ * evaluating is a pure function.
+ */
 #include <sys/types.h>
 
 #include "cmd/doctor/options.h"
 #include "cmd/doctor/report.h"
 
-/* How something was found: 0 if it is well, -errno of looking at it otherwise. */
+/* Ints are 0, or the -errno of the attempt that the comment names. */
 struct doctor_host {
     bool is_root;
-    int fuse_device;     /* opening /dev/fuse */
-    int fuse_mount;      /* making a mount of it that is attached nowhere */
+    int fuse_device;     /* open /dev/fuse */
+    int fuse_mount;      /* create a FUSE mount that is attached to no path */
     char kernel[72];     /* uname -r */
-    uint64_t fuse_offer; /* flags of the kernel's INIT, flags2 above them; 0: not known */
-    int fusermount;      /* finding fusermount3 */
+    uint64_t fuse_offer; /* flags of the kernel's INIT, flags2 as the upper half; 0: unknown */
+    int fusermount;      /* find fusermount3 on PATH */
 
-    int kubelet_root;
+    int kubelet_root; /* stat the directory */
     bool kubelet_root_is_shared;
-    int endpoint;     /* connecting to it */
-    int registration; /* the same */
+    int endpoint;     /* connect to the socket */
+    int registration; /* connect to the socket */
 
-    int run_dir;
+    int run_dir; /* lstat the directory */
     uid_t run_dir_owner;
     mode_t run_dir_mode;
 
-    int64_t locked_limit_bytes; /* that may be locked, by the node daemon if it runs; -1: any */
-    size_t n_stale;             /* mounts whose program is gone */
+    int64_t locked_limit_bytes; /* of the node daemon if it runs, else our own; -1: unlimited */
+    size_t n_stale;             /* mounts of dead processes */
     char stale[256];            /* one of them */
     bool node_runs;
     bool node_is_registered;
     char node_registration_error[256];
 };
 
-void doctor_host_look(const struct doctor_options *options, struct doctor_host *ret_host);
-void doctor_host_judge(const struct doctor_host *host, const struct doctor_options *options,
-                       struct doctor_report *report);
+void doctor_host_collect(const struct doctor_options *options, struct doctor_host *ret_host);
+void doctor_host_evaluate(const struct doctor_host *host, const struct doctor_options *options,
+                          struct doctor_report *report);

@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `secretfs doctor` looks at a node with the options of `secretfs node`, and says what keeps pods
- * from their volumes.
- *
- * Looking and judging are apart. doctor_host.c and doctor_api.c gather facts, the one about this
- * host and the programs on it, the other from the API server; their judge functions turn facts into
- * findings, and know nothing of where those come from. Nothing is changed anywhere: the one mount
- * that is made is attached to no place and goes at once.
+ * Facts and findings are separate. host.c collects facts about this host and its processes, api.c
+ * from the API server; their evaluate functions are pure and turn facts into findings of this
+ * report. Nothing is changed anywhere: the one mount that is created is attached to no path and
+ * closed.
  */
 #include "cmd/doctor/report.h"
 
@@ -18,7 +15,7 @@
 static const char *const result_names[] = {
     [DOCTOR_OK] = "ok", [DOCTOR_WARN] = "warn", [DOCTOR_FAIL] = "fail"};
 
-#define CHECK_WIDTH 16 /* of the longest name, and some */
+#define CHECK_WIDTH 16 /* of the longest name and a blank */
 
 static void write_text(struct error *to, const char *format, va_list args) PRINTF_LIKE(2, 0);
 static void write_text(struct error *to, const char *format, va_list args)

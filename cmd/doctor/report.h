@@ -1,25 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/*
- * What `secretfs doctor` finds: a line for each check, and what to do where it is not well. See
- * doctor.c.
- */
+/* The report of `secretfs doctor`: a finding for each check, with a remedy. See report.c. */
 #include "base/buf.h"
 #include "base/error.h"
 
 enum doctor_result {
     DOCTOR_OK,
-    DOCTOR_WARN, /* it works, but not as well as it could, or not for everybody */
-    DOCTOR_FAIL, /* pods will not get their volumes */
+    DOCTOR_WARN, /* works, with a restriction */
+    DOCTOR_FAIL, /* pods do not get their volumes */
 };
 
-#define DOCTOR_FINDINGS_MAX 40 /* twice as many as there are checks */
+#define DOCTOR_FINDINGS_MAX 40 /* twice the number of checks */
 
 struct doctor_finding {
     enum doctor_result result;
     const char *check;   /* a constant */
-    struct error text;   /* what was found */
-    struct error remedy; /* what to do; "" if nothing */
+    struct error text;   /* the state, and why it matters */
+    struct error remedy; /* what to do; "" for nothing */
 };
 
 struct doctor_report {
@@ -27,10 +24,10 @@ struct doctor_report {
     size_t n_findings;
 };
 
-/* Add what was found. The remedy may follow with doctor_remedy(). */
+/* Add a finding. */
 void doctor_add(struct doctor_report *report, enum doctor_result result, const char *check,
                 const char *format, ...) PRINTF_LIKE(4, 5);
-/* What to do about the last finding. */
+/* Set the remedy of the last finding. */
 void doctor_remedy(struct doctor_report *report, const char *format, ...) PRINTF_LIKE(2, 3);
 
 /* The worst of all findings. */

@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `secretfs exec`: a command with objects in its environment.
+ * The life of `secretfs exec`:
  *
- *   waiting ---- the first env ----> replaced (--on-change ignore): the loop ends, everything is
- *      |                             taken down, and execve(2) leaves nothing of us
+ *   waiting ---- the first env ----> ending (--on-change ignore): the loop ends, what lives on it
+ * is |                             freed, and execve(2) replaces the process by the command
  *      |
  *      +-------> running --- a change (restart) ---> stopping
  *                 |   ^                                |  |
- *                 |   +---------- it ended ------------+  |
+ *                 |   +-------- command exited --------+  |
  *                 |                                       |
- *                 +--- it ended --> ending <-- and we are asked to end
+ *                 +- command exited -> ending <- command exited after SIGTERM to us
  *
- * A change is one of the environment as the command would see it. Trouble at the source is none:
- * the command goes on with what it has.
+ * A change is a change of the environment that the command would get. A failing source is not: the
+ * command keeps the environment that it has.
  *
  * Values are in the objects and, while the command is being started, in one block of secret memory
- * that holds the environment; never in our own environment or arguments.
+ * with the environment; never in our own environment or arguments.
  */
 #include "cmd/exec/exec.h"
 
@@ -42,8 +42,8 @@ struct exec {
     struct job *job; /* NULL with --on-change ignore */
     sd_event_source *wait_timer;
     enum phase phase;
-    bool is_asked_to_end; /* no restart any more */
-    char **envp;          /* with --on-change ignore: what the command gets */
+    bool has_sigterm; /* a signal to terminate was received: no restart */
+    char **envp;      /* with --on-change ignore: what the command gets */
     int exit_status;
 
     /* what was logged last */
@@ -66,16 +66,16 @@ static void fail(struct exec *x, const struct error *reason, int exit_status)
     daemon_fail(&x->daemon, reason);
 }
 
-/* ---- what is logged: each trouble once, and once that it is over */
+/* ---- the log: one line when a state begins, one when it ends */
 
 static void log_skipped(struct exec *x)
 {
     const char *skipped = environment_env(x->environment)->skipped;
-    bool is_news =
+    bool has_changed =
         skipped != NULL && (x->logged_skipped == NULL || !streq(skipped, x->logged_skipped));
 
-    if (is_news)
-        log_warn("keys whose names no variable can have are skipped; --env-names any takes them",
+    if (has_changed)
+        log_warn("skipped keys that are not valid names of variables; --env-names any takes them",
                  "names", skipped);
     free(x->logged_skipped);
     x->logged_skipped = skipped != NULL ? strdup(skipped) : NULL;
@@ -86,7 +86,7 @@ static void log_state(struct exec *x)
     bool is_stale = environment_state(x->environment) == ENVIRONMENT_STALE;
 
     if (is_stale && !x->logged_stale)
-        log_warn("the environment cannot be updated; the command keeps the last one", "reason",
+        log_warn("cannot update the environment; the command keeps the last one", "reason",
                  environment_error(x->environment));
     else if (!is_stale && x->logged_stale)
         log_info("the environment is up to date again");
@@ -99,13 +99,13 @@ static void log_source_state(struct exec *x)
     bool is_failing = reason[0] != '\0';
 
     if (is_failing && !x->logged_failing)
-        log_warn("the source fails; trying again", "reason", reason);
+        log_warn("source failed, retrying", "reason", reason);
     else if (!is_failing && x->logged_failing)
-        log_info("the source is well again");
+        log_info("source recovered");
     x->logged_failing = is_failing;
 }
 
-/* ---- waiting */
+/* ---- waiting: --wait */
 
 /* Why there is no environment. */
 static void set_missing(const struct exec *x, struct error *e)
@@ -115,7 +115,7 @@ static void set_missing(const struct exec *x, struct error *e)
     if (reason[0] == '\0')
         error_set(e, -ETIMEDOUT, "the source has not answered");
     else if (reason == environment_source_error(x->environment))
-        error_set(e, -EIO, "cannot get what goes into the environment: %s", reason);
+        error_set(e, -EIO, "cannot get the objects of the environment: %s", reason);
     else
         error_set(e, -ENOENT, "%s", reason);
 }
@@ -163,7 +163,7 @@ static void start_command(struct exec *x)
     char **envp = env_vector(environment_env(x->environment), environ);
     struct error e = ERROR_INIT;
     int r = envp != NULL ? job_start(x->job, envp, &e)
-                         : error_set_errno(&e, -ENOMEM, "cannot make the environment");
+                         : error_set_errno(&e, -ENOMEM, "cannot create the environment");
 
     secmem_free(envp);
     if (r < 0)
@@ -176,21 +176,21 @@ static void on_ended(void *userdata, int exit_status)
 {
     struct exec *x = userdata;
 
-    if (x->phase == PHASE_STOPPING && !x->is_asked_to_end)
+    if (x->phase == PHASE_STOPPING && !x->has_sigterm)
         start_command(x);
     else
         end(x, exit_status);
 }
 
-/* Other signals than SIGTERM mean an end only while the command is ending anyway. */
-static void on_asked_to_end(void *userdata, int signo)
+/* The command decides about other signals than SIGTERM, unless it is being stopped anyway. */
+static void on_terminate(void *userdata, int signo)
 {
     struct exec *x = userdata;
 
     if (x->phase == PHASE_WAITING)
         end(x, 128 + signo);
     else if (signo == SIGTERM || x->phase == PHASE_STOPPING)
-        x->is_asked_to_end = true;
+        x->has_sigterm = true;
 }
 
 static void react_to_change(struct exec *x)
@@ -199,16 +199,16 @@ static void react_to_change(struct exec *x)
         log_info("a value changed; sending a signal to the command", "signal",
                  sigabbrev_np(x->options->signal));
         job_signal(x->job, x->options->signal);
-    } else if (!x->is_asked_to_end) {
+    } else if (!x->has_sigterm) {
         log_info("a value changed; restarting the command");
         x->phase = PHASE_STOPPING;
         job_stop(x->job, x->options->grace);
     }
 }
 
-/* ---- the command in our place */
+/* ---- the command in place of this process */
 
-/* For exec_run(), which starts the command when the loop and all that lives on it are gone. */
+/* exec_run() starts the command when the loop and all that lives on it are freed. */
 static void keep_vector(struct exec *x)
 {
     struct error e;
@@ -218,7 +218,7 @@ static void keep_vector(struct exec *x)
         end(x, EXIT_OK);
         return;
     }
-    error_set_errno(&e, -ENOMEM, "cannot make the environment");
+    error_set_errno(&e, -ENOMEM, "cannot create the environment");
     fail(x, &e, EXIT_FAILED);
 }
 
@@ -240,7 +240,7 @@ static void on_changed(void *userdata)
     case PHASE_RUNNING:
         react_to_change(x);
         break;
-    case PHASE_STOPPING: /* it will be started with the newest */
+    case PHASE_STOPPING: /* the restart takes the newest environment */
     case PHASE_ENDING:
         break;
     }
@@ -255,14 +255,14 @@ static void on_environment_state(void *userdata)
     check_first_answer(x);
 }
 
-/* ---- all of it */
+/* ---- start and stop */
 
 static int exec_start(struct daemon *daemon, struct error *e)
 {
     static const struct environment_callbacks callbacks = {.changed = on_changed,
                                                            .state = on_environment_state};
     static const struct job_callbacks job_callbacks = {.ended = on_ended,
-                                                       .asked_to_end = on_asked_to_end};
+                                                       .terminate = on_terminate};
     struct exec *x = CONTAINER_OF(daemon, struct exec, daemon);
     int r = secmem_harden_lending(e);
 
@@ -312,7 +312,7 @@ int exec_run(const struct exec_options *options, struct error *e)
         job_signals(&signals);
     if (r >= 0)
         r = daemon_run(&x.daemon, &ops, &signals, e);
-    /* connections are closed and objects freed: what follows takes only the environment along */
+    /* connections are closed and objects freed; the environment is all that is left */
     if (r >= 0 && x.envp != NULL)
         x.exit_status = launch_exit_status(launch_replace(&x.launch, options->command, x.envp, e));
     secmem_free(x.envp);

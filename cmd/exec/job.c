@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The command leads a process group of its own, so that it can be stopped with its helpers. What a
- * shell and a terminal do to us, we do to it:
+ * The command leads a process group of its own, so that it can be stopped with its children. We
+ * forward to it what a shell and a terminal do to us:
  *
- *  - Signals that we get are passed on: to the command, or to its whole group when they come from
- *    the terminal, as the terminal would have sent them there.
- *  - The terminal. With standard input and output on it, the command's group becomes its foreground
- *    at once, and Ctrl-C goes there without us. In a pipeline it stays in the background, as
- *    another member may be the one that reads the keyboard (`... | less`); it gets the terminal
- *    when it is stopped for want of it (SIGTTIN, SIGTTOU).
+ *  - Signals: to the command, or to its whole group when the kernel sent them, as the terminal
+ * would have.
+ *  - The terminal. If it is standard input and output, the command's group becomes its foreground
+ *    group at once, and Ctrl-C reaches the command without us. In a pipeline the group stays in the
+ *    background, as another member may read the keyboard (`... | less`); it gets the terminal when
+ *    it is stopped for using it (SIGTTIN, SIGTTOU).
  *  - Ctrl-Z. When the terminal stops the command,
- *      1. our own group is stopped, ourselves included, which is what the shell waits for;
- *      2. the shell takes the terminal; `fg` gives it to our group and continues that;
- *      3. we hand it on if the command had it, and continue the command.
- *    Where no shell could continue us (an orphaned process group, such as a container's first
- *    process) the kernel does not stop us in step 1 and the command goes on at once.
- *  - When the command ends the terminal is ours again, for whoever shares our group.
+ *      1. we stop our own group, ourselves included; the shell waits for that;
+ *      2. the shell takes the terminal; `fg` gives it to our group and continues the group;
+ *      3. we give the terminal to the command if it had it, and continue the command.
+ *    Without a shell that could continue us (an orphaned process group, such as a container's first
+ *    process) the kernel does not stop us in step 1, and the command continues at once.
+ *  - When the command exits, we take the terminal back for our group.
  *
- * SIGSTOP sent to the command stops the command alone: nobody would know that we are to be
+ * SIGSTOP to the command stops the command alone: its sender does not know that we would have to be
  * continued as well.
  */
 #include "cmd/exec/job.h"
@@ -37,16 +37,16 @@ struct job {
     const struct job_callbacks *callbacks;
     void *userdata;
     int tty_fd;        /* of the controlling terminal; -1 without one */
-    bool has_terminal; /* the command is to have it whenever we could */
-    pid_t pid;         /* 0 if there is no command */
+    bool has_terminal; /* the command gets the terminal whenever we own it */
+    pid_t pid;         /* 0: no command is running */
     sd_event_source *child_source;
     sd_event_source *kill_timer;
 };
 
 /* ---- which signals */
 
-/* What the kernel raises for our own doings, or what cannot be taken, is not passed on. */
-static bool is_passed_on(int signo)
+/* Not the signals that the kernel raises for our own faults, nor those that cannot be handled. */
+static bool is_forwarded(int signo)
 {
     static const int ours[] = {SIGKILL, SIGSTOP, SIGCHLD,   SIGPIPE, SIGILL, SIGTRAP,
                                SIGABRT, SIGBUS,  SIGFPE,    SIGSEGV, SIGSYS, SIGXCPU,
@@ -55,10 +55,10 @@ static bool is_passed_on(int signo)
     for (size_t i = 0; i < ELEMENTS_OF(ours); i++)
         if (signo == ours[i])
             return false;
-    return signo < __SIGRTMIN || signo >= SIGRTMIN; /* those between are the C library's */
+    return signo < __SIGRTMIN || signo >= SIGRTMIN; /* the C library uses those between */
 }
 
-static bool asks_to_end(int signo)
+static bool terminates(int signo)
 {
     return signo == SIGTERM || signo == SIGINT || signo == SIGHUP || signo == SIGQUIT;
 }
@@ -67,9 +67,9 @@ void job_signals(sigset_t *ret_signals)
 {
     sigemptyset(ret_signals);
     for (int signo = 1; signo <= SIGRTMAX; signo++)
-        if (is_passed_on(signo))
+        if (is_forwarded(signo))
             sigaddset(ret_signals, signo);
-    /* tcsetpgrp() from the background would stop us; blocked, it succeeds */
+    /* tcsetpgrp() from the background would stop us unless this is blocked */
     sigaddset(ret_signals, SIGTTOU);
 }
 
@@ -80,14 +80,14 @@ static bool owns_terminal(const struct job *job, pid_t group)
     return job->tty_fd >= 0 && tcgetpgrp(job->tty_fd) == group;
 }
 
-static void hand_terminal_over(struct job *job)
+static void give_terminal(struct job *job)
 {
     job->has_terminal = true;
     if (owns_terminal(job, getpgrp()))
         tcsetpgrp(job->tty_fd, job->pid);
 }
 
-/* The group is asked for by number: it may have no process any more. */
+/* @group: by number, as its last process may have exited */
 static void take_terminal_back(const struct job *job, pid_t group)
 {
     if (owns_terminal(job, group))
@@ -96,7 +96,7 @@ static void take_terminal_back(const struct job *job, pid_t group)
 
 /* ---- signalling */
 
-/* A command that has moved to another group is still reached itself. */
+/* A command that has left its group still gets the signal. */
 static void signal_group(const struct job *job, int signo)
 {
     if (kill(-job->pid, signo) < 0 && errno == ESRCH)
@@ -106,13 +106,13 @@ static void signal_group(const struct job *job, int signo)
 static void resume(struct job *job)
 {
     if (job->has_terminal)
-        hand_terminal_over(job);
+        give_terminal(job);
     signal_group(job, SIGCONT);
 }
 
 /*
- * Stop our group until somebody continues it.
- * Return: whether that happened; not if the kernel found that nobody could.
+ * Stop our group until a shell continues it.
+ * Return: whether we were stopped; the kernel does not stop an orphaned process group.
  */
 static bool suspend_group(void)
 {
@@ -124,7 +124,7 @@ static bool suspend_group(void)
     sigemptyset(&continued);
     sigaddset(&continued, SIGCONT);
     kill(0, SIGTSTP);
-    pthread_sigmask(SIG_UNBLOCK, &stop, NULL); /* here we stop */
+    pthread_sigmask(SIG_UNBLOCK, &stop, NULL); /* stopped in this call */
     pthread_sigmask(SIG_BLOCK, &stop, NULL);
     return sigtimedwait(&continued, NULL, &no_wait) == SIGCONT;
 }
@@ -136,7 +136,7 @@ static void on_stopped(struct job *job, int signo)
     if (job->tty_fd < 0 || signo == SIGSTOP)
         return;
     if (wants_terminal && owns_terminal(job, getpgrp())) {
-        hand_terminal_over(job);
+        give_terminal(job);
         signal_group(job, SIGCONT);
         return;
     }
@@ -144,7 +144,7 @@ static void on_stopped(struct job *job, int signo)
         resume(job);
 }
 
-static void pass_on(struct job *job, const struct signalfd_siginfo *info)
+static void forward(struct job *job, const struct signalfd_siginfo *info)
 {
     int signo = (int)info->ssi_signo;
 
@@ -162,15 +162,15 @@ static int on_signal(sd_event_source *source, const struct signalfd_siginfo *inf
     int signo = (int)info->ssi_signo;
 
     if (job->pid != 0)
-        pass_on(job, info);
+        forward(job, info);
     else if (signo == SIGTSTP)
         suspend_group();
-    if (asks_to_end(signo))
-        job->callbacks->asked_to_end(job->userdata, signo);
+    if (terminates(signo))
+        job->callbacks->terminate(job->userdata, signo);
     return 0;
 }
 
-/* ---- its end */
+/* ---- the command exits or stops */
 
 static int on_child(sd_event_source *source, const siginfo_t *info, void *userdata)
 {
@@ -194,7 +194,8 @@ static int on_grace_over(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct job *job = userdata;
 
-    log_warn("the command did not end in time; killing it", "pid", LOG_NUM(job->pid));
+    log_warn("the command did not exit within the grace period; killing it", "pid",
+             LOG_NUM(job->pid));
     signal_group(job, SIGKILL);
     return 0;
 }
@@ -202,12 +203,12 @@ static int on_grace_over(sd_event_source *source, uint64_t usec, void *userdata)
 void job_stop(struct job *job, span_us grace)
 {
     signal_group(job, SIGTERM);
-    signal_group(job, SIGCONT); /* what is stopped does not see the other */
+    signal_group(job, SIGCONT); /* a stopped process handles SIGTERM when it continues */
     if (grace == SPAN_FOREVER)
         return;
     if (sd_event_add_time_relative(job->event, &job->kill_timer, CLOCK_MONOTONIC, grace,
                                    TIMER_SLACK, on_grace_over, job) < 0)
-        log_error("cannot set a timer; the command is given all the time it takes");
+        log_error("cannot set the timer for the grace period; the command will not be killed");
 }
 
 void job_signal(struct job *job, int signo)
@@ -216,7 +217,7 @@ void job_signal(struct job *job, int signo)
         kill(job->pid, signo);
 }
 
-/* ---- all of it */
+/* ---- start and end of a job */
 
 int job_start(struct job *job, char *const envp[], struct error *e)
 {
@@ -229,7 +230,7 @@ int job_start(struct job *job, char *const envp[], struct error *e)
         return r;
     r = sd_event_add_child(job->event, &job->child_source, job->pid, WEXITED | WSTOPPED, on_child,
                            job);
-    if (r >= 0) /* it may be stopped many times */
+    if (r >= 0) /* the command may be stopped many times */
         r = sd_event_source_set_enabled(job->child_source, SD_EVENT_ON);
     if (r >= 0)
         return 0;
@@ -245,7 +246,7 @@ static int take_signals(struct job *job)
     int r = 0;
 
     for (int signo = 1; signo <= SIGRTMAX && r >= 0; signo++)
-        if (is_passed_on(signo))
+        if (is_forwarded(signo))
             r = sd_event_add_signal(job->event, NULL, signo, on_signal, job);
     return r;
 }
@@ -258,7 +259,7 @@ int job_new(sd_event *event, const struct launch *launch, char *const argv[],
     int r;
 
     if (job == NULL)
-        return error_set_errno(e, -ENOMEM, "cannot set the job up");
+        return error_set_errno(e, -ENOMEM, "cannot create the job");
     *job = (struct job){.event = sd_event_ref(event),
                         .launch = launch,
                         .argv = argv,
@@ -266,10 +267,10 @@ int job_new(sd_event *event, const struct launch *launch, char *const argv[],
                         .userdata = userdata,
                         .tty_fd = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY)};
     job->has_terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
-    signal(SIGCHLD, SIG_DFL); /* ignored by our parent, children would vanish unseen */
+    signal(SIGCHLD, SIG_DFL); /* if our parent ignored it, the kernel would reap the command */
     r = take_signals(job);
     if (r < 0)
-        return error_set_errno(e, r, "cannot take signals");
+        return error_set_errno(e, r, "cannot handle signals");
     *ret_job = TAKE(job);
     return 0;
 }

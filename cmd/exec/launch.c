@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A child is made by posix_spawn(), which shares our memory with it until it calls execve(): no
- * copy of a secret comes to be in another process. Its limits are lent for that moment by this
- * process, as there is no place in posix_spawn() to set them.
+ * posix_spawn() creates the child; it shares our memory until execve(), so no other process ever
+ * has a copy of a secret. posix_spawn() cannot set limits: this process takes on the inherited ones
+ * for that moment, and the child inherits them.
  */
 #include "cmd/exec/launch.h"
 
@@ -26,7 +26,7 @@ static int descriptor_compare(const void *a, const void *b)
     return *x < *y ? -1 : *x > *y;
 }
 
-static int note_descriptor(struct launch *launch, int fd)
+static int add_descriptor(struct launch *launch, int fd)
 {
     int *more = reallocarray(launch->descriptors, launch->n_descriptors + 1, sizeof(*more));
 
@@ -37,7 +37,7 @@ static int note_descriptor(struct launch *launch, int fd)
     return 0;
 }
 
-static int note_descriptors(struct launch *launch)
+static int add_descriptors(struct launch *launch)
 {
     _cleanup_(dir_closep) DIR *dir = opendir("/proc/self/fd");
     const struct dirent *entry;
@@ -49,7 +49,7 @@ static int note_descriptors(struct launch *launch)
         int fd = (int)strtol(entry->d_name, NULL, 10);
 
         if (entry->d_name[0] != '.' && fd != dirfd(dir))
-            r = note_descriptor(launch, fd);
+            r = add_descriptor(launch, fd);
     }
     if (launch->n_descriptors > 0)
         qsort(launch->descriptors, launch->n_descriptors, sizeof(int), descriptor_compare);
@@ -57,7 +57,7 @@ static int note_descriptors(struct launch *launch)
 }
 
 /*
- * Ours are close-on-exec from birth, but not those that libraries open (libcurl's socket pairs).
+ * Our descriptors are close-on-exec, but libraries open some that are not (libcurl's socket pairs).
  * All but the inherited ones get the flag.
  */
 static void keep_descriptors(const struct launch *launch)
@@ -81,9 +81,9 @@ int launch_init(struct launch *launch, struct error *e)
     *launch = (struct launch){.descriptors = NULL};
     pthread_sigmask(SIG_SETMASK, NULL, &launch->mask);
     sigaction(SIGPIPE, NULL, &launch->on_sigpipe);
-    r = note_descriptors(launch);
-    secmem_inherited_save(&launch->limits); /* opens one of ours */
-    return r < 0 ? error_set_errno(e, r, "cannot see which descriptors are open") : 0;
+    r = add_descriptors(launch);
+    secmem_inherited_save(&launch->limits); /* opens a descriptor, so after add_descriptors() */
+    return r < 0 ? error_set_errno(e, r, "cannot list open descriptors") : 0;
 }
 
 void launch_deinit(struct launch *launch)
@@ -92,7 +92,7 @@ void launch_deinit(struct launch *launch)
     free(launch->descriptors);
 }
 
-/* ---- finding it */
+/* ---- finding the command */
 
 static const char *path_of(char *const envp[])
 {
@@ -105,7 +105,7 @@ static const char *path_of(char *const envp[])
     return PATH_DEFAULT;
 }
 
-/* Return: 0 for a file that can be run; -EACCES for one that cannot, -ENOENT for none. */
+/* Return: 0 for an executable file; -EACCES for another file; -ENOENT. */
 static int check_file(const char *file)
 {
     struct stat status;
@@ -115,8 +115,8 @@ static int check_file(const char *file)
     return S_ISREG(status.st_mode) && access(file, X_OK) == 0 ? 0 : -EACCES;
 }
 
-/* As a shell does: an empty element is the working directory, a file that cannot be run is passed
- * over. @ret_file: the caller's */
+/* As a shell does: an empty element is the working directory; other files than executable ones are
+ * skipped. @ret_file: the caller's */
 static int find_on_path(const char *name, const char *path, char **ret_file)
 {
     int result = -ENOENT;
@@ -161,7 +161,7 @@ static int find_command(const char *name, char *const envp[], char **ret_file, s
     return r;
 }
 
-/* The file was there a moment ago, so it is what it names behind "#!" that is not. */
+/* find_command() has found the file, so ENOENT is about the interpreter that it names. */
 static int execution_failed(const char *file, int r, struct error *e)
 {
     if (r == -ENOENT)
@@ -176,7 +176,7 @@ int launch_exit_status(int result)
     return result == -ENOENT ? 127 : 126;
 }
 
-/* ---- starting it */
+/* ---- starting the command */
 
 int launch_replace(const struct launch *launch, char *const argv[], char *const envp[],
                    struct error *e)

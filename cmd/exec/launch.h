@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Starting somebody's command, with everything that it inherits as we found it ourselves: signal
- * mask and dispositions, limits, descriptors. Only its environment is another one.
+ * Starting the command. It inherits what we inherited: signal mask and dispositions, limits and
+ * descriptors. Only its environment differs.
  */
 #include <signal.h>
 #include <sys/types.h>
@@ -18,16 +18,16 @@ struct launch {
 };
 
 /*
- * Keep what is there; must precede everything that changes it.
+ * Save what this process inherited; must precede everything that changes it.
  * Return: 0; -errno with @e. Either way launch_deinit() is due.
  */
 int launch_init(struct launch *launch, struct error *e);
 void launch_deinit(struct launch *launch);
 
 /*
- * Let the command take this process's place. It is looked for along the PATH of @envp.
- * Return: only on failure: -ENOENT when there is no such command, other -errno when it cannot be
- * run; with @e.
+ * Replace this process by the command, found on the PATH of @envp.
+ * Return: on failure only: -ENOENT when the command does not exist, other -errno when it cannot be
+ * executed; with @e.
  */
 int launch_replace(const struct launch *launch, char *const argv[], char *const envp[],
                    struct error *e);
@@ -35,10 +35,10 @@ int launch_replace(const struct launch *launch, char *const argv[], char *const 
 /*
  * Start the command as a child, as the leader of a process group of its own.
  * @tty_fd: the terminal whose foreground that group becomes before the command runs, or -1
- * Return: 0, *ret_pid is to be waited for; as launch_replace().
+ * Return: 0, the caller has to wait for *ret_pid; as launch_replace().
  */
 int launch_spawn(const struct launch *launch, char *const argv[], char *const envp[], int tty_fd,
                  pid_t *ret_pid, struct error *e);
 
-/* What a shell would exit with for a failure of the two: 127 or 126. */
+/* A shell's exit status for a failure of these two: 127 or 126. */
 int launch_exit_status(int result);

@@ -43,17 +43,17 @@ void exec_options_help(const char *program)
         "      --env-from secret/NAME[:PREFIX], --env-from configmap/NAME[:PREFIX]\n"
         "                          every key, with PREFIX before its name; --env wins over it\n"
         "      --env-spec FILE     the env: and envFrom: lists of a container, as YAML or JSON\n"
-        "      --env-names any     take keys as they are for names, as Kubernetes 1.30 and\n"
-        "                          later does; otherwise those that are not valid are skipped\n"
+        "      --env-names any     allow keys with any name, as Kubernetes 1.30 and later does;\n"
+        "                          otherwise keys that are not valid names are skipped\n"
         "      --optional          objects and keys of --env and --env-from may be missing\n"
         "\n"
         "What happens when a value changes:\n"
-        "      --on-change ignore  nothing (the default): the command takes secretfs' place\n"
-        "      --on-change restart end the command and start it again\n"
+        "      --on-change ignore  nothing (the default): the command replaces secretfs\n"
+        "      --on-change restart stop the command and start it again\n"
         "      --on-change signal:NAME\n"
         "                          send it a signal, such as signal:HUP\n"
-        "      --grace DURATION    how long it may take to end before it is killed: 10s (the\n"
-        "                          default)\n"
+        "      --grace DURATION    how long it may take to exit before it is killed (default:\n"
+        "                          10s)\n"
         "\n"
         "Where the objects come from:\n" SOURCE_OPTIONS_HELP "\n" SOURCE_OPTIONS_LOG_HELP
         "  -h, --help              show this help\n"
@@ -65,7 +65,7 @@ void exec_options_help(const char *program)
 
 /* ---- values */
 
-/* With or without SIG, or a number. Return: 0 if there is no such signal. */
+/* @text: a name with or without SIG, or a number. Return: 0 for an unknown signal. */
 static int parse_signal(const char *text)
 {
     const char *name = str_after(text, "SIG") != NULL ? str_after(text, "SIG") : text;
@@ -94,17 +94,21 @@ static int parse_on_change(const char *text, struct exec_options *o, struct erro
         return 0;
     }
     if (name == NULL)
-        return error_set(e, -EINVAL,
-                         "--on-change takes ignore, restart or signal:NAME, not \"%.32s\"", text);
+        return error_set(
+            e, -EINVAL,
+            "invalid --on-change \"%.32s\", expected one of: ignore, restart, signal:NAME", text);
     o->on_change = ON_CHANGE_SIGNAL;
     o->signal = parse_signal(name);
-    return o->signal != 0 ? 0 : error_set(e, -EINVAL, "\"%.32s\" is no signal: say HUP", name);
+    return o->signal != 0
+               ? 0
+               : error_set(e, -EINVAL, "unknown signal \"%.32s\", expected a name such as HUP",
+                           name);
 }
 
 static int parse_names(const char *text, struct exec_options *o, struct error *e)
 {
     if (!streq(text, "any"))
-        return error_set(e, -EINVAL, "--env-names takes \"any\", not \"%.32s\"", text);
+        return error_set(e, -EINVAL, "invalid --env-names \"%.32s\", expected: any", text);
     o->spec.names = ENV_NAMES_ANY;
     return 0;
 }
@@ -113,7 +117,7 @@ static int add_file(struct exec_options *o, const char *path, struct error *e)
 {
     int r = env_spec_add_file(&o->spec, path, e);
 
-    return r == -EINVAL ? -EBADMSG : r; /* no fault of the command line */
+    return r == -EINVAL ? -EBADMSG : r; /* not a usage error */
 }
 
 static int add_to_spec(struct exec_options *o, int option, const char *value, struct error *e)
@@ -132,9 +136,9 @@ static int add_to_spec(struct exec_options *o, int option, const char *value, st
     }
 }
 
-/* ---- all of it */
+/* ---- the command line */
 
-/* What counts for all the others, wherever it stands. */
+/* Options that affect others, in any position. */
 static int set_first(void *userdata, int option, const char *value, struct error *e)
 {
     struct exec_options *o = userdata;
@@ -174,7 +178,7 @@ static int set_second(void *userdata, int option, const char *value, struct erro
     }
 }
 
-/* The first word that is no option begins the command, with "--" before it or not. */
+/* The command begins at the first argument that is not an option, or after "--". */
 static int parse_options(int argc, char *argv[], struct exec_options *o, struct error *e)
 {
     static arguments_set_fn *const passes[] = {set_first, set_second};
@@ -196,11 +200,9 @@ int exec_options_parse(int argc, char *argv[], struct exec_options *ret_options,
     if (r != 0)
         return r == ARGUMENTS_ENOUGH ? 0 : r;
     if (o->command[0] == NULL)
-        return error_set(e, -EINVAL, "a command is needed: -- COMMAND [ARGUMENT...]");
+        return error_set(e, -EINVAL, "a command is required: -- COMMAND [ARGUMENT...]");
     if (o->spec.n_sources == 0)
-        return error_set(e, -EINVAL,
-                         "nothing is to go into the environment: use --env, --env-from or "
-                         "--env-spec");
+        return error_set(e, -EINVAL, "no variables: use --env, --env-from or --env-spec");
     return source_options_check(&o->from, e);
 }
 

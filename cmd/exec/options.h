@@ -8,7 +8,7 @@
 
 /* What to do when a value changes. */
 enum on_change {
-    ON_CHANGE_IGNORE, /* nothing, so that nobody has to stay */
+    ON_CHANGE_IGNORE, /* nothing: the command replaces this process */
     ON_CHANGE_RESTART,
     ON_CHANGE_SIGNAL,
 };
@@ -25,13 +25,13 @@ struct exec_options {
 };
 
 /*
- * Parse the arguments after the subcommand's name, and read the files they name.
+ * Parse the arguments after the subcommand's name, and read the files that they name.
  * @argv: argv[0] is the subcommand
  * Return: 0; -EINVAL for a usage error, any other -errno for one of the system, with @e.
- * ret_options is to be given to exec_options_deinit() in any case.
+ * Either way exec_options_deinit() is due.
  */
 int exec_options_parse(int argc, char *argv[], struct exec_options *ret_options, struct error *e);
 void exec_options_deinit(struct exec_options *options);
 
-/* Print what `secretfs exec --help` says. */
+/* Print the help of `secretfs exec`. */
 void exec_options_help(const char *program);

@@ -8,7 +8,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 
-/* The child died without a word if there is none. */
+/* Return: the status that the child reports, or exits with; EXIT_FAILURE if it dies of a signal. */
 static int wait_for_report(int fd, pid_t child)
 {
     unsigned char exit_status;
@@ -32,14 +32,14 @@ int background_enter(struct background *background, struct error *e)
     pid_t pid;
 
     if (pipe2(fds, O_CLOEXEC) < 0)
-        return error_set_errno(e, negative_errno(), "cannot go to the background");
+        return error_set_errno(e, negative_errno(), "cannot fork into the background");
     pid = fork();
     if (pid < 0) {
         int r = negative_errno();
 
         fd_close(fds[0]);
         fd_close(fds[1]);
-        return error_set_errno(e, r, "cannot go to the background");
+        return error_set_errno(e, r, "cannot fork into the background");
     }
     if (pid > 0) {
         fd_close(fds[1]);
@@ -57,8 +57,7 @@ static bool is_regular_file(int fd)
     return fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
 }
 
-/* A terminal or a pipe that stayed open would keep whoever reads it waiting; a log file may stay.
- */
+/* A reader of a terminal or a pipe would wait for us to close it; a log file stays open. */
 static void release_terminal(void)
 {
     _cleanup_(fd_closep) int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -79,9 +78,8 @@ static void report(struct background *background, int status)
 
     if (background->report_fd < 0)
         return;
-    /* if the parent is gone, there is nobody to tell */
     if (write(background->report_fd, &byte, 1) < 0)
-        log_debug("nobody waits for the background process any more");
+        log_debug("the parent of the background process has ended");
     background->report_fd = fd_close(background->report_fd);
 }
 
@@ -92,8 +90,8 @@ void background_ready(struct background *background)
     if (chdir("/") < 0)
         log_debug("cannot change to /");
     /*
-     * Not before: until it is mounted, autofs lets only systemd's own process group get to a mount
-     * point that it holds others back from; and an interrupt at the terminal ends both of us.
+     * Not earlier: until the mount is there, autofs lets only systemd's own process group pass to
+     * the mount point, and Ctrl-C at the terminal has to end both parent and child.
      */
     setsid();
     release_terminal();

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Going to the background: the command returns to its user when the work has begun, or failed to.
- * The child does everything from the start; the parent waits to be told how it went.
+ * Running in the background: the child does the work from its start; the parent waits for the
+ * child's report and exits with its status, so that the command returns when the mount is readable.
  */
 #include "base/error.h"
 
@@ -17,14 +17,14 @@ struct background {
     }
 
 /*
- * Fork. Returns in the child only; the parent waits for the report and exits with its status. Until
- * it is ready, the child keeps the terminal for what it has to say.
+ * Fork. Returns in the child only; the parent waits for the report and exits with its status. The
+ * child keeps the terminal for its messages until background_ready().
  * Must precede the first thread. Return: 0; -errno with @e, in the parent, when fork failed.
  */
 int background_enter(struct background *background, struct error *e);
 
-/* The parent may go: exit status 0. From here on nobody waits and the terminal is let go of. */
+/* Let the parent exit with status 0, and detach from the terminal. */
 void background_ready(struct background *background);
 
-/* The parent is to exit with @status. In the foreground this does nothing. */
+/* Let the parent exit with @status. Does nothing in the foreground or after background_ready(). */
 void background_failed(struct background *background, int status);

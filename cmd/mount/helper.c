@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What mount(8) runs for the type fuse.secretfs, whether somebody typed it, fstab says so, or
- * systemd does it for a .mount unit:
+ * mount(8) runs this for the type fuse.secretfs: from a command line, for fstab, or for systemd's
+ * .mount units:
  *
  *     mount.fuse.secretfs SOURCE DIR [-sfnv] [-N NAMESPACE] [-o OPTIONS] [-t TYPE]
  *
  * It is `secretfs mount` with another command line and mount(8)'s exit codes. It returns when the
- * files are readable, so that what is ordered after the mount finds them; a process in the
- * background serves on, which ends when the mount is taken down.
+ * files are readable, so that units ordered after the mount find them; a process in the background
+ * serves the mount until it is unmounted.
  *
- * -n and -v say nothing that matters here: there is no mtab, and mount(8) itself tells what it did.
+ * -n and -v have no effect: there is no mtab, and mount(8) itself prints what it mounted.
  */
 #include "cmd/mount/helper.h"
 
@@ -24,7 +24,7 @@ enum mount_exit { MOUNT_EXIT_USAGE = 1, MOUNT_EXIT_FAILED = 32 };
 
 struct helper_call {
     struct mount_request request;
-    bool is_fake; /* -f: everything but mounting */
+    bool is_fake; /* -f: check everything, mount nothing */
     bool wants_help;
 };
 
@@ -35,8 +35,8 @@ static void print_help(const struct invocation *invocation)
            "For mount(8): mount -t fuse.secretfs secret/NAME|configmap/NAME DIR [-o OPTIONS]\n"
            "\n"
            "OPTIONS are those of `secretfs mount`, separated by commas, as in\n"
-           "namespace=prod,kubeconfig=/etc/secretfs/kubeconfig. With volume=FILE any word will do\n"
-           "as SOURCE; it is what df shows. mount.fuse.secretfs(8) tells more.\n",
+           "namespace=prod,kubeconfig=/etc/secretfs/kubeconfig. With volume=FILE, SOURCE can be\n"
+           "any word, which df shows. mount.fuse.secretfs(8) describes the options.\n",
            invocation->program);
 }
 
@@ -44,7 +44,7 @@ static int parse_type(const char *type, struct error *e)
 {
     if (streq(type, "fuse.secretfs") || streq(type, "secretfs"))
         return 0;
-    return error_set(e, -EINVAL, "this mounts the type fuse.secretfs, not \"%.64s\"", type);
+    return error_set(e, -EINVAL, "unknown type \"%.64s\", expected fuse.secretfs", type);
 }
 
 static int parse_option(int option, struct helper_call *call, struct error *e)
@@ -69,12 +69,11 @@ static int parse_option(int option, struct helper_call *call, struct error *e)
         return 0;
     case 'N':
         return error_set(e, -EINVAL,
-                         "-N does not work here: enter the namespace with nsenter, and mount "
-                         "there");
+                         "-N is not supported: enter the namespace with nsenter, and mount there");
     case ':':
         return error_set(e, -EINVAL, "option -%c needs a value", optopt);
     default:
-        return error_set(e, -EINVAL, "there is no option -%c", optopt);
+        return error_set(e, -EINVAL, "unknown option -%c", optopt);
     }
 }
 
@@ -89,7 +88,7 @@ static int parse_call(int argc, char *argv[], struct helper_call *call, struct e
     if (r < 0 || call->wants_help)
         return r;
     if (argc - optind != 2)
-        return error_set(e, -EINVAL, "a source and a directory are needed: secret/NAME DIR");
+        return error_set(e, -EINVAL, "a source and a directory are required: secret/NAME DIR");
     call->request.source = argv[optind];
     call->request.mountpoint = argv[optind + 1];
     return 0;
@@ -101,7 +100,7 @@ static int failed(const struct invocation *invocation, enum mount_exit code, con
     return (int)code;
 }
 
-/* The parent exits with what is returned here, too. */
+/* The parent process exits with the same code. */
 static int run_call(const struct invocation *invocation, const struct helper_call *call)
 {
     struct background background = BACKGROUND_NONE;

@@ -2,16 +2,16 @@
 /*
  * The life of a mount:
  *
- *   waiting     the source was asked; nothing is mounted (G1)
+ *   waiting     the object was requested; nothing is mounted (G1)
  *      | first payload
- *   publishing  the file system exists where nobody sees it, the payload goes into it
+ *   publishing  the file system exists but is attached to no path; the payload is written to it
  *      | published
- *   ready       it is attached to the mount point; whoever started us may go on
- *      | new payloads are published as they come; trouble at the source changes nothing here
- *   ending      a signal, or the mount point was unmounted
+ *   ready       it is attached to the mount point; the parent process exits
+ *      | new payloads are published as they arrive; a failing source changes nothing here
+ *   stopping    a signal, or the mount point was unmounted
  *
- * Until it is ready, anything that goes wrong with the mount ends the program with an error, and so
- * does --wait. After that only the two ends in the drawing are left.
+ * Before it is ready, every failure and the end of --wait end the process with an error. After that
+ * only the two events in the drawing do.
  */
 #include "cmd/mount/mount.h"
 
@@ -44,12 +44,12 @@ struct mount {
     struct tree *tree;
     struct session *session;
     struct publisher *publisher;
-    struct status_socket *control;
+    struct status_socket *status;
 
     sd_event_source *wait_timer; /* --wait */
 };
 
-/* ---- waiting for the object */
+/* ---- waiting for the object: --wait */
 
 /* With --wait 0 the first answer decides. */
 static void check_first_answer(struct mount *m)
@@ -75,9 +75,9 @@ static int on_wait_over(sd_event_source *source, uint64_t usec, void *userdata)
     return 0;
 }
 
-/* ---- showing it */
+/* ---- mounting */
 
-static int describe(void *userdata, uint64_t *cursor, struct buf *part)
+static int write_status(void *userdata, uint64_t *cursor, struct buf *part)
 {
     struct mount *m = userdata;
     cJSON *process = cJSON_CreateObject(), *volume = cJSON_CreateObject();
@@ -93,20 +93,20 @@ static int describe(void *userdata, uint64_t *cursor, struct buf *part)
     return r < 0 ? -ENOMEM : 0;
 }
 
-/* The first payload is in place: show it. */
+/* The first payload is published: attach the file system to the mount point. */
 static int on_ready(void *userdata, struct error *e)
 {
     struct mount *m = userdata;
-    struct error control_error = ERROR_INIT;
+    struct error status_error = ERROR_INIT;
     int r = session_attach(m->session, e);
 
     if (r < 0)
         return r;
-    if (status_socket_new(m->daemon.event, session_device(m->session), describe, m, &m->control,
-                          &control_error) < 0)
-        log_warn("no status will be available", "reason", control_error.text);
+    if (status_socket_new(m->daemon.event, session_device(m->session), write_status, m, &m->status,
+                          &status_error) < 0)
+        log_warn("cannot serve the status of this mount", "reason", status_error.text);
     m->wait_timer = sd_event_source_disable_unref(m->wait_timer);
-    background_ready(m->background); /* a command that worked says nothing: what follows is log */
+    background_ready(m->background); /* what follows is for the log, not for the terminal */
     service_manager_status(PUBLISHED_TEXT(&m->published));
     service_manager_ready();
     log_info("mounted", "mountpoint", m->options->mountpoint);
@@ -133,18 +133,17 @@ static void on_session_ended(void *userdata)
 {
     struct mount *m = userdata;
 
-    log_info("unmounted from outside; ending", "mountpoint", m->options->mountpoint);
+    log_info("unmounted by another process; stopping", "mountpoint", m->options->mountpoint);
     sd_event_exit(m->daemon.event, 0);
 }
 
-/* Make the file system, unseen. */
+/* Create the file system, attached to no path. */
 static int start_session(struct mount *m, struct error *e)
 {
     const struct mount_options *o = m->options;
     const struct volume_spec *spec = o->spec;
     const struct tree_options tree_options = {
-        /* an ordinary user may only change directories that are theirs, so only files are others'
-         */
+        /* an ordinary user can only write to their own directories: the uid goes to files only */
         .uid = geteuid() == 0 ? spec->uid : geteuid(),
         .gid = spec->fs_group != VOLUME_ID_UNSET ? spec->fs_group : spec->gid,
         .root_mode = volume_spec_root_mode(spec),
@@ -162,7 +161,7 @@ static int start_session(struct mount *m, struct error *e)
     int r = tree_new(&tree_options, &m->tree);
 
     if (r < 0)
-        return error_set_errno(e, r, "cannot set the mount up");
+        return error_set_errno(e, r, "cannot create the mount");
     r = session_new(m->daemon.event, m->tree, &session_options, on_session_ended, m, &m->session,
                     e);
     if (r < 0)
@@ -191,7 +190,7 @@ static int on_place(void *userdata, struct publisher_place *ret_place, struct er
     return 0;
 }
 
-/* ---- all of it */
+/* ---- start and stop */
 
 static int start_publishing(struct mount *m, struct error *e)
 {
@@ -228,7 +227,7 @@ static int mount_start(struct daemon *daemon, struct error *e)
         return r;
     r = store_new(&m->store);
     if (r < 0)
-        return error_set_errno(e, r, "cannot set the store up");
+        return error_set_errno(e, r, "cannot create the store");
     r = source_options_open(&m->options->from, m->daemon.event, m->store, &m->source, &m->namespace,
                             e);
     if (r < 0)
@@ -239,12 +238,12 @@ static int mount_start(struct daemon *daemon, struct error *e)
     return start_publishing(m, e);
 }
 
-/* From the readers' end to the source, so that no callback reaches a freed object. */
+/* From the readers to the source, so that no callback reaches a freed object. */
 static void mount_stop(struct daemon *daemon)
 {
     struct mount *m = CONTAINER_OF(daemon, struct mount, daemon);
 
-    status_socket_close(m->control);
+    status_socket_close(m->status);
     sd_event_source_disable_unref(m->wait_timer);
     published_deinit(&m->published);
     publisher_free(m->publisher);
@@ -253,7 +252,7 @@ static void mount_stop(struct daemon *daemon)
     source_free(m->source);
     store_free(m->store);
     free(m->namespace);
-    status_socket_free(m->control); /* `secretfs unmount` waits for this */
+    status_socket_free(m->status); /* `secretfs unmount` waits for this */
 }
 
 int mount_run(const struct mount_options *options, struct background *background, struct error *e)

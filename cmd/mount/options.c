@@ -9,9 +9,9 @@
 #include "base/arguments.h"
 #include "volume/spec_parse.h"
 
-#define OPTION_TEXT_MAX 4096 /* what mount(2) itself takes: a page */
+#define OPTION_TEXT_MAX 4096 /* the limit of mount(2): a page */
 
-/* ---- long options, which "-o NAME=VALUE" can set as well */
+/* ---- long options; "-o NAME=VALUE" sets them as well */
 
 enum option_code {
     OPTION_FOREGROUND = 'f',
@@ -53,34 +53,34 @@ void mount_options_help(const char *program)
     printf("Usage: %s mount [options] secret/NAME|configmap/NAME MOUNTPOINT\n"
            "       %s mount [options] --volume FILE MOUNTPOINT\n"
            "\n"
-           "Show a Kubernetes Secret or ConfigMap as files and keep them current.\n"
+           "Mount a Kubernetes Secret or ConfigMap as files and keep them current.\n"
            "\n"
            "Where the object comes from:\n" SOURCE_OPTIONS_HELP "\n"
-           "What of it becomes files:\n"
+           "Which files the volume has:\n"
            "      --item KEY=PATH[:MODE]  only this key, at this path; may be repeated\n"
-           "      --default-mode MODE     of files: 0640 is octal, 416 the same in decimal;\n"
-           "                              0644 is the default\n"
-           "      --optional              neither the object nor its keys need be there\n"
-           "      --type TYPE             the type a secret has to be of: tls, basic-auth, or one\n"
-           "                              in full\n"
-           "      --tls hold              do not show a TLS secret whose key does not belong to\n"
-           "                              its certificate, or that has expired; \"report\" (the\n"
-           "                              default) only says so\n"
+           "      --default-mode MODE     mode of files: 0640 is octal, 416 the same in decimal\n"
+           "                              (default: 0644)\n"
+           "      --optional              the object and its keys may be missing\n"
+           "      --type TYPE             required type of the secret: tls, basic-auth, ..., or a\n"
+           "                              type in full\n"
+           "      --tls hold              keep the last valid pair while a TLS secret has expired\n"
+           "                              or its key does not match its certificate; \"report\"\n"
+           "                              (the default) shows the new one and logs a warning\n"
            "      --updates in-place      change the content of the files, for programs that\n"
            "                              watch a file itself, and files mounted alone;\n"
            "                              \"generations\" (the default) makes new files\n"
-           "      --on-revoked remove     take the files away when the API server no longer lets\n"
-           "                              us see the object; \"keep\" (the default) keeps them\n"
-           "      --volume FILE           all this from an entry of a pod's volumes, in YAML or\n"
-           "                              JSON: secret, configMap or projected\n"
+           "      --on-revoked remove     remove the files when the API server denies access to\n"
+           "                              the object; \"keep\" (the default) keeps them\n"
+           "      --volume FILE           read the volume from FILE: an entry of a pod's volumes\n"
+           "                              in YAML or JSON, secret, configMap or projected\n"
            "\n"
-           "Whose they are:\n"
+           "Owner of the files:\n"
            "      --uid UID, --gid GID    owner of the files\n"
-           "      --fs-group GID          as a pod's fsGroup: the group may read all of it\n"
+           "      --fs-group GID          as a pod's fsGroup: the group can read all files\n"
            "\n"
            "How it is mounted:\n"
            "  -f, --foreground        stay in the foreground; otherwise return as soon as the\n"
-           "                          files are readable and carry on in the background\n"
+           "                          files are readable and serve them in the background\n"
            "  -o OPTIONS              mount options, comma-separated: allow_other, noexec, exec,\n"
            "                          nosuid, suid, nodev, dev, noatime, ro, and any of the long\n"
            "                          options, as in uid=7\n"
@@ -108,7 +108,7 @@ static int set_object(struct mount_options *o, enum object_kind kind, const char
                       struct error *e)
 {
     if (!object_name_is_valid(name))
-        return error_set(e, -EINVAL, "\"%.64s\" is not a valid name for a %s", name,
+        return error_set(e, -EINVAL, "invalid name \"%.64s\" for a %s", name,
                          object_kind_word(kind));
     o->spec->kind = kind == OBJECT_SECRET ? VOLUME_SECRET : VOLUME_CONFIGMAP;
     source_of(o)->kind = kind;
@@ -121,8 +121,8 @@ static int parse_object(const char *text, struct mount_options *o, struct error 
     const char *name = object_kind_parse(text, &kind);
 
     if (name == NULL)
-        return error_set(e, -EINVAL, "\"%.64s\" is no object: say secret/NAME or configmap/NAME",
-                         text);
+        return error_set(e, -EINVAL,
+                         "invalid object \"%.64s\", expected secret/NAME or configmap/NAME", text);
     return set_object(o, kind, name, e);
 }
 
@@ -136,8 +136,8 @@ static int check_mountpoint(const char *path, char **ret_path, struct error *e)
                          path);
     if ((resolved == NULL || stat(resolved, &status) < 0) && errno == ENOTCONN)
         return error_set(e, -ENOTCONN,
-                         "%s holds a mount whose program is gone; run `secretfs unmount %s` first",
-                         path, path);
+                         "%s is the mount of a dead process; run `secretfs unmount %s` first", path,
+                         path);
     if (resolved == NULL || stat(resolved, &status) < 0)
         return error_set_errno(e, negative_errno(), "cannot use mount point %s", path);
     if (!S_ISDIR(status.st_mode))
@@ -161,8 +161,8 @@ static const struct {
 };
 
 /*
- * What says nothing new, or is meant for mount(8), fstab and systemd only. "rw" is among it as
- * mount(8) gives it to whoever did not ask for "ro"; the files are read-only all the same.
+ * Options without effect here, and those for mount(8), fstab and systemd. mount(8) passes "rw"
+ * unless the user says "ro"; the files are read-only all the same.
  */
 static bool is_ignored(const char *name)
 {
@@ -226,14 +226,13 @@ static int set_mount_option(struct mount_options *o, const char *name, const cha
     }
     if (streq(name, "remount"))
         return error_set(e, -EINVAL,
-                         "a secretfs mount cannot be remounted: unmount it, and mount it anew");
+                         "a secretfs mount cannot be remounted: unmount it, and mount it again");
     if (o->skips_unknown)
         return 0;
-    return error_set(e, -EINVAL, "unknown mount option \"%.64s\"; secretfs(1) has those there are",
-                     name);
+    return error_set(e, -EINVAL, "unknown mount option \"%.64s\"; secretfs(1) lists them", name);
 }
 
-/* The pieces stay in option_text, as the options keep pointing to them. */
+/* Values stay in option_text: the options point to them. */
 static int parse_mount_options(struct mount_options *o, const char *text, struct error *e)
 {
     char *at, *piece;
@@ -258,7 +257,7 @@ static int parse_mount_options(struct mount_options *o, const char *text, struct
 
 /* ---- by option */
 
-/* What the files are. */
+/* Options of the volume's spec. */
 static int set_volume_option(struct mount_options *o, int option, const char *value,
                              struct error *e)
 {
@@ -323,7 +322,7 @@ static int set_option(struct mount_options *o, int option, const char *value, st
 
 /* ---- from a file */
 
-/* What is said by arguments beside a file takes the place of what the file says. */
+/* Arguments have priority over the file. */
 static int override_spec(struct volume_spec *spec, const struct volume_spec *by)
 {
     if (by->uid != VOLUME_ID_UNSET)
@@ -348,7 +347,7 @@ static int read_volume(const char *path, struct volume_spec **ret_spec, struct e
         return error_set_errno(e, r, "cannot read %s", path);
     r = volume_spec_parse(buf_text(&text), text.len, ret_spec, e);
     if (r == -EINVAL)
-        r = -EBADMSG; /* no fault of the command line */
+        r = -EBADMSG; /* not a usage error */
     return r < 0 ? error_prefix(e, r, "%s", path) : 0;
 }
 
@@ -360,8 +359,8 @@ static int use_volume_file(struct mount_options *o, struct error *e)
     if (source_of(o)->n_items > 0 || source_of(o)->is_optional ||
         o->spec->default_mode != VOLUME_MODE_UNSET)
         return error_set(e, -EINVAL,
-                         "--item, --default-mode and --optional do not go with --volume: say "
-                         "that in %s",
+                         "--item, --default-mode and --optional cannot be combined with --volume: "
+                         "set them in %s",
                          o->volume_file);
     r = read_volume(o->volume_file, &spec, e);
     if (r < 0)
@@ -374,15 +373,15 @@ static int use_volume_file(struct mount_options *o, struct error *e)
     return 0;
 }
 
-/* ---- all of it */
+/* ---- the command line */
 
-/* Fill in what was left open. */
+/* Set defaults. */
 static int complete_spec(struct mount_options *o, struct error *e)
 {
     char text[VOLUME_TEXT_SIZE];
 
     if (o->spec->kind == VOLUME_CONFIGMAP && (o->spec->type != NULL || o->spec->holds_tls))
-        return error_set(e, -EINVAL, "%s is for secrets, and does not go with a ConfigMap",
+        return error_set(e, -EINVAL, "%s is for secrets and cannot be combined with a ConfigMap",
                          o->spec->type != NULL ? "--type" : "--tls hold");
     if (o->spec->uid == VOLUME_ID_UNSET)
         o->spec->uid = geteuid();
@@ -401,10 +400,10 @@ static int parse_positional(struct mount_options *o, char *positional[], int n, 
     int r;
 
     if (n != n_needed && o->volume_file != NULL)
-        return error_set(e, -EINVAL, "with --volume a mount point is needed, and no object");
+        return error_set(e, -EINVAL, "with --volume, give a mount point and no object");
     if (n != n_needed)
         return error_set(e, -EINVAL,
-                         "an object and a mount point are needed: secret/NAME MOUNTPOINT");
+                         "an object and a mount point are required: secret/NAME MOUNTPOINT");
     r = o->volume_file != NULL ? use_volume_file(o, e) : parse_object(positional[0], o, e);
     if (r == 0)
         r = complete_spec(o, e);
@@ -451,18 +450,18 @@ int mount_options_parse(int argc, char *argv[], struct mount_options *ret_option
     return r < 0 ? r : parse_arguments(argc, argv, ret_options, e);
 }
 
-/* ---- as mount(8) says it */
+/* ---- a request of mount(8) */
 
 /*
- * What mountinfo shows has to be what fstab says, or `mount -a` would not know that it is mounted.
- * fusermount3 takes it as one of several options.
+ * mountinfo has to show the source as fstab has it, or `mount -a` would mount it again. fusermount3
+ * gets it in its list of options, so no comma.
  */
 static int set_source(struct mount_options *o, const char *source, struct error *e)
 {
     char *copy;
 
     if (source[strcspn(source, ",\\")] != '\0')
-        return error_set(e, -EINVAL, "there can be no comma and no backslash in the source");
+        return error_set(e, -EINVAL, "invalid source: commas and backslashes are not allowed");
     copy = strdup(source);
     if (copy == NULL)
         return no_memory(e);

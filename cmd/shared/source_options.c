@@ -40,7 +40,7 @@ int source_options_set(struct source_options *o, int option, const char *value, 
         o->namespace = value;
         return object_namespace_is_valid(value)
                    ? 0
-                   : error_set(e, -EINVAL, "\"%.64s\" is not a valid namespace", value);
+                   : error_set(e, -EINVAL, "invalid namespace \"%.64s\"", value);
     case SOURCE_OPTION_KUBECONFIG:
         o->kubeconfig = value;
         return 0;
@@ -54,12 +54,14 @@ int source_options_set(struct source_options *o, int option, const char *value, 
     case SOURCE_OPTION_LOG_LEVEL:
         if (log_level_parse(value, &o->log_level) == 0)
             return 0;
-        return error_set(e, -EINVAL, "--log-level takes error, warn, info or debug, not \"%.32s\"",
+        return error_set(e, -EINVAL,
+                         "invalid --log-level \"%.32s\", expected one of: error, warn, info, debug",
                          value);
     case SOURCE_OPTION_LOG_FORMAT:
         if (log_format_parse(value, &o->log_format) == 0)
             return 0;
-        return error_set(e, -EINVAL, "--log-format takes text or json, not \"%.32s\"", value);
+        return error_set(e, -EINVAL, "invalid --log-format \"%.32s\", expected one of: text, json",
+                         value);
     default:
         return error_set(e, -EINVAL, "unknown option");
     }
@@ -69,8 +71,8 @@ int source_options_check(const struct source_options *o, struct error *e)
 {
     if (o->manifests != NULL && (o->kubeconfig != NULL || o->context != NULL))
         return error_set(e, -EINVAL,
-                         "--manifests does not go with --kubeconfig or --context: objects come "
-                         "either from a directory or from an API server");
+                         "--manifests cannot be combined with --kubeconfig or --context: objects "
+                         "come either from a directory or from an API server");
     return 0;
 }
 
@@ -80,7 +82,7 @@ void source_options_deinit(struct source_options *o)
     o->manifests = NULL;
 }
 
-/* The option wins over the context, which wins over "default". */
+/* The option has priority over the context, and the context over "default". */
 static char *choose_namespace(const struct source_options *o, const struct api_config *config)
 {
     if (o->namespace != NULL)
@@ -105,7 +107,7 @@ int source_options_open(const struct source_options *o, sd_event *event, struct 
     }
     chosen = choose_namespace(o, config);
     if (chosen == NULL)
-        return error_set_errno(e, -ENOMEM, "cannot set the source up");
+        return error_set_errno(e, -ENOMEM, "cannot create the source");
     r = o->manifests != NULL
             ? manifest_source_new(event, store, o->manifests, chosen, ret_source, e)
             : api_source_new(event, store, TAKE(config), ret_source, e);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * The options that say where objects come from, how long to wait for them and what to log: those
- * that every command has which follows objects.
+ * Options that commands with objects share: where objects come from, how long to wait for them, and
+ * what to log.
  */
 #include <getopt.h>
 
@@ -12,18 +12,18 @@
 
 #define WAIT_DEFAULT SPAN_SEC(30)
 
-/* Strings are borrowed from the arguments unless they say otherwise. */
+/* Strings are borrowed from the arguments unless a comment says otherwise. */
 struct source_options {
     const char *namespace;  /* NULL: the context's, else "default" */
-    const char *kubeconfig; /* NULL: $KUBECONFIG and so on */
+    const char *kubeconfig; /* NULL: $KUBECONFIG, ~/.kube/config, the service account */
     const char *context;
-    char *manifests; /* owned, absolute; NULL: from an API */
+    char *manifests; /* owned, absolute; NULL: from an API server */
     span_us wait;
     enum log_level log_level;
     enum log_format log_format;
 };
 
-/* What getopt_long(3) returns for them; a command's own codes begin at SOURCE_OPTION_END. */
+/* Codes for getopt_long(3); a command's own codes begin at SOURCE_OPTION_END. */
 enum source_option {
     SOURCE_OPTION_NAMESPACE = 'n',
     SOURCE_OPTION_KUBECONFIG = 256,
@@ -35,7 +35,7 @@ enum source_option {
     SOURCE_OPTION_END,
 };
 
-/* For a command's table of long options; -n is to be in its short ones. */
+/* For a command's table of long options; its short options must include n. */
 /* clang-format off */
 #define SOURCE_LONG_OPTIONS                                                                        \
     {"namespace", required_argument, NULL, SOURCE_OPTION_NAMESPACE},                               \
@@ -53,10 +53,10 @@ enum source_option {
     "      --kubeconfig FILE   how to reach the API server (default: $KUBECONFIG,\n"               \
     "                          ~/.kube/config, the in-cluster service account)\n"                  \
     "      --context NAME      context of the kubeconfig to use\n"                                 \
-    "      --manifests DIR     take objects from the YAML and JSON manifests in DIR\n"             \
+    "      --manifests DIR     read objects from the YAML and JSON manifests in DIR\n"             \
     "                          instead of from an API server\n"                                    \
-    "      --wait DURATION     give up if the object is not there by then: 30s (the\n"             \
-    "                          default), 1m30s, 0 for at once, or \"forever\"\n"
+    "      --wait DURATION     how long to wait for the object: 30s (the default), 1m30s,\n"       \
+    "                          0 to fail at the first answer, or \"forever\"\n"
 #define SOURCE_OPTIONS_LOG_HELP                                                                    \
     "      --log-level LEVEL   error, warn, info (default) or debug\n"                             \
     "      --log-format FORMAT text (default) or json\n"
@@ -68,22 +68,20 @@ enum source_option {
     }
 
 /*
- * Take one option of the table above.
- * Return: 0; -EINVAL for a value that makes no sense or a code that is not of the table, -errno of
- * the system; with @e.
+ * Set one option of the table above.
+ * Return: 0; -EINVAL for an invalid value or an unknown code, -errno of the system; with @e.
  */
 int source_options_set(struct source_options *o, int option, const char *value, struct error *e);
 
-/* Whether all of them go together. Return: 0; -EINVAL with @e. */
+/* Check that the options can be combined. Return: 0; -EINVAL with @e. */
 int source_options_check(const struct source_options *o, struct error *e);
 
 void source_options_deinit(struct source_options *o);
 
 /*
- * Make the source that they describe and connect it to the store.
- * Return: 0, *ret_source and *ret_namespace (where objects are looked for) are the caller's; -errno
- * with @e.
- * Thread: the event loop's.
+ * Create the source and connect it to the store.
+ * Return: 0, *ret_source and *ret_namespace (of objects without one) are the caller's; -errno with
+ * @e. Thread: the event loop's.
  */
 int source_options_open(const struct source_options *o, sd_event *event, struct store *store,
                         struct source **ret_source, char **ret_namespace, struct error *e);

@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `secretfs status`: asks the programs behind mounts and shows what they say. */
 #include "cmd/status/command.h"
 
 #include <getopt.h>
 #include <stdio.h>
 
 #include "cmd/status/detail.h"
-#include "cmd/status/gather.h"
+#include "cmd/status/request.h"
 #include "cmd/status/table.h"
 #include "encoding/yaml_print.h"
 #include "monitor/status_socket.h"
 
 #define WATCH_INTERVAL_SEC 1
-#define OUTPUT_MAX         ((size_t)64 << 20) /* a document of the longest kind, with blanks */
+#define OUTPUT_MAX         ((size_t)64 << 20) /* STATUS_DOCUMENT_MAX, indented */
 
 enum status_format { STATUS_TEXT, STATUS_WIDE, STATUS_JSON, STATUS_YAML };
 
@@ -27,14 +26,13 @@ static void print_help(const struct invocation *invocation)
 {
     printf("Usage: %s status [options] [TARGET]\n"
            "\n"
-           "Show the volumes of this host in a table: whose they are, what they show and how they\n"
-           "are doing. With TARGET, a path in a volume, show that volume in detail: object,\n"
-           "generation, source, the last update and its latency, and how many requests reached\n"
-           "the program, by kind.\n"
+           "List the volumes of this host: pod, object, state and source. With TARGET, a path in\n"
+           "a volume, show that volume in detail: object, generation, source, the last update and\n"
+           "its latency, and the number of FUSE requests by kind.\n"
            "\n"
            "  -o, --output FORMAT  text (default), wide (more columns), json or yaml\n"
-           "  -w, --watch          go on, and show a volume again whenever it has changed\n"
-           "      --no-headers     a table without the line of names\n"
+           "  -w, --watch          keep running, and show a volume again when it changes\n"
+           "      --no-headers     omit the header of the table\n"
            "  -h, --help           show this help\n",
            invocation->program);
 }
@@ -83,29 +81,29 @@ static int print_list(struct status_command *c, const cJSON *list, struct error 
     return 0;
 }
 
-/* ---- asking */
+/* ---- requesting */
 
-/* What was asked for, as an array of volumes in a list as status_ask_all() gives it. */
-static int gather(const struct status_command *c, cJSON **ret_list, struct error *e)
+/* Request the target or all volumes. *ret_list: as of status_request_all() */
+static int request(const struct status_command *c, cJSON **ret_list, struct error *e)
 {
     _cleanup_(cJSON_Deletep) cJSON *list = NULL, *volume = NULL;
     int r;
 
     if (c->target == NULL)
-        return status_ask_all(ret_list, e);
-    r = status_ask(c->target, &volume, e);
+        return status_request_all(ret_list, e);
+    r = status_request(c->target, &volume, e);
     if (r < 0)
         return r;
     list = cJSON_CreateObject();
     if (!cJSON_AddItemToArray(cJSON_AddArrayToObject(list, "items"), volume))
-        return error_set_errno(e, -ENOMEM, "cannot ask");
+        return error_set_errno(e, -ENOMEM, "cannot request the status");
     (void)TAKE(volume);
     *ret_list = TAKE(list);
     return 0;
 }
 
-/* Return: 0; -EIO when some program could not be asked, which was said. */
-static int report_errors(const cJSON *list)
+/* Return: 0; -EIO if a process could not be reached; then its message was printed. */
+static int print_errors(const cJSON *list)
 {
     const cJSON *error;
 
@@ -119,7 +117,7 @@ static int show_once(struct status_command *c, struct error *e)
 {
     _cleanup_(cJSON_Deletep) cJSON *list = NULL;
     const cJSON *first;
-    int r = gather(c, &list, e);
+    int r = request(c, &list, e);
 
     if (r < 0)
         return r;
@@ -130,12 +128,12 @@ static int show_once(struct status_command *c, struct error *e)
         status_detail_print(first);
     else
         r = print_document(first, c->format, e);
-    return r < 0 ? r : report_errors(list);
+    return r < 0 ? r : print_errors(list);
 }
 
-/* ---- watching: both lists are in the order of their mount points */
+/* ---- watching: lists are sorted by mount point */
 
-/* Hand an item of @items over to @changed. Return: 0 or -ENOMEM. */
+/* Append a copy of @item to @changed. Return: 0 or -ENOMEM. */
 static int add_copy(const cJSON *item, bool is_gone, cJSON *changed)
 {
     _cleanup_(cJSON_Deletep) cJSON *copy = cJSON_Duplicate(item, true);
@@ -192,11 +190,11 @@ static int print_changes(struct status_command *c, const cJSON *changed, struct 
     return r;
 }
 
-/* Ask again. @list: what was seen before; replaced. */
-static int watch_turn(struct status_command *c, cJSON **list, struct error *e)
+/* Request the status again and print changes. @list: the previous one; replaced */
+static int watch_once(struct status_command *c, cJSON **list, struct error *e)
 {
     _cleanup_(cJSON_Deletep) cJSON *newer = NULL, *changed = cJSON_CreateArray();
-    int r = gather(c, &newer, e);
+    int r = request(c, &newer, e);
 
     if (r < 0)
         return r;
@@ -209,14 +207,14 @@ static int watch_turn(struct status_command *c, cJSON **list, struct error *e)
     return r;
 }
 
-/* Until a signal ends the program, or there is nobody to print for. */
+/* Until a signal ends the program, or standard output is closed. */
 static int watch(struct status_command *c, struct error *e)
 {
     _cleanup_(cJSON_Deletep) cJSON *list = NULL;
     int r;
 
     for (;;) {
-        r = watch_turn(c, &list, e);
+        r = watch_once(c, &list, e);
         if (r < 0)
             return r;
         if (fflush(stdout) != 0)
@@ -244,7 +242,7 @@ static int parse_format(const char *name, enum status_format *ret_format)
 
 enum { OPTION_NO_HEADERS = 256 };
 
-/* Return: 0; -EINVAL for what is not understood; 1 when help is asked for. */
+/* Return: 0; -EINVAL for invalid arguments; 1 for --help. */
 static int parse(int argc, char *argv[], struct status_command *c)
 {
     static const struct option long_options[] = {

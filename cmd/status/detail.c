@@ -71,7 +71,7 @@ static void print_update(const cJSON *update)
 {
     if (update == NULL)
         return;
-    printf("%-18s%s, readable %.3f ms after it arrived (%.0f in all)\n",
+    printf("%-18s%s, readable %.3f ms after it arrived (%.0f in total)\n",
            "Last update:", or_dash(json_text(update, "time")),
            number(update, "latencySeconds") * 1e3, number(update, "count"));
 }
@@ -89,12 +89,12 @@ static void print_requests(const cJSON *requests)
     printf("%s\n", separator[0] == ',' ? ")" : "");
 }
 
-/* What matters of a node's pods: that subPath is not known of. */
+/* Without pods, a node does not know which volumes are mounted by subPath. */
 static void print_pods(const cJSON *pods)
 {
     if (json_text(pods, "error") != NULL)
-        printf("%-18scannot be read, so that volumes mounted by subPath do not follow without "
-               "`updates: in-place`: %s\n",
+        printf("%-18scannot be read, so volumes that are mounted by subPath do not follow "
+               "updates unless they have `updates: in-place`: %s\n",
                "Pods:", json_text(pods, "error"));
 }
 

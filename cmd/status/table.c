@@ -4,14 +4,14 @@
 #include <stdio.h>
 #include <strings.h>
 
-#define CELL_SIZE    1024 /* a target's path is shorter as a rule; longer ones are cut */
-#define OBJECTS_MAX  3    /* shown of a projected volume; of more it is said how many there are */
-#define COLUMN_SPACE 3    /* as kubectl has it */
+#define CELL_SIZE    1024 /* longer texts are cut; a target's path is shorter as a rule */
+#define OBJECTS_MAX  3    /* of a projected volume; "+N" stands for the others */
+#define COLUMN_SPACE 3    /* as kubectl */
 
 const char *status_age(uint64_t seconds, char buf[static STATUS_AGE_SIZE])
 {
     static const uint64_t minute = 60, hour = 3600, day = 86400, year = 31536000;
-    /* a larger unit and a smaller one up to some age, then the larger one alone */
+    /* two units up to some age, then the larger one alone */
     static const struct {
         uint64_t below, unit, smaller;
         const char *name, *smaller_name;
@@ -36,7 +36,7 @@ const char *status_age(uint64_t seconds, char buf[static STATUS_AGE_SIZE])
     return buf;
 }
 
-/* ---- cells: each writes text, or nothing where there is nothing to say */
+/* ---- cells: an empty one is printed as "-" */
 
 struct cell {
     char text[CELL_SIZE];
@@ -81,7 +81,7 @@ static void cell_pod(struct cell *cell, const cJSON *volume, struct timespec now
     add_text(cell, volume, "pod");
 }
 
-/* Call for the one object of a volume or for each of several. */
+/* Call @add for the object, or for up to OBJECTS_MAX objects, of a volume. */
 static void visit_objects(struct cell *cell, const cJSON *volume,
                           void (*add)(struct cell *cell, const cJSON *object))
 {
@@ -157,7 +157,7 @@ static void cell_source(struct cell *cell, const cJSON *volume, struct timespec 
     add_text(cell, json_member(volume, "source"), "state");
 }
 
-/* What is mounted alone; "1,stale" if it does not follow updates. */
+/* Number of files and directories mounted alone; "1,stale" if they do not follow updates. */
 static void cell_mounted_alone(struct cell *cell, const cJSON *volume, struct timespec now)
 {
     const cJSON *mounts = json_member(json_member(volume, "volume"), "mountedAlone");
@@ -238,23 +238,23 @@ static const struct column {
     {"PID", cell_pid, true},
     {"ERROR", cell_error, false},
 };
-_Static_assert(ELEMENTS_OF(columns) <= STATUS_COLUMNS_MAX, "there is a width for each column");
+_Static_assert(ELEMENTS_OF(columns) <= STATUS_COLUMNS_MAX, "each column has a width");
 
 static bool is_shown(const struct status_table *table, size_t i)
 {
     return table->is_wide || !columns[i].is_wide;
 }
 
-/* What would take a line or a column apart is written in octal, as the kernel writes paths. */
+/* Characters that would split a line or a column are written in octal, as in mountinfo. */
 static void cell_escape(const struct cell *cell, bool is_last, struct cell *ret_cell)
 {
     ret_cell->len = 0;
     ret_cell->text[0] = '\0';
     for (const unsigned char *c = (const unsigned char *)cell->text; *c != '\0'; c++) {
         char piece[8] = {(char)*c, '\0'};
-        bool is_good = *c > ' ' && *c != 0x7f && *c != '\\';
+        bool is_plain = *c > ' ' && *c != 0x7f && *c != '\\';
 
-        if (!is_good && !(is_last && (*c == ' ' || *c == '\\')))
+        if (!is_plain && !(is_last && (*c == ' ' || *c == '\\')))
             snprintf(piece, sizeof(piece), "\\%03o", *c);
         cell_add(ret_cell, piece);
     }

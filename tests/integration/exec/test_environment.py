@@ -181,7 +181,7 @@ def test_only_not_found_is_forgiven(http1: Api, start_exec):
     arguments = ["--optional", "--wait", "5s", "--env", "A=secret/app/k", "--", "true"]
     execution = start_exec(*refused, *arguments)
     assert execution.wait_end() == 1
-    assert "cannot get what goes into the environment" in execution.log()
+    assert "cannot get the objects of the environment" in execution.log()
     assert "forbidden" in execution.log()
 
 

@@ -90,7 +90,7 @@ def test_deleted_object_changes_nothing(source, start_exec):
     execution = start_exec(*source.arguments, "--on-change", "restart", *KEY, "--", "@worker")
     execution.record.wait("start")
     source.delete_secret()
-    execution.wait_log("the environment cannot be updated; the command keeps the last one")
+    execution.wait_log("cannot update the environment; the command keeps the last one")
     assert 'secret \\"app\\" not found' in execution.log()
     source.put_secret({"k": b"dummy-1"})
     execution.wait_log("the environment is up to date again")
@@ -142,7 +142,7 @@ def test_grace(manifests: Manifests, start_exec):
     manifests.put_secret({"k": b"dummy-2"})
     second = execution.record.wait("start", 2)
     assert not is_alive(first["pid"])
-    execution.wait_log("the command did not end in time; killing it")
+    execution.wait_log("the command did not exit within the grace period; killing it")
     os.kill(second["pid"], signal.SIGKILL)
     assert execution.wait_end() == 128 + signal.SIGKILL
 

@@ -33,15 +33,15 @@ def point(area: Path) -> Path:
 
 USAGE_ERRORS = [
     ([], "Usage:"),
-    (["frobnicate"], "no such command"),
-    (["mount"], "an object and a mount point are needed"),
-    (["mount", "secret/app"], "an object and a mount point are needed"),
+    (["frobnicate"], "unknown command"),
+    (["mount"], "an object and a mount point are required"),
+    (["mount", "secret/app"], "an object and a mount point are required"),
     (["mount", "--manifests"], "needs a value"),
     (["mount", "--frobnicate", "secret/app", "/tmp"], "unknown option --frobnicate"),
-    (["mount", "app", "/tmp"], "no object"),
-    (["mount", "pod/app", "/tmp"], "no object"),
-    (["mount", "secret/Bad_Name", "/tmp"], "not a valid name"),
-    (["mount", "-n", "no/slash", "secret/app", "/tmp"], "not a valid namespace"),
+    (["mount", "app", "/tmp"], "invalid object"),
+    (["mount", "pod/app", "/tmp"], "invalid object"),
+    (["mount", "secret/Bad_Name", "/tmp"], "invalid name"),
+    (["mount", "-n", "no/slash", "secret/app", "/tmp"], "invalid namespace"),
     (["mount", "--wait", "soon", "secret/app", "/tmp"], "invalid duration"),
     (["mount", "--wait", "-1s", "secret/app", "/tmp"], "invalid duration"),
     (["mount", "--log-level", "loud", "secret/app", "/tmp"], "--log-level"),
@@ -51,13 +51,13 @@ USAGE_ERRORS = [
     (["mount", "-o", "gid=", "secret/app", "/tmp"], '--gid: invalid user or group id ""'),
     (
         ["mount", "--manifests", "/tmp", "--context", "c", "secret/app", "/tmp"],
-        "--manifests does not go with",
+        "--manifests cannot be combined with",
     ),
     (["status", "/tmp", "/run"], "one path in a volume or none"),
     (["status", "-o", "xml", "/tmp"], "-o text, wide, json or yaml"),
     (["unmount"], "one mount point"),
-    (["unmount", "--frobnicate", "/tmp"], "no such option"),
-    (["help", "frobnicate"], "no such command"),
+    (["unmount", "--frobnicate", "/tmp"], "unknown option"),
+    (["help", "frobnicate"], "unknown command"),
 ]
 
 

@@ -119,7 +119,7 @@ def test_usage(area: Path):
         assert done.returncode == 2, arguments
     done = program.run([program.binary(), "doctor", "--help"], home=area)
     assert done.returncode == 0
-    assert "what to do about it" in done.stdout
+    assert "says what to do" in done.stdout
 
 
 def test_text_is_a_line_for_each_check(manifests: Manifests, area: Path):

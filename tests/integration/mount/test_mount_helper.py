@@ -88,7 +88,7 @@ def test_what_is_mounted_is_what_fstab_says(helper: Helper, point: Path, area: P
 @pytest.mark.parametrize(
     "source, options, code, message",
     [
-        ("app", "", 1, '"app" is no object'),
+        ("app", "", 1, 'invalid object "app"'),
         ("secret/app", "sparkle", 1, 'unknown mount option "sparkle"'),
         ("secret/app", "remount", 1, "cannot be remounted"),
         ("secret/app", "uid=me", 1, '--uid: invalid user or group id "me"'),
@@ -116,10 +116,10 @@ def test_a_missing_directory(helper: Helper, point: Path):
     "arguments, message",
     [
         (["-N", "x"], "nsenter"),
-        (["-x"], "there is no option -x"),
-        (["-t", "ext4"], 'not "ext4"'),
+        (["-x"], "unknown option -x"),
+        (["-t", "ext4"], 'unknown type "ext4"'),
         (["-t"], "option -t needs a value"),
-        (["third"], "a source and a directory are needed"),
+        (["third"], "a source and a directory are required"),
     ],
 )
 def test_wrong_calls(helper: Helper, point: Path, arguments: list[str], message: str):

@@ -141,7 +141,7 @@ def test_status_of_a_dead_mount(manifests: Manifests, mount):
     done = volume.run("status", str(volume.path))
 
     assert done.returncode == 1
-    assert f"the program behind {volume.path} is gone" in done.stderr
+    assert f"the process of the mount at {volume.path} is dead" in done.stderr
     assert f"secretfs unmount {volume.path}" in done.stderr
 
 

@@ -76,7 +76,7 @@ def test_file_system_is_unmounted_by_somebody(node: Node) -> None:
     """What is shown stays, and what comes later can be shown."""
     before = node.publish(node.pod(0))
     unmount(node.run_dir / "fs")
-    until(lambda: "it is mounted again" in node.log(), "the mount")
+    until(lambda: "mounted it again" in node.log(), "the mount")
     after = node.publish(node.pod(1))
     assert read(before, "user") == read(after, "user") == b"admin"
 

@@ -10,7 +10,7 @@
 static void assert_answer(const struct health_check *checks, size_t n, bool is_verbose,
                           unsigned status, const char *body)
 {
-    struct http_server_answer answer = {.body = BUF_INIT(HTTP_PAGE_BODY_MAX)};
+    struct http_server_answer answer = {.body = BUF_INIT(HTTP_SERVER_BODY_MAX)};
 
     assert_int_equal(health_answer("readyz", checks, n, is_verbose, &answer), 0);
     assert_int_equal(answer.status, status);

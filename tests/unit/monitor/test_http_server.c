@@ -75,8 +75,8 @@ static void test_off(void **state)
     struct sockaddr_storage address;
     socklen_t len;
 
-    assert_int_equal(http_server_parse_address("0", &address, &len, NULL), HTTP_PAGE_OFF);
-    assert_int_equal(http_server_parse_address("", &address, &len, NULL), HTTP_PAGE_OFF);
+    assert_int_equal(http_server_parse_address("0", &address, &len, NULL), HTTP_SERVER_OFF);
+    assert_int_equal(http_server_parse_address("", &address, &len, NULL), HTTP_SERVER_OFF);
 }
 
 /* ---- a page and somebody who asks */
@@ -319,7 +319,7 @@ static void test_heads_have_a_limit(void **state)
     fd = connect_to(&f);
     memset(junk, 'x', sizeof(junk));
     say(fd, "GET /small HTTP/1.1\r\nHost: test\r\nX-Long: ");
-    for (unsigned i = 0; i < HTTP_PAGE_CONNECTION_MEMORY / sizeof(junk); i++)
+    for (unsigned i = 0; i < HTTP_SERVER_CONNECTION_MEMORY / sizeof(junk); i++)
         is_open = is_open && send(fd, junk, sizeof(junk), MSG_NOSIGNAL) > 0;
     hear_all(&f, fd);
     assert_int_equal(f.n_asked, 0);
@@ -331,7 +331,7 @@ static void test_heads_have_a_limit(void **state)
 /* One who opens connections and says nothing keeps others from as many as one host may have. */
 static void test_one_host_has_a_limit(void **state)
 {
-    int silent[HTTP_PAGE_CONNECTIONS_OF_ONE_HOST];
+    int silent[HTTP_SERVER_CONNECTIONS_PER_HOST];
     struct fixture f;
     int fd;
 
@@ -380,7 +380,7 @@ static int connect_from(const struct fixture *f, const char *from)
 static void test_all_hosts_have_a_limit(void **state)
 {
     static const char *const hosts[] = {"127.0.0.1", "127.0.0.2", "127.0.0.3"};
-    int silent[HTTP_PAGE_CONNECTIONS_MAX];
+    int silent[HTTP_SERVER_CONNECTIONS_MAX];
     struct fixture f;
     int fd;
 
@@ -420,7 +420,7 @@ static void test_every_address(void **state)
         /* the same port serves IPv4, so it is taken there too */
         assert_int_equal(http_server_new(f.event, v4, routes, &f, &second, &e), -EADDRINUSE);
         assert_null(second);
-        assert_non_null(strstr(e.text, "cannot listen at 127.0.0.1:"));
+        assert_non_null(strstr(e.text, "cannot listen on 127.0.0.1:"));
     }
     tear_down(&f);
 }

@@ -251,10 +251,11 @@ static void test_what_has_no_value_is_not_shown(void **state)
     struct fixture f;
 
     set_up(&f);
-    assert_string_equal(render(&f),
-                        "# HELP " METRIC_DROPPED_NAME
-                        " Values of metrics that were dropped for want of room.\n"
-                        "# TYPE " METRIC_DROPPED_NAME " counter\n" METRIC_DROPPED_NAME " 0\n");
+    assert_string_equal(
+        render(&f),
+        "# HELP " METRIC_DROPPED_NAME
+        " Values of metrics that were dropped because a limit was reached or memory ran out.\n"
+        "# TYPE " METRIC_DROPPED_NAME " counter\n" METRIC_DROPPED_NAME " 0\n");
     metric_set(f.metric[SIZE], 1, NULL);
     assert_has(render(&f), "test_size_bytes 1\n");
     metric_clear(f.metric[SIZE]);

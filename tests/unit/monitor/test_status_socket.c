@@ -39,7 +39,7 @@ static int tell(void *userdata, uint64_t *cursor, struct buf *part)
         r = buf_add_text(part, "\n");
     ++*cursor;
     if (r == 0 && (*cursor < t->n_parts || t->at_the_end != 0))
-        return CONTROL_MORE;
+        return STATUS_MORE;
     return r;
 }
 
@@ -94,7 +94,7 @@ static int receive(struct fixture *f, int fd, struct buf *document)
 static void test_parts_are_put_together(void **state)
 {
     struct fixture f = {.teller = {.n_parts = 20, .part_len = 300000}};
-    struct buf document = BUF_INIT(CONTROL_DOCUMENT_MAX);
+    struct buf document = BUF_INIT(STATUS_DOCUMENT_MAX);
     int fd;
 
     set_up(&f);
@@ -127,7 +127,7 @@ static void test_clients_have_a_limit(void **state)
 {
     enum { CLIENTS = 32 };
     struct fixture f = {.teller = {.n_parts = 1, .part_len = 10}};
-    struct buf document = BUF_INIT(CONTROL_DOCUMENT_MAX);
+    struct buf document = BUF_INIT(STATUS_DOCUMENT_MAX);
     int fds[CLIENTS], one_more;
 
     set_up(&f);
@@ -155,7 +155,7 @@ static void test_clients_have_a_limit(void **state)
 static void test_what_cannot_be_told(void **state)
 {
     struct fixture f = {.teller = {.n_parts = 2, .part_len = 10, .at_the_end = -ENOMEM}};
-    struct buf document = BUF_INIT(CONTROL_DOCUMENT_MAX);
+    struct buf document = BUF_INIT(STATUS_DOCUMENT_MAX);
     int fd, r;
 
     set_up(&f);
@@ -208,7 +208,7 @@ static void test_documents_that_are_cut_off(void **state)
     assert_int_equal(receive_text("", &e), -EIO);
     assert_non_null(strstr(e.text, "sent no status"));
     assert_int_equal(receive_text("{}\n", &e), -EIO);
-    assert_non_null(strstr(e.text, "broke off"));
+    assert_non_null(strstr(e.text, "ended the connection within its status"));
     assert_int_equal(receive_text("{}\n\n{", &e), -EIO);
     memset(too_long, 'x', sizeof(too_long) - 1);
     too_long[sizeof(too_long) - 1] = '\0';

@@ -121,7 +121,7 @@ static struct doctor_report judge_host(const struct doctor_host *host)
 {
     struct doctor_report report = {0};
 
-    doctor_host_judge(host, &node, &report);
+    doctor_host_evaluate(host, &node, &report);
     return report;
 }
 
@@ -146,7 +146,7 @@ static void test_fuse(void **state)
     assert_null(finding(&report, "fuse-mount"));
     host.fuse_device = host.fuse_mount = -EPERM;
     report = judge_host(&host);
-    assert_found(&report, "fuse-device", DOCTOR_FAIL, "with the device allowed");
+    assert_found(&report, "fuse-device", DOCTOR_FAIL, "with access to the device");
     host.fuse_device = 0;
     report = judge_host(&host);
     assert_found(&report, "fuse-mount", DOCTOR_FAIL, "CAP_SYS_ADMIN");
@@ -201,14 +201,15 @@ static void test_sockets_and_registration(void **state)
     host.endpoint = -ENOENT;
     host.registration = -EACCES;
     report = judge_host(&host);
-    assert_found(&report, "csi-socket", DOCTOR_FAIL, "another --endpoint");
+    assert_found(&report, "csi-socket", DOCTOR_FAIL,
+                 "the --endpoint or --kubelet-root of the running");
     assert_found(&report, "registration", DOCTOR_FAIL, "as root");
     host.node_is_registered = false;
     report = judge_host(&host);
-    assert_found(&report, "registered", DOCTOR_FAIL, "the kubelet has not asked");
+    assert_found(&report, "registered", DOCTOR_FAIL, "the kubelet has not registered the driver");
     memcpy(host.node_registration_error, "no such node", 13);
     report = judge_host(&host);
-    assert_found(&report, "registered", DOCTOR_FAIL, "refused the plug-in: no such node");
+    assert_found(&report, "registered", DOCTOR_FAIL, "rejected the registration: no such node");
     host.node_runs = false;
     host.registration = -ECONNREFUSED;
     report = judge_host(&host);
@@ -224,7 +225,7 @@ static void test_run_dir(void **state)
 
     host.run_dir = -ENOENT;
     report = judge_host(&host);
-    assert_found(&report, "run-dir", DOCTOR_OK, "will be made");
+    assert_found(&report, "run-dir", DOCTOR_OK, "will be created");
     host.run_dir = -ENOTDIR;
     report = judge_host(&host);
     assert_found(&report, "run-dir", DOCTOR_FAIL, "--run-dir");
@@ -260,9 +261,9 @@ static void test_looking(void **state)
     struct doctor_report report = {0};
     struct doctor_host host;
 
-    doctor_host_look(&node, &host);
+    doctor_host_collect(&node, &host);
     assert_true(host.kernel[0] != '\0');
-    doctor_host_judge(&host, &node, &report);
+    doctor_host_evaluate(&host, &node, &report);
     assert_true(report.n_findings >= 8);
 }
 
@@ -281,10 +282,10 @@ struct api_case {
     struct doctor_report report;
 };
 
-static void set_answer(struct api_case *c, enum doctor_question question, int status,
+static void set_answer(struct api_case *c, enum doctor_request request, int status,
                        const char *body)
 {
-    struct doctor_answer *answer = &c->api.answers[question];
+    struct doctor_answer *answer = &c->api.answers[request];
 
     cJSON_Delete(answer->json);
     *answer = (struct doctor_answer){.status = status};
@@ -313,7 +314,7 @@ static void set_up(struct api_case *c)
 static const struct doctor_report *judge(struct api_case *c)
 {
     c->report = (struct doctor_report){0};
-    doctor_api_judge(&c->api, &c->options, now, &c->report);
+    doctor_api_evaluate(&c->api, &c->options, now, &c->report);
     return &c->report;
 }
 
@@ -367,7 +368,7 @@ static void test_credentials(void **state)
 
     set_up(&c);
     c.api.certificate_expiry.tv_sec = now.tv_sec + 3600;
-    assert_found(judge(&c), "credentials", DOCTOR_WARN, "is good to");
+    assert_found(judge(&c), "credentials", DOCTOR_WARN, "is valid until");
     c.api.certificate_expiry.tv_sec = now.tv_sec - 1;
     assert_found(judge(&c), "credentials", DOCTOR_FAIL, "expired");
     c.api.has_certificate = false;
@@ -390,7 +391,7 @@ static void test_identities(void **state)
     assert_null(finding(judge(&c), "identity"));
     c.options.rights = "node";
     set_answer(&c, DOCTOR_IDENTITY, 201, "{\"status\":{\"userInfo\":{\"username\":\"admin\"}}}");
-    assert_found(judge(&c), "identity", DOCTOR_WARN, "admin, no node");
+    assert_found(judge(&c), "identity", DOCTOR_WARN, "admin, not a node");
     tear_down(&c);
 }
 
@@ -412,7 +413,7 @@ static void test_drivers(void **state)
         assert_found(judge(&c), "csi-driver", DOCTOR_FAIL, cases[i].words);
     }
     set_answer(&c, DOCTOR_DRIVER, 404, "{}");
-    assert_found(judge(&c), "csi-driver", DOCTOR_FAIL, "there is no CSIDriver csi.secretfs.io");
+    assert_found(judge(&c), "csi-driver", DOCTOR_FAIL, "CSIDriver csi.secretfs.io does not exist");
     c.options.rights = "pod";
     set_answer(&c, DOCTOR_DRIVER, 200, GOOD_DRIVER);
     assert_found(judge(&c), "csi-driver", DOCTOR_FAIL, "tokenRequests");
@@ -441,7 +442,7 @@ static void test_node_and_rights(void **state)
     assert_found(judge(&c), "events", DOCTOR_WARN, "deploy/");
     set_answer(&c, DOCTOR_POST_EVENTS, 403, "{}");
     assert_null(finding(judge(&c), "events"));
-    assert_found(judge(&c), "pods", DOCTOR_OK, "of node node-1 can be read");
+    assert_found(judge(&c), "pods", DOCTOR_OK, "can read the pods of node node-1");
     set_answer(&c, DOCTOR_READ_PODS, 403, "{}");
     assert_found(judge(&c), "pods", DOCTOR_WARN, "deploy/rbac/pods");
     set_answer(&c, DOCTOR_READ_PODS, 503, "{}");

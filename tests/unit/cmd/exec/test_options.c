@@ -132,23 +132,25 @@ static void mistakes_are_named(void **state)
         const char *line;
         const char *message;
     } cases[] = {
-        {"exec", "a command is needed"},
-        {"exec --env A=cm/a/k", "a command is needed"},
-        {"exec --env A=cm/a/k --", "a command is needed"},
-        {"exec true", "nothing is to go into the environment"},
-        {"exec --optional -- true", "nothing is to go into the environment"},
+        {"exec", "a command is required"},
+        {"exec --env A=cm/a/k", "a command is required"},
+        {"exec --env A=cm/a/k --", "a command is required"},
+        {"exec true", "no variables: use --env"},
+        {"exec --optional -- true", "no variables: use --env"},
         {"exec --env A true", "--env: \"A\" does not name the key of an object"},
         {"exec --env 9=cm/a/k true", "--env: \"9\" is not a valid name for a variable"},
         {"exec --env-from a true", "--env-from: invalid object \"a\""},
-        {"exec --env-names all true", "--env-names takes \"any\""},
-        {"exec --on-change reload true", "--on-change takes ignore, restart or signal:NAME"},
-        {"exec --on-change signal:NONE true", "\"NONE\" is no signal"},
-        {"exec --on-change signal: true", "\"\" is no signal"},
+        {"exec --env-names all true", "invalid --env-names \"all\", expected: any"},
+        {"exec --on-change reload true",
+         "invalid --on-change \"reload\", expected one of: ignore, restart, signal:NAME"},
+        {"exec --on-change signal:NONE true", "unknown signal \"NONE\""},
+        {"exec --on-change signal: true", "unknown signal \"\""},
         {"exec --grace 5 true", "invalid duration \"5\""},
         {"exec --nonsense", "unknown option --nonsense"},
         {"exec --env", "option --env needs a value"},
-        {"exec -n A --env A=cm/a/k true", "\"A\" is not a valid namespace"},
-        {"exec --manifests m --kubeconfig c --env A=cm/a/k true", "--manifests does not go with"},
+        {"exec -n A --env A=cm/a/k true", "invalid namespace \"A\""},
+        {"exec --manifests m --kubeconfig c --env A=cm/a/k true",
+         "--manifests cannot be combined with"},
     };
 
     for (size_t i = 0; i < ELEMENTS_OF(cases); i++) {

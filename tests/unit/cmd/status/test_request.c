@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 #include "base/buf.h"
-#include "cmd/status/gather.h"
+#include "cmd/status/request.h"
 
 #include "tests/unit/failmalloc.h"
 
@@ -50,7 +50,7 @@ static void test_what_is_no_document(void **state)
         struct error e = ERROR_INIT;
 
         assert_int_equal(status_parse(documents[i], list, &e), -EINVAL);
-        assert_non_null(strstr(e.text, "a status that cannot be read"));
+        assert_non_null(strstr(e.text, "invalid status document"));
         cJSON_Delete(list);
     }
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cmd/status/gather.h"
+#include "cmd/status/request.h"
 
 #include <stdio.h>
 
@@ -54,7 +54,7 @@ static size_t count(const cJSON *list)
     return items != NULL ? (size_t)cJSON_GetArraySize(items) : 0;
 }
 
-/* What a volume's line shows of its process. */
+/* The members of its process that a volume in a list has. */
 static int add_process(const cJSON *process, cJSON *volume)
 {
     static const char *const keys[] = {"process", "pid", "version", "since"};
@@ -65,7 +65,7 @@ static int add_process(const cJSON *process, cJSON *volume)
     return r;
 }
 
-/* Of one process with several mounts the document comes several times. */
+/* A process with several mounts sends its document for each of them. */
 static bool is_known(const cJSON *list, const cJSON *process)
 {
     static const char *const keys[] = {"pid", "since"};
@@ -84,10 +84,10 @@ static bool is_known(const cJSON *list, const cJSON *process)
 }
 
 /*
- * @process: the one of this document, once it was read
- * Return: 0; KNOWN_ALREADY for a document that there is no need to read on; -errno with @e.
+ * @process: the process of this document; set by its first line
+ * Return: 0; ALREADY_KNOWN for a document that was parsed before; -errno with @e.
  */
-#define KNOWN_ALREADY 1
+#define ALREADY_KNOWN 1
 static int parse_line(const char *line, size_t len, cJSON *list, const cJSON **process,
                       size_t *n_items, struct error *e)
 {
@@ -95,14 +95,14 @@ static int parse_line(const char *line, size_t len, cJSON *list, const cJSON **p
     int r = json_parse(line, len, &json, e);
 
     if (r < 0)
-        return error_prefix(e, r, "the program sent a status that cannot be read");
+        return error_prefix(e, r, "invalid status document");
     if (json_text(json, "mountpoint") == NULL) {
         if (is_known(list, json))
-            return KNOWN_ALREADY;
+            return ALREADY_KNOWN;
         *process = json;
         r = add_to_list(list, "processes", &json);
     } else if ((*n_items)++ == STATUS_VOLUMES_MAX) {
-        return error_set(e, -E2BIG, "there are more than %u volumes", STATUS_VOLUMES_MAX);
+        return error_set(e, -E2BIG, "more than %u volumes", STATUS_VOLUMES_MAX);
     } else {
         r = add_process(*process, json);
         if (r == 0)
@@ -129,7 +129,7 @@ int status_parse(const char *document, cJSON *list, struct error *e)
 
 static int receive(int fd, cJSON *list, struct error *e)
 {
-    _cleanup_(buf_deinit) struct buf document = BUF_INIT(CONTROL_DOCUMENT_MAX);
+    _cleanup_(buf_deinit) struct buf document = BUF_INIT(STATUS_DOCUMENT_MAX);
     int r = status_socket_receive(fd, &document, e);
 
     return r < 0 ? r : status_parse(buf_text(&document), list, e);
@@ -137,7 +137,7 @@ static int receive(int fd, cJSON *list, struct error *e)
 
 /* ---- one volume */
 
-/* Its process's description of the source that it names. */
+/* Copy the source that the volume names from its process. */
 static int add_source(const cJSON *process, cJSON *volume)
 {
     cJSON *source = cJSON_GetObjectItemCaseSensitive(volume, "source");
@@ -153,7 +153,7 @@ static int add_source(const cJSON *process, cJSON *volume)
     return 0;
 }
 
-/* @mountpoint: NULL if it is not known, which is no matter if there is just one volume. */
+/* @mountpoint: NULL if unknown, which is enough if there is one volume only. */
 static cJSON *detach_item(cJSON *list, const char *mountpoint)
 {
     cJSON *items = cJSON_GetObjectItemCaseSensitive(list, "items");
@@ -168,7 +168,7 @@ static cJSON *detach_item(cJSON *list, const char *mountpoint)
     return NULL;
 }
 
-int status_ask(const char *path, cJSON **ret_volume, struct error *e)
+int status_request(const char *path, cJSON **ret_volume, struct error *e)
 {
     _cleanup_(cJSON_Deletep) cJSON *list = cJSON_CreateObject(), *volume = NULL;
     _cleanup_(freep) char *mountpoint = NULL;
@@ -177,14 +177,14 @@ int status_ask(const char *path, cJSON **ret_volume, struct error *e)
     int r = status_socket_connect(path, &fd, e);
 
     if (r == 0)
-        r = list != NULL ? receive(fd, list, e) : error_set_errno(e, -ENOMEM, "cannot ask");
+        r = list != NULL ? receive(fd, list, e)
+                         : error_set_errno(e, -ENOMEM, "cannot request the status");
     if (r < 0)
         return r;
     mounts_point_of(path, &mountpoint);
     volume = detach_item(list, mountpoint);
     if (volume == NULL)
-        return error_set(e, -ENOENT, "%s is in a mount of secretfs, but in none of its volumes",
-                         path);
+        return error_set(e, -ENOENT, "%s is in a secretfs mount, but not in a volume", path);
     process = cJSON_GetArrayItem(json_member(list, "processes"), 0);
     r = add_source(process, volume);
     if (r == 0)
@@ -198,9 +198,9 @@ int status_ask(const char *path, cJSON **ret_volume, struct error *e)
 
 /* ---- all volumes */
 
-#define DEVICES_MAX 1024 /* mounts of one host that are not all of one node's */
+#define DEVICES_MAX 1024 /* file systems of one host: two of a node, one of each mount */
 
-struct gathering {
+struct request {
     cJSON *list;
     struct {
         dev_t device;
@@ -210,15 +210,15 @@ struct gathering {
     int result;
 };
 
-/* What keeps one program from being asked is no reason not to ask the others. */
-static int add_error(struct gathering *g, const char *text)
+/* A process that cannot be reached does not keep the others from being listed. */
+static int add_error(struct request *g, const char *text)
 {
     _cleanup_(cJSON_Deletep) cJSON *json = cJSON_CreateString(text);
 
     return add_to_list(g->list, "errors", &json);
 }
 
-static int add_dead(struct gathering *g, const char *mountpoint)
+static int add_dead(struct request *g, const char *mountpoint)
 {
     _cleanup_(cJSON_Deletep) cJSON *json = cJSON_CreateObject();
     cJSON *volume = cJSON_AddObjectToObject(json, "volume");
@@ -226,15 +226,15 @@ static int add_dead(struct gathering *g, const char *mountpoint)
     int r = 0;
 
     snprintf(error, sizeof(error),
-             "the program is gone; run `secretfs unmount %.180s` and mount again", mountpoint);
+             "the process is dead; run `secretfs unmount %.180s` and mount again", mountpoint);
     r |= json_add_text(json, "mountpoint", mountpoint);
     r |= json_add_text(volume, "state", "dead");
     r |= json_add_text(volume, "error", error);
     return r < 0 ? -ENOMEM : add_to_list(g->list, "items", &json);
 }
 
-/* Return: 0; -ENOTCONN when the program is gone; -errno of adding what there is. */
-static int ask(struct gathering *g, const char *mountpoint, const struct mount_entry *entry)
+/* Return: 0; -ENOTCONN when the process is dead; -ENOMEM. */
+static int request_mount(struct request *g, const char *mountpoint, const struct mount_entry *entry)
 {
     _cleanup_(fd_closep) int fd = -1;
     struct error e = ERROR_INIT;
@@ -243,9 +243,9 @@ static int ask(struct gathering *g, const char *mountpoint, const struct mount_e
     if (r == -ENOTCONN)
         return r;
     if (r == -EACCES)
-        return 0; /* somebody else's: there is nothing to be said of it */
+        return 0; /* another user's mount is not listed */
     if (r < 0)
-        error_set_errno(&e, r, "cannot ask");
+        error_set_errno(&e, r, "cannot request the status");
     else
         r = receive(fd, g->list, &e);
     if (r == 0)
@@ -255,7 +255,8 @@ static int ask(struct gathering *g, const char *mountpoint, const struct mount_e
 }
 
 /* Once for each file system. Return: 0; -ENOTCONN; -errno. */
-static int ask_device(struct gathering *g, const char *mountpoint, const struct mount_entry *entry)
+static int request_device(struct request *g, const char *mountpoint,
+                          const struct mount_entry *entry)
 {
     int r;
 
@@ -263,8 +264,8 @@ static int ask_device(struct gathering *g, const char *mountpoint, const struct 
         if (g->devices[i].device == entry->device)
             return g->devices[i].is_dead ? -ENOTCONN : 0;
     if (g->n_devices == DEVICES_MAX)
-        return add_error(g, "there are too many mounts to ask all of them");
-    r = ask(g, mountpoint, entry);
+        return add_error(g, "too many mounts: some are not listed");
+    r = request_mount(g, mountpoint, entry);
     g->devices[g->n_devices].device = entry->device;
     g->devices[g->n_devices++].is_dead = r == -ENOTCONN;
     return r;
@@ -272,9 +273,9 @@ static int ask_device(struct gathering *g, const char *mountpoint, const struct 
 
 static bool on_mount(void *userdata, const char *mountpoint, const struct mount_entry *entry)
 {
-    struct gathering *g = userdata;
+    struct request *g = userdata;
 
-    g->result = ask_device(g, mountpoint, entry);
+    g->result = request_device(g, mountpoint, entry);
     if (g->result == -ENOTCONN)
         g->result = add_dead(g, mountpoint);
     return g->result == 0;
@@ -286,7 +287,7 @@ static int compare_items(const void *a, const void *b)
                   json_text(*(cJSON *const *)b, "mountpoint"));
 }
 
-/* Return: the items as an array of their own, sorted; NULL for want of memory. */
+/* Return: a new array with the items, sorted; NULL when memory runs out. */
 static cJSON *sort_items(cJSON *items)
 {
     size_t n = (size_t)cJSON_GetArraySize(items);
@@ -301,14 +302,14 @@ static cJSON *sort_items(cJSON *items)
         order[i] = cJSON_DetachItemFromArray(items, 0);
     qsort(order, n, sizeof(cJSON *), compare_items);
     for (size_t i = 0; i < n; i++)
-        cJSON_AddItemToArray(sorted, order[i]); /* needs no memory */
+        cJSON_AddItemToArray(sorted, order[i]); /* allocates nothing */
     return sorted;
 }
 
-int status_ask_all(cJSON **ret_list, struct error *e)
+int status_request_all(cJSON **ret_list, struct error *e)
 {
     _cleanup_(cJSON_Deletep) cJSON *list = cJSON_CreateObject(), *sorted = NULL;
-    _cleanup_(freep) struct gathering *g = calloc(1, sizeof(*g));
+    _cleanup_(freep) struct request *g = calloc(1, sizeof(*g));
     int r;
 
     if (cJSON_AddArrayToObject(list, "processes") == NULL ||

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * Requests the status of volumes from the processes that serve them, and merges the documents.
+ *
+ * A volume has the members that status_document_volume() writes, and those of its process.
+ */
+#include "encoding/json.h"
+
+/* Volumes in a list: twice as many as were measured on a node. */
+#define STATUS_VOLUMES_MAX 10000u
+
+/*
+ * Request one volume, with all members of its process.
+ * @path: in the volume
+ * Return: 0, *ret_volume is the caller's; -errno with @e.
+ */
+int status_request(const char *path, cJSON **ret_volume, struct error *e);
+
+/*
+ * Request all volumes in this mount namespace that the caller may access, sorted by mount point.
+ * The volume of a dead process has the state "dead". Return: 0, *ret_list is the caller's:
+ * {"processes": [...], "items": [...]}, and "errors" with a text for each process that could not be
+ * reached; -errno with @e.
+ */
+int status_request_all(cJSON **ret_list, struct error *e);
+
+/*
+ * Parse a status document.
+ * @list: the process and its volumes are added to it as above
+ * Return: 0; -EINVAL for an invalid document, -E2BIG past STATUS_VOLUMES_MAX, -ENOMEM; with @e.
+ */
+int status_parse(const char *document, cJSON *list, struct error *e);

@@ -82,6 +82,7 @@ int node_file_systems_publisher(struct node_file_systems *all, enum node_fs fs,
 
         if (r < 0)
             return r;
+        assert(all->live != NULL);
         all->options.live_mounted(all->options.userdata, all->live->session);
     }
     *ret_publisher = (fs == NODE_FS_LIVE ? all->live : all->standard)->publisher;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The results of mount requests, as far as they need no file system; the rest is tested with real
- * mounts. Objects come from manifests, and no publisher can be had.
+ * The states of a volume and the results of mount requests. Objects come from manifests; the test
+ * is the publisher. Real mounts are tested in tests/integration/node.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include <limits.h>
+#include <linux/mount.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
@@ -20,7 +21,7 @@
 #define TURNS_MAX 1000 /* of the loop; far more than any test needs */
 
 static char dir[] = "/tmp/secretfs-node-volume-XXXXXX";
-static char manifest[PATH_MAX];
+static char manifest[PATH_MAX], target[PATH_MAX];
 static sd_event *event;
 static struct identities *identities;
 
@@ -32,13 +33,87 @@ static struct {
     struct error e;
 } seen;
 
+static bool has_publisher;
+
 /* Replaces node/file_systems.c, which the program does not link. */
 int node_file_systems_publisher(struct node_file_systems *all, enum node_fs fs,
                                 struct publisher **ret_publisher, struct error *e)
 {
     seen.n_asked++;
-    return error_set(e, -ENOMEM, "there is no publisher here");
+    if (!has_publisher)
+        return error_set(e, -ENOMEM, "there is no publisher here");
+    *ret_publisher = (void *)&seen; /* opaque */
+    return 0;
 }
+
+/* ---- the publisher */
+
+static const struct publisher_callbacks *publisher_callbacks;
+static void *publisher_userdata;
+static struct payload *submitted; /* a reference */
+static publisher_bound_fn *bound; /* NULL: no mount in progress */
+static void *bound_userdata;
+static unsigned n_unbound;
+
+int publisher_add_volume(const struct publisher_place *place,
+                         const struct publisher_callbacks *callbacks_of_volume, void *userdata,
+                         struct publisher_volume **ret_volume)
+{
+    publisher_callbacks = callbacks_of_volume;
+    publisher_userdata = userdata;
+    *ret_volume = (void *)&seen; /* opaque, and not NULL */
+    return 0;
+}
+
+struct publisher_volume *publisher_remove_volume(struct publisher_volume *volume)
+{
+    submitted = payload_unref(submitted);
+    return NULL;
+}
+
+void publisher_submit(struct publisher_volume *volume, struct payload *payload, mono_us received_at)
+{
+    payload_unref(submitted);
+    submitted = payload_ref(payload);
+}
+
+void publisher_bind(struct publisher_volume *volume, int target_fd_consumed,
+                    unsigned long mount_attr, publisher_bound_fn *bound_fn, void *userdata)
+{
+    assert_int_equal(mount_attr, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+    assert_null(bound);
+    close(target_fd_consumed);
+    bound = bound_fn;
+    bound_userdata = userdata;
+}
+
+void publisher_unbind(struct publisher_volume *volume)
+{
+    bound = NULL;
+    n_unbound++;
+}
+
+/* The publisher has published the submitted payload. */
+static void finish_publish(void)
+{
+    const struct publisher_result result = {
+        .payload = submitted, .is_visible = true, .generation = "..g"};
+
+    publisher_callbacks->done(publisher_userdata, &result);
+}
+
+/* The publisher has mounted the volume, or failed to. */
+static void finish_mount(int error, uint64_t mount_id)
+{
+    const struct error e = {.text = "the kernel refuses"};
+    publisher_bound_fn *fn = bound;
+
+    assert_non_null(fn);
+    bound = NULL;
+    fn(bound_userdata, error, mount_id, error < 0 ? &e : &ERROR_INIT);
+}
+
+/* ---- the observer and the owner */
 
 static unsigned n_changed;
 
@@ -80,7 +155,7 @@ static int make(const char *secret, struct node_volume **ret_volume)
     static const struct identity_place place = {.manifests = dir};
     struct volume_source *source;
     struct node_volume_options options = {.id = "csi-1",
-                                          .target = "/nowhere/at/all",
+                                          .target = target,
                                           .namespace = "prod",
                                           .pod = "web-0",
                                           .pod_decides_fs = pod_decides_fs};
@@ -203,6 +278,136 @@ static void test_content_waits_for_file_system(void **state)
     owned_free(v);
 }
 
+/* ---- mounting */
+
+static bool target_exists(void)
+{
+    struct stat st;
+
+    return lstat(target, &st) == 0;
+}
+
+/* Run the loop until the volume's content is published; it waits for a request then. */
+static struct node_volume *create_published(void)
+{
+    struct node_volume *v;
+
+    has_publisher = true;
+    n_unbound = 0;
+    v = create("db");
+    assert_int_equal(v->state, NODE_VOLUME_AWAITING_CONTENT);
+    for (unsigned turn = 0; turn < TURNS_MAX && submitted == NULL; turn++)
+        assert_true(sd_event_run(event, 10000) >= 0);
+    assert_non_null(submitted);
+    finish_publish();
+    assert_int_equal(v->state, NODE_VOLUME_AWAITING_REQUEST);
+    return v;
+}
+
+static void free_published(struct node_volume *v)
+{
+    owned_free(v);
+    has_publisher = false;
+    assert_null(bound);
+    rmdir(target);
+}
+
+static void test_request_mounts(void **state)
+{
+    struct node_volume *v = create_published();
+
+    assert_false(target_exists());
+    node_volume_request_mount(v, false);
+    assert_int_equal(v->state, NODE_VOLUME_AWAITING_MOUNT);
+    assert_true(target_exists());
+    assert_int_equal(seen.n_done, 0);
+    finish_mount(0, 7);
+    assert_int_equal(v->state, NODE_VOLUME_MOUNTED);
+    assert_int_equal(seen.n_done, 1);
+    assert_int_equal(seen.result, NODE_MOUNT_DONE);
+    assert_string_equal(seen.e.text, "");
+    assert_true(v->was_mounted);
+    assert_int_equal(node_volume_unmount(v, NULL), 0);
+    assert_int_equal(v->state, NODE_VOLUME_AWAITING_REQUEST);
+    assert_false(target_exists());
+    free_published(v);
+}
+
+/* No mount has the id 7, so the mount is gone. */
+static void test_lost_mount_is_mounted_again(void **state)
+{
+    struct node_volume *v = create_published();
+
+    node_volume_request_mount(v, false);
+    finish_mount(0, 7);
+    node_volume_request_mount(v, false);
+    assert_int_equal(v->state, NODE_VOLUME_AWAITING_MOUNT);
+    finish_mount(0, 8);
+    assert_int_equal(seen.n_done, 2);
+    assert_int_equal(v->state, NODE_VOLUME_MOUNTED);
+    free_published(v);
+    assert_false(target_exists());
+}
+
+static void test_failed_mount_leaves_no_target(void **state)
+{
+    struct node_volume *v = create_published();
+
+    node_volume_request_mount(v, false);
+    finish_mount(-EPERM, 0);
+    assert_int_equal(v->state, NODE_VOLUME_AWAITING_REQUEST);
+    assert_int_equal(seen.result, NODE_MOUNT_UNAVAILABLE);
+    assert_non_null(strstr(seen.e.text, "the kernel refuses"));
+    assert_false(target_exists());
+    assert_false(v->was_mounted);
+    free_published(v);
+}
+
+/* T2: the caller does not learn of the mount, so it is undone. */
+static void test_cancelled_mount_is_undone(void **state)
+{
+    struct node_volume *v = create_published();
+
+    node_volume_request_mount(v, false);
+    assert_true(node_volume_cancel_request(v));
+    assert_int_equal(seen.n_done, 0);
+    finish_mount(0, 7);
+    assert_int_equal(seen.n_done, 1);
+    assert_int_equal(seen.result, NODE_MOUNT_UNAVAILABLE);
+    assert_int_equal(v->state, NODE_VOLUME_AWAITING_REQUEST);
+    assert_false(target_exists());
+    assert_false(v->was_mounted);
+    free_published(v);
+}
+
+static void test_freed_while_mounting(void **state)
+{
+    struct node_volume *v = create_published();
+
+    node_volume_request_mount(v, false);
+    free_published(v);
+    assert_int_equal(n_unbound, 1);
+    assert_int_equal(seen.n_done, 0);
+    assert_false(target_exists());
+}
+
+/* Another volume is mounted there. */
+static void test_released_target_stays(void **state)
+{
+    struct node_volume *v = create_published();
+
+    node_volume_request_mount(v, false);
+    finish_mount(0, 7);
+    node_volume_release_target(v);
+    assert_int_equal(v->state, NODE_VOLUME_AWAITING_REQUEST);
+    owned_free(v);
+    has_publisher = false;
+    assert_true(target_exists());
+    assert_int_equal(rmdir(target), 0);
+}
+
+/* ---- the file system */
+
 /* The spec decides before the pod does. */
 static void test_spec_decides_file_system(void **state)
 {
@@ -299,6 +504,7 @@ static void set_up(void)
 
     assert(made != NULL);
     snprintf(manifest, sizeof(manifest), "%s/db.yaml", dir);
+    snprintf(target, sizeof(target), "%s.target", dir);
     f = fopen(manifest, "we");
     assert(f != NULL);
     r = fputs("apiVersion: v1\nkind: Secret\nmetadata: {name: db, namespace: prod}\n"
@@ -322,6 +528,12 @@ int main(void)
         cmocka_unit_test(test_missing_object_without_deadline),
         cmocka_unit_test(test_failed_publish_is_retried_by_request),
         cmocka_unit_test(test_content_waits_for_file_system),
+        cmocka_unit_test(test_request_mounts),
+        cmocka_unit_test(test_lost_mount_is_mounted_again),
+        cmocka_unit_test(test_failed_mount_leaves_no_target),
+        cmocka_unit_test(test_cancelled_mount_is_undone),
+        cmocka_unit_test(test_freed_while_mounting),
+        cmocka_unit_test(test_released_target_stays),
         cmocka_unit_test(test_spec_decides_file_system),
         cmocka_unit_test(test_observer),
         cmocka_unit_test(test_default_owner),
@@ -330,6 +542,7 @@ int main(void)
     };
     int r;
 
+    log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT, LOG_TARGET_STDERR);
     set_up();
     r = cmocka_run_group_tests(tests, NULL, NULL);
     identities_free(identities);

@@ -129,6 +129,7 @@ static void close_version(struct tree *t, uint64_t id, const struct live_open *o
         assert(live->n_opens > 0);
         live->n_opens--;
         live->n_unread -= !atomic_load(&open->was_read);
+        assert(live->n_unread <= live->n_opens);
     }
 }
 

@@ -248,6 +248,7 @@ static struct member *member_free(struct member *m)
     forget_taken_from(m);
     tdelete(m, &m->mounts->by_id, compare_ids);
     set_mounted(m, false);
+    assert(m->volume->n_members > 0);
     m->volume->n_members--;
     list_remove(&m->sibling);
     list_remove(&m->link);
@@ -307,6 +308,7 @@ static int take_out(struct live_mounts *mounts, int root_fd, const char *path, s
     char location[LOCATION_SIZE];
     int r;
 
+    assert(!m->is_linked && m->taken_from == NULL);
     if (!mounts->has_directory && mkdirat(root_fd, LIVE_DIRECTORY, 0700) < 0 && errno != EEXIST)
         return negative_errno();
     mounts->has_directory = true;

@@ -228,6 +228,7 @@ int live_update_begin(struct live_update *update, int root_fd)
     size_t n_parts = update->n_parts; /* without those that return */
     int r = 0;
 
+    assert(update->payload != NULL && update->live_switch == NULL);
     for (size_t i = 0; i < n_parts && r == 0; i++) {
         _cleanup_(fd_closep) int dir_fd = -1;
 
@@ -363,6 +364,7 @@ static void end_switch(struct live_update *u, int root_fd)
 
 void live_update_end(struct live_update *update, int root_fd)
 {
+    assert(update->live_switch != NULL);
     for (size_t i = 0; i < update->n_parts; i++)
         link_again(update, root_fd, &update->parts[i]);
     end_switch(update, root_fd);

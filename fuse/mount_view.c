@@ -279,6 +279,7 @@ int mount_view_begin_write(struct mount_view *view, int *ret_root_fd)
 
 void mount_view_end_write(struct mount_view *view, int root_fd)
 {
+    assert(root_fd >= 0);
     fd_close(root_fd);
     pthread_mutex_unlock(&view->lock);
 }
@@ -333,6 +334,7 @@ int mount_view_bind(struct mount_view *view, const char *name, int target_fd,
     uint64_t mount_id;
     int r;
 
+    assert(target_fd >= 0);
     {
         LOCK_GUARD(&view->lock);
         clone_fd = clone_read_only(view, name, mount_attr, e);

@@ -691,7 +691,7 @@ void publisher_bind(struct publisher_volume *volume, int target_fd_consumed,
     struct publisher_volume *v = volume;
     struct publisher *p = v->publisher;
 
-    assert(v->target_fd < 0);
+    assert(v->target_fd < 0 && target_fd_consumed >= 0);
     LOCK_GUARD(&p->lock);
     v->target_fd = target_fd_consumed;
     v->mount_attr = mount_attr;
@@ -706,6 +706,7 @@ void publisher_submit(struct publisher_volume *volume, struct payload *payload, 
     struct publisher *p = volume->publisher;
     struct payload *replaced;
 
+    assert(payload != NULL);
     {
         LOCK_GUARD(&p->lock);
         replaced = volume->pending;

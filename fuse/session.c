@@ -93,6 +93,7 @@ static int workers_start(struct session *s, struct error *e)
     pthread_attr_t attr;
     int r = 0;
 
+    assert(s->n_workers == 0 && s->fuse != NULL);
     if (n_processors > N_WORKERS_MIN)
         n = size_min((size_t)n_processors, N_WORKERS_MAX);
     pthread_attr_init(&attr);

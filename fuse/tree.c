@@ -1,4 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Each call takes the lock once, finds its nodes, and leaves the tree whole. What nodes are, how
+ * long they live and in which order they are listed: node.c.
+ *
+ * The kernel has checked a request before it sends it (that a directory exists, that a name is
+ * free), but not under this lock, and it may know of nodes that are gone. So each call checks
+ * again, and an unknown id is -ESTALE, not a failed assertion.
+ *
+ * Changes are atomic for readers: mkdir makes a directory that is full (stage.c), and the rename of
+ * a link also commits the switch of live files that is armed for its directory (live_switch.c),
+ * under the same lock.
+ */
 #include "fuse/tree.h"
 
 #include "fuse/node.h"

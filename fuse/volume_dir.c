@@ -80,6 +80,7 @@ int volume_dir_clean(struct volume_dir *dir)
 
     if (r < 0)
         return r;
+    assert(dir->id != 0);
     r = writer_clean(dir->tree, view.fd, dir->id);
     volume_dir_close(dir, &view);
     return r;

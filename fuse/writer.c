@@ -177,6 +177,7 @@ static int switch_to(const struct volume_directory *d, const char *generation,
     const struct names *existing = &d->existing;
     int dir_fd = d->fd;
 
+    assert(is_reserved(generation));
     if (names_contain(existing, DATA_TMP_LINK) && unlinkat(dir_fd, DATA_TMP_LINK, 0) < 0)
         return negative_errno();
     if (symlinkat(generation, dir_fd, DATA_TMP_LINK) < 0)
@@ -308,6 +309,7 @@ int writer_publish(struct tree *tree, int dir_fd, uint64_t dir_id, struct payloa
     char generation[GENERATION_NAME_SIZE] = "";
     int r = directory_read(&d, payload);
 
+    assert(dir_fd >= 0 && dir_id != 0);
     if (r < 0)
         return r;
     r = make_generation(tree, dir_fd, payload, options->is_live, generation);

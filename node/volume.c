@@ -6,7 +6,7 @@
  *      |               the file system that the spec or the pod decides about
  *      | published
  *   AWAITING_REQUEST   the content is in the volume's directory, which is mounted nowhere
- *      | requested, target created    ^ mount failed, cancelled, unmounted or lost
+ *      | requested, target created    ^ mount failed or cancelled, unmounted, lost, released
  *   AWAITING_MOUNT     the publisher's thread mounts the directory on the target
  *      | mounted
  *   MOUNTED            readers see it
@@ -111,6 +111,15 @@ static int on_expired(sd_event_source *source, uint64_t usec, void *userdata)
 
 /* ---- the end of a request */
 
+static const char *const result_names[] = {
+    [NODE_MOUNT_DONE] = "done",
+    [NODE_MOUNT_UNCHANGED] = "unchanged",
+    [NODE_MOUNT_MISSING] = "missing",
+    [NODE_MOUNT_FORBIDDEN] = "forbidden",
+    [NODE_MOUNT_UNAVAILABLE] = "unavailable",
+    [NODE_MOUNT_INVALID_TARGET] = "invalid-target",
+};
+
 /* @e: NULL for none */
 static void finish_request(struct node_volume *v, enum node_mount_result result,
                            const struct error *e)
@@ -118,6 +127,8 @@ static void finish_request(struct node_volume *v, enum node_mount_result result,
     static const struct error none;
 
     assert(v->is_requested);
+    log_trace(LOG_TRACE_NODE, "mount request ends", "id", v->id, "result", result_names[result],
+              "reason", e != NULL ? e->text : NULL);
     stop_timers(v);
     v->is_requested = false;
     if (v->state != NODE_VOLUME_MOUNTED)
@@ -304,6 +315,8 @@ void node_volume_set_fs(struct node_volume *volume, enum node_fs fs)
     stop_waiting_for_pod(volume);
     if (volume->fs != NODE_FS_UNDECIDED)
         return;
+    log_trace(LOG_TRACE_NODE, "file system chosen", "id", volume->id, "fileSystem",
+              node_fs_name(fs));
     volume->fs = fs;
     published_retry(&volume->published);
 }
@@ -508,6 +521,7 @@ void node_volume_request_mount(struct node_volume *volume, bool waits_indefinite
 {
     struct node_volume *v = volume;
 
+    log_trace(LOG_TRACE_NODE, "mount requested", "id", v->id, "state", state_names[v->state]);
     assert(!v->is_requested && v->state != NODE_VOLUME_AWAITING_MOUNT);
     stop_timers(v);
     v->is_requested = true;

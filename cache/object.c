@@ -4,11 +4,12 @@
  *
  *     struct counted | entries[n] | values, each decoded in place | names and keys with their NUL
  *
- * The reference count can not live there, as the block is sealed against writing; it has a small
- * allocation of its own, and so has nothing secret in it.
+ * The block is sealed against writing once it is built. So the reference count is in a small
+ * allocation of its own, which holds nothing secret.
  */
 #include "cache/object.h"
 
+#include <limits.h>
 #include <stdatomic.h>
 #include <stdio.h>
 
@@ -146,7 +147,7 @@ static bool same_slot(const struct object_entry *x, const struct object_entry *y
     return streq(x->key, y->key) && x->is_binary == y->is_binary;
 }
 
-/* By key, data before binaryData, and in the order of input, which the addresses tell. */
+/* By key, data before binaryData, then in the order of input, which is that of the addresses. */
 static int entry_compare(const void *a, const void *b)
 {
     const struct object_entry *x = a, *y = b;
@@ -159,9 +160,9 @@ static int entry_compare(const void *a, const void *b)
     return x->bytes < y->bytes ? -1 : x->bytes > y->bytes;
 }
 
-/* Where the next thing goes in the block under construction. */
+/* The block under construction. */
 struct writer {
-    uint8_t *at;
+    uint8_t *at; /* the next free byte */
 };
 
 static const char *writer_add_text(struct writer *w, const char *text)
@@ -248,7 +249,7 @@ static int check_size(const struct object_entry *entries, size_t n, struct error
     for (size_t i = 0; i < n; i++)
         total_bytes += entries[i].len;
     if (total_bytes > OBJECT_DATA_MAX_BYTES)
-        return error_set(e, -EFBIG, "its values hold %zu bytes, at most %d are allowed",
+        return error_set(e, -EFBIG, "its values have %zu bytes, more than the limit of %d",
                          total_bytes, OBJECT_DATA_MAX_BYTES);
     return 0;
 }
@@ -287,6 +288,7 @@ int object_new(const struct object *like, const struct object_input *inputs, siz
         .entries = entries,
         .n_entries = n_entries,
     };
+    assert(w.at <= (uint8_t *)c + block_size(like, inputs, n));
     c->n_refs = n_refs;
     atomic_init(n_refs, 1);
     secmem_seal(c);
@@ -300,7 +302,9 @@ fail:
 
 struct object *object_ref(struct object *object)
 {
-    atomic_fetch_add(CONTAINER_OF(object, struct counted, object)->n_refs, 1);
+    unsigned n = atomic_fetch_add(CONTAINER_OF(object, struct counted, object)->n_refs, 1);
+
+    assert(n > 0 && n < UINT_MAX);
     return object;
 }
 
@@ -322,7 +326,7 @@ const struct object_entry *object_find(const struct object *object, const char *
 {
     size_t low = 0, high = object->n_entries;
 
-    /* the first entry that is not before key, which is data's where both maps have it */
+    /* the first entry that is not before key: data's if both maps have it */
     while (low < high) {
         size_t middle = low + (high - low) / 2;
 

@@ -3,27 +3,26 @@
 /*
  * An object: one Secret or ConfigMap at one resourceVersion.
  *
- * Immutable and counted. Names, keys and values lie in a single block of secret memory, which is
- * sealed once it is built and wiped when the last reference goes. Values are decoded straight into
- * it; no other copy is ever made by this project.
+ * Immutable and counted. Names, keys and values are in a single block of secret memory, sealed once
+ * it is built and wiped with the last reference. Values are decoded straight into it; secretfs
+ * makes no other copy of them.
  */
 #include "base/cleanup.h"
 #include "base/error.h"
 
 enum object_kind { OBJECT_SECRET, OBJECT_CONFIGMAP };
 
-/* The kind as the API says it ("Secret"), as a path element ("secrets") and for people ("secret").
- */
+/* The kind as the API names it ("Secret"), in a path ("secrets") and in messages ("secret"). */
 const char *object_kind_name(enum object_kind kind);
 const char *object_kind_plural(enum object_kind kind);
 const char *object_kind_word(enum object_kind kind);
 /*
- * Read the kind that @text begins with: "secret/", "configmap/", their plurals, or "cm/".
- * Return: what follows the slash, *ret_kind is set; NULL if there is no such word.
+ * Parse the kind at the front of @text: "secret/", "configmap/", their plurals, or "cm/".
+ * Return: the text after the slash, and *ret_kind is set; NULL for any other text.
  */
 const char *object_kind_parse(const char *text, enum object_kind *ret_kind);
 
-/* What an object is asked for by. Strings are borrowed or owned as the user of the struct says. */
+/* The key of an object in the store. The user of the struct says who owns the strings. */
 struct object_key {
     enum object_kind kind;
     const char *namespace;
@@ -35,7 +34,7 @@ int object_key_compare(const struct object_key *a, const struct object_key *b);
 #define OBJECT_KEY_TEXT_SIZE 544 /* two names of at most 253 characters */
 const char *object_key_text(const struct object_key *key, char buf[static OBJECT_KEY_TEXT_SIZE]);
 
-/* A deep copy in one allocation, to be given to free(). Return: NULL for want of memory. */
+/* Return: a deep copy in one allocation, for free(); NULL when out of memory. */
 struct object_key *object_key_dup(const struct object_key *key);
 
 /* Kubernetes' limits. Source: kubelet-semantics.md L1 to L3. */
@@ -44,7 +43,7 @@ struct object_key *object_key_dup(const struct object_key *key);
 #define OBJECT_DATA_KEY_MAX   253
 #define OBJECT_DATA_MAX_BYTES 1048576
 
-/* Whether the API server would take it: a DNS-1123 subdomain, a DNS-1123 label. Source: L2. */
+/* Whether the API server accepts it: a DNS-1123 subdomain, a DNS-1123 label. Source: L2. */
 bool object_name_is_valid(const char *name);
 bool object_namespace_is_valid(const char *namespace);
 /* The same of a key in data. Source: L1. */
@@ -70,7 +69,7 @@ struct object {
 
 enum object_encoding { OBJECT_RAW, OBJECT_BASE64 };
 
-/* A value as the source delivers it; borrowed during object_new(). */
+/* A value as the source delivers it; borrowed by object_new(). */
 struct object_input {
     const char *key;
     const char *text;
@@ -86,7 +85,7 @@ struct object_input {
  * @inputs: @n of them in any order; a key given twice (within data or within binaryData) counts
  *          once, the later one
  * Return: 0, *ret_object is the caller's reference; -EINVAL for a key or base64 that Kubernetes
- * would not accept, with the key named in @e; -EFBIG above OBJECT_DATA_MAX_BYTES; -ENOMEM.
+ * refuses, with the key named in @e; -EFBIG above OBJECT_DATA_MAX_BYTES; -ENOMEM.
  * Source: kubelet-semantics.md L1, L3, L8.
  */
 int object_new(const struct object *like, const struct object_input *inputs, size_t n,
@@ -98,5 +97,5 @@ struct object *object_ref(struct object *object);
 struct object *object_unref(struct object *object);
 DEFINE_CLEANUP(struct object *, object_unref)
 
-/* The entry of @key in data, or failing that in binaryData. Return: borrowed, or NULL. */
+/* Return: the entry of @key in data, else in binaryData, borrowed; NULL if there is none. */
 const struct object_entry *object_find(const struct object *object, const char *key);

@@ -1,4 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A block is a mapping of its own: locked, excluded from core dumps (MADV_DONTDUMP) and from forked
+ * children (MADV_DONTFORK), read-only once it is sealed, wiped and unmapped when it is freed.
+ *
+ * Locked. As root the process locks all of its memory, as pages are first used (mlockall with
+ * MCL_ONFAULT). The limit of an ordinary user does not allow that; then only blocks are locked, and
+ * if the limit is too low even for these, the bytes are counted: the program warns, and status
+ * shows the number.
+ *
+ * No dumps. Core files are off (RLIMIT_CORE), other processes of the user can neither dump nor
+ * ptrace this one (PR_SET_DUMPABLE), and coredump_filter is empty, in case the process is made
+ * dumpable again. The order matters: PR_SET_DUMPABLE makes root the owner of /proc/self, so that
+ * coredump_filter is written before.
+ */
 #include "cache/secmem.h"
 
 #include <fcntl.h>
@@ -16,7 +30,7 @@
 
 #define BLOCK_MAGIC 0x5ec3e7b10c4a9d21u
 
-/* Sits at the start of the mapping; what the caller gets follows it. */
+/* The start of the mapping; the bytes of the caller follow. */
 struct block {
     uint64_t magic;
     size_t mapped_len;
@@ -37,7 +51,7 @@ static void raise_memlock_limit(void)
     setrlimit(RLIMIT_MEMLOCK, &limit);
 }
 
-/* Even if somebody makes the process dumpable again: no private anonymous memory in a core. */
+/* No private anonymous memory in a core, also if the process is made dumpable again. */
 static void empty_coredump_filter(void)
 {
     _cleanup_(fd_closep) int fd = open("/proc/self/coredump_filter", O_WRONLY | O_CLOEXEC);
@@ -46,8 +60,8 @@ static void empty_coredump_filter(void)
         return;
 }
 
-/* The soft limit is the one that counts; without the hard one nobody can raise it again. */
-static int switch_core_files_off(bool for_good)
+/* The soft limit turns core files off; with a hard limit of 0 it cannot be raised again. */
+static int disable_core_files(bool for_good)
 {
     struct rlimit limit;
 
@@ -61,17 +75,17 @@ static int switch_core_files_off(bool for_good)
 
 static int harden(bool for_good, struct error *e)
 {
-    int r = switch_core_files_off(for_good);
+    int r = disable_core_files(for_good);
 
-    empty_coredump_filter(); /* before PR_SET_DUMPABLE gives /proc/self away to root */
+    empty_coredump_filter(); /* before PR_SET_DUMPABLE: see above */
     if (r < 0)
-        return error_set_errno(e, r, "cannot switch core dumps off");
+        return error_set_errno(e, r, "cannot turn core dumps off");
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
         return error_set_errno(e, negative_errno(), "cannot make the process undumpable");
     raise_memlock_limit();
     /* a heap for each thread would reserve 64 MiB each, all of which counts as locked */
     mallopt(M_ARENA_MAX, 1);
-    /* MCL_ONFAULT: pages are locked as they are used, not brought in for it */
+    /* MCL_ONFAULT: pages are locked when they are first used */
     if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
         return SECMEM_BLOCKS_ONLY;
     return 0;
@@ -103,7 +117,7 @@ static void write_coredump_filter(const struct secmem_inherited *inherited, unsi
 
 void secmem_inherited_save(struct secmem_inherited *ret_inherited)
 {
-    /* an undumpable process of a user cannot open it any more, but write to it */
+    /* an undumpable process of a user can still write to it, but not open it */
     *ret_inherited = (struct secmem_inherited){
         .filter_fd = open("/proc/self/coredump_filter", O_RDWR | O_CLOEXEC)};
     getrlimit(RLIMIT_CORE, &ret_inherited->core);
@@ -125,7 +139,7 @@ void secmem_inherited_lend(const struct secmem_inherited *inherited)
 
 void secmem_inherited_unlend(const struct secmem_inherited *inherited)
 {
-    switch_core_files_off(false);
+    disable_core_files(false);
     raise_memlock_limit();
     write_coredump_filter(inherited, 0);
 }
@@ -183,6 +197,7 @@ void secmem_free(void *block)
         return;
     b = block_of(block);
     mapped_len = b->mapped_len;
+    assert(mapped_len <= atomic_load(&total_bytes));
     atomic_fetch_sub(&total_bytes, mapped_len);
     if (!b->locked)
         atomic_fetch_sub(&unlocked_bytes, mapped_len);
@@ -201,7 +216,7 @@ size_t secmem_unlocked_bytes(void)
     return atomic_load(&unlocked_bytes);
 }
 
-/* CAP_IPC_LOCK makes the limit void. */
+/* CAP_IPC_LOCK: the limit does not apply. */
 static bool may_lock_all(void)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -215,7 +230,7 @@ int64_t secmem_lockable_bytes(void)
 {
     struct rlimit limit;
 
-    /* the hard limit, as raise_memlock_limit() makes it the one that counts */
+    /* the hard limit, as raise_memlock_limit() raises the soft one to it */
     if (may_lock_all() || getrlimit(RLIMIT_MEMLOCK, &limit) < 0 ||
         limit.rlim_max == RLIM_INFINITY || limit.rlim_max > INT64_MAX)
         return -1;

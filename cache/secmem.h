@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Memory for secret bytes that stay: locked into RAM, kept out of core dumps and of forked
- * children, and wiped on release. One block is one mapping, so it goes back to the kernel whole.
+ * Memory for secret bytes that live long: locked into RAM, kept out of core dumps and of forked
+ * children, and wiped when it is freed. See secmem.c.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -11,24 +11,23 @@
 #include "base/error.h"
 
 /*
- * Harden the process as a whole; called once, before the first secret arrives: no core dumps, no
- * ptrace by other processes of the user, and all memory locked as far as the limits allow (as root
- * everything, transient copies included; otherwise just what secmem_alloc() returns).
- * Return: 0; 1 when only the blocks can be locked; -errno with @e when core dumps could not be
- * switched off.
+ * Harden the process as a whole, once, before the first secret arrives: no core dumps, no ptrace by
+ * other processes of the user, and memory locked as far as the limits allow: as root all of it,
+ * transient copies included; else the blocks of secmem_alloc() only.
+ * Return: 0; SECMEM_BLOCKS_ONLY; -errno with @e if core dumps cannot be turned off.
  */
 #define SECMEM_BLOCKS_ONLY 1
 int secmem_harden(struct error *e);
 
 /*
- * As secmem_harden(), for a process that starts programs for somebody: the hard limit of core files
- * stays, as an ordinary user could not give it back to them.
+ * As secmem_harden(), for a process that starts a user's programs: the hard limit of core files is
+ * unchanged, as an ordinary user could not restore it for them.
  */
 int secmem_harden_lending(struct error *e);
 
 /*
- * What secmem_harden_lending() changes and a program would inherit. One that is started for
- * somebody is to find these as they were: whether it may dump core is not ours to say.
+ * Settings that secmem_harden_lending() changes and a started program would inherit. It gets the
+ * user's settings instead: whether it may dump core is the user's choice.
  */
 struct secmem_inherited {
     struct rlimit core;
@@ -37,28 +36,29 @@ struct secmem_inherited {
     unsigned filter;
 };
 
-/* Keep what is there now; to be called before secmem_harden_lending(). */
+/* Save the present settings; call it before secmem_harden_lending(). */
 void secmem_inherited_save(struct secmem_inherited *ret_inherited);
 void secmem_inherited_deinit(struct secmem_inherited *inherited);
-/* Put it in place for a program to be started, and take it back. The process stays undumpable. */
+/* Restore the settings for a program that is being started, and undo it. The process itself stays
+ * undumpable. */
 void secmem_inherited_lend(const struct secmem_inherited *inherited);
 void secmem_inherited_unlend(const struct secmem_inherited *inherited);
 
 /*
- * Return: zeroed memory of @len bytes, the caller's to give to secmem_free(); NULL when there is no
- * memory. A block that cannot be locked is still returned and counted in secmem_unlocked_bytes().
+ * Return: zeroed memory of @len bytes, for secmem_free(); NULL when out of memory. A block that
+ * cannot be locked is returned, too, and counted in secmem_unlocked_bytes().
  * Thread: any.
  */
 void *secmem_alloc(size_t len);
 
-/* Forbid writing to a block from now on, until it is freed. */
+/* Make a block read-only until it is freed. */
 void secmem_seal(void *block);
 
-/* Wipe and unmap. NULL is fine. Thread: any. */
+/* Wipe and unmap. @block may be NULL. Thread: any. */
 void secmem_free(void *block);
 
 size_t secmem_bytes(void);          /* in blocks now, whole pages */
 size_t secmem_unlocked_bytes(void); /* the part of it that could not be locked */
 
-/* How much this process may lock after secmem_harden(). Return: bytes; -1 for any amount. */
+/* Return: how many bytes the process may lock after secmem_harden(); -1: no limit. */
 int64_t secmem_lockable_bytes(void);

@@ -1,4 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The first subscriber of a key has the source watch it, and the last one that leaves ends the
+ * watch, so there is one watch for each object, however many volumes show it. An object stays here
+ * after it was deleted at the source: content that was published stays readable (G8). The presence
+ * says that it was deleted.
+ *
+ *     presence:     UNKNOWN --> PRESENT <--> ABSENT         source: STARTING --> LIVE <--> FAILING
+ *                         \--------------------^                        \------------------^
+ *
+ * Subscribers may subscribe and unsubscribe while they are notified. So an entry is pinned while it
+ * is worked on: a subscription that leaves is only marked, and removed when the last pin goes; then
+ * the entry itself is freed if it has no subscriber left.
+ */
 #include "cache/store.h"
 
 #include <search.h>
@@ -17,9 +30,9 @@ struct store_entry {
     struct object_key *key; /* owned; what view.key points to */
     struct store *store;
     struct list subscriptions;
-    unsigned n_pins;    /* the entry is being worked on and must not be freed */
-    bool is_watched;    /* the source was told to watch and agreed */
-    bool checks_rights; /* so was it of that */
+    unsigned n_pins;    /* > 0: the entry must not be freed */
+    bool is_watched;    /* the source watches the key */
+    bool checks_rights; /* the source was asked to check rights */
 };
 
 struct store_subscription {
@@ -27,7 +40,7 @@ struct store_subscription {
     struct store_entry *entry;
     store_changed_fn *changed;
     void *userdata;
-    bool is_gone; /* unsubscribed while its entry was being notified */
+    bool is_gone; /* unsubscribed; removed with the last pin */
 };
 
 static const char *const presence_names[] = {
@@ -46,6 +59,18 @@ const char *store_source_state_name(enum store_source_state state)
 {
     return source_state_names[state];
 }
+
+static const unsigned next_presences[] = {
+    [STORE_UNKNOWN] = 1u << STORE_PRESENT | 1u << STORE_ABSENT,
+    [STORE_PRESENT] = 1u << STORE_ABSENT,
+    [STORE_ABSENT] = 1u << STORE_PRESENT,
+};
+
+static const unsigned next_source_states[] = {
+    [STORE_SOURCE_STARTING] = 1u << STORE_SOURCE_LIVE | 1u << STORE_SOURCE_FAILING,
+    [STORE_SOURCE_LIVE] = 1u << STORE_SOURCE_FAILING,
+    [STORE_SOURCE_FAILING] = 1u << STORE_SOURCE_LIVE,
+};
 
 static int entry_compare(const void *a, const void *b)
 {
@@ -129,17 +154,27 @@ static void entry_trace(const struct store_entry *entry, const char *change)
               source_state_names[view->source_state]);
 }
 
+static void entry_set_presence(struct store_entry *entry, enum store_presence presence)
+{
+    struct store_view *view = &entry->view;
+
+    assert(view->presence == presence || (next_presences[view->presence] & 1u << presence) != 0);
+    view->presence = presence;
+    view->is_forbidden = false;
+}
+
 static void entry_pin(struct store_entry *entry)
 {
     entry->n_pins++;
 }
 
-/* Drops subscriptions that left meanwhile, and the entry itself after the last of them. */
+/* Removes subscriptions that left meanwhile, and the entry with the last of them. */
 static void entry_unpin(struct store_entry *entry)
 {
     struct store *store = entry->store;
     struct store_subscription *s, *tmp;
 
+    assert(entry->n_pins > 0);
     if (--entry->n_pins > 0)
         return;
     list_for_each_safe (s, tmp, &entry->subscriptions, link) {
@@ -169,7 +204,7 @@ static void entry_notify(struct store_entry *entry, const char *change)
     entry_unpin(entry);
 }
 
-/* G19: what is immutable may have been deleted and made anew since it was last asked for. */
+/* G19: an immutable object may have been deleted and created again since it was requested. */
 static void entry_refresh(struct store_entry *entry)
 {
     const struct store *store = entry->store;
@@ -194,7 +229,7 @@ int store_subscribe(struct store *store, const struct object_key *key, store_cha
         entry = entry_add(store, key);
     if (s == NULL || entry == NULL) {
         free(s);
-        return error_set_errno(e, -ENOMEM, "cannot follow %s/%s", object_kind_word(key->kind),
+        return error_set_errno(e, -ENOMEM, "cannot subscribe to %s/%s", object_kind_word(key->kind),
                                key->name);
     }
     *s = (struct store_subscription){.entry = entry, .changed = changed, .userdata = userdata};
@@ -224,6 +259,7 @@ struct store_subscription *store_unsubscribe(struct store_subscription *subscrip
         return NULL;
     entry = subscription->entry;
     entry_pin(entry);
+    assert(!subscription->is_gone);
     subscription->is_gone = true;
     entry_unpin(entry);
     return NULL;
@@ -257,8 +293,7 @@ void store_put(struct store *store, struct object *object, mono_us received_at)
     }
     object_unref(entry->view.object);
     entry->view.object = object;
-    entry->view.presence = STORE_PRESENT;
-    entry->view.is_forbidden = false;
+    entry_set_presence(entry, STORE_PRESENT);
     entry->view.received_at = received_at;
     entry_notify(entry, "object put");
 }
@@ -269,8 +304,7 @@ void store_remove(struct store *store, const struct object_key *key, mono_us rec
 
     if (entry == NULL || (entry->view.presence == STORE_ABSENT && !entry->view.is_forbidden))
         return;
-    entry->view.presence = STORE_ABSENT;
-    entry->view.is_forbidden = false;
+    entry_set_presence(entry, STORE_ABSENT);
     entry->view.received_at = received_at;
     entry_notify(entry, "object removed");
 }
@@ -282,11 +316,14 @@ static void entry_report(struct store_entry *entry, enum store_source_state stat
     const struct error *reason = error != NULL ? error : &none;
     struct store_view *view = &entry->view;
 
+    assert((state == STORE_SOURCE_FAILING) == (error != NULL));
     if (view->source_state == state && view->is_forbidden == is_forbidden &&
         streq(view->source_error.text, reason->text))
         return;
     if (view->source_state != state)
         view->source_state_since = clock_wall();
+    assert(view->source_state == state ||
+           (next_source_states[view->source_state] & 1u << state) != 0);
     view->source_state = state;
     view->source_error = *reason;
     view->is_forbidden = is_forbidden;

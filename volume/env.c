@@ -1,11 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The order decides: first everything that envFrom brings, then env, and the later one of a name
- * takes the place of the earlier one. $(VAR) sees what is there at that moment, so a reference to a
- * variable that comes later stays as it is. What a reference brings in is not looked at again.
+ * The order decides (O2): first the objects of envFrom in their order, then the entries of env in
+ * theirs; a later variable replaces an earlier one of its name. $(VAR) refers to the variables that
+ * are set at that moment: a reference to a later variable stays as written, and the text that a
+ * reference inserts is not expanded again.
  *
- * A variable of which the object or key is missing, and may be, is not set: an earlier one of that
- * name stays.
+ * A variable whose object or key is missing and optional is not set: an earlier one of that name
+ * stays (O6). A value that a program cannot be given, with a NUL byte or longer than execve(2)
+ * accepts, is an error that names the variable (O7).
+ *
+ * | a key of envFrom is             | --env-names | outcome                             |
+ * |---------------------------------|-------------|-------------------------------------|
+ * | a valid name with its prefix    | either      | a variable                          |
+ * | not, such as 9a                 | not given   | skipped, one warning names all (O3) |
+ * | not, such as 9a                 | any         | a variable (O4)                     |
+ * | in binaryData                   | either      | no variable (M4)                    |
  */
 #include "volume/env.h"
 
@@ -15,12 +24,12 @@
 #include "base/buf.h"
 #include "cache/secmem.h"
 
-#define SKIPPED_MAX_BYTES (64u << 10) /* a warning that nobody reads to its end */
+#define SKIPPED_MAX_BYTES (64u << 10) /* of one warning; the rest is left out */
 
 struct variable {
-    struct env_variable shown; /* its name is owned, its bytes are one of the others' or borrowed */
-    struct object *object;     /* referenced; holds the bytes, or NULL */
-    char *expanded;            /* owned, secret memory; holds the bytes, or NULL */
+    struct env_variable shown; /* its name is owned; its bytes as the members below say */
+    struct object *object;     /* referenced, if it holds the bytes; else NULL */
+    char *expanded;            /* owned, secret memory, if it holds the bytes; else NULL */
 };
 
 struct env_private {
@@ -88,7 +97,7 @@ static const struct variable *builder_find(const struct builder *b, const char *
     return found != NULL ? *found : NULL;
 }
 
-/* Set a variable. @v: its name is borrowed, what holds its bytes is consumed, on failure too. */
+/* Set a variable. @v: its name is borrowed; object and expanded are consumed, on failure too. */
 static int builder_set(struct builder *b, struct variable v, struct error *e)
 {
     struct variable *made = calloc(1, sizeof(*made));
@@ -149,7 +158,7 @@ static int set_entry(struct builder *b, const char *name, struct object *object,
     return builder_set(b, v, e);
 }
 
-/* binaryData is no part of an environment (M4). */
+/* Set the variable of one key of an envFrom object. */
 static int set_prefixed(struct builder *b, const char *prefix, struct object *object,
                         const struct object_entry *entry, struct error *e)
 {
@@ -189,7 +198,7 @@ static int set_key(struct builder *b, const struct env_source *source, struct er
 
 /* ---- $(VAR) */
 
-/* A reference to what is not set stays as it is written. */
+/* A reference to a variable that is not set stays as written. */
 static int add_reference(const struct builder *b, const char *name, size_t len, struct buf *out)
 {
     _cleanup_(freep) char *copy = strndup(name, len);
@@ -208,7 +217,7 @@ static int add_reference(const struct builder *b, const char *name, size_t len, 
 
 /*
  * Source: k8s.io/kubernetes/third_party/forked/golang/expansion: "$$" is a dollar, "$(NAME)" a
- * reference, and every other dollar, one before an unclosed bracket as well, means itself.
+ * reference, and each other dollar, also one before an unclosed bracket, is literal.
  */
 static int expand(const struct builder *b, const char *value, struct buf *out)
 {
@@ -238,14 +247,14 @@ static int expand(const struct builder *b, const char *value, struct buf *out)
 static int too_long(const struct builder *b, const char *name, struct error *e)
 {
     return error_set(e, -E2BIG,
-                     "variable %.253s is longer than the %zu bytes that a program can be given",
-                     name, b->max_len - 1);
+                     "variable %.253s is longer than the limit of %zu bytes for a program", name,
+                     b->max_len - 1);
 }
 
 static int set_literal(struct builder *b, const struct env_source *source, struct error *e)
 {
     struct variable v = {.shown = {.name = source->name, .bytes = source->value}};
-    /* bounded while it grows, as each may repeat the one before it many times */
+    /* limited while it grows: each may repeat the one before it many times */
     _cleanup_(buf_deinit) struct buf out = BUF_INIT(b->max_len);
     int r;
 
@@ -265,7 +274,7 @@ static int set_literal(struct builder *b, const struct env_source *source, struc
     return builder_set(b, v, e);
 }
 
-/* ---- all of it */
+/* ---- the computation */
 
 static int set_all(struct builder *b, struct error *e)
 {
@@ -289,7 +298,7 @@ static int check_variable(const struct builder *b, const struct env_variable *v,
     if (memchr(v->bytes, '\0', v->len) != NULL)
         return error_set(e, -EINVAL,
                          "the value of variable %.253s has a NUL byte, which no variable can have: "
-                         "such a value can only be a file",
+                         "use a file instead",
                          v->name);
     return strlen(v->name) + v->len + 2 > b->max_len ? too_long(b, v->name, e) : 0;
 }
@@ -303,7 +312,7 @@ static void move_variable(const void *node, VISIT visit, void *userdata)
         return;
     env->owned[env->env.n_variables] = **v;
     env->variables[env->env.n_variables++] = (*v)->shown;
-    **v = (struct variable){.object = NULL}; /* the tree's shell stays, empty */
+    **v = (struct variable){.object = NULL}; /* moved; the tree keeps an empty one */
 }
 
 struct name_list {
@@ -330,7 +339,7 @@ static int list_skipped(const struct builder *b, char **ret_text)
         buf_deinit(&list.text);
         return list.result;
     }
-    *ret_text = list.text.data; /* cut if there are more */
+    *ret_text = list.text.data; /* cut at the limit */
     return 0;
 }
 
@@ -346,6 +355,7 @@ static int builder_finish(struct builder *b, struct env **ret_env, struct error 
     if (env->owned == NULL || env->variables == NULL || list_skipped(b, &env->skipped) < 0)
         return out_of_memory(e);
     twalk_r(b->variables, move_variable, env);
+    assert(env->env.n_variables == b->n_variables);
     made->variables = env->variables;
     made->skipped = env->skipped;
     for (size_t i = 0; i < made->n_variables; i++) {
@@ -418,7 +428,7 @@ const struct env_variable *env_find(const struct env *env, const char *name)
     return bsearch(&like, env->variables, env->n_variables, sizeof(like), shown_compare);
 }
 
-/* Whether a "NAME=VALUE" that was inherited gives way to a variable of ours. */
+/* Whether a variable of @env replaces an inherited "NAME=VALUE". */
 static bool is_overridden(const struct env *env, const char *inherited)
 {
     _cleanup_(freep) char *name = strndup(inherited, strcspn(inherited, "="));
@@ -426,7 +436,7 @@ static bool is_overridden(const struct env *env, const char *inherited)
     return name != NULL && env_find(env, name) != NULL;
 }
 
-/* Write "NAME=VALUE" with its NUL. Return: what follows it. */
+/* Write "NAME=VALUE" with its NUL. Return: the end. */
 static char *put_variable(char *at, const struct env_variable *v)
 {
     at = stpcpy(at, v->name);
@@ -456,6 +466,7 @@ char **env_vector(const struct env *env, char *const inherited[])
         vector[n++] = at;
         at = put_variable(at, &env->variables[i]);
     }
+    assert(n <= n_inherited + env->n_variables);
     vector[n] = NULL;
     return vector;
 }

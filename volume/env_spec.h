@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * The spec of an environment: what a container's env: and envFrom: lists say. It names objects and
- * keys; literal values are its own.
+ * The spec of an environment: a container's lists env: and envFrom:. It names objects and keys and
+ * holds literal values. See env_spec.c.
  */
 #include <cjson/cJSON.h>
 
 #include "cache/object.h"
 
-/* A pod's etcd entry of 1.5 MiB holds about ten times that; each is looked at per update. */
+/* A pod of 1.5 MiB, the limit of etcd, holds about ten times that; each costs time per update. */
 #define ENV_SPEC_MAX_SOURCES 4096
 
 enum env_source_kind {
     ENV_OBJECT,  /* envFrom: every key of an object is a variable */
-    ENV_KEY,     /* env with valueFrom: one key is */
+    ENV_KEY,     /* env with valueFrom: one key of an object is a variable */
     ENV_LITERAL, /* env with value, in which $(VAR) is expanded */
 };
 
-/* One entry of the lists; members that its kind has no use for are NULL. */
+/* One entry of the lists; members that its kind does not use are NULL. */
 struct env_source {
     enum env_source_kind kind;
     enum object_kind object_kind;
@@ -28,14 +28,14 @@ struct env_source {
     bool is_optional; /* a missing object or key is not an error (O6) */
 };
 
-/* Which names variables may have. */
+/* Which names of variables are valid. */
 enum env_names {
     ENV_NAMES_STRICT, /* as before Kubernetes 1.30 (O3) */
     ENV_NAMES_ANY,    /* printable ASCII without "=" (O4) */
 };
 
 struct env_spec {
-    enum env_names names;       /* to be set before anything is added */
+    enum env_names names;       /* set it before the first entry is added */
     struct env_source *sources; /* in the order of the lists */
     size_t n_sources;
 };
@@ -44,8 +44,8 @@ void env_spec_deinit(struct env_spec *spec);
 
 /*
  * Add an entry; strings are copied.
- * Return: 0; -EINVAL for a name (of the variable, prefix or object) or a key that Kubernetes would
- * not take; -E2BIG above ENV_SPEC_MAX_SOURCES; -ENOMEM; with @e.
+ * Return: 0; -EINVAL for a name (of the variable, prefix or object) or a key that Kubernetes
+ * refuses; -E2BIG above ENV_SPEC_MAX_SOURCES; -ENOMEM; with @e.
  */
 int env_spec_add(struct env_spec *spec, const struct env_source *source, struct error *e);
 
@@ -57,12 +57,11 @@ int env_spec_add_object(struct env_spec *spec, const char *text, bool is_optiona
 
 /*
  * Add the lists of a mapping with the members env and envFrom, in the vocabulary of a container.
- * Return: as env_spec_add(); -EINVAL also for a field that is unknown or cannot be done without a
- * pod, which @e names.
+ * Return: as env_spec_add(); -EINVAL also for a field that is unknown or needs a pod, named in @e.
  */
 int env_spec_add_document(struct env_spec *spec, const cJSON *document, struct error *e);
 
-/* As env_spec_add_document() for a file of YAML or JSON. Return: also what reading it gave. */
+/* As env_spec_add_document() for a file of YAML or JSON. Return: also errors of reading it. */
 int env_spec_add_file(struct env_spec *spec, const char *path, struct error *e);
 
 /* Source: kubelet-semantics.md O3, O4. */

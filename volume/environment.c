@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An env is computed when the source has answered about every object: before that nobody can say
- * whether an optional one is missing. From then on every change of one of them computes it anew.
+ *     WAITING --> CURRENT <--> STALE
+ *
+ * The first env is computed when the source has answered about each object: before that it is not
+ * known whether an optional one is missing. Then each change of an object computes it again, and an
+ * env with the same names and values is not reported. As with a volume, an error after the first
+ * env leaves that env in place (G8, G10).
  */
 #include "volume/environment.h"
 
-/* One of the objects, whatever number of variables it gives. */
+/* One object, however many variables it provides. */
 struct followed {
     struct environment *environment;
     enum object_kind kind;
@@ -40,15 +44,27 @@ static const struct store_view *view_of(const struct followed *object)
     return store_peek(object->subscription);
 }
 
-/* What was deleted is gone, although the store still has it: optional variables vanish (G9). */
+/* A deleted object counts as absent, although the store keeps it (G9). */
 static struct object *look_up(void *userdata, enum object_kind kind, const char *name)
 {
     const struct followed *object = find_followed(userdata, kind, name);
     const struct store_view *view;
 
-    assert(object != NULL); /* it is of the spec that is being computed */
+    assert(object != NULL); /* collect_objects() has all objects of the spec */
     view = view_of(object);
     return view->presence == STORE_PRESENT ? view->object : NULL;
+}
+
+static const unsigned next_states[] = {
+    [ENVIRONMENT_WAITING] = 1u << ENVIRONMENT_CURRENT,
+    [ENVIRONMENT_CURRENT] = 1u << ENVIRONMENT_STALE,
+    [ENVIRONMENT_STALE] = 1u << ENVIRONMENT_CURRENT,
+};
+
+static void environment_move(struct environment *n, enum environment_state state)
+{
+    assert(state == n->state || (next_states[n->state] & 1u << state) != 0);
+    n->state = state;
 }
 
 static void environment_compute(struct environment *n)
@@ -57,10 +73,10 @@ static void environment_compute(struct environment *n)
 
     n->error = ERROR_INIT;
     if (env_compute(n->spec, n->namespace, look_up, n, &env, &n->error) < 0) {
-        n->state = n->env != NULL ? ENVIRONMENT_STALE : ENVIRONMENT_WAITING;
+        environment_move(n, n->env != NULL ? ENVIRONMENT_STALE : ENVIRONMENT_WAITING);
         return;
     }
-    n->state = ENVIRONMENT_CURRENT;
+    environment_move(n, ENVIRONMENT_CURRENT);
     if (n->env != NULL && env_is_same(n->env, env))
         return;
     env_free(n->env);
@@ -92,7 +108,7 @@ static void on_store_changed(void *userdata, const struct store_view *view)
     environment_update(object->environment);
 }
 
-/* The array does not move later on: subscriptions point into it. */
+/* The array is complete and does not move later: subscriptions point into it. */
 static int collect_objects(struct environment *n)
 {
     n->objects = calloc(n->spec->n_sources + 1, sizeof(*n->objects));

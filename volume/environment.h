@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * An environment: follows the objects of an env spec and says what its variables are.
- *
- * As with a volume, whatever goes wrong after the first env leaves that env in place.
+ * An environment: follows the objects of an env spec and computes its variables. See environment.c.
  *
  * Thread: the event loop's.
  */
@@ -14,12 +12,12 @@ struct environment;
 
 enum environment_state {
     ENVIRONMENT_WAITING, /* no env yet */
-    ENVIRONMENT_CURRENT, /* the env is what the source has */
-    ENVIRONMENT_STALE,   /* the env is the last good one; environment_error() says what is wrong */
+    ENVIRONMENT_CURRENT, /* the env equals the source */
+    ENVIRONMENT_STALE,   /* the env is the last good one; environment_error() says why */
 };
 
 struct environment_callbacks {
-    /* There is an env that differs from the one before: see environment_env(). */
+    /* environment_env() has changed. */
     void (*changed)(void *userdata);
     /* State, error or the source's state may have changed. */
     void (*state)(void *userdata);
@@ -29,7 +27,7 @@ struct environment_callbacks {
  * @spec: outlives the environment
  * @namespace: borrowed as long
  * @callbacks: outlive the environment; may be called before this returns
- * Return: 0, *ret_environment is the caller's; -ENOMEM; what the source said, with @e.
+ * Return: 0, *ret_environment is the caller's; -ENOMEM; the source's errors, with @e.
  */
 int environment_new(struct store *store, const struct env_spec *spec, const char *namespace,
                     const struct environment_callbacks *callbacks, void *userdata,
@@ -42,11 +40,11 @@ enum environment_state environment_state(const struct environment *environment);
 /* The newest good env, borrowed until the next change; NULL before the first. */
 const struct env *environment_env(const struct environment *environment);
 
-/* Why the state is not ENVIRONMENT_CURRENT; "" while there is nothing to say. Borrowed. */
+/* Why the state is not ENVIRONMENT_CURRENT; "" while there is no reason. Borrowed. */
 const char *environment_error(const struct environment *environment);
 
-/* What keeps the source from delivering, of the first object concerned; "" if nothing does. */
+/* Why the source fails, for the first object concerned; "" if it does not. Borrowed. */
 const char *environment_source_error(const struct environment *environment);
 
-/* Whether the source has answered about every object, be it with a failure. */
+/* Whether the source has answered about each object, be it with a failure. */
 bool environment_is_answered(const struct environment *environment);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "volume/payload.h"
 
+#include <limits.h>
 #include <stdatomic.h>
 
 struct counted {
@@ -229,7 +230,9 @@ int payload_builder_finish(struct payload_builder *builder, struct payload **ret
 
 struct payload *payload_ref(struct payload *payload)
 {
-    atomic_fetch_add(&CONTAINER_OF(payload, struct counted, payload)->n_refs, 1);
+    unsigned n = atomic_fetch_add(&CONTAINER_OF(payload, struct counted, payload)->n_refs, 1);
+
+    assert(n > 0 && n < UINT_MAX);
     return payload;
 }
 

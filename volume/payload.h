@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * A payload: path -> bytes, mode and owner, what one generation of a volume shows. Immutable and
- * counted. It copies no value: a file points into the object that it came from and holds a
- * reference to it.
+ * A payload: path -> bytes, mode and owner: the content of one generation of a volume. Immutable
+ * and counted. It copies no value: a file points into its object and holds a reference to it.
  */
 #include <sys/types.h>
 
@@ -13,7 +12,7 @@
 #define PAYLOAD_PATH_MAX    4096
 #define PAYLOAD_ELEMENT_MAX 255
 
-#define PAYLOAD_ID_INHERITED ((uid_t)-1) /* whose the directory is */
+#define PAYLOAD_ID_INHERITED ((uid_t)-1) /* the directory's */
 
 struct payload_attributes {
     mode_t mode; /* the low 9 bits */
@@ -41,13 +40,13 @@ struct payload_builder *payload_builder_free(struct payload_builder *builder);
 DEFINE_CLEANUP(struct payload_builder *, payload_builder_free)
 
 /*
- * The reason why a path cannot be used, or NULL. It is checked as it is written and once more as it
- * would be cleaned, so that "./..data" finds no gap. Source: B6 to B8.
+ * Return: why a path is invalid, or NULL. Both the path as written and as it would be cleaned are
+ * checked, so that "./..data" is refused. Source: B6 to B8.
  */
 const char *payload_path_fault(const char *raw_path);
 
 /*
- * Add a file. A later file at the same cleaned path takes the place of an earlier one (B3, N2).
+ * Add a file. A later file at the same cleaned path replaces an earlier one (B3, N2).
  * @raw_path: checked by payload_path_fault() and cleaned
  * @object:   owns @entry; a reference is taken
  * Return: 0; -EINVAL for a path that the kubelet refuses or should, with @e; -ENOMEM.
@@ -58,7 +57,7 @@ int payload_builder_add(struct payload_builder *builder, const char *raw_path,
                         const struct payload_attributes *attributes, struct error *e);
 
 /*
- * Turn what was added into a payload; the builder is empty afterwards, on failure too.
+ * Make a payload of the added files; the builder is empty afterwards, on failure too.
  * Return: 0, *ret_payload is the caller's; -EINVAL when one file's path lies below another file
  * (B8); -ENOMEM.
  */
@@ -71,10 +70,10 @@ struct payload *payload_ref(struct payload *payload);
 struct payload *payload_unref(struct payload *payload);
 DEFINE_CLEANUP(struct payload *, payload_unref)
 
-/* Whether a write can be skipped: same paths, same bytes. Modes do not count. Source: E1 to E3. */
+/* Whether a write can be skipped: same paths, same bytes, without regard to modes. E1 to E3. */
 bool payload_same_content(const struct payload *a, const struct payload *b);
 
-/* The length of the first element of a path: what gets a link in the volume's root (A7). */
+/* The length of the first element of a path, which gets a link in the volume's root (A7). */
 static inline size_t payload_first_len(const char *path)
 {
     return strcspn(path, "/");

@@ -1,11 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Sources are taken in their order, and in each its items in theirs: a later file takes the place
- * of an earlier one of the same path (B3, N2). All sources are looked at even after one has failed,
- * so that everything that is wrong is said at once (N4); then nothing is shown of any.
+ * Projection, volume_spec_project(), is a pure function of the spec and of what the store knows of
+ * each object. It gives a payload, or reports that an object is not known yet, or names all faults
+ * at once (N4): all sources are examined even after one has failed.
  *
- * "optional" forgives that an object or a key is not there, and nothing else (G6): as long as it is
- * not known whether an object exists, there is no payload for optional sources either.
+ * | an object is                                | optional | outcome                             |
+ * |---------------------------------------------|----------|-------------------------------------|
+ * | not known: no answer, forbidden, unreachable | either   | no payload yet (G6, G16)            |
+ * | absent                                      | no       | error: the mount fails (G1), an     |
+ * |                                             |          | update is refused (G8)              |
+ * | absent                                      | yes      | no files of it (G2, G9)             |
+ * | present, without the key of an item         | no       | error: the mount fails (G3), the    |
+ * |                                             |          | whole update is refused (G10)       |
+ * | present, without the key of an item         | yes      | all but this file (G4, G10)         |
+ * | of a type other than the required one       | either   | error                               |
+ * | present                                     | either   | its files                           |
+ *
+ * "optional" covers a missing object or key and nothing else (G6): while it is not known whether an
+ * object exists there is no payload, for optional sources neither.
+ *
+ * Sources are added in their order, and the items of each in theirs: a later file replaces an
+ * earlier one of the same path (B3, N2). A file above the path of another one is an error of the
+ * whole volume (B8, N5). Owners of files are in the payload; links and directories get the owner of
+ * their parent directory, up to the root.
  */
 #include "volume/spec.h"
 
@@ -67,7 +84,7 @@ struct volume_spec *volume_spec_free(struct volume_spec *spec)
     return NULL;
 }
 
-/* Room for one more in an array whose capacity is the next power of two. */
+/* Reserve one more element in an array whose capacity is the next power of two. */
 static int reserve_one(void **array, size_t n, size_t max, size_t element_size)
 {
     void *grown;
@@ -150,8 +167,8 @@ struct projection {
 
 #define OBJECT_TEXT(view) object_key_text((view)->key, (char[OBJECT_KEY_TEXT_SIZE]){""})
 
-/* Note what is wrong with one source and go on. Return: 0, or -ENOMEM for which there is no use. */
-static int note_fault(struct projection *p, int r, const struct error *fault)
+/* Add a fault of one source to the text. Return: 0 to continue; -ENOMEM, which ends all. */
+static int add_fault(struct projection *p, int r, const struct error *fault)
 {
     struct error before = *p->text;
 
@@ -171,7 +188,7 @@ static int note_fault(struct projection *p, int r, const struct error *fault)
 static struct payload_attributes attributes_of(const struct volume_spec *spec,
                                                const struct volume_item *item)
 {
-    /* what is unset here as well is the directory's */
+    /* ids that are unset here, too, are the directory's */
     struct payload_attributes a = {
         .mode = spec->default_mode,
         .uid = spec->uid,
@@ -199,10 +216,10 @@ static int add_file(struct projection *p, const struct store_view *view, const c
     if (r == 0)
         return 0;
     error_prefix(&fault, r, "%s", OBJECT_TEXT(view));
-    return note_fault(p, r, &fault);
+    return add_fault(p, r, &fault);
 }
 
-/* An object's entries come with data before binaryData, so that the latter is added last (M3). */
+/* An object has its entries of data before those of binaryData, so these are added last (M3). */
 static int add_all_keys(struct projection *p, const struct store_view *view)
 {
     int r = 0;
@@ -212,16 +229,16 @@ static int add_all_keys(struct projection *p, const struct store_view *view)
     return r;
 }
 
-static int note_missing_key(struct projection *p, const struct store_view *view, const char *key)
+static int add_missing_key(struct projection *p, const struct store_view *view, const char *key)
 {
     struct error fault;
 
-    /* the kubelet's words, which people search for: G3, M1 */
+    /* the kubelet's own text, which people search for: G3, M1 */
     error_set(&fault, -ENOENT, "%s: %s: %.253s", OBJECT_TEXT(view),
               view->key->kind == OBJECT_SECRET ? "references non-existent secret key"
                                                : "configmap references non-existent config key",
               key);
-    return note_fault(p, -ENOENT, &fault);
+    return add_fault(p, -ENOENT, &fault);
 }
 
 static int add_items(struct projection *p, const struct volume_source *source,
@@ -236,7 +253,7 @@ static int add_items(struct projection *p, const struct volume_source *source,
         if (entry != NULL)
             r = add_file(p, view, item->path, entry, item);
         else if (!source->is_optional)
-            r = note_missing_key(p, view, item->key);
+            r = add_missing_key(p, view, item->key);
     }
     return r;
 }
@@ -253,23 +270,23 @@ static int add_object(struct projection *p, const struct volume_source *source,
     struct error fault;
 
     if (!is_of_type(p->spec, view->object)) {
-        error_set(&fault, -EINVAL, "%s is of type %.128s, and %.128s is asked for",
-                  OBJECT_TEXT(view), view->object->type, p->spec->type);
-        return note_fault(p, -EINVAL, &fault);
+        error_set(&fault, -EINVAL, "%s is of type %.128s, expected %.128s", OBJECT_TEXT(view),
+                  view->object->type, p->spec->type);
+        return add_fault(p, -EINVAL, &fault);
     }
     return source->n_items > 0 ? add_items(p, source, view) : add_all_keys(p, view);
 }
 
-static int note_missing_object(struct projection *p, const struct store_view *view)
+static int add_missing_object(struct projection *p, const struct store_view *view)
 {
     struct error fault;
 
     error_set(&fault, -ENOENT, "%s \"%s\" not found in namespace \"%s\"",
               object_kind_word(view->key->kind), view->key->name, view->key->namespace);
-    return note_fault(p, -ENOENT, &fault);
+    return add_fault(p, -ENOENT, &fault);
 }
 
-/* Return: 0, VOLUME_INCOMPLETE, or -ENOMEM; faults are noted. */
+/* Return: 0, VOLUME_INCOMPLETE, or -ENOMEM; faults are added to the text. */
 static int add_source(struct projection *p, const struct volume_source *source,
                       const struct store_view *view)
 {
@@ -281,7 +298,7 @@ static int add_source(struct projection *p, const struct volume_source *source,
     case STORE_PRESENT:
         return add_object(p, source, view);
     case STORE_ABSENT:
-        return source->is_optional ? 0 : note_missing_object(p, view);
+        return source->is_optional ? 0 : add_missing_object(p, view);
     }
     return -EINVAL;
 }
@@ -304,6 +321,7 @@ int volume_spec_project(const struct volume_spec *spec, const struct store_view 
     }
     if (r >= 0)
         r = p.result;
+    assert(r >= 0 || r == -ENOMEM || text.text[0] != '\0');
     if (r < 0)
         return error_set(e, r, "%s", text.text);
     return is_incomplete ? VOLUME_INCOMPLETE : payload_builder_finish(builder, ret_payload, e);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * A spec: what the user asked for, in the words of a pod's volumes: which objects, which of their
- * keys, under which paths, with which modes and owners. From the spec and what is known of its
- * objects follows the payload.
+ * A spec: what the user requested, in the words of a pod's volumes: which objects, which of their
+ * keys, under which paths, with which modes and owners. The spec and its objects determine the
+ * payload. See spec.c.
+ *
+ * Thread: any one at a time.
  */
 #include "cache/store.h"
 #include "volume/payload.h"
@@ -15,7 +17,7 @@
 #define VOLUME_ID_UNSET   ((uid_t)-1)
 
 /*
- * Kubernetes has no limits of its own. A pod has to fit into what etcd takes, 1.5 MiB, and there
+ * Kubernetes has no limits of its own. A pod has to fit into a request to etcd, 1.5 MiB, in which
  * the shortest item has 22 bytes; each source costs a watch.
  */
 #define VOLUME_ITEMS_MAX   65536u /* of one source */
@@ -25,8 +27,8 @@ enum volume_kind { VOLUME_SECRET, VOLUME_CONFIGMAP, VOLUME_PROJECTED };
 
 /* What an update changes. */
 enum volume_updates {
-    VOLUME_UPDATES_GENERATIONS, /* ..data leads to new files (C3) */
-    VOLUME_UPDATES_IN_PLACE,    /* the content of the files, which are live */
+    VOLUME_UPDATES_GENERATIONS, /* ..data points to new files (C3) */
+    VOLUME_UPDATES_IN_PLACE,    /* live files get new content */
 };
 
 struct volume_item {
@@ -51,14 +53,14 @@ struct volume_spec {
     struct volume_source *sources;
     size_t n_sources;
     mode_t default_mode;
-    /* secretfs' own */
-    uid_t uid;        /* whose the files are; VOLUME_ID_UNSET: the program's */
+    /* secretfs' own options */
+    uid_t uid;        /* owner of the files; VOLUME_ID_UNSET: the program's */
     gid_t gid;        /* the same */
     gid_t fs_group;   /* F10; VOLUME_ID_UNSET: F9 */
-    const char *type; /* what every Secret has to be of, or NULL */
-    bool holds_tls;   /* a pair that does not fit, or is over, is not shown */
+    const char *type; /* required of each Secret, or NULL */
+    bool holds_tls;   /* a pair that does not match, or is expired, is not shown */
     enum volume_updates updates;
-    bool removes_revoked; /* what we may no longer see is no longer shown */
+    bool removes_revoked; /* an object that we may no longer read is no longer shown */
 };
 
 /* Return: 0, *ret_spec is the caller's, without sources; -ENOMEM. */
@@ -84,12 +86,12 @@ const char *volume_spec_text(const struct volume_spec *spec, char buf[static VOL
 mode_t volume_spec_root_mode(const struct volume_spec *spec);
 
 /*
- * What a spec makes of its objects.
- * @views: one for each source, in their order; what is_forbidden is as if it were gone and optional
- *         (G9) with removes_revoked
- * Return: 0, *ret_payload is the caller's; VOLUME_INCOMPLETE when some object is not known yet and
- * nothing else is wrong; -ENOENT for objects or keys that are missing and not optional, -EINVAL for
- * what cannot be shown, with all faults in @e (N4); -ENOMEM.
+ * Compute the payload of a spec. A pure function; its table of outcomes stands in spec.c.
+ * @views: one for each source, in their order; with removes_revoked one that is_forbidden counts as
+ *         absent and optional (G9)
+ * Return: 0, *ret_payload is the caller's; VOLUME_INCOMPLETE if an object is not known yet and no
+ * other source is faulty; -ENOENT for missing objects or keys that are not optional, -EINVAL for
+ * content that cannot be shown, with all faults in @e (N4); -ENOMEM.
  * Source: B1 to B10, G1 to G11, M1 to M3, N2 to N6.
  */
 #define VOLUME_INCOMPLETE 1

@@ -5,7 +5,7 @@
 
 #include "base/openssl.h"
 
-/* Return: NULL for want of memory, or if there is no such key. It reads the object's own memory. */
+/* Return: a reader of the object's own memory; NULL if the key is missing, or out of memory. */
 static BIO *open_value(const struct object *object, const char *key)
 {
     const struct object_entry *entry = object_find(object, key);
@@ -37,9 +37,10 @@ static void check(const struct object *object, struct tls_pair *pair)
     if (x != NULL)
         read_expiry(x, pair);
     if (x == NULL)
-        error_set(&pair->fault, -EINVAL, "tls.crt does not begin with a whole certificate");
+        error_set(&pair->fault, -EINVAL, "tls.crt does not begin with a complete certificate");
     else if (key == NULL)
-        error_set(&pair->fault, -EINVAL, "tls.key is no whole private key without a passphrase");
+        error_set(&pair->fault, -EINVAL,
+                  "tls.key is not a complete private key without a passphrase");
     else if (X509_check_private_key(x, key) != 1)
         error_set(&pair->fault, -EINVAL, "tls.key does not belong to tls.crt");
 }
@@ -51,7 +52,7 @@ void tls_pair_check(const struct object *object, struct tls_pair *ret_pair)
     ERR_clear_error();
 }
 
-bool tls_pair_is_over(const struct tls_pair *pair, struct timespec now)
+bool tls_pair_is_expired(const struct tls_pair *pair, struct timespec now)
 {
     return pair->not_after.tv_sec != 0 && now.tv_sec > pair->not_after.tv_sec;
 }
@@ -62,7 +63,7 @@ bool tls_pair_problem(const struct tls_pair *pair, struct timespec now, struct e
 
     if (pair->fault.text[0] != '\0')
         *e = pair->fault;
-    else if (tls_pair_is_over(pair, now))
+    else if (tls_pair_is_expired(pair, now))
         error_set(e, -EINVAL, "its certificate expired on %s",
                   clock_rfc3339(pair->not_after, text));
     else

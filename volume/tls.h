@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* A Secret of type kubernetes.io/tls: does the key belong to the certificate, and until when. */
+/* A Secret of type kubernetes.io/tls: whether its key matches its certificate, and its expiry. */
 #include "base/clock.h"
 #include "cache/object.h"
 
 #define TLS_TYPE "kubernetes.io/tls"
 
 struct tls_pair {
-    struct error fault;        /* why it is no pair, naming keys and never bytes; empty if it is */
-    struct timespec not_after; /* the end of the first certificate; 0 if it could not be read */
+    struct error fault; /* why it is not a pair: names keys, never bytes; empty if it is one */
+    struct timespec not_after; /* expiry of the first certificate; 0 if it could not be read */
 };
 
-/* Whether there is a pair to be looked at. */
+/* Whether the object is a Secret of that type. */
 static inline bool tls_is_pair(const struct object *object)
 {
     return object->key.kind == OBJECT_SECRET && streq(object->type, TLS_TYPE);
@@ -19,7 +19,7 @@ static inline bool tls_is_pair(const struct object *object)
 
 void tls_pair_check(const struct object *object, struct tls_pair *ret_pair);
 
-bool tls_pair_is_over(const struct tls_pair *pair, struct timespec now);
+bool tls_pair_is_expired(const struct tls_pair *pair, struct timespec now);
 
-/* What is wrong with the pair now. Return: whether there is anything, then in @e. */
+/* Return: whether the pair does not match or is expired, then with the reason in @e. */
 bool tls_pair_problem(const struct tls_pair *pair, struct timespec now, struct error *e);

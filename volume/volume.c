@@ -1,15 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Each source of the spec is a member with a subscription of its own. Whenever one of them changes,
- * the payload is computed from all of them anew.
+ *     WAITING --> CURRENT <--> STALE        WAITING: no payload yet
+ *         \------------------> STALE
  *
- * With `tls: hold` a member keeps the last object whose certificate and key were a pair, and not
- * expired when it came; the payload is computed from that one as long as the newest is none. One
- * that was accepted stays so, also when its time is over: there is nothing better to show.
+ * A volume promises that a payload, once shown, stays until a newer one replaces it: each error
+ * after the first payload leaves that payload in place (G7, G8, G10, G15). Only files of optional
+ * objects are removed (G9).
  *
- * With `onRevoked: remove` a member that we may not see any more counts as gone, as an optional one
- * that was deleted does (G9), until we may see it again. That is about what was shown: a volume
- * that never had a payload waits for its first one.
+ * Each source of the spec is a member with a subscription of its own. When one of them changes the
+ * payload is computed again from all of them; one with the same paths and bytes is not reported
+ * (E1 to E3).
+ *
+ * With `tls: hold` a member keeps the last object whose certificate and key matched and were not
+ * expired when it arrived, and shows it as long as the newest object is no such pair. Other sources
+ * are updated meanwhile. An accepted pair is shown after its expiry, too, as there is no better
+ * one.
+ *
+ * With `onRevoked: remove` a member that we may not read any more counts as an optional object that
+ * was deleted (G9), until we may read it again. This concerns content that was shown: a volume
+ * without a payload waits for its first one.
  */
 #include "volume/volume.h"
 
@@ -18,12 +27,12 @@
 struct member {
     struct volume *volume;
     struct store_subscription *subscription;
-    /* what the last projection was made from */
+    /* the input of the last projection */
     enum store_presence presence;
     struct object *object; /* the newest seen; a reference */
-    struct object *shown;  /* the one that counts: the same, or with hold an older one */
+    struct object *shown;  /* input of the payload: the same, or with hold an older one */
     struct tls_pair tls;   /* of object, if it is one */
-    bool is_revoked;       /* it is not to be shown any more */
+    bool is_revoked;       /* not shown any more */
 };
 
 struct volume {
@@ -38,17 +47,30 @@ struct volume {
     struct error error;
 };
 
-static const char *const state_names[] = {
-    [VOLUME_WAITING] = "waiting", [VOLUME_CURRENT] = "current", [VOLUME_STALE] = "stale"};
+static const struct {
+    const char *name;
+    unsigned next; /* a bit for each state that may follow */
+} states[] = {
+    [VOLUME_WAITING] = {"waiting", 1u << VOLUME_CURRENT | 1u << VOLUME_STALE},
+    [VOLUME_CURRENT] = {"current", 1u << VOLUME_STALE},
+    [VOLUME_STALE] = {"stale", 1u << VOLUME_CURRENT},
+};
 
 const char *volume_state_name(enum volume_state state)
 {
-    return state_names[state];
+    assert(state < ELEMENTS_OF(states));
+    return states[state].name;
+}
+
+static void volume_move(struct volume *v, enum volume_state state)
+{
+    assert(state == v->state || (states[v->state].next & 1u << state) != 0);
+    v->state = state;
 }
 
 /* ---- objects */
 
-/* Whether an object with `tls: hold` has to wait for a better one. */
+/* Whether `tls: hold` keeps the newest object from being shown. */
 static bool is_held_back(const struct member *m)
 {
     struct error ignored;
@@ -69,14 +91,14 @@ static void member_set_object(struct member *m, struct object *object)
     m->shown = object_ref(object);
 }
 
-/* Should an object that is gone come back with the very same content, it is looked at again. */
+/* An object that is deleted and created again is examined again. */
 static void member_clear(struct member *m)
 {
     m->object = object_unref(m->object);
     m->shown = object_unref(m->shown);
 }
 
-/* Take in what the store knows. Return: whether it is another object, or none any more. */
+/* Read the store. Return: whether the object was replaced, deleted or revoked. */
 static bool member_update(struct member *m)
 {
     const struct store_view *view = store_peek(m->subscription);
@@ -97,8 +119,7 @@ static bool member_update(struct member *m)
 
 /* ---- the payload */
 
-/* What is held back, if there is nothing older to show instead; else what is wrong is just noted.
- */
+/* Return: 0; -EINVAL if an object is held back and no older one can be shown. @e: why, in both. */
 static int check_held_back(struct volume *v, struct error *e)
 {
     int r = 0;
@@ -148,7 +169,7 @@ static void volume_trace(const struct volume *v, const char *outcome)
 {
     log_trace(LOG_TRACE_VOLUME, outcome, "source",
               v->spec->n_sources > 0 ? v->spec->sources[0].name : NULL, "sources",
-              LOG_NUM(v->spec->n_sources), "state", state_names[v->state], "error",
+              LOG_NUM(v->spec->n_sources), "state", states[v->state].name, "error",
               v->error.text[0] != '\0' ? v->error.text : NULL);
 }
 
@@ -160,22 +181,23 @@ static void volume_update(struct volume *v, mono_us received_at)
     v->error = ERROR_INIT;
     v->result = project(v, &payload);
     if (v->result != 0) {
-        v->state = v->payload != NULL ? VOLUME_STALE : VOLUME_WAITING;
+        volume_move(v, v->payload != NULL ? VOLUME_STALE : VOLUME_WAITING);
         volume_trace(v, v->result < 0 ? "payload refused" : "payload incomplete");
         return;
     }
-    v->state = v->error.text[0] == '\0' ? VOLUME_CURRENT : VOLUME_STALE;
+    volume_move(v, v->error.text[0] == '\0' ? VOLUME_CURRENT : VOLUME_STALE);
     if (v->payload != NULL && payload_same_content(v->payload, payload)) {
         volume_trace(v, "payload unchanged");
         return;
     }
     volume_trace(v, "payload changed");
+    assert(payload != NULL && v->state != VOLUME_WAITING);
     payload_unref(v->payload);
     v->payload = TAKE(payload);
     v->callbacks->payload(v->userdata, v->payload, received_at);
 }
 
-/* All of them, as the changed object may be there twice (N6). Return: whether there is news. */
+/* All of them, as two sources may name the same object (N6). Return: whether one has changed. */
 static bool members_update(struct volume *v)
 {
     bool is_changed = false;
@@ -215,7 +237,7 @@ static int subscribe_all(struct volume *v, struct store *store, const char *name
     return 0;
 }
 
-/* The first look at all objects together; the source may have answered already. */
+/* Read all objects for the first time; the source may have answered already. */
 static void volume_start(struct volume *v)
 {
     mono_us received_at = 0;
@@ -307,6 +329,7 @@ bool volume_has_answer(const struct volume *volume)
 
 const struct store_view *volume_view(const struct volume *volume, size_t i)
 {
+    assert(i < volume->spec->n_sources);
     return store_peek(volume->members[i].subscription);
 }
 
@@ -314,6 +337,7 @@ const struct tls_pair *volume_tls(const struct volume *volume, size_t i)
 {
     const struct member *m = &volume->members[i];
 
+    assert(i < volume->spec->n_sources);
     return m->object != NULL && tls_is_pair(m->object) ? &m->tls : NULL;
 }
 

@@ -313,7 +313,7 @@ def test_type_that_is_asked_for(ns: Namespace, mounts: Mounts, admin_args: list[
     kind = "kubernetes.io/basic-auth"
     ns.create("login", {"password": first}, type=kind)
     said = mounts.fail("secret/login", *admin_args, "--type=tls", "--wait=0")
-    assert f"secret/{ns.name}/login is of type {kind}, and kubernetes.io/tls is asked for" in said
+    assert f"secret/{ns.name}/login is of type {kind}, expected kubernetes.io/tls" in said
 
     mount = mounts.make("secret/login", *admin_args, "--type=basic-auth")
     with pytest.raises(ApiError, match="field is immutable"):

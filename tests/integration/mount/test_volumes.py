@@ -336,7 +336,7 @@ def test_another_type_is_refused(source, area: Path):
     command = [program.binary(), "mount", "--wait", "2s", *source.arguments, "--type", "tls"]
     done = program.run([*command, "secret/app", target], home=area)
     assert done.returncode == 1
-    assert "secret/default/app is of type Opaque, and kubernetes.io/tls is asked" in done.stderr
+    assert "secret/default/app is of type Opaque, expected kubernetes.io/tls" in done.stderr
 
 
 @pytest.mark.parametrize("hold", [[], ["--tls", "hold"]])

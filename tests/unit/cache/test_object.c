@@ -160,7 +160,7 @@ static void test_size_is_limited(void **state)
     assert_int_equal(object_new(&like_secret, inputs, 2, &o, NULL), 0);
     object_unref(o);
     inputs[0].len++;
-    expect_bad(inputs[0], -EFBIG, "at most 1048576");
+    expect_bad(inputs[0], -EFBIG, "more than the limit of 1048576");
     free(text);
 }
 

@@ -215,7 +215,7 @@ static const struct {
      WHOLE ", secretfs: {type: tls}",
      {SECRET("a=1")},
      -EINVAL,
-     "secret/ns/s is of type Opaque, and kubernetes.io/tls is asked for"},
+     "secret/ns/s is of type Opaque, expected kubernetes.io/tls"},
     {"L6, of secrets only",
      PROJECTED("{configMap: {name: c}}") ", secretfs: {type: tls}",
      {CONFIGMAP("a=1")},

@@ -75,7 +75,7 @@ static void no_pair(void **state)
     assert_string_equal(problem_of(NULL, one.key_pem, 0).text, "tls.crt is missing");
     assert_string_equal(problem_of(one.cert_pem, NULL, 0).text, "tls.key is missing");
     assert_non_null(strstr(problem_of("", one.key_pem, 0).text, "tls.crt does not begin"));
-    assert_non_null(strstr(problem_of(one.cert_pem, "x", 0).text, "tls.key is no whole"));
+    assert_non_null(strstr(problem_of(one.cert_pem, "x", 0).text, "tls.key is not a complete"));
     one.cert_pem[strlen(one.cert_pem) / 2] = '\0';
     assert_non_null(strstr(problem_of(one.cert_pem, one.key_pem, 0).text, "tls.crt does not"));
     pair_unmake(&one);

@@ -389,7 +389,7 @@ static const struct {
      5},
     {"L6: another type is refused",
      "{secret: {secretName: s}, secretfs: {type: tls}}",
-     {{"k=1", SAME, NULL, VOLUME_WAITING, "and kubernetes.io/tls is asked for", false}},
+     {{"k=1", SAME, NULL, VOLUME_WAITING, "expected kubernetes.io/tls", false}},
      1},
 };
 

@@ -3,7 +3,7 @@
  * What a watch costs: `watches [-i SECONDS] N...` follows N Secrets of ten keys, each N in a
  * process of its own, at a server of its own that speaks HTTP/2 through nghttpx. A line of JSON for
  * each N: how long until all are live, resident memory before and after, connections, and the
- * processor time that SECONDS of nothing take.
+ * processor time of SECONDS without any event.
  */
 #include <fcntl.h>
 #include <sys/resource.h>
@@ -218,12 +218,12 @@ static bool measure_apart(size_t n, double idle_sec)
 {
     struct made_pair pair = pair_make(3600);
     char dir[] = DIR_TEMPLATE;
-    struct http_server server;
+    struct test_server server;
     struct http_proxy proxy;
     pid_t pid;
     int status = 0;
 
-    http_server_start(&server, NULL, serve);
+    test_server_start(&server, NULL, serve);
     if (mkdtemp(dir) == NULL)
         abort();
     http_proxy_start(&proxy, dir, &pair, server.port);
@@ -239,7 +239,7 @@ static bool measure_apart(size_t n, double idle_sec)
         measure(&pair, proxy.port, n, idle_sec);
     waitpid(pid, &status, 0);
     http_proxy_stop(&proxy, dir);
-    http_server_stop(&server);
+    test_server_stop(&server);
     pair_unmake(&pair);
     if (status != 0)
         fprintf(stderr, "watches: the run with %zu failed\n", n);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A watch of pods as the API server, or a proxy before it, may send it: what is kept
- * is in order. The first byte says into pieces of which length the rest is cut.
+ * A watch of pods as an API server or a proxy may send it: the pods that are kept are valid. The
+ * first byte gives the length of the pieces.
  */
 #include "fetcher/api/pod_watch.h"
 
@@ -10,17 +10,17 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* A world in which nothing happens by itself. */
+/* A server that sends what the fuzzer says, and a clock that stands still. */
 struct world {
     bool is_open;
     bool is_failing;
 };
 
-static int request(void *userdata, const char *path, span_us total_limit, struct error *e)
+static int request(void *userdata, const struct watch_request *request, struct error *e)
 {
     struct world *w = userdata;
 
-    assert(!w->is_open && path[0] == '/' && total_limit > 0);
+    assert(!w->is_open && request->path[0] == '/' && request->total_limit > 0);
     w->is_open = true;
     return 0;
 }
@@ -32,8 +32,9 @@ static void cancel(void *userdata)
     w->is_open = false;
 }
 
-static void reject_credentials(void *userdata)
+static int reject_credentials(void *userdata, struct error *e)
 {
+    return 0;
 }
 
 static void set_timer(void *userdata, span_us delay)
@@ -45,7 +46,7 @@ static mono_us now(void *userdata)
     return SPAN_SEC(1000);
 }
 
-static uint32_t no_chance(void *userdata)
+static uint32_t zero(void *userdata)
 {
     return 0;
 }
@@ -76,8 +77,11 @@ static void on_health(void *userdata, enum pod_watch_health health, const struct
 
 static void watch(const char *text, size_t size, size_t piece)
 {
-    static const struct pod_watch_io io = {request,   cancel, reject_credentials, set_timer, now,
-                                           no_chance, on_pod, on_health};
+    static const struct pod_watch_io io = {
+        .watch = {request, cancel, reject_credentials, set_timer, now, zero},
+        .on_pod = on_pod,
+        .on_health = on_health,
+    };
     static const struct http_response good = {.status = 200, .content_type = ""};
     struct pods pods;
     const struct pod_watch_options options = {
@@ -89,10 +93,10 @@ static void watch(const char *text, size_t size, size_t piece)
     pods_init(&pods);
     if (pod_watch_new(&options, &io, &world, &w) < 0)
         abort();
-    pod_watch_start(w);
-    pod_watch_on_response(w, &good);
+    watch_start(pod_watch_watch(w));
+    watch_on_response(pod_watch_watch(w), &good);
     for (size_t at = 0; at < size && world.is_open; at += piece)
-        pod_watch_on_body(w, text + at, size_min(piece, size - at));
+        watch_on_body(pod_watch_watch(w), text + at, size_min(piece, size - at));
     assert(world.is_open != world.is_failing);
     list_for_each (pod, &pods.list, link)
         check_pod(pod);
@@ -101,7 +105,7 @@ static void watch(const char *text, size_t size, size_t piece)
     pods_deinit(&pods);
 }
 
-/* The text as a pod by itself, which is what a GET brings. */
+/* The text as a single pod, as a GET returns it. */
 static void decode(const char *text, size_t size)
 {
     cJSON *json = NULL;

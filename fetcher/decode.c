@@ -127,22 +127,13 @@ static int wrong_kind(const cJSON *json, const struct decode_expect *expect, str
         expect->kind != NULL ? object_kind_name(*expect->kind) : "Secret or ConfigMap");
 }
 
-static int decode_immutable(const cJSON *json, bool *ret_is_immutable, struct error *e)
-{
-    const cJSON *member = member_unless_null(json, "immutable");
-
-    if (member != NULL && !cJSON_IsBool(member))
-        return error_set(e, -EINVAL, "\"immutable\" has to be true or false");
-    *ret_is_immutable = cJSON_IsTrue(member);
-    return 0;
-}
-
 /* All of an object except its values. */
 static int decode_like(const cJSON *json, const struct decode_expect *expect,
                        struct object *ret_like, struct error *e)
 {
     const cJSON *metadata = json_member(json, "metadata");
-    struct object like = {.uid = ""};
+    const cJSON *immutable = member_unless_null(json, "immutable");
+    struct object like = {.uid = "", .is_immutable = cJSON_IsTrue(immutable)};
     int r = decode_key(json, expect, &like.key, e);
 
     if (r == DECODE_OTHER_KIND)
@@ -151,8 +142,8 @@ static int decode_like(const cJSON *json, const struct decode_expect *expect,
         r = optional_text(metadata, "uid", "", &like.uid, e);
     if (r == 0)
         r = optional_text(metadata, "resourceVersion", "", &like.resource_version, e);
-    if (r == 0)
-        r = decode_immutable(json, &like.is_immutable, e);
+    if (r == 0 && immutable != NULL && !cJSON_IsBool(immutable))
+        r = error_set(e, -EINVAL, "\"immutable\" has to be true or false");
     if (r == 0 && like.key.kind == OBJECT_SECRET)
         r = optional_text(json, "type", "Opaque", &like.type, e);
     if (r != 0)
@@ -221,12 +212,12 @@ int decode_object(const cJSON *json, const struct decode_expect *expect, struct 
 {
     _cleanup_(freep) struct object_input *inputs = NULL;
     struct object like = {.uid = ""};
-    size_t n = 0;
+    size_t n = 0, n_max = count_values(json);
     int r = decode_like(json, expect, &like, e);
 
     if (r != 0)
         return r;
-    inputs = calloc(count_values(json) + 1, sizeof(*inputs));
+    inputs = calloc(n_max + 1, sizeof(*inputs));
     if (inputs == NULL)
         return error_set_errno(e, -ENOMEM, "cannot keep its values");
     for (size_t i = 0; i < ELEMENTS_OF(values_members); i++) {
@@ -236,6 +227,7 @@ int decode_object(const cJSON *json, const struct decode_expect *expect, struct 
         if (r < 0)
             return r;
     }
+    assert(n <= n_max);
     r = object_new(&like, inputs, n, ret_object, e);
     return r == -ENOMEM ? error_set_errno(e, r, "cannot keep its values") : r;
 }

@@ -288,6 +288,7 @@ static void report_change(struct credentials *c)
         error = &c->plugin_error;
     c->is_report_due = false;
     arm_timer(c);
+    assert(error != NULL || c->has_snapshot || c->config->exec != NULL);
     c->changed(c->userdata, error);
 }
 
@@ -311,10 +312,20 @@ static void renew_watches(struct credentials *c)
 }
 
 /* Return: whether a report is due. */
-static bool read_failed(struct credentials *c, mono_us now)
+static bool read_again(struct credentials *c)
 {
+    _cleanup_(part_deinit) struct part fresh = {.ca_pem = NULL};
     bool was_reported = c->is_reported;
+    mono_us now = clock_mono();
 
+    c->read_at = now;
+    renew_watches(c);
+    if (read_part(c->config, &fresh, &c->files_error) >= 0) {
+        c->failing_since = 0;
+        c->is_reported = false;
+        c->read_due = c->n_dirs > 0 ? now + READ_EVERY : SPAN_FOREVER;
+        return replace_part(c, &c->files, &fresh) || was_reported;
+    }
     if (c->failing_since == 0) {
         c->failing_since = now;
         c->retry_in = RETRY_FIRST;
@@ -323,29 +334,6 @@ static bool read_failed(struct credentials *c, mono_us now)
     c->retry_in = c->retry_in * 2 < READ_EVERY ? c->retry_in * 2 : READ_EVERY;
     c->is_reported |= now - c->failing_since >= REPORT_AFTER || can_report(c);
     return c->is_reported && !was_reported;
-}
-
-static bool read_succeeded(struct credentials *c, mono_us now, struct part *fresh)
-{
-    bool was_reported = c->is_reported;
-
-    c->failing_since = 0;
-    c->is_reported = false;
-    c->read_due = c->n_dirs > 0 ? now + READ_EVERY : SPAN_FOREVER;
-    return replace_part(c, &c->files, fresh) || was_reported;
-}
-
-/* Return: whether a report is due. */
-static bool read_again(struct credentials *c)
-{
-    _cleanup_(part_deinit) struct part fresh = {.ca_pem = NULL};
-    mono_us now = clock_mono();
-
-    c->read_at = now;
-    renew_watches(c);
-    if (read_part(c->config, &fresh, &c->files_error) < 0)
-        return read_failed(c, now);
-    return read_succeeded(c, now, &fresh);
 }
 
 static int on_timer(sd_event_source *source, uint64_t at, void *userdata)
@@ -439,6 +427,7 @@ static struct credential_dir *find_dir(struct credentials *c, const char *path, 
     for (size_t i = 0; i < c->n_dirs; i++)
         if (strlen(c->dirs[i].path) == len && memcmp(c->dirs[i].path, path, len) == 0)
             return &c->dirs[i];
+    assert(c->n_dirs < MAX_FILES);
     dir = &c->dirs[c->n_dirs];
     *dir = (struct credential_dir){.path = strndup(path, len), .credentials = c};
     if (dir->path == NULL)
@@ -456,51 +445,44 @@ static int add_file(struct credentials *c, const char *path)
     if (path == NULL)
         return 0;
     slash = strrchr(path, '/');
+    assert(slash != NULL); /* see struct api_config */
     dir = find_dir(c, path, slash == path ? 1 : (size_t)(slash - path));
     if (dir == NULL)
         return -ENOMEM;
+    assert(dir->n_names < MAX_FILES);
     dir->names[dir->n_names++] = slash + 1;
     return 0;
 }
 
-static int add_pem_file(struct credentials *c, const struct pem_source *source)
-{
-    return source->data == NULL ? add_file(c, source->file) : 0;
-}
-
-static int add_files(struct credentials *c)
-{
-    const struct api_config *config = c->config;
-
-    if (add_pem_file(c, &config->certificate_authority) < 0 ||
-        add_pem_file(c, &config->client_certificate) < 0 ||
-        add_pem_file(c, &config->client_key) < 0 || add_file(c, config->token_file) < 0)
-        return -ENOMEM;
-    return 0;
-}
-
+/* Watch the directories of all credential files. */
 static int watch_files(struct credentials *c, sd_event *event)
 {
-    for (size_t i = 0; i < c->n_dirs; i++) {
-        struct error e = ERROR_INIT;
-        struct credential_dir *dir = &c->dirs[i];
-        int r = dir_watch_new(event, dir->path, on_files_event, dir, &dir->watch, &e);
+    const struct api_config *config = c->config;
+    const struct pem_source *sources[] = {&config->certificate_authority,
+                                          &config->client_certificate, &config->client_key};
+    int r = add_file(c, config->token_file);
 
-        if (r == -ENOMEM)
-            return r;
-        if (r < 0)
+    for (size_t i = 0; i < ELEMENTS_OF(sources) && r >= 0; i++)
+        if (sources[i]->data == NULL)
+            r = add_file(c, sources[i]->file);
+    for (size_t i = 0; i < c->n_dirs && r >= 0; i++) {
+        struct credential_dir *dir = &c->dirs[i];
+        struct error e = ERROR_INIT;
+
+        r = dir_watch_new(event, dir->path, on_files_event, dir, &dir->watch, &e);
+        if (r < 0 && r != -ENOMEM) {
             log_debug("cannot watch credential files, reading them every minute", "error", e.text);
+            r = 0;
+        }
     }
-    return 0;
+    return r < 0 ? r : 0;
 }
 
 static int prepare(struct credentials *c, sd_event *event, const struct exec_plugin_limits *limits,
                    struct error *e)
 {
-    int r = add_files(c);
+    int r = watch_files(c, event);
 
-    if (r >= 0)
-        r = watch_files(c, event);
     if (r >= 0)
         r = sd_event_add_time(event, &c->timer, CLOCK_MONOTONIC, SPAN_FOREVER, TIMER_ACCURACY,
                               on_timer, c);

@@ -79,15 +79,24 @@ static int parse_pair(const cJSON *status, struct exec_credential *credential, s
     return pem_check_pair(cert, key, &credential->certificate_expiry, e);
 }
 
-static int parse_status(const cJSON *status, struct exec_credential *credential, struct error *e)
+static int parse_output(const cJSON *json, const char *api_version,
+                        struct exec_credential *credential, struct error *e)
 {
+    const char *kind = json_text(json, "kind"), *version = json_text(json, "apiVersion");
+    const cJSON *status = json_member(json, "status");
     const char *token = json_text(status, "token");
     const char *expiry = json_text(status, "expirationTimestamp");
-    int r = parse_pair(status, credential, e);
+    int r;
 
-    if (r < 0)
-        return r;
-    if (token != NULL && token[0] != '\0')
+    if (kind == NULL || !streq(kind, "ExecCredential"))
+        return error_set(e, -EINVAL, "its kind is not ExecCredential");
+    if (version == NULL || !streq(version, api_version))
+        return error_set(e, -EINVAL, "its apiVersion is not the kubeconfig's, which is %.64s",
+                         api_version);
+    if (!cJSON_IsObject(status))
+        return error_set(e, -EINVAL, "it has no status");
+    r = parse_pair(status, credential, e);
+    if (r >= 0 && token != NULL && token[0] != '\0')
         r = authorization_bearer(token, &credential->authorization, e);
     if (r < 0)
         return r;
@@ -96,21 +105,6 @@ static int parse_status(const cJSON *status, struct exec_credential *credential,
     if (expiry != NULL && clock_parse_rfc3339(expiry, &credential->expiry) < 0)
         return error_set(e, -EINVAL, "its expirationTimestamp is not an RFC 3339 time");
     return 0;
-}
-
-static int parse_output(const cJSON *json, const char *api_version,
-                        struct exec_credential *credential, struct error *e)
-{
-    const char *kind = json_text(json, "kind"), *version = json_text(json, "apiVersion");
-
-    if (kind == NULL || !streq(kind, "ExecCredential"))
-        return error_set(e, -EINVAL, "its kind is not ExecCredential");
-    if (version == NULL || !streq(version, api_version))
-        return error_set(e, -EINVAL, "its apiVersion is not the kubeconfig's, which is %.64s",
-                         api_version);
-    if (!cJSON_IsObject(json_member(json, "status")))
-        return error_set(e, -EINVAL, "it has no status");
-    return parse_status(json_member(json, "status"), credential, e);
 }
 
 int exec_credential_parse(const char *text, size_t len, const char *api_version,
@@ -260,6 +254,7 @@ static void set_timer(struct exec_plugin_runner *r, span_us delay)
 
 static void kill_run(struct exec_plugin_runner *r)
 {
+    assert(r->pid > 0);
     kill(-r->pid, SIGKILL);
 }
 
@@ -288,28 +283,28 @@ static void finish_failed(struct exec_plugin_runner *r, const char *what)
     r->done(r->userdata, NULL, &e);
 }
 
-static void finish_succeeded(struct exec_plugin_runner *r, struct exec_credential *credential)
-{
-    clear_run(r);
-    sd_event_source_set_enabled(r->timer, SD_EVENT_OFF);
-    if (credential->expiry.tv_sec != 0)
-        set_timer(r, exec_plugin_renew_in(credential->expiry, clock_wall(), &r->limits));
-    r->retry_in = r->limits.retry_first;
-    r->done(r->userdata, credential, NULL);
-}
-
-static void finish_parsed(struct exec_plugin_runner *r)
+/* The end of a run with exit status 0. */
+static void finish_run(struct exec_plugin_runner *r)
 {
     _cleanup_(exec_credential_deinit) struct exec_credential credential = {.authorization = NULL};
+    const char *api_version = r->config->exec->api_version;
     struct error e = ERROR_INIT;
 
-    if (exec_credential_parse(buf_text(&r->output), r->output.len, r->config->exec->api_version,
-                              &credential, &e) < 0)
+    if (exec_credential_parse(buf_text(&r->output), r->output.len, api_version, &credential, &e) <
+        0) {
         finish_failed(r, e.text);
-    else if (credential.expiry.tv_sec != 0 && seconds_between(clock_wall(), credential.expiry) <= 0)
+        return;
+    }
+    if (credential.expiry.tv_sec != 0 && seconds_between(clock_wall(), credential.expiry) <= 0) {
         finish_failed(r, "printed a credential that has expired: check the system clock");
-    else
-        finish_succeeded(r, &credential);
+        return;
+    }
+    clear_run(r);
+    sd_event_source_set_enabled(r->timer, SD_EVENT_OFF);
+    if (credential.expiry.tv_sec != 0)
+        set_timer(r, exec_plugin_renew_in(credential.expiry, clock_wall(), &r->limits));
+    r->retry_in = r->limits.retry_first;
+    r->done(r->userdata, &credential, NULL);
 }
 
 /* Read the pipe. Return: whether more may come. */
@@ -346,7 +341,7 @@ static int on_exit_status(sd_event_source *source, const siginfo_t *info, void *
     if (r->kill_reason != NULL) {
         finish_failed(r, r->kill_reason);
     } else if (info->si_code == CLD_EXITED && info->si_status == 0) {
-        finish_parsed(r);
+        finish_run(r);
     } else {
         snprintf(what, sizeof(what), "%s %d, see its messages",
                  info->si_code == CLD_EXITED ? "ended with exit status" : "was killed by signal",
@@ -358,44 +353,32 @@ static int on_exit_status(sd_event_source *source, const siginfo_t *info, void *
 
 /* ---- the start of a run */
 
-static int prepare_attributes(posix_spawnattr_t *attr)
+static int spawn(char *const argv[], char *const envp[], int output_fd, pid_t *ret_pid)
 {
+    const short flags = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP;
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attr;
     sigset_t none, all;
     int r;
 
     sigemptyset(&none);
     sigfillset(&all);
-    r = posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
-                                           POSIX_SPAWN_SETPGROUP);
-    if (r == 0)
-        r = posix_spawnattr_setsigmask(attr, &none);
-    if (r == 0)
-        r = posix_spawnattr_setsigdefault(attr, &all);
-    return r == 0 ? posix_spawnattr_setpgroup(attr, 0) : r;
-}
-
-static int prepare_descriptors(posix_spawn_file_actions_t *actions, int output_fd)
-{
-    int r = posix_spawn_file_actions_addopen(actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-
-    if (r == 0)
-        r = posix_spawn_file_actions_adddup2(actions, output_fd, STDOUT_FILENO);
-    /* our descriptors are close-on-exec, but a library's may not be */
-    return r == 0 ? posix_spawn_file_actions_addclosefrom_np(actions, STDERR_FILENO + 1) : r;
-}
-
-static int spawn(char *const argv[], char *const envp[], int output_fd, pid_t *ret_pid)
-{
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attr;
-    int r;
-
     /* with glibc neither init can fail */
     posix_spawn_file_actions_init(&actions);
     posix_spawnattr_init(&attr);
-    r = prepare_attributes(&attr);
+    r = posix_spawnattr_setflags(&attr, flags);
     if (r == 0)
-        r = prepare_descriptors(&actions, output_fd);
+        r = posix_spawnattr_setsigmask(&attr, &none);
+    if (r == 0)
+        r = posix_spawnattr_setsigdefault(&attr, &all);
+    if (r == 0)
+        r = posix_spawnattr_setpgroup(&attr, 0);
+    if (r == 0)
+        r = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    if (r == 0)
+        r = posix_spawn_file_actions_adddup2(&actions, output_fd, STDOUT_FILENO);
+    if (r == 0) /* our descriptors are close-on-exec, but a library's may not be */
+        r = posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
     if (r == 0)
         r = posix_spawnp(ret_pid, argv[0], &actions, &attr, argv, envp);
     posix_spawn_file_actions_destroy(&actions);
@@ -428,15 +411,6 @@ static int start(struct exec_plugin_runner *r)
     return 0;
 }
 
-static int watch_run(struct exec_plugin_runner *r)
-{
-    int result = sd_event_add_io(r->event, &r->output_source, r->output_fd, EPOLLIN, on_output, r);
-
-    if (result >= 0)
-        result = sd_event_add_child(r->event, &r->child_source, r->pid, WEXITED, on_exit_status, r);
-    return result < 0 ? result : 0;
-}
-
 static void end_run(struct exec_plugin_runner *r)
 {
     pid_t pid = r->pid;
@@ -451,10 +425,14 @@ static void end_run(struct exec_plugin_runner *r)
 static void run(struct exec_plugin_runner *r)
 {
     char what[128];
-    int result = start(r);
+    int result;
 
+    assert(r->pid == 0 && r->output.len == 0);
+    result = start(r);
     if (result >= 0)
-        result = watch_run(r);
+        result = sd_event_add_io(r->event, &r->output_source, r->output_fd, EPOLLIN, on_output, r);
+    if (result >= 0)
+        result = sd_event_add_child(r->event, &r->child_source, r->pid, WEXITED, on_exit_status, r);
     if (result >= 0) {
         set_timer(r, r->limits.timeout);
         return;
@@ -504,6 +482,7 @@ int exec_plugin_new(sd_event *event, const struct api_config *config,
     _cleanup_(exec_plugin_freep) struct exec_plugin_runner *r = calloc(1, sizeof(*r));
     int result = -ENOMEM;
 
+    assert(config->exec != NULL && limits->retry_first > 0);
     if (r != NULL) {
         *r = (struct exec_plugin_runner){
             .config = config,

@@ -55,14 +55,6 @@ static char *absolute_path(const char *path)
     return here != NULL ? text_format("%s/%s", here, path) : NULL;
 }
 
-static bool files_have(const struct files *files, const char *path)
-{
-    for (size_t i = 0; i < files->n; i++)
-        if (streq(files->paths[i], path))
-            return true;
-    return false;
-}
-
 /* Return: 0, also for a path that was added before; -ENOENT for a missing file. */
 static int files_add(struct files *files, const char *path, struct error *e)
 {
@@ -72,8 +64,9 @@ static int files_add(struct files *files, const char *path, struct error *e)
 
     if (absolute == NULL)
         return out_of_memory(e);
-    if (files_have(files, absolute))
-        return 0;
+    for (size_t i = 0; i < files->n; i++)
+        if (streq(files->paths[i], absolute))
+            return 0;
     if (files->n == MAX_FILES)
         return error_set(e, -E2BIG, "$KUBECONFIG names more than %u files", MAX_FILES);
     r = buf_read_file(&text, -1, absolute);
@@ -124,23 +117,20 @@ static const char *host_env(const struct kubeconfig_host *host, const char *name
     return value != NULL && value[0] != '\0' ? value : NULL;
 }
 
-static int files_add_home(struct files *files, const char *home, struct error *e)
-{
-    _cleanup_(freep) char *path = text_format("%s/.kube/config", home);
-
-    return path != NULL ? files_add_if_exists(files, path, e) : out_of_memory(e);
-}
-
 static int files_find(struct files *files, const struct kubeconfig_options *options,
                       const struct kubeconfig_host *host, struct error *e)
 {
     const char *list = host_env(host, "KUBECONFIG"), *home = host_env(host, "HOME");
+    _cleanup_(freep) char *path = NULL;
 
     if (options->file != NULL)
         return files_add(files, options->file, e);
     if (list != NULL)
         return files_add_list(files, list, e);
-    return home != NULL ? files_add_home(files, home, e) : 0;
+    if (home == NULL)
+        return 0;
+    path = text_format("%s/.kube/config", home);
+    return path != NULL ? files_add_if_exists(files, path, e) : out_of_memory(e);
 }
 
 /* ---- in-cluster */

@@ -9,6 +9,7 @@ void pods_init(struct pods *pods)
 
 static void drop(struct pods *pods, struct pod *pod)
 {
+    assert(pods->n > 0);
     pod_free(pod);
     pods->n--;
 }

@@ -124,6 +124,13 @@ void watch_stop(struct watch *watch)
     watch_unpin(watch);
 }
 
+/* A request is under way in these states only; its reports may come until it is canceled or done.
+ */
+static bool has_request(const struct watch *w)
+{
+    return (BIT(w->state) & (BIT(WATCH_LISTING) | BIT(WATCH_OPENING) | BIT(WATCH_WATCHING))) != 0;
+}
+
 /* ---- waits */
 
 void watch_wait(struct watch *watch, enum watch_state resume, span_us delay)
@@ -164,6 +171,7 @@ void watch_restart(struct watch *watch, const struct error *e)
 
 void watch_await_credentials(struct watch *watch, span_us limit)
 {
+    assert(has_request(watch));
     watch->resume = watch->state;
     move(watch, WATCH_AWAITING_CREDENTIALS);
     watch->io->set_timer(watch->userdata, limit);
@@ -171,6 +179,7 @@ void watch_await_credentials(struct watch *watch, span_us limit)
 
 void watch_idle(struct watch *watch, span_us delay)
 {
+    assert(watch->ops->has_lists);
     watch->io->cancel(watch->userdata);
     watch->resume = WATCH_LISTING;
     move(watch, WATCH_IDLE);
@@ -247,6 +256,7 @@ static int send_request(struct watch *w, struct error *e)
     }
     if (r < 0)
         return error_set_errno(e, r, "cannot prepare a request");
+    assert(w->state == WATCH_LISTING || request.is_watch);
     request.path = buf_text(&path);
     return w->io->request(w->userdata, &request, e);
 }
@@ -293,6 +303,7 @@ void watch_on_response(struct watch *watch, const struct http_response *response
 {
     struct watch *w = watch;
 
+    assert(has_request(w));
     watch_pin(w);
     w->status = response->status;
     w->retry_after = response->retry_after;
@@ -380,6 +391,7 @@ static void add_to_body(struct watch *w, const char *bytes, size_t len)
 
 void watch_on_body(struct watch *watch, const char *bytes, size_t len)
 {
+    assert(has_request(watch));
     watch_pin(watch);
     if (watch->state == WATCH_WATCHING)
         feed(watch, bytes, len);
@@ -414,6 +426,7 @@ static void watch_ended(struct watch *w, bool is_broken)
 
 void watch_on_done(struct watch *watch, enum http_outcome outcome, const struct error *error)
 {
+    assert(has_request(watch));
     watch_pin(watch);
     if (watch->state == WATCH_WATCHING)
         watch_ended(watch, outcome != HTTP_COMPLETE);

@@ -228,10 +228,11 @@ void http_request_withdraw(struct http_request *request)
     request->is_added = false;
     request->was_run = false;
     request->connection = http_connection_release(request->connection);
-    assert(t->n_active > 0 && t->n_unanswered <= t->n_active);
+    assert(t->n_active > 0);
     t->n_active--;
     if (!request->has_response)
         t->n_unanswered--;
+    assert(t->n_unanswered <= t->n_active);
     if (t->connection_opener == request)
         t->connection_opener = NULL;
 }
@@ -334,8 +335,51 @@ static CURLcode set_trust(CURL *easy, const struct api_config *config,
     return code;
 }
 
-static void set_connection(CURL *easy, struct http_transport *t)
+/* URL, method and headers. libcurl reads the body in place, and makes no copy of it but to send it.
+ */
+static CURLcode set_target(struct http_request *request)
 {
+    static char json[] = "Content-Type: application/json";
+    const struct http_transport *t = request->transport;
+    struct curl_slist *headers = t->headers, *own = request->own_headers;
+    CURL *easy = request->easy;
+    CURLcode code = CURLE_OUT_OF_MEMORY;
+    char *url;
+
+    if (asprintf(&url, "%s%s", t->base_url, request->path) < 0)
+        return code;
+    code = curl_easy_setopt(easy, CURLOPT_URL, url);
+    free(url);
+    if (code == CURLE_OK)
+        code = curl_easy_setopt(easy, CURLOPT_USERAGENT, USER_AGENT);
+    if (code == CURLE_OK && t->config->proxy_url != NULL)
+        code = curl_easy_setopt(easy, CURLOPT_PROXY, t->config->proxy_url);
+
+    /* the request's own headers are linked before the common ones, without a copy of either */
+    if (request->identity->authorization != NULL) {
+        *own = (struct curl_slist){.data = request->identity->authorization, .next = headers};
+        headers = own++;
+    }
+    if (request->body != NULL) {
+        *own = (struct curl_slist){.data = json, .next = headers};
+        headers = own;
+        curl_easy_setopt(easy, CURLOPT_POST, 1L);
+        curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE, (long)strlen(request->body));
+        curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body);
+    } else {
+        curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
+    }
+    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
+    curl_easy_setopt(easy, CURLOPT_HEADEROPT, (long)CURLHEADER_SEPARATE);
+    return code;
+}
+
+/* Options that need no memory: connection, limits and callbacks. */
+static void set_options(struct http_request *request)
+{
+    struct http_transport *t = request->transport;
+    CURL *easy = request->easy;
+
     curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
     /* without TLS only a response shows the protocol, and a watch may take long to get one */
     curl_easy_setopt(easy, CURLOPT_PIPEWAIT, t->connections.is_serial ? 0L : 1L);
@@ -344,74 +388,22 @@ static void set_connection(CURL *easy, struct http_transport *t)
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, (long)KEEPALIVE_IDLE_SEC);
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, (long)KEEPALIVE_INTERVAL_SEC);
-    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(CONNECT_LIMIT / SPAN_MS(1)));
-    curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, http_connections_open);
-    curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, &t->connections);
-    curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, http_connections_close);
-    curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, &t->connections);
-    curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, http_connections_set_options);
     curl_easy_setopt(easy, CURLOPT_CONNECT_TO, t->connect_to);
     curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
     curl_easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
     curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
-}
+    curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, BUFFER_BYTES);
+    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(CONNECT_LIMIT / SPAN_MS(1)));
+    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)(request->total_limit / SPAN_MS(1)));
 
-/* libcurl reads the body in place, so it makes no copy but the one that it sends. */
-static void set_method(struct http_request *request)
-{
-    CURL *easy = request->easy;
-
-    if (request->body == NULL) {
-        curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
-        return;
-    }
-    curl_easy_setopt(easy, CURLOPT_POST, 1L);
-    curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE, (long)strlen(request->body));
-    curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body);
-}
-
-static CURLcode set_texts(struct http_request *request)
-{
-    const struct api_config *config = request->transport->config;
-    CURLcode code = CURLE_OUT_OF_MEMORY;
-    char *url;
-
-    if (asprintf(&url, "%s%s", request->transport->base_url, request->path) < 0)
-        return code;
-    code = curl_easy_setopt(request->easy, CURLOPT_URL, url);
-    free(url);
-    if (code == CURLE_OK)
-        code = curl_easy_setopt(request->easy, CURLOPT_USERAGENT, USER_AGENT);
-    if (code == CURLE_OK && config->proxy_url != NULL)
-        code = curl_easy_setopt(request->easy, CURLOPT_PROXY, config->proxy_url);
-    return code;
-}
-
-/* The request's own headers, linked before the common ones without a copy of either. */
-static void set_headers(struct http_request *request)
-{
-    static char json[] = "Content-Type: application/json";
-    struct curl_slist *first = request->transport->headers, *own = request->own_headers;
-
-    if (request->identity->authorization != NULL) {
-        *own = (struct curl_slist){.data = request->identity->authorization, .next = first};
-        first = own++;
-    }
-    if (request->body != NULL) {
-        *own = (struct curl_slist){.data = json, .next = first};
-        first = own;
-    }
-    curl_easy_setopt(request->easy, CURLOPT_HTTPHEADER, first);
-    curl_easy_setopt(request->easy, CURLOPT_HEADEROPT, (long)CURLHEADER_SEPARATE);
-}
-
-static void set_callbacks(struct http_request *request)
-{
-    CURL *easy = request->easy;
-
-    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, request->error_text);
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, http_connections_open);
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, &t->connections);
+    curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, http_connections_close);
+    curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, &t->connections);
+    curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, http_connections_set_options);
     curl_easy_setopt(easy, CURLOPT_PRIVATE, request);
+    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, request->error_text);
     curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, request_on_sent);
     curl_easy_setopt(easy, CURLOPT_PREREQDATA, request);
     curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, request_on_header);
@@ -420,20 +412,14 @@ static void set_callbacks(struct http_request *request)
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, request);
 }
 
+/* Make libcurl's handle. Return: 0; -ENOMEM. */
 static int request_prepare(struct http_request *request)
 {
-    CURL *easy = curl_easy_init();
-
-    request->easy = easy;
-    if (easy == NULL || set_texts(request) != CURLE_OK ||
-        set_trust(easy, request->transport->config, request->identity) != CURLE_OK)
+    request->easy = curl_easy_init();
+    if (request->easy == NULL || set_target(request) != CURLE_OK ||
+        set_trust(request->easy, request->transport->config, request->identity) != CURLE_OK)
         return -ENOMEM;
-    set_connection(easy, request->transport);
-    set_method(request);
-    set_headers(request);
-    set_callbacks(request);
-    curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, BUFFER_BYTES);
-    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)(request->total_limit / SPAN_MS(1)));
+    set_options(request);
     free(TAKE(request->path));
     return 0;
 }

@@ -20,18 +20,6 @@ static int add_header(struct curl_slist **list, const char *name, const char *va
     return 0;
 }
 
-static int add_impersonation(struct http_transport *t)
-{
-    const struct api_config *config = t->config;
-    int r = add_header(&t->headers, "Impersonate-User", config->impersonate_user);
-
-    if (r >= 0)
-        r = add_header(&t->headers, "Impersonate-Uid", config->impersonate_uid);
-    for (char **g = config->impersonate_groups; r >= 0 && g != NULL && *g != NULL; g++)
-        r = add_header(&t->headers, "Impersonate-Group", *g);
-    return r;
-}
-
 /*
  * With tls-server-name, libcurl gets a URL with that name, the server's real address to connect to,
  * and the real Host header, as Go's client does it.
@@ -97,32 +85,36 @@ static int set_server(struct http_transport *t, struct error *e)
     return 0;
 }
 
-/* A line break in a value would begin another header. */
-static int check_header_values(const struct api_config *config, struct error *e)
-{
-    const char *single[] = {config->impersonate_user, config->impersonate_uid};
-    bool is_valid = true;
-
-    for (size_t i = 0; i < ELEMENTS_OF(single); i++)
-        is_valid = is_valid && (single[i] == NULL || strpbrk(single[i], "\r\n") == NULL);
-    for (char **g = config->impersonate_groups; g != NULL && *g != NULL; g++)
-        is_valid = is_valid && strpbrk(*g, "\r\n") == NULL;
-    if (is_valid)
-        return 0;
-    return error_set(e, -EINVAL, "a name to impersonate has a line break: correct \"as\" in %s",
-                     config->origin);
-}
-
 static int set_headers(struct http_transport *t, struct error *e)
 {
-    int r = check_header_values(t->config, e);
+    const struct api_config *config = t->config;
+    const struct {
+        const char *name;
+        const char *value;
+    } single[] = {
+        {"Accept", "application/json"},
+        {"Impersonate-User", config->impersonate_user},
+        {"Impersonate-Uid", config->impersonate_uid},
+    };
+    /* a line break in a value would begin another header */
+    bool is_valid = true;
+    int r = 0;
 
+    for (size_t i = 0; i < ELEMENTS_OF(single) && r >= 0; i++) {
+        is_valid =
+            is_valid && (single[i].value == NULL || strpbrk(single[i].value, "\r\n") == NULL);
+        r = add_header(&t->headers, single[i].name, single[i].value);
+    }
+    for (char **g = config->impersonate_groups; g != NULL && *g != NULL && r >= 0; g++) {
+        is_valid = is_valid && strpbrk(*g, "\r\n") == NULL;
+        r = add_header(&t->headers, "Impersonate-Group", *g);
+    }
     if (r < 0)
-        return r;
-    r = add_header(&t->headers, "Accept", "application/json");
-    if (r >= 0)
-        r = add_impersonation(t);
-    return r < 0 ? error_set_errno(e, r, "cannot prepare requests") : 0;
+        return error_set_errno(e, r, "cannot prepare requests");
+    if (!is_valid)
+        return error_set(e, -EINVAL, "a name to impersonate has a line break: correct \"as\" in %s",
+                         config->origin);
+    return 0;
 }
 
 int http_transport_init(struct http_transport *transport, const struct api_config *config,

@@ -39,7 +39,7 @@ def is_refused(cluster: Cluster, identity: Identity) -> bool:
 
 
 def replace_account(ns: Namespace, old: Identity) -> Identity:
-    """Make the account anew: the old one's tokens are worth nothing then."""
+    """Recreate the account: the old one's tokens become invalid."""
     ns.cluster.delete_account(ns.name, "reader")
     new = ns.cluster.account_identity(ns.name, "reader")
     until(lambda: is_refused(ns.cluster, old), "the old token is refused", pause=0.2)
@@ -377,13 +377,13 @@ def test_unknown_authority(
 def test_unknown_token(cluster: Cluster, ns: Namespace, mounts: Mounts, tmp_path: Path) -> None:
     ns.create("db", {"key": ns.values.new(1)})
     token = "dummy-" + "x" * 20
-    kubeconfig = cluster.kubeconfig(tmp_path / "kubeconfig", Identity("nobody", token=token))
+    kubeconfig = cluster.kubeconfig(tmp_path / "kubeconfig", Identity("unknown", token=token))
     said = mounts.fail("secret/db", f"--kubeconfig={kubeconfig}", "-n", ns.name, "--wait=2s")
     assert "401 (Unauthorized)" in said
     assert token not in said
 
 
-def test_nobody_listens(cluster: Cluster, ns: Namespace, mounts: Mounts, tmp_path: Path) -> None:
+def test_no_server_listens(cluster: Cluster, ns: Namespace, mounts: Mounts, tmp_path: Path) -> None:
     server = f"https://127.0.0.1:{free_port()}"
     kubeconfig = cluster.kubeconfig(tmp_path / "k", cluster.admin_identity, server=server)
     said = mounts.fail("secret/db", f"--kubeconfig={kubeconfig}", "-n", ns.name, "--wait=0")

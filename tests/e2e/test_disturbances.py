@@ -58,7 +58,7 @@ def make_proven(ns: Namespace, mounts: Mounts, arguments: list[str]) -> Mount:
 
 
 def follow(mount: Mount, *keys: str) -> Reader:
-    """A reader that is in nobody's way."""
+    """A reader that disturbs no update."""
     return Reader([mount.path / key for key in keys or ("key",)], pause=0.002)
 
 
@@ -197,7 +197,7 @@ def test_mount_before_there_is_a_server(
 def test_connections_that_are_cut(
     ns: Namespace, mounts: Mounts, relay: Relay, relay_args: list[str]
 ) -> None:
-    """A load balancer that ends connections, again and again, is not a reason to list anew."""
+    """A load balancer that ends connections, again and again, is not a reason to list again."""
     ns.create("db", {"key": ns.values.new(0)})
     mount = make(mounts, "secret/db", relay_args)
     with follow(mount):
@@ -273,7 +273,7 @@ def test_compaction_while_cut_off(
                 value = ns.values.new(version)
                 ns.patch("db", {"key": value})
             cluster.compact()
-            cluster.restart_apiserver(*flags)  # its watch cache begins anew, too
+            cluster.restart_apiserver(*flags)  # its watch cache starts empty, too
             relay.resume()
             mount.wait_for_value("key", value)
             mount.wait_for_source("live")
@@ -310,7 +310,7 @@ def test_watch_from_a_forgotten_version(
 def test_compaction_under_an_idle_mount(
     cluster: Cluster, ns: Namespace, mounts: Mounts, admin_args: list[str]
 ) -> None:
-    """It has not changed for long while others have. What is listed anew is what is shown."""
+    """It has not changed for long while others have. The content of the new list is shown."""
     ns.create("idle", {"key": ns.values.new(0)})
     mount = make(mounts, "secret/idle", admin_args)
     generation = mount.generation()

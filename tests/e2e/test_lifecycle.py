@@ -48,7 +48,7 @@ def test_waits_for_the_object(ns: Namespace, mounts: Mounts, admin_args: list[st
     assert mount.wait_ready().files() == {"key": value}
 
 
-def test_deleted_and_made_anew(ns: Namespace, mounts: Mounts, admin_args: list[str]) -> None:
+def test_deleted_and_recreated(ns: Namespace, mounts: Mounts, admin_args: list[str]) -> None:
     first, second = ns.values.new(1), ns.values.new(2)
     ns.create("db", {"key": first, "old": b"x"})
     mount = mounts.make("secret/db", *admin_args)
@@ -68,7 +68,7 @@ def test_deleted_and_made_anew(ns: Namespace, mounts: Mounts, admin_args: list[s
     mount.assert_told_once(STALE, CURRENT)
 
 
-def test_made_anew_with_the_same_content(
+def test_recreated_with_the_same_content(
     ns: Namespace, mounts: Mounts, admin_args: list[str]
 ) -> None:
     value = ns.values.new(1)

@@ -307,7 +307,7 @@ def test_secret_and_configmap_of_one_name(
 
 
 def test_immutable(ns: Namespace, mounts: Mounts, admin_args: list[str]) -> None:
-    """It cannot change and is not watched; made anew, it is noticed by the next mount (G19)."""
+    """It cannot change and is not watched; recreated, it is noticed by the next mount (G19)."""
     first, second = ns.values.new(1), ns.values.new(2)
     ns.create("fixed", {"key": first}, immutable=True)
     mount = mounts.make("secret/fixed", *admin_args)

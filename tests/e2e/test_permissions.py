@@ -25,7 +25,7 @@ def relay(cluster: Cluster) -> Iterator[Relay]:
 
 @pytest.fixture
 def reader(cluster: Cluster, ns: Namespace) -> Identity:
-    """Somebody who may do nothing yet; nobody has had that name before."""
+    """A user without any right yet, with a new name."""
     return cluster.certificate_identity(f"reader-of-{ns.name}")
 
 

@@ -308,7 +308,7 @@ def test_owners_and_fs_group(app: Namespace, mount_spec: SpecMounter) -> None:
 
 
 def test_type_that_is_asked_for(ns: Namespace, mounts: Mounts, admin_args: list[str]) -> None:
-    """L6: another type is refused when it is mounted, and keeps the old files when made anew."""
+    """L6: another type is refused when it is mounted, and keeps the old files when recreated."""
     first, second = ns.values.new(1), ns.values.new(2)
     kind = "kubernetes.io/basic-auth"
     ns.create("login", {"password": first}, type=kind)

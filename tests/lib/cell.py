@@ -1,7 +1,7 @@
 """A private mount namespace in which an ordinary user may open /dev/fuse.
 
 On many machines, and in most containers, /dev/fuse is root's alone. Here a device node with mode
-0666 is bound over it, which nobody outside sees. What the user mounts is seen in here only.
+0666 is bound over it, which is invisible outside. What the user mounts is visible in here only.
 """
 
 from __future__ import annotations

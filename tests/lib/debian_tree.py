@@ -66,7 +66,7 @@ def _debootstrap(tree: Path, packages: list[str]) -> None:
 
 @contextmanager
 def _locked(name: str, how: int = fcntl.LOCK_EX) -> Iterator[None]:
-    """Whoever makes, copies or removes a tree has its lock."""
+    """A process that makes, copies or removes a tree has its lock."""
     with open(_TREES / f"{name}.lock", "w") as lock:
         fcntl.flock(lock, how)
         yield
@@ -81,7 +81,7 @@ def _remove_others(kept: str) -> None:
             with _locked(tree.name, fcntl.LOCK_EX | fcntl.LOCK_NB):
                 shutil.rmtree(tree)
         except BlockingIOError:
-            pass  # somebody is using it
+            pass  # in use
 
 
 def make_tree(more_packages: list[str], to: Path) -> None:

@@ -10,7 +10,7 @@ import yaml
 TOP = Path(__file__).resolve().parents[2]
 DEPLOY = TOP / "deploy"
 EXAMPLES = sorted((TOP / "examples" / "pods").glob("*.yaml"))
-# What somebody may apply; the base is for the others to build on.
+# What a user may apply; the base is for the others to build on.
 KUSTOMIZATIONS = sorted(
     path.parent for path in DEPLOY.rglob("kustomization.yaml") if path.parent.name != "base"
 )

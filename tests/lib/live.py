@@ -95,7 +95,7 @@ class MountLoop:
     """A process that mounts and unmounts directories of its own, over and over."""
 
     def __init__(self, directory: Path, *prefix: str) -> None:
-        """prefix: a command that runs another one, to have the mounts somewhere else."""
+        """prefix: a command that runs another one, to have the mounts in another namespace."""
         source, target, self._stop = (directory / each for each in ("source", "target", "stop"))
         for each in (source, target):
             each.mkdir(parents=True)

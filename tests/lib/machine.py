@@ -137,7 +137,7 @@ class Machine:
         return self.tree / path.lstrip("/")
 
     def write(self, path: str, text: str) -> None:
-        """By renaming, so that nobody sees half of it."""
+        """By renaming, so that no reader sees half of it."""
         target = self.path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         aside = target.with_name(f".{target.name}.new")

@@ -24,7 +24,7 @@ NODE = "node-0"
 class Node:
     """A daemon with a kubelet root and a run directory below `area`.
 
-    prefix: a command that runs another one, to start the program somewhere else.
+    prefix: a command that runs another one, to start the program in another environment.
 
     Two of them may share both, one after the other, as a daemon and the one that comes after it do.
     """
@@ -103,7 +103,7 @@ class Node:
         self.wait_end()
 
     def finish(self) -> None:
-        """Ends it if it still runs, and finds fault with whatever it left or said."""
+        """Ends it if it still runs, and checks its leftovers and its log."""
         try:
             if self.exit_status is None:
                 self.signal(signal.SIGTERM)
@@ -122,13 +122,13 @@ class Node:
         for mount in reversed(self.mounts()):
             unmount(Path(mount.path), lazily=True)
 
-    # ---- what is to be seen of it
+    # ---- what is visible of it
 
     def log(self) -> str:
         return self._log.read_text(errors="replace")
 
     def mounts(self) -> list[Any]:
-        """Its file system and whatever is shown of it."""
+        """Its file system and its mounts."""
         area = f"{self.root.parent}/"
         return [m for m in all_mounts() if m.path.startswith(area) and m.kind == "fuse.secretfs"]
 

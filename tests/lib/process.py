@@ -14,7 +14,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def die_with_parent(number: signal.Signals) -> Callable[[], None]:
-    """For preexec_fn: whatever ends the test run, nothing of it stays behind."""
+    """For preexec_fn: when the test run ends in any way, nothing of it stays behind."""
 
     def prepare() -> None:
         _libc.prctl(_PR_SET_PDEATHSIG, number)

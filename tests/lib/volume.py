@@ -38,7 +38,7 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 def abort_connection(device: str) -> None:
-    """Ends a FUSE connection ("major:minor"), whatever state its server is in."""
+    """Ends a FUSE connection ("major:minor"), in any state of its server."""
     with tempfile.TemporaryDirectory(prefix="secretfs-test-") as point:
         subprocess.run(["mount", "-t", "fusectl", "fusectl", point], check=True)
         try:
@@ -50,7 +50,7 @@ def abort_connection(device: str) -> None:
 class Volume:
     """A daemon in the foreground and the volume it shows at `path`.
 
-    prefix: a command that runs another one, to start the program as somebody or somewhere else.
+    prefix: a command that runs another one, to start the program as another user or in another namespace.
     expected_exit: the status with which it has to end; a negative number is a signal's.
     expected_words: a pattern of log lines that are no reason for suspicion here.
     """
@@ -123,7 +123,7 @@ class Volume:
             raise AssertionError("it does not die of SIGKILL: it hangs in the kernel") from None
 
     def finish(self) -> None:
-        """Ends it if it still runs, and finds fault with whatever it left or said."""
+        """Ends it if it still runs, and checks its leftovers and its log."""
         try:
             if self.exit_status is None:
                 self.signal(signal.SIGTERM)

@@ -155,8 +155,8 @@ def any_daemon(request: pytest.FixtureRequest) -> Daemon:
 
 @pytest.fixture
 def permit(cluster: Cluster, ns: Namespace) -> Callable[..., dict[str, object]]:
-    """Makes what lets pods of a test have objects, whatever the mode of rights. Returns what goes
-    into their specs. With the node's rights that is a plain volume for each that nobody mounts."""
+    """Makes what lets pods of a test have objects, in each mode of rights. Returns what goes
+    into their specs. With the node's rights that is an unmounted plain volume for each."""
 
     def do(daemon: Daemon, *, secrets: tuple[str, ...] = (), configmaps: tuple[str, ...] = ()
            ) -> dict[str, object]:

@@ -78,7 +78,7 @@ def test_pod_deleted_while_the_api_is_away(
 def test_pod_made_while_the_api_is_away(
     far_daemon: Daemon, relay: Relay, ns: Namespace, pods: Pods
 ) -> None:
-    """It waits, people are told why, and it starts by itself afterwards."""
+    """It waits, its events say why, and it starts by itself afterwards."""
     value = ns.values.new(1)
     ns.create("db", {"key": value})
     relay.cut()
@@ -113,7 +113,7 @@ def test_apiserver_restarts_while_a_pod_ends(
 def test_pod_deleted_while_the_daemon_is_down(
     daemon: Daemon, ns: Namespace, pods: Pods, number: signal.Signals
 ) -> None:
-    """The kubelet asks until somebody answers. Who answers then has never heard of the volume, and
+    """The kubelet retries until a daemon responds. That one has never heard of the volume, and
     finds a mount that is dead, if there is one (S10, S11)."""
     ns.create("db", {"key": ns.values.new(1)})
     volumes = {"ours": daemon.volume("db", secretName="db")}
@@ -163,7 +163,7 @@ def test_pod_made_while_the_daemon_is_down(daemon: Daemon, ns: Namespace, pods: 
 def test_kubelet_restarts(
     node: Node, node_daemon: Daemon, ns: Namespace, pods: Pods, number: signal.Signals
 ) -> None:
-    """It publishes all volumes anew (S13): no second mount, no event, no gap for readers."""
+    """It publishes all volumes again (S13): no second mount, no event, no gap for readers."""
     first, second, third = (ns.values.new(i) for i in (1, 2, 3))
     ns.create("db", {"key": first})
     volumes = {"ours": node_daemon.volume("db", secretName="db")}

@@ -36,7 +36,7 @@ def check_serves(daemon: Daemon, ns: Namespace, pods: Pods, name: str) -> None:
 
 
 def test_sockets_are_wiped(daemon: Daemon, ns: Namespace, pods: Pods) -> None:
-    """As somebody does who resets a node; nobody restarts the daemon (R9)."""
+    """As when a node is reset; the daemon is not restarted (R9)."""
     registered = len(daemon.logged("registered with the kubelet"))
     daemon.node.path(REGISTRY / f"{daemon.driver}-reg.sock").unlink()
     shutil.rmtree(daemon.node.path(KUBELET_ROOT / "plugins" / daemon.driver))
@@ -98,7 +98,7 @@ def uninformed(node: Node, daemon: Daemon) -> Daemon:
 
 
 CLAIMS = {
-    "csi.storage.k8s.io/pod.name": "somebody",
+    "csi.storage.k8s.io/pod.name": "any",
     "csi.storage.k8s.io/pod.namespace": "kube-system",
     "csi.storage.k8s.io/pod.uid": "0",
     "csi.storage.k8s.io/serviceAccount.name": "default",
@@ -110,7 +110,7 @@ CLAIMS = {
 def test_without_pod_info(
     uninformed: Daemon, ns: Namespace, pods: Pods, claims: dict[str, Any]
 ) -> None:
-    """No volume, whatever the pod says it is; and people are told what to set."""
+    """No volume, for any attributes of the pod; the error says what to set."""
     ns.create("db", {"key": ns.values.new(1)})
     volumes = {"ours": uninformed.volume("db", secretName="db", **claims)}
     pod = pods.make(plain_pod("reader", volumes, SLEEP))

@@ -1,4 +1,4 @@
-"""Whose rights count: what is refused, what people are told, and what becomes of rights that go."""
+"""Whose rights count: what is refused, with which message, and what happens when rights are revoked."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def test_pod_loses_its_role(
 def test_daemon_reads_in_the_pods_namespace_only(
     daemon_daemon: Daemon, cluster: Cluster, ns: Namespace, pods: Pods
 ) -> None:
-    """Whatever it may itself: a name is always one of the pod's own namespace."""
+    """With any rights of its own: a name is always one of the pod's namespace."""
     ns.create("mine", {"key": ns.values.new(1)})
     body = {"metadata": {"name": f"{ns.name}-other"}}
     cluster.admin.request("POST", "/api/v1/namespaces", body)

@@ -100,7 +100,7 @@ def test_doctor_finds_a_node_well(
 
 
 def test_doctor_finds_what_is_wrong(node: Node, node_daemon: Daemon) -> None:
-    """Another node's name, and a driver that nobody has made known."""
+    """Another node's name, and a driver without a CSIDriver object."""
     checks = examine(node, node_daemon, "--node-id=node-of-others")
     assert checks["identity"]["result"] == "fail"
     assert NAME in checks["identity"]["text"]

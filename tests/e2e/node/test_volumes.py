@@ -300,7 +300,7 @@ def test_files_that_stay(
 def test_certificate_that_does_not_fit_is_held(
     node_daemon: Daemon, ns: Namespace, pods: Pods
 ) -> None:
-    """The pair that fits stays, people are told on the pod, and the next pair that fits is shown."""
+    """The matching pair stays, the pod gets an Event, and the next matching pair is shown."""
     first, second = (ns.cluster.authority.client_pair(f"web-{i}") for i in (1, 2))
     files = {"tls.crt": first.certificate.read_bytes(), "tls.key": first.key.read_bytes()}
     ns.create("web", files, type="kubernetes.io/tls")

@@ -220,7 +220,7 @@ def test_a_caller_that_goes_away(plugin: Harness, how: str) -> None:
     assert plugin.wait("cancelled")["volume_id"] == volume.volume_id
     plugin.wait("answered", code="CANCELLED")
     assert volume.unpublish(plugin.endpoint).code == kubelet.ABORTED
-    plugin.reply(volume.volume_id, kubelet.UNAVAILABLE, "nobody hears this")
+    plugin.reply(volume.volume_id, kubelet.UNAVAILABLE, "no caller reads this")
     with Connection(plugin.endpoint) as other:
         stream = other.start(kubelet.UNPUBLISH, volume.unpublish_request())
         plugin.wait("unpublish")
@@ -246,7 +246,7 @@ def test_an_orderly_end_cancels_what_is_open(start_plugin: HarnessMaker) -> None
 
 
 def refused(plugin: Harness, request: bytes, method: str = kubelet.PUBLISH) -> str:
-    """A request that is refused before the program sees it. What it is told."""
+    """A request that is refused before the program sees it, and the error."""
     answer = call(plugin.endpoint, method, request)
     assert answer.code == kubelet.INVALID_ARGUMENT, (answer.code, answer.text)
     assert plugin.seen("publish") == [] and plugin.seen("unpublish") == []
@@ -400,7 +400,7 @@ def test_a_message_as_large_as_pods_can_be(plugin: Harness) -> None:
 
 
 def test_as_many_volumes_as_can_be_worked_on(plugin: Harness) -> None:
-    """Calls that nobody waits for any more, and that the program does not end."""
+    """Calls whose callers have gone, and that the program does not end."""
     started, codes = 0, set()
     with Connection(plugin.endpoint) as connection:
         while kubelet.RESOURCE_EXHAUSTED not in codes:

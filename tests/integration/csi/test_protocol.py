@@ -147,7 +147,7 @@ def test_other_methods_of_http(plugin: Harness) -> None:
     ["/csi.v1.Node/NodeExpandVolume", "/", "/csi.v1.Node/", "/" + "x" * 3000, kubelet.PROBE + "/"],
 )
 def test_methods_that_are_not_there(plugin: Harness, path: str) -> None:
-    answer = call(plugin.endpoint, path, b"whatever")
+    answer = call(plugin.endpoint, path, b"any bytes")
     assert answer.code == kubelet.UNIMPLEMENTED
     assert path[:100] in answer.text
 
@@ -304,7 +304,7 @@ def test_the_largest_message(plugin: Harness) -> None:
     ids=["http1", "tls", "zeros", "large-frame", "bad-setting", "data-without-stream"],
 )
 def test_garbage(plugin: Harness, garbage: bytes) -> None:
-    """The connection ends; nobody else notices."""
+    """The connection ends; others go on."""
     volume = PodVolume()
     witness, stream = volume.start_publish(plugin.endpoint)
     plugin.wait("publish")
@@ -345,7 +345,7 @@ def test_a_flood_of_pings(plugin: Harness) -> None:
 
 # ---- clients that are slow
 
-# ms; what is waited for comes after it, whenever that is. Long enough for requests that are to be
+# ms; what is waited for comes after it, whenever that is. Long enough for requests that have to be
 # in time on a busy machine.
 SHORT = 500
 

@@ -35,7 +35,7 @@ def test_says_what_the_kubelet_asks(plugin: Harness) -> None:
     ]
 
 
-def test_is_told_that_it_is_registered(plugin: Harness) -> None:
+def test_learns_that_it_is_registered(plugin: Harness) -> None:
     """R10: any number of times, at the same socket."""
     made_at = plugin.registration.stat().st_ctime_ns
     for _ in range(3):

@@ -55,13 +55,13 @@ def test_those_of_a_living_process_are_left(start_plugin: HarnessMaker) -> None:
 def test_what_is_no_socket_is_left(start_plugin: HarnessMaker, area: Path) -> None:
     path = area / "plugins" / "csi.secretfs.io" / "csi.sock"
     path.parent.mkdir(parents=True)
-    path.write_text("a file of somebody")
+    path.write_text("a file of another program")
     assert "is not a socket" in start_plugin().refused()
-    assert path.read_text() == "a file of somebody"
+    assert path.read_text() == "a file of another program"
 
 
 def test_no_registration_without_the_csi_socket(start_plugin: HarnessMaker, area: Path) -> None:
-    """The kubelet must not be told of a plug-in that cannot be called."""
+    """The kubelet must not find a plug-in that cannot be called."""
     registration = area / "plugins_registry" / "csi.secretfs.io-reg.sock"
     (area / "plugins").write_text("in the way")
     assert str(area / "plugins") in start_plugin().refused()

@@ -55,7 +55,7 @@ def messages() -> list[str]:
 
 
 def test_messages_are_the_programs() -> None:
-    """Somebody looks for what they have read, and has to find it."""
+    """A reader searches for the message that they have seen, and has to find it."""
     said = said_by_the_program()
     others = {text.strip(" :") for text in OF_OTHERS}
     unknown = []
@@ -78,7 +78,7 @@ def anchors_of(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: str(path.relative_to(TOP)))
-def test_links_lead_somewhere(path: Path) -> None:
+def test_links_have_targets(path: Path) -> None:
     for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^):]+))?\)", path.read_text()):
         page = path.parent / target if target else path
         assert page.exists(), target

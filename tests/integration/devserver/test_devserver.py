@@ -368,7 +368,7 @@ def test_table_form(server: DevServer, client: Client) -> None:
     assert stream.event()["object"]["kind"] == "Secret"
 
 
-def test_protobuf_only_clients_are_told(client: Client) -> None:
+def test_protobuf_only_clients_get_an_error(client: Client) -> None:
     assert client("GET", SECRETS, Accept="application/vnd.kubernetes.protobuf").code == 406
 
 

@@ -1,6 +1,6 @@
 """The real kubectl against the server: what a newcomer types in the demo.
 
-Runs with the kubectl on PATH, whatever its version, and with $DEVSERVER_KUBECTL besides if set.
+Runs with the kubectl on PATH, of any version, and with $DEVSERVER_KUBECTL besides if set.
 """
 
 from __future__ import annotations

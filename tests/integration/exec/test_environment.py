@@ -177,7 +177,7 @@ def test_waits_for_what_is_missing(source, start_exec):
 def test_only_not_found_is_forgiven(http1: Api, start_exec):
     """O6: an optional object that may not be read is an error."""
     http1.put_secret({"k": b"dummy"})
-    refused = ["--kubeconfig", http1.kubeconfig("nobody")]
+    refused = ["--kubeconfig", http1.kubeconfig("unknown")]
     arguments = ["--optional", "--wait", "5s", "--env", "A=secret/app/k", "--", "true"]
     execution = start_exec(*refused, *arguments)
     assert execution.wait_end() == 1
@@ -355,7 +355,7 @@ def test_help(area: Path):
 
 
 def test_manifest_values_are_not_in_messages(manifests: Manifests, start_exec):
-    """--env VAR=VALUE is a mistake that somebody makes with a secret in hand."""
+    """--env VAR=VALUE is a mistake that is made with a secret in hand."""
     execution = start_exec(
         *manifests.arguments, "--env", "A=dummy", "--", "true", secrets=("dummy",)
     )

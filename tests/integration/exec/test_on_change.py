@@ -163,7 +163,7 @@ def test_restart_ends_the_whole_group(manifests: Manifests, start_exec, area: Pa
 
 
 def test_stopped_command_is_restarted(manifests: Manifests, start_exec):
-    """SIGTERM alone would wait for somebody to continue it."""
+    """SIGTERM alone would wait until it is continued."""
     manifests.put_secret({"k": b"dummy-1"})
     execution = start_exec(*manifests.arguments, "--on-change", "restart", *KEY, "--", "@worker")
     first = execution.record.wait("start")

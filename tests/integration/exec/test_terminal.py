@@ -94,7 +94,7 @@ def test_suspending_and_continuing(terminal, worker, record, manifests: Manifest
     record.wait("SIGCONT", 2)
     terminal.expect_prompt()
     assert terminal.foreground() == terminal.pid
-    # bash tells nobody when it brings a running job to the front: the terminal is ours until the
+    # bash does not report when it brings a running job to the front: the terminal is ours until the
     # command needs it, and what is typed there reaches the command nevertheless
     terminal.type("fg\n")
     until(lambda: terminal.foreground() == os.getpgid(note["parent"]))
@@ -200,7 +200,7 @@ def test_within_a_script(terminal, command):
 
 
 def test_first_process_of_a_session(command, area: Path):
-    """Nobody could continue it, so that Ctrl-Z stops nothing for good."""
+    """It has no shell to continue it, so that Ctrl-Z stops nothing for good."""
     pid, fd = pty.fork()
     if pid == 0:
         words = [*command.split(), PYTHON, WORKER, str(area / "record")]

@@ -1,4 +1,4 @@
-"""An API server in trouble: each trouble has its outcome, and the content stays readable.
+"""Failures of the API server: each has its outcome, and the content stays readable.
 
 Unless a test says otherwise, the log tells once when it begins and once when it is over, and
 `secretfs status` shows the source failing in between (G15).
@@ -33,7 +33,7 @@ def failing(volume: Volume) -> str | None:
 
 
 def settled(api: Api, volume: Volume) -> Volume:
-    """With a watch that has carried an event: ending it at once would be trouble in itself (J6)."""
+    """With a watch that has carried an event: ending it at once would be a failure in itself (J6)."""
     until(lambda: live(volume), "the watch")
     check_updates(api, volume, b"0")
     return volume
@@ -46,13 +46,13 @@ def volume(each_api: Api, mount) -> Volume:
 
 
 @contextmanager
-def trouble(volume: Volume, message: str) -> Iterator[None]:
-    """Runs its block between the begin and the end of a trouble that is logged once."""
-    until(lambda: failing(volume), "the trouble")
+def failure(volume: Volume, message: str) -> Iterator[None]:
+    """Runs its block between the begin and the end of a failure that is logged once."""
+    until(lambda: failing(volume), "the failure")
     assert re.search(message, failing(volume) or "")
     assert volume.read("n") is not None
     yield
-    until(lambda: live(volume), "the end of the trouble")
+    until(lambda: live(volume), "the end of the failure")
     assert len(volume.log_lines(BEGINS)) == 1
     assert len(volume.log_lines(ENDS)) == 1
 
@@ -68,7 +68,7 @@ def test_server_goes_and_comes_back(http1: Api, mount):
     volume = settled(http1, mount(http1))
     http1.server.stop_listening()
     http1.server.end_connections()
-    with trouble(volume, "."):
+    with failure(volume, "."):
         assert volume.read("n") == b"0"
         assert volume.status()["volume"]["state"] == "current"
         http1.put_secret({"n": b"1"})
@@ -85,7 +85,7 @@ def test_proxy_goes_and_comes_back(area: Path, mount):
         volume = settled(api, mount(api))
         port = api.proxy.port
         api.proxy.stop()
-        with trouble(volume, "."):
+        with failure(volume, "."):
             api.put_secret({"n": b"1"})
             while not _restart_on(api, port):
                 pass
@@ -104,12 +104,12 @@ def test_server_restarts_and_watch_resumes(each_api: Api, volume: Volume):
     """J10: the cursor is still good after a restart; nothing is lost."""
     each_api.server.restart()
     check_updates(each_api, volume)
-    until(lambda: live(volume), "the end of the trouble")
+    until(lambda: live(volume), "the end of the failure")
     assert len(volume.log_lines(BEGINS)) == len(volume.log_lines(ENDS)) <= 1
 
 
 def test_watch_closed_resumes_without_a_list(each_api: Api, volume: Volume):
-    """J6: a watch that ends well goes on at the cursor: no list, no trouble."""
+    """J6: a watch that ends well goes on at the cursor: no list, no failure."""
     check_updates(each_api, volume, b"1")
     lists = len(each_api.server.requests.select(verb="list"))
     for i in range(3):
@@ -148,7 +148,7 @@ def test_error_event(each_api: Api, volume: Volume):
     """J7: an ERROR event ends the watch; a list follows after the back-off."""
     lists = len(each_api.server.requests.select(verb="list"))
     each_api.server.send_error(500, "InternalError", "etcd is having a bad day")
-    with trouble(volume, "500: etcd is having a bad day"):
+    with failure(volume, "500: etcd is having a bad day"):
         pass
     assert len(each_api.server.requests.select(verb="list")) == lists + 1
     check_updates(each_api, volume)
@@ -161,7 +161,7 @@ def test_forbidden_and_allowed_again(area: Path, each_api: Api, start_mount):
     kubeconfig = each_api.kubeconfig("reader")
     volume = settled(each_api, start_mount("--kubeconfig", kubeconfig, "secret/app").wait_ready())
     each_api.server.revoke("reader", end_watches=True)
-    with trouble(volume, r"403 \(Forbidden\).*allow this identity"):
+    with failure(volume, r"403 \(Forbidden\).*allow this identity"):
         each_api.put_secret({"n": b"1"})
         assert volume.read("n") == b"0"
         each_api.server.grant("reader", ["get", "list", "watch"], names=["app"])
@@ -191,7 +191,7 @@ def test_files_go_and_come_with_the_right(each_api: Api, start_mount, watcher: W
     assert re.search(r"403 \(Forbidden\)", failing(volume) or "")
     each_api.server.grant("reader", RIGHTS, names=["app"])
     volume.wait_content({"n": b"0"})
-    until(lambda: live(volume), "the end of the trouble")
+    until(lambda: live(volume), "the end of the failure")
     check_updates(each_api, volume)
 
 
@@ -204,7 +204,7 @@ def test_files_stay_while_the_server_is_away(each_api: Api, start_mount):
     )
     fault = each_api.server.fail(503)
     each_api.server.close_watches()
-    with trouble(volume, "503"):
+    with failure(volume, "503"):
         assert volume.read("n") == b"0"
         fault.clear()
 
@@ -238,7 +238,7 @@ def test_new_token_in_the_token_file(each_api: Api, start_mount):
 
 
 def test_token_revoked_and_replaced_later(each_api: Api, start_mount):
-    """401 until the file has a good token: the trouble is told, then the end of it."""
+    """401 until the file has a good token: the failure is reported, then its end."""
     each_api.put_secret({"n": b"before"})
     each_api.server.grant("reader", ["get", "list", "watch"])
     kubeconfig = Path(each_api.kubeconfig("reader", auth="token-file"))
@@ -248,7 +248,7 @@ def test_token_revoked_and_replaced_later(each_api: Api, start_mount):
     token_file = kubeconfig.with_suffix(".token")
     each_api.server.revoke_token(token_file.read_text())
     each_api.server.close_watches(user="reader")
-    with trouble(volume, r"401 \(Unauthorized\).*credentials"):
+    with failure(volume, r"401 \(Unauthorized\).*credentials"):
         each_api.put_secret({"n": b"1"})
         token_file.write_text(each_api.server.add_token("reader"))
     volume.wait_content({"n": b"1"})
@@ -258,7 +258,7 @@ def test_too_many_requests(each_api: Api, volume: Volume):
     """J10: 429 is waited out for as long as Retry-After says, then the watch goes on."""
     fault = each_api.server.fail(429, verb="watch", headers={"Retry-After": "2"})
     each_api.server.close_watches()
-    with trouble(volume, r"429 \(Too Many Requests\)"):
+    with failure(volume, r"429 \(Too Many Requests\)"):
         pass
     assert fault.hits == 1
     refused, retried = _last_two(each_api, "watch")
@@ -275,7 +275,7 @@ def test_server_errors(each_api: Api, volume: Volume, code: int):
     """J9: 5xx on watch and list; repeats are not told again."""
     fault = each_api.server.fail(code, lambda r: r.verb in ("list", "watch"), times=2)
     each_api.server.close_watches()
-    with trouble(volume, str(code)):
+    with failure(volume, str(code)):
         pass
     assert fault.hits == 2
     check_updates(each_api, volume)
@@ -364,7 +364,7 @@ def test_object_that_cannot_be_decoded(each_api: Api, volume: Volume):
     """L9: a version that cannot be used is not shown; the next good one is."""
     bad = {"data": {"n": "not base64!"}, "type": "Opaque"}
     each_api.server.put_unchecked("secrets", "default", "app", bad)
-    with trouble(volume, "newest version cannot be used"):
+    with failure(volume, "newest version cannot be used"):
         assert volume.read("n") == b"0"
         assert "not base64!" not in volume.log()
         each_api.put_secret({"n": b"1"})
@@ -402,7 +402,7 @@ def test_watch_that_ends_right_behind_large_events(each_api: Api, volume: Volume
 
 
 def test_many_updates_each_in_turn(each_api: Api, volume: Volume):
-    """Each of 50 updates is visible before the next one is made, and none is told as trouble."""
+    """Each of 50 updates is visible before the next one is made, and none is reported as a failure."""
     for i in range(50):
         check_updates(each_api, volume, b"%d" % i)
     assert volume.log_lines(" WARN ") == []

@@ -2,7 +2,7 @@
 
 A reader that is held up between `..data` and the file behind it for longer than the old generation
 stays finds no file, with the kubelet as here. That must be rare, and rarer than a hiccup of the
-scheduler when updates do not come faster than anybody can read.
+scheduler when updates do not come faster than a reader can read.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def payload(number: int, size: int) -> dict[str, bytes]:
 
 
 class Readers:
-    """Processes that read a volume until they are told to stop."""
+    """Processes that read a volume until they are stopped."""
 
     def __init__(self, root: Path, how: str) -> None:
         self._processes = [self._start(root, how) for _ in range(READERS)]

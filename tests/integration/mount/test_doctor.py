@@ -53,7 +53,7 @@ def test_what_is_looked_at_on_the_host(manifests: Manifests, area: Path):
 
 
 def test_sockets_that_are_served(manifests: Manifests, area: Path):
-    """A socket counts when somebody listens, not when its file is there."""
+    """A socket counts when a process listens, not when its file exists."""
     (area / "kubelet").mkdir()
     path = area / "csi.sock"
     with socket.socket(socket.AF_UNIX) as server:
@@ -88,7 +88,7 @@ def test_an_api_server_that_answers(each_api: Api, area: Path):
 def test_an_api_server_that_does_not_know_us(each_api: Api, area: Path):
     config = Path(each_api.kubeconfig())
     content = yaml.safe_load(config.read_text())
-    content["users"][0]["user"] = {"token": "dummy-token-of-nobody"}
+    content["users"][0]["user"] = {"token": "dummy-token-unknown"}
     config.write_text(yaml.safe_dump(content))
     _, checks = examine(area, "--rights", "daemon", "--kubeconfig", str(config))
     assert checks["api-server"]["result"] == "fail"
@@ -114,7 +114,7 @@ def test_no_kubeconfig(area: Path):
 
 
 def test_usage(area: Path):
-    for arguments in (["-o", "yaml"], ["-o"], ["--whatever"], ["--rights", "all"]):
+    for arguments in (["-o", "yaml"], ["-o"], ["--unknown"], ["--rights", "all"]):
         done = program.run([program.binary(), "doctor", *arguments], home=area)
         assert done.returncode == 2, arguments
     done = program.run([program.binary(), "doctor", "--help"], home=area)

@@ -164,7 +164,7 @@ def reference(area: Path) -> Iterator[ReferenceVolume]:
 
 
 def record(root: Path, write: Callable[[dict[str, bytes]], None]) -> list[list[Event]]:
-    """The events of each payload after the first, with watches that are set anew before each."""
+    """The events of each payload after the first, with watches that are added again before each."""
     streams = []
     write(PAYLOADS[0])
     for payload in PAYLOADS[1:]:

@@ -105,7 +105,7 @@ def no_descriptors(volume: Volume) -> tuple[int, int]:
 
 @pytest.mark.parametrize("limit", [little_memory, no_descriptors])
 def test_something_is_short_for_a_while(source: Source, mount, limit):
-    """Promise 4: nobody's reads fail, and the newest version is shown when there is enough again."""
+    """Promise 4: no read fails, and the newest version is shown when memory suffices again."""
     source.put_secret({"a": b"0" * 300_000})
     volume = mount(source)
     volume.expected_words = "."

@@ -90,7 +90,7 @@ def state(volume: Volume) -> str:
 
 
 def test_vanished_server_is_noticed_and_found_again(both, area: Path, start_mount, link: Link):
-    """Keepalive: half a minute of silence from a dead peer is trouble; then all goes on."""
+    """Keepalive: half a minute of silence from a dead peer is a failure, from which it recovers."""
     relays, volumes = [], []
     for api in both:
         api.put_secret({"n": b"0"})

@@ -191,7 +191,7 @@ def test_size_belongs_to_what_is_open(source: Source, in_place, sizes: tuple[int
     fd = os.open(path, os.O_RDONLY)
     try:
         put(source, password="b" * new)
-        # this thread has something open, so it would be told the old size
+        # this thread has something open, so it would get the old size
         until(lambda: b"b" in _read_in_thread(path), "the new content")
 
         assert os.fstat(fd).st_size == old
@@ -223,7 +223,7 @@ def test_mapping(source: Source, in_place):
         mapping.close()
 
 
-def test_nobody_may_write(source: Source, in_place):
+def test_writes_are_refused(source: Source, in_place):
     volume = in_place(password="dummy")
     for flags in (os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_TRUNC):
         with pytest.raises(OSError) as refused:
@@ -266,7 +266,7 @@ def test_mounted_alone(manifests, mount, area: Path, watcher):
 
 
 def test_old_values_go(manifests: Manifests, mount):
-    """The daemon keeps no object that nobody reads any more, also of keys that did not change."""
+    """The daemon keeps no object that has no reader left, also of keys that did not change."""
     put(manifests, password="dummy-0", user="app")
     volume = mount(manifests, *OPTION)
     assert volume.read("user") == b"app"
@@ -279,7 +279,7 @@ def test_old_values_go(manifests: Manifests, mount):
     until(lambda: volume.status()["memory"]["secretBytes"] <= before, "the old objects to go")
 
 
-def test_new_directories_have_the_same_mode_whatever_the_umask(manifests, area: Path, start_mount):
+def test_new_directories_have_the_same_mode_with_any_umask(manifests, area: Path, start_mount):
     """0755, as in a generation (F2)."""
     spec = area / "spec.yaml"
     spec.write_text(SPEC)

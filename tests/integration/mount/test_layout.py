@@ -58,7 +58,7 @@ def test_modes_owners_and_types(manifests, mount):
 
 
 def test_umask_does_not_matter(manifests, mount):
-    """F1, F2: modes are as asked for, whatever umask the program was started with."""
+    """F1, F2: modes are as specified, with any umask of the program."""
     manifests.put_secret({"user": b"app"})
     volume = mount(manifests, prefix=["sh", "-c", 'umask 077; exec "$@"', "sh"])
 

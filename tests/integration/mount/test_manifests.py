@@ -137,7 +137,7 @@ def test_bad_document_is_named_and_leaves_the_others_alone(directory: Path, volu
 
 
 def test_bad_document_of_another_object(directory: Path, volume: Volume):
-    """Another object's trouble is not this one's."""
+    """Another object's failure is not this one's."""
     bad = "apiVersion: v1\nkind: Secret\nmetadata: {name: bad}\ndata: {a: '!'}\n"
     (directory / "bad.yaml").write_text(bad)
     replace(directory / "app.yaml", secret("1"))
@@ -250,7 +250,7 @@ def test_namespaces(directory: Path, start_mount):
 
 
 def test_unreadable_names_are_ignored(directory: Path, volume: Volume, manifests_of_all_kinds):
-    """Other kinds, other files and directories are nobody's business here."""
+    """Other kinds, other files and directories are ignored."""
     replace(directory / "app.yaml", secret("1"))
     volume.wait_content({"key": b"1"})
     assert volume.log_lines(" WARN ") == []

@@ -65,7 +65,7 @@ def test_connections_break(each_api: Api, volume: Volume):
     """Each goes on where it was (J6), over as many connections as before."""
     check_updates(
         each_api, volume, b"event"
-    )  # a watch without one is in trouble when it ends at once
+    )  # a watch without one has failed when it ends at once
     each_api.server.requests.clear()
     each_api.server.end_connections()
     until(lambda: all_watched(each_api), "the watches")
@@ -81,7 +81,7 @@ def test_server_restarts(each_api: Api, volume: Volume):
     """Away for some time, and back: nothing is lost on the way."""
     each_api.server.stop_listening()
     each_api.server.end_connections()
-    until(lambda: volume.status()["source"]["state"] == "failing", "the trouble")
+    until(lambda: volume.status()["source"]["state"] == "failing", "the failure")
     each_api.put_secret({"k": b"meanwhile"}, name="s007")
     each_api.server.start_listening()
     until(lambda: volume.read("s007") == b"meanwhile", "what happened meanwhile")

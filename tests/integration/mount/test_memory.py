@@ -65,7 +65,7 @@ def test_every_replaced_value_is_nowhere(source, mount):
 
 @not_asan
 def test_value_that_a_reader_holds_stays_as_long_as_that(source, mount):
-    """A retired generation that somebody has open is kept; its end comes with the close."""
+    """A retired generation that a reader has open is kept; its end comes with the close."""
     old = new_marker()
     source.put_secret({"value": value_of(old, 20_000)})
     volume = mount(source)
@@ -136,7 +136,7 @@ def test_no_core_dump_is_possible(manifests, mount):
 
 
 def test_undumpable_as_a_user(manifests, cell, start_mount):
-    """Of a process that is not dumpable, /proc/PID belongs to root, whoever runs it."""
+    """Of a process that is not dumpable, /proc/PID belongs to root, for every user."""
     manifests.put_secret({"value": b"1"})
     volume = start_mount(
         *manifests.arguments,

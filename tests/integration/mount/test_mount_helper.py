@@ -31,7 +31,7 @@ def point(area: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def helper(area: Path, manifests: Manifests) -> Helper:
-    """Calls it by its own name with `-o rw,manifests=...` and whatever the test wants."""
+    """Calls it by its own name with `-o rw,manifests=...` and the test's options."""
     binary = area / "mount.fuse.secretfs"
     binary.symlink_to(program.binary())
     manifests.put_secret({"password": b"dummy-1"})
@@ -139,7 +139,7 @@ def test_flags_of_mount(helper: Helper, point: Path):
 
 
 def test_an_interrupt_ends_all_of_it(helper: Helper, point: Path, area: Path):
-    """While the object is waited for, whoever waits at a terminal can give up."""
+    """While the command waits for the object, a user at a terminal can give up."""
     options = f"manifests={area}/manifests,wait=forever"
     command = [area / "mount.fuse.secretfs", "secret/none", point, "-o", options]
     waiting = subprocess.Popen(command, start_new_session=True)

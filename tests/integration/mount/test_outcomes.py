@@ -1,7 +1,7 @@
 """The outcome matrix: what is missing or wrong, when a volume is mounted and when it is updated.
 
 A row says what the objects are, what is asked for, and what comes of it. Rows cite the statements
-G1 to G20 of the kubelet's behaviour. G18 has no row: nobody registers pods here.
+G1 to G20 of the kubelet's behaviour. G18 has no row: no pods are registered here.
 """
 
 from __future__ import annotations
@@ -99,8 +99,8 @@ MOUNTS = [
         ONLY_A,
         lambda api: api.server.hold(verb="list"),
     ),
-    Mount("G6: nobody there", secret(optional=True), "cannot get", fault=lambda api: api.server.stop()),
-    Mount("G16: 403 is told as such", secret(), "403 (Forbidden)", ONLY_A, forbid),
+    Mount("G6: no server", secret(optional=True), "cannot get", fault=lambda api: api.server.stop()),
+    Mount("G16: 403 is reported as such", secret(), "403 (Forbidden)", ONLY_A, forbid),
     Mount(
         "G7: what cannot be shown leaves nothing",
         secret(items=[{"key": "a", "path": "x"}, {"key": "b", "path": "x/y"}]),
@@ -221,9 +221,9 @@ UPDATES = [
     Update("G11: a key comes", secret(), KEPT, put(**BOTH), BOTH, True),
     Update("G11: a key goes", secret(), BOTH, put(a=b"1"), KEPT, True),
     Update("G11: all keys go", secret(), KEPT, put(), {}, True),
-    Update("G12: made anew, the same", secret(), KEPT, recreate(a=b"1"), KEPT, False),
-    Update("G12: made anew, other content", secret(), KEPT, recreate(a=b"9"), {"a": b"9"}, True),
-    Update("G13: made anew, optional", MAYBE, KEPT, recreate(a=b"9"), {"a": b"9"}, True,
+    Update("G12: recreated, the same", secret(), KEPT, recreate(a=b"1"), KEPT, False),
+    Update("G12: recreated, other content", secret(), KEPT, recreate(a=b"9"), {"a": b"9"}, True),
+    Update("G13: recreated, optional", MAYBE, KEPT, recreate(a=b"9"), {"a": b"9"}, True,
            has_gap=True),
     Update("G14: labels", secret(), KEPT, lambda api: api.touch_secret(), KEPT, False),
     Update("G15: 403", secret(), KEPT, fail_from_now_on(403), KEPT, False, source="failing"),
@@ -252,7 +252,7 @@ def is_seen(api: Api, volume: Volume, row: Update) -> bool:
 
 
 def good_files(row: Update) -> Data:
-    """What a version with all keys comes out as, whatever was wrong before."""
+    """The result of a version with all keys, after any failure."""
     paths = [item["path"] for item in row.spec["secret"].get("items", [])] or ["a", "b"]
     if row.spec is COLLIDING:
         paths = ["x"]

@@ -62,7 +62,7 @@ def watch(root: Path, with_files: bool) -> Watcher:
 
 
 def settle(watcher: Watcher) -> list[Event]:
-    """What was seen; of equal events in a row one, as the kernel has it if nobody reads between."""
+    """What was seen; of equal events in a row one, as the kernel merges them without a read in between."""
     events = normalised(watcher.wait(ends_update))
     watcher.close()
     return [event for i, event in enumerate(events) if i == 0 or event != events[i - 1]]

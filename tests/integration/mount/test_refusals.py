@@ -1,4 +1,4 @@
-"""Nobody but the daemon's publisher changes a volume, not even root."""
+"""Only the daemon's publisher changes a volume, not even root."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def not_refused(results: dict[str, str]) -> dict[str, str]:
 
 
 def test_root_is_refused_everything(manifests, mount):
-    """F14: the mount is read-only, and whatever is tried on it is EROFS."""
+    """F14: the mount is read-only, and every change fails with EROFS."""
     manifests.put_secret({"a": b"value"})
     volume = mount(manifests)
 
@@ -83,7 +83,7 @@ def test_root_cannot_write_through_the_daemons_own_view(manifests, mount):
 
 
 def test_the_private_view_is_in_no_mount_table(manifests, mount):
-    """X4: there is one mount to be seen, by anybody including the daemon."""
+    """X4: there is one visible mount, for the daemon, too."""
     manifests.put_secret({"a": b"value"})
     volume = mount(manifests)
     for pid in ("self", volume.pid):

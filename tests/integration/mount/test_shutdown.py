@@ -65,7 +65,7 @@ def test_unmount_command_waits_for_the_end(volume: Volume):
 
 @contextmanager
 def opened(path: Path) -> Iterator[int]:
-    """An open file, whose close may say that nobody is there any more."""
+    """An open file, whose close may fail as the server is gone."""
     fd = os.open(path, os.O_RDONLY)
     try:
         yield fd
@@ -105,7 +105,7 @@ def test_lazy_umount_with_an_open_file(volume: Volume):
 
 
 def test_signal_with_an_open_file(volume: Volume):
-    """A busy mount is detached, as the program that was told to end does end."""
+    """A busy mount is detached, as the program that got a signal to end does end."""
     with opened(volume.path / "a") as file:
         assert os.read(file, 100) == b"value"
         volume.finish()
@@ -119,7 +119,7 @@ def test_signal_with_a_working_directory_inside(volume: Volume):
 
 
 def test_bind_mount_outlives_the_program(volume: Volume, area):
-    """X6: a consumer's bind mount stays mounted, and says that nobody is there."""
+    """X6: a consumer's bind mount stays mounted, and reads fail with ENOTCONN."""
     target = area / "container"
     target.mkdir()
     subprocess.run(["mount", "--bind", str(volume.path), str(target)], check=True)

@@ -146,7 +146,7 @@ def test_status_of_a_dead_mount(manifests: Manifests, mount):
 
 
 def test_status_asked_by_another_user(manifests: Manifests, mount, area):
-    """The control socket is the owner's; others are told whom to ask as."""
+    """The control socket is the owner's; the error of others names the user to ask as."""
     manifests.put_secret({"a": b"1"})
     volume = mount(manifests)
     other = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
@@ -171,7 +171,7 @@ def test_many_who_ask_at_once(manifests: Manifests, mount):
         assert out.rstrip().endswith("}")
 
 
-def test_someone_who_asks_and_does_not_read_blocks_nobody(manifests: Manifests, mount):
+def test_client_that_does_not_read_blocks_no_other(manifests: Manifests, mount):
     """A client that stalls is not waited for, by updates or by others who ask."""
     manifests.put_secret({"a": b"1"})
     volume = mount(manifests)

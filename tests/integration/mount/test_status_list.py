@@ -30,14 +30,14 @@ def rows(out: str) -> dict[str, dict[str, str]]:
 
 
 def status(home: Path, *arguments: str) -> str:
-    """Whatever else is mounted on this host may be in a bad way; only what is asked for counts."""
+    """Other mounts of this host may have failed; only the requested ones count."""
     done = program.run([program.binary(), "status", *arguments], home=home)
     assert str(home) not in done.stderr
     return done.stdout
 
 
 def test_a_line_for_each_volume(manifests: Manifests, mount, area: Path):
-    """Whatever is mounted is listed, of each process, in columns."""
+    """All mounts are listed, of each process, in columns."""
     manifests.put_secret({"a": SECRET_BYTES})
     manifests.put_secret({"a": b"1"}, name="other")
     first = mount(manifests)
@@ -103,7 +103,7 @@ def _item(listed: dict[str, Any], path: Path) -> dict[str, Any]:
     return next(item for item in listed["items"] if item["mountpoint"] == str(path))
 
 
-def test_trouble_is_shown(each_api: Api, mount, area: Path):
+def test_failure_is_shown(each_api: Api, mount, area: Path):
     """A source that fails is seen, with its reason in the last column."""
     each_api.put_secret({"a": b"1"})
     volume = mount(each_api)
@@ -183,13 +183,13 @@ def test_watching(manifests: Manifests, mount, area: Path, of_one: bool):
 
 
 def test_bad_usage(area: Path):
-    for arguments in (["-o", "xml"], ["a", "b"], ["--whatever"]):
+    for arguments in (["-o", "xml"], ["a", "b"], ["--unknown"]):
         done = program.run([program.binary(), "status", *arguments], home=area)
         assert done.returncode == 2
         assert "text, wide, json or yaml" in done.stderr
 
 
-def test_nobody_reads(manifests: Manifests, mount, area: Path):
+def test_output_without_a_reader(manifests: Manifests, mount, area: Path):
     """A closed output ends --watch."""
     manifests.put_secret({"a": b"1"})
     volume = mount(manifests)

@@ -1,4 +1,4 @@
-"""An ordinary user mounts through fusermount3, and nobody can write there either."""
+"""An ordinary user mounts through fusermount3, and writes are refused there, too."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_killed_program_of_a_user(cell: Cell, user_volume: Volume):
 
 
 def test_owners_as_a_user(cell: Cell, start_mount, user_source: Manifests):
-    """Files can be shown as somebody else's and with a group, as far as modes let the user read."""
+    """Files can have another owner and group, as far as modes let the user read."""
     volume = start_as_user(
         cell,
         start_mount,

@@ -115,7 +115,7 @@ def test_projected_volume(source, mount_spec):
     assert re.search(r"^Object: +ConfigMap default/two$", text, re.M)
 
 
-def test_projected_errors_are_told_together(manifests, area: Path):
+def test_projected_errors_are_reported_together(manifests, area: Path):
     """N4: each missing object and key is named at once; nothing is mounted."""
     manifests.put_secret({"a": b"1"}, name="there")
     file = area / "volume.yaml"
@@ -216,7 +216,7 @@ def test_missing_key_refuses_the_whole_update(source, mount):
 
 def test_forbidden_is_not_forgiven(http1, start_mount):
     """G6: optional is about what does not exist, not about what may not be seen."""
-    arguments = ["--kubeconfig", http1.kubeconfig("nobody"), "--optional", "--wait", "3s"]
+    arguments = ["--kubeconfig", http1.kubeconfig("unknown"), "--optional", "--wait", "3s"]
     volume = start_mount(*arguments, "secret/app")
     volume.expected_exit = 1
     volume.expected_words = "403|gave up"
@@ -341,7 +341,7 @@ def test_another_type_is_refused(source, area: Path):
 
 @pytest.mark.parametrize("hold", [[], ["--tls", "hold"]])
 def test_certificate_that_expires_while_it_is_shown(manifests, mount, area: Path, hold: list[str]):
-    """It is told when that happens, without an update; what was accepted stays to be seen."""
+    """It is reported when it happens, without an update; what was accepted stays published."""
     pair = make_short_pair(area, 4)
     manifests.put_secret(pair, type="kubernetes.io/tls")
     volume = mount(manifests, *hold)
@@ -399,7 +399,7 @@ def test_tls_hold(source, mount, area: Path):
 
 
 def test_immutable_object_is_not_watched(http1, mount, start_mount):
-    """G19: no watch stays; what was deleted and made anew is found by the next mount."""
+    """G19: no watch stays; what was deleted and recreated is found by the next mount."""
     http1.put_secret({"a": b"1"}, immutable=True)
     volume = mount(http1)
     assert volume.status()["object"]["immutable"] is True

@@ -68,7 +68,7 @@ def test_few_connections(daemon: Node, api: Api) -> None:
 
 
 def test_starts_without_the_api_server(start_node: NodeMaker, api: Api) -> None:
-    """The kubelet is told, and the work goes on meanwhile."""
+    """The kubelet gets an error, and the work continues meanwhile."""
     api.put_secret(SECRET)
     api.server.stop_listening()
     node = start_node("--rights=daemon", *api.arguments).wait_ready()
@@ -84,7 +84,7 @@ def test_starts_without_the_api_server(start_node: NodeMaker, api: Api) -> None:
 
 
 def test_kubelet_gives_up_waiting(daemon: Node, api: Api) -> None:
-    """Nothing is shown without somebody who waits for it; who asks again does not begin anew."""
+    """Nothing is shown without a waiting request; a repeated request does not start again."""
     api.put_secret(SECRET)
     hold = api.server.hold(name="app")
     volume = daemon.pod()
@@ -99,7 +99,7 @@ def test_kubelet_gives_up_waiting(daemon: Node, api: Api) -> None:
     assert len(api.server.requests.select(verb="list", name="app")) <= requests
 
 
-def test_unpublish_of_what_nobody_waits_for(daemon: Node, api: Api) -> None:
+def test_unpublish_without_a_waiting_publish(daemon: Node, api: Api) -> None:
     api.put_secret(SECRET)
     hold = api.server.hold(name="app")
     volume = daemon.pod()
@@ -131,7 +131,7 @@ def test_published_volumes_outlive_the_api_server(daemon: Node, api: Api) -> Non
         daemon.unpublish(volume)
 
 
-def test_trouble_that_all_have_is_said_a_few_times(daemon: Node, api: Api) -> None:
+def test_failure_of_all_is_logged_a_few_times(daemon: Node, api: Api) -> None:
     api.put_secret(SECRET)
     for number in range(30):
         daemon.publish(daemon.pod(number))

@@ -1,4 +1,4 @@
-"""Mount namespaces of containers are none of the daemon's business: whatever is in them delays no
+"""The daemon ignores mount namespaces of containers: their mounts delay no
 update, and nothing of another process is opened or entered.
 """
 

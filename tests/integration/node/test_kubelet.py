@@ -107,7 +107,7 @@ def test_daemon_restarts(node: Node, start_node: NodeMaker, manifests: Manifests
 
 
 def test_sockets_are_removed_under_it(node: Node, kubelet: Kubelet) -> None:
-    """As when a node is joined anew."""
+    """As when a node joins again."""
     volume = node.pod()
     kubelet.publish(volume)
     (found,) = kubelet.find_sockets()
@@ -125,7 +125,7 @@ def test_sockets_are_removed_under_it(node: Node, kubelet: Kubelet) -> None:
 def test_secret_is_missing_and_comes(
     node: Node, kubelet: Kubelet, manifests: Manifests
 ) -> None:
-    """T2: each failure leaves nothing, though nobody unpublishes."""
+    """T2: each failure leaves nothing, though no unpublish follows."""
     volume = node.pod(secret="late")
     assert kubelet.attempt_publish(volume) == NOT_FOUND
     assert not volume.target.parent.exists()
@@ -271,7 +271,7 @@ class Nuisance:
 
     def _vanish(self) -> None:
         with Connection(self._path) as connection:
-            connection.start(PUBLISH, PodVolume(uid="nobody").publish_request())
+            connection.start(PUBLISH, PodVolume(uid="gone").publish_request())
 
 
 def test_bad_company(node: Node, kubelet: Kubelet) -> None:
@@ -357,7 +357,7 @@ class Pod:
         assert code == OK or code in UNCERTAIN, code
 
     def vanish(self) -> None:
-        """A kubelet that is killed: a call begins, and nobody hears its end."""
+        """A kubelet that is killed: a call begins, and its end reaches no caller."""
         self.volume.target.parent.mkdir(parents=True, exist_ok=True)
         with Connection(self.kubelet.endpoint) as connection:
             connection.start(PUBLISH, self.volume.publish_request())
@@ -370,7 +370,7 @@ class Pod:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_random_lives(node: Node, kubelet: Kubelet, seed: int) -> None:
-    """Whatever comes on top of what: in the end nothing is left."""
+    """In any order of calls: in the end nothing is left."""
     pods = [Pod(kubelet, node.pod(n), seed * 1000 + n) for n in range(12)]
     with ThreadPoolExecutor(len(pods)) as pool:
         for future in [pool.submit(pod.live) for pod in pods]:

@@ -72,7 +72,7 @@ def test_two_at_once(node: Node, start_node: NodeMaker, manifests: Manifests) ->
     assert is_shown(volume) and node.is_ready()
 
 
-def test_file_system_is_unmounted_by_somebody(node: Node) -> None:
+def test_file_system_is_unmounted_by_an_administrator(node: Node) -> None:
     """What is shown stays, and what comes later can be shown."""
     before = node.publish(node.pod(0))
     unmount(node.run_dir / "fs")
@@ -82,7 +82,7 @@ def test_file_system_is_unmounted_by_somebody(node: Node) -> None:
 
 
 def test_connection_is_aborted(node: Node) -> None:
-    """Nothing can be mended then; a service manager starts it anew."""
+    """It cannot recover; a service manager restarts it."""
     node.publish(node.pod())
     node.expected_exit = 1
     abort_connection(node.mounts()[0].device)

@@ -196,7 +196,7 @@ def test_mounts_of_one_key_before_and_after_an_update_all_follow(
 def test_file_mounted_at_the_moment_of_an_update_follows(
     api: Api, volume: PodVolume, sub_path: SubPaths
 ) -> None:
-    """Whatever the order, the file follows in the end."""
+    """In any order, the file follows in the end."""
     for number in range(30):
         put(api, user=f"root-{number}", password="dummy")
         file = sub_path(volume, "user")

@@ -80,7 +80,7 @@ def content(number: int) -> dict[str, bytes]:
 
 
 def last_number() -> int:
-    """As many updates as there are to be, and of the first one's size."""
+    """All updates, of the first one's size."""
     number = max(2, UPDATES // VOLUMES // len(SIZES)) * len(SIZES)
     return number - len(SIZES) if is_removed(number) else number
 

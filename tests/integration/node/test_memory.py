@@ -53,7 +53,7 @@ def test_after_a_publish(node: Node, copies: int, in_secrets: bool) -> None:
 
 
 def test_while_a_publish_waits(start_node: NodeMaker, api: Api) -> None:
-    """Nobody needs nodePublishSecretRef's secret, so it does not stay as long as the call."""
+    """nodePublishSecretRef's secret is not used, so it does not stay as long as the call."""
     api.put_secret({"user": b"admin"})
     node = start_node("--rights=daemon", *api.arguments).wait_ready()
     secret, token = new_marker(), new_marker()

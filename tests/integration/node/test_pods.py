@@ -184,7 +184,7 @@ def test_huge_pod_costs_that_pod_only(daemon: Node, api: Api) -> None:
     assert pod_requests(api, "watch") == 1
 
 
-# ---- trouble with the watch
+# ---- failures of the watch
 
 
 def cursors(api: Api) -> list[str | None]:

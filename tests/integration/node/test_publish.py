@@ -26,7 +26,7 @@ def test_content_is_there_with_the_answer(node: Node) -> None:
 
 
 def test_what_is_mounted(node: Node) -> None:
-    """The volume and nothing beside it, and nobody can write there."""
+    """The volume and nothing beside it, and writes are refused."""
     volume = node.publish(node.pod())
     node.publish(node.pod(1))
     (mount,) = mounts_at(volume.target)
@@ -42,14 +42,14 @@ def test_what_is_mounted(node: Node) -> None:
     assert refused.value.errno == errno.EROFS
 
 
-def test_nobody_else_gets_at_it_by_another_way(node: Node) -> None:
+def test_no_other_way_leads_to_it(node: Node) -> None:
     node.publish(node.pod())
     assert os.stat(node.run_dir).st_mode & 0o777 == 0o700
     assert os.stat(node.run_dir / "fs").st_mode & 0o777 == 0o700
 
 
 def test_never_seen_empty_nor_writable(node: Node) -> None:
-    """Whoever looks while it is mounted sees the directory below, or all of the volume."""
+    """A reader at the moment of mounting sees the directory below, or all of the volume."""
     volumes = [node.pod(number) for number in range(30)]
     for volume in volumes:
         volume.target.mkdir(parents=True)

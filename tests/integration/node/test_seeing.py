@@ -52,7 +52,7 @@ class Metrics:
         self.families = {f.name: f for f in text_string_to_metric_families(self.text)}
 
     def value(self, sample: str, **labels: str) -> float | None:
-        """None if there is no such sample."""
+        """None for an unknown sample."""
         for family in self.families.values():
             for found in family.samples:
                 if found.name == sample and found.labels == labels:
@@ -73,13 +73,13 @@ def status(node: Node, *arguments: str) -> Any:
 
 
 def listed(node: Node) -> list[str]:
-    """The targets of its volumes, each as often as it is told."""
+    """The targets of its volumes, each as often as it is listed."""
     return [i["mountpoint"] for i in status(node)["items"] if i.get("pid") == node.pid]
 
 
 @pytest.fixture
 def seen(start_node: NodeMaker, manifests: Manifests) -> Node:
-    """A daemon on manifests that serves its pages somewhere."""
+    """A daemon on manifests that serves its pages on a free port."""
     manifests.put_secret({"user": SECRET_BYTES})
     return start_node(PAGES, *manifests.arguments).wait_ready()
 
@@ -94,7 +94,7 @@ def on_api(start_node: NodeMaker, api: Api) -> Node:
 
 
 def test_metrics_count_publishes_and_volumes(seen: Node, manifests: Manifests) -> None:
-    """What was published, how long it took, and what there is."""
+    """What was published, how long it took, and which volumes exist."""
     volume = seen.publish(seen.pod())
     assert seen.pod(1, secret="none").publish(seen.endpoint).code != OK
     metrics = Metrics(seen)
@@ -198,7 +198,7 @@ def test_health_is_ready_once_the_kubelet_has_registered_it(seen: Node) -> None:
 
 
 def test_ready_once_the_api_server_has_answered(start_node: NodeMaker, api: Api) -> None:
-    """Nobody is asked before somebody needs it; after one answer it may go away again."""
+    """There is no request before the first volume; after one response the server may go away."""
     api.put_secret({"user": b"1"})
     api.server.stop_listening()
     node = start_node("--rights=daemon", PAGES, *api.arguments).wait_ready()
@@ -246,14 +246,14 @@ def test_address_in_use_leaves_volumes_without_pages(
 
 
 def test_invalid_address_ends_the_start(start_node: NodeMaker, manifests: Manifests) -> None:
-    node = start_node("--metrics-bind-address=somewhere", *manifests.arguments)
+    node = start_node("--metrics-bind-address=invalid", *manifests.arguments)
     node.expected_exit = 1
     assert node.wait_end() == 1
     assert "127.0.0.1:9090, [::1]:9090 or :9090" in node.log()
 
 
 def test_stalled_clients_of_pages_hold_up_no_request(seen: Node, manifests: Manifests) -> None:
-    """Stalled clients hold up nobody."""
+    """Stalled clients delay no other."""
     host, port = address(seen).rsplit(":", 1)
     stalled = [socket.create_connection((host, int(port))) for _ in range(10)]
     for client in stalled:
@@ -301,13 +301,13 @@ def test_status_of_one_volume_by_any_path_tells_its_source(on_api: Node, api: Ap
 
 
 def test_status_lists_many_volumes_once_each(seen: Node) -> None:
-    """More than are told in one go; none is missing and none told twice."""
+    """More than one pass posts; none is missing and none is posted twice."""
     volumes = [seen.publish(seen.pod(number)) for number in range(150)]
     assert sorted(listed(seen)) == sorted(str(volume.target) for volume in volumes)
 
 
 def test_status_lists_volumes_of_both_file_systems_once_each(seen: Node) -> None:
-    """Whichever of them is asked; nothing is told twice."""
+    """With either of them; nothing is reported twice."""
     standard = seen.publish(seen.pod())
     in_place = seen.publish(seen.pod(1, attributes={"secretName": "app", "updates": "in-place"}))
     assert standard.target.stat().st_dev != in_place.target.stat().st_dev
@@ -461,10 +461,10 @@ def put_pair(api: Api, pair: dict[str, bytes]) -> None:
     api.put_secret(pair, name="web-tls", type="kubernetes.io/tls")
 
 
-def test_certificate_that_expires_is_told_in_metric_and_event(
+def test_certificate_that_expires_is_in_metric_and_event(
     on_api: Node, api: Api, area: Path
 ) -> None:
-    """When is to be seen before; that it is so, the pod is told without an update."""
+    """The metric has the time in advance; the Event follows without an update."""
     put_pair(api, make_pair(area, "good"))
     on_api.publish(on_api.pod(secret="web-tls"))
     name = "secretfs_certificate_expiry_timestamp_seconds"

@@ -224,7 +224,7 @@ def test_after_a_crash(static: StaticVolumes):
 
 
 def test_reload_looks_again(static: StaticVolumes):
-    """A mount that somebody took away is put back."""
+    """A mount that was unmounted by hand is mounted again."""
     target = static.targets / "t"
     static.put("app", target)
     static.start()

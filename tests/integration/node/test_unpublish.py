@@ -46,10 +46,10 @@ def test_target_that_was_never_mounted(node: Node) -> None:
 
 
 def test_target_with_files_in_it(node: Node) -> None:
-    """They are not ours to remove; the kubelet is told and comes again."""
+    """They are not ours to remove; the kubelet gets an error and retries."""
     volume = node.pod()
     volume.target.mkdir(parents=True)
-    (volume.target / "file").write_text("somebody's")
+    (volume.target / "file").write_text("another's")
     answer = volume.unpublish(node.endpoint)
     assert answer.code == INTERNAL
     assert str(volume.target) in answer.text

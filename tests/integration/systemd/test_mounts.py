@@ -53,7 +53,7 @@ def test_mount_with_a_volume(host: Machine):
     assert host.output("stat", "-L", "-c", "%U", "/mnt/db/password") == "www-data"
 
 
-def test_mistakes_are_told_by_mount(host: Machine):
+def test_mistakes_are_reported_by_mount(host: Machine):
     done = host.run(
         "mount", "-t", "fuse.secretfs", "secret/db", "/mnt/db", "-o", "sparkle", check=False
     )
@@ -232,7 +232,7 @@ def test_service_waits_for_its_object(service: Machine):
 
 
 @pytest.mark.parametrize("number, result", [("STOP", "watchdog"), ("KILL", "signal")])
-def test_service_is_started_anew(service: Machine, number: str, result: str):
+def test_service_is_restarted(service: Machine, number: str, result: str):
     """A daemon that hangs or is killed is replaced, and its dead mount with it."""
     service.run("systemctl", "start", SERVICE)
     first = main_pid(service, SERVICE)

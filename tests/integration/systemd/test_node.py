@@ -77,7 +77,7 @@ def test_volumes_come_and_go(started: Machine):
 
 
 def test_volumes_of_other_users(started: Machine):
-    """All that publishing takes is among the few rights that are left, whoever owns the files."""
+    """All that publishing takes is among the few rights that are left, for files of any owner."""
     started.run("install", "-d", "-o", "www-data", "-m", "0700", "/var/www-data")
     owner = {"user": "www-data", "group": "www-data"}
     put_volume(started, "theirs", "/var/www-data/db", "db", owner=owner)
@@ -102,7 +102,7 @@ def test_volumes_of_a_group(started: Machine):
 
 
 def test_no_right_is_missed(started: Machine):
-    """A call that is not allowed would end in EPERM somewhere."""
+    """A call that is not allowed would show as EPERM."""
     put_secret(started, "db", "dummy-2")
     started.wait_read(f"{TARGET}/password", "dummy-2", SERVICE)
     log = started.journal(SERVICE)
@@ -132,7 +132,7 @@ def test_it_runs_on_through_an_upgrade(started: Machine):
 
 
 @pytest.mark.parametrize("number, result", [("STOP", "watchdog"), ("KILL", "signal")])
-def test_it_is_started_anew(host: Machine, number: str, result: str):
+def test_it_is_restarted(host: Machine, number: str, result: str):
     """A daemon that hangs or is killed is replaced, and what it showed is shown again."""
     host.write(
         "/etc/systemd/system/secretfs.service.d/test.conf", "[Service]\nWatchdogSec=2s\n"

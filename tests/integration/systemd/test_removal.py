@@ -21,7 +21,7 @@ def test_removal_is_clean(installed: Machine, files_before: set[str]):
     assert installed.run("pgrep", "secretfs", check=False).stdout == ""
     assert installed.property("secretfs@last.service", "LoadState") == "not-found"
     assert installed.failed_units() == ""
-    # configuration stays until it is purged, and what somebody else put there even then
+    # configuration stays until it is purged, and files of the administrator even then
     assert installed.path("/etc/secretfs/node.yaml").exists()
     installed.run("dpkg", "-P", "secretfs")
     assert not installed.path("/etc/secretfs/node.yaml").exists()

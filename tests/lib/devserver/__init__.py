@@ -8,7 +8,7 @@
         server.send_error(410, name="db")
         server.wait_request(verb="list", code=200)
 
-It is an honest list/watch API until it is told otherwise; server.py says what it can be told. Not
+It is an honest list/watch API until a test makes it fail; server.py lists the faults. Not
 served: server-side apply, paging (a list is always whole), and answers in protobuf. A client
 certificate of an unknown CA fails in the TLS handshake, where a real server answers 401.
 """

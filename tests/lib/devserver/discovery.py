@@ -13,7 +13,7 @@ PUBLIC = frozenset(("/healthz", "/livez", "/readyz", "/version"))
 
 
 def reply(path: str, accept: str) -> Reply | None:
-    """The answer to a path which is no resource, or None if there is no such path."""
+    """The answer to a path which is no resource, or None for an unknown path."""
     path = path.rstrip("/") or "/"
     if path == "/openapi/v2":
         return openapi.v2_reply(accept)

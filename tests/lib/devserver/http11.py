@@ -121,7 +121,7 @@ class Connection:
         self.send(b"0\r\n\r\n")
 
     def on_hangup(self, callback: Callable[[], None] | None) -> None:
-        """Who is to be woken when the connection ends; called from any thread."""
+        """The callback for the end of the connection; called from any thread."""
         self._on_hangup = callback
         if callback is not None and self.hung_up.is_set():
             callback()

@@ -90,5 +90,5 @@ def _exec_fields(command: tuple[str, ...]) -> list[str]:
 
 
 def _quote(value: str) -> str:
-    """A JSON string is a YAML string, whatever it holds."""
+    """A JSON string is a YAML string, with any content."""
     return json.dumps(value)

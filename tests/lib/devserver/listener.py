@@ -1,7 +1,7 @@
 """Sockets and threads: one thread accepts, one thread serves each connection.
 
 The port belongs to the server for its whole life: a socket that is bound to it and never listens
-keeps it reserved, so that after stop_listening() clients are refused and nobody else can take the
+keeps it reserved, so that after stop_listening() clients are refused and no other process can take the
 port before start_listening(). Both sockets are bound with SO_REUSEPORT to make that possible.
 """
 

@@ -1,7 +1,7 @@
 """Creates, updates and deletes objects in a store by the rules of the API.
 
 Each operation holds the store's lock from reading the old object to writing the new one, so it is
-atomic whatever a patch computes between. A write that changes nothing is none: it takes no
+atomic, also while a patch computes. A write that changes nothing is none: it takes no
 revision and no watch hears of it.
 """
 

@@ -1,7 +1,7 @@
 """The verbs on Secrets, ConfigMaps and Namespaces.
 
 A Call is a request whose path has been understood. Reads follow the rules of resourceVersion: none
-means the newest, 0 means whatever is at hand, N means not older than N; a revision which is not
+means the newest, 0 means any, N means not older than N; a revision which is not
 reached in time is refused as "Too large resource version". A watch is built under the store's lock
 together with its replay, so that no change falls between the two.
 """

@@ -1,6 +1,6 @@
 """An etcd-like store: one revision counter, the current objects, and the history of changes.
 
-Every write takes the next revision, whatever its kind. Reads and writes happen under one lock, and
+Every write takes the next revision, for each kind. Reads and writes happen under one lock, and
 feeds (the open watches) are called under it too, in revision order. A watch that replays history
 and subscribes within one hold of the lock therefore sees each change exactly once.
 

@@ -2,9 +2,9 @@
 
 The store calls offer() under its lock, in revision order; what the watch's selectors let through is
 encoded and queued. The connection's own thread waits on the queue and writes, so the next event is
-on its way as soon as that thread runs, and a slow reader delays nobody else.
+on its way as soon as that thread runs, and a slow reader delays no other.
 
-Everything else that is to be written goes through the same queue, which fixes its place in the
+Every other write goes through the same queue, which fixes its place in the
 order: bookmarks (queued under the store's lock, so never ahead of an event they cover), bytes a
 test injects, and the end. Holding a watch keeps back events and bookmarks only: injected bytes and
 the end still go out.
@@ -134,7 +134,7 @@ class Watch:
             self._changed.notify_all()
 
     def send_raw(self, data: bytes) -> None:
-        """Writes these bytes as a chunk, whatever they are."""
+        """Writes these bytes as a chunk."""
         self._enqueue(data, is_event=False)
 
     def send_event(self, event_type: str, obj: Any) -> None:
@@ -188,7 +188,7 @@ class Watch:
         self._store.unsubscribe(self.offer)
 
     def client_left(self) -> None:
-        """Thread: any. Nobody reads any more; makes run() raise Disconnected."""
+        """Thread: any. The reader is gone; makes run() raise Disconnected."""
         with self._changed:
             self._over = True
             self._changed.notify_all()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 VARIABLE = "KUBEBUILDER_ASSETS"
-# What a node needs is not among the usual three programs, so that it may lie somewhere else.
+# What a node needs is not among the usual three programs, so that it may be in another directory.
 NODE_VARIABLE = "KUBE_ASSETS"
 
 _CNI_DIRECTORIES = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
@@ -43,7 +43,7 @@ class NodeAssets:
 
 
 def find_assets() -> Assets | None:
-    """None when the variable is not set: nobody asked for a cluster."""
+    """None when the variable is not set: no cluster is requested."""
     named = os.environ.get(VARIABLE)
     if not named:
         return None

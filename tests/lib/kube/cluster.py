@@ -52,7 +52,7 @@ def free_port() -> int:
 
 @dataclass(frozen=True)
 class Identity:
-    """Somebody known to the API server: by a client certificate, or by a token."""
+    """A user of the API server: by a client certificate, or by a token."""
 
     user: str
     pair: KeyPair | None = None
@@ -109,7 +109,7 @@ class Cluster:
             raise
 
     def stop(self) -> None:
-        """Ends whatever runs; what is left to lose is thrown away, so it need not be gentle."""
+        """Kills all processes: the state is thrown away."""
         self.admin.close()
         for process in (self._apiserver, self._etcd):
             if process is not None:
@@ -164,7 +164,7 @@ class Cluster:
         self.start_apiserver(*flags)
 
     def ensure_running(self) -> None:
-        """Whatever a test left undone, the next one finds a cluster in its usual state."""
+        """After each test the next one finds a cluster in its usual state."""
         if self._etcd is None or self._etcd.exit_code() is not None:
             self.start_etcd()
         if self._apiserver is None or self._apiserver.exit_code() is not None:

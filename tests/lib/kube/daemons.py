@@ -157,14 +157,14 @@ class Daemons:
     def kubeconfig(
         self, rights: str, identity: Identity | None = None, server: str | None = None
     ) -> Path:
-        """The kubelet's, or with the daemon's rights that of somebody of its own. With the pod's
+        """The kubelet's, or with the daemon's rights that of a user of its own. With the pod's
         rights it only says where the API server is, as its user may do nothing at all."""
         cluster = self._node.cluster
         if identity is None:
             identity = (
                 self._node.identity
                 if rights == "node"
-                else cluster.certificate_identity(f"nobody-{next(_serial)}")
+                else cluster.certificate_identity(f"unprivileged-{next(_serial)}")
             )
         path = self._directory / f"{rights}-{next(_serial)}.conf"
         return cluster.kubeconfig(path, identity, server=server)

@@ -29,7 +29,7 @@ def program() -> Path:
 
 
 class Values:
-    """Makes values that can be told apart, and remembers them all: none may show up in a log."""
+    """Makes distinct values, and remembers them all: none may show up in a log."""
 
     def __init__(self) -> None:
         self._issued: list[bytes] = []
@@ -116,11 +116,11 @@ class Mount:
         return self.status()
 
     def wait_for_source_error(self, text: str) -> dict[str, Any]:
-        def is_told() -> bool:
+        def is_reported() -> bool:
             source = self.status()["source"]
             return source["state"] == "failing" and text in source["error"]
 
-        until(is_told, f"source fails with {text!r}", pause=0.1)
+        until(is_reported, f"source fails with {text!r}", pause=0.1)
         return self.status()
 
     def wait_for_volume(self, state: str) -> dict[str, Any]:
@@ -161,7 +161,7 @@ class Mount:
         until(lambda: self.files() == files, "files are new", forgive=(FileNotFoundError,))
 
     def wait_for_version(self, obj: Mapping[str, Any]) -> dict[str, Any]:
-        """Until it knows of this very state of the object, whatever that means for the files."""
+        """Until it has this very state of the object, with any effect on the files."""
         version = obj["metadata"]["resourceVersion"]
         what = f"resourceVersion {version} has arrived"
         until(lambda: self.status()["object"]["resourceVersion"] == version, what)
@@ -184,7 +184,7 @@ class Mount:
         assert not self.is_mounted()
 
     def wreck(self) -> None:
-        """Leaves nothing behind, in whatever order things are."""
+        """Leaves nothing behind, in any order of events."""
         if self.process.exit_code() is None:
             self.process.stop(signal.SIGKILL)
         while self.is_mounted_at_all():

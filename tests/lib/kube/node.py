@@ -253,7 +253,7 @@ class Node:
                 _sysctl(name).write_text(value)
 
     def _remove_cgroups(self) -> None:
-        """Whatever is below is empty: the namespaces' end was the end of all processes."""
+        """Every directory below is empty: the namespaces' end was the end of all processes."""
         for parent in Path("/sys/fs/cgroup").glob("**/k8s.io"):
             for container in self._containers:
                 for path, _, _ in os.walk(parent / container, topdown=False):
@@ -261,7 +261,7 @@ class Node:
             try:
                 parent.rmdir()
             except OSError:
-                pass  # somebody else's containers are in it
+                pass  # it has other containers
 
 
 def _sysctl(name: str) -> Path:

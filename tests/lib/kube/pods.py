@@ -173,7 +173,7 @@ class Pod:
         until(self.is_gone, f"pod {self.name} is gone", pause=0.05)
 
     def delete_by_force(self) -> None:
-        """Gone from the API at once, whatever becomes of it on the node."""
+        """Gone from the API at once, in any state on the node."""
         if not self.is_gone():
             options = {"gracePeriodSeconds": 0}
             self._admin.request("DELETE", self._path, options)

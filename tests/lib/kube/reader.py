@@ -13,7 +13,7 @@ class Reader(threading.Thread):
     """Reads files again and again, in the order given, and never forgets what went wrong.
 
     Every value begins with its version. A version must not be older than any that was seen before
-    it, in whichever of the files; `check` may look closer.
+    it, in any of the files; `check` may look closer.
     """
 
     def __init__(

@@ -1,9 +1,9 @@
 """A mount and a process namespace of its own for everything that makes up a node.
 
 A kubelet, a container runtime and their pods use the same fixed directories on every machine, mount
-on and below them, and leave processes behind that nobody here has started. Here these directories
+on and below them, and leave processes behind that no test has started. Here these directories
 are empty file systems that only programs inside can see. All that runs inside is ended by the
-kernel when the first process is, in whatever order things are by then, and the last one to go takes
+kernel when the first process is, in any order, and the last one to go takes
 the mounts along.
 """
 

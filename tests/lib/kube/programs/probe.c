@@ -31,7 +31,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* readers do not count: whoever looks at a volume makes such events */
+/* readers do not count: every reader of a volume makes such events */
 #define EVENTS      (IN_ALL_EVENTS & ~(IN_ACCESS | IN_OPEN | IN_CLOSE_NOWRITE))
 #define MAX_WATCHES 16 /* volumes of one pod in these tests */
 #define MAX_SHOWN   64 /* bytes of a file; values in these tests are shorter */

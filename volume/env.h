@@ -19,7 +19,7 @@ struct env {
     const char *skipped; /* names that are not valid, sorted, with ", " between; NULL if none */
 };
 
-/* Return: the object, borrowed until env_compute() returns; NULL if there is no such object. */
+/* Return: the object, borrowed until env_compute() returns; NULL if it does not exist. */
 typedef struct object *env_lookup_fn(void *userdata, enum object_kind kind, const char *name);
 
 /*

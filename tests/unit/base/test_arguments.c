@@ -20,7 +20,7 @@ static const struct option long_options[] = {{"long", required_argument, NULL, O
                                              {"help", no_argument, NULL, 'h'},
                                              {0}};
 
-/* What was set, each as "OPTION=VALUE " */
+/* The options set, each as "OPTION=VALUE " */
 struct seen {
     char text[256];
 };
@@ -43,8 +43,8 @@ static const struct {
     const char *line;
     int result;
     const char *seen;
-    const char *rest;  /* the first word that is no option, if it worked */
-    const char *error; /* what it says, if it did not */
+    const char *rest;  /* the first argument that is not an option, on success */
+    const char *error; /* the error, on failure */
 } cases[] = {
     {":ab:h", "c", 0, "", "(end)", ""},
     {":ab:h", "c -a -b x --long=y rest", 0, "a= b=x long=y ", "rest", ""},
@@ -59,7 +59,7 @@ static const struct {
 };
 
 /* One after the other, as getopt(3) has a state of its own. */
-static void options_in_their_order(void **state)
+static void options_are_set_in_order(void **state)
 {
     for (size_t i = 0; i < ELEMENTS_OF(cases); i++) {
         char words[64], *argv[WORDS_MAX + 2] = {NULL}, *at = words, end[] = "(end)";
@@ -82,7 +82,7 @@ static void options_in_their_order(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(options_in_their_order)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(options_are_set_in_order)};
 
     return cmocka_run_group_tests_name("arguments", tests, NULL, NULL);
 }

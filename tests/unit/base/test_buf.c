@@ -44,7 +44,7 @@ static void test_drops_from_the_front(void **state)
     assert_int_equal(buf_add_text(&b, "dummy-rest"), 0);
     buf_drop_front(&b, 6);
     assert_string_equal(buf_text(&b), "rest");
-    /* what was moved away is not there any more */
+    /* the removed bytes are wiped */
     assert_memory_equal(b.data + 4, "\0\0\0\0\0\0", 6);
     buf_drop_front(&b, 4);
     assert_int_equal(b.len, 0);
@@ -107,7 +107,7 @@ static int try_adding(void *userdata)
     return r;
 }
 
-static void test_without_memory(void **state)
+static void test_allocation_failures_are_reported(void **state)
 {
     failmalloc_try(try_adding, NULL);
 }
@@ -115,9 +115,11 @@ static void test_without_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_grows_up_to_its_limit), cmocka_unit_test(test_drops_from_the_front),
-        cmocka_unit_test(test_reset_wipes),           cmocka_unit_test(test_reads_descriptors),
-        cmocka_unit_test(test_without_memory),
+        cmocka_unit_test(test_grows_up_to_its_limit),
+        cmocka_unit_test(test_drops_from_the_front),
+        cmocka_unit_test(test_reset_wipes),
+        cmocka_unit_test(test_reads_descriptors),
+        cmocka_unit_test(test_allocation_failures_are_reported),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,7 +20,7 @@ static void test_texts(void **state)
     assert_string_equal(e.text, "cannot open /x: No such file or directory");
 }
 
-static void test_nobody_wants_to_know(void **state)
+static void test_error_may_be_null(void **state)
 {
     assert_int_equal(error_set(NULL, -EINVAL, "%d", 1), -EINVAL);
     assert_int_equal(error_set_errno(NULL, -ENOMEM, "%d", 1), -ENOMEM);
@@ -47,7 +47,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_texts),
-        cmocka_unit_test(test_nobody_wants_to_know),
+        cmocka_unit_test(test_error_may_be_null),
         cmocka_unit_test(test_long_texts_are_cut),
     };
 

@@ -241,7 +241,8 @@ static void find_target_with_stream(void)
     target = log_target_of_stderr();
 }
 
-/* A service manager that made standard error the journal says so, to those who inherit as well. */
+/* A service manager that connects standard error to the journal sets JOURNAL_STREAM; children
+ * inherit it. */
 static void test_standard_error_may_be_the_journal(void **state)
 {
     static char output[OUTPUT_MAX];

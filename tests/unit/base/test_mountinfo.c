@@ -47,7 +47,7 @@ static void test_escapes(void **state)
     assert_string_equal(m.source, "/dev/d ");
 }
 
-static void test_what_is_no_line(void **state)
+static void test_invalid_lines_are_refused(void **state)
 {
     static const char *const texts[] = {
         "",
@@ -98,7 +98,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_line),
         cmocka_unit_test(test_escapes),
-        cmocka_unit_test(test_what_is_no_line),
+        cmocka_unit_test(test_invalid_lines_are_refused),
         cmocka_unit_test(test_visit),
     };
 

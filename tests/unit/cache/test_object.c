@@ -71,7 +71,7 @@ static void test_values_are_sorted_and_found(void **state)
     assert_null(object_unref(NULL));
 }
 
-static void test_object_without_anything(void **state)
+static void test_empty_object(void **state)
 {
     const struct object like = {.key = {.kind = OBJECT_CONFIGMAP, .namespace = "x", .name = "y"},
                                 .is_immutable = true};
@@ -155,7 +155,7 @@ static void test_size_is_limited(void **state)
     object_unref(o);
     inputs[1] = raw("b", "x");
     assert_int_equal(object_new(&like_secret, inputs, 2, &o, NULL), -EFBIG);
-    /* what is overridden does not count */
+    /* overridden values do not count */
     inputs[1] = raw("a", "x");
     assert_int_equal(object_new(&like_secret, inputs, 2, &o, NULL), 0);
     object_unref(o);
@@ -221,7 +221,7 @@ static int try_object(void *userdata)
     return r;
 }
 
-static void test_without_memory(void **state)
+static void test_allocation_failures_are_reported(void **state)
 {
     size_t before = secmem_bytes();
 
@@ -233,13 +233,13 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_values_are_sorted_and_found),
-        cmocka_unit_test(test_object_without_anything),
+        cmocka_unit_test(test_empty_object),
         cmocka_unit_test(test_later_of_a_repeated_key_counts),
         cmocka_unit_test(test_keys_are_checked),
         cmocka_unit_test(test_size_is_limited),
         cmocka_unit_test(test_keys_of_objects),
         cmocka_unit_test(test_names),
-        cmocka_unit_test(test_without_memory),
+        cmocka_unit_test(test_allocation_failures_are_reported),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -130,7 +130,7 @@ static struct rlimit limit_of(__rlimit_resource_t resource)
     return limit;
 }
 
-/* What a program that is started finds, and that it is taken back. */
+/* The settings of a started program, and that they are undone. */
 static void lend_and_check(void)
 {
     struct rlimit core = limit_of(RLIMIT_CORE), memlock = limit_of(RLIMIT_MEMLOCK);
@@ -151,7 +151,7 @@ static void lend_and_check(void)
     secmem_inherited_deinit(&inherited);
 }
 
-static void test_what_others_inherit_is_as_it_was(void **state)
+static void test_inherited_settings_are_restored(void **state)
 {
     assert_int_equal(signal_of(lend_and_check), 0);
 }
@@ -161,7 +161,7 @@ static void test_hardened_process_leaves_no_core(void **state)
     assert_int_equal(signal_of(harden_and_check), 0);
 }
 
-/* What the kernel says of the mapping that holds @address: the VmFlags of /proc/self/smaps. */
+/* Return: VmFlags of the mapping that holds @address, from /proc/self/smaps. */
 static void flags_of(const void *address, char *ret_flags, size_t size)
 {
     FILE *maps = fopen("/proc/self/smaps", "re");
@@ -181,7 +181,7 @@ static void flags_of(const void *address, char *ret_flags, size_t size)
     assert_int_equal(fclose(maps), 0);
 }
 
-static void test_blocks_are_locked_and_left_out(void **state)
+static void test_blocks_are_locked_and_not_dumped(void **state)
 {
     size_t unlocked = secmem_unlocked_bytes();
     void *block = secmem_alloc(10);
@@ -215,7 +215,7 @@ static void limit_and_check(void)
         _exit(4);
 }
 
-static void test_how_much_may_be_locked(void **state)
+static void test_lockable_bytes_follow_the_limit(void **state)
 {
     assert_int_equal(signal_of(limit_and_check), 0);
 }
@@ -226,9 +226,9 @@ int main(void)
         cmocka_unit_test(test_counts_and_zeroes),
         cmocka_unit_test(test_sealed_blocks_cannot_be_written),
         cmocka_unit_test(test_hardened_process_leaves_no_core),
-        cmocka_unit_test(test_what_others_inherit_is_as_it_was),
-        cmocka_unit_test(test_blocks_are_locked_and_left_out),
-        cmocka_unit_test(test_how_much_may_be_locked),
+        cmocka_unit_test(test_inherited_settings_are_restored),
+        cmocka_unit_test(test_blocks_are_locked_and_not_dumped),
+        cmocka_unit_test(test_lockable_bytes_follow_the_limit),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

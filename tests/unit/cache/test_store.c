@@ -14,17 +14,17 @@
 
 #define MAX_STEPS 64
 
-/* A source that does what the test says and notes what it is asked for. */
+/* A scripted source, which records requests. */
 struct script {
     struct store *store;
     const char *answer; /* resourceVersion to put from within watch(), or NULL */
     bool answer_absent;
-    int refuse;            /* what watch() returns */
+    int refuse;            /* the result of watch() */
     char asked[MAX_STEPS]; /* "w" and "u" in the order of calls */
     size_t n_asked;
 };
 
-/* A subscriber that notes what it is shown and does what the test says at a certain call. */
+/* A scripted subscriber, which records notifications. */
 struct reader {
     struct store_subscription *subscription;
     unsigned n_calls;
@@ -143,14 +143,14 @@ static void test_one_watch_per_key(void **state)
     assert_string_equal(two.seen, "12");
     assert_null(store_unsubscribe(two.subscription));
     assert_string_equal(script.asked, "wwu");
-    store_put(script.store, make_object(&key_a, "3"), 7); /* nobody is there to see it */
+    store_put(script.store, make_object(&key_a, "3"), 7); /* no subscriber */
     assert_null(store_unsubscribe(other.subscription));
     assert_string_equal(script.asked, "wwuu");
     assert_null(store_unsubscribe(NULL));
     assert_null(store_free(script.store));
 }
 
-/* G19: the source is asked again for what is immutable, and for nothing else. */
+/* G19: the source requests immutable objects again, and no others. */
 static void test_immutable_object_is_refreshed(void **state)
 {
     const struct object like = {.key = key_a, .resource_version = "1", .is_immutable = true};
@@ -175,7 +175,7 @@ static void test_immutable_object_is_refreshed(void **state)
     assert_null(store_free(script.store));
 }
 
-static void test_what_was_seen_last_stays(void **state)
+static void test_last_object_stays_after_removal(void **state)
 {
     struct script script = {.answer_absent = true};
     struct reader r = {.n_calls = 0};
@@ -225,12 +225,12 @@ static void test_reports(void **state)
     store_report(script.store, &key_a, STORE_SOURCE_LIVE, NULL);
     assert_string_equal(view->source_error.text, "");
     assert_string_equal(r.seen, "11!!1");
-    store_report(script.store, &key_b, STORE_SOURCE_LIVE, NULL); /* nobody follows it */
+    store_report(script.store, &key_b, STORE_SOURCE_LIVE, NULL); /* no subscriber */
     store_unsubscribe(r.subscription);
     store_free(script.store);
 }
 
-/* It ends with what shows that we may see it, and not with what shows nothing about that. */
+/* A reply that shows that we may read the object ends it; a failure of the source does not. */
 static void test_forbidden(void **state)
 {
     const struct error no_rights = {.text = "no rights"}, away = {.text = "away"};
@@ -254,7 +254,7 @@ static void test_forbidden(void **state)
     assert_false(view->is_forbidden);
     store_report(script.store, &key_a, STORE_SOURCE_FAILING, &no_rights);
     assert_false(view->is_forbidden);
-    store_forbid(script.store, &key_a, &no_rights); /* the same words */
+    store_forbid(script.store, &key_a, &no_rights); /* the same error */
     assert_true(view->is_forbidden);
     store_put(script.store, make_object(&key_a, "2"), 2);
     assert_false(view->is_forbidden);
@@ -263,12 +263,12 @@ static void test_forbidden(void **state)
     store_remove(script.store, &key_a, 4);
     assert_false(view->is_forbidden);
     assert_int_equal(r.n_calls, 10);
-    store_forbid(script.store, &key_b, &no_rights); /* nobody follows it */
+    store_forbid(script.store, &key_b, &no_rights); /* no subscriber */
     store_unsubscribe(r.subscription);
     store_free(script.store);
 }
 
-/* Asked for once while anybody follows it. */
+/* Requested once while the key has subscribers. */
 static void test_rights_are_checked(void **state)
 {
     static const struct store_source without = {.watch = script_watch, .unwatch = script_unwatch};
@@ -303,7 +303,7 @@ static void test_source_refuses(void **state)
                      -EACCES);
     assert_string_equal(e.text, "refused");
     assert_null(r.subscription);
-    assert_string_equal(script.asked, "w"); /* there is nothing to unwatch */
+    assert_string_equal(script.asked, "w"); /* no unwatch without a watch */
     script.refuse = 0;
     assert_int_equal(follow(&script, &key_a, &r), 0);
     store_unsubscribe(r.subscription);
@@ -311,7 +311,7 @@ static void test_source_refuses(void **state)
     store_free(script.store);
 }
 
-static void test_callbacks_may_come_and_go(void **state)
+static void test_callbacks_may_subscribe_and_unsubscribe(void **state)
 {
     struct script script = {.answer = "1"};
     struct reader late = {.n_calls = 0}, leaves = {.leave_at = 1},
@@ -328,13 +328,13 @@ static void test_callbacks_may_come_and_go(void **state)
     assert_string_equal(script.asked, "wuw");
     host.subscription = store_unsubscribe(host.subscription);
     assert_string_equal(script.asked, "wuw");
-    late.leave_at = 2; /* the last one goes while it is being told */
+    late.leave_at = 2; /* the last one leaves while it is notified */
     store_put(script.store, make_object(&key_a, "2"), 2);
     assert_string_equal(script.asked, "wuwu");
     store_free(script.store);
 }
 
-static void test_one_ends_another_in_its_round(void **state)
+static void test_callback_may_unsubscribe_another(void **state)
 {
     struct script script = {.answer = NULL};
     struct reader victim = {.n_calls = 0}, killer = {.make_leave = &victim};
@@ -365,7 +365,7 @@ static int try_store(void *userdata)
     return result;
 }
 
-static void test_without_memory(void **state)
+static void test_allocation_failures_are_reported(void **state)
 {
     failmalloc_try(try_store, NULL);
 }
@@ -375,14 +375,14 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_watch_per_key),
         cmocka_unit_test(test_immutable_object_is_refreshed),
-        cmocka_unit_test(test_what_was_seen_last_stays),
+        cmocka_unit_test(test_last_object_stays_after_removal),
         cmocka_unit_test(test_reports),
         cmocka_unit_test(test_forbidden),
         cmocka_unit_test(test_rights_are_checked),
         cmocka_unit_test(test_source_refuses),
-        cmocka_unit_test(test_callbacks_may_come_and_go),
-        cmocka_unit_test(test_one_ends_another_in_its_round),
-        cmocka_unit_test(test_without_memory),
+        cmocka_unit_test(test_callbacks_may_subscribe_and_unsubscribe),
+        cmocka_unit_test(test_callback_may_unsubscribe_another),
+        cmocka_unit_test(test_allocation_failures_are_reported),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

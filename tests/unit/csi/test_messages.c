@@ -15,7 +15,7 @@ static const uint8_t request[] = {
     0x30, 1,                            /* 6: readonly */
     0x42, 9,   0x0a, 1,   'k', 0x12, 4, /* 8: volume_context */
     'a',  'b', 0,    'd',               /* a value with a NUL in it */
-    0x98, 6,   7,                       /* 99: nothing that is known here */
+    0x98, 6,   7,                       /* 99: an unknown field */
 };
 
 static Csi__PublishRequest *unpack(const uint8_t *bytes, size_t len, enum grpc_code *ret_code,
@@ -78,7 +78,7 @@ static void what_is_cut_off(void **state)
 }
 
 /* Two bytes on the wire each, hundreds in memory. */
-static void the_budget(void **state)
+static void memory_is_limited_by_length(void **state)
 {
     static uint8_t many[200000];
     struct error e = ERROR_INIT;
@@ -104,7 +104,7 @@ static int try_unpacking(void *userdata)
     return 0;
 }
 
-static void without_memory(void **state)
+static void allocation_failures_are_reported(void **state)
 {
     failmalloc_try(try_unpacking, NULL);
 }
@@ -112,9 +112,11 @@ static void without_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(fields_are_strings), cmocka_unit_test(absent_fields_are_empty),
-        cmocka_unit_test(what_is_cut_off),    cmocka_unit_test(the_budget),
-        cmocka_unit_test(without_memory),
+        cmocka_unit_test(fields_are_strings),
+        cmocka_unit_test(absent_fields_are_empty),
+        cmocka_unit_test(what_is_cut_off),
+        cmocka_unit_test(memory_is_limited_by_length),
+        cmocka_unit_test(allocation_failures_are_reported),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

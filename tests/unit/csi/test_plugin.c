@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Options, and the want of memory. What the plug-in does is shown in tests/integration/csi. */
+/* Options, and failing allocations. tests/integration/csi tests the behaviour of the plug-in. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -61,7 +61,7 @@ static int try_plugin(const struct csi_plugin_options *options, struct error *e)
     return r;
 }
 
-static void with_and_without_registration(void **state)
+static void registration_is_optional(void **state)
 {
     struct csi_plugin_options options = good_options();
     struct error e = ERROR_INIT;
@@ -81,7 +81,7 @@ static void refuse(const struct csi_plugin_options *options, const char *words)
         fail_msg("\"%s\" is not in: %s", words, e.text);
 }
 
-static void options_that_cannot_be(void **state)
+static void invalid_options_are_refused(void **state)
 {
     struct csi_plugin_options options = good_options();
     char longer[300];
@@ -101,7 +101,7 @@ static void options_that_cannot_be(void **state)
     refuse(&options, "node id");
     options = good_options();
     options.registration_path = "relative";
-    refuse(&options, "absolute"); /* and nothing is left of the other socket */
+    refuse(&options, "absolute"); /* and the other socket is removed */
 }
 
 static int try_good(void *userdata)
@@ -112,7 +112,7 @@ static int try_good(void *userdata)
     return try_plugin(&options, &e);
 }
 
-static void without_memory(void **state)
+static void allocation_failures_are_reported(void **state)
 {
     failmalloc_try(try_good, NULL);
 }
@@ -120,9 +120,9 @@ static void without_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(with_and_without_registration),
-        cmocka_unit_test(options_that_cannot_be),
-        cmocka_unit_test(without_memory),
+        cmocka_unit_test(registration_is_optional),
+        cmocka_unit_test(invalid_options_are_refused),
+        cmocka_unit_test(allocation_failures_are_reported),
     };
 
     return cmocka_run_group_tests(tests, make_directory, remove_directory);

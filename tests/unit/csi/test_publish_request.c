@@ -113,7 +113,7 @@ static void refuse(const struct sketch *s, const char *expected)
         refuse(&spoiled, expected);                                                                \
     } while (0)
 
-static void all_that_a_kubelet_says(void **state)
+static void full_request_is_read(void **state)
 {
     struct sketch s = good;
     struct publish_request *request;
@@ -143,7 +143,7 @@ static void all_that_a_kubelet_says(void **state)
     publish_request_free(request);
 }
 
-static void the_least_that_a_kubelet_says(void **state)
+static void minimal_request_is_read(void **state)
 {
     struct publish_request *request = parse(&good);
 
@@ -157,8 +157,8 @@ static void the_least_that_a_kubelet_says(void **state)
     assert_null(publish_request_free(NULL));
 }
 
-/* U4; the other secrets are gone before anybody could look at them. */
-static void tokens_among_the_secrets(void **state)
+/* U4; the other secrets are wiped before the handlers see the request. */
+static void tokens_in_secrets_are_read(void **state)
 {
     struct sketch s = good;
     struct publish_request *request;
@@ -180,7 +180,7 @@ static void tokens_among_the_secrets(void **state)
     publish_request_free(request);
 }
 
-static void without_pod_info(void **state)
+static void request_without_pod_info_is_refused(void **state)
 {
     REFUSE("podInfoOnMount: true in the spec of the CSIDriver object csi.secretfs.io",
            spoiled.pod_name = NULL);
@@ -191,7 +191,7 @@ static void without_pod_info(void **state)
 }
 
 /* The pod's own attributes in the place of the kubelet's. */
-static void a_pod_that_lies(void **state)
+static void forged_pod_info_is_refused(void **state)
 {
     REFUSE("podInfoOnMount", spoiled.pod_uid = "uid-2");
     REFUSE("podInfoOnMount", spoiled.pod_uid = "uid");
@@ -203,8 +203,8 @@ static void a_pod_that_lies(void **state)
            spoiled.more[0][0] = PREFIX "pod.namespace", spoiled.more[0][1] = "kube-system");
 }
 
-/* A kubelet root that holds the words itself. */
-static void roots_with_pods_in_them(void **state)
+/* A kubelet root with "pods" and "volumes" in its own path. */
+static void kubelet_root_may_contain_pods(void **state)
 {
     struct sketch s = good;
 
@@ -212,7 +212,7 @@ static void roots_with_pods_in_them(void **state)
     publish_request_free(parse(&s));
 }
 
-static void what_is_wrong(void **state)
+static void invalid_fields_are_named(void **state)
 {
     REFUSE("volume_id is missing", spoiled.volume_id = NULL);
     REFUSE("volume_id is missing", spoiled.volume_id = "");
@@ -229,7 +229,7 @@ static void what_is_wrong(void **state)
     REFUSE("pod.name", spoiled.pod_name = "a_b");
 }
 
-static void unpublishing(void **state)
+static void unpublish_request_is_read(void **state)
 {
     _cleanup_(buf_deinit) struct buf b = BUF_INIT(REQUEST_MAX);
     struct error e = ERROR_INIT;
@@ -263,7 +263,7 @@ static int try_parsing(void *userdata)
     return 0;
 }
 
-static void without_memory(void **state)
+static void allocation_failures_are_reported(void **state)
 {
     _cleanup_(buf_deinit) struct buf b = BUF_INIT(REQUEST_MAX);
     struct sketch s = good;
@@ -281,15 +281,15 @@ static void without_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(all_that_a_kubelet_says),
-        cmocka_unit_test(the_least_that_a_kubelet_says),
-        cmocka_unit_test(tokens_among_the_secrets),
-        cmocka_unit_test(without_pod_info),
-        cmocka_unit_test(a_pod_that_lies),
-        cmocka_unit_test(roots_with_pods_in_them),
-        cmocka_unit_test(what_is_wrong),
-        cmocka_unit_test(unpublishing),
-        cmocka_unit_test(without_memory),
+        cmocka_unit_test(full_request_is_read),
+        cmocka_unit_test(minimal_request_is_read),
+        cmocka_unit_test(tokens_in_secrets_are_read),
+        cmocka_unit_test(request_without_pod_info_is_refused),
+        cmocka_unit_test(forged_pod_info_is_refused),
+        cmocka_unit_test(kubelet_root_may_contain_pods),
+        cmocka_unit_test(invalid_fields_are_named),
+        cmocka_unit_test(unpublish_request_is_read),
+        cmocka_unit_test(allocation_failures_are_reported),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,7 +10,7 @@
 #include "csi/registration.h"
 
 /* As the kubelet's own waits: doubling, and not longer than its longest (R8). */
-static void waits_grow(void **state)
+static void waits_double_to_a_maximum(void **state)
 {
     span_us last = 0;
 
@@ -28,7 +28,7 @@ static void waits_grow(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(waits_grow),
+        cmocka_unit_test(waits_double_to_a_maximum),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -105,7 +105,7 @@ static int try_parse(void *userdata)
     return r;
 }
 
-static void test_without_memory(void **state)
+static void test_allocation_failures_are_reported(void **state)
 {
     char text[] = "{\"a\":[\"b\",1,{\"c\":null}]}";
 
@@ -120,7 +120,7 @@ int main(void)
         cmocka_unit_test(test_reads_only_the_given_length),
         cmocka_unit_test(test_nul_in_a_string_is_refused),
         cmocka_unit_test(test_control_characters_have_to_be_escaped),
-        cmocka_unit_test(test_without_memory),
+        cmocka_unit_test(test_allocation_failures_are_reported),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

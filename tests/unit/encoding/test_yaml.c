@@ -38,7 +38,7 @@ static void expect_bad(const char *text, size_t len, const char *message)
 
 #define EXPECT_BAD(text, message) expect_bad(text, sizeof(text) - 1, message)
 
-/* Compared with what `kubectl label --local -o json` of version 1.32 makes of them. */
+/* Compared with the output of `kubectl label --local -o json`, version 1.32. */
 static void test_scalars_mean_what_they_mean_to_kubectl(void **state)
 {
     static const struct {
@@ -129,7 +129,7 @@ static void test_anchors_and_merges(void **state)
     EXPECT_BAD("&x [*x]", "refers to itself");
 }
 
-/* What looks like an alias or a tag may be a password that lacks its quotes. */
+/* An apparent alias or tag may be a password without quotes. */
 static void test_messages_hold_no_values(void **state)
 {
     static const char *const texts[] = {"a: *DummySecret", "a: !DummySecret \"",
@@ -171,7 +171,7 @@ static void test_json_is_read_as_json(void **state)
     EXPECT_BAD("{\"a\": \"x\\u0000y\"}", "NUL");
 }
 
-static void test_text_that_is_no_text(void **state)
+static void test_invalid_text_is_refused(void **state)
 {
     static const char *const not_utf8[] = {"\x80",         "\xc0\x80",         "\xc3",
                                            "\xe0\x80\x80", "\xed\xa0\x80",     "\xf4\x90\x80\x80",
@@ -333,7 +333,7 @@ static int try_parse(void *userdata)
     return r;
 }
 
-static void test_without_memory(void **state)
+static void test_allocation_failures_are_reported(void **state)
 {
     char yaml[] = "a: &a {b: 1, c: [x, 'y']}\n1: *a\nd: {<<: [*a, {e: f}], c: true}\n&k k: *k\n";
     char json[] = "{\"a\": [1, {\"b\": \"c\"}]}";
@@ -351,12 +351,12 @@ int main(void)
         cmocka_unit_test(test_messages_hold_no_values),
         cmocka_unit_test(test_binary),
         cmocka_unit_test(test_json_is_read_as_json),
-        cmocka_unit_test(test_text_that_is_no_text),
+        cmocka_unit_test(test_invalid_text_is_refused),
         cmocka_unit_test(test_streams),
         cmocka_unit_test(test_depth_is_limited),
         cmocka_unit_test(test_size_is_limited),
         cmocka_unit_test(test_aliases_are_limited),
-        cmocka_unit_test(test_without_memory),
+        cmocka_unit_test(test_allocation_failures_are_reported),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -41,7 +41,7 @@ static void assert_printed(const char *from, const char *expected)
     buf_deinit(&text);
 }
 
-static void test_looks_like_kubectl(void **state)
+static void test_prints_like_kubectl(void **state)
 {
     assert_printed(
         "{\"items\":[{\"target\":\"/mnt/db\",\"count\":5,\"volume\":{\"state\":\"stale\"},"
@@ -136,7 +136,7 @@ static int try_printing(void *userdata)
     return r;
 }
 
-static void test_without_memory(void **state)
+static void test_allocation_failures_are_reported(void **state)
 {
     cJSON *json = parse("{\"a\":[1,{\"b\":\"c d\"}],\"e\":{}}");
 
@@ -147,10 +147,10 @@ static void test_without_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_looks_like_kubectl),
+        cmocka_unit_test(test_prints_like_kubectl),
         cmocka_unit_test(test_texts_stay_texts),
         cmocka_unit_test(test_limit),
-        cmocka_unit_test(test_without_memory),
+        cmocka_unit_test(test_allocation_failures_are_reported),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

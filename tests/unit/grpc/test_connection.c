@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a client of a test program cannot show: memory that runs out anywhere amid a call. All else
- * about connections and calls is in tests/integration/csi. */
+/* Failing allocations at each point of a call, which clients cannot cause. tests/integration/csi
+ * has the other tests of connections and calls. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -96,7 +96,7 @@ static int server_start(struct server *s, int fd_consumed)
     return grpc_connection_new(&s->common, fd_consumed, on_over, s, &s->connection);
 }
 
-/* Everything that a client says, and then it is gone. Return: 0; -ENOMEM. */
+/* Send a whole stream, then disconnect. Return: 0; -ENOMEM. */
 static int play(struct server *s, const struct buf *request)
 {
     int fds[2], r = sd_event_new(&s->event);
@@ -106,7 +106,7 @@ static int play(struct server *s, const struct buf *request)
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds), 0);
     assert_int_equal(write(fds[0], request->data, request->len), (ssize_t)request->len);
     r = server_start(s, fds[1]);
-    /* until it has nothing to do */
+    /* until the loop is idle */
     while (r >= 0 && !s->is_over) {
         r = sd_event_run(s->event, 0);
         if (r == 0)
@@ -139,7 +139,7 @@ static void calls_are_answered_or_cancelled(void **state)
     assert_int_equal(play(&s, &b), 0);
     assert_true(s.is_over);
     assert_int_equal(s.n_calls, 3);
-    assert_int_equal(s.n_answered, 3); /* the unknown one is nobody's */
+    assert_int_equal(s.n_answered, 3); /* an unknown method is not counted */
     assert_int_equal(s.n_cancelled, 1);
     assert_null(s.held);
 }
@@ -155,7 +155,7 @@ static int try_playing(void *userdata)
     return r;
 }
 
-static void without_memory(void **state)
+static void allocation_failures_are_reported(void **state)
 {
     _cleanup_(buf_deinit) struct buf b = BUF_INIT(REQUEST_MAX);
 
@@ -164,7 +164,7 @@ static void without_memory(void **state)
 }
 
 /* A stream that ends anywhere does no harm. */
-static void every_prefix(void **state)
+static void stream_may_end_anywhere(void **state)
 {
     _cleanup_(buf_deinit) struct buf b = BUF_INIT(REQUEST_MAX);
 
@@ -180,7 +180,7 @@ static void every_prefix(void **state)
 }
 
 /* And each byte of it can be another. */
-static void every_byte_spoiled(void **state)
+static void corrupted_byte_is_harmless(void **state)
 {
     _cleanup_(buf_deinit) struct buf b = BUF_INIT(REQUEST_MAX);
 
@@ -200,9 +200,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(calls_are_answered_or_cancelled),
-        cmocka_unit_test(without_memory),
-        cmocka_unit_test(every_prefix),
-        cmocka_unit_test(every_byte_spoiled),
+        cmocka_unit_test(allocation_failures_are_reported),
+        cmocka_unit_test(stream_may_end_anywhere),
+        cmocka_unit_test(corrupted_byte_is_harmless),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

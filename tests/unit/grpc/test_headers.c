@@ -13,7 +13,7 @@ struct header {
     const char *name, *value;
 };
 
-/* What a kubelet sends. */
+/* The headers of a kubelet. */
 #define METHOD                                                                                     \
     {                                                                                              \
         ":method", "POST"                                                                          \
@@ -77,7 +77,7 @@ static void those_of_a_kubelet(void **state)
     assert_int_equal(o.headers.timeout, SPAN_FOREVER);
 }
 
-static void what_http2_forbids(void **state)
+static void forbidden_headers_are_malformed(void **state)
 {
 #define MALFORMED(...) assert_int_equal(check(__VA_ARGS__).verdict, GRPC_HEADERS_MALFORMED)
     MALFORMED(SCHEME, PATH, TYPE);
@@ -129,7 +129,7 @@ static void what_is_no_grpc(void **state)
     assert_int_equal(o.http_status, 405);
 }
 
-static void what_is_refused(void **state)
+static void unsupported_headers_are_refused(void **state)
 {
     struct outcome o = check(PSEUDO, TYPE, {"grpc-encoding", "gzip"});
 
@@ -156,7 +156,7 @@ static void long_paths(void **state)
     assert_int_equal(strlen(o.headers.path), GRPC_PATH_MAX - 1);
 }
 
-static void a_nul_in_the_path(void **state)
+static void nul_in_path_is_malformed(void **state)
 {
     static const char path[] = "/csi.v1.Node/NodeGetInfo\0x";
     struct grpc_headers headers;
@@ -167,7 +167,7 @@ static void a_nul_in_the_path(void **state)
 }
 
 /* Counted as HTTP/2 does it: 32 for each header beside its characters. */
-static void only_so_much(void **state)
+static void size_is_limited(void **state)
 {
     struct grpc_headers headers;
     struct error e = ERROR_INIT;
@@ -190,10 +190,10 @@ static void only_so_much(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(those_of_a_kubelet), cmocka_unit_test(what_http2_forbids),
-        cmocka_unit_test(what_is_no_grpc),    cmocka_unit_test(what_is_refused),
-        cmocka_unit_test(long_paths),         cmocka_unit_test(a_nul_in_the_path),
-        cmocka_unit_test(only_so_much),
+        cmocka_unit_test(those_of_a_kubelet), cmocka_unit_test(forbidden_headers_are_malformed),
+        cmocka_unit_test(what_is_no_grpc),    cmocka_unit_test(unsupported_headers_are_refused),
+        cmocka_unit_test(long_paths),         cmocka_unit_test(nul_in_path_is_malformed),
+        cmocka_unit_test(size_is_limited),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -61,7 +61,7 @@ static void run_until(sd_event *event, const unsigned *n, unsigned expected)
         assert_true(sd_event_run(event, UINT64_MAX) >= 0);
 }
 
-static void a_file_that_goes_comes_back(void **state)
+static void removed_file_is_created_again(void **state)
 {
     struct listener *listener = NULL;
     struct error e = ERROR_INIT;
@@ -103,7 +103,7 @@ static int try_listening(void *userdata)
     return r;
 }
 
-static void without_memory(void **state)
+static void allocation_failures_are_reported(void **state)
 {
     failmalloc_try(try_listening, NULL);
 }
@@ -111,8 +111,8 @@ static void without_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_file_that_goes_comes_back),
-        cmocka_unit_test(without_memory),
+        cmocka_unit_test(removed_file_is_created_again),
+        cmocka_unit_test(allocation_failures_are_reported),
     };
 
     return cmocka_run_group_tests(tests, make_directory, remove_directory);

@@ -18,7 +18,7 @@ static void codes_have_names(void **state)
 
 /* ---- grpc-timeout */
 
-static void timeouts(void **state)
+static void timeouts_are_parsed(void **state)
 {
     static const struct {
         const char *text;
@@ -104,7 +104,7 @@ static void encoding_respects_the_buffer(void **state)
 
 /* ---- messages */
 
-static void a_message_in_any_pieces(void **state)
+static void message_in_pieces_is_read(void **state)
 {
     static const uint8_t stream[] = {0, 0, 0, 0, 6, 'd', 'u', 'm', 'm', 'y', '!'};
 
@@ -126,7 +126,7 @@ static void a_message_in_any_pieces(void **state)
     }
 }
 
-static void an_empty_message(void **state)
+static void empty_message_is_read(void **state)
 {
     static const uint8_t head[GRPC_HEAD_BYTES] = {0};
     struct error e = ERROR_INIT;
@@ -161,7 +161,7 @@ static enum grpc_code read_head(uint8_t flag, uint32_t len, struct error *e)
     return code;
 }
 
-static void heads(void **state)
+static void heads_are_checked(void **state)
 {
     struct error e = ERROR_INIT;
 
@@ -188,7 +188,7 @@ static int try_reading(void *userdata)
     return code == GRPC_OK ? 0 : -ENOMEM;
 }
 
-static void without_memory(void **state)
+static void allocation_failures_are_reported(void **state)
 {
     failmalloc_try(try_reading, NULL);
 }
@@ -197,14 +197,14 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(codes_have_names),
-        cmocka_unit_test(timeouts),
+        cmocka_unit_test(timeouts_are_parsed),
         cmocka_unit_test(texts_are_encoded),
         cmocka_unit_test(long_texts_are_cut),
         cmocka_unit_test(encoding_respects_the_buffer),
-        cmocka_unit_test(a_message_in_any_pieces),
-        cmocka_unit_test(an_empty_message),
-        cmocka_unit_test(heads),
-        cmocka_unit_test(without_memory),
+        cmocka_unit_test(message_in_pieces_is_read),
+        cmocka_unit_test(empty_message_is_read),
+        cmocka_unit_test(heads_are_checked),
+        cmocka_unit_test(allocation_failures_are_reported),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

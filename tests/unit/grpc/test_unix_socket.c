@@ -76,7 +76,7 @@ static void is_private_and_listens(void **state)
     unix_socket_close(&s);
 }
 
-static void makes_directories(void **state)
+static void missing_directories_are_created(void **state)
 {
     struct unix_socket s = listen_at(PATH("b/c/d.sock"));
     struct stat status;
@@ -102,14 +102,14 @@ static void replaces_what_is_dead(void **state)
     assert_int_equal(access(PATH(".a.sock.new"), F_OK), -1);
 }
 
-static void leaves_what_lives(void **state)
+static void living_socket_is_left(void **state)
 {
     struct unix_socket s = listen_at(PATH("a.sock"));
     int fds[4];
 
     refuse(PATH("a.sock"), -EADDRINUSE, "another process listens on");
     assert_true(unix_socket_is_in_place(&s));
-    /* its queue may be full: it lives all the same */
+    /* a full queue does not mean that the process has ended */
     for (size_t i = 0; i < ELEMENTS_OF(fds); i++) {
         fds[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         connect(fds[i], (struct sockaddr *)&s.address, sizeof(s.address));
@@ -131,7 +131,7 @@ static void leaves_what_is_none(void **state)
     assert_int_equal(unlink(PATH("x")), 0);
 }
 
-static void removes_only_its_own(void **state)
+static void only_own_file_is_removed(void **state)
 {
     struct unix_socket first = listen_at(PATH("a.sock")), second;
 
@@ -143,7 +143,7 @@ static void removes_only_its_own(void **state)
     unix_socket_close(&second);
 }
 
-static void paths_that_cannot_be(void **state)
+static void invalid_paths_are_refused(void **state)
 {
     char longest[256];
     struct unix_socket s;
@@ -162,10 +162,13 @@ static void paths_that_cannot_be(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(is_private_and_listens), cmocka_unit_test(makes_directories),
-        cmocka_unit_test(replaces_what_is_dead),  cmocka_unit_test(leaves_what_lives),
-        cmocka_unit_test(leaves_what_is_none),    cmocka_unit_test(removes_only_its_own),
-        cmocka_unit_test(paths_that_cannot_be),
+        cmocka_unit_test(is_private_and_listens),
+        cmocka_unit_test(missing_directories_are_created),
+        cmocka_unit_test(replaces_what_is_dead),
+        cmocka_unit_test(living_socket_is_left),
+        cmocka_unit_test(leaves_what_is_none),
+        cmocka_unit_test(only_own_file_is_removed),
+        cmocka_unit_test(invalid_paths_are_refused),
     };
 
     return cmocka_run_group_tests(tests, make_directory, remove_directory);

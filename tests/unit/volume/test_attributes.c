@@ -36,7 +36,7 @@ static void refuse_all(const char *expected, const struct volume_attribute *attr
 }
 #define refuse(expected, ...) refuse_all(expected, A(__VA_ARGS__), N(__VA_ARGS__))
 
-static void a_secret_with_all_words(void **state)
+static void secret_with_all_attributes(void **state)
 {
     _cleanup_(volume_spec_freep) struct volume_spec *spec =
         parse({"secretName", "db"},
@@ -64,7 +64,7 @@ static void a_secret_with_all_words(void **state)
 }
 
 /* As an entry has them: in JSON, or as a block. */
-static void items_in_other_writings(void **state)
+static void items_in_other_yaml_styles(void **state)
 {
     static const char *const writings[] = {
         "[{\"key\": \"k\", \"path\": \"p\", \"mode\": 256}]",
@@ -84,7 +84,7 @@ static void items_in_other_writings(void **state)
 }
 
 /* Which is a number, a truth value, a null or a float if it is read as YAML. */
-static void names_are_taken_as_they_stand(void **state)
+static void names_are_literal(void **state)
 {
     static const char *const names[] = {"123", "true", "null", "1e3", "0777", "no"};
 
@@ -98,7 +98,7 @@ static void names_are_taken_as_they_stand(void **state)
     }
 }
 
-static void empty_ones_are_absent(void **state)
+static void empty_attributes_count_as_absent(void **state)
 {
     _cleanup_(volume_spec_freep) struct volume_spec *spec =
         parse({"secretName", "db"}, {"configMap", ""}, {"items", ""}, {"optional", ""},
@@ -109,7 +109,7 @@ static void empty_ones_are_absent(void **state)
     assert_null(spec->type);
 }
 
-static void a_projected_volume(void **state)
+static void sources_make_a_projected_volume(void **state)
 {
     _cleanup_(volume_spec_freep) struct volume_spec *spec =
         parse({"sources", "- secret: {name: db}\n"
@@ -127,7 +127,7 @@ static void a_projected_volume(void **state)
     assert_int_equal(spec->uid, 7);
 }
 
-static void a_whole_entry(void **state)
+static void volume_is_an_entry(void **state)
 {
     _cleanup_(volume_spec_freep) struct volume_spec *spec =
         parse({"volume", "name: certs\n"
@@ -145,7 +145,7 @@ static void a_whole_entry(void **state)
     assert_true(spec->holds_tls);
 }
 
-static void what_is_missing_or_too_much(void **state)
+static void missing_and_conflicting_attributes_are_refused(void **state)
 {
     refuse("volumeAttributes: expected one of: secretName, configMap, sources, volume",
            {"defaultMode", "0400"});
@@ -164,7 +164,7 @@ static void what_is_missing_or_too_much(void **state)
     refuse("volumeAttributes.uid: duplicate key", {"secretName", "a"}, {"uid", "1"}, {"uid", "1"});
 }
 
-static void what_is_wrong(void **state)
+static void invalid_attributes_are_named(void **state)
 {
     refuse("volumeAttributes.secretName: \"A_b\" is not a valid name for a secret",
            {"secretName", "A_b"});
@@ -188,13 +188,13 @@ static void what_is_wrong(void **state)
            {"tls", "nope"});
     refuse("volumeAttributes.tls: invalid tls \"no\": use hold or report", {"secretName", "db"},
            {"tls", "no"});
-    refuse("volumeAttributes.whatever: unknown field, expected one of: ", {"secretName", "db"},
-           {"whatever", "{no: [yaml"});
+    refuse("volumeAttributes.other: unknown field, expected one of: ", {"secretName", "db"},
+           {"other", "{no: [yaml"});
     refuse("volumeAttributes.fsGroup: expected a whole number", {"secretName", "db"},
            {"fsGroup", "-1"});
 }
 
-static void only_so_many(void **state)
+static void number_is_limited(void **state)
 {
     struct volume_attribute attributes[VOLUME_ATTRIBUTES_MAX + 1];
 
@@ -217,7 +217,7 @@ static int try_parsing(void *userdata)
     return r;
 }
 
-static void without_memory(void **state)
+static void allocation_failures_are_reported(void **state)
 {
     failmalloc_try(try_parsing, NULL);
 }
@@ -225,16 +225,16 @@ static void without_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_secret_with_all_words),
-        cmocka_unit_test(items_in_other_writings),
-        cmocka_unit_test(names_are_taken_as_they_stand),
-        cmocka_unit_test(empty_ones_are_absent),
-        cmocka_unit_test(a_projected_volume),
-        cmocka_unit_test(a_whole_entry),
-        cmocka_unit_test(what_is_missing_or_too_much),
-        cmocka_unit_test(what_is_wrong),
-        cmocka_unit_test(only_so_many),
-        cmocka_unit_test(without_memory),
+        cmocka_unit_test(secret_with_all_attributes),
+        cmocka_unit_test(items_in_other_yaml_styles),
+        cmocka_unit_test(names_are_literal),
+        cmocka_unit_test(empty_attributes_count_as_absent),
+        cmocka_unit_test(sources_make_a_projected_volume),
+        cmocka_unit_test(volume_is_an_entry),
+        cmocka_unit_test(missing_and_conflicting_attributes_are_refused),
+        cmocka_unit_test(invalid_attributes_are_named),
+        cmocka_unit_test(number_is_limited),
+        cmocka_unit_test(allocation_failures_are_reported),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -76,7 +76,7 @@ static int teardown(void **state)
 
     for (size_t i = 0; i < ELEMENTS_OF(world); i++)
         object_unref(f->objects[i]);
-    assert_int_equal(secmem_bytes(), 0); /* and no env left anything */
+    assert_int_equal(secmem_bytes(), 0); /* all memory is freed */
     return 0;
 }
 
@@ -122,7 +122,7 @@ static void print_env(const struct env *env, char *ret_text, size_t size)
     }
 }
 
-/* ---- O2 to O4, O6, M4: what comes out */
+/* ---- O2 to O4, O6, M4: variables */
 
 #define SECRET(name)     "envFrom: [{secretRef: {name: " name "}}]\n"
 #define KEY(var, object) "{name: " var ", valueFrom: {secretKeyRef: {" object "}}}"
@@ -237,7 +237,7 @@ static void outcomes_are_right(void **state)
     }
 }
 
-/* ---- O5, O7: what is refused */
+/* ---- O5, O7: refusals */
 
 static const struct {
     const char *yaml;

@@ -45,7 +45,7 @@ static void object_on_the_command_line(void **state)
 
 typedef int add_fn(struct env_spec *spec, const char *text, bool is_optional, struct error *e);
 
-static void mistakes_on_the_command_line(void **state)
+static void errors_on_the_command_line_are_named(void **state)
 {
     static const struct {
         add_fn *add;
@@ -86,7 +86,7 @@ static int parse(const char *yaml, struct env_spec *spec, struct error *e)
     return r < 0 ? r : env_spec_add_document(spec, document, e);
 }
 
-static void containers_lists(void **state)
+static void container_lists_are_read(void **state)
 {
     _cleanup_(env_spec_deinit) struct env_spec spec = {.sources = NULL};
     struct error e;
@@ -116,7 +116,7 @@ static void containers_lists(void **state)
 
 #define FROM(text) "env: [{name: A, valueFrom: {" text "}}]"
 
-static void mistakes_in_lists(void **state)
+static void errors_in_lists_are_named(void **state)
 {
     static const struct {
         const char *yaml;
@@ -175,7 +175,7 @@ static void file_is_named(void **state)
 }
 
 /* O3, O4 */
-static void names(void **state)
+static void names_are_checked(void **state)
 {
     static const struct {
         const char *name;
@@ -250,7 +250,7 @@ static int add_all(void *userdata)
     return r == 0 ? parse(yaml, &spec, &e) : r;
 }
 
-static void memory_can_be_short(void **state)
+static void allocation_failures_are_reported(void **state)
 {
     failmalloc_try(add_all, NULL);
 }
@@ -260,14 +260,14 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(key_on_the_command_line),
         cmocka_unit_test(object_on_the_command_line),
-        cmocka_unit_test(mistakes_on_the_command_line),
-        cmocka_unit_test(containers_lists),
-        cmocka_unit_test(mistakes_in_lists),
+        cmocka_unit_test(errors_on_the_command_line_are_named),
+        cmocka_unit_test(container_lists_are_read),
+        cmocka_unit_test(errors_in_lists_are_named),
         cmocka_unit_test(file_is_named),
-        cmocka_unit_test(names),
+        cmocka_unit_test(names_are_checked),
         cmocka_unit_test(names_in_the_spec_are_checked),
         cmocka_unit_test(number_is_limited),
-        cmocka_unit_test(memory_can_be_short),
+        cmocka_unit_test(allocation_failures_are_reported),
     };
 
     return cmocka_run_group_tests_name("env_spec", tests, NULL, NULL);

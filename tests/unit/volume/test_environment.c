@@ -147,7 +147,7 @@ static void make_current(struct fixture *f)
     assert_int_equal(f->n_changes, 1);
 }
 
-/* Another resourceVersion, or a key that no variable uses, is no change. */
+/* Another resourceVersion, or a key that no variable uses, does not count as a change. */
 static void only_used_values_count(void **state)
 {
     struct fixture *f = *state;
@@ -165,7 +165,7 @@ static void only_used_values_count(void **state)
     assert_set(f, "A", "v2");
 }
 
-/* G8, G9: a deleted object leaves what it gave unless it is optional. */
+/* G8, G9: variables of a deleted object stay, unless it is optional. */
 static void deleted_objects(void **state)
 {
     struct fixture *f = *state;
@@ -186,7 +186,7 @@ static void deleted_objects(void **state)
     assert_set(f, "C", "c1");
 }
 
-/* G6: only "not found" is forgiven. G15: trouble later on changes nothing. */
+/* G6: optional covers "not found" only. G15: a later failure of the source changes nothing. */
 static void failing_source(void **state)
 {
     const struct error refused = {.text = "connection refused"};
@@ -260,7 +260,7 @@ static void source_that_refuses(void **state)
     assert_null(environment_free(NULL));
 }
 
-/* What is all there already needs nobody's answer. */
+/* Objects that the store has already are used at once. */
 static void literals_alone(void **state)
 {
     struct env_source literal = {
@@ -276,7 +276,7 @@ static void literals_alone(void **state)
     assert_set(f, "L", "x");
 }
 
-/* From nothing to an environment. Return: -ENOMEM also if it says that it had none. */
+/* Make an environment. Return: -ENOMEM also if its error is out of memory. */
 static int follow(void *userdata)
 {
     static const struct store_source source = {.watch = watch, .unwatch = unwatch};

@@ -30,7 +30,7 @@ struct item {
     mode_t mode;
 };
 
-/* Return: what payload_builder_add() or _finish() said first. */
+/* Return: the first error of payload_builder_add() or _finish(). */
 static int build(const struct item *items, size_t n, struct payload **ret_payload, struct error *e)
 {
     _cleanup_(object_unrefp) struct object *object = make_object();
@@ -158,7 +158,7 @@ static void long_paths_are_refused(void **state)
     payload_unref(p);
 }
 
-/* B8: whatever comes between them in the order of names. */
+/* B8: also with other files between them in the order of names. */
 static void file_below_a_file_is_refused(void **state)
 {
     const struct item direct[] = {{"a", "a", 0644}, {"a-b", "b", 0644}, {"a/b", "c", 0644}};
@@ -231,7 +231,7 @@ static int build_many(void *userdata)
     return r;
 }
 
-static void memory_can_be_short(void **state)
+static void allocation_failures_are_reported(void **state)
 {
     struct object *object = make_object();
 
@@ -239,8 +239,8 @@ static void memory_can_be_short(void **state)
     object_unref(object);
 }
 
-/* What is freed or let go of may be nothing. */
-static void nothing_can_be_freed(void **state)
+/* NULL can be freed and unreferenced. */
+static void null_can_be_freed(void **state)
 {
     assert_null(payload_builder_free(NULL));
     assert_null(payload_unref(NULL));
@@ -257,8 +257,8 @@ int main(void)
         cmocka_unit_test(file_below_a_file_is_refused),
         cmocka_unit_test(same_content_means_paths_and_bytes),
         cmocka_unit_test(payload_holds_its_objects),
-        cmocka_unit_test(memory_can_be_short),
-        cmocka_unit_test(nothing_can_be_freed),
+        cmocka_unit_test(allocation_failures_are_reported),
+        cmocka_unit_test(null_can_be_freed),
     };
 
     return cmocka_run_group_tests_name("payload", tests, NULL, NULL);

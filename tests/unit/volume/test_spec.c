@@ -10,11 +10,11 @@
 #include "tests/unit/failmalloc.h"
 #include "volume/spec_parse.h"
 
-/* What the source has of one object, its keys and values as "k=v" with blanks between them. */
+/* One object of the source, its keys and values as "k=v", separated by blanks. */
 struct world_object {
     enum object_kind kind;
     const char *name;
-    const char *content; /* NULL: there is none; "?": not known yet */
+    const char *content; /* NULL: absent; "?": not known yet */
     const char *type;
 };
 
@@ -124,13 +124,13 @@ static const struct payload_attributes *attributes_of(const struct payload *p, c
 #define ITEM(key, path) "{key: " key ", path: \"" path "\"}"
 #define PROJECTED(list) "projected: {sources: [" list "]}"
 
-/* What comes of what: the rules of the payload and the outcomes at mount and at update time. */
+/* The rules of the payload and the outcomes at mount and at update time. */
 static const struct {
     const char *rule;
     const char *spec;
     struct world_object objects[OBJECTS_MAX];
     int result;
-    const char *expected; /* the payload, or what the error says */
+    const char *expected; /* the payload, or the error */
 } cases[] = {
     {"B1, B10", WHOLE, {SECRET("a=1 .b= c=3")}, 0, ".b= a=1 c=3"},
     {"A10", WHOLE, {SECRET("")}, 0, ""},
@@ -347,7 +347,7 @@ static void limits(void **state)
 }
 
 /* B6, B9: should a bad path have come past the parser, the whole is refused. */
-static void path_that_was_not_checked(void **state)
+static void unchecked_path_is_refused(void **state)
 {
     const struct volume_item items[] = {{.key = "a", .path = "x"}, {.key = "a", .path = "../x"}};
     const struct world_object object = SECRET("a=1");
@@ -371,7 +371,7 @@ static void path_that_was_not_checked(void **state)
     object_unref(view.object);
 }
 
-/* What projecting needs besides. */
+/* The other inputs of projection. */
 struct projected {
     struct volume_spec *spec;
     const struct store_view *const *views;
@@ -388,7 +388,7 @@ static int project_it(void *userdata)
     return r;
 }
 
-static void memory_can_be_short(void **state)
+static void allocation_failures_are_reported(void **state)
 {
     const struct world_object objects[] = {SECRET("a=1 b=2"), CONFIGMAP("c=3")};
     const struct object_key keys[] = {{OBJECT_SECRET, "ns", "s"}, {OBJECT_CONFIGMAP, "ns", "c"}};
@@ -416,8 +416,8 @@ int main(void)
         cmocka_unit_test(fs_group_widens_modes),
         cmocka_unit_test(limits),
         cmocka_unit_test(owners),
-        cmocka_unit_test(path_that_was_not_checked),
-        cmocka_unit_test(memory_can_be_short),
+        cmocka_unit_test(unchecked_path_is_refused),
+        cmocka_unit_test(allocation_failures_are_reported),
     };
 
     return cmocka_run_group_tests_name("spec", tests, NULL, NULL);

@@ -77,8 +77,8 @@ static void configmap_volume_in_json(void **state)
     assert_false(spec->removes_revoked);
 }
 
-/* What is meant by default can be said as well. */
-static void own_words_of_the_default(void **state)
+/* Default values can be written, too. */
+static void own_options_have_defaults(void **state)
 {
     _cleanup_(volume_spec_freep) struct volume_spec *spec = parse(
         "{configMap: {name: c}, secretfs: {tls: report, updates: generations, onRevoked: keep}}");
@@ -198,7 +198,7 @@ static const struct {
     {"{secret: {secretName: a}, secretfs: x}", "secretfs: expected a mapping"},
 };
 
-static void mistakes_are_named(void **state)
+static void errors_are_named(void **state)
 {
     for (size_t i = 0; i < ELEMENTS_OF(mistakes); i++) {
         struct volume_spec *spec = NULL;
@@ -251,7 +251,7 @@ static void too_many_items(void **state)
 }
 
 /* L5: within one object the same path may be there twice. */
-static void duplicates_in_one_object_are_no_mistake(void **state)
+static void duplicate_paths_in_one_object_are_allowed(void **state)
 {
     _cleanup_(volume_spec_freep) struct volume_spec *spec =
         parse("{secret: {secretName: a, items: [{key: k, path: p}, {key: l, path: p}]}}");
@@ -367,7 +367,7 @@ static int parse_argument(void *userdata)
     return r;
 }
 
-static void memory_can_be_short(void **state)
+static void allocation_failures_are_reported(void **state)
 {
     failmalloc_try(parse_everything, NULL);
     failmalloc_try(parse_argument, NULL);
@@ -378,15 +378,15 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(secret_volume),
         cmocka_unit_test(configmap_volume_in_json),
-        cmocka_unit_test(own_words_of_the_default),
+        cmocka_unit_test(own_options_have_defaults),
         cmocka_unit_test(projected_volume),
-        cmocka_unit_test(mistakes_are_named),
+        cmocka_unit_test(errors_are_named),
         cmocka_unit_test(too_many_sources),
         cmocka_unit_test(too_many_items),
-        cmocka_unit_test(duplicates_in_one_object_are_no_mistake),
+        cmocka_unit_test(duplicate_paths_in_one_object_are_allowed),
         cmocka_unit_test(items_of_a_command_line),
         cmocka_unit_test(types),
-        cmocka_unit_test(memory_can_be_short),
+        cmocka_unit_test(allocation_failures_are_reported),
     };
 
     return cmocka_run_group_tests_name("spec_parse", tests, NULL, NULL);

@@ -29,7 +29,7 @@ static struct object *make_secret(const char *type, const char *cert_pem, const 
     return object;
 }
 
-/* What is wrong with a pair, "" if nothing is. */
+/* The problem of a pair, "" if it has none. */
 static struct error problem_of(const char *cert_pem, const char *key_pem, time_t after)
 {
     struct object *object = make_secret(TLS_TYPE, cert_pem, key_pem);
@@ -66,7 +66,7 @@ static void expired_pair(void **state)
     pair_unmake(&pair);
 }
 
-static void no_pair(void **state)
+static void mismatched_pair_is_reported(void **state)
 {
     struct made_pair one = pair_make(DAY), two = pair_make(DAY);
 
@@ -82,7 +82,7 @@ static void no_pair(void **state)
     pair_unmake(&two);
 }
 
-/* A certificate that could be read has an end, whatever the key is. */
+/* A readable certificate has an expiry, with any key. */
 static void expiry_is_known(void **state)
 {
     struct made_pair one = pair_make(DAY);
@@ -109,7 +109,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(good_pair),
         cmocka_unit_test(expired_pair),
-        cmocka_unit_test(no_pair),
+        cmocka_unit_test(mismatched_pair_is_reported),
         cmocka_unit_test(expiry_is_known),
         cmocka_unit_test(other_types_are_left_alone),
     };

@@ -172,7 +172,7 @@ static void waits_for_the_first_object(void **state)
     assert_shows(f, "k=v1");
 }
 
-/* G1, and G6: what is not known is not forgiven. */
+/* G1; G6: optional does not cover an unknown object. */
 static void answers(void **state)
 {
     static const char *const specs[] = {WHOLE, "secret: {secretName: s, optional: true}"};
@@ -210,7 +210,7 @@ static void answers_of_two(void **state)
     assert_false(volume_is_refused(f->volume));
 }
 
-/* E1, E2: the same bytes under another resourceVersion or uid are no reason to write. */
+/* E1, E2: the same bytes under another resourceVersion or uid cause no write. */
 static void same_content_is_not_passed_on(void **state)
 {
     struct fixture *f = *state;
@@ -227,7 +227,7 @@ static void same_content_is_not_passed_on(void **state)
     assert_shows(f, "other=v2");
 }
 
-/* G15: trouble at the source changes neither payload nor state, but can be asked for. */
+/* G15: a failure of the source changes neither payload nor state, but is reported. */
 static void failing_source_changes_no_content(void **state)
 {
     const struct error refused = {.text = "connection refused"};
@@ -247,21 +247,21 @@ static void failing_source_changes_no_content(void **state)
     assert_int_equal(f->n_payloads, 1);
 }
 
-/* ---- what comes after what: the outcome matrix at update time */
+/* ---- the outcome matrix at update time */
 
 #define GONE NULL
 
 struct step {
-    const char *secret; /* what the object becomes; GONE; "" is no keys, "=" no change */
+    const char *secret; /* the new content; GONE: deleted; "": no keys; "=": no change */
     const char *configmap;
-    const char *shown; /* afterwards; NULL: nothing was ever shown */
+    const char *shown; /* afterwards; NULL: no payload yet */
     enum volume_state state;
     const char *error;
     bool is_new; /* whether a payload was passed on */
 };
 
 #define SAME    "="
-#define REVOKED "!403" /* not an object: what the source says of it */
+#define REVOKED "!403" /* a reply of the source instead of an object */
 #define ALLOWED "!200"
 #define AWAY    "!503"
 
@@ -473,7 +473,7 @@ static void one_watch_for_each_object(void **state)
     assert_ptr_equal(volume_view(f->volume, 0), volume_view(f->volume, 1));
 }
 
-/* What the store knows already counts at once. */
+/* Objects that the store has already are used at once. */
 static void second_volume_starts_with_what_is_known(void **state)
 {
     static const struct volume_callbacks callbacks = {.payload = on_payload, .state = on_state};
@@ -538,7 +538,7 @@ static void bad_pair_is_held_back(void **state)
     begin(f, "{projected: {sources: [{secret: {name: s}}, {configMap: {name: c, optional: true}}]},"
              " secretfs: {tls: hold}}");
     store_remove(f->store, &configmap, 1);
-    put_pair(f, one.cert_pem, two.key_pem); /* there is nothing to show instead */
+    put_pair(f, one.cert_pem, two.key_pem); /* no older pair can be shown */
     assert_state(f, VOLUME_WAITING, "secret/default/s is held back: tls.key does not belong");
     assert_true(volume_is_refused(f->volume));
     put_pair(f, one.cert_pem, one.key_pem);
@@ -615,7 +615,7 @@ static void source_that_refuses(void **state)
     assert_int_equal(f->n_watched, 0);
 }
 
-/* From nothing to an update. Return: -ENOMEM also if the volume says that it had none. */
+/* Make and update a volume. Return: -ENOMEM also if its error is out of memory. */
 static int follow(void *userdata)
 {
     static const struct store_source source = {.watch = watch, .unwatch = unwatch};

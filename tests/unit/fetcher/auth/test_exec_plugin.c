@@ -509,6 +509,8 @@ int main(void)
     sigset_t child;
 
     alarm(STUCK_S);
+    /* execvp(3) fails otherwise where PATH has a directory that the user cannot search */
+    setenv("PATH", "/usr/bin:/bin", 1);
     /* as the program does for sd_event_add_child() */
     sigemptyset(&child);
     sigaddset(&child, SIGCHLD);

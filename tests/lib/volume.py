@@ -227,6 +227,15 @@ class Volume:
         """Waits until exactly this is published and the old generation is gone."""
         until(lambda: self.content() == content and self._is_settled(content), "the content")
 
+    def wait_cleaned(self) -> None:
+        """Waits until the old generations are gone."""
+
+        def is_cleaned() -> bool:
+            names = {name for name in os.listdir(self.path) if name.startswith("..2")}
+            return names == {self.generation()}
+
+        until(is_cleaned, "the old generation to go")
+
     def _is_settled(self, content: dict[str, bytes]) -> bool:
         return set(os.listdir(self.path)) == {"..data", self.generation(), *content}
 

@@ -280,6 +280,7 @@ def test_fs_group(source, mount, what: str, root_mode: str):
             source.put_secret({"a": value, "b": value})
             source.put_configmap({"a": "2", "b": "2"}, {})
             wait_files(volume, {"d/e/a": value, "b": value})
+            volume.wait_cleaned()
         generation = volume.path / volume.generation()
         assert mode_of(volume.path) == root_mode
         assert mode_of(generation) == "drwxr-sr-x"

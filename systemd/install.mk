@@ -47,4 +47,4 @@ deb: needs-deb ## build a Debian package in build/
 
 .PHONY: systemd-test
 systemd-test: needs-systemd deb ## tests of the package and the units, in a container with systemd
-	$(PYTHON) -m pytest -q -rs -p no:cacheprovider tests/integration/systemd
+	$(PYTHON) -m pytest -q -rsfE -p no:cacheprovider tests/integration/systemd

@@ -108,7 +108,7 @@ def hunters() -> Iterator[list[Hunter]]:
         hunter.kill()
 
 
-def test_none_torn(manifests: Manifests, volumes, alone: list[Path], hunters: list[Hunter]):
+def test_readers_see_no_torn_value_during_updates(manifests: Manifests, volumes, alone: list[Path], hunters: list[Hunter]):
     standard, in_place = volumes
     hunters.append(Hunter(standard.path / "value", standard.path / "deep/value"))
     hunters.append(Hunter(*alone))
@@ -127,6 +127,7 @@ def test_none_torn(manifests: Manifests, volumes, alone: list[Path], hunters: li
         print(f"{UPDATES} updates: {result}")
         assert result["faults"] == []
         assert result["versions"] > 10
-    # a reader that is held up between ..data and the file may find it gone (C)
-    assert results[0]["misses"] <= max(2, UPDATES // 200)
+    # a reader that is held up between ..data and the file may find it gone (C): the more often, the
+    # busier the machine
+    assert results[0]["misses"] <= max(2, UPDATES // 50)
     assert results[1]["misses"] == results[2]["misses"] == 0

@@ -12,7 +12,7 @@ from lib.harness import Harness, HarnessMaker
 from lib.kubelet import PodVolume
 
 
-def test_says_what_it_is(plugin: Harness) -> None:
+def test_identity_and_node_info_name_the_plug_in(plugin: Harness) -> None:
     assert wire.parse(call(plugin.endpoint, "/csi.v1.Identity/GetPluginInfo").message) == [
         (1, b"csi.secretfs.io"),
         (2, b"1.2.3"),
@@ -67,7 +67,7 @@ def test_publish_is_answered_when_the_program_answers(plugin: Harness) -> None:
     plugin.wait("answered", method="NodePublishVolume", code="OK")
 
 
-def test_publish_with_everything(plugin: Harness) -> None:
+def test_publish_passes_all_fields(plugin: Harness) -> None:
     volume = PodVolume(
         read_only=True, fs_type="secretfs", fs_group=2000, mount_flags=("ro", "nosuid"), tokens="{}"
     )
@@ -89,7 +89,7 @@ def test_tokens_from_either_place(plugin: Harness, in_secrets: bool) -> None:
     plugin.wait("cancelled")
 
 
-def test_unpublish(plugin: Harness) -> None:
+def test_unpublish_passes_volume_and_target(plugin: Harness) -> None:
     volume = PodVolume()
     with Connection(plugin.endpoint) as connection:
         stream = connection.start(kubelet.UNPUBLISH, volume.unpublish_request())
@@ -254,7 +254,7 @@ def refused(plugin: Harness, request: bytes, method: str = kubelet.PUBLISH) -> s
     return answer.text
 
 
-def test_without_pod_info(plugin: Harness) -> None:
+def test_publish_without_pod_info_names_the_csidriver_field(plugin: Harness) -> None:
     """S5: the most frequent mistake in a CSIDriver object."""
     text = refused(plugin, PodVolume(pod_info=False, tokens="dummy").publish_request())
     assert "podInfoOnMount: true" in text and "CSIDriver" in text and "csi.secretfs.io" in text
@@ -284,7 +284,7 @@ def test_a_key_that_is_cut_short_by_nul(plugin: Harness, at_the_end: bool) -> No
     assert "NUL" in text
 
 
-def test_the_kubelets_keys_twice(plugin: Harness) -> None:
+def test_duplicate_context_key_is_refused(plugin: Harness) -> None:
     claim = [("csi.storage.k8s.io/pod.namespace", "kube-system")]
     assert "duplicate key" in refused(plugin, PodVolume().publish_request(claim))
 
@@ -319,7 +319,7 @@ def test_fields_that_are_missing(plugin: Harness, drop: int) -> None:
     assert refused(plugin, request).startswith(f"{names[drop]} is missing")
 
 
-def test_an_empty_request(plugin: Harness) -> None:
+def test_empty_request_names_the_missing_field(plugin: Harness) -> None:
     assert refused(plugin, b"").startswith("volume_id is missing")
     assert refused(plugin, b"", kubelet.UNPUBLISH).startswith("volume_id is missing")
     request = wire.field(1, "csi-1")
@@ -350,14 +350,14 @@ def test_targets_that_lead_elsewhere(plugin: Harness, target: str) -> None:
         ({"uid": "a/../b"}, "target_path"),
     ],
 )
-def test_values_that_cannot_be(
+def test_invalid_values_are_refused(
     plugin: Harness, change: dict[str, object], expected: str
 ) -> None:
     assert expected in refused(plugin, PodVolume(**change).publish_request())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("group", ["-1", "staff", "4294967295", "1 ", "1\0"])
-def test_groups_that_cannot_be(plugin: Harness, group: str) -> None:
+def test_invalid_fs_group_is_refused(plugin: Harness, group: str) -> None:
     volume = PodVolume(fs_group=0)
     volume.fs_group = group  # type: ignore[assignment]
     assert "fsGroup" in refused(plugin, volume.publish_request())
@@ -374,7 +374,7 @@ def test_fields_that_are_new_are_passed_by(plugin: Harness) -> None:
 
 
 @pytest.mark.parametrize("garbage", [b"\xff" * 40, b"\x0a\x7fshort", b"\x0a", b"\x08\x01\x0a"])
-def test_what_is_no_protocol_buffer(plugin: Harness, garbage: bytes) -> None:
+def test_invalid_protocol_buffer_is_refused(plugin: Harness, garbage: bytes) -> None:
     assert "protocol buffers" in refused(plugin, garbage)
     assert "protocol buffers" in refused(plugin, garbage, kubelet.UNPUBLISH)
 

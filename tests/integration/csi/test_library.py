@@ -39,7 +39,7 @@ def client(plugin: Harness) -> Iterator[Client]:
     made.channel.close()
 
 
-def test_registration(plugin: Harness) -> None:
+def test_registration_by_the_library_succeeds(plugin: Harness) -> None:
     client = Client(plugin.registration)
     assert wire.parse(client.call(kubelet.GET_INFO))[0] == (1, b"CSIPlugin")
     assert client.call(kubelet.NOTIFY, wire.field(1, True)) == b""
@@ -57,7 +57,7 @@ def test_errors_in_any_language(client: Client, plugin: Harness) -> None:
     assert call.exception().details() == text
 
 
-def test_a_deadline(client: Client, plugin: Harness) -> None:
+def test_deadline_cancels_the_publish(client: Client, plugin: Harness) -> None:
     volume = PodVolume()
     with pytest.raises(grpc.RpcError) as failed:
         client.call(kubelet.PUBLISH, volume.publish_request(), timeout=0.1)
@@ -72,7 +72,7 @@ def test_a_call_that_is_cancelled(client: Client, plugin: Harness) -> None:
     plugin.wait("cancelled")
 
 
-def test_large_messages(client: Client, plugin: Harness) -> None:
+def test_message_larger_than_the_limit_is_refused(client: Client, plugin: Harness) -> None:
     volume = PodVolume(secrets={"key": "dummy" * 200_000})
     call = client.method(kubelet.PUBLISH).future(volume.publish_request())
     plugin.wait("publish")
@@ -84,7 +84,7 @@ def test_large_messages(client: Client, plugin: Harness) -> None:
     assert "larger than the limit" in failed.value.details()
 
 
-def test_compression(plugin: Harness) -> None:
+def test_compressed_message_is_unimplemented(plugin: Harness) -> None:
     client = Client(plugin.endpoint)
     with pytest.raises(grpc.RpcError) as failed:
         client.method(kubelet.PROBE)(b"x" * 1000, compression=grpc.Compression.Gzip)

@@ -158,7 +158,7 @@ def test_the_services_are_on_their_own_sockets(plugin: Harness) -> None:
 
 
 @pytest.mark.parametrize("timeout", ["", "1", "S", "-1S", "1s", "1.5S", "123456789S", " 1S"])
-def test_timeouts_that_are_none(plugin: Harness, timeout: str) -> None:
+def test_invalid_grpc_timeout_is_refused(plugin: Harness, timeout: str) -> None:
     answer = call(plugin.endpoint, kubelet.PROBE, grpc_timeout=timeout)
     assert answer.code == kubelet.INTERNAL and "grpc-timeout" in answer.text
 
@@ -303,7 +303,7 @@ def test_the_largest_message(plugin: Harness) -> None:
     ],
     ids=["http1", "tls", "zeros", "large-frame", "bad-setting", "data-without-stream"],
 )
-def test_garbage(plugin: Harness, garbage: bytes) -> None:
+def test_garbage_ends_only_its_connection(plugin: Harness, garbage: bytes) -> None:
     """The connection ends; others go on."""
     volume = PodVolume()
     witness, stream = volume.start_publish(plugin.endpoint)

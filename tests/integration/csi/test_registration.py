@@ -66,7 +66,7 @@ def test_a_reason_that_is_fit_to_be_logged(plugin: Harness) -> None:
     assert error.startswith("a b [31mcxx") and len(error) == 255
 
 
-def test_a_status_that_is_none(plugin: Harness) -> None:
+def test_invalid_registration_status_is_refused(plugin: Harness) -> None:
     answer = call(plugin.registration, kubelet.NOTIFY, b"\xff\xff")
     assert answer.code == kubelet.INVALID_ARGUMENT
     assert plugin.seen("registration") == []

@@ -29,7 +29,7 @@ def test_private_sockets_in_new_directories(plugin: Harness) -> None:
     assert plugin.endpoint.stat().st_ctime_ns <= plugin.registration.stat().st_ctime_ns
 
 
-def test_an_orderly_end_removes_them(start_plugin: HarnessMaker) -> None:
+def test_orderly_end_removes_the_sockets(start_plugin: HarnessMaker) -> None:
     plugin = start_plugin().started()
     assert plugin.finish() == (0, "")
     assert not plugin.endpoint.exists() and not plugin.registration.exists()
@@ -68,7 +68,7 @@ def test_no_registration_without_the_csi_socket(start_plugin: HarnessMaker, area
     assert not registration.exists()
 
 
-def test_only_its_own_are_removed(start_plugin: HarnessMaker) -> None:
+def test_sockets_of_others_stay(start_plugin: HarnessMaker) -> None:
     plugin = start_plugin().started()
     plugin.endpoint.unlink()
     with socket.socket(socket.AF_UNIX) as other:
@@ -125,7 +125,7 @@ def test_a_path_that_another_process_has_taken(start_plugin: HarnessMaker, plugi
     assert call(plugin.endpoint, kubelet.PROBE).code == kubelet.OK
 
 
-def test_descriptors_run_out(start_plugin: HarnessMaker) -> None:
+def test_plug_in_serves_again_after_descriptors_run_out(start_plugin: HarnessMaker) -> None:
     """Newcomers wait until there are some again."""
     plugin = start_plugin().started()
     pid = plugin.pid

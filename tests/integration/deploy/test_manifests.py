@@ -35,7 +35,7 @@ def built(kubectl: str, directory: Path) -> list[Any]:
 
 
 @pytest.mark.parametrize("path", [*DEPLOY.rglob("*.yaml"), *EXAMPLES], ids=name_of)
-def test_parses(path: Path) -> None:
+def test_manifest_parses_as_kubernetes_objects(path: Path) -> None:
     loaded = documents(path)
     assert loaded
     for document in loaded:
@@ -43,11 +43,11 @@ def test_parses(path: Path) -> None:
 
 
 @pytest.mark.parametrize("directory", KUSTOMIZATIONS, ids=name_of)
-def test_builds(kubectl: str, directory: Path) -> None:
+def test_kustomization_builds(kubectl: str, directory: Path) -> None:
     assert built(kubectl, directory)
 
 
-def test_the_driver(kubectl: str) -> None:
+def test_csidriver_requests_tokens_only_where_used(kubectl: str) -> None:
     """R1, R2, and tokens only where they are used."""
     (plain,) = built(kubectl, DEPLOY / "csidriver")
     assert plain["metadata"]["name"] == "csi.secretfs.io"
@@ -65,7 +65,7 @@ def test_the_driver(kubectl: str) -> None:
 
 
 @pytest.mark.parametrize("directory", DAEMONSETS, ids=name_of)
-def test_rights(kubectl: str, directory: Path) -> None:
+def test_service_account_can_only_read(kubectl: str, directory: Path) -> None:
     """Only the daemon's own service account comes with rules, and these cannot write."""
     loaded = built(kubectl, directory)
     rights = directory.name.removeprefix("rights-")
@@ -87,7 +87,7 @@ def test_rights(kubectl: str, directory: Path) -> None:
 
 
 @pytest.mark.parametrize("directory", DAEMONSETS, ids=name_of)
-def test_daemonset(kubectl: str, directory: Path) -> None:
+def test_daemonset_shares_paths_and_no_processes(kubectl: str, directory: Path) -> None:
     (daemonset,) = of_kind(built(kubectl, directory), "DaemonSet")
     spec = daemonset["spec"]["template"]["spec"]
     (container,) = spec["containers"]
@@ -110,7 +110,7 @@ def test_daemonset(kubectl: str, directory: Path) -> None:
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=name_of)
-def test_example(path: Path) -> None:
+def test_example_is_complete_and_described(path: Path) -> None:
     """It is complete, for our driver, and says in its own words what it shows."""
     assert path.read_text().startswith("# ")
     assert f"({path.name})" in (path.parent / "README.md").read_text()

@@ -60,7 +60,7 @@ def faults_of(code: str) -> list[str]:
         'openat(fd, "ns/mnt", O_RDONLY)',
     ],
 )
-def test_faults_are_found(code: str) -> None:
+def test_fault_in_code_is_found(code: str) -> None:
     assert faults_of(code)
 
 
@@ -69,13 +69,13 @@ def test_the_process_itself_may_be_looked_at() -> None:
         assert faults_of(f'open("{path}", O_RDONLY)') == []
 
 
-def test_sources() -> None:
+def test_sources_touch_no_process_of_others() -> None:
     assert len(SOURCES) > 200
     found = {path: faults_of(code_of(path)) for path in SOURCES}
     assert {str(path.relative_to(TOP)): faults for path, faults in found.items() if faults} == {}
 
 
-def test_program() -> None:
+def test_program_imports_no_namespace_calls() -> None:
     program = os.environ.get("SECRETFS", TOP / "build" / "debug" / "secretfs")
     command = ["nm", "-D", "--undefined-only", program]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -85,7 +85,7 @@ def test_program() -> None:
 
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
-def test_units(path: Path) -> None:
+def test_units_restrict_namespaces(path: Path) -> None:
     lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
     words = {word for line in lines for word in re.split(r"[=\s]+", line)}
     assert "CAP_SYS_ADMIN" in words

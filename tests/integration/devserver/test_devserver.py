@@ -77,7 +77,7 @@ def test_generate_name(client: Client) -> None:
         (403, "Forbidden", "DELETE", "/api/v1/namespaces/default", None, "may not be deleted"),
     ],
 )
-def test_refusals(
+def test_invalid_requests_are_refused_with_a_status(
     server: DevServer, client: Client, code: int, reason: str, method: str, path: str, body: Any,
     message: str,
 ) -> None:  # fmt: skip
@@ -192,7 +192,7 @@ def test_a_write_that_changes_nothing_is_none(server: DevServer, client: Client)
     assert server.revision == revision
 
 
-def test_patches(client: Client) -> None:
+def test_patches_of_each_kind_are_applied(client: Client) -> None:
     client("POST", CONFIGMAPS, configmap("a", data={"x": "1", "y": "2"}))
     path = f"{CONFIGMAPS}/a"
     assert client.patch(path, {"data": {"x": None, "z": "3"}}).json["data"] == {"y": "2", "z": "3"}
@@ -628,7 +628,7 @@ def test_behind_an_http2_proxy() -> None:
         server.wait_watches(0)
 
 
-def test_the_command(tmp_path: Path) -> None:
+def test_command_serves_until_sigterm(tmp_path: Path) -> None:
     running = subprocess.Popen(
         [sys.executable, "-m", "lib.devserver", "--dir", str(tmp_path)],
         cwd=TOP / "tests",

@@ -28,7 +28,7 @@ def without(environment: dict[str, str], *names: str) -> dict[str, str]:
     return {k: v for k, v in environment.items() if k not in ("HOME", "PATH", "LANG", *names)}
 
 
-def test_keys_and_objects(source, start_exec):
+def test_keys_and_objects_become_variables(source, start_exec):
     """O2: single keys and whole objects, of both kinds, with a prefix and without."""
     source.put_secret({"user": b"app", "password": b"dummy 1\nline \xc3\xa4"}, name="db")
     source.put_configmap({"level": "debug"}, {"bin": b"x"}, name="app")
@@ -53,7 +53,9 @@ def test_keys_and_objects(source, start_exec):
     assert "bin" not in environment  # M4
 
 
-def test_order(manifests: Manifests, start_exec):
+def test_single_keys_win_over_objects_and_objects_over_what_is_inherited(
+    manifests: Manifests, start_exec
+):
     """O2: objects in their order, then single keys, over what was inherited."""
     manifests.put_secret({"A": b"1", "B": b"1", "C": b"1", "D": b"1"}, name="one")
     manifests.put_secret({"B": b"2", "C": b"2"}, name="two")
@@ -65,7 +67,7 @@ def test_order(manifests: Manifests, start_exec):
     assert [environment[name] for name in "ABCDE"] == ["1", "2", "1", "1", "inherited"]
 
 
-def test_env_spec(manifests: Manifests, area: Path, start_exec):
+def test_env_spec_is_read_as_a_container_s(manifests: Manifests, area: Path, start_exec):
     """A container's lists, with everything that they can say and an expansion of $(VAR)."""
     manifests.put_secret({"user": b"app", "password": b"dummy-$(user)"}, name="db")
     manifests.put_configmap({"host": "h"}, {}, name="app")
@@ -117,7 +119,7 @@ def test_mistakes_in_a_file(manifests: Manifests, area: Path, start_exec, text: 
     assert message in execution.log()
 
 
-def test_names(manifests: Manifests, start_exec):
+def test_invalid_names_are_skipped_and_listed_once(manifests: Manifests, start_exec):
     """O3, O4: names that no variable can have are skipped and listed once, or taken as they are."""
     manifests.put_secret({"9b": b"1", "0a": b"2", "ok": b"3"})
     arguments = [*manifests.arguments, "--env-from", "secret/app"]
@@ -141,7 +143,7 @@ def test_names(manifests: Manifests, start_exec):
         (["--env", "A=secret/app/gone"], "couldn't find key gone in Secret default/app"),
     ],
 )
-def test_missing(source, start_exec, arguments, message):
+def test_missing_object_or_key_ends_the_wait_with_its_name(source, start_exec, arguments, message):
     """O5: an object or key that is missing is named; O6: --optional leaves the variable out."""
     source.put_secret({"k": b"dummy"})
     for wait, said in (("200ms", "0.2"), ("2s", "2"), ("30s", "30")):
@@ -174,7 +176,7 @@ def test_waits_for_what_is_missing(source, start_exec):
     assert execution.record.environment()["A"] == "dummy-1"
 
 
-def test_only_not_found_is_forgiven(http1: Api, start_exec):
+def test_optional_forgives_only_not_found(http1: Api, start_exec):
     """O6: an optional object that may not be read is an error."""
     http1.put_secret({"k": b"dummy"})
     refused = ["--kubeconfig", http1.kubeconfig("unknown")]
@@ -185,7 +187,7 @@ def test_only_not_found_is_forgiven(http1: Api, start_exec):
     assert "forbidden" in execution.log()
 
 
-def test_nul_is_refused(manifests: Manifests, start_exec):
+def test_value_with_nul_is_refused(manifests: Manifests, start_exec):
     """O7: the variable is named, its value is not."""
     manifests.put_secret({"k": b"dummy\0value"})
     arguments = ["--wait", "200ms", "--env", "A=secret/app/k", "--", "true"]
@@ -194,7 +196,7 @@ def test_nul_is_refused(manifests: Manifests, start_exec):
     assert "the value of variable A has a NUL byte" in execution.log()
 
 
-def test_too_long_a_value(manifests: Manifests, start_exec):
+def test_value_too_long_for_a_variable_is_refused(manifests: Manifests, start_exec):
     """What execve(2) would refuse is named by its variable."""
     manifests.put_secret({"k": b"x" * (32 * resource.getpagesize())})
     arguments = ["--wait", "200ms", "--env", "A=secret/app/k", "--", "true"]
@@ -313,7 +315,7 @@ def test_path_is_the_commands(manifests: Manifests, start_exec, area: Path):
     assert start_exec(*manifests.arguments, *arguments).output() == "hello\n"
 
 
-def test_environment_too_large_in_all(manifests: Manifests, start_exec):
+def test_environment_too_large_for_execve_is_refused(manifests: Manifests, start_exec):
     """Many values that are fine by themselves."""
     manifests.put_secret({f"k{i}": b"x" * 100_000 for i in range(10)})
     arguments = [*manifests.arguments]
@@ -347,7 +349,7 @@ def descriptors(pid: int) -> str:
         return ""
 
 
-def test_help(area: Path):
+def test_help_shows_usage(area: Path):
     for arguments in (["exec", "--help"], ["help", "exec"]):
         done = program.run([program.binary(), *arguments], home=area / "home")
         assert done.returncode == 0

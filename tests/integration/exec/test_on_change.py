@@ -22,7 +22,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def test_restart(source, start_exec):
+def test_changed_value_restarts_the_command(source, start_exec):
     """A changed value: the command is ended and started again with the new one."""
     source.put_secret({"k": b"dummy-1", "other": b"1"})
     execution = start_exec(
@@ -56,7 +56,7 @@ def test_only_values_in_use_count(source, start_exec):
 
 
 @pytest.mark.parametrize("name, signo", [("HUP", "SIGHUP"), ("SIGUSR1", "SIGUSR1")])
-def test_signal(source, start_exec, name, signo):
+def test_changed_value_sends_the_signal(source, start_exec, name, signo):
     """A changed value: the command gets the signal and nothing else happens to it."""
     source.put_secret({"k": b"dummy-1"})
     execution = start_exec(
@@ -131,7 +131,7 @@ def test_slow_command_gets_the_newest(manifests: Manifests, start_exec):
     assert execution.wait_end() == 128 + signal.SIGKILL
 
 
-def test_grace(manifests: Manifests, start_exec):
+def test_command_that_ignores_sigterm_is_killed_after_grace(manifests: Manifests, start_exec):
     """A command that does not end is killed, and its helpers with it."""
     manifests.put_secret({"k": b"dummy-1"})
     execution = start_exec(

@@ -52,7 +52,7 @@ def test_it_has_the_terminal(terminal, worker, record):
     assert terminal.foreground() == terminal.pid
 
 
-def test_ctrl_c(terminal, command):
+def test_ctrl_c_ends_the_command_with_130(terminal, command):
     terminal.type(f"{command} sh -c 'echo started; exec sleep 1000'\n")
     terminal.expect("\nstarted\n")
     terminal.type(CTRL_C)
@@ -116,7 +116,7 @@ def test_restart_keeps_the_terminal(terminal, worker, record, manifests: Manifes
     terminal.expect_prompt()
 
 
-def test_background(terminal, command):
+def test_background_command_stops_when_it_reads_the_terminal(terminal, command):
     """Started with &, it is stopped when it reads the terminal, until it is brought to the front."""
     terminal.type(f"{command} sh -c 'echo started; read line; echo got $line' &\n")
     terminal.expect("started\n")
@@ -132,7 +132,7 @@ def jobs(terminal) -> str:
     return terminal.expect(r"(?s).*\nend of list\n")
 
 
-def test_pipeline(terminal, command):
+def test_pipeline_member_may_read_the_terminal(terminal, command):
     """Another member of the pipeline may read the terminal."""
     reader = f"{PYTHON} -c 'tty = open(\"/dev/tty\"); print(\"got\", tty.readline())'"
     terminal.type(f"{command} sh -c 'sleep 1000' | {reader}\n")
@@ -166,7 +166,7 @@ def test_pipeline_whose_first_member_reads(terminal, command):
     terminal.expect_prompt()
 
 
-def test_shell_as_the_command(terminal, command):
+def test_shell_as_the_command_has_job_control(terminal, command):
     """An interactive shell, with jobs of its own."""
     terminal.type(f"{command} env PS1='inner> ' bash --norc --noprofile --noediting -i\n")
     terminal.expect("\ninner> ")
@@ -186,7 +186,7 @@ def test_shell_as_the_command(terminal, command):
     terminal.expect("status 9\n")
 
 
-def test_within_a_script(terminal, command):
+def test_ctrl_z_stops_and_fg_continues_within_a_script(terminal, command):
     """A shell without job control shares our group and is stopped and continued with us."""
     terminal.type(f"bash -c \"{command} sh -c 'echo started; exec sleep 1000'; echo after $?\"\n")
     terminal.expect("\nstarted\n")
@@ -199,7 +199,7 @@ def test_within_a_script(terminal, command):
     terminal.expect_prompt()
 
 
-def test_first_process_of_a_session(command, area: Path):
+def test_first_process_of_a_session_survives_ctrl_z(command, area: Path):
     """It has no shell to continue it, so that Ctrl-Z stops nothing for good."""
     pid, fd = pty.fork()
     if pid == 0:

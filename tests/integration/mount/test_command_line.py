@@ -62,7 +62,7 @@ USAGE_ERRORS = [
 
 
 @pytest.mark.parametrize("arguments, message", USAGE_ERRORS, ids=lambda value: str(value)[:50])
-def test_usage_errors(area: Path, arguments: list[str], message: str):
+def test_usage_error_exits_with_2(area: Path, arguments: list[str], message: str):
     """Exit 2, the message on standard error."""
     done = secretfs(area, *arguments)
     assert done.returncode == 2
@@ -84,7 +84,7 @@ def test_help_goes_to_standard_output(area: Path, arguments: list[str]):
 
 
 @pytest.mark.parametrize("arguments", [["version"], ["--version"]])
-def test_version(area: Path, arguments: list[str]):
+def test_version_is_that_of_the_repository(area: Path, arguments: list[str]):
     done = secretfs(area, *arguments)
     assert (done.returncode, done.stderr) == (0, "")
     version = (TOP / "VERSION").read_text().strip()
@@ -305,7 +305,7 @@ def test_background_failure_is_reported_by_the_command(area: Path, point: Path):
 # ---- mount options
 
 
-def test_uid_and_gid(manifests: Manifests, mount):
+def test_uid_and_gid_own_the_whole_volume(manifests: Manifests, mount):
     """-o uid=,gid= own everything in the volume."""
     manifests.put_secret({"a": b"1"})
     volume = mount(manifests, "-o", "uid=1234,gid=5678")

@@ -34,7 +34,7 @@ def examine(area: Path, *arguments: str) -> tuple[int, dict[str, dict[str, Any]]
     return done.returncode, checks
 
 
-def test_what_is_looked_at_on_the_host(manifests: Manifests, area: Path):
+def test_doctor_checks_the_host_and_names_remedies(manifests: Manifests, area: Path):
     """Everything is looked at, and what is missing is said with what to do."""
     status, checks = examine(area, "--manifests", str(manifests.directory))
     assert status == 1
@@ -52,7 +52,7 @@ def test_what_is_looked_at_on_the_host(manifests: Manifests, area: Path):
     assert "kubeconfig" not in checks
 
 
-def test_sockets_that_are_served(manifests: Manifests, area: Path):
+def test_socket_counts_when_a_process_listens(manifests: Manifests, area: Path):
     """A socket counts when a process listens, not when its file exists."""
     (area / "kubelet").mkdir()
     path = area / "csi.sock"
@@ -74,7 +74,7 @@ def test_a_dead_mount_is_found(manifests: Manifests, mount, area: Path):
     assert checks["stale-mounts"]["result"] == "warn"
 
 
-def test_an_api_server_that_answers(each_api: Api, area: Path):
+def test_api_server_that_answers_is_ok(each_api: Api, area: Path):
     """Credentials and server are well; objects that are not there are named."""
     arguments = ["--rights", "daemon", "--kubeconfig", each_api.kubeconfig(), "--node-id", "node-1"]
     _, checks = examine(area, *arguments)
@@ -85,7 +85,7 @@ def test_an_api_server_that_answers(each_api: Api, area: Path):
     assert checks["pods"]["result"] == "ok"
 
 
-def test_an_api_server_that_does_not_know_us(each_api: Api, area: Path):
+def test_api_server_that_answers_401_fails(each_api: Api, area: Path):
     config = Path(each_api.kubeconfig())
     content = yaml.safe_load(config.read_text())
     content["users"][0]["user"] = {"token": "dummy-token-unknown"}
@@ -97,7 +97,7 @@ def test_an_api_server_that_does_not_know_us(each_api: Api, area: Path):
     assert "dummy-token" not in json.dumps(checks)
 
 
-def test_an_api_server_that_is_away(http1: Api, area: Path):
+def test_api_server_that_does_not_answer_fails(http1: Api, area: Path):
     config = http1.kubeconfig()
     http1.server.stop_listening()
     status, checks = examine(area, "--rights", "daemon", "--kubeconfig", config)
@@ -106,14 +106,14 @@ def test_an_api_server_that_is_away(http1: Api, area: Path):
     assert http1.server.url in checks["api-server"]["text"]
 
 
-def test_no_kubeconfig(area: Path):
+def test_missing_kubeconfig_is_the_kubelets(area: Path):
     """With the kubelet's rights the kubelet's own is meant."""
     _, checks = examine(area)
     assert checks["kubeconfig"]["result"] == "fail"
     assert "kubelet" in checks["kubeconfig"]["remedy"]
 
 
-def test_usage(area: Path):
+def test_doctor_refuses_unknown_arguments(area: Path):
     for arguments in (["-o", "yaml"], ["-o"], ["--unknown"], ["--rights", "all"]):
         done = program.run([program.binary(), "doctor", *arguments], home=area)
         assert done.returncode == 2, arguments
@@ -122,7 +122,7 @@ def test_usage(area: Path):
     assert "says what to do" in done.stdout
 
 
-def test_text_is_a_line_for_each_check(manifests: Manifests, area: Path):
+def test_text_output_has_a_line_for_each_check(manifests: Manifests, area: Path):
     done = doctor(area, "--manifests", manifests.directory)
     for line in done.stdout.splitlines():
         assert line.split()[0] in ("ok", "warn", "fail")

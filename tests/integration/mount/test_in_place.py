@@ -210,7 +210,7 @@ def _read_in_thread(path: Path) -> bytes:
     return seen[0]
 
 
-def test_mapping(source: Source, in_place):
+def test_private_mapping_has_the_new_content(source: Source, in_place):
     """Private mappings work; a new one has the new content."""
     volume = in_place(password="a" * 10000)
     path = volume.path / "password"
@@ -235,7 +235,7 @@ def test_writes_are_refused(source: Source, in_place):
     assert volume.read("password") == b"dummy"
 
 
-def test_mounted_alone(manifests, mount, area: Path, watcher):
+def test_file_mounted_alone_changes_in_place(manifests, mount, area: Path, watcher):
     """It changes as it is; when its key was away and returns it is the same file again."""
     put(manifests, password="dummy-0", user="app")
     volume = mount(manifests, *OPTION)
@@ -265,7 +265,7 @@ def test_mounted_alone(manifests, mount, area: Path, watcher):
             unmount(alone, lazily=True)
 
 
-def test_old_values_go(manifests: Manifests, mount):
+def test_old_values_are_released(manifests: Manifests, mount):
     """The daemon keeps no object that has no reader left, also of keys that did not change."""
     put(manifests, password="dummy-0", user="app")
     volume = mount(manifests, *OPTION)

@@ -225,7 +225,7 @@ def test_string_data_wins_over_data(directory: Path, volume: Volume):
     volume.wait_content({"key": b"text", "other": b"other"})
 
 
-def test_list_in_json(directory: Path, volume: Volume):
+def test_kubectl_list_in_json_is_a_manifest(directory: Path, volume: Volume):
     """`kubectl get -o json` output is a manifest."""
     item = {
         "apiVersion": "v1",
@@ -238,7 +238,7 @@ def test_list_in_json(directory: Path, volume: Volume):
     volume.wait_content({"key": b"listed"})
 
 
-def test_namespaces(directory: Path, start_mount):
+def test_namespace_option_selects_the_object(directory: Path, start_mount):
     """-n says whose object is meant; a manifest without a namespace belongs to that one."""
     (directory / "a.yaml").write_text(secret("none"))
     explicit = secret("prod").replace("name: app", "name: app\n  namespace: prod")

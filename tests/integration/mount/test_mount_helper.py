@@ -106,7 +106,7 @@ def test_exit_codes_are_those_of_mount(
     assert mounts_at(point) == []
 
 
-def test_a_missing_directory(helper: Helper, point: Path):
+def test_missing_mount_point_exits_with_32(helper: Helper, point: Path):
     done = helper("secret/app", point / "none")
     assert done.returncode == 32
     assert "create the directory first" in done.stderr
@@ -122,13 +122,15 @@ def test_a_missing_directory(helper: Helper, point: Path):
         (["third"], "a source and a directory are required"),
     ],
 )
-def test_wrong_calls(helper: Helper, point: Path, arguments: list[str], message: str):
+def test_helper_refuses_wrong_calls(
+    helper: Helper, point: Path, arguments: list[str], message: str
+):
     done = helper("secret/app", point, "", *arguments)
     assert done.returncode == 1
     assert message in done.stderr
 
 
-def test_flags_of_mount(helper: Helper, point: Path):
+def test_helper_obeys_the_flags_of_mount(helper: Helper, point: Path):
     """-f mounts nothing but checks; -s forgives what is not known; -n and -v mean nothing."""
     assert helper("secret/app", point, "", "-f").returncode == 0
     assert helper("secret/app", point, "sparkle", "-f").returncode == 1

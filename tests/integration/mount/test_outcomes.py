@@ -124,7 +124,7 @@ def put_all(api: Api, objects: dict[str, Data]) -> None:
 
 
 @pytest.mark.parametrize("row", MOUNTS, ids=str)
-def test_when_mounted(area: Path, http1: Api, start_mount, row: Mount):
+def test_outcome_when_mounted(area: Path, http1: Api, start_mount, row: Mount):
     put_all(http1, row.objects)
     if row.fault is not None:
         row.fault(http1)
@@ -260,7 +260,7 @@ def good_files(row: Update) -> Data:
 
 
 @pytest.mark.parametrize("row", UPDATES, ids=str)
-def test_when_updated(area: Path, http1: Api, start_mount, watcher: Watcher, row: Update):
+def test_outcome_when_updated(area: Path, http1: Api, start_mount, watcher: Watcher, row: Update):
     """And the next good version is shown, with no other generation in between."""
     if row.before is not None:
         http1.put_secret(row.before, type="Opaque")

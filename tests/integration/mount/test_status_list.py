@@ -55,7 +55,7 @@ def test_a_line_for_each_volume(manifests: Manifests, mount, area: Path):
     assert table[str(first.path)]["AGE"].endswith("s")
 
 
-def test_wide_has_more_columns(manifests: Manifests, mount, area: Path):
+def test_wide_output_has_more_columns(manifests: Manifests, mount, area: Path):
     manifests.put_secret({"a": b"12345"})
     volume = mount(manifests)
     row = rows(status(area, "-o", "wide"))[str(volume.path)]
@@ -65,7 +65,7 @@ def test_wide_has_more_columns(manifests: Manifests, mount, area: Path):
     assert row["LATENCY"].endswith("ms")
 
 
-def test_without_headers(manifests: Manifests, mount, area: Path):
+def test_no_headers_omits_the_header(manifests: Manifests, mount, area: Path):
     manifests.put_secret({"a": b"1"})
     volume = mount(manifests)
     lines = status(area, "--no-headers").splitlines()
@@ -74,7 +74,9 @@ def test_without_headers(manifests: Manifests, mount, area: Path):
 
 
 @pytest.mark.parametrize("form", ["json", "yaml"])
-def test_for_programs(manifests: Manifests, mount, area: Path, form: str):
+def test_list_as_json_and_yaml_agrees_with_one_volume(
+    manifests: Manifests, mount, area: Path, form: str
+):
     """The same facts as a document, which is the one that is asked for by target, too."""
     manifests.put_secret({"a": SECRET_BYTES})
     volume = mount(manifests)
@@ -129,7 +131,7 @@ def test_a_dead_mount_is_listed(manifests: Manifests, mount, area: Path):
     assert f"secretfs unmount {volume.path}" in row["ERROR"]
 
 
-def test_others_see_only_their_own(manifests: Manifests, mount, area: Path):
+def test_other_users_see_only_their_own_volumes(manifests: Manifests, mount, area: Path):
     """What belongs to another user is left out, and is no error."""
     manifests.put_secret({"a": b"1"})
     volume = mount(manifests)
@@ -162,7 +164,9 @@ class Watching:
 
 
 @pytest.mark.parametrize("of_one", [False, True])
-def test_watching(manifests: Manifests, mount, area: Path, of_one: bool):
+def test_watch_prints_a_volume_when_it_changes(
+    manifests: Manifests, mount, area: Path, of_one: bool
+):
     """A volume's line appears again when it has changed, and once more when it is gone."""
     manifests.put_secret({"a": b"1"})
     volume = mount(manifests)
@@ -182,7 +186,7 @@ def test_watching(manifests: Manifests, mount, area: Path, of_one: bool):
     assert ended == -signal.SIGINT
 
 
-def test_bad_usage(area: Path):
+def test_status_refuses_unknown_arguments(area: Path):
     for arguments in (["-o", "xml"], ["a", "b"], ["--unknown"]):
         done = program.run([program.binary(), "status", *arguments], home=area)
         assert done.returncode == 2

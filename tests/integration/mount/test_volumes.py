@@ -76,7 +76,7 @@ def test_unlisted_key_that_changes_is_no_update(source, mount):
     assert volume.generation() != before
 
 
-def test_projected_volume(source, mount_spec):
+def test_projected_sources_share_one_payload(source, mount_spec):
     """N1, N2, N6: all sources in one payload, later ones winning, and each of them followed."""
     source.put_secret({"user": b"app", "shared": b"secret"}, name="one")
     source.put_configmap({"shared": "configmap", "mode": "fast"}, {}, name="two")
@@ -166,7 +166,7 @@ def test_one_missing_object_keeps_the_whole_projected_volume(source, mount_spec)
         ("{secret: {secretName: app, items: [{key: a, path: ..x}]}}", "secret.items[0].path: "),
     ],
 )
-def test_mistakes_in_a_file(area: Path, text: str, message: str):
+def test_mistakes_in_a_volume_file_are_refused(area: Path, text: str, message: str):
     """The file and the field's path are named, and it is no usage error."""
     file = area / "volume.yaml"
     file.write_text(text)
@@ -268,7 +268,7 @@ def test_root_of_a_configmap(source, mount):
 @pytest.mark.parametrize(
     "what, root_mode", [("secret/app", "drwxrwsrwt"), ("configmap/app", "drwxrwsrwx")]
 )
-def test_fs_group(source, mount, what: str, root_mode: str):
+def test_fs_group_owns_everything_after_each_write(source, mount, what: str, root_mode: str):
     """F10, F11, F15, W1: group and setgid everywhere, links too, on the first write and later."""
     source.put_secret({"a": b"1", "b": b"1"})
     source.put_configmap({"a": "1", "b": "1"}, {})
@@ -304,7 +304,7 @@ def test_fs_group_lets_the_group_read(manifests, mount):
     assert other.returncode != 0
 
 
-def test_owners(manifests, mount_spec):
+def test_owners_of_volume_and_items_are_set(manifests, mount_spec):
     """uid and gid of the volume and of single items; an item's mode is as asked for."""
     manifests.put_secret({"a": b"1", "b": b"1"})
     items = [{"key": "a", "path": "a"}, {"key": "b", "path": "b", "uid": 7, "gid": 8, "mode": 256}]
@@ -381,7 +381,7 @@ def test_certificate_in_the_status(source, mount, area: Path):
     assert volume.status()["volume"]["state"] == "current"
 
 
-def test_tls_hold(source, mount, area: Path):
+def test_tls_hold_keeps_the_last_matching_pair(source, mount, area: Path):
     """The last coherent pair stays until a good one comes."""
     one, two = make_pair(area, "one"), make_pair(area, "two")
     source.put_secret(one, type="kubernetes.io/tls")

@@ -7,7 +7,9 @@ from lib.node_daemon import Node
 from lib.sources import Manifests
 
 
-def test_update(node: Node, manifests: Manifests, watcher: Watcher) -> None:
+def test_update_raises_the_kubelets_events(
+    node: Node, manifests: Manifests, watcher: Watcher
+) -> None:
     volume = node.publish(node.pod())
     watcher.add("root", volume.target)
     manifests.put_secret({"user": b"root", "password": b"dummy-2"})
@@ -48,7 +50,7 @@ def test_nothing_of_other_volumes(node: Node, manifests: Manifests, watcher: Wat
     assert kinds_and_names(events) == [*swap(), ("DELETE|ISDIR", "TS1")]
 
 
-def test_end(node: Node, watcher: Watcher) -> None:
+def test_unpublish_raises_ignored_last(node: Node, watcher: Watcher) -> None:
     """The last that is heard, when the volume goes."""
     volume = node.publish(node.pod())
     watcher.add("root", volume.target)

@@ -44,7 +44,7 @@ def kubelet(node: Node) -> Kubelet:
 # ---- registration
 
 
-def test_registration(node: Node) -> None:
+def test_registration_passes_name_endpoint_and_node(node: Node) -> None:
     kubelet = Kubelet(node.root)
     (found,) = kubelet.find_sockets()
     driver = kubelet.register(found)
@@ -274,7 +274,7 @@ class Nuisance:
             connection.start(PUBLISH, PodVolume(uid="gone").publish_request())
 
 
-def test_bad_company(node: Node, kubelet: Kubelet) -> None:
+def test_publishes_succeed_beside_faulty_clients(node: Node, kubelet: Kubelet) -> None:
     volumes = [node.pod(number) for number in range(10)]
     with Nuisance(node.endpoint) as nuisance:
         for _ in range(2):
@@ -369,7 +369,7 @@ class Pod:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_random_lives(node: Node, kubelet: Kubelet, seed: int) -> None:
+def test_random_pods_leave_nothing_behind(node: Node, kubelet: Kubelet, seed: int) -> None:
     """In any order of calls: in the end nothing is left."""
     pods = [Pod(kubelet, node.pod(n), seed * 1000 + n) for n in range(12)]
     with ThreadPoolExecutor(len(pods)) as pool:

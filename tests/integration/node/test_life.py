@@ -63,7 +63,9 @@ def test_dead_mount_of_a_stranger_on_the_target(
     assert read(volume, "user") == b"admin"
 
 
-def test_two_at_once(node: Node, start_node: NodeMaker, manifests: Manifests) -> None:
+def test_second_daemon_with_the_same_run_directory_ends(
+    node: Node, start_node: NodeMaker, manifests: Manifests
+) -> None:
     volume = node.publish(node.pod())
     second = start_node(*manifests.arguments)
     second.expected_exit = 1
@@ -136,7 +138,9 @@ def test_what_a_service_manager_hears(
     assert "STOPPING=1" in manager.lines()
 
 
-def test_watchdog(start_node: NodeMaker, manifests: Manifests, area: Path) -> None:
+def test_watchdog_is_notified_while_workers_answer(
+    start_node: NodeMaker, manifests: Manifests, area: Path
+) -> None:
     """It says that it is alive as long as those are who serve the mount."""
     manifests.put_secret({"user": b"admin"})
     manager = Manager(area / "notify")
@@ -146,7 +150,7 @@ def test_watchdog(start_node: NodeMaker, manifests: Manifests, area: Path) -> No
     assert node.publish(node.pod())
 
 
-def test_probe(node: Node) -> None:
+def test_probe_of_a_serving_daemon_is_ready(node: Node) -> None:
     assert node.is_ready()
 
 

@@ -39,7 +39,7 @@ def check_nowhere(node: Node, marker: str) -> None:
 
 @pytest.mark.parametrize("copies", [1, 6000])
 @pytest.mark.parametrize("in_secrets", [False, True])
-def test_after_a_publish(node: Node, copies: int, in_secrets: bool) -> None:
+def test_tokens_are_nowhere_after_a_publish(node: Node, copies: int, in_secrets: bool) -> None:
     secret, token = new_marker(), new_marker()
     volume = node.pod(
         secrets={"password": secret * copies, "more": secret},
@@ -52,7 +52,7 @@ def test_after_a_publish(node: Node, copies: int, in_secrets: bool) -> None:
     check_nowhere(node, token)
 
 
-def test_while_a_publish_waits(start_node: NodeMaker, api: Api) -> None:
+def test_tokens_are_nowhere_while_a_publish_waits(start_node: NodeMaker, api: Api) -> None:
     """nodePublishSecretRef's secret is not used, so it does not stay as long as the call."""
     api.put_secret({"user": b"admin"})
     node = start_node("--rights=daemon", *api.arguments).wait_ready()
@@ -69,7 +69,7 @@ def test_while_a_publish_waits(start_node: NodeMaker, api: Api) -> None:
     check_nowhere(node, token)
 
 
-def test_after_a_refusal(node: Node) -> None:
+def test_tokens_are_nowhere_after_a_refusal(node: Node) -> None:
     secret, token = new_marker(), new_marker()
     volume = node.pod(
         secrets={"password": secret}, tokens=tokens_of(token), attributes={"x": "y"}
@@ -81,7 +81,7 @@ def test_after_a_refusal(node: Node) -> None:
     check_nowhere(node, token)
 
 
-def test_after_half_a_request(node: Node) -> None:
+def test_tokens_are_nowhere_after_half_a_request(node: Node) -> None:
     secret = new_marker()
     message = framed(node.pod(secrets={"password": secret * 3000}).publish_request())
     with Connection(node.endpoint) as connection:

@@ -25,7 +25,7 @@ def test_content_is_there_with_the_answer(node: Node) -> None:
     assert read(volume, "user") == b"admin"
 
 
-def test_what_is_mounted(node: Node) -> None:
+def test_published_volume_is_read_only_and_alone(node: Node) -> None:
     """The volume and nothing beside it, and writes are refused."""
     volume = node.publish(node.pod())
     node.publish(node.pod(1))
@@ -108,7 +108,7 @@ def check_nothing_left(node: Node, volume: object) -> None:
     until(lambda: node.directories() == set(), "the volume's directory to go")
 
 
-def test_missing(node: Node) -> None:
+def test_publish_of_a_missing_object_is_not_found(node: Node) -> None:
     volume = node.pod(secret="none")
     answer = volume.publish(node.endpoint)
     assert answer.code == NOT_FOUND
@@ -116,7 +116,7 @@ def test_missing(node: Node) -> None:
     check_nothing_left(node, volume)
 
 
-def test_missing_key(node: Node) -> None:
+def test_publish_of_a_missing_key_is_not_found(node: Node) -> None:
     volume = node.pod(attributes={"secretName": "app", "items": "[{key: nokey, path: k}]"})
     answer = volume.publish(node.endpoint)
     assert answer.code == NOT_FOUND
@@ -124,7 +124,7 @@ def test_missing_key(node: Node) -> None:
     check_nothing_left(node, volume)
 
 
-def test_missing_and_then_there(node: Node, manifests: Manifests) -> None:
+def test_publish_succeeds_once_the_object_exists(node: Node, manifests: Manifests) -> None:
     volume = node.pod(secret="late")
     assert volume.publish(node.endpoint).code == NOT_FOUND
     manifests.put_secret({"k": b"dummy"}, name="late")
@@ -132,7 +132,7 @@ def test_missing_and_then_there(node: Node, manifests: Manifests) -> None:
     assert read(volume, "k") == b"dummy"
 
 
-def test_missing_and_optional(node: Node, manifests: Manifests) -> None:
+def test_publish_of_an_optional_missing_object_succeeds(node: Node, manifests: Manifests) -> None:
     attributes = {"secretName": "late", "optional": "true"}
     volume = node.publish(node.pod(attributes=attributes))
     assert keys(volume) == set()
@@ -158,7 +158,7 @@ def test_only_the_pods_own_namespace(node: Node) -> None:
 # ---- targets
 
 
-def test_target_elsewhere(node: Node, area: Path) -> None:
+def test_publish_outside_the_kubelet_root_is_refused(node: Node, area: Path) -> None:
     volume = node.pod()
     volume.root = area / "elsewhere"
     answer = volume.publish(node.endpoint)
@@ -206,7 +206,7 @@ def test_target_is_in_use_by_something_else(node: Node) -> None:
 # ---- once more (S13)
 
 
-def test_publish_again(node: Node) -> None:
+def test_repeated_publish_changes_nothing(node: Node) -> None:
     volume = node.publish(node.pod())
     (before,) = mounts_at(volume.target)
     for _ in range(3):

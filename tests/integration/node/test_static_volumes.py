@@ -76,7 +76,7 @@ def static(area: Path, manifests: Manifests, start_node: NodeMaker) -> StaticVol
     return StaticVolumes(area, manifests, start_node)
 
 
-def test_what_is_there_at_the_start(static: StaticVolumes):
+def test_files_at_the_start_are_mounted(static: StaticVolumes):
     target = static.targets / "a" / "b"
     static.put("app", target)
     static.start()
@@ -89,7 +89,7 @@ def test_what_is_there_at_the_start(static: StaticVolumes):
     assert os.listdir(static.targets) == []
 
 
-def test_added_changed_and_removed(static: StaticVolumes):
+def test_file_added_changed_and_removed_is_followed(static: StaticVolumes):
     target, other = static.targets / "t", static.targets / "u"
     static.start()
     static.put("app", target)
@@ -207,7 +207,7 @@ def test_an_object_that_comes_later(static: StaticVolumes):
     until(lambda: reads(target / "key", b"dummy-late"), "the volume")
 
 
-def test_after_a_crash(static: StaticVolumes):
+def test_crash_leaves_nothing_that_the_next_daemon_does_not_clear(static: StaticVolumes):
     """What it has left mounted is taken down, what it made is removed, and the rest is shown."""
     kept, dropped = static.targets / "kept", static.targets / "deep" / "dropped"
     static.put("kept", kept)
@@ -223,7 +223,7 @@ def test_after_a_crash(static: StaticVolumes):
     until(lambda: not (static.targets / "deep").exists(), "the end of what was made")
 
 
-def test_reload_looks_again(static: StaticVolumes):
+def test_reload_mounts_again_what_was_unmounted(static: StaticVolumes):
     """A mount that was unmounted by hand is mounted again."""
     target = static.targets / "t"
     static.put("app", target)

@@ -15,7 +15,7 @@ from lib.volume import unmount
 from lib.waiting import until
 
 
-def test_everything_goes(node: Node) -> None:
+def test_unpublish_removes_target_and_directory(node: Node) -> None:
     volume = node.publish(node.pod())
     other = node.publish(node.pod(1))
     (volume.target.parent / "vol_data.json").write_text("{}")
@@ -26,7 +26,7 @@ def test_everything_goes(node: Node) -> None:
     assert is_shown(other)
 
 
-def test_again_and_the_unknown(node: Node) -> None:
+def test_repeated_unpublish_and_unknown_volumes_succeed(node: Node) -> None:
     """S10: an error would be retried for ever and keep the pod from going."""
     volume = node.publish(node.pod())
     node.unpublish(volume)
@@ -65,7 +65,7 @@ def test_target_under_other_mounts(node: Node) -> None:
     assert not volume.target.exists()
 
 
-def test_target_elsewhere(node: Node) -> None:
+def test_unpublish_outside_the_kubelet_root_removes_nothing(node: Node) -> None:
     volume = node.pod()
     volume.root = node.root.parent / "elsewhere"
     volume.target.mkdir(parents=True)

@@ -27,7 +27,7 @@ def test_what_is_installed(installed: Machine):
     assert [line.split()[0] for line in conffiles.split("\n")] == ["/etc/secretfs/node.yaml"]
 
 
-def test_nothing_is_started(installed: Machine):
+def test_installing_starts_nothing(installed: Machine):
     enabled = installed.run("systemctl", "is-enabled", "secretfs.service", check=False)
     assert enabled.stdout.strip() == "disabled"
     assert installed.property("secretfs.service", "ActiveState") == "inactive"
@@ -42,7 +42,9 @@ def test_units_are_well_formed(installed: Machine, unit: str):
 
 
 @pytest.mark.parametrize("unit", UNITS)
-def test_security_level(installed: Machine, unit: str, capsys: pytest.CaptureFixture[str]):
+def test_security_exposure_stays_below_the_limit(
+    installed: Machine, unit: str, capsys: pytest.CaptureFixture[str]
+):
     table = installed.output("systemd-analyze", "security", "--no-pager", unit)
     level = re.search(r"exposure level for \S+: ([0-9.]+) (\S+)", table)
     assert level, table

@@ -83,7 +83,7 @@ def fstab(host: Machine):
     write()
 
 
-def test_fstab(host: Machine, fstab):
+def test_fstab_entry_is_mounted_once(host: Machine, fstab):
     """`mount -a` does not do again what is done."""
     fstab(f"secret/db /mnt/db fuse.secretfs {OPTIONS},_netdev,nofail 0 0")
     for _ in range(2):
@@ -122,7 +122,7 @@ def test_fstab_for_a_user(host: Machine, fstab):
         host.shell("umount /dev/fuse; rm /root/fuse")
 
 
-def test_automount(host: Machine, fstab):
+def test_automount_waits_for_content(host: Machine, fstab):
     """The first one who looks waits for the mount, and sees content."""
     fstab(f"secret/db /mnt/db fuse.secretfs {OPTIONS},noauto,x-systemd.automount 0 0")
     done = host.run("systemctl", "start", "mnt-db.automount", check=False)
@@ -253,7 +253,7 @@ def test_service_gives_up_on_nonsense(service: Machine):
     assert '"service" is no object' in service.journal(SERVICE)
 
 
-def test_at_boot(service: Machine, fstab):
+def test_fstab_and_enabled_service_are_mounted_at_boot(service: Machine, fstab):
     """What fstab says and what is enabled is there once the machine is up."""
     fstab(f"secret/db /mnt/db fuse.secretfs {OPTIONS},nofail 0 0")
     service.run("systemctl", "enable", SERVICE)

@@ -58,11 +58,18 @@ enter_suite() {
     : >"$log"
 }
 
-# in_chroot COMMAND...: run it in the chroot, with the sources as working directory.
+# in_chroot COMMAND...: run it with the chroot as the root of a mount namespace, so that /proc shows a
+# root mount, as on a host. The sources are the working directory.
 in_chroot() {
-    chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 \
+    # shellcheck disable=SC2016 # the inner shells expand these
+    unshare --mount --propagation private /bin/sh -euc '
+        cd "$1"
+        shift
+        pivot_root . mnt
+        exec chroot . "$@"' sh "$root" \
+        /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 \
         DEBIAN_FRONTEND=noninteractive ${http_proxy:+"http_proxy=$http_proxy"} \
-        /bin/sh -c 'cd /src && exec "$@"' sh "$@"
+        /bin/sh -euc 'umount -l /mnt; cd /src; exec "$@"' sh "$@"
 }
 
 # logged WHAT COMMAND...: when the command fails, show the end of its output.
@@ -92,6 +99,7 @@ make_chroot() {
 
 mount_chroot() {
     mkdir -p "$build"
+    mount --bind "$root" "$root" # pivot_root(8) needs a mount
     mount -t proc proc "$root/proc"
     mount --rbind /dev "$root/dev"
     mount -t tmpfs tmpfs "$root/tmp"
@@ -150,7 +158,7 @@ check() {
     warnings=$(grep -cE 'warning: |\[-Werror' "$log") || true
     echo "$suite: $warnings warnings"
     if [ $rc -eq 0 ] && [ "$warnings" -eq 0 ]; then
-        in_chroot make -s WERROR=1 BUILD=debug unit >>"$log" 2>&1 || rc=$?
+        in_chroot make -s --keep-going WERROR=1 BUILD=debug unit >>"$log" 2>&1 || rc=$?
     fi
     tail -n 3 "$log" | sed "s/^/$suite: /"
     if [ $rc -eq 0 ] && [ "$warnings" -eq 0 ]; then

@@ -13,6 +13,8 @@
 
 #include "serve/daemon.h"
 
+#include "tests/unit/assert_between.h"
+
 /* A command that records what it is called for, and a service manager that records messages. */
 struct command {
     struct daemon daemon;
@@ -25,9 +27,10 @@ struct command {
 
 static void record(struct command *c, const char *call)
 {
-    size_t len = strlen(c->calls);
+    size_t len = strlen(c->calls), size = sizeof(c->calls) - len;
+    int n = snprintf(c->calls + len, size, "%s%s", len > 0 ? " " : "", call);
 
-    snprintf(c->calls + len, sizeof(c->calls) - len, "%s%s", len > 0 ? " " : "", call);
+    assert_between(n, 1, size - 1);
 }
 
 /* Append what the service manager has received so far, without the time of a reload. */

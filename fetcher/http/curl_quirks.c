@@ -45,12 +45,24 @@
  * The server would go on with the last watch of a connection. So the connection is closed with a
  * cancelled request as soon as no other uses it.
  *   Remove when http2_data_done() in lib/http2.c sends what it has written.
+ *
+ * CURL_QUIRK_LATE_VERIFICATION (8.23, after 8.14). libcurl completes the TLS handshake with
+ * SSL_VERIFY_NONE, and then verifies the certificate: first its name, then who issued it. So a
+ * server that is not trusted gets our client certificate, and when the name is wrong as well, the
+ * error only reports the name and we would advise to set tls-server-name. With SSL_VERIFY_PEER
+ * the handshake fails, as it does with older versions.
+ *   Remove when libcurl sets SSL_VERIFY_PEER itself again.
+ *
+ * CURL_QUIRK_KEY_ERROR (8.23, after 8.14). A client key that is damaged, or of another certificate,
+ * gives CURLE_BAD_FUNCTION_ARGUMENT instead of CURLE_SSL_CERTPROBLEM.
+ *   Remove when libcurl returns CURLE_SSL_CERTPROBLEM again.
  */
 #include "fetcher/http/curl_quirks.h"
 
 #include <fcntl.h>
 #include <limits.h>
 #include <malloc.h>
+#include <openssl/ssl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -77,6 +89,8 @@ static const struct {
     [CURL_QUIRK_LOST_SOCKET] = {0, VERSION(8, 14)},
     [CURL_QUIRK_INHERITED_SOCKETS] = {0, VERSION(8, 14)},
     [CURL_QUIRK_BUFFERED_RESET] = {0, UINT_MAX},
+    [CURL_QUIRK_LATE_VERIFICATION] = {VERSION(8, 15), UINT_MAX},
+    [CURL_QUIRK_KEY_ERROR] = {VERSION(8, 15), UINT_MAX},
 };
 
 /* An allocator has no user data, so this is one of the few globals. */
@@ -319,6 +333,19 @@ CURLM *curl_quirks_multi_new(void)
     if (curl_quirk_applies(CURL_QUIRK_INHERITED_SOCKETS))
         return multi_new_close_on_exec();
     return curl_multi_init();
+}
+
+void curl_quirks_verify_in_handshake(void *ssl_ctx)
+{
+    if (curl_quirk_applies(CURL_QUIRK_LATE_VERIFICATION))
+        SSL_CTX_set_verify(ssl_ctx, SSL_VERIFY_PEER, NULL);
+}
+
+CURLcode curl_quirks_result(CURLcode code)
+{
+    if (code == CURLE_BAD_FUNCTION_ARGUMENT && curl_quirk_applies(CURL_QUIRK_KEY_ERROR))
+        return CURLE_SSL_CERTPROBLEM;
+    return code;
 }
 
 void curl_quirks_cancel(CURL *easy)

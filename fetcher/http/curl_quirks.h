@@ -19,6 +19,8 @@ enum curl_quirk {
     CURL_QUIRK_LOST_SOCKET,
     CURL_QUIRK_INHERITED_SOCKETS,
     CURL_QUIRK_BUFFERED_RESET,
+    CURL_QUIRK_LATE_VERIFICATION,
+    CURL_QUIRK_KEY_ERROR,
     CURL_QUIRKS,
 };
 
@@ -93,6 +95,15 @@ bool curl_quirks_is_socket_lost(int fd, ino_t inode);
 
 /* curl_multi_init() whose descriptors are close-on-exec. Return: NULL when it fails. */
 CURLM *curl_quirks_multi_new(void);
+
+/*
+ * For CURLOPT_SSL_CTX_FUNCTION of requests that verify the server's certificate.
+ * @ssl_ctx: the SSL_CTX that libcurl passes to it
+ */
+void curl_quirks_verify_in_handshake(void *ssl_ctx);
+
+/* What libcurl 7.88 and 8.14 return where the libcurl that runs returns @code. */
+CURLcode curl_quirks_result(CURLcode code);
 
 /* To be called before a request that is not complete leaves its multi handle. */
 void curl_quirks_cancel(CURL *easy);

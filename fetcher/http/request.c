@@ -271,7 +271,7 @@ enum http_outcome http_request_end(struct http_request *request, CURLcode code,
     }
     if (code == CURLE_OK)
         return HTTP_COMPLETE;
-    explain(request, code, os_error, ret_error);
+    explain(request, curl_quirks_result(code), os_error, ret_error);
     return code == CURLE_COULDNT_CONNECT && os_error == ECONNREFUSED ? HTTP_REFUSED : HTTP_FAILED;
 }
 
@@ -303,6 +303,10 @@ static struct curl_blob blob_of(char *pem)
  */
 static CURLcode prepare_tls(CURL *easy, void *ssl_ctx, void *userdata)
 {
+    const struct api_config *config = userdata;
+
+    if (!config->insecure_skip_tls_verify)
+        curl_quirks_verify_in_handshake(ssl_ctx);
     SSL_CTX_set_options(ssl_ctx, SSL_OP_CLEANSE_PLAINTEXT);
     SSL_CTX_set_mode(ssl_ctx, SSL_MODE_RELEASE_BUFFERS);
     return CURLE_OK;
@@ -318,6 +322,8 @@ static CURLcode set_trust(CURL *easy, const struct api_config *config,
 
     if (code == CURLE_OK)
         code = curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, prepare_tls);
+    if (code == CURLE_OK)
+        code = curl_easy_setopt(easy, CURLOPT_SSL_CTX_DATA, config);
     if (code == CURLE_OK && config->insecure_skip_tls_verify) {
         curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 0L);
         curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 0L);

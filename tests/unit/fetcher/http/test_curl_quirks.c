@@ -304,6 +304,8 @@ static void test_versions(void **state)
     const unsigned cancel = 1u << CURL_QUIRK_BUFFERED_RESET,
                    before_8_14 =
                        cancel | 1u << CURL_QUIRK_LOST_SOCKET | 1u << CURL_QUIRK_INHERITED_SOCKETS,
+                   after_8_14 =
+                       cancel | 1u << CURL_QUIRK_LATE_VERIFICATION | 1u << CURL_QUIRK_KEY_ERROR,
                    only_7_88 = 1u << CURL_QUIRK_UNREAD_INPUT | 1u << CURL_QUIRK_RECEIVE_BUFFER;
 
     assert_quirks(0x075700, before_8_14);
@@ -312,7 +314,9 @@ static void test_versions(void **state)
     assert_quirks(0x080000, before_8_14);
     assert_quirks(0x080dff, before_8_14);
     assert_quirks(0x080e00, cancel);
-    assert_quirks(0x081700, cancel);
+    assert_quirks(0x080eff, cancel);
+    assert_quirks(0x080f00, after_8_14);
+    assert_quirks(0x081700, after_8_14);
 }
 
 static int setup(void **state)

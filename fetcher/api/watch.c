@@ -1,30 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- *        start (has_lists)                       start
- *          |                                       |
- *          v    the list is good                   v    200
- *       LISTING ---------------------------------> OPENING ------> WATCHING
- *        ^ |  \                                    ^ | \ ^            | |
- *        | |   \ no credentials,                   | |  \ \           | | it ended: again,
- *        | |    \ or 401                           | |   \ \          | | at the cursor
- *        | |     v                                 | |    \ +---------+ |
- *        | |     AWAITING_CREDENTIALS -------------+ |     \            |
- *        | |     new credentials: the same again <---+------+           |
- *        | | failure                                 | failure          | it broke; ERROR; invalid
- *        | v                                         v                  | event; too short
- *       WAITING <------------------------------------+------------------+
- *             the wait is over: a list, or a watch at the cursor or without one
+ *      start                            start, without lists
+ *        |                                |
+ *        v       the list is valid        v       200
+ *     LISTING ------------------------> OPENING -------> WATCHING
+ *      ^  |                              ^  ^  |           |  |
+ *      |  | failure                      |  |  | failure   |  | it broke; ERROR event;
+ *      |  |                              |  +--|-----------+  | invalid event; too short
+ *      |  v                              |     | it ended     |
+ *      +- WAITING -----------------------+     |              |
+ *           ^      the wait is over            |              |
+ *           +----------------------------------+--------------+
  *
- *       IDLE: after a list or an event, if the owner needs no watch; a list follows
- *       STOPPED: from any state; the owner frees it
- *
- * LISTING also follows itself, when only a consistent list helps (410, or a list that is older than
- * the cursor).
+ *     LISTING, OPENING:     no credentials, or 401        -> AWAITING_CREDENTIALS
+ *     AWAITING_CREDENTIALS: new credentials, or the timer -> the same request again
+ *     LISTING, WATCHING:    the owner needs no watch      -> IDLE
+ *     IDLE:                 the owner begins, or timer    -> LISTING
+ *     LISTING:              only a consistent list helps  -> LISTING
+ *     any:                  the owner stops it            -> STOPPED, to be freed
  *
  *  - A watch goes on from the cursor. After one that ended well the next begins at the cursor
  *    without a list, so no event is lost and none comes twice.
- *  - A watch that ended is requested again at once, unless it lasted under a second without an
- * event (J6): such a server or proxy would be asked without end.
+ *  - A watch that ended is requested again at once, unless it lasted less than a second without an
+ *    event (J6): a server or proxy that ends every watch would get requests without a pause.
  *  - A watch whose connection broke is requested again within a second, at random: a connection
  *    takes up to a hundred watches along, and a server all those of a cluster.
  *  - After any other failure the cursor is not trusted, also after a refused connection, where

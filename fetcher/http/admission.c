@@ -2,15 +2,16 @@
 /*
  * A request waits in a queue here, not in libcurl, until all of these admit it:
  *
- *  rate limit          HTTP_DEFAULT_QPS and HTTP_DEFAULT_BURST (--kube-api-qps, --kube-api-burst):
- *                      a node that starts has thousands of lists to request
- *  Retry-After         of a 429 or 503, up to PAUSE_MAX of request.c; for the whole server
- *  unanswered requests UNANSWERED_MAX, so that a slow server does not get more work
- *  room                streams on the open connections. libcurl shares the first connection as it
- *                      should (CURLOPT_PIPEWAIT), but when the open ones are full it opens one for
- *                      every further request. So one request, the connection opener, goes first,
- * and the others wait until it has a response, and with it a connection to share queue length
- * QUEUED_MAX; beyond it a request fails
+ *  - The rate limit: HTTP_DEFAULT_QPS and HTTP_DEFAULT_BURST (--kube-api-qps, --kube-api-burst), as
+ *    a node that starts has thousands of lists to request.
+ *  - Retry-After of a 429 or 503, for the whole server, up to PAUSE_MAX of request.c.
+ *  - Unanswered requests: UNANSWERED_MAX, so that a slow server does not get more work.
+ *  - Room for a stream on an open connection. libcurl shares the first connection as it should
+ *    (CURLOPT_PIPEWAIT), but when the open ones are full it opens one for every further request. So
+ *    one request, the connection opener, goes first, and the others wait until it has a response,
+ *    and with it a connection to share.
+ *
+ * QUEUED_MAX requests wait at most; further ones fail.
  *
  * Lists and reviews have a high priority, as volumes and callers wait for them. Watches have a low
  * one: they are for later changes.

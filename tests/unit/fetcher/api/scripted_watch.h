@@ -98,8 +98,8 @@ static inline void script_init(struct script *s)
     *s = (struct script){.now = SPAN_SEC(1000), .timer_at = SPAN_FOREVER};
 }
 
-/* Nothing is left of a watch that was freed. */
-static inline void script_expect_idle(const struct script *s)
+/* No request and no timer: after the watch was freed. */
+static inline void script_expect_freed(const struct script *s)
 {
     assert_string_equal(s->path, "");
     assert_int_equal(s->timer_at, SPAN_FOREVER);

@@ -36,7 +36,7 @@ struct fixture {
 #define ONE         "b25l"
 #define TWO         "dHdv"
 
-/* The test's next line. Byte by byte, as what follows may be for another connection. */
+/* The test's next line, read byte by byte: the next one may be for another connection. */
 static bool read_order(struct connection *c, char *line, size_t size)
 {
     size_t len = 0;
@@ -310,7 +310,7 @@ static void test_rotated_token(void **state)
     run_until_state(f, STORE_SOURCE_LIVE);
 }
 
-/* Nothing is asked for until the plug-in has delivered. */
+/* No request before the plug-in has delivered. */
 static void test_exec_plugin(void **state)
 {
     struct fixture *f = *state;
@@ -371,7 +371,7 @@ static void make_server(struct fixture *f)
     _cleanup_(api_config_freep) struct api_config *config = make_config(f);
     struct error e = ERROR_INIT;
 
-    config->token = strdup("good"); /* not to be used */
+    config->token = strdup("good"); /* unused */
     assert_int_equal(api_server_new(f->event, api_config_dup_anonymous(config), &f->api_server, &e),
                      0);
 }
@@ -445,7 +445,7 @@ static void test_token_ends(void **state)
     assert_int_equal(view_of(f)->source_state, STORE_SOURCE_LIVE);
 }
 
-/* The request is under way with the old token, and refused after the new one is there. */
+/* A request with the old token is refused after the new one was set. */
 static void test_token_is_replaced_under_way(void **state)
 {
     struct fixture *f = *state;
@@ -599,7 +599,7 @@ static int make_and_free(void *userdata)
         return -ENOMEM;
     r = api_source_new(f->event, f->store, config, &source, &e);
     if (r < 0 && e.text[0] == '\0')
-        return -EIO; /* a failure without words is a failure of the test */
+        return -EIO; /* a failure without a message fails the test */
     source_free(source);
     return r;
 }

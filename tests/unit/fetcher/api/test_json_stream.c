@@ -35,7 +35,7 @@ static const struct expectation expectations[] = {
     {"{\"a\":\"\\\n\"}", {NULL}, -EINVAL},
 };
 
-/* Adds the pieces of a text that end at @cuts, and checks the objects that come out. */
+/* Adds a text in pieces that end at @cuts, and checks the objects. */
 static void check(const struct expectation *expected, const size_t *cuts, size_t n_cuts)
 {
     struct json_stream f;
@@ -129,7 +129,7 @@ static void test_limit(void **state)
     free(too_long);
 }
 
-/* White space between objects must not pile up, though nothing ends it. */
+/* White space between objects is dropped, also without an object after it. */
 static void test_endless_space(void **state)
 {
     static const char space[1000] = {[0 ... 999] = '\n'};
@@ -146,7 +146,7 @@ static void test_endless_space(void **state)
     json_stream_deinit(&f);
 }
 
-/* What comes out of a text in pieces: each object's third byte, '-' for one that was skipped. */
+/* The objects of a text in pieces: the third byte of each, '-' for one that was skipped. */
 static void split_skipping(const char *text, size_t piece, char ret_seen[static 8])
 {
     size_t len, n = 0;
@@ -167,7 +167,7 @@ static void split_skipping(const char *text, size_t piece, char ret_seen[static 
     json_stream_deinit(&f);
 }
 
-/* However it is cut, what is too long is left out, the others are there, and little is kept. */
+/* In pieces of any length, objects that are too long are skipped, and few bytes are kept. */
 static void test_skips_what_is_too_long(void **state)
 {
     static const size_t pieces[] = {1, 7, 64, 1000, LIMIT - 1, LIMIT};

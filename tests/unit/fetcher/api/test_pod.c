@@ -41,7 +41,7 @@ static struct pod *decode_well(const char *text)
     return pod;
 }
 
-/* ---- what is kept */
+/* ---- pods that are kept */
 
 static void test_names(void **state)
 {
@@ -121,7 +121,7 @@ static void test_several_volumes(void **state)
     pod_free(pod);
 }
 
-/* ---- what is not kept */
+/* ---- pods that are not kept */
 
 static void test_pods_without_our_volumes(void **state)
 {

@@ -14,7 +14,7 @@ struct world {
     struct error problem;
 };
 
-/* ---- the world */
+/* ---- the watch's surroundings */
 
 static void world_on_pod(void *userdata, const struct pod *pod)
 {
@@ -64,7 +64,7 @@ static int world_teardown(void **state)
     struct world *w = *state;
 
     assert_null(pod_watch_free(w->watch));
-    script_expect_idle(&w->script);
+    script_expect_freed(&w->script);
     pods_deinit(&w->pods);
     free(w);
     return 0;
@@ -80,7 +80,7 @@ static int world_teardown(void **state)
 #define POD(number, version) POD_OF("web-" number, "u" number, version, OURS)
 #define BOOKMARK(version)    BOOKMARK_OF("Pod", version)
 
-/* ---- what is expected */
+/* ---- expectations */
 
 /* @cursor: NULL for a watch that begins a round */
 static void expect_watch(struct world *w, const char *cursor)
@@ -97,7 +97,7 @@ static void expect_watch(struct world *w, const char *cursor)
     assert_int_equal(w->script.timer_at, SPAN_FOREVER);
 }
 
-/* It failed for a reason with these words, and begins again after the back-off's first wait. */
+/* It failed with an error that has @words, and is retried after the back-off's first wait. */
 static void expect_failure(struct world *w, const char *words, const char *cursor)
 {
     assert_string_equal(w->script.path, "");
@@ -173,7 +173,7 @@ static void test_pods_without_our_volumes(void **state)
     begin_watching(w);
     send_body(&w->script, EVENT("ADDED", POD_OF("web-9", "u9", "21", "")));
     expect_pods(w, "u1 u2 ");
-    /* volumes never change; should they do so nevertheless, it is no longer one of ours */
+    /* volumes of a pod never change; if they do, the pod is dropped */
     send_body(&w->script, EVENT("MODIFIED", POD_OF("web-1", "u1", "22", "")));
     expect_pods(w, "u2 ");
 }
@@ -329,12 +329,12 @@ static void test_short_watches(void **state)
     end(&w->script, HTTP_COMPLETE);
     expect_failure(w, "as soon as it began", NULL);
     respond(&w->script, 200, 0);
-    assert_int_equal(w->health, POD_WATCH_FAILING); /* it has proved nothing */
+    assert_int_equal(w->health, POD_WATCH_FAILING); /* a short watch does not make it live */
     expect_timer(&w->script, SPAN_SEC(1));
     assert_int_equal(w->health, POD_WATCH_LIVE);
 }
 
-/* The pods of a new round do not show that the next one would come further. */
+/* The pods of a new round do not prove that the next watch lasts longer. */
 static void test_short_watches_with_events(void **state)
 {
     struct world *w = *state;
@@ -409,7 +409,7 @@ static void test_credentials_are_refused(void **state)
     assert_int_equal(w->health, POD_WATCH_LIVE);
 }
 
-/* At first it may come soon; later it is the administrator's will. */
+/* The right may be granted soon after the start; later only by an operator. */
 static void test_forbidden(void **state)
 {
     static const span_us waits[] = {SPAN_MS(800),   SPAN_MS(1600), SPAN_MS(3200), SPAN_MS(6400),

@@ -71,7 +71,7 @@ static void test_rounds(void **state)
     pods_begin_round(&pods);
     pods_put(&pods, make(2));
     pods_put(&pods, make(3));
-    assert_true(has(&pods, 1)); /* it may come yet */
+    assert_true(has(&pods, 1)); /* the round has not ended */
     pods_end_round(&pods);
     assert_false(has(&pods, 1));
     assert_true(has(&pods, 2));
@@ -79,7 +79,7 @@ static void test_rounds(void **state)
     pods_deinit(&pods);
 }
 
-/* What did not come again makes room for what comes. */
+/* A pod that did not come again makes room for a new one. */
 static void test_limit(void **state)
 {
     struct pods pods;

@@ -16,7 +16,7 @@ struct world {
     mono_us content_received_at;
 };
 
-/* ---- the world */
+/* ---- the reflector's surroundings */
 
 static const struct watch_io script_io = SCRIPT_IO;
 
@@ -81,7 +81,7 @@ static int world_teardown(void **state)
 
     w->subscription = store_unsubscribe(w->subscription);
     assert_null(w->reflector);
-    script_expect_idle(&w->script);
+    script_expect_freed(&w->script);
     store_free(w->store);
     free(w);
     return 0;
@@ -89,7 +89,7 @@ static int world_teardown(void **state)
 
 /* ---- what the API server sends */
 
-/* A secret in JSON with one key, whose value stands there as base64. */
+/* A Secret in JSON with one key; its value in base64. */
 #define SECRET_OF(namespace, name, version, value)                                                 \
     "{\"kind\":\"Secret\",\"apiVersion\":\"v1\",\"metadata\":{\"name\":\"" name                    \
     "\",\"namespace\":\"" namespace "\",\"uid\":\"u1\",\"resourceVersion\":\"" version             \
@@ -117,7 +117,7 @@ static int world_teardown(void **state)
 #define TWO   "dHdv"     /* "two" */
 #define THREE "dGhyZWU=" /* "three" */
 
-/* ---- what is expected */
+/* ---- expectations */
 
 #define BASE_PATH "/api/v1/namespaces/default/secrets?fieldSelector=metadata.name%3Ddb"
 
@@ -241,7 +241,7 @@ static void test_object_becomes_immutable(void **state)
     struct world *w = *state;
 
     begin_watching(w);
-    reflector_refresh(w->reflector); /* does nothing to what is watched */
+    reflector_refresh(w->reflector); /* no effect while watching */
     expect_state(&w->script, "watching");
     send_body(&w->script,
               EVENT("MODIFIED", IMMUTABLE("6", TWO)) EVENT("DELETED", IMMUTABLE("7", TWO)));
@@ -307,7 +307,7 @@ static void test_events(void **state)
     expect_watch(w, "10");
 }
 
-/* MODIFIED of what is not there is an upsert (J5), and so is ADDED of what is. */
+/* MODIFIED of a missing object is an upsert (J5), and so is ADDED of an existing one. */
 static void test_events_are_upserts(void **state)
 {
     struct world *w = *state;
@@ -350,7 +350,7 @@ static void test_bookmarks_move_the_cursor(void **state)
     expect_watch(w, "70");
 }
 
-/* J5: what is not ours is passed over, and moves the cursor if it is of our kind at least. */
+/* J5: events of other objects are ignored; those of the same kind move the cursor. */
 static void test_foreign_events(void **state)
 {
     struct world *w = *state;
@@ -407,7 +407,7 @@ static void test_clean_close(void **state)
     assert_int_equal(w->n_changes, n_changes); /* no notification */
 }
 
-/* J12: as a close; what had come of a frame is forgotten. */
+/* J12: as a close; an incomplete event is dropped. */
 static void test_truncated_frame(void **state)
 {
     struct world *w = *state;
@@ -436,7 +436,7 @@ static void test_broken_connection(void **state)
     end(&w->script, HTTP_REFUSED);
     expect_source(w, STORE_SOURCE_FAILING, "the wire was cut");
     expect_timer(&w->script, BACKOFF_FIRST);
-    expect_list(w, "5"); /* the server may have come back without what the cursor stands for */
+    expect_list(w, "5"); /* the server may have lost the cursor's version */
     answer(&w->script, 200, LIST("5", SECRET("3", ONE)));
     expect_watch(w, "5");
     respond(&w->script, 200, 0);
@@ -457,7 +457,7 @@ static void test_return_is_spread(void **state)
         pass(&w->script, SPAN_SEC(20));
         w->script.random = cases[i].random;
         end(&w->script, HTTP_FAILED);
-        expect_source(w, STORE_SOURCE_LIVE, ""); /* nothing is wrong yet */
+        expect_source(w, STORE_SOURCE_LIVE, ""); /* no failure yet */
         w->script.random = 0;
         expect_timer(&w->script, cases[i].wait);
         expect_watch(w, "5");
@@ -559,7 +559,7 @@ static void test_bad_events(void **state)
     assert_int_equal(w->n_changes_of_content, 1); /* J13 */
 }
 
-/* What comes after an ERROR in the same piece is not looked at. */
+/* Events after an ERROR in the same piece are ignored. */
 static void test_events_after_error(void **state)
 {
     struct world *w = *state;
@@ -615,7 +615,7 @@ static void expect_next(struct world *w, enum next next)
     }
 }
 
-/* A request is under way; refuse it, and see what the next one is. */
+/* Refuse the request under way, and check the next one. */
 static void refuse(struct world *w, const struct refusal *refusal)
 {
     if (refusal->status != 0)
@@ -765,7 +765,7 @@ static void test_forbidden_at_first_contact(void **state)
     expect_source(w, STORE_SOURCE_LIVE, "");
 }
 
-/* The right goes while it is watched, and comes back for the same object. */
+/* The right is withdrawn while it is watched, and granted again for the same object. */
 static void test_rights_withdrawn(void **state)
 {
     struct world *w = *state;
@@ -778,7 +778,7 @@ static void test_rights_withdrawn(void **state)
     assert_true(store_peek(w->subscription)->is_forbidden);
     expect_content(w, STORE_PRESENT, "one");
     expect_timer(&w->script, BACKOFF_FIRST);
-    end(&w->script, HTTP_FAILED); /* says nothing about it */
+    end(&w->script, HTTP_FAILED); /* no information about rights */
     assert_true(store_peek(w->subscription)->is_forbidden);
     expect_timer(&w->script, 2 * BACKOFF_FIRST);
     answer(&w->script, 200, LIST("5", SECRET("3", ONE)));
@@ -788,7 +788,7 @@ static void test_rights_withdrawn(void **state)
     assert_int_equal(w->n_changes_of_content, 1);
 }
 
-/* The watch that runs is cut short, and those that follow are short. */
+/* The current watch ends early, and the next ones are short. */
 static void test_rights_are_checked(void **state)
 {
     struct world *w = *state;
@@ -981,7 +981,7 @@ static void test_new_token_is_there_already(void **state)
     assert_int_equal(w->script.n_requests, 2);
 }
 
-/* The subscriber goes as soon as it hears of the refused token. */
+/* The subscriber unsubscribes when it is notified of the refused token. */
 static void test_leaves_at_refused_token(void **state)
 {
     struct world *w = *state;
@@ -1006,7 +1006,7 @@ static void test_no_news_of_credentials(void **state)
 
 /* ---- the past */
 
-/* Step back into a list that is said to be not older than 5. */
+/* A list that should not be older than 5, but is. */
 static void begin_relist(struct world *w)
 {
     begin_watching(w);

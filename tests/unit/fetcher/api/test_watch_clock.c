@@ -53,7 +53,7 @@ static void run_until(struct fixture *f, unsigned n_elapsed)
         assert_true(sd_event_run(f->event, LATER) >= 0);
 }
 
-/* Until there is nothing to do for some times the timer's slack. */
+/* Until no event comes for several times the timer's slack. */
 static void run_due(struct fixture *f)
 {
     while (sd_event_run(f->event, SPAN_MS(5)) > 0)

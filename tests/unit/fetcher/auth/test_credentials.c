@@ -55,7 +55,7 @@ static void on_changed(void *userdata, const struct error *error)
     }
 }
 
-/* A path in the test's directory, good until slot @slot is used again. */
+/* A path in the test's directory, valid until slot @slot is used again. */
 static char *at(struct fixture *f, unsigned slot, const char *name)
 {
     snprintf(f->paths[slot], sizeof(f->paths[slot]), "%s/%s", f->dir, name);
@@ -79,7 +79,7 @@ static void rewrite(struct fixture *f, const char *name, const char *text)
     put(path, text, O_TRUNC);
 }
 
-/* The same by way of another file. */
+/* The same by a rename of another file. */
 static void replace(struct fixture *f, const char *name, const char *text)
 {
     char path[128], temporary[128];
@@ -310,7 +310,7 @@ static void test_atomic_writer(void **state)
     }
 }
 
-/* ---- files that are not there in full for a moment */
+/* ---- files that are incomplete for a moment */
 
 static void test_half_written(void **state)
 {
@@ -349,7 +349,7 @@ static void test_missing_for_a_moment(void **state)
     assert_int_equal(f->n_failed, 0);
 }
 
-/* One file of two is replaced: nothing fits until the other is. */
+/* One file of two is replaced: they do not belong together until the other is. */
 static void test_mismatch(void **state)
 {
     struct fixture *f = *state;
@@ -372,7 +372,7 @@ static void test_mismatch(void **state)
     assert_int_equal(f->n_failed, 0);
 }
 
-/* A directory that is taken away and comes back is found again. */
+/* A directory that is removed and made again is watched again. */
 static void test_directory_replaced(void **state)
 {
     struct fixture *f = *state;
@@ -388,7 +388,7 @@ static void test_directory_replaced(void **state)
     assert_string_equal(snapshot(f)->authorization, "Bearer dummy-two");
 }
 
-/* What lasts is reported, once, and so is its end. */
+/* A failure that lasts is reported once, and so is its end. */
 static void test_missing_for_long(void **state)
 {
     struct fixture *f = *state;
@@ -413,7 +413,7 @@ static void test_missing_for_long(void **state)
 
 /* ---- 401 */
 
-/* Writing through a mapping is no event for inotify, as little as what another machine writes. */
+/* Writing through a mapping causes no inotify event, like a write of another machine. */
 static void write_unnoticed(const char *path, const char *text)
 {
     _cleanup_(fd_closep) int fd = open(path, O_RDWR | O_CLOEXEC);
@@ -539,7 +539,7 @@ static void test_plugin_fails(void **state)
     assert_null(snapshot(f));
 }
 
-/* ---- what is refused at the start */
+/* ---- errors at the start */
 
 static void assert_refused(struct fixture *f, int code, const char *part, const char *path)
 {

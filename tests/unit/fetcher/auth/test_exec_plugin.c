@@ -87,7 +87,7 @@ static void assert_error_has(const struct fixture *f, const char *part)
         fail_msg("\"%s\" does not have \"%s\" in it", f->error.text, part);
 }
 
-/* What a script wrote to its file; to be freed. */
+/* The content of a script's file, the caller's. */
 static char *written(const struct fixture *f)
 {
     struct buf text = BUF_INIT(65536);
@@ -152,7 +152,7 @@ static void test_token(void **state)
     assert_int_equal(f->n_failed, 0);
 }
 
-/* Nothing to read, no descriptors but the standard ones, no blocked signals, its own group. */
+/* No input, standard descriptors only, no blocked signals, a process group of its own. */
 static void test_surroundings(void **state)
 {
     struct fixture *f = *state;
@@ -400,7 +400,7 @@ static void test_renew_in(void **state)
                      SPAN_SEC((span_us)365 * 86400));
 }
 
-/* ---- what they print */
+/* ---- output */
 
 #define STATUS(members)                                                                            \
     "{\"kind\":\"ExecCredential\",\"apiVersion\":\"" API "\",\"status\":{" members "}}"
@@ -515,7 +515,7 @@ int main(void)
     sigemptyset(&child);
     sigaddset(&child, SIGCHLD);
     sigprocmask(SIG_BLOCK, &child, NULL);
-    /* what a plug-in leaves behind comes to us, so that a test can see how it ended */
+    /* orphans of a plug-in become our children, so that a test can wait for them */
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -36,7 +36,7 @@ static void assert_has(const char *text, const char *part)
         fail_msg("\"%s\" does not have \"%s\" in it", text, part);
 }
 
-/* ---- what a good file says */
+/* ---- valid files */
 
 static void test_every_cluster_field(void **state)
 {
@@ -154,7 +154,7 @@ static void test_context_option_wins(void **state)
 static const struct {
     const char *cluster;
     const char *user;
-    const char *server; /* what comes out */
+    const char *server; /* the result */
 } servers[] = {
     {"server: http://localhost:8080/", "", "http://localhost:8080"},
     {"server: 'https://[fd00::1]:6443'", "", "https://[fd00::1]:6443"},
@@ -259,7 +259,7 @@ static void test_refused_clusters(void **state)
                                       refused_clusters[i].part};
         _cleanup_(freep) char *text = NULL;
 
-        /* a server without a scheme is the context's business, as the user matters too */
+        /* the context checks a server without a scheme, as the user's TLS settings decide */
         assert_true(asprintf(&text, USERS CONTEXTS CURRENT "clusters: [{name: c, cluster: {%s}}]\n",
                              refused_clusters[i].cluster) > 0);
         assert_refused(text, NULL,
@@ -363,7 +363,7 @@ static void test_empty(void **state)
 struct fixture {
     char dir[64];
     char home[80];
-    char path[128];   /* what at() returned last */
+    char path[128];   /* of at() */
     char *kubeconfig; /* $KUBECONFIG, or NULL */
     const char *service_host;
     struct kubeconfig_host host;
@@ -436,54 +436,6 @@ static int load(struct fixture *f, const char *file, const char *context,
 }
 
 #define WHOLE CLUSTERS USERS CONTEXTS CURRENT
-
-/* A place for a service account's token to be used: nothing of the user is left. */
-static void test_anonymous(void **state)
-{
-    static char some[] = "some", *names[] = {some, NULL};
-    const struct api_config config = {
-        .origin = some,
-        .server = some,
-        .tls_server_name = some,
-        .proxy_url = some,
-        .insecure_skip_tls_verify = true,
-        .certificate_authority = {.data = some, .file = some},
-        .client_certificate = {.data = some, .file = some},
-        .client_key = {.data = some, .file = some},
-        .token = some,
-        .token_file = some,
-        .username = some,
-        .password = some,
-        .impersonate_user = some,
-        .impersonate_groups = names,
-        .impersonate_uid = some,
-        .namespace = some,
-    };
-    struct api_config *dup = api_config_dup_anonymous(&config);
-
-    assert_non_null(dup);
-    assert_string_equal(dup->origin, "some");
-    assert_string_equal(dup->server, "some");
-    assert_string_equal(dup->tls_server_name, "some");
-    assert_string_equal(dup->proxy_url, "some");
-    assert_true(dup->insecure_skip_tls_verify);
-    assert_string_equal(dup->certificate_authority.data, "some");
-    assert_string_equal(dup->certificate_authority.file, "some");
-    assert_string_equal(dup->namespace, "some");
-    assert_null(dup->client_certificate.data);
-    assert_null(dup->client_certificate.file);
-    assert_null(dup->client_key.data);
-    assert_null(dup->client_key.file);
-    assert_null(dup->token);
-    assert_null(dup->token_file);
-    assert_null(dup->username);
-    assert_null(dup->password);
-    assert_null(dup->exec);
-    assert_null(dup->impersonate_user);
-    assert_null(dup->impersonate_groups);
-    assert_null(dup->impersonate_uid);
-    api_config_free(dup);
-}
 
 static void test_option_first(void **state)
 {
@@ -717,7 +669,6 @@ int main(void)
         cmocka_unit_test(test_refused_users),
         cmocka_unit_test(test_merge),
         cmocka_unit_test(test_empty),
-        cmocka_unit_test(test_anonymous),
         WITH_FILES(test_option_first),
         WITH_FILES(test_option_must_exist),
         WITH_FILES(test_relative_option),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which requests have to wait, for what, and over how many connections they go then. */
+/* Which requests wait, for what, and how many connections carry them. */
 #include "fetcher/http/client.h"
 
 #include <setjmp.h>
@@ -233,8 +233,8 @@ static int teardown(void **state)
 /* ---- connections */
 
 /*
- * The server allows fewer streams than we think. What does not fit waits for one more connection,
- * and does not open one each.
+ * The server allows fewer streams than assumed. Requests that do not fit wait for one connection,
+ * and do not open one each.
  */
 static void test_few_streams(void **state)
 {
@@ -258,7 +258,7 @@ static void test_few_streams(void **state)
     assert_int_equal(n_failed(f), 0);
 }
 
-/* What waits for room finds it when others end, too. */
+/* Requests that wait for room are sent when others end, too. */
 static void test_room_by_those_that_end(void **state)
 {
     struct fixture *f = *state;
@@ -289,7 +289,7 @@ static void test_slow_server(void **state)
     while (f->n_sent < UNANSWERED_MAX)
         run(f);
     assert_int_equal(stats_of(f)->n_waiting, 10);
-    for (unsigned i = 0; i < 11; i++) /* as good as an answer */
+    for (unsigned i = 0; i < 11; i++) /* a response for each */
         f->items[i].request = http_request_free(f->items[i].request);
     run_until_done(f, &f->items[f->n - 1]);
     assert_int_equal(stats_of(f)->n_waiting, 0);
@@ -420,7 +420,7 @@ static void test_too_many_wait(void **state)
 
     connect_to(f, "http", f->plain.port);
     http_client_set_rate_limit(f->client, 1, 1);
-    for (unsigned i = 0; i < QUEUED_MAX + 1; i++) /* the first one goes */
+    for (unsigned i = 0; i < QUEUED_MAX + 1; i++) /* the first one is sent */
         begin(f, "/ok", true);
     assert_int_equal(stats_of(f)->n_waiting, QUEUED_MAX);
     assert_int_equal(try_begin(f, "/ok", true, &e), -EAGAIN);

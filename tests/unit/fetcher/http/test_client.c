@@ -30,7 +30,7 @@ struct fixture {
 
 enum moment { THEN_NEVER, THEN_AT_RESPONSE, THEN_AT_BODY, THEN_AT_END };
 
-/* One request, and what became of it. */
+/* One request and its outcome. */
 struct exchange {
     struct fixture *f;
     struct http_request *request;
@@ -40,7 +40,7 @@ struct exchange {
     bool is_done;
     enum http_outcome outcome;
     struct error error;
-    void (*then)(struct exchange *x); /* called at what the test chose; NULL: nothing */
+    void (*then)(struct exchange *x); /* called at an event that the test chose; NULL: none */
     enum moment when;
     struct exchange *other; /* for it */
 };
@@ -246,7 +246,7 @@ static void run_until_body(struct exchange *x, const char *text)
         assert_true(sd_event_run(x->f->event, UINT64_MAX) >= 0);
 }
 
-/* A whole exchange; its outcome is in @x, and to be given to finish(). */
+/* A complete exchange; @x has its outcome, and needs finish(). */
 static void exchange(struct exchange *x, struct fixture *f, const char *path)
 {
     begin(x, f, path);
@@ -282,7 +282,7 @@ static void trust_dummy(struct fixture *f)
     f->config.tls_server_name = name;
 }
 
-/* To the proxy; skips the test where there is none. */
+/* To the proxy; skips the test without one. */
 static void connect_http2(struct fixture *f)
 {
     if (f->proxy.pid == 0)
@@ -339,7 +339,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* ---- what is sent */
+/* ---- requests */
 
 static void test_headers(void **state)
 {
@@ -488,7 +488,7 @@ static void test_bad_configurations(void **state)
     assert_has(e.text, "line break");
 }
 
-/* ---- what comes back */
+/* ---- responses */
 
 static void test_bodies(void **state)
 {
@@ -584,7 +584,7 @@ static void test_statistics(void **state)
         finish(&x[i]);
 }
 
-/* ---- what goes wrong */
+/* ---- failures */
 
 static void test_refused_connection(void **state)
 {
@@ -617,7 +617,7 @@ static void test_unknown_host(void **state)
     finish(&x);
 }
 
-/* It is asked for a tunnel, and refuses; then it is not even there. */
+/* The proxy refuses a tunnel; then it does not run. */
 static void test_proxy(void **state)
 {
     char proxy[64];
@@ -725,7 +725,7 @@ static void test_wrong_name(void **state)
     finish(&x);
 }
 
-/* The certificate's name is looked for, and the server's address is what Host says. */
+/* TLS verifies tls-server-name, and Host has the server's address. */
 static void test_tls_server_name(void **state)
 {
     char host[64];
@@ -924,7 +924,7 @@ static void test_http2(void **state)
     finish(&y);
 }
 
-/* Many at once, of all sizes, over one connection: nothing may get stuck in libcurl's buffers. */
+/* Many responses of all sizes on one connection: no byte may stay in libcurl's buffers. */
 static void test_http2_sharing(void **state)
 {
     struct fixture *f = *state;

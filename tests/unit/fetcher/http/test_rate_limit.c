@@ -33,9 +33,9 @@ static void burst_and_then_evenly(void **state)
         assert_int_equal(rate_limit_take(&limit, now), 0);
     assert_int_equal(rate_limit_take(&limit, now), SPAN_MS(100));
     assert_int_equal(rate_limit_take(&limit, now + SPAN_MS(60)),
-                     SPAN_MS(40)); /* asking costs nothing */
+                     SPAN_MS(40)); /* a refused request does not count */
     assert_int_equal(count(&limit, &now, SPAN_SEC(2)), 19);
-    now += SPAN_SEC(60); /* of nothing, which gives one burst back and no more */
+    now += SPAN_SEC(60); /* without requests, which allow one burst and no more */
     for (int i = 0; i < 5; i++)
         assert_int_equal(rate_limit_take(&limit, now), 0);
     assert_int_equal(rate_limit_take(&limit, now), SPAN_MS(100));
@@ -48,7 +48,7 @@ static void no_limit(void **state)
     rate_limit_init(&limit, 0, 0);
     for (int i = 0; i < 10000; i++)
         assert_int_equal(rate_limit_take(&limit, NOON), 0);
-    rate_limit_pause(&limit, NOON, SPAN_SEC(1)); /* but for what the server says */
+    rate_limit_pause(&limit, NOON, SPAN_SEC(1)); /* without a limit the server's pause counts */
     assert_int_equal(rate_limit_take(&limit, NOON + 1), SPAN_SEC(1) - 1);
     assert_int_equal(rate_limit_take(&limit, NOON + SPAN_SEC(1)), 0);
 }
@@ -61,7 +61,7 @@ static void evenly_after_a_rest(void **state)
     rate_limit_init(&limit, 10, 100);
     assert_int_equal(rate_limit_take(&limit, now), 0);
     rate_limit_pause(&limit, now, SPAN_SEC(7));
-    rate_limit_pause(&limit, now, SPAN_SEC(1)); /* a shorter one changes nothing */
+    rate_limit_pause(&limit, now, SPAN_SEC(1)); /* a shorter pause has no effect */
     assert_int_equal(rate_limit_take(&limit, now), SPAN_SEC(7));
     now += SPAN_SEC(7);
     assert_int_equal(rate_limit_take(&limit, now), 0);

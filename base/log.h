@@ -80,8 +80,9 @@ int log_trace_parse(const char *categories, unsigned *ret_mask, struct error *e)
 /* Thread: main, before any other thread runs. */
 void log_trace_set(unsigned mask);
 
-/* Read it through log_trace() only. */
+/* Read it through the macros below only. */
 extern unsigned log_trace_mask;
+#define log_trace_is_on(category) ((log_trace_mask & 1u << (category)) != 0)
 
 /* As log_write(), with the category's name in front of the pairs. Use the macro. */
 void log_trace_write(enum log_trace_category category, const char *message, ...)
@@ -90,6 +91,6 @@ void log_trace_write(enum log_trace_category category, const char *message, ...)
 /* Arguments are not evaluated unless the category is on. */
 #define log_trace(category, ...)                                                                   \
     do {                                                                                           \
-        if ((log_trace_mask & 1u << (category)) != 0)                                              \
+        if (log_trace_is_on(category))                                                             \
             log_trace_write(category, __VA_ARGS__, (char *)NULL);                                  \
     } while (0)

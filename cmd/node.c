@@ -17,6 +17,7 @@ int command_node(const struct invocation *invocation, int argc, char *argv[])
         code = command_failed(invocation, r == -EINVAL ? EXIT_USAGE : EXIT_FAILED, e.text);
     } else {
         log_setup(options.log_level, options.log_format, log_target_of_stderr());
+        log_trace_set(options.trace);
         if (node_run(&options, &e) < 0)
             code = command_failed(invocation, EXIT_FAILED, e.text);
     }

@@ -6,7 +6,8 @@
 #include <sys/uio.h>
 
 #include "base/cleanup.h"
-#include "base/util.h"
+#include "base/log.h"
+#include "fuse/request_counts.h"
 
 /* Source: the kernel's include/uapi/linux/fuse.h, as of the given version. */
 #define INIT_DIRECT_IO_ALLOW_MMAP                                                                  \
@@ -26,13 +27,35 @@ static void note_init(struct device_io *io, const struct fuse_in_header *header,
         io->offered = (in->flags | (uint64_t)in->flags2 << 32) & INIT_WANTED;
 }
 
+/* Names and content follow the headers and stay out of the trace. */
+static void trace_request(const struct fuse_in_header *header)
+{
+    log_trace(LOG_TRACE_FUSE, "request", "unique", LOG_NUM(header->unique), "kind",
+              request_kind_name(header->opcode), "node", LOG_NUM(header->nodeid), "pid",
+              LOG_NUM(header->pid));
+}
+
+static void trace_reply(const struct fuse_out_header *header)
+{
+    if (header->unique == 0) /* then the error is an enum fuse_notify_code */
+        log_trace(LOG_TRACE_FUSE, "notification", "code", LOG_NUM(header->error), "bytes",
+                  LOG_NUM(header->len));
+    else
+        log_trace(LOG_TRACE_FUSE, "reply", "unique", LOG_NUM(header->unique), "error",
+                  header->error != 0 ? strerror(-header->error) : NULL, "bytes",
+                  LOG_NUM(header->len));
+}
+
 static ssize_t io_read(int fd, void *buf, size_t len, void *userdata)
 {
     const struct fuse_in_header *header = buf;
     ssize_t n = read(fd, buf, len);
 
-    if (n >= (ssize_t)sizeof(*header) && header->opcode == FUSE_INIT)
-        note_init(userdata, header, (size_t)n);
+    if (n >= (ssize_t)sizeof(*header)) {
+        trace_request(header);
+        if (header->opcode == FUSE_INIT)
+            note_init(userdata, header, (size_t)n);
+    }
     return n;
 }
 
@@ -56,6 +79,7 @@ static ssize_t io_writev(int fd, struct iovec *iov, int count, void *userdata)
     struct device_io *io = userdata;
     const struct fuse_out_header *header = iov[0].iov_base;
 
+    trace_reply(header);
     if (io->init_unique == 0 || header->unique != io->init_unique)
         return writev(fd, iov, count);
     io->init_unique = 0;

@@ -82,6 +82,24 @@ static void old_move(struct publish_entry *e, enum old_state state)
     e->old = state;
 }
 
+const char *publish_action_name(enum publish_action action)
+{
+    static const char *const names[] = {
+        [PUBLISH_ACTION_WAIT] = "wait",
+        [PUBLISH_ACTION_PROBE] = "probe",
+        [PUBLISH_ACTION_REMOVE] = "remove",
+        [PUBLISH_ACTION_BIND] = "bind",
+        [PUBLISH_ACTION_COMMIT] = "commit",
+        [PUBLISH_ACTION_SCAN] = "scan",
+        [PUBLISH_ACTION_PUBLISH] = "publish",
+        [PUBLISH_ACTION_CATCH_UP] = "catch-up",
+        [PUBLISH_ACTION_REQUEST_SCAN] = "request-scan",
+        [PUBLISH_ACTION_CLEAN] = "clean",
+    };
+
+    return names[action];
+}
+
 void publish_queue_init(struct publish_queue *queue, bool needs_scan)
 {
     *queue = (struct publish_queue){.needs_scan = needs_scan};

@@ -81,6 +81,9 @@ struct publish_entry {
     struct list cleaning;
 };
 
+/* "publish", "clean". Return: a constant. */
+const char *publish_action_name(enum publish_action action);
+
 /* @needs_scan: see struct publish_queue */
 void publish_queue_init(struct publish_queue *queue, bool needs_scan);
 void publish_entry_init(struct publish_entry *entry);

@@ -48,14 +48,21 @@ static const char *const opcode_names[] = {
     [REQUEST_KINDS - 1] = "other",
 };
 
+static size_t kind_of(uint32_t opcode)
+{
+    return opcode < REQUEST_KINDS && opcode_names[opcode] != NULL ? opcode : REQUEST_KINDS - 1;
+}
+
+const char *request_kind_name(uint32_t opcode)
+{
+    return opcode_names[kind_of(opcode)];
+}
+
 void request_counters_count(struct request_counters *counters, const void *request, size_t len)
 {
     const struct fuse_in_header *header = request;
-    size_t kind = REQUEST_KINDS - 1;
+    size_t kind = len >= sizeof(*header) ? kind_of(header->opcode) : REQUEST_KINDS - 1;
 
-    if (len >= sizeof(*header) && header->opcode < REQUEST_KINDS &&
-        opcode_names[header->opcode] != NULL)
-        kind = header->opcode;
     atomic_fetch_add_explicit(&counters->n[kind], 1, memory_order_relaxed);
 }
 

@@ -16,6 +16,9 @@ struct request_counters {
     atomic_uint_least64_t n[REQUEST_KINDS];
 };
 
+/* @opcode: FUSE_*. Return: a constant, as in the status; "other" for an unknown one. */
+const char *request_kind_name(uint32_t opcode);
+
 /* @request, @len: as read from the device */
 void request_counters_count(struct request_counters *counters, const void *request, size_t len);
 

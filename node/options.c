@@ -38,6 +38,7 @@ enum option_code {
     OPTION_METRICS,
     OPTION_LOG_LEVEL,
     OPTION_LOG_FORMAT,
+    OPTION_TRACE,
     OPTION_VERBOSITY,
 };
 
@@ -59,6 +60,7 @@ static const struct option long_options[] = {
     {"metrics-bind-address", required_argument, NULL, OPTION_METRICS},
     {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
     {"log-format", required_argument, NULL, OPTION_LOG_FORMAT},
+    {"trace", required_argument, NULL, OPTION_TRACE},
     {"v", required_argument, NULL, OPTION_VERBOSITY},
     {"help", no_argument, NULL, OPTION_HELP},
     {NULL, 0, NULL, 0},
@@ -105,6 +107,8 @@ void node_options_help(const char *program)
            "                               (default: 127.0.0.1:9811; 0 for none)\n"
            "      --log-level LEVEL        error, warn, info (default) or debug\n"
            "      --log-format FORMAT      text (default) or json\n"
+           "      --trace CATEGORIES       log each step of these: fuse, grpc, http, node,\n"
+           "                               publisher, reflector, store, volume; comma-separated\n"
            "      --v N                    the same in numbers: 0 to 3 is info, more is debug\n"
            "  -h, --help                   show this help\n",
            program);
@@ -197,6 +201,7 @@ static int set_word(int r, const char *what, const char *value, struct error *e)
 static int set_option(void *userdata, int option, const char *value, struct error *e)
 {
     struct node_options *o = userdata;
+    int r;
 
     assert(value != NULL || option == OPTION_HELP); /* the only one without a value */
     switch (option) {
@@ -243,6 +248,9 @@ static int set_option(void *userdata, int option, const char *value, struct erro
     case OPTION_LOG_FORMAT:
         return set_word(log_format_parse(value, &o->log_format), "log-format takes text or json",
                         value, e);
+    case OPTION_TRACE:
+        r = log_trace_parse(value, &o->trace, e);
+        return r < 0 ? error_prefix(e, r, "--trace") : 0;
     case OPTION_VERBOSITY:
         return set_verbosity(o, value, e);
     case OPTION_HELP:

@@ -21,6 +21,7 @@ struct node_options {
     const char *metrics_address;
     enum log_level log_level;
     enum log_format log_format;
+    unsigned trace; /* for log_trace_set() */
     bool wants_help;
 
     const char *config_file; /* NULL: none */

@@ -16,6 +16,7 @@ int command_exec(const struct invocation *invocation, int argc, char *argv[])
         exec_options_help(invocation->program);
     } else {
         log_setup(options.from.log_level, options.from.log_format, log_target_of_stderr());
+        log_trace_set(options.from.trace);
         code = exec_run(&options, &e);
         if (e.text[0] != '\0') /* the code may be a shell's 126 or 127 */
             code = command_failed(invocation, (enum exit_code)code, e.text);

@@ -264,5 +264,6 @@ int mount_run(const struct mount_options *options, struct background *background
     if (r < 0)
         return r;
     log_setup(options->from.log_level, options->from.log_format, log_target_of_stderr());
+    log_trace_set(options->from.trace);
     return daemon_run(&m.daemon, &ops, NULL, e);
 }

@@ -35,6 +35,8 @@ static int set_manifests(struct source_options *o, const char *path, struct erro
 
 int source_options_set(struct source_options *o, int option, const char *value, struct error *e)
 {
+    int r;
+
     switch (option) {
     case SOURCE_OPTION_NAMESPACE:
         o->namespace = value;
@@ -62,6 +64,9 @@ int source_options_set(struct source_options *o, int option, const char *value, 
             return 0;
         return error_set(e, -EINVAL, "invalid --log-format \"%.32s\", expected one of: text, json",
                          value);
+    case SOURCE_OPTION_TRACE:
+        r = log_trace_parse(value, &o->trace, e);
+        return r < 0 ? error_prefix(e, r, "--trace") : 0;
     default:
         return error_set(e, -EINVAL, "unknown option");
     }

@@ -21,6 +21,7 @@ struct source_options {
     span_us wait;
     enum log_level log_level;
     enum log_format log_format;
+    unsigned trace; /* for log_trace_set() */
 };
 
 /* Codes for getopt_long(3); a command's own codes begin at SOURCE_OPTION_END. */
@@ -32,6 +33,7 @@ enum source_option {
     SOURCE_OPTION_WAIT,
     SOURCE_OPTION_LOG_LEVEL,
     SOURCE_OPTION_LOG_FORMAT,
+    SOURCE_OPTION_TRACE,
     SOURCE_OPTION_END,
 };
 
@@ -44,7 +46,8 @@ enum source_option {
     {"manifests", required_argument, NULL, SOURCE_OPTION_MANIFESTS},                               \
     {"wait", required_argument, NULL, SOURCE_OPTION_WAIT},                                         \
     {"log-level", required_argument, NULL, SOURCE_OPTION_LOG_LEVEL},                               \
-    {"log-format", required_argument, NULL, SOURCE_OPTION_LOG_FORMAT}
+    {"log-format", required_argument, NULL, SOURCE_OPTION_LOG_FORMAT},                             \
+    {"trace", required_argument, NULL, SOURCE_OPTION_TRACE}
 /* clang-format on */
 
 /* For a command's --help. */
@@ -59,7 +62,9 @@ enum source_option {
     "                          0 to fail at the first answer, or \"forever\"\n"
 #define SOURCE_OPTIONS_LOG_HELP                                                                    \
     "      --log-level LEVEL   error, warn, info (default) or debug\n"                             \
-    "      --log-format FORMAT text (default) or json\n"
+    "      --log-format FORMAT text (default) or json\n"                                           \
+    "      --trace CATEGORIES  log each step of these: fuse, http, publisher, reflector,\n"        \
+    "                          store, volume; comma-separated\n"
 
 #define SOURCE_OPTIONS_INIT                                                                        \
     (struct source_options)                                                                        \

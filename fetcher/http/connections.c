@@ -30,6 +30,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "fetcher/http/curl_quirks.h"
 
 /* With request.c's keepalive options, a peer that does not answer is noticed after 25 s. */
@@ -94,6 +95,8 @@ curl_socket_t http_connections_open(void *userdata, curlsocktype purpose,
     c->inode = curl_quirks_socket_inode(c->fd);
     list_append(&connections->list, &c->link);
     connections->n_open++;
+    log_trace(LOG_TRACE_HTTP, "connection opened", "fd", LOG_NUM(c->fd), "open",
+              LOG_NUM(connections->n_open));
     return c->fd;
 }
 
@@ -106,6 +109,8 @@ int http_connections_close(void *userdata, curl_socket_t fd)
         if (c->fd == fd) {
             connections->streams_max = HTTP_STREAMS_PER_CONNECTION;
             mark_closed(c);
+            log_trace(LOG_TRACE_HTTP, "connection closed", "fd", LOG_NUM(fd), "open",
+                      LOG_NUM(connections->n_open));
             break;
         }
     }

@@ -65,6 +65,15 @@ static const char *protocol_name(long version)
     }
 }
 
+/* For traces: what follows the server's URL, which names objects. NULL if unknown. */
+static const char *path_of(const struct http_request *request)
+{
+    const char *url = NULL;
+
+    curl_easy_getinfo(request->easy, CURLINFO_EFFECTIVE_URL, &url);
+    return url != NULL ? str_after(url, request->transport->base_url) : NULL;
+}
+
 /* The head of a response is complete. */
 static void request_on_response(struct http_request *request)
 {
@@ -99,6 +108,8 @@ static void request_on_response(struct http_request *request)
                          response.retry_after < PAUSE_MAX ? response.retry_after : PAUSE_MAX);
     t->stats.protocol = protocol_name(version);
     http_stats_count(&t->stats, response.status);
+    log_trace(LOG_TRACE_HTTP, "response", "path", path_of(request), "status", LOG_NUM(status),
+              "protocol", t->stats.protocol);
     request->handler->on_response(request->userdata, &response);
 }
 
@@ -116,6 +127,8 @@ static int request_on_sent(void *userdata, char *address, char *local_address, i
     list_append(&t->sent, &request->link);
     http_connection_release(request->connection);
     request->connection = http_connections_acquire(&t->connections, local_port);
+    log_trace(LOG_TRACE_HTTP, "request sent", "path", path_of(request), "localPort",
+              LOG_NUM(local_port));
     if (request->on_sent != NULL)
         request->on_sent(request->userdata);
     return request->handler != NULL ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
@@ -264,6 +277,9 @@ enum http_outcome http_request_end(struct http_request *request, CURLcode code,
 
     if (request->easy != NULL)
         curl_easy_getinfo(request->easy, CURLINFO_OS_ERRNO, &os_error);
+    if (request->easy != NULL)
+        log_trace(LOG_TRACE_HTTP, "request ended", "path", path_of(request), "error",
+                  code != CURLE_OK ? curl_easy_strerror(code) : NULL);
     http_request_withdraw(request);
     if (!request->has_response) {
         http_stats_count(&t->stats, 0);

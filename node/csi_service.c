@@ -15,9 +15,8 @@
  * periodically with requiresRepublish. Such a call only checks that the mount is still the topmost
  * one at the target, which asks no file system, and takes over the newest service account token.
  *
- * Unpublish detaches the topmost mounts of the target, removes its directory, and then the volume;
- * parts that are gone already are no error (S10, S11). vol_data.json beside the target is the
- * kubelet's (S7).
+ * Unpublish detaches all mounts of the target, removes its directory, and then the volume. What is
+ * gone already is no error (S10, S11). vol_data.json beside the target is the kubelet's (S7).
  */
 #include "node/csi_service.h"
 

@@ -466,8 +466,8 @@ static void test_volume_names(void **state)
         "/var/lib/kubelet/pods/u/volumes/kubernetes.io~csi/creds/mount/x",
         "/var/lib/kubelet/pods/u/volumes/kubernetes.io~csi//mount",
         "/var/lib/kubelet/pods/u/volumes/kubernetes.io~secret/creds/mount",
-        "/volumes/kubernetes.io~csi/"
-        "a23456789-123456789-123456789-123456789-123456789-123456789-1234/mount",
+        ("/volumes/kubernetes.io~csi/"
+         "a23456789-123456789-123456789-123456789-123456789-123456789-1234/mount"),
     };
     char name[NODE_PODS_VOLUME_NAME_SIZE];
 

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which events are posted on a volume. The test replaces pod_events.c, which limits them. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+
+#include "node/volume_events.h"
+
+struct fixture {
+    struct store *store;
+    struct volume_spec *spec;
+    struct source source;
+    struct identity identity;
+    struct node_volume volume;
+    struct node_volume_events *events;
+    bool certificates[1];
+};
+
+/* ---- pod events */
+
+static char posted[512]; /* "VolumeHeld!prod/web-0: MESSAGE; ", "!" for a warning */
+static const struct source *forgotten;
+
+int pod_events_new(const struct pod_events_options *options, struct pod_events **ret_events)
+{
+    *ret_events = (void *)posted; /* opaque */
+    return 0;
+}
+
+struct pod_events *pod_events_free(struct pod_events *events)
+{
+    return NULL;
+}
+
+void pod_events_post(struct pod_events *events, struct source *source,
+                     const struct pod_event *event, mono_us now)
+{
+    size_t len = strlen(posted);
+
+    snprintf(posted + len, sizeof(posted) - len, "%s%s%s/%s: %s\n", event->reason,
+             event->is_warning ? "!" : " ", event->namespace, event->pod, event->message);
+}
+
+void pod_events_forget(struct pod_events *events, const struct source *source)
+{
+    forgotten = source;
+}
+
+const char *pod_event_result_name(enum pod_event_result result)
+{
+    return "";
+}
+
+static void expect(const char *events)
+{
+    assert_string_equal(posted, events);
+    posted[0] = '\0';
+}
+
+/* ---- the source and the volume */
+
+static int watch(void *userdata, const struct object_key *key, struct error *e)
+{
+    return 0;
+}
+
+static void unwatch(void *userdata, const struct object_key *key)
+{
+}
+
+static void count(const struct source *source, struct source_counts *ret_counts)
+{
+}
+
+static const struct object_key key = {.kind = OBJECT_SECRET, .namespace = "prod", .name = "db"};
+
+static void put(struct fixture *f)
+{
+    const struct object like = {.key = key, .uid = "u", .resource_version = "1"};
+    const struct object_input input = {.key = "k", .text = "v", .len = 1};
+    struct object *object = NULL;
+
+    assert_int_equal(object_new(&like, &input, 1, &object, NULL), 0);
+    store_put(f->store, object, clock_mono());
+}
+
+static void on_payload(void *userdata, struct payload *payload, mono_us received_at)
+{
+}
+
+static void on_state(void *userdata)
+{
+}
+
+static int setup(void **state)
+{
+    static const struct source_ops api = {.store = {.watch = watch, .unwatch = unwatch},
+                                          .count = count};
+    static const struct volume_callbacks callbacks = {.payload = on_payload, .state = on_state};
+    static char namespace[] = "prod", pod[] = "web-0";
+    const struct node_volume_events_options options = {.driver_name = "d", .node_id = "n"};
+    struct fixture *f = calloc(1, sizeof(*f));
+    struct volume_source *member;
+    struct published *p;
+
+    assert_non_null(f);
+    posted[0] = '\0';
+    assert_int_equal(node_volume_events_new(&options, &f->events), 0);
+    assert_int_equal(store_new(&f->store), 0);
+    store_set_source(f->store, &api.store, f);
+    assert_int_equal(volume_spec_new(VOLUME_SECRET, &f->spec), 0);
+    assert_int_equal(volume_spec_add_source(f->spec, OBJECT_SECRET, "db", &member), 0);
+    f->source.ops = &api;
+    f->identity.source = &f->source;
+    f->volume = (struct node_volume){.namespace = namespace,
+                                     .pod = pod,
+                                     .spec = f->spec,
+                                     .identity = &f->identity,
+                                     .was_mounted = true};
+    p = &f->volume.published;
+    p->options = (struct published_options){
+        .store = f->store, .spec = f->spec, .namespace = namespace, .pod = pod};
+    p->state = PUBLISHED_READY;
+    p->logged_certificates = f->certificates;
+    assert_int_equal(
+        volume_new(f->store, f->spec, "prod", &callbacks, f, &f->volume.published.volume, NULL), 0);
+    put(f);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+
+    node_volume_events_free(f->events);
+    volume_free(f->volume.published.volume);
+    volume_spec_free(f->spec);
+    store_free(f->store);
+    free(f);
+    return 0;
+}
+
+/* ---- tests */
+
+static void test_stale_volume_is_held_and_current_again(void **state)
+{
+    struct fixture *f = *state;
+
+    node_volume_events_check(f->events, &f->volume);
+    expect("");
+    store_remove(f->store, &key, clock_mono());
+    node_volume_events_check(f->events, &f->volume);
+    expect("VolumeHeld!prod/web-0: secret/prod/db: secret \"db\" not found in namespace "
+           "\"prod\"; the last content stays readable\n");
+    node_volume_events_check(f->events, &f->volume);
+    expect("");
+    put(f);
+    node_volume_events_check(f->events, &f->volume);
+    expect("VolumeCurrent prod/web-0: secret/prod/db: it is up to date again\n");
+}
+
+static void test_failed_update(void **state)
+{
+    struct fixture *f = *state;
+
+    f->volume.published.state = PUBLISHED_AWAITING_RETRY;
+    node_volume_events_check(f->events, &f->volume);
+    expect("VolumeUpdateFailed!prod/web-0: secret/prod/db: update failed, retrying; the last "
+           "content stays readable\n");
+    f->volume.published.state = PUBLISHED_READY;
+    node_volume_events_check(f->events, &f->volume);
+    expect("VolumeCurrent prod/web-0: secret/prod/db: it is up to date again\n");
+}
+
+/* The end of the first of two conditions is no event. */
+static void test_current_after_the_last_condition(void **state)
+{
+    struct fixture *f = *state;
+
+    f->volume.published.state = PUBLISHED_AWAITING_RETRY;
+    f->certificates[0] = true;
+    node_volume_events_check(f->events, &f->volume);
+    assert_non_null(strstr(posted, "VolumeUpdateFailed!"));
+    assert_non_null(strstr(posted, "CertificateProblem!"));
+    posted[0] = '\0';
+    f->volume.published.state = PUBLISHED_READY;
+    node_volume_events_check(f->events, &f->volume);
+    expect("");
+    f->certificates[0] = false;
+    node_volume_events_check(f->events, &f->volume);
+    expect("VolumeCurrent prod/web-0: secret/prod/db: it is up to date again\n");
+}
+
+static void test_no_events(void **state)
+{
+    static const struct source_ops manifests = {.store = {.watch = watch, .unwatch = unwatch}};
+    struct fixture *f = *state;
+    const struct source_ops *api = f->source.ops;
+    char *pod = f->volume.pod;
+
+    store_remove(f->store, &key, clock_mono());
+    f->volume.was_mounted = false;
+    node_volume_events_check(f->events, &f->volume);
+    f->volume.was_mounted = true;
+    f->volume.pod = NULL;
+    node_volume_events_check(f->events, &f->volume);
+    f->volume.pod = pod;
+    f->source.ops = &manifests;
+    node_volume_events_check(f->events, &f->volume);
+    expect("");
+    assert_int_equal(f->volume.reported_events, 0);
+    f->source.ops = api;
+    node_volume_events_check(f->events, &f->volume);
+    assert_string_not_equal(posted, "");
+    node_volume_events_forget(f->events, &f->source);
+    assert_ptr_equal(forgotten, &f->source);
+}
+
+#define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_stale_volume_is_held_and_current_again),
+        TEST(test_failed_update),
+        TEST(test_current_after_the_last_condition),
+        TEST(test_no_events),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

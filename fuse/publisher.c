@@ -363,6 +363,8 @@ static void work(struct publisher *p, const struct publish_step *step)
 {
     struct publisher_volume *v = step->entry != NULL ? volume_of(step->entry) : NULL;
 
+    assert(v != NULL || step->action == PUBLISH_ACTION_WAIT ||
+           step->action == PUBLISH_ACTION_PROBE || step->action == PUBLISH_ACTION_SCAN);
     if (step->action != PUBLISH_ACTION_WAIT)
         trace(p,
               &(struct traced_step){.message = "step", .action = publish_action_name(step->action)},

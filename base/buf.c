@@ -39,6 +39,7 @@ int buf_add(struct buf *b, const void *bytes, size_t len)
 
     if (r < 0)
         return r;
+    assert(b->len + len < b->capacity);
     if (len > 0)
         memcpy(b->data + b->len, bytes, len);
     b->len += len;

@@ -28,6 +28,7 @@ const char *clock_rfc3339(struct timespec t, char buf[static CLOCK_RFC3339_SIZE]
 
     gmtime_r(&t.tv_sec, &utc);
     len = strftime(buf, CLOCK_RFC3339_SIZE, "%Y-%m-%dT%H:%M:%S", &utc);
+    assert(len > 0);
     snprintf(buf + len, CLOCK_RFC3339_SIZE - len, ".%03dZ", (int)(t.tv_nsec / 1000000) % 1000);
     return buf;
 }

@@ -106,6 +106,7 @@ static struct inode_watch *add_inode(struct dir_watch *w, int wd)
 
     if (inode == NULL)
         return NULL;
+    assert(wd >= 0 && find_inode(w, wd) == NULL);
     inode->wd = wd;
     list_append(&w->inodes, &inode->link);
     if (tsearch(inode, &w->by_wd, wd_compare) == NULL) {
@@ -266,6 +267,7 @@ int dir_watch_renew(struct dir_watch *watch, struct error *e)
     struct stat st;
     int r;
 
+    assert(watch->fd >= 0);
     watch->generation++;
     watch->dir_wd = -1;
     watch->dev = 0;

@@ -35,6 +35,7 @@ static inline void list_append(struct list *head, struct list *l)
 /* Take @l out of its list; it may be removed again, or appended to another list. */
 static inline void list_remove(struct list *l)
 {
+    assert(l->prev->next == l && l->next->prev == l);
     l->prev->next = l->next;
     l->next->prev = l->prev;
     list_init(l);

@@ -106,6 +106,7 @@ enum log_target log_target_of_stderr(void)
 
 void log_setup(enum log_level level, enum log_format format, enum log_target target)
 {
+    assert(level < ELEMENTS_OF(log_levels));
     log_state.level = level;
     log_state.format = format;
     atomic_store(&log_state.target, target);
@@ -399,6 +400,7 @@ void log_trace_write(enum log_trace_category category, const char *message, ...)
 {
     va_list args;
 
+    assert(category < LOG_TRACE_N_CATEGORIES);
     va_start(args, message);
     write_line(&trace_level, trace_categories[category], message, args);
     va_end(args);

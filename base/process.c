@@ -15,6 +15,7 @@ int process_run(const char *const argv[])
     pid_t pid;
     int status, r;
 
+    assert(argv[0] != NULL);
     sigemptyset(&none);
     posix_spawnattr_init(&attr);
     posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);

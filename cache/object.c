@@ -311,11 +311,14 @@ struct object *object_ref(struct object *object)
 struct object *object_unref(struct object *object)
 {
     struct counted *c;
+    unsigned n;
 
     if (object == NULL)
         return NULL;
     c = CONTAINER_OF(object, struct counted, object);
-    if (atomic_fetch_sub(c->n_refs, 1) == 1) {
+    n = atomic_fetch_sub(c->n_refs, 1);
+    assert(n > 0);
+    if (n == 1) {
         free(c->n_refs);
         secmem_free(c);
     }

@@ -225,6 +225,7 @@ int store_subscribe(struct store *store, const struct object_key *key, store_cha
     bool is_first = entry == NULL;
     int r;
 
+    assert(store->source != NULL);
     if (s != NULL && is_first)
         entry = entry_add(store, key);
     if (s == NULL || entry == NULL) {

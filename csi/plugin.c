@@ -94,6 +94,7 @@ static struct csi_call *call_new(struct csi_plugin *plugin, struct grpc_call *gr
 {
     struct csi_call *call;
 
+    assert(volume_id[0] != '\0');
     if (is_busy(plugin, volume_id)) {
         grpc_call_fail(grpc, GRPC_ABORTED,
                        "an earlier call for this volume is still in progress: try again");
@@ -347,8 +348,11 @@ struct csi_plugin *csi_plugin_free(struct csi_plugin *plugin)
     registration_free(plugin->registration);
     grpc_server_free(plugin->server);
     /* cancelled, and not answered by the program */
-    list_for_each_safe (call, tmp, &plugin->calls, link)
+    list_for_each_safe (call, tmp, &plugin->calls, link) {
+        assert(call->grpc == NULL);
         call_free(call);
+    }
+    assert(plugin->n_calls == 0);
     free(plugin);
     return NULL;
 }

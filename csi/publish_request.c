@@ -229,6 +229,7 @@ static int read_context(struct publish_request *request, const char *driver_name
         if (r < 0)
             return r;
     }
+    assert(request->view.n_attributes <= message->n_volume_context);
     return check_pod(&request->view, is_ephemeral, driver_name, e);
 }
 

@@ -173,6 +173,7 @@ static int create_server(struct registration *registration, struct error *e)
         .answered = on_answered,
     };
 
+    assert(registration->server == NULL);
     limits.connections = CONNECTIONS_MAX;
     return grpc_server_new(registration->event, &options, registration, &registration->server, e);
 }
@@ -182,6 +183,7 @@ static int on_next_attempt(sd_event_source *source, uint64_t now, void *userdata
     struct registration *registration = userdata;
     struct error e = ERROR_INIT;
 
+    assert(registration->state == REFUSED);
     registration->server = grpc_server_free(registration->server);
     if (create_server(registration, &e) < 0) {
         on_refused(registration);

@@ -88,6 +88,7 @@ int json_parse(const char *text, size_t len, cJSON **ret_json, struct error *e)
         return error_set_errno(e, -ENOMEM, "cannot parse the JSON");
     if (json == NULL)
         return error_set(e, -EINVAL, "invalid JSON at byte %zu", (size_t)(end - text));
+    assert(end > text && end <= text + len);
     while (end < text + len && strchr(" \t\r\n", *end) != NULL && *end != '\0')
         end++;
     if (end != text + len) {

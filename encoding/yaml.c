@@ -238,6 +238,7 @@ static bool frame_has_key(const struct frame *f)
 /* @value: consumed. @key: not in the mapping yet. */
 static int frame_add(struct builder *b, struct frame *f, const char *key, cJSON *value)
 {
+    assert(cJSON_IsObject(f->node));
     if (!cJSON_AddItemToObject(f->node, key, value)) {
         cJSON_Delete(value);
         return out_of_memory(b);
@@ -258,6 +259,7 @@ static int frame_set_key(struct builder *b, struct frame *f, cJSON *key, const y
 {
     int r = 0;
 
+    assert(f->key == NULL && !f->is_merging);
     if (is_container(key) || cJSON_IsNull(key))
         r = error_at(
             b, mark,
@@ -287,6 +289,7 @@ static int place_value(struct builder *b, cJSON *value, const yaml_mark_t *mark)
         return 0;
     }
     if (f->is_merging) {
+        assert(f->merge == NULL && f->key == NULL);
         f->is_merging = false;
         f->merge = value;
         return keep_value(b, value);
@@ -480,8 +483,10 @@ static int merge_all(struct builder *b, struct frame *f, const yaml_mark_t *mark
 static int on_close(struct builder *b, const yaml_event_t *event)
 {
     struct frame *f = &b->frames[b->depth - 1];
-    int r = f->merge != NULL ? merge_all(b, f, &event->start_mark) : 0;
+    int r;
 
+    assert(b->depth > 0);
+    r = f->merge != NULL ? merge_all(b, f, &event->start_mark) : 0;
     tdestroy(f->seen, keep_member);
     f->seen = NULL;
     assert(f->n_anchor <= b->n_anchors && f->key == NULL && !f->is_merging);
@@ -557,6 +562,7 @@ static int report_document(struct builder *b, yaml_document_fn *found, void *use
     struct yaml_document document = {.json = TAKE(b->root), .line = b->root_line};
     int r = 0;
 
+    assert(b->depth == 0);
     if (document.json != NULL && !cJSON_IsNull(document.json))
         r = found(userdata, &document);
     cJSON_Delete(document.json);

@@ -96,6 +96,7 @@ static bool parse_number(const char *text, size_t len, double *ret_number)
     for (const char *p = text; *p != '\0'; p++)
         if (*p != '_' || *text == '.')
             plain[n++] = *p;
+    assert(n < sizeof(plain));
     plain[n] = '\0';
     found = parse_integer(plain, ret_number) || parse_float(plain, ret_number);
     explicit_bzero(plain, sizeof(plain)); /* it may be a password */

@@ -103,6 +103,7 @@ static int builder_set(struct builder *b, struct variable v, struct error *e)
     struct variable *made = calloc(1, sizeof(*made));
     struct variable **found;
 
+    assert(v.object == NULL || v.expanded == NULL);
     v.shown.name = strdup(v.shown.name);
     if (made == NULL || v.shown.name == NULL) {
         free(made);

@@ -114,6 +114,7 @@ int env_spec_add(struct env_spec *spec, const struct env_source *source, struct 
     struct env_source *sources;
     int r = source->kind == ENV_LITERAL ? 0 : check_object(source, e);
 
+    assert(source->name != NULL && (source->kind == ENV_LITERAL) == (source->value != NULL));
     if (r == 0)
         r = check_name(source, spec->names, e);
     if (r < 0)

@@ -71,6 +71,7 @@ static void environment_compute(struct environment *n)
 {
     _cleanup_(env_freep) struct env *env = NULL;
 
+    assert(n->is_complete);
     n->error = ERROR_INIT;
     if (env_compute(n->spec, n->namespace, look_up, n, &env, &n->error) < 0) {
         environment_move(n, n->env != NULL ? ENVIRONMENT_STALE : ENVIRONMENT_WAITING);

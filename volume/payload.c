@@ -239,11 +239,14 @@ struct payload *payload_ref(struct payload *payload)
 struct payload *payload_unref(struct payload *payload)
 {
     struct counted *c;
+    unsigned n;
 
     if (payload == NULL)
         return NULL;
     c = CONTAINER_OF(payload, struct counted, payload);
-    if (atomic_fetch_sub(&c->n_refs, 1) == 1) {
+    n = atomic_fetch_sub(&c->n_refs, 1);
+    assert(n > 0);
+    if (n == 1) {
         files_release(c->files, payload->n_files);
         free(c);
     }

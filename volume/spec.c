@@ -112,6 +112,7 @@ int volume_spec_add_source(struct volume_spec *spec, enum object_kind kind, cons
         r = volume_text_set(&source.name, name);
     if (r < 0)
         return r;
+    assert(spec->n_sources < VOLUME_SOURCES_MAX);
     spec->sources[spec->n_sources] = source;
     *ret_source = &spec->sources[spec->n_sources++];
     return 0;
@@ -140,6 +141,7 @@ int volume_source_add_item(struct volume_source *source, const struct volume_ite
 
 const char *volume_spec_text(const struct volume_spec *spec, char buf[static VOLUME_TEXT_SIZE])
 {
+    assert(spec->kind == VOLUME_PROJECTED || spec->n_sources == 1);
     if (spec->kind == VOLUME_PROJECTED)
         snprintf(buf, VOLUME_TEXT_SIZE, "projected%s%.253s", spec->name != NULL ? "/" : "",
                  spec->name != NULL ? spec->name : "");
@@ -269,6 +271,7 @@ static int add_object(struct projection *p, const struct volume_source *source,
 {
     struct error fault;
 
+    assert(view->object != NULL && view->object->key.kind == source->kind);
     if (!is_of_type(p->spec, view->object)) {
         error_set(&fault, -EINVAL, "%s is of type %.128s, expected %.128s", OBJECT_TEXT(view),
                   view->object->type, p->spec->type);

@@ -81,6 +81,7 @@ static bool is_held_back(const struct member *m)
 
 static void member_set_object(struct member *m, struct object *object)
 {
+    assert(m->object == NULL || m->shown != NULL || m->volume->spec->holds_tls);
     object_unref(m->object);
     m->object = object_ref(object);
     if (tls_is_pair(object))
@@ -242,6 +243,7 @@ static void volume_start(struct volume *v)
 {
     mono_us received_at = 0;
 
+    assert(v->is_starting && v->payload == NULL);
     v->is_starting = false;
     members_update(v);
     for (size_t i = 0; i < v->spec->n_sources; i++) {

@@ -126,7 +126,7 @@ int command_unmount(const struct invocation *invocation, int argc, char *argv[])
     if (mounts_find(argv[optind], &entry, &e) < 0)
         return command_failed(invocation, EXIT_FAILED, e.text);
     /* the mount of a dead process can still be unmounted */
-    if (status_socket_connect(argv[optind], &status_fd, NULL) == 0)
+    if (status_socket_connect(argv[optind], false, &status_fd, NULL) == 0)
         process_fd = open_process(status_fd);
     if (unmount(argv[optind], lazily, &e) < 0)
         return command_failed(invocation, EXIT_FAILED, e.text);

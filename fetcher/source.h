@@ -26,6 +26,8 @@ struct source_ops {
     struct store_source store; /* watch and unwatch, with the struct source * as userdata */
     /* Add members to this source's object in a status document; no secrets. */
     int (*describe)(const struct source *source, cJSON *status);
+    /* Add what helps to debug the source; no secrets. NULL: nothing. Return: 0 or -ENOMEM. */
+    int (*debug)(const struct source *source, cJSON *status);
     /* NULL: no counters. */
     void (*count)(const struct source *source, struct source_counts *ret_counts);
     void (*free)(struct source *source);

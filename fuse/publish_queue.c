@@ -100,6 +100,31 @@ const char *publish_action_name(enum publish_action action)
     return names[action];
 }
 
+const char *publish_update_name(enum update_state state)
+{
+    static const char *const names[] = {
+        [UPDATE_IDLE] = "idle",
+        [UPDATE_BEGINNING] = "beginning",
+        [UPDATE_DRAINING] = "draining",
+        [UPDATE_COMMITTING] = "committing",
+    };
+
+    return names[state];
+}
+
+const char *publish_old_name(enum old_state state)
+{
+    static const char *const names[] = {
+        [OLD_NONE] = "none",
+        [OLD_AWAITS_READERS] = "awaits-readers",
+        [OLD_AWAITS_SCAN] = "awaits-scan",
+        [OLD_CLEANING] = "cleaning",
+        [OLD_AWAITS_NEXT_TRY] = "awaits-next-try",
+    };
+
+    return names[state];
+}
+
 void publish_queue_init(struct publish_queue *queue, bool needs_scan)
 {
     *queue = (struct publish_queue){.needs_scan = needs_scan};

@@ -81,8 +81,11 @@ struct publish_entry {
     struct list cleaning;
 };
 
-/* "publish", "clean". Return: a constant. */
+/* Names for traces and debugging, such as "publish", "idle", "awaits-readers". Return: a constant.
+ */
 const char *publish_action_name(enum publish_action action);
+const char *publish_update_name(enum update_state state);
+const char *publish_old_name(enum old_state state);
 
 /* @needs_scan: see struct publish_queue */
 void publish_queue_init(struct publish_queue *queue, bool needs_scan);

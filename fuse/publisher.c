@@ -786,6 +786,23 @@ struct publisher_mounted_parts publisher_mounted_parts(struct publisher_volume *
                                             .follow = p->writers.answers_open};
 }
 
+struct publisher_volume_state publisher_volume_state(const struct publisher_volume *volume)
+{
+    const struct publish_entry *entry = &volume->entry;
+    struct publisher *p = volume->publisher;
+
+    LOCK_GUARD(&p->lock);
+    return (struct publisher_volume_state){
+        .update = publish_update_name(entry->update),
+        .old = publish_old_name(entry->old),
+        .n_old = entry->n_old,
+        .is_submitted = !list_is_empty(&entry->submitted),
+        .is_binding = !list_is_empty(&entry->binding),
+        .is_behind = !list_is_empty(&entry->behind),
+        .is_active = p->active == volume,
+    };
+}
+
 void publisher_probe(struct publisher *publisher, publisher_probed_fn *probed, void *userdata)
 {
     struct publisher *p = publisher;

@@ -104,6 +104,18 @@ struct publisher_mounted_parts {
 };
 struct publisher_mounted_parts publisher_mounted_parts(struct publisher_volume *volume);
 
+/* A volume's place in the queue, for debugging; see publish_queue.h. Texts are constants. */
+struct publisher_volume_state {
+    const char *update;
+    const char *old;
+    unsigned n_old;    /* old generations, at most */
+    bool is_submitted; /* a payload waits */
+    bool is_binding;   /* a mount on the target waits */
+    bool is_behind;    /* live files wait for their next try */
+    bool is_active;    /* the thread works on the volume */
+};
+struct publisher_volume_state publisher_volume_state(const struct publisher_volume *volume);
+
 /*
  * Cancel the binding, if one is under way or not yet reported: bound() is not called any more. The
  * volume may have been mounted all the same. Waits while the thread works on the volume.

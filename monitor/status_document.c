@@ -233,6 +233,39 @@ int status_document_source(const struct source *source, const char *identity, cJ
     return r < 0 ? r : source->ops->describe(source, json);
 }
 
+/* ---- debugging */
+
+int status_document_debug_source(const struct source *source, cJSON *json)
+{
+    return source->ops->debug != NULL ? source->ops->debug(source, json) : 0;
+}
+
+static int add_queue(cJSON *debug, const struct publisher_volume *volume)
+{
+    const struct publisher_volume_state state = publisher_volume_state(volume);
+    cJSON *queue = cJSON_AddObjectToObject(debug, "queue");
+    int r = 0;
+
+    r |= json_add_text(queue, "update", state.update);
+    r |= json_add_text(queue, "oldGenerations", state.old);
+    r |= json_add_number(queue, "oldGenerationsMax", state.n_old);
+    r |= json_add_bool(queue, "payloadWaits", state.is_submitted);
+    r |= json_add_bool(queue, "bindWaits", state.is_binding);
+    r |= json_add_bool(queue, "liveFilesBehind", state.is_behind);
+    r |= json_add_bool(queue, "active", state.is_active);
+    return r;
+}
+
+int status_document_debug_volume(const struct published *published, cJSON *json)
+{
+    cJSON *debug = cJSON_AddObjectToObject(json, "debug");
+    int r = json_add_text(debug, "state", published_state_name(published));
+
+    if (published->publisher != NULL)
+        r |= add_queue(debug, published->publisher);
+    return r;
+}
+
 /* ---- the text */
 
 int status_document_print(cJSON *json_consumed, struct buf *text)

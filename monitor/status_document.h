@@ -40,5 +40,13 @@ int status_document_source(const struct source *source, const char *identity, cJ
 int status_document_volume(const struct published *published, const char *target,
                            const struct source *source, const char *identity, cJSON *json);
 
+/*
+ * What helps to debug, for a client that requests it: add the state of the reflectors to a source's
+ * object, and "debug" with the state of the publisher's queue to a volume's.
+ * Return: 0 or -ENOMEM.
+ */
+int status_document_debug_source(const struct source *source, cJSON *json);
+int status_document_debug_volume(const struct published *published, cJSON *json);
+
 /* Append an object as one line and free it. Return: 0; -ENOMEM, also for NULL; -EFBIG. */
 int status_document_print(cJSON *json_consumed, struct buf *text);

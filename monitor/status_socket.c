@@ -2,8 +2,10 @@
 #include "monitor/status_socket.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <sys/epoll.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -13,6 +15,9 @@
 #include "base/log.h"
 
 #define CLIENTS_MAX 32 /* people and scripts that request the status of one mount at once */
+
+/* Abstract names of clients that request the debugging members begin with this. */
+#define DEBUG_CLIENT "secretfs-status-debug-"
 
 struct status_socket {
     struct sockaddr_un address;
@@ -31,6 +36,7 @@ struct client {
     size_t n_sent; /* of the part */
     uint64_t cursor;
     bool has_more; /* parts to come */
+    bool is_debug; /* its name begins with DEBUG_CLIENT */
 };
 
 /* ---- where the socket is */
@@ -95,7 +101,7 @@ static int client_next_part(struct client *c)
 
     buf_reset(&c->part);
     c->n_sent = 0;
-    r = c->status->write(c->status->userdata, &c->cursor, &c->part);
+    r = c->status->write(c->status->userdata, c->is_debug, &c->cursor, &c->part);
     c->has_more = r == STATUS_MORE;
     /* an empty line ends the document, so that a client notices when it was cut off */
     return r == 0 ? buf_add_text(&c->part, "\n") : r;
@@ -128,7 +134,7 @@ static int on_client(sd_event_source *source, int fd, uint32_t revents, void *us
     return 0;
 }
 
-static int client_new(struct status_socket *status, int fd_consumed)
+static int client_new(struct status_socket *status, bool is_debug, int fd_consumed)
 {
     _cleanup_(fd_closep) int fd = fd_consumed;
     struct client *c;
@@ -140,6 +146,7 @@ static int client_new(struct status_socket *status, int fd_consumed)
     if (c == NULL)
         return -ENOMEM;
     c->status = status;
+    c->is_debug = is_debug;
     c->part = BUF_INIT(STATUS_PART_MAX);
     list_append(&status->clients, &c->link);
     status->n_clients++;
@@ -156,14 +163,24 @@ static int client_new(struct status_socket *status, int fd_consumed)
     return 0;
 }
 
+static bool is_debug_name(const struct sockaddr_un *address, socklen_t len)
+{
+    size_t begin = offsetof(struct sockaddr_un, sun_path) + 1, name_len = strlen(DEBUG_CLIENT);
+
+    return len >= begin + name_len && address->sun_path[0] == '\0' &&
+           memcmp(address->sun_path + 1, DEBUG_CLIENT, name_len) == 0;
+}
+
 static int on_connection(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
-    int client_fd = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    struct sockaddr_un client = {.sun_family = AF_UNIX};
+    socklen_t len = sizeof(client);
+    int client_fd = accept4(fd, (struct sockaddr *)&client, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
     int r;
 
     if (client_fd < 0)
         return 0;
-    r = client_new(userdata, client_fd);
+    r = client_new(userdata, is_debug_name(&client, len), client_fd);
     if (r < 0)
         log_debug("cannot answer on the status socket", "error", strerror(-r));
     return 0;
@@ -240,13 +257,35 @@ struct status_socket *status_socket_free(struct status_socket *status)
 
 /* ---- clients */
 
-int status_socket_connect_mount(const struct mount_entry *entry, int *ret_fd)
+/* Return: 0 or -errno. */
+static int bind_debug_name(int fd)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    uint64_t random;
+    int len;
+
+    /* the network namespace may have several of our process ID, so a random number it is */
+    if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
+        return negative_errno();
+    len = snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1, "%s%016" PRIx64,
+                   DEBUG_CLIENT, random);
+    return bind(fd, (const struct sockaddr *)&address,
+                (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)len)) < 0
+               ? negative_errno()
+               : 0;
+}
+
+int status_socket_connect_mount(const struct mount_entry *entry, bool is_debug, int *ret_fd)
 {
     _cleanup_(fd_closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     struct sockaddr_un address;
+    int r;
 
     if (fd < 0)
         return negative_errno();
+    r = is_debug ? bind_debug_name(fd) : 0;
+    if (r < 0)
+        return r;
     address_of(entry->owner, entry->device, &address);
     if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0) {
         *ret_fd = TAKE_FD(fd);
@@ -257,14 +296,14 @@ int status_socket_connect_mount(const struct mount_entry *entry, int *ret_fd)
     return errno == ENOENT || errno == ECONNREFUSED ? -ENOTCONN : negative_errno();
 }
 
-int status_socket_connect(const char *path, int *ret_fd, struct error *e)
+int status_socket_connect(const char *path, bool is_debug, int *ret_fd, struct error *e)
 {
     struct mount_entry entry;
     int r = mounts_find(path, &entry, e);
 
     if (r < 0)
         return r;
-    r = status_socket_connect_mount(&entry, ret_fd);
+    r = status_socket_connect_mount(&entry, is_debug, ret_fd);
     if (r == -EACCES)
         return error_set(e, r,
                          "the mount at %s belongs to user %u; run this as that user or as root",

@@ -7,6 +7,10 @@
  * Its name is the mount's device number, which stat(2) returns for every path in the mount, also
  * where it is bind-mounted. Its directory is accessible to its owner only: /run/secretfs for root,
  * /run/user/UID/secretfs or else /tmp/secretfs-UID for an ordinary user.
+ *
+ * The document is sent without a request. A client that wants the debugging members binds its own
+ * socket to an abstract name that says so, before it connects: the server knows the name when it
+ * accepts, and one of an older version ignores it.
  */
 #include <sys/types.h>
 
@@ -28,11 +32,12 @@ struct status_socket;
 
 /*
  * Write a part of the document.
+ * @is_debug: the client requests what helps to debug
  * @cursor: 0 for the first part; the callee sets it so that it can continue there
  * Return: 0 when the document is complete; STATUS_MORE; -errno, then the connection is closed.
  */
 #define STATUS_MORE 1
-typedef int status_write_fn(void *userdata, uint64_t *cursor, struct buf *part);
+typedef int status_write_fn(void *userdata, bool is_debug, uint64_t *cursor, struct buf *part);
 
 /*
  * Return: 0, *ret_socket is the caller's; -errno with @e.
@@ -53,13 +58,14 @@ DEFINE_CLEANUP(struct status_socket *, status_socket_free)
 
 /*
  * Connect to the process that serves the mount of @path.
+ * @is_debug: request the debugging members
  * Return: 0, *ret_fd is the caller's; -ENOENT when @path is in no secretfs mount; -ENOTCONN when
  * the process is dead; -EACCES for another user's mount; other -errno; with @e.
  */
-int status_socket_connect(const char *path, int *ret_fd, struct error *e);
+int status_socket_connect(const char *path, bool is_debug, int *ret_fd, struct error *e);
 
 /* The same by the mount. Return: as status_socket_connect(). */
-int status_socket_connect_mount(const struct mount_entry *entry, int *ret_fd);
+int status_socket_connect_mount(const struct mount_entry *entry, bool is_debug, int *ret_fd);
 
 /* Read the whole document. Return: 0; -errno with @e. */
 int status_socket_receive(int fd, struct buf *document, struct error *e);

@@ -12,6 +12,8 @@
 
 #define VOLUMES_PER_TURN 64 /* that takes about a millisecond */
 
+#define DEBUG_WATCHES_MAX 1000 /* in the process's part; then other sources have no watchStates */
+
 #define FILE_SYSTEMS_MAX 2 /* standard and live */
 
 struct node_status {
@@ -25,6 +27,7 @@ struct node_status {
 struct volumes_part {
     uint64_t cursor; /* number of the last volume that was added */
     size_t n;
+    bool is_debug;
     struct buf *text;
     int result;
 };
@@ -48,6 +51,8 @@ static bool add_volume(void *userdata, struct node_volume *volume)
                                json);
     r |= json_add_text(json, "fileSystem",
                        volume->fs != NODE_FS_UNDECIDED ? node_fs_name(volume->fs) : NULL);
+    if (part->is_debug)
+        r |= status_document_debug_volume(&volume->published, json);
     part->result = status_document_print(json, part->text);
     if (r < 0)
         part->result = r;
@@ -58,6 +63,8 @@ static bool add_volume(void *userdata, struct node_volume *volume)
 
 struct source_list {
     cJSON *list;
+    bool is_debug;
+    int n_watches; /* in watchStates so far */
     int result;
 };
 
@@ -68,6 +75,10 @@ static bool add_source(void *userdata, const struct identity *identity)
 
     if (identity->source != NULL)
         sources->result |= status_document_source(identity->source, identity->name, json);
+    if (identity->source != NULL && sources->is_debug && sources->n_watches < DEBUG_WATCHES_MAX) {
+        sources->result |= status_document_debug_source(identity->source, json);
+        sources->n_watches += cJSON_GetArraySize(json_member(json, "watchStates"));
+    }
     if (!cJSON_AddItemToArray(sources->list, json)) {
         cJSON_Delete(json);
         sources->result = -ENOMEM;
@@ -86,11 +97,12 @@ static int add_pods(cJSON *json, const struct node_pods *pods)
     return r;
 }
 
-static int add_process(const struct node_status *status, struct buf *text)
+static int add_process(const struct node_status *status, bool is_debug, struct buf *text)
 {
     const struct node_status_context *c = &status->context;
     cJSON *json = cJSON_CreateObject();
-    struct source_list sources = {.list = cJSON_AddArrayToObject(json, "sources")};
+    struct source_list sources = {.list = cJSON_AddArrayToObject(json, "sources"),
+                                  .is_debug = is_debug};
     const char *error = csi_service_registration_error(c->csi);
     struct request_counts counts = {0};
     int r;
@@ -110,11 +122,11 @@ static int add_process(const struct node_status *status, struct buf *text)
 }
 
 /* A status_write_fn. */
-static int write_part(void *userdata, uint64_t *cursor, struct buf *text)
+static int write_part(void *userdata, bool is_debug, uint64_t *cursor, struct buf *text)
 {
     const struct node_status *status = userdata;
-    struct volumes_part part = {.cursor = *cursor, .text = text};
-    int r = *cursor == 0 ? add_process(status, text) : 0;
+    struct volumes_part part = {.cursor = *cursor, .is_debug = is_debug, .text = text};
+    int r = *cursor == 0 ? add_process(status, is_debug, text) : 0;
 
     if (r < 0)
         return r;

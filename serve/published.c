@@ -50,6 +50,11 @@ static void move(struct published *p, enum published_state state)
     p->state = state;
 }
 
+const char *published_state_name(const struct published *p)
+{
+    return state_names[p->state];
+}
+
 static bool is_ready(const struct published *p)
 {
     return p->state >= PUBLISHED_READY;

@@ -109,6 +109,9 @@ void published_deinit(struct published *p);
 /* Try the first payload again, after failed() or PUBLISHED_LATER. Else it does nothing. */
 void published_retry(struct published *p);
 
+/* "awaiting-payload", "ready". Return: a constant. */
+const char *published_state_name(const struct published *p);
+
 /* Whether the last publish failed, after the volume was ready; it is retried. */
 bool published_is_failing(const struct published *p);
 

@@ -217,7 +217,7 @@ static void collect_processes(const struct doctor_options *options, struct docto
     const cJSON *item;
 
     host->locked_limit_bytes = secmem_lockable_bytes();
-    if (status_request_all(&list, NULL) < 0)
+    if (status_request_all(false, &list, NULL) < 0)
         return;
     cJSON_ArrayForEach (item, json_member(list, "items")) {
         collect_volume(host, item);

@@ -77,7 +77,7 @@ static int on_wait_over(sd_event_source *source, uint64_t usec, void *userdata)
 
 /* ---- mounting */
 
-static int write_status(void *userdata, uint64_t *cursor, struct buf *part)
+static int write_status(void *userdata, bool is_debug, uint64_t *cursor, struct buf *part)
 {
     struct mount *m = userdata;
     cJSON *process = cJSON_CreateObject(), *volume = cJSON_CreateObject();
@@ -88,6 +88,11 @@ static int write_status(void *userdata, uint64_t *cursor, struct buf *part)
     r = status_document_process("mount", m->started_at, &counts, process);
     if (r >= 0)
         r = status_document_volume(&m->published, m->options->mountpoint, m->source, NULL, volume);
+    if (is_debug) {
+        r |= status_document_debug_source(m->source,
+                                          cJSON_GetObjectItemCaseSensitive(volume, "source"));
+        r |= status_document_debug_volume(&m->published, volume);
+    }
     r |= status_document_print(process, part);
     r |= status_document_print(volume, part);
     return r < 0 ? -ENOMEM : 0;

@@ -18,6 +18,7 @@ enum status_format { STATUS_TEXT, STATUS_WIDE, STATUS_JSON, STATUS_YAML };
 struct status_command {
     enum status_format format;
     bool is_watching;
+    bool is_debug;
     const char *target; /* NULL: all volumes */
     struct status_table table;
 };
@@ -33,6 +34,8 @@ static void print_help(const struct invocation *invocation)
            "  -o, --output FORMAT  text (default), wide (more columns), json or yaml\n"
            "  -w, --watch          keep running, and show a volume again when it changes\n"
            "      --no-headers     omit the header of the table\n"
+           "      --debug          add the states of watches and of the publisher's queue; with\n"
+           "                       TARGET, or -o json or yaml\n"
            "  -h, --help           show this help\n",
            invocation->program);
 }
@@ -90,8 +93,8 @@ static int request(const struct status_command *c, cJSON **ret_list, struct erro
     int r;
 
     if (c->target == NULL)
-        return status_request_all(ret_list, e);
-    r = status_request(c->target, &volume, e);
+        return status_request_all(c->is_debug, ret_list, e);
+    r = status_request(c->target, c->is_debug, &volume, e);
     if (r < 0)
         return r;
     list = cJSON_CreateObject();
@@ -240,7 +243,7 @@ static int parse_format(const char *name, enum status_format *ret_format)
     return -EINVAL;
 }
 
-enum { OPTION_NO_HEADERS = 256 };
+enum { OPTION_NO_HEADERS = 256, OPTION_DEBUG };
 
 /* Return: 0; -EINVAL for invalid arguments; 1 for --help. */
 static int parse(int argc, char *argv[], struct status_command *c)
@@ -249,6 +252,7 @@ static int parse(int argc, char *argv[], struct status_command *c)
         {"output", required_argument, NULL, 'o'},
         {"watch", no_argument, NULL, 'w'},
         {"no-headers", no_argument, NULL, OPTION_NO_HEADERS},
+        {"debug", no_argument, NULL, OPTION_DEBUG},
         {"help", no_argument, NULL, 'h'},
         {0}};
     int option;
@@ -262,6 +266,8 @@ static int parse(int argc, char *argv[], struct status_command *c)
             c->is_watching = true;
         else if (option == OPTION_NO_HEADERS)
             c->table.has_header = true;
+        else if (option == OPTION_DEBUG)
+            c->is_debug = true;
         else if (option != 'o' || parse_format(optarg, &c->format) < 0)
             return -EINVAL;
     }
@@ -283,7 +289,7 @@ int command_status(const struct invocation *invocation, int argc, char *argv[])
     if (r < 0)
         return command_failed(invocation, EXIT_USAGE,
                               "status takes one path in a volume or none, -o text, wide, json or "
-                              "yaml, --watch and --no-headers");
+                              "yaml, --watch, --no-headers and --debug");
     r = c.is_watching ? watch(&c, &e) : show_once(&c, &e);
     if (r < 0 && e.text[0] != '\0')
         return command_failed(invocation, EXIT_FAILED, e.text);

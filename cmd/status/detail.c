@@ -98,6 +98,37 @@ static void print_pods(const cJSON *pods)
                "Pods:", json_text(pods, "error"));
 }
 
+static void print_watch(const cJSON *watch)
+{
+    printf("%-18s%s, %s at resource version %s, %.0f events, opened %.0f times%s\n",
+           "Watch:", or_dash(json_text(watch, "object")), or_dash(json_text(watch, "state")),
+           or_dash(json_text(watch, "resourceVersion")), number(watch, "events"),
+           number(watch, "watchesOpened"),
+           json_is_true(watch, "requestActive") ? ", request active" : "");
+}
+
+/* The members that --debug adds. */
+static void print_debug(const cJSON *status)
+{
+    const cJSON *debug = json_member(status, "debug"), *queue = json_member(debug, "queue");
+    const cJSON *watch;
+
+    if (debug == NULL)
+        return;
+    print_line("Publishing:", json_text(debug, "state"));
+    if (queue != NULL)
+        printf("%-18supdate %s, old generations %s%s%s%s%s\n",
+               "Queue:", or_dash(json_text(queue, "update")),
+               or_dash(json_text(queue, "oldGenerations")),
+               json_is_true(queue, "payloadWaits") ? ", payload waits" : "",
+               json_is_true(queue, "bindWaits") ? ", bind waits" : "",
+               json_is_true(queue, "liveFilesBehind") ? ", live files behind" : "",
+               json_is_true(queue, "active") ? ", active" : "");
+    cJSON_ArrayForEach (watch, json_path(status, "source", "watchStates", NULL)) {
+        print_watch(watch);
+    }
+}
+
 void status_detail_print(const cJSON *status)
 {
     const cJSON *volume = json_member(status, "volume");
@@ -122,4 +153,5 @@ void status_detail_print(const cJSON *status)
     if (number(json_member(status, "memory"), "unlockedBytes") > 0)
         printf("%-18s%.0f bytes of secret memory are not locked; raise `ulimit -l`\n",
                "Memory:", number(json_member(status, "memory"), "unlockedBytes"));
+    print_debug(status);
 }

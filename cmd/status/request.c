@@ -168,13 +168,13 @@ static cJSON *detach_item(cJSON *list, const char *mountpoint)
     return NULL;
 }
 
-int status_request(const char *path, cJSON **ret_volume, struct error *e)
+int status_request(const char *path, bool is_debug, cJSON **ret_volume, struct error *e)
 {
     _cleanup_(cJSON_Deletep) cJSON *list = cJSON_CreateObject(), *volume = NULL;
     _cleanup_(freep) char *mountpoint = NULL;
     _cleanup_(fd_closep) int fd = -1;
     const cJSON *process;
-    int r = status_socket_connect(path, &fd, e);
+    int r = status_socket_connect(path, is_debug, &fd, e);
 
     if (r == 0)
         r = list != NULL ? receive(fd, list, e)
@@ -202,6 +202,7 @@ int status_request(const char *path, cJSON **ret_volume, struct error *e)
 
 struct request {
     cJSON *list;
+    bool is_debug;
     struct {
         dev_t device;
         bool is_dead;
@@ -238,7 +239,7 @@ static int request_mount(struct request *g, const char *mountpoint, const struct
 {
     _cleanup_(fd_closep) int fd = -1;
     struct error e = ERROR_INIT;
-    int r = status_socket_connect_mount(entry, &fd);
+    int r = status_socket_connect_mount(entry, g->is_debug, &fd);
 
     if (r == -ENOTCONN)
         return r;
@@ -306,7 +307,7 @@ static cJSON *sort_items(cJSON *items)
     return sorted;
 }
 
-int status_request_all(cJSON **ret_list, struct error *e)
+int status_request_all(bool is_debug, cJSON **ret_list, struct error *e)
 {
     _cleanup_(cJSON_Deletep) cJSON *list = cJSON_CreateObject(), *sorted = NULL;
     _cleanup_(freep) struct request *g = calloc(1, sizeof(*g));
@@ -316,6 +317,7 @@ int status_request_all(cJSON **ret_list, struct error *e)
         cJSON_AddArrayToObject(list, "items") == NULL || g == NULL)
         return error_set_errno(e, -ENOMEM, "cannot list volumes");
     g->list = list;
+    g->is_debug = is_debug;
     r = mounts_visit(on_mount, g, e);
     if (r < 0)
         return r;

@@ -13,9 +13,10 @@
 /*
  * Request one volume, with all members of its process.
  * @path: in the volume
+ * @is_debug: with the debugging members
  * Return: 0, *ret_volume is the caller's; -errno with @e.
  */
-int status_request(const char *path, cJSON **ret_volume, struct error *e);
+int status_request(const char *path, bool is_debug, cJSON **ret_volume, struct error *e);
 
 /*
  * Request all volumes in this mount namespace that the caller may access, sorted by mount point.
@@ -23,7 +24,7 @@ int status_request(const char *path, cJSON **ret_volume, struct error *e);
  * {"processes": [...], "items": [...]}, and "errors" with a text for each process that could not be
  * reached; -errno with @e.
  */
-int status_request_all(cJSON **ret_list, struct error *e);
+int status_request_all(bool is_debug, cJSON **ret_list, struct error *e);
 
 /*
  * Parse a status document.

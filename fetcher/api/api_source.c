@@ -21,6 +21,8 @@
 #include "fetcher/api/watch_clock.h"
 #include "fetcher/auth/authorization.h"
 
+#define DEBUG_WATCHES_MAX 500 /* up to 550 bytes each: a part of a status document has 1 MiB */
+
 struct api_source {
     struct source source; /* first, see source.h */
     struct store *store;
@@ -346,6 +348,46 @@ static int api_describe(const struct source *source, cJSON *status)
     return r;
 }
 
+static int debug_watch(const struct api_watch *w, cJSON *json)
+{
+    const struct watch *watch = reflector_watch(w->reflector);
+    char text[OBJECT_KEY_TEXT_SIZE];
+    int r = json_add_text(json, "object", object_key_text(w->key, text));
+
+    r |= json_add_text(json, "state", watch_state_name(watch));
+    r |= json_add_text(json, "resourceVersion", watch->cursor);
+    r |= json_add_bool(json, "requestActive", w->request != NULL);
+    r |= json_add_number(json, "watchesOpened", (double)watch->n_watches);
+    r |= json_add_number(json, "events", (double)watch->n_events);
+    r |= json_add_number(json, "nextBackoffSeconds", (double)watch->backoff.base / 1e6);
+    return r;
+}
+
+static int api_debug(const struct source *source, cJSON *status)
+{
+    const struct api_source *api = peek(source);
+    cJSON *list = cJSON_AddArrayToObject(status, "watchStates");
+    const struct api_watch *w;
+    size_t n = 0;
+    int r = list != NULL ? 0 : -ENOMEM;
+
+    list_for_each (w, &api->watches, link) {
+        cJSON *json;
+
+        if (n++ >= DEBUG_WATCHES_MAX || r < 0)
+            continue;
+        json = cJSON_CreateObject();
+        r |= debug_watch(w, json);
+        if (!cJSON_AddItemToArray(list, json)) {
+            cJSON_Delete(json);
+            r = -ENOMEM;
+        }
+    }
+    if (r == 0 && n > DEBUG_WATCHES_MAX)
+        r = json_add_number(status, "watchStatesOmitted", (double)(n - DEBUG_WATCHES_MAX));
+    return r < 0 ? -ENOMEM : 0;
+}
+
 /* ---- the source */
 
 static struct api_source *api_free(struct api_source *api)
@@ -374,6 +416,7 @@ static struct api_source *api_new(struct api_server *server, struct store *store
                   .refresh = api_refresh_key,
                   .check_rights = api_check_rights},
         .describe = api_describe,
+        .debug = api_debug,
         .count = api_count,
         .free = api_source_free,
     };

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
 import subprocess
+from typing import Any
 
 from lib import program
 from lib.cell import USER
@@ -185,3 +187,65 @@ def test_client_that_does_not_read_blocks_no_other(manifests: Manifests, mount):
     assert volume.status()["volume"]["state"] == "current"
     for client in stalled:
         client.close()
+
+
+# ---- --debug
+
+DEBUG_VALUE = b"dummy-value-of-a-secret"
+
+
+def test_debug_adds_states_of_watches_and_queue(each_api: Api, mount):
+    """Only a client that requests them gets them; no value is among them."""
+    each_api.put_secret({"a": DEBUG_VALUE})
+    volume = mount(each_api)
+
+    def debug() -> dict[str, Any]:
+        done = volume.run("status", "--debug", "-o", "json", str(volume.path))
+        assert done.returncode == 0, done.stderr
+        assert DEBUG_VALUE.decode() not in done.stdout
+        return json.loads(done.stdout)
+
+    until(lambda: debug()["source"]["watchStates"][0]["state"] == "watching", "the watch")
+    status = debug()
+    (watch,) = status["source"]["watchStates"]
+    assert watch["object"] == "secret/default/app"
+    assert watch["resourceVersion"] == status["object"]["resourceVersion"]
+    assert watch["requestActive"] is True
+    assert (watch["watchesOpened"], watch["nextBackoffSeconds"]) == (1, 0)
+    assert "watchStatesOmitted" not in status["source"]
+    assert status["debug"]["state"] == "ready"
+    assert set(status["debug"]["queue"]) == {
+        "update",
+        "oldGenerations",
+        "oldGenerationsMax",
+        "payloadWaits",
+        "bindWaits",
+        "liveFilesBehind",
+        "active",
+    }
+    until(lambda: debug()["debug"]["queue"]["update"] == "idle", "the publisher is idle")
+
+    plain = volume.status()
+    assert "debug" not in plain
+    assert "watchStates" not in plain["source"]
+
+
+def test_debug_as_text(http1: Api, mount):
+    """A line for the queue and one for each watch, below what status prints without it."""
+    http1.put_secret({"a": DEBUG_VALUE})
+    volume = mount(http1)
+    volume.wait_log("published")
+    until(lambda: volume.status()["source"]["state"] == "live", "the watch")
+    text = volume.run("status", "--debug", str(volume.path)).stdout
+    assert re.search(r"^Publishing: +ready$", text, re.M)
+    assert re.search(r"^Queue: +update idle, old generations none", text, re.M)
+    assert re.search(r"^Watch: +secret/default/app, watching at resource version \d+", text, re.M)
+    assert "Watch:" not in volume.run("status", str(volume.path)).stdout
+
+
+def test_debug_of_manifests_has_no_watches(manifests: Manifests, mount):
+    manifests.put_secret({"a": DEBUG_VALUE})
+    volume = mount(manifests)
+    status = json.loads(volume.run("status", "--debug", "-o", "json", str(volume.path)).stdout)
+    assert status["debug"]["state"] == "ready"
+    assert "watchStates" not in status["source"]

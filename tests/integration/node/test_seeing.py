@@ -340,6 +340,36 @@ def test_unmount_of_a_volume_leaves_daemon_and_other_volumes(seen: Node) -> None
     seen.publish(volume)
     assert is_shown(volume)
 
+def test_status_debug_has_watches_and_queues(api: Api, start_node: NodeMaker) -> None:
+    """The process has the watches of its sources, each volume its place in the queue; no value is
+    among them, and nothing of it is there unless it is requested."""
+    api.put_secret({"user": SECRET_BYTES})
+    node = start_node("--rights=daemon", *api.arguments).wait_ready()
+    volume = node.publish(node.pod())
+
+    def listed(*arguments: str) -> dict[str, Any]:
+        command = [program.binary(), "status", "-o", "json", *arguments]
+        done = program.run(command, home=node.home)
+        assert done.returncode == 0, done.stderr
+        assert SECRET_BYTES.decode() not in done.stdout
+        return json.loads(done.stdout)
+
+    def watches(list_: dict[str, Any]) -> list[dict[str, Any]]:
+        (process,) = (p for p in list_["processes"] if p.get("runDirectory") == str(node.run_dir))
+        return [w for source in process["sources"] for w in source.get("watchStates", [])]
+
+    until(lambda: [w["state"] for w in watches(listed("--debug"))] == ["watching"], "the watch")
+    assert watches(listed("--debug"))[0]["object"] == "secret/default/app"
+    (item,) = (v for v in listed("--debug")["items"] if v["mountpoint"] == str(volume.target))
+    assert item["debug"]["state"] == "ready"
+    assert item["debug"]["queue"]["bindWaits"] is False
+    one = listed("--debug", str(volume.target))
+    assert one["source"]["watchStates"][0]["object"] == "secret/default/app"
+
+    plain = listed()
+    assert watches(plain) == []
+    assert all("debug" not in v for v in plain["items"])
+
 
 # ---- doctor
 

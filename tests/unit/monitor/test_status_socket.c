@@ -23,14 +23,16 @@ struct teller {
     int at_the_end;
     size_t part_len;
     unsigned n_asked;
+    bool was_debug; /* the last client requested the debugging members */
 };
 
-static int tell(void *userdata, uint64_t *cursor, struct buf *part)
+static int tell(void *userdata, bool is_debug, uint64_t *cursor, struct buf *part)
 {
     struct teller *t = userdata;
     int r = 0;
 
     t->n_asked++;
+    t->was_debug = is_debug;
     if (*cursor == t->n_parts)
         return t->at_the_end;
     for (size_t i = 0; i < t->part_len && r == 0; i++)
@@ -64,13 +66,18 @@ static void tear_down(struct fixture *f)
     assert_null(sd_event_unref(f->event));
 }
 
-static int connect_to_it(void)
+static int connect_as(bool is_debug)
 {
     const struct mount_entry entry = {.device = DEVICE, .owner = geteuid()};
     int fd = -1;
 
-    assert_int_equal(status_socket_connect_mount(&entry, &fd), 0);
+    assert_int_equal(status_socket_connect_mount(&entry, is_debug, &fd), 0);
     return fd;
+}
+
+static int connect_to_it(void)
+{
+    return connect_as(false);
 }
 
 /* What one client is sent, until the other side has said all. */
@@ -105,6 +112,28 @@ static void test_parts_are_put_together(void **state)
     assert_int_equal(f.teller.n_asked, 20);
     buf_deinit(&document);
     close(fd);
+    tear_down(&f);
+}
+
+static void test_client_requests_debugging_members_when_it_connects(void **state)
+{
+    static const bool requests[] = {true, false, true};
+    struct fixture f = {.teller = {.n_parts = 1, .part_len = 10}};
+
+    set_up(&f);
+    for (size_t i = 0; i < ELEMENTS_OF(requests); i++) {
+        struct buf document = BUF_INIT(STATUS_DOCUMENT_MAX);
+        int fd = connect_as(requests[i]), same = connect_as(requests[i]);
+
+        assert_int_equal(receive(&f, fd, &document), 0);
+        assert_int_equal(f.teller.was_debug, requests[i]);
+        buf_reset(&document);
+        assert_int_equal(receive(&f, same, &document), 0);
+        assert_int_equal(f.teller.was_debug, requests[i]);
+        buf_deinit(&document);
+        close(fd);
+        close(same);
+    }
     tear_down(&f);
 }
 
@@ -174,10 +203,10 @@ static void test_nobody_there(void **state)
     struct fixture f = {.teller = {.n_parts = 1}};
     int fd = -1;
 
-    assert_int_equal(status_socket_connect_mount(&entry, &fd), -ENOTCONN);
+    assert_int_equal(status_socket_connect_mount(&entry, false, &fd), -ENOTCONN);
     set_up(&f);
     status_socket_close(f.control);
-    assert_int_equal(status_socket_connect_mount(&entry, &fd), -ENOTCONN);
+    assert_int_equal(status_socket_connect_mount(&entry, false, &fd), -ENOTCONN);
     assert_int_equal(fd, -1);
     tear_down(&f);
 }
@@ -219,6 +248,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_parts_are_put_together),
+        cmocka_unit_test(test_client_requests_debugging_members_when_it_connects),
         cmocka_unit_test(test_one_who_does_not_read_costs_one_part),
         cmocka_unit_test(test_clients_have_a_limit),
         cmocka_unit_test(test_what_cannot_be_told),

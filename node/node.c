@@ -220,8 +220,8 @@ static int start_pods(struct node *node)
         .open = open_pods_source,
         .send = api_source_send,
         .cancel = http_request_free,
-        .version = api_source_version,
-        .rejected = api_source_rejected,
+        .version = api_source_credentials_version,
+        .rejected = api_source_reject_credentials,
     };
     const struct node_pods_options options = {.driver_name = node->options->driver_name,
                                               .node_name = node->options->node_id,

@@ -30,7 +30,7 @@ struct api_source {
     struct api_server_user user;
     bool takes_tokens;          /* instead of the server's credentials */
     char *token;                /* as the header's value; NULL: none yet */
-    unsigned token_version;     /* counts them */
+    unsigned token_version;     /* grows with each other token */
     struct list watches;        /* of struct api_watch; the last notified one is at the end */
     void *watches_by_key;       /* the same as a tsearch(3) tree, by the address of the key */
     unsigned credentials_round; /* counts changes of the credentials */
@@ -288,7 +288,7 @@ static int describe_requests(const struct http_stats *stats, cJSON *status)
     return r;
 }
 
-static unsigned long api_restarts(const struct api_source *api)
+static unsigned long count_restarts(const struct api_source *api)
 {
     unsigned long n = api->n_restarts;
     const struct api_watch *w;
@@ -299,7 +299,7 @@ static unsigned long api_restarts(const struct api_source *api)
 }
 
 /* Those with a request under way; an immutable object has none. */
-static size_t api_watches(const struct api_source *api)
+static size_t count_watches(const struct api_source *api)
 {
     const struct api_watch *w;
     size_t n = 0;
@@ -319,8 +319,8 @@ static void api_count(const struct source *source, struct source_counts *ret_cou
     const struct api_source *api = peek(source);
 
     *ret_counts = (struct source_counts){.requests = http_client_stats(api->server->client),
-                                         .n_watches = api_watches(api),
-                                         .n_restarts = api_restarts(api)};
+                                         .n_watches = count_watches(api),
+                                         .n_restarts = count_restarts(api)};
 }
 
 static int api_describe(const struct source *source, cJSON *status)
@@ -342,9 +342,9 @@ static int api_describe(const struct source *source, cJSON *status)
     if (r >= 0)
         r = describe_requests(stats, status);
     if (r >= 0)
-        r = json_add_number(status, "watches", (double)api_watches(api));
+        r = json_add_number(status, "watches", (double)count_watches(api));
     if (r >= 0)
-        r = json_add_number(status, "watchRestarts", (double)api_restarts(api));
+        r = json_add_number(status, "watchRestarts", (double)count_restarts(api));
     return r;
 }
 
@@ -488,14 +488,14 @@ int api_source_set_token(struct source *source, const char *token, struct error 
     return 0;
 }
 
-unsigned api_source_version(const struct source *source)
+unsigned api_source_credentials_version(const struct source *source)
 {
     struct credentials_snapshot snapshot;
 
     return get_snapshot(peek(source), &snapshot) ? snapshot.version : 0;
 }
 
-void api_source_rejected(struct source *source, unsigned version)
+void api_source_reject_credentials(struct source *source, unsigned version)
 {
     const struct api_source *api = api_of(source);
 

@@ -42,10 +42,11 @@ int api_source_set_token(struct source *source, const char *token, struct error 
 
 /*
  * The API server answered 401 to a request of api_source_send() at credentials @version, from
- * api_source_version(): as credentials_rejected(). A source with a token waits for the next one.
+ * api_source_credentials_version(): as credentials_rejected(). A source with a token waits for the
+ * next one.
  */
-unsigned api_source_version(const struct source *source);
-void api_source_rejected(struct source *source, unsigned version);
+unsigned api_source_credentials_version(const struct source *source);
+void api_source_reject_credentials(struct source *source, unsigned version);
 
 /*
  * Send a request of another kind with the source's credentials, such as a review or an event.

@@ -68,7 +68,7 @@ struct watch_ops {
     const char *resources; /* what is watched, for messages: " of pods", or "" */
     bool has_lists;        /* a first request, and one after a failure, is a list */
     /*
-     * A request begins; the state says which one.
+     * A request begins: a list or a watch, by the state.
      * @path: to append the path to, with its query up to the field selector, and a list's version
      * Return: as buf_add().
      */
@@ -82,17 +82,17 @@ struct watch_ops {
     void (*on_invalid_event)(struct watch *watch, const struct error *e);
     /* The watch ended well, and the next one begins. NULL: nothing to do. */
     void (*on_end)(struct watch *watch);
-    /* The watch works: it is open and was not too short before, or has lasted long enough. */
+    /* The watch is open, and either the last one was not too short or this one has lasted. */
     void (*on_live)(struct watch *watch);
-    /* It does not; the state is WAITING or AWAITING_CREDENTIALS. */
+    /* The watch or a list failed; the state is WAITING or AWAITING_CREDENTIALS. */
     void (*on_failure)(struct watch *watch, const struct error *e);
-    /* It is stopped, and no call is under way: free what embeds it. */
+    /* The watch is stopped, and no call of it is under way: free the owner. */
     void (*free)(struct watch *watch);
     /* What is watched, for traces. Return: borrowed, or @buf. */
     const char *(*name)(const struct watch *watch, char buf[static WATCH_NAME_SIZE]);
 };
 
-/* Owners read all fields, and write those of which it is said. */
+/* Owners may read all fields; a comment says which ones they write. */
 struct watch {
     const struct watch_ops *ops;
     const struct watch_io *io;

@@ -448,5 +448,5 @@ int main(void)
 
     alarm(120); /* a test that waits in vain */
     setenv("no_proxy", "*", 1);
-    return cmocka_run_group_tests_name("http_queue", tests, group_setup, group_teardown);
+    return cmocka_run_group_tests_name("admission", tests, group_setup, group_teardown);
 }

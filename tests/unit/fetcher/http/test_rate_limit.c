@@ -90,5 +90,5 @@ int main(void)
         cmocka_unit_test(least),
     };
 
-    return cmocka_run_group_tests_name("limit", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("rate_limit", tests, NULL, NULL);
 }

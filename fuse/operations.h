@@ -12,7 +12,6 @@
 #include <fuse_lowlevel.h>
 
 #include "base/list.h"
-#include "fuse/device_io.h"
 #include "fuse/live_file.h"
 
 /* Opens that wait for the end of a switch. Their number is that of the readers in open(2). */
@@ -23,7 +22,6 @@ struct waiting_opens {
 
 /* What the handlers work with; the session's userdata. */
 struct operations {
-    struct device_io io;       /* must be first */
     struct fuse_session *fuse; /* set once it is there */
     struct tree *tree;
     atomic_int publisher_tid; /* as the kernel reports it in requests; 0: no thread may write */

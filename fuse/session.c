@@ -12,12 +12,14 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/fuse.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
 #include "base/log.h"
+#include "fuse/device.h"
 #include "fuse/mount_view.h"
 #include "fuse/mount_watch.h"
 #include "fuse/operations.h"
@@ -62,6 +64,19 @@ void session_count_requests(const struct session *session, struct request_counts
 
 /* ---- workers */
 
+/* INIT is answered before there are workers. */
+static int answer_init(struct session *s, struct error *e)
+{
+    const struct fuse_in_header header = {.opcode = FUSE_INIT};
+    int r = device_negotiate(s->fuse);
+
+    if (r < 0)
+        return error_set_errno(e, r, "cannot serve the mount");
+    request_counters_count(&s->requests, &header, sizeof(header));
+    device_trace_replies(s->fuse);
+    return 0;
+}
+
 static void *worker_main(void *userdata)
 {
     struct worker *w = userdata;
@@ -79,6 +94,7 @@ static void *worker_main(void *userdata)
             continue;
         if (n <= 0)
             break;
+        device_trace_request(w->request.mem);
         request_counters_count(&s->requests, w->request.mem, w->request.size);
         fuse_session_process_buf(s->fuse, &w->request);
     }
@@ -157,15 +173,12 @@ static int on_mounts_changed(sd_event_source *source, int fd, uint32_t revents, 
 
 static int mount_as_user(struct session *s, struct error *e)
 {
-    int r;
-
     if (fuse_session_mount(s->fuse, s->view.mountpoint) < 0)
         return error_set(e, -EPERM,
                          "fusermount3 could not mount on %s; it says why above (package fuse3, "
                          "/etc/fuse.conf)",
                          s->view.mountpoint);
-    r = device_io_attach(s->fuse, fuse_session_fd(s->fuse));
-    return r < 0 ? error_set_errno(e, r, "cannot serve the mount") : 0;
+    return 0;
 }
 
 static struct fuse_session *make_fuse_session(struct session *s,
@@ -202,7 +215,7 @@ static int mount_as_root_or_user(struct session *s, const struct session_options
         return mount_as_user(s, e);
     if (r < 0)
         return r;
-    r = device_io_attach(s->fuse, device_fd);
+    r = device_attach(s->fuse, device_fd);
     if (r < 0)
         return error_set_errno(e, r, "cannot serve the mount");
     (void)TAKE_FD(device_fd); /* libfuse's now */
@@ -238,6 +251,9 @@ int session_new(sd_event *event, struct tree *tree, const struct session_options
         return error_set(e, -EINVAL, "libfuse does not accept the mount options");
     s->operations.fuse = s->fuse;
     r = mount_as_root_or_user(s, options, e);
+    if (r < 0)
+        return r;
+    r = answer_init(s, e);
     if (r < 0)
         return r;
     r = workers_start(s, e);

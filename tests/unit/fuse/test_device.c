@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A libfuse session whose device is a socket, with the test as the kernel at its other end. */
-#include "fuse/device_io.h"
+#include "fuse/device.h"
 
+#include <fcntl.h>
 #include <linux/fuse.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,7 +24,6 @@
 #define UNIQUE 77
 
 struct fixture {
-    struct device_io io;
     struct fuse_session *fuse;
     int kernel_fd;
     struct fuse_buf buf; /* libfuse's; is used again and again, as the workers do */
@@ -69,7 +69,7 @@ static int setup(void **state)
     fuse_opt_free_args(&args);
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds), 0);
     f->kernel_fd = fds[0];
-    assert_int_equal(device_io_attach(f->fuse, fds[1]), 0);
+    assert_int_equal(device_attach(f->fuse, fds[1]), 0);
     *state = f;
     return 0;
 }
@@ -166,7 +166,9 @@ static struct fuse_init_out init(struct fixture *f, uint32_t flags, uint32_t fla
 {
     const struct fuse_init_in in = init_of(flags, flags2);
 
-    request(f, FUSE_INIT, UNIQUE, &in, sizeof(in));
+    send_request(f, FUSE_INIT, UNIQUE, &in, sizeof(in));
+    assert_int_equal(device_negotiate(f->fuse), 0);
+    read_reply(f);
     assert_int_equal(f->reply_len, sizeof(struct fuse_out_header) + sizeof(struct fuse_init_out));
     return init_reply(f);
 }
@@ -231,9 +233,12 @@ static void short_request(void **state)
     uint8_t garbage[256];
 
     memset(garbage, 0xff, sizeof(garbage));
-    request(f, FUSE_GETATTR, 3, garbage, sizeof(garbage));
-    assert_int_equal(reply_error(f, 3), -EIO); /* nothing is answered before INIT */
-    request(f, FUSE_INIT, UNIQUE, &in, offsetof(struct fuse_init_in, flags2));
+    send_request(f, FUSE_GETATTR, 3, garbage, sizeof(garbage));
+    send_request(f, FUSE_INIT, UNIQUE, &in, offsetof(struct fuse_init_in, flags2));
+    assert_int_equal(device_negotiate(f->fuse), 0);
+    read_reply(f);
+    assert_int_equal(reply_error(f, 3), -EIO); /* libfuse wants INIT first */
+    read_reply(f);
     assert_int_equal(init_reply(f).flags2 & BOTH, 0);
 }
 
@@ -250,7 +255,9 @@ static void short_replies_of_older_kernels(void **state)
         struct fixture *f = *state;
 
         in.minor = all[i].minor;
-        request(f, FUSE_INIT, UNIQUE, &in, sizeof(in));
+        send_request(f, FUSE_INIT, UNIQUE, &in, sizeof(in));
+        assert_int_equal(device_negotiate(f->fuse), 0);
+        read_reply(f);
         assert_int_equal(f->reply_len, sizeof(struct fuse_out_header) + all[i].len);
         init_reply(f);
         /* a session answers INIT once */
@@ -268,7 +275,9 @@ static void reply_with_an_error(void **state)
     struct fixture *f = *state;
 
     in.major = 6;
-    request(f, FUSE_INIT, UNIQUE, &in, sizeof(in));
+    send_request(f, FUSE_INIT, UNIQUE, &in, sizeof(in));
+    assert_int_equal(device_negotiate(f->fuse), -EPROTO);
+    read_reply(f);
     assert_int_equal(f->reply_len, sizeof(struct fuse_out_header));
     assert_int_equal(reply_error(f, UNIQUE), -EPROTO);
     /* the next INIT is one like any */
@@ -318,24 +327,28 @@ static void notifications_are_left_alone(void **state)
     assert_memory_equal(f->reply + sizeof(struct fuse_out_header), &want, sizeof(want));
 }
 
-/* What is answered while INIT is under way is not INIT. */
-static void reply_before_that_to_init(void **state)
+/* Requests before and behind INIT: each has its own reply, and the latter waits for a worker. */
+static void requests_around_init(void **state)
 {
     const struct fuse_init_in in = init_of(FUSE_INIT_EXT, BOTH);
+    const struct fuse_getattr_in getattr_in = {0};
     struct fixture *f = *state;
-    struct fuse_buf first;
 
+    send_request(f, FUSE_GETATTR, UNIQUE + 2, &getattr_in, sizeof(getattr_in));
     send_request(f, FUSE_INIT, UNIQUE, &in, sizeof(in));
-    receive(f);
-    first = f->buf;
-    f->buf = (struct fuse_buf){0};
-    request(f, FUSE_GETATTR, UNIQUE + 2, NULL, 0);
+    send_request(f, FUSE_GETATTR, UNIQUE + 4, &getattr_in, sizeof(getattr_in));
+    assert_int_equal(device_negotiate(f->fuse), 0);
+    read_reply(f);
     assert_int_equal(reply_error(f, UNIQUE + 2), -EIO);
     assert_int_equal(f->reply_len, sizeof(struct fuse_out_header));
-    fuse_session_process_buf(f->fuse, &first);
     read_reply(f);
     assert_int_equal(init_reply(f).flags2 & BOTH, BOTH);
-    free(first.mem);
+    read_reply(f);
+    assert_int_equal(f->reply_len, 0);
+    receive(f);
+    process(f);
+    read_reply(f);
+    assert_attributes(f, UNIQUE + 4);
 }
 
 static void device_that_ends_or_fails(void **state)
@@ -343,17 +356,33 @@ static void device_that_ends_or_fails(void **state)
     struct fixture *f = *state;
 
     assert_int_equal(write(f->kernel_fd, "short", 5), 5);
-    assert_true(fuse_session_receive_buf(f->fuse, &f->buf) < 0);
-    assert_int_equal(f->io.init_unique, 0);
+    assert_true(device_negotiate(f->fuse) < 0);
+    read_reply(f);
+    assert_int_equal(f->reply_len, 0);
     assert_int_equal(shutdown(f->kernel_fd, SHUT_WR), 0);
+    assert_true(device_negotiate(f->fuse) < 0);
     assert_true(fuse_session_receive_buf(f->fuse, &f->buf) <= 0);
+}
+
+/* The descriptor of the session is the device again, and no other is left open. */
+static void descriptors_are_closed(void **state)
+{
+    struct fixture *f = *state;
+    int lowest = dup(f->kernel_fd), now;
+
+    close(lowest);
+    init(f, FUSE_INIT_EXT, BOTH);
+    now = dup(f->kernel_fd);
+    close(now);
+    assert_int_equal(now, lowest);
+    assert_true((fcntl(fuse_session_fd(f->fuse), F_GETFD) & FD_CLOEXEC) != 0);
 }
 
 static void invalid_descriptor_stays_the_callers(void **state)
 {
     struct fixture *f = *state;
 
-    assert_true(device_io_attach(f->fuse, -1) < 0);
+    assert_true(device_attach(f->fuse, -1) < 0);
     assert_int_equal(init(f, FUSE_INIT_EXT, BOTH).flags2 & BOTH, BOTH);
 }
 
@@ -372,10 +401,11 @@ int main(void)
         TEST(reply_with_an_error),
         TEST(other_replies_are_left_alone),
         TEST(notifications_are_left_alone),
-        TEST(reply_before_that_to_init),
+        TEST(requests_around_init),
         TEST(device_that_ends_or_fails),
+        TEST(descriptors_are_closed),
         TEST(invalid_descriptor_stays_the_callers),
     };
 
-    return cmocka_run_group_tests_name("device io", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("device", tests, NULL, NULL);
 }

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * INIT with features that libfuse does not know.
+ *
+ * libfuse answers INIT itself, and has no way to add a flag to its reply. So while it processes
+ * INIT, its descriptor is one end of a socket pair:
+ *
+ *  1. libfuse receives INIT from the device.
+ *  2. dup3(2) replaces the session's descriptor by one end of the pair.
+ *  3. libfuse processes INIT and writes its reply there.
+ *  4. dup3(2) puts the device back.
+ *  5. The flags are added to the reply, which is written to the device.
+ *
+ * The kernel sends no other request before INIT is answered, and no worker runs yet, so no other
+ * thread uses the descriptor. fuse_session_custom_io() would do with less, but libfuse
+ * 3.18.3 returns ENOTSUP from it unless it was built with -Denable-custom-io. So it is only used to
+ * trace replies.
+ */
+#include "fuse/device.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fuse.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "fuse/request_counts.h"
+
+/* Source: the kernel's include/uapi/linux/fuse.h, as of the given version. */
+/* Linux 6.6: shared mappings of live files */
+#define INIT_DIRECT_IO_ALLOW_MMAP (UINT64_C(1) << 36)
+/* Linux 6.12: pods with user namespaces */
+#define INIT_ALLOW_IDMAP          (UINT64_C(1) << 40)
+#define INIT_WANTED               (INIT_DIRECT_IO_ALLOW_MMAP | INIT_ALLOW_IDMAP)
+
+/* A reply to INIT has 80 bytes, an error 16. */
+#define REPLY_MAX_BYTES 512
+
+/* ---- tracing */
+
+/* Names and content follow the headers and stay out of the trace. */
+void device_trace_request(const void *request)
+{
+    const struct fuse_in_header *header = request;
+
+    log_trace(LOG_TRACE_FUSE, "request", "unique", LOG_NUM(header->unique), "kind",
+              request_kind_name(header->opcode), "node", LOG_NUM(header->nodeid), "pid",
+              LOG_NUM(header->pid));
+}
+
+static void trace_reply(const struct fuse_out_header *header)
+{
+    if (header->unique == 0) /* then the error is an enum fuse_notify_code */
+        log_trace(LOG_TRACE_FUSE, "notification", "code", LOG_NUM(header->error), "bytes",
+                  LOG_NUM(header->len));
+    else
+        log_trace(LOG_TRACE_FUSE, "reply", "unique", LOG_NUM(header->unique), "error",
+                  header->error != 0 ? strerror(-header->error) : NULL, "bytes",
+                  LOG_NUM(header->len));
+}
+
+static ssize_t io_read(int fd, void *buf, size_t len, void *userdata)
+{
+    return read(fd, buf, len);
+}
+
+static ssize_t io_writev(int fd, struct iovec *iov, int count, void *userdata)
+{
+    trace_reply(iov[0].iov_base);
+    return writev(fd, iov, count);
+}
+
+void device_trace_replies(struct fuse_session *fuse)
+{
+    static const struct fuse_custom_io io = {.read = io_read, .writev = io_writev};
+    int r;
+
+    if (!log_trace_is_on(LOG_TRACE_FUSE))
+        return;
+    r = fuse_session_custom_io(fuse, &io, fuse_session_fd(fuse));
+    if (r < 0)
+        log_debug("libfuse does not let replies be traced", "reason", strerror(-r));
+}
+
+/* ---- INIT */
+
+struct negotiation {
+    struct fuse_session *fuse;
+    struct fuse_buf request;
+    int device_fd;
+    int libfuse_end_fd; /* what libfuse writes to it, */
+    int our_end_fd;     /* comes out here */
+};
+
+static void negotiation_deinit(struct negotiation *n)
+{
+    free(n->request.mem);
+    fd_close(n->device_fd);
+    fd_close(n->libfuse_end_fd);
+    fd_close(n->our_end_fd);
+}
+
+static int negotiation_init(struct negotiation *n, struct fuse_session *fuse)
+{
+    int ends[2];
+
+    *n = (struct negotiation){.fuse = fuse, .libfuse_end_fd = -1, .our_end_fd = -1};
+    n->device_fd = fcntl(fuse_session_fd(fuse), F_DUPFD_CLOEXEC, 0);
+    if (n->device_fd < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+        return negative_errno();
+    n->libfuse_end_fd = ends[0];
+    n->our_end_fd = ends[1];
+    return 0;
+}
+
+/* Return: the flags that a request offers, of those that we want; 0 if it is not INIT. */
+static uint64_t wanted_of(const struct fuse_buf *request)
+{
+    const struct fuse_in_header *header = request->mem;
+    const struct fuse_init_in *in = (const void *)(header + 1);
+
+    if (header->opcode != FUSE_INIT || request->size < sizeof(*header) + sizeof(*in) ||
+        (in->flags & FUSE_INIT_EXT) == 0)
+        return 0;
+    return (in->flags | (uint64_t)in->flags2 << 32) & INIT_WANTED;
+}
+
+/* @reply: to INIT, without an error */
+static void add_flags(uint8_t *reply, size_t len, uint64_t wanted)
+{
+    struct fuse_init_out out;
+
+    if (wanted == 0 || len < sizeof(struct fuse_out_header) + sizeof(out))
+        return;
+    memcpy(&out, reply + sizeof(struct fuse_out_header), sizeof(out));
+    out.flags |= FUSE_INIT_EXT;
+    out.flags2 |= (uint32_t)(wanted >> 32);
+    memcpy(reply + sizeof(struct fuse_out_header), &out, sizeof(out));
+}
+
+/*
+ * Has libfuse process the request.
+ * Return: the length of its reply, 0 if there is none; -errno.
+ */
+static ssize_t process(struct negotiation *n, uint8_t *reply)
+{
+    int fd = fuse_session_fd(n->fuse);
+    ssize_t len;
+
+    if (dup3(n->libfuse_end_fd, fd, O_CLOEXEC) < 0)
+        return negative_errno();
+    fuse_session_process_buf(n->fuse, &n->request);
+    if (dup3(n->device_fd, fd, O_CLOEXEC) < 0)
+        return negative_errno();
+    len = recv(n->our_end_fd, reply, REPLY_MAX_BYTES, MSG_DONTWAIT);
+    if (len < 0 && errno != EAGAIN)
+        return negative_errno();
+    return len < 0 ? 0 : len;
+}
+
+enum handled {
+    NOT_INIT = 1, /* the request was another one, or none */
+};
+
+/* Handle one request. Return: 0 when INIT was accepted; enum handled; -errno. */
+static int handle_request(struct negotiation *n)
+{
+    const struct fuse_out_header *out;
+    _Alignas(struct fuse_out_header) uint8_t reply[REPLY_MAX_BYTES];
+    ssize_t len = fuse_session_receive_buf(n->fuse, &n->request);
+    bool is_init;
+
+    if (len <= 0)
+        return len == 0 ? -ENODEV : len == -EINTR ? NOT_INIT : (int)len;
+    device_trace_request(n->request.mem);
+    is_init = ((const struct fuse_in_header *)n->request.mem)->opcode == FUSE_INIT;
+    len = process(n, reply);
+    if (len < (ssize_t)sizeof(*out))
+        return len < 0 ? (int)len : is_init ? -EPROTO : NOT_INIT;
+    out = (const void *)reply;
+    trace_reply(out);
+    if (is_init && out->error == 0)
+        add_flags(reply, (size_t)len, wanted_of(&n->request));
+    if (write(n->device_fd, reply, (size_t)len) != len)
+        return negative_errno();
+    if (!is_init)
+        return NOT_INIT;
+    return out->error == 0 ? 0 : -EPROTO;
+}
+
+int device_attach(struct fuse_session *fuse, int fd_consumed)
+{
+    char name[32];
+
+    if (fd_consumed < 0)
+        return -EBADF;
+    /* libfuse's name for a device that is open already; nothing is mounted */
+    snprintf(name, sizeof(name), "/dev/fd/%d", fd_consumed);
+    return fuse_session_mount(fuse, name) < 0 ? -ENOMEM : 0;
+}
+
+int device_negotiate(struct fuse_session *fuse)
+{
+    _cleanup_(negotiation_deinit) struct negotiation n = {0};
+    int r = negotiation_init(&n, fuse);
+
+    if (r < 0)
+        return r;
+    do
+        r = handle_request(&n);
+    while (r == NOT_INIT);
+    return r;
+}

@@ -262,7 +262,7 @@ static void on_publish(void *userdata, struct csi_call *call, const struct csi_p
         reply(call, code_of_errno(r), e.text);
         return;
     }
-    assert(v->call == NULL);
+    assert(v != NULL && v->call == NULL);
     v->call = call;
     csi_call_set_userdata(call, v);
     node_volume_request_mount(&v->volume, false);

@@ -208,7 +208,7 @@ static void freed_switch_is_not_committed(void **state)
 }
 
 /* All at one moment; which bytes change differs, and so does where the payload has them. */
-static void changed_and_unchanged_files_are_told_apart(void **state)
+static void changed_and_unchanged_files_are_distinguished(void **state)
 {
     static const struct {
         const char *files;
@@ -607,7 +607,7 @@ int main(void)
         TEST(file_that_is_open_through_pages_may_keep_its_bytes),
         TEST(rename_commits),
         TEST(freed_switch_is_not_committed),
-        TEST(changed_and_unchanged_files_are_told_apart),
+        TEST(changed_and_unchanged_files_are_distinguished),
         TEST(unchanged_bytes_are_of_the_newer_object),
         TEST(files_of_no_length),
         TEST(node_may_be_forgotten_while_a_switch_is_prepared),

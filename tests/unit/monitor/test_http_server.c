@@ -79,7 +79,7 @@ static void test_off(void **state)
     assert_int_equal(http_server_parse_address("", &address, &len, NULL), HTTP_SERVER_OFF);
 }
 
-/* ---- a page and somebody who asks */
+/* ---- a server and a client */
 
 struct fixture {
     sd_event *event;
@@ -376,7 +376,7 @@ static int connect_from(const struct fixture *f, const char *from)
     return fd;
 }
 
-/* Whoever comes when there are as many as there may be waits until one of them has gone. */
+/* A client beyond the limit of connections waits until one of them closes. */
 static void test_all_hosts_have_a_limit(void **state)
 {
     static const char *const hosts[] = {"127.0.0.1", "127.0.0.2", "127.0.0.3"};

@@ -181,7 +181,7 @@ static void test_clients_have_a_limit(void **state)
     tear_down(&f);
 }
 
-static void test_what_cannot_be_told(void **state)
+static void test_document_that_fails_at_its_end(void **state)
 {
     struct fixture f = {.teller = {.n_parts = 2, .part_len = 10, .at_the_end = -ENOMEM}};
     struct buf document = BUF_INIT(STATUS_DOCUMENT_MAX);
@@ -197,7 +197,7 @@ static void test_what_cannot_be_told(void **state)
     tear_down(&f);
 }
 
-static void test_nobody_there(void **state)
+static void test_no_server(void **state)
 {
     const struct mount_entry entry = {.device = DEVICE, .owner = geteuid()};
     struct fixture f = {.teller = {.n_parts = 1}};
@@ -251,8 +251,8 @@ int main(void)
         cmocka_unit_test(test_client_requests_debugging_members_when_it_connects),
         cmocka_unit_test(test_one_who_does_not_read_costs_one_part),
         cmocka_unit_test(test_clients_have_a_limit),
-        cmocka_unit_test(test_what_cannot_be_told),
-        cmocka_unit_test(test_nobody_there),
+        cmocka_unit_test(test_document_that_fails_at_its_end),
+        cmocka_unit_test(test_no_server),
         cmocka_unit_test(test_documents_that_are_cut_off),
     };
 

@@ -86,7 +86,7 @@ static const struct doctor_finding *finding(const struct doctor_report *report, 
     return NULL;
 }
 
-/* @words: in the text or in the remedy; NULL: whatever. */
+/* @words: in the text or in the remedy; NULL: any. */
 static void assert_found(const struct doctor_report *report, const char *check,
                          enum doctor_result result, const char *words)
 {
@@ -99,7 +99,7 @@ static void assert_found(const struct doctor_report *report, const char *check,
     if (f->result != result || (words != NULL && strstr(f->text.text, words) == NULL &&
                                 strstr(f->remedy.text, words) == NULL))
         fail_msg("%s is found to be %d: %s: %s", check, f->result, f->text.text, f->remedy.text);
-    /* whatever is not well has something to be done about it */
+    /* a check that does not pass has a remedy */
     if (f->result != DOCTOR_OK && f->remedy.text[0] == '\0')
         fail_msg("no remedy for %s", f->text.text);
 }
@@ -255,7 +255,7 @@ static void test_memory_and_stale_mounts(void **state)
     assert_found(&report, "locked-memory", DOCTOR_OK, NULL);
 }
 
-/* Whatever this host is like, looking at it works. */
+/* The collector works on any host. */
 static void test_looking(void **state)
 {
     struct doctor_report report = {0};
@@ -335,7 +335,7 @@ static void test_an_api_that_is_well(void **state)
     set_answer(&c, DOCTOR_IDENTITY, 201,
                "{\"status\":{\"userInfo\":{\"username\":\"system:serviceaccount:a:b\"}}}");
     assert_int_equal(doctor_result_of(judge(&c)), DOCTOR_OK);
-    /* a server that cannot say who we are is no trouble */
+    /* a server without SelfSubjectReview passes */
     set_answer(&c, DOCTOR_IDENTITY, 404, "{}");
     assert_int_equal(doctor_result_of(judge(&c)), DOCTOR_OK);
     assert_null(finding(&c.report, "identity"));

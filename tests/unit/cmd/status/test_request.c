@@ -28,12 +28,12 @@ static void test_a_document_is_taken_apart(void **state)
 
     assert_int_equal(status_parse(DOCUMENT, list, &e), 0);
     assert_int_equal(status_parse(OTHER_DOCUMENT, list, &e), 0);
-    /* of whom it is known already it is not told again */
+    /* a process that is in the list is not added again */
     assert_int_equal(status_parse(DOCUMENT, list, &e), 0);
     assert_int_equal(cJSON_GetArraySize(json_member(list, "processes")), 2);
     items = json_member(list, "items");
     assert_int_equal(cJSON_GetArraySize(items), 4);
-    /* a volume is told whose it is, but not all that there is to be said of the process */
+    /* an entry names its process, and leaves out the process's own details */
     assert_string_equal(json_text(cJSON_GetArrayItem(items, 0), "version"), "own");
     assert_string_equal(json_text(cJSON_GetArrayItem(items, 1), "version"), "1");
     assert_string_equal(json_text(cJSON_GetArrayItem(items, 1), "process"), "node");

@@ -439,7 +439,7 @@ static void test_removed(void **state)
     assert_int_equal((int)described(f, "objects"), 0);
 }
 
-static void test_moved_away_and_written_anew(void **state)
+static void test_moved_away_and_written_again(void **state)
 {
     struct fixture *f = *state;
     struct reader *a;
@@ -828,7 +828,7 @@ int main(void)
         TEST(test_half_written_file_without_leases),
         TEST(test_truncated_by_path),
         TEST(test_removed),
-        TEST(test_moved_away_and_written_anew),
+        TEST(test_moved_away_and_written_again),
         TEST(test_swapped_as_the_kubelet_does),
         TEST(test_symlink_to_a_file_elsewhere),
         TEST(test_directory_is_a_symlink),

@@ -266,15 +266,15 @@ BANNED := strtok|sprintf|vsprintf|strcpy|strcat|strncpy|gets|atoi|atol|gmtime|lo
 
 .PHONY: check lint lint-quick lint-format lint-banned lint-layers lint-symbols lint-words lint-citations lint-man lint-python \
         lint-warnings lint-cppcheck lint-tidy format
-check: needs-check ## before each commit: format, layers, citations, units; no root, under a minute once it is built
+check: needs-check ## before each commit: format, layers, words, citations, units; no root, under a minute once it is built
 	@$(MAKE) --no-print-directory lint-quick
 	@$(MAKE) --no-print-directory $(PARALLEL) unit BUILD=debug
 	@echo "check: good"
 
-lint: needs-lint lint-quick lint-man lint-python lint-warnings lint-cppcheck lint-tidy ## format, layers, citations, man pages, warnings of two compilers, cppcheck, clang-tidy
+lint: needs-lint lint-quick lint-man lint-python lint-warnings lint-cppcheck lint-tidy ## format, layers, words, citations, man pages, warnings of two compilers, cppcheck, clang-tidy
 	@echo "lint: clean"
 
-lint-quick: lint-format lint-banned lint-layers lint-citations
+lint-quick: lint-format lint-banned lint-layers lint-words lint-citations
 
 lint-format:
 	@clang-format --dry-run --Werror $(C_FILES)
@@ -331,7 +331,7 @@ compdb: $(GENERATED) ## write compile_commands.json, from which editors learn ho
 	@$(PYTHON) tools/compdb.py --output compile_commands.json --objects $(O) \
 	    --command '$(CC) $(CPPFLAGS) $(ALL_CFLAGS)' $(filter %.c,$(C_FILES))
 
-hooks: ## install git's pre-commit hook: format of staged files, layers, citations
+hooks: ## install git's pre-commit hook: format of staged files, layers, words, citations
 	@tools/pre-commit --install
 
 # ---- installing

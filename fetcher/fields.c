@@ -39,7 +39,7 @@ static char *resolve_path(const char *file, const char *path)
     return text_format("%.*s/%s", (int)(slash - file), file, path);
 }
 
-/* Text for a header, a URL or an argument may not contain control bytes. */
+/* Text for a header or a URL may not contain control bytes. */
 static bool has_control_bytes(const char *text)
 {
     for (; *text != '\0'; text++)
@@ -64,27 +64,29 @@ static int decode_data(const char *text, char **ret_data, const char *name, stru
     return 0;
 }
 
-static int read_lines(const cJSON *list, char ***ret_lines, const char *name, struct error *e)
+static int read_texts(const cJSON *list, const struct field *field, char ***ret_texts,
+                      struct error *e)
 {
+    const char *limit = field->type == FIELD_LINES ? " without line breaks" : "";
     size_t n = 0;
     const cJSON *item;
-    char **lines;
+    char **texts;
 
     if (!cJSON_IsArray(list))
-        return error_set(e, -EINVAL, "%s is not a list of strings", name);
+        return error_set(e, -EINVAL, "%s is not a list of strings", field->name);
     if (list->child == NULL)
         return 0;
-    lines = calloc((size_t)cJSON_GetArraySize(list) + 1, sizeof(*lines));
-    if (lines == NULL)
+    texts = calloc((size_t)cJSON_GetArraySize(list) + 1, sizeof(*texts));
+    if (texts == NULL)
         return out_of_memory(e);
-    *ret_lines = lines; /* owned by the struct from here on, also if incomplete */
+    *ret_texts = texts; /* owned by the struct from here on, also if incomplete */
     cJSON_ArrayForEach (item, list) {
         const char *text = cJSON_GetStringValue(item);
 
-        if (text == NULL || has_control_bytes(text))
-            return error_set(e, -EINVAL, "%s is not a list of strings without line breaks", name);
-        lines[n] = strdup(text);
-        if (lines[n++] == NULL)
+        if (text == NULL || (field->type == FIELD_LINES && has_control_bytes(text)))
+            return error_set(e, -EINVAL, "%s is not a list of strings%s", field->name, limit);
+        texts[n] = strdup(text);
+        if (texts[n++] == NULL)
             return out_of_memory(e);
     }
     return 0;
@@ -119,8 +121,9 @@ static int read_field(const cJSON *json, const char *file, const struct field *f
             return error_set(e, -EINVAL, "%s is not true or false", field->name);
         *(bool *)member = cJSON_IsTrue(value);
         return 0;
+    case FIELD_TEXTS:
     case FIELD_LINES:
-        return read_lines(value, member, field->name, e);
+        return read_texts(value, field, member, e);
     case FIELD_TEXT:
     case FIELD_LINE:
     case FIELD_PATH:

@@ -17,7 +17,8 @@ enum field_type {
     FIELD_COMMAND, /* char *, made absolute if it has a slash */
     FIELD_DATA,    /* char *, PEM that the JSON has in base64 */
     FIELD_FLAG,    /* bool */
-    FIELD_LINES,   /* char **, NULL if empty */
+    FIELD_TEXTS,   /* char **, NULL if empty */
+    FIELD_LINES,   /* the same without control bytes */
 };
 
 struct field {
@@ -34,7 +35,7 @@ struct field {
 int fields_read(const cJSON *json, const char *file, const struct field *fields, size_t n,
                 void *base, struct error *e);
 
-/* For the FIELD_LINES of a struct; NULL is fine. */
+/* For the FIELD_TEXTS and FIELD_LINES of a struct; NULL is fine. */
 void strings_free(char **strings);
 
 /* Return: new text, the caller's; NULL for want of memory. */

@@ -19,6 +19,7 @@
 
 #include <stdio.h>
 
+#include "base/log.h"
 #include "encoding/json.h"
 #include "fetcher/api/api_source.h"
 #include "fetcher/auth/kubeconfig.h"
@@ -246,6 +247,9 @@ static int open_api(struct identities *all, const struct identity_place *place,
                      config->namespace != NULL ? config->namespace : "default", &i);
     if (r < 0)
         return error_set_errno(e, r, "cannot use %s", config->origin);
+    if (config->withholds_credentials)
+        log_warn("credentials are not sent over plain http; name an https:// server", "server",
+                 config->server, "configuration", config->origin);
     r = server_new(all, TAKE(config), &server, e);
     if (r == 0)
         r = api_source_new_on(server, i->store, &i->source, e);
@@ -309,6 +313,11 @@ static int open_server(struct identities *all, struct error *e)
     r = load_config(all, &all->options.place, &config, e);
     if (r < 0)
         return r;
+    if (!api_config_is_encrypted(config))
+        return error_set(e, -EINVAL,
+                         "%s: the token of a pod is not sent over plain http to %.255s; name an "
+                         "https:// server",
+                         config->origin, config->server);
     anonymous = api_config_dup_anonymous(config);
     if (anonymous == NULL)
         return error_set_errno(e, -ENOMEM, "cannot use %s", config->origin);

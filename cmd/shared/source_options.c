@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "base/log.h"
 #include "fetcher/api/api_source.h"
 #include "fetcher/auth/kubeconfig.h"
 #include "fetcher/manifests/manifests.h"
@@ -110,6 +111,9 @@ int source_options_open(const struct source_options *o, sd_event *event, struct 
         if (r < 0)
             return r;
     }
+    if (config != NULL && config->withholds_credentials)
+        log_warn("credentials are not sent over plain http; name an https:// server", "server",
+                 config->server, "configuration", config->origin);
     chosen = choose_namespace(o, config);
     if (chosen == NULL)
         return error_set_errno(e, -ENOMEM, "cannot create the source");

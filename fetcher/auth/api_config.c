@@ -48,6 +48,50 @@ struct api_config *api_config_free(struct api_config *config)
     return NULL;
 }
 
+bool api_config_is_encrypted(const struct api_config *config)
+{
+    return str_after(config->server, "https://") != NULL;
+}
+
+static void drop_exec(struct api_config *config)
+{
+    exec_plugin_free(config->exec);
+    config->exec = NULL;
+}
+
+static void drop_text(char **text)
+{
+    free(*text);
+    *text = NULL;
+}
+
+static void drop_pem(struct pem_source *pem)
+{
+    drop_text(&pem->data);
+    drop_text(&pem->file);
+}
+
+void api_config_drop_unused_credentials(struct api_config *config)
+{
+    const struct pem_source *cert = &config->client_certificate;
+    bool has_own = config->token != NULL || config->token_file != NULL ||
+                   config->username != NULL || cert->data != NULL || cert->file != NULL;
+
+    if (api_config_is_encrypted(config)) {
+        if (has_own)
+            drop_exec(config);
+        return;
+    }
+    config->withholds_credentials = has_own || config->exec != NULL;
+    drop_exec(config);
+    drop_text(&config->token);
+    drop_text(&config->token_file);
+    drop_text(&config->username);
+    drop_text(&config->password);
+    drop_pem(&config->client_certificate);
+    drop_pem(&config->client_key);
+}
+
 /* Return: whether there was memory for it; NULL is copied, too. */
 static bool copy_text(char **ret_copy, const char *text)
 {

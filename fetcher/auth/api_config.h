@@ -33,10 +33,11 @@ struct api_config {
     struct pem_source client_certificate;
     struct pem_source client_key;
     char *token;
-    char *token_file; /* takes precedence over token */
+    char *token_file; /* takes precedence over token, which is used until the file can be read */
     char *username;
     char *password;
     struct exec_plugin *exec;
+    bool withholds_credentials; /* the user has some, which are not sent over plain http */
     char *impersonate_user;
     char **impersonate_groups; /* NULL-terminated, or NULL */
     char *impersonate_uid;
@@ -48,6 +49,16 @@ struct api_config {
  * without a scheme means. Return: 0; -EINVAL or -ENOMEM with @e.
  */
 int api_config_normalise_server(struct api_config *config, struct error *e);
+
+/* Whether requests to config->server are encrypted. The server is normalised. */
+bool api_config_is_encrypted(const struct api_config *config);
+
+/*
+ * Remove the credentials that client-go does not use either: all of them over plain http, where
+ * withholds_credentials is set instead; the exec plug-in beside a token, a username or a client
+ * certificate. The server is normalised.
+ */
+void api_config_drop_unused_credentials(struct api_config *config);
 
 /* Return: 0, also without a proxy; -EINVAL with @e, which does not quote the URL. */
 int api_config_check_proxy(const struct api_config *config, struct error *e);

@@ -17,7 +17,9 @@
  * before the files are read, so a change is either read or reported after it. On network file
  * systems, which report no events, the files are read every minute, as in client-go.
  *
- * A token or username of the configuration takes precedence over the plug-in's, as in client-go.
+ * A plug-in beside a token, username or client certificate is not run, as in client-go:
+ * api_config_drop_unused_credentials() has removed it. A token beside a tokenFile is used until the
+ * file can be read for the first time.
  */
 #include "fetcher/auth/credentials.h"
 
@@ -46,6 +48,7 @@ struct part {
     char *client_cert_pem;
     char *client_key_pem;
     char *authorization;
+    bool is_token_from_file;            /* of authorization */
     struct timespec certificate_expiry; /* with client_cert_pem */
 };
 
@@ -160,28 +163,45 @@ static int read_pair(const struct api_config *config, struct part *part, struct 
     return 0;
 }
 
-static int read_authorization(const struct api_config *config, struct part *part, struct error *e)
+static int read_token_file(const struct api_config *config, struct part *part, struct error *e)
 {
     _cleanup_(freep) char *token = NULL;
+    int r = read_text(config->token_file, &token, e);
+
+    if (r < 0)
+        return r;
+    r = authorization_bearer(token, &part->authorization, e);
+    if (r < 0)
+        return error_prefix(e, r, "cannot use the token in %s", config->token_file);
+    part->is_token_from_file = true;
+    return 0;
+}
+
+/* @old: the part so far */
+static int read_authorization(const struct api_config *config, const struct part *old,
+                              struct part *part, struct error *e)
+{
+    struct error file_error = ERROR_INIT;
     int r;
 
     if (config->username != NULL)
         return authorization_basic(config->username,
                                    config->password != NULL ? config->password : "",
                                    &part->authorization, e);
-    if (config->token_file == NULL)
-        return config->token != NULL ? authorization_bearer(config->token, &part->authorization, e)
-                                     : 0;
-    r = read_text(config->token_file, &token, e);
-    if (r < 0)
-        return r;
-    r = authorization_bearer(token, &part->authorization, e);
-    if (r < 0)
-        return error_prefix(e, r, "cannot use the token in %s", config->token_file);
-    return 0;
+    if (config->token_file != NULL) {
+        bool is_required = config->token == NULL || old->is_token_from_file;
+
+        r = read_token_file(config, part, is_required ? e : &file_error);
+        if (r >= 0 || is_required)
+            return r;
+        log_debug("cannot use the token file, using the token beside it", "error", file_error.text);
+    }
+    return config->token != NULL ? authorization_bearer(config->token, &part->authorization, e) : 0;
 }
 
-static int read_part(const struct api_config *config, struct part *ret_part, struct error *e)
+/* @old: the part so far */
+static int read_part(const struct api_config *config, const struct part *old, struct part *ret_part,
+                     struct error *e)
 {
     _cleanup_(part_deinit) struct part part = {.ca_pem = NULL};
     int r = read_ca(config, &part, e);
@@ -189,7 +209,7 @@ static int read_part(const struct api_config *config, struct part *ret_part, str
     if (r >= 0)
         r = read_pair(config, &part, e);
     if (r >= 0)
-        r = read_authorization(config, &part, e);
+        r = read_authorization(config, old, &part, e);
     if (r < 0)
         return r;
     *ret_part = part;
@@ -239,6 +259,7 @@ static bool replace_part(struct credentials *c, struct part *part, struct part *
     bool is_same = same_part(part, fresh);
 
     if (is_same) {
+        part->is_token_from_file = fresh->is_token_from_file;
         part_deinit(fresh);
         return false;
     }
@@ -320,7 +341,7 @@ static bool read_again(struct credentials *c)
 
     c->read_at = now;
     renew_watches(c);
-    if (read_part(c->config, &fresh, &c->files_error) >= 0) {
+    if (read_part(c->config, &c->files, &fresh, &c->files_error) >= 0) {
         c->failing_since = 0;
         c->is_reported = false;
         c->read_due = c->n_dirs > 0 ? now + READ_EVERY : SPAN_FOREVER;
@@ -499,7 +520,7 @@ static int read_first(struct credentials *c, struct error *e)
 
     c->read_at = clock_mono();
     renew_watches(c);
-    r = read_part(c->config, &c->files, e);
+    r = read_part(c->config, &(struct part){.ca_pem = NULL}, &c->files, e);
     if (r < 0)
         return r;
     make_snapshot(c);

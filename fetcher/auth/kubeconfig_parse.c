@@ -9,8 +9,8 @@
  *  - exec plug-ins with interactiveMode Always, as a daemon has no terminal;
  *  - a server without a scheme, unless there are TLS settings beside it. With these kubectl
  *    assumes https:// as well, but without them it connects in plain text, which a missing scheme
- *    should not cause. An explicit http:// is allowed, and as in client-go a token is sent over it:
- *    development servers are used that way.
+ *    should not cause. An explicit http:// is allowed, as development servers have it; as in
+ *    client-go no credentials are sent over it.
  * Mistyped values are errors, unknown members are not, as in client-go.
  */
 #include "fetcher/auth/kubeconfig_parse.h"
@@ -94,7 +94,7 @@ static const struct field user_fields[] = {
 static const struct field exec_fields[] = {
     {"apiVersion", FIELD_LINE, offsetof(struct exec_plugin, api_version)},
     {"command", FIELD_COMMAND, offsetof(struct exec_plugin, command)},
-    {"args", FIELD_LINES, offsetof(struct exec_plugin, args)},
+    {"args", FIELD_TEXTS, offsetof(struct exec_plugin, args)},
     {"installHint", FIELD_TEXT, offsetof(struct exec_plugin, install_hint)},
     {"provideClusterInfo", FIELD_FLAG, offsetof(struct exec_plugin, provide_cluster_info)},
 };
@@ -289,6 +289,26 @@ static int read_exec_env(const cJSON *list, struct exec_plugin *exec, struct err
     return 0;
 }
 
+/* v1 has no default for interactiveMode; the versions before it have IfAvailable. */
+static int check_interactive_mode(const char *mode, const char *version, struct error *e)
+{
+    if (mode == NULL || mode[0] == '\0')
+        return !streq(version, "v1")
+                   ? 0
+                   : error_set(e, -EINVAL,
+                               "exec has no interactiveMode, which client.authentication.k8s.io/v1 "
+                               "requires: add Never or IfAvailable");
+    if (streq(mode, "Always"))
+        return error_set(e, -EINVAL,
+                         "exec.interactiveMode is Always, but a daemon has no terminal: use a "
+                         "plug-in that works without one and set IfAvailable or Never");
+    if (!streq(mode, "IfAvailable") && !streq(mode, "Never"))
+        return error_set(e, -EINVAL,
+                         "exec.interactiveMode \"%.64s\" is none of Never, IfAvailable and Always",
+                         mode);
+    return 0;
+}
+
 static int check_exec(const struct exec_plugin *exec, const cJSON *body, struct error *e)
 {
     static const char *const versions[] = {"v1", "v1beta1", "v1alpha1"};
@@ -307,15 +327,7 @@ static int check_exec(const struct exec_plugin *exec, const cJSON *body, struct 
             e, -EINVAL,
             "exec.apiVersion \"%.64s\" is not known: use client.authentication.k8s.io/v1",
             exec->api_version != NULL ? exec->api_version : "");
-    if (mode != NULL && streq(mode, "Always"))
-        return error_set(e, -EINVAL,
-                         "exec.interactiveMode is Always, but a daemon has no terminal: use a "
-                         "plug-in that works without one and set IfAvailable or Never");
-    if (mode != NULL && mode[0] != '\0' && !streq(mode, "IfAvailable") && !streq(mode, "Never"))
-        return error_set(e, -EINVAL,
-                         "exec.interactiveMode \"%.64s\" is none of Never, IfAvailable and Always",
-                         mode);
-    return 0;
+    return check_interactive_mode(mode, version, e);
 }
 
 static int read_exec(const struct entry *user, struct api_config *config, struct error *e)
@@ -513,7 +525,11 @@ static int resolve_context(const struct merged *m, const struct entry *context,
     if (r < 0)
         return r;
     /* last, as TLS settings decide what a server without a scheme means */
-    return api_config_normalise_server(config, e);
+    r = api_config_normalise_server(config, e);
+    if (r < 0)
+        return r;
+    api_config_drop_unused_credentials(config);
+    return 0;
 }
 
 int kubeconfig_parse(const struct kubeconfig_document *documents, size_t n, const char *context,

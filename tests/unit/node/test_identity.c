@@ -21,7 +21,7 @@ static char dir[] = "/tmp/secretfs-identity-XXXXXX";
 static char kubeconfig[PATH_MAX];
 static sd_event *event;
 
-static void write_kubeconfig(void)
+static void write_kubeconfig(const char *scheme)
 {
     FILE *f;
     int r;
@@ -30,11 +30,12 @@ static void write_kubeconfig(void)
     f = fopen(kubeconfig, "we");
     assert(f != NULL);
     /* nothing listens there, and no request is sent */
-    r = fputs("apiVersion: v1\nkind: Config\ncurrent-context: c\n"
-              "clusters: [{name: s, cluster: {server: 'http://127.0.0.1:1'}}]\n"
-              "users: [{name: u, user: {token: dummy}}]\n"
-              "contexts: [{name: c, context: {cluster: s, user: u, namespace: prod}}]\n",
-              f);
+    r = fprintf(f,
+                "apiVersion: v1\nkind: Config\ncurrent-context: c\n"
+                "clusters: [{name: s, cluster: {server: '%s://127.0.0.1:1'}}]\n"
+                "users: [{name: u, user: {token: dummy}}]\n"
+                "contexts: [{name: c, context: {cluster: s, user: u, namespace: prod}}]\n",
+                scheme);
     assert(r >= 0);
     r = fclose(f);
     assert(r == 0);
@@ -138,6 +139,19 @@ static void test_pod_rights_have_one_for_each_account(void **state)
     identities_free(all);
 }
 
+static void test_no_pod_token_over_http(void **state)
+{
+    struct identities *all = make(NODE_RIGHTS_POD, kubeconfig);
+    struct identity *i = NULL;
+    struct error e = ERROR_INIT;
+
+    write_kubeconfig("http");
+    assert_int_equal(identities_get(all, &web, &i, &e), -EINVAL);
+    assert_non_null(strstr(e.text, "plain http"));
+    write_kubeconfig("https");
+    identities_free(all);
+}
+
 static void test_invalid_tokens_are_refused(void **state)
 {
     static const char *const texts[] = {"",
@@ -207,6 +221,7 @@ int main(void)
         cmocka_unit_test(test_daemon_rights_share_one_identity),
         cmocka_unit_test(test_node_rights_find_the_kubeconfig),
         cmocka_unit_test(test_pod_rights_have_one_for_each_account),
+        cmocka_unit_test(test_no_pod_token_over_http),
         cmocka_unit_test(test_invalid_tokens_are_refused),
         cmocka_unit_test(test_equal_places_share_one_identity),
         cmocka_unit_test(test_no_memory),
@@ -216,7 +231,7 @@ int main(void)
 
     made = mkdtemp(dir);
     assert(made != NULL);
-    write_kubeconfig();
+    write_kubeconfig("https");
     r = sd_event_new(&event);
     assert(r >= 0);
     r = cmocka_run_group_tests(tests, NULL, NULL);

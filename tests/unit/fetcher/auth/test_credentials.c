@@ -528,6 +528,24 @@ static void test_plugin_beside_files(void **state)
     assert_string_equal(snapshot(f)->ca_pem, f->pairs->a.cert_pem);
 }
 
+/* As client-go: the token until the file can be read, and never again after it could be. */
+static void test_token_beside_missing_file(void **state)
+{
+    struct fixture *f = *state;
+
+    f->config.token = literal("dummy-inline");
+    f->config.token_file = at(f, 0, "token");
+    begin(f);
+    assert_string_equal(snapshot(f)->authorization, "Bearer dummy-inline");
+    rewrite(f, "token", "dummy-one");
+    run_until(f, &f->n_good, 1);
+    assert_string_equal(snapshot(f)->authorization, "Bearer dummy-one");
+    assert_int_equal(unlink(f->config.token_file), 0);
+    run_until(f, &f->n_failed, 1);
+    assert_has(&f->error, f->config.token_file);
+    assert_string_equal(snapshot(f)->authorization, "Bearer dummy-one");
+}
+
 static void test_plugin_fails(void **state)
 {
     struct fixture *f = *state;
@@ -634,6 +652,7 @@ int main(void)
         WITH_LOOP(test_plugin),
         WITH_LOOP(test_plugin_without_news),
         WITH_LOOP(test_plugin_beside_files),
+        WITH_LOOP(test_token_beside_missing_file),
         WITH_LOOP(test_plugin_fails),
         WITH_LOOP(test_refused_tokens),
         WITH_LOOP(test_refused_certificates),

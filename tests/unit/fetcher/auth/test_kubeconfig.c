@@ -136,6 +136,84 @@ static void test_exec(void **state)
     assert_string_equal(config->exec->cluster_config, "{\"audience\":\"a\"}");
 }
 
+/* As client-go's validateAuthInfo() and UpdateTransportConfig(). */
+static const struct {
+    const char *user; /* beside the plug-in */
+    bool has_exec;
+} beside_exec[] = {
+    {"as: a", true},
+    {"token: dummy", false},
+    {"tokenFile: t", false},
+    {"username: a, password: dummy", false},
+    {"client-certificate: a, client-key: b", false},
+};
+
+static void test_exec_beside_credentials(void **state)
+{
+    for (size_t i = 0; i < ELEMENTS_OF(beside_exec); i++) {
+        _cleanup_(api_config_freep) struct api_config *config = NULL;
+        _cleanup_(freep) char *text = NULL;
+        struct error e;
+
+        assert_true(asprintf(&text,
+                             CLUSTERS CONTEXTS CURRENT
+                             "users: [{name: u, user: {%s, exec: {command: get, interactiveMode: "
+                             "Never, apiVersion: client.authentication.k8s.io/v1}}}]\n",
+                             beside_exec[i].user) > 0);
+        assert_int_equal(parse(text, NULL, &config, &e), 0);
+        assert_int_equal(config->exec != NULL, beside_exec[i].has_exec);
+        assert_false(config->withholds_credentials);
+    }
+}
+
+/* As client-go, which reads a user's credentials only if the transport is TLS. */
+static void test_no_credentials_over_http(void **state)
+{
+    static const char *const with[] = {
+        "token: dummy",
+        "tokenFile: t",
+        "username: a, password: dummy",
+        "client-certificate: a, client-key: b",
+        "exec: {command: get, apiVersion: client.authentication.k8s.io/v1beta1}",
+        "as: a",
+    };
+
+    for (size_t i = 0; i < ELEMENTS_OF(with); i++) {
+        _cleanup_(api_config_freep) struct api_config *config = NULL;
+        _cleanup_(freep) char *text = NULL;
+        struct error e;
+
+        assert_true(asprintf(&text,
+                             CONTEXTS CURRENT
+                             "clusters: [{name: c, cluster: {server: 'HTTP://c.test'}}]\n"
+                             "users: [{name: u, user: {%s}}]\n",
+                             with[i]) > 0);
+        assert_int_equal(parse(text, NULL, &config, &e), 0);
+        assert_null(config->token);
+        assert_null(config->token_file);
+        assert_null(config->username);
+        assert_null(config->password);
+        assert_null(config->client_certificate.file);
+        assert_null(config->client_key.file);
+        assert_null(config->exec);
+        assert_int_equal(config->withholds_credentials, config->impersonate_user == NULL);
+    }
+}
+
+/* v1 requires interactiveMode; earlier versions default it. Arguments are for execve(2). */
+static void test_exec_defaults(void **state)
+{
+    _cleanup_(api_config_freep) struct api_config *config = NULL;
+    struct error e;
+
+    assert_int_equal(parse(CLUSTERS CONTEXTS CURRENT
+                           "users: [{name: u, user: {exec: {command: get, args: [\"a\\nb\"],\n"
+                           "  apiVersion: client.authentication.k8s.io/v1beta1}}}]\n",
+                           NULL, &config, &e),
+                     0);
+    assert_string_equal(config->exec->args[0], "a\nb");
+}
+
 static void test_context_option_wins(void **state)
 {
     _cleanup_(api_config_freep) struct api_config *config = NULL;
@@ -294,6 +372,8 @@ static const struct {
     {"exec: {apiVersion: client.authentication.k8s.io/v1}", "no command"},
     {"exec: {command: get}", "apiVersion"},
     {"exec: {command: get, apiVersion: v1}", "\"v1\""},
+    {"exec: {" EXEC_V1 "}", "no interactiveMode"},
+    {"exec: {" EXEC_V1 ", interactiveMode: ''}", "no interactiveMode"},
     {"exec: {" EXEC_V1 ", interactiveMode: Always}", "terminal"},
     {"exec: {" EXEC_V1 ", interactiveMode: Perhaps}", "\"Perhaps\""},
     {"exec: {" EXEC_V1 ", args: [{}]}", "exec: args is not a list"},
@@ -641,6 +721,7 @@ static void test_without_memory(void **state)
                   "    as-groups: [g]\n"
                   "    exec:\n"
                   "      apiVersion: client.authentication.k8s.io/v1\n"
+                  "      interactiveMode: Never\n"
                   "      command: ./get\n"
                   "      args: [a]\n"
                   "      env: [{name: A, value: b}]\n");
@@ -662,6 +743,9 @@ int main(void)
         cmocka_unit_test(test_every_cluster_field),
         cmocka_unit_test(test_every_user_field),
         cmocka_unit_test(test_exec),
+        cmocka_unit_test(test_exec_beside_credentials),
+        cmocka_unit_test(test_no_credentials_over_http),
+        cmocka_unit_test(test_exec_defaults),
         cmocka_unit_test(test_context_option_wins),
         cmocka_unit_test(test_servers),
         cmocka_unit_test(test_refused_files),

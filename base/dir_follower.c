@@ -378,7 +378,7 @@ int dir_follower_scan(struct dir_follower *follower, struct error *e)
     struct error reason = ERROR_INIT;
     int r = scan_directory(follower, &reason), outcome;
 
-    dir_watch_settle(follower->watch);
+    dir_watch_prune(follower->watch);
     if (r == -ENOMEM)
         error_set_errno(&reason, r, "cannot read %s %.255s", follower->config.what,
                         follower->config.path);

@@ -299,7 +299,7 @@ int dir_watch_follow(struct dir_watch *watch, const char *name, struct error *e)
     return r < 0 ? walk_failed(r, name, e) : 0;
 }
 
-void dir_watch_settle(struct dir_watch *watch)
+void dir_watch_prune(struct dir_watch *watch)
 {
     struct inode_watch *inode, *next;
 

@@ -35,11 +35,11 @@ DEFINE_CLEANUP(struct dir_watch *, dir_watch_free)
 /*
  * Walk the path again and watch the directories and links on it. Call it before the directory is
  * read, so that a change is either read or reported afterwards; then dir_watch_follow() for entries
- * that are symlinks, then dir_watch_settle(), which drops watches that were not renewed.
+ * that are symlinks, then dir_watch_prune(), which drops watches that were not renewed.
  * Return: 0; -errno with @e if the path does not lead to a directory: the existing part is watched
  * then; -ENOSPC if the user's limit of watches is used up.
  */
 int dir_watch_renew(struct dir_watch *watch, struct error *e);
 /* Watch the file that the directory's entry @name, a symlink, leads to, and the way there. */
 int dir_watch_follow(struct dir_watch *watch, const char *name, struct error *e);
-void dir_watch_settle(struct dir_watch *watch);
+void dir_watch_prune(struct dir_watch *watch);

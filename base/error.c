@@ -16,11 +16,12 @@ int error_set(struct error *e, int code, const char *format, ...)
     return code;
 }
 
+/* Append ": " and @text. */
 static void error_append(struct error *e, const char *text)
 {
     size_t used = strlen(e->text);
 
-    snprintf(e->text + used, sizeof(e->text) - used, "%s", text);
+    snprintf(e->text + used, sizeof(e->text) - used, ": %s", text);
 }
 
 int error_set_errno(struct error *e, int code, const char *format, ...)
@@ -33,7 +34,6 @@ int error_set_errno(struct error *e, int code, const char *format, ...)
     va_start(args, format);
     vsnprintf(e->text, sizeof(e->text), format, args);
     va_end(args);
-    error_append(e, ": ");
     error_append(e, strerror_r(code < 0 ? -code : code, words, sizeof(words)));
     return code;
 }
@@ -49,7 +49,6 @@ int error_prefix(struct error *e, int code, const char *format, ...)
     va_start(args, format);
     vsnprintf(e->text, sizeof(e->text), format, args);
     va_end(args);
-    error_append(e, ": ");
     error_append(e, rest);
     return code;
 }

@@ -142,11 +142,6 @@ bool object_data_key_is_valid(const char *key)
            !streq(key, ".") && str_after(key, "..") == NULL;
 }
 
-static bool same_slot(const struct object_entry *x, const struct object_entry *y)
-{
-    return streq(x->key, y->key) && x->is_binary == y->is_binary;
-}
-
 /* By key, data before binaryData, then in the order of input, which is that of the addresses. */
 static int entry_compare(const void *a, const void *b)
 {
@@ -235,7 +230,8 @@ static size_t sort_entries(struct object_entry *entries, size_t n)
 
     qsort(entries, n, sizeof(*entries), entry_compare);
     for (size_t i = 0; i < n; i++) {
-        if (n_kept > 0 && same_slot(&entries[n_kept - 1], &entries[i]))
+        if (n_kept > 0 && streq(entries[n_kept - 1].key, entries[i].key) &&
+            entries[n_kept - 1].is_binary == entries[i].is_binary)
             n_kept--;
         entries[n_kept++] = entries[i];
     }

@@ -96,7 +96,7 @@ int secmem_harden(struct error *e)
     return harden(true, e);
 }
 
-int secmem_harden_lending(struct error *e)
+int secmem_harden_restorable(struct error *e)
 {
     return harden(false, e);
 }
@@ -130,14 +130,14 @@ void secmem_inherited_deinit(struct secmem_inherited *inherited)
     inherited->filter_fd = fd_close(inherited->filter_fd);
 }
 
-void secmem_inherited_lend(const struct secmem_inherited *inherited)
+void secmem_inherited_restore(const struct secmem_inherited *inherited)
 {
     setrlimit(RLIMIT_CORE, &inherited->core);
     setrlimit(RLIMIT_MEMLOCK, &inherited->memlock);
     write_coredump_filter(inherited, inherited->filter);
 }
 
-void secmem_inherited_unlend(const struct secmem_inherited *inherited)
+void secmem_inherited_undo_restore(const struct secmem_inherited *inherited)
 {
     disable_core_files(false);
     raise_memlock_limit();
@@ -152,21 +152,14 @@ static struct block *block_of(void *bytes)
     return b;
 }
 
-static size_t round_to_pages(size_t len)
-{
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-
-    return (len + page - 1) / page * page;
-}
-
 void *secmem_alloc(size_t len)
 {
-    size_t mapped_len;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), mapped_len;
     struct block *b;
 
     if (len > SIZE_MAX / 2)
         return NULL;
-    mapped_len = round_to_pages(sizeof(*b) + len);
+    mapped_len = (sizeof(*b) + len + page - 1) / page * page;
     b = mmap(NULL, mapped_len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (b == MAP_FAILED)
         return NULL;

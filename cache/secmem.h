@@ -23,10 +23,10 @@ int secmem_harden(struct error *e);
  * As secmem_harden(), for a process that starts a user's programs: the hard limit of core files is
  * unchanged, as an ordinary user could not restore it for them.
  */
-int secmem_harden_lending(struct error *e);
+int secmem_harden_restorable(struct error *e);
 
 /*
- * Settings that secmem_harden_lending() changes and a started program would inherit. It gets the
+ * Settings that secmem_harden_restorable() changes and a started program would inherit. It gets the
  * user's settings instead: whether it may dump core is the user's choice.
  */
 struct secmem_inherited {
@@ -36,13 +36,13 @@ struct secmem_inherited {
     unsigned filter;
 };
 
-/* Save the present settings; call it before secmem_harden_lending(). */
+/* Save the present settings; call it before secmem_harden_restorable(). */
 void secmem_inherited_save(struct secmem_inherited *ret_inherited);
 void secmem_inherited_deinit(struct secmem_inherited *inherited);
 /* Restore the settings for a program that is being started, and undo it. The process itself stays
  * undumpable. */
-void secmem_inherited_lend(const struct secmem_inherited *inherited);
-void secmem_inherited_unlend(const struct secmem_inherited *inherited);
+void secmem_inherited_restore(const struct secmem_inherited *inherited);
+void secmem_inherited_undo_restore(const struct secmem_inherited *inherited);
 
 /*
  * Return: zeroed memory of @len bytes, for secmem_free(); NULL when out of memory. A block that

@@ -90,20 +90,18 @@ static void get_info(void *userdata, struct grpc_call *call, const uint8_t *mess
     message_reply(call, &info.base);
 }
 
-static int start_timer(struct registration *registration)
-{
-    int r = sd_event_source_set_time_relative(registration->timer,
-                                              registration_back_off(registration->n_refusals));
-
-    return r < 0 ? r : sd_event_source_set_enabled(registration->timer, SD_EVENT_ONESHOT);
-}
-
 static void on_refused(struct registration *registration)
 {
+    int r;
+
     if (registration->n_refusals < UINT_MAX)
         registration->n_refusals++;
     registration_move(registration, REFUSED);
-    if (start_timer(registration) < 0)
+    r = sd_event_source_set_time_relative(registration->timer,
+                                          registration_back_off(registration->n_refusals));
+    if (r >= 0)
+        r = sd_event_source_set_enabled(registration->timer, SD_EVENT_ONESHOT);
+    if (r < 0)
         log_debug("cannot set the timer of the next registration");
 }
 

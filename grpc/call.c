@@ -211,30 +211,13 @@ static void answer_http(struct grpc_call *call, unsigned http_status)
     call_end(call, GRPC_UNKNOWN, r);
 }
 
-static void answer_reset(struct grpc_call *call)
-{
-    int r = nghttp2_submit_rst_stream(call->transport->session, NGHTTP2_FLAG_NONE, call->stream_id,
-                                      NGHTTP2_PROTOCOL_ERROR);
-
-    call_end(call, GRPC_UNKNOWN, r);
-}
-
 /* ---- time */
-
-/* The caller's deadline has passed. */
-static void call_expire(struct grpc_call *call)
-{
-    grpc_cancelled_fn *cancelled = call->cancelled;
-    void *userdata = call->cancelled_userdata;
-
-    grpc_call_fail(call, GRPC_DEADLINE_EXCEEDED, "the deadline of the call has passed");
-    if (cancelled != NULL)
-        cancelled(userdata);
-}
 
 static int on_timer(sd_event_source *source, uint64_t now, void *userdata)
 {
     struct grpc_call *call = userdata;
+    grpc_cancelled_fn *cancelled = call->cancelled;
+    void *cancelled_userdata = call->cancelled_userdata;
 
     assert(call->magic == CALL_MAGIC);
     switch (call->state) {
@@ -245,7 +228,9 @@ static int on_timer(sd_event_source *source, uint64_t now, void *userdata)
         grpc_call_fail(call, GRPC_DEADLINE_EXCEEDED, "the request did not arrive in time");
         break;
     case GRPC_CALL_AWAITING_ANSWER:
-        call_expire(call);
+        grpc_call_fail(call, GRPC_DEADLINE_EXCEEDED, "the deadline of the call has passed");
+        if (cancelled != NULL)
+            cancelled(cancelled_userdata);
         break;
     case GRPC_CALL_AWAITING_CLOSE:
         call->transport->abort(call->transport);
@@ -339,6 +324,7 @@ void grpc_call_on_headers(struct grpc_call *call)
     struct error e = ERROR_INIT;
     enum grpc_code code = GRPC_UNKNOWN;
     unsigned http_status = 0;
+    int r;
 
     if (call->state != GRPC_CALL_AWAITING_HEADERS)
         return; /* the timer has ended the call */
@@ -347,7 +333,9 @@ void grpc_call_on_headers(struct grpc_call *call)
         call_begin(call);
         break;
     case GRPC_HEADERS_MALFORMED:
-        answer_reset(call);
+        r = nghttp2_submit_rst_stream(call->transport->session, NGHTTP2_FLAG_NONE, call->stream_id,
+                                      NGHTTP2_PROTOCOL_ERROR);
+        call_end(call, GRPC_UNKNOWN, r);
         break;
     case GRPC_HEADERS_NOT_GRPC:
         answer_http(call, http_status);

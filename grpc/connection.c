@@ -209,8 +209,13 @@ static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t
     return 0;
 }
 
+/* Create the session, with its settings as the first frame to send. */
 static int create_session(struct grpc_connection *connection)
 {
+    const nghttp2_settings_entry settings[] = {
+        {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, connection->common->limits.streams},
+        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, GRPC_HEADERS_MAX_BYTES},
+    };
     nghttp2_session_callbacks *callbacks;
     nghttp2_option *options;
     int r;
@@ -233,20 +238,10 @@ static int create_session(struct grpc_connection *connection)
     r = nghttp2_session_server_new2(&connection->transport.session, callbacks, connection, options);
     nghttp2_option_del(options);
     nghttp2_session_callbacks_del(callbacks);
+    if (r == 0)
+        r = nghttp2_submit_settings(connection->transport.session, NGHTTP2_FLAG_NONE, settings,
+                                    ELEMENTS_OF(settings));
     return r < 0 ? -ENOMEM : 0;
-}
-
-static int submit_settings(struct grpc_connection *connection)
-{
-    const nghttp2_settings_entry settings[] = {
-        {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, connection->common->limits.streams},
-        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, GRPC_HEADERS_MAX_BYTES},
-    };
-
-    return nghttp2_submit_settings(connection->transport.session, NGHTTP2_FLAG_NONE, settings,
-                                   ELEMENTS_OF(settings)) < 0
-               ? -ENOMEM
-               : 0;
 }
 
 /* ---- the loop */
@@ -352,8 +347,7 @@ static int connection_start(struct grpc_connection *connection, int fd)
     if (r < 0)
         return r;
     connection->idle_since = clock_mono();
-    r = create_session(connection);
-    return r < 0 ? r : submit_settings(connection);
+    return create_session(connection);
 }
 
 int grpc_connection_new(struct grpc_common *common, int fd_consumed,

@@ -13,20 +13,13 @@ static BIO *open_value(const struct object *object, const char *key)
     return entry != NULL ? BIO_new_mem_buf(entry->bytes, (int)entry->len) : NULL;
 }
 
-static void read_expiry(const X509 *x, struct tls_pair *pair)
-{
-    struct tm utc = {0};
-
-    if (ASN1_TIME_to_tm(X509_get0_notAfter(x), &utc) == 1)
-        pair->not_after.tv_sec = timegm(&utc);
-}
-
 static void check(const struct object *object, struct tls_pair *pair)
 {
     _cleanup_(bio_freep) BIO *cert_bio = open_value(object, "tls.crt");
     _cleanup_(bio_freep) BIO *key_bio = open_value(object, "tls.key");
     _cleanup_(x509_freep) X509 *x = NULL;
     _cleanup_(pkey_freep) EVP_PKEY *key = NULL;
+    struct tm utc = {0};
 
     if (cert_bio == NULL || key_bio == NULL) {
         error_set(&pair->fault, -EINVAL, "%s is missing", cert_bio == NULL ? "tls.crt" : "tls.key");
@@ -34,8 +27,8 @@ static void check(const struct object *object, struct tls_pair *pair)
     }
     x = PEM_read_bio_X509(cert_bio, NULL, openssl_no_passphrase, NULL);
     key = PEM_read_bio_PrivateKey(key_bio, NULL, openssl_no_passphrase, NULL);
-    if (x != NULL)
-        read_expiry(x, pair);
+    if (x != NULL && ASN1_TIME_to_tm(X509_get0_notAfter(x), &utc) == 1)
+        pair->not_after.tv_sec = timegm(&utc);
     if (x == NULL)
         error_set(&pair->fault, -EINVAL, "tls.crt does not begin with a complete certificate");
     else if (key == NULL)

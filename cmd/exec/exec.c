@@ -264,7 +264,7 @@ static int exec_start(struct daemon *daemon, struct error *e)
     static const struct job_callbacks job_callbacks = {.ended = on_ended,
                                                        .terminate = on_terminate};
     struct exec *x = CONTAINER_OF(daemon, struct exec, daemon);
-    int r = secmem_harden_lending(e);
+    int r = secmem_harden_restorable(e);
 
     if (r < 0)
         return r;

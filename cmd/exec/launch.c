@@ -189,7 +189,7 @@ int launch_replace(const struct launch *launch, char *const argv[], char *const 
     sigaction(SIGPIPE, &launch->on_sigpipe, NULL);
     pthread_sigmask(SIG_SETMASK, &launch->mask, NULL);
     keep_descriptors(launch);
-    secmem_inherited_lend(&launch->limits);
+    secmem_inherited_restore(&launch->limits);
     execve(file, argv, envp);
     return execution_failed(file, negative_errno(), e);
 }
@@ -229,9 +229,9 @@ static int spawn(const struct launch *launch, const char *file, char *const argv
         r = posix_spawn_file_actions_addtcsetpgrp_np(&actions, tty_fd);
     if (r == 0) {
         keep_descriptors(launch);
-        secmem_inherited_lend(&launch->limits);
+        secmem_inherited_restore(&launch->limits);
         r = posix_spawn(ret_pid, file, &actions, &attr, argv, envp);
-        secmem_inherited_unlend(&launch->limits);
+        secmem_inherited_undo_restore(&launch->limits);
     }
     posix_spawnattr_destroy(&attr);
     posix_spawn_file_actions_destroy(&actions);

@@ -324,7 +324,7 @@ static void renew_watches(struct credentials *c)
         for (size_t k = 0; dir->watch != NULL && r >= 0 && k < dir->n_names; k++)
             r = dir_watch_follow(dir->watch, dir->names[k], &e);
         if (dir->watch != NULL)
-            dir_watch_settle(dir->watch);
+            dir_watch_prune(dir->watch);
         /* reading reports a missing file; other changes are found within a minute */
         if (r < 0)
             log_debug("cannot watch all credential files, reading them every minute", "error",

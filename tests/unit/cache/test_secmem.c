@@ -139,13 +139,13 @@ static void lend_and_check(void)
     struct error e;
 
     secmem_inherited_save(&inherited);
-    if (secmem_harden_lending(&e) < 0 || coredump_filter() != 0)
+    if (secmem_harden_restorable(&e) < 0 || coredump_filter() != 0)
         _exit(1);
-    secmem_inherited_lend(&inherited);
+    secmem_inherited_restore(&inherited);
     if (coredump_filter() != filter || limit_of(RLIMIT_CORE).rlim_max != core.rlim_max ||
         limit_of(RLIMIT_MEMLOCK).rlim_cur != memlock.rlim_cur)
         _exit(2);
-    secmem_inherited_unlend(&inherited);
+    secmem_inherited_undo_restore(&inherited);
     if (coredump_filter() != 0 || limit_of(RLIMIT_CORE).rlim_cur != 0)
         _exit(3);
     secmem_inherited_deinit(&inherited);

@@ -14,7 +14,7 @@ import pathlib
 import subprocess
 import sys
 
-from layers import MAY_INCLUDE, STILL_THERE, room_of
+from layers import MAY_INCLUDE, room_of
 
 
 def symbols_of(objects):
@@ -37,7 +37,7 @@ def arrows(directory, sources):
     for path, names in undefined.items():
         own = objects[path]
         for name in sorted(names):
-            if owners.get(name, own) != own and (own, owners[name]) not in STILL_THERE:
+            if owners.get(name, own) != own:
                 graph.setdefault(own, {}).setdefault(owners[name], name)
     return graph
 

@@ -168,6 +168,7 @@ static enum MHD_Result send_answer(struct MHD_Connection *connection,
     struct MHD_Response *response;
     enum MHD_Result result;
 
+    assert(answer->status >= 200 && answer->content_type != NULL);
     if (answer->body.len == 0)
         response = MHD_create_response_from_buffer(0, nothing, MHD_RESPMEM_PERSISTENT);
     else

@@ -1,4 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Counting never fails: a value that would exceed METRIC_SERIES_MAX or for which memory runs out is
+ * dropped, and METRIC_DROPPED_NAME counts that. A series is found by comparing label values one
+ * after the other; a node's metrics have few combinations.
+ *
+ * Label values are cut to METRIC_VALUE_MAX bytes, which may split a character: what is not valid
+ * UTF-8 is written as "?".
+ */
 #include "monitor/metrics.h"
 
 #include <math.h>
@@ -182,6 +190,7 @@ static struct series *find_series(struct metric *m, const char *const *labels)
     }
     list_append(&m->series, &s->link);
     m->n_series++;
+    assert(m->n_series <= METRIC_SERIES_MAX);
     return s;
 }
 
@@ -190,6 +199,7 @@ void metric_count(struct metric *metric, double by, const char *const *labels)
     struct series *s = find_series(metric, labels);
 
     assert(metric->definition->kind != METRIC_HISTOGRAM);
+    assert(by >= 0 || metric->definition->kind == METRIC_GAUGE);
     if (s != NULL)
         s->value += by;
 }

@@ -1,4 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Per client: its parts are written one at a time, the next one when the last one was sent, so a
+ * slow client costs one part of memory and never blocks the loop. After an empty line, which marks
+ * the end, our side is shut down; the connection stays open until the client closes it or the
+ * process ends, which is how `secretfs unmount` waits.
+ *
+ * The directory decides who can connect: its owner is checked, also of one that exists, as /tmp is
+ * everyone's.
+ */
 #include "monitor/status_socket.h"
 
 #include <fcntl.h>
@@ -90,6 +99,7 @@ static struct client *client_free(struct client *c)
     sd_event_source_disable_unref(c->source);
     buf_deinit(&c->part);
     list_remove(&c->link);
+    assert(c->status->n_clients > 0);
     c->status->n_clients--;
     free(c);
     return NULL;
@@ -115,6 +125,7 @@ static int client_send(struct client *c, int fd)
     if (n < 0)
         return errno == EAGAIN || errno == EINTR ? 0 : negative_errno();
     c->n_sent += (size_t)n;
+    assert(c->n_sent <= c->part.len);
     if (c->n_sent < c->part.len)
         return 0;
     if (c->has_more)

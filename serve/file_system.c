@@ -1,4 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Created in this order: tree, session, mount, publisher; freed in the reverse order, as the
+ * publisher's last steps are system calls that the session answers from the tree.
+ *
+ * If another process unmounts it, it is mounted again at the same place: volumes that are shown on
+ * targets stay readable meanwhile, as their mounts are of their own. An aborted FUSE connection
+ * cannot be revived; that ends the daemon, so that its service manager starts a new one.
+ */
 #include "serve/file_system.h"
 
 #include <linux/mount.h>

@@ -1,4 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A round: the timer fires on the loop, each publisher is probed (its thread, and through the mount
+ * the workers), and when the last one has answered on the loop, the service manager is notified and
+ * the timer is set for half of its limit. So a notification shows that all of these threads
+ * respond. If one of them does not, there is no next round, and the service manager restarts the
+ * process.
+ *
+ * The first round is at once when the first publisher is added: before that there is no mount whose
+ * readers could wait.
+ */
 #include "serve/watchdog.h"
 
 #include "serve/service_manager.h"
@@ -15,6 +25,7 @@ static void on_probed(void *userdata)
 {
     struct watchdog *w = userdata;
 
+    assert(w->n_awaited > 0 && w->n_awaited <= w->n_publishers);
     if (--w->n_awaited > 0)
         return;
     service_manager_alive();
@@ -27,6 +38,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct watchdog *w = userdata;
 
+    assert(w->n_publishers > 0 && w->n_awaited == 0);
     w->n_awaited = w->n_publishers;
     for (size_t i = 0; i < w->n_publishers; i++)
         publisher_probe(w->publishers[i], on_probed, w);

@@ -52,16 +52,29 @@ struct exec {
     char *logged_skipped;
 };
 
+static void move(struct exec *x, enum phase phase)
+{
+    static const unsigned next[] = {
+        [PHASE_WAITING] = 1u << PHASE_RUNNING | 1u << PHASE_ENDING,
+        [PHASE_RUNNING] = 1u << PHASE_STOPPING | 1u << PHASE_ENDING,
+        [PHASE_STOPPING] = 1u << PHASE_RUNNING | 1u << PHASE_ENDING,
+        [PHASE_ENDING] = 0,
+    };
+
+    assert((next[x->phase] & 1u << phase) != 0);
+    x->phase = phase;
+}
+
 static void end(struct exec *x, int exit_status)
 {
-    x->phase = PHASE_ENDING;
+    move(x, PHASE_ENDING);
     x->exit_status = exit_status;
     sd_event_exit(x->daemon.event, 0);
 }
 
 static void fail(struct exec *x, const struct error *reason, int exit_status)
 {
-    x->phase = PHASE_ENDING;
+    move(x, PHASE_ENDING);
     x->exit_status = exit_status;
     daemon_fail(&x->daemon, reason);
 }
@@ -169,7 +182,7 @@ static void start_command(struct exec *x)
     if (r < 0)
         fail(x, &e, launch_exit_status(r));
     else
-        x->phase = PHASE_RUNNING;
+        move(x, PHASE_RUNNING);
 }
 
 static void on_ended(void *userdata, int exit_status)
@@ -201,7 +214,7 @@ static void react_to_change(struct exec *x)
         job_signal(x->job, x->options->signal);
     } else if (!x->has_sigterm) {
         log_info("a value changed; restarting the command");
-        x->phase = PHASE_STOPPING;
+        move(x, PHASE_STOPPING);
         job_stop(x->job, x->options->grace);
     }
 }
@@ -213,6 +226,7 @@ static void keep_vector(struct exec *x)
 {
     struct error e;
 
+    assert(x->envp == NULL && x->job == NULL);
     x->envp = env_vector(environment_env(x->environment), environ);
     if (x->envp != NULL) {
         end(x, EXIT_OK);

@@ -177,6 +177,7 @@ static int on_child(sd_event_source *source, const siginfo_t *info, void *userda
     struct job *job = userdata;
     pid_t group = job->pid;
 
+    assert(group > 0);
     if (info->si_code == CLD_STOPPED) {
         on_stopped(job, info->si_status);
         return 0;

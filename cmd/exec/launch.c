@@ -67,6 +67,7 @@ static void keep_descriptors(const struct launch *launch)
     for (size_t i = 0; i < launch->n_descriptors; i++) {
         unsigned fd = (unsigned)launch->descriptors[i];
 
+        assert(fd >= first); /* they are sorted */
         if (fd > first)
             close_range(first, fd - 1, CLOSE_RANGE_CLOEXEC);
         first = fd + 1;

@@ -1,4 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ *   parent                        child
+ *   1. fork                       2. mounts; messages go to the terminal
+ *   3. waits for a byte           4. setsid, releases the terminal, sends the byte: readable
+ *   5. exits with that status     6. serves
+ *
+ * A child that dies before step 4 closes the pipe: the parent then takes the child's own exit
+ * status.
+ */
 #include "cmd/mount/background.h"
 
 #include <fcntl.h>
@@ -30,6 +39,8 @@ int background_enter(struct background *background, struct error *e)
 {
     int fds[2];
     pid_t pid;
+
+    assert(background->report_fd < 0);
 
     if (pipe2(fds, O_CLOEXEC) < 0)
         return error_set_errno(e, negative_errno(), "cannot fork into the background");

@@ -103,8 +103,10 @@ static int on_ready(void *userdata, struct error *e)
 {
     struct mount *m = userdata;
     struct error status_error = ERROR_INIT;
-    int r = session_attach(m->session, e);
+    int r;
 
+    assert(m->status == NULL);
+    r = session_attach(m->session, e);
     if (r < 0)
         return r;
     if (status_socket_new(m->daemon.event, session_device(m->session), write_status, m, &m->status,
@@ -163,7 +165,10 @@ static int start_session(struct mount *m, struct error *e)
         .user_options = o->user_options.len > 0 ? o->user_options.data : NULL,
     };
     struct publisher_options publisher;
-    int r = tree_new(&tree_options, &m->tree);
+    int r;
+
+    assert(m->tree == NULL && m->session == NULL); /* the place is requested once */
+    r = tree_new(&tree_options, &m->tree);
 
     if (r < 0)
         return error_set_errno(e, r, "cannot create the mount");

@@ -1,4 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Three ways lead to the same options: arguments, "-o" of the command line, and the options of
+ * mount(8). "-o NAME=VALUE" sets the long option of that name.
+ *
+ * The spec comes either from arguments, as one source for one object, or from --volume; then owner,
+ * group, type and the like may be given as arguments as well and have priority.
+ */
 #include "cmd/mount/options.h"
 
 #include <fcntl.h>

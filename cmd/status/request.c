@@ -1,4 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A process sends one document for all of its volumes, and has a socket for each of its file
+ * systems. For a list, each device in mountinfo is requested once, and a document whose process was
+ * parsed before is skipped after its first line.
+ *
+ * For one path, mountinfo's mount ID leads to the mount point, which names the volume within the
+ * document: a node's volumes share a device.
+ */
 #include "cmd/status/request.h"
 
 #include <stdio.h>

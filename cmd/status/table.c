@@ -47,6 +47,8 @@ static void cell_add(struct cell *cell, const char *text)
 {
     size_t len = size_min(strlen(text), sizeof(cell->text) - 1 - cell->len);
 
+    assert(cell->len < sizeof(cell->text));
+
     memcpy(cell->text + cell->len, text, len);
     cell->len += len;
     cell->text[cell->len] = '\0';

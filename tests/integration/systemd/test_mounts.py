@@ -250,7 +250,7 @@ def test_service_gives_up_on_nonsense(service: Machine):
     service.run("systemctl", "start", SERVICE, check=False)
     until(lambda: service.property(SERVICE, "ActiveState") == "failed", "failure")
     assert service.property(SERVICE, "NRestarts") == "0"
-    assert '"service" is no object' in service.journal(SERVICE)
+    assert 'invalid object "service"' in service.journal(SERVICE)
 
 
 def test_fstab_and_enabled_service_are_mounted_at_boot(service: Machine, fstab):

@@ -104,7 +104,7 @@ static void help_needs_nothing_else(void **state)
     exec_options_deinit(&o);
 }
 
-/* What is wrong in a file is no usage error, just as with `secretfs mount --volume`. */
+/* An invalid file is not a usage error, as with `secretfs mount --volume`. */
 static void mistakes_in_a_file(void **state)
 {
     char path[] = "/tmp/secretfs-test-exec-options-XXXXXX", line[128];

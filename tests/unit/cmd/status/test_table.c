@@ -120,7 +120,7 @@ static void test_sameness(void **state)
     cJSON_SetNumberValue(cJSON_GetObjectItem(update, "count"), 4);
     assert_true(status_table_same(&narrow, a, b));
     assert_false(status_table_same(&wide, a, b));
-    /* that it became older is no news */
+    /* the age alone is not a change */
     assert_non_null(cJSON_SetValuestring(cJSON_GetObjectItem(update, "time"), "2026"));
     assert_true(status_table_same(&narrow, a, b));
     cJSON_Delete(a);

@@ -17,5 +17,5 @@ static inline size_t base64_decoded_max(size_t len)
  */
 int base64_decode(const char *text, size_t len, uint8_t *ret_bytes, size_t *ret_len) MUST_CHECK;
 
-/* Return: the base64 of @text on one line, the caller's; NULL for want of memory. */
+/* Return: the base64 of @text on one line, the caller's; NULL when out of memory. */
 char *base64_encode_text(const char *text);

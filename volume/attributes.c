@@ -12,12 +12,13 @@
  * volume_spec_parse_flat() reads the mapping, as spec_parse.c reads a volume's entry, and errors
  * name the attribute: "secret/db: volumeAttributes.items[0].path: ...".
  *
- * | attributes                                                    | make                         |
- * |---------------------------------------------------------------|------------------------------|
- * | secretName or configMap; items, defaultMode, optional          | a secret or configMap volume |
- * | sources; defaultMode                                           | a projected volume           |
- * | volume                                                         | the volume of that entry     |
- * | uid, gid, fsGroup, type, tls, updates, onRevoked with any of these |                          |
+ * | attributes                                           | make                         |
+ * |------------------------------------------------------|------------------------------|
+ * | secretName, configMap; items, defaultMode, optional  | a secret or configMap volume |
+ * | sources; defaultMode                                 | a projected volume           |
+ * | volume                                               | the volume of that entry     |
+ *
+ * Each of them goes with uid, gid, fsGroup, type, tls, updates and onRevoked.
  *
  * An empty attribute counts as absent, as templates produce them.
  */

@@ -10,13 +10,14 @@
 #include "base/buf.h"
 #include "encoding/field.h"
 #include "encoding/yaml.h"
+#include "volume/spec.h"
 
 static void source_deinit(struct env_source *source)
 {
-    free(source->object_name);
-    free(source->name);
-    free(source->key);
-    free(source->value);
+    volume_text_set(&source->object_name, NULL);
+    volume_text_set(&source->name, NULL);
+    volume_text_set(&source->key, NULL);
+    volume_text_set(&source->value, NULL);
 }
 
 void env_spec_deinit(struct env_spec *spec)
@@ -85,23 +86,16 @@ static int check_object(const struct env_source *source, struct error *e)
     return 0;
 }
 
-static int copy_text(const char *text, char **ret_copy)
-{
-    if (text == NULL)
-        return 0;
-    *ret_copy = strdup(text);
-    return *ret_copy != NULL ? 0 : -ENOMEM;
-}
-
 static int copy_source(const struct env_source *source, struct env_source *ret_copy)
 {
     struct env_source copy = {.kind = source->kind,
                               .object_kind = source->object_kind,
                               .is_optional = source->is_optional};
 
-    if (copy_text(source->object_name, &copy.object_name) < 0 ||
-        copy_text(source->name, &copy.name) < 0 || copy_text(source->key, &copy.key) < 0 ||
-        copy_text(source->value, &copy.value) < 0) {
+    if (volume_text_set(&copy.object_name, source->object_name) < 0 ||
+        volume_text_set(&copy.name, source->name) < 0 ||
+        volume_text_set(&copy.key, source->key) < 0 ||
+        volume_text_set(&copy.value, source->value) < 0) {
         source_deinit(&copy);
         return -ENOMEM;
     }
@@ -144,9 +138,7 @@ int env_spec_add_key(struct env_spec *spec, const char *text, bool is_optional, 
     if (copy == NULL)
         return error_set_errno(e, -ENOMEM, "cannot add a variable");
     object = strchr(copy, '=');
-    source.object_name = object != NULL
-                             ? (char *)(uintptr_t)object_kind_parse(object + 1, &source.object_kind)
-                             : NULL;
+    source.object_name = object != NULL ? object_kind_parse(object + 1, &source.object_kind) : NULL;
     slash = source.object_name != NULL ? strchr(source.object_name, '/') : NULL;
     /* the text after "=" may be a secret that the user hoped to set: it is not repeated */
     if (slash == NULL)
@@ -162,14 +154,13 @@ int env_spec_add_key(struct env_spec *spec, const char *text, bool is_optional, 
 
 int env_spec_add_object(struct env_spec *spec, const char *text, bool is_optional, struct error *e)
 {
-    char none[] = "";
-    struct env_source source = {.kind = ENV_OBJECT, .name = none, .is_optional = is_optional};
+    struct env_source source = {.kind = ENV_OBJECT, .name = "", .is_optional = is_optional};
     _cleanup_(freep) char *copy = strdup(text);
     char *colon;
 
     if (copy == NULL)
         return error_set_errno(e, -ENOMEM, "cannot add an object");
-    source.object_name = (char *)(uintptr_t)object_kind_parse(copy, &source.object_kind);
+    source.object_name = object_kind_parse(copy, &source.object_kind);
     if (source.object_name == NULL)
         return error_set(e, -EINVAL, "invalid object \"%.64s\": use secret/NAME or configmap/NAME",
                          text);
@@ -212,8 +203,8 @@ static int read_reference(const cJSON *json, const struct field *field, struct e
     if (name == NULL || (has_key && key == NULL))
         return field_error(&FIELD(field, name == NULL ? "name" : "key"), e,
                            error_set(e, -EINVAL, "required field is missing"));
-    source->object_name = (char *)(uintptr_t)name;
-    source->key = (char *)(uintptr_t)key;
+    source->object_name = name;
+    source->key = key;
     return 0;
 }
 
@@ -273,9 +264,9 @@ static int add_env_entry(struct env_spec *spec, const cJSON *json, const struct 
         r = read_value_from(value_from, &FIELD(field, "valueFrom"), &source, e);
     if (r < 0)
         return r;
-    source.name = (char *)(uintptr_t)name;
+    source.name = name;
     if (value_from == NULL)
-        source.value = (char *)(uintptr_t)(value != NULL ? value : "");
+        source.value = (value != NULL ? value : "");
     return env_spec_add(spec, &source, e);
 }
 
@@ -292,7 +283,7 @@ static int add_env_from_entry(struct env_spec *spec, const cJSON *json, const st
         r = read_only_reference(json, field, "secretRef", "configMapRef", &source, e);
     if (r < 0)
         return r;
-    source.name = (char *)(uintptr_t)(prefix != NULL ? prefix : "");
+    source.name = (prefix != NULL ? prefix : "");
     return env_spec_add(spec, &source, e);
 }
 

@@ -21,10 +21,10 @@ enum env_source_kind {
 struct env_source {
     enum env_source_kind kind;
     enum object_kind object_kind;
-    char *object_name;
-    char *name; /* the variable's; the prefix of an ENV_OBJECT */
-    char *key;
-    char *value;
+    const char *object_name;
+    const char *name; /* the variable's; the prefix of an ENV_OBJECT */
+    const char *key;
+    const char *value;
     bool is_optional; /* a missing object or key is not an error (O6) */
 };
 

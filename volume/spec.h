@@ -75,7 +75,8 @@ DEFINE_CLEANUP(struct volume_spec *, volume_spec_free)
 int volume_spec_add_source(struct volume_spec *spec, enum object_kind kind, const char *name,
                            struct volume_source **ret_source);
 int volume_source_add_item(struct volume_source *source, const struct volume_item *item);
-/* Replace a text of the spec or of a source, which is freed. Return: 0 or -ENOMEM. */
+/* Replace an owned text by a copy of @value, or by NULL; the old one is freed. Return: 0, -ENOMEM.
+ */
 int volume_text_set(const char **text, const char *value);
 
 /* "secret/NAME", "configmap/NAME", "projected/NAME-OF-THE-VOLUME". Return: @buf. */
@@ -86,7 +87,7 @@ const char *volume_spec_text(const struct volume_spec *spec, char buf[static VOL
 mode_t volume_spec_root_mode(const struct volume_spec *spec);
 
 /*
- * Compute the payload of a spec. A pure function; its table of outcomes stands in spec.c.
+ * Compute the payload of a spec. A pure function; spec.c has the table of outcomes.
  * @views: one for each source, in their order; with removes_revoked one that is_forbidden counts as
  *         absent and optional (G9)
  * Return: 0, *ret_payload is the caller's; VOLUME_INCOMPLETE if an object is not known yet and no

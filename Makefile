@@ -189,8 +189,7 @@ TEST_UPDATES ?= $(if $(filter asan tsan,$(BUILD)),500,10000)
 integration: $(filter unit,$(MAKECMDGOALS)) needs-test $(O)/secretfs $(O)/tests/csi-harness ## tests of the program with mounts, sockets and commands, as root, in one build
 	SECRETFS=$(CURDIR)/$(O)/secretfs CSI_HARNESS=$(CURDIR)/$(O)/tests/csi-harness \
 	SECRETFS_TEST_UPDATES=$(TEST_UPDATES) \
-	    $(PYTHON) -m pytest -q -rsfE -p no:cacheprovider \
-	    tests/integration --ignore=tests/integration/systemd
+	    $(PYTHON) tests/integration/run.py
 
 test-programs: $(UNIT_TESTS) $(O)/secretfs $(O)/tests/csi-harness
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from pathlib import Path
 from typing import Iterator
 
@@ -13,11 +12,6 @@ from lib.kube import AssetsUnusable, Cluster, find_assets
 from lib.kube.assets import VARIABLE
 from lib.kube.mounts import Mounts, Values, program
 from lib.kube.namespace import Namespace
-
-
-def pytest_configure() -> None:
-    # so that mounts and servers are taken down when a time limit ends the run
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def pytest_runtest_setup() -> None:

@@ -24,12 +24,15 @@ _SCRIPT = """
 import json, os, signal, sys
 directory = sys.argv[1]
 signal.signal(signal.SIGUSR1, lambda *_: open(directory + "/signalled", "w").close())
+woken, wake = os.pipe()
+os.set_blocking(wake, False)
+signal.set_wakeup_fd(wake)
 number = len([name for name in os.listdir(directory) if name.startswith("start")])
 with open(f"{directory}/new", "w") as file:
     json.dump({"pid": os.getpid(), "parent": os.getppid(), "env": dict(os.environ)}, file)
 os.rename(f"{directory}/new", f"{directory}/start{number}")
 while True:
-    signal.pause()
+    os.read(woken, 64)
 """
 
 

@@ -205,13 +205,15 @@ def test_first_process_of_a_session_survives_ctrl_z(command, area: Path):
     if pid == 0:
         words = [*command.split(), PYTHON, WORKER, str(area / "record")]
         os.execve(words[0], words, program.environment(area / "home"))
-    record = Record(area / "record")
-    note = record.wait("start")
-    assert note["foreground"] is True
-    os.write(fd, CTRL_Z.encode())
-    record.wait("SIGCONT")
-    until(lambda: state_of(pid) == "S", "the program to sleep")
-    os.kill(pid, signal.SIGTERM)
-    _, status = os.waitpid(pid, 0)
+    try:
+        record = Record(area / "record")
+        note = record.wait("start")
+        assert note["foreground"] is True
+        os.write(fd, CTRL_Z.encode())
+        record.wait("SIGCONT")
+        until(lambda: state_of(pid) == "S", "the program to sleep")
+    finally:
+        os.kill(pid, signal.SIGTERM)
+        _, status = os.waitpid(pid, 0)
+        os.close(fd)
     assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGTERM
-    os.close(fd)

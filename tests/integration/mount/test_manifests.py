@@ -133,7 +133,8 @@ def test_bad_document_is_named_and_leaves_the_others_alone(directory: Path, volu
     replace(directory / "app.yaml", secret("2"))
     volume.wait_content({"key": b"2"})
     until(lambda: volume.status()["source"]["state"] == "live", "the good document")
-    assert len(volume.log_lines("well again")) == 1
+    volume.wait_log("source recovered")
+    assert len(volume.log_lines("source recovered")) == 1
 
 
 def test_bad_document_of_another_object(directory: Path, volume: Volume):

@@ -41,6 +41,10 @@ def main() -> None:
             os._exit(status)
 
         signal.signal(number(name), on_ending)
+    # with pause(), a signal that comes just before it would be handled after the next one only
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake)
     note(
         event="start",
         group=os.getpgrp(),
@@ -49,7 +53,7 @@ def main() -> None:
         foreground=is_foreground(),
     )
     while True:
-        signal.pause()
+        os.read(woken, 64)
 
 
 def is_foreground() -> bool | None:

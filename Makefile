@@ -40,10 +40,11 @@ PACKAGES_fuzz  := clang
 PACKAGES_demo  := python3 openssl kubernetes-client
 PACKAGES_deb   := dpkg-dev binutils
 PACKAGES_systemd := $(PACKAGES_test) $(PACKAGES_deb) debootstrap systemd-container
+PACKAGES_distro := debootstrap
 # a node's programs are only worth installing where there is a kubelet to go with them
 KUBELET := $(wildcard $(or $(KUBE_ASSETS),$(KUBEBUILDER_ASSETS))/kubelet)
 PACKAGES_e2e   := $(PACKAGES_systemd) $(if $(KUBELET),containerd runc busybox-static containernetworking-plugins)
-PACKAGE_SETS   := build check test lint fuzz demo deb systemd e2e
+PACKAGE_SETS   := build check test lint fuzz demo deb systemd e2e distro
 PACKAGES_all   := $(foreach set,$(PACKAGE_SETS),$(PACKAGES_$(set)))
 
 # packages-X installs what X needs, as root; needs-X fails and names what X needs and is missing.
@@ -211,7 +212,7 @@ test-tsan: needs-test ## unit and integration tests under TSan
 # releases of Debian that build without a warning and pass the unit tests
 DISTROS ?= bookworm trixie sid
 .PHONY: distro-check
-distro-check: ## build and unit tests on other Debian releases (DISTROS), in chroots, as root
+distro-check: needs-distro ## build and unit tests on other Debian releases (DISTROS), in chroots, as root
 	tools/distro-check.sh $(DISTROS)
 
 E2E := SECRETFS=$(CURDIR)/$(O)/secretfs $(PYTHON) -m pytest -q -rsfE -p no:cacheprovider

@@ -69,8 +69,11 @@ ifneq ($(CI)$(WERROR),)
 WARNINGS  += -Werror
 endif
 
-HARDENING       := -D_FORTIFY_SOURCE=2 -fstack-protector-strong
-CFLAGS_release  := -O2 -g $(HARDENING)
+# 3 as of gcc 12; a frame larger than a page is touched page by page, so that it cannot jump a guard
+HARDENING       := -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fstack-clash-protection \
+                   -ftrivial-auto-var-init=zero $(if $(filter x86_64,$(shell uname -m)),-fcf-protection)
+# no path of the build directory is in the program: two builds of one tree are equal
+CFLAGS_release  := -O2 -g -ffile-prefix-map=$(CURDIR)=. $(HARDENING)
 CFLAGS_debug    := -O0 -g3
 CFLAGS_asan     := -O1 -g3 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 CFLAGS_tsan     := -O1 -g3 -fsanitize=thread -fno-omit-frame-pointer

@@ -1,13 +1,17 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # build.sh VERSION MAKE: puts what `make install` installs into a Debian package, which becomes
-# build/secretfs_VERSION_ARCHITECTURE.deb.
+# build/secretfs_VERSION_ARCHITECTURE.deb, and its SPDX document build/secretfs_VERSION.spdx.json.
+# The same sources make the same bytes: SOURCE_DATE_EPOCH is the time of all files, by default that of
+# the newest commit.
 set -eu
 version=$1 make=$2
 here=$(dirname "$0")
 architecture=$(dpkg --print-architecture)
 work=build/deb
 stage=$work/secretfs
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || stat -c %Y VERSION)}
+export SOURCE_DATE_EPOCH
 rm -rf "$work"
 mkdir -p "$stage/DEBIAN" "$work/debian"
 
@@ -20,7 +24,7 @@ doc=$stage/usr/share/doc/secretfs
 install -m 0644 "$here/copyright" "$doc/copyright"
 install -m 0644 README.md "$doc/README.md"
 printf 'secretfs (%s) unstable; urgency=medium\n\n  * See the history of the sources.\n\n -- %s  %s\n' \
-    "$version" "The secretfs authors <authors@secretfs.invalid>" "$(date -R -r VERSION)" |
+    "$version" "The secretfs authors <authors@secretfs.invalid>" "$(date -u -R -d "@$SOURCE_DATE_EPOCH")" |
     gzip -9n >"$doc/changelog.gz"
 
 # dpkg-shlibdeps wants a source package's control file beside it
@@ -38,4 +42,7 @@ sed -e "s|@version@|$version|" -e "s|@architecture@|$architecture|" -e "s|@depen
 for script in postinst prerm postrm; do
     install -m 0755 "$here/$script" "$stage/DEBIAN/$script"
 done
+
+/usr/bin/python3 "$here/sbom.py" "$version" "$stage/usr/bin/secretfs" >"build/secretfs_$version.spdx.json"
+find "$stage" -newermt "@$SOURCE_DATE_EPOCH" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 dpkg-deb --root-owner-group --build "$stage" "build/secretfs_${version}_${architecture}.deb"

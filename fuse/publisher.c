@@ -31,8 +31,8 @@
 
 #include "base/list.h"
 #include "base/lock.h"
-#include "base/log.h"
 #include "fuse/publish_queue.h"
+#include "fuse/publish_trace.h"
 #include "fuse/volume_writer.h"
 
 #define STACK_BYTES 262144u /* a few paths; the default would count against the lock limit */
@@ -62,16 +62,6 @@ struct publisher_volume {
     struct error bound_text;
 };
 
-/* A line of the trace, which the loop writes: this thread has no descriptor for the log. */
-struct traced_step {
-    const char *message;
-    const char *action;
-    char volume[64]; /* longer names are cut */
-    char generation[GENERATION_NAME_SIZE];
-    int error;
-};
-#define TRACED_STEPS_MAX 64 /* what a thread does in one turn of the loop; more are counted */
-
 struct publisher {
     struct session *session;
     struct volume_writer_host writers; /* live_mounts is the thread's */
@@ -87,9 +77,7 @@ struct publisher {
     struct list finished;
     struct list bound;
     struct list counted;
-    struct traced_step traced[TRACED_STEPS_MAX];
-    size_t n_traced;
-    size_t n_not_traced;             /* for want of room */
+    struct publish_trace trace;
     struct publisher_volume *active; /* the thread works on it, without the lock */
     bool is_stopping;
     bool is_probed; /* and the loop has not fetched that */
@@ -119,22 +107,12 @@ static int compare_names(const void *a, const void *b)
 
 /* ---- on the publisher's thread; the lock is held unless said otherwise */
 
-static void trace(struct publisher *p, const struct traced_step *step,
+/* @v: NULL for none */
+static void trace(struct publisher *p, const struct publish_trace_line *line,
                   const struct publisher_volume *v)
 {
-    struct traced_step *traced;
-
-    if (!log_trace_is_on(LOG_TRACE_PUBLISHER))
-        return;
-    if (p->n_traced == TRACED_STEPS_MAX) {
-        p->n_not_traced++;
-        return;
-    }
-    traced = &p->traced[p->n_traced++];
-    *traced = *step;
-    if (v != NULL)
-        snprintf(traced->volume, sizeof(traced->volume), "%s", v->writer.dir.name);
-    eventfd_write(p->done_fd, 1);
+    if (publish_trace_add(&p->trace, line, v != NULL ? v->writer.dir.name : NULL))
+        eventfd_write(p->done_fd, 1);
 }
 
 /* Between the two the lock is given up, and @v (NULL for none) is the thread's. */
@@ -202,7 +180,7 @@ static void end_publish(struct publisher *p, struct publisher_volume *v)
     bool had_generation = v->writer.has_generation;
     struct payload *payload = payload_ref(v->writer.update.payload);
     struct writer_result written = {.generation = ""};
-    struct traced_step ended = {.message = "update ended"};
+    struct publish_trace_line ended = {.message = "update ended"};
     int r;
 
     begin_work(p, v);
@@ -367,7 +345,8 @@ static void work(struct publisher *p, const struct publish_step *step)
            step->action == PUBLISH_ACTION_PROBE || step->action == PUBLISH_ACTION_SCAN);
     if (step->action != PUBLISH_ACTION_WAIT)
         trace(p,
-              &(struct traced_step){.message = "step", .action = publish_action_name(step->action)},
+              &(struct publish_trace_line){.message = "step",
+                                           .action = publish_action_name(step->action)},
               v);
     switch (step->action) {
     case PUBLISH_ACTION_WAIT:
@@ -512,17 +491,7 @@ static void report_counted(const struct publisher_volume *v)
 static void write_trace(struct publisher *p)
 {
     LOCK_GUARD(&p->lock);
-    for (size_t i = 0; i < p->n_traced; i++) {
-        const struct traced_step *s = &p->traced[i];
-
-        log_trace(LOG_TRACE_PUBLISHER, s->message, "action", s->action, "volume",
-                  s->volume[0] != '\0' ? s->volume : NULL, "generation",
-                  s->generation[0] != '\0' ? s->generation : NULL, "error",
-                  s->error < 0 ? strerror(-s->error) : NULL);
-    }
-    if (p->n_not_traced > 0)
-        log_trace(LOG_TRACE_PUBLISHER, "steps not traced", "number", LOG_NUM(p->n_not_traced));
-    p->n_traced = p->n_not_traced = 0;
+    publish_trace_write(&p->trace);
 }
 
 static int on_done(sd_event_source *source, int fd, uint32_t revents, void *userdata)

@@ -6,7 +6,7 @@
 #include <cjson/cJSON.h>
 #include <curl/curl.h>
 
-#include "base/util.h"
+#include "base/error.h"
 #include "cmd/doctor/command.h"
 #include "cmd/exec/command.h"
 #include "cmd/mount/command.h"
@@ -60,6 +60,14 @@ static const struct command *find_command(const char *name)
     return NULL;
 }
 
+static int unknown_command(const struct invocation *invocation, const char *name)
+{
+    struct error e;
+
+    error_set(&e, -EINVAL, "unknown command \"%.64s\"", name);
+    return command_failed(invocation, EXIT_USAGE, e.text);
+}
+
 static int command_version(const struct invocation *invocation, int argc, char *argv[])
 {
     printf("secretfs %s (%s, cJSON %s)\n", SECRETFS_VERSION, curl_version(), cJSON_Version());
@@ -78,7 +86,7 @@ static int command_help(const struct invocation *invocation, int argc, char *arg
     }
     command = find_command(argv[1]);
     if (command == NULL)
-        return command_failed(invocation, EXIT_USAGE, "unknown command");
+        return unknown_command(invocation, argv[1]);
     if (command->run == command_help || command->run == command_version) {
         print_help(invocation);
         return EXIT_OK;
@@ -105,6 +113,6 @@ int main(int argc, char *argv[])
     }
     command = find_command(streq(argv[1], "--version") ? "version" : argv[1]);
     if (command == NULL)
-        return command_failed(&invocation, EXIT_USAGE, "unknown command");
+        return unknown_command(&invocation, argv[1]);
     return command->run(&invocation, argc - 1, argv + 1);
 }

@@ -5,13 +5,13 @@
  */
 #include "cmd/unmount.h"
 
-#include <getopt.h>
 #include <poll.h>
 #include <stdio.h>
 #include <sys/mount.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 
+#include "base/arguments.h"
 #include "base/buf.h"
 #include "base/process.h"
 #include "encoding/json.h"
@@ -99,36 +99,45 @@ static void wait_for_end(int status_fd, int process_fd)
         poll(&process, 1, END_TIMEOUT_MS);
 }
 
+struct unmount_options {
+    bool is_lazy;
+    bool wants_help;
+};
+
+static int set_option(void *userdata, int option, const char *value, struct error *e)
+{
+    struct unmount_options *o = userdata;
+
+    o->is_lazy |= option == 'l';
+    o->wants_help |= option == 'h';
+    return o->wants_help ? ARGUMENTS_ENOUGH : 0;
+}
+
 int command_unmount(const struct invocation *invocation, int argc, char *argv[])
 {
     static const struct option long_options[] = {
         {"lazy", no_argument, NULL, 'l'}, {"help", no_argument, NULL, 'h'}, {0}};
     _cleanup_(fd_closep) int status_fd = -1, process_fd = -1;
+    struct unmount_options options = {.is_lazy = false};
     struct error e = ERROR_INIT;
     struct mount_entry entry;
-    bool lazily = false;
-    int option;
+    const char *mountpoint;
 
-    opterr = 0;
-    optind = 1;
-    while ((option = getopt_long(argc, argv, "lh", long_options, NULL)) != -1) {
-        if (option == 'h') {
-            print_help(invocation);
-            return EXIT_OK;
-        }
-        if (option != 'l')
-            return command_failed(invocation, EXIT_USAGE,
-                                  "unknown option: unmount takes --lazy only");
-        lazily = true;
+    if (arguments_parse(argc, argv, ":lh", long_options, set_option, &options, &e) < 0)
+        return command_failed(invocation, EXIT_USAGE, e.text);
+    if (options.wants_help) {
+        print_help(invocation);
+        return EXIT_OK;
     }
     if (argc - optind != 1)
         return command_failed(invocation, EXIT_USAGE, "unmount takes one mount point");
-    if (mounts_find(argv[optind], &entry, &e) < 0)
+    mountpoint = argv[optind];
+    if (mounts_find(mountpoint, &entry, &e) < 0)
         return command_failed(invocation, EXIT_FAILED, e.text);
     /* the mount of a dead process can still be unmounted */
-    if (status_socket_connect(argv[optind], false, &status_fd, NULL) == 0)
+    if (status_socket_connect(mountpoint, false, &status_fd, NULL) == 0)
         process_fd = open_process(status_fd);
-    if (unmount(argv[optind], lazily, &e) < 0)
+    if (unmount(mountpoint, options.is_lazy, &e) < 0)
         return command_failed(invocation, EXIT_FAILED, e.text);
     if (status_fd >= 0)
         wait_for_end(status_fd, process_fd);

@@ -44,7 +44,7 @@ void exec_options_help(const char *program)
         "                          every key, with PREFIX before its name; --env wins over it\n"
         "      --env-spec FILE     the env: and envFrom: lists of a container, as YAML or JSON\n"
         "      --env-names any     allow keys with any name, as Kubernetes 1.30 and later does;\n"
-        "                          otherwise keys that are not valid names are skipped\n"
+        "                          otherwise keys with invalid names are skipped\n"
         "      --optional          objects and keys of --env and --env-from may be missing\n"
         "\n"
         "What happens when a value changes:\n"

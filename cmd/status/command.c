@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cmd/status/command.h"
 
-#include <getopt.h>
 #include <stdio.h>
 
+#include "base/arguments.h"
 #include "cmd/status/detail.h"
 #include "cmd/status/request.h"
 #include "cmd/status/table.h"
@@ -19,6 +19,7 @@ struct status_command {
     enum status_format format;
     bool is_watching;
     bool is_debug;
+    bool wants_help;
     const char *target; /* NULL: all volumes */
     struct status_table table;
 };
@@ -245,8 +246,33 @@ static int parse_format(const char *name, enum status_format *ret_format)
 
 enum { OPTION_NO_HEADERS = 256, OPTION_DEBUG };
 
-/* Return: 0; -EINVAL for invalid arguments; 1 for --help. */
-static int parse(int argc, char *argv[], struct status_command *c)
+static int set_option(void *userdata, int option, const char *value, struct error *e)
+{
+    struct status_command *c = userdata;
+
+    switch (option) {
+    case 'o':
+        if (parse_format(value, &c->format) == 0)
+            return 0;
+        return error_set(e, -EINVAL,
+                         "invalid output format \"%.32s\", expected one of: text, wide, json, yaml",
+                         value);
+    case 'w':
+        c->is_watching = true;
+        return 0;
+    case OPTION_NO_HEADERS:
+        c->table.has_header = true;
+        return 0;
+    case OPTION_DEBUG:
+        c->is_debug = true;
+        return 0;
+    default:
+        c->wants_help = true;
+        return ARGUMENTS_ENOUGH;
+    }
+}
+
+static int parse(int argc, char *argv[], struct status_command *c, struct error *e)
 {
     static const struct option long_options[] = {
         {"output", required_argument, NULL, 'o'},
@@ -255,41 +281,29 @@ static int parse(int argc, char *argv[], struct status_command *c)
         {"debug", no_argument, NULL, OPTION_DEBUG},
         {"help", no_argument, NULL, 'h'},
         {0}};
-    int option;
+    int r = arguments_parse(argc, argv, ":o:wh", long_options, set_option, c, e);
 
-    opterr = 0;
-    optind = 1;
-    while ((option = getopt_long(argc, argv, "o:wh", long_options, NULL)) != -1) {
-        if (option == 'h')
-            return 1;
-        if (option == 'w')
-            c->is_watching = true;
-        else if (option == OPTION_NO_HEADERS)
-            c->table.has_header = true;
-        else if (option == OPTION_DEBUG)
-            c->is_debug = true;
-        else if (option != 'o' || parse_format(optarg, &c->format) < 0)
-            return -EINVAL;
-    }
+    if (r != 0)
+        return r < 0 ? r : 0;
+    if (argc - optind > 1)
+        return error_set(e, -EINVAL, "status takes one path in a volume or none");
     c->table.is_wide = c->format == STATUS_WIDE;
     c->target = argv[optind];
-    return argc - optind <= 1 ? 0 : -EINVAL;
+    return 0;
 }
 
 int command_status(const struct invocation *invocation, int argc, char *argv[])
 {
     struct status_command c = {.format = STATUS_TEXT};
     struct error e = ERROR_INIT;
-    int r = parse(argc, argv, &c);
+    int r = parse(argc, argv, &c, &e);
 
-    if (r > 0) {
+    if (r < 0)
+        return command_failed(invocation, EXIT_USAGE, e.text);
+    if (c.wants_help) {
         print_help(invocation);
         return EXIT_OK;
     }
-    if (r < 0)
-        return command_failed(invocation, EXIT_USAGE,
-                              "status takes one path in a volume or none, -o text, wide, json or "
-                              "yaml, --watch, --no-headers and --debug");
     r = c.is_watching ? watch(&c, &e) : show_once(&c, &e);
     if (r < 0 && e.text[0] != '\0')
         return command_failed(invocation, EXIT_FAILED, e.text);

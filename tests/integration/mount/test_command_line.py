@@ -54,7 +54,7 @@ USAGE_ERRORS = [
         "--manifests cannot be combined with",
     ),
     (["status", "/tmp", "/run"], "one path in a volume or none"),
-    (["status", "-o", "xml", "/tmp"], "-o text, wide, json or yaml"),
+    (["status", "-o", "xml", "/tmp"], 'invalid output format "xml", expected one of: text, wide, json, yaml'),
     (["unmount"], "one mount point"),
     (["unmount", "--frobnicate", "/tmp"], "unknown option"),
     (["help", "frobnicate"], "unknown command"),

@@ -187,10 +187,14 @@ def test_watch_prints_a_volume_when_it_changes(
 
 
 def test_status_refuses_unknown_arguments(area: Path):
-    for arguments in (["-o", "xml"], ["a", "b"], ["--unknown"]):
+    for arguments, message in (
+        (["-o", "xml"], 'invalid output format "xml", expected one of: text, wide, json, yaml'),
+        (["a", "b"], "status takes one path in a volume or none"),
+        (["--unknown"], "unknown option --unknown"),
+    ):
         done = program.run([program.binary(), "status", *arguments], home=area)
         assert done.returncode == 2
-        assert "text, wide, json or yaml" in done.stderr
+        assert message in done.stderr
 
 
 def test_output_without_a_reader(manifests: Manifests, mount, area: Path):

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "encoding/field.h"
 
+#include <strings.h>
+
 #include "base/buf.h"
 
 #define PATH_TEXT_MAX 256 /* longer paths are cut */
+#define NAME_MAX_LEN  40  /* of names that are compared; deletionGracePeriodSeconds has 26 */
 
 static void path_add(const struct field *field, struct buf *b)
 {
@@ -47,6 +50,72 @@ static bool is_known(const char *known, const char *name)
     return false;
 }
 
+static unsigned least(unsigned a, unsigned b)
+{
+    return a < b ? a : b;
+}
+
+/* The number of bytes to insert, remove or replace, without regard to case (Levenshtein). */
+static unsigned distance(const char *a, size_t a_len, const char *b, size_t b_len)
+{
+    unsigned row[NAME_MAX_LEN + 1];
+
+    assert(b_len <= NAME_MAX_LEN);
+    for (unsigned j = 0; j <= b_len; j++)
+        row[j] = j;
+    for (size_t i = 0; i < a_len; i++) {
+        unsigned diagonal = row[0]++;
+
+        for (size_t j = 0; j < b_len; j++) {
+            unsigned replaced = diagonal + (strncasecmp(a + i, b + j, 1) != 0);
+
+            diagonal = row[j + 1];
+            row[j + 1] = least(replaced, least(diagonal, row[j]) + 1);
+        }
+    }
+    return row[b_len];
+}
+
+/* The known name that @name may be a misspelling of. Return: its length, 0 if there is none. */
+static size_t find_nearest(const char *known, const char *name, const char **ret_nearest)
+{
+    size_t len = strlen(name), found_len = 0;
+    unsigned best = (unsigned)(len + 1) / 3 + 1; /* beyond a third it is another word */
+
+    if (len > NAME_MAX_LEN)
+        return 0;
+    for (const char *at = known; *at != '\0';) {
+        size_t word_len = strcspn(at, ",");
+
+        if (word_len <= NAME_MAX_LEN) {
+            unsigned d = distance(name, len, at, word_len);
+
+            if (d < best && d < word_len) {
+                best = d;
+                found_len = word_len;
+                *ret_nearest = at;
+            }
+        }
+        at += word_len;
+        at += strspn(at, ", ");
+    }
+    return found_len;
+}
+
+static int unknown_member(const struct field *field, const char *name, const char *known,
+                          struct error *e)
+{
+    const char *nearest = NULL;
+    size_t len = find_nearest(known, name, &nearest);
+
+    if (len > 0)
+        error_set(e, -EINVAL, "unknown field, expected one of: %s; did you mean \"%.*s\"?", known,
+                  (int)len, nearest);
+    else
+        error_set(e, -EINVAL, "unknown field, expected one of: %s", known);
+    return field_error(&FIELD(field, name), e, -EINVAL);
+}
+
 int field_check_members(const cJSON *json, const struct field *field, const char *known,
                         struct error *e)
 {
@@ -56,8 +125,7 @@ int field_check_members(const cJSON *json, const struct field *field, const char
         return field_error(field, e, error_set(e, -EINVAL, "expected a mapping"));
     cJSON_ArrayForEach (member, json) {
         if (!is_known(known, member->string))
-            return field_error(&FIELD(field, member->string), e,
-                               error_set(e, -EINVAL, "unknown field, expected one of: %s", known));
+            return unknown_member(field, member->string, known, e);
     }
     return 0;
 }

@@ -39,7 +39,7 @@ const cJSON *field_member(const cJSON *json, const char *name);
  * Return: 0; -EINVAL with @e. They write to their outputs on success only.
  */
 
-/* @json is a mapping without members other than the @known ones. */
+/* @json is a mapping without members other than the @known ones. @e suggests the nearest one. */
 int field_check_members(const cJSON *json, const struct field *field, const char *known,
                         struct error *e);
 /* @json may be NULL, which is a valid empty list. */

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A member that is null counts as absent, and a null value as an empty one, as in Go's decoder.
- * Unknown members are ignored: a newer API may have more of them.
+ * Unknown members of what an API server sends are ignored: a newer API may have more of them. In
+ * manifests they are errors, as with `kubectl apply`: one is a misspelling (stringdata), or says
+ * that the values are not what they seem (sops).
  *
  * Only manifests have stringData: the API server merges it into data when an object is written, and
  * never returns it. Only manifests have !!binary, which YAML writers use for bytes: where text is
@@ -9,6 +11,9 @@
  */
 #include "fetcher/decode.h"
 
+#include <strings.h>
+
+#include "encoding/field.h"
 #include "encoding/json.h"
 #include "encoding/yaml.h"
 
@@ -45,13 +50,13 @@ static int optional_text(const cJSON *json, const char *name, const char *otherw
     return 0;
 }
 
+static const enum object_kind all_kinds[] = {OBJECT_SECRET, OBJECT_CONFIGMAP};
+
 static bool kind_from_name(const char *name, enum object_kind *ret_kind)
 {
-    static const enum object_kind all[] = {OBJECT_SECRET, OBJECT_CONFIGMAP};
-
-    for (size_t i = 0; i < ELEMENTS_OF(all); i++) {
-        if (streq(name, object_kind_name(all[i]))) {
-            *ret_kind = all[i];
+    for (size_t i = 0; i < ELEMENTS_OF(all_kinds); i++) {
+        if (streq(name, object_kind_name(all_kinds[i]))) {
+            *ret_kind = all_kinds[i];
             return true;
         }
     }
@@ -74,6 +79,24 @@ static int decode_kind(const cJSON *json, const struct decode_expect *expect,
         return DECODE_OTHER_KIND;
     *ret_kind = kind;
     return 0;
+}
+
+/*
+ * Whether a document of another kind was meant to be a Secret or ConfigMap: the case of the kind is
+ * wrong, or apiVersion is missing or another version of Kubernetes' core group. @e: what to write
+ */
+static bool is_meant_otherwise(const char *api_version, const char *name, struct error *e)
+{
+    const char *kind = NULL;
+
+    for (size_t i = 0; i < ELEMENTS_OF(all_kinds) && name != NULL; i++)
+        if (strcasecmp(name, object_kind_name(all_kinds[i])) == 0)
+            kind = object_kind_name(all_kinds[i]);
+    if (kind == NULL || (api_version != NULL && strchr(api_version, '/') != NULL))
+        return false;
+    error_set(e, -EINVAL, "the document is %.64s %.64s; write apiVersion: v1 and kind: %s",
+              api_version != NULL ? api_version : "(no apiVersion)", name, kind);
+    return true;
 }
 
 static int decode_names(const cJSON *metadata, const struct decode_expect *expect,
@@ -110,6 +133,9 @@ int decode_key(const cJSON *json, const struct decode_expect *expect, struct obj
     struct object_key key = {.namespace = "", .name = ""};
     int r = decode_kind(json, expect, &key.kind);
 
+    if (r == DECODE_OTHER_KIND && expect->is_strict &&
+        is_meant_otherwise(json_text(json, "apiVersion"), json_text(json, "kind"), e))
+        return -EINVAL;
     if (r == 0)
         r = decode_names(json_member(json, "metadata"), expect, &key, e);
     if (r == 0)
@@ -127,6 +153,28 @@ static int wrong_kind(const cJSON *json, const struct decode_expect *expect, str
         expect->kind != NULL ? object_kind_name(*expect->kind) : "Secret or ConfigMap");
 }
 
+/* The fields that Kubernetes 1.34 has. */
+#define OBJECT_FIELDS "apiVersion, kind, metadata, "
+#define METADATA_FIELDS                                                                            \
+    "name, generateName, namespace, selfLink, uid, resourceVersion, generation, "                  \
+    "creationTimestamp, deletionTimestamp, deletionGracePeriodSeconds, labels, annotations, "      \
+    "ownerReferences, finalizers, managedFields"
+
+static int check_fields(const cJSON *json, enum object_kind kind, struct error *e)
+{
+    static const char *const known[] = {
+        [OBJECT_SECRET] = OBJECT_FIELDS "data, stringData, type, immutable",
+        [OBJECT_CONFIGMAP] = OBJECT_FIELDS "data, binaryData, immutable",
+    };
+    const struct field root = FIELD(NULL, "");
+    const cJSON *metadata = member_unless_null(json, "metadata");
+    int r = field_check_members(json, &root, known[kind], e);
+
+    if (r < 0 || metadata == NULL)
+        return r;
+    return field_check_members(metadata, &FIELD(&root, "metadata"), METADATA_FIELDS, e);
+}
+
 /* All of an object except its values. */
 static int decode_like(const cJSON *json, const struct decode_expect *expect,
                        struct object *ret_like, struct error *e)
@@ -138,6 +186,8 @@ static int decode_like(const cJSON *json, const struct decode_expect *expect,
 
     if (r == DECODE_OTHER_KIND)
         return wrong_kind(json, expect, e);
+    if (r == 0 && expect->is_strict)
+        r = check_fields(json, like.key.kind, e);
     if (r == 0)
         r = optional_text(metadata, "uid", "", &like.uid, e);
     if (r == 0)

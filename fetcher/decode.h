@@ -12,13 +12,15 @@ struct decode_expect {
     const enum object_kind *kind;
     const char *default_namespace; /* NULL: metadata must have one */
     const char *resource_version;  /* NULL: metadata's, or "" */
+    bool is_strict;                /* unknown fields are errors, as the API server has them */
 };
 
 /*
  * The key of a document's object; the rest of the document is not checked.
  * @ret_key: its strings are borrowed from @json and @expect
  * Return: 0; DECODE_OTHER_KIND unless it is a Secret or ConfigMap, without @e;
- * -EINVAL with @e for one without a valid name and namespace.
+ * -EINVAL with @e for one without a valid name and namespace, and with is_strict for one whose kind
+ * or apiVersion is almost right.
  * Source: kubelet-semantics.md L2.
  */
 #define DECODE_OTHER_KIND 1

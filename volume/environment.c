@@ -67,13 +67,32 @@ static void environment_move(struct environment *n, enum environment_state state
     n->state = state;
 }
 
+/* Add why the source may lack an object, such as an invalid manifest. */
+static void explain_missing(struct environment *n)
+{
+    const struct error missing = n->error;
+
+    for (size_t i = 0; i < n->n_objects; i++) {
+        const struct store_view *view = view_of(&n->objects[i]);
+
+        if (view->presence != STORE_ABSENT || view->source_error.text[0] == '\0')
+            continue;
+        error_set(&n->error, -ENOENT, "%s; %s", missing.text, view->source_error.text);
+        return;
+    }
+}
+
 static void environment_compute(struct environment *n)
 {
     _cleanup_(env_freep) struct env *env = NULL;
+    int r;
 
     assert(n->is_complete);
     n->error = ERROR_INIT;
-    if (env_compute(n->spec, n->namespace, look_up, n, &env, &n->error) < 0) {
+    r = env_compute(n->spec, n->namespace, look_up, n, &env, &n->error);
+    if (r == -ENOENT)
+        explain_missing(n);
+    if (r < 0) {
         environment_move(n, n->env != NULL ? ENVIRONMENT_STALE : ENVIRONMENT_WAITING);
         return;
     }

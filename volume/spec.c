@@ -284,8 +284,9 @@ static int add_missing_object(struct projection *p, const struct store_view *vie
 {
     struct error fault;
 
-    error_set(&fault, -ENOENT, "%s \"%s\" not found in namespace \"%s\"",
-              object_kind_word(view->key->kind), view->key->name, view->key->namespace);
+    error_set(&fault, -ENOENT, "%s \"%s\" not found in namespace \"%s\"%s%s",
+              object_kind_word(view->key->kind), view->key->name, view->key->namespace,
+              view->source_error.text[0] != '\0' ? "; " : "", view->source_error.text);
     return add_fault(p, -ENOENT, &fault);
 }
 

@@ -214,7 +214,8 @@ static void on_store_changed(void *userdata, const struct store_view *view)
 
     if (v->is_starting)
         return;
-    if (members_update(v))
+    /* why an object is missing may have become known since */
+    if (members_update(v) || v->result == -ENOENT)
         volume_update(v, view->received_at);
     v->callbacks->state(v->userdata);
 }

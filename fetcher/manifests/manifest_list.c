@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "encoding/field.h"
 #include "encoding/json.h"
 #include "encoding/yaml.h"
 #include "fetcher/decode.h"
@@ -231,7 +232,8 @@ static int take_object(struct parser *p, const cJSON *json, const struct place *
 {
     const struct decode_expect expect = {.kind = kind,
                                          .default_namespace = p->default_namespace,
-                                         .resource_version = p->resource_version};
+                                         .resource_version = p->resource_version,
+                                         .is_strict = true};
     struct error e = ERROR_INIT;
     struct object *object = NULL;
     struct object_key key;
@@ -274,14 +276,28 @@ static const struct list_kind *find_list_kind(const cJSON *json)
     return NULL;
 }
 
+/* Kubernetes' strict decoder refuses unknown members of a list, too; its items may be in one. */
+static int check_list(const cJSON *json, const struct list_kind *list_kind, struct error *e)
+{
+    const struct field root = FIELD(NULL, list_kind->name);
+    const cJSON *items = json_member(json, "items"), *metadata = field_member(json, "metadata");
+    int r = field_check_members(json, &root, "apiVersion, kind, metadata, items", e);
+
+    if (r >= 0 && metadata != NULL)
+        r = field_check_members(metadata, &FIELD(&root, "metadata"),
+                                "selfLink, resourceVersion, continue, remainingItemCount", e);
+    if (r >= 0 && items != NULL && !cJSON_IsArray(items) && !cJSON_IsNull(items))
+        r = error_set(e, -EINVAL, "%s: \"items\" has to be a list", list_kind->name);
+    return r;
+}
+
 static int take_list(struct parser *p, const cJSON *json, struct place *place,
                      const struct list_kind *list_kind)
 {
     const cJSON *items = json_member(json, "items"), *item;
-    struct error e;
+    struct error e = ERROR_INIT;
 
-    if (items != NULL && !cJSON_IsArray(items) && !cJSON_IsNull(items)) {
-        error_set(&e, -EINVAL, "%s: \"items\" has to be a list", list_kind->name);
+    if (check_list(json, list_kind, &e) < 0) {
         error_at(p, place, &e);
         return add_unnamed(&p->list, &e);
     }

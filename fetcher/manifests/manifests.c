@@ -150,13 +150,17 @@ static void publish_object(struct manifest_source *s, struct followed *f, mono_u
     store_put(s->store, object_ref(f->object), at);
 }
 
-static void remove_object(struct manifest_source *s, struct followed *f, mono_us at)
+/* @unnamed: a problem that may be why it is missing; it comes first, as subscribers may fail now */
+static void remove_object(struct manifest_source *s, struct followed *f,
+                          const struct error *unnamed, mono_us at)
 {
     f->object = object_unref(f->object);
     if (f->presence == STORE_ABSENT)
         return;
     f->presence = STORE_ABSENT;
     f->changed_at = at;
+    if (unnamed != NULL)
+        report(s, f, unnamed);
     store_remove(s->store, f->key, at);
 }
 
@@ -187,7 +191,7 @@ static void apply_followed(struct manifest_source *s, struct followed *f,
     if (f->manifest != NULL)
         publish_object(s, f, at);
     else if (f->error == NULL)
-        remove_object(s, f, at);
+        remove_object(s, f, unnamed, at);
     report(s, f, problem_of(f, unnamed));
 }
 
@@ -373,6 +377,7 @@ static int source_watch(void *userdata, const struct object_key *key, struct err
 {
     struct manifest_source *s = userdata;
     struct followed *f = find_followed(s, key);
+    const struct error *problem = &s->dir_error;
     bool is_known = s->dir_error.text[0] == '\0';
 
     if (f == NULL)
@@ -387,9 +392,13 @@ static int source_watch(void *userdata, const struct object_key *key, struct err
         if (f->presence != STORE_ABSENT)
             f->changed_at = clock_mono();
         f->presence = STORE_ABSENT;
+        if (unnamed_problem(s) != NULL)
+            report(s, f, unnamed_problem(s)); /* first, as subscribers may fail now */
         store_remove(s->store, key, f->changed_at);
     }
-    report(s, f, is_known ? problem_of(f, unnamed_problem(s)) : &s->dir_error);
+    if (is_known)
+        problem = problem_of(f, unnamed_problem(s));
+    report(s, f, problem);
     return 0;
 }
 

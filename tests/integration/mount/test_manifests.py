@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 
+from lib import program
 from lib.inotify import Watcher
 from lib.volume import Volume
 from lib.waiting import until
@@ -147,6 +149,36 @@ def test_bad_document_of_another_object(directory: Path, volume: Volume):
     assert status["source"]["state"] == "live"
     assert status["volume"]["state"] == "current"
     assert volume.log_lines(" WARN ") == []
+
+
+UNUSABLE = [
+    ("stringData", "stringdata", 'stringdata: unknown field, .*; did you mean "stringData"?'),
+    ("  name: app", "  name: app\n  label: {}", 'metadata.label: unknown field.*"labels"'),
+    ("kind: Secret", "kind: Secret\nsops: {mac: dummy}", "sops: unknown field"),
+    ("kind: Secret", "kind: secret", "write apiVersion: v1 and kind: Secret"),
+    ("apiVersion: v1", "apiVersion: v2", "write apiVersion: v1 and kind: Secret"),
+    ("name: app", "name: App", 'metadata.name "App" is invalid'),
+    ('"x"', '"x', "while scanning a quoted scalar"),
+]
+
+
+@pytest.mark.parametrize("command", ["mount", "exec"])
+@pytest.mark.parametrize("good, bad, reason", UNUSABLE)
+def test_unusable_object_is_named(area, directory, command, good, bad, reason):
+    """The last line has file, line and reason, not only that the object was not found."""
+    (directory / "app.yaml").write_text(secret("x").replace(good, bad))
+    target = area / "target"
+    target.mkdir()
+    arguments = {
+        "mount": ["secret/app", target],
+        "exec": ["--env-from", "secret/app", "--", "true"],
+    }[command]
+    options = ["--wait", "0", "--manifests", directory]
+    done = program.run([program.binary(), command, *options, *arguments], home=area)
+    assert done.returncode != 0
+    last = done.stderr.splitlines()[-1]
+    assert re.search(r"app\.yaml: line \d+", last), last
+    assert re.search(reason, last), last
 
 
 def test_file_that_does_not_parse(directory: Path, volume: Volume):

@@ -55,6 +55,10 @@ static void unknown_members_are_refused(void **state)
         {"{\"b\": 1}", "a, ab, ba", "at.b: unknown field, expected one of: a, ab, ba"},
         {"{\"a\": 1, \"\": 1}", "a, b", "at: unknown field"},
         {"{\"a,\": 1}", "a, b", "at.a,: unknown field"},
+        {"{\"stringdata\": 1}", "data, stringData",
+         "data, stringData; did you mean \"stringData\"?"},
+        {"{\"dat\": 1}", "type, data", "did you mean \"data\"?"},
+        {"{\"immutabel\": 1}", "data, immutable", "did you mean \"immutable\"?"},
     };
     const struct field at = FIELD(NULL, "at");
     cJSON *good = parse("{\"b\": null, \"a\": 1}");

@@ -95,6 +95,32 @@ static void test_string_data_goes_over_data(void **state)
     object_unref(o);
 }
 
+/* As the API server's strict decoder, which kubectl asks for. */
+static void test_unknown_fields_of_manifests(void **state)
+{
+    static const struct decode_expect strict = {.is_strict = true};
+    static const struct {
+        const char *yaml, *message;
+    } bad[] = {
+        {SECRET "stringdata: {a: b}\n", "stringdata: unknown field"},
+        {SECRET "stringdata: {a: b}\n", "did you mean \"stringData\"?"},
+        {SECRET "data: {a: b25l}\nsops: {mac: DummySecret}\n", "sops: unknown field"},
+        {SECRET "binaryData: {a: b25l}\n", "binaryData: unknown field"},
+        {CONFIGMAP "stringData: {a: b}\n", "stringData: unknown field"},
+        {CONFIGMAP "type: Opaque\n", "type: unknown field"},
+        {"apiVersion: v1\nkind: Secret\nmetadata: {name: db, namespace: shop, label: {}}\n",
+         "metadata.label: unknown field"},
+    };
+
+    object_unref(decode_good("apiVersion: v1\nkind: Secret\nimmutable: true\ntype: t\n"
+                             "metadata: {name: db, namespace: shop, labels: {}, annotations: {},\n"
+                             "           creationTimestamp: null, managedFields: []}\n"
+                             "data: {}\nstringData: {}\n",
+                             &strict));
+    for (size_t i = 0; i < ELEMENTS_OF(bad); i++)
+        expect_bad(bad[i].yaml, &strict, bad[i].message);
+}
+
 static void test_configmap(void **state)
 {
     struct object *o = decode_good(CONFIGMAP "data: {a: b25l, b: null, both: text}\n"
@@ -241,11 +267,17 @@ static void test_without_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_secret),      cmocka_unit_test(test_string_data_goes_over_data),
-        cmocka_unit_test(test_configmap),   cmocka_unit_test(test_binary_scalars),
-        cmocka_unit_test(test_metadata),    cmocka_unit_test(test_what_it_is_not),
-        cmocka_unit_test(test_bad_members), cmocka_unit_test(test_bad_values),
-        cmocka_unit_test(test_key_alone),   cmocka_unit_test(test_without_memory),
+        cmocka_unit_test(test_secret),
+        cmocka_unit_test(test_string_data_goes_over_data),
+        cmocka_unit_test(test_unknown_fields_of_manifests),
+        cmocka_unit_test(test_configmap),
+        cmocka_unit_test(test_binary_scalars),
+        cmocka_unit_test(test_metadata),
+        cmocka_unit_test(test_what_it_is_not),
+        cmocka_unit_test(test_bad_members),
+        cmocka_unit_test(test_bad_values),
+        cmocka_unit_test(test_key_alone),
+        cmocka_unit_test(test_without_memory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,7 +5,7 @@
  * with, and what the kernel keeps is the attributes alone, as long as they are the same for all.
  *
  * A reader that calls open(2), fstat(2) and read(2) must get three answers of one version, and
- * fstat does not say which descriptor it is about. A switch goes about it in this order:
+ * fstat does not say which descriptor it is about. A switch has these steps:
  *
  *  1. live_switch_new(): from here on an open has to wait, and no attributes are kept
  *  2. the kernel drops the attributes that it has cached (notifier.c)
@@ -14,8 +14,8 @@
  *  4. the rename of ..data commits: all files have their new content
  *  5. the publisher opens each of them: the kernel drops its pages and learns the new size
  *     (operations.c, inotify_events.c)
- *  6. live_switch_free(): opens go on; attributes are kept again once the last older version is
- *     closed
+ *  6. live_switch_free(): opens are answered; attributes are kept again once the last older version
+ * is closed
  *
  * A reader that keeps a file open for longer gets the size of its own version if its thread is
  * known to have it open (live_file.c), and the newest size otherwise.
@@ -229,7 +229,8 @@ mono_us live_switch_drain_until(const struct live_switch *live_switch)
 
 /* ---- committing */
 
-/* The lock is held. A new version, or the same bytes of a newer object, so that the older goes. */
+/* The lock is held. A new version, or the same bytes of a newer object, so that the older one is
+ * freed. */
 static void commit_entry(struct tree *t, const struct entry *entry, bool is_change)
 {
     struct timespec changed;

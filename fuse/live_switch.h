@@ -35,7 +35,8 @@ const char *live_root_path_below(const struct live_root *root, const char *path)
  */
 int live_switch_new(struct tree *tree, const struct live_root *roots, size_t n_roots,
                     const struct payload *payload, struct live_switch **ret_switch);
-/* The end: opens go on, and what was not committed stays as it is. Return: NULL. */
+/* End the switch: files may be opened again. If it was not committed they are unchanged. Return:
+ * NULL. */
 struct live_switch *live_switch_free(struct live_switch *live_switch);
 DEFINE_CLEANUP(struct live_switch *, live_switch_free)
 

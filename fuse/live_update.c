@@ -9,13 +9,13 @@
  *  5. files that return to a directory, and are still in use, get their names again: CREATE
  *  6. files that changed are opened for writing: MODIFY and CLOSE_WRITE; this also has the kernel
  *     drop their pages, so that mappings show the new content, and learn their size
- *  7. opens go on
- *  8. names that are gone are removed: DELETE
+ *  7. the opens that wait are answered
+ *  8. names of removed keys are removed: DELETE
  *
- * A name that is gone leaves the file its last content where it is mounted alone.
+ * Where a removed key is mounted alone, its file keeps the last content.
  *
- * Where a file becomes a directory, or the reverse, the old name goes in step 8, and the new one is
- * made by a second update that follows.
+ * Where a file becomes a directory, or the reverse, the old name is removed in step 8, and the new
+ * one is made by a second update that follows.
  */
 #include "fuse/live_update.h"
 
@@ -55,7 +55,7 @@ void live_update_deinit(struct live_update *update)
         live_switch_changes(update->live_switch, &n_changes);
     update->live_switch = live_switch_free(update->live_switch);
     if (n_changes > 0)
-        session_notify(update->session, NULL, 0); /* opens go on */
+        session_notify(update->session, NULL, 0); /* answers waiting opens */
     for (size_t i = 0; i < update->n_parts; i++)
         part_deinit(&update->parts[i]);
     free(update->parts);
@@ -270,7 +270,8 @@ static const struct payload_file *file_by_path(const struct payload *payload, co
                                 : NULL;
 }
 
-/* A new file takes its place if it is not in use any more, and so is gone by now. */
+/* If it is not in use any more the kernel may have forgotten it: then a new file takes its place.
+ */
 static void link_again(struct live_update *u, int root_fd, struct live_part *part)
 {
     const struct staged_node again = {.again = part->root.id};
@@ -359,7 +360,7 @@ static void end_switch(struct live_update *u, int root_fd)
         raise_modify(u, root_fd, &changes[i]);
     u->live_switch = live_switch_free(u->live_switch);
     if (n > 0)
-        session_notify(u->session, NULL, 0); /* opens go on */
+        session_notify(u->session, NULL, 0); /* answers waiting opens */
 }
 
 void live_update_end(struct live_update *update, int root_fd)

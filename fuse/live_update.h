@@ -44,7 +44,7 @@ mono_us live_update_drain_until(const struct live_update *update);
 
 /*
  * After the commit (live_switch_arm(), live_switch_commit()): watchers of changed files
- * get their events, opens go on, and names that are gone are removed from directories.
+ * get their events, waiting opens are answered, and names of removed keys are removed.
  */
 void live_update_end(struct live_update *update, int root_fd);
 

@@ -8,7 +8,7 @@
  *    reads the time has been notified of all that the scan found.
  *  - A request is answered without a scan if mounts have not changed since the last one. Then the
  *    time alone is published.
- *  - A subscription that comes or goes during a scan gets nothing of it. It has requested one of
+ *  - A subscription that is made during a scan does not get its result. It has requested one of
  *    its own.
  *  - A scan that fails when out of memory leaves the last result, and is repeated.
  */

@@ -48,8 +48,8 @@ bool mount_subscription_take(struct mount_subscription *subscription,
                              struct mounted_parts *ret_parts);
 
 /*
- * What there is to take is not older than this: the time at which the last scan began, or a request
- * that found no change. 0 before the first scan.
+ * When the last scan began, or the last request that found no change: the result is not older. 0
+ * before the first scan.
  */
 mono_us mount_subscription_scanned_at(const struct mount_subscription *subscription);
 /* Have mounts scanned, if they have changed since the last scan. */

@@ -201,7 +201,7 @@ int node_link(struct node_table *t, struct node *parent, const char *name, struc
 
 /*
  * Have a node that is unlinked remember its path from the root, as the kernel does, which shows it
- * in mountinfo when the node is mounted alone. For want of memory it is not found by it.
+ * in mountinfo when the node is mounted alone. Out of memory, it is not found by its path.
  */
 static void remember_path(const struct node_table *t, struct node *n)
 {
@@ -397,7 +397,7 @@ static int reindex(struct node_table *t, struct node *n, char *new_name)
     /* 1. a slot for the new name, which may be that of the node to replace */
     if (tsearch(&like, &t->by_name, compare_names) == NULL)
         return -ENOMEM;
-    /* 2. the old name goes; this may move slots about, so the new slot is searched again */
+    /* 2. drop the old name; this may move slots, so the new one is searched again */
     tdelete(n, &t->by_name, compare_names);
     free(n->name);
     n->name = new_name;

@@ -132,7 +132,7 @@ int node_rename(struct node_table *t, struct node *n, const char *new_name, stru
 void node_exchange(struct node_table *t, struct node *a, struct node *b);
 /* Return: 0 or -ENOMEM. */
 int node_make_live(struct node *file);
-/* A new file has no content yet; the content of an old one goes. References are taken. */
+/* Replace the content of a file, if it has one already. A reference is taken. */
 void node_set_content(struct node_table *t, struct node *file, const struct file_content *content);
 
 /* -1: unchanged. */

@@ -131,7 +131,7 @@ void publish_queue_begun(struct publish_queue *queue, struct publish_entry *entr
 
 struct publish_outcome {
     bool is_partial; /* live files were left out */
-    bool leaves_old; /* there is an old generation to remove, or what a failed update left behind */
+    bool leaves_old; /* an old generation has to be removed, or what a failed update left behind */
 };
 
 /* An update to a payload ended, well or not. */

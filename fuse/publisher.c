@@ -623,7 +623,7 @@ struct publisher *publisher_free(struct publisher *publisher)
     }
     pthread_join(p->thread, NULL);
     while ((removed = publish_queue_take_removed(&p->queue)) != NULL)
-        volume_free(volume_of(removed)); /* its directory goes with the mount */
+        volume_free(volume_of(removed)); /* its directory ends with the mount */
     assert(publish_queue_is_empty(&p->queue));
     assert(list_is_empty(&p->finished) && list_is_empty(&p->bound) && list_is_empty(&p->counted));
     assert(p->by_name == NULL);

@@ -3,10 +3,9 @@
 /*
  * The publisher: the one thread that changes the tree, through the mount.
  *
- * The event loop hands payloads over and goes on. A payload that arrives while its volume's last
- * one still waits takes that one's place: readers want the newest, not each. The outcome comes back
- * to the loop. The thread is neither a FUSE worker nor the loop because its system calls are
- * answered by the workers.
+ * The event loop submits payloads and does not wait. A payload replaces the one of its volume that
+ * still waits: readers need the newest, not each. The outcome is reported to the loop. The thread
+ * is neither a FUSE worker nor the loop because its system calls are answered by the workers.
  *
  * Thread: the event loop's.
  */
@@ -47,8 +46,8 @@ struct publisher *publisher_free(struct publisher *publisher);
 DEFINE_CLEANUP(struct publisher *, publisher_free)
 
 /*
- * Where a volume goes: the mount's root, or a directory in it that is made for the volume when it
- * is published first, and goes with it.
+ * Where a volume is: in the mount's root, or in a directory that is made when it is published first
+ * and removed with it.
  */
 struct publisher_place {
     struct publisher *publisher;

@@ -145,10 +145,16 @@ static void on_expired(struct node_volume *volume)
     node_volumes_drop(v->csi->context.volumes, volume);
 }
 
+/* A call may still wait for a volume that is removed because its pod is gone: it is answered. */
 static void csi_volume_free(struct node_volume *volume)
 {
+    struct csi_volume *v = CONTAINER_OF(volume, struct csi_volume, volume);
+    struct csi_call *call = TAKE(v->call);
+
     node_volume_deinit(volume);
-    free(CONTAINER_OF(volume, struct csi_volume, volume));
+    free(v);
+    if (call != NULL)
+        reply(call, GRPC_UNAVAILABLE, "the volume was removed: the directory of its pod is gone");
 }
 
 static const struct node_volume_ops volume_ops = {
@@ -424,6 +430,8 @@ struct csi_service *csi_service_free(struct csi_service *csi)
     if (csi == NULL)
         return NULL;
     sd_event_source_disable_unref(csi->orphans_timer);
+    /* before the plug-in: a removed volume may have a call to answer, and is not visited below */
+    node_volumes_sweep(csi->context.volumes);
     csi_plugin_free(csi->plugin);
     /* the calls of mounts in progress are gone with the plug-in */
     node_volumes_visit(csi->context.volumes, forget_call, csi);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Callable, Iterator
@@ -110,6 +111,21 @@ def test_unpublish_without_a_waiting_publish(daemon: Node, api: Api) -> None:
     hold.release()
     assert daemon.directories() == set()
     until(lambda: watches(api) == 0, "the watch's end")
+
+
+def test_waiting_publish_is_answered_when_its_pod_is_gone(daemon: Node, api: Api) -> None:
+    """T2: the orphaned volume is removed with its call; the id is not busy for ever."""
+    api.put_secret(SECRET)
+    hold = api.server.hold(name="app")
+    volume = daemon.pod()
+    connection, stream = daemon.start_publish(volume, grpc_timeout="20S")
+    hold.wait_held()
+    shutil.rmtree(daemon.root / "pods" / volume.uid)
+    daemon.signal(signal.SIGHUP)
+    assert connection.finish(stream).code == UNAVAILABLE
+    hold.release()
+    until(lambda: watches(api) == 0, "the watch's end")
+    assert daemon.publish(volume)
 
 
 @contextmanager

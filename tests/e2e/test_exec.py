@@ -14,7 +14,7 @@ import pytest
 
 from lib.kube import Cluster
 from lib.kube.kubectl import KubectlFailed
-from lib.kube.mounts import SUSPICIOUS, Values, program
+from lib.kube.mounts import SUSPICIOUS, TRACE, Values, program
 from lib.kube.namespace import Namespace
 from lib.process import Process
 from lib.waiting import until
@@ -43,7 +43,7 @@ class Command:
         self.directory = directory / "starts"
         self.directory.mkdir()
         script = [sys.executable, "-c", _SCRIPT, self.directory]
-        command = [program(), "exec", "--log-level=debug", *arguments, "--", *script]
+        command = [program(), "exec", "--log-level=debug", TRACE, *arguments, "--", *script]
         self.process = Process("exec", command, directory / "exec.log", env, signal.SIGTERM)
 
     def started(self, number: int) -> dict[str, object]:

@@ -15,7 +15,7 @@ from lib.process import Process
 from lib.waiting import until
 
 from . import Identity, Node
-from .mounts import SUSPICIOUS, Values, program
+from .mounts import SUSPICIOUS, TRACE, Values, program
 from .node import NAME
 
 DRIVER = "csi.secretfs.io"
@@ -56,7 +56,7 @@ class Daemon:
         self._command += [f"--rights={rights}", f"--node-id={NAME}", f"--kubeconfig={kubeconfig}"]
         self._command += [f"--run-dir={self.run_dir}", "--metrics-bind-address=0"]
         self._command += ["--volumes-dir=/run/no-static-volumes"]
-        self._command += ["--log-level=debug", "--log-format=json", *arguments]
+        self._command += ["--log-level=debug", TRACE, "--log-format=json", *arguments]
         self._process: Process | None = None
         self._api = node.cluster.admin
         body = csi_driver(self.driver, with_tokens=rights == "pod")

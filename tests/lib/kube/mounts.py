@@ -22,6 +22,9 @@ CURRENT = "volume is up to date again"
 # What no log may hold: the words of sanitizers, assertions and the C library.
 SUSPICIOUS = ("Sanitizer", "runtime error", "Assertion", "assert", "corrupt", '"level":"error"')
 
+# Log requests and events, too: no secret value may be in them either.
+TRACE = "--trace=http,reflector"
+
 
 def program() -> Path:
     named = os.environ.get("SECRETFS")
@@ -62,7 +65,7 @@ class Mount:
         self.path = path
         self._env = dict(env)
         path.mkdir()
-        command = [*prefix, program(), "mount", "--foreground", "--log-level=debug"]
+        command = [*prefix, program(), "mount", "--foreground", "--log-level=debug", TRACE]
         command += ["--log-format=json", *arguments, obj, path]
         self.process = Process(obj, command, path.with_suffix(".log"), env, signal.SIGTERM)
 

@@ -23,6 +23,7 @@
 #include <linux/fuse.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -109,8 +110,13 @@ static int negotiation_init(struct negotiation *n, struct fuse_session *fuse)
     int ends[2];
 
     *n = (struct negotiation){.fuse = fuse, .libfuse_end_fd = -1, .our_end_fd = -1};
-    n->device_fd = fcntl(fuse_session_fd(fuse), F_DUPFD_CLOEXEC, 0);
-    if (n->device_fd < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+    /*
+     * Not by F_DUPFD_CLOEXEC, which ThreadSanitizer does not follow: it would not know any more
+     * that a request that a worker reads comes after the replies that others have written.
+     */
+    n->device_fd = eventfd(0, EFD_CLOEXEC);
+    if (n->device_fd < 0 || dup3(fuse_session_fd(fuse), n->device_fd, O_CLOEXEC) < 0 ||
+        socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
         return negative_errno();
     n->libfuse_end_fd = ends[0];
     n->our_end_fd = ends[1];

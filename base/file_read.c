@@ -13,6 +13,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/sysmacros.h>
 #include <time.h>
 
 #include "base/cleanup.h"
@@ -124,4 +125,45 @@ int file_read(int dir_fd, const char *name, bool may_be_written, struct buf *buf
     if (!S_ISREG(st.st_mode))
         return FILE_READ_OTHER;
     return read_unwritten(fd, name, may_be_written, buf, ret_stamp, e);
+}
+
+/* ---- files that a user names */
+
+static const char *kind_of(const struct stat *st)
+{
+    switch (st->st_mode & S_IFMT) {
+    case S_IFDIR:
+        return "a directory";
+    case S_IFIFO:
+        return "a FIFO";
+    case S_IFSOCK:
+        return "a socket";
+    default:
+        return "a device";
+    }
+}
+
+static bool is_null_device(const struct stat *st)
+{
+    return S_ISCHR(st->st_mode) && st->st_rdev == makedev(1, 3);
+}
+
+int file_load(const char *path, struct buf *buf, struct error *e)
+{
+    _cleanup_(fd_closep) int fd = -1;
+    struct stat st;
+    int r;
+
+    /* before it is opened: opening a device can have effects, and a socket cannot be opened */
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode) && !is_null_device(&st))
+        return error_set(e, -EINVAL, "cannot read %s: expected a regular file, not %s", path,
+                         kind_of(&st));
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return error_set_errno(e, negative_errno(), "cannot read %s", path);
+    if (!S_ISREG(st.st_mode) && !is_null_device(&st)) /* it was replaced */
+        return error_set(e, -EINVAL, "cannot read %s: expected a regular file, not %s", path,
+                         kind_of(&st));
+    r = buf_read_fd(buf, fd);
+    return r < 0 ? error_set_errno(e, r, "cannot read %s", path) : 0;
 }

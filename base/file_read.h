@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Read a configuration file as a whole, while no process writes it, and remember its status to
- * recognize the next change.
+ * Read a configuration file as a whole. file_read() does so while no process writes it, and
+ * remembers its status to recognize the next change.
  *
  * Thread: any; the process has no handler for SIGURG.
  */
@@ -38,3 +38,12 @@ bool file_stamp_holds(const struct file_stamp *stamp, const struct stat *now);
 #define FILE_READ_OTHER 2
 int file_read(int dir_fd, const char *name, bool may_be_written, struct buf *buf,
               struct file_stamp *ret_stamp, struct error *e);
+
+/*
+ * Read a file that a user names (options, credentials), of at most @buf's limit. FIFOs, sockets and
+ * devices are refused, since a process could wait for them for ever; /dev/null is an empty file.
+ * @path: relative to the working directory
+ * @buf:  is appended to
+ * Return: 0; -EINVAL if it is not a regular file; -EFBIG beyond the limit; -errno; with @e.
+ */
+int file_load(const char *path, struct buf *buf, struct error *e);

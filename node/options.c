@@ -2,12 +2,12 @@
 #include "node/options.h"
 
 #include <ctype.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 
 #include "base/arguments.h"
 #include "base/buf.h"
+#include "base/file_read.h"
 #include "encoding/json.h"
 #include "encoding/yaml.h"
 #include "fetcher/http/client.h"
@@ -317,10 +317,10 @@ static int read_config(struct node_options *o, struct error *e)
 {
     _cleanup_(buf_deinit) struct buf text = BUF_INIT(CONFIG_MAX_BYTES);
     const cJSON *entry;
-    int r = buf_read_file(&text, AT_FDCWD, o->config_file);
+    int r = file_load(o->config_file, &text, e);
 
     if (r < 0)
-        return error_set_errno(e, r, "cannot read %s", o->config_file);
+        return r;
     r = yaml_parse_one(buf_text(&text), text.len, &o->config, e);
     if (r < 0)
         return error_prefix(e, r, "%s", o->config_file);

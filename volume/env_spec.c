@@ -5,9 +5,8 @@
  */
 #include "volume/env_spec.h"
 
-#include <fcntl.h>
-
 #include "base/buf.h"
+#include "base/file_read.h"
 #include "encoding/field.h"
 #include "encoding/yaml.h"
 #include "volume/spec.h"
@@ -329,10 +328,10 @@ int env_spec_add_file(struct env_spec *spec, const char *path, struct error *e)
 {
     _cleanup_(buf_deinit) struct buf text = BUF_INIT(YAML_MAX_BYTES);
     _cleanup_(cJSON_Deletep) cJSON *document = NULL;
-    int r = buf_read_file(&text, AT_FDCWD, path);
+    int r = file_load(path, &text, e);
 
     if (r < 0)
-        return error_set_errno(e, r, "cannot read %s", path);
+        return r;
     r = yaml_parse_one(buf_text(&text), text.len, &document, e);
     if (r >= 0)
         r = env_spec_add_document(spec, document, e);

@@ -8,12 +8,12 @@
  */
 #include "cmd/mount/options.h"
 
-#include <fcntl.h>
 #include <linux/mount.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
 #include "base/arguments.h"
+#include "base/file_read.h"
 #include "volume/spec_parse.h"
 
 #define OPTION_TEXT_MAX 4096 /* the limit of mount(2): a page */
@@ -348,10 +348,10 @@ static int override_spec(struct volume_spec *spec, const struct volume_spec *by)
 static int read_volume(const char *path, struct volume_spec **ret_spec, struct error *e)
 {
     _cleanup_(buf_deinit) struct buf text = BUF_INIT(VOLUME_FILE_MAX_BYTES);
-    int r = buf_read_file(&text, AT_FDCWD, path);
+    int r = file_load(path, &text, e);
 
     if (r < 0)
-        return error_set_errno(e, r, "cannot read %s", path);
+        return r == -EINVAL ? -EBADMSG : r; /* not a usage error */
     r = volume_spec_parse(buf_text(&text), text.len, ret_spec, e);
     if (r == -EINVAL)
         r = -EBADMSG; /* not a usage error */

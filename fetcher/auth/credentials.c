@@ -23,10 +23,9 @@
  */
 #include "fetcher/auth/credentials.h"
 
-#include <fcntl.h>
-
 #include "base/buf.h"
 #include "base/dir_watch.h"
+#include "base/file_read.h"
 #include "base/log.h"
 #include "fetcher/auth/authorization.h"
 #include "fetcher/auth/exec_plugin.h"
@@ -103,12 +102,12 @@ struct credentials {
 static int read_text(const char *path, char **ret_text, struct error *e)
 {
     _cleanup_(buf_deinit) struct buf text = BUF_INIT(FILE_MAX_BYTES);
-    int r = buf_read_file(&text, AT_FDCWD, path);
+    int r = file_load(path, &text, e);
 
     if (r == -EFBIG)
         return error_set(e, r, "cannot use %s: it has more than 1 MiB", path);
     if (r < 0)
-        return error_set_errno(e, r, "cannot read %s", path);
+        return r;
     if (strlen(buf_text(&text)) != text.len)
         return error_set(e, -EINVAL, "cannot use %s: it contains NUL bytes", path);
     if (text.len == 0)

@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 
 #include "base/buf.h"
+#include "base/file_read.h"
 #include "fetcher/auth/kubeconfig_parse.h"
 #include "fetcher/fields.h"
 
@@ -69,11 +70,11 @@ static int files_add(struct files *files, const char *path, struct error *e)
             return 0;
     if (files->n == MAX_FILES)
         return error_set(e, -E2BIG, "$KUBECONFIG names more than %u files", MAX_FILES);
-    r = buf_read_file(&text, -1, absolute);
+    r = file_load(absolute, &text, e);
     if (r == -EFBIG)
         return error_set(e, r, "cannot read %s: a kubeconfig file may have up to 1 MiB", absolute);
     if (r < 0)
-        return error_set_errno(e, r, "cannot read %s", absolute);
+        return r;
     files->texts[files->n] = text;
     text = BUF_INIT(0);
     files->paths[files->n] = TAKE(absolute);
@@ -160,7 +161,7 @@ static int read_namespace(const struct kubeconfig_host *host, char **ret_namespa
     if (path == NULL)
         return -ENOMEM;
     if (namespace == NULL) {
-        int r = buf_read_file(&text, -1, path);
+        int r = file_load(path, &text, NULL);
 
         if (r < 0)
             return r == -ENOMEM ? r : 0;

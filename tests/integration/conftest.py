@@ -61,6 +61,7 @@ def _need_harness() -> None:
 
 
 NEEDS = {
+    "attacks": (_need_mounts, _need_program),
     "csi": (_need_harness,),
     "exec": (_need_program,),
     "mount": (_need_mounts, _need_program),

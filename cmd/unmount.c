@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Unmounts, and waits until the process that served the mount has ended. It does not wait for a
- * node daemon, which continues without one of its volumes.
+ * node daemon, which continues without one of its volumes, nor for a process that is stopped or
+ * hangs: that one is reported. Nothing here sends a request to the file system.
  */
 #include "cmd/unmount.h"
 
@@ -9,7 +10,6 @@
 #include <stdio.h>
 #include <sys/mount.h>
 #include <sys/pidfd.h>
-#include <sys/socket.h>
 
 #include "base/arguments.h"
 #include "base/buf.h"
@@ -18,7 +18,7 @@
 #include "monitor/status_socket.h"
 #include "serve/mounts.h"
 
-#define END_TIMEOUT_MS 10000 /* far longer than a process takes to end */
+#define END_TIMEOUT_MS 10000 /* far longer than a process that answers takes to end */
 
 static void print_help(const struct invocation *invocation)
 {
@@ -44,6 +44,18 @@ static int unmount_as_user(const char *path, bool lazily, struct error *e)
                : error_set(e, -EBUSY, "fusermount3 could not unmount %s: it may be in use", path);
 }
 
+static int refuse_below(const char *path, struct error *e)
+{
+    return error_set(e, -EINVAL,
+                     "%s is below the mount point of a secretfs mount; give the mount point", path);
+}
+
+/* umount2(2) would send requests for a path below the mount point. */
+static int check_mountpoint(const char *path, const struct mount_entry *entry, struct error *e)
+{
+    return entry->is_below ? refuse_below(path, e) : 0;
+}
+
 static int unmount(const char *path, bool lazily, struct error *e)
 {
     if (umount2(path, UMOUNT_NOFOLLOW | (lazily ? MNT_DETACH : 0)) == 0)
@@ -55,21 +67,8 @@ static int unmount(const char *path, bool lazily, struct error *e)
                          "%s is in use: end the processes that use it, or detach it with --lazy",
                          path);
     if (errno == EINVAL)
-        return error_set(e, -EINVAL,
-                         "%s is below the mount point of a secretfs mount; give the mount point",
-                         path);
+        return refuse_below(path, e);
     return error_set_errno(e, negative_errno(), "cannot unmount %s", path);
-}
-
-/* Return: a pidfd of the process at the other end of the status socket; -1 on failure. */
-static int open_process(int status_fd)
-{
-    struct ucred peer;
-    socklen_t len = sizeof(peer);
-
-    if (getsockopt(status_fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 || peer.pid <= 0)
-        return -1;
-    return pidfd_open(peer.pid, 0);
 }
 
 /* The first line of a status document describes the process. */
@@ -83,20 +82,63 @@ static bool is_node(const struct buf *document)
     return kind != NULL && streq(kind, "node");
 }
 
-/* The process closes the connection when the mount is gone, then it exits. */
-static void wait_for_end(int status_fd, int process_fd)
+/* The process that serves the mount, as far as it is known before the mount goes. */
+struct server {
+    int status_fd;  /* -1: it is dead, or another user's */
+    int process_fd; /* -1: unknown */
+    pid_t pid;
+    bool is_node;
+    bool is_silent; /* it is stopped or hangs */
+};
+
+static void server_deinit(struct server *s)
+{
+    fd_close(s->status_fd);
+    fd_close(s->process_fd);
+}
+
+static void server_query(struct server *s, const struct mount_entry *entry)
 {
     _cleanup_(buf_deinit) struct buf document = BUF_INIT(STATUS_DOCUMENT_MAX);
-    struct pollfd connection = {.fd = status_fd, .events = 0};
-    struct pollfd process = {.fd = process_fd, .events = POLLIN};
-    int r = buf_read_fd(&document, status_fd);
+    int r;
 
-    if (r == 0 && is_node(&document))
+    if (status_socket_connect_mount(entry, false, STATUS_TIMEOUT_MS, &s->status_fd, NULL) < 0)
         return;
-    if (r == 0)
+    s->pid = status_socket_process(s->status_fd);
+    if (s->pid > 0)
+        s->process_fd = pidfd_open(s->pid, 0);
+    r = buf_read_fd(&document, s->status_fd);
+    s->is_silent = r == -EAGAIN;
+    s->is_node = r == 0 && is_node(&document);
+}
+
+static int report_server(const struct server *s, const char *path, const char *what,
+                         struct error *e)
+{
+    return error_set(e, -ETIMEDOUT,
+                     "%.200s was unmounted, but process %d, which served it, %s; end it with kill "
+                     "-KILL %d",
+                     path, (int)s->pid, what, (int)s->pid);
+}
+
+/*
+ * The process closes the connection when the mount is gone, then it exits.
+ * Return: 0; -ETIMEDOUT with @e.
+ */
+static int server_wait(const struct server *s, const char *path, struct error *e)
+{
+    struct pollfd connection = {.fd = s->status_fd, .events = 0};
+    struct pollfd process = {.fd = s->process_fd, .events = POLLIN};
+
+    if (s->is_silent)
+        return report_server(s, path, "does not answer: it is stopped or hangs", e);
+    if (s->status_fd < 0 || s->is_node)
+        return 0;
+    if (s->process_fd < 0)
         poll(&connection, 1, END_TIMEOUT_MS);
-    if (process_fd >= 0)
-        poll(&process, 1, END_TIMEOUT_MS);
+    else if (poll(&process, 1, END_TIMEOUT_MS) == 0)
+        return report_server(s, path, "does not end", e);
+    return 0;
 }
 
 struct unmount_options {
@@ -117,7 +159,7 @@ int command_unmount(const struct invocation *invocation, int argc, char *argv[])
 {
     static const struct option long_options[] = {
         {"lazy", no_argument, NULL, 'l'}, {"help", no_argument, NULL, 'h'}, {0}};
-    _cleanup_(fd_closep) int status_fd = -1, process_fd = -1;
+    _cleanup_(server_deinit) struct server server = {.status_fd = -1, .process_fd = -1};
     struct unmount_options options = {.is_lazy = false};
     struct error e = ERROR_INIT;
     struct mount_entry entry;
@@ -132,14 +174,11 @@ int command_unmount(const struct invocation *invocation, int argc, char *argv[])
     if (argc - optind != 1)
         return command_failed(invocation, EXIT_USAGE, "unmount takes one mount point");
     mountpoint = argv[optind];
-    if (mounts_find(mountpoint, &entry, &e) < 0)
+    if (mounts_find(mountpoint, &entry, &e) < 0 || check_mountpoint(mountpoint, &entry, &e) < 0)
         return command_failed(invocation, EXIT_FAILED, e.text);
-    /* the mount of a dead process can still be unmounted */
-    if (status_socket_connect(mountpoint, false, &status_fd, NULL) == 0)
-        process_fd = open_process(status_fd);
-    if (unmount(mountpoint, options.is_lazy, &e) < 0)
+    /* the mount of a dead process, or of one that is stopped, can still be unmounted */
+    server_query(&server, &entry);
+    if (unmount(mountpoint, options.is_lazy, &e) < 0 || server_wait(&server, mountpoint, &e) < 0)
         return command_failed(invocation, EXIT_FAILED, e.text);
-    if (status_fd >= 0)
-        wait_for_end(status_fd, process_fd);
     return EXIT_OK;
 }

@@ -286,35 +286,77 @@ static int bind_debug_name(int fd)
                : 0;
 }
 
-int status_socket_connect_mount(const struct mount_entry *entry, bool is_debug, int *ret_fd)
+/* Bound each connect(2) and read(2), which then fail with EAGAIN. */
+static int set_timeout(int fd, unsigned timeout_ms)
+{
+    const struct timeval timeout = {.tv_sec = timeout_ms / 1000,
+                                    .tv_usec = (timeout_ms % 1000) * 1000};
+
+    if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) < 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) < 0)
+        return negative_errno();
+    return 0;
+}
+
+pid_t status_socket_process(int fd)
+{
+    struct ucred peer;
+    socklen_t len = sizeof(peer);
+
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && peer.pid > 0 ? peer.pid : 0;
+}
+
+/* The process is stopped, or its event loop hangs. @pid: 0 if unknown */
+static int no_answer(pid_t pid, struct error *e)
+{
+    if (pid == 0)
+        return error_set(e, -ETIMEDOUT,
+                         "its process does not answer: it is stopped or hangs; continue it (kill "
+                         "-CONT) or end it (kill -KILL), then unmount and mount again");
+    return error_set(e, -ETIMEDOUT,
+                     "process %d does not answer: it is stopped or hangs; continue it (kill -CONT "
+                     "%d) or end it (kill -KILL %d), then unmount and mount again",
+                     (int)pid, (int)pid, (int)pid);
+}
+
+int status_socket_connect_mount(const struct mount_entry *entry, bool is_debug, unsigned timeout_ms,
+                                int *ret_fd, struct error *e)
 {
     _cleanup_(fd_closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     struct sockaddr_un address;
     int r;
 
     if (fd < 0)
-        return negative_errno();
-    r = is_debug ? bind_debug_name(fd) : 0;
+        return error_set_errno(e, negative_errno(), "cannot create a socket");
+    r = set_timeout(fd, timeout_ms);
+    if (r == 0 && is_debug)
+        r = bind_debug_name(fd);
     if (r < 0)
-        return r;
+        return error_set_errno(e, r, "cannot prepare a socket");
     address_of(entry->owner, entry->device, &address);
     if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0) {
         *ret_fd = TAKE_FD(fd);
         return 0;
     }
-    if (errno == EPERM)
-        return -EACCES;
-    return errno == ENOENT || errno == ECONNREFUSED ? -ENOTCONN : negative_errno();
+    if (errno == EAGAIN)
+        return no_answer(0, e); /* the queue of connections that it has not accepted is full */
+    if (errno == ENOENT || errno == ECONNREFUSED)
+        return error_set(e, -ENOTCONN, "its process is dead; unmount and mount again");
+    if (errno == EPERM || errno == EACCES)
+        return error_set(e, -EACCES, "it belongs to user %u; run this as that user or as root",
+                         entry->owner);
+    return error_set_errno(e, negative_errno(), "cannot connect to its process");
 }
 
 int status_socket_connect(const char *path, bool is_debug, int *ret_fd, struct error *e)
 {
+    struct error cause = ERROR_INIT;
     struct mount_entry entry;
     int r = mounts_find(path, &entry, e);
 
     if (r < 0)
         return r;
-    r = status_socket_connect_mount(&entry, is_debug, ret_fd);
+    r = status_socket_connect_mount(&entry, is_debug, STATUS_TIMEOUT_MS, ret_fd, &cause);
     if (r == -EACCES)
         return error_set(e, r,
                          "the mount at %s belongs to user %u; run this as that user or as root",
@@ -324,8 +366,7 @@ int status_socket_connect(const char *path, bool is_debug, int *ret_fd, struct e
             e, r,
             "the process of the mount at %s is dead; run `secretfs unmount %s` and mount again",
             path, path);
-    return r < 0 ? error_set_errno(e, r, "cannot connect to the process of the mount at %s", path)
-                 : 0;
+    return r < 0 ? error_set(e, r, "the mount at %.200s: %s", path, cause.text) : 0;
 }
 
 int status_socket_receive(int fd, struct buf *document, struct error *e)
@@ -334,6 +375,8 @@ int status_socket_receive(int fd, struct buf *document, struct error *e)
     size_t end_len = sizeof(end) - 1;
     int r = buf_read_fd(document, fd);
 
+    if (r == -EAGAIN)
+        return no_answer(status_socket_process(fd), e);
     if (r < 0)
         return error_set_errno(e, r, "cannot read the status");
     if (document->len == 0)

@@ -7,12 +7,14 @@
 
 struct mount_entry {
     dev_t device;
-    uid_t owner; /* the user who mounted it: user_id= */
+    uid_t owner;   /* the user who mounted it: user_id= */
+    bool is_below; /* the path that was searched for leads on below the mount point */
 };
 
 /*
- * Find the secretfs mount that contains @path or is mounted on it, dead or alive.
- * Return: 0; -ENOENT when there is none; other -errno; with @e.
+ * Find the secretfs mount that contains @path or is mounted on it. Sends no request to it: its
+ * process may be dead, stopped or hang.
+ * Return: 0; -ENOENT when there is none or @path does not exist; other -errno; with @e.
  */
 int mounts_find(const char *path, struct mount_entry *ret_entry, struct error *e);
 

@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "monitor/status_socket.h"
 #include "serve/mounts.h"
 
@@ -187,6 +188,8 @@ int status_request(const char *path, bool is_debug, cJSON **ret_volume, struct e
     if (r == 0)
         r = list != NULL ? receive(fd, list, e)
                          : error_set_errno(e, -ENOMEM, "cannot request the status");
+    if (r == -ETIMEDOUT && fd >= 0)
+        return error_prefix(e, r, "the mount at %.200s", path);
     if (r < 0)
         return r;
     mounts_point_of(path, &mountpoint);
@@ -216,8 +219,23 @@ struct request {
         bool is_dead;
     } devices[DEVICES_MAX];
     size_t n_devices;
+    mono_us began;
     int result;
 };
+
+/*
+ * All processes share STATUS_TIMEOUT_MS, so that several that hang don't add up. What is left for
+ * one that is requested after those is enough for a process that runs.
+ */
+#define TIMEOUT_MIN_MS 100
+
+static unsigned remaining_ms(const struct request *g)
+{
+    uint64_t passed = (clock_mono() - g->began) / 1000;
+
+    return passed + TIMEOUT_MIN_MS < STATUS_TIMEOUT_MS ? (unsigned)(STATUS_TIMEOUT_MS - passed)
+                                                       : TIMEOUT_MIN_MS;
+}
 
 /* A process that cannot be reached does not keep the others from being listed. */
 static int add_error(struct request *g, const char *text)
@@ -247,15 +265,13 @@ static int request_mount(struct request *g, const char *mountpoint, const struct
 {
     _cleanup_(fd_closep) int fd = -1;
     struct error e = ERROR_INIT;
-    int r = status_socket_connect_mount(entry, g->is_debug, &fd);
+    int r = status_socket_connect_mount(entry, g->is_debug, remaining_ms(g), &fd, &e);
 
     if (r == -ENOTCONN)
         return r;
     if (r == -EACCES)
         return 0; /* another user's mount is not listed */
-    if (r < 0)
-        error_set_errno(&e, r, "cannot request the status");
-    else
+    if (r == 0)
         r = receive(fd, g->list, &e);
     if (r == 0)
         return 0;
@@ -326,6 +342,7 @@ int status_request_all(bool is_debug, cJSON **ret_list, struct error *e)
         return error_set_errno(e, -ENOMEM, "cannot list volumes");
     g->list = list;
     g->is_debug = is_debug;
+    g->began = clock_mono();
     r = mounts_visit(on_mount, g, e);
     if (r < 0)
         return r;

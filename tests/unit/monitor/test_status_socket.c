@@ -71,7 +71,7 @@ static int connect_as(bool is_debug)
     const struct mount_entry entry = {.device = DEVICE, .owner = geteuid()};
     int fd = -1;
 
-    assert_int_equal(status_socket_connect_mount(&entry, is_debug, &fd), 0);
+    assert_int_equal(status_socket_connect_mount(&entry, is_debug, 1000, &fd, NULL), 0);
     return fd;
 }
 
@@ -203,10 +203,10 @@ static void test_no_server(void **state)
     struct fixture f = {.teller = {.n_parts = 1}};
     int fd = -1;
 
-    assert_int_equal(status_socket_connect_mount(&entry, false, &fd), -ENOTCONN);
+    assert_int_equal(status_socket_connect_mount(&entry, false, 1000, &fd, NULL), -ENOTCONN);
     set_up(&f);
     status_socket_close(f.control);
-    assert_int_equal(status_socket_connect_mount(&entry, false, &fd), -ENOTCONN);
+    assert_int_equal(status_socket_connect_mount(&entry, false, 1000, &fd, NULL), -ENOTCONN);
     assert_int_equal(fd, -1);
     tear_down(&f);
 }

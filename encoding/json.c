@@ -74,21 +74,35 @@ static int check_strings(const char *text, size_t len, struct error *e)
     return 0;
 }
 
-int json_parse(const char *text, size_t len, cJSON **ret_json, struct error *e)
+/* Return: 0; -EINVAL with @e; -ENOMEM. *ret_end is where the value, or what is valid of it, ends.
+ */
+static int parse_value(const char *text, size_t len, cJSON **ret_json, const char **ret_end,
+                       struct error *e)
 {
     const char *end = text;
     cJSON *json;
-    int r = check_strings(text, len, e);
 
-    if (r < 0)
-        return r;
     errno = 0; /* cJSON reports out of memory and invalid text alike */
     json = cJSON_ParseWithLengthOpts(text, len, &end, false);
     if (json == NULL && errno == ENOMEM)
         return error_set_errno(e, -ENOMEM, "cannot parse the JSON");
     if (json == NULL)
         return error_set(e, -EINVAL, "invalid JSON at byte %zu", (size_t)(end - text));
-    assert(end > text && end <= text + len);
+    *ret_json = json;
+    *ret_end = end;
+    return 0;
+}
+
+int json_parse(const char *text, size_t len, cJSON **ret_json, struct error *e)
+{
+    const char *end = text;
+    cJSON *json = NULL;
+    int r = check_strings(text, len, e);
+
+    if (r == 0)
+        r = parse_value(text, len, &json, &end, e);
+    if (r < 0)
+        return r;
     while (end < text + len && strchr(" \t\r\n", *end) != NULL && *end != '\0')
         end++;
     if (end != text + len) {
@@ -97,5 +111,23 @@ int json_parse(const char *text, size_t len, cJSON **ret_json, struct error *e)
                          (size_t)(end - text));
     }
     *ret_json = json;
+    return 0;
+}
+
+int json_parse_prefix(const char *text, size_t len, cJSON **ret_json, const char **ret_end,
+                      struct error *e)
+{
+    const char *end = text;
+    cJSON *json = NULL;
+    int r = parse_value(text, len, &json, &end, e);
+
+    if (r == 0)
+        r = check_strings(text, (size_t)(end - text), e);
+    if (r < 0) {
+        cJSON_Delete(json);
+        return r;
+    }
+    *ret_json = json;
+    *ret_end = end;
     return 0;
 }

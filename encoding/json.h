@@ -31,3 +31,11 @@ int json_add_bool(cJSON *j, const char *key, bool value);
  * Return: 0, *ret_json is the caller's; -EINVAL with @e naming the offset; -ENOMEM.
  */
 int json_parse(const char *text, size_t len, cJSON **ret_json, struct error *e);
+
+/*
+ * Parse the JSON value at the beginning of @len bytes. White space in front of it is skipped.
+ * @ret_end: the byte behind it
+ * Return: as json_parse().
+ */
+int json_parse_prefix(const char *text, size_t len, cJSON **ret_json, const char **ret_end,
+                      struct error *e);

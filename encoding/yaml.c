@@ -30,11 +30,17 @@
 
 #include <yaml.h>
 
+#include "encoding/base64.h"
 #include "encoding/json.h"
 #include "encoding/yaml_scalar.h"
 
-#define MAX_ANCHORS 1000     /* a linear search finds them */
-#define BINARY_MARK 0x62696e /* in valueint, which cJSON does not use for strings */
+#define MAX_ANCHORS 1000 /* a linear search finds them */
+
+/*
+ * The bytes that may be scanned again because of \', which libyaml refuses. Each string that has
+ * one costs a scan of the text up to it; a manifest of 100 KiB may have 300 of them.
+ */
+#define RESCAN_MAX_BYTES (32u << 20)
 
 /* ---- scalars */
 
@@ -57,6 +63,35 @@ static enum yaml_scalar_kind tag_kind(const char *tag)
     return SCALAR_TEXT;
 }
 
+/* ---- UTF-8 */
+
+/* Return: the length of the well-formed sequence at @p, or 0. Source: RFC 3629, section 4. */
+static size_t utf8_length(const uint8_t *p, size_t len)
+{
+    size_t n = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
+
+    if (n == 0 || n > len || p[0] > 0xf4)
+        return 0;
+    for (size_t i = 1; i < n; i++)
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+    /* overlong forms, surrogates and values above U+10FFFF show in the second byte */
+    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
+        (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
+        return 0;
+    return n;
+}
+
+static bool utf8_is_valid(const char *text, size_t len)
+{
+    for (size_t i = 0, n; i < len; i += n) {
+        n = utf8_length((const uint8_t *)text + i, len - i);
+        if (n == 0)
+            return false;
+    }
+    return true;
+}
+
 /* ---- building a document */
 
 struct anchor {
@@ -70,7 +105,7 @@ struct frame {
     cJSON *node;     /* borrowed from its parent */
     char *key;       /* owned; the mapping's key that has no value yet */
     bool is_merging; /* the key was << */
-    cJSON *merge;    /* borrowed from builder.kept: the value of << */
+    cJSON *merges;   /* borrowed from builder.kept: an array of the values of << */
     void *seen;      /* tsearch(3) tree of the mapping's members by key */
     size_t n_anchor; /* 1 + the index of its anchor, or 0 */
 };
@@ -249,9 +284,9 @@ static int frame_add(struct builder *b, struct frame *f, const char *key, cJSON 
 /* The text of a scalar that is a key. Return: the caller's; NULL when out of memory. */
 static char *key_text(const cJSON *key)
 {
-    if (cJSON_IsString(key))
-        return strdup(key->valuestring);
-    return cJSON_PrintUnformatted(key);
+    if (cJSON_IsBool(key))
+        return strdup(cJSON_IsTrue(key) ? "true" : "false");
+    return strdup(key->valuestring);
 }
 
 /* @key: consumed. */
@@ -260,10 +295,11 @@ static int frame_set_key(struct builder *b, struct frame *f, cJSON *key, const y
     int r = 0;
 
     assert(f->key == NULL && !f->is_merging);
-    if (is_container(key) || cJSON_IsNull(key))
+    if (is_container(key) || cJSON_IsNull(key) || (cJSON_IsNumber(key) && key->valuestring == NULL))
         r = error_at(
             b, mark,
-            error_set(b->e, -EINVAL, "invalid key, expected a string, a number, true or false"));
+            error_set(b->e, -EINVAL,
+                      "invalid key, expected a string, a number of 64 bits, true or false"));
     else if ((f->key = key_text(key)) == NULL)
         r = out_of_memory(b);
     else if (frame_has_key(f))
@@ -289,10 +325,10 @@ static int place_value(struct builder *b, cJSON *value, const yaml_mark_t *mark)
         return 0;
     }
     if (f->is_merging) {
-        assert(f->merge == NULL && f->key == NULL);
+        assert(f->merges != NULL && f->key == NULL);
         f->is_merging = false;
-        f->merge = value;
-        return keep_value(b, value);
+        cJSON_AddItemToArray(f->merges, value);
+        return 0;
     }
     if (f->key == NULL)
         return frame_set_key(b, f, value, mark);
@@ -324,11 +360,58 @@ static int anchor_add(struct builder *b, const char *name, const cJSON *value, b
 
 /* ---- one function per kind of event */
 
+/*
+ * Decode a !!binary scalar, as go-yaml does before a field's own base64 is decoded. What is not
+ * UTF-8 is no string of JSON.
+ */
+static int make_binary(struct builder *b, const char *text, size_t len, cJSON **ret_value)
+{
+    _cleanup_(freep) char *bytes = malloc(base64_decoded_max(len) + 1);
+    size_t n;
+
+    if (bytes == NULL)
+        return out_of_memory(b);
+    if (base64_decode(text, len, (uint8_t *)bytes, &n) < 0)
+        return error_set(b->e, -EINVAL, "the !!binary value is not valid base64");
+    bytes[n] = '\0';
+    if (strlen(bytes) != n || !utf8_is_valid(bytes, n))
+        return error_set(b->e, -EINVAL,
+                         "the !!binary value is not text in UTF-8: remove the tag, and use data of "
+                         "a Secret or binaryData of a ConfigMap");
+    *ret_value = cJSON_CreateString(bytes);
+    return *ret_value != NULL ? 0 : out_of_memory(b);
+}
+
+/*
+ * A number that may become a key, itself or by an alias, also has that key's text, in valuestring,
+ * which cJSON copies and frees but does not use for numbers.
+ */
+static int make_number(struct builder *b, const struct yaml_scalar *s, bool may_be_key,
+                       cJSON **ret_value)
+{
+    char buf[YAML_SCALAR_KEY_SIZE];
+    const char *key = may_be_key ? yaml_scalar_key_text(s, buf) : NULL;
+    cJSON *value = cJSON_CreateNumber(s->number);
+
+    if (value != NULL && key != NULL && (value->valuestring = strdup(key)) == NULL) {
+        cJSON_Delete(value);
+        value = NULL;
+    }
+    *ret_value = value;
+    return value != NULL ? 0 : out_of_memory(b);
+}
+
+static bool expects_key(const struct builder *b)
+{
+    const struct frame *f = b->depth > 0 ? &b->frames[b->depth - 1] : NULL;
+
+    return f != NULL && cJSON_IsObject(f->node) && f->key == NULL && !f->is_merging;
+}
+
 static int make_scalar(struct builder *b, const yaml_event_t *event, cJSON **ret_value)
 {
     const char *text = (const char *)event->data.scalar.value;
     const char *tag = (const char *)event->data.scalar.tag;
-    bool is_binary = tag != NULL && streq(tag, "tag:yaml.org,2002:binary");
     enum yaml_scalar_kind wanted = tag != NULL ? tag_kind(tag) : SCALAR_TEXT;
     struct yaml_scalar s = {.kind = SCALAR_TEXT};
 
@@ -336,6 +419,8 @@ static int make_scalar(struct builder *b, const yaml_event_t *event, cJSON **ret
         return error_set(b->e, -EINVAL,
                          "the string contains a NUL character: use base64, in data of a Secret or "
                          "binaryData of a ConfigMap");
+    if (tag != NULL && streq(tag, "tag:yaml.org,2002:binary"))
+        return make_binary(b, text, event->data.scalar.length, ret_value);
     if (event->data.scalar.plain_implicit || wanted != SCALAR_TEXT)
         s = yaml_scalar_resolve(text, event->data.scalar.length);
     if (s.kind == SCALAR_NOT_FINITE)
@@ -351,25 +436,26 @@ static int make_scalar(struct builder *b, const yaml_event_t *event, cJSON **ret
         *ret_value = cJSON_CreateBool(s.is_true);
         break;
     case SCALAR_NUMBER:
-        *ret_value = cJSON_CreateNumber(s.number);
-        break;
+        return make_number(b, &s, expects_key(b) || event->data.scalar.anchor != NULL, ret_value);
     case SCALAR_TEXT:
     case SCALAR_NOT_FINITE:
         *ret_value = cJSON_CreateString(text);
         break;
     }
-    if (*ret_value == NULL)
-        return out_of_memory(b);
-    if (is_binary)
-        (*ret_value)->valueint = BINARY_MARK;
-    return 0;
+    return *ret_value != NULL ? 0 : out_of_memory(b);
 }
 
-static bool expects_key(const struct builder *b)
+static int begin_merge(struct builder *b, struct frame *f)
 {
-    const struct frame *f = b->depth > 0 ? &b->frames[b->depth - 1] : NULL;
+    if (f->merges == NULL) {
+        cJSON *merges = cJSON_CreateArray();
 
-    return f != NULL && cJSON_IsObject(f->node) && f->key == NULL && !f->is_merging;
+        if (merges == NULL || keep_value(b, merges) < 0)
+            return out_of_memory(b);
+        f->merges = merges;
+    }
+    f->is_merging = true;
+    return 0;
 }
 
 static int on_scalar(struct builder *b, const yaml_event_t *event)
@@ -380,11 +466,7 @@ static int on_scalar(struct builder *b, const yaml_event_t *event)
 
     if (expects_key(b) && event->data.scalar.plain_implicit &&
         streq((const char *)event->data.scalar.value, "<<")) {
-        if (b->frames[b->depth - 1].merge != NULL)
-            return error_at(b, mark,
-                            error_set(b->e, -EINVAL, "duplicate key << in a mapping: use a list"));
-        b->frames[b->depth - 1].is_merging = true;
-        return 0;
+        return begin_merge(b, &b->frames[b->depth - 1]);
     }
     if (++b->n_values > YAML_MAX_VALUES)
         return too_much(b, mark);
@@ -464,14 +546,15 @@ static int merge_mapping(struct builder *b, struct frame *f, const cJSON *from,
     return 0;
 }
 
-/* Called when the mapping ends: its own keys win over merged ones. */
-static int merge_all(struct builder *b, struct frame *f, const yaml_mark_t *mark)
+/* The first of several mappings in a list wins, as in go-yaml. */
+static int merge_value(struct builder *b, struct frame *f, const cJSON *value,
+                       const yaml_mark_t *mark)
 {
     const cJSON *from;
 
-    if (!cJSON_IsArray(f->merge))
-        return merge_mapping(b, f, f->merge, mark);
-    cJSON_ArrayForEach (from, f->merge) {
+    if (!cJSON_IsArray(value))
+        return merge_mapping(b, f, value, mark);
+    cJSON_ArrayForEach (from, value) {
         int r = merge_mapping(b, f, from, mark);
 
         if (r < 0)
@@ -480,13 +563,25 @@ static int merge_all(struct builder *b, struct frame *f, const yaml_mark_t *mark
     return 0;
 }
 
+/* Called when the mapping ends: its own keys win over merged ones, and the last << over others. */
+static int merge_all(struct builder *b, struct frame *f, const yaml_mark_t *mark)
+{
+    cJSON *merges = f->merges;
+    int n = cJSON_GetArraySize(merges), r = 0;
+    const cJSON *value = n > 0 ? merges->child->prev : NULL; /* the first one's prev is the last */
+
+    for (; n > 0 && r >= 0; n--, value = value->prev)
+        r = merge_value(b, f, value, mark);
+    return r;
+}
+
 static int on_close(struct builder *b, const yaml_event_t *event)
 {
     struct frame *f = &b->frames[b->depth - 1];
     int r;
 
     assert(b->depth > 0);
-    r = f->merge != NULL ? merge_all(b, f, &event->start_mark) : 0;
+    r = f->merges != NULL ? merge_all(b, f, &event->start_mark) : 0;
     tdestroy(f->seen, keep_member);
     f->seen = NULL;
     assert(f->n_anchor <= b->n_anchors && f->key == NULL && !f->is_merging);
@@ -529,6 +624,7 @@ struct part {
     const char *text;
     size_t len;
     size_t lines_before;
+    bool is_verbatim; /* a last line without a newline gets none */
 };
 
 static size_t count_lines(const char *text, size_t len)
@@ -597,19 +693,116 @@ static int run_parser(struct builder *b, const struct part *part, yaml_document_
     }
 }
 
+/* The text of a part; a last line without a newline gets one if the stream has that. */
+struct input {
+    const char *at;
+    size_t left;
+    bool lacks_newline;
+};
+
+static int read_input(void *userdata, unsigned char *buffer, size_t size, size_t *ret_n)
+{
+    struct input *in = userdata;
+    size_t n = size_min(size, in->left);
+
+    memcpy(buffer, in->at, n);
+    in->at += n;
+    in->left -= n;
+    if (n < size && in->lacks_newline) {
+        buffer[n++] = '\n';
+        in->lacks_newline = false;
+    }
+    *ret_n = n;
+    return 1;
+}
+
+/* Scan up to an error. Return: the byte offset of \' in a double-quoted scalar, SIZE_MAX if the
+ * error is another one, or none. */
+static size_t find_refused_quote(const char *text, size_t len)
+{
+    yaml_parser_t parser;
+    yaml_token_t token;
+    bool is_end = false;
+    size_t at;
+
+    if (!yaml_parser_initialize(&parser))
+        return SIZE_MAX;
+    yaml_parser_set_encoding(&parser, YAML_UTF8_ENCODING);
+    yaml_parser_set_input_string(&parser, (const unsigned char *)text, len);
+    while (!is_end && yaml_parser_scan(&parser, &token)) {
+        is_end = token.type == YAML_STREAM_END_TOKEN;
+        yaml_token_delete(&token);
+    }
+    /* what was read, less what waits in the buffer, is what was consumed; at the end of the text
+     * the buffer has a NUL more */
+    at = parser.offset + (parser.eof != 0) - (size_t)(parser.buffer.last - parser.buffer.pointer);
+    if (is_end || parser.error != YAML_SCANNER_ERROR || at + 1 >= len || text[at] != '\\' ||
+        text[at + 1] != '\'')
+        at = SIZE_MAX;
+    yaml_parser_delete(&parser);
+    return at;
+}
+
+/* Remove the backslash of each \' up to the end of the scalar. Return: the new length. */
+static size_t remove_refused(char *text, size_t len, size_t at)
+{
+    size_t to = at, from = at;
+
+    while (from < len && text[from] != '"') {
+        if (text[from] == '\\' && from + 1 < len) {
+            if (text[from + 1] != '\'')
+                text[to++] = text[from];
+            from++;
+        }
+        text[to++] = text[from++];
+    }
+    memmove(text + to, text + from, len - from);
+    return to + len - from;
+}
+
+/*
+ * go-yaml takes \' in double quotes for ', and libyaml refuses it. Only a scan tells which \' is in
+ * double quotes, and it ends there; so each such string costs one. Columns of later errors move.
+ * Return: 0, and *ret_text is the caller's copy without them, or NULL if there are none; -ENOMEM.
+ */
+static int accept_quotes(const struct part *part, char **ret_text, size_t *ret_len)
+{
+    _cleanup_(freep) char *copy = NULL;
+    size_t len = part->len, scanned = 0, at;
+
+    if (memmem(part->text, len, "\\'", 2) == NULL)
+        return 0;
+    copy = malloc(len);
+    if (copy == NULL)
+        return -ENOMEM;
+    memcpy(copy, part->text, len);
+    while (scanned <= RESCAN_MAX_BYTES && (at = find_refused_quote(copy, len)) != SIZE_MAX) {
+        scanned += at;
+        len = remove_refused(copy, len, at);
+    }
+    *ret_text = TAKE(copy);
+    *ret_len = len;
+    return 0;
+}
+
 static int parse_yaml(const struct part *part, yaml_document_fn *found, void *userdata)
 {
+    _cleanup_(freep) char *accepted = NULL;
+    struct input input = {.at = part->text, .left = part->len};
     _cleanup_(builder_freep) struct builder *b = builder_new();
     struct yaml_document bad = {.error = ERROR_INIT};
     bool is_bad = false;
     int r;
 
-    if (b == NULL)
+    if (b == NULL || accept_quotes(part, &accepted, &input.left) < 0)
         return -ENOMEM;
+    if (accepted != NULL)
+        input.at = accepted;
+    input.lacks_newline = !part->is_verbatim && input.left > 0 && input.at[input.left - 1] != '\n';
     b->lines_before = part->lines_before;
     b->e = &bad.error;
     yaml_parser_set_encoding(&b->parser, YAML_UTF8_ENCODING);
-    yaml_parser_set_input_string(&b->parser, (const unsigned char *)part->text, part->len);
+    yaml_parser_set_input(&b->parser, read_input, &input);
     r = run_parser(b, part, found, userdata, &is_bad);
     if (!is_bad)
         return r;
@@ -648,26 +841,89 @@ static int check_json(const cJSON *json, size_t depth, size_t *n_values, struct 
     return r;
 }
 
-/* Return: 1 if the part is not JSON; otherwise as yaml_parse_documents(). */
+static int report_json(struct yaml_document *document, yaml_document_fn *found, void *userdata)
+{
+    size_t n_values = 0;
+    int r;
+
+    document->result = check_json(document->json, 0, &n_values, &document->error);
+    if (document->result < 0) {
+        error_prefix(&document->error, 0, "line %zu", document->line);
+        cJSON_Delete(TAKE(document->json));
+    }
+    r = found(userdata, document);
+    cJSON_Delete(document->json);
+    return r;
+}
+
+/* What follows @at on its line, if it is not blank, or else the next line. */
+static const char *skip_blanks(const char *at, const char *end)
+{
+    while (at < end && strchr(" \t\r", *at) != NULL)
+        at++;
+    return at < end && *at == '\n' ? at + 1 : at;
+}
+
+static bool is_blank(const char *at, const char *end)
+{
+    while (at < end && strchr(" \t\r\n", *at) != NULL)
+        at++;
+    return at == end;
+}
+
+static int report_bad_stream(size_t line, yaml_document_fn *found, void *userdata)
+{
+    struct yaml_document bad = {.line = line, .result = -EINVAL, .error = ERROR_INIT};
+
+    error_set(&bad.error, -EINVAL, "line %zu: invalid JSON after a document of JSON", line);
+    return found(userdata, &bad);
+}
+
+/*
+ * A stream of JSON has its values one after the other, also on one line. As in Kubernetes, what
+ * follows the first one may be YAML instead.
+ * Return: 1 if the part is not JSON; otherwise as yaml_parse_documents().
+ */
 #define NOT_JSON 1
 static int parse_json(const struct part *part, const char *from, yaml_document_fn *found,
                       void *userdata)
 {
-    struct yaml_document document = {.error = ERROR_INIT};
-    size_t skipped = (size_t)(from - part->text), n_values = 0;
-    int r = json_parse(from, part->len - skipped, &document.json, NULL);
+    const char *at = from, *end = part->text + part->len;
+    size_t lines = part->lines_before + count_lines(part->text, (size_t)(from - part->text));
+    size_t n = 0;
 
-    if (r < 0)
-        return r == -ENOMEM ? r : NOT_JSON;
-    document.line = part->lines_before + count_lines(part->text, skipped) + 1;
-    document.result = check_json(document.json, 0, &n_values, &document.error);
-    if (document.result < 0) {
-        error_prefix(&document.error, 0, "line %zu", document.line);
-        cJSON_Delete(TAKE(document.json));
+    while (n == 0 || !is_blank(at, end)) {
+        struct yaml_document document = {.error = ERROR_INIT};
+        const char *next = at;
+        int r;
+
+        while (next < end && strchr(" \t\r\n", *next) != NULL)
+            next++;
+        document.line = lines + count_lines(at, (size_t)(next - at)) + 1;
+        r = json_parse_prefix(next, (size_t)(end - next), &document.json, &next, NULL);
+        if (r == -ENOMEM)
+            return r;
+        if (r < 0 && n == 0)
+            return NOT_JSON;
+        if (r < 0 && n > 1)
+            return report_bad_stream(document.line, found, userdata);
+        if (r < 0) {
+            struct part rest = *part;
+
+            rest.text = at;
+            rest.len = (size_t)(end - at);
+            rest.lines_before = lines;
+            return parse_yaml(&rest, found, userdata);
+        }
+        r = report_json(&document, found, userdata);
+        if (r != 0)
+            return r;
+        next = skip_blanks(next, end);
+        lines += count_lines(at, (size_t)(next - at));
+        at = next;
+        n++;
     }
-    r = found(userdata, &document);
-    cJSON_Delete(document.json);
-    return r;
+    return 0;
 }
 
 static bool is_separator(const char *line, const char *end)
@@ -717,23 +973,6 @@ static int parse_part(const struct part *part, yaml_document_fn *found, void *us
     return r == NOT_JSON ? parse_yaml(part, found, userdata) : r;
 }
 
-/* Return: the length of the well-formed sequence at @p, or 0. Source: RFC 3629, section 4. */
-static size_t utf8_length(const uint8_t *p, size_t len)
-{
-    size_t n = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
-
-    if (n == 0 || n > len || p[0] > 0xf4)
-        return 0;
-    for (size_t i = 1; i < n; i++)
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-    /* overlong forms, surrogates and values above U+10FFFF show in the second byte */
-    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
-        (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
-        return 0;
-    return n;
-}
-
 static int check_text(const char *text, size_t len, struct error *e)
 {
     size_t line = 1;
@@ -757,8 +996,8 @@ static int check_text(const char *text, size_t len, struct error *e)
     return 0;
 }
 
-int yaml_parse_documents(const char *text, size_t len, yaml_document_fn *found, void *userdata,
-                         struct error *e)
+static int parse_documents(const char *text, size_t len, bool is_verbatim, yaml_document_fn *found,
+                           void *userdata, struct error *e)
 {
     const char *end = text + len;
     size_t lines_before = 0;
@@ -769,7 +1008,7 @@ int yaml_parse_documents(const char *text, size_t len, yaml_document_fn *found, 
     if (len >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0)
         text += 3; /* a byte order mark, as some editors write it */
     while (text < end) {
-        struct part part = {.text = text, .lines_before = lines_before};
+        struct part part = {.text = text, .lines_before = lines_before, .is_verbatim = is_verbatim};
 
         part.len = (size_t)(part_end(text, end) - text);
         r = parse_part(&part, found, userdata);
@@ -779,6 +1018,12 @@ int yaml_parse_documents(const char *text, size_t len, yaml_document_fn *found, 
         text += part.len;
     }
     return 0;
+}
+
+int yaml_parse_documents(const char *text, size_t len, yaml_document_fn *found, void *userdata,
+                         struct error *e)
+{
+    return parse_documents(text, len, false, found, userdata, e);
 }
 
 /* ---- a single document */
@@ -802,10 +1047,11 @@ static int on_one(void *userdata, struct yaml_document *document)
     return 0;
 }
 
-int yaml_parse_one(const char *text, size_t len, cJSON **ret_json, struct error *e)
+static int parse_one(const char *text, size_t len, bool is_verbatim, cJSON **ret_json,
+                     struct error *e)
 {
     struct one one = {.e = e};
-    int r = yaml_parse_documents(text, len, on_one, &one, e);
+    int r = parse_documents(text, len, is_verbatim, on_one, &one, e);
 
     if (r >= 0 && one.json == NULL) {
         one.json = cJSON_CreateNull();
@@ -819,7 +1065,12 @@ int yaml_parse_one(const char *text, size_t len, cJSON **ret_json, struct error 
     return 0;
 }
 
-bool yaml_is_binary(const cJSON *value)
+int yaml_parse_one(const char *text, size_t len, cJSON **ret_json, struct error *e)
 {
-    return cJSON_IsString(value) && value->valueint == BINARY_MARK;
+    return parse_one(text, len, false, ret_json, e);
+}
+
+int yaml_parse_verbatim(const char *text, size_t len, cJSON **ret_json, struct error *e)
+{
+    return parse_one(text, len, true, ret_json, e);
 }

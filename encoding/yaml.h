@@ -33,14 +33,15 @@ int yaml_parse_documents(const char *text, size_t len, yaml_document_fn *found, 
                          struct error *e);
 
 /*
- * Parse text that must hold one document.
+ * Parse text that must hold one document. A last line without a newline gets one, as by the line
+ * reader of Kubernetes: it is a part of a block scalar.
  * Return: 0, *ret_json is the caller's (a cJSON null if there are only comments); -EINVAL with @e
  * for invalid text or a second document; -ENOMEM.
  */
 int yaml_parse_one(const char *text, size_t len, cJSON **ret_json, struct error *e);
 
 /*
- * Whether a string was written as a !!binary scalar. Its text is the base64 as written; the caller
- * knows whether the field needs it decoded.
+ * The same for a file that Kubernetes does not read line by line, which is a kubeconfig: a last
+ * line without a newline gets none.
  */
-bool yaml_is_binary(const cJSON *value);
+int yaml_parse_verbatim(const char *text, size_t len, cJSON **ret_json, struct error *e);

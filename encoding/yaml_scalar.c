@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "encoding/yaml_scalar.h"
 
+#include <float.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define NUMBER_TEXT_MAX 512 /* longer runs of digits are text */
@@ -35,7 +37,7 @@ static const char *skip_digits(const char *p)
 }
 
 /* Go's strconv.ParseInt(text, 0, 64) or ParseUint: a sign, a prefix for the base, digits. */
-static bool parse_integer(const char *text, double *ret_number)
+static bool parse_integer(const char *text, struct yaml_scalar *ret_scalar)
 {
     const char *p = text;
     bool is_negative = *p == '-', has_sign = is_negative || *p == '+';
@@ -55,12 +57,16 @@ static bool parse_integer(const char *text, double *ret_number)
     n = strtoull(p, &end, base);
     if (errno != 0 || *end != '\0' || (has_sign && n > (unsigned long long)INT64_MAX + is_negative))
         return false;
-    *ret_number = is_negative ? -(double)n : (double)n;
+    *ret_scalar = (struct yaml_scalar){.kind = SCALAR_NUMBER,
+                                       .number = is_negative ? -(double)n : (double)n,
+                                       .is_integer = true,
+                                       .is_negative = is_negative,
+                                       .magnitude = n};
     return true;
 }
 
 /* go-yaml's: [-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)? and not out of range. */
-static bool parse_float(const char *text, double *ret_number)
+static bool parse_float(const char *text, struct yaml_scalar *ret_scalar)
 {
     const char *p = text + (*text == '-' || *text == '+'), *digits = p;
     double n;
@@ -81,11 +87,11 @@ static bool parse_float(const char *text, double *ret_number)
     n = strtod(text, NULL);
     if (!isfinite(n))
         return false;
-    *ret_number = n;
+    *ret_scalar = (struct yaml_scalar){.kind = SCALAR_NUMBER, .number = n};
     return true;
 }
 
-static bool parse_number(const char *text, size_t len, double *ret_number)
+static bool parse_number(const char *text, size_t len, struct yaml_scalar *ret_scalar)
 {
     char plain[NUMBER_TEXT_MAX];
     size_t n = 0;
@@ -98,7 +104,7 @@ static bool parse_number(const char *text, size_t len, double *ret_number)
             plain[n++] = *p;
     assert(n < sizeof(plain));
     plain[n] = '\0';
-    found = parse_integer(plain, ret_number) || parse_float(plain, ret_number);
+    found = parse_integer(plain, ret_scalar) || parse_float(plain, ret_scalar);
     explicit_bzero(plain, sizeof(plain)); /* it may be a password */
     return found;
 }
@@ -112,7 +118,39 @@ struct yaml_scalar yaml_scalar_resolve(const char *text, size_t len)
     for (size_t i = 0; i < ELEMENTS_OF(word_lists) && len <= WORD_MAX; i++)
         if (strchr(text, ' ') == NULL && is_word_of(word_lists[i].words, text, len))
             return word_lists[i].meaning;
-    if (parse_number(text, len, &s.number))
-        s.kind = SCALAR_NUMBER;
+    (void)parse_number(text, len, &s);
     return s;
+}
+
+/* Go's strconv.FormatFloat(number, 'g', -1, 32). */
+static const char *float_text(double number, char buf[static YAML_SCALAR_KEY_SIZE])
+{
+    int precision = 0, exponent;
+    float f;
+
+    if (fabs(number) > (double)FLT_MAX)
+        return number < 0 ? "-.inf" : ".inf";
+    f = (float)number;
+    do
+        snprintf(buf, YAML_SCALAR_KEY_SIZE, "%.*e", precision++, (double)f);
+    while (precision < FLT_DECIMAL_DIG && strtof(buf, NULL) != f);
+    precision--;
+    exponent = (int)strtol(strchr(buf, 'e') + 1, NULL, 10);
+    if (exponent >= -4 && exponent < 6)
+        snprintf(buf, YAML_SCALAR_KEY_SIZE, "%.*f", precision > exponent ? precision - exponent : 0,
+                 (double)f);
+    return buf;
+}
+
+const char *yaml_scalar_key_text(const struct yaml_scalar *scalar,
+                                 char buf[static YAML_SCALAR_KEY_SIZE])
+{
+    assert(scalar->kind == SCALAR_NUMBER);
+    if (!scalar->is_integer)
+        return float_text(scalar->number, buf);
+    if (!scalar->is_negative && scalar->magnitude > INT64_MAX)
+        return NULL;
+    snprintf(buf, YAML_SCALAR_KEY_SIZE, "%s%llu",
+             scalar->is_negative && scalar->magnitude > 0 ? "-" : "", scalar->magnitude);
+    return buf;
 }

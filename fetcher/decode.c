@@ -6,8 +6,7 @@
  * that the values are not what they seem (sops).
  *
  * Only manifests have stringData: the API server merges it into data when an object is written, and
- * never returns it. Only manifests have !!binary, which YAML writers use for bytes: where text is
- * expected it is decoded; where base64 is expected its text is the base64.
+ * never returns it.
  */
 #include "fetcher/decode.h"
 
@@ -15,7 +14,6 @@
 
 #include "encoding/field.h"
 #include "encoding/json.h"
-#include "encoding/yaml.h"
 
 /* The members with values; a later one overrides an earlier one. */
 static const struct values_member {
@@ -208,7 +206,6 @@ static int decode_value(const cJSON *value, const struct values_member *member,
                         struct object_input *ret_input, struct error *e)
 {
     const char *text = cJSON_IsString(value) ? value->valuestring : "";
-    bool is_encoded = member->encoding == OBJECT_BASE64 || yaml_is_binary(value);
 
     if (!cJSON_IsString(value) && !cJSON_IsNull(value))
         return error_set(e, -EINVAL, "the value of key \"%.64s\" in %s is %s, not a string: %s",
@@ -221,7 +218,7 @@ static int decode_value(const cJSON *value, const struct values_member *member,
     *ret_input = (struct object_input){.key = value->string,
                                        .text = text,
                                        .len = strlen(text),
-                                       .encoding = is_encoded ? OBJECT_BASE64 : OBJECT_RAW,
+                                       .encoding = member->encoding,
                                        .is_binary = member->is_binary};
     return 0;
 }

@@ -173,16 +173,6 @@ int env_spec_add_object(struct env_spec *spec, const char *text, bool is_optiona
 
 /* ---- from a container's lists */
 
-/* As field_read_text(); !!binary is refused, as its text is base64 and not the value. */
-static int read_text(const cJSON *json, const struct field *field, const char *name,
-                     const char **ret_text, struct error *e)
-{
-    if (yaml_is_binary(json_member(json, name)))
-        return field_error(&FIELD(field, name), e,
-                           error_set(e, -EINVAL, "expected a string, not !!binary"));
-    return field_read_text(json, field, name, ret_text, e);
-}
-
 /* Read a reference to an object. Strings of @source are borrowed from @json. */
 static int read_reference(const cJSON *json, const struct field *field, struct env_source *source,
                           struct error *e)
@@ -192,11 +182,11 @@ static int read_reference(const cJSON *json, const struct field *field, struct e
     int r = field_check_members(json, field, has_key ? "name, key, optional" : "name, optional", e);
 
     if (r == 0)
-        r = read_text(json, field, "name", &name, e);
+        r = field_read_text(json, field, "name", &name, e);
     if (r == 0)
         r = field_read_flag(json, field, "optional", &source->is_optional, e);
     if (r == 0 && has_key)
-        r = read_text(json, field, "key", &key, e);
+        r = field_read_text(json, field, "key", &key, e);
     if (r < 0)
         return r;
     if (name == NULL || (has_key && key == NULL))
@@ -251,9 +241,9 @@ static int add_env_entry(struct env_spec *spec, const cJSON *json, const struct 
     int r = field_check_members(json, field, "name, value, valueFrom", e);
 
     if (r == 0)
-        r = read_text(json, field, "name", &name, e);
+        r = field_read_text(json, field, "name", &name, e);
     if (r == 0)
-        r = read_text(json, field, "value", &value, e);
+        r = field_read_text(json, field, "value", &value, e);
     if (r == 0 && name == NULL)
         r = field_error(&FIELD(field, "name"), e,
                         error_set(e, -EINVAL, "required field is missing"));
@@ -277,7 +267,7 @@ static int add_env_from_entry(struct env_spec *spec, const cJSON *json, const st
     int r = field_check_members(json, field, "prefix, secretRef, configMapRef", e);
 
     if (r == 0)
-        r = read_text(json, field, "prefix", &prefix, e);
+        r = field_read_text(json, field, "prefix", &prefix, e);
     if (r == 0)
         r = read_only_reference(json, field, "secretRef", "configMapRef", &source, e);
     if (r < 0)

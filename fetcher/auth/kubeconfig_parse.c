@@ -147,7 +147,7 @@ static int merged_parse(const struct kubeconfig_document *documents, size_t n,
         return out_of_memory(e);
     for (size_t i = 0; i < n; i++) {
         struct document *document = &ret_merged->documents[i];
-        int r = yaml_parse_one(documents[i].text, documents[i].len, &document->json, e);
+        int r = yaml_parse_verbatim(documents[i].text, documents[i].len, &document->json, e);
 
         if (r < 0)
             return error_prefix(e, r, "cannot read %s", documents[i].path);

@@ -36,6 +36,34 @@ static void expect_bad(const char *text, size_t len, const char *message)
         fail_msg("%s: \"%s\" is not in \"%s\"", text, message, e.text);
 }
 
+struct seen {
+    struct buf text; /* "LINE:JSON\n" or "LINE:error\n" */
+    int stop_at;     /* the document whose callback ends the parse; 0: none */
+    int n;
+};
+
+static int on_document(void *userdata, struct yaml_document *document)
+{
+    struct seen *seen = userdata;
+    char *printed = document->json != NULL ? cJSON_PrintUnformatted(document->json) : NULL;
+
+    assert_true((document->result < 0) == (document->json == NULL));
+    assert_true((document->result < 0) == (document->error.text[0] != '\0'));
+    assert_int_equal(
+        buf_addf(&seen->text, "%zu:%s\n", document->line, printed != NULL ? printed : "error"), 0);
+    free(printed);
+    return ++seen->n == seen->stop_at ? 7 : 0;
+}
+
+static void expect_stream(const char *text, const char *expected)
+{
+    struct seen seen = {.text = BUF_INIT(10000)};
+
+    assert_int_equal(yaml_parse_documents(text, strlen(text), on_document, &seen, NULL), 0);
+    assert_string_equal(buf_text(&seen.text), expected);
+    buf_deinit(&seen.text);
+}
+
 #define EXPECT_BAD(text, message) expect_bad(text, sizeof(text) - 1, message)
 
 /* Compared with the output of `kubectl label --local -o json`, version 1.32. */
@@ -124,7 +152,8 @@ static void test_anchors_and_merges(void **state)
     expect("{\"<<\": 1}", "{\"<<\":1}");
     EXPECT_BAD("{<<: 1}", "invalid value of <<");
     EXPECT_BAD("{<<: [1]}", "invalid value of <<");
-    EXPECT_BAD("{<<: {a: 1}, <<: {b: 1}}", "duplicate key <<");
+    /* of two, the later one wins; the mapping's own key wins over both */
+    expect("{<<: {a: 1, b: 1}, <<: {a: 2, c: 2}, c: 3}", "{\"c\":3,\"a\":2,\"b\":1}");
     EXPECT_BAD("a: *dummy-password", "line 1, column 4: an alias");
     EXPECT_BAD("&x [*x]", "refers to itself");
 }
@@ -148,16 +177,90 @@ static void test_messages_hold_no_values(void **state)
 
 static void test_binary(void **state)
 {
-    const char text[] = "{a: !!binary aGVsbG8=, b: aGVsbG8=}";
+    expect("{a: !!binary aGVsbG8=, b: aGVsbG8=}", "{\"a\":\"hello\",\"b\":\"aGVsbG8=\"}");
+    EXPECT_BAD("a: !!binary \"%\"", "line 1, column 4: the !!binary value is not valid base64");
+    EXPECT_BAD("a: !!binary gIA=", "not text in UTF-8");
+}
+
+/* sigs.k8s.io/yaml: integers as they are, floats with the precision of 32 bits. */
+static void test_number_keys(void **state)
+{
+    static const struct {
+        const char *key, *text;
+    } cases[] = {
+        {"9007199254740993", "9007199254740993"},
+        {"-9223372036854775808", "-9223372036854775808"},
+        {"99999999999999999999", "1e+20"},
+        {"0x1f", "31"},
+        {"-7", "-7"},
+        {"1.5", "1.5"},
+        {".5", "0.5"},
+        {"3.141592653589793", "3.1415927"},
+        {"1234567.5", "1.2345675e+06"},
+        {"999999.9", "999999.9"},
+        {"100000.0", "100000"},
+        {"9.9999999", "10"},
+        {"0.0001", "0.0001"},
+        {"0.00001", "1e-05"},
+        {"-0.0", "-0"},
+        {"1e300", ".inf"},
+        {"-1e300", "-.inf"},
+    };
+
+    for (size_t i = 0; i < ELEMENTS_OF(cases); i++) {
+        char yaml[100], json[100];
+
+        snprintf(yaml, sizeof(yaml), "%s: x\n", cases[i].key);
+        snprintf(json, sizeof(json), "{\"%s\":\"x\"}", cases[i].text);
+        expect(yaml, json);
+    }
+    expect("[&x 9007199254740993, {*x : b}]",
+           "[9.00719925474099e+15,{\"9007199254740993\":\"b\"}]");
+    EXPECT_BAD("18446744073709551615: a", "number of 64 bits");
+}
+
+/* kubectl's line reader ends each line with a newline; clientcmd reads kubeconfigs without it. */
+static void test_last_line_without_newline(void **state)
+{
+    const char text[] = "k: |\n  pw";
     cJSON *json = NULL;
 
-    assert_int_equal(yaml_parse_one(text, strlen(text), &json, NULL), 0);
-    assert_string_equal(json_text(json, "a"), "aGVsbG8=");
-    assert_true(yaml_is_binary(json_member(json, "a")));
-    assert_false(yaml_is_binary(json_member(json, "b")));
-    assert_false(yaml_is_binary(json));
-    assert_false(yaml_is_binary(NULL));
+    expect(text, "{\"k\":\"pw\\n\"}");
+    expect("k: |\n  pw\n", "{\"k\":\"pw\\n\"}");
+    expect("k: |+\n  pw", "{\"k\":\"pw\\n\"}");
+    expect("k: |-\n  pw", "{\"k\":\"pw\"}");
+    expect("k: pw", "{\"k\":\"pw\"}");
+    assert_int_equal(yaml_parse_verbatim(text, strlen(text), &json, NULL), 0);
+    assert_string_equal(json_text(json, "k"), "pw");
     cJSON_Delete(json);
+}
+
+static void test_single_quote_in_double_quotes(void **state)
+{
+    expect("a: \"it\\'s \\\\ \\\\\\' \\\"q\"\nb: 'x\\'\nc: x\\'y\nd: \"\\'\"\n",
+           "{\"a\":\"it's \\\\ \\\\' \\\"q\",\"b\":\"x\\\\\",\"c\":\"x\\\\'y\",\"d\":\"'\"}");
+    expect("a: \"\n  multi \\\n  \\' \"\n", "{\"a\":\" multi ' \"}");
+    EXPECT_BAD("a: \"\\'\\q\"", "unknown escape");
+    EXPECT_BAD("a: \"\\'", "unexpected end");
+}
+
+static void test_byte_order_marks(void **state)
+{
+    expect_stream("\xef\xbb\xbf"
+                  "a: 1\n---\n\xef\xbb\xbf"
+                  "b: x\xef\xbb\xbfy\n",
+                  "1:{\"a\":1}\n3:{\"b\":\"x\xef\xbb\xbfy\"}\n");
+}
+
+/* As a Go json.Decoder: values follow each other, and after the first one YAML may follow. */
+static void test_json_streams(void **state)
+{
+    expect_stream("{\"a\":1}{\"b\":2}\n  {\"c\":3}\n\n", "1:{\"a\":1}\n1:{\"b\":2}\n2:{\"c\":3}\n");
+    expect_stream("{\"a\":1}\n  b: 1\n  c: 2", "1:{\"a\":1}\n2:{\"b\":1,\"c\":2}\n");
+    expect_stream("{\"a\":1} {b: 2}\n", "1:{\"a\":1}\n1:{\"b\":2}\n");
+    expect_stream("{\"a\":1}{\"b\":2}\n\n{\"c\":x}", "1:{\"a\":1}\n1:{\"b\":2}\n3:error\n");
+    expect_stream("{\"a\":1} # remark\n", "1:{\"a\":1}\n");
+    EXPECT_BAD("{\"a\":1}{\"b\":2}", "second document");
 }
 
 static void test_json_is_read_as_json(void **state)
@@ -191,34 +294,6 @@ static void test_invalid_text_is_refused(void **state)
 }
 
 /* ---- streams */
-
-struct seen {
-    struct buf text; /* "LINE:JSON\n" or "LINE:error\n" */
-    int stop_at;     /* the document whose callback ends the parse; 0: none */
-    int n;
-};
-
-static int on_document(void *userdata, struct yaml_document *document)
-{
-    struct seen *seen = userdata;
-    char *printed = document->json != NULL ? cJSON_PrintUnformatted(document->json) : NULL;
-
-    assert_true((document->result < 0) == (document->json == NULL));
-    assert_true((document->result < 0) == (document->error.text[0] != '\0'));
-    assert_int_equal(
-        buf_addf(&seen->text, "%zu:%s\n", document->line, printed != NULL ? printed : "error"), 0);
-    free(printed);
-    return ++seen->n == seen->stop_at ? 7 : 0;
-}
-
-static void expect_stream(const char *text, const char *expected)
-{
-    struct seen seen = {.text = BUF_INIT(10000)};
-
-    assert_int_equal(yaml_parse_documents(text, strlen(text), on_document, &seen, NULL), 0);
-    assert_string_equal(buf_text(&seen.text), expected);
-    buf_deinit(&seen.text);
-}
 
 static void test_streams(void **state)
 {
@@ -350,6 +425,11 @@ int main(void)
         cmocka_unit_test(test_anchors_and_merges),
         cmocka_unit_test(test_messages_hold_no_values),
         cmocka_unit_test(test_binary),
+        cmocka_unit_test(test_last_line_without_newline),
+        cmocka_unit_test(test_single_quote_in_double_quotes),
+        cmocka_unit_test(test_byte_order_marks),
+        cmocka_unit_test(test_json_streams),
+        cmocka_unit_test(test_number_keys),
         cmocka_unit_test(test_json_is_read_as_json),
         cmocka_unit_test(test_invalid_text_is_refused),
         cmocka_unit_test(test_streams),

@@ -141,19 +141,22 @@ static void test_configmap(void **state)
     object_unref(o);
 }
 
+/* As kubectl: !!binary is decoded first, and then data's own base64. */
 static void test_binary_scalars(void **state)
 {
     struct object *o = decode_good(CONFIGMAP "data: {a: !!binary b25l}\n"
-                                             "binaryData: {b: !!binary b25l}\n",
+                                             "binaryData: {b: !!binary YjI1bA==}\n",
                                    &anything);
 
     check_value(o, "a", "one", 3);
     check_value(o, "b", "one", 3);
     object_unref(o);
-    o = decode_good(SECRET "stringData: {a: !!binary b25l}\ndata: {b: !!binary b25l}\n", &anything);
+    o = decode_good(SECRET "stringData: {a: !!binary b25l}\ndata: {b: !!binary YjI1bA==}\n",
+                    &anything);
     check_value(o, "a", "one", 3);
     check_value(o, "b", "one", 3);
     object_unref(o);
+    expect_bad(SECRET "data: {b: !!binary b25l}\n", &anything, "not valid base64");
 }
 
 static void test_metadata(void **state)

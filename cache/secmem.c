@@ -43,8 +43,12 @@ static atomic_size_t unlocked_bytes;
 
 static void raise_memlock_limit(void)
 {
+    const struct rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
     struct rlimit limit;
 
+    /* of root alone: then locking needs no capability any more, in no thread */
+    if (setrlimit(RLIMIT_MEMLOCK, &unlimited) == 0)
+        return;
     if (getrlimit(RLIMIT_MEMLOCK, &limit) < 0 || limit.rlim_cur == limit.rlim_max)
         return;
     limit.rlim_cur = limit.rlim_max;

@@ -19,6 +19,7 @@
 #include <stdatomic.h>
 #include <sys/eventfd.h>
 
+#include "base/confinement.h"
 #include "base/lock.h"
 #include "base/log.h"
 #include "fuse/mount_watch.h"
@@ -194,6 +195,7 @@ static void *monitor_main(void *userdata)
     bool has_changed = true;
 
     pthread_setname_np(pthread_self(), "mount-monitor");
+    confinement_restrict_thread(CONFINEMENT_WORKER);
     while (!atomic_load(&m->is_stopping)) {
         bool is_requested = atomic_exchange(&m->is_requested, false);
         mono_us now = clock_mono(); /* after the request that it answers */

@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 
+#include "base/confinement.h"
 #include "base/lock.h"
 #include "base/util.h"
 
@@ -55,6 +56,7 @@ static void *notifier_main(void *userdata)
     struct notifier *notifier = userdata;
 
     pthread_setname_np(pthread_self(), "notifier");
+    confinement_restrict_thread(CONFINEMENT_WORKER);
     while (wait_for_request(notifier)) {
         for (size_t i = 0; i < notifier->n; i++)
             send(notifier, &notifier->all[i]);

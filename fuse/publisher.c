@@ -29,6 +29,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
+#include "base/confinement.h"
 #include "base/list.h"
 #include "base/lock.h"
 #include "fuse/publish_queue.h"
@@ -419,6 +420,7 @@ static void *publisher_main(void *userdata)
 
     drop_descriptors(p);
     pthread_setname_np(pthread_self(), "publisher");
+    confinement_restrict_thread(CONFINEMENT_PUBLISHER); /* after unshare(2) */
     session_set_publisher(p->session, gettid());
     {
         LOCK_GUARD(&p->lock);

@@ -18,6 +18,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
+#include "base/confinement.h"
 #include "base/log.h"
 #include "fuse/device.h"
 #include "fuse/mount_view.h"
@@ -84,6 +85,7 @@ static void *worker_main(void *userdata)
 
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
     pthread_setname_np(pthread_self(), "fuse-worker");
+    confinement_restrict_thread(CONFINEMENT_WORKER);
     while (!fuse_session_exited(s->fuse)) {
         int n;
 

@@ -342,6 +342,7 @@ static int node_start(struct daemon *daemon, struct error *e)
         r = secmem_harden(e); /* memory that cannot be locked is reported by on_parts_changed() */
     if (r < 0)
         return r;
+    daemon_restrict();
     r = start_observers(node);
     if (r < 0)
         return error_set_errno(e, r, "cannot set up metrics and events");

@@ -14,6 +14,7 @@
  */
 #include "serve/daemon.h"
 
+#include "base/confinement.h"
 #include "base/log.h"
 #include "serve/service_manager.h"
 
@@ -120,6 +121,14 @@ static int run_loop(struct daemon *daemon, struct error *e)
     if (r >= 0 || daemon->failure.text[0] != '\0')
         return r;
     return error_set_errno(e, r, "the event loop failed");
+}
+
+void daemon_restrict(void)
+{
+    struct error e = ERROR_INIT;
+
+    if (confinement_restrict_process(&e) < 0)
+        log_warn("the process keeps more rights than it needs", "reason", e.text);
 }
 
 void daemon_fail(struct daemon *daemon, const struct error *reason)

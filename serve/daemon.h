@@ -46,5 +46,12 @@ struct daemon {
 int daemon_run(struct daemon *daemon, const struct daemon_ops *ops, const sigset_t *own_signals,
                struct error *e);
 
+/*
+ * Give up the rights that a daemon that mounts does not need: see base/confinement.h. A kernel or a
+ * container that refuses a part of it is logged as a warning; the daemon works all the same.
+ * Thread: the event loop's, before any other starts: early in start().
+ */
+void daemon_restrict(void);
+
 /* End the loop, so that daemon_run() fails with @reason. May be called during start(). */
 void daemon_fail(struct daemon *daemon, const struct error *reason);

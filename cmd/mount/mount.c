@@ -235,6 +235,7 @@ static int mount_start(struct daemon *daemon, struct error *e)
     r = secmem_harden(e);
     if (r < 0)
         return r;
+    daemon_restrict();
     r = store_new(&m->store);
     if (r < 0)
         return error_set_errno(e, r, "cannot create the store");

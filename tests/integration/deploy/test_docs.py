@@ -123,6 +123,18 @@ def test_files_that_are_named_are_there(path: Path) -> None:
         assert list(TOP.glob(name)), name
 
 
+def test_threat_model_names_its_tests() -> None:
+    """SECURITY.md: each row of the threat model ends with the files of tests that show it."""
+    rows = rows_of((TOP / "SECURITY.md").read_text(), 4)[1:]
+    rows = [row for row in rows if not row[0].startswith("---")]
+    assert len(rows) > 10
+    for actor, action, _, shown_by in rows:
+        named = re.findall(r"`(tests/[\w/.]+)`", shown_by)
+        assert named, (actor, action)
+        for name in named:
+            assert (TOP / name).is_file(), name
+
+
 def test_options_are_known() -> None:
     """Those of `secretfs node` that installing is about."""
     program = os.environ.get("SECRETFS", TOP / "build" / "debug" / "secretfs")

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * What the process and each of its threads can still do once it has started: capabilities, system
+ * calls, and no new privileges. docs/security.md lists them by thread and mode.
+ */
+#include "base/error.h"
+
+enum confinement_role {
+    /* It changes the tree and mounts volumes on targets: the process's capabilities, no execve(2),
+     * no connections. */
+    CONFINEMENT_PUBLISHER,
+    /* It parses what other processes write: no capabilities, and no system call that mounts, runs a
+     * program, connects, or changes a name, an owner or a mode. */
+    CONFINEMENT_WORKER,
+};
+
+/*
+ * Restrict this thread, which must be the only one, and each thread and program that it starts. It
+ * keeps the capabilities that mounting needs. Nothing can be undone. The ways of an ordinary user
+ * stay as they are: a set-user-ID fusermount3 mounts and unmounts for them.
+ * Thread: the main thread, before any other starts, after the limits of memory are raised.
+ * Return: 0; -errno with @e, when less than all of it could be applied.
+ */
+int confinement_restrict_process(struct error *e);
+
+/*
+ * Restrict the calling thread further, whether or not the process is restricted. What could not be
+ * applied is logged as a debug message.
+ */
+void confinement_restrict_thread(enum confinement_role role);

@@ -1,0 +1,151 @@
+"""What each thread of the daemon can still do: capabilities, system calls, new privileges.
+
+docs/security.md has the table that this checks.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from lib.cell import Cell
+from lib.kubelet import PodVolume
+from lib.node_daemon import Node
+from lib.sources import Api, Manifests
+from lib.volume import VolumeMaker
+from lib.waiting import until
+
+CAPABILITIES = {
+    "chown": 0,
+    "dac_override": 1,
+    "dac_read_search": 2,
+    "fowner": 3,
+    "fsetid": 4,
+    "sys_admin": 21,
+}
+MOUNTING = sum(1 << number for number in CAPABILITIES.values())
+IPC_LOCK = 1 << 14
+FILTERED = 2  # SECCOMP_MODE_FILTER
+
+WORKERS = {"fuse-worker", "notifier", "mount-monitor"}
+
+
+def threads(pid: int) -> dict[str, list[dict[str, str]]]:
+    """The fields of each thread's status, by name."""
+    found: dict[str, list[dict[str, str]]] = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        lines = (task / "status").read_text().splitlines()
+        fields = {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        found.setdefault(fields["Name"], []).append(fields)
+    return found
+
+
+def is_restricted(name: str, thread: dict[str, str]) -> bool:
+    """The filter comes last. A thread inherits that of the process, and adds one."""
+    if int(thread["Seccomp"]) != FILTERED:
+        return False
+    return int(thread["Seccomp_filters"]) - own_filters() == (1 if name == "secretfs" else 2)
+
+
+def wait_threads(pid: int, *names: str) -> dict[str, list[dict[str, str]]]:
+    """Once the named threads have restricted themselves."""
+
+    def settled() -> bool:
+        found = threads(pid)
+        return all(
+            name in found and all(is_restricted(name, thread) for thread in found[name])
+            for name in names
+        )
+
+    until(settled, f"threads {names}, restricted")
+    return threads(pid)
+
+
+def sets(thread: dict[str, str]) -> tuple[int, ...]:
+    return tuple(int(thread[name], 16) for name in ("CapEff", "CapPrm", "CapInh", "CapAmb"))
+
+
+def for_memory(pid: int) -> int:
+    """Locking memory takes a capability where the limit is finite, which only root can raise."""
+    limits = Path(f"/proc/{pid}/limits").read_text()
+    is_unlimited = re.search(r"^Max locked memory +unlimited", limits, re.MULTILINE)
+    return 0 if is_unlimited else IPC_LOCK
+
+
+def own_filters() -> int:
+    """Those that the tests run with, as in a container."""
+    found = re.search(r"^Seccomp_filters:\s+(\d+)", Path("/proc/self/status").read_text(), re.M)
+    return int(found[1]) if found else 0
+
+
+def check_root(pid: int, *workers: str) -> None:
+    found = wait_threads(pid, "secretfs", "publisher", *workers)
+    assert set(found) == {"secretfs", "publisher", *workers}
+    memory = for_memory(pid)
+    for name, all_of_name in found.items():
+        for thread in all_of_name:
+            held = memory if name in WORKERS else MOUNTING | memory
+            assert sets(thread) == (held, held, 0, 0), name
+            assert int(thread["CapBnd"], 16) == MOUNTING | memory, name
+            assert thread["NoNewPrivs"] == "1", name
+
+
+def test_threads_of_a_node(node: Node, manifests: Manifests) -> None:
+    pod = node.pod()
+    node.publish(pod)
+    check_root(node.pid, "fuse-worker", "notifier", "mount-monitor")
+
+
+def test_threads_of_a_mount(mount: VolumeMaker, manifests: Manifests) -> None:
+    manifests.put_secret({"a": b"dummy-1"})
+    check_root(mount(manifests).pid, "fuse-worker", "notifier")
+
+
+def test_threads_of_a_users_mount(cell: Cell, start_mount: VolumeMaker, area: Path) -> None:
+    """fusermount3 is set-user-ID: the loop, which runs it, may gain privileges; no other thread."""
+    source = Manifests(area / "manifests")
+    source.put_secret({"a": b"dummy-1"})
+    volume = start_mount(
+        *source.arguments,
+        "secret/app",
+        path=cell.directory("volume"),
+        prefix=cell.user,
+        binary=cell.binary,
+        env={"ASAN_OPTIONS": "detect_leaks=0"},  # which needs ptrace, denied to a user's program
+    ).wait_ready()
+
+    def settled() -> bool:
+        found = threads(volume.pid)
+        return all(
+            thread["NoNewPrivs"] == "1" and int(thread["Seccomp"]) == FILTERED
+            for name in ("publisher", "fuse-worker", "notifier")
+            for thread in found[name]
+        )
+
+    until(settled, "the threads, restricted")
+    for all_of_name in threads(volume.pid).values():
+        assert all(sets(thread) == (0, 0, 0, 0) for thread in all_of_name)
+
+
+def test_credential_plugin_of_a_root_mount(
+    start_mount: VolumeMaker, http1: Api, area: Path
+) -> None:
+    """It runs, with the capabilities of the process, its filter, and no new privileges."""
+    http1.put_secret({"a": b"dummy-1"})
+    seen = area / "status"
+    credential = {
+        "apiVersion": "client.authentication.k8s.io/v1beta1",
+        "kind": "ExecCredential",
+        "status": {"token": http1.server.admin_token},
+    }
+    script = f"cat /proc/self/status > {seen}; echo '{json.dumps(credential)}'"
+    (area / "volume").mkdir()
+    kubeconfig = http1.kubeconfig(auth="exec", exec_command=("/bin/sh", "-c", script))
+    volume = start_mount("--kubeconfig", kubeconfig, "secret/app", path=area / "volume")
+    volume.wait_ready()
+    assert volume.read("a") == b"dummy-1"
+    fields = dict(line.split(":\t", 1) for line in seen.read_text().splitlines())
+    assert int(fields["CapEff"], 16) == MOUNTING | for_memory(volume.pid)
+    assert fields["NoNewPrivs"] == "1"
+    assert int(fields["Seccomp"]) == FILTERED

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Each test restricts a child of its own, as nothing of it can be undone. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <pthread.h>
+#include <sched.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/confinement.h"
+#include "base/process.h"
+#include "base/util.h"
+
+#define FAILED 1
+
+/* Run @check in a child. Fail if it does not return 0. */
+static void check_in_child(int (*check)(void))
+{
+    pid_t pid = fork();
+    int status = 0;
+
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        int r = check();
+
+        fflush(NULL);
+        _exit(r);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+/* A call that a filter denies fails with EPERM. Each of these would fail with another error. */
+struct denied {
+    const char *name;
+    long number;
+    long arguments[3];
+};
+
+static const struct denied process_calls[] = {
+    {"setns", SYS_setns, {-1, 0, 0}},
+    {"chroot", SYS_chroot, {0, 0, 0}},
+    {"pivot_root", SYS_pivot_root, {0, 0, 0}},
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    {"ptrace", SYS_ptrace, {-1, 0, 0}},
+#endif
+    {"process_vm_readv", SYS_process_vm_readv, {-1, 0, 0}},
+    {"process_vm_writev", SYS_process_vm_writev, {-1, 0, 0}},
+    {"open_by_handle_at", SYS_open_by_handle_at, {-1, 0, 0}},
+    {"bpf", SYS_bpf, {-1, 0, 0}},
+    {"finit_module", SYS_finit_module, {-1, 0, 0}},
+    {"kexec_load", SYS_kexec_load, {0, -1, 0}},
+    {"perf_event_open", SYS_perf_event_open, {0, 0, 0}},
+    {"unshare(CLONE_NEWNS)", SYS_unshare, {CLONE_NEWNS | 1, 0, 0}},
+    {"unshare(CLONE_NEWUSER)", SYS_unshare, {CLONE_NEWUSER | 1, 0, 0}},
+    {"clone(CLONE_NEWUSER)", SYS_clone, {CLONE_NEWUSER | CLONE_FS | CLONE_SIGHAND, 0, 0}},
+};
+
+static const struct denied publisher_calls[] = {
+    {"execve", SYS_execve, {0, 0, 0}},        {"execveat", SYS_execveat, {-1, 0, 0}},
+    {"connect", SYS_connect, {-1, 0, 0}},     {"accept4", SYS_accept4, {-1, 0, 0}},
+    {"unshare", SYS_unshare, {-1, 0, 0}},     {"clone", SYS_clone, {CLONE_THREAD, 0, 0}},
+    {"setgroups", SYS_setgroups, {-1, 0, 0}},
+};
+
+static const struct denied worker_calls[] = {
+    {"mount", SYS_mount, {0, 0, 0}},
+    {"umount2", SYS_umount2, {0, -1, 0}},
+    {"open_tree", SYS_open_tree, {-1, 0, -1}},
+    {"move_mount", SYS_move_mount, {-1, 0, -1}},
+    {"fsopen", SYS_fsopen, {0, -1, 0}},
+    {"fchownat", SYS_fchownat, {-1, 0, 0}},
+    {"unlinkat", SYS_unlinkat, {-1, 0, 0}},
+    {"mkdirat", SYS_mkdirat, {-1, 0, 0}},
+    {"symlinkat", SYS_symlinkat, {0, -1, 0}},
+    {"renameat2", SYS_renameat2, {-1, 0, -1}},
+    {"kill", SYS_kill, {0, -1, 0}},
+    {"capset", SYS_capset, {0, 0, 0}},
+};
+
+static int check_denied(const struct denied *calls, size_t n)
+{
+    int failures = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        const struct denied *each = &calls[i];
+        long r = syscall(each->number, each->arguments[0], each->arguments[1], each->arguments[2]);
+
+        if (r == -1 && errno == EPERM)
+            continue;
+        printf("%s: %ld, %s\n", each->name, r, strerror(errno));
+        failures++;
+    }
+    return failures == 0 ? 0 : FAILED;
+}
+
+static bool is_permitted(const struct denied *call)
+{
+    return check_denied(call, 1) != 0;
+}
+
+static void *return_argument(void *argument)
+{
+    return argument;
+}
+
+static int check_process(void)
+{
+    const char *const program[] = {"true", NULL};
+    struct error e = ERROR_INIT;
+    pthread_t thread;
+    void *result = NULL;
+    int here;
+
+    if (confinement_restrict_process(&e) < 0) {
+        printf("%s\n", e.text);
+        return FAILED;
+    }
+    if (check_denied(process_calls, ELEMENTS_OF(process_calls)) != 0)
+        return FAILED;
+    if (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1)
+        return FAILED;
+    /* what the daemon does from here on: threads, programs, a table of descriptors, mounts */
+    if (pthread_create(&thread, NULL, return_argument, &here) != 0 ||
+        pthread_join(thread, &result) != 0 || result != &here)
+        return FAILED;
+    if (process_run(program) != 0 || unshare(CLONE_FILES) < 0)
+        return FAILED;
+    return umount2("/nonexistent", 0) < 0 && errno == ENOENT ? 0 : FAILED;
+}
+
+static bool has_capability(int number)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2] = {0};
+
+    syscall(SYS_capget, &header, data);
+    return (data[number / 32].permitted >> (number % 32) & 1) != 0;
+}
+
+static void *run_publisher(void *result)
+{
+    static const struct denied mounting = {"umount2", SYS_umount2, {0, -1, 0}};
+
+    confinement_restrict_thread(CONFINEMENT_PUBLISHER);
+    *(bool *)result = check_denied(publisher_calls, ELEMENTS_OF(publisher_calls)) == 0 &&
+                      check_denied(process_calls, ELEMENTS_OF(process_calls)) == 0 &&
+                      is_permitted(&mounting);
+    return NULL;
+}
+
+static void *run_worker(void *result)
+{
+    confinement_restrict_thread(CONFINEMENT_WORKER);
+    *(bool *)result = check_denied(publisher_calls, ELEMENTS_OF(publisher_calls)) == 0 &&
+                      check_denied(process_calls, ELEMENTS_OF(process_calls)) == 0 &&
+                      check_denied(worker_calls, ELEMENTS_OF(worker_calls)) == 0 &&
+                      !has_capability(CAP_SYS_ADMIN) && !has_capability(CAP_DAC_READ_SEARCH);
+    return NULL;
+}
+
+static int check_thread(void *(*run)(void *))
+{
+    static const struct denied mounting = {"umount2", SYS_umount2, {0, -1, 0}};
+    bool had_admin = has_capability(CAP_SYS_ADMIN), result = false;
+    pthread_t thread;
+
+    if (pthread_create(&thread, NULL, run, &result) != 0 || pthread_join(thread, NULL) != 0)
+        return FAILED;
+    /* the other threads stay as they were */
+    if (had_admin != has_capability(CAP_SYS_ADMIN) || (had_admin && !is_permitted(&mounting)))
+        return FAILED;
+    return result ? 0 : FAILED;
+}
+
+static int check_publisher(void)
+{
+    return check_thread(run_publisher);
+}
+
+static int check_worker(void)
+{
+    return check_thread(run_worker);
+}
+
+static void test_process_keeps_what_mounting_needs(void **state)
+{
+    if (geteuid() != 0)
+        skip(); /* the process of an ordinary user stays as it is */
+    check_in_child(check_process);
+}
+
+static void test_publisher_runs_and_connects_nothing(void **state)
+{
+    if (geteuid() != 0)
+        skip(); /* umount2(2) fails with EPERM in any case */
+    check_in_child(check_publisher);
+}
+
+static void test_worker_mounts_and_changes_nothing(void **state)
+{
+    check_in_child(check_worker);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_process_keeps_what_mounting_needs),
+        cmocka_unit_test(test_publisher_runs_and_connects_nothing),
+        cmocka_unit_test(test_worker_mounts_and_changes_nothing),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

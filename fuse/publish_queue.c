@@ -307,10 +307,10 @@ static mono_us earlier(mono_us a, mono_us b)
 static struct publish_step wait_for_work(const struct publish_queue *q, mono_us now)
 {
     struct publish_step step = {.action = PUBLISH_ACTION_WAIT, .wait_until = SPAN_FOREVER};
-    const struct publish_entry *e = first_to_clean(q);
+    const struct publish_entry *oldest = first_to_clean(q), *e;
 
-    if (e != NULL)
-        step.wait_until = e->clean_at;
+    if (oldest != NULL)
+        step.wait_until = oldest->clean_at;
     list_for_each (e, &q->behind, behind)
         if (e->update == UPDATE_IDLE)
             step.wait_until = earlier(step.wait_until, e->catch_up_at);

@@ -108,7 +108,9 @@ def hunters() -> Iterator[list[Hunter]]:
         hunter.kill()
 
 
-def test_readers_see_no_torn_value_during_updates(manifests: Manifests, volumes, alone: list[Path], hunters: list[Hunter]):
+def test_readers_see_no_torn_value_during_updates(
+    manifests: Manifests, volumes, alone: list[Path], hunters: list[Hunter]
+):
     standard, in_place = volumes
     hunters.append(Hunter(standard.path / "value", standard.path / "deep/value"))
     hunters.append(Hunter(*alone))
@@ -127,7 +129,7 @@ def test_readers_see_no_torn_value_during_updates(manifests: Manifests, volumes,
         print(f"{UPDATES} updates: {result}")
         assert result["faults"] == []
         assert result["versions"] > 10
-    # a reader that is held up between ..data and the file may find it gone (C): the more often, the
-    # busier the machine
+    # a reader that loses its processor between ..data and the file may find it gone (C); the busier
+    # the machine, the more often
     assert results[0]["misses"] <= max(2, UPDATES // 50)
     assert results[1]["misses"] == results[2]["misses"] == 0

@@ -298,41 +298,35 @@ static bool is_mounted_alone(const struct live_update *u, uint64_t id)
     return false;
 }
 
-static void remove_names(struct live_update *u, int dir_fd, const char *root, const char *below,
-                         uint64_t directory_id);
+struct removal {
+    const struct live_update *update;
+    const char *root; /* path of the part in the volume */
+    int dir_fd;       /* of the part */
+};
 
-static void remove_name(struct live_update *u, int dir_fd, const char *root, const char *below,
-                        const struct name *name)
+/* @below: path below the part */
+static int remove_name(void *userdata, const char *below, const struct name *name)
 {
+    const struct removal *removal = userdata;
     _cleanup_(freep) char *path = NULL;
 
     if (name->is_directory) {
-        remove_names(u, dir_fd, root, below, name->id);
-        if (!is_mounted_alone(u, name->id))
-            unlinkat(dir_fd, below, AT_REMOVEDIR); /* if it is empty now */
-        return;
+        if (!is_mounted_alone(removal->update, name->id))
+            unlinkat(removal->dir_fd, below, AT_REMOVEDIR); /* if it is empty now */
+        return 0;
     }
-    path = names_join(root, below);
-    if (path != NULL && file_by_path(u->payload, path) == NULL)
-        unlinkat(dir_fd, below, 0);
+    path = names_join(removal->root, below);
+    if (path != NULL && file_by_path(removal->update->payload, path) == NULL)
+        unlinkat(removal->dir_fd, below, 0);
+    return 0;
 }
 
-/*
- * When out of memory, names are left to the next update.
- * @below: path of a directory below the part, "" for the part
- */
-static void remove_names(struct live_update *u, int dir_fd, const char *root, const char *below,
-                         uint64_t directory_id)
+/* When out of memory, names are left to the next update. */
+static void remove_names(const struct live_update *u, int dir_fd, const struct live_root *part)
 {
-    _cleanup_(names_deinit) struct names names = {0};
+    struct removal removal = {.update = u, .root = part->path, .dir_fd = dir_fd};
 
-    names_read(&names, u->tree, directory_id);
-    for (size_t i = 0; i < names.n; i++) {
-        _cleanup_(freep) char *path = names_join(below, names.all[i].text);
-
-        if (path != NULL)
-            remove_name(u, dir_fd, root, path, &names.all[i]);
-    }
+    (void)!names_walk(u->tree, part->id, "", remove_name, &removal);
 }
 
 /* ---- events */
@@ -377,6 +371,6 @@ void live_update_end(struct live_update *update, int root_fd)
             continue;
         dir_fd = open_part(part, root_fd);
         if (dir_fd >= 0)
-            remove_names(update, dir_fd, part->root.path, "", part->root.id);
+            remove_names(update, dir_fd, &part->root);
     }
 }

@@ -48,6 +48,79 @@ int names_read(struct names *names, struct tree *tree, uint64_t dir_id)
     return r == 0 && names->is_incomplete ? -ENOMEM : r;
 }
 
+/* A directory on the way of a walk. */
+struct level {
+    struct level *up;
+    char *path;
+    struct names names;
+    size_t next; /* of names */
+};
+
+static void level_pop(struct level **top)
+{
+    struct level *l = *top;
+
+    *top = l->up;
+    names_deinit(&l->names);
+    free(l->path);
+    free(l);
+}
+
+/* @path_consumed: NULL when out of memory */
+static int level_push(struct level **top, struct tree *tree, uint64_t id, char *path_consumed)
+{
+    struct level *l = calloc(1, sizeof(*l));
+
+    if (l == NULL || path_consumed == NULL) {
+        free(path_consumed);
+        free(l);
+        return -ENOMEM;
+    }
+    l->path = path_consumed;
+    l->up = *top;
+    *top = l;
+    return names_read(&l->names, tree, id);
+}
+
+static int visit_name(struct level *l, names_visit_fn *visit, void *userdata)
+{
+    const struct name *name = &l->names.all[l->next++];
+    _cleanup_(freep) char *path = names_join(l->path, name->text);
+
+    return path != NULL ? visit(userdata, path, name) : -ENOMEM;
+}
+
+static int visit_next(struct level **top, struct tree *tree, names_visit_fn *visit, void *userdata)
+{
+    struct level *l = *top;
+    const struct name *name = &l->names.all[l->next];
+
+    if (!name->is_directory)
+        return visit_name(l, visit, userdata);
+    return level_push(top, tree, name->id, names_join(l->path, name->text));
+}
+
+int names_walk(struct tree *tree, uint64_t dir_id, const char *path, names_visit_fn *visit,
+               void *userdata)
+{
+    struct level *top = NULL;
+    int r = level_push(&top, tree, dir_id, strdup(path));
+
+    while (r == 0) {
+        if (top->next < top->names.n) {
+            r = visit_next(&top, tree, visit, userdata);
+            continue;
+        }
+        level_pop(&top);
+        if (top == NULL)
+            return 0;
+        r = visit_name(top, visit, userdata);
+    }
+    while (top != NULL)
+        level_pop(&top);
+    return r;
+}
+
 char *names_join(const char *directory, const char *name)
 {
     bool is_start = *directory == '\0' || streq(directory, ".");

@@ -27,6 +27,17 @@ int names_add(struct names *names, const char *text, size_t len, const struct st
 void names_deinit(struct names *names);
 
 /*
+ * Visit all that is below a directory, each directory after what is in it. The visitor may remove
+ * what it is given. The depth is a spec's choice, so nothing of this is on the stack.
+ * @path: of the directory; those that are given to @visit begin with it, see names_join()
+ * @visit: not 0 ends the walk
+ * Return: 0; what @visit returned; those of names_read().
+ */
+typedef int names_visit_fn(void *userdata, const char *path, const struct name *name);
+int names_walk(struct tree *tree, uint64_t dir_id, const char *path, names_visit_fn *visit,
+               void *userdata);
+
+/*
  * The path of a name, or of a path, in a directory.
  * @directory: "." and "" are where the path begins
  * @name: "" is the directory itself

@@ -111,6 +111,13 @@ static bool node_is_empty(const struct node *n)
     return n->kind != NODE_DIRECTORY || list_is_empty(&n->directory.children);
 }
 
+bool node_is_below(const struct node *n, const struct node *top)
+{
+    while (n != top && n->parent != NULL && n->parent != n)
+        n = n->parent;
+    return n == top;
+}
+
 struct node *node_next(const struct node *top, const struct node *n)
 {
     if (!node_is_empty(n))
@@ -251,12 +258,18 @@ void node_unlink(struct node_table *t, struct node *n)
 
 void node_unlink_children(struct node_table *t, struct node *directory)
 {
-    struct node *child, *tmp;
+    struct node *n = directory;
 
-    list_for_each_safe (child, tmp, &directory->directory.children, link) {
-        if (child->kind == NODE_DIRECTORY)
-            node_unlink_children(t, child);
-        node_unlink(t, child);
+    /* without recursion: a spec determines the depth, and a worker's stack is small */
+    while (n != directory || !node_is_empty(n)) {
+        if (node_is_empty(n)) {
+            struct node *parent = n->parent;
+
+            node_unlink(t, n);
+            n = parent;
+        } else {
+            n = list_entry(n->directory.children.next, struct node, link);
+        }
     }
 }
 

@@ -101,6 +101,9 @@ struct node *node_find_unlinked(struct node_table *t, const char *path);
  */
 struct node *node_next(const struct node *top, const struct node *n);
 
+/* Whether a node is @top or stands below it. */
+bool node_is_below(const struct node *n, const struct node *top);
+
 /* ---- making */
 
 /* A node that is linked nowhere. Return: NULL when out of memory. */

@@ -119,8 +119,10 @@ static void on_init(void *userdata, struct fuse_conn_info *conn)
 static void on_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
     struct stat stat;
-    int r = tree_lookup(tree_of(req), parent, name, &stat);
+    int r = -ENAMETOOLONG; /* the kernel passes on up to 1,024 bytes */
 
+    if (strlen(name) <= PAYLOAD_ELEMENT_MAX)
+        r = tree_lookup(tree_of(req), parent, name, &stat);
     reply_entry(req, r, &stat);
 }
 

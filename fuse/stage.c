@@ -73,7 +73,8 @@ static int add_copy(const struct stage *stage, struct node_table *t, struct node
 {
     const struct node *original = node_by_id(t, stage->node.copy_of);
 
-    if (original == NULL || original->kind != kind)
+    /* nor a directory into itself: its copy would have to contain the copy */
+    if (original == NULL || original->kind != kind || node_is_below(parent, original))
         return -ESTALE;
     *ret_node = node_add_copy(t, parent, name, original);
     return *ret_node != NULL ? 0 : -ENOMEM;

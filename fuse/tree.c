@@ -87,7 +87,28 @@ static int find_child(struct node_table *t, uint64_t parent, const char *name,
     return 0;
 }
 
-/* A directory in which a name is free. Return: 0; -EEXIST, -ENOTDIR, -ESTALE. */
+/* Whether a node, and each directory above it, has its name. */
+static bool is_reachable(const struct node_table *t, const struct node *n)
+{
+    while (n != t->root && n->parent != NULL)
+        n = n->parent;
+    return n == t->root;
+}
+
+/*
+ * The child of a directory that a change may be made in. An unlinked directory is freed when the
+ * kernel forgets what is in it, so it receives no name. The kernel knows of its own removals; it
+ * does not know of tree_detach().
+ */
+static int find_changeable(struct node_table *t, uint64_t parent, const char *name,
+                           struct node **ret_node)
+{
+    int r = find_child(t, parent, name, ret_node);
+
+    return r == 0 && !is_reachable(t, *ret_node) ? -ENOENT : r;
+}
+
+/* A directory in which a name is free. Return: 0; -EEXIST, -ENOENT, -ENOTDIR, -ESTALE. */
 static int find_room(struct node_table *t, uint64_t parent, const char *name,
                      struct node **ret_directory)
 {
@@ -95,6 +116,8 @@ static int find_room(struct node_table *t, uint64_t parent, const char *name,
 
     if (r < 0)
         return r;
+    if (!is_reachable(t, *ret_directory))
+        return -ENOENT;
     return node_by_name(t, *ret_directory, name) != NULL ? -EEXIST : 0;
 }
 
@@ -316,7 +339,7 @@ int tree_rename(struct tree *tree, uint64_t parent, const char *name, uint64_t n
     int r;
 
     LOCK_GUARD(&tree->nodes.lock);
-    r = find_child(&tree->nodes, parent, name, &n);
+    r = find_changeable(&tree->nodes, parent, name, &n);
     if (r < 0)
         return r;
     if (new_parent != parent)
@@ -355,13 +378,13 @@ int tree_exchange(struct tree *tree, uint64_t parent_a, const char *name_a, uint
     int r;
 
     LOCK_GUARD(&tree->nodes.lock);
-    r = find_child(&tree->nodes, parent_a, name_a, &a);
+    r = find_changeable(&tree->nodes, parent_a, name_a, &a);
     if (r == 0)
-        r = find_child(&tree->nodes, parent_b, name_b, &b);
+        r = find_changeable(&tree->nodes, parent_b, name_b, &b);
     if (r < 0)
         return r;
-    /* the kernel never asks to exchange a directory with one that is in it */
-    if (a->kind != b->kind)
+    /* a directory and one that is in it would form a circle; the kernel refuses that as well */
+    if (a->kind != b->kind || (a != b && (node_is_below(a, b) || node_is_below(b, a))))
         return -EINVAL;
     node_exchange(&tree->nodes, a, b);
     return 0;

@@ -223,27 +223,29 @@ static int remove_links(int dir_fd, const struct names *wanted, const struct nam
     return first_error;
 }
 
+static int remove_empty_directory(int dir_fd, const char *path)
+{
+    return unlinkat(dir_fd, path, AT_REMOVEDIR) < 0 && errno != ENOENT ? negative_errno() : 0;
+}
+
+static int remove_name(void *userdata, const char *path, const struct name *name)
+{
+    const int *dir_fd = userdata;
+
+    return name->is_directory ? remove_empty_directory(*dir_fd, path)
+                              : unlink_if_there(*dir_fd, path);
+}
+
 /* Remove a directory with what is in it, children first. @path: relative to @dir_fd. */
 static int remove_directory(struct tree *tree, int dir_fd, const char *path)
 {
-    _cleanup_(names_deinit) struct names names = {0};
     struct stat directory;
     int r;
 
     if (fstatat(dir_fd, path, &directory, AT_SYMLINK_NOFOLLOW) < 0)
         return errno == ENOENT ? 0 : negative_errno();
-    r = names_read(&names, tree, directory.st_ino);
-    for (size_t i = 0; i < names.n && r == 0; i++) {
-        _cleanup_(freep) char *child = names_join(path, names.all[i].text);
-
-        if (child == NULL)
-            return -ENOMEM;
-        r = names.all[i].is_directory ? remove_directory(tree, dir_fd, child)
-                                      : unlink_if_there(dir_fd, child);
-    }
-    if (r == 0 && unlinkat(dir_fd, path, AT_REMOVEDIR) < 0 && errno != ENOENT)
-        r = negative_errno();
-    return r;
+    r = names_walk(tree, directory.st_ino, path, remove_name, &dir_fd);
+    return r < 0 ? r : remove_empty_directory(dir_fd, path);
 }
 
 /* The target of ..data. Return: 0, *ret_target is the caller's, or NULL before the first publish.

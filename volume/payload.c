@@ -52,6 +52,7 @@ static bool element_is(const char *element, size_t len, const char *word)
 const char *payload_path_fault(const char *path)
 {
     bool is_first = true;
+    size_t n_elements = 0;
 
     if (*path == '\0')
         return "it is empty";
@@ -72,9 +73,12 @@ const char *payload_path_fault(const char *path)
                 return "names that begin with \"..\" are reserved";
             is_first = false;
         }
+        n_elements += len > 0 && !element_is(p, len, ".");
         p += len;
         p += *p == '/';
     }
+    if (n_elements > PAYLOAD_ELEMENTS_MAX)
+        return "it has more than 64 elements";
     return is_first ? "it names no file" : NULL;
 }
 

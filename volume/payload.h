@@ -9,8 +9,13 @@
 #include "cache/object.h"
 
 /* Longest path that the kubelet accepts, and longest element. Source: B6. */
-#define PAYLOAD_PATH_MAX    4096
-#define PAYLOAD_ELEMENT_MAX 255
+#define PAYLOAD_PATH_MAX     4096
+#define PAYLOAD_ELEMENT_MAX  255
+/*
+ * Elements of a path. The kubelet has no limit but the one above, 2,048. Paths in container images
+ * have up to about 30; each update makes and removes the directories on the way.
+ */
+#define PAYLOAD_ELEMENTS_MAX 64
 
 #define PAYLOAD_ID_INHERITED ((uid_t)-1) /* the directory's */
 

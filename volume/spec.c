@@ -139,6 +139,97 @@ int volume_source_add_item(struct volume_source *source, const struct volume_ite
     return 0;
 }
 
+/* ---- size */
+
+/* Step over one element of a path. Return: its length, without those that cleaning drops (B5); 0 at
+ * the end. */
+static size_t next_element(const char **at, const char **ret_element)
+{
+    size_t len;
+
+    do {
+        *at += strspn(*at, "/");
+        len = strcspn(*at, "/");
+        *ret_element = *at;
+        *at += len;
+    } while (len == 1 && (*ret_element)[0] == '.');
+    return len;
+}
+
+/* By element, so that what is below one directory stands together. @ret_n_common: elements */
+static int compare_elements(const char *a, const char *b, size_t *ret_n_common)
+{
+    for (*ret_n_common = 0;; ++*ret_n_common) {
+        const char *x, *y;
+        size_t x_len = next_element(&a, &x), y_len = next_element(&b, &y);
+        int order = memcmp(x, y, x_len < y_len ? x_len : y_len);
+
+        if (order != 0 || x_len != y_len)
+            return order != 0 ? order : (x_len < y_len ? -1 : 1);
+        if (x_len == 0)
+            return 0;
+    }
+}
+
+static int compare_paths(const void *a, const void *b)
+{
+    size_t ignored;
+
+    return compare_elements(*(const char *const *)a, *(const char *const *)b, &ignored);
+}
+
+static size_t depth_of(const char *path)
+{
+    const char *element;
+    size_t n = 0;
+
+    while (next_element(&path, &element) > 0)
+        n++;
+    return n > 0 ? n - 1 : 0;
+}
+
+/* The directories that the files at @paths need. @paths: are sorted */
+static size_t count_directories(const char **paths, size_t n)
+{
+    size_t n_directories = 0, depth_before = 0;
+
+    if (n > 0)
+        qsort(paths, n, sizeof(*paths), compare_paths);
+    for (size_t i = 0; i < n; i++) {
+        size_t depth = depth_of(paths[i]), n_common = 0;
+
+        if (i > 0)
+            compare_elements(paths[i - 1], paths[i], &n_common);
+        if (n_common > depth_before)
+            n_common = depth_before;
+        n_directories += depth > n_common ? depth - n_common : 0;
+        depth_before = depth;
+    }
+    return n_directories;
+}
+
+int volume_spec_check_size(const struct volume_spec *spec, struct error *e)
+{
+    _cleanup_(freep) const char **paths = NULL;
+    size_t n = 0, n_max = 0;
+
+    for (size_t i = 0; i < spec->n_sources; i++)
+        n_max += spec->sources[i].n_items;
+    if (n_max > VOLUME_ITEMS_MAX)
+        return error_set(e, -E2BIG, "the sources have more than %u items together",
+                         VOLUME_ITEMS_MAX);
+    paths = calloc(n_max + 1, sizeof(*paths));
+    if (paths == NULL)
+        return error_set_errno(e, -ENOMEM, "cannot read the volume");
+    for (size_t i = 0; i < spec->n_sources; i++)
+        for (size_t k = 0; k < spec->sources[i].n_items; k++)
+            paths[n++] = spec->sources[i].items[k].path;
+    if (count_directories(paths, n) > VOLUME_DIRECTORIES_MAX)
+        return error_set(e, -E2BIG, "the paths of the items need more than %u directories",
+                         VOLUME_DIRECTORIES_MAX);
+    return 0;
+}
+
 const char *volume_spec_text(const struct volume_spec *spec, char buf[static VOLUME_TEXT_SIZE])
 {
     assert(spec->kind == VOLUME_PROJECTED || spec->n_sources == 1);

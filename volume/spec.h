@@ -20,8 +20,13 @@
  * Kubernetes has no limits of its own. A pod has to fit into a request to etcd, 1.5 MiB, in which
  * the shortest item has 22 bytes; each source costs a watch.
  */
-#define VOLUME_ITEMS_MAX   65536u /* of one source */
-#define VOLUME_SOURCES_MAX 256u
+#define VOLUME_ITEMS_MAX       65536u /* of one source */
+#define VOLUME_SOURCES_MAX     256u
+/*
+ * What the paths of all items need together. A directory costs about 260 bytes here and twice as
+ * much in the kernel, and each update makes all of them while the old ones still exist.
+ */
+#define VOLUME_DIRECTORIES_MAX 4096u
 
 enum volume_kind { VOLUME_SECRET, VOLUME_CONFIGMAP, VOLUME_PROJECTED };
 
@@ -78,6 +83,12 @@ int volume_source_add_item(struct volume_source *source, const struct volume_ite
 /* Replace an owned text by a copy of @value, or by NULL; the old one is freed. Return: 0, -ENOMEM.
  */
 int volume_text_set(const char **text, const char *value);
+
+/*
+ * Check what the items need together. Return: 0; -E2BIG for more than VOLUME_ITEMS_MAX items of
+ * all sources, or more than VOLUME_DIRECTORIES_MAX directories, with @e; -ENOMEM.
+ */
+int volume_spec_check_size(const struct volume_spec *spec, struct error *e);
 
 /* "secret/NAME", "configmap/NAME", "projected/NAME-OF-THE-VOLUME". Return: @buf. */
 #define VOLUME_TEXT_SIZE 272

@@ -478,6 +478,8 @@ int volume_spec_parse_entry(const cJSON *entry, const char *root_name,
         return no_memory(e);
     r = parse_entry(entry, &FIELD(NULL, root_name), spec, e);
     if (r == 0)
+        r = volume_spec_check_size(spec, e);
+    if (r == 0)
         *ret_spec = TAKE(spec);
     return r;
 }
@@ -540,6 +542,8 @@ int volume_spec_parse_flat(const cJSON *words, const char *root_name, struct vol
         r = parse_flat(words, &root, spec, e);
     if (r == 0)
         r = read_own(words, &root, spec, e);
+    if (r == 0)
+        r = volume_spec_check_size(spec, e);
     if (r == 0)
         *ret_spec = TAKE(spec);
     return r;

@@ -386,7 +386,10 @@ static int use_volume_file(struct mount_options *o, struct error *e)
 static int complete_spec(struct mount_options *o, struct error *e)
 {
     char text[VOLUME_TEXT_SIZE];
+    int r = volume_spec_check_size(o->spec, e);
 
+    if (r < 0)
+        return r;
     if (o->spec->kind == VOLUME_CONFIGMAP && (o->spec->type != NULL || o->spec->holds_tls))
         return error_set(e, -EINVAL, "%s is for secrets and cannot be combined with a ConfigMap",
                          o->spec->type != NULL ? "--type" : "--tls hold");

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from lib.inotify import is_generation
 from lib.mountinfo import mounts_at
 from lib.sources import Source
+from lib.waiting import until
 
 BINARY = bytes(range(256)) + b"\n\n\0"
 
@@ -65,6 +67,33 @@ def test_umask_does_not_matter(manifests, mount):
     assert mode_of(volume.path / volume.generation()) == "drwxr-xr-x"
     assert mode_of(volume.path / volume.generation() / "user") == "-rw-r--r--"
     assert mode_of(volume.path) == "drwxrwxrwt"
+
+
+def test_deepest_path_is_made_and_removed(manifests, mount):
+    """B6: 64 elements; the next update removes the old directories."""
+    manifests.put_secret({"a": b"1"})
+    path = "/".join(["e" * 50] * 64)
+    volume = mount(manifests, "--item", f"a={path}", "--item", "a=b")
+
+    assert (volume.path / path).read_bytes() == b"1"
+    old = volume.generation()
+    manifests.put_secret({"a": b"2"})
+    until(lambda: (volume.path / path).read_bytes() == b"2")
+    until(lambda: old not in os.listdir(volume.path))
+
+
+def test_names_longer_than_a_file_system_permits(manifests, mount):
+    """As on a tmpfs: 255 bytes may be absent, 256 are an error."""
+    manifests.put_secret({"a": b"1"})
+    volume = mount(manifests)
+
+    with pytest.raises(FileNotFoundError):
+        (volume.path / ("n" * 255)).lstat()
+    for directory in (volume.path, volume.path / "..data"):
+        for length in (256, 1000, 1024, 2000):
+            with pytest.raises(OSError) as raised:
+                (directory / ("n" * length)).lstat()
+            assert raised.value.errno == errno.ENAMETOOLONG
 
 
 def test_sizes_link_counts_and_inode_numbers(manifests, mount):

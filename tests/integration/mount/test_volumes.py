@@ -164,6 +164,10 @@ def test_one_missing_object_keeps_the_whole_projected_volume(source, mount_spec)
             "projected.sources[0].serviceAccountToken: unsupported source, expected one of",
         ),
         ("{secret: {secretName: app, items: [{key: a, path: ..x}]}}", "secret.items[0].path: "),
+        (
+            f"{{secret: {{secretName: app, items: [{{key: a, path: {'/'.join('p' * 65)}}}]}}}}",
+            "secret.items[0].path: invalid path ",
+        ),
     ],
 )
 def test_mistakes_in_a_volume_file_are_refused(area: Path, text: str, message: str):

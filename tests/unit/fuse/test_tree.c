@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fuse/tree.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -489,6 +490,94 @@ static void detaching_nothing_does_no_harm(void **state)
     tree_detach(*state, d);
     assert_content(*state, find(*state, d, "b"), "d/b");
     assert_int_equal(lookup(*state, TREE_ROOT_ID, "g"), generation);
+}
+
+/* ---- depth, which a spec determines */
+
+#define DEPTH             4000
+#define SMALL_STACK_BYTES 65536
+
+/* Make directories, each in the one before, with one reference each. */
+static void make_deep(struct tree *tree, uint64_t ids[static DEPTH])
+{
+    struct stat stat = {.st_ino = TREE_ROOT_ID};
+
+    for (size_t i = 0; i < DEPTH; i++) {
+        assert_int_equal(tree_mkdir(tree, stat.st_ino, "d", 0755, &stat), 0);
+        ids[i] = stat.st_ino;
+    }
+}
+
+static void *remove_deep(void *userdata)
+{
+    static uint64_t ids[DEPTH];
+    struct tree *tree = userdata;
+
+    make_deep(tree, ids);
+    tree_detach(tree, ids[0]);
+    for (size_t i = 0; i < DEPTH; i++)
+        tree_forget(tree, ids[i], 1);
+    return NULL;
+}
+
+static void run_on_small_stack(void *(*run)(void *), void *userdata)
+{
+    pthread_attr_t attr;
+    pthread_t thread;
+
+    pthread_attr_init(&attr);
+    assert_int_equal(pthread_attr_setstacksize(&attr, SMALL_STACK_BYTES), 0);
+    assert_int_equal(pthread_create(&thread, &attr, run, userdata), 0);
+    pthread_attr_destroy(&attr);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+}
+
+static void deep_directories_are_freed(void **state)
+{
+    run_on_small_stack(remove_deep, *state);
+    assert_int_equal(tree_usage(*state).n_nodes, 1);
+}
+
+/* ---- changes in an unlinked directory */
+
+/* Neither in the directory itself nor in one below it. */
+static void unlinked_directories_receive_no_names(void **state)
+{
+    static const char *const paths[] = {"d/b", "d/e/c"};
+    _cleanup_(payload_unrefp) struct payload *payload = make_payload(paths, 1);
+    const struct staged_node staged = {.file = &payload->files[0]};
+    uint64_t generation = make_generation(*state, "g", paths, ELEMENTS_OF(paths));
+    uint64_t d = lookup(*state, generation, "d");
+    uint64_t dirs[] = {d, lookup(*state, d, "e")};
+    struct stat stat, link;
+
+    for (size_t i = 0; i < ELEMENTS_OF(dirs); i++)
+        assert_int_equal(tree_symlink(*state, dirs[i], "l", "target", &link), 0);
+    assert_int_equal(tree_symlink(*state, generation, "l", "target", &link), 0);
+    tree_detach(*state, d);
+    for (size_t i = 0; i < ELEMENTS_OF(dirs); i++) {
+        assert_int_equal(tree_symlink(*state, dirs[i], "new", "target", &stat), -ENOENT);
+        assert_int_equal(tree_mkdir(*state, dirs[i], "new", 0755, &stat), -ENOENT);
+        assert_int_equal(make_node(*state, dirs[i], "new", staged, &stat), -ENOENT);
+        assert_int_equal(tree_rename(*state, dirs[i], "l", dirs[i], "new"), -ENOENT);
+        assert_int_equal(tree_exchange(*state, dirs[i], "l", generation, "l"), -ENOENT);
+        assert_int_equal(tree_exchange(*state, generation, "l", dirs[i], "l"), -ENOENT);
+    }
+}
+
+static void circles_are_refused(void **state)
+{
+    static const char *const path = "d/e/c";
+    uint64_t generation = make_generation(*state, "g", &path, 1);
+    uint64_t d = find(*state, generation, "d");
+    struct stat stat;
+
+    assert_int_equal(tree_exchange(*state, generation, "d", d, "e"), -EINVAL);
+    assert_int_equal(tree_exchange(*state, d, "e", generation, "d"), -EINVAL);
+    assert_int_equal(make_directory_node(*state, find(*state, d, "e"), "copy",
+                                         (struct staged_node){.copy_of = d}, &stat),
+                     -ESTALE);
+    assert_content(*state, find(*state, generation, path), path);
 }
 
 /* For the memory checkers. */
@@ -1100,6 +1189,9 @@ int main(void)
         TEST(detached_directory_is_held_by_each_of_its_nodes),
         TEST(what_is_not_held_goes_when_it_is_detached),
         TEST(detaching_nothing_does_no_harm),
+        TEST(deep_directories_are_freed),
+        TEST(unlinked_directories_receive_no_names),
+        TEST(circles_are_refused),
         TEST(detached_directory_goes_with_the_tree),
         TEST(finds_paths),
         TEST_OPEN(unlinked_nodes_are_found_by_their_path),

@@ -149,13 +149,38 @@ static void long_paths_are_refused(void **state)
     p = payload_unref(p);
 
     for (size_t i = 0; i < sizeof(path) - 1; i++)
-        path[i] = i % 2 == 0 ? 'p' : '/';
+        path[i] = i % 100 == 99 ? '/' : 'p';
     path[PAYLOAD_PATH_MAX + 1] = '\0';
     item.path = path;
     assert_int_equal(build(&item, 1, &p, NULL), -EINVAL);
     path[PAYLOAD_PATH_MAX - 1] = '\0';
     assert_int_equal(build(&item, 1, &p, NULL), 0);
     payload_unref(p);
+}
+
+/* Write a path of @n elements. Elements that cleaning drops do not count. */
+static void write_deep_path(char *path, size_t n)
+{
+    char *at = stpcpy(path, "./");
+
+    for (size_t i = 1; i < n; i++)
+        at = stpcpy(at, "p/");
+    stpcpy(at, "/p");
+}
+
+static void deep_paths_are_refused(void **state)
+{
+    char path[2 * PAYLOAD_ELEMENTS_MAX + 8];
+    struct item item = {path, "a", 0644};
+    struct payload *p = NULL;
+    struct error e = ERROR_INIT;
+
+    write_deep_path(path, PAYLOAD_ELEMENTS_MAX);
+    assert_int_equal(build(&item, 1, &p, NULL), 0);
+    payload_unref(p);
+    write_deep_path(path, PAYLOAD_ELEMENTS_MAX + 1);
+    assert_int_equal(build(&item, 1, &p, &e), -EINVAL);
+    assert_non_null(strstr(e.text, "more than 64 elements"));
 }
 
 /* B8: also with other files between them in the order of names. */
@@ -254,6 +279,7 @@ int main(void)
         cmocka_unit_test(later_file_of_a_path_wins),
         cmocka_unit_test(paths_are_checked_and_cleaned),
         cmocka_unit_test(long_paths_are_refused),
+        cmocka_unit_test(deep_paths_are_refused),
         cmocka_unit_test(file_below_a_file_is_refused),
         cmocka_unit_test(same_content_means_paths_and_bytes),
         cmocka_unit_test(payload_holds_its_objects),

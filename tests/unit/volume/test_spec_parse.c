@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
@@ -250,6 +251,33 @@ static void too_many_items(void **state)
     assert_string_equal(e.text, "secret.items[65536]: more than 65536 items");
 }
 
+/* Parse items of the paths "0/f", "1/f" and so on, each below @above, which needs directories, too.
+ */
+static int parse_directories(const char *above, size_t n, struct error *e)
+{
+    _cleanup_(volume_spec_freep) struct volume_spec *spec = NULL;
+    size_t size = 64 + n * (strlen(above) + 40);
+    _cleanup_(freep) char *text = malloc(size);
+    int used = snprintf(text, size, "{secret: {secretName: a, items: [");
+
+    for (size_t i = 0; i < n; i++)
+        used += snprintf(text + used, size - (size_t)used, "{key: k, path: %s%zu/f},", above, i);
+    snprintf(text + used, size - (size_t)used, "]}}");
+    return volume_spec_parse(text, strlen(text), &spec, e);
+}
+
+/* Paths that share a directory count it once, however they are written. */
+static void too_many_directories(void **state)
+{
+    struct error e = ERROR_INIT;
+
+    assert_int_equal(parse_directories("", VOLUME_DIRECTORIES_MAX, &e), 0);
+    assert_int_equal(parse_directories("", VOLUME_DIRECTORIES_MAX + 1, &e), -E2BIG);
+    assert_string_equal(e.text, "the paths of the items need more than 4096 directories");
+    assert_int_equal(parse_directories("d/.//e/", VOLUME_DIRECTORIES_MAX - 2, &e), 0);
+    assert_int_equal(parse_directories("d/.//e/", VOLUME_DIRECTORIES_MAX - 1, &e), -E2BIG);
+}
+
 /* L5: within one object the same path may be there twice. */
 static void duplicate_paths_in_one_object_are_allowed(void **state)
 {
@@ -383,6 +411,7 @@ int main(void)
         cmocka_unit_test(errors_are_named),
         cmocka_unit_test(too_many_sources),
         cmocka_unit_test(too_many_items),
+        cmocka_unit_test(too_many_directories),
         cmocka_unit_test(duplicate_paths_in_one_object_are_allowed),
         cmocka_unit_test(items_of_a_command_line),
         cmocka_unit_test(types),

@@ -138,7 +138,7 @@ int env_spec_add_key(struct env_spec *spec, const char *text, bool is_optional, 
         return error_set_errno(e, -ENOMEM, "cannot add a variable");
     object = strchr(copy, '=');
     source.object_name = object != NULL ? object_kind_parse(object + 1, &source.object_kind) : NULL;
-    slash = source.object_name != NULL ? strchr(source.object_name, '/') : NULL;
+    slash = source.object_name != NULL ? strchr(copy + (source.object_name - copy), '/') : NULL;
     /* the text after "=" may be a secret that the user hoped to set: it is not repeated */
     if (slash == NULL)
         return error_set(e, -EINVAL,
@@ -163,7 +163,7 @@ int env_spec_add_object(struct env_spec *spec, const char *text, bool is_optiona
     if (source.object_name == NULL)
         return error_set(e, -EINVAL, "invalid object \"%.64s\": use secret/NAME or configmap/NAME",
                          text);
-    colon = strchr(source.object_name, ':');
+    colon = strchr(copy + (source.object_name - copy), ':');
     if (colon != NULL) {
         *colon = '\0';
         source.name = colon + 1;

@@ -133,6 +133,7 @@ static bool may_be_written(struct dir_follower *f, const char *name)
 static int fail_file(struct dir_follower *f, struct dir_file *file, int code,
                      const struct error *reason)
 {
+    assert(code < 0 ? reason->text[0] != '\0' : code == FILE_READ_OTHER);
     file->is_read = false;
     file->is_changed = true;
     return f->ops->unreadable(f->userdata, file, code, reason);
@@ -294,6 +295,7 @@ static int take_listing(struct dir_follower *f, struct listing *l)
         i += order == 0;
         k++;
     }
+    assert(n <= l->n + f->n_files);
     free(f->files);
     f->files = merged;
     f->n_files = n;
@@ -382,6 +384,7 @@ int dir_follower_scan(struct dir_follower *follower, struct error *e)
     if (r == -ENOMEM)
         error_set_errno(&reason, r, "cannot read %s %.255s", follower->config.what,
                         follower->config.path);
+    assert(r == 0 || r == FILE_READ_BUSY || (r < 0 && reason.text[0] != '\0'));
     outcome = follower->ops->scanned(follower->userdata, r, &reason, at);
     /* a file that was not read yet is still the change of that event */
     follower->event_at = r == FILE_READ_BUSY ? follower->event_at : 0;

@@ -100,6 +100,7 @@ static struct followed *add_followed(struct manifest_source *s, const struct obj
 
 static void drop_followed(struct manifest_source *s, struct followed *f)
 {
+    assert((f->presence == STORE_PRESENT) == (f->object != NULL));
     tdelete(f, &s->by_key, followed_compare);
     list_remove(&f->link);
     object_unref(f->object);
@@ -134,6 +135,7 @@ static void publish_object(struct manifest_source *s, struct followed *f, mono_u
 {
     struct manifest *m = f->manifest;
 
+    assert(m->object != NULL);
     if (f->object == NULL || !same_content(f->object, m->object)) {
         object_unref(f->object);
         f->object = object_ref(m->object);
@@ -145,6 +147,7 @@ static void publish_object(struct manifest_source *s, struct followed *f, mono_u
         if (f->presence == STORE_PRESENT)
             return;
     }
+    assert(f->object != NULL);
     f->presence = STORE_PRESENT;
     f->changed_at = at;
     store_put(s->store, object_ref(f->object), at);

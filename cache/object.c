@@ -15,6 +15,7 @@
 
 #include "cache/secmem.h"
 #include "encoding/base64.h"
+#include "encoding/json.h"
 
 static const struct {
     const char *name;
@@ -174,8 +175,8 @@ static int writer_add_value(struct writer *w, const struct object_input *input,
 {
     size_t len = input->len;
 
-    if (input->encoding == OBJECT_RAW)
-        memcpy(w->at, input->text, len);
+    if (input->encoding == OBJECT_TEXT)
+        len = json_decode_text(input->text, input->len, w->at);
     else if (base64_decode(input->text, input->len, w->at, &len) < 0)
         return error_set(e, -EINVAL, "the value of key \"%.64s\" is not valid base64", input->key);
     *ret_entry = (struct object_entry){
@@ -200,7 +201,7 @@ static size_t block_size(const struct object *like, const struct object_input *i
     for (size_t i = 0; i < n; i++)
         size +=
             strlen(inputs[i].key) + 2 +
-            (inputs[i].encoding == OBJECT_RAW ? inputs[i].len : base64_decoded_max(inputs[i].len));
+            (inputs[i].encoding == OBJECT_TEXT ? inputs[i].len : base64_decoded_max(inputs[i].len));
     return size;
 }
 

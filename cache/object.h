@@ -67,7 +67,10 @@ struct object {
     size_t n_entries;
 };
 
-enum object_encoding { OBJECT_RAW, OBJECT_BASE64 };
+enum object_encoding {
+    OBJECT_TEXT, /* a string of a document, with NULs as JSON_NUL (encoding/json.h) */
+    OBJECT_BASE64,
+};
 
 /* A value as the source delivers it; borrowed by object_new(). */
 struct object_input {

@@ -50,19 +50,24 @@ int json_add_bool(cJSON *j, const char *key, bool value)
 /*
  * Check what cJSON does not: a NUL written as \u0000, which would cut its string short, and control
  * characters that are not escaped.
+ * @ret_n_nul: how many NULs; NULL: one is an error
  * Return: 0; -EINVAL with @e.
  */
-static int check_strings(const char *text, size_t len, struct error *e)
+static int check_strings(const char *text, size_t len, size_t *ret_n_nul, struct error *e)
 {
     bool in_string = false;
+    size_t n_nul = 0;
 
     for (size_t i = 0; i < len; i++) {
         if (in_string && text[i] == '\\') {
-            if (len - i >= 6 && memcmp(text + i, "\\u0000", 6) == 0)
+            bool is_nul = len - i >= 6 && memcmp(text + i, "\\u0000", 6) == 0;
+
+            if (is_nul && ret_n_nul == NULL)
                 return error_set(e, -EINVAL,
                                  "the string at byte %zu contains a NUL character: use base64, in "
                                  "data of a Secret or binaryData of a ConfigMap",
                                  i);
+            n_nul += is_nul;
             i++; /* an escaped quote does not end the string */
         } else if (in_string && (unsigned char)text[i] < 0x20) {
             return error_set(e, -EINVAL, "invalid JSON: unescaped control character at byte %zu",
@@ -71,7 +76,56 @@ static int check_strings(const char *text, size_t len, struct error *e)
             in_string = !in_string;
         }
     }
+    if (ret_n_nul != NULL)
+        *ret_n_nul = n_nul;
     return 0;
+}
+
+/* Copy a text that check_strings() found good, with JSON_NUL for \u0000. Return: its length. */
+static size_t replace_nuls(const char *text, size_t len, char *ret_copy)
+{
+    bool in_string = false;
+    size_t n = 0;
+
+    for (size_t i = 0; i < len; i++) {
+        if (in_string && text[i] == '\\' && len - i >= 6 && memcmp(text + i, "\\u0000", 6) == 0) {
+            memcpy(ret_copy + n, JSON_NUL, 2);
+            n += 2;
+            i += 5;
+            continue;
+        }
+        if (in_string && text[i] == '\\' && i + 1 < len)
+            ret_copy[n++] = text[i++];
+        else if (text[i] == '"')
+            in_string = !in_string;
+        ret_copy[n++] = text[i];
+    }
+    return n;
+}
+
+void json_encode_text(const char *bytes, size_t len, char *ret_text)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (bytes[i] == '\0')
+            ret_text = mempcpy(ret_text, JSON_NUL, 2);
+        else
+            *ret_text++ = bytes[i];
+    }
+    *ret_text = '\0';
+}
+
+size_t json_decode_text(const char *text, size_t len, uint8_t *ret_bytes)
+{
+    const char *at = text, *end = text + len, *found;
+    uint8_t *to = ret_bytes;
+
+    while ((found = memmem(at, (size_t)(end - at), JSON_NUL, 2)) != NULL) {
+        to = mempcpy(to, at, (size_t)(found - at));
+        *to++ = '\0';
+        at = found + 2;
+    }
+    to = mempcpy(to, at, (size_t)(end - at));
+    return (size_t)(to - ret_bytes);
 }
 
 /* Return: 0; -EINVAL with @e; -ENOMEM. *ret_end is where the value, or what is valid of it, ends.
@@ -93,14 +147,13 @@ static int parse_value(const char *text, size_t len, cJSON **ret_json, const cha
     return 0;
 }
 
-int json_parse(const char *text, size_t len, cJSON **ret_json, struct error *e)
+/* Parse a text that check_strings() found good, up to its last byte. */
+static int parse_whole(const char *text, size_t len, cJSON **ret_json, struct error *e)
 {
     const char *end = text;
     cJSON *json = NULL;
-    int r = check_strings(text, len, e);
+    int r = parse_value(text, len, &json, &end, e);
 
-    if (r == 0)
-        r = parse_value(text, len, &json, &end, e);
     if (r < 0)
         return r;
     while (end < text + len && strchr(" \t\r\n", *end) != NULL && *end != '\0')
@@ -114,15 +167,45 @@ int json_parse(const char *text, size_t len, cJSON **ret_json, struct error *e)
     return 0;
 }
 
-int json_parse_prefix(const char *text, size_t len, cJSON **ret_json, const char **ret_end,
-                      struct error *e)
+int json_parse(const char *text, size_t len, cJSON **ret_json, struct error *e)
+{
+    int r = check_strings(text, len, NULL, e);
+
+    return r < 0 ? r : parse_whole(text, len, ret_json, e);
+}
+
+int json_parse_with_nul(const char *text, size_t len, cJSON **ret_json, struct error *e)
+{
+    _cleanup_(freep) char *copy = NULL;
+    size_t n_nul;
+    int r = check_strings(text, len, &n_nul, e);
+
+    if (r < 0)
+        return r;
+    if (len > 0 && memmem(text, len, JSON_NUL, 2) != NULL)
+        return error_set(e, -EINVAL, "invalid JSON: it is not UTF-8");
+    if (n_nul == 0)
+        return parse_whole(text, len, ret_json, e);
+    copy = malloc(len);
+    if (copy == NULL)
+        return error_set_errno(e, -ENOMEM, "cannot parse the JSON");
+    return parse_whole(copy, replace_nuls(text, len, copy), ret_json, e);
+}
+
+int json_parse_prefix(const char *text, size_t len, bool keeps_nul, cJSON **ret_json,
+                      const char **ret_end, struct error *e)
 {
     const char *end = text;
     cJSON *json = NULL;
+    size_t n_nul = 0;
     int r = parse_value(text, len, &json, &end, e);
 
     if (r == 0)
-        r = check_strings(text, (size_t)(end - text), e);
+        r = check_strings(text, (size_t)(end - text), keeps_nul ? &n_nul : NULL, e);
+    if (r == 0 && n_nul > 0) {
+        cJSON_Delete(TAKE(json)); /* its strings end at their first NUL */
+        r = json_parse_with_nul(text, (size_t)(end - text), &json, e);
+    }
     if (r < 0) {
         cJSON_Delete(json);
         return r;

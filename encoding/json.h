@@ -33,9 +33,43 @@ int json_add_bool(cJSON *j, const char *key, bool value);
 int json_parse(const char *text, size_t len, cJSON **ret_json, struct error *e);
 
 /*
- * Parse the JSON value at the beginning of @len bytes. White space in front of it is skipped.
- * @ret_end: the byte behind it
- * Return: as json_parse().
+ * A NUL within a string, where a function keeps it: two bytes that UTF-8 does not have. Strings end
+ * at a NUL, so a NUL in one of them needs another form; json_decode_text() gives it back.
  */
-int json_parse_prefix(const char *text, size_t len, cJSON **ret_json, const char **ret_end,
-                      struct error *e);
+#define JSON_NUL "\xc0\x80"
+
+/*
+ * As json_parse(), for documents whose values may have any bytes: a NUL in a string becomes
+ * JSON_NUL instead of an error. A text that has these two bytes itself is refused.
+ */
+int json_parse_with_nul(const char *text, size_t len, cJSON **ret_json, struct error *e);
+
+/*
+ * Parse the JSON value at the beginning of @len bytes, as json_parse_with_nul() if @keeps_nul, else
+ * as json_parse(). White space in front of it is skipped.
+ * @ret_end: the byte behind it
+ */
+int json_parse_prefix(const char *text, size_t len, bool keeps_nul, cJSON **ret_json,
+                      const char **ret_end, struct error *e);
+
+/* Return: whether a string has a NUL in it. */
+static inline bool json_text_has_nul(const char *text)
+{
+    return strstr(text, JSON_NUL) != NULL;
+}
+
+/* Return: an upper bound of the bytes that json_encode_text() writes, without the last NUL. */
+static inline size_t json_encoded_max(size_t len)
+{
+    return len * 2;
+}
+
+/* Write @len bytes that may have NULs as a string. @ret_text: json_encoded_max(@len) + 1 bytes. */
+void json_encode_text(const char *bytes, size_t len, char *ret_text);
+
+/*
+ * The bytes of a string.
+ * @ret_bytes: @len bytes
+ * Return: their number, at most @len.
+ */
+size_t json_decode_text(const char *text, size_t len, uint8_t *ret_bytes);

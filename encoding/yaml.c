@@ -113,6 +113,7 @@ struct frame {
 struct builder {
     yaml_parser_t parser;
     size_t lines_before; /* lines of the stream above this part */
+    bool keeps_nul;      /* strings may have NULs, as JSON_NUL */
     struct error *e;
     cJSON *root; /* owned; the document, as far as it is built */
     cJSON *kept; /* owned array: values of merges and keys, which anchors may name */
@@ -360,6 +361,22 @@ static int anchor_add(struct builder *b, const char *name, const cJSON *value, b
 
 /* ---- one function per kind of event */
 
+static int make_text(struct builder *b, const char *text, size_t len, cJSON **ret_value)
+{
+    _cleanup_(freep) char *encoded = NULL;
+
+    if (memchr(text, '\0', len) != NULL) {
+        if (!b->keeps_nul)
+            return error_set(b->e, -EINVAL, "the string contains a NUL character");
+        encoded = malloc(json_encoded_max(len) + 1);
+        if (encoded == NULL)
+            return out_of_memory(b);
+        json_encode_text(text, len, encoded);
+    }
+    *ret_value = cJSON_CreateString(encoded != NULL ? encoded : text);
+    return *ret_value != NULL ? 0 : out_of_memory(b);
+}
+
 /*
  * Decode a !!binary scalar, as go-yaml does before a field's own base64 is decoded. What is not
  * UTF-8 is no string of JSON.
@@ -374,12 +391,11 @@ static int make_binary(struct builder *b, const char *text, size_t len, cJSON **
     if (base64_decode(text, len, (uint8_t *)bytes, &n) < 0)
         return error_set(b->e, -EINVAL, "the !!binary value is not valid base64");
     bytes[n] = '\0';
-    if (strlen(bytes) != n || !utf8_is_valid(bytes, n))
+    if (!utf8_is_valid(bytes, n))
         return error_set(b->e, -EINVAL,
                          "the !!binary value is not text in UTF-8: remove the tag, and use data of "
                          "a Secret or binaryData of a ConfigMap");
-    *ret_value = cJSON_CreateString(bytes);
-    return *ret_value != NULL ? 0 : out_of_memory(b);
+    return make_text(b, bytes, n, ret_value);
 }
 
 /*
@@ -415,13 +431,10 @@ static int make_scalar(struct builder *b, const yaml_event_t *event, cJSON **ret
     enum yaml_scalar_kind wanted = tag != NULL ? tag_kind(tag) : SCALAR_TEXT;
     struct yaml_scalar s = {.kind = SCALAR_TEXT};
 
-    if (strlen(text) != event->data.scalar.length)
-        return error_set(b->e, -EINVAL,
-                         "the string contains a NUL character: use base64, in data of a Secret or "
-                         "binaryData of a ConfigMap");
     if (tag != NULL && streq(tag, "tag:yaml.org,2002:binary"))
         return make_binary(b, text, event->data.scalar.length, ret_value);
-    if (event->data.scalar.plain_implicit || wanted != SCALAR_TEXT)
+    if ((event->data.scalar.plain_implicit || wanted != SCALAR_TEXT) &&
+        strlen(text) == event->data.scalar.length)
         s = yaml_scalar_resolve(text, event->data.scalar.length);
     if (s.kind == SCALAR_NOT_FINITE)
         return error_set(b->e, -EINVAL,
@@ -439,8 +452,7 @@ static int make_scalar(struct builder *b, const yaml_event_t *event, cJSON **ret
         return make_number(b, &s, expects_key(b) || event->data.scalar.anchor != NULL, ret_value);
     case SCALAR_TEXT:
     case SCALAR_NOT_FINITE:
-        *ret_value = cJSON_CreateString(text);
-        break;
+        return make_text(b, text, event->data.scalar.length, ret_value);
     }
     return *ret_value != NULL ? 0 : out_of_memory(b);
 }
@@ -619,12 +631,19 @@ static int on_event(struct builder *b, const yaml_event_t *event)
 
 /* ---- streams */
 
+/* What differs between the functions of yaml.h. */
+enum yaml_mode {
+    MODE_VERBATIM, /* a last line without a newline stays as it is */
+    MODE_ONE,      /* it gets one */
+    MODE_OBJECTS,  /* the same, and strings may have NULs, as JSON_NUL */
+};
+
 /* A part of the stream between two "---" lines. */
 struct part {
     const char *text;
     size_t len;
     size_t lines_before;
-    bool is_verbatim; /* a last line without a newline gets none */
+    enum yaml_mode mode;
 };
 
 static size_t count_lines(const char *text, size_t len)
@@ -798,8 +817,10 @@ static int parse_yaml(const struct part *part, yaml_document_fn *found, void *us
         return -ENOMEM;
     if (accepted != NULL)
         input.at = accepted;
-    input.lacks_newline = !part->is_verbatim && input.left > 0 && input.at[input.left - 1] != '\n';
+    input.lacks_newline =
+        part->mode != MODE_VERBATIM && input.left > 0 && input.at[input.left - 1] != '\n';
     b->lines_before = part->lines_before;
+    b->keeps_nul = part->mode == MODE_OBJECTS;
     b->e = &bad.error;
     yaml_parser_set_encoding(&b->parser, YAML_UTF8_ENCODING);
     yaml_parser_set_input(&b->parser, read_input, &input);
@@ -900,7 +921,8 @@ static int parse_json(const struct part *part, const char *from, yaml_document_f
         while (next < end && strchr(" \t\r\n", *next) != NULL)
             next++;
         document.line = lines + count_lines(at, (size_t)(next - at)) + 1;
-        r = json_parse_prefix(next, (size_t)(end - next), &document.json, &next, NULL);
+        r = json_parse_prefix(next, (size_t)(end - next), part->mode == MODE_OBJECTS,
+                              &document.json, &next, NULL);
         if (r == -ENOMEM)
             return r;
         if (r < 0 && n == 0)
@@ -996,8 +1018,8 @@ static int check_text(const char *text, size_t len, struct error *e)
     return 0;
 }
 
-static int parse_documents(const char *text, size_t len, bool is_verbatim, yaml_document_fn *found,
-                           void *userdata, struct error *e)
+static int parse_documents(const char *text, size_t len, enum yaml_mode mode,
+                           yaml_document_fn *found, void *userdata, struct error *e)
 {
     const char *end = text + len;
     size_t lines_before = 0;
@@ -1008,7 +1030,7 @@ static int parse_documents(const char *text, size_t len, bool is_verbatim, yaml_
     if (len >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0)
         text += 3; /* a byte order mark, as some editors write it */
     while (text < end) {
-        struct part part = {.text = text, .lines_before = lines_before, .is_verbatim = is_verbatim};
+        struct part part = {.text = text, .lines_before = lines_before, .mode = mode};
 
         part.len = (size_t)(part_end(text, end) - text);
         r = parse_part(&part, found, userdata);
@@ -1023,7 +1045,7 @@ static int parse_documents(const char *text, size_t len, bool is_verbatim, yaml_
 int yaml_parse_documents(const char *text, size_t len, yaml_document_fn *found, void *userdata,
                          struct error *e)
 {
-    return parse_documents(text, len, false, found, userdata, e);
+    return parse_documents(text, len, MODE_OBJECTS, found, userdata, e);
 }
 
 /* ---- a single document */
@@ -1047,11 +1069,11 @@ static int on_one(void *userdata, struct yaml_document *document)
     return 0;
 }
 
-static int parse_one(const char *text, size_t len, bool is_verbatim, cJSON **ret_json,
+static int parse_one(const char *text, size_t len, enum yaml_mode mode, cJSON **ret_json,
                      struct error *e)
 {
     struct one one = {.e = e};
-    int r = parse_documents(text, len, is_verbatim, on_one, &one, e);
+    int r = parse_documents(text, len, mode, on_one, &one, e);
 
     if (r >= 0 && one.json == NULL) {
         one.json = cJSON_CreateNull();
@@ -1067,10 +1089,10 @@ static int parse_one(const char *text, size_t len, bool is_verbatim, cJSON **ret
 
 int yaml_parse_one(const char *text, size_t len, cJSON **ret_json, struct error *e)
 {
-    return parse_one(text, len, false, ret_json, e);
+    return parse_one(text, len, MODE_ONE, ret_json, e);
 }
 
 int yaml_parse_verbatim(const char *text, size_t len, cJSON **ret_json, struct error *e)
 {
-    return parse_one(text, len, true, ret_json, e);
+    return parse_one(text, len, MODE_VERBATIM, ret_json, e);
 }

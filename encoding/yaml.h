@@ -25,7 +25,7 @@ typedef int yaml_document_fn(void *userdata, struct yaml_document *document);
 
 /*
  * Parse a stream of documents. Empty ones are skipped. Documents after an invalid one are parsed as
- * well, as the text is first divided at its "---" lines.
+ * well, as the text is first divided at its "---" lines. A NUL in a string becomes JSON_NUL.
  * Return: 0; that of @found; -EINVAL with @e if the whole text is unusable: not UTF-8, with a NUL
  * byte, or longer than YAML_MAX_BYTES.
  */

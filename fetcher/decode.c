@@ -23,8 +23,8 @@ static const struct values_member {
     bool is_binary;
 } values_members[] = {
     {"data", OBJECT_SECRET, OBJECT_BASE64, false},
-    {"stringData", OBJECT_SECRET, OBJECT_RAW, false},
-    {"data", OBJECT_CONFIGMAP, OBJECT_RAW, false},
+    {"stringData", OBJECT_SECRET, OBJECT_TEXT, false},
+    {"data", OBJECT_CONFIGMAP, OBJECT_TEXT, false},
     {"binaryData", OBJECT_CONFIGMAP, OBJECT_BASE64, true},
 };
 
@@ -44,6 +44,8 @@ static int optional_text(const cJSON *json, const char *name, const char *otherw
 
     if (member != NULL && !cJSON_IsString(member))
         return error_set(e, -EINVAL, "\"%s\" has to be a string: put it into quotes", name);
+    if (member != NULL && json_text_has_nul(member->valuestring))
+        return error_set(e, -EINVAL, "\"%s\" contains a NUL character", name);
     *ret_text = member != NULL ? member->valuestring : otherwise;
     return 0;
 }

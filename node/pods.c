@@ -280,7 +280,7 @@ static void on_found(struct lookup *l)
 {
     _cleanup_(cJSON_Deletep) cJSON *json = NULL;
     _cleanup_(pod_freep) struct pod *pod = NULL;
-    int r = json_parse(buf_text(&l->body), l->body.len, &json, NULL);
+    int r = json_parse_with_nul(buf_text(&l->body), l->body.len, &json, NULL);
 
     if (r == 0)
         r = pod_decode(json, l->pods->options.driver_name, &pod);

@@ -354,7 +354,7 @@ static void on_complete(struct watch *watch)
         return;
     }
     watch->n_refused = 0;
-    if (json_parse(buf_text(&watch->body), watch->body.len, &list, &e) < 0) {
+    if (json_parse_with_nul(buf_text(&watch->body), watch->body.len, &list, &e) < 0) {
         error_prefix(&e, -EINVAL, "the API server's list cannot be read");
         watch_restart(watch, &e);
         return;

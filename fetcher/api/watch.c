@@ -326,7 +326,7 @@ static void apply_event(struct watch *w, const char *text, size_t len, mono_us r
     const cJSON *object;
     const char *type;
 
-    if (json_parse(text, len, &event, &e) < 0) {
+    if (json_parse_with_nul(text, len, &event, &e) < 0) {
         w->ops->on_invalid_event(w, &e);
         return;
     }

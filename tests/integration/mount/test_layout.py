@@ -172,6 +172,15 @@ def test_configmap_shows_data_and_binary_data(source, mount):
     assert volume.content() == {"text": "gr\u00fc\u00dfe\n".encode(), "empty": b"", "blob": BINARY}
 
 
+def test_values_with_nul(source, mount):
+    """M2: `kubectl create configmap --from-file` puts a NUL into data if the file is UTF-8."""
+    source.put_configmap({"nul": "a\0b", "last": "\0"}, {})
+    volume = mount(source, what="configmap/app")
+    assert volume.content() == {"nul": b"a\0b", "last": b"\0"}
+    source.put_configmap({"nul": "\0c", "last": "\\u0000"}, {})
+    volume.wait_content({"nul": b"\0c", "last": b"\\u0000"})
+
+
 def test_key_in_both_maps_shows_the_binary_value(manifests, mount):
     """M3: binaryData wins."""
     manifests.put_configmap({"same": "text"}, {"same": b"binary"})

@@ -85,6 +85,49 @@ static void test_nul_in_a_string_is_refused(void **state)
     cJSON_Delete(json);
 }
 
+static void expect_nul(const char *text, const char *value, size_t len)
+{
+    cJSON *json = NULL;
+    const char *string;
+    uint8_t bytes[64];
+
+    assert_int_equal(json_parse_with_nul(text, strlen(text), &json, NULL), 0);
+    string = cJSON_GetStringValue(cJSON_GetArrayItem(json, 0));
+    assert_int_equal(json_text_has_nul(string), memchr(value, '\0', len) != NULL);
+    assert_int_equal(json_decode_text(string, strlen(string), bytes), len);
+    assert_memory_equal(bytes, value, len);
+    cJSON_Delete(json);
+}
+
+static void test_nul_is_kept_where_values_may_have_it(void **state)
+{
+    static const char raw[] = "a\0\0b\0";
+    const char *end = NULL;
+    char text[2 * sizeof(raw)];
+    uint8_t bytes[sizeof(text)];
+    cJSON *json = NULL;
+
+    expect_nul("[\"a\\u0000b\"]", "a\0b", 3);
+    expect_nul("[\"\\u0000\\u0000\"]", "\0\0", 2);
+    expect_nul("[\"\\\\u0000\\\\\\u0000\\\"\"]", "\\u0000\\\0\"", 9);
+    expect_nul("[\"plain\", \"\\u0000\"]", "plain", 5);
+    assert_int_equal(json_parse_with_nul("[\"\xc0\x80\"]", 6, &json, NULL), -EINVAL);
+    assert_int_equal(json_parse_with_nul("[\"\\u0000\"", 9, &json, NULL), -EINVAL);
+    assert_null(json);
+
+    json_encode_text(raw, sizeof(raw) - 1, text);
+    assert_int_equal(json_decode_text(text, strlen(text), bytes), sizeof(raw) - 1);
+    assert_memory_equal(bytes, raw, sizeof(raw) - 1);
+
+    assert_int_equal(json_parse_prefix("[\"\\u0000\"]{}", 12, true, &json, &end, NULL), 0);
+    assert_string_equal(cJSON_GetStringValue(cJSON_GetArrayItem(json, 0)), JSON_NUL);
+    assert_string_equal(end, "{}");
+    cJSON_Delete(json);
+    json = NULL;
+    assert_int_equal(json_parse_prefix("[\"\\u0000\"]{}", 12, false, &json, &end, NULL), -EINVAL);
+    assert_null(json);
+}
+
 static void test_control_characters_have_to_be_escaped(void **state)
 {
     cJSON *json;
@@ -119,6 +162,7 @@ int main(void)
         cmocka_unit_test(test_adds_members),
         cmocka_unit_test(test_reads_only_the_given_length),
         cmocka_unit_test(test_nul_in_a_string_is_refused),
+        cmocka_unit_test(test_nul_is_kept_where_values_may_have_it),
         cmocka_unit_test(test_control_characters_have_to_be_escaped),
         cmocka_unit_test(test_allocation_failures_are_reported),
     };

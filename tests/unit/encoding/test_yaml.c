@@ -252,6 +252,15 @@ static void test_byte_order_marks(void **state)
                   "1:{\"a\":1}\n3:{\"b\":\"x\xef\xbb\xbfy\"}\n");
 }
 
+/* Values of objects may have NULs; other documents, as specs, may not. */
+static void test_nul_in_objects(void **state)
+{
+    expect_stream("a: \"x\\0y\"\nb: !!binary AGE=\n", "1:{\"a\":\"x\xc0\x80y\",\"b\":\"\xc0\x80"
+                                                      "a\"}\n");
+    expect_stream("{\"a\":\"\\u0000\"}{\"b\":1}", "1:{\"a\":\"\xc0\x80\"}\n1:{\"b\":1}\n");
+    EXPECT_BAD("a: !!binary AGE=", "NUL");
+}
+
 /* As a Go json.Decoder: values follow each other, and after the first one YAML may follow. */
 static void test_json_streams(void **state)
 {
@@ -430,6 +439,7 @@ int main(void)
         cmocka_unit_test(test_byte_order_marks),
         cmocka_unit_test(test_json_streams),
         cmocka_unit_test(test_number_keys),
+        cmocka_unit_test(test_nul_in_objects),
         cmocka_unit_test(test_json_is_read_as_json),
         cmocka_unit_test(test_invalid_text_is_refused),
         cmocka_unit_test(test_streams),

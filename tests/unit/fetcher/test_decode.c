@@ -159,6 +159,41 @@ static void test_binary_scalars(void **state)
     expect_bad(SECRET "data: {b: !!binary b25l}\n", &anything, "not valid base64");
 }
 
+static void decode_json(const char *text, const char *message)
+{
+    struct object *o = NULL;
+    struct error e = ERROR_INIT;
+    cJSON *json = NULL;
+
+    assert_int_equal(json_parse_with_nul(text, strlen(text), &json, NULL), 0);
+    if (message == NULL) {
+        assert_int_equal(decode_object(json, &anything, &o, NULL), 0);
+        check_value(o, "a", "x\0y", 3);
+        check_value(o, "b", "\0", 1);
+        object_unref(o);
+    } else {
+        assert_int_equal(decode_object(json, &anything, &o, &e), -EINVAL);
+        assert_non_null(strstr(e.text, message));
+    }
+    cJSON_Delete(json);
+}
+
+#define JSON_CONFIGMAP                                                                             \
+    "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"namespace\":\"s\","
+
+/* `kubectl create configmap --from-file` makes such a value. Names and keys have no NUL. */
+static void test_nul_in_strings(void **state)
+{
+    decode_json(JSON_CONFIGMAP "\"name\":\"a\",\"annotations\":{\"x\":\"\\u0000\"}},"
+                               "\"data\":{\"a\":\"x\\u0000y\",\"b\":\"\\u0000\"}}",
+                NULL);
+    decode_json(JSON_CONFIGMAP "\"name\":\"a\\u0000\"}}", "\"name\" contains a NUL character");
+    decode_json(JSON_CONFIGMAP "\"name\":\"a\",\"uid\":\"\\u0000\"}}",
+                "\"uid\" contains a NUL character");
+    decode_json(JSON_CONFIGMAP "\"name\":\"a\"},\"data\":{\"a\\u0000b\":\"x\"}}",
+                "is not a valid key");
+}
+
 static void test_metadata(void **state)
 {
     const enum object_kind kind = OBJECT_SECRET;
@@ -275,6 +310,7 @@ int main(void)
         cmocka_unit_test(test_unknown_fields_of_manifests),
         cmocka_unit_test(test_configmap),
         cmocka_unit_test(test_binary_scalars),
+        cmocka_unit_test(test_nul_in_strings),
         cmocka_unit_test(test_metadata),
         cmocka_unit_test(test_what_it_is_not),
         cmocka_unit_test(test_bad_members),

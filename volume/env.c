@@ -12,8 +12,8 @@
  * | a key of envFrom is             | --env-names | outcome                             |
  * |---------------------------------|-------------|-------------------------------------|
  * | a valid name with its prefix    | either      | a variable                          |
- * | not, such as 9a                 | not given   | skipped, one warning names all (O3) |
- * | not, such as 9a                 | any         | a variable (O4)                     |
+ * | not, such as 9a                 | relaxed     | a variable (O4)                     |
+ * | not, such as 9a                 | strict      | skipped, one warning names all (O3) |
  * | in binaryData                   | either      | no variable (M4)                    |
  */
 #include "volume/env.h"

@@ -60,11 +60,11 @@ static int check_name(const struct env_source *source, enum env_names names, str
 
     if ((is_prefix && source->name[0] == '\0') || env_name_is_valid(source->name, names))
         return 0;
-    if (names == ENV_NAMES_STRICT && env_name_is_valid(source->name, ENV_NAMES_ANY))
+    if (names == ENV_NAMES_STRICT && env_name_is_valid(source->name, ENV_NAMES_RELAXED))
         return error_set(
             e, -EINVAL,
             "\"%.64s\" is not a valid %s: use letters, digits, \"-\", \"_\" and \".\", "
-            "no digit first; --env-names any allows more",
+            "no digit first, or leave out --env-names strict",
             source->name, what);
     return error_set(e, -EINVAL, "\"%.64s\" is not a valid %s", source->name, what);
 }

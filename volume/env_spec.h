@@ -30,8 +30,8 @@ struct env_source {
 
 /* Which names of variables are valid. */
 enum env_names {
-    ENV_NAMES_STRICT, /* as before Kubernetes 1.30 (O3) */
-    ENV_NAMES_ANY,    /* printable ASCII without "=" (O4) */
+    ENV_NAMES_RELAXED, /* printable ASCII without "=", as since Kubernetes 1.34 (O4) */
+    ENV_NAMES_STRICT,  /* as before Kubernetes 1.30 (O3) */
 };
 
 struct env_spec {

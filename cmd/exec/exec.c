@@ -88,8 +88,9 @@ static void log_skipped(struct exec *x)
         skipped != NULL && (x->logged_skipped == NULL || !streq(skipped, x->logged_skipped));
 
     if (has_changed)
-        log_warn("skipped keys that are not valid names of variables; --env-names any takes them",
-                 "names", skipped);
+        log_warn(
+            "skipped keys that are not valid names of variables; --env-names relaxed takes them",
+            "names", skipped);
     free(x->logged_skipped);
     x->logged_skipped = skipped != NULL ? strdup(skipped) : NULL;
 }

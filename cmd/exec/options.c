@@ -43,8 +43,10 @@ void exec_options_help(const char *program)
         "      --env-from secret/NAME[:PREFIX], --env-from configmap/NAME[:PREFIX]\n"
         "                          every key, with PREFIX before its name; --env wins over it\n"
         "      --env-spec FILE     the env: and envFrom: lists of a container, as YAML or JSON\n"
-        "      --env-names any     allow keys with any name, as Kubernetes 1.30 and later does;\n"
-        "                          otherwise keys with invalid names are skipped\n"
+        "      --env-names strict  skip keys that are not names of letters, digits, \"-\", \"_\" "
+        "and\n"
+        "                          \".\", as Kubernetes before 1.30; \"relaxed\" (the default)\n"
+        "                          makes every key a variable\n"
         "      --optional          objects and keys of --env and --env-from may be missing\n"
         "\n"
         "What happens when a value changes:\n"
@@ -107,9 +109,13 @@ static int parse_on_change(const char *text, struct exec_options *o, struct erro
 
 static int parse_names(const char *text, struct exec_options *o, struct error *e)
 {
-    if (!streq(text, "any"))
-        return error_set(e, -EINVAL, "invalid --env-names \"%.32s\", expected: any", text);
-    o->spec.names = ENV_NAMES_ANY;
+    if (streq(text, "relaxed"))
+        o->spec.names = ENV_NAMES_RELAXED;
+    else if (streq(text, "strict"))
+        o->spec.names = ENV_NAMES_STRICT;
+    else
+        return error_set(e, -EINVAL,
+                         "invalid --env-names \"%.32s\", expected one of: relaxed, strict", text);
     return 0;
 }
 

@@ -104,8 +104,8 @@ def test_env_spec_is_read_as_a_container_s(manifests: Manifests, area: Path, sta
             "env[0] (IP): valueFrom: fieldRef is not supported",
         ),
         ("env: [{name: 9, value: dummy}]", "env[0]: name: expected a string"),
-        ("env: [{name: '9', value: dummy}]", 'env[0] (9): "9" is not a valid name'),
-        ("envFrom: [{secretRef: {name: a}, prefix: '1'}]", 'envFrom[0]: "1" is not a valid prefix'),
+        ("env: [{name: a=b, value: dummy}]", 'env[0] (a=b): "a=b" is not a valid name'),
+        ("envFrom: [{secretRef: {name: a}, prefix: '='}]", 'envFrom[0]: "=" is not a valid prefix'),
         ("env: [dummy", "line 2, column 1: "),
     ],
 )
@@ -120,16 +120,16 @@ def test_mistakes_in_a_file(manifests: Manifests, area: Path, start_exec, text: 
 
 
 def test_invalid_names_are_skipped_and_listed_once(manifests: Manifests, start_exec):
-    """O3, O4: names that no variable can have are skipped and listed once, or taken as they are."""
+    """O3, O4: by the strict rule invalid names are skipped and listed once; else they are taken."""
     manifests.put_secret({"9b": b"1", "0a": b"2", "ok": b"3"})
     arguments = [*manifests.arguments, "--env-from", "secret/app"]
-    execution = start_exec(*arguments, "--", *SHOW)
+    execution = start_exec(*arguments, "--env-names", "strict", "--", *SHOW)
     environment = shown(execution)
     assert "9b" not in environment and environment["ok"] == "3"
     assert execution.log().count(" WARN ") == 1
     assert 'names="0a, 9b"' in execution.log()
 
-    execution = start_exec(*arguments, "--env-names", "any", "--", *SHOW)
+    execution = start_exec(*arguments, "--", *SHOW)
     environment = shown(execution)
     assert (environment["9b"], environment["0a"], environment["ok"]) == ("1", "2", "3")
     assert execution.log() == ""

@@ -115,8 +115,8 @@ def test_slow_command_gets_the_newest(manifests: Manifests, start_exec):
     """Changes while it is ending do not queue up."""
     manifests.put_secret({"k": b"dummy-1"})
     execution = start_exec(
-        *manifests.arguments, "--on-change", "restart", "--env-from", "secret/app", "--", "@worker",
-        "TERM=ignore", "INT=0",
+        *manifests.arguments, "--on-change", "restart", "--env-names", "strict", "--env-from", "secret/app",
+        "--", "@worker", "TERM=ignore", "INT=0",
     )
     first = execution.record.wait("start")
     manifests.put_secret({"k": b"dummy-2"})

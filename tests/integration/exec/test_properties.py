@@ -129,7 +129,7 @@ def environment_of(spec: Spec, objects: Objects, any_name: bool) -> dict[str, st
 
 
 def run_env(area: Path, source: Manifests, file: Path, any_name: bool):
-    names = ["--env-names", "any"] if any_name else []
+    names = [] if any_name else ["--env-names", "strict"]
     arguments = [*source.arguments, "--wait", "0", "--log-level", "error", *names]
     command = [program.binary(), "exec", *arguments, "--env-spec", file, "--", "env", "-0"]
     return program.run(command, home=area / "home")

@@ -181,16 +181,19 @@ static const struct {
 
     {"O3: a prefix", 0, "envFrom: [{prefix: P_, secretRef: {name: other}}]",
      "P_host=h|P_user=other|", NULL},
-    {"O3: names that are none are skipped", 0, SECRET("odd"), ".hidden=4|a.b-c=2|ok=3|",
-     "0day, 9lives"},
-    {"O3: the prefixed name counts", 0, "envFrom: [{prefix: P, secretRef: {name: odd}}]",
+    {"O3: names that are none are skipped", ENV_NAMES_STRICT, SECRET("odd"),
+     ".hidden=4|a.b-c=2|ok=3|", "0day, 9lives"},
+    {"O3: the prefixed name counts", ENV_NAMES_STRICT,
+     "envFrom: [{prefix: P, secretRef: {name: odd}}]",
      "P.hidden=4|P0day=5|P9lives=1|Pa.b-c=2|Pok=3|", NULL},
-    {"O3: one list, sorted, each once", 0,
+    {"O3: one list, sorted, each once", ENV_NAMES_STRICT,
      "envFrom: [{prefix: _, secretRef: {name: odd}}, {secretRef: {name: odd}},"
      "{secretRef: {name: odd}}]",
      ".hidden=4|_.hidden=4|_0day=5|_9lives=1|_a.b-c=2|_ok=3|a.b-c=2|ok=3|", "0day, 9lives"},
-    {"O4: any name", ENV_NAMES_ANY, SECRET("odd"), ".hidden=4|0day=5|9lives=1|a.b-c=2|ok=3|", NULL},
-    {"O4: printable, without =", ENV_NAMES_ANY, "env: [" VALUE("'a b'", "1") "]", "a b=1|", NULL},
+    {"O4: any name", ENV_NAMES_RELAXED, SECRET("odd"), ".hidden=4|0day=5|9lives=1|a.b-c=2|ok=3|",
+     NULL},
+    {"O4: printable, without =", ENV_NAMES_RELAXED, "env: [" VALUE("'a b'", "1") "]", "a b=1|",
+     NULL},
 
     {"O6: a missing object", 0,
      "env: [" KEY(

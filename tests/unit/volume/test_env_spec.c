@@ -67,7 +67,7 @@ static void errors_on_the_command_line_are_named(void **state)
     };
 
     for (size_t i = 0; i < ELEMENTS_OF(cases); i++) {
-        _cleanup_(env_spec_deinit) struct env_spec spec = {.sources = NULL};
+        _cleanup_(env_spec_deinit) struct env_spec spec = {.names = ENV_NAMES_STRICT};
         struct error e = ERROR_INIT;
 
         if (cases[i].add(&spec, cases[i].text, false, &e) != -EINVAL ||
@@ -188,7 +188,7 @@ static void names_are_checked(void **state)
 
     for (size_t i = 0; i < ELEMENTS_OF(cases); i++)
         if (env_name_is_valid(cases[i].name, ENV_NAMES_STRICT) != cases[i].is_strict ||
-            env_name_is_valid(cases[i].name, ENV_NAMES_ANY) != cases[i].is_any)
+            env_name_is_valid(cases[i].name, ENV_NAMES_RELAXED) != cases[i].is_any)
             fail_msg("\"%s\"", cases[i].name);
 }
 
@@ -202,13 +202,13 @@ static void names_in_the_spec_are_checked(void **state)
         {"envFrom: [{secretRef: {name: a}}]", ENV_NAMES_STRICT, NULL},
         {"env: [{name: 9A}]", ENV_NAMES_STRICT,
          "env[0] (9A): \"9A\" is not a valid name for a variable: use letters"},
-        {"env: [{name: 9A}]", ENV_NAMES_ANY, NULL},
+        {"env: [{name: 9A}]", ENV_NAMES_RELAXED, NULL},
         {"env: [{name: A=B}]", ENV_NAMES_STRICT, "\"A=B\" is not a valid name for a variable"},
-        {"env: [{name: A=B}]", ENV_NAMES_ANY, "\"A=B\" is not a valid name for a variable"},
-        {"env: [{name: ''}]", ENV_NAMES_ANY, "\"\" is not a valid name for a variable"},
+        {"env: [{name: A=B}]", ENV_NAMES_RELAXED, "\"A=B\" is not a valid name for a variable"},
+        {"env: [{name: ''}]", ENV_NAMES_RELAXED, "\"\" is not a valid name for a variable"},
         {"envFrom: [{prefix: '1', secretRef: {name: a}}]", ENV_NAMES_STRICT,
          "\"1\" is not a valid prefix"},
-        {"envFrom: [{prefix: '=', secretRef: {name: a}}]", ENV_NAMES_ANY,
+        {"envFrom: [{prefix: '=', secretRef: {name: a}}]", ENV_NAMES_RELAXED,
          "\"=\" is not a valid prefix"},
     };
 

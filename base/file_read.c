@@ -148,6 +148,12 @@ static bool is_null_device(const struct stat *st)
     return S_ISCHR(st->st_mode) && st->st_rdev == makedev(1, 3);
 }
 
+static int refuse(const char *path, const struct stat *st, struct error *e)
+{
+    return error_set(e, S_ISDIR(st->st_mode) ? -EISDIR : -EINVAL,
+                     "cannot read %s: expected a regular file, not %s", path, kind_of(st));
+}
+
 int file_load(const char *path, struct buf *buf, struct error *e)
 {
     _cleanup_(fd_closep) int fd = -1;
@@ -156,14 +162,12 @@ int file_load(const char *path, struct buf *buf, struct error *e)
 
     /* before it is opened: opening a device can have effects, and a socket cannot be opened */
     if (stat(path, &st) == 0 && !S_ISREG(st.st_mode) && !is_null_device(&st))
-        return error_set(e, -EINVAL, "cannot read %s: expected a regular file, not %s", path,
-                         kind_of(&st));
+        return refuse(path, &st, e);
     fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (fd < 0 || fstat(fd, &st) < 0)
         return error_set_errno(e, negative_errno(), "cannot read %s", path);
     if (!S_ISREG(st.st_mode) && !is_null_device(&st)) /* it was replaced */
-        return error_set(e, -EINVAL, "cannot read %s: expected a regular file, not %s", path,
-                         kind_of(&st));
+        return refuse(path, &st, e);
     r = buf_read_fd(buf, fd);
     return r < 0 ? error_set_errno(e, r, "cannot read %s", path) : 0;
 }

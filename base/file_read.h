@@ -44,6 +44,7 @@ int file_read(int dir_fd, const char *name, bool may_be_written, struct buf *buf
  * devices are refused, since a process could wait for them for ever; /dev/null is an empty file.
  * @path: relative to the working directory
  * @buf:  is appended to
- * Return: 0; -EINVAL if it is not a regular file; -EFBIG beyond the limit; -errno; with @e.
+ * Return: 0; -EISDIR for a directory, -EINVAL for another file that is not regular; -EFBIG beyond
+ * the limit; -errno; with @e.
  */
 int file_load(const char *path, struct buf *buf, struct error *e);

@@ -10,7 +10,8 @@
  * In this order because a kernel before 6.15 does not clone what is not attached.
  *
  * mount_view_bind() is the same for one directory: a clone of what is attached, read-only before it
- * is moved onto the target.
+ * is moved onto the target. A dead mount that is there is replaced: the clone goes beneath it, then
+ * the dead one is detached.
  *
  * The twin keeps the file system alive when the mount point is unmounted, so the connection does
  * not show the end; mountinfo does (mount_watch.c). inotify watches inodes, so a watcher of any
@@ -35,6 +36,10 @@
 #include "base/lock.h"
 #include "base/process.h"
 #include "fuse/mount_watch.h"
+
+#ifndef MOVE_MOUNT_BENEATH
+#define MOVE_MOUNT_BENEATH 0x00000200 /* linux/mount.h of Linux 6.5 */
+#endif
 
 int mount_view_init(struct mount_view *view, const char *mountpoint)
 {
@@ -327,6 +332,32 @@ static int clone_read_only(struct mount_view *v, const char *path, unsigned long
     return TAKE_FD(fd);
 }
 
+static bool is_mount_root(int fd)
+{
+    struct statx status;
+
+    return statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &status) == 0 &&
+           (status.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+}
+
+/*
+ * Mount on a directory, or replace the mount of which the descriptor is the root, so that a reader
+ * finds the one or the other at any time. @to_fd: of this thread
+ */
+static int move_to(int mount_fd, int to_fd)
+{
+    const unsigned flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
+    char path[40];
+
+    if (is_mount_root(to_fd) &&
+        move_mount(mount_fd, "", to_fd, "", flags | MOVE_MOUNT_BENEATH) == 0) {
+        snprintf(path, sizeof(path), "/proc/thread-self/fd/%d", to_fd);
+        return umount2(path, MNT_DETACH) < 0 ? negative_errno() : 0;
+    }
+    /* before Linux 6.5 it covers the other, which an unpublish detaches as well */
+    return move_mount(mount_fd, "", to_fd, "", flags) < 0 ? negative_errno() : 0;
+}
+
 int mount_view_bind(struct mount_view *view, const char *name, int target_fd,
                     unsigned long mount_attr, uint64_t *ret_mount_id, struct error *e)
 {
@@ -347,8 +378,9 @@ int mount_view_bind(struct mount_view *view, const char *name, int target_fd,
     r = mount_id_of(clone_fd, "", &mount_id);
     if (r < 0)
         return error_set_errno(e, r, "cannot identify the mount");
-    if (move_mount(clone_fd, "", to_fd, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
-        return error_set_errno(e, negative_errno(), "cannot mount");
+    r = move_to(clone_fd, to_fd);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot mount");
     *ret_mount_id = mount_id;
     return 0;
 }

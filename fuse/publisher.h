@@ -90,7 +90,8 @@ typedef void publisher_bound_fn(void *userdata, int error, uint64_t mount_id,
 
 /*
  * Show a volume that was published, see session_bind(). One at a time for each volume.
- * @target_fd_consumed: O_PATH descriptor of the directory to mount on
+ * @target_fd_consumed: O_PATH descriptor of the directory to mount on, or of the root of a
+ * mount there, which is replaced
  * @bound: called from the loop, once, unless the volume is removed first
  */
 void publisher_bind(struct publisher_volume *volume, int target_fd_consumed,

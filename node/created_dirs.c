@@ -15,6 +15,7 @@
 
 #include "base/buf.h"
 #include "base/log.h"
+#include "node/target.h"
 
 #define MODE 0755 /* the mount on it decides who may enter */
 
@@ -184,10 +185,17 @@ void created_dirs_remove(struct created_dirs *dirs, const char *path)
 void created_dirs_prune(struct created_dirs *dirs, created_dirs_needed_fn *is_needed,
                         void *userdata)
 {
+    const struct target_area anywhere = {.root = NULL};
+
     /* children before parents */
-    for (size_t i = dirs->n; i-- > 0;)
-        if (!is_needed(userdata, dirs->dirs[i]) && (rmdir(dirs->dirs[i]) == 0 || errno == ENOENT))
+    for (size_t i = dirs->n; i-- > 0;) {
+        if (is_needed(userdata, dirs->dirs[i]))
+            continue;
+        /* of a volume whose file was removed while no daemon ran */
+        target_detach_ours(&anywhere, dirs->dirs[i], NULL);
+        if (rmdir(dirs->dirs[i]) == 0 || errno == ENOENT)
             forget(dirs, i);
+    }
     save(dirs);
 }
 

@@ -35,7 +35,8 @@ int created_dirs_make(struct created_dirs *dirs, const char *path, struct error 
 void created_dirs_remove(struct created_dirs *dirs, const char *path);
 
 /*
- * Remove recorded directories that are empty and not needed.
+ * Remove recorded directories that are empty and not needed, with what a killed daemon left mounted
+ * on them.
  * @is_needed: whether @path, or a path below it, is a target
  */
 typedef bool created_dirs_needed_fn(void *userdata, const char *path);

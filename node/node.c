@@ -95,8 +95,7 @@ static int open_run_dir(struct node *node, struct error *e)
     r = run_dir_open(node->options->run_dir, &node->lock_fd, e);
     if (r < 0)
         return r;
-    r = run_dir_detach_leftovers(node->options->run_dir, node->options->driver_name,
-                                 node->target_root, e);
+    r = run_dir_detach_leftovers(node->options->run_dir, e);
     if (r > 0)
         log_warn("detached mounts of an earlier process", "mounts", LOG_NUM(r));
     return r < 0 ? r : 0;

@@ -2,10 +2,11 @@
 /*
  * A lock on RUN_DIR/node.lock keeps a second daemon out.
  *
- * Mounts that a killed daemon left are found in mountinfo: those on the mount points in the run
- * directory, all others with the same device numbers (targets and bind mounts of them), and those
- * with our source below the pods' directory, whose file system may be unmounted already. Nothing
- * answers their requests any more, so they are detached.
+ * Of the mounts that a killed daemon left, only those on the mount points in the run directory are
+ * detached, since they are mounted again at once. Targets, and bind mounts that others made of
+ * them, stay: a reader gets ENOTCONN there. Without the mount a reader, or a container that starts,
+ * would find an empty directory, or an empty file, in place of its secret. The next publish on a
+ * target replaces the dead mount (target.c), an unpublish detaches it.
  */
 #include "node/run_dir.h"
 
@@ -19,7 +20,7 @@
 #include "base/mountinfo.h"
 
 #define LOCK_NAME     "node.lock"
-#define LEFTOVERS_MAX 100000u /* the kernel's own limit of mounts */
+#define MOUNTS_ON_MAX 64 /* stacked on one mount point; each start of a daemon may add one */
 
 static const char *const mounts[] = {RUN_DIR_MOUNT, RUN_DIR_MOUNT_LIVE};
 
@@ -93,106 +94,52 @@ int run_dir_open(const char *path, int *ret_lock_fd, struct error *e)
 
 /* ---- leftovers */
 
-struct leftovers {
-    char run_dir[PATH_MAX];
-    char targets[PATH_MAX];
-    const char *source;
-    dev_t devices[ELEMENTS_OF(mounts)]; /* of the mounts in it; 0: none */
-    char **paths;
-    size_t n;
-    bool is_incomplete;
+struct search {
+    char mountpoint[PATH_MAX];
+    bool found;
 };
 
-static void leftovers_deinit(struct leftovers *l)
+static bool match(void *userdata, const struct mountinfo *mount)
 {
-    for (size_t i = 0; i < l->n; i++)
-        free(l->paths[i]);
-    free(l->paths);
+    struct search *search = userdata;
+
+    search->found =
+        streq(mount->fs_type, "fuse.secretfs") && streq(mount->mountpoint, search->mountpoint);
+    return !search->found;
 }
 
-static bool is_secretfs(const struct mountinfo *mount)
+/* Return: the number of mounts that were detached from the mount point; -errno. */
+static int detach_all(const char *run_dir, const char *name)
 {
-    return streq(mount->fs_type, "fuse.secretfs");
-}
+    struct search search = {.found = false};
+    int len = snprintf(search.mountpoint, sizeof(search.mountpoint), "%s/%s", run_dir, name);
 
-/* Whether it is mounted on @name in the run directory. */
-static bool is_at(const struct leftovers *l, const struct mountinfo *mount, const char *name)
-{
-    const char *rest = str_after(mount->mountpoint, l->run_dir);
+    if (len < 0 || (size_t)len >= sizeof(search.mountpoint))
+        return -ENAMETOOLONG;
+    for (int n = 0; n < MOUNTS_ON_MAX; n++) {
+        int r = mountinfo_visit(AT_FDCWD, "/proc/self/mountinfo", match, &search);
 
-    return rest != NULL && *rest == '/' && streq(rest + 1, name);
-}
-
-static bool find_devices(void *userdata, const struct mountinfo *mount)
-{
-    struct leftovers *l = userdata;
-
-    for (size_t i = 0; i < ELEMENTS_OF(mounts); i++)
-        if (is_secretfs(mount) && is_at(l, mount, mounts[i]))
-            l->devices[i] = mount->device;
-    return true;
-}
-
-static bool is_leftover(const struct leftovers *l, const struct mountinfo *mount)
-{
-    const char *rest;
-
-    if (!is_secretfs(mount))
-        return false;
-    for (size_t i = 0; i < ELEMENTS_OF(mounts); i++)
-        if (is_at(l, mount, mounts[i]) || (l->devices[i] != 0 && mount->device == l->devices[i]))
-            return true;
-    rest = str_after(mount->mountpoint, l->targets);
-    return rest != NULL && *rest == '/' && streq(mount->source, l->source);
-}
-
-static bool collect(void *userdata, const struct mountinfo *mount)
-{
-    struct leftovers *l = userdata;
-    char **paths;
-
-    if (!is_leftover(l, mount) || l->n == LEFTOVERS_MAX)
-        return true;
-    /* the array doubles: it is full when the number is a power of two */
-    if ((l->n & (l->n - 1)) == 0) {
-        paths = reallocarray(l->paths, l->n == 0 ? 1 : l->n * 2, sizeof(*paths));
-        if (paths == NULL) {
-            l->is_incomplete = true;
-            return false;
-        }
-        l->paths = paths;
+        if (r < 0 || !search.found)
+            return r < 0 ? r : n;
+        if (umount2(search.mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
+            return negative_errno();
     }
-    l->paths[l->n] = strdup(mount->mountpoint);
-    l->is_incomplete = l->paths[l->n] == NULL;
-    l->n += !l->is_incomplete;
-    return !l->is_incomplete;
+    return MOUNTS_ON_MAX;
 }
 
-static void resolve(const char *path, char ret_path[static PATH_MAX])
+int run_dir_detach_leftovers(const char *path, struct error *e)
 {
-    char *resolved = realpath(path, NULL);
+    _cleanup_(freep) char *resolved = realpath(path, NULL);
+    int n = 0;
 
-    snprintf(ret_path, PATH_MAX, "%s", resolved != NULL ? resolved : path);
-    free(resolved);
-}
+    assert(path[0] == '/');
+    for (size_t i = 0; i < ELEMENTS_OF(mounts); i++) {
+        int r = detach_all(resolved != NULL ? resolved : path, mounts[i]);
 
-int run_dir_detach_leftovers(const char *path, const char *source, const char *targets,
-                             struct error *e)
-{
-    _cleanup_(leftovers_deinit) struct leftovers l = {.source = source};
-    int r, n = 0;
-
-    assert(path[0] == '/' && targets[0] == '/');
-    resolve(path, l.run_dir);
-    resolve(targets, l.targets);
-    r = mountinfo_visit(AT_FDCWD, "/proc/self/mountinfo", find_devices, &l);
-    if (r == 0)
-        r = mountinfo_visit(AT_FDCWD, "/proc/self/mountinfo", collect, &l);
-    if (r < 0 || l.is_incomplete)
-        return error_set_errno(e, r < 0 ? r : -ENOMEM,
-                               "cannot read the mounts of earlier processes");
-    /* the last mount is the topmost */
-    for (size_t i = l.n; i > 0; i--)
-        n += umount2(l.paths[i - 1], MNT_DETACH | UMOUNT_NOFOLLOW) == 0;
+        if (r < 0)
+            return error_set_errno(e, r, "cannot detach the mount of an earlier process on %s/%s",
+                                   path, mounts[i]);
+        n += r;
+    }
     return n;
 }

@@ -19,11 +19,8 @@
 int run_dir_open(const char *path, int *ret_lock_fd, struct error *e);
 
 /*
- * Detach the mounts of an earlier process: its file systems and the targets of its volumes. The
- * caller holds the lock.
- * @source: of our mounts, as mountinfo shows it
- * @targets: absolute; mounts below it with @source are ours; may not exist
+ * Detach the mounts of an earlier process from the mount points in the directory. Targets stay as
+ * they are. The caller holds the lock.
  * Return: the number of mounts; -errno with @e.
  */
-int run_dir_detach_leftovers(const char *path, const char *source, const char *targets,
-                             struct error *e);
+int run_dir_detach_leftovers(const char *path, struct error *e);

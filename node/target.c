@@ -11,8 +11,9 @@
  * dead mount cannot block or fail here (S11), and our own mount cannot make the event loop wait for
  * our own threads.
  *
- * A mount of ours on a target, dead or not, is detached lazily before a new one is made. A mount of
- * another file system is left alone, except by target_detach(), which unpublishes.
+ * A mount of ours on a target, dead or not, stays until the new one is mounted beneath it, and is
+ * detached lazily then (mount_view_bind()): at no time does a reader find the empty directory. A
+ * mount of another file system is left alone, except by target_detach(), which unpublishes.
  */
 #include "node/target.h"
 
@@ -146,7 +147,9 @@ static int query_mount(int fd, struct mounted *ret_mounted)
 
 struct search {
     uint64_t id;
-    bool is_ours;
+    uint64_t parent_id;
+    bool is_ours; /* a mount of secretfs, of this process or another */
+    char mountpoint[PATH_MAX];
 };
 
 static bool compare_mount(void *userdata, const struct mountinfo *mount)
@@ -155,17 +158,26 @@ static bool compare_mount(void *userdata, const struct mountinfo *mount)
 
     if (mount->id != search->id)
         return true;
+    search->parent_id = mount->parent_id;
     search->is_ours = streq(mount->fs_type, "fuse.secretfs");
+    snprintf(search->mountpoint, sizeof(search->mountpoint), "%s", mount->mountpoint);
     return false;
 }
 
-/* A mount of secretfs, of this process or another. */
-static bool is_ours(uint64_t mount_id)
+static struct search find_mount(uint64_t id)
 {
-    struct search search = {.id = mount_id};
+    struct search search = {.id = id};
 
     mountinfo_visit(AT_FDCWD, "/proc/self/mountinfo", compare_mount, &search);
-    return search.is_ours;
+    return search;
+}
+
+/* Whether it is mounted on top of another mount of ours, on the same target. */
+static bool covers_ours(const struct search *mount)
+{
+    struct search below = find_mount(mount->parent_id);
+
+    return below.is_ours && streq(below.mountpoint, mount->mountpoint);
 }
 
 static int detach_top(int fd)
@@ -177,25 +189,37 @@ static int detach_top(int fd)
 }
 
 /*
- * Detach all mounts of a directory.
- * @only_ours: stop at a mount of another file system
- * Return: 0, *ret_fd is the directory, and the caller's; -EBUSY for such a mount; -errno.
+ * Detach mounts of a directory.
+ * Return: 0, *ret_fd is the directory, or the root of the mount that stays, and the caller's;
+ * -EBUSY for a mount that is not ours, except with UNCOVER_ALL; -errno.
  */
-static int uncover(int parent_fd, const char *name, bool only_ours, int *ret_fd)
+enum uncover {
+    UNCOVER_ALL,
+    UNCOVER_OURS,
+    UNCOVER_TO_REPLACE, /* the lowest one of ours stays */
+};
+
+static int uncover(int parent_fd, const char *name, enum uncover which, int *ret_fd)
 {
     for (unsigned n = 0; n < MOUNTS_ON_MAX; n++) {
         _cleanup_(fd_closep) int fd = open_target(parent_fd, name);
         struct mounted mounted;
+        bool is_end = false;
         int r = fd >= 0 ? query_mount(fd, &mounted) : fd;
 
         if (r < 0)
             return r;
-        if (!mounted.is_mounted) {
+        if (which != UNCOVER_ALL && mounted.is_mounted) {
+            struct search mount = find_mount(mounted.id);
+
+            if (!mount.is_ours)
+                return -EBUSY;
+            is_end = which == UNCOVER_TO_REPLACE && !covers_ours(&mount);
+        }
+        if (is_end || !mounted.is_mounted) {
             *ret_fd = TAKE_FD(fd);
             return 0;
         }
-        if (only_ours && !is_ours(mounted.id))
-            return -EBUSY;
         r = detach_top(fd);
         if (r < 0)
             return r;
@@ -228,7 +252,7 @@ int target_make(const struct target_area *area, const char *path, int *ret_fd, s
                                path);
     if (mkdirat(parent_fd, l.name, TARGET_MODE) < 0 && errno != EEXIST)
         return error_set_errno(e, negative_errno(), "cannot create the target %s", path);
-    r = uncover(parent_fd, l.name, true, ret_fd);
+    r = uncover(parent_fd, l.name, UNCOVER_TO_REPLACE, ret_fd);
     if (r == -EBUSY)
         return error_set(e, r, "another file system is mounted on the target %s; unmount it", path);
     if (r == -ELOOP || r == -ENOTDIR)
@@ -271,7 +295,8 @@ bool target_is_gone(const struct target_area *area, const char *path)
     return parent_fd == -ENOENT;
 }
 
-int target_detach(const struct target_area *area, const char *path, struct error *e)
+static int detach(const struct target_area *area, const char *path, enum uncover which,
+                  struct error *e)
 {
     _cleanup_(location_deinit) struct location l = LOCATION_INIT;
     _cleanup_(fd_closep) int parent_fd = find_parent(area, path, &l, e), fd = -1;
@@ -279,10 +304,20 @@ int target_detach(const struct target_area *area, const char *path, struct error
 
     if (parent_fd < 0)
         return parent_fd == -ENOENT ? 0 : parent_fd;
-    r = uncover(parent_fd, l.name, false, &fd);
+    r = uncover(parent_fd, l.name, which, &fd);
     if (r == 0 || r == -ENOENT || r == -ENOTDIR || r == -ELOOP)
         return 0; /* there cannot be a mount */
     return error_set_errno(e, r, "cannot unmount the target %s", path);
+}
+
+int target_detach(const struct target_area *area, const char *path, struct error *e)
+{
+    return detach(area, path, UNCOVER_ALL, e);
+}
+
+int target_detach_ours(const struct target_area *area, const char *path, struct error *e)
+{
+    return detach(area, path, UNCOVER_OURS, e);
 }
 
 int target_remove(const struct target_area *area, const char *path, struct error *e)

@@ -20,9 +20,10 @@ struct target_area {
 int target_check(const struct target_area *area, const char *path, struct error *e);
 
 /*
- * Create the directory if it is missing, and detach mounts that a killed daemon left on it.
- * Return: 0, *ret_fd (O_PATH) is the caller's; -EINVAL for an invalid path; -EBUSY when another
- * file system is mounted there; -errno; with @e.
+ * Create the directory if it is missing. A mount that a killed daemon left on it stays, so that
+ * readers find it until the new mount replaces it.
+ * Return: 0, *ret_fd (O_PATH) is the caller's: the directory, or the root of such a mount; -EINVAL
+ * for an invalid path; -EBUSY when another file system is mounted there; -errno; with @e.
  */
 int target_make(const struct target_area *area, const char *path, int *ret_fd, struct error *e);
 
@@ -37,6 +38,12 @@ bool target_is_gone(const struct target_area *area, const char *path);
  * Return: 0, also when the directory does not exist; -EINVAL as above; -errno; with @e.
  */
 int target_detach(const struct target_area *area, const char *path, struct error *e);
+
+/*
+ * Detach the topmost mounts of the directory that are of secretfs: what a killed daemon left.
+ * Return: as target_detach().
+ */
+int target_detach_ours(const struct target_area *area, const char *path, struct error *e);
 
 /* Remove the directory. Return: 0, also when it does not exist; -EINVAL as above; -errno; @e. */
 int target_remove(const struct target_area *area, const char *path, struct error *e);

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
+import subprocess
+import threading
 from pathlib import Path
 
 from lib import program
@@ -28,16 +31,73 @@ def test_orderly_end(node: Node) -> None:
 def test_the_next_takes_over_from_one_that_was_killed(
     node: Node, start_node: NodeMaker, manifests: Manifests
 ) -> None:
-    """Dead mounts are detached; the kubelet says again what it wants."""
+    """Dead mounts stay until the kubelet requests the volumes again: an error, never an empty secret."""
     volumes = [node.publish(node.pod(number)) for number in range(3)]
     node.kill()
     assert len(node.mounts()) == 4
     following = start_node(*manifests.arguments).wait_ready()
-    assert [m.path for m in following.mounts()] == [str(following.run_dir / "fs")]
     for volume in volumes:
+        assert _reads_enotconn(volume.target / "user")
         following.publish(volume)
         assert is_shown(volume)
+        assert len(mounts_at(volume.target)) == 1
         assert read(volume, "user") == b"admin"
+
+
+def _reads_enotconn(path: Path) -> bool:
+    try:
+        path.read_bytes()
+    except OSError as error:
+        return error.errno == errno.ENOTCONN
+    return False
+
+
+def test_file_of_a_killed_one_that_is_mounted_elsewhere(
+    node: Node, start_node: NodeMaker, manifests: Manifests, area: Path
+) -> None:
+    """A bind mount of one file on the host is not ours to detach; below it is an empty file."""
+    volume = node.publish(node.pod())
+    elsewhere = area / "elsewhere"
+    elsewhere.touch()
+    subprocess.run(["mount", "--bind", str(volume.target / "user"), str(elsewhere)], check=True)
+    try:
+        node.kill()
+        start_node(*manifests.arguments).wait_ready().publish(volume)
+        assert read(volume, "user") == b"admin"
+        assert _reads_enotconn(elsewhere)
+    finally:
+        unmount(elsewhere, lazily=True)
+
+
+def test_target_is_never_empty_while_a_dead_mount_is_replaced(
+    node: Node, start_node: NodeMaker, manifests: Manifests
+) -> None:
+    """A reader finds the dead mount or the new one."""
+    volume = node.publish(node.pod())
+    keys = sorted(os.listdir(volume.target))
+    seen: list[list[str]] = []
+    ends = threading.Event()
+
+    def look() -> None:
+        while not ends.is_set():
+            try:
+                seen.append(sorted(os.listdir(volume.target)))
+            except OSError as error:
+                seen.append([errno.errorcode[error.errno or 0]])
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    try:
+        for _ in range(5):
+            node.kill()
+            node = start_node(*manifests.arguments).wait_ready()
+            node.publish(volume)
+    finally:
+        ends.set()
+        reader.join()
+    names = {key for each in seen for key in each if not key.startswith("..2")}
+    assert all(seen), "an empty directory"
+    assert names <= {key for key in keys if not key.startswith("..2")} | {"ENOTCONN", "ECONNABORTED"}
 
 
 def test_unpublish_of_what_a_killed_one_had_mounted(
@@ -53,7 +113,7 @@ def test_unpublish_of_what_a_killed_one_had_mounted(
 def test_dead_mount_of_a_stranger_on_the_target(
     node: Node, start_node: NodeMaker, manifests: Manifests
 ) -> None:
-    """S11: of another driver's daemon, which is not known to be dead when we start."""
+    """S11: of another driver's daemon."""
     volume = node.publish(node.pod())
     other = start_node(*manifests.arguments, driver="other.secretfs.io", run="other").wait_ready()
     node.kill()

@@ -10,6 +10,7 @@
 #include "encoding/json.h"
 #include "encoding/yaml.h"
 #include "fetcher/decode.h"
+#include "fetcher/manifests/server_check.h"
 
 /* ---- lists */
 
@@ -34,6 +35,7 @@ void manifest_list_deinit(struct manifest_list *list)
     for (size_t i = 0; i < list->n; i++) {
         free(list->items[i].key);
         free(list->items[i].error);
+        free(list->items[i].warning);
         object_unref(list->items[i].object);
     }
     free(list->items);
@@ -195,22 +197,30 @@ static void error_at(const struct parser *p, const struct place *place, struct e
         error_prefix(e, 0, "%.255s: line %zu", p->file_name, place->line);
 }
 
-/* A manifest of which the key is known. @error: NULL if @object is good. @object: consumed. */
+/*
+ * A manifest of which the key is known.
+ * @object: consumed; NULL if it is not good
+ * @problem: why it is not good, or else a warning; NULL: none
+ */
 static int add_manifest(struct manifest_list *l, const struct object_key *key,
-                        struct object *object, const struct error *error)
+                        struct object *object, const struct error *problem)
 {
     _cleanup_(freep) struct object_key *key_copy = object_key_dup(key);
-    _cleanup_(freep) struct error *error_copy = error != NULL ? error_dup(error) : NULL;
+    _cleanup_(freep) struct error *copy = problem != NULL ? error_dup(problem) : NULL;
     struct manifest *m = NULL;
 
-    if (key_copy != NULL && (error == NULL || error_copy != NULL))
+    if (key_copy != NULL && (problem == NULL || copy != NULL))
         m = manifest_list_add(l);
     if (m == NULL) {
         object_unref(object);
         return -ENOMEM;
     }
-    *m = (struct manifest){.key = TAKE(key_copy), .object = object, .error = TAKE(error_copy)};
-    l->n_bad += error != NULL;
+    *m = (struct manifest){.key = TAKE(key_copy), .object = object};
+    if (object != NULL)
+        m->warning = TAKE(copy);
+    else
+        m->error = TAKE(copy);
+    l->n_bad += object == NULL;
     return 0;
 }
 
@@ -247,8 +257,12 @@ static int take_object(struct parser *p, const cJSON *json, const struct place *
         return add_unnamed(&p->list, &e);
     }
     r = decode_object(json, &expect, &object, &e);
-    if (r >= 0)
+    if (r >= 0 && server_check(json, object, &e) >= 0)
         return add_manifest(&p->list, &key, object, NULL);
+    if (r >= 0) {
+        error_at(p, place, &e);
+        return add_manifest(&p->list, &key, object, &e);
+    }
     if (r == -ENOMEM)
         return r;
     error_prefix(&e, r, "%s", object_key_text(&key, text));

@@ -13,6 +13,7 @@ struct manifest {
     struct object_key *key; /* owned */
     struct object *object;  /* a reference: the newest good content; NULL if there never was any */
     struct error *error;    /* owned: why object is not what the file says now; NULL if it is */
+    struct error *warning;  /* owned: why an API server would refuse object; NULL if it would not */
 };
 
 struct manifest_list {

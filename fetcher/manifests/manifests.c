@@ -39,6 +39,7 @@ struct followed {
     const struct object_key *key;
     struct object_key *owned_key; /* what key points to */
     struct object *object;        /* a reference: what the store has, if it follows the key */
+    struct error *warning;        /* owned: why an API server would refuse object, or NULL */
     enum store_presence presence;
     mono_us changed_at; /* object or presence */
     bool is_watched;
@@ -104,6 +105,7 @@ static void drop_followed(struct manifest_source *s, struct followed *f)
     tdelete(f, &s->by_key, followed_compare);
     list_remove(&f->link);
     object_unref(f->object);
+    free(f->warning);
     free(f->owned_key);
     free(f);
 }
@@ -130,15 +132,39 @@ static void report(struct manifest_source *s, const struct followed *f, const st
     store_report(s->store, f->key, error != NULL ? STORE_SOURCE_FAILING : STORE_SOURCE_LIVE, error);
 }
 
+/*
+ * Lower rooms do not log above debug, but the store has no place for what is wrong with an object
+ * that can be used.
+ */
+static void warn(const struct followed *f)
+{
+    char text[OBJECT_KEY_TEXT_SIZE];
+
+    if (f->is_watched && f->warning != NULL)
+        log_warn("an API server would refuse this object; it is used as it is", "object",
+                 object_key_text(f->key, text), "reason", f->warning->text);
+}
+
+/* A copy, as manifests go with their file. Without memory there is no warning. */
+static void set_warning(struct followed *f, const struct error *warning)
+{
+    free(f->warning);
+    f->warning = warning != NULL ? malloc(sizeof(*warning)) : NULL;
+    if (f->warning != NULL)
+        *f->warning = *warning;
+}
+
 /* The manifests have a good version of the object. */
 static void publish_object(struct manifest_source *s, struct followed *f, mono_us at)
 {
     struct manifest *m = f->manifest;
 
+    set_warning(f, m->warning);
     assert(m->object != NULL);
     if (f->object == NULL || !same_content(f->object, m->object)) {
         object_unref(f->object);
         f->object = object_ref(m->object);
+        warn(f);
     } else {
         /* the same, read again: one copy of it is enough */
         object_ref(f->object);
@@ -390,6 +416,7 @@ static int source_watch(void *userdata, const struct object_key *key, struct err
                                key->name);
     f->is_watched = true;
     if (f->presence == STORE_PRESENT) {
+        warn(f);
         store_put(s->store, object_ref(f->object), f->changed_at);
     } else if (is_known && f->error == NULL) {
         if (f->presence != STORE_ABSENT)

@@ -181,6 +181,22 @@ def test_unusable_object_is_named(area, directory, command, good, bad, reason):
     assert re.search(reason, last), last
 
 
+def test_object_that_an_api_server_refuses(directory: Path, start_mount):
+    """It is used, and one warning says why the API server would not take it."""
+    text = "type: kubernetes.io/basic-auth\n" + secret("1")
+    (directory / "app.yaml").write_text(text)
+    (directory / "other.yaml").write_text(text.replace("name: app", "name: other"))
+    volume = start_mount("--manifests", str(directory), "secret/app").wait_ready()
+    assert volume.content() == {"key": b"1"}
+    (directory / "other.yaml").write_text(secret("2").replace("name: app", "name: other"))
+    replace(directory / "app.yaml", text.replace('"1"', '"2"'))
+    volume.wait_content({"key": b"2"})
+    warnings = volume.log_lines(" WARN ")
+    assert len(warnings) == 2, warnings
+    for line in warnings:
+        assert "app.yaml: line 1: type kubernetes.io/basic-auth requires the key" in line
+
+
 def test_file_that_does_not_parse(directory: Path, volume: Volume):
     """The last good content stays until the file is good again."""
     replace(directory / "app.yaml", "kind: Secret\n\tmetadata: tabs\n")

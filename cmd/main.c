@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "cmd/doctor/command.h"
 #include "cmd/exec/command.h"
+#include "cmd/health.h"
 #include "cmd/mount/command.h"
 #include "cmd/mount/helper.h"
 #include "cmd/node.h"
@@ -31,6 +32,7 @@ static const struct command {
     {"node", command_node, "serve volumes to the pods of a node, and those that files define"},
     {"unmount", command_unmount, "unmount a secretfs mount"},
     {"status", command_status, "show the volumes of this host and their state"},
+    {"health", command_health, "check that the node daemon of this host responds"},
     {"doctor", command_doctor, "check a node and suggest fixes"},
     {"version", command_version, "print the version"},
     {"help", command_help, "show this help, or the help of a command"},

@@ -203,7 +203,7 @@ static int listen_at(const struct sockaddr_un *address, int *ret_fd)
 
     if (fd < 0)
         return negative_errno();
-    /* the device number belongs to this mount, so an existing socket is a dead process' */
+    /* the device number or the run directory is ours, so an existing socket is a dead process' */
     unlink(address->sun_path);
     if (bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ||
         chmod(address->sun_path, 0600) < 0 || listen(fd, CLIENTS_MAX) < 0)
@@ -212,22 +212,18 @@ static int listen_at(const struct sockaddr_un *address, int *ret_fd)
     return 0;
 }
 
-int status_socket_new(sd_event *event, dev_t device, status_write_fn *write, void *userdata,
-                      struct status_socket **ret_socket, struct error *e)
+static int serve_at(sd_event *event, const struct sockaddr_un *address, status_write_fn *write,
+                    void *userdata, struct status_socket **ret_socket, struct error *e)
 {
-    struct status_socket *c;
+    struct status_socket *c = calloc(1, sizeof(*c));
     int fd = -1, r;
 
-    r = create_directory(e);
-    if (r < 0)
-        return r;
-    c = calloc(1, sizeof(*c));
     if (c == NULL)
         return error_set_errno(e, -ENOMEM, "cannot create the status socket");
+    c->address = *address;
     c->write = write;
     c->userdata = userdata;
     list_init(&c->clients);
-    address_of(geteuid(), device, &c->address);
     r = listen_at(&c->address, &fd);
     if (r == 0) {
         r = sd_event_add_io(event, &c->listening, fd, EPOLLIN, on_connection, c);
@@ -243,6 +239,36 @@ int status_socket_new(sd_event *event, dev_t device, status_write_fn *write, voi
     }
     *ret_socket = c;
     return 0;
+}
+
+int status_socket_new(sd_event *event, dev_t device, status_write_fn *write, void *userdata,
+                      struct status_socket **ret_socket, struct error *e)
+{
+    struct sockaddr_un address;
+    int r = create_directory(e);
+
+    if (r < 0)
+        return r;
+    address_of(geteuid(), device, &address);
+    return serve_at(event, &address, write, userdata, ret_socket, e);
+}
+
+static int address_of_path(const char *path, struct sockaddr_un *ret_address, struct error *e)
+{
+    *ret_address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof(ret_address->sun_path))
+        return error_set(e, -ENAMETOOLONG, "the path %.200s is too long for a socket", path);
+    memcpy(ret_address->sun_path, path, strlen(path) + 1);
+    return 0;
+}
+
+int status_socket_new_at(sd_event *event, const char *path, status_write_fn *write, void *userdata,
+                         struct status_socket **ret_socket, struct error *e)
+{
+    struct sockaddr_un address;
+    int r = address_of_path(path, &address, e);
+
+    return r < 0 ? r : serve_at(event, &address, write, userdata, ret_socket, e);
 }
 
 void status_socket_close(struct status_socket *status)
@@ -367,6 +393,24 @@ int status_socket_connect(const char *path, bool is_debug, int *ret_fd, struct e
             "the process of the mount at %s is dead; run `secretfs unmount %s` and mount again",
             path, path);
     return r < 0 ? error_set(e, r, "the mount at %.200s: %s", path, cause.text) : 0;
+}
+
+int status_socket_connect_path(const char *path, unsigned timeout_ms, int *ret_fd, struct error *e)
+{
+    _cleanup_(fd_closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_un address;
+    int r = address_of_path(path, &address, e);
+
+    if (r < 0)
+        return r;
+    r = fd >= 0 ? set_timeout(fd, timeout_ms) : negative_errno();
+    if (r < 0)
+        return error_set_errno(e, r, "cannot prepare a socket");
+    if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
+        return errno == EAGAIN ? error_set(e, -ETIMEDOUT, "cannot connect to %s: timeout", path)
+                               : error_set_errno(e, negative_errno(), "cannot connect to %s", path);
+    *ret_fd = TAKE_FD(fd);
+    return 0;
 }
 
 int status_socket_receive(int fd, struct buf *document, struct error *e)

@@ -46,6 +46,12 @@ typedef int status_write_fn(void *userdata, bool is_debug, uint64_t *cursor, str
 int status_socket_new(sd_event *event, dev_t device, status_write_fn *write, void *userdata,
                       struct status_socket **ret_socket, struct error *e);
 /*
+ * The same at a path of the caller's, in a directory that only its owner can write to.
+ * Return: also -ENAMETOOLONG.
+ */
+int status_socket_new_at(sd_event *event, const char *path, status_write_fn *write, void *userdata,
+                         struct status_socket **ret_socket, struct error *e);
+/*
  * Accept no more clients, and remove the socket's name, before the mount goes: the next mount may
  * get the same device number. Connections last until status_socket_free().
  */
@@ -78,6 +84,13 @@ int status_socket_connect(const char *path, bool is_debug, int *ret_fd, struct e
  */
 int status_socket_connect_mount(const struct mount_entry *entry, bool is_debug, unsigned timeout_ms,
                                 int *ret_fd, struct error *e);
+
+/*
+ * Connect to a socket of status_socket_new_at().
+ * @timeout_ms: as above
+ * Return: 0, *ret_fd is the caller's; -ETIMEDOUT; -ENAMETOOLONG; -errno of connect(2); with @e.
+ */
+int status_socket_connect_path(const char *path, unsigned timeout_ms, int *ret_fd, struct error *e);
 
 /* Return: the ID of the process at the other end; 0 if unknown. */
 pid_t status_socket_process(int fd);

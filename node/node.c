@@ -6,7 +6,7 @@
  *                                                    +-> node_volume --+-> file_systems
  *   files -> static_volumes -> static_reconciler ----+                 +-> target (mounts)
  *
- *   status, pages (with scrape): read all of them, for the status socket and for HTTP
+ *   status, health, pages (with scrape): read all of them, for sockets and for HTTP
  *   volume_events, metrics: the observer of all volumes
  *
  * No part knows this file: each gets references to the parts that it uses, and reports a change of
@@ -60,6 +60,7 @@ struct node {
     struct csi_service *csi;
     struct static_reconciler *static_volumes;
     struct node_status *status; /* NULL until the file systems and the services exist */
+    struct node_health *health;
     struct node_pages *pages;
     bool has_warned; /* about memory that is not locked */
 };
@@ -270,16 +271,29 @@ static int start_status(struct node *node, struct error *e)
     return 0;
 }
 
+static int start_health(struct node *node, struct error *e)
+{
+    const struct node_health_context context = {
+        .event = node->daemon.event,
+        .options = node->options,
+        .watchdog = node->daemon.watchdog,
+        .file_systems = node->file_systems,
+        .volumes = node->volumes,
+        .identities = node->identities,
+        .csi = node->csi,
+    };
+    int r = node_health_new(&context, &node->health);
+
+    return r < 0 ? error_set_errno(e, r, "cannot start") : 0;
+}
+
 static int start_pages(struct node *node, struct error *e)
 {
     const struct node_pages_context context = {
         .event = node->daemon.event,
         .options = node->options,
         .metrics = node->metrics,
-        .file_systems = node->file_systems,
-        .volumes = node->volumes,
-        .identities = node->identities,
-        .csi = node->csi,
+        .health = node->health,
     };
 
     node->scrape = (struct node_scrape){
@@ -320,6 +334,8 @@ static int start_services(struct node *node, struct error *e)
     r = start_csi(node, e);
     if (r == 0)
         r = start_status(node, e);
+    if (r == 0)
+        r = start_health(node, e);
     if (r == 0)
         r = start_pages(node, e);
     if (r == 0)
@@ -374,6 +390,7 @@ static void node_stop(struct daemon *daemon)
     struct node *node = CONTAINER_OF(daemon, struct node, daemon);
 
     node_pages_free(node->pages);
+    node->health = node_health_free(node->health);
     node->status = node_status_free(node->status);
     node->csi = csi_service_free(node->csi);
     static_reconciler_free(node->static_volumes);

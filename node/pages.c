@@ -1,91 +1,37 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "node/pages.h"
 
-#include "monitor/health.h"
 #include "monitor/http_server.h"
 
 struct node_pages {
     struct node_pages_context context;
     struct http_server *server; /* NULL: it does not listen */
-    bool has_answer;            /* some source has answered once */
 };
-
-/* ---- health */
-
-/* Whether a source of the identity has answered a request. Return: whether to look further. */
-static bool find_answer(void *userdata, const struct identity *identity)
-{
-    bool *has_answer = userdata;
-    struct source_counts counts = {0};
-
-    if (identity->source == NULL)
-        return true;
-    if (identity->source->ops->count == NULL) {
-        *has_answer = true; /* manifests can always be read */
-        return false;
-    }
-    identity->source->ops->count(identity->source, &counts);
-    for (size_t i = 0; i < counts.requests->n_codes; i++)
-        *has_answer = *has_answer || counts.requests->codes[i].status / 100 == 2;
-    return !*has_answer;
-}
-
-static void check_mount(const struct node_pages *pages, struct health_check *check)
-{
-    *check = (struct health_check){.name = "mount"};
-    if (!node_file_systems_are_serving(pages->context.file_systems))
-        error_set(&check->problem, -EIO, "the connection of the file system was aborted");
-}
-
-static void check_registration(const struct node_pages *pages, struct health_check *check)
-{
-    const struct csi_service *csi = pages->context.csi;
-    const char *error = csi_service_registration_error(csi);
-
-    *check = (struct health_check){.name = "registered"};
-    if (csi_service_is_registered(csi) || pages->context.options->registration_path == NULL)
-        return;
-    error_set(&check->problem, -EAGAIN, "the kubelet %s%s",
-              error[0] != '\0' ? "refuses the plug-in: " : "has not asked for the plug-in yet",
-              error);
-}
-
-/* Without volumes there were no requests to a source. */
-static void check_source(struct node_pages *pages, struct health_check *check)
-{
-    *check = (struct health_check){.name = "source"};
-    if (!pages->has_answer)
-        identities_visit(pages->context.identities, find_answer, &pages->has_answer);
-    if (!pages->has_answer && node_volumes_count(pages->context.volumes) > 0)
-        error_set(&check->problem, -EAGAIN, "no API server has answered yet");
-}
 
 /* ---- pages */
 
+static int answer_checks(struct node_pages *pages, const char *page, bool is_readiness,
+                         bool is_verbose, struct http_server_answer *answer)
+{
+    struct health_check checks[NODE_HEALTH_CHECKS_MAX];
+    size_t n = node_health_check(pages->context.health, is_readiness, checks);
+
+    return health_answer(page, checks, n, is_verbose, answer);
+}
+
 static int answer_live(void *userdata, bool is_verbose, struct http_server_answer *answer)
 {
-    struct health_check check;
-
-    check_mount(userdata, &check);
-    return health_answer("livez", &check, 1, is_verbose, answer);
+    return answer_checks(userdata, "livez", false, is_verbose, answer);
 }
 
 static int answer_health(void *userdata, bool is_verbose, struct http_server_answer *answer)
 {
-    struct health_check check;
-
-    check_mount(userdata, &check);
-    return health_answer("healthz", &check, 1, is_verbose, answer);
+    return answer_checks(userdata, "healthz", false, is_verbose, answer);
 }
 
 static int answer_ready(void *userdata, bool is_verbose, struct http_server_answer *answer)
 {
-    struct health_check checks[3];
-
-    check_mount(userdata, &checks[0]);
-    check_registration(userdata, &checks[1]);
-    check_source(userdata, &checks[2]);
-    return health_answer("readyz", checks, ELEMENTS_OF(checks), is_verbose, answer);
+    return answer_checks(userdata, "readyz", true, is_verbose, answer);
 }
 
 static int answer_metrics(void *userdata, bool is_verbose, struct http_server_answer *answer)

@@ -5,7 +5,7 @@
  *
  * Thread: the event loop's.
  */
-#include "node/csi_service.h"
+#include "node/health.h"
 
 struct node_pages;
 
@@ -14,10 +14,7 @@ struct node_pages_context {
     sd_event *event;
     const struct node_options *options; /* metrics_address: where to listen */
     struct node_metrics *metrics;
-    const struct node_file_systems *file_systems;
-    const struct node_volumes *volumes;
-    const struct identities *identities;
-    const struct csi_service *csi;
+    struct node_health *health;
 };
 
 /*

@@ -8,6 +8,10 @@
  *
  * The first round is at once when the first publisher is added: before that there is no mount whose
  * readers could wait.
+ *
+ * A health check begins a round, too, also without a service manager, and reports how long the
+ * threads have not responded. Two rounds never overlap: the timer and a health check share the one
+ * under way.
  */
 #include "serve/watchdog.h"
 
@@ -19,6 +23,8 @@ struct watchdog {
     size_t n_awaited; /* answers to the probes of this round */
     sd_event_source *timer;
     span_us interval;
+    mono_us began_at; /* the round under way, or the last one */
+    mono_us ended_at; /* the last round; 0 before the first */
 };
 
 static void on_probed(void *userdata)
@@ -28,9 +34,23 @@ static void on_probed(void *userdata)
     assert(w->n_awaited > 0 && w->n_awaited <= w->n_publishers);
     if (--w->n_awaited > 0)
         return;
+    w->ended_at = clock_mono();
+    if (w->timer == NULL)
+        return;
     service_manager_alive();
     sd_event_source_set_time(w->timer, clock_mono() + w->interval);
     sd_event_source_set_enabled(w->timer, SD_EVENT_ONESHOT);
+}
+
+/* Begin a round, unless one is under way. */
+static void probe_all(struct watchdog *w)
+{
+    if (w->n_awaited > 0)
+        return;
+    w->began_at = clock_mono();
+    w->n_awaited = w->n_publishers;
+    for (size_t i = 0; i < w->n_publishers; i++)
+        publisher_probe(w->publishers[i], on_probed, w);
 }
 
 /* Without an answer the timer stays off, and the service manager restarts the process. */
@@ -38,11 +58,34 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct watchdog *w = userdata;
 
-    assert(w->n_publishers > 0 && w->n_awaited == 0);
-    w->n_awaited = w->n_publishers;
-    for (size_t i = 0; i < w->n_publishers; i++)
-        publisher_probe(w->publishers[i], on_probed, w);
+    assert(w->n_publishers > 0);
+    probe_all(w);
     return 0;
+}
+
+/* ---- health checks */
+
+int watchdog_state(bool is_awaiting, mono_us began_at, mono_us ended_at, mono_us now,
+                   struct error *e)
+{
+    if (is_awaiting && now - began_at >= WATCHDOG_HUNG_AFTER)
+        return error_set(e, -ETIMEDOUT,
+                         "the publisher or the FUSE workers have not responded for %llu s; if they "
+                         "do not recover, restart the daemon",
+                         (unsigned long long)((now - began_at) / SPAN_SEC(1)));
+    if (is_awaiting || ended_at == 0 || now - ended_at > WATCHDOG_VALID_FOR)
+        return WATCHDOG_PENDING;
+    return 0;
+}
+
+int watchdog_check(struct watchdog *watchdog, struct error *e)
+{
+    struct watchdog *w = watchdog;
+    int r = watchdog_state(w->n_awaited > 0, w->began_at, w->ended_at, clock_mono(), e);
+
+    if (r == WATCHDOG_PENDING)
+        probe_all(w);
+    return r;
 }
 
 int watchdog_new(sd_event *event, struct watchdog **ret_watchdog)

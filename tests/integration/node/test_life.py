@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import socket
 import subprocess
 import threading
 from pathlib import Path
@@ -14,6 +13,7 @@ from lib import program
 from lib.kubelet import OK
 from lib.mountinfo import mounts_at
 from lib.node_daemon import Node, NodeMaker, is_shown, read
+from lib.service_manager import Manager
 from lib.sources import Manifests
 from lib.volume import abort_connection, unmount
 from lib.waiting import until
@@ -157,27 +157,6 @@ def test_not_as_an_ordinary_user(area: Path) -> None:
     done = program.run([*command, "node", f"--run-dir={area}/run"], home=area)
     assert done.returncode == 1
     assert "as root" in done.stderr
-
-
-class Manager:
-    """A service manager's end of NOTIFY_SOCKET."""
-
-    def __init__(self, path: Path) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(str(path))
-        self._socket.setblocking(False)
-        self._heard: list[str] = []
-        self.env = {"NOTIFY_SOCKET": str(path)}
-
-    def lines(self) -> list[str]:
-        while True:
-            try:
-                self._heard += self._socket.recv(4096).decode().splitlines()
-            except BlockingIOError:
-                return self._heard
-
-    def wait(self, line: str, count: int = 1) -> None:
-        until(lambda: self.lines().count(line) >= count, line)
 
 
 def test_what_a_service_manager_hears(

@@ -32,6 +32,36 @@ static void test_answers(void **state)
                       "readyz check failed\n");
 }
 
+static void assert_parsed(const struct health_check *checks, bool is_readiness, int outcome,
+                          const char *text)
+{
+    cJSON *document = health_document(checks, 2, 3);
+    struct error e = ERROR_INIT;
+
+    assert_int_equal(health_parse(document, is_readiness, &e), outcome);
+    assert_string_equal(e.text, text);
+    cJSON_Delete(document);
+}
+
+static void test_documents(void **state)
+{
+    struct health_check checks[] = {{.name = "mount"}, {.name = "threads"}, {.name = "source"}};
+    struct error e = ERROR_INIT;
+    cJSON *other = cJSON_CreateObject();
+
+    assert_parsed(checks, false, HEALTH_PASSED, "");
+    error_set(&checks[2].problem, -EAGAIN, "no API server has answered yet");
+    assert_parsed(checks, false, HEALTH_PASSED, "");
+    assert_parsed(checks, true, HEALTH_FAILED, "source: no API server has answered yet");
+    checks[1].is_pending = true;
+    assert_parsed(checks, false, HEALTH_PENDING, "threads: no response yet");
+    assert_parsed(checks, true, HEALTH_FAILED, "source: no API server has answered yet");
+    error_set(&checks[0].problem, -EIO, "the connection was aborted");
+    assert_parsed(checks, false, HEALTH_FAILED, "mount: the connection was aborted");
+    assert_int_equal(health_parse(other, false, &e), -EINVAL);
+    cJSON_Delete(other);
+}
+
 static void test_no_room(void **state)
 {
     struct http_server_answer answer = {.body = BUF_INIT(10)};
@@ -45,6 +75,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_documents),
         cmocka_unit_test(test_no_room),
     };
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * For probes by exec: requests the node daemon's checks over a socket that only root can open, so no
- * other user can keep a probe from its answer. While the daemon probes its threads, the request is
- * repeated; a daemon that does not answer in time has failed.
+ * For probes by exec: requests the node daemon's checks over a socket that only root can open, so
+ * no other user can keep a probe from its answer. While the daemon probes its threads, the request
+ * is repeated; a daemon that does not answer in time has failed.
  */
 #include "cmd/health.h"
 
@@ -83,9 +83,10 @@ static int check(const struct health_options *o, struct error *e)
         passed_ms = (clock_mono() - began) / SPAN_MS(1);
     }
     if (r == HEALTH_PENDING)
-        return error_set(e, -ETIMEDOUT,
-                         "threads: the publisher or the FUSE workers have not responded for %llu ms",
-                         (unsigned long long)passed_ms);
+        return error_set(
+            e, -ETIMEDOUT,
+            "threads: the publisher or the FUSE workers have not responded for %llu ms",
+            (unsigned long long)passed_ms);
     return r == HEALTH_PASSED ? 0 : -EIO;
 }
 

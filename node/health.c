@@ -5,8 +5,8 @@
  * kubelet has registered the plug-in (`registered`), and a source has responded once (`source`).
  *
  * The check `threads` is pending until a probe is answered. The HTTP pages count that as passed,
- * since they respond at once; a thread that hangs fails the next request. `secretfs health` requests
- * again until the probe is answered.
+ * since they respond at once; a thread that hangs fails the next request. `secretfs health`
+ * requests again until the probe is answered.
  */
 #include "node/health.h"
 

@@ -15,6 +15,7 @@
 
 #include "base/buf.h"
 #include "base/log.h"
+#include "node/safe_path.h"
 #include "node/target.h"
 
 #define MODE 0755 /* the mount on it decides who may enter */
@@ -116,26 +117,31 @@ static int load(struct created_dirs *d)
 /* ---- creating */
 
 /* Return: 0, also if it exists; -errno. */
-static int create_one(struct created_dirs *d, const char *path)
+static int create_one(struct created_dirs *d, const char *path, struct error *e)
 {
+    _cleanup_(fd_closep) int parent_fd = -1;
+    const char *name;
     struct statx st;
     int r;
 
-    /* do not query a mount on it, which may be our own or dead */
-    if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC, STATX_TYPE, &st) == 0)
-        return S_ISDIR(st.stx_mode) ? 0 : -ENOTDIR;
+    parent_fd = safe_path_open_parent(path, &name, e);
+    if (parent_fd < 0)
+        return parent_fd;
+    /* do not query a mount on it, which may be our own or dead; the walk checks a link */
+    if (statx(parent_fd, name, AT_STATX_DONT_SYNC | AT_SYMLINK_NOFOLLOW, STATX_TYPE, &st) == 0)
+        return S_ISDIR(st.stx_mode) || S_ISLNK(st.stx_mode) ? 0 : -ENOTDIR;
     if (errno != ENOENT)
         return negative_errno();
     r = record(d, path);
     if (r < 0)
         return r;
     save(d);
-    if (mkdir(path, MODE) == 0)
+    if (mkdirat(parent_fd, name, MODE) == 0)
         return 0;
     r = negative_errno();
     forget(d, find(d, path));
     save(d);
-    return r == -EEXIST ? 0 : r;
+    return r == -EEXIST ? 0 : error_set_errno(e, r, "cannot create the directory %s", path);
 }
 
 int created_dirs_make(struct created_dirs *dirs, const char *path, struct error *e)
@@ -148,10 +154,12 @@ int created_dirs_make(struct created_dirs *dirs, const char *path, struct error 
         slash = strchr(slash + 1, '/');
         if (slash != NULL)
             *slash = '\0';
-        r = create_one(dirs, part);
+        r = create_one(dirs, part, e);
         if (r == 0 && slash != NULL)
             *slash = '/';
     }
+    if (r == -EPERM)
+        return r; /* with the directory that is unsafe */
     if (r == -E2BIG)
         return error_set(e, r, "cannot create the directory %s: %u others exist already", path,
                          CREATED_DIRS_MAX);
@@ -161,6 +169,17 @@ int created_dirs_make(struct created_dirs *dirs, const char *path, struct error 
 }
 
 /* ---- removing */
+
+/* Return: whether it is gone. */
+static bool remove_one(const char *path)
+{
+    const char *name;
+    _cleanup_(fd_closep) int parent_fd = safe_path_open_parent(path, &name, NULL);
+
+    if (parent_fd < 0)
+        return parent_fd == -ENOENT;
+    return unlinkat(parent_fd, name, AT_REMOVEDIR) == 0 || errno == ENOENT;
+}
 
 void created_dirs_remove(struct created_dirs *dirs, const char *path)
 {
@@ -172,7 +191,7 @@ void created_dirs_remove(struct created_dirs *dirs, const char *path)
         size_t i = find(dirs, part);
 
         /* a directory that is not empty stays recorded: it may contain other targets */
-        if (i == dirs->n || (rmdir(part) < 0 && errno != ENOENT))
+        if (i == dirs->n || !remove_one(part))
             break;
         forget(dirs, i);
         slash = strrchr(part, '/');
@@ -193,7 +212,7 @@ void created_dirs_prune(struct created_dirs *dirs, created_dirs_needed_fn *is_ne
             continue;
         /* of a volume whose file was removed while no daemon ran */
         target_detach_ours(&anywhere, dirs->dirs[i], NULL);
-        if (rmdir(dirs->dirs[i]) == 0 || errno == ENOENT)
+        if (remove_one(dirs->dirs[i]))
             forget(dirs, i);
     }
     save(dirs);

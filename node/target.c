@@ -7,6 +7,9 @@
  * by openat2(2) from the kubelet's root, without symbolic links and "..". All further operations
  * use the descriptor, not the path.
  *
+ * Static volumes are mounted anywhere, so their paths are checked while they are resolved
+ * (safe_path.c).
+ *
  * An O_PATH descriptor and statx(2) with AT_STATX_DONT_SYNC send no request to a file system: a
  * dead mount cannot block or fail here (S11), and our own mount cannot make the event loop wait for
  * our own threads.
@@ -26,6 +29,7 @@
 #include <sys/syscall.h>
 
 #include "base/mountinfo.h"
+#include "node/safe_path.h"
 
 #define TARGET_MODE   0750 /* the kubelet's mode for the parent directory */
 #define MOUNTS_ON_MAX 64   /* stacked on one target; each start of a daemon may add one */
@@ -37,7 +41,7 @@ struct location {
     int root_fd;
     char parent[PATH_MAX]; /* relative to the root */
     char name[NAME_MAX + 1];
-    uint64_t resolve;
+    const char *checked_path; /* without a root: the whole path, for safe_path.c; else NULL */
 };
 
 #define LOCATION_INIT                                                                              \
@@ -94,35 +98,41 @@ static int split(const struct target_area *area, const char *path, struct locati
 static int locate(const struct target_area *area, const char *path, struct location *l,
                   struct error *e)
 {
-    const char *root = area->root != NULL ? area->root : "/";
     int r = split(area, path, l, e);
 
     if (r < 0)
         return r;
-    l->resolve = RESOLVE_NO_MAGICLINKS;
-    if (area->root != NULL)
-        l->resolve |= RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS;
-    l->root_fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    return l->root_fd >= 0 ? 0 : error_set_errno(e, negative_errno(), "cannot open %s", root);
+    if (area->root == NULL) {
+        l->checked_path = path;
+        return 0;
+    }
+    l->root_fd = open(area->root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return l->root_fd >= 0 ? 0 : error_set_errno(e, negative_errno(), "cannot open %s", area->root);
 }
 
-static int open_below(int dir_fd, const char *path, uint64_t resolve)
+static int open_below(int dir_fd, const char *path)
 {
-    const struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC, .resolve = resolve};
+    const struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+                                 .resolve =
+                                     RESOLVE_NO_MAGICLINKS | RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
     long fd = syscall(SYS_openat2, dir_fd, path, &how, sizeof(how));
 
     return fd >= 0 ? (int)fd : negative_errno();
 }
 
-static int open_parent(const struct location *l)
+/* Return: a descriptor; -EPERM with @e; -errno. */
+static int open_parent(const struct location *l, struct error *e)
 {
-    return open_below(l->root_fd, l->parent, l->resolve);
+    const char *name;
+
+    return l->checked_path != NULL ? safe_path_open_parent(l->checked_path, &name, e)
+                                   : open_below(l->root_fd, l->parent);
 }
 
 /* The target, or the mount on it. Return: a descriptor; -ENOTDIR or -ELOOP for a link. */
 static int open_target(int parent_fd, const char *name)
 {
-    return open_below(parent_fd, name, RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH);
+    return open_below(parent_fd, name);
 }
 
 /* ---- mounts on a target */
@@ -244,7 +254,9 @@ int target_make(const struct target_area *area, const char *path, int *ret_fd, s
 
     if (r < 0)
         return r;
-    parent_fd = open_parent(&l);
+    parent_fd = open_parent(&l, e);
+    if (parent_fd == -EPERM && area->root == NULL)
+        return parent_fd;
     if (parent_fd == -ELOOP || parent_fd == -EXDEV)
         return error_set(e, -EINVAL, "the path of the target %s contains a symbolic link", path);
     if (parent_fd < 0)
@@ -268,7 +280,9 @@ static int find_parent(const struct target_area *area, const char *path, struct 
 
     if (r < 0)
         return r;
-    r = open_parent(l);
+    r = open_parent(l, e);
+    if (r == -EPERM && area->root == NULL)
+        return r;
     return r >= 0
                ? r
                : error_set_errno(e, r, "cannot open the parent directory of the target %s", path);

@@ -10,7 +10,8 @@
 
 /*
  * Where targets may be. Strings are borrowed. With a root, the text of a path must begin with it,
- * the path must be below it, and no symbolic link is followed from there.
+ * the path must be below it, and no symbolic link is followed from there. Without one, only root
+ * may be able to change what the path leads to.
  */
 struct target_area {
     const char *root; /* absolute; NULL: anywhere */
@@ -23,7 +24,8 @@ int target_check(const struct target_area *area, const char *path, struct error 
  * Create the directory if it is missing. A mount that a killed daemon left on it stays, so that
  * readers find it until the new mount replaces it.
  * Return: 0, *ret_fd (O_PATH) is the caller's: the directory, or the root of such a mount; -EINVAL
- * for an invalid path; -EBUSY when another file system is mounted there; -errno; with @e.
+ * for an invalid path; -EBUSY when another file system is mounted there; -EPERM for a path that
+ * others can change; -errno; with @e.
  */
 int target_make(const struct target_area *area, const char *path, int *ret_fd, struct error *e);
 

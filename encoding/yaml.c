@@ -295,7 +295,7 @@ static int frame_set_key(struct builder *b, struct frame *f, cJSON *key, const y
 {
     int r = 0;
 
-    assert(f->key == NULL && !f->is_merging);
+    assert(key != NULL && f->key == NULL && !f->is_merging);
     if (is_container(key) || cJSON_IsNull(key) || (cJSON_IsNumber(key) && key->valuestring == NULL))
         r = error_at(
             b, mark,

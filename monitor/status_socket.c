@@ -316,7 +316,7 @@ static int bind_debug_name(int fd)
 static int set_timeout(int fd, unsigned timeout_ms)
 {
     const struct timeval timeout = {.tv_sec = timeout_ms / 1000,
-                                    .tv_usec = (timeout_ms % 1000) * 1000};
+                                    .tv_usec = (suseconds_t)(timeout_ms % 1000) * 1000};
 
     if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) < 0 ||
         setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) < 0)

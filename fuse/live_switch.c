@@ -76,7 +76,7 @@ static bool has_bytes_of(const struct node *n, const struct payload_file *file)
 {
     const struct file_content *content = &n->file.content;
 
-    return content->len == file->len &&
+    return content->object != NULL && content->len == file->len &&
            (file->len == 0 || memcmp(content->bytes, file->bytes, file->len) == 0);
 }
 

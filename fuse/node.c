@@ -4,6 +4,8 @@
  * (lookups that it has not yet forgotten). Removing a generation unlinks its nodes; those that a
  * reader still has open, or mounted, or that the kernel merely caches, stay readable by id until
  * the kernel forgets them, and only then does their object's memory go (cache/object.c wipes it).
+ * Each unlinked file that is held is charged to its volume, and above a limit the oldest ones lose
+ * their content: node_limit_held(). So what readers hold costs no other volume its memory.
  *
  * A directory may be unlinked with all that is in it. It then is a tree of its own, which is freed
  * as a whole when the kernel holds no node of it any more.
@@ -132,7 +134,7 @@ struct node *node_next(const struct node *top, const struct node *n)
     return NULL;
 }
 
-/* ---- making, and the end */
+/* ---- making */
 
 struct node *node_new(struct node_table *t, enum node_kind kind, mode_t mode)
 {
@@ -148,6 +150,8 @@ struct node *node_new(struct node_table *t, enum node_kind kind, mode_t mode)
     if (kind == NODE_DIRECTORY) {
         list_init(&n->directory.children);
         n->directory.next_cookie = COOKIE_FIRST_CHILD;
+    } else if (kind == NODE_FILE) {
+        list_init(&n->file.held);
     }
     if (tsearch(n, &t->by_id, compare_ids) == NULL) {
         free(n);
@@ -158,6 +162,83 @@ struct node *node_new(struct node_table *t, enum node_kind kind, mode_t mode)
     return n;
 }
 
+/* ---- content that readers hold */
+
+/* The directory in the root that a node belongs to; the root, if the tree is one volume. */
+static struct node *volume_of(const struct node_table *t, struct node *n)
+{
+    while (n->parent != NULL && n->parent != t->root)
+        n = n->parent;
+    if (n == t->root || n->parent == NULL || n->kind != NODE_DIRECTORY ||
+        strncmp(n->name, "..", 2) == 0)
+        return t->root;
+    return n;
+}
+
+static size_t held_cost(const struct node *file)
+{
+    return file->file.content.len + NODE_HELD_COST;
+}
+
+/* @n: is about to be unlinked. A live file keeps its content; live_mounts.h limits their number. */
+static void hold(struct node_table *t, struct node *n)
+{
+    struct node *volume = volume_of(t, n);
+
+    if (n->kind != NODE_FILE || n->n_references == 0 || n->file.live != NULL)
+        return;
+    assert(n->file.held_for == 0);
+    n->file.held_for = volume->id;
+    list_append(&t->held, &n->file.held);
+    volume->directory.held_bytes += held_cost(n);
+    t->held_bytes += held_cost(n);
+}
+
+static void release_held(struct node_table *t, struct node *n)
+{
+    struct node *volume;
+
+    if (n->file.held_for == 0)
+        return;
+    volume = node_by_id(t, n->file.held_for); /* NULL: it was removed before its readers closed */
+    if (volume != NULL)
+        volume->directory.held_bytes -= held_cost(n);
+    t->held_bytes -= held_cost(n);
+    list_remove(&n->file.held);
+    n->file.held_for = 0;
+}
+
+/* Its length stays: a reader must not take it for an empty file. */
+static void drop_content(struct node_table *t, struct node *n)
+{
+    if (n->file.content.object == NULL)
+        return;
+    t->content_bytes -= n->file.content.len;
+    n->file.content.object = object_unref(n->file.content.object);
+    n->file.content.bytes = NULL;
+}
+
+void node_limit_held(struct node_table *t, struct node *directory)
+{
+    struct node *volume = volume_of(t, directory), *n, *tmp;
+
+    if (volume->directory.held_bytes <= NODE_HELD_VOLUME_BYTES_MAX &&
+        t->held_bytes <= NODE_HELD_BYTES_MAX)
+        return;
+    list_for_each_safe (n, tmp, &t->held, file.held) {
+        bool is_over = n->file.held_for == volume->id &&
+                       volume->directory.held_bytes > NODE_HELD_VOLUME_BYTES_MAX;
+
+        if (!is_over && t->held_bytes <= NODE_HELD_BYTES_MAX)
+            continue;
+        release_held(t, n);
+        drop_content(t, n);
+        t->n_dropped++;
+    }
+}
+
+/* ---- the end */
+
 static void node_free(struct node_table *t, struct node *n)
 {
     assert(!node_is_linked(n) && t->n_nodes > 0);
@@ -165,8 +246,8 @@ static void node_free(struct node_table *t, struct node *n)
     list_remove(&n->link);
     t->n_nodes--;
     if (n->kind == NODE_FILE) {
-        t->content_bytes -= n->file.content.len;
-        object_unref(n->file.content.object);
+        release_held(t, n);
+        drop_content(t, n);
         if (n->file.live != NULL)
             list_remove(&n->file.live->opens); /* at the end some may not have been released */
         free(n->file.live);
@@ -197,6 +278,8 @@ int node_link(struct node_table *t, struct node *parent, const char *name, struc
         n->parent = NULL;
         return -ENOMEM;
     }
+    if (n->kind == NODE_FILE)
+        release_held(t, n);
     n->cookie = parent->directory.next_cookie++;
     list_remove(&n->link);
     list_append(&parent->directory.children, &n->link);
@@ -241,6 +324,7 @@ static void node_detach(struct node_table *t, struct node *n)
     assert(n != t->root && parent->directory.n_children > 0);
     if (t->remembers_paths && n->n_references > 0)
         remember_path(t, n);
+    hold(t, n);
     list_remove(&n->link);
     parent->directory.n_children--;
     parent->directory.n_subdirectories -= n->kind == NODE_DIRECTORY;
@@ -339,8 +423,10 @@ static struct node *copy_one(struct node_table *t, struct node *parent, const ch
         return NULL;
     n->mode = original->mode;
     node_set_owner(n, original->uid, original->gid);
-    if (n->kind == NODE_FILE)
+    if (n->kind == NODE_FILE && original->file.content.object != NULL)
         node_set_content(t, n, &original->file.content);
+    else if (n->kind == NODE_FILE)
+        n->file.content.len = original->file.content.len; /* dropped: reads fail there as well */
     n->changed = original->changed;
     return n;
 }
@@ -376,6 +462,7 @@ int node_table_init(struct node_table *t, uint64_t root_id, mode_t root_mode)
 {
     *t = (struct node_table){.next_id = root_id};
     list_init(&t->unlinked);
+    list_init(&t->held);
     t->root = node_new(t, NODE_DIRECTORY, root_mode);
     if (t->root == NULL)
         return -ENOMEM;
@@ -495,14 +582,13 @@ int node_make_live(struct node *file)
 
 void node_set_content(struct node_table *t, struct node *file, const struct file_content *content)
 {
-    struct object *old = file->file.content.object;
-
     assert(file->kind == NODE_FILE && content->object != NULL);
-    t->content_bytes += content->len - file->file.content.len;
-    file->file.content = *content;
     object_ref(content->object);
+    release_held(t, file);
+    drop_content(t, file);
+    t->content_bytes += content->len;
+    file->file.content = *content;
     file->changed = clock_wall();
-    object_unref(old);
 }
 
 /* Whether the kernel holds a node of an unlinked directory. */

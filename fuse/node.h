@@ -48,15 +48,27 @@ struct node {
             uint64_t next_cookie;
             size_t n_children;
             size_t n_subdirectories;
+            size_t held_bytes; /* of a volume: what node_table.held charges to it */
         } directory;
         struct {
             struct file_content content;
             struct node_live *live;  /* NULL: immutable */
             unsigned n_cached_opens; /* open files that read the kernel's pages */
+            struct list held;        /* in node_table.held */
+            uint64_t held_for;       /* node id of the volume that it is charged to; 0: not held */
         } file;
         char *target;
     };
 };
+
+/*
+ * Content of removed generations that readers hold open or mapped, of one volume and of all of a
+ * tree: an update brings at most 1 MiB of one object (L3), so a reader may be some updates late.
+ * A file costs NODE_HELD_COST besides its bytes, so that many small ones are limited, too.
+ */
+#define NODE_HELD_VOLUME_BYTES_MAX (16u << 20)
+#define NODE_HELD_BYTES_MAX        (128u << 20)
+#define NODE_HELD_COST             512u
 
 /* All nodes of a tree. Embedded. */
 struct node_table {
@@ -69,6 +81,9 @@ struct node_table {
     bool remembers_paths; /* of unlinked nodes, for node_find_unlinked() */
     size_t n_nodes;
     size_t content_bytes; /* of all files */
+    struct list held;     /* unlinked immutable files with content, the oldest first */
+    size_t held_bytes;
+    uint64_t n_dropped; /* held files that lost their content to a limit */
 };
 
 /*
@@ -141,6 +156,12 @@ void node_set_content(struct node_table *t, struct node *file, const struct file
 /* -1: unchanged. */
 void node_set_owner(struct node *n, uid_t uid, gid_t gid);
 void node_forget(struct node_table *t, struct node *n, uint64_t n_references);
+
+/*
+ * Drop the content of the held files that were removed first until the volume of @directory, and
+ * the tree, are within the limits above. Such a file has no content any more: reads fail.
+ */
+void node_limit_held(struct node_table *t, struct node *directory);
 
 void node_stat(const struct node *n, struct stat *ret_stat);
 static inline bool node_is_linked(const struct node *n)

@@ -59,6 +59,8 @@ static int add_directory(const struct stage *stage, struct node_table *t, struct
         return -ENOMEM;
     if (stage->payload_name != NULL && streq(name, stage->payload_name))
         r = add_payload(stage, t, n);
+    if (r == 0 && stage->payload_name != NULL)
+        node_limit_held(t, parent);
     if (r < 0) {
         node_unlink_children(t, n);
         node_unlink(t, n);

@@ -186,6 +186,8 @@ int tree_read(struct tree *tree, uint64_t id, struct file_content *ret_content)
     r = node_find_file(&tree->nodes, id, &n);
     if (r < 0)
         return r;
+    if (n->file.content.object == NULL)
+        return -ESTALE; /* its readers held too much: node_limit_held() */
     *ret_content = n->file.content;
     object_ref(ret_content->object);
     return 0;
@@ -465,5 +467,7 @@ struct tree_usage tree_usage(struct tree *tree)
 {
     LOCK_GUARD(&tree->nodes.lock);
     return (struct tree_usage){.n_nodes = tree->nodes.n_nodes,
+                               .held_bytes = tree->nodes.held_bytes,
+                               .n_dropped = tree->nodes.n_dropped,
                                .content_bytes = tree->nodes.content_bytes};
 }

@@ -46,7 +46,7 @@ int tree_stat(struct tree *tree, uint64_t id, struct stat *ret_stat);
 /* Return: 0, *ret_target is the caller's to free(); -EINVAL unless it is a link; -ENOMEM. */
 int tree_readlink(struct tree *tree, uint64_t id, char **ret_target);
 
-/* Return: 0; -EISDIR, -EINVAL unless it is a file. */
+/* Return: 0; -EISDIR, -EINVAL unless it is a file; -ESTALE as well for content that was dropped. */
 int tree_read(struct tree *tree, uint64_t id, struct file_content *ret_content);
 /*
  * Called for each entry; @cookie is where to go on after it. Return: whether there was room for it;
@@ -139,6 +139,8 @@ struct node_table *tree_nodes(struct tree *tree);
 struct tree_usage {
     size_t n_nodes;
     size_t content_bytes; /* of files linked in the tree and of those the kernel still holds */
+    size_t held_bytes;    /* removed content that readers hold, see node.h */
+    uint64_t n_dropped;   /* held files whose content was dropped, since the start */
 };
 
 struct tree_usage tree_usage(struct tree *tree);

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "fuse/live_file.h"
+#include "fuse/node.h"
 #include "tests/unit/failmalloc.h"
 
 static const struct tree_options options = {.uid = 7, .gid = 8, .root_mode = 01777};
@@ -490,6 +491,131 @@ static void detaching_nothing_does_no_harm(void **state)
     tree_detach(*state, d);
     assert_content(*state, find(*state, d, "b"), "d/b");
     assert_int_equal(lookup(*state, TREE_ROOT_ID, "g"), generation);
+}
+
+/* ---- content of removed generations that readers hold */
+
+#define BIG_BYTES (1u << 20)
+
+/* A payload of one file "a" of 1 MiB. */
+static struct payload *make_big_payload(void)
+{
+    static char text[BIG_BYTES];
+    const struct object like = {
+        .key = {.kind = OBJECT_SECRET, .namespace = "default", .name = "dummy"}};
+    const struct object_input input = {.key = "k", .text = text, .len = sizeof(text) - 16};
+    const struct payload_attributes attributes = {.mode = 0640};
+    _cleanup_(payload_builder_freep) struct payload_builder *builder = NULL;
+    _cleanup_(object_unrefp) struct object *object = NULL;
+    struct payload *payload = NULL;
+
+    memset(text, 'b', sizeof(text));
+    assert_int_equal(object_new(&like, &input, 1, &object, NULL), 0);
+    assert_int_equal(payload_builder_new(&builder), 0);
+    assert_int_equal(
+        payload_builder_add(builder, "a", object, &object->entries[0], &attributes, NULL), 0);
+    assert_int_equal(payload_builder_finish(builder, &payload, NULL), 0);
+    return payload;
+}
+
+/* Make a generation of a volume and remove it while a reader has its file open. Return: its id. */
+static uint64_t publish_and_hold(struct tree *tree, uint64_t volume, const char *generation)
+{
+    _cleanup_(payload_unrefp) struct payload *payload = make_big_payload();
+    uint64_t g = make_filled(tree, volume, generation, payload, false);
+    uint64_t a = lookup(tree, g, "a");
+
+    assert_int_equal(tree_unlink(tree, g, "a"), 0);
+    assert_int_equal(tree_rmdir(tree, volume, generation), 0);
+    tree_forget(tree, g, 1);
+    return a;
+}
+
+static int read_one(struct tree *tree, uint64_t id)
+{
+    struct file_content content;
+    int r = tree_read(tree, id, &content);
+
+    if (r == 0)
+        object_unref(content.object);
+    return r;
+}
+
+/* Hold more than a volume may. @ret_ids: of the files, the oldest first */
+#define N_HELD 20
+
+static void hold_too_much(struct tree *tree, uint64_t volume, uint64_t ret_ids[static N_HELD])
+{
+    for (size_t i = 0; i < N_HELD; i++) {
+        char name[16];
+
+        snprintf(name, sizeof(name), "..g%zu", i);
+        ret_ids[i] = publish_and_hold(tree, volume, name);
+    }
+}
+
+/* The oldest ones go; the length stays, so that no reader takes a file for an empty one. */
+static void held_content_is_limited(struct tree *tree, uint64_t volume, uint64_t other)
+{
+    uint64_t ids[N_HELD], kept = publish_and_hold(tree, other, "..g");
+    struct stat stat;
+
+    hold_too_much(tree, volume, ids);
+    assert_true(tree_usage(tree).held_bytes <= NODE_HELD_VOLUME_BYTES_MAX + 2 * BIG_BYTES);
+    assert_true(tree_usage(tree).content_bytes <= NODE_HELD_VOLUME_BYTES_MAX + 2 * BIG_BYTES);
+    assert_int_equal(read_one(tree, ids[0]), -ESTALE);
+    assert_int_equal(tree_stat(tree, ids[0], &stat), 0);
+    assert_int_equal(stat.st_size, BIG_BYTES - 16);
+    assert_int_equal(read_one(tree, ids[N_HELD - 1]), 0);
+    assert_int_equal(read_one(tree, kept), 0);
+    assert_true(tree_usage(tree).n_dropped > 0);
+    for (size_t i = 0; i < N_HELD; i++)
+        tree_forget(tree, ids[i], 1);
+    tree_forget(tree, kept, 1);
+    assert_int_equal(tree_usage(tree).held_bytes, 0);
+    assert_int_equal(tree_usage(tree).content_bytes, 0);
+}
+
+static void held_content_of_a_volume_is_limited(void **state)
+{
+    uint64_t v = make_directory(*state, "v"), other = make_directory(*state, "w");
+
+    held_content_is_limited(*state, v, other);
+}
+
+static void held_content_of_the_root_is_limited(void **state)
+{
+    held_content_is_limited(*state, TREE_ROOT_ID, make_directory(*state, "w"));
+}
+
+/* A volume that is gone is not charged, and its readers keep what they hold. */
+static void held_content_outlives_its_volume(void **state)
+{
+    uint64_t v = make_directory(*state, "v"), a = publish_and_hold(*state, v, "..g");
+
+    assert_int_equal(tree_rmdir(*state, TREE_ROOT_ID, "v"), 0);
+    tree_forget(*state, v, 1);
+    assert_int_equal(read_one(*state, a), 0);
+    tree_forget(*state, a, 1);
+    assert_int_equal(tree_usage(*state).held_bytes, 0);
+}
+
+/* However many volumes there are. */
+static void held_content_of_all_volumes_is_limited(void **state)
+{
+    size_t n = NODE_HELD_BYTES_MAX / BIG_BYTES + 4;
+    uint64_t first = 0, last = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        char name[16];
+
+        snprintf(name, sizeof(name), "v%zu", i);
+        last = publish_and_hold(*state, make_directory(*state, name), "..g");
+        first = i == 0 ? last : first;
+    }
+    assert_true(tree_usage(*state).held_bytes <= NODE_HELD_BYTES_MAX + 2 * BIG_BYTES);
+    assert_int_equal(read_one(*state, first), -ESTALE);
+    assert_int_equal(read_one(*state, last), 0);
 }
 
 /* ---- depth, which a spec determines */
@@ -1189,6 +1315,10 @@ int main(void)
         TEST(detached_directory_is_held_by_each_of_its_nodes),
         TEST(what_is_not_held_goes_when_it_is_detached),
         TEST(detaching_nothing_does_no_harm),
+        TEST(held_content_of_a_volume_is_limited),
+        TEST(held_content_of_the_root_is_limited),
+        TEST(held_content_outlives_its_volume),
+        TEST(held_content_of_all_volumes_is_limited),
         TEST(deep_directories_are_freed),
         TEST(unlinked_directories_receive_no_names),
         TEST(circles_are_refused),

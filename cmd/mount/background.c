@@ -6,7 +6,8 @@
  *   5. exits with that status     6. serves
  *
  * A child that dies before step 4 closes the pipe: the parent then takes the child's own exit
- * status.
+ * status. A parent that is killed before step 5 closes it, too: the child ends without a mount,
+ * since the caller takes the command for failed.
  */
 #include "cmd/mount/background.h"
 
@@ -83,21 +84,24 @@ static void release_terminal(void)
     log_set_target(LOG_TARGET_SYSTEM);
 }
 
-static void report(struct background *background, int status)
+/* Return: 0; -errno of write(2). */
+static int report(struct background *background, int status)
 {
     unsigned char byte = (unsigned char)status;
+    int r = 0;
 
     if (background->report_fd < 0)
-        return;
+        return 0;
     if (write(background->report_fd, &byte, 1) < 0)
-        log_debug("the parent of the background process has ended");
+        r = negative_errno();
     background->report_fd = fd_close(background->report_fd);
+    return r;
 }
 
-void background_ready(struct background *background)
+int background_ready(struct background *background)
 {
     if (background->report_fd < 0)
-        return;
+        return 0;
     if (chdir("/") < 0)
         log_debug("cannot change to /");
     /*
@@ -106,10 +110,11 @@ void background_ready(struct background *background)
      */
     setsid();
     release_terminal();
-    report(background, EXIT_SUCCESS);
+    return report(background, EXIT_SUCCESS);
 }
 
 void background_failed(struct background *background, int status)
 {
-    report(background, status);
+    if (report(background, status) < 0)
+        log_debug("the parent of the background process has ended");
 }

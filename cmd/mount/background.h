@@ -23,8 +23,12 @@ struct background {
  */
 int background_enter(struct background *background, struct error *e);
 
-/* Let the parent exit with status 0, and detach from the terminal. */
-void background_ready(struct background *background);
+/*
+ * Detach from the terminal, and let the parent exit with status 0. Does nothing in the foreground.
+ * Return: 0; -EPIPE if the parent has ended without the report, so that its caller takes the mount
+ * for failed.
+ */
+int background_ready(struct background *background);
 
 /* Let the parent exit with @status. Does nothing in the foreground or after background_ready(). */
 void background_failed(struct background *background, int status);

@@ -33,6 +33,7 @@ struct mount {
     struct daemon daemon;
     const struct mount_options *options;
     struct background *background;
+    sd_event_source *parent_watch; /* NULL in the foreground, and once the mount is readable */
     struct timespec started_at;
 
     struct store *store;
@@ -98,6 +99,22 @@ static int write_status(void *userdata, bool is_debug, uint64_t *cursor, struct 
     return r < 0 ? -ENOMEM : 0;
 }
 
+static int parent_ended(struct error *e)
+{
+    return error_set(e, -ECANCELED, "the command was ended before the mount was readable");
+}
+
+/* The other end of the pipe is closed. */
+static int on_parent_ended(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+    struct mount *m = userdata;
+    struct error e;
+
+    parent_ended(&e);
+    daemon_fail(&m->daemon, &e);
+    return 0;
+}
+
 /* The first payload is published: attach the file system to the mount point. */
 static int on_ready(void *userdata, struct error *e)
 {
@@ -113,7 +130,10 @@ static int on_ready(void *userdata, struct error *e)
                           &status_error) < 0)
         log_warn("cannot serve the status of this mount", "reason", status_error.text);
     m->wait_timer = sd_event_source_disable_unref(m->wait_timer);
-    background_ready(m->background); /* what follows is for the log, not for the terminal */
+    m->parent_watch = sd_event_source_disable_unref(m->parent_watch);
+    /* what follows is for the log, not for the terminal */
+    if (background_ready(m->background) < 0)
+        return parent_ended(e);
     service_manager_status(PUBLISHED_TEXT(&m->published));
     service_manager_ready();
     log_info("mounted", "mountpoint", m->options->mountpoint);
@@ -223,6 +243,17 @@ static int start_waiting(struct mount *m, struct error *e)
     return r < 0 ? error_set_errno(e, r, "cannot set a timer") : 0;
 }
 
+static int watch_parent(struct mount *m, struct error *e)
+{
+    int r;
+
+    if (m->background->report_fd < 0)
+        return 0;
+    r = sd_event_add_io(m->daemon.event, &m->parent_watch, m->background->report_fd, 0,
+                        on_parent_ended, m);
+    return r < 0 ? error_set_errno(e, r, "cannot watch the process that waits for the mount") : 0;
+}
+
 static int mount_start(struct daemon *daemon, struct error *e)
 {
     struct mount *m = CONTAINER_OF(daemon, struct mount, daemon);
@@ -244,9 +275,9 @@ static int mount_start(struct daemon *daemon, struct error *e)
     if (r < 0)
         return r;
     r = start_waiting(m, e);
-    if (r < 0)
-        return r;
-    return start_publishing(m, e);
+    if (r == 0)
+        r = watch_parent(m, e);
+    return r < 0 ? r : start_publishing(m, e);
 }
 
 /* From the readers to the source, so that no callback reaches a freed object. */
@@ -256,6 +287,7 @@ static void mount_stop(struct daemon *daemon)
 
     status_socket_close(m->status);
     sd_event_source_disable_unref(m->wait_timer);
+    sd_event_source_disable_unref(m->parent_watch);
     published_deinit(&m->published);
     publisher_free(m->publisher);
     session_free(m->session);

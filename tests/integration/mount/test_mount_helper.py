@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Callable, Iterator
 
@@ -157,6 +158,29 @@ def test_an_interrupt_ends_all_of_it(helper: Helper, point: Path, area: Path):
     finally:
         waiting.kill()
         waiting.wait()
+    assert mounts_at(point) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_command_that_is_ended_leaves_no_mount(
+    number: int, point: Path, area: Path, manifests: Manifests
+):
+    """As by timeout(1): the process that would go to the background ends with the command."""
+    command = [program.binary(), "mount", *manifests.arguments, "--wait=forever", "secret/none", point]
+    waiting = subprocess.Popen(command, start_new_session=True)
+    try:
+        children = Path(f"/proc/{waiting.pid}/task/{waiting.pid}/children")
+        until(lambda: children.read_text().split(), "the process that goes to the background")
+        daemon = int(children.read_text().split()[0])
+        until(lambda: is_polling(daemon), "the daemon to wait")
+        waiting.send_signal(number)
+        waiting.wait(PATIENCE_SECONDS)
+        until(lambda: has_ended(daemon), "the end of the daemon")
+    finally:
+        waiting.kill()
+        waiting.wait()
+        with suppress(ProcessLookupError):
+            os.killpg(waiting.pid, signal.SIGTERM)
     assert mounts_at(point) == []
 
 

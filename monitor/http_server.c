@@ -4,7 +4,9 @@
  * descriptor and has a timer for its next deadline.
  *
  * Any host that can connect may send requests, so there are limits: connections, connections per
- * host, the size of a request's head, the time a connection may be idle. A request's body is read
+ * host, the size of a request's head, the time a connection may be idle. Beyond the limits of
+ * connections the newcomer is accepted and the oldest one dropped: clients without a request keep
+ * no other from its response. A request's body is read
  * and dropped. A response is written in one go when its request is complete, so it shows one
  * moment.
  */
@@ -18,11 +20,13 @@
 #include <microhttpd.h>
 
 #include "base/clock.h"
+#include "base/list.h"
 #include "base/log.h"
 
 #define ADDRESS_TEXT_SIZE (INET6_ADDRSTRLEN + sizeof("[]:65535"))
 #define TEXT_PLAIN        "text/plain; charset=utf-8"
 #define BACKLOG           32
+#define DROPPED_MAX       32 /* connections that were dropped, and that are not closed yet */
 
 struct http_server {
     const struct http_server_route *routes;
@@ -31,6 +35,14 @@ struct http_server {
     sd_event_source *io;
     sd_event_source *timer;
     char address[ADDRESS_TEXT_SIZE];
+    struct list connections; /* the one whose last request is the longest ago is first */
+};
+
+struct connection {
+    struct list link;
+    int fd;                       /* libmicrohttpd's */
+    struct sockaddr_storage host; /* without its port */
+    bool is_dropped;
 };
 
 /* ---- addresses */
@@ -221,6 +233,100 @@ static bool wants_verbose(struct MHD_Connection *connection)
                                          NULL, NULL) == MHD_YES;
 }
 
+/* ---- connections */
+
+static void get_host(struct MHD_Connection *connection, struct sockaddr_storage *ret_host)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const void *address = info != NULL ? info->client_addr : NULL;
+
+    memset(ret_host, 0, sizeof(*ret_host));
+    if (address == NULL)
+        return;
+    if (info->client_addr->sa_family == AF_INET6) {
+        struct sockaddr_in6 *v6 = (void *)ret_host;
+
+        v6->sin6_family = AF_INET6;
+        v6->sin6_addr = ((const struct sockaddr_in6 *)address)->sin6_addr;
+    } else {
+        struct sockaddr_in *v4 = (void *)ret_host;
+
+        v4->sin_family = AF_INET;
+        v4->sin_addr = ((const struct sockaddr_in *)address)->sin_addr;
+    }
+}
+
+/* libmicrohttpd notices it in its next pass, and closes the connection. */
+static void connection_drop(struct connection *c)
+{
+    c->is_dropped = true;
+    shutdown(c->fd, SHUT_RDWR);
+}
+
+/* @host: NULL for every host. Drop the oldest connection if there are more than @max. */
+static void drop_oldest(struct http_server *server, const struct sockaddr_storage *host, size_t max)
+{
+    struct connection *c, *oldest = NULL;
+    size_t n = 0;
+
+    list_for_each (c, &server->connections, link) {
+        if (c->is_dropped || (host != NULL && memcmp(&c->host, host, sizeof(*host)) != 0))
+            continue;
+        oldest = oldest != NULL ? oldest : c;
+        n++;
+    }
+    if (n > max)
+        connection_drop(oldest);
+}
+
+/* Without memory or descriptor the connection is not counted; libmicrohttpd's own limit holds. */
+static void connection_new(struct http_server *server, struct MHD_Connection *connection,
+                           void **socket_context)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    struct connection *c = calloc(1, sizeof(*c));
+
+    if (c == NULL || info == NULL) {
+        free(c);
+        return;
+    }
+    c->fd = info->connect_fd;
+    get_host(connection, &c->host);
+    list_append(&server->connections, &c->link);
+    *socket_context = c;
+    drop_oldest(server, &c->host, HTTP_SERVER_CONNECTIONS_PER_HOST);
+    drop_oldest(server, NULL, HTTP_SERVER_CONNECTIONS_MAX);
+}
+
+static void on_connection(void *userdata, struct MHD_Connection *connection, void **socket_context,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    struct connection *c = *socket_context;
+
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        connection_new(userdata, connection, socket_context);
+    } else if (c != NULL) {
+        list_remove(&c->link);
+        free(c);
+        *socket_context = NULL;
+    }
+}
+
+/* A request makes its connection the newest. */
+static void touch(struct http_server *server, struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    struct connection *c = info != NULL ? info->socket_context : NULL;
+
+    if (c == NULL)
+        return;
+    list_remove(&c->link);
+    list_append(&server->connections, &c->link);
+}
+
 /* libmicrohttpd calls this for the head of a request, each piece of its body, and its end. */
 static enum MHD_Result on_request(void *userdata, struct MHD_Connection *connection,
                                   const char *path, const char *method, const char *version,
@@ -239,6 +345,7 @@ static enum MHD_Result on_request(void *userdata, struct MHD_Connection *connect
         *upload_len = 0;
         return MHD_YES;
     } else {
+        touch(userdata, connection);
         answer_path(userdata, path, wants_verbose(connection), &answer);
     }
     result = send_answer(connection, &answer);
@@ -292,11 +399,11 @@ static int start_daemon(struct http_server *server, int fd)
 {
     server->daemon = MHD_start_daemon(
         MHD_USE_EPOLL, 0, NULL, NULL, on_request, server, MHD_OPTION_LISTEN_SOCKET, fd,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)HTTP_SERVER_CONNECTIONS_MAX,
-        MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)HTTP_SERVER_CONNECTIONS_PER_HOST,
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)HTTP_SERVER_IDLE_SEC,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_SERVER_CONNECTION_MEMORY,
-        MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)(HTTP_SERVER_CONNECTIONS_MAX + DROPPED_MAX),
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)HTTP_SERVER_IDLE_SEC, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)HTTP_SERVER_CONNECTION_MEMORY, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1,
+        MHD_OPTION_END);
     return server->daemon != NULL ? 0 : -ENOMEM;
 }
 
@@ -334,6 +441,7 @@ int http_server_new(sd_event *event, const char *address, const struct http_serv
         return r;
     if (server == NULL)
         return error_set_errno(e, -ENOMEM, "cannot start the HTTP server");
+    list_init(&server->connections);
     server->routes = routes;
     server->userdata = userdata;
     r = listen_with_ipv4_fallback(&where, len, &fd);

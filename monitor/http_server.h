@@ -14,7 +14,11 @@
 
 struct http_server;
 
-/* Scrapers, probes and a few people; one host cannot take all of them. */
+/*
+ * Scrapers, probes and a few people; one host cannot take all of them. Beyond a limit the
+ * connection whose last request is the longest ago is dropped, so that connections without a
+ * request, which every user of the host can open, keep none from its response.
+ */
 #define HTTP_SERVER_CONNECTIONS_MAX      64
 #define HTTP_SERVER_CONNECTIONS_PER_HOST 24
 #define HTTP_SERVER_IDLE_SEC             30    /* a scraper with a longer interval reconnects */

@@ -328,35 +328,85 @@ static void test_heads_have_a_limit(void **state)
     tear_down(&f);
 }
 
-/* One who opens connections and says nothing keeps others from as many as one host may have. */
+static void run_pending(struct fixture *f)
+{
+    while (sd_event_run(f->event, 0) > 0)
+        continue;
+}
+
+/* Whether the server has closed the connection. */
+static bool is_closed(int fd)
+{
+    char byte;
+    ssize_t n = recv(fd, &byte, 1, MSG_DONTWAIT);
+
+    return n == 0 || (n < 0 && errno == ECONNRESET);
+}
+
+/* Connections without a request: beyond the limit of a host its oldest one is dropped. */
 static void test_one_host_has_a_limit(void **state)
 {
+    int silent[HTTP_SERVER_CONNECTIONS_PER_HOST];
+    struct fixture f;
+
+    set_up(&f, "127.0.0.1:0");
+    for (size_t i = 0; i < ELEMENTS_OF(silent); i++) {
+        silent[i] = connect_to(&f);
+        run_pending(&f);
+    }
+    assert_status(ask(&f, "GET /small"), "200");
+    run_pending(&f);
+    assert_true(is_closed(silent[0]));
+    for (size_t i = 1; i < ELEMENTS_OF(silent); i++)
+        assert_false(is_closed(silent[i]));
+    for (size_t i = 0; i < ELEMENTS_OF(silent); i++)
+        close(silent[i]);
+    tear_down(&f);
+}
+
+/* Many more than the limits, opened before the server accepts any: each request is answered. */
+static void test_many_silent_connections(void **state)
+{
+    int silent[400];
+    struct fixture f;
+
+    set_up(&f, "127.0.0.1:0");
+    for (size_t i = 0; i < ELEMENTS_OF(silent); i++) {
+        silent[i] = connect_to(&f);
+        if (i % 16 == 15)
+            run_pending(&f);
+    }
+    for (unsigned i = 0; i < 3; i++)
+        assert_status(ask(&f, "GET /small"), "200");
+    for (size_t i = 0; i < ELEMENTS_OF(silent); i++)
+        close(silent[i]);
+    assert_status(ask(&f, "GET /small"), "200");
+    tear_down(&f);
+}
+
+/* A scraper keeps its connection while others open and drop theirs. */
+static void test_connection_in_use_stays(void **state)
+{
+    static const char request[] = "GET /small HTTP/1.1\r\nHost: test\r\n\r\n";
     int silent[HTTP_SERVER_CONNECTIONS_PER_HOST];
     struct fixture f;
     int fd;
 
     set_up(&f, "127.0.0.1:0");
-    for (size_t i = 0; i < ELEMENTS_OF(silent); i++) {
-        silent[i] = connect_to(&f);
-        assert_true(sd_event_run(f.event, 0) >= 0);
-    }
     fd = connect_to(&f);
-    send(fd, "GET /small HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n", 53, MSG_NOSIGNAL);
-    for (char byte;;) {
-        ssize_t n = recv(fd, &byte, 1, MSG_DONTWAIT);
-
-        if (n == 0 || (n < 0 && errno == ECONNRESET))
-            break;
-        assert_true(n < 0);
-        assert_true(sd_event_run(f.event, 1000) >= 0);
+    for (unsigned round = 1; round <= 3; round++) {
+        say(fd, request);
+        while (f.n_asked < round)
+            assert_true(sd_event_run(f.event, UINT64_MAX) >= 0);
+        for (size_t i = 0; i + 1 < ELEMENTS_OF(silent); i++) {
+            silent[i] = connect_to(&f);
+            run_pending(&f);
+        }
+        for (size_t i = 0; i + 1 < ELEMENTS_OF(silent); i++)
+            close(silent[i]);
+        run_pending(&f);
     }
     close(fd);
-    assert_int_equal(f.n_asked, 0);
-    for (size_t i = 0; i < ELEMENTS_OF(silent); i++)
-        close(silent[i]);
-    while (sd_event_run(f.event, 0) > 0)
-        continue;
-    assert_status(ask(&f, "GET /small"), "200");
     tear_down(&f);
 }
 
@@ -376,7 +426,7 @@ static int connect_from(const struct fixture *f, const char *from)
     return fd;
 }
 
-/* A client beyond the limit of connections waits until one of them closes. */
+/* Beyond the limit of all connections the oldest of all is dropped. */
 static void test_all_hosts_have_a_limit(void **state)
 {
     static const char *const hosts[] = {"127.0.0.1", "127.0.0.2", "127.0.0.3"};
@@ -387,18 +437,16 @@ static void test_all_hosts_have_a_limit(void **state)
     set_up(&f, "127.0.0.1:0");
     for (size_t i = 0; i < ELEMENTS_OF(silent); i++) {
         silent[i] = connect_from(&f, hosts[i % ELEMENTS_OF(hosts)]);
-        while (sd_event_run(f.event, 0) > 0)
-            continue;
+        run_pending(&f);
     }
     fd = connect_from(&f, "127.0.0.4");
     say(fd, "GET /small HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
-    while (sd_event_run(f.event, 0) > 0)
-        continue;
-    assert_int_equal(f.n_asked, 0);
-    close(silent[0]);
     hear_all(&f, fd);
     assert_status(f.reply, "200");
-    for (size_t i = 1; i < ELEMENTS_OF(silent); i++)
+    run_pending(&f);
+    assert_true(is_closed(silent[0]));
+    assert_false(is_closed(silent[1]));
+    for (size_t i = 0; i < ELEMENTS_OF(silent); i++)
         close(silent[i]);
     tear_down(&f);
 }
@@ -454,6 +502,8 @@ int main(void)
         cmocka_unit_test(test_one_connection_may_ask_again),
         cmocka_unit_test(test_heads_have_a_limit),
         cmocka_unit_test(test_one_host_has_a_limit),
+        cmocka_unit_test(test_many_silent_connections),
+        cmocka_unit_test(test_connection_in_use_stays),
         cmocka_unit_test(test_all_hosts_have_a_limit),
         cmocka_unit_test(test_every_address),
         cmocka_unit_test(test_without_memory),

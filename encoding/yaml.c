@@ -37,8 +37,8 @@
 #define MAX_ANCHORS 1000 /* a linear search finds them */
 
 /*
- * The bytes that may be scanned again because of \', which libyaml refuses. Each string that has
- * one costs a scan of the text up to it; a manifest of 100 KiB may have 300 of them.
+ * The bytes that may be scanned and moved because of \', which libyaml refuses. Each string that
+ * has one costs the length of the text; a manifest of 100 KiB may have 300 of them.
  */
 #define RESCAN_MAX_BYTES (32u << 20)
 
@@ -796,7 +796,7 @@ static int accept_quotes(const struct part *part, char **ret_text, size_t *ret_l
         return -ENOMEM;
     memcpy(copy, part->text, len);
     while (scanned <= RESCAN_MAX_BYTES && (at = find_refused_quote(copy, len)) != SIZE_MAX) {
-        scanned += at;
+        scanned += len;
         len = remove_refused(copy, len, at);
     }
     *ret_text = TAKE(copy);

@@ -957,7 +957,7 @@ static bool is_separator(const char *line, const char *end)
 /* Blank, a comment, or a directive such as %YAML, which belongs to the document that follows. */
 static bool is_preamble(const char *line, const char *end)
 {
-    if (*line == '%')
+    if (line < end && *line == '%')
         return true;
     while (line < end && strchr(" \t\r\n", *line) != NULL)
         line++;
@@ -979,6 +979,30 @@ static const char *part_end(const char *text, const char *end)
         line = next;
     }
     return end;
+}
+
+/*
+ * A byte order mark behind a "---" line, as in files that were put together: libyaml would count it
+ * as a column. What stands above it has no content.
+ */
+static void skip_mark(struct part *part)
+{
+    const char *end = part->text + part->len;
+
+    for (const char *line = part->text; line < end;) {
+        const char *newline = memchr(line, '\n', (size_t)(end - line));
+        const char *next = newline != NULL ? newline + 1 : end;
+
+        if (end - line >= 3 && memcmp(line, "\xef\xbb\xbf", 3) == 0) {
+            part->lines_before += count_lines(part->text, (size_t)(line - part->text));
+            part->text = line + 3;
+            part->len = (size_t)(end - part->text);
+            return;
+        }
+        if (!is_preamble(line, next) && !(is_separator(line, end) && is_preamble(line + 3, next)))
+            return;
+        line = next;
+    }
 }
 
 static int parse_part(const struct part *part, yaml_document_fn *found, void *userdata)
@@ -1031,13 +1055,15 @@ static int parse_documents(const char *text, size_t len, enum yaml_mode mode,
         text += 3; /* a byte order mark, as some editors write it */
     while (text < end) {
         struct part part = {.text = text, .lines_before = lines_before, .mode = mode};
+        const char *next = part_end(text, end);
 
-        part.len = (size_t)(part_end(text, end) - text);
+        part.len = (size_t)(next - text);
+        skip_mark(&part);
         r = parse_part(&part, found, userdata);
         if (r != 0)
             return r;
-        lines_before += count_lines(part.text, part.len);
-        text += part.len;
+        lines_before += count_lines(text, (size_t)(next - text));
+        text = next;
     }
     return 0;
 }

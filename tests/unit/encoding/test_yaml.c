@@ -248,8 +248,10 @@ static void test_byte_order_marks(void **state)
 {
     expect_stream("\xef\xbb\xbf"
                   "a: 1\n---\n\xef\xbb\xbf"
-                  "b: x\xef\xbb\xbfy\n",
-                  "1:{\"a\":1}\n3:{\"b\":\"x\xef\xbb\xbfy\"}\n");
+                  "b: x\xef\xbb\xbfy\nc: 1\n",
+                  "1:{\"a\":1}\n3:{\"b\":\"x\xef\xbb\xbfy\",\"c\":1}\n");
+    expect_stream("# x\n--- # y\n\xef\xbb\xbf{\"a\":1}\n---\n\xef\xbb\xbf\n---\nb: 1\n",
+                  "3:{\"a\":1}\n7:{\"b\":1}\n");
 }
 
 /* Values of objects may have NULs; other documents, as specs, may not. */

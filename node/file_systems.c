@@ -107,3 +107,17 @@ void node_file_systems_count_requests(const struct node_file_systems *all,
     if (all->live != NULL)
         session_count_requests(all->live->session, counts);
 }
+
+struct tree_usage node_file_systems_usage(const struct node_file_systems *all)
+{
+    struct tree_usage usage = tree_usage(all->standard->tree), live;
+
+    if (all->live == NULL)
+        return usage;
+    live = tree_usage(all->live->tree);
+    usage.n_nodes += live.n_nodes;
+    usage.content_bytes += live.content_bytes;
+    usage.held_bytes += live.held_bytes;
+    usage.n_dropped += live.n_dropped;
+    return usage;
+}

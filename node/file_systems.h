@@ -61,3 +61,5 @@ bool node_file_systems_are_serving(const struct node_file_systems *all);
 /* Add the FUSE requests so far. */
 void node_file_systems_count_requests(const struct node_file_systems *all,
                                       struct request_counts *counts);
+/* The sums of all file systems. */
+struct tree_usage node_file_systems_usage(const struct node_file_systems *all);

@@ -40,6 +40,8 @@ enum {
     WAITING,
     REQUESTS,
     FUSE_REQUESTS,
+    HELD_BYTES,
+    HELD_DROPPED,
     SECRET_BYTES,
     UNLOCKED_BYTES,
     CERTIFICATES,
@@ -104,6 +106,12 @@ static const struct metric_definition definitions[N_METRICS] = {
                        .help = "Requests of the kernel by operation; warm reads need none.",
                        .kind = METRIC_COUNTER,
                        .labels = {"op"}},
+    [HELD_BYTES] = {.name = "secretfs_held_bytes",
+                    .help = "Content of removed generations that readers keep open or mapped.",
+                    .kind = METRIC_GAUGE},
+    [HELD_DROPPED] = {.name = "secretfs_held_files_dropped_total",
+                      .help = "Files of removed generations that lost their content to a limit.",
+                      .kind = METRIC_COUNTER},
     [SECRET_BYTES] = {.name = "secretfs_secret_bytes",
                       .help = "Memory that holds objects, in whole pages.",
                       .kind = METRIC_GAUGE},
@@ -360,6 +368,12 @@ void node_metrics_collect_mounted_parts(struct node_metrics *metrics, size_t n_l
 {
     metric_set(metrics->metrics[LONE_MOUNTS], (double)n_live, LABELS("true"));
     metric_set(metrics->metrics[LONE_MOUNTS], (double)n_stale, LABELS("false"));
+}
+
+void node_metrics_collect_held(struct node_metrics *metrics, size_t n_bytes, uint64_t n_dropped)
+{
+    metric_set(metrics->metrics[HELD_BYTES], (double)n_bytes, NULL);
+    metric_set(metrics->metrics[HELD_DROPPED], (double)n_dropped, NULL);
 }
 
 void node_metrics_collect_registration(struct node_metrics *metrics, bool is_registered)

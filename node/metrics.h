@@ -49,4 +49,6 @@ void node_metrics_collect_requests(struct node_metrics *metrics,
 /* Mounted parts of all volumes: those that follow updates, and those that do not. */
 void node_metrics_collect_mounted_parts(struct node_metrics *metrics, size_t n_live,
                                         size_t n_stale);
+/* Content of removed generations that readers hold: its bytes, and the files that lost theirs. */
+void node_metrics_collect_held(struct node_metrics *metrics, size_t n_bytes, uint64_t n_dropped);
 void node_metrics_collect_registration(struct node_metrics *metrics, bool is_registered);

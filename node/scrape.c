@@ -34,11 +34,14 @@ void node_scrape_collect(void *userdata, struct node_metrics *metrics)
     const struct node_scrape *node = userdata;
     struct scrape scrape = {.metrics = metrics};
     struct request_counts counts = {0};
+    struct tree_usage usage;
 
     node_volumes_visit(node->volumes, collect_volume, &scrape);
     identities_visit(node->identities, collect_identity, &scrape);
     node_file_systems_count_requests(node->file_systems, &counts);
     node_metrics_collect_requests(metrics, &counts);
     node_metrics_collect_mounted_parts(metrics, scrape.n_live, scrape.n_stale);
+    usage = node_file_systems_usage(node->file_systems);
+    node_metrics_collect_held(metrics, usage.held_bytes, usage.n_dropped);
     node_metrics_collect_registration(metrics, csi_service_is_registered(node->csi));
 }

@@ -46,6 +46,7 @@ static void collect(void *userdata, struct node_metrics *metrics)
     for (int i = 0; i < f->n_sources; i++)
         node_metrics_collect_source(metrics, &f->source);
     node_metrics_collect_mounted_parts(metrics, 4, 1);
+    node_metrics_collect_held(metrics, 4096, 3);
     node_metrics_collect_registration(metrics, f->is_registered);
 }
 
@@ -161,6 +162,8 @@ static void test_states_are_collected(void **state)
     assert_line(&f, "\nsecretfs_lone_mounts{live=\"true\"} 4\n");
     assert_line(&f, "\nsecretfs_lone_mounts{live=\"false\"} 1\n");
     assert_line(&f, "\nsecretfs_registered 0\n");
+    assert_line(&f, "\nsecretfs_held_bytes 4096\n");
+    assert_line(&f, "\nsecretfs_held_files_dropped_total 3\n");
     f.is_registered = true;
     assert_line(&f, "\nsecretfs_registered 1\n");
     assert_line(&f, "\nsecretfs_build_info{version=\"");

@@ -54,6 +54,19 @@ def started(host: Machine) -> Machine:
     return host
 
 
+def test_workers_hold_no_capability(started: Machine):
+    """The unit permits capset(2), with which threads drop what they do not need."""
+    script = f"grep -H . /proc/{main_pid(started)}/task/*/comm | grep -E 'fuse-worker|notifier'"
+    workers = [line.rsplit("/", 1)[0] for line in started.shell(script).splitlines()]
+    assert len(workers) >= 3
+    for task in workers:
+        status = started.output("cat", f"{task}/status")
+        assert re.search(r"^CapPrm:\s0+$", status, re.MULTILINE), status
+        assert re.search(r"^NoNewPrivs:\s1$", status, re.MULTILINE), status
+    log = started.output("journalctl", "-u", SERVICE, "-o", "cat")
+    assert "keeps more rights" not in log
+
+
 def test_it_starts_reloads_and_stops(started: Machine):
     assert started.property(SERVICE, "Type") == "notify"
     assert re.search(r"\bvolumes?\b", started.property(SERVICE, "StatusText"))

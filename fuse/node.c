@@ -427,6 +427,13 @@ static struct node *copy_one(struct node_table *t, struct node *parent, const ch
         node_set_content(t, n, &original->file.content);
     else if (n->kind == NODE_FILE)
         n->file.content.len = original->file.content.len; /* dropped: reads fail there as well */
+    if (n->kind == NODE_LINK) {
+        n->target = strdup(original->target);
+        if (n->target == NULL) {
+            node_unlink(t, n);
+            return NULL;
+        }
+    }
     n->changed = original->changed;
     return n;
 }

@@ -934,6 +934,20 @@ static void assert_same_attributes(struct tree *tree, uint64_t a, uint64_t b)
     assert_memory_equal(&x.st_mtim, &y.st_mtim, sizeof(x.st_mtim));
 }
 
+static void a_link_in_a_directory_is_copied(void **state)
+{
+    const struct staged_node staged = {.copy_of = make_directory(*state, "d")};
+    struct stat copy, link;
+    char *target = NULL;
+
+    assert_int_equal(tree_symlink(*state, staged.copy_of, "l", "a/target", &link), 0);
+    assert_int_equal(make_directory_node(*state, TREE_ROOT_ID, "copy", staged, &copy), 0);
+    assert_same_attributes(*state, find(*state, copy.st_ino, "l"), link.st_ino);
+    assert_int_equal(tree_readlink(*state, find(*state, copy.st_ino, "l"), &target), 0);
+    assert_string_equal(target, "a/target");
+    free(target);
+}
+
 static void a_directory_is_copied_with_all_below_it(void **state)
 {
     static const char *const paths[] = {"a", "d/b", "d/e/c", "d/e/f/g", "d/h/i", "d/j", "z"};
@@ -1332,6 +1346,7 @@ int main(void)
         TEST_OPEN(a_staged_file_is_live),
         TEST_OPEN(a_file_is_copied),
         TEST_OPEN(a_directory_is_copied_with_all_below_it),
+        TEST_OPEN(a_link_in_a_directory_is_copied),
         TEST_OPEN(only_what_is_there_is_copied),
         TEST_OPEN(an_unlinked_file_gets_a_name_again),
         TEST_OPEN(a_directory_gets_no_name_again),

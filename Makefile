@@ -36,7 +36,7 @@ PACKAGES_test  := libcmocka-dev ca-certificates curl strace python3 python3-pyte
                   nghttp2-proxy iproute2 procps kubernetes-client python3-h2 python3-grpcio \
                   python3-prometheus-client
 PACKAGES_lint  := clang clang-format clang-tidy cppcheck mandoc python3
-PACKAGES_fuzz  := clang
+PACKAGES_fuzz  := clang python3
 PACKAGES_demo  := python3 openssl kubernetes-client
 PACKAGES_deb   := dpkg-dev binutils
 PACKAGES_systemd := $(PACKAGES_test) $(PACKAGES_deb) debootstrap systemd-container
@@ -245,15 +245,15 @@ bench: needs-test ## measure, and write the numbers to build/bench.json
 	$(PYTHON) bench/bench.py --secretfs $(CURDIR)/$(O)/secretfs --json build/bench.json
 
 FUZZ_SECONDS ?= 30
-.PHONY: fuzz
-fuzz: needs-fuzz ## run each fuzz target for FUZZ_SECONDS (30)
+FUZZ_JOBS    ?= $(shell nproc)
+.PHONY: fuzz fuzz-corpus
+fuzz: needs-fuzz ## run each fuzz target for FUZZ_SECONDS (30), and print executions and coverage
 	$(MAKE) $(PARALLEL) fuzz-targets BUILD=fuzz
-	@set -e; for t in $(notdir $(FUZZ_TARGETS)); do \
-	    mkdir -p build/fuzz/corpus/$$t; \
-	    echo "== $$t"; \
-	    build/fuzz/fuzz/$$t -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 \
-	        build/fuzz/corpus/$$t tests/fuzz/corpus/$${t#fuzz_} 2>&1 | tail -12; \
-	done
+	@$(PYTHON) tools/fuzz.py --seconds $(FUZZ_SECONDS) --jobs $(FUZZ_JOBS) $(FUZZ_TARGETS:$(O)/%=build/fuzz/%)
+
+fuzz-corpus: needs-fuzz ## run each fuzz target over its seeds, once
+	$(MAKE) $(PARALLEL) fuzz-targets BUILD=fuzz
+	@$(PYTHON) tools/fuzz.py --seconds 0 --jobs $(FUZZ_JOBS) $(FUZZ_TARGETS:$(O)/%=build/fuzz/%)
 
 .PHONY: fuzz-targets
 fuzz-targets: $(FUZZ_TARGETS)

@@ -89,8 +89,8 @@ static size_t replace_nuls(const char *text, size_t len, char *ret_copy)
 
     for (size_t i = 0; i < len; i++) {
         if (in_string && text[i] == '\\' && len - i >= 6 && memcmp(text + i, "\\u0000", 6) == 0) {
-            memcpy(ret_copy + n, JSON_NUL, 2);
-            n += 2;
+            ret_copy[n++] = JSON_NUL[0];
+            ret_copy[n++] = JSON_NUL[1];
             i += 5;
             continue;
         }
@@ -186,6 +186,7 @@ int json_parse_with_nul(const char *text, size_t len, cJSON **ret_json, struct e
         return error_set(e, -EINVAL, "invalid JSON: it is not UTF-8");
     if (n_nul == 0)
         return parse_whole(text, len, ret_json, e);
+    assert(len > 0);
     copy = malloc(len);
     if (copy == NULL)
         return error_set_errno(e, -ENOMEM, "cannot parse the JSON");

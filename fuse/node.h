@@ -42,6 +42,7 @@ struct node {
     char *name;
     struct list link;
     uint64_t cookie;
+    bool is_unlisted; /* see TREE_UNLISTED_LINK */
     union {
         struct {
             struct list children;

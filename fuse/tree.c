@@ -211,7 +211,7 @@ int tree_readdir(struct tree *tree, uint64_t id, uint64_t cookie, bool count_ref
     if (cookie < COOKIE_DOT_DOT && !visit(userdata, "..", &stat, COOKIE_DOT_DOT))
         return 0;
     list_for_each (child, &directory->directory.children, link) {
-        if (child->cookie <= cookie)
+        if (child->cookie <= cookie || child->is_unlisted)
             continue;
         node_stat(child, &stat);
         if (!visit(userdata, child->name, &stat, child->cookie))
@@ -330,6 +330,7 @@ int tree_symlink(struct tree *tree, uint64_t parent, const char *name, const cha
         return -ENOMEM;
     }
     n->target = copy;
+    n->is_unlisted = streq(name, TREE_UNLISTED_LINK);
     reply_with(n, ret_stat);
     return 0;
 }
@@ -407,6 +408,16 @@ int tree_unlink(struct tree *tree, uint64_t parent, const char *name)
     return 0;
 }
 
+static bool has_listed_child(const struct node *directory)
+{
+    const struct node *child;
+
+    list_for_each (child, &directory->directory.children, link)
+        if (!child->is_unlisted)
+            return true;
+    return false;
+}
+
 int tree_rmdir(struct tree *tree, uint64_t parent, const char *name)
 {
     struct node *n;
@@ -418,8 +429,9 @@ int tree_rmdir(struct tree *tree, uint64_t parent, const char *name)
         return r;
     if (n->kind != NODE_DIRECTORY)
         return -ENOTDIR;
-    if (!list_is_empty(&n->directory.children))
+    if (has_listed_child(n))
         return -ENOTEMPTY;
+    node_unlink_children(&tree->nodes, n);
     node_unlink(&tree->nodes, n);
     return 0;
 }

@@ -18,6 +18,9 @@ struct tree;
 
 #define TREE_ROOT_ID 1u /* FUSE_ROOT_ID */
 
+/* Name of a link that listings leave out and that does not keep its directory; see writer.c. */
+#define TREE_UNLISTED_LINK "..replaced"
+
 struct tree_options {
     uid_t uid; /* of the root, and of what is made in it, unless that has an owner of its own */
     gid_t gid;

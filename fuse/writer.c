@@ -8,6 +8,7 @@
  *     last, before anything is published (C4, F10, F15)
  *  2. symlink TS -> ..data_tmp
  *  3. rename ..data_tmp -> ..data         from here on the new content is what readers see
+ *     just before it, symlink OLD/..replaced, which is unlinked just after it
  *  4. symlink key -> ..data/key  for each first path component that has no link yet
  *  5. unlink key                 for each link whose first component is gone
  *  6. remove the old TS, files first
@@ -25,7 +26,19 @@
  *
  * Step 6 is writer_clean(), later: a reader that has just followed ..data to the old directory
  * still finds its file. With the kubelet, which removes it at once, a program that opens a file in
- * a loop fails in about one of fifty updates. The events are the same, in the same order.
+ * a loop fails in about one of fifty updates. But for ..replaced the events are the same, in the
+ * same order.
+ *
+ * ..replaced is for systemd's PathChanged=VOLUME/..data. systemd watches the link and the directory
+ * that it leads to, starts the unit only after an event of the directory, and after any event moves
+ * both watches to what the path leads to then. With the kubelet it reads the rename and the removal
+ * of files in the old directory together. Here the removal comes later, so
+ *  1. the rename notifies the watch of the link,
+ *  2. systemd moves its watches to the new directory,
+ *  3. the watch that the old directory's events were for is gone.
+ * An event of the old directory before the rename is queued in any case before systemd moves its
+ * watches. Watches on files, links and the volume's directory do not see it, and no listing has the
+ * link. An event after the rename came too late for 6 of 24 updates.
  */
 #include "fuse/writer.h"
 
@@ -38,6 +51,7 @@
 
 #define DATA_LINK     "..data"
 #define DATA_TMP_LINK "..data_tmp"
+#define NOTICE_LINK   TREE_UNLISTED_LINK /* no key begins with two dots */
 
 #define NAME_TRIES_MAX 10000 /* A6 */
 
@@ -170,8 +184,21 @@ static int directory_read(struct volume_directory *d, const struct payload *payl
     return r;
 }
 
-/* Steps 2 and 3. */
-static int switch_to(const struct volume_directory *d, const char *generation,
+/* @path: of the notice in the generation that is replaced; NULL for none. See the top. */
+static int rename_with_notice(int dir_fd, const char *path)
+{
+    int r;
+
+    if (path != NULL)
+        (void)symlinkat(".", dir_fd, path); /* without it the update is good nevertheless */
+    r = renameat(dir_fd, DATA_TMP_LINK, dir_fd, DATA_LINK) < 0 ? negative_errno() : 0;
+    if (path != NULL)
+        (void)unlinkat(dir_fd, path, 0); /* else it goes with the generation */
+    return r;
+}
+
+/* Steps 2 and 3. @notice: see rename_with_notice() */
+static int switch_to(const struct volume_directory *d, const char *generation, const char *notice,
                      struct live_switch *live_switch)
 {
     const struct names *existing = &d->existing;
@@ -184,9 +211,7 @@ static int switch_to(const struct volume_directory *d, const char *generation,
         return negative_errno();
     if (live_switch != NULL)
         live_switch_arm(live_switch, d->id);
-    if (renameat(dir_fd, DATA_TMP_LINK, dir_fd, DATA_LINK) < 0)
-        return negative_errno();
-    return 0;
+    return rename_with_notice(dir_fd, notice);
 }
 
 /* Step 4. */
@@ -297,6 +322,18 @@ static int update_links(const struct volume_directory *d)
     return made < 0 ? made : removed;
 }
 
+/* Return: 0, *ret_path is the caller's, or NULL before the first publish; -errno. */
+static int find_notice_path(const struct volume_directory *d, char **ret_path)
+{
+    _cleanup_(freep) char *current = NULL;
+    int r = read_current(d->tree, &d->existing, &current);
+
+    if (r < 0)
+        return r;
+    *ret_path = current != NULL ? names_join(current, NOTICE_LINK) : NULL;
+    return current != NULL && *ret_path == NULL ? -ENOMEM : 0;
+}
+
 static void note_visible(const char *generation, struct writer_result *ret_result)
 {
     snprintf(ret_result->generation, sizeof(ret_result->generation), "%s", generation);
@@ -308,16 +345,19 @@ int writer_publish(struct tree *tree, int dir_fd, uint64_t dir_id, struct payloa
 {
     _cleanup_(directory_deinit) struct volume_directory d = {
         .tree = tree, .fd = dir_fd, .id = dir_id};
+    _cleanup_(freep) char *notice = NULL;
     char generation[GENERATION_NAME_SIZE] = "";
     int r = directory_read(&d, payload);
 
     assert(dir_fd >= 0 && dir_id != 0);
+    if (r == 0)
+        r = find_notice_path(&d, &notice);
     if (r < 0)
         return r;
     r = make_generation(tree, dir_fd, payload, options->is_live, generation);
     if (r == 0) {
         apply_fs_group(tree, dir_fd, dir_id, generation, &d.existing);
-        r = switch_to(&d, generation, options->live_switch);
+        r = switch_to(&d, generation, notice, options->live_switch);
     }
     if (r < 0 && generation[0] != '\0')
         remove_directory(tree, dir_fd, generation); /* C8 */
@@ -359,7 +399,7 @@ int writer_refresh(struct tree *tree, int dir_fd, uint64_t dir_id, struct payloa
     if (r == 0)
         r = writer_find_current(tree, dir_id, &current, &ignored);
     if (r == 0)
-        r = switch_to(&d, current, options->live_switch);
+        r = switch_to(&d, current, NULL, options->live_switch);
     if (r < 0)
         return r;
     note_visible(current, ret_result);

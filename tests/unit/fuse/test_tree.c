@@ -1308,6 +1308,22 @@ static void nothing_stays_of_what_cannot_be_made(void **state)
     failmalloc_try(copy_or_leave, payload);
 }
 
+static void unlisted_link_does_not_keep_its_directory(void **state)
+{
+    struct listing l = {.n_max = 9};
+    struct stat directory, link;
+
+    assert_int_equal(tree_mkdir(*state, TREE_ROOT_ID, "d", 0755, &directory), 0);
+    assert_int_equal(tree_symlink(*state, directory.st_ino, TREE_UNLISTED_LINK, ".", &link), 0);
+    assert_int_equal(tree_find(*state, directory.st_ino, TREE_UNLISTED_LINK, &link), 0);
+    assert_int_equal(tree_readdir(*state, directory.st_ino, 0, true, add_name, &l), 0);
+    assert_int_equal(l.n, 2); /* "." and ".." */
+    assert_int_equal(tree_rmdir(*state, TREE_ROOT_ID, "d"), 0);
+    tree_forget(*state, link.st_ino, 1);
+    tree_forget(*state, directory.st_ino, 1);
+    assert_int_equal(tree_usage(*state).n_nodes, 1);
+}
+
 int main(void)
 {
 #define TEST(f)      cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -1319,6 +1335,7 @@ int main(void)
         TEST(only_the_staged_name_is_filled),
         TEST(unlinked_file_lives_until_it_is_forgotten),
         TEST(forgetting_too_much_does_no_harm),
+        TEST(unlisted_link_does_not_keep_its_directory),
         TEST(rename_takes_the_place_of_a_link),
         TEST(rename_without_a_link_to_replace),
         TEST(wrong_kinds_are_refused),

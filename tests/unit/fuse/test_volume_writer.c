@@ -398,7 +398,8 @@ static void file_that_is_mounted_alone_follows(void **state)
     kernel.calls[0] = '\0';
     assert_int_equal(end(f, &written), 0);
     snprintf(calls, sizeof(calls),
-             " write: open:v mkdir:v/TS chmod:v/TS symlink:v/..data_tmp rename:v/..data "
+             " write: open:v mkdir:v/TS chmod:v/TS symlink:v/..data_tmp "
+             "symlink:v/TS/..replaced rename:v/..data unlink:v/TS/..replaced "
              "modify:%s resume:",
              location);
     assert_string_equal(kernel.calls, calls);

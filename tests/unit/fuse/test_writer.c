@@ -119,12 +119,16 @@ int mkdirat(int fd, const char *path, mode_t mode)
 int symlinkat(const char *target, int fd, const char *path)
 {
     struct stat stat;
+    const char *name;
+    uint64_t parent;
     int r;
 
     assert_int_equal(fd, DIR_FD);
     if (fails("symlink", path))
         return -1;
-    r = tree_symlink(kernel.tree, TREE_ROOT_ID, path, target, &stat);
+    r = find_parent(path, &parent, &name);
+    if (r == 0)
+        r = tree_symlink(kernel.tree, parent, name, target, &stat);
     if (r == 0)
         tree_forget(kernel.tree, stat.st_ino, 1);
     return answer(r);
@@ -404,7 +408,8 @@ static void order_of_calls(void **state)
     kernel.calls[0] = '\0';
     publish_well("b d/f", "2");
     assert_string_equal(kernel.calls,
-                        " getrandom: mkdir:TS chmod:TS symlink:..data_tmp rename:..data symlink:b "
+                        " getrandom: mkdir:TS chmod:TS symlink:..data_tmp "
+                        "symlink:TS/..replaced rename:..data unlink:TS/..replaced symlink:b "
                         "unlink:a stat:TS unlink:TS/a unlink:TS/d/e/f rmdir:TS/d/e rmdir:TS/d "
                         "rmdir:TS");
     assert_string_equal(layout().s, " ..data>TS TS/ b>..data/b d>..data/d"); /* C6 */
@@ -423,7 +428,8 @@ static void order_of_calls_with_a_group(void **state)
     assert_int_equal(publish("a", "2", &(struct writer_result){.generation = ""}), 0);
     assert_string_equal(kernel.calls,
                         " getrandom: mkdir:TS chmod:TS chown:TS chmod:TS chown:..data chown:a "
-                        "chown:TS chmod:TS chown:. chmod:. symlink:..data_tmp rename:..data");
+                        "chown:TS chmod:TS chown:. chmod:. symlink:..data_tmp "
+                        "symlink:TS/..replaced rename:..data unlink:TS/..replaced");
     end();
 }
 

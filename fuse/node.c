@@ -349,6 +349,7 @@ void node_unlink_children(struct node_table *t, struct node *directory)
         if (node_is_empty(n)) {
             struct node *parent = n->parent;
 
+            assert(parent != NULL); /* below the directory */
             node_unlink(t, n);
             n = parent;
         } else {

@@ -42,6 +42,7 @@ static int fill_object(cJSON *json, const struct published *p, size_t i)
 {
     const struct store_view *view = volume_view(p->volume, i);
     const struct tls_pair *pair = volume_tls(p->volume, i);
+    const struct object *object = published_shown_object(p, i);
     int r = 0;
 
     r |= json_add_text(json, "kind", object_kind_name(view->key->kind));
@@ -49,12 +50,15 @@ static int fill_object(cJSON *json, const struct published *p, size_t i)
     r |= json_add_text(json, "name", view->key->name);
     if (view->presence != STORE_PRESENT)
         r |= json_add_text(json, "presence", store_presence_name(view->presence));
-    if (view->object == NULL)
-        return r;
-    r |= json_add_text(json, "uid", null_if_empty(view->object->uid));
-    r |= json_add_text(json, "resourceVersion", view->object->resource_version);
-    r |= json_add_text(json, "type", null_if_empty(view->object->type));
-    r |= json_add_bool(json, "immutable", view->object->is_immutable);
+    if (object != NULL) {
+        r |= json_add_text(json, "uid", null_if_empty(object->uid));
+        r |= json_add_text(json, "resourceVersion", object->resource_version);
+        r |= json_add_text(json, "type", null_if_empty(object->type));
+        r |= json_add_bool(json, "immutable", object->is_immutable);
+    }
+    if (view->object != NULL &&
+        (object == NULL || !streq(object->resource_version, view->object->resource_version)))
+        r |= json_add_text(json, "newestResourceVersion", view->object->resource_version);
     return pair != NULL ? r | add_certificate(json, pair) : r;
 }
 
@@ -104,19 +108,30 @@ static int add_lone_mounts(cJSON *volume, const struct published *p)
     return r | json_add_bool(described, "live", mounts.follow);
 }
 
+/* A source that fails confirmed the content until it began to fail. */
+static int add_last_confirmed(cJSON *volume, const struct published *p)
+{
+    const struct store_view *source = volume_least_healthy_source(p->volume);
+
+    if (published_reader_state(p) != READER_DISCONNECTED)
+        return 0;
+    return add_time(volume, "lastConfirmed", source->source_state_since);
+}
+
 static int add_content(cJSON *json, const struct published *p)
 {
     cJSON *volume = cJSON_AddObjectToObject(json, "volume");
     int r = 0;
 
     r |= json_add_text(volume, "name", p->options.spec->name);
-    r |= json_add_text(volume, "state", volume_state_name(volume_state(p->volume)));
-    r |= json_add_text(volume, "error", null_if_empty(volume_error(p->volume)));
+    r |= json_add_text(volume, "state", reader_state_name(published_reader_state(p)));
+    r |= json_add_text(volume, "error", null_if_empty(published_reader_error(p)));
+    r |= add_last_confirmed(volume, p);
     r |= json_add_text(volume, "generation", null_if_empty(p->generation));
-    if (p->payload == NULL)
+    if (p->shown == NULL)
         return r;
-    r |= json_add_number(volume, "files", (double)p->payload->n_files);
-    r |= json_add_number(volume, "bytes", (double)payload_bytes(p->payload));
+    r |= json_add_number(volume, "files", (double)p->shown->n_files);
+    r |= json_add_number(volume, "bytes", (double)payload_bytes(p->shown));
     return r | add_lone_mounts(volume, p);
 }
 

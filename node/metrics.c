@@ -135,7 +135,6 @@ static const struct metric_definition definitions[N_METRICS] = {
                .labels = {"version"}},
 };
 
-#define N_STATES  (VOLUME_STALE + 1)
 #define CODES_MAX 64 /* HTTP has about as many */
 #define CODE_SIZE 12
 
@@ -156,7 +155,7 @@ struct node_metrics {
 
     /* of the current rendering */
     double oldest_content, longest_failure; /* in seconds */
-    size_t n_volumes[N_STATES];
+    size_t n_volumes[READER_STATES];
     double n_watches, n_connections, n_waiting, n_restarts;
     const struct http_stats *clients[CLIENTS_MAX]; /* added already */
     size_t n_clients;
@@ -341,8 +340,7 @@ void node_metrics_collect_volume(struct node_metrics *metrics, const struct publ
 
     if (published->volume == NULL)
         return;
-    assert(volume_state(published->volume) < N_STATES);
-    metrics->n_volumes[volume_state(published->volume)]++;
+    metrics->n_volumes[published_reader_state(published)]++;
     if (published->n_published > 0)
         keep_greater(&metrics->oldest_content, seconds_since(published->updated_at));
     worst = volume_least_healthy_source(published->volume);
@@ -394,7 +392,7 @@ static void forget(struct node_metrics *m)
     m->n_watches = m->n_connections = m->n_waiting = 0;
     m->n_clients = 0;
     m->oldest_content = m->longest_failure = 0;
-    for (size_t i = 0; i < N_STATES; i++)
+    for (size_t i = 0; i < READER_STATES; i++)
         m->n_volumes[i] = 0;
 }
 
@@ -405,9 +403,9 @@ static void collect(void *userdata)
     forget(m);
     m->collect(m->userdata, m);
     assert(m->n_clients <= CLIENTS_MAX && m->n_codes_retained <= CODES_MAX);
-    for (size_t i = 0; i < N_STATES; i++)
+    for (size_t i = 0; i < READER_STATES; i++)
         metric_set(m->metrics[VOLUMES], (double)m->n_volumes[i],
-                   LABELS(volume_state_name((enum volume_state)i)));
+                   LABELS(reader_state_name((enum reader_state)i)));
     metric_set(m->metrics[AGE], m->oldest_content, NULL);
     metric_set(m->metrics[FAILING], m->longest_failure, NULL);
     metric_set(m->metrics[WATCHES], m->n_watches, NULL);

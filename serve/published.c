@@ -65,6 +65,49 @@ bool published_is_failing(const struct published *p)
     return p->state == PUBLISHED_AWAITING_RETRY;
 }
 
+/* ---- the state for readers */
+
+enum reader_state published_reader_state(const struct published *p)
+{
+    const struct store_view *source = volume_least_healthy_source(p->volume);
+    const struct reader_facts facts = {
+        .is_shown = p->n_published > 0,
+        .publish_fails = published_is_failing(p),
+        .is_held = volume_is_held(p->volume),
+        .is_stale = volume_state(p->volume) != VOLUME_CURRENT,
+        .source_fails = source != NULL && source->source_state == STORE_SOURCE_FAILING,
+    };
+
+    return reader_state(&facts);
+}
+
+const char *published_reader_error(const struct published *p)
+{
+    return published_reader_state(p) == READER_FAILING ? p->publish_error.text
+                                                       : volume_error(p->volume);
+}
+
+/* What is published equals the newest objects, unless it is older: then its files have the object.
+ */
+const struct object *published_shown_object(const struct published *p, size_t i)
+{
+    const struct object_key *key = volume_view(p->volume, i)->key;
+
+    if (p->shown == NULL)
+        return NULL;
+    if (volume_is_held(p->volume) && p->shown == p->payload)
+        return volume_shown_object(p->volume, i);
+    if (volume_state(p->volume) == VOLUME_CURRENT && p->shown == p->payload)
+        return volume_view(p->volume, i)->object;
+    for (size_t k = 0; k < p->shown->n_files; k++) {
+        const struct object *object = p->shown->files[k].object;
+
+        if (object != NULL && object->key.kind == key->kind && streq(object->key.name, key->name))
+            return object;
+    }
+    return NULL;
+}
+
 static void notify_changed(struct published *p)
 {
     const struct published_observer *observer = p->options.observer;
@@ -308,7 +351,12 @@ static void on_published(void *userdata, const struct publisher_result *result)
     struct published *p = userdata;
 
     assert(p->state >= PUBLISHED_AWAITING_PUBLISH);
+    p->publish_error = ERROR_INIT;
+    if (result->error < 0)
+        error_set_errno(&p->publish_error, result->error, "cannot publish %s", PUBLISHED_TEXT(p));
     if (result->is_visible) {
+        payload_unref(p->shown);
+        p->shown = payload_ref(result->payload);
         memcpy(p->generation, result->generation, sizeof(p->generation));
         p->n_published++;
         p->updated_at = clock_wall();
@@ -429,6 +477,7 @@ void published_deinit(struct published *p)
     sd_event_source_disable_unref(p->certificate_timer);
     publisher_remove_volume(p->publisher);
     payload_unref(p->payload);
+    payload_unref(p->shown);
     volume_free(p->volume);
     free(p->logged_certificates);
     sd_event_unref(p->event);

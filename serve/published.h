@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/log_limit.h"
 #include "fuse/publisher.h"
+#include "serve/reader_state.h"
 #include "volume/volume.h"
 
 struct published;
@@ -83,8 +84,10 @@ struct published {
     sd_event_source *certificate_timer; /* fires when the next certificate expires */
     sd_event_source *retry_timer;       /* in PUBLISHED_AWAITING_RETRY */
 
-    struct payload *payload; /* the newest, published or submitted; NULL before the first */
-    char generation[GENERATION_NAME_SIZE];
+    struct payload *payload;    /* the newest, published or submitted; NULL before the first */
+    struct payload *shown;      /* what readers get; NULL before the first */
+    struct error publish_error; /* of the last publish; empty if it succeeded */
+    char generation[GENERATION_NAME_SIZE]; /* of @shown, as what follows */
     size_t n_published;
     struct timespec updated_at;
     span_us update_latency_us;
@@ -114,6 +117,16 @@ const char *published_state_name(const struct published *p);
 
 /* Whether the last publish failed, after the volume was ready; it is retried. */
 bool published_is_failing(const struct published *p);
+
+/* The state for readers, and why it is not READER_CURRENT; "" if unknown. Borrowed. */
+enum reader_state published_reader_state(const struct published *p);
+const char *published_reader_error(const struct published *p);
+
+/*
+ * The version of the object of source @i of the spec that readers get.
+ * Return: borrowed; NULL: none, or nothing of it.
+ */
+const struct object *published_shown_object(const struct published *p, size_t i);
 
 /* Explain why there is no payload. Return: -errno, with @e. */
 int published_why_missing(const struct published *p, struct error *e);

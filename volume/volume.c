@@ -317,6 +317,20 @@ bool volume_is_refused(const struct volume *volume)
     return volume->result < 0;
 }
 
+bool volume_is_held(const struct volume *volume)
+{
+    for (size_t i = 0; i < volume->spec->n_sources; i++)
+        if (volume->members[i].object != volume->members[i].shown)
+            return true;
+    return false;
+}
+
+const struct object *volume_shown_object(const struct volume *volume, size_t i)
+{
+    assert(i < volume->spec->n_sources);
+    return volume->members[i].shown;
+}
+
 bool volume_has_answer(const struct volume *volume)
 {
     if (volume->result != VOLUME_INCOMPLETE)

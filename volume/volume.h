@@ -42,6 +42,10 @@ enum volume_state volume_state(const struct volume *volume);
 const char *volume_error(const struct volume *volume);
 /* Whether the objects are known and refused, for the reason in volume_error(). */
 bool volume_is_refused(const struct volume *volume);
+/* Whether `tls: hold` keeps the newest version of an object from being shown. */
+bool volume_is_held(const struct volume *volume);
+/* The version of the object of source @i that the payload has, or had; NULL: none. Borrowed. */
+const struct object *volume_shown_object(const struct volume *volume, size_t i);
 /* Whether the source has answered about each object, be it with a failure. */
 bool volume_has_answer(const struct volume *volume);
 

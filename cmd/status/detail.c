@@ -140,6 +140,8 @@ void status_detail_print(const cJSON *status)
     print_line("State:", json_text(volume, "state"));
     if (json_text(volume, "error") != NULL)
         print_line("Reason:", json_text(volume, "error"));
+    if (json_text(volume, "lastConfirmed") != NULL)
+        print_line("Last confirmed:", json_text(volume, "lastConfirmed"));
     print_line("Generation:", json_text(volume, "generation"));
     if (json_text(status, "fileSystem") != NULL)
         print_line("File system:", json_text(status, "fileSystem"));

@@ -107,7 +107,7 @@ def test_token_file_that_is_replaced(
     new = replace_account(ns, old)
     cluster.restart_apiserver()  # a watch that stands is not asked again who it is
     status = mount.wait_for_source_error("401 (Unauthorized)")
-    assert status["volume"]["state"] == "current"
+    assert status["volume"]["state"] == "disconnected"
     ns.patch("db", {"key": second})
     assert mount.read("key") == first
 

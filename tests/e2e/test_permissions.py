@@ -124,7 +124,7 @@ def test_revoked_and_granted_again(
     relay.disconnect()  # a watch that stands is not asked again whether it may
     status = mount.wait_for_source_error("403 (Forbidden)")
     assert reader.user in status["source"]["error"]
-    assert status["volume"]["state"] == "current"
+    assert status["volume"]["state"] == "disconnected"
     ns.patch("db", {"key": second})
     # it has asked again and was refused again
     refused = status["source"]["requests"].get("403", 0)

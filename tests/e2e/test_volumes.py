@@ -343,7 +343,7 @@ def test_certificate_that_does_not_fit(
     assert "problem" not in mount.status()["object"]["certificate"]
 
     ns.patch("web", {"tls.crt": two.certificate.read_bytes()})
-    status = mount.wait_for_volume("stale")
+    status = mount.wait_for_volume("held")
     assert status["object"]["certificate"]["problem"] == "tls.key does not belong to tls.crt"
     assert "is held back: tls.key does not belong to tls.crt" in status["volume"]["error"]
     assert mount.files() == shown

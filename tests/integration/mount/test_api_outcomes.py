@@ -70,10 +70,14 @@ def test_server_goes_and_comes_back(http1: Api, mount):
     http1.server.end_connections()
     with failure(volume, "."):
         assert volume.read("n") == b"0"
-        assert volume.status()["volume"]["state"] == "current"
+        shown = volume.status()["volume"]
+        assert shown["state"] == "disconnected"
+        assert shown["error"] != "" and shown["lastConfirmed"] == volume.status()["source"]["since"]
         http1.put_secret({"n": b"1"})
         http1.server.start_listening()
     volume.wait_content({"n": b"1"})
+    until(lambda: volume.status()["volume"]["state"] == "current", "the state")
+    assert "lastConfirmed" not in volume.status()["volume"]
 
 
 def test_proxy_goes_and_comes_back(area: Path, mount):

@@ -107,7 +107,7 @@ def test_vanished_server_is_noticed_and_found_again(both, area: Path, start_moun
         api.put_secret({"n": b"1"})
         until(lambda v=volume: state(v) == "failing", "the silence")
         assert volume.read("n") == b"0"
-        assert volume.status()["volume"]["state"] == "current"
+        assert volume.status()["volume"]["state"] == "disconnected"
     link.up()
     for volume in volumes:
         volume.wait_content({"n": b"1"})

@@ -226,11 +226,11 @@ UPDATES = [
     Update("G13: recreated, optional", MAYBE, KEPT, recreate(a=b"9"), {"a": b"9"}, True,
            has_gap=True),
     Update("G14: labels", secret(), KEPT, lambda api: api.touch_secret(), KEPT, False),
-    Update("G15: 403", secret(), KEPT, fail_from_now_on(403), KEPT, False, source="failing"),
-    Update("G15: 401", secret(), KEPT, fail_from_now_on(401), KEPT, False, source="failing"),
-    Update("G15: 429", secret(), KEPT, fail_from_now_on(429), KEPT, False, source="failing"),
-    Update("G15: 500", MAYBE, KEPT, fail_from_now_on(500), KEPT, False, source="failing"),
-    Update("G15: unreachable", MAYBE, KEPT, go_away, KEPT, False, source="failing"),
+    Update("G15: 403", secret(), KEPT, fail_from_now_on(403), KEPT, False, "disconnected", source="failing"),
+    Update("G15: 401", secret(), KEPT, fail_from_now_on(401), KEPT, False, "disconnected", source="failing"),
+    Update("G15: 429", secret(), KEPT, fail_from_now_on(429), KEPT, False, "disconnected", source="failing"),
+    Update("G15: 500", MAYBE, KEPT, fail_from_now_on(500), KEPT, False, "disconnected", source="failing"),
+    Update("G15: unreachable", MAYBE, KEPT, go_away, KEPT, False, "disconnected", source="failing"),
     Update("G20: it becomes immutable", secret(), KEPT,
            lambda api: api.put_secret({"a": b"1"}, immutable=True), KEPT, False, is_last=True),
 ]
@@ -248,7 +248,9 @@ def is_seen(api: Api, volume: Volume, row: Update) -> bool:
         return status["source"]["state"] == "failing"
     if version_at(api) is None:
         return status["object"].get("presence") == "absent"
-    return status["object"].get("resourceVersion") == version_at(api)
+    known = status["object"]
+    version = known.get("newestResourceVersion", known.get("resourceVersion"))
+    return version == version_at(api)
 
 
 def good_files(row: Update) -> Data:

@@ -211,7 +211,8 @@ def random_volume(chance: random.Random, api: Api) -> tuple[Spec, Objects]:
 def is_seen(api: Api, volume: Volume) -> bool:
     """Whether the volume knows what the server has."""
     return all(
-        known.get("resourceVersion") == stored_version(api, known)
+        known.get("newestResourceVersion", known.get("resourceVersion"))
+        == stored_version(api, known)
         for known in volume.status()["objects"]
         if known.get("presence") != "absent" or stored_version(api, known) is not None
     )

@@ -173,6 +173,30 @@ def test_many_who_ask_at_once(manifests: Manifests, mount):
         assert out.rstrip().endswith("}")
 
 
+def test_publish_that_fails_shows_what_readers_get(api: Api, mount):
+    """A superblock that is remounted read-only stops updates: state, version and size say so."""
+    api.put_secret({"a": b"1"})
+    volume = mount(api)
+    before = volume.status()
+    volume.expected_words = "publish failed, retrying"
+    program.run(["mount", "-i", "-o", "remount,ro", str(volume.path)], home=volume.home)
+    api.put_secret({"a": b"22"})
+    until(lambda: volume.status()["volume"]["state"] == "failing", "the failure")
+    failing = volume.status()
+    assert "cannot publish secret/default/app: Read-only file system" in failing["volume"]["error"]
+    assert volume.read("a") == b"1"
+    newest = api.server.get_object("secrets", "default", "app")["metadata"]["resourceVersion"]
+    assert failing["object"] == {**before["object"], "newestResourceVersion": newest}
+    for member in ("generation", "files", "bytes"):
+        assert failing["volume"][member] == before["volume"][member]
+    program.run(["mount", "-i", "-o", "remount,rw", str(volume.path)], home=volume.home)
+    volume.wait_content({"a": b"22"})
+    until(lambda: volume.status()["volume"]["state"] == "current", "the update")
+    after = volume.status()
+    assert after["volume"]["bytes"] == 2
+    assert after["object"]["resourceVersion"] != before["object"]["resourceVersion"]
+
+
 def test_client_that_does_not_read_blocks_no_other(manifests: Manifests, mount):
     """A client that stalls is not waited for, by updates or by others who ask."""
     manifests.put_secret({"a": b"1"})

@@ -112,7 +112,7 @@ def test_failure_is_shown(each_api: Api, mount, area: Path):
     until(lambda: volume.status()["source"]["state"] == "live", "the watch")
     each_api.close()
     row = until(lambda: _failing(area, volume.path), "the failure in the table")
-    assert row["STATE"] == "current"
+    assert row["STATE"] == "disconnected"
     assert len(row["ERROR"].split()) > 3
 
 

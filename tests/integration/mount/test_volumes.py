@@ -391,9 +391,15 @@ def test_tls_hold_keeps_the_last_matching_pair(source, mount, area: Path):
     source.put_secret(one, type="kubernetes.io/tls")
     volume = mount(source, "--tls", "hold", "--type", "tls")
     mixed = {"tls.crt": two["tls.crt"], "tls.key": one["tls.key"]}
+    before = volume.status()
     source.put_secret(mixed, type="kubernetes.io/tls")
-    until(lambda: volume.status()["volume"]["state"] == "stale", "the update that is held back")
+    until(lambda: volume.status()["volume"]["state"] == "held", "the update that is held back")
     assert volume.content() == one
+    held = volume.status()
+    assert held["object"]["resourceVersion"] == before["object"]["resourceVersion"]
+    assert held["object"]["newestResourceVersion"] != held["object"]["resourceVersion"]
+    for member in ("generation", "files", "bytes"):
+        assert held["volume"][member] == before["volume"][member]
     assert "is held back: tls.key does not belong" in volume.status()["volume"]["error"]
     source.put_secret(two, type="kubernetes.io/tls")
     volume.wait_content(two)

@@ -103,6 +103,8 @@ def test_metrics_count_publishes_and_volumes(seen: Node, manifests: Manifests) -
     assert metrics.value(published, result="failure", reason="NOT_FOUND") == 1
     assert metrics.value("secretfs_node_publish_duration_seconds_count") == 2
     assert metrics.value("secretfs_volumes", state="current") == 1
+    for state in ("waiting", "disconnected", "failing", "held", "stale"):
+        assert metrics.value("secretfs_volumes", state=state) == 0
     assert metrics.value("secretfs_secret_bytes") > 0
     assert metrics.value("secretfs_fuse_requests_total", op="mkdir") >= 1
     seen.unpublish(volume)

@@ -167,7 +167,12 @@ class Mount:
         """Until it has this very state of the object, with any effect on the files."""
         version = obj["metadata"]["resourceVersion"]
         what = f"resourceVersion {version} has arrived"
-        until(lambda: self.status()["object"]["resourceVersion"] == version, what)
+
+        def newest() -> str:
+            known = self.status()["object"]
+            return known.get("newestResourceVersion", known.get("resourceVersion"))
+
+        until(lambda: newest() == version, what)
         return self.status()
 
     def wait_for_value(self, key: str, value: bytes, seconds: float = 120) -> None:

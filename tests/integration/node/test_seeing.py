@@ -190,6 +190,7 @@ def test_health_is_ready_once_the_kubelet_has_registered_it(seen: Node) -> None:
     code, body = get(seen, "/readyz?verbose")
     assert body.splitlines() == [
         "[+]mount ok",
+        "[+]threads ok",
         "[+]registered ok",
         "[+]source ok",
         "readyz check passed",

@@ -184,16 +184,17 @@ static int directory_read(struct volume_directory *d, const struct payload *payl
     return r;
 }
 
-/* @path: of the notice in the generation that is replaced; NULL for none. See the top. */
+/*
+ * @path: of the notice in the generation that is replaced; NULL for none. See the top. The update
+ * does not depend on it; a notice that stays is removed with its generation.
+ */
 static int rename_with_notice(int dir_fd, const char *path)
 {
-    int r;
+    bool has_notice = path != NULL && symlinkat(".", dir_fd, path) == 0;
+    int r = renameat(dir_fd, DATA_TMP_LINK, dir_fd, DATA_LINK) < 0 ? negative_errno() : 0;
 
-    if (path != NULL)
-        (void)symlinkat(".", dir_fd, path); /* without it the update is good nevertheless */
-    r = renameat(dir_fd, DATA_TMP_LINK, dir_fd, DATA_LINK) < 0 ? negative_errno() : 0;
-    if (path != NULL)
-        (void)unlinkat(dir_fd, path, 0); /* else it goes with the generation */
+    if (has_notice)
+        unlinkat(dir_fd, path, 0);
     return r;
 }
 

@@ -23,6 +23,9 @@ _READY = " INFO mounted "
 _KILL_SECONDS = 5.0
 _libc = ctypes.CDLL(None, use_errno=True)
 
+# A link of the old generation, for systemd's path units: differs from the kubelet on purpose.
+NOTICE = "..replaced"
+
 
 def unmount(path: Path, *, lazily: bool = False) -> None:
     """umount(2)."""

@@ -13,9 +13,7 @@ import pytest
 
 from lib.atomic_writer import ReferenceVolume
 from lib.inotify import Event, Watcher, ends_update, kinds_and_names, normalised, swap
-from lib.volume import Volume, listing, unmount
-
-NOTICE = "..replaced"  # differs from the kubelet on purpose, for systemd's path units
+from lib.volume import NOTICE, Volume, listing, unmount
 
 
 def test_update_of_bytes_only(source, mount, watcher: Watcher):

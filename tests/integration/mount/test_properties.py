@@ -17,7 +17,7 @@ import pytest
 from lib.atomic_writer import ReferenceVolume
 from lib.inotify import Event, Watcher, ends_update, normalised
 from lib.sources import Api, Manifests
-from lib.volume import Volume, listing, unmount
+from lib.volume import NOTICE, Volume, listing, unmount
 from lib.waiting import until
 
 GROUP = 4711
@@ -65,6 +65,10 @@ def settle(watcher: Watcher) -> list[Event]:
     """What was seen; of equal events in a row one, as the kernel merges them without a read in between."""
     events = normalised(watcher.wait(ends_update))
     watcher.close()
+    notices = [(event.watch, event.kind) for event in events if event.name == NOTICE]
+    generation = "what ..data leads to"
+    assert notices in ([], [(generation, "CREATE"), (generation, "DELETE")])
+    events = [event for event in events if event.name != NOTICE]
     return [event for i, event in enumerate(events) if i == 0 or event != events[i - 1]]
 
 

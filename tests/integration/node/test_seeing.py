@@ -353,7 +353,8 @@ def test_status_debug_has_watches_and_queues(api: Api, start_node: NodeMaker) ->
     def listed(*arguments: str) -> dict[str, Any]:
         command = [program.binary(), "status", "-o", "json", *arguments]
         done = program.run(command, home=node.home)
-        assert done.returncode == 0, done.stderr
+        # 1: another mount of this host is about to end, as those of tests that run beside this one
+        assert done.returncode in (0, 1) and str(node.run_dir) not in done.stderr, done.stderr
         assert SECRET_BYTES.decode() not in done.stdout
         return json.loads(done.stdout)
 

@@ -116,7 +116,6 @@ def daemonset(
     loaded = list(yaml.safe_load_all(text))
     (made,) = of_kind(loaded, "DaemonSet")
     container = made["spec"]["template"]["spec"]["containers"][0]
-    container["args"].append("--run-dir=/run/secretfs-daemonset")
     # there are no service addresses here, which is kube-proxy's work
     container["env"].append({"name": "KUBERNETES_SERVICE_HOST", "value": HOST})
     container["env"].append({"name": "KUBERNETES_SERVICE_PORT", "value": str(cluster.port)})

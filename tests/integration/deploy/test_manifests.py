@@ -103,8 +103,11 @@ def test_daemonset_shares_paths_and_no_processes(kubectl: str, directory: Path) 
     for name in ("pods", "run"):
         assert mounts[name]["mountPropagation"] == "Bidirectional"
     # users of the node can connect to the HTTP pages, and not to the socket of `secretfs health`
-    assert container["livenessProbe"]["exec"]["command"] == ["secretfs", "health"]
-    assert container["readinessProbe"]["exec"]["command"] == ["secretfs", "health", "--ready"]
+    run_dir = f"--run-dir={paths['run']}"
+    health = ["/usr/bin/secretfs", "health"]
+    assert run_dir in container["args"]
+    assert container["livenessProbe"]["exec"]["command"] == [*health, run_dir]
+    assert container["readinessProbe"]["exec"]["command"] == [*health, "--ready", run_dir]
     for probe in ("livenessProbe", "readinessProbe"):
         assert container[probe]["timeoutSeconds"] > 2
 

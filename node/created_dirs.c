@@ -136,9 +136,14 @@ static int create_one(struct created_dirs *d, const char *path, struct error *e)
     if (r < 0)
         return r;
     save(d);
-    if (mkdirat(parent_fd, name, MODE) == 0)
+    r = mkdirat(parent_fd, name, MODE) < 0 ? negative_errno() : 0;
+    /* with this mode for any umask: users of the volume pass through it */
+    if (r == 0 && fchmodat(parent_fd, name, MODE, 0) == 0)
         return 0;
-    r = negative_errno();
+    if (r == 0) {
+        r = negative_errno();
+        unlinkat(parent_fd, name, AT_REMOVEDIR);
+    }
     forget(d, find(d, path));
     save(d);
     return r == -EEXIST ? 0 : error_set_errno(e, r, "cannot create the directory %s", path);

@@ -91,16 +91,24 @@ def test_volumes_come_and_go(started: Machine):
 
 def test_volumes_of_other_users(started: Machine):
     """All that publishing takes is among the few rights that are left, for files of any owner."""
-    started.run("install", "-d", "-o", "www-data", "-m", "0700", "/var/www-data")
     owner = {"user": "www-data", "group": "www-data"}
-    put_volume(started, "theirs", "/var/www-data/db", "db", owner=owner)
-    path = "/var/www-data/db/password"
+    put_volume(started, "theirs", "/var/theirs/db", "db", owner=owner)
+    path = "/var/theirs/db/password"
     started.wait_read(path, "dummy-1", SERVICE)
     put_secret(started, "db", "dummy-2")
     started.wait_read(path, "dummy-2", SERVICE)
     as_user = ["setpriv", "--reuid=www-data", "--regid=www-data", "--clear-groups"]
     assert started.output(*as_user, "cat", path) == "dummy-2"
     assert started.output("stat", "-L", "-c", "%U:%G", path) == "www-data:www-data"
+
+
+def test_target_below_a_directory_of_another_user_is_refused(started: Machine):
+    """Its owner could put a link in place of the target."""
+    started.run("install", "-d", "-o", "www-data", "-m", "0700", "/var/www-data")
+    put_volume(started, "unsafe", "/var/www-data/db", "db")
+    refusal = "unsafe path /var/www-data/db"
+    until(lambda: refusal in started.journal(SERVICE), "the refusal")
+    assert started.mounts_at("/var/www-data/db") == []
 
 
 def test_volumes_of_a_group(started: Machine):

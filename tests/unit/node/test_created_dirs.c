@@ -97,6 +97,18 @@ static void test_only_created_directories_are_removed(void **state)
     assert_true(exists("mine"));
 }
 
+static void test_mode_does_not_depend_on_the_umask(void **state)
+{
+    struct fixture *f = *state;
+    mode_t before = umask(0077);
+    struct stat st;
+
+    make(f, "a/b");
+    umask(before);
+    assert_int_equal(stat("a", &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0755);
+}
+
 static void test_directory_in_use_stays(void **state)
 {
     struct fixture *f = *state;
@@ -214,6 +226,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_only_created_directories_are_removed, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_mode_does_not_depend_on_the_umask, setup, teardown),
         cmocka_unit_test_setup_teardown(test_directory_in_use_stays, setup, teardown),
         cmocka_unit_test_setup_teardown(test_record_survives_a_kill, setup, teardown),
         cmocka_unit_test_setup_teardown(test_prune_removes_unneeded, setup, teardown),

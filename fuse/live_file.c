@@ -14,7 +14,7 @@
  * namespace that the daemon does not see, gets the size of the newest content. Close is reported
  * late: a release follows close(2) some time after it has returned, and another worker may answer
  * the thread's next fstat(2) before it. So the kernel sends a flush, which close(2) waits for, of a
- * file that its thread had open already (tail -F).
+ * file of which its thread may have an older version open (tail -F).
  */
 #include "fuse/live_file.h"
 
@@ -33,7 +33,7 @@ struct live_open {
     pid_t thread;
     atomic_bool was_read;  /* to its end */
     atomic_bool has_pages; /* some were read through it: it is mapped, and shows the newest */
-    bool needs_flush;      /* its thread had the file open already */
+    bool needs_flush;      /* its thread may have an older version open */
     bool is_flushed;       /* a descriptor of it was closed; under the tree's lock */
     bool drops_pages;
     uint64_t version;
@@ -104,7 +104,9 @@ int live_file_open(struct tree *tree, uint64_t id, pid_t thread, bool may_wait,
     if (open == NULL)
         return -ENOMEM;
     open->thread = thread;
-    open->needs_flush = may_wait && thread != 0 && open_of_thread(n->file.live, thread) != NULL;
+    /* a second open file of the same version has the same size */
+    open->needs_flush = may_wait && thread != 0 && n->file.live->n_older_opens > 0 &&
+                        open_of_thread(n->file.live, thread) != NULL;
     open_version(n, open);
     *ret_open = open;
     return 0;

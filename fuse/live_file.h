@@ -33,8 +33,8 @@ void live_file_close(struct tree *tree, uint64_t id, struct live_open *open);
  */
 void live_file_flush(struct tree *tree, struct live_open *open);
 /*
- * Whether live_file_flush() has to be called for it: its thread had an open file of the node
- * already. Never for the publisher's: when the process dies it would wait for its own answer.
+ * Whether live_file_flush() has to be called for it: its thread may have an older version
+ * open. Never for the publisher's: when the process dies it would wait for its own answer.
  */
 bool live_open_needs_flush(const struct live_open *open);
 

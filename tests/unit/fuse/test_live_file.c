@@ -191,6 +191,9 @@ static void flushed_file_counts_only_alone(void **state)
     struct live_open *first = open_file(v, v->a), *second;
 
     assert_false(live_open_needs_flush(first));
+    second = open_file(v, v->a);
+    assert_false(live_open_needs_flush(second)); /* the same version: no request at close(2) */
+    live_file_close(v->tree, v->a, second);
     change(v, "a=newer");
     second = open_file(v, v->a);
     assert_true(live_open_needs_flush(second));

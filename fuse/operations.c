@@ -22,8 +22,8 @@
  *    a request for pages carries no lock owner, one of read(2) does. They stay as well, until the
  *    file is opened after an update, which is the one open without KEEP_CACHE. That is the
  *    publisher's, as opens wait for it, unless the file has no name through which it could.
- *  - The kernel sends no FLUSH (NOFLUSH), except for a file that its thread had open already
- *    (live_file_flush()).
+ *  - The kernel sends no FLUSH (NOFLUSH), except for a file of which the thread may have two
+ * versions (live_file_flush()).
  *  - Attributes of a live file are kept as long as there is no older version (live_switch.c).
  */
 #include "fuse/operations.h"

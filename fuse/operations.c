@@ -23,7 +23,7 @@
  *    file is opened after an update, which is the one open without KEEP_CACHE. That is the
  *    publisher's, as opens wait for it, unless the file has no name through which it could.
  *  - The kernel sends no FLUSH (NOFLUSH), except for a file of which the thread may have two
- * versions (live_file_flush()).
+ *    versions open (live_file_flush()).
  *  - Attributes of a live file are kept as long as there is no older version (live_switch.c).
  */
 #include "fuse/operations.h"

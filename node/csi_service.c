@@ -15,6 +15,9 @@
  * periodically with requiresRepublish. Such a call only checks that the mount is still the topmost
  * one at the target, which asks no file system, and takes over the newest service account token.
  *
+ * The spec of a volume may need its pod (publish_spec.c). Until it is known there is no volume, and
+ * the call is pending; the plug-in answers other calls for the same volume with ABORTED.
+ *
  * Unpublish detaches all mounts of the target, removes its directory, and then the volume. What is
  * gone already is no error (S10, S11). vol_data.json beside the target is the kubelet's (S7).
  */
@@ -22,6 +25,7 @@
 
 #include <stdio.h>
 
+#include "node/publish_spec.h"
 #include "version.h"
 
 /* An orphan costs memory and a watch, and the check a few system calls for each volume. */
@@ -36,6 +40,16 @@ struct csi_service {
     bool is_registered;
     struct error registration_error;
     sd_event_source *orphans_timer;
+    struct list pending; /* of struct csi_pending */
+};
+
+/* A publish request whose volume does not exist yet, as it waits for its pod. */
+struct csi_pending {
+    struct list link;
+    struct csi_service *csi;
+    struct csi_call *call;
+    const struct csi_publish *request; /* the call's */
+    struct publish_spec *query;
 };
 
 /* A volume of a pod. */
@@ -170,61 +184,20 @@ static struct csi_volume *csi_volume_of(struct node_volume *volume)
 
 /* ---- from a request to a volume */
 
-static int parse_spec(const struct csi_publish *request, struct volume_spec **ret_spec,
-                      struct error *e)
+/* @options: spec and identity are consumed */
+static int add_volume(struct csi_service *csi, const struct node_volume_options *options,
+                      struct csi_volume **ret_volume, struct error *e)
 {
-    int r = volume_attributes_parse(request->attributes, request->n_attributes, ret_spec, e);
+    struct csi_volume *v = calloc(1, sizeof(*v));
+    int r;
 
-    if (r == 0 && request->mount_group != CSI_GROUP_UNSET)
-        (*ret_spec)->fs_group = request->mount_group;
-    return r;
-}
-
-/* Everything about the volume that the request alone decides. Return: 0; -errno with @e. */
-static int parse_request(const struct csi_service *csi, const struct csi_publish *request,
-                         struct volume_spec **ret_spec, struct identity **ret_identity,
-                         struct error *e)
-{
-    const struct identity_request identity = {.namespace = request->pod_namespace,
-                                              .service_account = request->service_account,
-                                              .tokens = request->service_account_tokens};
-    _cleanup_(volume_spec_freep) struct volume_spec *spec = NULL;
-    int r = target_check(&csi->area, request->target_path, e);
-
-    if (r == 0 && node_volumes_find(csi->context.volumes, request->volume_id) != NULL)
-        r = error_set(e, -EINVAL, "the volume id belongs to a static volume");
-    if (r == 0)
-        r = parse_spec(request, &spec, e);
-    if (r == 0)
-        r = identities_get(csi->context.identities, &identity, ret_identity, e);
-    if (r == 0)
-        *ret_spec = TAKE(spec);
-    return r;
-}
-
-static int create_volume(struct csi_service *csi, const struct csi_publish *request,
-                         struct csi_volume **ret_volume, struct error *e)
-{
-    struct node_volume_options options = {.id = request->volume_id,
-                                          .target = request->target_path,
-                                          .area = csi->area,
-                                          .namespace = request->pod_namespace,
-                                          .pod = request->pod_name,
-                                          .pod_uid = request->pod_uid,
-                                          .pod_decides_fs = true};
-    struct csi_volume *v;
-    int r = parse_request(csi, request, &options.spec, &options.identity, e);
-
-    if (r < 0)
-        return r;
-    v = calloc(1, sizeof(*v));
     if (v == NULL) {
-        volume_spec_free(options.spec);
-        identity_unref(options.identity);
+        volume_spec_free(options->spec);
+        identity_unref(options->identity);
         return error_set_errno(e, -ENOMEM, "cannot set up the volume");
     }
     v->csi = csi;
-    r = node_volume_init(&v->volume, csi->context.volume_context, &options, &volume_ops, e);
+    r = node_volume_init(&v->volume, csi->context.volume_context, options, &volume_ops, e);
     if (r < 0) {
         csi_volume_free(&v->volume);
         return r;
@@ -237,6 +210,33 @@ static int create_volume(struct csi_service *csi, const struct csi_publish *requ
     return 0;
 }
 
+static int create_volume(struct csi_service *csi, const struct csi_publish *request,
+                         struct volume_spec *spec_consumed, struct csi_volume **ret_volume,
+                         struct error *e)
+{
+    const struct identity_request identity = {.namespace = request->pod_namespace,
+                                              .service_account = request->service_account,
+                                              .tokens = request->service_account_tokens};
+    struct node_volume_options options = {.id = request->volume_id,
+                                          .target = request->target_path,
+                                          .area = csi->area,
+                                          .namespace = request->pod_namespace,
+                                          .pod = request->pod_name,
+                                          .pod_uid = request->pod_uid,
+                                          .pod_decides_fs = true,
+                                          .spec = spec_consumed};
+    int r = 0;
+
+    if (node_volumes_find(csi->context.volumes, request->volume_id) != NULL)
+        r = error_set(e, -EINVAL, "the volume id belongs to a static volume");
+    if (r == 0)
+        r = identities_get(csi->context.identities, &identity, &options.identity, e);
+    if (r == 0)
+        return add_volume(csi, &options, ret_volume, e);
+    volume_spec_free(spec_consumed);
+    return r;
+}
+
 /* ---- requests */
 
 static struct csi_volume *find_volume(const struct csi_service *csi, const char *volume_id)
@@ -244,34 +244,123 @@ static struct csi_volume *find_volume(const struct csi_service *csi, const char 
     return csi_volume_of(node_volumes_find(csi->context.volumes, volume_id));
 }
 
-static void on_publish(void *userdata, struct csi_call *call, const struct csi_publish *request)
+static void refuse(struct csi_call *call, const struct csi_publish *request, int r,
+                   const struct error *e)
 {
-    struct csi_service *csi = userdata;
-    struct error e = ERROR_INIT;
-    struct csi_volume *v;
-    int r = 0;
+    log_warn("cannot publish to a pod", "namespace", request->pod_namespace, "pod",
+             request->pod_name, "reason", e->text);
+    reply(call, code_of_errno(r), e->text);
+}
 
-    node_volumes_sweep(csi->context.volumes);
-    v = find_volume(csi, request->volume_id);
-    if (v != NULL && (!streq(v->volume.target, request->target_path) || v->volume.is_requested)) {
-        reply(call, GRPC_UNAVAILABLE, "the volume is in use with another target");
-        return;
-    }
-    if (v == NULL)
-        r = create_volume(csi, request, &v, &e);
-    else if (identity_renew(v->volume.identity, request->service_account_tokens, &e) < 0)
-        log_debug("cannot renew the token", PUBLISHED_LOG_POD(&v->volume.published), "reason",
-                  e.text);
-    if (r < 0) {
-        log_warn("cannot publish to a pod", "namespace", request->pod_namespace, "pod",
-                 request->pod_name, "reason", e.text);
-        reply(call, code_of_errno(r), e.text);
-        return;
-    }
-    assert(v != NULL && v->call == NULL);
+static void request_mount(struct csi_volume *v, struct csi_call *call)
+{
+    assert(v->call == NULL);
     v->call = call;
     csi_call_set_userdata(call, v);
     node_volume_request_mount(&v->volume, false);
+}
+
+/* @spec_consumed: if @r is 0 */
+static void publish_spec_done(struct csi_service *csi, struct csi_call *call,
+                              const struct csi_publish *request, int r,
+                              struct volume_spec *spec_consumed, struct error *e)
+{
+    struct csi_volume *v = NULL;
+
+    if (r == 0)
+        r = create_volume(csi, request, spec_consumed, &v, e);
+    if (r < 0) {
+        refuse(call, request, r, e);
+        return;
+    }
+    assert(v != NULL);
+    request_mount(v, call);
+}
+
+static struct csi_pending *pending_free(struct csi_pending *pending)
+{
+    if (pending == NULL)
+        return NULL;
+    list_remove(&pending->link);
+    publish_spec_free(pending->query);
+    free(pending);
+    return NULL;
+}
+DEFINE_CLEANUP(struct csi_pending *, pending_free)
+
+static void on_spec(void *userdata, int r, struct volume_spec *spec_consumed, const struct error *e)
+{
+    struct csi_pending *pending = userdata;
+    struct csi_service *csi = pending->csi;
+    struct csi_call *call = pending->call;
+    const struct csi_publish *request = pending->request;
+    struct error reason = *e;
+
+    pending->query = NULL; /* it was freed */
+    pending_free(pending);
+    publish_spec_done(csi, call, request, r, spec_consumed, &reason);
+}
+
+/* Return: PUBLISH_SPEC_LATER, and the call is pending; else as publish_spec_get(). */
+static int get_spec(struct csi_service *csi, struct csi_call *call,
+                    const struct csi_publish *request, struct volume_spec **ret_spec,
+                    struct error *e)
+{
+    _cleanup_(pending_freep) struct csi_pending *pending = calloc(1, sizeof(*pending));
+    int r;
+
+    if (pending == NULL)
+        return error_set_errno(e, -ENOMEM, "cannot read the request");
+    pending->csi = csi;
+    pending->call = call;
+    pending->request = request;
+    list_append(&csi->pending, &pending->link);
+    r = publish_spec_get(csi->context.event, csi->context.pods, request, on_spec, pending, ret_spec,
+                         &pending->query, e);
+    if (r == PUBLISH_SPEC_LATER)
+        (void)TAKE(pending);
+    return r;
+}
+
+static void publish_new(struct csi_service *csi, struct csi_call *call,
+                        const struct csi_publish *request)
+{
+    struct volume_spec *spec = NULL;
+    struct error e = ERROR_INIT;
+    int r = target_check(&csi->area, request->target_path, &e);
+
+    if (r == 0)
+        r = get_spec(csi, call, request, &spec, &e);
+    if (r != PUBLISH_SPEC_LATER)
+        publish_spec_done(csi, call, request, r, spec, &e);
+}
+
+static void publish_again(struct csi_volume *v, struct csi_call *call,
+                          const struct csi_publish *request)
+{
+    struct error e = ERROR_INIT;
+
+    if (!streq(v->volume.target, request->target_path) || v->volume.is_requested) {
+        reply(call, GRPC_UNAVAILABLE, "the volume is in use with another target");
+        return;
+    }
+    if (identity_renew(v->volume.identity, request->service_account_tokens, &e) < 0)
+        log_debug("cannot renew the token", PUBLISHED_LOG_POD(&v->volume.published), "reason",
+                  e.text);
+    request_mount(v, call);
+}
+
+static void on_publish(void *userdata, struct csi_call *call, const struct csi_publish *request)
+{
+    struct csi_service *csi = userdata;
+    struct csi_volume *v;
+
+    node_volumes_sweep(csi->context.volumes);
+    v = find_volume(csi, request->volume_id);
+    if (v != NULL)
+        publish_again(v, call, request);
+    else
+        publish_new(csi, call, request);
 }
 
 /* Unmount before the target is removed, and both before the volume (S10, S11). */
@@ -308,10 +397,25 @@ static void on_unpublish(void *userdata, struct csi_call *call, const char *volu
     reply(call, r == 0 ? GRPC_OK : r == -EINVAL ? GRPC_INVALID_ARGUMENT : GRPC_INTERNAL, e.text);
 }
 
+static struct csi_pending *find_pending(const struct csi_service *csi, const struct csi_call *call)
+{
+    struct csi_pending *pending;
+
+    list_for_each (pending, &csi->pending, link)
+        if (pending->call == call)
+            return pending;
+    return NULL;
+}
+
 static void on_cancelled(void *userdata, struct csi_call *call)
 {
     struct csi_volume *v = csi_call_userdata(call);
 
+    if (v == NULL) {
+        pending_free(find_pending(userdata, call));
+        csi_call_reply(call, GRPC_CANCELLED, "the call was cancelled");
+        return;
+    }
     assert(v->call == call);
     if (node_volume_cancel_request(&v->volume))
         return; /* on_mount_done() replies */
@@ -397,6 +501,7 @@ int csi_service_new(const struct csi_service_context *context, struct csi_servic
     if (csi == NULL)
         return error_set_errno(e, -ENOMEM, "cannot start the CSI service");
     csi->context = *context;
+    list_init(&csi->pending);
     csi->area.root = context->target_root;
     csi->plugin_options = (struct csi_plugin_options){
         .endpoint = context->options->endpoint,

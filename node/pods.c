@@ -88,6 +88,11 @@ const char *node_pods_problem(const struct node_pods *pods)
     return pods->problem.text;
 }
 
+bool node_pods_are_readable(const struct node_pods *pods)
+{
+    return pods->watch != NULL;
+}
+
 size_t node_pods_count(const struct node_pods *pods)
 {
     return pods->known.n;
@@ -214,7 +219,7 @@ static void finish(struct lookup *l, const struct pod *pod)
         void *userdata = query->userdata;
 
         query_free(query);
-        answered(userdata, answer);
+        answered(userdata, answer, pod);
     }
     lookup_free(l);
     send_waiting(pods);
@@ -553,12 +558,17 @@ static enum node_pods_answer wait_for_pod(struct node_pods *pods,
     return NODE_PODS_LATER;
 }
 
+const struct pod *node_pods_find(const struct node_pods *pods,
+                                 const struct node_pods_volume *volume)
+{
+    return pods_find(&pods->known, volume->namespace, volume->pod, volume->pod_uid);
+}
+
 enum node_pods_answer node_pods_ask(struct node_pods *pods, const struct node_pods_volume *volume,
                                     node_pods_answer_fn *answered, void *userdata,
                                     struct node_pods_query **ret_query)
 {
-    const struct pod *pod =
-        pods_find(&pods->known, volume->namespace, volume->pod, volume->pod_uid);
+    const struct pod *pod = node_pods_find(pods, volume);
 
     if (pod != NULL)
         return answer_of(pod, volume->volume);

@@ -2,10 +2,11 @@
 #pragma once
 /*
  * The pods of a node: whether a container mounts a volume by subPath, which decides about the file
- * system of the volume. See pods.c.
+ * system of the volume, and what a volume of the pod says that another one stands for. See pods.c.
  *
  * Thread: the event loop's.
  */
+#include "fetcher/api/pod.h"
 #include "fetcher/http/client.h"
 #include "fetcher/source.h"
 
@@ -69,8 +70,10 @@ struct node_pods_volume {
 /*
  * Called once, not from within node_pods_ask(); the query is freed before. The wait has no limit:
  * a caller that stops to wait frees the query.
+ * @pod: borrowed for the call; NULL if it is unknown
  */
-typedef void node_pods_answer_fn(void *userdata, enum node_pods_answer answer);
+typedef void node_pods_answer_fn(void *userdata, enum node_pods_answer answer,
+                                 const struct pod *pod);
 
 /*
  * @ret_query: the caller's, until answered() is called
@@ -79,6 +82,9 @@ typedef void node_pods_answer_fn(void *userdata, enum node_pods_answer answer);
 enum node_pods_answer node_pods_ask(struct node_pods *pods, const struct node_pods_volume *volume,
                                     node_pods_answer_fn *answered, void *userdata,
                                     struct node_pods_query **ret_query);
+/* Return: a pod that node_pods_ask() answers at once, borrowed until the next event; NULL. */
+const struct pod *node_pods_find(const struct node_pods *pods,
+                                 const struct node_pods_volume *volume);
 /* Retry now, without back-off, because content waits for the answer. NULL is fine. */
 void node_pods_query_expedite(struct node_pods_query *query);
 /* answered() will not be called. NULL is fine. Return: NULL. */
@@ -92,6 +98,8 @@ struct node_pods_query *node_pods_query_free(struct node_pods_query *query);
 #define NODE_PODS_VOLUME_NAME_SIZE 64
 bool node_pods_volume_name(const char *target, char ret_name[static NODE_PODS_VOLUME_NAME_SIZE]);
 
+/* Whether there is an API server with pods: not where objects come from manifests. */
+bool node_pods_are_readable(const struct node_pods *pods);
 /* Why the pods of the node are not watched; "" while they are. Borrowed. */
 const char *node_pods_problem(const struct node_pods *pods);
 /* The number of known pods. */

@@ -283,7 +283,7 @@ static int wait_for_pod(struct node_volume *v)
     return r < 0 ? r : 0;
 }
 
-static void on_pod(void *userdata, enum node_pods_answer answer)
+static void on_pod(void *userdata, enum node_pods_answer answer, const struct pod *pod)
 {
     struct node_volume *v = userdata;
 
@@ -306,7 +306,7 @@ void node_volume_ask_pod(struct node_volume *volume, struct node_pods *pods)
     if (node_pods_volume_name(volume->target, name))
         answer = node_pods_ask(pods, &question, on_pod, volume, &volume->pod_query);
     if (answer != NODE_PODS_LATER)
-        on_pod(volume, answer);
+        on_pod(volume, answer, NULL);
 }
 
 void node_volume_set_fs(struct node_volume *volume, enum node_fs fs)

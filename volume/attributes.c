@@ -17,6 +17,8 @@
  * | secretName, configMap; items, defaultMode, optional  | a secret or configMap volume |
  * | sources; defaultMode                                 | a projected volume           |
  * | volume                                               | the volume of that entry     |
+ * | podVolume                                            | the volume of the pod's own  |
+ * |                                                      | entry of that name           |
  *
  * Each of them goes with uid, gid, fsGroup, type, tls, updates and onRevoked.
  *
@@ -28,6 +30,8 @@
 #include "encoding/yaml.h"
 
 #define ROOT_NAME "volumeAttributes"
+
+#define POD_VOLUME_KEY "podVolume"
 
 static const char *const yaml_keys[] = {"items",    "sources", "volume", "defaultMode",
                                         "optional", "uid",     "gid",    "fsGroup"};
@@ -45,7 +49,18 @@ static int no_memory(struct error *e)
     return error_set_errno(e, -ENOMEM, "cannot read the " ROOT_NAME);
 }
 
-static int add_attribute(const struct volume_attribute *attribute, cJSON *words, struct error *e)
+/* In the place of its name. */
+static int add_pod_volume(const cJSON *pod_volume, cJSON *words, struct error *e)
+{
+    if (pod_volume == NULL)
+        return error_set(e, -EINVAL, ROOT_NAME "." POD_VOLUME_KEY ": only in a volume of a pod");
+    if (!cJSON_AddItemReferenceToObject(words, POD_VOLUME_KEY, (cJSON *)(uintptr_t)pod_volume))
+        return no_memory(e);
+    return 0;
+}
+
+static int add_attribute(const struct volume_attribute *attribute, const cJSON *pod_volume,
+                         cJSON *words, struct error *e)
 {
     _cleanup_(cJSON_Deletep) cJSON *value = NULL;
     int r;
@@ -54,6 +69,8 @@ static int add_attribute(const struct volume_attribute *attribute, cJSON *words,
         return 0;
     if (json_member(words, attribute->key) != NULL)
         return error_set(e, -EINVAL, ROOT_NAME ".%.64s: duplicate key", attribute->key);
+    if (streq(attribute->key, POD_VOLUME_KEY))
+        return add_pod_volume(pod_volume, words, e);
     if (!is_yaml(attribute->key))
         return json_add_text(words, attribute->key, attribute->value) < 0 ? no_memory(e) : 0;
     r = yaml_parse_one(attribute->value, strlen(attribute->value), &value, e);
@@ -65,15 +82,15 @@ static int add_attribute(const struct volume_attribute *attribute, cJSON *words,
     return 0;
 }
 
-static int attributes_to_json(const struct volume_attribute *attributes, size_t n, cJSON **ret_json,
-                              struct error *e)
+static int attributes_to_json(const struct volume_attribute *attributes, size_t n,
+                              const cJSON *pod_volume, cJSON **ret_json, struct error *e)
 {
     _cleanup_(cJSON_Deletep) cJSON *words = cJSON_CreateObject();
 
     if (words == NULL)
         return no_memory(e);
     for (size_t i = 0; i < n; i++) {
-        int r = add_attribute(&attributes[i], words, e);
+        int r = add_attribute(&attributes[i], pod_volume, words, e);
 
         if (r < 0)
             return r;
@@ -94,15 +111,23 @@ static int prefix_object(const cJSON *words, struct error *e, int r)
                         object_kind_word(secret != NULL ? OBJECT_SECRET : OBJECT_CONFIGMAP), name);
 }
 
+const char *volume_attributes_pod_volume(const struct volume_attribute *attributes, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (streq(attributes[i].key, POD_VOLUME_KEY) && attributes[i].value[0] != '\0')
+            return attributes[i].value;
+    return NULL;
+}
+
 int volume_attributes_parse(const struct volume_attribute *attributes, size_t n,
-                            struct volume_spec **ret_spec, struct error *e)
+                            const cJSON *pod_volume, struct volume_spec **ret_spec, struct error *e)
 {
     _cleanup_(cJSON_Deletep) cJSON *words = NULL;
     int r;
 
     if (n > VOLUME_ATTRIBUTES_MAX)
         return error_set(e, -E2BIG, ROOT_NAME ": more than %u attributes", VOLUME_ATTRIBUTES_MAX);
-    r = attributes_to_json(attributes, n, &words, e);
+    r = attributes_to_json(attributes, n, pod_volume, &words, e);
     if (r < 0)
         return r;
     r = volume_spec_parse_flat(words, ROOT_NAME, ret_spec, e);

@@ -10,9 +10,15 @@ struct volume_attribute {
     const char *value;
 };
 
+/* Return: the volume of the pod that `podVolume` names, borrowed; NULL: none. */
+const char *volume_attributes_pod_volume(const struct volume_attribute *attributes, size_t n);
+
 /*
  * Make a spec of attributes.
+ * @pod_volume: the entry of the pod's volumes that `podVolume` names, valid during the call; NULL:
+ *              none
  * Return: 0, *ret_spec is the caller's; -EINVAL with the attribute named in @e; -E2BIG; -ENOMEM.
  */
 int volume_attributes_parse(const struct volume_attribute *attributes, size_t n,
-                            struct volume_spec **ret_spec, struct error *e);
+                            const cJSON *pod_volume, struct volume_spec **ret_spec,
+                            struct error *e);

@@ -504,7 +504,8 @@ static int parse_flat(const cJSON *json, const struct field *root, struct volume
     static const struct source_words configmap = {OBJECT_CONFIGMAP, "configMap",
                                                   "configMap" FLAT_SINGLE_WORDS};
     const cJSON *found = field_find_only(json, root, "items, defaultMode, optional, " OWN_WORDS,
-                                         "secretName, configMap, sources, volume", e);
+                                         "secretName, configMap, sources, volume, podVolume", e);
+    struct field field;
     int r;
 
     if (found == NULL)
@@ -521,8 +522,9 @@ static int parse_flat(const cJSON *json, const struct field *root, struct volume
         spec->kind = VOLUME_PROJECTED;
         return parse_projected(json, root, spec, "sources, defaultMode, " OWN_WORDS, e);
     }
-    r = field_check_members(json, root, "volume, " OWN_WORDS, e);
-    return r < 0 ? r : parse_entry(found, &FIELD(root, "volume"), spec, e);
+    field = FIELD(root, found->string);
+    r = field_check_members(json, root, "volume, podVolume, " OWN_WORDS, e);
+    return r < 0 ? r : parse_entry(found, &field, spec, e);
 }
 
 int volume_spec_parse_flat(const cJSON *words, const char *root_name, struct volume_spec **ret_spec,
@@ -535,9 +537,10 @@ int volume_spec_parse_flat(const cJSON *words, const char *root_name, struct vol
     if (r < 0)
         return no_memory(e);
     /* first: an unknown attribute explains other errors */
-    r = field_check_members(
-        words, &root,
-        "secretName, configMap, sources, volume, items, defaultMode, optional, " OWN_WORDS, e);
+    r = field_check_members(words, &root,
+                            "secretName, configMap, sources, volume, podVolume, items, "
+                            "defaultMode, optional, " OWN_WORDS,
+                            e);
     if (r == 0)
         r = parse_flat(words, &root, spec, e);
     if (r == 0)

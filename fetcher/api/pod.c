@@ -8,6 +8,7 @@
 struct volumes {
     struct {
         const char *name;
+        const char *pod_volume; /* the volume of the pod that it stands for; NULL: none */
         bool has_sub_path;
     } list[POD_VOLUMES_MAX];
     size_t n;
@@ -30,6 +31,20 @@ static bool has_ended(const cJSON *json)
     return phase != NULL && (streq(phase, "Succeeded") || streq(phase, "Failed"));
 }
 
+static bool is_given(const char *text)
+{
+    return text != NULL && text[0] != '\0';
+}
+
+/* The volume that a csi volume stands for. Return: borrowed; NULL: none. */
+static const char *pod_volume_of(const cJSON *volume)
+{
+    const cJSON *csi = json_member(volume, "csi");
+    const char *name = json_text(json_member(csi, "volumeAttributes"), POD_VOLUME_ATTRIBUTE);
+
+    return is_given(name) ? name : NULL;
+}
+
 static void find_volumes(const cJSON *spec, const char *driver, struct volumes *volumes)
 {
     const cJSON *volume;
@@ -41,13 +56,9 @@ static void find_volumes(const cJSON *spec, const char *driver, struct volumes *
         if (of == NULL || !streq(of, driver) || name == NULL || !object_namespace_is_valid(name) ||
             volumes->n == POD_VOLUMES_MAX)
             continue;
+        volumes->list[volumes->n].pod_volume = pod_volume_of(volume);
         volumes->list[volumes->n++].name = name;
     }
-}
-
-static bool is_given(const char *text)
-{
-    return text != NULL && text[0] != '\0';
 }
 
 static void note_mount(const cJSON *mount, struct volumes *volumes)
@@ -78,6 +89,48 @@ static void note_mounts(const cJSON *spec, struct volumes *volumes)
     }
 }
 
+/* ---- details */
+
+static bool is_pod_volume(const struct volumes *volumes, const char *name)
+{
+    for (size_t i = 0; i < volumes->n; i++)
+        if (volumes->list[i].pod_volume != NULL && streq(volumes->list[i].pod_volume, name))
+            return true;
+    return false;
+}
+
+static bool add_entries(const cJSON *spec, const struct volumes *volumes, cJSON *entries)
+{
+    const cJSON *entry;
+
+    cJSON_ArrayForEach (entry, json_member(spec, "volumes")) {
+        const char *name = json_text(entry, "name");
+
+        if (name == NULL || !is_pod_volume(volumes, name))
+            continue;
+        if (!cJSON_AddItemReferenceToArray(entries, (cJSON *)(uintptr_t)entry))
+            return false;
+    }
+    return true;
+}
+
+/* @ret_text: the caller's, "" if nothing has to be kept. Return: 0 or -ENOMEM. */
+static int print_details(const cJSON *spec, const struct volumes *volumes, char **ret_text)
+{
+    _cleanup_(cJSON_Deletep) cJSON *details = cJSON_CreateObject();
+    cJSON *kept = cJSON_AddObjectToObject(details, "spec");
+    cJSON *entries = cJSON_AddArrayToObject(kept, "volumes");
+    char *text;
+
+    if (entries == NULL || !add_entries(spec, volumes, entries))
+        return -ENOMEM;
+    text = cJSON_GetArraySize(entries) > 0 ? cJSON_PrintUnformatted(details) : strdup("");
+    if (text == NULL)
+        return -ENOMEM;
+    *ret_text = text;
+    return 0;
+}
+
 /* ---- keeping */
 
 /* Return: @at moved behind the copy. */
@@ -88,9 +141,9 @@ static char *put_text(char *at, const char *text, const char **ret_text)
 }
 
 static struct pod *pod_new(const char *namespace, const char *name, const char *uid,
-                           const struct volumes *volumes)
+                           const struct volumes *volumes, const char *details)
 {
-    size_t len = strlen(namespace) + strlen(name) + strlen(uid) + 4;
+    size_t len = strlen(namespace) + strlen(name) + strlen(uid) + strlen(details) + 5;
     const char *text;
     struct pod *pod;
     char *at;
@@ -100,10 +153,12 @@ static struct pod *pod_new(const char *namespace, const char *name, const char *
     pod = calloc(1, sizeof(*pod) + len);
     if (pod == NULL)
         return NULL;
+    pod->size = sizeof(*pod) + len;
     list_init(&pod->link);
     at = put_text(pod->text, namespace, &pod->namespace);
     at = put_text(at, name, &pod->name);
     at = put_text(at, uid, &pod->uid);
+    at = put_text(at, details, &pod->details);
     pod->sub_paths = at;
     for (size_t i = 0; i < volumes->n; i++)
         if (volumes->list[i].has_sub_path)
@@ -116,6 +171,7 @@ int pod_decode(const cJSON *json, const char *driver, struct pod **ret_pod)
     const cJSON *metadata = json_member(json, "metadata"), *spec = json_member(json, "spec");
     const char *namespace = json_text(metadata, "namespace"), *name = json_text(metadata, "name");
     const char *kind = json_text(json, "kind"), *uid = pod_uid_of(json);
+    _cleanup_(freep) char *details = NULL;
     struct volumes volumes = {.n = 0};
     struct pod *pod;
 
@@ -126,7 +182,9 @@ int pod_decode(const cJSON *json, const char *driver, struct pod **ret_pod)
     if (volumes.n == 0 || has_ended(json))
         return POD_WITHOUT_VOLUMES;
     note_mounts(spec, &volumes);
-    pod = pod_new(namespace, name, uid, &volumes);
+    if (print_details(spec, &volumes, &details) < 0)
+        return -ENOMEM;
+    pod = pod_new(namespace, name, uid, &volumes, details);
     if (pod == NULL)
         return -ENOMEM;
     *ret_pod = pod;
@@ -147,6 +205,30 @@ struct pod *pod_free(struct pod *pod)
 bool pod_is(const struct pod *pod, const char *namespace, const char *name, const char *uid)
 {
     return streq(pod->uid, uid) && streq(pod->name, name) && streq(pod->namespace, namespace);
+}
+
+int pod_details(const struct pod *pod, cJSON **ret_json)
+{
+    cJSON *json = pod->details[0] != '\0' ? cJSON_Parse(pod->details) : cJSON_CreateObject();
+
+    /* not json_parse(): a NUL in a text is JSON_NUL already */
+    if (json == NULL)
+        return -ENOMEM;
+    *ret_json = json;
+    return 0;
+}
+
+const cJSON *pod_volume_entry(const cJSON *details, const char *name)
+{
+    const cJSON *entry;
+
+    cJSON_ArrayForEach (entry, json_path(details, "spec", "volumes", NULL)) {
+        const char *found = json_text(entry, "name");
+
+        if (found != NULL && streq(found, name))
+            return entry;
+    }
+    return NULL;
 }
 
 bool pod_has_sub_path(const struct pod *pod, const char *volume)

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* A pod: its names, and the volumes of our driver that it mounts by subPath. */
+/*
+ * A pod: its names, the volumes of our driver that it mounts by subPath, and the entries of its
+ * volumes that volumes of our driver name with `podVolume`.
+ */
 #include <cjson/cJSON.h>
 
 #include "base/cleanup.h"
@@ -9,7 +12,7 @@
 
 /*
  * Volumes of our driver in one pod; real pods have a handful. Further ones count as mounted without
- * subPath. A pod takes 5 KiB at most.
+ * subPath. Without details a pod takes 5 KiB at most.
  */
 #define POD_VOLUMES_MAX 64u
 #define POD_UID_MAX     128u /* the API server's are 36 long; CSI's limit for a field */
@@ -28,6 +31,8 @@ struct pod {
     const char *name;
     const char *uid;
     const char *sub_paths; /* names of volumes, each with a NUL behind it; an empty one ends them */
+    const char *details;   /* for pod_details(); "": no volume of ours needs more of the pod */
+    size_t size;           /* of the allocation */
     char text[];           /* what they point to */
 };
 
@@ -51,6 +56,22 @@ const char *pod_uid_of(const cJSON *json);
 
 /* Whether the pod is the one with these names. */
 bool pod_is(const struct pod *pod, const char *namespace, const char *name, const char *uid);
+
+/* The attribute of a csi volume with which it names another volume of its pod. */
+#define POD_VOLUME_ATTRIBUTE "podVolume"
+
+/*
+ * The members of the Pod that volumes of our driver need: spec.volumes, with the entries that
+ * `podVolume` names, as the API server sent them.
+ * Return: 0, *ret_json is the caller's, an empty object if no volume needs any; -ENOMEM.
+ */
+int pod_details(const struct pod *pod, cJSON **ret_json);
+/*
+ * The entry @name of spec.volumes.
+ * @details: of pod_details()
+ * Return: borrowed; NULL if the pod has no such volume, or no `podVolume` names it.
+ */
+const cJSON *pod_volume_entry(const cJSON *details, const char *name);
 
 /* Whether a container of the pod mounts the volume by subPath or subPathExpr. */
 bool pod_has_sub_path(const struct pod *pod, const char *volume);

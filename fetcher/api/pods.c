@@ -9,9 +9,10 @@ void pods_init(struct pods *pods)
 
 static void drop(struct pods *pods, struct pod *pod)
 {
-    assert(pods->n > 0);
-    pod_free(pod);
+    assert(pods->n > 0 && pods->n_bytes >= pod->size);
     pods->n--;
+    pods->n_bytes -= pod->size;
+    pod_free(pod);
 }
 
 void pods_deinit(struct pods *pods)
@@ -32,27 +33,35 @@ static struct pod *find(const struct pods *pods, const char *uid)
     return NULL;
 }
 
-/* The least recent pod, if it came in an earlier round. */
-static void drop_stale(struct pods *pods)
+static bool has_room(const struct pods *pods, const struct pod *pod)
 {
-    struct pod *oldest = list_entry(pods->list.next, struct pod, link);
+    return pods->n < PODS_MAX && pod->size <= PODS_MAX_BYTES - pods->n_bytes;
+}
 
-    if (oldest->round != pods->round)
+/* Drop the least recent pods, those that came in an earlier round, as far as @pod needs it. */
+static void make_room(struct pods *pods, const struct pod *pod)
+{
+    while (!has_room(pods, pod) && !list_is_empty(&pods->list)) {
+        struct pod *oldest = list_entry(pods->list.next, struct pod, link);
+
+        if (oldest->round == pods->round)
+            return;
         drop(pods, oldest);
+    }
 }
 
 const struct pod *pods_put(struct pods *pods, struct pod *pod_consumed)
 {
     pods_remove(pods, pod_consumed->uid);
-    if (pods->n == PODS_MAX)
-        drop_stale(pods);
-    if (pods->n == PODS_MAX) {
+    make_room(pods, pod_consumed);
+    if (!has_room(pods, pod_consumed)) {
         pod_free(pod_consumed);
         return NULL;
     }
     pod_consumed->round = pods->round;
     list_append(&pods->list, &pod_consumed->link);
     pods->n++;
+    pods->n_bytes += pod_consumed->size;
     return pod_consumed;
 }
 

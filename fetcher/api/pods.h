@@ -11,13 +11,17 @@
 
 /*
  * A kubelet runs 110 pods by default, and large nodes have been run with 500. Pods beyond the limit
- * are requested by name. A pod usually takes 300 bytes; all take 10 MiB at most.
+ * are requested by name. A pod usually takes 300 bytes, and one whose volumes need its details a
+ * few KiB.
  */
-#define PODS_MAX 2048u
+#define PODS_MAX       2048u
+/* Of all pods together: those with the largest details, 1 MiB, are requested by name beyond it. */
+#define PODS_MAX_BYTES (32u << 20)
 
 struct pods {
     struct list list; /* of struct pod; those that came last are at the end */
     size_t n;
+    size_t n_bytes; /* of their allocations */
     unsigned round;
 };
 

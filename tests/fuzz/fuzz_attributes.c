@@ -38,7 +38,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         attributes[n++] = (struct volume_attribute){.key = at, .value = value};
         at = value;
     }
-    r = volume_attributes_parse(attributes, n, &spec, &e);
+    r = volume_attributes_parse(attributes, n, NULL, &spec, &e);
     assert((r == 0) == (spec != NULL));
     assert(r == 0 || e.text[0] != '\0');
     if (spec != NULL)

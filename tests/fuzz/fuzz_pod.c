@@ -105,6 +105,16 @@ static void watch(const char *text, size_t size, size_t piece)
     pods_deinit(&pods);
 }
 
+/* What was kept of it is valid JSON. */
+static void check_details(const struct pod *pod)
+{
+    cJSON *details = NULL;
+
+    assert(pod_details(pod, &details) == 0);
+    pod_volume_entry(details, "creds");
+    cJSON_Delete(details);
+}
+
 /* The text as a single pod, as a GET returns it. */
 static void decode(const char *text, size_t size)
 {
@@ -113,8 +123,10 @@ static void decode(const char *text, size_t size)
 
     if (json_parse(text, size, &json, NULL) < 0)
         return;
-    if (pod_decode(json, "csi.secretfs.io", &pod) == 0)
+    if (pod_decode(json, "csi.secretfs.io", &pod) == 0) {
         check_pod(pod);
+        check_details(pod);
+    }
     pod_free(pod);
     cJSON_Delete(json);
 }

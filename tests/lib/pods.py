@@ -26,6 +26,25 @@ def put_pod(
     api.server.put_pod(volume.namespace, volume.pod, volume.uid, **content)
 
 
+def put_adopted(
+    api: Api, volume: PodVolume, *entries: dict[str, Any], mount: dict[str, Any] | None = None,
+    **pod: Any
+) -> None:
+    """The pod of a csi volume that stands for one of `entries`, further volumes of the pod.
+
+    pod: `metadata` and further fields of the spec
+    """
+    metadata = {"uid": volume.uid, **pod.pop("metadata", {})}
+    attributes = dict(volume.attributes)
+    csi = {"name": volume.volume, "csi": {"driver": DRIVER, "volumeAttributes": attributes}}
+    spec: dict[str, Any] = {"nodeName": NODE, "volumes": [csi, *entries]}
+    spec["containers"] = [container(volume, **(mount or {}))]
+    spec.update(pod)
+    content = {"metadata": metadata, "spec": spec, "status": {"phase": "Pending"}}
+    api.server.create_namespace(volume.namespace)
+    api.server.put_unchecked("pods", volume.namespace, volume.pod, content)
+
+
 def is_live(node: Node, volume: PodVolume) -> bool:
     """Whether the volume is in the file system that answers OPEN, and not in the other."""
     live = os.listdir(node.run_dir / "fs-live")

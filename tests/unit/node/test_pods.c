@@ -172,7 +172,7 @@ static struct request *wait_request(size_t n)
 
 /* ---- queries */
 
-static void on_answer(void *userdata, enum node_pods_answer answer)
+static void on_answer(void *userdata, enum node_pods_answer answer, const struct pod *pod)
 {
     assert_null(userdata);
     world.answers[world.n_answers++] = answer;
@@ -410,6 +410,7 @@ static void test_no_api_server(void **state)
     assert_int_equal(node_pods_new(world.event, &options, &pods), 0);
     world.pods = pods;
     assert_string_equal(node_pods_problem(pods), "there is no API server here");
+    assert_false(node_pods_are_readable(pods));
     assert_int_equal(ask_for("web-0", "two", &query), NODE_PODS_UNKNOWN);
     assert_int_equal(world.n_requests, 1);
     node_pods_free(pods);

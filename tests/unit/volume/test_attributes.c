@@ -7,17 +7,64 @@
 
 #include "volume/attributes.h"
 
+#include "encoding/json.h"
+
 #include "tests/unit/failmalloc.h"
 
 #define A(...) ((const struct volume_attribute[]){__VA_ARGS__})
 #define N(...) (sizeof(A(__VA_ARGS__)) / sizeof(struct volume_attribute))
+
+/* ---- podVolume */
+
+static int parse_entry(const char *entry, const struct volume_attribute *attributes, size_t n,
+                       struct volume_spec **ret_spec, struct error *e)
+{
+    _cleanup_(cJSON_Deletep) cJSON *json = cJSON_Parse(entry);
+
+    assert_non_null(json);
+    return volume_attributes_parse(attributes, n, json, ret_spec, e);
+}
+
+static void pod_volume(void **state)
+{
+    static const struct volume_attribute attributes[] = {{"podVolume", "own"}, {"uid", "7"}};
+    _cleanup_(volume_spec_freep) struct volume_spec *spec = NULL;
+    struct error e = ERROR_INIT;
+
+    assert_string_equal(volume_attributes_pod_volume(attributes, 2), "own");
+    assert_null(volume_attributes_pod_volume(attributes + 1, 1));
+    assert_int_equal(parse_entry("{\"name\":\"own\",\"configMap\":{\"name\":\"look\","
+                                 "\"defaultMode\":256}}",
+                                 attributes, 2, &spec, &e),
+                     0);
+    assert_int_equal(spec->kind, VOLUME_CONFIGMAP);
+    assert_int_equal(spec->default_mode, 0400);
+    assert_int_equal(spec->uid, 7);
+}
+
+static void pod_volume_that_is_none_of_ours(void **state)
+{
+    static const struct volume_attribute attributes[] = {{"podVolume", "own"},
+                                                         {"secretName", "db"}};
+    struct volume_spec *spec = NULL;
+    struct error e = ERROR_INIT;
+
+    assert_int_equal(parse_entry("{\"name\":\"own\",\"emptyDir\":{}}", attributes, 1, &spec, &e),
+                     -EINVAL);
+    assert_non_null(strstr(e.text, "volumeAttributes.podVolume.emptyDir: unsupported volume"));
+    assert_int_equal(parse_entry("{\"name\":\"own\",\"secret\":{\"secretName\":\"db\"}}",
+                                 attributes, 2, &spec, &e),
+                     -EINVAL);
+    assert_int_equal(volume_attributes_parse(attributes, 1, NULL, &spec, &e), -EINVAL);
+    assert_null(spec);
+}
 
 static struct volume_spec *parse_all(const struct volume_attribute *attributes, size_t n)
 {
     struct volume_spec *spec = NULL;
     struct error e = ERROR_INIT;
 
-    if (volume_attributes_parse(attributes, n, &spec, &e) != 0)
+    if (volume_attributes_parse(attributes, n, NULL, &spec, &e) != 0)
         fail_msg("%s", e.text);
     return spec;
 }
@@ -28,7 +75,7 @@ static void refuse_all(const char *expected, const struct volume_attribute *attr
     struct volume_spec *spec = NULL;
     struct error e = ERROR_INIT;
 
-    if (volume_attributes_parse(attributes, n, &spec, &e) >= 0)
+    if (volume_attributes_parse(attributes, n, NULL, &spec, &e) >= 0)
         fail_msg("nothing was wrong, instead of: %s", expected);
     assert_null(spec);
     if (strstr(e.text, expected) == NULL)
@@ -155,7 +202,7 @@ static void missing_and_conflicting_attributes_are_refused(void **state)
     refuse("volumeAttributes.volume: conflicts with sources", {"sources", "[]"},
            {"volume", "secret: {secretName: a}"});
     refuse("secret/db: volumeAttributes.secretname: unknown field, expected one of: "
-           "secretName, configMap, sources, volume, items, defaultMode, optional, uid",
+           "secretName, configMap, sources, volume, podVolume, items, defaultMode, optional, uid",
            {"secretName", "db"}, {"secretname", "x"});
     refuse("volumeAttributes.items: unknown field, expected one of: sources, defaultMode",
            {"sources", "[]"}, {"items", "[{key: a, path: b}]"});
@@ -211,7 +258,7 @@ static int try_parsing(void *userdata)
         {"secretName", "db"}, {"items", "[{key: a, path: b}]"}, {"type", "tls"}, {"uid", "1"}};
     struct volume_spec *spec = NULL;
     struct error e = ERROR_INIT;
-    int r = volume_attributes_parse(attributes, ELEMENTS_OF(attributes), &spec, &e);
+    int r = volume_attributes_parse(attributes, ELEMENTS_OF(attributes), NULL, &spec, &e);
 
     volume_spec_free(spec);
     return r;
@@ -225,6 +272,8 @@ static void allocation_failures_are_reported(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(pod_volume),
+        cmocka_unit_test(pod_volume_that_is_none_of_ours),
         cmocka_unit_test(secret_with_all_attributes),
         cmocka_unit_test(items_in_other_yaml_styles),
         cmocka_unit_test(names_are_literal),

@@ -206,6 +206,44 @@ static void test_too_many_volumes(void **state)
     buf_deinit(&text);
 }
 
+/* ---- details */
+
+#define FOR(name, pod_volume)                                                                      \
+    "{\"name\":\"" name "\",\"csi\":{\"driver\":\"" DRIVER                                         \
+    "\",\"volumeAttributes\":{\"podVolume\":\"" pod_volume "\"}}}"
+#define ENTRY(name) "{\"name\":\"" name "\",\"secret\":{\"secretName\":\"db\",\"defaultMode\":420}}"
+
+static void test_entries_that_volumes_stand_for(void **state)
+{
+    static const char text[] = POD("\"volumes\":[" FOR("a", "a-own") "," FOR(
+        "b", "missing") "," FOR("c", "") "," ENTRY("a-own") "," ENTRY("other") "]");
+    struct pod *pod = decode_well(text);
+    cJSON *details = NULL;
+    const cJSON *entry;
+
+    assert_int_equal(pod_details(pod, &details), 0);
+    entry = pod_volume_entry(details, "a-own");
+    assert_string_equal(json_text(json_member(entry, "secret"), "secretName"), "db");
+    assert_null(pod_volume_entry(details, "other"));
+    assert_null(pod_volume_entry(details, "missing"));
+    assert_null(pod_volume_entry(details, ""));
+    cJSON_Delete(details);
+    pod_free(pod);
+}
+
+/* Nothing more is kept of a pod that needs nothing more. */
+static void test_no_details(void **state)
+{
+    struct pod *pod = decode_well(POD("\"volumes\":[" OURS("creds") "," ENTRY("other") "]"));
+    cJSON *details = NULL;
+
+    assert_string_equal(pod->details, "");
+    assert_int_equal(pod_details(pod, &details), 0);
+    assert_null(pod_volume_entry(details, "other"));
+    cJSON_Delete(details);
+    pod_free(pod);
+}
+
 static int attempt(void *userdata)
 {
     struct pod *pod = NULL;
@@ -217,7 +255,7 @@ static int attempt(void *userdata)
 
 static void test_no_memory(void **state)
 {
-    static const char text[] = POD("\"volumes\":[" OURS("creds") "]");
+    static const char text[] = POD("\"volumes\":[" FOR("creds", "own") "," ENTRY("own") "]");
     cJSON *json = NULL;
 
     assert_int_equal(json_parse(text, strlen(text), &json, NULL), 0);
@@ -235,6 +273,8 @@ int main(void)
         cmocka_unit_test(test_what_is_no_pod),
         cmocka_unit_test(test_uid_that_is_too_long),
         cmocka_unit_test(test_too_many_volumes),
+        cmocka_unit_test(test_entries_that_volumes_stand_for),
+        cmocka_unit_test(test_no_details),
         cmocka_unit_test(test_no_memory),
     };
 

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * With the attribute `podVolume: NAME` a volume is what another entry of its pod's volumes says.
+ * The kubelet passes the name only, so the pod is read: from the watch of the node's pods if it is
+ * known, else by a GET (pods.c). The entry is the API server's, which has checked it and filled in
+ * defaults, and which gave the node the right to read the objects that it names.
+ *
+ * The pod is identified by the uid that the kubelet sends, so a volume never gets the entry of
+ * another pod of the same name, nor of another namespace.
+ *
+ * | the pod                                     | the answer                                    |
+ * |---------------------------------------------|-----------------------------------------------|
+ * | has the volume                              | the spec of its entry                         |
+ * | does not have it, or it is of another kind  | -EINVAL                                       |
+ * | cannot be read, or not within POD_TIMEOUT   | -EAGAIN: the kubelet retries                  |
+ * | is never read, as manifests have no pods    | -EINVAL                                       |
+ */
+#include "node/publish_spec.h"
+
+#include "encoding/json.h"
+
+/* As long as a request waits for content. */
+#define POD_TIMEOUT SPAN_SEC(10)
+#define TIMER_SLACK SPAN_MS(10)
+
+struct publish_spec {
+    struct node_pods *pods;
+    const struct csi_publish *request; /* borrowed */
+    publish_spec_fn *done;
+    void *userdata;
+    struct node_pods_query *query;
+    sd_event_source *timer;
+};
+
+struct publish_spec *publish_spec_free(struct publish_spec *query)
+{
+    if (query == NULL)
+        return NULL;
+    node_pods_query_free(query->query);
+    sd_event_source_disable_unref(query->timer);
+    free(query);
+    return NULL;
+}
+
+/* ---- the spec */
+
+/* @entry: NULL without podVolume */
+static int parse(const struct csi_publish *request, const cJSON *entry,
+                 struct volume_spec **ret_spec, struct error *e)
+{
+    int r = volume_attributes_parse(request->attributes, request->n_attributes, entry, ret_spec, e);
+
+    if (r == 0 && request->mount_group != CSI_GROUP_UNSET)
+        (*ret_spec)->fs_group = request->mount_group;
+    return r;
+}
+
+static int parse_with_pod(const struct csi_publish *request, const struct pod *pod,
+                          struct volume_spec **ret_spec, struct error *e)
+{
+    const char *name = volume_attributes_pod_volume(request->attributes, request->n_attributes);
+    _cleanup_(cJSON_Deletep) cJSON *details = NULL;
+    const cJSON *entry;
+    int r = pod_details(pod, &details);
+
+    if (r < 0)
+        return error_set_errno(e, r, "cannot read the pod");
+    entry = pod_volume_entry(details, name);
+    if (entry == NULL)
+        return error_set(e, -EINVAL,
+                         "volumeAttributes.podVolume: the pod has no volume \"%.64s\"; it has to "
+                         "be the name of an entry in spec.volumes of the same pod",
+                         name);
+    return parse(request, entry, ret_spec, e);
+}
+
+/* ---- the pod */
+
+static int set_unreadable(const struct node_pods *pods, const struct csi_publish *request,
+                          struct error *e)
+{
+    const char *problem = node_pods_problem(pods);
+
+    if (!node_pods_are_readable(pods))
+        return error_set(e, -EINVAL,
+                         "volumeAttributes.podVolume: the pod cannot be read: %s; name the object "
+                         "with secretName or configMap instead",
+                         problem);
+    return error_set(e, -EAGAIN, "volumeAttributes.podVolume: cannot read the pod %s/%s: %s",
+                     request->pod_namespace, request->pod_name,
+                     problem[0] != '\0' ? problem
+                                        : "the API server did not send it, or it is larger than "
+                                          "1 MiB");
+}
+
+static void finish(struct publish_spec *q, const struct pod *pod)
+{
+    struct volume_spec *spec = NULL;
+    publish_spec_fn *done = q->done;
+    void *userdata = q->userdata;
+    struct error e = ERROR_INIT;
+    int r = pod != NULL ? parse_with_pod(q->request, pod, &spec, &e)
+                        : set_unreadable(q->pods, q->request, &e);
+
+    publish_spec_free(q);
+    done(userdata, r, spec, &e);
+}
+
+static void on_pod(void *userdata, enum node_pods_answer answer, const struct pod *pod)
+{
+    struct publish_spec *q = userdata;
+
+    q->query = NULL; /* it was freed */
+    finish(q, pod);
+}
+
+static int on_timeout(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    finish(userdata, NULL);
+    return 0;
+}
+
+/* Return: PUBLISH_SPEC_LATER, or as publish_spec_get(). */
+static int get_pod(struct publish_spec *q, sd_event *event, struct volume_spec **ret_spec,
+                   struct error *e)
+{
+    char name[NODE_PODS_VOLUME_NAME_SIZE] = "";
+    const struct node_pods_volume volume = {.namespace = q->request->pod_namespace,
+                                            .pod = q->request->pod_name,
+                                            .pod_uid = q->request->pod_uid,
+                                            .volume = name};
+    const struct pod *pod = node_pods_find(q->pods, &volume);
+    int r;
+
+    if (pod != NULL)
+        return parse_with_pod(q->request, pod, ret_spec, e);
+    node_pods_volume_name(q->request->target_path, name);
+    if (node_pods_ask(q->pods, &volume, on_pod, q, &q->query) != NODE_PODS_LATER)
+        return set_unreadable(q->pods, q->request, e);
+    node_pods_query_expedite(q->query);
+    r = sd_event_add_time_relative(event, &q->timer, CLOCK_MONOTONIC, POD_TIMEOUT, TIMER_SLACK,
+                                   on_timeout, q);
+    return r < 0 ? error_set_errno(e, r, "cannot set a timer") : PUBLISH_SPEC_LATER;
+}
+
+int publish_spec_get(sd_event *event, struct node_pods *pods, const struct csi_publish *request,
+                     publish_spec_fn *done, void *userdata, struct volume_spec **ret_spec,
+                     struct publish_spec **ret_query, struct error *e)
+{
+    _cleanup_(publish_spec_freep) struct publish_spec *q = NULL;
+    int r;
+
+    if (volume_attributes_pod_volume(request->attributes, request->n_attributes) == NULL)
+        return parse(request, NULL, ret_spec, e);
+    q = calloc(1, sizeof(*q));
+    if (q == NULL)
+        return error_set_errno(e, -ENOMEM, "cannot read the request");
+    q->pods = pods;
+    q->request = request;
+    q->done = done;
+    q->userdata = userdata;
+    r = get_pod(q, event, ret_spec, e);
+    if (r == PUBLISH_SPEC_LATER)
+        *ret_query = TAKE(q);
+    return r;
+}

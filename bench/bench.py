@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Iterator
@@ -360,6 +360,10 @@ def _add_read(table: Table, operation: str, compared: Comparison, has_reach: boo
     table.add(operation, compared.cells, compared.document(), *reaches)
 
 
+def _counts(text: str) -> tuple[int, ...]:
+    return tuple(int(word) for word in text.split(","))
+
+
 def _parse() -> argparse.Namespace:
     here = Path(__file__).resolve().parent.parent
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
@@ -371,6 +375,12 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
     parser.add_argument("--only", choices=["live", "node", "watches"], help="leave out the rest")
+    parser.add_argument(
+        "--volumes",
+        type=_counts,
+        metavar="N,N",
+        help="of a node; default: " + ",".join(map(str, nodes.FULL.volumes)),
+    )
     parser.add_argument("--quick", action="store_true", help="see that it works, in seconds")
     return parser.parse_args()
 
@@ -395,7 +405,8 @@ def _run_bench(arguments: argparse.Namespace) -> Bench:
         if arguments.only in (None, "watches"):
             bench.measure_watches(watches.QUICK if arguments.quick else watches.FULL)
         if arguments.only in (None, "node"):
-            bench.measure_node(nodes.QUICK if arguments.quick else nodes.FULL)
+            size = nodes.QUICK if arguments.quick else nodes.FULL
+            bench.measure_node(replace(size, volumes=arguments.volumes or size.volumes))
     finally:
         # a second signal must not keep the rest from being done
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

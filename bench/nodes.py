@@ -301,6 +301,8 @@ def _add_rows(table: Table, runs: list[Measured]) -> None:
     without_api = [run.publishes_without_api.p99 for run in runs]
     seconds("without the API, p99", without_api, PUBLISH_REACH_SECONDS)
     seconds("storm until all visible, p50", [run.storm.p50 for run in runs])
+    each = [run.storm.p50 / run.volumes for run in runs]
+    seconds("the same for each volume, p50", each)
     seconds("storm until all visible, max", [run.storm.max for run in runs], STORM_REACH_SECONDS)
     seconds("another right behind it, max", [run.storm_behind.max for run in runs])
     seconds("one volume in a storm, p50", [run.propagation.p50 for run in runs])

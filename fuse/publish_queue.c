@@ -3,7 +3,9 @@
  * Work is done in this order: a probe, as the watchdog waits for it; removals, as a name may be
  * requested again; mounts on targets, as a pod waits for them; updates whose readers were awaited;
  * scans of mounts, as they decide what an update concerns; payloads; live files that catch up; old
- * generations. Within each kind the oldest request is first.
+ * generations. Within each kind the oldest request is first; a payload counts from the moment at
+ * which the volume may be published. Until then it is in a list of its own, so that a step costs
+ * the same however many volumes wait.
  *
  * An update has two halves. Between them readers that have just opened a live file are awaited
  * (live_switch.c), while the thread works on other volumes:
@@ -132,6 +134,7 @@ void publish_queue_init(struct publish_queue *queue, bool needs_scan)
     list_init(&queue->binding);
     list_init(&queue->draining);
     list_init(&queue->submitted);
+    list_init(&queue->blocked);
     list_init(&queue->behind);
     list_init(&queue->cleaning);
 }
@@ -160,6 +163,42 @@ static void clean_at(struct publish_queue *q, struct publish_entry *e, mono_us a
     list_append(after->next, &e->cleaning); /* "append" puts it before its argument */
 }
 
+/* The same for live files, most of which wait for PUBLISH_CATCH_UP_AFTER. */
+static void insert_behind(struct publish_queue *q, struct publish_entry *e, mono_us at)
+{
+    struct list *after;
+
+    e->catch_up_at = at;
+    list_remove(&e->behind);
+    for (after = q->behind.prev; after != &q->behind; after = after->prev)
+        if (list_entry(after, struct publish_entry, behind)->catch_up_at <= at)
+            break;
+    list_append(after->next, &e->behind);
+}
+
+/* So that readers get their time; see the top. */
+static bool may_publish(const struct publish_entry *e)
+{
+    return e->update == UPDATE_IDLE &&
+           (e->old == OLD_NONE || e->old == OLD_AWAITS_NEXT_TRY ||
+            (e->old == OLD_AWAITS_SCAN && e->n_old < OLD_GENERATIONS_MAX));
+}
+
+static void append_submitted(struct publish_queue *q, struct publish_entry *e)
+{
+    e->is_blocked = !may_publish(e);
+    list_append(e->is_blocked ? &q->blocked : &q->submitted, &e->submitted);
+}
+
+/* After each change of a state that may_publish() looks at. */
+static void sort_submitted(struct publish_queue *q, struct publish_entry *e)
+{
+    if (list_is_empty(&e->submitted) || e->is_blocked == !may_publish(e))
+        return;
+    list_remove(&e->submitted);
+    append_submitted(q, e);
+}
+
 /* ---- requests */
 
 void publish_queue_probe(struct publish_queue *queue)
@@ -171,7 +210,7 @@ void publish_queue_submit(struct publish_queue *queue, struct publish_entry *ent
 {
     assert(!entry->is_removed);
     if (list_is_empty(&entry->submitted))
-        list_append(&queue->submitted, &entry->submitted);
+        append_submitted(queue, entry);
 }
 
 void publish_queue_bind(struct publish_queue *queue, struct publish_entry *entry)
@@ -205,9 +244,7 @@ void publish_queue_notify_scan(struct publish_queue *queue)
 void publish_queue_catch_up(struct publish_queue *queue, struct publish_entry *entry, mono_us at)
 {
     assert(!entry->is_removed);
-    entry->catch_up_at = at;
-    list_remove(&entry->behind);
-    list_append(&queue->behind, &entry->behind);
+    insert_behind(queue, entry, at);
 }
 
 /* ---- the thread */
@@ -233,40 +270,33 @@ static struct publish_entry *first_drained(const struct publish_queue *q, mono_u
     return NULL;
 }
 
-/* So that readers get their time; see the top. */
-static bool may_publish(const struct publish_entry *e)
-{
-    return e->update == UPDATE_IDLE &&
-           (e->old == OLD_NONE || e->old == OLD_AWAITS_NEXT_TRY ||
-            (e->old == OLD_AWAITS_SCAN && e->n_old < OLD_GENERATIONS_MAX));
-}
-
-/* Those that it passes over are as many as can be published within CLEAN_AFTER. */
 static struct publish_entry *first_to_publish(const struct publish_queue *q)
 {
-    struct publish_entry *e;
-
-    list_for_each (e, &q->submitted, submitted)
-        if (may_publish(e))
-            return e;
-    return NULL;
+    return list_is_empty(&q->submitted)
+               ? NULL
+               : list_entry(q->submitted.next, struct publish_entry, submitted);
 }
 
 static struct publish_entry *first_to_catch_up(const struct publish_queue *q, mono_us now)
 {
     struct publish_entry *e;
 
-    list_for_each (e, &q->behind, behind)
-        if (e->catch_up_at <= now && e->update == UPDATE_IDLE)
+    list_for_each (e, &q->behind, behind) {
+        if (e->catch_up_at > now)
+            return NULL;
+        if (e->update == UPDATE_IDLE)
             return e;
+    }
     return NULL;
 }
 
-static struct publish_step begin_update(struct publish_entry *e, enum publish_action action)
+static struct publish_step begin_update(struct publish_queue *q, struct publish_entry *e,
+                                        enum publish_action action)
 {
     update_move(e, UPDATE_BEGINNING);
     e->is_catching_up = action == PUBLISH_ACTION_CATCH_UP;
     list_remove(e->is_catching_up ? &e->behind : &e->submitted);
+    sort_submitted(q, e);
     return (struct publish_step){.action = action, .entry = e};
 }
 
@@ -286,9 +316,11 @@ static struct publish_step begin_cleaning(struct publish_queue *q, struct publis
     if (q->needs_scan && e->n_old < OLD_GENERATIONS_MAX && q->scanned_at < e->replaced_at) {
         old_move(e, OLD_AWAITS_SCAN);
         clean_at(q, e, now + SCAN_POLL);
+        sort_submitted(q, e);
         return (struct publish_step){.action = PUBLISH_ACTION_REQUEST_SCAN, .entry = e};
     }
     old_move(e, OLD_CLEANING);
+    sort_submitted(q, e);
     return (struct publish_step){.action = PUBLISH_ACTION_CLEAN, .entry = e};
 }
 
@@ -311,9 +343,12 @@ static struct publish_step wait_for_work(const struct publish_queue *q, mono_us 
 
     if (oldest != NULL)
         step.wait_until = oldest->clean_at;
-    list_for_each (e, &q->behind, behind)
-        if (e->update == UPDATE_IDLE)
+    list_for_each (e, &q->behind, behind) {
+        if (e->update == UPDATE_IDLE) {
             step.wait_until = earlier(step.wait_until, e->catch_up_at);
+            break;
+        }
+    }
     if (!list_is_empty(&q->draining))
         step.wait_until = earlier(step.wait_until, now + DRAIN_POLL);
     return step;
@@ -341,9 +376,9 @@ struct publish_step publish_queue_next(struct publish_queue *queue, mono_us now)
         q->is_scanned = false;
         step.action = PUBLISH_ACTION_SCAN;
     } else if ((step.entry = first_to_publish(q)) != NULL) {
-        return begin_update(step.entry, PUBLISH_ACTION_PUBLISH);
+        return begin_update(q, step.entry, PUBLISH_ACTION_PUBLISH);
     } else if ((step.entry = first_to_catch_up(q, now)) != NULL) {
-        return begin_update(step.entry, PUBLISH_ACTION_CATCH_UP);
+        return begin_update(q, step.entry, PUBLISH_ACTION_CATCH_UP);
     } else if ((step.entry = first_to_clean(q)) != NULL && step.entry->clean_at <= now) {
         return begin_cleaning(q, step.entry, now);
     } else {
@@ -357,6 +392,7 @@ void publish_queue_begun(struct publish_queue *queue, struct publish_entry *entr
     if (entry->is_removed)
         return;
     update_move(entry, has_begun ? UPDATE_DRAINING : UPDATE_IDLE);
+    sort_submitted(queue, entry);
     if (!has_begun)
         return;
     entry->drain_until = 0;
@@ -375,12 +411,13 @@ void publish_queue_published(struct publish_queue *queue, struct publish_entry *
         update_move(e, UPDATE_IDLE);
     if (outcome.is_partial)
         publish_queue_catch_up(queue, e, now + PUBLISH_CATCH_UP_AFTER);
-    if (!outcome.leaves_old)
-        return;
-    old_move(e, OLD_AWAITS_READERS);
-    clean_at(queue, e, now + CLEAN_AFTER);
-    e->replaced_at = e->clean_at;
-    e->n_old++;
+    if (outcome.leaves_old) {
+        old_move(e, OLD_AWAITS_READERS);
+        clean_at(queue, e, now + CLEAN_AFTER);
+        e->replaced_at = e->clean_at;
+        e->n_old++;
+    }
+    sort_submitted(queue, e);
 }
 
 void publish_queue_caught_up(struct publish_queue *queue, struct publish_entry *entry)
@@ -389,6 +426,7 @@ void publish_queue_caught_up(struct publish_queue *queue, struct publish_entry *
         return;
     assert(entry->is_catching_up);
     update_move(entry, UPDATE_IDLE);
+    sort_submitted(queue, entry);
 }
 
 void publish_queue_cleaned(struct publish_queue *queue, struct publish_entry *entry, int r,
@@ -403,6 +441,7 @@ void publish_queue_cleaned(struct publish_queue *queue, struct publish_entry *en
         entry->n_old = 0;
     if (tries_again)
         clean_at(queue, entry, now + CLEAN_AGAIN);
+    sort_submitted(queue, entry);
 }
 
 void publish_queue_removal_failed(struct publish_queue *queue, struct publish_entry *entry,
@@ -432,5 +471,6 @@ bool publish_queue_is_empty(const struct publish_queue *queue)
 {
     return list_is_empty(&queue->removing) && list_is_empty(&queue->binding) &&
            list_is_empty(&queue->draining) && list_is_empty(&queue->submitted) &&
-           list_is_empty(&queue->behind) && list_is_empty(&queue->cleaning);
+           list_is_empty(&queue->blocked) && list_is_empty(&queue->behind) &&
+           list_is_empty(&queue->cleaning);
 }

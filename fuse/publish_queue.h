@@ -42,9 +42,10 @@ struct publish_queue {
     struct list removing;
     struct list binding;
     struct list draining;
-    struct list submitted;
-    struct list behind;
-    struct list cleaning; /* by clean_at */
+    struct list submitted; /* those that may be published now */
+    struct list blocked;   /* those that wait for the end of the last update */
+    struct list behind;    /* by catch_up_at */
+    struct list cleaning;  /* by clean_at */
 };
 
 enum update_state {
@@ -67,6 +68,7 @@ struct publish_entry {
     enum update_state update;
     enum old_state old;
     bool is_removed;
+    bool is_blocked;     /* "submitted" is in publish_queue.blocked, if in any list */
     bool is_catching_up; /* the update under way is of live files alone */
     mono_us drain_until; /* DRAINING */
     mono_us catch_up_at; /* while in publish_queue.behind */

@@ -4,6 +4,8 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdlib.h>
+#include <sys/resource.h>
 
 #include <cmocka.h>
 
@@ -501,6 +503,97 @@ static void test_removed_volumes_are_taken_at_the_end(void **state)
     assert_true(publish_queue_is_empty(&f.queue));
 }
 
+static void test_volume_that_becomes_ready_is_behind_those_that_are(void **state)
+{
+    struct fixture f;
+
+    fixture_init(&f, false);
+    publish(&f, &f.a, true);
+    publish_queue_submit(&f.queue, &f.a); /* its old generation stays for now */
+    publish_queue_submit(&f.queue, &f.b);
+    next_is(&f, PUBLISH_ACTION_PUBLISH, &f.b);
+    publish_queue_begun(&f.queue, &f.b, false);
+    f.now += CLEAN_AFTER;
+    next_is(&f, PUBLISH_ACTION_CLEAN, &f.a);
+    publish_queue_cleaned(&f.queue, &f.a, 0, f.now);
+    publish_queue_submit(&f.queue, &f.b);
+    next_is(&f, PUBLISH_ACTION_PUBLISH, &f.a);
+    publish_queue_begun(&f.queue, &f.a, true);
+    end(&f, &f.a, false);
+    next_is(&f, PUBLISH_ACTION_PUBLISH, &f.b);
+    publish_queue_begun(&f.queue, &f.b, false);
+}
+
+/* Each outcome that frees a volume for its next update. */
+static void test_payload_that_comes_during_an_update_follows_it(void **state)
+{
+    struct fixture f;
+
+    fixture_init(&f, false);
+    begin(&f, &f.a);
+    publish_queue_submit(&f.queue, &f.a);
+    end(&f, &f.a, false);
+    next_is(&f, PUBLISH_ACTION_PUBLISH, &f.a);
+    publish_queue_submit(&f.queue, &f.a);
+    publish_queue_begun(&f.queue, &f.a, false);
+    next_is(&f, PUBLISH_ACTION_PUBLISH, &f.a);
+    publish_queue_begun(&f.queue, &f.a, false);
+    publish_queue_catch_up(&f.queue, &f.a, f.now);
+    next_is(&f, PUBLISH_ACTION_CATCH_UP, &f.a);
+    publish_queue_submit(&f.queue, &f.a);
+    publish_queue_begun(&f.queue, &f.a, true);
+    next_is(&f, PUBLISH_ACTION_COMMIT, &f.a);
+    publish_queue_caught_up(&f.queue, &f.a);
+    next_is(&f, PUBLISH_ACTION_PUBLISH, &f.a);
+    publish_queue_begun(&f.queue, &f.a, false);
+    assert_true(publish_queue_is_empty(&f.queue));
+}
+
+#define STORM_VOLUMES     200000u
+#define STORM_CPU_SECONDS 30u /* a list that is walked for each volume takes minutes */
+
+/* SIGXCPU ends the process that uses more. Return: the limit until then. */
+static struct rlimit limit_cpu(unsigned seconds)
+{
+    struct rlimit before, limit;
+    struct rusage used;
+
+    assert_int_equal(getrlimit(RLIMIT_CPU, &before), 0);
+    assert_int_equal(getrusage(RUSAGE_SELF, &used), 0);
+    limit = before;
+    limit.rlim_cur = (rlim_t)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) + seconds;
+    assert_int_equal(setrlimit(RLIMIT_CPU, &limit), 0);
+    return before;
+}
+
+/* Two updates of each, the second while the old generations of the first stay. */
+static void test_cost_of_a_storm_is_linear(void **state)
+{
+    struct publish_entry *volumes = calloc(STORM_VOLUMES, sizeof(*volumes));
+    struct rlimit before = limit_cpu(STORM_CPU_SECONDS);
+    struct fixture f;
+
+    assert_non_null(volumes);
+    fixture_init(&f, false);
+    for (size_t i = 0; i < STORM_VOLUMES; i++) {
+        publish_entry_init(&volumes[i]);
+        publish(&f, &volumes[i], true);
+        publish_queue_submit(&f.queue, &volumes[i]);
+        waits_until(&f, f.now + CLEAN_AFTER);
+    }
+    f.now += CLEAN_AFTER;
+    for (size_t i = 0; i < STORM_VOLUMES; i++) {
+        next_is(&f, PUBLISH_ACTION_CLEAN, &volumes[i]);
+        publish_queue_cleaned(&f.queue, &volumes[i], 0, f.now);
+        next_is(&f, PUBLISH_ACTION_PUBLISH, &volumes[i]);
+        publish_queue_begun(&f.queue, &volumes[i], true);
+        end(&f, &volumes[i], false);
+    }
+    assert_true(publish_queue_is_empty(&f.queue));
+    assert_int_equal(setrlimit(RLIMIT_CPU, &before), 0);
+    free(volumes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -528,6 +621,9 @@ int main(void)
         cmocka_unit_test(test_outcomes_after_the_removal_have_no_effect),
         cmocka_unit_test(test_failed_removal_is_tried_again),
         cmocka_unit_test(test_removed_volumes_are_taken_at_the_end),
+        cmocka_unit_test(test_volume_that_becomes_ready_is_behind_those_that_are),
+        cmocka_unit_test(test_payload_that_comes_during_an_update_follows_it),
+        cmocka_unit_test(test_cost_of_a_storm_is_linear),
     };
 
     return cmocka_run_group_tests_name("publish_queue", tests, NULL, NULL);

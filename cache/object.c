@@ -175,7 +175,9 @@ static int writer_add_value(struct writer *w, const struct object_input *input,
 {
     size_t len = input->len;
 
-    if (input->encoding == OBJECT_TEXT)
+    if (input->encoding == OBJECT_RAW)
+        memcpy(w->at, input->text, len);
+    else if (input->encoding == OBJECT_TEXT)
         len = json_decode_text(input->text, input->len, w->at);
     else if (base64_decode(input->text, input->len, w->at, &len) < 0)
         return error_set(e, -EINVAL, "the value of key \"%.64s\" is not valid base64", input->key);
@@ -199,9 +201,9 @@ static size_t block_size(const struct object *like, const struct object_input *i
                   strlen(or_empty(like->type)) + 5;
 
     for (size_t i = 0; i < n; i++)
-        size +=
-            strlen(inputs[i].key) + 2 +
-            (inputs[i].encoding == OBJECT_TEXT ? inputs[i].len : base64_decoded_max(inputs[i].len));
+        size += strlen(inputs[i].key) + 2 +
+                (inputs[i].encoding == OBJECT_BASE64 ? base64_decoded_max(inputs[i].len)
+                                                     : inputs[i].len);
     return size;
 }
 

@@ -70,6 +70,7 @@ struct object {
 enum object_encoding {
     OBJECT_TEXT, /* a string of a document, with NULs as JSON_NUL (encoding/json.h) */
     OBJECT_BASE64,
+    OBJECT_RAW, /* bytes as they are */
 };
 
 /* A value as the source delivers it; borrowed by object_new(). */

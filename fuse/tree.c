@@ -128,7 +128,7 @@ int tree_lookup(struct tree *tree, uint64_t parent, const char *name, struct sta
     struct node *n;
     int r;
 
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     r = find_child(&tree->nodes, parent, name, &n);
     if (r < 0)
         return r;
@@ -141,7 +141,7 @@ void tree_forget(struct tree *tree, uint64_t id, uint64_t n)
 {
     struct node *node;
 
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     node = node_by_id(&tree->nodes, id);
     if (node != NULL)
         node_forget(&tree->nodes, node, n);
@@ -151,7 +151,7 @@ int tree_stat(struct tree *tree, uint64_t id, struct stat *ret_stat)
 {
     struct node *n;
 
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     n = node_by_id(&tree->nodes, id);
     if (n == NULL)
         return -ESTALE;
@@ -164,7 +164,7 @@ int tree_readlink(struct tree *tree, uint64_t id, char **ret_target)
     struct node *n;
     char *target;
 
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     n = node_by_id(&tree->nodes, id);
     if (n == NULL)
         return -ESTALE;
@@ -182,7 +182,7 @@ int tree_read(struct tree *tree, uint64_t id, struct file_content *ret_content)
     struct node *n;
     int r;
 
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     r = node_find_file(&tree->nodes, id, &n);
     if (r < 0)
         return r;
@@ -200,7 +200,7 @@ int tree_readdir(struct tree *tree, uint64_t id, uint64_t cookie, bool count_ref
     struct stat stat;
     int r;
 
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     r = find_directory(&tree->nodes, id, &directory);
     if (r < 0)
         return r;
@@ -228,7 +228,7 @@ int tree_find(struct tree *tree, uint64_t parent, const char *name, struct stat 
     struct node *n;
     int r;
 
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     r = find_child(&tree->nodes, parent, name, &n);
     if (r == 0)
         node_stat(n, ret_stat);
@@ -240,7 +240,7 @@ int tree_find_path(struct tree *tree, uint64_t parent, const char *path, struct 
     struct node *directory, *n;
     int r;
 
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     r = find_directory(&tree->nodes, parent, &directory);
     if (r < 0)
         return r;
@@ -255,7 +255,7 @@ int tree_find_unlinked(struct tree *tree, const char *path, struct stat *ret_sta
 {
     const struct node *n;
 
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     n = node_find_unlinked(&tree->nodes, path);
     if (n == NULL)
         return -ENOENT;
@@ -265,13 +265,13 @@ int tree_find_unlinked(struct tree *tree, const char *path, struct stat *ret_sta
 
 int tree_stage(struct tree *tree, const char *name, struct payload *payload, bool is_live)
 {
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     return stage_set_payload(&tree->stage, name, payload, is_live);
 }
 
 void tree_stage_node(struct tree *tree, const struct staged_node *staged)
 {
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     stage_set_node(&tree->stage, staged);
 }
 
@@ -288,7 +288,7 @@ int tree_mkdir(struct tree *tree, uint64_t parent, const char *name, mode_t mode
     struct node *directory, *n;
     int r;
 
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     r = find_room(&tree->nodes, parent, name, &directory);
     if (r == 0)
         r = stage_make_directory(&tree->stage, &tree->nodes, directory, name, mode, &n);
@@ -302,7 +302,7 @@ int tree_mknod(struct tree *tree, uint64_t parent, const char *name, struct stat
     struct node *directory, *n;
     int r;
 
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     r = find_room(&tree->nodes, parent, name, &directory);
     if (r < 0)
         return r;
@@ -319,7 +319,7 @@ int tree_symlink(struct tree *tree, uint64_t parent, const char *name, const cha
     char *copy;
     int r;
 
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     r = find_room(&tree->nodes, parent, name, &directory);
     if (r < 0)
         return r;
@@ -341,7 +341,7 @@ int tree_rename(struct tree *tree, uint64_t parent, const char *name, uint64_t n
     struct node *n, *old;
     int r;
 
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     r = find_changeable(&tree->nodes, parent, name, &n);
     if (r < 0)
         return r;
@@ -360,7 +360,7 @@ int tree_rename(struct tree *tree, uint64_t parent, const char *name, uint64_t n
 
 void tree_arm(struct tree *tree, uint64_t parent, tree_commit_fn *commit, void *userdata)
 {
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     assert(tree->commit == NULL);
     tree->commit = commit;
     tree->commit_userdata = userdata;
@@ -369,7 +369,7 @@ void tree_arm(struct tree *tree, uint64_t parent, tree_commit_fn *commit, void *
 
 void tree_disarm(struct tree *tree, const void *userdata)
 {
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     if (tree->commit_userdata == userdata)
         tree->commit = NULL;
 }
@@ -380,7 +380,7 @@ int tree_exchange(struct tree *tree, uint64_t parent_a, const char *name_a, uint
     struct node *a, *b;
     int r;
 
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     r = find_changeable(&tree->nodes, parent_a, name_a, &a);
     if (r == 0)
         r = find_changeable(&tree->nodes, parent_b, name_b, &b);
@@ -398,7 +398,7 @@ int tree_unlink(struct tree *tree, uint64_t parent, const char *name)
     struct node *n;
     int r;
 
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     r = find_child(&tree->nodes, parent, name, &n);
     if (r < 0)
         return r;
@@ -423,7 +423,7 @@ int tree_rmdir(struct tree *tree, uint64_t parent, const char *name)
     struct node *n;
     int r;
 
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     r = find_child(&tree->nodes, parent, name, &n);
     if (r < 0)
         return r;
@@ -440,7 +440,7 @@ void tree_detach(struct tree *tree, uint64_t id)
 {
     struct node *n;
 
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     n = node_by_id(&tree->nodes, id);
     if (n == NULL || !node_is_linked(n) || n == tree->nodes.root)
         return;
@@ -453,12 +453,13 @@ int tree_chmod(struct tree *tree, uint64_t id, mode_t mode)
 {
     struct node *n;
 
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     n = node_by_id(&tree->nodes, id);
     if (n == NULL)
         return -ESTALE;
     n->mode = mode & 07777;
     n->changed = clock_wall();
+    node_mark(&tree->nodes, n);
     return 0;
 }
 
@@ -466,18 +467,19 @@ int tree_chown(struct tree *tree, uint64_t id, uid_t uid, gid_t gid)
 {
     struct node *n;
 
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     n = node_by_id(&tree->nodes, id);
     if (n == NULL)
         return -ESTALE;
     node_set_owner(n, uid, gid);
     n->changed = clock_wall();
+    node_mark(&tree->nodes, n);
     return 0;
 }
 
 struct tree_usage tree_usage(struct tree *tree)
 {
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     return (struct tree_usage){.n_nodes = tree->nodes.n_nodes,
                                .held_bytes = tree->nodes.held_bytes,
                                .n_dropped = tree->nodes.n_dropped,

@@ -206,7 +206,11 @@ def start_node(area: Path) -> Iterator[NodeMaker]:
         return nodes[-1]
 
     yield make
-    _finish(*nodes)
+    try:
+        _finish(*nodes)
+    finally:
+        for node in nodes:
+            node.unmount_all()
 
 
 @pytest.fixture

@@ -445,14 +445,13 @@ def test_a_silent_child_is_replaced(start_keeper: StartKeeper) -> None:
     assert keeper.child().do("contents") == ["one"]
 
 
-def test_a_stopped_child_is_replaced(start_keeper: StartKeeper) -> None:
-    """SIGSTOP keeps it from everything but SIGKILL."""
-    keeper = start_keeper("--watchdog=1s", "--backoff-max=0", "--stop-timeout=50ms")
+def test_a_child_that_survives_sigabrt_is_killed(start_keeper: StartKeeper) -> None:
+    """As a stopped process does."""
+    keeper = start_keeper("--watchdog=50ms", "--backoff-max=0", "--stop-timeout=50ms")
     child = keeper.child()
     child.store("state", "one")
-    child.do("notify", "READY=1")
-    os.kill(child.pid, signal.SIGSTOP)
-    child.wait_end()
+    child.do("catch", signal.SIGABRT)
+    child.end("notify", "READY=1")
     keeper.wait_log(r"was killed by signal 9 \(Killed\)")
     assert keeper.child().do("contents") == ["one"]
 

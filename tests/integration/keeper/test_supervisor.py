@@ -376,7 +376,7 @@ def test_signal_mask_of_the_child(keeper: Keeper) -> None:
 
 
 def test_hand_over(start_keeper: StartKeeper) -> None:
-    """SIGHUP: the child gets SIGUSR2, and the next one starts at once whatever its status is."""
+    """SIGHUP: the child gets SIGUSR2, and the next one starts at once, with any status of it."""
     keeper = start_keeper("--backoff-max=1h")
     child = keeper.child()
     child.store("state", "one")
@@ -489,7 +489,7 @@ def test_links_only_libc() -> None:
 
 
 def test_no_process_of_the_same_user_can_take_descriptors(keeper: Keeper) -> None:
-    """A process that is not dumpable belongs to root in /proc, whoever runs it."""
+    """A process that is not dumpable belongs to root in /proc."""
     keeper.child()
     assert Path(f"/proc/{keeper.pid}/fd").stat().st_uid == 0
 

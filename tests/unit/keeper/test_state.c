@@ -23,7 +23,7 @@ static void test_a_life(void **state)
         {KEEPER_ON_TIMEOUT, KEEPER_ABORTING},   {KEEPER_ON_READY, KEEPER_SAME},
         {KEEPER_ON_STOPPING, KEEPER_SAME}, /* the watchdog's end is no stop */
         {KEEPER_ON_TIMEOUT, KEEPER_SAME},  /* it is killed */
-        {KEEPER_ON_END, KEEPER_WAITING},   /* and comes back whatever its status */
+        {KEEPER_ON_END, KEEPER_WAITING},   /* and comes back with any status */
         {KEEPER_ON_TIMEOUT, KEEPER_STARTING},   {KEEPER_ON_FAILURE, KEEPER_WAITING},
         {KEEPER_ON_HAND_OVER, KEEPER_STARTING}, /* no need to wait any longer */
         {KEEPER_ON_TIMEOUT, KEEPER_SAME},       {KEEPER_ON_HAND_OVER, KEEPER_HANDING_OVER},

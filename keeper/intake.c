@@ -2,8 +2,7 @@
 /*
  * The kernel says who sent a message (SCM_CREDENTIALS); SO_PASSCRED has to be set before anything
  * is sent. All descriptors that come with a message are in this process as soon as recvmsg(2)
- * returns, also those of a message that is refused: whatever happens to it, each is stored or
- * closed.
+ * returns, also those of a refused message: each is stored or closed.
  */
 #include "keeper/intake.h"
 

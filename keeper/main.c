@@ -5,6 +5,7 @@
  * reads from what it keeps.
  */
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
@@ -134,11 +135,13 @@ static int check_arguments(const struct arguments *a, struct error *e)
 
 /*
  * No process of the same user may take the descriptors by ptrace(2) or pidfd_getfd(2), and no core
- * is dumped. A child is not affected: execve(2) sets it back.
+ * is dumped. A child is not affected: execve(2) sets it back. The end of the log's reader is not
+ * the keeper's.
  */
 static void shield(void)
 {
     prctl(PR_SET_DUMPABLE, 0);
+    signal(SIGPIPE, SIG_IGN);
 }
 
 int main(int argc, char *argv[])

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "keeper/report.h"
 
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -9,7 +10,18 @@
 
 #define LINE_SIZE 1024
 
-/* One write(2) for a line. An error of it has no other place to go. */
+/*
+ * A line that the reader of the log does not take is lost: the keeper must not wait for it. A pipe
+ * that is ready for writing takes PIPE_BUF bytes.
+ */
+static void write_line(const char *line, size_t len)
+{
+    struct pollfd polled = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+    if (poll(&polled, 1, 0) > 0 && (polled.revents & POLLOUT) != 0)
+        (void)!write(STDERR_FILENO, line, len);
+}
+
 void keeper_report(const char *level, const char *format, ...)
 {
     char line[LINE_SIZE], time[CLOCK_RFC3339_SIZE];
@@ -22,6 +34,5 @@ void keeper_report(const char *level, const char *format, ...)
     va_end(arguments);
     len = strnlen(line, sizeof(line) - 1);
     line[len++] = '\n';
-    if (write(STDERR_FILENO, line, len) < 0)
-        return;
+    write_line(line, len);
 }

@@ -19,7 +19,10 @@ static void set_number(const char *name, uint64_t number)
     setenv(name, text, 1);
 }
 
-/* What the keeper's own service manager has said to the keeper is not for the child. */
+/*
+ * What the keeper's own service manager has said to the keeper is not for the child. FDSTORE stays
+ * unset: it would promise that descriptors outlive a SIGTERM as well.
+ */
 static void clear_environment(void)
 {
     static const char *const names[] = {"NOTIFY_SOCKET",  "WATCHDOG_USEC",  "WATCHDOG_PID",
@@ -35,10 +38,8 @@ static void set_environment(const struct keeper_spawn *spawn)
     static char names[KEEPER_NAMES_SIZE];
 
     clear_environment();
-    if (spawn->notify_socket != NULL) {
+    if (spawn->notify_socket != NULL)
         setenv("NOTIFY_SOCKET", spawn->notify_socket, 1);
-        set_number("FDSTORE", spawn->store->max);
-    }
     if (spawn->watchdog > 0) {
         set_number("WATCHDOG_USEC", spawn->watchdog);
         set_number("WATCHDOG_PID", (uint64_t)getpid());
@@ -61,6 +62,7 @@ static __attribute__((noreturn)) void run(const struct keeper_spawn *spawn)
         keeper_error("cannot hand descriptors over: %s", strerror(-r));
         _exit(EXIT_CANNOT_RUN);
     }
+    signal(SIGPIPE, SIG_DFL);
     sigprocmask(SIG_SETMASK, spawn->mask, NULL);
     execvp(spawn->argv[0], spawn->argv);
     r = errno;

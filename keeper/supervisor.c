@@ -40,6 +40,13 @@
 #define ABORT_TIMEOUT    SPAN_SEC(5) /* for traces after SIGABRT; a stopped process needs SIGKILL */
 #define CHECK_TIMEOUT    SPAN_SEC(60) /* a start-up that does not wait for the network */
 
+/*
+ * How many messages are read before signals and deadlines have their turn. More than the socket's
+ * queue holds (net.unix.max_dgram_qlen, 10 to some hundred), so that all of a dead child's are
+ * read.
+ */
+#define MESSAGES_AT_ONCE 4096
+
 /* The keeper's own sockets come first in what is polled. */
 enum { POLLED_MESSAGES, POLLED_SIGNALS, POLLED_STORED };
 
@@ -224,7 +231,7 @@ static void on_message(struct supervisor *s, const struct keeper_message *m)
 static void read_messages(struct supervisor *s)
 {
     struct keeper_message m;
-    int r;
+    int n = 0, r;
 
     do {
         const pid_t senders[] = {s->main, s->main > 0 ? s->claimed : 0, 0};
@@ -232,8 +239,10 @@ static void read_messages(struct supervisor *s)
         r = keeper_intake(s->notify.fd, senders, &s->store, &m);
         if (r == 0)
             on_message(s, &m);
-    } while (r == 0 || r == -EBADMSG || r == -ECONNRESET); /* an empty message looks as a reset */
-    if (r != -EAGAIN)
+        if (r == -ECONNRESET) /* what an empty message looks like */
+            r = -EBADMSG;
+    } while ((r == 0 || r == -EBADMSG) && ++n < MESSAGES_AT_ONCE);
+    if (r < 0 && r != -EAGAIN && r != -EBADMSG)
         keeper_warn("cannot read messages: %s", strerror(-r));
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -15,7 +16,7 @@ from lib import keeper as keeper_lib
 from lib import program
 from lib.keeper import Child, Keeper
 from lib.service_manager import Manager
-from lib.waiting import until
+from lib.waiting import PATIENCE_SECONDS, until
 
 StartKeeper = Callable[..., Keeper]
 
@@ -31,7 +32,6 @@ def kill(child: Child) -> None:
 def test_the_next_child_gets_what_a_killed_one_has_stored(keeper: Keeper) -> None:
     first = keeper.child()
     assert first.hello["LISTEN_FDS"] is None and first.hello["can_notify"]
-    assert first.hello["FDSTORE"] == "253"
     first.store("state", "one")
     first.store("fuse", "two", "\nFDPOLL=0")
     kill(first)
@@ -102,7 +102,6 @@ def test_a_descriptor_without_a_name(keeper: Keeper) -> None:
 def test_a_full_store(start_keeper: StartKeeper) -> None:
     keeper = start_keeper("--fds-max=2", "--backoff-max=0")
     child = keeper.child()
-    assert child.hello["FDSTORE"] == "2"
     for name in "abc":
         child.store(name, name)
     child.do("barrier")
@@ -478,6 +477,31 @@ def test_a_child_sets_and_triggers_its_watchdog(keeper: Keeper) -> None:
 # ---- the program
 
 
+@pytest.mark.parametrize("is_full", [True, False])
+def test_a_log_that_is_not_read(area: Path, is_full: bool) -> None:
+    """Neither the end of its reader nor a full pipe ends or stops the keeper."""
+    read, write = os.pipe()
+    if is_full:
+        os.set_blocking(write, False)
+        for size in (4096, 1):
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    os.write(write, b"x" * size)
+        os.set_blocking(write, True)
+    else:
+        os.close(read)
+    command = [keeper_lib.binary(), "--", "sh", "-c", "exit 7"]
+    done = subprocess.run(command, env=program.environment(area), stderr=write, timeout=PATIENCE_SECONDS)
+    assert done.returncode == 7
+
+
+def test_sigpipe_of_the_child() -> None:
+    """It has the default action. Python ignores it, so another program is asked."""
+    command = [keeper_lib.binary(), "--", "grep", "SigIgn", "/proc/self/status"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(done.stdout.split()[1], 16) & 1 << (signal.SIGPIPE - 1) == 0
+
+
 def test_links_only_libc() -> None:
     if program.has_sanitizer():
         pytest.skip("a sanitizer brings libraries of its own")
@@ -525,5 +549,5 @@ def test_the_subcommand(area: Path) -> None:
     run = [program.binary(), "keeper"]
     assert program.run([*run, "--help"], home=area).stdout.startswith("Usage: secretfs-keeper")
     assert program.run([*run, "--", "sh", "-c", "exit 7"], home=area).returncode == 7
-    done = program.run([*run, "--", "sh", "-c", "echo $FDSTORE $0", "a b"], home=area)
-    assert done.stdout == "253 a b\n"
+    done = program.run([*run, "--", "sh", "-c", "echo $0", "a b"], home=area)
+    assert done.stdout == "a b\n"

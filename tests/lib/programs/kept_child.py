@@ -119,7 +119,7 @@ def descriptors():
 def main():
     found = descriptors()
     control.connect(os.environ["CONTROL_SOCKET"])
-    names = ("LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "FDSTORE", "WATCHDOG_USEC", "WATCHDOG_PID")
+    names = ("LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "WATCHDOG_USEC", "WATCHDOG_PID")
     hello = {name: os.environ.get(name) for name in names}
     control.send(
         json.dumps({**hello, "pid": os.getpid(), "arguments": sys.argv[1:], "descriptors": found,

@@ -4,7 +4,7 @@
  * that generation, whose content stays the same:
  *
  *     mknod  .live/ID                        a copy of the file, under its node id
- *     rename VOLUME/..TS/key <-> .live/ID    RENAME_EXCHANGE
+ *     rename .live/ID <-> VOLUME/..TS/key    RENAME_EXCHANGE
  *
  * Readers of the generation get the copy. The inode that is mounted has a name in LIVE_DIRECTORY,
  * in the root of the file system, which no pod can reach, and its content changes with every update
@@ -14,6 +14,10 @@
  *    runtime clones the kubelet's mount a moment later.
  *  - It is exchanged as soon as a scan finds its mount, because its inode is not in use yet then: a
  *    watcher would get MOVE_SELF, which many programs take for the end of the file.
+ *  - A process that lists a directory may hold its lock for ever (publisher_pool.c), and an
+ * exchange that waits for one directory holds the lock of the other, and the file system's lock of
+ * renames between directories. So a step of the volume itself waits for the directory before it
+ * begins (await_directory()), without this file's lock.
  *  - A directory is exchanged with all that is below it, and updated like a volume that changes in
  *    place (live_update.c). Its parts come first, as they would be moved with it.
  *  - When a scan finds no mount of it any more, the kernel drops the name without an event
@@ -38,11 +42,13 @@
 #include <sys/stat.h>
 
 #include "base/list.h"
+#include "base/lock.h"
 #include "base/log.h"
 #include "fuse/live_file.h"
 #include "fuse/names.h"
 
 #define DELETED       "//deleted" /* follows the path of an unlinked node in mountinfo */
+#define UNUSED_NAME   "..unused"  /* no key begins with two dots */
 #define LOCATION_SIZE (sizeof(LIVE_DIRECTORY) + 24)
 
 /* A volume that has members, or had some at the last visit. */
@@ -50,6 +56,7 @@ struct member_volume {
     struct list link; /* in live_mounts.volumes */
     char *name;
     struct list members; /* LIVE_MOUNTS_MAX at most; as many as are mounted if none can follow */
+    struct list pending; /* those that live_mounts_follow() is to take out, in this order */
     size_t n_members;
     size_t n_mounted;
     size_t n_visited; /* what n_mounted was at the last visit */
@@ -60,6 +67,8 @@ struct member {
     struct live_mounts *mounts;
     struct list link;    /* in live_mounts.all */
     struct list sibling; /* in its volume's members */
+    struct list pending; /* in its volume's pending */
+    char *pending_path;  /* path from the root of the file system, while it is in there */
     struct member_volume *volume;
     char *path;
     uint64_t id;
@@ -79,15 +88,15 @@ struct live_mounts {
     struct session *session;
     struct tree *tree;
     bool can_follow;
-    struct list all;     /* members of all volumes */
-    void *by_id;         /* tsearch(3) tree of the same; empty if none can follow */
-    void *taken;         /* by taken_from: those that the next scan may still show there */
-    struct list volumes; /* of members; empty ones until the next visit */
-    void *by_name;       /* tsearch(3) tree of the same */
+    pthread_mutex_t lock; /* what follows, and members */
+    struct list all;      /* members of all volumes */
+    void *by_id;          /* tsearch(3) tree of the same; empty if none can follow */
+    void *taken;          /* by taken_from: those that the next scan may still show there */
+    struct list volumes;  /* of members; empty ones until the next visit */
+    void *by_name;        /* tsearch(3) tree of the same */
     bool has_directory;
     bool has_warned; /* that a part does not follow updates */
-    bool is_failing; /* a part does not, in the scan under way */
-    bool has_taken;  /* a part out of its generation, in that scan */
+    bool is_failing; /* a part does not, since the last scan */
 };
 
 /* ---- the root of a mount */
@@ -180,6 +189,7 @@ static int volume_get(struct live_mounts *mounts, const char *name,
     if (v == NULL)
         return -ENOMEM;
     list_init(&v->members);
+    list_init(&v->pending);
     v->name = strdup(name);
     if (v->name == NULL || tsearch(v, &mounts->by_name, compare_names) == NULL) {
         free(v->name);
@@ -250,8 +260,10 @@ static struct member *member_free(struct member *m)
     set_mounted(m, false);
     assert(m->volume->n_members > 0);
     m->volume->n_members--;
+    list_remove(&m->pending);
     list_remove(&m->sibling);
     list_remove(&m->link);
+    free(m->pending_path);
     free(m->path);
     free(m);
     return NULL;
@@ -270,6 +282,7 @@ static int member_new(struct live_mounts *mounts, struct member_volume *volume, 
     m->volume = volume;
     m->id = status->st_ino;
     m->is_directory = S_ISDIR(status->st_mode);
+    list_init(&m->pending);
     list_append(&mounts->all, &m->link);
     list_append(&volume->members, &m->sibling);
     volume->n_members++;
@@ -288,49 +301,13 @@ static void location_of(uint64_t id, char location[static LOCATION_SIZE])
 
 /* ---- becoming live */
 
-/* The mknod or mkdir of the top comment. */
-static int make_copy(const struct live_mounts *mounts, int root_fd, const struct member *m,
-                     const char *location)
+static int make_live(const struct live_mounts *mounts, struct member *m)
 {
-    const struct staged_node staged = {.copy_of = m->id};
-    int r;
+    int r = m->is_live ? 0 : live_file_make(mounts->tree, m->id);
 
-    tree_stage_node(mounts->tree, &staged);
-    r = m->is_directory ? mkdirat(root_fd, location, 0755)
-                        : mknodat(root_fd, location, S_IFREG | 0644, 0);
-    r = r < 0 ? negative_errno() : 0;
-    tree_stage_node(mounts->tree, NULL);
+    m->is_live = r == 0;
+    m->volume->is_behind = true;
     return r;
-}
-
-static int take_out(struct live_mounts *mounts, int root_fd, const char *path, struct member *m)
-{
-    char location[LOCATION_SIZE];
-    int r;
-
-    assert(!m->is_linked && m->taken_from == NULL);
-    if (!mounts->has_directory && mkdirat(root_fd, LIVE_DIRECTORY, 0700) < 0 && errno != EEXIST)
-        return negative_errno();
-    mounts->has_directory = true;
-    m->taken_from = strdup(path); /* is_outdated() has found none that was taken from there */
-    if (m->taken_from == NULL || tsearch(m, &mounts->taken, compare_taken) == NULL)
-        return -ENOMEM;
-    location_of(m->id, location);
-    r = make_copy(mounts, root_fd, m, location);
-    if (r < 0)
-        return r;
-    if (renameat2(root_fd, path, root_fd, location, RENAME_EXCHANGE) < 0) {
-        struct stat copy;
-
-        r = negative_errno();
-        if (tree_find_path(mounts->tree, TREE_ROOT_ID, location, &copy) == 0)
-            tree_detach(mounts->tree, copy.st_ino);
-        return r;
-    }
-    m->is_linked = true;
-    m->taken_at = clock_mono();
-    mounts->has_taken = true;
-    return 0;
 }
 
 /* Return: 0, *ret_status is the node's; -ENOENT. @ret_path: from the root of the file system */
@@ -350,26 +327,19 @@ static int find_node(const struct live_mounts *mounts, const struct root *root, 
     return r == 0 && S_ISLNK(ret_status->st_mode) ? -ENOENT : r;
 }
 
-static int make_live(const struct live_mounts *mounts, struct member *m)
-{
-    int r = m->is_live ? 0 : live_file_make(mounts->tree, m->id);
-
-    m->is_live = r == 0;
-    m->volume->is_behind = true;
-    return r;
-}
-
 /* A file that changes in place is live in its generation. */
-static int begin_following(struct live_mounts *mounts, int root_fd, const struct root *root,
-                           const char *path, struct member *m)
+static int begin_following(struct live_mounts *mounts, const struct root *root, const char *path,
+                           struct member *m)
 {
-    int r = 0;
-
     if (m->volume->n_members > LIVE_MOUNTS_MAX) /* with it */
         return -ENOSPC;
-    if (!root->is_deleted && !live_file_is_live(mounts->tree, m->id))
-        r = take_out(mounts, root_fd, path, m);
-    return r == 0 ? make_live(mounts, m) : r;
+    if (root->is_deleted || live_file_is_live(mounts->tree, m->id))
+        return make_live(mounts, m);
+    m->pending_path = strdup(path);
+    if (m->pending_path == NULL)
+        return -ENOMEM;
+    list_append(&m->volume->pending, &m->pending);
+    return 0;
 }
 
 /*
@@ -390,7 +360,7 @@ static bool is_outdated(const struct live_mounts *mounts, const char *path)
     return true;
 }
 
-static int add_member(struct live_mounts *mounts, int root_fd, const struct root *root)
+static int add_member(struct live_mounts *mounts, const struct root *root)
 {
     _cleanup_(member_freep) struct member *m = NULL;
     _cleanup_(freep) char *path = NULL;
@@ -412,8 +382,8 @@ static int add_member(struct live_mounts *mounts, int root_fd, const struct root
     if (r == 0)
         r = member_new(mounts, volume, root->path, &status, &m);
     if (r == 0 && mounts->can_follow)
-        r = begin_following(mounts, root_fd, root, path, m);
-    if (r == 0 || (m != NULL && m->is_linked))
+        r = begin_following(mounts, root, path, m);
+    if (r == 0)
         m = NULL; /* keep it */
     return r;
 }
@@ -428,7 +398,16 @@ static int note_live_root(struct live_mounts *mounts, uint64_t id)
     return m->is_live ? 0 : make_live(mounts, m);
 }
 
-static void note_root(struct live_mounts *mounts, int root_fd, const char *text)
+static void report_failure(struct live_mounts *mounts, const char *volume, const char *path, int r)
+{
+    mounts->is_failing = true;
+    if (!mounts->has_warned)
+        log_warn("a file or directory that is mounted alone does not follow updates", "volume",
+                 volume, "path", path, "error", strerror(-r));
+    mounts->has_warned = true; /* once, until all follow again */
+}
+
+static void note_root(struct live_mounts *mounts, const char *text)
 {
     _cleanup_(freep) char *copy = strdup(text);
     struct root root;
@@ -436,34 +415,32 @@ static void note_root(struct live_mounts *mounts, int root_fd, const char *text)
 
     if (copy == NULL || !parse_root(copy, &root))
         return;
-    r = root.live_id != 0 ? note_live_root(mounts, root.live_id)
-                          : add_member(mounts, root_fd, &root);
-    if (r == 0 || r == -ENOENT)
-        return;
-    mounts->is_failing = true;
-    if (!mounts->has_warned)
-        log_warn("a file or directory that is mounted alone does not follow updates", "volume",
-                 root.volume, "path", root.path, "error", strerror(-r));
-    mounts->has_warned = true; /* once, until all follow again */
+    r = root.live_id != 0 ? note_live_root(mounts, root.live_id) : add_member(mounts, &root);
+    if (r < 0 && r != -ENOENT)
+        report_failure(mounts, root.volume, root.path, r);
 }
 
 /* ---- release */
 
-static void unlink_member(struct live_mounts *mounts, struct member *m)
+static void release_name(struct live_mounts *mounts, uint64_t id)
 {
     char name[LOCATION_SIZE];
     struct notification forget = {.kind = NOTIFY_ENTRY, .name = name};
     struct stat directory;
 
-    if (!m->is_linked)
-        return;
-    m->is_linked = false;
-    snprintf(name, sizeof(name), "%" PRIu64, m->id);
+    snprintf(name, sizeof(name), "%" PRIu64, id);
     if (tree_find(mounts->tree, TREE_ROOT_ID, LIVE_DIRECTORY, &directory) < 0)
         return;
-    tree_detach(mounts->tree, m->id);
+    tree_detach(mounts->tree, id);
     forget.id = directory.st_ino;
     session_notify(mounts->session, &forget, 1);
+}
+
+static void unlink_member(struct live_mounts *mounts, struct member *m)
+{
+    if (m->is_linked)
+        release_name(mounts, m->id);
+    m->is_linked = false;
 }
 
 static void drop_unused(struct live_mounts *mounts)
@@ -486,7 +463,10 @@ static int compare_roots(const void *a, const void *b)
     return strcmp(*y, *x);
 }
 
-/* What was taken out before this scan began is not shown at its old path any more. */
+/*
+ * What was taken out before this scan began is not shown at its old path any more. A failure since
+ * the last scan is warned of no more.
+ */
 static void begin_scan(struct live_mounts *mounts, mono_us began_at)
 {
     struct member *m;
@@ -496,11 +476,13 @@ static void begin_scan(struct live_mounts *mounts, mono_us began_at)
         if (m->taken_at < began_at)
             forget_taken_from(m);
     }
-    mounts->is_failing = mounts->has_taken = false;
+    mounts->has_warned = mounts->is_failing;
+    mounts->is_failing = false;
 }
 
-bool live_mounts_reconcile(struct live_mounts *mounts, int root_fd, struct mounted_parts *parts)
+void live_mounts_reconcile(struct live_mounts *mounts, struct mounted_parts *parts)
 {
+    LOCK_GUARD(&mounts->lock);
     /* what is below a directory comes before it, as it would be moved with it */
     if (parts->n > 0)
         qsort(parts->roots, parts->n, sizeof(*parts->roots), compare_roots);
@@ -509,17 +491,181 @@ bool live_mounts_reconcile(struct live_mounts *mounts, int root_fd, struct mount
         drop_unused(mounts); /* each is counted again */
     for (size_t i = 0; i < parts->n; i++)
         if (!mounts->can_follow || i == 0 || !streq(parts->roots[i], parts->roots[i - 1]))
-            note_root(mounts, root_fd, parts->roots[i]);
+            note_root(mounts, parts->roots[i]);
     drop_unused(mounts);
-    mounts->has_warned = mounts->is_failing;
-    return mounts->has_taken;
 }
+
+/* ---- taking out; without the lock, unless said otherwise */
+
+/* A part that is taken out; the lock is given up meanwhile, so its member may go. */
+struct taking {
+    uint64_t id;
+    bool is_directory;
+    char *path; /* from the root of the file system */
+};
+
+static struct member_volume *first_with_pending(const struct live_mounts *mounts)
+{
+    struct member_volume *v;
+
+    list_for_each (v, &mounts->volumes, link)
+        if (!list_is_empty(&v->pending))
+            return v;
+    return NULL;
+}
+
+/* Return: false when none of the volume is pending. */
+static bool take_pending(struct live_mounts *mounts, const char *volume, struct taking *ret_taking)
+{
+    struct member_volume *v;
+    struct member *m;
+
+    LOCK_GUARD(&mounts->lock);
+    v = volume != NULL ? volume_by_name(mounts, volume) : first_with_pending(mounts);
+    if (v == NULL || list_is_empty(&v->pending))
+        return false;
+    m = list_entry(v->pending.next, struct member, pending);
+    list_remove(&m->pending);
+    *ret_taking = (struct taking){
+        .id = m->id, .is_directory = m->is_directory, .path = TAKE(m->pending_path)};
+    return true;
+}
+
+/*
+ * Wait for the lock that a process which lists the directory holds, and hold none meanwhile: the
+ * removal of a name that does not exist needs that lock alone, and raises no event.
+ */
+static void await_directory(int root_fd, const char *directory)
+{
+    _cleanup_(freep) char *path = names_join(directory, UNUSED_NAME);
+
+    if (path != NULL)
+        unlinkat(root_fd, path, 0);
+}
+
+static void await_directories(int root_fd, const struct taking *taking)
+{
+    char *above = strdupa(taking->path), *slash = strrchr(above, '/');
+
+    if (slash != NULL)
+        *slash = '\0';
+    await_directory(root_fd, slash != NULL ? above : ".");
+    if (taking->is_directory)
+        await_directory(root_fd, taking->path);
+}
+
+static int make_live_directory(struct live_mounts *mounts, int root_fd)
+{
+    bool has_directory;
+
+    {
+        LOCK_GUARD(&mounts->lock);
+        has_directory = mounts->has_directory;
+    }
+    if (!has_directory && mkdirat(root_fd, LIVE_DIRECTORY, 0700) < 0 && errno != EEXIST)
+        return negative_errno();
+    LOCK_GUARD(&mounts->lock);
+    mounts->has_directory = true;
+    return 0;
+}
+
+/* The mknod or mkdir of the top comment. */
+static int make_copy(const struct live_mounts *mounts, int root_fd, const struct taking *taking,
+                     const char *location)
+{
+    const struct staged_node staged = {.copy_of = taking->id};
+    int r;
+
+    tree_stage_node(mounts->tree, &staged);
+    r = taking->is_directory ? mkdirat(root_fd, location, 0755)
+                             : mknodat(root_fd, location, S_IFREG | 0644, 0);
+    r = r < 0 ? negative_errno() : 0;
+    tree_stage_node(mounts->tree, NULL);
+    return r;
+}
+
+static int take_out(struct live_mounts *mounts, int root_fd, const struct taking *taking)
+{
+    char location[LOCATION_SIZE];
+    struct stat copy;
+    int r;
+
+    await_directories(root_fd, taking);
+    location_of(taking->id, location);
+    r = make_live_directory(mounts, root_fd);
+    if (r == 0)
+        r = make_copy(mounts, root_fd, taking, location);
+    if (r < 0)
+        return r;
+    /* the kernel locks the second directory first */
+    if (renameat2(root_fd, location, root_fd, taking->path, RENAME_EXCHANGE) == 0)
+        return 0;
+    r = negative_errno();
+    if (tree_find_path(mounts->tree, TREE_ROOT_ID, location, &copy) == 0)
+        tree_detach(mounts->tree, copy.st_ino);
+    return r;
+}
+
+/* The lock is held. */
+static int note_taken(struct live_mounts *mounts, struct member *m, char *path_consumed)
+{
+    m->is_linked = true;
+    m->taken_at = clock_mono();
+    m->taken_from = path_consumed; /* is_outdated() has found none that was taken from there */
+    if (tsearch(m, &mounts->taken, compare_taken) == NULL) {
+        free(m->taken_from);
+        m->taken_from = NULL;
+        return -ENOMEM;
+    }
+    return make_live(mounts, m);
+}
+
+/* @r: of take_out() */
+static void end_taking(struct live_mounts *mounts, struct taking *taking, int r)
+{
+    struct member *m;
+
+    LOCK_GUARD(&mounts->lock);
+    m = member_by_id(mounts, taking->id);
+    if (m == NULL) { /* its volume was removed */
+        if (r == 0)
+            release_name(mounts, taking->id);
+        return;
+    }
+    if (r == 0)
+        r = note_taken(mounts, m, TAKE(taking->path));
+    if (r == 0)
+        return;
+    if (r != -ENOENT) /* its generation was removed */
+        report_failure(mounts, m->volume->name, m->path, r);
+    if (!m->is_linked)
+        member_free(m);
+}
+
+bool live_mounts_follow(struct live_mounts *mounts, int root_fd, const char *volume)
+{
+    struct taking taking;
+    bool has_taken = false;
+
+    while (take_pending(mounts, volume, &taking)) {
+        int r = take_out(mounts, root_fd, &taking);
+
+        has_taken = has_taken || r == 0;
+        end_taking(mounts, &taking, r);
+        free(taking.path);
+    }
+    return has_taken;
+}
+
+/* ---- the end of a volume */
 
 void live_mounts_forget(struct live_mounts *mounts, const char *volume)
 {
-    struct member_volume *v = volume_by_name(mounts, volume);
+    struct member_volume *v;
     struct member *m, *tmp;
 
+    LOCK_GUARD(&mounts->lock);
+    v = volume_by_name(mounts, volume);
     if (v == NULL)
         return;
     list_for_each_safe (m, tmp, &v->members, sibling) {
@@ -535,9 +681,11 @@ void live_mounts_forget(struct live_mounts *mounts, const char *volume)
 void live_mounts_visit(struct live_mounts *mounts, const char *volume, live_mounts_visit_fn *visit,
                        void *userdata)
 {
-    const struct member_volume *v = volume_by_name(mounts, volume);
+    const struct member_volume *v;
     const struct member *m;
 
+    LOCK_GUARD(&mounts->lock);
+    v = volume_by_name(mounts, volume);
     if (v == NULL)
         return;
     list_for_each (m, &v->members, sibling) {
@@ -558,27 +706,39 @@ void live_mounts_visit_changed(struct live_mounts *mounts, live_mounts_changed_f
 {
     struct member_volume *v, *tmp;
 
+    LOCK_GUARD(&mounts->lock);
     list_for_each_safe (v, tmp, &mounts->volumes, link) {
-        if (v->n_mounted != v->n_visited || v->is_behind)
-            visit(userdata, v->name);
+        const struct live_mounts_change change = {.volume = v->name,
+                                                  .n_mounted = v->n_mounted,
+                                                  .needs_follow = !list_is_empty(&v->pending),
+                                                  .is_behind = v->is_behind};
+
+        if (v->n_mounted != v->n_visited || change.needs_follow || change.is_behind)
+            visit(userdata, &change);
         v->n_visited = v->n_mounted;
+        v->is_behind = false;
         if (v->n_members == 0)
             volume_free(mounts, v);
     }
 }
 
-size_t live_mounts_count(const struct live_mounts *mounts, const char *volume)
+size_t live_mounts_count(struct live_mounts *mounts, const char *volume)
 {
-    const struct member_volume *v = volume_by_name(mounts, volume);
+    const struct member_volume *v;
 
+    LOCK_GUARD(&mounts->lock);
+    v = volume_by_name(mounts, volume);
     return v != NULL ? v->n_mounted : 0;
 }
 
 bool live_mounts_take_behind(struct live_mounts *mounts, const char *volume)
 {
-    struct member_volume *v = volume_by_name(mounts, volume);
-    bool is_behind = v != NULL && v->is_behind;
+    struct member_volume *v;
+    bool is_behind;
 
+    LOCK_GUARD(&mounts->lock);
+    v = volume_by_name(mounts, volume);
+    is_behind = v != NULL && v->is_behind;
     if (v != NULL)
         v->is_behind = false;
     return is_behind;
@@ -594,6 +754,7 @@ int live_mounts_new(struct session *session, struct tree *tree, bool can_follow,
     mounts->session = session;
     mounts->tree = tree;
     mounts->can_follow = can_follow;
+    pthread_mutex_init(&mounts->lock, NULL);
     list_init(&mounts->all);
     list_init(&mounts->volumes);
     *ret_mounts = mounts;
@@ -612,6 +773,7 @@ struct live_mounts *live_mounts_free(struct live_mounts *mounts)
     list_for_each_safe (v, next, &mounts->volumes, link)
         volume_free(mounts, v);
     assert(mounts->by_id == NULL && mounts->by_name == NULL && mounts->taken == NULL);
+    pthread_mutex_destroy(&mounts->lock);
     free(mounts);
     return NULL;
 }

@@ -4,7 +4,7 @@
  * Live mounts: the files and directories of a file system's volumes that are mounted alone, and
  * follow their updates. See live_mounts.c.
  *
- * Thread: the publisher's.
+ * Thread: a publisher's. A lock inside keeps each call whole but live_mounts_follow().
  */
 #include "fuse/mount_monitor.h"
 #include "fuse/session.h"
@@ -37,31 +37,46 @@ int live_mounts_new(struct session *session, struct tree *tree, bool can_follow,
 struct live_mounts *live_mounts_free(struct live_mounts *mounts);
 
 /*
- * Reconcile with the result of a scan: a part that is mounted for the first time becomes live, and
+ * Reconcile with the result of a scan: a part that is mounted for the first time is to follow, and
  * one that is not mounted any more is released.
- * @root_fd: of the writable view
  * @parts: is sorted
- * Return: whether a part was taken out of its generation; then a rescan has to follow, as this one
- * has its old path.
  */
-bool live_mounts_reconcile(struct live_mounts *mounts, int root_fd, struct mounted_parts *parts);
+void live_mounts_reconcile(struct live_mounts *mounts, struct mounted_parts *parts);
+
+/*
+ * Have the parts of a volume become live that a scan found. It may block as long as a process lists
+ * the directory of such a part.
+ * @root_fd: of the writable view
+ * @volume: NULL for all of them
+ * Return: whether a part was taken out of its generation; then a rescan has to follow, as the last
+ * one has its old path.
+ */
+bool live_mounts_follow(struct live_mounts *mounts, int root_fd, const char *volume);
 
 /* Visit those of a volume. Return of @visit: whether to go on. */
 typedef bool live_mounts_visit_fn(void *userdata, const struct live_mount *mount);
 void live_mounts_visit(struct live_mounts *mounts, const char *volume, live_mounts_visit_fn *visit,
                        void *userdata);
 
+/* What has changed for a volume. Texts are borrowed. */
+struct live_mounts_change {
+    const char *volume;
+    size_t n_mounted;
+    bool needs_follow; /* live_mounts_follow() */
+    bool is_behind;    /* as live_mounts_take_behind() */
+};
+
 /*
  * Visit the volumes whose count has changed since the last call, those that were forgotten since,
- * and those that are behind.
- * @visit: may call live_mounts_count() and live_mounts_take_behind() only; @volume is borrowed
+ * and those that need live_mounts_follow() or are behind.
+ * @visit: must not call functions of this file
  */
-typedef void live_mounts_changed_fn(void *userdata, const char *volume);
+typedef void live_mounts_changed_fn(void *userdata, const struct live_mounts_change *change);
 void live_mounts_visit_changed(struct live_mounts *mounts, live_mounts_changed_fn *visit,
                                void *userdata);
 
 /* How many were mounted at the last scan. */
-size_t live_mounts_count(const struct live_mounts *mounts, const char *volume);
+size_t live_mounts_count(struct live_mounts *mounts, const char *volume);
 
 /* Whether some became live and do not have the newest content yet; reset by the call. */
 bool live_mounts_take_behind(struct live_mounts *mounts, const char *volume);

@@ -18,7 +18,7 @@ struct mount_view {
     bool is_attached;  /* at the mount point */
     uint64_t mount_id; /* of the mount there, once it was attached */
 
-    pthread_mutex_t lock; /* fd, and the mount as such while the publisher writes */
+    pthread_mutex_t lock; /* fd; not held while a publisher writes, which may block */
     int fd;               /* the writable view; -1 as an ordinary user */
 };
 
@@ -64,4 +64,4 @@ int mount_view_bind(struct mount_view *view, const char *name, int target_fd,
 
 /* As session_begin_write() and session_end_write(). Thread: the publisher's. */
 int mount_view_begin_write(struct mount_view *view, int *ret_root_fd);
-void mount_view_end_write(struct mount_view *view, int root_fd);
+void mount_view_end_write(int root_fd);

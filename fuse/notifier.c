@@ -20,6 +20,7 @@ struct notifier {
     const struct notification *all;
     size_t n;
     bool is_requested;
+    uint64_t n_runs; /* that ended */
     bool is_stopping;
 };
 
@@ -48,6 +49,7 @@ static void report_done(struct notifier *notifier)
 {
     LOCK_GUARD(&notifier->lock);
     notifier->is_requested = false;
+    notifier->n_runs++;
     pthread_cond_broadcast(&notifier->changed);
 }
 
@@ -112,11 +114,12 @@ struct notifier *notifier_free(struct notifier *notifier)
 void notifier_run(struct notifier *notifier, const struct notification *all, size_t n)
 {
     LOCK_GUARD(&notifier->lock);
-    assert(!notifier->is_requested);
+    while (notifier->is_requested) /* by another thread */
+        pthread_cond_wait(&notifier->changed, &notifier->lock);
     notifier->all = all;
     notifier->n = n;
     notifier->is_requested = true;
     pthread_cond_broadcast(&notifier->changed);
-    while (notifier->is_requested)
+    for (uint64_t run = notifier->n_runs; run == notifier->n_runs;)
         pthread_cond_wait(&notifier->changed, &notifier->lock);
 }

@@ -41,7 +41,7 @@ struct notifier *notifier_free(struct notifier *notifier);
 
 /*
  * Send all of them, in their order, and wait for their effect. Those about nodes that the kernel
- * has not cached have none.
- * Thread: the publisher's.
+ * has not cached have none. A run of another thread ends first.
+ * Thread: a publisher's.
  */
 void notifier_run(struct notifier *notifier, const struct notification *all, size_t n);

@@ -49,9 +49,34 @@ static struct tree *tree_of(fuse_req_t req)
 
 static bool is_publisher(fuse_req_t req)
 {
-    int tid = atomic_load(&operations_of(req)->publisher_tid);
+    const struct operations *o = operations_of(req);
+    int tid = fuse_req_ctx(req)->pid; /* 0: of another PID namespace */
 
-    return tid != 0 && fuse_req_ctx(req)->pid == tid;
+    for (size_t i = 0; i < ELEMENTS_OF(o->publishers) && tid != 0; i++)
+        if (atomic_load_explicit(&o->publishers[i], memory_order_relaxed) == tid)
+            return true;
+    return false;
+}
+
+static void replace_publisher(struct operations *o, int from, int to)
+{
+    for (size_t i = 0; i < ELEMENTS_OF(o->publishers); i++) {
+        int expected = from;
+
+        if (atomic_compare_exchange_strong(&o->publishers[i], &expected, to))
+            return;
+    }
+    assert(false); /* publisher_pool.h limits their number */
+}
+
+void operations_add_publisher(struct operations *operations, int tid)
+{
+    replace_publisher(operations, 0, tid);
+}
+
+void operations_remove_publisher(struct operations *operations, int tid)
+{
+    replace_publisher(operations, tid, 0);
 }
 
 /* ---- replies */
@@ -431,7 +456,10 @@ static void on_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
     struct stat stat;
 
     if (is_publisher(req))
-        reply_entry(req, tree_mkdir(tree_of(req), parent, name, mode & 07777, &stat), &stat);
+        reply_entry(
+            req,
+            tree_mkdir(tree_of(req), fuse_req_ctx(req)->pid, parent, name, mode & 07777, &stat),
+            &stat);
     else
         reply_error(req, -EROFS);
 }
@@ -512,7 +540,8 @@ static void on_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
     struct stat stat;
 
     if (is_publisher(req) && S_ISREG(mode))
-        reply_entry(req, tree_mknod(tree_of(req), parent, name, &stat), &stat);
+        reply_entry(req, tree_mknod(tree_of(req), fuse_req_ctx(req)->pid, parent, name, &stat),
+                    &stat);
     else
         reply_error(req, -EROFS);
 }

@@ -3,8 +3,8 @@
 /*
  * FUSE requests, answered from the tree.
  *
- * Every caller may read. What changes the tree is for the publisher's thread, which is known by
- * its thread id; every other caller gets EROFS, even root. Each handler sends exactly one reply.
+ * Every caller may read. What changes the tree is for the publisher's threads, which are known by
+ * their thread ids; every other caller gets EROFS, even root. Each handler sends exactly one reply.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -24,13 +24,17 @@ struct waiting_opens {
 struct operations {
     struct fuse_session *fuse; /* set once it is there */
     struct tree *tree;
-    atomic_int publisher_tid; /* as the kernel reports it in requests; 0: no thread may write */
-    bool answers_open;        /* files may be live */
+    atomic_int publishers[STAGES_MAX]; /* thread ids as requests have them; 0: none */
+    bool answers_open;                 /* files may be live */
     struct waiting_opens waiting;
 };
 
 void operations_init(struct operations *operations, struct tree *tree, bool answers_open);
 void operations_deinit(struct operations *operations);
+
+/* Accept changes from a thread, or no longer. Thread: any. */
+void operations_add_publisher(struct operations *operations, int tid);
+void operations_remove_publisher(struct operations *operations, int tid);
 
 /* A switch is over: answer the opens that have waited for it. Thread: not a worker. */
 void operations_resume_opens(struct operations *operations);

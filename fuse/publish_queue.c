@@ -2,10 +2,16 @@
 /*
  * Work is done in this order: a probe, as the watchdog waits for it; removals, as a name may be
  * requested again; mounts on targets, as a pod waits for them; updates whose readers were awaited;
- * scans of mounts, as they decide what an update concerns; payloads; live files that catch up; old
- * generations. Within each kind the oldest request is first; a payload counts from the moment at
- * which the volume may be published. Until then it is in a list of its own, so that a step costs
- * the same however many volumes wait.
+ * scans of mounts, and what they found, as they decide what an update concerns; payloads; live
+ * files that catch up; old generations. Within each kind the oldest request is first; a payload
+ * counts from the moment at which the volume may be published. Until then it is in a list of its
+ * own, so that a step costs the same however many volumes wait.
+ *
+ * There may be more than one thread (publisher_pool.c), and each volume is worked on by one of them
+ * at most: no step begins for a volume that is busy.
+ *
+ * A volume in whose directory a thread was blocked is suspect for SUSPECT_FOR: the publisher keeps
+ * a thread ready for the others before it begins a step of it. If it has none, suspects wait.
  *
  * An update has two halves. Between them readers that have just opened a live file are awaited
  * (live_switch.c), while the thread works on other volumes:
@@ -51,6 +57,8 @@
 
 #define OLD_GENERATIONS_MAX 16u
 
+#define SUSPECT_FOR SPAN_SEC(600) /* each time costs other volumes PUBLISHER_BLOCKED_AFTER */
+
 #define SCAN_POLL  SPAN_MS(2) /* a scan that finds no change is not notified */
 #define DRAIN_POLL 200u       /* us: a read, which ends the wait, is not notified either */
 
@@ -87,15 +95,11 @@ static void old_move(struct publish_entry *e, enum old_state state)
 const char *publish_action_name(enum publish_action action)
 {
     static const char *const names[] = {
-        [PUBLISH_ACTION_WAIT] = "wait",
-        [PUBLISH_ACTION_PROBE] = "probe",
-        [PUBLISH_ACTION_REMOVE] = "remove",
-        [PUBLISH_ACTION_BIND] = "bind",
-        [PUBLISH_ACTION_COMMIT] = "commit",
-        [PUBLISH_ACTION_SCAN] = "scan",
-        [PUBLISH_ACTION_PUBLISH] = "publish",
-        [PUBLISH_ACTION_CATCH_UP] = "catch-up",
-        [PUBLISH_ACTION_REQUEST_SCAN] = "request-scan",
+        [PUBLISH_ACTION_WAIT] = "wait",         [PUBLISH_ACTION_PROBE] = "probe",
+        [PUBLISH_ACTION_REMOVE] = "remove",     [PUBLISH_ACTION_BIND] = "bind",
+        [PUBLISH_ACTION_COMMIT] = "commit",     [PUBLISH_ACTION_SCAN] = "scan",
+        [PUBLISH_ACTION_FOLLOW] = "follow",     [PUBLISH_ACTION_PUBLISH] = "publish",
+        [PUBLISH_ACTION_CATCH_UP] = "catch-up", [PUBLISH_ACTION_REQUEST_SCAN] = "request-scan",
         [PUBLISH_ACTION_CLEAN] = "clean",
     };
 
@@ -133,8 +137,9 @@ void publish_queue_init(struct publish_queue *queue, bool needs_scan)
     list_init(&queue->removing);
     list_init(&queue->binding);
     list_init(&queue->draining);
+    list_init(&queue->following);
     list_init(&queue->submitted);
-    list_init(&queue->blocked);
+    list_init(&queue->postponed);
     list_init(&queue->behind);
     list_init(&queue->cleaning);
 }
@@ -145,6 +150,7 @@ void publish_entry_init(struct publish_entry *entry)
     list_init(&entry->removing);
     list_init(&entry->binding);
     list_init(&entry->draining);
+    list_init(&entry->following);
     list_init(&entry->submitted);
     list_init(&entry->behind);
     list_init(&entry->cleaning);
@@ -186,14 +192,14 @@ static bool may_publish(const struct publish_entry *e)
 
 static void append_submitted(struct publish_queue *q, struct publish_entry *e)
 {
-    e->is_blocked = !may_publish(e);
-    list_append(e->is_blocked ? &q->blocked : &q->submitted, &e->submitted);
+    e->is_postponed = !may_publish(e);
+    list_append(e->is_postponed ? &q->postponed : &q->submitted, &e->submitted);
 }
 
 /* After each change of a state that may_publish() looks at. */
 static void sort_submitted(struct publish_queue *q, struct publish_entry *e)
 {
-    if (list_is_empty(&e->submitted) || e->is_blocked == !may_publish(e))
+    if (list_is_empty(&e->submitted) || e->is_postponed == !may_publish(e))
         return;
     list_remove(&e->submitted);
     append_submitted(q, e);
@@ -230,6 +236,7 @@ void publish_queue_remove(struct publish_queue *queue, struct publish_entry *ent
     entry->is_removed = true;
     list_remove(&entry->binding);
     list_remove(&entry->draining);
+    list_remove(&entry->following);
     list_remove(&entry->submitted);
     list_remove(&entry->behind);
     list_remove(&entry->cleaning);
@@ -239,6 +246,13 @@ void publish_queue_remove(struct publish_queue *queue, struct publish_entry *ent
 void publish_queue_notify_scan(struct publish_queue *queue)
 {
     queue->is_scanned = true;
+}
+
+void publish_queue_follow(struct publish_queue *queue, struct publish_entry *entry)
+{
+    assert(!entry->is_removed);
+    if (list_is_empty(&entry->following))
+        list_append(&queue->following, &entry->following);
 }
 
 void publish_queue_catch_up(struct publish_queue *queue, struct publish_entry *entry, mono_us at)
@@ -260,21 +274,79 @@ void publish_queue_set_scanned_at(struct publish_queue *queue, mono_us at)
     queue->scanned_at = at;
 }
 
+void publish_queue_defer_suspects(struct publish_queue *queue, bool defers)
+{
+    queue->defers_suspects = defers;
+}
+
+void publish_queue_suspect(struct publish_entry *entry, mono_us now)
+{
+    entry->suspect_until = now + SUSPECT_FOR;
+}
+
+bool publish_queue_is_suspect(const struct publish_entry *entry, mono_us now)
+{
+    return now < entry->suspect_until;
+}
+
+static bool is_available(const struct publish_queue *q, const struct publish_entry *e, mono_us now)
+{
+    return !e->is_busy && !(q->defers_suspects && publish_queue_is_suspect(e, now));
+}
+
+static struct publish_entry *first_to_remove(const struct publish_queue *q, mono_us now)
+{
+    struct publish_entry *e;
+
+    list_for_each (e, &q->removing, removing)
+        if (is_available(q, e, now))
+            return e;
+    return NULL;
+}
+
+static struct publish_entry *first_to_bind(const struct publish_queue *q, mono_us now)
+{
+    struct publish_entry *e;
+
+    list_for_each (e, &q->binding, binding)
+        if (is_available(q, e, now))
+            return e;
+    return NULL;
+}
+
 static struct publish_entry *first_drained(const struct publish_queue *q, mono_us now)
 {
     struct publish_entry *e;
 
     list_for_each (e, &q->draining, draining)
-        if (e->drain_until <= now)
+        if (e->drain_until <= now && is_available(q, e, now))
             return e;
     return NULL;
 }
 
-static struct publish_entry *first_to_publish(const struct publish_queue *q)
+static struct publish_entry *first_to_follow(const struct publish_queue *q, mono_us now)
 {
-    return list_is_empty(&q->submitted)
-               ? NULL
-               : list_entry(q->submitted.next, struct publish_entry, submitted);
+    struct publish_entry *e;
+
+    list_for_each (e, &q->following, following)
+        if (is_available(q, e, now))
+            return e;
+    return NULL;
+}
+
+static struct publish_entry *first_to_publish(const struct publish_queue *q, mono_us now)
+{
+    struct publish_entry *e;
+
+    list_for_each (e, &q->submitted, submitted)
+        if (is_available(q, e, now))
+            return e;
+    return NULL;
+}
+
+static bool may_catch_up(const struct publish_queue *q, const struct publish_entry *e, mono_us now)
+{
+    return e->update == UPDATE_IDLE && is_available(q, e, now);
 }
 
 static struct publish_entry *first_to_catch_up(const struct publish_queue *q, mono_us now)
@@ -284,9 +356,20 @@ static struct publish_entry *first_to_catch_up(const struct publish_queue *q, mo
     list_for_each (e, &q->behind, behind) {
         if (e->catch_up_at > now)
             return NULL;
-        if (e->update == UPDATE_IDLE)
+        if (may_catch_up(q, e, now))
             return e;
     }
+    return NULL;
+}
+
+/* Sorted by time. */
+static struct publish_entry *first_to_clean(const struct publish_queue *q, mono_us now)
+{
+    struct publish_entry *e;
+
+    list_for_each (e, &q->cleaning, cleaning)
+        if (is_available(q, e, now))
+            return e;
     return NULL;
 }
 
@@ -324,11 +407,12 @@ static struct publish_step begin_cleaning(struct publish_queue *q, struct publis
     return (struct publish_step){.action = PUBLISH_ACTION_CLEAN, .entry = e};
 }
 
-static struct publish_entry *first_to_clean(const struct publish_queue *q)
+/* A request whose list is left by beginning it. */
+static struct publish_step begin_request(struct publish_entry *e, struct list *link,
+                                         enum publish_action action)
 {
-    return list_is_empty(&q->cleaning)
-               ? NULL
-               : list_entry(q->cleaning.next, struct publish_entry, cleaning);
+    list_remove(link);
+    return (struct publish_step){.action = action, .entry = e};
 }
 
 static mono_us earlier(mono_us a, mono_us b)
@@ -336,55 +420,74 @@ static mono_us earlier(mono_us a, mono_us b)
     return a < b ? a : b;
 }
 
+static mono_us drain_poll(const struct publish_queue *q, mono_us now)
+{
+    const struct publish_entry *e;
+
+    list_for_each (e, &q->draining, draining)
+        if (is_available(q, e, now))
+            return now + DRAIN_POLL;
+    return SPAN_FOREVER;
+}
+
 static struct publish_step wait_for_work(const struct publish_queue *q, mono_us now)
 {
-    struct publish_step step = {.action = PUBLISH_ACTION_WAIT, .wait_until = SPAN_FOREVER};
-    const struct publish_entry *oldest = first_to_clean(q), *e;
+    struct publish_step step = {.action = PUBLISH_ACTION_WAIT};
+    const struct publish_entry *oldest = first_to_clean(q, now), *e;
 
+    step.wait_until = drain_poll(q, now);
     if (oldest != NULL)
-        step.wait_until = oldest->clean_at;
-    list_for_each (e, &q->behind, behind) {
-        if (e->update == UPDATE_IDLE) {
+        step.wait_until = earlier(step.wait_until, oldest->clean_at);
+    list_for_each (e, &q->behind, behind)
+        if (may_catch_up(q, e, now)) {
             step.wait_until = earlier(step.wait_until, e->catch_up_at);
             break;
         }
-    }
-    if (!list_is_empty(&q->draining))
-        step.wait_until = earlier(step.wait_until, now + DRAIN_POLL);
     return step;
+}
+
+static struct publish_step choose(struct publish_queue *q, mono_us now)
+{
+    struct publish_entry *e;
+
+    if (q->is_probe_requested) {
+        q->is_probe_requested = false;
+        return (struct publish_step){.action = PUBLISH_ACTION_PROBE};
+    }
+    if ((e = first_to_remove(q, now)) != NULL)
+        return begin_request(e, &e->removing, PUBLISH_ACTION_REMOVE);
+    if ((e = first_to_bind(q, now)) != NULL)
+        return begin_request(e, &e->binding, PUBLISH_ACTION_BIND);
+    if ((e = first_drained(q, now)) != NULL)
+        return begin_commit(e);
+    if (q->is_scanned) {
+        q->is_scanned = false;
+        return (struct publish_step){.action = PUBLISH_ACTION_SCAN};
+    }
+    if ((e = first_to_follow(q, now)) != NULL)
+        return begin_request(e, &e->following, PUBLISH_ACTION_FOLLOW);
+    if ((e = first_to_publish(q, now)) != NULL)
+        return begin_update(q, e, PUBLISH_ACTION_PUBLISH);
+    if ((e = first_to_catch_up(q, now)) != NULL)
+        return begin_update(q, e, PUBLISH_ACTION_CATCH_UP);
+    if ((e = first_to_clean(q, now)) != NULL && e->clean_at <= now)
+        return begin_cleaning(q, e, now);
+    return wait_for_work(q, now);
 }
 
 struct publish_step publish_queue_next(struct publish_queue *queue, mono_us now)
 {
-    struct publish_queue *q = queue;
-    struct publish_step step = {.action = PUBLISH_ACTION_WAIT};
+    const struct publish_step step = choose(queue, now);
 
-    if (q->is_probe_requested) {
-        q->is_probe_requested = false;
-        step.action = PUBLISH_ACTION_PROBE;
-    } else if (!list_is_empty(&q->removing)) {
-        step.action = PUBLISH_ACTION_REMOVE;
-        step.entry = list_entry(q->removing.next, struct publish_entry, removing);
-        list_remove(&step.entry->removing);
-    } else if (!list_is_empty(&q->binding)) {
-        step.action = PUBLISH_ACTION_BIND;
-        step.entry = list_entry(q->binding.next, struct publish_entry, binding);
-        list_remove(&step.entry->binding);
-    } else if ((step.entry = first_drained(q, now)) != NULL) {
-        return begin_commit(step.entry);
-    } else if (q->is_scanned) {
-        q->is_scanned = false;
-        step.action = PUBLISH_ACTION_SCAN;
-    } else if ((step.entry = first_to_publish(q)) != NULL) {
-        return begin_update(q, step.entry, PUBLISH_ACTION_PUBLISH);
-    } else if ((step.entry = first_to_catch_up(q, now)) != NULL) {
-        return begin_update(q, step.entry, PUBLISH_ACTION_CATCH_UP);
-    } else if ((step.entry = first_to_clean(q)) != NULL && step.entry->clean_at <= now) {
-        return begin_cleaning(q, step.entry, now);
-    } else {
-        return wait_for_work(q, now);
-    }
+    if (step.entry != NULL)
+        step.entry->is_busy = true;
     return step;
+}
+
+void publish_queue_done(struct publish_entry *entry)
+{
+    assert(entry->is_busy);
+    entry->is_busy = false;
 }
 
 void publish_queue_begun(struct publish_queue *queue, struct publish_entry *entry, bool has_begun)
@@ -457,9 +560,9 @@ struct publish_entry *publish_queue_take_removed(struct publish_queue *queue)
 
     if (!list_is_empty(&queue->removing))
         e = list_entry(queue->removing.next, struct publish_entry, removing);
+    else if (!list_is_empty(&queue->cleaning))
+        e = list_entry(queue->cleaning.next, struct publish_entry, cleaning);
     else
-        e = first_to_clean(queue);
-    if (e == NULL)
         return NULL;
     assert(e->is_removed);
     list_remove(&e->removing);
@@ -470,7 +573,7 @@ struct publish_entry *publish_queue_take_removed(struct publish_queue *queue)
 bool publish_queue_is_empty(const struct publish_queue *queue)
 {
     return list_is_empty(&queue->removing) && list_is_empty(&queue->binding) &&
-           list_is_empty(&queue->draining) && list_is_empty(&queue->submitted) &&
-           list_is_empty(&queue->blocked) && list_is_empty(&queue->behind) &&
-           list_is_empty(&queue->cleaning);
+           list_is_empty(&queue->draining) && list_is_empty(&queue->following) &&
+           list_is_empty(&queue->submitted) && list_is_empty(&queue->postponed) &&
+           list_is_empty(&queue->behind) && list_is_empty(&queue->cleaning);
 }

@@ -21,6 +21,7 @@ enum publish_action {
     PUBLISH_ACTION_BIND,         /* mount the volume on its target */
     PUBLISH_ACTION_COMMIT,       /* the second half of the volume's update */
     PUBLISH_ACTION_SCAN,         /* reconcile with the mounts that the monitor has scanned */
+    PUBLISH_ACTION_FOLLOW,       /* have what the scan found in the volume follow updates */
     PUBLISH_ACTION_PUBLISH,      /* the first half of an update to the submitted payload */
     PUBLISH_ACTION_CATCH_UP,     /* the first half of an update of live files alone */
     PUBLISH_ACTION_REQUEST_SCAN, /* from the monitor */
@@ -38,12 +39,14 @@ struct publish_queue {
     bool needs_scan; /* an old generation stays until its mounts were scanned */
     bool is_probe_requested;
     bool is_scanned;
+    bool defers_suspects; /* no thread is left that could block in their place */
     mono_us scanned_at;
     struct list removing;
     struct list binding;
     struct list draining;
+    struct list following;
     struct list submitted; /* those that may be published now */
-    struct list blocked;   /* those that wait for the end of the last update */
+    struct list postponed; /* those that wait for the end of the last update */
     struct list behind;    /* by catch_up_at */
     struct list cleaning;  /* by clean_at */
 };
@@ -68,16 +71,19 @@ struct publish_entry {
     enum update_state update;
     enum old_state old;
     bool is_removed;
-    bool is_blocked;     /* "submitted" is in publish_queue.blocked, if in any list */
-    bool is_catching_up; /* the update under way is of live files alone */
-    mono_us drain_until; /* DRAINING */
-    mono_us catch_up_at; /* while in publish_queue.behind */
-    mono_us clean_at;    /* while in publish_queue.cleaning */
-    mono_us replaced_at; /* a scan from then on shows all mounts of the old generations */
-    unsigned n_old;      /* generations to remove, at most */
+    bool is_busy;          /* a thread works on a step of the volume */
+    bool is_postponed;     /* "submitted" is in publish_queue.postponed, if in any list */
+    bool is_catching_up;   /* the update under way is of live files alone */
+    mono_us suspect_until; /* a thread was blocked in the volume's directory; 0: never */
+    mono_us drain_until;   /* DRAINING */
+    mono_us catch_up_at;   /* while in publish_queue.behind */
+    mono_us clean_at;      /* while in publish_queue.cleaning */
+    mono_us replaced_at;   /* a scan from then on shows all mounts of the old generations */
+    unsigned n_old;        /* generations to remove, at most */
     struct list removing;
     struct list binding;
     struct list draining;
+    struct list following;
     struct list submitted;
     struct list behind;
     struct list cleaning;
@@ -104,6 +110,8 @@ void publish_queue_cancel_bind(struct publish_queue *queue, struct publish_entry
 void publish_queue_remove(struct publish_queue *queue, struct publish_entry *entry);
 /* The monitor has the result of a scan. */
 void publish_queue_notify_scan(struct publish_queue *queue);
+/* A scan has found parts of the volume that do not follow updates yet. */
+void publish_queue_follow(struct publish_queue *queue, struct publish_entry *entry);
 /* Live files of the volume lag behind what it shows. @at: not before then */
 void publish_queue_catch_up(struct publish_queue *queue, struct publish_entry *entry, mono_us at);
 
@@ -118,11 +126,22 @@ void publish_queue_set_drain(struct publish_entry *entry, mono_us until);
 /* When the newest scan began whose result was notified. Before each publish_queue_next(), too. */
 void publish_queue_set_scanned_at(struct publish_queue *queue, mono_us at);
 
+/* Pass over suspects, or no longer. Before each publish_queue_next(), too. */
+void publish_queue_defer_suspects(struct publish_queue *queue, bool defers);
+
 /*
- * What to do next. It counts as begun; the functions below report the outcome of REMOVE, COMMIT,
- * PUBLISH, CATCH_UP and CLEAN. A successful REMOVE is not reported: the entry may be freed.
+ * What to do next. It counts as begun, and its volume as busy: no other step of the volume is
+ * returned before publish_queue_done(). The functions below report the outcome of COMMIT, PUBLISH,
+ * CATCH_UP and CLEAN, and a REMOVE that failed.
  */
 struct publish_step publish_queue_next(struct publish_queue *queue, mono_us now);
+
+/* A thread ended its step, before the outcome is reported. Not after a REMOVE that succeeded. */
+void publish_queue_done(struct publish_entry *entry);
+
+/* A thread is blocked in the volume's directory. */
+void publish_queue_suspect(struct publish_entry *entry, mono_us now);
+bool publish_queue_is_suspect(const struct publish_entry *entry, mono_us now);
 
 /*
  * The first half of an update, PUBLISH or CATCH_UP, is done.

@@ -3,7 +3,9 @@
  * A change made inside the daemon, even with the notifications that FUSE has, raises no inotify
  * event; system calls on the mount raise exactly those that a tmpfs would (D3). So the daemon
  * writes to its own mount. Each call is answered by a FUSE worker, so no worker may make it, and it
- * blocks, so the event loop should not: the publisher is a thread of its own.
+ * blocks, so the event loop should not: the publisher is a thread of its own. It may be blocked for
+ * longer than others should wait, so there may be more of them, of which one leads; the loop starts
+ * them (publisher_pool.c).
  *
  * What it does next is decided by the publish queue (publish_queue.c), which the lock protects
  * together with what the loop and the thread hand each other. The lock is given up before each
@@ -16,8 +18,9 @@
  *  - A volume's owner removes it and forgets it: the thread removes the directory and frees it. Its
  *    name may be added again meanwhile; removals are first in the queue, so the directory is gone
  *    before the next one of that name is made.
- *  - The loop waits for the thread in three places: to give up a binding of the volume that the
- *    thread works on, as it uses the loop's descriptor; to remove such a volume; and at the end.
+ *  - The loop waits for a thread in three places: to give up a binding that is under way, as it
+ * uses the loop's descriptor; to remove such a volume; and at the end. Each time it waits LOOP_WAIT
+ * at most, as the thread may be blocked.
  */
 #include "fuse/publisher.h"
 
@@ -32,15 +35,21 @@
 #include "base/confinement.h"
 #include "base/list.h"
 #include "base/lock.h"
+#include "base/log.h"
 #include "fuse/publish_queue.h"
 #include "fuse/publish_trace.h"
+#include "fuse/publisher_pool.h"
 #include "fuse/volume_writer.h"
 
 #define STACK_BYTES 262144u /* a few paths; the default would count against the lock limit */
 
+#define LOOP_WAIT SPAN_SEC(5) /* far longer than a step that is not blocked */
+
+static_assert(PUBLISHER_THREADS_MAX <= STAGES_MAX, "a stage for each thread");
+
 struct publisher_volume {
     struct publisher *publisher;
-    struct volume_writer writer; /* the thread's */
+    struct volume_writer writer; /* that of the thread that works on the volume */
     mono_us update_received_at;  /* the same, of the update under way */
     const struct publisher_callbacks *callbacks;
     void *userdata;
@@ -52,8 +61,10 @@ struct publisher_volume {
     struct list finished; /* in publisher.finished until the loop has fetched the result */
     struct publisher_result result;
     size_t n_mounted_parts;
-    struct list counted;      /* in publisher.counted until the loop has fetched n_mounted_parts */
-    int target_fd;            /* the process's, not the thread's; -1 if there is none */
+    mono_us blocked_since; /* 0: no thread is blocked */
+    struct list changed;   /* in publisher.changed_volumes until the loop has fetched these two */
+    int target_fd;         /* the process's, not the thread's; -1 if there is none */
+    bool is_binding;       /* a thread uses target_fd */
     unsigned long mount_attr; /* of the binding, as what follows */
     publisher_bound_fn *on_bound;
     void *bound_userdata;
@@ -63,23 +74,33 @@ struct publisher_volume {
     struct error bound_text;
 };
 
+struct publisher_thread {
+    struct publisher *publisher;
+    pthread_t thread;
+
+    /* under the publisher's lock */
+    struct publisher_member member;
+    struct publisher_volume *volume; /* it works on that, without the lock; NULL for none */
+};
+
 struct publisher {
     struct session *session;
-    struct volume_writer_host writers; /* live_mounts is the thread's */
+    struct volume_writer_host writers;
     struct mount_subscription *mounts; /* NULL: what is mounted alone is not known */
-    pthread_t thread;
-    int done_fd; /* eventfd: there is an outcome */
+    int done_fd; /* eventfd: there is an outcome, or the loop has to look after the threads */
     sd_event_source *done_source;
+    sd_event_source *check_timer; /* when the leader may be blocked */
 
     pthread_mutex_t lock; /* what follows */
     pthread_cond_t changed;
     struct publish_queue queue;
-    void *by_name; /* tsearch(3) tree of volumes */
+    struct publisher_pool pool;
+    bool is_checked; /* check_timer is set */
+    void *by_name;   /* tsearch(3) tree of volumes */
     struct list finished;
     struct list bound;
-    struct list counted;
+    struct list changed_volumes;
     struct publish_trace trace;
-    struct publisher_volume *active; /* the thread works on it, without the lock */
     bool is_stopping;
     bool is_probed; /* and the loop has not fetched that */
     publisher_probed_fn *probed;
@@ -116,27 +137,53 @@ static void trace(struct publisher *p, const struct publish_trace_line *line,
         eventfd_write(p->done_fd, 1);
 }
 
-/* Between the two the lock is given up, and @v (NULL for none) is the thread's. */
-static void begin_work(struct publisher *p, struct publisher_volume *v)
-{
-    assert(p->active == NULL);
-    p->active = v;
-    pthread_mutex_unlock(&p->lock);
-}
-
-static void end_work(struct publisher *p)
-{
-    pthread_mutex_lock(&p->lock);
-    p->active = NULL;
-    pthread_cond_broadcast(&p->changed);
-}
-
 /* Have the loop fetch an outcome. @link: of a volume, in that list already or not */
 static void report(struct publisher *p, struct list *list, struct list *link)
 {
     list_remove(link);
     list_append(list, link);
     eventfd_write(p->done_fd, 1);
+}
+
+/* A volume that is removed has no owner who would be notified. */
+static void set_blocked(struct publisher *p, struct publisher_volume *v, mono_us since)
+{
+    if (v->blocked_since == since)
+        return;
+    v->blocked_since = since;
+    if (!v->entry.is_removed)
+        report(p, &p->changed_volumes, &v->changed);
+}
+
+/* Between the two the lock is given up, and @v (NULL for none) is the thread's. */
+static void begin_work(struct publisher_thread *t, struct publisher_volume *v)
+{
+    struct publisher *p = t->publisher;
+    mono_us now = clock_mono();
+
+    assert(t->volume == NULL);
+    t->volume = v;
+    publisher_pool_begin(&p->pool, &t->member, v != NULL,
+                         v != NULL && publish_queue_is_suspect(&v->entry, now), now);
+    if (publisher_pool_needs_leader(&p->pool) || (v != NULL && !p->is_checked))
+        eventfd_write(p->done_fd, 1);
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void end_work(struct publisher_thread *t)
+{
+    struct publisher *p = t->publisher;
+    struct publisher_volume *v = t->volume;
+
+    pthread_mutex_lock(&p->lock);
+    t->volume = NULL;
+    if (v != NULL) {
+        publish_queue_done(&v->entry);
+        set_blocked(p, v, 0);
+    }
+    if (!publisher_pool_end(&p->pool, &t->member))
+        eventfd_write(p->done_fd, 1); /* the loop joins it */
+    pthread_cond_broadcast(&p->changed);
 }
 
 static void report_update(struct publisher *p, struct publisher_volume *v, int error,
@@ -153,17 +200,18 @@ static void report_update(struct publisher *p, struct publisher_volume *v, int e
 }
 
 /* The first half of an update. One that fails ends here. */
-static void begin_publish(struct publisher *p, struct publisher_volume *v)
+static void begin_publish(struct publisher_thread *t, struct publisher_volume *v)
 {
+    struct publisher *p = t->publisher;
     static const struct writer_result not_written;
     struct payload *payload = TAKE(v->pending);
     int r;
 
     assert(payload != NULL);
     v->update_received_at = v->pending_received_at;
-    begin_work(p, v);
+    begin_work(t, v);
     r = volume_writer_begin(&v->writer, payload);
-    end_work(p);
+    end_work(t);
     publish_queue_begun(&p->queue, &v->entry, r == 0);
     if (r == 0 || v->entry.is_removed) {
         payload_unref(payload); /* the writer has a reference */
@@ -175,8 +223,9 @@ static void begin_publish(struct publisher *p, struct publisher_volume *v)
 }
 
 /* The second half. */
-static void end_publish(struct publisher *p, struct publisher_volume *v)
+static void end_publish(struct publisher_thread *t, struct publisher_volume *v)
 {
+    struct publisher *p = t->publisher;
     struct publish_outcome outcome = {.is_partial = volume_writer_is_partial(&v->writer)};
     bool had_generation = v->writer.has_generation;
     struct payload *payload = payload_ref(v->writer.update.payload);
@@ -184,9 +233,9 @@ static void end_publish(struct publisher *p, struct publisher_volume *v)
     struct publish_trace_line ended = {.message = "update ended"};
     int r;
 
-    begin_work(p, v);
+    begin_work(t, v);
     r = volume_writer_end(&v->writer, &written);
-    end_work(p);
+    end_work(t);
     if (v->entry.is_removed) {
         payload_unref(payload);
         return;
@@ -200,13 +249,14 @@ static void end_publish(struct publisher *p, struct publisher_volume *v)
 }
 
 /* Files that became live after the last update, or were left out of it. */
-static void begin_catching_up(struct publisher *p, struct publisher_volume *v)
+static void begin_catching_up(struct publisher_thread *t, struct publisher_volume *v)
 {
+    struct publisher *p = t->publisher;
     int r;
 
-    begin_work(p, v);
+    begin_work(t, v);
     r = volume_writer_begin_catching_up(&v->writer);
-    end_work(p);
+    end_work(t);
     publish_queue_begun(&p->queue, &v->entry, r == 0);
     if (r == -ENOENT || v->entry.is_removed)
         return;
@@ -214,77 +264,88 @@ static void begin_catching_up(struct publisher *p, struct publisher_volume *v)
         publish_queue_catch_up(&p->queue, &v->entry, clock_mono() + PUBLISH_CATCH_UP_AFTER);
 }
 
-static void end_catching_up(struct publisher *p, struct publisher_volume *v)
+static void end_catching_up(struct publisher_thread *t, struct publisher_volume *v)
 {
-    begin_work(p, v);
+    struct publisher *p = t->publisher;
+    begin_work(t, v);
     volume_writer_end_catching_up(&v->writer);
-    end_work(p);
+    end_work(t);
     publish_queue_caught_up(&p->queue, &v->entry);
 }
 
-static void clean(struct publisher *p, struct publisher_volume *v)
+static void clean(struct publisher_thread *t, struct publisher_volume *v)
 {
+    struct publisher *p = t->publisher;
     int r;
 
-    begin_work(p, v);
+    begin_work(t, v);
     r = volume_dir_clean(&v->writer.dir);
-    end_work(p);
+    end_work(t);
     publish_queue_cleaned(&p->queue, &v->entry, r, clock_mono());
 }
 
 /* Fails when out of memory; with -ENOTCONN when the directory has gone with the mount. */
-static void remove_volume(struct publisher *p, struct publisher_volume *v)
+static void remove_volume(struct publisher_thread *t, struct publisher_volume *v)
 {
+    struct publisher *p = t->publisher;
     int r;
 
-    begin_work(p, v);
+    begin_work(t, v);
     r = volume_writer_remove(&v->writer);
-    end_work(p);
+    end_work(t);
     if (r < 0 && r != -ENOTCONN)
         publish_queue_removal_failed(&p->queue, &v->entry, clock_mono());
     else
         volume_free(v);
 }
 
-static void bind(struct publisher *p, struct publisher_volume *v)
+static void bind(struct publisher_thread *t, struct publisher_volume *v)
 {
+    struct publisher *p = t->publisher;
     struct error e = ERROR_INIT;
     uint64_t mount_id = 0;
-    int r;
+    int r, target_fd = v->target_fd;
 
-    begin_work(p, v);
-    r = session_bind(p->session, v->writer.dir.name, v->target_fd, v->mount_attr, &mount_id, &e);
-    end_work(p);
+    v->is_binding = true;
+    begin_work(t, v);
+    r = session_bind(p->session, v->writer.dir.name, target_fd, v->mount_attr, &mount_id, &e);
+    end_work(t);
+    v->is_binding = false;
+    if (v->target_fd != target_fd)
+        return; /* the loop has not waited for it */
     v->bound_error = r;
     v->bound_text = e;
     v->mount_id = mount_id;
     report(p, &p->bound, &v->bound);
 }
 
-static void probe(struct publisher *p)
+static void probe(struct publisher_thread *t)
 {
-    begin_work(p, NULL);
+    struct publisher *p = t->publisher;
+
+    begin_work(t, NULL);
     session_probe(p->session);
-    end_work(p);
+    end_work(t);
     p->is_probed = true;
     eventfd_write(p->done_fd, 1);
 }
 
-static void on_changed_mounts(void *userdata, const char *name)
+static void on_changed_mounts(void *userdata, const struct live_mounts_change *change)
 {
     struct publisher *p = userdata;
-    char *mutable_name = strdupa(name);
+    char *mutable_name = strdupa(change->volume);
     const struct publisher_volume like = {.writer = {.dir = {.name = mutable_name}}};
     struct publisher_volume *const *found = tfind(&like, &p->by_name, compare_names);
-    size_t n = live_mounts_count(p->writers.live_mounts, name);
 
     if (found == NULL)
         return;
-    if ((*found)->n_mounted_parts != n) {
-        (*found)->n_mounted_parts = n;
-        report(p, &p->counted, &(*found)->counted);
+    if ((*found)->n_mounted_parts != change->n_mounted) {
+        (*found)->n_mounted_parts = change->n_mounted;
+        report(p, &p->changed_volumes, &(*found)->changed);
     }
-    if (p->writers.answers_open && live_mounts_take_behind(p->writers.live_mounts, name))
+    if (change->needs_follow)
+        publish_queue_follow(&p->queue, &(*found)->entry);
+    if (p->writers.answers_open && change->is_behind)
         publish_queue_catch_up(&p->queue, &(*found)->entry, clock_mono());
 }
 
@@ -292,24 +353,44 @@ static void on_changed_mounts(void *userdata, const char *name)
 static void reconcile_mounts(struct publisher *p)
 {
     struct mounted_parts parts = {0};
-    int root_fd;
 
     if (!mount_subscription_take(p->mounts, &parts))
         return;
-    if (session_begin_write(p->session, &root_fd) == 0) {
-        if (live_mounts_reconcile(p->writers.live_mounts, root_fd, &parts))
-            mount_subscription_rescan(p->mounts);
-        session_end_write(p->session, root_fd);
-    }
+    live_mounts_reconcile(p->writers.live_mounts, &parts);
     mounted_parts_deinit(&parts);
 }
 
-static void scan(struct publisher *p)
+static void scan(struct publisher_thread *t)
 {
-    begin_work(p, NULL);
+    struct publisher *p = t->publisher;
+
+    begin_work(t, NULL);
     reconcile_mounts(p);
-    end_work(p);
+    end_work(t);
     live_mounts_visit_changed(p->writers.live_mounts, on_changed_mounts, p);
+}
+
+/* The lock is not held. */
+static void follow_mounts(struct publisher *p, const char *volume)
+{
+    int root_fd;
+
+    if (session_begin_write(p->session, &root_fd) < 0)
+        return;
+    if (live_mounts_follow(p->writers.live_mounts, root_fd, volume))
+        mount_subscription_rescan(p->mounts);
+    session_end_write(p->session, root_fd);
+}
+
+static void follow(struct publisher_thread *t, struct publisher_volume *v)
+{
+    struct publisher *p = t->publisher;
+
+    begin_work(t, v);
+    follow_mounts(p, v->writer.dir.name);
+    end_work(t);
+    if (!v->entry.is_removed && live_mounts_take_behind(p->writers.live_mounts, v->writer.dir.name))
+        publish_queue_catch_up(&p->queue, &v->entry, clock_mono());
 }
 
 static void wait_for_work(struct publisher *p, mono_us until)
@@ -331,6 +412,7 @@ static struct publish_step next_step(struct publisher *p)
 {
     struct publish_entry *e;
 
+    publish_queue_defer_suspects(&p->queue, publisher_pool_is_full(&p->pool));
     publish_queue_for_each_draining(e, &p->queue)
         publish_queue_set_drain(e, volume_writer_drain_until(&volume_of(e)->writer));
     if (p->mounts != NULL)
@@ -338,9 +420,10 @@ static struct publish_step next_step(struct publisher *p)
     return publish_queue_next(&p->queue, clock_mono());
 }
 
-static void work(struct publisher *p, const struct publish_step *step)
+static void work(struct publisher_thread *t, const struct publish_step *step)
 {
     struct publisher_volume *v = step->entry != NULL ? volume_of(step->entry) : NULL;
+    struct publisher *p = t->publisher;
 
     assert(v != NULL || step->action == PUBLISH_ACTION_WAIT ||
            step->action == PUBLISH_ACTION_PROBE || step->action == PUBLISH_ACTION_SCAN);
@@ -354,34 +437,38 @@ static void work(struct publisher *p, const struct publish_step *step)
         wait_for_work(p, step->wait_until);
         break;
     case PUBLISH_ACTION_PROBE:
-        probe(p);
+        probe(t);
         break;
     case PUBLISH_ACTION_REMOVE:
-        remove_volume(p, v);
+        remove_volume(t, v);
         break;
     case PUBLISH_ACTION_BIND:
-        bind(p, v);
+        bind(t, v);
         break;
     case PUBLISH_ACTION_COMMIT:
         if (v->entry.is_catching_up)
-            end_catching_up(p, v);
+            end_catching_up(t, v);
         else
-            end_publish(p, v);
+            end_publish(t, v);
         break;
     case PUBLISH_ACTION_SCAN:
-        scan(p);
+        scan(t);
+        break;
+    case PUBLISH_ACTION_FOLLOW:
+        follow(t, v);
         break;
     case PUBLISH_ACTION_PUBLISH:
-        begin_publish(p, v);
+        begin_publish(t, v);
         break;
     case PUBLISH_ACTION_CATCH_UP:
-        begin_catching_up(p, v);
+        begin_catching_up(t, v);
         break;
     case PUBLISH_ACTION_REQUEST_SCAN:
+        publish_queue_done(&v->entry);
         mount_subscription_request_scan(p->mounts);
         break;
     case PUBLISH_ACTION_CLEAN:
-        clean(p, v);
+        clean(t, v);
         break;
     }
 }
@@ -414,23 +501,35 @@ static void drop_descriptors(const struct publisher *p)
     close_range(high + 1, UINT_MAX, 0);
 }
 
+/* Until it has to end: another thread leads, or the publisher stops. */
+static void lead(struct publisher_thread *t)
+{
+    struct publisher *p = t->publisher;
+
+    LOCK_GUARD(&p->lock);
+    if (publisher_pool_has_blocked(&p->pool)) { /* see publisher_pool.c */
+        begin_work(t, NULL);
+        session_probe(p->session);
+        end_work(t);
+    }
+    while (!p->is_stopping && t->member.state == MEMBER_LEADING) {
+        const struct publish_step step = next_step(p);
+
+        work(t, &step);
+    }
+}
+
 static void *publisher_main(void *userdata)
 {
-    struct publisher *p = userdata;
+    struct publisher_thread *t = userdata;
+    struct publisher *p = t->publisher;
 
     drop_descriptors(p);
     pthread_setname_np(pthread_self(), "publisher");
     confinement_restrict_thread(CONFINEMENT_PUBLISHER); /* after unshare(2) */
-    session_set_publisher(p->session, gettid());
-    {
-        LOCK_GUARD(&p->lock);
-        while (!p->is_stopping) {
-            const struct publish_step step = next_step(p);
-
-            work(p, &step);
-        }
-    }
-    session_set_publisher(p->session, 0);
+    session_add_publisher(p->session, gettid());
+    lead(t);
+    session_remove_publisher(p->session, gettid());
     return NULL;
 }
 
@@ -484,10 +583,10 @@ static void report_bound(struct publisher_volume *v)
     v->on_bound(v->bound_userdata, v->bound_error, v->mount_id, &e);
 }
 
-static void report_counted(const struct publisher_volume *v)
+static void report_changed(const struct publisher_volume *v)
 {
-    if (v->callbacks->mounted_parts != NULL)
-        v->callbacks->mounted_parts(v->userdata);
+    if (v->callbacks->changed != NULL)
+        v->callbacks->changed(v->userdata);
 }
 
 static void write_trace(struct publisher *p)
@@ -495,6 +594,131 @@ static void write_trace(struct publisher *p)
     LOCK_GUARD(&p->lock);
     publish_trace_write(&p->trace);
 }
+
+/* ---- the threads; on the loop's thread */
+
+static struct publisher_thread *thread_of(struct publisher_member *member)
+{
+    return CONTAINER_OF(member, struct publisher_thread, member);
+}
+
+/* Return: one that has ended, taken out of the pool; NULL if there is none. */
+static struct publisher_thread *take_ended(struct publisher *p)
+{
+    struct publisher_member *m;
+
+    LOCK_GUARD(&p->lock);
+    list_for_each (m, &p->pool.members, link)
+        if (m->state == MEMBER_ENDED) {
+            publisher_pool_remove(&p->pool, m);
+            return thread_of(m);
+        }
+    return NULL;
+}
+
+static void join_ended(struct publisher *p)
+{
+    struct publisher_thread *t;
+
+    while ((t = take_ended(p)) != NULL) {
+        pthread_join(t->thread, NULL);
+        free(t);
+    }
+}
+
+static int create_thread(struct publisher_thread *t)
+{
+    pthread_attr_t attr;
+    int r;
+
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, STACK_BYTES);
+    r = pthread_create(&t->thread, &attr, publisher_main, t);
+    pthread_attr_destroy(&attr);
+    return -r;
+}
+
+/* Start one that leads. Return: 0; -errno. */
+static int start_thread(struct publisher *p)
+{
+    struct publisher_thread *t = calloc(1, sizeof(*t));
+    int r;
+
+    if (t == NULL)
+        return -ENOMEM;
+    t->publisher = p;
+    LOCK_GUARD(&p->lock);
+    publisher_pool_add(&p->pool, &t->member);
+    r = create_thread(t);
+    if (r < 0) {
+        publisher_pool_remove(&p->pool, &t->member);
+        free(t);
+    }
+    return r;
+}
+
+/* The lock is held. Note which volumes are blocked. Return: whether there are steps under way. */
+static bool check_threads(struct publisher *p, mono_us now)
+{
+    struct publisher_member *m;
+    bool is_working = false;
+
+    publisher_pool_check(&p->pool, now);
+    list_for_each (m, &p->pool.members, link) {
+        struct publisher_volume *v = thread_of(m)->volume;
+
+        if (v == NULL)
+            continue;
+        is_working = is_working || v->blocked_since == 0;
+        if (now - m->began_at < PUBLISHER_BLOCKED_AFTER)
+            continue;
+        publish_queue_suspect(&v->entry, now);
+        set_blocked(p, v, m->began_at);
+    }
+    return is_working;
+}
+
+static void set_check_timer(struct publisher *p)
+{
+    if (sd_event_source_set_time_relative(p->check_timer, PUBLISHER_BLOCKED_AFTER) < 0)
+        return;
+    p->is_checked = sd_event_source_set_enabled(p->check_timer, SD_EVENT_ONESHOT) >= 0;
+}
+
+/* Look after the threads: at the end of a step that may be blocked, and when one has ended. */
+static void look_after_threads(struct publisher *p)
+{
+    bool needs_leader;
+
+    join_ended(p);
+    {
+        LOCK_GUARD(&p->lock);
+        needs_leader = publisher_pool_needs_leader(&p->pool) && !p->is_stopping;
+    }
+    if (needs_leader && start_thread(p) < 0)
+        log_debug("cannot start a publisher's thread; retrying");
+    {
+        LOCK_GUARD(&p->lock);
+        if (!p->is_checked &&
+            (check_threads(p, clock_mono()) || publisher_pool_needs_leader(&p->pool)))
+            set_check_timer(p);
+    }
+}
+
+static int on_check(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    struct publisher *p = userdata;
+
+    {
+        LOCK_GUARD(&p->lock);
+        p->is_checked = false;
+        check_threads(p, clock_mono());
+    }
+    look_after_threads(p);
+    return 0;
+}
+
+/* ---- on the loop's thread */
 
 static int on_done(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
@@ -505,6 +729,7 @@ static int on_done(sd_event_source *source, int fd, uint32_t revents, void *user
     eventfd_t count;
 
     eventfd_read(fd, &count);
+    look_after_threads(p);
     write_trace(p);
     while (take_result(p, &v, &result)) {
         v->callbacks->done(v->userdata, &result);
@@ -512,8 +737,8 @@ static int on_done(sd_event_source *source, int fd, uint32_t revents, void *user
     }
     while ((link = take_first(p, &p->bound)) != NULL)
         report_bound(list_entry(link, struct publisher_volume, bound));
-    while ((link = take_first(p, &p->counted)) != NULL)
-        report_counted(list_entry(link, struct publisher_volume, counted));
+    while ((link = take_first(p, &p->changed_volumes)) != NULL)
+        report_changed(list_entry(link, struct publisher_volume, changed));
     if (take_probed(p))
         p->probed(p->probed_userdata);
     return 0;
@@ -532,20 +757,21 @@ static void init_condition(pthread_cond_t *condition)
 
 static int publisher_start(struct publisher *p, sd_event *event, struct error *e)
 {
-    pthread_attr_t attr;
     int r;
 
     p->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (p->done_fd < 0)
         return error_set_errno(e, negative_errno(), "cannot start the publisher");
     r = sd_event_add_io(event, &p->done_source, p->done_fd, EPOLLIN, on_done, p);
+    if (r >= 0)
+        r = sd_event_add_time_relative(event, &p->check_timer, CLOCK_MONOTONIC, 0,
+                                       PUBLISHER_BLOCKED_AFTER / 10, on_check, p);
+    if (r >= 0)
+        r = sd_event_source_set_enabled(p->check_timer, SD_EVENT_OFF);
     if (r < 0)
         return error_set_errno(e, r, "cannot start the publisher");
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, STACK_BYTES);
-    r = pthread_create(&p->thread, &attr, publisher_main, p);
-    pthread_attr_destroy(&attr);
-    return r == 0 ? 0 : error_set_errno(e, -r, "cannot start the publisher's thread");
+    r = start_thread(p);
+    return r < 0 ? error_set_errno(e, r, "cannot start the publisher's thread") : 0;
 }
 
 static void publisher_release(struct publisher *p)
@@ -553,6 +779,7 @@ static void publisher_release(struct publisher *p)
     p->mounts = mount_subscription_free(p->mounts);
     p->writers.live_mounts = live_mounts_free(p->writers.live_mounts);
     sd_event_source_disable_unref(p->done_source);
+    sd_event_source_disable_unref(p->check_timer);
     fd_close(p->done_fd);
     pthread_cond_destroy(&p->changed);
     pthread_mutex_destroy(&p->lock);
@@ -598,7 +825,8 @@ int publisher_new(sd_event *event, const struct publisher_options *options,
     init_condition(&p->changed);
     list_init(&p->finished);
     list_init(&p->bound);
-    list_init(&p->counted);
+    list_init(&p->changed_volumes);
+    publisher_pool_init(&p->pool);
     publish_queue_init(&p->queue, options->monitor != NULL && options->answers_open);
     r = watch_mounts(p, options->monitor, e);
     if (r == 0)
@@ -611,6 +839,53 @@ int publisher_new(sd_event *event, const struct publisher_options *options,
     return 0;
 }
 
+/* Wait on the condition; the lock is held. Return: false when @until has come. */
+static bool wait_changed(struct publisher *p, mono_us until)
+{
+    if (clock_mono() >= until)
+        return false;
+    wait_for_work(p, until);
+    return true;
+}
+
+static bool is_working(const struct publisher *p)
+{
+    const struct publisher_member *m;
+
+    list_for_each (m, &p->pool.members, link)
+        if (m->state == MEMBER_WORKING || m->state == MEMBER_BLOCKED)
+            return true;
+    return false;
+}
+
+/* Return: whether all threads are about to end. */
+static bool stop_threads(struct publisher *p)
+{
+    mono_us until = clock_mono() + LOOP_WAIT;
+
+    LOCK_GUARD(&p->lock);
+    p->is_stopping = true;
+    pthread_cond_broadcast(&p->changed);
+    while (is_working(p))
+        if (!wait_changed(p, until))
+            return false;
+    return true;
+}
+
+/* No thread works on a step, so each of them ends. */
+static void join_all(struct publisher *p)
+{
+    struct publisher_member *m, *tmp;
+
+    list_for_each_safe (m, tmp, &p->pool.members, link) {
+        struct publisher_thread *t = thread_of(m);
+
+        pthread_join(t->thread, NULL);
+        publisher_pool_remove(&p->pool, m);
+        free(t);
+    }
+}
+
 struct publisher *publisher_free(struct publisher *publisher)
 {
     struct publisher *p = publisher;
@@ -618,16 +893,14 @@ struct publisher *publisher_free(struct publisher *publisher)
 
     if (p == NULL)
         return NULL;
-    {
-        LOCK_GUARD(&p->lock);
-        p->is_stopping = true;
-        pthread_cond_broadcast(&p->changed);
-    }
-    pthread_join(p->thread, NULL);
+    if (!stop_threads(p))
+        return p;
+    join_all(p);
     while ((removed = publish_queue_take_removed(&p->queue)) != NULL)
         volume_free(volume_of(removed)); /* its directory ends with the mount */
     assert(publish_queue_is_empty(&p->queue));
-    assert(list_is_empty(&p->finished) && list_is_empty(&p->bound) && list_is_empty(&p->counted));
+    assert(list_is_empty(&p->finished) && list_is_empty(&p->bound) &&
+           list_is_empty(&p->changed_volumes));
     assert(p->by_name == NULL);
     publisher_release(p);
     return NULL;
@@ -669,7 +942,7 @@ int publisher_add_volume(const struct publisher_place *place,
     publish_entry_init(&v->entry);
     list_init(&v->finished);
     list_init(&v->bound);
-    list_init(&v->counted);
+    list_init(&v->changed);
     if (index_volume(v->publisher, v) < 0) {
         volume_free(v);
         return -ENOMEM;
@@ -678,14 +951,19 @@ int publisher_add_volume(const struct publisher_place *place,
     return 0;
 }
 
-/* The lock is held. Waits for the thread, which may be using the descriptor. */
+/*
+ * The lock is held. Waits for a thread that uses the descriptor. If that is blocked the descriptor
+ * stays open, as it could stand for another file otherwise.
+ */
 static void unbind(struct publisher *p, struct publisher_volume *v)
 {
-    while (p->active == v && v->target_fd >= 0)
-        pthread_cond_wait(&p->changed, &p->lock);
+    mono_us until = clock_mono() + LOOP_WAIT;
+
+    while (v->is_binding && wait_changed(p, until))
+        ;
     publish_queue_cancel_bind(&p->queue, &v->entry);
     list_remove(&v->bound);
-    v->target_fd = fd_close(v->target_fd);
+    v->target_fd = v->is_binding ? -1 : fd_close(v->target_fd);
 }
 
 void publisher_unbind(struct publisher_volume *volume)
@@ -709,7 +987,7 @@ struct publisher_volume *publisher_remove_volume(struct publisher_volume *volume
     if (found != NULL && *found == v) /* and not the next one of the name */
         tdelete(v, &p->by_name, compare_names);
     list_remove(&v->finished);
-    list_remove(&v->counted);
+    list_remove(&v->changed);
     publish_queue_remove(&p->queue, &v->entry);
     pthread_cond_broadcast(&p->changed);
     return NULL;
@@ -770,8 +1048,20 @@ struct publisher_volume_state publisher_volume_state(const struct publisher_volu
         .is_submitted = !list_is_empty(&entry->submitted),
         .is_binding = !list_is_empty(&entry->binding),
         .is_behind = !list_is_empty(&entry->behind),
-        .is_active = p->active == volume,
+        .is_active = entry->is_busy,
     };
+}
+
+mono_us publisher_blocked_since(struct publisher_volume *volume)
+{
+    LOCK_GUARD(&volume->publisher->lock);
+    return volume->blocked_since;
+}
+
+size_t publisher_blocked_threads(struct publisher *publisher)
+{
+    LOCK_GUARD(&publisher->lock);
+    return publisher->pool.n_blocked;
 }
 
 void publisher_probe(struct publisher *publisher, publisher_probed_fn *probed, void *userdata)

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * The publisher: the one thread that changes the tree, through the mount.
+ * The publisher: the thread that changes the tree, through the mount. While a process blocks it in
+ * the directory of a volume, it stays with that volume, and another thread goes on with the others
+ * (publisher_pool.h).
  *
  * The event loop submits payloads and does not wait. A payload replaces the one of its volume that
- * still waits: readers need the newest, not each. The outcome is reported to the loop. The thread
- * is neither a FUSE worker nor the loop because its system calls are answered by the workers.
+ * still waits: readers need the newest, not each. The outcome is reported to the loop. The threads
+ * are neither FUSE workers nor the loop because their system calls are answered by the workers.
  *
  * Thread: the event loop's.
  */
@@ -41,7 +43,11 @@ struct publisher_options {
 /* Start the thread. Return: 0, *ret_publisher is the caller's; -errno with @e. */
 int publisher_new(sd_event *event, const struct publisher_options *options,
                   struct publisher **ret_publisher, struct error *e);
-/* Waits for the publish under way; drops what waits. All volumes must be gone. Return: NULL. */
+/*
+ * Waits for the publish under way; drops what waits. All volumes must be gone.
+ * Return: NULL; @publisher when a thread is blocked in the directory of a volume: then it is not
+ * freed, and its session and tree have to stay until the process ends.
+ */
 struct publisher *publisher_free(struct publisher *publisher);
 DEFINE_CLEANUP(struct publisher *, publisher_free)
 
@@ -59,8 +65,9 @@ struct publisher_place {
 };
 
 struct publisher_callbacks {
-    publisher_done_fn *done;               /* once for each payload that was worked on */
-    void (*mounted_parts)(void *userdata); /* publisher_mounted_parts() has changed; may be NULL */
+    publisher_done_fn *done; /* once for each payload that was worked on */
+    /* publisher_mounted_parts() or publisher_blocked_since() has changed; may be NULL */
+    void (*changed)(void *userdata);
 };
 
 /*
@@ -104,6 +111,15 @@ struct publisher_mounted_parts {
 };
 struct publisher_mounted_parts publisher_mounted_parts(struct publisher_volume *volume);
 
+/*
+ * Since when a thread has been blocked in the volume's directory, by a process that holds it; then
+ * what was submitted is not shown. Return: 0: it is not.
+ */
+mono_us publisher_blocked_since(struct publisher_volume *volume);
+
+/* How many threads are blocked in directories of volumes. */
+size_t publisher_blocked_threads(struct publisher *publisher);
+
 /* A volume's place in the queue, for debugging; see publish_queue.h. Texts are constants. */
 struct publisher_volume_state {
     const char *update;
@@ -112,18 +128,18 @@ struct publisher_volume_state {
     bool is_submitted; /* a payload waits */
     bool is_binding;   /* a mount on the target waits */
     bool is_behind;    /* live files wait for their next try */
-    bool is_active;    /* the thread works on the volume */
+    bool is_active;    /* a thread works on the volume */
 };
 struct publisher_volume_state publisher_volume_state(const struct publisher_volume *volume);
 
 /*
  * Cancel the binding, if one is under way or not yet reported: bound() is not called any more. The
- * volume may have been mounted all the same. Waits while the thread works on the volume.
+ * volume may have been mounted all the same. Waits for a binding under way, some seconds at most.
  */
 void publisher_unbind(struct publisher_volume *volume);
 
 /*
- * Check that the thread and the session's workers are alive. One probe at a time.
+ * Check that the thread that leads and the session's workers are alive. One probe at a time.
  * @probed: called from the loop, once, if they are; the mount may be dead all the same
  */
 typedef void publisher_probed_fn(void *userdata);

@@ -7,11 +7,6 @@
  * A session ends in two ways. As root the mount is unmounted, which mountinfo shows; the writable
  * view keeps the connection, and the mount may be attached once more. Or the connection is aborted,
  * or an ordinary user unmounts it: the device says ENODEV, and the session is dead.
- *
- * mountinfo is watched from the beginning, and while the mount is not attached its events are
- * ignored. If the watch began, or began again, after the mount was attached, an unmount before that
- * would be lost: the kernel reports a change to the first poll of it, which epoll_ctl(2) makes and
- * epoll_wait(2) repeats.
  */
 #include "fuse/session.h"
 
@@ -169,8 +164,10 @@ static int on_mounts_changed(sd_event_source *source, int fd, uint32_t revents, 
 {
     struct session *s = userdata;
 
-    if (s->view.is_attached && !mount_view_check(&s->view))
-        report_end(s);
+    if (mount_view_check(&s->view))
+        return 0;
+    sd_event_source_set_enabled(source, SD_EVENT_OFF);
+    report_end(s);
     return 0;
 }
 
@@ -276,25 +273,33 @@ int session_new(sd_event *event, struct tree *tree, const struct session_options
         r = mount_watch_add(event, on_mounts_changed, s, &s->mounts_source, e);
         if (r < 0)
             return r;
+        sd_event_source_set_enabled(s->mounts_source, SD_EVENT_OFF); /* until it is attached */
     }
     s->ended = ended;
     *ret_session = TAKE(s);
     return 0;
 }
 
-struct session *session_free(struct session *session)
+void session_abandon(struct session *session)
 {
     struct session *s = session;
     int r;
 
-    if (s == NULL)
-        return NULL;
     s->ended = NULL;
-    sd_event_source_disable_unref(s->ended_source);
-    sd_event_source_disable_unref(s->mounts_source);
+    s->ended_source = sd_event_source_disable_unref(s->ended_source);
+    s->mounts_source = sd_event_source_disable_unref(s->mounts_source);
     r = mount_view_detach(&s->view);
     if (r < 0)
         log_warn("cannot unmount", "mountpoint", s->view.mountpoint, "error", strerror(-r));
+}
+
+struct session *session_free(struct session *session)
+{
+    struct session *s = session;
+
+    if (s == NULL)
+        return NULL;
+    session_abandon(s);
     mount_view_deinit(&s->view);
     notifier_free(s->notifier);
     workers_stop(s);
@@ -318,6 +323,7 @@ int session_attach(struct session *session, struct error *e)
     if (r < 0)
         return r;
     session->has_ended = false;
+    sd_event_source_set_enabled(session->mounts_source, SD_EVENT_ON);
     return 0;
 }
 
@@ -338,7 +344,7 @@ int session_begin_write(struct session *session, int *ret_root_fd)
 
 void session_end_write(struct session *session, int root_fd)
 {
-    mount_view_end_write(&session->view, root_fd);
+    mount_view_end_write(root_fd);
 }
 
 int session_bind(struct session *session, const char *name, int target_fd, unsigned long mount_attr,
@@ -366,7 +372,12 @@ void session_notify(struct session *session, const struct notification *all, siz
     notifier_run(session->notifier, all, n);
 }
 
-void session_set_publisher(struct session *session, int tid)
+void session_add_publisher(struct session *session, int tid)
 {
-    atomic_store(&session->operations.publisher_tid, tid);
+    operations_add_publisher(&session->operations, tid);
+}
+
+void session_remove_publisher(struct session *session, int tid)
+{
+    operations_remove_publisher(&session->operations, tid);
 }

@@ -52,6 +52,11 @@ int session_new(sd_event *event, struct tree *tree, const struct session_options
  * Return: NULL.
  */
 struct session *session_free(struct session *session);
+/*
+ * Unmount, and leave the rest to the end of the process: a publisher's thread is blocked in it and
+ * will continue.
+ */
+void session_abandon(struct session *session);
 DEFINE_CLEANUP(struct session *, session_free)
 
 /*
@@ -80,7 +85,7 @@ dev_t session_device(const struct session *session);
 
 /*
  * The writable view: a descriptor (O_PATH) of the root for *at() calls, until session_end_write().
- * In between the mount is not changed. The workers serve each call on it, so a worker must never do
+ * The workers serve each call on it, so a worker must never do
  * this.
  * Thread: the publisher's.
  * Return: 0; -ENOTCONN when the mount is gone or hidden under another one.
@@ -101,8 +106,9 @@ void session_notify(struct session *session, const struct notification *all, siz
  */
 int session_probe(struct session *session);
 
-/* Accept changes from that thread alone from now on; 0: from none. Thread: any. */
-void session_set_publisher(struct session *session, int tid);
+/* Accept changes from a thread, or no longer. STAGES_MAX of them at most. Thread: any. */
+void session_add_publisher(struct session *session, int tid);
+void session_remove_publisher(struct session *session, int tid);
 
 /* Add the requests of a session. NULL is fine. Thread: any. */
 void session_count_requests(const struct session *session, struct request_counts *counts);

@@ -36,6 +36,39 @@ void stage_set_node(struct stage *stage, const struct staged_node *node)
     stage->node = node != NULL ? *node : none;
 }
 
+struct stage *stage_take(struct stage *stages, pid_t thread)
+{
+    struct stage *free_one = NULL;
+
+    for (size_t i = 0; i < STAGES_MAX; i++) {
+        if (stages[i].thread == thread)
+            return &stages[i];
+        if (stages[i].thread == 0 && free_one == NULL)
+            free_one = &stages[i];
+    }
+    assert(free_one != NULL);
+    free_one->thread = thread;
+    return free_one;
+}
+
+void stage_release(struct stage *stage)
+{
+    const struct staged_node *n = &stage->node;
+
+    if (stage->payload == NULL && n->file == NULL && n->copy_of == 0 && n->again == 0)
+        stage->thread = 0;
+}
+
+const struct stage *stage_peek(const struct stage *stages, pid_t thread)
+{
+    static const struct stage none;
+
+    for (size_t i = 0; i < STAGES_MAX; i++)
+        if (stages[i].thread == thread)
+            return &stages[i];
+    return &none;
+}
+
 static int add_payload(const struct stage *stage, struct node_table *t, struct node *directory)
 {
     const struct payload *payload = stage->payload;

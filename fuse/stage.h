@@ -7,10 +7,15 @@
  *
  * Thread: any that holds the tree's lock.
  */
+#include <sys/types.h>
+
 #include "volume/payload.h"
 
 struct node;
 struct node_table;
+
+/* Threads that change a tree at a time, each with a stage of its own: see publisher_pool.h. */
+#define STAGES_MAX 65u
 
 struct staged_node {
     const struct payload_file *file; /* a live file with this content; borrowed */
@@ -20,6 +25,7 @@ struct staged_node {
 
 /* Embedded; zero to begin with. Members are stage.c's alone. */
 struct stage {
+    pid_t thread;       /* whose next call makes it; 0: nothing is staged */
     char *payload_name; /* of the directory that is filled with the payload; NULL for none */
     struct payload *payload;
     bool is_live;
@@ -38,6 +44,15 @@ void stage_deinit(struct stage *stage);
 int stage_set_payload(struct stage *stage, const char *name, struct payload *payload, bool is_live);
 /* NULL: none. */
 void stage_set_node(struct stage *stage, const struct staged_node *node);
+
+/*
+ * Take the stage of @thread out of STAGES_MAX of them, or a free one, and let go of one that is
+ * empty.
+ */
+struct stage *stage_take(struct stage *stages, pid_t thread);
+void stage_release(struct stage *stage);
+/* Return: the stage of @thread; an empty one if nothing is staged by it. */
+const struct stage *stage_peek(const struct stage *stages, pid_t thread);
 
 /*
  * Make what is staged, under a name that is free.

@@ -18,12 +18,17 @@
 #define COOKIE_DOT     1u
 #define COOKIE_DOT_DOT 2u
 
+/* What the next rename of a link in a directory calls. */
+struct armed {
+    uint64_t parent;        /* node id */
+    tree_commit_fn *commit; /* NULL for none */
+    void *userdata;
+};
+
 struct tree {
     struct node_table nodes; /* its lock holds for everything below, too */
-    struct stage stage;
-    tree_commit_fn *commit; /* is called by the next rename of a link in armed_in; NULL for none */
-    void *commit_userdata;
-    uint64_t armed_in; /* node id of a directory */
+    struct stage stages[STAGES_MAX];
+    struct armed armed[STAGES_MAX]; /* one for each thread that changes the tree */
 };
 
 /* ---- the tree itself */
@@ -48,9 +53,11 @@ struct tree *tree_free(struct tree *tree)
 {
     if (tree == NULL)
         return NULL;
-    assert(tree->commit == NULL);
     node_table_deinit(&tree->nodes);
-    stage_deinit(&tree->stage);
+    for (size_t i = 0; i < STAGES_MAX; i++) {
+        assert(tree->armed[i].commit == NULL);
+        stage_deinit(&tree->stages[i]);
+    }
     free(tree);
     return NULL;
 }
@@ -128,7 +135,7 @@ int tree_lookup(struct tree *tree, uint64_t parent, const char *name, struct sta
     struct node *n;
     int r;
 
-    NODE_TABLE_GUARD(&tree->nodes);
+    LOCK_GUARD(&tree->nodes.lock);
     r = find_child(&tree->nodes, parent, name, &n);
     if (r < 0)
         return r;
@@ -141,7 +148,7 @@ void tree_forget(struct tree *tree, uint64_t id, uint64_t n)
 {
     struct node *node;
 
-    NODE_TABLE_GUARD(&tree->nodes);
+    LOCK_GUARD(&tree->nodes.lock);
     node = node_by_id(&tree->nodes, id);
     if (node != NULL)
         node_forget(&tree->nodes, node, n);
@@ -151,7 +158,7 @@ int tree_stat(struct tree *tree, uint64_t id, struct stat *ret_stat)
 {
     struct node *n;
 
-    NODE_TABLE_GUARD(&tree->nodes);
+    LOCK_GUARD(&tree->nodes.lock);
     n = node_by_id(&tree->nodes, id);
     if (n == NULL)
         return -ESTALE;
@@ -164,7 +171,7 @@ int tree_readlink(struct tree *tree, uint64_t id, char **ret_target)
     struct node *n;
     char *target;
 
-    NODE_TABLE_GUARD(&tree->nodes);
+    LOCK_GUARD(&tree->nodes.lock);
     n = node_by_id(&tree->nodes, id);
     if (n == NULL)
         return -ESTALE;
@@ -182,7 +189,7 @@ int tree_read(struct tree *tree, uint64_t id, struct file_content *ret_content)
     struct node *n;
     int r;
 
-    NODE_TABLE_GUARD(&tree->nodes);
+    LOCK_GUARD(&tree->nodes.lock);
     r = node_find_file(&tree->nodes, id, &n);
     if (r < 0)
         return r;
@@ -200,7 +207,7 @@ int tree_readdir(struct tree *tree, uint64_t id, uint64_t cookie, bool count_ref
     struct stat stat;
     int r;
 
-    NODE_TABLE_GUARD(&tree->nodes);
+    LOCK_GUARD(&tree->nodes.lock);
     r = find_directory(&tree->nodes, id, &directory);
     if (r < 0)
         return r;
@@ -228,7 +235,7 @@ int tree_find(struct tree *tree, uint64_t parent, const char *name, struct stat 
     struct node *n;
     int r;
 
-    NODE_TABLE_GUARD(&tree->nodes);
+    LOCK_GUARD(&tree->nodes.lock);
     r = find_child(&tree->nodes, parent, name, &n);
     if (r == 0)
         node_stat(n, ret_stat);
@@ -240,7 +247,7 @@ int tree_find_path(struct tree *tree, uint64_t parent, const char *path, struct 
     struct node *directory, *n;
     int r;
 
-    NODE_TABLE_GUARD(&tree->nodes);
+    LOCK_GUARD(&tree->nodes.lock);
     r = find_directory(&tree->nodes, parent, &directory);
     if (r < 0)
         return r;
@@ -255,7 +262,7 @@ int tree_find_unlinked(struct tree *tree, const char *path, struct stat *ret_sta
 {
     const struct node *n;
 
-    NODE_TABLE_GUARD(&tree->nodes);
+    LOCK_GUARD(&tree->nodes.lock);
     n = node_find_unlinked(&tree->nodes, path);
     if (n == NULL)
         return -ENOENT;
@@ -265,14 +272,24 @@ int tree_find_unlinked(struct tree *tree, const char *path, struct stat *ret_sta
 
 int tree_stage(struct tree *tree, const char *name, struct payload *payload, bool is_live)
 {
-    NODE_TABLE_GUARD(&tree->nodes);
-    return stage_set_payload(&tree->stage, name, payload, is_live);
+    struct stage *stage;
+    int r;
+
+    LOCK_GUARD(&tree->nodes.lock);
+    stage = stage_take(tree->stages, gettid());
+    r = stage_set_payload(stage, name, payload, is_live);
+    stage_release(stage);
+    return r;
 }
 
 void tree_stage_node(struct tree *tree, const struct staged_node *staged)
 {
-    NODE_TABLE_GUARD(&tree->nodes);
-    stage_set_node(&tree->stage, staged);
+    struct stage *stage;
+
+    LOCK_GUARD(&tree->nodes.lock);
+    stage = stage_take(tree->stages, gettid());
+    stage_set_node(stage, staged);
+    stage_release(stage);
 }
 
 /* The kernel gets a reference with the reply. */
@@ -282,31 +299,33 @@ static void reply_with(struct node *n, struct stat *ret_stat)
     node_stat(n, ret_stat);
 }
 
-int tree_mkdir(struct tree *tree, uint64_t parent, const char *name, mode_t mode,
+int tree_mkdir(struct tree *tree, pid_t thread, uint64_t parent, const char *name, mode_t mode,
                struct stat *ret_stat)
 {
     struct node *directory, *n;
     int r;
 
-    NODE_TABLE_GUARD(&tree->nodes);
+    LOCK_GUARD(&tree->nodes.lock);
     r = find_room(&tree->nodes, parent, name, &directory);
     if (r == 0)
-        r = stage_make_directory(&tree->stage, &tree->nodes, directory, name, mode, &n);
+        r = stage_make_directory(stage_peek(tree->stages, thread), &tree->nodes, directory, name,
+                                 mode, &n);
     if (r == 0)
         reply_with(n, ret_stat);
     return r;
 }
 
-int tree_mknod(struct tree *tree, uint64_t parent, const char *name, struct stat *ret_stat)
+int tree_mknod(struct tree *tree, pid_t thread, uint64_t parent, const char *name,
+               struct stat *ret_stat)
 {
     struct node *directory, *n;
     int r;
 
-    NODE_TABLE_GUARD(&tree->nodes);
+    LOCK_GUARD(&tree->nodes.lock);
     r = find_room(&tree->nodes, parent, name, &directory);
     if (r < 0)
         return r;
-    r = stage_make_file(&tree->stage, &tree->nodes, directory, name, &n);
+    r = stage_make_file(stage_peek(tree->stages, thread), &tree->nodes, directory, name, &n);
     if (r == 0)
         reply_with(n, ret_stat);
     return r;
@@ -319,7 +338,7 @@ int tree_symlink(struct tree *tree, uint64_t parent, const char *name, const cha
     char *copy;
     int r;
 
-    NODE_TABLE_GUARD(&tree->nodes);
+    LOCK_GUARD(&tree->nodes.lock);
     r = find_room(&tree->nodes, parent, name, &directory);
     if (r < 0)
         return r;
@@ -335,13 +354,21 @@ int tree_symlink(struct tree *tree, uint64_t parent, const char *name, const cha
     return 0;
 }
 
+/* The lock is held. */
+static void commit_armed(struct tree *tree, uint64_t parent)
+{
+    for (size_t i = 0; i < STAGES_MAX; i++)
+        if (tree->armed[i].commit != NULL && tree->armed[i].parent == parent)
+            TAKE(tree->armed[i].commit)(tree->armed[i].userdata);
+}
+
 int tree_rename(struct tree *tree, uint64_t parent, const char *name, uint64_t new_parent,
                 const char *new_name)
 {
     struct node *n, *old;
     int r;
 
-    NODE_TABLE_GUARD(&tree->nodes);
+    LOCK_GUARD(&tree->nodes.lock);
     r = find_changeable(&tree->nodes, parent, name, &n);
     if (r < 0)
         return r;
@@ -353,25 +380,36 @@ int tree_rename(struct tree *tree, uint64_t parent, const char *name, uint64_t n
     if (n->kind != NODE_LINK || (old != NULL && old->kind != NODE_LINK))
         return -EISDIR;
     r = node_rename(&tree->nodes, n, new_name, old);
-    if (r == 0 && tree->commit != NULL && tree->armed_in == parent)
-        TAKE(tree->commit)(tree->commit_userdata);
+    if (r == 0)
+        commit_armed(tree, parent);
     return r;
+}
+
+/* The lock is held. Return: a place that is free. */
+static struct armed *free_armed(struct tree *tree)
+{
+    for (size_t i = 0; i < STAGES_MAX; i++)
+        if (tree->armed[i].commit == NULL)
+            return &tree->armed[i];
+    return NULL;
 }
 
 void tree_arm(struct tree *tree, uint64_t parent, tree_commit_fn *commit, void *userdata)
 {
-    NODE_TABLE_GUARD(&tree->nodes);
-    assert(tree->commit == NULL);
-    tree->commit = commit;
-    tree->commit_userdata = userdata;
-    tree->armed_in = parent;
+    struct armed *armed;
+
+    LOCK_GUARD(&tree->nodes.lock);
+    armed = free_armed(tree);
+    assert(armed != NULL);
+    *armed = (struct armed){.parent = parent, .commit = commit, .userdata = userdata};
 }
 
 void tree_disarm(struct tree *tree, const void *userdata)
 {
-    NODE_TABLE_GUARD(&tree->nodes);
-    if (tree->commit_userdata == userdata)
-        tree->commit = NULL;
+    LOCK_GUARD(&tree->nodes.lock);
+    for (size_t i = 0; i < STAGES_MAX; i++)
+        if (tree->armed[i].userdata == userdata)
+            tree->armed[i].commit = NULL;
 }
 
 int tree_exchange(struct tree *tree, uint64_t parent_a, const char *name_a, uint64_t parent_b,
@@ -380,7 +418,7 @@ int tree_exchange(struct tree *tree, uint64_t parent_a, const char *name_a, uint
     struct node *a, *b;
     int r;
 
-    NODE_TABLE_GUARD(&tree->nodes);
+    LOCK_GUARD(&tree->nodes.lock);
     r = find_changeable(&tree->nodes, parent_a, name_a, &a);
     if (r == 0)
         r = find_changeable(&tree->nodes, parent_b, name_b, &b);
@@ -398,7 +436,7 @@ int tree_unlink(struct tree *tree, uint64_t parent, const char *name)
     struct node *n;
     int r;
 
-    NODE_TABLE_GUARD(&tree->nodes);
+    LOCK_GUARD(&tree->nodes.lock);
     r = find_child(&tree->nodes, parent, name, &n);
     if (r < 0)
         return r;
@@ -423,7 +461,7 @@ int tree_rmdir(struct tree *tree, uint64_t parent, const char *name)
     struct node *n;
     int r;
 
-    NODE_TABLE_GUARD(&tree->nodes);
+    LOCK_GUARD(&tree->nodes.lock);
     r = find_child(&tree->nodes, parent, name, &n);
     if (r < 0)
         return r;
@@ -440,7 +478,7 @@ void tree_detach(struct tree *tree, uint64_t id)
 {
     struct node *n;
 
-    NODE_TABLE_GUARD(&tree->nodes);
+    LOCK_GUARD(&tree->nodes.lock);
     n = node_by_id(&tree->nodes, id);
     if (n == NULL || !node_is_linked(n) || n == tree->nodes.root)
         return;
@@ -453,13 +491,12 @@ int tree_chmod(struct tree *tree, uint64_t id, mode_t mode)
 {
     struct node *n;
 
-    NODE_TABLE_GUARD(&tree->nodes);
+    LOCK_GUARD(&tree->nodes.lock);
     n = node_by_id(&tree->nodes, id);
     if (n == NULL)
         return -ESTALE;
     n->mode = mode & 07777;
     n->changed = clock_wall();
-    node_mark(&tree->nodes, n);
     return 0;
 }
 
@@ -467,19 +504,18 @@ int tree_chown(struct tree *tree, uint64_t id, uid_t uid, gid_t gid)
 {
     struct node *n;
 
-    NODE_TABLE_GUARD(&tree->nodes);
+    LOCK_GUARD(&tree->nodes.lock);
     n = node_by_id(&tree->nodes, id);
     if (n == NULL)
         return -ESTALE;
     node_set_owner(n, uid, gid);
     n->changed = clock_wall();
-    node_mark(&tree->nodes, n);
     return 0;
 }
 
 struct tree_usage tree_usage(struct tree *tree)
 {
-    NODE_TABLE_GUARD(&tree->nodes);
+    LOCK_GUARD(&tree->nodes.lock);
     return (struct tree_usage){.n_nodes = tree->nodes.n_nodes,
                                .held_bytes = tree->nodes.held_bytes,
                                .n_dropped = tree->nodes.n_dropped,

@@ -83,24 +83,30 @@ int tree_find_unlinked(struct tree *tree, const char *path, struct stat *ret_sta
 /* ---- changes, by the publisher; ids that are returned count a reference as tree_lookup() does */
 
 /*
- * The next tree_mkdir() of @name makes a directory that is already filled with @payload: files
- * with their modes and owners, and what directories their paths need (F2: 0755). NULL forgets it.
+ * The next tree_mkdir() of @name for this thread makes a directory that is already filled with
+ * @payload: files with their modes and owners, and what directories their paths need (F2: 0755).
+ * NULL forgets it.
  * @payload: a reference is taken
  * @is_live: whether the files are live from the beginning
  * Return: 0 or -ENOMEM.
  */
 int tree_stage(struct tree *tree, const char *name, struct payload *payload, bool is_live);
 
-/* What the next tree_mknod(), or tree_mkdir() of another name than the one above, makes. */
+/*
+ * What the next tree_mknod(), or tree_mkdir() of another name than the one above, makes for this
+ * thread.
+ */
 void tree_stage_node(struct tree *tree, const struct staged_node *staged);
 
-/* Return: 0; -EEXIST, -ENOENT, -ENOTDIR, -ENOMEM. */
-int tree_mkdir(struct tree *tree, uint64_t parent, const char *name, mode_t mode,
+/* @thread: that makes the call. Return: 0; -EEXIST, -ENOENT, -ENOTDIR, -ENOMEM. */
+int tree_mkdir(struct tree *tree, pid_t thread, uint64_t parent, const char *name, mode_t mode,
                struct stat *ret_stat);
 int tree_symlink(struct tree *tree, uint64_t parent, const char *name, const char *target,
                  struct stat *ret_stat);
-/* Return: 0; -EEXIST, -ENOENT, -ENOTDIR, -ENOMEM; -EROFS when nothing is staged. */
-int tree_mknod(struct tree *tree, uint64_t parent, const char *name, struct stat *ret_stat);
+/* @thread: that makes the call. Return: 0; -EEXIST, -ENOENT, -ENOTDIR, -ENOMEM; -EROFS when nothing
+ * is staged. */
+int tree_mknod(struct tree *tree, pid_t thread, uint64_t parent, const char *name,
+               struct stat *ret_stat);
 /* Over an existing link only. Return: 0; -ENOENT, -EISDIR, -EXDEV for another directory. */
 int tree_rename(struct tree *tree, uint64_t parent, const char *name, uint64_t new_parent,
                 const char *new_name);
@@ -124,7 +130,8 @@ int tree_chown(struct tree *tree, uint64_t id, uid_t uid, gid_t gid);
 
 /*
  * Have the next rename of a link in the directory @parent call @commit, once, with the tree locked:
- * what it does and the rename are one change for readers.
+ * what it does and the rename are one change for readers. One for each directory, and
+ * STAGES_MAX at a time.
  */
 typedef void tree_commit_fn(void *userdata);
 void tree_arm(struct tree *tree, uint64_t parent, tree_commit_fn *commit, void *userdata);

@@ -121,11 +121,12 @@ static int add_last_confirmed(cJSON *volume, const struct published *p)
 static int add_content(cJSON *json, const struct published *p)
 {
     cJSON *volume = cJSON_AddObjectToObject(json, "volume");
+    struct error e;
     int r = 0;
 
     r |= json_add_text(volume, "name", p->options.spec->name);
     r |= json_add_text(volume, "state", reader_state_name(published_reader_state(p)));
-    r |= json_add_text(volume, "error", null_if_empty(published_reader_error(p)));
+    r |= json_add_text(volume, "error", null_if_empty(published_reader_error(p, &e)));
     r |= add_last_confirmed(volume, p);
     r |= json_add_text(volume, "generation", null_if_empty(p->generation));
     if (p->shown == NULL)

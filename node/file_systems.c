@@ -65,8 +65,10 @@ struct node_file_systems *node_file_systems_free(struct node_file_systems *all)
 {
     if (all == NULL)
         return NULL;
-    file_system_free(all->live);
-    file_system_free(all->standard);
+    all->live = file_system_free(all->live);
+    all->standard = file_system_free(all->standard);
+    if (all->live != NULL || all->standard != NULL)
+        return NULL; /* the end of the process frees the rest */
     mount_monitor_free(all->mount_monitor);
     sd_event_unref(all->event);
     free(all);
@@ -120,4 +122,11 @@ struct tree_usage node_file_systems_usage(const struct node_file_systems *all)
     usage.held_bytes += live.held_bytes;
     usage.n_dropped += live.n_dropped;
     return usage;
+}
+
+size_t node_file_systems_blocked_threads(const struct node_file_systems *all)
+{
+    size_t n = publisher_blocked_threads(all->standard->publisher);
+
+    return all->live != NULL ? n + publisher_blocked_threads(all->live->publisher) : n;
 }

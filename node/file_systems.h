@@ -63,3 +63,5 @@ void node_file_systems_count_requests(const struct node_file_systems *all,
                                       struct request_counts *counts);
 /* The sums of all file systems. */
 struct tree_usage node_file_systems_usage(const struct node_file_systems *all);
+/* Publishing threads that are blocked. */
+size_t node_file_systems_blocked_threads(const struct node_file_systems *all);

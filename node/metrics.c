@@ -42,6 +42,7 @@ enum {
     FUSE_REQUESTS,
     HELD_BYTES,
     HELD_DROPPED,
+    BLOCKED_THREADS,
     SECRET_BYTES,
     UNLOCKED_BYTES,
     CERTIFICATES,
@@ -112,6 +113,9 @@ static const struct metric_definition definitions[N_METRICS] = {
     [HELD_DROPPED] = {.name = "secretfs_held_files_dropped_total",
                       .help = "Files of removed generations that lost their content to a limit.",
                       .kind = METRIC_COUNTER},
+    [BLOCKED_THREADS] = {.name = "secretfs_publisher_blocked_threads",
+                         .help = "Publishing threads blocked in a volume's directory.",
+                         .kind = METRIC_GAUGE},
     [SECRET_BYTES] = {.name = "secretfs_secret_bytes",
                       .help = "Memory that holds objects, in whole pages.",
                       .kind = METRIC_GAUGE},
@@ -372,6 +376,11 @@ void node_metrics_collect_held(struct node_metrics *metrics, size_t n_bytes, uin
 {
     metric_set(metrics->metrics[HELD_BYTES], (double)n_bytes, NULL);
     metric_set(metrics->metrics[HELD_DROPPED], (double)n_dropped, NULL);
+}
+
+void node_metrics_collect_blocked_threads(struct node_metrics *metrics, size_t n)
+{
+    metric_set(metrics->metrics[BLOCKED_THREADS], (double)n, NULL);
 }
 
 void node_metrics_collect_registration(struct node_metrics *metrics, bool is_registered)

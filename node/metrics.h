@@ -51,4 +51,5 @@ void node_metrics_collect_mounted_parts(struct node_metrics *metrics, size_t n_l
                                         size_t n_stale);
 /* Content of removed generations that readers hold: its bytes, and the files that lost theirs. */
 void node_metrics_collect_held(struct node_metrics *metrics, size_t n_bytes, uint64_t n_dropped);
+void node_metrics_collect_blocked_threads(struct node_metrics *metrics, size_t n);
 void node_metrics_collect_registration(struct node_metrics *metrics, bool is_registered);

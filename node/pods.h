@@ -42,12 +42,7 @@ struct node_pods_options {
     const char *driver_name;
     const char *node_name;
     const struct node_pods_api *api;
-    /*
-     * The watch brought a pod, borrowed for the call; or NULL: whether pods are watched has
-     * changed. NULL: not needed.
-     */
-    void (*changed)(void *userdata, const struct pod *pod);
-    void *userdata; /* for api->open() and changed() */
+    void *userdata; /* for api->open() */
 };
 
 /* Start the watch. Return: 0, *ret_pods is the caller's; -ENOMEM; sd-event's errors. */

@@ -43,5 +43,7 @@ void node_scrape_collect(void *userdata, struct node_metrics *metrics)
     node_metrics_collect_mounted_parts(metrics, scrape.n_live, scrape.n_stale);
     usage = node_file_systems_usage(node->file_systems);
     node_metrics_collect_held(metrics, usage.held_bytes, usage.n_dropped);
+    node_metrics_collect_blocked_threads(metrics,
+                                         node_file_systems_blocked_threads(node->file_systems));
     node_metrics_collect_registration(metrics, csi_service_is_registered(node->csi));
 }

@@ -115,7 +115,11 @@ static void post_condition(struct node_volume_events *events, const struct node_
         post(events, v, "VolumeHeld", true, volume_error(v->published.volume), stays);
         break;
     case UPDATE_FAILED:
-        post(events, v, "VolumeUpdateFailed", true, "update failed, retrying", stays);
+        post(events, v, "VolumeUpdateFailed", true,
+             published_is_blocked(&v->published)
+                 ? "update does not end: a process holds the volume's directory"
+                 : "update failed, retrying",
+             stays);
         break;
     case CERTIFICATE:
         post_certificate(events, v);
@@ -133,7 +137,7 @@ static unsigned find_conditions(const struct node_volume *v)
 
     if (volume_state(p->volume) == VOLUME_STALE)
         conditions |= HELD;
-    if (published_is_failing(p))
+    if (published_is_failing(p) || published_is_blocked(p))
         conditions |= UPDATE_FAILED;
     for (size_t i = 0; i < v->spec->n_sources; i++)
         if (p->logged_certificates[i])

@@ -77,7 +77,12 @@ struct file_system *file_system_free(struct file_system *fs)
 {
     if (fs == NULL)
         return NULL;
-    publisher_free(fs->publisher);
+    if (publisher_free(fs->publisher) != NULL) {
+        log_warn("a process holds the directory of a volume; this process ends when that one does",
+                 "mountpoint", fs->mountpoint);
+        session_abandon(fs->session);
+        return fs;
+    }
     session_free(fs->session);
     tree_free(fs->tree);
     free(fs->mountpoint);

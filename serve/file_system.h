@@ -32,6 +32,8 @@ struct file_system {
 int file_system_new(sd_event *event, const struct file_system_options *options,
                     file_system_failed_fn *failed, void *userdata, struct file_system **ret_fs,
                     struct error *e);
-/* All volumes must have been removed. Return: NULL. */
+/* All volumes must have been removed. At the end of the process: see publisher_free(). Return:
+ * NULL.
+ */
 struct file_system *file_system_free(struct file_system *fs);
 DEFINE_CLEANUP(struct file_system *, file_system_free)

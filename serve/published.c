@@ -26,6 +26,8 @@
 #define RETRY_AFTER SPAN_SEC(1) /* the usual cause is a lack of memory or descriptors */
 #define TIMER_SLACK SPAN_MS(10)
 
+#define LATE_AFTER SPAN_SEC(2) /* far longer than a storm of updates takes */
+
 static const char *const state_names[] = {
     [PUBLISHED_AWAITING_PAYLOAD] = "awaiting-payload",
     [PUBLISHED_AWAITING_PLACE] = "awaiting-place",
@@ -67,12 +69,23 @@ bool published_is_failing(const struct published *p)
 
 /* ---- the state for readers */
 
+bool published_is_blocked(const struct published *p)
+{
+    return p->pending_since != 0 && publisher_blocked_since(p->publisher) != 0;
+}
+
+/* Readers do not get what was submitted, and it is not known why. */
+static bool is_late(const struct published *p)
+{
+    return p->pending_since != 0 && clock_mono() - p->pending_since >= LATE_AFTER;
+}
+
 enum reader_state published_reader_state(const struct published *p)
 {
     const struct store_view *source = volume_least_healthy_source(p->volume);
     const struct reader_facts facts = {
         .is_shown = p->n_published > 0,
-        .publish_fails = published_is_failing(p),
+        .publish_fails = published_is_failing(p) || published_is_blocked(p) || is_late(p),
         .is_held = volume_is_held(p->volume),
         .is_stale = volume_state(p->volume) != VOLUME_CURRENT,
         .source_fails = source != NULL && source->source_state == STORE_SOURCE_FAILING,
@@ -81,9 +94,21 @@ enum reader_state published_reader_state(const struct published *p)
     return reader_state(&facts);
 }
 
-const char *published_reader_error(const struct published *p)
+static const char *failing_error(const struct published *p, struct error *e)
 {
-    return published_reader_state(p) == READER_FAILING ? p->publish_error.text
+    mono_us since = p->pending_since;
+
+    if (published_is_failing(p) || since == 0)
+        return p->publish_error.text;
+    error_set(e, -ETIMEDOUT, "publishing has not returned for %llu s%s",
+              (unsigned long long)((clock_mono() - since) / SPAN_SEC(1)),
+              published_is_blocked(p) ? ": a process holds the volume's directory" : "");
+    return e->text;
+}
+
+const char *published_reader_error(const struct published *p, struct error *e)
+{
+    return published_reader_state(p) == READER_FAILING ? failing_error(p, e)
                                                        : volume_error(p->volume);
 }
 
@@ -292,12 +317,19 @@ int published_why_missing(const struct published *p, struct error *e)
 
 /* ---- publishing */
 
+static void submit(struct published *p, mono_us received_at)
+{
+    if (p->pending_since == 0)
+        p->pending_since = clock_mono();
+    publisher_submit(p->publisher, p->payload, received_at);
+}
+
 static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct published *p = userdata;
 
     assert(p->state == PUBLISHED_AWAITING_RETRY);
-    publisher_submit(p->publisher, p->payload, clock_mono());
+    submit(p, clock_mono());
     return 0;
 }
 
@@ -357,6 +389,8 @@ static void on_published(void *userdata, const struct publisher_result *result)
     if (result->is_visible) {
         payload_unref(p->shown);
         p->shown = payload_ref(result->payload);
+        if (p->shown == p->payload)
+            p->pending_since = 0;
         memcpy(p->generation, result->generation, sizeof(p->generation));
         p->n_published++;
         p->updated_at = clock_wall();
@@ -372,8 +406,22 @@ static void on_published(void *userdata, const struct publisher_result *result)
         handle_success(p);
 }
 
-static void on_mounted_parts(void *userdata)
+static void log_blocked(struct published *p)
 {
+    bool is_blocked = published_is_blocked(p);
+
+    if (is_blocked && !p->logged_blocked)
+        log_warn("publishing does not return: a process holds the volume's directory; the last "
+                 "content stays readable",
+                 "object", PUBLISHED_TEXT(p), PUBLISHED_LOG_POD(p));
+    else if (!is_blocked && p->logged_blocked)
+        log_info("publishing returned", "object", PUBLISHED_TEXT(p), PUBLISHED_LOG_POD(p));
+    p->logged_blocked = is_blocked;
+}
+
+static void on_publisher_changed(void *userdata)
+{
+    log_blocked(userdata);
     notify_changed(userdata);
 }
 
@@ -381,7 +429,7 @@ static void on_mounted_parts(void *userdata)
 static int find_place(struct published *p, struct error *e)
 {
     static const struct publisher_callbacks callbacks = {.done = on_published,
-                                                         .mounted_parts = on_mounted_parts};
+                                                         .changed = on_publisher_changed};
     struct publisher_place place;
     int r = p->callbacks->place(p->userdata, &place, e);
 
@@ -415,8 +463,7 @@ static void on_payload(void *userdata, struct payload *payload, mono_us received
     assert(p->publisher != NULL);
     p->retry_timer = sd_event_source_disable_unref(p->retry_timer);
     /* an object that another volume subscribed to may have come before this volume existed */
-    publisher_submit(p->publisher, payload,
-                     received_at < p->started_at ? p->started_at : received_at);
+    submit(p, received_at < p->started_at ? p->started_at : received_at);
 }
 
 static void on_volume_state(void *userdata)
@@ -443,7 +490,7 @@ void published_retry(struct published *p)
     if (r < 0)
         p->callbacks->failed(p->userdata, r, &e);
     else if (r == 0)
-        publisher_submit(p->publisher, p->payload, clock_mono());
+        submit(p, clock_mono());
 }
 
 /* ---- init and deinit */
@@ -463,8 +510,8 @@ int published_init(struct published *p, sd_event *event, const struct published_
     p->logged_certificates = calloc(options->spec->n_sources + 1, sizeof(bool));
     if (p->logged_certificates == NULL)
         return error_set_errno(e, -ENOMEM, "cannot set the volume up");
-    r = volume_new(options->store, options->pods, options->spec, options->namespace,
-                   &volume_callbacks, p, &p->volume, e);
+    r = volume_new(options->store, options->spec, options->namespace, &volume_callbacks, p,
+                   &p->volume, e);
     if (r < 0)
         return r;
     on_volume_state(p); /* for changes before volume_new() returned */

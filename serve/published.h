@@ -30,7 +30,6 @@ struct published_observer {
 /* Strings and pointers are borrowed and outlive the published volume. */
 struct published_options {
     struct store *store;
-    struct store *pods; /* for sources that are made of the volume's pod; or NULL */
     const struct volume_spec *spec;
     const char *namespace;                     /* of its objects */
     const char *pod;                           /* name of its pod, in @namespace; or NULL */
@@ -87,6 +86,7 @@ struct published {
 
     struct payload *payload;    /* the newest, published or submitted; NULL before the first */
     struct payload *shown;      /* what readers get; NULL before the first */
+    mono_us pending_since;      /* @payload was submitted, and readers get an older one; or 0 */
     struct error publish_error; /* of the last publish; empty if it succeeded */
     char generation[GENERATION_NAME_SIZE]; /* of @shown, as what follows */
     size_t n_published;
@@ -95,6 +95,7 @@ struct published {
 
     /* logged last */
     enum volume_state logged_state;
+    bool logged_blocked; /* that publishing does not return */
     enum store_source_state logged_source_state;
     struct error logged_source_error;
     bool *logged_certificates; /* for each source of the spec: its certificate is invalid */
@@ -118,10 +119,13 @@ const char *published_state_name(const struct published *p);
 
 /* Whether the last publish failed, after the volume was ready; it is retried. */
 bool published_is_failing(const struct published *p);
+/* Whether readers get older content since a process holds the volume's directory. */
+bool published_is_blocked(const struct published *p);
 
-/* The state for readers, and why it is not READER_CURRENT; "" if unknown. Borrowed. */
+/* The state for readers, and why it is not READER_CURRENT: "" if unknown, else borrowed or in @e.
+ */
 enum reader_state published_reader_state(const struct published *p);
-const char *published_reader_error(const struct published *p);
+const char *published_reader_error(const struct published *p, struct error *e);
 
 /*
  * The version of the object of source @i of the spec that readers get.

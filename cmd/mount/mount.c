@@ -280,6 +280,18 @@ static int mount_start(struct daemon *daemon, struct error *e)
     return r < 0 ? r : start_publishing(m, e);
 }
 
+static void stop_serving(struct mount *m)
+{
+    if (publisher_free(m->publisher) != NULL) {
+        log_warn("a process holds the directory; this process ends when that one does",
+                 "mountpoint", m->options->mountpoint);
+        session_abandon(m->session);
+        return;
+    }
+    session_free(m->session);
+    tree_free(m->tree);
+}
+
 /* From the readers to the source, so that no callback reaches a freed object. */
 static void mount_stop(struct daemon *daemon)
 {
@@ -289,9 +301,7 @@ static void mount_stop(struct daemon *daemon)
     sd_event_source_disable_unref(m->wait_timer);
     sd_event_source_disable_unref(m->parent_watch);
     published_deinit(&m->published);
-    publisher_free(m->publisher);
-    session_free(m->session);
-    tree_free(m->tree);
+    stop_serving(m);
     source_free(m->source);
     store_free(m->store);
     free(m->namespace);

@@ -97,12 +97,12 @@ static void operate(struct run *run, const uint8_t op[static 4])
         return; /* copies of copies double it each time */
     switch (op[0] % 16) {
     case 0:
-        hold(run, tree_mkdir(t, a, name, 0755, &stat), &stat);
+        hold(run, tree_mkdir(t, gettid(), a, name, 0755, &stat), &stat);
         break;
     case 1:
         if (tree_stage(t, name, run->payload, run->answers_open && op[2] % 2 == 0) < 0)
             break;
-        hold(run, tree_mkdir(t, a, name, 0755, &stat), &stat);
+        hold(run, tree_mkdir(t, gettid(), a, name, 0755, &stat), &stat);
         tree_stage(t, name, NULL, false);
         break;
     case 2:
@@ -113,14 +113,15 @@ static void operate(struct run *run, const uint8_t op[static 4])
             break;
         staged.file = &run->payload->files[0];
         tree_stage_node(t, &staged);
-        hold(run, tree_mknod(t, a, name, &stat), &stat);
+        hold(run, tree_mknod(t, gettid(), a, name, &stat), &stat);
         tree_stage_node(t, NULL);
         break;
     case 4:
         staged.copy_of = b;
         tree_stage_node(t, &staged);
         hold(run,
-             op[3] % 2 == 0 ? tree_mknod(t, a, name, &stat) : tree_mkdir(t, a, name, 0700, &stat),
+             op[3] % 2 == 0 ? tree_mknod(t, gettid(), a, name, &stat)
+                            : tree_mkdir(t, gettid(), a, name, 0700, &stat),
              &stat);
         tree_stage_node(t, NULL);
         break;
@@ -128,7 +129,8 @@ static void operate(struct run *run, const uint8_t op[static 4])
         staged.again = b;
         tree_stage_node(t, &staged);
         hold(run,
-             op[3] % 2 == 0 ? tree_mknod(t, a, name, &stat) : tree_mkdir(t, a, name, 0700, &stat),
+             op[3] % 2 == 0 ? tree_mknod(t, gettid(), a, name, &stat)
+                            : tree_mkdir(t, gettid(), a, name, 0700, &stat),
              &stat);
         tree_stage_node(t, NULL);
         break;

@@ -33,7 +33,7 @@ static inline uint64_t make_generation(struct tree *tree, uint64_t parent, const
     struct stat stat;
 
     assert_int_equal(tree_stage(tree, name, payload, is_live), 0);
-    assert_int_equal(tree_mkdir(tree, parent, name, 0755, &stat), 0);
+    assert_int_equal(tree_mkdir(tree, gettid(), parent, name, 0755, &stat), 0);
     assert_int_equal(tree_stage(tree, name, NULL, false), 0);
     return stat.st_ino;
 }
@@ -46,7 +46,7 @@ static inline int live_volume_setup(void **state)
 
     v = (struct live_volume){0};
     assert_int_equal(tree_new(&options, &v.tree), 0);
-    assert_int_equal(tree_mkdir(v.tree, TREE_ROOT_ID, "v", 0755, &stat), 0);
+    assert_int_equal(tree_mkdir(v.tree, gettid(), TREE_ROOT_ID, "v", 0755, &stat), 0);
     v.volume = stat.st_ino;
     assert_int_equal(tree_symlink(v.tree, v.volume, "l", "t", &stat), 0);
     v.generation = make_generation(v.tree, v.volume, "g", "a=one d/b=two d/e/c=three", true);

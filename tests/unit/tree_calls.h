@@ -147,9 +147,10 @@ int mkdirat(int fd, const char *relative, mode_t mode)
         assert_int_equal(mode, 0755);
     if (fails("mkdir", path.whole))
         return -1;
-    return answer_made(
-        path.error < 0 ? path.error : tree_mkdir(kernel.tree, path.parent, path.name, mode, &stat),
-        &stat);
+    return answer_made(path.error < 0
+                           ? path.error
+                           : tree_mkdir(kernel.tree, gettid(), path.parent, path.name, mode, &stat),
+                       &stat);
 }
 
 int mknodat(int fd, const char *relative, mode_t mode, dev_t dev)
@@ -162,8 +163,9 @@ int mknodat(int fd, const char *relative, mode_t mode, dev_t dev)
     assert_int_equal(dev, 0);
     if (fails("mknod", path.whole))
         return -1;
-    return answer_made(path.error < 0 ? path.error
-                                      : tree_mknod(kernel.tree, path.parent, path.name, &stat),
+    return answer_made(path.error < 0
+                           ? path.error
+                           : tree_mknod(kernel.tree, gettid(), path.parent, path.name, &stat),
                        &stat);
 }
 

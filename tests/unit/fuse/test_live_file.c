@@ -338,7 +338,7 @@ static void files_of_a_directory_become_live(void **state)
     assert_true(live_file_is_live(v->tree, g));
     assert_opens_with(v, find(v->tree, g, "d/e/c"), "3");
 
-    assert_int_equal(tree_mkdir(v->tree, v->volume, "empty", 0755, &empty), 0);
+    assert_int_equal(tree_mkdir(v->tree, gettid(), v->volume, "empty", 0755, &empty), 0);
     assert_int_equal(live_file_make(v->tree, empty.st_ino), 0);
     assert_false(live_file_is_live(v->tree, empty.st_ino));
     assert_int_equal(live_file_make(v->tree, find(v->tree, v->volume, "l")), 0);
@@ -403,7 +403,7 @@ static int make_live(void *userdata)
     if (r == 0)
         r = tree_stage(tree, "g", payload, false);
     if (r == 0)
-        r = tree_mkdir(tree, TREE_ROOT_ID, "g", 0755, &stat);
+        r = tree_mkdir(tree, gettid(), TREE_ROOT_ID, "g", 0755, &stat);
     if (r == 0)
         r = live_file_make(tree, stat.st_ino);
     if (r == 0)

@@ -74,8 +74,8 @@ static int make(const char *path, mode_t mode)
     int r = find_parent(path, &parent, &name);
 
     if (r == 0)
-        r = S_ISDIR(mode) ? tree_mkdir(kernel.tree, parent, name, mode & 07777, &stat)
-                          : tree_mknod(kernel.tree, parent, name, &stat);
+        r = S_ISDIR(mode) ? tree_mkdir(kernel.tree, gettid(), parent, name, mode & 07777, &stat)
+                          : tree_mknod(kernel.tree, gettid(), parent, name, &stat);
     if (r == 0)
         tree_forget(kernel.tree, stat.st_ino, 1);
     return answer(r);
@@ -112,6 +112,15 @@ int renameat2(int fd, const char *path, int new_fd, const char *new_path, unsign
     return answer(r == 0 ? tree_exchange(kernel.tree, parent, name, new_parent, new_name) : r);
 }
 
+/* What await_directory() asks for, in a directory that no process lists. */
+int unlinkat(int fd, const char *path, int flags)
+{
+    assert_int_equal(fd, ROOT_FD);
+    assert_string_equal(strrchr(path, '/'), "/..unused");
+    assert_int_equal(flags, 0);
+    return answer(-ENOENT);
+}
+
 void session_notify(struct session *session, const struct notification *all, size_t n)
 {
     struct stat directory;
@@ -143,7 +152,7 @@ static void make_filled_of(uint64_t parent, const char *name, struct payload *pa
     struct stat stat;
 
     assert_int_equal(tree_stage(kernel.tree, name, payload, is_live), 0);
-    assert_int_equal(tree_mkdir(kernel.tree, parent, name, 0755, &stat), 0);
+    assert_int_equal(tree_mkdir(kernel.tree, gettid(), parent, name, 0755, &stat), 0);
     assert_int_equal(tree_stage(kernel.tree, name, NULL, false), 0);
     tree_forget(kernel.tree, stat.st_ino, 1);
 }
@@ -161,7 +170,7 @@ static void make_volume(const char *name, const char *files, bool is_live)
     struct stat stat = {.st_ino = TREE_ROOT_ID};
 
     if (!streq(name, "."))
-        assert_int_equal(tree_mkdir(kernel.tree, TREE_ROOT_ID, name, 0755, &stat), 0);
+        assert_int_equal(tree_mkdir(kernel.tree, gettid(), TREE_ROOT_ID, name, 0755, &stat), 0);
     make_filled(stat.st_ino, G, files, is_live);
 }
 
@@ -226,6 +235,12 @@ static mono_us now(void)
     return after;
 }
 
+static bool reconcile_with(struct live_mounts *mounts, struct mounted_parts *parts)
+{
+    live_mounts_reconcile(mounts, parts);
+    return live_mounts_follow(mounts, ROOT_FD, NULL);
+}
+
 /*
  * Reconcile with a scan that began at @began_at.
  * @roots: with blanks between them
@@ -243,7 +258,7 @@ static bool reconcile_as_of(struct live_mounts *mounts, const char *roots, mono_
             assert_true(parts.n < ELEMENTS_OF(all));
             all[parts.n++] = root;
         }
-    return live_mounts_reconcile(mounts, ROOT_FD, &parts);
+    return reconcile_with(mounts, &parts);
 }
 
 /* The same with a scan that began after all that was done before. */
@@ -290,24 +305,23 @@ static struct listing list(struct live_mounts *mounts, const char *volume)
 }
 
 struct changes {
-    struct live_mounts *mounts;
     char text[256];
 };
 
-static void note_changed(void *userdata, const char *volume)
+static void note_changed(void *userdata, const struct live_mounts_change *change)
 {
     struct changes *c = userdata;
     size_t used = strlen(c->text);
 
-    snprintf(c->text + used, sizeof(c->text) - used, " %s=%zu%s", volume,
-             live_mounts_count(c->mounts, volume),
-             live_mounts_take_behind(c->mounts, volume) ? "!" : "");
+    assert_false(change->needs_follow);
+    snprintf(c->text + used, sizeof(c->text) - used, " %s=%zu%s", change->volume, change->n_mounted,
+             change->is_behind ? "!" : "");
 }
 
 /* The volumes that have changed, each with its count, "!" behind one that is behind. */
 static struct changes changes(struct live_mounts *mounts)
 {
-    struct changes c = {.mounts = mounts};
+    struct changes c = {.text = ""};
 
     live_mounts_visit_changed(mounts, note_changed, &c);
     return c;
@@ -449,7 +463,8 @@ static void file_is_taken_out_of_its_generation(void **state)
     assert_false(live_mounts_take_behind(*state, "v"));
     assert_int_equal(find("v/" G "/a"), copy);
     assert_string_equal(kernel.forgotten, "");
-    assert_int_equal(tree_mknod(kernel.tree, TREE_ROOT_ID, "x", &stat), -EROFS); /* as ever */
+    assert_int_equal(tree_mknod(kernel.tree, gettid(), TREE_ROOT_ID, "x", &stat),
+                     -EROFS); /* as ever */
 }
 
 static void directory_is_taken_out_with_all_below_it(void **state)
@@ -618,7 +633,7 @@ static void mounts_past_the_maximum_do_not_follow(void **state)
     }
     make_volume("many", files, false);
     parts.began_at = now();
-    assert_true(live_mounts_reconcile(*state, ROOT_FD, &parts));
+    assert_true(reconcile_with(*state, &parts));
     assert_int_equal(live_mounts_count(*state, "many"), LIVE_MOUNTS_MAX);
     for (size_t i = 0; i < ELEMENTS_OF(all); i++) {
         struct stat stat;
@@ -695,17 +710,17 @@ static void volume_whose_name_is_used_again(void **state)
 #define N_VOLUMES 50
 #define N_FILES   1000
 
-static void visit_none(void *userdata, const char *volume)
+static void visit_none(void *userdata, const struct live_mounts_change *change)
 {
-    fail_msg("%s has not changed", volume);
+    fail_msg("%s has not changed", change->volume);
 }
 
-static void count_full(void *userdata, const char *volume)
+static void count_full(void *userdata, const struct live_mounts_change *change)
 {
     struct changes *c = userdata;
 
-    assert_int_equal(live_mounts_count(c->mounts, volume), N_FILES);
-    assert_true(live_mounts_take_behind(c->mounts, volume));
+    assert_int_equal(change->n_mounted, N_FILES);
+    assert_true(change->is_behind);
     c->text[0]++;
 }
 
@@ -730,7 +745,7 @@ static void make_many_volumes(void)
         struct stat stat;
 
         snprintf(name, sizeof(name), "v%zu", i);
-        assert_int_equal(tree_mkdir(kernel.tree, TREE_ROOT_ID, name, 0755, &stat), 0);
+        assert_int_equal(tree_mkdir(kernel.tree, gettid(), TREE_ROOT_ID, name, 0755, &stat), 0);
         make_filled_of(stat.st_ino, G, payload, false);
     }
 }
@@ -769,23 +784,23 @@ static void very_many_mounts(void **state)
 {
     static char *roots[2 * N_VOLUMES * N_FILES];
     struct mounted_parts parts = {.roots = roots};
-    struct changes full = {.mounts = *state};
+    struct changes full = {.text = ""};
 
     make_many_volumes();
     scan_files(&parts);
-    assert_true(live_mounts_reconcile(*state, ROOT_FD, &parts));
+    assert_true(reconcile_with(*state, &parts));
     live_mounts_visit_changed(*state, count_full, &full);
     assert_int_equal(full.text[0], N_VOLUMES);
-    assert_false(live_mounts_reconcile(*state, ROOT_FD, &parts)); /* it is outdated */
+    assert_false(reconcile_with(*state, &parts)); /* it is outdated */
     live_mounts_visit_changed(*state, visit_none, NULL);
     scan_nothing(&parts);
     scan_live_files(&parts, *state);
-    assert_false(live_mounts_reconcile(*state, ROOT_FD, &parts));
+    assert_false(reconcile_with(*state, &parts));
     live_mounts_visit_changed(*state, visit_none, NULL);
     live_mounts_forget(*state, "v7");
     assert_string_equal(changes(*state).text, " v7=0");
     scan_nothing(&parts);
-    assert_false(live_mounts_reconcile(*state, ROOT_FD, &parts));
+    assert_false(reconcile_with(*state, &parts));
     assert_int_equal(live_mounts_count(*state, "v8"), 0);
     assert_string_equal(list(*state, "v8").text, "");
 }
@@ -1017,22 +1032,22 @@ static int come_and_go(void *userdata)
     memset(&kernel, 0, sizeof(kernel));
     r = tree_new(&options, &kernel.tree);
     if (r == 0)
-        r = tree_mkdir(kernel.tree, TREE_ROOT_ID, "v", 0755, &stat);
+        r = tree_mkdir(kernel.tree, gettid(), TREE_ROOT_ID, "v", 0755, &stat);
     if (r == 0)
         r = tree_stage(kernel.tree, G, payload, false);
     if (r == 0)
-        r = tree_mkdir(kernel.tree, stat.st_ino, G, 0755, &stat);
+        r = tree_mkdir(kernel.tree, gettid(), stat.st_ino, G, 0755, &stat);
     if (r == 0)
         r = live_mounts_new(NULL, kernel.tree, true, &mounts);
     if (r == 0) {
         hold("v/" G "/a");
         parts.began_at = now();
-        live_mounts_reconcile(mounts, ROOT_FD, &parts);
+        reconcile_with(mounts, &parts);
         none.began_at = now();
-        live_mounts_reconcile(mounts, ROOT_FD, &none);
+        reconcile_with(mounts, &none);
         changes(mounts);
         parts.began_at = now();
-        live_mounts_reconcile(mounts, ROOT_FD, &parts);
+        reconcile_with(mounts, &parts);
         live_mounts_forget(mounts, "v");
     }
     live_mounts_free(mounts);

@@ -586,7 +586,7 @@ static void memory_can_be_short(void **state)
     struct stat stat;
 
     assert_int_equal(tree_stage(v->tree, "many", first, true), 0);
-    assert_int_equal(tree_mkdir(v->tree, v->volume, "many", 0755, &stat), 0);
+    assert_int_equal(tree_mkdir(v->tree, gettid(), v->volume, "many", 0755, &stat), 0);
     v->generation = root.id = stat.st_ino;
     failmalloc_try(prepare_or_leave, &many);
     assert_many_have(v, "same", "before");

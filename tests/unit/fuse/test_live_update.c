@@ -69,7 +69,7 @@ static void make_directory(const char *files)
     struct stat stat;
 
     assert_int_equal(tree_stage(kernel.tree, "L", payload, true), 0);
-    assert_int_equal(tree_mkdir(kernel.tree, TREE_ROOT_ID, "L", 0755, &stat), 0);
+    assert_int_equal(tree_mkdir(kernel.tree, gettid(), TREE_ROOT_ID, "L", 0755, &stat), 0);
     assert_int_equal(tree_stage(kernel.tree, "L", NULL, false), 0);
 }
 
@@ -179,7 +179,8 @@ static void order_of_steps(void **state)
     assert_true(live_file_is_live(kernel.tree, find("L/e/f")));
     assert_true(has_content(a, "1"));
     assert_true(exists("L/gone"));
-    assert_int_equal(tree_mknod(kernel.tree, TREE_ROOT_ID, "x", &stat), -EROFS); /* as ever */
+    assert_int_equal(tree_mknod(kernel.tree, gettid(), TREE_ROOT_ID, "x", &stat),
+                     -EROFS); /* as ever */
     kernel.calls[0] = '\0';
     end(&update);
     assert_string_equal(kernel.calls,
@@ -425,7 +426,7 @@ static void update_that_leaves_files_out(void **state)
     struct stat stat;
 
     assert_int_equal(tree_stage(kernel.tree, "L", payload, false), 0);
-    assert_int_equal(tree_mkdir(kernel.tree, TREE_ROOT_ID, "L", 0755, &stat), 0);
+    assert_int_equal(tree_mkdir(kernel.tree, gettid(), TREE_ROOT_ID, "L", 0755, &stat), 0);
     assert_null(open_file("L/a"));
     assert_int_equal(live_file_make(kernel.tree, stat.st_ino), 0);
     init_directory(&update, "a=new");
@@ -516,7 +517,7 @@ static int update_with_little_memory(void *userdata)
     if (r == 0)
         r = tree_stage(kernel.tree, "L", attempt->first, true);
     if (r == 0)
-        r = tree_mkdir(kernel.tree, TREE_ROOT_ID, "L", 0755, &stat);
+        r = tree_mkdir(kernel.tree, gettid(), TREE_ROOT_ID, "L", 0755, &stat);
     if (r == 0) {
         hold("L/gone");
         assert_int_equal(tree_unlink(kernel.tree, stat.st_ino, "gone"), 0);

@@ -55,7 +55,7 @@ static int make_and_walk(struct tree *tree, size_t depth, struct walk *ret_walk)
     int r = 0;
 
     for (size_t i = 0; i < depth && r == 0; i++)
-        r = tree_mkdir(tree, stat.st_ino, "d", 0755, &stat);
+        r = tree_mkdir(tree, gettid(), stat.st_ino, "d", 0755, &stat);
     if (r == 0)
         r = tree_symlink(tree, stat.st_ino, "l", "target", &stat);
     return r < 0 ? r : names_walk(tree, TREE_ROOT_ID, ".", on_name, ret_walk);

@@ -33,6 +33,8 @@ static void fixture_init(struct fixture *f, bool needs_scan)
                                                                                                    \
         assert_int_equal(step_.action, action_);                                                   \
         assert_ptr_equal(step_.entry, entry_);                                                     \
+        if (step_.entry != NULL)                                                                   \
+            publish_queue_done(step_.entry);                                                       \
     } while (0)
 
 #define waits_until(f, until_)                                                                     \
@@ -594,6 +596,98 @@ static void test_cost_of_a_storm_is_linear(void **state)
     free(volumes);
 }
 
+/* ---- more than one thread */
+
+/* Without next_is(), which ends each step at once. */
+static struct publish_entry *next_entry(struct fixture *f, enum publish_action action)
+{
+    struct publish_step step = publish_queue_next(&f->queue, f->now);
+
+    assert_int_equal(step.action, action);
+    return step.entry;
+}
+
+static void test_busy_volume_is_passed_over(void **state)
+{
+    struct fixture f;
+
+    fixture_init(&f, false);
+    publish_queue_submit(&f.queue, &f.a);
+    publish_queue_submit(&f.queue, &f.b);
+    assert_ptr_equal(next_entry(&f, PUBLISH_ACTION_PUBLISH), &f.a);
+    publish_queue_bind(&f.queue, &f.a);
+    publish_queue_follow(&f.queue, &f.a);
+    publish_queue_catch_up(&f.queue, &f.a, f.now);
+    publish_queue_submit(&f.queue, &f.a);
+    next_is(&f, PUBLISH_ACTION_PUBLISH, &f.b);
+    publish_queue_begun(&f.queue, &f.b, false);
+    waits_until(&f, SPAN_FOREVER);
+    publish_queue_done(&f.a);
+    publish_queue_begun(&f.queue, &f.a, false);
+    next_is(&f, PUBLISH_ACTION_BIND, &f.a);
+    next_is(&f, PUBLISH_ACTION_FOLLOW, &f.a);
+    next_is(&f, PUBLISH_ACTION_PUBLISH, &f.a);
+    publish_queue_begun(&f.queue, &f.a, false);
+    next_is(&f, PUBLISH_ACTION_CATCH_UP, &f.a);
+    publish_queue_begun(&f.queue, &f.a, false);
+}
+
+static void test_busy_volume_is_removed_and_cleaned_later(void **state)
+{
+    struct fixture f;
+
+    fixture_init(&f, false);
+    publish(&f, &f.a, true);
+    publish(&f, &f.b, true);
+    f.now += CLEAN_AFTER;
+    assert_ptr_equal(next_entry(&f, PUBLISH_ACTION_CLEAN), &f.a);
+    publish_queue_remove(&f.queue, &f.a);
+    next_is(&f, PUBLISH_ACTION_CLEAN, &f.b);
+    publish_queue_cleaned(&f.queue, &f.b, 0, f.now);
+    waits_until(&f, SPAN_FOREVER);
+    publish_queue_done(&f.a);
+    publish_queue_cleaned(&f.queue, &f.a, 0, f.now);
+    next_is(&f, PUBLISH_ACTION_REMOVE, &f.a);
+}
+
+static void test_suspects_wait_while_no_thread_is_left(void **state)
+{
+    struct fixture f;
+
+    fixture_init(&f, false);
+    publish_queue_suspect(&f.a, f.now);
+    assert_true(publish_queue_is_suspect(&f.a, f.now));
+    assert_false(publish_queue_is_suspect(&f.b, f.now));
+    publish_queue_defer_suspects(&f.queue, true);
+    publish_queue_submit(&f.queue, &f.a);
+    publish_queue_submit(&f.queue, &f.b);
+    next_is(&f, PUBLISH_ACTION_PUBLISH, &f.b);
+    publish_queue_begun(&f.queue, &f.b, false);
+    waits_until(&f, SPAN_FOREVER);
+    publish_queue_defer_suspects(&f.queue, false);
+    next_is(&f, PUBLISH_ACTION_PUBLISH, &f.a);
+    publish_queue_begun(&f.queue, &f.a, false);
+    f.now += SPAN_SEC(600);
+    assert_false(publish_queue_is_suspect(&f.a, f.now));
+}
+
+static void test_what_a_scan_found_follows_before_updates(void **state)
+{
+    struct fixture f;
+
+    fixture_init(&f, false);
+    publish_queue_submit(&f.queue, &f.b);
+    publish_queue_follow(&f.queue, &f.a);
+    publish_queue_follow(&f.queue, &f.a);
+    next_is(&f, PUBLISH_ACTION_FOLLOW, &f.a);
+    publish_queue_follow(&f.queue, &f.a);
+    publish_queue_remove(&f.queue, &f.a);
+    next_is(&f, PUBLISH_ACTION_REMOVE, &f.a);
+    next_is(&f, PUBLISH_ACTION_PUBLISH, &f.b);
+    publish_queue_begun(&f.queue, &f.b, false);
+    waits_until(&f, SPAN_FOREVER);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -624,6 +718,10 @@ int main(void)
         cmocka_unit_test(test_volume_that_becomes_ready_is_behind_those_that_are),
         cmocka_unit_test(test_payload_that_comes_during_an_update_follows_it),
         cmocka_unit_test(test_cost_of_a_storm_is_linear),
+        cmocka_unit_test(test_busy_volume_is_passed_over),
+        cmocka_unit_test(test_busy_volume_is_removed_and_cleaned_later),
+        cmocka_unit_test(test_suspects_wait_while_no_thread_is_left),
+        cmocka_unit_test(test_what_a_scan_found_follows_before_updates),
     };
 
     return cmocka_run_group_tests_name("publish_queue", tests, NULL, NULL);

@@ -72,7 +72,7 @@ static uint64_t make_filled(struct tree *tree, uint64_t parent, const char *name
     struct stat stat;
 
     assert_int_equal(tree_stage(tree, name, payload, is_live), 0);
-    assert_int_equal(tree_mkdir(tree, parent, name, 0700, &stat), 0);
+    assert_int_equal(tree_mkdir(tree, gettid(), parent, name, 0700, &stat), 0);
     assert_int_equal(tree_stage(tree, name, NULL, false), 0);
     return stat.st_ino;
 }
@@ -91,7 +91,7 @@ static uint64_t make_directory(struct tree *tree, const char *name)
 {
     struct stat stat;
 
-    assert_int_equal(tree_mkdir(tree, TREE_ROOT_ID, name, 0755, &stat), 0);
+    assert_int_equal(tree_mkdir(tree, gettid(), TREE_ROOT_ID, name, 0755, &stat), 0);
     return stat.st_ino;
 }
 
@@ -102,7 +102,7 @@ static int make_node(struct tree *tree, uint64_t parent, const char *name,
     int r;
 
     tree_stage_node(tree, &staged);
-    r = tree_mknod(tree, parent, name, ret_stat);
+    r = tree_mknod(tree, gettid(), parent, name, ret_stat);
     tree_stage_node(tree, NULL);
     return r;
 }
@@ -114,7 +114,7 @@ static int make_directory_node(struct tree *tree, uint64_t parent, const char *n
     int r;
 
     tree_stage_node(tree, &staged);
-    r = tree_mkdir(tree, parent, name, 0700, ret_stat);
+    r = tree_mkdir(tree, gettid(), parent, name, 0700, ret_stat);
     tree_stage_node(tree, NULL);
     return r;
 }
@@ -263,9 +263,9 @@ static void only_the_staged_name_is_filled(void **state)
     struct stat stat;
 
     assert_int_equal(tree_stage(*state, "..ts", payload, false), 0);
-    assert_int_equal(tree_mkdir(*state, TREE_ROOT_ID, "other", 0700, &stat), 0);
+    assert_int_equal(tree_mkdir(*state, gettid(), TREE_ROOT_ID, "other", 0700, &stat), 0);
     assert_int_equal(tree_lookup(*state, stat.st_ino, "a", &stat), -ENOENT);
-    assert_int_equal(tree_mkdir(*state, TREE_ROOT_ID, "other", 0700, &stat), -EEXIST);
+    assert_int_equal(tree_mkdir(*state, gettid(), TREE_ROOT_ID, "other", 0700, &stat), -EEXIST);
 }
 
 /* What the kernel still holds stays readable after it was unlinked, and no longer. */
@@ -629,7 +629,7 @@ static void make_deep(struct tree *tree, uint64_t ids[static DEPTH])
     struct stat stat = {.st_ino = TREE_ROOT_ID};
 
     for (size_t i = 0; i < DEPTH; i++) {
-        assert_int_equal(tree_mkdir(tree, stat.st_ino, "d", 0755, &stat), 0);
+        assert_int_equal(tree_mkdir(tree, gettid(), stat.st_ino, "d", 0755, &stat), 0);
         ids[i] = stat.st_ino;
     }
 }
@@ -683,7 +683,7 @@ static void unlinked_directories_receive_no_names(void **state)
     tree_detach(*state, d);
     for (size_t i = 0; i < ELEMENTS_OF(dirs); i++) {
         assert_int_equal(tree_symlink(*state, dirs[i], "new", "target", &stat), -ENOENT);
-        assert_int_equal(tree_mkdir(*state, dirs[i], "new", 0755, &stat), -ENOENT);
+        assert_int_equal(tree_mkdir(*state, gettid(), dirs[i], "new", 0755, &stat), -ENOENT);
         assert_int_equal(make_node(*state, dirs[i], "new", staged, &stat), -ENOENT);
         assert_int_equal(tree_rename(*state, dirs[i], "l", dirs[i], "new"), -ENOENT);
         assert_int_equal(tree_exchange(*state, dirs[i], "l", generation, "l"), -ENOENT);
@@ -870,12 +870,12 @@ static void a_staged_file_is_live(void **state)
     const struct staged_node staged = {.file = &payload->files[0]};
     struct stat stat, other;
 
-    assert_int_equal(tree_mknod(*state, TREE_ROOT_ID, "f", &stat), -EROFS);
+    assert_int_equal(tree_mknod(*state, gettid(), TREE_ROOT_ID, "f", &stat), -EROFS);
     assert_int_equal(make_node(*state, TREE_ROOT_ID, "f", staged, &stat), 0);
     assert_int_equal(make_node(*state, TREE_ROOT_ID, "f", staged, &other), -EEXIST);
     assert_int_equal(make_node(*state, stat.st_ino, "f", staged, &other), -ENOTDIR);
     assert_int_equal(make_node(*state, 4711, "f", staged, &other), -ESTALE);
-    assert_int_equal(tree_mknod(*state, TREE_ROOT_ID, "h", &other), -EROFS);
+    assert_int_equal(tree_mknod(*state, gettid(), TREE_ROOT_ID, "h", &other), -EROFS);
     assert_content(*state, stat.st_ino, "a");
     assert_true(live_file_is_live(*state, stat.st_ino));
     assert_int_equal(stat.st_mode, S_IFREG | 0640);
@@ -1127,7 +1127,7 @@ static void directories_are_exchanged(void **state)
     uint64_t h = make_directory(*state, "h"), d = find(*state, g, "d");
     struct stat empty;
 
-    assert_int_equal(tree_mkdir(*state, h, "empty", 0700, &empty), 0);
+    assert_int_equal(tree_mkdir(*state, gettid(), h, "empty", 0700, &empty), 0);
     assert_int_equal(tree_exchange(*state, g, "d", h, "empty"), 0);
     assert_int_equal(find(*state, g, "d"), empty.st_ino);
     assert_int_equal(find(*state, h, "empty"), d);
@@ -1173,7 +1173,7 @@ static int stage_and_make(struct tree *tree, const char *name, struct payload *p
     int r = tree_stage(tree, name, payload, is_live);
 
     if (r == 0)
-        r = tree_mkdir(tree, TREE_ROOT_ID, name, 0700, ret_stat);
+        r = tree_mkdir(tree, gettid(), TREE_ROOT_ID, name, 0700, ret_stat);
     tree_stage(tree, name, NULL, false);
     return r;
 }
@@ -1313,7 +1313,7 @@ static void unlisted_link_does_not_keep_its_directory(void **state)
     struct listing l = {.n_max = 9};
     struct stat directory, link;
 
-    assert_int_equal(tree_mkdir(*state, TREE_ROOT_ID, "d", 0755, &directory), 0);
+    assert_int_equal(tree_mkdir(*state, gettid(), TREE_ROOT_ID, "d", 0755, &directory), 0);
     assert_int_equal(tree_symlink(*state, directory.st_ino, TREE_UNLISTED_LINK, ".", &link), 0);
     assert_int_equal(tree_find(*state, directory.st_ino, TREE_UNLISTED_LINK, &link), 0);
     assert_int_equal(tree_readdir(*state, directory.st_ino, 0, true, add_name, &l), 0);

@@ -263,7 +263,8 @@ static void scan(struct fixture *f, const char *path, const char *suffix)
     while (parts.began_at == before);
     snprintf(root, sizeof(root), "/%s%s", path != NULL ? path : "", suffix);
     kernel.is_writing = true;
-    live_mounts_reconcile(f->host.live_mounts, ROOT_FD, &parts);
+    live_mounts_reconcile(f->host.live_mounts, &parts);
+    live_mounts_follow(f->host.live_mounts, ROOT_FD, NULL);
     kernel.is_writing = false;
 }
 

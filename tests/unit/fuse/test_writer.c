@@ -110,7 +110,7 @@ int mkdirat(int fd, const char *path, mode_t mode)
     assert_int_equal(fd, DIR_FD);
     if (fails("mkdir", path))
         return -1;
-    r = tree_mkdir(kernel.tree, TREE_ROOT_ID, path, mode, &stat);
+    r = tree_mkdir(kernel.tree, gettid(), TREE_ROOT_ID, path, mode, &stat);
     if (r == 0)
         tree_forget(kernel.tree, stat.st_ino, 1);
     return answer(r);
@@ -297,7 +297,7 @@ static void plant_directory(const char *name)
 {
     struct stat stat;
 
-    assert_int_equal(tree_mkdir(kernel.tree, TREE_ROOT_ID, name, 0755, &stat), 0);
+    assert_int_equal(tree_mkdir(kernel.tree, gettid(), TREE_ROOT_ID, name, 0755, &stat), 0);
     tree_forget(kernel.tree, stat.st_ino, 1);
 }
 

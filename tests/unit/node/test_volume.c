@@ -87,6 +87,11 @@ void publisher_bind(struct publisher_volume *volume, int target_fd_consumed,
     bound_userdata = userdata;
 }
 
+mono_us publisher_blocked_since(struct publisher_volume *volume)
+{
+    return 0;
+}
+
 void publisher_unbind(struct publisher_volume *volume)
 {
     bound = NULL;

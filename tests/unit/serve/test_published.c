@@ -52,6 +52,13 @@ void publisher_submit(struct publisher_volume *volume, struct payload *payload, 
     n_submitted++;
 }
 
+static mono_us blocked_since;
+
+mono_us publisher_blocked_since(struct publisher_volume *volume)
+{
+    return blocked_since;
+}
+
 /* The publisher's result for the newest payload. */
 static void finish(int error)
 {
@@ -336,6 +343,41 @@ static void test_next_payload_takes_the_place_of_the_retry(void **state)
     assert_false(published_is_failing(&f->published));
 }
 
+static void assert_reader(const struct fixture *f, enum reader_state state, const char *error)
+{
+    struct error e;
+
+    assert_int_equal(published_reader_state(&f->published), state);
+    assert_string_equal(published_reader_error(&f->published, &e), error);
+}
+
+static void test_payload_that_does_not_appear_is_no_current_one(void **state)
+{
+    struct fixture *f = *state;
+
+    start_ready(f);
+    assert_reader(f, READER_CURRENT, "");
+    put(f, "2");
+    assert_reader(f, READER_CURRENT, ""); /* for an instant */
+    blocked_since = clock_mono();
+    publisher_callbacks->changed(publisher_userdata);
+    assert_reader(f, READER_FAILING,
+                  "publishing has not returned for 0 s: a process holds the volume's directory");
+    blocked_since = 0;
+    publisher_callbacks->changed(publisher_userdata);
+    f->published.pending_since -= SPAN_SEC(3);
+    assert_reader(f, READER_FAILING, "publishing has not returned for 3 s");
+    put(f, "3"); /* readers have waited for the one before since then */
+    assert_reader(f, READER_FAILING, "publishing has not returned for 3 s");
+    finish(0);
+    assert_reader(f, READER_CURRENT, "");
+    /* what a thread does for a volume that is shown, such as removing an old generation */
+    blocked_since = clock_mono();
+    publisher_callbacks->changed(publisher_userdata);
+    assert_reader(f, READER_CURRENT, "");
+    blocked_since = 0;
+}
+
 static void test_text_names_the_object(void **state)
 {
     struct fixture *f = *state;
@@ -371,6 +413,7 @@ int main(void)
         TEST(test_first_publish_that_fails_is_the_owners),
         TEST(test_later_failure_is_retried),
         TEST(test_next_payload_takes_the_place_of_the_retry),
+        TEST(test_payload_that_does_not_appear_is_no_current_one),
         TEST(test_text_names_the_object),
         TEST(test_no_memory),
     };

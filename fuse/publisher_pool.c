@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A process that lists a directory holds the directory's lock while the kernel copies names to the
+ * process's memory. If that memory is a page that does not become available (userfaultfd, a file of
+ * the process's own FUSE file system), the publisher's mkdir or rename there waits in the kernel,
+ * and no signal ends that. So one thread leads: it takes the steps of the publish queue. One that
+ * is blocked stays with its volume, and a new one leads:
+ *
+ *                 begin()                check()
+ *     LEADING ---------------> WORKING ------------> BLOCKED
+ *        ^  ^                     |                     |
+ *        |  +------- end() -------+                     | end()
+ *        +----------------------------------------------+------> ENDED
+ *                 there is no leader                      another leads
+ *
+ *  - A step of a volume that has blocked a thread before gives up the lead when it begins, so that
+ *    the other volumes do not wait again.
+ *  - A step outside of volumes, such as a probe, is answered by the FUSE workers alone. If it does
+ *    not return they hang, and another thread would hang as well. The first step of a new leader is
+ *    such a probe, so that workers that hang cost two threads, and health checks fail.
+ *  - With PUBLISHER_BLOCKED_MAX blocked threads the leader keeps the lead during each step.
+ */
+#include "fuse/publisher_pool.h"
+
+#define BIT(state) (1u << (state))
+
+/* Bits of the states that may follow each. */
+static const unsigned edges[] = {
+    [MEMBER_LEADING] = BIT(MEMBER_WORKING),
+    [MEMBER_WORKING] = BIT(MEMBER_LEADING) | BIT(MEMBER_BLOCKED),
+    [MEMBER_BLOCKED] = BIT(MEMBER_LEADING) | BIT(MEMBER_ENDED),
+    [MEMBER_ENDED] = 0,
+};
+
+static void move(struct publisher_member *m, enum publisher_member_state state)
+{
+    assert((edges[m->state] & BIT(state)) != 0);
+    m->state = state;
+}
+
+void publisher_pool_init(struct publisher_pool *pool)
+{
+    *pool = (struct publisher_pool){.n_blocked = 0};
+    list_init(&pool->members);
+}
+
+void publisher_pool_add(struct publisher_pool *pool, struct publisher_member *member)
+{
+    assert(publisher_pool_needs_leader(pool));
+    *member = (struct publisher_member){.state = MEMBER_LEADING};
+    list_append(&pool->members, &member->link);
+    pool->leader = member;
+}
+
+void publisher_pool_remove(struct publisher_pool *pool, struct publisher_member *member)
+{
+    assert(member->state != MEMBER_BLOCKED);
+    if (pool->leader == member)
+        pool->leader = NULL;
+    list_remove(&member->link);
+}
+
+bool publisher_pool_needs_leader(const struct publisher_pool *pool)
+{
+    return pool->leader == NULL;
+}
+
+bool publisher_pool_has_blocked(const struct publisher_pool *pool)
+{
+    return pool->n_blocked > 0;
+}
+
+bool publisher_pool_is_full(const struct publisher_pool *pool)
+{
+    return pool->n_blocked >= PUBLISHER_BLOCKED_MAX;
+}
+
+static void give_up_lead(struct publisher_pool *pool, struct publisher_member *m)
+{
+    assert(pool->leader == m && !publisher_pool_is_full(pool));
+    move(m, MEMBER_BLOCKED);
+    pool->leader = NULL;
+    pool->n_blocked++;
+}
+
+void publisher_pool_begin(struct publisher_pool *pool, struct publisher_member *member,
+                          bool may_block, bool is_suspect, mono_us now)
+{
+    assert(pool->leader == member);
+    assert(may_block || !is_suspect);
+    member->may_block = may_block;
+    member->began_at = now;
+    move(member, MEMBER_WORKING);
+    if (is_suspect && !publisher_pool_is_full(pool))
+        give_up_lead(pool, member);
+}
+
+bool publisher_pool_end(struct publisher_pool *pool, struct publisher_member *member)
+{
+    if (member->state == MEMBER_BLOCKED) {
+        assert(pool->n_blocked > 0);
+        pool->n_blocked--;
+        if (pool->leader == NULL)
+            pool->leader = member;
+    }
+    move(member, pool->leader == member ? MEMBER_LEADING : MEMBER_ENDED);
+    return pool->leader == member;
+}
+
+struct publisher_member *publisher_pool_check(struct publisher_pool *pool, mono_us now)
+{
+    struct publisher_member *m = pool->leader;
+
+    if (m == NULL || m->state != MEMBER_WORKING || !m->may_block ||
+        now - m->began_at < PUBLISHER_BLOCKED_AFTER || publisher_pool_is_full(pool))
+        return NULL;
+    give_up_lead(pool, m);
+    return m;
+}
+
+bool publisher_pool_is_idle(const struct publisher_pool *pool)
+{
+    return pool->leader != NULL && pool->leader->state == MEMBER_LEADING;
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * The publisher pool: which thread of a publisher leads, and when another one has to take the lead.
+ * It is pure: the time is an argument, and it starts and ends no thread. See publisher_pool.c.
+ *
+ * Thread: any that holds the publisher's lock.
+ */
+#include "base/clock.h"
+#include "base/list.h"
+
+/*
+ * A step makes some ten system calls, of which each takes microseconds. So long the other volumes
+ * wait, once, when a volume's directory blocks a thread for the first time.
+ */
+#define PUBLISHER_BLOCKED_AFTER SPAN_MS(250)
+
+/* Each has its stack in locked memory, and one is enough for a volume whose reader blocks it. */
+#define PUBLISHER_BLOCKED_MAX 64u
+
+/* All threads: those, and the one that leads. */
+#define PUBLISHER_THREADS_MAX (PUBLISHER_BLOCKED_MAX + 1)
+
+enum publisher_member_state {
+    MEMBER_LEADING, /* takes the next step */
+    MEMBER_WORKING, /* on a step; leads */
+    MEMBER_BLOCKED, /* on a step; another thread leads, or has to be started */
+    MEMBER_ENDED,
+};
+
+/* One thread. Embedded. */
+struct publisher_member {
+    enum publisher_member_state state;
+    bool may_block; /* in a directory that readers can reach */
+    mono_us began_at;
+    struct list link;
+};
+
+/* Embedded. Members are publisher_pool.c's alone. */
+struct publisher_pool {
+    struct list members;
+    struct publisher_member *leader; /* NULL: none */
+    size_t n_blocked;
+};
+
+void publisher_pool_init(struct publisher_pool *pool);
+
+/* A thread was started because publisher_pool_needs_leader(): it leads. */
+void publisher_pool_add(struct publisher_pool *pool, struct publisher_member *member);
+/* The thread is gone. */
+void publisher_pool_remove(struct publisher_pool *pool, struct publisher_member *member);
+
+/* Whether a thread has to be started. */
+bool publisher_pool_needs_leader(const struct publisher_pool *pool);
+bool publisher_pool_has_blocked(const struct publisher_pool *pool);
+/* Whether as many threads are blocked as may be. */
+bool publisher_pool_is_full(const struct publisher_pool *pool);
+
+/*
+ * The leader begins a step.
+ * @may_block: in a directory that readers can reach
+ * @is_suspect: it was blocked there before; the lead is given up at once if the pool is not full
+ */
+void publisher_pool_begin(struct publisher_pool *pool, struct publisher_member *member,
+                          bool may_block, bool is_suspect, mono_us now);
+/* The step is done. Return: whether the thread leads; otherwise it has to end. */
+bool publisher_pool_end(struct publisher_pool *pool, struct publisher_member *member);
+
+/*
+ * Take the lead from a leader that has worked on its step for too long. In a full pool it keeps it.
+ * Return: the member that is blocked now; NULL if there is none.
+ */
+struct publisher_member *publisher_pool_check(struct publisher_pool *pool, mono_us now);
+
+/* Whether the leader waits for work. */
+bool publisher_pool_is_idle(const struct publisher_pool *pool);

@@ -35,7 +35,6 @@
 #define READ_EVERY     SPAN_SEC(60) /* client-go's period for token files */
 #define READ_SETTLE    SPAN_MS(5)   /* events come in bursts, one per step of a rotation */
 #define READ_APART     SPAN_MS(50)  /* in a directory where others are busy too */
-#define FIRST_TRIES    3 /* at start: a rotation by the kubelet may come between two files */
 #define RETRY_FIRST    SPAN_MS(50)
 #define REPORT_AFTER   SPAN_MS(300) /* a rotation takes less */
 #define REJECTED_APART SPAN_SEC(60)
@@ -516,12 +515,11 @@ static int prepare(struct credentials *c, sd_event *event, const struct exec_plu
 
 static int read_first(struct credentials *c, struct error *e)
 {
-    int r = -EINVAL;
+    int r;
 
     c->read_at = clock_mono();
     renew_watches(c);
-    for (unsigned tries = 0; tries < FIRST_TRIES && r < 0; tries++)
-        r = read_part(c->config, &(struct part){.ca_pem = NULL}, &c->files, e);
+    r = read_part(c->config, &(struct part){.ca_pem = NULL}, &c->files, e);
     if (r < 0)
         return r;
     make_snapshot(c);

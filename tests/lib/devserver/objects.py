@@ -76,9 +76,6 @@ PODS = Kind(
     ("metadata", "spec", "status"),
     ("delete", "get", "list", "watch"),
 )
-NODES = Kind(
-    "nodes", "Node", False, ("no",), ("metadata", "spec", "status"), ("get", "list", "watch")
-)
 EVENTS = Kind(
     "events",
     "Event",
@@ -100,7 +97,7 @@ EVENTS = Kind(
     ("create", "get", "list", "watch"),
 )
 
-KINDS = {kind.resource: kind for kind in (SECRETS, CONFIGMAPS, NAMESPACES, EVENTS, PODS, NODES)}
+KINDS = {kind.resource: kind for kind in (SECRETS, CONFIGMAPS, NAMESPACES, EVENTS, PODS)}
 
 
 @dataclass(frozen=True, eq=False)

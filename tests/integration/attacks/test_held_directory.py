@@ -1,0 +1,152 @@
+"""A process of a pod holds a directory of its volume: the updates of other volumes go on."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from typing import Iterator
+
+import pytest
+
+from lib.held_directory import holding
+from lib.kubelet import PodVolume
+from lib.mountinfo import mounts_at
+from lib.node_daemon import Node, NodeMaker, read
+from lib.sources import Manifests
+from lib.waiting import until
+
+IN_PLACE = {"secretName": "app", "updates": "in-place"}
+REASON = "publishing has not returned for "
+N_HELD = 8
+
+
+@pytest.fixture
+def watched(start_node: NodeMaker, manifests: Manifests) -> Node:
+    manifests.put_secret({"user": b"1"})
+    return start_node(*manifests.arguments).wait_ready()
+
+
+def put(manifests: Manifests, value: bytes) -> None:
+    manifests.put_secret({"user": value})
+
+
+def shows(volume: PodVolume, value: bytes) -> None:
+    until(lambda: read(volume, "user") == value, f"{volume.target} shows {value!r}")
+
+
+def state(node: Node, volume: PodVolume) -> tuple[str, str]:
+    status = node.status()["volumes"][str(volume.target)]["volume"]
+    return status["state"], status.get("error", "")
+
+
+def is_failing(node: Node, volume: PodVolume) -> None:
+    def found() -> bool:
+        name, error = state(node, volume)
+        return name == "failing" and error.startswith(REASON)
+
+    until(found, "the state is failing")
+    assert state(node, volume)[1].endswith("a process holds the volume's directory")
+
+
+def is_current(node: Node, volume: PodVolume) -> None:
+    until(lambda: state(node, volume)[0] == "current", "the state is current")
+
+
+@pytest.mark.parametrize("attributes", [{"secretName": "app"}, IN_PLACE])
+def test_other_volumes_are_updated(
+    watched: Node, manifests: Manifests, attributes: dict[str, str]
+) -> None:
+    held, other = (
+        watched.publish(watched.pod(i, attributes=attributes)) for i in range(2)
+    )
+    with holding(held.target):
+        for value in (b"2", b"3", b"4"):
+            put(manifests, value)
+            shows(other, value)
+        is_failing(watched, held)
+        is_current(watched, other)
+        # and volumes come and go
+        third = watched.publish(watched.pod(3, attributes=attributes))
+        shows(third, b"4")
+        watched.unpublish(third)
+    shows(held, b"4")
+    is_current(watched, held)
+    assert "publishing does not return" in watched.log()
+
+
+def test_directory_that_is_held_again_and_again(watched: Node, manifests: Manifests) -> None:
+    held, other = (watched.publish(watched.pod(i)) for i in range(2))
+    for i in range(5):
+        with holding(held.target):
+            put(manifests, b"%d" % i)
+            shows(other, b"%d" % i)
+        shows(held, b"%d" % i)
+
+
+def test_generation_is_held(watched: Node, manifests: Manifests) -> None:
+    """Nothing replaces it: the update makes and removes a name in it."""
+    held, other = (watched.publish(watched.pod(i)) for i in range(2))
+    shows(held, b"1")  # what the kernel has not cached yet waits for the directory as well
+    with holding((held.target / "..data").resolve()):
+        for value in (b"2", b"3"):
+            put(manifests, value)
+            shows(other, value)
+        is_failing(watched, held)
+        assert read(held, "user") == b"1"
+    shows(held, b"3")
+
+
+def test_many_directories_are_held(watched: Node, manifests: Manifests) -> None:
+    *all_held, other = (watched.publish(watched.pod(i)) for i in range(N_HELD + 1))
+    with contextlib.ExitStack() as stack:
+        for held in all_held:
+            stack.enter_context(holding(held.target))
+        put(manifests, b"2")
+        shows(other, b"2")
+        put(manifests, b"3")
+        shows(other, b"3")
+        for held in all_held:
+            is_failing(watched, held)
+    for held in all_held:
+        shows(held, b"3")
+
+
+def test_volume_that_is_held_is_unpublished(watched: Node, manifests: Manifests) -> None:
+    """Its directory is removed later; a volume of its name is published after that."""
+    held, other = (watched.publish(watched.pod(i)) for i in range(2))
+    n_directories = len(watched.directories())
+    with holding(held.target):
+        put(manifests, b"2")
+        shows(other, b"2")
+        watched.unpublish(held)
+        assert mounts_at(held.target) == []
+        put(manifests, b"3")
+        shows(other, b"3")
+    until(lambda: len(watched.directories()) == n_directories - 1, "its directory is gone")
+    shows(watched.publish(held), b"3")
+
+
+@contextlib.contextmanager
+def held_mount(manifests: Manifests, mount) -> Iterator:
+    manifests.put_secret({"user": b"1"})
+    volume = mount(manifests)
+    volume.wait_content({"user": b"1"})
+    with holding(volume.path):
+        manifests.put_secret({"user": b"2"})
+        until(lambda: volume.status()["volume"]["state"] == "failing", "it is failing")
+        yield volume
+
+
+def test_mount(manifests: Manifests, mount) -> None:
+    with held_mount(manifests, mount) as volume:
+        assert volume.status()["volume"]["error"].startswith(REASON)
+        assert volume.read("user") == b"1"
+    volume.wait_content({"user": b"2"})
+
+
+def test_mount_that_is_held_is_stopped(manifests: Manifests, mount) -> None:
+    """Its path is free before the process can end."""
+    with held_mount(manifests, mount) as volume:
+        volume.signal(signal.SIGTERM)
+        until(lambda: mounts_at(volume.path) == [], "it is unmounted")
+    volume.wait_end()

@@ -49,9 +49,10 @@ static int wipe_stack_when_idle(sd_event *event)
 
 static int on_stop(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
 {
-    const struct daemon *daemon = userdata;
+    struct daemon *daemon = userdata;
 
     log_info("stopping", "signal", strsignal((int)info->ssi_signo));
+    daemon->must_hand_over = info->ssi_signo == DAEMON_HAND_OVER_SIGNAL;
     return sd_event_exit(daemon->event, 0);
 }
 
@@ -73,6 +74,7 @@ static int handle_signals(struct daemon *daemon)
     } signals[] = {
         {SIGTERM, on_stop},
         {SIGINT, on_stop},
+        {DAEMON_HAND_OVER_SIGNAL, on_stop},
         {SIGHUP, daemon->ops->reload != NULL ? on_reload : on_stop},
     };
     int r = 0;
@@ -90,6 +92,7 @@ static void block_signals(const sigset_t *own_signals)
     sigaddset(&blocked, SIGTERM);
     sigaddset(&blocked, SIGINT);
     sigaddset(&blocked, SIGHUP);
+    sigaddset(&blocked, DAEMON_HAND_OVER_SIGNAL);
     if (own_signals != NULL)
         blocked = *own_signals;
     sigaddset(&blocked, SIGCHLD);

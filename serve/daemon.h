@@ -25,11 +25,18 @@ struct daemon_ops {
     void (*stop)(struct daemon *daemon);
 };
 
+/*
+ * Another process of the service follows, so that mounts stay for it. A keeper sends it
+ * (keeper/supervisor.c), and systemd with RestartKillSignal=.
+ */
+#define DAEMON_HAND_OVER_SIGNAL SIGUSR2
+
 /* Members are read-only for the command. All zero bytes before daemon_run(). */
 struct daemon {
     const struct daemon_ops *ops;
     sd_event *event;           /* from start() to stop() */
     struct watchdog *watchdog; /* the same; NULL for a command with signals of its own */
+    bool must_hand_over;       /* the loop has ended by DAEMON_HAND_OVER_SIGNAL */
     struct error failure;
 };
 
@@ -40,7 +47,7 @@ struct daemon {
  * @ops: outlives the call
  * @own_signals: blocked, for start() to handle them. The daemon then handles no signal and does not
  * notify the service manager: that is up to the program that this command runs. NULL: the daemon
- * handles SIGTERM, SIGINT and SIGHUP.
+ * handles SIGTERM, SIGINT, SIGHUP and DAEMON_HAND_OVER_SIGNAL.
  * Return: 0; -errno with @e: of start(), of daemon_fail(), or of the loop.
  */
 int daemon_run(struct daemon *daemon, const struct daemon_ops *ops, const sigset_t *own_signals,

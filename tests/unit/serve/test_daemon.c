@@ -125,6 +125,23 @@ static void test_sigterm_stops_with_success(void **state)
     }
 }
 
+static void test_sigusr2_asks_for_a_hand_over(void **state)
+{
+    static const int signals[] = {SIGUSR2, SIGTERM};
+
+    for (size_t i = 0; i < ELEMENTS_OF(signals); i++) {
+        struct error e = ERROR_INIT;
+        struct command c;
+
+        set_up(&c);
+        c.signal = signals[i];
+        assert_int_equal(daemon_run(&c.daemon, &ops, NULL, &e), 0);
+        assert_int_equal(c.daemon.must_hand_over, signals[i] == SIGUSR2);
+        assert_string_equal(c.calls, "start STOPPING=1 stop");
+        tear_down(&c);
+    }
+}
+
 static void test_sighup_reloads_between_its_notifications(void **state)
 {
     struct error e = ERROR_INIT;
@@ -222,6 +239,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_own_signals_leave_the_service_manager_alone),
         cmocka_unit_test(test_sigterm_stops_with_success),
+        cmocka_unit_test(test_sigusr2_asks_for_a_hand_over),
         cmocka_unit_test(test_sighup_reloads_between_its_notifications),
         cmocka_unit_test(test_failed_start_is_stopped_and_reported),
         cmocka_unit_test(test_failure_during_start_ends_the_loop_with_its_reason),

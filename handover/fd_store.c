@@ -27,8 +27,7 @@
 #define NAMES_LEN_MAX ((size_t)FD_STORE_FDS_MAX * (FD_STORE_NAME_MAX + 1))
 #define GREETING_MAX  (NAMES_LEN_MAX + 64) /* LISTEN_FDS=253 and two keys */
 #define MESSAGE_MAX   (FD_STORE_NAME_MAX + 64)
-#define SEND_TIMEOUT_S                                                                             \
-    5 /* a keeper reads its queue in microseconds; one that does not is stopped */
+#define SEND_TIMEOUT  SPAN_SEC(5) /* a keeper reads its queue in microseconds */
 
 struct received {
     int fd; /* -1: taken */
@@ -40,6 +39,7 @@ struct fd_store {
     size_t n_received;
     bool is_available;
     int keeper_fd; /* connection to a keeper's socket; -1: the service manager */
+    char *keeper_socket;
 };
 
 bool fd_store_name_is_valid(const char *name)
@@ -104,11 +104,19 @@ static int receive_from_service_manager(struct fd_store *s, struct error *e)
     return r;
 }
 
-static int connect_to_keeper(const char *path, int *ret_fd, struct error *e)
+static struct timeval timeval_of(span_us span)
+{
+    return (struct timeval){.tv_sec = (time_t)(span / SPAN_SEC(1)),
+                            .tv_usec = (suseconds_t)(span % SPAN_SEC(1))};
+}
+
+/* @timeout: for its response; 0: none */
+static int connect_to_keeper(const char *path, span_us timeout, int *ret_fd, struct error *e)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     _cleanup_(fd_closep) int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    const struct timeval timeout = {.tv_sec = SEND_TIMEOUT_S};
+    const struct timeval send_timeout = timeval_of(SEND_TIMEOUT);
+    const struct timeval receive_timeout = timeval_of(timeout);
 
     if (fd < 0)
         return error_set_errno(e, negative_errno(), "cannot make a socket");
@@ -117,7 +125,8 @@ static int connect_to_keeper(const char *path, int *ret_fd, struct error *e)
                          "keeper socket \"%s\": the path has more than %zu characters", path,
                          sizeof(address.sun_path) - 1);
     memcpy(address.sun_path, path, strlen(path));
-    if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) < 0 ||
+    if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &send_timeout, sizeof(send_timeout)) < 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &receive_timeout, sizeof(receive_timeout)) < 0 ||
         connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
         return error_set_errno(e, negative_errno(), "cannot connect to the keeper at \"%s\"", path);
     *ret_fd = TAKE_FD(fd);
@@ -175,6 +184,12 @@ static int receive_greeting(int fd, struct greeting *g)
     return 0;
 }
 
+static void close_greeting(struct greeting *g)
+{
+    for (size_t i = 0; i < g->n_fds; i++)
+        g->fds[i] = fd_close(g->fds[i]);
+}
+
 /* As many names as descriptors, separated by ":". */
 static int add_greeting(struct fd_store *s, struct greeting *g)
 {
@@ -197,26 +212,65 @@ static int add_greeting(struct fd_store *s, struct greeting *g)
     return r < 0 ? r : n < g->n_fds || (rest != NULL && *rest != '\0') ? -EPROTO : 0;
 }
 
+/* Return: 0: *ret_fd is connected, and *ret_greeting is the keeper's, both the caller's. */
+static int connect_and_greet(const char *path, span_us timeout, int *ret_fd,
+                             struct greeting **ret_greeting, struct error *e)
+{
+    _cleanup_(fd_closep) int fd = -1;
+    _cleanup_(freep) struct greeting *g = calloc(1, sizeof(*g));
+    int r = g != NULL ? connect_to_keeper(path, timeout, &fd, e) : -ENOMEM;
+
+    if (r == 0)
+        r = check_keeper(fd, path, e);
+    if (r < 0)
+        return r;
+    r = receive_greeting(fd, g);
+    if (r < 0) {
+        close_greeting(g);
+        return error_set_errno(e, r, "the keeper at \"%s\" does not respond as one", path);
+    }
+    *ret_fd = TAKE_FD(fd);
+    *ret_greeting = TAKE(g);
+    return 0;
+}
+
 static int receive_from_keeper(struct fd_store *s, const char *path, struct error *e)
 {
     struct greeting *g;
-    int r = connect_to_keeper(path, &s->keeper_fd, e);
+    int r;
 
-    if (r == 0)
-        r = check_keeper(s->keeper_fd, path, e);
+    s->keeper_socket = strdup(path);
+    if (s->keeper_socket == NULL)
+        return -ENOMEM;
+    r = connect_and_greet(path, 0, &s->keeper_fd, &g, e);
     if (r < 0)
         return r;
-    g = calloc(1, sizeof(*g));
-    if (g == NULL)
-        return -ENOMEM;
     s->is_available = true;
-    r = receive_greeting(s->keeper_fd, g);
-    if (r == 0)
-        r = add_greeting(s, g);
-    for (size_t i = 0; i < g->n_fds; i++)
-        fd_close(g->fds[i]);
+    r = add_greeting(s, g);
+    close_greeting(g);
     free(g);
-    return r < 0 ? error_set_errno(e, r, "invalid response of the keeper at \"%s\"", path) : 0;
+    return r < 0 ? error_set_errno(e, r, "the keeper at \"%s\" does not respond as one", path) : 0;
+}
+
+int fd_store_peek_fd(const struct fd_store *store)
+{
+    return store->keeper_fd;
+}
+
+int fd_store_reconnect(struct fd_store *store, struct error *e)
+{
+    struct greeting *g;
+    int fd, r;
+
+    assert(store->keeper_fd >= 0);
+    r = connect_and_greet(store->keeper_socket, FD_STORE_RECONNECT_TIMEOUT, &fd, &g, e);
+    if (r < 0)
+        return r;
+    close_greeting(g);
+    free(g);
+    fd_close(store->keeper_fd);
+    store->keeper_fd = fd;
+    return 0;
 }
 
 int fd_store_new(const char *keeper_socket, struct fd_store **ret_store, struct error *e)
@@ -373,6 +427,7 @@ struct fd_store *fd_store_free(struct fd_store *store)
     }
     free(store->received);
     fd_close(store->keeper_fd);
+    free(store->keeper_socket);
     free(store);
     return NULL;
 }

@@ -84,6 +84,24 @@ int fd_store_remove(struct fd_store *store, const char *name, struct error *e);
  */
 int fd_store_sync(struct fd_store *store, span_us timeout, struct error *e);
 
+/*
+ * A keeper behind a socket can end, and what it kept is gone. Without a new one the next process
+ * of this service has nothing to take.
+ *
+ * Return: the connection, on which epoll(7) reports EPOLLHUP when the keeper has ended; borrowed
+ * until fd_store_reconnect() or fd_store_free(). -1: the store is at the service manager.
+ */
+int fd_store_peek_fd(const struct fd_store *store);
+
+/*
+ * Connect to the keeper that listens at the same path now. It has nothing that this process can
+ * use: the caller stores everything again.
+ * Return: 0; -errno with @e: the earlier connection stays, try again later. -EAGAIN: the keeper has
+ * not responded within FD_STORE_RECONNECT_TIMEOUT; another process is connected to it.
+ */
+#define FD_STORE_RECONNECT_TIMEOUT SPAN_MS(100) /* it responds within microseconds */
+int fd_store_reconnect(struct fd_store *store, struct error *e);
+
 /* Closes what was not taken, and the connection to a keeper. Return: NULL. */
 struct fd_store *fd_store_free(struct fd_store *store);
 DEFINE_CLEANUP(struct fd_store *, fd_store_free)

@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -134,6 +135,7 @@ static void test_put_and_remove(void **state)
     struct message m;
 
     assert_true(fd_store_is_available(s));
+    assert_int_equal(fd_store_peek_fd(s), -1);
     assert_int_equal(fd_store_put(s, "state", manager, FD_STORE_UNTIL_REMOVED, &e), 0);
     m = receive_message(manager);
     assert_string_equal(m.text, "FDSTORE=1\nFDNAME=state\nFDPOLL=0");
@@ -348,9 +350,8 @@ struct keeper {
     pthread_t thread;
 };
 
-static void *greet(void *userdata)
+static void send_greeting(const struct keeper *k)
 {
-    struct keeper *k = userdata;
     union {
         struct cmsghdr header;
         char space[CMSG_SPACE(sizeof(int) * KEEPER_FDS_MAX)];
@@ -359,23 +360,44 @@ static void *greet(void *userdata)
     struct iovec iov = {.iov_base = (void *)(uintptr_t)k->greeting, .iov_len = strlen(k->greeting)};
     struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
 
-    k->connection = accept4(k->listening, NULL, NULL, SOCK_CLOEXEC);
-    assert_true(k->connection >= 0);
     if (k->n_fds > 0) {
         control.header.cmsg_len = CMSG_LEN(sizeof(int) * k->n_fds);
         memcpy(CMSG_DATA(&control.header), fds, sizeof(int) * k->n_fds);
         message.msg_control = &control;
         message.msg_controllen = CMSG_SPACE(sizeof(int) * k->n_fds);
     }
-    assert_true(sendmsg(k->connection, &message, MSG_NOSIGNAL) >= 0);
+    sendmsg(k->connection, &message, MSG_NOSIGNAL); /* a client may have given up */
+}
+
+/* Greets each client until end_greeting(); the last one stays connected. */
+static void *greet(void *userdata)
+{
+    struct keeper *k = userdata;
+    int fd;
+
+    while ((fd = accept4(k->listening, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
+        if (k->connection >= 0)
+            close(k->connection);
+        k->connection = fd;
+        send_greeting(k);
+    }
     return NULL;
+}
+
+static void end_greeting(struct keeper *k)
+{
+    shutdown(k->listening, SHUT_RDWR);
+    pthread_join(k->thread, NULL);
 }
 
 static void start_keeper(struct keeper *k, const char *greeting, size_t n_fds)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
 
-    *k = (struct keeper){.directory = "/tmp/fd-store-XXXXXX", .greeting = greeting, .n_fds = n_fds};
+    *k = (struct keeper){.directory = "/tmp/fd-store-XXXXXX",
+                         .greeting = greeting,
+                         .n_fds = n_fds,
+                         .connection = -1};
     assert_non_null(mkdtemp(k->directory));
     snprintf(k->path, sizeof(k->path), "%s/keeper", k->directory);
     memcpy(address.sun_path, k->path, strlen(k->path));
@@ -388,7 +410,7 @@ static void start_keeper(struct keeper *k, const char *greeting, size_t n_fds)
 static void stop_keeper(struct keeper *k)
 {
     close(k->listening);
-    if (k->connection > 0)
+    if (k->connection >= 0)
         close(k->connection);
     unlink(k->path);
     rmdir(k->directory);
@@ -405,7 +427,7 @@ static void test_a_keeper_sends_what_is_stored(void **state)
     clear_environment();
     start_keeper(&k, "LISTEN_FDS=2\nLISTEN_FDNAMES=fuse:state", 2);
     assert_int_equal(fd_store_new(k.path, &s, &e), 0);
-    pthread_join(k.thread, NULL);
+    end_greeting(&k);
     assert_true(fd_store_is_available(s));
     first = fd_store_take(s, "state");
     assert_true(first >= 0 && is_same_file(first, k.listening));
@@ -429,6 +451,55 @@ static void test_a_keeper_sends_what_is_stored(void **state)
     stop_keeper(&k);
 }
 
+/* It listens, and responds to no client yet. */
+static void listen_again(struct keeper *k)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    close(k->connection);
+    k->connection = -1;
+    close(k->listening);
+    unlink(k->path);
+    memcpy(address.sun_path, k->path, strlen(k->path));
+    k->listening = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(k->listening, (const struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(listen(k->listening, 4), 0);
+}
+
+static void test_a_new_keeper_at_the_same_path(void **state)
+{
+    struct error e = ERROR_INIT;
+    struct pollfd polled;
+    struct fd_store *s;
+    struct message m;
+    struct keeper k;
+
+    start_keeper(&k, "LISTEN_FDS=1\nLISTEN_FDNAMES=fuse", 1);
+    assert_int_equal(fd_store_new(k.path, &s, &e), 0);
+    end_greeting(&k);
+    assert_int_equal(fd_store_reconnect(s, &e), -ECONNREFUSED);
+    listen_again(&k);
+    polled = (struct pollfd){.fd = fd_store_peek_fd(s)};
+    assert_int_equal(poll(&polled, 1, -1), 1);
+    assert_true((polled.revents & POLLHUP) != 0);
+
+    assert_int_equal(fd_store_reconnect(s, &e), -EAGAIN);
+    assert_non_null(strstr(e.text, "does not respond as one: Resource temporarily unavailable"));
+    assert_int_equal(fd_store_peek_fd(s), polled.fd);
+    assert_int_equal(pthread_create(&k.thread, NULL, greet, &k), 0);
+    while (fd_store_reconnect(s, &e) < 0)
+        ;
+    end_greeting(&k);
+    assert_string_equal(fd_store_peek_name(s, 0), "fuse"); /* of the first keeper */
+    assert_null(fd_store_peek_name(s, 1));
+    assert_int_equal(fd_store_put(s, "fuse", k.listening, FD_STORE_UNTIL_HANGUP, &e), 0);
+    m = receive_message(k.connection);
+    assert_string_equal(m.text, "FDSTORE=1\nFDNAME=fuse");
+    close_fds(&m);
+    fd_store_free(s);
+    stop_keeper(&k);
+}
+
 static void test_an_empty_keeper(void **state)
 {
     struct error e = ERROR_INIT;
@@ -437,7 +508,7 @@ static void test_an_empty_keeper(void **state)
 
     start_keeper(&k, "LISTEN_FDS=0\nLISTEN_FDNAMES=", 0);
     assert_int_equal(fd_store_new(k.path, &s, &e), 0);
-    pthread_join(k.thread, NULL);
+    end_greeting(&k);
     assert_true(fd_store_is_available(s));
     assert_null(fd_store_peek_name(s, 0));
     fd_store_free(s);
@@ -467,8 +538,9 @@ static void test_invalid_responses_of_a_keeper(void **state)
 
         start_keeper(&k, cases[i].greeting, cases[i].n_fds);
         assert_int_equal(fd_store_new(k.path, &s, &e), -EPROTO);
-        assert_non_null(strstr(e.text, "invalid response of the keeper at \"/tmp/fd-store-"));
-        pthread_join(k.thread, NULL);
+        assert_non_null(strstr(e.text, "the keeper at \"/tmp/fd-store-"));
+        assert_non_null(strstr(e.text, "does not respond as one: Protocol error"));
+        end_greeting(&k);
         stop_keeper(&k);
     }
 }
@@ -498,6 +570,7 @@ int main(void)
         cmocka_unit_test(test_a_manager_that_keeps_nothing),
         cmocka_unit_test(test_take),
         cmocka_unit_test(test_a_keeper_sends_what_is_stored),
+        cmocka_unit_test(test_a_new_keeper_at_the_same_path),
         cmocka_unit_test(test_an_empty_keeper),
         cmocka_unit_test(test_invalid_responses_of_a_keeper),
         cmocka_unit_test(test_no_keeper),

@@ -34,9 +34,14 @@
 /* Source: the kernel's include/uapi/linux/fuse.h, as of the given version. */
 /* Linux 6.6: shared mappings of live files */
 #define INIT_DIRECT_IO_ALLOW_MMAP (UINT64_C(1) << 36)
+/*
+ * Linux 6.9: open_by_handle_at(2) fails with ESTALE. Without it the kernel opens what it has cached
+ * by node id and generation, also the root, which is above all volumes.
+ */
+#define INIT_NO_EXPORT_SUPPORT    (UINT64_C(1) << 38)
 /* Linux 6.12: pods with user namespaces */
 #define INIT_ALLOW_IDMAP          (UINT64_C(1) << 40)
-#define INIT_WANTED               (INIT_DIRECT_IO_ALLOW_MMAP | INIT_ALLOW_IDMAP)
+#define INIT_WANTED               (INIT_DIRECT_IO_ALLOW_MMAP | INIT_NO_EXPORT_SUPPORT | INIT_ALLOW_IDMAP)
 
 /* A reply to INIT has 80 bytes, an error 16. */
 #define REPLY_MAX_BYTES 512

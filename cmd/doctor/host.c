@@ -21,6 +21,7 @@
 
 /* Of the flags of INIT, with flags2 as the upper half. Source: include/uapi/linux/fuse.h */
 #define OFFERS_DIRECT_IO_MMAP (UINT64_C(1) << 36) /* FUSE_DIRECT_IO_ALLOW_MMAP, Linux 6.6 */
+#define OFFERS_NO_EXPORT      (UINT64_C(1) << 38) /* FUSE_NO_EXPORT_SUPPORT, Linux 6.9 */
 #define OFFERS_IDMAP          (UINT64_C(1) << 40) /* FUSE_ALLOW_IDMAP, Linux 6.12 */
 
 /* A node with a few hundred secrets locks less: each takes a page or more. */
@@ -284,6 +285,15 @@ static void evaluate_offer(const struct doctor_host *h, struct doctor_report *re
                    h->kernel);
         doctor_remedy(report,
                       "upgrade to Linux 6.6; programs that read such files are not affected");
+    }
+    if ((h->fuse_offer & OFFERS_NO_EXPORT) != 0) {
+        doctor_add(report, DOCTOR_OK, "file-handles", "no file of a volume is opened by handle");
+    } else {
+        doctor_add(report, DOCTOR_WARN, "file-handles",
+                   "Linux %s has no FUSE_NO_EXPORT_SUPPORT: a container with CAP_DAC_READ_SEARCH "
+                   "can open the volumes of other pods by file handle",
+                   h->kernel);
+        doctor_remedy(report, "upgrade to Linux 6.9, or do not give containers this capability");
     }
     if ((h->fuse_offer & OFFERS_IDMAP) != 0) {
         doctor_add(report, DOCTOR_OK, "user-namespaces", "pods can have hostUsers: false");

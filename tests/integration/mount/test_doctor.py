@@ -42,6 +42,7 @@ def test_doctor_checks_the_host_and_names_remedies(manifests: Manifests, area: P
     assert checks["fuse-mount"]["result"] == "ok"
     for check, flag in (
         ("shared-mappings", "FUSE_DIRECT_IO_ALLOW_MMAP"),
+        ("file-handles", "FUSE_NO_EXPORT_SUPPORT"),
         ("user-namespaces", "FUSE_ALLOW_IDMAP"),
     ):
         assert (checks[check]["result"] == "warn") == (flag in checks[check]["text"])

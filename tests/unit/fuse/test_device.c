@@ -18,8 +18,9 @@
 
 /* In flags2. */
 #define DIRECT_IO_ALLOW_MMAP (1u << 4)
+#define NO_EXPORT_SUPPORT    (1u << 6)
 #define ALLOW_IDMAP          (1u << 8)
-#define BOTH                 (DIRECT_IO_ALLOW_MMAP | ALLOW_IDMAP)
+#define ALL                  (DIRECT_IO_ALLOW_MMAP | NO_EXPORT_SUPPORT | ALLOW_IDMAP)
 
 #define UNIQUE 77
 
@@ -177,9 +178,9 @@ static struct fuse_init_out init(struct fixture *f, uint32_t flags, uint32_t fla
 
 static void what_is_offered_is_taken(void **state)
 {
-    struct fuse_init_out out = init(*state, FUSE_INIT_EXT, BOTH);
+    struct fuse_init_out out = init(*state, FUSE_INIT_EXT, ALL);
 
-    assert_int_equal(out.flags2 & BOTH, BOTH);
+    assert_int_equal(out.flags2 & ALL, ALL);
     assert_true((out.flags & FUSE_INIT_EXT) != 0);
     assert_true(out.max_write > 0); /* the rest is libfuse's */
 }
@@ -188,15 +189,24 @@ static void each_is_taken_alone(void **state)
 {
     struct fuse_init_out out = init(*state, FUSE_INIT_EXT, ALLOW_IDMAP);
 
-    assert_int_equal(out.flags2 & BOTH, ALLOW_IDMAP);
+    assert_int_equal(out.flags2 & ALL, ALLOW_IDMAP);
     assert_true((out.flags & FUSE_INIT_EXT) != 0);
+}
+
+/* A container with CAP_DAC_READ_SEARCH could open other volumes by handle. */
+static void handles_are_not_decoded(void **state)
+{
+    struct fuse_init_out out = init(*state, FUSE_INIT_EXT, NO_EXPORT_SUPPORT);
+
+    assert_int_equal(out.flags2 & ALL, NO_EXPORT_SUPPORT);
+    assert_int_equal(out.flags & FUSE_EXPORT_SUPPORT, 0);
 }
 
 static void the_other_is_taken_alone(void **state)
 {
     struct fuse_init_out out = init(*state, FUSE_INIT_EXT, DIRECT_IO_ALLOW_MMAP);
 
-    assert_int_equal(out.flags2 & BOTH, DIRECT_IO_ALLOW_MMAP);
+    assert_int_equal(out.flags2 & ALL, DIRECT_IO_ALLOW_MMAP);
     assert_true((out.flags & FUSE_INIT_EXT) != 0);
 }
 
@@ -204,22 +214,22 @@ static void what_is_not_offered_is_not_taken(void **state)
 {
     struct fuse_init_out out = init(*state, FUSE_INIT_EXT, 0);
 
-    assert_int_equal(out.flags2 & BOTH, 0);
+    assert_int_equal(out.flags2 & ALL, 0);
 }
 
 /* Nor what is not known here. */
 static void other_flags_are_left_to_libfuse(void **state)
 {
-    struct fuse_init_out out = init(*state, FUSE_INIT_EXT, ~(uint32_t)BOTH);
+    struct fuse_init_out out = init(*state, FUSE_INIT_EXT, ~(uint32_t)ALL);
 
-    assert_int_equal(out.flags2 & BOTH, 0);
-    assert_int_equal(out.flags2 & ~(uint32_t)BOTH & 0xffffff00u, 0);
+    assert_int_equal(out.flags2 & ALL, 0);
+    assert_int_equal(out.flags2 & ~(uint32_t)ALL & 0xffffff00u, 0);
 }
 
 /* Without FUSE_INIT_EXT the field has no meaning yet. */
 static void no_extended_flags(void **state)
 {
-    struct fuse_init_out out = init(*state, 0, BOTH);
+    struct fuse_init_out out = init(*state, 0, ALL);
 
     assert_int_equal(out.flags2, 0);
     assert_int_equal(out.flags & FUSE_INIT_EXT, 0);
@@ -239,7 +249,7 @@ static void short_request(void **state)
     read_reply(f);
     assert_int_equal(reply_error(f, 3), -EIO); /* libfuse wants INIT first */
     read_reply(f);
-    assert_int_equal(init_reply(f).flags2 & BOTH, 0);
+    assert_int_equal(init_reply(f).flags2 & ALL, 0);
 }
 
 /* 7.22 and older: the reply has 24 bytes, and 8 before 7.5. */
@@ -271,7 +281,7 @@ static void short_replies_of_older_kernels(void **state)
 /* A protocol that libfuse does not know: an error, without a body. */
 static void reply_with_an_error(void **state)
 {
-    struct fuse_init_in in = init_of(FUSE_INIT_EXT, BOTH);
+    struct fuse_init_in in = init_of(FUSE_INIT_EXT, ALL);
     struct fixture *f = *state;
 
     in.major = 6;
@@ -281,7 +291,7 @@ static void reply_with_an_error(void **state)
     assert_int_equal(f->reply_len, sizeof(struct fuse_out_header));
     assert_int_equal(reply_error(f, UNIQUE), -EPROTO);
     /* the next INIT is one like any */
-    assert_int_equal(init(f, FUSE_INIT_EXT, ALLOW_IDMAP).flags2 & BOTH, ALLOW_IDMAP);
+    assert_int_equal(init(f, FUSE_INIT_EXT, ALLOW_IDMAP).flags2 & ALL, ALLOW_IDMAP);
 }
 
 /* ---- everything else */
@@ -304,7 +314,7 @@ static void other_replies_are_left_alone(void **state)
     const struct fuse_open_out want = {0};
     struct fixture *f = *state;
 
-    init(f, FUSE_INIT_EXT, BOTH);
+    init(f, FUSE_INIT_EXT, ALL);
     request(f, FUSE_GETATTR, UNIQUE + 2, &getattr_in, sizeof(getattr_in));
     assert_attributes(f, UNIQUE + 2);
     request(f, FUSE_OPEN, UNIQUE, &open_in, sizeof(open_in)); /* numbers may be used again */
@@ -319,7 +329,7 @@ static void notifications_are_left_alone(void **state)
     const struct fuse_notify_inval_inode_out want = {.ino = 9, .len = 1};
     struct fixture *f = *state;
 
-    init(f, FUSE_INIT_EXT, BOTH);
+    init(f, FUSE_INIT_EXT, ALL);
     assert_int_equal(fuse_lowlevel_notify_inval_inode(f->fuse, 9, 0, 1), 0);
     read_reply(f);
     assert_int_equal(reply_error(f, 0), FUSE_NOTIFY_INVAL_INODE);
@@ -330,7 +340,7 @@ static void notifications_are_left_alone(void **state)
 /* Requests before and behind INIT: each has its own reply, and the latter waits for a worker. */
 static void requests_around_init(void **state)
 {
-    const struct fuse_init_in in = init_of(FUSE_INIT_EXT, BOTH);
+    const struct fuse_init_in in = init_of(FUSE_INIT_EXT, ALL);
     const struct fuse_getattr_in getattr_in = {0};
     struct fixture *f = *state;
 
@@ -342,7 +352,7 @@ static void requests_around_init(void **state)
     assert_int_equal(reply_error(f, UNIQUE + 2), -EIO);
     assert_int_equal(f->reply_len, sizeof(struct fuse_out_header));
     read_reply(f);
-    assert_int_equal(init_reply(f).flags2 & BOTH, BOTH);
+    assert_int_equal(init_reply(f).flags2 & ALL, ALL);
     read_reply(f);
     assert_int_equal(f->reply_len, 0);
     receive(f);
@@ -371,7 +381,7 @@ static void descriptors_are_closed(void **state)
     int lowest = dup(f->kernel_fd), now;
 
     close(lowest);
-    init(f, FUSE_INIT_EXT, BOTH);
+    init(f, FUSE_INIT_EXT, ALL);
     now = dup(f->kernel_fd);
     close(now);
     assert_int_equal(now, lowest);
@@ -383,7 +393,7 @@ static void invalid_descriptor_stays_the_callers(void **state)
     struct fixture *f = *state;
 
     assert_true(device_attach(f->fuse, -1) < 0);
-    assert_int_equal(init(f, FUSE_INIT_EXT, BOTH).flags2 & BOTH, BOTH);
+    assert_int_equal(init(f, FUSE_INIT_EXT, ALL).flags2 & ALL, ALL);
 }
 
 int main(void)
@@ -392,6 +402,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(what_is_offered_is_taken),
         TEST(each_is_taken_alone),
+        TEST(handles_are_not_decoded),
         TEST(the_other_is_taken_alone),
         TEST(what_is_not_offered_is_not_taken),
         TEST(other_flags_are_left_to_libfuse),

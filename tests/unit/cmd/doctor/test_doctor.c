@@ -167,6 +167,7 @@ static void test_old_kernels(void **state)
     report = judge_host(&host);
     assert_found(&report, "shared-mappings", DOCTOR_WARN, "Linux 6.1.0-x has no");
     assert_found(&report, "shared-mappings", DOCTOR_WARN, "Linux 6.6");
+    assert_found(&report, "file-handles", DOCTOR_WARN, "CAP_DAC_READ_SEARCH");
     assert_found(&report, "user-namespaces", DOCTOR_WARN, "Linux 6.12");
     assert_found(&report, "fusermount3", DOCTOR_WARN, "package fuse3");
     host.fuse_offer |= UINT64_C(1) << 36;
@@ -177,6 +178,7 @@ static void test_old_kernels(void **state)
     host.fuse_offer = 0;
     report = judge_host(&host);
     assert_null(finding(&report, "shared-mappings"));
+    assert_null(finding(&report, "file-handles"));
     assert_null(finding(&report, "user-namespaces"));
 }
 

@@ -97,14 +97,17 @@ ALL_LDFLAGS := -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(filter -fsanitize=% --
 # ---- what to compile
 
 ROOMS   := base encoding cache fetcher fetcher/http fetcher/auth fetcher/api fetcher/manifests volume fuse handover grpc csi \
-           serve monitor node cmd cmd/shared cmd/mount cmd/exec cmd/status cmd/doctor
+           serve monitor node keeper cmd cmd/shared cmd/mount cmd/exec cmd/status cmd/doctor
 SOURCES := $(sort $(wildcard $(ROOMS:%=%/*.c)))
 # main() and the heap that stands in for malloc belong to the program, not to its tests
 PROGRAM_ONLY := cmd/main.c base/heap.c
+KEEPER_ONLY  := keeper/main.c
+# a program of its own, which links nothing but these and libc
+KEEPER_SOURCES := $(sort $(wildcard keeper/*.c)) base/clock.c base/error.c
 # what protoc-c makes of a .proto lies beside version.h, and is not held to our warnings
 MESSAGES := $(patsubst %.proto,$(O)/include/%.pb-c,$(sort $(wildcard $(ROOMS:%=%/*.proto))))
 GENERATED := $(O)/include/version.h $(MESSAGES:%=%.h)
-LIB_OBJECTS  := $(patsubst %.c,$(O)/%.o,$(filter-out $(PROGRAM_ONLY),$(SOURCES))) $(MESSAGES:%=%.o)
+LIB_OBJECTS  := $(patsubst %.c,$(O)/%.o,$(filter-out $(PROGRAM_ONLY) $(KEEPER_ONLY),$(SOURCES))) $(MESSAGES:%=%.o)
 PROGRAM_OBJECTS := $(PROGRAM_ONLY:%.c=$(O)/%.o)
 UNIT_TESTS := $(patsubst %.c,$(O)/%,$(sort $(wildcard $(ROOMS:%=tests/unit/%/test_*.c))))
 FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,$(O)/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
@@ -125,6 +128,12 @@ $(O)/secretfs: $(PROGRAM_OBJECTS) $(O)/libsecretfs.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
 	@ln -sf secretfs $(O)/kubectl-secretfs
+
+# beside it, where `secretfs keeper` looks for it
+$(O)/secretfs: | $(O)/secretfs-keeper
+$(O)/secretfs-keeper: $(KEEPER_SOURCES:%.c=$(O)/%.o)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^
 
 $(O)/libsecretfs.a: $(LIB_OBJECTS)
 	@rm -f $@
@@ -288,7 +297,7 @@ lint-banned:
 lint-layers:
 	@$(PYTHON) tests/lint/layers.py
 
-lint-symbols: $(LIB_OBJECTS) $(PROGRAM_OBJECTS)
+lint-symbols: $(LIB_OBJECTS) $(PROGRAM_OBJECTS) $(KEEPER_ONLY:%.c=$(O)/%.o)
 	@$(PYTHON) tests/lint/symbols.py $(O) $(SOURCES)
 
 lint-citations:

@@ -7,12 +7,20 @@
  *  3. compares each file's status with its stamp, and reads the files that differ,
  *  4. reports the result to the owner, and schedules a retry if it is not final.
  *
+ * A directory that a kubelet writes changes in one step: its files are links through ..data, which
+ * is renamed, and then the old generation is removed. So a scan may find a link before the step and
+ * lose what it leads to after it, or read one file before and the next one after it. Steps 1 to 3
+ * are repeated at once if the directory or what a link leads to was lost or exchanged since it was
+ * read, so that the owner gets the files of one moment; MAX_PASSES times, and after that as they
+ * are, with a retry.
+ *
  * Nothing is removed by mistake:
  *
  *  - A directory that is missing or cannot be listed changes no file. Nor does one that took the
  *    place of another and has no files: an unmounted volume leaves such a mount point.
  *  - A file that disappears is kept for VANISH_SPAN, since some editors move the old file away
- *    before they write the new one.
+ *    before they write the new one. So is one behind a link that leads nowhere, since the kubelet
+ *    removes the links of removed keys after the rename.
  *  - A file that is open for writing is read after its writer has closed it (file_read.c). inotify
  *    reports a close a moment before the kernel counts the file as closed, so a timer retries. The
  *    names of files that were written and not closed are remembered for file systems without
@@ -36,6 +44,7 @@
 #define RETRY_MAX      SPAN_MS(1000)
 #define RETRY_MODIFIED SPAN_MS(200) /* a change that no close may follow, as by truncate(2) */
 #define MAX_WRITTEN    64           /* files; without leases only */
+#define MAX_PASSES     4            /* of a scan; a kubelet changes its directories once a second */
 
 /* A file that was written and not closed yet, as far as events tell. */
 struct written_file {
@@ -52,6 +61,7 @@ struct dir_follower {
     sd_event_source *retry_source; /* the same, later */
     span_us retry_span;
     mono_us event_at;        /* of the newest event without a complete scan; 0: none */
+    bool is_last_pass;       /* of the scan under way */
     struct dir_file **files; /* by name */
     size_t n_files;
     dev_t dev; /* the directory that the files are from */
@@ -134,9 +144,30 @@ static int fail_file(struct dir_follower *f, struct dir_file *file, int code,
                      const struct error *reason)
 {
     assert(code < 0 ? reason->text[0] != '\0' : code == FILE_READ_OTHER);
+    if (file->is_changed && !file->is_read)
+        return 0; /* reported in an earlier pass of this scan */
     file->is_read = false;
     file->is_changed = true;
     return f->ops->unreadable(f->userdata, file, code, reason);
+}
+
+/* The file was there when the directory was listed. Return: FILE_READ_BUSY. */
+static int keep_missing(struct dir_file *file)
+{
+    file->missing_since = clock_mono();
+    return FILE_READ_BUSY;
+}
+
+/* What the link leads to is missing, for @reason. Return: FILE_READ_BUSY; 0 or -ENOMEM. */
+static int keep_lost(struct dir_follower *f, struct dir_file *file, const struct error *reason)
+{
+    mono_us now = clock_mono();
+
+    if (file->lost_since == 0)
+        file->lost_since = now;
+    if (!f->is_last_pass || (file->is_read && now - file->lost_since < VANISH_SPAN))
+        return FILE_READ_BUSY;
+    return fail_file(f, file, -ENOENT, reason);
 }
 
 /* Return: 0; FILE_READ_BUSY; -ENOMEM. */
@@ -152,6 +183,8 @@ static int read_file(struct dir_follower *f, int dir_fd, struct dir_file *file)
         r = f->ops->read(f->userdata, file, &text);
         file->is_read = r == 0;
         file->stamp = stamp;
+    } else if (r == -ENOENT) {
+        r = file->is_link ? keep_lost(f, file, &e) : keep_missing(file);
     } else if (r != FILE_READ_BUSY && r != -ENOMEM) {
         r = fail_file(f, file, r, &e);
     }
@@ -166,12 +199,12 @@ static int refresh_file(struct dir_follower *f, int dir_fd, struct dir_file *fil
     struct stat st;
     int r;
 
-    file->is_changed = false;
-    if (file->missing_since == 0 && fstatat(dir_fd, file->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-        file->missing_since = clock_mono(); /* deleted after the directory was listed */
     if (file->missing_since != 0)
         return FILE_READ_BUSY;
-    if (S_ISLNK(st.st_mode)) {
+    if (fstatat(dir_fd, file->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return keep_missing(file);
+    file->is_link = S_ISLNK(st.st_mode);
+    if (file->is_link) {
         r = dir_watch_follow(f->watch, file->name, &e);
         if (r == -ENOMEM)
             return r;
@@ -179,9 +212,10 @@ static int refresh_file(struct dir_follower *f, int dir_fd, struct dir_file *fil
             r = error_set_errno(&e, negative_errno(), "cannot follow the symlink");
         if (r < 0) {
             error_prefix(&e, r, "%.255s", file->name);
-            return fail_file(f, file, r, &e);
+            return r == -ENOENT ? keep_lost(f, file, &e) : fail_file(f, file, r, &e);
         }
     }
+    file->lost_since = 0;
     if (file->is_read && file_stamp_holds(&file->stamp, &st))
         return 0;
     return read_file(f, dir_fd, file);
@@ -335,8 +369,35 @@ static int list_path(struct dir_follower *f, DIR *dir, struct listing *listing, 
 
 /* ---- scans */
 
+/* Whether the link leads to another file than was read. In the last pass a lost file is reported or
+ * kept already. */
+static bool link_has_moved(const struct dir_follower *f, int dir_fd, const struct dir_file *file)
+{
+    struct stat st;
+
+    if (!file->is_link || file->missing_since != 0)
+        return false;
+    if (file->lost_since != 0)
+        return !f->is_last_pass;
+    return file->is_read && (fstatat(dir_fd, file->name, &st, 0) < 0 ||
+                             st.st_dev != file->stamp.dev || st.st_ino != file->stamp.ino);
+}
+
+/* Whether the path leads to another directory, or a link to another file, than were read. */
+static bool has_moved(const struct dir_follower *f, int dir_fd)
+{
+    struct stat st;
+
+    if (stat(f->config.path, &st) < 0 || st.st_dev != f->dev || st.st_ino != f->ino)
+        return true;
+    for (size_t i = 0; i < f->n_files; i++)
+        if (link_has_moved(f, dir_fd, f->files[i]))
+            return true;
+    return false;
+}
+
 /* Return: 0; FILE_READ_BUSY; -ENOMEM without @e; other -errno with @e. */
-static int scan_directory(struct dir_follower *f, struct error *e)
+static int scan_once(struct dir_follower *f, bool *ret_has_moved, struct error *e)
 {
     struct listing listing = {.files = NULL};
     struct stat st;
@@ -355,10 +416,29 @@ static int scan_directory(struct dir_follower *f, struct error *e)
         f->dev = st.st_dev;
         f->ino = st.st_ino;
         r = refresh_files(f, dirfd(dir));
+        *ret_has_moved = r >= 0 && has_moved(f, dirfd(dir));
     }
     listing_deinit(f, &listing);
     closedir(dir);
     return r;
+}
+
+/* See the top comment. Return: as scan_once(). */
+static int scan_directory(struct dir_follower *f, struct error *e)
+{
+    bool is_moved = false;
+    int r = 0;
+
+    for (size_t i = 0; i < f->n_files; i++)
+        f->files[i]->is_changed = false;
+    for (unsigned pass = 1; pass <= MAX_PASSES; pass++) {
+        f->is_last_pass = pass == MAX_PASSES;
+        *e = ERROR_INIT;
+        r = scan_once(f, &is_moved, e);
+        if (r >= 0 ? !is_moved : r != -ENOENT && r != -ENOTDIR)
+            return r;
+    }
+    return r >= 0 && is_moved ? FILE_READ_BUSY : r;
 }
 
 /* Scan again after @span, or earlier if an earlier retry is scheduled. */

@@ -18,9 +18,11 @@ struct dir_follower;
 struct dir_file {
     char *name;
     struct file_stamp stamp;
-    bool is_read;          /* stamp is that of the content which the owner has */
-    bool is_changed;       /* the last scan called read() or unreadable() */
+    bool is_read;    /* stamp is that of the content which the owner has */
+    bool is_changed; /* the last scan called read() or unreadable() */
+    bool is_link;
     mono_us missing_since; /* 0: the last scan listed it; see VANISH_SPAN in dir_follower.c */
+    mono_us lost_since;    /* the same of what a link leads to */
 };
 
 /* None of these may call into the follower, except scanned() dir_follower_files(). */

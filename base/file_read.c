@@ -18,6 +18,13 @@
 
 #include "base/cleanup.h"
 
+/*
+ * In a volume of a kubelet a path leads through ..data. If that is renamed, and the old generation
+ * is removed, after the kernel has followed the old ..data, the file seems to be missing. The next
+ * try follows the new one, and a kubelet changes its directories once a second at most.
+ */
+#define OPEN_TRIES 4
+
 /* More than a tick of the clock that stamps files, which has at least 100 per second. */
 #define RECENT_NS 20000000
 
@@ -154,7 +161,7 @@ static int refuse(const char *path, const struct stat *st, struct error *e)
                      "cannot read %s: expected a regular file, not %s", path, kind_of(st));
 }
 
-int file_load(const char *path, struct buf *buf, struct error *e)
+static int load_once(const char *path, struct buf *buf, struct error *e)
 {
     _cleanup_(fd_closep) int fd = -1;
     struct stat st;
@@ -170,4 +177,13 @@ int file_load(const char *path, struct buf *buf, struct error *e)
         return refuse(path, &st, e);
     r = buf_read_fd(buf, fd);
     return r < 0 ? error_set_errno(e, r, "cannot read %s", path) : 0;
+}
+
+int file_load(const char *path, struct buf *buf, struct error *e)
+{
+    int r = -ENOENT;
+
+    for (unsigned tries = 0; tries < OPEN_TRIES && r == -ENOENT; tries++)
+        r = load_once(path, buf, e);
+    return r;
 }

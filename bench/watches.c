@@ -86,7 +86,7 @@ static void subscribe(struct run *run, size_t n)
 {
     for (run->n = 0; run->n < n; run->n++) {
         char name[32];
-        struct object_key key = {OBJECT_SECRET, "default", name};
+        struct object_key key = {OBJECT_SECRET, "default", name, NULL};
         struct follower *f = &run->followers[run->n];
 
         f->run = run;

@@ -24,12 +24,18 @@ static const struct {
 } kinds[] = {
     [OBJECT_SECRET] = {"Secret", "secrets", "secret"},
     [OBJECT_CONFIGMAP] = {"ConfigMap", "configmaps", "configmap"},
+    [OBJECT_DOWNWARD_API] = {"DownwardAPI", "downwardapi", "downwardapi"},
 };
 
 struct counted {
     struct object object;
     atomic_uint *n_refs;
 };
+
+bool object_kind_is_stored(enum object_kind kind)
+{
+    return kind == OBJECT_SECRET || kind == OBJECT_CONFIGMAP;
+}
 
 const char *object_kind_name(enum object_kind kind)
 {
@@ -68,6 +74,11 @@ const char *object_kind_parse(const char *text, enum object_kind *ret_kind)
     return NULL;
 }
 
+static const char *or_empty(const char *text)
+{
+    return text != NULL ? text : "";
+}
+
 int object_key_compare(const struct object_key *a, const struct object_key *b)
 {
     int order;
@@ -75,7 +86,9 @@ int object_key_compare(const struct object_key *a, const struct object_key *b)
     if (a->kind != b->kind)
         return a->kind < b->kind ? -1 : 1;
     order = strcmp(a->namespace, b->namespace);
-    return order != 0 ? order : strcmp(a->name, b->name);
+    if (order == 0)
+        order = strcmp(a->name, b->name);
+    return order != 0 ? order : strcmp(or_empty(a->detail), or_empty(b->detail));
 }
 
 const char *object_key_text(const struct object_key *key, char buf[static OBJECT_KEY_TEXT_SIZE])
@@ -88,7 +101,8 @@ const char *object_key_text(const struct object_key *key, char buf[static OBJECT
 struct object_key *object_key_dup(const struct object_key *key)
 {
     size_t namespace_size = strlen(key->namespace) + 1, name_size = strlen(key->name) + 1;
-    struct object_key *copy = malloc(sizeof(*copy) + namespace_size + name_size);
+    size_t detail_size = strlen(or_empty(key->detail)) + 1;
+    struct object_key *copy = malloc(sizeof(*copy) + namespace_size + name_size + detail_size);
     char *text;
 
     if (copy == NULL)
@@ -96,8 +110,11 @@ struct object_key *object_key_dup(const struct object_key *key)
     text = (char *)(copy + 1);
     memcpy(text, key->namespace, namespace_size);
     memcpy(text + namespace_size, key->name, name_size);
-    *copy =
-        (struct object_key){.kind = key->kind, .namespace = text, .name = text + namespace_size};
+    memcpy(text + namespace_size + name_size, or_empty(key->detail), detail_size);
+    *copy = (struct object_key){.kind = key->kind,
+                                .namespace = text,
+                                .name = text + namespace_size,
+                                .detail = text + namespace_size + name_size};
     return copy;
 }
 
@@ -175,7 +192,9 @@ static int writer_add_value(struct writer *w, const struct object_input *input,
 {
     size_t len = input->len;
 
-    if (input->encoding == OBJECT_TEXT)
+    if (input->encoding == OBJECT_RAW)
+        memcpy(w->at, input->text, len);
+    else if (input->encoding == OBJECT_TEXT)
         len = json_decode_text(input->text, input->len, w->at);
     else if (base64_decode(input->text, input->len, w->at, &len) < 0)
         return error_set(e, -EINVAL, "the value of key \"%.64s\" is not valid base64", input->key);
@@ -186,33 +205,28 @@ static int writer_add_value(struct writer *w, const struct object_input *input,
     return 0;
 }
 
-static const char *or_empty(const char *text)
-{
-    return text != NULL ? text : "";
-}
-
 static size_t block_size(const struct object *like, const struct object_input *inputs, size_t n)
 {
     size_t size = sizeof(struct counted) + n * sizeof(struct object_entry) +
                   strlen(like->key.namespace) + strlen(like->key.name) +
-                  strlen(or_empty(like->uid)) + strlen(or_empty(like->resource_version)) +
-                  strlen(or_empty(like->type)) + 5;
+                  strlen(or_empty(like->key.detail)) + strlen(or_empty(like->uid)) +
+                  strlen(or_empty(like->resource_version)) + strlen(or_empty(like->type)) + 6;
 
     for (size_t i = 0; i < n; i++)
-        size +=
-            strlen(inputs[i].key) + 2 +
-            (inputs[i].encoding == OBJECT_TEXT ? inputs[i].len : base64_decoded_max(inputs[i].len));
+        size += strlen(inputs[i].key) + 2 +
+                (inputs[i].encoding == OBJECT_BASE64 ? base64_decoded_max(inputs[i].len)
+                                                     : inputs[i].len);
     return size;
 }
 
 /* Decode all values, in the order of input. */
 static int add_values(struct writer *w, const struct object_input *inputs, size_t n,
-                      struct object_entry *entries, struct error *e)
+                      bool checks_keys, struct object_entry *entries, struct error *e)
 {
     for (size_t i = 0; i < n; i++) {
         int r;
 
-        if (!object_data_key_is_valid(inputs[i].key))
+        if (checks_keys && !object_data_key_is_valid(inputs[i].key))
             return error_set(e, -EINVAL,
                              "\"%.64s\" is not a valid key: use 1 to 253 of A-Z a-z 0-9 - _ . and "
                              "do not begin with \"..\"",
@@ -239,15 +253,15 @@ static size_t sort_entries(struct object_entry *entries, size_t n)
     return n_kept;
 }
 
-static int check_size(const struct object_entry *entries, size_t n, struct error *e)
+static int check_size(const struct object_entry *entries, size_t n, int max_bytes, struct error *e)
 {
     size_t total_bytes = 0;
 
     for (size_t i = 0; i < n; i++)
         total_bytes += entries[i].len;
-    if (total_bytes > OBJECT_DATA_MAX_BYTES)
+    if (total_bytes > (size_t)max_bytes)
         return error_set(e, -EFBIG, "its values have %zu bytes, more than the limit of %d",
-                         total_bytes, OBJECT_DATA_MAX_BYTES);
+                         total_bytes, max_bytes);
     return 0;
 }
 
@@ -265,11 +279,13 @@ int object_new(const struct object *like, const struct object_input *inputs, siz
         goto fail;
     entries = (struct object_entry *)(c + 1);
     w.at = (uint8_t *)(entries + n);
-    r = add_values(&w, inputs, n, entries, e);
+    r = add_values(&w, inputs, n, object_kind_is_stored(like->key.kind), entries, e);
     if (r < 0)
         goto fail;
     n_entries = sort_entries(entries, n);
-    r = check_size(entries, n_entries, e);
+    r = check_size(
+        entries, n_entries,
+        object_kind_is_stored(like->key.kind) ? OBJECT_DATA_MAX_BYTES : OBJECT_POD_MAX_BYTES, e);
     if (r < 0)
         goto fail;
     for (size_t i = 0; i < n_entries; i++)
@@ -277,7 +293,8 @@ int object_new(const struct object *like, const struct object_input *inputs, siz
     c->object = (struct object){
         .key = {.kind = like->key.kind,
                 .namespace = writer_add_text(&w, like->key.namespace),
-                .name = writer_add_text(&w, like->key.name)},
+                .name = writer_add_text(&w, like->key.name),
+                .detail = writer_add_text(&w, or_empty(like->key.detail))},
         .uid = writer_add_text(&w, or_empty(like->uid)),
         .resource_version = writer_add_text(&w, or_empty(like->resource_version)),
         .type = writer_add_text(&w, or_empty(like->type)),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * An object: one Secret or ConfigMap at one resourceVersion.
+ * An object: one Secret or ConfigMap at one resourceVersion, or what a volume shows of its pod.
  *
  * Immutable and counted. Names, keys and values are in a single block of secret memory, sealed once
  * it is built and wiped with the last reference. Values are decoded straight into it; secretfs
@@ -10,7 +10,14 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 
-enum object_kind { OBJECT_SECRET, OBJECT_CONFIGMAP };
+enum object_kind {
+    OBJECT_SECRET,
+    OBJECT_CONFIGMAP,
+    OBJECT_DOWNWARD_API, /* fields of a pod; volume/pod_fields.h */
+};
+
+/* Whether the API server has objects of the kind; others are made of a pod. */
+bool object_kind_is_stored(enum object_kind kind);
 
 /* The kind as the API names it ("Secret"), in a path ("secrets") and in messages ("secret"). */
 const char *object_kind_name(enum object_kind kind);
@@ -27,6 +34,7 @@ struct object_key {
     enum object_kind kind;
     const char *namespace;
     const char *name;
+    const char *detail; /* what of it, for kinds that are not stored; NULL: "" */
 };
 
 int object_key_compare(const struct object_key *a, const struct object_key *b);
@@ -42,6 +50,11 @@ struct object_key *object_key_dup(const struct object_key *key);
 #define OBJECT_NAMESPACE_MAX  63
 #define OBJECT_DATA_KEY_MAX   253
 #define OBJECT_DATA_MAX_BYTES 1048576
+/*
+ * Of what is made of a pod. Annotations have 256 KiB at most, quoted four times that, and several
+ * items may show the same.
+ */
+#define OBJECT_POD_MAX_BYTES  (4 * OBJECT_DATA_MAX_BYTES)
 
 /* Whether the API server accepts it: a DNS-1123 subdomain, a DNS-1123 label. Source: L2. */
 bool object_name_is_valid(const char *name);
@@ -70,6 +83,7 @@ struct object {
 enum object_encoding {
     OBJECT_TEXT, /* a string of a document, with NULs as JSON_NUL (encoding/json.h) */
     OBJECT_BASE64,
+    OBJECT_RAW, /* bytes as they are */
 };
 
 /* A value as the source delivers it; borrowed by object_new(). */
@@ -88,7 +102,8 @@ struct object_input {
  * @inputs: @n of them in any order; a key given twice (within data or within binaryData) counts
  *          once, the later one
  * Return: 0, *ret_object is the caller's reference; -EINVAL for a key or base64 that Kubernetes
- * refuses, with the key named in @e; -EFBIG above OBJECT_DATA_MAX_BYTES; -ENOMEM.
+ * refuses, with the key named in @e; -EFBIG above OBJECT_DATA_MAX_BYTES, or OBJECT_POD_MAX_BYTES
+ * for a kind that is not stored; -ENOMEM.
  * Source: kubelet-semantics.md L1, L3, L8.
  */
 int object_new(const struct object *like, const struct object_input *inputs, size_t n,

@@ -10,6 +10,7 @@
 #include "cmd/doctor/command.h"
 #include "cmd/exec/command.h"
 #include "cmd/health.h"
+#include "cmd/keeper.h"
 #include "cmd/mount/command.h"
 #include "cmd/mount/helper.h"
 #include "cmd/node.h"
@@ -30,6 +31,7 @@ static const struct command {
     {"mount", command_mount, "mount a Secret or ConfigMap as files and keep them current"},
     {"exec", command_exec, "run a command with Secrets and ConfigMaps in its environment"},
     {"node", command_node, "serve volumes to the pods of a node, and those that files define"},
+    {"keeper", command_keeper, "run a command and keep its descriptors while it restarts"},
     {"unmount", command_unmount, "unmount a secretfs mount"},
     {"status", command_status, "show the volumes of this host and their state"},
     {"health", command_health, "check that the node daemon of this host responds"},

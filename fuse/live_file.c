@@ -89,7 +89,7 @@ int live_file_open(struct tree *tree, uint64_t id, pid_t thread, bool may_wait,
     struct node *n;
     int r;
 
-    LOCK_GUARD(&tree_nodes(tree)->lock);
+    NODE_TABLE_GUARD(tree_nodes(tree));
     r = node_find_file(tree_nodes(tree), id, &n);
     if (r < 0)
         return r;
@@ -138,7 +138,7 @@ static void close_version(struct tree *t, uint64_t id, const struct live_open *o
 void live_file_close(struct tree *tree, uint64_t id, struct live_open *open)
 {
     {
-        LOCK_GUARD(&tree_nodes(tree)->lock);
+        NODE_TABLE_GUARD(tree_nodes(tree));
         close_version(tree, id, open);
         if (open != NULL)
             list_remove(&open->link);
@@ -154,7 +154,7 @@ static void note_read(struct tree *t, uint64_t id, struct live_open *open)
 {
     struct node *n;
 
-    LOCK_GUARD(&tree_nodes(t)->lock);
+    NODE_TABLE_GUARD(tree_nodes(t));
     n = node_file_by_id(tree_nodes(t), id);
     if (!atomic_exchange(&open->was_read, true) && n != NULL &&
         n->file.live->version == open->version)
@@ -175,7 +175,7 @@ size_t live_file_read(struct tree *tree, uint64_t id, struct live_open *open, si
 
 void live_file_flush(struct tree *tree, struct live_open *open)
 {
-    LOCK_GUARD(&tree_nodes(tree)->lock);
+    NODE_TABLE_GUARD(tree_nodes(tree));
     open->is_flushed = true;
 }
 
@@ -209,7 +209,7 @@ bool live_file_stat(struct tree *tree, pid_t thread, struct stat *stat)
 
     if (thread == 0)
         return false;
-    LOCK_GUARD(&tree_nodes(tree)->lock);
+    NODE_TABLE_GUARD(tree_nodes(tree));
     n = node_file_by_id(tree_nodes(tree), stat->st_ino);
     if (n != NULL && n->file.live != NULL)
         open = open_of_thread(n->file.live, thread);
@@ -223,7 +223,7 @@ bool live_file_is_settled(struct tree *tree, uint64_t id)
 {
     const struct node *n;
 
-    LOCK_GUARD(&tree_nodes(tree)->lock);
+    NODE_TABLE_GUARD(tree_nodes(tree));
     n = node_file_by_id(tree_nodes(tree), id);
     return n == NULL || n->file.live == NULL ||
            (n->file.live->n_older_opens == 0 && !n->file.live->is_switching);
@@ -235,7 +235,7 @@ bool live_file_is_live(struct tree *tree, uint64_t id)
 {
     const struct node *top, *n;
 
-    LOCK_GUARD(&tree_nodes(tree)->lock);
+    NODE_TABLE_GUARD(tree_nodes(tree));
     top = node_by_id(tree_nodes(tree), id);
     for (n = top; n != NULL; n = node_next(top, n))
         if (n->kind == NODE_FILE)
@@ -248,12 +248,14 @@ int live_file_make(struct tree *tree, uint64_t id)
     struct node *top, *n;
     int r = 0;
 
-    LOCK_GUARD(&tree_nodes(tree)->lock);
+    NODE_TABLE_GUARD(tree_nodes(tree));
     top = node_by_id(tree_nodes(tree), id);
     if (top == NULL)
         return -ESTALE;
     for (n = top; n != NULL && r == 0; n = node_next(top, n))
-        if (n->kind == NODE_FILE)
+        if (n->kind == NODE_FILE) {
             r = node_make_live(n);
+            node_mark(tree_nodes(tree), n);
+        }
     return r;
 }

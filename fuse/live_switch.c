@@ -163,7 +163,7 @@ int live_switch_new(struct tree *tree, const struct live_root *roots, size_t n_r
         return -ENOMEM;
     s->tree = tree;
     {
-        LOCK_GUARD(&tree_nodes(tree)->lock);
+        NODE_TABLE_GUARD(tree_nodes(tree));
         for (size_t i = 0; i < n_roots && r == 0; i++)
             r = add_root(s, &roots[i], i, payload);
     }
@@ -191,7 +191,7 @@ struct live_switch *live_switch_free(struct live_switch *live_switch)
         return NULL;
     tree_disarm(s->tree, s);
     {
-        LOCK_GUARD(&tree_nodes(s->tree)->lock);
+        NODE_TABLE_GUARD(tree_nodes(s->tree));
         end_switch(s->tree, s);
     }
     for (size_t i = 0; i < s->n_entries; i++)
@@ -219,7 +219,7 @@ mono_us live_switch_drain_until(const struct live_switch *live_switch)
     mono_us until = 0;
     struct node *n;
 
-    LOCK_GUARD(&t->lock);
+    NODE_TABLE_GUARD(t);
     for (size_t i = 0; i < live_switch->n_changes; i++)
         if ((n = node_file_by_id(t, live_switch->entries[i].id)) != NULL &&
             n->file.live->n_unread > 0 && n->file.live->opened_at + LIVE_DRAIN_MAX > until)
@@ -268,7 +268,7 @@ static void on_rename(void *userdata)
 
 void live_switch_commit(struct live_switch *live_switch)
 {
-    LOCK_GUARD(&tree_nodes(live_switch->tree)->lock);
+    NODE_TABLE_GUARD(tree_nodes(live_switch->tree));
     on_rename(live_switch);
 }
 

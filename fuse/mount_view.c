@@ -1,21 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How the read-only mount and its writable twin come about, without a moment at which a consumer
+ * How the read-only mount and the writable one come about, without a moment at which a consumer
  * could see an empty or a writable volume (as root):
  *
  *  1. fsopen() and fsmount() make a mount that is attached nowhere; the publisher fills it.
- *  2. mount_view_attach() sets it read-only, and then moves it to the mount point.
- *  3. A clone of it, attached nowhere again, is set writable and serves the publisher from then on.
+ *  2. mount_view_attach() sets a clone of it read-only, and then moves the clone to the mount
+ * point. The writable mount stays, however often the other one is unmounted and attached again.
  *
- * In this order because a kernel before 6.15 does not clone what is not attached.
+ * A kernel before 6.15 does not clone what is not attached. There the mount itself is set read-only
+ * and moved, and a clone of it, attached nowhere again, is set writable and takes its place. If
+ * another process unmounts the mount between the two calls, no writable mount is left: that is
+ * -EINVAL, and ends the daemon.
  *
  * mount_view_bind() is the same for one directory: a clone of what is attached, read-only before it
  * is moved onto the target. A dead mount that is there is replaced: the clone goes beneath it, then
  * the dead one is detached.
  *
- * The twin keeps the file system alive when the mount point is unmounted, so the connection does
- * not show the end; mountinfo does (mount_watch.c). inotify watches inodes, so a watcher of any
- * mount of the file system sees what happens through the twin.
+ * The writable mount keeps the file system alive when the mount point is unmounted, so the
+ * connection does not show the end; mountinfo does (mount_watch.c). inotify watches inodes, so a
+ * watcher of any mount of the file system sees what happens through the writable one.
  *
  * As an ordinary user there is one mount, made by fusermount3. No descriptor of it is kept, as that
  * would make the user's own unmounting fail with EBUSY: the publisher opens the mount point for
@@ -116,7 +119,7 @@ bool mount_view_check(struct mount_view *view)
 {
     _cleanup_(fd_closep) int fd = open_attached(view);
 
-    if (fd < 0 && !mount_watch_exists(view->mount_id))
+    if (fd < 0 && !mount_watch_exists(view->mount_id, view->device))
         view->is_attached = false;
     return view->is_attached;
 }
@@ -181,28 +184,56 @@ static int set_read_only(int mount_fd, bool read_only)
                                                                                : 0;
 }
 
-/* Steps 2 and 3 of the top comment. The lock is held. */
-static int attach(struct mount_view *v, struct error *e)
+/* Return: a clone of the mount, attached nowhere; -errno, -EINVAL before Linux 6.15 if the mount is
+ * attached nowhere itself. */
+static int clone_mount(int mount_fd)
 {
-    int twin_fd;
-    int r = set_read_only(v->fd, true);
+    int fd = open_tree(mount_fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+
+    return fd < 0 ? negative_errno() : fd;
+}
+
+/* Move @mount_fd, which is attached nowhere, to the mount point. The lock is held. */
+static int show(struct mount_view *v, int mount_fd, struct error *e)
+{
+    int r = set_read_only(mount_fd, true);
 
     if (r < 0)
         return error_set_errno(e, r, "cannot make the mount read-only");
-    if (move_mount(v->fd, "", AT_FDCWD, v->mountpoint, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+    if (move_mount(mount_fd, "", AT_FDCWD, v->mountpoint, MOVE_MOUNT_F_EMPTY_PATH) < 0)
         return error_set_errno(e, negative_errno(), "cannot mount on %s", v->mountpoint);
-    r = note_mount(v, v->fd, "");
+    r = note_mount(v, mount_fd, "");
+    return r < 0 ? error_set_errno(e, r, "cannot identify the mount on %s", v->mountpoint) : 0;
+}
+
+/* Before Linux 6.15; see the top comment. The lock is held. */
+static int show_then_clone(struct mount_view *v, struct error *e)
+{
+    int r = show(v, v->fd, e), clone_fd;
+
     if (r < 0)
-        return error_set_errno(e, r, "cannot identify the mount on %s", v->mountpoint);
-    twin_fd = open_tree(v->fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-    if (twin_fd < 0)
-        return error_set_errno(e, negative_errno(), "cannot clone the mount on %s", v->mountpoint);
+        return r;
+    clone_fd = clone_mount(v->fd);
+    if (clone_fd < 0)
+        return error_set_errno(e, clone_fd, "cannot clone the mount on %s", v->mountpoint);
     fd_close(v->fd);
-    v->fd = twin_fd;
+    v->fd = clone_fd;
     r = set_read_only(v->fd, false);
     if (r < 0)
         return error_set_errno(e, r, "cannot make the private view of %s writable", v->mountpoint);
     return 0;
+}
+
+/* Step 2 of the top comment. The lock is held. */
+static int attach(struct mount_view *v, struct error *e)
+{
+    _cleanup_(fd_closep) int clone_fd = clone_mount(v->fd);
+
+    if (clone_fd == -EINVAL)
+        return show_then_clone(v, e);
+    if (clone_fd < 0)
+        return error_set_errno(e, clone_fd, "cannot clone the mount for %s", v->mountpoint);
+    return show(v, clone_fd, e);
 }
 
 int mount_view_attach(struct mount_view *view, struct error *e)
@@ -231,7 +262,7 @@ static int unmount_as_root(const char *mountpoint)
 
 int mount_view_detach(struct mount_view *view)
 {
-    if (!view->is_attached || !mount_watch_exists(view->mount_id))
+    if (!view->is_attached || !mount_watch_exists(view->mount_id, view->device))
         return 0;
     view->is_attached = false;
     return view->fd < 0 ? unmount_as_user(view->mountpoint) : unmount_as_root(view->mountpoint);
@@ -294,7 +325,8 @@ static int clone_part(int dir_fd, const char *path)
     return fd < 0 ? negative_errno() : fd;
 }
 
-/* The view is attached nowhere, which a kernel before 6.15 does not clone; then its twin is. */
+/* The view is attached nowhere, which a kernel before 6.15 does not clone; then the attached mount
+ * is. */
 static int clone_from_view_or_attached(const struct mount_view *v, const char *path,
                                        struct error *e)
 {

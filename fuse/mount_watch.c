@@ -37,21 +37,22 @@ int mount_watch_visit(mountinfo_visit_fn *visit, void *userdata)
 
 struct search {
     uint64_t id;
+    dev_t device;
     bool is_found;
 };
 
-static bool compare_id(void *userdata, const struct mountinfo *mount)
+static bool compare_mount(void *userdata, const struct mountinfo *mount)
 {
     struct search *search = userdata;
 
-    search->is_found = mount->id == search->id;
+    search->is_found = mount->id == search->id && mount->device == search->device;
     return !search->is_found;
 }
 
-bool mount_watch_exists(uint64_t mount_id)
+bool mount_watch_exists(uint64_t mount_id, dev_t device)
 {
-    struct search search = {.id = mount_id};
-    int r = mount_watch_visit(compare_id, &search);
+    struct search search = {.id = mount_id, .device = device};
+    int r = mount_watch_visit(compare_mount, &search);
 
     return r < 0 ||
            search.is_found; /* better to serve on than to end because descriptors are short */

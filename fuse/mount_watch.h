@@ -27,5 +27,8 @@ int mount_watch_add(sd_event *event, sd_event_io_handler_t on_changed, void *use
 /* Visit all mounts as mountinfo_visit() does. Thread: any. */
 int mount_watch_visit(mountinfo_visit_fn *visit, void *userdata);
 
-/* Whether there is a mount of that id; true if that cannot be found out. Thread: any. */
-bool mount_watch_exists(uint64_t mount_id);
+/*
+ * Whether there is a mount of that id and file system, as the kernel uses the id of a mount that
+ * ended for the next one; true if that cannot be found out. Thread: any.
+ */
+bool mount_watch_exists(uint64_t mount_id, dev_t device);

@@ -147,6 +147,7 @@ struct node *node_new(struct node_table *t, enum node_kind kind, mode_t mode)
     n->mode = mode;
     n->changed = clock_wall();
     list_init(&n->link);
+    list_init(&n->marked);
     if (kind == NODE_DIRECTORY) {
         list_init(&n->directory.children);
         n->directory.next_cookie = COOKIE_FIRST_CHILD;
@@ -159,6 +160,7 @@ struct node *node_new(struct node_table *t, enum node_kind kind, mode_t mode)
     }
     t->next_id++;
     t->n_nodes++;
+    node_mark(t, n);
     return n;
 }
 
@@ -216,6 +218,8 @@ static void drop_content(struct node_table *t, struct node *n)
     t->content_bytes -= n->file.content.len;
     n->file.content.object = object_unref(n->file.content.object);
     n->file.content.bytes = NULL;
+    n->file.is_stored = false;
+    node_mark(t, n);
 }
 
 void node_limit_held(struct node_table *t, struct node *directory)
@@ -255,7 +259,11 @@ static void node_free(struct node_table *t, struct node *n)
         free(n->target);
     }
     free(n->name);
-    free(n);
+    list_remove(&n->marked);
+    if (t->journal != NULL)
+        list_append(&t->freed, &n->marked); /* until it is recorded */
+    else
+        free(n);
 }
 
 static void node_free_if_unused(struct node_table *t, struct node *n)
@@ -286,6 +294,8 @@ int node_link(struct node_table *t, struct node *parent, const char *name, struc
     parent->directory.n_children++;
     parent->directory.n_subdirectories += n->kind == NODE_DIRECTORY;
     parent->changed = clock_wall();
+    node_mark(t, n);
+    node_mark(t, parent);
     return 0;
 }
 
@@ -329,6 +339,8 @@ static void node_detach(struct node_table *t, struct node *n)
     parent->directory.n_children--;
     parent->directory.n_subdirectories -= n->kind == NODE_DIRECTORY;
     parent->changed = n->changed = clock_wall();
+    node_mark(t, n);
+    node_mark(t, parent);
     n->parent = NULL;
     list_append(&t->unlinked, &n->link);
     node_free_if_unused(t, n);
@@ -464,6 +476,86 @@ struct node *node_add_copy(struct node_table *t, struct node *parent, const char
     return NULL;
 }
 
+/* ---- nodes that another process has made */
+
+struct node *node_adopt(struct node_table *t, uint64_t id, enum node_kind kind)
+{
+    uint64_t next_id = t->next_id;
+    struct node *n;
+
+    assert(t->journal == NULL && node_by_id(t, id) == NULL);
+    t->next_id = id;
+    n = node_new(t, kind, 0);
+    t->next_id = id >= next_id ? id + 1 : next_id;
+    if (n == NULL)
+        return NULL;
+    n->is_adopted = true;
+    n->n_references = 1;
+    return n;
+}
+
+int node_adopt_link(struct node_table *t, struct node *parent, const char *name, struct node *n,
+                    uint64_t cookie)
+{
+    struct timespec changed = parent->changed;
+    uint64_t next_cookie = parent->directory.next_cookie;
+    int r;
+
+    if (node_by_name(t, parent, name) != NULL)
+        return -EEXIST;
+    parent->directory.next_cookie = cookie;
+    r = node_link(t, parent, name, n);
+    parent->directory.next_cookie = next_cookie > cookie ? next_cookie : cookie + 1;
+    parent->changed = changed;
+    return r;
+}
+
+int node_adopt_unlinked(struct node_table *t, struct node *n, const char *path, uint64_t held_for)
+{
+    struct node *volume = node_by_id(t, held_for);
+
+    assert(!node_is_linked(n));
+    if (path != NULL && (n->name = strdup(path)) == NULL)
+        return -ENOMEM;
+    list_append(&t->unlinked, &n->link);
+    if (n->kind != NODE_FILE || held_for == 0)
+        return 0;
+    n->file.held_for = held_for;
+    list_append(&t->held, &n->file.held);
+    t->held_bytes += held_cost(n);
+    if (volume != NULL && volume->kind == NODE_DIRECTORY)
+        volume->directory.held_bytes += held_cost(n);
+    return 0;
+}
+
+/* ---- the journal */
+
+static void free_recorded(struct node_table *t)
+{
+    struct node *n, *tmp;
+
+    list_for_each_safe (n, tmp, &t->changed, marked)
+        list_remove(&n->marked);
+    list_for_each_safe (n, tmp, &t->freed, marked) {
+        list_remove(&n->marked);
+        free(n);
+    }
+}
+
+void node_table_record(struct node_table *t)
+{
+    if (t->journal == NULL || (list_is_empty(&t->changed) && list_is_empty(&t->freed)))
+        return;
+    t->journal->record(t->journal, t);
+    free_recorded(t);
+}
+
+void node_table_set_journal(struct node_table *t, struct node_journal *journal)
+{
+    free_recorded(t);
+    t->journal = journal;
+}
+
 /* ---- the table */
 
 int node_table_init(struct node_table *t, uint64_t root_id, mode_t root_mode)
@@ -471,6 +563,8 @@ int node_table_init(struct node_table *t, uint64_t root_id, mode_t root_mode)
     *t = (struct node_table){.next_id = root_id};
     list_init(&t->unlinked);
     list_init(&t->held);
+    list_init(&t->changed);
+    list_init(&t->freed);
     t->root = node_new(t, NODE_DIRECTORY, root_mode);
     if (t->root == NULL)
         return -ENOMEM;
@@ -482,6 +576,8 @@ int node_table_init(struct node_table *t, uint64_t root_id, mode_t root_mode)
 
 void node_table_deinit(struct node_table *t)
 {
+    node_table_set_journal(
+        t, NULL); /* what follows is the end of the process's part, not the tree's */
     while (t->by_name != NULL)
         node_unlink_children(t, (*(struct node **)t->by_name)->parent);
     /* tdelete() in node_free() takes the node out, so the first one is always a new one */
@@ -528,6 +624,8 @@ int node_rename(struct node_table *t, struct node *n, const char *new_name, stru
         node_detach(t, old);
     }
     n->changed = n->parent->changed = clock_wall();
+    node_mark(t, n);
+    node_mark(t, n->parent);
     return 0;
 }
 
@@ -563,6 +661,10 @@ void node_exchange(struct node_table *t, struct node *a, struct node *b)
     b->name = name;
     b->cookie = cookie;
     a->parent->changed = b->parent->changed = clock_wall();
+    node_mark(t, a);
+    node_mark(t, b);
+    node_mark(t, a->parent);
+    node_mark(t, b->parent);
 }
 
 void node_set_owner(struct node *n, uid_t uid, gid_t gid)
@@ -597,6 +699,7 @@ void node_set_content(struct node_table *t, struct node *file, const struct file
     t->content_bytes += content->len;
     file->file.content = *content;
     file->changed = clock_wall();
+    node_mark(t, file);
 }
 
 /* Whether the kernel holds a node of an unlinked directory. */
@@ -632,6 +735,8 @@ void node_forget(struct node_table *t, struct node *n, uint64_t n_references)
     if (n == t->root)
         return;
     n->n_references -= n_references < n->n_references ? n_references : n->n_references;
+    if (n->is_adopted && n->n_references == 0)
+        n->n_references = 1;
     if (n->n_references == 0)
         free_unlinked_if_unused(t, n);
 }

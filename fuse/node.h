@@ -31,7 +31,8 @@ struct node_live {
 
 struct node {
     uint64_t id;
-    uint64_t n_references; /* the kernel's */
+    uint64_t n_references; /* the kernel's; see is_adopted */
+    bool is_adopted;       /* the kernel may hold more references: another process served it */
     enum node_kind kind;
     mode_t mode; /* permissions */
     uid_t uid;
@@ -42,7 +43,9 @@ struct node {
     char *name;
     struct list link;
     uint64_t cookie;
-    bool is_unlisted; /* see TREE_UNLISTED_LINK */
+    bool is_unlisted;   /* see TREE_UNLISTED_LINK */
+    struct list marked; /* in node_table.changed, or .freed once it is freed */
+    bool is_recorded;   /* the journal's: it has recorded this node */
     union {
         struct {
             struct list children;
@@ -57,6 +60,9 @@ struct node {
             unsigned n_cached_opens; /* open files that read the kernel's pages */
             struct list held;        /* in node_table.held */
             uint64_t held_for;       /* node id of the volume that it is charged to; 0: not held */
+            uint64_t stored_at;   /* the journal's: where it has stored the content; 0: nowhere */
+            uint64_t obsolete_at; /* the journal's: the same of what it replaces */
+            bool is_stored;       /* this content is what stands at stored_at */
         } file;
         char *target;
     };
@@ -71,9 +77,23 @@ struct node {
 #define NODE_HELD_BYTES_MAX        (128u << 20)
 #define NODE_HELD_COST             512u
 
+struct node_table;
+
+/*
+ * Receives the changes of nodes: what a table's lock protects is recorded before the lock is given
+ * up, so before another thread, or the kernel, learns of it.
+ */
+struct node_journal {
+    /* The nodes are those of t->changed and t->freed, by their link marked. The lock is held. */
+    void (*record)(struct node_journal *journal, struct node_table *t);
+};
+
 /* All nodes of a tree. Embedded. */
 struct node_table {
-    pthread_mutex_t lock; /* everything below, and all nodes */
+    pthread_mutex_t lock;         /* everything below, and all nodes; see NODE_TABLE_GUARD() */
+    struct node_journal *journal; /* NULL: none */
+    struct list changed;          /* since the lock was taken; empty without a journal */
+    struct list freed;            /* the same; id, kind, stored_at and is_recorded are valid */
     uint64_t next_id;
     void *by_id;   /* tsearch(3) tree */
     void *by_name; /* the same of those that are linked, by parent and name */
@@ -94,6 +114,29 @@ struct node_table {
 int node_table_init(struct node_table *t, uint64_t root_id, mode_t root_mode);
 /* Nothing may use the nodes any more. */
 void node_table_deinit(struct node_table *t);
+
+/* Have a journal receive changes from now on; NULL: none. The lock is held. */
+void node_table_set_journal(struct node_table *t, struct node_journal *journal);
+/* Report what has changed to the journal. The lock is held. */
+void node_table_record(struct node_table *t);
+
+static inline void node_table_release(struct node_table **t)
+{
+    node_table_record(*t);
+    pthread_mutex_unlock(&(*t)->lock);
+}
+
+/* Hold a table's lock until the end of the enclosing block. */
+#define NODE_TABLE_GUARD(table)                                                                    \
+    _cleanup_(node_table_release) struct node_table *_guarded = (table);                           \
+    pthread_mutex_lock(&_guarded->lock)
+
+/* The journal has to record this node. */
+static inline void node_mark(struct node_table *t, struct node *n)
+{
+    if (t->journal != NULL && list_is_empty(&n->marked))
+        list_append(&t->changed, &n->marked);
+}
 
 /* ---- finding; NULL if there is no such node */
 
@@ -138,6 +181,20 @@ struct node *node_add_copy(struct node_table *t, struct node *parent, const char
                            const struct node *original);
 
 /* ---- changing */
+
+/*
+ * Take a node over that another process has made: as node_new(), with its id. It is not linked; the
+ * kernel may hold it. Return: NULL when out of memory.
+ */
+struct node *node_adopt(struct node_table *t, uint64_t id, enum node_kind kind);
+/*
+ * Link an adopted node: as node_link(), with its cookie, which is larger than those of the
+ * directory's other children. Return: 0; -EEXIST; -ENOMEM.
+ */
+int node_adopt_link(struct node_table *t, struct node *parent, const char *name, struct node *n,
+                    uint64_t cookie);
+/* Keep an adopted node that has no name. @path: see node_find_unlinked(); NULL: unknown. */
+int node_adopt_unlinked(struct node_table *t, struct node *n, const char *path, uint64_t held_for);
 
 /* Give an unlinked node a name. Return: 0 or -ENOMEM, then it is not linked. */
 int node_link(struct node_table *t, struct node *parent, const char *name, struct node *n);

@@ -7,6 +7,11 @@
  * A session ends in two ways. As root the mount is unmounted, which mountinfo shows; the writable
  * view keeps the connection, and the mount may be attached once more. Or the connection is aborted,
  * or an ordinary user unmounts it: the device says ENODEV, and the session is dead.
+ *
+ * mountinfo is watched from the beginning, and while the mount is not attached its events are
+ * ignored. If the watch began, or began again, after the mount was attached, an unmount before that
+ * would be lost: the kernel reports a change to the first poll of it, which epoll_ctl(2) makes and
+ * epoll_wait(2) repeats.
  */
 #include "fuse/session.h"
 
@@ -164,10 +169,8 @@ static int on_mounts_changed(sd_event_source *source, int fd, uint32_t revents, 
 {
     struct session *s = userdata;
 
-    if (mount_view_check(&s->view))
-        return 0;
-    sd_event_source_set_enabled(source, SD_EVENT_OFF);
-    report_end(s);
+    if (s->view.is_attached && !mount_view_check(&s->view))
+        report_end(s);
     return 0;
 }
 
@@ -273,7 +276,6 @@ int session_new(sd_event *event, struct tree *tree, const struct session_options
         r = mount_watch_add(event, on_mounts_changed, s, &s->mounts_source, e);
         if (r < 0)
             return r;
-        sd_event_source_set_enabled(s->mounts_source, SD_EVENT_OFF); /* until it is attached */
     }
     s->ended = ended;
     *ret_session = TAKE(s);
@@ -323,7 +325,6 @@ int session_attach(struct session *session, struct error *e)
     if (r < 0)
         return r;
     session->has_ended = false;
-    sd_event_source_set_enabled(session->mounts_source, SD_EVENT_ON);
     return 0;
 }
 

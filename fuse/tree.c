@@ -135,7 +135,7 @@ int tree_lookup(struct tree *tree, uint64_t parent, const char *name, struct sta
     struct node *n;
     int r;
 
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     r = find_child(&tree->nodes, parent, name, &n);
     if (r < 0)
         return r;
@@ -148,7 +148,7 @@ void tree_forget(struct tree *tree, uint64_t id, uint64_t n)
 {
     struct node *node;
 
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     node = node_by_id(&tree->nodes, id);
     if (node != NULL)
         node_forget(&tree->nodes, node, n);
@@ -158,7 +158,7 @@ int tree_stat(struct tree *tree, uint64_t id, struct stat *ret_stat)
 {
     struct node *n;
 
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     n = node_by_id(&tree->nodes, id);
     if (n == NULL)
         return -ESTALE;
@@ -171,7 +171,7 @@ int tree_readlink(struct tree *tree, uint64_t id, char **ret_target)
     struct node *n;
     char *target;
 
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     n = node_by_id(&tree->nodes, id);
     if (n == NULL)
         return -ESTALE;
@@ -189,7 +189,7 @@ int tree_read(struct tree *tree, uint64_t id, struct file_content *ret_content)
     struct node *n;
     int r;
 
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     r = node_find_file(&tree->nodes, id, &n);
     if (r < 0)
         return r;
@@ -207,7 +207,7 @@ int tree_readdir(struct tree *tree, uint64_t id, uint64_t cookie, bool count_ref
     struct stat stat;
     int r;
 
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     r = find_directory(&tree->nodes, id, &directory);
     if (r < 0)
         return r;
@@ -235,7 +235,7 @@ int tree_find(struct tree *tree, uint64_t parent, const char *name, struct stat 
     struct node *n;
     int r;
 
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     r = find_child(&tree->nodes, parent, name, &n);
     if (r == 0)
         node_stat(n, ret_stat);
@@ -247,7 +247,7 @@ int tree_find_path(struct tree *tree, uint64_t parent, const char *path, struct 
     struct node *directory, *n;
     int r;
 
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     r = find_directory(&tree->nodes, parent, &directory);
     if (r < 0)
         return r;
@@ -262,7 +262,7 @@ int tree_find_unlinked(struct tree *tree, const char *path, struct stat *ret_sta
 {
     const struct node *n;
 
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     n = node_find_unlinked(&tree->nodes, path);
     if (n == NULL)
         return -ENOENT;
@@ -275,7 +275,7 @@ int tree_stage(struct tree *tree, const char *name, struct payload *payload, boo
     struct stage *stage;
     int r;
 
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     stage = stage_take(tree->stages, gettid());
     r = stage_set_payload(stage, name, payload, is_live);
     stage_release(stage);
@@ -286,7 +286,7 @@ void tree_stage_node(struct tree *tree, const struct staged_node *staged)
 {
     struct stage *stage;
 
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     stage = stage_take(tree->stages, gettid());
     stage_set_node(stage, staged);
     stage_release(stage);
@@ -305,7 +305,7 @@ int tree_mkdir(struct tree *tree, pid_t thread, uint64_t parent, const char *nam
     struct node *directory, *n;
     int r;
 
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     r = find_room(&tree->nodes, parent, name, &directory);
     if (r == 0)
         r = stage_make_directory(stage_peek(tree->stages, thread), &tree->nodes, directory, name,
@@ -321,7 +321,7 @@ int tree_mknod(struct tree *tree, pid_t thread, uint64_t parent, const char *nam
     struct node *directory, *n;
     int r;
 
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     r = find_room(&tree->nodes, parent, name, &directory);
     if (r < 0)
         return r;
@@ -338,7 +338,7 @@ int tree_symlink(struct tree *tree, uint64_t parent, const char *name, const cha
     char *copy;
     int r;
 
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     r = find_room(&tree->nodes, parent, name, &directory);
     if (r < 0)
         return r;
@@ -368,7 +368,7 @@ int tree_rename(struct tree *tree, uint64_t parent, const char *name, uint64_t n
     struct node *n, *old;
     int r;
 
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     r = find_changeable(&tree->nodes, parent, name, &n);
     if (r < 0)
         return r;
@@ -398,7 +398,7 @@ void tree_arm(struct tree *tree, uint64_t parent, tree_commit_fn *commit, void *
 {
     struct armed *armed;
 
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     armed = free_armed(tree);
     assert(armed != NULL);
     *armed = (struct armed){.parent = parent, .commit = commit, .userdata = userdata};
@@ -406,7 +406,7 @@ void tree_arm(struct tree *tree, uint64_t parent, tree_commit_fn *commit, void *
 
 void tree_disarm(struct tree *tree, const void *userdata)
 {
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     for (size_t i = 0; i < STAGES_MAX; i++)
         if (tree->armed[i].userdata == userdata)
             tree->armed[i].commit = NULL;
@@ -418,7 +418,7 @@ int tree_exchange(struct tree *tree, uint64_t parent_a, const char *name_a, uint
     struct node *a, *b;
     int r;
 
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     r = find_changeable(&tree->nodes, parent_a, name_a, &a);
     if (r == 0)
         r = find_changeable(&tree->nodes, parent_b, name_b, &b);
@@ -436,7 +436,7 @@ int tree_unlink(struct tree *tree, uint64_t parent, const char *name)
     struct node *n;
     int r;
 
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     r = find_child(&tree->nodes, parent, name, &n);
     if (r < 0)
         return r;
@@ -461,7 +461,7 @@ int tree_rmdir(struct tree *tree, uint64_t parent, const char *name)
     struct node *n;
     int r;
 
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     r = find_child(&tree->nodes, parent, name, &n);
     if (r < 0)
         return r;
@@ -478,7 +478,7 @@ void tree_detach(struct tree *tree, uint64_t id)
 {
     struct node *n;
 
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     n = node_by_id(&tree->nodes, id);
     if (n == NULL || !node_is_linked(n) || n == tree->nodes.root)
         return;
@@ -491,12 +491,13 @@ int tree_chmod(struct tree *tree, uint64_t id, mode_t mode)
 {
     struct node *n;
 
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     n = node_by_id(&tree->nodes, id);
     if (n == NULL)
         return -ESTALE;
     n->mode = mode & 07777;
     n->changed = clock_wall();
+    node_mark(&tree->nodes, n);
     return 0;
 }
 
@@ -504,18 +505,19 @@ int tree_chown(struct tree *tree, uint64_t id, uid_t uid, gid_t gid)
 {
     struct node *n;
 
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     n = node_by_id(&tree->nodes, id);
     if (n == NULL)
         return -ESTALE;
     node_set_owner(n, uid, gid);
     n->changed = clock_wall();
+    node_mark(&tree->nodes, n);
     return 0;
 }
 
 struct tree_usage tree_usage(struct tree *tree)
 {
-    LOCK_GUARD(&tree->nodes.lock);
+    NODE_TABLE_GUARD(&tree->nodes);
     return (struct tree_usage){.n_nodes = tree->nodes.n_nodes,
                                .held_bytes = tree->nodes.held_bytes,
                                .n_dropped = tree->nodes.n_dropped,

@@ -86,7 +86,7 @@ static int add_all_received(struct fd_store *s, size_t n, char *const *names)
     return r;
 }
 
-/* sd_listen_fds_with_names() removes the variables whatever it returns. */
+/* sd_listen_fds_with_names() removes the variables, on failure too. */
 static int receive_from_service_manager(struct fd_store *s, struct error *e)
 {
     const char *limit = getenv("FDSTORE");

@@ -225,10 +225,13 @@ static int create_volume(struct csi_service *csi, const struct csi_publish *requ
                                           .pod_uid = request->pod_uid,
                                           .pod_decides_fs = true,
                                           .spec = spec_consumed};
+    const struct volume_pod pod = {.name = request->pod_name, .uid = request->pod_uid};
     int r = 0;
 
     if (node_volumes_find(csi->context.volumes, request->volume_id) != NULL)
         r = error_set(e, -EINVAL, "the volume id belongs to a static volume");
+    if (r == 0 && volume_spec_bind_pod(spec_consumed, &pod) < 0)
+        r = error_set_errno(e, -ENOMEM, "cannot set up the volume");
     if (r == 0)
         r = identities_get(csi->context.identities, &identity, &options.identity, e);
     if (r == 0)

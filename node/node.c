@@ -26,6 +26,7 @@
 #include "cache/secmem.h"
 #include "fetcher/api/api_source.h"
 #include "node/pages.h"
+#include "node/pod_source.h"
 #include "node/run_dir.h"
 #include "node/scrape.h"
 #include "node/static_reconciler.h"
@@ -56,6 +57,8 @@ struct node {
     struct identities *identities;
     struct identity *pods_identity; /* a reference; NULL until pods were read */
     struct node_pods *pods;
+    struct allocatable *allocatable;
+    struct pod_source *pod_source; /* NULL until the others exist */
     struct node_volumes *volumes;
     struct csi_service *csi;
     struct static_reconciler *static_volumes;
@@ -214,21 +217,55 @@ static int open_pods_source(void *userdata, struct source **ret_source, struct e
     return r;
 }
 
+static void on_pod_changed(void *userdata, const struct pod *pod)
+{
+    const struct node *node = userdata;
+
+    if (node->pod_source != NULL)
+        pod_source_on_pod(node->pod_source, pod);
+}
+
+static void on_allocatable_changed(void *userdata)
+{
+    const struct node *node = userdata;
+
+    pod_source_on_node(node->pod_source);
+}
+
+static const struct node_pods_api pods_api = {
+    .open = open_pods_source,
+    .send = api_source_send,
+    .cancel = http_request_free,
+    .version = api_source_credentials_version,
+    .rejected = api_source_reject_credentials,
+};
+
 static int start_pods(struct node *node)
 {
-    static const struct node_pods_api api = {
-        .open = open_pods_source,
-        .send = api_source_send,
-        .cancel = http_request_free,
-        .version = api_source_credentials_version,
-        .rejected = api_source_reject_credentials,
-    };
     const struct node_pods_options options = {.driver_name = node->options->driver_name,
                                               .node_name = node->options->node_id,
-                                              .api = &api,
+                                              .api = &pods_api,
+                                              .changed = on_pod_changed,
                                               .userdata = node};
 
     return node_pods_new(node->daemon.event, &options, &node->pods);
+}
+
+/* What volumes show of their pods. */
+static int start_pod_source(struct node *node)
+{
+    const struct allocatable_options options = {.node_name = node->options->node_id,
+                                                .api = &pods_api,
+                                                .api_userdata = node,
+                                                .changed = on_allocatable_changed,
+                                                .userdata = node};
+    int r = allocatable_new(node->daemon.event, &options, &node->allocatable);
+
+    if (r == 0)
+        r = pod_source_new(node->daemon.event, node->pods, node->allocatable, &node->pod_source);
+    if (r == 0)
+        node->volume_context.pods = pod_source_store(node->pod_source);
+    return r;
 }
 
 /* ---- services */
@@ -328,6 +365,8 @@ static int start_services(struct node *node, struct error *e)
     if (r == 0)
         r = start_pods(node);
     if (r == 0)
+        r = start_pod_source(node);
+    if (r == 0)
         r = node_volumes_new(node->daemon.event, &node->volumes);
     if (r < 0)
         return error_set_errno(e, r, "cannot start");
@@ -395,6 +434,8 @@ static void node_stop(struct daemon *daemon)
     node->csi = csi_service_free(node->csi);
     static_reconciler_free(node->static_volumes);
     node_volumes_free(node->volumes);
+    node->pod_source = pod_source_free(node->pod_source);
+    allocatable_free(node->allocatable);
     node_pods_free(node->pods);
     identity_unref(node->pods_identity);
     identities_free(node->identities);

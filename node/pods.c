@@ -463,6 +463,12 @@ static void watch_set_timer(void *userdata, span_us delay)
     watch_clock_set(&pods->watch_clock, delay);
 }
 
+static void notify_changed(const struct node_pods *pods, const struct pod *pod)
+{
+    if (pods->options.changed != NULL)
+        pods->options.changed(pods->options.userdata, pod);
+}
+
 static void watch_on_pod(void *userdata, const struct pod *pod)
 {
     struct node_pods *pods = userdata;
@@ -470,6 +476,7 @@ static void watch_on_pod(void *userdata, const struct pod *pod)
 
     if (l != NULL)
         finish(l, pod);
+    notify_changed(pods, pod);
 }
 
 #define CONSEQUENCE                                                                                \
@@ -493,6 +500,7 @@ static void watch_on_health(void *userdata, enum pod_watch_health health, const 
         log_warn("cannot read the pods of this node; " CONSEQUENCE, "node", pods->options.node_name,
                  "reason", e->text);
     }
+    notify_changed(pods, NULL);
 }
 
 static const struct pod_watch_io watch_io = {

@@ -42,7 +42,12 @@ struct node_pods_options {
     const char *driver_name;
     const char *node_name;
     const struct node_pods_api *api;
-    void *userdata; /* for api->open() */
+    /*
+     * The watch brought a pod, borrowed for the call; or NULL: whether pods are watched has
+     * changed. NULL: not needed.
+     */
+    void (*changed)(void *userdata, const struct pod *pod);
+    void *userdata; /* for api->open() and changed() */
 };
 
 /* Start the watch. Return: 0, *ret_pods is the caller's; -ENOMEM; sd-event's errors. */

@@ -405,6 +405,7 @@ static int subscribe(struct node_volume *v, struct error *e)
     };
     const struct published_options options = {
         .store = v->identity->store,
+        .pods = v->context->pods,
         .spec = v->spec,
         .namespace = v->namespace,
         .pod = v->pod,

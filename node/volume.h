@@ -21,6 +21,7 @@ struct node_volume_context {
     struct node_file_systems *file_systems;
     struct log_limit *source_log;
     const struct published_observer *observer; /* or NULL */
+    struct store *pods;                        /* what volumes show of their pods; or NULL */
 };
 
 /* The result of a mount request. */

@@ -510,8 +510,8 @@ int published_init(struct published *p, sd_event *event, const struct published_
     p->logged_certificates = calloc(options->spec->n_sources + 1, sizeof(bool));
     if (p->logged_certificates == NULL)
         return error_set_errno(e, -ENOMEM, "cannot set the volume up");
-    r = volume_new(options->store, options->spec, options->namespace, &volume_callbacks, p,
-                   &p->volume, e);
+    r = volume_new(options->store, options->pods, options->spec, options->namespace,
+                   &volume_callbacks, p, &p->volume, e);
     if (r < 0)
         return r;
     on_volume_state(p); /* for changes before volume_new() returned */

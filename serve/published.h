@@ -30,6 +30,7 @@ struct published_observer {
 /* Strings and pointers are borrowed and outlive the published volume. */
 struct published_options {
     struct store *store;
+    struct store *pods; /* for sources that are made of the volume's pod; or NULL */
     const struct volume_spec *spec;
     const char *namespace;                     /* of its objects */
     const char *pod;                           /* name of its pod, in @namespace; or NULL */

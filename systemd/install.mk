@@ -13,6 +13,7 @@ MANS  := $(sort $(wildcard docs/man/*.[1-8]))
 .PHONY: install uninstall deb
 install: $(O)/secretfs ## install under DESTDIR: PREFIX (/usr/local), /usr/sbin/mount.fuse.secretfs, /etc/secretfs
 	install -D -m 0755 $(O)/secretfs $(DESTDIR)$(PREFIX)/bin/secretfs
+	install -m 0755 $(O)/secretfs-keeper $(DESTDIR)$(PREFIX)/bin/secretfs-keeper
 	ln -sf secretfs $(DESTDIR)$(PREFIX)/bin/kubectl-secretfs
 	install -d $(DESTDIR)$(HELPERDIR) $(DESTDIR)$(UNITDIR)
 	ln -sfr $(DESTDIR)$(PREFIX)/bin/secretfs $(DESTDIR)$(HELPERDIR)/mount.fuse.secretfs
@@ -32,7 +33,8 @@ install: $(O)/secretfs ## install under DESTDIR: PREFIX (/usr/local), /usr/sbin/
 	    install -m 0644 systemd/node.yaml $(DESTDIR)$(SYSCONFDIR)/secretfs/node.yaml
 
 uninstall: ## take away what install put there, but no configuration
-	rm -f $(DESTDIR)$(PREFIX)/bin/secretfs $(DESTDIR)$(PREFIX)/bin/kubectl-secretfs
+	rm -f $(DESTDIR)$(PREFIX)/bin/secretfs $(DESTDIR)$(PREFIX)/bin/secretfs-keeper
+	rm -f $(DESTDIR)$(PREFIX)/bin/kubectl-secretfs
 	rm -f $(DESTDIR)$(HELPERDIR)/mount.fuse.secretfs
 	rm -f $(UNITS:%=$(DESTDIR)$(UNITDIR)/%)
 	$(Q)for man in $(MANS); do rm -f $(DESTDIR)$(MANDIR)/man$${man##*.}/$${man##*/}; done

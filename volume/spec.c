@@ -56,7 +56,7 @@ int volume_spec_new(enum volume_kind kind, struct volume_spec **ret_spec)
         return -ENOMEM;
     spec->kind = kind;
     spec->default_mode = VOLUME_DEFAULT_MODE;
-    spec->uid = spec->gid = spec->fs_group = VOLUME_ID_UNSET;
+    spec->default_user = spec->uid = spec->gid = spec->fs_group = VOLUME_ID_UNSET;
     *ret_spec = spec;
     return 0;
 }
@@ -69,6 +69,7 @@ static void source_deinit(struct volume_source *source)
     }
     free(source->items);
     text_free(&source->name);
+    text_free(&source->detail);
 }
 
 struct volume_spec *volume_spec_free(struct volume_spec *spec)
@@ -137,6 +138,40 @@ int volume_source_add_item(struct volume_source *source, const struct volume_ite
     }
     source->items[source->n_items++] = copy;
     return 0;
+}
+
+/* ---- the pod */
+
+/* The pod's uid and the keys of all items. Return: 0 or -ENOMEM. */
+static int bind_source(struct volume_source *source, const struct volume_pod *pod)
+{
+    size_t len = strlen(pod->uid) + 1;
+    _cleanup_(freep) char *detail = NULL;
+    char *at;
+
+    for (size_t i = 0; i < source->n_items; i++)
+        len += strlen(source->items[i].key) + 1;
+    detail = malloc(len);
+    if (detail == NULL)
+        return -ENOMEM;
+    at = stpcpy(detail, pod->uid);
+    for (size_t i = 0; i < source->n_items; i++) {
+        *at++ = '\n';
+        at = stpcpy(at, source->items[i].key);
+    }
+    text_free(&source->detail);
+    source->detail = TAKE(detail);
+    return volume_text_set(&source->name, pod->name);
+}
+
+int volume_spec_bind_pod(struct volume_spec *spec, const struct volume_pod *pod)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < spec->n_sources && r == 0; i++)
+        if (!object_kind_is_stored(spec->sources[i].kind))
+            r = bind_source(&spec->sources[i], pod);
+    return r;
 }
 
 /* ---- size */
@@ -290,6 +325,8 @@ static struct payload_attributes attributes_of(const struct volume_spec *spec,
 
     if (item != NULL && item->mode != VOLUME_MODE_UNSET)
         a.mode = item->mode;
+    if (spec->default_user != VOLUME_ID_UNSET)
+        a.uid = spec->default_user;
     if (item != NULL && item->uid != VOLUME_ID_UNSET)
         a.uid = item->uid;
     if (item != NULL && item->gid != VOLUME_ID_UNSET)
@@ -368,7 +405,8 @@ static int add_object(struct projection *p, const struct volume_source *source,
                   view->object->type, p->spec->type);
         return add_fault(p, -EINVAL, &fault);
     }
-    return source->n_items > 0 ? add_items(p, source, view) : add_all_keys(p, view);
+    return source->n_items > 0 || !object_kind_is_stored(source->kind) ? add_items(p, source, view)
+                                                                       : add_all_keys(p, view);
 }
 
 static int add_missing_object(struct projection *p, const struct store_view *view)

@@ -28,7 +28,7 @@
  */
 #define VOLUME_DIRECTORIES_MAX 4096u
 
-enum volume_kind { VOLUME_SECRET, VOLUME_CONFIGMAP, VOLUME_PROJECTED };
+enum volume_kind { VOLUME_SECRET, VOLUME_CONFIGMAP, VOLUME_PROJECTED, VOLUME_DOWNWARD_API };
 
 /* What an update changes. */
 enum volume_updates {
@@ -47,7 +47,8 @@ struct volume_item {
 struct volume_source {
     enum object_kind kind;
     const char *name;
-    bool is_optional; /* the object and all of its keys (G5) */
+    const char *detail; /* for a kind that is made of the pod; set by volume_spec_bind_pod() */
+    bool is_optional;   /* the object and all of its keys (G5) */
     struct volume_item *items;
     size_t n_items; /* 0: every key, named after itself (B1) */
 };
@@ -59,11 +60,13 @@ struct volume_spec {
     size_t n_sources;
     mode_t default_mode;
     /* secretfs' own options */
-    uid_t uid;        /* owner of the files; VOLUME_ID_UNSET: the program's */
-    gid_t gid;        /* the same */
-    gid_t fs_group;   /* F10; VOLUME_ID_UNSET: F9 */
-    const char *type; /* required of each Secret, or NULL */
-    bool holds_tls;   /* a pair that does not match, or is expired, is not shown */
+    uid_t default_user; /* owner of files that have no own one (Y23); or VOLUME_ID_UNSET */
+    bool is_of_pod;     /* it may have sources that are made of its pod */
+    uid_t uid;          /* owner of the files; VOLUME_ID_UNSET: the program's */
+    gid_t gid;          /* the same */
+    gid_t fs_group;     /* F10; VOLUME_ID_UNSET: F9 */
+    const char *type;   /* required of each Secret, or NULL */
+    bool holds_tls;     /* a pair that does not match, or is expired, is not shown */
     enum volume_updates updates;
     bool removes_revoked; /* an object that we may no longer read is no longer shown */
 };
@@ -80,6 +83,18 @@ DEFINE_CLEANUP(struct volume_spec *, volume_spec_free)
 int volume_spec_add_source(struct volume_spec *spec, enum object_kind kind, const char *name,
                            struct volume_source **ret_source);
 int volume_source_add_item(struct volume_source *source, const struct volume_item *item);
+/* The pod of a volume. */
+struct volume_pod {
+    const char *name;
+    const char *uid;
+};
+
+/*
+ * Complete the sources that are made of the volume's pod. Precedes volume_new() and
+ * volume_spec_project(). Return: 0 or -ENOMEM.
+ */
+int volume_spec_bind_pod(struct volume_spec *spec, const struct volume_pod *pod);
+
 /* Replace an owned text by a copy of @value, or by NULL; the old one is freed. Return: 0, -ENOMEM.
  */
 int volume_text_set(const char **text, const char *value);

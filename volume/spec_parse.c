@@ -12,9 +12,11 @@
 
 #include <ctype.h>
 #include <limits.h>
+#include <stdio.h>
 
 #include "encoding/field.h"
 #include "encoding/yaml.h"
+#include "volume/pod_fields.h"
 
 static int no_memory(struct error *e)
 {
@@ -185,7 +187,7 @@ static int parse_item(const cJSON *json, const struct field *field, struct volum
 {
     struct volume_item item = {
         .mode = VOLUME_MODE_UNSET, .uid = VOLUME_ID_UNSET, .gid = VOLUME_ID_UNSET};
-    int r = field_check_members(json, field, "key, path, mode, uid, gid", e);
+    int r = field_check_members(json, field, "key, path, mode, uid, gid, user", e);
 
     if (r == 0)
         r = field_read_required_text(json, field, "key", &item.key, e);
@@ -195,6 +197,8 @@ static int parse_item(const cJSON *json, const struct field *field, struct volum
         r = read_mode(json, field, "mode", &item.mode, e);
     if (r == 0)
         r = field_read_number(json, field, "uid", UINT_MAX - 1, &item.uid, e);
+    if (r == 0)
+        r = field_read_number(json, field, "user", UINT_MAX - 1, &item.uid, e); /* Y23 */
     if (r == 0)
         r = field_read_number(json, field, "gid", UINT_MAX - 1, &item.gid, e);
     if (r < 0)
@@ -258,10 +262,14 @@ static int parse_source(const cJSON *json, const struct field *field, struct vol
     return r < 0 ? r : parse_items(json, field, source, e);
 }
 
-static int read_default_mode(const cJSON *json, const struct field *field, struct volume_spec *spec,
-                             struct error *e)
+static int read_defaults(const cJSON *json, const struct field *field, struct volume_spec *spec,
+                         struct error *e)
 {
-    return read_mode(json, field, "defaultMode", &spec->default_mode, e);
+    int r = read_mode(json, field, "defaultMode", &spec->default_mode, e);
+
+    if (r == 0) /* Y23 */
+        r = field_read_number(json, field, "defaultUser", UINT_MAX - 1, &spec->default_user, e);
+    return r;
 }
 
 /* A volume of one object. */
@@ -270,7 +278,155 @@ static int parse_single(const cJSON *json, const struct field *field, struct vol
 {
     int r = parse_source(json, field, spec, words, e);
 
-    return r < 0 ? r : read_default_mode(json, field, spec, e);
+    return r < 0 ? r : read_defaults(json, field, spec, e);
+}
+
+/* ---- fields of the pod */
+
+static int parse_field_ref(const cJSON *json, const struct field *field, const char **ret_key,
+                           struct error *e)
+{
+    const char *version = NULL;
+    int r = field_check_members(json, field, "apiVersion, fieldPath", e);
+
+    if (r == 0)
+        r = field_read_text(json, field, "apiVersion", &version, e);
+    if (r == 0 && version != NULL && version[0] != '\0' && !streq(version, "v1"))
+        r = field_error(&FIELD(field, "apiVersion"), e,
+                        error_set(e, -EINVAL, "unsupported version \"%.32s\", use v1", version));
+    if (r == 0)
+        r = field_read_required_text(json, field, "fieldPath", ret_key, e);
+    if (r < 0)
+        return r;
+    r = pod_fields_check_path(*ret_key, e);
+    return r < 0 ? field_error(&FIELD(field, "fieldPath"), e, r) : 0;
+}
+
+/* A quantity, or in YAML a number. @buf: for the text of a number */
+static int read_divisor(const cJSON *json, const struct field *field, char buf[static 32],
+                        const char **ret_text, struct error *e)
+{
+    const cJSON *member = field_member(json, "divisor");
+
+    *ret_text = "";
+    if (cJSON_IsNumber(member)) {
+        snprintf(buf, 32, "%.15g", member->valuedouble);
+        *ret_text = buf;
+    } else if (member != NULL) {
+        return field_read_text(json, field, "divisor", ret_text, e);
+    }
+    return 0;
+}
+
+/* @ret_key: the caller's */
+static int parse_resource_ref(const cJSON *json, const struct field *field, char **ret_key,
+                              struct error *e)
+{
+    const char *container = NULL, *resource = NULL, *divisor = "";
+    char number[32];
+    int r = field_check_members(json, field, "containerName, resource, divisor", e);
+
+    if (r == 0)
+        r = field_read_required_text(json, field, "containerName", &container, e);
+    if (r == 0)
+        r = field_read_required_text(json, field, "resource", &resource, e);
+    if (r == 0)
+        r = read_divisor(json, field, number, &divisor, e);
+    if (r < 0)
+        return r;
+    r = pod_fields_resource_key(resource, container, divisor, ret_key, e);
+    return r < 0 ? field_error(field, e, r) : 0;
+}
+
+/* @item: gets its key. @ret_owned: what it points to, if it is the caller's */
+static int parse_reference(const cJSON *json, const struct field *field, struct volume_item *item,
+                           char **ret_owned, struct error *e)
+{
+    const cJSON *found =
+        field_find_only(json, field, "path, mode, user", "fieldRef, resourceFieldRef", e);
+    int r;
+
+    if (found == NULL)
+        return -EINVAL;
+    if (streq(found->string, "fieldRef"))
+        return parse_field_ref(found, &FIELD(field, "fieldRef"), &item->key, e);
+    r = parse_resource_ref(found, &FIELD(field, "resourceFieldRef"), ret_owned, e);
+    item->key = r == 0 ? *ret_owned : NULL;
+    return r;
+}
+
+static int parse_downward_item(const cJSON *json, const struct field *field,
+                               struct volume_source *source, struct error *e)
+{
+    struct volume_item item = {
+        .mode = VOLUME_MODE_UNSET, .uid = VOLUME_ID_UNSET, .gid = VOLUME_ID_UNSET};
+    _cleanup_(freep) char *owned = NULL;
+    int r = field_check_members(json, field, "path, fieldRef, resourceFieldRef, mode, user", e);
+
+    if (r == 0)
+        r = field_read_required_text(json, field, "path", &item.path, e);
+    if (r == 0)
+        r = read_mode(json, field, "mode", &item.mode, e);
+    if (r == 0)
+        r = field_read_number(json, field, "user", UINT_MAX - 1, &item.uid, e);
+    if (r == 0)
+        r = parse_reference(json, field, &item, &owned, e);
+    if (r < 0)
+        return r;
+    r = check_path(item.path, e);
+    if (r < 0)
+        return field_error(&FIELD(field, "path"), e, r);
+    r = add_item(source, &item, e);
+    return r < 0 ? field_error(field, e, r) : 0;
+}
+
+static int parse_downward_items(const cJSON *json, const struct field *parent,
+                                struct volume_spec *spec, struct error *e)
+{
+    const struct field field = FIELD(parent, "items");
+    const cJSON *items = field_member(json, "items"), *item;
+    struct volume_source *source = NULL;
+    size_t n = 0;
+    int r = field_check_list(items, &field, e);
+
+    if (r < 0)
+        return r;
+    r = volume_spec_add_source(spec, OBJECT_DOWNWARD_API, "", &source);
+    if (r == -E2BIG)
+        return field_error(parent, e, error_set(e, r, "more than %u sources", VOLUME_SOURCES_MAX));
+    if (r < 0)
+        return no_memory(e);
+    cJSON_ArrayForEach (item, items) {
+        r = parse_downward_item(item, &FIELD_AT(&field, n++), source, e);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int parse_downward_source(const cJSON *json, const struct field *field,
+                                 struct volume_spec *spec, struct error *e)
+{
+    int r = field_check_members(json, field, "items", e);
+
+    return r < 0 ? r : parse_downward_items(json, field, spec, e);
+}
+
+static int parse_downward(const cJSON *json, const struct field *field, struct volume_spec *spec,
+                          struct error *e)
+{
+    int r = field_check_members(json, field, "items, defaultMode, defaultUser", e);
+
+    if (r == 0)
+        r = read_defaults(json, field, spec, e);
+    return r < 0 ? r : parse_downward_items(json, field, spec, e);
+}
+
+/* ---- projected volumes */
+
+static const char *source_kinds(const struct volume_spec *spec)
+{
+    return spec->is_of_pod ? "secret, configMap, downwardAPI" : "secret, configMap";
 }
 
 static int parse_projected_source(const cJSON *json, const struct field *field,
@@ -283,16 +439,18 @@ static int parse_projected_source(const cJSON *json, const struct field *field,
 
     if (!cJSON_IsObject(json))
         return field_error(field, e, error_set(e, -EINVAL, "expected a mapping"));
-    found = field_find_only(json, field, "", "secret, configMap", e);
+    found = field_find_only(json, field, "", source_kinds(spec), e);
     if (found == NULL)
         return -EINVAL;
     if (streq(found->string, "secret"))
         return parse_source(found, &FIELD(field, "secret"), spec, &secret, e);
     if (streq(found->string, "configMap"))
         return parse_source(found, &FIELD(field, "configMap"), spec, &configmap, e);
+    if (streq(found->string, "downwardAPI") && spec->is_of_pod)
+        return parse_downward_source(found, &FIELD(field, "downwardAPI"), spec, e);
     return field_error(
         &FIELD(field, found->string), e,
-        error_set(e, -EINVAL, "unsupported source, expected one of: secret, configMap"));
+        error_set(e, -EINVAL, "unsupported source, expected one of: %s", source_kinds(spec)));
 }
 
 static int compare_paths(const void *a, const void *b)
@@ -333,7 +491,7 @@ static int parse_projected(const cJSON *json, const struct field *parent, struct
     int r = field_check_members(json, parent, known, e);
 
     if (r == 0)
-        r = read_default_mode(json, parent, spec, e);
+        r = read_defaults(json, parent, spec, e);
     if (r < 0)
         return r;
     r = field_check_list(sources, &field, e);
@@ -404,20 +562,29 @@ static int parse_kind(const cJSON *json, const struct field *field, struct volum
                       struct error *e)
 {
     static const struct source_words words[] = {
-        [VOLUME_SECRET] = {OBJECT_SECRET, "secretName", "secretName, items, defaultMode, optional"},
-        [VOLUME_CONFIGMAP] = {OBJECT_CONFIGMAP, "name", "name, items, defaultMode, optional"},
+        [VOLUME_SECRET] = {OBJECT_SECRET, "secretName",
+                           "secretName, items, defaultMode, optional, defaultUser"},
+        [VOLUME_CONFIGMAP] = {OBJECT_CONFIGMAP, "name",
+                              "name, items, defaultMode, optional, defaultUser"},
     };
 
     if (spec->kind == VOLUME_PROJECTED)
-        return parse_projected(json, field, spec, "sources, defaultMode", e);
+        return parse_projected(json, field, spec, "sources, defaultMode, defaultUser", e);
+    if (spec->kind == VOLUME_DOWNWARD_API)
+        return parse_downward(json, field, spec, e);
     return parse_single(json, field, spec, &words[spec->kind], e);
+}
+
+static const char *volume_kinds(const struct volume_spec *spec)
+{
+    return spec->is_of_pod ? "secret, configMap, projected, downwardAPI"
+                           : "secret, configMap, projected";
 }
 
 static int parse_volume(const cJSON *json, const struct field *root, struct volume_spec *spec,
                         struct error *e)
 {
-    const cJSON *found =
-        field_find_only(json, root, "name, secretfs", "secret, configMap, projected", e);
+    const cJSON *found = field_find_only(json, root, "name, secretfs", volume_kinds(spec), e);
     const cJSON *own = field_member(json, "secretfs");
     const char *name = NULL;
     struct field field;
@@ -440,11 +607,12 @@ static int parse_volume(const cJSON *json, const struct field *root, struct volu
         spec->kind = VOLUME_CONFIGMAP;
     else if (streq(found->string, "projected"))
         spec->kind = VOLUME_PROJECTED;
+    else if (streq(found->string, "downwardAPI") && spec->is_of_pod)
+        spec->kind = VOLUME_DOWNWARD_API;
     else
-        return field_error(&field, e,
-                           error_set(e, -EINVAL,
-                                     "unsupported volume, expected one of: secret, configMap, "
-                                     "projected"));
+        return field_error(
+            &field, e,
+            error_set(e, -EINVAL, "unsupported volume, expected one of: %s", volume_kinds(spec)));
     r = parse_kind(found, &field, spec, e);
     if (r < 0 || own == NULL)
         return r;
@@ -462,9 +630,8 @@ static int parse_entry(const cJSON *json, const struct field *root, struct volum
     if (!cJSON_IsObject(entry))
         return field_error(
             root, e,
-            error_set(e, -EINVAL,
-                      "expected one entry of a pod's volumes: a mapping with secret, "
-                      "configMap or projected"));
+            error_set(e, -EINVAL, "expected one entry of a pod's volumes: a mapping with one of %s",
+                      volume_kinds(spec)));
     return parse_volume(entry, root, spec, e);
 }
 
@@ -536,6 +703,7 @@ int volume_spec_parse_flat(const cJSON *words, const char *root_name, struct vol
 
     if (r < 0)
         return no_memory(e);
+    spec->is_of_pod = true;
     /* first: an unknown attribute explains other errors */
     r = field_check_members(words, &root,
                             "secretName, configMap, sources, volume, podVolume, items, "

@@ -27,7 +27,8 @@ int volume_spec_parse_entry(const cJSON *entry, const char *root_name,
 /*
  * The same from a flat mapping: `secretName`, `configMap` (the name of one), `sources` (those of a
  * projected volume), `volume` or `podVolume` (an entry as above), with the fields of such a volume
- * and secretfs' own options beside them. An entry of `podVolume` is the API server's.
+ * and secretfs' own options beside them. An entry of `podVolume` is the API server's. The spec may
+ * have sources that are made of the volume's pod: see volume_spec_bind_pod().
  * @root_name: the mapping's name in errors
  * Return: as volume_spec_parse().
  */

@@ -222,18 +222,24 @@ static void on_store_changed(void *userdata, const struct store_view *view)
 
 /* ---- the volume */
 
-static int subscribe_all(struct volume *v, struct store *store, const char *namespace,
-                         struct error *e)
+static int subscribe_all(struct volume *v, struct store *store, struct store *pods,
+                         const char *namespace, struct error *e)
 {
     for (size_t i = 0; i < v->spec->n_sources; i++) {
         const struct volume_source *source = &v->spec->sources[i];
-        const struct object_key key = {
-            .kind = source->kind, .namespace = namespace, .name = source->name};
-        int r = store_subscribe(store, &key, on_store_changed, v, &v->members[i].subscription, e);
+        const struct object_key key = {.kind = source->kind,
+                                       .namespace = namespace,
+                                       .name = source->name,
+                                       .detail = source->detail};
+        bool is_stored = object_kind_is_stored(source->kind);
+        int r;
 
+        assert(is_stored || (pods != NULL && source->detail != NULL));
+        r = store_subscribe(is_stored ? store : pods, &key, on_store_changed, v,
+                            &v->members[i].subscription, e);
         if (r < 0)
             return r;
-        if (v->spec->removes_revoked)
+        if (v->spec->removes_revoked && is_stored)
             store_check_rights(v->members[i].subscription);
     }
     return 0;
@@ -256,9 +262,9 @@ static void volume_start(struct volume *v)
     v->callbacks->state(v->userdata);
 }
 
-int volume_new(struct store *store, const struct volume_spec *spec, const char *namespace,
-               const struct volume_callbacks *callbacks, void *userdata, struct volume **ret_volume,
-               struct error *e)
+int volume_new(struct store *store, struct store *pods, const struct volume_spec *spec,
+               const char *namespace, const struct volume_callbacks *callbacks, void *userdata,
+               struct volume **ret_volume, struct error *e)
 {
     _cleanup_(volume_freep) struct volume *v = calloc(1, sizeof(*v));
     int r;
@@ -274,7 +280,7 @@ int volume_new(struct store *store, const struct volume_spec *spec, const char *
     v->callbacks = callbacks;
     v->userdata = userdata;
     v->is_starting = true;
-    r = subscribe_all(v, store, namespace, e);
+    r = subscribe_all(v, store, pods, namespace, e);
     if (r < 0)
         return r;
     volume_start(v);

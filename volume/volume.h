@@ -26,14 +26,16 @@ struct volume_callbacks {
 };
 
 /*
+ * @store: of Secrets and ConfigMaps
+ * @pods:  of what is made of the volume's pod; NULL if the spec has no such source
  * @spec: borrowed, outlives the volume
  * @namespace: of its objects; copied
  * @callbacks: outlive the volume; may be called before this returns
  * Return: 0, *ret_volume is the caller's; -ENOMEM; the source's errors, with @e.
  */
-int volume_new(struct store *store, const struct volume_spec *spec, const char *namespace,
-               const struct volume_callbacks *callbacks, void *userdata, struct volume **ret_volume,
-               struct error *e);
+int volume_new(struct store *store, struct store *pods, const struct volume_spec *spec,
+               const char *namespace, const struct volume_callbacks *callbacks, void *userdata,
+               struct volume **ret_volume, struct error *e);
 struct volume *volume_free(struct volume *volume);
 DEFINE_CLEANUP(struct volume *, volume_free)
 

@@ -16,7 +16,8 @@ rm -rf "$work"
 mkdir -p "$stage/DEBIAN" "$work/debian"
 
 $make -s install PREFIX=/usr DESTDIR="$PWD/$stage" >/dev/null
-strip --strip-unneeded --remove-section=.comment "$stage/usr/bin/secretfs"
+strip --strip-unneeded --remove-section=.comment "$stage/usr/bin/secretfs" \
+    "$stage/usr/bin/secretfs-keeper"
 find "$stage/usr/share/man" -type f -exec gzip -9n {} +
 find "$stage/usr/share/man" -type l -execdir sh -c 'ln -s "$(readlink "$1").gz" "$1.gz"; rm "$1"' _ {} \;
 
@@ -29,7 +30,7 @@ printf 'secretfs (%s) unstable; urgency=medium\n\n  * See the history of the sou
 
 # dpkg-shlibdeps wants a source package's control file beside it
 printf 'Source: secretfs\n\nPackage: secretfs\nArchitecture: any\n' >"$work/debian/control"
-depends=$(cd "$work" && dpkg-shlibdeps -O secretfs/usr/bin/secretfs |
+depends=$(cd "$work" && dpkg-shlibdeps -O secretfs/usr/bin/secretfs secretfs/usr/bin/secretfs-keeper |
     sed -n 's/^shlibs:Depends=//p')
 [ -n "$depends" ] || { echo "build.sh: dpkg-shlibdeps found no dependencies" >&2; exit 1; }
 

@@ -9,6 +9,7 @@ struct volumes {
     struct {
         const char *name;
         const char *pod_volume; /* the volume of the pod that it stands for; NULL: none */
+        bool mentions_fields;   /* its attributes may have a downwardAPI source */
         bool has_sub_path;
     } list[POD_VOLUMES_MAX];
     size_t n;
@@ -45,6 +46,18 @@ static const char *pod_volume_of(const cJSON *volume)
     return is_given(name) ? name : NULL;
 }
 
+/* The attributes are YAML, which is parsed when the volume is published. */
+static bool mentions_fields(const cJSON *volume)
+{
+    const cJSON *attribute;
+
+    cJSON_ArrayForEach (attribute, json_path(volume, "csi", "volumeAttributes", NULL)) {
+        if (cJSON_IsString(attribute) && strstr(attribute->valuestring, "downwardAPI") != NULL)
+            return true;
+    }
+    return false;
+}
+
 static void find_volumes(const cJSON *spec, const char *driver, struct volumes *volumes)
 {
     const cJSON *volume;
@@ -57,6 +70,7 @@ static void find_volumes(const cJSON *spec, const char *driver, struct volumes *
             volumes->n == POD_VOLUMES_MAX)
             continue;
         volumes->list[volumes->n].pod_volume = pod_volume_of(volume);
+        volumes->list[volumes->n].mentions_fields = mentions_fields(volume);
         volumes->list[volumes->n++].name = name;
     }
 }
@@ -114,17 +128,93 @@ static bool add_entries(const cJSON *spec, const struct volumes *volumes, cJSON 
     return true;
 }
 
-/* @ret_text: the caller's, "" if nothing has to be kept. Return: 0 or -ENOMEM. */
-static int print_details(const cJSON *spec, const struct volumes *volumes, char **ret_text)
+static bool add_reference(cJSON *to, const char *name, const cJSON *from)
 {
+    const cJSON *member = json_member(from, name);
+
+    return member == NULL || cJSON_AddItemReferenceToObject(to, name, (cJSON *)(uintptr_t)member);
+}
+
+static bool add_metadata(const cJSON *json, cJSON *details)
+{
+    const cJSON *from = json_member(json, "metadata");
+    cJSON *metadata = cJSON_AddObjectToObject(details, "metadata");
+
+    return metadata != NULL && add_reference(metadata, "labels", from) &&
+           add_reference(metadata, "annotations", from);
+}
+
+static bool add_container(const cJSON *container, cJSON *kept)
+{
+    cJSON *one = cJSON_CreateObject();
+
+    if (!cJSON_AddItemToArray(kept, one)) {
+        cJSON_Delete(one);
+        return false;
+    }
+    return add_reference(one, "name", container) && add_reference(one, "resources", container);
+}
+
+static bool add_containers(const cJSON *spec, cJSON *kept)
+{
+    static const char *const kinds[] = {"containers", "initContainers"};
+
+    for (size_t i = 0; i < ELEMENTS_OF(kinds); i++) {
+        cJSON *list = cJSON_AddArrayToObject(kept, kinds[i]);
+        const cJSON *container;
+
+        if (list == NULL)
+            return false;
+        cJSON_ArrayForEach (container, json_member(spec, kinds[i])) {
+            if (!add_container(container, list))
+                return false;
+        }
+    }
+    return true;
+}
+
+/* The member of a projected source and of a volume. */
+#define DOWNWARD_API "downwardAPI"
+
+static bool has_downward_source(const cJSON *entries)
+{
+    const cJSON *entry, *source;
+
+    cJSON_ArrayForEach (entry, entries) {
+        if (json_member(entry, DOWNWARD_API) != NULL)
+            return true;
+        cJSON_ArrayForEach (source, json_path(entry, "projected", "sources", NULL)) {
+            if (json_member(source, DOWNWARD_API) != NULL)
+                return true;
+        }
+    }
+    return false;
+}
+
+static bool needs_fields(const struct volumes *volumes, const cJSON *entries)
+{
+    for (size_t i = 0; i < volumes->n; i++)
+        if (volumes->list[i].mentions_fields)
+            return true;
+    return has_downward_source(entries);
+}
+
+/* @ret_text: the caller's, "" if nothing has to be kept. Return: 0 or -ENOMEM. */
+static int print_details(const cJSON *json, const struct volumes *volumes, char **ret_text)
+{
+    const cJSON *spec = json_member(json, "spec");
     _cleanup_(cJSON_Deletep) cJSON *details = cJSON_CreateObject();
     cJSON *kept = cJSON_AddObjectToObject(details, "spec");
     cJSON *entries = cJSON_AddArrayToObject(kept, "volumes");
+    bool needs;
     char *text;
 
     if (entries == NULL || !add_entries(spec, volumes, entries))
         return -ENOMEM;
-    text = cJSON_GetArraySize(entries) > 0 ? cJSON_PrintUnformatted(details) : strdup("");
+    needs = needs_fields(volumes, entries);
+    if (needs && (!add_metadata(json, details) || !add_containers(spec, kept)))
+        return -ENOMEM;
+    text = needs || cJSON_GetArraySize(entries) > 0 ? cJSON_PrintUnformatted(details) : strdup("");
     if (text == NULL)
         return -ENOMEM;
     *ret_text = text;
@@ -140,10 +230,12 @@ static char *put_text(char *at, const char *text, const char **ret_text)
     return stpcpy(at, text) + 1;
 }
 
-static struct pod *pod_new(const char *namespace, const char *name, const char *uid,
-                           const struct volumes *volumes, const char *details)
+/* @names: namespace, name, uid and resourceVersion are copied */
+static struct pod *pod_new(const struct pod *names, const struct volumes *volumes,
+                           const char *details)
 {
-    size_t len = strlen(namespace) + strlen(name) + strlen(uid) + strlen(details) + 5;
+    size_t len = strlen(names->namespace) + strlen(names->name) + strlen(names->uid) +
+                 strlen(names->resource_version) + strlen(details) + 6;
     const char *text;
     struct pod *pod;
     char *at;
@@ -155,9 +247,10 @@ static struct pod *pod_new(const char *namespace, const char *name, const char *
         return NULL;
     pod->size = sizeof(*pod) + len;
     list_init(&pod->link);
-    at = put_text(pod->text, namespace, &pod->namespace);
-    at = put_text(at, name, &pod->name);
-    at = put_text(at, uid, &pod->uid);
+    at = put_text(pod->text, names->namespace, &pod->namespace);
+    at = put_text(at, names->name, &pod->name);
+    at = put_text(at, names->uid, &pod->uid);
+    at = put_text(at, names->resource_version, &pod->resource_version);
     at = put_text(at, details, &pod->details);
     pod->sub_paths = at;
     for (size_t i = 0; i < volumes->n; i++)
@@ -171,6 +264,11 @@ int pod_decode(const cJSON *json, const char *driver, struct pod **ret_pod)
     const cJSON *metadata = json_member(json, "metadata"), *spec = json_member(json, "spec");
     const char *namespace = json_text(metadata, "namespace"), *name = json_text(metadata, "name");
     const char *kind = json_text(json, "kind"), *uid = pod_uid_of(json);
+    const char *version = json_text(metadata, "resourceVersion");
+    const struct pod names = {.namespace = namespace,
+                              .name = name,
+                              .uid = uid,
+                              .resource_version = version != NULL ? version : ""};
     _cleanup_(freep) char *details = NULL;
     struct volumes volumes = {.n = 0};
     struct pod *pod;
@@ -182,9 +280,9 @@ int pod_decode(const cJSON *json, const char *driver, struct pod **ret_pod)
     if (volumes.n == 0 || has_ended(json))
         return POD_WITHOUT_VOLUMES;
     note_mounts(spec, &volumes);
-    if (print_details(spec, &volumes, &details) < 0)
+    if (print_details(json, &volumes, &details) < 0)
         return -ENOMEM;
-    pod = pod_new(namespace, name, uid, &volumes, details);
+    pod = pod_new(&names, &volumes, details);
     if (pod == NULL)
         return -ENOMEM;
     *ret_pod = pod;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * A pod: its names, the volumes of our driver that it mounts by subPath, and the entries of its
- * volumes that volumes of our driver name with `podVolume`.
+ * A pod: its names, the volumes of our driver that it mounts by subPath, and further members that
+ * volumes of our driver need: pod_details().
  */
 #include <cjson/cJSON.h>
 
@@ -30,6 +30,7 @@ struct pod {
     const char *namespace;
     const char *name;
     const char *uid;
+    const char *resource_version; /* "": unknown */
     const char *sub_paths; /* names of volumes, each with a NUL behind it; an empty one ends them */
     const char *details;   /* for pod_details(); "": no volume of ours needs more of the pod */
     size_t size;           /* of the allocation */
@@ -61,8 +62,12 @@ bool pod_is(const struct pod *pod, const char *namespace, const char *name, cons
 #define POD_VOLUME_ATTRIBUTE "podVolume"
 
 /*
- * The members of the Pod that volumes of our driver need: spec.volumes, with the entries that
- * `podVolume` names, as the API server sent them.
+ * The members of the Pod that volumes of our driver need, as the API server sent them:
+ *
+ *   spec.volumes             the entries that `podVolume` names
+ *   metadata.labels, metadata.annotations, and of spec.containers and spec.initContainers name and
+ *   resources                if a volume of ours has a downwardAPI source
+ *
  * Return: 0, *ret_json is the caller's, an empty object if no volume needs any; -ENOMEM.
  */
 int pod_details(const struct pod *pod, cJSON **ret_json);

@@ -35,6 +35,7 @@
 #define READ_EVERY     SPAN_SEC(60) /* client-go's period for token files */
 #define READ_SETTLE    SPAN_MS(5)   /* events come in bursts, one per step of a rotation */
 #define READ_APART     SPAN_MS(50)  /* in a directory where others are busy too */
+#define FIRST_TRIES    3 /* at start: a rotation by the kubelet may come between two files */
 #define RETRY_FIRST    SPAN_MS(50)
 #define REPORT_AFTER   SPAN_MS(300) /* a rotation takes less */
 #define REJECTED_APART SPAN_SEC(60)
@@ -515,11 +516,12 @@ static int prepare(struct credentials *c, sd_event *event, const struct exec_plu
 
 static int read_first(struct credentials *c, struct error *e)
 {
-    int r;
+    int r = -EINVAL;
 
     c->read_at = clock_mono();
     renew_watches(c);
-    r = read_part(c->config, &(struct part){.ca_pem = NULL}, &c->files, e);
+    for (unsigned tries = 0; tries < FIRST_TRIES && r < 0; tries++)
+        r = read_part(c->config, &(struct part){.ca_pem = NULL}, &c->files, e);
     if (r < 0)
         return r;
     make_snapshot(c);

@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import threading
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Callable, Iterator
 
 import pytest
 
@@ -27,6 +27,7 @@ from lib.execution import Execution, ExecutionMaker
 from lib.harness import Harness, HarnessMaker
 from lib.idmap import IdMapped, UserNamespace
 from lib.inotify import Watcher
+from lib.keeper import Keeper
 from lib.kubelet import PodVolume
 from lib.live import Containers, SubPaths, publish, put, wait_alone
 from lib.machine import BootFailed, Machine, all_files
@@ -64,6 +65,7 @@ NEEDS = {
     "attacks": (_need_mounts, _need_program),
     "csi": (_need_harness,),
     "exec": (_need_program,),
+    "keeper": (_need_program,),
     "mount": (_need_mounts, _need_program),
     "node": (_need_mounts, _need_program),
 }
@@ -206,7 +208,11 @@ def start_node(area: Path) -> Iterator[NodeMaker]:
         return nodes[-1]
 
     yield make
-    _finish(*nodes)
+    try:
+        _finish(*nodes)
+    finally:
+        for node in nodes:
+            node.unmount_all()
 
 
 @pytest.fixture
@@ -340,6 +346,31 @@ def terminal(area: Path) -> Iterator[Terminal]:
     made = Terminal(area)
     yield made
     made.close()
+
+
+# ---- the keeper
+
+
+@pytest.fixture
+def start_keeper(area: Path) -> Iterator[Callable[..., Keeper]]:
+    """Starts secretfs-keeper with these options, and a child that does what the test says."""
+    started: list[Keeper] = []
+
+    def start(*options: str, **more: Any) -> Keeper:
+        started.append(Keeper(area, *options, **more))
+        return started[-1]
+
+    yield start
+    for keeper in started:
+        keeper.close()
+        # a child's end is an error in its log, and what these tests are about
+        assert not program.SUSPICIOUS.search(keeper.log().replace(" ERROR keeper: ", " "))
+
+
+@pytest.fixture
+def keeper(start_keeper: Callable[..., Keeper]) -> Keeper:
+    """One that restarts its child without a delay."""
+    return start_keeper("--backoff-max=0")
 
 
 # ---- the development API server

@@ -60,6 +60,7 @@ class Node:
             *arguments,
         ]
         (self.root / "pods").mkdir(parents=True, exist_ok=True)
+        self._earlier = {(mount.mount_id, mount.path) for mount in self.mounts()}
         with open(log, "ab") as output:
             self._process = subprocess.Popen(
                 self.command,
@@ -110,15 +111,19 @@ class Node:
             status = self.wait_end()
             assert status == self.expected_exit, f"exit status {status}; log:\n{self.log()}"
             if status == 0:
-                assert self.mounts() == [], f"still mounted:\n{self.log()}"
+                left = [m for m in self.mounts() if (m.mount_id, m.path) not in self._earlier]
+                assert left == [], f"still mounted:\n{self.log()}"
             self._check_log()
         finally:
-            self.destroy()
+            self._end()
 
-    def destroy(self) -> None:
+    def _end(self) -> None:
         if self.exit_status is None:
             self._process.kill()
             self._process.wait()
+
+    def unmount_all(self) -> None:
+        """What a killed one left: of all daemons of the area, so they have to have ended."""
         for mount in reversed(self.mounts()):
             unmount(Path(mount.path), lazily=True)
 

@@ -74,11 +74,12 @@ def test_service_account_can_only_read(kubectl: str, directory: Path) -> None:
     assert f"--rights={rights}" in container["args"]
     roles = [document for document in loaded if "rules" in document]
     objects = {"secrets", "configmaps"} if rights == "daemon" else set()
-    pods = {"pods"} if rights != "node" else set()
+    pods = {"pods", "nodes"} if rights != "node" else set()
     rules = [rule for role in roles for rule in role["rules"]]
     assert {resource for rule in rules for resource in rule["resources"]} == objects | pods
     for rule in rules:
-        assert set(rule["verbs"]) == {"get", "list", "watch"}
+        reads = {"get"} if rule["resources"] == ["nodes"] else {"get", "list", "watch"}
+        assert set(rule["verbs"]) == reads
     account = {"kind": "ServiceAccount", "name": "secretfs", "namespace": "secretfs"}
     for binding in of_kind(loaded, "ClusterRoleBinding"):
         assert binding["subjects"] == [account]

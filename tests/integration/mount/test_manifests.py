@@ -90,6 +90,20 @@ def test_directory_swapped_as_the_kubelet_does(area: Path, start_mount):
     assert volume.log_lines(" WARN ") == []
 
 
+def test_directory_swapped_while_it_is_read(area: Path, start_mount):
+    """Generations that are removed while they are read cause no warning."""
+    root = area / "manifests"
+    root.mkdir()
+    texts = {f"{name}.yaml": secret("0").replace("app", name) for name in ("app", "b", "c")}
+    _kubelet_write(root, 0, texts)
+    volume = start_mount("--manifests", str(root), "secret/app").wait_ready()
+    last = 300
+    for i in range(1, last + 1):
+        _kubelet_write(root, i, {n: t.replace('"0"', f'"{i}"') for n, t in texts.items()})
+    volume.wait_content({"key": b"%d" % last})
+    assert volume.log_lines(" WARN ") == []
+
+
 def _kubelet_write(root: Path, number: int, files: dict[str, str]) -> None:
     new = root / f"..2026_01_02_03_04_05.{number}"
     new.mkdir()

@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 from lib import program
+from lib.hang import traced
 from lib.kubelet import OK
 from lib.mountinfo import mounts_at
 from lib.node_daemon import Node, NodeMaker, is_shown, read
@@ -17,6 +18,8 @@ from lib.service_manager import Manager
 from lib.sources import Manifests
 from lib.volume import abort_connection, unmount
 from lib.waiting import until
+
+MOVE_MOUNT = 429  # the number of the system call, on every architecture
 
 
 def test_orderly_end(node: Node) -> None:
@@ -139,6 +142,20 @@ def test_file_system_is_unmounted_by_an_administrator(node: Node) -> None:
     before = node.publish(node.pod(0))
     unmount(node.run_dir / "fs")
     until(lambda: "mounted it again" in node.log(), "the mount")
+    after = node.publish(node.pod(1))
+    assert read(before, "user") == read(after, "user") == b"admin"
+
+
+def test_file_system_is_unmounted_while_it_is_mounted_again(node: Node) -> None:
+    """However short it was mounted, it is mounted again, and the daemon goes on."""
+    before = node.publish(node.pod(0))
+    for _ in range(3):
+        with traced(node.pid) as loop:
+            unmount(node.run_dir / "fs")
+            loop.run_until_after(MOVE_MOUNT)
+            unmount(node.run_dir / "fs", lazily=True)
+        until(lambda: mounts_at(node.run_dir / "fs") or node.exit_status is not None, "the mount")
+        assert node.exit_status is None, f"the program ended:\n{node.log()}"
     after = node.publish(node.pod(1))
     assert read(before, "user") == read(after, "user") == b"admin"
 

@@ -76,6 +76,9 @@ PODS = Kind(
     ("metadata", "spec", "status"),
     ("delete", "get", "list", "watch"),
 )
+NODES = Kind(
+    "nodes", "Node", False, ("no",), ("metadata", "spec", "status"), ("get", "list", "watch")
+)
 EVENTS = Kind(
     "events",
     "Event",
@@ -97,7 +100,7 @@ EVENTS = Kind(
     ("create", "get", "list", "watch"),
 )
 
-KINDS = {kind.resource: kind for kind in (SECRETS, CONFIGMAPS, NAMESPACES, EVENTS, PODS)}
+KINDS = {kind.resource: kind for kind in (SECRETS, CONFIGMAPS, NAMESPACES, EVENTS, PODS, NODES)}
 
 
 @dataclass(frozen=True, eq=False)

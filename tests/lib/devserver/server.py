@@ -270,6 +270,12 @@ class DevServer:
         self.create_namespace(namespace)
         return self.put_unchecked("pods", namespace, name, {"metadata": {"uid": uid}, **content})
 
+    def put_node(self, name: str, allocatable: dict[str, str]) -> Object:
+        """Creates or replaces a node with these resources."""
+        metadata = {"name": name, "uid": f"uid-{name}"}
+        content = {"metadata": metadata, "status": {"allocatable": allocatable}}
+        return self.put_unchecked("nodes", "", name, content)
+
     def delete_pod(self, namespace: str, name: str) -> Object:
         return self._delete(PODS, namespace, name)
 

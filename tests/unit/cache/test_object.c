@@ -166,8 +166,12 @@ static void test_size_is_limited(void **state)
 
 static void test_keys_of_objects(void **state)
 {
-    const struct object_key a = {OBJECT_SECRET, "ns", "a"}, b = {OBJECT_SECRET, "ns", "b"},
-                            c = {OBJECT_CONFIGMAP, "ns", "a"}, d = {OBJECT_SECRET, "nt", "a"};
+    const struct object_key x = {OBJECT_DOWNWARD_API, "ns", "a", "x"},
+                            y = {OBJECT_DOWNWARD_API, "ns", "a", "y"};
+    const struct object_key a = {OBJECT_SECRET, "ns", "a", NULL},
+                            b = {OBJECT_SECRET, "ns", "b", NULL},
+                            c = {OBJECT_CONFIGMAP, "ns", "a", NULL},
+                            d = {OBJECT_SECRET, "nt", "a", NULL};
     struct object_key *copy = object_key_dup(&a);
     char text[OBJECT_KEY_TEXT_SIZE];
 
@@ -177,6 +181,10 @@ static void test_keys_of_objects(void **state)
     free(copy);
     assert_true(object_key_compare(&a, &b) < 0 && object_key_compare(&b, &a) > 0);
     assert_true(object_key_compare(&a, &c) < 0 && object_key_compare(&b, &d) < 0);
+    assert_true(object_key_compare(&x, &y) < 0 && object_key_compare(&y, &x) > 0);
+    copy = object_key_dup(&y);
+    assert_int_equal(object_key_compare(&y, copy), 0);
+    free(copy);
     assert_string_equal(object_key_text(&c, text), "configmap/ns/a");
     assert_string_equal(object_kind_name(OBJECT_CONFIGMAP), "ConfigMap");
     assert_string_equal(object_kind_plural(OBJECT_SECRET), "secrets");

@@ -35,8 +35,8 @@ struct reader {
     struct script *script;
 };
 
-static const struct object_key key_a = {OBJECT_SECRET, "default", "a"};
-static const struct object_key key_b = {OBJECT_SECRET, "default", "b"};
+static const struct object_key key_a = {OBJECT_SECRET, "default", "a", NULL};
+static const struct object_key key_b = {OBJECT_SECRET, "default", "b", NULL};
 
 static struct object *make_object(const struct object_key *key, const char *resource_version)
 {

@@ -126,8 +126,9 @@ static int setup(void **state)
         .store = f->store, .spec = f->spec, .namespace = namespace, .pod = pod};
     p->state = PUBLISHED_READY;
     p->logged_certificates = f->certificates;
-    assert_int_equal(
-        volume_new(f->store, f->spec, "prod", &callbacks, f, &f->volume.published.volume, NULL), 0);
+    assert_int_equal(volume_new(f->store, NULL, f->spec, "prod", &callbacks, f,
+                                &f->volume.published.volume, NULL),
+                     0);
     put(f);
     *state = f;
     return 0;

@@ -351,7 +351,7 @@ static void unchecked_path_is_refused(void **state)
 {
     const struct volume_item items[] = {{.key = "a", .path = "x"}, {.key = "a", .path = "../x"}};
     const struct world_object object = SECRET("a=1");
-    const struct object_key key = {OBJECT_SECRET, "ns", "s"};
+    const struct object_key key = {OBJECT_SECRET, "ns", "s", NULL};
     const struct store_view view = {
         .key = &key, .presence = STORE_PRESENT, .object = make_object(&object)};
     const struct store_view *const views[] = {&view};
@@ -391,7 +391,8 @@ static int project_it(void *userdata)
 static void allocation_failures_are_reported(void **state)
 {
     const struct world_object objects[] = {SECRET("a=1 b=2"), CONFIGMAP("c=3")};
-    const struct object_key keys[] = {{OBJECT_SECRET, "ns", "s"}, {OBJECT_CONFIGMAP, "ns", "c"}};
+    const struct object_key keys[] = {{OBJECT_SECRET, "ns", "s", NULL},
+                                      {OBJECT_CONFIGMAP, "ns", "c", NULL}};
     struct store_view views[ELEMENTS_OF(objects)];
     const struct store_view *const all[] = {&views[0], &views[1]};
     struct projected it = {.spec = parse("{" PROJECTED("{secret: {name: s}}, {configMap: {name: "

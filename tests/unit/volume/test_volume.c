@@ -86,7 +86,8 @@ static void begin(struct fixture *f, const char *yaml)
 
     if (volume_spec_parse(yaml, strlen(yaml), &f->spec, &e) < 0)
         fail_msg("%s: %s", yaml, e.text);
-    assert_int_equal(volume_new(f->store, f->spec, "default", &callbacks, f, &f->volume, NULL), 0);
+    assert_int_equal(
+        volume_new(f->store, NULL, f->spec, "default", &callbacks, f, &f->volume, NULL), 0);
 }
 
 static void end(struct fixture *f)
@@ -482,7 +483,8 @@ static void second_volume_starts_with_what_is_known(void **state)
 
     begin(f, WHOLE);
     put(f, &secret, "k=1", "u", 7);
-    assert_int_equal(volume_new(f->store, f->spec, "default", &callbacks, f, &second, NULL), 0);
+    assert_int_equal(volume_new(f->store, NULL, f->spec, "default", &callbacks, f, &second, NULL),
+                     0);
     assert_int_equal(f->n_payloads, 2);
     assert_int_equal(f->last_received_at, 7);
     assert_state(f, VOLUME_CURRENT, "");
@@ -608,7 +610,7 @@ static void source_that_refuses(void **state)
 
     store_set_source(f->store, &source, f);
     assert_int_equal(volume_spec_parse(yaml, strlen(yaml), &f->spec, &e), 0);
-    assert_int_equal(volume_new(f->store, f->spec, "default", &callbacks, f, &f->volume, &e),
+    assert_int_equal(volume_new(f->store, NULL, f->spec, "default", &callbacks, f, &f->volume, &e),
                      -EINVAL);
     assert_non_null(strstr(e.text, "no ConfigMaps here"));
     assert_null(f->volume);
@@ -630,7 +632,7 @@ static int follow(void *userdata)
     if (r < 0)
         return r;
     store_set_source(f.store, &source, &f);
-    r = volume_new(f.store, f.spec, "default", &callbacks, &f, &f.volume, &e);
+    r = volume_new(f.store, NULL, f.spec, "default", &callbacks, &f, &f.volume, &e);
     if (r == 0)
         r = object_new(&like, &input, 1, &object, &e);
     if (r == 0)

@@ -128,7 +128,7 @@ static void on_changed(void *userdata, const struct store_view *view)
 
 static struct store_subscription *subscribe(struct fixture *f, const char *name)
 {
-    const struct object_key key = {OBJECT_SECRET, "default", name};
+    const struct object_key key = {OBJECT_SECRET, "default", name, NULL};
     struct store_subscription *subscription;
     struct error e = ERROR_INIT;
 
@@ -477,7 +477,7 @@ static void test_bad_tokens(void **state)
 /* Each source has an identity of its own, and is freed with its requests under way. */
 static void test_sources_of_one_server(void **state)
 {
-    const struct object_key key = {OBJECT_SECRET, "default", "other"};
+    const struct object_key key = {OBJECT_SECRET, "default", "other", NULL};
     struct store_subscription *subscription;
     struct fixture *f = *state;
     struct source *source;

@@ -57,7 +57,7 @@ static void world_changed(void *userdata, const struct store_view *view)
 
 static void world_subscribe(struct world *w)
 {
-    static const struct object_key key = {OBJECT_SECRET, "default", "db"};
+    static const struct object_key key = {OBJECT_SECRET, "default", "db", NULL};
 
     assert_int_equal(store_subscribe(w->store, &key, world_changed, w, &w->subscription, NULL), 0);
 }
@@ -254,7 +254,7 @@ static void test_object_becomes_immutable(void **state)
 
 static void test_configmap_path(void **state)
 {
-    static const struct object_key key = {OBJECT_CONFIGMAP, "kube-system", "a.b-c"};
+    static const struct object_key key = {OBJECT_CONFIGMAP, "kube-system", "a.b-c", NULL};
     struct world *w = *state;
 
     assert_int_equal(store_subscribe(w->store, &key, world_changed, w, &w->subscription, NULL), 0);
@@ -1241,7 +1241,7 @@ static void run_until(struct world *w, const char *value)
 
 static int live_through(void *userdata)
 {
-    static const struct object_key key = {OBJECT_SECRET, "default", "db"};
+    static const struct object_key key = {OBJECT_SECRET, "default", "db", NULL};
     struct world *w = userdata;
     int r = store_subscribe(w->store, &key, world_changed, w, &w->subscription, NULL);
 

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include <cmocka.h>
 
@@ -99,6 +100,19 @@ static void repoint(struct fixture *f, const char *name, const char *target)
     snprintf(temporary, sizeof(temporary), "%s/temporary", f->dir);
     assert_int_equal(symlink(target, temporary), 0);
     assert_int_equal(rename(temporary, path), 0);
+}
+
+static struct fixture *rotates_before_key; /* at the next open of the key */
+
+int open(const char *path, int flags, ...)
+{
+    struct fixture *f = rotates_before_key;
+
+    if (f != NULL && str_after(strrchr(path, '/'), "/client.key") != NULL) {
+        rotates_before_key = NULL;
+        repoint(f, "..data", "..2");
+    }
+    return (int)syscall(SYS_openat, AT_FDCWD, path, flags, 0600);
 }
 
 static void begin(struct fixture *f)
@@ -370,6 +384,29 @@ static void test_mismatch(void **state)
     assert_string_equal(snapshot(f)->client_key_pem, f->pairs->b.key_pem);
     assert_int_equal(snapshot(f)->version, version + 1);
     assert_int_equal(f->n_failed, 0);
+}
+
+/* The first read gets the certificate before the kubelet's step and the key after it. */
+static void test_rotation_at_start(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(mkdir(at(f, 3, "..1"), 0700), 0);
+    rewrite(f, "..1/client.crt", f->pairs->a.cert_pem);
+    rewrite(f, "..1/client.key", f->pairs->a.key_pem);
+    assert_int_equal(mkdir(at(f, 3, "..2"), 0700), 0);
+    rewrite(f, "..2/client.crt", f->pairs->b.cert_pem);
+    rewrite(f, "..2/client.key", f->pairs->b.key_pem);
+    repoint(f, "..data", "..1");
+    repoint(f, "client.crt", "..data/client.crt");
+    repoint(f, "client.key", "..data/client.key");
+    f->config.client_certificate.file = at(f, 0, "client.crt");
+    f->config.client_key.file = at(f, 1, "client.key");
+    rotates_before_key = f;
+    begin(f);
+    assert_null(rotates_before_key);
+    assert_string_equal(snapshot(f)->client_cert_pem, f->pairs->b.cert_pem);
+    assert_string_equal(snapshot(f)->client_key_pem, f->pairs->b.key_pem);
 }
 
 /* A directory that is removed and made again is watched again. */
@@ -645,6 +682,7 @@ int main(void)
         WITH_LOOP(test_half_written),
         WITH_LOOP(test_missing_for_a_moment),
         WITH_LOOP(test_mismatch),
+        WITH_LOOP(test_rotation_at_start),
         WITH_LOOP(test_directory_replaced),
         WITH_LOOP(test_missing_for_long),
         WITH_LOOP(test_rejected_rereads),

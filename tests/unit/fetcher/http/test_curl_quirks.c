@@ -195,7 +195,7 @@ static void on_changed(void *userdata, const struct store_view *view)
 
 static struct store_subscription *subscribe(struct fixture *f, const char *name)
 {
-    const struct object_key key = {OBJECT_SECRET, "default", name};
+    const struct object_key key = {OBJECT_SECRET, "default", name, NULL};
     struct store_subscription *subscription;
 
     assert_int_equal(store_subscribe(f->store, &key, on_changed, NULL, &subscription, NULL), 0);

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * A tree in a state: each change of the tree is recorded before a reader can see it, and the next
+ * process makes the same tree of it, with the same node ids. See tree_state.c.
+ */
+#include "fuse/node.h"
+#include "handover/state.h"
+
+/*
+ * The next state of the tree should be made soon, by tree_recorder_switch(): there is little room
+ * left, or none. Called with the tree's lock held. Thread: any.
+ */
+typedef void tree_recorder_low_fn(void *userdata);
+
+/* Embedded. Members are tree_state.c's alone. */
+struct tree_recorder {
+    struct node_journal journal;
+    struct node_table *nodes;
+    struct state *state; /* NULL: changes are not recorded */
+    bool is_low;         /* and that was reported */
+    tree_recorder_low_fn *low;
+    void *userdata;
+    const struct object *object; /* recorded last in this commit */
+    uint64_t object_at;
+};
+
+void tree_recorder_init(struct tree_recorder *recorder, struct node_table *nodes,
+                        tree_recorder_low_fn *low, void *userdata);
+/* Changes are no longer recorded. Thread: any. */
+void tree_recorder_deinit(struct tree_recorder *recorder);
+
+/* What a state says besides the tree; see handover.c. Called with the tree's lock held. */
+typedef void tree_recorder_facts_fn(void *userdata, struct state *state);
+
+/*
+ * Record the whole tree in a state, commit it, and record each change there from now on.
+ * @state: new, borrowed until the next switch or deinit
+ * @facts: appends further records
+ * @ret_old: the state until now, which is complete no more: to be discarded; NULL for none
+ * Thread: any. Return: 0; -ENOSPC: it does not fit, and nothing has changed.
+ */
+int tree_recorder_switch(struct tree_recorder *recorder, struct state *state,
+                         tree_recorder_facts_fn *facts, void *userdata, struct state **ret_old);
+
+/*
+ * Append records of another kind and commit them: @facts does it, while no change of the tree is
+ * recorded. Nothing happens without a state. Thread: any.
+ */
+void tree_recorder_add_facts(struct tree_recorder *recorder, tree_recorder_facts_fn *facts,
+                             void *userdata);
+
+/* Whether changes are recorded. Thread: any. */
+bool tree_recorder_is_complete(struct tree_recorder *recorder);
+
+/* An upper bound of the bytes that the whole tree takes in a state. Thread: any. */
+uint64_t tree_recorder_bytes_needed(struct tree_recorder *recorder);
+
+/* Types of records up to this one are tree_state.c's. */
+#define TREE_STATE_TYPE_MAX 15u
+
+/*
+ * Make the tree of a state.
+ * @nodes: of a new tree, without a journal
+ * Return: 0; -EBADMSG with @e: contradictory or damaged; -ENOMEM. After a failure @nodes is to be
+ * freed.
+ */
+int tree_state_read(const struct state *state, struct node_table *nodes, struct error *e);

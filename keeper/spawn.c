@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "keeper/spawn.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "keeper/report.h"
+
+#define EXIT_CANNOT_RUN 126 /* as shells have them */
+#define EXIT_NOT_FOUND  127
+
+static void set_number(const char *name, uint64_t number)
+{
+    char text[24];
+
+    snprintf(text, sizeof(text), "%" PRIu64, number);
+    setenv(name, text, 1);
+}
+
+/*
+ * What the keeper's own service manager has said to the keeper is not for the child. FDSTORE stays
+ * unset: it would promise that descriptors outlive a SIGTERM as well.
+ */
+static void clear_environment(void)
+{
+    static const char *const names[] = {"NOTIFY_SOCKET",  "WATCHDOG_USEC",  "WATCHDOG_PID",
+                                        "FDSTORE",        "LISTEN_PID",     "LISTEN_FDS",
+                                        "LISTEN_PIDFDID", "LISTEN_FDNAMES", "MAINPID"};
+
+    for (size_t i = 0; i < ELEMENTS_OF(names); i++)
+        unsetenv(names[i]);
+}
+
+static void set_environment(const struct keeper_spawn *spawn)
+{
+    static char names[KEEPER_NAMES_SIZE];
+
+    clear_environment();
+    if (spawn->notify_socket != NULL)
+        setenv("NOTIFY_SOCKET", spawn->notify_socket, 1);
+    if (spawn->watchdog > 0) {
+        set_number("WATCHDOG_USEC", spawn->watchdog);
+        set_number("WATCHDOG_PID", (uint64_t)getpid());
+    }
+    if (spawn->store->n > 0) {
+        keeper_store_join_names(spawn->store, names);
+        set_number("LISTEN_FDS", spawn->store->n);
+        set_number("LISTEN_PID", (uint64_t)getpid());
+        setenv("LISTEN_FDNAMES", names, 1);
+    }
+}
+
+static __attribute__((noreturn)) void run(const struct keeper_spawn *spawn)
+{
+    int r;
+
+    set_environment(spawn);
+    r = keeper_store_place(spawn->store);
+    if (r < 0) {
+        keeper_error("cannot hand descriptors over: %s", strerror(-r));
+        _exit(EXIT_CANNOT_RUN);
+    }
+    signal(SIGPIPE, SIG_DFL);
+    sigprocmask(SIG_SETMASK, spawn->mask, NULL);
+    execvp(spawn->argv[0], spawn->argv);
+    r = errno;
+    keeper_error("cannot run %s: %s", spawn->argv[0], strerror(r));
+    _exit(r == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN);
+}
+
+pid_t keeper_spawn(const struct keeper_spawn *spawn)
+{
+    pid_t pid = fork();
+
+    if (pid == 0)
+        run(spawn);
+    return pid < 0 ? negative_errno() : pid;
+}

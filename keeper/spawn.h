@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/* Starting a process that takes what is stored. */
+#include <signal.h>
+
+#include "keeper/store.h"
+
+struct keeper_spawn {
+    char *const *argv;
+    const struct keeper_store *store;
+    const char *notify_socket; /* NULL: the process can notify nothing and store nothing */
+    span_us watchdog;          /* 0: none */
+    const sigset_t *mask;      /* of signals, as the keeper found it */
+};
+
+/* Return: the process id; -errno of fork(2). A program that cannot be run exits with 126 or 127. */
+pid_t keeper_spawn(const struct keeper_spawn *spawn);

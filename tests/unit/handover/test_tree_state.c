@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Each change of a tree is followed by reading the state as a process would that finds it then. */
+#include "handover/tree_state.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/buf.h"
+#include "fuse/live_file.h"
+#include "fuse/tree.h"
+#include "tests/unit/make_payload.h"
+
+#define SIZE (256 * 1024u)
+
+static const struct tree_options options = {.uid = 7, .gid = 8, .root_mode = 01777};
+
+struct fixture {
+    struct tree *tree;
+    struct tree_recorder recorder;
+    uint8_t *memory;
+    struct state state;
+    unsigned n_low;
+    unsigned n_facts;
+};
+
+static void on_low(void *userdata)
+{
+    struct fixture *f = userdata;
+
+    f->n_low++;
+}
+
+static void add_fact(void *userdata, struct state *state)
+{
+    struct fixture *f = userdata;
+
+    f->n_facts++;
+    state_append(state, TREE_STATE_TYPE_MAX + 1, "fact", 4, NULL, 0);
+}
+
+static void begin_state(struct fixture *f, uint64_t size, uint64_t number)
+{
+    f->memory = calloc(1, size);
+    state_create(&f->state, f->memory, size, number, "1.2.3");
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    struct state *old = NULL;
+
+    assert_int_equal(tree_new(&options, &f->tree), 0);
+    tree_recorder_init(&f->recorder, tree_nodes(f->tree), on_low, f);
+    begin_state(f, SIZE, 1);
+    assert_int_equal(tree_recorder_switch(&f->recorder, &f->state, add_fact, f, &old), 0);
+    assert_null(old);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+
+    tree_recorder_deinit(&f->recorder);
+    tree_free(f->tree);
+    free(f->memory);
+    free(f);
+    return 0;
+}
+
+/* ---- a tree as text */
+
+static void describe(struct buf *text, const struct node *n)
+{
+    char line[1024];
+
+    snprintf(line, sizeof(line), "%llu in %llu \"%s\" %llu kind %d %o %u:%u %lld.%ld",
+             (unsigned long long)n->id, (unsigned long long)(n->parent != NULL ? n->parent->id : 0),
+             n->name != NULL ? n->name : "",
+             (unsigned long long)(n->parent != NULL ? n->cookie : 0), (int)n->kind, n->mode, n->uid,
+             n->gid, (long long)n->changed.tv_sec, n->changed.tv_nsec);
+    assert_int_equal(buf_add(text, line, strlen(line)), 0);
+    if (n->kind == NODE_DIRECTORY)
+        snprintf(line, sizeof(line), " next %llu children %zu directories %zu held %zu\n",
+                 (unsigned long long)n->directory.next_cookie, n->directory.n_children,
+                 n->directory.n_subdirectories, n->directory.held_bytes);
+    else if (n->kind == NODE_LINK)
+        snprintf(line, sizeof(line), " -> %s%s\n", n->target, n->is_unlisted ? " unlisted" : "");
+    else
+        snprintf(line, sizeof(line), " \"%.*s\" %zu held for %llu live %lld\n",
+                 n->file.content.object != NULL ? (int)n->file.content.len : 0,
+                 n->file.content.object != NULL ? (const char *)n->file.content.bytes : "",
+                 n->file.content.len, (unsigned long long)n->file.held_for,
+                 n->file.live != NULL ? (long long)n->file.live->version : -1);
+    assert_int_equal(buf_add(text, line, strlen(line)), 0);
+}
+
+static char *describe_tree(struct tree *tree)
+{
+    struct node_table *t = tree_nodes(tree);
+    struct buf text = BUF_INIT(65536);
+    char line[128];
+
+    for (uint64_t id = 1; id < t->next_id; id++) {
+        const struct node *n = node_by_id(t, id);
+
+        if (n != NULL)
+            describe(&text, n);
+    }
+    snprintf(line, sizeof(line), "nodes %zu content %zu held %zu\n", t->n_nodes, t->content_bytes,
+             t->held_bytes);
+    assert_int_equal(buf_add(&text, line, strlen(line)), 0);
+    return text.data;
+}
+
+/* What the next process would make of the state. */
+static struct tree *read_tree(const struct fixture *f)
+{
+    _cleanup_(freep) uint8_t *copy = malloc(SIZE);
+    struct tree *tree = NULL;
+    struct state state;
+    struct error e = ERROR_INIT;
+
+    memcpy(copy, f->memory, SIZE);
+    assert_int_equal(tree_new(&(struct tree_options){.root_mode = 0700}, &tree), 0);
+    assert_int_equal(state_open(&state, copy, SIZE, &e), 0);
+    if (tree_state_read(&state, tree_nodes(tree), &e) < 0)
+        fail_msg("%s", e.text);
+    return tree;
+}
+
+static void check(struct fixture *f)
+{
+    struct tree *read = read_tree(f);
+    char *expected = describe_tree(f->tree), *found = describe_tree(read);
+
+    assert_string_equal(found, expected);
+    free(expected);
+    free(found);
+    tree_free(read);
+}
+
+/* ---- changes, each of which is checked */
+
+static uint64_t make_generation(struct fixture *f, const char *name, const char *files)
+{
+    struct payload *payload = payload_make(files);
+    struct stat stat;
+
+    assert_int_equal(tree_stage(f->tree, name, payload, false), 0);
+    assert_int_equal(tree_mkdir(f->tree, TREE_ROOT_ID, name, 0700, &stat), 0);
+    assert_int_equal(tree_stage(f->tree, name, NULL, false), 0);
+    payload_unref(payload);
+    check(f);
+    return stat.st_ino;
+}
+
+static void make_link(struct fixture *f, uint64_t parent, const char *name, const char *target)
+{
+    struct stat stat;
+
+    assert_int_equal(tree_symlink(f->tree, parent, name, target, &stat), 0);
+    check(f);
+    tree_forget(f->tree, stat.st_ino, 1);
+    check(f);
+}
+
+static void publish(struct fixture *f, const char *generation, const char *files)
+{
+    uint64_t id = make_generation(f, generation, files);
+
+    assert_int_equal(tree_chmod(f->tree, id, 0755), 0);
+    assert_int_equal(tree_chown(f->tree, id, 4, 5), 0);
+    check(f);
+    make_link(f, TREE_ROOT_ID, "..data_tmp", generation);
+    assert_int_equal(tree_rename(f->tree, TREE_ROOT_ID, "..data_tmp", TREE_ROOT_ID, "..data"), 0);
+    check(f);
+}
+
+static uint64_t look_up(struct fixture *f, uint64_t parent, const char *name)
+{
+    struct stat stat;
+
+    assert_int_equal(tree_lookup(f->tree, parent, name, &stat), 0);
+    return stat.st_ino;
+}
+
+static bool contains(const struct fixture *f, const char *text)
+{
+    return memmem(f->memory, SIZE, text, strlen(text)) != NULL;
+}
+
+static void test_updates(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t first, file;
+
+    check(f);
+    publish(f, "..1", "a=dummy-1 d/e/b=dummy-2");
+    make_link(f, TREE_ROOT_ID, "a", "..data/a");
+    make_link(f, TREE_ROOT_ID, "d", "..data/d");
+    first = look_up(f, TREE_ROOT_ID, "..1");
+    file = look_up(f, first, "a");
+    publish(f, "..2", "a=dummy-3 d/e/b=dummy-2");
+    make_link(f, first, "..replaced", ".");
+    assert_int_equal(tree_unlink(f->tree, first, "..replaced"), 0);
+    assert_int_equal(tree_unlink(f->tree, first, "a"), 0);
+    check(f); /* the reader of the file holds it */
+    assert_true(contains(f, "dummy-1"));
+    tree_forget(f->tree, file, 1);
+    check(f);
+    assert_false(contains(f, "dummy-1")); /* overwritten at once */
+    assert_true(contains(f, "dummy-3"));
+}
+
+static void test_what_the_kernel_holds_of_an_unlinked_directory(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t top = make_generation(f, "..1", "a=dummy-1 d/e/b=dummy-2");
+    uint64_t d = look_up(f, top, "d"), e = look_up(f, d, "e"), b = look_up(f, e, "b");
+
+    tree_forget(f->tree, e, 1);
+    tree_forget(f->tree, d, 1);
+    tree_detach(f->tree, top);
+    check(f);
+    tree_forget(f->tree, top, 1);
+    check(f);
+    tree_forget(f->tree, b, 1);
+    check(f);
+    assert_false(contains(f, "dummy-1") || contains(f, "dummy-2"));
+}
+
+static void test_live_files(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t top = make_generation(f, "..1", "a=dummy-1 b=dummy-2");
+    uint64_t a = look_up(f, top, "a"), b = look_up(f, top, "b");
+    struct payload *payload = payload_make("a=dummy-3");
+
+    assert_int_equal(live_file_make(f->tree, a), 0);
+    check(f);
+    {
+        const struct file_content content = {.object = payload->files[0].object,
+                                             .bytes = payload->files[0].bytes,
+                                             .len = payload->files[0].len};
+        struct node_table *t = tree_nodes(f->tree);
+
+        NODE_TABLE_GUARD(t);
+        node_set_content(t, node_by_id(t, a), &content);
+        node_by_id(t, a)->file.live->version++;
+    }
+    check(f);
+    assert_false(contains(f, "dummy-1"));
+    assert_int_equal(tree_exchange(f->tree, top, "a", top, "b"), 0);
+    check(f);
+    tree_forget(f->tree, b, 1);
+    payload_unref(payload);
+}
+
+static void test_next_state(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t *before = f->memory;
+    struct state *old = NULL, next, *previous = &f->state;
+    uint64_t first;
+
+    publish(f, "..1", "a=dummy-1");
+    first = look_up(f, TREE_ROOT_ID, "..1");
+    look_up(f, first, "a");
+    publish(f, "..2", "a=dummy-2");
+    assert_int_equal(tree_unlink(f->tree, first, "a"), 0);
+    f->memory = calloc(1, SIZE);
+    state_create(&next, f->memory, SIZE, 2, "1.2.3");
+    assert_int_equal(tree_recorder_switch(&f->recorder, &next, add_fact, f, &old), 0);
+    assert_ptr_equal(old, previous);
+    check(f);
+    assert_true(contains(f, "fact") && contains(f, "dummy-1"));
+    assert_true(state_used_bytes(&next) < tree_recorder_bytes_needed(&f->recorder) + 1024);
+    publish(f, "..3", "a=dummy-4 b=dummy-5");
+    tree_recorder_add_facts(&f->recorder, add_fact, f);
+    assert_int_equal(f->n_facts, 3);
+    check(f);
+    free(before);
+    tree_recorder_deinit(&f->recorder); /* before its state is out of scope */
+}
+
+static void test_full_state(void **state)
+{
+    struct fixture *f = *state;
+    struct state *old = NULL, next, opened;
+    struct error e = ERROR_INIT;
+    uint8_t *small = calloc(1, STATE_SIZE_MIN);
+    _cleanup_(freep) char *files = malloc(STATE_SIZE_MIN);
+    struct payload *payload;
+    struct stat stat;
+
+    snprintf(files, STATE_SIZE_MIN, "a=%0*d", (int)STATE_SIZE_MIN - 100, 7);
+    state_create(&next, small, STATE_SIZE_MIN, 2, "1.2.3");
+    assert_int_equal(tree_recorder_switch(&f->recorder, &next, add_fact, f, &old), 0);
+    assert_true(tree_recorder_is_complete(&f->recorder));
+    payload = payload_make(files);
+    assert_int_equal(tree_stage(f->tree, "..1", payload, false), 0);
+    assert_int_equal(tree_mkdir(f->tree, TREE_ROOT_ID, "..1", 0700, &stat), 0);
+    assert_int_equal(tree_stage(f->tree, "..1", NULL, false), 0);
+    payload_unref(payload);
+    assert_int_equal(f->n_low, 1);
+    assert_false(tree_recorder_is_complete(&f->recorder));
+    assert_int_equal(state_open(&opened, small, STATE_SIZE_MIN, &e), STATE_DISCARDED);
+    /* the tree is served all the same, and the next state has all of it */
+    state_create(&f->state, memset(f->memory, 0, SIZE), SIZE, 3, "1.2.3");
+    assert_int_equal(tree_recorder_switch(&f->recorder, &f->state, add_fact, f, &old), 0);
+    assert_null(old);
+    check(f);
+    free(small);
+}
+
+static void test_adopted_nodes_are_held(void **state)
+{
+    struct fixture *f = *state;
+    struct file_content content;
+    struct tree *read;
+    struct stat stat;
+    uint64_t top = make_generation(f, "..1", "a=dummy-1"), a = look_up(f, top, "a");
+
+    read = read_tree(f);
+    assert_int_equal(tree_unlink(read, top, "a"), 0);
+    tree_forget(read, a, 1);
+    assert_int_equal(tree_read(read, a, &content), 0);
+    assert_memory_equal(content.bytes, "dummy-1", content.len);
+    object_unref(content.object);
+    assert_int_equal(tree_symlink(read, TREE_ROOT_ID, "new", "x", &stat), 0);
+    assert_true(stat.st_ino > a); /* no id is used twice */
+    tree_free(read);
+}
+
+static int read_changed(const struct fixture *f, uint64_t bit, struct error *e)
+{
+    static _Alignas(64) uint8_t copy[SIZE];
+    struct tree *tree = NULL;
+    struct state state;
+    int r;
+
+    memcpy(copy, f->memory, SIZE);
+    copy[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    assert_int_equal(tree_new(&options, &tree), 0);
+    r = state_open(&state, copy, SIZE, e);
+    if (r == 0)
+        r = tree_state_read(&state, tree_nodes(tree), e);
+    tree_free(tree);
+    return r;
+}
+
+/* Contents have checksums of their own. */
+static void test_damaged_content_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    const uint8_t *at;
+    struct error e = ERROR_INIT;
+
+    publish(f, "..1", "a=dummy-1");
+    at = memmem(f->memory, SIZE, "dummy-1", 7);
+    assert_non_null(at);
+    for (uint64_t bit = 0; bit < 7 * 8; bit++)
+        assert_int_equal(read_changed(f, (uint64_t)(at - f->memory) * 8 + bit, &e), -EBADMSG);
+    assert_non_null(strstr(e.text, "the stored state is contradictory: node "));
+    assert_non_null(strstr(e.text, "has damaged content"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_updates, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_the_kernel_holds_of_an_unlinked_directory, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_live_files, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_next_state, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_full_state, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_adopted_nodes_are_held, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_damaged_content_is_refused, setup, teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

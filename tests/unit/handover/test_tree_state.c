@@ -154,7 +154,7 @@ static uint64_t make_generation(struct fixture *f, const char *name, const char 
     struct stat stat;
 
     assert_int_equal(tree_stage(f->tree, name, payload, false), 0);
-    assert_int_equal(tree_mkdir(f->tree, TREE_ROOT_ID, name, 0700, &stat), 0);
+    assert_int_equal(tree_mkdir(f->tree, gettid(), TREE_ROOT_ID, name, 0700, &stat), 0);
     assert_int_equal(tree_stage(f->tree, name, NULL, false), 0);
     payload_unref(payload);
     check(f);
@@ -306,7 +306,7 @@ static void test_full_state(void **state)
     assert_true(tree_recorder_is_complete(&f->recorder));
     payload = payload_make(files);
     assert_int_equal(tree_stage(f->tree, "..1", payload, false), 0);
-    assert_int_equal(tree_mkdir(f->tree, TREE_ROOT_ID, "..1", 0700, &stat), 0);
+    assert_int_equal(tree_mkdir(f->tree, gettid(), TREE_ROOT_ID, "..1", 0700, &stat), 0);
     assert_int_equal(tree_stage(f->tree, "..1", NULL, false), 0);
     payload_unref(payload);
     assert_int_equal(f->n_low, 1);

@@ -1,6 +1,6 @@
 """A process that lists a directory into memory which does not become available.
 
-The kernel holds the directory's lock meanwhile: whoever changes the directory waits, in a state that no signal ends.
+The kernel holds the directory's lock meanwhile: each process that changes the directory waits, in a state that no signal ends.
 """
 
 from __future__ import annotations

@@ -25,6 +25,8 @@ static const struct {
     [OBJECT_SECRET] = {"Secret", "secrets", "secret"},
     [OBJECT_CONFIGMAP] = {"ConfigMap", "configmaps", "configmap"},
     [OBJECT_DOWNWARD_API] = {"DownwardAPI", "downwardapi", "downwardapi"},
+    [OBJECT_SERVICE_ACCOUNT_TOKEN] = {"ServiceAccountToken", "serviceaccounttoken",
+                                      "serviceaccounttoken"},
 };
 
 struct counted {

@@ -13,7 +13,8 @@
 enum object_kind {
     OBJECT_SECRET,
     OBJECT_CONFIGMAP,
-    OBJECT_DOWNWARD_API, /* fields of a pod; volume/pod_fields.h */
+    OBJECT_DOWNWARD_API,          /* fields of a pod; volume/pod_fields.h */
+    OBJECT_SERVICE_ACCOUNT_TOKEN, /* fetcher/api/token_request.h */
 };
 
 /* Whether the API server has objects of the kind; others are made of a pod. */

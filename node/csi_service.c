@@ -225,7 +225,9 @@ static int create_volume(struct csi_service *csi, const struct csi_publish *requ
                                           .pod_uid = request->pod_uid,
                                           .pod_decides_fs = true,
                                           .spec = spec_consumed};
-    const struct volume_pod pod = {.name = request->pod_name, .uid = request->pod_uid};
+    const struct volume_pod pod = {.name = request->pod_name,
+                                   .uid = request->pod_uid,
+                                   .service_account = request->service_account};
     int r = 0;
 
     if (node_volumes_find(csi->context.volumes, request->volume_id) != NULL)

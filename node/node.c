@@ -259,10 +259,12 @@ static int start_pod_source(struct node *node)
                                                 .api_userdata = node,
                                                 .changed = on_allocatable_changed,
                                                 .userdata = node};
+    struct pod_source_options source = {.pods = node->pods, .api = &pods_api, .api_userdata = node};
     int r = allocatable_new(node->daemon.event, &options, &node->allocatable);
 
+    source.allocatable = node->allocatable;
     if (r == 0)
-        r = pod_source_new(node->daemon.event, node->pods, node->allocatable, &node->pod_source);
+        r = pod_source_new(node->daemon.event, &source, &node->pod_source);
     if (r == 0)
         node->volume_context.pods = pod_source_store(node->pod_source);
     return r;

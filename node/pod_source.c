@@ -21,6 +21,7 @@
 #include "node/pod_source.h"
 
 #include "encoding/json.h"
+#include "node/pod_tokens.h"
 #include "volume/pod_fields.h"
 
 #define RETRY       SPAN_SEC(5)
@@ -31,10 +32,11 @@ struct pod_source {
     struct store *store;
     struct node_pods *pods;
     struct allocatable *allocatable;
+    struct pod_tokens *tokens;
     struct list followed;
 };
 
-/* A key that has subscribers. */
+/* A key of fields that has subscribers. */
 struct followed {
     struct list link;
     struct pod_source *source;
@@ -222,12 +224,10 @@ static struct followed *followed_free(struct followed *f)
     return NULL;
 }
 
-static int source_watch(void *userdata, const struct object_key *key, struct error *e)
+static int watch_fields(struct pod_source *source, const struct object_key *key, struct error *e)
 {
-    struct pod_source *source = userdata;
     struct followed *f = calloc(1, sizeof(*f));
 
-    assert(key->kind == OBJECT_DOWNWARD_API);
     if (f == NULL)
         return error_set_errno(e, -ENOMEM, "cannot follow the pod %s", key->name);
     list_init(&f->link);
@@ -243,36 +243,49 @@ static int source_watch(void *userdata, const struct object_key *key, struct err
     return 0;
 }
 
+static int source_watch(void *userdata, const struct object_key *key, struct error *e)
+{
+    struct pod_source *source = userdata;
+
+    assert(!object_kind_is_stored(key->kind));
+    if (key->kind == OBJECT_SERVICE_ACCOUNT_TOKEN)
+        return pod_tokens_watch(source->tokens, key, e);
+    return watch_fields(source, key, e);
+}
+
 static void source_unwatch(void *userdata, const struct object_key *key)
 {
     const struct pod_source *source = userdata;
     struct followed *f, *next;
 
+    if (key->kind == OBJECT_SERVICE_ACCOUNT_TOKEN)
+        pod_tokens_unwatch(source->tokens, key);
     list_for_each_safe (f, next, &source->followed, link)
         if (f->key == key)
             followed_free(f);
 }
 
-int pod_source_new(sd_event *event, struct node_pods *pods, struct allocatable *allocatable,
+int pod_source_new(sd_event *event, const struct pod_source_options *options,
                    struct pod_source **ret_source)
 {
     static const struct store_source ops = {.watch = source_watch, .unwatch = source_unwatch};
-    struct pod_source *source = calloc(1, sizeof(*source));
+    _cleanup_(pod_source_freep) struct pod_source *source = calloc(1, sizeof(*source));
     int r;
 
     if (source == NULL)
         return -ENOMEM;
     list_init(&source->followed);
-    r = store_new(&source->store);
-    if (r < 0) {
-        free(source);
-        return r;
-    }
     source->event = sd_event_ref(event);
-    source->pods = pods;
-    source->allocatable = allocatable;
+    source->pods = options->pods;
+    source->allocatable = options->allocatable;
+    r = store_new(&source->store);
+    if (r == 0)
+        r = pod_tokens_new(event, source->store, options->api, options->api_userdata,
+                           &source->tokens);
+    if (r < 0)
+        return r;
     store_set_source(source->store, &ops, source);
-    *ret_source = source;
+    *ret_source = TAKE(source);
     return 0;
 }
 
@@ -281,6 +294,7 @@ struct pod_source *pod_source_free(struct pod_source *source)
     if (source == NULL)
         return NULL;
     assert(list_is_empty(&source->followed));
+    pod_tokens_free(source->tokens);
     store_free(source->store);
     sd_event_unref(source->event);
     free(source);

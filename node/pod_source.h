@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * The source of objects that are made of pods, with its store: fields of the pod (downwardAPI). See
- * pod_source.c.
+ * The source of objects that are made of pods, with its store: fields of the pod (downwardAPI)
+ * and tokens (serviceAccountToken). See pod_source.c.
  *
  * Thread: the event loop's.
  */
@@ -10,8 +10,15 @@
 
 struct pod_source;
 
-/* Return: 0, *ret_source is the caller's; -ENOMEM. @pods, @allocatable: outlive the source */
-int pod_source_new(sd_event *event, struct node_pods *pods, struct allocatable *allocatable,
+struct pod_source_options {
+    struct node_pods *pods;          /* outlives the source */
+    struct allocatable *allocatable; /* the same */
+    const struct node_pods_api *api; /* for tokens */
+    void *api_userdata;
+};
+
+/* Return: 0, *ret_source is the caller's; -ENOMEM. */
+int pod_source_new(sd_event *event, const struct pod_source_options *options,
                    struct pod_source **ret_source);
 /* All subscriptions must be gone. NULL is fine. Return: NULL. */
 struct pod_source *pod_source_free(struct pod_source *source);

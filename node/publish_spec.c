@@ -8,6 +8,9 @@
  * The pod is identified by the uid that the kubelet sends, so a volume never gets the entry of
  * another pod of the same name, nor of another namespace.
  *
+ * A serviceAccountToken source needs the pod as well: modes and owners depend on the user of its
+ * containers (Y13).
+ *
  * | the pod                                     | the answer                                    |
  * |---------------------------------------------|-----------------------------------------------|
  * | has the volume                              | the spec of its entry                         |
@@ -55,23 +58,37 @@ static int parse(const struct csi_publish *request, const cJSON *entry,
     return r;
 }
 
+/* @ret_entry: what podVolume names, borrowed; NULL without podVolume */
+static int find_entry(const struct csi_publish *request, const cJSON *details,
+                      const cJSON **ret_entry, struct error *e)
+{
+    const char *name = volume_attributes_pod_volume(request->attributes, request->n_attributes);
+
+    *ret_entry = name != NULL ? pod_volume_entry(details, name) : NULL;
+    if (name == NULL || *ret_entry != NULL)
+        return 0;
+    return error_set(
+        e, -EINVAL,
+        "volumeAttributes.podVolume: the pod has no volume \"%.64s\"; it has to be the "
+        "name of an entry in spec.volumes of the same pod",
+        name);
+}
+
 static int parse_with_pod(const struct csi_publish *request, const struct pod *pod,
                           struct volume_spec **ret_spec, struct error *e)
 {
-    const char *name = volume_attributes_pod_volume(request->attributes, request->n_attributes);
     _cleanup_(cJSON_Deletep) cJSON *details = NULL;
-    const cJSON *entry;
+    const cJSON *entry = NULL;
     int r = pod_details(pod, &details);
 
     if (r < 0)
         return error_set_errno(e, r, "cannot read the pod");
-    entry = pod_volume_entry(details, name);
-    if (entry == NULL)
-        return error_set(e, -EINVAL,
-                         "volumeAttributes.podVolume: the pod has no volume \"%.64s\"; it has to "
-                         "be the name of an entry in spec.volumes of the same pod",
-                         name);
-    return parse(request, entry, ret_spec, e);
+    r = find_entry(request, details, &entry, e);
+    if (r == 0)
+        r = parse(request, entry, ret_spec, e);
+    if (r == 0 && volume_spec_needs_pod_user(*ret_spec))
+        pod_shared_user(details, &(*ret_spec)->pod_user);
+    return r;
 }
 
 /* ---- the pod */
@@ -83,10 +100,11 @@ static int set_unreadable(const struct node_pods *pods, const struct csi_publish
 
     if (!node_pods_are_readable(pods))
         return error_set(e, -EINVAL,
-                         "volumeAttributes.podVolume: the pod cannot be read: %s; name the object "
-                         "with secretName or configMap instead",
+                         "the volume's attributes need the pod, which cannot be read: %s; name a "
+                         "secret or configMap instead",
                          problem);
-    return error_set(e, -EAGAIN, "volumeAttributes.podVolume: cannot read the pod %s/%s: %s",
+    return error_set(e, -EAGAIN,
+                     "cannot read the pod %s/%s, which the volume's attributes need: %s",
                      request->pod_namespace, request->pod_name,
                      problem[0] != '\0' ? problem
                                         : "the API server did not send it, or it is larger than "
@@ -150,8 +168,12 @@ int publish_spec_get(sd_event *event, struct node_pods *pods, const struct csi_p
     _cleanup_(publish_spec_freep) struct publish_spec *q = NULL;
     int r;
 
-    if (volume_attributes_pod_volume(request->attributes, request->n_attributes) == NULL)
-        return parse(request, NULL, ret_spec, e);
+    if (volume_attributes_pod_volume(request->attributes, request->n_attributes) == NULL) {
+        r = parse(request, NULL, ret_spec, e);
+        if (r < 0 || !volume_spec_needs_pod_user(*ret_spec))
+            return r;
+        *ret_spec = volume_spec_free(*ret_spec);
+    }
     q = calloc(1, sizeof(*q));
     if (q == NULL)
         return error_set_errno(e, -ENOMEM, "cannot read the request");

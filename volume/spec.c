@@ -56,7 +56,7 @@ int volume_spec_new(enum volume_kind kind, struct volume_spec **ret_spec)
         return -ENOMEM;
     spec->kind = kind;
     spec->default_mode = VOLUME_DEFAULT_MODE;
-    spec->default_user = spec->uid = spec->gid = spec->fs_group = VOLUME_ID_UNSET;
+    spec->pod_user = spec->default_user = spec->uid = spec->gid = spec->fs_group = VOLUME_ID_UNSET;
     *ret_spec = spec;
     return 0;
 }
@@ -70,6 +70,7 @@ static void source_deinit(struct volume_source *source)
     free(source->items);
     text_free(&source->name);
     text_free(&source->detail);
+    text_free(&source->audience);
 }
 
 struct volume_spec *volume_spec_free(struct volume_spec *spec)
@@ -142,8 +143,21 @@ int volume_source_add_item(struct volume_source *source, const struct volume_ite
 
 /* ---- the pod */
 
+/* What a token is requested with, see fetcher/api/token_request.h. Source: Y8, Y10. */
+static int bind_token(struct volume_source *source, const struct volume_pod *pod)
+{
+    char *detail;
+
+    if (asprintf(&detail, "%s\n%s\n%u\n%s", pod->uid, pod->name, source->expiration_s,
+                 source->audience) < 0)
+        return -ENOMEM;
+    text_free(&source->detail);
+    source->detail = detail;
+    return volume_text_set(&source->name, pod->service_account);
+}
+
 /* The pod's uid and the keys of all items. Return: 0 or -ENOMEM. */
-static int bind_source(struct volume_source *source, const struct volume_pod *pod)
+static int bind_fields(struct volume_source *source, const struct volume_pod *pod)
 {
     size_t len = strlen(pod->uid) + 1;
     _cleanup_(freep) char *detail = NULL;
@@ -168,10 +182,23 @@ int volume_spec_bind_pod(struct volume_spec *spec, const struct volume_pod *pod)
 {
     int r = 0;
 
-    for (size_t i = 0; i < spec->n_sources && r == 0; i++)
-        if (!object_kind_is_stored(spec->sources[i].kind))
-            r = bind_source(&spec->sources[i], pod);
+    for (size_t i = 0; i < spec->n_sources && r == 0; i++) {
+        struct volume_source *source = &spec->sources[i];
+
+        if (source->kind == OBJECT_DOWNWARD_API)
+            r = bind_fields(source, pod);
+        else if (source->kind == OBJECT_SERVICE_ACCOUNT_TOKEN)
+            r = bind_token(source, pod);
+    }
     return r;
+}
+
+bool volume_spec_needs_pod_user(const struct volume_spec *spec)
+{
+    for (size_t i = 0; i < spec->n_sources; i++)
+        if (spec->sources[i].kind == OBJECT_SERVICE_ACCOUNT_TOKEN)
+            return true;
+    return false;
 }
 
 /* ---- size */
@@ -313,7 +340,22 @@ static int add_fault(struct projection *p, int r, const struct error *fault)
     return 0;
 }
 
+/* Y13: only the owner may read a token, if there is one, or the fsGroup. */
+static void restrict_to_owner(const struct volume_spec *spec, const struct volume_item *item,
+                              struct payload_attributes *a)
+{
+    bool has_owner = spec->pod_user != VOLUME_ID_UNSET || spec->default_user != VOLUME_ID_UNSET ||
+                     item->uid != VOLUME_ID_UNSET;
+
+    if (spec->default_user == VOLUME_ID_UNSET && item->uid == VOLUME_ID_UNSET &&
+        spec->pod_user != VOLUME_ID_UNSET)
+        a->uid = spec->pod_user;
+    if (has_owner || spec->fs_group != VOLUME_ID_UNSET)
+        a->mode = 0600;
+}
+
 static struct payload_attributes attributes_of(const struct volume_spec *spec,
+                                               enum object_kind kind,
                                                const struct volume_item *item)
 {
     /* ids that are unset here, too, are the directory's */
@@ -331,6 +373,8 @@ static struct payload_attributes attributes_of(const struct volume_spec *spec,
         a.uid = item->uid;
     if (item != NULL && item->gid != VOLUME_ID_UNSET)
         a.gid = item->gid;
+    if (kind == OBJECT_SERVICE_ACCOUNT_TOKEN && item != NULL)
+        restrict_to_owner(spec, item, &a);
     if (spec->fs_group != VOLUME_ID_UNSET)
         a.mode |= 0440; /* F10 */
     return a;
@@ -339,7 +383,7 @@ static struct payload_attributes attributes_of(const struct volume_spec *spec,
 static int add_file(struct projection *p, const struct store_view *view, const char *path,
                     const struct object_entry *entry, const struct volume_item *item)
 {
-    const struct payload_attributes attributes = attributes_of(p->spec, item);
+    const struct payload_attributes attributes = attributes_of(p->spec, view->key->kind, item);
     struct error fault = ERROR_INIT;
     int r = payload_builder_add(p->builder, path, view->object, entry, &attributes, &fault);
 

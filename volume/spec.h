@@ -47,8 +47,10 @@ struct volume_item {
 struct volume_source {
     enum object_kind kind;
     const char *name;
-    const char *detail; /* for a kind that is made of the pod; set by volume_spec_bind_pod() */
-    bool is_optional;   /* the object and all of its keys (G5) */
+    const char *detail;    /* for a kind that is made of the pod; set by volume_spec_bind_pod() */
+    bool is_optional;      /* the object and all of its keys (G5) */
+    const char *audience;  /* of a token; "": the API server's own */
+    unsigned expiration_s; /* the same */
     struct volume_item *items;
     size_t n_items; /* 0: every key, named after itself (B1) */
 };
@@ -60,6 +62,7 @@ struct volume_spec {
     size_t n_sources;
     mode_t default_mode;
     /* secretfs' own options */
+    uid_t pod_user;     /* the user of all containers of the pod (Y13); or VOLUME_ID_UNSET */
     uid_t default_user; /* owner of files that have no own one (Y23); or VOLUME_ID_UNSET */
     bool is_of_pod;     /* it may have sources that are made of its pod */
     uid_t uid;          /* owner of the files; VOLUME_ID_UNSET: the program's */
@@ -87,7 +90,14 @@ int volume_source_add_item(struct volume_source *source, const struct volume_ite
 struct volume_pod {
     const char *name;
     const char *uid;
+    const char *service_account;
 };
+
+/* The key of a token's one item. */
+#define VOLUME_TOKEN_KEY "token"
+
+/* Whether modes and owners of files depend on the user of the pod's containers: pod_user. */
+bool volume_spec_needs_pod_user(const struct volume_spec *spec);
 
 /*
  * Complete the sources that are made of the volume's pod. Precedes volume_new() and

@@ -422,11 +422,85 @@ static int parse_downward(const cJSON *json, const struct field *field, struct v
     return r < 0 ? r : parse_downward_items(json, field, spec, e);
 }
 
+/* ---- tokens */
+
+/* Source: Y8. */
+#define TOKEN_DEFAULT_S 3600u
+#define TOKEN_LEAST_S   600u
+
+static int read_expiration(const cJSON *json, const struct field *field, unsigned *ret_seconds,
+                           struct error *e)
+{
+    unsigned seconds = TOKEN_DEFAULT_S;
+    int r = field_read_number(json, field, "expirationSeconds", UINT_MAX, &seconds, e);
+
+    if (r == 0 && seconds < TOKEN_LEAST_S)
+        r = field_error(&FIELD(field, "expirationSeconds"), e,
+                        error_set(e, -EINVAL, "expected at least %u seconds", TOKEN_LEAST_S));
+    *ret_seconds = seconds;
+    return r;
+}
+
+static int read_audience(const cJSON *json, const struct field *field, const char **ret_audience,
+                         struct error *e)
+{
+    int r = field_read_text(json, field, "audience", ret_audience, e);
+
+    if (r == 0 && *ret_audience == NULL)
+        *ret_audience = "";
+    return r;
+}
+
+static int add_token_source(struct volume_spec *spec, const struct field *field,
+                            const char *audience, unsigned seconds, const struct volume_item *item,
+                            struct error *e)
+{
+    struct volume_source *source = NULL;
+    int r = volume_spec_add_source(spec, OBJECT_SERVICE_ACCOUNT_TOKEN, "", &source);
+
+    if (r == -E2BIG)
+        return field_error(field, e, error_set(e, r, "more than %u sources", VOLUME_SOURCES_MAX));
+    if (r < 0)
+        return no_memory(e);
+    source->expiration_s = seconds;
+    if (volume_text_set(&source->audience, audience) < 0)
+        return no_memory(e);
+    return add_item(source, item, e);
+}
+
+static int parse_token_source(const cJSON *json, const struct field *field,
+                              struct volume_spec *spec, struct error *e)
+{
+    struct volume_item item = {.key = VOLUME_TOKEN_KEY,
+                               .mode = VOLUME_MODE_UNSET,
+                               .uid = VOLUME_ID_UNSET,
+                               .gid = VOLUME_ID_UNSET};
+    const char *audience = NULL;
+    unsigned seconds = 0;
+    int r = field_check_members(json, field, "audience, expirationSeconds, path, user", e);
+
+    if (r == 0)
+        r = read_audience(json, field, &audience, e);
+    if (r == 0)
+        r = read_expiration(json, field, &seconds, e);
+    if (r == 0)
+        r = field_read_required_text(json, field, "path", &item.path, e);
+    if (r == 0)
+        r = field_read_number(json, field, "user", UINT_MAX - 1, &item.uid, e);
+    if (r < 0)
+        return r;
+    r = check_path(item.path, e);
+    if (r < 0)
+        return field_error(&FIELD(field, "path"), e, r);
+    return add_token_source(spec, field, audience, seconds, &item, e);
+}
+
 /* ---- projected volumes */
 
 static const char *source_kinds(const struct volume_spec *spec)
 {
-    return spec->is_of_pod ? "secret, configMap, downwardAPI" : "secret, configMap";
+    return spec->is_of_pod ? "secret, configMap, downwardAPI, serviceAccountToken"
+                           : "secret, configMap";
 }
 
 static int parse_projected_source(const cJSON *json, const struct field *field,
@@ -446,6 +520,8 @@ static int parse_projected_source(const cJSON *json, const struct field *field,
         return parse_source(found, &FIELD(field, "secret"), spec, &secret, e);
     if (streq(found->string, "configMap"))
         return parse_source(found, &FIELD(field, "configMap"), spec, &configmap, e);
+    if (streq(found->string, "serviceAccountToken") && spec->is_of_pod)
+        return parse_token_source(found, &FIELD(field, "serviceAccountToken"), spec, e);
     if (streq(found->string, "downwardAPI") && spec->is_of_pod)
         return parse_downward_source(found, &FIELD(field, "downwardAPI"), spec, e);
     return field_error(
@@ -473,7 +549,8 @@ static int check_conflicts(const struct volume_spec *spec, struct error *e)
         return no_memory(e);
     for (size_t i = 0; i < spec->n_sources; i++)
         for (size_t k = 0; k < spec->sources[i].n_items; k++)
-            paths[n++] = spec->sources[i].items[k].path;
+            if (spec->sources[i].kind != OBJECT_SERVICE_ACCOUNT_TOKEN)
+                paths[n++] = spec->sources[i].items[k].path;
     qsort(paths, n, sizeof(*paths), compare_paths);
     for (size_t i = 1; i < n; i++)
         if (streq(paths[i - 1], paths[i]))

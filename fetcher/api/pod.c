@@ -9,11 +9,14 @@ struct volumes {
     struct {
         const char *name;
         const char *pod_volume; /* the volume of the pod that it stands for; NULL: none */
-        bool mentions_fields;   /* its attributes may have a downwardAPI source */
+        bool mentions_pod;      /* its attributes may have a source that is made of the pod */
         bool has_sub_path;
     } list[POD_VOLUMES_MAX];
     size_t n;
 };
+
+static const char *const container_kinds[] = {"containers", "initContainers",
+                                              "ephemeralContainers"};
 
 /* ---- reading */
 
@@ -46,13 +49,25 @@ static const char *pod_volume_of(const cJSON *volume)
     return is_given(name) ? name : NULL;
 }
 
+/* Sources that are made of the pod: members of a projected source, the first one of a volume, too.
+ */
+static const char *const pod_sources[] = {"downwardAPI", "serviceAccountToken"};
+
+static bool text_mentions_pod(const char *text)
+{
+    for (size_t i = 0; i < ELEMENTS_OF(pod_sources); i++)
+        if (strstr(text, pod_sources[i]) != NULL)
+            return true;
+    return false;
+}
+
 /* The attributes are YAML, which is parsed when the volume is published. */
-static bool mentions_fields(const cJSON *volume)
+static bool mentions_pod(const cJSON *volume)
 {
     const cJSON *attribute;
 
     cJSON_ArrayForEach (attribute, json_path(volume, "csi", "volumeAttributes", NULL)) {
-        if (cJSON_IsString(attribute) && strstr(attribute->valuestring, "downwardAPI") != NULL)
+        if (cJSON_IsString(attribute) && text_mentions_pod(attribute->valuestring))
             return true;
     }
     return false;
@@ -70,7 +85,7 @@ static void find_volumes(const cJSON *spec, const char *driver, struct volumes *
             volumes->n == POD_VOLUMES_MAX)
             continue;
         volumes->list[volumes->n].pod_volume = pod_volume_of(volume);
-        volumes->list[volumes->n].mentions_fields = mentions_fields(volume);
+        volumes->list[volumes->n].mentions_pod = mentions_pod(volume);
         volumes->list[volumes->n++].name = name;
     }
 }
@@ -90,12 +105,10 @@ static void note_mount(const cJSON *mount, struct volumes *volumes)
 /* The API server refuses subPath in ephemeral containers; one that allows it is understood, too. */
 static void note_mounts(const cJSON *spec, struct volumes *volumes)
 {
-    static const char *const kinds[] = {"containers", "initContainers", "ephemeralContainers"};
-
-    for (size_t i = 0; i < ELEMENTS_OF(kinds); i++) {
+    for (size_t i = 0; i < ELEMENTS_OF(container_kinds); i++) {
         const cJSON *container, *mount;
 
-        cJSON_ArrayForEach (container, json_member(spec, kinds[i])) {
+        cJSON_ArrayForEach (container, json_member(spec, container_kinds[i])) {
             cJSON_ArrayForEach (mount, json_member(container, "volumeMounts")) {
                 note_mount(mount, volumes);
             }
@@ -152,20 +165,19 @@ static bool add_container(const cJSON *container, cJSON *kept)
         cJSON_Delete(one);
         return false;
     }
-    return add_reference(one, "name", container) && add_reference(one, "resources", container);
+    return add_reference(one, "name", container) && add_reference(one, "resources", container) &&
+           add_reference(one, "securityContext", container);
 }
 
 static bool add_containers(const cJSON *spec, cJSON *kept)
 {
-    static const char *const kinds[] = {"containers", "initContainers"};
-
-    for (size_t i = 0; i < ELEMENTS_OF(kinds); i++) {
-        cJSON *list = cJSON_AddArrayToObject(kept, kinds[i]);
+    for (size_t i = 0; i < ELEMENTS_OF(container_kinds); i++) {
+        cJSON *list = cJSON_AddArrayToObject(kept, container_kinds[i]);
         const cJSON *container;
 
         if (list == NULL)
             return false;
-        cJSON_ArrayForEach (container, json_member(spec, kinds[i])) {
+        cJSON_ArrayForEach (container, json_member(spec, container_kinds[i])) {
             if (!add_container(container, list))
                 return false;
         }
@@ -173,30 +185,35 @@ static bool add_containers(const cJSON *spec, cJSON *kept)
     return true;
 }
 
-/* The member of a projected source and of a volume. */
-#define DOWNWARD_API "downwardAPI"
+static bool has_pod_source(const cJSON *json)
+{
+    for (size_t i = 0; i < ELEMENTS_OF(pod_sources); i++)
+        if (json_member(json, pod_sources[i]) != NULL)
+            return true;
+    return false;
+}
 
-static bool has_downward_source(const cJSON *entries)
+static bool have_pod_source(const cJSON *entries)
 {
     const cJSON *entry, *source;
 
     cJSON_ArrayForEach (entry, entries) {
-        if (json_member(entry, DOWNWARD_API) != NULL)
+        if (has_pod_source(entry))
             return true;
         cJSON_ArrayForEach (source, json_path(entry, "projected", "sources", NULL)) {
-            if (json_member(source, DOWNWARD_API) != NULL)
+            if (has_pod_source(source))
                 return true;
         }
     }
     return false;
 }
 
-static bool needs_fields(const struct volumes *volumes, const cJSON *entries)
+static bool needs_pod(const struct volumes *volumes, const cJSON *entries)
 {
     for (size_t i = 0; i < volumes->n; i++)
-        if (volumes->list[i].mentions_fields)
+        if (volumes->list[i].mentions_pod)
             return true;
-    return has_downward_source(entries);
+    return have_pod_source(entries);
 }
 
 /* @ret_text: the caller's, "" if nothing has to be kept. Return: 0 or -ENOMEM. */
@@ -211,8 +228,9 @@ static int print_details(const cJSON *json, const struct volumes *volumes, char 
 
     if (entries == NULL || !add_entries(spec, volumes, entries))
         return -ENOMEM;
-    needs = needs_fields(volumes, entries);
-    if (needs && (!add_metadata(json, details) || !add_containers(spec, kept)))
+    needs = needs_pod(volumes, entries);
+    if (needs && (!add_metadata(json, details) || !add_containers(spec, kept) ||
+                  !add_reference(kept, "securityContext", spec)))
         return -ENOMEM;
     text = needs || cJSON_GetArraySize(entries) > 0 ? cJSON_PrintUnformatted(details) : strdup("");
     if (text == NULL)
@@ -327,6 +345,40 @@ const cJSON *pod_volume_entry(const cJSON *details, const char *name)
             return entry;
     }
     return NULL;
+}
+
+/* What a container, or the pod for it, sets. Return: NULL: nothing. */
+static const cJSON *run_as_user(const cJSON *spec, const cJSON *container)
+{
+    const cJSON *own = json_path(container, "securityContext", "runAsUser", NULL);
+
+    return cJSON_IsNumber(own) ? own : json_path(spec, "securityContext", "runAsUser", NULL);
+}
+
+/* Take over what a container runs as. Return: false if it is not the same as @shared's. */
+static bool share_user(const cJSON *user, double *shared)
+{
+    if (!cJSON_IsNumber(user) || (*shared >= 0 && user->valuedouble != *shared))
+        return false;
+    *shared = user->valuedouble;
+    return true;
+}
+
+bool pod_shared_user(const cJSON *details, uid_t *ret_user)
+{
+    const cJSON *spec = json_member(details, "spec"), *container;
+    double shared = -1;
+
+    for (size_t i = 0; i < ELEMENTS_OF(container_kinds); i++) {
+        cJSON_ArrayForEach (container, json_member(spec, container_kinds[i])) {
+            if (!share_user(run_as_user(spec, container), &shared))
+                return false;
+        }
+    }
+    if (!(shared >= 0 && shared < UINT32_MAX))
+        return false;
+    *ret_user = (uid_t)shared;
+    return true;
 }
 
 bool pod_has_sub_path(const struct pod *pod, const char *volume)

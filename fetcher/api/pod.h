@@ -5,6 +5,7 @@
  * volumes of our driver need: pod_details().
  */
 #include <cjson/cJSON.h>
+#include <sys/types.h>
 
 #include "base/cleanup.h"
 #include "base/error.h"
@@ -65,8 +66,9 @@ bool pod_is(const struct pod *pod, const char *namespace, const char *name, cons
  * The members of the Pod that volumes of our driver need, as the API server sent them:
  *
  *   spec.volumes             the entries that `podVolume` names
- *   metadata.labels, metadata.annotations, and of spec.containers and spec.initContainers name and
- *   resources                if a volume of ours has a downwardAPI source
+ *   metadata.labels, metadata.annotations, spec.securityContext, and of all containers name,
+ *   resources and securityContext
+ *                            if a volume of ours has a source that is made of the pod
  *
  * Return: 0, *ret_json is the caller's, an empty object if no volume needs any; -ENOMEM.
  */
@@ -77,6 +79,14 @@ int pod_details(const struct pod *pod, cJSON **ret_json);
  * Return: borrowed; NULL if the pod has no such volume, or no `podVolume` names it.
  */
 const cJSON *pod_volume_entry(const cJSON *details, const char *name);
+
+/*
+ * The user that all containers of the pod run as.
+ * @details: of pod_details()
+ * Return: whether there is one; 0 counts, and a container without any means that there is none.
+ * Source: Y13.
+ */
+bool pod_shared_user(const cJSON *details, uid_t *ret_user);
 
 /* Whether a container of the pod mounts the volume by subPath or subPathExpr. */
 bool pod_has_sub_path(const struct pod *pod, const char *volume);

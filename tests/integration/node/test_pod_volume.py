@@ -63,7 +63,7 @@ def test_configmap(daemon: Node, api: Api) -> None:
 
 def test_projected(daemon: Node, api: Api) -> None:
     """Y24, N2: a later source wins."""
-    api.put_configmap({"user": "nobody", "color": "blue"}, {}, name="look")
+    api.put_configmap({"user": "guest", "color": "blue"}, {}, name="look")
     volume = daemon.pod(attributes=NAMES)
     sources = [
         {"configMap": {"name": "look"}},
@@ -142,7 +142,7 @@ def test_pod_made_again_with_the_same_name(daemon: Node, api: Api) -> None:
     put_adopted(api, later, own(secret={"secretName": "app"}))
     answer = volume.publish(daemon.endpoint)
     assert answer.code == UNAVAILABLE
-    assert "podVolume: cannot read the pod default/web-0" in answer.text
+    assert "cannot read the pod default/web-0, which the volume's attributes need" in answer.text
 
 
 # ---- errors
@@ -192,8 +192,8 @@ def test_pods_that_may_not_be_read(start_node: NodeMaker, api: Api) -> None:
 def test_manifests_have_no_pods(node: Node, manifests: Manifests) -> None:
     answer = node.pod(attributes=NAMES).publish(node.endpoint)
     assert answer.code == INVALID_ARGUMENT
-    assert "podVolume: the pod cannot be read: objects come from manifests" in answer.text
-    assert "name the object with secretName or configMap instead" in answer.text
+    assert "need the pod, which cannot be read: objects come from manifests" in answer.text
+    assert "name a secret or configMap instead" in answer.text
 
 
 # ---- the wait for the pod

@@ -12,7 +12,7 @@ import traceback
 from contextlib import contextmanager
 from typing import Callable, Iterator
 
-from . import discovery, status
+from . import discovery, status, tokens
 from .auth import Authenticator, Authorizer, User, user_of_certificate
 from .faults import Faults
 from .http11 import BODY_MAX_BYTES, BadRequest, Connection, Disconnected, HangupMonitor, RawRequest
@@ -40,6 +40,7 @@ class Api:
         self.watches = Watches()
         self.monitor = HangupMonitor()
         self.shape = Shape()
+        self.tokens = tokens.Tokens()
         self.use_store(store)
 
     def use_store(self, store: Store) -> None:
@@ -144,6 +145,9 @@ class Exchange:
         public = request.path in discovery.PUBLIC
         if self._user is None and not public:
             raise status.unauthorized()
+        if request.resource == tokens.RESOURCE:
+            self._authorize()
+            return self._api.tokens.issue(request)
         kind = KINDS.get(request.resource)
         if kind is None:
             return discovery.reply(request.path, accept) or text_reply("404 page not found\n", 404)
@@ -200,6 +204,9 @@ def _describe_resource(request: Request) -> None:
     parts = parts[2:]
     if len(parts) >= 3 and parts[0] == "namespaces":
         request.namespace, parts = parts[1], parts[2:]
+    if tokens.is_request(request.method, parts):
+        request.resource, request.name, request.verb = tokens.RESOURCE, parts[1], "create"
+        return
     kind = KINDS.get(parts[0]) if parts else None
     if kind is None or len(parts) > 2 or not _place_fits(kind, request.namespace, parts):
         request.namespace = ""

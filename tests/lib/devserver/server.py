@@ -40,6 +40,7 @@ from .requestlog import Predicate, Request, RequestLog, match
 from .resources import Settings
 from .status import ApiError
 from .store import Store
+from .tokens import Tokens
 from .watch import End, Shape, Watch
 
 ADMIN = "admin"
@@ -275,6 +276,11 @@ class DevServer:
         metadata = {"name": name, "uid": f"uid-{name}"}
         content = {"metadata": metadata, "status": {"allocatable": allocatable}}
         return self.put_unchecked("nodes", "", name, content)
+
+    @property
+    def tokens(self) -> Tokens:
+        """What TokenRequests were answered with, and how long these tokens live."""
+        return self._api.tokens
 
     def delete_pod(self, namespace: str, name: str) -> Object:
         return self._delete(PODS, namespace, name)

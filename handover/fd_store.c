@@ -227,7 +227,8 @@ static int connect_and_greet(const char *path, span_us timeout, int *ret_fd,
     r = receive_greeting(fd, g);
     if (r < 0) {
         close_greeting(g);
-        return error_set_errno(e, r, "the keeper at \"%s\" does not respond as one", path);
+        error_set_errno(e, r, "the keeper at \"%s\" does not respond as one", path);
+        return r;
     }
     *ret_fd = TAKE_FD(fd);
     *ret_greeting = TAKE(g);
@@ -236,7 +237,7 @@ static int connect_and_greet(const char *path, span_us timeout, int *ret_fd,
 
 static int receive_from_keeper(struct fd_store *s, const char *path, struct error *e)
 {
-    struct greeting *g;
+    struct greeting *g = NULL;
     int r;
 
     s->keeper_socket = strdup(path);
@@ -259,7 +260,7 @@ int fd_store_peek_fd(const struct fd_store *store)
 
 int fd_store_reconnect(struct fd_store *store, struct error *e)
 {
-    struct greeting *g;
+    struct greeting *g = NULL;
     int fd, r;
 
     assert(store->keeper_fd >= 0);

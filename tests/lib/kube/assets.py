@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +40,7 @@ class NodeAssets:
     kubelet: Path
     containerd: Path
     ctr: Path
+    runc: Path
     cni: Path  # the directory of the plug-ins
     busybox: Path
 
@@ -70,15 +73,15 @@ def find_node_assets() -> NodeAssets:
     ]
     if missing:
         raise NodeMissing(f"there is no {' and no '.join(missing)} in {directory}")
-    _on_path("runc", "runc")
-    _on_path("mount", "mount")
+    _installed("mount", "mount")
     return NodeAssets(
         controller_manager=directory / "kube-controller-manager",
         scheduler=directory / "kube-scheduler",
         kubelet=directory / "kubelet",
-        containerd=_on_path("containerd", "containerd"),
-        ctr=_on_path("ctr", "containerd"),
-        cni=_cni_directory(),
+        containerd=_beside_or_installed(directory, "containerd", "containerd"),
+        ctr=_beside_or_installed(directory, "ctr", "containerd"),
+        runc=_beside_or_installed(directory, "runc", "runc"),
+        cni=_cni_directory(directory),
         busybox=_static_busybox(),
     )
 
@@ -89,15 +92,21 @@ def _program(path: Path) -> Path:
     return path
 
 
-def _on_path(name: str, package: str) -> Path:
+def _beside_or_installed(directory: Path, name: str, package: str) -> Path:
+    """A newer Kubernetes has the programs of its node beside it, an older one uses Debian's."""
+    beside = directory / name
+    return beside if os.access(beside, os.X_OK) else _installed(name, package)
+
+
+def _installed(name: str, package: str) -> Path:
     found = shutil.which(name)
     if found is None:
         raise NodeMissing(f"there is no {name}: install the package {package}")
     return Path(found)
 
 
-def _cni_directory() -> Path:
-    for directory in _CNI_DIRECTORIES:
+def _cni_directory(assets: Path) -> Path:
+    for directory in (assets / "cni", *_CNI_DIRECTORIES):
         if all(os.access(directory / name, os.X_OK) for name in ("ptp", "host-local", "loopback")):
             return directory
     raise NodeMissing("there are no CNI plug-ins: install the package containernetworking-plugins")
@@ -108,3 +117,11 @@ def _static_busybox() -> Path:
     if not os.access(_BUSYBOX, os.X_OK) or b"/ld-linux" in _BUSYBOX.read_bytes():
         raise NodeMissing(f"there is no static {_BUSYBOX}: install the package busybox-static")
     return _BUSYBOX
+
+
+def minor_version(program: Path) -> int:
+    """The N in v1.N.P, of one of Kubernetes' own programs."""
+    text = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    version = re.search(r"v1\.(\d+)\.", text)
+    assert version is not None, text
+    return int(version[1])

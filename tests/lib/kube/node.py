@@ -22,7 +22,7 @@ import yaml
 from lib.process import Process
 from lib.waiting import until
 
-from .assets import NodeAssets
+from .assets import NodeAssets, minor_version
 from .client import ApiError
 from .cluster import HOST, Cluster, free_port, knows_flag
 from .images import write_image
@@ -49,6 +49,8 @@ _KERNEL_PARAMETERS = (
     "vm/panic_on_oom",
 )
 _PROGRAMS = Path(__file__).parent / "programs"
+_ENDPOINT_IN_CONFIGURATION = 27  # as of 1.27 the kubelet takes its runtime's socket from there
+_REFUSES_CGROUP_V1 = 31  # as of 1.31, unless its configuration permits it
 # Reserved for benchmarks of networks (RFC 2544), so nothing that a machine needs is there.
 _POD_NETWORK = "198.18.0.0/16"
 MAX_PODS = 150
@@ -98,10 +100,12 @@ class Node:
     def start_kubelet(self) -> None:
         command = [self.assets.kubelet, f"--config={self.directory / 'kubelet.yaml'}"]
         command += [f"--kubeconfig={self.kubeconfig}", f"--hostname-override={NAME}"]
-        command += [f"--container-runtime-endpoint=unix://{_RUNTIME_SOCKET}"]
         command += [f"--root-dir={KUBELET_ROOT}", "--v=2"]
+        command += ["--runtime-cgroups=/", "--kubelet-cgroups=/"]
+        if minor_version(self.assets.kubelet) < _ENDPOINT_IN_CONFIGURATION:
+            command += [f"--container-runtime-endpoint=unix://{_RUNTIME_SOCKET}"]
         if knows_flag(self.assets.kubelet, "container-runtime string"):
-            command += ["--container-runtime=remote", "--runtime-cgroups=/", "--kubelet-cgroups=/"]
+            command += ["--container-runtime=remote"]
         self._kubelet = self.process("kubelet", command)
         self._wait_until_well(self._kubelet, self.is_ready)
 
@@ -167,11 +171,13 @@ class Node:
 
     def _start_containerd(self) -> None:
         configuration = self.directory / "containerd.toml"
-        configuration.write_text(_containerd_configuration(self.assets.cni))
+        configuration.write_text(_containerd_configuration(self.assets))
         self.path(_CNI_CONFIGURATIONS).mkdir(parents=True)
         network = self.path(_CNI_CONFIGURATIONS) / "10-pods.conflist"
         network.write_text(json.dumps(_network()))
-        command = [self.assets.containerd, "--config", configuration]
+        # its shim is found through the path, and has to be of the same release
+        path = f"PATH={self.assets.containerd.parent}:{os.environ['PATH']}"
+        command = ["env", path, self.assets.containerd, "--config", configuration]
         self._wait_until_well(self.process("containerd", command), lambda: self.ctr("version"))
 
     def ctr(self, *words: str | Path) -> str:
@@ -224,6 +230,11 @@ class Node:
             "volumePluginDir": str(KUBELET_ROOT / "volume-plugins"),
             "featureGates": {gate: True for gate in _gates(self.assets.kubelet)},
         }
+        minor = minor_version(self.assets.kubelet)
+        if minor >= _ENDPOINT_IN_CONFIGURATION:
+            configuration["containerRuntimeEndpoint"] = f"unix://{_RUNTIME_SOCKET}"
+        if minor >= _REFUSES_CGROUP_V1:
+            configuration["failCgroupV1"] = False
         (self.directory / "kubelet.yaml").write_text(yaml.safe_dump(configuration))
 
     def _wait_until_well(self, process: Process, is_well: Any) -> None:
@@ -270,10 +281,7 @@ def _sysctl(name: str) -> Path:
 
 def _gates(program: Path) -> list[str]:
     """Features that these tests need and a release does not have switched on."""
-    text = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
-    version = re.search(r"v1\.(\d+)\.", text)
-    assert version is not None, text
-    return ["CSIServiceAccountToken"] if int(version[1]) < 21 else []
+    return ["CSIServiceAccountToken"] if minor_version(program) < 21 else []
 
 
 def _network() -> dict[str, Any]:
@@ -283,7 +291,14 @@ def _network() -> dict[str, Any]:
     return {"cniVersion": "0.4.0", "name": "secretfs-test", "plugins": [plugin]}
 
 
-def _containerd_configuration(cni: Path) -> str:
+def _containerd_configuration(assets: NodeAssets) -> str:
+    command = [assets.containerd, "--version"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    is_second = re.search(r" v?2\.\d+\.\d+", text) is not None
+    return _configuration_of_2(assets) if is_second else _configuration_of_1(assets)
+
+
+def _configuration_of_1(assets: NodeAssets) -> str:
     return f"""
 version = 2
 root = "/var/lib/containerd"
@@ -301,6 +316,34 @@ disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshot
   restrict_oom_score_adj = true
   netns_mounts_under_state_dir = true
   [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "{cni}"
+    bin_dir = "{assets.cni}"
     conf_dir = "{_CNI_CONFIGURATIONS}"
+"""
+
+
+def _configuration_of_2(assets: NodeAssets) -> str:
+    return f"""
+version = 3
+root = "/var/lib/containerd"
+state = "{_RUNTIME_STATE}"
+disabled_plugins = ["io.containerd.nri.v1.nri"]
+[grpc]
+  address = "{_RUNTIME_SOCKET}"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "/var/lib/containerd/opt"
+[plugins."io.containerd.grpc.v1.cri"]
+  stream_server_address = "{HOST}"
+  stream_server_port = "0"
+[plugins."io.containerd.cri.v1.images".pinned_images]
+  sandbox = "{PAUSE_IMAGE}"
+[plugins."io.containerd.cri.v1.runtime"]
+  restrict_oom_score_adj = true
+  netns_mounts_under_state_dir = true
+[plugins."io.containerd.cri.v1.runtime".cni]
+  bin_dirs = ["{assets.cni}"]
+  conf_dir = "{_CNI_CONFIGURATIONS}"
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
+  runtime_type = "io.containerd.runc.v2"
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
+  BinaryName = "{assets.runc}"
 """

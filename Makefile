@@ -41,9 +41,14 @@ PACKAGES_demo  := python3 openssl kubernetes-client
 PACKAGES_deb   := dpkg-dev binutils
 PACKAGES_systemd := $(PACKAGES_test) $(PACKAGES_deb) debootstrap systemd-container
 PACKAGES_distro := debootstrap
-# a node's programs are only worth installing where there is a kubelet to go with them
-KUBELET := $(wildcard $(or $(KUBE_ASSETS),$(KUBEBUILDER_ASSETS))/kubelet)
-PACKAGES_e2e   := $(PACKAGES_systemd) $(if $(KUBELET),containerd runc busybox-static containernetworking-plugins)
+# The Kubernetes that the end-to-end tests run on: KUBE=newest (the default) or KUBE=oldest takes the
+# programs in the directory KUBE_ASSETS_newest or KUBE_ASSETS_oldest; else KUBE_ASSETS, KUBEBUILDER_ASSETS.
+KUBE ?= newest
+E2E_ASSETS := $(or $(KUBE_ASSETS_$(KUBE)),$(KUBE_ASSETS),$(KUBEBUILDER_ASSETS))
+# a node's programs are only worth installing where there is a kubelet to go with them, and does not
+# bring its own
+PACKAGES_e2e := $(PACKAGES_systemd) $(if $(wildcard $(E2E_ASSETS)/kubelet),busybox-static \
+                $(if $(wildcard $(E2E_ASSETS)/containerd),,containerd runc containernetworking-plugins))
 PACKAGE_SETS   := build check test lint fuzz demo deb systemd e2e distro
 PACKAGES_all   := $(foreach set,$(PACKAGE_SETS),$(PACKAGES_$(set)))
 
@@ -227,19 +232,25 @@ DISTROS ?= bookworm trixie sid
 distro-check: needs-distro ## build and unit tests on other Debian releases (DISTROS), in chroots, as root
 	tools/distro-check.sh $(DISTROS)
 
-E2E := SECRETFS=$(CURDIR)/$(O)/secretfs $(PYTHON) -m pytest -q -rsfE -p no:cacheprovider
-.PHONY: e2e e2e-api e2e-node
-e2e: needs-e2e ## tests against a real API server (KUBEBUILDER_ASSETS), on a real node (KUBE_ASSETS), under systemd
-	$(MAKE) $(PARALLEL) $(O)/secretfs
-	$(MAKE) e2e-api
-	$(MAKE) e2e-node
-	$(MAKE) systemd-test
+E2E := SECRETFS=$(CURDIR)/$(O)/secretfs KUBEBUILDER_ASSETS=$(E2E_ASSETS) KUBE_ASSETS=$(E2E_ASSETS) \
+       $(PYTHON) -m pytest -q -rsfE -p no:cacheprovider
+# what differs between releases of Kubernetes, in a few minutes
+E2E_QUICK := $(addprefix tests/e2e/,test_volumes.py test_permissions.py node/test_registration.py node/test_rights.py)
+.PHONY: e2e e2e-api e2e-node e2e-quick
+# the three wait most of their time, and depend on nothing of each other
+e2e: needs-e2e ## tests against a real API server, on a real node, under systemd; KUBE=newest or oldest, see docs/testing.md
+	$(MAKE) $(PARALLEL) $(O)/secretfs deb
+	$(MAKE) -j3 -Otarget e2e-api e2e-node systemd-test
 
 e2e-api:
 	$(E2E) tests/e2e --ignore=tests/e2e/node
 
 e2e-node:
 	$(E2E) tests/e2e/node
+
+e2e-quick: needs-e2e ## the part of e2e that depends on the release of Kubernetes most
+	$(MAKE) $(PARALLEL) $(O)/secretfs
+	$(E2E) $(E2E_QUICK)
 
 .PHONY: demo
 demo: packages-demo ## see a running program pick up a changed secret, from an API and from manifests; installs what it needs

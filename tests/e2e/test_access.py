@@ -218,7 +218,7 @@ def test_exec_plugin_that_fails(
     credentials = Credentials(exec_command=(str(script),))
     identity = cluster.admin_identity
     kubeconfig = cluster.kubeconfig(tmp_path / "kubeconfig", identity, credentials=credentials)
-    said = mounts.fail("secret/db", f"--kubeconfig={kubeconfig}", "-n", ns.name, "--wait=2s")
+    said = mounts.refused("secret/db", f"--kubeconfig={kubeconfig}", "-n", ns.name)
     assert str(script) in said and "3" in said
 
 
@@ -378,7 +378,7 @@ def test_unknown_token(cluster: Cluster, ns: Namespace, mounts: Mounts, tmp_path
     ns.create("db", {"key": ns.values.new(1)})
     token = "dummy-" + "x" * 20
     kubeconfig = cluster.kubeconfig(tmp_path / "kubeconfig", Identity("unknown", token=token))
-    said = mounts.fail("secret/db", f"--kubeconfig={kubeconfig}", "-n", ns.name, "--wait=2s")
+    said = mounts.refused("secret/db", f"--kubeconfig={kubeconfig}", "-n", ns.name)
     assert "401 (Unauthorized)" in said
     assert token not in said
 

@@ -268,6 +268,14 @@ class Mounts:
     ) -> Mount:
         return self.start(obj, *arguments, account=account, **env).wait_ready()
 
+    def refused(self, obj: str, *arguments: str | Path, **env: str) -> str:
+        """The same where the source decides, which it may take longer for than the mount waits."""
+        for seconds in (2, 10, 60):
+            said = self.fail(obj, *arguments, f"--wait={seconds}s", **env)
+            if "has not answered" not in said:
+                break
+        return said
+
     def fail(self, obj: str, *arguments: str | Path, **env: str) -> str:
         """A mount that cannot be made. Returns what it said, and nothing is mounted."""
         mount = self.start(obj, *arguments, **env)

@@ -341,6 +341,15 @@ struct object *object_unref(struct object *object)
     return NULL;
 }
 
+size_t object_bytes(const struct object *object)
+{
+    size_t n = 4096 + object->n_entries * sizeof(*object->entries);
+
+    for (size_t i = 0; i < object->n_entries; i++)
+        n += object->entries[i].len;
+    return n;
+}
+
 const struct object_entry *object_find(const struct object *object, const char *key)
 {
     size_t low = 0, high = object->n_entries;

@@ -116,5 +116,8 @@ struct object *object_ref(struct object *object);
 struct object *object_unref(struct object *object);
 DEFINE_CLEANUP(struct object *, object_unref)
 
+/* The memory that it takes, without the roundings of its block. Return: a page at least. */
+size_t object_bytes(const struct object *object);
+
 /* Return: the entry of @key in data, else in binaryData, borrowed; NULL if there is none. */
 const struct object_entry *object_find(const struct object *object, const char *key);

@@ -9,6 +9,9 @@
  *  - n_older_opens: of older versions; while there are any, the kernel may not keep attributes
  *  - n_cached_opens: opened before the file became live; their reads come from the kernel's pages
  *
+ * An older version is charged to its volume (held.c), and above a limit the oldest ones lose their
+ * content: reads of such an open file fail with ESTALE.
+ *
  * fstat(2) does not say which open file it is about. The reader gets the size of the newest one
  * that its thread has open, whatever its version is; a thread that the kernel cannot name, in a pid
  * namespace that the daemon does not see, gets the size of the newest content. Close is reported
@@ -38,7 +41,8 @@ struct live_open {
     bool drops_pages;
     uint64_t version;
     struct timespec changed;
-    struct file_content content; /* with a reference */
+    struct file_content content; /* with a reference; without object once it is dropped */
+    struct held_item held;       /* while it is of an older version */
 };
 
 /* ---- open files */
@@ -140,8 +144,10 @@ void live_file_close(struct tree *tree, uint64_t id, struct live_open *open)
     {
         NODE_TABLE_GUARD(tree_nodes(tree));
         close_version(tree, id, open);
-        if (open != NULL)
+        if (open != NULL) {
+            held_remove(&tree_nodes(tree)->held, &open->held);
             list_remove(&open->link);
+        }
     }
     if (open == NULL)
         return;
@@ -149,28 +155,67 @@ void live_file_close(struct tree *tree, uint64_t id, struct live_open *open)
     free(open);
 }
 
-/* It was read to its end: a switch need not wait for it. */
+/* It was read to its end: a switch need not wait for it. The lock is held. */
 static void note_read(struct tree *t, uint64_t id, struct live_open *open)
 {
-    struct node *n;
+    struct node *n = node_file_by_id(tree_nodes(t), id);
 
-    NODE_TABLE_GUARD(tree_nodes(t));
-    n = node_file_by_id(tree_nodes(t), id);
     if (!atomic_exchange(&open->was_read, true) && n != NULL &&
         n->file.live->version == open->version)
         n->file.live->n_unread--;
 }
 
-size_t live_file_read(struct tree *tree, uint64_t id, struct live_open *open, size_t offset,
-                      size_t size, const uint8_t **ret_bytes)
+int live_file_read(struct tree *tree, uint64_t id, struct live_open *open, size_t offset,
+                   size_t size, struct file_content *ret_part)
 {
     const struct file_content *content = &open->content;
     size_t begin = size_min(offset, content->len), len = size_min(size, content->len - begin);
 
-    if (begin + len == content->len && !atomic_load(&open->was_read))
+    NODE_TABLE_GUARD(tree_nodes(tree));
+    if (content->object == NULL)
+        return -ESTALE;
+    if (begin + len == content->len)
         note_read(tree, id, open);
-    *ret_bytes = content->bytes + begin;
-    return len;
+    *ret_part = (struct file_content){
+        .object = object_ref(content->object), .bytes = content->bytes + begin, .len = len};
+    return 0;
+}
+
+static void drop_version(void *userdata, struct held_item *item)
+{
+    struct live_open *open = CONTAINER_OF(item, struct live_open, held);
+
+    open->content.object = object_unref(open->content.object);
+    open->content.bytes = NULL;
+}
+
+void live_file_outdate(struct node_table *t, struct node *file, uint64_t volume)
+{
+    struct node_live *live = file->file.live;
+
+    for (struct list *l = live->opens.prev; l != &live->opens; l = l->prev) {
+        struct live_open *open = list_entry(l, struct live_open, link);
+
+        if (open->version != live->version)
+            break; /* those before it are older still */
+        held_add(&t->held, &open->held, volume, open->content.object, drop_version);
+    }
+}
+
+void live_file_refresh(struct node *file, const struct file_content *same)
+{
+    struct node_live *live = file->file.live;
+
+    for (struct list *l = live->opens.prev; l != &live->opens; l = l->prev) {
+        struct live_open *open = list_entry(l, struct live_open, link);
+
+        if (open->version != live->version)
+            break;
+        assert(open->content.len == same->len);
+        object_ref(same->object);
+        object_unref(open->content.object);
+        open->content = *same;
+    }
 }
 
 void live_file_flush(struct tree *tree, struct live_open *open)

@@ -38,9 +38,23 @@ void live_file_flush(struct tree *tree, struct live_open *open);
  */
 bool live_open_needs_flush(const struct live_open *open);
 
-/* The bytes from @offset on, at most @size; borrowed until it is closed. Return: how many. */
-size_t live_file_read(struct tree *tree, uint64_t id, struct live_open *open, size_t offset,
-                      size_t size, const uint8_t **ret_bytes);
+/*
+ * The bytes from @offset on, at most @size.
+ * Return: 0, *ret_part has them, with a reference to the object; -ESTALE: its readers held too much
+ * (held.h).
+ */
+int live_file_read(struct tree *tree, uint64_t id, struct live_open *open, size_t offset,
+                   size_t size, struct file_content *ret_part);
+
+/*
+ * The content of a live file is about to change: charge the volume for the open files that keep it.
+ * The table's lock is held.
+ * @volume: node id of its directory
+ */
+struct node;
+void live_file_outdate(struct node_table *t, struct node *file, uint64_t volume);
+/* A newer object has the same content: open files need not keep the older one. */
+void live_file_refresh(struct node *file, const struct file_content *same);
 
 /* Whether this open has the kernel drop the inode's pages: it is the first after a change. */
 bool live_open_drops_pages(const struct live_open *open);

@@ -34,6 +34,7 @@
 
 struct entry {
     uint64_t id;
+    uint64_t volume;
     struct file_content next;
     mode_t mode;
     uid_t uid;
@@ -88,6 +89,7 @@ static struct entry make_entry(const struct node *n, const struct payload_file *
 
     return (struct entry){
         .id = n->id,
+        .volume = root->volume,
         .next = {.object = file->object, .bytes = file->bytes, .len = file->len},
         .mode = a->mode,
         .uid = a->uid != PAYLOAD_ID_INHERITED ? a->uid : root->uid,
@@ -241,10 +243,13 @@ static void commit_entry(struct tree *t, const struct entry *entry, bool is_chan
     if (n == NULL)
         return;
     changed = n->changed;
+    if (is_change)
+        live_file_outdate(tree_nodes(t), n, entry->volume);
     node_set_content(tree_nodes(t), n, &entry->next);
     n->mode = entry->mode;
     node_set_owner(n, entry->uid, entry->gid);
     if (!is_change) {
+        live_file_refresh(n, &entry->next);
         n->changed = changed;
         return;
     }
@@ -264,6 +269,8 @@ static void on_rename(void *userdata)
 
     for (size_t i = 0; i < s->n_entries; i++)
         commit_entry(s->tree, &s->entries[i], i < s->n_changes);
+    if (s->n_changes > 0) /* they are of one volume */
+        node_limit_held_of(tree_nodes(s->tree), s->entries[0].volume);
 }
 
 void live_switch_commit(struct live_switch *live_switch)

@@ -20,6 +20,7 @@ struct live_switch;
 struct live_root {
     uint64_t id;
     const char *path; /* what it shows of the payload; "" for all of it */
+    uint64_t volume;  /* node id of the directory of its volume */
     uid_t uid;        /* of files whose attributes inherit it */
     gid_t gid;
 };

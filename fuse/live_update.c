@@ -195,6 +195,7 @@ static int prepare_switch(struct live_update *u)
         return -ENOMEM;
     for (size_t i = 0; i < u->n_parts; i++) {
         roots[i] = u->parts[i].root;
+        roots[i].volume = u->volume;
         roots[i].uid = u->uid;
         roots[i].gid = u->gid;
     }

@@ -18,7 +18,8 @@ struct live_update {
     size_t n_parts;
     struct live_switch *live_switch; /* NULL until live_update_begin() */
     bool is_partial;                 /* another node is in the way of a file */
-    uid_t uid;                       /* of files whose attributes inherit it; set by the caller */
+    uint64_t volume; /* node id of its directory; set by the caller, as what follows */
+    uid_t uid;       /* of files whose attributes inherit it */
     gid_t gid;
 };
 

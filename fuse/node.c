@@ -5,7 +5,7 @@
  * reader still has open, or mounted, or that the kernel merely caches, stay readable by id until
  * the kernel forgets them, and only then does their object's memory go (cache/object.c wipes it).
  * Each unlinked file that is held is charged to its volume, and above a limit the oldest ones lose
- * their content: node_limit_held(). So what readers hold costs no other volume its memory.
+ * their content (held.c). So what readers hold costs no other volume its memory.
  *
  * A directory may be unlinked with all that is in it. It then is a tree of its own, which is freed
  * as a whole when the kernel holds no node of it any more.
@@ -152,7 +152,6 @@ struct node *node_new(struct node_table *t, enum node_kind kind, mode_t mode)
         list_init(&n->directory.children);
         n->directory.next_cookie = COOKIE_FIRST_CHILD;
     } else if (kind == NODE_FILE) {
-        list_init(&n->file.held);
     }
     if (tsearch(n, &t->by_id, compare_ids) == NULL) {
         free(n);
@@ -177,39 +176,6 @@ static struct node *volume_of(const struct node_table *t, struct node *n)
     return n;
 }
 
-static size_t held_cost(const struct node *file)
-{
-    return file->file.content.len + NODE_HELD_COST;
-}
-
-/* @n: is about to be unlinked. A live file keeps its content; live_mounts.h limits their number. */
-static void hold(struct node_table *t, struct node *n)
-{
-    struct node *volume = volume_of(t, n);
-
-    if (n->kind != NODE_FILE || n->n_references == 0 || n->file.live != NULL)
-        return;
-    assert(n->file.held_for == 0);
-    n->file.held_for = volume->id;
-    list_append(&t->held, &n->file.held);
-    volume->directory.held_bytes += held_cost(n);
-    t->held_bytes += held_cost(n);
-}
-
-static void release_held(struct node_table *t, struct node *n)
-{
-    struct node *volume;
-
-    if (n->file.held_for == 0)
-        return;
-    volume = node_by_id(t, n->file.held_for); /* NULL: it was removed before its readers closed */
-    if (volume != NULL)
-        volume->directory.held_bytes -= held_cost(n);
-    t->held_bytes -= held_cost(n);
-    list_remove(&n->file.held);
-    n->file.held_for = 0;
-}
-
 /* Its length stays: a reader must not take it for an empty file. */
 static void drop_content(struct node_table *t, struct node *n)
 {
@@ -222,23 +188,30 @@ static void drop_content(struct node_table *t, struct node *n)
     node_mark(t, n);
 }
 
+static void drop_held(void *userdata, struct held_item *item)
+{
+    drop_content(userdata, CONTAINER_OF(item, struct node, file.held));
+}
+
+/* @n: is about to be unlinked. A live file keeps its content; live_mounts.h limits their number. */
+static void hold(struct node_table *t, struct node *n)
+{
+    if (n->kind == NODE_FILE && n->n_references > 0 && n->file.live == NULL)
+        held_add(&t->held, &n->file.held, volume_of(t, n)->id, n->file.content.object, drop_held);
+}
+
+void node_limit_held_of(struct node_table *t, uint64_t volume)
+{
+    size_t n = held_limit(&t->held, volume);
+    struct node *directory = node_by_id(t, volume);
+
+    if (directory != NULL && directory->kind == NODE_DIRECTORY)
+        directory->directory.n_dropped += n;
+}
+
 void node_limit_held(struct node_table *t, struct node *directory)
 {
-    struct node *volume = volume_of(t, directory), *n, *tmp;
-
-    if (volume->directory.held_bytes <= NODE_HELD_VOLUME_BYTES_MAX &&
-        t->held_bytes <= NODE_HELD_BYTES_MAX)
-        return;
-    list_for_each_safe (n, tmp, &t->held, file.held) {
-        bool is_over = n->file.held_for == volume->id &&
-                       volume->directory.held_bytes > NODE_HELD_VOLUME_BYTES_MAX;
-
-        if (!is_over && t->held_bytes <= NODE_HELD_BYTES_MAX)
-            continue;
-        release_held(t, n);
-        drop_content(t, n);
-        t->n_dropped++;
-    }
+    node_limit_held_of(t, volume_of(t, directory)->id);
 }
 
 /* ---- the end */
@@ -250,7 +223,7 @@ static void node_free(struct node_table *t, struct node *n)
     list_remove(&n->link);
     t->n_nodes--;
     if (n->kind == NODE_FILE) {
-        release_held(t, n);
+        held_remove(&t->held, &n->file.held);
         drop_content(t, n);
         if (n->file.live != NULL)
             list_remove(&n->file.live->opens); /* at the end some may not have been released */
@@ -287,7 +260,7 @@ int node_link(struct node_table *t, struct node *parent, const char *name, struc
         return -ENOMEM;
     }
     if (n->kind == NODE_FILE)
-        release_held(t, n);
+        held_remove(&t->held, &n->file.held);
     n->cookie = parent->directory.next_cookie++;
     list_remove(&n->link);
     list_append(&parent->directory.children, &n->link);
@@ -512,19 +485,12 @@ int node_adopt_link(struct node_table *t, struct node *parent, const char *name,
 
 int node_adopt_unlinked(struct node_table *t, struct node *n, const char *path, uint64_t held_for)
 {
-    struct node *volume = node_by_id(t, held_for);
-
     assert(!node_is_linked(n));
     if (path != NULL && (n->name = strdup(path)) == NULL)
         return -ENOMEM;
     list_append(&t->unlinked, &n->link);
-    if (n->kind != NODE_FILE || held_for == 0)
-        return 0;
-    n->file.held_for = held_for;
-    list_append(&t->held, &n->file.held);
-    t->held_bytes += held_cost(n);
-    if (volume != NULL && volume->kind == NODE_DIRECTORY)
-        volume->directory.held_bytes += held_cost(n);
+    if (n->kind == NODE_FILE && held_for != 0 && n->file.content.object != NULL)
+        held_add(&t->held, &n->file.held, held_for, n->file.content.object, drop_held);
     return 0;
 }
 
@@ -562,9 +528,9 @@ int node_table_init(struct node_table *t, uint64_t root_id, mode_t root_mode)
 {
     *t = (struct node_table){.next_id = root_id};
     list_init(&t->unlinked);
-    list_init(&t->held);
     list_init(&t->changed);
     list_init(&t->freed);
+    held_init(&t->held, t);
     t->root = node_new(t, NODE_DIRECTORY, root_mode);
     if (t->root == NULL)
         return -ENOMEM;
@@ -587,6 +553,7 @@ void node_table_deinit(struct node_table *t)
         n->parent = NULL;
         node_free(t, n);
     }
+    held_deinit(&t->held);
     assert(t->n_nodes == 0 && t->content_bytes == 0);
     pthread_mutex_destroy(&t->lock);
 }
@@ -694,7 +661,7 @@ void node_set_content(struct node_table *t, struct node *file, const struct file
 {
     assert(file->kind == NODE_FILE && content->object != NULL);
     object_ref(content->object);
-    release_held(t, file);
+    held_remove(&t->held, &file->file.held);
     drop_content(t, file);
     t->content_bytes += content->len;
     file->file.content = *content;

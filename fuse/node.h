@@ -13,6 +13,7 @@
 #include "base/list.h"
 #include "base/lock.h"
 #include "fuse/file_content.h"
+#include "fuse/held.h"
 #include "volume/payload.h"
 
 enum node_kind { NODE_DIRECTORY, NODE_FILE, NODE_LINK };
@@ -52,14 +53,13 @@ struct node {
             uint64_t next_cookie;
             size_t n_children;
             size_t n_subdirectories;
-            size_t held_bytes; /* of a volume: what node_table.held charges to it */
+            uint64_t n_dropped; /* of a volume: files that lost their content to its limit */
         } directory;
         struct {
             struct file_content content;
             struct node_live *live;  /* NULL: immutable */
             unsigned n_cached_opens; /* open files that read the kernel's pages */
-            struct list held;        /* in node_table.held */
-            uint64_t held_for;       /* node id of the volume that it is charged to; 0: not held */
+            struct held_item held;   /* while it is unlinked and immutable */
             uint64_t stored_at;   /* the journal's: where it has stored the content; 0: nowhere */
             uint64_t obsolete_at; /* the journal's: the same of what it replaces */
             bool is_stored;       /* this content is what stands at stored_at */
@@ -67,15 +67,6 @@ struct node {
         char *target;
     };
 };
-
-/*
- * Content of removed generations that readers hold open or mapped, of one volume and of all of a
- * tree: an update brings at most 1 MiB of one object (L3), so a reader may be some updates late.
- * A file costs NODE_HELD_COST besides its bytes, so that many small ones are limited, too.
- */
-#define NODE_HELD_VOLUME_BYTES_MAX (16u << 20)
-#define NODE_HELD_BYTES_MAX        (128u << 20)
-#define NODE_HELD_COST             512u
 
 struct node_table;
 
@@ -102,9 +93,7 @@ struct node_table {
     bool remembers_paths; /* of unlinked nodes, for node_find_unlinked() */
     size_t n_nodes;
     size_t content_bytes; /* of all files */
-    struct list held;     /* unlinked immutable files with content, the oldest first */
-    size_t held_bytes;
-    uint64_t n_dropped; /* held files that lost their content to a limit */
+    struct held held;     /* unlinked immutable files, and open files of older versions */
 };
 
 /*
@@ -216,10 +205,12 @@ void node_set_owner(struct node *n, uid_t uid, gid_t gid);
 void node_forget(struct node_table *t, struct node *n, uint64_t n_references);
 
 /*
- * Drop the content of the held files that were removed first until the volume of @directory, and
- * the tree, are within the limits above. Such a file has no content any more: reads fail.
+ * Drop what readers hold for the longest time of the volume of @directory, and of the tree, until
+ * both are within the limits of held.h. Such a file has no content any more: reads fail.
  */
 void node_limit_held(struct node_table *t, struct node *directory);
+/* The same, by the node id of the volume's directory. */
+void node_limit_held_of(struct node_table *t, uint64_t volume);
 
 void node_stat(const struct node *n, struct stat *ret_stat);
 static inline bool node_is_linked(const struct node *n)

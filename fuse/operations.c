@@ -338,10 +338,15 @@ static void on_release(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 static void read_version(fuse_req_t req, fuse_ino_t id, struct live_open *open, size_t size,
                          off_t offset)
 {
-    const uint8_t *bytes;
-    size_t len = live_file_read(tree_of(req), id, open, (size_t)offset, size, &bytes);
+    struct file_content part;
+    int r = live_file_read(tree_of(req), id, open, (size_t)offset, size, &part);
 
-    fuse_reply_buf(req, (const char *)bytes, len);
+    if (r < 0) {
+        reply_error(req, r);
+        return;
+    }
+    fuse_reply_buf(req, (const char *)part.bytes, part.len);
+    object_unref(part.object);
 }
 
 /* The bytes go to the kernel straight out of the object's locked memory. */

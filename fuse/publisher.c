@@ -190,11 +190,13 @@ static void report_update(struct publisher *p, struct publisher_volume *v, int e
                           const struct writer_result *written, struct payload *payload_consumed)
 {
     payload_unref(v->result.payload);
-    v->result = (struct publisher_result){.payload = payload_consumed,
-                                          .error = error,
-                                          .is_visible = written->generation[0] != '\0',
-                                          .received_at = v->update_received_at,
-                                          .visible_at = written->visible_at};
+    v->result =
+        (struct publisher_result){.payload = payload_consumed,
+                                  .error = error,
+                                  .is_visible = written->generation[0] != '\0',
+                                  .received_at = v->update_received_at,
+                                  .visible_at = written->visible_at,
+                                  .n_dropped = tree_dropped(p->writers.tree, v->writer.dir.id)};
     memcpy(v->result.generation, written->generation, sizeof(written->generation));
     report(p, &p->finished, &v->finished);
 }

@@ -28,6 +28,7 @@ struct publisher_result {
     mono_us received_at;     /* as it was submitted */
     mono_us visible_at;      /* if is_visible */
     char generation[GENERATION_NAME_SIZE];
+    uint64_t n_dropped; /* files of older content that readers lost so far, see held.h */
 };
 
 typedef void publisher_done_fn(void *userdata, const struct publisher_result *result);

@@ -194,7 +194,7 @@ int tree_read(struct tree *tree, uint64_t id, struct file_content *ret_content)
     if (r < 0)
         return r;
     if (n->file.content.object == NULL)
-        return -ESTALE; /* its readers held too much: node_limit_held() */
+        return -ESTALE; /* its readers held too much: held.c */
     *ret_content = n->file.content;
     object_ref(ret_content->object);
     return 0;
@@ -519,7 +519,16 @@ struct tree_usage tree_usage(struct tree *tree)
 {
     NODE_TABLE_GUARD(&tree->nodes);
     return (struct tree_usage){.n_nodes = tree->nodes.n_nodes,
-                               .held_bytes = tree->nodes.held_bytes,
-                               .n_dropped = tree->nodes.n_dropped,
+                               .held_bytes = tree->nodes.held.bytes,
+                               .n_dropped = tree->nodes.held.n_dropped,
                                .content_bytes = tree->nodes.content_bytes};
+}
+
+uint64_t tree_dropped(struct tree *tree, uint64_t id)
+{
+    const struct node *n;
+
+    NODE_TABLE_GUARD(&tree->nodes);
+    n = node_by_id(&tree->nodes, id);
+    return n != NULL && n->kind == NODE_DIRECTORY ? n->directory.n_dropped : 0;
 }

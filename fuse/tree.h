@@ -149,8 +149,11 @@ struct node_table *tree_nodes(struct tree *tree);
 struct tree_usage {
     size_t n_nodes;
     size_t content_bytes; /* of files linked in the tree and of those the kernel still holds */
-    size_t held_bytes;    /* removed content that readers hold, see node.h */
-    uint64_t n_dropped;   /* held files whose content was dropped, since the start */
+    size_t held_bytes;    /* objects that readers hold, see held.h */
+    uint64_t n_dropped;   /* held files and open files whose content was dropped, so far */
 };
 
 struct tree_usage tree_usage(struct tree *tree);
+
+/* How many files of a volume lost their content to its limit. @id: node id of its directory */
+uint64_t tree_dropped(struct tree *tree, uint64_t id);

@@ -84,6 +84,7 @@ static int collect_live(struct volume_writer *w)
     struct stat directory = {0};
     int r = tree_stat(w->host->tree, w->dir.id, &directory);
 
+    w->update.volume = w->dir.id;
     w->update.uid = directory.st_uid;
     w->update.gid = directory.st_gid;
     if (r == 0 && !w->makes_generation)

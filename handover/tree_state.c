@@ -149,7 +149,7 @@ static void append_attributes(struct tree_recorder *r, struct node *n)
     if (n->kind == NODE_DIRECTORY)
         stored.next_cookie = n->directory.next_cookie;
     if (n->kind == NODE_FILE) {
-        stored.held_for = n->file.held_for;
+        stored.held_for = held_volume(&n->file.held);
         stored.content_len = n->file.content.len;
         stored.live_version = n->file.live != NULL ? n->file.live->version : 0;
     }

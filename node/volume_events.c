@@ -5,6 +5,7 @@
  *   VolumeHeld           the newest content cannot be shown, and why
  *   VolumeUpdateFailed   publishing failed and is retried
  *   CertificateProblem   a certificate is invalid or expired
+ *   OlderContentDropped  readers kept too much older content open, and lost the oldest of it
  *   SubPathNotLive       the pod mounts a part by subPath that does not follow updates
  *   VolumeCurrent        the end of the first three
  *
@@ -23,7 +24,10 @@ enum condition {
     UPDATE_FAILED = 1 << 1,
     CERTIFICATE = 1 << 2,
     NOT_LIVE = 1 << 3,
+    DROPPED = 1 << 4,
 };
+
+#define ENDS_SILENTLY ((unsigned)NOT_LIVE | (unsigned)DROPPED)
 
 struct node_volume_events {
     struct node_metrics *metrics;
@@ -111,6 +115,10 @@ static void post_condition(struct node_volume_events *events, const struct node_
         "`updates: in-place`, or allow the driver to list and watch the pods of its node";
 
     switch (condition) {
+    case DROPPED:
+        post(events, v, "OlderContentDropped", true,
+             "readers keep too much older content open and lost the oldest of it (ESTALE)", "");
+        break;
     case HELD:
         post(events, v, "VolumeHeld", true, volume_error(v->published.volume), stays);
         break;
@@ -137,6 +145,8 @@ static unsigned find_conditions(const struct node_volume *v)
 
     if (volume_state(p->volume) == VOLUME_STALE)
         conditions |= HELD;
+    if (p->has_dropped)
+        conditions |= DROPPED;
     if (published_is_failing(p) || published_is_blocked(p))
         conditions |= UPDATE_FAILED;
     for (size_t i = 0; i < v->spec->n_sources; i++)
@@ -159,7 +169,7 @@ static bool is_of_api(const struct identity *identity)
 
 void node_volume_events_check(struct node_volume_events *events, struct node_volume *volume)
 {
-    static const enum condition all[] = {HELD, UPDATE_FAILED, CERTIFICATE, NOT_LIVE};
+    static const enum condition all[] = {HELD, UPDATE_FAILED, CERTIFICATE, NOT_LIVE, DROPPED};
     unsigned conditions, before = volume->reported_events;
 
     if (volume->pod == NULL || !volume->was_mounted || !is_of_api(volume->identity))
@@ -169,6 +179,6 @@ void node_volume_events_check(struct node_volume_events *events, struct node_vol
     for (size_t i = 0; i < ELEMENTS_OF(all); i++)
         if ((conditions & all[i]) != 0 && (before & all[i]) == 0)
             post_condition(events, volume, all[i]);
-    if ((before & ~(unsigned)NOT_LIVE) != 0 && conditions == 0)
+    if ((before & ~ENDS_SILENTLY) != 0 && conditions == 0)
         post(events, volume, "VolumeCurrent", false, "it is up to date again", "");
 }

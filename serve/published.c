@@ -378,6 +378,22 @@ static void handle_success(struct published *p)
         move(p, PUBLISHED_READY);
 }
 
+/* Their readers get ESTALE. */
+static void note_dropped(struct published *p, uint64_t n_dropped)
+{
+    uint64_t n = n_dropped - p->n_dropped;
+    bool had_dropped = p->has_dropped;
+
+    p->n_dropped = n_dropped;
+    p->has_dropped = n > 0;
+    if (p->has_dropped && !had_dropped)
+        log_warn("readers hold too much older content: the oldest of it was dropped; they get "
+                 "ESTALE until they open the files again",
+                 "object", PUBLISHED_TEXT(p), PUBLISHED_LOG_POD(p), "files", LOG_NUM(n));
+    if (p->has_dropped != had_dropped)
+        notify_changed(p);
+}
+
 static void on_published(void *userdata, const struct publisher_result *result)
 {
     struct published *p = userdata;
@@ -404,6 +420,7 @@ static void on_published(void *userdata, const struct publisher_result *result)
         handle_failure(p, result->error);
     else
         handle_success(p);
+    note_dropped(p, result->n_dropped);
 }
 
 static void log_blocked(struct published *p)

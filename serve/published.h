@@ -90,6 +90,8 @@ struct published {
     mono_us pending_since;      /* @payload was submitted, and readers get an older one; or 0 */
     struct error publish_error; /* of the last publish; empty if it succeeded */
     char generation[GENERATION_NAME_SIZE]; /* of @shown, as what follows */
+    uint64_t n_dropped;                    /* files of older content that readers lost, in all */
+    bool has_dropped;                      /* some of them by the last update */
     size_t n_published;
     struct timespec updated_at;
     span_us update_latency_us;

@@ -84,11 +84,12 @@ static inline struct live_open *open_file(struct live_volume *v, uint64_t id)
 static inline void assert_reads(struct live_volume *v, uint64_t id, struct live_open *open,
                                 size_t offset, size_t size, const char *text)
 {
-    const uint8_t *bytes;
-    size_t len = live_file_read(v->tree, id, open, offset, size, &bytes);
+    struct file_content part;
 
-    assert_int_equal(len, strlen(text));
-    assert_memory_equal(bytes, text, len);
+    assert_int_equal(live_file_read(v->tree, id, open, offset, size, &part), 0);
+    assert_int_equal(part.len, strlen(text));
+    assert_memory_equal(part.bytes, text, part.len);
+    object_unref(part.object);
 }
 
 /* All of it is read. */

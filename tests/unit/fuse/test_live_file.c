@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "cache/secmem.h"
+#include "fuse/held.h"
 #include "tests/unit/failmalloc.h"
 #include "tests/unit/live_volume.h"
 
@@ -61,6 +62,63 @@ static void old_content_goes_with_its_last_open_file(void **state)
     assert_int_equal(secmem_bytes(), before);
     change(v, "a=newest");
     assert_int_equal(secmem_bytes(), before);
+}
+
+#define BIG_BYTES 900000
+#define N_OLD     40
+
+/* Change "a" to BIG_BYTES that begin with a number. */
+static void change_to_big(struct live_volume *v, size_t number)
+{
+    static char text[BIG_BYTES + 16];
+    size_t len = (size_t)snprintf(text, sizeof(text), "a=%08zu", number);
+
+    memset(text + len, 'x', BIG_BYTES - 8);
+    change(v, text);
+}
+
+/* The oldest ones go; the others, and those of the newest version, are read. */
+static void older_versions_are_limited(void **state)
+{
+    struct live_volume *v = *state;
+    struct live_open *opens[N_OLD + 1];
+    size_t before = secmem_bytes();
+    struct file_content part;
+    struct stat stat;
+
+    for (size_t i = 0; i <= N_OLD; i++) {
+        change_to_big(v, i);
+        opens[i] = open_file(v, v->a);
+    }
+    assert_true(secmem_bytes() - before <= HELD_VOLUME_BYTES_MAX + (2u << 20));
+    assert_true(tree_usage(v->tree).held_bytes <= HELD_VOLUME_BYTES_MAX);
+    assert_int_equal(live_file_read(v->tree, v->a, opens[0], 0, 8, &part), -ESTALE);
+    live_open_stat(opens[0], &stat);
+    assert_int_equal(stat.st_size, BIG_BYTES);
+    assert_reads(v, v->a, opens[N_OLD - 1], 0, 8, "00000039");
+    assert_reads(v, v->a, opens[N_OLD], 0, 8, "00000040");
+    assert_true(tree_usage(v->tree).n_dropped > 0);
+    for (size_t i = 0; i <= N_OLD; i++)
+        live_file_close(v->tree, v->a, opens[i]);
+    assert_int_equal(tree_usage(v->tree).held_bytes, 0);
+}
+
+/* Other keys of the object have changed. */
+static void open_file_keeps_no_older_object_of_the_same_content(void **state)
+{
+    struct live_volume *v = *state;
+    size_t before = secmem_bytes();
+    struct live_open *opens[N_OLD];
+
+    for (size_t i = 0; i < N_OLD; i++) {
+        opens[i] = open_file(v, v->a);
+        change(v, "a=one");
+        assert_int_equal(secmem_bytes(), before);
+    }
+    for (size_t i = 0; i < N_OLD; i++) {
+        assert_has(v, v->a, opens[i], "one");
+        live_file_close(v->tree, v->a, opens[i]);
+    }
 }
 
 static void only_files_are_opened(void **state)
@@ -432,16 +490,20 @@ static bool is_whole(const struct reader *reader, struct live_open *open)
 {
     struct live_volume *v = reader->volume;
     struct stat stat;
-    const uint8_t *bytes;
+    struct file_content part;
     const char *text;
-    size_t len;
+    bool is_same;
 
     if (tree_stat(v->tree, v->a, &stat) < 0)
         return false;
     live_file_stat(v->tree, reader->thread, &stat);
     text = stat.st_size == 5 ? "first" : "other-one";
-    len = live_file_read(v->tree, v->a, open, 0, 100, &bytes);
-    return stat.st_size == (off_t)len && len == strlen(text) && memcmp(bytes, text, len) == 0;
+    if (live_file_read(v->tree, v->a, open, 0, 100, &part) < 0)
+        return false;
+    is_same = stat.st_size == (off_t)part.len && part.len == strlen(text) &&
+              memcmp(part.bytes, text, part.len) == 0;
+    object_unref(part.object);
+    return is_same;
 }
 
 static void *read_over_and_over(void *userdata)
@@ -495,6 +557,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(open_file_keeps_its_version),
         TEST(old_content_goes_with_its_last_open_file),
+        TEST(older_versions_are_limited),
+        TEST(open_file_keeps_no_older_object_of_the_same_content),
         TEST(only_files_are_opened),
         TEST(immutable_files_are_counted_only),
         TEST(what_is_gone_is_closed_as_well),

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "cache/secmem.h"
 #include "fuse/live_file.h"
 #include "fuse/node.h"
 #include "tests/unit/failmalloc.h"
@@ -519,9 +520,9 @@ static struct payload *make_big_payload(void)
 }
 
 /* Make a generation of a volume and remove it while a reader has its file open. Return: its id. */
-static uint64_t publish_and_hold(struct tree *tree, uint64_t volume, const char *generation)
+static uint64_t publish_and_hold_payload(struct tree *tree, uint64_t volume, const char *generation,
+                                         struct payload *payload)
 {
-    _cleanup_(payload_unrefp) struct payload *payload = make_big_payload();
     uint64_t g = make_filled(tree, volume, generation, payload, false);
     uint64_t a = lookup(tree, g, "a");
 
@@ -529,6 +530,13 @@ static uint64_t publish_and_hold(struct tree *tree, uint64_t volume, const char 
     assert_int_equal(tree_rmdir(tree, volume, generation), 0);
     tree_forget(tree, g, 1);
     return a;
+}
+
+static uint64_t publish_and_hold(struct tree *tree, uint64_t volume, const char *generation)
+{
+    _cleanup_(payload_unrefp) struct payload *payload = make_big_payload();
+
+    return publish_and_hold_payload(tree, volume, generation, payload);
 }
 
 static int read_one(struct tree *tree, uint64_t id)
@@ -561,8 +569,8 @@ static void held_content_is_limited(struct tree *tree, uint64_t volume, uint64_t
     struct stat stat;
 
     hold_too_much(tree, volume, ids);
-    assert_true(tree_usage(tree).held_bytes <= NODE_HELD_VOLUME_BYTES_MAX + 2 * BIG_BYTES);
-    assert_true(tree_usage(tree).content_bytes <= NODE_HELD_VOLUME_BYTES_MAX + 2 * BIG_BYTES);
+    assert_true(tree_usage(tree).held_bytes <= HELD_VOLUME_BYTES_MAX + 2 * BIG_BYTES);
+    assert_true(tree_usage(tree).content_bytes <= HELD_VOLUME_BYTES_MAX + 2 * BIG_BYTES);
     assert_int_equal(read_one(tree, ids[0]), -ESTALE);
     assert_int_equal(tree_stat(tree, ids[0], &stat), 0);
     assert_int_equal(stat.st_size, BIG_BYTES - 16);
@@ -588,6 +596,49 @@ static void held_content_of_the_root_is_limited(void **state)
     held_content_is_limited(*state, TREE_ROOT_ID, make_directory(*state, "w"));
 }
 
+/* A payload of one file of 1 byte, of an object of 1 MiB. */
+static struct payload *make_small_payload_of_big_object(void)
+{
+    static char text[BIG_BYTES];
+    const struct object like = {
+        .key = {.kind = OBJECT_SECRET, .namespace = "default", .name = "dummy"}};
+    const struct object_input inputs[] = {
+        {.key = "big", .text = text, .len = sizeof(text) - 16},
+        {.key = "small", .text = "s", .len = 1},
+    };
+    const struct payload_attributes attributes = {.mode = 0640};
+    _cleanup_(payload_builder_freep) struct payload_builder *builder = NULL;
+    _cleanup_(object_unrefp) struct object *object = NULL;
+    struct payload *payload = NULL;
+
+    memset(text, 'b', sizeof(text));
+    assert_int_equal(object_new(&like, inputs, ELEMENTS_OF(inputs), &object, NULL), 0);
+    assert_int_equal(payload_builder_new(&builder), 0);
+    assert_int_equal(
+        payload_builder_add(builder, "a", object, object_find(object, "small"), &attributes, NULL),
+        0);
+    assert_int_equal(payload_builder_finish(builder, &payload, NULL), 0);
+    return payload;
+}
+
+/* A file that is held holds its object. */
+static void held_objects_are_charged(void **state)
+{
+    size_t before = secmem_bytes();
+    uint64_t ids[2 * N_HELD];
+
+    for (size_t i = 0; i < ELEMENTS_OF(ids); i++) {
+        _cleanup_(payload_unrefp) struct payload *payload = make_small_payload_of_big_object();
+
+        ids[i] = publish_and_hold_payload(*state, TREE_ROOT_ID, "..g", payload);
+    }
+    assert_true(secmem_bytes() - before <= HELD_VOLUME_BYTES_MAX + 2 * BIG_BYTES);
+    assert_int_equal(read_one(*state, ids[0]), -ESTALE);
+    assert_int_equal(read_one(*state, ids[2 * N_HELD - 1]), 0);
+    for (size_t i = 0; i < ELEMENTS_OF(ids); i++)
+        tree_forget(*state, ids[i], 1);
+}
+
 /* A volume that is gone is not charged, and its readers keep what they hold. */
 static void held_content_outlives_its_volume(void **state)
 {
@@ -603,7 +654,7 @@ static void held_content_outlives_its_volume(void **state)
 /* However many volumes there are. */
 static void held_content_of_all_volumes_is_limited(void **state)
 {
-    size_t n = NODE_HELD_BYTES_MAX / BIG_BYTES + 4;
+    size_t n = HELD_BYTES_MAX / BIG_BYTES + 4;
     uint64_t first = 0, last = 0;
 
     for (size_t i = 0; i < n; i++) {
@@ -613,7 +664,7 @@ static void held_content_of_all_volumes_is_limited(void **state)
         last = publish_and_hold(*state, make_directory(*state, name), "..g");
         first = i == 0 ? last : first;
     }
-    assert_true(tree_usage(*state).held_bytes <= NODE_HELD_BYTES_MAX + 2 * BIG_BYTES);
+    assert_true(tree_usage(*state).held_bytes <= HELD_BYTES_MAX + 2 * BIG_BYTES);
     assert_int_equal(read_one(*state, first), -ESTALE);
     assert_int_equal(read_one(*state, last), 0);
 }
@@ -1348,6 +1399,7 @@ int main(void)
         TEST(detaching_nothing_does_no_harm),
         TEST(held_content_of_a_volume_is_limited),
         TEST(held_content_of_the_root_is_limited),
+        TEST(held_objects_are_charged),
         TEST(held_content_outlives_its_volume),
         TEST(held_content_of_all_volumes_is_limited),
         TEST(deep_directories_are_freed),

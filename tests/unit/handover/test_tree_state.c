@@ -87,16 +87,16 @@ static void describe(struct buf *text, const struct node *n)
              n->gid, (long long)n->changed.tv_sec, n->changed.tv_nsec);
     assert_int_equal(buf_add(text, line, strlen(line)), 0);
     if (n->kind == NODE_DIRECTORY)
-        snprintf(line, sizeof(line), " next %llu children %zu directories %zu held %zu\n",
+        snprintf(line, sizeof(line), " next %llu children %zu directories %zu\n",
                  (unsigned long long)n->directory.next_cookie, n->directory.n_children,
-                 n->directory.n_subdirectories, n->directory.held_bytes);
+                 n->directory.n_subdirectories);
     else if (n->kind == NODE_LINK)
         snprintf(line, sizeof(line), " -> %s%s\n", n->target, n->is_unlisted ? " unlisted" : "");
     else
         snprintf(line, sizeof(line), " \"%.*s\" %zu held for %llu live %lld\n",
                  n->file.content.object != NULL ? (int)n->file.content.len : 0,
                  n->file.content.object != NULL ? (const char *)n->file.content.bytes : "",
-                 n->file.content.len, (unsigned long long)n->file.held_for,
+                 n->file.content.len, (unsigned long long)held_volume(&n->file.held),
                  n->file.live != NULL ? (long long)n->file.live->version : -1);
     assert_int_equal(buf_add(text, line, strlen(line)), 0);
 }
@@ -114,7 +114,7 @@ static char *describe_tree(struct tree *tree)
             describe(&text, n);
     }
     snprintf(line, sizeof(line), "nodes %zu content %zu held %zu\n", t->n_nodes, t->content_bytes,
-             t->held_bytes);
+             t->held.bytes);
     assert_int_equal(buf_add(&text, line, strlen(line)), 0);
     return text.data;
 }

@@ -197,6 +197,20 @@ static void test_current_after_the_last_condition(void **state)
     expect("VolumeCurrent prod/web-0: secret/prod/db: it is up to date again\n");
 }
 
+/* It concerns the readers and not the volume, which is up to date. */
+static void test_dropped_content(void **state)
+{
+    struct fixture *f = *state;
+
+    f->volume.published.has_dropped = true;
+    node_volume_events_check(f->events, &f->volume);
+    expect("OlderContentDropped!prod/web-0: secret/prod/db: readers keep too much older content "
+           "open and lost the oldest of it (ESTALE)\n");
+    f->volume.published.has_dropped = false;
+    node_volume_events_check(f->events, &f->volume);
+    expect("");
+}
+
 static void test_no_events(void **state)
 {
     static const struct source_ops manifests = {.store = {.watch = watch, .unwatch = unwatch}};
@@ -229,6 +243,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_stale_volume_is_held_and_current_again),
         TEST(test_failed_update),
+        TEST(test_dropped_content),
         TEST(test_current_after_the_last_condition),
         TEST(test_no_events),
     };

@@ -1,0 +1,158 @@
+"""Pods that the admission policy of deploy/adopt changes, beside the same pods that it leaves."""
+
+from __future__ import annotations
+
+from typing import Any, Iterator
+
+import pytest
+
+from lib.kube import Cluster
+from lib.kube.adoption import applied, label
+from lib.kube.client import MERGE_PATCH
+from lib.kube.daemons import Daemon
+from lib.kube.namespace import Namespace
+from lib.kube.pods import CONTAINER, Listed, Pod, Pods, probe_pod
+from lib.waiting import until
+
+FIELDS = [
+    {"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}},
+    {"path": "uid", "fieldRef": {"fieldPath": "metadata.uid"}, "mode": 0o400},
+    {"path": "space/name", "fieldRef": {"fieldPath": "metadata.namespace"}},
+    {"path": "cpu", "resourceFieldRef": {"containerName": CONTAINER, "resource": "limits.cpu"}},
+    {
+        "path": "memory",
+        "resourceFieldRef": {"containerName": CONTAINER, "resource": "requests.memory"},
+    },
+]
+VOLUMES: dict[str, Any] = {
+    "secret": {"secret": {"secretName": "db", "defaultMode": 0o440}},
+    "configmap": {"configMap": {"name": "look", "items": [{"key": "color", "path": "a/color"}]}},
+    "fields": {"downwardAPI": {"items": FIELDS}},
+    "mixed": {
+        "projected": {
+            "sources": [
+                {"serviceAccountToken": {"path": "token", "expirationSeconds": 3600}},
+                {"serviceAccountToken": {"path": "vault", "audience": "vault"}},
+                {"secret": {"name": "db", "items": [{"key": "user", "path": "user"}]}},
+                {"downwardAPI": {"items": FIELDS[:1]}},
+            ]
+        }
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def policy(cluster_for_all: Cluster) -> Iterator[None]:
+    with applied(cluster_for_all):
+        yield
+
+
+@pytest.fixture
+def adopting(policy: None, ns: Namespace) -> Namespace:
+    label(ns, adopt="enabled")
+    ns.create("db", {"user": b"dummy-1", "password": b"dummy-2"})
+    ns.create("look", {"color": b"blue"}, "configmaps")
+    return ns
+
+
+def manifest(name: str, **options: Any) -> dict[str, Any]:
+    made = probe_pod(name, VOLUMES, **options)
+    made["metadata"]["labels"] = {"app": "web", "tier": "front"}
+    return made
+
+
+def is_adopted(pod: Pod) -> bool:
+    return any(volume["name"] == "secret-secretfs" for volume in pod.get()["spec"]["volumes"])
+
+
+def adopted(pods: Pods, name: str, **options: Any) -> Pod:
+    """The policy applies to a namespace some time after its label."""
+
+    def make() -> Pod | None:
+        pod = pods.make(manifest(name, **options))
+        if is_adopted(pod):
+            return pod
+        pod.delete_by_force()
+        until(pod.is_gone, "the pod is gone", pause=0.05)
+        return None
+
+    pod = until(make, "the policy applies", pause=0.1)
+    assert pod is not None
+    return pod
+
+
+def without_sizes(listed: list[Listed]) -> list[Listed]:
+    """Tokens differ in length."""
+    return [entry._replace(size=0) for entry in listed]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"fs_group": 2000}, {"securityContext": {"runAsUser": 0}}],
+    ids=["plain", "fsGroup", "runAsUser"],
+)
+def test_looks_like_the_kubelets(
+    node_daemon: Daemon, adopting: Namespace, pods: Pods, options: dict[str, Any]
+) -> None:
+    """Names, types, modes and owners (B, F, Y7, Y13), and content but for the tokens."""
+    ours = adopted(pods, "pod-a", **options)
+    kept = manifest("pod-b", **options)
+    kept["metadata"]["annotations"] = {"secretfs.io/adopt": "disabled"}
+    theirs = pods.make(kept)
+    views = [pod.wait_probed(*VOLUMES) for pod in (ours, theirs)]
+    for name in VOLUMES:
+        seen, expected = (view[name] for view in views)
+        assert without_sizes(seen.comparable()) == without_sizes(expected.comparable()), name
+        assert seen.errors == expected.errors == []
+    for name, file in (
+        ("secret", "password"),
+        ("configmap", "a/color"),
+        ("fields", "labels"),
+        ("fields", "cpu"),
+        ("fields", "memory"),
+        ("fields", "space/name"),
+        ("mixed", "user"),
+        ("mixed", "labels"),
+    ):
+        paths = [pod.view(f"/{name}") / file for pod in (ours, theirs)]
+        assert paths[0].read_bytes() == paths[1].read_bytes(), (name, file)
+    assert (ours.view("/fields") / "uid").read_text() == ours.uid
+    assert not ours.volume_path("kubernetes.io~secret", "secret-secretfs").exists()
+
+
+def test_changed_label(node_daemon: Daemon, adopting: Namespace, pods: Pods) -> None:
+    """Y7, with the kubelet's own rights to watch its pods (Y27)."""
+    pod = adopted(pods, "web")
+    pod.wait_probed(*VOLUMES)
+    path = f"/api/v1/namespaces/{adopting.name}/pods/{pod.name}"
+    change = {"metadata": {"labels": {"tier": "back"}}}
+    adopting.cluster.admin.request("PATCH", path, change, MERGE_PATCH)
+    pod.wait_content("fields", "labels", b'app="web"\ntier="back"')
+    pod.wait_content("mixed", "labels", b'app="web"\ntier="back"')
+
+
+def test_token_is_the_pods(
+    node_daemon: Daemon, adopting: Namespace, pods: Pods, cluster: Cluster
+) -> None:
+    """Y8, Y28: bound to the pod; the API server accepts it."""
+    pod = adopted(pods, "web")
+    pod.wait_probed(*VOLUMES)
+    for file, audiences in (("token", None), ("vault", ["vault"])):
+        token = (pod.view("/mixed") / file).read_text()
+        review: dict[str, Any] = {"spec": {"token": token}}
+        if audiences is not None:
+            review["spec"]["audiences"] = audiences
+        path = "/apis/authentication.k8s.io/v1/tokenreviews"
+        status = cluster.admin.request("POST", path, review)["status"]
+        assert status["authenticated"], status
+        assert status["user"]["username"] == f"system:serviceaccount:{adopting.name}:default"
+        assert status["user"]["extra"]["authentication.kubernetes.io/pod-uid"] == [pod.uid]
+
+
+def test_end(node_daemon: Daemon, adopting: Namespace, pods: Pods) -> None:
+    """The pod leaves the node as one with the kubelet's volumes does."""
+    pod = adopted(pods, "web")
+    pod.wait_probed(*VOLUMES)
+    pod.delete()
+    until(pod.is_off_the_node, "nothing is left")
+    assert node_daemon.mounts_of(pod.directory) == []

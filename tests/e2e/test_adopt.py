@@ -1,0 +1,189 @@
+"""deploy/adopt: the API server itself puts csi volumes in the place of pods' own ones."""
+
+from __future__ import annotations
+
+from typing import Any, Iterator
+
+import pytest
+
+from lib.kube import Cluster
+from lib.kube.adoption import applied, label
+from lib.kube.mounts import Values
+from lib.kube.namespace import Namespace
+from lib.waiting import until
+
+DRIVER = "csi.secretfs.io"
+SECRET = {"secret": {"secretName": "db", "defaultMode": 420}}
+CONFIGMAP = {"configMap": {"name": "look", "defaultMode": 420}}
+DOWNWARD = {"downwardAPI": {"items": [{"path": "n", "fieldRef": {"fieldPath": "metadata.name"}}]}}
+
+
+@pytest.fixture(scope="module")
+def policy(cluster_for_all: Cluster) -> Iterator[None]:
+    with applied(cluster_for_all):
+        yield
+
+
+def pod(name: str, **more: Any) -> dict[str, Any]:
+    mounts = [{"name": "own", "mountPath": "/own"}]
+    spec = {
+        "automountServiceAccountToken": False,
+        "containers": [{"name": "main", "image": "none", "volumeMounts": mounts}],
+        "volumes": [{"name": "own", **SECRET}],
+    }
+    metadata = {"name": name, **more.pop("metadata", {})}
+    spec.update(more)
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+def admitted(cluster: Cluster, ns: Namespace, content: dict[str, Any]) -> dict[str, Any]:
+    """What the API server makes of a pod that is not created."""
+    path = f"/api/v1/namespaces/{ns.name}/pods?dryRun=All"
+    made: dict[str, Any] = cluster.admin.request("POST", path, content)
+    return made
+
+
+def volumes(made: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {v["name"]: {k: w for k, w in v.items() if k != "name"} for v in made["spec"]["volumes"]}
+
+
+def csi(name: str) -> dict[str, Any]:
+    attributes = {"podVolume": f"{name}-secretfs"}
+    return {"csi": {"driver": DRIVER, "readOnly": True, "volumeAttributes": attributes}}
+
+
+@pytest.fixture
+def ns(cluster: Cluster, values: Values) -> Namespace:
+    """With the service account that its pods have, as no controller makes it here."""
+    made = Namespace(cluster, values)
+    account = {"metadata": {"name": "default"}}
+    path = f"/api/v1/namespaces/{made.name}/serviceaccounts"
+    cluster.admin.request("POST", path, account)
+    return made
+
+
+@pytest.fixture
+def adopting(policy: None, cluster: Cluster, ns: Namespace) -> Namespace:
+    """A labelled namespace, once the policy applies to it."""
+    label(ns, adopt="enabled")
+    until(lambda: "own-secretfs" in volumes(admitted(cluster, ns, pod("probe"))), "the policy")
+    return ns
+
+
+def test_all_kinds(cluster: Cluster, adopting: Namespace) -> None:
+    """Renamed word for word; the csi volume has the old name."""
+    sources = [
+        {"secret": {"name": "db"}},
+        DOWNWARD,
+        {"serviceAccountToken": {"path": "t", "audience": "vault", "expirationSeconds": 600}},
+    ]
+    kinds = {
+        "a": SECRET,
+        "b": CONFIGMAP,
+        "c": {"projected": {"sources": sources, "defaultMode": 256}},
+        "d": {"downwardAPI": {**DOWNWARD["downwardAPI"], "defaultMode": 420}},
+    }
+    mounts = [{"name": name, "mountPath": f"/{name}"} for name in kinds]
+    content = pod(
+        "web",
+        volumes=[{"name": name, **kind} for name, kind in kinds.items()],
+        containers=[{"name": "main", "image": "none", "volumeMounts": mounts}],
+    )
+    made = volumes(admitted(cluster, adopting, content))
+    assert {name: made[name] for name in kinds} == {name: csi(name) for name in kinds}
+    assert set(made) == set(kinds) | {f"{name}-secretfs" for name in kinds}
+    assert made["a-secretfs"] == SECRET and made["b-secretfs"] == CONFIGMAP
+    assert made["c-secretfs"]["projected"]["sources"][2] == sources[2]
+
+
+def test_what_is_left_alone(cluster: Cluster, adopting: Namespace) -> None:
+    """Volumes of other kinds, and those that no container mounts."""
+    long = "n" * 55
+    signer = {"signerName": "example.com/signer", "path": "ca.crt", "labelSelector": {}}
+    others: dict[str, dict[str, Any]] = {
+        "empty": {"emptyDir": {}},
+        "unmounted": SECRET,
+        long: SECRET,
+        "bundle": {"projected": {"sources": [{"clusterTrustBundle": signer}]}},
+    }
+    mounts = [{"name": n, "mountPath": f"/{n}"} for n in others if n != "unmounted"]
+    content = pod(
+        "web",
+        volumes=[{"name": name, **kind} for name, kind in others.items()],
+        containers=[{"name": "main", "image": "none", "volumeMounts": mounts}],
+    )
+    assert set(volumes(admitted(cluster, adopting, content))) == set(others)
+
+
+def test_init_containers_and_sub_paths(cluster: Cluster, adopting: Namespace) -> None:
+    mounts = [{"name": "init", "mountPath": "/init", "subPath": "user"}]
+    init = {"name": "init", "image": "none", "volumeMounts": mounts}
+    content = pod("web", volumes=[{"name": "init", **CONFIGMAP}], initContainers=[init])
+    content["spec"]["containers"] = [{"name": "main", "image": "none"}]
+    made = admitted(cluster, adopting, content)
+    assert volumes(made) == {"init": csi("init"), "init-secretfs": CONFIGMAP}
+    assert made["spec"]["initContainers"][0]["volumeMounts"][0]["subPath"] == "user"
+
+
+def test_idempotent(cluster: Cluster, adopting: Namespace) -> None:
+    """What was adopted, such as a pod that is created again from its manifest, stays as it is."""
+    once = admitted(cluster, adopting, pod("web"))
+    for field in ("uid", "creationTimestamp", "resourceVersion", "managedFields"):
+        once["metadata"].pop(field, None)
+    once.pop("status", None)
+    assert volumes(admitted(cluster, adopting, once)) == volumes(once)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"metadata": {"annotations": {"secretfs.io/adopt": "disabled"}}},
+        {"os": {"name": "windows"}},
+        {"nodeSelector": {"kubernetes.io/os": "windows"}},
+    ],
+    ids=str,
+)
+def test_excluded_pods(cluster: Cluster, adopting: Namespace, more: dict[str, Any]) -> None:
+    assert volumes(admitted(cluster, adopting, pod("web", **more))) == {"own": SECRET}
+
+
+def test_other_annotations(cluster: Cluster, adopting: Namespace) -> None:
+    content = pod("web", metadata={"annotations": {"note": "one", "secretfs.io/adopt": "enabled"}})
+    assert "own-secretfs" in volumes(admitted(cluster, adopting, content))
+
+
+def test_other_namespaces(policy: None, cluster: Cluster, ns: Namespace) -> None:
+    assert volumes(admitted(cluster, ns, pod("web"))) == {"own": SECRET}
+
+
+def test_label_is_removed(cluster: Cluster, adopting: Namespace) -> None:
+    """New pods get the kubelet's volumes again."""
+    label(adopting, adopt=None)
+    until(lambda: volumes(admitted(cluster, adopting, pod("web"))) == {"own": SECRET}, "the end")
+
+
+def test_tokens_only_where_asked_for(cluster: Cluster, adopting: Namespace) -> None:
+    """The API server's own volume is adopted with a label of its own."""
+    name = "kube-api-access-abcde"
+    token = {"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}}
+    entry = {"name": name, "projected": {"sources": [token], "defaultMode": 420}}
+    mounts = [{"name": name, "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}]
+    content = pod(
+        "web",
+        volumes=[entry],
+        containers=[{"name": "main", "image": "none", "volumeMounts": mounts}],
+    )
+    assert set(volumes(admitted(cluster, adopting, content))) == {name}
+    label(adopting, adopt_service_account_tokens="enabled")
+    adopted = {name, f"{name}-secretfs"}
+    until(lambda: set(volumes(admitted(cluster, adopting, content))) == adopted, "the label")
+
+
+def test_many_volumes(cluster: Cluster, adopting: Namespace) -> None:
+    """The cost of the expressions stays below the API server's limit."""
+    names = [f"volume-{number}" for number in range(60)]
+    mounts = [{"name": name, "mountPath": f"/{name}"} for name in names]
+    containers = [{"name": f"c{i}", "image": "none", "volumeMounts": mounts} for i in range(6)]
+    content = pod("web", volumes=[{"name": n, **SECRET} for n in names], containers=containers)
+    made = volumes(admitted(cluster, adopting, content))
+    assert len(made) == 2 * len(names)

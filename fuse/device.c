@@ -15,6 +15,10 @@
  * thread uses the descriptor. fuse_session_custom_io() would do with less, but libfuse
  * 3.18.3 returns ENOTSUP from it unless it was built with -Denable-custom-io. So it is only used to
  * trace replies.
+ *
+ * A process that takes a mount over from another one has the kernel's INIT from the state. libfuse
+ * processes it in the same way, so that it knows the connection, and its reply goes nowhere: the
+ * kernel has one already.
  */
 #include "fuse/device.h"
 
@@ -42,6 +46,10 @@
 /* Linux 6.12: pods with user namespaces */
 #define INIT_ALLOW_IDMAP          (UINT64_C(1) << 40)
 #define INIT_WANTED               (INIT_DIRECT_IO_ALLOW_MMAP | INIT_NO_EXPORT_SUPPORT | INIT_ALLOW_IDMAP)
+
+/* Linux 6.9: requests that a process has taken and not answered are sent again */
+#define NOTIFY_RESEND 7
+#define UNIQUE_RESENT (UINT64_C(1) << 63)
 
 /* A reply to INIT has 80 bytes, an error 16. */
 #define REPLY_MAX_BYTES 512
@@ -97,6 +105,7 @@ void device_trace_replies(struct fuse_session *fuse)
 struct negotiation {
     struct fuse_session *fuse;
     struct fuse_buf request;
+    struct device_init *init; /* the request that was accepted; NULL: not wanted */
     int device_fd;
     int libfuse_end_fd; /* what libfuse writes to it, */
     int our_end_fd;     /* comes out here */
@@ -114,7 +123,8 @@ static int negotiation_init(struct negotiation *n, struct fuse_session *fuse)
 {
     int ends[2];
 
-    *n = (struct negotiation){.fuse = fuse, .libfuse_end_fd = -1, .our_end_fd = -1};
+    *n =
+        (struct negotiation){.fuse = fuse, .device_fd = -1, .libfuse_end_fd = -1, .our_end_fd = -1};
     /*
      * Not by F_DUPFD_CLOEXEC, which ThreadSanitizer does not follow: it would not know any more
      * that a request that a worker reads comes after the replies that others have written.
@@ -173,6 +183,15 @@ static ssize_t process(struct negotiation *n, uint8_t *reply)
     return len < 0 ? 0 : len;
 }
 
+/* A request that is too long is not kept: no kernel sends one. */
+static void keep(struct device_init *init, const struct fuse_buf *request)
+{
+    if (init == NULL || request->size > sizeof(init->bytes))
+        return;
+    memcpy(init->bytes, request->mem, request->size);
+    init->len = request->size;
+}
+
 enum handled {
     NOT_INIT = 1, /* the request was another one, or none */
 };
@@ -194,8 +213,10 @@ static int handle_request(struct negotiation *n)
         return len < 0 ? (int)len : is_init ? -EPROTO : NOT_INIT;
     out = (const void *)reply;
     trace_reply(out);
-    if (is_init && out->error == 0)
+    if (is_init && out->error == 0) {
         add_flags(reply, (size_t)len, wanted_of(&n->request));
+        keep(n->init, &n->request);
+    }
     if (write(n->device_fd, reply, (size_t)len) != len)
         return negative_errno();
     if (!is_init)
@@ -214,15 +235,56 @@ int device_attach(struct fuse_session *fuse, int fd_consumed)
     return fuse_session_mount(fuse, name) < 0 ? -ENOMEM : 0;
 }
 
-int device_negotiate(struct fuse_session *fuse)
+int device_negotiate(struct fuse_session *fuse, struct device_init *ret_init)
 {
     _cleanup_(negotiation_deinit) struct negotiation n = {0};
     int r = negotiation_init(&n, fuse);
 
     if (r < 0)
         return r;
+    n.init = ret_init;
     do
         r = handle_request(&n);
     while (r == NOT_INIT);
     return r;
+}
+
+int device_replay(struct fuse_session *fuse, const struct device_init *init)
+{
+    _cleanup_(negotiation_deinit) struct negotiation n = {0};
+    _Alignas(struct fuse_out_header) uint8_t reply[REPLY_MAX_BYTES];
+    int r = negotiation_init(&n, fuse);
+    ssize_t len;
+
+    if (r < 0)
+        return r;
+    if (init->len < sizeof(struct fuse_in_header) + sizeof(struct fuse_init_in) ||
+        init->len > sizeof(init->bytes))
+        return -EPROTO;
+    n.request.mem = malloc(init->len);
+    if (n.request.mem == NULL)
+        return -ENOMEM;
+    memcpy(n.request.mem, init->bytes, init->len);
+    n.request.size = init->len;
+    len = process(&n, reply);
+    if (len < 0)
+        return (int)len;
+    return len >= (ssize_t)sizeof(struct fuse_out_header) &&
+                   ((const struct fuse_out_header *)(const void *)reply)->error == 0
+               ? 0
+               : -EPROTO;
+}
+
+int device_resend(struct fuse_session *fuse)
+{
+    const struct fuse_out_header resend = {.len = sizeof(resend), .error = NOTIFY_RESEND};
+
+    return write(fuse_session_fd(fuse), &resend, sizeof(resend)) < 0 ? negative_errno() : 0;
+}
+
+bool device_is_resent(const void *request)
+{
+    const struct fuse_in_header *header = request;
+
+    return (header->unique & UNIQUE_RESENT) != 0;
 }

@@ -6,7 +6,17 @@
  *
  * Thread: before the workers are started.
  */
+#include <stdbool.h>
+#include <stdint.h>
+
 #include <fuse_lowlevel.h>
+
+/* The kernel's INIT request. One of protocol 7.36 has 104 bytes. */
+#define DEVICE_INIT_MAX_BYTES 512u
+struct device_init {
+    size_t len;
+    _Alignas(uint64_t) uint8_t bytes[DEVICE_INIT_MAX_BYTES];
+};
 
 /*
  * @fd_consumed: the device; closed with @fuse
@@ -18,8 +28,23 @@ int device_attach(struct fuse_session *fuse, int fd_consumed);
  * Answer INIT, which the kernel sends when the file system is mounted, and what comes before it.
  * Return: 0; -EPROTO when libfuse does not accept the kernel's protocol; -ENODEV when the
  * connection has ended; -errno of the device or of what it takes.
+ * @ret_init: the request, for device_replay() of a later process; NULL: not wanted
  */
-int device_negotiate(struct fuse_session *fuse);
+int device_negotiate(struct fuse_session *fuse, struct device_init *ret_init);
+
+/*
+ * Instead of device_negotiate(), with a device that another process has served: have libfuse
+ * process the kernel's INIT again, without a reply. Return: as above.
+ */
+int device_replay(struct fuse_session *fuse, const struct device_init *init);
+
+/*
+ * Have the kernel send the requests again that the earlier process has taken and not answered.
+ * Return: 0; -EINVAL: this kernel cannot (before Linux 6.9); -errno.
+ */
+int device_resend(struct fuse_session *fuse);
+/* Whether a request is sent again. @request: as below. Thread: any. */
+bool device_is_resent(const void *request);
 
 /*
  * Trace a request, if the category "fuse" is on.

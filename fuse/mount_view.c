@@ -193,6 +193,21 @@ static int clone_mount(int mount_fd)
     return fd < 0 ? negative_errno() : fd;
 }
 
+/* Have the publisher work through a writable clone of the attached mount. The lock is held. */
+static int make_writable_clone(struct mount_view *v, int attached_fd, struct error *e)
+{
+    int fd = clone_mount(attached_fd), r;
+
+    if (fd < 0)
+        return error_set_errno(e, fd, "cannot clone the mount on %s", v->mountpoint);
+    fd_close(v->fd);
+    v->fd = fd;
+    r = set_read_only(v->fd, false);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot make the private view of %s writable", v->mountpoint);
+    return 0;
+}
+
 /* Move @mount_fd, which is attached nowhere, to the mount point. The lock is held. */
 static int show(struct mount_view *v, int mount_fd, struct error *e)
 {
@@ -209,19 +224,11 @@ static int show(struct mount_view *v, int mount_fd, struct error *e)
 /* Before Linux 6.15; see the top comment. The lock is held. */
 static int show_then_clone(struct mount_view *v, struct error *e)
 {
-    int r = show(v, v->fd, e), clone_fd;
+    int r = show(v, v->fd, e);
 
     if (r < 0)
         return r;
-    clone_fd = clone_mount(v->fd);
-    if (clone_fd < 0)
-        return error_set_errno(e, clone_fd, "cannot clone the mount on %s", v->mountpoint);
-    fd_close(v->fd);
-    v->fd = clone_fd;
-    r = set_read_only(v->fd, false);
-    if (r < 0)
-        return error_set_errno(e, r, "cannot make the private view of %s writable", v->mountpoint);
-    return 0;
+    return make_writable_clone(v, v->fd, e);
 }
 
 /* Step 2 of the top comment. The lock is held. */
@@ -241,6 +248,33 @@ int mount_view_attach(struct mount_view *view, struct error *e)
     assert(view->fd >= 0);
     LOCK_GUARD(&view->lock);
     return attach(view, e);
+}
+
+static dev_t device_of(int fd)
+{
+    struct statx root;
+
+    if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &root) < 0)
+        return 0;
+    return makedev(root.stx_dev_major, root.stx_dev_minor);
+}
+
+int mount_view_adopt(struct mount_view *view, dev_t device, struct error *e)
+{
+    _cleanup_(fd_closep) int fd =
+        open(view->mountpoint, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int r;
+
+    assert(view->fd < 0 && !view->is_attached);
+    if (fd < 0 || device_of(fd) != device)
+        return error_set(e, -ENOTCONN, "the mount on %s is gone or hidden under another one",
+                         view->mountpoint);
+    r = note_mount(view, fd, "");
+    if (r < 0)
+        return error_set_errno(e, r, "cannot identify the mount on %s", view->mountpoint);
+    LOCK_GUARD(&view->lock);
+    r = make_writable_clone(view, fd, e);
+    return r == -EPERM ? 0 : r; /* an ordinary user's: fusermount3 has made the mount */
 }
 
 /* Consumers that still use the mount keep it busy; then it is detached lazily. */

@@ -46,6 +46,14 @@ int mount_view_mount(struct mount_view *view, const struct mount_view_options *o
  */
 int mount_view_identify(struct mount_view *view, struct error *e);
 
+/*
+ * Take over the mount at the mount point, which another process has attached, instead of
+ * mount_view_mount() and mount_view_attach().
+ * @device: of its file system
+ * Return: 0; -ENOTCONN with @e: another mount is there, or none; -errno with @e.
+ */
+int mount_view_adopt(struct mount_view *view, dev_t device, struct error *e);
+
 /* Whether it is attached by mount_view_attach(), and may be again after it was unmounted. */
 bool mount_view_is_private(const struct mount_view *view);
 

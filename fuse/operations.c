@@ -37,6 +37,13 @@
 /* For ever: longer than a kernel's jiffies can count, which takes it as its maximum. */
 #define CACHE_SECONDS 1e9
 
+static _Thread_local bool is_resent; /* the request that this thread processes */
+
+void operations_set_resent(bool value)
+{
+    is_resent = value;
+}
+
 static struct operations *operations_of(fuse_req_t req)
 {
     return fuse_req_userdata(req);
@@ -454,6 +461,40 @@ static void on_statfs(fuse_req_t req, fuse_ino_t id)
     fuse_reply_statfs(req, &numbers);
 }
 
+/* ---- changes that the publisher of an earlier process has requested */
+
+/*
+ * Its thread waits in the kernel for the answer, and nothing else can end it. The request was
+ * carried out as a whole or not at all, and the kernel has to learn which, or it would keep a name
+ * that the tree has, or has no more, for ever. A node that was made is found by its name and kind.
+ */
+static void reply_made(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t type)
+{
+    struct stat stat;
+    int r = is_resent ? tree_lookup(tree_of(req), parent, name, &stat) : -EROFS;
+
+    if (r == 0 && (stat.st_mode & S_IFMT) != type) {
+        tree_forget(tree_of(req), stat.st_ino, 1);
+        r = -EROFS;
+    }
+    if (r < 0)
+        reply_error(req, -EROFS);
+    else
+        reply_entry(req, 0, &stat);
+}
+
+static bool exists(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    struct stat ignored;
+
+    return tree_find(tree_of(req), parent, name, &ignored) == 0;
+}
+
+static void reply_removed(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    reply_error(req, is_resent && !exists(req, parent, name) ? 0 : -EROFS);
+}
+
 /* ---- writing, for the publisher */
 
 static void on_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
@@ -466,7 +507,7 @@ static void on_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
             tree_mkdir(tree_of(req), fuse_req_ctx(req)->pid, parent, name, mode & 07777, &stat),
             &stat);
     else
-        reply_error(req, -EROFS);
+        reply_made(req, parent, name, S_IFDIR);
 }
 
 static void on_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
@@ -476,7 +517,7 @@ static void on_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, co
     if (is_publisher(req))
         reply_entry(req, tree_symlink(tree_of(req), parent, name, target, &stat), &stat);
     else
-        reply_error(req, -EROFS);
+        reply_made(req, parent, name, S_IFLNK);
 }
 
 static void on_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
@@ -488,17 +529,26 @@ static void on_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
         r = tree_exchange(tree_of(req), parent, name, new_parent, new_name);
     else if (is_publisher(req))
         r = flags != 0 ? -EINVAL : tree_rename(tree_of(req), parent, name, new_parent, new_name);
+    else if (is_resent && flags == 0 && !exists(req, parent, name) &&
+             exists(req, new_parent, new_name))
+        r = 0;
     reply_error(req, r);
 }
 
 static void on_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-    reply_error(req, is_publisher(req) ? tree_unlink(tree_of(req), parent, name) : -EROFS);
+    if (is_publisher(req))
+        reply_error(req, tree_unlink(tree_of(req), parent, name));
+    else
+        reply_removed(req, parent, name);
 }
 
 static void on_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-    reply_error(req, is_publisher(req) ? tree_rmdir(tree_of(req), parent, name) : -EROFS);
+    if (is_publisher(req))
+        reply_error(req, tree_rmdir(tree_of(req), parent, name));
+    else
+        reply_removed(req, parent, name);
 }
 
 /* A file may be truncated to the size that it has: that raises MODIFY (inotify_events.c). */
@@ -548,7 +598,7 @@ static void on_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
         reply_entry(req, tree_mknod(tree_of(req), fuse_req_ctx(req)->pid, parent, name, &stat),
                     &stat);
     else
-        reply_error(req, -EROFS);
+        reply_made(req, parent, name, S_IFREG);
 }
 
 /* ---- writing, refused to every caller */

@@ -36,6 +36,12 @@ void operations_deinit(struct operations *operations);
 void operations_add_publisher(struct operations *operations, int tid);
 void operations_remove_publisher(struct operations *operations, int tid);
 
+/*
+ * Whether the request that this thread processes next is one that an earlier process had taken:
+ * its publisher's change, if the tree has it already, is reported as made. Thread: a worker.
+ */
+void operations_set_resent(bool value);
+
 /* A switch is over: answer the opens that have waited for it. Thread: not a worker. */
 void operations_resume_opens(struct operations *operations);
 

@@ -921,11 +921,42 @@ static int index_volume(struct publisher *p, struct publisher_volume *v)
     return 0;
 }
 
+/*
+ * Go on where an earlier process ended. What it was doing is finished as old generations are
+ * removed, which the next update waits for.
+ */
+static int adopt_volume(struct publisher_volume *v, struct payload *shown)
+{
+    const struct publish_outcome outcome = {.leaves_old = true};
+    struct publisher *p = v->publisher;
+    int r = volume_writer_adopt(&v->writer, shown);
+
+    if (r < 0)
+        return r;
+    LOCK_GUARD(&p->lock);
+    publish_queue_published(&p->queue, &v->entry, outcome, clock_mono());
+    pthread_cond_broadcast(&p->changed);
+    return 0;
+}
+
+static int enter_volume(struct publisher_volume *v, struct payload *shown)
+{
+    int r = index_volume(v->publisher, v);
+
+    if (r < 0 || shown == NULL)
+        return r;
+    r = adopt_volume(v, shown);
+    if (r < 0)
+        tdelete(v, &v->publisher->by_name, compare_names);
+    return r;
+}
+
 int publisher_add_volume(const struct publisher_place *place,
                          const struct publisher_callbacks *callbacks, void *userdata,
                          struct publisher_volume **ret_volume)
 {
     struct publisher_volume *v = calloc(1, sizeof(*v));
+    int r;
 
     if (v == NULL)
         return -ENOMEM;
@@ -945,9 +976,10 @@ int publisher_add_volume(const struct publisher_place *place,
     list_init(&v->finished);
     list_init(&v->bound);
     list_init(&v->changed);
-    if (index_volume(v->publisher, v) < 0) {
+    r = enter_volume(v, place->shown);
+    if (r < 0) {
         volume_free(v);
-        return -ENOMEM;
+        return r;
     }
     *ret_volume = v;
     return 0;

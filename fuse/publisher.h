@@ -63,6 +63,7 @@ struct publisher_place {
     gid_t gid;
     mode_t mode;           /* F5, F6; with S_ISGID in it directories have it as well */
     bool changes_in_place; /* all files are live; the session has to answer open */
+    struct payload *shown; /* by an earlier process, see shown_payload.h; NULL: a new volume */
 };
 
 struct publisher_callbacks {
@@ -74,7 +75,8 @@ struct publisher_callbacks {
 /*
  * @place: its text is copied
  * @callbacks: borrowed; called from the loop
- * Return: 0, *ret_volume is the caller's; -ENOMEM.
+ * Return: 0, *ret_volume is the caller's; -ENOMEM; -ENOENT: the tree has no volume of that name to
+ * go on with.
  */
 int publisher_add_volume(const struct publisher_place *place,
                          const struct publisher_callbacks *callbacks, void *userdata,

@@ -51,7 +51,9 @@ struct session {
     struct request_counters requests;
 
     struct notifier *notifier;
+    struct device_init init;
 
+    bool is_adopting; /* and has not succeeded: the mount stays for the next try */
     bool is_dead;
     bool has_ended; /* and ended() was called, since the last attach */
 
@@ -74,7 +76,7 @@ void session_count_requests(const struct session *session, struct request_counts
 static int answer_init(struct session *s, struct error *e)
 {
     const struct fuse_in_header header = {.opcode = FUSE_INIT};
-    int r = device_negotiate(s->fuse);
+    int r = device_negotiate(s->fuse, &s->init);
 
     if (r < 0)
         return error_set_errno(e, r, "cannot serve the mount");
@@ -103,6 +105,7 @@ static void *worker_main(void *userdata)
             break;
         device_trace_request(w->request.mem);
         request_counters_count(&s->requests, w->request.mem, w->request.size);
+        operations_set_resent(device_is_resent(w->request.mem));
         fuse_session_process_buf(s->fuse, &w->request);
     }
     eventfd_write(s->ended_fd, 1);
@@ -227,7 +230,45 @@ static int mount_as_root_or_user(struct session *s, const struct session_options
     return 0;
 }
 
+/* ---- a mount of another process */
+
+/*
+ * The earlier process has ended. What it had taken and not answered is sent again, before this one
+ * takes anything. A kernel that cannot do that has ended those requests with the process.
+ */
+static int adopt(struct session *s, struct session_adoption *adoption, struct error *e)
+{
+    int r = device_attach(s->fuse, adoption->device_fd);
+
+    if (r < 0)
+        return error_set_errno(e, r, "cannot serve the mount");
+    adoption->device_fd = -1; /* libfuse's now */
+    s->is_adopting = true;
+    s->init = *adoption->init;
+    r = device_replay(s->fuse, &s->init);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot serve the mount");
+    device_trace_replies(s->fuse);
+    r = mount_view_adopt(&s->view, adoption->device, e);
+    if (r < 0)
+        return r;
+    r = device_resend(s->fuse);
+    if (r < 0 && r != -EINVAL)
+        return error_set_errno(e, r, "cannot have the kernel send requests again");
+    return 0;
+}
+
 /* ---- the session */
+
+static int mount_or_adopt(struct session *s, const struct session_options *options, struct error *e)
+{
+    int r;
+
+    if (options->adoption != NULL)
+        return adopt(s, options->adoption, e);
+    r = mount_as_root_or_user(s, options, e);
+    return r < 0 ? r : answer_init(s, e);
+}
 
 static void on_notified(void *userdata)
 {
@@ -255,10 +296,7 @@ int session_new(sd_event *event, struct tree *tree, const struct session_options
     if (s->fuse == NULL)
         return error_set(e, -EINVAL, "libfuse does not accept the mount options");
     s->operations.fuse = s->fuse;
-    r = mount_as_root_or_user(s, options, e);
-    if (r < 0)
-        return r;
-    r = answer_init(s, e);
+    r = mount_or_adopt(s, options, e);
     if (r < 0)
         return r;
     r = workers_start(s, e);
@@ -278,30 +316,20 @@ int session_new(sd_event *event, struct tree *tree, const struct session_options
             return r;
     }
     s->ended = ended;
+    s->is_adopting = false;
     *ret_session = TAKE(s);
     return 0;
 }
 
-void session_abandon(struct session *session)
+static void stop_watching(struct session *s)
 {
-    struct session *s = session;
-    int r;
-
     s->ended = NULL;
     s->ended_source = sd_event_source_disable_unref(s->ended_source);
     s->mounts_source = sd_event_source_disable_unref(s->mounts_source);
-    r = mount_view_detach(&s->view);
-    if (r < 0)
-        log_warn("cannot unmount", "mountpoint", s->view.mountpoint, "error", strerror(-r));
 }
 
-struct session *session_free(struct session *session)
+static void session_release(struct session *s)
 {
-    struct session *s = session;
-
-    if (s == NULL)
-        return NULL;
-    session_abandon(s);
     mount_view_deinit(&s->view);
     notifier_free(s->notifier);
     workers_stop(s);
@@ -310,7 +338,45 @@ struct session *session_free(struct session *session)
     fd_close(s->ended_fd);
     operations_deinit(&s->operations);
     free(s);
+}
+
+void session_abandon(struct session *session)
+{
+    struct session *s = session;
+    int r;
+
+    stop_watching(s);
+    r = s->is_adopting ? 0 : mount_view_detach(&s->view);
+    if (r < 0)
+        log_warn("cannot unmount", "mountpoint", s->view.mountpoint, "error", strerror(-r));
+}
+
+struct session *session_free(struct session *session)
+{
+    if (session == NULL)
+        return NULL;
+    session_abandon(session);
+    session_release(session);
     return NULL;
+}
+
+struct session *session_hand_over(struct session *session)
+{
+    if (session == NULL)
+        return NULL;
+    stop_watching(session);
+    session_release(session);
+    return NULL;
+}
+
+int session_device_fd(const struct session *session)
+{
+    return fuse_session_fd(session->fuse);
+}
+
+const struct device_init *session_init_request(const struct session *session)
+{
+    return &session->init;
 }
 
 int session_attach(struct session *session, struct error *e)

@@ -15,6 +15,7 @@
 #include <systemd/sd-event.h>
 
 #include "base/error.h"
+#include "fuse/device.h"
 #include "fuse/notifier.h"
 #include "fuse/request_counts.h"
 #include "fuse/tree.h"
@@ -28,6 +29,14 @@ struct session_options {
     unsigned long mount_attr; /* MOUNT_ATTR_* to add at the mount point (root), such as noexec */
     bool answers_open;        /* the kernel sends each OPEN: see live_file.h */
     const char *user_options; /* the same for fusermount3, comma-separated, or NULL */
+    struct session_adoption *adoption; /* NULL: mount */
+};
+
+/* A mount that another process has served, and that this one takes over. */
+struct session_adoption {
+    int device_fd; /* the session's on success, then -1 */
+    dev_t device;  /* session_device() of the earlier process */
+    const struct device_init *init;
 };
 
 /*
@@ -37,10 +46,12 @@ struct session_options {
 typedef void session_ended_fn(void *userdata);
 
 /*
- * Mount and start to serve.
- * @tree:  borrowed, outlives the session
+ * Mount and start to serve; or take a mount over, which is attached already.
+ * @tree:  borrowed, outlives the session; of an adopted mount the same as that of the earlier
+ * process
  * @ended: called from the loop at most once for each session_attach(), never after session_free()
- * Return: 0, *ret_session is the caller's; -errno with @e.
+ * Return: 0, *ret_session is the caller's; -ENOTCONN: the mount to take over is gone; -errno with
+ * @e.
  */
 int session_new(sd_event *event, struct tree *tree, const struct session_options *options,
                 session_ended_fn *ended, void *userdata, struct session **ret_session,
@@ -58,6 +69,16 @@ struct session *session_free(struct session *session);
  */
 void session_abandon(struct session *session);
 DEFINE_CLEANUP(struct session *, session_free)
+
+/*
+ * Stop serving and leave the mount as it is, for another process that has the device. What a worker
+ * has taken it answers. Return: NULL.
+ */
+struct session *session_hand_over(struct session *session);
+
+/* The FUSE device, borrowed; and the kernel's INIT request, as long as the session. */
+int session_device_fd(const struct session *session);
+const struct device_init *session_init_request(const struct session *session);
 
 /*
  * Show the tree at the mount point, read-only. As an ordinary user it is there already.

@@ -73,6 +73,27 @@ void volume_dir_close(struct volume_dir *dir, struct volume_dir_view *view)
     view->root_fd = -1;
 }
 
+int volume_dir_adopt(struct volume_dir *dir)
+{
+    struct stat status;
+    int r = dir->id != 0 ? 0 : tree_find(dir->tree, TREE_ROOT_ID, dir->name, &status);
+
+    if (r < 0)
+        return r;
+    if (dir->id == 0)
+        dir->id = status.st_ino;
+    dir->is_adopted = true;
+    return 0;
+}
+
+static int finish(struct volume_dir *dir, int fd)
+{
+    int r = dir->is_adopted ? writer_finish(dir->tree, fd, dir->id) : 0;
+
+    dir->is_adopted = dir->is_adopted && r < 0;
+    return r;
+}
+
 int volume_dir_clean(struct volume_dir *dir)
 {
     struct volume_dir_view view;
@@ -81,7 +102,9 @@ int volume_dir_clean(struct volume_dir *dir)
     if (r < 0)
         return r;
     assert(dir->id != 0);
-    r = writer_clean(dir->tree, view.fd, dir->id);
+    r = finish(dir, view.fd);
+    if (r == 0)
+        r = writer_clean(dir->tree, view.fd, dir->id);
     volume_dir_close(dir, &view);
     return r;
 }

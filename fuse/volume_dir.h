@@ -16,7 +16,8 @@ struct volume_dir {
     uid_t uid;               /* of a directory that is made; set by the owner, as what follows */
     gid_t gid;
     mode_t mode;
-    uint64_t id; /* of its node; 0 before it is made */
+    uint64_t id;     /* of its node; 0 before it is made */
+    bool is_adopted; /* what an earlier process was doing has to be finished */
 };
 
 /* @name: copied. Return: 0 or -ENOMEM. */
@@ -39,7 +40,10 @@ struct volume_dir_view {
 int volume_dir_open(struct volume_dir *dir, struct volume_dir_view *ret_view);
 void volume_dir_close(struct volume_dir *dir, struct volume_dir_view *view);
 
-/* Remove old generations. Return: 0; -errno. */
+/* Find the directory of an earlier process. Return: 0; -ENOENT. */
+int volume_dir_adopt(struct volume_dir *dir);
+
+/* Remove old generations; of an adopted one, finish the update. Return: 0; -errno. */
 int volume_dir_clean(struct volume_dir *dir);
 
 /* Remove the directory with all that is in it, unless it is the root. Return: 0; -errno. */

@@ -25,6 +25,18 @@ int volume_writer_init(struct volume_writer *writer, const struct volume_writer_
     return volume_dir_init(&writer->dir, host->session, host->tree, name);
 }
 
+int volume_writer_adopt(struct volume_writer *writer, struct payload *shown)
+{
+    int r = volume_dir_adopt(&writer->dir);
+
+    if (r < 0)
+        return r;
+    writer->has_generation = true;
+    if (writer->host->answers_open)
+        writer->shown = payload_ref(shown);
+    return 0;
+}
+
 void volume_writer_deinit(struct volume_writer *writer)
 {
     live_update_deinit(&writer->update);
@@ -157,6 +169,8 @@ static int write_update(struct volume_writer *w, const struct volume_dir_view *v
 
     if (ret_written->generation[0] == '\0')
         return r;
+    if (!w->has_generation && !w->host->answers_open)
+        writer_open_first(tree, view->fd, w->dir.id);
     w->has_generation = true;
     if (w->host->answers_open) {
         payload_unref(w->shown);

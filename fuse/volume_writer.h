@@ -35,6 +35,12 @@ struct volume_writer {
 /* @name: copied. Return: 0 or -ENOMEM. */
 int volume_writer_init(struct volume_writer *writer, const struct volume_writer_host *host,
                        const char *name);
+/*
+ * Go on where an earlier process ended.
+ * @shown: what the volume shows; a reference is taken
+ * Return: 0; -ENOENT: the tree has no directory of that name.
+ */
+int volume_writer_adopt(struct volume_writer *writer, struct payload *shown);
 /* An update that has begun is dropped; the directory stays. */
 void volume_writer_deinit(struct volume_writer *writer);
 

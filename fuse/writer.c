@@ -309,6 +309,46 @@ int writer_clean(struct tree *tree, int dir_fd, uint64_t dir_id)
     return first_error;
 }
 
+/* What a reader sees of a volume: its current generation, and the links that this needs. */
+static int finish_links(struct tree *tree, int dir_fd, const struct names *existing,
+                        const char *generation, uint64_t generation_id)
+{
+    _cleanup_(names_deinit) struct names wanted = {0};
+    _cleanup_(freep) char *notice = names_join(generation, NOTICE_LINK);
+    int made, removed, r = names_read(&wanted, tree, generation_id);
+
+    if (notice == NULL)
+        return -ENOMEM;
+    if (r < 0)
+        return r;
+    names_sort(&wanted);
+    if (unlink_if_there(dir_fd, notice) < 0)
+        return negative_errno();
+    made = make_links(dir_fd, &wanted, existing);
+    removed = remove_links(dir_fd, &wanted, existing);
+    return made < 0 ? made : removed;
+}
+
+int writer_finish(struct tree *tree, int dir_fd, uint64_t dir_id)
+{
+    _cleanup_(names_deinit) struct names existing = {0};
+    _cleanup_(freep) char *current = NULL;
+    struct stat generation = {0};
+    int r = names_read(&existing, tree, dir_id);
+
+    if (r < 0)
+        return r;
+    names_sort(&existing);
+    if (names_contain(&existing, DATA_TMP_LINK) && unlink_if_there(dir_fd, DATA_TMP_LINK) < 0)
+        return negative_errno();
+    r = read_current(tree, &existing, &current);
+    if (r == 0 && current != NULL)
+        r = tree_find(tree, dir_id, current, &generation);
+    if (r < 0 || current == NULL)
+        return r;
+    return finish_links(tree, dir_fd, &existing, current, generation.st_ino);
+}
+
 int writer_remove(struct tree *tree, int dir_fd, const char *name)
 {
     return remove_directory(tree, dir_fd, name);
@@ -386,6 +426,27 @@ int writer_find_current(struct tree *tree, uint64_t dir_id, char **ret_name, uin
     *ret_name = TAKE(name);
     *ret_id = status.st_ino;
     return 0;
+}
+
+void writer_open_first(struct tree *tree, int dir_fd, uint64_t dir_id)
+{
+    _cleanup_(names_deinit) struct names names = {0};
+    _cleanup_(freep) char *current = NULL;
+    uint64_t id;
+
+    if (writer_find_current(tree, dir_id, &current, &id) < 0 || names_read(&names, tree, id) < 0)
+        return;
+    fd_close(openat(dir_fd, current, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    for (size_t i = 0; i < names.n; i++) {
+        _cleanup_(freep) char *path = NULL;
+
+        if (names.all[i].is_directory)
+            continue;
+        path = names_join(current, names.all[i].text);
+        if (path != NULL)
+            fd_close(openat(dir_fd, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+        return;
+    }
 }
 
 int writer_refresh(struct tree *tree, int dir_fd, uint64_t dir_id, struct payload *payload,

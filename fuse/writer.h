@@ -57,6 +57,20 @@ int writer_find_current(struct tree *tree, uint64_t dir_id, char **ret_name, uin
 int writer_clean(struct tree *tree, int dir_fd, uint64_t dir_id);
 
 /*
+ * Have the kernel learn what it need not request: open a file of the current generation, a
+ * directory, and close them. From then on open(2) and close(2) of every file cost no request, also
+ * while no process serves the mount. Before a reader can see the volume, as watchers see it.
+ */
+void writer_open_first(struct tree *tree, int dir_fd, uint64_t dir_id);
+
+/*
+ * Finish or undo what an earlier process was doing when it ended: of a generation that is current
+ * the links are made and removed, a stale ..data_tmp is removed. writer_clean() removes a
+ * generation that is not current. Return: 0; -errno of the call that failed.
+ */
+int writer_finish(struct tree *tree, int dir_fd, uint64_t dir_id);
+
+/*
  * Remove a directory with all that is in it. If it does not exist that is no failure.
  * @dir_fd: the directory that it is in, in the writable view (O_PATH)
  * Return: 0; -errno of the call that failed.

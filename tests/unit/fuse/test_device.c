@@ -168,7 +168,7 @@ static struct fuse_init_out init(struct fixture *f, uint32_t flags, uint32_t fla
     const struct fuse_init_in in = init_of(flags, flags2);
 
     send_request(f, FUSE_INIT, UNIQUE, &in, sizeof(in));
-    assert_int_equal(device_negotiate(f->fuse), 0);
+    assert_int_equal(device_negotiate(f->fuse, NULL), 0);
     read_reply(f);
     assert_int_equal(f->reply_len, sizeof(struct fuse_out_header) + sizeof(struct fuse_init_out));
     return init_reply(f);
@@ -245,7 +245,7 @@ static void short_request(void **state)
     memset(garbage, 0xff, sizeof(garbage));
     send_request(f, FUSE_GETATTR, 3, garbage, sizeof(garbage));
     send_request(f, FUSE_INIT, UNIQUE, &in, offsetof(struct fuse_init_in, flags2));
-    assert_int_equal(device_negotiate(f->fuse), 0);
+    assert_int_equal(device_negotiate(f->fuse, NULL), 0);
     read_reply(f);
     assert_int_equal(reply_error(f, 3), -EIO); /* libfuse wants INIT first */
     read_reply(f);
@@ -266,7 +266,7 @@ static void short_replies_of_older_kernels(void **state)
 
         in.minor = all[i].minor;
         send_request(f, FUSE_INIT, UNIQUE, &in, sizeof(in));
-        assert_int_equal(device_negotiate(f->fuse), 0);
+        assert_int_equal(device_negotiate(f->fuse, NULL), 0);
         read_reply(f);
         assert_int_equal(f->reply_len, sizeof(struct fuse_out_header) + all[i].len);
         init_reply(f);
@@ -286,7 +286,7 @@ static void reply_with_an_error(void **state)
 
     in.major = 6;
     send_request(f, FUSE_INIT, UNIQUE, &in, sizeof(in));
-    assert_int_equal(device_negotiate(f->fuse), -EPROTO);
+    assert_int_equal(device_negotiate(f->fuse, NULL), -EPROTO);
     read_reply(f);
     assert_int_equal(f->reply_len, sizeof(struct fuse_out_header));
     assert_int_equal(reply_error(f, UNIQUE), -EPROTO);
@@ -347,7 +347,7 @@ static void requests_around_init(void **state)
     send_request(f, FUSE_GETATTR, UNIQUE + 2, &getattr_in, sizeof(getattr_in));
     send_request(f, FUSE_INIT, UNIQUE, &in, sizeof(in));
     send_request(f, FUSE_GETATTR, UNIQUE + 4, &getattr_in, sizeof(getattr_in));
-    assert_int_equal(device_negotiate(f->fuse), 0);
+    assert_int_equal(device_negotiate(f->fuse, NULL), 0);
     read_reply(f);
     assert_int_equal(reply_error(f, UNIQUE + 2), -EIO);
     assert_int_equal(f->reply_len, sizeof(struct fuse_out_header));
@@ -366,11 +366,11 @@ static void device_that_ends_or_fails(void **state)
     struct fixture *f = *state;
 
     assert_int_equal(write(f->kernel_fd, "short", 5), 5);
-    assert_true(device_negotiate(f->fuse) < 0);
+    assert_true(device_negotiate(f->fuse, NULL) < 0);
     read_reply(f);
     assert_int_equal(f->reply_len, 0);
     assert_int_equal(shutdown(f->kernel_fd, SHUT_WR), 0);
-    assert_true(device_negotiate(f->fuse) < 0);
+    assert_true(device_negotiate(f->fuse, NULL) < 0);
     assert_true(fuse_session_receive_buf(f->fuse, &f->buf) <= 0);
 }
 

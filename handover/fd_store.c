@@ -38,6 +38,7 @@ struct fd_store {
     struct received *received; /* in the order of storing */
     size_t n_received;
     bool is_available;
+    bool is_certain;
     int keeper_fd; /* connection to a keeper's socket; -1: the service manager */
     char *keeper_socket;
 };
@@ -94,6 +95,7 @@ static int receive_from_service_manager(struct fd_store *s, struct error *e)
     int n, r;
 
     s->is_available = getenv("NOTIFY_SOCKET") != NULL && (limit == NULL || !streq(limit, "0"));
+    s->is_certain = s->is_available && limit != NULL;
     n = sd_listen_fds_with_names(true, &names);
     if (n < 0)
         return error_set_errno(e, n,
@@ -246,7 +248,7 @@ static int receive_from_keeper(struct fd_store *s, const char *path, struct erro
     r = connect_and_greet(path, 0, &s->keeper_fd, &g, e);
     if (r < 0)
         return r;
-    s->is_available = true;
+    s->is_available = s->is_certain = true;
     r = add_greeting(s, g);
     close_greeting(g);
     free(g);
@@ -295,6 +297,11 @@ int fd_store_new(const char *keeper_socket, struct fd_store **ret_store, struct 
 bool fd_store_is_available(const struct fd_store *store)
 {
     return store->is_available;
+}
+
+bool fd_store_is_certain(const struct fd_store *store)
+{
+    return store->is_certain;
 }
 
 int fd_store_take(struct fd_store *store, const char *name)

@@ -45,6 +45,9 @@ int fd_store_new(const char *keeper_socket, struct fd_store **ret_store, struct 
  */
 bool fd_store_is_available(const struct fd_store *store);
 
+/* Whether the service manager says that it keeps descriptors: FDSTORE, or a keeper's socket. */
+bool fd_store_is_certain(const struct fd_store *store);
+
 /*
  * Take a received descriptor; several may have one name, and the one stored first is the first.
  * Return: a descriptor, the caller's; -ENOENT.

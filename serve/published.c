@@ -459,6 +459,19 @@ static int find_place(struct published *p, struct error *e)
     return 0;
 }
 
+/* What readers get is of an earlier process. Return: whether the source has the same. */
+static bool confirm(struct published *p, struct payload *payload)
+{
+    if (!p->is_unconfirmed)
+        return false;
+    p->is_unconfirmed = false;
+    if (!payload_same_content(p->shown, payload))
+        return false;
+    payload_unref(p->shown);
+    p->shown = payload_ref(payload); /* whose objects have their names and versions */
+    return true;
+}
+
 static void on_payload(void *userdata, struct payload *payload, mono_us received_at)
 {
     struct published *p = userdata;
@@ -467,6 +480,8 @@ static void on_payload(void *userdata, struct payload *payload, mono_us received
 
     payload_unref(p->payload);
     p->payload = payload_ref(payload);
+    if (confirm(p, payload))
+        return;
     if (p->state == PUBLISHED_AWAITING_PAYLOAD) {
         move(p, PUBLISHED_AWAITING_PLACE);
         r = find_place(p, &e);
@@ -512,6 +527,28 @@ void published_retry(struct published *p)
 
 /* ---- init and deinit */
 
+/* Readers have content already. */
+static int adopt(struct published *p, struct error *e)
+{
+    int r;
+
+    if (p->options.adopted == NULL)
+        return 0;
+    p->is_unconfirmed = true;
+    p->payload = payload_ref(p->options.adopted);
+    p->shown = payload_ref(p->options.adopted);
+    p->n_published = 1;
+    p->updated_at = clock_wall();
+    snprintf(p->generation, sizeof(p->generation), "%s", p->options.adopted_generation);
+    move(p, PUBLISHED_AWAITING_PLACE);
+    r = find_place(p, e);
+    if (r == 0)
+        r = p->callbacks->ready(p->userdata, e);
+    if (r == 0)
+        move(p, PUBLISHED_READY);
+    return r;
+}
+
 int published_init(struct published *p, sd_event *event, const struct published_options *options,
                    const struct published_callbacks *callbacks, void *userdata, struct error *e)
 {
@@ -527,6 +564,9 @@ int published_init(struct published *p, sd_event *event, const struct published_
     p->logged_certificates = calloc(options->spec->n_sources + 1, sizeof(bool));
     if (p->logged_certificates == NULL)
         return error_set_errno(e, -ENOMEM, "cannot set the volume up");
+    r = adopt(p, e);
+    if (r < 0)
+        return r;
     r = volume_new(options->store, options->pods, options->spec, options->namespace,
                    &volume_callbacks, p, &p->volume, e);
     if (r < 0)

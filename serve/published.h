@@ -36,6 +36,8 @@ struct published_options {
     const char *pod;                           /* name of its pod, in @namespace; or NULL */
     const struct published_observer *observer; /* NULL: none */
     struct log_limit *source_log; /* limits log lines about the source's state; NULL: no limit */
+    struct payload *adopted;      /* what readers get from an earlier process; NULL: nothing */
+    const char *adopted_generation;
 };
 
 /* place() does not know the place yet: published_retry() follows. */
@@ -85,6 +87,7 @@ struct published {
     sd_event_source *certificate_timer; /* fires when the next certificate expires */
     sd_event_source *retry_timer;       /* in PUBLISHED_AWAITING_RETRY */
 
+    bool is_unconfirmed;        /* the source has not yet delivered what readers get */
     struct payload *payload;    /* the newest, published or submitted; NULL before the first */
     struct payload *shown;      /* what readers get; NULL before the first */
     mono_us pending_since;      /* @payload was submitted, and readers get an older one; or 0 */
@@ -105,7 +108,8 @@ struct published {
 };
 
 /*
- * Subscribe to the objects, and publish the payloads that they make.
+ * Subscribe to the objects, and publish the payloads that they make. With an adopted payload
+ * place() and ready() are called at once; a payload of the same content is not published again.
  * @callbacks: outlive @p
  * Return: 0; -errno with @e. Either way published_deinit() is due.
  */

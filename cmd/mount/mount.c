@@ -12,22 +12,33 @@
  *
  * Before it is ready, every failure and the end of --wait end the process with an error. After that
  * only the two events in the drawing do.
+ *
+ * In the foreground, under a service manager that keeps descriptors, the mount outlives the
+ * process: it begins as `ready` with the mount of an earlier process, and a signal hands the mount
+ * over to the next one (docs/internals/handover.md).
  */
 #include "cmd/mount/mount.h"
 
 #include <stdio.h>
+#include <sys/mount.h>
 
 #include "cache/secmem.h"
 #include "encoding/json.h"
 #include "fetcher/source.h"
+#include "fuse/shown_payload.h"
+#include "handover/handover.h"
 #include "monitor/status_document.h"
 #include "monitor/status_socket.h"
 #include "serve/daemon.h"
 #include "serve/mounts.h"
 #include "serve/published.h"
 #include "serve/service_manager.h"
+#include "version.h"
 
 #define TIMER_SLACK SPAN_MS(10)
+
+#define SYNC_TIMEOUT  SPAN_SEC(5)
+#define HANDOVER_NAME "mount" /* of the file system among the stored descriptors */
 
 struct mount {
     struct daemon daemon;
@@ -48,6 +59,12 @@ struct mount {
     struct status_socket *status;
 
     sd_event_source *wait_timer; /* --wait */
+
+    struct fd_store *fd_store; /* NULL in the background */
+    struct handover *handover; /* NULL: the mount ends with the process */
+    struct payload *adopted;   /* what readers get from an earlier process; NULL: a new mount */
+    char adopted_generation[GENERATION_NAME_SIZE];
+    bool is_unmounted;
 };
 
 /* ---- waiting for the object: --wait */
@@ -115,6 +132,19 @@ static int on_parent_ended(sd_event_source *source, int fd, uint32_t revents, vo
     return 0;
 }
 
+/* The state is stored before a reader can see the mount. */
+static int show(struct mount *m, struct error *e)
+{
+    struct error why = ERROR_INIT;
+
+    if (m->handover != NULL &&
+        handover_begin(m->handover, m->tree, m->session, m->options->mountpoint, &why) < 0) {
+        log_warn("cannot store the mount; it ends with this process", "error", why.text);
+        m->handover = handover_free(m->handover);
+    }
+    return session_attach(m->session, e);
+}
+
 /* The first payload is published: attach the file system to the mount point. */
 static int on_ready(void *userdata, struct error *e)
 {
@@ -123,7 +153,7 @@ static int on_ready(void *userdata, struct error *e)
     int r;
 
     assert(m->status == NULL);
-    r = session_attach(m->session, e);
+    r = m->adopted != NULL ? 0 : show(m, e);
     if (r < 0)
         return r;
     if (status_socket_new(m->daemon.event, session_device(m->session), write_status, m, &m->status,
@@ -136,7 +166,8 @@ static int on_ready(void *userdata, struct error *e)
         return parent_ended(e);
     service_manager_status(PUBLISHED_TEXT(&m->published));
     service_manager_ready();
-    log_info("mounted", "mountpoint", m->options->mountpoint);
+    log_info(m->adopted != NULL ? "took over the mount" : "mounted", "mountpoint",
+             m->options->mountpoint);
     if (secmem_unlocked_bytes() > 0)
         log_warn("secret memory is not locked and could be swapped; raise `ulimit -l` "
                  "(LimitMEMLOCK=)");
@@ -161,11 +192,16 @@ static void on_session_ended(void *userdata)
     struct mount *m = userdata;
 
     log_info("unmounted by another process; stopping", "mountpoint", m->options->mountpoint);
+    m->is_unmounted = true;
     sd_event_exit(m->daemon.event, 0);
 }
 
-/* Create the file system, attached to no path. */
-static int start_session(struct mount *m, struct error *e)
+static bool answers_open(const struct mount *m)
+{
+    return m->options->spec->updates == VOLUME_UPDATES_IN_PLACE;
+}
+
+static int make_tree(struct mount *m, struct error *e)
 {
     const struct mount_options *o = m->options;
     const struct volume_spec *spec = o->spec;
@@ -174,48 +210,158 @@ static int start_session(struct mount *m, struct error *e)
         .uid = geteuid() == 0 ? spec->uid : geteuid(),
         .gid = spec->fs_group != VOLUME_ID_UNSET ? spec->fs_group : spec->gid,
         .root_mode = volume_spec_root_mode(spec),
-        .answers_open = spec->updates == VOLUME_UPDATES_IN_PLACE,
+        .answers_open = answers_open(m),
     };
+    int r;
+
+    assert(m->tree == NULL && m->session == NULL); /* the place is requested once */
+    r = tree_new(&tree_options, &m->tree);
+    return r < 0 ? error_set_errno(e, r, "cannot create the mount") : 0;
+}
+
+/* @adoption: NULL: mount */
+static int serve_tree(struct mount *m, struct session_adoption *adoption, struct error *e)
+{
+    const struct mount_options *o = m->options;
     const struct session_options session_options = {
         .mountpoint = o->mountpoint,
         .source = o->source,
         .allow_other = o->allow_other,
         .mount_attr = o->mount_attr,
-        .answers_open = tree_options.answers_open,
+        .answers_open = answers_open(m),
         .user_options = o->user_options.len > 0 ? o->user_options.data : NULL,
+        .adoption = adoption,
     };
-    struct publisher_options publisher;
-    int r;
 
-    assert(m->tree == NULL && m->session == NULL); /* the place is requested once */
-    r = tree_new(&tree_options, &m->tree);
+    return session_new(m->daemon.event, m->tree, &session_options, on_session_ended, m, &m->session,
+                       e);
+}
 
-    if (r < 0)
-        return error_set_errno(e, r, "cannot create the mount");
-    r = session_new(m->daemon.event, m->tree, &session_options, on_session_ended, m, &m->session,
-                    e);
-    if (r < 0)
-        return r;
-    publisher = (struct publisher_options){
-        .session = m->session, .tree = m->tree, .answers_open = tree_options.answers_open};
-    r = publisher_new(m->daemon.event, &publisher, &m->publisher, e);
+static int start_publisher(struct mount *m, struct error *e)
+{
+    const struct publisher_options options = {
+        .session = m->session, .tree = m->tree, .answers_open = answers_open(m)};
+    int r = publisher_new(m->daemon.event, &options, &m->publisher, e);
+
     if (r < 0)
         return r;
     watchdog_add(m->daemon.watchdog, m->publisher);
     return 0;
 }
 
+/* Create the file system, attached to no path. */
+static int start_session(struct mount *m, struct error *e)
+{
+    int r = make_tree(m, e);
+
+    if (r == 0)
+        r = serve_tree(m, NULL, e);
+    return r < 0 ? r : start_publisher(m, e);
+}
+
+/* ---- the mount of an earlier process */
+
+/* It is another one than this command asks for. */
+static bool is_other_mount(const struct mount *m, const struct handover_found *found)
+{
+    return !streq(found->mountpoint, m->options->mountpoint) ||
+           found->answers_open != answers_open(m);
+}
+
+/* Unmount what cannot be served. The device is closed with the last stored descriptor of it. */
+static void drop_earlier_mount(struct mount *m, const char *mountpoint)
+{
+    struct error e = ERROR_INIT;
+
+    handover_end(m->handover);
+    if (fd_store_sync(m->fd_store, SYNC_TIMEOUT, &e) < 0)
+        log_warn("the service manager does not respond", "error", e.text);
+    if (mounts_is_mountpoint(mountpoint) && umount2(mountpoint, UMOUNT_NOFOLLOW | MNT_DETACH) < 0)
+        log_warn("cannot unmount the mount of an earlier process", "mountpoint", mountpoint,
+                 "error", strerror(errno));
+}
+
+/* Readers get answers from here on. */
+static int adopt(struct mount *m, struct handover_found *found, struct error *e)
+{
+    int r = make_tree(m, e);
+
+    if (r == 0)
+        r = handover_read_tree(m->handover, m->tree, e);
+    if (r == 0)
+        r = shown_payload_read(m->tree, TREE_ROOT_ID, &m->adopted, m->adopted_generation, e);
+    if (r == 0)
+        r = serve_tree(m, &found->adoption, e);
+    if (r == 0)
+        r = handover_begin(m->handover, m->tree, m->session, m->options->mountpoint, e);
+    return r == 0 ? start_publisher(m, e) : r;
+}
+
+/* A state that no program can serve, or a mount that has ended. */
+static bool is_lost(int r)
+{
+    return r == -EBADMSG || r == -ENOTCONN || r == -ENOENT || r == -ESTALE;
+}
+
+static int take_over(struct mount *m, struct handover_found *found, struct error *e)
+{
+    int r;
+
+    if (is_other_mount(m, found)) {
+        log_warn("the stored mount is not the one that this command serves; unmounting it",
+                 "mountpoint", found->mountpoint);
+        drop_earlier_mount(m, found->mountpoint);
+        fd_close(found->adoption.device_fd);
+        return 0;
+    }
+    r = adopt(m, found, e);
+    if (!is_lost(r))
+        return r;
+    log_error("cannot take the mount over; mounting again", "mountpoint", m->options->mountpoint,
+              "error", e->text);
+    m->adopted = payload_unref(m->adopted);
+    m->session = session_hand_over(m->session);
+    m->tree = tree_free(m->tree);
+    drop_earlier_mount(m, m->options->mountpoint);
+    return 0;
+}
+
+/* Return: 0, m->adopted is set if there was a mount; -errno with @e, and it remains stored. */
+static int take_over_stored(struct mount *m, struct error *e)
+{
+    const struct handover_options options = {
+        .store = m->fd_store, .name = HANDOVER_NAME, .program = SECRETFS_VERSION};
+    struct handover_found found;
+    int r;
+
+    if (m->fd_store == NULL || !fd_store_is_available(m->fd_store))
+        return 0;
+    r = handover_new(m->daemon.event, &options, &m->handover, e);
+    if (r < 0)
+        return r;
+    r = handover_take(m->handover, &found, e);
+    if (r == 0)
+        return take_over(m, &found, e);
+    if (r == -EBADMSG) {
+        log_error("cannot take the mount over; mounting again", "mountpoint",
+                  m->options->mountpoint, "error", e->text);
+        drop_earlier_mount(m, m->options->mountpoint);
+    }
+    return r > 0 || r == -EBADMSG ? 0 : r;
+}
+
 static int on_place(void *userdata, struct publisher_place *ret_place, struct error *e)
 {
     struct mount *m = userdata;
-    int r = start_session(m, e);
+    int r = m->adopted != NULL ? 0 : start_session(m, e);
 
     if (r < 0)
         return r;
     *ret_place = (struct publisher_place){
         .publisher = m->publisher,
         .name = ".",
-        .changes_in_place = m->options->spec->updates == VOLUME_UPDATES_IN_PLACE,
+        .changes_in_place = answers_open(m),
+        .shown = m->adopted,
     };
     return 0;
 }
@@ -227,7 +373,12 @@ static int start_publishing(struct mount *m, struct error *e)
     static const struct published_callbacks callbacks = {
         .place = on_place, .ready = on_ready, .failed = on_failed, .changed = on_changed};
     const struct published_options options = {
-        .store = m->store, .spec = m->options->spec, .namespace = m->namespace};
+        .store = m->store,
+        .spec = m->options->spec,
+        .namespace = m->namespace,
+        .adopted = m->adopted,
+        .adopted_generation = m->adopted_generation,
+    };
 
     return published_init(&m->published, m->daemon.event, &options, &callbacks, m, e);
 }
@@ -236,7 +387,7 @@ static int start_waiting(struct mount *m, struct error *e)
 {
     int r;
 
-    if (m->options->from.wait == SPAN_FOREVER || m->options->from.wait == 0)
+    if (m->options->from.wait == SPAN_FOREVER || m->options->from.wait == 0 || m->adopted != NULL)
         return 0;
     r = sd_event_add_time_relative(m->daemon.event, &m->wait_timer, CLOCK_MONOTONIC,
                                    m->options->from.wait, TIMER_SLACK, on_wait_over, m);
@@ -259,14 +410,19 @@ static int mount_start(struct daemon *daemon, struct error *e)
     struct mount *m = CONTAINER_OF(daemon, struct mount, daemon);
     int r;
 
-    if (mounts_is_mountpoint(m->options->mountpoint))
-        return error_set(e, -EBUSY,
-                         "secretfs is mounted on %s already; run `secretfs unmount %s` first",
-                         m->options->mountpoint, m->options->mountpoint);
-    r = secmem_harden(e);
+    r = m->options->is_foreground ? fd_store_new(NULL, &m->fd_store, e) : 0;
+    if (r == 0)
+        r = secmem_harden(e);
     if (r < 0)
         return r;
     daemon_restrict();
+    r = take_over_stored(m, e);
+    if (r < 0)
+        return r;
+    if (m->adopted == NULL && mounts_is_mountpoint(m->options->mountpoint))
+        return error_set(e, -EBUSY,
+                         "secretfs is mounted on %s already; run `secretfs unmount %s` first",
+                         m->options->mountpoint, m->options->mountpoint);
     r = store_new(&m->store);
     if (r < 0)
         return error_set_errno(e, r, "cannot create the store");
@@ -280,15 +436,36 @@ static int mount_start(struct daemon *daemon, struct error *e)
     return r < 0 ? r : start_publishing(m, e);
 }
 
+/*
+ * Whether the next process of the service serves the mount: the service manager keeps it, and it
+ * was not unmounted.
+ */
+static bool is_handed_over(const struct mount *m)
+{
+    return !m->is_unmounted && handover_is_complete(m->handover) &&
+           fd_store_is_certain(m->fd_store);
+}
+
 static void stop_serving(struct mount *m)
 {
-    if (publisher_free(m->publisher) != NULL) {
+    bool is_kept = is_handed_over(m), is_held = publisher_free(m->publisher) != NULL;
+
+    if (is_kept)
+        log_info("handing the mount over", "mountpoint", m->options->mountpoint);
+    else
+        handover_end(m->handover);
+    if (is_held)
         log_warn("a process holds the directory; this process ends when that one does",
                  "mountpoint", m->options->mountpoint);
+    if (is_held && !is_kept)
         session_abandon(m->session);
+    if (is_held)
         return;
-    }
-    session_free(m->session);
+    handover_free(m->handover);
+    if (is_kept)
+        session_hand_over(m->session);
+    else
+        session_free(m->session);
     tree_free(m->tree);
 }
 
@@ -302,6 +479,8 @@ static void mount_stop(struct daemon *daemon)
     sd_event_source_disable_unref(m->parent_watch);
     published_deinit(&m->published);
     stop_serving(m);
+    payload_unref(m->adopted);
+    fd_store_free(m->fd_store);
     source_free(m->source);
     store_free(m->store);
     free(m->namespace);

@@ -8,6 +8,7 @@
  */
 #include "cmd/mount/options.h"
 
+#include <fcntl.h>
 #include <linux/mount.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -136,18 +137,22 @@ static int parse_object(const char *text, struct mount_options *o, struct error 
 static int check_mountpoint(const char *path, char **ret_path, struct error *e)
 {
     _cleanup_(freep) char *resolved = realpath(path, NULL);
-    struct stat status;
+    /* with descriptors of an earlier process no process may serve the mount until this one does */
+    bool is_handed_over = getenv("LISTEN_FDS") != NULL;
+    struct statx status = {0};
 
     if (resolved == NULL && errno == ENOENT)
         return error_set(e, -ENOENT, "mount point %s does not exist; create the directory first",
                          path);
-    if ((resolved == NULL || stat(resolved, &status) < 0) && errno == ENOTCONN)
+    if ((resolved == NULL || statx(AT_FDCWD, resolved, is_handed_over ? AT_STATX_DONT_SYNC : 0,
+                                   STATX_TYPE, &status) < 0) &&
+        errno == ENOTCONN)
         return error_set(e, -ENOTCONN,
                          "%s is the mount of a dead process; run `secretfs unmount %s` first", path,
                          path);
-    if (resolved == NULL || stat(resolved, &status) < 0)
+    if (resolved == NULL || status.stx_mask == 0)
         return error_set_errno(e, negative_errno(), "cannot use mount point %s", path);
-    if (!S_ISDIR(status.st_mode))
+    if (!S_ISDIR(status.stx_mode))
         return error_set(e, -ENOTDIR, "mount point %s is not a directory", path);
     *ret_path = TAKE(resolved);
     return 0;

@@ -21,6 +21,7 @@ from lib import harness, program
 from lib.cell import Cell
 from lib.debian_tree import TreeUnusable, make_tree
 from lib.deploy import TOP
+from lib.descriptor_store import DescriptorStore, Service
 from lib.devserver import DevServer
 from lib.devserver.testclient import Client
 from lib.execution import Execution, ExecutionMaker
@@ -65,6 +66,7 @@ NEEDS = {
     "attacks": (_need_mounts, _need_program),
     "csi": (_need_harness,),
     "exec": (_need_program,),
+    "handover": (_need_mounts, _need_program),
     "keeper": (_need_program,),
     "mount": (_need_mounts, _need_program),
     "node": (_need_mounts, _need_program),
@@ -178,6 +180,36 @@ def mount(start_mount: VolumeMaker) -> VolumeMaker:
         return start_mount(*source.arguments, *arguments, what, **options).wait_ready()
 
     return make
+
+
+def _serve(area: Path, manifests: Manifests, offers: bool) -> Iterator[Service]:
+    manifests.put_secret({"password": b"dummy-1", "user": b"dummy-user"})
+    path = area / "volume"
+    path.mkdir()
+    store = DescriptorStore(area / "notify", offers=offers)
+    made = Service(
+        store,
+        path,
+        [*manifests.arguments, "secret/app"],
+        home=area / "home",
+        log=area / "log",
+    )
+    yield made
+    made.finish()
+    store.close()
+    made.check_log()
+
+
+@pytest.fixture
+def service(area: Path, manifests: Manifests) -> Iterator[Service]:
+    """`secretfs mount` under a service manager that keeps its descriptors; not started yet."""
+    yield from _serve(area, manifests, offers=True)
+
+
+@pytest.fixture
+def service_without_store(area: Path, manifests: Manifests) -> Iterator[Service]:
+    """The same under one that does not."""
+    yield from _serve(area, manifests, offers=False)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@
 #include "fuse/tree.h"
 #include "tests/unit/make_payload.h"
 
-#define SIZE (256 * 1024u)
+#define SIZE ((size_t)256 * 1024)
 
 static const struct tree_options options = {.uid = 7, .gid = 8, .root_mode = 01777};
 
@@ -366,7 +366,7 @@ static void test_damaged_content_is_refused(void **state)
     publish(f, "..1", "a=dummy-1");
     at = memmem(f->memory, SIZE, "dummy-1", 7);
     assert_non_null(at);
-    for (uint64_t bit = 0; bit < 7 * 8; bit++)
+    for (uint64_t bit = 0; bit < UINT64_C(7) * 8; bit++)
         assert_int_equal(read_changed(f, (uint64_t)(at - f->memory) * 8 + bit, &e), -EBADMSG);
     assert_non_null(strstr(e.text, "the stored state is contradictory: node "));
     assert_non_null(strstr(e.text, "has damaged content"));

@@ -1,0 +1,468 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Stored for a file system NAME:
+ *
+ *   NAME.device    the FUSE device. As long as it is stored, the kernel keeps the mount and has
+ *                  requests wait
+ *   NAME.state.N   the state with the number N
+ *
+ * A state that is nearly full, or has lost a record, is replaced:
+ *
+ *  1. new memory is stored. It is empty, which handover_take() ignores
+ *  2. with the tree's lock held, the whole tree and the facts are written to it and committed; from
+ *     here on the larger number makes it the one that counts
+ *  3. the old one is discarded and overwritten, and removed from the store
+ *
+ * A process may end after each of these: between 2 and 3 both are complete, and the next process
+ * takes the newer one.
+ *
+ * The next process makes a state of its own at once, as its program may be another version.
+ */
+#include "handover/handover.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+
+#include "base/log.h"
+#include "handover/shared_memory.h"
+#include "handover/tree_state.h"
+
+#define RECORD_SESSION (TREE_STATE_TYPE_MAX + 1)
+
+/* Room for some updates, so that a state is seldom replaced. */
+#define SIZE_MIN        (UINT64_C(1) << 20)
+#define SIZE_OF(needed) ((needed)*4 + SIZE_MIN)
+
+/* The tree may grow between its measurement and its recording. */
+#define REPLACE_TRIES_MAX 3
+
+#define NAME_SIZE 128 /* of a stored descriptor */
+
+/* The checked part of the record, before INIT and the mount point. */
+struct stored_session {
+    uint64_t device;
+    uint32_t answers_open;
+    uint32_t init_len;
+    uint32_t mountpoint_len;
+    uint32_t reserved;
+};
+
+/* One state: its memory and what is recorded there. */
+struct generation {
+    struct shared_memory memory;
+    struct state state;
+    char name[NAME_SIZE]; /* in the store */
+};
+
+struct handover {
+    struct handover_options options;
+    sd_event *event;
+    int low_fd; /* eventfd: the state should be replaced */
+    sd_event_source *low_source;
+
+    /* found */
+    struct generation *found;
+    struct device_init init;
+    int device_fd;
+
+    /* from handover_begin() on */
+    struct session *session;
+    struct tree *tree;
+    char *mountpoint;
+    struct tree_recorder recorder;
+    struct generation *current; /* NULL: the state is lost, or could not be made */
+    uint64_t number;            /* the largest one that was used */
+    bool is_device_stored;
+    bool has_failed; /* and that was logged */
+};
+
+static struct generation *generation_free(struct generation *g)
+{
+    if (g == NULL)
+        return NULL;
+    shared_memory_deinit(&g->memory);
+    free(g);
+    return NULL;
+}
+DEFINE_CLEANUP(struct generation *, generation_free)
+
+static const char *device_name(const struct handover *h, char buf[static NAME_SIZE])
+{
+    snprintf(buf, NAME_SIZE, "%s.device", h->options.name);
+    return buf;
+}
+
+static void remove_stored(const struct handover *h, const char *name)
+{
+    struct error e = ERROR_INIT;
+
+    if (fd_store_remove(h->options.store, name, &e) < 0)
+        log_warn("cannot remove a stored descriptor", "name", name, "error", e.text);
+}
+
+/* ---- the session in the state */
+
+/* The tree's lock is held. */
+static void append_session(void *userdata, struct state *state)
+{
+    const struct handover *h = userdata;
+    const struct device_init *init = session_init_request(h->session);
+    const struct stored_session stored = {
+        .device = session_device(h->session),
+        .answers_open = tree_nodes(h->tree)->remembers_paths,
+        .init_len = (uint32_t)init->len,
+        .mountpoint_len = (uint32_t)strlen(h->mountpoint),
+    };
+    uint8_t buf[sizeof(stored) + DEVICE_INIT_MAX_BYTES + PATH_MAX];
+
+    assert(stored.mountpoint_len < PATH_MAX);
+    memcpy(buf, &stored, sizeof(stored));
+    memcpy(buf + sizeof(stored), init->bytes, init->len);
+    memcpy(buf + sizeof(stored) + init->len, h->mountpoint, stored.mountpoint_len);
+    state_append(state, RECORD_SESSION, buf, sizeof(stored) + init->len + stored.mountpoint_len,
+                 NULL, 0);
+}
+
+static bool is_session(const struct state_record *record)
+{
+    const struct stored_session *s = record->checked;
+
+    return record->type == RECORD_SESSION && record->checked_len >= sizeof(*s) &&
+           s->init_len <= DEVICE_INIT_MAX_BYTES && s->mountpoint_len < PATH_MAX &&
+           record->checked_len == sizeof(*s) + s->init_len + s->mountpoint_len;
+}
+
+/* Return: 0; -EBADMSG, -ENOMEM with @e. */
+static int read_session(struct handover *h, struct handover_found *ret_found, struct error *e)
+{
+    struct state_record record = {0};
+    const struct stored_session *s = NULL;
+    const uint8_t *bytes;
+
+    while (state_next(&h->found->state, &record))
+        if (is_session(&record))
+            s = record.checked;
+    if (s == NULL)
+        return error_set(e, -EBADMSG, "the stored state is contradictory: it has no session");
+    bytes = (const uint8_t *)(s + 1);
+    h->init.len = s->init_len;
+    memcpy(h->init.bytes, bytes, s->init_len);
+    free(h->mountpoint);
+    h->mountpoint = strndup((const char *)bytes + s->init_len, s->mountpoint_len);
+    if (h->mountpoint == NULL)
+        return error_set_errno(e, -ENOMEM, "cannot read the stored state");
+    *ret_found = (struct handover_found){
+        .mountpoint = h->mountpoint,
+        .answers_open = s->answers_open != 0,
+        .adoption = {.device_fd = h->device_fd, .device = s->device, .init = &h->init}};
+    h->device_fd = -1; /* the session's, or closed by handover_take()'s caller */
+    return 0;
+}
+
+/* ---- what is stored */
+
+/* The number in the name of a state of this file system. Return: whether it is one. */
+static bool parse_name(const struct handover *h, const char *name, uint64_t *ret_number)
+{
+    size_t len = strlen(h->options.name);
+    char *end;
+
+    if (strncmp(name, h->options.name, len) != 0 || strncmp(name + len, ".state.", 7) != 0)
+        return false;
+    *ret_number = strtoull(name + len + 7, &end, 10);
+    return *end == '\0';
+}
+
+/* Return: 0, *ret_name is a state's; -ENOENT. */
+static int find_name(const struct handover *h, char ret_name[static NAME_SIZE])
+{
+    uint64_t ignored;
+    const char *name;
+
+    for (size_t i = 0; (name = fd_store_peek_name(h->options.store, i)) != NULL; i++)
+        if (strlen(name) < NAME_SIZE && parse_name(h, name, &ignored)) {
+            snprintf(ret_name, NAME_SIZE, "%s", name);
+            return 0;
+        }
+    return -ENOENT;
+}
+
+/* Return: as state_open(). */
+static int open_generation(const struct handover *h, const char *name,
+                           struct generation **ret_generation, struct error *e)
+{
+    _cleanup_(generation_freep) struct generation *g = calloc(1, sizeof(*g));
+    int r;
+
+    if (g == NULL)
+        return error_set_errno(e, -ENOMEM, "cannot read the stored state");
+    g->memory = SHARED_MEMORY_NONE;
+    snprintf(g->name, sizeof(g->name), "%s", name);
+    r = shared_memory_open(fd_store_take(h->options.store, name), &g->memory);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot map the stored state");
+    r = state_open(&g->state, g->memory.bytes, g->memory.size, e);
+    if (r == 0)
+        *ret_generation = TAKE(g);
+    return r;
+}
+
+/* Keep the one that counts of two. */
+static void keep_newer(struct handover *h, struct generation *g)
+{
+    struct generation *older = g;
+
+    if (h->found == NULL || state_number(&h->found->state) < state_number(&g->state)) {
+        older = h->found;
+        h->found = g;
+    }
+    if (older == NULL)
+        return;
+    remove_stored(h, older->name);
+    generation_free(older);
+}
+
+/*
+ * Take all states of this file system. A damaged one is an error although another one may be
+ * intact: which of them was the newer one is not known.
+ */
+static int take_states(struct handover *h, struct error *e)
+{
+    char name[NAME_SIZE];
+    int result = 0;
+
+    while (find_name(h, name) == 0) {
+        struct generation *g = NULL;
+        struct error why = ERROR_INIT;
+        uint64_t number = 0;
+        int r = open_generation(h, name, &g, &why);
+
+        parse_name(h, name, &number);
+        h->number = number > h->number ? number : h->number;
+        if (r == 0)
+            keep_newer(h, g);
+        else
+            remove_stored(h, name);
+        if (r < 0 && result == 0) {
+            *e = why;
+            result = r;
+        }
+    }
+    return result;
+}
+
+/* POLLERR: the kernel has ended the connection. */
+static bool is_alive(int device_fd)
+{
+    struct pollfd poll_fd = {.fd = device_fd};
+
+    return poll(&poll_fd, 1, 0) == 0;
+}
+
+int handover_take(struct handover *handover, struct handover_found *ret_found, struct error *e)
+{
+    struct handover *h = handover;
+    char name[NAME_SIZE];
+    int r;
+
+    assert(h->found == NULL && h->session == NULL);
+    h->device_fd = fd_store_take(h->options.store, device_name(h, name));
+    h->is_device_stored = h->device_fd >= 0;
+    r = take_states(h, e);
+    if (r == 0 && (h->device_fd < 0 || h->found == NULL || !is_alive(h->device_fd)))
+        r = HANDOVER_NOTHING;
+    if (r == 0)
+        r = read_session(h, ret_found, e);
+    if (r != 0)
+        handover_end(h);
+    return r;
+}
+
+int handover_read_tree(struct handover *handover, struct tree *tree, struct error *e)
+{
+    assert(handover->found != NULL);
+    return tree_state_read(&handover->found->state, tree_nodes(tree), e);
+}
+
+/* ---- storing */
+
+/* Step 1 of the top comment. */
+static int make_generation(struct handover *h, uint64_t size, struct generation **ret_generation,
+                           struct error *e)
+{
+    _cleanup_(generation_freep) struct generation *g = calloc(1, sizeof(*g));
+    int r;
+
+    if (g == NULL)
+        return error_set_errno(e, -ENOMEM, "cannot make a state");
+    g->memory = SHARED_MEMORY_NONE;
+    r = shared_memory_new(size, &g->memory);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot make memory for a state");
+    h->number++;
+    snprintf(g->name, sizeof(g->name), "%s.state.%" PRIu64, h->options.name, h->number);
+    state_create(&g->state, g->memory.bytes, g->memory.size, h->number, h->options.program);
+    r = fd_store_put(h->options.store, g->name, g->memory.fd, FD_STORE_UNTIL_REMOVED, e);
+    if (r == 0)
+        *ret_generation = TAKE(g);
+    return r;
+}
+
+/* Step 3. NULL is fine. */
+static void drop_generation(const struct handover *h, struct generation *g)
+{
+    if (g == NULL)
+        return;
+    state_discard(&g->state);
+    remove_stored(h, g->name);
+    generation_free(g);
+}
+
+static int replace(struct handover *h, struct error *e)
+{
+    struct generation *old = h->current, *g = NULL;
+    int r = -ENOSPC;
+
+    for (unsigned tries = 0; r == -ENOSPC && tries < REPLACE_TRIES_MAX; tries++) {
+        struct state *ignored;
+
+        drop_generation(h, g);
+        g = NULL;
+        r = make_generation(h, SIZE_OF(tree_recorder_bytes_needed(&h->recorder)) << tries, &g, e);
+        if (r < 0)
+            return r;
+        r = tree_recorder_switch(&h->recorder, &g->state, append_session, h, &ignored);
+    }
+    h->current = r == 0 ? g : NULL;
+    if (r < 0)
+        drop_generation(h, g);
+    drop_generation(h, old);
+    return r < 0 ? error_set_errno(e, r, "cannot record the mount's state") : 0;
+}
+
+static int on_low(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+    struct handover *h = userdata;
+    struct error e = ERROR_INIT;
+    eventfd_t count;
+
+    eventfd_read(fd, &count);
+    if (replace(h, &e) == 0) {
+        h->has_failed = false;
+        return 0;
+    }
+    if (!h->has_failed)
+        log_warn("cannot store the state; the mount ends with this process", "mountpoint",
+                 h->mountpoint, "error", e.text);
+    h->has_failed = true;
+    return 0;
+}
+
+/* Thread: any. */
+static void report_low(void *userdata)
+{
+    const struct handover *h = userdata;
+
+    eventfd_write(h->low_fd, 1);
+}
+
+int handover_begin(struct handover *handover, struct tree *tree, struct session *session,
+                   const char *mountpoint, struct error *e)
+{
+    struct handover *h = handover;
+    char *copy = strdup(mountpoint), name[NAME_SIZE];
+    int r = 0;
+
+    assert(h->session == NULL);
+    if (copy == NULL)
+        return error_set_errno(e, -ENOMEM, "cannot record the mount's state");
+    free(h->mountpoint);
+    h->mountpoint = copy;
+    h->tree = tree;
+    h->session = session;
+    tree_recorder_init(&h->recorder, tree_nodes(tree), report_low, h);
+    if (!h->is_device_stored)
+        r = fd_store_put(h->options.store, device_name(h, name), session_device_fd(session),
+                         FD_STORE_UNTIL_HANGUP, e);
+    if (r == 0) {
+        h->is_device_stored = true;
+        h->current = TAKE(h->found); /* until it is replaced */
+        r = replace(h, e);
+    }
+    if (r < 0)
+        handover_end(h);
+    return r;
+}
+
+bool handover_is_complete(struct handover *handover)
+{
+    return handover != NULL && handover->current != NULL &&
+           tree_recorder_is_complete(&handover->recorder);
+}
+
+void handover_end(struct handover *handover)
+{
+    struct handover *h = handover;
+    char name[NAME_SIZE];
+
+    if (h == NULL)
+        return;
+    tree_recorder_deinit(&h->recorder);
+    h->recorder = (struct tree_recorder){0};
+    if (h->is_device_stored)
+        remove_stored(h, device_name(h, name));
+    h->is_device_stored = false;
+    h->device_fd = fd_close(h->device_fd);
+    drop_generation(h, TAKE(h->found));
+    drop_generation(h, TAKE(h->current));
+    h->session = NULL;
+    h->tree = NULL;
+}
+
+/* ---- the object */
+
+int handover_new(sd_event *event, const struct handover_options *options,
+                 struct handover **ret_handover, struct error *e)
+{
+    struct handover *h = calloc(1, sizeof(*h));
+    int r;
+
+    if (h == NULL)
+        return error_set_errno(e, -ENOMEM, "cannot prepare the hand-over");
+    h->options = *options;
+    h->event = sd_event_ref(event);
+    h->device_fd = -1;
+    h->low_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    r = h->low_fd < 0 ? negative_errno()
+                      : sd_event_add_io(event, &h->low_source, h->low_fd, EPOLLIN, on_low, h);
+    if (r < 0) {
+        handover_free(h);
+        return error_set_errno(e, r, "cannot prepare the hand-over");
+    }
+    *ret_handover = h;
+    return 0;
+}
+
+struct handover *handover_free(struct handover *handover)
+{
+    struct handover *h = handover;
+
+    if (h == NULL)
+        return NULL;
+    tree_recorder_deinit(&h->recorder);
+    sd_event_source_disable_unref(h->low_source);
+    fd_close(h->low_fd);
+    fd_close(h->device_fd);
+    generation_free(h->found);
+    generation_free(h->current);
+    free(h->mountpoint);
+    sd_event_unref(h->event);
+    free(h);
+    return NULL;
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * The hand-over of one file system: its device and its state are stored, so that the next process
+ * of the service goes on serving the mount. See handover.c and docs/internals/handover.md.
+ *
+ * Thread: the event loop's.
+ */
+#include <systemd/sd-event.h>
+
+#include "fuse/session.h"
+#include "handover/fd_store.h"
+
+struct handover;
+
+struct handover_options {
+    struct fd_store *store; /* borrowed, outlives the handover */
+    const char *name;       /* of the file system among those of the service; borrowed */
+    const char *program;    /* version of this program; borrowed */
+};
+
+/* Return: 0, *ret_handover is the caller's; -ENOMEM, -errno with @e. */
+int handover_new(sd_event *event, const struct handover_options *options,
+                 struct handover **ret_handover, struct error *e);
+/* What is stored remains stored. NULL is fine. Return: NULL. */
+struct handover *handover_free(struct handover *handover);
+DEFINE_CLEANUP(struct handover *, handover_free)
+
+/* What an earlier process has left. Borrowed from the handover, until handover_begin(). */
+struct handover_found {
+    const char *mountpoint;
+    bool answers_open; /* as in tree_options and session_options */
+    struct session_adoption adoption;
+};
+
+enum handover_verdict {
+    HANDOVER_NOTHING = 1, /* nothing is stored, or nothing that a reader has seen */
+};
+
+/*
+ * Take what is stored and check it.
+ * Return: 0; HANDOVER_NOTHING; -EBADMSG, -EPROTONOSUPPORT with @e: there is a state that this
+ * program cannot read; -errno with @e.
+ */
+int handover_take(struct handover *handover, struct handover_found *ret_found, struct error *e);
+
+/*
+ * Make the tree of the state that handover_take() has found.
+ * @tree: new
+ * Return: 0; -EBADMSG with @e; -ENOMEM with @e. Then @tree cannot be used.
+ */
+int handover_read_tree(struct handover *handover, struct tree *tree, struct error *e);
+
+/*
+ * Store the device and a state of the tree, and keep the state up to date from now on. To be called
+ * before readers see the mount.
+ * @tree, @session: borrowed until handover_end() or handover_free()
+ * @mountpoint: copied
+ * Return: 0; -errno with @e: the mount ends with this process.
+ */
+int handover_begin(struct handover *handover, struct tree *tree, struct session *session,
+                   const char *mountpoint, struct error *e);
+
+/* Whether the next process could take the file system over now. */
+bool handover_is_complete(struct handover *handover);
+
+/*
+ * The mount ends: have nothing stored any more. Also drops what handover_take() has found. NULL is
+ * fine.
+ */
+void handover_end(struct handover *handover);

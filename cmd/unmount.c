@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Unmounts, and waits until the process that served the mount has ended. It does not wait for a
- * node daemon, which continues without one of its volumes, nor for a process that is stopped or
- * hangs: that one is reported. Nothing here sends a request to the file system.
+ * Unmounts, and waits until the process that served the mount has ended, or continues since other
+ * mounts of the file system exist, in containers perhaps. It does not wait for a node daemon, which
+ * continues without one of its volumes, nor for a process that is stopped or hangs: that one is
+ * reported. Nothing here sends a request to the file system.
  */
 #include "cmd/unmount.h"
 
@@ -19,6 +20,7 @@
 #include "serve/mounts.h"
 
 #define END_TIMEOUT_MS 10000 /* far longer than a process that answers takes to end */
+#define END_POLL_MS    250   /* then it is asked whether it continues */
 
 static void print_help(const struct invocation *invocation)
 {
@@ -112,6 +114,31 @@ static void server_query(struct server *s, const struct mount_entry *entry)
     s->is_node = r == 0 && is_node(&document);
 }
 
+/* Whether it serves mounts of the file system that exist elsewhere. */
+static bool serves_others(const struct mount_entry *entry)
+{
+    _cleanup_(buf_deinit) struct buf document = BUF_INIT(STATUS_DOCUMENT_MAX);
+    _cleanup_(cJSON_Deletep) cJSON *process = NULL;
+    _cleanup_(fd_closep) int fd = -1;
+    const char *text;
+
+    if (status_socket_connect_mount(entry, false, STATUS_TIMEOUT_MS, &fd, NULL) < 0 ||
+        buf_read_fd(&document, fd) < 0)
+        return false;
+    text = buf_text(&document);
+    json_parse(text, strcspn(text, "\n"), &process, NULL);
+    return cJSON_IsTrue(json_member(process, "servesOtherMounts"));
+}
+
+/* Return: whether it has ended, or continues to serve other mounts. */
+static bool wait_process(struct pollfd *process, const struct mount_entry *entry)
+{
+    for (int waited = 0; waited < END_TIMEOUT_MS; waited += END_POLL_MS)
+        if (poll(process, 1, END_POLL_MS) != 0 || serves_others(entry))
+            return true;
+    return false;
+}
+
 static int report_server(const struct server *s, const char *path, const char *what,
                          struct error *e)
 {
@@ -123,9 +150,10 @@ static int report_server(const struct server *s, const char *path, const char *w
 
 /*
  * The process closes the connection when the mount is gone, then it exits.
- * Return: 0; -ETIMEDOUT with @e.
+ * Return: 0, also if it continues to serve mounts elsewhere; -ETIMEDOUT with @e.
  */
-static int server_wait(const struct server *s, const char *path, struct error *e)
+static int server_wait(const struct server *s, const struct mount_entry *entry, const char *path,
+                       struct error *e)
 {
     struct pollfd connection = {.fd = s->status_fd, .events = 0};
     struct pollfd process = {.fd = s->process_fd, .events = POLLIN};
@@ -136,7 +164,7 @@ static int server_wait(const struct server *s, const char *path, struct error *e
         return 0;
     if (s->process_fd < 0)
         poll(&connection, 1, END_TIMEOUT_MS);
-    else if (poll(&process, 1, END_TIMEOUT_MS) == 0)
+    else if (!wait_process(&process, entry))
         return report_server(s, path, "does not end", e);
     return 0;
 }
@@ -178,7 +206,8 @@ int command_unmount(const struct invocation *invocation, int argc, char *argv[])
         return command_failed(invocation, EXIT_FAILED, e.text);
     /* the mount of a dead process, or of one that is stopped, can still be unmounted */
     server_query(&server, &entry);
-    if (unmount(mountpoint, options.is_lazy, &e) < 0 || server_wait(&server, mountpoint, &e) < 0)
+    if (unmount(mountpoint, options.is_lazy, &e) < 0 ||
+        server_wait(&server, &entry, mountpoint, &e) < 0)
         return command_failed(invocation, EXIT_FAILED, e.text);
     return EXIT_OK;
 }

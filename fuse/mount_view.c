@@ -17,8 +17,9 @@
  * the dead one is detached.
  *
  * The writable mount keeps the file system alive when the mount point is unmounted, so the
- * connection does not show the end; mountinfo does (mount_watch.c). inotify watches inodes, so a
- * watcher of any mount of the file system sees what happens through the writable one.
+ * connection does not show the end; mountinfo does (mount_watch.c). Mounts in other namespaces may
+ * exist then, of which nothing says when they go; mount_view_renew() tries. inotify watches inodes,
+ * so a watcher of any mount of the file system sees what happens through the writable one.
  *
  * As an ordinary user there is one mount, made by fusermount3. No descriptor of it is kept, as that
  * would make the user's own unmounting fail with EBUSY: the publisher opens the mount point for
@@ -275,6 +276,20 @@ int mount_view_adopt(struct mount_view *view, dev_t device, struct error *e)
     LOCK_GUARD(&view->lock);
     r = make_writable_clone(view, fd, e);
     return r == -EPERM ? 0 : r; /* an ordinary user's: fusermount3 has made the mount */
+}
+
+/*
+ * A device that serves a file system mounts that one once more (Linux 5.14), and fails with
+ * ENOTCONN if it has ended.
+ */
+int mount_view_renew(struct mount_view *view, int device_fd, struct error *e)
+{
+    const struct mount_view_options options = {.source = "secretfs"};
+
+    LOCK_GUARD(&view->lock);
+    assert(!view->is_attached);
+    view->fd = fd_close(view->fd);
+    return mount_view_mount(view, &options, device_fd, e);
 }
 
 /* Consumers that still use the mount keep it busy; then it is detached lazily. */

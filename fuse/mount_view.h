@@ -63,6 +63,15 @@ int mount_view_attach(struct mount_view *view, struct error *e);
 /* Whether the attached mount is there still; if not, it counts as detached from now on. */
 bool mount_view_check(struct mount_view *view);
 
+/*
+ * Whether another mount of the file system exists, in any mount namespace: the view is closed, and
+ * mounted once more unless the kernel has ended the file system by that. Only while it is not
+ * attached.
+ * @device_fd: the one that it is served through
+ * Return: 0: yes; -ENOTCONN: no; -errno with @e: unknown, and there is no view any more.
+ */
+int mount_view_renew(struct mount_view *view, int device_fd, struct error *e);
+
 /* Unmount it from the mount point, if it is there. Return: 0; -errno. */
 int mount_view_detach(struct mount_view *view);
 

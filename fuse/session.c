@@ -35,6 +35,10 @@
 
 #define WORKER_STACK_BYTES 262144u
 
+/* How long a file system is served, at most, after its last mount has gone. */
+#define OTHERS_POLL SPAN_SEC(5)
+#define TIMER_SLACK SPAN_SEC(1)
+
 struct worker {
     struct session *session;
     pthread_t thread;
@@ -62,6 +66,7 @@ struct session {
     int ended_fd; /* eventfd: a worker saw the end of the connection */
     sd_event_source *ended_source;
     sd_event_source *mounts_source;
+    sd_event_source *others_timer; /* session_serve_others() */
 };
 
 void session_count_requests(const struct session *session, struct request_counts *counts)
@@ -175,6 +180,47 @@ static int on_mounts_changed(sd_event_source *source, int fd, uint32_t revents, 
     if (s->view.is_attached && !mount_view_check(&s->view))
         report_end(s);
     return 0;
+}
+
+/* ---- mounts elsewhere */
+
+/* Return: whether there are any, as far as is known. */
+static bool has_others(struct session *s)
+{
+    struct error e = ERROR_INIT;
+    int r = mount_view_renew(&s->view, fuse_session_fd(s->fuse), &e);
+
+    if (r < 0 && r != -ENOTCONN)
+        log_warn("other mounts of the file system are served without updates", "mountpoint",
+                 s->view.mountpoint, "reason", e.text);
+    return r != -ENOTCONN;
+}
+
+static int on_others_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    struct session *s = userdata;
+
+    if (!mount_view_is_private(&s->view))
+        return 0; /* the device says when the last one has gone */
+    if (has_others(s))
+        return sd_event_source_set_time_relative(source, OTHERS_POLL) < 0
+                   ? 0
+                   : sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+    s->is_dead = true;
+    report_end(s);
+    return 0;
+}
+
+bool session_serve_others(struct session *session)
+{
+    struct session *s = session;
+
+    if (s->is_dead || !mount_view_is_private(&s->view) || !has_others(s))
+        return false;
+    s->has_ended = false;
+    return sd_event_add_time_relative(sd_event_source_get_event(s->ended_source), &s->others_timer,
+                                      CLOCK_MONOTONIC, OTHERS_POLL, TIMER_SLACK, on_others_timer,
+                                      s) >= 0;
 }
 
 /* ---- mounting */
@@ -326,6 +372,7 @@ static void stop_watching(struct session *s)
     s->ended = NULL;
     s->ended_source = sd_event_source_disable_unref(s->ended_source);
     s->mounts_source = sd_event_source_disable_unref(s->mounts_source);
+    s->others_timer = sd_event_source_disable_unref(s->others_timer);
 }
 
 static void session_release(struct session *s)

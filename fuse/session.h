@@ -86,6 +86,13 @@ const struct device_init *session_init_request(const struct session *session);
  */
 int session_attach(struct session *session, struct error *e);
 
+/*
+ * The mount ended, not the session: whether other mounts of the file system exist, such as those of
+ * containers. They are served then, with updates, and ended() is called once more when the last one
+ * is gone. Without a private view there is nothing to do: the end of the connection is reported.
+ */
+bool session_serve_others(struct session *session);
+
 /* Whether its connection has ended, so that no file of it can be read any more. */
 bool session_is_dead(const struct session *session);
 

@@ -8,7 +8,9 @@
  *      | published
  *   ready       it is attached to the mount point; the parent process exits
  *      | new payloads are published as they arrive; a failing source changes nothing here
- *   stopping    a signal, or the mount point was unmounted
+ *      | the mount point was unmounted, and mounts elsewhere exist (in containers)
+ *   ready       these are served, with updates, until the last one is gone
+ *   stopping    a signal, or no mount is left
  *
  * Before it is ready, every failure and the end of --wait end the process with an error. After that
  * only the two events in the drawing do.
@@ -57,6 +59,7 @@ struct mount {
     struct session *session;
     struct publisher *publisher;
     struct status_socket *status;
+    bool serves_others; /* it was unmounted; mounts elsewhere exist */
 
     sd_event_source *wait_timer; /* --wait */
 
@@ -104,6 +107,7 @@ static int write_status(void *userdata, bool is_debug, uint64_t *cursor, struct 
 
     session_count_requests(m->session, &counts);
     r = status_document_process("mount", m->started_at, &counts, process);
+    r |= json_add_bool(process, "servesOtherMounts", m->serves_others);
     if (r >= 0)
         r = status_document_volume(&m->published, m->options->mountpoint, m->source, NULL, volume);
     if (is_debug) {
@@ -191,6 +195,12 @@ static void on_session_ended(void *userdata)
 {
     struct mount *m = userdata;
 
+    if (!m->serves_others && session_serve_others(m->session)) {
+        m->serves_others = true;
+        log_info("unmounted by another process; other mounts of it are served until they are gone",
+                 "mountpoint", m->options->mountpoint);
+        return;
+    }
     log_info("unmounted by another process; stopping", "mountpoint", m->options->mountpoint);
     m->is_unmounted = true;
     sd_event_exit(m->daemon.event, 0);

@@ -8,6 +8,9 @@
  * The pod is identified by the uid that the kubelet sends, so a volume never gets the entry of
  * another pod of the same name, nor of another namespace.
  *
+ * Without an attribute that names an object the volume shows a secret: the one of its
+ * nodePublishSecretRef if the pod can be read, else the one that has the volume's name.
+ *
  * A serviceAccountToken source needs the pod as well: modes and owners depend on the user of its
  * containers (Y13).
  *
@@ -47,15 +50,28 @@ struct publish_spec *publish_spec_free(struct publish_spec *query)
 
 /* ---- the spec */
 
-/* @entry: NULL without podVolume */
-static int parse(const struct csi_publish *request, const cJSON *entry,
+/* @context: without its default, which is the volume's name in the pod */
+static int parse(const struct csi_publish *request, const struct volume_attributes_context *context,
                  struct volume_spec **ret_spec, struct error *e)
 {
-    int r = volume_attributes_parse(request->attributes, request->n_attributes, entry, ret_spec, e);
+    char name[NODE_PODS_VOLUME_NAME_SIZE];
+    struct volume_attributes_context all = *context;
+    int r;
 
+    if (all.default_secret == NULL && node_pods_volume_name(request->target_path, name))
+        all.default_secret = name;
+    r = volume_attributes_parse(request->attributes, request->n_attributes, &all, ret_spec, e);
     if (r == 0 && request->mount_group != CSI_GROUP_UNSET)
         (*ret_spec)->fs_group = request->mount_group;
     return r;
+}
+
+static int parse_without_pod(const struct csi_publish *request, struct volume_spec **ret_spec,
+                             struct error *e)
+{
+    static const struct volume_attributes_context nothing;
+
+    return parse(request, &nothing, ret_spec, e);
 }
 
 /* @ret_entry: what podVolume names, borrowed; NULL without podVolume */
@@ -78,14 +94,17 @@ static int parse_with_pod(const struct csi_publish *request, const struct pod *p
                           struct volume_spec **ret_spec, struct error *e)
 {
     _cleanup_(cJSON_Deletep) cJSON *details = NULL;
-    const cJSON *entry = NULL;
+    struct volume_attributes_context context = {.pod_volume = NULL};
+    char name[NODE_PODS_VOLUME_NAME_SIZE];
     int r = pod_details(pod, &details);
 
     if (r < 0)
         return error_set_errno(e, r, "cannot read the pod");
-    r = find_entry(request, details, &entry, e);
+    r = find_entry(request, details, &context.pod_volume, e);
+    if (node_pods_volume_name(request->target_path, name))
+        context.default_secret = pod_publish_secret(details, name);
     if (r == 0)
-        r = parse(request, entry, ret_spec, e);
+        r = parse(request, &context, ret_spec, e);
     if (r == 0 && volume_spec_needs_pod_user(*ret_spec))
         pod_shared_user(details, &(*ret_spec)->pod_user);
     return r;
@@ -111,6 +130,19 @@ static int set_unreadable(const struct node_pods *pods, const struct csi_publish
                                           "1 MiB");
 }
 
+/* Whether the volume has a default where the pod cannot be read: its own name. */
+static bool has_default(const struct csi_publish *request)
+{
+    return !volume_attributes_name_object(request->attributes, request->n_attributes);
+}
+
+static int parse_unreadable(const struct node_pods *pods, const struct csi_publish *request,
+                            struct volume_spec **ret_spec, struct error *e)
+{
+    return has_default(request) ? parse_without_pod(request, ret_spec, e)
+                                : set_unreadable(pods, request, e);
+}
+
 static void finish(struct publish_spec *q, const struct pod *pod)
 {
     struct volume_spec *spec = NULL;
@@ -118,7 +150,7 @@ static void finish(struct publish_spec *q, const struct pod *pod)
     void *userdata = q->userdata;
     struct error e = ERROR_INIT;
     int r = pod != NULL ? parse_with_pod(q->request, pod, &spec, &e)
-                        : set_unreadable(q->pods, q->request, &e);
+                        : parse_unreadable(q->pods, q->request, &spec, &e);
 
     publish_spec_free(q);
     done(userdata, r, spec, &e);
@@ -154,7 +186,7 @@ static int get_pod(struct publish_spec *q, sd_event *event, struct volume_spec *
         return parse_with_pod(q->request, pod, ret_spec, e);
     node_pods_volume_name(q->request->target_path, name);
     if (node_pods_ask(q->pods, &volume, on_pod, q, &q->query) != NODE_PODS_LATER)
-        return set_unreadable(q->pods, q->request, e);
+        return parse_unreadable(q->pods, q->request, ret_spec, e);
     node_pods_query_expedite(q->query);
     r = sd_event_add_time_relative(event, &q->timer, CLOCK_MONOTONIC, POD_TIMEOUT, TIMER_SLACK,
                                    on_timeout, q);
@@ -168,8 +200,9 @@ int publish_spec_get(sd_event *event, struct node_pods *pods, const struct csi_p
     _cleanup_(publish_spec_freep) struct publish_spec *q = NULL;
     int r;
 
-    if (volume_attributes_pod_volume(request->attributes, request->n_attributes) == NULL) {
-        r = parse(request, NULL, ret_spec, e);
+    if (!has_default(request) &&
+        volume_attributes_pod_volume(request->attributes, request->n_attributes) == NULL) {
+        r = parse_without_pod(request, ret_spec, e);
         if (r < 0 || !volume_spec_needs_pod_user(*ret_spec))
             return r;
         *ret_spec = volume_spec_free(*ret_spec);

@@ -19,6 +19,8 @@
  * | volume                                               | the volume of that entry     |
  * | podVolume                                            | the volume of the pod's own  |
  * |                                                      | entry of that name           |
+ * | none of these                                        | a secret volume of a default |
+ * |                                                      | name                         |
  *
  * Each of them goes with uid, gid, fsGroup, type, tls, updates and onRevoked.
  *
@@ -36,13 +38,18 @@
 static const char *const yaml_keys[] = {"items",    "sources", "volume", "defaultMode",
                                         "optional", "uid",     "gid",    "fsGroup"};
 
-static bool is_yaml(const char *key)
+/* One of them says what the volume shows. */
+static const char *const object_keys[] = {"secretName", "configMap", "sources", "volume",
+                                          POD_VOLUME_KEY};
+
+static bool is_one_of(const char *key, const char *const *keys, size_t n)
 {
-    for (size_t i = 0; i < ELEMENTS_OF(yaml_keys); i++)
-        if (streq(key, yaml_keys[i]))
+    for (size_t i = 0; i < n; i++)
+        if (streq(key, keys[i]))
             return true;
     return false;
 }
+#define IS_ONE_OF(key, keys) is_one_of(key, keys, ELEMENTS_OF(keys))
 
 static int no_memory(struct error *e)
 {
@@ -59,6 +66,25 @@ static int add_pod_volume(const cJSON *pod_volume, cJSON *words, struct error *e
     return 0;
 }
 
+/*
+ * As field_read_number() and field_read_flag() do, with a message that can be followed where each
+ * value is a string.
+ */
+static int check_type(const char *key, const cJSON *value, struct error *e)
+{
+    static const char *const numbers[] = {"defaultMode", "uid", "gid", "fsGroup"};
+
+    if (cJSON_IsNull(value))
+        return 0; /* absent */
+    if (IS_ONE_OF(key, numbers) && !cJSON_IsNumber(value))
+        return error_set(e, -EINVAL, ROOT_NAME ".%s: expected a number in quotes, such as \"%s\"",
+                         key, streq(key, "defaultMode") ? "0400" : "1000");
+    if (streq(key, "optional") && !cJSON_IsBool(value))
+        return error_set(e, -EINVAL, ROOT_NAME ".%s: expected \"true\" or \"false\", in quotes",
+                         key);
+    return 0;
+}
+
 static int add_attribute(const struct volume_attribute *attribute, const cJSON *pod_volume,
                          cJSON *words, struct error *e)
 {
@@ -71,11 +97,14 @@ static int add_attribute(const struct volume_attribute *attribute, const cJSON *
         return error_set(e, -EINVAL, ROOT_NAME ".%.64s: duplicate key", attribute->key);
     if (streq(attribute->key, POD_VOLUME_KEY))
         return add_pod_volume(pod_volume, words, e);
-    if (!is_yaml(attribute->key))
+    if (!IS_ONE_OF(attribute->key, yaml_keys))
         return json_add_text(words, attribute->key, attribute->value) < 0 ? no_memory(e) : 0;
     r = yaml_parse_one(attribute->value, strlen(attribute->value), &value, e);
     if (r < 0)
         return error_prefix(e, r, ROOT_NAME ".%.64s", attribute->key);
+    r = check_type(attribute->key, value, e);
+    if (r < 0)
+        return r;
     if (!cJSON_AddItemToObject(words, attribute->key, value))
         return no_memory(e);
     (void)TAKE(value);
@@ -83,18 +112,22 @@ static int add_attribute(const struct volume_attribute *attribute, const cJSON *
 }
 
 static int attributes_to_json(const struct volume_attribute *attributes, size_t n,
-                              const cJSON *pod_volume, cJSON **ret_json, struct error *e)
+                              const struct volume_attributes_context *context, cJSON **ret_json,
+                              struct error *e)
 {
     _cleanup_(cJSON_Deletep) cJSON *words = cJSON_CreateObject();
 
     if (words == NULL)
         return no_memory(e);
     for (size_t i = 0; i < n; i++) {
-        int r = add_attribute(&attributes[i], pod_volume, words, e);
+        int r = add_attribute(&attributes[i], context->pod_volume, words, e);
 
         if (r < 0)
             return r;
     }
+    if (!volume_attributes_name_object(attributes, n) &&
+        json_add_text(words, "secretName", context->default_secret) < 0)
+        return no_memory(e);
     *ret_json = TAKE(words);
     return 0;
 }
@@ -119,15 +152,25 @@ const char *volume_attributes_pod_volume(const struct volume_attribute *attribut
     return NULL;
 }
 
-int volume_attributes_parse(const struct volume_attribute *attributes, size_t n,
-                            const cJSON *pod_volume, struct volume_spec **ret_spec, struct error *e)
+bool volume_attributes_name_object(const struct volume_attribute *attributes, size_t n)
 {
+    for (size_t i = 0; i < n; i++)
+        if (IS_ONE_OF(attributes[i].key, object_keys) && attributes[i].value[0] != '\0')
+            return true;
+    return false;
+}
+
+int volume_attributes_parse(const struct volume_attribute *attributes, size_t n,
+                            const struct volume_attributes_context *context,
+                            struct volume_spec **ret_spec, struct error *e)
+{
+    static const struct volume_attributes_context none;
     _cleanup_(cJSON_Deletep) cJSON *words = NULL;
     int r;
 
     if (n > VOLUME_ATTRIBUTES_MAX)
         return error_set(e, -E2BIG, ROOT_NAME ": more than %u attributes", VOLUME_ATTRIBUTES_MAX);
-    r = attributes_to_json(attributes, n, pod_volume, &words, e);
+    r = attributes_to_json(attributes, n, context != NULL ? context : &none, &words, e);
     if (r < 0)
         return r;
     r = volume_spec_parse_flat(words, ROOT_NAME, ret_spec, e);

@@ -10,6 +10,7 @@ struct volumes {
         const char *name;
         const char *pod_volume; /* the volume of the pod that it stands for; NULL: none */
         bool mentions_pod;      /* its attributes may have a source that is made of the pod */
+        bool has_secret;        /* a nodePublishSecretRef */
         bool has_sub_path;
     } list[POD_VOLUMES_MAX];
     size_t n;
@@ -38,6 +39,12 @@ static bool has_ended(const cJSON *json)
 static bool is_given(const char *text)
 {
     return text != NULL && text[0] != '\0';
+}
+
+/* The secret that a csi volume names for the node authorizer. Return: borrowed; NULL: none. */
+static const char *publish_secret_of(const cJSON *volume)
+{
+    return json_text(json_path(volume, "csi", "nodePublishSecretRef", NULL), "name");
 }
 
 /* The volume that a csi volume stands for. Return: borrowed; NULL: none. */
@@ -85,6 +92,7 @@ static void find_volumes(const cJSON *spec, const char *driver, struct volumes *
             volumes->n == POD_VOLUMES_MAX)
             continue;
         volumes->list[volumes->n].pod_volume = pod_volume_of(volume);
+        volumes->list[volumes->n].has_secret = publish_secret_of(volume) != NULL;
         volumes->list[volumes->n].mentions_pod = mentions_pod(volume);
         volumes->list[volumes->n++].name = name;
     }
@@ -118,11 +126,16 @@ static void note_mounts(const cJSON *spec, struct volumes *volumes)
 
 /* ---- details */
 
-static bool is_pod_volume(const struct volumes *volumes, const char *name)
+static bool is_kept(const struct volumes *volumes, const char *name)
 {
-    for (size_t i = 0; i < volumes->n; i++)
-        if (volumes->list[i].pod_volume != NULL && streq(volumes->list[i].pod_volume, name))
+    for (size_t i = 0; i < volumes->n; i++) {
+        const char *pod_volume = volumes->list[i].pod_volume;
+
+        if (pod_volume != NULL && streq(pod_volume, name))
             return true;
+        if (volumes->list[i].has_secret && streq(volumes->list[i].name, name))
+            return true;
+    }
     return false;
 }
 
@@ -133,7 +146,7 @@ static bool add_entries(const cJSON *spec, const struct volumes *volumes, cJSON 
     cJSON_ArrayForEach (entry, json_member(spec, "volumes")) {
         const char *name = json_text(entry, "name");
 
-        if (name == NULL || !is_pod_volume(volumes, name))
+        if (name == NULL || !is_kept(volumes, name))
             continue;
         if (!cJSON_AddItemReferenceToArray(entries, (cJSON *)(uintptr_t)entry))
             return false;
@@ -345,6 +358,13 @@ const cJSON *pod_volume_entry(const cJSON *details, const char *name)
             return entry;
     }
     return NULL;
+}
+
+const char *pod_publish_secret(const cJSON *details, const char *name)
+{
+    const cJSON *entry = pod_volume_entry(details, name);
+
+    return entry != NULL ? publish_secret_of(entry) : NULL;
 }
 
 /* What a container, or the pod for it, sets. Return: NULL: nothing. */

@@ -65,7 +65,8 @@ bool pod_is(const struct pod *pod, const char *namespace, const char *name, cons
 /*
  * The members of the Pod that volumes of our driver need, as the API server sent them:
  *
- *   spec.volumes             the entries that `podVolume` names
+ *   spec.volumes             the entries that `podVolume` names, and ours with a
+ *                            nodePublishSecretRef
  *   metadata.labels, metadata.annotations, spec.securityContext, and of all containers name,
  *   resources and securityContext
  *                            if a volume of ours has a source that is made of the pod
@@ -79,6 +80,12 @@ int pod_details(const struct pod *pod, cJSON **ret_json);
  * Return: borrowed; NULL if the pod has no such volume, or no `podVolume` names it.
  */
 const cJSON *pod_volume_entry(const cJSON *details, const char *name);
+
+/*
+ * The secret that nodePublishSecretRef of our volume @name names.
+ * Return: borrowed from @details; NULL: none.
+ */
+const char *pod_publish_secret(const cJSON *details, const char *name);
 
 /*
  * The user that all containers of the pod run as.

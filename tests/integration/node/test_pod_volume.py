@@ -145,6 +145,31 @@ def test_pod_made_again_with_the_same_name(daemon: Node, api: Api) -> None:
     assert "cannot read the pod default/web-0, which the volume's attributes need" in answer.text
 
 
+# ---- the secret that no attribute names
+
+
+def test_secret_of_the_volumes_name(daemon: Node, api: Api) -> None:
+    volume = daemon.pod(volume="app", attributes={"defaultMode": "0400"})
+    put_adopted(api, volume)
+    daemon.publish(volume)
+    assert (read(volume, "user"), mode(volume, "user")) == (b"admin", 0o400)
+
+
+def test_secret_of_the_volumes_name_with_manifests(node: Node) -> None:
+    """The pod is not needed."""
+    volume = node.publish(node.pod(volume="app", attributes={}))
+    assert names(volume)
+
+
+def test_secret_that_the_volume_names_for_the_kubelet(daemon: Node, api: Api) -> None:
+    """nodePublishSecretRef, which the node authorizer needs anyway (Y26)."""
+    volume = daemon.pod(attributes={})
+    csi = {"driver": DRIVER, "nodePublishSecretRef": {"name": "app"}}
+    put_adopted(api, volume, volumes=[{"name": volume.volume, "csi": csi}])
+    daemon.publish(volume)
+    assert read(volume, "user") == b"admin"
+
+
 # ---- errors
 
 

@@ -20,9 +20,11 @@ static int parse_entry(const char *entry, const struct volume_attribute *attribu
                        struct volume_spec **ret_spec, struct error *e)
 {
     _cleanup_(cJSON_Deletep) cJSON *json = cJSON_Parse(entry);
+    const struct volume_attributes_context context = {.pod_volume = json,
+                                                      .default_secret = "unused"};
 
     assert_non_null(json);
-    return volume_attributes_parse(attributes, n, json, ret_spec, e);
+    return volume_attributes_parse(attributes, n, &context, ret_spec, e);
 }
 
 static void pod_volume(void **state)
@@ -40,6 +42,26 @@ static void pod_volume(void **state)
     assert_int_equal(spec->kind, VOLUME_CONFIGMAP);
     assert_int_equal(spec->default_mode, 0400);
     assert_int_equal(spec->uid, 7);
+}
+
+static void default_secret(void **state)
+{
+    static const struct volume_attributes_context context = {.default_secret = "creds"};
+    static const struct volume_attribute attributes[] = {{"defaultMode", "0400"},
+                                                         {"configMap", ""}},
+                                         named[] = {{"configMap", "look"}};
+    _cleanup_(volume_spec_freep) struct volume_spec *spec = NULL;
+    struct error e = ERROR_INIT;
+
+    assert_false(volume_attributes_name_object(attributes, 2));
+    assert_int_equal(volume_attributes_parse(attributes, 2, &context, &spec, &e), 0);
+    assert_int_equal(spec->kind, VOLUME_SECRET);
+    assert_string_equal(spec->sources[0].name, "creds");
+    assert_int_equal(spec->default_mode, 0400);
+    spec = volume_spec_free(spec);
+    assert_true(volume_attributes_name_object(named, 1));
+    assert_int_equal(volume_attributes_parse(named, 1, &context, &spec, &e), 0);
+    assert_string_equal(spec->sources[0].name, "look");
 }
 
 static void pod_volume_that_is_none_of_ours(void **state)
@@ -217,10 +239,12 @@ static void invalid_attributes_are_named(void **state)
            {"secretName", "A_b"});
     refuse("secret/db: volumeAttributes.defaultMode: invalid mode: use", {"secretName", "db"},
            {"defaultMode", "01000"});
-    refuse("volumeAttributes.defaultMode: expected a number", {"secretName", "db"},
-           {"defaultMode", "rw"});
-    refuse("configmap/c: volumeAttributes.optional: expected true or false", {"configMap", "c"},
-           {"optional", "maybe"});
+    refuse("volumeAttributes.defaultMode: expected a number in quotes, such as \"0400\"",
+           {"secretName", "db"}, {"defaultMode", "rw"});
+    refuse("volumeAttributes.uid: expected a number in quotes, such as \"1000\"",
+           {"secretName", "db"}, {"uid", "'1000'"});
+    refuse("volumeAttributes.optional: expected \"true\" or \"false\", in quotes",
+           {"configMap", "c"}, {"optional", "maybe"});
     refuse("secret/db: volumeAttributes.items: expected a list", {"secretName", "db"},
            {"items", "password"});
     refuse("volumeAttributes.items[1].path: invalid path \"../x\"", {"secretName", "db"},
@@ -273,6 +297,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pod_volume),
+        cmocka_unit_test(default_secret),
         cmocka_unit_test(pod_volume_that_is_none_of_ours),
         cmocka_unit_test(secret_with_all_attributes),
         cmocka_unit_test(items_in_other_yaml_styles),

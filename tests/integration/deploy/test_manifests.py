@@ -122,7 +122,7 @@ def test_example_is_complete_and_described(path: Path) -> None:
     secrets = [secret["metadata"]["name"] for secret in of_kind(loaded, "Secret")]
     (pod,) = of_kind(loaded, "Pod")
     (csi,) = csi_volumes(loaded)
-    assert csi["driver"] == "csi.secretfs.io" and csi["readOnly"] is True
+    assert csi["driver"] == "csi.secretfs.io"
     for key, value in csi["volumeAttributes"].items():
         assert isinstance(value, str), f"{key} has to be text"
     if "nodePublishSecretRef" in csi:

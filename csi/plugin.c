@@ -31,7 +31,12 @@
 #define DRIVER_NAME_MAX 63u   /* R2 */
 
 /* Source: NodeServiceCapability.RPC.Type of csi.v1. */
+#define RPC_GET_VOLUME_STATS   2
 #define RPC_VOLUME_MOUNT_GROUP 6
+
+/* Source: VolumeUsage.Unit of csi.v1. */
+#define UNIT_BYTES  1
+#define UNIT_INODES 2
 
 struct csi_plugin {
     const struct csi_plugin_options *options;
@@ -216,19 +221,70 @@ static void probe(void *userdata, struct grpc_call *call, const uint8_t *message
     message_reply(call, &answer.base);
 }
 
-/* With it the kubelet passes the pod's fsGroup and does not change the files itself (S4, S8). */
+/*
+ * With VOLUME_MOUNT_GROUP the kubelet passes the pod's fsGroup and does not change the files itself
+ * (S4, S8); with GET_VOLUME_STATS it asks for kubelet_volume_stats_* (S12).
+ */
 static void node_get_capabilities(void *userdata, struct grpc_call *call, const uint8_t *message,
                                   size_t len)
 {
-    Csi__NodeRpc rpc = CSI__NODE_RPC__INIT;
-    Csi__NodeCapability capability = CSI__NODE_CAPABILITY__INIT, *all[] = {&capability};
+    const struct csi_plugin *plugin = userdata;
+    Csi__NodeRpc group = CSI__NODE_RPC__INIT, stats = CSI__NODE_RPC__INIT;
+    Csi__NodeCapability with_group = CSI__NODE_CAPABILITY__INIT,
+                        with_stats = CSI__NODE_CAPABILITY__INIT;
+    Csi__NodeCapability *all[] = {&with_group, &with_stats};
     Csi__NodeCapabilities answer = CSI__NODE_CAPABILITIES__INIT;
 
-    rpc.type = RPC_VOLUME_MOUNT_GROUP;
-    capability.rpc = &rpc;
+    group.type = RPC_VOLUME_MOUNT_GROUP;
+    with_group.rpc = &group;
+    stats.type = RPC_GET_VOLUME_STATS;
+    with_stats.rpc = &stats;
     answer.capabilities = all;
-    answer.n_capabilities = ELEMENTS_OF(all);
+    answer.n_capabilities = plugin->handlers->stats != NULL ? 2 : 1;
     message_reply(call, &answer.base);
+}
+
+/* A volume has no room beside its content. */
+static void reply_stats(struct grpc_call *call, const struct csi_stats *stats)
+{
+    Csi__Usage bytes = CSI__USAGE__INIT, inodes = CSI__USAGE__INIT, *all[] = {&bytes, &inodes};
+    Csi__Stats answer = CSI__STATS__INIT;
+
+    bytes.unit = UNIT_BYTES;
+    bytes.total = bytes.used = (int64_t)stats->bytes;
+    inodes.unit = UNIT_INODES;
+    inodes.total = inodes.used = (int64_t)stats->inodes;
+    answer.usage = all;
+    answer.n_usage = ELEMENTS_OF(all);
+    message_reply(call, &answer.base);
+}
+
+static void node_get_volume_stats(void *userdata, struct grpc_call *call, const uint8_t *message,
+                                  size_t len)
+{
+    const struct csi_plugin *plugin = userdata;
+    struct error e = ERROR_INIT;
+    enum grpc_code code = GRPC_UNKNOWN;
+    struct csi_stats stats;
+    Csi__StatsRequest *request = (Csi__StatsRequest *)message_unpack(
+        &csi__stats_request__descriptor, message, len, &code, &e);
+
+    if (request == NULL) {
+        grpc_call_fail(call, code, e.text);
+        return;
+    }
+    if (plugin->handlers->stats == NULL)
+        grpc_call_fail(call, GRPC_UNIMPLEMENTED, "statistics of volumes are not offered");
+    else if (request->volume_id.len == 0 || request->volume_path.len == 0 ||
+             !message_is_text(&request->volume_id) || !message_is_text(&request->volume_path))
+        grpc_call_fail(call, GRPC_INVALID_ARGUMENT,
+                       "volume_id or volume_path is missing or invalid");
+    else if (!plugin->handlers->stats(plugin->userdata, message_text(&request->volume_id),
+                                      message_text(&request->volume_path), &stats))
+        grpc_call_fail(call, GRPC_NOT_FOUND, "no such volume is mounted on that path");
+    else
+        reply_stats(call, &stats);
+    message_free(&request->base);
 }
 
 static void node_get_info(void *userdata, struct grpc_call *call, const uint8_t *message,
@@ -246,6 +302,7 @@ static const struct grpc_method methods[] = {
     {"/csi.v1.Node/NodePublishVolume", "NodePublishVolume", node_publish},
     {"/csi.v1.Node/NodeUnpublishVolume", "NodeUnpublishVolume", node_unpublish},
     {"/csi.v1.Node/NodeGetCapabilities", "NodeGetCapabilities", node_get_capabilities},
+    {"/csi.v1.Node/NodeGetVolumeStats", "NodeGetVolumeStats", node_get_volume_stats},
     {"/csi.v1.Node/NodeGetInfo", "NodeGetInfo", node_get_info},
     {"/csi.v1.Identity/GetPluginInfo", "GetPluginInfo", get_plugin_info},
     {"/csi.v1.Identity/GetPluginCapabilities", "GetPluginCapabilities", get_plugin_capabilities},

@@ -15,6 +15,12 @@
 struct csi_plugin;
 struct csi_call;
 
+/* What a volume uses. */
+struct csi_stats {
+    uint64_t bytes;
+    uint64_t inodes;
+};
+
 /*
  * The program's side. A call that comes in by `publish` or `unpublish` is ended by
  * csi_call_reply(), once, at once or later; until then its volume is busy, and other calls for it
@@ -30,6 +36,12 @@ struct csi_handlers {
      * has really ended: it ends the time that the volume is busy.
      */
     void (*cancelled)(void *userdata, struct csi_call *call);
+    /*
+     * What the volume that is mounted on @path uses. NULL: no statistics are offered.
+     * Return: false if there is none.
+     */
+    bool (*stats)(void *userdata, const char *volume_id, const char *path,
+                  struct csi_stats *ret_stats);
     bool (*is_ready)(void *userdata);
     /* The kubelet has accepted the plug-in, or refused it with the reason @error, else "". */
     void (*registration)(void *userdata, bool is_registered, const char *error);

@@ -428,6 +428,18 @@ static void on_cancelled(void *userdata, struct csi_call *call)
     csi_call_reply(call, GRPC_CANCELLED, "the call was cancelled");
 }
 
+static bool on_stats(void *userdata, const char *volume_id, const char *path,
+                     struct csi_stats *ret_stats)
+{
+    const struct csi_service *csi = userdata;
+    const struct csi_volume *v = find_volume(csi, volume_id);
+
+    if (v == NULL || v->volume.state != NODE_VOLUME_MOUNTED || !streq(v->volume.target, path))
+        return false;
+    published_usage(&v->volume.published, &ret_stats->bytes, &ret_stats->inodes);
+    return true;
+}
+
 static bool on_is_ready(void *userdata)
 {
     const struct csi_service *csi = userdata;
@@ -496,6 +508,7 @@ int csi_service_new(const struct csi_service_context *context, struct csi_servic
         .publish = on_publish,
         .unpublish = on_unpublish,
         .cancelled = on_cancelled,
+        .stats = on_stats,
         .is_ready = on_is_ready,
         .registration = on_registration,
         .answered = on_answered,

@@ -301,6 +301,39 @@ static void check_certificates(struct published *p)
                   PUBLISHED_TEXT(p), PUBLISHED_LOG_POD(p));
 }
 
+/* ---- usage */
+
+/* The directories of a file that no earlier file in the order of paths has. */
+static size_t new_directories(const char *path, const char *before)
+{
+    size_t n_common = 0, n = 0;
+
+    while (path[n_common] != '\0' && path[n_common] == before[n_common])
+        n_common++;
+    for (const char *at = strchr(path, '/'); at != NULL; at = strchr(at + 1, '/'))
+        n += (size_t)(at - path) >= n_common;
+    return n;
+}
+
+/* The root, its ..data, the generation's directory, and what the payload needs. */
+void published_usage(const struct published *p, uint64_t *ret_bytes, uint64_t *ret_inodes)
+{
+    const char *before = "";
+
+    *ret_bytes = 0;
+    *ret_inodes = 3;
+    for (size_t i = 0; p->shown != NULL && i < p->shown->n_files; i++) {
+        const struct payload_file *file = &p->shown->files[i];
+        size_t first = payload_first_len(file->path);
+        bool is_linked = strncmp(file->path, before, first) == 0 &&
+                         (before[first] == '/' || before[first] == '\0') && before[0] != '\0';
+
+        *ret_bytes += file->len;
+        *ret_inodes += 1 + new_directories(file->path, before) + !is_linked;
+        before = file->path;
+    }
+}
+
 /* ---- the reason of a missing payload */
 
 int published_why_missing(const struct published *p, struct error *e)

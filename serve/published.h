@@ -140,6 +140,12 @@ const char *published_reader_error(const struct published *p, struct error *e);
  */
 const struct object *published_shown_object(const struct published *p, size_t i);
 
+/*
+ * What readers see: the bytes of the files, and the number of files, links and directories, with
+ * the volume's own.
+ */
+void published_usage(const struct published *p, uint64_t *ret_bytes, uint64_t *ret_inodes);
+
 /* Explain why there is no payload. Return: -errno, with @e. */
 int published_why_missing(const struct published *p, struct error *e);
 

@@ -195,6 +195,7 @@ static void on_session_ended(void *userdata)
 {
     struct mount *m = userdata;
 
+    m->is_unmounted = true;
     if (!m->serves_others && session_serve_others(m->session)) {
         m->serves_others = true;
         log_info("unmounted by another process; other mounts of it are served until they are gone",
@@ -202,7 +203,6 @@ static void on_session_ended(void *userdata)
         return;
     }
     log_info("unmounted by another process; stopping", "mountpoint", m->options->mountpoint);
-    m->is_unmounted = true;
     sd_event_exit(m->daemon.event, 0);
 }
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "keeper/spawn.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
+#include "base/cleanup.h"
 #include "keeper/report.h"
 
 #define EXIT_CANNOT_RUN 126 /* as shells have them */
@@ -52,12 +53,20 @@ static void set_environment(const struct keeper_spawn *spawn)
     }
 }
 
-static __attribute__((noreturn)) void run(const struct keeper_spawn *spawn)
+/* Above the stored descriptors, and inherited. Return: 0; -errno. */
+static int place_end(const struct keeper_spawn *spawn, int fd)
+{
+    return fcntl(fd, F_DUPFD, KEEPER_FIRST_PLACE + (int)spawn->store->n) < 0 ? negative_errno() : 0;
+}
+
+static __attribute__((noreturn)) void run(const struct keeper_spawn *spawn, int end_fd)
 {
     int r;
 
     set_environment(spawn);
-    r = keeper_store_place(spawn->store);
+    r = place_end(spawn, end_fd);
+    if (r == 0)
+        r = keeper_store_place(spawn->store);
     if (r < 0) {
         keeper_error("cannot hand descriptors over: %s", strerror(-r));
         _exit(EXIT_CANNOT_RUN);
@@ -70,11 +79,22 @@ static __attribute__((noreturn)) void run(const struct keeper_spawn *spawn)
     _exit(r == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN);
 }
 
-pid_t keeper_spawn(const struct keeper_spawn *spawn)
+int keeper_spawn(const struct keeper_spawn *spawn, struct keeper_process *ret_process)
 {
-    pid_t pid = fork();
+    int ends[2], r;
+    pid_t pid;
 
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return negative_errno();
+    pid = fork();
     if (pid == 0)
-        run(spawn);
-    return pid < 0 ? negative_errno() : pid;
+        run(spawn, ends[1]);
+    r = pid < 0 ? negative_errno() : 0;
+    fd_close(ends[1]);
+    if (r < 0) {
+        fd_close(ends[0]);
+        return r;
+    }
+    *ret_process = (struct keeper_process){.pid = pid, .end_fd = ends[0]};
+    return 0;
 }

@@ -13,5 +13,12 @@ struct keeper_spawn {
     const sigset_t *mask;      /* of signals, as the keeper found it */
 };
 
-/* Return: the process id; -errno of fork(2). A program that cannot be run exits with 126 or 127. */
-pid_t keeper_spawn(const struct keeper_spawn *spawn);
+struct keeper_process {
+    pid_t pid;
+    /* poll(2) reports POLLHUP when the process, and each that has its descriptors, closed its end
+     */
+    int end_fd;
+};
+
+/* Return: 0; -errno of fork(2) or pipe(2). A program that cannot be run exits with 126 or 127. */
+int keeper_spawn(const struct keeper_spawn *spawn, struct keeper_process *ret_process);

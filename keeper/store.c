@@ -13,8 +13,6 @@
 #define F_DUPFD_QUERY 1027 /* Linux 6.10 */
 #endif
 
-#define FIRST_PLACE 3 /* SD_LISTEN_FDS_START */
-
 /* ---- the same open file */
 
 /*
@@ -131,12 +129,12 @@ int keeper_store_place(const struct keeper_store *store)
     int moved[KEEPER_FDS_MAX];
 
     for (size_t i = 0; i < store->n; i++) {
-        moved[i] = fcntl(store->entries[i].fd, F_DUPFD_CLOEXEC, FIRST_PLACE + (int)store->n);
+        moved[i] = fcntl(store->entries[i].fd, F_DUPFD_CLOEXEC, KEEPER_FIRST_PLACE + (int)store->n);
         if (moved[i] < 0)
             return negative_errno();
     }
     for (size_t i = 0; i < store->n; i++)
-        if (dup2(moved[i], FIRST_PLACE + (int)i) < 0)
+        if (dup2(moved[i], KEEPER_FIRST_PLACE + (int)i) < 0)
             return negative_errno();
     return 0;
 }

@@ -9,7 +9,8 @@
 #include "keeper/message.h"
 
 /* All of them go in one message to a client: SCM_MAX_FD of the kernel. */
-#define KEEPER_FDS_MAX 253
+#define KEEPER_FDS_MAX     253
+#define KEEPER_FIRST_PLACE 3 /* of a stored descriptor in a new process: SD_LISTEN_FDS_START */
 
 struct keeper_entry {
     int fd;

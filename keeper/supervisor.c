@@ -11,6 +11,12 @@
  * Orphans of the child become children of the keeper (PR_SET_CHILD_SUBREAPER) and are reaped. One
  * of them can be the main process, if the child says so (MAINPID) and ends.
  *
+ * A process that is killed may not end: a thread that changes a file system of its own waits for an
+ * answer that the process was to give itself, and the device, which would break that off when it is
+ * closed, is stored. Only the next process can answer. So a process counts as dead when its first
+ * thread is: it has closed its descriptors then, of which a pipe's end notifies the keeper. What
+ * remains is reaped later, as an orphan is.
+ *
  * A hand-over:
  *   1. SIGHUP. With --check the command runs once more beside the child, with the stored
  * descriptors and --check; if it fails, the child goes on and the log says so.
@@ -29,6 +35,7 @@
 
 #include "base/cleanup.h"
 #include "keeper/intake.h"
+#include "keeper/leader.h"
 #include "keeper/notify_socket.h"
 #include "keeper/report.h"
 #include "keeper/spawn.h"
@@ -41,6 +48,14 @@
 #define CHECK_TIMEOUT    SPAN_SEC(60) /* a start-up that does not wait for the network */
 
 /*
+ * Threads of a process that exits end within this time after the first one, also on a host under
+ * load. Those that wait for an answer of the file system remain.
+ */
+#define LEADER_GRACE        SPAN_MS(100)
+#define LEADER_INTERVAL     SPAN_MS(10) /* of checks; twice as long each time while it lives */
+#define LEADER_INTERVAL_MAX SPAN_SEC(1)
+
+/*
  * How many messages are read before signals and deadlines have their turn. More than the socket's
  * queue holds (net.unix.max_dgram_qlen, 10 to some hundred), so that all of a dead child's are
  * read.
@@ -48,7 +63,7 @@
 #define MESSAGES_AT_ONCE 4096
 
 /* The keeper's own sockets come first in what is polled. */
-enum { POLLED_MESSAGES, POLLED_SIGNALS, POLLED_STORED };
+enum { POLLED_MESSAGES, POLLED_SIGNALS, POLLED_END, POLLED_STORED };
 
 struct supervisor {
     const struct keeper_options *options;
@@ -56,10 +71,15 @@ struct supervisor {
     int signals;
     sigset_t old_mask;
     enum keeper_state state;
-    mono_us deadline; /* of the state */
-    pid_t main;       /* 0: none */
-    pid_t claimed;    /* by MAINPID, not yet the main process; 0: none */
-    pid_t checking;   /* the command with --check; 0: none */
+    mono_us deadline;     /* of the state */
+    pid_t main;           /* 0: none */
+    int end_fd;           /* see keeper_spawn(); -1: none, or it has hung up */
+    bool is_killed;       /* by the keeper, with SIGKILL */
+    mono_us leader_check; /* when to check the main process's first thread */
+    span_us leader_interval;
+    mono_us dead_since; /* that thread; 0: alive */
+    pid_t claimed;      /* by MAINPID, not yet the main process; 0: none */
+    pid_t checking;     /* the command with --check; 0: none */
     mono_us check_deadline;
     span_us watchdog;
     mono_us ready_at; /* 0: not ready since its start */
@@ -92,18 +112,22 @@ static void enter_starting(struct supervisor *s)
                                        .notify_socket = s->notify.path,
                                        .watchdog = s->options->watchdog,
                                        .mask = &s->old_mask};
-    pid_t pid = keeper_spawn(&spawn);
+    struct keeper_process process;
+    int r = keeper_spawn(&spawn, &process);
 
     s->watchdog = s->options->watchdog;
     s->ready_at = 0;
     s->claimed = 0;
-    if (pid > 0) {
-        s->main = pid;
-        keeper_info("started %s as process %d with %zu descriptors", s->options->command[0], pid,
-                    s->store.n);
+    s->is_killed = false;
+    s->leader_check = NO_DEADLINE;
+    if (r == 0) {
+        s->main = process.pid;
+        s->end_fd = process.end_fd;
+        keeper_info("started %s as process %d with %zu descriptors", s->options->command[0],
+                    s->main, s->store.n);
         return;
     }
-    keeper_error("cannot start a process: %s", strerror((int)-pid));
+    keeper_error("cannot start a process: %s", strerror(-r));
     s->state = KEEPER_WAITING;
     s->deadline = clock_mono() + KEEPER_FIRST_DELAY;
 }
@@ -280,6 +304,8 @@ static void on_main_end(struct supervisor *s, const siginfo_t *info)
         s->claimed = 0;
         return;
     }
+    s->end_fd = fd_close(s->end_fd);
+    s->leader_check = NO_DEADLINE;
     s->status = exit_status(info);
     if (is_false_start(s))
         enter(s, KEEPER_ENDED);
@@ -316,6 +342,48 @@ static void reap(struct supervisor *s)
     }
 }
 
+/* ---- a first thread that has ended */
+
+static void start_leader_check(struct supervisor *s)
+{
+    s->dead_since = 0;
+    s->leader_interval = LEADER_INTERVAL;
+    s->leader_check = clock_mono();
+}
+
+/* A program may have closed its descriptors itself. */
+static void on_end_fd(struct supervisor *s)
+{
+    s->end_fd = fd_close(s->end_fd);
+    start_leader_check(s);
+}
+
+/* While it stops by itself, its exit status is worth waiting for. */
+static bool must_wait(const struct supervisor *s, mono_us now)
+{
+    return now - s->dead_since < LEADER_GRACE || (s->state == KEEPER_STOPPING && !s->is_killed);
+}
+
+static void check_leader(struct supervisor *s, mono_us now)
+{
+    siginfo_t info = {.si_pid = s->main, .si_code = CLD_KILLED, .si_status = SIGKILL};
+
+    if (!keeper_leader_is_dead(s->main)) {
+        s->dead_since = 0;
+        s->leader_check = now + s->leader_interval;
+        s->leader_interval = earliest(2 * s->leader_interval, LEADER_INTERVAL_MAX);
+        return;
+    }
+    if (s->dead_since == 0)
+        s->dead_since = now;
+    s->leader_check = now + LEADER_INTERVAL;
+    if (must_wait(s, now))
+        return;
+    read_messages(s);
+    keeper_warn("process %d has threads that wait for an answer of a file system", s->main);
+    on_main_end(s, &info);
+}
+
 /* ---- signals */
 
 static char **append_check(char *const *command)
@@ -338,13 +406,15 @@ static void start_check(struct supervisor *s)
 {
     _cleanup_(freep) char **argv = append_check(s->options->command);
     const struct keeper_spawn spawn = {.argv = argv, .store = &s->store, .mask = &s->old_mask};
-    pid_t pid = argv != NULL ? keeper_spawn(&spawn) : -ENOMEM;
+    struct keeper_process process;
+    int r = argv != NULL ? keeper_spawn(&spawn, &process) : -ENOMEM;
 
-    if (pid < 0) {
-        keeper_error("cannot start a process: %s; there is no hand-over", strerror((int)-pid));
+    if (r < 0) {
+        keeper_error("cannot start a process: %s; there is no hand-over", strerror(-r));
         return;
     }
-    s->checking = pid;
+    fd_close(process.end_fd);
+    s->checking = process.pid;
     s->check_deadline = clock_mono() + CHECK_TIMEOUT;
 }
 
@@ -417,6 +487,8 @@ static int block_signals(struct supervisor *s)
 
 static void check_deadlines(struct supervisor *s, mono_us now)
 {
+    if (s->main > 0 && now >= s->leader_check)
+        check_leader(s, now);
     if (s->checking > 0 && now >= s->check_deadline) {
         kill(s->checking, SIGKILL);
         s->check_deadline = NO_DEADLINE;
@@ -430,6 +502,8 @@ static void check_deadlines(struct supervisor *s, mono_us now)
     }
     keeper_warn("process %d does not end; killing it", s->main);
     signal_main(s, SIGKILL);
+    s->is_killed = true;
+    start_leader_check(s);
 }
 
 static struct timespec time_left(mono_us now, mono_us until)
@@ -445,6 +519,7 @@ static void wait_and_act(struct supervisor *s)
     struct pollfd polled[POLLED_STORED + KEEPER_FDS_MAX] = {
         [POLLED_MESSAGES] = {.fd = s->notify.fd, .events = POLLIN},
         [POLLED_SIGNALS] = {.fd = s->signals, .events = POLLIN},
+        [POLLED_END] = {.fd = s->end_fd},
     };
     mono_us now = clock_mono(), until = earliest(s->deadline, keeper_upward_alive(now));
     struct timespec left;
@@ -452,6 +527,8 @@ static void wait_and_act(struct supervisor *s)
 
     if (s->checking > 0)
         until = earliest(until, s->check_deadline);
+    if (s->main > 0)
+        until = earliest(until, s->leader_check);
     left = time_left(now, until);
     keeper_store_fill_polled(&s->store, polled + POLLED_STORED);
     if (ppoll(polled, POLLED_STORED + s->store.n, until == NO_DEADLINE ? NULL : &left, NULL) > 0) {
@@ -460,6 +537,8 @@ static void wait_and_act(struct supervisor *s)
             keeper_info("closed %zu stored descriptors that hung up", n_hung);
         if (polled[POLLED_MESSAGES].revents != 0)
             read_messages(s);
+        if (polled[POLLED_END].revents != 0)
+            on_end_fd(s);
         if (polled[POLLED_SIGNALS].revents != 0)
             read_signals(s);
     }
@@ -472,7 +551,11 @@ int keeper_supervise(const struct keeper_options *options, struct error *e)
     static struct supervisor s;
     int r;
 
-    s = (struct supervisor){.options = options, .store.max = options->fds_max, .signals = -1};
+    s = (struct supervisor){.options = options,
+                            .store.max = options->fds_max,
+                            .signals = -1,
+                            .end_fd = -1,
+                            .leader_check = NO_DEADLINE};
     assert(options->fds_max >= 1 && options->fds_max <= KEEPER_FDS_MAX);
     keeper_upward_init();
     prctl(PR_SET_CHILD_SUBREAPER, 1);

@@ -46,6 +46,13 @@ class Child:
         self._control.send(json.dumps([name, *arguments]).encode())
         self.wait_end()
 
+    def begin(self, name: str, *arguments: object) -> None:
+        """A command that has no answer."""
+        self._control.send(json.dumps([name, *arguments]).encode())
+
+    def close(self) -> None:
+        self._control.close()
+
     def wait_end(self) -> None:
         """Also when the last answer came before the end."""
         while self._control.recv(65536):
@@ -111,5 +118,5 @@ class Keeper:
         if self.process.exit_code() is None:
             self.process.stop(Signals.SIGKILL)
         for child in self._children:  # a child ends when its control socket is closed
-            child._control.close()
+            child.close()
         self._listening.close()

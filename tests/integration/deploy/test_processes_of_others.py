@@ -28,6 +28,8 @@ COMMENT = re.compile(r'//[^\n]*|/\*.*?\*/|("(?:[^"\\\n]|\\.)*")', re.DOTALL)
 LITERAL = re.compile(r'"((?:[^"\\\n]|\\.)*)"')
 # The process itself, or what /proc says of the machine. "/proc" and "/proc/%d" lead to others.
 ALLOWED = re.compile(r"/proc/(self|thread-self|stat|meminfo|cpuinfo|sys)(/|$)")
+# The keeper asks for the state of its own child, which no container can be.
+OF_OWN_CHILD = {TOP / "keeper" / "leader.c": ["/proc/%d/stat"]}
 FILTER = TOP / "base" / "confinement.c"
 DENIED = re.compile(r"\bDENY\(\w+\),")
 NAMESPACE = re.compile(r"(\./|/)?ns/")
@@ -75,7 +77,7 @@ def test_the_process_itself_may_be_looked_at() -> None:
 def test_sources_touch_no_process_of_others() -> None:
     assert len(SOURCES) > 200
     found = {path: faults_of(code_of(path)) for path in SOURCES}
-    assert {str(path.relative_to(TOP)): faults for path, faults in found.items() if faults} == {}
+    assert {path: faults for path, faults in found.items() if faults} == OF_OWN_CHILD
 
 
 def test_program_imports_no_namespace_calls() -> None:

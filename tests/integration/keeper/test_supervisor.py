@@ -318,14 +318,11 @@ def test_a_process_with_a_thread_that_does_not_end(keeper: Keeper) -> None:
     assert "exited" not in keeper.log()
 
 
-def test_a_child_that_hangs_while_it_stops(start_keeper: StartKeeper) -> None:
+def test_a_child_that_hangs_while_it_stops_by_itself(start_keeper: StartKeeper) -> None:
     keeper = start_keeper("--stop-timeout=50ms")
     child = keeper.child()
     child.ready()
-    child.do("notify", "STOPPING=1")
-    child.do("barrier")
-    os.kill(child.pid, signal.SIGSTOP)  # until the keeper kills it
-    keeper.send(signal.SIGTERM)
+    child.begin("notify", "STOPPING=1")
     assert keeper.wait() == 128 + signal.SIGKILL
 
 

@@ -447,13 +447,13 @@ static int mount_start(struct daemon *daemon, struct error *e)
 }
 
 /*
- * Whether the next process of the service serves the mount: the service manager keeps it, and it
- * was not unmounted.
+ * Whether the next process of the service serves the mount: the service manager keeps it, also
+ * after a stop or because it requests a hand-over, and it was not unmounted.
  */
 static bool is_handed_over(const struct mount *m)
 {
     return !m->is_unmounted && handover_is_complete(m->handover) &&
-           fd_store_is_certain(m->fd_store);
+           (m->daemon.must_hand_over || fd_store_is_certain(m->fd_store));
 }
 
 static void stop_serving(struct mount *m)

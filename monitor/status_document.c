@@ -52,7 +52,7 @@ static int fill_object(cJSON *json, const struct published *p, size_t i)
         r |= json_add_text(json, "presence", store_presence_name(view->presence));
     if (object != NULL) {
         r |= json_add_text(json, "uid", null_if_empty(object->uid));
-        r |= json_add_text(json, "resourceVersion", object->resource_version);
+        r |= json_add_text(json, "resourceVersion", null_if_empty(object->resource_version));
         r |= json_add_text(json, "type", null_if_empty(object->type));
         r |= json_add_bool(json, "immutable", object->is_immutable);
     }

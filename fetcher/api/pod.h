@@ -13,9 +13,9 @@
 
 /*
  * Volumes of our driver in one pod; real pods have a handful. Further ones count as mounted without
- * subPath. Without details a pod takes 5 KiB at most.
+ * subPath, and cannot have `podVolume`. Without details a pod takes 33 KiB at most.
  */
-#define POD_VOLUMES_MAX 64u
+#define POD_VOLUMES_MAX 512u
 #define POD_UID_MAX     128u /* the API server's are 36 long; CSI's limit for a field */
 
 /*

@@ -124,6 +124,22 @@ def test_several_volumes_of_a_pod(daemon: Node, api: Api) -> None:
     assert (read(first, "user"), read(second, "color")) == (b"admin", b"blue")
 
 
+def test_many_volumes_of_a_pod(daemon: Node, api: Api) -> None:
+    """All of them are known, as a pod that was adopted may have as many as it likes."""
+    volumes = [
+        replace(daemon.pod(), volume=f"v{n}", attributes={"podVolume": f"own{n}"}) for n in range(100)
+    ]
+    entries = [{"name": f"own{n}", "secret": {"secretName": "app"}} for n in range(100)]
+    csi = [
+        {"name": v.volume, "csi": {"driver": DRIVER, "volumeAttributes": dict(v.attributes)}}
+        for v in volumes
+    ]
+    put_adopted(api, volumes[0], volumes=[*csi, *entries])
+    for volume in (volumes[0], volumes[99]):
+        daemon.publish(volume)
+        assert read(volume, "user") == b"admin"
+
+
 def test_entry_of_another_namespace_is_not_read(daemon: Node, api: Api) -> None:
     """A pod of the same name and the same volumes, in another namespace."""
     volume = daemon.pod(attributes=NAMES)

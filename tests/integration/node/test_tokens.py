@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from lib import program
 from lib.kubelet import INVALID_ARGUMENT, OK, UNAVAILABLE, PodVolume
 from lib.node_daemon import Node, NodeMaker, read
 from lib.pods import put_adopted
@@ -117,6 +118,18 @@ def test_too_short(daemon: Node, api: Api) -> None:
     answer = volume.publish(daemon.endpoint)
     assert answer.code == INVALID_ARGUMENT
     assert "serviceAccountToken.expirationSeconds: expected at least 600 seconds" in answer.text
+
+
+def test_status(daemon: Node, api: Api) -> None:
+    """`secretfs status` names the sources, without the token."""
+    volume = daemon.pod(attributes=NAMES, service_account="web")
+    fields = [{"path": "n", "fieldRef": {"fieldPath": "metadata.name"}}]
+    put_adopted(api, volume, projected(source(), {"downwardAPI": {"items": fields}}))
+    daemon.publish(volume)
+    told = program.run([program.binary(), "status", volume.target], home=daemon.home).stdout
+    (issued,) = api.server.tokens.issued
+    assert "ServiceAccountToken" in told and "DownwardAPI" in told
+    assert issued.token not in told
 
 
 # ---- modes and owners

@@ -29,8 +29,9 @@ bool fd_store_name_is_valid(const char *name);
 /*
  * Receive what an earlier process has stored. The environment variables that describe it are
  * removed, so that no child takes it for its own. All descriptors are close-on-exec.
- * @keeper_socket: path of a keeper's socket; NULL: use the service manager. While another process
- *                 is connected to that keeper, this call waits for its end.
+ * @keeper_socket: path of a keeper's socket; NULL: SECRETFS_KEEPER_SOCKET of the environment, and
+ *                 without it the service manager. While another process is connected to the
+ *                 keeper, this call waits for its end.
  * Thread: main, before any other thread runs.
  * Return: 0, *ret_store is the caller's; -EINVAL or -EBADF with @e: the variables are malformed or
  * name descriptors that are not open; -EPROTO: invalid response of the keeper; -EACCES: the keeper

@@ -26,6 +26,7 @@ from lib.devserver import DevServer
 from lib.devserver.testclient import Client
 from lib.execution import Execution, ExecutionMaker
 from lib.harness import Harness, HarnessMaker
+from lib.holder import Holder
 from lib.idmap import IdMapped, UserNamespace
 from lib.inotify import Watcher
 from lib.keeper import Keeper
@@ -403,6 +404,14 @@ def start_keeper(area: Path) -> Iterator[Callable[..., Keeper]]:
 def keeper(start_keeper: Callable[..., Keeper]) -> Keeper:
     """One that restarts its child without a delay."""
     return start_keeper("--backoff-max=0")
+
+
+@pytest.fixture
+def holder(area: Path) -> Iterator[Holder]:
+    """secretfs-keeper that keeps descriptors behind a socket."""
+    made = Holder(area)
+    yield made
+    made.close()
 
 
 # ---- the development API server

@@ -507,7 +507,9 @@ static void test_an_empty_keeper(void **state)
     struct keeper k;
 
     start_keeper(&k, "LISTEN_FDS=0\nLISTEN_FDNAMES=", 0);
-    assert_int_equal(fd_store_new(k.path, &s, &e), 0);
+    setenv("SECRETFS_KEEPER_SOCKET", k.path, 1);
+    assert_int_equal(fd_store_new(NULL, &s, &e), 0);
+    assert_null(getenv("SECRETFS_KEEPER_SOCKET"));
     end_greeting(&k);
     assert_true(fd_store_is_available(s));
     assert_null(fd_store_peek_name(s, 0));

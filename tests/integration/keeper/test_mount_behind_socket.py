@@ -1,0 +1,94 @@
+"""`secretfs mount` with a keeper in another place: SECRETFS_KEEPER_SOCKET."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from pathlib import Path
+from typing import Callable, Iterator
+
+import pytest
+
+from lib import program
+from lib.holder import Holder
+from lib.mountinfo import mounts_at
+from lib.process import Process
+from lib.sources import Manifests
+from lib.volume import unmount
+from lib.waiting import PATIENCE_SECONDS, until
+
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0 or not os.path.exists("/dev/fuse"), reason="these tests mount as root"
+)
+
+StartMount = Callable[[], Process]
+
+
+@pytest.fixture
+def path(area: Path) -> Path:
+    made = area / "volume"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
+def start(area: Path, path: Path, holder: Holder, manifests: Manifests) -> Iterator[StartMount]:
+    """Starts a process that does not wait for an earlier one."""
+    manifests.put_secret({"password": b"dummy-1", "user": b"dummy-user"})
+    started: list[Process] = []
+
+    def start() -> Process:
+        env = program.environment(area, SECRETFS_KEEPER_SOCKET=str(holder.path))
+        command = [program.binary(), "mount", "-f", *manifests.arguments, "secret/app", path]
+        started.append(Process("secretfs mount", command, area / "mount.log", env))
+        return started[-1]
+
+    yield start
+    for process in started:
+        if process.exit_code() is None:
+            process.stop(signal.SIGTERM)
+    while mounts_at(path):
+        unmount(path)
+
+
+def content(path: Path) -> bytes:
+    """Without Python's open(), which asks the daemon each time whether the file is a terminal."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return os.read(fd, 1 << 20)
+    finally:
+        os.close(fd)
+
+
+def wait_log(area: Path, pattern: str, count: int = 1) -> None:
+    log = area / "mount.log"
+    until(lambda: len(re.findall(pattern, log.read_text())) >= count, f"{count} times {pattern}")
+
+
+def test_the_mount_outlives_the_process(
+    area: Path, path: Path, start: StartMount, manifests: Manifests
+) -> None:
+    process = start()
+    wait_log(area, "INFO mounted ")
+    assert content(path / "password") == b"dummy-1"
+    for count in (1, 2, 3):
+        process.send(signal.SIGKILL)
+        process = start()
+        assert content(path / "user") == b"dummy-user"
+        wait_log(area, "took over the mount", count)
+    manifests.put_secret({"password": b"dummy-2"})
+    until(lambda: content(path / "password") == b"dummy-2")
+
+
+def test_a_rolling_update(area: Path, path: Path, start: StartMount) -> None:
+    """The next process starts before the earlier one has let go."""
+    old = start()
+    wait_log(area, "INFO mounted ")
+    for count in (1, 2):
+        new = start()
+        old.send(signal.SIGUSR2)
+        assert old.wait(PATIENCE_SECONDS) == 0
+        assert content(path / "password") == b"dummy-1"
+        wait_log(area, "took over the mount", count)
+        old = new

@@ -155,6 +155,37 @@ void live_file_close(struct tree *tree, uint64_t id, struct live_open *open)
     free(open);
 }
 
+/* The lock is held. */
+static void free_opens(struct node_table *t, struct node_live *live)
+{
+    while (!list_is_empty(&live->opens)) {
+        struct live_open *open = list_entry(live->opens.next, struct live_open, link);
+
+        held_remove(&t->held, &open->held);
+        list_remove(&open->link);
+        object_unref(open->content.object);
+        free(open);
+    }
+}
+
+static void free_opens_below(struct node_table *t, struct node *top)
+{
+    for (struct node *n = top; n != NULL; n = node_next(top, n))
+        if (n->kind == NODE_FILE && n->file.live != NULL)
+            free_opens(t, n->file.live);
+}
+
+void live_file_close_all(struct tree *tree)
+{
+    struct node_table *t = tree_nodes(tree);
+    struct node *n;
+
+    NODE_TABLE_GUARD(t);
+    free_opens_below(t, t->root);
+    list_for_each (n, &t->unlinked, link)
+        free_opens_below(t, n);
+}
+
 /* It was read to its end: a switch need not wait for it. The lock is held. */
 static void note_read(struct tree *t, uint64_t id, struct live_open *open)
 {

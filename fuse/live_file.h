@@ -27,6 +27,12 @@ int live_file_open(struct tree *tree, uint64_t id, pid_t thread, bool may_wait,
 void live_file_close(struct tree *tree, uint64_t id, struct live_open *open);
 
 /*
+ * Close all that are open: no session serves the tree any more, so the kernel closes none. Nothing
+ * else may use the live files after that.
+ */
+void live_file_close_all(struct tree *tree);
+
+/*
  * A descriptor of @open is closed: if the thread has another open file of the node,
  * live_file_stat() finds that one from now on. The kernel sends a release only some time after
  * close(2) has returned, and another worker may answer the thread's next fstat(2) before it.

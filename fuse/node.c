@@ -226,7 +226,7 @@ static void node_free(struct node_table *t, struct node *n)
         held_remove(&t->held, &n->file.held);
         drop_content(t, n);
         if (n->file.live != NULL)
-            list_remove(&n->file.live->opens); /* at the end some may not have been released */
+            list_remove(&n->file.live->opens); /* see live_file_close_all() */
         free(n->file.live);
     } else if (n->kind == NODE_LINK) {
         free(n->target);

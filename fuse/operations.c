@@ -634,6 +634,7 @@ void operations_init(struct operations *operations, struct tree *tree, bool answ
 void operations_deinit(struct operations *operations)
 {
     assert(list_is_empty(&operations->waiting.all));
+    live_file_close_all(operations->tree);
     pthread_mutex_destroy(&operations->waiting.lock);
 }
 

@@ -30,6 +30,7 @@ struct operations {
 };
 
 void operations_init(struct operations *operations, struct tree *tree, bool answers_open);
+/* No worker serves any more. */
 void operations_deinit(struct operations *operations);
 
 /* Accept changes from a thread, or no longer. Thread: any. */

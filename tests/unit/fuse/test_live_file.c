@@ -103,6 +103,21 @@ static void older_versions_are_limited(void **state)
     assert_int_equal(tree_usage(v->tree).held_bytes, 0);
 }
 
+/* The kernel releases them no more. */
+static void what_is_open_at_the_end_is_closed(void **state)
+{
+    struct live_volume *v = *state;
+    size_t before;
+
+    open_file(v, v->a);
+    change(v, "a=newer");
+    open_file(v, v->a);
+    before = secmem_bytes();
+    live_file_close_all(v->tree);
+    assert_true(secmem_bytes() < before);
+    assert_int_equal(tree_usage(v->tree).held_bytes, 0);
+}
+
 /* Other keys of the object have changed. */
 static void open_file_keeps_no_older_object_of_the_same_content(void **state)
 {
@@ -558,6 +573,7 @@ int main(void)
         TEST(open_file_keeps_its_version),
         TEST(old_content_goes_with_its_last_open_file),
         TEST(older_versions_are_limited),
+        TEST(what_is_open_at_the_end_is_closed),
         TEST(open_file_keeps_no_older_object_of_the_same_content),
         TEST(only_files_are_opened),
         TEST(immutable_files_are_counted_only),

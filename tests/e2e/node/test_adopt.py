@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import time
-
 from typing import Any, Callable, Iterator
 
 import pytest
@@ -152,6 +151,33 @@ def test_token_is_the_pods(
         assert status["authenticated"], status
         assert status["user"]["username"] == f"system:serviceaccount:{adopting.name}:default"
         assert status["user"]["extra"]["authentication.kubernetes.io/pod-uid"] == [pod.uid]
+
+
+def test_injected_token(
+    node_daemon: Daemon, adopting: Namespace, pods: Pods, cluster: Cluster
+) -> None:
+    """Y9: the volume that the API server adds to each pod, in a namespace with a second label."""
+    label(adopting, adopt_service_account_tokens="enabled")
+    directory = "/var/run/secrets/kubernetes.io/serviceaccount"
+
+    def make() -> Pod | None:
+        pod = pods.make(manifest("web", automountServiceAccountToken=True))
+        names = [volume["name"] for volume in pod.get()["spec"]["volumes"]]
+        if any(n.startswith("kube-api-access-") and n.endswith("-secretfs") for n in names):
+            return pod
+        pod.delete_by_force()
+        until(pod.is_gone, "the pod is gone", pause=0.05)
+        return None
+
+    pod = until(make, "the policy applies", pause=0.1)
+    assert pod is not None
+    pod.wait_running()
+    seen = pod.view(directory)
+    review = {"spec": {"token": (seen / "token").read_text()}}
+    status = cluster.admin.request("POST", "/apis/authentication.k8s.io/v1/tokenreviews", review)
+    assert status["status"]["user"]["username"] == f"system:serviceaccount:{adopting.name}:default"
+    assert (seen / "namespace").read_text() == adopting.name
+    assert "BEGIN CERTIFICATE" in (seen / "ca.crt").read_text()
 
 
 def test_end(node_daemon: Daemon, adopting: Namespace, pods: Pods) -> None:

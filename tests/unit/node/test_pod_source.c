@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* With pod_tokens.c and allocatable.c, which no other object uses. */
+#include "node/pod_source.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/failmalloc.h"
+
+#define REQUESTS_MAX 64
+#define TURNS_MAX    1000 /* of the loop; far more than any test needs */
+
+/* An API server that answers when a test says so. */
+struct request {
+    char path[512];
+    char body[1024];
+    const struct http_handler *handler;
+    void *userdata;
+    bool is_open;
+};
+
+static struct {
+    sd_event *event;
+    struct node_pods *pods;
+    struct allocatable *allocatable;
+    struct pod_source *source;
+    struct store_subscription *subscription;
+    struct request requests[REQUESTS_MAX];
+    size_t n_requests, n_open;
+    unsigned n_changed;
+    int send_result;
+} world;
+
+static int open_source(void *userdata, struct source **ret_source, struct error *e)
+{
+    static struct source source;
+
+    *ret_source = &source;
+    return 0;
+}
+
+static int send_nowhere(struct source *source, const struct http_call *call,
+                        const struct http_handler *handler, void *userdata,
+                        struct http_request **ret_request, struct error *e)
+{
+    struct request *r = &world.requests[world.n_requests];
+
+    if (world.send_result < 0)
+        return error_set(e, world.send_result, "too many requests wait");
+    assert_true(world.n_requests < REQUESTS_MAX);
+    *r = (struct request){.handler = handler, .userdata = userdata, .is_open = true};
+    snprintf(r->path, sizeof(r->path), "%s", call->path);
+    snprintf(r->body, sizeof(r->body), "%s", call->body != NULL ? call->body : "");
+    world.n_requests++;
+    world.n_open++;
+    *ret_request = (struct http_request *)(void *)r;
+    return 0;
+}
+
+static struct http_request *cancel(struct http_request *request)
+{
+    struct request *r = (struct request *)(void *)request;
+
+    assert_true(r->is_open);
+    r->is_open = false;
+    world.n_open--;
+    return NULL;
+}
+
+static unsigned version(const struct source *source)
+{
+    return 7;
+}
+
+static void rejected(struct source *source, unsigned of)
+{
+    assert_int_equal(of, 7);
+}
+
+static const struct node_pods_api api = {.open = open_source,
+                                         .send = send_nowhere,
+                                         .cancel = cancel,
+                                         .version = version,
+                                         .rejected = rejected};
+
+static void on_pod_changed(void *userdata, const struct pod *pod)
+{
+    if (world.source != NULL)
+        pod_source_on_pod(world.source, pod);
+}
+
+static void on_node_changed(void *userdata)
+{
+    pod_source_on_node(world.source);
+}
+
+static const struct node_pods_options pods_options = {.driver_name = "csi.secretfs.io",
+                                                      .node_name = "node-0",
+                                                      .api = &api,
+                                                      .changed = on_pod_changed};
+static const struct allocatable_options node_options = {
+    .node_name = "node-0", .api = &api, .changed = on_node_changed};
+
+static int new_source(struct pod_source **ret_source)
+{
+    const struct pod_source_options options = {
+        .pods = world.pods, .allocatable = world.allocatable, .api = &api};
+
+    return pod_source_new(world.event, &options, ret_source);
+}
+
+static int set_up(void **state)
+{
+    memset(&world, 0, sizeof(world));
+    assert_true(sd_event_new(&world.event) >= 0);
+    assert_int_equal(node_pods_new(world.event, &pods_options, &world.pods), 0);
+    assert_int_equal(allocatable_new(world.event, &node_options, &world.allocatable), 0);
+    assert_int_equal(new_source(&world.source), 0);
+    assert_int_equal(world.n_requests, 1);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    store_unsubscribe(world.subscription);
+    world.source = pod_source_free(world.source);
+    allocatable_free(world.allocatable);
+    node_pods_free(world.pods);
+    assert_int_equal(world.n_open, 0);
+    sd_event_unref(world.event);
+    return 0;
+}
+
+/* ---- answers of the server */
+
+static void send(struct request *r, int status, const char *text)
+{
+    const struct http_response response = {.status = status, .content_type = ""};
+
+    assert_true(r->is_open);
+    r->handler->on_response(r->userdata, &response);
+    r->handler->on_body(r->userdata, text, strlen(text));
+}
+
+static void answer(struct request *r, int status, const char *text)
+{
+    send(r, status, text);
+    r->handler->on_done(r->userdata, HTTP_COMPLETE, NULL);
+}
+
+static struct request *newest(void)
+{
+    return &world.requests[world.n_requests - 1];
+}
+
+static struct request *wait_request(size_t n)
+{
+    for (unsigned turn = 0; turn < TURNS_MAX && world.n_requests < n; turn++)
+        assert_true(sd_event_run(world.event, 10000) >= 0);
+    assert_int_equal(world.n_requests, n);
+    return newest();
+}
+
+static void on_store_changed(void *userdata, const struct store_view *view)
+{
+    world.n_changed++;
+}
+
+static const struct store_view *subscribe(enum object_kind kind, const char *name,
+                                          const char *detail)
+{
+    const struct object_key key = {kind, "prod", name, detail};
+    struct error e = ERROR_INIT;
+
+    assert_int_equal(store_subscribe(pod_source_store(world.source), &key, on_store_changed, NULL,
+                                     &world.subscription, &e),
+                     0);
+    return store_peek(world.subscription);
+}
+
+static void check_value(const struct store_view *view, const char *key, const char *expected)
+{
+    const struct object_entry *entry;
+
+    assert_int_equal(view->presence, STORE_PRESENT);
+    entry = object_find(view->object, key);
+    assert_non_null(entry);
+    assert_int_equal(entry->len, strlen(expected));
+    assert_memory_equal(entry->bytes, expected, entry->len);
+}
+
+/* ---- fields */
+
+#define POD(label)                                                                                 \
+    "{\"kind\":\"Pod\",\"metadata\":{\"namespace\":\"prod\",\"name\":\"web-0\",\"uid\":\"u-1\","   \
+    "\"resourceVersion\":\"7\",\"labels\":{\"app\":\"" label "\"}},\"spec\":{\"volumes\":[{"       \
+    "\"name\":\"one\",\"csi\":{\"driver\":\"csi.secretfs.io\",\"volumeAttributes\":{"              \
+    "\"podVolume\":\"own\"}}},{\"name\":\"own\",\"downwardAPI\":{}}],\"containers\":[{"            \
+    "\"name\":\"main\"}]}}"
+#define ADDED(label)    "{\"type\":\"ADDED\",\"object\":" POD(label) "}\n"
+#define MODIFIED(label) "{\"type\":\"MODIFIED\",\"object\":" POD(label) "}\n"
+#define APP             "metadata.labels['app']"
+
+static void test_label_follows(void **state)
+{
+    const struct store_view *view;
+
+    send(&world.requests[0], 200, ADDED("web"));
+    view = subscribe(OBJECT_DOWNWARD_API, "web-0", "u-1\n" APP);
+    check_value(view, APP, "web");
+    assert_string_equal(view->object->resource_version, "7");
+    assert_int_equal(view->source_state, STORE_SOURCE_LIVE);
+    world.n_changed = 0;
+    send(&world.requests[0], 200, MODIFIED("web"));
+    assert_int_equal(world.n_changed, 0);
+    send(&world.requests[0], 200, MODIFIED("next"));
+    check_value(view, APP, "next");
+    assert_int_equal(world.n_changed, 1);
+    assert_int_equal(world.n_requests, 1);
+}
+
+static void test_unknown_pod_is_requested(void **state)
+{
+    const struct store_view *view = subscribe(OBJECT_DOWNWARD_API, "web-0", "u-1\n" APP);
+
+    assert_int_equal(view->presence, STORE_UNKNOWN);
+    assert_string_equal(newest()->path, "/api/v1/namespaces/prod/pods/web-0");
+    answer(newest(), 200, POD("web"));
+    check_value(view, APP, "web");
+}
+
+static void test_pod_of_another_uid(void **state)
+{
+    const struct store_view *view = subscribe(OBJECT_DOWNWARD_API, "web-0", "u-2\n" APP);
+
+    answer(newest(), 200, POD("web"));
+    send(&world.requests[0], 200, ADDED("web"));
+    assert_int_equal(view->presence, STORE_UNKNOWN);
+    assert_int_equal(view->source_state, STORE_SOURCE_FAILING);
+    assert_non_null(strstr(view->source_error.text, "cannot read the pod"));
+}
+
+/* Y6 */
+static void test_resource_of_the_node(void **state)
+{
+    const struct store_view *view;
+
+    send(&world.requests[0], 200, ADDED("web"));
+    view = subscribe(OBJECT_DOWNWARD_API, "web-0", "u-1\nlimits.cpu main 1m");
+    assert_int_equal(view->presence, STORE_UNKNOWN);
+    assert_string_equal(newest()->path, "/api/v1/nodes/node-0");
+    answer(newest(), 403, "{\"message\":\"nodes is forbidden\"}");
+    assert_non_null(strstr(view->source_error.text, "cannot read the node node-0"));
+    assert_non_null(strstr(view->source_error.text, "allow this identity to get nodes"));
+    answer(wait_request(3), 200, "{\"status\":{\"allocatable\":{\"cpu\":\"4\"}}}");
+    check_value(view, "limits.cpu main 1m", "4000");
+}
+
+static void test_response_that_is_no_node(void **state)
+{
+    static const char *const bad[] = {"", "{}", "{\"status\":{}}",
+                                      "{\"status\":{\"allocatable\":[]}}"};
+
+    for (size_t i = 0; i < ELEMENTS_OF(bad); i++) {
+        allocatable_get(world.allocatable);
+        answer(newest(), 200, bad[i]);
+        assert_null(allocatable_get(world.allocatable));
+        assert_non_null(strstr(allocatable_problem(world.allocatable), "no Node"));
+        if (i + 1 < ELEMENTS_OF(bad)) {
+            world.allocatable = allocatable_free(world.allocatable);
+            assert_int_equal(allocatable_new(world.event, &node_options, &world.allocatable), 0);
+        }
+    }
+}
+
+/* ---- tokens */
+
+#define DETAIL "u-1\nweb-0\n3600\nvault"
+#define TOKEN(text)                                                                                \
+    "{\"spec\":{\"expirationSeconds\":3600},\"status\":{\"token\":\"" text "\","                   \
+    "\"expirationTimestamp\":\"2100-01-02T03:04:05Z\"}}"
+
+static void test_token(void **state)
+{
+    const struct store_view *view = subscribe(OBJECT_SERVICE_ACCOUNT_TOKEN, "web", DETAIL);
+
+    assert_string_equal(newest()->path, "/api/v1/namespaces/prod/serviceaccounts/web/token");
+    assert_non_null(strstr(newest()->body, "\"audiences\":[\"vault\"]"));
+    assert_int_equal(view->presence, STORE_UNKNOWN);
+    answer(newest(), 201, TOKEN("dummy-1"));
+    check_value(view, "token", "dummy-1");
+    assert_int_equal(view->source_state, STORE_SOURCE_LIVE);
+}
+
+/* K3: the node authorizer may be late; a full queue is retried as well. */
+static void test_token_is_retried(void **state)
+{
+    const struct store_view *view = subscribe(OBJECT_SERVICE_ACCOUNT_TOKEN, "web", DETAIL);
+
+    answer(newest(), 403, "{\"message\":\"no relationship found\"}");
+    assert_int_equal(view->source_state, STORE_SOURCE_FAILING);
+    assert_non_null(strstr(view->source_error.text, "cannot get a token of service account web"));
+    answer(wait_request(3), 201, "{\"status\":{}}");
+    assert_non_null(strstr(view->source_error.text, "no token"));
+    answer(wait_request(4), 201, TOKEN("dummy-2"));
+    check_value(view, "token", "dummy-2");
+}
+
+static void test_request_that_cannot_be_sent(void **state)
+{
+    const struct store_view *view;
+
+    world.send_result = -EAGAIN;
+    view = subscribe(OBJECT_SERVICE_ACCOUNT_TOKEN, "web", DETAIL);
+    assert_non_null(strstr(view->source_error.text, "too many requests wait"));
+    world.send_result = 0;
+    answer(wait_request(2), 201, TOKEN("dummy-1"));
+    check_value(view, "token", "dummy-1");
+}
+
+static void test_response_that_is_too_long(void **state)
+{
+    static char text[70000];
+    const struct store_view *view = subscribe(OBJECT_SERVICE_ACCOUNT_TOKEN, "web", DETAIL);
+
+    memset(text, ' ', sizeof(text) - 1);
+    answer(newest(), 201, text);
+    assert_int_equal(view->presence, STORE_UNKNOWN);
+    assert_int_equal(view->source_state, STORE_SOURCE_FAILING);
+}
+
+static void test_unwatched_during_a_request(void **state)
+{
+    subscribe(OBJECT_SERVICE_ACCOUNT_TOKEN, "web", DETAIL);
+    assert_int_equal(world.n_open, 2);
+    world.subscription = store_unsubscribe(world.subscription);
+    assert_int_equal(world.n_open, 1);
+}
+
+/* ---- memory */
+
+static int attempt(void *userdata)
+{
+    struct pod_source *source = NULL;
+    int r = new_source(&source);
+
+    pod_source_free(source);
+    return r;
+}
+
+static void test_no_memory(void **state)
+{
+    failmalloc_try(attempt, NULL);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_label_follows),
+        TEST(test_unknown_pod_is_requested),
+        TEST(test_pod_of_another_uid),
+        TEST(test_resource_of_the_node),
+        TEST(test_response_that_is_no_node),
+        TEST(test_token),
+        TEST(test_token_is_retried),
+        TEST(test_request_that_cannot_be_sent),
+        TEST(test_response_that_is_too_long),
+        TEST(test_unwatched_during_a_request),
+        TEST(test_no_memory),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

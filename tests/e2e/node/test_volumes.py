@@ -248,18 +248,25 @@ def test_update_latency_of_the_kubelet(
     assert ours < theirs
 
 
+def test_no_attributes(node_daemon: Daemon, ns: Namespace, pods: Pods) -> None:
+    """nodePublishSecretRef says which secret it is."""
+    value = ns.values.new(1)
+    ns.create("db", {"key": value})
+    pod = pods.probe("reader", {"ours": node_daemon.volume("db")})
+    assert pod.probed()["ours"].last("key") == value
+
+
 # ---- what is refused
 
 
 @pytest.mark.parametrize(
     ("attributes", "said"),
     [
-        ({}, "secretName"),
         ({"secretName": "db", "defaultMod": "0400"}, "defaultMod"),
         ({"secretName": "db", "defaultMode": "0999"}, "defaultMode"),
         ({"secretName": "db", "items": "[{key: a, path: ../b}]"}, "items"),
     ],
-    ids=["nothing", "unknown", "mode", "path"],
+    ids=["unknown", "mode", "path"],
 )
 def test_bad_attributes(
     node_daemon: Daemon, ns: Namespace, pods: Pods, attributes: dict[str, Any], said: str

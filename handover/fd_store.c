@@ -29,8 +29,6 @@
 #define MESSAGE_MAX   (FD_STORE_NAME_MAX + 64)
 #define SEND_TIMEOUT  SPAN_SEC(5) /* a keeper reads its queue in microseconds */
 
-#define KEEPER_SOCKET_VARIABLE "SECRETFS_KEEPER_SOCKET"
-
 struct received {
     int fd; /* -1: taken */
     char *name;
@@ -287,12 +285,12 @@ int fd_store_new(const char *keeper_socket, struct fd_store **ret_store, struct 
         return -ENOMEM;
     s->keeper_fd = -1;
     if (keeper_socket == NULL)
-        keeper_socket = getenv(KEEPER_SOCKET_VARIABLE);
+        keeper_socket = getenv(FD_STORE_KEEPER_SOCKET_VARIABLE);
     if (keeper_socket != NULL)
         r = receive_from_keeper(s, keeper_socket, e);
     else
         r = receive_from_service_manager(s, e);
-    unsetenv(KEEPER_SOCKET_VARIABLE);
+    unsetenv(FD_STORE_KEEPER_SOCKET_VARIABLE);
     if (r < 0)
         return r;
     *ret_store = TAKE(s);

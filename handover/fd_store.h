@@ -24,6 +24,9 @@ struct fd_store;
 /* As many as one message over a Unix socket carries: SCM_MAX_FD of the kernel. */
 #define FD_STORE_FDS_MAX  253
 
+/* In the environment: the path of a keeper's socket. */
+#define FD_STORE_KEEPER_SOCKET_VARIABLE "SECRETFS_KEEPER_SOCKET"
+
 bool fd_store_name_is_valid(const char *name);
 
 /*

@@ -400,6 +400,22 @@ int handover_begin(struct handover *handover, struct tree *tree, struct session 
     return r;
 }
 
+int handover_store_again(struct handover *handover, struct error *e)
+{
+    const struct handover *h = handover;
+    char name[NAME_SIZE];
+    int r;
+
+    if (h->session == NULL)
+        return 0;
+    r = fd_store_put(h->options.store, device_name(h, name), session_device_fd(h->session),
+                     FD_STORE_UNTIL_HANGUP, e);
+    if (r == 0 && h->current != NULL)
+        r = fd_store_put(h->options.store, h->current->name, h->current->memory.fd,
+                         FD_STORE_UNTIL_REMOVED, e);
+    return r;
+}
+
 bool handover_is_complete(struct handover *handover)
 {
     return handover != NULL && handover->current != NULL &&

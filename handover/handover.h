@@ -61,6 +61,12 @@ int handover_read_tree(struct handover *handover, struct tree *tree, struct erro
 int handover_begin(struct handover *handover, struct tree *tree, struct session *session,
                    const char *mountpoint, struct error *e);
 
+/*
+ * Store the device and the present state again, at a keeper that has nothing. Does nothing before
+ * handover_begin(). Return: 0; -errno with @e: the mount ends with this process.
+ */
+int handover_store_again(struct handover *handover, struct error *e);
+
 /* Whether the next process could take the file system over now. */
 bool handover_is_complete(struct handover *handover);
 

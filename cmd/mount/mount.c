@@ -29,6 +29,7 @@
 #include "fetcher/source.h"
 #include "fuse/shown_payload.h"
 #include "handover/handover.h"
+#include "handover/keeper_watch.h"
 #include "monitor/status_document.h"
 #include "monitor/status_socket.h"
 #include "serve/daemon.h"
@@ -64,6 +65,7 @@ struct mount {
     sd_event_source *wait_timer; /* --wait */
 
     struct fd_store *fd_store; /* NULL in the background */
+    struct keeper_watch *keeper_watch;
     struct handover *handover; /* NULL: the mount ends with the process */
     struct payload *adopted;   /* what readers get from an earlier process; NULL: a new mount */
     char adopted_generation[GENERATION_NAME_SIZE];
@@ -336,6 +338,16 @@ static int take_over(struct mount *m, struct handover_found *found, struct error
     return 0;
 }
 
+static void on_new_keeper(void *userdata)
+{
+    struct mount *m = userdata;
+    struct error e = ERROR_INIT;
+
+    if (handover_store_again(m->handover, &e) < 0)
+        log_warn("cannot store the mount; it ends with this process", "mountpoint",
+                 m->options->mountpoint, "error", e.text);
+}
+
 /* Return: 0, m->adopted is set if there was a mount; -errno with @e, and it remains stored. */
 static int take_over_stored(struct mount *m, struct error *e)
 {
@@ -349,6 +361,9 @@ static int take_over_stored(struct mount *m, struct error *e)
     r = handover_new(m->daemon.event, &options, &m->handover, e);
     if (r < 0)
         return r;
+    r = keeper_watch_new(m->daemon.event, m->fd_store, on_new_keeper, m, &m->keeper_watch);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot watch the keeper");
     r = handover_take(m->handover, &found, e);
     if (r == 0)
         return take_over(m, &found, e);
@@ -490,6 +505,7 @@ static void mount_stop(struct daemon *daemon)
     published_deinit(&m->published);
     stop_serving(m);
     payload_unref(m->adopted);
+    keeper_watch_free(m->keeper_watch);
     fd_store_free(m->fd_store);
     source_free(m->source);
     store_free(m->store);

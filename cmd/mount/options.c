@@ -15,6 +15,7 @@
 
 #include "base/arguments.h"
 #include "base/file_read.h"
+#include "handover/fd_store.h"
 #include "volume/spec_parse.h"
 
 #define OPTION_TEXT_MAX 4096 /* the limit of mount(2): a page */
@@ -138,7 +139,8 @@ static int check_mountpoint(const char *path, char **ret_path, struct error *e)
 {
     _cleanup_(freep) char *resolved = realpath(path, NULL);
     /* with descriptors of an earlier process no process may serve the mount until this one does */
-    bool is_handed_over = getenv("LISTEN_FDS") != NULL;
+    bool is_handed_over =
+        getenv("LISTEN_FDS") != NULL || getenv(FD_STORE_KEEPER_SOCKET_VARIABLE) != NULL;
     struct statx status = {0};
 
     if (resolved == NULL && errno == ENOENT)

@@ -63,7 +63,10 @@ def content(path: Path) -> bytes:
 
 def wait_log(area: Path, pattern: str, count: int = 1) -> None:
     log = area / "mount.log"
-    until(lambda: len(re.findall(pattern, log.read_text())) >= count, f"{count} times {pattern}")
+    try:
+        until(lambda: len(re.findall(pattern, log.read_text())) >= count, f"{count} times {pattern}")
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{log.read_text()}") from None
 
 
 def test_the_mount_outlives_the_process(
@@ -92,3 +95,26 @@ def test_a_rolling_update(area: Path, path: Path, start: StartMount) -> None:
         assert content(path / "password") == b"dummy-1"
         wait_log(area, "took over the mount", count)
         old = new
+
+
+def test_a_new_keeper(
+    area: Path, path: Path, start: StartMount, holder: Holder, manifests: Manifests
+) -> None:
+    """The process stores everything again, also while there was no keeper for a time."""
+    process = start()
+    wait_log(area, "INFO mounted ")
+    holder.process.stop(signal.SIGTERM)
+    wait_log(area, "the keeper has ended; until the next one runs, mounts end with this process")
+    manifests.put_secret({"password": b"dummy-2"})
+    until(lambda: content(path / "password") == b"dummy-2")
+    next_holder = Holder(area)
+    try:
+        wait_log(area, "connected to a new keeper")
+        next_holder.wait_log("takes 0 descriptors")
+        process.send(signal.SIGKILL)
+        start()
+        wait_log(area, "took over the mount")
+        assert content(path / "password") == b"dummy-2"
+        next_holder.wait_log("takes 2 descriptors")
+    finally:
+        next_holder.close()

@@ -11,7 +11,8 @@
  * at most: no step begins for a volume that is busy.
  *
  * A volume in whose directory a thread was blocked is suspect for SUSPECT_FOR: the publisher keeps
- * a thread ready for the others before it begins a step of it. If it has none, suspects wait.
+ * a thread ready for the others before it begins a step of it. If it has none, suspects wait. So
+ * that a pod has one blocked thread at most, its other volumes wait for that one.
  *
  * An update has two halves. Between them readers that have just opened a live file are awaited
  * (live_switch.c), while the thread works on other volumes:
@@ -291,7 +292,9 @@ bool publish_queue_is_suspect(const struct publish_entry *entry, mono_us now)
 
 static bool is_available(const struct publish_queue *q, const struct publish_entry *e, mono_us now)
 {
-    return !e->is_busy && !(q->defers_suspects && publish_queue_is_suspect(e, now));
+    if (e->is_busy || (e->group != NULL && e->group->n_blocked > 0))
+        return false;
+    return !q->defers_suspects || !publish_queue_is_suspect(e, now);
 }
 
 static struct publish_entry *first_to_remove(const struct publish_queue *q, mono_us now)

@@ -66,20 +66,26 @@ enum old_state {
     OLD_AWAITS_NEXT_TRY, /* removing it failed */
 };
 
+/* Volumes of one pod. While a thread is blocked for one of them, no step of the others begins. */
+struct publish_group {
+    size_t n_blocked;
+};
+
 /* A volume's place in the queue. Embedded; it is not freed before it is removed. */
 struct publish_entry {
     enum update_state update;
     enum old_state old;
     bool is_removed;
-    bool is_busy;          /* a thread works on a step of the volume */
-    bool is_postponed;     /* "submitted" is in publish_queue.postponed, if in any list */
-    bool is_catching_up;   /* the update under way is of live files alone */
-    mono_us suspect_until; /* a thread was blocked in the volume's directory; 0: never */
-    mono_us drain_until;   /* DRAINING */
-    mono_us catch_up_at;   /* while in publish_queue.behind */
-    mono_us clean_at;      /* while in publish_queue.cleaning */
-    mono_us replaced_at;   /* a scan from then on shows all mounts of the old generations */
-    unsigned n_old;        /* generations to remove, at most */
+    bool is_busy;                /* a thread works on a step of the volume */
+    struct publish_group *group; /* borrowed; NULL: it has none */
+    bool is_postponed;           /* "submitted" is in publish_queue.postponed, if in any list */
+    bool is_catching_up;         /* the update under way is of live files alone */
+    mono_us suspect_until;       /* a thread was blocked in the volume's directory; 0: never */
+    mono_us drain_until;         /* DRAINING */
+    mono_us catch_up_at;         /* while in publish_queue.behind */
+    mono_us clean_at;            /* while in publish_queue.cleaning */
+    mono_us replaced_at;         /* a scan from then on shows all mounts of the old generations */
+    unsigned n_old;              /* generations to remove, at most */
     struct list removing;
     struct list binding;
     struct list draining;

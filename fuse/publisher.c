@@ -74,6 +74,13 @@ struct publisher_volume {
     struct error bound_text;
 };
 
+/* Volumes of one pod; under the publisher's lock. */
+struct group {
+    struct publish_group state;
+    size_t n_volumes;
+    char *name;
+};
+
 struct publisher_thread {
     struct publisher *publisher;
     pthread_t thread;
@@ -97,6 +104,7 @@ struct publisher {
     struct publisher_pool pool;
     bool is_checked; /* check_timer is set */
     void *by_name;   /* tsearch(3) tree of volumes */
+    void *by_group;  /* the same of groups */
     struct list finished;
     struct list bound;
     struct list changed_volumes;
@@ -125,6 +133,69 @@ static int compare_names(const void *a, const void *b)
     const struct publisher_volume *x = a, *y = b;
 
     return strcmp(x->writer.dir.name, y->writer.dir.name);
+}
+
+/* ---- groups; the lock is held */
+
+static int compare_groups(const void *a, const void *b)
+{
+    const struct group *x = a, *y = b;
+
+    return strcmp(x->name, y->name);
+}
+
+/* Return: 0 or -ENOMEM. @name: NULL for none */
+static int join_group(struct publisher *p, struct publisher_volume *v, const char *name)
+{
+    struct group *g = calloc(1, sizeof(*g)), **slot = NULL;
+
+    if (name == NULL || g == NULL) {
+        free(g);
+        return name == NULL ? 0 : -ENOMEM;
+    }
+    g->name = strdup(name);
+    if (g->name != NULL)
+        slot = tsearch(g, &p->by_group, compare_groups);
+    if (slot != NULL) {
+        (*slot)->n_volumes++;
+        v->entry.group = &(*slot)->state;
+    }
+    if (slot != NULL && *slot == g)
+        return 0;
+    free(g->name);
+    free(g);
+    return slot != NULL ? 0 : -ENOMEM;
+}
+
+static void leave_group(struct publisher *p, struct publisher_volume *v)
+{
+    struct group *g;
+
+    if (v->entry.group == NULL)
+        return;
+    g = CONTAINER_OF(v->entry.group, struct group, state);
+    v->entry.group = NULL;
+    if (--g->n_volumes > 0)
+        return;
+    assert(g->state.n_blocked == 0);
+    tdelete(g, &p->by_group, compare_groups);
+    free(g->name);
+    free(g);
+}
+
+/* A thread that works on @v (NULL for none) is blocked now. */
+static void note_blocked(struct publisher_volume *v)
+{
+    if (v != NULL && v->entry.group != NULL)
+        v->entry.group->n_blocked++;
+}
+
+static void note_returned(struct publisher_volume *v)
+{
+    if (v == NULL || v->entry.group == NULL)
+        return;
+    assert(v->entry.group->n_blocked > 0);
+    v->entry.group->n_blocked--;
 }
 
 /* ---- on the publisher's thread; the lock is held unless said otherwise */
@@ -165,6 +236,8 @@ static void begin_work(struct publisher_thread *t, struct publisher_volume *v)
     t->volume = v;
     publisher_pool_begin(&p->pool, &t->member, v != NULL,
                          v != NULL && publish_queue_is_suspect(&v->entry, now), now);
+    if (t->member.state == MEMBER_BLOCKED)
+        note_blocked(v);
     if (publisher_pool_needs_leader(&p->pool) || (v != NULL && !p->is_checked))
         eventfd_write(p->done_fd, 1);
     pthread_mutex_unlock(&p->lock);
@@ -177,6 +250,8 @@ static void end_work(struct publisher_thread *t)
 
     pthread_mutex_lock(&p->lock);
     t->volume = NULL;
+    if (t->member.state == MEMBER_BLOCKED)
+        note_returned(v);
     if (v != NULL) {
         publish_queue_done(&v->entry);
         set_blocked(p, v, 0);
@@ -297,8 +372,10 @@ static void remove_volume(struct publisher_thread *t, struct publisher_volume *v
     end_work(t);
     if (r < 0 && r != -ENOTCONN)
         publish_queue_removal_failed(&p->queue, &v->entry, clock_mono());
-    else
+    else {
+        leave_group(p, v);
         volume_free(v);
+    }
 }
 
 static void bind(struct publisher_thread *t, struct publisher_volume *v)
@@ -662,10 +739,11 @@ static int start_thread(struct publisher *p)
 /* The lock is held. Note which volumes are blocked. Return: whether there are steps under way. */
 static bool check_threads(struct publisher *p, mono_us now)
 {
-    struct publisher_member *m;
+    struct publisher_member *m = publisher_pool_check(&p->pool, now);
     bool is_working = false;
 
-    publisher_pool_check(&p->pool, now);
+    if (m != NULL)
+        note_blocked(thread_of(m)->volume);
     list_for_each (m, &p->pool.members, link) {
         struct publisher_volume *v = thread_of(m)->volume;
 
@@ -898,25 +976,31 @@ struct publisher *publisher_free(struct publisher *publisher)
     if (!stop_threads(p))
         return p;
     join_all(p);
-    while ((removed = publish_queue_take_removed(&p->queue)) != NULL)
+    while ((removed = publish_queue_take_removed(&p->queue)) != NULL) {
+        leave_group(p, volume_of(removed));
         volume_free(volume_of(removed)); /* its directory ends with the mount */
+    }
     assert(publish_queue_is_empty(&p->queue));
     assert(list_is_empty(&p->finished) && list_is_empty(&p->bound) &&
            list_is_empty(&p->changed_volumes));
-    assert(p->by_name == NULL);
+    assert(p->by_name == NULL && p->by_group == NULL);
     publisher_release(p);
     return NULL;
 }
 
 /* Takes the place of a removed volume of the name. Return: 0 or -ENOMEM. */
-static int index_volume(struct publisher *p, struct publisher_volume *v)
+static int index_volume(struct publisher *p, struct publisher_volume *v, const char *group)
 {
     struct publisher_volume **slot;
 
     LOCK_GUARD(&p->lock);
-    slot = tsearch(v, &p->by_name, compare_names);
-    if (slot == NULL)
+    if (join_group(p, v, group) < 0)
         return -ENOMEM;
+    slot = tsearch(v, &p->by_name, compare_names);
+    if (slot == NULL) {
+        leave_group(p, v);
+        return -ENOMEM;
+    }
     *slot = v;
     return 0;
 }
@@ -939,15 +1023,19 @@ static int adopt_volume(struct publisher_volume *v, struct payload *shown)
     return 0;
 }
 
-static int enter_volume(struct publisher_volume *v, struct payload *shown)
+static int enter_volume(struct publisher_volume *v, const struct publisher_place *place)
 {
-    int r = index_volume(v->publisher, v);
+    struct publisher *p = v->publisher;
+    int r = index_volume(p, v, place->group);
 
-    if (r < 0 || shown == NULL)
+    if (r < 0 || place->shown == NULL)
         return r;
-    r = adopt_volume(v, shown);
-    if (r < 0)
-        tdelete(v, &v->publisher->by_name, compare_names);
+    r = adopt_volume(v, place->shown);
+    if (r == 0)
+        return 0;
+    LOCK_GUARD(&p->lock);
+    tdelete(v, &p->by_name, compare_names);
+    leave_group(p, v);
     return r;
 }
 
@@ -976,7 +1064,7 @@ int publisher_add_volume(const struct publisher_place *place,
     list_init(&v->finished);
     list_init(&v->bound);
     list_init(&v->changed);
-    r = enter_volume(v, place->shown);
+    r = enter_volume(v, place);
     if (r < 0) {
         volume_free(v);
         return r;

@@ -58,8 +58,9 @@ DEFINE_CLEANUP(struct publisher *, publisher_free)
  */
 struct publisher_place {
     struct publisher *publisher;
-    const char *name; /* of the directory, or "." for the root */
-    uid_t uid;        /* of a directory that is made */
+    const char *name;  /* of the directory, or "." for the root */
+    const char *group; /* volumes of one group, such as a pod's, have one blocked thread; or NULL */
+    uid_t uid;         /* of a directory that is made */
     gid_t gid;
     mode_t mode;           /* F5, F6; with S_ISGID in it directories have it as well */
     bool changes_in_place; /* all files are live; the session has to answer open */

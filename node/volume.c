@@ -338,6 +338,7 @@ static int on_place(void *userdata, struct publisher_place *ret_place, struct er
     *ret_place = (struct publisher_place){
         .publisher = publisher,
         .name = v->id,
+        .group = v->pod_uid,
         .uid = spec->uid,
         .gid = spec->fs_group != VOLUME_ID_UNSET ? spec->fs_group : spec->gid,
         .mode = volume_spec_root_mode(spec),

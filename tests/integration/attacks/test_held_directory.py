@@ -9,6 +9,7 @@ from typing import Iterator
 import pytest
 
 from lib import program
+from lib.hang import threads_named
 from lib.held_directory import holding
 from lib.kubelet import PodVolume
 from lib.mountinfo import mounts_at
@@ -51,6 +52,10 @@ def is_failing(node: Node, volume: PodVolume) -> None:
 
 def is_current(node: Node, volume: PodVolume) -> None:
     until(lambda: state(node, volume)[0] == "current", "the state is current")
+
+
+def count_threads(node: Node) -> int:
+    return len(threads_named(node.pid, "publisher"))
 
 
 @pytest.mark.parametrize("attributes", [{"secretName": "app"}, IN_PLACE])
@@ -108,6 +113,23 @@ def test_many_directories_are_held(watched: Node, manifests: Manifests) -> None:
         shows(other, b"3")
         for held in all_held:
             is_failing(watched, held)
+    for held in all_held:
+        shows(held, b"3")
+
+
+def test_pod_holds_all_its_volumes(watched: Node, manifests: Manifests) -> None:
+    """It has one blocked thread, so that it cannot use up those that there may be."""
+    *all_held, other = (
+        watched.publish(watched.pod(int(i == N_HELD), volume=f"v{i}")) for i in range(N_HELD + 1)
+    )
+    with contextlib.ExitStack() as stack:
+        for held in all_held:
+            stack.enter_context(holding(held.target))
+        for value in (b"2", b"3"):
+            put(manifests, value)
+            shows(other, value)
+        until(lambda: state(watched, all_held[0])[0] == "failing", "the state is failing")
+        assert count_threads(watched) == 2
     for held in all_held:
         shows(held, b"3")
 

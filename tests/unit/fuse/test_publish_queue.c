@@ -671,6 +671,26 @@ static void test_suspects_wait_while_no_thread_is_left(void **state)
     assert_false(publish_queue_is_suspect(&f.a, f.now));
 }
 
+static void test_volumes_of_a_group_wait_for_its_blocked_thread(void **state)
+{
+    struct publish_group group = {.n_blocked = 0};
+    struct fixture f;
+
+    fixture_init(&f, false);
+    f.a.group = &group;
+    f.b.group = &group;
+    publish_queue_submit(&f.queue, &f.a);
+    publish_queue_submit(&f.queue, &f.b);
+    assert_ptr_equal(next_entry(&f, PUBLISH_ACTION_PUBLISH), &f.a);
+    group.n_blocked = 1;
+    waits_until(&f, SPAN_FOREVER);
+    group.n_blocked = 0;
+    publish_queue_done(&f.a);
+    publish_queue_begun(&f.queue, &f.a, false);
+    next_is(&f, PUBLISH_ACTION_PUBLISH, &f.b);
+    publish_queue_begun(&f.queue, &f.b, false);
+}
+
 static void test_what_a_scan_found_follows_before_updates(void **state)
 {
     struct fixture f;
@@ -721,6 +741,7 @@ int main(void)
         cmocka_unit_test(test_busy_volume_is_passed_over),
         cmocka_unit_test(test_busy_volume_is_removed_and_cleaned_later),
         cmocka_unit_test(test_suspects_wait_while_no_thread_is_left),
+        cmocka_unit_test(test_volumes_of_a_group_wait_for_its_blocked_thread),
         cmocka_unit_test(test_what_a_scan_found_follows_before_updates),
     };
 

@@ -8,13 +8,14 @@ from typing import Iterator
 
 import pytest
 
-from lib import program
+from lib import live, program
 from lib.hang import threads_named
 from lib.held_directory import holding
 from lib.kubelet import PodVolume
 from lib.mountinfo import mounts_at
 from lib.node_daemon import Node, NodeMaker, read
-from lib.sources import Manifests
+from lib.live import SubPaths
+from lib.sources import Api, Manifests
 from lib.waiting import until
 
 IN_PLACE = {"secretName": "app", "updates": "in-place"}
@@ -147,6 +148,21 @@ def test_volume_that_is_held_is_unpublished(watched: Node, manifests: Manifests)
         shows(other, b"3")
     until(lambda: len(watched.directories()) == n_directories - 1, "its directory is gone")
     shows(watched.publish(held), b"3")
+
+
+def test_part_that_is_mounted_alone(node_on_api: Node, api: Api, sub_path: SubPaths) -> None:
+    """It is taken out of a generation that is held; parts of other volumes follow updates."""
+    node = node_on_api
+    held, other = (live.publish(node, api, i) for i in range(2))
+    shows(held, b"admin")
+    with holding((held.target / "..data").resolve()):
+        sub_path(held, "user")
+        file = sub_path(other, "user")
+        live.wait_alone(node, other, 1)
+        for value in ("root", "other"):
+            live.put(api, user=value)
+            live.wait_text(file, value)
+    shows(held, b"other")
 
 
 @contextlib.contextmanager

@@ -98,33 +98,59 @@ static void put(struct followed *f, struct object *object_consumed)
     store_put(f->source->store, object_consumed, clock_mono());
 }
 
-static int make_object(struct followed *f, const struct pod *pod, struct object **ret_object,
-                       struct error *e)
-{
-    _cleanup_(cJSON_Deletep) cJSON *details = NULL;
-    struct pod_facts facts = {.name = pod->name,
-                              .namespace = pod->namespace,
-                              .uid = pod->uid,
-                              .resource_version = pod->resource_version};
-    int r = pod_details(pod, &details);
+/* What is read of a pod for all of its keys. */
+struct reading {
+    cJSON *details; /* NULL: not read yet */
+    struct pod_facts facts;
+};
 
+static void reading_deinit(struct reading *reading)
+{
+    pod_facts_deinit(&reading->facts);
+    cJSON_Delete(reading->details);
+}
+
+/* Once for all keys of a pod. Return: 0; -ENOMEM with @e. */
+static int read_pod(const struct pod *pod, struct reading *reading, struct error *e)
+{
+    int r;
+
+    if (reading->details != NULL)
+        return 0;
+    r = pod_details(pod, &reading->details);
     if (r < 0)
         return error_set_errno(e, r, "cannot read the pod");
-    facts.details = details;
-    f->waits_for_node = pod_fields_need_node(f->key, &facts);
+    reading->facts = (struct pod_facts){.name = pod->name,
+                                        .namespace = pod->namespace,
+                                        .uid = pod->uid,
+                                        .resource_version = pod->resource_version,
+                                        .details = reading->details};
+    r = pod_facts_init(&reading->facts);
+    return r < 0 ? error_set_errno(e, r, "cannot read the pod") : 0;
+}
+
+static int make_object(struct followed *f, const struct pod *pod, struct reading *reading,
+                       struct object **ret_object, struct error *e)
+{
+    struct pod_facts *facts = &reading->facts;
+    int r = read_pod(pod, reading, e);
+
+    if (r < 0)
+        return r;
+    f->waits_for_node = pod_fields_need_node(f->key, facts);
     if (f->waits_for_node)
-        facts.allocatable = allocatable_get(f->source->allocatable);
-    r = pod_fields_object(f->key, &facts, ret_object, e);
+        facts->allocatable = allocatable_get(f->source->allocatable);
+    r = pod_fields_object(f->key, facts, ret_object, e);
     if (r == -EAGAIN && allocatable_problem(f->source->allocatable)[0] != '\0')
         error_set(e, r, "%s", allocatable_problem(f->source->allocatable));
     return r;
 }
 
-static void on_known(struct followed *f, const struct pod *pod)
+static void update(struct followed *f, const struct pod *pod, struct reading *reading)
 {
     struct object *object = NULL;
     struct error e = ERROR_INIT;
-    int r = make_object(f, pod, &object, &e);
+    int r = make_object(f, pod, reading, &object, &e);
 
     f->retry = sd_event_source_disable_unref(f->retry);
     if (r < 0) {
@@ -134,6 +160,14 @@ static void on_known(struct followed *f, const struct pod *pod)
     assert(object != NULL);
     put(f, object);
     report_watch(f);
+}
+
+static void on_known(struct followed *f, const struct pod *pod)
+{
+    struct reading reading = {.details = NULL};
+
+    update(f, pod, &reading);
+    reading_deinit(&reading);
 }
 
 /* ---- the pod */
@@ -190,14 +224,16 @@ static void follow(struct followed *f)
 
 void pod_source_on_pod(struct pod_source *source, const struct pod *pod)
 {
+    struct reading reading = {.details = NULL};
     struct followed *f, *next;
 
     list_for_each_safe (f, next, &source->followed, link) {
         if (pod == NULL && f->object != NULL && !f->waits_for_node)
             report_watch(f);
         else if (pod != NULL && pod_is(pod, f->key->namespace, f->key->name, f->uid))
-            on_known(f, pod);
+            update(f, pod, &reading);
     }
+    reading_deinit(&reading);
 }
 
 void pod_source_on_node(struct pod_source *source)

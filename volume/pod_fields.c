@@ -147,44 +147,64 @@ static int compare_members(const void *a, const void *b)
     return strcmp((*x)->string, (*y)->string);
 }
 
-/* The members of a map, sorted. Return: 0, *ret_members is the caller's; -ENOMEM. */
-static int sort_members(const cJSON *map, const cJSON ***ret_members, size_t *ret_n)
+static int sort_members(const cJSON *map, struct pod_map *ret_map)
 {
-    size_t n = 0, n_max = cJSON_IsObject(map) ? (size_t)cJSON_GetArraySize(map) : 0;
-    const cJSON **members = calloc(n_max + 1, sizeof(const cJSON *)), *member;
+    size_t n_max = cJSON_IsObject(map) ? (size_t)cJSON_GetArraySize(map) : 0;
+    const cJSON *member;
 
-    if (members == NULL)
+    *ret_map = (struct pod_map){.members = calloc(n_max + 1, sizeof(const cJSON *))};
+    if (ret_map->members == NULL)
         return -ENOMEM;
-    if (cJSON_IsObject(map))
-        cJSON_ArrayForEach (member, map) {
-            if (cJSON_IsString(member))
-                members[n++] = member;
-        }
-    qsort(members, n, sizeof(const cJSON *), compare_members);
-    *ret_members = members;
-    *ret_n = n;
+    if (n_max == 0)
+        return 0;
+    cJSON_ArrayForEach (member, map) {
+        if (cJSON_IsString(member))
+            ret_map->members[ret_map->n++] = member;
+    }
+    qsort(ret_map->members, ret_map->n, sizeof(const cJSON *), compare_members);
     return 0;
 }
 
-static int add_map(const cJSON *map, struct buf *value)
+int pod_facts_init(struct pod_facts *facts)
 {
-    _cleanup_(freep) const cJSON **members = NULL;
-    size_t n = 0;
-    int r = sort_members(map, &members, &n);
+    const cJSON *metadata = json_member(facts->details, "metadata");
+    int r = sort_members(json_member(metadata, "labels"), &facts->labels);
 
-    for (size_t i = 0; i < n && r >= 0; i++) {
-        r = buf_addf(value, "%s%s=", i > 0 ? "\n" : "", members[i]->string);
+    return r == 0 ? sort_members(json_member(metadata, "annotations"), &facts->annotations) : r;
+}
+
+void pod_facts_deinit(struct pod_facts *facts)
+{
+    free(facts->labels.members);
+    free(facts->annotations.members);
+    facts->labels = facts->annotations = (struct pod_map){.n = 0};
+}
+
+/* Return: the text of a member, borrowed; NULL: none. */
+static const char *find_member(const struct pod_map *map, const char *key)
+{
+    const cJSON like = {.string = (char *)(uintptr_t)key}, *wanted = &like;
+    const cJSON **found =
+        bsearch(&wanted, map->members, map->n, sizeof(const cJSON *), compare_members);
+
+    return found != NULL ? (*found)->valuestring : NULL;
+}
+
+static int add_map(const struct pod_map *map, struct buf *value)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < map->n && r >= 0; i++) {
+        r = buf_addf(value, "%s%s=", i > 0 ? "\n" : "", map->members[i]->string);
         if (r >= 0)
-            r = quoted_add(value, members[i]->valuestring);
+            r = quoted_add(value, map->members[i]->valuestring);
     }
     return r;
 }
 
-static int add_map_field(const char *field, const char *name, const struct pod_facts *facts,
+static int add_map_field(const char *field, const char *name, const struct pod_map *map,
                          struct buf *value)
 {
-    const cJSON *map =
-        json_member(json_member(facts->details, "metadata"), name + strlen("metadata."));
     _cleanup_(freep) char *key = NULL;
     const char *text;
 
@@ -193,7 +213,7 @@ static int add_map_field(const char *field, const char *name, const struct pod_f
     key = subscript_of(field, name);
     if (key == NULL)
         return -ENOMEM;
-    text = json_text(map, key);
+    text = find_member(map, key);
     return text != NULL ? buf_add_text(value, text) : 0;
 }
 
@@ -313,9 +333,9 @@ static int add_field(const char *field, const struct pod_facts *facts, struct bu
     if (streq(field, "metadata.uid"))
         return buf_add_text(value, facts->uid);
     if (str_after(field, "metadata.labels") != NULL)
-        return add_map_field(field, "metadata.labels", facts, value);
+        return add_map_field(field, "metadata.labels", &facts->labels, value);
     if (str_after(field, "metadata.annotations") != NULL)
-        return add_map_field(field, "metadata.annotations", facts, value);
+        return add_map_field(field, "metadata.annotations", &facts->annotations, value);
     return add_resource(field, facts, value, e);
 }
 

@@ -25,15 +25,29 @@ int pod_fields_check_path(const char *path, struct error *e);
 int pod_fields_resource_key(const char *resource, const char *container, const char *divisor,
                             char **ret_key, struct error *e);
 
-/* What the values are computed from; borrowed. */
+/* Labels or annotations, sorted by key; members are borrowed. */
+struct pod_map {
+    const cJSON **members;
+    size_t n;
+};
+
+/* What the values are computed from; borrowed but for the maps. */
 struct pod_facts {
     const char *name;
     const char *namespace;
     const char *uid;
-    const char *resource_version; /* "" if unknown */
-    const cJSON *details;         /* the Pod, or those of its members that are shown */
-    const cJSON *allocatable;     /* status.allocatable of the node; NULL: not known yet */
+    const char *resource_version;       /* "" if unknown */
+    const cJSON *details;               /* the Pod, or those of its members that are shown */
+    const cJSON *allocatable;           /* status.allocatable of the node; NULL: not known yet */
+    struct pod_map labels, annotations; /* of details; pod_facts_init() */
 };
+
+/*
+ * Sort the maps, once for all objects of a pod: an author of pods can write 20,000 annotations and
+ * as many items that look one up. Return: 0 or -ENOMEM. Either way pod_facts_deinit() is due.
+ */
+int pod_facts_init(struct pod_facts *facts);
+void pod_facts_deinit(struct pod_facts *facts);
 
 /* Whether a value of the object depends on the node's allocatable resources (Y6). */
 bool pod_fields_need_node(const struct object_key *key, const struct pod_facts *facts);

@@ -156,25 +156,52 @@ static int bind_token(struct volume_source *source, const struct volume_pod *pod
     return volume_text_set(&source->name, pod->service_account);
 }
 
-/* The pod's uid and the keys of all items. Return: 0 or -ENOMEM. */
+static int compare_texts(const void *a, const void *b)
+{
+    const char *const *x = a, *const *y = b;
+
+    return strcmp(*x, *y);
+}
+
+/* The keys of all items, sorted. Return: the caller's, with texts of the items; NULL: no memory. */
+static const char **sort_keys(const struct volume_source *source)
+{
+    const char **keys = calloc(source->n_items + 1, sizeof(*keys));
+
+    if (keys == NULL)
+        return NULL;
+    for (size_t i = 0; i < source->n_items; i++)
+        keys[i] = source->items[i].key;
+    qsort(keys, source->n_items, sizeof(*keys), compare_texts);
+    return keys;
+}
+
+/*
+ * The pod's uid and each key once: several items may show the same field, and its value is computed
+ * once. Return: 0 or -ENOMEM.
+ */
 static int bind_fields(struct volume_source *source, const struct volume_pod *pod)
 {
+    _cleanup_(freep) const char **keys = sort_keys(source);
     size_t len = strlen(pod->uid) + 1;
-    _cleanup_(freep) char *detail = NULL;
-    char *at;
+    char *detail, *at;
 
+    if (keys == NULL)
+        return -ENOMEM;
     for (size_t i = 0; i < source->n_items; i++)
-        len += strlen(source->items[i].key) + 1;
+        len += strlen(keys[i]) + 1;
     detail = malloc(len);
     if (detail == NULL)
         return -ENOMEM;
     at = stpcpy(detail, pod->uid);
     for (size_t i = 0; i < source->n_items; i++) {
+        if (i > 0 && streq(keys[i - 1], keys[i]))
+            continue;
         *at++ = '\n';
-        at = stpcpy(at, source->items[i].key);
+        at = stpcpy(at, keys[i]);
     }
     text_free(&source->detail);
-    source->detail = TAKE(detail);
+    source->detail = detail;
     return volume_text_set(&source->name, pod->name);
 }
 

@@ -35,13 +35,14 @@ static int setup(void **state)
                                  .details = f.pod,
                                  .allocatable = f.node};
     *state = &f;
-    return f.pod != NULL && f.node != NULL ? 0 : -1;
+    return f.pod != NULL && f.node != NULL ? pod_facts_init(&f.facts) : -1;
 }
 
 static int teardown(void **state)
 {
-    const struct fixture *f = *state;
+    struct fixture *f = *state;
 
+    pod_facts_deinit(&f->facts);
     cJSON_Delete(f->pod);
     cJSON_Delete(f->node);
     return 0;
@@ -210,6 +211,16 @@ static void test_resource_keys(void **state)
     }
 }
 
+static int attempt_to_sort(void *userdata)
+{
+    const struct fixture *f = userdata;
+    struct pod_facts facts = {.details = f->pod};
+    int r = pod_facts_init(&facts);
+
+    pod_facts_deinit(&facts);
+    return r;
+}
+
 static int attempt(void *userdata)
 {
     const struct fixture *f = userdata;
@@ -225,6 +236,7 @@ static int attempt(void *userdata)
 static void test_no_memory(void **state)
 {
     failmalloc_try(attempt, *state);
+    failmalloc_try(attempt_to_sort, *state);
 }
 
 int main(void)

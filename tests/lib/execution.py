@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Callable, Sequence
 
 from lib import program
+from lib.process import thread_states
 from lib.waiting import PATIENCE_SECONDS, until
 
 PYTHON = sys.executable
@@ -84,7 +85,8 @@ class Execution:
         try:
             return self.process.wait(PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"it does not end; log:\n{self.log()}") from None
+            threads = thread_states(self.process.pid)
+            raise AssertionError(f"it does not end: {threads}\nlog:\n{self.log()}") from None
 
     def output(self) -> str:
         """All of the command's output, once it has ended with success."""

@@ -13,7 +13,7 @@ from lib import program
 from lib.grpc_client import Connection, call
 from lib.kubelet import OK, PROBE, PodVolume
 from lib.mountinfo import all_mounts, mounts_at
-from lib.process import die_with_parent
+from lib.process import die_with_parent, thread_states
 from lib.volume import unmount
 from lib.waiting import PATIENCE_SECONDS, until
 
@@ -92,7 +92,8 @@ class Node:
         try:
             return self._process.wait(PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"it does not end; log:\n{self.log()}") from None
+            threads = thread_states(self._process.pid)
+            raise AssertionError(f"it does not end: {threads}\nlog:\n{self.log()}") from None
 
     def signal(self, number: int) -> None:
         self._process.send_signal(number)

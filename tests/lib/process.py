@@ -22,6 +22,23 @@ def die_with_parent(number: signal.Signals) -> Callable[[], None]:
     return prepare
 
 
+def thread_states(pid: int) -> str:
+    """Where the threads of a process that does not end are: a line for each, and the kernel's stack."""
+
+    def line(task: Path) -> str:
+        fields = [_text(task / name) for name in ("comm", "wchan", "syscall")]
+        return f"{task.name} {' '.join(fields)}\n{_text(task / 'stack')}"
+
+    return "\n".join(line(task) for task in sorted(Path(f"/proc/{pid}/task").glob("*")))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError as error:
+        return str(error)
+
+
 class Process:
     """Start it from the main thread: the kernel ends the child with the thread that made it."""
 

@@ -15,7 +15,7 @@ from typing import Any, Callable, Sequence
 from lib import program
 from lib.inotify import is_generation
 from lib.mountinfo import mounts_at
-from lib.process import die_with_parent
+from lib.process import die_with_parent, thread_states
 from lib.waiting import PATIENCE_SECONDS, until
 
 _MNT_DETACH = 2
@@ -111,7 +111,8 @@ class Volume:
         try:
             return self._process.wait(PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"it does not end; log:\n{self.log()}") from None
+            threads = thread_states(self._process.pid)
+            raise AssertionError(f"it does not end: {threads}\nlog:\n{self.log()}") from None
 
     def signal(self, number: int) -> None:
         self._process.send_signal(number)

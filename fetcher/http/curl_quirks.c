@@ -28,7 +28,11 @@
  * wiped when they are freed (base/heap.c). If the list is ever wrong, the worst is that a frame not
  * yet processed is overwritten with zeros: nghttp2 then closes the connection, or json_stream.c
  * refuses the NUL bytes, and either way the watch starts over. No wrong content can come of it.
- *   Remove when no supported system has 7.88, with the allocator: curl_global_init() does then.
+ * The same allocator serves the buffer of each request (CURLOPT_BUFFERSIZE, one malloc() in
+ * Curl_preconnect() of lib/multi.c, never resized) from page_buffers.c. Later versions have one
+ * buffer for all requests.
+ *   Remove when no supported system has 7.88, with the allocator and page_buffers.c:
+ *   curl_global_init() does then.
  *
  * CURL_QUIRK_LOST_SOCKET (before 8.14). libcurl calls CURLOPT_CLOSESOCKETFUNCTION when it closes a
  * connection, but not for a socket that never became one: cf_socket_close() in lib/cf-socket.c
@@ -67,6 +71,8 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "fetcher/http/page_buffers.h"
 
 /* behind all others: a source that arms itself again would keep its equals from their turn */
 #define REREAD_PRIORITY (SD_EVENT_PRIORITY_NORMAL + 10)
@@ -142,8 +148,10 @@ static bool may_be_buffer(void *p)
 
 static void *library_malloc(size_t size)
 {
-    void *p = malloc(size);
+    void *p = size == PAGE_BUFFER_BYTES ? page_buffers_alloc() : NULL;
 
+    if (p == NULL)
+        p = malloc(size);
     if (size == H2_BUFFER_BYTES && p != NULL)
         buffer_track(p);
     return p;
@@ -151,13 +159,29 @@ static void *library_malloc(size_t size)
 
 static void library_free(void *p)
 {
+    if (page_buffers_free(p))
+        return;
     if (may_be_buffer(p))
         buffer_untrack(p);
     free(p);
 }
 
+/* Of any block that has the size of a request's buffer by chance. */
+static void *move_to_heap(void *page_buffer, size_t size)
+{
+    void *p = malloc(size);
+
+    if (p == NULL)
+        return NULL;
+    memcpy(p, page_buffer, size_min(size, PAGE_BUFFER_BYTES));
+    page_buffers_free(page_buffer);
+    return p;
+}
+
 static void *library_realloc(void *p, size_t size)
 {
+    if (page_buffers_have(p))
+        return move_to_heap(p, size);
     if (may_be_buffer(p))
         buffer_untrack(p);
     return realloc(p, size);

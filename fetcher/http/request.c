@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "fetcher/auth/authorization.h"
 #include "fetcher/http/curl_quirks.h"
+#include "fetcher/http/page_buffers.h"
 #include "version.h"
 
 #define CONNECT_LIMIT SPAN_SEC(10)
@@ -30,7 +31,7 @@
  * libcurl's buffer for received bytes, which a watch keeps while it lives: libcurl's default, which
  * holds a whole DATA frame of HTTP/2. Less is not safe: see CURL_QUIRK_UNREAD_INPUT.
  */
-#define BUFFER_BYTES 16384L
+#define BUFFER_BYTES ((long)PAGE_BUFFER_DATA_BYTES)
 
 #if defined(__x86_64__)
 #define ARCH "amd64"
@@ -153,7 +154,7 @@ static size_t request_on_body(char *bytes, size_t size, size_t n, void *userdata
     if (request->handler != NULL)
         request->handler->on_body(request->userdata, bytes, size * n);
     /* libcurl's own buffer, whose content it does not need any more (docs/internals/memory.md) */
-    explicit_bzero(bytes, size * n);
+    page_buffers_wipe(bytes, size * n);
     return request->handler != NULL ? size * n : CURL_WRITEFUNC_ERROR;
 }
 

@@ -113,6 +113,7 @@ def test_pod_deleted_during_updates(
     while not pod.is_off_the_node():
         ns.patch("db", {"key": ns.values.new(number)})
         number += 1
+    until(lambda: not node.path(pod.directory).exists(), "the pod's directory is gone")
     live = node.path(node_daemon.run_dir / "fs-live")
     left = [path for path in live.iterdir() if path.name != ".live"]
     until(lambda: not any((live / ".live").iterdir()), "no live file is left", pause=0.05)
@@ -121,13 +122,16 @@ def test_pod_deleted_during_updates(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda n: n.name)
 def test_daemon_that_starts_again(
-    daemons: Daemons, ns: Namespace, pods: Pods, number: signal.Signals
+    daemons: Daemons, node: Node, ns: Namespace, pods: Pods, number: signal.Signals
 ) -> None:
-    """Containers that start after it have live files; those before it keep dead mounts."""
+    """Containers that start after it have live files; those before it keep dead mounts, until their
+    pod ends."""
     daemon = daemons.start("node", daemons.kubeconfig("node"))
-    ns.create("db", {"key": ns.values.new(1)})
-    volume = daemon.volume("db", secretName="db")
-    make(pods, volume, container("file", subPath="key"))
+    ns.create("db", {"key": ns.values.new(1), "other": ns.values.new(10)})
+    volume = daemon.volume("db", secretName="db", items=NESTED)
+    earlier = make(
+        pods, volume, container("file", subPath="key"), container("directory", subPath="deep")
+    )
     daemon.restart(number)
     ns.patch("db", {"key": ns.values.new(2)})
     manifest = plain_pod("later", {"ours": volume}, SLEEP)
@@ -136,6 +140,8 @@ def test_daemon_that_starts_again(
     third = ns.values.new(3)
     ns.patch("db", {"key": third})
     wait_read(later, third, "file")
+    earlier.delete()
+    until(lambda: not node.path(earlier.directory).exists(), "the pod's directory is gone")
 
 
 def test_pod_that_cannot_be_read(daemons: Daemons, ns: Namespace, pods: Pods, permit: Permit) -> None:

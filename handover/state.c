@@ -13,8 +13,8 @@
  * The word holds the length and a checksum of it. A record's checksum covers its head, the checked
  * bytes, its place in the log and the state's number, so that a damaged byte, or a record of
  * another state, is found. A state with such a byte is refused as a whole: what it says about the
- * others is not trusted either. The checksum is for damage and not for attackers: whoever can write
- * to the memory can read the secrets that it holds.
+ * others is not trusted either. The checksum is for damage and not for attackers: a process that
+ * can write to the memory can read the secrets that it holds.
  *
  * A state that is full is replaced by a new one with a larger number (handover.c); the old one is
  * discarded once the new one is valid.

@@ -62,7 +62,7 @@ uint64_t tree_recorder_bytes_needed(struct tree_recorder *recorder);
 /*
  * Make the tree of a state.
  * @nodes: of a new tree, without a journal
- * Return: 0; -EBADMSG with @e: contradictory or damaged; -ENOMEM. After a failure @nodes is to be
- * freed.
+ * Return: 0; -EBADMSG with @e: contradictory or damaged; -ENOMEM. After a failure only
+ * node_table_deinit() may follow.
  */
 int tree_state_read(const struct state *state, struct node_table *nodes, struct error *e);

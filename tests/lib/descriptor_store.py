@@ -195,6 +195,11 @@ class Service:
         os.kill(self._pid, signal.SIGTERM)
         return self.wait_end()
 
+    def hand_over(self) -> int:
+        """SIGUSR2: another process follows. Returns the exit status."""
+        os.kill(self._pid, signal.SIGUSR2)
+        return self.wait_end()
+
     def wait_end(self) -> int:
         self._wait_first_thread()
         pid, self._pid = self._pid, 0

@@ -96,7 +96,10 @@ def test_many_kills_with_updates(service: Service, manifests: Manifests) -> None
         until(lambda link=link: _content(link), "the new key", forgive=(FileNotFoundError,))
         assert _content(link) == value
     until(lambda: _names(service.path) == 1, "the removal of old generations")
-    assert sorted(os.listdir(service.path))[2:] == ["key-29", "password"]
+    until(
+        lambda: sorted(os.listdir(service.path))[2:] == ["key-29", "password"],
+        "the removal of links",
+    )
     service.reap()
 
 

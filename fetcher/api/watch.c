@@ -23,6 +23,8 @@
  *    without a list, so no event is lost and none comes twice.
  *  - A watch that ended is requested again at once, unless it lasted less than a second without an
  *    event (J6): a server or proxy that ends every watch would get requests without a pause.
+ *    One that reached its own limit, as the server or a proxy did not end it, has ended, too: its
+ *    limit is random already (random_sec()), and an event must not wait for a pause.
  *  - A watch whose connection broke is requested again within a second, at random: a connection
  *    takes up to a hundred watches along, and a server all those of a cluster.
  *  - After any other failure the cursor is not trusted, also after a refused connection, where
@@ -427,7 +429,7 @@ void watch_on_done(struct watch *watch, enum http_outcome outcome, const struct 
     assert(has_request(watch));
     watch_pin(watch);
     if (watch->state == WATCH_WATCHING)
-        watch_ended(watch, outcome != HTTP_COMPLETE);
+        watch_ended(watch, outcome != HTTP_COMPLETE && outcome != HTTP_TIMED_OUT);
     else if (outcome != HTTP_COMPLETE)
         watch_restart(watch, error);
     else

@@ -15,9 +15,10 @@ struct http_response {
 };
 
 enum http_outcome {
-    HTTP_COMPLETE, /* the whole response arrived, with any status */
-    HTTP_REFUSED,  /* the server's address refused the connection */
-    HTTP_FAILED,   /* not connected, not trusted, connection lost, or timed out */
+    HTTP_COMPLETE,  /* the whole response arrived, with any status */
+    HTTP_REFUSED,   /* the server's address refused the connection */
+    HTTP_TIMED_OUT, /* total_limit or the limit for a connection has passed */
+    HTTP_FAILED,    /* not connected, not trusted, or connection lost */
 };
 
 /*

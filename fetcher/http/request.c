@@ -289,6 +289,8 @@ enum http_outcome http_request_end(struct http_request *request, CURLcode code,
     if (code == CURLE_OK)
         return HTTP_COMPLETE;
     explain(request, curl_quirks_result(code), os_error, ret_error);
+    if (code == CURLE_OPERATION_TIMEDOUT)
+        return HTTP_TIMED_OUT;
     return code == CURLE_COULDNT_CONNECT && os_error == ECONNREFUSED ? HTTP_REFUSED : HTTP_FAILED;
 }
 

@@ -142,6 +142,8 @@ static inline void end_request(struct server *s)
         return;
     if (s->has_response && choice % 2 == 0)
         outcome = HTTP_COMPLETE;
+    else if (choice % 4 == 1)
+        outcome = HTTP_TIMED_OUT;
     else if (!s->has_response && choice % 2 == 0)
         outcome = HTTP_REFUSED;
     s->has_request = false;

@@ -466,6 +466,22 @@ static void test_return_is_spread(void **state)
     assert_int_equal(w->n_changes_of_content, 1);
 }
 
+/* Of a server that does not end watches itself: an event between two of them does not wait. */
+static void test_watch_at_its_limit_is_renewed_at_once(void **state)
+{
+    struct world *w = *state;
+
+    begin_watching(w);
+    pass(&w->script, SPAN_SEC(330));
+    w->script.random = UINT32_MAX;
+    end(&w->script, HTTP_TIMED_OUT);
+    expect_source(w, STORE_SOURCE_LIVE, "");
+    expect_watch_for(w, "5", 600);
+    respond(&w->script, 200, 0);
+    send_body(&w->script, EVENT("MODIFIED", SECRET("7", TWO)));
+    expect_content(w, STORE_PRESENT, "two");
+}
+
 /* J6. It is live again after an event or a second. */
 static void test_short_watches(void **state)
 {
@@ -1283,6 +1299,7 @@ int main(void)
         TEST(test_truncated_frame),
         TEST(test_broken_connection),
         TEST(test_return_is_spread),
+        TEST(test_watch_at_its_limit_is_renewed_at_once),
         TEST(test_short_watches),
         TEST(test_short_watch_with_event),
         TEST(test_silent_server),

@@ -681,9 +681,9 @@ static void test_total_limit(void **state)
     begin_limited(&silent, f, "/silent", SPAN_MS(50));
     run_until_done(&silent);
     exchange_cut_watch(&watch, f);
-    assert_int_equal(silent.outcome, HTTP_FAILED);
+    assert_int_equal(silent.outcome, HTTP_TIMED_OUT);
     assert_has(silent.error.text, "did not answer in time");
-    assert_int_equal(watch.outcome, HTTP_FAILED);
+    assert_int_equal(watch.outcome, HTTP_TIMED_OUT);
     assert_string_equal(buf_text(&watch.body), "first");
     finish(&silent);
     finish(&watch);

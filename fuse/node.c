@@ -494,6 +494,30 @@ int node_adopt_unlinked(struct node_table *t, struct node *n, const char *path, 
     return 0;
 }
 
+size_t node_list_adopted_unlinked(struct node_table *t, uint64_t *ids, size_t max)
+{
+    size_t n_found = 0;
+    struct node *top;
+
+    list_for_each (top, &t->unlinked, link)
+        for (const struct node *n = top; n != NULL; n = node_next(top, n)) {
+            if (n->is_adopted && n_found < max)
+                ids[n_found] = n->id;
+            n_found += n->is_adopted;
+        }
+    return n_found;
+}
+
+void node_release_adopted(struct node_table *t, uint64_t id)
+{
+    struct node *n = node_by_id(t, id);
+
+    if (n == NULL || !n->is_adopted)
+        return;
+    n->is_adopted = false;
+    node_forget(t, n, n->n_references);
+}
+
 /* ---- the journal */
 
 static void free_recorded(struct node_table *t)

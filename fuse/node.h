@@ -185,6 +185,14 @@ int node_adopt_link(struct node_table *t, struct node *parent, const char *name,
 /* Keep an adopted node that has no name. @path: see node_find_unlinked(); NULL: unknown. */
 int node_adopt_unlinked(struct node_table *t, struct node *n, const char *path, uint64_t held_for);
 
+/*
+ * The adopted nodes that have no name, or are below one that has none.
+ * Return: how many there are; the first @max of them are in @ids.
+ */
+size_t node_list_adopted_unlinked(struct node_table *t, uint64_t *ids, size_t max);
+/* The kernel does not hold an adopted node. An unknown id is fine. */
+void node_release_adopted(struct node_table *t, uint64_t id);
+
 /* Give an unlinked node a name. Return: 0 or -ENOMEM, then it is not linked. */
 int node_link(struct node_table *t, struct node *parent, const char *name, struct node *n);
 /* Take the name away; the node lives on while the kernel holds it. */

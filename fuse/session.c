@@ -28,6 +28,7 @@
 #include "fuse/device.h"
 #include "fuse/mount_view.h"
 #include "fuse/mount_watch.h"
+#include "fuse/node.h"
 #include "fuse/operations.h"
 
 #define N_WORKERS_MIN 2
@@ -414,6 +415,36 @@ struct session *session_hand_over(struct session *session)
     stop_watching(session);
     session_release(session);
     return NULL;
+}
+
+static size_t list_adopted(struct node_table *nodes, uint64_t *ids, size_t max)
+{
+    NODE_TABLE_GUARD(nodes);
+    return node_list_adopted_unlinked(nodes, ids, max);
+}
+
+static void release_adopted(struct node_table *nodes, uint64_t id)
+{
+    NODE_TABLE_GUARD(nodes);
+    node_release_adopted(nodes, id);
+}
+
+/*
+ * A node without a name gets no further reference from a lookup. So when the kernel does not know
+ * it, which dropping its attributes tells, it never will.
+ */
+void session_release_forgotten(struct session *session)
+{
+    struct node_table *nodes = tree_nodes(session->operations.tree);
+    size_t n = list_adopted(nodes, NULL, 0), n_listed;
+    _cleanup_(freep) uint64_t *ids = calloc(n + 1, sizeof(*ids));
+
+    if (ids == NULL)
+        return;
+    n_listed = size_min(list_adopted(nodes, ids, n), n);
+    for (size_t i = 0; i < n_listed; i++)
+        if (fuse_lowlevel_notify_inval_inode(session->fuse, ids[i], -1, 0) == -ENOENT)
+            release_adopted(nodes, ids[i]);
 }
 
 int session_device_fd(const struct session *session)

@@ -76,6 +76,12 @@ DEFINE_CLEANUP(struct session *, session_free)
  */
 struct session *session_hand_over(struct session *session);
 
+/*
+ * Free what the kernel has forgotten of the nodes that an earlier process has made and that have no
+ * name any more: which of them the kernel holds is not in the state. Waits for no worker.
+ */
+void session_release_forgotten(struct session *session);
+
 /* The FUSE device, borrowed; and the kernel's INIT request, as long as the session. */
 int session_device_fd(const struct session *session);
 const struct device_init *session_init_request(const struct session *session);

@@ -35,6 +35,9 @@
 
 #define RECORD_SESSION (TREE_STATE_TYPE_MAX + 1)
 
+/* What readers of an earlier process held is freed a while after they have closed it. */
+#define RELEASE_INTERVAL SPAN_SEC(30)
+
 /* Room for some updates, so that a state is seldom replaced. */
 #define SIZE_MIN        (UINT64_C(1) << 20)
 #define SIZE_OF(needed) ((needed)*4 + SIZE_MIN)
@@ -65,6 +68,7 @@ struct handover {
     sd_event *event;
     int low_fd; /* eventfd: the state should be replaced */
     sd_event_source *low_source;
+    sd_event_source *release_timer; /* of a mount that was taken over */
 
     /* found */
     struct generation *found;
@@ -364,6 +368,23 @@ static int on_low(sd_event_source *source, int fd, uint32_t revents, void *userd
     return 0;
 }
 
+static int on_release(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    const struct handover *h = userdata;
+
+    session_release_forgotten(h->session);
+    sd_event_source_set_time_relative(source, RELEASE_INTERVAL);
+    return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+/* Without the timer the nodes stay until the end of the process. */
+static void start_releasing(struct handover *h)
+{
+    if (sd_event_add_time_relative(h->event, &h->release_timer, CLOCK_MONOTONIC, RELEASE_INTERVAL,
+                                   SPAN_SEC(1), on_release, h) < 0)
+        log_debug("cannot set a timer to free nodes of an earlier process");
+}
+
 /* Thread: any. */
 static void report_low(void *userdata)
 {
@@ -392,6 +413,8 @@ int handover_begin(struct handover *handover, struct tree *tree, struct session 
                          FD_STORE_UNTIL_HANGUP, e);
     if (r == 0) {
         h->is_device_stored = true;
+        if (h->found != NULL)
+            start_releasing(h);
         h->current = TAKE(h->found); /* until it is replaced */
         r = replace(h, e);
     }
@@ -429,6 +452,7 @@ void handover_end(struct handover *handover)
 
     if (h == NULL)
         return;
+    h->release_timer = sd_event_source_disable_unref(h->release_timer);
     tree_recorder_deinit(&h->recorder);
     h->recorder = (struct tree_recorder){0};
     if (h->is_device_stored)
@@ -472,6 +496,7 @@ struct handover *handover_free(struct handover *handover)
     if (h == NULL)
         return NULL;
     tree_recorder_deinit(&h->recorder);
+    sd_event_source_disable_unref(h->release_timer);
     sd_event_source_disable_unref(h->low_source);
     fd_close(h->low_fd);
     fd_close(h->device_fd);

@@ -339,6 +339,35 @@ static void test_adopted_nodes_are_held(void **state)
     tree_free(read);
 }
 
+/* What the kernel has forgotten is freed, in any order; what it holds stays. */
+static void test_adopted_nodes_are_released(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t top = make_generation(f, "..1", "a=dummy-1 d/b=dummy-2"), a = look_up(f, top, "a");
+    uint64_t d = look_up(f, top, "d"), b = look_up(f, d, "b"), ids[8];
+    struct tree *read = read_tree(f);
+    struct node_table *t = tree_nodes(read);
+
+    assert_int_equal(node_list_adopted_unlinked(t, NULL, 0), 0); /* all have names */
+    assert_int_equal(tree_unlink(read, top, "a"), 0);
+    tree_detach(read, top);
+    assert_int_equal(node_list_adopted_unlinked(t, ids, 8), 4);
+    {
+        NODE_TABLE_GUARD(t);
+        node_release_adopted(t, a);
+        node_release_adopted(t, a);
+        node_release_adopted(t, top);
+        node_release_adopted(t, d);
+    }
+    assert_int_equal(tree_usage(read).n_nodes, 4); /* the root, and b in d in ..1 */
+    {
+        NODE_TABLE_GUARD(t);
+        node_release_adopted(t, b);
+    }
+    assert_int_equal(tree_usage(read).n_nodes, 1);
+    tree_free(read);
+}
+
 static int read_changed(const struct fixture *f, uint64_t bit, struct error *e)
 {
     static _Alignas(64) uint8_t copy[SIZE];
@@ -382,6 +411,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_next_state, setup, teardown),
         cmocka_unit_test_setup_teardown(test_full_state, setup, teardown),
         cmocka_unit_test_setup_teardown(test_adopted_nodes_are_held, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_adopted_nodes_are_released, setup, teardown),
         cmocka_unit_test_setup_teardown(test_damaged_content_is_refused, setup, teardown),
     };
 

@@ -20,10 +20,15 @@
 #include <sys/sysmacros.h>
 #include <sys/un.h>
 
+#include "base/clock.h"
 #include "base/list.h"
 #include "base/log.h"
 
 #define CLIENTS_MAX 32 /* people and scripts that request the status of one mount at once */
+
+/* A process without free descriptors tries again then. */
+#define ACCEPT_PAUSE   SPAN_MS(200)
+#define TIMER_ACCURACY SPAN_MS(10)
 
 /* Abstract names of clients that request the debugging members begin with this. */
 #define DEBUG_CLIENT "secretfs-status-debug-"
@@ -31,6 +36,7 @@
 struct status_socket {
     struct sockaddr_un address;
     sd_event_source *listening;
+    sd_event_source *pause; /* of listening */
     status_write_fn *write;
     void *userdata;
     struct list clients;
@@ -182,6 +188,24 @@ static bool is_debug_name(const struct sockaddr_un *address, socklen_t len)
            memcmp(address->sun_path + 1, DEBUG_CLIENT, name_len) == 0;
 }
 
+static int on_pause_over(sd_event_source *source, uint64_t now, void *userdata)
+{
+    struct status_socket *status = userdata;
+
+    return status->listening != NULL ? sd_event_source_set_enabled(status->listening, SD_EVENT_ON)
+                                     : 0;
+}
+
+/* The connection stays in the queue, so the socket would wake the loop again at once. */
+static int pause_listening(struct status_socket *status)
+{
+    log_debug("no descriptor for a connection, pausing", "socket", status->address.sun_path);
+    if (sd_event_source_set_time_relative(status->pause, ACCEPT_PAUSE) < 0 ||
+        sd_event_source_set_enabled(status->pause, SD_EVENT_ONESHOT) < 0)
+        return 0;
+    return sd_event_source_set_enabled(status->listening, SD_EVENT_OFF);
+}
+
 static int on_connection(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
     struct sockaddr_un client = {.sun_family = AF_UNIX};
@@ -189,6 +213,9 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents, void
     int client_fd = accept4(fd, (struct sockaddr *)&client, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
     int r;
 
+    if (client_fd < 0 &&
+        (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS))
+        return pause_listening(userdata);
     if (client_fd < 0)
         return 0;
     r = client_new(userdata, is_debug_name(&client, len), client_fd);
@@ -232,8 +259,15 @@ static int serve_at(sd_event *event, const struct sockaddr_un *address, status_w
         else
             sd_event_source_set_io_fd_own(c->listening, true);
     }
+    if (r >= 0)
+        r = sd_event_add_time(event, &c->pause, CLOCK_MONOTONIC, 0, TIMER_ACCURACY, on_pause_over,
+                              c);
+    if (r >= 0)
+        r = sd_event_source_set_enabled(c->pause, SD_EVENT_OFF);
     if (r < 0) {
         error_set_errno(e, r, "cannot create the status socket %s", c->address.sun_path);
+        sd_event_source_disable_unref(c->pause);
+        sd_event_source_disable_unref(c->listening);
         free(c);
         return r;
     }
@@ -276,6 +310,7 @@ void status_socket_close(struct status_socket *status)
     if (status == NULL || status->listening == NULL)
         return;
     status->listening = sd_event_source_disable_unref(status->listening);
+    status->pause = sd_event_source_disable_unref(status->pause);
     unlink(status->address.sun_path);
 }
 

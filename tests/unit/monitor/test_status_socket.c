@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -244,10 +245,36 @@ static void test_documents_that_are_cut_off(void **state)
     assert_int_equal(receive_text(too_long, &e), -EFBIG);
 }
 
+/* A process without free descriptors: the waiting connection does not keep its loop busy. */
+static void test_no_descriptor_for_a_connection(void **state)
+{
+    struct fixture f = {.teller = {.n_parts = 1, .part_len = 1}};
+    struct buf document = BUF_INIT(STATUS_DOCUMENT_MAX);
+    struct rlimit before, none;
+    int fd, r;
+
+    set_up(&f);
+    fd = connect_to_it();
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = before;
+    none.rlim_cur = 0;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    assert_int_equal(sd_event_run(f.event, 0), 1);
+    r = sd_event_run(f.event, 0);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(r, 0);
+    assert_int_equal(receive(&f, fd, &document), 0);
+    assert_string_equal(buf_text(&document), "0\n\n");
+    close(fd);
+    buf_deinit(&document);
+    tear_down(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_parts_are_put_together),
+        cmocka_unit_test(test_no_descriptor_for_a_connection),
         cmocka_unit_test(test_client_requests_debugging_members_when_it_connects),
         cmocka_unit_test(test_one_who_does_not_read_costs_one_part),
         cmocka_unit_test(test_clients_have_a_limit),

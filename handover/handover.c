@@ -232,6 +232,12 @@ static void keep_newer(struct handover *h, struct generation *g)
     generation_free(older);
 }
 
+/* No program can make anything of it. Another one may read a newer format, or have more memory. */
+static bool is_worthless(int r)
+{
+    return r > 0 || r == -EBADMSG;
+}
+
 /*
  * Take all states of this file system. A damaged one is an error although another one may be
  * intact: which of them was the newer one is not known.
@@ -251,7 +257,7 @@ static int take_states(struct handover *h, struct error *e)
         h->number = number > h->number ? number : h->number;
         if (r == 0)
             keep_newer(h, g);
-        else
+        else if (is_worthless(r))
             remove_stored(h, name);
         if (r < 0 && result == 0) {
             *e = why;
@@ -283,7 +289,7 @@ int handover_take(struct handover *handover, struct handover_found *ret_found, s
         r = HANDOVER_NOTHING;
     if (r == 0)
         r = read_session(h, ret_found, e);
-    if (r != 0)
+    if (is_worthless(r))
         handover_end(h);
     return r;
 }

@@ -40,7 +40,8 @@ enum handover_verdict {
 /*
  * Take what is stored and check it.
  * Return: 0; HANDOVER_NOTHING; -EBADMSG, -EPROTONOSUPPORT with @e: there is a state that this
- * program cannot read; -errno with @e.
+ * program cannot read; -errno with @e. What is damaged is stored no more; else, after
+ * handover_free(), another process may take it.
  */
 int handover_take(struct handover *handover, struct handover_found *ret_found, struct error *e);
 

@@ -372,7 +372,10 @@ static int take_over_stored(struct mount *m, struct error *e)
                   m->options->mountpoint, "error", e->text);
         drop_earlier_mount(m, m->options->mountpoint);
     }
-    return r > 0 || r == -EBADMSG ? 0 : r;
+    if (r > 0 || r == -EBADMSG)
+        return 0;
+    m->handover = handover_free(m->handover); /* for a newer program, or a later try */
+    return r;
 }
 
 static int on_place(void *userdata, struct publisher_place *ret_place, struct error *e)

@@ -1,0 +1,64 @@
+"""A stored state that cannot be read: it is never guessed at."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from typing import Iterator
+
+import pytest
+
+from lib.descriptor_store import Service
+from lib.mountinfo import mounts_at
+
+_FORMAT_AT = 8  # offsets in struct state_header
+_COMMITTED_AT = 104
+_LENGTH_MASK = (1 << 40) - 1
+
+
+def _content(service: Service) -> bytes:
+    fd = os.open(service.path / "password", os.O_RDONLY)
+    try:
+        return os.read(fd, 4096)
+    finally:
+        os.close(fd)
+
+
+@pytest.fixture
+def state(service: Service) -> Iterator[mmap.mmap]:
+    """The state of a process that was killed, writable."""
+    service.start()
+    assert _content(service) == b"dummy-1"
+    service.kill()
+    name, fd = next(entry for entry in service.store.stored() if ".state." in entry[0])
+    assert name == "mount.state.1"
+    with mmap.mmap(fd, os.fstat(fd).st_size) as memory:
+        yield memory
+
+
+def test_damaged(service: Service, state: mmap.mmap) -> None:
+    """The old mount ends, and the content is mounted again."""
+    service.expected_words = "cannot take the mount over; mounting again"
+    length = int.from_bytes(state[_COMMITTED_AT : _COMMITTED_AT + 8], "little") & _LENGTH_MASK
+    assert length < len(state)
+    state[length // 2] ^= 1
+    service.start()
+    assert "the stored state is damaged: invalid record" in service.log()
+    assert _content(service) == b"dummy-1"
+    assert len(mounts_at(service.path)) == 1
+    service.reap()
+
+
+def test_newer_format(service: Service, state: mmap.mmap) -> None:
+    """A program that is too old does not serve and drops nothing; the newer one goes on."""
+    assert state[_FORMAT_AT] == 1
+    state[_FORMAT_AT] = 2
+    assert service.start_and_fail() != 0
+    assert "has written the stored state, in format 2" in service.log()
+    assert service.store.names() == ["mount.device", "mount.state.1"]
+    assert _content(service) == b"dummy-1"
+    state[_FORMAT_AT] = 1
+    service.start()
+    assert "took over the mount" in service.log()
+    assert _content(service) == b"dummy-1"
+    service.reap()

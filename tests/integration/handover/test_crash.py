@@ -59,6 +59,7 @@ def test_update_meanwhile(service: Service, manifests: Manifests) -> None:
         manifests.put_secret({"password": b"dummy-2", "new": b"dummy-3"})
         service.start()
         until(lambda: _content(service.path / "password") == b"dummy-2", "the update")
+        until((service.path / "new").exists, "the link, which follows the switch")
         assert _content(service.path / "new") == b"dummy-3"
         until(lambda: not (service.path / "user").is_symlink(), "the removal of the link")
         assert os.readlink(service.path / "..data") != generation

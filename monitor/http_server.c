@@ -26,7 +26,13 @@
 #define ADDRESS_TEXT_SIZE (INET6_ADDRSTRLEN + sizeof("[]:65535"))
 #define TEXT_PLAIN        "text/plain; charset=utf-8"
 #define BACKLOG           32
-#define DROPPED_MAX       32 /* connections that were dropped, and that are not closed yet */
+/*
+ * How often clients may wake the loop. Without a free descriptor libmicrohttpd leaves connections
+ * in the socket's queue, and the socket readable.
+ */
+#define WAKE_PERIOD       SPAN_MS(100)
+#define WAKES_PER_PERIOD  64u /* far more than probes and scrapers cause */
+#define DROPPED_MAX       32  /* connections that were dropped, and that are not closed yet */
 
 struct http_server {
     const struct http_server_route *routes;
@@ -419,6 +425,8 @@ static int watch_daemon(struct http_server *server, sd_event *event)
     if (r >= 0)
         r = sd_event_add_time_relative(event, &server->timer, CLOCK_MONOTONIC, 0, SPAN_MS(10),
                                        on_timer, server);
+    if (r >= 0)
+        r = sd_event_source_set_ratelimit(server->io, WAKE_PERIOD, WAKES_PER_PERIOD);
     if (r < 0)
         return r;
     /* updates have priority */

@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "monitor/http_server.h"
@@ -490,12 +491,37 @@ static void test_without_memory(void **state)
     assert_null(sd_event_unref(event));
 }
 
+/* A process without free descriptors: the waiting connection does not keep its loop busy. */
+static void test_no_descriptor_for_a_connection(void **state)
+{
+    struct rlimit before, none;
+    struct fixture f;
+    unsigned n = 0;
+    int fd;
+
+    set_up(&f, "127.0.0.1:0");
+    fd = connect_to(&f);
+    say(fd, "GET /small HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = before;
+    none.rlim_cur = 0;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    while (n < 10000 && sd_event_run(f.event, 0) > 0)
+        n++;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_true(n < 10000);
+    hear_all(&f, fd);
+    assert_non_null(strstr(f.reply, "all is well"));
+    tear_down(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_off),
         cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_no_descriptor_for_a_connection),
         cmocka_unit_test(test_refuses),
         cmocka_unit_test(test_bodies_are_ignored),
         cmocka_unit_test(test_large_answers),

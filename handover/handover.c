@@ -435,7 +435,7 @@ int handover_store_again(struct handover *handover, struct error *e)
     char name[NAME_SIZE];
     int r;
 
-    if (h->session == NULL)
+    if (h == NULL || h->session == NULL)
         return 0;
     r = fd_store_put(h->options.store, device_name(h, name), session_device_fd(h->session),
                      FD_STORE_UNTIL_HANGUP, e);

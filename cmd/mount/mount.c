@@ -138,12 +138,20 @@ static int on_parent_ended(sd_event_source *source, int fd, uint32_t revents, vo
     return 0;
 }
 
-/* The state is stored before a reader can see the mount. */
+static bool answers_open(const struct mount *m)
+{
+    return m->options->spec->updates == VOLUME_UPDATES_IN_PLACE;
+}
+
+/*
+ * The state is stored before a reader can see the mount. Not with live files: the kernel would send
+ * requests with descriptors of this process's (live_file.h), which are not in the state.
+ */
 static int show(struct mount *m, struct error *e)
 {
     struct error why = ERROR_INIT;
 
-    if (m->handover != NULL &&
+    if (m->handover != NULL && !answers_open(m) &&
         handover_begin(m->handover, m->tree, m->session, m->options->mountpoint, &why) < 0) {
         log_warn("cannot store the mount; it ends with this process", "error", why.text);
         m->handover = handover_free(m->handover);
@@ -208,11 +216,6 @@ static void on_session_ended(void *userdata)
     sd_event_exit(m->daemon.event, 0);
 }
 
-static bool answers_open(const struct mount *m)
-{
-    return m->options->spec->updates == VOLUME_UPDATES_IN_PLACE;
-}
-
 static int make_tree(struct mount *m, struct error *e)
 {
     const struct mount_options *o = m->options;
@@ -273,11 +276,11 @@ static int start_session(struct mount *m, struct error *e)
 
 /* ---- the mount of an earlier process */
 
-/* It is another one than this command asks for. */
+/* It is another one than this command asks for, or one with live files. */
 static bool is_other_mount(const struct mount *m, const struct handover_found *found)
 {
-    return !streq(found->mountpoint, m->options->mountpoint) ||
-           found->answers_open != answers_open(m);
+    return !streq(found->mountpoint, m->options->mountpoint) || found->answers_open ||
+           answers_open(m);
 }
 
 /* Unmount what cannot be served. The device is closed with the last stored descriptor of it. */

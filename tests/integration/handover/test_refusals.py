@@ -62,3 +62,26 @@ def test_newer_format(service: Service, state: mmap.mmap) -> None:
     assert "took over the mount" in service.log()
     assert _content(service) == b"dummy-1"
     service.reap()
+
+
+def test_live_files_are_not_stored(service: Service) -> None:
+    """Their open descriptors are not in the state: the mount ends with the process."""
+    service.arguments += ["--updates", "in-place"]
+    service.start()
+    assert _content(service) == b"dummy-1"
+    assert service.store.names() == []
+    assert service.stop() == 0
+    assert mounts_at(service.path) == []
+
+
+def test_mount_becomes_one_with_live_files(service: Service) -> None:
+    """The stored one is unmounted, and the new one mounted in its place."""
+    service.start()
+    service.kill()
+    service.arguments += ["--updates", "in-place"]
+    service.start()
+    assert "the stored mount is not the one that this command serves" in service.log()
+    assert _content(service) == b"dummy-1"
+    assert len(mounts_at(service.path)) == 1
+    assert service.store.names() == []
+    service.reap()

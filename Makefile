@@ -254,6 +254,11 @@ e2e-quick: needs-e2e ## the part of e2e that depends on the release of Kubernete
 	$(MAKE) $(PARALLEL) $(O)/secretfs
 	$(E2E) $(E2E_QUICK)
 
+.PHONY: conformance
+conformance: needs-e2e ## Kubernetes' own tests of such volumes, with secretfs in the kubelet's place, and csi-sanity
+	$(MAKE) $(PARALLEL) $(O)/secretfs
+	$(E2E) tests/e2e/node/test_conformance.py
+
 .PHONY: demo
 demo: packages-demo ## see a running program pick up a changed secret, from an API and from manifests; installs what it needs
 	$(MAKE) $(PARALLEL) all

@@ -45,6 +45,25 @@ class NodeAssets:
     busybox: Path
 
 
+@dataclass(frozen=True)
+class ConformanceAssets:
+    """Kubernetes' own tests, and what they run."""
+
+    tests: Path
+    agnhost: Path
+    sanity: Path
+
+
+def find_conformance_assets() -> ConformanceAssets:
+    """NodeMissing where they are not built."""
+    directory = Path(os.environ[NODE_VARIABLE]).absolute()
+    found = [directory / name for name in ("e2e.test", "agnhost", "csi-sanity")]
+    missing = [path.name for path in found if not os.access(path, os.X_OK)]
+    if missing:
+        raise NodeMissing(f"there is no {' and no '.join(missing)} in {directory}")
+    return ConformanceAssets(*found)
+
+
 def find_assets() -> Assets | None:
     """None when the variable is not set: no cluster is requested."""
     named = os.environ.get(VARIABLE)

@@ -32,6 +32,7 @@ from .kubectl import Kubectl
 
 HOST = "127.0.0.1"
 ISSUER = "https://kubernetes.default.svc"
+NODE_NAME = "node1"
 SERVER_NAMES = "DNS:localhost,DNS:kubernetes.default.svc,IP:127.0.0.1"
 
 # Below the range that the kernel takes ports for connections from: a client that tries again and
@@ -146,11 +147,21 @@ class Cluster:
         command += [f"--service-account-signing-key-file={self._account_key}"]
         command += [f"--service-account-issuer={ISSUER}"]
         command += [f"--encryption-provider-config={self._encryption}"]
+        assert self.admin_identity.pair is not None
+        command += [f"--kubelet-client-certificate={self.admin_identity.pair.certificate}"]
+        command += [f"--kubelet-client-key={self.admin_identity.pair.key}"]
         # also how long it waits for watches to end after SIGTERM
         command += ["--request-timeout=15s", *flags]
         log = self.directory / "kube-apiserver.log"
-        self._apiserver = Process("kube-apiserver", command, log)
+        self._apiserver = Process("kube-apiserver", [*self._with_hosts(), *command], log)
         self._wait_until_well(self._apiserver, self.is_ready)
+
+    def _with_hosts(self) -> list[str]:
+        """In a mount namespace where the name of the node, by which it calls the kubelet, is known."""
+        hosts = self.directory / "hosts"
+        hosts.write_text(f"{HOST} localhost {NODE_NAME}\n")
+        script = f"mount --bind {hosts} /etc/hosts && exec \"$@\""
+        return ["unshare", "--mount", "sh", "-ec", script, "sh"]
 
     def stop_apiserver(self, number: signal.Signals = signal.SIGKILL) -> None:
         """After SIGTERM it refuses connections and waits long for the watches that stand."""

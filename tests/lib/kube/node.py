@@ -15,7 +15,7 @@ import signal
 import subprocess
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
 
 import yaml
 
@@ -24,11 +24,11 @@ from lib.waiting import until
 
 from .assets import NodeAssets, minor_version
 from .client import ApiError
-from .cluster import HOST, Cluster, free_port, knows_flag
+from .cluster import HOST, NODE_NAME, Cluster, free_port, knows_flag
 from .images import write_image
 from .sandbox import Namespaces
 
-NAME = "node1"
+NAME = NODE_NAME
 IMAGE = "localhost/secretfs-test/tools:1"  # busybox and probe
 PAUSE_IMAGE = "localhost/secretfs-test/pause:1"
 
@@ -189,10 +189,16 @@ class Node:
         self.ctr("images", "import", archive)
         listed = subprocess.run([self.assets.busybox, "--list"], capture_output=True, check=True)
         names = set(listed.stdout.decode().split()) - {"busybox"}
-        links = {f"/bin/{name}": "/bin/busybox" for name in sorted(names)}
-        programs = {"/bin/busybox": self.assets.busybox, "/bin/probe": probe}
-        archive = self.directory / "tools.tar"
-        write_image(archive, IMAGE, ["/bin/sh"], programs, links)
+        self._busybox_links = {f"/bin/{name}": "/bin/busybox" for name in sorted(names)}
+        self.import_busybox_image(IMAGE, "/bin/sh", {"/bin/probe": probe})
+
+    def import_busybox_image(
+        self, name: str, entrypoint: str, programs: Mapping[str, Path] | None = None
+    ) -> None:
+        """An image of busybox and `programs`, by their paths in it."""
+        archive = self.directory / "image.tar"
+        all_programs = {"/bin/busybox": self.assets.busybox, **(programs or {})}
+        write_image(archive, name, [entrypoint], all_programs, self._busybox_links)
         self.ctr("images", "import", archive)
 
     def _write_kubelet_configuration(self) -> None:

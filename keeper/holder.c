@@ -22,6 +22,7 @@
 
 #define CLIENTS_WAITING_MAX 8 /* more than old and new pods of a rolling update */
 #define GREETING_SIZE       (KEEPER_NAMES_SIZE + 64)
+#define ACCEPT_PAUSE_MS     200
 
 enum { POLLED_SIGNALS, POLLED_SOCKET, POLLED_STORED };
 
@@ -123,14 +124,26 @@ static int greet(const struct holder *h)
     return sendmsg(h->client, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? negative_errno() : 0;
 }
 
+/* Without descriptors or memory the client stays in the queue, and the socket readable. */
+static void pause_accepting(int error)
+{
+    if (error == EAGAIN || error == ECONNABORTED || error == EINTR)
+        return;
+    keeper_warn("cannot accept a client: %s; trying again in %d ms", strerror(error),
+                ACCEPT_PAUSE_MS);
+    poll(NULL, 0, ACCEPT_PAUSE_MS);
+}
+
 static void accept_client(struct holder *h)
 {
     pid_t pid = 0;
     int r = 0;
 
     h->client = accept4(h->listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (h->client < 0)
+    if (h->client < 0) {
+        pause_accepting(errno);
         return;
+    }
     if (!may_connect(h->client, &pid))
         r = -EACCES;
     else
@@ -179,7 +192,8 @@ static void wait_and_act(struct holder *h)
         [POLLED_SOCKET] = {.fd = h->client >= 0 ? h->client : h->listening, .events = POLLIN},
     };
     mono_us now = clock_mono(), until = keeper_upward_alive(now);
-    const struct timespec left = {.tv_sec = (time_t)((until - now) / SPAN_SEC(1))};
+    const struct timespec left = {.tv_sec = (time_t)((until - now) / SPAN_SEC(1)),
+                                  .tv_nsec = (long)((until - now) % SPAN_SEC(1)) * 1000};
     size_t n_hung;
 
     keeper_store_fill_polled(&h->store, polled + POLLED_STORED);

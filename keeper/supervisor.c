@@ -366,8 +366,11 @@ static bool must_wait(const struct supervisor *s, mono_us now)
 
 static void check_leader(struct supervisor *s, mono_us now)
 {
-    siginfo_t info = {.si_pid = s->main, .si_code = CLD_KILLED, .si_status = SIGKILL};
+    siginfo_t info = {.si_code = CLD_KILLED};
 
+    /* the names stand for members of different structs of a union, so not in one initializer */
+    info.si_pid = s->main;
+    info.si_status = SIGKILL;
     if (!keeper_leader_is_dead(s->main)) {
         s->dead_since = 0;
         s->leader_check = now + s->leader_interval;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import stat
@@ -69,6 +70,17 @@ def test_a_client_that_has_left_before_its_turn(holder: Holder) -> None:
     first.store("state", "one")
     first.close()
     assert last.take() == {"state": ["one"]}
+
+
+def test_no_descriptor_for_a_client(holder: Holder) -> None:
+    """The client waits in the queue; the keeper pauses between its tries, and serves it at last."""
+    pid = holder.process.pid
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (holder.descriptors(), limits[1]))
+    client = holder.client()
+    holder.wait_log("Too many open files; trying again in 200 ms")
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+    assert client.take() == {}
 
 
 def test_as_many_as_the_limit_with_the_longest_names(holder: Holder) -> None:

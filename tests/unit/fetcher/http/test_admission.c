@@ -388,7 +388,7 @@ static void test_connection_never_comes(void **state)
     while (f->n_done < 10)
         run(f);
     for (unsigned i = 0; i < 10; i++)
-        assert_int_equal(f->items[i].outcome, HTTP_FAILED);
+        assert_int_equal(f->items[i].outcome, HTTP_TIMED_OUT);
     assert_int_equal(n_failed(f), 1);
     assert_int_equal(stats_of(f)->connections, 0);
     for (size_t i = 0; i < ELEMENTS_OF(fillers); i++)

@@ -499,12 +499,16 @@ size_t node_list_adopted_unlinked(struct node_table *t, uint64_t *ids, size_t ma
     size_t n_found = 0;
     struct node *top;
 
-    list_for_each (top, &t->unlinked, link)
-        for (const struct node *n = top; n != NULL; n = node_next(top, n)) {
+    list_for_each (top, &t->unlinked, link) {
+        const struct node *n = top;
+
+        do {
             if (n->is_adopted && n_found < max)
                 ids[n_found] = n->id;
             n_found += n->is_adopted;
-        }
+            n = node_next(top, n);
+        } while (n != NULL);
+    }
     return n_found;
 }
 

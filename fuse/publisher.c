@@ -739,11 +739,11 @@ static int start_thread(struct publisher *p)
 /* The lock is held. Note which volumes are blocked. Return: whether there are steps under way. */
 static bool check_threads(struct publisher *p, mono_us now)
 {
-    struct publisher_member *m = publisher_pool_check(&p->pool, now);
+    struct publisher_member *blocked = publisher_pool_check(&p->pool, now), *m;
     bool is_working = false;
 
-    if (m != NULL)
-        note_blocked(thread_of(m)->volume);
+    if (blocked != NULL)
+        note_blocked(thread_of(blocked)->volume);
     list_for_each (m, &p->pool.members, link) {
         struct publisher_volume *v = thread_of(m)->volume;
 

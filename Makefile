@@ -235,7 +235,7 @@ distro-check: needs-distro ## build and unit tests on other Debian releases (DIS
 	tools/distro-check.sh $(DISTROS)
 
 E2E := SECRETFS=$(CURDIR)/$(O)/secretfs KUBEBUILDER_ASSETS=$(E2E_ASSETS) KUBE_ASSETS=$(E2E_ASSETS) \
-       $(PYTHON) -m pytest -q -rsfE -p no:cacheprovider
+       unshare --mount --propagation private -- $(PYTHON) -m pytest -q -rsfE -p no:cacheprovider
 # what differs between releases of Kubernetes, in a few minutes
 E2E_QUICK := $(addprefix tests/e2e/,test_volumes.py test_permissions.py node/test_registration.py node/test_rights.py)
 .PHONY: e2e e2e-api e2e-node e2e-quick

@@ -27,7 +27,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.process import die_with_parent  # noqa: E402 (found through the path above)
 
-PYTEST = (sys.executable, "-m", "pytest", "-q", "-rsfE", "-p", "no:cacheprovider")
+# A mount namespace that another group makes has copies of the mounts that it finds, and a mount lives
+# until its last copy is gone. So each group's mounts are in a namespace of its own.
+ALONE = ("unshare", "--mount", "--propagation", "private", "--")
+PYTEST = (*ALONE, sys.executable, "-m", "pytest", "-q", "-rsfE", "-p", "no:cacheprovider")
 CLOSING = re.compile(r"^(SKIPPED|XFAIL|XPASS) .*|^\d+ (passed|failed|skipped|error).* in .*s.*$")
 FAILURE = re.compile(r"^(FAILED|ERROR) .*")
 LONGEST = ("mount", "node")  # each is a group

@@ -230,6 +230,10 @@ class Service:
     def log(self) -> str:
         return self._log.read_text(errors="replace")
 
+    def wait_log(self, text: str) -> None:
+        """The service says that it is ready before it has logged everything."""
+        until(lambda: text in self.log(), f"{text} in the log")
+
     def check_log(self) -> None:
         for line in filter(program.SUSPICIOUS.search, self.log().splitlines()):
             if self.expected_words is None or not re.search(self.expected_words, line):

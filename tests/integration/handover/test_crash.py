@@ -33,7 +33,7 @@ def test_readers_get_content_while_no_process_serves(service: Service) -> None:
     assert _content(service.path / "password") == b"dummy-1"
     assert _content(service.path / "user") == b"dummy-user"  # never read before
     assert (service.path / "password").stat().st_ino == inode
-    assert "took over the mount" in service.log()
+    service.wait_log("took over the mount")
     service.reap()
 
 

@@ -43,7 +43,7 @@ def test_damaged(service: Service, state: mmap.mmap) -> None:
     assert length < len(state)
     state[length // 2] ^= 1
     service.start()
-    assert "the stored state is damaged: invalid record" in service.log()
+    service.wait_log("the stored state is damaged: invalid record")
     assert _content(service) == b"dummy-1"
     assert len(mounts_at(service.path)) == 1
     service.reap()
@@ -54,12 +54,12 @@ def test_newer_format(service: Service, state: mmap.mmap) -> None:
     assert state[_FORMAT_AT] == 1
     state[_FORMAT_AT] = 2
     assert service.start_and_fail() != 0
-    assert "has written the stored state, in format 2" in service.log()
+    service.wait_log("has written the stored state, in format 2")
     assert service.store.names() == ["mount.device", "mount.state.1"]
     assert _content(service) == b"dummy-1"
     state[_FORMAT_AT] = 1
     service.start()
-    assert "took over the mount" in service.log()
+    service.wait_log("took over the mount")
     assert _content(service) == b"dummy-1"
     service.reap()
 
@@ -80,7 +80,7 @@ def test_mount_becomes_one_with_live_files(service: Service) -> None:
     service.kill()
     service.arguments += ["--updates", "in-place"]
     service.start()
-    assert "the stored mount is not the one that this command serves" in service.log()
+    service.wait_log("the stored mount is not the one that this command serves")
     assert _content(service) == b"dummy-1"
     assert len(mounts_at(service.path)) == 1
     assert service.store.names() == []

@@ -44,7 +44,7 @@ def test_umount_from_outside(source, mount):
     unmount(volume.path)
     assert volume.wait_end() == 0
     volume.check_nothing_left()
-    assert len(volume.log_lines("unmounted by another process")) == 1
+    assert len(volume.log_lines("unmounted by another process; stopping")) == 1
 
 
 def test_fusermount_as_root(volume: Volume):

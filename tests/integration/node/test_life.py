@@ -151,7 +151,7 @@ def test_file_system_is_unmounted_while_it_is_mounted_again(node: Node) -> None:
     before = node.publish(node.pod(0))
     for _ in range(3):
         with traced(node.pid) as loop:
-            unmount(node.run_dir / "fs")
+            unmount(node.run_dir / "fs", lazily=True)  # the loop may have stopped while it uses it
             loop.run_until_after(MOVE_MOUNT)
             unmount(node.run_dir / "fs", lazily=True)
         until(lambda: mounts_at(node.run_dir / "fs") or node.exit_status is not None, "the mount")

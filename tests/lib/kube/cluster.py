@@ -29,6 +29,7 @@ from lib.waiting import until
 from .assets import Assets
 from .client import ApiError, Client
 from .kubectl import Kubectl
+from .sandbox import DETACH_MOUNTS
 
 HOST = "127.0.0.1"
 ISSUER = "https://kubernetes.default.svc"
@@ -160,8 +161,8 @@ class Cluster:
         """In a mount namespace where the name of the node, by which it calls the kubelet, is known."""
         hosts = self.directory / "hosts"
         hosts.write_text(f"{HOST} localhost {NODE_NAME}\n")
-        script = f"mount --bind {hosts} /etc/hosts && exec \"$@\""
-        return ["unshare", "--mount", "sh", "-ec", script, "sh"]
+        script = f"{DETACH_MOUNTS}mount --bind {hosts} /etc/hosts; exec \"$@\""
+        return ["unshare", "--mount", "--propagation=private", "sh", "-ec", script, "sh"]
 
     def stop_apiserver(self, number: signal.Signals = signal.SIGKILL) -> None:
         """After SIGTERM it refuses connections and waits long for the watches that stand."""

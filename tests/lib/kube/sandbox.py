@@ -27,8 +27,17 @@ _CLONE_NEWNS = 0x00020000
 _CLONE_NEWPID = 0x20000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
+# A new mount namespace has copies of the mounts of tests that run beside, which would live on in it.
+DETACH_MOUNTS = """
+    while read -r _ path type _; do
+        if [ "$type" = fuse.secretfs ]; then
+            umount --lazy "$path" || true  # it may have ended meanwhile
+        fi
+    done </proc/self/mounts
+"""
 # The kubelet wants a tree that hands mounts on; /run/lock and the like may be links into /run.
-_SCRIPT = """
+_SCRIPT = f"""
+    {DETACH_MOUNTS}
     init=$1
     shift
     mount --make-rshared /

@@ -309,6 +309,12 @@ static const struct grpc_method methods[] = {
     {"/csi.v1.Identity/Probe", "Probe", probe},
 };
 
+const char *csi_method_name(size_t i)
+{
+    return i < ELEMENTS_OF(methods) ? methods[i].name
+                                    : registration_method_name(i - ELEMENTS_OF(methods));
+}
+
 /* ---- the plug-in */
 
 static void on_registration(void *userdata, bool is_registered, const char *error)

@@ -76,6 +76,10 @@ int csi_plugin_new(sd_event *event, const struct csi_plugin_options *options,
 struct csi_plugin *csi_plugin_free(struct csi_plugin *plugin);
 DEFINE_CLEANUP(struct csi_plugin *, csi_plugin_free)
 
+/* Return: the name of a method of either socket, as answered() is called with; NULL past the last.
+ */
+const char *csi_method_name(size_t i);
+
 /* The volume that a call is for; borrowed until csi_call_reply(). */
 const char *csi_call_volume_id(const struct csi_call *call);
 /* A pointer for the handlers' use, NULL at first. */

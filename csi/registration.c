@@ -149,6 +149,11 @@ static const struct grpc_method methods[] = {
      notify_registration_status},
 };
 
+const char *registration_method_name(size_t i)
+{
+    return i < ELEMENTS_OF(methods) ? methods[i].name : NULL;
+}
+
 /* ---- the socket */
 
 static void on_answered(void *userdata, const char *method, enum grpc_code code, span_us took)

@@ -29,5 +29,8 @@ int registration_new(sd_event *event, const struct registration_options *options
 struct registration *registration_free(struct registration *registration);
 DEFINE_CLEANUP(struct registration *, registration_free)
 
+/* Return: the name of a method, as answered() is called with; NULL past the last. */
+const char *registration_method_name(size_t i);
+
 /* Return: the wait before the next attempt after @n_refusals in a row, at least one. */
 span_us registration_back_off(unsigned n_refusals);

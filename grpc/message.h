@@ -24,6 +24,7 @@ enum grpc_code {
     GRPC_DATA_LOSS = 15,
     GRPC_UNAUTHENTICATED = 16,
 };
+#define GRPC_CODES (GRPC_UNAUTHENTICATED + 1u)
 
 /* As documents and metrics write it: "NOT_FOUND". */
 const char *grpc_code_name(enum grpc_code code);

@@ -62,6 +62,8 @@ int metrics_add_collector(struct metrics *metrics, metrics_collect_fn *collect, 
  * drops.
  */
 #define LABELS(...) ((const char *const[]){__VA_ARGS__})
+/* Create the series at 0, unless it exists: rate() misses the first count of one that does not. */
+void metric_begin(struct metric *metric, const char *const *labels);
 void metric_count(struct metric *metric, double by, const char *const *labels);
 /* Of a gauge; of a counter when its value is counted elsewhere. */
 void metric_set(struct metric *metric, double value, const char *const *labels);

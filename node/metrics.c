@@ -8,14 +8,19 @@
  * its counts, which are added once. The counts of a source that is freed are retained.
  *
  * No label names a pod or a volume, of which there are too many over time.
+ *
+ * A series exists at 0 from the start where its labels are known: rate() and increase() miss the
+ * first count of a series that begins with it. Statuses of HTTP and certificates are not known.
  */
 #include "node/metrics.h"
 
 #include <stdio.h>
 
 #include "cache/secmem.h"
+#include "csi/plugin.h"
 #include "fetcher/http/client.h"
 #include "monitor/process_metrics.h"
+#include "node/pod_events.h"
 #include "version.h"
 
 /* Seconds: from a publish (0.2 ms) to what the kubelet takes (a minute). */
@@ -183,6 +188,34 @@ struct node_metrics *node_metrics_free(struct node_metrics *metrics)
     return NULL;
 }
 
+static void begin_calls(struct node_metrics *m)
+{
+    const char *method;
+
+    for (size_t i = 0; (method = csi_method_name(i)) != NULL; i++)
+        for (unsigned code = 0; code < GRPC_CODES; code++)
+            metric_begin(m->metrics[CALLS], LABELS(method, grpc_code_name(code)));
+}
+
+static void begin_publishes(struct node_metrics *m)
+{
+    metric_begin(m->metrics[PUBLISH], LABELS("success", ""));
+    for (unsigned code = GRPC_OK + 1; code < GRPC_CODES; code++)
+        metric_begin(m->metrics[PUBLISH], LABELS("failure", grpc_code_name(code)));
+}
+
+static void begin_series(struct node_metrics *m)
+{
+    begin_calls(m);
+    begin_publishes(m);
+    metric_begin(m->metrics[PUBLISH_SECONDS], NULL);
+    metric_begin(m->metrics[UPDATE_SECONDS], NULL);
+    for (uint32_t opcode = 0; opcode < REQUEST_KINDS; opcode++)
+        metric_begin(m->metrics[FUSE_REQUESTS], LABELS(request_kind_name(opcode)));
+    for (unsigned result = 0; result < POD_EVENT_RESULTS; result++)
+        metric_begin(m->metrics[EVENTS], LABELS(pod_event_result_name(result)));
+}
+
 int node_metrics_new(void (*collect_node)(void *userdata, struct node_metrics *metrics),
                      void *userdata, struct node_metrics **ret_metrics)
 {
@@ -199,6 +232,7 @@ int node_metrics_new(void (*collect_node)(void *userdata, struct node_metrics *m
         return r;
     m->collect = collect_node;
     m->userdata = userdata;
+    begin_series(m);
     metric_set(m->metrics[BUILD], 1, LABELS(SECRETFS_VERSION));
     *ret_metrics = TAKE(m);
     return 0;

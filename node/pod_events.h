@@ -19,6 +19,7 @@ enum pod_event_result {
     POD_EVENT_POSTED,
     POD_EVENT_FAILED,  /* the API server could not be reached, or refused it */
     POD_EVENT_DROPPED, /* not tried because of a limit */
+    POD_EVENT_RESULTS,
 };
 
 const char *pod_event_result_name(enum pod_event_result result);

@@ -395,6 +395,7 @@ static void handle_failure(struct published *p, int error)
 
 static void handle_success(struct published *p)
 {
+    bool was_failing = published_is_failing(p);
     struct error e = ERROR_INIT;
     int r = is_ready(p) ? 0 : p->callbacks->ready(p->userdata, &e);
 
@@ -402,13 +403,15 @@ static void handle_success(struct published *p)
         p->callbacks->failed(p->userdata, r, &e);
         return;
     }
-    if (published_is_failing(p))
+    if (was_failing)
         log_info("publish recovered", "object", PUBLISHED_TEXT(p), PUBLISHED_LOG_POD(p));
     if (!is_ready(p))
         log_published(p);
     p->retry_timer = sd_event_source_disable_unref(p->retry_timer);
     if (p->state != PUBLISHED_READY)
         move(p, PUBLISHED_READY);
+    if (was_failing)
+        notify_changed(p);
 }
 
 /* Their readers get ESTALE. */

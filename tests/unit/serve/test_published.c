@@ -324,7 +324,10 @@ static void test_later_failure_is_retried(void **state)
     assert_int_equal(n_submitted, before + 1);
     finish(-ENOSPC);
     assert_int_equal(f->published.state, PUBLISHED_AWAITING_RETRY);
+    f->calls[0] = '\0';
     finish(0);
+    /* the end of the failure as well: the observer reports the next one again */
+    expect(f, "updated observed changed ");
     assert_int_equal(f->published.state, PUBLISHED_READY);
     assert_null(f->published.retry_timer);
 }

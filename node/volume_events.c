@@ -3,7 +3,7 @@
  * For readers of `kubectl describe pod`:
  *
  *   VolumeHeld           the newest content cannot be shown, and why
- *   VolumeUpdateFailed   publishing failed and is retried
+ *   VolumeUpdateFailed   publishing failed, and why; it is retried
  *   CertificateProblem   a certificate is invalid or expired
  *   OlderContentDropped  readers kept too much older content open, and lost the oldest of it
  *   SubPathNotLive       the pod mounts a part by subPath that does not follow updates
@@ -28,6 +28,7 @@ enum condition {
 };
 
 #define ENDS_SILENTLY ((unsigned)NOT_LIVE | (unsigned)DROPPED)
+#define STAYS         "; the last content stays readable"
 
 struct node_volume_events {
     struct node_metrics *metrics;
@@ -80,7 +81,7 @@ void node_volume_events_forget(struct node_volume_events *events, const struct s
 static void post(struct node_volume_events *events, const struct node_volume *v, const char *reason,
                  bool is_warning, const char *text, const char *consequence)
 {
-    char message[ERROR_TEXT_MAX + PUBLISHED_TEXT_SIZE + 64];
+    char message[ERROR_TEXT_MAX + PUBLISHED_TEXT_SIZE + 96];
     const struct pod_event event = {.namespace = v->namespace,
                                     .pod = v->pod,
                                     .pod_uid = v->pod_uid,
@@ -106,10 +107,21 @@ static void post_certificate(struct node_volume_events *events, const struct nod
     post(events, v, "CertificateProblem", true, problem.text, "");
 }
 
+static void post_failed_update(struct node_volume_events *events, const struct node_volume *v)
+{
+    const struct published *p = &v->published;
+    char text[ERROR_TEXT_MAX + 32];
+
+    if (published_is_blocked(p))
+        snprintf(text, sizeof(text), "update does not end: a process holds the volume's directory");
+    else
+        snprintf(text, sizeof(text), "update failed, retrying: %s", p->publish_error.text);
+    post(events, v, "VolumeUpdateFailed", true, text, STAYS);
+}
+
 static void post_condition(struct node_volume_events *events, const struct node_volume *v,
                            enum condition condition)
 {
-    static const char stays[] = "; the last content stays readable";
     static const char not_live[] =
         "a file or directory of it is mounted by subPath and does not follow updates; set "
         "`updates: in-place`, or allow the driver to list and watch the pods of its node";
@@ -120,14 +132,10 @@ static void post_condition(struct node_volume_events *events, const struct node_
              "readers keep too much older content open and lost the oldest of it (ESTALE)", "");
         break;
     case HELD:
-        post(events, v, "VolumeHeld", true, volume_error(v->published.volume), stays);
+        post(events, v, "VolumeHeld", true, volume_error(v->published.volume), STAYS);
         break;
     case UPDATE_FAILED:
-        post(events, v, "VolumeUpdateFailed", true,
-             published_is_blocked(&v->published)
-                 ? "update does not end: a process holds the volume's directory"
-                 : "update failed, retrying",
-             stays);
+        post_failed_update(events, v);
         break;
     case CERTIFICATE:
         post_certificate(events, v);

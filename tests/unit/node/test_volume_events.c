@@ -170,9 +170,10 @@ static void test_failed_update(void **state)
     struct fixture *f = *state;
 
     f->volume.published.state = PUBLISHED_AWAITING_RETRY;
+    error_set_errno(&f->volume.published.publish_error, -ENOSPC, "cannot publish secret/prod/db");
     node_volume_events_check(f->events, &f->volume);
-    expect("VolumeUpdateFailed!prod/web-0: secret/prod/db: update failed, retrying; the last "
-           "content stays readable\n");
+    expect("VolumeUpdateFailed!prod/web-0: secret/prod/db: update failed, retrying: cannot publish "
+           "secret/prod/db: No space left on device; the last content stays readable\n");
     f->volume.published.state = PUBLISHED_READY;
     node_volume_events_check(f->events, &f->volume);
     expect("VolumeCurrent prod/web-0: secret/prod/db: it is up to date again\n");

@@ -185,6 +185,7 @@ static void collect_volume(struct doctor_host *host, const cJSON *volume)
 {
     const char *state = json_text(json_member(volume, "volume"), "state");
 
+    doctor_volumes_add(host->volumes, volume);
     if (state == NULL || !streq(state, "dead"))
         return;
     host->n_stale++;
@@ -434,4 +435,5 @@ void doctor_host_evaluate(const struct doctor_host *host, const struct doctor_op
     evaluate_run_dir(host, options, report);
     evaluate_memory(host, report);
     evaluate_stale(host, report);
+    doctor_volumes_evaluate(host->volumes, report);
 }

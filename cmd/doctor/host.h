@@ -8,6 +8,7 @@
 
 #include "cmd/doctor/options.h"
 #include "cmd/doctor/report.h"
+#include "cmd/doctor/volumes.h"
 
 /* Ints are 0, or the -errno of the attempt that the comment names. */
 struct doctor_host {
@@ -30,6 +31,7 @@ struct doctor_host {
     int64_t locked_limit_bytes; /* of the node daemon if it runs, else our own; -1: unlimited */
     size_t n_stale;             /* mounts of dead processes */
     char stale[256];            /* one of them */
+    struct doctor_volumes volumes[DOCTOR_VOLUME_STATES];
     bool node_runs;
     bool node_is_registered;
     char node_registration_error[256];

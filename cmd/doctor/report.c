@@ -18,9 +18,13 @@ static const char *const result_names[] = {
 #define CHECK_WIDTH 16 /* of the longest name and a blank */
 
 static void write_text(struct error *to, const char *format, va_list args) PRINTF_LIKE(2, 0);
+/* Paths and reasons come from other processes: none of them may add a line to the report. */
 static void write_text(struct error *to, const char *format, va_list args)
 {
     vsnprintf(to->text, sizeof(to->text), format, args);
+    for (char *c = to->text; *c != '\0'; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+            *c = ' ';
 }
 
 void doctor_add(struct doctor_report *report, enum doctor_result result, const char *check,

@@ -444,6 +444,21 @@ def test_doctor_reports_the_limits_of_the_daemon(manifests: Manifests, start_nod
     assert "4096 KiB" in check["text"]
 
 
+def test_doctor_names_a_volume_that_is_stale(seen: Node, manifests: Manifests) -> None:
+    """With the reason that its status has, until it is current again."""
+    volume = seen.publish(seen.pod(attributes=_user_of("app")))
+
+    def named(text: str) -> bool:
+        check = examine(seen, *manifests.arguments)["volumes"]
+        return text in check["text"] and (check["result"] == "warn") == ("remedy" in check)
+
+    until(lambda: not named(str(volume.target)), "a volume that is current")
+    manifests.put_secret({"other": b"1"})
+    until(lambda: named(f"1 stale, such as {volume.target}: "), "a volume that is stale")
+    manifests.put_secret({"user": b"2"})
+    until(lambda: not named(str(volume.target)), "a volume that is current again")
+
+
 # ---- events
 
 

@@ -257,6 +257,72 @@ static void test_memory_and_stale_mounts(void **state)
     assert_found(&report, "locked-memory", DOCTOR_OK, NULL);
 }
 
+/* ---- volumes */
+
+static void add_volume(struct doctor_host *host, const char *text)
+{
+    cJSON *json = NULL;
+
+    assert_int_equal(json_parse(text, strlen(text), &json, NULL), 0);
+    doctor_volumes_add(host->volumes, json);
+    cJSON_Delete(json);
+}
+
+#define VOLUME(mountpoint, state, error)                                                           \
+    "{\"mountpoint\":\"" mountpoint "\",\"volume\":{\"state\":\"" state "\"" error                 \
+    "},\"source\":{\"error\":\"no route\"}}"
+#define REASON(text) ",\"error\":\"" text "\""
+
+static void test_volumes_that_are_not_current(void **state)
+{
+    static const struct {
+        const char *volume, *text, *remedy;
+    } cases[] = {
+        {VOLUME("/a", "failing", REASON("no space")), "1 failing, such as /a: no space", "retried"},
+        {VOLUME("/b", "stale", REASON("no key")), "1 stale, such as /b: no key", "the object"},
+        {VOLUME("/c", "held", REASON("no match")), "1 held, such as /c: no match", "certificate"},
+        {VOLUME("/d", "disconnected", ""), "1 disconnected, such as /d: no route", "network"},
+    };
+
+    for (size_t i = 0; i < ELEMENTS_OF(cases); i++) {
+        struct doctor_host host = well;
+        struct doctor_report report;
+
+        add_volume(&host, cases[i].volume);
+        report = judge_host(&host);
+        assert_found(&report, "volumes", DOCTOR_WARN, cases[i].text);
+        assert_found(&report, "volumes", DOCTOR_WARN, cases[i].remedy);
+    }
+}
+
+static void test_volumes_are_counted_by_state(void **state)
+{
+    struct doctor_host host = well;
+    struct doctor_report report;
+
+    add_volume(&host, VOLUME("/a", "current", ""));
+    add_volume(&host, VOLUME("/b", "waiting", ""));
+    add_volume(&host, VOLUME("/c", "other", ""));
+    add_volume(&host, "{}");
+    report = judge_host(&host);
+    assert_found(&report, "volumes", DOCTOR_OK, NULL);
+    add_volume(&host, VOLUME("/d", "stale", ""));
+    add_volume(&host, VOLUME("/e", "stale", ""));
+    report = judge_host(&host);
+    assert_found(&report, "volumes", DOCTOR_WARN, "2 stale, such as /d");
+}
+
+/* A path or a reason of another process adds no line to the report. */
+static void test_control_characters_become_blanks(void **state)
+{
+    struct doctor_host host = well;
+    struct doctor_report report;
+
+    add_volume(&host, VOLUME("/a", "stale", REASON("x\\nok    volumes\\u001b[2J")));
+    report = judge_host(&host);
+    assert_found(&report, "volumes", DOCTOR_WARN, "/a: x ok    volumes [2J");
+}
+
 /* The collector works on any host. */
 static void test_looking(void **state)
 {
@@ -464,6 +530,9 @@ int main(void)
         cmocka_unit_test(test_sockets_and_registration),
         cmocka_unit_test(test_run_dir),
         cmocka_unit_test(test_memory_and_stale_mounts),
+        cmocka_unit_test(test_volumes_that_are_not_current),
+        cmocka_unit_test(test_volumes_are_counted_by_state),
+        cmocka_unit_test(test_control_characters_become_blanks),
         cmocka_unit_test(test_looking),
         cmocka_unit_test(test_an_api_that_is_well),
         cmocka_unit_test(test_no_way_to_the_server),

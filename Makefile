@@ -36,9 +36,7 @@ PACKAGES_test  := libcmocka-dev ca-certificates curl strace python3 python3-pyte
                   nghttp2-proxy iproute2 procps kubernetes-client python3-h2 python3-grpcio \
                   python3-prometheus-client
 PACKAGES_lint  := clang clang-format clang-tidy cppcheck mandoc python3
-# clang's runtime for fuzzing is a package of its own since Debian 12, named after clang's version
-PACKAGES_fuzz   = clang libclang-rt-$(CLANG_VERSION)-dev python3
-CLANG_VERSION   = $(shell apt-cache depends clang 2>/dev/null | sed -n 's/.*Depends: clang-//p' | head -1)
+PACKAGES_fuzz  := clang libclang-rt-dev python3
 PACKAGES_demo  := python3 openssl kubernetes-client
 PACKAGES_deb   := dpkg-dev binutils
 PACKAGES_systemd := $(PACKAGES_test) $(PACKAGES_deb) debootstrap systemd-container

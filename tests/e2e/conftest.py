@@ -9,6 +9,7 @@ from typing import Iterator
 import pytest
 
 from lib.kube import AssetsUnusable, Cluster, find_assets
+from lib.kube.adoption import applied
 from lib.kube.assets import VARIABLE
 from lib.kube.mounts import Mounts, Values, program
 from lib.kube.namespace import Namespace
@@ -64,6 +65,13 @@ def mounts(tmp_path: Path, cluster: Cluster, values: Values) -> Iterator[Mounts]
 def admin_args(cluster: Cluster, ns: Namespace) -> list[str]:
     """How most tests mount: as the cluster's administrator, in the test's namespace."""
     return [f"--kubeconfig={cluster.admin_kubeconfig}", f"--namespace={ns.name}"]
+
+
+@pytest.fixture(scope="module")
+def policy(cluster_for_all: Cluster) -> Iterator[None]:
+    """Pods in labelled namespaces are adopted; skips where the API server has no such policies."""
+    with applied(cluster_for_all):
+        yield
 
 
 @pytest.fixture

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterator
+from typing import Any
 
 import pytest
 
 from lib.kube import Cluster
-from lib.kube.adoption import applied, label
+from lib.kube.adoption import label
 from lib.kube.mounts import Values
 from lib.kube.namespace import Namespace
 from lib.waiting import until
@@ -16,12 +16,6 @@ DRIVER = "csi.secretfs.io"
 SECRET = {"secret": {"secretName": "db", "defaultMode": 420}}
 CONFIGMAP = {"configMap": {"name": "look", "defaultMode": 420}}
 DOWNWARD = {"downwardAPI": {"items": [{"path": "n", "fieldRef": {"fieldPath": "metadata.name"}}]}}
-
-
-@pytest.fixture(scope="module")
-def policy(cluster_for_all: Cluster) -> Iterator[None]:
-    with applied(cluster_for_all):
-        yield
 
 
 def pod(name: str, **more: Any) -> dict[str, Any]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import statistics
 import time
-from typing import Any, Callable, Iterator
+from typing import Any, Callable
 
 import pytest
 
 from lib.kube import Cluster
-from lib.kube.adoption import applied, label
+from lib.kube.adoption import label
 from lib.kube.client import MERGE_PATCH
 from lib.kube.daemons import Daemon
 from lib.kube.namespace import Namespace
@@ -43,12 +43,6 @@ VOLUMES: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module")
-def policy(cluster_for_all: Cluster) -> Iterator[None]:
-    with applied(cluster_for_all):
-        yield
-
-
 @pytest.fixture
 def adopting(policy: None, ns: Namespace) -> Namespace:
     label(ns, adopt="enabled")
@@ -67,12 +61,19 @@ def is_adopted(pod: Pod) -> bool:
     return any(volume["name"] == "secret-secretfs" for volume in pod.get()["spec"]["volumes"])
 
 
-def adopted(pods: Pods, name: str, **options: Any) -> Pod:
+def has_adopted_token(pod: Pod) -> bool:
+    names = [volume["name"] for volume in pod.get()["spec"]["volumes"]]
+    return any(n.startswith("kube-api-access-") and n.endswith("-secretfs") for n in names)
+
+
+def adopted(
+    pods: Pods, name: str, is_done: Callable[[Pod], bool] = is_adopted, **options: Any
+) -> Pod:
     """The policy applies to a namespace some time after its label."""
 
     def make() -> Pod | None:
         pod = pods.make(manifest(name, **options))
-        if is_adopted(pod):
+        if is_done(pod):
             return pod
         pod.delete_by_force()
         until(pod.is_gone, "the pod is gone", pause=0.05)
@@ -159,18 +160,7 @@ def test_injected_token(
     """Y9: the volume that the API server adds to each pod, in a namespace with a second label."""
     label(adopting, adopt_service_account_tokens="enabled")
     directory = "/var/run/secrets/kubernetes.io/serviceaccount"
-
-    def make() -> Pod | None:
-        pod = pods.make(manifest("web", automountServiceAccountToken=True))
-        names = [volume["name"] for volume in pod.get()["spec"]["volumes"]]
-        if any(n.startswith("kube-api-access-") and n.endswith("-secretfs") for n in names):
-            return pod
-        pod.delete_by_force()
-        until(pod.is_gone, "the pod is gone", pause=0.05)
-        return None
-
-    pod = until(make, "the policy applies", pause=0.1)
-    assert pod is not None
+    pod = adopted(pods, "web", has_adopted_token, automountServiceAccountToken=True)
     pod.wait_running()
     seen = pod.view(directory)
     review = {"spec": {"token": (seen / "token").read_text()}}

@@ -14,7 +14,7 @@ from typing import Callable, Iterator
 import pytest
 
 from lib.kube import Cluster, Node, NodeMissing
-from lib.kube.adoption import applied
+from lib.kube.adoption import GROUP
 from lib.kube.assets import ConformanceAssets, find_conformance_assets
 from lib.kube.daemons import Daemon
 from lib.kube.node import KUBELET_ROOT
@@ -56,15 +56,12 @@ def programs(node_for_all: Node) -> ConformanceAssets:
 
 
 @pytest.fixture
-def adopted(programs: ConformanceAssets, cluster: Cluster) -> Iterator[None]:
+def adopted(programs: ConformanceAssets, policy: None, cluster: Cluster) -> Iterator[None]:
     """In all namespaces that the tests make."""
-    path = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicybindings"
-    with applied(cluster):
-        cluster.admin.request("POST", path, BINDING)
-        try:
-            yield
-        finally:
-            cluster.admin.request("DELETE", f"{path}/conformance")
+    path = f"{GROUP}/v1/mutatingadmissionpolicybindings"
+    cluster.admin.request("POST", path, BINDING)
+    yield
+    cluster.admin.request("DELETE", f"{path}/conformance")
 
 
 def sums(output: str) -> dict[str, int]:

@@ -8,11 +8,12 @@ from typing import Iterator
 
 import pytest
 
+from lib.deploy import DEPLOY
+
 from .client import MERGE_PATCH, ApiError
 from .cluster import Cluster
 from .namespace import Namespace
 
-DEPLOY = Path(__file__).parents[3] / "deploy"
 GROUP = "/apis/admissionregistration.k8s.io"
 
 

@@ -275,6 +275,28 @@ int device_replay(struct fuse_session *fuse, const struct device_init *init)
                : -EPROTO;
 }
 
+/* libfuse does not tell the size, so it reads from a socket that has no data. */
+int device_allocate(struct fuse_session *fuse, struct fuse_buf *ret_request)
+{
+    _cleanup_(negotiation_deinit) struct negotiation n = {0};
+    int fd = fuse_session_fd(fuse);
+    int r = negotiation_init(&n, fuse);
+
+    if (r < 0)
+        return r;
+    if (fcntl(n.libfuse_end_fd, F_SETFL, O_NONBLOCK) < 0 ||
+        dup3(n.libfuse_end_fd, fd, O_CLOEXEC) < 0)
+        return negative_errno();
+    fuse_session_receive_buf(fuse, &n.request);
+    if (dup3(n.device_fd, fd, O_CLOEXEC) < 0)
+        return negative_errno();
+    if (n.request.mem == NULL)
+        return -ENOMEM;
+    *ret_request = n.request;
+    n.request.mem = NULL;
+    return 0;
+}
+
 int device_resend(struct fuse_session *fuse)
 {
     const struct fuse_out_header resend = {.len = sizeof(resend), .error = NOTIFY_RESEND};

@@ -39,6 +39,14 @@ int device_negotiate(struct fuse_session *fuse, struct device_init *ret_init);
 int device_replay(struct fuse_session *fuse, const struct device_init *init);
 
 /*
+ * Allocate the memory that libfuse reads requests into, which it would do at the first read: a
+ * worker that lacked memory then would end the session. After INIT.
+ * @ret_request: its mem is the caller's, to be freed
+ * Return: 0; -ENOMEM; -errno.
+ */
+int device_allocate(struct fuse_session *fuse, struct fuse_buf *ret_request);
+
+/*
  * Have the kernel send the requests again that the earlier process has taken and not answered.
  * Return: 0; -EINVAL: this kernel cannot (before Linux 6.9); -errno.
  */

@@ -15,6 +15,7 @@
  */
 #include "fuse/session.h"
 
+#include <execinfo.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/fuse.h>
@@ -118,28 +119,44 @@ static void *worker_main(void *userdata)
     return NULL;
 }
 
+/*
+ * What workers need later is allocated now, as a lack of memory then would end the session, or the
+ * process: the memory for requests, and glibc's unwinder, which pthread_cancel(3) loads at first.
+ */
+static int workers_prepare(struct session *s, size_t n)
+{
+    void *frame;
+    int r = 0;
+
+    (void)backtrace(&frame, 1); /* loads it, too */
+    for (size_t i = 0; i < n && r == 0; i++) {
+        s->workers[i].session = s;
+        r = device_allocate(s->fuse, &s->workers[i].request);
+    }
+    return r;
+}
+
 static int workers_start(struct session *s, struct error *e)
 {
     long n_processors = sysconf(_SC_NPROCESSORS_ONLN);
     size_t n = N_WORKERS_MIN;
     pthread_attr_t attr;
-    int r = 0;
+    int r;
 
     assert(s->n_workers == 0 && s->fuse != NULL);
     if (n_processors > N_WORKERS_MIN)
         n = size_min((size_t)n_processors, N_WORKERS_MAX);
+    r = workers_prepare(s, n);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot allocate memory to serve the mount");
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, WORKER_STACK_BYTES);
-    while (s->n_workers < n && r == 0) {
-        struct worker *w = &s->workers[s->n_workers];
-
-        w->session = s;
-        r = pthread_create(&w->thread, &attr, worker_main, w);
-        s->n_workers += r == 0;
-    }
+    for (; s->n_workers < n && r == 0; s->n_workers += r == 0)
+        r = -pthread_create(&s->workers[s->n_workers].thread, &attr, worker_main,
+                            &s->workers[s->n_workers]);
     pthread_attr_destroy(&attr);
     if (s->n_workers == 0)
-        return error_set_errno(e, -r, "cannot start a thread to serve the mount");
+        return error_set_errno(e, r, "cannot start a thread to serve the mount");
     return 0;
 }
 
@@ -147,10 +164,10 @@ static void workers_stop(struct session *s)
 {
     for (size_t i = 0; i < s->n_workers; i++)
         pthread_cancel(s->workers[i].thread);
-    for (size_t i = 0; i < s->n_workers; i++) {
+    for (size_t i = 0; i < s->n_workers; i++)
         pthread_join(s->workers[i].thread, NULL);
+    for (size_t i = 0; i < N_WORKERS_MAX; i++)
         free(s->workers[i].request.mem);
-    }
     s->n_workers = 0;
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import resource
 import shutil
+import signal
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator
@@ -15,6 +16,7 @@ from typing import Iterator
 import pytest
 
 from lib import program
+from lib.hang import hanging
 from lib.sources import Api, Source
 from lib.volume import Volume
 from lib.waiting import until
@@ -101,6 +103,22 @@ def little_memory(volume: Volume) -> tuple[int, int]:
 def no_descriptors(volume: Volume) -> tuple[int, int]:
     del volume
     return resource.RLIMIT_NOFILE, 3
+
+
+def is_joining(volume: Volume) -> bool:
+    """Whether the main thread waits for another one to end."""
+    return "futex" in Path(f"/proc/{volume.pid}/wchan").read_text()
+
+
+def test_end_without_memory(manifests, mount):
+    """Nothing is loaded to cancel the workers."""
+    manifests.put_secret({"a": b"1"})
+    volume = mount(manifests)
+    with hanging(volume.pid, "fuse-worker"):
+        resource.prlimit(volume.pid, resource.RLIMIT_AS, (0, 0))
+        volume.signal(signal.SIGTERM)
+        until(lambda: volume.exit_status is not None or is_joining(volume), "the end of the workers")
+    assert volume.wait_end() == 0
 
 
 @pytest.mark.parametrize("limit", [little_memory, no_descriptors])

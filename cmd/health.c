@@ -16,11 +16,12 @@
 #include "node/health.h"
 
 /*
- * How long the daemon and its threads have to answer. A request may wait that long twice: for the
- * connection, and for the document. So the command ends within 2 s.
+ * How long the threads have to answer, and how long the daemon has at least, also for the last
+ * request: a daemon that is short of processor time would seem to hang otherwise. A request may
+ * wait twice, for the connection and for the document. So the command ends within 2 s.
  */
 #define WAIT_MS     900
-#define WAIT_MIN_MS 50
+#define WAIT_MIN_MS 500
 #define INTERVAL_US 20000 /* between requests */
 
 struct health_options {

@@ -717,16 +717,22 @@ static int create_thread(struct publisher_thread *t)
     return -r;
 }
 
-/* Start one that leads. Return: 0; -errno. */
-static int start_thread(struct publisher *p)
+/*
+ * Start a thread that leads, if none does. One that was blocked may take the lead at any moment
+ * when the lock is not held. Return: 0; -errno.
+ */
+static int start_leader(struct publisher *p)
 {
-    struct publisher_thread *t = calloc(1, sizeof(*t));
+    struct publisher_thread *t;
     int r;
 
+    LOCK_GUARD(&p->lock);
+    if (!publisher_pool_needs_leader(&p->pool) || p->is_stopping)
+        return 0;
+    t = calloc(1, sizeof(*t));
     if (t == NULL)
         return -ENOMEM;
     t->publisher = p;
-    LOCK_GUARD(&p->lock);
     publisher_pool_add(&p->pool, &t->member);
     r = create_thread(t);
     if (r < 0) {
@@ -768,14 +774,8 @@ static void set_check_timer(struct publisher *p)
 /* Look after the threads: at the end of a step that may be blocked, and when one has ended. */
 static void look_after_threads(struct publisher *p)
 {
-    bool needs_leader;
-
     join_ended(p);
-    {
-        LOCK_GUARD(&p->lock);
-        needs_leader = publisher_pool_needs_leader(&p->pool) && !p->is_stopping;
-    }
-    if (needs_leader && start_thread(p) < 0)
+    if (start_leader(p) < 0)
         log_debug("cannot start a publisher's thread; retrying");
     {
         LOCK_GUARD(&p->lock);
@@ -850,7 +850,7 @@ static int publisher_start(struct publisher *p, sd_event *event, struct error *e
         r = sd_event_source_set_enabled(p->check_timer, SD_EVENT_OFF);
     if (r < 0)
         return error_set_errno(e, r, "cannot start the publisher");
-    r = start_thread(p);
+    r = start_leader(p);
     return r < 0 ? error_set_errno(e, r, "cannot start the publisher's thread") : 0;
 }
 

@@ -3,6 +3,24 @@
 
 #include <errno.h>
 
+#include "base/nearest.h"
+
+/* @argument: begins with "--" if the option is a long one */
+static int unknown_option(const char *argument, const struct option *long_options, struct error *e)
+{
+    struct nearest nearest;
+
+    if (optopt != 0) /* a short one, perhaps not the first of the argument */
+        return error_set(e, -EINVAL, "unknown option -%c", optopt);
+    nearest = (struct nearest)NEAREST_INIT(argument + 2, strcspn(argument + 2, "="));
+    for (const struct option *known = long_options; known->name != NULL; known++)
+        nearest_offer(&nearest, known->name, strlen(known->name));
+    if (nearest.found_len > 0)
+        return error_set(e, -EINVAL, "unknown option %s; did you mean --%s?", argument,
+                         nearest.found);
+    return error_set(e, -EINVAL, "unknown option %s", argument);
+}
+
 int arguments_parse(int argc, char *argv[], const char *short_options,
                     const struct option *long_options, arguments_set_fn *set, void *userdata,
                     struct error *e)
@@ -15,7 +33,7 @@ int arguments_parse(int argc, char *argv[], const char *short_options,
         if (option == ':')
             return error_set(e, -EINVAL, "option %s needs a value", argv[optind - 1]);
         if (option == '?')
-            return error_set(e, -EINVAL, "unknown option %s", argv[optind - 1]);
+            return unknown_option(argv[optind - 1], long_options, e);
         r = set(userdata, option, optarg, e);
     }
     return r;

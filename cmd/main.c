@@ -7,6 +7,7 @@
 #include <curl/curl.h>
 
 #include "base/error.h"
+#include "base/nearest.h"
 #include "cmd/doctor/command.h"
 #include "cmd/exec/command.h"
 #include "cmd/health.h"
@@ -66,10 +67,25 @@ static const struct command *find_command(const char *name)
 
 static int unknown_command(const struct invocation *invocation, const char *name)
 {
+    struct nearest nearest = NEAREST_INIT(name, strlen(name));
     struct error e;
 
-    error_set(&e, -EINVAL, "unknown command \"%.64s\"", name);
+    for (size_t i = 0; i < ELEMENTS_OF(commands); i++)
+        nearest_offer(&nearest, commands[i].name, strlen(commands[i].name));
+    if (nearest.found_len > 0)
+        error_set(&e, -EINVAL, "unknown command \"%.64s\"; did you mean \"%s\"?", name,
+                  nearest.found);
+    else
+        error_set(&e, -EINVAL, "unknown command \"%.64s\"", name);
     return command_failed(invocation, EXIT_USAGE, e.text);
+}
+
+static int run(const struct invocation *invocation, const struct command *command, int argc,
+               char *argv[])
+{
+    const struct invocation own = {.program = invocation->program, .command = command->name};
+
+    return command->run(&own, argc, argv);
 }
 
 static int command_version(const struct invocation *invocation, int argc, char *argv[])
@@ -95,7 +111,7 @@ static int command_help(const struct invocation *invocation, int argc, char *arg
         print_help(invocation);
         return EXIT_OK;
     }
-    return command->run(invocation, 2, arguments);
+    return run(invocation, command, 2, arguments);
 }
 
 int main(int argc, char *argv[])
@@ -115,8 +131,10 @@ int main(int argc, char *argv[])
         print_help(&invocation);
         return EXIT_OK;
     }
-    command = find_command(streq(argv[1], "--version") ? "version" : argv[1]);
+    if (streq(argv[1], "--version") || streq(argv[1], "-V"))
+        return command_version(&invocation, argc - 1, argv + 1);
+    command = find_command(argv[1]);
     if (command == NULL)
         return unknown_command(&invocation, argv[1]);
-    return command->run(&invocation, argc - 1, argv + 1);
+    return run(&invocation, command, argc - 1, argv + 1);
 }

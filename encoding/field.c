@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "encoding/field.h"
 
-#include <strings.h>
-
 #include "base/buf.h"
+#include "base/nearest.h"
 
 #define PATH_TEXT_MAX 256 /* longer paths are cut */
-#define NAME_MAX_LEN  40  /* of names that are compared; deletionGracePeriodSeconds has 26 */
 
 static void path_add(const struct field *field, struct buf *b)
 {
@@ -50,67 +48,28 @@ static bool is_known(const char *known, const char *name)
     return false;
 }
 
-static unsigned least(unsigned a, unsigned b)
+/* The known name that @name may be a misspelling of. */
+static struct nearest find_nearest(const char *known, const char *name)
 {
-    return a < b ? a : b;
-}
+    struct nearest nearest = NEAREST_INIT(name, strlen(name));
 
-/* The number of bytes to insert, remove or replace, without regard to case (Levenshtein). */
-static unsigned distance(const char *a, size_t a_len, const char *b, size_t b_len)
-{
-    unsigned row[NAME_MAX_LEN + 1];
+    for (const char *at = known; *at != '\0'; at += strspn(at, ", ")) {
+        size_t len = strcspn(at, ",");
 
-    assert(b_len <= NAME_MAX_LEN);
-    for (unsigned j = 0; j <= b_len; j++)
-        row[j] = j;
-    for (size_t i = 0; i < a_len; i++) {
-        unsigned diagonal = row[0]++;
-
-        for (size_t j = 0; j < b_len; j++) {
-            unsigned replaced = diagonal + (strncasecmp(a + i, b + j, 1) != 0);
-
-            diagonal = row[j + 1];
-            row[j + 1] = least(replaced, least(diagonal, row[j]) + 1);
-        }
+        nearest_offer(&nearest, at, len);
+        at += len;
     }
-    return row[b_len];
-}
-
-/* The known name that @name may be a misspelling of. Return: its length, 0 if there is none. */
-static size_t find_nearest(const char *known, const char *name, const char **ret_nearest)
-{
-    size_t len = strlen(name), found_len = 0;
-    unsigned best = (unsigned)(len + 1) / 3 + 1; /* beyond a third it is another word */
-
-    if (len > NAME_MAX_LEN)
-        return 0;
-    for (const char *at = known; *at != '\0';) {
-        size_t word_len = strcspn(at, ",");
-
-        if (word_len <= NAME_MAX_LEN) {
-            unsigned d = distance(name, len, at, word_len);
-
-            if (d < best && d < word_len) {
-                best = d;
-                found_len = word_len;
-                *ret_nearest = at;
-            }
-        }
-        at += word_len;
-        at += strspn(at, ", ");
-    }
-    return found_len;
+    return nearest;
 }
 
 static int unknown_member(const struct field *field, const char *name, const char *known,
                           struct error *e)
 {
-    const char *nearest = NULL;
-    size_t len = find_nearest(known, name, &nearest);
+    struct nearest nearest = find_nearest(known, name);
 
-    if (len > 0)
+    if (nearest.found_len > 0)
         error_set(e, -EINVAL, "unknown field, expected one of: %s; did you mean \"%.*s\"?", known,
-                  (int)len, nearest);
+                  (int)nearest.found_len, nearest.found);
     else
         error_set(e, -EINVAL, "unknown field, expected one of: %s", known);
     return field_error(&FIELD(field, name), e, -EINVAL);

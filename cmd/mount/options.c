@@ -116,9 +116,16 @@ static struct volume_source *source_of(struct mount_options *o)
 static int set_object(struct mount_options *o, enum object_kind kind, const char *name,
                       struct error *e)
 {
+    const char *word = object_kind_word(kind), *slash = strchr(name, '/');
+
+    if (slash != NULL && slash != name && object_name_is_valid(slash + 1))
+        return error_set(e, -EINVAL,
+                         "invalid name \"%.64s\" for a %s; give a namespace as an option: "
+                         "-n %.*s %s/%.64s",
+                         name, word, (int)size_min((size_t)(slash - name), 64), name, word,
+                         slash + 1);
     if (!object_name_is_valid(name))
-        return error_set(e, -EINVAL, "invalid name \"%.64s\" for a %s", name,
-                         object_kind_word(kind));
+        return error_set(e, -EINVAL, "invalid name \"%.64s\" for a %s", name, word);
     o->spec->kind = kind == OBJECT_SECRET ? VOLUME_SECRET : VOLUME_CONFIGMAP;
     source_of(o)->kind = kind;
     return volume_text_set(&source_of(o)->name, name) < 0 ? no_memory(e) : 0;

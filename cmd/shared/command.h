@@ -8,9 +8,10 @@ enum exit_code {
     EXIT_USAGE = 2,  /* invalid command line */
 };
 
-/* How the program was called, for usage lines: "secretfs", or "kubectl secretfs". */
+/* How the program was called, for usage lines. */
 struct invocation {
-    const char *program;
+    const char *program; /* "secretfs", or "kubectl secretfs" */
+    const char *command; /* the subcommand's name; NULL: it has none, or is not known */
 };
 
 /*

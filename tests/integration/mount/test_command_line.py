@@ -33,12 +33,15 @@ def point(area: Path) -> Path:
 
 USAGE_ERRORS = [
     ([], "Usage:"),
-    (["frobnicate"], "unknown command"),
+    (["frobnicate"], 'unknown command "frobnicate"\nRun `secretfs --help` for usage.'),
+    (["mout"], 'unknown command "mout"; did you mean "mount"?\nRun `secretfs --help` for usage.'),
     (["mount"], "an object and a mount point are required"),
     (["mount", "secret/app"], "an object and a mount point are required"),
     (["mount", "--manifests"], "needs a value"),
     (["mount", "--frobnicate", "secret/app", "/tmp"], "unknown option --frobnicate"),
+    (["mount", "--kubconfig=x", "secret/app", "/tmp"], "; did you mean --kubeconfig?\nRun `secretfs mount --help`"),
     (["mount", "app", "/tmp"], "invalid object"),
+    (["mount", "secret/default/db", "/tmp"], "give a namespace as an option: -n default secret/db\n"),
     (["mount", "pod/app", "/tmp"], "invalid object"),
     (["mount", "secret/Bad_Name", "/tmp"], "invalid name"),
     (["mount", "-n", "no/slash", "secret/app", "/tmp"], "invalid namespace"),

@@ -17,7 +17,9 @@ struct nearest {
 };
 /* Beyond a third of its bytes it is another word. */
 #define NEAREST_INIT(word_, len_)                                                                  \
-    {.word = (word_), .word_len = (len_), .distance = (unsigned)((len_) + 1) / 3 + 1}
+    {                                                                                              \
+        .word = (word_), .word_len = (len_), .distance = (unsigned)((len_) + 1) / 3 + 1            \
+    }
 
 /* @known: borrowed until the last use of @nearest; need not be terminated. Thread: any. */
 void nearest_offer(struct nearest *nearest, const char *known, size_t len);

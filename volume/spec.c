@@ -29,6 +29,8 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "volume/tls.h"
+
 int volume_text_set(const char **text, const char *value)
 {
     char *copy = NULL;
@@ -459,21 +461,26 @@ static int add_items(struct projection *p, const struct volume_source *source,
     return r;
 }
 
-static bool is_of_type(const struct volume_spec *spec, const struct object *object)
+/* The type that an object must have, NULL for any. A `tls: hold` that cannot hold is an error. */
+static const char *required_type(const struct volume_spec *spec, const struct object *object)
 {
-    return spec->type == NULL || object->key.kind != OBJECT_SECRET ||
-           streq(spec->type, object->type);
+    if (object->key.kind != OBJECT_SECRET)
+        return NULL;
+    if (spec->type == NULL && spec->holds_tls && spec->kind == VOLUME_SECRET)
+        return TLS_TYPE;
+    return spec->type;
 }
 
 static int add_object(struct projection *p, const struct volume_source *source,
                       const struct store_view *view)
 {
+    const char *type = required_type(p->spec, view->object);
     struct error fault;
 
     assert(view->object != NULL && view->object->key.kind == source->kind);
-    if (!is_of_type(p->spec, view->object)) {
-        error_set(&fault, -EINVAL, "%s is of type %.128s, expected %.128s", OBJECT_TEXT(view),
-                  view->object->type, p->spec->type);
+    if (type != NULL && !streq(type, view->object->type)) {
+        error_set(&fault, -EINVAL, "%s is of type %.128s, expected %.128s%s", OBJECT_TEXT(view),
+                  view->object->type, type, p->spec->type == NULL ? " for tls: hold" : "");
         return add_fault(p, -EINVAL, &fault);
     }
     return source->n_items > 0 || !object_kind_is_stored(source->kind) ? add_items(p, source, view)

@@ -23,11 +23,10 @@
 
 #include "cache/secmem.h"
 #include "cmd/shared/command.h"
+#include "cmd/shared/object_wait.h"
 #include "cmd/exec/job.h"
 #include "serve/daemon.h"
 #include "volume/environment.h"
-
-#define TIMER_SLACK SPAN_MS(10)
 
 enum phase { PHASE_WAITING, PHASE_RUNNING, PHASE_STOPPING, PHASE_ENDING };
 
@@ -40,7 +39,7 @@ struct exec {
     char *namespace;
     struct environment *environment;
     struct job *job; /* NULL with --on-change ignore */
-    sd_event_source *wait_timer;
+    struct object_wait wait;
     enum phase phase;
     bool has_sigterm; /* a signal to terminate was received: no restart */
     char **envp;      /* with --on-change ignore: what the command gets */
@@ -63,6 +62,7 @@ static void move(struct exec *x, enum phase phase)
 
     assert((next[x->phase] & 1u << phase) != 0);
     x->phase = phase;
+    object_wait_end(&x->wait);
 }
 
 static void end(struct exec *x, int exit_status)
@@ -121,53 +121,29 @@ static void log_source_state(struct exec *x)
 
 /* ---- waiting: --wait */
 
-/* Why there is no environment. */
-static void set_missing(const struct exec *x, struct error *e)
+static int why_missing(void *userdata, struct error *e)
 {
+    const struct exec *x = userdata;
     const char *reason = environment_error(x->environment);
 
     if (reason[0] == '\0')
-        error_set(e, -ETIMEDOUT, "the source has not answered");
-    else if (reason == environment_source_error(x->environment))
-        error_set(e, -EIO, "cannot get the objects of the environment: %s", reason);
-    else
-        error_set(e, -ENOENT, "%s", reason);
+        return error_set(e, -ETIMEDOUT, "the source has not answered");
+    if (reason == environment_source_error(x->environment))
+        return error_set(e, -EIO, "cannot get the objects of the environment: %s", reason);
+    return error_set(e, -ENOENT, "%s", reason);
 }
 
-/* With --wait 0 the first answer decides. */
-static void check_first_answer(struct exec *x)
+static void on_wait_over(void *userdata, const struct error *reason)
 {
-    struct error e;
-
-    if (x->options->from.wait != 0 || x->phase != PHASE_WAITING ||
-        environment_env(x->environment) != NULL || !environment_is_answered(x->environment))
-        return;
-    set_missing(x, &e);
-    fail(x, &e, EXIT_FAILED);
-}
-
-static int on_wait_over(sd_event_source *source, uint64_t usec, void *userdata)
-{
-    struct exec *x = userdata;
-    struct error e;
-
-    set_missing(x, &e);
-    error_prefix(&e, -ETIMEDOUT, "gave up after %g s",
-                 (double)x->options->from.wait / (double)SPAN_SEC(1));
-    fail(x, &e, EXIT_FAILED);
-    return 0;
+    fail(userdata, reason, EXIT_FAILED);
 }
 
 static int start_waiting(struct exec *x, struct error *e)
 {
-    span_us wait = x->options->from.wait;
-    int r;
+    const struct object_wait_options options = {
+        .limit = x->options->from.wait, .why = why_missing, .over = on_wait_over, .userdata = x};
 
-    if (wait == SPAN_FOREVER || wait == 0)
-        return 0;
-    r = sd_event_add_time_relative(x->daemon.event, &x->wait_timer, CLOCK_MONOTONIC, wait,
-                                   TIMER_SLACK, on_wait_over, x);
-    return r < 0 ? error_set_errno(e, r, "cannot set a timer") : 0;
+    return object_wait_begin(&x->wait, x->daemon.event, &options, e);
 }
 
 /* ---- the command as a child */
@@ -244,7 +220,6 @@ static void on_changed(void *userdata)
     struct exec *x = userdata;
 
     log_skipped(x);
-    x->wait_timer = sd_event_source_disable_unref(x->wait_timer);
     switch (x->phase) {
     case PHASE_WAITING:
         if (x->job != NULL)
@@ -267,7 +242,8 @@ static void on_environment_state(void *userdata)
 
     log_state(x);
     log_source_state(x);
-    check_first_answer(x);
+    if (environment_env(x->environment) == NULL && environment_is_answered(x->environment))
+        object_wait_answered(&x->wait);
 }
 
 /* ---- start and stop */
@@ -306,7 +282,7 @@ static void exec_stop(struct daemon *daemon)
 {
     struct exec *x = CONTAINER_OF(daemon, struct exec, daemon);
 
-    sd_event_source_disable_unref(x->wait_timer);
+    object_wait_end(&x->wait);
     job_free(x->job);
     environment_free(x->environment);
     source_free(x->source);

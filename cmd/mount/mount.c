@@ -25,6 +25,7 @@
 #include <sys/mount.h>
 
 #include "cache/secmem.h"
+#include "cmd/shared/object_wait.h"
 #include "encoding/json.h"
 #include "fetcher/source.h"
 #include "fuse/shown_payload.h"
@@ -37,8 +38,6 @@
 #include "serve/published.h"
 #include "serve/service_manager.h"
 #include "version.h"
-
-#define TIMER_SLACK SPAN_MS(10)
 
 #define SYNC_TIMEOUT  SPAN_SEC(5)
 #define HANDOVER_NAME "mount" /* of the file system among the stored descriptors */
@@ -62,7 +61,7 @@ struct mount {
     struct status_socket *status;
     bool serves_others; /* it was unmounted; mounts elsewhere exist */
 
-    sd_event_source *wait_timer; /* --wait */
+    struct object_wait wait;
 
     struct fd_store *fd_store; /* NULL in the background */
     struct keeper_watch *keeper_watch;
@@ -74,28 +73,26 @@ struct mount {
 
 /* ---- waiting for the object: --wait */
 
-/* With --wait 0 the first answer decides. */
-static void check_first_answer(struct mount *m)
+static int why_missing(void *userdata, struct error *e)
 {
-    struct error e;
+    const struct mount *m = userdata;
 
-    if (m->options->from.wait != 0 || m->published.payload != NULL ||
-        !volume_has_answer(m->published.volume))
-        return;
-    published_why_missing(&m->published, &e);
-    daemon_fail(&m->daemon, &e);
+    return published_why_missing(&m->published, e);
 }
 
-static int on_wait_over(sd_event_source *source, uint64_t usec, void *userdata)
+static void on_wait_over(void *userdata, const struct error *reason)
 {
     struct mount *m = userdata;
-    struct error e;
 
-    published_why_missing(&m->published, &e);
-    error_prefix(&e, -ETIMEDOUT, "gave up after %g s",
-                 (double)m->options->from.wait / (double)SPAN_SEC(1));
-    daemon_fail(&m->daemon, &e);
-    return 0;
+    daemon_fail(&m->daemon, reason);
+}
+
+static int start_waiting(struct mount *m, struct error *e)
+{
+    const struct object_wait_options options = {
+        .limit = m->options->from.wait, .why = why_missing, .over = on_wait_over, .userdata = m};
+
+    return m->adopted != NULL ? 0 : object_wait_begin(&m->wait, m->daemon.event, &options, e);
 }
 
 /* ---- mounting */
@@ -173,7 +170,7 @@ static int on_ready(void *userdata, struct error *e)
     if (status_socket_new(m->daemon.event, session_device(m->session), write_status, m, &m->status,
                           &status_error) < 0)
         log_warn("cannot serve the status of this mount", "reason", status_error.text);
-    m->wait_timer = sd_event_source_disable_unref(m->wait_timer);
+    object_wait_end(&m->wait);
     m->parent_watch = sd_event_source_disable_unref(m->parent_watch);
     /* what follows is for the log, not for the terminal */
     if (background_ready(m->background) < 0)
@@ -198,7 +195,10 @@ static void on_failed(void *userdata, int error, const struct error *reason)
 
 static void on_changed(void *userdata)
 {
-    check_first_answer(userdata);
+    struct mount *m = userdata;
+
+    if (m->published.payload == NULL && volume_has_answer(m->published.volume))
+        object_wait_answered(&m->wait);
 }
 
 static void on_session_ended(void *userdata)
@@ -414,17 +414,6 @@ static int start_publishing(struct mount *m, struct error *e)
     return published_init(&m->published, m->daemon.event, &options, &callbacks, m, e);
 }
 
-static int start_waiting(struct mount *m, struct error *e)
-{
-    int r;
-
-    if (m->options->from.wait == SPAN_FOREVER || m->options->from.wait == 0 || m->adopted != NULL)
-        return 0;
-    r = sd_event_add_time_relative(m->daemon.event, &m->wait_timer, CLOCK_MONOTONIC,
-                                   m->options->from.wait, TIMER_SLACK, on_wait_over, m);
-    return r < 0 ? error_set_errno(e, r, "cannot set a timer") : 0;
-}
-
 static int watch_parent(struct mount *m, struct error *e)
 {
     int r;
@@ -506,7 +495,7 @@ static void mount_stop(struct daemon *daemon)
     struct mount *m = CONTAINER_OF(daemon, struct mount, daemon);
 
     status_socket_close(m->status);
-    sd_event_source_disable_unref(m->wait_timer);
+    object_wait_end(&m->wait);
     sd_event_source_disable_unref(m->parent_watch);
     published_deinit(&m->published);
     stop_serving(m);

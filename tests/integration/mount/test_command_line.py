@@ -177,11 +177,13 @@ def test_missing_object_at_once(source, area: Path, point: Path):
 
 
 def test_missing_object_after_a_wait(source, area: Path, point: Path):
-    """G1: so does --wait 1s, which says that it has given up."""
+    """G1: so does --wait 1s, first while it waits, and when it gives up."""
     done = secretfs(area, "mount", "--wait", "1s", *source.arguments, "configmap/app", point)
     assert done.returncode == 1
-    assert "gave up after 1 s" in done.stderr
-    assert 'configmap "app" not found in namespace "default"' in done.stderr
+    waiting, gave_up = done.stderr.splitlines()
+    missing = 'configmap "app" not found in namespace "default"'
+    assert waiting.endswith(f"""INFO waiting for the object reason={json.dumps(missing)} limit="1 s\"""")
+    assert gave_up == f"secretfs: gave up after 1 s: {missing}"
     assert mounts_at(point) == []
 
 

@@ -9,8 +9,8 @@
 
 #include "base/util.h"
 
-static const char *const known[] = {"mount", "unmount", "status", "exec", "a",
-                                    "aVeryLongWordThatHasMoreBytesThanAreCompared"};
+static const char *const known[] = {
+    "mount", "unmount", "status", "exec", "a", "aVeryLongWordThatHasMoreBytesThanAreCompared"};
 
 static const struct {
     const char *word;

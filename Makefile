@@ -237,9 +237,11 @@ E2E := SECRETFS=$(CURDIR)/$(O)/secretfs KUBEBUILDER_ASSETS=$(E2E_ASSETS) KUBE_AS
 # what differs between releases of Kubernetes, in a few minutes
 E2E_QUICK := $(addprefix tests/e2e/,test_volumes.py test_permissions.py node/test_registration.py node/test_rights.py)
 .PHONY: e2e e2e-api e2e-node e2e-quick
-# the three wait most of their time, and depend on nothing of each other
+# The package has a make of its own, which must not compile the same files at the same time. The three
+# parts wait most of their time, and depend on nothing of each other.
 e2e: needs-e2e ## tests against a real API server, on a real node, under systemd; KUBE=newest or oldest, see docs/testing.md
-	$(MAKE) $(PARALLEL) $(O)/secretfs deb
+	$(MAKE) $(PARALLEL) $(O)/secretfs
+	$(MAKE) deb
 	$(MAKE) -j3 -Otarget e2e-api e2e-node systemd-test
 
 e2e-api:

@@ -319,8 +319,8 @@ int mount_view_detach(struct mount_view *view)
 
 /* ---- the publisher's part */
 
-/* The publisher has descriptors of its own (publisher.c), so it takes what it needs out of the
- * process's. */
+/* The publisher has descriptors of its own (publisher_steps.c), so it takes what it needs out of
+ * the process's. */
 static int open_of_process(int process_fd)
 {
     char path[32];

@@ -3,11 +3,12 @@
 /*
  * The notifier: a thread that notifies the kernel of cached entries and attributes to drop.
  *
- * The publisher requests it and cannot do it itself, as it does not have the device (publisher.c).
- * For an entry no worker can either: the kernel takes the lock of a directory for it, which a
- * reader may hold that waits for a worker's answer. Pages are not dropped in this way, as the
- * kernel would wait for reads under way: if the process were killed then, its device would stay
- * open and the reads never be answered. The publisher's open of the file drops them (operations.c).
+ * The publisher requests it and cannot do it itself, as it does not have the device
+ * (publisher_steps.c). For an entry no worker can either: the kernel takes the lock of a directory
+ * for it, which a reader may hold that waits for a worker's answer. Pages are not dropped in this
+ * way, as the kernel would wait for reads under way: if the process were killed then, its device
+ * would stay open and the reads never be answered. The publisher's open of the file drops them
+ * (operations.c).
  */
 #include <fuse_lowlevel.h>
 

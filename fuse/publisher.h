@@ -15,23 +15,11 @@
 
 #include "base/clock.h"
 #include "fuse/mount_monitor.h"
+#include "fuse/publisher_outcome.h"
 #include "fuse/session.h"
-#include "fuse/writer.h"
 
 struct publisher;
 struct publisher_volume;
-
-struct publisher_result {
-    struct payload *payload; /* that was submitted; borrowed for the call */
-    int error;               /* 0, or the -errno of the step that failed */
-    bool is_visible;         /* readers see it; possible in spite of an error */
-    mono_us received_at;     /* as it was submitted */
-    mono_us visible_at;      /* if is_visible */
-    char generation[GENERATION_NAME_SIZE];
-    uint64_t n_dropped; /* files of older content that readers lost so far, see held.h */
-};
-
-typedef void publisher_done_fn(void *userdata, const struct publisher_result *result);
 
 /* Borrowed, outlive the publisher. */
 struct publisher_options {
@@ -67,12 +55,6 @@ struct publisher_place {
     struct payload *shown; /* by an earlier process, see shown_payload.h; NULL: a new volume */
 };
 
-struct publisher_callbacks {
-    publisher_done_fn *done; /* once for each payload that was worked on */
-    /* publisher_mounted_parts() or publisher_blocked_since() has changed; may be NULL */
-    void (*changed)(void *userdata);
-};
-
 /*
  * @place: its text is copied
  * @callbacks: borrowed; called from the loop
@@ -94,10 +76,6 @@ struct publisher_volume *publisher_remove_volume(struct publisher_volume *volume
  */
 void publisher_submit(struct publisher_volume *volume, struct payload *payload,
                       mono_us received_at);
-
-/* @error: 0 and @mount_id is that of the new mount; else -errno with @e. */
-typedef void publisher_bound_fn(void *userdata, int error, uint64_t mount_id,
-                                const struct error *e);
 
 /*
  * Show a volume that was published, see session_bind(). One at a time for each volume.
@@ -142,9 +120,5 @@ struct publisher_volume_state publisher_volume_state(const struct publisher_volu
  */
 void publisher_unbind(struct publisher_volume *volume);
 
-/*
- * Check that the thread that leads and the session's workers are alive. One probe at a time.
- * @probed: called from the loop, once, if they are; the mount may be dead all the same
- */
-typedef void publisher_probed_fn(void *userdata);
+/* Check that the thread that leads and the session's workers are alive. One probe at a time. */
 void publisher_probe(struct publisher *publisher, publisher_probed_fn *probed, void *userdata);

@@ -672,9 +672,14 @@ static int syntax_error(struct builder *b, const struct part *part)
                                        : error_set(b->e, -EINVAL, "%s", problem));
 }
 
-static int report_document(struct builder *b, yaml_document_fn *found, void *userdata)
+static int report_document(struct builder *b, const struct part *part, yaml_document_fn *found,
+                           void *userdata)
 {
-    struct yaml_document document = {.json = TAKE(b->root), .line = b->root_line};
+    struct yaml_document document = {.json = TAKE(b->root),
+                                     .line = b->root_line,
+                                     .text = part->text,
+                                     .len = part->len,
+                                     .text_line = part->lines_before + 1};
     int r = 0;
 
     assert(b->depth == 0);
@@ -706,7 +711,7 @@ static int run_parser(struct builder *b, const struct part *part, yaml_document_
             return r;
         }
         if (type == YAML_DOCUMENT_END_EVENT)
-            r = report_document(b, found, userdata);
+            r = report_document(b, part, found, userdata);
         if (r != 0 || type == YAML_STREAM_END_EVENT)
             return r;
     }
@@ -921,6 +926,8 @@ static int parse_json(const struct part *part, const char *from, yaml_document_f
         while (next < end && strchr(" \t\r\n", *next) != NULL)
             next++;
         document.line = lines + count_lines(at, (size_t)(next - at)) + 1;
+        document.text = next;
+        document.text_line = document.line;
         r = json_parse_prefix(next, (size_t)(end - next), part->mode == MODE_OBJECTS,
                               &document.json, &next, NULL);
         if (r == -ENOMEM)
@@ -937,6 +944,7 @@ static int parse_json(const struct part *part, const char *from, yaml_document_f
             rest.lines_before = lines;
             return parse_yaml(&rest, found, userdata);
         }
+        document.len = (size_t)(next - document.text);
         r = report_json(&document, found, userdata);
         if (r != 0)
             return r;

@@ -18,6 +18,9 @@ struct yaml_document {
     size_t line;        /* where its content begins, counted from 1 */
     int result;         /* 0; -EINVAL for an invalid document; -ENOMEM */
     struct error error; /* names line and column, never a value; empty if result is 0 */
+    const char *text;   /* the bytes of the stream that have this document, borrowed */
+    size_t len;
+    size_t text_line; /* of the first of these bytes, counted from 1 */
 };
 
 /* Return: 0 to continue; any other value ends the parse, which returns it. */

@@ -33,11 +33,12 @@ MAY_INCLUDE = {
     "node": BELOW_SERVE | FETCHER | {"grpc", "csi", "serve", "monitor"},
     "keeper": {"base"},
     "cmd/shared": BELOW_CMD,
+    "cmd/adopt": BELOW_CMD | {"cmd/shared"},
     "cmd/mount": BELOW_CMD | {"cmd/shared"},
     "cmd/exec": BELOW_CMD | {"cmd/shared"},
     "cmd/status": BELOW_CMD | {"cmd/shared"},
     "cmd/doctor": BELOW_CMD | {"cmd/shared", "cmd/status"},
-    "cmd": BELOW_CMD | {"cmd/shared", "cmd/mount", "cmd/exec", "cmd/status", "cmd/doctor"},
+    "cmd": BELOW_CMD | {"cmd/shared", "cmd/adopt", "cmd/mount", "cmd/exec", "cmd/status", "cmd/doctor"},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^>"]+)[>"]')
 GENERATED = {"version.h"}

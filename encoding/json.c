@@ -128,7 +128,41 @@ size_t json_decode_text(const char *text, size_t len, uint8_t *ret_bytes)
     return (size_t)(to - ret_bytes);
 }
 
-/* Return: 0; -EINVAL with @e; -ENOMEM. *ret_end is where the value, or what is valid of it, ends.
+/*
+ * Count the values of the list or object that a text begins with, up to its end. In text that is
+ * invalid, it counts at least those in front of the error.
+ * Return: at most JSON_MAX_VALUES + 1; 1 for text that does not begin with a bracket.
+ */
+static size_t count_values(const char *text, size_t len)
+{
+    bool in_string = false, is_first = false;
+    bool has_mark = len >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0; /* cJSON skips it */
+    size_t n = 1, depth = 0;
+
+    for (size_t i = has_mark ? 3 : 0; i < len && n <= JSON_MAX_VALUES; i++) {
+        char c = text[i];
+        bool is_opening = c == '{' || c == '[', is_closing = c == '}' || c == ']';
+
+        if (in_string) {
+            i += c == '\\'; /* an escaped quote does not end the string */
+            in_string = c != '"';
+            continue;
+        }
+        if ((unsigned char)c <= ' ') /* as cJSON skips them */
+            continue;
+        n += c == ',' || (is_first && !is_closing);
+        depth += is_opening;
+        if (depth == 0 || (is_closing && --depth == 0))
+            break;
+        is_first = is_opening;
+        in_string = c == '"';
+    }
+    return n;
+}
+
+/*
+ * Return: 0; -EINVAL or -E2BIG with @e; -ENOMEM. *ret_end is where the value, or what is valid of
+ * it, ends.
  */
 static int parse_value(const char *text, size_t len, cJSON **ret_json, const char **ret_end,
                        struct error *e)
@@ -136,6 +170,8 @@ static int parse_value(const char *text, size_t len, cJSON **ret_json, const cha
     const char *end = text;
     cJSON *json;
 
+    if (count_values(text, len) > JSON_MAX_VALUES)
+        return error_set(e, -E2BIG, "it has more than %u values", JSON_MAX_VALUES);
     errno = 0; /* cJSON reports out of memory and invalid text alike */
     json = cJSON_ParseWithLengthOpts(text, len, &end, false);
     if (json == NULL && errno == ENOMEM)

@@ -26,9 +26,16 @@ int json_add_number(cJSON *j, const char *key, double n);
 int json_add_bool(cJSON *j, const char *key, bool value);
 
 /*
+ * The values of one document: each may take thirty times its text, {} for example. An object has
+ * 1.5 MiB at most in etcd, which is 170,000 keys, or half of that with the managedFields of each.
+ */
+#define JSON_MAX_VALUES 400000u
+
+/*
  * Parse exactly @len bytes: one JSON value, followed by nothing but white space.
  * A NUL character in a string (\u0000) is refused, as a cJSON string ends at the first one.
- * Return: 0, *ret_json is the caller's; -EINVAL with @e naming the offset; -ENOMEM.
+ * Return: 0, *ret_json is the caller's; -EINVAL with @e naming the offset; -E2BIG with @e above
+ * JSON_MAX_VALUES, before anything is allocated; -ENOMEM.
  */
 int json_parse(const char *text, size_t len, cJSON **ret_json, struct error *e);
 

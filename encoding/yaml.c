@@ -837,8 +837,8 @@ static int parse_yaml(const struct part *part, yaml_document_fn *found, void *us
     return found(userdata, &bad);
 }
 
-/* Check what cJSON does not: duplicate keys and the limits. */
-static int check_json(const cJSON *json, size_t depth, size_t *n_values, struct error *e)
+/* Check what cJSON does not: duplicate keys and the depth. */
+static int check_json(const cJSON *json, size_t depth, struct error *e)
 {
     void *seen = NULL;
     cJSON *child;
@@ -846,9 +846,6 @@ static int check_json(const cJSON *json, size_t depth, size_t *n_values, struct 
 
     if (depth == YAML_MAX_DEPTH && is_container(json))
         return error_set(e, -EINVAL, "the document nests deeper than %u levels", YAML_MAX_DEPTH);
-    if (++*n_values > YAML_MAX_VALUES)
-        return error_set(e, -EINVAL, "the document has more than %u values: divide it",
-                         YAML_MAX_VALUES);
     cJSON_ArrayForEach (child, json) {
         if (child->string != NULL) {
             cJSON *const *node = tsearch(child, &seen, member_compare);
@@ -859,7 +856,7 @@ static int check_json(const cJSON *json, size_t depth, size_t *n_values, struct 
                 r = error_set(e, -EINVAL, "duplicate key \"%.64s\" in a mapping", child->string);
         }
         if (r >= 0)
-            r = check_json(child, depth + 1, n_values, e);
+            r = check_json(child, depth + 1, e);
         if (r < 0)
             break;
     }
@@ -869,10 +866,9 @@ static int check_json(const cJSON *json, size_t depth, size_t *n_values, struct 
 
 static int report_json(struct yaml_document *document, yaml_document_fn *found, void *userdata)
 {
-    size_t n_values = 0;
     int r;
 
-    document->result = check_json(document->json, 0, &n_values, &document->error);
+    document->result = check_json(document->json, 0, &document->error);
     if (document->result < 0) {
         error_prefix(&document->error, 0, "line %zu", document->line);
         cJSON_Delete(TAKE(document->json));
@@ -895,6 +891,16 @@ static bool is_blank(const char *at, const char *end)
     while (at < end && strchr(" \t\r\n", *at) != NULL)
         at++;
     return at == end;
+}
+
+/* What follows it is not read: its end is not known. */
+static int report_too_much(size_t line, yaml_document_fn *found, void *userdata)
+{
+    struct yaml_document bad = {.line = line, .result = -EINVAL, .error = ERROR_INIT};
+
+    error_set(&bad.error, -EINVAL, "line %zu: the document has more than %u values: divide it",
+              line, YAML_MAX_VALUES);
+    return found(userdata, &bad);
 }
 
 static int report_bad_stream(size_t line, yaml_document_fn *found, void *userdata)
@@ -932,6 +938,8 @@ static int parse_json(const struct part *part, const char *from, yaml_document_f
                               &document.json, &next, NULL);
         if (r == -ENOMEM)
             return r;
+        if (r == -E2BIG)
+            return report_too_much(document.line, found, userdata);
         if (r < 0 && n == 0)
             return NOT_JSON;
         if (r < 0 && n > 1)

@@ -139,6 +139,77 @@ static void test_control_characters_have_to_be_escaped(void **state)
     cJSON_Delete(json);
 }
 
+/* @head, @n times @item, and @tail. Return: the caller's. */
+static char *repeat(const char *head, const char *item, size_t n, const char *tail)
+{
+    char *text = malloc(strlen(head) + n * strlen(item) + strlen(tail) + 1), *at = text;
+
+    assert_non_null(text);
+    at = stpcpy(at, head);
+    for (size_t i = 0; i < n; i++)
+        at = stpcpy(at, item);
+    stpcpy(at, tail);
+    return text;
+}
+
+static void expect_values(char *text, int result)
+{
+    struct error e = ERROR_INIT;
+    cJSON *json = NULL;
+    const char *end;
+
+    assert_int_equal(json_parse(text, strlen(text), &json, &e), result);
+    assert_true((json != NULL) == (result == 0));
+    if (result != 0)
+        assert_string_equal(e.text, "it has more than 400000 values");
+    cJSON_Delete(json);
+    json = NULL;
+    assert_int_equal(json_parse_with_nul(text, strlen(text), &json, NULL), result);
+    cJSON_Delete(json);
+    json = NULL;
+    assert_int_equal(json_parse_prefix(text, strlen(text), true, &json, &end, NULL), result);
+    cJSON_Delete(json);
+    free(text);
+}
+
+static void test_values_are_limited(void **state)
+{
+    cJSON *json = NULL;
+    const char *end;
+    char *text;
+
+    expect_values(repeat("[", "{},", JSON_MAX_VALUES - 2, "{}]"), 0);
+    expect_values(repeat("[", "{},", JSON_MAX_VALUES - 1, "{}]"), -E2BIG);
+    expect_values(repeat("\xef\xbb\xbf[", "{},", JSON_MAX_VALUES - 1, "{}]"), -E2BIG);
+    expect_values(repeat("{\"a,[\\\"\":[ \n", "1 , ", JSON_MAX_VALUES - 3, "\"],,\"]}"), 0);
+    expect_values(repeat("{\"a,[\\\"\":[ \n", "1 , ", JSON_MAX_VALUES - 2, "\"],,\"]}"), -E2BIG);
+    text = repeat("[1]", "[]", JSON_MAX_VALUES + 1, "");
+    assert_int_equal(json_parse_prefix(text, strlen(text), true, &json, &end, NULL), 0);
+    assert_ptr_equal(end, text + 3); /* what follows the first value does not count */
+    cJSON_Delete(json);
+    free(text);
+}
+
+static size_t n_allocated;
+
+static void *count_malloc(size_t size)
+{
+    n_allocated += size;
+    return malloc(size);
+}
+
+/* An API server, or what answers in its place, sends up to 16 MiB. */
+static void test_a_long_list_of_nothing_costs_no_memory(void **state)
+{
+    cJSON_Hooks hooks = {count_malloc, free};
+
+    n_allocated = 0;
+    cJSON_InitHooks(&hooks);
+    expect_values(repeat("{\"items\":[", "{},", (16u << 20) / 3, "{}]}"), -E2BIG);
+    cJSON_InitHooks(NULL);
+    assert_int_equal(n_allocated, 0);
+}
+
 static int try_parse(void *userdata)
 {
     cJSON *json = NULL;
@@ -164,6 +235,8 @@ int main(void)
         cmocka_unit_test(test_nul_in_a_string_is_refused),
         cmocka_unit_test(test_nul_is_kept_where_values_may_have_it),
         cmocka_unit_test(test_control_characters_have_to_be_escaped),
+        cmocka_unit_test(test_values_are_limited),
+        cmocka_unit_test(test_a_long_list_of_nothing_costs_no_memory),
         cmocka_unit_test(test_allocation_failures_are_reported),
     };
 

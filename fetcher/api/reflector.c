@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * List and watch of a single name, as the kubelet does it: this is all that the node authorizer
- * grants (K3). The store keeps what it has until a list comes without the object, or a DELETED
- * event.
+ * List and watch of the objects of one key, as the kubelet does it: of a Secret or ConfigMap a
+ * single name, which is all that the node authorizer grants (K3). What is made of them is the
+ * content's (content.h). The store keeps what it has until a list comes without the object, or a
+ * DELETED event.
  *
  * What watch.c does in general is there. What a reflector adds:
  *
@@ -11,6 +12,7 @@
  *  an object that cannot be decoded         stays on the watch: the next event may    failing
  *                                           be valid; the last valid object stays
  *  an object of another name or kind        ignores it
+ *  404 to a list                            lists another path at once, if the content has one
  *  a list or bookmark older than the cursor requests a consistent list, which is
  *                                           believed even if it goes back in time
  *  410 or "too large resource version"      requests a consistent list at once
@@ -52,8 +54,8 @@
 #include "fetcher/api/reflector.h"
 
 #include "base/log.h"
+#include "fetcher/api/object_content.h"
 #include "fetcher/api/protocol.h"
-#include "fetcher/decode.h"
 
 /*
  * 1 MiB of values, if they are control characters, is 6 MiB of JSON, and the annotation in which
@@ -73,7 +75,7 @@ struct reflector {
     struct watch watch;
     struct store *store;
     const struct object_key *key;
-    struct object *held;   /* what the store has from here; NULL: none */
+    struct content *content;
     bool wants_consistent; /* the next list must not come from a cache */
     unsigned n_quick_retries;
     bool was_live;        /* ever */
@@ -115,15 +117,8 @@ static void on_failure(struct watch *watch, const struct error *e)
 static int on_begin(struct watch *watch, struct buf *path)
 {
     const struct reflector *r = reflector_of(watch);
-    int result = buf_add_text(path, "/api/v1/namespaces/");
+    int result = r->content->ops->add_path(r->content, path);
 
-    if (result >= 0)
-        result = protocol_add_escaped(path, r->key->namespace);
-    if (result >= 0)
-        result =
-            buf_addf(path, "/%s?fieldSelector=metadata.name%%3D", object_kind_plural(r->key->kind));
-    if (result >= 0)
-        result = protocol_add_escaped(path, r->key->name);
     if (watch->state != WATCH_LISTING || watch->cursor == NULL || r->wants_consistent)
         return result;
     if (result >= 0)
@@ -141,46 +136,18 @@ static bool has_own_kind(const struct reflector *r, const cJSON *json)
     return kind == NULL || streq(kind, object_kind_name(r->key->kind));
 }
 
-static bool has_own_key(const struct reflector *r, const cJSON *json)
+/* After the content has got a list or an event. @e: why it could not use it */
+static void applied(struct reflector *r, int result, struct error *e)
 {
-    const cJSON *metadata = json_member(json, "metadata");
-    const char *namespace = json_text(metadata, "namespace"), *name = json_text(metadata, "name");
-
-    return has_own_kind(r, json) && name != NULL && streq(name, r->key->name) &&
-           (namespace == NULL || streq(namespace, r->key->namespace));
-}
-
-/* Return: 0, also for an object that cannot be used; -ENOMEM, for which only another list helps. */
-static int reflector_put(struct reflector *r, const cJSON *json, mono_us received_at)
-{
-    const struct decode_expect expect = {.kind = &r->key->kind,
-                                         .default_namespace = r->key->namespace};
-    _cleanup_(object_unrefp) struct object *object = NULL;
-    struct error e = ERROR_INIT;
-    int result = decode_object(json, &expect, &object, &e);
-
-    if (result == -ENOMEM)
-        return result;
-    r->is_undecodable = result < 0;
-    if (result < 0) {
-        error_prefix(&e, result, "the API server's newest version cannot be used");
-        on_failure(&r->watch, &e);
-        return 0;
+    if (result == -ENOMEM) {
+        watch_restart(&r->watch, &no_memory);
+        return;
     }
-    if (r->held != NULL && streq(r->held->uid, object->uid) &&
-        streq(r->held->resource_version, object->resource_version))
-        return 0;
-    object_unref(r->held);
-    r->held = object_ref(object);
-    store_put(r->store, TAKE(object), received_at);
-    return 0;
-}
-
-static void reflector_remove(struct reflector *r, mono_us received_at)
-{
-    r->is_undecodable = false;
-    r->held = object_unref(r->held);
-    store_remove(r->store, r->key, received_at);
+    r->is_undecodable = result < 0;
+    if (result == 0)
+        return;
+    error_prefix(e, result, "the API server's newest version cannot be used");
+    on_failure(&r->watch, e);
 }
 
 /* Whether the object cannot change any more. If so, the watch ends. */
@@ -188,7 +155,8 @@ static bool idle_if_immutable(struct reflector *r)
 {
     struct watch *w = &r->watch;
 
-    if (r->held == NULL || !r->held->is_immutable || r->is_undecodable)
+    if (r->is_undecodable || r->content->ops->is_immutable == NULL ||
+        !r->content->ops->is_immutable(r->content))
         return false;
     watch_idle(w, r->checks_rights ? watch_random_duration(w) : SPAN_FOREVER);
     on_live(w);
@@ -250,25 +218,38 @@ static void forbidden(struct reflector *r, const struct error *e)
     r->n_quick_retries++;
 }
 
+/*
+ * Whether another list at once may succeed: along another path, or a consistent one.
+ * @e: replaced where the content explains a 404
+ */
+static bool may_list_again(const struct reflector *r, const cJSON *status, struct error *e)
+{
+    const struct content *content = r->content;
+    const struct watch *w = &r->watch;
+
+    if (w->state != WATCH_LISTING)
+        return false;
+    if (w->status == 404)
+        return content->ops->next_path != NULL && content->ops->next_path(r->content, e);
+    return w->cursor != NULL && !r->wants_consistent &&
+           (w->status == 410 || is_too_large_version(status));
+}
+
 /* A complete response to a list that is not 200, or to a watch; the state is LISTING or OPENING. */
 static void refused(struct reflector *r)
 {
-    static const char allow[] =
-        ": allow this identity to get, list and watch it (a node's own credentials are allowed to "
-        "when a pod on the node names it)";
     _cleanup_(cJSON_Deletep) cJSON *status = NULL;
     struct watch *w = &r->watch;
     bool was_list = w->state == WATCH_LISTING;
     struct error e = ERROR_INIT;
 
     json_parse(buf_text(&w->body), w->body.len, &status, NULL);
-    protocol_explain_refusal(w->status, json_text(status, "message"), allow, &e);
+    protocol_explain_refusal(w->status, json_text(status, "message"), r->content->ops->allow, &e);
     if (w->status == 401)
         unauthorized(r, &e);
     else if (w->status == 403)
         forbidden(r, &e);
-    else if (was_list && w->cursor != NULL && !r->wants_consistent &&
-             (w->status == 410 || is_too_large_version(status)))
+    else if (may_list_again(r, status, &e))
         list_again(r);
     else
         watch_fail(w, !was_list && w->status == 429 ? WATCH_OPENING : WATCH_LISTING, w->retry_after,
@@ -277,26 +258,15 @@ static void refused(struct reflector *r)
 
 /* ---- lists */
 
-/* The list's item that was requested; there should be no others. Return: NULL: it is not there. */
-static const cJSON *list_find(const struct reflector *r, const cJSON *list)
-{
-    const cJSON *item;
-
-    cJSON_ArrayForEach (item, json_member(list, "items")) {
-        if (has_own_key(r, item))
-            return item;
-    }
-    return NULL;
-}
-
 /* Whether a list is older than what is known already. */
-static bool list_goes_back(const struct reflector *r, const cJSON *list, const cJSON *item)
+static bool list_goes_back(const struct reflector *r, const cJSON *list)
 {
+    const struct content_ops *ops = r->content->ops;
+
     if (r->watch.cursor != NULL &&
         protocol_is_older(protocol_resource_version(list), r->watch.cursor))
         return true;
-    return item != NULL && r->held != NULL &&
-           protocol_is_older(protocol_resource_version(item), r->held->resource_version);
+    return ops->is_older != NULL && ops->is_older(r->content, json_member(list, "items"));
 }
 
 /*
@@ -316,12 +286,10 @@ static void warn_back_in_time(struct reflector *r, const cJSON *list)
 static void list_apply(struct reflector *r, const cJSON *list)
 {
     struct watch *w = &r->watch;
-    mono_us now = w->io->now(w->userdata);
-    const cJSON *item = list_find(r, list);
     bool was_consistent = w->cursor == NULL || r->wants_consistent;
     struct error e = ERROR_INIT;
 
-    if (list_goes_back(r, list, item)) {
+    if (list_goes_back(r, list)) {
         if (!was_consistent) {
             list_again(r);
             return;
@@ -334,10 +302,10 @@ static void list_apply(struct reflector *r, const cJSON *list)
         return;
     }
     r->wants_consistent = false;
-    if (item == NULL)
-        reflector_remove(r, now);
-    else if (reflector_put(r, item, now) < 0)
-        watch_restart(w, &no_memory);
+    applied(r,
+            r->content->ops->replace(r->content, json_member(list, "items"),
+                                     w->io->now(w->userdata), &e),
+            &e);
     if (w->state == WATCH_LISTING && !idle_if_immutable(r))
         watch_begin(w, WATCH_OPENING);
 }
@@ -402,6 +370,8 @@ static void on_event(struct watch *watch, const char *type, const cJSON *object,
                      mono_us received_at)
 {
     struct reflector *r = reflector_of(watch);
+    const struct content_ops *ops = r->content->ops;
+    struct error e = ERROR_INIT;
 
     if (!has_own_kind(r, object)) {
         log_trace(LOG_TRACE_REFLECTOR, "event of another kind ignored", "type", type, "kind",
@@ -413,14 +383,14 @@ static void on_event(struct watch *watch, const char *type, const cJSON *object,
         return;
     }
     watch_set_cursor(watch, protocol_resource_version(object));
-    if (!has_own_key(r, object))
+    if (!ops->is_own(r->content, object))
         log_trace(LOG_TRACE_REFLECTOR, "event of another object ignored", "type", type);
     else if (streq(type, "DELETED"))
-        reflector_remove(r, received_at);
+        applied(r, ops->remove(r->content, object, received_at, &e), &e);
     else if (!streq(type, "ADDED") && !streq(type, "MODIFIED"))
         log_trace(LOG_TRACE_REFLECTOR, "event of an unknown type ignored", "type", type);
-    else if (reflector_put(r, object, received_at) < 0)
-        watch_restart(watch, &no_memory);
+    else
+        applied(r, ops->put(r->content, object, received_at, &e), &e);
     if (watch->state == WATCH_WATCHING && !idle_if_immutable(r))
         on_live(watch);
 }
@@ -431,7 +401,7 @@ static void free_stopped(struct watch *watch)
 {
     struct reflector *r = reflector_of(watch);
 
-    object_unref(r->held);
+    r->content->ops->free(r->content);
     free(r);
 }
 
@@ -451,11 +421,17 @@ int reflector_new(struct store *store, const struct object_key *key, const struc
         .name = reflector_name,
     };
     struct reflector *r = calloc(1, sizeof(*r));
+    int result;
 
     if (r == NULL)
         return -ENOMEM;
     r->store = store;
     r->key = key;
+    result = object_content_new(store, key, &r->content);
+    if (result < 0) {
+        free(r);
+        return result;
+    }
     watch_init(&r->watch, &ops, DOCUMENT_MAX_BYTES, io, userdata);
     *ret_reflector = r;
     return 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * A reflector keeps one object in the store equal to the one at the API server: it lists it once,
- * then watches it. See reflector.c; its states are those of watch.c.
+ * A reflector keeps one object in the store equal to what the API server has for its key: it lists
+ * that once, then watches it. See reflector.c; its states are those of watch.c.
  *
  * Any of its calls may end in a subscriber of the store that frees the reflector.
  *

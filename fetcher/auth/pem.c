@@ -4,22 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include <openssl/err.h>
-
 #include "base/cleanup.h"
 #include "base/openssl.h"
-
-/* Empties OpenSSL's queue of errors. Return: 0; -ENOMEM if memory was one of them. */
-static int clear_openssl_errors(void)
-{
-    unsigned long code;
-    int r = 0;
-
-    while ((code = ERR_get_error()) != 0)
-        if (ERR_GET_REASON(code) == ERR_R_MALLOC_FAILURE)
-            r = -ENOMEM;
-    return r;
-}
 
 static X509 *read_certificate(BIO *bio)
 {
@@ -42,7 +28,7 @@ int pem_check_authorities(const char *pem, struct error *e)
         n++;
     }
     is_end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
-    if (clear_openssl_errors() < 0)
+    if (openssl_clear_errors() < 0)
         return error_set_errno(e, -ENOMEM, "cannot read certificates");
     if (!is_end)
         return error_set(e, -EINVAL, "certificate %u is damaged or incomplete", n + 1);
@@ -90,10 +76,10 @@ int pem_check_pair(const char *cert_pem, const char *key_pem, struct timespec *r
     if (cert_bio == NULL || key_bio == NULL)
         return error_set_errno(e, -ENOMEM, "cannot read the client certificate");
     x = read_certificate(cert_bio);
-    r = clear_openssl_errors();
+    r = openssl_clear_errors();
     key = PEM_read_bio_PrivateKey(key_bio, NULL, openssl_no_passphrase, NULL);
     is_encrypted = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_BAD_PASSWORD_READ;
-    if (clear_openssl_errors() < 0 || r < 0)
+    if (openssl_clear_errors() < 0 || r < 0)
         return error_set_errno(e, -ENOMEM, "cannot read the client certificate");
     r = check_pair(x, key, is_encrypted, ret_expiry, e);
     ERR_clear_error();

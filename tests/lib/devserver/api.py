@@ -152,6 +152,8 @@ class Exchange:
         if kind is None:
             return discovery.reply(request.path, accept) or text_reply("404 page not found\n", 404)
         self._authorize()
+        if kind.group and request.path.split("/")[3] not in self._api.settings.group_versions:
+            return text_reply("404 page not found\n", 404)
         _check_accept(accept)
         if request.verb not in kind.verbs:
             raise status.method_not_allowed(request.method)
@@ -198,17 +200,16 @@ def _describe(raw: RawRequest, user: User | None, connection: int) -> Request:
 
 def _describe_resource(request: Request) -> None:
     """Fills in verb, resource, namespace and name if the path is a resource's."""
-    parts = request.path.strip("/").split("/")
-    if parts[:2] != ["api", "v1"]:
-        return
-    parts = parts[2:]
+    group, parts = _group_of(request.path)
     if len(parts) >= 3 and parts[0] == "namespaces":
         request.namespace, parts = parts[1], parts[2:]
     if tokens.is_request(request.method, parts):
         request.resource, request.name, request.verb = tokens.RESOURCE, parts[1], "create"
         return
     kind = KINDS.get(parts[0]) if parts else None
-    if kind is None or len(parts) > 2 or not _place_fits(kind, request.namespace, parts):
+    if kind is None or kind.group != group or len(parts) > 2 or not _place_fits(
+        kind, request.namespace, parts
+    ):
         request.namespace = ""
         return
     request.resource = kind.resource
@@ -219,6 +220,16 @@ def _describe_resource(request: Request) -> None:
             request.namespace = parts[1]
     else:
         _describe_collection(request, kind)
+
+
+def _group_of(path: str) -> tuple[str, list[str]]:
+    """The API group, "" for the core one, and what follows its version."""
+    parts = path.strip("/").split("/")
+    if parts[:2] == ["api", "v1"]:
+        return "", parts[2:]
+    if parts[0] == "apis" and len(parts) > 3:
+        return parts[1], parts[3:]
+    return "", []
 
 
 def _describe_collection(request: Request, kind: Kind) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Callable
 
 from . import openapi
-from .objects import KINDS, Kind
+from .objects import CORE_KINDS, Kind
 from .reply import Reply, json_reply, text_reply
 
 # paths that need no user, as with the real server's system:public-info-viewer
@@ -48,7 +48,7 @@ def _api_groups() -> Any:
 
 
 def _api_resources() -> Any:
-    resources = [_api_resource(kind) for kind in KINDS.values()]
+    resources = [_api_resource(kind) for kind in CORE_KINDS.values()]
     return {"kind": "APIResourceList", "groupVersion": "v1", "resources": resources}
 
 

@@ -51,7 +51,7 @@ ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "up
 
 @dataclass(frozen=True)
 class Kind:
-    """One resource of the core group."""
+    """One resource, of the core group unless another is given."""
 
     resource: str
     kind: str
@@ -59,6 +59,11 @@ class Kind:
     short_names: tuple[str, ...]
     fields: tuple[str, ...]
     verbs: tuple[str, ...] = ALL_VERBS
+    group: str = ""
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/v1" if self.group else "v1"
 
 
 SECRETS = Kind(
@@ -100,7 +105,20 @@ EVENTS = Kind(
     ("create", "get", "list", "watch"),
 )
 
-KINDS = {kind.resource: kind for kind in (SECRETS, CONFIGMAPS, NAMESPACES, EVENTS, PODS, NODES)}
+TRUST_BUNDLES = Kind(
+    "clustertrustbundles",
+    "ClusterTrustBundle",
+    False,
+    (),
+    ("metadata", "spec"),
+    ("get", "list", "watch"),
+    "certificates.k8s.io",
+)
+
+CORE_KINDS = {
+    kind.resource: kind for kind in (SECRETS, CONFIGMAPS, NAMESPACES, EVENTS, PODS, NODES)
+}
+KINDS = {**CORE_KINDS, TRUST_BUNDLES.resource: TRUST_BUNDLES}
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,17 +186,19 @@ def encode(value: Any) -> bytes:
 
 
 def full_encoding(kind: Kind, bare: bytes) -> bytes:
-    return b'{"kind":"%s","apiVersion":"v1",%s' % (kind.kind.encode(), bare[1:])
+    head = b'{"kind":"%s","apiVersion":"%s",' % (kind.kind.encode(), kind.api_version.encode())
+    return head + bare[1:]
 
 
 def with_type(kind: Kind, obj: Object) -> Object:
     """The object as a client sees it alone: kind and apiVersion first."""
-    return {"kind": kind.kind, "apiVersion": "v1", **obj}
+    return {"kind": kind.kind, "apiVersion": kind.api_version, **obj}
 
 
 def encode_list(kind: Kind, revision: int, items: list[Stored]) -> bytes:
-    head = b'{"kind":"%sList","apiVersion":"v1","metadata":{"resourceVersion":"%d"},"items":[' % (
+    head = b'{"kind":"%sList","apiVersion":"%s","metadata":{"resourceVersion":"%d"},"items":[' % (
         kind.kind.encode(),
+        kind.api_version.encode(),
         revision,
     )
     return head + b",".join(item.bare for item in items) + b"]}\n"

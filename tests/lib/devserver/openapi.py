@@ -14,7 +14,7 @@ import functools
 import json
 from typing import Any
 
-from .objects import CONFIGMAPS, KINDS, NAMESPACES, SECRETS, Kind
+from .objects import CONFIGMAPS, CORE_KINDS, NAMESPACES, SECRETS, Kind
 from .patch import JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH
 from .protobuf import field, text
 from .reply import Reply, json_reply
@@ -122,7 +122,7 @@ def _group_version_kind(kind: Kind) -> dict[str, str]:
 
 def _schemas(prefix: str) -> dict[str, Any]:
     schemas: dict[str, Any] = {_META: {"type": "object", "properties": _META_FIELDS}}
-    for kind in KINDS.values():
+    for kind in CORE_KINDS.values():
         properties = {
             "apiVersion": _STRING,
             "kind": _STRING,
@@ -139,7 +139,7 @@ def _schemas(prefix: str) -> dict[str, Any]:
 
 def _paths(v3: bool) -> dict[str, Any]:
     paths: dict[str, Any] = {}
-    for kind in KINDS.values():
+    for kind in CORE_KINDS.values():
         scope = "namespaces/{namespace}/" if kind.namespaced else ""
         collection = f"/api/v1/{scope}{kind.resource}"
         for verb, method, path in (

@@ -41,6 +41,7 @@ class Settings:
     watch_timeout: float = 1800.0
     stale_revision: int | None = None
     stale_quorum: bool = True
+    group_versions: tuple[str, ...] = ("v1",)  # of certificates.k8s.io
 
 
 @dataclass(frozen=True)

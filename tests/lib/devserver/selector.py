@@ -6,7 +6,7 @@ import re
 from typing import Callable
 
 from . import status
-from .objects import PODS, SECRETS, Kind, Object
+from .objects import PODS, SECRETS, TRUST_BUNDLES, Kind, Object
 
 Test = Callable[[Object], bool]
 
@@ -59,6 +59,8 @@ def _field_reader(kind: Kind, field: str) -> Callable[[Object], str]:
         return lambda obj: obj.get("type", "")
     if kind is PODS and field == "spec.nodeName":
         return lambda obj: obj.get("spec", {}).get("nodeName", "")
+    if kind is TRUST_BUNDLES and field == "spec.signerName":
+        return lambda obj: obj["spec"].get("signerName", "")
     if kind.resource == "events":
         return lambda obj: ""
     raise status.bad_request(f"field label not supported: {field}")

@@ -28,6 +28,7 @@ from .objects import (
     NAMESPACES,
     PODS,
     SECRETS,
+    TRUST_BUNDLES,
     Kind,
     Object,
     encode_event,
@@ -276,6 +277,17 @@ class DevServer:
         metadata = {"name": name, "uid": f"uid-{name}"}
         content = {"metadata": metadata, "status": {"allocatable": allocatable}}
         return self.put_unchecked("nodes", "", name, content)
+
+    def put_trust_bundle(
+        self, name: str, pem: str, signer: str = "", labels: dict[str, str] | None = None
+    ) -> Object:
+        """Creates or replaces a ClusterTrustBundle."""
+        spec = {"trustBundle": pem, **({"signerName": signer} if signer else {})}
+        content = {"metadata": {"labels": labels or {}}, "spec": spec}
+        return self.put_unchecked(TRUST_BUNDLES.resource, "", name, content)
+
+    def delete_trust_bundle(self, name: str) -> Object:
+        return self._delete(TRUST_BUNDLES, "", name)
 
     @property
     def tokens(self) -> Tokens:

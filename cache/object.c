@@ -21,12 +21,17 @@ static const struct {
     const char *name;
     const char *plural;
     const char *word;
+    bool is_stored;
+    bool is_namespaced;
+    bool has_data; /* keys and values are what users wrote; else they are made here */
 } kinds[] = {
-    [OBJECT_SECRET] = {"Secret", "secrets", "secret"},
-    [OBJECT_CONFIGMAP] = {"ConfigMap", "configmaps", "configmap"},
-    [OBJECT_DOWNWARD_API] = {"DownwardAPI", "downwardapi", "downwardapi"},
+    [OBJECT_SECRET] = {"Secret", "secrets", "secret", true, true, true},
+    [OBJECT_CONFIGMAP] = {"ConfigMap", "configmaps", "configmap", true, true, true},
+    [OBJECT_CLUSTER_TRUST_BUNDLE] = {"ClusterTrustBundle", "clustertrustbundles",
+                                     "clustertrustbundle", true, false, false},
+    [OBJECT_DOWNWARD_API] = {"DownwardAPI", "downwardapi", "downwardapi", false, true, false},
     [OBJECT_SERVICE_ACCOUNT_TOKEN] = {"ServiceAccountToken", "serviceaccounttoken",
-                                      "serviceaccounttoken"},
+                                      "serviceaccounttoken", false, true, false},
 };
 
 struct counted {
@@ -36,7 +41,12 @@ struct counted {
 
 bool object_kind_is_stored(enum object_kind kind)
 {
-    return kind == OBJECT_SECRET || kind == OBJECT_CONFIGMAP;
+    return kinds[kind].is_stored;
+}
+
+bool object_kind_is_namespaced(enum object_kind kind)
+{
+    return kinds[kind].is_namespaced;
 }
 
 const char *object_kind_name(enum object_kind kind)
@@ -95,8 +105,10 @@ int object_key_compare(const struct object_key *a, const struct object_key *b)
 
 const char *object_key_text(const struct object_key *key, char buf[static OBJECT_KEY_TEXT_SIZE])
 {
-    snprintf(buf, OBJECT_KEY_TEXT_SIZE, "%s/%.253s/%.253s", object_kind_word(key->kind),
-             key->namespace, key->name);
+    bool has_namespace = object_kind_is_namespaced(key->kind);
+
+    snprintf(buf, OBJECT_KEY_TEXT_SIZE, "%s/%.253s%s%.253s", object_kind_word(key->kind),
+             has_namespace ? key->namespace : "", has_namespace ? "/" : "", key->name);
     return buf;
 }
 
@@ -281,13 +293,13 @@ int object_new(const struct object *like, const struct object_input *inputs, siz
         goto fail;
     entries = (struct object_entry *)(c + 1);
     w.at = (uint8_t *)(entries + n);
-    r = add_values(&w, inputs, n, object_kind_is_stored(like->key.kind), entries, e);
+    r = add_values(&w, inputs, n, kinds[like->key.kind].has_data, entries, e);
     if (r < 0)
         goto fail;
     n_entries = sort_entries(entries, n);
-    r = check_size(
-        entries, n_entries,
-        object_kind_is_stored(like->key.kind) ? OBJECT_DATA_MAX_BYTES : OBJECT_POD_MAX_BYTES, e);
+    r = check_size(entries, n_entries,
+                   kinds[like->key.kind].has_data ? OBJECT_DATA_MAX_BYTES : OBJECT_MADE_MAX_BYTES,
+                   e);
     if (r < 0)
         goto fail;
     for (size_t i = 0; i < n_entries; i++)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * An object: one Secret or ConfigMap at one resourceVersion, or what a volume shows of its pod.
+ * An object: one Secret or ConfigMap at one resourceVersion, the certificates of trust bundles, or
+ * what a volume shows of its pod.
  *
  * Immutable and counted. Names, keys and values are in a single block of secret memory, sealed once
  * it is built and wiped with the last reference. Values are decoded straight into it; secretfs
@@ -10,15 +11,19 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 
+/* The state of a hand-over has these numbers: append new kinds. */
 enum object_kind {
     OBJECT_SECRET,
     OBJECT_CONFIGMAP,
     OBJECT_DOWNWARD_API,          /* fields of a pod; volume/pod_fields.h */
     OBJECT_SERVICE_ACCOUNT_TOKEN, /* fetcher/api/token_request.h */
+    OBJECT_CLUSTER_TRUST_BUNDLE,  /* one or several; fetcher/api/bundle_content.h */
 };
 
 /* Whether the API server has objects of the kind; others are made of a pod. */
 bool object_kind_is_stored(enum object_kind kind);
+/* Whether its objects are in namespaces. The key of one that is not has the namespace "". */
+bool object_kind_is_namespaced(enum object_kind kind);
 
 /* The kind as the API names it ("Secret"), in a path ("secrets") and in messages ("secret"). */
 const char *object_kind_name(enum object_kind kind);
@@ -35,11 +40,11 @@ struct object_key {
     enum object_kind kind;
     const char *namespace;
     const char *name;
-    const char *detail; /* what of it, for kinds that are not stored; NULL: "" */
+    const char *detail; /* what of it, for kinds other than Secret and ConfigMap; NULL: "" */
 };
 
 int object_key_compare(const struct object_key *a, const struct object_key *b);
-/* "secret/NAMESPACE/NAME", for logs and messages. Return: @buf. */
+/* "secret/NAMESPACE/NAME", or "clustertrustbundle/NAME", for logs and messages. Return: @buf. */
 #define OBJECT_KEY_TEXT_SIZE 544 /* two names of at most 253 characters */
 const char *object_key_text(const struct object_key *key, char buf[static OBJECT_KEY_TEXT_SIZE]);
 
@@ -52,10 +57,11 @@ struct object_key *object_key_dup(const struct object_key *key);
 #define OBJECT_DATA_KEY_MAX   253
 #define OBJECT_DATA_MAX_BYTES 1048576
 /*
- * Of what is made of a pod. Annotations have 256 KiB at most, quoted four times that, and several
- * items may show the same.
+ * Of what is made of a pod, or of several trust bundles. Annotations have 256 KiB at most, quoted
+ * four times that, and several items may show the same; the certificates that browsers trust have
+ * 250 KiB.
  */
-#define OBJECT_POD_MAX_BYTES  (4 * OBJECT_DATA_MAX_BYTES)
+#define OBJECT_MADE_MAX_BYTES 4194304
 
 /* Whether the API server accepts it: a DNS-1123 subdomain, a DNS-1123 label. Source: L2. */
 bool object_name_is_valid(const char *name);
@@ -103,8 +109,8 @@ struct object_input {
  * @inputs: @n of them in any order; a key given twice (within data or within binaryData) counts
  *          once, the later one
  * Return: 0, *ret_object is the caller's reference; -EINVAL for a key or base64 that Kubernetes
- * refuses, with the key named in @e; -EFBIG above OBJECT_DATA_MAX_BYTES, or OBJECT_POD_MAX_BYTES
- * for a kind that is not stored; -ENOMEM.
+ * refuses, with the key named in @e; -EFBIG above OBJECT_DATA_MAX_BYTES, or OBJECT_MADE_MAX_BYTES
+ * for a kind that is neither Secret nor ConfigMap; -ENOMEM.
  * Source: kubelet-semantics.md L1, L3, L8.
  */
 int object_new(const struct object *like, const struct object_input *inputs, size_t n,

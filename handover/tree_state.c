@@ -689,6 +689,17 @@ struct object_texts {
     char all[OBJECT_TEXTS][OBJECT_TEXT_SIZE];
 };
 
+/* Kinds that a mount may show; only limits of their size depend on it. */
+static enum object_kind kind_of(uint32_t stored)
+{
+    static const enum object_kind kinds[] = {OBJECT_CONFIGMAP, OBJECT_CLUSTER_TRUST_BUNDLE};
+
+    for (size_t i = 0; i < ELEMENTS_OF(kinds); i++)
+        if (stored == kinds[i])
+            return kinds[i];
+    return OBJECT_SECRET;
+}
+
 /* Return: 0; -EBADMSG with @e. */
 static int read_object(const struct state_record *record, struct object *ret_like,
                        struct object_texts *texts, struct error *e)
@@ -706,9 +717,7 @@ static int read_object(const struct state_record *record, struct object *ret_lik
         left -= s->lens[i];
     }
     *ret_like = (struct object){
-        .key = {.kind = s->kind == OBJECT_CONFIGMAP ? OBJECT_CONFIGMAP : OBJECT_SECRET,
-                .namespace = texts->all[0],
-                .name = texts->all[1]},
+        .key = {.kind = kind_of(s->kind), .namespace = texts->all[0], .name = texts->all[1]},
         .uid = texts->all[2],
         .resource_version = texts->all[3],
         .type = texts->all[4],

@@ -11,8 +11,8 @@
  * Without an attribute that names an object the volume shows a secret: the one of its
  * nodePublishSecretRef if the pod can be read, else the one that has the volume's name.
  *
- * A serviceAccountToken source needs the pod as well: modes and owners depend on the user of its
- * containers (Y13).
+ * serviceAccountToken and clusterTrustBundle sources need the pod as well: modes and owners depend
+ * on the user of its containers (Y13).
  *
  * | the pod                                     | the answer                                    |
  * |---------------------------------------------|-----------------------------------------------|

@@ -16,6 +16,8 @@
  * | of a type other than the required one       | either   | error                               |
  * | present                                     | either   | its files                           |
  *
+ * Trust bundles differ in one case: an optional one that is absent is an empty file (Y15).
+ *
  * "optional" covers a missing object or key and nothing else (G6): while it is not known whether an
  * object exists there is no payload, for optional sources neither.
  *
@@ -29,6 +31,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "volume/label_selector.h"
 #include "volume/tls.h"
 
 int volume_text_set(const char **text, const char *value)
@@ -222,10 +225,16 @@ int volume_spec_bind_pod(struct volume_spec *spec, const struct volume_pod *pod)
     return r;
 }
 
+/* Whether only the pod's user may read its files (Y13). */
+static bool is_for_pod_user(enum object_kind kind)
+{
+    return kind == OBJECT_SERVICE_ACCOUNT_TOKEN || kind == OBJECT_CLUSTER_TRUST_BUNDLE;
+}
+
 bool volume_spec_needs_pod_user(const struct volume_spec *spec)
 {
     for (size_t i = 0; i < spec->n_sources; i++)
-        if (spec->sources[i].kind == OBJECT_SERVICE_ACCOUNT_TOKEN)
+        if (is_for_pod_user(spec->sources[i].kind))
             return true;
     return false;
 }
@@ -369,7 +378,7 @@ static int add_fault(struct projection *p, int r, const struct error *fault)
     return 0;
 }
 
-/* Y13: only the owner may read a token, if there is one, or the fsGroup. */
+/* Y13: only the owner, if there is one, may read such a file, or the fsGroup. */
 static void restrict_to_owner(const struct volume_spec *spec, const struct volume_item *item,
                               struct payload_attributes *a)
 {
@@ -402,7 +411,7 @@ static struct payload_attributes attributes_of(const struct volume_spec *spec,
         a.uid = item->uid;
     if (item != NULL && item->gid != VOLUME_ID_UNSET)
         a.gid = item->gid;
-    if (kind == OBJECT_SERVICE_ACCOUNT_TOKEN && item != NULL)
+    if (is_for_pod_user(kind) && item != NULL)
         restrict_to_owner(spec, item, &a);
     if (spec->fs_group != VOLUME_ID_UNSET)
         a.mode |= 0440; /* F10 */
@@ -487,14 +496,60 @@ static int add_object(struct projection *p, const struct volume_source *source,
                                                                        : add_all_keys(p, view);
 }
 
+/* A signer's bundles have a detail. */
+static void explain_missing_bundle(const struct object_key *key, struct error *fault)
+{
+    const char *labels = key->detail != NULL ? str_after(key->detail, VOLUME_BUNDLE_LABELS) : NULL;
+
+    if (labels == NULL)
+        error_set(fault, -ENOENT, "clustertrustbundle \"%.253s\" not found", key->name);
+    else if (streq(labels, LABEL_SELECTOR_NOTHING))
+        error_set(fault, -ENOENT,
+                  "signerName \"%.253s\" without a labelSelector selects no clustertrustbundle; {} "
+                  "selects all of the signer",
+                  key->name);
+    else
+        error_set(fault, -ENOENT,
+                  "no clustertrustbundle has the signerName \"%.253s\" and fits the labelSelector",
+                  key->name);
+}
+
 static int add_missing_object(struct projection *p, const struct store_view *view)
 {
     struct error fault;
 
-    error_set(&fault, -ENOENT, "%s \"%s\" not found in namespace \"%s\"%s%s",
-              object_kind_word(view->key->kind), view->key->name, view->key->namespace,
-              view->source_error.text[0] != '\0' ? "; " : "", view->source_error.text);
+    if (view->key->kind == OBJECT_CLUSTER_TRUST_BUNDLE)
+        explain_missing_bundle(view->key, &fault);
+    else
+        error_set(&fault, -ENOENT, "%s \"%s\" not found in namespace \"%s\"%s%s",
+                  object_kind_word(view->key->kind), view->key->name, view->key->namespace,
+                  view->source_error.text[0] != '\0' ? "; " : "", view->source_error.text);
     return add_fault(p, -ENOENT, &fault);
+}
+
+/* Y15: a program that is told where the file is has to find one. */
+static int add_empty_bundle(struct projection *p, const struct volume_source *source,
+                            const struct store_view *view)
+{
+    const struct object like = {.key = *view->key};
+    const struct object_input input = {
+        .key = VOLUME_BUNDLE_KEY, .text = "", .encoding = OBJECT_RAW};
+    _cleanup_(object_unrefp) struct object *empty = NULL;
+    struct store_view with = *view;
+    int r = object_new(&like, &input, 1, &empty, p->text);
+
+    if (r < 0)
+        return r;
+    with.object = empty;
+    return add_items(p, source, &with);
+}
+
+static int add_absent(struct projection *p, const struct volume_source *source,
+                      const struct store_view *view)
+{
+    if (!source->is_optional)
+        return add_missing_object(p, view);
+    return source->kind == OBJECT_CLUSTER_TRUST_BUNDLE ? add_empty_bundle(p, source, view) : 0;
 }
 
 /* Return: 0, VOLUME_INCOMPLETE, or -ENOMEM; faults are added to the text. */
@@ -509,7 +564,7 @@ static int add_source(struct projection *p, const struct volume_source *source,
     case STORE_PRESENT:
         return add_object(p, source, view);
     case STORE_ABSENT:
-        return source->is_optional ? 0 : add_missing_object(p, view);
+        return add_absent(p, source, view);
     }
     return -EINVAL;
 }

@@ -47,7 +47,8 @@ struct volume_item {
 struct volume_source {
     enum object_kind kind;
     const char *name;
-    const char *detail;    /* for a kind that is made of the pod; set by volume_spec_bind_pod() */
+    const char *detail;    /* of the object's key; of a kind that is made of the pod, set by
+                              volume_spec_bind_pod() */
     bool is_optional;      /* the object and all of its keys (G5) */
     const char *audience;  /* of a token; "": the API server's own */
     unsigned expiration_s; /* the same */
@@ -93,10 +94,13 @@ struct volume_pod {
     const char *service_account;
 };
 
-/* The key of a token's one item. */
-#define VOLUME_TOKEN_KEY "token"
+/* The key of the one item of a token, and of trust bundles. */
+#define VOLUME_TOKEN_KEY     "token"
+#define VOLUME_BUNDLE_KEY    "trustBundle"
+/* What trust bundles of a signer have in front of the label selector in their detail. */
+#define VOLUME_BUNDLE_LABELS "labels:"
 
-/* Whether modes and owners of files depend on the user of the pod's containers: pod_user. */
+/* Whether modes and owners of files depend on the user of the pod's containers: pod_user (Y13). */
 bool volume_spec_needs_pod_user(const struct volume_spec *spec);
 
 /*

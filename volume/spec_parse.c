@@ -16,6 +16,7 @@
 
 #include "encoding/field.h"
 #include "encoding/yaml.h"
+#include "volume/label_selector.h"
 #include "volume/pod_fields.h"
 
 static int no_memory(struct error *e)
@@ -422,6 +423,21 @@ static int parse_downward(const cJSON *json, const struct field *field, struct v
     return r < 0 ? r : parse_downward_items(json, field, spec, e);
 }
 
+/* ---- sources of one file */
+
+static int read_one_path(const cJSON *json, const struct field *field, struct volume_item *item,
+                         struct error *e)
+{
+    int r = field_read_required_text(json, field, "path", &item->path, e);
+
+    if (r == 0)
+        r = field_read_number(json, field, "user", UINT_MAX - 1, &item->uid, e);
+    if (r < 0)
+        return r;
+    r = check_path(item->path, e);
+    return r < 0 ? field_error(&FIELD(field, "path"), e, r) : 0;
+}
+
 /* ---- tokens */
 
 /* Source: Y8. */
@@ -484,23 +500,122 @@ static int parse_token_source(const cJSON *json, const struct field *field,
     if (r == 0)
         r = read_expiration(json, field, &seconds, e);
     if (r == 0)
-        r = field_read_required_text(json, field, "path", &item.path, e);
-    if (r == 0)
-        r = field_read_number(json, field, "user", UINT_MAX - 1, &item.uid, e);
+        r = read_one_path(json, field, &item, e);
+    return r < 0 ? r : add_token_source(spec, field, audience, seconds, &item, e);
+}
+
+/* ---- trust bundles */
+
+/*
+ * Of signers and of bundles. The API server has finer rules; these characters need no escape in a
+ * field selector. Source: ValidateSignerName() of the API server.
+ */
+#define SIGNER_NAME_MAX   571
+#define SIGNER_CHARACTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:/"
+
+static bool has_signer_characters(const char *text)
+{
+    return strlen(text) <= SIGNER_NAME_MAX && text[strspn(text, SIGNER_CHARACTERS)] == '\0';
+}
+
+/* A domain and a path. */
+static bool is_signer_name(const char *text)
+{
+    const char *slash = strchr(text, '/');
+
+    return has_signer_characters(text) && slash != NULL && slash != text && slash[1] != '\0';
+}
+
+/* A name, behind its signer if it has one, with colons for slashes (Y17). */
+static bool is_bundle_name(const char *text)
+{
+    const char *last = strrchr(text, ':');
+
+    return has_signer_characters(text) && object_name_is_valid(last != NULL ? last + 1 : text);
+}
+
+/* @ret_detail: the caller's, for volume_source.detail */
+static int read_selector(const cJSON *json, const struct field *field, char **ret_detail,
+                         struct error *e)
+{
+    _cleanup_(freep) char *text = NULL;
+    int r = label_selector_text(field_member(json, "labelSelector"), &FIELD(field, "labelSelector"),
+                                &text, e);
+
+    if (r == 0 && asprintf(ret_detail, "%s%s", VOLUME_BUNDLE_LABELS, text) < 0)
+        r = no_memory(e);
+    return r;
+}
+
+/* @ret_name: the bundle's or the signer's. @ret_detail: NULL for a bundle; else the caller's */
+static int read_bundle(const cJSON *json, const struct field *field, const char **ret_name,
+                       char **ret_detail, struct error *e)
+{
+    const cJSON *found =
+        field_find_only(json, field, "path, optional, labelSelector, user", "name, signerName", e);
+    bool is_signer;
+    int r;
+
+    if (found == NULL)
+        return -EINVAL;
+    is_signer = streq(found->string, "signerName");
+    r = field_read_required_text(json, field, found->string, ret_name, e);
     if (r < 0)
         return r;
-    r = check_path(item.path, e);
-    if (r < 0)
-        return field_error(&FIELD(field, "path"), e, r);
-    return add_token_source(spec, field, audience, seconds, &item, e);
+    if (is_signer ? !is_signer_name(*ret_name) : !is_bundle_name(*ret_name))
+        return field_error(&FIELD(field, found->string), e,
+                           error_set(e, -EINVAL, "\"%.64s\" is not a valid name for a %s",
+                                     *ret_name, is_signer ? "signer" : "clustertrustbundle"));
+    if (is_signer)
+        return read_selector(json, field, ret_detail, e);
+    if (field_member(json, "labelSelector") != NULL)
+        return field_error(&FIELD(field, "labelSelector"), e,
+                           error_set(e, -EINVAL, "allowed with signerName only"));
+    return 0;
+}
+
+static int add_bundle_source(struct volume_spec *spec, const struct field *field, const char *name,
+                             const char *detail, const struct volume_item *item,
+                             struct volume_source **ret_source, struct error *e)
+{
+    int r = volume_spec_add_source(spec, OBJECT_CLUSTER_TRUST_BUNDLE, name, ret_source);
+
+    if (r == -E2BIG)
+        return field_error(field, e, error_set(e, r, "more than %u sources", VOLUME_SOURCES_MAX));
+    if (r < 0 || volume_text_set(&(*ret_source)->detail, detail) < 0)
+        return no_memory(e);
+    return add_item(*ret_source, item, e);
+}
+
+static int parse_bundle_source(const cJSON *json, const struct field *field,
+                               struct volume_spec *spec, struct error *e)
+{
+    struct volume_item item = {.key = VOLUME_BUNDLE_KEY,
+                               .mode = VOLUME_MODE_UNSET,
+                               .uid = VOLUME_ID_UNSET,
+                               .gid = VOLUME_ID_UNSET};
+    _cleanup_(freep) char *detail = NULL;
+    struct volume_source *source = NULL;
+    const char *name = NULL;
+    int r = field_check_members(json, field,
+                                "name, signerName, labelSelector, optional, path, user", e);
+
+    if (r == 0)
+        r = read_bundle(json, field, &name, &detail, e);
+    if (r == 0)
+        r = read_one_path(json, field, &item, e);
+    if (r == 0)
+        r = add_bundle_source(spec, field, name, detail, &item, &source, e);
+    return r < 0 ? r : field_read_flag(json, field, "optional", &source->is_optional, e);
 }
 
 /* ---- projected volumes */
 
 static const char *source_kinds(const struct volume_spec *spec)
 {
-    return spec->is_of_pod ? "secret, configMap, downwardAPI, serviceAccountToken"
-                           : "secret, configMap";
+    return spec->is_of_pod ? "secret, configMap, clusterTrustBundle, downwardAPI, "
+                             "serviceAccountToken"
+                           : "secret, configMap, clusterTrustBundle";
 }
 
 static int parse_projected_source(const cJSON *json, const struct field *field,
@@ -520,6 +635,8 @@ static int parse_projected_source(const cJSON *json, const struct field *field,
         return parse_source(found, &FIELD(field, "secret"), spec, &secret, e);
     if (streq(found->string, "configMap"))
         return parse_source(found, &FIELD(field, "configMap"), spec, &configmap, e);
+    if (streq(found->string, "clusterTrustBundle"))
+        return parse_bundle_source(found, &FIELD(field, "clusterTrustBundle"), spec, e);
     if (streq(found->string, "serviceAccountToken") && spec->is_of_pod)
         return parse_token_source(found, &FIELD(field, "serviceAccountToken"), spec, e);
     if (streq(found->string, "downwardAPI") && spec->is_of_pod)

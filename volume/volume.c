@@ -228,7 +228,8 @@ static int subscribe_all(struct volume *v, struct store *store, struct store *po
     for (size_t i = 0; i < v->spec->n_sources; i++) {
         const struct volume_source *source = &v->spec->sources[i];
         const struct object_key key = {.kind = source->kind,
-                                       .namespace = namespace,
+                                       .namespace =
+                                           object_kind_is_namespaced(source->kind) ? namespace : "",
                                        .name = source->name,
                                        .detail = source->detail};
         bool is_stored = object_kind_is_stored(source->kind);

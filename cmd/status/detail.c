@@ -32,9 +32,14 @@ static void print_object(const cJSON *object)
 {
     const char *presence = json_text(object, "presence");
 
-    printf("%-18s%s %s/%s%s%s\n", "Object:", or_dash(json_text(object, "kind")),
-           or_dash(json_text(object, "namespace")), or_dash(json_text(object, "name")),
-           presence != NULL ? ", " : "", presence != NULL ? presence : "");
+    const char *namespace = json_text(object, "namespace");
+    /* a cluster-wide object has the namespace "" */
+    bool has_namespace = namespace == NULL || namespace[0] != '\0';
+
+    printf("%-18s%s %s%s%s%s%s\n", "Object:", or_dash(json_text(object, "kind")),
+           has_namespace ? or_dash(namespace) : "", has_namespace ? "/" : "",
+           or_dash(json_text(object, "name")), presence != NULL ? ", " : "",
+           presence != NULL ? presence : "");
     if (json_text(object, "type") != NULL)
         print_line("Type:", json_text(object, "type"));
     if (json_text(object, "resourceVersion") != NULL)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cmd/status/table.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <strings.h>
 
@@ -106,13 +107,18 @@ static void visit_objects(struct cell *cell, const cJSON *volume,
     }
 }
 
+/* "secret/NAMESPACE/NAME", as object_key_text() has it. */
 static void add_object(struct cell *cell, const cJSON *object)
 {
-    const char *kind = json_text(object, "kind");
+    const char *kind = json_text(object, "kind"), *namespace = json_text(object, "namespace");
 
-    cell_add(cell, kind != NULL && strcasecmp(kind, "ConfigMap") == 0 ? "configmap/" : "secret/");
-    add_text(cell, object, "namespace");
+    for (const char *p = kind != NULL ? kind : "-"; *p != '\0'; p++)
+        cell_add(cell, (char[]){(char)tolower((unsigned char)*p), '\0'});
     cell_add(cell, "/");
+    if (namespace == NULL || namespace[0] != '\0') { /* a cluster-wide object has none */
+        add_text(cell, object, "namespace");
+        cell_add(cell, "/");
+    }
     add_text(cell, object, "name");
 }
 

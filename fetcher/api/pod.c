@@ -56,9 +56,12 @@ static const char *pod_volume_of(const cJSON *volume)
     return is_given(name) ? name : NULL;
 }
 
-/* Sources that are made of the pod: members of a projected source, the first one of a volume, too.
+/*
+ * Sources that are made of the pod, or belong to its user: members of a projected source, the one
+ * of fields is a volume, too.
  */
-static const char *const pod_sources[] = {"downwardAPI", "serviceAccountToken"};
+static const char *const pod_sources[] = {"clusterTrustBundle", "downwardAPI",
+                                          "serviceAccountToken"};
 
 static bool text_mentions_pod(const char *text)
 {

@@ -54,6 +54,7 @@
 #include "fetcher/api/reflector.h"
 
 #include "base/log.h"
+#include "fetcher/api/bundle_content.h"
 #include "fetcher/api/object_content.h"
 #include "fetcher/api/protocol.h"
 
@@ -427,7 +428,8 @@ int reflector_new(struct store *store, const struct object_key *key, const struc
         return -ENOMEM;
     r->store = store;
     r->key = key;
-    result = object_content_new(store, key, &r->content);
+    result = key->kind == OBJECT_CLUSTER_TRUST_BUNDLE ? bundle_content_new(store, key, &r->content)
+                                                      : object_content_new(store, key, &r->content);
     if (result < 0) {
         free(r);
         return result;

@@ -38,7 +38,7 @@
 #include "base/log.h"
 #include "fetcher/api/protocol.h"
 
-#define PATH_MAX_BYTES    4096  /* two names, a cursor, and room for escapes */
+#define PATH_MAX_BYTES    65536 /* names, a cursor and a selector (16 KiB), and room for escapes */
 #define REFUSAL_MAX_BYTES 65536 /* a Status is far shorter */
 
 #define LIST_LIMIT      SPAN_SEC(30)

@@ -409,6 +409,9 @@ static int source_watch(void *userdata, const struct object_key *key, struct err
     const struct error *problem = &s->dir_error;
     bool is_known = s->dir_error.text[0] == '\0';
 
+    if (key->kind == OBJECT_CLUSTER_TRUST_BUNDLE)
+        return error_set(e, -EINVAL,
+                         "ClusterTrustBundles come from an API server only, not from manifests");
     if (f == NULL)
         f = add_followed(s, key);
     if (f == NULL)

@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 KINDS = ("secret", "configMap", "downwardAPI")
-SOURCES = (*KINDS, "serviceAccountToken")
+SOURCES = (*KINDS, "serviceAccountToken", "clusterTrustBundle")
 RUNTIME_CLASSES = ("kata", "kata-qemu", "kata-clh", "kata-fc", "gvisor")
 LONGEST_NAME = 54
 

@@ -19,6 +19,7 @@ SOURCES: tuple[dict[str, Any], ...] = (
     {"secret": {"name": "db"}},
     {"configMap": {"name": "look", "items": [{"key": "k", "path": "p"}]}},
     {"serviceAccountToken": {"path": "t"}},
+    {"clusterTrustBundle": {"name": "one", "path": "ca.crt"}},
     {"podCertificate": {"keyType": "ED25519"}},
 )
 KINDS: tuple[dict[str, Any], ...] = (

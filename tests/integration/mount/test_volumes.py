@@ -14,7 +14,7 @@ import pytest
 
 from lib import program
 from lib.certificates import make_pair, make_short_pair
-from lib.sources import Source
+from lib.sources import Api, Manifests, Source
 from lib.volume import Volume, files_of, wait_files
 from lib.waiting import until
 
@@ -153,6 +153,36 @@ def test_one_missing_object_keeps_the_whole_projected_volume(source, mount_spec)
     wait_files(volume, {"a": b"2", "b": b"2"})
     assert volume.status()["volume"]["state"] == "current"
     assert len(volume.log_lines("cannot update")) == 1
+
+
+# ---- trust bundles
+
+
+BUNDLE = {"clusterTrustBundle": {"name": "one", "path": "ca.crt"}}
+
+
+def test_trust_bundle(area: Path, api: Api, mount_spec: Callable[..., Volume]) -> None:
+    """Y15, Y16: as in a pod; with an API server there is no need of one."""
+    pems = [make_pair(area, f"ca-{i}")["tls.crt"] for i in range(2)]
+    api.put_secret({"user": b"admin"})
+    api.server.put_trust_bundle("one", pems[0].decode())
+    volume = mount_spec(api, {"projected": {"sources": [BUNDLE, {"secret": {"name": "app"}}]}})
+    wait_files(volume, {"ca.crt": pems[0], "user": b"admin"})
+    api.server.put_trust_bundle("one", pems[1].decode())
+    wait_files(volume, {"ca.crt": pems[1], "user": b"admin"})
+    assert mode_of(volume.path / "..data/ca.crt") == "-rw-r--r--"
+
+
+def test_trust_bundle_and_manifests(area: Path, manifests: Manifests) -> None:
+    file, target = area / "volume.yaml", area / "target"
+    file.write_text(json.dumps({"projected": {"sources": [BUNDLE]}}))
+    target.mkdir()
+    command = [program.binary(), "mount", "--wait", "0", *manifests.arguments]
+    done = program.run([*command, "--volume", file, target], home=area)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "secretfs: ClusterTrustBundles come from an API server only, not from manifests\n"
+    )
 
 
 @pytest.mark.parametrize(

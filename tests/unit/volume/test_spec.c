@@ -71,7 +71,8 @@ static int project(const char *yaml, const struct world_object *objects,
     for (size_t i = 0; i < spec->n_sources; i++) {
         const struct world_object *w = &objects[i];
 
-        keys[i] = (struct object_key){.kind = w->kind, .namespace = "ns", .name = w->name};
+        keys[i] = (struct object_key){
+            .kind = w->kind, .namespace = "ns", .name = w->name, .detail = spec->sources[i].detail};
         assert_string_equal(spec->sources[i].name, w->name);
         views[i].key = &keys[i];
         views[i].presence = w->content == NULL           ? STORE_ABSENT
@@ -123,6 +124,12 @@ static const struct payload_attributes *attributes_of(const struct payload *p, c
 #define MAYBE(list)     "secret: {secretName: s, optional: true, items: [" list "]}"
 #define ITEM(key, path) "{key: " key ", path: \"" path "\"}"
 #define PROJECTED(list) "projected: {sources: [" list "]}"
+#define BUNDLE(which)   PROJECTED("{clusterTrustBundle: {path: ca.crt, " which "}}")
+#define BUNDLES(name, content)                                                                     \
+    {                                                                                              \
+        OBJECT_CLUSTER_TRUST_BUNDLE, name, content, ""                                             \
+    }
+#define SIGNER "signerName: example.com/a"
 
 /* The rules of the payload and the outcomes at mount and at update time. */
 static const struct {
@@ -132,6 +139,25 @@ static const struct {
     int result;
     const char *expected; /* the payload, or the error */
 } cases[] = {
+    {"Y15", BUNDLE("name: one"), {BUNDLES("one", "trustBundle=pem")}, 0, "ca.crt=pem"},
+    {"Y15", BUNDLE("name: one, optional: true"), {BUNDLES("one", NULL)}, 0, "ca.crt="},
+    {"Y14", BUNDLE("name: one, optional: true"), {BUNDLES("one", UNKNOWN)}, VOLUME_INCOMPLETE, ""},
+    {"Y15",
+     BUNDLE("name: one"),
+     {BUNDLES("one", NULL)},
+     -ENOENT,
+     "clustertrustbundle \"one\" not found"},
+    {"Y15",
+     BUNDLE(SIGNER ", labelSelector: {}"),
+     {BUNDLES("example.com/a", NULL)},
+     -ENOENT,
+     "no clustertrustbundle has the signerName \"example.com/a\" and fits the labelSelector"},
+    {"Y15",
+     BUNDLE(SIGNER),
+     {BUNDLES("example.com/a", NULL)},
+     -ENOENT,
+     "signerName \"example.com/a\" without a labelSelector selects no clustertrustbundle; {} "
+     "selects all of the signer"},
     {"B1, B10", WHOLE, {SECRET("a=1 .b= c=3")}, 0, ".b= a=1 c=3"},
     {"A10", WHOLE, {SECRET("")}, 0, ""},
     {"B2", ITEMS(ITEM("b", "x")), {SECRET("a=1 b=2")}, 0, "x=2"},

@@ -109,6 +109,44 @@ static void projected_volume(void **state)
     assert_string_equal(volume_spec_text(spec, text), "projected");
 }
 
+#define BUNDLE(words) "{projected: {sources: [{clusterTrustBundle: {" words "}}]}}"
+
+/* Y15, Y17 */
+static void trust_bundles(void **state)
+{
+    static const struct {
+        const char *words;
+        const char *name;
+        const char *detail;
+        bool is_optional;
+    } bundles[] = {
+        {"name: one, path: p", "one", NULL, false},
+        {"name: 'example.com:a:one', path: p, optional: true", "example.com:a:one", NULL, true},
+        {"signerName: example.com/a, path: p", "example.com/a", "labels:none,!none", false},
+        {"signerName: example.com/a, labelSelector: {}, path: p", "example.com/a",
+         "labels:", false},
+        {"signerName: example.com/a, labelSelector: {matchLabels: {live: 'yes'}}, path: p",
+         "example.com/a", "labels:live=yes", false},
+    };
+
+    for (size_t i = 0; i < ELEMENTS_OF(bundles); i++) {
+        char text[256];
+        struct volume_spec *spec;
+
+        snprintf(text, sizeof(text), BUNDLE("%s"), bundles[i].words);
+        spec = parse(text);
+        assert_int_equal(spec->sources[0].kind, OBJECT_CLUSTER_TRUST_BUNDLE);
+        assert_string_equal(spec->sources[0].name, bundles[i].name);
+        if (bundles[i].detail == NULL)
+            assert_null(spec->sources[0].detail);
+        else
+            assert_string_equal(spec->sources[0].detail, bundles[i].detail);
+        assert_int_equal(spec->sources[0].is_optional, bundles[i].is_optional);
+        assert_string_equal(spec->sources[0].items[0].path, "p");
+        volume_spec_free(spec);
+    }
+}
+
 static const struct {
     const char *text;
     const char *message;
@@ -165,10 +203,23 @@ static const struct {
      "projected.sources[0].configMap: conflicts with secret"},
     {"{projected: {sources: [{secret: {name: a}}, {serviceAccountToken: {path: t}}]}}",
      "projected.sources[1].serviceAccountToken: unsupported source, expected one of: secret, "
-     "configMap"}, /* N7 */
+     "configMap, clusterTrustBundle"}, /* N7 */
     {"{projected: {sources: [{downwardAPI: {}}]}}",
      "projected.sources[0].downwardAPI: unsupported source"},
-    {"{projected: {sources: [{clusterTrustBundle: {}}]}}", "sources[0].clusterTrustBundle: "},
+    {BUNDLE("path: p"), "sources[0].clusterTrustBundle: expected one of: name, signerName"},
+    {BUNDLE("name: a"), "clusterTrustBundle.path: required field is missing"},
+    {BUNDLE("name: a, signerName: b.c/d, path: p"),
+     "clusterTrustBundle.signerName: conflicts with name"},
+    {BUNDLE("name: a, labelSelector: {}, path: p"),
+     "clusterTrustBundle.labelSelector: allowed with signerName only"},
+    {BUNDLE("name: 'a,b', path: p"), "\"a,b\" is not a valid name for a clustertrustbundle"},
+    {BUNDLE("name: 'b.c:d:', path: p"), "is not a valid name for a clustertrustbundle"},
+    {BUNDLE("signerName: b.c, path: p"), "\"b.c\" is not a valid name for a signer"},
+    {BUNDLE("signerName: 'b.c/a=b', path: p"), "is not a valid name for a signer"},
+    {BUNDLE("signerName: b.c/d, labelSelector: {matchLabel: {}}, path: p"),
+     "clusterTrustBundle.labelSelector.matchLabel: unknown field"},
+    {BUNDLE("name: a, path: ../p"), "clusterTrustBundle.path: invalid path"},
+    {BUNDLE("name: a, path: p, optional: 1"), "clusterTrustBundle.optional: expected"},
     {"{projected: {sources: [{podCertificate: {}}]}}",
      "sources[0].podCertificate: unsupported source"},
     {"{projected: {sources: [{secret: {secretName: a}}]}}",
@@ -370,7 +421,9 @@ static void types(void **state)
 
 static int parse_everything(void *userdata)
 {
-    static const char text[] = "{name: v, projected: {sources: [{secret: {name: a, items: "
+    static const char text[] = "{name: v, projected: {sources: [{clusterTrustBundle: {path: b, "
+                               "signerName: b.c/d, labelSelector: {matchExpressions: [{key: k, "
+                               "operator: In, values: [a]}]}}}, {secret: {name: a, items: "
                                "[{key: k, path: p}, {key: l, path: q}]}}, {configMap: {name: b}}]},"
                                " secretfs: {type: tls}}";
     struct volume_spec *spec = NULL;
@@ -408,6 +461,7 @@ int main(void)
         cmocka_unit_test(configmap_volume_in_json),
         cmocka_unit_test(own_options_have_defaults),
         cmocka_unit_test(projected_volume),
+        cmocka_unit_test(trust_bundles),
         cmocka_unit_test(errors_are_named),
         cmocka_unit_test(too_many_sources),
         cmocka_unit_test(too_many_items),

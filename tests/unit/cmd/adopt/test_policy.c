@@ -55,7 +55,7 @@ static const struct {
     {"{\"name\":\"m\",\"downwardAPI\":{}}", ADOPT_VOLUME},
     {"{\"name\":\"m\",\"projected\":{\"sources\":[]}}", ADOPT_VOLUME},
     {"{\"name\":\"m\",\"projected\":{\"sources\":[{\"secret\":{}},{\"configMap\":{}},"
-     "{\"downwardAPI\":{}},{\"serviceAccountToken\":{}}]}}",
+     "{\"downwardAPI\":{}},{\"serviceAccountToken\":{}},{\"clusterTrustBundle\":{}}]}}",
      ADOPT_VOLUME},
     {"{\"name\":\"m\",\"projected\":{\"sources\":[{\"secret\":{}},{\"podCertificate\":{}}]}}",
      ADOPT_VOLUME_SOURCES},

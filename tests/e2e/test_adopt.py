@@ -2,58 +2,35 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from lib import program
 from lib.kube import Cluster
-from lib.kube.adoption import label
+from lib.kube.adoption import (
+    SECRET,
+    admitted,
+    csi,
+    label,
+    namespace_with_account,
+    pod,
+    volumes,
+)
 from lib.kube.mounts import Values
 from lib.kube.namespace import Namespace
 from lib.waiting import until
 
-DRIVER = "csi.secretfs.io"
-SECRET = {"secret": {"secretName": "db", "defaultMode": 420}}
 CONFIGMAP = {"configMap": {"name": "look", "defaultMode": 420}}
 DOWNWARD = {"downwardAPI": {"items": [{"path": "n", "fieldRef": {"fieldPath": "metadata.name"}}]}}
 
 
-def pod(name: str, **more: Any) -> dict[str, Any]:
-    mounts = [{"name": "own", "mountPath": "/own"}]
-    spec = {
-        "automountServiceAccountToken": False,
-        "containers": [{"name": "main", "image": "none", "volumeMounts": mounts}],
-        "volumes": [{"name": "own", **SECRET}],
-    }
-    metadata = {"name": name, **more.pop("metadata", {})}
-    spec.update(more)
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
-
-
-def admitted(cluster: Cluster, ns: Namespace, content: dict[str, Any]) -> dict[str, Any]:
-    """What the API server makes of a pod that is not created."""
-    path = f"/api/v1/namespaces/{ns.name}/pods?dryRun=All"
-    made: dict[str, Any] = cluster.admin.request("POST", path, content)
-    return made
-
-
-def volumes(made: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {v["name"]: {k: w for k, w in v.items() if k != "name"} for v in made["spec"]["volumes"]}
-
-
-def csi(name: str) -> dict[str, Any]:
-    attributes = {"podVolume": f"{name}-secretfs"}
-    return {"csi": {"driver": DRIVER, "readOnly": True, "volumeAttributes": attributes}}
-
-
 @pytest.fixture
 def ns(cluster: Cluster, values: Values) -> Namespace:
-    """With the service account that its pods have, as no controller makes it here."""
-    made = Namespace(cluster, values)
-    account = {"metadata": {"name": "default"}}
-    path = f"/api/v1/namespaces/{made.name}/serviceaccounts"
-    cluster.admin.request("POST", path, account)
-    return made
+    return namespace_with_account(cluster, values)
 
 
 @pytest.fixture
@@ -185,3 +162,84 @@ def test_many_volumes(cluster: Cluster, adopting: Namespace) -> None:
     content = pod("web", volumes=[{"name": n, **SECRET} for n in names], containers=containers)
     made = volumes(admitted(cluster, adopting, content))
     assert len(made) == 2 * len(names)
+
+
+# ---- beside `secretfs convert`
+
+TRUST = {"clusterTrustBundle": {"signerName": "example.com/s", "path": "p", "labelSelector": {}}}
+POD_FIELDS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "sub path": {"subPath": "user"},
+    "sub path of a variable": {"subPathExpr": "$(NAME)"},
+    "read only": {"readOnly": True},
+}
+VOLUMES: dict[str, dict[str, Any]] = {
+    "secret": SECRET,
+    "items": {"secret": {"secretName": "db", "items": [{"key": "k", "path": "p", "mode": 256}]}},
+    "configmap": CONFIGMAP,
+    "downward": DOWNWARD,
+    "projected": {"projected": {"sources": [{"secret": {"name": "db"}}, DOWNWARD]}},
+    "no-sources": {"projected": {"sources": []}},
+    "bundle": {"projected": {"sources": [{"secret": {"name": "db"}}, TRUST]}},
+    "empty": {"emptyDir": {}},
+    "kube-api-access-x": {"projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}},
+    "n" * 54: SECRET,
+    "m" * 55: SECRET,
+    "taken": SECRET,
+    "taken-secretfs": {"emptyDir": {}},
+    "unmounted": SECRET,
+}
+EXCLUSIONS: list[dict[str, Any]] = [
+    {},
+    {"hostUsers": False},
+    {"metadata": {"annotations": {"secretfs.io/adopt": "disabled"}}},
+    {"metadata": {"annotations": {"secretfs.io/adopt": "other"}}},
+    {"os": {"name": "windows"}},
+    {"nodeSelector": {"kubernetes.io/os": "windows"}},
+    {"nodeSelector": {"kubernetes.io/os": "linux"}},
+]
+
+
+def all_volumes(**more: Any) -> dict[str, Any]:
+    """A pod with every kind of volume, half of them in an init container."""
+    names = [name for name in VOLUMES if name != "unmounted"]
+    fields = list(POD_FIELDS.values())
+    mounts = [
+        {"name": name, "mountPath": f"/{number}", **fields[number % len(fields)]}
+        for number, name in enumerate(names)
+    ]
+    env = [{"name": "NAME", "value": "x"}]
+    containers = [{"name": "main", "image": "none", "env": env, "volumeMounts": mounts[::2]}]
+    inits = [{"name": "init", "image": "none", "env": env, "volumeMounts": mounts[1::2]}]
+    return pod(
+        "web",
+        volumes=[{"name": name, **kind} for name, kind in VOLUMES.items()],
+        containers=containers,
+        initContainers=inits,
+        **more,
+    )
+
+
+def converted(directory: Path, text: str) -> Any:
+    path = directory / "pod"
+    path.write_text(text)
+    done = program.run([program.binary(), "convert", "-f", path], home=directory)
+    assert done.returncode == 0, done.stderr
+    return yaml.safe_load(done.stdout)
+
+
+@pytest.mark.parametrize("more", EXCLUSIONS, ids=str)
+def test_convert_is_the_policy(
+    cluster: Cluster, adopting: Namespace, ns: Namespace, tmp_path: Path, more: dict[str, Any]
+) -> None:
+    """What the API server stores of a pod: adopted by the policy, or converted before."""
+    content = all_volumes(**more)
+    expected = admitted(cluster, adopting, content)["spec"]
+    label(ns, adopt=None)
+    until(
+        lambda: "own-secretfs" not in volumes(admitted(cluster, ns, pod("probe"))),
+        "the policy leaves the namespace alone",
+    )
+    for text in (json.dumps(content), yaml.safe_dump(content)):
+        made = admitted(cluster, ns, converted(tmp_path, text))["spec"]
+        assert made == expected

@@ -16,7 +16,7 @@ def test_deployment(
     cluster: Cluster, kubectl: str, directory: Path  # noqa: F811
 ) -> None:
     """Of objects with a namespace the server asks that it exists. Of the directories with admission
-    policies each release serves one version at most."""
+    policies each release serves one version at most (test_adopt_v1beta1.py has the other)."""
     if directory.name.startswith("adopt") and directory != adoption.directory_for(cluster):
         pytest.skip("the API server does not serve this version of admission policies")
     if not cluster.admin.exists("/api/v1/namespaces/secretfs"):

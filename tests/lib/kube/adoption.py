@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator
+from typing import Any, Iterator
 
 import pytest
 
@@ -12,8 +12,11 @@ from lib.deploy import DEPLOY
 
 from .client import MERGE_PATCH, ApiError
 from .cluster import Cluster
+from .mounts import Values
 from .namespace import Namespace
 
+DRIVER = "csi.secretfs.io"
+SECRET = {"secret": {"secretName": "db", "defaultMode": 420}}
 GROUP = "/apis/admissionregistration.k8s.io"
 
 
@@ -47,3 +50,41 @@ def label(ns: Namespace, **labels: str | None) -> None:
     named = {f"secretfs.io/{key.replace('_', '-')}": value for key, value in labels.items()}
     patch = {"metadata": {"labels": named}}
     ns.cluster.admin.request("PATCH", f"/api/v1/namespaces/{ns.name}", patch, MERGE_PATCH)
+
+
+def namespace_with_account(cluster: Cluster, values: Values) -> Namespace:
+    """With the service account that its pods have, where no controller makes it."""
+    made = Namespace(cluster, values)
+    account = {"metadata": {"name": "default"}}
+    path = f"/api/v1/namespaces/{made.name}/serviceaccounts"
+    cluster.admin.request("POST", path, account)
+    return made
+
+
+def pod(name: str, **more: Any) -> dict[str, Any]:
+    """With one Secret's volume, unless `more` says otherwise; no node runs it."""
+    mounts = [{"name": "own", "mountPath": "/own"}]
+    spec = {
+        "automountServiceAccountToken": False,
+        "containers": [{"name": "main", "image": "none", "volumeMounts": mounts}],
+        "volumes": [{"name": "own", **SECRET}],
+    }
+    metadata = {"name": name, **more.pop("metadata", {})}
+    spec.update(more)
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+def admitted(cluster: Cluster, ns: Namespace, content: dict[str, Any]) -> dict[str, Any]:
+    """What the API server makes of a pod that is not created."""
+    path = f"/api/v1/namespaces/{ns.name}/pods?dryRun=All"
+    made: dict[str, Any] = cluster.admin.request("POST", path, content)
+    return made
+
+
+def volumes(made: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {v["name"]: {k: w for k, w in v.items() if k != "name"} for v in made["spec"]["volumes"]}
+
+
+def csi(name: str) -> dict[str, Any]:
+    attributes = {"podVolume": f"{name}-secretfs"}
+    return {"csi": {"driver": DRIVER, "readOnly": True, "volumeAttributes": attributes}}

@@ -1,0 +1,126 @@
+"""The rows of docs/compatibility.md: the kubelet's volume and secretfs', in one container."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from lib.compatibility import COLUMNS, ROWS, Row
+from lib.deploy import DEPLOY
+from lib.kube import Cluster, Identity
+from lib.kube.daemons import Daemon, role
+from lib.kube.namespace import Namespace
+from lib.kube.pods import Listed, Pod, Pods, View, plain_pod
+
+RESOURCES = {"limits": {"cpu": "250m", "memory": "64Mi"}}
+
+
+@pytest.fixture
+def objects(ns: Namespace) -> None:
+    ns.create("db", {"user": b"dummy-1", "password": b"dummy-2"})
+    ns.create("fixed", {"user": b"dummy-3"}, immutable=True)
+    text, raw = {"color": "blue"}, {"raw": "AP8="}
+    body = {"metadata": {"name": "look"}, "data": text, "binaryData": raw}
+    ns.cluster.admin.request("POST", f"/api/v1/namespaces/{ns.name}/configmaps", body)
+
+
+@pytest.fixture
+def granted(cluster: Cluster, ns: Namespace) -> None:
+    """What the modes need: see docs/compatibility.md."""
+    account = Identity(f"system:serviceaccount:{ns.name}:default")
+    cluster.grant(ns.name, "reader", account, *role("db", "fixed", "look", "none"))
+    document, _ = yaml.safe_load_all(
+        (DEPLOY / "rbac" / "tokens" / "clusterrole.yaml").read_text()
+    )
+    for user in ("secretfs-pod", "secretfs-daemon"):
+        cluster.grant(ns.name, f"tokens-{user}", Identity(user), *document["rules"])
+
+
+def manifest(row: Row, daemons: dict[str, Daemon]) -> dict[str, Any]:
+    volumes = {"kubelet": row.volume}
+    volumes |= {name: daemon.volume(podVolume="kubelet") for name, daemon in daemons.items()}
+    mounts = [{"name": name, "mountPath": f"/{name}", **row.mount} for name in COLUMNS]
+    command = ["/bin/probe", *(f"{name}=/{name}" for name in COLUMNS)]
+    made = plain_pod("reader", volumes, command, mounts=mounts, **row.spec)
+    made["metadata"]["labels"] = {"app": "web", "tier": "front"}
+    container = made["spec"]["containers"][0]
+    container["env"] = [{"name": "KEY", "value": "user"}]
+    container["resources"] = RESOURCES
+    return made
+
+
+def listing(row: Row, view: View) -> list[Listed]:
+    """Tokens differ in length; the owners of their links are in docs/differences.md."""
+    listed = view.comparable()
+    if not row.has_token:
+        return listed
+    return [e._replace(size=0, uid=0 if e.type == "l" else e.uid) for e in listed]
+
+
+def files(pod: Pod, view: View, name: str) -> dict[str, bytes]:
+    """By path, as the container reads them."""
+    root = pod.view(f"/{name}")
+    if root.is_file():
+        return {"": root.read_bytes()}
+    return {
+        entry.path: (root / entry.path).read_bytes()
+        for entry in view.listing
+        if not entry.path.startswith("..") and (root / entry.path).is_file()
+    }
+
+
+def token_user(cluster: Cluster, token: bytes) -> tuple[str, list[str]]:
+    review = {"spec": {"token": token.decode(), "audiences": ["vault"]}}
+    path = "/apis/authentication.k8s.io/v1/tokenreviews"
+    status = cluster.admin.request("POST", path, review)["status"]
+    assert status["authenticated"], status
+    return (
+        status["user"]["username"],
+        status["user"]["extra"]["authentication.kubernetes.io/pod-uid"],
+    )
+
+
+def assert_read_only(pod: Pod, name: str) -> None:
+    path = f"/{name}"
+    options = [
+        line.split()[5].split(",")
+        for line in pod.view("/proc/1/mountinfo").read_text().splitlines()
+        if line.split()[4] == path
+    ]
+    assert options and "ro" in options[-1], (name, options)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_row(
+    node_daemon: Daemon,
+    pod_daemon: Daemon,
+    daemon_daemon: Daemon,
+    cluster: Cluster,
+    ns: Namespace,
+    objects: None,
+    granted: None,
+    pods: Pods,
+    row: Row,
+) -> None:
+    daemons = {"node": node_daemon, "pod": pod_daemon, "daemon": daemon_daemon}
+    pod = pods.make(manifest(row, daemons))
+    for key, value in row.spec.items():
+        if key not in pod.get()["spec"]:
+            pytest.skip(f"this API server does not know {key}: {value}")
+    views = pod.wait_probed(*COLUMNS)
+    expected = files(pod, views["kubelet"], "kubelet")
+    for name in COLUMNS:
+        assert listing(row, views[name]) == listing(row, views["kubelet"]), name
+        assert views[name].errors == [], name
+        seen = files(pod, views[name], name)
+        assert set(seen) == set(expected), name
+        if row.has_token:
+            assert token_user(cluster, seen["token"]) == (
+                f"system:serviceaccount:{ns.name}:default",
+                [pod.uid],
+            )
+        else:
+            assert seen == expected, name
+        assert_read_only(pod, name)

@@ -766,7 +766,7 @@ static int make_object(const struct reading *r, struct found *const *files, size
     if (result == -ENOMEM)
         return error_set_errno(e, -ENOMEM, "cannot read the stored state");
     if (result < 0)
-        return error_set(e, -EBADMSG, "the stored state is contradictory: %.200s", e->text);
+        return error_prefix(e, -EBADMSG, "the stored state is contradictory");
     for (size_t i = 0; i < n; i++) {
         const struct object_entry *entry = object_find(object, keys[i].text);
         const struct file_content content = {

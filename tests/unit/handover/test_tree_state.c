@@ -290,6 +290,59 @@ static void test_next_state(void **state)
     tree_recorder_deinit(&f->recorder); /* before its state is out of scope */
 }
 
+#define LARGE_SIZE  ((size_t)4 << 20)
+#define LARGE_BYTES ((size_t)OBJECT_DATA_MAX_BYTES + 1)
+
+static struct payload *make_trust_bundle(void)
+{
+    const struct object like = {
+        .key = {.kind = OBJECT_CLUSTER_TRUST_BUNDLE, .namespace = "", .name = "dummy"}};
+    const struct payload_attributes attributes = {
+        .mode = 0640, .uid = PAYLOAD_ID_INHERITED, .gid = PAYLOAD_ID_INHERITED};
+    struct payload_builder *builder = NULL;
+    struct object *object = NULL;
+    struct payload *payload = NULL;
+    struct object_input input = {.key = "k", .len = LARGE_BYTES, .encoding = OBJECT_RAW};
+    char *text = calloc(1, LARGE_BYTES);
+
+    input.text = text;
+    assert_int_equal(object_new(&like, &input, 1, &object, NULL), 0);
+    assert_int_equal(payload_builder_new(&builder), 0);
+    assert_int_equal(
+        payload_builder_add(builder, "a", object, &object->entries[0], &attributes, NULL), 0);
+    assert_int_equal(payload_builder_finish(builder, &payload, NULL), 0);
+    payload_builder_free(builder);
+    object_unref(object);
+    free(text);
+    return payload;
+}
+
+/* Trust bundles together may be larger than a Secret. */
+static void test_large_object(void **state)
+{
+    struct fixture *f = *state;
+    struct payload *payload = make_trust_bundle();
+    uint8_t *large = calloc(1, LARGE_SIZE);
+    struct state *old = NULL, next, opened;
+    struct tree *tree = NULL;
+    struct error e = ERROR_INIT;
+    struct stat stat;
+
+    state_create(&next, large, LARGE_SIZE, 2, "1.2.3");
+    assert_int_equal(tree_recorder_switch(&f->recorder, &next, add_fact, f, &old), 0);
+    assert_int_equal(tree_stage(f->tree, "..1", payload, false), 0);
+    assert_int_equal(tree_mkdir(f->tree, gettid(), TREE_ROOT_ID, "..1", 0700, &stat), 0);
+    assert_int_equal(tree_stage(f->tree, "..1", NULL, false), 0);
+    payload_unref(payload);
+    tree_recorder_deinit(&f->recorder); /* before its state is out of scope */
+    assert_int_equal(tree_new(&(struct tree_options){.root_mode = 0700}, &tree), 0);
+    assert_int_equal(state_open(&opened, large, LARGE_SIZE, &e), 0);
+    if (tree_state_read(&opened, tree_nodes(tree), &e) < 0)
+        fail_msg("%s", e.text);
+    tree_free(tree);
+    free(large);
+}
+
 static void test_full_state(void **state)
 {
     struct fixture *f = *state;
@@ -409,6 +462,7 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_live_files, setup, teardown),
         cmocka_unit_test_setup_teardown(test_next_state, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_large_object, setup, teardown),
         cmocka_unit_test_setup_teardown(test_full_state, setup, teardown),
         cmocka_unit_test_setup_teardown(test_adopted_nodes_are_held, setup, teardown),
         cmocka_unit_test_setup_teardown(test_adopted_nodes_are_released, setup, teardown),

@@ -127,7 +127,7 @@ const struct object *published_shown_object(const struct published *p, size_t i)
     for (size_t k = 0; k < p->shown->n_files; k++) {
         const struct object *object = p->shown->files[k].object;
 
-        if (object != NULL && object->key.kind == key->kind && streq(object->key.name, key->name))
+        if (object != NULL && object_key_compare(&object->key, key) == 0)
             return object;
     }
     return NULL;

@@ -293,6 +293,28 @@ def test_fs_group(daemon: Node, api: Api) -> None:
     assert (owner(volume)[0], owner(volume)[2]) == (0o640, 2000)
 
 
+def test_versions_in_the_status(daemon: Node, api: Api, pems: list[str]) -> None:
+    """Two selectors of one signer are two objects, also while the volume is not current."""
+    sources = []
+    for pem, live in zip(pems, ("yes", "no")):
+        api.server.put_trust_bundle(f"live-{live}", pem, SIGNER, {"live": live})
+        selector = {"matchLabels": {"live": live}}
+        sources.append(source(live, signerName=SIGNER, labelSelector=selector))
+    volume = daemon.pod(attributes=NAMES)
+    put(api, volume, *sources, {"secret": {"name": "app"}})
+    daemon.publish(volume)
+
+    def versions() -> list[str]:
+        objects = daemon.status()["volumes"][str(volume.target)]["objects"]
+        return [entry["resourceVersion"] for entry in objects if "Bundle" in entry["kind"]]
+
+    before = versions()
+    assert before[0] != before[1]
+    api.delete_secret()
+    until(lambda: state(daemon, volume)["state"] == "stale", "the state")
+    assert versions() == before
+
+
 def test_status(daemon: Node, api: Api, pems: list[str]) -> None:
     """`secretfs status` names what has no namespace."""
     api.server.put_trust_bundle("one", pems[0])

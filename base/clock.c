@@ -5,12 +5,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-mono_us clock_mono(void)
+static uint64_t clock_us(clockid_t clock)
 {
     struct timespec now;
 
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (mono_us)now.tv_sec * 1000000 + (mono_us)now.tv_nsec / 1000;
+    clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+mono_us clock_mono(void)
+{
+    return clock_us(CLOCK_MONOTONIC);
+}
+
+boot_us clock_boot(void)
+{
+    return clock_us(CLOCK_BOOTTIME);
 }
 
 struct timespec clock_wall(void)
@@ -19,6 +29,20 @@ struct timespec clock_wall(void)
 
     clock_gettime(CLOCK_REALTIME, &now);
     return now;
+}
+
+struct timespec clock_wall_at(boot_us then)
+{
+    struct timespec wall = clock_wall();
+    uint64_t age = clock_boot() - then;
+
+    wall.tv_sec -= (time_t)(age / 1000000);
+    wall.tv_nsec -= (long)(age % 1000000) * 1000;
+    if (wall.tv_nsec < 0) {
+        wall.tv_nsec += 1000000000;
+        wall.tv_sec--;
+    }
+    return wall;
 }
 
 const char *clock_rfc3339(struct timespec t, char buf[static CLOCK_RFC3339_SIZE])

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Time. Two types, both in microseconds as sd-event counts them: a point on the monotonic clock,
- * and a span between two points. Wall-clock time appears in names and reports only.
+ * Time, in microseconds as sd-event counts them: points on two clocks, and the span between two
+ * points. Both clocks only go forwards; boot time also counts while the machine is suspended, so it
+ * measures ages and lifetimes. Wall-clock time, which can be set, appears in names, reports and
+ * dates that others wrote only.
  */
 #include <stdint.h>
 #include <time.h>
@@ -10,6 +12,7 @@
 #include "base/error.h"
 
 typedef uint64_t mono_us; /* CLOCK_MONOTONIC */
+typedef uint64_t boot_us; /* CLOCK_BOOTTIME */
 typedef uint64_t span_us;
 
 #define SPAN_MS(n)   ((span_us)(n)*1000)
@@ -17,7 +20,11 @@ typedef uint64_t span_us;
 #define SPAN_FOREVER UINT64_MAX
 
 mono_us clock_mono(void);
+boot_us clock_boot(void);
 struct timespec clock_wall(void);
+
+/* What the wall clock would have shown at @then, if it had been as it is set now. */
+struct timespec clock_wall_at(boot_us then);
 
 /* Write RFC 3339 in UTC with milliseconds, as Kubernetes prints times. Return: @buf. */
 #define CLOCK_RFC3339_SIZE 32

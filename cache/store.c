@@ -135,7 +135,7 @@ static struct store_entry *entry_add(struct store *store, const struct object_ke
         return NULL;
     entry->store = store;
     entry->view.key = entry->key;
-    entry->view.source_state_since = clock_wall();
+    entry->view.source_state_since = clock_boot();
     list_init(&entry->subscriptions);
     if (tsearch(entry, &store->entries, entry_compare) == NULL)
         return NULL;
@@ -322,7 +322,7 @@ static void entry_report(struct store_entry *entry, enum store_source_state stat
         streq(view->source_error.text, reason->text))
         return;
     if (view->source_state != state)
-        view->source_state_since = clock_wall();
+        view->source_state_since = clock_boot();
     assert(view->source_state == state ||
            (next_source_states[view->source_state] & 1u << state) != 0);
     view->source_state = state;

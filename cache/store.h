@@ -35,8 +35,8 @@ struct store_view {
     struct object *object; /* NULL before the first one */
     mono_us received_at;   /* when the last change of presence or object arrived at the source */
     enum store_source_state source_state;
-    struct timespec source_state_since; /* wall clock */
-    struct error source_error;          /* why it is failing; empty otherwise */
+    boot_us source_state_since;
+    struct error source_error; /* why it is failing; empty otherwise */
     /*
      * The source's last answer about our rights was that we may not read the object, any more or
      * yet. A failure to reach the source is no such answer and leaves it as it is.

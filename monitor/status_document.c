@@ -115,7 +115,7 @@ static int add_last_confirmed(cJSON *volume, const struct published *p)
 
     if (published_reader_state(p) != READER_DISCONNECTED)
         return 0;
-    return add_time(volume, "lastConfirmed", source->source_state_since);
+    return add_time(volume, "lastConfirmed", clock_wall_at(source->source_state_since));
 }
 
 static int add_content(cJSON *json, const struct published *p)
@@ -149,7 +149,7 @@ static int add_source(cJSON *json, const struct published *p, const struct sourc
     if (r < 0 || view == NULL)
         return r;
     r |= json_add_text(described, "state", store_source_state_name(view->source_state));
-    r |= add_time(described, "since", view->source_state_since);
+    r |= add_time(described, "since", clock_wall_at(view->source_state_since));
     r |= json_add_text(described, "error", null_if_empty(view->source_error.text));
     return r;
 }
@@ -159,7 +159,7 @@ static int add_last_update(cJSON *json, const struct published *p)
     cJSON *update = cJSON_AddObjectToObject(json, "lastUpdate");
     int r = 0;
 
-    r |= add_time(update, "time", p->updated_at);
+    r |= add_time(update, "time", clock_wall_at(p->updated_at));
     r |= json_add_number(update, "latencySeconds", (double)p->update_latency_us / 1e6);
     r |= json_add_number(update, "count", (double)p->n_published);
     return r;

@@ -90,8 +90,8 @@ static void save(struct created_dirs *d)
     if (r == 0 && rename(d->new_path, d->path) < 0)
         r = negative_errno();
     if (r < 0)
-        log_debug("cannot record the created directories", "file", d->path, "error",
-                  strerrordesc_np(-r));
+        log_warn("cannot record the created directories; they stay if the process is killed",
+                 "file", d->path, "error", strerrordesc_np(-r));
     buf_deinit(&text);
 }
 

@@ -345,13 +345,9 @@ void node_metrics_retain_source(struct node_metrics *metrics, const struct sourc
 
 /* ---- states */
 
-static double seconds_since(struct timespec then)
+static double seconds_since(boot_us then)
 {
-    struct timespec now = clock_wall();
-    double seconds =
-        (double)(now.tv_sec - then.tv_sec) + (double)(now.tv_nsec - then.tv_nsec) / 1e9;
-
-    return seconds > 0 ? seconds : 0;
+    return (double)(clock_boot() - then) / 1e6;
 }
 
 static void keep_greater(double *greatest, double n)

@@ -445,7 +445,7 @@ static void on_published(void *userdata, const struct publisher_result *result)
             p->pending_since = 0;
         memcpy(p->generation, result->generation, sizeof(p->generation));
         p->n_published++;
-        p->updated_at = clock_wall();
+        p->updated_at = clock_boot();
         p->update_latency_us = result->visible_at - result->received_at;
         if (is_ready(p)) {
             log_published(p);
@@ -574,7 +574,7 @@ static int adopt(struct published *p, struct error *e)
     p->payload = payload_ref(p->options.adopted);
     p->shown = payload_ref(p->options.adopted);
     p->n_published = 1;
-    p->updated_at = clock_wall();
+    p->updated_at = clock_boot();
     snprintf(p->generation, sizeof(p->generation), "%s", p->options.adopted_generation);
     move(p, PUBLISHED_AWAITING_PLACE);
     r = find_place(p, e);

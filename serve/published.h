@@ -96,7 +96,7 @@ struct published {
     uint64_t n_dropped;                    /* files of older content that readers lost, in all */
     bool has_dropped;                      /* some of them by the last update */
     size_t n_published;
-    struct timespec updated_at;
+    boot_us updated_at; /* 0: never */
     span_us update_latency_us;
 
     /* logged last */

@@ -14,6 +14,8 @@
  *
  * posix_spawn() shares our memory with the child until it calls execve(), so no other process ever
  * has a copy of a secret.
+ *
+ * The timer counts the time that the machine was suspended, as a credential's lifetime does.
  */
 #include "fetcher/auth/exec_plugin.h"
 
@@ -247,7 +249,7 @@ static char **make_envp(const struct exec_plugin *exec, char *info)
 static void set_timer(struct exec_plugin_runner *r, span_us delay)
 {
     /* neither can fail for a source that exists */
-    sd_event_source_set_time(r->timer, clock_mono() + delay);
+    sd_event_source_set_time(r->timer, clock_boot() + delay);
     sd_event_source_set_enabled(r->timer, SD_EVENT_ONESHOT);
     r->is_due = delay == 0;
 }
@@ -495,7 +497,7 @@ int exec_plugin_new(sd_event *event, const struct api_config *config,
             .output_fd = -1,
             .output = BUF_INIT(OUTPUT_MAX_BYTES),
         };
-        result = sd_event_add_time(event, &r->timer, CLOCK_MONOTONIC, clock_mono(), TIMER_ACCURACY,
+        result = sd_event_add_time(event, &r->timer, CLOCK_BOOTTIME, clock_boot(), TIMER_ACCURACY,
                                    on_timer, r);
     }
     if (result < 0)

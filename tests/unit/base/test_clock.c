@@ -21,6 +21,15 @@ static void test_rfc3339(void **state)
                         "1970-01-01T00:00:00.000Z");
 }
 
+static void test_wall_clock_at_a_point_of_boot_time(void **state)
+{
+    boot_us then = clock_boot() - SPAN_SEC(90) - SPAN_MS(900);
+    struct timespec before = clock_wall(), at = clock_wall_at(then), after = clock_wall();
+
+    assert_in_range(at.tv_nsec, 0, 999999999);
+    assert_in_range(at.tv_sec, before.tv_sec - 93, after.tv_sec - 90);
+}
+
 static void test_parses_rfc3339(void **state)
 {
     static const struct {
@@ -125,6 +134,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rfc3339),
+        cmocka_unit_test(test_wall_clock_at_a_point_of_boot_time),
         cmocka_unit_test(test_parses_rfc3339),
         cmocka_unit_test(test_parses_durations),
         cmocka_unit_test(test_monotonic_does_not_go_back),

@@ -1,8 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
+#include <stddef.h>
+
 /*
  * Run a program found on PATH with nothing blocked, and wait for it.
  * @argv: NULL-terminated
  * Return: its exit status; -EINTR if a signal ended it; -errno when it could not be started.
  */
 int process_run(const char *const argv[]);
+
+/* @line: without its line break, borrowed. Return: 0 to continue; -errno, which ends the reading.
+ */
+typedef int process_line_fn(void *userdata, const char *line, size_t len);
+
+/*
+ * Run a program as process_run() does, and pass on each line of its standard output.
+ * Return: as process_run(), once the program has ended; else -ENOMEM, -errno of reading, or what
+ * @on_line returned.
+ */
+int process_read_lines(const char *const argv[], process_line_fn *on_line, void *userdata);

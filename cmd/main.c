@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/nearest.h"
 #include "cmd/adopt/convert_command.h"
+#include "cmd/adopt/status_command.h"
 #include "cmd/doctor/command.h"
 #include "cmd/exec/command.h"
 #include "cmd/health.h"
@@ -38,6 +39,7 @@ static const struct command {
     {"status", command_status, "show the volumes of this host and their state"},
     {"health", command_health, "check that the node daemon of this host responds"},
     {"doctor", command_doctor, "check a node and suggest fixes"},
+    {"adopt", command_adopt, "list which pods' own volumes secretfs serves, and why not others"},
     {"convert", command_convert, "give pods in manifests csi volumes in the place of their own"},
     {"version", command_version, "print the version"},
     {"help", command_help, "show this help, or the help of a command"},

@@ -243,3 +243,23 @@ def test_convert_is_the_policy(
     for text in (json.dumps(content), yaml.safe_dump(content)):
         made = admitted(cluster, ns, converted(tmp_path, text))["spec"]
         assert made == expected
+
+
+# ---- beside `secretfs adopt status`
+
+
+def test_status(cluster: Cluster, adopting: Namespace) -> None:
+    """Pods of an API server, by kubectl itself."""
+    path = f"/api/v1/namespaces/{adopting.name}/pods"
+    cluster.admin.request("POST", path, pod("new"))
+    off = {"annotations": {"secretfs.io/adopt": "disabled"}}
+    cluster.admin.request("POST", path, pod("off", metadata=off))
+    command = [program.binary(), "adopt", "status", "-n", adopting.name]
+    command += ["--kubeconfig", cluster.admin_kubeconfig]
+    search = f"PATH={cluster.assets.kubectl.parent}:/usr/bin:/bin"
+    done = program.run(["env", search, *command], home=cluster.directory)
+    assert done.returncode == 0, done.stderr
+    assert [line.split(maxsplit=3) for line in done.stdout.splitlines()[1:]] == [
+        [adopting.name, "new", "1/1", "-"],
+        [adopting.name, "off", "0/1", "the pod is annotated secretfs.io/adopt: disabled"],
+    ]

@@ -188,7 +188,7 @@ def test_standard_input(area: Path) -> None:
 @pytest.mark.parametrize("arguments", [(), ("-f",), ("-f", "a", "-f", "b"), ("-f", "a", "b")])
 def test_command_line(area: Path, arguments: tuple[str, ...]) -> None:
     done = program.run([program.binary(), "convert", *arguments], home=area)
-    assert done.returncode == 2 and "Run `secretfs help`" in done.stderr
+    assert done.returncode == 2 and "Run `secretfs convert --help`" in done.stderr
 
 
 def test_missing_file(area: Path) -> None:

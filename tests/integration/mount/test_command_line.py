@@ -78,7 +78,7 @@ def test_usage_error_exits_with_2(area: Path, arguments: list[str], message: str
 @pytest.mark.parametrize(
     "arguments",
     [["--help"], ["-h"], ["help"], ["help", "mount"], ["help", "status"], ["help", "unmount"]]
-    + [[command, "--help"] for command in ("mount", "status", "unmount", "umount", "convert")],
+    + [[command, "--help"] for command in ("mount", "status", "unmount", "umount", "convert", "adopt")],
 )
 def test_help_goes_to_standard_output(area: Path, arguments: list[str]):
     done = secretfs(area, *arguments)

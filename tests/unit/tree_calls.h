@@ -26,6 +26,7 @@ static struct {
                          as "TS" */
     unsigned countdown; /* the call that makes it 0 fails; 0: none does */
     bool has_failed;
+    bool kills;                     /* the process ends instead: what follows does not happen */
     bool is_writing;                /* there is a writable view, which the calls need */
     bool has_volumes;               /* and not only what is mounted alone of them */
     char paths[FDS_MAX][PATH_SIZE]; /* of what is open */
@@ -57,12 +58,16 @@ static inline void note(const char *call, const char *path)
 
 static inline bool fails(const char *call, const char *path)
 {
+    bool is_dead = kernel.kills && kernel.has_failed;
+
     assert_true(kernel.is_writing);
+    errno = EIO;
+    if (is_dead)
+        return true;
     note(call, path);
     if (kernel.countdown == 0 || --kernel.countdown > 0)
         return false;
     kernel.has_failed = true;
-    errno = EIO;
     return true;
 }
 

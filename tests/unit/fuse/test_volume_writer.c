@@ -18,6 +18,8 @@
 
 #include "base/log.h"
 #include "fuse/inotify_events.h"
+#include "fuse/names.h"
+#include "fuse/shown_payload.h"
 #include "tests/unit/failmalloc.h"
 #include "tests/unit/make_payload.h"
 #include "tests/unit/tree_calls.h"
@@ -818,6 +820,143 @@ static void memory_can_be_short(void **state)
         payload_unref(attempt.payloads[i]);
 }
 
+/* ---- the process is killed, and another one continues */
+
+/* A writer of the next process. */
+static void renew(struct fixture *f)
+{
+    volume_writer_deinit(&f->writer);
+    assert_int_equal(volume_writer_init(&f->writer, &f->host, "v"), 0);
+    f->writer.dir.mode = 0755;
+    kernel.countdown = 0;
+    kernel.has_failed = false;
+}
+
+/* Return: whether there was such a call. */
+static bool update_and_kill(struct fixture *f, const char *files, unsigned countdown)
+{
+    struct writer_result written;
+    bool was_killed;
+
+    kernel.kills = true;
+    kernel.countdown = countdown;
+    if (begin(f, files) == 0)
+        end(f, &written);
+    was_killed = kernel.has_failed;
+    renew(f);
+    return was_killed;
+}
+
+/* The names in a volume, sorted, generations as "TS". Return: until the next call. */
+static const char *list(const char *volume)
+{
+    static char text[PATH_SIZE];
+    _cleanup_(names_deinit) struct names names = {0};
+    size_t used = 0;
+
+    assert_int_equal(names_read(&names, kernel.tree, find(volume)), 0);
+    names_sort(&names);
+    for (size_t i = 0; i < names.n; i++)
+        used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%s", i > 0 ? " " : "",
+                                 find_generation(names.all[i].text) != NULL ? "TS"
+                                                                            : names.all[i].text);
+    assert_true(used < sizeof(text));
+    return text;
+}
+
+/* What the volume shows is one update as a whole, the first or the second one. */
+static void check_adopted(struct fixture *f)
+{
+    _cleanup_(payload_unrefp) struct payload *payload = NULL;
+    char generation[GENERATION_NAME_SIZE];
+    bool is_new;
+
+    assert_int_equal(
+        shown_payload_read(kernel.tree, find("v"), &payload, generation, &(struct error){0}), 0);
+    assert_int_equal(volume_writer_adopt(&f->writer, payload), 0);
+    assert_int_equal(volume_dir_clean(&f->writer.dir), 0);
+    is_new = shows(f, "a", "2");
+    assert_int_equal(payload->n_files, 2);
+    assert_string_equal(payload->files[1].path, is_new ? "new" : "gone");
+    assert_string_equal(list("v"), is_new ? "TS ..data a new" : "TS ..data a gone");
+}
+
+/* Return: whether the update had a call of that number. */
+static bool try_kill(void **state, unsigned countdown)
+{
+    struct fixture *f, neighbour;
+    uint64_t id;
+    bool was_killed;
+
+    teardown(state);
+    setup_immutable(state);
+    f = *state;
+    neighbour = (struct fixture){.host = f->host};
+    assert_int_equal(volume_writer_init(&neighbour.writer, &neighbour.host, "w"), 0);
+    neighbour.writer.dir.mode = 0755;
+    update(&neighbour, "a=neighbour");
+    id = find(shown(&neighbour, "a"));
+    update(f, "a=1 gone=1");
+    was_killed = update_and_kill(f, "a=2 new=2", countdown);
+    check_adopted(f);
+    update(f, "a=3");
+    assert_true(shows(f, "a", "3"));
+    assert_int_equal(find(shown(&neighbour, "a")), id);
+    assert_string_equal(list("w"), "TS ..data a");
+    volume_writer_deinit(&neighbour.writer);
+    return was_killed;
+}
+
+static void process_may_be_killed_at_every_call(void **state)
+{
+    unsigned n = 1;
+
+    while (try_kill(state, n))
+        n++;
+    assert_true(n > 8); /* so many calls there are at least */
+}
+
+/* What a process has left that was killed before the volume showed anything. */
+static void remove_unpublished(struct fixture *f)
+{
+    char *current = NULL;
+    uint64_t id;
+
+    assert_int_equal(volume_dir_adopt(&f->writer.dir), 0);
+    assert_int_equal(writer_find_current(kernel.tree, f->writer.dir.id, &current, &id), -ENOENT);
+    assert_int_equal(volume_writer_remove(&f->writer), 0);
+    assert_false(exists("v"));
+    renew(f);
+}
+
+/* Return: whether the publish had such a call before readers could see it. */
+static bool try_kill_first_publish(void **state, unsigned countdown)
+{
+    struct fixture *f;
+    bool was_killed;
+
+    teardown(state);
+    setup_immutable(state);
+    f = *state;
+    was_killed = update_and_kill(f, "a=1", countdown) && !exists("v/..data");
+    if (was_killed && exists("v"))
+        remove_unpublished(f);
+    if (was_killed) {
+        update(f, "a=2");
+        assert_true(shows(f, "a", "2"));
+    }
+    return was_killed;
+}
+
+static void process_may_be_killed_in_the_first_publish(void **state)
+{
+    unsigned n = 1;
+
+    while (try_kill_first_publish(state, n))
+        n++;
+    assert_true(n > 5); /* so many calls there are at least */
+}
+
 int main(void)
 {
 #define TEST(f)           cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -845,6 +984,8 @@ int main(void)
         TEST(volume_without_a_directory_is_removed),
         TEST(every_call_may_fail),
         TEST(directory_may_not_be_made),
+        TEST_IMMUTABLE(process_may_be_killed_at_every_call),
+        TEST_IMMUTABLE(process_may_be_killed_in_the_first_publish),
         cmocka_unit_test(memory_can_be_short),
     };
 

@@ -856,10 +856,12 @@ static const char *list(const char *volume)
 
     assert_int_equal(names_read(&names, kernel.tree, find(volume)), 0);
     names_sort(&names);
-    for (size_t i = 0; i < names.n; i++)
+    for (size_t i = 0; i < names.n; i++) {
+        const char *name = names.all[i].text;
+
         used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%s", i > 0 ? " " : "",
-                                 find_generation(names.all[i].text) != NULL ? "TS"
-                                                                            : names.all[i].text);
+                                 find_generation(name) != NULL ? "TS" : name);
+    }
     assert_true(used < sizeof(text));
     return text;
 }

@@ -17,6 +17,8 @@ FIELDS = [
     {"path": "cpu", "resourceFieldRef": {"containerName": "main", "resource": "limits.cpu"}},
 ]
 TOKEN = {"serviceAccountToken": {"path": "token", "audience": "vault", "expirationSeconds": 3600}}
+BUNDLE = "example.com:compatibility:ca"
+TRUST = {"clusterTrustBundle": {"name": BUNDLE, "path": "ca.crt"}}
 ITEMS = [{"key": "user", "path": "deep/er/user"}]
 
 
@@ -29,6 +31,7 @@ class Row:
     spec: dict[str, Any] = field(default_factory=dict)  # of the pod
     mount: dict[str, Any] = field(default_factory=dict)  # of each of its volumes
     has_token: bool = False  # its bytes are different in each volume
+    needs_bundle: bool = False  # BUNDLE
 
 
 def secret(**fields: Any) -> dict[str, Any]:
@@ -52,6 +55,7 @@ SOURCES = (
         },
     ),
     Row("projected: serviceAccountToken", {"projected": {"sources": [TOKEN]}}, has_token=True),
+    Row("projected: clusterTrustBundle", {"projected": {"sources": [TRUST]}}, needs_bundle=True),
 )
 FIELD_ROWS = (
     Row("items", secret(items=ITEMS)),
@@ -90,7 +94,8 @@ bytes as the kubelet's volume beside it, in the same container, where neither ca
 for the pod; the links to them differ in their owner ([differences.md](differences.md)).
 
 The rights ([install.md](install.md)): with `node` the kubelet's own; with `pod` a Role for the pod's service account, and `deploy/rbac/pods`;
-with `daemon` `deploy/rbac/daemon` and `deploy/rbac/pods`; for tokens, `pod` and `daemon` have `deploy/rbac/tokens` as well.
+with `daemon` `deploy/rbac/daemon` and `deploy/rbac/pods`; for tokens, `pod` and `daemon` have `deploy/rbac/tokens` as well;
+for trust bundles `daemon` has Kubernetes' `system:cluster-trust-bundle-discovery`, as each service account does.
 
 This page is what `tools/compatibility.py` prints of the rows of `tests/lib/compatibility.py`, which `make e2e KUBE=newest` runs
 (`{TEST}`). Kubernetes' own tests of these volumes are those of `make conformance` ([testing.md](testing.md)).

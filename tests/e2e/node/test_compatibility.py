@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, Callable, Iterator
 
 import pytest
 import yaml
 
-from lib.compatibility import COLUMNS, ROWS, Row
+from lib.certificates import make_pair
+from lib.compatibility import BUNDLE, COLUMNS, ROWS, Row
 from lib.deploy import DEPLOY
-from lib.kube import Cluster, Identity
+from lib.kube import ApiError, Cluster, Identity
 from lib.kube.daemons import Daemon, role
 from lib.kube.namespace import Namespace
 from lib.kube.pods import Listed, Pod, Pods, View, plain_pod
@@ -36,6 +38,38 @@ def granted(cluster: Cluster, ns: Namespace) -> None:
     )
     for user in ("secretfs-pod", "secretfs-daemon"):
         cluster.grant(ns.name, f"tokens-{user}", Identity(user), *document["rules"])
+
+
+BUNDLES = "/apis/certificates.k8s.io/v1/clustertrustbundles"
+BINDINGS = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
+
+
+@pytest.fixture
+def make_bundle(cluster: Cluster, tmp_path: Path) -> Iterator[Callable[[], None]]:
+    """With the right of the daemon's user to read such bundles."""
+    made: list[str] = []
+
+    def make() -> None:
+        try:
+            cluster.admin.request("GET", BUNDLES)
+        except ApiError as error:
+            assert error.code == 404
+            pytest.skip("this API server has no ClusterTrustBundles in certificates.k8s.io/v1")
+        pem = make_pair(tmp_path, "ca")["tls.crt"].decode()
+        bundle = {"metadata": {"name": BUNDLE}, "spec": {"trustBundle": pem}}
+        bundle["spec"]["signerName"] = BUNDLE.partition(":")[0] + "/compatibility"
+        binding = {
+            "metadata": {"name": "compatibility"},
+            "roleRef": {"kind": "ClusterRole", "name": "system:cluster-trust-bundle-discovery"},
+            "subjects": [{"kind": "User", "name": "secretfs-daemon"}],
+        }
+        for path, body in ((BUNDLES, bundle), (BINDINGS, binding)):
+            cluster.admin.request("POST", path, body)
+            made.append(f"{path}/{body['metadata']['name']}")
+
+    yield make
+    for path in made:
+        cluster.admin.request("DELETE", path)
 
 
 def manifest(row: Row, daemons: dict[str, Daemon]) -> dict[str, Any]:
@@ -101,9 +135,12 @@ def test_row(
     ns: Namespace,
     objects: None,
     granted: None,
+    make_bundle: Callable[[], None],
     pods: Pods,
     row: Row,
 ) -> None:
+    if row.needs_bundle:
+        make_bundle()
     daemons = {"node": node_daemon, "pod": pod_daemon, "daemon": daemon_daemon}
     pod = pods.make(manifest(row, daemons))
     for key, value in row.spec.items():

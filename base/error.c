@@ -3,6 +3,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 int error_set(struct error *e, int code, const char *format, ...)
 {
@@ -51,4 +52,26 @@ int error_prefix(struct error *e, int code, const char *format, ...)
     va_end(args);
     error_append(e, rest);
     return code;
+}
+
+static char text_is_lost[] = "out of memory: the reason is lost";
+
+void kept_error_clear(struct kept_error *kept)
+{
+    if (kept->owned != text_is_lost)
+        free(kept->owned);
+    kept->owned = NULL;
+}
+
+void kept_error_set(struct kept_error *kept, const char *text)
+{
+    char *copy;
+
+    if (streq(kept_error_text(kept), text))
+        return;
+    kept_error_clear(kept);
+    if (text[0] == '\0')
+        return;
+    copy = strdup(text);
+    kept->owned = copy != NULL ? copy : text_is_lost;
 }

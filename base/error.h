@@ -35,3 +35,21 @@ int error_set_errno(struct error *e, int code, const char *format, ...) PRINTF_L
 
 /* Put context and ": " in front of the text. Return: @code. */
 int error_prefix(struct error *e, int code, const char *format, ...) PRINTF_LIKE(3, 4);
+
+/*
+ * The text of a failure that an object keeps, as long as it is. A node has thousands of such
+ * objects, most of them without a failure: those cost a pointer. Zeroed it is empty.
+ */
+struct kept_error {
+    char *owned; /* NULL: empty */
+};
+
+/* Keep a copy of @text instead of the last one. Without memory a text about that is kept. */
+void kept_error_set(struct kept_error *kept, const char *text);
+void kept_error_clear(struct kept_error *kept);
+
+/* Return: the text, borrowed until the next change; "" if there is none. */
+static inline const char *kept_error_text(const struct kept_error *kept)
+{
+    return kept->owned != NULL ? kept->owned : "";
+}

@@ -118,6 +118,7 @@ static struct store_entry *entry_free(struct store_entry *entry)
     if (entry == NULL)
         return NULL;
     object_unref(entry->view.object);
+    kept_error_clear(&entry->view.source_error);
     free(entry->key);
     free(entry);
     return NULL;
@@ -319,14 +320,14 @@ static void entry_report(struct store_entry *entry, enum store_source_state stat
 
     assert((state == STORE_SOURCE_FAILING) == (error != NULL));
     if (view->source_state == state && view->is_forbidden == is_forbidden &&
-        streq(view->source_error.text, reason->text))
+        streq(kept_error_text(&view->source_error), reason->text))
         return;
     if (view->source_state != state)
         view->source_state_since = clock_boot();
     assert(view->source_state == state ||
            (next_source_states[view->source_state] & 1u << state) != 0);
     view->source_state = state;
-    view->source_error = *reason;
+    kept_error_set(&view->source_error, reason->text);
     view->is_forbidden = is_forbidden;
     entry_notify(entry, "source reported");
 }

@@ -36,7 +36,7 @@ struct store_view {
     mono_us received_at;   /* when the last change of presence or object arrived at the source */
     enum store_source_state source_state;
     boot_us source_state_since;
-    struct error source_error; /* why it is failing; empty otherwise */
+    struct kept_error source_error; /* why it is failing; empty otherwise */
     /*
      * The source's last answer about our rights was that we may not read the object, any more or
      * yet. A failure to reach the source is no such answer and leaves it as it is.

@@ -136,9 +136,23 @@ struct node *node_next(const struct node *top, const struct node *n)
 
 /* ---- making */
 
+/* A volume of ten keys has eleven links, which need half of what a file does. */
+static size_t allocated_size(enum node_kind kind)
+{
+    switch (kind) {
+    case NODE_DIRECTORY:
+        return offsetof(struct node, directory) + sizeof(((struct node *)NULL)->directory);
+    case NODE_LINK:
+        return offsetof(struct node, target) + sizeof(((struct node *)NULL)->target);
+    case NODE_FILE:
+        break;
+    }
+    return sizeof(struct node);
+}
+
 struct node *node_new(struct node_table *t, enum node_kind kind, mode_t mode)
 {
-    struct node *n = calloc(1, sizeof(*n));
+    struct node *n = calloc(1, allocated_size(kind));
 
     if (n == NULL)
         return NULL;

@@ -33,9 +33,11 @@ struct node_live {
 struct node {
     uint64_t id;
     uint64_t n_references; /* the kernel's; see is_adopted */
-    bool is_adopted;       /* the kernel may hold more references: another process served it */
     enum node_kind kind;
-    mode_t mode; /* permissions */
+    bool is_adopted;  /* the kernel may hold more references: another process served it */
+    bool is_unlisted; /* see TREE_UNLISTED_LINK */
+    bool is_recorded; /* the journal's: it has recorded this node */
+    mode_t mode;      /* permissions */
     uid_t uid;
     gid_t gid;
     struct timespec changed;
@@ -44,10 +46,8 @@ struct node {
     char *name;
     struct list link;
     uint64_t cookie;
-    bool is_unlisted;   /* see TREE_UNLISTED_LINK */
     struct list marked; /* in node_table.changed, or .freed once it is freed */
-    bool is_recorded;   /* the journal's: it has recorded this node */
-    union {
+    union {             /* node_new() allocates what the kind needs */
         struct {
             struct list children;
             uint64_t next_cookie;
@@ -59,10 +59,10 @@ struct node {
             struct file_content content;
             struct node_live *live;  /* NULL: immutable */
             unsigned n_cached_opens; /* open files that read the kernel's pages */
+            bool is_stored;          /* the journal's: this content is what stands at stored_at */
             struct held_item held;   /* while it is unlinked and immutable */
             uint64_t stored_at;   /* the journal's: where it has stored the content; 0: nowhere */
             uint64_t obsolete_at; /* the journal's: the same of what it replaces */
-            bool is_stored;       /* this content is what stands at stored_at */
         } file;
         char *target;
     };

@@ -84,8 +84,10 @@ static bool take_probed(struct publisher *p)
 
 static void report_bound(struct publisher_volume *v)
 {
-    const struct error e = v->bound_text;
+    struct error e = ERROR_INIT;
 
+    error_set(&e, v->bound_error, "%s", kept_error_text(&v->bound_text));
+    kept_error_clear(&v->bound_text);
     v->target_fd = fd_close(v->target_fd);
     v->on_bound(v->bound_userdata, v->bound_error, v->mount_id, &e);
 }

@@ -148,5 +148,6 @@ void publisher_volume_free(struct publisher_volume *v)
     volume_writer_deinit(&v->writer);
     payload_unref(v->pending);
     payload_unref(v->result.payload);
+    kept_error_clear(&v->bound_text);
     free(v);
 }

@@ -42,7 +42,7 @@ struct publisher_volume {
     struct list bound; /* in publisher.bound until the loop has fetched the outcome */
     int bound_error;
     uint64_t mount_id;
-    struct error bound_text;
+    struct kept_error bound_text;
 };
 
 struct publisher_thread {

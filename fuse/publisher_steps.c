@@ -190,7 +190,7 @@ static void bind(struct publisher_thread *t, struct publisher_volume *v)
     if (v->target_fd != target_fd)
         return; /* the loop has not waited for it */
     v->bound_error = r;
-    v->bound_text = e;
+    kept_error_set(&v->bound_text, e.text);
     v->mount_id = mount_id;
     publisher_report(p, &p->bound, &v->bound);
 }

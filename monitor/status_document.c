@@ -150,7 +150,7 @@ static int add_source(cJSON *json, const struct published *p, const struct sourc
         return r;
     r |= json_add_text(described, "state", store_source_state_name(view->source_state));
     r |= add_time(described, "since", clock_wall_at(view->source_state_since));
-    r |= json_add_text(described, "error", null_if_empty(view->source_error.text));
+    r |= json_add_text(described, "error", null_if_empty(kept_error_text(&view->source_error)));
     return r;
 }
 

@@ -222,8 +222,11 @@ static void mount_on_target(struct node_volume *v)
 
 static void check_content(struct node_volume *v)
 {
-    if (v->error.text[0] != '\0')
-        finish_request(v, NODE_MOUNT_UNAVAILABLE, &v->error);
+    struct error e = ERROR_INIT;
+
+    error_set(&e, 0, "%s", kept_error_text(&v->error));
+    if (e.text[0] != '\0')
+        finish_request(v, NODE_MOUNT_UNAVAILABLE, &e);
     else if (v->published.payload != NULL || v->waits_indefinitely)
         return; /* on_ready() or on_failed() follows, or a payload */
     else if (volume_is_refused(v->published.volume))
@@ -362,7 +365,7 @@ static void on_failed(void *userdata, int error, const struct error *e)
 {
     struct node_volume *v = userdata;
 
-    v->error = *e;
+    kept_error_set(&v->error, e->text);
     check(v);
 }
 
@@ -481,6 +484,7 @@ void node_volume_deinit(struct node_volume *volume)
     stop_timers(v);
     stop_waiting_for_pod(v);
     published_deinit(&v->published);
+    kept_error_clear(&v->error);
     identity_unref(v->identity);
     if (!v->borrows_spec)
         volume_spec_free(v->spec);
@@ -530,8 +534,8 @@ void node_volume_request_mount(struct node_volume *volume, bool waits_indefinite
     v->is_cancelled = false;
     v->waits_indefinitely = waits_indefinitely;
     check_mount(v);
-    if (v->state == NODE_VOLUME_AWAITING_CONTENT && v->error.text[0] != '\0') {
-        v->error = ERROR_INIT;
+    if (v->state == NODE_VOLUME_AWAITING_CONTENT && v->error.owned != NULL) {
+        kept_error_clear(&v->error);
         published_retry(&v->published);
     }
     if (v->state == NODE_VOLUME_AWAITING_CONTENT && !waits_indefinitely)

@@ -105,7 +105,7 @@ struct node_volume {
     bool waits_indefinitely;  /* the request does not end before there is content */
     bool was_mounted;         /* by the last request, or by an earlier one */
     unsigned reported_events; /* of the observer, which changes it */
-    struct error error;       /* why the first payload was not published; else empty */
+    struct kept_error error;  /* why the first payload was not published; else empty */
     uint64_t mount_id;        /* in MOUNTED */
     sd_event_source *timer;   /* REQUEST_TIMEOUT while a request waits, else EXPIRE_AFTER */
     sd_event_source *error_timer;

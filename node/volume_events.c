@@ -115,7 +115,8 @@ static void post_failed_update(struct node_volume_events *events, const struct n
     if (published_is_blocked(p))
         snprintf(text, sizeof(text), "update does not end: a process holds the volume's directory");
     else
-        snprintf(text, sizeof(text), "update failed, retrying: %s", p->publish_error.text);
+        snprintf(text, sizeof(text), "update failed, retrying: %s",
+                 kept_error_text(&p->publish_error));
     post(events, v, "VolumeUpdateFailed", true, text, STAYS);
 }
 

@@ -99,7 +99,7 @@ static const char *failing_error(const struct published *p, struct error *e)
     mono_us since = p->pending_since;
 
     if (published_is_failing(p) || since == 0)
-        return p->publish_error.text;
+        return kept_error_text(&p->publish_error);
     error_set(e, -ETIMEDOUT, "publishing has not returned for %llu s%s",
               (unsigned long long)((clock_mono() - since) / SPAN_SEC(1)),
               published_is_blocked(p) ? ": a process holds the volume's directory" : "");
@@ -195,7 +195,7 @@ static void log_source_change(struct published *p, const struct store_view *view
     log_write(is_failing ? LOG_LEVEL_WARN : LOG_LEVEL_INFO,
               is_failing ? "source failed, retrying" : "source recovered", "object",
               PUBLISHED_TEXT(p), PUBLISHED_LOG_POD(p), "reason",
-              is_failing ? view->source_error.text : NULL, "notLogged",
+              is_failing ? kept_error_text(&view->source_error) : NULL, "notLogged",
               n_dropped > 0 ? LOG_NUM(n_dropped) : NULL, (char *)NULL);
 }
 
@@ -210,11 +210,11 @@ static void log_source_state(struct published *p)
         (view->source_state == STORE_SOURCE_LIVE && was_failing))
         log_source_change(p, view);
     else if (view->source_state == STORE_SOURCE_FAILING &&
-             !streq(view->source_error.text, p->logged_source_error.text))
+             !streq(kept_error_text(&view->source_error), kept_error_text(&p->logged_source_error)))
         log_debug("source still fails", "object", PUBLISHED_TEXT(p), PUBLISHED_LOG_POD(p), "reason",
-                  view->source_error.text);
+                  kept_error_text(&view->source_error));
     p->logged_source_state = view->source_state;
-    p->logged_source_error = view->source_error;
+    kept_error_set(&p->logged_source_error, kept_error_text(&view->source_error));
 }
 
 /* Of a volume with one source. Return: borrowed, or NULL. */
@@ -433,11 +433,12 @@ static void note_dropped(struct published *p, uint64_t n_dropped)
 static void on_published(void *userdata, const struct publisher_result *result)
 {
     struct published *p = userdata;
+    struct error e = ERROR_INIT;
 
     assert(p->state >= PUBLISHED_AWAITING_PUBLISH);
-    p->publish_error = ERROR_INIT;
     if (result->error < 0)
-        error_set_errno(&p->publish_error, result->error, "cannot publish %s", PUBLISHED_TEXT(p));
+        error_set_errno(&e, result->error, "cannot publish %s", PUBLISHED_TEXT(p));
+    kept_error_set(&p->publish_error, e.text);
     if (result->is_visible) {
         payload_unref(p->shown);
         p->shown = payload_ref(result->payload);
@@ -619,6 +620,8 @@ void published_deinit(struct published *p)
     payload_unref(p->payload);
     payload_unref(p->shown);
     volume_free(p->volume);
+    kept_error_clear(&p->publish_error);
+    kept_error_clear(&p->logged_source_error);
     free(p->logged_certificates);
     sd_event_unref(p->event);
     *p = (struct published){0};

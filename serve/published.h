@@ -87,11 +87,11 @@ struct published {
     sd_event_source *certificate_timer; /* fires when the next certificate expires */
     sd_event_source *retry_timer;       /* in PUBLISHED_AWAITING_RETRY */
 
-    bool is_unconfirmed;        /* the source has not yet delivered what readers get */
-    struct payload *payload;    /* the newest, published or submitted; NULL before the first */
-    struct payload *shown;      /* what readers get; NULL before the first */
-    mono_us pending_since;      /* @payload was submitted, and readers get an older one; or 0 */
-    struct error publish_error; /* of the last publish; empty if it succeeded */
+    bool is_unconfirmed;     /* the source has not yet delivered what readers get */
+    struct payload *payload; /* the newest, published or submitted; NULL before the first */
+    struct payload *shown;   /* what readers get; NULL before the first */
+    mono_us pending_since;   /* @payload was submitted, and readers get an older one; or 0 */
+    struct kept_error publish_error;       /* of the last publish; empty if it succeeded */
     char generation[GENERATION_NAME_SIZE]; /* of @shown, as what follows */
     uint64_t n_dropped;                    /* files of older content that readers lost, in all */
     bool has_dropped;                      /* some of them by the last update */
@@ -103,7 +103,7 @@ struct published {
     enum volume_state logged_state;
     bool logged_blocked; /* that publishing does not return */
     enum store_source_state logged_source_state;
-    struct error logged_source_error;
+    struct kept_error logged_source_error;
     bool *logged_certificates; /* for each source of the spec: its certificate is invalid */
 };
 

@@ -75,9 +75,9 @@ static void explain_missing(struct environment *n)
     for (size_t i = 0; i < n->n_objects; i++) {
         const struct store_view *view = view_of(&n->objects[i]);
 
-        if (view->presence != STORE_ABSENT || view->source_error.text[0] == '\0')
+        if (view->presence != STORE_ABSENT || kept_error_text(&view->source_error)[0] == '\0')
             continue;
-        error_set(&n->error, -ENOENT, "%s; %s", missing.text, view->source_error.text);
+        error_set(&n->error, -ENOENT, "%s; %s", missing.text, kept_error_text(&view->source_error));
         return;
     }
 }
@@ -220,7 +220,7 @@ const char *environment_source_error(const struct environment *environment)
         const struct store_view *view = view_of(&environment->objects[i]);
 
         if (view->source_state == STORE_SOURCE_FAILING)
-            return view->source_error.text;
+            return kept_error_text(&view->source_error);
     }
     return "";
 }

@@ -523,7 +523,8 @@ static int add_missing_object(struct projection *p, const struct store_view *vie
     else
         error_set(&fault, -ENOENT, "%s \"%s\" not found in namespace \"%s\"%s%s",
                   object_kind_word(view->key->kind), view->key->name, view->key->namespace,
-                  view->source_error.text[0] != '\0' ? "; " : "", view->source_error.text);
+                  kept_error_text(&view->source_error)[0] != '\0' ? "; " : "",
+                  kept_error_text(&view->source_error));
     return add_fault(p, -ENOENT, &fault);
 }
 

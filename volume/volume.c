@@ -44,7 +44,7 @@ struct volume {
     struct payload *payload; /* the last good one, NULL before the first */
     enum volume_state state;
     int result; /* of the last projection: 0, VOLUME_INCOMPLETE, -errno */
-    struct error error;
+    struct kept_error error;
 };
 
 static const struct {
@@ -140,7 +140,8 @@ static int check_held_back(struct volume *v, struct error *e)
     return r;
 }
 
-static int project(struct volume *v, struct payload **ret_payload)
+/* @e: empty; on success why a newer object is not shown, if so */
+static int project(struct volume *v, struct payload **ret_payload, struct error *e)
 {
     size_t n = v->spec->n_sources;
     _cleanup_(freep) struct store_view *views = calloc(n + 1, sizeof(*views));
@@ -150,7 +151,7 @@ static int project(struct volume *v, struct payload **ret_payload)
     int r;
 
     if (views == NULL || all == NULL)
-        return error_set_errno(&v->error, -ENOMEM, "cannot compute the volume's files");
+        return error_set_errno(e, -ENOMEM, "cannot compute the volume's files");
     for (size_t i = 0; i < n; i++) {
         views[i] = *volume_view(v, i);
         views[i].object = v->members[i].shown;
@@ -159,9 +160,9 @@ static int project(struct volume *v, struct payload **ret_payload)
     }
     r = check_held_back(v, &held);
     if (r == 0)
-        r = volume_spec_project(v->spec, all, ret_payload, &v->error);
-    if (r >= 0 || v->error.text[0] == '\0')
-        v->error = held;
+        r = volume_spec_project(v->spec, all, ret_payload, e);
+    if (r >= 0 || e->text[0] == '\0')
+        *e = held;
     return r;
 }
 
@@ -170,23 +171,23 @@ static void volume_trace(const struct volume *v, const char *outcome)
 {
     log_trace(LOG_TRACE_VOLUME, outcome, "source",
               v->spec->n_sources > 0 ? v->spec->sources[0].name : NULL, "sources",
-              LOG_NUM(v->spec->n_sources), "state", states[v->state].name, "error",
-              v->error.text[0] != '\0' ? v->error.text : NULL);
+              LOG_NUM(v->spec->n_sources), "state", states[v->state].name, "error", v->error.owned);
 }
 
 /* Compute the payload again; pass it on if its content differs from the last one's (E1 to E3). */
 static void volume_update(struct volume *v, mono_us received_at)
 {
     _cleanup_(payload_unrefp) struct payload *payload = NULL;
+    struct error e = ERROR_INIT;
 
-    v->error = ERROR_INIT;
-    v->result = project(v, &payload);
+    v->result = project(v, &payload, &e);
+    kept_error_set(&v->error, e.text);
     if (v->result != 0) {
         volume_move(v, v->payload != NULL ? VOLUME_STALE : VOLUME_WAITING);
         volume_trace(v, v->result < 0 ? "payload refused" : "payload incomplete");
         return;
     }
-    volume_move(v, v->error.text[0] == '\0' ? VOLUME_CURRENT : VOLUME_STALE);
+    volume_move(v, e.text[0] == '\0' ? VOLUME_CURRENT : VOLUME_STALE);
     if (v->payload != NULL && payload_same_content(v->payload, payload)) {
         volume_trace(v, "payload unchanged");
         return;
@@ -301,6 +302,7 @@ struct volume *volume_free(struct volume *volume)
     }
     free(volume->members);
     payload_unref(volume->payload);
+    kept_error_clear(&volume->error);
     free(volume);
     return NULL;
 }
@@ -314,9 +316,9 @@ const char *volume_error(const struct volume *volume)
 {
     const struct store_view *worst = volume_least_healthy_source(volume);
 
-    if (volume->error.text[0] != '\0' || worst == NULL)
-        return volume->error.text;
-    return worst->source_error.text;
+    if (volume->error.owned != NULL || worst == NULL)
+        return kept_error_text(&volume->error);
+    return kept_error_text(&worst->source_error);
 }
 
 bool volume_is_refused(const struct volume *volume)

@@ -217,13 +217,13 @@ static void test_reports(void **state)
     store_report(script.store, &key_a, STORE_SOURCE_FAILING, &e);
     store_report(script.store, &key_a, STORE_SOURCE_FAILING, &e);
     assert_int_equal(r.n_calls, 3);
-    assert_string_equal(view->source_error.text, "one");
+    assert_string_equal(kept_error_text(&view->source_error), "one");
     error_set(&e, -EIO, "two");
     store_report(script.store, &key_a, STORE_SOURCE_FAILING, &e);
     assert_int_equal(r.n_calls, 4);
-    assert_string_equal(view->source_error.text, "two");
+    assert_string_equal(kept_error_text(&view->source_error), "two");
     store_report(script.store, &key_a, STORE_SOURCE_LIVE, NULL);
-    assert_string_equal(view->source_error.text, "");
+    assert_string_equal(kept_error_text(&view->source_error), "");
     assert_string_equal(r.seen, "11!!1");
     store_report(script.store, &key_b, STORE_SOURCE_LIVE, NULL); /* no subscriber */
     store_unsubscribe(r.subscription);
@@ -247,7 +247,7 @@ static void test_forbidden(void **state)
     assert_int_equal(r.n_calls, 2);
     assert_true(view->is_forbidden);
     assert_int_equal(view->source_state, STORE_SOURCE_FAILING);
-    assert_string_equal(view->source_error.text, "no rights");
+    assert_string_equal(kept_error_text(&view->source_error), "no rights");
     store_report(script.store, &key_a, STORE_SOURCE_FAILING, &away);
     assert_true(view->is_forbidden);
     store_report(script.store, &key_a, STORE_SOURCE_LIVE, NULL);

@@ -241,7 +241,7 @@ static void test_pod_of_another_uid(void **state)
     send(&world.requests[0], 200, ADDED("web"));
     assert_int_equal(view->presence, STORE_UNKNOWN);
     assert_int_equal(view->source_state, STORE_SOURCE_FAILING);
-    assert_non_null(strstr(view->source_error.text, "cannot read the pod"));
+    assert_non_null(strstr(kept_error_text(&view->source_error), "cannot read the pod"));
 }
 
 /* Y6 */
@@ -254,8 +254,9 @@ static void test_resource_of_the_node(void **state)
     assert_int_equal(view->presence, STORE_UNKNOWN);
     assert_string_equal(newest()->path, "/api/v1/nodes/node-0");
     answer(newest(), 403, "{\"message\":\"nodes is forbidden\"}");
-    assert_non_null(strstr(view->source_error.text, "cannot read the node node-0"));
-    assert_non_null(strstr(view->source_error.text, "allow this identity to get nodes"));
+    assert_non_null(strstr(kept_error_text(&view->source_error), "cannot read the node node-0"));
+    assert_non_null(
+        strstr(kept_error_text(&view->source_error), "allow this identity to get nodes"));
     answer(wait_request(3), 200, "{\"status\":{\"allocatable\":{\"cpu\":\"4\"}}}");
     check_value(view, "limits.cpu main 1m", "4000");
 }
@@ -303,9 +304,10 @@ static void test_token_is_retried(void **state)
 
     answer(newest(), 403, "{\"message\":\"no relationship found\"}");
     assert_int_equal(view->source_state, STORE_SOURCE_FAILING);
-    assert_non_null(strstr(view->source_error.text, "cannot get a token of service account web"));
+    assert_non_null(
+        strstr(kept_error_text(&view->source_error), "cannot get a token of service account web"));
     answer(wait_request(3), 201, "{\"status\":{}}");
-    assert_non_null(strstr(view->source_error.text, "no token"));
+    assert_non_null(strstr(kept_error_text(&view->source_error), "no token"));
     answer(wait_request(4), 201, TOKEN("dummy-2"));
     check_value(view, "token", "dummy-2");
 }
@@ -316,7 +318,7 @@ static void test_request_that_cannot_be_sent(void **state)
 
     world.send_result = -EAGAIN;
     view = subscribe(OBJECT_SERVICE_ACCOUNT_TOKEN, "web", DETAIL);
-    assert_non_null(strstr(view->source_error.text, "too many requests wait"));
+    assert_non_null(strstr(kept_error_text(&view->source_error), "too many requests wait"));
     world.send_result = 0;
     answer(wait_request(2), 201, TOKEN("dummy-1"));
     check_value(view, "token", "dummy-1");

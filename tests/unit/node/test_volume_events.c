@@ -170,7 +170,8 @@ static void test_failed_update(void **state)
     struct fixture *f = *state;
 
     f->volume.published.state = PUBLISHED_AWAITING_RETRY;
-    error_set_errno(&f->volume.published.publish_error, -ENOSPC, "cannot publish secret/prod/db");
+    kept_error_set(&f->volume.published.publish_error,
+                   "cannot publish secret/prod/db: No space left on device");
     node_volume_events_check(f->events, &f->volume);
     expect("VolumeUpdateFailed!prod/web-0: secret/prod/db: update failed, retrying: cannot publish "
            "secret/prod/db: No space left on device; the last content stays readable\n");

@@ -293,7 +293,7 @@ static void test_bad_token(void **state)
     begin_with_token(f, "bad");
     f->subscription = subscribe(f, "db");
     run_until_state(f, STORE_SOURCE_FAILING);
-    assert_non_null(strstr(view_of(f)->source_error.text, "401 (Unauthorized)"));
+    assert_non_null(strstr(kept_error_text(&view_of(f)->source_error), "401 (Unauthorized)"));
 }
 
 /* Rotated before the old one was refused, and read again because of that. */
@@ -395,7 +395,7 @@ static void set_token(struct fixture *f, const char *token)
 
 static void expect_failing(struct fixture *f, const char *words)
 {
-    while (strstr(view_of(f)->source_error.text, words) == NULL)
+    while (strstr(kept_error_text(&view_of(f)->source_error), words) == NULL)
         run(f);
     assert_int_equal(view_of(f)->source_state, STORE_SOURCE_FAILING);
 }

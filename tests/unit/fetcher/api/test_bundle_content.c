@@ -110,8 +110,8 @@ static void check_error(const struct world *w, const char *part)
     const struct store_view *view = store_peek(w->subscription);
 
     assert_int_equal(view->source_state, STORE_SOURCE_FAILING);
-    if (strstr(view->source_error.text, part) == NULL)
-        fail_msg("\"%s\" does not have \"%s\" in it", view->source_error.text, part);
+    if (strstr(kept_error_text(&view->source_error), part) == NULL)
+        fail_msg("\"%s\" does not have \"%s\" in it", kept_error_text(&view->source_error), part);
 }
 
 /* A signer's bundles, and the watch of them. */

@@ -156,9 +156,9 @@ static void expect_source(struct world *w, enum store_source_state state, const 
 
     assert_string_equal(store_source_state_name(view->source_state),
                         store_source_state_name(state));
-    if (strstr(view->source_error.text, reason) == NULL)
-        fail_msg("\"%s\" does not have \"%s\" in it", view->source_error.text, reason);
-    assert_int_equal(view->source_error.text[0] == '\0', reason[0] == '\0');
+    if (strstr(kept_error_text(&view->source_error), reason) == NULL)
+        fail_msg("\"%s\" does not have \"%s\" in it", kept_error_text(&view->source_error), reason);
+    assert_int_equal(kept_error_text(&view->source_error)[0] == '\0', reason[0] == '\0');
 }
 
 static void expect_content(struct world *w, enum store_presence presence, const char *value)

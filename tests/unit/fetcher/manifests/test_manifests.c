@@ -171,7 +171,7 @@ static bool is_live(const struct reader *r)
 static bool fails_with(const struct reader *r, const char *text)
 {
     return view(r)->source_state == STORE_SOURCE_FAILING &&
-           strstr(view(r)->source_error.text, text) != NULL;
+           strstr(kept_error_text(&view(r)->source_error), text) != NULL;
 }
 
 /* Let the loop run until something is so; the watchdog ends what never gets there. */

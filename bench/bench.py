@@ -23,6 +23,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Iterator
 
+import attacks
 import live
 import nodes
 import processes
@@ -118,6 +119,9 @@ class Bench:
     def measure_live(self, size: live.LiveSize) -> None:
         for table in live.measure(self.secretfs, self._programs, size):
             self._show(table)
+
+    def measure_attacks(self, size: attacks.AttacksSize) -> None:
+        self._show(attacks.measure(self.secretfs, self._programs, size))
 
     def measure_node(self, size: nodes.NodeSize) -> None:
         self._show(nodes.measure(self.secretfs, self._programs, size))
@@ -374,7 +378,7 @@ def _parse() -> argparse.Namespace:
         "--programs", type=Path, help="default: bench/ beside the program of --secretfs"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
-    parser.add_argument("--only", choices=["live", "node", "watches"], help="leave out the rest")
+    parser.add_argument("--only", choices=["attacks", "live", "node", "watches"], help="leave out the rest")
     parser.add_argument(
         "--volumes",
         type=_counts,
@@ -402,6 +406,8 @@ def _run_bench(arguments: argparse.Namespace) -> Bench:
             bench.measure()
         if arguments.only in (None, "live"):
             bench.measure_live(live.QUICK if arguments.quick else live.FULL)
+        if arguments.only in (None, "attacks"):
+            bench.measure_attacks(attacks.QUICK if arguments.quick else attacks.FULL)
         if arguments.only in (None, "watches"):
             bench.measure_watches(watches.QUICK if arguments.quick else watches.FULL)
         if arguments.only in (None, "node"):

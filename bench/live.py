@@ -93,8 +93,10 @@ class LiveNode:
         self._root.mkdir()
 
     @contextmanager
-    def started(self, access: Access) -> Iterator[None]:
-        daemon = nodes.start_daemon(self._secretfs, self.directory, self._root, access.kubeconfig)
+    def started(self, access: Access, metrics: str = "0") -> Iterator[None]:
+        """metrics: the address of the daemon's pages; 0: none."""
+        more = (self._root, access.kubeconfig, metrics)
+        daemon = nodes.start_daemon(self._secretfs, self.directory, *more)
         self._daemon = daemon
         try:
             yield

@@ -207,14 +207,14 @@ class NodeRun:
 
 
 def start_daemon(
-    secretfs: Path, directory: Path, root: Path, kubeconfig: Path
+    secretfs: Path, directory: Path, root: Path, kubeconfig: Path, metrics: str = "0"
 ) -> subprocess.Popen[bytes]:
     """A ready `secretfs node` that keeps its files in a directory. root: the kubelet's."""
     log, socket = directory / LOG, socket_of(root)
     command: list[object] = [secretfs, "node", "--rights=daemon", f"--node-id={NODE}"]
     command += [f"--kubeconfig={kubeconfig}", f"--kubelet-root={root}"]
     command += [f"--driver-name={DRIVER}", f"--run-dir={directory / 'run'}"]
-    command += [f"--volumes-dir={directory / 'none'}", "--metrics-bind-address=0"]
+    command += [f"--volumes-dir={directory / 'none'}", f"--metrics-bind-address={metrics}"]
     daemon = processes.start(command, log)
     deadline = time.monotonic() + START_SECONDS
     while not socket.is_socket():

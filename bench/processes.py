@@ -152,6 +152,11 @@ class Obedient:
         self.tell(command)
         return self.hear()
 
+    def check(self) -> None:
+        """Raises Failed if it has ended."""
+        if self._popen.poll() is not None:
+            raise self._gone()
+
     def end(self) -> None:
         self._popen.kill()
         self._popen.communicate()

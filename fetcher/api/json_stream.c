@@ -156,8 +156,3 @@ int json_stream_next(struct json_stream *s, const char **ret_text, size_t *ret_l
         drop_used(s);
     return JSON_STREAM_NONE;
 }
-
-bool json_stream_is_partial(const struct json_stream *s)
-{
-    return s->depth > 0;
-}

@@ -45,6 +45,3 @@ int json_stream_add(struct json_stream *s, const char *bytes, size_t len) MUST_C
 #define JSON_STREAM_NONE     1
 #define JSON_STREAM_TOO_LONG 2
 int json_stream_next(struct json_stream *s, const char **ret_text, size_t *ret_len) MUST_CHECK;
-
-/* Whether the stream ends within an object. */
-bool json_stream_is_partial(const struct json_stream *s);

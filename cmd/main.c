@@ -17,6 +17,7 @@
 #include "cmd/mount/command.h"
 #include "cmd/mount/helper.h"
 #include "cmd/node.h"
+#include "cmd/observe/command.h"
 #include "cmd/status/command.h"
 #include "cmd/unmount.h"
 #include "version.h"
@@ -37,6 +38,7 @@ static const struct command {
     {"keeper", command_keeper, "run a command and keep its descriptors while it restarts"},
     {"unmount", command_unmount, "unmount a secretfs mount"},
     {"status", command_status, "show the volumes of this host and their state"},
+    {"observe", command_observe, "print each update of a mounted volume as it happens"},
     {"health", command_health, "check that the node daemon of this host responds"},
     {"doctor", command_doctor, "check a node and suggest fixes"},
     {"adopt", command_adopt, "list which pods' own volumes secretfs serves, and why not others"},

@@ -38,7 +38,8 @@ MAY_INCLUDE = {
     "cmd/exec": BELOW_CMD | {"cmd/shared"},
     "cmd/status": BELOW_CMD | {"cmd/shared"},
     "cmd/doctor": BELOW_CMD | {"cmd/shared", "cmd/status"},
-    "cmd": BELOW_CMD | {"cmd/shared", "cmd/adopt", "cmd/mount", "cmd/exec", "cmd/status", "cmd/doctor"},
+    "cmd/observe": BELOW_CMD | {"cmd/shared", "cmd/status"},
+    "cmd": BELOW_CMD | {"cmd/shared", "cmd/adopt", "cmd/mount", "cmd/exec", "cmd/status", "cmd/doctor", "cmd/observe"},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^>"]+)[>"]')
 GENERATED = {"version.h"}

@@ -139,6 +139,7 @@ static int teardown(void **state)
     struct fixture *f = *state;
 
     node_volume_events_free(f->events);
+    kept_error_clear(&f->volume.published.publish_error);
     volume_free(f->volume.published.volume);
     volume_spec_free(f->spec);
     store_free(f->store);

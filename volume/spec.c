@@ -483,10 +483,11 @@ static const char *required_type(const struct volume_spec *spec, const struct ob
 static int add_object(struct projection *p, const struct volume_source *source,
                       const struct store_view *view)
 {
-    const char *type = required_type(p->spec, view->object);
+    const char *type;
     struct error fault;
 
     assert(view->object != NULL && view->object->key.kind == source->kind);
+    type = required_type(p->spec, view->object);
     if (type != NULL && !streq(type, view->object->type)) {
         error_set(&fault, -EINVAL, "%s is of type %.128s, expected %.128s%s", OBJECT_TEXT(view),
                   view->object->type, type, p->spec->type == NULL ? " for tls: hold" : "");

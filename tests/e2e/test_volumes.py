@@ -44,7 +44,7 @@ def files_of(mount: Mount) -> dict[str, bytes]:
 
 
 def wait_files(mount: Mount, files: dict[str, bytes]) -> None:
-    until(lambda: files_of(mount) == files, f"{sorted(files)}", forgive=(FileNotFoundError,))
+    until(lambda: files_of(mount) == files, f"{sorted(files)}")
 
 
 # ---- what is a volume, and what its modes are: the API server's word on it

@@ -23,13 +23,15 @@ def until(
     patience: float = PATIENCE_SECONDS,
     *,
     pause: float | None = None,
-    forgive: tuple[type[Exception], ...] = (),
+    forgive: tuple[type[Exception], ...] = (FileNotFoundError,),
 ) -> T:
     """Asks until the answer is true, and returns it.
 
     what: for the message of the failure.
     pause: seconds between two questions; without it, it grows with the time waited.
-    forgive: exceptions that mean "not yet".
+    forgive: exceptions that mean "not yet". By default that of a file that is not there: a reader that
+        loses its processor for 10 ms on its way through ..data finds the generation removed
+        (fuse/publish_queue.c). How often that happens is bounded where readers are counted.
     """
     begin = time.monotonic()
     answer: object = None

@@ -109,7 +109,7 @@ def read(pod: Pod, name: str) -> str:
 
 def wait(is_seen: Callable[[], bool]) -> None:
     """A reader that is slow between ..data and the file may find the generation removed."""
-    until(is_seen, "the certificates", forgive=(FileNotFoundError,))
+    until(is_seen, "the certificates")
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_many_kills_with_updates(service: Service, manifests: Manifests) -> None
         until(lambda value=value: _content(service.path / "password") == value, "the update")
         # the link of a new key follows the switch
         link = service.path / f"key-{i}"
-        until(lambda link=link: _content(link), "the new key", forgive=(FileNotFoundError,))
+        until(lambda link=link: _content(link), "the new key")
         assert _content(link) == value
     until(lambda: _names(service.path) == 1, "the removal of old generations")
     until(

@@ -221,13 +221,7 @@ def update(storms: list[Storm], api: Api, number: int) -> None:
     for storm in storms:
         api.put_secret(content(number), name=storm.secret)
     for storm in storms:
-        # this process waits for an update and is none of the readers that are judged: it may find
-        # the generation removed that it was on its way to
-        until(
-            lambda: storm.shown() == number,
-            f"version {number} of {storm.secret}",
-            forgive=(FileNotFoundError,),
-        )
+        until(lambda: storm.shown() == number, f"version {number} of {storm.secret}")
 
 
 def add_up(results: list[tuple[str, dict]]) -> dict[str, dict]:

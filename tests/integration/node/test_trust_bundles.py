@@ -61,7 +61,7 @@ def watches(node: Node) -> int:
 
 def wait_content(volume: PodVolume, path: str, content: bytes) -> None:
     """A reader that is slow between ..data and the file may find the generation removed."""
-    until(lambda: read(volume, path) == content, path, forgive=(FileNotFoundError,))
+    until(lambda: read(volume, path) == content, path)
 
 
 def shows(volume: PodVolume, *pems: str, path: str = "ca.crt") -> None:

@@ -161,7 +161,7 @@ class Mount:
         return os.readlink(self.view / "..data")
 
     def wait_for_files(self, files: Mapping[str, bytes]) -> None:
-        until(lambda: self.files() == files, "files are new", forgive=(FileNotFoundError,))
+        until(lambda: self.files() == files, "files are new")
 
     def wait_for_version(self, obj: Mapping[str, Any]) -> dict[str, Any]:
         """Until it has this very state of the object, with any effect on the files."""

@@ -554,9 +554,9 @@ static bool is_anchored(const struct reading *r, const struct found *f)
 {
     unsigned depth = 0;
 
-    while (f->stored->parent != 0 && f->stored->parent != f->id && depth++ < DEPTH_MAX)
+    while (f != NULL && f->stored->parent != 0 && f->stored->parent != f->id && depth++ < DEPTH_MAX)
         f = find(r, f->stored->parent);
-    return depth < DEPTH_MAX;
+    return f != NULL && depth < DEPTH_MAX;
 }
 
 static int check(const struct reading *r, struct error *e)

@@ -131,9 +131,9 @@ static void note_seen(struct fixture *f)
     size_t n;
     struct dir_file *const *files = dir_follower_files(f->follower, &n);
 
-    for (size_t i = 0; i < n; i++)
-        strncat(texts, CONTAINER_OF(files[i], struct test_file, file)->text,
-                sizeof(texts) - strlen(texts) - 1);
+    for (size_t i = 0, len = 0; i < n && len < sizeof(texts); i++)
+        len += (size_t)snprintf(texts + len, sizeof(texts) - len, "%s",
+                                CONTAINER_OF(files[i], struct test_file, file)->text);
     if (last == NULL || !streq(last + 1, texts))
         snprintf(f->seen + strlen(f->seen), sizeof(f->seen) - strlen(f->seen), " %s", texts);
 }

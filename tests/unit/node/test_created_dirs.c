@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "node/created_dirs.h"
 
 #include "tests/unit/failmalloc.h"
@@ -219,6 +220,7 @@ static int make_and_remove(void *userdata)
 
 static void test_no_memory(void **state)
 {
+    log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT, LOG_TARGET_STDERR); /* its first line allocates */
     failmalloc_try(make_and_remove, *state);
 }
 

@@ -292,7 +292,7 @@ $(O)/fuzz/%: $(O)/tests/fuzz/%.o $(O)/libsecretfs.a
 
 # ---- keeping it clean
 
-BANNED := strtok|sprintf|vsprintf|strcpy|strcat|strncpy|gets|atoi|atol|gmtime|localtime|ctime|asctime|rand|srand|alloca|system|popen|tmpnam|mktemp
+BANNED := strtok|sprintf|vsprintf|strcpy|strcat|strncpy|gets|atoi|atol|gmtime|localtime|ctime|asctime|rand|srand|alloca|system|popen|tmpnam|mktemp|assert_in_range
 
 .PHONY: check lint lint-quick lint-format lint-banned lint-layers lint-symbols lint-words lint-citations lint-man lint-python \
         lint-warnings lint-cppcheck lint-tidy format

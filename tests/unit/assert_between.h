@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* cmocka 2.0 deprecates assert_in_range(), and cmocka 1.1 does not have what replaces it. */
+/* cmocka 2.0 deprecates its own assertion of a range, and cmocka 1.1 does not have what replaces
+ * it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -9,6 +9,7 @@
 #include "encoding/json.h"
 
 #include "tests/unit/failmalloc.h"
+#include "tests/unit/assert_between.h"
 
 #define LABELLED "{\"labels\":{\"secretfs.io/adopt\":\"enabled\"}}"
 #define TOKENS                                                                                     \
@@ -88,7 +89,7 @@ static void test_long_reason(void **state)
         cJSON_AddItemToArray(volumes, cJSON_Parse(PLAIN));
     assert_int_equal(report_pod(pod, namespace, &report), 0);
     assert_int_equal(report.n_volumes, 1000);
-    assert_in_range(report.reason.len, REPORT_REASON_MAX / 2, REPORT_REASON_MAX);
+    assert_between(report.reason.len, REPORT_REASON_MAX / 2, REPORT_REASON_MAX);
     report_deinit(&report);
     cJSON_Delete(namespace);
     cJSON_Delete(pod);

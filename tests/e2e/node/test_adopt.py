@@ -9,7 +9,7 @@ from typing import Any, Callable
 import pytest
 
 from lib.kube import Cluster
-from lib.kube.adoption import label
+from lib.kube.adoption import label, make_adopted
 from lib.kube.client import MERGE_PATCH
 from lib.kube.daemons import Daemon
 from lib.kube.namespace import Namespace
@@ -69,19 +69,7 @@ def has_adopted_token(pod: Pod) -> bool:
 def adopted(
     pods: Pods, name: str, is_done: Callable[[Pod], bool] = is_adopted, **options: Any
 ) -> Pod:
-    """The policy applies to a namespace some time after its label."""
-
-    def make() -> Pod | None:
-        pod = pods.make(manifest(name, **options))
-        if is_done(pod):
-            return pod
-        pod.delete_by_force()
-        until(pod.is_gone, "the pod is gone", pause=0.05)
-        return None
-
-    pod = until(make, "the policy applies", pause=0.1)
-    assert pod is not None
-    return pod
+    return make_adopted(pods, manifest(name, **options), is_done)
 
 
 def without_sizes(listed: list[Listed]) -> list[Listed]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any, Iterator
 
 import pytest
 
 from lib.certificates import make_pair
 from lib.kube import ApiError, Cluster
-from lib.kube.adoption import label
+from lib.kube.adoption import label, make_adopted
 from lib.kube.daemons import Daemon
 from lib.kube.namespace import Namespace
 from lib.kube.pods import Pod, Pods, probe_pod
@@ -77,20 +77,12 @@ def volumes(bundles: Bundles) -> dict[str, Any]:
     return {"trust": {"projected": {"sources": sources}}}
 
 
+def is_adopted(pod: Pod) -> bool:
+    return any(volume["name"] == "trust-secretfs" for volume in pod.get()["spec"]["volumes"])
+
+
 def adopted(pods: Pods, name: str, bundles: Bundles, **options: Any) -> Pod:
-    """The policy applies to a namespace some time after its label."""
-
-    def make() -> Pod | None:
-        pod = pods.make(probe_pod(name, volumes(bundles), **options))
-        if any(volume["name"] == "trust-secretfs" for volume in pod.get()["spec"]["volumes"]):
-            return pod
-        pod.delete_by_force()
-        until(pod.is_gone, "the pod is gone", pause=0.05)
-        return None
-
-    pod = until(make, "the policy applies", pause=0.1)
-    assert pod is not None
-    return pod
+    return make_adopted(pods, probe_pod(name, volumes(bundles), **options), is_adopted)
 
 
 def left_alone(pods: Pods, name: str, bundles: Bundles, **options: Any) -> Pod:
@@ -105,11 +97,6 @@ def certificates(text: str) -> list[str]:
 
 def read(pod: Pod, name: str) -> str:
     return (pod.view("/trust") / name).read_text()
-
-
-def wait(is_seen: Callable[[], bool]) -> None:
-    """A reader that is slow between ..data and the file may find the generation removed."""
-    until(is_seen, "the certificates")
 
 
 @pytest.mark.parametrize(
@@ -151,7 +138,8 @@ def test_update(
     pod = adopted(pods, "web", bundles)
     pod.wait_probed("trust")
     bundles.put("one", second)
-    wait(lambda: read(pod, "one") == second)
+    until(lambda: read(pod, "one") == second, "the certificates")
     bundles.put("two", first)
-    wait(lambda: sorted(certificates(read(pod, "live"))) == sorted([first, second]))
-    wait(lambda: read(pod, "all") == read(pod, "live"))
+    both = sorted([first, second])
+    until(lambda: sorted(certificates(read(pod, "live"))) == both, "the certificates")
+    until(lambda: read(pod, "all") == read(pod, "live"), "the certificates")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Callable, Iterator
 
 import pytest
 
 from lib.deploy import DEPLOY
+from lib.waiting import until
 
 from .client import MERGE_PATCH, ApiError
 from .cluster import Cluster
 from .mounts import Values
 from .namespace import Namespace
+from .pods import Pod, Pods
 
 DRIVER = "csi.secretfs.io"
 SECRET = {"secret": {"secretName": "db", "defaultMode": 420}}
@@ -50,6 +52,22 @@ def label(ns: Namespace, **labels: str | None) -> None:
     named = {f"secretfs.io/{key.replace('_', '-')}": value for key, value in labels.items()}
     patch = {"metadata": {"labels": named}}
     ns.cluster.admin.request("PATCH", f"/api/v1/namespaces/{ns.name}", patch, MERGE_PATCH)
+
+
+def make_adopted(pods: Pods, content: dict[str, Any], is_adopted: Callable[[Pod], bool]) -> Pod:
+    """Makes it again until it is: the policy applies to a namespace some time after its label."""
+
+    def make() -> Pod | None:
+        pod = pods.make(content)
+        if is_adopted(pod):
+            return pod
+        pod.delete_by_force()
+        until(pod.is_gone, "the pod is gone", pause=0.05)
+        return None
+
+    made = until(make, "the policy applies", pause=0.1)
+    assert made is not None
+    return made
 
 
 def namespace_with_account(cluster: Cluster, values: Values) -> Namespace:

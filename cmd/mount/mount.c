@@ -22,24 +22,21 @@
 #include "cmd/mount/mount.h"
 
 #include <stdio.h>
-#include <sys/mount.h>
 
 #include "cache/secmem.h"
 #include "cmd/shared/object_wait.h"
 #include "encoding/json.h"
 #include "fetcher/source.h"
 #include "fuse/shown_payload.h"
-#include "handover/handover.h"
 #include "handover/keeper_watch.h"
 #include "monitor/status_document.h"
 #include "monitor/status_socket.h"
 #include "serve/daemon.h"
+#include "serve/mount_handover.h"
 #include "serve/mounts.h"
 #include "serve/published.h"
 #include "serve/service_manager.h"
-#include "version.h"
 
-#define SYNC_TIMEOUT  SPAN_SEC(5)
 #define HANDOVER_NAME "mount" /* of the file system among the stored descriptors */
 
 struct mount {
@@ -276,69 +273,31 @@ static int start_session(struct mount *m, struct error *e)
 
 /* ---- the mount of an earlier process */
 
-/* It is another one than this command asks for, or one with live files. */
-static bool is_other_mount(const struct mount *m, const struct handover_found *found)
-{
-    return !streq(found->mountpoint, m->options->mountpoint) || found->answers_open ||
-           answers_open(m);
-}
-
-/* Unmount what cannot be served. The device is closed with the last stored descriptor of it. */
-static void drop_earlier_mount(struct mount *m, const char *mountpoint)
-{
-    struct error e = ERROR_INIT;
-
-    handover_end(m->handover);
-    if (fd_store_sync(m->fd_store, SYNC_TIMEOUT, &e) < 0)
-        log_warn("the service manager does not respond", "error", e.text);
-    if (mounts_is_mountpoint(mountpoint) && umount2(mountpoint, UMOUNT_NOFOLLOW | MNT_DETACH) < 0)
-        log_warn("cannot unmount the mount of an earlier process", "mountpoint", mountpoint,
-                 "error", strerror(errno));
-}
-
 /* Readers get answers from here on. */
-static int adopt(struct mount *m, struct handover_found *found, struct error *e)
+static int adopt(void *userdata, struct handover *handover, struct session_adoption *adoption,
+                 struct error *e)
 {
+    struct mount *m = userdata;
     int r = make_tree(m, e);
 
     if (r == 0)
-        r = handover_read_tree(m->handover, m->tree, e);
+        r = handover_read_tree(handover, m->tree, e);
     if (r == 0)
         r = shown_payload_read(m->tree, TREE_ROOT_ID, &m->adopted, m->adopted_generation, e);
     if (r == 0)
-        r = serve_tree(m, &found->adoption, e);
+        r = serve_tree(m, adoption, e);
     if (r == 0)
-        r = handover_begin(m->handover, m->tree, m->session, m->options->mountpoint, e);
+        r = handover_begin(handover, m->tree, m->session, m->options->mountpoint, e);
     return r == 0 ? start_publisher(m, e) : r;
 }
 
-/* A state that no program can serve, or a mount that has ended. */
-static bool is_lost(int r)
+static void undo_adopt(void *userdata)
 {
-    return r == -EBADMSG || r == -ENOTCONN || r == -ENOENT || r == -ESTALE;
-}
+    struct mount *m = userdata;
 
-static int take_over(struct mount *m, struct handover_found *found, struct error *e)
-{
-    int r;
-
-    if (is_other_mount(m, found)) {
-        log_warn("the stored mount is not the one that this command serves; unmounting it",
-                 "mountpoint", found->mountpoint);
-        drop_earlier_mount(m, found->mountpoint);
-        fd_close(found->adoption.device_fd);
-        return 0;
-    }
-    r = adopt(m, found, e);
-    if (!is_lost(r))
-        return r;
-    log_error("cannot take the mount over; mounting again", "mountpoint", m->options->mountpoint,
-              "error", e->text);
     m->adopted = payload_unref(m->adopted);
     m->session = session_hand_over(m->session);
     m->tree = tree_free(m->tree);
-    drop_earlier_mount(m, m->options->mountpoint);
-    return 0;
 }
 
 static void on_new_keeper(void *userdata)
@@ -354,31 +313,24 @@ static void on_new_keeper(void *userdata)
 /* Return: 0, m->adopted is set if there was a mount; -errno with @e, and it remains stored. */
 static int take_over_stored(struct mount *m, struct error *e)
 {
-    const struct handover_options options = {
-        .store = m->fd_store, .name = HANDOVER_NAME, .program = SECRETFS_VERSION};
-    struct handover_found found;
+    const struct mount_handover_options options = {
+        .store = m->fd_store,
+        .name = HANDOVER_NAME,
+        .mountpoint = m->options->mountpoint,
+        .answers_open = answers_open(m),
+        .serve = adopt,
+        .undo = undo_adopt,
+        .userdata = m,
+    };
     int r;
 
-    if (m->fd_store == NULL || !fd_store_is_available(m->fd_store))
+    if (m->fd_store == NULL)
         return 0;
-    r = handover_new(m->daemon.event, &options, &m->handover, e);
-    if (r < 0)
-        return r;
     r = keeper_watch_new(m->daemon.event, m->fd_store, on_new_keeper, m, &m->keeper_watch);
     if (r < 0)
         return error_set_errno(e, r, "cannot watch the keeper");
-    r = handover_take(m->handover, &found, e);
-    if (r == 0)
-        return take_over(m, &found, e);
-    if (r == -EBADMSG) {
-        log_error("cannot take the mount over; mounting again", "mountpoint",
-                  m->options->mountpoint, "error", e->text);
-        drop_earlier_mount(m, m->options->mountpoint);
-    }
-    if (r > 0 || r == -EBADMSG)
-        return 0;
-    m->handover = handover_free(m->handover); /* for a newer program, or a later try */
-    return r;
+    r = mount_handover_take_over(m->daemon.event, &options, &m->handover, e);
+    return r == MOUNT_HANDOVER_NONE ? 0 : r;
 }
 
 static int on_place(void *userdata, struct publisher_place *ret_place, struct error *e)
@@ -456,19 +408,11 @@ static int mount_start(struct daemon *daemon, struct error *e)
     return r < 0 ? r : start_publishing(m, e);
 }
 
-/*
- * Whether the next process of the service serves the mount: the service manager keeps it, also
- * after a stop or because it requests a hand-over, and it was not unmounted.
- */
-static bool is_handed_over(const struct mount *m)
-{
-    return !m->is_unmounted && handover_is_complete(m->handover) &&
-           (m->daemon.must_hand_over || fd_store_is_certain(m->fd_store));
-}
-
 static void stop_serving(struct mount *m)
 {
-    bool is_kept = is_handed_over(m), is_held = publisher_free(m->publisher) != NULL;
+    bool is_kept = !m->is_unmounted &&
+                   mount_handover_is_due(m->handover, m->fd_store, m->daemon.must_hand_over);
+    bool is_held = publisher_free(m->publisher) != NULL;
 
     if (is_kept)
         log_info("handing the mount over", "mountpoint", m->options->mountpoint);

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * The hand-over of one mount of a service, from an earlier process to this one and from this one to
+ * the next. See mount_handover.c.
+ *
+ * Thread: the event loop's.
+ */
+#include "handover/handover.h"
+
+/* Strings and pointers are borrowed; those of the handover outlive it. */
+struct mount_handover_options {
+    struct fd_store *store;
+    const char *name;       /* of the file system among the stored descriptors */
+    const char *mountpoint; /* absolute, resolved */
+    bool answers_open;      /* files may be live; then the mount is not handed over */
+    /*
+     * Serve the mount: make the tree with handover_read_tree(), a session with @adoption, and call
+     * handover_begin(). Return: 0; -errno with @e, undo() may follow.
+     */
+    int (*serve)(void *userdata, struct handover *handover, struct session_adoption *adoption,
+                 struct error *e);
+    /*
+     * The mount cannot be served: free what serve() has made, if anything; the session by
+     * session_hand_over(). The handover is gone.
+     */
+    void (*undo)(void *userdata);
+    void *userdata;
+};
+
+enum mount_handover_verdict {
+    MOUNT_HANDOVER_NONE = 1, /* nothing can be taken over, and nothing is left: mount */
+};
+
+/*
+ * Take over the mount of an earlier process, or unmount it.
+ * Return: 0: serve() has succeeded; MOUNT_HANDOVER_NONE; in both cases *ret_handover is the
+ * caller's, for handover_begin() if nothing was taken over: NULL if descriptors cannot be stored.
+ * -errno with @e: the mount remains stored, for another program or a later try.
+ */
+int mount_handover_take_over(sd_event *event, const struct mount_handover_options *options,
+                             struct handover **ret_handover, struct error *e);
+
+/*
+ * Whether the next process of the service serves the mount after this one has ended: the service
+ * manager keeps what is stored, also after a stop or because it requests a hand-over.
+ * @is_requested: by DAEMON_HAND_OVER_SIGNAL
+ * @handover: NULL is fine, and so is @store then
+ */
+bool mount_handover_is_due(struct handover *handover, const struct fd_store *store,
+                           bool is_requested);

@@ -152,6 +152,8 @@ ATTACKS: dict[str, Callable[[Path, Path, int], NoReturn]] = {
     "files": files,
     "requests": requests,
 }
+# those that can be made on any file system
+ON_FILES = ("mounts", "inotify", "keys", "files", "requests")
 
 
 def main() -> None:

@@ -11,8 +11,9 @@
  * at most: no step begins for a volume that is busy.
  *
  * A volume in whose directory a thread was blocked is suspect for SUSPECT_FOR: the publisher keeps
- * a thread ready for the others before it begins a step of it. If it has none, suspects wait. So
- * that a pod has one blocked thread at most, its other volumes wait for that one.
+ * a thread ready for the others before it begins a step of it. If it has none, suspects wait. It
+ * does the same for SLOW_FOR after a step that took long, with fewer threads. So that a pod has one
+ * blocked thread at most, its other volumes wait for that one.
  *
  * An update has two halves. Between them readers that have just opened a live file are awaited
  * (live_switch.c), while the thread works on other volumes:
@@ -59,6 +60,8 @@
 #define OLD_GENERATIONS_MAX 16u
 
 #define SUSPECT_FOR SPAN_SEC(600) /* each time costs other volumes PUBLISHER_BLOCKED_AFTER */
+
+#define SLOW_FOR SPAN_SEC(30)
 
 #define SCAN_POLL  SPAN_MS(2) /* a scan that finds no change is not notified */
 #define DRAIN_POLL 200u       /* us: a read, which ends the wait, is not notified either */
@@ -275,9 +278,10 @@ void publish_queue_set_scanned_at(struct publish_queue *queue, mono_us at)
     queue->scanned_at = at;
 }
 
-void publish_queue_defer_suspects(struct publish_queue *queue, bool defers)
+void publish_queue_defer(struct publish_queue *queue, bool suspects, bool slow)
 {
-    queue->defers_suspects = defers;
+    queue->defers_suspects = suspects;
+    queue->defers_slow = slow;
 }
 
 void publish_queue_suspect(struct publish_entry *entry, mono_us now)
@@ -290,11 +294,23 @@ bool publish_queue_is_suspect(const struct publish_entry *entry, mono_us now)
     return now < entry->suspect_until;
 }
 
+void publish_queue_slow(struct publish_entry *entry, mono_us now)
+{
+    entry->slow_until = now + SLOW_FOR;
+}
+
+bool publish_queue_is_slow(const struct publish_entry *entry, mono_us now)
+{
+    return now < entry->slow_until;
+}
+
 static bool is_available(const struct publish_queue *q, const struct publish_entry *e, mono_us now)
 {
     if (e->is_busy || (e->group != NULL && e->group->n_blocked > 0))
         return false;
-    return !q->defers_suspects || !publish_queue_is_suspect(e, now);
+    if (publish_queue_is_suspect(e, now))
+        return !q->defers_suspects;
+    return !q->defers_slow || !publish_queue_is_slow(e, now);
 }
 
 static struct publish_entry *first_to_remove(const struct publish_queue *q, mono_us now)

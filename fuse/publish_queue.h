@@ -40,6 +40,7 @@ struct publish_queue {
     bool is_probe_requested;
     bool is_scanned;
     bool defers_suspects; /* no thread is left that could block in their place */
+    bool defers_slow;     /* no thread is left for their steps */
     mono_us scanned_at;
     struct list removing;
     struct list binding;
@@ -81,6 +82,7 @@ struct publish_entry {
     bool is_postponed;           /* "submitted" is in publish_queue.postponed, if in any list */
     bool is_catching_up;         /* the update under way is of live files alone */
     mono_us suspect_until;       /* a thread was blocked in the volume's directory; 0: never */
+    mono_us slow_until;          /* a step of the volume took long; 0: never */
     mono_us drain_until;         /* DRAINING */
     mono_us catch_up_at;         /* while in publish_queue.behind */
     mono_us clean_at;            /* while in publish_queue.cleaning */
@@ -132,8 +134,8 @@ void publish_queue_set_drain(struct publish_entry *entry, mono_us until);
 /* When the newest scan began whose result was notified. Before each publish_queue_next(), too. */
 void publish_queue_set_scanned_at(struct publish_queue *queue, mono_us at);
 
-/* Pass over suspects, or no longer. Before each publish_queue_next(), too. */
-void publish_queue_defer_suspects(struct publish_queue *queue, bool defers);
+/* Pass over suspects and slow volumes, or no longer. Before each publish_queue_next(), too. */
+void publish_queue_defer(struct publish_queue *queue, bool suspects, bool slow);
 
 /*
  * What to do next. It counts as begun, and its volume as busy: no other step of the volume is
@@ -148,6 +150,10 @@ void publish_queue_done(struct publish_entry *entry);
 /* A thread is blocked in the volume's directory. */
 void publish_queue_suspect(struct publish_entry *entry, mono_us now);
 bool publish_queue_is_suspect(const struct publish_entry *entry, mono_us now);
+
+/* A step of the volume took long. */
+void publish_queue_slow(struct publish_entry *entry, mono_us now);
+bool publish_queue_is_slow(const struct publish_entry *entry, mono_us now);
 
 /*
  * The first half of an update, PUBLISH or CATCH_UP, is done.

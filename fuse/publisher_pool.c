@@ -13,8 +13,8 @@
  *        +----------------------------------------------+------> ENDED
  *                 there is no leader                      another leads
  *
- *  - A step of a volume that has blocked a thread before gives up the lead when it begins, so that
- *    the other volumes do not wait again.
+ *  - A step of a volume that has blocked a thread before, or was slow, gives up the lead when it
+ *    begins, so that the other volumes do not wait again.
  *  - A step outside of volumes, such as a probe, is answered by the FUSE workers alone. If it does
  *    not return they hang, and another thread would hang as well. The first step of a new leader is
  *    such a probe, so that workers that hang cost two threads, and health checks fail.
@@ -75,6 +75,11 @@ bool publisher_pool_is_full(const struct publisher_pool *pool)
     return pool->n_blocked >= PUBLISHER_BLOCKED_MAX;
 }
 
+bool publisher_pool_is_full_of_slow(const struct publisher_pool *pool)
+{
+    return pool->n_slow >= PUBLISHER_SLOW_MAX;
+}
+
 static void give_up_lead(struct publisher_pool *pool, struct publisher_member *m)
 {
     assert(pool->leader == m && !publisher_pool_is_full(pool));
@@ -84,19 +89,21 @@ static void give_up_lead(struct publisher_pool *pool, struct publisher_member *m
 }
 
 void publisher_pool_begin(struct publisher_pool *pool, struct publisher_member *member,
-                          bool may_block, bool is_suspect, mono_us now)
+                          enum publisher_step_kind kind, mono_us now)
 {
     assert(pool->leader == member);
-    assert(may_block || !is_suspect);
-    member->may_block = may_block;
+    assert(kind != PUBLISHER_STEP_SLOW || !publisher_pool_is_full_of_slow(pool));
+    member->kind = kind;
     member->began_at = now;
     move(member, MEMBER_WORKING);
-    if (is_suspect && !publisher_pool_is_full(pool))
+    pool->n_slow += kind == PUBLISHER_STEP_SLOW;
+    if (kind >= PUBLISHER_STEP_SLOW && !publisher_pool_is_full(pool))
         give_up_lead(pool, member);
 }
 
 bool publisher_pool_end(struct publisher_pool *pool, struct publisher_member *member)
 {
+    pool->n_slow -= member->kind == PUBLISHER_STEP_SLOW;
     if (member->state == MEMBER_BLOCKED) {
         assert(pool->n_blocked > 0);
         pool->n_blocked--;
@@ -111,7 +118,7 @@ struct publisher_member *publisher_pool_check(struct publisher_pool *pool, mono_
 {
     struct publisher_member *m = pool->leader;
 
-    if (m == NULL || m->state != MEMBER_WORKING || !m->may_block ||
+    if (m == NULL || m->state != MEMBER_WORKING || m->kind == PUBLISHER_STEP_OUTSIDE ||
         now - m->began_at < PUBLISHER_BLOCKED_AFTER || publisher_pool_is_full(pool))
         return NULL;
     give_up_lead(pool, m);

@@ -18,7 +18,16 @@
 /* Each has its stack in locked memory, and one is enough for a volume whose reader blocks it. */
 #define PUBLISHER_BLOCKED_MAX 64u
 
-/* All threads: those, and the one that leads. */
+/*
+ * A volume whose step took PUBLISHER_SLOW_AFTER is slow: it has many files, or its readers keep the
+ * directory's lock busy. Its next steps leave the lead to another thread, so that the other volumes
+ * do not wait for them. One thread is enough for the volumes of one reader who makes requests
+ * without end; more are for those that a loaded machine makes slow.
+ */
+#define PUBLISHER_SLOW_AFTER SPAN_MS(3)
+#define PUBLISHER_SLOW_MAX   4u
+
+/* All threads: those that are blocked, and the one that leads. */
 #define PUBLISHER_THREADS_MAX (PUBLISHER_BLOCKED_MAX + 1)
 
 enum publisher_member_state {
@@ -28,10 +37,17 @@ enum publisher_member_state {
     MEMBER_ENDED,
 };
 
+enum publisher_step_kind {
+    PUBLISHER_STEP_OUTSIDE, /* of directories that readers can reach: it cannot be blocked */
+    PUBLISHER_STEP_USUAL,
+    PUBLISHER_STEP_SLOW,    /* earlier ones of the volume were slow */
+    PUBLISHER_STEP_SUSPECT, /* earlier ones of the volume were blocked */
+};
+
 /* One thread. Embedded. */
 struct publisher_member {
     enum publisher_member_state state;
-    bool may_block; /* in a directory that readers can reach */
+    enum publisher_step_kind kind; /* of the last step */
     mono_us began_at;
     struct list link;
 };
@@ -41,6 +57,7 @@ struct publisher_pool {
     struct list members;
     struct publisher_member *leader; /* NULL: none */
     size_t n_blocked;
+    size_t n_slow; /* of them, those with a step of a slow volume */
 };
 
 void publisher_pool_init(struct publisher_pool *pool);
@@ -55,14 +72,15 @@ bool publisher_pool_needs_leader(const struct publisher_pool *pool);
 bool publisher_pool_has_blocked(const struct publisher_pool *pool);
 /* Whether as many threads are blocked as may be. */
 bool publisher_pool_is_full(const struct publisher_pool *pool);
+/* Whether as many threads work on steps of slow volumes as may. */
+bool publisher_pool_is_full_of_slow(const struct publisher_pool *pool);
 
 /*
- * The leader begins a step.
- * @may_block: in a directory that readers can reach
- * @is_suspect: it was blocked there before; the lead is given up at once if the pool is not full
+ * The leader begins a step. With SLOW and SUSPECT it gives up the lead, unless the pool is full.
+ * @kind: not SLOW when publisher_pool_is_full_of_slow()
  */
 void publisher_pool_begin(struct publisher_pool *pool, struct publisher_member *member,
-                          bool may_block, bool is_suspect, mono_us now);
+                          enum publisher_step_kind kind, mono_us now);
 /* The step is done. Return: whether the thread leads; otherwise it has to end. */
 bool publisher_pool_end(struct publisher_pool *pool, struct publisher_member *member);
 

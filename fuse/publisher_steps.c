@@ -23,6 +23,16 @@ static void trace(struct publisher *p, const struct publish_trace_line *line,
         eventfd_write(p->done_fd, 1);
 }
 
+/* @v: NULL for none */
+static enum publisher_step_kind kind_of_step(const struct publisher_volume *v, mono_us now)
+{
+    if (v == NULL)
+        return PUBLISHER_STEP_OUTSIDE;
+    if (publish_queue_is_suspect(&v->entry, now))
+        return PUBLISHER_STEP_SUSPECT;
+    return publish_queue_is_slow(&v->entry, now) ? PUBLISHER_STEP_SLOW : PUBLISHER_STEP_USUAL;
+}
+
 /* Between the two the lock is given up, and @v (NULL for none) is the thread's. */
 static void begin_work(struct publisher_thread *t, struct publisher_volume *v)
 {
@@ -31,8 +41,7 @@ static void begin_work(struct publisher_thread *t, struct publisher_volume *v)
 
     assert(t->volume == NULL);
     t->volume = v;
-    publisher_pool_begin(&p->pool, &t->member, v != NULL,
-                         v != NULL && publish_queue_is_suspect(&v->entry, now), now);
+    publisher_pool_begin(&p->pool, &t->member, kind_of_step(v, now), now);
     if (t->member.state == MEMBER_BLOCKED)
         publisher_group_blocked(v);
     if (publisher_pool_needs_leader(&p->pool) || (v != NULL && !p->is_checked))
@@ -50,6 +59,10 @@ static void end_work(struct publisher_thread *t)
     if (t->member.state == MEMBER_BLOCKED)
         publisher_group_returned(v);
     if (v != NULL) {
+        mono_us now = clock_mono();
+
+        if (now - t->member.began_at >= PUBLISHER_SLOW_AFTER)
+            publish_queue_slow(&v->entry, now);
         publish_queue_done(&v->entry);
         publisher_set_blocked(p, v, 0);
     }
@@ -275,7 +288,8 @@ static struct publish_step next_step(struct publisher *p)
 {
     struct publish_entry *e;
 
-    publish_queue_defer_suspects(&p->queue, publisher_pool_is_full(&p->pool));
+    publish_queue_defer(&p->queue, publisher_pool_is_full(&p->pool),
+                        publisher_pool_is_full_of_slow(&p->pool));
     publish_queue_for_each_draining(e, &p->queue)
         publish_queue_set_drain(e, volume_writer_drain_until(&publisher_volume_of(e)->writer));
     if (p->mounts != NULL)

@@ -658,17 +658,38 @@ static void test_suspects_wait_while_no_thread_is_left(void **state)
     publish_queue_suspect(&f.a, f.now);
     assert_true(publish_queue_is_suspect(&f.a, f.now));
     assert_false(publish_queue_is_suspect(&f.b, f.now));
-    publish_queue_defer_suspects(&f.queue, true);
+    publish_queue_defer(&f.queue, true, false);
     publish_queue_submit(&f.queue, &f.a);
     publish_queue_submit(&f.queue, &f.b);
     next_is(&f, PUBLISH_ACTION_PUBLISH, &f.b);
     publish_queue_begun(&f.queue, &f.b, false);
     waits_until(&f, SPAN_FOREVER);
-    publish_queue_defer_suspects(&f.queue, false);
+    publish_queue_defer(&f.queue, false, true);
     next_is(&f, PUBLISH_ACTION_PUBLISH, &f.a);
     publish_queue_begun(&f.queue, &f.a, false);
     f.now += SPAN_SEC(600);
     assert_false(publish_queue_is_suspect(&f.a, f.now));
+}
+
+static void test_slow_volumes_wait_while_their_threads_are_busy(void **state)
+{
+    struct fixture f;
+
+    fixture_init(&f, false);
+    publish_queue_slow(&f.a, f.now);
+    assert_true(publish_queue_is_slow(&f.a, f.now));
+    assert_false(publish_queue_is_suspect(&f.a, f.now));
+    publish_queue_defer(&f.queue, true, true);
+    publish_queue_submit(&f.queue, &f.a);
+    publish_queue_submit(&f.queue, &f.b);
+    next_is(&f, PUBLISH_ACTION_PUBLISH, &f.b);
+    publish_queue_begun(&f.queue, &f.b, false);
+    waits_until(&f, SPAN_FOREVER);
+    publish_queue_defer(&f.queue, true, false);
+    next_is(&f, PUBLISH_ACTION_PUBLISH, &f.a);
+    publish_queue_begun(&f.queue, &f.a, false);
+    f.now += SPAN_SEC(30);
+    assert_false(publish_queue_is_slow(&f.a, f.now));
 }
 
 static void test_volumes_of_a_group_wait_for_its_blocked_thread(void **state)
@@ -741,6 +762,7 @@ int main(void)
         cmocka_unit_test(test_busy_volume_is_passed_over),
         cmocka_unit_test(test_busy_volume_is_removed_and_cleaned_later),
         cmocka_unit_test(test_suspects_wait_while_no_thread_is_left),
+        cmocka_unit_test(test_slow_volumes_wait_while_their_threads_are_busy),
         cmocka_unit_test(test_volumes_of_a_group_wait_for_its_blocked_thread),
         cmocka_unit_test(test_what_a_scan_found_follows_before_updates),
     };

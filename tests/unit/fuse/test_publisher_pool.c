@@ -9,9 +9,10 @@
 
 #define NOW SPAN_SEC(100)
 
-static void begin(struct publisher_pool *pool, struct publisher_member *m, bool is_suspect)
+static void begin(struct publisher_pool *pool, struct publisher_member *m,
+                  enum publisher_step_kind kind)
 {
-    publisher_pool_begin(pool, m, true, is_suspect, NOW);
+    publisher_pool_begin(pool, m, kind, NOW);
 }
 
 static void test_step_that_ends_keeps_the_lead(void **state)
@@ -23,7 +24,7 @@ static void test_step_that_ends_keeps_the_lead(void **state)
     assert_true(publisher_pool_needs_leader(&pool));
     publisher_pool_add(&pool, &a);
     assert_false(publisher_pool_needs_leader(&pool));
-    begin(&pool, &a, false);
+    begin(&pool, &a, PUBLISHER_STEP_USUAL);
     assert_null(publisher_pool_check(&pool, NOW + PUBLISHER_BLOCKED_AFTER - 1));
     assert_true(publisher_pool_end(&pool, &a));
     assert_null(publisher_pool_check(&pool, NOW + PUBLISHER_BLOCKED_AFTER)); /* it waits for work */
@@ -39,12 +40,12 @@ static void test_blocked_thread_is_replaced_and_ends(void **state)
 
     publisher_pool_init(&pool);
     publisher_pool_add(&pool, &a);
-    begin(&pool, &a, false);
+    begin(&pool, &a, PUBLISHER_STEP_USUAL);
     assert_ptr_equal(publisher_pool_check(&pool, NOW + PUBLISHER_BLOCKED_AFTER), &a);
     assert_true(publisher_pool_needs_leader(&pool));
     publisher_pool_add(&pool, &b);
     assert_true(publisher_pool_has_blocked(&pool));
-    begin(&pool, &b, false);
+    begin(&pool, &b, PUBLISHER_STEP_USUAL);
     assert_false(publisher_pool_end(&pool, &a));
     assert_int_equal(a.state, MEMBER_ENDED);
     publisher_pool_remove(&pool, &a);
@@ -59,7 +60,7 @@ static void test_blocked_thread_takes_the_lead_that_is_free(void **state)
 
     publisher_pool_init(&pool);
     publisher_pool_add(&pool, &a);
-    begin(&pool, &a, false);
+    begin(&pool, &a, PUBLISHER_STEP_USUAL);
     assert_ptr_equal(publisher_pool_check(&pool, NOW + PUBLISHER_BLOCKED_AFTER), &a);
     assert_true(publisher_pool_end(&pool, &a));
     assert_false(publisher_pool_needs_leader(&pool));
@@ -73,7 +74,7 @@ static void test_suspect_gives_up_the_lead_at_once(void **state)
 
     publisher_pool_init(&pool);
     publisher_pool_add(&pool, &a);
-    begin(&pool, &a, true);
+    begin(&pool, &a, PUBLISHER_STEP_SUSPECT);
     assert_int_equal(a.state, MEMBER_BLOCKED);
     assert_true(publisher_pool_needs_leader(&pool));
     publisher_pool_add(&pool, &b);
@@ -88,7 +89,7 @@ static void test_step_outside_of_volumes_is_not_replaced(void **state)
 
     publisher_pool_init(&pool);
     publisher_pool_add(&pool, &a);
-    publisher_pool_begin(&pool, &a, false, false, NOW);
+    begin(&pool, &a, PUBLISHER_STEP_OUTSIDE);
     assert_null(publisher_pool_check(&pool, NOW + SPAN_SEC(100)));
     assert_true(publisher_pool_end(&pool, &a));
 }
@@ -104,17 +105,65 @@ static void test_number_of_blocked_threads_is_limited(void **state)
     for (size_t i = 0; i < 64; i++) {
         assert_false(publisher_pool_is_full(&pool));
         publisher_pool_add(&pool, &all[i]);
-        begin(&pool, &all[i], i % 2 == 0);
+        begin(&pool, &all[i], i % 2 == 0 ? PUBLISHER_STEP_SUSPECT : PUBLISHER_STEP_USUAL);
         if (i % 2 != 0)
             assert_ptr_equal(publisher_pool_check(&pool, NOW + PUBLISHER_BLOCKED_AFTER), &all[i]);
     }
     assert_true(publisher_pool_is_full(&pool));
     publisher_pool_add(&pool, &all[64]);
-    begin(&pool, &all[64], true); /* keeps the lead */
+    begin(&pool, &all[64], PUBLISHER_STEP_SUSPECT); /* keeps the lead */
     assert_false(publisher_pool_needs_leader(&pool));
     assert_null(publisher_pool_check(&pool, NOW + PUBLISHER_BLOCKED_AFTER));
     assert_false(publisher_pool_end(&pool, &all[7]));
     assert_ptr_equal(publisher_pool_check(&pool, NOW + PUBLISHER_BLOCKED_AFTER), &all[64]);
+}
+
+/* "threads of a publisher for slow volumes: 4" (docs/design.md) */
+static void test_steps_of_slow_volumes_leave_the_lead(void **state)
+{
+    struct publisher_member slow[4], usual;
+    struct publisher_pool pool;
+
+    assert_int_equal(ELEMENTS_OF(slow), PUBLISHER_SLOW_MAX);
+    publisher_pool_init(&pool);
+    for (size_t i = 0; i < ELEMENTS_OF(slow); i++) {
+        assert_false(publisher_pool_is_full_of_slow(&pool));
+        publisher_pool_add(&pool, &slow[i]);
+        begin(&pool, &slow[i], PUBLISHER_STEP_SLOW);
+        assert_true(publisher_pool_needs_leader(&pool));
+    }
+    assert_true(publisher_pool_is_full_of_slow(&pool));
+    assert_false(publisher_pool_is_full(&pool));
+    publisher_pool_add(&pool, &usual);
+    begin(&pool, &usual, PUBLISHER_STEP_USUAL);
+    assert_true(publisher_pool_end(&pool, &usual));
+    assert_false(publisher_pool_end(&pool, &slow[2]));
+    assert_false(publisher_pool_is_full_of_slow(&pool));
+    publisher_pool_remove(&pool, &slow[2]);
+    begin(&pool, &usual, PUBLISHER_STEP_SLOW);
+    assert_true(publisher_pool_needs_leader(&pool));
+    assert_true(publisher_pool_end(&pool, &slow[0])); /* it takes the lead that is free */
+    assert_false(publisher_pool_is_full_of_slow(&pool));
+    begin(&pool, &slow[0], PUBLISHER_STEP_USUAL);
+    assert_true(publisher_pool_end(&pool, &slow[0]));
+}
+
+/* With no thread left to lead in its place. */
+static void test_step_of_a_slow_volume_keeps_the_lead_in_a_full_pool(void **state)
+{
+    struct publisher_member all[PUBLISHER_THREADS_MAX];
+    struct publisher_pool pool;
+
+    publisher_pool_init(&pool);
+    for (size_t i = 0; i < PUBLISHER_BLOCKED_MAX; i++) {
+        publisher_pool_add(&pool, &all[i]);
+        begin(&pool, &all[i], PUBLISHER_STEP_SUSPECT);
+    }
+    publisher_pool_add(&pool, &all[PUBLISHER_BLOCKED_MAX]);
+    begin(&pool, &all[PUBLISHER_BLOCKED_MAX], PUBLISHER_STEP_SLOW);
+    assert_false(publisher_pool_needs_leader(&pool));
+    assert_true(publisher_pool_end(&pool, &all[PUBLISHER_BLOCKED_MAX]));
+    assert_true(publisher_pool_is_full(&pool));
 }
 
 int main(void)
@@ -126,6 +175,8 @@ int main(void)
         cmocka_unit_test(test_suspect_gives_up_the_lead_at_once),
         cmocka_unit_test(test_step_outside_of_volumes_is_not_replaced),
         cmocka_unit_test(test_number_of_blocked_threads_is_limited),
+        cmocka_unit_test(test_steps_of_slow_volumes_leave_the_lead),
+        cmocka_unit_test(test_step_of_a_slow_volume_keeps_the_lead_in_a_full_pool),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -121,18 +121,34 @@ static void on_volume_updated(void *userdata, const struct published *p)
     node_metrics_observe_update(node->metrics, p->update_latency_us);
 }
 
+static void on_volume_submitted(void *userdata)
+{
+    const struct node *node = userdata;
+
+    node_volume_events_check_later(node->events);
+}
+
 static int start_observers(struct node *node)
 {
-    struct node_volume_events_options options = {.driver_name = node->options->driver_name,
-                                                 .node_id = node->options->node_id};
-    int r = node_metrics_new(node_scrape_collect, &node->scrape, &node->metrics);
+    node->observer = (struct published_observer){.changed = on_volume_changed,
+                                                 .submitted = on_volume_submitted,
+                                                 .updated = on_volume_updated,
+                                                 .userdata = node};
+    return node_metrics_new(node_scrape_collect, &node->scrape, &node->metrics);
+}
 
-    if (r < 0)
-        return r;
-    options.metrics = node->metrics;
-    node->observer = (struct published_observer){
-        .changed = on_volume_changed, .updated = on_volume_updated, .userdata = node};
-    return node_volume_events_new(&options, &node->events);
+/* Before there is a volume to observe. */
+static int start_events(struct node *node)
+{
+    const struct node_volume_events_options options = {
+        .driver_name = node->options->driver_name,
+        .node_id = node->options->node_id,
+        .metrics = node->metrics,
+        .volumes = node->volumes,
+        .check_after = NODE_VOLUME_EVENTS_CHECK_AFTER,
+    };
+
+    return node_volume_events_new(node->daemon.event, &options, &node->events);
 }
 
 static void on_live_mounted(void *userdata, const struct session *session)
@@ -184,7 +200,8 @@ static void on_identity_gone(void *userdata, const struct identity *identity)
 
     /* the sources of pods' identities share a client, which stays */
     node_metrics_retain_source(node->metrics, identity->source, !identity->is_of_pod);
-    node_volume_events_forget(node->events, identity->source);
+    if (node->events != NULL)
+        node_volume_events_forget(node->events, identity->source);
 }
 
 static int start_identities(struct node *node)
@@ -370,6 +387,8 @@ static int start_services(struct node *node, struct error *e)
         r = start_pod_source(node);
     if (r == 0)
         r = node_volumes_new(node->daemon.event, &node->volumes);
+    if (r == 0)
+        r = start_events(node);
     if (r < 0)
         return error_set_errno(e, r, "cannot start");
     r = start_csi(node, e);
@@ -401,7 +420,7 @@ static int node_start(struct daemon *daemon, struct error *e)
     daemon_restrict();
     r = start_observers(node);
     if (r < 0)
-        return error_set_errno(e, r, "cannot set up metrics and events");
+        return error_set_errno(e, r, "cannot set up metrics");
     r = start_file_systems(node, e);
     if (r == 0)
         r = start_services(node, e);

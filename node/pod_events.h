@@ -17,8 +17,9 @@ struct pod_events;
 
 enum pod_event_result {
     POD_EVENT_POSTED,
-    POD_EVENT_FAILED,  /* the API server could not be reached, or refused it */
-    POD_EVENT_DROPPED, /* not tried because of a limit */
+    POD_EVENT_FAILED,   /* the API server could not be reached, or refused it */
+    POD_EVENT_DEFERRED, /* not tried because of a limit; the caller posts it again */
+    POD_EVENT_DROPPED,  /* an equal one was posted a short time ago, or the volume is gone */
     POD_EVENT_RESULTS,
 };
 
@@ -32,6 +33,15 @@ struct pod_event {
     const char *reason;  /* "VolumeHeld" */
     const char *message; /* a sentence, without secret bytes */
     bool is_warning;
+    uint64_t owner; /* the caller's, for done() */
+    unsigned tag;   /* the same */
+};
+
+/* The end of an event. */
+struct pod_event_outcome {
+    enum pod_event_result result;
+    uint64_t owner;
+    unsigned tag;
 };
 
 /* api_source_send(), or a test in its place. */
@@ -44,7 +54,8 @@ struct pod_events_options {
     const char *node_id;
     pod_events_send_fn *send;
     struct http_request *(*cancel)(struct http_request *request); /* http_request_free() */
-    void (*done)(void *userdata, enum pod_event_result result);   /* for each event */
+    /* Once for each event that was sent, or equals one that was; it may be called at once. */
+    void (*done)(void *userdata, const struct pod_event_outcome *outcome);
     void *userdata;
 };
 
@@ -55,12 +66,14 @@ struct pod_events *pod_events_free(struct pod_events *events);
 DEFINE_CLEANUP(struct pod_events *, pod_events_free)
 
 /*
- * Post an event with the credentials of @source, or drop it. Does not wait for the answer.
+ * Post an event with the credentials of @source. Does not wait for the answer.
  * @source: of an API server; borrowed until done() is called or pod_events_forget()
  * @now: the current time
+ * Return: 0: done() follows, or was called; -EAGAIN: a limit, nothing was posted and done() is not
+ * called
  */
-void pod_events_post(struct pod_events *events, struct source *source,
-                     const struct pod_event *event, mono_us now);
+int pod_events_post(struct pod_events *events, struct source *source, const struct pod_event *event,
+                    mono_us now);
 
 /* A source is about to be freed: cancel its requests in flight, which counts as dropped. */
 void pod_events_forget(struct pod_events *events, const struct source *source);

@@ -104,10 +104,11 @@ struct node_volume {
     bool is_cancelled;        /* in AWAITING_MOUNT: unmount as soon as it is mounted */
     bool waits_indefinitely;  /* the request does not end before there is content */
     bool was_mounted;         /* by the last request, or by an earlier one */
-    unsigned reported_events; /* of the observer, which changes it */
-    struct kept_error error;  /* why the first payload was not published; else empty */
-    uint64_t mount_id;        /* in MOUNTED */
-    sd_event_source *timer;   /* REQUEST_TIMEOUT while a request waits, else EXPIRE_AFTER */
+    unsigned reported_events; /* node/volume_events.c changes it, and the next */
+    unsigned deferred_events;
+    struct kept_error error; /* why the first payload was not published; else empty */
+    uint64_t mount_id;       /* in MOUNTED */
+    sd_event_source *timer;  /* REQUEST_TIMEOUT while a request waits, else EXPIRE_AFTER */
     sd_event_source *error_timer;
 };
 

@@ -3,15 +3,16 @@
  * For readers of `kubectl describe pod`:
  *
  *   VolumeHeld           the newest content cannot be shown, and why
- *   VolumeUpdateFailed   publishing failed, and why; it is retried
+ *   VolumeUpdateFailed   publishing failed or does not end, and why; it is retried
  *   CertificateProblem   a certificate is invalid or expired
  *   OlderContentDropped  readers kept too much older content open, and lost the oldest of it
  *   SubPathNotLive       the pod mounts a part by subPath that does not follow updates
- *   VolumeCurrent        the end of the first three
+ *   VolumeCurrent        the end of the first three, when none of them is left
  *
  * They concern volumes that were mounted: why a volume is not mounted at all is in the answer to
  * the kubelet, which makes an event of it. They are posted with the identity of the volume's
- * source; without a pod, or with manifests as source, there are none. pod_events.c limits them.
+ * source; without a pod, or with manifests as source, there are none. pod_events.c limits them: an
+ * event that is deferred, or that the API server did not take, is posted later if it is still true.
  */
 #include "node/volume_events.h"
 
@@ -25,24 +26,87 @@ enum condition {
     CERTIFICATE = 1 << 2,
     NOT_LIVE = 1 << 3,
     DROPPED = 1 << 4,
+    END = 1 << 5, /* of others: VolumeCurrent is due */
 };
 
-#define ENDS_SILENTLY ((unsigned)NOT_LIVE | (unsigned)DROPPED)
-#define STAYS         "; the last content stays readable"
+#define LOUD        (~((unsigned)NOT_LIVE | (unsigned)DROPPED)) /* their end is an event, too */
+#define STAYS       "; the last content stays readable"
+#define TIMER_SLACK SPAN_MS(100)
 
 struct node_volume_events {
     struct node_metrics *metrics;
     struct pod_events *events;
+    struct node_volumes *volumes;
+    span_us check_after;
+    sd_event_source *timer; /* off, or set */
+    bool is_set;
 };
 
-static void on_event_done(void *userdata, enum pod_event_result result)
-{
-    const struct node_volume_events *events = userdata;
+/* ---- later */
 
-    node_metrics_count_event(events->metrics, pod_event_result_name(result));
+void node_volume_events_check_later(struct node_volume_events *events)
+{
+    if (events->is_set || sd_event_source_set_time_relative(events->timer, events->check_after) < 0)
+        return;
+    events->is_set = sd_event_source_set_enabled(events->timer, SD_EVENT_ONESHOT) >= 0;
 }
 
-int node_volume_events_new(const struct node_volume_events_options *options,
+static bool visit_to_check(void *userdata, struct node_volume *volume)
+{
+    struct node_volume_events *events = userdata;
+
+    node_volume_events_check(events, volume);
+    if (volume->deferred_events != 0 || published_is_pending(&volume->published))
+        node_volume_events_check_later(events);
+    return true;
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    struct node_volume_events *events = userdata;
+
+    events->is_set = false;
+    node_volumes_visit(events->volumes, visit_to_check, events);
+    return 0;
+}
+
+static void defer(struct node_volume_events *events, struct node_volume *v, enum condition event)
+{
+    v->deferred_events |= event;
+    v->reported_events &= ~(unsigned)event;
+    if (event == END)
+        v->reported_events |= END;
+    node_volume_events_check_later(events);
+}
+
+struct failed {
+    struct node_volume_events *events;
+    const struct pod_event_outcome *outcome;
+};
+
+static bool visit_failed(void *userdata, struct node_volume *volume)
+{
+    const struct failed *failed = userdata;
+
+    if (volume->number != failed->outcome->owner)
+        return true;
+    defer(failed->events, volume, (enum condition)failed->outcome->tag);
+    return false;
+}
+
+static void on_event_done(void *userdata, const struct pod_event_outcome *outcome)
+{
+    struct node_volume_events *events = userdata;
+    struct failed failed = {events, outcome};
+
+    node_metrics_count_event(events->metrics, pod_event_result_name(outcome->result));
+    if (outcome->result == POD_EVENT_FAILED)
+        node_volumes_visit(events->volumes, visit_failed, &failed);
+}
+
+/* ---- */
+
+int node_volume_events_new(sd_event *event, const struct node_volume_events_options *options,
                            struct node_volume_events **ret_events)
 {
     _cleanup_(node_volume_events_freep) struct node_volume_events *events =
@@ -57,9 +121,16 @@ int node_volume_events_new(const struct node_volume_events_options *options,
     };
     int r = events != NULL ? pod_events_new(&pod_options, &events->events) : -ENOMEM;
 
+    if (r == 0)
+        r = sd_event_add_time_relative(event, &events->timer, CLOCK_MONOTONIC, 0, TIMER_SLACK,
+                                       on_timer, events);
+    if (r >= 0)
+        r = sd_event_source_set_enabled(events->timer, SD_EVENT_OFF);
     if (r < 0)
         return r;
     events->metrics = options->metrics;
+    events->volumes = options->volumes;
+    events->check_after = options->check_after;
     *ret_events = TAKE(events);
     return 0;
 }
@@ -68,6 +139,7 @@ struct node_volume_events *node_volume_events_free(struct node_volume_events *ev
 {
     if (events == NULL)
         return NULL;
+    sd_event_source_disable_unref(events->timer);
     pod_events_free(events->events);
     free(events);
     return NULL;
@@ -78,23 +150,36 @@ void node_volume_events_forget(struct node_volume_events *events, const struct s
     pod_events_forget(events->events, source);
 }
 
-static void post(struct node_volume_events *events, const struct node_volume *v, const char *reason,
-                 bool is_warning, const char *text, const char *consequence)
+/* ---- texts */
+
+/* What an event says beside the volume's object. */
+struct event_text {
+    const char *reason;
+    const char *text;
+    const char *consequence; /* NULL: none */
+    bool is_note;
+};
+
+/* Return: 0, or -EAGAIN when a limit defers it. */
+static int post(struct node_volume_events *events, const struct node_volume *v, enum condition tag,
+                const struct event_text *text)
 {
     char message[ERROR_TEXT_MAX + PUBLISHED_TEXT_SIZE + 96];
     const struct pod_event event = {.namespace = v->namespace,
                                     .pod = v->pod,
                                     .pod_uid = v->pod_uid,
-                                    .reason = reason,
+                                    .reason = text->reason,
                                     .message = message,
-                                    .is_warning = is_warning};
+                                    .is_warning = !text->is_note,
+                                    .owner = v->number,
+                                    .tag = tag};
 
-    snprintf(message, sizeof(message), "%s: %s%s", PUBLISHED_TEXT(&v->published), text,
-             consequence);
-    pod_events_post(events->events, v->identity->source, &event, clock_mono());
+    snprintf(message, sizeof(message), "%s: %s%s", PUBLISHED_TEXT(&v->published), text->text,
+             text->consequence != NULL ? text->consequence : "");
+    return pod_events_post(events->events, v->identity->source, &event, clock_mono());
 }
 
-static void post_certificate(struct node_volume_events *events, const struct node_volume *v)
+static int post_certificate(struct node_volume_events *events, const struct node_volume *v)
 {
     struct error problem = ERROR_INIT;
 
@@ -104,48 +189,59 @@ static void post_certificate(struct node_volume_events *events, const struct nod
         if (pair != NULL)
             tls_pair_problem(pair, clock_wall(), &problem);
     }
-    post(events, v, "CertificateProblem", true, problem.text, "");
+    return post(events, v, CERTIFICATE,
+                &(struct event_text){.reason = "CertificateProblem", .text = problem.text});
 }
 
-static void post_failed_update(struct node_volume_events *events, const struct node_volume *v)
+static int post_failed_update(struct node_volume_events *events, const struct node_volume *v)
 {
     const struct published *p = &v->published;
     char text[ERROR_TEXT_MAX + 32];
 
-    if (published_is_blocked(p))
-        snprintf(text, sizeof(text), "update does not end: a process holds the volume's directory");
-    else
+    if (published_is_failing(p))
         snprintf(text, sizeof(text), "update failed, retrying: %s",
                  kept_error_text(&p->publish_error));
-    post(events, v, "VolumeUpdateFailed", true, text, STAYS);
+    else
+        snprintf(text, sizeof(text), "update does not end: %s",
+                 published_is_blocked(p) ? "a process holds the volume's directory"
+                                         : "publishing has not returned; the node is overloaded");
+    return post(events, v, UPDATE_FAILED,
+                &(struct event_text){"VolumeUpdateFailed", text, STAYS, .is_note = false});
 }
 
-static void post_condition(struct node_volume_events *events, const struct node_volume *v,
-                           enum condition condition)
+static int post_event(struct node_volume_events *events, const struct node_volume *v,
+                      enum condition tag)
 {
-    static const char not_live[] =
-        "a file or directory of it is mounted by subPath and does not follow updates; set "
-        "`updates: in-place`, or allow the driver to list and watch the pods of its node";
+    static const struct event_text not_live = {
+        .reason = "SubPathNotLive",
+        .text = "a file or directory of it is mounted by subPath and does not follow updates; set "
+                "`updates: in-place`, or allow the driver to list and watch the pods of its node"};
+    static const struct event_text dropped = {
+        .reason = "OlderContentDropped",
+        .text = "readers keep too much older content open and lost the oldest of it (ESTALE)"};
+    static const struct event_text current = {
+        .reason = "VolumeCurrent", .text = "it is up to date again", .is_note = true};
+    const struct event_text held = {
+        .reason = "VolumeHeld", .text = volume_error(v->published.volume), .consequence = STAYS};
 
-    switch (condition) {
+    switch (tag) {
     case DROPPED:
-        post(events, v, "OlderContentDropped", true,
-             "readers keep too much older content open and lost the oldest of it (ESTALE)", "");
-        break;
+        return post(events, v, tag, &dropped);
     case HELD:
-        post(events, v, "VolumeHeld", true, volume_error(v->published.volume), STAYS);
-        break;
+        return post(events, v, tag, &held);
     case UPDATE_FAILED:
-        post_failed_update(events, v);
-        break;
+        return post_failed_update(events, v);
     case CERTIFICATE:
-        post_certificate(events, v);
-        break;
+        return post_certificate(events, v);
     case NOT_LIVE:
-        post(events, v, "SubPathNotLive", true, not_live, "");
-        break;
+        return post(events, v, tag, &not_live);
+    case END:
+        return post(events, v, tag, &current);
     }
+    return 0;
 }
+
+/* ---- conditions */
 
 static unsigned find_conditions(const struct node_volume *v)
 {
@@ -156,7 +252,7 @@ static unsigned find_conditions(const struct node_volume *v)
         conditions |= HELD;
     if (p->has_dropped)
         conditions |= DROPPED;
-    if (published_is_failing(p) || published_is_blocked(p))
+    if (published_is_failing(p) || published_is_blocked(p) || published_is_late(p))
         conditions |= UPDATE_FAILED;
     for (size_t i = 0; i < v->spec->n_sources; i++)
         if (p->logged_certificates[i])
@@ -176,18 +272,35 @@ static bool is_of_api(const struct identity *identity)
     return identity->source != NULL && identity->source->ops->count != NULL;
 }
 
+/* It is not deferred any more, unless it is again. */
+static void try_event(struct node_volume_events *events, struct node_volume *v, enum condition tag)
+{
+    bool was_deferred = (v->deferred_events & tag) != 0;
+
+    v->deferred_events &= ~(unsigned)tag;
+    v->reported_events = tag == END ? v->reported_events & ~LOUD : v->reported_events | tag;
+    if (post_event(events, v, tag) == 0)
+        return;
+    defer(events, v, tag);
+    if (!was_deferred)
+        node_metrics_count_event(events->metrics, pod_event_result_name(POD_EVENT_DEFERRED));
+}
+
 void node_volume_events_check(struct node_volume_events *events, struct node_volume *volume)
 {
     static const enum condition all[] = {HELD, UPDATE_FAILED, CERTIFICATE, NOT_LIVE, DROPPED};
     unsigned conditions, before = volume->reported_events;
+    bool has_ended;
 
     if (volume->pod == NULL || !volume->was_mounted || !is_of_api(volume->identity))
         return;
     conditions = find_conditions(volume);
-    volume->reported_events = conditions;
+    has_ended = (before & LOUD) != 0 && (conditions & LOUD) == 0;
+    volume->reported_events &= conditions;
+    volume->deferred_events &= conditions | (has_ended ? (unsigned)END : 0);
     for (size_t i = 0; i < ELEMENTS_OF(all); i++)
         if ((conditions & all[i]) != 0 && (before & all[i]) == 0)
-            post_condition(events, volume, all[i]);
-    if ((before & ~ENDS_SILENTLY) != 0 && conditions == 0)
-        post(events, volume, "VolumeCurrent", false, "it is up to date again", "");
+            try_event(events, volume, all[i]);
+    if (has_ended)
+        try_event(events, volume, END);
 }

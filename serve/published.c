@@ -74,8 +74,12 @@ bool published_is_blocked(const struct published *p)
     return p->pending_since != 0 && publisher_blocked_since(p->publisher) != 0;
 }
 
-/* Readers do not get what was submitted, and it is not known why. */
-static bool is_late(const struct published *p)
+bool published_is_pending(const struct published *p)
+{
+    return p->pending_since != 0;
+}
+
+bool published_is_late(const struct published *p)
 {
     return p->pending_since != 0 && clock_mono() - p->pending_since >= LATE_AFTER;
 }
@@ -85,7 +89,7 @@ enum reader_state published_reader_state(const struct published *p)
     const struct store_view *source = volume_least_healthy_source(p->volume);
     const struct reader_facts facts = {
         .is_shown = p->n_published > 0,
-        .publish_fails = published_is_failing(p) || published_is_blocked(p) || is_late(p),
+        .publish_fails = published_is_failing(p) || published_is_blocked(p) || published_is_late(p),
         .is_held = volume_is_held(p->volume),
         .is_stale = volume_state(p->volume) != VOLUME_CURRENT,
         .source_fails = source != NULL && source->source_state == STORE_SOURCE_FAILING,
@@ -352,8 +356,12 @@ int published_why_missing(const struct published *p, struct error *e)
 
 static void submit(struct published *p, mono_us received_at)
 {
+    const struct published_observer *observer = p->options.observer;
+
     if (p->pending_since == 0)
         p->pending_since = clock_mono();
+    if (observer != NULL && observer->submitted != NULL)
+        observer->submitted(observer->userdata);
     publisher_submit(p->publisher, p->payload, received_at);
 }
 

@@ -22,6 +22,8 @@ struct published;
 struct published_observer {
     /* As published_callbacks.changed, and called before it. */
     void (*changed)(void *userdata, struct published *p);
+    /* Another payload is being published: published_is_pending() until readers see it. */
+    void (*submitted)(void *userdata);
     /* Readers see another payload than before; p->update_latency_us has its latency. */
     void (*updated)(void *userdata, const struct published *p);
     void *userdata;
@@ -128,6 +130,10 @@ const char *published_state_name(const struct published *p);
 bool published_is_failing(const struct published *p);
 /* Whether readers get older content since a process holds the volume's directory. */
 bool published_is_blocked(const struct published *p);
+/* Whether readers do not get what was submitted yet. */
+bool published_is_pending(const struct published *p);
+/* Whether that has been so for longer than a storm of updates takes. */
+bool published_is_late(const struct published *p);
 
 /* The state for readers, and why it is not READER_CURRENT: "" if unknown, else borrowed or in @e.
  */

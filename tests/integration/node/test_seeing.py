@@ -508,7 +508,7 @@ def _user_of(secret: str) -> dict[str, str]:
     return {"secretName": secret, "items": '[{"key": "user", "path": "user"}]'}
 
 
-def test_events_that_are_not_allowed_are_dropped_with_one_log_line(
+def test_events_that_are_not_allowed_are_deferred_with_one_log_line(
     start_node: NodeMaker, api: Api
 ) -> None:
     """One line in the log, and nothing else comes of it."""
@@ -522,10 +522,35 @@ def test_events_that_are_not_allowed_are_dropped_with_one_log_line(
         node.publish(node.pod(number, attributes=_user_of(name)))
         api.put_secret({"other": b"1"}, name=name)
         until(lambda n=name: f'object="secret/default/{n}"' in _stale(node), "the log line")
-    dropped = lambda: Metrics(node).value("secretfs_pod_events_total", result="dropped")
-    until(lambda: dropped() == 1, "the second event's end")
+    deferred = lambda: Metrics(node).value("secretfs_pod_events_total", result="deferred")
+    until(lambda: deferred() == 1, "the second event's end")
     assert node.log().count("cannot post events on pods") == 1
     assert len(events(api)) == 1
+
+
+def test_namespace_that_refuses_events_delays_no_other(start_node: NodeMaker, api: Api) -> None:
+    """A quota or the deletion of a namespace refuses its events."""
+    user = "daemon-with-some-events"
+    for namespace in ("default", "team"):
+        api.server.grant(user, ["get", "list", "watch"], ["secrets"], namespace=namespace)
+        api.server.apply_secret(namespace, "app", {"user": b"1"})
+    api.server.grant(user, ["create"], ["events"], namespace="team")
+    node = start_node("--rights=daemon", PAGES, "--kubeconfig", api.kubeconfig(user)).wait_ready()
+    for number, namespace in enumerate(("default", "team")):
+        pod = node.pod(number, namespace=namespace, attributes=_user_of("app"))
+        node.publish(pod)
+    api.server.apply_secret("default", "app", {"other": b"1"})
+    refused = lambda: Metrics(node).value("secretfs_pod_events_total", result="failed")
+    until(lambda: refused() == 1, "the refusal")
+    api.server.apply_secret("team", "app", {"other": b"1"})
+    posted = lambda: Metrics(node).value("secretfs_pod_events_total", result="posted")
+    until(lambda: posted() == 1, "the event of the other namespace")
+    assert 'namespace="default"' in _first(node, "cannot post events on pods")
+    assert "403 (Forbidden)" in _first(node, "cannot post events on pods")
+
+
+def _first(node: Node, text: str) -> str:
+    return next(line for line in node.log().splitlines() if text in line)
 
 
 def _stale(node: Node) -> str:

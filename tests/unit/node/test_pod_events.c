@@ -29,7 +29,7 @@ struct fixture {
         bool is_open;
     } requests[REQUESTS_MAX];
     size_t n_requests, n_open;
-    size_t n_results[POD_EVENT_DROPPED + 1];
+    size_t n_results[POD_EVENT_RESULTS];
 };
 static struct fixture *current;
 static struct source source, other_source;
@@ -68,11 +68,13 @@ static struct http_request *cancel(struct http_request *request)
     return NULL;
 }
 
-static void on_done(void *userdata, enum pod_event_result result)
+static void on_done(void *userdata, const struct pod_event_outcome *outcome)
 {
     struct fixture *f = userdata;
 
-    f->n_results[result]++;
+    assert_int_equal(outcome->owner, 12);
+    assert_int_equal(outcome->tag, 34);
+    f->n_results[outcome->result]++;
 }
 
 static void set_up(struct fixture *f)
@@ -97,7 +99,7 @@ static void tear_down(struct fixture *f)
         cJSON_Delete(f->requests[i].body);
 }
 
-static void post(struct fixture *f, const char *pod, const char *reason)
+static void post_from(struct fixture *f, struct source *from, const char *pod, const char *reason)
 {
     const char *slash = strchr(pod, '/');
     char namespace[64];
@@ -106,18 +108,27 @@ static void post(struct fixture *f, const char *pod, const char *reason)
                                     .pod_uid = "11111111-2222",
                                     .reason = reason,
                                     .message = "the content is \"old\"",
-                                    .is_warning = true};
+                                    .is_warning = true,
+                                    .owner = 12,
+                                    .tag = 34};
+    int r;
 
     snprintf(namespace, sizeof(namespace), "%.*s", slash != NULL ? (int)(slash - pod) : 0, pod);
-    pod_events_post(f->events, &source, &event, f->now);
+    r = pod_events_post(f->events, from, &event, f->now);
+    assert_true(r == 0 || r == -EAGAIN);
+    f->n_results[POD_EVENT_DEFERRED] += r < 0;
 }
 
-/* Answer the newest request. @status: 0: the connection is refused */
-static void answer(struct fixture *f, int status)
+static void post(struct fixture *f, const char *pod, const char *reason)
+{
+    post_from(f, &source, pod, reason);
+}
+
+/* Answer a request. @status: 0: the connection is refused */
+static void answer_request(struct fixture *f, size_t i, int status)
 {
     const struct http_response response = {.status = status, .content_type = ""};
     const struct error error = {.text = "nothing listens there"};
-    size_t i = f->n_requests - 1;
 
     assert_true(f->requests[i].is_open);
     if (status == 0) {
@@ -129,10 +140,17 @@ static void answer(struct fixture *f, int status)
     f->requests[i].handler->on_done(f->requests[i].userdata, HTTP_COMPLETE, NULL);
 }
 
-static void assert_results(const struct fixture *f, size_t posted, size_t failed, size_t dropped)
+static void answer(struct fixture *f, int status)
+{
+    answer_request(f, f->n_requests - 1, status);
+}
+
+static void assert_results(const struct fixture *f, size_t posted, size_t failed, size_t deferred,
+                           size_t dropped)
 {
     assert_int_equal(f->n_results[POD_EVENT_POSTED], posted);
     assert_int_equal(f->n_results[POD_EVENT_FAILED], failed);
+    assert_int_equal(f->n_results[POD_EVENT_DEFERRED], deferred);
     assert_int_equal(f->n_results[POD_EVENT_DROPPED], dropped);
 }
 
@@ -160,7 +178,7 @@ static void test_event_is_posted(void **state)
     assert_int_equal(clock_parse_rfc3339(json_text(body, "firstTimestamp"), &time), 0);
     assert_true(json_member(body, "count")->valuedouble == 1);
     answer(&f, 201);
-    assert_results(&f, 1, 0, 0);
+    assert_results(&f, 1, 0, 0, 0);
     tear_down(&f);
 }
 
@@ -173,7 +191,7 @@ static void test_equal_events_are_dropped(void **state)
     answer(&f, 201);
     post(&f, "prod/web-0", "VolumeHeld");
     post(&f, "prod/web-0", "VolumeHeld");
-    assert_results(&f, 1, 0, 2);
+    assert_results(&f, 1, 0, 0, 2);
     /* another pod, or another event of this one */
     post(&f, "prod/web-1", "VolumeHeld");
     answer(&f, 201);
@@ -182,7 +200,7 @@ static void test_equal_events_are_dropped(void **state)
     f.now += POD_EVENTS_QUIET;
     post(&f, "prod/web-0", "VolumeHeld");
     answer(&f, 201);
-    assert_results(&f, 4, 0, 2);
+    assert_results(&f, 4, 0, 0, 2);
     assert_true(json_member(f.requests[3].body, "count")->valuedouble == 4);
     tear_down(&f);
 }
@@ -199,13 +217,13 @@ static void test_burst_is_limited(void **state)
         if (i < POD_EVENTS_PER_MINUTE)
             answer(&f, 201);
     }
-    assert_results(&f, POD_EVENTS_PER_MINUTE, 0, 5);
-    /* one more every two seconds; a dropped event may be posted */
+    assert_results(&f, POD_EVENTS_PER_MINUTE, 0, 5, 0);
+    /* one more every two seconds; a deferred event may be posted */
     f.now += SPAN_SEC(2);
     post(&f, "prod/web-33", "VolumeHeld");
     answer(&f, 201);
     post(&f, "prod/web-34", "VolumeHeld");
-    assert_results(&f, POD_EVENTS_PER_MINUTE + 1, 0, 6);
+    assert_results(&f, POD_EVENTS_PER_MINUTE + 1, 0, 6, 0);
     tear_down(&f);
 }
 
@@ -220,18 +238,18 @@ static void test_requests_in_flight_are_limited(void **state)
         post(&f, pod, "VolumeHeld");
     }
     assert_int_equal(f.n_open, POD_EVENTS_POSTING);
-    assert_results(&f, 0, 0, 2);
+    assert_results(&f, 0, 0, 2, 0);
     pod_events_forget(f.events, &other_source);
     assert_int_equal(f.n_open, POD_EVENTS_POSTING);
     answer(&f, 201);
     pod_events_forget(f.events, &source);
     assert_int_equal(f.n_open, 0);
-    assert_results(&f, 1, 0, 2 + POD_EVENTS_POSTING - 1);
+    assert_results(&f, 1, 0, 2, POD_EVENTS_POSTING - 1);
     post(&f, "prod/web-99", "VolumeHeld"); /* cancelled with the others */
     tear_down(&f);
 }
 
-/* Dropped events do not replace posted ones. */
+/* Deferred events do not replace posted ones. */
 static void test_posted_events_are_remembered_longest(void **state)
 {
     struct fixture f;
@@ -246,7 +264,8 @@ static void test_posted_events_are_remembered_longest(void **state)
         if (f.n_open > 0)
             answer(&f, 201);
     }
-    assert_results(&f, POD_EVENTS_PER_MINUTE, 0, 2 * POD_EVENTS_KNOWN + 1 - POD_EVENTS_PER_MINUTE);
+    assert_results(&f, POD_EVENTS_PER_MINUTE, 0, 2 * POD_EVENTS_KNOWN + 1 - POD_EVENTS_PER_MINUTE,
+                   0);
     f.now += SPAN_SEC(60);
     post(&f, "prod/first", "VolumeHeld");
     assert_int_equal(f.n_open, 0);
@@ -255,28 +274,113 @@ static void test_posted_events_are_remembered_longest(void **state)
     tear_down(&f);
 }
 
-static void test_refusing_server_is_left_alone(void **state)
+/* A quota of the namespace, or its deletion, is a matter of that namespace. */
+static void test_namespace_that_refuses_is_left_alone(void **state)
+{
+    struct fixture f;
+
+    set_up(&f);
+    post(&f, "gone/web-0", "VolumeHeld");
+    answer(&f, 403);
+    post(&f, "gone/web-1", "VolumeHeld");
+    assert_int_equal(f.n_requests, 1);
+    assert_results(&f, 0, 1, 1, 0);
+    post(&f, "prod/web-0", "VolumeHeld");
+    answer(&f, 201);
+    post_from(&f, &other_source, "gone/web-1", "VolumeHeld"); /* which may be allowed to */
+    answer(&f, 201);
+    assert_results(&f, 2, 1, 1, 0);
+    f.now += SPAN_SEC(600);
+    post(&f, "gone/web-0", "VolumeHeld"); /* no equal one was posted */
+    answer(&f, 201);
+    assert_results(&f, 3, 1, 1, 0);
+    tear_down(&f);
+}
+
+/* 64 are remembered; of more, those that refused last. */
+static void test_many_namespaces_that_refuse(void **state)
+{
+    struct fixture f;
+    char pod[32];
+
+    set_up(&f);
+    for (unsigned i = 0; i < 70; i++) {
+        snprintf(pod, sizeof(pod), "gone-%u/web", i);
+        post(&f, pod, "VolumeHeld");
+        answer(&f, 422);
+        f.now += SPAN_SEC(3);
+    }
+    assert_results(&f, 0, 70, 0, 0);
+    post(&f, "gone-69/web", "VolumeHeld");
+    post(&f, "gone-6/web", "VolumeHeld");
+    assert_results(&f, 0, 70, 2, 0);
+    post(&f, "gone-5/web", "VolumeHeld");
+    answer(&f, 201);
+    assert_results(&f, 1, 70, 2, 0);
+    tear_down(&f);
+}
+
+static void fail_and_wait(struct fixture *f, int status, span_us quiet)
+{
+    size_t n = f->n_requests;
+
+    post(f, "prod/web-0", "VolumeHeld");
+    assert_int_equal(f->n_requests, n + 1);
+    answer(f, status);
+    f->now += quiet - 1;
+    post(f, "test/web-1", "VolumeHeld");
+    assert_int_equal(f->n_requests, n + 1);
+    f->now += 1;
+}
+
+static void test_server_that_fails_is_left_alone_for_longer_each_time(void **state)
+{
+    static const unsigned quiet[] = {15, 30, 60, 120, 240, 240};
+    static const int status[] = {500, 0, 503, 429, 408, 504};
+    struct fixture f;
+
+    set_up(&f);
+    for (size_t i = 0; i < ELEMENTS_OF(quiet); i++)
+        fail_and_wait(&f, status[i], SPAN_SEC(quiet[i]));
+    post(&f, "prod/web-0", "VolumeHeld");
+    answer(&f, 201);
+    assert_results(&f, 1, 6, 6, 0);
+    f.now += POD_EVENTS_QUIET;
+    fail_and_wait(&f, 500, SPAN_SEC(15)); /* the first one again */
+    tear_down(&f);
+}
+
+/* They are one failure. */
+static void test_failures_of_requests_in_flight(void **state)
 {
     struct fixture f;
 
     set_up(&f);
     post(&f, "prod/web-0", "VolumeHeld");
-    answer(&f, 403);
     post(&f, "prod/web-1", "VolumeHeld");
-    assert_int_equal(f.n_requests, 1);
-    assert_results(&f, 0, 1, 1);
-    f.now += SPAN_SEC(600);
-    post(&f, "prod/web-1", "VolumeHeld");
-    answer(&f, 500);
-    /* an error of the server, which may end at once */
-    post(&f, "prod/web-2", "VolumeHeld");
-    answer(&f, 0);
-    post(&f, "prod/web-3", "VolumeHeld");
+    answer_request(&f, 0, 500);
+    answer_request(&f, 1, 500);
+    f.now += SPAN_SEC(15);
+    post(&f, "prod/web-0", "VolumeHeld");
     answer(&f, 201);
-    assert_results(&f, 1, 3, 1);
+    assert_results(&f, 1, 2, 0, 0);
+    tear_down(&f);
+}
+
+static void test_request_that_cannot_be_sent(void **state)
+{
+    struct fixture f;
+
+    set_up(&f);
     f.send_result = -EAGAIN;
     post(&f, "prod/web-4", "VolumeHeld");
-    assert_results(&f, 1, 4, 1);
+    post(&f, "prod/web-4", "VolumeHeld");
+    assert_results(&f, 0, 1, 1, 0);
+    f.send_result = 0;
+    f.now += SPAN_SEC(15);
+    post(&f, "prod/web-4", "VolumeHeld");
+    answer(&f, 201);
+    assert_results(&f, 1, 1, 1, 0);
     tear_down(&f);
 }
 
@@ -289,7 +393,8 @@ static void test_unusual_names(void **state)
     set_up(&f);
     post(&f, "no-namespace", "VolumeHeld");
     post(&f, "/web", "VolumeHeld");
-    assert_results(&f, 0, 2, 0);
+    assert_results(&f, 0, 2, 0, 0);
+    f.now += SPAN_SEC(15);
     memset(pod + 5, 'x', 253);
     pod[5 + 199] = '-'; /* the name is cut there */
     pod[5 + 253] = '\0';
@@ -341,7 +446,11 @@ int main(void)
         cmocka_unit_test(test_burst_is_limited),
         cmocka_unit_test(test_requests_in_flight_are_limited),
         cmocka_unit_test(test_posted_events_are_remembered_longest),
-        cmocka_unit_test(test_refusing_server_is_left_alone),
+        cmocka_unit_test(test_namespace_that_refuses_is_left_alone),
+        cmocka_unit_test(test_many_namespaces_that_refuse),
+        cmocka_unit_test(test_server_that_fails_is_left_alone_for_longer_each_time),
+        cmocka_unit_test(test_failures_of_requests_in_flight),
+        cmocka_unit_test(test_request_that_cannot_be_sent),
         cmocka_unit_test(test_unusual_names),
         cmocka_unit_test(test_no_memory),
     };

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Capabilities. The process keeps what mounting needs, in the bounding set as well, so that a
- * program that it runs gets no others. A worker keeps none. CAP_IPC_LOCK is the exception: where
- * the limit of locked memory is finite, memory that is mapped after mlockall(2) counts against it,
- * and without the capability malloc() would fail at the limit.
+ * Capabilities. The process keeps what mounting needs, in the bounding set as well. Of its threads
+ * only two kinds do: the privileged one (privileged.c) and publishers. A thread that dropped a
+ * capability cannot get it back, nor can a program that it runs, as no_new_privs is set.
+ * CAP_IPC_LOCK is the exception: where the limit of locked memory is finite, memory that is mapped
+ * after mlockall(2) counts against it, and without the capability malloc() would fail at the limit.
  *
  * System calls. A filter denies with EPERM; it kills nothing, as a credential plug-in inherits it.
  * A filter of a thread is added to that of the process; the kernel takes the strictest result.
@@ -12,8 +13,8 @@
  *
  * What a thread's filter is worth: threads share memory, so code that runs in one can change what
  * another does. The filter bounds what a confused thread does in its own name: the kernel checks
- * the caller of each call, so a path or a descriptor that a worker is led to use opens nothing that
- * needs a capability. The process's filter has no such limit.
+ * the caller of each call, so a path or a descriptor that the loop or a worker is led to use opens
+ * nothing that needs a capability. The process's filter has no such limit.
  *
  * Order. no_new_privs comes first, since an ordinary user may install a filter only after it.
  * Capabilities go last: PR_CAPBSET_DROP needs CAP_SETPCAP.
@@ -120,13 +121,22 @@ static const int denied_to_process[] = {
 #endif
 };
 
-/* Of threads that change the tree and mount: they run no program and make no connection. */
-static const int denied_to_publisher[] = {
+/* They mount. */
+static const int mounting[] = {
+    DENY(mount),         DENY(umount2),  DENY(open_tree), DENY(move_mount),
+    DENY(fsopen),        DENY(fsconfig), DENY(fsmount),   DENY(fspick),
+#ifdef SYS_mount_setattr
+    DENY(mount_setattr),
+#endif
+};
+
+/* They run a program, connect, or change whose rights count. */
+static const int reaching_out[] = {
     DENY(execve),   DENY(execveat), DENY(connect),   DENY(bind),      DENY(listen),
 #ifdef SYS_accept
     DENY(accept),
 #endif
-    DENY(accept4),  DENY(clone),    DENY(unshare),
+    DENY(accept4),
 #ifdef SYS_fork
     DENY(fork),     DENY(vfork),
 #endif
@@ -134,24 +144,22 @@ static const int denied_to_publisher[] = {
     DENY(setreuid), DENY(setregid), DENY(setfsuid),  DENY(setfsgid),
 };
 
-/* Of workers besides: they change no file, name or mount. */
-static const int denied_to_worker[] = {
-    DENY(mount),         DENY(umount2),  DENY(open_tree), DENY(move_mount), DENY(fsopen),
-    DENY(fsconfig),      DENY(fsmount),  DENY(fspick),
-#ifdef SYS_mount_setattr
-    DENY(mount_setattr),
-#endif
+/* They start a thread, or give this one a table of its own. */
+static const int starting_threads[] = {DENY(clone), DENY(unshare)};
+
+/* They change a file or a name, or end a process. */
+static const int changing_files[] = {
 #ifdef SYS_chown
-    DENY(chown),         DENY(lchown),   DENY(chmod),     DENY(rename),     DENY(mkdir),
-    DENY(rmdir),         DENY(link),     DENY(unlink),    DENY(symlink),    DENY(mknod),
+    DENY(chown),     DENY(lchown),   DENY(chmod),    DENY(rename),    DENY(mkdir),
+    DENY(rmdir),     DENY(link),     DENY(unlink),   DENY(symlink),   DENY(mknod),
 #endif
-    DENY(fchown),        DENY(fchownat), DENY(fchmod),    DENY(fchmodat),
+    DENY(fchown),    DENY(fchownat), DENY(fchmod),   DENY(fchmodat),
 #ifdef SYS_renameat
     DENY(renameat),
 #endif
-    DENY(renameat2),     DENY(mkdirat),  DENY(linkat),    DENY(unlinkat),   DENY(symlinkat),
-    DENY(mknodat),       DENY(truncate), DENY(setxattr),  DENY(lsetxattr),  DENY(fsetxattr),
-    DENY(fchdir),        DENY(chdir),    DENY(kill),      DENY(tkill),      DENY(capset),
+    DENY(renameat2), DENY(mkdirat),  DENY(linkat),   DENY(unlinkat),  DENY(symlinkat),
+    DENY(mknodat),   DENY(truncate), DENY(setxattr), DENY(lsetxattr), DENY(fsetxattr),
+    DENY(fchdir),    DENY(chdir),    DENY(kill),     DENY(tkill),     DENY(capset),
 };
 
 /* ---- filters */
@@ -240,18 +248,42 @@ static int filter_process(void)
     return filter_install(&f);
 }
 
-static int filter_thread(enum confinement_role role)
+/* What a role has, besides what is denied to the process. */
+struct role {
+    bool has_capabilities;
+    bool mounts;
+    bool reaches_out;
+    bool starts_threads;
+    bool changes_files;
+};
+
+static const struct role roles[] = {
+    [CONFINEMENT_LOOP] = {.reaches_out = true, .starts_threads = true, .changes_files = true},
+    [CONFINEMENT_PRIVILEGED] = {.has_capabilities = true,
+                                .mounts = true,
+                                .starts_threads = true,
+                                .changes_files = true},
+    [CONFINEMENT_PUBLISHER] = {.has_capabilities = true, .mounts = true, .changes_files = true},
+    [CONFINEMENT_WORKER] = {.mounts = false},
+};
+
+static int filter_thread(const struct role *role)
 {
     struct filter f;
 
     filter_begin(&f);
     deny_all(&f, denied_to_process, ELEMENTS_OF(denied_to_process));
-    deny_all(&f, denied_to_publisher, ELEMENTS_OF(denied_to_publisher));
 #ifdef SYS_clone3
     fail_if_equal(&f, SYS_clone3, ENOSYS);
 #endif
-    if (role == CONFINEMENT_WORKER)
-        deny_all(&f, denied_to_worker, ELEMENTS_OF(denied_to_worker));
+    if (!role->mounts)
+        deny_all(&f, mounting, ELEMENTS_OF(mounting));
+    if (!role->reaches_out)
+        deny_all(&f, reaching_out, ELEMENTS_OF(reaching_out));
+    if (!role->starts_threads)
+        deny_all(&f, starting_threads, ELEMENTS_OF(starting_threads));
+    if (!role->changes_files)
+        deny_all(&f, changing_files, ELEMENTS_OF(changing_files));
     return filter_install(&f);
 }
 
@@ -322,12 +354,12 @@ void confinement_restrict_thread(enum confinement_role role)
     uint64_t keep = memory_capabilities();
     int r;
 
-    if (role == CONFINEMENT_PUBLISHER)
+    if (roles[role].has_capabilities)
         keep |= PROCESS_CAPABILITIES;
     r = keep_capabilities(keep); /* before capset(2) is denied */
     if (r < 0)
         log_debug("cannot drop capabilities of a thread", "error", strerror(-r));
-    r = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? negative_errno() : filter_thread(role);
+    r = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? negative_errno() : filter_thread(&roles[role]);
     if (r < 0)
         log_debug("cannot install a thread's filter of system calls", "error", strerror(-r));
 }

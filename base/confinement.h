@@ -7,8 +7,13 @@
 #include "base/error.h"
 
 enum confinement_role {
-    /* It changes the tree and mounts volumes on targets: the process's capabilities, no execve(2),
-     * no connections. */
+    /* The event loop: no capabilities, and no system call that mounts. Programs that it runs
+     * inherit both. */
+    CONFINEMENT_LOOP,
+    /* It mounts for the loop, and starts publishers: the process's capabilities, no execve(2), no
+     * connections. */
+    CONFINEMENT_PRIVILEGED,
+    /* It changes the tree and mounts volumes on targets: the same, and no thread. */
     CONFINEMENT_PUBLISHER,
     /* It parses what other processes write: no capabilities, and no system call that mounts, runs a
      * program, connects, or changes a name, an owner or a mode. */
@@ -25,7 +30,7 @@ enum confinement_role {
 int confinement_restrict_process(struct error *e);
 
 /*
- * Restrict the calling thread further, whether or not the process is restricted. What could not be
- * applied is logged as a debug message.
+ * Restrict the calling thread further, whether or not the process is restricted; the threads that
+ * it starts inherit it. What could not be applied is logged as a debug message.
  */
 void confinement_restrict_thread(enum confinement_role role);

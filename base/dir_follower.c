@@ -36,6 +36,7 @@
 
 #include "base/cleanup.h"
 #include "base/dir_watch.h"
+#include "base/file_access.h"
 #include "base/log.h"
 
 #define VANISH_SPAN    SPAN_MS(100)
@@ -201,15 +202,18 @@ static int refresh_file(struct dir_follower *f, int dir_fd, struct dir_file *fil
 
     if (file->missing_since != 0)
         return FILE_READ_BUSY;
-    if (fstatat(dir_fd, file->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+    if (file_access_stat(dir_fd, file->name, AT_SYMLINK_NOFOLLOW, &st) < 0)
         return keep_missing(file);
     file->is_link = S_ISLNK(st.st_mode);
     if (file->is_link) {
         r = dir_watch_follow(f->watch, file->name, &e);
         if (r == -ENOMEM)
             return r;
-        if (r >= 0 && fstatat(dir_fd, file->name, &st, 0) < 0)
-            r = error_set_errno(&e, negative_errno(), "cannot follow the symlink");
+        if (r >= 0) {
+            r = file_access_stat(dir_fd, file->name, 0, &st);
+            if (r < 0)
+                error_set_errno(&e, r, "cannot follow the symlink");
+        }
         if (r < 0) {
             error_prefix(&e, r, "%.255s", file->name);
             return r == -ENOENT ? keep_lost(f, file, &e) : fail_file(f, file, r, &e);
@@ -379,7 +383,7 @@ static bool link_has_moved(const struct dir_follower *f, int dir_fd, const struc
         return false;
     if (file->lost_since != 0)
         return !f->is_last_pass;
-    return file->is_read && (fstatat(dir_fd, file->name, &st, 0) < 0 ||
+    return file->is_read && (file_access_stat(dir_fd, file->name, 0, &st) < 0 ||
                              st.st_dev != file->stamp.dev || st.st_ino != file->stamp.ino);
 }
 
@@ -388,12 +392,29 @@ static bool has_moved(const struct dir_follower *f, int dir_fd)
 {
     struct stat st;
 
-    if (stat(f->config.path, &st) < 0 || st.st_dev != f->dev || st.st_ino != f->ino)
+    if (file_access_stat(AT_FDCWD, f->config.path, 0, &st) < 0 || st.st_dev != f->dev ||
+        st.st_ino != f->ino)
         return true;
     for (size_t i = 0; i < f->n_files; i++)
         if (link_has_moved(f, dir_fd, f->files[i]))
             return true;
     return false;
+}
+
+/* Return: 0; -errno. */
+static int open_directory(const struct dir_follower *f, DIR **ret_dir)
+{
+    _cleanup_(fd_closep) int fd = file_access_open(AT_FDCWD, f->config.path, O_DIRECTORY);
+    DIR *dir;
+
+    if (fd < 0)
+        return fd;
+    dir = fdopendir(fd);
+    if (dir == NULL)
+        return negative_errno();
+    (void)TAKE_FD(fd); /* the stream's now */
+    *ret_dir = dir;
+    return 0;
 }
 
 /* Return: 0; FILE_READ_BUSY; -ENOMEM without @e; other -errno with @e. */
@@ -406,9 +427,9 @@ static int scan_once(struct dir_follower *f, bool *ret_has_moved, struct error *
 
     if (r < 0)
         return r == -ENOSPC || r == -ENOMEM ? r : directory_error(f, r, e);
-    dir = opendir(f->config.path);
-    if (dir == NULL)
-        return directory_error(f, negative_errno(), e);
+    r = open_directory(f, &dir);
+    if (r < 0)
+        return directory_error(f, r, e);
     r = list_path(f, dir, &listing, &st, e);
     if (r >= 0)
         r = take_listing(f, &listing);

@@ -28,6 +28,7 @@
 #include <sys/inotify.h>
 #include <sys/stat.h>
 
+#include "base/file_access.h"
 #include "base/list.h"
 #include "base/log.h"
 
@@ -140,11 +141,11 @@ static void add_name(struct inode_watch *inode, const char *name)
 static int watch_path(struct dir_watch *w, const char *path, uint32_t mask, const char *name,
                       int *ret_wd)
 {
-    int wd = inotify_add_watch(w->fd, path, mask | IN_MASK_ADD);
+    int wd = file_access_watch(w->fd, path, mask | IN_MASK_ADD);
     struct inode_watch *inode;
 
     if (wd < 0)
-        return errno == ENOSPC || errno == ENOMEM ? negative_errno() : 0;
+        return wd == -ENOSPC || wd == -ENOMEM ? wd : 0;
     inode = find_inode(w, wd);
     if (inode == NULL)
         inode = add_inode(w, wd);
@@ -187,11 +188,10 @@ static bool walk_next(struct walk *k, char name[static NAME_MAX + 1])
 static int walk_symlink(struct walk *k, const char *path)
 {
     char target[PATH_MAX], rest[PATH_MAX];
-    ssize_t len = readlink(path, target, sizeof(target) - 1);
-    int n;
+    int len = file_access_read_link(path, target, sizeof(target) - 1), n;
 
     if (len < 0)
-        return negative_errno();
+        return len;
     if (++k->n_symlinks > MAX_SYMLINKS)
         return -ELOOP;
     target[len] = '\0';
@@ -224,8 +224,9 @@ static int walk_enter(struct dir_watch *w, struct walk *k, const char *name)
     n = snprintf(path, sizeof(path), "%s/%s", k->done, name);
     if (n < 0 || (size_t)n >= sizeof(path))
         return -ENAMETOOLONG;
-    if (lstat(path, &st) < 0)
-        return negative_errno();
+    r = file_access_stat(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, &st);
+    if (r < 0)
+        return r;
     if (S_ISLNK(st.st_mode))
         return walk_symlink(k, path);
     memcpy(k->done, path, (size_t)n + 1);
@@ -276,10 +277,10 @@ int dir_watch_renew(struct dir_watch *watch, struct error *e)
     if (r >= 0)
         r = watch_path(watch, k.done[0] != '\0' ? k.done : "/", PATH_EVENTS | CONTENT_EVENTS, NULL,
                        &watch->dir_wd);
+    if (r >= 0)
+        r = file_access_stat(AT_FDCWD, watch->path, 0, &st);
     if (r < 0)
         return walk_failed(r, watch->path, e);
-    if (stat(watch->path, &st) < 0)
-        return walk_failed(negative_errno(), watch->path, e);
     if (!S_ISDIR(st.st_mode))
         return walk_failed(-ENOTDIR, watch->path, e);
     watch->dev = st.st_dev;
@@ -374,7 +375,7 @@ static int on_mounts(sd_event_source *source, int fd, uint32_t revents, void *us
     struct stat st = {.st_dev = 0};
     const struct dir_event reported = {.at = clock_mono()};
 
-    if (stat(w->path, &st) < 0)
+    if (file_access_stat(AT_FDCWD, w->path, 0, &st) < 0)
         st = (struct stat){.st_dev = 0};
     if (st.st_dev != w->dev || st.st_ino != w->ino)
         w->changed(w->userdata, &reported);

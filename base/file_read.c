@@ -17,6 +17,7 @@
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "base/file_access.h"
 
 /*
  * In a volume of a kubelet a path leads through ..data. If that is renamed, and the old generation
@@ -119,14 +120,13 @@ int file_read(int dir_fd, const char *name, bool may_be_written, struct buf *buf
               struct file_stamp *ret_stamp, struct error *e)
 {
     /* O_NONBLOCK: neither a pipe nor another process's lease may block the loop */
-    _cleanup_(fd_closep) int fd =
-        openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    _cleanup_(fd_closep) int fd = file_access_open(dir_fd, name, O_NOCTTY | O_NONBLOCK);
     struct stat st;
 
-    if (fd < 0 && errno == EWOULDBLOCK)
+    if (fd == -EWOULDBLOCK)
         return FILE_READ_BUSY;
     if (fd < 0)
-        return cannot_read(name, negative_errno(), e);
+        return cannot_read(name, fd, e);
     if (fstat(fd, &st) < 0)
         return cannot_read(name, negative_errno(), e);
     if (!S_ISREG(st.st_mode))
@@ -168,11 +168,13 @@ static int load_once(const char *path, struct buf *buf, struct error *e)
     int r;
 
     /* before it is opened: opening a device can have effects, and a socket cannot be opened */
-    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode) && !is_null_device(&st))
+    if (file_access_stat(AT_FDCWD, path, 0, &st) == 0 && !S_ISREG(st.st_mode) &&
+        !is_null_device(&st))
         return refuse(path, &st, e);
-    fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-    if (fd < 0 || fstat(fd, &st) < 0)
-        return error_set_errno(e, negative_errno(), "cannot read %s", path);
+    fd = file_access_open(AT_FDCWD, path, O_NOCTTY | O_NONBLOCK);
+    r = fd >= 0 && fstat(fd, &st) < 0 ? negative_errno() : fd;
+    if (r < 0)
+        return error_set_errno(e, r, "cannot read %s", path);
     if (!S_ISREG(st.st_mode) && !is_null_device(&st)) /* it was replaced */
         return refuse(path, &st, e);
     r = buf_read_fd(buf, fd);

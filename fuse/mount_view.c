@@ -38,6 +38,7 @@
 
 #include "base/cleanup.h"
 #include "base/lock.h"
+#include "base/privileged.h"
 #include "base/process.h"
 #include "fuse/mount_watch.h"
 
@@ -133,8 +134,8 @@ struct fs_option {
     const char *value;
 };
 
-int mount_view_mount(struct mount_view *view, const struct mount_view_options *options,
-                     int device_fd, struct error *e)
+static int mount_fs(struct mount_view *view, const struct mount_view_options *options,
+                    int device_fd, struct error *e)
 {
     char fd_text[16], uid_text[16], gid_text[16];
     const struct fs_option fs_options[] = {
@@ -244,13 +245,6 @@ static int attach(struct mount_view *v, struct error *e)
     return show(v, clone_fd, e);
 }
 
-int mount_view_attach(struct mount_view *view, struct error *e)
-{
-    assert(view->fd >= 0);
-    LOCK_GUARD(&view->lock);
-    return attach(view, e);
-}
-
 static dev_t device_of(int fd)
 {
     struct statx root;
@@ -260,7 +254,7 @@ static dev_t device_of(int fd)
     return makedev(root.stx_dev_major, root.stx_dev_minor);
 }
 
-int mount_view_adopt(struct mount_view *view, dev_t device, struct error *e)
+static int adopt(struct mount_view *view, dev_t device, struct error *e)
 {
     _cleanup_(fd_closep) int fd =
         open(view->mountpoint, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -282,14 +276,14 @@ int mount_view_adopt(struct mount_view *view, dev_t device, struct error *e)
  * A device that serves a file system mounts that one once more (Linux 5.14), and fails with
  * ENOTCONN if it has ended.
  */
-int mount_view_renew(struct mount_view *view, int device_fd, struct error *e)
+static int renew(struct mount_view *view, int device_fd, struct error *e)
 {
     const struct mount_view_options options = {.source = "secretfs"};
 
     LOCK_GUARD(&view->lock);
     assert(!view->is_attached);
     view->fd = fd_close(view->fd);
-    return mount_view_mount(view, &options, device_fd, e);
+    return mount_fs(view, &options, device_fd, e);
 }
 
 /* Consumers that still use the mount keep it busy; then it is detached lazily. */
@@ -309,12 +303,90 @@ static int unmount_as_root(const char *mountpoint)
     return negative_errno();
 }
 
+/* ---- the loop's part, by the privileged thread */
+
+struct view_call {
+    struct mount_view *view;
+    const struct mount_view_options *options;
+    int device_fd;
+    dev_t device;
+    struct error *e;
+};
+
+static int run_mount(void *arguments)
+{
+    const struct view_call *c = arguments;
+
+    return mount_fs(c->view, c->options, c->device_fd, c->e);
+}
+
+static int run_adopt(void *arguments)
+{
+    const struct view_call *c = arguments;
+
+    return adopt(c->view, c->device, c->e);
+}
+
+static int run_attach(void *arguments)
+{
+    const struct view_call *c = arguments;
+
+    LOCK_GUARD(&c->view->lock);
+    return attach(c->view, c->e);
+}
+
+static int run_renew(void *arguments)
+{
+    const struct view_call *c = arguments;
+
+    return renew(c->view, c->device_fd, c->e);
+}
+
+static int run_unmount(void *arguments)
+{
+    const struct view_call *c = arguments;
+
+    return unmount_as_root(c->view->mountpoint);
+}
+
+int mount_view_mount(struct mount_view *view, const struct mount_view_options *options,
+                     int device_fd, struct error *e)
+{
+    struct view_call c = {.view = view, .options = options, .device_fd = device_fd, .e = e};
+
+    return privileged_call(run_mount, &c);
+}
+
+int mount_view_adopt(struct mount_view *view, dev_t device, struct error *e)
+{
+    struct view_call c = {.view = view, .device = device, .e = e};
+
+    return privileged_call(run_adopt, &c);
+}
+
+int mount_view_attach(struct mount_view *view, struct error *e)
+{
+    struct view_call c = {.view = view, .e = e};
+
+    assert(view->fd >= 0);
+    return privileged_call(run_attach, &c);
+}
+
+int mount_view_renew(struct mount_view *view, int device_fd, struct error *e)
+{
+    struct view_call c = {.view = view, .device_fd = device_fd, .e = e};
+
+    return privileged_call(run_renew, &c);
+}
+
 int mount_view_detach(struct mount_view *view)
 {
+    struct view_call c = {.view = view};
+
     if (!view->is_attached || !mount_watch_exists(view->mount_id, view->device))
         return 0;
     view->is_attached = false;
-    return view->fd < 0 ? unmount_as_user(view->mountpoint) : unmount_as_root(view->mountpoint);
+    return view->fd < 0 ? unmount_as_user(view->mountpoint) : privileged_call(run_unmount, &c);
 }
 
 /* ---- the publisher's part */

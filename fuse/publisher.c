@@ -31,6 +31,7 @@
 
 #include "base/lock.h"
 #include "base/log.h"
+#include "base/privileged.h"
 #include "fuse/publisher_state.h"
 #include "fuse/publisher_steps.h"
 
@@ -130,8 +131,10 @@ static void join_ended(struct publisher *p)
     }
 }
 
-static int create_thread(struct publisher_thread *t)
+/* By the privileged thread: a thread has the capabilities of the one that creates it. */
+static int run_create(void *arguments)
 {
+    struct publisher_thread *t = arguments;
     pthread_attr_t attr;
     int r;
 
@@ -159,7 +162,7 @@ static int start_leader(struct publisher *p)
         return -ENOMEM;
     t->publisher = p;
     publisher_pool_add(&p->pool, &t->member);
-    r = create_thread(t);
+    r = privileged_call(run_create, t);
     if (r < 0) {
         publisher_pool_remove(&p->pool, &t->member);
         free(t);

@@ -15,6 +15,7 @@
 
 #include "base/buf.h"
 #include "base/log.h"
+#include "base/privileged.h"
 #include "node/safe_path.h"
 #include "node/target.h"
 
@@ -149,7 +150,7 @@ static int create_one(struct created_dirs *d, const char *path, struct error *e)
     return r == -EEXIST ? 0 : error_set_errno(e, r, "cannot create the directory %s", path);
 }
 
-int created_dirs_make(struct created_dirs *dirs, const char *path, struct error *e)
+static int make(struct created_dirs *dirs, const char *path, struct error *e)
 {
     _cleanup_(freep) char *part = strdup(path);
     int r = part != NULL ? 0 : -ENOMEM;
@@ -186,7 +187,7 @@ static bool remove_one(const char *path)
     return unlinkat(parent_fd, name, AT_REMOVEDIR) == 0 || errno == ENOENT;
 }
 
-void created_dirs_remove(struct created_dirs *dirs, const char *path)
+static void remove_all(struct created_dirs *dirs, const char *path)
 {
     _cleanup_(freep) char *part = strdup(path);
     char *slash = part;
@@ -206,8 +207,7 @@ void created_dirs_remove(struct created_dirs *dirs, const char *path)
     save(dirs);
 }
 
-void created_dirs_prune(struct created_dirs *dirs, created_dirs_needed_fn *is_needed,
-                        void *userdata)
+static void prune(struct created_dirs *dirs, created_dirs_needed_fn *is_needed, void *userdata)
 {
     const struct target_area anywhere = {.root = NULL};
 
@@ -221,6 +221,61 @@ void created_dirs_prune(struct created_dirs *dirs, created_dirs_needed_fn *is_ne
             forget(dirs, i);
     }
     save(dirs);
+}
+
+/* ---- by the privileged thread, as the directories may be anywhere */
+
+struct dirs_call {
+    struct created_dirs *dirs;
+    const char *path;
+    struct error *e;
+    created_dirs_needed_fn *is_needed;
+    void *userdata;
+};
+
+static int run_make(void *arguments)
+{
+    const struct dirs_call *c = arguments;
+
+    return make(c->dirs, c->path, c->e);
+}
+
+static int run_remove(void *arguments)
+{
+    const struct dirs_call *c = arguments;
+
+    remove_all(c->dirs, c->path);
+    return 0;
+}
+
+static int run_prune(void *arguments)
+{
+    const struct dirs_call *c = arguments;
+
+    prune(c->dirs, c->is_needed, c->userdata);
+    return 0;
+}
+
+int created_dirs_make(struct created_dirs *dirs, const char *path, struct error *e)
+{
+    struct dirs_call c = {.dirs = dirs, .path = path, .e = e};
+
+    return privileged_call(run_make, &c);
+}
+
+void created_dirs_remove(struct created_dirs *dirs, const char *path)
+{
+    struct dirs_call c = {.dirs = dirs, .path = path};
+
+    privileged_call(run_remove, &c);
+}
+
+void created_dirs_prune(struct created_dirs *dirs, created_dirs_needed_fn *is_needed,
+                        void *userdata)
+{
+    struct dirs_call c = {.dirs = dirs, .is_needed = is_needed, .userdata = userdata};
+
+    privileged_call(run_prune, &c);
 }
 
 /* ---- new and free */

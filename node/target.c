@@ -29,6 +29,7 @@
 #include <sys/syscall.h>
 
 #include "base/mountinfo.h"
+#include "base/privileged.h"
 #include "node/safe_path.h"
 
 #define TARGET_MODE   0750 /* the kubelet's mode for the parent directory */
@@ -237,16 +238,9 @@ static int uncover(int parent_fd, const char *name, enum uncover which, int *ret
     return -EBUSY;
 }
 
-/* ---- the interface */
+/* ---- what is done to a target */
 
-int target_check(const struct target_area *area, const char *path, struct error *e)
-{
-    _cleanup_(location_deinit) struct location l = LOCATION_INIT;
-
-    return split(area, path, &l, e);
-}
-
-int target_make(const struct target_area *area, const char *path, int *ret_fd, struct error *e)
+static int make(const struct target_area *area, const char *path, int *ret_fd, struct error *e)
 {
     _cleanup_(location_deinit) struct location l = LOCATION_INIT;
     _cleanup_(fd_closep) int parent_fd = -1;
@@ -288,7 +282,7 @@ static int find_parent(const struct target_area *area, const char *path, struct 
                : error_set_errno(e, r, "cannot open the parent directory of the target %s", path);
 }
 
-bool target_shows(const struct target_area *area, const char *path, uint64_t mount_id)
+static bool shows(const struct target_area *area, const char *path, uint64_t mount_id)
 {
     _cleanup_(location_deinit) struct location l = LOCATION_INIT;
     _cleanup_(fd_closep) int parent_fd = find_parent(area, path, &l, NULL), fd = -1;
@@ -301,7 +295,7 @@ bool target_shows(const struct target_area *area, const char *path, uint64_t mou
            mounted.id == mount_id;
 }
 
-bool target_is_gone(const struct target_area *area, const char *path)
+static bool is_gone(const struct target_area *area, const char *path)
 {
     _cleanup_(location_deinit) struct location l = LOCATION_INIT;
     _cleanup_(fd_closep) int parent_fd = find_parent(area, path, &l, NULL);
@@ -324,17 +318,7 @@ static int detach(const struct target_area *area, const char *path, enum uncover
     return error_set_errno(e, r, "cannot unmount the target %s", path);
 }
 
-int target_detach(const struct target_area *area, const char *path, struct error *e)
-{
-    return detach(area, path, UNCOVER_ALL, e);
-}
-
-int target_detach_ours(const struct target_area *area, const char *path, struct error *e)
-{
-    return detach(area, path, UNCOVER_OURS, e);
-}
-
-int target_remove(const struct target_area *area, const char *path, struct error *e)
+static int remove_directory(const struct target_area *area, const char *path, struct error *e)
 {
     _cleanup_(location_deinit) struct location l = LOCATION_INIT;
     _cleanup_(fd_closep) int parent_fd = find_parent(area, path, &l, e);
@@ -344,4 +328,99 @@ int target_remove(const struct target_area *area, const char *path, struct error
     if (unlinkat(parent_fd, l.name, AT_REMOVEDIR) == 0 || errno == ENOENT)
         return 0;
     return error_set_errno(e, negative_errno(), "cannot remove the target %s", path);
+}
+
+/* ---- the interface: the privileged thread works on targets, which may belong to any user */
+
+struct target_call {
+    const struct target_area *area;
+    const char *path;
+    struct error *e;
+    int *ret_fd;        /* of make() */
+    enum uncover which; /* of detach() */
+    uint64_t mount_id;  /* of shows() */
+};
+
+static int run_make(void *arguments)
+{
+    const struct target_call *c = arguments;
+
+    return make(c->area, c->path, c->ret_fd, c->e);
+}
+
+static int run_shows(void *arguments)
+{
+    const struct target_call *c = arguments;
+
+    return shows(c->area, c->path, c->mount_id);
+}
+
+static int run_is_gone(void *arguments)
+{
+    const struct target_call *c = arguments;
+
+    return is_gone(c->area, c->path);
+}
+
+static int run_detach(void *arguments)
+{
+    const struct target_call *c = arguments;
+
+    return detach(c->area, c->path, c->which, c->e);
+}
+
+static int run_remove(void *arguments)
+{
+    const struct target_call *c = arguments;
+
+    return remove_directory(c->area, c->path, c->e);
+}
+
+int target_check(const struct target_area *area, const char *path, struct error *e)
+{
+    _cleanup_(location_deinit) struct location l = LOCATION_INIT;
+
+    return split(area, path, &l, e);
+}
+
+int target_make(const struct target_area *area, const char *path, int *ret_fd, struct error *e)
+{
+    struct target_call c = {.area = area, .path = path, .ret_fd = ret_fd, .e = e};
+
+    return privileged_call(run_make, &c);
+}
+
+bool target_shows(const struct target_area *area, const char *path, uint64_t mount_id)
+{
+    struct target_call c = {.area = area, .path = path, .mount_id = mount_id};
+
+    return privileged_call(run_shows, &c) != 0;
+}
+
+bool target_is_gone(const struct target_area *area, const char *path)
+{
+    struct target_call c = {.area = area, .path = path};
+
+    return privileged_call(run_is_gone, &c) != 0;
+}
+
+int target_detach(const struct target_area *area, const char *path, struct error *e)
+{
+    struct target_call c = {.area = area, .path = path, .which = UNCOVER_ALL, .e = e};
+
+    return privileged_call(run_detach, &c);
+}
+
+int target_detach_ours(const struct target_area *area, const char *path, struct error *e)
+{
+    struct target_call c = {.area = area, .path = path, .which = UNCOVER_OURS, .e = e};
+
+    return privileged_call(run_detach, &c);
+}
+
+int target_remove(const struct target_area *area, const char *path, struct error *e)
+{
+    struct target_call c = {.area = area, .path = path, .e = e};
+
+    return privileged_call(run_remove, &c);
 }

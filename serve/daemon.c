@@ -8,7 +8,7 @@
  *   3. the loop runs
  *   4. the service manager is notified that the command is stopping
  *   5. the watchdog is freed: it probes publishers, which stop() frees
- *   6. stop() frees the rest, then the loop goes
+ *   6. stop() frees the rest, then the privileged thread ends, then the loop goes
  *
  * A failure of start() skips 3 only.
  */
@@ -16,6 +16,7 @@
 
 #include "base/confinement.h"
 #include "base/log.h"
+#include "base/privileged.h"
 #include "serve/service_manager.h"
 
 #define STACK_USED_BYTES (64 * 1024) /* libcurl has buffers of 16 KiB there */
@@ -126,12 +127,28 @@ static int run_loop(struct daemon *daemon, struct error *e)
     return error_set_errno(e, r, "the event loop failed");
 }
 
+/* An ordinary user's loop has no capabilities, and runs fusermount3, which mounts. */
+static int restrict_loop(struct error *e)
+{
+    int r;
+
+    if (geteuid() != 0)
+        return 0;
+    r = privileged_start(e);
+    if (r == 0)
+        confinement_restrict_thread(CONFINEMENT_LOOP);
+    return r;
+}
+
 void daemon_restrict(void)
 {
     struct error e = ERROR_INIT;
 
     if (confinement_restrict_process(&e) < 0)
         log_warn("the process keeps more rights than it needs", "reason", e.text);
+    e = ERROR_INIT;
+    if (restrict_loop(&e) < 0)
+        log_warn("the event loop keeps rights that it does not need", "reason", e.text);
 }
 
 void daemon_fail(struct daemon *daemon, const struct error *reason)
@@ -159,6 +176,7 @@ int daemon_run(struct daemon *daemon, const struct daemon_ops *ops, const sigset
         service_manager_stopping();
     daemon->watchdog = watchdog_free(daemon->watchdog);
     ops->stop(daemon);
+    privileged_stop();
     daemon->event = sd_event_unref(daemon->event);
     return r < 0 ? r : 0;
 }

@@ -54,7 +54,8 @@ int daemon_run(struct daemon *daemon, const struct daemon_ops *ops, const sigset
                struct error *e);
 
 /*
- * Give up the rights that a daemon that mounts does not need: see base/confinement.h. A kernel or a
+ * Give up the rights that a daemon that mounts does not need, those of the event loop as well: see
+ * base/confinement.h and base/privileged.h. A kernel or a
  * container that refuses a part of it is logged as a warning; the daemon works all the same.
  * Thread: the event loop's, before any other starts: early in start().
  */

@@ -12,8 +12,6 @@
  */
 #include "serve/mount_handover.h"
 
-#include <sys/mount.h>
-
 #include "base/log.h"
 #include "serve/mounts.h"
 #include "version.h"
@@ -25,13 +23,15 @@ static void unmount_earlier(const struct mount_handover_options *o, struct hando
                             const char *mountpoint)
 {
     struct error e = ERROR_INIT;
+    int r;
 
     handover_end(handover);
     if (fd_store_sync(o->store, SYNC_TIMEOUT, &e) < 0)
         log_warn("the service manager does not respond", "error", e.text);
-    if (mounts_is_mountpoint(mountpoint) && umount2(mountpoint, UMOUNT_NOFOLLOW | MNT_DETACH) < 0)
+    r = mounts_is_mountpoint(mountpoint) ? mounts_detach(mountpoint) : 0;
+    if (r < 0)
         log_warn("cannot unmount the mount of an earlier process", "mountpoint", mountpoint,
-                 "error", strerror(errno));
+                 "error", strerror(-r));
 }
 
 static void report_lost(const struct mount_handover_options *o, const struct error *reason)

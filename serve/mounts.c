@@ -11,10 +11,12 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
 #include "base/mountinfo.h"
+#include "base/privileged.h"
 
 #define LINKS_MAX 40 /* the kernel's own limit of symbolic links in a path */
 
@@ -209,6 +211,18 @@ bool mounts_is_mountpoint(const char *mountpoint)
 
     mountinfo_visit(AT_FDCWD, "/proc/self/mountinfo", match_mountpoint, &search);
     return search.found;
+}
+
+static int run_detach(void *arguments)
+{
+    const char *const *mountpoint = arguments;
+
+    return umount2(*mountpoint, UMOUNT_NOFOLLOW | MNT_DETACH) < 0 ? negative_errno() : 0;
+}
+
+int mounts_detach(const char *mountpoint)
+{
+    return privileged_call(run_detach, &mountpoint);
 }
 
 /* ---- all mounts */

@@ -12,10 +12,12 @@
  */
 #include "fetcher/auth/kubeconfig.h"
 
+#include <fcntl.h>
 #include <limits.h>
 #include <sys/stat.h>
 
 #include "base/buf.h"
+#include "base/file_access.h"
 #include "base/file_read.h"
 #include "fetcher/auth/kubeconfig_parse.h"
 #include "fetcher/fields.h"
@@ -197,7 +199,7 @@ static bool is_file(const char *path)
 {
     struct stat st;
 
-    return stat(path, &st) == 0 && !S_ISDIR(st.st_mode);
+    return file_access_stat(AT_FDCWD, path, 0, &st) == 0 && !S_ISDIR(st.st_mode);
 }
 
 /* Source: client-go's rest.InClusterConfig(). */

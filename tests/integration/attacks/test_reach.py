@@ -6,6 +6,7 @@ docs/security.md has the table that this checks.
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -28,7 +29,16 @@ MOUNTING = sum(1 << number for number in CAPABILITIES.values())
 IPC_LOCK = 1 << 14
 FILTERED = 2  # SECCOMP_MODE_FILTER
 
-WORKERS = {"fuse-worker", "notifier", "mount-monitor"}
+# How many filters each thread has: of the process, of the thread that started it, and its own.
+FILTERS = {
+    "secretfs": 2,  # the event loop: it parses gRPC, HTTP, JSON and YAML
+    "privileged": 2,  # it mounts for the loop and opens files for it
+    "publisher": 3,  # it changes the tree and mounts volumes on targets
+    "fuse-worker": 3,
+    "notifier": 3,
+    "mount-monitor": 3,
+}
+WITH_CAPABILITIES = {"privileged", "publisher"}
 
 
 def threads(pid: int) -> dict[str, list[dict[str, str]]]:
@@ -42,10 +52,10 @@ def threads(pid: int) -> dict[str, list[dict[str, str]]]:
 
 
 def is_restricted(name: str, thread: dict[str, str]) -> bool:
-    """The filter comes last. A thread inherits that of the process, and adds one."""
+    """The filter comes last."""
     if int(thread["Seccomp"]) != FILTERED:
         return False
-    return int(thread["Seccomp_filters"]) - own_filters() == (1 if name == "secretfs" else 2)
+    return int(thread["Seccomp_filters"]) - own_filters() == FILTERS[name]
 
 
 def wait_threads(pid: int, *names: str) -> dict[str, list[dict[str, str]]]:
@@ -79,27 +89,72 @@ def own_filters() -> int:
     return int(found[1]) if found else 0
 
 
+OTHER_USER = 65534
+
+
+def own(directory: Path, user: int) -> None:
+    """Only that user, without a capability, can enter it and read what is in it."""
+    for path in (*directory.rglob("*"), directory):
+        path.chmod(0o700 if path.is_dir() else 0o600)
+        os.chown(path, user, user)
+
+
 def check_root(pid: int, *workers: str) -> None:
-    found = wait_threads(pid, "secretfs", "publisher", *workers)
-    assert set(found) == {"secretfs", "publisher", *workers}
+    """Each thread can still do what its name says, and no more. A set that is empty stays so."""
+    found = wait_threads(pid, "secretfs", "privileged", "publisher", "fuse-worker", *workers)
+    assert set(found) == {"secretfs", "privileged", "publisher", "fuse-worker", *workers}
     memory = for_memory(pid)
     for name, all_of_name in found.items():
         for thread in all_of_name:
-            held = memory if name in WORKERS else MOUNTING | memory
+            held = MOUNTING | memory if name in WITH_CAPABILITIES else memory
             assert sets(thread) == (held, held, 0, 0), name
             assert int(thread["CapBnd"], 16) == MOUNTING | memory, name
             assert thread["NoNewPrivs"] == "1", name
 
 
-def test_threads_of_a_node(node: Node, manifests: Manifests) -> None:
+def test_threads_of_a_node(node: Node) -> None:
+    """After its start, after a publish, and after an unpublish."""
+    check_root(node.pid, "notifier", "mount-monitor")
     pod = node.pod()
     node.publish(pod)
-    check_root(node.pid, "fuse-worker", "notifier", "mount-monitor")
+    check_root(node.pid, "notifier", "mount-monitor")
+    node.unpublish(pod)
+    check_root(node.pid, "notifier", "mount-monitor")
 
 
 def test_threads_of_a_mount(mount: VolumeMaker, manifests: Manifests) -> None:
     manifests.put_secret({"a": b"dummy-1"})
-    check_root(mount(manifests).pid, "fuse-worker", "notifier")
+    volume = mount(manifests)
+    check_root(volume.pid, "notifier")
+    manifests.put_secret({"a": b"dummy-2"})
+    volume.wait_content({"a": b"dummy-2"})
+    check_root(volume.pid, "notifier")
+
+
+def test_manifests_of_another_user(start_mount: VolumeMaker, area: Path) -> None:
+    """The loop cannot open them; the privileged thread does, and watches them."""
+    source = Manifests(area / "manifests")
+    source.put_secret({"a": b"dummy-1"})
+    own(area / "manifests", OTHER_USER)
+    (area / "volume").mkdir()
+    volume = start_mount(*source.arguments, "secret/app", path=area / "volume").wait_ready()
+    assert volume.read("a") == b"dummy-1"
+    source.put_secret({"a": b"dummy-2"})
+    own(area / "manifests", OTHER_USER)
+    volume.wait_content({"a": b"dummy-2"})
+
+
+def test_kubeconfig_of_another_user(start_mount: VolumeMaker, http1: Api, area: Path) -> None:
+    """As with sudo: it is in a home that only its owner can enter."""
+    http1.put_secret({"a": b"dummy-1"})
+    home = area / "home-of-another"
+    home.mkdir()
+    kubeconfig = home / "config"
+    kubeconfig.write_text(Path(http1.kubeconfig()).read_text())
+    own(home, OTHER_USER)
+    (area / "volume").mkdir()
+    volume = start_mount("--kubeconfig", str(kubeconfig), "secret/app", path=area / "volume")
+    assert volume.wait_ready().read("a") == b"dummy-1"
 
 
 def test_threads_of_a_users_mount(cell: Cell, start_mount: VolumeMaker, area: Path) -> None:
@@ -131,7 +186,7 @@ def test_threads_of_a_users_mount(cell: Cell, start_mount: VolumeMaker, area: Pa
 def test_credential_plugin_of_a_root_mount(
     start_mount: VolumeMaker, http1: Api, area: Path
 ) -> None:
-    """It runs, with the capabilities of the process, its filter, and no new privileges."""
+    """It runs, without capabilities, with the loop's filters, and no new privileges."""
     http1.put_secret({"a": b"dummy-1"})
     seen = area / "status"
     credential = {
@@ -146,6 +201,7 @@ def test_credential_plugin_of_a_root_mount(
     volume.wait_ready()
     assert volume.read("a") == b"dummy-1"
     fields = dict(line.split(":\t", 1) for line in seen.read_text().splitlines())
-    assert int(fields["CapEff"], 16) == MOUNTING | for_memory(volume.pid)
+    memory = for_memory(volume.pid)
+    assert sets(fields) == (memory, memory, 0, 0)
     assert fields["NoNewPrivs"] == "1"
     assert int(fields["Seccomp"]) == FILTERED

@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 from lib import program
-from lib.hang import traced
+from lib.hang import threads_named, traced
 from lib.kubelet import OK
 from lib.mountinfo import mounts_at
 from lib.node_daemon import Node, NodeMaker, is_shown, read
@@ -150,9 +150,9 @@ def test_file_system_is_unmounted_while_it_is_mounted_again(node: Node) -> None:
     """However short it was mounted, it is mounted again, and the daemon goes on."""
     before = node.publish(node.pod(0))
     for _ in range(3):
-        with traced(node.pid) as loop:
-            unmount(node.run_dir / "fs", lazily=True)  # the loop may have stopped while it uses it
-            loop.run_until_after(MOVE_MOUNT)
+        with traced(node.pid, threads_named(node.pid, "privileged")[0]) as thread:
+            unmount(node.run_dir / "fs", lazily=True)  # the loop may be using it
+            thread.run_until_after(MOVE_MOUNT)
             unmount(node.run_dir / "fs", lazily=True)
         until(lambda: mounts_at(node.run_dir / "fs") or node.exit_status is not None, "the mount")
         assert node.exit_status is None, f"the program ended:\n{node.log()}"

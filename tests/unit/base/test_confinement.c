@@ -72,25 +72,27 @@ static const struct denied process_calls[] = {
     {"clone(CLONE_NEWUSER)", SYS_clone, {CLONE_NEWUSER | CLONE_FS | CLONE_SIGHAND, 0, 0}},
 };
 
-static const struct denied publisher_calls[] = {
+static const struct denied reaching_out[] = {
     {"execve", SYS_execve, {0, 0, 0}},        {"execveat", SYS_execveat, {-1, 0, 0}},
     {"connect", SYS_connect, {-1, 0, 0}},     {"accept4", SYS_accept4, {-1, 0, 0}},
-    {"unshare", SYS_unshare, {-1, 0, 0}},     {"clone", SYS_clone, {CLONE_THREAD, 0, 0}},
     {"setgroups", SYS_setgroups, {-1, 0, 0}},
 };
 
-static const struct denied worker_calls[] = {
-    {"mount", SYS_mount, {0, 0, 0}},
-    {"umount2", SYS_umount2, {0, -1, 0}},
-    {"open_tree", SYS_open_tree, {-1, 0, -1}},
-    {"move_mount", SYS_move_mount, {-1, 0, -1}},
+static const struct denied starting_threads[] = {
+    {"unshare", SYS_unshare, {-1, 0, 0}},
+    {"clone", SYS_clone, {CLONE_THREAD, 0, 0}},
+};
+
+static const struct denied mounting[] = {
+    {"mount", SYS_mount, {0, 0, 0}},           {"umount2", SYS_umount2, {0, -1, 0}},
+    {"open_tree", SYS_open_tree, {-1, 0, -1}}, {"move_mount", SYS_move_mount, {-1, 0, -1}},
     {"fsopen", SYS_fsopen, {0, -1, 0}},
-    {"fchownat", SYS_fchownat, {-1, 0, 0}},
-    {"unlinkat", SYS_unlinkat, {-1, 0, 0}},
-    {"mkdirat", SYS_mkdirat, {-1, 0, 0}},
-    {"symlinkat", SYS_symlinkat, {0, -1, 0}},
-    {"renameat2", SYS_renameat2, {-1, 0, -1}},
-    {"kill", SYS_kill, {0, -1, 0}},
+};
+
+static const struct denied changing_files[] = {
+    {"fchownat", SYS_fchownat, {-1, 0, 0}},    {"unlinkat", SYS_unlinkat, {-1, 0, 0}},
+    {"mkdirat", SYS_mkdirat, {-1, 0, 0}},      {"symlinkat", SYS_symlinkat, {0, -1, 0}},
+    {"renameat2", SYS_renameat2, {-1, 0, -1}}, {"kill", SYS_kill, {0, -1, 0}},
     {"capset", SYS_capset, {0, 0, 0}},
 };
 
@@ -154,39 +156,103 @@ static bool has_capability(int number)
     return (data[number / 32].permitted >> (number % 32) & 1) != 0;
 }
 
+static bool are_denied(const struct denied *calls, size_t n)
+{
+    return check_denied(calls, n) == 0;
+}
+#define ARE_DENIED(calls) are_denied(calls, ELEMENTS_OF(calls))
+
+static const struct denied unmounting = {"umount2", SYS_umount2, {0, -1, 0}};
+
+static bool mounts(void)
+{
+    return has_capability(CAP_SYS_ADMIN) && has_capability(CAP_DAC_READ_SEARCH) &&
+           is_permitted(&unmounting);
+}
+
+static bool has_no_capability(void)
+{
+    for (int each = 0; each <= CAP_LAST_CAP; each++)
+        if (each != CAP_IPC_LOCK && has_capability(each))
+            return false;
+    return true;
+}
+
+/* It runs a program and starts a thread, and opens a socket. */
+static bool runs_and_connects(void)
+{
+    const char *const program[] = {"true", NULL};
+    const struct denied connecting = {"connect", SYS_connect, {-1, 0, 0}};
+
+    return process_run(program) == 0 && is_permitted(&connecting);
+}
+
+static void *run_loop(void *result)
+{
+    confinement_restrict_thread(CONFINEMENT_LOOP);
+    *(bool *)result = has_no_capability() && ARE_DENIED(process_calls) && ARE_DENIED(mounting) &&
+                      runs_and_connects();
+    return NULL;
+}
+
+static void *run_privileged(void *result)
+{
+    pthread_t thread;
+    void *unused;
+
+    confinement_restrict_thread(CONFINEMENT_PRIVILEGED);
+    *(bool *)result = mounts() && ARE_DENIED(process_calls) && ARE_DENIED(reaching_out) &&
+                      pthread_create(&thread, NULL, return_argument, NULL) == 0 &&
+                      pthread_join(thread, &unused) == 0;
+    return NULL;
+}
+
 static void *run_publisher(void *result)
 {
-    static const struct denied mounting = {"umount2", SYS_umount2, {0, -1, 0}};
-
     confinement_restrict_thread(CONFINEMENT_PUBLISHER);
-    *(bool *)result = check_denied(publisher_calls, ELEMENTS_OF(publisher_calls)) == 0 &&
-                      check_denied(process_calls, ELEMENTS_OF(process_calls)) == 0 &&
-                      is_permitted(&mounting);
+    *(bool *)result = mounts() && ARE_DENIED(process_calls) && ARE_DENIED(reaching_out) &&
+                      ARE_DENIED(starting_threads);
     return NULL;
 }
 
 static void *run_worker(void *result)
 {
     confinement_restrict_thread(CONFINEMENT_WORKER);
-    *(bool *)result = check_denied(publisher_calls, ELEMENTS_OF(publisher_calls)) == 0 &&
-                      check_denied(process_calls, ELEMENTS_OF(process_calls)) == 0 &&
-                      check_denied(worker_calls, ELEMENTS_OF(worker_calls)) == 0 &&
-                      !has_capability(CAP_SYS_ADMIN) && !has_capability(CAP_DAC_READ_SEARCH);
+    *(bool *)result = has_no_capability() && ARE_DENIED(process_calls) && ARE_DENIED(mounting) &&
+                      ARE_DENIED(reaching_out) && ARE_DENIED(starting_threads) &&
+                      ARE_DENIED(changing_files);
     return NULL;
 }
 
 static int check_thread(void *(*run)(void *))
 {
-    static const struct denied mounting = {"umount2", SYS_umount2, {0, -1, 0}};
     bool had_admin = has_capability(CAP_SYS_ADMIN), result = false;
     pthread_t thread;
 
     if (pthread_create(&thread, NULL, run, &result) != 0 || pthread_join(thread, NULL) != 0)
         return FAILED;
     /* the other threads stay as they were */
-    if (had_admin != has_capability(CAP_SYS_ADMIN) || (had_admin && !is_permitted(&mounting)))
+    if (had_admin != has_capability(CAP_SYS_ADMIN) || (had_admin && !is_permitted(&unmounting)))
         return FAILED;
     return result ? 0 : FAILED;
+}
+
+static int check_loop(void)
+{
+    struct error e = ERROR_INIT;
+
+    if (confinement_restrict_process(&e) < 0)
+        return FAILED;
+    return check_thread(run_loop);
+}
+
+static int check_privileged(void)
+{
+    struct error e = ERROR_INIT;
+
+    if (confinement_restrict_process(&e) < 0)
+        return FAILED;
+    return check_thread(run_privileged);
 }
 
 static int check_publisher(void)
@@ -206,6 +272,20 @@ static void test_process_keeps_what_mounting_needs(void **state)
     check_in_child(check_process);
 }
 
+static void test_loop_runs_programs_without_rights(void **state)
+{
+    if (geteuid() != 0)
+        skip(); /* as above */
+    check_in_child(check_loop);
+}
+
+static void test_privileged_thread_mounts_and_starts_threads(void **state)
+{
+    if (geteuid() != 0)
+        skip(); /* umount2(2) fails with EPERM in any case */
+    check_in_child(check_privileged);
+}
+
 static void test_publisher_runs_and_connects_nothing(void **state)
 {
     if (geteuid() != 0)
@@ -222,6 +302,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_process_keeps_what_mounting_needs),
+        cmocka_unit_test(test_loop_runs_programs_without_rights),
+        cmocka_unit_test(test_privileged_thread_mounts_and_starts_threads),
         cmocka_unit_test(test_publisher_runs_and_connects_nothing),
         cmocka_unit_test(test_worker_mounts_and_changes_nothing),
     };

@@ -20,8 +20,9 @@
 #include "base/log.h"
 
 struct store {
-    void *entries; /* tsearch(3) tree of struct store_entry by key */
-    const struct store_source *source;
+    void *entries;                     /* tsearch(3) tree of struct store_entry by key */
+    struct list unwatched;             /* entries, before there is a source */
+    const struct store_source *source; /* NULL: none yet */
     void *source_userdata;
 };
 
@@ -30,6 +31,7 @@ struct store_entry {
     struct object_key *key; /* owned; what view.key points to */
     struct store *store;
     struct list subscriptions;
+    struct list unwatched;
     unsigned n_pins;    /* > 0: the entry must not be freed */
     bool is_watched;    /* the source watches the key */
     bool checks_rights; /* the source was asked to check rights */
@@ -85,6 +87,7 @@ int store_new(struct store **ret_store)
 
     if (store == NULL)
         return -ENOMEM;
+    list_init(&store->unwatched);
     *ret_store = store;
     return 0;
 }
@@ -117,6 +120,7 @@ static struct store_entry *entry_free(struct store_entry *entry)
 {
     if (entry == NULL)
         return NULL;
+    list_remove(&entry->unwatched);
     object_unref(entry->view.object);
     kept_error_clear(&entry->view.source_error);
     free(entry->key);
@@ -131,6 +135,7 @@ static struct store_entry *entry_add(struct store *store, const struct object_ke
 
     if (entry == NULL)
         return NULL;
+    list_init(&entry->unwatched);
     entry->key = object_key_dup(key);
     if (entry->key == NULL)
         return NULL;
@@ -210,12 +215,52 @@ static void entry_refresh(struct store_entry *entry)
 {
     const struct store *store = entry->store;
 
-    if (entry->view.object == NULL || !entry->view.object->is_immutable ||
+    if (entry->view.object == NULL || !entry->view.object->is_immutable || store->source == NULL ||
         store->source->refresh == NULL)
         return;
     entry_pin(entry);
     store->source->refresh(store->source_userdata, entry->key);
     entry_unpin(entry);
+}
+
+/* Without a source the entry waits for one. Return: 0; -errno of the source with @e. */
+static int entry_watch(struct store_entry *entry, struct error *e)
+{
+    struct store *store = entry->store;
+    int r;
+
+    list_remove(&entry->unwatched);
+    if (store->source == NULL) {
+        list_append(&store->unwatched, &entry->unwatched);
+        return 0;
+    }
+    entry_trace(entry, "watch requested");
+    r = store->source->watch(store->source_userdata, entry->key, e);
+    entry->is_watched = r >= 0;
+    if (r >= 0 && entry->checks_rights && store->source->check_rights != NULL)
+        store->source->check_rights(store->source_userdata, entry->key);
+    return r;
+}
+
+int store_connect_source(struct store *store, const struct store_source *source, void *userdata,
+                         struct error *e)
+{
+    int r = 0;
+
+    assert(store->source == NULL || store->source == source);
+    store->source = source;
+    store->source_userdata = userdata;
+    while (r >= 0 && !list_is_empty(&store->unwatched)) {
+        struct store_entry *entry =
+            list_entry(store->unwatched.next, struct store_entry, unwatched);
+
+        entry_pin(entry);
+        r = entry_watch(entry, e);
+        if (r < 0)
+            list_append(&store->unwatched, &entry->unwatched);
+        entry_unpin(entry);
+    }
+    return r;
 }
 
 int store_subscribe(struct store *store, const struct object_key *key, store_changed_fn *changed,
@@ -226,7 +271,6 @@ int store_subscribe(struct store *store, const struct object_key *key, store_cha
     bool is_first = entry == NULL;
     int r;
 
-    assert(store->source != NULL);
     if (s != NULL && is_first)
         entry = entry_add(store, key);
     if (s == NULL || entry == NULL) {
@@ -241,10 +285,8 @@ int store_subscribe(struct store *store, const struct object_key *key, store_cha
         entry_refresh(entry);
         return 0;
     }
-    entry_trace(entry, "watch requested");
     entry_pin(entry);
-    r = store->source->watch(store->source_userdata, entry->key, e);
-    entry->is_watched = r >= 0;
+    r = entry_watch(entry, e);
     if (r < 0) {
         s->is_gone = true;
         *ret_subscription = NULL;
@@ -272,9 +314,11 @@ void store_check_rights(struct store_subscription *subscription)
     struct store_entry *entry = subscription->entry;
     const struct store *store = entry->store;
 
-    if (entry->checks_rights || store->source->check_rights == NULL)
+    if (entry->checks_rights)
         return;
     entry->checks_rights = true;
+    if (!entry->is_watched || store->source->check_rights == NULL)
+        return; /* entry_watch() does it then */
     entry_pin(entry);
     store->source->check_rights(store->source_userdata, entry->key);
     entry_unpin(entry);

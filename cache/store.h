@@ -75,6 +75,14 @@ DEFINE_CLEANUP(struct store *, store_free)
 void store_set_source(struct store *store, const struct store_source *source, void *userdata);
 
 /*
+ * The same for a store that may have had subscribers without a source, to whom nothing is known:
+ * the source watches their keys from now on. Return: 0; -errno of the source's watch() with @e:
+ * call it again, for the keys that are left.
+ */
+int store_connect_source(struct store *store, const struct store_source *source, void *userdata,
+                         struct error *e);
+
+/*
  * Subscribe to a key. @changed is called from now on, possibly before this returns.
  * @key: copied
  * Return: 0, *ret_subscription is the caller's for store_unsubscribe(); -ENOMEM; errors of the

@@ -350,6 +350,54 @@ static void test_callback_may_unsubscribe_another(void **state)
     store_free(script.store);
 }
 
+/* Volumes of an earlier process subscribe before the kubelet has sent a token. */
+static void test_source_is_connected_later(void **state)
+{
+    struct script script = {.answer = NULL};
+    struct reader one = {.n_calls = 0}, two = one, gone = one, later = one;
+
+    assert_int_equal(store_new(&script.store), 0);
+    assert_int_equal(follow(&script, &key_a, &one), 0);
+    assert_int_equal(follow(&script, &key_a, &two), 0);
+    assert_int_equal(follow(&script, &key_b, &gone), 0);
+    store_check_rights(two.subscription);
+    store_check_rights(gone.subscription);
+    assert_int_equal(store_peek(one.subscription)->presence, STORE_UNKNOWN);
+    gone.subscription = store_unsubscribe(gone.subscription);
+    script.answer = "1";
+    assert_int_equal(store_connect_source(script.store, &scripted, &script, NULL), 0);
+    assert_string_equal(script.asked, "wc");
+    assert_string_equal(one.seen, "1");
+    assert_string_equal(two.seen, "1");
+    assert_int_equal(follow(&script, &key_b, &later), 0);
+    assert_string_equal(script.asked, "wcw");
+    assert_int_equal(store_connect_source(script.store, &scripted, &script, NULL), 0);
+    assert_string_equal(script.asked, "wcw");
+    store_unsubscribe(one.subscription);
+    store_unsubscribe(two.subscription);
+    assert_string_equal(script.asked, "wcwu");
+    store_unsubscribe(later.subscription);
+    store_free(script.store);
+}
+
+static void test_connecting_is_tried_again(void **state)
+{
+    struct script script = {.refuse = -ENOMEM};
+    struct reader one = {.n_calls = 0}, two = one;
+
+    assert_int_equal(store_new(&script.store), 0);
+    assert_int_equal(follow(&script, &key_a, &one), 0);
+    assert_int_equal(follow(&script, &key_b, &two), 0);
+    assert_int_equal(store_connect_source(script.store, &scripted, &script, NULL), -ENOMEM);
+    script.refuse = 0;
+    assert_int_equal(store_connect_source(script.store, &scripted, &script, NULL), 0);
+    assert_string_equal(script.asked, "www");
+    store_unsubscribe(one.subscription);
+    store_unsubscribe(two.subscription);
+    assert_string_equal(script.asked, "wwwuu");
+    store_free(script.store);
+}
+
 static int try_store(void *userdata)
 {
     struct script script = {.answer = NULL};
@@ -382,6 +430,8 @@ int main(void)
         cmocka_unit_test(test_source_refuses),
         cmocka_unit_test(test_callbacks_may_subscribe_and_unsubscribe),
         cmocka_unit_test(test_callback_may_unsubscribe_another),
+        cmocka_unit_test(test_source_is_connected_later),
+        cmocka_unit_test(test_connecting_is_tried_again),
         cmocka_unit_test(test_allocation_failures_are_reported),
     };
 

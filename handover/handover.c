@@ -30,10 +30,14 @@
 #include <sys/eventfd.h>
 
 #include "base/log.h"
+#include "handover/notes.h"
 #include "handover/shared_memory.h"
 #include "handover/tree_state.h"
 
 #define RECORD_SESSION (TREE_STATE_TYPE_MAX + 1)
+
+static const struct notes_types note_types = {.set = TREE_STATE_TYPE_MAX + 2,
+                                              .removed = TREE_STATE_TYPE_MAX + 3};
 
 /* What readers of an earlier process held is freed a while after they have closed it. */
 #define RELEASE_INTERVAL SPAN_SEC(30)
@@ -79,6 +83,7 @@ struct handover {
     struct session *session;
     struct tree *tree;
     char *mountpoint;
+    struct notes notes; /* those of an earlier process from handover_take() on */
     struct tree_recorder recorder;
     struct generation *current; /* NULL: the state is lost, or could not be made */
     uint64_t number;            /* the largest one that was used */
@@ -112,10 +117,8 @@ static void remove_stored(const struct handover *h, const char *name)
 
 /* ---- the session in the state */
 
-/* The tree's lock is held. */
-static void append_session(void *userdata, struct state *state)
+static void append_session(const struct handover *h, struct state *state)
 {
-    const struct handover *h = userdata;
     const struct device_init *init = session_init_request(h->session);
     const struct stored_session stored = {
         .device = session_device(h->session),
@@ -131,6 +134,15 @@ static void append_session(void *userdata, struct state *state)
     memcpy(buf + sizeof(stored) + init->len, h->mountpoint, stored.mountpoint_len);
     state_append(state, RECORD_SESSION, buf, sizeof(stored) + init->len + stored.mountpoint_len,
                  NULL, 0);
+}
+
+/* The tree's lock is held. */
+static void append_facts(void *userdata, struct state *state)
+{
+    const struct handover *h = userdata;
+
+    append_session(h, state);
+    notes_append_all(&h->notes, &note_types, state);
 }
 
 static bool is_session(const struct state_record *record)
@@ -288,6 +300,8 @@ int handover_take(struct handover *handover, struct handover_found *ret_found, s
     if (r == 0 && (h->device_fd < 0 || h->found == NULL || !is_alive(h->device_fd)))
         r = HANDOVER_NOTHING;
     if (r == 0)
+        r = notes_read(&h->notes, &note_types, &h->found->state, e);
+    if (r == 0)
         r = read_session(h, ret_found, e);
     if (is_worthless(r))
         handover_end(h);
@@ -334,6 +348,11 @@ static void drop_generation(const struct handover *h, struct generation *g)
     generation_free(g);
 }
 
+static uint64_t bytes_needed(struct handover *h)
+{
+    return tree_recorder_bytes_needed(&h->recorder) + notes_bytes_needed(&h->notes);
+}
+
 static int replace(struct handover *h, struct error *e)
 {
     struct generation *old = h->current, *g = NULL;
@@ -344,10 +363,10 @@ static int replace(struct handover *h, struct error *e)
 
         drop_generation(h, g);
         g = NULL;
-        r = make_generation(h, SIZE_OF(tree_recorder_bytes_needed(&h->recorder)) << tries, &g, e);
+        r = make_generation(h, SIZE_OF(bytes_needed(h)) << tries, &g, e);
         if (r < 0)
             return r;
-        r = tree_recorder_switch(&h->recorder, &g->state, append_session, h, &ignored);
+        r = tree_recorder_switch(&h->recorder, &g->state, append_facts, h, &ignored);
     }
     h->current = r == 0 ? g : NULL;
     if (r < 0)
@@ -356,21 +375,23 @@ static int replace(struct handover *h, struct error *e)
     return r < 0 ? error_set_errno(e, r, "cannot record the mount's state") : 0;
 }
 
+static void replace_and_report(struct handover *h)
+{
+    struct error e = ERROR_INIT;
+    int r = replace(h, &e);
+
+    if (r < 0 && !h->has_failed)
+        log_warn("cannot store the state; the mount ends with this process", "mountpoint",
+                 h->mountpoint, "error", e.text);
+    h->has_failed = r < 0;
+}
+
 static int on_low(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
-    struct handover *h = userdata;
-    struct error e = ERROR_INIT;
     eventfd_t count;
 
     eventfd_read(fd, &count);
-    if (replace(h, &e) == 0) {
-        h->has_failed = false;
-        return 0;
-    }
-    if (!h->has_failed)
-        log_warn("cannot store the state; the mount ends with this process", "mountpoint",
-                 h->mountpoint, "error", e.text);
-    h->has_failed = true;
+    replace_and_report(userdata);
     return 0;
 }
 
@@ -445,6 +466,59 @@ int handover_store_again(struct handover *handover, struct error *e)
     return r;
 }
 
+/* ---- notes */
+
+struct note_change {
+    const struct handover *handover;
+    const char *key;
+};
+
+/* The tree's lock is held. */
+static void append_note(void *userdata, struct state *state)
+{
+    const struct note_change *change = userdata;
+
+    notes_append(&change->handover->notes, &note_types, change->key, state);
+}
+
+/* A state that had no room for it is replaced now: the caller relies on the note. */
+static void record_note(struct handover *h, const char *key)
+{
+    struct note_change change = {.handover = h, .key = key};
+
+    assert(h->session != NULL);
+    tree_recorder_add_facts(&h->recorder, append_note, &change);
+    if (!tree_recorder_is_complete(&h->recorder))
+        replace_and_report(h);
+}
+
+int handover_set_note(struct handover *handover, const char *key, const char *text)
+{
+    int r = notes_set(&handover->notes, key, text);
+
+    if (r == 0)
+        record_note(handover, key);
+    return r;
+}
+
+/* @key may be the note's own. */
+void handover_remove_note(struct handover *handover, const char *key)
+{
+    char copy[NOTE_KEY_MAX + 1];
+
+    assert(strlen(key) < sizeof(copy));
+    memcpy(copy, key, strlen(key) + 1);
+    if (notes_remove(&handover->notes, copy))
+        record_note(handover, copy);
+}
+
+void handover_visit_notes(const struct handover *handover, notes_visit_fn *visit, void *userdata)
+{
+    notes_visit(&handover->notes, visit, userdata);
+}
+
+/* ---- the end */
+
 bool handover_is_complete(struct handover *handover)
 {
     return handover != NULL && handover->current != NULL &&
@@ -467,6 +541,7 @@ void handover_end(struct handover *handover)
     h->device_fd = fd_close(h->device_fd);
     drop_generation(h, TAKE(h->found));
     drop_generation(h, TAKE(h->current));
+    notes_deinit(&h->notes);
     h->session = NULL;
     h->tree = NULL;
 }
@@ -482,6 +557,7 @@ int handover_new(sd_event *event, const struct handover_options *options,
     if (h == NULL)
         return error_set_errno(e, -ENOMEM, "cannot prepare the hand-over");
     h->options = *options;
+    notes_init(&h->notes);
     h->event = sd_event_ref(event);
     h->device_fd = -1;
     h->low_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -508,6 +584,7 @@ struct handover *handover_free(struct handover *handover)
     fd_close(h->device_fd);
     generation_free(h->found);
     generation_free(h->current);
+    notes_deinit(&h->notes);
     free(h->mountpoint);
     sd_event_unref(h->event);
     free(h);

@@ -10,6 +10,7 @@
 
 #include "fuse/session.h"
 #include "handover/fd_store.h"
+#include "handover/notes.h"
 
 struct handover;
 
@@ -67,6 +68,17 @@ int handover_begin(struct handover *handover, struct tree *tree, struct session 
  * handover_begin(). Return: 0; -errno with @e: the mount ends with this process.
  */
 int handover_store_again(struct handover *handover, struct error *e);
+
+/*
+ * Notes for the next process, besides the tree; see notes.h. Those of an earlier process are there
+ * from handover_take() on, until they are removed. From handover_begin() to handover_end().
+ *
+ * handover_set_note() returns when the note is in the state, or when the state is lost, which is
+ * logged. Return: as notes_set().
+ */
+int handover_set_note(struct handover *handover, const char *key, const char *text);
+void handover_remove_note(struct handover *handover, const char *key);
+void handover_visit_notes(const struct handover *handover, notes_visit_fn *visit, void *userdata);
 
 /* Whether the next process could take the file system over now. */
 bool handover_is_complete(struct handover *handover);

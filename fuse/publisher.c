@@ -406,7 +406,8 @@ struct publisher *publisher_free(struct publisher *publisher)
     join_all(p);
     while ((removed = publish_queue_take_removed(&p->queue)) != NULL) {
         publisher_leave_group(p, publisher_volume_of(removed));
-        publisher_volume_free(publisher_volume_of(removed)); /* its directory ends with the mount */
+        /* its directory ends with the mount, or is a leftover for the next process */
+        publisher_volume_free(publisher_volume_of(removed));
     }
     assert(publish_queue_is_empty(&p->queue));
     assert(list_is_empty(&p->finished) && list_is_empty(&p->bound) &&
@@ -536,6 +537,26 @@ struct publisher_volume *publisher_remove_volume(struct publisher_volume *volume
     publish_queue_remove(&p->queue, &v->entry);
     pthread_cond_broadcast(&p->changed);
     return NULL;
+}
+
+void publisher_keep_directory(struct publisher_volume *volume)
+{
+    LOCK_GUARD(&volume->publisher->lock);
+    volume->keeps_directory = true;
+}
+
+int publisher_remove_leftover(struct publisher *publisher, const char *name)
+{
+    static const struct publisher_callbacks none;
+    const struct publisher_place place = {.publisher = publisher, .name = name};
+    struct publisher_volume *v = NULL;
+    int r = publisher_add_volume(&place, &none, NULL, &v);
+
+    if (r < 0)
+        return r;
+    r = volume_dir_adopt(&v->writer.dir); /* no step concerns it before it is removed */
+    publisher_remove_volume(v);
+    return r;
 }
 
 void publisher_bind(struct publisher_volume *volume, int target_fd_consumed,

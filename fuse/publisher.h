@@ -71,6 +71,17 @@ int publisher_add_volume(const struct publisher_place *place,
 struct publisher_volume *publisher_remove_volume(struct publisher_volume *volume);
 
 /*
+ * Its directory stays when it is removed: the next process of the service goes on with it. What is
+ * submitted and not yet published is dropped.
+ */
+void publisher_keep_directory(struct publisher_volume *volume);
+/*
+ * Remove the directory of an earlier process that no volume goes on with. The thread does that
+ * before anything that is requested later. Return: 0; -ENOENT; -ENOMEM.
+ */
+int publisher_remove_leftover(struct publisher *publisher, const char *name);
+
+/*
  * @payload: a reference is taken
  * @received_at: when the change arrived; latency is measured from here
  */

@@ -27,6 +27,7 @@ struct publisher_volume {
 
     /* under the publisher's lock */
     struct publish_entry entry;
+    bool keeps_directory;    /* when it is removed */
     struct payload *pending; /* submitted; NULL for none */
     mono_us pending_received_at;
     struct list finished; /* in publisher.finished until the loop has fetched the result */

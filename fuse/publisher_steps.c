@@ -175,11 +175,13 @@ static void clean(struct publisher_thread *t, struct publisher_volume *v)
 static void remove_volume(struct publisher_thread *t, struct publisher_volume *v)
 {
     struct publisher *p = t->publisher;
-    int r;
+    int r = 0;
 
-    begin_work(t, v);
-    r = volume_writer_remove(&v->writer);
-    end_work(t);
+    if (!v->keeps_directory) {
+        begin_work(t, v);
+        r = volume_writer_remove(&v->writer);
+        end_work(t);
+    }
     if (r < 0 && r != -ENOTCONN)
         publish_queue_removal_failed(&p->queue, &v->entry, clock_mono());
     else {

@@ -4,7 +4,9 @@
  *                   node authorizer limits it to the secrets that pods of this node name.
  * --rights daemon:  one for all pods, with the program's own configuration.
  * --rights pod:     one for each namespace and service account. Its token comes with each publish,
- *                   and the newest is used. They share the connections to the API server.
+ *                   and the newest is used. That of a volume of an earlier process has no source
+ *                   until the kubelet publishes one again: tokens are not handed over. They share
+ * the connections to the API server.
  *
  * Each identity has a source and a store of its own, so that no volume shows an object that was
  * fetched with other credentials.
@@ -352,15 +354,14 @@ static int parse_tokens(const char *text, cJSON **ret_tokens, const char **ret_t
     return 0;
 }
 
-static int open_pod(struct identities *all, const struct identity_request *request,
-                    const char *token, struct identity **ret_identity, struct error *e)
+/* Without a source: set_token() opens it. */
+static int new_pod(struct identities *all, const struct identity_request *request,
+                   struct identity **ret_identity, struct error *e)
 {
     _cleanup_(identity_unrefp) struct identity *i = NULL;
     char *key = NULL, *name = NULL;
-    int r = open_server(all, e);
+    int r;
 
-    if (r < 0)
-        return r;
     if (asprintf(&key, "%s/%s", request->namespace, request->service_account) < 0)
         key = NULL;
     if (asprintf(&name, "system:serviceaccount:%s:%s", request->namespace,
@@ -369,12 +370,40 @@ static int open_pod(struct identities *all, const struct identity_request *reque
     r = identity_new(all, key, name, request->namespace, &i);
     if (r < 0)
         return error_set_errno(e, r, "cannot use a service account");
-    r = api_source_new_with_token(all->server, i->store, token, &i->source, e);
-    if (r < 0)
-        return r;
     i->is_of_pod = true;
-    connect_source(i);
+    list_append(&all->all, &i->link);
     *ret_identity = TAKE(i);
+    return 0;
+}
+
+static int open_pod_source(struct identity *i, const char *token, struct error *e)
+{
+    int r = open_server(i->all, e);
+
+    return r == 0 ? api_source_new_with_token(i->all->server, i->store, token, &i->source, e) : r;
+}
+
+/* Volumes may have subscribed before the first one. */
+static int set_token(struct identity *i, const char *token, struct error *e)
+{
+    int r = i->source == NULL ? open_pod_source(i, token, e)
+                              : api_source_set_token(i->source, token, e);
+
+    return r == 0 ? store_connect_source(i->store, &i->source->ops->store, i->source, e) : r;
+}
+
+/* Return: 0, *ret_identity is a reference of the caller's; -ENOMEM with @e. */
+static int find_pod(struct identities *all, const struct identity_request *request,
+                    struct identity **ret_identity, struct error *e)
+{
+    char key[OBJECT_NAMESPACE_MAX + OBJECT_NAME_MAX + 2];
+    struct identity *i;
+
+    snprintf(key, sizeof(key), "%s/%s", request->namespace, request->service_account);
+    i = find(all, key);
+    if (i == NULL)
+        return new_pod(all, request, ret_identity, e);
+    *ret_identity = identity_ref(i);
     return 0;
 }
 
@@ -382,21 +411,24 @@ static int get_pod(struct identities *all, const struct identity_request *reques
                    struct identity **ret_identity, struct error *e)
 {
     _cleanup_(cJSON_Deletep) cJSON *tokens = NULL;
-    char key[OBJECT_NAMESPACE_MAX + OBJECT_NAME_MAX + 2];
-    struct identity *i;
+    _cleanup_(identity_unrefp) struct identity *i = NULL;
     const char *token;
     int r = parse_tokens(request->tokens, &tokens, &token, e);
 
+    if (r == 0)
+        r = find_pod(all, request, &i, e);
     if (r < 0)
         return r;
-    snprintf(key, sizeof(key), "%s/%s", request->namespace, request->service_account);
-    i = find(all, key);
-    if (i == NULL)
-        return open_pod(all, request, token, ret_identity, e);
-    r = api_source_set_token(i->source, token, e);
+    assert(i != NULL);
+    r = set_token(i, token, e);
     if (r == 0)
-        *ret_identity = identity_ref(i);
+        *ret_identity = TAKE(i);
     return r;
+}
+
+static bool are_of_pods(const struct identities *all)
+{
+    return all->options.rights == NODE_RIGHTS_POD && all->options.place.manifests == NULL;
 }
 
 int identities_get(struct identities *identities, const struct identity_request *request,
@@ -404,10 +436,17 @@ int identities_get(struct identities *identities, const struct identity_request 
 {
     static const struct identity_place own;
 
-    if (identities->options.rights == NODE_RIGHTS_POD &&
-        identities->options.place.manifests == NULL)
+    if (are_of_pods(identities))
         return get_pod(identities, request, ret_identity, e);
     return identities_get_place(identities, &own, ret_identity, e);
+}
+
+int identities_get_waiting(struct identities *identities, const struct identity_request *request,
+                           struct identity **ret_identity, struct error *e)
+{
+    if (are_of_pods(identities))
+        return find_pod(identities, request, ret_identity, e);
+    return identities_get(identities, request, ret_identity, e);
 }
 
 int identity_renew(struct identity *identity, const char *tokens, struct error *e)
@@ -419,5 +458,5 @@ int identity_renew(struct identity *identity, const char *tokens, struct error *
     if (!identity->is_of_pod)
         return 0;
     r = parse_tokens(tokens, &parsed, &token, e);
-    return r == 0 ? api_source_set_token(identity->source, token, e) : r;
+    return r == 0 ? set_token(identity, token, e) : r;
 }

@@ -37,7 +37,7 @@ struct identity {
     char *key;       /* unique among the identities */
     char *namespace; /* the default for objects */
     struct store *store;
-    struct source *source;
+    struct source *source; /* NULL: its first token is awaited */
 };
 
 /* Of requests to one API server: see http_client_set_rate_limit(). */
@@ -81,6 +81,14 @@ struct identity_request {
  */
 int identities_get(struct identities *identities, const struct identity_request *request,
                    struct identity **ret_identity, struct error *e);
+
+/*
+ * The same without a token, for a volume that an earlier process has published: nothing is fetched
+ * before identities_get() or identity_renew() brings one. Where no token is needed it is
+ * identities_get(). @request: its tokens are ignored
+ */
+int identities_get_waiting(struct identities *identities, const struct identity_request *request,
+                           struct identity **ret_identity, struct error *e);
 
 /* The same for a static volume, or for the program itself. */
 int identities_get_place(struct identities *identities, const struct identity_place *place,

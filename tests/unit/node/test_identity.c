@@ -139,6 +139,44 @@ static void test_pod_rights_have_one_for_each_account(void **state)
     identities_free(all);
 }
 
+/* Of a volume of an earlier process: the token comes with the kubelet's next publish. */
+static void test_identity_waits_for_a_token(void **state)
+{
+    struct identities *all = make(NODE_RIGHTS_POD, kubeconfig);
+    const struct identity_request without = {.namespace = "prod", .service_account = "web"};
+    struct identity *a = NULL, *b = NULL, *c = NULL;
+    struct error e = ERROR_INIT;
+
+    assert_int_equal(identities_get_waiting(all, &without, &a, &e), 0);
+    assert_null(a->source);
+    assert_true(a->is_of_pod);
+    assert_int_equal(identities_get_waiting(all, &without, &b, &e), 0);
+    assert_ptr_equal(a, b);
+    assert_int_equal(identity_renew(b, "", &e), -EACCES);
+    assert_null(a->source);
+    assert_int_equal(identity_renew(b, TOKEN_A, &e), 0);
+    assert_non_null(a->source);
+    assert_int_equal(identities_get(all, &web, &c, &e), 0);
+    assert_ptr_equal(a, c);
+    identity_unref(a);
+    identity_unref(b);
+    identity_unref(c);
+    identities_free(all);
+}
+
+/* Where no token is needed there is nothing to wait for. */
+static void test_daemon_rights_do_not_wait(void **state)
+{
+    struct identities *all = make(NODE_RIGHTS_DAEMON, kubeconfig);
+    struct identity *a = NULL;
+    struct error e = ERROR_INIT;
+
+    assert_int_equal(identities_get_waiting(all, &web, &a, &e), 0);
+    assert_non_null(a->source);
+    identity_unref(a);
+    identities_free(all);
+}
+
 static void test_no_pod_token_over_http(void **state)
 {
     struct identities *all = make(NODE_RIGHTS_POD, kubeconfig);
@@ -221,6 +259,8 @@ int main(void)
         cmocka_unit_test(test_daemon_rights_share_one_identity),
         cmocka_unit_test(test_node_rights_find_the_kubeconfig),
         cmocka_unit_test(test_pod_rights_have_one_for_each_account),
+        cmocka_unit_test(test_identity_waits_for_a_token),
+        cmocka_unit_test(test_daemon_rights_do_not_wait),
         cmocka_unit_test(test_no_pod_token_over_http),
         cmocka_unit_test(test_invalid_tokens_are_refused),
         cmocka_unit_test(test_equal_places_share_one_identity),

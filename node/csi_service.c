@@ -26,6 +26,7 @@
 #include <stdio.h>
 
 #include "node/publish_spec.h"
+#include "node/volume_record.h"
 #include "version.h"
 
 /* An orphan costs memory and a watch, and the check a few system calls for each volume. */
@@ -199,6 +200,7 @@ static int add_volume(struct csi_service *csi, const struct node_volume_options 
     v->csi = csi;
     r = node_volume_init(&v->volume, csi->context.volume_context, options, &volume_ops, e);
     if (r < 0) {
+        node_volume_leave(&v->volume); /* of an earlier process, for a later try */
         csi_volume_free(&v->volume);
         return r;
     }
@@ -223,6 +225,7 @@ static int create_volume(struct csi_service *csi, const struct csi_publish *requ
                                           .namespace = request->pod_namespace,
                                           .pod = request->pod_name,
                                           .pod_uid = request->pod_uid,
+                                          .service_account = request->service_account,
                                           .pod_decides_fs = true,
                                           .spec = spec_consumed};
     const struct volume_pod pod = {.name = request->pod_name,
@@ -466,6 +469,107 @@ static void on_answered(void *userdata, const char *method, enum grpc_code code,
     const struct csi_service *csi = userdata;
 
     node_metrics_count_call(csi->context.metrics, method, grpc_code_name(code), took);
+}
+
+/* ---- volumes of an earlier process */
+
+struct take_over {
+    struct csi_service *csi;
+    struct error *e;
+    int result;
+    size_t n;
+};
+
+static int get_identity(const struct csi_service *csi, const struct volume_record *record,
+                        struct identity **ret_identity, struct error *e)
+{
+    const struct identity_request request = {
+        .namespace = record->namespace,
+        .service_account = record->service_account != NULL ? record->service_account : ""};
+
+    return identities_get_waiting(csi->context.identities, &request, ret_identity, e);
+}
+
+/* @document: its spec is taken */
+static int adopt_volume(struct csi_service *csi, const char *id, uint64_t mount_id,
+                        struct volume_record_document *document, const struct node_shown *shown,
+                        struct error *e)
+{
+    struct node_volume_options options = {.id = id,
+                                          .target = document->record.target,
+                                          .area = csi->area,
+                                          .namespace = document->record.namespace,
+                                          .pod = document->record.pod,
+                                          .pod_uid = document->record.pod_uid,
+                                          .service_account = document->record.service_account,
+                                          .shown = shown,
+                                          .mount_id = mount_id};
+    struct csi_volume *v = NULL;
+    int r = get_identity(csi, &document->record, &options.identity, e);
+
+    if (r < 0)
+        return r;
+    options.spec = TAKE(document->spec);
+    return add_volume(csi, &options, &v, e);
+}
+
+/*
+ * The target is checked last, so that what cannot be read now is tried again.
+ * Return: 0; -ESTALE: the target does not show the volume any more; other -errno with @e.
+ */
+static int take_over(struct csi_service *csi, const char *id, const char *text, struct error *e)
+{
+    struct node_file_systems *file_systems = csi->context.volume_context->file_systems;
+    _cleanup_(volume_record_deinit) struct volume_record_document document = {.json = NULL};
+    dev_t device = session_device(node_file_systems_session(file_systems));
+    struct node_shown shown = {.payload = NULL};
+    uint64_t mount_id;
+    int r = volume_record_parse(text, &document, e);
+
+    if (r == 0)
+        r = node_file_systems_read_shown(file_systems, id, &shown, e);
+    if (r == 0 &&
+        !target_find_mount(&csi->area, document.record.target, device, shown.node, &mount_id))
+        r = -ESTALE;
+    if (r == 0)
+        r = adopt_volume(csi, id, mount_id, &document, &shown, e);
+    payload_unref(shown.payload);
+    return r;
+}
+
+/* What no later try could change. */
+static bool is_worthless(int r)
+{
+    return r == -EINVAL || r == -E2BIG || r == -ENOENT || r == -ESTALE;
+}
+
+static bool on_record(void *userdata, const char *id, const char *text)
+{
+    struct take_over *t = userdata;
+    struct error e = ERROR_INIT;
+    int r = take_over(t->csi, id, text, &e);
+
+    if (r == 0)
+        t->n++;
+    if (r < 0 && r != -ESTALE)
+        log_error("cannot take over a volume", "id", id, "error", e.text);
+    if (is_worthless(r))
+        node_file_systems_drop_record(t->csi->context.volume_context->file_systems, id);
+    else if (r < 0) {
+        t->result = r;
+        *t->e = e;
+    }
+    return t->result == 0;
+}
+
+int csi_service_take_over(struct csi_service *csi, struct error *e)
+{
+    struct take_over t = {.csi = csi, .e = e};
+
+    node_file_systems_visit_records(csi->context.volume_context->file_systems, on_record, &t);
+    if (t.result == 0 && t.n > 0)
+        log_info("took over volumes", "volumes", LOG_NUM(t.n));
+    return t.result;
 }
 
 /* ---- orphans */

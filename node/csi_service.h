@@ -34,6 +34,13 @@ int csi_service_new(const struct csi_service_context *context, struct csi_servic
 struct csi_service *csi_service_free(struct csi_service *csi);
 DEFINE_CLEANUP(struct csi_service *, csi_service_free)
 
+/*
+ * Take over the volumes of pods that an earlier process has recorded and whose targets still show
+ * them. Precedes the first call of the kubelet. Return: 0; -errno with @e: they stay as they are,
+ * for a later try.
+ */
+int csi_service_take_over(struct csi_service *csi, struct error *e);
+
 /* Whether the kubelet has registered the driver. */
 bool csi_service_is_registered(const struct csi_service *csi);
 /* The kubelet's reason for refusing it; "" if it has not. Borrowed until the next answer. */

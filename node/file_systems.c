@@ -12,34 +12,95 @@
 
 #include <stdio.h>
 
+#include "base/log.h"
+#include "fuse/names.h"
+#include "fuse/shown_payload.h"
+#include "handover/keeper_watch.h"
 #include "node/run_dir.h"
+
+#define HANDOVER_NAME "standard" /* of the file system among the stored descriptors */
 
 struct node_file_systems {
     sd_event *event;
     struct node_file_systems_options options;
+    struct keeper_watch *keeper_watch;
     struct mount_monitor *mount_monitor;
     struct file_system *standard;
     struct file_system *live; /* NULL until the first volume that needs it */
 };
 
-/* @name: of the mount point in the run directory */
-static int mount_one(struct node_file_systems *all, const char *name, bool answers_open,
-                     struct file_system **ret_fs, struct error *e)
+static int detach_leftovers(const struct node_file_systems *all, const char *name, struct error *e)
 {
+    int n = run_dir_detach_leftovers(all->options.run_dir, name, e);
+
+    if (n > 0)
+        log_warn("detached mounts of an earlier process", "name", name, "mounts", LOG_NUM(n));
+    return n < 0 ? n : 0;
+}
+
+/* @options: but for the mount point. @name: of the mount point in the run directory */
+static int start_one(struct node_file_systems *all, const struct file_system_options *options,
+                     const char *name, struct file_system **ret_fs, struct error *e)
+{
+    _cleanup_(file_system_freep) struct file_system *fs = NULL;
     _cleanup_(freep) char *mountpoint = NULL;
-    struct file_system_options options = {
-        .source = all->options.source, .answers_open = answers_open, .monitor = all->mount_monitor};
+    struct file_system_options complete = *options;
     int r;
 
     assert(*ret_fs == NULL);
     if (asprintf(&mountpoint, "%s/%s", all->options.run_dir, name) < 0)
         return error_set_errno(e, -ENOMEM, "cannot mount the file system");
-    options.mountpoint = mountpoint;
-    r = file_system_new(all->event, &options, all->options.failed, all->options.userdata, ret_fs,
-                        e);
-    if (r == 0)
-        watchdog_add(all->options.watchdog, (*ret_fs)->publisher);
-    return r;
+    complete.mountpoint = mountpoint;
+    r = file_system_new(all->event, &complete, all->options.failed, all->options.userdata, &fs, e);
+    if (r < 0)
+        return r;
+    if (r == FILE_SYSTEM_NEW)
+        r = detach_leftovers(all, name, e);
+    if (r == 0 && !fs->is_adopted)
+        r = file_system_mount(fs, e);
+    if (r < 0)
+        return r;
+    watchdog_add(all->options.watchdog, fs->publisher);
+    *ret_fs = TAKE(fs);
+    return 0;
+}
+
+static void on_new_keeper(void *userdata)
+{
+    struct node_file_systems *all = userdata;
+    struct error e = ERROR_INIT;
+
+    if (all->standard != NULL && handover_store_again(all->standard->handover, &e) < 0)
+        log_warn("cannot store the mount; it ends with this process", "mountpoint",
+                 all->standard->mountpoint, "error", e.text);
+}
+
+static int watch_keeper(struct node_file_systems *all, struct error *e)
+{
+    int r = 0;
+
+    if (all->options.fd_store != NULL)
+        r = keeper_watch_new(all->event, all->options.fd_store, on_new_keeper, all,
+                             &all->keeper_watch);
+    return r < 0 ? error_set_errno(e, r, "cannot watch the keeper") : 0;
+}
+
+static int start_standard(struct node_file_systems *all, struct error *e)
+{
+    const struct file_system_options options = {.source = all->options.source,
+                                                .monitor = all->mount_monitor,
+                                                .fd_store = all->options.fd_store,
+                                                .handover_name = HANDOVER_NAME};
+
+    return start_one(all, &options, RUN_DIR_MOUNT, &all->standard, e);
+}
+
+static int start_live(struct node_file_systems *all, struct error *e)
+{
+    const struct file_system_options options = {
+        .source = all->options.source, .answers_open = true, .monitor = all->mount_monitor};
+
+    return start_one(all, &options, RUN_DIR_MOUNT_LIVE, &all->live, e);
 }
 
 int node_file_systems_new(sd_event *event, const struct node_file_systems_options *options,
@@ -54,11 +115,26 @@ int node_file_systems_new(sd_event *event, const struct node_file_systems_option
     all->options = *options;
     r = mount_monitor_new(&all->mount_monitor, e);
     if (r == 0)
-        r = mount_one(all, RUN_DIR_MOUNT, false, &all->standard, e);
+        r = watch_keeper(all, e);
+    if (r == 0)
+        r = detach_leftovers(all, RUN_DIR_MOUNT_LIVE, e);
+    if (r == 0)
+        r = start_standard(all, e);
     if (r < 0)
         return r;
     *ret_all = TAKE(all);
     return 0;
+}
+
+/* What is in use the end of the process frees. */
+static void release(struct node_file_systems *all)
+{
+    if (all->live != NULL || all->standard != NULL)
+        return;
+    mount_monitor_free(all->mount_monitor);
+    keeper_watch_free(all->keeper_watch);
+    sd_event_unref(all->event);
+    free(all);
 }
 
 struct node_file_systems *node_file_systems_free(struct node_file_systems *all)
@@ -67,11 +143,15 @@ struct node_file_systems *node_file_systems_free(struct node_file_systems *all)
         return NULL;
     all->live = file_system_free(all->live);
     all->standard = file_system_free(all->standard);
-    if (all->live != NULL || all->standard != NULL)
-        return NULL; /* the end of the process frees the rest */
-    mount_monitor_free(all->mount_monitor);
-    sd_event_unref(all->event);
-    free(all);
+    release(all);
+    return NULL;
+}
+
+struct node_file_systems *node_file_systems_hand_over(struct node_file_systems *all)
+{
+    all->live = file_system_free(all->live);
+    all->standard = file_system_hand_over(all->standard);
+    release(all);
     return NULL;
 }
 
@@ -80,7 +160,7 @@ int node_file_systems_publisher(struct node_file_systems *all, enum node_fs fs,
 {
     assert(fs != NODE_FS_UNDECIDED);
     if (fs == NODE_FS_LIVE && all->live == NULL) {
-        int r = mount_one(all, RUN_DIR_MOUNT_LIVE, true, &all->live, e);
+        int r = start_live(all, e);
 
         if (r < 0)
             return r;
@@ -90,6 +170,73 @@ int node_file_systems_publisher(struct node_file_systems *all, enum node_fs fs,
     *ret_publisher = (fs == NODE_FS_LIVE ? all->live : all->standard)->publisher;
     return 0;
 }
+
+/* ---- the hand-over */
+
+bool node_file_systems_are_handed_over(const struct node_file_systems *all, bool is_requested)
+{
+    return file_system_is_handed_over(all->standard, is_requested);
+}
+
+int node_file_systems_record(struct node_file_systems *all, const char *id, const char *text)
+{
+    struct handover *handover = all->standard->handover;
+
+    return handover != NULL ? handover_set_note(handover, id, text) : 0;
+}
+
+void node_file_systems_drop_record(struct node_file_systems *all, const char *id)
+{
+    if (all->standard->handover != NULL)
+        handover_remove_note(all->standard->handover, id);
+}
+
+void node_file_systems_visit_records(const struct node_file_systems *all, notes_visit_fn *visit,
+                                     void *userdata)
+{
+    if (all->standard->is_adopted)
+        handover_visit_notes(all->standard->handover, visit, userdata);
+}
+
+int node_file_systems_read_shown(struct node_file_systems *all, const char *id,
+                                 struct node_shown *ret_shown, struct error *e)
+{
+    struct tree *tree = all->standard->tree;
+    struct stat status;
+    int r = tree_find(tree, TREE_ROOT_ID, id, &status);
+
+    if (r < 0)
+        return error_set_errno(e, r, "cannot find the volume in the stored tree");
+    ret_shown->node = status.st_ino;
+    return shown_payload_read(tree, status.st_ino, &ret_shown->payload, ret_shown->generation, e);
+}
+
+static void remove_leftover(struct node_file_systems *all, const char *name)
+{
+    int r = publisher_remove_leftover(all->standard->publisher, name);
+
+    if (r < 0)
+        log_warn("cannot remove the directory of an earlier process", "directory", name, "error",
+                 strerror(-r));
+    else
+        log_debug("removing the directory of an earlier process", "directory", name);
+}
+
+void node_file_systems_remove_leftovers(struct node_file_systems *all,
+                                        node_file_systems_owned_fn *is_owned, void *userdata)
+{
+    _cleanup_(names_deinit) struct names names = {.all = NULL};
+
+    if (!all->standard->is_adopted)
+        return;
+    if (names_read(&names, all->standard->tree, TREE_ROOT_ID) < 0)
+        log_warn("cannot remove directories of an earlier process: out of memory");
+    for (size_t i = 0; i < names.n; i++)
+        if (!is_owned(userdata, names.all[i].text))
+            remove_leftover(all, names.all[i].text);
+}
+
+/* ---- state */
 
 const struct session *node_file_systems_session(const struct node_file_systems *all)
 {

@@ -32,6 +32,7 @@ struct node_file_systems_options {
     const char *run_dir;
     const char *source;        /* of the mounts, as mountinfo shows it */
     struct watchdog *watchdog; /* borrowed, like the strings; gets the publishers */
+    struct fd_store *fd_store; /* borrowed; NULL: the file systems end with the process */
     /* The live file system was mounted. */
     void (*live_mounted)(void *userdata, const struct session *session);
     /* A file system stopped to serve, and cannot be repaired. May not free the object. */
@@ -39,11 +40,16 @@ struct node_file_systems_options {
     void *userdata;
 };
 
-/* Mount the standard file system. Return: 0, *ret_all is the caller's; -errno with @e. */
+/*
+ * Mount the standard file system, or take it over from an earlier process. What else that has left
+ * on the mount points is detached. Return: 0, *ret_all is the caller's; -errno with @e.
+ */
 int node_file_systems_new(sd_event *event, const struct node_file_systems_options *options,
                           struct node_file_systems **ret_all, struct error *e);
 /* All volumes must be gone. NULL is fine. Return: NULL. */
 struct node_file_systems *node_file_systems_free(struct node_file_systems *all);
+/* The same, and the standard file system is left to the next process. Return: NULL. */
+struct node_file_systems *node_file_systems_hand_over(struct node_file_systems *all);
 DEFINE_CLEANUP(struct node_file_systems *, node_file_systems_free)
 
 /*
@@ -53,6 +59,47 @@ DEFINE_CLEANUP(struct node_file_systems *, node_file_systems_free)
  */
 int node_file_systems_publisher(struct node_file_systems *all, enum node_fs fs,
                                 struct publisher **ret_publisher, struct error *e);
+
+/* ---- the hand-over of the standard file system */
+
+/* As file_system_is_handed_over(). */
+bool node_file_systems_are_handed_over(const struct node_file_systems *all, bool is_requested);
+
+/*
+ * Record a volume of the standard file system for the next process, or no longer. Does nothing
+ * where nothing is handed over.
+ * @id: the name of its directory
+ * Return: as handover_set_note().
+ */
+int node_file_systems_record(struct node_file_systems *all, const char *id, const char *text);
+void node_file_systems_drop_record(struct node_file_systems *all, const char *id);
+
+/* Visit what an earlier process has recorded, see handover_visit_notes(). */
+void node_file_systems_visit_records(const struct node_file_systems *all, notes_visit_fn *visit,
+                                     void *userdata);
+
+/* What an earlier process shows of a volume. */
+struct node_shown {
+    uint64_t node; /* of its directory */
+    struct payload *payload;
+    char generation[GENERATION_NAME_SIZE];
+};
+/*
+ * @id: the name of its directory
+ * Return: 0, ret_shown->payload is the caller's; -ENOENT: nothing; -ENOMEM; with @e.
+ */
+int node_file_systems_read_shown(struct node_file_systems *all, const char *id,
+                                 struct node_shown *ret_shown, struct error *e);
+
+/*
+ * Remove the directories of an earlier process that no volume has taken over: a volume of that name
+ * could not be published. @is_owned: whether a volume has @id
+ */
+typedef bool node_file_systems_owned_fn(void *userdata, const char *id);
+void node_file_systems_remove_leftovers(struct node_file_systems *all,
+                                        node_file_systems_owned_fn *is_owned, void *userdata);
+
+/* ---- state */
 
 /* Of the standard file system. Borrowed. */
 const struct session *node_file_systems_session(const struct node_file_systems *all);

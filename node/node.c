@@ -12,9 +12,11 @@
  * No part knows this file: each gets references to the parts that it uses, and reports a change of
  * the service manager's status line by one callback.
  *
- * One daemon serves a run directory, which a lock ensures. Mounts that a killed daemon left are
- * detached before anything is served, since no process answers their requests; the kubelet
- * publishes again what pods need (S13). SIGTERM unmounts everything.
+ * One daemon serves a run directory, which a lock ensures. Under a service manager that keeps
+ * descriptors it takes over the standard file system of an earlier process, with the volumes that
+ * were mounted (csi_service_take_over()). Other mounts that a killed daemon left are detached
+ * before anything is served, since no process answers their requests; the kubelet publishes again
+ * what pods need (S13). SIGTERM unmounts everything that no other process will take over.
  *
  * The daemon notifies the service manager that it is ready whether or not the API server can be
  * reached: pods without our volumes do not have to wait, and those with one get an error by CSI.
@@ -43,6 +45,7 @@ struct node {
     struct daemon daemon;
     const struct node_options *options;
     struct timespec started_at;
+    struct fd_store *fd_store;
     int lock_fd;
     char *target_root; /* KUBELET_ROOT/pods */
 
@@ -65,6 +68,7 @@ struct node {
     struct node_status *status; /* NULL until the file systems and the services exist */
     struct node_health *health;
     struct node_pages *pages;
+    bool is_serving; /* it has started */
     bool has_warned; /* about memory that is not locked */
 };
 
@@ -90,19 +94,11 @@ static void on_parts_changed(void *userdata)
 
 static int open_run_dir(struct node *node, struct error *e)
 {
-    int r;
-
     if (asprintf(&node->target_root, "%s/pods", node->options->kubelet_root) < 0) {
         node->target_root = NULL;
         return error_set_errno(e, -ENOMEM, "cannot start");
     }
-    r = run_dir_open(node->options->run_dir, &node->lock_fd, e);
-    if (r < 0)
-        return r;
-    r = run_dir_detach_leftovers(node->options->run_dir, e);
-    if (r > 0)
-        log_warn("detached mounts of an earlier process", "mounts", LOG_NUM(r));
-    return r < 0 ? r : 0;
+    return run_dir_open(node->options->run_dir, &node->lock_fd, e);
 }
 
 /* ---- metrics, events and file systems */
@@ -174,6 +170,7 @@ static int start_file_systems(struct node *node, struct error *e)
         .run_dir = node->options->run_dir,
         .source = node->options->driver_name,
         .watchdog = node->daemon.watchdog,
+        .fd_store = node->fd_store,
         .live_mounted = on_live_mounted,
         .failed = on_file_system_failed,
         .userdata = node,
@@ -377,6 +374,23 @@ static int start_static_volumes(struct node *node, struct error *e)
     return static_reconciler_new(&context, &node->static_volumes, e);
 }
 
+static bool is_owned(void *userdata, const char *id)
+{
+    const struct node *node = userdata;
+
+    return node_volumes_find(node->volumes, id) != NULL;
+}
+
+/* Precedes the first call of the kubelet: that may be for one of them. */
+static int take_volumes_over(struct node *node, struct error *e)
+{
+    int r = csi_service_take_over(node->csi, e);
+
+    if (r == 0)
+        node_file_systems_remove_leftovers(node->file_systems, is_owned, node);
+    return r;
+}
+
 static int start_services(struct node *node, struct error *e)
 {
     int r = start_identities(node);
@@ -392,6 +406,8 @@ static int start_services(struct node *node, struct error *e)
     if (r < 0)
         return error_set_errno(e, r, "cannot start");
     r = start_csi(node, e);
+    if (r == 0)
+        r = take_volumes_over(node, e);
     if (r == 0)
         r = start_status(node, e);
     if (r == 0)
@@ -412,7 +428,9 @@ static int node_start(struct daemon *daemon, struct error *e)
 
     if (geteuid() != 0)
         return error_set(e, -EPERM, "the node daemon mounts volumes for pods: run it as root");
-    r = open_run_dir(node, e);
+    r = fd_store_new(NULL, &node->fd_store, e); /* may wait for the end of an earlier process */
+    if (r == 0)
+        r = open_run_dir(node, e);
     if (r == 0)
         r = secmem_harden(e); /* memory that cannot be locked is reported by on_parts_changed() */
     if (r < 0)
@@ -431,6 +449,7 @@ static int node_start(struct daemon *daemon, struct error *e)
         node->options->place.manifests == NULL ? node_rights_name(node->options->rights) : NULL,
         "endpoint", node->options->endpoint);
     on_parts_changed(node);
+    node->is_serving = true;
     service_manager_ready();
     return 0;
 }
@@ -444,11 +463,31 @@ static void node_reload(struct daemon *daemon)
     csi_service_remove_orphans(node->csi);
 }
 
+/* A process that has failed is followed by another one, too. */
+static bool is_due(const struct node *node)
+{
+    bool has_failed = !node->is_serving || node->daemon.failure.text[0] != '\0';
+
+    return node->file_systems != NULL &&
+           node_file_systems_are_handed_over(node->file_systems,
+                                             node->daemon.must_hand_over || has_failed);
+}
+
+/* The next process takes it over, with its mount. */
+static bool leave_volume(void *userdata, struct node_volume *volume)
+{
+    node_volume_leave(volume);
+    return true;
+}
+
 /* In the order of calls, from callers to sources, so that no callback reaches a freed object. */
 static void node_stop(struct daemon *daemon)
 {
     struct node *node = CONTAINER_OF(daemon, struct node, daemon);
+    bool is_handed_over = is_due(node);
 
+    if (is_handed_over && node->volumes != NULL)
+        node_volumes_visit(node->volumes, leave_volume, node);
     node_pages_free(node->pages);
     node->health = node_health_free(node->health);
     node->status = node_status_free(node->status);
@@ -462,7 +501,11 @@ static void node_stop(struct daemon *daemon)
     identities_free(node->identities);
     node_volume_events_free(node->events);
     node_metrics_free(node->metrics);
-    node_file_systems_free(node->file_systems);
+    if (is_handed_over)
+        node_file_systems_hand_over(node->file_systems);
+    else
+        node_file_systems_free(node->file_systems);
+    fd_store_free(node->fd_store);
     free(node->target_root);
     node->lock_fd = fd_close(node->lock_fd);
 }

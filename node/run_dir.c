@@ -2,22 +2,21 @@
 /*
  * A lock on RUN_DIR/node.lock keeps a second daemon out.
  *
- * Of the mounts that a killed daemon left, only those on the mount points in the run directory are
- * detached, since they are mounted again at once. Targets, and bind mounts that others made of
- * them, stay: a reader gets ENOTCONN there. Without the mount a reader, or a container that starts,
- * would find an empty directory, or an empty file, in place of its secret. The next publish on a
- * target replaces the dead mount (target.c), an unpublish detaches it.
+ * Of the mounts that a killed daemon left, and that this process does not take over, only those on
+ * the mount points in the run directory are detached, since they are mounted again. Targets, and
+ * bind mounts that others made of them, stay: a reader gets ENOTCONN there. Without the mount a
+ * reader, or a container that starts, would find an empty directory, or an empty file, in place of
+ * its secret. The next publish on a target replaces the dead mount (target.c), an unpublish
+ * detaches it.
  */
 #include "node/run_dir.h"
 
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <sys/file.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 
-#include "base/mountinfo.h"
+#include "serve/mounts.h"
 
 #define LOCK_NAME     "node.lock"
 #define MOUNTS_ON_MAX 64 /* stacked on one mount point; each start of a daemon may add one */
@@ -94,52 +93,30 @@ int run_dir_open(const char *path, int *ret_lock_fd, struct error *e)
 
 /* ---- leftovers */
 
-struct search {
-    char mountpoint[PATH_MAX];
-    bool found;
-};
-
-static bool match(void *userdata, const struct mountinfo *mount)
-{
-    struct search *search = userdata;
-
-    search->found =
-        streq(mount->fs_type, "fuse.secretfs") && streq(mount->mountpoint, search->mountpoint);
-    return !search->found;
-}
-
 /* Return: the number of mounts that were detached from the mount point; -errno. */
-static int detach_all(const char *run_dir, const char *name)
+static int detach_all(const char *mountpoint)
 {
-    struct search search = {.found = false};
-    int len = snprintf(search.mountpoint, sizeof(search.mountpoint), "%s/%s", run_dir, name);
+    int n = 0, r = 0;
 
-    if (len < 0 || (size_t)len >= sizeof(search.mountpoint))
-        return -ENAMETOOLONG;
-    for (int n = 0; n < MOUNTS_ON_MAX; n++) {
-        int r = mountinfo_visit(AT_FDCWD, "/proc/self/mountinfo", match, &search);
-
-        if (r < 0 || !search.found)
-            return r < 0 ? r : n;
-        if (umount2(search.mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
-            return negative_errno();
+    while (r == 0 && n < MOUNTS_ON_MAX && mounts_is_mountpoint(mountpoint)) {
+        r = mounts_detach(mountpoint);
+        n++;
     }
-    return MOUNTS_ON_MAX;
+    return r < 0 ? r : n;
 }
 
-int run_dir_detach_leftovers(const char *path, struct error *e)
+int run_dir_detach_leftovers(const char *path, const char *name, struct error *e)
 {
-    _cleanup_(freep) char *resolved = realpath(path, NULL);
-    int n = 0;
+    _cleanup_(freep) char *resolved = realpath(path, NULL), *mountpoint = NULL;
+    int n;
 
     assert(path[0] == '/');
-    for (size_t i = 0; i < ELEMENTS_OF(mounts); i++) {
-        int r = detach_all(resolved != NULL ? resolved : path, mounts[i]);
-
-        if (r < 0)
-            return error_set_errno(e, r, "cannot detach the mount of an earlier process on %s/%s",
-                                   path, mounts[i]);
-        n += r;
+    if (asprintf(&mountpoint, "%s/%s", resolved != NULL ? resolved : path, name) < 0) {
+        mountpoint = NULL;
+        return error_set_errno(e, -ENOMEM, "cannot look for mounts of an earlier process");
     }
+    n = detach_all(mountpoint);
+    if (n < 0)
+        error_set_errno(e, n, "cannot detach the mount of an earlier process on %s", mountpoint);
     return n;
 }

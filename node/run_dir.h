@@ -19,8 +19,9 @@
 int run_dir_open(const char *path, int *ret_lock_fd, struct error *e);
 
 /*
- * Detach the mounts of an earlier process from the mount points in the directory. Targets stay as
- * they are. The caller holds the lock.
+ * Detach the mounts of an earlier process from a mount point in the directory. Targets stay as they
+ * are. The caller holds the lock.
+ * @name: one of the above
  * Return: the number of mounts; -errno with @e.
  */
-int run_dir_detach_leftovers(const char *path, struct error *e);
+int run_dir_detach_leftovers(const char *path, const char *name, struct error *e);

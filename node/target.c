@@ -27,6 +27,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 
 #include "base/mountinfo.h"
 #include "base/privileged.h"
@@ -141,17 +142,21 @@ static int open_target(int parent_fd, const char *name)
 struct mounted {
     bool is_mounted;
     uint64_t id;
+    dev_t device;  /* as what follows, of what is visible there */
+    uint64_t node; /* as the kernel knows it, without a request */
 };
 
 static int query_mount(int fd, struct mounted *ret_mounted)
 {
     struct statx status;
 
-    if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_MNT_ID, &status) < 0)
+    if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_MNT_ID | STATX_INO, &status) < 0)
         return negative_errno();
     *ret_mounted = (struct mounted){
         .is_mounted = (status.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0,
         .id = status.stx_mnt_id,
+        .device = makedev(status.stx_dev_major, status.stx_dev_minor),
+        .node = status.stx_ino,
     };
     return 0;
 }
@@ -282,17 +287,16 @@ static int find_parent(const struct target_area *area, const char *path, struct 
                : error_set_errno(e, r, "cannot open the parent directory of the target %s", path);
 }
 
-static bool shows(const struct target_area *area, const char *path, uint64_t mount_id)
+/* Return: whether a mount is on the target. */
+static bool find_top(const struct target_area *area, const char *path, struct mounted *ret_mounted)
 {
     _cleanup_(location_deinit) struct location l = LOCATION_INIT;
     _cleanup_(fd_closep) int parent_fd = find_parent(area, path, &l, NULL), fd = -1;
-    struct mounted mounted;
 
     if (parent_fd < 0)
         return false;
     fd = open_target(parent_fd, l.name);
-    return fd >= 0 && query_mount(fd, &mounted) == 0 && mounted.is_mounted &&
-           mounted.id == mount_id;
+    return fd >= 0 && query_mount(fd, ret_mounted) == 0 && ret_mounted->is_mounted;
 }
 
 static bool is_gone(const struct target_area *area, const char *path)
@@ -336,9 +340,9 @@ struct target_call {
     const struct target_area *area;
     const char *path;
     struct error *e;
-    int *ret_fd;        /* of make() */
-    enum uncover which; /* of detach() */
-    uint64_t mount_id;  /* of shows() */
+    int *ret_fd;                 /* of make() */
+    enum uncover which;          /* of detach() */
+    struct mounted *ret_mounted; /* of find_top() */
 };
 
 static int run_make(void *arguments)
@@ -348,11 +352,11 @@ static int run_make(void *arguments)
     return make(c->area, c->path, c->ret_fd, c->e);
 }
 
-static int run_shows(void *arguments)
+static int run_find_top(void *arguments)
 {
     const struct target_call *c = arguments;
 
-    return shows(c->area, c->path, c->mount_id);
+    return find_top(c->area, c->path, c->ret_mounted);
 }
 
 static int run_is_gone(void *arguments)
@@ -390,11 +394,30 @@ int target_make(const struct target_area *area, const char *path, int *ret_fd, s
     return privileged_call(run_make, &c);
 }
 
+/* Return: whether a mount is on the target. */
+static bool query_top(const struct target_area *area, const char *path, struct mounted *ret_mounted)
+{
+    struct target_call c = {.area = area, .path = path, .ret_mounted = ret_mounted};
+
+    return privileged_call(run_find_top, &c) != 0;
+}
+
 bool target_shows(const struct target_area *area, const char *path, uint64_t mount_id)
 {
-    struct target_call c = {.area = area, .path = path, .mount_id = mount_id};
+    struct mounted mounted;
 
-    return privileged_call(run_shows, &c) != 0;
+    return query_top(area, path, &mounted) && mounted.id == mount_id;
+}
+
+bool target_find_mount(const struct target_area *area, const char *path, dev_t device,
+                       uint64_t node, uint64_t *ret_mount_id)
+{
+    struct mounted mounted;
+
+    if (!query_top(area, path, &mounted) || mounted.device != device || mounted.node != node)
+        return false;
+    *ret_mount_id = mounted.id;
+    return true;
 }
 
 bool target_is_gone(const struct target_area *area, const char *path)

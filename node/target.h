@@ -5,6 +5,8 @@
  *
  * Thread: the event loop's.
  */
+#include <sys/types.h>
+
 #include "base/cleanup.h"
 #include "base/error.h"
 
@@ -31,6 +33,16 @@ int target_make(const struct target_area *area, const char *path, int *ret_fd, s
 
 /* Whether the topmost mount at @path has this id, of statx(2). */
 bool target_shows(const struct target_area *area, const char *path, uint64_t mount_id);
+
+/*
+ * Find the mount of a directory of one of our file systems; it may come from another namespace,
+ * with another id. It must be the topmost one at @path.
+ * @device: of the file system
+ * @node: of the directory in it
+ * Return: whether there is one; *ret_mount_id is its id.
+ */
+bool target_find_mount(const struct target_area *area, const char *path, dev_t device,
+                       uint64_t node, uint64_t *ret_mount_id);
 
 /* Whether the parent directory is gone: the kubelet has removed the pod. */
 bool target_is_gone(const struct target_area *area, const char *path);

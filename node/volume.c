@@ -11,6 +11,11 @@
  *      | mounted
  *   MOUNTED            readers see it
  *
+ * A volume of an earlier process begins as MOUNTED. It is recorded for the next process before
+ * mount_done(), that is before the kubelet knows of the mount, until it is unmounted. A process
+ * that is killed between the mount and the record leaves a mount that the kubelet's next request
+ * replaces.
+ *
  * A request to mount may come in any state. It ends with
  *
  *   DONE, UNCHANGED           when the volume is mounted, and not before;
@@ -33,6 +38,8 @@
 #include <limits.h>
 #include <linux/mount.h>
 
+#include "node/volume_record.h"
+
 #define ERROR_GRACE     SPAN_SEC(2)
 #define REQUEST_TIMEOUT SPAN_SEC(10)
 #define EXPIRE_AFTER    SPAN_SEC(300)
@@ -51,7 +58,7 @@ static const char *const state_names[] = {
 };
 
 static const unsigned next_states[] = {
-    [NODE_VOLUME_AWAITING_CONTENT] = 1u << NODE_VOLUME_AWAITING_REQUEST,
+    [NODE_VOLUME_AWAITING_CONTENT] = 1u << NODE_VOLUME_AWAITING_REQUEST | 1u << NODE_VOLUME_MOUNTED,
     [NODE_VOLUME_AWAITING_REQUEST] = 1u << NODE_VOLUME_AWAITING_MOUNT,
     [NODE_VOLUME_AWAITING_MOUNT] = 1u << NODE_VOLUME_MOUNTED | 1u << NODE_VOLUME_AWAITING_REQUEST,
     [NODE_VOLUME_MOUNTED] = 1u << NODE_VOLUME_AWAITING_REQUEST,
@@ -161,6 +168,45 @@ static int on_timeout(sd_event_source *source, uint64_t usec, void *userdata)
     return 0;
 }
 
+/* ---- the record for the next process */
+
+/* Without it the volume ends with this process. */
+static int print_record(const struct node_volume *v, char **ret_text)
+{
+    const struct volume_record record = {.target = v->target,
+                                         .namespace = v->namespace,
+                                         .pod = v->pod,
+                                         .pod_uid = v->pod_uid,
+                                         .service_account = v->service_account,
+                                         .spec = v->spec};
+
+    return volume_record_print(&record, ret_text);
+}
+
+/* Live files are not handed over, nor are static volumes, which have no pod. */
+static void record(struct node_volume *v)
+{
+    _cleanup_(freep) char *text = NULL;
+    int r;
+
+    if (v->fs != NODE_FS_STANDARD || v->pod == NULL || v->is_recorded)
+        return;
+    r = print_record(v, &text);
+    if (r == 0)
+        r = node_file_systems_record(v->context->file_systems, v->id, text);
+    if (r < 0)
+        log_warn("cannot record the volume; it ends with this process", "target", v->target,
+                 PUBLISHED_LOG_POD(&v->published), "error", strerror(-r));
+    v->is_recorded = r == 0;
+}
+
+static void drop_record(struct node_volume *v)
+{
+    if (v->is_recorded)
+        node_file_systems_drop_record(v->context->file_systems, v->id);
+    v->is_recorded = false;
+}
+
 /* ---- mounting */
 
 static int create_target(const struct node_volume *v, int *ret_fd, struct error *e)
@@ -200,6 +246,7 @@ static void on_mounted(void *userdata, int error, uint64_t mount_id, const struc
         return;
     }
     v->was_mounted = true;
+    record(v);
     finish_request(v, NODE_MOUNT_DONE, NULL);
 }
 
@@ -346,6 +393,7 @@ static int on_place(void *userdata, struct publisher_place *ret_place, struct er
         .gid = spec->fs_group != VOLUME_ID_UNSET ? spec->fs_group : spec->gid,
         .mode = volume_spec_root_mode(spec),
         .changes_in_place = spec->updates == VOLUME_UPDATES_IN_PLACE,
+        .shown = v->shown != NULL ? v->shown->payload : NULL,
     };
     return 0;
 }
@@ -355,7 +403,7 @@ static int on_ready(void *userdata, struct error *e)
     struct node_volume *v = userdata;
 
     assert(v->fs != NODE_FS_UNDECIDED);
-    move(v, NODE_VOLUME_AWAITING_REQUEST);
+    move(v, v->shown != NULL ? NODE_VOLUME_MOUNTED : NODE_VOLUME_AWAITING_REQUEST);
     check(v);
     return 0;
 }
@@ -394,6 +442,7 @@ static int copy_options(struct node_volume *v, const struct node_volume_options 
     v->namespace = dup_or_null(o->namespace, &failed);
     v->pod = dup_or_null(o->pod, &failed);
     v->pod_uid = dup_or_null(o->pod_uid, &failed);
+    v->service_account = dup_or_null(o->service_account, &failed);
     v->area = (struct target_area){.root = v->root};
     v->created_dirs = o->created_dirs;
     return failed ? -ENOMEM : 0;
@@ -415,16 +464,21 @@ static int subscribe(struct node_volume *v, struct error *e)
         .pod = v->pod,
         .observer = v->context->observer,
         .source_log = v->context->source_log,
+        .adopted = v->shown != NULL ? v->shown->payload : NULL,
+        .adopted_generation = v->shown != NULL ? v->shown->generation : NULL,
     };
 
     return published_init(&v->published, v->context->event, &options, &callbacks, v, e);
 }
 
-static enum node_fs choose_fs(const struct volume_spec *spec, bool pod_decides)
+/* Only the standard file system is handed over. */
+static enum node_fs choose_fs(const struct node_volume_options *options)
 {
-    if (spec->updates == VOLUME_UPDATES_IN_PLACE)
+    if (options->shown != NULL)
+        return NODE_FS_STANDARD;
+    if (options->spec->updates == VOLUME_UPDATES_IN_PLACE)
         return NODE_FS_LIVE;
-    return pod_decides ? NODE_FS_UNDECIDED : NODE_FS_STANDARD;
+    return options->pod_decides_fs ? NODE_FS_UNDECIDED : NODE_FS_STANDARD;
 }
 
 int node_volume_init(struct node_volume *volume, const struct node_volume_context *context,
@@ -440,7 +494,11 @@ int node_volume_init(struct node_volume *volume, const struct node_volume_contex
         .spec = options->spec,
         .borrows_spec = options->borrows_spec,
         .identity = options->identity,
-        .fs = choose_fs(options->spec, options->pod_decides_fs),
+        .shown = options->shown,
+        .mount_id = options->mount_id,
+        .fs = choose_fs(options),
+        .was_mounted = options->shown != NULL,
+        .is_recorded = options->shown != NULL,
     };
     list_init(&v->link);
     if (v->spec->uid == VOLUME_ID_UNSET)
@@ -451,7 +509,8 @@ int node_volume_init(struct node_volume *volume, const struct node_volume_contex
     if (r < 0)
         return error_set_errno(e, r, "cannot set up the volume");
     r = subscribe(v, e);
-    if (r < 0)
+    v->shown = NULL;
+    if (r < 0 || v->state == NODE_VOLUME_MOUNTED)
         return r;
     r = set_timer(v, &v->timer, EXPIRE_AFTER, on_expired);
     return r < 0 ? error_set_errno(e, r, "cannot set a timer") : 0;
@@ -464,11 +523,15 @@ static int unmount(struct node_volume *v, struct error *e)
 
     if (v->state != NODE_VOLUME_AWAITING_MOUNT && v->state != NODE_VOLUME_MOUNTED)
         return 0;
+    if (v->is_left)
+        return 0;
     if (v->state == NODE_VOLUME_AWAITING_MOUNT)
         publisher_unbind(v->published.publisher); /* from now on it is mounted or never will be */
     move(v, NODE_VOLUME_AWAITING_REQUEST);
     v->was_mounted = false;
     r = target_detach(&v->area, v->target, e);
+    if (r == 0)
+        drop_record(v);
     return r == 0 ? remove_target(v, e) : r;
 }
 
@@ -483,6 +546,8 @@ void node_volume_deinit(struct node_volume *volume)
                  "reason", e.text);
     stop_timers(v);
     stop_waiting_for_pod(v);
+    if (!v->is_left)
+        drop_record(v);
     published_deinit(&v->published);
     kept_error_clear(&v->error);
     identity_unref(v->identity);
@@ -494,6 +559,7 @@ void node_volume_deinit(struct node_volume *volume)
     free(v->namespace);
     free(v->pod);
     free(v->pod_uid);
+    free(v->service_account);
 }
 
 /* ---- requests */
@@ -503,6 +569,13 @@ int node_volume_unmount(struct node_volume *volume, struct error *e)
     if (volume->state != NODE_VOLUME_AWAITING_REQUEST)
         start_timer(volume, &volume->timer, EXPIRE_AFTER, on_expired);
     return unmount(volume, e);
+}
+
+void node_volume_leave(struct node_volume *volume)
+{
+    volume->is_left = volume->is_recorded && volume->state != NODE_VOLUME_AWAITING_MOUNT;
+    if (volume->is_left && volume->published.publisher != NULL)
+        publisher_keep_directory(volume->published.publisher);
 }
 
 void node_volume_release_target(struct node_volume *volume)

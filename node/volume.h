@@ -58,15 +58,22 @@ struct node_volume_options {
      * the target is created and removed.
      */
     struct created_dirs *created_dirs;
-    const char *namespace; /* of its objects, and of the pod */
-    const char *pod;       /* its name; NULL: not for a pod */
-    const char *pod_uid;   /* or NULL */
+    const char *namespace;       /* of its objects, and of the pod */
+    const char *pod;             /* its name; NULL: not for a pod */
+    const char *pod_uid;         /* or NULL */
+    const char *service_account; /* of the pod; or NULL */
     /* What the pod mounts decides about the file system, unless the spec does: an answer follows,
      * by node_volume_ask_pod() or node_volume_set_fs(). */
     bool pod_decides_fs;
     struct volume_spec *spec;  /* an unset uid or gid is set to the process's */
     bool borrows_spec;         /* the spec outlives the volume; else it is consumed */
     struct identity *identity; /* consumed */
+    /*
+     * What an earlier process shows on the target; borrowed. The volume is mounted from the
+     * beginning. NULL: a new volume.
+     */
+    const struct node_shown *shown;
+    uint64_t mount_id; /* of the mount on the target then */
 };
 
 /* Named after what the volume waits for; see volume.c. */
@@ -91,6 +98,8 @@ struct node_volume {
     char *namespace;
     char *pod;
     char *pod_uid;
+    char *service_account;
+    const struct node_shown *shown; /* until node_volume_init() returns; or NULL */
     enum node_fs fs;
     struct node_pods_query *pod_query; /* while the pod's answer is awaited; or NULL */
     sd_event_source *pod_timer;        /* while content waits for the pod's answer */
@@ -104,6 +113,8 @@ struct node_volume {
     bool is_cancelled;        /* in AWAITING_MOUNT: unmount as soon as it is mounted */
     bool waits_indefinitely;  /* the request does not end before there is content */
     bool was_mounted;         /* by the last request, or by an earlier one */
+    bool is_recorded;         /* the next process takes it over, if it is mounted then */
+    bool is_left;             /* and does so now */
     unsigned reported_events; /* node/volume_events.c changes it, and the next */
     unsigned deferred_events;
     struct kept_error error; /* why the first payload was not published; else empty */
@@ -154,6 +165,12 @@ bool node_volume_cancel_request(struct node_volume *volume);
 
 /* Unmount it from its target, if it is mounted, and remove the target. Return: 0; -errno, @e. */
 int node_volume_unmount(struct node_volume *volume, struct error *e);
+
+/*
+ * This process ends, and the next one takes the volume over if it is recorded: node_volume_deinit()
+ * leaves its mount and its directory as they are.
+ */
+void node_volume_leave(struct node_volume *volume);
 
 /*
  * Leave the target to another volume, which is mounted there: this one will not unmount it. There

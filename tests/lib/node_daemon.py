@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -199,6 +200,37 @@ class ContainerNode(Node):
         outer = self._process.pid
         (child,) = Path(f"/proc/{outer}/task/{outer}/children").read_text().split()
         os.kill(int(child), number)
+
+
+class KeptNode(Node):
+    """One under `secretfs-keeper`, which starts the next daemon when one is killed."""
+
+    def __init__(self, area: Path, arguments: Sequence[str], **options: Any) -> None:
+        keeper = program.binary().with_name("secretfs-keeper")
+        super().__init__(
+            area, arguments, prefix=[str(keeper), "--backoff-max", "100ms", "--"], **options
+        )
+
+    @property
+    def pid(self) -> int:
+        """Of the daemon."""
+        return int(re.findall(r"started .* as process (\d+) with", self.log())[-1])
+
+    def kill_daemon(self) -> None:
+        """SIGKILL; returns when the next one serves."""
+        n_serving = self.n_serving()
+        os.kill(self.pid, signal.SIGKILL)
+        until(lambda: self.n_serving() > n_serving, "the next daemon")
+
+    def hand_over(self) -> None:
+        """The daemon ends in order, and the next one follows."""
+        n_serving = self.n_serving()
+        self.signal(signal.SIGUSR2)
+        until(lambda: self.n_serving() > n_serving, "the next daemon")
+
+    def n_serving(self) -> int:
+        """How many daemons have served so far."""
+        return self.log().count(" INFO serving ")
 
 
 def is_shown(volume: PodVolume) -> bool:

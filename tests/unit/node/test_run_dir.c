@@ -74,7 +74,7 @@ static void test_no_leftovers(void **state)
 {
     struct error e = ERROR_INIT;
 
-    assert_int_equal(run_dir_detach_leftovers(path, &e), 0);
+    assert_int_equal(run_dir_detach_leftovers(path, RUN_DIR_MOUNT, &e), 0);
 }
 
 int main(void)

@@ -64,6 +64,8 @@ static void test_root_ends_with_an_element(void **state)
 
 static void test_created_and_removed(void **state)
 {
+    struct stat status;
+    uint64_t mount_id;
     int fd = -1;
     struct error e;
 
@@ -75,6 +77,9 @@ static void test_created_and_removed(void **state)
     assert_int_equal(target_make(&area, path_of("pod/mount"), &fd, &e), 0);
     fd = fd_close(fd);
     assert_false(target_shows(&area, path_of("pod/mount"), 1));
+    assert_int_equal(stat(path_of("pod/mount"), &status), 0);
+    assert_false(target_find_mount(&area, path_of("pod/mount"), status.st_dev, status.st_ino,
+                                   &mount_id)); /* the directory is no mount */
     assert_int_equal(target_detach(&area, path_of("pod/mount"), &e), 0);
     assert_int_equal(target_remove(&area, path_of("pod/mount"), &e), 0);
     assert_false(exists("pod/mount"));

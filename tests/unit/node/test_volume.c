@@ -46,6 +46,23 @@ int node_file_systems_publisher(struct node_file_systems *all, enum node_fs fs,
     return 0;
 }
 
+static char *recorded; /* the last record; NULL: none */
+
+int node_file_systems_record(struct node_file_systems *all, const char *id, const char *text)
+{
+    assert_string_equal(id, "csi-1");
+    assert_null(recorded);
+    recorded = strdup(text);
+    return recorded != NULL ? 0 : -ENOMEM;
+}
+
+void node_file_systems_drop_record(struct node_file_systems *all, const char *id)
+{
+    assert_string_equal(id, "csi-1");
+    free(recorded);
+    recorded = NULL;
+}
+
 /* ---- the publisher */
 
 static const struct publisher_callbacks *publisher_callbacks;
@@ -54,6 +71,7 @@ static struct payload *submitted; /* a reference */
 static publisher_bound_fn *bound; /* NULL: no mount in progress */
 static void *bound_userdata;
 static unsigned n_unbound;
+static struct payload *shown; /* of the last place */
 
 int publisher_add_volume(const struct publisher_place *place,
                          const struct publisher_callbacks *callbacks_of_volume, void *userdata,
@@ -61,8 +79,16 @@ int publisher_add_volume(const struct publisher_place *place,
 {
     publisher_callbacks = callbacks_of_volume;
     publisher_userdata = userdata;
+    shown = place->shown;
     *ret_volume = (void *)&seen; /* opaque, and not NULL */
     return 0;
+}
+
+static bool is_kept; /* the directory */
+
+void publisher_keep_directory(struct publisher_volume *volume)
+{
+    is_kept = true;
 }
 
 struct publisher_volume *publisher_remove_volume(struct publisher_volume *volume)
@@ -155,6 +181,8 @@ static const struct node_volume_ops ops = {.mount_done = on_mount_done, .free = 
 static bool pod_decides_fs;
 static enum volume_updates updates = VOLUME_UPDATES_GENERATIONS;
 
+static const struct node_shown *of_earlier_process;
+
 static int make(const char *secret, struct node_volume **ret_volume)
 {
     static const struct identity_place place = {.manifests = dir};
@@ -163,7 +191,9 @@ static int make(const char *secret, struct node_volume **ret_volume)
                                           .target = target,
                                           .namespace = "prod",
                                           .pod = "web-0",
-                                          .pod_decides_fs = pod_decides_fs};
+                                          .pod_decides_fs = pod_decides_fs,
+                                          .shown = of_earlier_process,
+                                          .mount_id = 7};
     struct owned_volume *v;
     int r = volume_spec_new(VOLUME_SECRET, &options.spec);
 
@@ -411,6 +441,106 @@ static void test_released_target_stays(void **state)
     assert_int_equal(rmdir(target), 0);
 }
 
+/* ---- the hand-over */
+
+/* It is recorded before the caller learns of the mount, and as long as it is mounted. */
+static void test_mounted_volume_is_recorded(void **state)
+{
+    struct node_volume *v = create_published();
+
+    assert_null(recorded);
+    node_volume_request_mount(v, false);
+    assert_null(recorded);
+    finish_mount(0, 7);
+    assert_non_null(recorded);
+    assert_non_null(strstr(recorded, target));
+    assert_int_equal(node_volume_unmount(v, NULL), 0);
+    assert_null(recorded);
+    free_published(v);
+}
+
+static void test_freed_volume_is_not_recorded(void **state)
+{
+    struct node_volume *v = create_published();
+
+    node_volume_request_mount(v, false);
+    finish_mount(0, 7);
+    free_published(v);
+    assert_null(recorded);
+}
+
+static void test_left_volume_stays(void **state)
+{
+    struct node_volume *v = create_published();
+
+    node_volume_request_mount(v, false);
+    finish_mount(0, 7);
+    node_volume_leave(v);
+    assert_true(is_kept);
+    is_kept = false;
+    owned_free(v);
+    has_publisher = false;
+    assert_true(target_exists());
+    assert_non_null(recorded);
+    node_file_systems_drop_record(NULL, "csi-1");
+    assert_int_equal(rmdir(target), 0);
+}
+
+/* One that the kubelet does not know of is not left. */
+static void test_volume_without_a_mount_is_not_left(void **state)
+{
+    struct node_volume *v = create_published();
+
+    node_volume_leave(v);
+    assert_false(is_kept);
+    node_volume_request_mount(v, false);
+    node_volume_leave(v);
+    assert_false(is_kept);
+    free_published(v);
+    assert_false(target_exists());
+}
+
+static struct payload *make_empty_payload(void)
+{
+    struct payload_builder *builder = NULL;
+    struct payload *payload = NULL;
+
+    assert_int_equal(payload_builder_new(&builder), 0);
+    assert_int_equal(payload_builder_finish(builder, &payload, NULL), 0);
+    payload_builder_free(builder);
+    return payload;
+}
+
+/* It is mounted from the beginning; what the source has is published as an update. */
+static void test_volume_of_an_earlier_process(void **state)
+{
+    struct node_shown earlier = {.node = 5, .payload = make_empty_payload(), .generation = "..g"};
+    struct node_volume *v;
+
+    has_publisher = true;
+    of_earlier_process = &earlier;
+    pod_decides_fs = true;
+    v = create("db");
+    pod_decides_fs = false;
+    of_earlier_process = NULL;
+    assert_int_equal(v->state, NODE_VOLUME_MOUNTED);
+    assert_int_equal(v->fs, NODE_FS_STANDARD);
+    assert_true(v->was_mounted && v->is_recorded);
+    assert_ptr_equal(shown, earlier.payload);
+    assert_int_equal(v->mount_id, 7);
+    payload_unref(earlier.payload);
+    assert_null(recorded); /* it is in the state already */
+    for (unsigned turn = 0; turn < TURNS_MAX && submitted == NULL; turn++)
+        assert_true(sd_event_run(event, 10000) >= 0);
+    assert_non_null(submitted);
+    finish_publish();
+    assert_int_equal(v->state, NODE_VOLUME_MOUNTED);
+    assert_int_equal(seen.n_done, 0);
+    assert_int_equal(mkdir(target, 0700), 0);
+    free_published(v);
+    assert_false(target_exists());
+}
+
 /* ---- the file system */
 
 /* The spec decides before the pod does. */
@@ -539,6 +669,11 @@ int main(void)
         cmocka_unit_test(test_cancelled_mount_is_undone),
         cmocka_unit_test(test_freed_while_mounting),
         cmocka_unit_test(test_released_target_stays),
+        cmocka_unit_test(test_mounted_volume_is_recorded),
+        cmocka_unit_test(test_freed_volume_is_not_recorded),
+        cmocka_unit_test(test_left_volume_stays),
+        cmocka_unit_test(test_volume_without_a_mount_is_not_left),
+        cmocka_unit_test(test_volume_of_an_earlier_process),
         cmocka_unit_test(test_spec_decides_file_system),
         cmocka_unit_test(test_observer),
         cmocka_unit_test(test_default_owner),

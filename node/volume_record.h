@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * What the next process of the service has to know of a volume that is mounted, as a text. There is
+ * no token in it. See volume_record.c.
+ */
+#include "encoding/json.h"
+#include "volume/spec.h"
+
+/* Strings are borrowed. */
+struct volume_record {
+    const char *target;
+    const char *namespace;       /* of its objects, and of the pod */
+    const char *pod;             /* its name; or NULL */
+    const char *pod_uid;         /* or NULL */
+    const char *service_account; /* of the pod; or NULL */
+    const struct volume_spec *spec;
+};
+
+/* Return: 0, *ret_text is the caller's to free(); -ENOMEM. */
+int volume_record_print(const struct volume_record *record, char **ret_text);
+
+/* A record that was read. */
+struct volume_record_document {
+    cJSON *json;
+    struct volume_spec *spec;    /* may be taken */
+    struct volume_record record; /* borrowed from these two */
+};
+
+/*
+ * Return: 0, volume_record_deinit() is due; -EINVAL, -E2BIG, -ENOMEM with @e, and *ret_document is
+ * empty.
+ */
+int volume_record_parse(const char *text, struct volume_record_document *ret_document,
+                        struct error *e);
+void volume_record_deinit(struct volume_record_document *document);

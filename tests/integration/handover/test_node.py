@@ -1,0 +1,156 @@
+"""`secretfs-keeper -- secretfs node`: pods' volumes outlive the daemon."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from lib.kubelet import PodVolume
+from lib.mountinfo import mounts_at
+from lib.node_daemon import KeptNode, NodeMaker
+from lib.sources import Api, Manifests
+from lib.volume import unmount
+from lib.waiting import until
+
+
+def _content(path: Path) -> bytes:
+    """Without Python's open(), which asks the daemon each time whether the file is a terminal."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return os.read(fd, 1 << 20)
+    finally:
+        os.close(fd)
+
+
+def _start(start_node: NodeMaker, *arguments: str) -> KeptNode:
+    node = start_node(*arguments, kind=KeptNode).wait_ready()
+    assert isinstance(node, KeptNode)
+    return node
+
+
+@pytest.fixture
+def kept(start_node: NodeMaker, manifests: Manifests) -> KeptNode:
+    manifests.put_secret({"user": b"admin", "password": b"dummy-1"})
+    return _start(start_node, *manifests.arguments)
+
+
+def _wait_content(volume: PodVolume, content: bytes) -> None:
+    until(lambda: _content(volume.target / "password") == content, f"{content!r}")
+
+
+def test_volume_outlives_the_daemon(kept: KeptNode, manifests: Manifests) -> None:
+    volume = kept.publish(kept.pod())
+    assert _content(volume.target / "password") == b"dummy-1"
+    mount = mounts_at(volume.target)
+    inode = (volume.target / "password").stat().st_ino
+    for number in range(2, 5):
+        kept.kill_daemon()
+        assert _content(volume.target / "user") == b"admin"
+        assert mounts_at(volume.target) == mount
+        manifests.put_secret({"user": b"admin", "password": b"dummy-%d" % number})
+        _wait_content(volume, b"dummy-%d" % number)
+    assert (volume.target / "password").stat().st_ino != inode
+    kept.publish(volume)  # the kubelet repeats a call
+    assert mounts_at(volume.target) == mount
+    assert kept.status()["volumes"][str(volume.target)]["volume"]["state"] == "current"
+    kept.unpublish(volume)
+    assert mounts_at(volume.target) == []
+    until(lambda: kept.directories() == set(), "the removal of the directory")
+
+
+def test_orderly_hand_over(kept: KeptNode, manifests: Manifests) -> None:
+    """Nothing is unmounted, and a volume that the kubelet does not know of is gone."""
+    volume = kept.publish(kept.pod())
+    mount = mounts_at(volume.target)
+    kept.hand_over()
+    assert "handing the mount over" in kept.log()
+    assert mounts_at(volume.target) == mount
+    assert _content(volume.target / "user") == b"admin"
+    manifests.put_secret({"user": b"admin", "password": b"dummy-2"})
+    _wait_content(volume, b"dummy-2")
+
+
+def test_volume_that_is_gone_is_not_taken_over(kept: KeptNode) -> None:
+    """Its directory is removed, so that the next publish can make it again."""
+    lost, volume = kept.publish(kept.pod(0)), kept.publish(kept.pod(1))
+    unmount(lost.target)
+    kept.kill_daemon()
+    assert _content(volume.target / "password") == b"dummy-1"
+    until(lambda: kept.directories() == {volume.volume_id}, "the removal of the directory")
+    assert list(kept.status()["volumes"]) == [str(volume.target)]
+    kept.publish(lost)
+    assert _content(lost.target / "password") == b"dummy-1"
+    kept.kill_daemon()
+    assert _content(lost.target / "user") == b"admin"
+
+
+def test_unpublished_volume_stays_gone(kept: KeptNode) -> None:
+    gone, volume = kept.publish(kept.pod(0)), kept.publish(kept.pod(1))
+    kept.unpublish(gone)
+    kept.kill_daemon()
+    assert list(kept.status()["volumes"]) == [str(volume.target)]
+    kept.publish(gone)
+    assert _content(gone.target / "password") == b"dummy-1"
+
+
+def test_live_volume_is_published_again(kept: KeptNode) -> None:
+    """Live files are not handed over: the kubelet's next publish replaces the dead mount."""
+    fields = {"attributes": {"secretName": "app", "updates": "in-place"}}
+    live, volume = kept.publish(kept.pod(0, **fields)), kept.publish(kept.pod(1))
+    kept.kill_daemon()
+    assert _content(volume.target / "password") == b"dummy-1"
+    assert list(kept.status()["volumes"]) == [str(volume.target)]
+    with pytest.raises(OSError):
+        _content(live.target / "password")
+    kept.publish(live)
+    assert _content(live.target / "password") == b"dummy-1"
+    assert len(mounts_at(live.target)) == 1
+
+
+def test_stop_unmounts_everything(kept: KeptNode) -> None:
+    """The keeper ends with its child, and the descriptors with it."""
+    volume = kept.publish(kept.pod())
+    kept.kill_daemon()
+    kept.signal(signal.SIGTERM)
+    assert kept.wait_end() == 0
+    assert mounts_at(volume.target) == []
+    assert not volume.target.exists()
+
+
+def test_api_server_is_away(start_node: NodeMaker, api: Api) -> None:
+    """The next process serves what the last one has published, and follows when the server is back."""
+    api.put_secret({"user": b"admin", "password": b"dummy-1"})
+    kept = _start(start_node, "--rights=daemon", *api.arguments)
+    volume = kept.publish(kept.pod())
+    api.server.stop_listening()
+    api.server.end_connections()
+    kept.kill_daemon()
+    assert _content(volume.target / "password") == b"dummy-1"
+    assert _content(volume.target / "user") == b"admin"
+    kept.publish(volume)
+    kept.kill_daemon()
+    assert _content(volume.target / "password") == b"dummy-1"
+    api.server.start_listening()
+    api.put_secret({"user": b"admin", "password": b"dummy-2"})
+    _wait_content(volume, b"dummy-2")
+
+
+def test_rights_of_pods(start_node: NodeMaker, api: Api) -> None:
+    """Tokens are not handed over: what was published is served, and updated from the kubelet's next publish on."""
+    user = "system:serviceaccount:default:web"
+    api.put_secret({"user": b"admin", "password": b"dummy-1"})
+    api.server.grant(user, ["get", "list", "watch"], ["secrets"], namespace="default")
+    kept = _start(start_node, "--rights=pod", *api.arguments)
+    tokens = json.dumps({"": {"token": api.server.add_token(user)}})
+    volume = kept.publish(kept.pod(service_account="web", tokens=tokens))
+    kept.kill_daemon()
+    assert _content(volume.target / "user") == b"admin"
+    api.put_secret({"user": b"admin", "password": b"dummy-2"})
+    kept.kill_daemon()
+    assert _content(volume.target / "password") == b"dummy-1"
+    kept.publish(volume)
+    _wait_content(volume, b"dummy-2")

@@ -234,40 +234,40 @@ static int filter_install(struct filter *f)
     return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0 ? negative_errno() : 0;
 }
 
-static int filter_process(void)
-{
-    struct filter f;
-
-    filter_begin(&f);
-    deny_all(&f, denied_to_process, ELEMENTS_OF(denied_to_process));
-#ifdef SYS_clone3
-    fail_if_equal(&f, SYS_clone3, ENOSYS);
-#endif
-    deny_flags(&f, SYS_clone, CLONE_NAMESPACES);
-    deny_flags(&f, SYS_unshare, CLONE_NAMESPACES | CLONE_NEWTIME);
-    return filter_install(&f);
-}
-
-/* What a role has, besides what is denied to the process. */
+/* What a thread has, besides what is denied to the process. */
 struct role {
     bool has_capabilities;
     bool mounts;
     bool reaches_out;
     bool starts_threads;
     bool changes_files;
+    /* Of an ordinary user: set-user-ID programs that it runs gain privileges, so it has neither
+     * no_new_privs nor a filter. */
+    bool gains_privileges;
 };
+
+static const struct role whole_process = {.has_capabilities = true,
+                                          .mounts = true,
+                                          .reaches_out = true,
+                                          .starts_threads = true,
+                                          .changes_files = true};
 
 static const struct role roles[] = {
     [CONFINEMENT_LOOP] = {.reaches_out = true, .starts_threads = true, .changes_files = true},
+    [CONFINEMENT_PLUGIN] = {.reaches_out = true,
+                            .starts_threads = true,
+                            .changes_files = true,
+                            .gains_privileges = true},
     [CONFINEMENT_PRIVILEGED] = {.has_capabilities = true,
                                 .mounts = true,
                                 .starts_threads = true,
-                                .changes_files = true},
+                                .changes_files = true,
+                                .gains_privileges = true},
     [CONFINEMENT_PUBLISHER] = {.has_capabilities = true, .mounts = true, .changes_files = true},
     [CONFINEMENT_WORKER] = {.mounts = false},
 };
 
-static int filter_thread(const struct role *role)
+static int install_filter(const struct role *role)
 {
     struct filter f;
 
@@ -284,6 +284,8 @@ static int filter_thread(const struct role *role)
         deny_all(&f, starting_threads, ELEMENTS_OF(starting_threads));
     if (!role->changes_files)
         deny_all(&f, changing_files, ELEMENTS_OF(changing_files));
+    deny_flags(&f, SYS_clone, CLONE_NAMESPACES);
+    deny_flags(&f, SYS_unshare, CLONE_NAMESPACES | CLONE_NEWTIME);
     return filter_install(&f);
 }
 
@@ -337,7 +339,7 @@ int confinement_restrict_process(struct error *e)
         return 0;
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return error_set_errno(e, negative_errno(), "cannot set no_new_privs");
-    r = filter_process();
+    r = install_filter(&whole_process);
     if (r < 0)
         error_set_errno(e, r, "cannot install the filter of system calls");
     bounding = drop_bounding(keep);
@@ -351,15 +353,18 @@ int confinement_restrict_process(struct error *e)
 
 void confinement_restrict_thread(enum confinement_role role)
 {
+    const struct role *has = &roles[role];
     uint64_t keep = memory_capabilities();
     int r;
 
-    if (roles[role].has_capabilities)
+    if (has->has_capabilities)
         keep |= PROCESS_CAPABILITIES;
     r = keep_capabilities(keep); /* before capset(2) is denied */
     if (r < 0)
         log_debug("cannot drop capabilities of a thread", "error", strerror(-r));
-    r = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? negative_errno() : filter_thread(&roles[role]);
+    if (has->gains_privileges && geteuid() != 0)
+        return;
+    r = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? negative_errno() : install_filter(has);
     if (r < 0)
         log_debug("cannot install a thread's filter of system calls", "error", strerror(-r));
 }

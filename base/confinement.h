@@ -7,11 +7,14 @@
 #include "base/error.h"
 
 enum confinement_role {
-    /* The event loop: no capabilities, and no system call that mounts. Programs that it runs
-     * inherit both. */
+    /* The event loop: no capabilities, and no system call that mounts. */
     CONFINEMENT_LOOP,
+    /* It runs a credential plug-in, which inherits what is left: as the loop. A plug-in of an
+     * ordinary user has no capabilities, and may be set-user-ID. */
+    CONFINEMENT_PLUGIN,
     /* It mounts for the loop, and starts publishers: the process's capabilities, no execve(2), no
-     * connections. */
+     * connections. As an ordinary user it runs the set-user-ID fusermount3, and is not restricted.
+     */
     CONFINEMENT_PRIVILEGED,
     /* It changes the tree and mounts volumes on targets: the same, and no thread. */
     CONFINEMENT_PUBLISHER,
@@ -22,8 +25,9 @@ enum confinement_role {
 
 /*
  * Restrict this thread, which must be the only one, and each thread and program that it starts. It
- * keeps the capabilities that mounting needs. Nothing can be undone. The ways of an ordinary user
- * stay as they are: a set-user-ID fusermount3 mounts and unmounts for them.
+ * keeps the capabilities that mounting needs. Nothing can be undone. An ordinary user's process
+ * stays as it is, since the set-user-ID fusermount3 mounts and unmounts for it; its threads are
+ * restricted one by one.
  * Thread: the main thread, before any other starts, after the limits of memory are raised.
  * Return: 0; -errno with @e, when less than all of it could be applied.
  */

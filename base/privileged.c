@@ -12,6 +12,10 @@
  * fuse/mount_view.c, targets in node/target.c and node/created_dirs.c, reading in
  * base/file_access.c, and starting publishers. It parses nothing but the kernel's mountinfo.
  *
+ * As an ordinary user the process has no capabilities. The loop is restricted all the same, with
+ * no_new_privs, which a filter of system calls takes; this thread is not, and runs fusermount3 and
+ * credential plug-ins, which may be set-user-ID.
+ *
  * Threads inherit capabilities from the thread that creates them, so a publisher is created here,
  * and all others are created by the loop.
  *
@@ -20,6 +24,7 @@
 #include "base/privileged.h"
 
 #include <pthread.h>
+#include <unistd.h>
 
 #include "base/confinement.h"
 #include "base/lock.h"
@@ -126,4 +131,9 @@ int privileged_retry(privileged_fn *run, void *arguments)
     int r = run(arguments);
 
     return r == -EACCES ? privileged_call(run, arguments) : r;
+}
+
+int privileged_run_program(privileged_fn *run, void *arguments)
+{
+    return geteuid() == 0 ? run(arguments) : privileged_call(run, arguments);
 }

@@ -3,6 +3,7 @@
 /*
  * The one thread that keeps the process's capabilities for the event loop, which has none: it
  * mounts, opens what belongs to other users, and starts the threads that need capabilities as well.
+ * As an ordinary user it has none, but may run programs that gain privileges, as fusermount3 does.
  * See privileged.c.
  */
 #include "base/error.h"
@@ -31,3 +32,9 @@ int privileged_call(privileged_fn *run, void *arguments);
 /* The same for calls that seldom need a capability: @run is called directly first, and by the
  * thread if that fails with -EACCES. */
 int privileged_retry(privileged_fn *run, void *arguments);
+
+/*
+ * The same for running a program: an ordinary user's is run by the thread, with which a set-user-ID
+ * program has an effect. Root's is run by the caller's thread, which has no capabilities.
+ */
+int privileged_run_program(privileged_fn *run, void *arguments);

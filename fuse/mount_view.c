@@ -286,23 +286,6 @@ static int renew(struct mount_view *view, int device_fd, struct error *e)
     return mount_fs(view, &options, device_fd, e);
 }
 
-/* Consumers that still use the mount keep it busy; then it is detached lazily. */
-static int unmount_as_user(const char *mountpoint)
-{
-    const char *const unmount[] = {"fusermount3", "-u", "-q", "--", mountpoint, NULL};
-    const char *const detach[] = {"fusermount3", "-u", "-q", "-z", "--", mountpoint, NULL};
-
-    return process_run(unmount) == 0 || process_run(detach) == 0 ? 0 : -EBUSY;
-}
-
-static int unmount_as_root(const char *mountpoint)
-{
-    if (umount2(mountpoint, UMOUNT_NOFOLLOW) == 0 ||
-        umount2(mountpoint, UMOUNT_NOFOLLOW | MNT_DETACH) == 0)
-        return 0;
-    return negative_errno();
-}
-
 /* ---- the loop's part, by the privileged thread */
 
 struct view_call {
@@ -342,11 +325,24 @@ static int run_renew(void *arguments)
     return renew(c->view, c->device_fd, c->e);
 }
 
-static int run_unmount(void *arguments)
+/* Consumers that still use the mount keep it busy; then it is detached lazily. */
+static int run_unmount_as_user(void *arguments)
 {
-    const struct view_call *c = arguments;
+    const char *mountpoint = ((const struct view_call *)arguments)->view->mountpoint;
+    const char *const unmount[] = {"fusermount3", "-u", "-q", "--", mountpoint, NULL};
+    const char *const detach[] = {"fusermount3", "-u", "-q", "-z", "--", mountpoint, NULL};
 
-    return unmount_as_root(c->view->mountpoint);
+    return process_run(unmount) == 0 || process_run(detach) == 0 ? 0 : -EBUSY;
+}
+
+static int run_unmount_as_root(void *arguments)
+{
+    const char *mountpoint = ((const struct view_call *)arguments)->view->mountpoint;
+
+    if (umount2(mountpoint, UMOUNT_NOFOLLOW) == 0 ||
+        umount2(mountpoint, UMOUNT_NOFOLLOW | MNT_DETACH) == 0)
+        return 0;
+    return negative_errno();
 }
 
 int mount_view_mount(struct mount_view *view, const struct mount_view_options *options,
@@ -386,7 +382,8 @@ int mount_view_detach(struct mount_view *view)
     if (!view->is_attached || !mount_watch_exists(view->mount_id, view->device))
         return 0;
     view->is_attached = false;
-    return view->fd < 0 ? unmount_as_user(view->mountpoint) : privileged_call(run_unmount, &c);
+    return view->fd < 0 ? privileged_run_program(run_unmount_as_user, &c)
+                        : privileged_call(run_unmount_as_root, &c);
 }
 
 /* ---- the publisher's part */

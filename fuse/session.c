@@ -26,6 +26,7 @@
 
 #include "base/confinement.h"
 #include "base/log.h"
+#include "base/privileged.h"
 #include "fuse/device.h"
 #include "fuse/mount_view.h"
 #include "fuse/mount_watch.h"
@@ -243,9 +244,16 @@ bool session_serve_others(struct session *session)
 
 /* ---- mounting */
 
+static int run_mount(void *arguments)
+{
+    const struct session *s = arguments;
+
+    return fuse_session_mount(s->fuse, s->view.mountpoint);
+}
+
 static int mount_as_user(struct session *s, struct error *e)
 {
-    if (fuse_session_mount(s->fuse, s->view.mountpoint) < 0)
+    if (privileged_run_program(run_mount, s) < 0)
         return error_set(e, -EPERM,
                          "fusermount3 could not mount on %s; it says why above (package fuse3, "
                          "/etc/fuse.conf)",

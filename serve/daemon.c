@@ -127,14 +127,10 @@ static int run_loop(struct daemon *daemon, struct error *e)
     return error_set_errno(e, r, "the event loop failed");
 }
 
-/* An ordinary user's loop has no capabilities, and runs fusermount3, which mounts. */
 static int restrict_loop(struct error *e)
 {
-    int r;
+    int r = privileged_start(e);
 
-    if (geteuid() != 0)
-        return 0;
-    r = privileged_start(e);
     if (r == 0)
         confinement_restrict_thread(CONFINEMENT_LOOP);
     return r;

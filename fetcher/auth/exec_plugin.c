@@ -7,6 +7,7 @@
  *                                     +---+ killed
  *
  * The program is not trusted: it inherits no descriptor, signal mask, signal handler or terminal,
+ * has no capabilities, and as root no new privileges and no system call that mounts,
  * and gets a process group of its own, so that its children are killed with it. It keeps our
  * standard error, so that an operator can read why it failed; its standard output contains the
  * credential and is read by the parser only. The output is what the pipe contains when the program
@@ -20,12 +21,15 @@
 #include "fetcher/auth/exec_plugin.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/epoll.h>
 #include <sys/wait.h>
 
 #include "base/buf.h"
+#include "base/confinement.h"
+#include "base/privileged.h"
 #include "encoding/base64.h"
 #include "encoding/json.h"
 #include "fetcher/auth/authorization.h"
@@ -33,6 +37,7 @@
 
 #define OUTPUT_MAX_BYTES (1u << 20) /* a token and two certificates need a hundredth of it */
 #define TIMER_ACCURACY   SPAN_MS(5)
+#define STACK_BYTES      131072u /* of the thread that starts the program; posix_spawn() has its own */
 #define INFO_VARIABLE    "KUBERNETES_EXEC_INFO"
 
 struct exec_plugin_runner {
@@ -388,6 +393,44 @@ static int spawn(char *const argv[], char *const envp[], int output_fd, pid_t *r
     return -r;
 }
 
+struct launch {
+    char *const *argv;
+    char *const *envp;
+    int output_fd;
+    int result;
+    pid_t pid;
+};
+
+static void *spawn_main(void *userdata)
+{
+    struct launch *launch = userdata;
+
+    confinement_restrict_thread(CONFINEMENT_PLUGIN);
+    launch->result = spawn(launch->argv, launch->envp, launch->output_fd, &launch->pid);
+    return NULL;
+}
+
+/*
+ * A program inherits what the thread that starts it has left, so a thread of its own gives up what
+ * the program does not need. Return: 0; -errno.
+ */
+static int run_restricted(void *arguments)
+{
+    struct launch *launch = arguments;
+    pthread_attr_t attr;
+    pthread_t thread;
+    int r;
+
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, STACK_BYTES);
+    r = -pthread_create(&thread, &attr, spawn_main, launch);
+    pthread_attr_destroy(&attr);
+    if (r < 0)
+        return r;
+    pthread_join(thread, NULL);
+    return launch->result;
+}
+
 /* Start the program. Return: 0, with r->pid and r->output_fd set; -errno. */
 static int start(struct exec_plugin_runner *r)
 {
@@ -396,6 +439,7 @@ static int start(struct exec_plugin_runner *r)
     _cleanup_(freep) char **envp = info != NULL ? make_envp(r->config->exec, info) : NULL;
     _cleanup_(fd_closep) int read_fd = -1, write_fd = -1;
     int pipe_fds[2], result;
+    struct launch launch;
 
     if (argv == NULL || envp == NULL)
         return -ENOMEM;
@@ -406,9 +450,11 @@ static int start(struct exec_plugin_runner *r)
     /* the reading end only: the program expects a blocking pipe */
     if (fcntl(read_fd, F_SETFL, O_NONBLOCK) < 0)
         return negative_errno();
-    result = spawn(argv, envp, write_fd, &r->pid);
+    launch = (struct launch){.argv = argv, .envp = envp, .output_fd = write_fd};
+    result = privileged_run_program(run_restricted, &launch);
     if (result < 0)
         return result;
+    r->pid = launch.pid;
     r->output_fd = TAKE_FD(read_fd);
     return 0;
 }

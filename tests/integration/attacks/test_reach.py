@@ -158,7 +158,7 @@ def test_kubeconfig_of_another_user(start_mount: VolumeMaker, http1: Api, area: 
 
 
 def test_threads_of_a_users_mount(cell: Cell, start_mount: VolumeMaker, area: Path) -> None:
-    """fusermount3 is set-user-ID: the loop, which runs it, may gain privileges; no other thread."""
+    """fusermount3 is set-user-ID: one thread runs it and may gain privileges; no other one."""
     source = Manifests(area / "manifests")
     source.put_secret({"a": b"dummy-1"})
     volume = start_mount(
@@ -174,11 +174,13 @@ def test_threads_of_a_users_mount(cell: Cell, start_mount: VolumeMaker, area: Pa
         found = threads(volume.pid)
         return all(
             thread["NoNewPrivs"] == "1" and int(thread["Seccomp"]) == FILTERED
-            for name in ("publisher", "fuse-worker", "notifier")
+            for name in confined
             for thread in found[name]
         )
 
+    confined = {"secretfs", "publisher", "fuse-worker", "notifier"}
     until(settled, "the threads, restricted")
+    assert set(threads(volume.pid)) == {*confined, "privileged"}
     for all_of_name in threads(volume.pid).values():
         assert all(sets(thread) == (0, 0, 0, 0) for thread in all_of_name)
 

@@ -3,6 +3,7 @@
 #include "fetcher/auth/exec_plugin.h"
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -150,6 +151,36 @@ static void test_token(void **state)
     assert_true(exec_plugin_is_busy(f->runner));
     run_until(f, &f->n_good, 2);
     assert_int_equal(f->n_failed, 0);
+}
+
+static unsigned long capabilities_in(const char *status, const char *field)
+{
+    const char *found = strstr(status, field);
+    unsigned long set = ~0ul;
+
+    assert_non_null(found);
+    assert_int_equal(sscanf(found + strlen(field), "%lx", &set), 1);
+    return set;
+}
+
+/* It has no capability, and as root cannot gain any; the process itself keeps what it has. */
+static void test_rights(void **state)
+{
+    struct fixture *f = *state;
+    _cleanup_(freep) char *text = NULL;
+    bool is_root = geteuid() == 0;
+    int had_no_new_privs = prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0);
+
+    begin(f, "cat /proc/self/status >$F; " PRINT("dummy-token"));
+    run_until(f, &f->n_good, 1);
+    text = written(f);
+    assert_non_null(strstr(text, "CapInh:\t0000000000000000"));
+    assert_int_equal(capabilities_in(text, "CapPrm:") & ~(1ul << CAP_IPC_LOCK), 0);
+    assert_int_equal(capabilities_in(text, "CapEff:") & ~(1ul << CAP_IPC_LOCK), 0);
+    assert_int_equal(capabilities_in(text, "CapAmb:"), 0);
+    assert_true(strstr(text, "NoNewPrivs:\t1") != NULL || !is_root);
+    assert_true(strstr(text, "Seccomp:\t2") != NULL || !is_root);
+    assert_int_equal(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), had_no_new_privs);
 }
 
 /* No input, standard descriptors only, no blocked signals, a process group of its own. */
@@ -486,6 +517,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_LOOP(test_token),
+        WITH_LOOP(test_rights),
         WITH_LOOP(test_surroundings),
         WITH_LOOP(test_environment),
         WITH_LOOP(test_cluster_info),

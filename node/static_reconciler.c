@@ -378,3 +378,12 @@ void static_reconciler_refresh(struct static_reconciler *all)
     static_volumes_refresh(all->files);
     reconcile_all(all);
 }
+
+const char *static_reconciler_name(const char *volume_id)
+{
+    const char *name = NULL;
+
+    for (size_t i = 0; i < ELEMENTS_OF(id_prefixes) && name == NULL; i++)
+        name = str_after(volume_id, id_prefixes[i]);
+    return name;
+}

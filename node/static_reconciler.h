@@ -31,3 +31,10 @@ DEFINE_CLEANUP(struct static_reconciler *, static_reconciler_free)
 
 /* Scan the files now, and retry what failed. */
 void static_reconciler_refresh(struct static_reconciler *all);
+
+/*
+ * @volume_id: of any volume of the node
+ * Return: the name of the file that defines it, without its suffix, borrowed from @volume_id; NULL
+ * for a pod's volume.
+ */
+const char *static_reconciler_name(const char *volume_id);

@@ -9,6 +9,7 @@
 
 #include "monitor/status_document.h"
 #include "monitor/status_socket.h"
+#include "node/static_reconciler.h"
 
 #define VOLUMES_PER_TURN 64 /* that takes about a millisecond */
 
@@ -49,6 +50,7 @@ static bool add_volume(void *userdata, struct node_volume *volume)
     json = cJSON_CreateObject();
     r = status_document_volume(&volume->published, volume->target, NULL, volume->identity->name,
                                json);
+    r |= json_add_text(json, "static", static_reconciler_name(volume->id));
     r |= json_add_text(json, "fileSystem",
                        volume->fs != NODE_FS_UNDECIDED ? node_fs_name(volume->fs) : NULL);
     if (part->is_debug)

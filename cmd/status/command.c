@@ -2,10 +2,13 @@
 #include "cmd/status/command.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 #include "base/arguments.h"
 #include "cmd/status/detail.h"
+#include "cmd/status/filter.h"
 #include "cmd/status/request.h"
+#include "cmd/status/screen.h"
 #include "cmd/status/table.h"
 #include "encoding/yaml_print.h"
 #include "monitor/status_socket.h"
@@ -20,30 +23,40 @@ struct status_command {
     bool is_watching;
     bool is_debug;
     bool wants_help;
+    bool redraws;       /* --watch of a table on a terminal */
     const char *target; /* NULL: all volumes */
+    struct status_filter filter;
     struct status_table table;
 };
 
 static void print_help(const struct invocation *invocation)
 {
-    printf("Usage: %s status [options] [TARGET]\n"
-           "\n"
-           "List the volumes of this host: pod, object, state and source. With TARGET, a path in\n"
-           "a volume, show that volume in detail: object, generation, source, the last update and\n"
-           "its latency, and the number of FUSE requests by kind.\n"
-           "\n"
-           "  -o, --output FORMAT  text (default), wide (more columns), json or yaml\n"
-           "  -w, --watch          keep running, and show a volume again when it changes\n"
-           "      --no-headers     omit the header of the table\n"
-           "      --debug          add the states of watches and of the publisher's queue; with\n"
-           "                       TARGET, or -o json or yaml\n"
-           "  -h, --help           show this help\n",
-           invocation->program);
+    printf(
+        "Usage: %s status [options] [TARGET]\n"
+        "\n"
+        "List the volumes of this host: pod, volume, object, state, version and age. With\n"
+        "TARGET, a path in a volume, show that volume in detail: object, generation, source, the\n"
+        "last update and its latency, and the number of FUSE requests by kind.\n"
+        "\n"
+        "  -n, --namespace NS   volumes of pods in this namespace, or of its objects\n"
+        "      --pod POD        volumes of this pod: NAME or NAMESPACE/NAME\n"
+        "      --object OBJECT  volumes of this object: NAME, KIND/NAME or\n"
+        "                       KIND/NAMESPACE/NAME\n"
+        "  -o, --output FORMAT  text (default), wide (more columns), json or yaml\n"
+        "  -w, --watch          keep running: on a terminal, keep the table current; else print\n"
+        "                       a volume again when it changes\n"
+        "      --no-headers     omit the header of the table\n"
+        "      --debug          add the states of watches and of the publisher's queue; with\n"
+        "                       TARGET, or -o json or yaml\n"
+        "  -h, --help           show this help\n",
+        invocation->program);
 }
 
 /* ---- printing */
 
-static int print_document(const cJSON *json, enum status_format format, struct error *e)
+/* @is_line: JSON in one line, for a document of several */
+static int print_document(const cJSON *json, enum status_format format, bool is_line,
+                          struct error *e)
 {
     _cleanup_(buf_deinit) struct buf text = BUF_INIT(OUTPUT_MAX);
     char *printed;
@@ -52,7 +65,7 @@ static int print_document(const cJSON *json, enum status_format format, struct e
     if (format == STATUS_YAML) {
         r = yaml_print(json, &text);
     } else {
-        printed = cJSON_Print(json);
+        printed = is_line ? cJSON_PrintUnformatted(json) : cJSON_Print(json);
         r = printed != NULL ? buf_addf(&text, "%s\n", printed) : -ENOMEM;
         cJSON_free(printed);
     }
@@ -73,15 +86,20 @@ static int print_table(struct status_command *c, const cJSON *items, struct erro
     return 0;
 }
 
+static const char *why_empty(const struct status_command *c)
+{
+    return status_filter_is_set(&c->filter) ? "No volumes match.\n" : "No volumes found.\n";
+}
+
 static int print_list(struct status_command *c, const cJSON *list, struct error *e)
 {
     const cJSON *items = json_member(list, "items");
 
     if (c->format == STATUS_JSON || c->format == STATUS_YAML)
-        return print_document(list, c->format, e);
+        return print_document(list, c->format, false, e);
     if (cJSON_GetArraySize(items) > 0)
         return print_table(c, items, e);
-    fprintf(stderr, "No volumes found.\n");
+    fputs(why_empty(c), stderr);
     return 0;
 }
 
@@ -93,8 +111,12 @@ static int request(const struct status_command *c, cJSON **ret_list, struct erro
     _cleanup_(cJSON_Deletep) cJSON *list = NULL, *volume = NULL;
     int r;
 
-    if (c->target == NULL)
-        return status_request_all(c->is_debug, ret_list, e);
+    if (c->target == NULL) {
+        r = status_request_all(c->is_debug, ret_list, e);
+        if (r == 0)
+            status_filter_apply(&c->filter, *ret_list);
+        return r;
+    }
     r = status_request(c->target, c->is_debug, &volume, e);
     if (r < 0)
         return r;
@@ -131,7 +153,7 @@ static int show_once(struct status_command *c, struct error *e)
     else if (c->format == STATUS_TEXT)
         status_detail_print(first);
     else
-        r = print_document(first, c->format, e);
+        r = print_document(first, c->format, false, e);
     return r < 0 ? r : print_errors(list);
 }
 
@@ -189,7 +211,7 @@ static int print_changes(struct status_command *c, const cJSON *changed, struct 
         if (c->format == STATUS_YAML)
             printf("---\n");
         if (r == 0)
-            r = print_document(volume, c->format, e);
+            r = print_document(volume, c->format, true, e);
     }
     return r;
 }
@@ -211,6 +233,40 @@ static int watch_once(struct status_command *c, cJSON **list, struct error *e)
     return r;
 }
 
+/* ---- watching on a terminal */
+
+/* The whole screen: the table as it is now, and below it what could not be reached. */
+static int format_screen(const struct status_command *c, const cJSON *list, struct buf *text)
+{
+    struct status_table table = c->table; /* widths of this list alone */
+    const cJSON *items = json_member(list, "items"), *error;
+    int r = cJSON_GetArraySize(items) > 0 ? status_table_print(&table, items, clock_wall(), text)
+                                          : buf_add_text(text, why_empty(c));
+
+    cJSON_ArrayForEach (error, json_member(list, "errors")) {
+        if (r >= 0)
+            r = buf_addf(text, "secretfs: %s\n", cJSON_GetStringValue(error));
+    }
+    return r;
+}
+
+static int redraw_once(const struct status_command *c, struct error *e)
+{
+    _cleanup_(buf_deinit) struct buf lines = BUF_INIT(OUTPUT_MAX), text = BUF_INIT(OUTPUT_MAX);
+    _cleanup_(cJSON_Deletep) cJSON *list = NULL;
+    int r = request(c, &list, e);
+
+    if (r < 0)
+        return r;
+    r = format_screen(c, list, &lines);
+    if (r >= 0)
+        r = screen_redraw(buf_text(&lines), screen_lines(STDOUT_FILENO), &text);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot print the status");
+    fputs(buf_text(&text), stdout);
+    return 0;
+}
+
 /* Until a signal ends the program, or standard output is closed. */
 static int watch(struct status_command *c, struct error *e)
 {
@@ -218,7 +274,7 @@ static int watch(struct status_command *c, struct error *e)
     int r;
 
     for (;;) {
-        r = watch_once(c, &list, e);
+        r = c->redraws ? redraw_once(c, e) : watch_once(c, &list, e);
         if (r < 0)
             return r;
         if (fflush(stdout) != 0)
@@ -244,7 +300,7 @@ static int parse_format(const char *name, enum status_format *ret_format)
     return -EINVAL;
 }
 
-enum { OPTION_NO_HEADERS = 256, OPTION_DEBUG };
+enum { OPTION_NO_HEADERS = 256, OPTION_DEBUG, OPTION_POD, OPTION_OBJECT };
 
 static int set_option(void *userdata, int option, const char *value, struct error *e)
 {
@@ -257,6 +313,15 @@ static int set_option(void *userdata, int option, const char *value, struct erro
         return error_set(e, -EINVAL,
                          "invalid output format \"%.32s\", expected one of: text, wide, json, yaml",
                          value);
+    case 'n':
+        c->filter.namespace = value;
+        return 0;
+    case OPTION_POD:
+        c->filter.pod = value;
+        return 0;
+    case OPTION_OBJECT:
+        c->filter.object = value;
+        return 0;
     case 'w':
         c->is_watching = true;
         return 0;
@@ -275,21 +340,36 @@ static int set_option(void *userdata, int option, const char *value, struct erro
 static int parse(int argc, char *argv[], struct status_command *c, struct error *e)
 {
     static const struct option long_options[] = {
+        {"namespace", required_argument, NULL, 'n'},
+        {"pod", required_argument, NULL, OPTION_POD},
+        {"object", required_argument, NULL, OPTION_OBJECT},
         {"output", required_argument, NULL, 'o'},
         {"watch", no_argument, NULL, 'w'},
         {"no-headers", no_argument, NULL, OPTION_NO_HEADERS},
         {"debug", no_argument, NULL, OPTION_DEBUG},
         {"help", no_argument, NULL, 'h'},
         {0}};
-    int r = arguments_parse(argc, argv, ":o:wh", long_options, set_option, c, e);
+    int r = arguments_parse(argc, argv, ":n:o:wh", long_options, set_option, c, e);
 
     if (r != 0)
         return r < 0 ? r : 0;
     if (argc - optind > 1)
         return error_set(e, -EINVAL, "status takes one path in a volume or none");
-    c->table.is_wide = c->format == STATUS_WIDE;
     c->target = argv[optind];
-    return 0;
+    if (c->target != NULL && status_filter_is_set(&c->filter))
+        return error_set(e, -EINVAL,
+                         "a path selects one volume: omit --namespace, --pod and --object");
+    return status_filter_check(&c->filter, e);
+}
+
+/* What depends on where the output goes. */
+static void set_look(struct status_command *c)
+{
+    bool is_table = c->format == STATUS_TEXT || c->format == STATUS_WIDE;
+
+    c->table.is_wide = c->format == STATUS_WIDE;
+    c->table.is_coloured = screen_takes_colours(STDOUT_FILENO);
+    c->redraws = c->is_watching && is_table && isatty(STDOUT_FILENO);
 }
 
 int command_status(const struct invocation *invocation, int argc, char *argv[])
@@ -304,6 +384,7 @@ int command_status(const struct invocation *invocation, int argc, char *argv[])
         print_help(invocation);
         return EXIT_OK;
     }
+    set_look(&c);
     r = c.is_watching ? watch(&c, &e) : show_once(&c, &e);
     if (r < 0 && e.text[0] != '\0')
         return command_failed(invocation, EXIT_FAILED, e.text);

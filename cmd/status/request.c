@@ -1,15 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A process sends one document for all of its volumes, and has a socket for each of its file
- * systems. For a list, each device in mountinfo is requested once, and a document whose process was
- * parsed before is skipped after its first line.
+ * systems. For a list:
+ *
+ *   1. connect to the process of each device in mountinfo, once; they all prepare their documents
+ *   2. read what arrives, in the order in which processes answer; a document whose process was
+ *      parsed before is skipped after its first line
+ *   3. add an item for each mount whose process is dead or has not answered
+ *
+ * So a process that hangs is waited for while all others have answered, and costs none of them.
  *
  * For one path, mountinfo's mount ID leads to the mount point, which names the volume within the
  * document: a node's volumes share a device.
  */
 #include "cmd/status/request.h"
 
-#include <stdio.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
 
 #include "base/buf.h"
 #include "base/clock.h"
@@ -211,17 +219,44 @@ int status_request(const char *path, bool is_debug, cJSON **ret_volume, struct e
 
 #define DEVICES_MAX 1024 /* file systems of one host: two of a node, one of each mount */
 
+enum device_state {
+    DEVICE_AWAITED,
+    DEVICE_ANSWERED,
+    DEVICE_HIDDEN,  /* another user's mounts are not listed */
+    DEVICE_DEAD,    /* no process has its socket */
+    DEVICE_SILENT,  /* the process does not answer */
+    DEVICE_INVALID, /* its document cannot be listed, or not all of it */
+};
+
+/* A file system, by the first of its mounts. */
+struct device {
+    dev_t number;
+    char *mountpoint;
+    int fd; /* while its document is awaited; else -1 */
+    enum device_state state;
+    struct error error; /* in DEVICE_SILENT and DEVICE_INVALID */
+};
+
 struct request {
     cJSON *list;
     bool is_debug;
-    struct {
-        dev_t device;
-        bool is_dead;
-    } devices[DEVICES_MAX];
+    struct device devices[DEVICES_MAX];
     size_t n_devices;
+    bool has_too_many;
     mono_us began;
     int result;
 };
+
+static struct request *request_free(struct request *g)
+{
+    for (size_t i = 0; g != NULL && i < g->n_devices; i++) {
+        fd_closep(&g->devices[i].fd);
+        free(g->devices[i].mountpoint);
+    }
+    free(g);
+    return NULL;
+}
+DEFINE_CLEANUP(struct request *, request_free)
 
 /*
  * All processes share STATUS_TIMEOUT_MS, so that several that hang don't add up. What is left for
@@ -237,7 +272,104 @@ static unsigned remaining_ms(const struct request *g)
                                                        : TIMEOUT_MIN_MS;
 }
 
-/* A process that cannot be reached does not keep the others from being listed. */
+static struct device *find_device(struct request *g, dev_t number)
+{
+    for (size_t i = 0; i < g->n_devices; i++)
+        if (g->devices[i].number == number)
+            return &g->devices[i];
+    return NULL;
+}
+
+/* ---- 1: connecting */
+
+static void connect_device(const struct request *g, const struct mount_entry *entry,
+                           struct device *device)
+{
+    int r = status_socket_connect_mount(entry, g->is_debug, remaining_ms(g), &device->fd,
+                                        &device->error);
+
+    if (r == 0)
+        device->state = DEVICE_AWAITED;
+    else if (r == -ENOTCONN)
+        device->state = DEVICE_DEAD;
+    else if (r == -EACCES)
+        device->state = DEVICE_HIDDEN;
+    else
+        device->state = DEVICE_SILENT;
+}
+
+static bool connect_mount(void *userdata, const char *mountpoint, const struct mount_entry *entry)
+{
+    struct request *g = userdata;
+    struct device *device;
+
+    if (find_device(g, entry->device) != NULL)
+        return true;
+    g->has_too_many = g->n_devices == DEVICES_MAX;
+    if (g->has_too_many)
+        return false;
+    device = &g->devices[g->n_devices++];
+    *device = (struct device){
+        .number = entry->device, .fd = -1, .mountpoint = strdup(mountpoint), .error = ERROR_INIT};
+    if (device->mountpoint == NULL)
+        g->result = -ENOMEM;
+    else
+        connect_device(g, entry, device);
+    return g->result == 0;
+}
+
+/* ---- 2: reading */
+
+static enum device_state state_after(int result)
+{
+    if (result == 0)
+        return DEVICE_ANSWERED;
+    return result == -EINVAL || result == -E2BIG ? DEVICE_INVALID : DEVICE_SILENT;
+}
+
+static void read_device(struct request *g, struct device *device)
+{
+    int r = receive(device->fd, g->list, &device->error);
+
+    if (r == -ENOMEM)
+        g->result = r;
+    device->state = state_after(r);
+    device->fd = fd_close(device->fd);
+}
+
+/* Wait until one of those that are awaited answers. Return: their number, or that of all. */
+static size_t poll_devices(const struct request *g, struct pollfd *polled)
+{
+    size_t n_awaited = 0;
+
+    for (size_t i = 0; i < g->n_devices; i++) {
+        polled[i] = (struct pollfd){.fd = g->devices[i].fd, .events = POLLIN};
+        n_awaited += g->devices[i].state == DEVICE_AWAITED;
+    }
+    if (n_awaited > 0 && poll(polled, g->n_devices, (int)remaining_ms(g)) <= 0)
+        return 0;
+    return n_awaited;
+}
+
+/* Those that answer first are read first, and those that do not answer last. */
+static void read_devices(struct request *g)
+{
+    _cleanup_(freep) struct pollfd *polled = calloc(g->n_devices + 1, sizeof(*polled));
+
+    while (polled != NULL && g->result == 0 && poll_devices(g, polled) > 0)
+        for (size_t i = 0; i < g->n_devices; i++)
+            if (polled[i].fd >= 0 && polled[i].revents != 0)
+                read_device(g, &g->devices[i]);
+    for (size_t i = 0; i < g->n_devices && g->result == 0; i++)
+        if (g->devices[i].state == DEVICE_AWAITED &&
+            fcntl(g->devices[i].fd, F_SETFL, O_NONBLOCK) == 0) /* it had its time */
+            read_device(g, &g->devices[i]);
+    if (polled == NULL)
+        g->result = -ENOMEM;
+}
+
+/* ---- 3: mounts whose process is dead or silent */
+
 static int add_error(struct request *g, const char *text)
 {
     _cleanup_(cJSON_Deletep) cJSON *json = cJSON_CreateString(text);
@@ -245,66 +377,50 @@ static int add_error(struct request *g, const char *text)
     return add_to_list(g->list, "errors", &json);
 }
 
-static int add_dead(struct request *g, const char *mountpoint)
+static int add_item(struct request *g, const char *mountpoint, const char *state, const char *error)
 {
     _cleanup_(cJSON_Deletep) cJSON *json = cJSON_CreateObject();
     cJSON *volume = cJSON_AddObjectToObject(json, "volume");
-    char error[256];
     int r = 0;
 
-    snprintf(error, sizeof(error),
-             "the process is dead; run `secretfs unmount %.180s` and mount again", mountpoint);
     r |= json_add_text(json, "mountpoint", mountpoint);
-    r |= json_add_text(volume, "state", "dead");
+    r |= json_add_text(volume, "state", state);
     r |= json_add_text(volume, "error", error);
     return r < 0 ? -ENOMEM : add_to_list(g->list, "items", &json);
 }
 
-/* Return: 0; -ENOTCONN when the process is dead; -ENOMEM. */
-static int request_mount(struct request *g, const char *mountpoint, const struct mount_entry *entry)
+static bool add_mount(void *userdata, const char *mountpoint, const struct mount_entry *entry)
 {
-    _cleanup_(fd_closep) int fd = -1;
-    struct error e = ERROR_INIT;
-    int r = status_socket_connect_mount(entry, g->is_debug, remaining_ms(g), &fd, &e);
+    struct request *g = userdata;
+    const struct device *device = find_device(g, entry->device);
+    struct error dead = ERROR_INIT;
 
-    if (r == -ENOTCONN)
-        return r;
-    if (r == -EACCES)
-        return 0; /* another user's mount is not listed */
-    if (r == 0)
-        r = receive(fd, g->list, &e);
-    if (r == 0)
-        return 0;
-    error_prefix(&e, r, "the mount at %s", mountpoint);
-    return add_error(g, e.text);
+    error_set(&dead, -ENOTCONN,
+              "the process is dead; run `secretfs unmount %.180s` and mount again", mountpoint);
+    if (device != NULL && device->state == DEVICE_DEAD)
+        g->result = add_item(g, mountpoint, "dead", dead.text);
+    if (device != NULL && device->state == DEVICE_SILENT)
+        g->result = add_item(g, mountpoint, "unknown", device->error.text);
+    return g->result == 0;
 }
 
-/* Once for each file system. Return: 0; -ENOTCONN; -errno. */
-static int request_device(struct request *g, const char *mountpoint,
-                          const struct mount_entry *entry)
+static int add_errors(struct request *g)
 {
-    int r;
+    int r = g->has_too_many ? add_error(g, "too many mounts: some are not listed") : 0;
 
-    for (size_t i = 0; i < g->n_devices; i++)
-        if (g->devices[i].device == entry->device)
-            return g->devices[i].is_dead ? -ENOTCONN : 0;
-    if (g->n_devices == DEVICES_MAX)
-        return add_error(g, "too many mounts: some are not listed");
-    r = request_mount(g, mountpoint, entry);
-    g->devices[g->n_devices].device = entry->device;
-    g->devices[g->n_devices++].is_dead = r == -ENOTCONN;
+    for (size_t i = 0; i < g->n_devices && r == 0; i++) {
+        struct device *device = &g->devices[i];
+        struct error e = device->error;
+
+        if (device->state != DEVICE_SILENT && device->state != DEVICE_INVALID)
+            continue;
+        error_prefix(&e, -EIO, "the mount at %s", device->mountpoint);
+        r = add_error(g, e.text);
+    }
     return r;
 }
 
-static bool on_mount(void *userdata, const char *mountpoint, const struct mount_entry *entry)
-{
-    struct request *g = userdata;
-
-    g->result = request_device(g, mountpoint, entry);
-    if (g->result == -ENOTCONN)
-        g->result = add_dead(g, mountpoint);
-    return g->result == 0;
-}
+/* ---- the list */
 
 static int compare_items(const void *a, const void *b)
 {
@@ -331,10 +447,28 @@ static cJSON *sort_items(cJSON *items)
     return sorted;
 }
 
+/* Return: 0; -errno with @e. */
+static int request_all(struct request *g, struct error *e)
+{
+    int r = mounts_visit(connect_mount, g, e);
+
+    if (r < 0)
+        return r;
+    if (g->result == 0)
+        read_devices(g);
+    if (g->result == 0)
+        r = mounts_visit(add_mount, g, e);
+    if (r < 0)
+        return r;
+    if (g->result == 0)
+        g->result = add_errors(g);
+    return g->result < 0 ? error_set_errno(e, g->result, "cannot list volumes") : 0;
+}
+
 int status_request_all(bool is_debug, cJSON **ret_list, struct error *e)
 {
     _cleanup_(cJSON_Deletep) cJSON *list = cJSON_CreateObject(), *sorted = NULL;
-    _cleanup_(freep) struct request *g = calloc(1, sizeof(*g));
+    _cleanup_(request_freep) struct request *g = calloc(1, sizeof(*g));
     int r;
 
     if (cJSON_AddArrayToObject(list, "processes") == NULL ||
@@ -343,11 +477,9 @@ int status_request_all(bool is_debug, cJSON **ret_list, struct error *e)
     g->list = list;
     g->is_debug = is_debug;
     g->began = clock_mono();
-    r = mounts_visit(on_mount, g, e);
+    r = request_all(g, e);
     if (r < 0)
         return r;
-    if (g->result < 0)
-        return error_set_errno(e, g->result, "cannot list volumes");
     sorted = sort_items(cJSON_GetObjectItemCaseSensitive(list, "items"));
     if (sorted == NULL || !cJSON_ReplaceItemInObjectCaseSensitive(list, "items", sorted))
         return error_set_errno(e, -ENOMEM, "cannot list volumes");

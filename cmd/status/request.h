@@ -20,9 +20,9 @@ int status_request(const char *path, bool is_debug, cJSON **ret_volume, struct e
 
 /*
  * Request all volumes in this mount namespace that the caller may access, sorted by mount point.
- * The volume of a dead process has the state "dead". Return: 0, *ret_list is the caller's:
- * {"processes": [...], "items": [...]}, and "errors" with a text for each process that could not be
- * reached; -errno with @e.
+ * A mount whose process is dead has the state "dead", one whose process does not answer "unknown".
+ * Return: 0, *ret_list is the caller's: {"processes": [...], "items": [...]}, and "errors" with a
+ * text for each process that could not be reached; -errno with @e.
  */
 int status_request_all(bool is_debug, cJSON **ret_list, struct error *e);
 

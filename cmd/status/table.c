@@ -44,15 +44,20 @@ struct cell {
     size_t len;
 };
 
-static void cell_add(struct cell *cell, const char *text)
+static void cell_add_part(struct cell *cell, const char *text, size_t text_len)
 {
-    size_t len = size_min(strlen(text), sizeof(cell->text) - 1 - cell->len);
+    size_t len = size_min(text_len, sizeof(cell->text) - 1 - cell->len);
 
     assert(cell->len < sizeof(cell->text));
 
     memcpy(cell->text + cell->len, text, len);
     cell->len += len;
     cell->text[cell->len] = '\0';
+}
+
+static void cell_add(struct cell *cell, const char *text)
+{
+    cell_add_part(cell, text, strlen(text));
 }
 
 static void add_text(struct cell *cell, const cJSON *json, const char *key)
@@ -77,6 +82,27 @@ static void add_count(struct cell *cell, const cJSON *json, const char *key)
 static void cell_target(struct cell *cell, const cJSON *volume, struct timespec now)
 {
     add_text(cell, volume, "mountpoint");
+}
+
+/*
+ * What identifies the volume to its owner: a pod's name for it, which the kubelet puts into the
+ * target; the name of a static volume's file; of `secretfs mount`, the name in the file of
+ * --volume, or the mount point.
+ */
+static void cell_volume(struct cell *cell, const cJSON *volume, struct timespec now)
+{
+    static const char after[] = "/volumes/kubernetes.io~csi/";
+    const char *target = json_text(volume, "mountpoint");
+    const char *name = json_text(volume, "pod") != NULL ? strstr(target, after) : NULL;
+
+    if (json_text(volume, "static") != NULL)
+        add_text(cell, volume, "static");
+    else if (name != NULL)
+        cell_add_part(cell, name + sizeof(after) - 1, strcspn(name + sizeof(after) - 1, "/"));
+    else if (json_path(volume, "volume", "name", NULL) != NULL)
+        add_text(cell, json_member(volume, "volume"), "name");
+    else
+        add_text(cell, volume, "mountpoint");
 }
 
 static void cell_pod(struct cell *cell, const cJSON *volume, struct timespec now)
@@ -176,11 +202,6 @@ static void cell_mounted_alone(struct cell *cell, const cJSON *volume, struct ti
         cell_add(cell, ",stale");
 }
 
-static void cell_name(struct cell *cell, const cJSON *volume, struct timespec now)
-{
-    add_text(cell, json_member(volume, "volume"), "name");
-}
-
 static void cell_files(struct cell *cell, const cJSON *volume, struct timespec now)
 {
     add_count(cell, json_member(volume, "volume"), "files");
@@ -229,22 +250,14 @@ static const struct column {
     void (*write)(struct cell *cell, const cJSON *volume, struct timespec now);
     bool is_wide; /* with -o wide only */
 } columns[] = {
-    {"TARGET", cell_target, false},
-    {"POD", cell_pod, false},
-    {"OBJECT", cell_object, false},
-    {"STATE", cell_state, false},
-    {"GENERATION", cell_generation, false},
-    {"VERSION", cell_version, false},
-    {"AGE", cell_age, false},
-    {"SOURCE", cell_source, false},
-    {"MOUNTED-ALONE", cell_mounted_alone, false},
-    {"NAME", cell_name, true},
-    {"FILES", cell_files, true},
-    {"BYTES", cell_bytes, true},
-    {"UPDATES", cell_updates, true},
-    {"LATENCY", cell_latency, true},
-    {"PID", cell_pid, true},
-    {"ERROR", cell_error, false},
+    {"POD", cell_pod, false},         {"VOLUME", cell_volume, false},
+    {"OBJECT", cell_object, false},   {"STATE", cell_state, false},
+    {"VERSION", cell_version, false}, {"AGE", cell_age, false},
+    {"SOURCE", cell_source, true},    {"MOUNTED-ALONE", cell_mounted_alone, true},
+    {"FILES", cell_files, true},      {"BYTES", cell_bytes, true},
+    {"UPDATES", cell_updates, true},  {"LATENCY", cell_latency, true},
+    {"PID", cell_pid, true},          {"GENERATION", cell_generation, true},
+    {"TARGET", cell_target, true},    {"ERROR", cell_error, false},
 };
 _Static_assert(ELEMENTS_OF(columns) <= STATUS_COLUMNS_MAX, "each column has a width");
 
@@ -293,6 +306,43 @@ static void measure(struct status_table *table, const cJSON *volume, struct time
     }
 }
 
+/* ECMA-48's colours, by how bad a state is for readers: red shows nothing, or does not update. */
+#define COLOUR_GREEN  "\033[32m"
+#define COLOUR_YELLOW "\033[33m"
+#define COLOUR_RED    "\033[31m"
+#define COLOUR_OFF    "\033[0m"
+
+static const char *colour_of(const char *state)
+{
+    static const struct {
+        const char *state, *colour;
+    } colours[] = {
+        {"current", COLOUR_GREEN}, {"waiting", COLOUR_YELLOW}, {"disconnected", COLOUR_YELLOW},
+        {"held", COLOUR_YELLOW},   {"stale", COLOUR_YELLOW},   {"failing", COLOUR_RED},
+        {"dead", COLOUR_RED},      {"unknown", COLOUR_RED},
+    };
+
+    for (size_t i = 0; i < ELEMENTS_OF(colours); i++)
+        if (streq(state, colours[i].state))
+            return colours[i].colour;
+    return "";
+}
+
+/* @volume: NULL for the header */
+static int print_cell(const struct status_table *table, size_t i, const cJSON *volume,
+                      const struct cell *cell, struct buf *text)
+{
+    bool is_state = volume != NULL && columns[i].write == cell_state;
+    const char *colour = table->is_coloured && is_state ? colour_of(cell->text) : "";
+    size_t width = table->widths[i] + COLUMN_SPACE;
+
+    assert(cell->len <= table->widths[i]);
+    if (i + 1 == ELEMENTS_OF(columns))
+        return buf_addf(text, "%s\n", cell->text);
+    return buf_addf(text, "%s%s%s%*s", colour, cell->text, colour[0] != '\0' ? COLOUR_OFF : "",
+                    (int)(width - cell->len), "");
+}
+
 static int print_line(const struct status_table *table, const cJSON *volume, struct timespec now,
                       struct buf *text)
 {
@@ -300,13 +350,10 @@ static int print_line(const struct status_table *table, const cJSON *volume, str
     int r = 0;
 
     for (size_t i = 0; i < ELEMENTS_OF(columns) && r >= 0; i++) {
-        bool is_last = i + 1 == ELEMENTS_OF(columns);
-
         if (!is_shown(table, i))
             continue;
         write_cell(i, volume, now, &cell);
-        r = buf_addf(text, "%-*s%s", is_last ? 0 : (int)table->widths[i] + COLUMN_SPACE, cell.text,
-                     is_last ? "\n" : "");
+        r = print_cell(table, i, volume, &cell, text);
     }
     return r;
 }

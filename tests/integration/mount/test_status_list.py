@@ -17,16 +17,17 @@ from lib.cell import USER
 from lib.sources import Api, Manifests
 from lib.waiting import until
 
-COLUMNS = "TARGET POD OBJECT STATE GENERATION VERSION AGE SOURCE MOUNTED-ALONE ERROR".split()
+COLUMNS = "POD VOLUME OBJECT STATE VERSION AGE ERROR".split()
 SECRET_BYTES = b"dummy-value-of-a-secret"
 
 
 def rows(out: str) -> dict[str, dict[str, str]]:
-    """The lines of a table by their target; a line may have more words than there are columns."""
+    """The lines of a table by their volume, which of `secretfs mount` is its mount point; a line may
+    have more words than there are columns."""
     header, *lines = out.splitlines()
     names = header.split()
     cut = [line.split(None, len(names) - 1) for line in lines]
-    return {cells[0]: dict(zip(names, cells)) for cells in cut}
+    return {cells[1]: dict(zip(names, cells)) for cells in cut}
 
 
 def status(home: Path, *arguments: str) -> str:
@@ -49,7 +50,7 @@ def test_a_line_for_each_volume(manifests: Manifests, mount, area: Path):
     assert table[str(first.path)]["OBJECT"] == "secret/default/app"
     assert table[str(second.path)]["OBJECT"] == "secret/default/other"
     assert table[str(first.path)]["STATE"] == "current"
-    assert table[str(first.path)]["GENERATION"] == first.generation()
+    assert table[str(first.path)]["VERSION"] == first.status()["object"]["resourceVersion"]
     assert table[str(first.path)]["POD"] == "-"
     assert table[str(first.path)]["ERROR"] == "-"
     assert table[str(first.path)]["AGE"].endswith("s")
@@ -63,14 +64,67 @@ def test_wide_output_has_more_columns(manifests: Manifests, mount, area: Path):
     assert (row["FILES"], row["BYTES"], row["UPDATES"]) == ("1", "5", "1")
     assert row["PID"] == str(volume.pid)
     assert row["LATENCY"].endswith("ms")
+    assert row["GENERATION"] == volume.generation()
+    assert row["TARGET"] == str(volume.path)
 
 
 def test_no_headers_omits_the_header(manifests: Manifests, mount, area: Path):
     manifests.put_secret({"a": b"1"})
     volume = mount(manifests)
     lines = status(area, "--no-headers").splitlines()
-    assert str(volume.path) in [line.split()[0] for line in lines]
-    assert not any(line.startswith("TARGET") for line in lines)
+    assert str(volume.path) in [line.split()[1] for line in lines]
+    assert not any(line.startswith("POD") for line in lines)
+
+
+def test_filters_select_volumes(manifests: Manifests, mount, area: Path):
+    """By namespace and object; a path and a filter exclude each other."""
+    manifests.put_secret({"a": b"1"})
+    manifests.put_secret({"a": b"1"}, name="other")
+    first, second = mount(manifests), mount(manifests, what="secret/other")
+
+    def shown(*arguments: str) -> set[str]:
+        ours = {str(first.path), str(second.path)}
+        return {row for row in rows(status(area, *arguments)) if row in ours}
+
+    assert shown("-n", "default") == {str(first.path), str(second.path)}
+    assert shown("-n", "default", "--object", "secret/other") == {str(second.path)}
+    assert shown("--object", "secret/default/app") == {str(first.path)}
+    done = program.run([program.binary(), "status", "--object", "cm/none"], home=area)
+    assert (done.stdout, done.stderr) == ("", "No volumes match.\n")
+    listed = json.loads(status(area, "-o", "json", "--object", "secret/default/other"))
+    assert str(second.path) in [item["mountpoint"] for item in listed["items"]]
+    assert str(first.path) not in [item["mountpoint"] for item in listed["items"]]
+    for arguments, message in (
+        (["--object", "a/b/c/d"], "expected NAME, KIND/NAME or KIND/NAMESPACE/NAME"),
+        (["--pod", "/a"], "expected NAME or NAMESPACE/NAME"),
+        (["-n", "default", str(first.path)], "omit --namespace, --pod and --object"),
+    ):
+        done = program.run([program.binary(), "status", *arguments], home=area)
+        assert done.returncode == 2
+        assert message in done.stderr
+
+
+def test_colours_on_a_terminal_only(manifests: Manifests, mount, terminal, area: Path):
+    """States in colour, unless NO_COLOR is set; --watch redraws, and shows the end of a volume."""
+    manifests.put_secret({"a": b"1"})
+    volume = mount(manifests)
+    command = f"{program.binary()} status --object secret/default/app"
+    assert "\033[" not in status(area)
+    terminal.type("export TERM=xterm\n")
+    terminal.expect_prompt()
+    terminal.type(f"{command}\n")
+    terminal.expect(r"\x1b\[32mcurrent\x1b\[0m")
+    terminal.expect_prompt()
+    terminal.type(f"NO_COLOR=1 {command} | cat; NO_COLOR=1 {command}; echo e''nd\n")
+    assert "\033[3" not in terminal.expect(r"(?s).*current.*current.*end")
+    terminal.type(f"{command} --watch\n")
+    terminal.expect(rf"\x1b\[HPOD .*\x1b\[K\n(.*\n)*-.* {volume.path} .*current")
+    terminal.expect(r"\x1b\[J")
+    version = volume.status()["object"]["resourceVersion"]
+    manifests.put_secret({"a": b"2"})
+    terminal.expect(rf"\x1b\[HPOD .*\x1b\[K\n(.*\n)*-.* {volume.path} .*current\S*\s+(?!{version}\s)")
+    terminal.type("\x03")
+    terminal.expect_prompt()
 
 
 @pytest.mark.parametrize("form", ["json", "yaml"])
@@ -117,7 +171,7 @@ def test_failure_is_shown(each_api: Api, mount, area: Path):
 
 
 def _failing(area: Path, path: Path) -> dict[str, str] | None:
-    row = rows(status(area))[str(path)]
+    row = rows(status(area, "-o", "wide"))[str(path)]
     return row if row["SOURCE"] == "failing" else None
 
 
@@ -156,7 +210,13 @@ class Watching:
     def lines(self, path: Path) -> list[list[str]]:
         """What was printed of one target."""
         cut = [line.split() for line in self._out.read_text().splitlines()]
-        return [cells for cells in cut if cells and cells[0] == str(path)]
+        return [cells for cells in cut if cells[1:2] == [str(path)]]
+
+    def documents(self, path: Path) -> list[dict[str, Any]]:
+        """The same of JSON; each line is a document."""
+        whole = self._out.read_text().rpartition("\n")[0]
+        items = [json.loads(line) for line in whole.splitlines()]
+        return [item for item in items if item["mountpoint"] == str(path)]
 
     def end(self, number: int) -> int:
         self._process.send_signal(number)
@@ -177,13 +237,28 @@ def test_watch_prints_a_volume_when_it_changes(
         manifests.put_secret({"a": b"2"})
         until(lambda: len(watching.lines(volume.path)) >= 2, "the line of the update")
         after = watching.lines(volume.path)[1]
-        assert before[4] != after[4]
+        assert before[COLUMNS.index("VERSION")] != after[COLUMNS.index("VERSION")]
         if not of_one:
             volume.run("unmount", str(volume.path))
             until(lambda: watching.lines(volume.path)[-1][3] == "gone", "the end of it")
     finally:
         ended = watching.end(signal.SIGINT)
     assert ended == -signal.SIGINT
+
+
+def test_watch_as_json_is_a_document_a_line(manifests: Manifests, mount, area: Path):
+    manifests.put_secret({"a": b"1"})
+    volume = mount(manifests)
+    watching = Watching(area, "-o", "json")
+    try:
+        until(lambda: len(watching.documents(volume.path)) == 1, "the first document")
+        manifests.put_secret({"a": b"2"})
+        until(lambda: len(watching.documents(volume.path)) >= 2, "the update's document")
+        first, second = watching.documents(volume.path)[:2]
+        assert first["pid"] == second["pid"] == volume.pid
+        assert first["object"]["resourceVersion"] != second["object"]["resourceVersion"]
+    finally:
+        watching.end(signal.SIGINT)
 
 
 def test_status_refuses_unknown_arguments(area: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 from pathlib import Path
@@ -13,6 +14,7 @@ from lib import program
 from lib.mountinfo import mounts_at
 from lib.sources import Manifests
 from lib.volume import Volume
+from lib.waiting import until
 
 # far above the 2 s that the commands promise; a request to the mount waits for ever
 _HANGS_SECONDS = 30.0
@@ -67,6 +69,28 @@ def test_status_list(stopped: Volume, manifests: Manifests, mount):
     assert done.returncode == 1
     assert str(other.path) in done.stdout
     assert f"the mount at {stopped.path}: process {stopped.pid} does not answer" in done.stderr
+    (line,) = (line for line in done.stdout.splitlines() if str(stopped.path) in line)
+    assert line.split()[3] == "unknown"
+
+
+def test_status_list_beside_several_that_hang(stopped: Volume, manifests: Manifests, mount):
+    """They are waited for together, and each has a line; a volume that answers is not delayed by
+    them beyond what it needs, so all of it is there."""
+    others = [mount(manifests) for _ in range(6)]
+    hanging, serving = [stopped, *others[::2]], others[1::2]
+    expected = {str(v.path): "unknown" for v in hanging} | {str(v.path): "current" for v in serving}
+
+    def states() -> dict[str, str]:
+        listed = json.loads(_run(stopped, "status", "-o", "json").stdout)["items"]
+        return {item["mountpoint"]: item["volume"]["state"] for item in listed}
+
+    for volume in hanging[1:]:
+        volume.signal(signal.SIGSTOP)
+    try:
+        until(lambda: expected.items() <= states().items(), "each volume with its state")
+    finally:
+        for volume in hanging[1:]:
+            volume.signal(signal.SIGCONT)
 
 
 def test_status_of_a_process_that_many_clients_wait_for(stopped: Volume):

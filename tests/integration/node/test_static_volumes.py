@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from lib import program
 from lib.mountinfo import mounts_at
 from lib.node_daemon import Node, NodeMaker
 from lib.sources import Manifests
@@ -74,6 +75,18 @@ def static(area: Path, manifests: Manifests, start_node: NodeMaker) -> StaticVol
     manifests.put_secret({"key": b"dummy-1"})
     manifests.put_secret({"key": b"dummy-other"}, name="other")
     return StaticVolumes(area, manifests, start_node)
+
+
+def test_status_names_the_file(static: StaticVolumes):
+    """Which file defines a volume is seen in the table and in the document."""
+    target = static.targets / "t"
+    static.put("app-db", target)
+    static.start()
+    until(lambda: reads(target / "key", b"dummy-1"), "content")
+    assert static.daemon.status()["volumes"][str(target)]["static"] == "app-db"
+    done = program.run([program.binary(), "status", "-o", "wide"], home=static.daemon.home)
+    (line,) = (line for line in done.stdout.splitlines() if str(target) in line)
+    assert line.split()[:2] == ["-", "app-db"]
 
 
 def test_files_at_the_start_are_mounted(static: StaticVolumes):

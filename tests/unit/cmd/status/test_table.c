@@ -51,21 +51,46 @@ static void assert_table(struct status_table *table, const char *volumes, const 
     buf_deinit(&text);
 }
 
+#define OF_A_POD                                                                                   \
+    "{\"mountpoint\":\"/var/lib/kubelet/pods/u/volumes/kubernetes.io~csi/creds/mount\","           \
+    "\"pod\":\"prod/web-0\",\"volume\":{\"name\":\"other\",\"state\":\"held\"}}"
+#define STATIC                                                                                     \
+    "{\"mountpoint\":\"/run/app\",\"static\":\"app-tls\",\"volume\":{\"state\":\"current\"}}"
+#define NAMED "{\"mountpoint\":\"/mnt/n\",\"volume\":{\"name\":\"web\",\"state\":\"dead\"}}"
+
 static void test_columns(void **state)
 {
     struct status_table table = {0};
 
     assert_table(&table, "[" SIMPLE "," BARE "]",
-                 "TARGET    POD   OBJECT           STATE     GENERATION   VERSION   AGE   SOURCE"
-                 "    MOUNTED-ALONE   ERROR\n"
-                 "/mnt/db   -     secret/prod/db   current   ..g1         12        4m    live"
-                 "      1,stale         -\n"
-                 "/x        -     -                -         -            -         -     failing"
-                 "   -               no answer\n");
+                 "POD   VOLUME    OBJECT           STATE     VERSION   AGE   ERROR\n"
+                 "-     /mnt/db   secret/prod/db   current   12        4m    -\n"
+                 "-     /x        -                -         -         -     no answer\n");
     /* what comes later is not given another header, and stands below what is there */
     assert_table(&table, "[" BARE "]",
-                 "/x        -     -                -         -            -         -     failing"
-                 "   -               no answer\n");
+                 "-     /x        -                -         -         -     no answer\n");
+}
+
+static void test_names_of_volumes(void **state)
+{
+    struct status_table table = {.has_header = true};
+
+    assert_table(&table, "[" OF_A_POD "," STATIC "," NAMED "]",
+                 "prod/web-0   creds     -   held      -   -   -\n"
+                 "-            app-tls   -   current   -   -   -\n"
+                 "-            web       -   dead      -   -   -\n");
+}
+
+static void test_colours(void **state)
+{
+    struct status_table table = {.is_coloured = true};
+
+    /* the state alone, and columns align as without */
+    assert_table(&table, "[" OF_A_POD "," STATIC "," NAMED "]",
+                 "POD          VOLUME    OBJECT   STATE     VERSION   AGE   ERROR\n"
+                 "prod/web-0   creds     -        \033[33mheld\033[0m      -         -     -\n"
+                 "-            app-tls   -        \033[32mcurrent\033[0m   -         -     -\n"
+                 "-            web       -        \033[31mdead\033[0m      -         -     -\n");
 }
 
 static void test_many_objects_and_odd_characters(void **state)
@@ -73,19 +98,21 @@ static void test_many_objects_and_odd_characters(void **state)
     struct status_table table = {.has_header = true};
 
     assert_table(&table, "[" PROJECTED "]",
-                 "/var/lib/a\\040b\\012   prod/web-0   "
-                 "configmap/prod/a,secret/prod/b,secret/prod/c,+2   stale   -   1,-,3,+2   -   "
-                 "failing   -   two\\012lines, \\ and more\n");
+                 "prod/web-0   all   configmap/prod/a,secret/prod/b,secret/prod/c,+2   stale   "
+                 "1,-,3,+2   -   two\\012lines, \\ and more\n");
+    table = (struct status_table){.has_header = true, .is_wide = true};
+    assert_table(&table, "[{\"mountpoint\":\"/var/lib/a b\\n\"}]",
+                 "-   /var/lib/a\\040b\\012   -   -   -   -   -   -   -   -   -   -   -   -   "
+                 "/var/lib/a\\040b\\012   -\n");
 }
 
 static void test_wide(void **state)
 {
     struct status_table table = {.has_header = true, .is_wide = true};
 
-    assert_table(
-        &table, "[" SIMPLE "]",
-        "/mnt/db   -   secret/prod/db   current   ..g1   12   4m   live   1,stale   -   2   10   "
-        "3   1.234ms   77   -\n");
+    assert_table(&table, "[" SIMPLE "]",
+                 "-   /mnt/db   secret/prod/db   current   12   4m   live   1,stale   2   10   3   "
+                 "1.234ms   77   ..g1   /mnt/db   -\n");
 }
 
 static void test_what_is_long_is_cut(void **state)
@@ -176,6 +203,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_columns),
+        cmocka_unit_test(test_names_of_volumes),
+        cmocka_unit_test(test_colours),
         cmocka_unit_test(test_many_objects_and_odd_characters),
         cmocka_unit_test(test_wide),
         cmocka_unit_test(test_what_is_long_is_cut),

@@ -1,0 +1,116 @@
+"""Readers of several pods in loops while the node daemon is killed at random moments under its keeper."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+
+import pytest
+
+from lib.kubelet import OK, Kubelet, PodVolume
+from lib.mountinfo import mounts_at
+from lib.node_daemon import KeptNode, NodeMaker
+from lib.sources import Manifests
+from lib.storm import READERS, Readers, check, n_generations, number_of, read, value
+from lib.waiting import until
+
+KILLS = int(os.environ.get("SECRETFS_TEST_KILLS", "25"))
+VOLUMES = 3
+
+
+class Writer:
+    """Puts new versions of each volume's secret."""
+
+    def __init__(self, manifests: Manifests) -> None:
+        self._manifests = manifests
+        self.numbers = [0] * VOLUMES
+        for volume in range(VOLUMES):
+            self.put(volume)
+
+    def put(self, volume: int) -> None:
+        self.numbers[volume] += 1
+        content = value(self.numbers[volume])
+        self._manifests.put_secret({"password": content, "cold": content}, name=f"s{volume}")
+
+
+class Churn:
+    """A kubelet that publishes and unpublishes a further volume, as long as it is not over.
+
+    A call fails when its daemon is killed, and is repeated; what was answered holds (Kubelet checks it).
+    """
+
+    def __init__(self, kept: KeptNode, volume: PodVolume) -> None:
+        self._kubelet = Kubelet(kept.root)
+        self._kubelet.register_all()
+        self._volume = volume
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.n = 0
+        self.failure = ""
+
+    def __enter__(self) -> Churn:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    def _publish(self) -> None:
+        """Without the kubelet's growing delays."""
+        while self._kubelet.attempt_publish(self._volume) != OK:
+            time.sleep(0.01)
+
+    def _run(self) -> None:
+        try:
+            while not self._is_over.is_set():
+                self._publish()
+                number_of(read(self._volume.target / "password"))
+                self._kubelet.unpublish(self._volume)
+                self.n += 1
+        except Exception as e:  # noqa: BLE001 (reported, of any kind)
+            self.failure = f"{type(e).__name__}: {e}"
+
+
+def _is_newest(volume: PodVolume, number: int) -> bool:
+    return number_of(read(volume.target / "password")) == number
+
+
+def _kill_often(kept: KeptNode, writer: Writer) -> None:
+    for i in range(KILLS):
+        for _ in range(random.randrange(4)):
+            writer.put(random.randrange(VOLUMES))
+            time.sleep(random.random() / 50)
+        if i % 5 == 4:
+            kept.hand_over()
+        else:
+            kept.kill_daemon()
+
+
+def test_storm(
+    start_node: NodeMaker, manifests: Manifests, capsys: pytest.CaptureFixture[str]
+) -> None:
+    writer = Writer(manifests)
+    kept = start_node(*manifests.arguments, kind=KeptNode).wait_ready()
+    assert isinstance(kept, KeptNode)
+    volumes = [kept.publish(kept.pod(i, f"s{i}")) for i in range(VOLUMES)]
+    mounts = [mounts_at(v.target) for v in volumes]
+    churn = Churn(kept, kept.pod(VOLUMES, "s0"))
+    readers = Readers({f"volume {i}": (READERS, v.target) for i, v in enumerate(volumes)})
+    try:
+        with churn:
+            _kill_often(kept, writer)
+        for volume, number in zip(volumes, writer.numbers):
+            until(lambda v=volume, n=number: _is_newest(v, n), f"version {number}")
+    finally:
+        outcomes = readers.stop()
+    with capsys.disabled():
+        print(f"\n{KILLS} ends, {sum(writer.numbers)} updates, {outcomes}, {churn.n} more volumes")
+    check(outcomes)
+    assert churn.failure == ""
+    assert [mounts_at(v.target) for v in volumes] == mounts
+    for volume in volumes:
+        until(lambda v=volume: n_generations(v.target) == 1, "the removal of old generations")
+    until(lambda: kept.directories() == {v.volume_id for v in volumes}, "the removal of others")

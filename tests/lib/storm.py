@@ -1,0 +1,174 @@
+"""Readers of a volume in loops: each run has to find one version, whole, and none older than one seen before.
+
+The volume shows a secret with the keys `password` and `cold`, both `value(number)` of the same version.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import random
+import signal
+import time
+from multiprocessing import Process, Queue
+from pathlib import Path
+from typing import Callable, Mapping, NamedTuple, Sequence
+
+from lib.inotify import is_generation
+from lib.waiting import PATIENCE_SECONDS
+
+_SIZES = (10, 300, 5000, 9000)
+
+
+def value(number: int) -> bytes:
+    """Every byte tells the version, so that a mix of two is seen."""
+    return f"{number:08d}-".encode() * _SIZES[number % len(_SIZES)]
+
+
+def number_of(content: bytes) -> int:
+    """Asserts that the content is of one version."""
+    number = int(content[:8])
+    assert content == value(number), f"torn: {content[:40]!r}... of {len(content)} bytes"
+    return number
+
+
+def read(path: Path) -> bytes:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return _read_all(fd)
+    finally:
+        os.close(fd)
+
+
+def _read_all(fd: int) -> bytes:
+    pieces = []
+    while piece := os.read(fd, 65536):
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+# ---- readers: each returns the number that it has seen
+
+
+def _open_and_read(path: Path) -> int:
+    return number_of(read(path / "password"))
+
+
+def _map(path: Path) -> int:
+    fd = os.open(path / "password", os.O_RDONLY)
+    try:
+        with mmap.mmap(fd, os.fstat(fd).st_size, prot=mmap.PROT_READ) as mapped:
+            return number_of(mapped[:])
+    finally:
+        os.close(fd)
+
+
+def _list(path: Path) -> int:
+    names = os.listdir(path)
+    assert {"..data", "password"} <= set(names), names
+    assert sum(name == "password" for name in names) == 1, names
+    os.stat(path / "password")
+    return number_of(read(path / "password"))
+
+
+def _walk(path: Path) -> int:
+    """By the generation's own name, as a program does that reads several files of one version."""
+    generation = os.readlink(path / "..data")
+    first = number_of(read(path / generation / "password"))
+    assert number_of(read(path / generation / "cold")) == first
+    return first
+
+
+def _hold(path: Path) -> int:
+    fd = os.open(path / "password", os.O_RDONLY)
+    try:
+        first = number_of(_read_all(fd))
+        time.sleep(random.random() / 20)
+        os.lseek(fd, 0, os.SEEK_SET)
+        assert number_of(_read_all(fd)) == first
+        return first
+    finally:
+        os.close(fd)
+
+
+READERS: list[Callable[[Path], int]] = [_open_and_read, _map, _list, _walk, _hold]
+
+
+def _read_once(reader: Callable[[Path], int], path: Path) -> int:
+    """-1 if the reader did not run for so long that the generation that it had found was removed."""
+    generation = os.readlink(path / "..data")
+    try:
+        return reader(path)
+    except FileNotFoundError:
+        assert os.readlink(path / "..data") != generation
+        return -1
+
+
+class Outcome(NamedTuple):
+    """Of one loop: how often it has read, and what failed; "" if nothing did."""
+
+    n: int
+    failure: str
+
+
+def _loop(
+    name: str,
+    readers: Sequence[Callable[[Path], int]],
+    path: Path,
+    results: Queue[tuple[str, Outcome]],
+) -> None:
+    """Until SIGTERM: one reader after the other."""
+    is_over = False
+    n = newest = 0
+
+    def end(*_: object) -> None:
+        nonlocal is_over
+        is_over = True
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        while not is_over:
+            number = _read_once(readers[n % len(readers)], path)
+            assert number == -1 or number >= newest, f"{number} after {newest}"
+            newest = max(number, newest)
+            n += 1
+    except Exception as e:  # noqa: BLE001 (reported, of any kind)
+        results.put((name, Outcome(n, f"{type(e).__name__}: {e}")))
+        return
+    results.put((name, Outcome(n, "")))
+
+
+class Readers:
+    """A process for each of `loops`: a name, what it does in turn, and where."""
+
+    def __init__(self, loops: Mapping[str, tuple[Sequence[Callable[[Path], int]], Path]]) -> None:
+        self._results: Queue[tuple[str, Outcome]] = Queue()
+        self._all = [
+            Process(target=_loop, args=(name, readers, path, self._results))
+            for name, (readers, path) in loops.items()
+        ]
+        for process in self._all:
+            process.start()
+
+    def stop(self) -> dict[str, Outcome]:
+        for process in self._all:
+            assert process.pid is not None
+            os.kill(process.pid, signal.SIGTERM)
+        found = [self._results.get(timeout=PATIENCE_SECONDS) for _ in self._all]
+        for process in self._all:
+            process.join()
+        return dict(found)
+
+
+def readers_of(path: Path) -> Readers:
+    """A loop for each kind of reader."""
+    return Readers({reader.__name__[1:]: ([reader], path) for reader in READERS})
+
+
+def check(outcomes: Mapping[str, Outcome]) -> None:
+    assert all(o.failure == "" for o in outcomes.values()), outcomes
+    assert all(o.n > 0 for o in outcomes.values()), outcomes
+
+
+def n_generations(path: Path) -> int:
+    return sum(is_generation(name) for name in os.listdir(path))

@@ -156,6 +156,33 @@ def test_pod_made_while_the_daemon_is_down(daemon: Daemon, ns: Namespace, pods: 
     assert pod.view("/ours/key").read_bytes() == value
 
 
+def test_daemon_is_killed_under_the_keeper(
+    daemons: Daemons, relay: Relay, ns: Namespace, pods: Pods
+) -> None:
+    """Pods read throughout, also while the API server is away; one of them is deleted meanwhile."""
+    first, second = ns.values.new(1), ns.values.new(2)
+    ns.create("db", {"key": first})
+    server = f"https://{HOST}:{relay.port}"
+    kept = daemons.start_kept("node", daemons.kubeconfig("node", server=server))
+    volumes = {"ours": kept.volume("db", secretName="db")}
+    pod, ending = (pods.probe(name, volumes) for name in ("reader", "ending"))
+    with Reader([pod.view("/ours/key")], pause=0.002) as reader:
+        kept.kill()
+        relay.cut()
+        ending.delete(wait=False)
+        kept.kill()
+        until(ending.is_off_the_node, "nothing is left of it")
+        n_reads = reader.n_reads
+        until(lambda: reader.n_reads > n_reads + 100, "the other one stays readable")
+        assert reader.versions == {1}
+        relay.resume()
+        ns.patch("db", {"key": second})
+        pod.wait_content("ours", "key", second)
+        assert settled_mounts(kept, pod) == 1
+        later = pods.probe("later", volumes)
+        later.wait_content("ours", "key", second)
+
+
 # ---- the kubelet
 
 

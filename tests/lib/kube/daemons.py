@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import signal
 from pathlib import Path
 from typing import Any, Mapping
@@ -145,6 +146,29 @@ class Daemon:
         ]
 
 
+class KeptDaemon(Daemon):
+    """One under `secretfs-keeper`, which starts the next daemon when one is killed."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        keeper = program().with_name("secretfs-keeper")
+        self._command = [keeper, "--backoff-max=100ms", "--", *self._command]
+
+    def kill(self) -> None:
+        """SIGKILL; returns when the kubelet knows the next one."""
+        told = len(self.logged("registered with the kubelet"))
+        os.kill(self._child(), signal.SIGKILL)
+        until(
+            lambda: len(self.logged("registered with the kubelet")) > told,
+            "the next daemon is registered",
+        )
+
+    def _child(self) -> int:
+        """Those before it have been killed, and may not have ended as a whole."""
+        path = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        return int(path.read_text().split()[-1])
+
+
 class Daemons:
     """Makes the daemons of a test; `finish` sees to it that all end in good order."""
 
@@ -170,7 +194,16 @@ class Daemons:
         return cluster.kubeconfig(path, identity, server=server)
 
     def start(self, rights: str, kubeconfig: Path, *arguments: str, **options: Any) -> Daemon:
-        daemon = Daemon(self._node, self._directory, rights, kubeconfig, *arguments, **options)
+        return self._start(Daemon, rights, kubeconfig, *arguments, **options)
+
+    def start_kept(self, rights: str, kubeconfig: Path) -> KeptDaemon:
+        daemon = self._start(KeptDaemon, rights, kubeconfig)
+        assert isinstance(daemon, KeptDaemon)
+        return daemon
+
+    def _start(self, kind: type[Daemon], *arguments: Any, **options: Any) -> Daemon:
+        rights, kubeconfig, *others = arguments
+        daemon = kind(self._node, self._directory, rights, kubeconfig, *others, **options)
         self._made.append(daemon)
         return daemon.start()
 

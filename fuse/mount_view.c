@@ -40,6 +40,7 @@
 #include "base/lock.h"
 #include "base/privileged.h"
 #include "base/process.h"
+#include "base/unmount.h"
 #include "fuse/mount_watch.h"
 
 #ifndef MOVE_MOUNT_BENEATH
@@ -337,12 +338,7 @@ static int run_unmount_as_user(void *arguments)
 
 static int run_unmount_as_root(void *arguments)
 {
-    const char *mountpoint = ((const struct view_call *)arguments)->view->mountpoint;
-
-    if (umount2(mountpoint, UMOUNT_NOFOLLOW) == 0 ||
-        umount2(mountpoint, UMOUNT_NOFOLLOW | MNT_DETACH) == 0)
-        return 0;
-    return negative_errno();
+    return unmount_id(((const struct view_call *)arguments)->view->mount_id);
 }
 
 int mount_view_mount(struct mount_view *view, const struct mount_view_options *options,

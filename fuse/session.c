@@ -421,7 +421,9 @@ void session_abandon(struct session *session)
     stop_watching(s);
     r = s->is_adopting ? 0 : mount_view_detach(&s->view);
     if (r < 0)
-        log_warn("cannot unmount", "mountpoint", s->view.mountpoint, "error", strerror(-r));
+        log_warn("cannot unmount", "mountpoint", s->view.mountpoint, "error",
+                 r == -EBUSY ? "another mount covers it, or a directory of its path was replaced"
+                             : strerror(-r));
 }
 
 struct session *session_free(struct session *session)

@@ -11,12 +11,12 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
 #include "base/mountinfo.h"
 #include "base/privileged.h"
+#include "base/unmount.h"
 
 #define LINKS_MAX 40 /* the kernel's own limit of symbolic links in a path */
 
@@ -192,6 +192,7 @@ bool mounts_point_of(const char *path, char **ret_mountpoint)
 
 struct point_search {
     const char *mountpoint;
+    uint64_t id; /* of the last one, which is on top */
     bool found;
 };
 
@@ -200,29 +201,38 @@ static bool match_mountpoint(void *userdata, const struct mountinfo *mount)
     struct point_search *search = userdata;
     uid_t owner;
 
-    search->found =
-        search->found || (streq(mount->mountpoint, search->mountpoint) && is_ours(mount, &owner));
-    return !search->found;
+    if (streq(mount->mountpoint, search->mountpoint) && is_ours(mount, &owner)) {
+        search->found = true;
+        search->id = mount->id;
+    }
+    return true;
 }
 
-bool mounts_is_mountpoint(const char *mountpoint)
+static struct point_search find_mountpoint(const char *mountpoint)
 {
     struct point_search search = {.mountpoint = mountpoint};
 
     mountinfo_visit(AT_FDCWD, "/proc/self/mountinfo", match_mountpoint, &search);
-    return search.found;
+    return search;
+}
+
+bool mounts_is_mountpoint(const char *mountpoint)
+{
+    return find_mountpoint(mountpoint).found;
 }
 
 static int run_detach(void *arguments)
 {
-    const char *const *mountpoint = arguments;
+    const struct point_search *search = arguments;
 
-    return umount2(*mountpoint, UMOUNT_NOFOLLOW | MNT_DETACH) < 0 ? negative_errno() : 0;
+    return search->found ? unmount_id(search->id) : -ENOENT;
 }
 
 int mounts_detach(const char *mountpoint)
 {
-    return privileged_call(run_detach, &mountpoint);
+    struct point_search search = find_mountpoint(mountpoint);
+
+    return privileged_call(run_detach, &search);
 }
 
 /* ---- all mounts */

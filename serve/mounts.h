@@ -33,6 +33,8 @@ int mounts_visit(mounts_visit_fn *visit, void *userdata, struct error *e);
 /* Whether a secretfs mount is mounted on exactly @mountpoint (absolute, resolved). */
 bool mounts_is_mountpoint(const char *mountpoint);
 
-/* Detach what is mounted last on @mountpoint, lazily. Thread: the event loop's. Return: 0; -errno.
+/*
+ * Detach the last secretfs mount on @mountpoint as unmount_id() does. Thread: the event loop's.
+ * Return: 0; -errno.
  */
 int mounts_detach(const char *mountpoint);

@@ -15,6 +15,7 @@
 struct held_volume {
     uint64_t id;
     size_t bytes;
+    size_t n_items;
     void *by_object; /* tsearch(3) tree */
 };
 
@@ -126,6 +127,7 @@ void held_add(struct held *held, struct held_item *item, uint64_t volume,
         return;
     }
     o->n_items++;
+    v->n_items++;
     charge(held, v, HELD_COST);
     item->object = o;
     item->drop = drop;
@@ -144,12 +146,20 @@ void held_remove(struct held *held, struct held_item *item)
     item->object = NULL;
     list_remove(&item->link);
     discharge(held, v, HELD_COST);
+    v->n_items--;
     if (--o->n_items > 0)
         return;
     discharge(held, v, object_bytes(o->object));
     tdelete(o, &v->by_object, compare_objects);
     free(o);
     free_volume_if_unused(held, v);
+}
+
+size_t held_count(const struct held *held, uint64_t volume)
+{
+    const struct held_volume *v = find_volume(held, volume);
+
+    return v != NULL ? v->n_items : 0;
 }
 
 uint64_t held_volume(const struct held_item *item)

@@ -54,6 +54,9 @@ void held_add(struct held *held, struct held_item *item, uint64_t volume,
 /* One that is not charged is fine. */
 void held_remove(struct held *held, struct held_item *item);
 
+/* Return: how many items a volume is charged for. */
+size_t held_count(const struct held *held, uint64_t volume);
+
 /* Return: the volume that is charged for an item; 0: none is. */
 uint64_t held_volume(const struct held_item *item);
 

@@ -214,6 +214,12 @@ static void hold(struct node_table *t, struct node *n)
         held_add(&t->held, &n->file.held, volume_of(t, n)->id, n->file.content.object, drop_held);
 }
 
+uint64_t node_volume_of_file(const struct node_table *t, struct node *file)
+{
+    assert(file->kind == NODE_FILE);
+    return node_is_linked(file) ? volume_of(t, file)->id : held_volume(&file->file.held);
+}
+
 void node_limit_held_of(struct node_table *t, uint64_t volume)
 {
     size_t n = held_limit(&t->held, volume);

@@ -220,6 +220,12 @@ void node_limit_held(struct node_table *t, struct node *directory);
 /* The same, by the node id of the volume's directory. */
 void node_limit_held_of(struct node_table *t, uint64_t volume);
 
+/*
+ * The node id of the directory of the volume that a file belongs to, or belonged to before it was
+ * unlinked. Return: 0: unknown.
+ */
+uint64_t node_volume_of_file(const struct node_table *t, struct node *file);
+
 void node_stat(const struct node *n, struct stat *ret_stat);
 static inline bool node_is_linked(const struct node *n)
 {

@@ -5,13 +5,10 @@
  */
 #include "fuse/publisher_steps.h"
 
-#include <fcntl.h>
-#include <limits.h>
-#include <sched.h>
 #include <sys/eventfd.h>
-#include <sys/stat.h>
 
 #include "base/confinement.h"
+#include "base/descriptors.h"
 #include "base/lock.h"
 #include "fuse/publisher_state.h"
 
@@ -71,6 +68,16 @@ static void end_work(struct publisher_thread *t)
     pthread_cond_broadcast(&p->changed);
 }
 
+/* 0: it is gone */
+static uint64_t generation_id(const struct publisher *p, const struct publisher_volume *v,
+                              const char *generation)
+{
+    struct stat status;
+    int r = tree_find(p->writers.tree, v->writer.dir.id, generation, &status);
+
+    return r == 0 ? status.st_ino : 0;
+}
+
 static void report_update(struct publisher *p, struct publisher_volume *v, int error,
                           const struct writer_result *written, struct payload *payload_consumed)
 {
@@ -83,6 +90,10 @@ static void report_update(struct publisher *p, struct publisher_volume *v, int e
                                   .visible_at = written->visible_at,
                                   .n_dropped = tree_dropped(p->writers.tree, v->writer.dir.id)};
     memcpy(v->result.generation, written->generation, sizeof(written->generation));
+    if (v->result.is_visible) {
+        v->result.directory_id = v->writer.dir.id;
+        v->result.generation_id = generation_id(p, v, written->generation);
+    }
     publisher_report(p, &p->finished, &v->finished);
 }
 
@@ -352,32 +363,14 @@ static void work(struct publisher_thread *t, const struct publish_step *step)
     }
 }
 
-/*
- * A descriptor table of this thread's own, with little in it. When the process is killed while a
- * worker has taken a request of this thread, the request is not answered until the kernel ends the
- * connection, which it does when the device is closed for good. If the device were in this table as
- * well, it would stay open while the thread waits, that is for ever: SIGKILL could not end the
- * process. Nor may a terminal or a pipe stay open here that the process has closed; a log file may.
- */
+/* It waits for the workers: see descriptors_keep_own(). */
 static void drop_descriptors(const struct publisher *p)
 {
     int wake_fd = p->mounts != NULL ? mount_subscription_fd(p->mounts) : p->done_fd;
-    unsigned low = (unsigned)(wake_fd < p->done_fd ? wake_fd : p->done_fd);
-    unsigned high = (unsigned)(wake_fd < p->done_fd ? p->done_fd : wake_fd);
-    struct stat status;
-    int null_fd;
+    int keep[] = {wake_fd < p->done_fd ? wake_fd : p->done_fd,
+                  wake_fd < p->done_fd ? p->done_fd : wake_fd};
 
-    if (unshare(CLONE_FILES) < 0)
-        return;
-    null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-    dup2(null_fd, STDIN_FILENO);
-    dup2(null_fd, STDOUT_FILENO);
-    if (fstat(STDERR_FILENO, &status) < 0 || !S_ISREG(status.st_mode))
-        dup2(null_fd, STDERR_FILENO);
-    close_range(STDERR_FILENO + 1, low - 1, 0);
-    if (low + 1 < high)
-        close_range(low + 1, high - 1, 0);
-    close_range(high + 1, UINT_MAX, 0);
+    descriptors_keep_own(keep, wake_fd == p->done_fd ? 1 : 2);
 }
 
 /* Until it has to end: another thread leads, or the publisher stops. */

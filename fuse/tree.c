@@ -200,6 +200,24 @@ int tree_read(struct tree *tree, uint64_t id, struct file_content *ret_content)
     return 0;
 }
 
+int tree_describe_file(struct tree *tree, uint64_t id, struct tree_file *ret_file)
+{
+    struct node *n;
+    uint64_t volume;
+    int r;
+
+    NODE_TABLE_GUARD(&tree->nodes);
+    r = node_find_file(&tree->nodes, id, &n);
+    if (r < 0)
+        return r;
+    volume = node_volume_of_file(&tree->nodes, n);
+    if (volume == 0 || n->file.content.object == NULL)
+        return -ESTALE;
+    *ret_file = (struct tree_file){.volume = volume, .content = n->file.content};
+    object_ref(ret_file->content.object);
+    return 0;
+}
+
 int tree_readdir(struct tree *tree, uint64_t id, uint64_t cookie, bool count_references,
                  tree_visit_fn *visit, void *userdata)
 {
@@ -522,6 +540,12 @@ struct tree_usage tree_usage(struct tree *tree)
                                .held_bytes = tree->nodes.held.bytes,
                                .n_dropped = tree->nodes.held.n_dropped,
                                .content_bytes = tree->nodes.content_bytes};
+}
+
+size_t tree_held_files(struct tree *tree, uint64_t id)
+{
+    NODE_TABLE_GUARD(&tree->nodes);
+    return held_count(&tree->nodes.held, id);
 }
 
 uint64_t tree_dropped(struct tree *tree, uint64_t id)

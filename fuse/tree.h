@@ -67,6 +67,18 @@ typedef bool tree_visit_fn(void *userdata, const char *name, const struct stat *
 int tree_readdir(struct tree *tree, uint64_t id, uint64_t cookie, bool count_references,
                  tree_visit_fn *visit, void *userdata);
 
+/* A file, for what counts its readers. */
+struct tree_file {
+    uint64_t volume;             /* node id of the volume's directory */
+    struct file_content content; /* with a reference that is the caller's */
+};
+
+/*
+ * What a file is, linked or held by the kernel only.
+ * Return: 0; -ESTALE, also for content that was dropped; -EISDIR, -EINVAL unless it is a file.
+ */
+int tree_describe_file(struct tree *tree, uint64_t id, struct tree_file *ret_file);
+
 /* ---- for the publisher; no references are counted */
 
 /* Return: 0; -ENOENT, -ENOTDIR, -ESTALE. */
@@ -154,6 +166,9 @@ struct tree_usage {
 };
 
 struct tree_usage tree_usage(struct tree *tree);
+
+/* How many files of older generations readers hold. @id: node id of the volume's directory */
+size_t tree_held_files(struct tree *tree, uint64_t id);
 
 /* How many files of a volume lost their content to its limit. @id: node id of its directory */
 uint64_t tree_dropped(struct tree *tree, uint64_t id);

@@ -651,6 +651,30 @@ static void held_content_outlives_its_volume(void **state)
     assert_int_equal(tree_usage(*state).held_bytes, 0);
 }
 
+/* Its volume is known while it is linked, and while a reader holds it. */
+static void file_is_described(void **state)
+{
+    _cleanup_(payload_unrefp) struct payload *payload = make_small_payload_of_big_object();
+    uint64_t v = make_directory(*state, "v"), linked, held = publish_and_hold(*state, v, "..g");
+    struct tree_file file;
+    struct stat stat;
+
+    assert_int_equal(tree_stage(*state, "..h", payload, false), 0);
+    assert_int_equal(tree_mkdir(*state, gettid(), v, "..h", 0755, &stat), 0);
+    assert_int_equal(tree_find_path(*state, stat.st_ino, payload->files[0].path, &stat), 0);
+    linked = stat.st_ino;
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(tree_describe_file(*state, i == 0 ? linked : held, &file), 0);
+        assert_int_equal(file.volume, v);
+        object_unref(file.content.object);
+    }
+    assert_int_equal(tree_held_files(*state, v), 1);
+    tree_forget(*state, held, 1);
+    assert_int_equal(tree_held_files(*state, v), 0);
+    assert_int_equal(tree_describe_file(*state, held, &file), -ESTALE);
+    assert_int_equal(tree_describe_file(*state, v, &file), -EISDIR);
+}
+
 /* However many volumes there are. */
 static void held_content_of_all_volumes_is_limited(void **state)
 {
@@ -1401,6 +1425,7 @@ int main(void)
         TEST(held_content_of_the_root_is_limited),
         TEST(held_objects_are_charged),
         TEST(held_content_outlives_its_volume),
+        TEST(file_is_described),
         TEST(held_content_of_all_volumes_is_limited),
         TEST(deep_directories_are_freed),
         TEST(unlinked_directories_receive_no_names),

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * When the process is killed while a worker has taken a request of the thread, the request is not
+ * answered until the kernel ends the connection, which it does when the device is closed for good.
+ * If the device were in the thread's table as well, it would stay open while the thread waits, that
+ * is for ever.
+ */
+#include "base/descriptors.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.h"
+
+static void detach_streams(void)
+{
+    int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    struct stat status;
+
+    dup2(null_fd, STDIN_FILENO);
+    dup2(null_fd, STDOUT_FILENO);
+    if (fstat(STDERR_FILENO, &status) < 0 || !S_ISREG(status.st_mode))
+        dup2(null_fd, STDERR_FILENO);
+}
+
+int descriptors_keep_own(const int *keep, size_t n)
+{
+    unsigned first = STDERR_FILENO + 1;
+
+    if (unshare(CLONE_FILES) < 0)
+        return negative_errno();
+    detach_streams();
+    for (size_t i = 0; i < n; i++) {
+        assert(keep[i] >= (int)first);
+        if ((unsigned)keep[i] > first)
+            close_range(first, (unsigned)keep[i] - 1, 0);
+        first = (unsigned)keep[i] + 1;
+    }
+    close_range(first, UINT_MAX, 0);
+    return 0;
+}

@@ -592,11 +592,6 @@ void publisher_submit(struct publisher_volume *volume, struct payload *payload, 
     payload_unref(replaced);
 }
 
-uint64_t publisher_adopted_directory(const struct publisher_volume *volume)
-{
-    return volume->writer.dir.id; /* set before the thread knew of the volume */
-}
-
 struct publisher_mounted_parts publisher_mounted_parts(struct publisher_volume *volume)
 {
     struct publisher *p = volume->publisher;

@@ -97,9 +97,6 @@ void publisher_submit(struct publisher_volume *volume, struct payload *payload,
 void publisher_bind(struct publisher_volume *volume, int target_fd_consumed,
                     unsigned long mount_attr, publisher_bound_fn *bound, void *userdata);
 
-/* Node id of the directory of a volume that an earlier process has made, as options.shown says. */
-uint64_t publisher_adopted_directory(const struct publisher_volume *volume);
-
 /* Files and directories of a volume that are mounted alone, as of the last scan. */
 struct publisher_mounted_parts {
     size_t n;

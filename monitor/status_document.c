@@ -118,6 +118,101 @@ static int add_last_confirmed(cJSON *volume, const struct published *p)
     return add_time(volume, "lastConfirmed", clock_wall_at(source->source_state_since));
 }
 
+/* ---- consumers */
+
+struct consumer_list {
+    cJSON *list;
+    int result;
+};
+
+static const char *or_null(const char *text)
+{
+    return text != NULL ? null_if_empty(text) : NULL;
+}
+
+static int fill_consumer(cJSON *json, const struct table_consumer *c)
+{
+    const struct consumer_identity *identity = c->identity;
+    char text[OBJECT_KEY_TEXT_SIZE];
+    int r = 0;
+
+    r |= json_add_text(json, "podUID", null_if_empty(identity->group.pod_uid));
+    r |= json_add_text(json, "container", null_if_empty(identity->group.container));
+    r |= json_add_text(json, "unit", null_if_empty(identity->group.unit));
+    r |= json_add_text(json, "process", null_if_empty(identity->process.comm));
+    if (identity->process.pid != 0)
+        r |= json_add_number(json, "pid", (double)identity->process.pid);
+    r |= json_add_text(json, "state", c->state == CONSUMER_CURRENT ? "current" : "old");
+    if (c->old_object != NULL)
+        r |= json_add_text(json, "oldObject", object_key_text(c->old_object, text));
+    r |= json_add_text(json, "oldKey", or_null(c->old_key));
+    r |= json_add_text(json, "resourceVersion", null_if_empty(c->version));
+    r |= add_time(json, "firstOpen", c->first_open);
+    return r | add_time(json, "lastOpen", c->last_open);
+}
+
+static void add_consumer(void *userdata, const struct table_consumer *consumer)
+{
+    struct consumer_list *consumers = userdata;
+    cJSON *json = cJSON_CreateObject();
+
+    consumers->result |= fill_consumer(json, consumer);
+    if (!cJSON_AddItemToArray(consumers->list, json)) {
+        cJSON_Delete(json);
+        consumers->result = -ENOMEM;
+    }
+}
+
+static int add_gaps(cJSON *json, unsigned gaps)
+{
+    static const struct {
+        enum table_gap gap;
+        const char *reason;
+    } reasons[] = {
+        {TABLE_GAP_ADOPTED, "an earlier process served the volume"},
+        {TABLE_GAP_LOST, "more opens at a time than the kernel keeps"},
+        {TABLE_GAP_FULL, "more consumers or keys than the limits"},
+        {TABLE_GAP_ENDED,
+         "a process with older content ended before it was identified, or is in another "
+         "pid namespace"},
+        {TABLE_GAP_BEHIND, "opens wait to be counted"},
+    };
+    cJSON *list = gaps != 0 ? cJSON_AddArrayToObject(json, "notSeen") : NULL;
+
+    for (size_t i = 0; i < ELEMENTS_OF(reasons); i++) {
+        cJSON *reason = NULL;
+
+        if ((gaps & reasons[i].gap) != 0)
+            reason = cJSON_CreateString(reasons[i].reason);
+        if ((gaps & reasons[i].gap) != 0 && !cJSON_AddItemToArray(list, reason)) {
+            cJSON_Delete(reason);
+            return -ENOMEM;
+        }
+    }
+    return 0;
+}
+
+/* Generations that are about to be removed count with those that are held. */
+static int add_consumers(cJSON *volume, const struct published *p)
+{
+    cJSON *json;
+    struct consumer_list consumers = {.list = NULL};
+    unsigned gaps = 0;
+    size_t n_held = 0;
+    int r;
+
+    if (p->consumers == NULL || p->directory_id == 0)
+        return 0;
+    json = cJSON_AddObjectToObject(volume, "consumers");
+    consumers.list = cJSON_AddArrayToObject(json, "list");
+    r = consumers_visit(p->consumers, p->directory_id, add_consumer, &consumers, &gaps, &n_held);
+    r = r < 0 ? json_add_bool(json, "known", false) : add_gaps(json, gaps);
+    r |= json_add_number(json, "heldFiles", (double)n_held);
+    r |=
+        json_add_number(json, "oldGenerations", (double)publisher_volume_state(p->publisher).n_old);
+    return r | consumers.result;
+}
+
 static int add_content(cJSON *json, const struct published *p)
 {
     cJSON *volume = cJSON_AddObjectToObject(json, "volume");
@@ -133,7 +228,7 @@ static int add_content(cJSON *json, const struct published *p)
         return r;
     r |= json_add_number(volume, "files", (double)p->shown->n_files);
     r |= json_add_number(volume, "bytes", (double)payload_bytes(p->shown));
-    return r | add_lone_mounts(volume, p);
+    return r | add_lone_mounts(volume, p) | add_consumers(volume, p);
 }
 
 static int add_source(cJSON *json, const struct published *p, const struct source *source,

@@ -26,7 +26,8 @@ struct node_file_systems {
     struct keeper_watch *keeper_watch;
     struct mount_monitor *mount_monitor;
     struct file_system *standard;
-    struct file_system *live; /* NULL until the first volume that needs it */
+    struct consumers *consumers; /* of the standard one; NULL: they are not noted */
+    struct file_system *live;    /* NULL until the first volume that needs it */
 };
 
 static int detach_leftovers(const struct node_file_systems *all, const char *name, struct error *e)
@@ -103,6 +104,15 @@ static int start_live(struct node_file_systems *all, struct error *e)
     return start_one(all, &options, RUN_DIR_MOUNT_LIVE, &all->live, e);
 }
 
+/* Pods read their volumes all the same. */
+static void start_consumers(struct node_file_systems *all)
+{
+    struct error e = ERROR_INIT;
+
+    if (consumers_new(all->standard->tree, all->standard->session, &all->consumers, &e) < 0)
+        log_warn("consumers are not noted", "error", e.text);
+}
+
 int node_file_systems_new(sd_event *event, const struct node_file_systems_options *options,
                           struct node_file_systems **ret_all, struct error *e)
 {
@@ -122,6 +132,8 @@ int node_file_systems_new(sd_event *event, const struct node_file_systems_option
         r = start_standard(all, e);
     if (r < 0)
         return r;
+    if (options->notes_consumers)
+        start_consumers(all);
     *ret_all = TAKE(all);
     return 0;
 }
@@ -141,6 +153,7 @@ struct node_file_systems *node_file_systems_free(struct node_file_systems *all)
 {
     if (all == NULL)
         return NULL;
+    all->consumers = consumers_free(all->consumers);
     all->live = file_system_free(all->live);
     all->standard = file_system_free(all->standard);
     release(all);
@@ -149,6 +162,7 @@ struct node_file_systems *node_file_systems_free(struct node_file_systems *all)
 
 struct node_file_systems *node_file_systems_hand_over(struct node_file_systems *all)
 {
+    all->consumers = consumers_free(all->consumers);
     all->live = file_system_free(all->live);
     all->standard = file_system_hand_over(all->standard);
     release(all);
@@ -237,6 +251,11 @@ void node_file_systems_remove_leftovers(struct node_file_systems *all,
 }
 
 /* ---- state */
+
+struct consumers *node_file_systems_consumers(const struct node_file_systems *all, enum node_fs fs)
+{
+    return fs == NODE_FS_STANDARD ? all->consumers : NULL;
+}
 
 const struct session *node_file_systems_session(const struct node_file_systems *all)
 {

@@ -6,6 +6,7 @@
  *
  * Thread: the event loop's.
  */
+#include "consumers/consumers.h"
 #include "serve/file_system.h"
 #include "serve/watchdog.h"
 
@@ -33,6 +34,7 @@ struct node_file_systems_options {
     const char *source;        /* of the mounts, as mountinfo shows it */
     struct watchdog *watchdog; /* borrowed, like the strings; gets the publishers */
     struct fd_store *fd_store; /* borrowed; NULL: the file systems end with the process */
+    bool notes_consumers;      /* of the standard file system */
     /* The live file system was mounted. */
     void (*live_mounted)(void *userdata, const struct session *session);
     /* A file system stopped to serve, and cannot be repaired. May not free the object. */
@@ -100,6 +102,8 @@ void node_file_systems_remove_leftovers(struct node_file_systems *all,
                                         node_file_systems_owned_fn *is_owned, void *userdata);
 
 /* ---- state */
+/* Who opens files of a file system. Return: borrowed; NULL: that is not noted. */
+struct consumers *node_file_systems_consumers(const struct node_file_systems *all, enum node_fs fs);
 
 /* Of the standard file system. Borrowed. */
 const struct session *node_file_systems_session(const struct node_file_systems *all);

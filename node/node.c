@@ -171,6 +171,7 @@ static int start_file_systems(struct node *node, struct error *e)
         .source = node->options->driver_name,
         .watchdog = node->daemon.watchdog,
         .fd_store = node->fd_store,
+        .notes_consumers = node->options->notes_consumers,
         .live_mounted = on_live_mounted,
         .failed = on_file_system_failed,
         .userdata = node,

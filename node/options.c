@@ -35,6 +35,7 @@ enum option_code {
     OPTION_API_BURST,
     OPTION_VOLUMES_DIR,
     OPTION_RUN_DIR,
+    OPTION_CONSUMERS,
     OPTION_METRICS,
     OPTION_LOG_LEVEL,
     OPTION_LOG_FORMAT,
@@ -57,6 +58,7 @@ static const struct option long_options[] = {
     {"kube-api-burst", required_argument, NULL, OPTION_API_BURST},
     {"volumes-dir", required_argument, NULL, OPTION_VOLUMES_DIR},
     {"run-dir", required_argument, NULL, OPTION_RUN_DIR},
+    {"consumers", required_argument, NULL, OPTION_CONSUMERS},
     {"metrics-bind-address", required_argument, NULL, OPTION_METRICS},
     {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
     {"log-format", required_argument, NULL, OPTION_LOG_FORMAT},
@@ -103,6 +105,8 @@ void node_options_help(const char *program)
            "                               dashes in front; the command line wins\n"
            "      --run-dir DIR            where the file system is mounted (default:\n"
            "                               /run/secretfs)\n"
+           "      --consumers on|off       note which processes open which version, for `secretfs\n"
+           "                               rollout status` (default: off)\n"
            "      --metrics-bind-address ADDRESS  metrics and health over HTTP\n"
            "                               (default: 127.0.0.1:9811; 0 for none)\n"
            "      --log-level LEVEL        error, warn, info (default) or debug\n"
@@ -239,6 +243,10 @@ static int set_option(void *userdata, int option, const char *value, struct erro
         return set_path(&o->volumes_dir, "volumes-dir", value, e);
     case OPTION_RUN_DIR:
         return set_path(&o->run_dir, "run-dir", value, e);
+    case OPTION_CONSUMERS:
+        o->notes_consumers = streq(value, "on");
+        return set_word(o->notes_consumers || streq(value, "off") ? 0 : -EINVAL,
+                        "consumers takes on or off", value, e);
     case OPTION_METRICS:
         o->metrics_address = value;
         return 0;

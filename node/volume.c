@@ -385,6 +385,8 @@ static int on_place(void *userdata, struct publisher_place *ret_place, struct er
     r = node_file_systems_publisher(v->context->file_systems, v->fs, &publisher, e);
     if (r < 0)
         return r;
+    published_set_consumers(&v->published,
+                            node_file_systems_consumers(v->context->file_systems, v->fs));
     *ret_place = (struct publisher_place){
         .publisher = publisher,
         .name = v->id,
@@ -466,6 +468,7 @@ static int subscribe(struct node_volume *v, struct error *e)
         .source_log = v->context->source_log,
         .adopted = v->shown != NULL ? v->shown->payload : NULL,
         .adopted_generation = v->shown != NULL ? v->shown->generation : NULL,
+        .adopted_directory = v->shown != NULL ? v->shown->node : 0,
     };
 
     return published_init(&v->published, v->context->event, &options, &callbacks, v, e);

@@ -352,6 +352,23 @@ int published_why_missing(const struct published *p, struct error *e)
                      PUBLISHED_TEXT(p));
 }
 
+/* ---- consumers */
+
+void published_set_consumers(struct published *p, struct consumers *consumers)
+{
+    assert(p->directory_id == 0);
+    p->consumers = consumers;
+}
+
+/* @generation: 0: an earlier process has published it */
+static void note_shown(struct published *p, uint64_t directory, uint64_t generation)
+{
+    if (p->consumers == NULL)
+        return;
+    p->directory_id = directory;
+    consumers_published(p->consumers, directory, generation, p->shown, generation == 0);
+}
+
 /* ---- publishing */
 
 static void submit(struct published *p, mono_us received_at)
@@ -453,6 +470,7 @@ static void on_published(void *userdata, const struct publisher_result *result)
         if (p->shown == p->payload)
             p->pending_since = 0;
         memcpy(p->generation, result->generation, sizeof(p->generation));
+        note_shown(p, result->directory_id, result->generation_id);
         p->n_published++;
         p->updated_at = clock_boot();
         p->update_latency_us = result->visible_at - result->received_at;
@@ -514,6 +532,7 @@ static bool confirm(struct published *p, struct payload *payload)
         return false;
     payload_unref(p->shown);
     p->shown = payload_ref(payload); /* whose objects have their names and versions */
+    note_shown(p, p->directory_id, 0);
     return true;
 }
 
@@ -588,6 +607,8 @@ static int adopt(struct published *p, struct error *e)
     move(p, PUBLISHED_AWAITING_PLACE);
     r = find_place(p, e);
     if (r == 0)
+        note_shown(p, p->options.adopted_directory, 0);
+    if (r == 0)
         r = p->callbacks->ready(p->userdata, e);
     if (r == 0)
         move(p, PUBLISHED_READY);
@@ -625,6 +646,8 @@ void published_deinit(struct published *p)
     sd_event_source_disable_unref(p->retry_timer);
     sd_event_source_disable_unref(p->certificate_timer);
     publisher_remove_volume(p->publisher);
+    if (p->directory_id != 0)
+        consumers_remove(p->consumers, p->directory_id);
     payload_unref(p->payload);
     payload_unref(p->shown);
     volume_free(p->volume);

@@ -9,6 +9,7 @@
  */
 #include "base/log.h"
 #include "base/log_limit.h"
+#include "consumers/consumers.h"
 #include "fuse/publisher.h"
 #include "serve/reader_state.h"
 #include "volume/volume.h"
@@ -40,6 +41,7 @@ struct published_options {
     struct log_limit *source_log; /* limits log lines about the source's state; NULL: no limit */
     struct payload *adopted;      /* what readers get from an earlier process; NULL: nothing */
     const char *adopted_generation;
+    uint64_t adopted_directory; /* node id of the volume's directory */
 };
 
 /* place() does not know the place yet: published_retry() follows. */
@@ -85,6 +87,8 @@ struct published {
     struct volume *volume;              /* NULL until volume_new() has returned */
     struct publisher_volume *publisher; /* NULL until the place is known */
     enum published_state state;
+    struct consumers *consumers; /* of its file system; NULL: opens are not seen */
+    uint64_t directory_id;       /* the volume's among the consumers; 0: none */
 
     sd_event_source *certificate_timer; /* fires when the next certificate expires */
     sd_event_source *retry_timer;       /* in PUBLISHED_AWAITING_RETRY */
@@ -117,6 +121,12 @@ struct published {
  */
 int published_init(struct published *p, sd_event *event, const struct published_options *options,
                    const struct published_callbacks *callbacks, void *userdata, struct error *e);
+/*
+ * Have the opens of the volume's files noted, with what it shows. Called by place() or not at all.
+ * @consumers: of the file system that the volume is in; borrowed, outlives @p; NULL: none
+ */
+void published_set_consumers(struct published *p, struct consumers *consumers);
+
 /* No callback is called any more. A zeroed object is fine. */
 void published_deinit(struct published *p);
 

@@ -55,6 +55,7 @@ struct mount {
     struct tree *tree;
     struct session *session;
     struct publisher *publisher;
+    struct consumers *consumers; /* NULL: they are not noted */
     struct status_socket *status;
     bool serves_others; /* it was unmounted; mounts elsewhere exist */
 
@@ -261,6 +262,11 @@ static int start_publisher(struct mount *m, struct error *e)
     return 0;
 }
 
+static int start_consumers(struct mount *m, struct error *e)
+{
+    return m->options->notes_consumers ? consumers_new(m->tree, m->session, &m->consumers, e) : 0;
+}
+
 /* Create the file system, attached to no path. */
 static int start_session(struct mount *m, struct error *e)
 {
@@ -268,7 +274,9 @@ static int start_session(struct mount *m, struct error *e)
 
     if (r == 0)
         r = serve_tree(m, NULL, e);
-    return r < 0 ? r : start_publisher(m, e);
+    if (r == 0)
+        r = start_publisher(m, e);
+    return r == 0 ? start_consumers(m, e) : r;
 }
 
 /* ---- the mount of an earlier process */
@@ -340,6 +348,7 @@ static int on_place(void *userdata, struct publisher_place *ret_place, struct er
 
     if (r < 0)
         return r;
+    published_set_consumers(&m->published, m->consumers);
     *ret_place = (struct publisher_place){
         .publisher = m->publisher,
         .name = ".",
@@ -361,6 +370,7 @@ static int start_publishing(struct mount *m, struct error *e)
         .namespace = m->namespace,
         .adopted = m->adopted,
         .adopted_generation = m->adopted_generation,
+        .adopted_directory = TREE_ROOT_ID,
     };
 
     return published_init(&m->published, m->daemon.event, &options, &callbacks, m, e);
@@ -377,6 +387,15 @@ static int watch_parent(struct mount *m, struct error *e)
     return r < 0 ? error_set_errno(e, r, "cannot watch the process that waits for the mount") : 0;
 }
 
+/* Its readers go on without. */
+static void start_consumers_of_adopted(struct mount *m)
+{
+    struct error e = ERROR_INIT;
+
+    if (m->adopted != NULL && start_consumers(m, &e) < 0)
+        log_warn("consumers are not noted", "mountpoint", m->options->mountpoint, "error", e.text);
+}
+
 static int mount_start(struct daemon *daemon, struct error *e)
 {
     struct mount *m = CONTAINER_OF(daemon, struct mount, daemon);
@@ -391,6 +410,7 @@ static int mount_start(struct daemon *daemon, struct error *e)
     r = take_over_stored(m, e);
     if (r < 0)
         return r;
+    start_consumers_of_adopted(m);
     if (m->adopted == NULL && mounts_is_mountpoint(m->options->mountpoint))
         return error_set(e, -EBUSY,
                          "secretfs is mounted on %s already; run `secretfs unmount %s` first",
@@ -414,6 +434,7 @@ static void stop_serving(struct mount *m)
                    mount_handover_is_due(m->handover, m->fd_store, m->daemon.must_hand_over);
     bool is_held = publisher_free(m->publisher) != NULL;
 
+    consumers_free(m->consumers);
     if (is_kept)
         log_info("handing the mount over", "mountpoint", m->options->mountpoint);
     else

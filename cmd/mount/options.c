@@ -37,6 +37,7 @@ enum option_code {
     OPTION_TLS,
     OPTION_UPDATES,
     OPTION_ON_REVOKED,
+    OPTION_CONSUMERS,
 };
 
 static const struct option long_options[] = {
@@ -52,6 +53,7 @@ static const struct option long_options[] = {
     {"tls", required_argument, NULL, OPTION_TLS},
     {"updates", required_argument, NULL, OPTION_UPDATES},
     {"on-revoked", required_argument, NULL, OPTION_ON_REVOKED},
+    {"consumers", no_argument, NULL, OPTION_CONSUMERS},
     {"foreground", no_argument, NULL, OPTION_FOREGROUND},
     {"help", no_argument, NULL, OPTION_HELP},
     {NULL, 0, NULL, 0},
@@ -90,6 +92,8 @@ void mount_options_help(const char *program)
            "How it is mounted:\n"
            "  -f, --foreground        stay in the foreground; otherwise return as soon as the\n"
            "                          files are readable and serve them in the background\n"
+           "      --consumers         note which processes open which version, for `secretfs\n"
+           "                          rollout status`; as root\n"
            "  -o OPTIONS              mount options, comma-separated: allow_other, noexec, exec,\n"
            "                          nosuid, suid, nodev, dev, noatime, ro, and any of the long\n"
            "                          options, as in uid=7\n"
@@ -238,6 +242,8 @@ static int set_mount_option(struct mount_options *o, const char *name, const cha
         return buf_addf(&o->user_options, "%s%s", o->user_options.len > 0 ? "," : "", name);
     if (value == NULL && streq(name, "optional"))
         return set_option(o, OPTION_OPTIONAL, NULL, e);
+    if (value == NULL && streq(name, "consumers"))
+        return set_option(o, OPTION_CONSUMERS, NULL, e);
     for (const struct option *l = long_options; l->name != NULL; l++) {
         if (l->has_arg != required_argument || !is_long_option(name, l->name))
             continue;
@@ -325,6 +331,9 @@ static int set_option(struct mount_options *o, int option, const char *value, st
     case OPTION_OPTIONAL:
         source_of(o)->is_optional = true;
         return 0;
+    case OPTION_CONSUMERS:
+        o->notes_consumers = true;
+        return 0;
     case OPTION_FOREGROUND:
         o->is_foreground = true;
         return 0;
@@ -407,6 +416,8 @@ static int complete_spec(struct mount_options *o, struct error *e)
     if (o->spec->kind == VOLUME_CONFIGMAP && (o->spec->type != NULL || o->spec->holds_tls))
         return error_set(e, -EINVAL, "%s is for secrets and cannot be combined with a ConfigMap",
                          o->spec->type != NULL ? "--type" : "--tls hold");
+    if (o->notes_consumers && o->spec->updates == VOLUME_UPDATES_IN_PLACE)
+        return error_set(e, -EINVAL, "--consumers does not go with --updates in-place");
     if (o->spec->uid == VOLUME_ID_UNSET)
         o->spec->uid = geteuid();
     if (o->spec->gid == VOLUME_ID_UNSET)

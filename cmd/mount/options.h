@@ -14,6 +14,7 @@ struct mount_options {
     char *source;     /* owned; what df shows: "secret/NAME", "projected/NAME" */
     bool is_foreground;
     bool allow_other;
+    bool notes_consumers;     /* --consumers */
     unsigned long mount_attr; /* MOUNT_ATTR_*: nosuid and nodev unless suid, dev */
     struct buf option_text;   /* owned; the values of "-o" point into it */
     struct buf user_options;  /* owned; for fusermount3 */

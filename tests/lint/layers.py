@@ -11,7 +11,7 @@ import pathlib
 import re
 import sys
 
-BELOW_SERVE = {"base", "encoding", "cache", "volume", "fuse", "handover"}
+BELOW_SERVE = {"base", "encoding", "cache", "volume", "fuse", "consumers", "handover"}
 FETCHER = {"fetcher", "fetcher/http", "fetcher/auth", "fetcher/api", "fetcher/manifests"}
 BELOW_CMD = BELOW_SERVE | FETCHER | {"grpc", "csi", "serve", "monitor", "node"}
 MAY_INCLUDE = {
@@ -25,6 +25,7 @@ MAY_INCLUDE = {
     "fetcher/api": {"base", "encoding", "cache", "fetcher", "fetcher/auth", "fetcher/http"},
     "fetcher/manifests": {"base", "encoding", "cache", "fetcher"},
     "fuse": {"base", "cache", "volume"},
+    "consumers": {"base", "cache", "volume", "fuse"},
     "handover": {"base", "cache", "volume", "fuse"},
     "grpc": {"base"},
     "csi": {"base", "encoding", "cache", "volume", "grpc"},

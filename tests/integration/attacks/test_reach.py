@@ -37,6 +37,7 @@ FILTERS = {
     "fuse-worker": 3,
     "notifier": 3,
     "mount-monitor": 3,
+    "consumers": 3,
 }
 WITH_CAPABILITIES = {"privileged", "publisher"}
 
@@ -155,6 +156,11 @@ def test_kubeconfig_of_another_user(start_mount: VolumeMaker, http1: Api, area: 
     (area / "volume").mkdir()
     volume = start_mount("--kubeconfig", str(kubeconfig), "secret/app", path=area / "volume")
     assert volume.wait_ready().read("a") == b"dummy-1"
+
+
+def test_thread_of_consumers(mount: VolumeMaker, manifests: Manifests) -> None:
+    manifests.put_secret({"a": b"dummy-1"})
+    check_root(mount(manifests, "--consumers").pid, "notifier", "consumers")
 
 
 def test_threads_of_a_users_mount(cell: Cell, start_mount: VolumeMaker, area: Path) -> None:

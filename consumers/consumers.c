@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The kernel queues an event for each open of a file of the file system, in every mount and mount
+ * namespace, and merges those of one process and file that wait. Readers wait for nothing, and no
+ * FUSE request is sent. A thread takes the events: each brings a descriptor of the file, whose
+ * inode number is the node's id, and a pidfd.
+ *
+ * - The thread never asks the workers (AT_STATX_DONT_SYNC) once it runs. Still it closes files of
+ *   the mount, so it has a descriptor table of its own.
+ * - A waiting event holds the mount through which the file was opened: until it is taken, umount(2)
+ *   of that mount fails with EBUSY. So the thread takes events at once, unless it would need more
+ *   than one part in SHARE of a processor: then it lets them wait, and the kernel merges them, or
+ *   drops them beyond its limit (fs.fanotify.max_queued_events) and says so. What it has dropped
+ *   may concern each volume: all of them have a gap from then on.
+ * - A pid is looked up below /proc, then the pidfd shows that it was not recycled meanwhile.
+ */
+#include "consumers/consumers.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <sys/eventfd.h>
+#include <sys/fanotify.h>
+
+#include "base/confinement.h"
+#include "base/descriptors.h"
+#include "base/lock.h"
+#include "base/privileged.h"
+#include "consumers/process.h"
+
+#define STACK_BYTES    131072u
+#define EVENTS_BYTES   8192u       /* about 200 events */
+#define SHARE          4           /* one part in so many of a processor for events, at most */
+#define PAUSE_AFTER    SPAN_MS(50) /* of work at a stretch; less is a burst, as of pods that start */
+#define PAUSE_MAX      SPAN_MS(200)
+/* A volume whose consumers are too many is swept that often. */
+#define SWEEP_INTERVAL SPAN_MS(100)
+
+#ifndef FAN_REPORT_PIDFD
+#define FAN_REPORT_PIDFD          0x00000080 /* Linux 5.15 */
+#define FAN_EVENT_INFO_TYPE_PIDFD 4
+#endif
+
+struct consumers {
+    struct tree *tree;
+    struct session *session;
+    pthread_t thread;
+    int wake_fd; /* eventfd */
+    atomic_bool is_stopping;
+    atomic_bool is_pausing;
+    sem_t started;
+    struct error start_error;
+    int start_result; /* valid once started is posted */
+
+    /* the thread's */
+    int events_fd;
+    mono_us busy_since; /* less the pauses */
+    mono_us swept_at;
+    uint64_t swept_volume;
+
+    pthread_mutex_t lock;
+    struct table *table;
+};
+
+/* ---- one event */
+
+static enum consumer_life life_of(void *userdata, const struct consumer_identity *identity)
+{
+    return process_life(identity);
+}
+
+/* Return: whether there may be room now. */
+static bool make_room(struct consumers *c, uint64_t volume)
+{
+    mono_us now = clock_mono();
+
+    if (c->swept_volume == volume && now - c->swept_at < SWEEP_INTERVAL)
+        return false;
+    c->swept_volume = volume;
+    c->swept_at = now;
+    table_sweep(c->table, volume, life_of, NULL);
+    return true;
+}
+
+static void note_open(struct consumers *c, const struct table_open *open)
+{
+    int r;
+
+    LOCK_GUARD(&c->lock);
+    r = table_open(c->table, open);
+    if (r == TABLE_IS_FULL && make_room(c, open->volume))
+        r = table_open(c->table, open);
+    if (r == TABLE_IS_FULL)
+        table_note_full(c->table, open->volume);
+}
+
+static void note_lost(struct consumers *c)
+{
+    LOCK_GUARD(&c->lock);
+    table_note_lost(c->table);
+}
+
+/* Return: the pidfd of an event; negative: the process has been reaped. */
+static int pidfd_of(const struct fanotify_event_metadata *event)
+{
+    const struct fanotify_event_info_pidfd *info = (const void *)(event + 1);
+
+    if (event->event_len < sizeof(*event) + sizeof(*info) ||
+        info->hdr.info_type != FAN_EVENT_INFO_TYPE_PIDFD)
+        return -1;
+    return info->pidfd;
+}
+
+static int find_file(const struct consumers *c, int fd, uint64_t *ret_id, struct tree_file *ret)
+{
+    struct statx status;
+
+    if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &status) < 0)
+        return negative_errno();
+    *ret_id = status.stx_ino;
+    return tree_describe_file(c->tree, status.stx_ino, ret);
+}
+
+static void handle_open(struct consumers *c, int fd, pid_t pid, int pidfd)
+{
+    struct consumer_identity identity;
+    struct table_open open = {.identity = NULL, .at = clock_wall()};
+    struct tree_file file;
+
+    if (pidfd >= 0 && process_identify(pid, pidfd, &identity)) /* first: it may end soon */
+        open.identity = &identity;
+    if (find_file(c, fd, &open.file, &file) < 0)
+        return; /* of a volume that is gone */
+    open.volume = file.volume;
+    open.content = file.content;
+    note_open(c, &open);
+    object_unref(file.content.object);
+}
+
+static void handle_event(struct consumers *c, const struct fanotify_event_metadata *event)
+{
+    _cleanup_(fd_closep) int fd = event->fd;
+    _cleanup_(fd_closep) int pidfd = pidfd_of(event);
+
+    if ((event->mask & FAN_Q_OVERFLOW) != 0 || fd < 0)
+        note_lost(c);
+    else
+        handle_open(c, fd, event->pid, pidfd);
+}
+
+/* ---- the thread */
+
+/* Return: whether there were any. */
+static bool take_events(struct consumers *c)
+{
+    _Alignas(struct fanotify_event_metadata) char buf[EVENTS_BYTES];
+    ssize_t n = read(c->events_fd, buf, sizeof(buf));
+    const struct fanotify_event_metadata *event = (const void *)buf;
+
+    if (n < 0 && errno != EAGAIN && errno != EINTR)
+        note_lost(c); /* such as EMFILE: the kernel has dropped the event */
+    for (; n > 0 && FAN_EVENT_OK(event, n); event = FAN_EVENT_NEXT(event, n))
+        handle_event(c, event);
+    return n != 0 && !(n < 0 && errno == EAGAIN);
+}
+
+static void wait_for(struct consumers *c, bool for_events, int timeout_ms)
+{
+    struct pollfd fds[] = {{.fd = c->wake_fd, .events = POLLIN},
+                           {.fd = for_events ? c->events_fd : -1, .events = POLLIN}};
+
+    poll(fds, ELEMENTS_OF(fds), timeout_ms);
+}
+
+/* Let events wait after PAUSE_AFTER of work without rest. */
+static void pause_if_busy(struct consumers *c)
+{
+    span_us busy = clock_mono() - c->busy_since;
+    span_us pause = busy * (SHARE - 1);
+
+    if (busy < PAUSE_AFTER)
+        return;
+    atomic_store(&c->is_pausing, true);
+    wait_for(c, false, (int)((pause < PAUSE_MAX ? pause : PAUSE_MAX) / SPAN_MS(1)));
+    c->busy_since = clock_mono();
+}
+
+static void run(struct consumers *c)
+{
+    c->busy_since = clock_mono();
+    while (!atomic_load(&c->is_stopping)) {
+        if (take_events(c)) {
+            pause_if_busy(c);
+            continue;
+        }
+        atomic_store(&c->is_pausing, false); /* there is none left */
+        wait_for(c, true, -1);
+        c->busy_since = clock_mono();
+    }
+}
+
+static int mark(struct consumers *c, struct error *e)
+{
+    int root_fd, r;
+
+    c->events_fd = fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC | FAN_NONBLOCK | FAN_REPORT_PIDFD,
+                                 O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (c->events_fd < 0)
+        return error_set_errno(e, negative_errno(),
+                               "cannot see opens by fanotify, which takes root's rights and Linux "
+                               "5.15");
+    r = session_begin_write(c->session, &root_fd);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot see opens of the file system");
+    if (fanotify_mark(c->events_fd, FAN_MARK_ADD | FAN_MARK_FILESYSTEM, FAN_OPEN, root_fd, ".") < 0)
+        r = error_set_errno(e, negative_errno(), "cannot see opens of the file system by fanotify");
+    session_end_write(c->session, root_fd);
+    return r;
+}
+
+static void *consumers_main(void *userdata)
+{
+    struct consumers *c = userdata;
+
+    pthread_setname_np(pthread_self(), "consumers");
+    c->start_result = descriptors_keep_own(&c->wake_fd, 1);
+    if (c->start_result < 0)
+        error_set_errno(&c->start_error, c->start_result, "cannot see opens");
+    else
+        c->start_result = mark(c, &c->start_error);
+    confinement_restrict_thread(CONFINEMENT_WORKER);
+    sem_post(&c->started);
+    if (c->start_result == 0)
+        run(c);
+    fd_close(c->events_fd);
+    return NULL;
+}
+
+/* ---- the object */
+
+/* By the privileged thread: a thread has the capabilities of the one that creates it. */
+static int run_create(void *arguments)
+{
+    struct consumers *c = arguments;
+    pthread_attr_t attr;
+    int r;
+
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, STACK_BYTES);
+    r = pthread_create(&c->thread, &attr, consumers_main, c);
+    pthread_attr_destroy(&attr);
+    return -r;
+}
+
+static int start_thread(struct consumers *c, struct error *e)
+{
+    int r = privileged_call(run_create, c);
+
+    if (r < 0)
+        return error_set_errno(e, r, "cannot start the thread that sees opens");
+    while (sem_wait(&c->started) < 0 && errno == EINTR)
+        ;
+    if (c->start_result == 0)
+        return 0;
+    pthread_join(c->thread, NULL);
+    *e = c->start_error;
+    return c->start_result;
+}
+
+/* Without its thread. */
+static void consumers_destroy(struct consumers *c)
+{
+    table_free(c->table);
+    fd_close(c->wake_fd);
+    sem_destroy(&c->started);
+    pthread_mutex_destroy(&c->lock);
+    free(c);
+}
+
+int consumers_new(struct tree *tree, struct session *session, struct consumers **ret_consumers,
+                  struct error *e)
+{
+    struct consumers *c = calloc(1, sizeof(*c));
+    int r;
+
+    if (c == NULL)
+        return error_set_errno(e, -ENOMEM, "cannot see opens");
+    c->tree = tree;
+    c->session = session;
+    c->events_fd = -1;
+    pthread_mutex_init(&c->lock, NULL);
+    sem_init(&c->started, 0, 0);
+    c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    r = c->wake_fd < 0 ? negative_errno() : table_new(&c->table);
+    r = r < 0 ? error_set_errno(e, r, "cannot see opens") : start_thread(c, e);
+    if (r < 0) {
+        consumers_destroy(c);
+        return r;
+    }
+    *ret_consumers = c;
+    return 0;
+}
+
+struct consumers *consumers_free(struct consumers *consumers)
+{
+    if (consumers == NULL)
+        return NULL;
+    atomic_store(&consumers->is_stopping, true);
+    eventfd_write(consumers->wake_fd, 1);
+    pthread_join(consumers->thread, NULL);
+    consumers_destroy(consumers);
+    return NULL;
+}
+
+/* A volume that did not get into the table counts as unknown. */
+void consumers_published(struct consumers *consumers, uint64_t volume, uint64_t generation,
+                         const struct payload *payload, bool is_adopted)
+{
+    LOCK_GUARD(&consumers->lock);
+    (void)table_publish(consumers->table, volume, generation, payload, is_adopted);
+}
+
+void consumers_remove(struct consumers *consumers, uint64_t volume)
+{
+    LOCK_GUARD(&consumers->lock);
+    table_remove(consumers->table, volume);
+}
+
+int consumers_visit(struct consumers *consumers, uint64_t volume, table_visit_fn *visit,
+                    void *userdata, unsigned *ret_gaps, size_t *ret_held_files)
+{
+    bool is_behind = atomic_load(&consumers->is_pausing);
+    int r;
+
+    *ret_held_files = tree_held_files(consumers->tree, volume);
+    LOCK_GUARD(&consumers->lock);
+    table_sweep(consumers->table, volume, life_of, NULL);
+    r = table_visit(consumers->table, volume, visit, userdata, ret_gaps);
+    if (r == 0 && is_behind)
+        *ret_gaps |= TABLE_GAP_BEHIND;
+    return r;
+}

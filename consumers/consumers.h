@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * Who has read what of the volumes of a file system: its opens, as the kernel reports them by
+ * fanotify(7), and the table that is made of them. See consumers.c.
+ *
+ * Thread: the event loop's.
+ */
+#include "consumers/table.h"
+#include "fuse/session.h"
+
+struct consumers;
+
+/*
+ * Begin to see opens; those before are not seen. Waits for a worker of the session.
+ * @tree, @session: borrowed, outlive the object; its files are not live
+ * Return: 0, *ret_consumers is the caller's; -EPERM without root's rights, -EINVAL before Linux
+ * 5.15; -errno; with @e.
+ */
+int consumers_new(struct tree *tree, struct session *session, struct consumers **ret_consumers,
+                  struct error *e);
+/* NULL is fine. Return: NULL. */
+struct consumers *consumers_free(struct consumers *consumers);
+DEFINE_CLEANUP(struct consumers *, consumers_free)
+
+/*
+ * A volume shows a payload; before readers can open it first.
+ * @volume, @generation: node ids, see publisher_outcome.h; @generation is 0 if @is_adopted
+ * @is_adopted: an earlier process has published it
+ */
+void consumers_published(struct consumers *consumers, uint64_t volume, uint64_t generation,
+                         const struct payload *payload, bool is_adopted);
+/* An unknown volume is fine. */
+void consumers_remove(struct consumers *consumers, uint64_t volume);
+
+/*
+ * Visit the consumers of a volume that still run, as table_visit(); the table is locked meanwhile.
+ * @ret_held_files: files of older generations that processes have open or mapped
+ * Return: 0; -ENOENT: the volume is unknown.
+ */
+int consumers_visit(struct consumers *consumers, uint64_t volume, table_visit_fn *visit,
+                    void *userdata, unsigned *ret_gaps, size_t *ret_held_files);

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "consumers/process.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+#define CGROUP_ROOT      "/sys/fs/cgroup/"
+#define HYBRID_CGROUP    CGROUP_ROOT "unified" /* cgroup 2 beside cgroup 1, as systemd mounts it */
+#define STAT_TEXT_SIZE   1024u                 /* 52 numbers and a name of 15 bytes */
+/* Twelve hierarchies of cgroup 1 with paths of a container; lines past it are ignored. */
+#define CGROUP_TEXT_SIZE 8192u
+
+/* Return: whether the file was read; @text has its first lines. */
+static bool read_text(const char *path, char *text, size_t size)
+{
+    _cleanup_(fd_closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    ssize_t n = fd >= 0 ? read(fd, text, size - 1) : -1;
+
+    if (n <= 0)
+        return false;
+    text[n] = '\0';
+    return true;
+}
+
+static bool read_stat(pid_t pid, struct identity_process *ret_process)
+{
+    char path[64], text[STAT_TEXT_SIZE];
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+    return read_text(path, text, sizeof(text)) && identity_parse_stat(text, ret_process) &&
+           ret_process->pid == pid;
+}
+
+/* Return: 0: unknown. */
+static int cgroup_inode(const struct identity_group *group, uint64_t *ret_inode)
+{
+    char path[sizeof(CGROUP_ROOT) + IDENTITY_CGROUP_SIZE];
+    struct stat status;
+
+    snprintf(path, sizeof(path), CGROUP_ROOT "%s", group->cgroup);
+    if (lstat(path, &status) < 0)
+        return negative_errno();
+    *ret_inode = status.st_ino;
+    return 0;
+}
+
+static bool read_group(pid_t pid, struct identity_group *ret_group)
+{
+    char path[64], text[CGROUP_TEXT_SIZE];
+
+    snprintf(path, sizeof(path), "/proc/%d/cgroup", pid);
+    if (!read_text(path, text, sizeof(text)))
+        return false;
+    identity_parse_cgroup(text, access(HYBRID_CGROUP, F_OK) == 0, ret_group);
+    if (identity_group_exists(ret_group))
+        cgroup_inode(ret_group, &ret_group->cgroup_inode);
+    return true;
+}
+
+/* A process that was reaped has given its number back. */
+static bool is_reaped(int pidfd)
+{
+    return syscall(SYS_pidfd_send_signal, pidfd, 0, NULL, 0) < 0 && errno == ESRCH;
+}
+
+bool process_identify(pid_t pid, int pidfd, struct consumer_identity *ret_identity)
+{
+    struct consumer_identity identity;
+
+    if (pid <= 0 || !read_stat(pid, &identity.process) || !read_group(pid, &identity.group) ||
+        is_reaped(pidfd))
+        return false;
+    *ret_identity = identity;
+    return true;
+}
+
+static bool is_running(const struct identity_process *process)
+{
+    struct identity_process now;
+
+    return process->pid != 0 && read_stat(process->pid, &now) && !now.has_ended &&
+           now.start_ticks == process->start_ticks;
+}
+
+static bool group_runs(const struct identity_group *group)
+{
+    uint64_t inode = 0;
+    int r;
+
+    if (!identity_group_exists(group))
+        return false;
+    r = cgroup_inode(group, &inode);
+    if (r == -ENOENT)
+        return group->cgroup_inode == 0; /* it was not there before: not to be found out */
+    return r < 0 || group->cgroup_inode == 0 || inode == group->cgroup_inode;
+}
+
+enum consumer_life process_life(const struct consumer_identity *identity)
+{
+    if (is_running(&identity->process))
+        return CONSUMER_RUNS;
+    return group_runs(&identity->group) ? CONSUMER_ENDED : CONSUMER_GONE;
+}

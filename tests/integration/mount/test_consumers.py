@@ -1,0 +1,308 @@
+"""`--consumers`: which processes have opened which version, and what could not be seen."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Iterator
+
+import pytest
+
+from lib import cgroup
+from lib.sources import Manifests
+from lib.volume import Volume, VolumeMaker
+from lib.waiting import until
+
+POD_UID = "11111111-2222-3333-4444-555555555555"
+CONTAINER = "0123456789abcdef" * 4
+
+# Reads a command a line, and answers "done": open, map, close, unmap, read.
+READER = """
+import mmap, os, sys
+path, fd, mapping = sys.argv[1], -1, None
+for line in sys.stdin:
+    command = line.strip()
+    if command == "open":
+        fd = os.open(path, os.O_RDONLY)
+    elif command == "map":
+        mapping = mmap.mmap(fd, 0, prot=mmap.PROT_READ)
+    elif command == "close":
+        os.close(fd)
+    elif command == "unmap":
+        mapping.close()
+    elif command == "read":
+        open(path, "rb").read()
+    print("done", flush=True)
+"""
+
+# Opens the files behind its descriptors again, from so many processes; no request needs the daemon.
+FLOOD = """
+import os, sys
+fds = [os.open(path, os.O_RDONLY) for path in sys.argv[2:]]
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(int(sys.argv[1])):
+    child = os.fork()
+    if child == 0:
+        for fd in fds:
+            os.close(os.open(f"/proc/self/fd/{fd}", os.O_RDONLY))
+        os._exit(0)
+    os.waitpid(child, 0)
+print("done", flush=True)
+sys.stdin.readline()
+"""
+
+
+class Reader:
+    def __init__(self, path: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", READER, str(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def do(self, *commands: str) -> None:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        for command in commands:
+            print(command, file=self._process.stdin, flush=True)
+            assert self._process.stdout.readline() == "done\n"
+
+    def end(self) -> None:
+        self._process.communicate()
+
+
+@contextlib.contextmanager
+def reader(path: Path) -> Iterator[Reader]:
+    made = Reader(path)
+    try:
+        yield made
+    finally:
+        made.end()
+
+
+class Flood:
+    """Opens files that it has open already, once in each of so many processes, which end at once."""
+
+    def __init__(self, n_processes: int, paths: list[Path]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", FLOOD, str(n_processes), *map(str, paths)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def _expect(self, line: str) -> None:
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == f"{line}\n"
+
+    def __enter__(self) -> None:
+        self._expect("ready")
+
+    def run(self) -> None:
+        assert self._process.stdin is not None
+        print("go", file=self._process.stdin, flush=True)
+        self._expect("done")
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+
+
+@contextlib.contextmanager
+def stopped(volume: Volume) -> Iterator[None]:
+    volume.signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        volume.signal(signal.SIGCONT)
+
+
+@pytest.fixture
+def volume(mount: VolumeMaker, manifests: Manifests) -> Volume:
+    manifests.put_secret({"a": b"dummy-1", "b": b"dummy-b"})
+    return mount(manifests, "--consumers")
+
+
+def told(volume: Volume) -> dict[str, Any]:
+    consumers: dict[str, Any] = volume.status()["volume"]["consumers"]
+    return consumers
+
+
+def consumer(volume: Volume, pid: int) -> dict[str, Any] | None:
+    return next((c for c in told(volume)["list"] if c.get("pid") == pid), None)
+
+
+def state(volume: Volume, pid: int) -> str | None:
+    found = consumer(volume, pid)
+    return found["state"] if found else None
+
+
+def wait_state(volume: Volume, pid: int, expected: str | None) -> None:
+    until(lambda: state(volume, pid) == expected, f"{pid} to be {expected}")
+
+
+def update(volume: Volume, manifests: Manifests, **data: bytes) -> None:
+    """Waits until it is shown, without a read."""
+    before = volume.status()["volume"]["generation"]
+    manifests.put_secret({"a": b"dummy-1", "b": b"dummy-b"} | data)
+    until(lambda: volume.status()["volume"]["generation"] != before, "the update")
+
+
+def test_consumer_is_old_until_it_opens_again(volume: Volume, manifests: Manifests) -> None:
+    with reader(volume.path / "a") as first, reader(volume.path / "a") as second:
+        for each in (first, second):
+            each.do("read")
+            wait_state(volume, each.pid, "current")
+        update(volume, manifests, a=b"dummy-2")
+        found = consumer(volume, first.pid)
+        assert found is not None
+        assert (found["state"], found["oldObject"], found["oldKey"]) == (
+            "old",
+            "secret/default/app",
+            "a",
+        )
+        assert found["process"].startswith("python")
+        first.do("read")
+        wait_state(volume, first.pid, "current")
+        assert state(volume, second.pid) == "old"
+    wait_state(volume, second.pid, None)
+    assert "notSeen" not in told(volume)
+
+
+def test_key_that_stays_makes_no_consumer_old(volume: Volume, manifests: Manifests) -> None:
+    with reader(volume.path / "b") as made:
+        made.do("read")
+        wait_state(volume, made.pid, "current")
+        update(volume, manifests, a=b"dummy-2")
+        assert state(volume, made.pid) == "current"
+        update(volume, manifests, a=b"dummy-2", b=b"dummy-c")
+        assert state(volume, made.pid) == "old"
+
+
+def test_open_and_mapped_files_are_held(volume: Volume, manifests: Manifests) -> None:
+    """A process with both versions is current, and the volume says that the old one is held."""
+    with reader(volume.path / "a") as opened, reader(volume.path / "a") as mapped:
+        opened.do("open")
+        mapped.do("open", "map", "close")
+        for each in (opened, mapped):
+            wait_state(volume, each.pid, "current")
+        assert told(volume)["heldFiles"] == 0
+        update(volume, manifests, a=b"dummy-2")
+        for each in (opened, mapped):
+            each.do("read")
+            wait_state(volume, each.pid, "current")
+        until(lambda: told(volume)["oldGenerations"] == 0, "the old generation to go")
+        assert told(volume)["heldFiles"] == 1  # they have one file open
+        opened.do("close")
+        assert told(volume)["heldFiles"] == 1
+        mapped.do("unmap")
+        until(lambda: told(volume)["heldFiles"] == 0, "the old file to go")
+
+
+def test_process_stays_the_same_after_exec(volume: Volume, manifests: Manifests) -> None:
+    shell = 'exec 3<"$1"; echo done; exec cat'
+    process = subprocess.Popen(
+        ["sh", "-c", shell, "sh", str(volume.path / "a")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None and process.stdout.readline() == "done\n"
+        wait_state(volume, process.pid, "current")
+        update(volume, manifests, a=b"dummy-2")
+        assert state(volume, process.pid) == "old"
+        assert told(volume)["heldFiles"] == 1
+    finally:
+        process.communicate()
+    wait_state(volume, process.pid, None)
+
+
+def test_process_that_ended_before_it_was_identified(volume: Volume, manifests: Manifests) -> None:
+    """It is a gap once what it had is old: it may have passed it on."""
+    flood = Flood(1, [volume.path / "a"])
+    with flood:
+        with stopped(volume):
+            flood.run()
+        wait_state(volume, flood.pid, "current")
+        assert "notSeen" not in told(volume)
+        update(volume, manifests, a=b"dummy-2")
+        (reason,) = told(volume)["notSeen"]
+        assert "ended before it was identified" in reason
+
+
+def test_opens_that_the_kernel_dropped(mount: VolumeMaker, manifests: Manifests) -> None:
+    """More at a time than its queue has: the daemon says that it missed some."""
+    limit = int(Path("/proc/sys/fs/fanotify/max_queued_events").read_text())
+    keys = [f"k{number}" for number in range(200)]
+    manifests.put_secret({key: key.encode() for key in keys})
+    volume = mount(manifests, "--consumers")
+    flood = Flood(limit // len(keys) + 2, [volume.path / key for key in keys])
+    with flood:
+        with stopped(volume):
+            flood.run()
+        lost = "more opens at a time than the kernel keeps"
+        until(lambda: lost in told(volume).get("notSeen", []), "the gap")
+
+
+@contextlib.contextmanager
+def container() -> Iterator[cgroup.Cgroup]:
+    """A control group as a runtime makes it for a container of a pod."""
+    with cgroup.freezer() as made:
+        directory = made.path / "kubepods" / f"pod{POD_UID}" / CONTAINER
+        directory.mkdir(parents=True)
+        inner = cgroup.Cgroup(directory)
+        try:
+            yield inner
+        finally:
+            until(lambda: (directory / "cgroup.procs").read_text() == "", "its processes to end")
+            for each in (directory, *directory.parents[:2]):
+                each.rmdir()
+
+
+def test_container_is_a_consumer_until_it_is_gone(volume: Volume, manifests: Manifests) -> None:
+    """What its ended processes have read, it may use."""
+
+    def in_container() -> list[dict[str, Any]]:
+        return [c for c in told(volume)["list"] if c.get("container") == CONTAINER]
+
+    with container() as made:
+        with reader(volume.path / "a") as inside:
+            made.add(inside.pid)
+            inside.do("read")
+            wait_state(volume, inside.pid, "current")
+        until(lambda: [c.get("pid") for c in in_container()] == [None], "its end")
+        update(volume, manifests, a=b"dummy-2")
+        (ended,) = in_container()
+        assert (ended["state"], ended["podUID"]) == ("old", POD_UID)
+        with reader(volume.path / "a") as inside:
+            made.add(inside.pid)
+            inside.do("read")
+            wait_state(volume, inside.pid, "current")
+        until(lambda: [c.get("pid") for c in in_container()] == [None], "its end")
+        (ended,) = in_container()
+        assert ended["state"] == "current"
+    until(lambda: in_container() == [], "the container to go")
+
+
+def test_status_without_the_option_has_no_consumers(mount: VolumeMaker, manifests: Manifests):
+    manifests.put_secret({"a": b"dummy-1"})
+    assert "consumers" not in mount(manifests).status()["volume"]
+
+
+def test_not_with_live_files(start_mount: VolumeMaker, manifests: Manifests) -> None:
+    volume = start_mount(*manifests.arguments, "--consumers", "--updates=in-place", "secret/app")
+    volume.expected_exit = 2
+    assert volume.wait_end() == 2
+    assert "--consumers does not go with --updates in-place" in volume.log()

@@ -1,0 +1,51 @@
+"""`secretfs node --consumers on`: who has opened what of the volumes of pods."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import pytest
+
+from lib import program
+from lib.node_daemon import Node, PodVolume, read
+from lib.sources import Manifests
+from lib.waiting import until
+
+
+@pytest.fixture
+def node(start_node: Any, manifests: Manifests) -> Node:
+    manifests.put_secret({"user": b"admin", "password": b"dummy-1"})
+    return start_node("--consumers=on", *manifests.arguments).wait_ready()
+
+
+def consumers(node: Node, volume: PodVolume) -> list[dict[str, Any]]:
+    """This process; others of this host may read the volume as well."""
+    command = [program.binary(), "status", "-o", "json", volume.target]
+    done = program.run(command, home=node.root)
+    assert done.returncode == 0, done.stderr
+    listed = json.loads(done.stdout)["volume"]["consumers"]["list"]
+    return [each for each in listed if each.get("pid") == os.getpid()]
+
+
+def test_each_volume_has_its_consumers(node: Node, manifests: Manifests) -> None:
+    first, second = node.publish(node.pod()), node.publish(node.pod(1))
+    read(first, "password")
+    until(lambda: consumers(node, first), "the open")
+    (found,) = consumers(node, first)
+    assert found["state"] == "current"
+    assert consumers(node, second) == []
+    manifests.put_secret({"user": b"admin", "password": b"dummy-2"})
+    until(lambda: consumers(node, first)[0]["state"] == "old", "the update")
+    read(first, "password")
+    until(lambda: consumers(node, first)[0]["state"] == "current", "the next open")
+
+
+def test_volume_that_is_published_again_begins_again(node: Node) -> None:
+    volume = node.publish(node.pod())
+    read(volume, "password")
+    until(lambda: consumers(node, volume), "the open")
+    node.unpublish(volume)
+    node.publish(volume)
+    assert consumers(node, volume) == []

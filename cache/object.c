@@ -313,6 +313,7 @@ int object_new(const struct object *like, const struct object_input *inputs, siz
         .resource_version = writer_add_text(&w, or_empty(like->resource_version)),
         .type = writer_add_text(&w, or_empty(like->type)),
         .is_immutable = like->is_immutable,
+        .staging = like->staging,
         .entries = entries,
         .n_entries = n_entries,
     };
@@ -351,6 +352,30 @@ struct object *object_unref(struct object *object)
         secmem_free(c);
     }
     return NULL;
+}
+
+static bool entry_equal(const struct object_entry *a, const struct object_entry *b)
+{
+    return a->is_binary == b->is_binary && a->len == b->len && streq(a->key, b->key) &&
+           memcmp(a->bytes, b->bytes, a->len) == 0;
+}
+
+bool object_same_content(const struct object *a, const struct object *b)
+{
+    if (a->n_entries != b->n_entries)
+        return false;
+    for (size_t i = 0; i < a->n_entries; i++)
+        if (!entry_equal(&a->entries[i], &b->entries[i]))
+            return false;
+    return true;
+}
+
+bool object_same_staging(const struct object *a, const struct object *b)
+{
+    const struct object_staging *x = &a->staging, *y = &b->staging;
+
+    return x->is_paused == y->is_paused && x->has_first == y->has_first &&
+           x->first_percent == y->first_percent && x->over == y->over && x->invalid == y->invalid;
 }
 
 size_t object_bytes(const struct object *object)

@@ -9,6 +9,7 @@
  * makes no other copy of them.
  */
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/error.h"
 
 /* The state of a hand-over has these numbers: append new kinds. */
@@ -77,12 +78,22 @@ struct object_entry {
     bool is_binary; /* from a ConfigMap's binaryData (M3, M4) */
 };
 
+/* How an update reaches volumes that show an older version, by annotations (volume/staging.h). */
+struct object_staging {
+    bool is_paused;
+    bool has_first;
+    unsigned first_percent; /* 100 at most; if has_first */
+    span_us over;           /* 0: at once */
+    const char *invalid;    /* the name of an annotation that is invalid, a constant; NULL: none */
+};
+
 struct object {
     struct object_key key;
     const char *uid;              /* "" if the source has none */
     const char *resource_version; /* opaque (J4) */
     const char *type;             /* a Secret's; "" for a ConfigMap */
     bool is_immutable;
+    struct object_staging staging;
     const struct object_entry *entries; /* sorted by key, data before binaryData */
     size_t n_entries;
 };
@@ -104,8 +115,7 @@ struct object_input {
 
 /*
  * Build an object.
- * @like:   kind, names, uid (or NULL), resource_version, type, is_immutable; strings are copied,
- *          entries ignored
+ * @like:   all but its entries; uid, resource_version and type may be NULL; strings are copied
  * @inputs: @n of them in any order; a key given twice (within data or within binaryData) counts
  *          once, the later one
  * Return: 0, *ret_object is the caller's reference; -EINVAL for a key or base64 that Kubernetes
@@ -121,6 +131,11 @@ struct object *object_ref(struct object *object);
 /* Thread: any. Return: NULL. */
 struct object *object_unref(struct object *object);
 DEFINE_CLEANUP(struct object *, object_unref)
+
+/* Whether they have the same keys and values. */
+bool object_same_content(const struct object *a, const struct object *b);
+/* Whether their annotations stage an update in the same way. */
+bool object_same_staging(const struct object *a, const struct object *b);
 
 /* The memory that it takes, without the roundings of its block. Return: a page at least. */
 size_t object_bytes(const struct object *object);

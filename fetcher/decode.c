@@ -12,6 +12,7 @@
 
 #include <strings.h>
 
+#include "cache/annotations.h"
 #include "encoding/field.h"
 #include "encoding/json.h"
 
@@ -192,6 +193,8 @@ static int decode_like(const cJSON *json, const struct decode_expect *expect,
         r = optional_text(metadata, "uid", "", &like.uid, e);
     if (r == 0)
         r = optional_text(metadata, "resourceVersion", "", &like.resource_version, e);
+    if (r == 0)
+        annotations_read_staging(json_member(metadata, "annotations"), &like.staging);
     if (r == 0 && immutable != NULL && !cJSON_IsBool(immutable))
         r = error_set(e, -EINVAL, "\"immutable\" has to be true or false");
     if (r == 0 && like.key.kind == OBJECT_SECRET)

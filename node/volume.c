@@ -464,6 +464,8 @@ static int subscribe(struct node_volume *v, struct error *e)
         .spec = v->spec,
         .namespace = v->namespace,
         .pod = v->pod,
+        .pod_uid = v->pod_uid,
+        .mountpoint = v->target,
         .observer = v->context->observer,
         .source_log = v->context->source_log,
         .adopted = v->shown != NULL ? v->shown->payload : NULL,

@@ -248,7 +248,7 @@ static unsigned find_conditions(const struct node_volume *v)
     const struct published *p = &v->published;
     unsigned conditions = 0;
 
-    if (volume_state(p->volume) == VOLUME_STALE)
+    if (volume_state(p->volume) == VOLUME_STALE && !volume_is_staged(p->volume))
         conditions |= HELD;
     if (p->has_dropped)
         conditions |= DROPPED;

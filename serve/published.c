@@ -173,7 +173,10 @@ static void log_state(struct published *p)
 
     if (state == p->logged_state)
         return;
-    if (state == VOLUME_STALE)
+    if (state == VOLUME_STALE && volume_is_staged(p->volume))
+        log_info("update is staged; the last content stays readable", "object", PUBLISHED_TEXT(p),
+                 PUBLISHED_LOG_POD(p), "reason", volume_error(p->volume));
+    else if (state == VOLUME_STALE)
         log_warn("cannot update; the last content stays readable", "object", PUBLISHED_TEXT(p),
                  PUBLISHED_LOG_POD(p), "reason", volume_error(p->volume));
     else if (state == VOLUME_CURRENT && p->logged_state == VOLUME_STALE)
@@ -562,12 +565,50 @@ static void on_payload(void *userdata, struct payload *payload, mono_us received
     submit(p, received_at < p->started_at ? p->started_at : received_at);
 }
 
+/* ---- staged updates */
+
+static void set_staging_timer(struct published *p);
+
+static int on_staging_due(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    struct published *p = userdata;
+
+    volume_show_due(p->volume, clock_mono());
+    set_staging_timer(p);
+    return 0;
+}
+
+static void set_staging_timer(struct published *p)
+{
+    mono_us due = volume_due_at(p->volume);
+
+    p->staging_timer = sd_event_source_disable_unref(p->staging_timer);
+    if (due != SPAN_FOREVER && sd_event_add_time(p->event, &p->staging_timer, CLOCK_MONOTONIC, due,
+                                                 TIMER_SLACK, on_staging_due, p) < 0)
+        log_error("cannot set a timer; a staged update waits for the next one", "object",
+                  PUBLISHED_TEXT(p), PUBLISHED_LOG_POD(p));
+}
+
+/* Pods have their uids; of other volumes the machine and the mount point are unique. */
+static int make_who(struct published *p)
+{
+    char host[HOST_NAME_MAX + 1] = "";
+
+    if (p->options.pod_uid != NULL)
+        return 0;
+    gethostname(host, sizeof(host) - 1);
+    if (asprintf(&p->own_who, "%s:%s", host, p->options.mountpoint) < 0)
+        p->own_who = NULL;
+    return p->own_who != NULL ? 0 : -ENOMEM;
+}
+
 static void on_volume_state(void *userdata)
 {
     struct published *p = userdata;
 
     if (p->volume == NULL)
         return; /* volume_new() has not returned; published_init() calls again */
+    set_staging_timer(p);
     log_state(p);
     log_source_state(p);
     check_certificates(p);
@@ -628,13 +669,14 @@ int published_init(struct published *p, sd_event *event, const struct published_
                             .event = sd_event_ref(event),
                             .started_at = clock_mono()};
     p->logged_certificates = calloc(options->spec->n_sources + 1, sizeof(bool));
-    if (p->logged_certificates == NULL)
+    if (p->logged_certificates == NULL || make_who(p) < 0)
         return error_set_errno(e, -ENOMEM, "cannot set the volume up");
     r = adopt(p, e);
     if (r < 0)
         return r;
     r = volume_new(options->store, options->pods, options->spec, options->namespace,
-                   &volume_callbacks, p, &p->volume, e);
+                   p->own_who != NULL ? p->own_who : options->pod_uid, &volume_callbacks, p,
+                   &p->volume, e);
     if (r < 0)
         return r;
     on_volume_state(p); /* for changes before volume_new() returned */
@@ -645,6 +687,7 @@ void published_deinit(struct published *p)
 {
     sd_event_source_disable_unref(p->retry_timer);
     sd_event_source_disable_unref(p->certificate_timer);
+    sd_event_source_disable_unref(p->staging_timer);
     publisher_remove_volume(p->publisher);
     if (p->directory_id != 0)
         consumers_remove(p->consumers, p->directory_id);
@@ -654,6 +697,7 @@ void published_deinit(struct published *p)
     kept_error_clear(&p->publish_error);
     kept_error_clear(&p->logged_source_error);
     free(p->logged_certificates);
+    free(p->own_who);
     sd_event_unref(p->event);
     *p = (struct published){0};
 }

@@ -37,6 +37,8 @@ struct published_options {
     const struct volume_spec *spec;
     const char *namespace;                     /* of its objects */
     const char *pod;                           /* name of its pod, in @namespace; or NULL */
+    const char *pod_uid;                       /* or NULL */
+    const char *mountpoint;                    /* unique on the machine */
     const struct published_observer *observer; /* NULL: none */
     struct log_limit *source_log; /* limits log lines about the source's state; NULL: no limit */
     struct payload *adopted;      /* what readers get from an earlier process; NULL: nothing */
@@ -91,6 +93,8 @@ struct published {
     uint64_t directory_id;       /* the volume's among the consumers; 0: none */
 
     sd_event_source *certificate_timer; /* fires when the next certificate expires */
+    sd_event_source *staging_timer;     /* when a staged update is shown; NULL: none is due */
+    char *own_who;                      /* of a volume without a pod; see volume_new() */
     sd_event_source *retry_timer;       /* in PUBLISHED_AWAITING_RETRY */
 
     bool is_unconfirmed;     /* the source has not yet delivered what readers get */

@@ -16,6 +16,10 @@
  * are updated meanwhile. An accepted pair is shown after its expiry, too, as there is no better
  * one.
  *
+ * The annotations of an object may stage its updates (staging.c): a member keeps what it shows
+ * until its turn comes, which volume_show_due() looks for. A member that shows nothing takes the
+ * newest object, staged or not.
+ *
  * With `onRevoked: remove` a member that we may not read any more counts as an optional object that
  * was deleted (G9), until we may read it again. This concerns content that was shown: a volume
  * without a payload waits for its first one.
@@ -23,6 +27,15 @@
 #include "volume/volume.h"
 
 #include "base/log.h"
+#include "volume/staging.h"
+
+/* Why a member shows an older object than the newest. */
+enum hold {
+    HOLD_NONE,
+    HOLD_TLS,     /* `tls: hold`: the newest is no pair of certificate and key, or expired */
+    HOLD_INVALID, /* an annotation cannot be read */
+    HOLD_STAGED,
+};
 
 struct member {
     struct volume *volume;
@@ -30,15 +43,19 @@ struct member {
     /* the input of the last projection */
     enum store_presence presence;
     struct object *object; /* the newest seen; a reference */
-    struct object *shown;  /* input of the payload: the same, or with hold an older one */
-    struct tls_pair tls;   /* of object, if it is one */
-    bool is_revoked;       /* not shown any more */
+    struct object *shown;  /* input of the payload: the same, or an older one that is held */
+    enum hold hold;
+    mono_us offered_at;  /* HOLD_STAGED: when the content or its staging changed */
+    mono_us due_at;      /* HOLD_STAGED: when it is shown; SPAN_FOREVER: not by itself */
+    struct tls_pair tls; /* of object, if it is one */
+    bool is_revoked;     /* not shown any more */
 };
 
 struct volume {
     const struct volume_spec *spec; /* borrowed */
     const struct volume_callbacks *callbacks;
     void *userdata;
+    const char *who;         /* borrowed */
     struct member *members;  /* one for each source */
     bool is_starting;        /* not all of them are subscribed yet */
     struct payload *payload; /* the last good one, NULL before the first */
@@ -70,8 +87,7 @@ static void volume_move(struct volume *v, enum volume_state state)
 
 /* ---- objects */
 
-/* Whether `tls: hold` keeps the newest object from being shown. */
-static bool is_held_back(const struct member *m)
+static bool is_bad_pair(const struct member *m)
 {
     struct error ignored;
 
@@ -79,17 +95,60 @@ static bool is_held_back(const struct member *m)
            tls_pair_problem(&m->tls, clock_wall(), &ignored);
 }
 
-static void member_set_object(struct member *m, struct object *object)
+static mono_us due_at(const struct member *m)
 {
-    assert(m->object == NULL || m->shown != NULL || m->volume->spec->holds_tls);
+    const struct object_staging *staging = &m->object->staging;
+    span_us delay = staging_delay(staging, staging_place(m->volume->who, m->object));
+
+    return delay == SPAN_FOREVER ? SPAN_FOREVER : m->offered_at + delay;
+}
+
+static bool is_staged(const struct object_staging *s)
+{
+    return s->is_paused || s->has_first || s->over != 0 || s->invalid != NULL;
+}
+
+/* Decide whether the newest object is shown. @now: sets due_at if it is staged */
+static enum hold member_find_hold(struct member *m, mono_us now)
+{
+    if (is_bad_pair(m))
+        return HOLD_TLS;
+    if (m->shown == NULL || !is_staged(&m->object->staging) ||
+        object_same_content(m->shown, m->object))
+        return HOLD_NONE;
+    m->due_at = due_at(m);
+    if (m->due_at <= now)
+        return HOLD_NONE;
+    return m->object->staging.invalid != NULL ? HOLD_INVALID : HOLD_STAGED;
+}
+
+/* Show the newest object unless it is held. */
+static void member_show(struct member *m, mono_us now)
+{
+    m->hold = member_find_hold(m, now);
+    if (m->hold != HOLD_NONE)
+        return;
+    object_unref(m->shown);
+    m->shown = object_ref(m->object);
+}
+
+/* Whether the roll-out of the newest object goes on with @object: other metadata has changed. */
+static bool goes_on(const struct member *m, const struct object *object)
+{
+    return m->hold == HOLD_STAGED && object_same_staging(m->object, object) &&
+           object_same_content(m->object, object);
+}
+
+static void member_set_object(struct member *m, struct object *object, mono_us now)
+{
+    assert(m->object == NULL || m->shown != NULL || m->hold == HOLD_TLS);
+    if (!goes_on(m, object))
+        m->offered_at = now;
     object_unref(m->object);
     m->object = object_ref(object);
     if (tls_is_pair(object))
         tls_pair_check(object, &m->tls);
-    if (is_held_back(m))
-        return;
-    object_unref(m->shown);
-    m->shown = object_ref(object);
+    member_show(m, now);
 }
 
 /* An object that is deleted and created again is examined again. */
@@ -97,10 +156,11 @@ static void member_clear(struct member *m)
 {
     m->object = object_unref(m->object);
     m->shown = object_unref(m->shown);
+    m->hold = HOLD_NONE;
 }
 
 /* Read the store. Return: whether the object was replaced, deleted or revoked. */
-static bool member_update(struct member *m)
+static bool member_update(struct member *m, mono_us now)
 {
     const struct store_view *view = store_peek(m->subscription);
     bool is_revoked =
@@ -112,13 +172,21 @@ static bool member_update(struct member *m)
     m->presence = view->presence;
     m->is_revoked = is_revoked;
     if (object != NULL)
-        member_set_object(m, object);
+        member_set_object(m, object, now);
     else
         member_clear(m);
     return true;
 }
 
 /* ---- the payload */
+
+static void member_explain_hold(const struct member *m, struct error *e)
+{
+    if (m->hold == HOLD_TLS)
+        tls_pair_problem(&m->tls, clock_wall(), e);
+    else
+        staging_explain(&m->object->staging, e);
+}
 
 /* Return: 0; -EINVAL if an object is held back and no older one can be shown. @e: why, in both. */
 static int check_held_back(struct volume *v, struct error *e)
@@ -129,9 +197,9 @@ static int check_held_back(struct volume *v, struct error *e)
         const struct member *m = &v->members[i];
         struct error problem = ERROR_INIT;
 
-        if (m->object == m->shown || m->object == NULL)
+        if (m->hold == HOLD_NONE)
             continue;
-        tls_pair_problem(&m->tls, clock_wall(), &problem);
+        member_explain_hold(m, &problem);
         error_set(e, -EINVAL, "%s is held back: %s",
                   object_key_text(&m->object->key, (char[OBJECT_KEY_TEXT_SIZE]){""}), problem.text);
         if (m->shown == NULL)
@@ -200,12 +268,12 @@ static void volume_update(struct volume *v, mono_us received_at)
 }
 
 /* All of them, as two sources may name the same object (N6). Return: whether one has changed. */
-static bool members_update(struct volume *v)
+static bool members_update(struct volume *v, mono_us now)
 {
     bool is_changed = false;
 
     for (size_t i = 0; i < v->spec->n_sources; i++)
-        is_changed |= member_update(&v->members[i]);
+        is_changed |= member_update(&v->members[i], now);
     return is_changed;
 }
 
@@ -216,7 +284,7 @@ static void on_store_changed(void *userdata, const struct store_view *view)
     if (v->is_starting)
         return;
     /* why an object is missing may have become known since */
-    if (members_update(v) || v->result == -ENOENT)
+    if (members_update(v, clock_mono()) || v->result == -ENOENT)
         volume_update(v, view->received_at);
     v->callbacks->state(v->userdata);
 }
@@ -254,7 +322,7 @@ static void volume_start(struct volume *v)
 
     assert(v->is_starting && v->payload == NULL);
     v->is_starting = false;
-    members_update(v);
+    members_update(v, clock_mono());
     for (size_t i = 0; i < v->spec->n_sources; i++) {
         const struct store_view *view = volume_view(v, i);
 
@@ -265,8 +333,8 @@ static void volume_start(struct volume *v)
 }
 
 int volume_new(struct store *store, struct store *pods, const struct volume_spec *spec,
-               const char *namespace, const struct volume_callbacks *callbacks, void *userdata,
-               struct volume **ret_volume, struct error *e)
+               const char *namespace, const char *who, const struct volume_callbacks *callbacks,
+               void *userdata, struct volume **ret_volume, struct error *e)
 {
     _cleanup_(volume_freep) struct volume *v = calloc(1, sizeof(*v));
     int r;
@@ -274,6 +342,7 @@ int volume_new(struct store *store, struct store *pods, const struct volume_spec
     if (v == NULL)
         return error_set_errno(e, -ENOMEM, "cannot set the volume up");
     v->spec = spec;
+    v->who = who;
     v->members = calloc(spec->n_sources + 1, sizeof(*v->members));
     if (v->members == NULL)
         return error_set_errno(e, -ENOMEM, "cannot set the volume up");
@@ -329,9 +398,54 @@ bool volume_is_refused(const struct volume *volume)
 bool volume_is_held(const struct volume *volume)
 {
     for (size_t i = 0; i < volume->spec->n_sources; i++)
-        if (volume->members[i].object != volume->members[i].shown)
+        if (volume->members[i].hold != HOLD_NONE)
             return true;
     return false;
+}
+
+bool volume_is_staged(const struct volume *volume)
+{
+    bool is_staged = false;
+
+    for (size_t i = 0; i < volume->spec->n_sources; i++) {
+        enum hold hold = volume->members[i].hold;
+
+        if (hold != HOLD_NONE && hold != HOLD_STAGED)
+            return false;
+        is_staged = is_staged || hold == HOLD_STAGED;
+    }
+    return is_staged && volume->result == 0;
+}
+
+mono_us volume_due_at(const struct volume *volume)
+{
+    mono_us due = SPAN_FOREVER;
+
+    for (size_t i = 0; i < volume->spec->n_sources; i++) {
+        const struct member *m = &volume->members[i];
+
+        if (m->hold == HOLD_STAGED && m->due_at < due)
+            due = m->due_at;
+    }
+    return due;
+}
+
+void volume_show_due(struct volume *volume, mono_us now)
+{
+    bool is_changed = false;
+
+    for (size_t i = 0; i < volume->spec->n_sources; i++) {
+        struct member *m = &volume->members[i];
+
+        if (m->hold != HOLD_STAGED || m->due_at > now)
+            continue;
+        member_show(m, now);
+        is_changed = true;
+    }
+    if (!is_changed)
+        return;
+    volume_update(volume, now);
+    volume->callbacks->state(volume->userdata);
 }
 
 const struct object *volume_shown_object(const struct volume *volume, size_t i)

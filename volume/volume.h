@@ -30,12 +30,13 @@ struct volume_callbacks {
  * @pods:  of what is made of the volume's pod; NULL if the spec has no such source
  * @spec: borrowed, outlives the volume
  * @namespace: of its objects; copied
+ * @who: what is unique to the volume, for staged updates; borrowed, outlives the volume
  * @callbacks: outlive the volume; may be called before this returns
  * Return: 0, *ret_volume is the caller's; -ENOMEM; the source's errors, with @e.
  */
 int volume_new(struct store *store, struct store *pods, const struct volume_spec *spec,
-               const char *namespace, const struct volume_callbacks *callbacks, void *userdata,
-               struct volume **ret_volume, struct error *e);
+               const char *namespace, const char *who, const struct volume_callbacks *callbacks,
+               void *userdata, struct volume **ret_volume, struct error *e);
 struct volume *volume_free(struct volume *volume);
 DEFINE_CLEANUP(struct volume *, volume_free)
 
@@ -44,8 +45,14 @@ enum volume_state volume_state(const struct volume *volume);
 const char *volume_error(const struct volume *volume);
 /* Whether the objects are known and refused, for the reason in volume_error(). */
 bool volume_is_refused(const struct volume *volume);
-/* Whether `tls: hold` keeps the newest version of an object from being shown. */
+/* Whether the newest version of an object is not shown, by `tls: hold` or by its annotations. */
 bool volume_is_held(const struct volume *volume);
+/* Whether that is so because of a roll-out or a pause alone, and nothing is wrong. */
+bool volume_is_staged(const struct volume *volume);
+/* When volume_show_due() has to be called; SPAN_FOREVER: it need not. It may change in state(). */
+mono_us volume_due_at(const struct volume *volume);
+/* Show the objects whose turn has come. payload() and state() may be called. */
+void volume_show_due(struct volume *volume, mono_us now);
 /* The version of the object of source @i that the payload has, or had; NULL: none. Borrowed. */
 const struct object *volume_shown_object(const struct volume *volume, size_t i);
 /* Whether the source has answered about each object, be it with a failure. */

@@ -368,6 +368,7 @@ static int start_publishing(struct mount *m, struct error *e)
         .store = m->store,
         .spec = m->options->spec,
         .namespace = m->namespace,
+        .mountpoint = m->options->mountpoint,
         .adopted = m->adopted,
         .adopted_generation = m->adopted_generation,
         .adopted_directory = TREE_ROOT_ID,

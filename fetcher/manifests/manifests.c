@@ -110,21 +110,10 @@ static void drop_followed(struct manifest_source *s, struct followed *f)
     free(f);
 }
 
-static bool same_value(const struct object_entry *a, const struct object_entry *b)
+static bool is_same(const struct object *a, const struct object *b)
 {
-    return streq(a->key, b->key) && a->is_binary == b->is_binary && a->len == b->len &&
-           memcmp(a->bytes, b->bytes, a->len) == 0;
-}
-
-static bool same_content(const struct object *a, const struct object *b)
-{
-    if (a->n_entries != b->n_entries || a->is_immutable != b->is_immutable ||
-        !streq(a->type, b->type) || !streq(a->uid, b->uid))
-        return false;
-    for (size_t i = 0; i < a->n_entries; i++)
-        if (!same_value(&a->entries[i], &b->entries[i]))
-            return false;
-    return true;
+    return a->is_immutable == b->is_immutable && streq(a->type, b->type) && streq(a->uid, b->uid) &&
+           object_same_staging(a, b) && object_same_content(a, b);
 }
 
 static void report(struct manifest_source *s, const struct followed *f, const struct error *error)
@@ -161,7 +150,7 @@ static void publish_object(struct manifest_source *s, struct followed *f, mono_u
 
     set_warning(f, m->warning);
     assert(m->object != NULL);
-    if (f->object == NULL || !same_content(f->object, m->object)) {
+    if (f->object == NULL || !is_same(f->object, m->object)) {
         object_unref(f->object);
         f->object = object_ref(m->object);
         warn(f);

@@ -124,7 +124,7 @@ def _secret(name: str, data: dict[str, bytes], **fields: Any) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {"name": name},
+        "metadata": {"name": name, "annotations": fields.pop("annotations", {})},
         "data": encoded,
         **fields,
     }

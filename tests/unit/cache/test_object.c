@@ -215,6 +215,53 @@ static void test_names(void **state)
     assert_true(object_namespace_is_valid(name));
 }
 
+static struct object *make(const struct object_input *inputs, size_t n,
+                           struct object_staging staging)
+{
+    struct object like = like_secret, *o = NULL;
+
+    like.staging = staging;
+    assert_int_equal(object_new(&like, inputs, n, &o, NULL), 0);
+    return o;
+}
+
+static void test_content_and_staging_are_compared(void **state)
+{
+    const struct object_input ab[] = {raw("a", "one"), raw("b", "two")},
+                              ba[] = {raw("b", "two"), raw("a", "one")},
+                              ac[] = {raw("a", "one"), raw("b", "twO")},
+                              ad[] = {raw("a", "one"), raw("d", "two")},
+                              ae[] = {raw("a", "one"), raw("b", "two2")};
+    const struct {
+        const struct object_input *inputs;
+        size_t n;
+        struct object_staging staging;
+        bool same_content, same_staging;
+    } cases[] = {
+        {ba, 2, {.over = 5}, true, true},
+        {ac, 2, {.over = 5}, false, true},
+        {ad, 2, {.over = 5}, false, true},
+        {ae, 2, {.over = 5}, false, true},
+        {ab, 1, {.over = 5}, false, true},
+        {ab, 2, {.over = 6}, true, false},
+        {ab, 2, {.over = 5, .is_paused = true}, true, false},
+        {ab, 2, {.over = 5, .has_first = true}, true, false},
+        {ab, 2, {.over = 5, .first_percent = 1}, true, false},
+        {ab, 2, {.over = 5, .invalid = "x"}, true, false},
+    };
+    struct object *o = make(ab, 2, (struct object_staging){.over = 5});
+
+    for (size_t i = 0; i < ELEMENTS_OF(cases); i++) {
+        struct object *other = make(cases[i].inputs, cases[i].n, cases[i].staging);
+
+        if (object_same_content(o, other) != cases[i].same_content ||
+            object_same_staging(o, other) != cases[i].same_staging)
+            fail_msg("case %zu", i);
+        object_unref(other);
+    }
+    object_unref(o);
+}
+
 static int try_object(void *userdata)
 {
     const struct object_input inputs[] = {raw("a", "one"), raw("b", "two")};
@@ -247,6 +294,7 @@ int main(void)
         cmocka_unit_test(test_size_is_limited),
         cmocka_unit_test(test_keys_of_objects),
         cmocka_unit_test(test_names),
+        cmocka_unit_test(test_content_and_staging_are_compared),
         cmocka_unit_test(test_allocation_failures_are_reported),
     };
 

@@ -117,14 +117,20 @@ static void count(const struct source *source, struct source_counts *ret_counts)
 
 static const struct object_key key = {.kind = OBJECT_SECRET, .namespace = "prod", .name = "db"};
 
-static void put(struct fixture *f)
+static void put_staged(struct fixture *f, const char *value, struct object_staging staging)
 {
-    const struct object like = {.key = key, .uid = "u", .resource_version = "1"};
-    const struct object_input input = {.key = "k", .text = "v", .len = 1};
+    const struct object like = {
+        .key = key, .uid = "u", .resource_version = "1", .staging = staging};
+    const struct object_input input = {.key = "k", .text = value, .len = strlen(value)};
     struct object *object = NULL;
 
     assert_int_equal(object_new(&like, &input, 1, &object, NULL), 0);
     store_put(f->store, object, clock_mono());
+}
+
+static void put(struct fixture *f)
+{
+    put_staged(f, "v", (struct object_staging){.is_paused = false});
 }
 
 static void on_payload(void *userdata, struct payload *payload, mono_us received_at)
@@ -171,7 +177,7 @@ static int setup(void **state)
         .store = f->store, .spec = f->spec, .namespace = namespace, .pod = pod};
     p->state = PUBLISHED_READY;
     p->logged_certificates = f->certificates;
-    assert_int_equal(volume_new(f->store, NULL, f->spec, "prod", &callbacks, f,
+    assert_int_equal(volume_new(f->store, NULL, f->spec, "prod", "who", &callbacks, f,
                                 &f->volume.published.volume, NULL),
                      0);
     put(f);
@@ -258,6 +264,20 @@ static void test_dropped_content(void **state)
     f->volume.published.has_dropped = false;
     node_volume_events_check(f->events, &f->volume);
     expect("");
+}
+
+/* What the object's author asked for is no event, unless it cannot be read. */
+static void test_staged_update(void **state)
+{
+    struct fixture *f = *state;
+
+    put_staged(f, "w", (struct object_staging){.is_paused = true});
+    node_volume_events_check(f->events, &f->volume);
+    expect("");
+    put_staged(f, "w", (struct object_staging){.invalid = "secretfs.io/pause"});
+    node_volume_events_check(f->events, &f->volume);
+    assert_non_null(strstr(posted, "VolumeHeld!prod/web-0: secret/prod/db: secret/prod/db is held "
+                                   "back: its annotation secretfs.io/pause is invalid"));
 }
 
 static void test_no_events(void **state)
@@ -417,6 +437,7 @@ int main(void)
         TEST(test_event_that_the_server_did_not_take_is_posted_again),
         TEST(test_late_update),
         TEST(test_end_beside_a_silent_condition),
+        TEST(test_staged_update),
         TEST(test_no_events),
     };
 

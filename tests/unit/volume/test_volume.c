@@ -87,7 +87,7 @@ static void begin(struct fixture *f, const char *yaml)
     if (volume_spec_parse(yaml, strlen(yaml), &f->spec, &e) < 0)
         fail_msg("%s: %s", yaml, e.text);
     assert_int_equal(
-        volume_new(f->store, NULL, f->spec, "default", &callbacks, f, &f->volume, NULL), 0);
+        volume_new(f->store, NULL, f->spec, "default", "who", &callbacks, f, &f->volume, NULL), 0);
 }
 
 static void end(struct fixture *f)
@@ -110,10 +110,11 @@ static int teardown(void **state)
 }
 
 /* The source delivers an object: "k=v" with blanks between them. */
-static void put(struct fixture *f, const struct object_key *key, const char *content,
-                const char *uid, mono_us received_at)
+static void put_staged(struct fixture *f, const struct object_key *key, const char *content,
+                       const char *uid, mono_us received_at, struct object_staging staging)
 {
-    const struct object like = {.key = *key, .uid = uid, .resource_version = "1"};
+    const struct object like = {
+        .key = *key, .uid = uid, .resource_version = "1", .staging = staging};
     struct object_input inputs[8];
     char *text = strdup(content), *at = text, *word;
     struct object *object = NULL;
@@ -130,6 +131,12 @@ static void put(struct fixture *f, const struct object_key *key, const char *con
     assert_int_equal(object_new(&like, inputs, n, &object, NULL), 0);
     store_put(f->store, object, received_at);
     free(text);
+}
+
+static void put(struct fixture *f, const struct object_key *key, const char *content,
+                const char *uid, mono_us received_at)
+{
+    put_staged(f, key, content, uid, received_at, (struct object_staging){.is_paused = false});
 }
 
 /* @expected: "path=value" with blanks between them */
@@ -483,8 +490,8 @@ static void second_volume_starts_with_what_is_known(void **state)
 
     begin(f, WHOLE);
     put(f, &secret, "k=1", "u", 7);
-    assert_int_equal(volume_new(f->store, NULL, f->spec, "default", &callbacks, f, &second, NULL),
-                     0);
+    assert_int_equal(
+        volume_new(f->store, NULL, f->spec, "default", "who", &callbacks, f, &second, NULL), 0);
     assert_int_equal(f->n_payloads, 2);
     assert_int_equal(f->last_received_at, 7);
     assert_state(f, VOLUME_CURRENT, "");
@@ -564,6 +571,134 @@ static void bad_pair_is_held_back(void **state)
     pair_unmake(&old);
 }
 
+/* ---- staged updates */
+
+#define STAGED(...) ((struct object_staging){__VA_ARGS__})
+
+static void offer(struct fixture *f, const char *content, struct object_staging staging)
+{
+    put_staged(f, &secret, content, "u", 1, staging);
+}
+
+static void paused_update_waits_for_the_annotation(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, WHOLE);
+    offer(f, "k=1", STAGED(.is_paused = true)); /* nothing is shown that could stay */
+    assert_state(f, VOLUME_CURRENT, "");
+    offer(f, "k=2", STAGED(.is_paused = true));
+    assert_state(f, VOLUME_STALE, "secret/default/s is held back: paused by annotation");
+    assert_true(volume_is_held(f->volume) && volume_is_staged(f->volume));
+    assert_true(volume_due_at(f->volume) == SPAN_FOREVER);
+    volume_show_due(f->volume, clock_mono() + SPAN_SEC(1000000));
+    assert_shows(f, "k=1");
+    offer(f, "k=3", STAGED(.is_paused = true));
+    assert_shows(f, "k=1");
+    offer(f, "k=3", STAGED(.is_paused = false));
+    assert_state(f, VOLUME_CURRENT, "");
+    assert_false(volume_is_held(f->volume) || volume_is_staged(f->volume));
+    assert_shows(f, "k=3");
+    assert_int_equal(f->n_payloads, 2);
+}
+
+static void staged_update_is_shown_when_it_is_due(void **state)
+{
+    struct fixture *f = *state;
+    mono_us due, now;
+
+    begin(f, WHOLE);
+    offer(f, "k=1", STAGED(.over = 0));
+    offer(f, "k=2", STAGED(.over = SPAN_SEC(100000)));
+    due = volume_due_at(f->volume);
+    now = clock_mono();
+    assert_true(due > now && due <= now + SPAN_SEC(100000));
+    volume_show_due(f->volume, due - 1);
+    assert_shows(f, "k=1");
+    assert_state(f, VOLUME_STALE, "within the time of annotation secretfs.io/rollout-over");
+    volume_show_due(f->volume, due);
+    assert_shows(f, "k=2");
+    assert_state(f, VOLUME_CURRENT, "");
+    assert_true(f->last_received_at == due);
+    assert_true(volume_due_at(f->volume) == SPAN_FOREVER);
+}
+
+/* A change of labels alone begins nothing; another content does. */
+static void change_of_metadata_keeps_the_turn(void **state)
+{
+    struct fixture *f = *state;
+    mono_us due;
+
+    begin(f, WHOLE);
+    offer(f, "k=1", STAGED(.over = 0));
+    offer(f, "k=2", STAGED(.over = SPAN_SEC(100000)));
+    due = volume_due_at(f->volume);
+    offer(f, "k=2", STAGED(.over = SPAN_SEC(100000)));
+    assert_true(volume_due_at(f->volume) == due);
+    offer(f, "k=3", STAGED(.over = SPAN_SEC(100000)));
+    assert_true(volume_due_at(f->volume) != due);
+    assert_int_equal(f->n_payloads, 1);
+}
+
+/* The time of a pause does not count. */
+static void rollout_after_a_pause_begins_then(void **state)
+{
+    struct fixture *f = *state;
+    mono_us paused;
+
+    begin(f, WHOLE);
+    offer(f, "k=1", STAGED(.over = 0));
+    offer(f, "k=2", STAGED(.over = SPAN_SEC(100000)));
+    paused = volume_due_at(f->volume);
+    for (mono_us now = clock_mono(); clock_mono() == now;)
+        ;
+    offer(f, "k=2", STAGED(.over = SPAN_SEC(100000), .is_paused = true));
+    offer(f, "k=2", STAGED(.over = SPAN_SEC(100000)));
+    assert_true(volume_due_at(f->volume) > paused);
+}
+
+/* Readers that have not got it never see it. */
+static void object_that_is_changed_back_ends_the_rollout(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, WHOLE);
+    offer(f, "k=1", STAGED(.over = 0));
+    offer(f, "k=2", STAGED(.over = SPAN_SEC(100000)));
+    offer(f, "k=1", STAGED(.over = SPAN_SEC(100000)));
+    assert_state(f, VOLUME_CURRENT, "");
+    assert_true(volume_due_at(f->volume) == SPAN_FOREVER);
+    assert_int_equal(f->n_payloads, 1);
+}
+
+static void invalid_annotation_holds_the_update(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, WHOLE);
+    offer(f, "k=1", STAGED(.over = 0));
+    offer(f, "k=2", STAGED(.invalid = "secretfs.io/rollout-over"));
+    assert_state(f, VOLUME_STALE, "annotation secretfs.io/rollout-over is invalid");
+    assert_true(volume_is_held(f->volume));
+    assert_false(volume_is_staged(f->volume)); /* it is an error */
+    assert_shows(f, "k=1");
+}
+
+/* A staged object holds back itself. */
+static void other_sources_are_updated_beside_a_staged_one(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, "projected: {sources: [{secret: {name: s}}, {configMap: {name: c}}]}");
+    offer(f, "k=1", STAGED(.over = 0));
+    put(f, &configmap, "l=1", "u", 1);
+    offer(f, "k=2", STAGED(.is_paused = true));
+    put(f, &configmap, "l=2", "u", 1);
+    assert_shows(f, "k=1 l=2");
+    assert_true(volume_is_staged(f->volume));
+    f->volume = volume_free(f->volume);
+}
+
 /* ---- sources that answer at once, or not at all */
 
 /* As a cache might: the object is there before the subscription is. */
@@ -610,8 +745,9 @@ static void source_that_refuses(void **state)
 
     store_set_source(f->store, &source, f);
     assert_int_equal(volume_spec_parse(yaml, strlen(yaml), &f->spec, &e), 0);
-    assert_int_equal(volume_new(f->store, NULL, f->spec, "default", &callbacks, f, &f->volume, &e),
-                     -EINVAL);
+    assert_int_equal(
+        volume_new(f->store, NULL, f->spec, "default", "who", &callbacks, f, &f->volume, &e),
+        -EINVAL);
     assert_non_null(strstr(e.text, "no ConfigMaps here"));
     assert_null(f->volume);
     assert_int_equal(f->n_watched, 0);
@@ -632,7 +768,7 @@ static int follow(void *userdata)
     if (r < 0)
         return r;
     store_set_source(f.store, &source, &f);
-    r = volume_new(f.store, NULL, f.spec, "default", &callbacks, &f, &f.volume, &e);
+    r = volume_new(f.store, NULL, f.spec, "default", "who", &callbacks, &f, &f.volume, &e);
     if (r == 0)
         r = object_new(&like, &input, 1, &object, &e);
     if (r == 0)
@@ -670,6 +806,13 @@ int main(void)
         TEST(second_volume_starts_with_what_is_known),
         TEST(bad_pair_is_reported_and_shown),
         TEST(bad_pair_is_held_back),
+        TEST(paused_update_waits_for_the_annotation),
+        TEST(staged_update_is_shown_when_it_is_due),
+        TEST(change_of_metadata_keeps_the_turn),
+        TEST(rollout_after_a_pause_begins_then),
+        TEST(object_that_is_changed_back_ends_the_rollout),
+        TEST(invalid_annotation_holds_the_update),
+        TEST(other_sources_are_updated_beside_a_staged_one),
         TEST(source_that_answers_at_once),
         TEST(source_that_refuses),
         TEST(memory_can_be_short),

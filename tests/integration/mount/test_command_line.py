@@ -307,6 +307,31 @@ def test_background_failure_is_reported_by_the_command(area: Path, point: Path):
     assert str(kubeconfig) in done.stderr
 
 
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _has_ended(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def test_background_command_is_killed(area: Path, point: Path, source):
+    """The process that would serve the mount ends when the command does, and nothing is mounted."""
+    waiting = ["--wait", "forever", *source.arguments, "secret/app", str(point)]
+    with subprocess.Popen(
+        [program.binary(), "mount", *waiting], env=program.environment(area)
+    ) as command:
+        (server,) = until(lambda: _children(command.pid), "the process in the background")
+        command.kill()
+        command.wait()
+    until(lambda: _has_ended(server), "its end")
+    source.put_secret({"a": b"1"})
+    assert mounts_at(point) == []
+
+
 # ---- mount options
 
 

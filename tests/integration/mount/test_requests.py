@@ -33,6 +33,14 @@ def miss(root: str) -> None:
         pass
 
 
+def list_attributes(root: str) -> None:
+    """As `getfattr -d` and `tar --xattrs` do; they go on without."""
+    with pytest.raises(OSError, match="not supported"):
+        os.listxattr(f"{root}/key")
+    with pytest.raises(OSError, match="not supported"):
+        os.getxattr(f"{root}/key", "user.any")
+
+
 READERS: dict[str, Callable[[str], object]] = {
     "open, read, close": read_file,
     "stat": lambda root: os.stat(f"{root}/key"),
@@ -42,6 +50,7 @@ READERS: dict[str, Callable[[str], object]] = {
     "listdir of a generation": lambda root: os.listdir(f"{root}/..data/"),
     "realpath": lambda root: os.path.realpath(f"{root}/key"),
     "a name that is not there": miss,
+    "extended attributes": list_attributes,
     "access": lambda root: os.access(f"{root}/key", os.R_OK),
 }
 

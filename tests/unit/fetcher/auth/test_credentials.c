@@ -104,7 +104,7 @@ static void repoint(struct fixture *f, const char *name, const char *target)
 
 static struct fixture *rotates_before_key; /* at the next open of the key */
 
-int open(const char *path, int flags, ...)
+int openat(int dir_fd, const char *path, int flags, ...)
 {
     struct fixture *f = rotates_before_key;
 
@@ -112,7 +112,7 @@ int open(const char *path, int flags, ...)
         rotates_before_key = NULL;
         repoint(f, "..data", "..2");
     }
-    return (int)syscall(SYS_openat, AT_FDCWD, path, flags, 0600);
+    return (int)syscall(SYS_openat, dir_fd, path, flags, 0600);
 }
 
 static void begin(struct fixture *f)

@@ -675,8 +675,8 @@ int published_init(struct published *p, sd_event *event, const struct published_
     if (r < 0)
         return r;
     r = volume_new(options->store, options->pods, options->spec, options->namespace,
-                   p->own_who != NULL ? p->own_who : options->pod_uid, &volume_callbacks, p,
-                   &p->volume, e);
+                   p->own_who != NULL ? p->own_who : options->pod_uid, options->adopted,
+                   &volume_callbacks, p, &p->volume, e);
     if (r < 0)
         return r;
     on_volume_state(p); /* for changes before volume_new() returned */

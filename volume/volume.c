@@ -18,7 +18,8 @@
  *
  * The annotations of an object may stage its updates (staging.c): a member keeps what it shows
  * until its turn comes, which volume_show_due() looks for. A member that shows nothing takes the
- * newest object, staged or not.
+ * newest object, staged or not; but if readers get content of an earlier process, an update of it
+ * is staged as well. Then there is no older object, and the whole volume waits.
  *
  * With `onRevoked: remove` a member that we may not read any more counts as an optional object that
  * was deleted (G9), until we may read it again. This concerns content that was shown: a volume
@@ -58,6 +59,7 @@ struct volume {
     const char *who;         /* borrowed */
     struct member *members;  /* one for each source */
     bool is_starting;        /* not all of them are subscribed yet */
+    struct payload *adopted; /* of an earlier process, until the first of this one; or NULL */
     struct payload *payload; /* the last good one, NULL before the first */
     enum volume_state state;
     int result; /* of the last projection: 0, VOLUME_INCOMPLETE, -errno */
@@ -113,8 +115,9 @@ static enum hold member_find_hold(struct member *m, mono_us now)
 {
     if (is_bad_pair(m))
         return HOLD_TLS;
-    if (m->shown == NULL || !is_staged(&m->object->staging) ||
-        object_same_content(m->shown, m->object))
+    if (!is_staged(&m->object->staging))
+        return HOLD_NONE;
+    if (m->shown != NULL ? object_same_content(m->shown, m->object) : m->volume->adopted == NULL)
         return HOLD_NONE;
     m->due_at = due_at(m);
     if (m->due_at <= now)
@@ -141,7 +144,7 @@ static bool goes_on(const struct member *m, const struct object *object)
 
 static void member_set_object(struct member *m, struct object *object, mono_us now)
 {
-    assert(m->object == NULL || m->shown != NULL || m->hold == HOLD_TLS);
+    assert(m->object == NULL || m->shown != NULL || m->hold != HOLD_NONE);
     if (!goes_on(m, object))
         m->offered_at = now;
     object_unref(m->object);
@@ -208,30 +211,56 @@ static int check_held_back(struct volume *v, struct error *e)
     return r;
 }
 
-/* @e: empty; on success why a newer object is not shown, if so */
-static int project(struct volume *v, struct payload **ret_payload, struct error *e)
+/* @newest: of the newest objects, also of those that are held back */
+static int project_objects(struct volume *v, bool newest, struct payload **ret_payload,
+                           struct error *e)
 {
     size_t n = v->spec->n_sources;
     _cleanup_(freep) struct store_view *views = calloc(n + 1, sizeof(*views));
     _cleanup_(freep) const struct store_view **all =
         calloc(n + 1, sizeof(const struct store_view *));
-    struct error held = ERROR_INIT;
-    int r;
 
     if (views == NULL || all == NULL)
         return error_set_errno(e, -ENOMEM, "cannot compute the volume's files");
     for (size_t i = 0; i < n; i++) {
         views[i] = *volume_view(v, i);
-        views[i].object = v->members[i].shown;
+        views[i].object = newest ? v->members[i].object : v->members[i].shown;
         views[i].is_forbidden = v->members[i].is_revoked;
         all[i] = &views[i];
     }
-    r = check_held_back(v, &held);
+    return volume_spec_project(v->spec, all, ret_payload, e);
+}
+
+/* @e: empty; on success why a newer object is not shown, if so */
+static int project(struct volume *v, struct payload **ret_payload, struct error *e)
+{
+    struct error held = ERROR_INIT;
+    int r = check_held_back(v, &held);
+
     if (r == 0)
-        r = volume_spec_project(v->spec, all, ret_payload, e);
+        r = project_objects(v, false, ret_payload, e);
     if (r >= 0 || e->text[0] == '\0')
         *e = held;
     return r;
+}
+
+/* The earlier process had shown the update: nothing is staged. */
+static void show_what_was_adopted(struct volume *v)
+{
+    _cleanup_(payload_unrefp) struct payload *payload = NULL;
+    struct error ignored = ERROR_INIT;
+
+    if (project_objects(v, true, &payload, &ignored) != 0 ||
+        !payload_same_content(v->adopted, payload))
+        return;
+    for (size_t i = 0; i < v->spec->n_sources; i++) {
+        struct member *m = &v->members[i];
+
+        if (m->object == NULL || m->shown != NULL || m->hold == HOLD_TLS)
+            continue;
+        m->hold = HOLD_NONE;
+        m->shown = object_ref(m->object);
+    }
 }
 
 /* Names the first source: a volume has no name of its own in this room. */
@@ -248,6 +277,8 @@ static void volume_update(struct volume *v, mono_us received_at)
     _cleanup_(payload_unrefp) struct payload *payload = NULL;
     struct error e = ERROR_INIT;
 
+    if (v->adopted != NULL)
+        show_what_was_adopted(v);
     v->result = project(v, &payload, &e);
     kept_error_set(&v->error, e.text);
     if (v->result != 0) {
@@ -262,6 +293,7 @@ static void volume_update(struct volume *v, mono_us received_at)
     }
     volume_trace(v, "payload changed");
     assert(payload != NULL && v->state != VOLUME_WAITING);
+    v->adopted = payload_unref(v->adopted);
     payload_unref(v->payload);
     v->payload = TAKE(payload);
     v->callbacks->payload(v->userdata, v->payload, received_at);
@@ -333,8 +365,9 @@ static void volume_start(struct volume *v)
 }
 
 int volume_new(struct store *store, struct store *pods, const struct volume_spec *spec,
-               const char *namespace, const char *who, const struct volume_callbacks *callbacks,
-               void *userdata, struct volume **ret_volume, struct error *e)
+               const char *namespace, const char *who, struct payload *adopted,
+               const struct volume_callbacks *callbacks, void *userdata, struct volume **ret_volume,
+               struct error *e)
 {
     _cleanup_(volume_freep) struct volume *v = calloc(1, sizeof(*v));
     int r;
@@ -343,6 +376,7 @@ int volume_new(struct store *store, struct store *pods, const struct volume_spec
         return error_set_errno(e, -ENOMEM, "cannot set the volume up");
     v->spec = spec;
     v->who = who;
+    v->adopted = adopted != NULL ? payload_ref(adopted) : NULL;
     v->members = calloc(spec->n_sources + 1, sizeof(*v->members));
     if (v->members == NULL)
         return error_set_errno(e, -ENOMEM, "cannot set the volume up");
@@ -370,6 +404,7 @@ struct volume *volume_free(struct volume *volume)
         member_clear(m);
     }
     free(volume->members);
+    payload_unref(volume->adopted);
     payload_unref(volume->payload);
     kept_error_clear(&volume->error);
     free(volume);
@@ -414,7 +449,7 @@ bool volume_is_staged(const struct volume *volume)
             return false;
         is_staged = is_staged || hold == HOLD_STAGED;
     }
-    return is_staged && volume->result == 0;
+    return is_staged && (volume->result == 0 || volume->adopted != NULL);
 }
 
 mono_us volume_due_at(const struct volume *volume)

@@ -31,12 +31,14 @@ struct volume_callbacks {
  * @spec: borrowed, outlives the volume
  * @namespace: of its objects; copied
  * @who: what is unique to the volume, for staged updates; borrowed, outlives the volume
+ * @adopted: what readers get from an earlier process; NULL: nothing
  * @callbacks: outlive the volume; may be called before this returns
  * Return: 0, *ret_volume is the caller's; -ENOMEM; the source's errors, with @e.
  */
 int volume_new(struct store *store, struct store *pods, const struct volume_spec *spec,
-               const char *namespace, const char *who, const struct volume_callbacks *callbacks,
-               void *userdata, struct volume **ret_volume, struct error *e);
+               const char *namespace, const char *who, struct payload *adopted,
+               const struct volume_callbacks *callbacks, void *userdata, struct volume **ret_volume,
+               struct error *e);
 struct volume *volume_free(struct volume *volume);
 DEFINE_CLEANUP(struct volume *, volume_free)
 

@@ -74,6 +74,20 @@ def test_orderly_hand_over(kept: KeptNode, manifests: Manifests) -> None:
     _wait_content(volume, b"dummy-2")
 
 
+def test_pause_outlives_the_daemon(kept: KeptNode, manifests: Manifests) -> None:
+    """A paused update does not reach readers because the daemon was killed."""
+    data = {"user": b"admin", "password": b"dummy-2"}
+    volume = kept.publish(kept.pod())
+    state = lambda: kept.status()["volumes"][str(volume.target)]["volume"]["state"]
+    manifests.put_secret(data, annotations={"secretfs.io/pause": "true"})
+    until(lambda: state() == "held", "the update that is held")
+    kept.kill_daemon()
+    until(lambda: state() == "held", "the update that is held by the next process")
+    assert _content(volume.target / "password") == b"dummy-1"
+    manifests.put_secret(data, annotations={})
+    _wait_content(volume, b"dummy-2")
+
+
 def test_volume_that_is_gone_is_not_taken_over(kept: KeptNode) -> None:
     """Its directory is removed, so that the next publish can make it again."""
     lost, volume = kept.publish(kept.pod(0)), kept.publish(kept.pod(1))

@@ -177,7 +177,7 @@ static int setup(void **state)
         .store = f->store, .spec = f->spec, .namespace = namespace, .pod = pod};
     p->state = PUBLISHED_READY;
     p->logged_certificates = f->certificates;
-    assert_int_equal(volume_new(f->store, NULL, f->spec, "prod", "who", &callbacks, f,
+    assert_int_equal(volume_new(f->store, NULL, f->spec, "prod", "who", NULL, &callbacks, f,
                                 &f->volume.published.volume, NULL),
                      0);
     put(f);

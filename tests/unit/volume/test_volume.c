@@ -78,16 +78,22 @@ static int setup(void **state)
     return 0;
 }
 
-/* Make the volume; once for each test. */
-static void begin(struct fixture *f, const char *yaml)
+/* Make the volume; once for each test. @adopted: what readers get from an earlier process */
+static void begin_adopted(struct fixture *f, const char *yaml, struct payload *adopted)
 {
     static const struct volume_callbacks callbacks = {.payload = on_payload, .state = on_state};
     struct error e = ERROR_INIT;
 
     if (volume_spec_parse(yaml, strlen(yaml), &f->spec, &e) < 0)
         fail_msg("%s: %s", yaml, e.text);
-    assert_int_equal(
-        volume_new(f->store, NULL, f->spec, "default", "who", &callbacks, f, &f->volume, NULL), 0);
+    assert_int_equal(volume_new(f->store, NULL, f->spec, "default", "who", adopted, &callbacks, f,
+                                &f->volume, NULL),
+                     0);
+}
+
+static void begin(struct fixture *f, const char *yaml)
+{
+    begin_adopted(f, yaml, NULL);
 }
 
 static void end(struct fixture *f)
@@ -491,7 +497,8 @@ static void second_volume_starts_with_what_is_known(void **state)
     begin(f, WHOLE);
     put(f, &secret, "k=1", "u", 7);
     assert_int_equal(
-        volume_new(f->store, NULL, f->spec, "default", "who", &callbacks, f, &second, NULL), 0);
+        volume_new(f->store, NULL, f->spec, "default", "who", NULL, &callbacks, f, &second, NULL),
+        0);
     assert_int_equal(f->n_payloads, 2);
     assert_int_equal(f->last_received_at, 7);
     assert_state(f, VOLUME_CURRENT, "");
@@ -699,6 +706,65 @@ static void other_sources_are_updated_beside_a_staged_one(void **state)
     f->volume = volume_free(f->volume);
 }
 
+/* Make the volume a second time, as the next process does. */
+static void begin_again(struct fixture *f)
+{
+    struct payload *adopted = payload_ref(f->last);
+
+    end(f);
+    begin_adopted(f, WHOLE, adopted);
+    payload_unref(adopted);
+}
+
+static void pause_outlives_the_process(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, WHOLE);
+    offer(f, "k=1", STAGED(.over = 0));
+    begin_again(f);
+    offer(f, "k=2", STAGED(.is_paused = true));
+    assert_int_equal(f->n_payloads, 0);
+    assert_true(volume_is_held(f->volume) && volume_is_staged(f->volume));
+    assert_state(f, VOLUME_WAITING, "paused by annotation");
+    offer(f, "k=3", STAGED(.invalid = "secretfs.io/pause"));
+    assert_int_equal(f->n_payloads, 0);
+    assert_false(volume_is_staged(f->volume));
+    offer(f, "k=3", STAGED(.is_paused = false));
+    assert_state(f, VOLUME_CURRENT, "");
+    assert_shows(f, "k=3");
+}
+
+static void rollout_goes_on_in_the_next_process(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, WHOLE);
+    offer(f, "k=1", STAGED(.over = 0));
+    begin_again(f);
+    offer(f, "k=2", STAGED(.over = SPAN_SEC(100000)));
+    assert_int_equal(f->n_payloads, 0);
+    volume_show_due(f->volume, volume_due_at(f->volume));
+    assert_state(f, VOLUME_CURRENT, "");
+    assert_shows(f, "k=2");
+}
+
+/* There is no older content that could stay. */
+static void adopted_content_that_is_the_newest_is_not_held(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, WHOLE);
+    offer(f, "k=1", STAGED(.over = 0));
+    begin_again(f);
+    offer(f, "k=1", STAGED(.is_paused = true));
+    assert_false(volume_is_held(f->volume));
+    assert_state(f, VOLUME_CURRENT, "");
+    offer(f, "k=2", STAGED(.is_paused = true)); /* and now there is */
+    assert_state(f, VOLUME_STALE, "paused by annotation");
+    assert_shows(f, "k=1");
+}
+
 /* ---- sources that answer at once, or not at all */
 
 /* As a cache might: the object is there before the subscription is. */
@@ -746,7 +812,7 @@ static void source_that_refuses(void **state)
     store_set_source(f->store, &source, f);
     assert_int_equal(volume_spec_parse(yaml, strlen(yaml), &f->spec, &e), 0);
     assert_int_equal(
-        volume_new(f->store, NULL, f->spec, "default", "who", &callbacks, f, &f->volume, &e),
+        volume_new(f->store, NULL, f->spec, "default", "who", NULL, &callbacks, f, &f->volume, &e),
         -EINVAL);
     assert_non_null(strstr(e.text, "no ConfigMaps here"));
     assert_null(f->volume);
@@ -768,7 +834,7 @@ static int follow(void *userdata)
     if (r < 0)
         return r;
     store_set_source(f.store, &source, &f);
-    r = volume_new(f.store, NULL, f.spec, "default", "who", &callbacks, &f, &f.volume, &e);
+    r = volume_new(f.store, NULL, f.spec, "default", "who", NULL, &callbacks, &f, &f.volume, &e);
     if (r == 0)
         r = object_new(&like, &input, 1, &object, &e);
     if (r == 0)
@@ -813,6 +879,9 @@ int main(void)
         TEST(object_that_is_changed_back_ends_the_rollout),
         TEST(invalid_annotation_holds_the_update),
         TEST(other_sources_are_updated_beside_a_staged_one),
+        TEST(pause_outlives_the_process),
+        TEST(rollout_goes_on_in_the_next_process),
+        TEST(adopted_content_that_is_the_newest_is_not_held),
         TEST(source_that_answers_at_once),
         TEST(source_that_refuses),
         TEST(memory_can_be_short),

@@ -32,6 +32,8 @@ static const struct {
     [OBJECT_DOWNWARD_API] = {"DownwardAPI", "downwardapi", "downwardapi", false, true, false},
     [OBJECT_SERVICE_ACCOUNT_TOKEN] = {"ServiceAccountToken", "serviceaccounttoken",
                                       "serviceaccounttoken", false, true, false},
+    [OBJECT_POD_CERTIFICATE] = {"PodCertificate", "podcertificate", "podcertificate", false, true,
+                                false},
 };
 
 struct counted {

@@ -19,6 +19,7 @@ enum object_kind {
     OBJECT_DOWNWARD_API,          /* fields of a pod; volume/pod_fields.h */
     OBJECT_SERVICE_ACCOUNT_TOKEN, /* fetcher/api/token_request.h */
     OBJECT_CLUSTER_TRUST_BUNDLE,  /* one or several; fetcher/api/bundle_content.h */
+    OBJECT_POD_CERTIFICATE,       /* with its key; fetcher/api/certificate_request.h */
 };
 
 /* Whether the API server has objects of the kind; others are made of a pod. */

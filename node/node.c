@@ -274,7 +274,10 @@ static int start_pod_source(struct node *node)
                                                 .api_userdata = node,
                                                 .changed = on_allocatable_changed,
                                                 .userdata = node};
-    struct pod_source_options source = {.pods = node->pods, .api = &pods_api, .api_userdata = node};
+    struct pod_source_options source = {.node_name = node->options->node_id,
+                                        .pods = node->pods,
+                                        .api = &pods_api,
+                                        .api_userdata = node};
     int r = allocatable_new(node->daemon.event, &options, &node->allocatable);
 
     source.allocatable = node->allocatable;

@@ -21,6 +21,7 @@
 #include "node/pod_source.h"
 
 #include "encoding/json.h"
+#include "node/pod_certificates.h"
 #include "node/pod_tokens.h"
 #include "volume/pod_fields.h"
 
@@ -33,6 +34,7 @@ struct pod_source {
     struct node_pods *pods;
     struct allocatable *allocatable;
     struct pod_tokens *tokens;
+    struct pod_certificates *certificates;
     struct list followed;
 };
 
@@ -286,6 +288,8 @@ static int source_watch(void *userdata, const struct object_key *key, struct err
     assert(!object_kind_is_stored(key->kind));
     if (key->kind == OBJECT_SERVICE_ACCOUNT_TOKEN)
         return pod_tokens_watch(source->tokens, key, e);
+    if (key->kind == OBJECT_POD_CERTIFICATE)
+        return pod_certificates_watch(source->certificates, key, e);
     return watch_fields(source, key, e);
 }
 
@@ -296,9 +300,21 @@ static void source_unwatch(void *userdata, const struct object_key *key)
 
     if (key->kind == OBJECT_SERVICE_ACCOUNT_TOKEN)
         pod_tokens_unwatch(source->tokens, key);
+    if (key->kind == OBJECT_POD_CERTIFICATE)
+        pod_certificates_unwatch(source->certificates, key);
     list_for_each_safe (f, next, &source->followed, link)
         if (f->key == key)
             followed_free(f);
+}
+
+static int new_certificates(struct pod_source *source, const struct pod_source_options *options)
+{
+    const struct pod_certificates_options certificates = {.node_name = options->node_name,
+                                                          .store = source->store,
+                                                          .api = options->api,
+                                                          .api_userdata = options->api_userdata};
+
+    return pod_certificates_new(source->event, &certificates, &source->certificates);
 }
 
 int pod_source_new(sd_event *event, const struct pod_source_options *options,
@@ -318,6 +334,8 @@ int pod_source_new(sd_event *event, const struct pod_source_options *options,
     if (r == 0)
         r = pod_tokens_new(event, source->store, options->api, options->api_userdata,
                            &source->tokens);
+    if (r == 0)
+        r = new_certificates(source, options);
     if (r < 0)
         return r;
     store_set_source(source->store, &ops, source);
@@ -330,6 +348,7 @@ struct pod_source *pod_source_free(struct pod_source *source)
     if (source == NULL)
         return NULL;
     assert(list_is_empty(&source->followed));
+    pod_certificates_free(source->certificates);
     pod_tokens_free(source->tokens);
     store_free(source->store);
     sd_event_unref(source->event);

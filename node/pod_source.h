@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * The source of objects that are made of pods, with its store: fields of the pod (downwardAPI)
- * and tokens (serviceAccountToken). See pod_source.c.
+ * The source of objects that are made of pods, with its store: fields of the pod (downwardAPI),
+ * tokens (serviceAccountToken) and certificates (podCertificate). See pod_source.c.
  *
  * Thread: the event loop's.
  */
@@ -11,13 +11,14 @@
 struct pod_source;
 
 struct pod_source_options {
+    const char *node_name;           /* outlives the source */
     struct node_pods *pods;          /* outlives the source */
     struct allocatable *allocatable; /* the same */
-    const struct node_pods_api *api; /* for tokens */
+    const struct node_pods_api *api; /* for tokens and certificates */
     void *api_userdata;
 };
 
-/* Return: 0, *ret_source is the caller's; -ENOMEM. */
+/* Return: 0, *ret_source is the caller's; -ENOMEM; sd-event's errors. */
 int pod_source_new(sd_event *event, const struct pod_source_options *options,
                    struct pod_source **ret_source);
 /* All subscriptions must be gone. NULL is fine. Return: NULL. */

@@ -2,12 +2,13 @@
 /*
  * For readers of `kubectl describe pod`:
  *
- *   VolumeHeld           the newest content cannot be shown, and why
- *   VolumeUpdateFailed   publishing failed or does not end, and why; it is retried
- *   CertificateProblem   a certificate is invalid or expired
- *   OlderContentDropped  readers kept too much older content open, and lost the oldest of it
- *   SubPathNotLive       the pod mounts a part by subPath that does not follow updates
- *   VolumeCurrent        the end of the first three, when none of them is left
+ *   VolumeHeld             the newest content cannot be shown, and why
+ *   VolumeUpdateFailed     publishing failed or does not end, and why; it is retried
+ *   CertificateProblem     a certificate is invalid or expired
+ *   CertificateNotRenewed  a podCertificate source keeps its last certificate, and why
+ *   OlderContentDropped    readers kept too much older content open, and lost the oldest of it
+ *   SubPathNotLive         the pod mounts a part by subPath that does not follow updates
+ *   VolumeCurrent          the end of the first four, when none of them is left
  *
  * They concern volumes that were mounted: why a volume is not mounted at all is in the answer to
  * the kubelet, which makes an event of it. They are posted with the identity of the volume's
@@ -26,7 +27,8 @@ enum condition {
     CERTIFICATE = 1 << 2,
     NOT_LIVE = 1 << 3,
     DROPPED = 1 << 4,
-    END = 1 << 5, /* of others: VolumeCurrent is due */
+    NOT_RENEWED = 1 << 5,
+    END = 1 << 6, /* of others: VolumeCurrent is due */
 };
 
 #define LOUD        (~((unsigned)NOT_LIVE | (unsigned)DROPPED)) /* their end is an event, too */
@@ -193,6 +195,18 @@ static int post_certificate(struct node_volume_events *events, const struct node
                 &(struct event_text){.reason = "CertificateProblem", .text = problem.text});
 }
 
+/* Return: why a certificate of the pod is not renewed; NULL: none fails. Borrowed. */
+static const char *renewal_problem(const struct node_volume *v)
+{
+    for (size_t i = 0; i < v->spec->n_sources; i++) {
+        const struct store_view *view = volume_view(v->published.volume, i);
+
+        if (view->key->kind == OBJECT_POD_CERTIFICATE && view->source_state == STORE_SOURCE_FAILING)
+            return kept_error_text(&view->source_error);
+    }
+    return NULL;
+}
+
 static int post_failed_update(struct node_volume_events *events, const struct node_volume *v)
 {
     const struct published *p = &v->published;
@@ -223,6 +237,8 @@ static int post_event(struct node_volume_events *events, const struct node_volum
         .reason = "VolumeCurrent", .text = "it is up to date again", .is_note = true};
     const struct event_text held = {
         .reason = "VolumeHeld", .text = volume_error(v->published.volume), .consequence = STAYS};
+    const struct event_text not_renewed = {
+        .reason = "CertificateNotRenewed", .text = renewal_problem(v), .consequence = STAYS};
 
     switch (tag) {
     case DROPPED:
@@ -233,6 +249,8 @@ static int post_event(struct node_volume_events *events, const struct node_volum
         return post_failed_update(events, v);
     case CERTIFICATE:
         return post_certificate(events, v);
+    case NOT_RENEWED:
+        return post(events, v, tag, &not_renewed);
     case NOT_LIVE:
         return post(events, v, tag, &not_live);
     case END:
@@ -257,6 +275,8 @@ static unsigned find_conditions(const struct node_volume *v)
     for (size_t i = 0; i < v->spec->n_sources; i++)
         if (p->logged_certificates[i])
             conditions |= CERTIFICATE;
+    if (renewal_problem(v) != NULL)
+        conditions |= NOT_RENEWED;
     if (p->publisher != NULL) {
         struct publisher_mounted_parts mounts = publisher_mounted_parts(p->publisher);
 
@@ -288,7 +308,8 @@ static void try_event(struct node_volume_events *events, struct node_volume *v, 
 
 void node_volume_events_check(struct node_volume_events *events, struct node_volume *volume)
 {
-    static const enum condition all[] = {HELD, UPDATE_FAILED, CERTIFICATE, NOT_LIVE, DROPPED};
+    static const enum condition all[] = {HELD,     UPDATE_FAILED, CERTIFICATE,
+                                         NOT_LIVE, DROPPED,       NOT_RENEWED};
     unsigned conditions, before = volume->reported_events;
     bool has_ended;
 

@@ -75,7 +75,7 @@ static void source_deinit(struct volume_source *source)
     free(source->items);
     text_free(&source->name);
     text_free(&source->detail);
-    text_free(&source->audience);
+    text_free(&source->request);
 }
 
 struct volume_spec *volume_spec_free(struct volume_spec *spec)
@@ -148,13 +148,15 @@ int volume_source_add_item(struct volume_source *source, const struct volume_ite
 
 /* ---- the pod */
 
-/* What a token is requested with, see fetcher/api/token_request.h. Source: Y8, Y10. */
-static int bind_token(struct volume_source *source, const struct volume_pod *pod)
+/*
+ * What a token or a certificate is requested with, see fetcher/api/token_request.h and
+ * certificate_request.h. Source: Y8, Y10, Y18.
+ */
+static int bind_request(struct volume_source *source, const struct volume_pod *pod)
 {
     char *detail;
 
-    if (asprintf(&detail, "%s\n%s\n%u\n%s", pod->uid, pod->name, source->expiration_s,
-                 source->audience) < 0)
+    if (asprintf(&detail, "%s\n%s\n%s", pod->uid, pod->name, source->request) < 0)
         return -ENOMEM;
     text_free(&source->detail);
     source->detail = detail;
@@ -219,8 +221,8 @@ int volume_spec_bind_pod(struct volume_spec *spec, const struct volume_pod *pod)
 
         if (source->kind == OBJECT_DOWNWARD_API)
             r = bind_fields(source, pod);
-        else if (source->kind == OBJECT_SERVICE_ACCOUNT_TOKEN)
-            r = bind_token(source, pod);
+        else if (source->request != NULL)
+            r = bind_request(source, pod);
     }
     return r;
 }
@@ -228,7 +230,8 @@ int volume_spec_bind_pod(struct volume_spec *spec, const struct volume_pod *pod)
 /* Whether only the pod's user may read its files (Y13). */
 static bool is_for_pod_user(enum object_kind kind)
 {
-    return kind == OBJECT_SERVICE_ACCOUNT_TOKEN || kind == OBJECT_CLUSTER_TRUST_BUNDLE;
+    return kind == OBJECT_SERVICE_ACCOUNT_TOKEN || kind == OBJECT_CLUSTER_TRUST_BUNDLE ||
+           kind == OBJECT_POD_CERTIFICATE;
 }
 
 bool volume_spec_needs_pod_user(const struct volume_spec *spec)

@@ -47,11 +47,10 @@ struct volume_item {
 struct volume_source {
     enum object_kind kind;
     const char *name;
-    const char *detail;    /* of the object's key; of a kind that is made of the pod, set by
-                              volume_spec_bind_pod() */
-    bool is_optional;      /* the object and all of its keys (G5) */
-    const char *audience;  /* of a token; "": the API server's own */
-    unsigned expiration_s; /* the same */
+    const char *detail;  /* of the object's key; of a kind that is made of the pod, set by
+                            volume_spec_bind_pod() */
+    bool is_optional;    /* the object and all of its keys (G5) */
+    const char *request; /* of a token or a certificate: what to request, see below */
     struct volume_item *items;
     size_t n_items; /* 0: every key, named after itself (B1) */
 };
@@ -95,10 +94,20 @@ struct volume_pod {
 };
 
 /* The key of the one item of a token, and of trust bundles. */
-#define VOLUME_TOKEN_KEY     "token"
-#define VOLUME_BUNDLE_KEY    "trustBundle"
+#define VOLUME_TOKEN_KEY           "token"
+#define VOLUME_BUNDLE_KEY          "trustBundle"
+/* The keys of a certificate's items: one or more of them (Y19). */
+#define VOLUME_CERTIFICATE_BUNDLE  "credentialBundle"
+#define VOLUME_CERTIFICATE_KEY     "key"
+#define VOLUME_CERTIFICATE_CHAIN   "certificateChain"
+/*
+ * volume_source.request: lines, the last of which may have any bytes. volume_spec_bind_pod() puts
+ * the pod's uid and name in front of it, and the whole is the detail of the object's key.
+ */
+#define VOLUME_TOKEN_REQUEST       "%u\n%s"         /* seconds, audience */
+#define VOLUME_CERTIFICATE_REQUEST "%s\n%s\n%u\n%s" /* signer, key type, seconds, annotations */
 /* What trust bundles of a signer have in front of the label selector in their detail. */
-#define VOLUME_BUNDLE_LABELS "labels:"
+#define VOLUME_BUNDLE_LABELS       "labels:"
 
 /* Whether modes and owners of files depend on the user of the pod's containers: pod_user (Y13). */
 bool volume_spec_needs_pod_user(const struct volume_spec *spec);

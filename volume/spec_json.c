@@ -19,6 +19,7 @@ static const char *const object_kinds[] = {
     [OBJECT_DOWNWARD_API] = "downwardAPI",
     [OBJECT_SERVICE_ACCOUNT_TOKEN] = "serviceAccountToken",
     [OBJECT_CLUSTER_TRUST_BUNDLE] = "clusterTrustBundle",
+    [OBJECT_POD_CERTIFICATE] = "podCertificate",
 };
 
 static_assert(VOLUME_MODE_UNSET == UINT32_MAX && VOLUME_ID_UNSET == UINT32_MAX, "one is not set");
@@ -68,8 +69,7 @@ static int add_source(cJSON *sources, const struct volume_source *source)
     r |= json_add_text(json, "name", source->name);
     r |= json_add_text(json, "detail", source->detail);
     r |= add_flag(json, "optional", source->is_optional);
-    r |= json_add_text(json, "audience", source->audience);
-    r |= json_add_number(json, "expiration", source->expiration_s);
+    r |= json_add_text(json, "request", source->request);
     for (size_t i = 0; i < source->n_items && r == 0; i++)
         r = add_item(items, &source->items[i]);
     return r;
@@ -178,9 +178,7 @@ static int read_source(const cJSON *json, struct volume_spec *spec)
     source->is_optional = json_is_true(json, "optional");
     r = read_text(json, "detail", &source->detail);
     if (r == 0)
-        r = read_text(json, "audience", &source->audience);
-    if (r == 0)
-        r = read_number(json, "expiration", &source->expiration_s);
+        r = read_text(json, "request", &source->request);
     cJSON_ArrayForEach (item, items) {
         if (r == 0)
             r = read_item(item, source);

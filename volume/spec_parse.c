@@ -467,21 +467,32 @@ static int read_audience(const cJSON *json, const struct field *field, const cha
     return r;
 }
 
+/* @request: copied. @ret_source: borrowed until the next source */
+static int add_request_source(struct volume_spec *spec, const struct field *field,
+                              enum object_kind kind, const char *request,
+                              struct volume_source **ret_source, struct error *e)
+{
+    int r = volume_spec_add_source(spec, kind, "", ret_source);
+
+    if (r == -E2BIG)
+        return field_error(field, e, error_set(e, r, "more than %u sources", VOLUME_SOURCES_MAX));
+    if (r < 0 || volume_text_set(&(*ret_source)->request, request) < 0)
+        return no_memory(e);
+    return 0;
+}
+
 static int add_token_source(struct volume_spec *spec, const struct field *field,
                             const char *audience, unsigned seconds, const struct volume_item *item,
                             struct error *e)
 {
+    _cleanup_(freep) char *request = NULL;
     struct volume_source *source = NULL;
-    int r = volume_spec_add_source(spec, OBJECT_SERVICE_ACCOUNT_TOKEN, "", &source);
+    int r;
 
-    if (r == -E2BIG)
-        return field_error(field, e, error_set(e, r, "more than %u sources", VOLUME_SOURCES_MAX));
-    if (r < 0)
+    if (asprintf(&request, VOLUME_TOKEN_REQUEST, seconds, audience) < 0)
         return no_memory(e);
-    source->expiration_s = seconds;
-    if (volume_text_set(&source->audience, audience) < 0)
-        return no_memory(e);
-    return add_item(source, item, e);
+    r = add_request_source(spec, field, OBJECT_SERVICE_ACCOUNT_TOKEN, request, &source, e);
+    return r < 0 ? r : add_item(source, item, e);
 }
 
 static int parse_token_source(const cJSON *json, const struct field *field,
@@ -609,12 +620,162 @@ static int parse_bundle_source(const cJSON *json, const struct field *field,
     return r < 0 ? r : field_read_flag(json, field, "optional", &source->is_optional, e);
 }
 
+/* ---- pod certificates */
+
+/* Source: Y18. */
+#define CERTIFICATE_DEFAULT_S 86400u
+#define CERTIFICATE_LEAST_S   3600u
+#define CERTIFICATE_MOST_S    7862400u
+
+static int read_key_type(const cJSON *json, const struct field *field, const char **ret_type,
+                         struct error *e)
+{
+    static const char *const types[] = {"RSA3072",   "RSA4096",   "ECDSAP256",
+                                        "ECDSAP384", "ECDSAP521", "ED25519"};
+    int r = field_read_required_text(json, field, "keyType", ret_type, e);
+
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < ELEMENTS_OF(types); i++)
+        if (streq(*ret_type, types[i]))
+            return 0;
+    return field_error(&FIELD(field, "keyType"), e,
+                       error_set(e, -EINVAL,
+                                 "invalid key type \"%.32s\": use RSA3072, RSA4096, ECDSAP256, "
+                                 "ECDSAP384, ECDSAP521 or ED25519",
+                                 *ret_type));
+}
+
+static int read_signer(const cJSON *json, const struct field *field, const char **ret_signer,
+                       struct error *e)
+{
+    int r = field_read_required_text(json, field, "signerName", ret_signer, e);
+
+    if (r < 0 || is_signer_name(*ret_signer))
+        return r;
+    return field_error(
+        &FIELD(field, "signerName"), e,
+        error_set(e, -EINVAL, "\"%.64s\" is not a valid name for a signer", *ret_signer));
+}
+
+static int read_max_expiration(const cJSON *json, const struct field *field, unsigned *ret_seconds,
+                               struct error *e)
+{
+    unsigned seconds = CERTIFICATE_DEFAULT_S;
+    int r = field_read_number(json, field, "maxExpirationSeconds", UINT_MAX, &seconds, e);
+
+    if (r == 0 && (seconds < CERTIFICATE_LEAST_S || seconds > CERTIFICATE_MOST_S))
+        r = field_error(&FIELD(field, "maxExpirationSeconds"), e,
+                        error_set(e, -EINVAL, "expected %u to %u seconds", CERTIFICATE_LEAST_S,
+                                  CERTIFICATE_MOST_S));
+    *ret_seconds = seconds;
+    return r;
+}
+
+/* @ret_text: a JSON object in one line; the caller's, for cJSON_free() */
+static int read_annotations(const cJSON *json, const struct field *parent, char **ret_text,
+                            struct error *e)
+{
+    const struct field field = FIELD(parent, "userAnnotations");
+    const cJSON *annotations = field_member(json, "userAnnotations"), *value;
+    _cleanup_(cJSON_Deletep) cJSON *none = cJSON_CreateObject();
+
+    if (annotations != NULL && !cJSON_IsObject(annotations))
+        return field_error(&field, e, error_set(e, -EINVAL, "expected a mapping"));
+    cJSON_ArrayForEach (value, annotations) {
+        if (!cJSON_IsString(value))
+            return field_error(&FIELD(&field, value->string), e,
+                               error_set(e, -EINVAL, "expected a string"));
+    }
+    *ret_text = cJSON_PrintUnformatted(annotations != NULL ? annotations : none);
+    return *ret_text == NULL ? no_memory(e) : 0;
+}
+
+/* @ret_request: the caller's, see VOLUME_CERTIFICATE_REQUEST */
+static int read_certificate_request(const cJSON *json, const struct field *field,
+                                    char **ret_request, struct error *e)
+{
+    const char *signer = NULL, *type = NULL;
+    char *annotations = NULL;
+    unsigned seconds = 0;
+    int r = read_signer(json, field, &signer, e);
+
+    if (r == 0)
+        r = read_key_type(json, field, &type, e);
+    if (r == 0)
+        r = read_max_expiration(json, field, &seconds, e);
+    if (r == 0)
+        r = read_annotations(json, field, &annotations, e);
+    if (r == 0 &&
+        asprintf(ret_request, VOLUME_CERTIFICATE_REQUEST, signer, type, seconds, annotations) < 0)
+        r = no_memory(e);
+    cJSON_free(annotations);
+    return r;
+}
+
+static int read_certificate_path(const cJSON *json, const struct field *field, const char *name,
+                                 const char *key, struct volume_source *source, struct error *e)
+{
+    struct volume_item item = {
+        .key = key, .mode = VOLUME_MODE_UNSET, .uid = VOLUME_ID_UNSET, .gid = VOLUME_ID_UNSET};
+    int r = field_read_text(json, field, name, &item.path, e);
+
+    if (r < 0 || item.path == NULL || item.path[0] == '\0')
+        return r;
+    r = check_path(item.path, e);
+    if (r < 0)
+        return field_error(&FIELD(field, name), e, r);
+    r = field_read_number(json, field, "user", UINT_MAX - 1, &item.uid, e);
+    return r < 0 ? r : add_item(source, &item, e);
+}
+
+/* Source: Y19. */
+static int read_certificate_paths(const cJSON *json, const struct field *field,
+                                  struct volume_source *source, struct error *e)
+{
+    static const struct {
+        const char *name;
+        const char *key;
+    } paths[] = {{"credentialBundlePath", VOLUME_CERTIFICATE_BUNDLE},
+                 {"keyPath", VOLUME_CERTIFICATE_KEY},
+                 {"certificateChainPath", VOLUME_CERTIFICATE_CHAIN}};
+
+    for (size_t i = 0; i < ELEMENTS_OF(paths); i++) {
+        int r = read_certificate_path(json, field, paths[i].name, paths[i].key, source, e);
+
+        if (r < 0)
+            return r;
+    }
+    if (source->n_items > 0)
+        return 0;
+    return field_error(
+        field, e,
+        error_set(e, -EINVAL, "expected credentialBundlePath, keyPath or certificateChainPath"));
+}
+
+static int parse_certificate_source(const cJSON *json, const struct field *field,
+                                    struct volume_spec *spec, struct error *e)
+{
+    _cleanup_(freep) char *request = NULL;
+    struct volume_source *source = NULL;
+    int r = field_check_members(json, field,
+                                "signerName, keyType, maxExpirationSeconds, credentialBundlePath, "
+                                "keyPath, certificateChainPath, userAnnotations, user",
+                                e);
+
+    if (r == 0)
+        r = read_certificate_request(json, field, &request, e);
+    if (r == 0)
+        r = add_request_source(spec, field, OBJECT_POD_CERTIFICATE, request, &source, e);
+    return r < 0 ? r : read_certificate_paths(json, field, source, e);
+}
+
 /* ---- projected volumes */
 
 static const char *source_kinds(const struct volume_spec *spec)
 {
     return spec->is_of_pod ? "secret, configMap, clusterTrustBundle, downwardAPI, "
-                             "serviceAccountToken"
+                             "serviceAccountToken, podCertificate"
                            : "secret, configMap, clusterTrustBundle";
 }
 
@@ -639,6 +800,8 @@ static int parse_projected_source(const cJSON *json, const struct field *field,
         return parse_bundle_source(found, &FIELD(field, "clusterTrustBundle"), spec, e);
     if (streq(found->string, "serviceAccountToken") && spec->is_of_pod)
         return parse_token_source(found, &FIELD(field, "serviceAccountToken"), spec, e);
+    if (streq(found->string, "podCertificate") && spec->is_of_pod)
+        return parse_certificate_source(found, &FIELD(field, "podCertificate"), spec, e);
     if (streq(found->string, "downwardAPI") && spec->is_of_pod)
         return parse_downward_source(found, &FIELD(field, "downwardAPI"), spec, e);
     return field_error(

@@ -61,7 +61,7 @@ static const char *pod_volume_of(const cJSON *volume)
  * of fields is a volume, too.
  */
 static const char *const pod_sources[] = {"clusterTrustBundle", "downwardAPI",
-                                          "serviceAccountToken"};
+                                          "serviceAccountToken", "podCertificate"};
 
 static bool text_mentions_pod(const char *text)
 {

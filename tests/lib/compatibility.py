@@ -19,6 +19,16 @@ FIELDS = [
 TOKEN = {"serviceAccountToken": {"path": "token", "audience": "vault", "expirationSeconds": 3600}}
 BUNDLE = "example.com:compatibility:ca"
 TRUST = {"clusterTrustBundle": {"name": BUNDLE, "path": "ca.crt"}}
+SIGNER = "example.com/compatibility"
+CERTIFICATE = {
+    "podCertificate": {
+        "signerName": SIGNER,
+        "keyType": "ECDSAP256",
+        "credentialBundlePath": "pair.pem",
+        "keyPath": "key.pem",
+        "certificateChainPath": "chain.pem",
+    }
+}
 ITEMS = [{"key": "user", "path": "deep/er/user"}]
 
 
@@ -32,6 +42,7 @@ class Row:
     mount: dict[str, Any] = field(default_factory=dict)  # of each of its volumes
     has_token: bool = False  # its bytes are different in each volume
     needs_bundle: bool = False  # BUNDLE
+    has_certificate: bool = False  # of SIGNER; a different one in each volume
 
 
 def secret(**fields: Any) -> dict[str, Any]:
@@ -56,6 +67,11 @@ SOURCES = (
     ),
     Row("projected: serviceAccountToken", {"projected": {"sources": [TOKEN]}}, has_token=True),
     Row("projected: clusterTrustBundle", {"projected": {"sources": [TRUST]}}, needs_bundle=True),
+    Row(
+        "projected: podCertificate",
+        {"projected": {"sources": [CERTIFICATE]}},
+        has_certificate=True,
+    ),
 )
 FIELD_ROWS = (
     Row("items", secret(items=ITEMS)),
@@ -90,11 +106,11 @@ HEAD = f"""# Compatibility with the kubelet's volumes
 
 What a pod can say of a volume, and where it was seen on Kubernetes 1.37. In each row one pod has the kubelet's volume and, for each mode of
 rights, a csi volume that shows it by `podVolume` ([adopt.md](adopt.md)). "same" means: the same names, types, links, modes, owners, sizes and
-bytes as the kubelet's volume beside it, in the same container, where neither can be written. Tokens differ in their bytes, and each is one
-for the pod; the links to them differ in their owner ([differences.md](differences.md)).
+bytes as the kubelet's volume beside it, in the same container, where neither can be written. Tokens and certificates differ in their bytes,
+and each is one for the pod; the links to tokens differ in their owner ([differences.md](differences.md)).
 
 The rights ([install.md](install.md)): with `node` the kubelet's own; with `pod` a Role for the pod's service account, and `deploy/rbac/pods`;
-with `daemon` `deploy/rbac/daemon` and `deploy/rbac/pods`; for tokens, `pod` and `daemon` have `deploy/rbac/tokens` as well;
+with `daemon` `deploy/rbac/daemon` and `deploy/rbac/pods`; for tokens, `pod` and `daemon` have `deploy/rbac/tokens` as well, for certificates `deploy/rbac/certificates`;
 for trust bundles `daemon` has Kubernetes' `system:cluster-trust-bundle-discovery`, as each service account does.
 
 This page is what `tools/compatibility.py` prints of the rows of `tests/lib/compatibility.py`, which `make e2e KUBE=newest` runs

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Callable, Iterator
 
@@ -9,9 +11,9 @@ import pytest
 import yaml
 
 from lib.certificates import make_pair
-from lib.compatibility import BUNDLE, COLUMNS, ROWS, Row
+from lib.compatibility import BUNDLE, COLUMNS, ROWS, SIGNER, Row
 from lib.deploy import DEPLOY
-from lib.kube import ApiError, Cluster, Identity
+from lib.kube import ApiError, Cluster, Identity, signer
 from lib.kube.daemons import Daemon, role
 from lib.kube.namespace import Namespace
 from lib.kube.pods import Listed, Pod, Pods, View, plain_pod
@@ -38,6 +40,31 @@ def granted(cluster: Cluster, ns: Namespace) -> None:
     )
     for user in ("secretfs-pod", "secretfs-daemon"):
         cluster.grant(ns.name, f"tokens-{user}", Identity(user), *document["rules"])
+
+
+@pytest.fixture
+def run_signer(cluster: Cluster, tmp_path: Path) -> Iterator[Callable[[], None]]:
+    """With the right of both daemons to request certificates."""
+    binding = {
+        "metadata": {"name": "compatibility-certificates"},
+        "roleRef": {"kind": "ClusterRole", "name": "secretfs-certificates"},
+        "subjects": [{"kind": "User", "name": f"secretfs-{name}"} for name in ("pod", "daemon")],
+    }
+    path = "/apis/rbac.authorization.k8s.io/v1"
+    with ExitStack() as stack:
+
+        def run() -> None:
+            if not signer.is_served(cluster):
+                pytest.skip("this API server has no PodCertificateRequests in certificates.k8s.io/v1")
+            file = DEPLOY / "rbac" / "certificates" / "clusterrole.yaml"
+            rules, _ = yaml.safe_load_all(file.read_text())
+            for kind, body in (("clusterroles", rules), ("clusterrolebindings", binding)):
+                cluster.admin.request("POST", f"{path}/{kind}", body)
+                name = body["metadata"]["name"]
+                stack.callback(cluster.admin.request, "DELETE", f"{path}/{kind}/{name}")
+            stack.enter_context(signer.running(cluster, SIGNER, tmp_path))
+
+        yield run
 
 
 BUNDLES = "/apis/certificates.k8s.io/v1/clustertrustbundles"
@@ -86,8 +113,10 @@ def manifest(row: Row, daemons: dict[str, Daemon]) -> dict[str, Any]:
 
 
 def listing(row: Row, view: View) -> list[Listed]:
-    """Tokens differ in length; the owners of their links are in docs/differences.md."""
+    """Tokens and certificates differ in length; the owners of links are in docs/differences.md."""
     listed = view.comparable()
+    if row.has_certificate:
+        return [e._replace(size=0) for e in listed]
     if not row.has_token:
         return listed
     return [e._replace(size=0, uid=0 if e.type == "l" else e.uid) for e in listed]
@@ -116,6 +145,19 @@ def token_user(cluster: Cluster, token: bytes) -> tuple[str, list[str]]:
     )
 
 
+def openssl(*arguments: str, text: bytes) -> bytes:
+    done = subprocess.run(["openssl", *arguments], input=text, capture_output=True, check=True)
+    return done.stdout
+
+
+def assert_pair(seen: dict[str, bytes]) -> None:
+    """Y19: the same key in all files."""
+    pair, key, chain = (seen[name] for name in ("pair.pem", "key.pem", "chain.pem"))
+    assert pair == key + chain and key.startswith(b"-----BEGIN PRIVATE KEY-----\n")
+    public = openssl("pkey", "-pubout", text=key)
+    assert openssl("x509", "-noout", "-pubkey", text=chain) == public
+
+
 def assert_read_only(pod: Pod, name: str) -> None:
     path = f"/{name}"
     options = [
@@ -136,11 +178,14 @@ def test_row(
     objects: None,
     granted: None,
     make_bundle: Callable[[], None],
+    run_signer: Callable[[], None],
     pods: Pods,
     row: Row,
 ) -> None:
     if row.needs_bundle:
         make_bundle()
+    if row.has_certificate:
+        run_signer()
     daemons = {"node": node_daemon, "pod": pod_daemon, "daemon": daemon_daemon}
     pod = pods.make(manifest(row, daemons))
     for key, value in row.spec.items():
@@ -153,7 +198,10 @@ def test_row(
         assert views[name].errors == [], name
         seen = files(pod, views[name], name)
         assert set(seen) == set(expected), name
-        if row.has_token:
+        if row.has_certificate:
+            assert_pair(seen)
+            assert (seen["pair.pem"] == expected["pair.pem"]) == (name == "kubelet")
+        elif row.has_token:
             assert token_user(cluster, seen["token"]) == (
                 f"system:serviceaccount:{ns.name}:default",
                 [pod.uid],

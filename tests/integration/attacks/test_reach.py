@@ -12,7 +12,8 @@ from pathlib import Path
 
 from lib.cell import Cell
 from lib.kubelet import PodVolume
-from lib.node_daemon import Node
+from lib.node_daemon import NODE, Node
+from lib.pods import put_adopted
 from lib.sources import Api, Manifests
 from lib.volume import VolumeMaker
 from lib.waiting import until
@@ -38,6 +39,7 @@ FILTERS = {
     "notifier": 3,
     "mount-monitor": 3,
     "consumers": 3,
+    "key-maker": 3,
 }
 WITH_CAPABILITIES = {"privileged", "publisher"}
 
@@ -121,6 +123,16 @@ def test_threads_of_a_node(node: Node) -> None:
     check_root(node.pid, "notifier", "mount-monitor")
     node.unpublish(pod)
     check_root(node.pid, "notifier", "mount-monitor")
+
+
+def test_thread_that_makes_keys(daemon: Node, api: Api) -> None:
+    api.server.put_service_account("default", "default")
+    api.server.put_node(NODE, {})
+    certificate = {"signerName": "example.com/a", "keyType": "ED25519", "keyPath": "key"}
+    pod = daemon.pod(attributes={"sources": json.dumps([{"podCertificate": certificate}])})
+    put_adopted(api, pod)
+    daemon.publish(pod)
+    check_root(daemon.pid, "notifier", "mount-monitor", "key-maker")
 
 
 def test_threads_of_a_mount(mount: VolumeMaker, manifests: Manifests) -> None:

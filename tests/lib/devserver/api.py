@@ -7,6 +7,7 @@ Exchange. The honest way authorizes, then carries the request out and sends what
 
 from __future__ import annotations
 
+import json
 import sys
 import traceback
 from contextlib import contextmanager
@@ -16,11 +17,12 @@ from . import discovery, status, tokens
 from .auth import Authenticator, Authorizer, User, user_of_certificate
 from .faults import Faults
 from .http11 import BODY_MAX_BYTES, BadRequest, Connection, Disconnected, HangupMonitor, RawRequest
-from .objects import KINDS, Kind
+from .objects import CERTIFICATE_REQUESTS, KINDS, Kind
 from .reply import Reply, error_reply, stream_head, text_reply
 from .requestlog import Request, RequestLog
 from .resources import Call, Resources, Settings
 from .selector import Selector
+from .signer import Signer
 from .store import Store
 from .watch import End, Shape, Watch, Watches
 
@@ -41,6 +43,7 @@ class Api:
         self.monitor = HangupMonitor()
         self.shape = Shape()
         self.tokens = tokens.Tokens()
+        self.signer = Signer()
         self.use_store(store)
 
     def use_store(self, store: Store) -> None:
@@ -157,7 +160,16 @@ class Exchange:
         _check_accept(accept)
         if request.verb not in kind.verbs:
             raise status.method_not_allowed(request.method)
-        return self._api.resources.carry_out(Call(request, kind, accept))
+        outcome = self._api.resources.carry_out(Call(request, kind, accept))
+        if kind is CERTIFICATE_REQUESTS and request.verb == "create":
+            self._ask_signer(outcome)
+        return outcome
+
+    def _ask_signer(self, outcome: Reply | Watch) -> None:
+        assert isinstance(outcome, Reply)
+        metadata = json.loads(outcome.body)["metadata"]
+        store = self._api.resources.store
+        self._api.signer.on_created(store, metadata["namespace"], metadata["name"])
 
     def _authorize(self) -> None:
         request = self.request

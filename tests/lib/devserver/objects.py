@@ -115,10 +115,26 @@ TRUST_BUNDLES = Kind(
     "certificates.k8s.io",
 )
 
+CERTIFICATE_REQUESTS = Kind(
+    "podcertificaterequests",
+    "PodCertificateRequest",
+    True,
+    (),
+    ("metadata", "spec", "status"),
+    ("create", "get", "list", "watch"),
+    "certificates.k8s.io",
+)
+SERVICE_ACCOUNTS = Kind(
+    "serviceaccounts", "ServiceAccount", True, ("sa",), ("metadata",), ("get", "list", "watch")
+)
+
 CORE_KINDS = {
     kind.resource: kind for kind in (SECRETS, CONFIGMAPS, NAMESPACES, EVENTS, PODS, NODES)
 }
-KINDS = {**CORE_KINDS, TRUST_BUNDLES.resource: TRUST_BUNDLES}
+KINDS = {
+    **CORE_KINDS,
+    **{kind.resource: kind for kind in (TRUST_BUNDLES, CERTIFICATE_REQUESTS, SERVICE_ACCOUNTS)},
+}
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ import re
 from typing import Callable
 
 from . import status
-from .objects import PODS, SECRETS, TRUST_BUNDLES, Kind, Object
+from .objects import CERTIFICATE_REQUESTS, PODS, SECRETS, TRUST_BUNDLES, Kind, Object
 
 Test = Callable[[Object], bool]
 
@@ -57,7 +57,7 @@ def _field_reader(kind: Kind, field: str) -> Callable[[Object], str]:
         return lambda obj: obj["metadata"].get(key, "")
     if kind is SECRETS and field == "type":
         return lambda obj: obj.get("type", "")
-    if kind is PODS and field == "spec.nodeName":
+    if kind in (PODS, CERTIFICATE_REQUESTS) and field == "spec.nodeName":
         return lambda obj: obj.get("spec", {}).get("nodeName", "")
     if kind is TRUST_BUNDLES and field == "spec.signerName":
         return lambda obj: obj["spec"].get("signerName", "")

@@ -23,6 +23,7 @@ from .faults import AnswerFault, DropFault, Fault, HoldFault
 from .kubeconfig import Credentials, Kubeconfig
 from .listener import Listener
 from .objects import (
+    CERTIFICATE_REQUESTS,
     CONFIGMAPS,
     KINDS,
     NAMESPACES,
@@ -39,6 +40,7 @@ from .registry import Registry
 from .reply import Reply, error_reply
 from .requestlog import Predicate, Request, RequestLog, match
 from .resources import Settings
+from .signer import Signer
 from .status import ApiError
 from .store import Store
 from .tokens import Tokens
@@ -109,6 +111,7 @@ class DevServer:
         self._api.faults.clear()
         self._listener.close()
         self._api.monitor.stop()
+        self._api.signer.close()
         if self._temporary:
             shutil.rmtree(self.directory)
 
@@ -293,6 +296,26 @@ class DevServer:
     def tokens(self) -> Tokens:
         """What TokenRequests were answered with, and how long these tokens live."""
         return self._api.tokens
+
+    def put_service_account(self, namespace: str, name: str) -> Object:
+        metadata = {"uid": f"uid-{namespace}-{name}"}
+        self.create_namespace(namespace)
+        return self.put_unchecked("serviceaccounts", namespace, name, {"metadata": metadata})
+
+    @property
+    def signer(self) -> Signer:
+        """What becomes of PodCertificateRequests."""
+        return self._api.signer
+
+    def certificate_requests(self) -> list[Object]:
+        """The PodCertificateRequests of all namespaces, in the order of their creation."""
+        found = [self.store.get(CERTIFICATE_REQUESTS, *place) for place in list(self.signer.created)]
+        return [version.object for version in found if version is not None]
+
+    def decide(self, request: Object, answer: str) -> None:
+        """Has the signer decide about a PodCertificateRequest that waits."""
+        metadata = request["metadata"]
+        self.signer.decide(self.store, metadata["namespace"], metadata["name"], answer)
 
     def delete_pod(self, namespace: str, name: str) -> Object:
         return self._delete(PODS, namespace, name)

@@ -116,8 +116,8 @@ _FIXED = "field is immutable"
 
 
 def _check_type_fields(kind: Kind, body: Object) -> None:
-    stated = (body.get("apiVersion") or "v1", body.get("kind") or kind.kind)
-    if stated != ("v1", kind.kind):
+    stated = (body.get("apiVersion") or kind.api_version, body.get("kind") or kind.kind)
+    if stated != (kind.api_version, kind.kind):
         raise status.bad_request(
             f"{stated[1]} in version {json.dumps(stated[0])} cannot be handled as a {kind.kind}:"
             f" converting to v1.{kind.kind}: unknown conversion"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* With pod_tokens.c and allocatable.c, which no other object uses. */
+/* With pod_tokens.c, pod_certificates.c and allocatable.c, which no other object uses. */
 #include "node/pod_source.h"
 
 #include <setjmp.h>
@@ -9,6 +9,9 @@
 
 #include <cmocka.h>
 
+#include "base/openssl.h"
+#include "encoding/json.h"
+#include "fetcher/certificate_key.h"
 #include "tests/unit/failmalloc.h"
 
 #define REQUESTS_MAX 64
@@ -17,7 +20,7 @@
 /* An API server that answers when a test says so. */
 struct request {
     char path[512];
-    char body[1024];
+    char body[4096];
     const struct http_handler *handler;
     void *userdata;
     bool is_open;
@@ -108,7 +111,7 @@ static const struct allocatable_options node_options = {
 static int new_source(struct pod_source **ret_source)
 {
     const struct pod_source_options options = {
-        .pods = world.pods, .allocatable = world.allocatable, .api = &api};
+        .node_name = "node-0", .pods = world.pods, .allocatable = world.allocatable, .api = &api};
 
     return pod_source_new(world.event, &options, ret_source);
 }
@@ -343,6 +346,224 @@ static void test_unwatched_during_a_request(void **state)
     assert_int_equal(world.n_open, 1);
 }
 
+/* ---- certificates */
+
+#define CERTIFICATE "u-1\nweb-0\nexample.com/a\nED25519\n3600\n{}"
+#define ACCOUNT     "{\"metadata\":{\"uid\":\"s-1\"}}"
+#define NODE        "{\"metadata\":{\"uid\":\"n-1\"}}"
+#define CREATED     "{\"metadata\":{\"name\":\"req-1\"}}"
+#define COLLECTION  "/apis/certificates.k8s.io/v1/namespaces/prod/podcertificaterequests"
+
+/* What a signer makes of the request that was created: a certificate of its key. In JSON's form. */
+static void sign(const char *body, char ret_pem[static 2048])
+{
+    cJSON *json = cJSON_Parse(body);
+    const char *csr = json_text(json_member(json, "spec"), "stubPKCS10Request");
+    EVP_PKEY *signer = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
+    uint8_t der[1024];
+    const uint8_t *at = der;
+    X509 *x = X509_new();
+    X509_REQ *request;
+    BIO *bio = BIO_new(BIO_s_mem());
+    char *text, *to = ret_pem;
+    long len;
+
+    assert_non_null(csr);
+    len = EVP_DecodeBlock(der, (const uint8_t *)csr, (int)strlen(csr));
+    request = d2i_X509_REQ(NULL, &at, len);
+    assert_non_null(request);
+    X509_gmtime_adj(X509_getm_notBefore(x), 0);
+    X509_gmtime_adj(X509_getm_notAfter(x), 3600);
+    X509_set_pubkey(x, X509_REQ_get0_pubkey(request));
+    assert_true(X509_sign(x, signer, NULL) > 0);
+    assert_int_equal(PEM_write_bio_X509(bio, x), 1);
+    len = BIO_get_mem_data(bio, &text);
+    for (long i = 0; i < len; i++) {
+        if (text[i] == '\n')
+            *to++ = '\\';
+        *to++ = text[i] == '\n' ? 'n' : text[i];
+    }
+    *to = '\0';
+    BIO_free(bio);
+    X509_free(x);
+    X509_REQ_free(request);
+    EVP_PKEY_free(signer);
+    cJSON_Delete(json);
+}
+
+/* An event of the watch in which the request is issued. */
+static void send_issued(struct request *watch, const char *pem)
+{
+    char event[4096];
+
+    snprintf(event, sizeof(event),
+             "{\"type\":\"MODIFIED\",\"object\":{\"status\":{\"conditions\":[{\"type\":"
+             "\"Issued\",\"status\":\"True\"}],\"certificateChain\":\"%s\",\"notBefore\":"
+             "\"2099-01-01T00:00:00Z\",\"beginRefreshAt\":\"2100-01-01T00:00:00Z\",\"notAfter\":"
+             "\"2100-02-01T00:00:00Z\"}}}\n",
+             pem);
+    send(watch, 200, event);
+}
+
+/* From the subscription to the watch. Return: the view; the body of the POST in @ret_body. */
+static const struct store_view *subscribe_until_signer(char ret_body[static 4096])
+{
+    const struct store_view *view = subscribe(OBJECT_POD_CERTIFICATE, "web", CERTIFICATE);
+
+    assert_string_equal(newest()->path, "/api/v1/namespaces/prod/serviceaccounts/web");
+    answer(newest(), 200, ACCOUNT);
+    assert_string_equal(newest()->path, "/api/v1/nodes/node-0");
+    answer(newest(), 200, NODE);
+    wait_request(4);
+    assert_string_equal(newest()->path, COLLECTION);
+    snprintf(ret_body, 4096, "%s", newest()->body);
+    answer(newest(), 201, CREATED);
+    assert_non_null(strstr(newest()->path, COLLECTION "?watch=true"));
+    assert_int_equal(view->presence, STORE_UNKNOWN);
+    return view;
+}
+
+static void check_failure(const struct store_view *view, const char *expected)
+{
+    assert_int_equal(view->source_state, STORE_SOURCE_FAILING);
+    if (strstr(kept_error_text(&view->source_error), expected) == NULL)
+        fail_msg("not in \"%s\": %s", kept_error_text(&view->source_error), expected);
+}
+
+static void test_certificate(void **state)
+{
+    char body[4096], pem[2048];
+    const struct store_view *view = subscribe_until_signer(body);
+
+    assert_non_null(strstr(body, "\"serviceAccountUID\":\"s-1\""));
+    assert_non_null(strstr(body, "\"nodeUID\":\"n-1\""));
+    send(newest(), 200, "{\"type\":\"ADDED\",\"object\":" CREATED "}\n");
+    assert_int_equal(view->presence, STORE_UNKNOWN);
+    sign(body, pem);
+    send_issued(newest(), pem);
+    assert_int_equal(view->presence, STORE_PRESENT);
+    assert_int_equal(view->source_state, STORE_SOURCE_LIVE);
+    assert_int_equal(view->object->n_entries, 3);
+    assert_int_equal(object_find(view->object, "credentialBundle")->len,
+                     object_find(view->object, "key")->len +
+                         object_find(view->object, "certificateChain")->len);
+    assert_int_equal(world.n_open, 1); /* the watch of pods */
+}
+
+/* Each step that is refused says what is missing, and begins again. */
+static void test_refused_steps(void **state)
+{
+    const struct store_view *view = subscribe(OBJECT_POD_CERTIFICATE, "web", CERTIFICATE);
+    char body[4096];
+
+    answer(newest(), 403, "{}");
+    check_failure(view, "cannot get a certificate of signer example.com/a: cannot read the service "
+                        "account: the API server answered 403 (Forbidden): allow this identity to "
+                        "get serviceaccounts");
+    answer(wait_request(3), 200, "{\"metadata\":{}}");
+    check_failure(view, "the response has no metadata.uid");
+    answer(wait_request(4), 200, ACCOUNT);
+    answer(newest(), 403, "{}");
+    check_failure(view, "allow this identity to get nodes");
+    answer(wait_request(6), 200, ACCOUNT);
+    answer(newest(), 200, NODE);
+    snprintf(body, sizeof(body), "%s", wait_request(8)->body);
+    answer(newest(), 403, "{\"message\":\"no relationship\"}");
+    check_failure(view, "no relationship: allow this identity to create podcertificaterequests");
+    answer(wait_request(9), 200, ACCOUNT);
+    answer(newest(), 200, NODE);
+    assert_string_equal(newest()->body, body); /* with the same key */
+    answer(newest(), 404, "404 page not found");
+    check_failure(view, "use Kubernetes 1.37");
+}
+
+/* The request stays, and the next watch brings it. */
+static void test_watch_that_ends(void **state)
+{
+    char body[4096], pem[2048];
+    const struct store_view *view = subscribe_until_signer(body);
+
+    answer(newest(), 200, "");
+    assert_int_equal(view->source_state, STORE_SOURCE_STARTING);
+    answer(wait_request(6), 403, "{}");
+    check_failure(view, "allow this identity to list and watch podcertificaterequests");
+    send(wait_request(7), 200, "{\"type\":\"ERROR\",\"object\":{\"code\":410}}\n");
+    check_failure(view, "the API server ended the watch with 410");
+    send(wait_request(8), 200, "{]\n");
+    check_failure(view, "cannot get a certificate");
+    sign(body, pem);
+    send_issued(wait_request(9), pem);
+    assert_int_equal(view->presence, STORE_PRESENT);
+    assert_int_equal(view->source_state, STORE_SOURCE_LIVE);
+}
+
+/* Nothing is requested again soon. */
+static void check_given_up(const struct store_view *view, const char *event, const char *expected)
+{
+    send(newest(), 200, event);
+    check_failure(view, expected);
+    assert_int_equal(view->presence, STORE_UNKNOWN);
+    assert_int_equal(world.n_open, 1);
+}
+
+static void test_denied(void **state)
+{
+    char body[4096];
+
+    check_given_up(subscribe_until_signer(body),
+                   "{\"type\":\"MODIFIED\",\"object\":{\"metadata\":{\"name\":\"req-1\"},"
+                   "\"status\":{\"conditions\":[{\"type\":\"Denied\",\"status\":\"True\","
+                   "\"reason\":\"Policy\"}]}}}\n",
+                   "the signer denied podcertificaterequest req-1: Policy");
+}
+
+static void test_deleted(void **state)
+{
+    char body[4096];
+
+    check_given_up(subscribe_until_signer(body), "{\"type\":\"DELETED\",\"object\":{}}\n",
+                   "podcertificaterequest prod/req-1 was deleted before its signer decided");
+}
+
+static void test_certificate_of_another_key(void **state)
+{
+    char body[4096], pem[2048];
+    const struct store_view *view = subscribe_until_signer(body);
+    cJSON *json = cJSON_Parse(body);
+    struct certificate_key *other = NULL;
+    atomic_bool is_cancelled = false;
+    struct error e = ERROR_INIT;
+    char *text;
+
+    assert_int_equal(certificate_key_new("ED25519", &is_cancelled, &other, &e), 0);
+    cJSON_ReplaceItemInObject(cJSON_GetObjectItem(json, "spec"), "stubPKCS10Request",
+                              cJSON_CreateString(certificate_key_request(other)));
+    text = cJSON_PrintUnformatted(json);
+    sign(text, pem);
+    send_issued(newest(), pem);
+    check_failure(view, "the certificate was issued for another key");
+    assert_int_equal(world.n_open, 1);
+    cJSON_free(text);
+    cJSON_Delete(json);
+    certificate_key_free(other);
+}
+
+/* In each step. */
+static void test_unwatched_certificate(void **state)
+{
+    char body[4096];
+
+    subscribe(OBJECT_POD_CERTIFICATE, "web", CERTIFICATE);
+    answer(newest(), 200, ACCOUNT);
+    answer(newest(), 200, NODE); /* the key is being made */
+    world.subscription = store_unsubscribe(world.subscription);
+    assert_int_equal(world.n_open, 1);
+    world.n_requests = 1;
+    subscribe_until_signer(body);
+    world.subscription = store_unsubscribe(world.subscription);
+    assert_int_equal(world.n_open, 1);
+}
+
 /* ---- memory */
 
 static int attempt(void *userdata)
@@ -374,6 +595,13 @@ int main(void)
         TEST(test_request_that_cannot_be_sent),
         TEST(test_response_that_is_too_long),
         TEST(test_unwatched_during_a_request),
+        TEST(test_certificate),
+        TEST(test_refused_steps),
+        TEST(test_watch_that_ends),
+        TEST(test_denied),
+        TEST(test_deleted),
+        TEST(test_certificate_of_another_key),
+        TEST(test_unwatched_certificate),
         TEST(test_no_memory),
     };
 

@@ -44,6 +44,71 @@ static void pod_volume(void **state)
     assert_int_equal(spec->uid, 7);
 }
 
+/* Y18, Y19: the request, then one item for each path. */
+static void pod_certificate(void **state)
+{
+    static const struct volume_attribute attributes[] = {{"podVolume", "own"}};
+    static const struct volume_pod pod = {.name = "web-0", .uid = "u-1", .service_account = "web"};
+    _cleanup_(volume_spec_freep) struct volume_spec *spec = NULL;
+    struct error e = ERROR_INIT;
+    const struct volume_source *source;
+
+    assert_int_equal(parse_entry("{\"projected\":{\"sources\":[{\"podCertificate\":{\"signerName\":"
+                                 "\"example.com/a\",\"keyType\":\"ED25519\",\"keyPath\":\"k\","
+                                 "\"certificateChainPath\":\"c\",\"user\":7,\"userAnnotations\":{"
+                                 "\"a.b/c\":\"x\\ny\"}}}]}}",
+                                 attributes, 1, &spec, &e),
+                     0);
+    assert_true(volume_spec_needs_pod_user(spec));
+    assert_int_equal(volume_spec_bind_pod(spec, &pod), 0);
+    source = &spec->sources[0];
+    assert_int_equal(source->kind, OBJECT_POD_CERTIFICATE);
+    assert_string_equal(source->name, "web");
+    assert_string_equal(source->detail, "u-1\nweb-0\nexample.com/a\nED25519\n86400\n"
+                                        "{\"a.b/c\":\"x\\ny\"}");
+    assert_int_equal(source->n_items, 2);
+    assert_string_equal(source->items[0].key, "key");
+    assert_string_equal(source->items[0].path, "k");
+    assert_int_equal(source->items[0].uid, 7);
+    assert_string_equal(source->items[1].key, "certificateChain");
+}
+
+#define SIGNED "\"signerName\":\"example.com/a\",\"keyType\":\"ED25519\""
+
+static void invalid_pod_certificates(void **state)
+{
+    static const struct volume_attribute attributes[] = {{"podVolume", "own"}};
+    static const struct {
+        const char *source;
+        const char *message;
+    } mistakes[] = {
+        {"\"keyType\":\"ED25519\",\"keyPath\":\"k\"", "signerName: required field is missing"},
+        {"\"signerName\":\"a\",\"keyType\":\"ED25519\"", "is not a valid name for a signer"},
+        {"\"signerName\":\"example.com/a\"", "keyType: required field is missing"},
+        {"\"signerName\":\"example.com/a\",\"keyType\":\"RSA\"", "invalid key type \"RSA\""},
+        {SIGNED, "expected credentialBundlePath, keyPath or certificateChainPath"},
+        {SIGNED ",\"keyPath\":\"/k\"", "podCertificate.keyPath: invalid path"},
+        {SIGNED ",\"maxExpirationSeconds\":3599", "expected 3600 to 7862400 seconds"},
+        {SIGNED ",\"maxExpirationSeconds\":7862401", "expected 3600 to 7862400 seconds"},
+        {SIGNED ",\"userAnnotations\":[]", "userAnnotations: expected a mapping"},
+        {SIGNED ",\"userAnnotations\":{\"a\":1}", "userAnnotations.a: expected a string"},
+        {SIGNED ",\"keyPath\":\"k\",\"certificateChainPath\":\"k\"", "conflicting duplicate paths"},
+        {SIGNED ",\"path\":\"k\"", "podCertificate.path: unknown field"},
+    };
+
+    for (size_t i = 0; i < ELEMENTS_OF(mistakes); i++) {
+        struct volume_spec *spec = NULL;
+        struct error e = ERROR_INIT;
+        char entry[512];
+
+        snprintf(entry, sizeof(entry), "{\"projected\":{\"sources\":[{\"podCertificate\":{%s}}]}}",
+                 mistakes[i].source);
+        assert_int_equal(parse_entry(entry, attributes, 1, &spec, &e), -EINVAL);
+        if (strstr(e.text, mistakes[i].message) == NULL)
+            fail_msg("\"%s\" is not in: %s", mistakes[i].message, e.text);
+    }
+}
+
 static void default_secret(void **state)
 {
     static const struct volume_attributes_context context = {.default_secret = "creds"};
@@ -297,6 +362,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pod_volume),
+        cmocka_unit_test(pod_certificate),
+        cmocka_unit_test(invalid_pod_certificates),
         cmocka_unit_test(default_secret),
         cmocka_unit_test(pod_volume_that_is_none_of_ours),
         cmocka_unit_test(secret_with_all_attributes),

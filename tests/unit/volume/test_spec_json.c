@@ -92,15 +92,14 @@ static void test_sources_that_are_made_of_the_pod(void **state)
 
     assert_int_equal(volume_spec_new(VOLUME_PROJECTED, &spec), 0);
     assert_int_equal(volume_spec_add_source(spec, OBJECT_SERVICE_ACCOUNT_TOKEN, NULL, &source), 0);
-    source->expiration_s = 700;
-    assert_int_equal(volume_text_set(&source->audience, "vault"), 0);
+    assert_int_equal(volume_text_set(&source->request, "700\nvault"), 0);
     assert_int_equal(volume_spec_add_source(spec, OBJECT_DOWNWARD_API, NULL, &source), 0);
     assert_int_equal(volume_source_add_item(source, &item), 0);
     assert_int_equal(volume_spec_bind_pod(spec, &pod), 0);
     check_same(spec);
     text = print(spec);
     assert_non_null(strstr(text, "\"name\":\"web-0\",\"detail\":\"u-1\\nmetadata.labels\""));
-    assert_non_null(strstr(text, "\"expiration\":700"));
+    assert_non_null(strstr(text, "\"request\":\"700\\nvault\""));
     free(text);
     volume_spec_free(spec);
 }

@@ -12,8 +12,9 @@
 static const char *const runtime_classes[] = {"kata", "kata-qemu", "kata-clh", "kata-fc", "gvisor"};
 
 static const char *const kinds[] = {"secret", "configMap", "downwardAPI"};
-static const char *const sources[] = {"secret", "configMap", "downwardAPI", "serviceAccountToken",
-                                      "clusterTrustBundle"};
+static const char *const sources[] = {
+    "secret",        "configMap", "downwardAPI", "serviceAccountToken", "clusterTrustBundle",
+    "podCertificate"};
 
 static bool is_one_of(const char *text, const char *const *list, size_t n)
 {

@@ -49,12 +49,14 @@ def test_all_kinds(cluster: Cluster, adopting: Namespace) -> None:
         {"serviceAccountToken": {"path": "t", "audience": "vault", "expirationSeconds": 600}},
     ]
     bundle = {"signerName": "example.com/signer", "path": "ca.crt", "labelSelector": {}}
+    signed = {"signerName": "example.com/signer", "keyType": "ED25519", "keyPath": "key"}
     kinds = {
         "a": SECRET,
         "b": CONFIGMAP,
         "c": {"projected": {"sources": sources, "defaultMode": 256}},
         "d": {"downwardAPI": {**DOWNWARD["downwardAPI"], "defaultMode": 420}},
         "e": {"projected": {"sources": [{"clusterTrustBundle": bundle}], "defaultMode": 420}},
+        "f": {"projected": {"sources": [{"podCertificate": signed}], "defaultMode": 420}},
     }
     mounts = [{"name": name, "mountPath": f"/{name}"} for name in kinds]
     content = pod(
@@ -69,17 +71,17 @@ def test_all_kinds(cluster: Cluster, adopting: Namespace) -> None:
     assert made["c-secretfs"]["projected"]["sources"][2] == sources[2]
     # an API server before 1.37 drops the source unless its feature gate is on
     assert made["e-secretfs"]["projected"]["sources"][0] in ({"clusterTrustBundle": bundle}, {})
+    defaulted = {"podCertificate": {**signed, "maxExpirationSeconds": 86400}}
+    assert made["f-secretfs"]["projected"]["sources"][0] in (defaulted, {})
 
 
 def test_what_is_left_alone(cluster: Cluster, adopting: Namespace) -> None:
     """Volumes of other kinds, and those that no container mounts."""
     long = "n" * 55
-    signed = {"signerName": "example.com/signer", "keyType": "ED25519", "keyPath": "key"}
     others: dict[str, dict[str, Any]] = {
         "empty": {"emptyDir": {}},
         "unmounted": SECRET,
         long: SECRET,
-        "certificate": {"projected": {"sources": [{"podCertificate": signed}]}},
     }
     mounts = [{"name": n, "mountPath": f"/{n}"} for n in others if n != "unmounted"]
     content = pod(

@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 KINDS = ("secret", "configMap", "downwardAPI")
-SOURCES = (*KINDS, "serviceAccountToken", "clusterTrustBundle")
+SOURCES = (*KINDS, "serviceAccountToken", "clusterTrustBundle", "podCertificate")
 RUNTIME_CLASSES = ("kata", "kata-qemu", "kata-clh", "kata-fc", "gvisor")
 LONGEST_NAME = 54
 

@@ -21,6 +21,7 @@ SOURCES: tuple[dict[str, Any], ...] = (
     {"serviceAccountToken": {"path": "t"}},
     {"clusterTrustBundle": {"name": "one", "path": "ca.crt"}},
     {"podCertificate": {"keyType": "ED25519"}},
+    {"ofLater": {}},
 )
 KINDS: tuple[dict[str, Any], ...] = (
     {"secret": {"secretName": "db", "optional": True}},

@@ -153,7 +153,7 @@ static const char *const unchanged[] = {
     POD "spec:\n" MOUNTS "  volumes: [{name: a, emptyDir: {}}]\n",
     POD "spec:\n" MOUNTS "  volumes: [{name: a, secret: null}]\n",
     POD "spec:\n" MOUNTS "  volumes: [{name: a, secret: {}}, {name: a-secretfs, secret: {}}]\n",
-    POD "spec:\n" MOUNTS "  volumes: [{name: a, projected: {sources: [{podCertificate: {}}]}}]\n",
+    POD "spec:\n" MOUNTS "  volumes: [{name: a, projected: {sources: [{ofLater: {}}]}}]\n",
     POD "metadata: {annotations: {secretfs.io/adopt: disabled}}\nspec:\n" MOUNTS
         "  volumes: [{name: a, secret: {}}]\n",
     POD "spec:\n  os: {name: windows}\n" MOUNTS "  volumes: [{name: a, secret: {}}]\n",

@@ -55,9 +55,10 @@ static const struct {
     {"{\"name\":\"m\",\"downwardAPI\":{}}", ADOPT_VOLUME},
     {"{\"name\":\"m\",\"projected\":{\"sources\":[]}}", ADOPT_VOLUME},
     {"{\"name\":\"m\",\"projected\":{\"sources\":[{\"secret\":{}},{\"configMap\":{}},"
-     "{\"downwardAPI\":{}},{\"serviceAccountToken\":{}},{\"clusterTrustBundle\":{}}]}}",
+     "{\"downwardAPI\":{}},{\"serviceAccountToken\":{}},{\"clusterTrustBundle\":{}},"
+     "{\"podCertificate\":{}}]}}",
      ADOPT_VOLUME},
-    {"{\"name\":\"m\",\"projected\":{\"sources\":[{\"secret\":{}},{\"podCertificate\":{}}]}}",
+    {"{\"name\":\"m\",\"projected\":{\"sources\":[{\"secret\":{}},{\"ofLater\":{}}]}}",
      ADOPT_VOLUME_SOURCES},
     {"{\"name\":\"m\",\"projected\":{}}", ADOPT_VOLUME_SOURCES},
     {"{\"name\":\"m\",\"projected\":{\"sources\":[{}]}}", ADOPT_VOLUME_SOURCES},

@@ -18,6 +18,7 @@
 #include "cmd/mount/helper.h"
 #include "cmd/node.h"
 #include "cmd/observe/command.h"
+#include "cmd/rollout/command.h"
 #include "cmd/status/command.h"
 #include "cmd/unmount.h"
 #include "version.h"
@@ -39,6 +40,7 @@ static const struct command {
     {"unmount", command_unmount, "unmount a secretfs mount"},
     {"status", command_status, "show the volumes of this host and their state"},
     {"observe", command_observe, "print each update of a mounted volume as it happens"},
+    {"rollout", command_rollout, "wait until all consumers have the newest version of an object"},
     {"health", command_health, "check that the node daemon of this host responds"},
     {"doctor", command_doctor, "check a node and suggest fixes"},
     {"adopt", command_adopt, "list which pods' own volumes secretfs serves, and why not others"},

@@ -44,7 +44,6 @@ struct consumer {
     bool is_unidentified; /* stands for all that ended before they were identified */
     struct consumer_identity identity;
     struct list opened;
-    char version[TABLE_VERSION_SIZE];
     struct timespec first_open;
     struct timespec last_open;
 };
@@ -372,7 +371,6 @@ static int note_key(struct table_volume *v, struct consumer *c, const struct tab
     if (is_first || (!c->is_unidentified && open->file > o->opened_at)) {
         o->opened_at = open->file;
         snprintf(o->version, sizeof(o->version), "%s", object->resource_version);
-        memcpy(c->version, o->version, sizeof(c->version));
     }
     if (is_first)
         check_first_open(v, c, o, entry);
@@ -443,7 +441,6 @@ static void merge(struct table_volume *v, struct consumer *into, struct consumer
 
     list_for_each_safe (o, tmp, &c->opened, link)
         merge_opened(into, o);
-    memcpy(into->version, c->version, sizeof(into->version));
     into->last_open = c->last_open;
     consumer_free(v, c);
 }
@@ -476,24 +473,26 @@ void table_sweep(struct table *table, uint64_t volume, table_life_fn *life, void
 
 /* ---- the answer */
 
-static struct table_consumer describe(const struct consumer *c)
+/* @keys: room for TABLE_KEYS_MAX */
+static struct table_consumer describe(const struct consumer *c, struct table_key *keys)
 {
     struct table_consumer described = {
         .identity = &c->identity,
         .state = CONSUMER_CURRENT,
-        .version = c->version,
+        .keys = keys,
         .first_open = c->first_open,
         .last_open = c->last_open,
     };
     const struct opened *o;
 
     list_for_each (o, &c->opened, link) {
-        if (is_current(o))
-            continue;
-        described.state = CONSUMER_OLD;
-        described.old_object = o->object;
-        described.old_key = o->key;
-        described.version = o->version;
+        enum consumer_state state = is_current(o) ? CONSUMER_CURRENT : CONSUMER_OLD;
+
+        assert(described.n_keys < TABLE_KEYS_MAX);
+        keys[described.n_keys++] = (struct table_key){
+            .object = o->object, .key = o->key, .version = o->version, .state = state};
+        if (state == CONSUMER_OLD)
+            described.state = state;
     }
     return described;
 }
@@ -502,12 +501,13 @@ int table_visit(const struct table *table, uint64_t volume, table_visit_fn *visi
                 unsigned *ret_gaps)
 {
     const struct table_volume *v = find_volume(table, volume);
+    struct table_key keys[TABLE_KEYS_MAX];
     const struct consumer *c;
 
     if (v == NULL)
         return -ENOENT;
     list_for_each (c, &v->consumers, link) {
-        const struct table_consumer described = describe(c);
+        const struct table_consumer described = describe(c, keys);
 
         if (!c->is_unidentified)
             visit(userdata, &described);

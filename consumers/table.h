@@ -46,13 +46,19 @@ enum table_gap {
     TABLE_GAP_BEHIND = 1 << 4,  /* events wait; this gap ends by itself */
 };
 
-/* Borrowed for the call. */
+/* Borrowed for the call, as what follows. */
+struct table_key {
+    const struct object_key *object;
+    const char *key;
+    const char *version; /* resourceVersion that was opened last; "" if unknown */
+    enum consumer_state state;
+};
+
 struct table_consumer {
     const struct consumer_identity *identity; /* pid 0: the process has ended */
     enum consumer_state state;
-    const struct object_key *old_object; /* of a key that is old; NULL: none is */
-    const char *old_key;
-    const char *version; /* resourceVersion that it opened last, of any object; "" if unknown */
+    const struct table_key *keys; /* in the order of their first open */
+    size_t n_keys;
     struct timespec first_open;
     struct timespec last_open;
 };

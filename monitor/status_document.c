@@ -125,15 +125,40 @@ struct consumer_list {
     int result;
 };
 
-static const char *or_null(const char *text)
+static const char *consumer_state_name(enum consumer_state state)
 {
-    return text != NULL ? null_if_empty(text) : NULL;
+    return state == CONSUMER_CURRENT ? "current" : "old";
+}
+
+static int add_key(cJSON *list, const struct table_key *key)
+{
+    cJSON *json = cJSON_CreateObject();
+    char text[OBJECT_KEY_TEXT_SIZE];
+    int r = 0;
+
+    r |= json_add_text(json, "object", object_key_text(key->object, text));
+    r |= json_add_text(json, "key", key->key);
+    r |= json_add_text(json, "state", consumer_state_name(key->state));
+    r |= json_add_text(json, "resourceVersion", null_if_empty(key->version));
+    if (cJSON_AddItemToArray(list, json))
+        return r;
+    cJSON_Delete(json);
+    return -ENOMEM;
+}
+
+static int add_keys(cJSON *json, const struct table_consumer *c)
+{
+    cJSON *list = cJSON_AddArrayToObject(json, "keys");
+    int r = 0;
+
+    for (size_t i = 0; i < c->n_keys; i++)
+        r |= add_key(list, &c->keys[i]);
+    return r;
 }
 
 static int fill_consumer(cJSON *json, const struct table_consumer *c)
 {
     const struct consumer_identity *identity = c->identity;
-    char text[OBJECT_KEY_TEXT_SIZE];
     int r = 0;
 
     r |= json_add_text(json, "podUID", null_if_empty(identity->group.pod_uid));
@@ -142,11 +167,8 @@ static int fill_consumer(cJSON *json, const struct table_consumer *c)
     r |= json_add_text(json, "process", null_if_empty(identity->process.comm));
     if (identity->process.pid != 0)
         r |= json_add_number(json, "pid", (double)identity->process.pid);
-    r |= json_add_text(json, "state", c->state == CONSUMER_CURRENT ? "current" : "old");
-    if (c->old_object != NULL)
-        r |= json_add_text(json, "oldObject", object_key_text(c->old_object, text));
-    r |= json_add_text(json, "oldKey", or_null(c->old_key));
-    r |= json_add_text(json, "resourceVersion", null_if_empty(c->version));
+    r |= json_add_text(json, "state", consumer_state_name(c->state));
+    r |= add_keys(json, c);
     r |= add_time(json, "firstOpen", c->first_open);
     return r | add_time(json, "lastOpen", c->last_open);
 }
@@ -175,9 +197,9 @@ static int add_gaps(cJSON *json, unsigned gaps)
         {TABLE_GAP_ENDED,
          "a process with older content ended before it was identified, or is in another "
          "pid namespace"},
-        {TABLE_GAP_BEHIND, "opens wait to be counted"},
     };
-    cJSON *list = gaps != 0 ? cJSON_AddArrayToObject(json, "notSeen") : NULL;
+    unsigned lasting = gaps & ~(unsigned)TABLE_GAP_BEHIND;
+    cJSON *list = lasting != 0 ? cJSON_AddArrayToObject(json, "notSeen") : NULL;
 
     for (size_t i = 0; i < ELEMENTS_OF(reasons); i++) {
         cJSON *reason = NULL;
@@ -189,7 +211,7 @@ static int add_gaps(cJSON *json, unsigned gaps)
             return -ENOMEM;
         }
     }
-    return 0;
+    return (gaps & TABLE_GAP_BEHIND) != 0 ? json_add_bool(json, "opensWait", true) : 0;
 }
 
 /* Generations that are about to be removed count with those that are held. */

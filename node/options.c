@@ -289,12 +289,16 @@ static const struct option *find_option(const char *name)
     return NULL;
 }
 
-/* A string, or a number as on a command line. */
-static int value_text(struct node_options *o, const cJSON *entry, const char **ret_text,
-                      struct error *e)
+/* A string, or a number as on a command line; of a switch what YAML reads on and off as. */
+static int value_text(struct node_options *o, bool is_switch, const cJSON *entry,
+                      const char **ret_text, struct error *e)
 {
     char *text;
 
+    if (is_switch && cJSON_IsBool(entry)) {
+        *ret_text = cJSON_IsTrue(entry) ? "on" : "off";
+        return 0;
+    }
     if (!cJSON_IsString(entry) && !cJSON_IsNumber(entry))
         return error_set(e, -EINVAL, "%s: %s takes a string or a number", o->config_file,
                          entry->string);
@@ -314,7 +318,7 @@ static int set_from_config(struct node_options *o, const cJSON *entry, struct er
 
     if (option == NULL)
         return error_set(e, -EINVAL, "%s: unknown option \"%.64s\"", o->config_file, entry->string);
-    r = value_text(o, entry, &value, e);
+    r = value_text(o, option->val == OPTION_CONSUMERS, entry, &value, e);
     if (r != 0)
         return r;
     r = set_option(o, option->val, value, e);

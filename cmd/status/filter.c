@@ -123,6 +123,11 @@ bool status_filter_matches(const struct status_filter *filter, const cJSON *volu
     return filter->object == NULL || any_object(volume, filter->object, object_matches);
 }
 
+bool status_filter_matches_object(const struct status_filter *filter, const cJSON *object)
+{
+    return filter->object == NULL || object_matches(filter->object, object);
+}
+
 void status_filter_apply(const struct status_filter *filter, cJSON *list)
 {
     cJSON *items = cJSON_GetObjectItemCaseSensitive(list, "items");

@@ -22,5 +22,8 @@ int status_filter_check(const struct status_filter *filter, struct error *e);
 /* @volume: an item of status_request_all() */
 bool status_filter_matches(const struct status_filter *filter, const cJSON *volume);
 
+/* Whether an object of a volume is the one that the filter names; any if it names none. */
+bool status_filter_matches_object(const struct status_filter *filter, const cJSON *object);
+
 /* Remove the items that do not match. @list: as of status_request_all() */
 void status_filter_apply(const struct status_filter *filter, cJSON *list);

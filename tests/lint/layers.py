@@ -40,7 +40,8 @@ MAY_INCLUDE = {
     "cmd/status": BELOW_CMD | {"cmd/shared"},
     "cmd/doctor": BELOW_CMD | {"cmd/shared", "cmd/status"},
     "cmd/observe": BELOW_CMD | {"cmd/shared", "cmd/status"},
-    "cmd": BELOW_CMD | {"cmd/shared", "cmd/adopt", "cmd/mount", "cmd/exec", "cmd/status", "cmd/doctor", "cmd/observe"},
+    "cmd/rollout": BELOW_CMD | {"cmd/shared", "cmd/status"},
+    "cmd": BELOW_CMD | {"cmd/shared", "cmd/adopt", "cmd/mount", "cmd/exec", "cmd/status", "cmd/doctor", "cmd/observe", "cmd/rollout"},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^>"]+)[>"]')
 GENERATED = {"version.h"}

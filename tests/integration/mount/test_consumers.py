@@ -12,7 +12,7 @@ from typing import Any, Iterator
 import pytest
 
 from lib import cgroup
-from lib.sources import Manifests
+from lib.sources import Api, Manifests
 from lib.volume import Volume, VolumeMaker
 from lib.waiting import until
 
@@ -167,11 +167,9 @@ def test_consumer_is_old_until_it_opens_again(volume: Volume, manifests: Manifes
         update(volume, manifests, a=b"dummy-2")
         found = consumer(volume, first.pid)
         assert found is not None
-        assert (found["state"], found["oldObject"], found["oldKey"]) == (
-            "old",
-            "secret/default/app",
-            "a",
-        )
+        assert found["state"] == "old"
+        (key,) = found["keys"]
+        assert (key["object"], key["key"], key["state"]) == ("secret/default/app", "a", "old")
         assert found["process"].startswith("python")
         first.do("read")
         wait_state(volume, first.pid, "current")
@@ -294,6 +292,79 @@ def test_container_is_a_consumer_until_it_is_gone(volume: Volume, manifests: Man
         (ended,) = in_container()
         assert ended["state"] == "current"
     until(lambda: in_container() == [], "the container to go")
+
+
+def rollout(volume: Volume, *options: str) -> subprocess.CompletedProcess[str]:
+    return volume.run("rollout", "status", *options, str(volume.path))
+
+
+def test_rollout_waits_for_a_consumer(volume: Volume, manifests: Manifests) -> None:
+    with reader(volume.path / "a") as made:
+        made.do("read")
+        wait_state(volume, made.pid, "current")
+        done = rollout(volume)
+        assert done.returncode == 0, done.stderr
+        assert f"({made.pid})" in done.stdout
+        assert "successfully rolled out" in done.stdout
+        update(volume, manifests, a=b"dummy-2")
+        for options in (["--watch=false"], ["--timeout", "1ms"]):
+            done = rollout(volume, *options)
+            assert done.returncode == 1
+            assert f"({made.pid}) has not opened the newest version" in done.stderr
+        waiting = subprocess.Popen(
+            [volume.binary, "rollout", "status", volume.path], stdout=subprocess.PIPE, text=True
+        )
+        try:
+            assert waiting.stdout is not None
+            assert "Waiting for rollout" in waiting.stdout.readline()
+            made.do("read")
+            output, _ = waiting.communicate()
+        finally:
+            waiting.kill()
+            waiting.wait()
+        assert waiting.returncode == 0
+        assert "successfully rolled out" in output
+
+
+def test_rollout_waits_for_held_files(volume: Volume, manifests: Manifests) -> None:
+    with reader(volume.path / "a") as made:
+        made.do("open")
+        wait_state(volume, made.pid, "current")
+        update(volume, manifests, a=b"dummy-2")
+        made.do("read")
+        wait_state(volume, made.pid, "current")
+        done = rollout(volume, "--watch=false")
+        assert done.returncode == 1
+        assert "older generation" in done.stderr
+        made.do("close")
+        assert rollout(volume).returncode == 0
+
+
+def test_rollout_waits_for_a_version(http1: Api, mount: VolumeMaker) -> None:
+    http1.put_secret({"a": b"dummy-1"})
+    volume = mount(http1, "--consumers")
+    until(lambda: volume.status()["source"]["state"] == "live", "the watch")
+    http1.put_secret({"a": b"dummy-2"})
+    stored = http1.server.get_object("secrets", "default", "app")["metadata"]["resourceVersion"]
+    assert rollout(volume, "--resource-version", stored).returncode == 0
+    done = rollout(volume, "--resource-version", "no-such", "--watch=false")
+    assert done.returncode == 1
+    assert f"shows version {stored}, not no-such" in done.stderr
+
+
+def test_rollout_without_the_option(mount: VolumeMaker, manifests: Manifests) -> None:
+    manifests.put_secret({"a": b"dummy-1"})
+    done = rollout(mount(manifests))
+    assert done.returncode == 3
+    assert "its consumers are not noted" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["status"], ["restart", "secret/a"], ["status", "a", "b"], ["status", "--watch=x", "a"]],
+)
+def test_rollout_usage(volume: Volume, arguments: list[str]) -> None:
+    assert volume.run("rollout", *arguments).returncode == 2
 
 
 def test_status_without_the_option_has_no_consumers(mount: VolumeMaker, manifests: Manifests):

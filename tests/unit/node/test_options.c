@@ -130,6 +130,28 @@ static void test_levels(void **state)
     node_options_deinit(&o);
 }
 
+static void test_switch(void **state)
+{
+    static const struct {
+        const char *text;
+        bool is_on;
+    } ways[] = {
+        {"consumers: on\n", true}, {"consumers: \"on\"\n", true}, {"consumers: off\n", false}};
+    struct node_options o;
+    char line[256];
+
+    snprintf(line, sizeof(line), "--config=%s", config_path);
+    for (size_t i = 0; i < ELEMENTS_OF(ways); i++) {
+        write_config(ways[i].text);
+        parse_well(line, &o);
+        assert_int_equal(o.notes_consumers, ways[i].is_on);
+        node_options_deinit(&o);
+    }
+    parse_well("--consumers=on", &o);
+    assert_true(o.notes_consumers);
+    node_options_deinit(&o);
+}
+
 static void test_command_line_overrides_file(void **state)
 {
     struct node_options o;
@@ -170,6 +192,7 @@ static void test_invalid_files(void **state)
         {"kube-api-burst: \"\"\n", "kube-api-burst takes a whole number"},
         {"rights: root\n", "rights takes node, pod or daemon"},
         {"kubelet-root: [a]\n", "kubelet-root takes a string or a number"},
+        {"consumers: 1\n", "consumers takes on or off"},
         {"kubelet-root: true\n", "kubelet-root takes a string or a number"},
         {"run-dir: here\n", "run-dir takes an absolute path"},
         {"- rights\n", "options are written as"},
@@ -252,10 +275,15 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),      cmocka_unit_test(test_node_id_defaults_to_host_name),
-        cmocka_unit_test(test_derived_paths), cmocka_unit_test(test_endpoint_forms),
-        cmocka_unit_test(test_levels),        cmocka_unit_test(test_command_line_overrides_file),
-        cmocka_unit_test(test_invalid_files), cmocka_unit_test(test_invalid_arguments),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_node_id_defaults_to_host_name),
+        cmocka_unit_test(test_derived_paths),
+        cmocka_unit_test(test_endpoint_forms),
+        cmocka_unit_test(test_levels),
+        cmocka_unit_test(test_switch),
+        cmocka_unit_test(test_command_line_overrides_file),
+        cmocka_unit_test(test_invalid_files),
+        cmocka_unit_test(test_invalid_arguments),
         cmocka_unit_test(test_no_memory),
     };
     int fd = mkstemp(config_path);

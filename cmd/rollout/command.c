@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Asks for the status again and again, as no process notifies of opens. The table is printed
+ * when the state of a consumer has changed, and the reasons at the end.
+ */
+#include "cmd/rollout/command.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/arguments.h"
+#include "cmd/rollout/verdict.h"
+#include "cmd/status/request.h"
+
+#define INTERVAL   SPAN_MS(500)
+#define OUTPUT_MAX ((size_t)16 << 20)
+
+struct rollout_command {
+    const char *target; /* an object, or a path in a volume */
+    struct rollout_query query;
+    bool is_watching;
+    span_us timeout; /* SPAN_FOREVER: none */
+    bool wants_help;
+    size_t n_current; /* printed last, as what follows */
+    size_t n_consumers;
+    bool was_printed;
+};
+
+static void print_help(const struct invocation *invocation)
+{
+    printf(
+        "Usage: %s rollout status [options] OBJECT|PATH\n"
+        "\n"
+        "Wait until all processes that have opened OBJECT's keys in volumes of this host have\n"
+        "opened its newest version, and no process holds an older one: then an older credential\n"
+        "can be revoked. OBJECT is secret/NAME or configmap/NAME, PATH a path in one volume. The\n"
+        "volumes have to be served with --consumers.\n"
+        "\n"
+        "  -n, --namespace NS    only this namespace (default: all)\n"
+        "  -w, --watch[=false]   false: print the state once, and do not wait\n"
+        "      --timeout D       wait for 30s, 5m, ...; 0 (the default) is for ever\n"
+        "  -h, --help            show this help\n"
+        "\n"
+        "The exit code is 0 when all consumers have the newest version; 1 when some have not,\n"
+        "at the timeout; 3 when opens may have been missed, so that it cannot be known.\n",
+        invocation->program);
+}
+
+/* ---- asking */
+
+static bool is_path(const char *target)
+{
+    return target[0] == '/' || target[0] == '.';
+}
+
+static int request(const struct rollout_command *c, cJSON **ret_list, struct error *e)
+{
+    _cleanup_(cJSON_Deletep) cJSON *list = NULL, *volume = NULL;
+    int r;
+
+    if (!is_path(c->target))
+        return status_request_all(false, ret_list, e);
+    r = status_request(c->target, false, &volume, e);
+    if (r < 0)
+        return r;
+    list = cJSON_CreateObject();
+    if (!cJSON_AddItemToArray(cJSON_AddArrayToObject(list, "items"), volume))
+        return error_set_errno(e, -ENOMEM, "cannot request the status");
+    (void)TAKE(volume);
+    *ret_list = TAKE(list);
+    return 0;
+}
+
+/* ---- printing */
+
+static void print_lines(struct rollout_command *c, const struct rollout_verdict *v,
+                        const struct buf *lines)
+{
+    if (c->was_printed && c->n_current == v->n_current && c->n_consumers == v->n_consumers)
+        return;
+    c->was_printed = true;
+    c->n_current = v->n_current;
+    c->n_consumers = v->n_consumers;
+    if (v->state != ROLLOUT_DONE)
+        printf("Waiting for rollout of %s: %zu of %zu consumers have opened the newest version\n",
+               c->target, v->n_current, v->n_consumers);
+    fputs(buf_text(lines), stdout);
+    fflush(stdout);
+}
+
+static int end(const struct rollout_command *c, const struct rollout_verdict *v,
+               const struct buf *reasons)
+{
+    if (v->state == ROLLOUT_DONE) {
+        printf("%s successfully rolled out: all consumers (%zu) have the newest version\n",
+               c->target, v->n_consumers);
+        return EXIT_OK;
+    }
+    fflush(stdout);
+    fputs(buf_text(reasons), stderr);
+    return v->state == ROLLOUT_WAITING ? EXIT_FAILED : EXIT_ROLLOUT_UNSEEN;
+}
+
+/* ---- waiting */
+
+/* Return: whether the state is final; then *ret_code is set. -errno with @e. */
+static int ask_once(struct rollout_command *c, mono_us until, int *ret_code, struct error *e)
+{
+    _cleanup_(buf_deinit) struct buf lines = BUF_INIT(OUTPUT_MAX), reasons = BUF_INIT(OUTPUT_MAX);
+    _cleanup_(cJSON_Deletep) cJSON *list = NULL;
+    struct rollout_verdict verdict;
+    int r = request(c, &list, e);
+
+    if (r < 0)
+        return r;
+    r = rollout_judge(list, &c->query, clock_wall(), &verdict, &lines, &reasons);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot print the state of the rollout");
+    if (verdict.n_volumes == 0 && verdict.state == ROLLOUT_DONE)
+        return error_set(e, -ENOENT, "no volume of this host shows %.300s", c->target);
+    print_lines(c, &verdict, &lines);
+    if (verdict.state == ROLLOUT_WAITING && c->is_watching && clock_mono() < until)
+        return 0;
+    *ret_code = end(c, &verdict, &reasons);
+    return 1;
+}
+
+static int wait_for_rollout(struct rollout_command *c, int *ret_code, struct error *e)
+{
+    mono_us now = clock_mono();
+    mono_us until = c->timeout == SPAN_FOREVER ? SPAN_FOREVER : now + c->timeout;
+    int r;
+
+    while ((r = ask_once(c, until, ret_code, e)) == 0)
+        usleep(INTERVAL);
+    return r < 0 ? r : 0;
+}
+
+/* ---- the command line */
+
+enum { OPTION_TIMEOUT = 256, OPTION_RESOURCE_VERSION };
+
+static int parse_watch(const char *value, bool *ret_is_watching, struct error *e)
+{
+    *ret_is_watching = value == NULL || streq(value, "true");
+    return *ret_is_watching || streq(value, "false")
+               ? 0
+               : error_set(e, -EINVAL, "--watch takes true or false, not \"%.32s\"", value);
+}
+
+static int parse_timeout(const char *value, span_us *ret_timeout, struct error *e)
+{
+    int r = clock_parse_duration(value, ret_timeout, e);
+
+    if (r < 0)
+        return error_prefix(e, r, "--timeout");
+    if (*ret_timeout == 0)
+        *ret_timeout = SPAN_FOREVER;
+    return 0;
+}
+
+static int set_option(void *userdata, int option, const char *value, struct error *e)
+{
+    struct rollout_command *c = userdata;
+
+    switch (option) {
+    case 'n':
+        c->query.object.namespace = value;
+        return 0;
+    case 'w':
+        return parse_watch(value, &c->is_watching, e);
+    case OPTION_RESOURCE_VERSION:
+        c->query.resource_version = value;
+        return 0;
+    case OPTION_TIMEOUT:
+        return parse_timeout(value, &c->timeout, e);
+    default:
+        c->wants_help = true;
+        return ARGUMENTS_ENOUGH;
+    }
+}
+
+static int parse_arguments(struct rollout_command *c, int argc, char *argv[], struct error *e)
+{
+    static const struct option long_options[] = {
+        {"namespace", required_argument, NULL, 'n'},
+        {"watch", optional_argument, NULL, 'w'},
+        {"resource-version", required_argument, NULL, OPTION_RESOURCE_VERSION},
+        {"timeout", required_argument, NULL, OPTION_TIMEOUT},
+        {"help", no_argument, NULL, 'h'},
+        {0}};
+    int r = arguments_parse(argc, argv, ":n:wh", long_options, set_option, c, e);
+
+    if (r < 0 || c->wants_help)
+        return r;
+    if (argc - optind != 2 || !streq(argv[optind], "status"))
+        return error_set(e, -EINVAL, "rollout takes: status OBJECT|PATH");
+    c->target = argv[optind + 1];
+    if (is_path(c->target))
+        return 0;
+    c->query.object.object = c->target;
+    return status_filter_check(&c->query.object, e);
+}
+
+int command_rollout(const struct invocation *invocation, int argc, char *argv[])
+{
+    struct rollout_command c = {.is_watching = true, .timeout = SPAN_FOREVER};
+    struct error e = ERROR_INIT;
+    int code = EXIT_FAILED;
+
+    if (parse_arguments(&c, argc, argv, &e) < 0)
+        return command_failed(invocation, EXIT_USAGE, e.text);
+    if (c.wants_help) {
+        print_help(invocation);
+        return EXIT_OK;
+    }
+    if (wait_for_rollout(&c, &code, &e) < 0)
+        return command_failed(invocation, EXIT_FAILED, e.text);
+    return code;
+}

@@ -91,7 +91,8 @@ static int unknown_command(const struct invocation *invocation, const char *name
 static int run(const struct invocation *invocation, const struct command *command, int argc,
                char *argv[])
 {
-    const struct invocation own = {.program = invocation->program, .command = command->name};
+    const struct invocation own = {
+        .program = invocation->program, .command = command->name, .line = invocation->line};
 
     return command->run(&own, argc, argv);
 }
@@ -126,11 +127,12 @@ int main(int argc, char *argv[])
 {
     const char *name = argc > 0 ? basename(argv[0]) : "";
     const struct invocation invocation = {
-        .program = streq(name, "kubectl-secretfs") ? "kubectl secretfs" : "secretfs"};
+        .program = streq(name, "kubectl-secretfs") ? "kubectl secretfs" : "secretfs", .line = argv};
     const struct command *command;
 
     if (streq(name, MOUNT_HELPER))
-        return command_mount_helper(&(struct invocation){.program = MOUNT_HELPER}, argc, argv);
+        return command_mount_helper(&(struct invocation){.program = MOUNT_HELPER, .line = argv},
+                                    argc, argv);
     if (argc < 2) {
         print_help(&invocation);
         return EXIT_USAGE;

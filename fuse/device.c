@@ -43,6 +43,8 @@
  * by node id and generation, also the root, which is above all volumes.
  */
 #define INIT_NO_EXPORT_SUPPORT    (UINT64_C(1) << 38)
+/* Linux 6.9: see NOTIFY_RESEND; the kernel's offer needs no answer */
+#define INIT_HAS_RESEND           (UINT64_C(1) << 39)
 /* Linux 6.12: pods with user namespaces */
 #define INIT_ALLOW_IDMAP          (UINT64_C(1) << 40)
 #define INIT_WANTED               (INIT_DIRECT_IO_ALLOW_MMAP | INIT_NO_EXPORT_SUPPORT | INIT_ALLOW_IDMAP)
@@ -138,16 +140,21 @@ static int negotiation_init(struct negotiation *n, struct fuse_session *fuse)
     return 0;
 }
 
-/* Return: the flags that a request offers, of those that we want; 0 if it is not INIT. */
-static uint64_t wanted_of(const struct fuse_buf *request)
+/* Return: the flags that a request offers; 0 if it is not INIT, or one of an old kernel. */
+static uint64_t flags_of(const void *request, size_t len)
 {
-    const struct fuse_in_header *header = request->mem;
+    const struct fuse_in_header *header = request;
     const struct fuse_init_in *in = (const void *)(header + 1);
 
-    if (header->opcode != FUSE_INIT || request->size < sizeof(*header) + sizeof(*in) ||
+    if (len < sizeof(*header) + sizeof(*in) || header->opcode != FUSE_INIT ||
         (in->flags & FUSE_INIT_EXT) == 0)
         return 0;
-    return (in->flags | (uint64_t)in->flags2 << 32) & INIT_WANTED;
+    return in->flags | (uint64_t)in->flags2 << 32;
+}
+
+bool device_init_offers_resend(const struct device_init *init)
+{
+    return (flags_of(init->bytes, init->len) & INIT_HAS_RESEND) != 0;
 }
 
 /* @reply: to INIT, without an error */
@@ -214,7 +221,7 @@ static int handle_request(struct negotiation *n)
     out = (const void *)reply;
     trace_reply(out);
     if (is_init && out->error == 0) {
-        add_flags(reply, (size_t)len, wanted_of(&n->request));
+        add_flags(reply, (size_t)len, flags_of(n->request.mem, n->request.size) & INIT_WANTED);
         keep(n->init, &n->request);
     }
     if (write(n->device_fd, reply, (size_t)len) != len)

@@ -46,6 +46,9 @@ int device_replay(struct fuse_session *fuse, const struct device_init *init);
  */
 int device_allocate(struct fuse_session *fuse, struct fuse_buf *ret_request);
 
+/* Whether the kernel can send requests again, as device_resend() asks for (Linux 6.9). */
+bool device_init_offers_resend(const struct device_init *init);
+
 /*
  * Have the kernel send the requests again that the earlier process has taken and not answered.
  * Return: 0; -EINVAL: this kernel cannot (before Linux 6.9); -errno.

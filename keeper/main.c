@@ -25,6 +25,8 @@ static void print_help(void)
         "Run COMMAND as its service manager: keep its descriptors, and restart it when it fails.\n"
         "With --socket: keep the descriptors of a program in another container.\n"
         "\n"
+        "      --background             wait until COMMAND is ready, then return and leave the "
+        "terminal\n"
         "      --backoff-max DURATION   longest delay before a restart (default: 10s)\n"
         "      --check                  before a hand-over run COMMAND --check, and go on with "
         "the\n"
@@ -49,7 +51,8 @@ static int failed(int status, const char *text)
 }
 
 enum {
-    OPTION_BACKOFF_MAX = 256,
+    OPTION_BACKGROUND = 256,
+    OPTION_BACKOFF_MAX,
     OPTION_CHECK,
     OPTION_FDS_MAX,
     OPTION_SOCKET,
@@ -59,6 +62,7 @@ enum {
 };
 
 static const struct option long_options[] = {
+    {"background", no_argument, NULL, OPTION_BACKGROUND},
     {"backoff-max", required_argument, NULL, OPTION_BACKOFF_MAX},
     {"check", no_argument, NULL, OPTION_CHECK},
     {"fds-max", required_argument, NULL, OPTION_FDS_MAX},
@@ -103,6 +107,9 @@ static int set_option(struct arguments *a, int code, struct error *e)
     a->has_command_option =
         a->has_command_option || (code != OPTION_SOCKET && code != OPTION_FDS_MAX);
     switch (code) {
+    case OPTION_BACKGROUND:
+        a->options.is_background = true;
+        return 0;
     case OPTION_BACKOFF_MAX:
         return parse_duration(optarg, &a->options.backoff_max, e);
     case OPTION_CHECK:

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "keeper/background.h"
 #include "keeper/report.h"
 
 #define EXIT_CANNOT_RUN 126 /* as shells have them */
@@ -26,9 +27,9 @@ static void set_number(const char *name, uint64_t number)
  */
 static void clear_environment(void)
 {
-    static const char *const names[] = {"NOTIFY_SOCKET",  "WATCHDOG_USEC",  "WATCHDOG_PID",
-                                        "FDSTORE",        "LISTEN_PID",     "LISTEN_FDS",
-                                        "LISTEN_PIDFDID", "LISTEN_FDNAMES", "MAINPID"};
+    static const char *const names[] = {
+        "NOTIFY_SOCKET", "WATCHDOG_USEC",  "WATCHDOG_PID",   "FDSTORE", "LISTEN_PID",
+        "LISTEN_FDS",    "LISTEN_PIDFDID", "LISTEN_FDNAMES", "MAINPID", KEEPER_BACKGROUND_VARIABLE};
 
     for (size_t i = 0; i < ELEMENTS_OF(names); i++)
         unsetenv(names[i]);
@@ -41,6 +42,8 @@ static void set_environment(const struct keeper_spawn *spawn)
     clear_environment();
     if (spawn->notify_socket != NULL)
         setenv("NOTIFY_SOCKET", spawn->notify_socket, 1);
+    if (spawn->background != NULL)
+        setenv(KEEPER_BACKGROUND_VARIABLE, spawn->background, 1);
     if (spawn->watchdog > 0) {
         set_number("WATCHDOG_USEC", spawn->watchdog);
         set_number("WATCHDOG_PID", (uint64_t)getpid());
@@ -51,6 +54,13 @@ static void set_environment(const struct keeper_spawn *spawn)
         set_number("LISTEN_PID", (uint64_t)getpid());
         setenv("LISTEN_FDNAMES", names, 1);
     }
+}
+
+/* Without it the command does as well, unless its arguments have relative paths. */
+static void enter_directory(const char *path)
+{
+    if (path[0] != '\0' && chdir(path) < 0)
+        keeper_warn("cannot change to %s: %s", path, strerror(errno));
 }
 
 /* Above the stored descriptors, and inherited. Return: 0; -errno. */
@@ -64,6 +74,7 @@ static __attribute__((noreturn)) void run(const struct keeper_spawn *spawn, int 
     int r;
 
     set_environment(spawn);
+    enter_directory(spawn->directory);
     r = place_end(spawn, end_fd);
     if (r == 0)
         r = keeper_store_place(spawn->store);

@@ -10,6 +10,8 @@ struct keeper_spawn {
     const struct keeper_store *store;
     const char *notify_socket; /* NULL: the process can notify nothing and store nothing */
     span_us watchdog;          /* 0: none */
+    const char *directory;     /* working directory; "": the keeper's */
+    const char *background;    /* KEEPER_BACKGROUND_*; NULL: in the foreground */
     const sigset_t *mask;      /* of signals, as the keeper found it */
 };
 

@@ -26,14 +26,17 @@
  */
 #include "keeper/supervisor.h"
 
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
+#include "keeper/background.h"
 #include "keeper/intake.h"
 #include "keeper/leader.h"
 #include "keeper/notify_socket.h"
@@ -63,7 +66,7 @@
 #define MESSAGES_AT_ONCE 4096
 
 /* The keeper's own sockets come first in what is polled. */
-enum { POLLED_MESSAGES, POLLED_SIGNALS, POLLED_END, POLLED_STORED };
+enum { POLLED_MESSAGES, POLLED_SIGNALS, POLLED_END, POLLED_CALLER, POLLED_STORED };
 
 struct supervisor {
     const struct keeper_options *options;
@@ -85,8 +88,10 @@ struct supervisor {
     mono_us ready_at; /* 0: not ready since its start */
     bool has_begun;   /* a child was ready or has stored something */
     unsigned n_failures;
-    int stop_signal; /* for STOPPING; 0: the child stops by itself */
-    int status;      /* of the last child, as an exit status */
+    int stop_signal;          /* for STOPPING; 0: the child stops by itself */
+    int status;               /* of the last child, as an exit status */
+    int report_fd;            /* to the caller that waits; -1: none */
+    char directory[PATH_MAX]; /* of the caller; "": the keeper stays in it */
     struct keeper_store store;
 };
 
@@ -104,6 +109,14 @@ static void signal_main(struct supervisor *s, int number)
                     strerror(errno));
 }
 
+/* What it says is for the caller's terminal as long as the caller waits. */
+static const char *background_of(const struct supervisor *s)
+{
+    if (!s->options->is_background)
+        return NULL;
+    return s->report_fd >= 0 ? KEEPER_BACKGROUND_STARTING : KEEPER_BACKGROUND_RUNNING;
+}
+
 /* Without memory for a process there is a next time. */
 static void enter_starting(struct supervisor *s)
 {
@@ -111,6 +124,8 @@ static void enter_starting(struct supervisor *s)
                                        .store = &s->store,
                                        .notify_socket = s->notify.path,
                                        .watchdog = s->options->watchdog,
+                                       .directory = s->directory,
+                                       .background = background_of(s),
                                        .mask = &s->old_mask};
     struct keeper_process process;
     int r = keeper_spawn(&spawn, &process);
@@ -141,6 +156,7 @@ static void enter_ready(struct supervisor *s)
 {
     s->ready_at = clock_mono();
     s->has_begun = true;
+    keeper_background_ready(&s->report_fd);
     arm_watchdog(s);
 }
 
@@ -288,11 +304,14 @@ static void report_end(const siginfo_t *info)
 
 /*
  * The first child that fails before it was ready or stored something has nothing to come back to,
- * and its caller has to learn of it: an invalid option would be tried for ever.
+ * and its caller has to learn of it: an invalid option would be tried for ever. In the background
+ * no child has something to come back to unless it has stored it.
  */
-static bool is_false_start(const struct supervisor *s)
+static bool is_over(const struct supervisor *s)
 {
-    return s->status != 0 && s->state == KEEPER_STARTING && !s->has_begun;
+    bool is_false_start = s->state == KEEPER_STARTING && !s->has_begun;
+
+    return s->status != 0 && (is_false_start || (s->options->is_background && s->store.n == 0));
 }
 
 static void on_main_end(struct supervisor *s, const siginfo_t *info)
@@ -307,7 +326,7 @@ static void on_main_end(struct supervisor *s, const siginfo_t *info)
     s->end_fd = fd_close(s->end_fd);
     s->leader_check = NO_DEADLINE;
     s->status = exit_status(info);
-    if (is_false_start(s))
+    if (is_over(s))
         enter(s, KEEPER_ENDED);
     else
         on_event(s, s->status == 0 ? KEEPER_ON_END : KEEPER_ON_FAILURE);
@@ -408,7 +427,11 @@ static char **append_check(char *const *command)
 static void start_check(struct supervisor *s)
 {
     _cleanup_(freep) char **argv = append_check(s->options->command);
-    const struct keeper_spawn spawn = {.argv = argv, .store = &s->store, .mask = &s->old_mask};
+    const struct keeper_spawn spawn = {.argv = argv,
+                                       .store = &s->store,
+                                       .directory = s->directory,
+                                       .background = background_of(s),
+                                       .mask = &s->old_mask};
     struct keeper_process process;
     int r = argv != NULL ? keeper_spawn(&spawn, &process) : -ENOMEM;
 
@@ -473,6 +496,15 @@ static void read_signals(struct supervisor *s)
         on_signal(s, &info);
 }
 
+/* Before the command was ready, so that it counts as failed. */
+static void on_caller_ended(struct supervisor *s)
+{
+    if (s->report_fd < 0) /* it has had its report meanwhile */
+        return;
+    s->report_fd = fd_close(s->report_fd);
+    on_stop_signal(s, SIGTERM);
+}
+
 static int block_signals(struct supervisor *s)
 {
     static const int numbers[] = {SIGCHLD, SIGHUP, SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2};
@@ -523,6 +555,7 @@ static void wait_and_act(struct supervisor *s)
         [POLLED_MESSAGES] = {.fd = s->notify.fd, .events = POLLIN},
         [POLLED_SIGNALS] = {.fd = s->signals, .events = POLLIN},
         [POLLED_END] = {.fd = s->end_fd},
+        [POLLED_CALLER] = {.fd = s->report_fd},
     };
     mono_us now = clock_mono(), until = earliest(s->deadline, keeper_upward_alive(now));
     struct timespec left;
@@ -544,9 +577,28 @@ static void wait_and_act(struct supervisor *s)
             on_end_fd(s);
         if (polled[POLLED_SIGNALS].revents != 0)
             read_signals(s);
+        if (polled[POLLED_CALLER].revents != 0)
+            on_caller_ended(s);
     }
     if (s->state != KEEPER_ENDED)
         check_deadlines(s, clock_mono());
+}
+
+/* A keeper in the background leaves the caller's directory; relative paths mean that one. */
+static int enter_background(struct supervisor *s, struct error *e)
+{
+    int r;
+
+    if (!s->options->is_background)
+        return 0;
+    keeper_report_set(KEEPER_REPORT_TERMINAL);
+    if (getcwd(s->directory, sizeof(s->directory)) == NULL)
+        s->directory[0] = '\0';
+    r = keeper_background_enter(e);
+    if (r < 0)
+        return r;
+    s->report_fd = r;
+    return 0;
 }
 
 int keeper_supervise(const struct keeper_options *options, struct error *e)
@@ -558,8 +610,11 @@ int keeper_supervise(const struct keeper_options *options, struct error *e)
                             .store.max = options->fds_max,
                             .signals = -1,
                             .end_fd = -1,
+                            .report_fd = -1,
                             .leader_check = NO_DEADLINE};
     assert(options->fds_max >= 1 && options->fds_max <= KEEPER_FDS_MAX);
+    if (enter_background(&s, e) < 0)
+        return EXIT_FAILURE;
     keeper_upward_init();
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     r = block_signals(&s);

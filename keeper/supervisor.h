@@ -13,6 +13,7 @@ struct keeper_options {
     span_us watchdog;     /* 0: none, unless the child asks for one */
     span_us stop_timeout; /* then a child that does not end is killed */
     span_us backoff_max;
+    bool is_background; /* leave the terminal when the command is ready; see background.h */
 };
 
 /* Return: the exit status for the keeper: the child's, or 128 and its signal; 1 with @e. */

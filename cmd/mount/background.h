@@ -1,34 +1,39 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Running in the background: the child does the work from its start; the parent waits for the
- * child's report and exits with its status, so that the command returns when the mount is readable.
+ * Running in the background: the keeper runs the command line once more, as its child, and returns
+ * when the child is ready. See background.c.
  */
-#include "base/error.h"
+#include "base/log.h"
 
-struct background {
-    int report_fd; /* the child's end of the pipe; -1 in the foreground */
+enum background {
+    BACKGROUND_NONE,
+    BACKGROUND_STARTING, /* the caller waits at its terminal until the mount is readable */
+    BACKGROUND_RUNNING,  /* without a terminal */
 };
 
-#define BACKGROUND_NONE                                                                            \
-    (struct background)                                                                            \
-    {                                                                                              \
-        .report_fd = -1                                                                            \
-    }
+/*
+ * Whether the keeper runs this process in the background. What says so is removed from the
+ * environment.
+ * Thread: main, before there are others.
+ */
+enum background background_of_environment(void);
 
 /*
- * Fork. Returns in the child only; the parent waits for the report and exits with its status. The
- * child keeps the terminal for its messages until background_ready().
- * Must precede the first thread. Return: 0; -errno with @e, in the parent, when fork failed.
+ * Become a keeper in the background that runs @command, and again whenever it fails.
+ * @command: the whole command line, ended by NULL
+ * Return: on failure only: -errno with @e.
  */
-int background_enter(struct background *background, struct error *e);
+int background_run(char *const *command, struct error *e);
 
 /*
- * Detach from the terminal, and let the parent exit with status 0. Does nothing in the foreground.
- * Return: 0; -EPIPE if the parent has ended without the report, so that its caller takes the mount
- * for failed.
+ * The mount is readable: leave the terminal and the caller's directory, and log to the system. Does
+ * nothing in the foreground.
  */
-int background_ready(struct background *background);
+void background_ready(enum background background);
 
-/* Let the parent exit with @status. Does nothing in the foreground or after background_ready(). */
-void background_failed(struct background *background, int status);
+/* The system's log for a process in the background, unless its standard error is a file. */
+enum log_target background_log_target(enum background background);
+
+/* Log what ends the process. Return: false: there is a terminal, or a log, for standard error. */
+bool background_report(enum background background, const char *text);

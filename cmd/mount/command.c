@@ -3,9 +3,17 @@
 
 #include "cmd/mount/mount.h"
 
+static int failed(const struct invocation *invocation, enum background background,
+                  enum exit_code code, const struct error *e)
+{
+    if (background_report(background, e->text))
+        return (int)code;
+    return command_failed(invocation, code, e->text);
+}
+
 int command_mount(const struct invocation *invocation, int argc, char *argv[])
 {
-    struct background background = BACKGROUND_NONE;
+    enum background background = background_of_environment();
     struct mount_options options;
     struct error e = ERROR_INIT;
     int code = EXIT_OK;
@@ -14,10 +22,9 @@ int command_mount(const struct invocation *invocation, int argc, char *argv[])
     if (r >= 0 && options.wants_help)
         mount_options_help(invocation->program);
     else if (r == -EINVAL)
-        code = command_failed(invocation, EXIT_USAGE, e.text);
-    else if (r < 0 || mount_run(&options, &background, &e) < 0)
-        code = command_failed(invocation, EXIT_FAILED, e.text);
+        code = failed(invocation, background, EXIT_USAGE, &e);
+    else if (r < 0 || mount_run(&options, background, invocation->line, &e) < 0)
+        code = failed(invocation, background, EXIT_FAILED, &e);
     mount_options_deinit(&options);
-    background_failed(&background, code);
     return code;
 }

@@ -94,39 +94,41 @@ static int parse_call(int argc, char *argv[], struct helper_call *call, struct e
     return 0;
 }
 
-static int failed(const struct invocation *invocation, enum mount_exit code, const struct error *e)
+static int failed(const struct invocation *invocation, enum background background,
+                  enum mount_exit code, const struct error *e)
 {
+    if (background_report(background, e->text))
+        return (int)code;
     fprintf(stderr, "%s: %s\n", invocation->program, e->text);
     return (int)code;
 }
 
-/* The parent process exits with the same code. */
-static int run_call(const struct invocation *invocation, const struct helper_call *call)
+static int run_call(const struct invocation *invocation, const struct helper_call *call,
+                    enum background background)
 {
-    struct background background = BACKGROUND_NONE;
     struct mount_options options;
     struct error e = ERROR_INIT;
     int code = EXIT_OK;
     int r = mount_options_from_request(&call->request, &options, &e);
 
     if (r == -EINVAL)
-        code = failed(invocation, MOUNT_EXIT_USAGE, &e);
-    else if (r < 0 || (!call->is_fake && mount_run(&options, &background, &e) < 0))
-        code = failed(invocation, MOUNT_EXIT_FAILED, &e);
+        code = failed(invocation, background, MOUNT_EXIT_USAGE, &e);
+    else if (r < 0 || (!call->is_fake && mount_run(&options, background, invocation->line, &e) < 0))
+        code = failed(invocation, background, MOUNT_EXIT_FAILED, &e);
     mount_options_deinit(&options);
-    background_failed(&background, code);
     return code;
 }
 
 int command_mount_helper(const struct invocation *invocation, int argc, char *argv[])
 {
+    enum background background = background_of_environment();
     struct helper_call call = {.is_fake = false};
     struct error e = ERROR_INIT;
 
     if (parse_call(argc, argv, &call, &e) < 0)
-        return failed(invocation, MOUNT_EXIT_USAGE, &e);
+        return failed(invocation, background, MOUNT_EXIT_USAGE, &e);
     if (!call.wants_help)
-        return run_call(invocation, &call);
+        return run_call(invocation, &call, background);
     print_help(invocation);
     return EXIT_OK;
 }

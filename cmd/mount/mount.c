@@ -6,7 +6,7 @@
  *      | first payload
  *   publishing  the file system exists but is attached to no path; the payload is written to it
  *      | published
- *   ready       it is attached to the mount point; the parent process exits
+ *   ready       it is attached to the mount point; the command returns
  *      | new payloads are published as they arrive; a failing source changes nothing here
  *      | the mount point was unmounted, and mounts elsewhere exist (in containers)
  *   ready       these are served, with updates, until the last one is gone
@@ -15,9 +15,9 @@
  * Before it is ready, every failure and the end of --wait end the process with an error. After that
  * only the two events in the drawing do.
  *
- * In the foreground, under a service manager that keeps descriptors, the mount outlives the
- * process: it begins as `ready` with the mount of an earlier process, and a signal hands the mount
- * over to the next one (docs/internals/handover.md).
+ * Under a service manager that keeps descriptors, as secretfs-keeper does for a mount in the
+ * background, the mount outlives the process: it begins as `ready` with the mount of an earlier
+ * process, and a signal hands the mount over to the next one (docs/internals/handover.md).
  */
 #include "cmd/mount/mount.h"
 
@@ -27,6 +27,7 @@
 #include "cmd/shared/object_wait.h"
 #include "encoding/json.h"
 #include "fetcher/source.h"
+#include "fuse/device.h"
 #include "fuse/shown_payload.h"
 #include "handover/keeper_watch.h"
 #include "monitor/status_document.h"
@@ -42,8 +43,7 @@
 struct mount {
     struct daemon daemon;
     const struct mount_options *options;
-    struct background *background;
-    sd_event_source *parent_watch; /* NULL in the foreground, and once the mount is readable */
+    enum background background;
     struct timespec started_at;
 
     struct store *store;
@@ -61,7 +61,7 @@ struct mount {
 
     struct object_wait wait;
 
-    struct fd_store *fd_store; /* NULL in the background */
+    struct fd_store *fd_store;
     struct keeper_watch *keeper_watch;
     struct handover *handover; /* NULL: the mount ends with the process */
     struct payload *adopted;   /* what readers get from an earlier process; NULL: a new mount */
@@ -117,36 +117,28 @@ static int write_status(void *userdata, bool is_debug, uint64_t *cursor, struct 
     return r < 0 ? -ENOMEM : 0;
 }
 
-static int parent_ended(struct error *e)
-{
-    return error_set(e, -ECANCELED, "the command was ended before the mount was readable");
-}
-
-/* The other end of the pipe is closed. */
-static int on_parent_ended(sd_event_source *source, int fd, uint32_t revents, void *userdata)
-{
-    struct mount *m = userdata;
-    struct error e;
-
-    parent_ended(&e);
-    daemon_fail(&m->daemon, &e);
-    return 0;
-}
-
 static bool answers_open(const struct mount *m)
 {
     return m->options->spec->updates == VOLUME_UPDATES_IN_PLACE;
 }
 
 /*
- * The state is stored before a reader can see the mount. Not with live files: the kernel would send
- * requests with descriptors of this process's (live_file.h), which are not in the state.
+ * Not with live files: the kernel would send requests with descriptors of this process's
+ * (live_file.h), which are not in the state. Nor on a kernel before Linux 6.9: while the device is
+ * stored, a request that a killed process had taken would never end.
  */
+static bool can_outlive(const struct mount *m)
+{
+    return m->handover != NULL && !answers_open(m) &&
+           device_init_offers_resend(session_init_request(m->session));
+}
+
+/* The state is stored before a reader can see the mount. */
 static int show(struct mount *m, struct error *e)
 {
     struct error why = ERROR_INIT;
 
-    if (m->handover != NULL && !answers_open(m) &&
+    if (can_outlive(m) &&
         handover_begin(m->handover, m->tree, m->session, m->options->mountpoint, &why) < 0) {
         log_warn("cannot store the mount; it ends with this process", "error", why.text);
         m->handover = handover_free(m->handover);
@@ -169,10 +161,7 @@ static int on_ready(void *userdata, struct error *e)
                           &status_error) < 0)
         log_warn("cannot serve the status of this mount", "reason", status_error.text);
     object_wait_end(&m->wait);
-    m->parent_watch = sd_event_source_disable_unref(m->parent_watch);
-    /* what follows is for the log, not for the terminal */
-    if (background_ready(m->background) < 0)
-        return parent_ended(e);
+    background_ready(m->background);
     service_manager_status(PUBLISHED_TEXT(&m->published));
     service_manager_ready();
     log_info(m->adopted != NULL ? "took over the mount" : "mounted", "mountpoint",
@@ -332,8 +321,6 @@ static int take_over_stored(struct mount *m, struct error *e)
     };
     int r;
 
-    if (m->fd_store == NULL)
-        return 0;
     r = keeper_watch_new(m->daemon.event, m->fd_store, on_new_keeper, m, &m->keeper_watch);
     if (r < 0)
         return error_set_errno(e, r, "cannot watch the keeper");
@@ -377,17 +364,6 @@ static int start_publishing(struct mount *m, struct error *e)
     return published_init(&m->published, m->daemon.event, &options, &callbacks, m, e);
 }
 
-static int watch_parent(struct mount *m, struct error *e)
-{
-    int r;
-
-    if (m->background->report_fd < 0)
-        return 0;
-    r = sd_event_add_io(m->daemon.event, &m->parent_watch, m->background->report_fd, 0,
-                        on_parent_ended, m);
-    return r < 0 ? error_set_errno(e, r, "cannot watch the process that waits for the mount") : 0;
-}
-
 /* Its readers go on without. */
 static void start_consumers_of_adopted(struct mount *m)
 {
@@ -402,7 +378,7 @@ static int mount_start(struct daemon *daemon, struct error *e)
     struct mount *m = CONTAINER_OF(daemon, struct mount, daemon);
     int r;
 
-    r = m->options->is_foreground ? fd_store_new(NULL, &m->fd_store, e) : 0;
+    r = fd_store_new(NULL, &m->fd_store, e);
     if (r == 0)
         r = secmem_harden(e);
     if (r < 0)
@@ -424,8 +400,6 @@ static int mount_start(struct daemon *daemon, struct error *e)
     if (r < 0)
         return r;
     r = start_waiting(m, e);
-    if (r == 0)
-        r = watch_parent(m, e);
     return r < 0 ? r : start_publishing(m, e);
 }
 
@@ -462,7 +436,6 @@ static void mount_stop(struct daemon *daemon)
 
     status_socket_close(m->status);
     object_wait_end(&m->wait);
-    sd_event_source_disable_unref(m->parent_watch);
     published_deinit(&m->published);
     stop_serving(m);
     payload_unref(m->adopted);
@@ -474,15 +447,15 @@ static void mount_stop(struct daemon *daemon)
     status_socket_free(m->status); /* `secretfs unmount` waits for this */
 }
 
-int mount_run(const struct mount_options *options, struct background *background, struct error *e)
+int mount_run(const struct mount_options *options, enum background background, char *const *command,
+              struct error *e)
 {
     static const struct daemon_ops ops = {.start = mount_start, .stop = mount_stop};
     struct mount m = {.options = options, .background = background, .started_at = clock_wall()};
-    int r = options->is_foreground ? 0 : background_enter(background, e);
 
-    if (r < 0)
-        return r;
-    log_setup(options->from.log_level, options->from.log_format, log_target_of_stderr());
+    if (!options->is_foreground && background == BACKGROUND_NONE)
+        return background_run(command, e);
+    log_setup(options->from.log_level, options->from.log_format, background_log_target(background));
     log_trace_set(options->from.trace);
     return daemon_run(&m.daemon, &ops, NULL, e);
 }

@@ -8,10 +8,12 @@
 #include "cmd/mount/options.h"
 
 /*
- * Mount, and serve until a signal or an unmount ends it. Unless the options say foreground, this
- * forks: it returns in the child only, and the parent exits when the child reports.
- * @background: gets the report that the volume is readable
+ * Mount, and serve until a signal or an unmount ends it. Unless the options say foreground, the
+ * process becomes a keeper in the background, whose child does that.
+ * @background: of background_of_environment()
+ * @command: the whole command line, ended by NULL, for that child
  * Thread: the first one, before there are others.
  * Return: 0; -errno with @e when the volume did not become readable, or the loop failed.
  */
-int mount_run(const struct mount_options *options, struct background *background, struct error *e);
+int mount_run(const struct mount_options *options, enum background background, char *const *command,
+              struct error *e);

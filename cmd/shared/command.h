@@ -12,6 +12,7 @@ enum exit_code {
 struct invocation {
     const char *program; /* "secretfs", or "kubectl secretfs" */
     const char *command; /* the subcommand's name; NULL: it has none, or is not known */
+    char *const *line;   /* the whole command line, ended by NULL */
 };
 
 /*

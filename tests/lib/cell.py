@@ -72,10 +72,10 @@ class Cell:
 
     def _reachable_binary(self, area: Path) -> Path:
         """The user may not be allowed into the tree that was built in."""
-        copy = area / "secretfs"
-        shutil.copy(program.binary(), copy)
-        copy.chmod(0o755)
-        return copy
+        for name in ("secretfs", "secretfs-keeper"):
+            shutil.copy(program.binary().with_name(name), area / name)
+            (area / name).chmod(0o755)
+        return area / "secretfs"
 
 
 def _make_device(node: Path) -> None:

@@ -53,7 +53,7 @@ def daemon_of(point: Path) -> int:
 def has_ended(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return True
 
 
@@ -147,9 +147,7 @@ def test_an_interrupt_ends_all_of_it(helper: Helper, point: Path, area: Path):
     command = [area / "mount.fuse.secretfs", "secret/none", point, "-o", options]
     waiting = subprocess.Popen(command, start_new_session=True)
     try:
-        children = Path(f"/proc/{waiting.pid}/task/{waiting.pid}/children")
-        until(lambda: children.read_text().split(), "the process that goes to the background")
-        daemon = int(children.read_text().split()[0])
+        daemon = child_of(child_of(waiting.pid))  # the command is a keeper in the background
         # it has its event loop, and takes signals, once it follows the manifests
         until(lambda: is_polling(daemon), "the daemon to wait")
         os.killpg(waiting.pid, signal.SIGINT)
@@ -165,13 +163,11 @@ def test_an_interrupt_ends_all_of_it(helper: Helper, point: Path, area: Path):
 def test_a_command_that_is_ended_leaves_no_mount(
     number: int, point: Path, area: Path, manifests: Manifests
 ):
-    """As by timeout(1): the process that would go to the background ends with the command."""
+    """As by timeout(1): the processes that would go to the background end with the command."""
     command = [program.binary(), "mount", *manifests.arguments, "--wait=forever", "secret/none", point]
     waiting = subprocess.Popen(command, start_new_session=True)
     try:
-        children = Path(f"/proc/{waiting.pid}/task/{waiting.pid}/children")
-        until(lambda: children.read_text().split(), "the process that goes to the background")
-        daemon = int(children.read_text().split()[0])
+        daemon = child_of(child_of(waiting.pid))  # the command is a keeper in the background
         until(lambda: is_polling(daemon), "the daemon to wait")
         waiting.send_signal(number)
         waiting.wait(PATIENCE_SECONDS)
@@ -182,6 +178,12 @@ def test_a_command_that_is_ended_leaves_no_mount(
         with suppress(ProcessLookupError):
             os.killpg(waiting.pid, signal.SIGTERM)
     assert mounts_at(point) == []
+
+
+def child_of(pid: int) -> int:
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    until(lambda: children.read_text().split(), f"a child of process {pid}")
+    return int(children.read_text().split()[0])
 
 
 def is_polling(pid: int) -> bool:

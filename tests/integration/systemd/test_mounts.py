@@ -38,7 +38,7 @@ def test_mount_and_umount(host: Machine):
     """It is readable when mount has returned, and umount ends the program."""
     host.run("mount", "-t", "fuse.secretfs", "secret/db", "/mnt/db", "-o", OPTIONS)
     assert host.read("/mnt/db/password") == "dummy-1"
-    assert len(daemons(host)) == 1
+    assert len(daemons(host)) == 2  # a keeper and its child
     put_secret(host, "db", "dummy-2")
     host.wait_read("/mnt/db/password", "dummy-2")
     host.run("umount", "/mnt/db")
@@ -101,10 +101,25 @@ def test_fstab_by_systemd(host: Machine, fstab):
     host.run("systemctl", "start", "mnt-db.mount")
     put_secret(host, "db", "dummy-2")
     host.wait_read("/mnt/db/password", "dummy-2")
-    (pid,) = daemons(host)
-    assert "mnt-db.mount" in host.read(f"/proc/{pid}/cgroup")
+    for pid in daemons(host):
+        assert "mnt-db.mount" in host.read(f"/proc/{pid}/cgroup")
     host.run("umount", "/mnt/db")
     until(lambda: not host.is_active("mnt-db.mount"), "the end of the unit")
+
+
+def test_a_killed_daemon_of_an_fstab_mount(host: Machine, fstab):
+    """Its keeper starts the next one in the same unit; what both log is in the journal."""
+    fstab(f"secret/db /mnt/db fuse.secretfs {OPTIONS},noauto 0 0")
+    host.run("systemctl", "start", "mnt-db.mount")
+    status = json.loads(host.output("secretfs", "status", "-o", "json", "/mnt/db"))
+    host.run("kill", "-KILL", status["pid"])
+    put_secret(host, "db", "dummy-2")
+    host.wait_read("/mnt/db/password", "dummy-2")
+    assert host.is_active("mnt-db.mount")
+    words = ["took over the mount", "was killed by signal 9"]
+    until(lambda: all(word in host.journal("mnt-db.mount") for word in words), "the journal")
+    host.run("systemctl", "stop", "mnt-db.mount")
+    until(lambda: daemons(host) == [], "the end of all daemons")
 
 
 def test_fstab_for_a_user(host: Machine, fstab):
@@ -118,6 +133,7 @@ def test_fstab_for_a_user(host: Machine, fstab):
         host.run(*user, "mount", "/var/www-data/mnt")
         assert host.output(*user, "cat", "/var/www-data/mnt/password") == "dummy-1"
         host.run(*user, "umount", "/var/www-data/mnt")
+        until(lambda: daemons(host) == [], "the end of all that has the device open")
     finally:
         host.shell("umount /dev/fuse; rm /root/fuse")
 

@@ -19,6 +19,7 @@
 /* In flags2. */
 #define DIRECT_IO_ALLOW_MMAP (1u << 4)
 #define NO_EXPORT_SUPPORT    (1u << 6)
+#define HAS_RESEND           (1u << 7)
 #define ALLOW_IDMAP          (1u << 8)
 #define ALL                  (DIRECT_IO_ALLOW_MMAP | NO_EXPORT_SUPPORT | ALLOW_IDMAP)
 
@@ -183,6 +184,35 @@ static void what_is_offered_is_taken(void **state)
     assert_int_equal(out.flags2 & ALL, ALL);
     assert_true((out.flags & FUSE_INIT_EXT) != 0);
     assert_true(out.max_write > 0); /* the rest is libfuse's */
+}
+
+/* What the request says is kept, for the process that adopts the mount. */
+static void an_offer_to_send_again_is_found(void **state)
+{
+    struct fuse_init_in in = init_of(FUSE_INIT_EXT, HAS_RESEND);
+    struct device_init kept = {.len = 0};
+
+    assert_false(device_init_offers_resend(&kept));
+    send_request(*state, FUSE_INIT, UNIQUE, &in, sizeof(in));
+    assert_int_equal(device_negotiate(((struct fixture *)*state)->fuse, &kept), 0);
+    assert_true(device_init_offers_resend(&kept));
+    read_reply(*state);
+    assert_int_equal(init_reply(*state).flags2 & HAS_RESEND, 0); /* it needs no answer */
+}
+
+static void older_kernels_do_not_offer_to_send_again(void **state)
+{
+    const uint32_t flags[][2] = {{FUSE_INIT_EXT, ALL}, {0, HAS_RESEND}};
+
+    for (size_t i = 0; i < ELEMENTS_OF(flags); i++) {
+        const struct fuse_in_header header = {.opcode = FUSE_INIT};
+        const struct fuse_init_in in = init_of(flags[i][0], flags[i][1]);
+        struct device_init kept = {.len = sizeof(header) + sizeof(in)};
+
+        memcpy(kept.bytes, &header, sizeof(header));
+        memcpy(kept.bytes + sizeof(header), &in, sizeof(in));
+        assert_false(device_init_offers_resend(&kept));
+    }
 }
 
 static void each_is_taken_alone(void **state)
@@ -401,6 +431,8 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(what_is_offered_is_taken),
+        TEST(an_offer_to_send_again_is_found),
+        TEST(older_kernels_do_not_offer_to_send_again),
         TEST(each_is_taken_alone),
         TEST(handles_are_not_decoded),
         TEST(the_other_is_taken_alone),

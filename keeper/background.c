@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ *   caller                       keeper                       command
+ *   1. fork                      2. starts the command        3. starts; messages go to the
+ * terminal
+ *   4. waits for a byte                                       5. leaves the terminal, sends READY=1
+ *                                6. leaves the terminal,
+ *                                   sends the byte
+ *   7. exits with 0              8. keeps                     9. serves
+ *
+ * A keeper that ends before step 6 closes the pipe: the caller exits with its status, which is the
+ * command's. A caller that is killed before step 7 closes it, too: the keeper ends the command,
+ * since the caller counts as failed.
+ *
+ * The keeper leaves the caller's process group in step 6 and not earlier: Ctrl-C at the terminal
+ * has to end all three, and autofs lets only systemd's own process group pass to a mount point
+ * until something is mounted there.
+ */
+#include "keeper/background.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "base/cleanup.h"
+#include "keeper/report.h"
+
+/* Return: the status that the keeper reports, or exits with; EXIT_FAILURE if it dies of a signal.
+ */
+static int wait_for_report(int fd, pid_t keeper)
+{
+    unsigned char status;
+    int wait_status;
+    ssize_t n;
+
+    do
+        n = read(fd, &status, 1);
+    while (n < 0 && errno == EINTR);
+    if (n == 1)
+        return status;
+    if (waitpid(keeper, &wait_status, 0) == keeper && WIFEXITED(wait_status) &&
+        WEXITSTATUS(wait_status) != 0)
+        return WEXITSTATUS(wait_status);
+    return EXIT_FAILURE;
+}
+
+int keeper_background_enter(struct error *e)
+{
+    int ends[2], r;
+    pid_t pid;
+
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return error_set_errno(e, negative_errno(), "cannot fork into the background");
+    pid = fork();
+    r = pid < 0 ? negative_errno() : 0;
+    if (pid > 0) {
+        fd_close(ends[1]);
+        _exit(wait_for_report(ends[0], pid));
+    }
+    fd_close(ends[0]);
+    if (r == 0)
+        return ends[1];
+    fd_close(ends[1]);
+    return error_set_errno(e, r, "cannot fork into the background");
+}
+
+static bool is_regular_file(int fd)
+{
+    struct stat status;
+
+    return fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
+}
+
+/* A reader of a terminal or a pipe would wait for the keeper to close it. */
+static void release_terminal(void)
+{
+    _cleanup_(fd_closep) int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    if (null_fd < 0)
+        return;
+    dup2(null_fd, STDIN_FILENO);
+    dup2(null_fd, STDOUT_FILENO);
+    if (!is_regular_file(STDERR_FILENO))
+        dup2(null_fd, STDERR_FILENO);
+}
+
+void keeper_background_ready(int *report_fd)
+{
+    const unsigned char status = EXIT_SUCCESS;
+
+    if (*report_fd < 0)
+        return;
+    if (chdir("/") < 0)
+        keeper_warn("cannot change to /: %s", strerror(errno));
+    setsid();
+    release_terminal();
+    keeper_report_set(KEEPER_REPORT_SYSTEM);
+    (void)!write(*report_fd, &status, 1);
+    *report_fd = fd_close(*report_fd);
+}

@@ -9,6 +9,9 @@ import yaml
 
 TOP = Path(__file__).resolve().parents[2]
 DEPLOY = TOP / "deploy"
+VERSION = (TOP / "VERSION").read_text().strip()
+# What kubectl reads; the chart's files are for helm.
+MANIFESTS = sorted(path for path in DEPLOY.rglob("*.yaml") if DEPLOY / "chart" not in path.parents)
 EXAMPLES = sorted((TOP / "examples" / "pods").glob("*.yaml"))
 # What a user may apply; the base is for the others to build on.
 KUSTOMIZATIONS = sorted(

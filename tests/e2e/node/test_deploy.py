@@ -10,7 +10,7 @@ from typing import Iterator
 import pytest
 import yaml
 
-from lib.deploy import DEPLOY, EXAMPLES, documents, of_kind
+from lib.deploy import DEPLOY, EXAMPLES, VERSION, documents, of_kind
 from lib.kube import Cluster, Node
 from lib.kube.cluster import HOST, free_port
 from lib.kube.daemons import DRIVER, Daemon
@@ -20,7 +20,7 @@ from lib.kube.namespace import Namespace
 from lib.kube.pods import Pods
 from lib.waiting import until
 
-EXAMPLE_IMAGE = "docker.io/library/busybox:stable"
+EXAMPLE_IMAGE = "docker.io/library/busybox:1.37"
 # they are about rights that can be taken from a pod
 WITH_POD_RIGHTS = {"pod-rights.yaml", "on-revoked.yaml"}
 
@@ -87,7 +87,7 @@ def _libraries(binary: Path) -> dict[str, Path]:
 @pytest.fixture(scope="session")
 def secretfs_image(node_for_all: Node) -> str:
     """The program and its libraries, in the place of the image that the Dockerfile makes."""
-    name = "docker.io/library/secretfs:latest"
+    name = f"docker.io/library/secretfs:{VERSION}"
     archive = node_for_all.directory / "secretfs.tar"
     binary = program().resolve()
     programs = {"/usr/bin/secretfs": binary, **_libraries(binary)}

@@ -1,12 +1,15 @@
-"""What all tests of Python need: ordinary signals, and a kubectl that can build the manifests."""
+"""What all tests of Python need: ordinary signals, a kubectl that can build the manifests, helm."""
 
 import json
 import re
 import shutil
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
+
+from lib.chart import HelmMissing, build_helm
 
 # A background job may have these ignored, which children would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -27,3 +30,11 @@ def kubectl() -> str:
     if minor < 21:
         pytest.skip(f"kubectl 1.{minor} knows a kustomize that is too old; 1.21 is needed")
     return found
+
+
+@pytest.fixture(scope="session")
+def helm_program() -> Path:
+    try:
+        return build_helm()
+    except HelmMissing as missing:
+        pytest.skip(str(missing))

@@ -12,7 +12,7 @@ import pytest
 
 from lib.deploy import TOP
 
-DOCS = sorted([*TOP.glob("*.md"), *(TOP / "docs").glob("**/*.md")])
+DOCS = sorted([*TOP.glob("*.md"), *(TOP / "docs").glob("**/*.md"), *(TOP / "deploy").glob("**/*.md")])
 DESIGN = (TOP / "docs" / "design.md").read_text()
 LINT: dict[str, dict[str, set[str]]] = runpy.run_path(str(TOP / "tests/lint/layers.py"))
 ROOMS = LINT["MAY_INCLUDE"]

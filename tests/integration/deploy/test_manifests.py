@@ -16,6 +16,7 @@ from lib.deploy import (
     DEPLOY,
     EXAMPLES,
     KUSTOMIZATIONS,
+    MANIFESTS,
     TOP,
     csi_volumes,
     documents,
@@ -34,7 +35,7 @@ def built(kubectl: str, directory: Path) -> list[Any]:
     return list(yaml.safe_load_all(done.stdout))
 
 
-@pytest.mark.parametrize("path", [*DEPLOY.rglob("*.yaml"), *EXAMPLES], ids=name_of)
+@pytest.mark.parametrize("path", [*MANIFESTS, *EXAMPLES], ids=name_of)
 def test_manifest_parses_as_kubernetes_objects(path: Path) -> None:
     loaded = documents(path)
     assert loaded

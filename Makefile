@@ -76,7 +76,7 @@ endif
 
 # 3 as of gcc 12; a frame larger than a page is touched page by page, so that it cannot jump a guard
 HARDENING       := -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fstack-clash-protection \
-                   -ftrivial-auto-var-init=zero $(if $(filter x86_64,$(shell uname -m)),-fcf-protection)
+                   -ftrivial-auto-var-init=zero $(if $(findstring x86_64,$(shell $(CC) -dumpmachine)),-fcf-protection)
 # no path of the build directory is in the program: two builds of one tree are equal
 CFLAGS_release  := -O2 -g -ffile-prefix-map=$(CURDIR)=. $(HARDENING)
 CFLAGS_debug    := -O0 -g3

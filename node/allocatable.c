@@ -104,11 +104,10 @@ static bool read_node(struct allocatable *a)
 static void on_refused(struct allocatable *a)
 {
     static const char allow[] = ": allow this identity to get nodes";
-    _cleanup_(cJSON_Deletep) cJSON *json = NULL;
+    const struct protocol_refusal refusal = {.status = a->status, .body = &a->body, .allow = allow};
     struct error e = ERROR_INIT;
 
-    json_parse(buf_text(&a->body), a->body.len, &json, NULL);
-    protocol_explain_refusal(a->status, json_text(json, "message"), allow, &e);
+    protocol_explain_refusal(&refusal, &e);
     if (a->status == 401)
         a->options.api->rejected(a->source, a->version);
     fail(a, &e);

@@ -24,6 +24,7 @@
 #include "node/node.h"
 
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "cache/secmem.h"
 #include "fetcher/api/api_source.h"
@@ -90,15 +91,38 @@ static void on_parts_changed(void *userdata)
     }
 }
 
-/* ---- the run directory */
+/* ---- directories */
+
+/*
+ * The kubelet makes ROOT/pods when it starts. With another --root-dir than ours it would neither
+ * find our socket nor accept a volume, and we would wait for it for ever. The default root is not
+ * checked: it comes into being when the kubelet starts for the first time, which may be after us.
+ */
+static int check_kubelet_root(const struct node *node, struct error *e)
+{
+    const struct node_options *o = node->options;
+    struct stat status;
+
+    if (o->registration_path == NULL || streq(o->kubelet_root, KUBELET_ROOT_DEFAULT))
+        return 0;
+    if (stat(node->target_root, &status) == 0 && S_ISDIR(status.st_mode))
+        return 0;
+    return error_set(e, -ENOENT,
+                     "no kubelet uses %s: there is no directory %s; set --kubelet-root to the "
+                     "kubelet's --root-dir",
+                     o->kubelet_root, node->target_root);
+}
 
 static int open_run_dir(struct node *node, struct error *e)
 {
+    int r;
+
     if (asprintf(&node->target_root, "%s/pods", node->options->kubelet_root) < 0) {
         node->target_root = NULL;
         return error_set_errno(e, -ENOMEM, "cannot start");
     }
-    return run_dir_open(node->options->run_dir, &node->lock_fd, e);
+    r = check_kubelet_root(node, e);
+    return r < 0 ? r : run_dir_open(node->options->run_dir, &node->lock_fd, e);
 }
 
 /* ---- metrics, events and file systems */

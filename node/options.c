@@ -79,7 +79,8 @@ void node_options_help(const char *program)
            "      --driver-name NAME       the driver's name in pods and in its CSIDriver object\n"
            "                               (default: " DRIVER_NAME_DEFAULT ")\n"
            "      --node-id NAME           the node's name (default: $NODE_NAME, else the host's)\n"
-           "      --kubelet-root DIR       the kubelet's --root-dir (default: /var/lib/kubelet)\n"
+           "      --kubelet-root DIR       the kubelet's --root-dir (default: " KUBELET_ROOT_DEFAULT
+           ")\n"
            "      --endpoint PATH          the CSI socket, also as unix://PATH\n"
            "                               (default: plugins/NAME/csi.sock in the kubelet's root)\n"
            "      --registration-path PATH where the kubelet looks for plug-ins, or \"none\"\n"
@@ -421,7 +422,7 @@ int node_options_parse(int argc, char *argv[], struct node_options *ret_options,
 
     *o = (struct node_options){
         .driver_name = DRIVER_NAME_DEFAULT,
-        .kubelet_root = "/var/lib/kubelet",
+        .kubelet_root = KUBELET_ROOT_DEFAULT,
         .run_dir = "/run/secretfs",
         .volumes_dir = "/etc/secretfs/volumes.d",
         .metrics_address = "127.0.0.1:9811",

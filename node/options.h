@@ -6,6 +6,8 @@
 #include "base/log.h"
 #include "node/identity.h"
 
+#define KUBELET_ROOT_DEFAULT "/var/lib/kubelet"
+
 /* Strings are borrowed from the arguments or from the file unless noted. */
 struct node_options {
     const char *driver_name;

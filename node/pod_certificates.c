@@ -235,15 +235,15 @@ static void fail_step(struct followed *f, const struct error *reason)
 
 static void explain_refused(struct followed *f, struct error *e)
 {
-    _cleanup_(cJSON_Deletep) cJSON *json = NULL;
+    const struct protocol_refusal refusal = {
+        .status = f->status, .body = &f->body, .allow = states[f->state].allow};
 
-    json_parse(buf_text(&f->body), f->body.len, &json, NULL);
     if (f->state == CREATE && f->status == 404)
         error_set(e, -EIO,
                   "the API server has no PodCertificateRequests (404 Not Found for "
                   "certificates.k8s.io/v1): use Kubernetes 1.37");
     else
-        protocol_explain_refusal(f->status, json_text(json, "message"), states[f->state].allow, e);
+        protocol_explain_refusal(&refusal, e);
     error_prefix(e, -EIO, "cannot %s", states[f->state].what);
     if (f->status == 401)
         f->certificates->options.api->rejected(f->certificates->source, f->version);

@@ -331,11 +331,10 @@ static void handle_success(struct pod_events *events)
 static void handle_refusal(struct posting *p)
 {
     static const char allow[] = ": allow this identity to create events";
-    _cleanup_(cJSON_Deletep) cJSON *json = NULL;
+    const struct protocol_refusal refusal = {.status = p->status, .body = &p->body, .allow = allow};
     struct error e = ERROR_INIT;
 
-    json_parse(buf_text(&p->body), p->body.len, &json, NULL);
-    protocol_explain_refusal(p->status, json_text(json, "message"), allow, &e);
+    protocol_explain_refusal(&refusal, &e);
     if (find_refused(p->events, p->source, p->namespace) == NULL)
         log_warn(posts_none, "namespace", p->namespace, "reason", e.text);
     refuse_namespace(p->events, p);

@@ -101,11 +101,10 @@ static void on_failed(struct followed *f, const struct error *reason)
 static void on_refused(struct followed *f)
 {
     static const char allow[] = ": allow this identity to create serviceaccounts/token";
-    _cleanup_(cJSON_Deletep) cJSON *json = NULL;
+    const struct protocol_refusal refusal = {.status = f->status, .body = &f->body, .allow = allow};
     struct error e = ERROR_INIT;
 
-    json_parse(buf_text(&f->body), f->body.len, &json, NULL);
-    protocol_explain_refusal(f->status, json_text(json, "message"), allow, &e);
+    protocol_explain_refusal(&refusal, &e);
     if (f->status == 401)
         f->tokens->api->rejected(f->tokens->source, f->version);
     on_failed(f, &e);

@@ -184,7 +184,18 @@ static int set_second(void *userdata, int option, const char *value, struct erro
     }
 }
 
-/* The command begins at the first argument that is not an option, or after "--". */
+/* Without "--" a misplaced option would go to the wrong program, without a message. */
+static int check_command(char *const argv[], int command_at, struct error *e)
+{
+    if (argv[command_at] == NULL)
+        return error_set(e, -EINVAL, "a command is required: -- COMMAND [ARGUMENT...]");
+    if (!streq(argv[command_at - 1], "--"))
+        return error_set(e, -EINVAL,
+                         "write -- before the command: secretfs exec [options] -- %.64s%s",
+                         argv[command_at], argv[command_at + 1] != NULL ? " ..." : "");
+    return 0;
+}
+
 static int parse_options(int argc, char *argv[], struct exec_options *o, struct error *e)
 {
     static arguments_set_fn *const passes[] = {set_first, set_second};
@@ -193,7 +204,7 @@ static int parse_options(int argc, char *argv[], struct exec_options *o, struct 
     for (size_t i = 0; i < ELEMENTS_OF(passes) && r == 0; i++)
         r = arguments_parse(argc, argv, "+:n:h", long_options, passes[i], o, e);
     o->command = argv + optind;
-    return r;
+    return r == 0 ? check_command(argv, optind, e) : r;
 }
 
 int exec_options_parse(int argc, char *argv[], struct exec_options *ret_options, struct error *e)
@@ -205,8 +216,6 @@ int exec_options_parse(int argc, char *argv[], struct exec_options *ret_options,
     r = parse_options(argc, argv, o, e);
     if (r != 0)
         return r == ARGUMENTS_ENOUGH ? 0 : r;
-    if (o->command[0] == NULL)
-        return error_set(e, -EINVAL, "a command is required: -- COMMAND [ARGUMENT...]");
     if (o->spec.n_sources == 0)
         return error_set(e, -EINVAL, "no variables: use --env, --env-from or --env-spec");
     return source_options_check(&o->from, e);

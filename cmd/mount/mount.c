@@ -21,6 +21,7 @@
  */
 #include "cmd/mount/mount.h"
 
+#include <dirent.h>
 #include <stdio.h>
 
 #include "cache/secmem.h"
@@ -373,6 +374,21 @@ static void start_consumers_of_adopted(struct mount *m)
         log_warn("consumers are not noted", "mountpoint", m->options->mountpoint, "error", e.text);
 }
 
+/* A volume that hides files is a surprise, and often a wrong path. mount(8) does it as well. */
+static void warn_of_hidden_files(const char *mountpoint)
+{
+    _cleanup_(dir_closep) DIR *dir = opendir(mountpoint);
+    const struct dirent *entry;
+
+    while (dir != NULL && (entry = readdir(dir)) != NULL) {
+        if (streq(entry->d_name, ".") || streq(entry->d_name, ".."))
+            continue;
+        log_warn("the mount point is not empty; its files are hidden while the volume is mounted",
+                 "mountpoint", mountpoint, "file", entry->d_name);
+        return;
+    }
+}
+
 static int mount_start(struct daemon *daemon, struct error *e)
 {
     struct mount *m = CONTAINER_OF(daemon, struct mount, daemon);
@@ -392,6 +408,8 @@ static int mount_start(struct daemon *daemon, struct error *e)
         return error_set(e, -EBUSY,
                          "secretfs is mounted on %s already; run `secretfs unmount %s` first",
                          m->options->mountpoint, m->options->mountpoint);
+    if (m->adopted == NULL)
+        warn_of_hidden_files(m->options->mountpoint);
     r = store_new(&m->store);
     if (r < 0)
         return error_set_errno(e, r, "cannot create the store");

@@ -151,6 +151,13 @@ static int io_reject_credentials(void *userdata, struct error *e)
     return WATCH_NO_CREDENTIALS;
 }
 
+static const char *io_user(void *userdata)
+{
+    const struct api_watch *w = userdata;
+
+    return w->api->takes_tokens ? NULL : w->api->server->config->user;
+}
+
 static void io_set_timer(void *userdata, span_us delay)
 {
     struct api_watch *w = userdata;
@@ -198,6 +205,7 @@ static int api_watch_key(void *userdata, const struct object_key *key, struct er
         .request = io_request,
         .cancel = io_cancel,
         .reject_credentials = io_reject_credentials,
+        .user = io_user,
         .set_timer = io_set_timer,
         .now = watch_clock_now,
         .random = watch_clock_random,

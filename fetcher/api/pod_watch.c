@@ -95,12 +95,10 @@ static void on_complete(struct watch *watch)
 {
     static const char allow[] = ": allow this identity to get, list and watch pods";
     struct pod_watch *w = pod_watch_of(watch);
-    _cleanup_(cJSON_Deletep) cJSON *json = NULL;
     bool is_refused = watch->status == 401 || watch->status == 403;
     struct error e = ERROR_INIT;
 
-    json_parse(buf_text(&watch->body), watch->body.len, &json, NULL);
-    protocol_explain_refusal(watch->status, json_text(json, "message"), allow, &e);
+    watch_explain_refusal(watch, allow, &e);
     watch->n_refused = is_refused ? watch->n_refused + 1 : 0;
     if (watch->status == 401)
         watch->io->reject_credentials(watch->userdata, NULL);

@@ -49,34 +49,73 @@ int protocol_status_code(const cJSON *status)
     return cJSON_IsNumber(code) ? code->valueint : 0;
 }
 
+enum remedy { REMEDY_NONE, REMEDY_CREDENTIALS, REMEDY_ALLOW, REMEDY_URL, REMEDY_TLS };
+
 static const struct {
     int status;
+    enum remedy remedy;
     const char *words;
-    const char *remedy; /* NULL: the caller's */
 } refusals[] = {
-    {401, "Unauthorized", ": check the credentials that are given to it"},
-    {403, "Forbidden", NULL},
-    {404, "Not Found", ": check that the server's URL is an API server's"},
-    {410, "Gone", ""},
-    {429, "Too Many Requests", ""},
-    {500, "Internal Server Error", ""},
-    {502, "Bad Gateway", ""},
-    {503, "Service Unavailable", ""},
-    {504, "Gateway Timeout", ""},
+    {400, REMEDY_TLS, "Bad Request"},
+    {401, REMEDY_CREDENTIALS, "Unauthorized"},
+    {403, REMEDY_ALLOW, "Forbidden"},
+    {404, REMEDY_URL, "Not Found"},
+    {410, REMEDY_NONE, "Gone"},
+    {429, REMEDY_NONE, "Too Many Requests"},
+    {500, REMEDY_NONE, "Internal Server Error"},
+    {502, REMEDY_NONE, "Bad Gateway"},
+    {503, REMEDY_NONE, "Service Unavailable"},
+    {504, REMEDY_NONE, "Gateway Timeout"},
 };
 
-void protocol_explain_refusal(int status, const char *message, const char *allow, struct error *e)
+/* Source: Go's net/http answers plain http on a port for TLS so. */
+static bool expects_tls(const struct protocol_refusal *refusal)
 {
-    const char *words = "an unexpected answer", *remedy = "";
+    return strstr(buf_text(refusal->body), "HTTP request to an HTTPS server") != NULL;
+}
 
-    for (size_t i = 0; i < ELEMENTS_OF(refusals); i++) {
-        if (refusals[i].status == status) {
-            words = refusals[i].words;
-            remedy = refusals[i].remedy != NULL ? refusals[i].remedy : allow;
-        }
+static void explain_remedy(enum remedy remedy, const struct protocol_refusal *refusal,
+                           struct error *ret_text)
+{
+    *ret_text = ERROR_INIT;
+    switch (remedy) {
+    case REMEDY_NONE:
+        break;
+    case REMEDY_CREDENTIALS:
+        error_set(ret_text, -EACCES, ": check the credentials %s%.200s",
+                  refusal->user != NULL ? "of " : "that are given to it",
+                  refusal->user != NULL ? refusal->user : "");
+        break;
+    case REMEDY_ALLOW:
+        error_set(ret_text, -EACCES, "%s", refusal->allow);
+        break;
+    case REMEDY_URL:
+        error_set(ret_text, -ENOENT, ": check that the server's URL is an API server's");
+        break;
+    case REMEDY_TLS:
+        if (expects_tls(refusal))
+            error_set(ret_text, -EPROTO,
+                      ": the port expects TLS: begin the server's URL with https://");
+        break;
     }
-    error_set(e, -EIO, "the API server answered %d (%s)%s%.256s%s", status, words,
-              message != NULL ? ": " : "", message != NULL ? message : "", remedy);
+}
+
+void protocol_explain_refusal(const struct protocol_refusal *refusal, struct error *e)
+{
+    _cleanup_(cJSON_Deletep) cJSON *json = NULL;
+    const char *words = "an unexpected answer", *message;
+    struct error remedy = ERROR_INIT;
+
+    json_parse(buf_text(refusal->body), refusal->body->len, &json, NULL);
+    message = json_text(json, "message");
+    for (size_t i = 0; i < ELEMENTS_OF(refusals); i++) {
+        if (refusals[i].status != refusal->status)
+            continue;
+        words = refusals[i].words;
+        explain_remedy(refusals[i].remedy, refusal, &remedy);
+    }
+    error_set(e, -EIO, "the API server answered %d (%s)%s%.256s%s", refusal->status, words,
+              message != NULL ? ": " : "", message != NULL ? message : "", remedy.text);
 }
 
 void protocol_explain_end(const cJSON *status, struct error *e)

@@ -21,12 +21,16 @@ bool protocol_is_older(const char *a, const char *b);
 /* A Status's code. Return: 0: none. */
 int protocol_status_code(const cJSON *status);
 
-/*
- * Explain a response that is an error, and what to do.
- * @message: the server's, or NULL
- * @allow: the remedy of a 403: ": allow ..."
- */
-void protocol_explain_refusal(int status, const char *message, const char *allow, struct error *e);
+/* A response whose status is not the one that was expected. Strings are borrowed. */
+struct protocol_refusal {
+    int status;
+    const struct buf *body;
+    const char *allow; /* the remedy for 403: begins with ": " */
+    const char *user;  /* whose credentials were sent, and where they are; NULL: unknown or none */
+};
+
+/* Explain a refusal: what the server answered, and what to do. */
+void protocol_explain_refusal(const struct protocol_refusal *refusal, struct error *e);
 
 /* The same for a Status that came as an ERROR event. */
 void protocol_explain_end(const cJSON *status, struct error *e);

@@ -245,7 +245,7 @@ static void refused(struct reflector *r)
     struct error e = ERROR_INIT;
 
     json_parse(buf_text(&w->body), w->body.len, &status, NULL);
-    protocol_explain_refusal(w->status, json_text(status, "message"), r->content->ops->allow, &e);
+    watch_explain_refusal(w, r->content->ops->allow, &e);
     if (w->status == 401)
         unauthorized(r, &e);
     else if (w->status == 403)

@@ -169,6 +169,18 @@ void watch_restart(struct watch *watch, const struct error *e)
     watch_fail(watch, watch->ops->has_lists ? WATCH_LISTING : WATCH_OPENING, 0, e);
 }
 
+void watch_explain_refusal(const struct watch *watch, const char *allow, struct error *e)
+{
+    const struct protocol_refusal refusal = {
+        .status = watch->status,
+        .body = &watch->body,
+        .allow = allow,
+        .user = watch->io->user != NULL ? watch->io->user(watch->userdata) : NULL,
+    };
+
+    protocol_explain_refusal(&refusal, e);
+}
+
 void watch_await_credentials(struct watch *watch, span_us limit)
 {
     assert(has_request(watch));

@@ -55,6 +55,9 @@ struct watch_io {
      * source can set others, with @e.
      */
     int (*reject_credentials)(void *userdata, struct error *e);
+    /* Whose credentials requests are made with, for messages. Return: borrowed; NULL: unknown. NULL
+     * instead of a function: the same. */
+    const char *(*user)(void *userdata);
     /* The one timer: call watch_on_timer() after @delay, never if it is SPAN_FOREVER. */
     void (*set_timer)(void *userdata, span_us delay);
     mono_us (*now)(void *userdata);
@@ -163,6 +166,11 @@ void watch_fail(struct watch *watch, enum watch_state resume, span_us at_least,
  * or, without lists, with a watch that has no cursor.
  */
 void watch_restart(struct watch *watch, const struct error *e);
+/*
+ * Explain the complete response to the current request, which is a refusal.
+ * @allow: as of struct protocol_refusal
+ */
+void watch_explain_refusal(const struct watch *watch, const char *allow, struct error *e);
 /* Repeat the current request when watch_on_credentials() is called, or after @limit. */
 void watch_await_credentials(struct watch *watch, span_us limit);
 /* No request until watch_begin(), or after @delay, which begins a list. */

@@ -29,6 +29,7 @@ struct api_config *api_config_free(struct api_config *config)
     if (config == NULL)
         return NULL;
     free(config->origin);
+    free(config->user);
     free(config->server);
     free(config->tls_server_name);
     free(config->proxy_url);

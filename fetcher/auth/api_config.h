@@ -25,6 +25,7 @@ struct exec_plugin {
 /* Everything is owned; absent members are NULL. Paths are absolute. */
 struct api_config {
     char *origin; /* for messages: which file and context, or "in-cluster service account" */
+    char *user;   /* the same: whose credentials these are, and where; NULL: none */
     char *server; /* http[s]://HOST[:PORT][/PATH] without a slash at the end */
     char *tls_server_name;
     char *proxy_url;

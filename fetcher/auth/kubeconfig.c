@@ -217,10 +217,11 @@ static int in_cluster_config(const struct kubeconfig_host *host, struct api_conf
         return r;
     ca = &config->certificate_authority;
     config->origin = strdup("in-cluster service account");
+    config->user = text_format("the service account in %s", host->service_account_dir);
     config->token_file = text_format("%s/token", host->service_account_dir);
     ca->file = text_format("%s/ca.crt", host->service_account_dir);
-    if (config->origin == NULL || config->token_file == NULL || ca->file == NULL ||
-        read_namespace(host, &config->namespace) < 0)
+    if (config->origin == NULL || config->user == NULL || config->token_file == NULL ||
+        ca->file == NULL || read_namespace(host, &config->namespace) < 0)
         return out_of_memory(e);
     if (!is_file(config->token_file))
         return not_configured(host, "its service account has no token file", e);

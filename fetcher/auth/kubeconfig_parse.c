@@ -507,7 +507,8 @@ static int resolve_user(const struct merged *m, const struct entry *context,
         r = read_exec_extension(cluster, config->exec, e);
     if (r < 0)
         return error_prefix(e, r, "user \"%.100s\" in %s", name, user.document->path);
-    return 0;
+    config->user = text_format("user \"%.100s\" in %s", name, user.document->path);
+    return config->user != NULL ? 0 : out_of_memory(e);
 }
 
 static int resolve_context(const struct merged *m, const struct entry *context,

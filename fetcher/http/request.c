@@ -185,6 +185,32 @@ static void explain_connect(const struct api_config *config, long os_error, cons
               config->proxy_url != NULL ? "each of them" : "the API server", config->origin);
 }
 
+/* The other side did not understand our first bytes: one of us speaks TLS, the other does not. */
+static void explain_scheme(const struct api_config *config, const char *words, struct error *e)
+{
+    if (api_config_is_encrypted(config))
+        error_set(
+            e, -EPROTO,
+            "cannot use TLS with %s: %s: check that its port is for TLS, and the server in %s",
+            config->server, words, config->origin);
+    else
+        error_set(e, -EPROTO,
+                  "%s does not answer plain http: %s: if its port is for TLS, name an https:// "
+                  "server in %s",
+                  config->server, words, config->origin);
+}
+
+/* A server for TLS may also close the connection that brings it plain http. */
+static void explain_break(const struct http_request *request, const char *words, struct error *e)
+{
+    const struct api_config *config = request->transport->config;
+
+    if (!request->has_response && !api_config_is_encrypted(config))
+        explain_scheme(config, words, e);
+    else
+        error_set(e, -EIO, "the connection to %s broke: %s", config->server, words);
+}
+
 static void explain(const struct http_request *request, CURLcode code, long os_error,
                     struct error *e)
 {
@@ -217,6 +243,11 @@ static void explain(const struct http_request *request, CURLcode code, long os_e
                   "in %s",
                   config->server, words, config->origin);
         break;
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_UNSUPPORTED_PROTOCOL: /* what came is no HTTP/1.1 */
+    case CURLE_WEIRD_SERVER_REPLY:
+        explain_scheme(config, words, e);
+        break;
     case CURLE_OPERATION_TIMEDOUT:
         error_set(e, -ETIMEDOUT,
                   "%s did not answer in time: %s: check the network and the "
@@ -224,7 +255,7 @@ static void explain(const struct http_request *request, CURLcode code, long os_e
                   config->server, words);
         break;
     default:
-        error_set(e, -EIO, "the connection to %s broke: %s", config->server, words);
+        explain_break(request, words, e);
         break;
     }
 }

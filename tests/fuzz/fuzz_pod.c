@@ -78,7 +78,12 @@ static void on_health(void *userdata, enum pod_watch_health health, const struct
 static void watch(const char *text, size_t size, size_t piece)
 {
     static const struct pod_watch_io io = {
-        .watch = {request, cancel, reject_credentials, set_timer, now, zero},
+        .watch = {.request = request,
+                  .cancel = cancel,
+                  .reject_credentials = reject_credentials,
+                  .set_timer = set_timer,
+                  .now = now,
+                  .random = zero},
         .on_pod = on_pod,
         .on_health = on_health,
     };

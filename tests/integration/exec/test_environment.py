@@ -326,10 +326,11 @@ def test_environment_too_large_for_execve_is_refused(manifests: Manifests, start
     assert "arguments and environment are too large" in execution.log()
 
 
-def test_dash_dash_is_not_needed(manifests: Manifests, start_exec):
-    manifests.put_secret({"k": b"dummy"})
-    arguments = ["--env", "A=secret/app/k", "sh", "-c", 'test "$A" && echo --optional']
-    assert start_exec(*manifests.arguments, *arguments).output() == "--optional\n"
+def test_command_without_dash_dash_is_refused(manifests: Manifests, start_exec):
+    """Whose options follow is not left to a guess; the message has the command line to type."""
+    execution = start_exec(*manifests.arguments, "--env", "A=secret/app/k", "sh", "-c", "true")
+    assert execution.wait_end() == 2
+    assert "write -- before the command: secretfs exec [options] -- sh ..." in execution.log()
 
 
 def test_interrupted_while_waiting(manifests: Manifests, start_exec):

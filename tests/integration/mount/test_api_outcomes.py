@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Iterator
 
 import pytest
+import yaml
 
 from lib.inotify import Watcher, ends_update
 from lib.sources import Api
@@ -256,6 +257,31 @@ def test_token_revoked_and_replaced_later(each_api: Api, start_mount):
         each_api.put_secret({"n": b"1"})
         token_file.write_text(each_api.server.add_token("reader"))
     volume.wait_content({"n": b"1"})
+
+
+def test_401_names_user_and_file(each_api: Api, start_mount):
+    """A wrong token: whose credentials these are, and where they come from."""
+    kubeconfig = Path(each_api.kubeconfig("admin"))
+    config = yaml.safe_load(kubeconfig.read_text())
+    config["users"][0]["user"] = {"token": "dummy-unknown"}
+    kubeconfig.write_text(yaml.safe_dump(config))
+    volume = start_mount("--kubeconfig", str(kubeconfig), "--wait", "forever", "secret/app")
+    volume.wait_log("source failed, retrying")
+    name = config["users"][0]["name"]
+    assert rf'check the credentials of user \"{name}\" in {kubeconfig}' in volume.log()
+    volume.kill()
+    assert "dummy-unknown" not in volume.log()
+
+
+def test_plain_http_to_a_port_for_tls(http1: Api, start_mount):
+    """The server, the remedy and the file are named, whether the server answers or not."""
+    kubeconfig = Path(http1.kubeconfig("admin"))
+    kubeconfig.write_text(kubeconfig.read_text().replace("https://", "http://"))
+    volume = start_mount("--kubeconfig", str(kubeconfig), "--wait", "forever", "secret/app")
+    volume.wait_log("does not answer plain http")
+    assert "if its port is for TLS, name an https:// server in" in volume.log()
+    assert str(kubeconfig) in volume.log()
+    volume.kill()
 
 
 def test_too_many_requests(each_api: Api, volume: Volume):

@@ -165,6 +165,20 @@ def test_mount_points_by_other_paths(area: Path, manifests: Manifests, point: Pa
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_files_that_a_mount_hides_are_named(manifests: Manifests, start_mount, area: Path):
+    """A mount point that is not empty is mounted over, with a warning; an empty one has none."""
+    manifests.put_secret({"a": b"1"})
+    full, empty = area / "full", area / "empty"
+    for path in (full, empty):
+        path.mkdir()
+    (full / "hidden").write_text("x")
+    volume = start_mount(*manifests.arguments, "secret/app", path=full).wait_ready()
+    volume.wait_log(f'WARN the mount point is not empty.*"{full}" file="hidden"')
+    assert volume.read("a") == b"1"
+    other = start_mount(*manifests.arguments, "secret/app", path=empty).wait_ready()
+    assert other.log_lines("not empty") == []
+
+
 # ---- waiting for the object
 
 

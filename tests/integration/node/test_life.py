@@ -9,6 +9,8 @@ import subprocess
 import threading
 from pathlib import Path
 
+import pytest
+
 from lib import program
 from lib.hang import threads_named, traced
 from lib.kubelet import OK
@@ -208,6 +210,21 @@ def test_watchdog_is_notified_while_workers_answer(
 
 def test_probe_of_a_serving_daemon_is_ready(node: Node) -> None:
     assert node.is_ready()
+
+
+@pytest.mark.parametrize("other", ["missing", "empty"])
+def test_a_root_of_no_kubelet_is_refused(
+    start_node: NodeMaker, manifests: Manifests, area: Path, other: str
+) -> None:
+    """A wrong --kubelet-root ends the program; without registration no kubelet is needed."""
+    (area / "empty").mkdir()
+    arguments = [*manifests.arguments, f"--kubelet-root={area / other}"]
+    node = start_node(*arguments)
+    node.expected_exit = 1
+    assert node.wait_end() == 1
+    assert f"no kubelet uses {area / other}" in node.log()
+    assert "set --kubelet-root to the kubelet's --root-dir" in node.log()
+    start_node(*arguments, "--registration-path=none", f"--endpoint={area}/csi.sock").wait_ready()
 
 
 def test_help_names_every_option(area: Path) -> None:

@@ -57,7 +57,7 @@ static void everything(void **state)
 
     assert_int_equal(
         parse("exec -n prod --env 9=cm/app/k --env-from secret/db:1_ --optional "
-              "--env-names relaxed --on-change signal:USR1 --grace 2s --wait 0 sh -c x",
+              "--env-names relaxed --on-change signal:USR1 --grace 2s --wait 0 -- sh -c x",
               &o, &e),
         0);
     assert_int_equal(o.spec.n_sources, 2);
@@ -84,7 +84,7 @@ static void signals_by_name_and_number(void **state)
         struct error e;
         char line[128];
 
-        snprintf(line, sizeof(line), "exec --on-change signal:%s --env A=cm/a/k true",
+        snprintf(line, sizeof(line), "exec --on-change signal:%s --env A=cm/a/k -- true",
                  table[i].text);
         assert_int_equal(parse(line, &o, &e), 0);
         assert_int_equal(o.signal, table[i].signo);
@@ -100,7 +100,7 @@ static void help_needs_nothing_else(void **state)
     assert_int_equal(parse("exec --help --nonsense", &o, &e), 0);
     assert_true(o.wants_help);
     exec_options_deinit(&o);
-    assert_int_equal(parse("exec --env A=cm/a/k ls --help", &o, &e), 0);
+    assert_int_equal(parse("exec --env A=cm/a/k -- ls --help", &o, &e), 0);
     assert_false(o.wants_help);
     exec_options_deinit(&o);
 }
@@ -117,7 +117,7 @@ static void mistakes_in_a_file(void **state)
     assert_true(fd >= 0);
     assert_int_equal(write(fd, yaml, strlen(yaml)), strlen(yaml));
     close(fd);
-    snprintf(line, sizeof(line), "exec --env-spec %s true", path);
+    snprintf(line, sizeof(line), "exec --env-spec %s -- true", path);
     assert_int_equal(parse(line, &o, &e), -EBADMSG);
     assert_non_null(strstr(e.text, path));
     exec_options_deinit(&o);
@@ -136,7 +136,10 @@ static void mistakes_are_named(void **state)
         {"exec", "a command is required"},
         {"exec --env A=cm/a/k", "a command is required"},
         {"exec --env A=cm/a/k --", "a command is required"},
-        {"exec true", "no variables: use --env"},
+        {"exec true", "write -- before the command: secretfs exec [options] -- true"},
+        {"exec --env A=cm/a/k ls -l",
+         "write -- before the command: secretfs exec [options] -- ls ..."},
+        {"exec -- true", "no variables: use --env"},
         {"exec --optional -- true", "no variables: use --env"},
         {"exec --env A true", "--env: \"A\" does not name the key of an object"},
         {"exec --env-from a true", "--env-from: invalid object \"a\""},
@@ -150,8 +153,8 @@ static void mistakes_are_named(void **state)
         {"exec --grace 5 true", "invalid duration \"5\""},
         {"exec --nonsense", "unknown option --nonsense"},
         {"exec --env", "option --env needs a value"},
-        {"exec -n A --env A=cm/a/k true", "invalid namespace \"A\""},
-        {"exec --manifests m --kubeconfig c --env A=cm/a/k true",
+        {"exec -n A --env A=cm/a/k -- true", "invalid namespace \"A\""},
+        {"exec --manifests m --kubeconfig c --env A=cm/a/k -- true",
          "--manifests cannot be combined with"},
     };
 

@@ -54,15 +54,39 @@ static void test_members(void **state)
 
 static void test_refusals(void **state)
 {
+    static const struct {
+        int status;
+        const char *body, *user, *text;
+    } cases[] = {
+        {403, "{\"message\":\"no way\"}", NULL, "403 (Forbidden): no way: allow it"},
+        {503, "", NULL, "503 (Service Unavailable)"},
+        {299, "x", NULL, "299 (an unexpected answer)"},
+        {401, "", NULL, "401 (Unauthorized): check the credentials that are given to it"},
+        {401, "", "user \"x\" in /f",
+         "401 (Unauthorized): check the credentials of user \"x\" in /f"},
+        {400, "{}", NULL, "400 (Bad Request)"},
+        {400, "Client sent an HTTP request to an HTTPS server.\n", NULL,
+         "400 (Bad Request): the port expects TLS: begin the server's URL with https://"},
+    };
+
+    for (size_t i = 0; i < ELEMENTS_OF(cases); i++) {
+        struct buf body = BUF_INIT(1000);
+        const struct protocol_refusal refusal = {
+            .status = cases[i].status, .body = &body, .allow = ": allow it", .user = cases[i].user};
+        struct error e = ERROR_INIT;
+
+        assert_int_equal(buf_add_text(&body, cases[i].body), 0);
+        protocol_explain_refusal(&refusal, &e);
+        assert_string_equal(str_after(e.text, "the API server answered "), cases[i].text);
+        buf_deinit(&body);
+    }
+}
+
+static void test_ends(void **state)
+{
     struct error e = ERROR_INIT;
     cJSON *json = parse("{\"code\":410,\"message\":\"too old\"}");
 
-    protocol_explain_refusal(403, "no way", ": allow it", &e);
-    assert_string_equal(e.text, "the API server answered 403 (Forbidden): no way: allow it");
-    protocol_explain_refusal(503, NULL, ": allow it", &e);
-    assert_string_equal(e.text, "the API server answered 503 (Service Unavailable)");
-    protocol_explain_refusal(299, NULL, ": allow it", &e);
-    assert_string_equal(e.text, "the API server answered 299 (an unexpected answer)");
     protocol_explain_end(json, &e);
     assert_string_equal(e.text, "the API server ended the watch with 410: too old");
     protocol_explain_end(NULL, &e);
@@ -73,10 +97,9 @@ static void test_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_escapes),
-        cmocka_unit_test(test_order_of_versions),
-        cmocka_unit_test(test_members),
-        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_escapes), cmocka_unit_test(test_order_of_versions),
+        cmocka_unit_test(test_members), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_ends),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -512,6 +512,11 @@ void handover_remove_note(struct handover *handover, const char *key)
         record_note(handover, copy);
 }
 
+const char *handover_find_note(const struct handover *handover, const char *key)
+{
+    return notes_find(&handover->notes, key);
+}
+
 void handover_visit_notes(const struct handover *handover, notes_visit_fn *visit, void *userdata)
 {
     notes_visit(&handover->notes, visit, userdata);

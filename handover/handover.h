@@ -78,6 +78,8 @@ int handover_store_again(struct handover *handover, struct error *e);
  */
 int handover_set_note(struct handover *handover, const char *key, const char *text);
 void handover_remove_note(struct handover *handover, const char *key);
+/* As notes_find(). */
+const char *handover_find_note(const struct handover *handover, const char *key);
 void handover_visit_notes(const struct handover *handover, notes_visit_fn *visit, void *userdata);
 
 /* Whether the next process could take the file system over now. */

@@ -102,6 +102,13 @@ bool notes_remove(struct notes *notes, const char *key)
     return true;
 }
 
+const char *notes_find(const struct notes *notes, const char *key)
+{
+    const struct note *n = find(notes, key);
+
+    return n != NULL ? text_of(n) : NULL;
+}
+
 void notes_visit(const struct notes *notes, notes_visit_fn *visit, void *userdata)
 {
     struct note *n, *tmp;

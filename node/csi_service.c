@@ -491,7 +491,7 @@ static int get_identity(const struct csi_service *csi, const struct volume_recor
 }
 
 /* @document: its spec is taken */
-static int adopt_volume(struct csi_service *csi, const char *id, uint64_t mount_id,
+static int adopt_volume(struct csi_service *csi, const char *id,
                         struct volume_record_document *document, const struct node_shown *shown,
                         struct error *e)
 {
@@ -502,8 +502,7 @@ static int adopt_volume(struct csi_service *csi, const char *id, uint64_t mount_
                                           .pod = document->record.pod,
                                           .pod_uid = document->record.pod_uid,
                                           .service_account = document->record.service_account,
-                                          .shown = shown,
-                                          .mount_id = mount_id};
+                                          .shown = shown};
     struct csi_volume *v = NULL;
     int r = get_identity(csi, &document->record, &options.identity, e);
 
@@ -513,34 +512,25 @@ static int adopt_volume(struct csi_service *csi, const char *id, uint64_t mount_
     return add_volume(csi, &options, &v, e);
 }
 
-/*
- * The target is checked last, so that what cannot be read now is tried again.
- * Return: 0; -ESTALE: the target does not show the volume any more; other -errno with @e.
- */
+/* Return: 0; 1: a static volume; -ESTALE: the target does not show it; other -errno; with @e. */
 static int take_over(struct csi_service *csi, const char *id, const char *text, struct error *e)
 {
     struct node_file_systems *file_systems = csi->context.volume_context->file_systems;
     _cleanup_(volume_record_deinit) struct volume_record_document document = {.json = NULL};
-    dev_t device = session_device(node_file_systems_session(file_systems));
-    struct node_shown shown = {.payload = NULL};
-    uint64_t mount_id;
+    _cleanup_(node_shown_deinit) struct node_shown shown = {.payload = NULL};
     int r = volume_record_parse(text, &document, e);
 
+    if (r == 0 && document.record.pod == NULL)
+        return 1;
     if (r == 0)
-        r = node_file_systems_read_shown(file_systems, id, &shown, e);
-    if (r == 0 &&
-        !target_find_mount(&csi->area, document.record.target, device, shown.node, &mount_id))
-        r = -ESTALE;
-    if (r == 0)
-        r = adopt_volume(csi, id, mount_id, &document, &shown, e);
-    payload_unref(shown.payload);
-    return r;
+        r = node_shown_find(file_systems, &csi->area, id, document.record.target, &shown, e);
+    return r == 0 ? adopt_volume(csi, id, &document, &shown, e) : r;
 }
 
 /* What no later try could change. */
 static bool is_worthless(int r)
 {
-    return r == -EINVAL || r == -E2BIG || r == -ENOENT || r == -ESTALE;
+    return r == -EINVAL || r == -E2BIG || r == -ESTALE;
 }
 
 static bool on_record(void *userdata, const char *id, const char *text)
@@ -551,7 +541,9 @@ static bool on_record(void *userdata, const char *id, const char *text)
 
     if (r == 0)
         t->n++;
-    if (r < 0 && r != -ESTALE)
+    if (r == -ESTALE)
+        log_info("a volume of an earlier process is gone", "id", id, "reason", e.text);
+    else if (r < 0)
         log_error("cannot take over a volume", "id", id, "error", e.text);
     if (is_worthless(r))
         node_file_systems_drop_record(t->csi->context.volume_context->file_systems, id);

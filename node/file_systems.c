@@ -212,19 +212,30 @@ void node_file_systems_visit_records(const struct node_file_systems *all, notes_
         handover_visit_notes(all->standard->handover, visit, userdata);
 }
 
-int node_file_systems_read_shown(struct node_file_systems *all, const char *id,
-                                 struct node_shown *ret_shown, struct error *e)
+const char *node_file_systems_find_record(const struct node_file_systems *all, const char *id)
 {
-    struct tree *tree = all->standard->tree;
-    struct stat status;
-    int r = tree_find(tree, TREE_ROOT_ID, id, &status);
-
-    if (r < 0)
-        return error_set_errno(e, r, "cannot find the volume in the stored tree");
-    ret_shown->node = status.st_ino;
-    return shown_payload_read(tree, status.st_ino, &ret_shown->payload, ret_shown->generation, e);
+    return all->standard->is_adopted ? handover_find_note(all->standard->handover, id) : NULL;
 }
 
+int node_file_systems_find_directory(const struct node_file_systems *all, const char *id,
+                                     uint64_t *ret_node)
+{
+    struct stat status;
+    int r = tree_find(all->standard->tree, TREE_ROOT_ID, id, &status);
+
+    if (r == 0)
+        *ret_node = status.st_ino;
+    return r;
+}
+
+int node_file_systems_read_shown(struct node_file_systems *all, uint64_t node,
+                                 struct payload **ret_payload,
+                                 char ret_generation[static GENERATION_NAME_SIZE], struct error *e)
+{
+    return shown_payload_read(all->standard->tree, node, ret_payload, ret_generation, e);
+}
+
+/* With its record, if it has one. */
 static void remove_leftover(struct node_file_systems *all, const char *name)
 {
     int r = publisher_remove_leftover(all->standard->publisher, name);
@@ -234,6 +245,13 @@ static void remove_leftover(struct node_file_systems *all, const char *name)
                  strerror(-r));
     else
         log_debug("removing the directory of an earlier process", "directory", name);
+    node_file_systems_drop_record(all, name);
+}
+
+void node_file_systems_drop_leftover(struct node_file_systems *all, const char *id)
+{
+    if (node_file_systems_find_record(all, id) != NULL)
+        remove_leftover(all, id);
 }
 
 void node_file_systems_remove_leftovers(struct node_file_systems *all,

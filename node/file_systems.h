@@ -80,22 +80,26 @@ void node_file_systems_drop_record(struct node_file_systems *all, const char *id
 void node_file_systems_visit_records(const struct node_file_systems *all, notes_visit_fn *visit,
                                      void *userdata);
 
-/* What an earlier process shows of a volume. */
-struct node_shown {
-    uint64_t node; /* of its directory */
-    struct payload *payload;
-    char generation[GENERATION_NAME_SIZE];
-};
-/*
- * @id: the name of its directory
- * Return: 0, ret_shown->payload is the caller's; -ENOENT: nothing; -ENOMEM; with @e.
- */
-int node_file_systems_read_shown(struct node_file_systems *all, const char *id,
-                                 struct node_shown *ret_shown, struct error *e);
+/* What an earlier process has recorded of a volume. Return: borrowed until the record is dropped;
+ * NULL: nothing. */
+const char *node_file_systems_find_record(const struct node_file_systems *all, const char *id);
+
+/* Find the directory of a volume. Return: 0, *ret_node is its node's id; -ENOENT. */
+int node_file_systems_find_directory(const struct node_file_systems *all, const char *id,
+                                     uint64_t *ret_node);
+/* As shown_payload_read(). @node: of a volume's directory */
+int node_file_systems_read_shown(struct node_file_systems *all, uint64_t node,
+                                 struct payload **ret_payload,
+                                 char ret_generation[static GENERATION_NAME_SIZE], struct error *e);
 
 /*
- * Remove the directories of an earlier process that no volume has taken over: a volume of that name
- * could not be published. @is_owned: whether a volume has @id
+ * Drop the record of a volume of an earlier process that is not taken over, and remove its
+ * directory. Does nothing without a record.
+ */
+void node_file_systems_drop_leftover(struct node_file_systems *all, const char *id);
+/*
+ * Remove the directories of an earlier process that no volume takes over, with their records: a
+ * volume of that name could not be published. @is_owned: whether a volume has @id, or will have it
  */
 typedef bool node_file_systems_owned_fn(void *userdata, const char *id);
 void node_file_systems_remove_leftovers(struct node_file_systems *all,

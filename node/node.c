@@ -402,20 +402,37 @@ static int start_static_volumes(struct node *node, struct error *e)
     return static_reconciler_new(&context, &node->static_volumes, e);
 }
 
-static bool is_owned(void *userdata, const char *id)
+/* Of a pod, or recorded: then a file may define it. */
+static bool is_recorded(void *userdata, const char *id)
 {
     const struct node *node = userdata;
 
-    return node_volumes_find(node->volumes, id) != NULL;
+    return node_volumes_find(node->volumes, id) != NULL ||
+           node_file_systems_find_record(node->file_systems, id) != NULL;
 }
 
-/* Precedes the first call of the kubelet: that may be for one of them. */
+static bool is_awaited(void *userdata, const char *id)
+{
+    const struct node *node = userdata;
+
+    return node_volumes_find(node->volumes, id) != NULL ||
+           static_reconciler_awaits(node->static_volumes, id);
+}
+
+/*
+ * Precedes the first call of the kubelet: that may be for one of them. Directories that are not
+ * recorded go before a static volume is published, as it may have the name of one.
+ */
 static int take_volumes_over(struct node *node, struct error *e)
 {
     int r = csi_service_take_over(node->csi, e);
 
+    if (r < 0)
+        return r;
+    node_file_systems_remove_leftovers(node->file_systems, is_recorded, node);
+    r = start_static_volumes(node, e); /* the first that may mount the live file system */
     if (r == 0)
-        node_file_systems_remove_leftovers(node->file_systems, is_owned, node);
+        node_file_systems_remove_leftovers(node->file_systems, is_awaited, node);
     return r;
 }
 
@@ -435,15 +452,13 @@ static int start_services(struct node *node, struct error *e)
         return error_set_errno(e, r, "cannot start");
     r = start_csi(node, e);
     if (r == 0)
-        r = take_volumes_over(node, e);
-    if (r == 0)
         r = start_status(node, e);
     if (r == 0)
         r = start_health(node, e);
     if (r == 0)
         r = start_pages(node, e);
     if (r == 0)
-        r = start_static_volumes(node, e); /* the first that may mount the live file system */
+        r = take_volumes_over(node, e);
     return r;
 }
 

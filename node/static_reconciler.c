@@ -11,6 +11,9 @@
  *  4. The old volume releases the target and is dropped.
  *
  * If step 3 never comes, because objects of the new revision are missing, the old volume stays.
+ *
+ * A volume of an earlier process is taken over if its file is the same; if it has changed since,
+ * the volume is made again, and until it is mounted readers find nothing.
  */
 #include "node/static_reconciler.h"
 
@@ -21,6 +24,7 @@
 
 #define RETRY_AFTER       SPAN_SEC(5)
 #define TIMER_SLACK       SPAN_SEC(1)
+#define ID_SIZE           (NAME_MAX + 1)
 #define CREATED_DIRS_FILE "made-dirs" /* in the run directory; earlier versions wrote it, too */
 
 struct static_reconciler {
@@ -35,7 +39,7 @@ struct static_reconciler {
 struct revision {
     struct entry *entry;
     struct static_volume *file; /* a reference; NULL: unused */
-    char id[NAME_MAX + 1];      /* of the volume */
+    char id[ID_SIZE];           /* of the volume */
 };
 
 /*
@@ -135,12 +139,68 @@ static void revision_volume_free(struct node_volume *volume)
     free(v);
 }
 
-static int create_volume(struct static_reconciler *all, struct revision *revision, struct error *e)
+/* Whether an earlier process has recorded the same volume: its file has not changed since. */
+static bool is_recorded(const struct static_reconciler *all,
+                        const struct node_volume_options *options)
+{
+    const char *recorded =
+        node_file_systems_find_record(all->context.volume_context->file_systems, options->id);
+    _cleanup_(freep) char *text = NULL;
+
+    return recorded != NULL && node_volume_print_record(options, &text) == 0 &&
+           streq(text, recorded);
+}
+
+/*
+ * Find what an earlier process shows of the volume. What cannot be taken over is removed, as its
+ * directory has the name that the new one needs.
+ * Return: 0; -ESTALE: nothing; -ENOMEM with @e.
+ */
+static int find_shown(const struct static_reconciler *all,
+                      const struct node_volume_options *options, struct node_shown *ret_shown,
+                      struct error *e)
+{
+    struct node_file_systems *file_systems = all->context.volume_context->file_systems;
+    int r = -ESTALE;
+
+    if (is_recorded(all, options))
+        r = node_shown_find(file_systems, &options->area, options->id, options->target, ret_shown,
+                            e);
+    if (r == -ESTALE)
+        node_file_systems_drop_leftover(file_systems, options->id);
+    return r;
+}
+
+/* @options: its identity is consumed */
+static int add_volume(struct static_reconciler *all, struct revision *revision,
+                      const struct node_volume_options *options, struct error *e)
 {
     /* no `expired`: reconcile() requests the mount again */
     static const struct node_volume_ops ops = {.mount_done = on_mount_done,
                                                .free = revision_volume_free};
-    struct static_volume *file = revision->file;
+    struct revision_volume *v = calloc(1, sizeof(*v));
+    int r;
+
+    if (v == NULL) {
+        identity_unref(options->identity);
+        return error_set_errno(e, -ENOMEM, "cannot set up the volume");
+    }
+    v->revision = revision;
+    v->file = static_volume_ref(revision->file);
+    r = node_volume_init(&v->volume, all->context.volume_context, options, &ops, e);
+    if (r < 0) {
+        node_volume_leave(&v->volume); /* of an earlier process, for a later try */
+        revision_volume_free(&v->volume);
+        return r;
+    }
+    r = node_volumes_add(all->context.volumes, &v->volume);
+    return r < 0 ? error_set_errno(e, r, "cannot set up the volume") : 0;
+}
+
+static int create_volume(struct static_reconciler *all, struct revision *revision, struct error *e)
+{
+    const struct static_volume *file = revision->file;
+    _cleanup_(node_shown_deinit) struct node_shown shown = {.payload = NULL};
     const struct identity_place place = {
         .kubeconfig = file->kubeconfig, .context = file->context, .manifests = file->manifests};
     struct node_volume_options options = {.id = revision->id,
@@ -148,7 +208,6 @@ static int create_volume(struct static_reconciler *all, struct revision *revisio
                                           .created_dirs = all->created_dirs,
                                           .spec = file->spec,
                                           .borrows_spec = true};
-    struct revision_volume *v;
     int r;
 
     if (!node_volume_id_is_valid(revision->id))
@@ -157,20 +216,16 @@ static int create_volume(struct static_reconciler *all, struct revision *revisio
     if (r < 0)
         return r;
     options.namespace = file->namespace != NULL ? file->namespace : options.identity->namespace;
-    v = calloc(1, sizeof(*v));
-    if (v == NULL) {
+    r = find_shown(all, &options, &shown, e);
+    if (r < 0 && r != -ESTALE) {
         identity_unref(options.identity);
-        return error_set_errno(e, -ENOMEM, "cannot set up the volume");
-    }
-    v->revision = revision;
-    v->file = static_volume_ref(file);
-    r = node_volume_init(&v->volume, all->context.volume_context, &options, &ops, e);
-    if (r < 0) {
-        revision_volume_free(&v->volume);
         return r;
     }
-    r = node_volumes_add(all->context.volumes, &v->volume);
-    return r < 0 ? error_set_errno(e, r, "cannot set up the volume") : 0;
+    if (r == 0) {
+        options.shown = &shown;
+        log_info("took over a static volume", "volume", file->name, "target", file->target);
+    }
+    return add_volume(all, revision, &options, e);
 }
 
 /* Create the volume of the newest revision if it is missing, and request its mount. */
@@ -216,12 +271,33 @@ static struct entry *find_entry(struct static_reconciler *all, const struct stat
     return NULL;
 }
 
+/* @i: of the revision in its entry */
+static void format_id(const struct static_volume *file, unsigned i, char ret_id[static ID_SIZE])
+{
+    snprintf(ret_id, ID_SIZE, "%s%.240s", id_prefixes[i], file->name);
+}
+
+/* The revision that an earlier process has shown on the target; 0: none. */
+static unsigned find_newest(const struct static_reconciler *all, const struct static_volume *file)
+{
+    static const struct target_area anywhere;
+    struct node_file_systems *file_systems = all->context.volume_context->file_systems;
+    struct node_shown shown;
+    char id[ID_SIZE];
+
+    format_id(file, 1, id);
+    if (node_file_systems_find_record(file_systems, id) == NULL ||
+        node_shown_find(file_systems, &anywhere, id, file->target, &shown, NULL) < 0)
+        return 0;
+    node_shown_deinit(&shown);
+    return 1;
+}
+
 static void revision_set(struct revision *revision, struct static_volume *file)
 {
     assert(revision->file == NULL);
     revision->file = static_volume_ref(file);
-    snprintf(revision->id, sizeof(revision->id), "%s%.240s",
-             id_prefixes[revision - revision->entry->revisions], file->name);
+    format_id(file, (unsigned)(revision - revision->entry->revisions), revision->id);
 }
 
 /* Remove the volume of a revision, if there is one. */
@@ -248,6 +324,7 @@ static void on_added(void *userdata, struct static_volume *file)
     entry->reconciler = all;
     for (size_t i = 0; i < ELEMENTS_OF(entry->revisions); i++)
         entry->revisions[i].entry = entry;
+    entry->newest = find_newest(all, file);
     revision_set(newest_of(entry), file);
     list_append(&all->entries, &entry->link);
     reconcile(all, entry);
@@ -377,6 +454,16 @@ void static_reconciler_refresh(struct static_reconciler *all)
 {
     static_volumes_refresh(all->files);
     reconcile_all(all);
+}
+
+bool static_reconciler_awaits(const struct static_reconciler *all, const char *volume_id)
+{
+    struct entry *entry;
+
+    list_for_each (entry, &all->entries, link)
+        if (streq(newest_of(entry)->id, volume_id))
+            return true;
+    return false;
 }
 
 const char *static_reconciler_name(const char *volume_id)

@@ -32,6 +32,9 @@ DEFINE_CLEANUP(struct static_reconciler *, static_reconciler_free)
 /* Scan the files now, and retry what failed. */
 void static_reconciler_refresh(struct static_reconciler *all);
 
+/* Whether the volume of a valid file has this id; it may not exist yet. */
+bool static_reconciler_awaits(const struct static_reconciler *all, const char *volume_id);
+
 /*
  * @volume_id: of any volume of the node
  * Return: the name of the file that defines it, without its suffix, borrowed from @volume_id; NULL

@@ -170,26 +170,50 @@ static int on_timeout(sd_event_source *source, uint64_t usec, void *userdata)
 
 /* ---- the record for the next process */
 
-/* Without it the volume ends with this process. */
-static int print_record(const struct node_volume *v, char **ret_text)
+static void set_default_owner(struct volume_spec *spec)
 {
-    const struct volume_record record = {.target = v->target,
-                                         .namespace = v->namespace,
-                                         .pod = v->pod,
-                                         .pod_uid = v->pod_uid,
-                                         .service_account = v->service_account,
-                                         .spec = v->spec};
+    if (spec->uid == VOLUME_ID_UNSET)
+        spec->uid = geteuid();
+    if (spec->gid == VOLUME_ID_UNSET)
+        spec->gid = getegid();
+}
 
+int node_volume_print_record(const struct node_volume_options *options, char **ret_text)
+{
+    const struct node_volume_options *o = options;
+    struct volume_spec spec = *o->spec;
+    const struct volume_record record = {.target = o->target,
+                                         .namespace = o->namespace,
+                                         .pod = o->pod,
+                                         .pod_uid = o->pod_uid,
+                                         .service_account = o->service_account,
+                                         .source = o->pod == NULL ? o->identity->key : NULL,
+                                         .spec = &spec};
+
+    set_default_owner(&spec);
     return volume_record_print(&record, ret_text);
 }
 
-/* Live files are not handed over, nor are static volumes, which have no pod. */
+static int print_record(const struct node_volume *v, char **ret_text)
+{
+    const struct node_volume_options options = {.target = v->target,
+                                                .namespace = v->namespace,
+                                                .pod = v->pod,
+                                                .pod_uid = v->pod_uid,
+                                                .service_account = v->service_account,
+                                                .spec = v->spec,
+                                                .identity = v->identity};
+
+    return node_volume_print_record(&options, ret_text);
+}
+
+/* Live files are not handed over. Without a record the volume ends with this process. */
 static void record(struct node_volume *v)
 {
     _cleanup_(freep) char *text = NULL;
     int r;
 
-    if (v->fs != NODE_FS_STANDARD || v->pod == NULL || v->is_recorded)
+    if (v->fs != NODE_FS_STANDARD || v->is_recorded)
         return;
     r = print_record(v, &text);
     if (r == 0)
@@ -500,16 +524,13 @@ int node_volume_init(struct node_volume *volume, const struct node_volume_contex
         .borrows_spec = options->borrows_spec,
         .identity = options->identity,
         .shown = options->shown,
-        .mount_id = options->mount_id,
+        .mount_id = options->shown != NULL ? options->shown->mount_id : 0,
         .fs = choose_fs(options),
         .was_mounted = options->shown != NULL,
         .is_recorded = options->shown != NULL,
     };
     list_init(&v->link);
-    if (v->spec->uid == VOLUME_ID_UNSET)
-        v->spec->uid = geteuid();
-    if (v->spec->gid == VOLUME_ID_UNSET)
-        v->spec->gid = getegid();
+    set_default_owner(v->spec);
     r = copy_options(v, options);
     if (r < 0)
         return error_set_errno(e, r, "cannot set up the volume");
@@ -589,6 +610,7 @@ void node_volume_release_target(struct node_volume *volume)
     if (volume->state == NODE_VOLUME_MOUNTED)
         move(volume, NODE_VOLUME_AWAITING_REQUEST);
     volume->was_mounted = false;
+    drop_record(volume);
 }
 
 /* The mount may have been removed from outside, or by a kubelet that restarted. */

@@ -10,7 +10,7 @@
 #include "node/file_systems.h"
 #include "node/identity.h"
 #include "node/pods.h"
-#include "node/target.h"
+#include "node/shown.h"
 #include "serve/published.h"
 
 struct node_volume;
@@ -73,7 +73,6 @@ struct node_volume_options {
      * beginning. NULL: a new volume.
      */
     const struct node_shown *shown;
-    uint64_t mount_id; /* of the mount on the target then */
 };
 
 /* Named after what the volume waits for; see volume.c. */
@@ -125,6 +124,12 @@ struct node_volume {
 
 /* Whether @id is usable as a directory name. */
 bool node_volume_id_is_valid(const char *id);
+
+/*
+ * What is recorded of a volume for the next process, see volume_record.h.
+ * Return: 0, *ret_text is the caller's to free(); -ENOMEM.
+ */
+int node_volume_print_record(const struct node_volume_options *options, char **ret_text);
 
 /*
  * Subscribe to the volume's objects. Nothing is mounted before node_volume_request_mount().

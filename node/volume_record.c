@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The spec is recorded, and not the kubelet's request: the spec may need the pod (publish_spec.c),
- * which cannot be read while the API server is away. The target's mount is not recorded either: the
- * next process finds it at the target by its file system and its directory (target_find_mount()).
+ * which cannot be read while the API server is away. A static volume is made of its file; its
+ * record says whether the file is the same as for the earlier process. The target's mount is not
+ * recorded either: the next process finds it at the target by its file system and its directory
+ * (target_find_mount()).
  */
 #include "node/volume_record.h"
 
@@ -23,6 +25,7 @@ int volume_record_print(const struct volume_record *record, char **ret_text)
     r |= json_add_text(json, "pod", record->pod);
     r |= json_add_text(json, "podUid", record->pod_uid);
     r |= json_add_text(json, "serviceAccount", record->service_account);
+    r |= json_add_text(json, "source", record->source);
     if (r < 0)
         return r;
     *ret_text = cJSON_PrintUnformatted(json);
@@ -44,6 +47,7 @@ static int parse(const char *text, struct volume_record_document *document, stru
         .pod = json_text(document->json, "pod"),
         .pod_uid = json_text(document->json, "podUid"),
         .service_account = json_text(document->json, "serviceAccount"),
+        .source = json_text(document->json, "source"),
         .spec = document->spec,
     };
     if (document->record.target == NULL || document->record.namespace == NULL)

@@ -14,6 +14,7 @@ struct volume_record {
     const char *pod;             /* its name; or NULL */
     const char *pod_uid;         /* or NULL */
     const char *service_account; /* of the pod; or NULL */
+    const char *source;          /* key of the identity of a static volume; or NULL */
     const struct volume_spec *spec;
 };
 

@@ -134,17 +134,22 @@ int file_system_new(sd_event *event, const struct file_system_options *options,
     return r;
 }
 
-/* The state is stored before a reader can see the mount. */
-static void store(struct file_system *fs)
+/*
+ * The state is stored before a reader can see the mount. Not on a kernel before Linux 6.9: while
+ * the device is stored, a request that a killed process had taken would never end.
+ */
+static int begin_handover(struct file_system *fs)
 {
     struct error e = ERROR_INIT;
+    int r;
 
-    if (fs->handover == NULL ||
-        handover_begin(fs->handover, fs->tree, fs->session, fs->mountpoint, &e) == 0)
-        return;
-    log_warn("cannot store the mount; it ends with this process", "mountpoint", fs->mountpoint,
-             "error", e.text);
-    fs->handover = handover_free(fs->handover);
+    if (!device_init_offers_resend(session_init_request(fs->session)))
+        return -EOPNOTSUPP;
+    r = handover_begin(fs->handover, fs->tree, fs->session, fs->mountpoint, &e);
+    if (r < 0)
+        log_warn("cannot store the mount; it ends with this process", "mountpoint", fs->mountpoint,
+                 "error", e.text);
+    return r;
 }
 
 int file_system_mount(struct file_system *fs, struct error *e)
@@ -157,7 +162,8 @@ int file_system_mount(struct file_system *fs, struct error *e)
         r = serve_tree(fs, NULL, e);
     if (r < 0)
         return r;
-    store(fs);
+    if (fs->handover != NULL && begin_handover(fs) < 0)
+        fs->handover = handover_free(fs->handover);
     r = session_attach(fs->session, e);
     return r == 0 ? start_publisher(fs, e) : r;
 }

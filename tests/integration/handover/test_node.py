@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Callable
 
 import pytest
 
@@ -168,3 +169,101 @@ def test_rights_of_pods(start_node: NodeMaker, api: Api) -> None:
     assert _content(volume.target / "password") == b"dummy-1"
     kept.publish(volume)
     _wait_content(volume, b"dummy-2")
+
+
+# ---- static volumes
+
+
+class Files:
+    """Of the volumes directory of a node under the keeper."""
+
+    def __init__(self, area: Path, manifests: Manifests, start_node: NodeMaker) -> None:
+        self._directory = area / "volumes.d"
+        self._aside = area / "aside.yaml"
+        self._manifests = manifests
+        self._start_node = start_node
+        self.target = area / "above" / "target"
+        self._directory.mkdir()
+        for name in ("app", "other"):
+            manifests.put_secret({"key": name.encode(), "cold": b"dummy"}, name=name)
+
+    def put(self, secret: str) -> None:
+        volume = {"secret": {"secretName": secret}}
+        self._aside.write_text(json.dumps({"target": str(self.target), "volume": volume}))
+        self._aside.rename(self._directory / "db.yaml")
+
+    def remove(self) -> None:
+        (self._directory / "db.yaml").unlink()
+
+    def start(self) -> KeptNode:
+        self.put("app")
+        kept = _start(self._start_node, *self._manifests.arguments)
+        self.wait_content(b"app")
+        return kept
+
+    def wait_content(self, content: bytes) -> None:
+        def is_shown() -> bool:
+            try:
+                return _content(self.target / "key") == content
+            except FileNotFoundError:
+                return False  # not mounted yet
+
+        until(is_shown, f"{content!r}")
+
+
+@pytest.fixture
+def files(area: Path, manifests: Manifests, start_node: NodeMaker) -> Files:
+    return Files(area, manifests, start_node)
+
+
+def _kill_frozen(kept: KeptNode, change: Callable[[], None]) -> None:
+    """The daemon does not see the change; the next one does."""
+    os.kill(kept.pid, signal.SIGSTOP)
+    change()
+    kept.kill_daemon()
+
+
+def test_static_volume(files: Files, manifests: Manifests) -> None:
+    kept = files.start()
+    mount = mounts_at(files.target)
+    kept.kill_daemon()
+    assert _content(files.target / "cold") == b"dummy"
+    assert mounts_at(files.target) == mount
+    assert "took over a static volume" in kept.log()
+    manifests.put_secret({"key": b"app-2"})
+    files.wait_content(b"app-2")
+    kept.hand_over()
+    assert _content(files.target / "key") == b"app-2"
+    assert mounts_at(files.target) == mount
+    files.remove()
+    until(lambda: not files.target.parent.exists(), "the removal of the target")
+    until(lambda: kept.directories() == set(), "the removal of the directory")
+
+
+def test_changed_static_volume(files: Files) -> None:
+    """Its volume has the other of two ids from then on."""
+    kept = files.start()
+    files.put("other")
+    files.wait_content(b"other")
+    until(lambda: kept.directories() == {"static2-db"}, "the removal of the old directory")
+    mount = mounts_at(files.target)
+    kept.kill_daemon()
+    assert _content(files.target / "cold") == b"dummy"
+    assert mounts_at(files.target) == mount
+
+
+def test_file_changes_while_no_daemon_runs(files: Files) -> None:
+    """What the earlier one shows is not that volume's: it is made again."""
+    kept = files.start()
+    _kill_frozen(kept, lambda: files.put("other"))
+    files.wait_content(b"other")
+    assert len(mounts_at(files.target)) == 1
+    assert "took over a static volume" not in kept.log()
+    until(lambda: kept.directories() == {"static-db"}, "one directory")
+
+
+def test_file_is_removed_while_no_daemon_runs(files: Files) -> None:
+    kept = files.start()
+    _kill_frozen(kept, files.remove)
+    until(lambda: not files.target.parent.exists(), "the removal of the target")
+    until(lambda: kept.directories() == set(), "the removal of the directory")

@@ -1,11 +1,13 @@
-"""Readers of several pods in loops while the node daemon is killed at random moments under its keeper."""
+"""Readers of several pods, and of a static volume, in loops while the node daemon is killed at random moments under its keeper."""
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +19,7 @@ from lib.storm import READERS, Readers, check, n_generations, number_of, read, v
 from lib.waiting import until
 
 KILLS = int(os.environ.get("SECRETFS_TEST_KILLS", "25"))
-VOLUMES = 3
+VOLUMES = 3  # the last one is static
 
 
 class Writer:
@@ -74,8 +76,15 @@ class Churn:
             self.failure = f"{type(e).__name__}: {e}"
 
 
-def _is_newest(volume: PodVolume, number: int) -> bool:
-    return number_of(read(volume.target / "password")) == number
+def _define_static(area: Path, target: Path) -> None:
+    directory = area / "volumes.d"
+    directory.mkdir()
+    volume = {"secret": {"secretName": f"s{VOLUMES - 1}"}}
+    (directory / "static.yaml").write_text(json.dumps({"target": str(target), "volume": volume}))
+
+
+def _is_newest(target: Path, number: int) -> bool:
+    return number_of(read(target / "password")) == number
 
 
 def _kill_often(kept: KeptNode, writer: Writer) -> None:
@@ -90,27 +99,32 @@ def _kill_often(kept: KeptNode, writer: Writer) -> None:
 
 
 def test_storm(
-    start_node: NodeMaker, manifests: Manifests, capsys: pytest.CaptureFixture[str]
+    area: Path, start_node: NodeMaker, manifests: Manifests, capsys: pytest.CaptureFixture[str]
 ) -> None:
     writer = Writer(manifests)
+    static = area / "static"
+    _define_static(area, static)
     kept = start_node(*manifests.arguments, kind=KeptNode).wait_ready()
     assert isinstance(kept, KeptNode)
-    volumes = [kept.publish(kept.pod(i, f"s{i}")) for i in range(VOLUMES)]
-    mounts = [mounts_at(v.target) for v in volumes]
+    volumes = [kept.publish(kept.pod(i, f"s{i}")) for i in range(VOLUMES - 1)]
+    until(lambda: mounts_at(static), "the static volume")
+    targets = [*(v.target for v in volumes), static]
+    mounts = [mounts_at(target) for target in targets]
     churn = Churn(kept, kept.pod(VOLUMES, "s0"))
-    readers = Readers({f"volume {i}": (READERS, v.target) for i, v in enumerate(volumes)})
+    readers = Readers({f"volume {i}": (READERS, target) for i, target in enumerate(targets)})
     try:
         with churn:
             _kill_often(kept, writer)
-        for volume, number in zip(volumes, writer.numbers):
-            until(lambda v=volume, n=number: _is_newest(v, n), f"version {number}")
+        for target, number in zip(targets, writer.numbers):
+            until(lambda t=target, n=number: _is_newest(t, n), f"version {number}")
     finally:
         outcomes = readers.stop()
     with capsys.disabled():
         print(f"\n{KILLS} ends, {sum(writer.numbers)} updates, {outcomes}, {churn.n} more volumes")
     check(outcomes)
     assert churn.failure == ""
-    assert [mounts_at(v.target) for v in volumes] == mounts
-    for volume in volumes:
-        until(lambda v=volume: n_generations(v.target) == 1, "the removal of old generations")
-    until(lambda: kept.directories() == {v.volume_id for v in volumes}, "the removal of others")
+    assert [mounts_at(target) for target in targets] == mounts
+    for target in targets:
+        until(lambda t=target: n_generations(t) == 1, "the removal of old generations")
+    ids = {*(v.volume_id for v in volumes), "static-static"}
+    until(lambda: kept.directories() == ids, "the removal of others")

@@ -197,8 +197,7 @@ static int make(const char *secret, struct node_volume **ret_volume)
                                           .namespace = "prod",
                                           .pod = "web-0",
                                           .pod_decides_fs = pod_decides_fs,
-                                          .shown = of_earlier_process,
-                                          .mount_id = 7};
+                                          .shown = of_earlier_process};
     struct owned_volume *v;
     int r = volume_spec_new(VOLUME_SECRET, &options.spec);
 
@@ -519,7 +518,8 @@ static struct payload *make_empty_payload(void)
 /* It is mounted from the beginning; what the source has is published as an update. */
 static void test_volume_of_an_earlier_process(void **state)
 {
-    struct node_shown earlier = {.node = 5, .payload = make_empty_payload(), .generation = "..g"};
+    struct node_shown earlier = {
+        .payload = make_empty_payload(), .generation = "..g", .mount_id = 7};
     struct node_volume *v;
 
     has_publisher = true;

@@ -18,6 +18,7 @@ static struct volume_record make(void)
                                   .pod = "web-0",
                                   .pod_uid = "u",
                                   .service_account = "web",
+                                  .source = "/etc/kubeconfig",
                                   .spec = spec};
 }
 
@@ -35,6 +36,7 @@ static void test_same_after_reading(void **state)
     assert_string_equal(document.record.pod, record.pod);
     assert_string_equal(document.record.pod_uid, record.pod_uid);
     assert_string_equal(document.record.service_account, record.service_account);
+    assert_string_equal(document.record.source, record.source);
     assert_ptr_equal(document.record.spec, document.spec);
     assert_string_equal(document.spec->sources[0].name, "db");
     free(text);
@@ -49,12 +51,13 @@ static void test_members_that_may_be_missing(void **state)
     struct error e = ERROR_INIT;
     char *text = NULL;
 
-    record.pod = record.pod_uid = record.service_account = NULL;
+    record.pod = record.pod_uid = record.service_account = record.source = NULL;
     assert_int_equal(volume_record_print(&record, &text), 0);
     assert_int_equal(volume_record_parse(text, &document, &e), 0);
     assert_null(document.record.pod);
     assert_null(document.record.pod_uid);
     assert_null(document.record.service_account);
+    assert_null(document.record.source);
     free(text);
     volume_record_deinit(&document);
 }

@@ -230,9 +230,11 @@ static int server_new(struct identities *all, struct api_config *config_consumed
     const struct identity_rate_limit *rate = &all->options.rate_limit;
     int r = api_server_new(all->event, config_consumed, ret_server, e);
 
-    if (r == 0)
-        api_server_set_rate_limit(*ret_server, rate->per_sec, rate->burst);
-    return r;
+    if (r < 0)
+        return r;
+    api_server_set_rate_limit(*ret_server, rate->per_sec, rate->burst);
+    api_server_stream_lists(*ret_server);
+    return 0;
 }
 
 static int open_api(struct identities *all, const struct identity_place *place,

@@ -158,6 +158,20 @@ static const char *io_user(void *userdata)
     return w->api->takes_tokens ? NULL : w->api->server->config->user;
 }
 
+static bool io_streams_lists(void *userdata)
+{
+    const struct api_watch *w = userdata;
+
+    return api_server_streams_lists(w->api->server);
+}
+
+static void io_reject_streams(void *userdata)
+{
+    const struct api_watch *w = userdata;
+
+    api_server_reject_streams(w->api->server);
+}
+
 static void io_set_timer(void *userdata, span_us delay)
 {
     struct api_watch *w = userdata;
@@ -206,6 +220,8 @@ static int api_watch_key(void *userdata, const struct object_key *key, struct er
         .cancel = io_cancel,
         .reject_credentials = io_reject_credentials,
         .user = io_user,
+        .streams_lists = io_streams_lists,
+        .reject_streams = io_reject_streams,
         .set_timer = io_set_timer,
         .now = watch_clock_now,
         .random = watch_clock_random,
@@ -353,6 +369,8 @@ static int api_describe(const struct source *source, cJSON *status)
         r = json_add_number(status, "watches", (double)count_watches(api));
     if (r >= 0)
         r = json_add_number(status, "watchRestarts", (double)count_restarts(api));
+    if (r >= 0)
+        r = json_add_bool(status, "streamsLists", api->server->streams_lists);
     return r;
 }
 

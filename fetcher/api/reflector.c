@@ -38,7 +38,8 @@
  *    servers take the version as the exact one.
  *  - Data that goes back in time (a restored etcd) is noticed by bookmarks and followed. client-go
  *    would watch without ever getting an event.
- *  - Streaming lists (sendInitialEvents, J14) save nothing for a single object and are not used.
+ *  - Where the API server streams lists (WatchList, J14) a list and its watch are one request; it
+ * is a consistent read in the same cases.
  *
  * Rights: the API server checks them when a request begins, and does not end a watch when they are
  * withdrawn. The next watch notices, after 5 to 10 minutes; with reflector_check_rights(), which a
@@ -120,11 +121,15 @@ static int on_begin(struct watch *watch, struct buf *path)
     const struct reflector *r = reflector_of(watch);
     int result = r->content->ops->add_path(r->content, path);
 
-    if (watch->state != WATCH_LISTING || watch->cursor == NULL || r->wants_consistent)
+    bool has_version = watch->cursor != NULL && !r->wants_consistent;
+
+    if (watch->state == WATCH_OPENING)
         return result;
-    if (result >= 0)
-        result = buf_add_text(path, "&resourceVersionMatch=NotOlderThan&resourceVersion=");
-    return result >= 0 ? protocol_add_escaped(path, watch->cursor) : result;
+    if (result >= 0 && (has_version || watch->state == WATCH_SYNCING))
+        result = buf_add_text(path, "&resourceVersionMatch=NotOlderThan");
+    if (result >= 0 && has_version)
+        result = buf_add_text(path, "&resourceVersion=");
+    return result >= 0 && has_version ? protocol_add_escaped(path, watch->cursor) : result;
 }
 
 /* ---- objects */
@@ -167,6 +172,7 @@ static bool idle_if_immutable(struct reflector *r)
 static void list_again(struct reflector *r)
 {
     r->wants_consistent = true;
+    r->watch.io->cancel(r->watch.userdata); /* a streamed list is still under way */
     watch_begin(&r->watch, WATCH_LISTING);
 }
 
@@ -204,7 +210,7 @@ static void unauthorized(struct reflector *r, const struct error *e)
     } else if (w->n_refused == 1) {
         watch_await_credentials(w, CREDENTIALS_LIMIT);
     } else {
-        watch_fail(w, w->state, w->retry_after, e);
+        watch_fail(w, watch_repeat_state(w), w->retry_after, e);
     }
 }
 
@@ -228,7 +234,7 @@ static bool may_list_again(const struct reflector *r, const cJSON *status, struc
     const struct content *content = r->content;
     const struct watch *w = &r->watch;
 
-    if (w->state != WATCH_LISTING)
+    if (w->state == WATCH_OPENING)
         return false;
     if (w->status == 404)
         return content->ops->next_path != NULL && content->ops->next_path(r->content, e);
@@ -236,12 +242,12 @@ static bool may_list_again(const struct reflector *r, const cJSON *status, struc
            (w->status == 410 || is_too_large_version(status));
 }
 
-/* A complete response to a list that is not 200, or to a watch; the state is LISTING or OPENING. */
+/* A complete response that is not 200; the state is LISTING, SYNCING or OPENING. */
 static void refused(struct reflector *r)
 {
     _cleanup_(cJSON_Deletep) cJSON *status = NULL;
     struct watch *w = &r->watch;
-    bool was_list = w->state == WATCH_LISTING;
+    bool was_list = w->state != WATCH_OPENING;
     struct error e = ERROR_INIT;
 
     json_parse(buf_text(&w->body), w->body.len, &status, NULL);
@@ -307,8 +313,14 @@ static void list_apply(struct reflector *r, const cJSON *list)
             r->content->ops->replace(r->content, json_member(list, "items"),
                                      w->io->now(w->userdata), &e),
             &e);
-    if (w->state == WATCH_LISTING && !idle_if_immutable(r))
-        watch_begin(w, WATCH_OPENING);
+    if ((w->state == WATCH_LISTING || w->state == WATCH_SYNCING) && !idle_if_immutable(r))
+        watch_follow(w);
+}
+
+static void on_list(struct watch *watch, const cJSON *list)
+{
+    watch->n_refused = 0;
+    list_apply(reflector_of(watch), list);
 }
 
 static void on_complete(struct watch *watch)
@@ -414,6 +426,7 @@ int reflector_new(struct store *store, const struct object_key *key, const struc
         .has_lists = true,
         .begin = on_begin,
         .on_complete = on_complete,
+        .on_list = on_list,
         .on_event = on_event,
         .on_invalid_event = on_invalid_event,
         .on_live = on_live,

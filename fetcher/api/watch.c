@@ -12,11 +12,14 @@
  *           ^      the wait is over            |              |
  *           +----------------------------------+--------------+
  *
+ *     LISTING -> SYNCING -> WATCHING, where the server streams lists: one request for both
+ *
  *     LISTING, OPENING:     no credentials, or 401        -> AWAITING_CREDENTIALS
  *     AWAITING_CREDENTIALS: new credentials, or the timer -> the same request again
  *     LISTING, WATCHING:    the owner needs no watch      -> IDLE
  *     IDLE:                 the owner begins, or timer    -> LISTING
  *     LISTING:              only a consistent list helps  -> LISTING
+ *     SYNCING:              as LISTING
  *     any:                  the owner stops it            -> STOPPED, to be freed
  *
  *  - A watch goes on from the cursor. After one that ended well the next begins at the cursor
@@ -31,7 +34,19 @@
  *    client-go repeats the watch (J10): a server that comes back may have been restored from a
  *    backup, and sends nothing until its versions have caught up; or its history was compacted.
  *
- * Source: kubelet-semantics.md J3 to J6, J10, J11.
+ *
+ * A streamed list (WatchList) is a watch that begins with all objects and a bookmark that says so.
+ *
+ *  - Its objects are collected and applied as one list by that bookmark. A stream that ends before,
+ *    that gets an ERROR event or an invalid one, shows nothing.
+ *  - It saves a request and may cost only that: after one that broke, or that the server could not
+ *    serve (5xx), the next list is a usual one, so that each recovery is the same as without
+ *    streams. 401, 403, 404 and 429 say nothing about streams.
+ *  - One that the server refuses as invalid (400, 422), or does not finish in time, is the last one
+ *    for some minutes, of all watches of that server. A proxy that buffers a response until it ends
+ *    is among the reasons.
+ *
+ * Source: kubelet-semantics.md J3 to J6, J10, J11, J14.
  */
 #include "fetcher/api/watch.h"
 
@@ -42,7 +57,7 @@
 #define REFUSAL_MAX_BYTES 65536 /* a Status is far shorter */
 
 #define LIST_LIMIT      SPAN_SEC(30)
-#define OPENING_LIMIT   SPAN_SEC(30) /* until a watch has a response */
+#define OPENING_LIMIT   SPAN_SEC(30) /* until a watch has a response, or a streamed list is whole */
 #define WATCH_MIN_SEC   300u         /* J3 */
 #define WATCH_RANGE_SEC 300u
 #define WATCH_GRACE     SPAN_SEC(30) /* for the server to end the watch itself */
@@ -55,16 +70,20 @@ static const struct {
     const char *name;
     unsigned next; /* BIT() of the states that may follow; besides STOPPED */
 } states[] = {
-    [WATCH_NEW] = {"new", BIT(WATCH_LISTING) | BIT(WATCH_OPENING)},
-    [WATCH_LISTING] = {"listing", BIT(WATCH_LISTING) | BIT(WATCH_OPENING) | BIT(WATCH_WAITING) |
-                                      BIT(WATCH_AWAITING_CREDENTIALS) | BIT(WATCH_IDLE)},
+    [WATCH_NEW] = {"new", BIT(WATCH_LISTING) | BIT(WATCH_SYNCING) | BIT(WATCH_OPENING)},
+    [WATCH_LISTING] = {"listing", BIT(WATCH_LISTING) | BIT(WATCH_SYNCING) | BIT(WATCH_OPENING) |
+                                      BIT(WATCH_WAITING) | BIT(WATCH_AWAITING_CREDENTIALS) |
+                                      BIT(WATCH_IDLE)},
+    [WATCH_SYNCING] = {"syncing", BIT(WATCH_LISTING) | BIT(WATCH_SYNCING) | BIT(WATCH_WATCHING) |
+                                      BIT(WATCH_WAITING) | BIT(WATCH_AWAITING_CREDENTIALS) |
+                                      BIT(WATCH_IDLE)},
     [WATCH_OPENING] = {"opening",
                        BIT(WATCH_WATCHING) | BIT(WATCH_WAITING) | BIT(WATCH_AWAITING_CREDENTIALS)},
     [WATCH_WATCHING] = {"watching", BIT(WATCH_OPENING) | BIT(WATCH_WAITING) | BIT(WATCH_IDLE)},
-    [WATCH_WAITING] = {"waiting", BIT(WATCH_LISTING) | BIT(WATCH_OPENING)},
+    [WATCH_WAITING] = {"waiting", BIT(WATCH_LISTING) | BIT(WATCH_SYNCING) | BIT(WATCH_OPENING)},
     [WATCH_AWAITING_CREDENTIALS] = {"awaiting-credentials",
-                                    BIT(WATCH_LISTING) | BIT(WATCH_OPENING)},
-    [WATCH_IDLE] = {"idle", BIT(WATCH_LISTING)},
+                                    BIT(WATCH_LISTING) | BIT(WATCH_SYNCING) | BIT(WATCH_OPENING)},
+    [WATCH_IDLE] = {"idle", BIT(WATCH_LISTING) | BIT(WATCH_SYNCING)},
     [WATCH_STOPPED] = {"stopped", 0},
 };
 
@@ -111,6 +130,7 @@ void watch_unpin(struct watch *watch)
         return;
     buf_deinit(&watch->body);
     json_stream_deinit(&watch->stream);
+    initial_list_deinit(&watch->initial);
     free(watch->cursor);
     watch->ops->free(watch);
 }
@@ -128,7 +148,14 @@ void watch_stop(struct watch *watch)
  */
 static bool has_request(const struct watch *w)
 {
-    return (BIT(w->state) & (BIT(WATCH_LISTING) | BIT(WATCH_OPENING) | BIT(WATCH_WATCHING))) != 0;
+    return (BIT(w->state) & (BIT(WATCH_LISTING) | BIT(WATCH_SYNCING) | BIT(WATCH_OPENING) |
+                             BIT(WATCH_WATCHING))) != 0;
+}
+
+/* The response's body is events, and no list or refusal. */
+static bool has_events(const struct watch *w)
+{
+    return w->state == WATCH_WATCHING || (w->state == WATCH_SYNCING && w->status == 200);
 }
 
 /* ---- waits */
@@ -164,6 +191,8 @@ void watch_restart(struct watch *watch, const struct error *e)
     if (watch->state == WATCH_STOPPED)
         return;
     watch->io->cancel(watch->userdata);
+    watch->prefers_lists |= watch->state == WATCH_SYNCING;
+    initial_list_deinit(&watch->initial);
     if (!watch->ops->has_lists)
         watch_drop_cursor(watch);
     watch_fail(watch, watch->ops->has_lists ? WATCH_LISTING : WATCH_OPENING, 0, e);
@@ -184,7 +213,7 @@ void watch_explain_refusal(const struct watch *watch, const char *allow, struct 
 void watch_await_credentials(struct watch *watch, span_us limit)
 {
     assert(has_request(watch));
-    watch->resume = watch->state;
+    watch->resume = watch_repeat_state(watch);
     move(watch, WATCH_AWAITING_CREDENTIALS);
     watch->io->set_timer(watch->userdata, limit);
 }
@@ -242,10 +271,12 @@ void watch_drop_cursor(struct watch *watch)
     watch->cursor = NULL;
 }
 
-static int add_watch_query(const struct watch *w, struct buf *path, unsigned timeout_sec)
+static int add_watch_query(const struct watch *w, struct buf *path)
 {
-    int r = buf_addf(path, "&watch=true&allowWatchBookmarks=true&timeoutSeconds=%u", timeout_sec);
+    int r = buf_addf(path, "&watch=true&allowWatchBookmarks=true&timeoutSeconds=%u", w->limit_sec);
 
+    if (w->state == WATCH_SYNCING)
+        return r >= 0 ? buf_add_text(path, "&sendInitialEvents=true") : r;
     if (r >= 0 && w->cursor != NULL)
         r = buf_add_text(path, "&resourceVersion=");
     if (r >= 0 && w->cursor != NULL)
@@ -259,18 +290,27 @@ static int send_request(struct watch *w, struct error *e)
     struct watch_request request = {.total_limit = LIST_LIMIT};
     int r = w->ops->begin(w, &path);
 
-    if (r >= 0 && w->state == WATCH_OPENING) {
-        unsigned timeout_sec = random_sec(w);
-
-        r = add_watch_query(w, &path, timeout_sec);
-        request.total_limit = SPAN_SEC(timeout_sec) + WATCH_GRACE;
+    if (r >= 0 && w->state != WATCH_LISTING) {
+        w->limit_sec = random_sec(w);
+        r = add_watch_query(w, &path);
+        request.total_limit = SPAN_SEC(w->limit_sec) + WATCH_GRACE;
         request.is_watch = true;
     }
     if (r < 0)
         return error_set_errno(e, r, "cannot prepare a request");
-    assert(w->state == WATCH_LISTING || request.is_watch);
     request.path = buf_text(&path);
     return w->io->request(w->userdata, &request, e);
+}
+
+static bool streams_lists(const struct watch *w)
+{
+    return !w->prefers_lists && w->io->streams_lists != NULL && w->io->streams_lists(w->userdata);
+}
+
+enum watch_state watch_repeat_state(const struct watch *watch)
+{
+    return watch->state == WATCH_LISTING || watch->state == WATCH_SYNCING ? WATCH_LISTING
+                                                                          : WATCH_OPENING;
 }
 
 void watch_begin(struct watch *watch, enum watch_state state)
@@ -281,12 +321,13 @@ void watch_begin(struct watch *watch, enum watch_state state)
 
     if (w->state == WATCH_STOPPED)
         return;
-    move(w, state);
+    move(w, state == WATCH_LISTING && streams_lists(w) ? WATCH_SYNCING : state);
     w->io->set_timer(w->userdata, SPAN_FOREVER);
     w->status = 0;
     w->retry_after = 0;
     buf_deinit(&w->body);
     json_stream_reset(&w->stream);
+    initial_list_deinit(&w->initial);
     w->n_events = 0;
     r = send_request(w, &e);
     if (r == WATCH_NO_CREDENTIALS) {
@@ -294,7 +335,7 @@ void watch_begin(struct watch *watch, enum watch_state state)
         if (e.text[0] != '\0')
             w->ops->on_failure(w, &e);
     } else if (r < 0) {
-        watch_fail(w, state, 0, &e);
+        watch_fail(w, watch_repeat_state(w), 0, &e);
     }
 }
 
@@ -307,8 +348,35 @@ void watch_start(struct watch *watch)
 
 void watch_on_sent(struct watch *watch)
 {
-    if (watch->state == WATCH_OPENING)
+    if (watch->state == WATCH_OPENING || watch->state == WATCH_SYNCING)
         watch->io->set_timer(watch->userdata, OPENING_LIMIT);
+}
+
+/* A watch that was requested before watch_set_duration() may last too long. */
+static span_us renewal_delay(struct watch *w)
+{
+    return w->limit_sec > w->min_sec + w->range_sec ? watch_random_duration(w) : SPAN_FOREVER;
+}
+
+static void opened(struct watch *w)
+{
+    move(w, WATCH_WATCHING);
+    w->n_refused = 0;
+    w->n_watches++;
+    w->n_events = 0; /* those of a list prove nothing about the watch */
+    w->prefers_lists = false;
+    w->watching_since = w->io->now(w->userdata);
+    w->io->set_timer(w->userdata, w->is_distrusted ? SHORT_WATCH : renewal_delay(w));
+    if (!w->is_distrusted)
+        w->ops->on_live(w);
+}
+
+void watch_follow(struct watch *watch)
+{
+    if (watch->state == WATCH_SYNCING)
+        opened(watch);
+    else
+        watch_begin(watch, WATCH_OPENING);
 }
 
 void watch_on_response(struct watch *watch, const struct http_response *response)
@@ -319,19 +387,42 @@ void watch_on_response(struct watch *watch, const struct http_response *response
     watch_pin(w);
     w->status = response->status;
     w->retry_after = response->retry_after;
-    if (w->state == WATCH_OPENING && w->status == 200) {
-        move(w, WATCH_WATCHING);
-        w->n_refused = 0;
-        w->n_watches++;
-        w->watching_since = w->io->now(w->userdata);
-        w->io->set_timer(w->userdata, w->is_distrusted ? SHORT_WATCH : SPAN_FOREVER);
-        if (!w->is_distrusted)
-            w->ops->on_live(w);
-    }
+    if (w->state == WATCH_OPENING && w->status == 200)
+        opened(w);
     watch_unpin(w);
 }
 
 /* ---- responses */
+
+/* All objects of a streamed list have come. */
+static void apply_initial(struct watch *w, cJSON *event)
+{
+    static const struct error no_memory = {.text = "no memory for the API server's list"};
+    _cleanup_(cJSON_Deletep) cJSON *list = NULL;
+
+    if (initial_list_take(&w->initial, event, &list) < 0)
+        watch_restart(w, &no_memory);
+    else
+        w->ops->on_list(w, list);
+}
+
+static void collect(struct watch *w, const char *type, cJSON *event, size_t len)
+{
+    struct error e = ERROR_INIT;
+    int r = -EINVAL;
+
+    if (streq(type, "BOOKMARK")) {
+        if (initial_list_is_end(json_member(event, "object")))
+            apply_initial(w, event);
+        return;
+    }
+    if (streq(type, "ADDED"))
+        r = initial_list_add(&w->initial, event, len, w->body.max_len);
+    if (r >= 0)
+        return;
+    error_set_errno(&e, r, "the API server's list cannot be read");
+    watch_restart(w, &e);
+}
 
 static void apply_event(struct watch *w, const char *text, size_t len, mono_us received_at)
 {
@@ -352,6 +443,8 @@ static void apply_event(struct watch *w, const char *text, size_t len, mono_us r
     } else if (streq(type, "ERROR")) {
         protocol_explain_end(object, &e);
         watch_restart(w, &e);
+    } else if (w->state == WATCH_SYNCING) {
+        collect(w, type, event, len);
     } else {
         w->ops->on_event(w, type, object, received_at);
     }
@@ -364,7 +457,7 @@ static void feed(struct watch *w, const char *bytes, size_t len)
     struct error e = ERROR_INIT;
     int r = json_stream_add(&w->stream, bytes, len);
 
-    while (r >= 0 && r != JSON_STREAM_NONE && w->state == WATCH_WATCHING) {
+    while (r >= 0 && r != JSON_STREAM_NONE && has_events(w)) {
         const char *text;
         size_t text_len;
 
@@ -405,7 +498,7 @@ void watch_on_body(struct watch *watch, const char *bytes, size_t len)
 {
     assert(has_request(watch));
     watch_pin(watch);
-    if (watch->state == WATCH_WATCHING)
+    if (has_events(watch))
         feed(watch, bytes, len);
     else
         add_to_body(watch, bytes, len);
@@ -436,6 +529,27 @@ static void watch_ended(struct watch *w, bool is_broken)
     }
 }
 
+/* The end of a streamed list that is not whole. Return: whether it was that. */
+static bool sync_ended(struct watch *w)
+{
+    struct error e = ERROR_INIT;
+
+    if (w->state != WATCH_SYNCING)
+        return false;
+    if (w->status == 200) {
+        error_set(&e, -EIO, "the API server's list%s ended before it was whole", w->ops->resources);
+        watch_restart(w, &e);
+        return true;
+    }
+    w->prefers_lists |= w->status >= 500;
+    if (w->status != 400 && w->status != 422)
+        return false;
+    w->io->reject_streams(w->userdata);
+    w->prefers_lists = true;
+    watch_begin(w, WATCH_LISTING);
+    return true;
+}
+
 void watch_on_done(struct watch *watch, enum http_outcome outcome, const struct error *error)
 {
     assert(has_request(watch));
@@ -444,7 +558,7 @@ void watch_on_done(struct watch *watch, enum http_outcome outcome, const struct 
         watch_ended(watch, outcome != HTTP_COMPLETE && outcome != HTTP_TIMED_OUT);
     else if (outcome != HTTP_COMPLETE)
         watch_restart(watch, error);
-    else
+    else if (!sync_ended(watch))
         watch->ops->on_complete(watch);
     watch_unpin(watch);
 }
@@ -454,9 +568,12 @@ void watch_on_done(struct watch *watch, enum http_outcome outcome, const struct 
 /* A watch that was opened before watch_set_duration(). */
 static void renew_if_old(struct watch *w)
 {
-    if (w->state != WATCH_WATCHING ||
-        w->io->now(w->userdata) - w->watching_since < SPAN_SEC(w->min_sec))
+    if (w->state != WATCH_WATCHING)
         return;
+    if (w->io->now(w->userdata) - w->watching_since < SPAN_SEC(w->min_sec)) {
+        w->io->set_timer(w->userdata, renewal_delay(w));
+        return;
+    }
     w->io->cancel(w->userdata);
     watch_begin(w, WATCH_OPENING);
 }
@@ -475,6 +592,14 @@ void watch_on_timer(struct watch *watch)
     case WATCH_OPENING:
         error_set(&e, -ETIMEDOUT,
                   "the API server accepted the watch%s and did not answer: check its load",
+                  watch->ops->resources);
+        watch_restart(watch, &e);
+        break;
+    case WATCH_SYNCING:
+        watch->io->reject_streams(watch->userdata);
+        error_set(&e, -ETIMEDOUT,
+                  "the API server did not send the whole list%s in time: check its load, and "
+                  "whether a proxy holds responses back",
                   watch->ops->resources);
         watch_restart(watch, &e);
         break;

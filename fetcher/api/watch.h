@@ -14,6 +14,7 @@
 #include "base/buf.h"
 #include "encoding/json.h"
 #include "fetcher/api/backoff.h"
+#include "fetcher/api/initial_list.h"
 #include "fetcher/api/json_stream.h"
 #include "fetcher/http/call.h"
 
@@ -24,6 +25,7 @@ struct watch;
 enum watch_state {
     WATCH_NEW,
     WATCH_LISTING,
+    WATCH_SYNCING,
     WATCH_OPENING,
     WATCH_WATCHING,
     WATCH_WAITING,
@@ -58,6 +60,12 @@ struct watch_io {
     /* Whose credentials requests are made with, for messages. Return: borrowed; NULL: unknown. NULL
      * instead of a function: the same. */
     const char *(*user)(void *userdata);
+    /*
+     * Whether the API server streams lists; it is asked for each list. NULL: it does not. After
+     * reject_streams() it does not either, at least for some minutes.
+     */
+    bool (*streams_lists)(void *userdata);
+    void (*reject_streams)(void *userdata);
     /* The one timer: call watch_on_timer() after @delay, never if it is SPAN_FOREVER. */
     void (*set_timer)(void *userdata, span_us delay);
     mono_us (*now)(void *userdata);
@@ -71,13 +79,19 @@ struct watch_ops {
     const char *resources; /* what is watched, for messages: " of pods", or "" */
     bool has_lists;        /* a first request, and one after a failure, is a list */
     /*
-     * A request begins: a list or a watch, by the state.
-     * @path: to append the path to, with its query up to the field selector, and a list's version
+     * A request begins: a list, a streamed list or a watch, by the state.
+     * @path: to append the path to, with its query up to the field selector, and a list's version,
+     * which a streamed list has always: "resourceVersionMatch=NotOlderThan"
      * Return: as buf_add().
      */
     int (*begin)(struct watch *watch, struct buf *path);
     /* A list, or a refusal: the response is complete, in watch->status and watch->body. */
     void (*on_complete)(struct watch *watch);
+    /*
+     * A streamed list has arrived whole. @list: as the response to a list request; it is followed
+     * by watch_follow(), or by another request. NULL without lists.
+     */
+    void (*on_list)(struct watch *watch, const cJSON *list);
     /* An event other than ERROR. @object: a JSON object */
     void (*on_event)(struct watch *watch, const char *type, const cJSON *object,
                      mono_us received_at);
@@ -107,11 +121,14 @@ struct watch {
     char *cursor;            /* the newest resourceVersion; NULL: none */
     unsigned min_sec;        /* how long a watch lasts, at least */
     unsigned range_sec;      /* and how much longer at most, at random */
+    unsigned limit_sec;      /* of the current watch, as the server knows it */
+    bool prefers_lists;      /* a streamed list failed: no other one until a watch is open */
 
     int status; /* of the response to the request under way; 0 before it came */
     span_us retry_after;
-    struct buf body;           /* of a list or a refusal */
-    struct json_stream stream; /* of events */
+    struct buf body;             /* of a list or a refusal */
+    struct json_stream stream;   /* of events */
+    struct initial_list initial; /* SYNCING */
     mono_us watching_since;
     unsigned long n_events;  /* of this watch */
     unsigned long n_watches; /* opened, ever */
@@ -152,8 +169,12 @@ const char *watch_state_name(const struct watch *watch);
 
 /* ---- for the owner */
 
-/* Begin a request: LISTING or OPENING. */
+/* Begin a request: OPENING, or LISTING, which becomes SYNCING where the server streams lists. */
 void watch_begin(struct watch *watch, enum watch_state state);
+/* The list that came in LISTING or SYNCING is applied: go on with the events after the cursor. */
+void watch_follow(struct watch *watch);
+/* What repeats the request that is under way, or was last: LISTING or OPENING. */
+enum watch_state watch_repeat_state(const struct watch *watch);
 /* Go on with @resume after @delay. */
 void watch_wait(struct watch *watch, enum watch_state resume, span_us delay);
 /* Go on with @resume after the back-off, and not before @at_least. */

@@ -34,6 +34,9 @@ static const char *const events[] = {
     EVENT("MODIFIED", SECRET_OF("db", "13", "!")),
     EVENT("DELETED", SECRET_OF("db", "14", "b25l")),
     EVENT("BOOKMARK", "{\"kind\":\"Secret\",\"metadata\":{\"resourceVersion\":\"15\"}}"),
+    EVENT("BOOKMARK",
+          "{\"kind\":\"Secret\",\"metadata\":{\"resourceVersion\":\"15\",\"annotations\":{"
+          "\"k8s.io/initial-events-end\":\"true\"}}}"),
     EVENT("ERROR", STATUS("410")),
     EVENT("ERROR", STATUS("500")),
     EVENT("ADDED", "{}"),

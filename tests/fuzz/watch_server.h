@@ -18,6 +18,7 @@ struct server {
     uint32_t random;
     int next_result; /* of the next request, or refusal */
     bool has_request, has_response;
+    bool streams_lists;
 };
 
 static inline struct server server_new(const uint8_t *data, size_t size, const char *const *events,
@@ -66,6 +67,20 @@ static inline int reject_credentials(void *userdata, struct error *e)
     return s->random % 2 == 0 ? 0 : WATCH_NEW_CREDENTIALS;
 }
 
+static inline bool streams_lists(void *userdata)
+{
+    const struct server *s = userdata;
+
+    return s->streams_lists;
+}
+
+static inline void reject_streams(void *userdata)
+{
+    struct server *s = userdata;
+
+    s->streams_lists = false;
+}
+
 static inline void set_timer(void *userdata, span_us delay)
 {
     struct server *s = userdata;
@@ -90,14 +105,15 @@ static inline uint32_t random_number(void *userdata)
 #define SERVER_IO                                                                                  \
     {                                                                                              \
         .request = request, .cancel = cancel, .reject_credentials = reject_credentials,            \
-        .set_timer = set_timer, .now = now, .random = random_number                                \
+        .streams_lists = streams_lists, .reject_streams = reject_streams, .set_timer = set_timer,  \
+        .now = now, .random = random_number                                                        \
     }
 
 /* ---- the script; each step may free the watch */
 
 static inline void respond(struct server *s)
 {
-    static const int statuses[] = {200, 200, 200, 401, 403, 404, 410, 429, 500, 503};
+    static const int statuses[] = {200, 200, 200, 401, 403, 404, 410, 422, 429, 500, 503};
     const struct http_response response = {
         .status = statuses[take_byte(s) % ELEMENTS_OF(statuses)],
         .retry_after = SPAN_SEC(take_byte(s) / 64),
@@ -165,7 +181,7 @@ static inline void take_step(struct server *s)
     static const int results[] = {0, 0, 0, WATCH_NO_CREDENTIALS, -ENOMEM};
     const struct error e = {.text = "no new token"};
 
-    switch (take_byte(s) % 10) {
+    switch (take_byte(s) % 11) {
     case 0:
     case 1:
         respond(s);
@@ -193,6 +209,9 @@ static inline void take_step(struct server *s)
         break;
     case 9:
         s->now += SPAN_MS(take_byte(s)); /* less than any wait is long, so no timer is due */
+        break;
+    case 10:
+        s->streams_lists = !s->streams_lists;
         break;
     }
 }

@@ -153,7 +153,9 @@ class Exchange:
             return self._api.tokens.issue(request)
         kind = KINDS.get(request.resource)
         if kind is None:
-            return discovery.reply(request.path, accept) or text_reply("404 page not found\n", 404)
+            minor = self._api.settings.minor_version
+            known = discovery.reply(request.path, accept, minor)
+            return known or text_reply("404 page not found\n", 404)
         self._authorize()
         if kind.group and request.path.split("/")[3] not in self._api.settings.group_versions:
             return text_reply("404 page not found\n", 404)

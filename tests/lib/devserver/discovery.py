@@ -12,7 +12,7 @@ from .reply import Reply, json_reply, text_reply
 PUBLIC = frozenset(("/healthz", "/livez", "/readyz", "/version"))
 
 
-def reply(path: str, accept: str) -> Reply | None:
+def reply(path: str, accept: str, minor_version: str) -> Reply | None:
     """The answer to a path which is no resource, or None for an unknown path."""
     path = path.rstrip("/") or "/"
     if path == "/openapi/v2":
@@ -21,15 +21,17 @@ def reply(path: str, accept: str) -> Reply | None:
         return json_reply(openapi.v3_document())
     if path.split("/")[1] in ("healthz", "livez", "readyz"):
         return text_reply("ok")
+    if path == "/version":
+        return json_reply(_version(minor_version))
     make = _DOCUMENTS.get(path)
     return json_reply(make()) if make else None
 
 
-def _version() -> Any:
+def _version(minor: str) -> Any:
     return {
         "major": "1",
-        "minor": "32",
-        "gitVersion": "v1.32.0-devserver",
+        "minor": minor,
+        "gitVersion": f"v1.{minor}.0-devserver",
         "gitCommit": "",
         "gitTreeState": "",
         "buildDate": "1970-01-01T00:00:00Z",
@@ -71,7 +73,6 @@ def _paths() -> Any:
 
 _DOCUMENTS: dict[str, Callable[[], Any]] = {
     "/": _paths,
-    "/version": _version,
     "/api": _api_versions,
     "/apis": _api_groups,
     "/api/v1": _api_resources,

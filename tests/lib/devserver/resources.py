@@ -42,6 +42,7 @@ class Settings:
     stale_revision: int | None = None
     stale_quorum: bool = True
     group_versions: tuple[str, ...] = ("v1",)  # of certificates.k8s.io
+    minor_version: str = "32"  # which has no streamed lists, unless watch_list says so
 
 
 @dataclass(frozen=True)

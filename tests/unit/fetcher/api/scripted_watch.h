@@ -26,6 +26,7 @@ struct script {
     int reject_result;
     unsigned n_requests;
     unsigned n_rejected;
+    bool streams_lists; /* until the watch rejects that */
 };
 
 /* ---- struct watch_io, with a struct script as userdata */
@@ -65,6 +66,20 @@ static int script_reject_credentials(void *userdata, struct error *e)
     return s->reject_result;
 }
 
+static bool script_streams_lists(void *userdata)
+{
+    const struct script *s = userdata;
+
+    return s->streams_lists;
+}
+
+static void script_reject_streams(void *userdata)
+{
+    struct script *s = userdata;
+
+    s->streams_lists = false;
+}
+
 static void script_set_timer(void *userdata, span_us delay)
 {
     struct script *s = userdata;
@@ -90,6 +105,7 @@ static uint32_t script_random(void *userdata)
     {                                                                                              \
         .request = script_request, .cancel = script_cancel,                                        \
         .reject_credentials = script_reject_credentials, .set_timer = script_set_timer,            \
+        .streams_lists = script_streams_lists, .reject_streams = script_reject_streams,            \
         .now = script_now, .random = script_random,                                                \
     }
 
@@ -162,6 +178,11 @@ static inline void expect_state(const struct script *s, const char *name)
 #define BOOKMARK_OF(kind, version)                                                                 \
     EVENT("BOOKMARK", "{\"kind\":\"" kind "\",\"apiVersion\":\"v1\",\"metadata\":{"                \
                       "\"resourceVersion\":\"" version "\",\"creationTimestamp\":null}}")
+/* The end of a streamed list. */
+#define LIST_END_OF(kind, version)                                                                 \
+    EVENT("BOOKMARK", "{\"kind\":\"" kind "\",\"apiVersion\":\"v1\",\"metadata\":{"                \
+                      "\"resourceVersion\":\"" version "\",\"annotations\":{"                      \
+                      "\"k8s.io/initial-events-end\":\"true\"}}}")
 #define STATUS(code, message)                                                                      \
     "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Failure\","           \
     "\"message\":\"" message "\",\"code\":" code "}"

@@ -175,6 +175,18 @@ static void expect_content(struct world *w, enum store_presence presence, const 
     assert_memory_equal(view->object->entries[0].bytes, value, strlen(value));
 }
 
+/* @cursor: NULL for a consistent one */
+static void expect_streamed_list(struct world *w, const char *cursor)
+{
+    char path[512];
+
+    snprintf(path, sizeof(path), "%s&resourceVersionMatch=NotOlderThan%s%s%s", BASE_PATH,
+             cursor != NULL ? "&resourceVersion=" : "", cursor != NULL ? cursor : "",
+             "&watch=true&allowWatchBookmarks=true&timeoutSeconds=300&sendInitialEvents=true");
+    assert_string_equal(w->script.path, path);
+    expect_state(&w->script, "syncing");
+}
+
 /* Up to a watch that is open at cursor 5, and shows "one" in version 3. */
 static void begin_watching(struct world *w)
 {
@@ -1154,6 +1166,260 @@ static void test_undecodable_item(void **state)
     expect_source(w, STORE_SOURCE_LIVE, "");
 }
 
+/* ---- streamed lists (J14) */
+
+#define LIST_END(version) LIST_END_OF("Secret", version)
+
+static void begin_streaming(struct world *w)
+{
+    w->script.streams_lists = true;
+    world_subscribe(w);
+    expect_streamed_list(w, NULL);
+    respond(&w->script, 200, 0);
+    expect_source(w, STORE_SOURCE_STARTING, "");
+}
+
+/* One request, in any pieces; nothing is shown before the list is whole. */
+static void test_streamed_list(void **state)
+{
+    static const char before[] = EVENT("ADDED", SECRET("3", ONE)) BOOKMARK("4");
+    struct world *w = *state;
+
+    begin_streaming(w);
+    for (size_t i = 0; i + 1 < sizeof(before); i++)
+        watch_on_body(w->script.watch, before + i, 1);
+    expect_content(w, STORE_UNKNOWN, NULL);
+    expect_state(&w->script, "syncing");
+    send_body(&w->script, LIST_END("5") EVENT("MODIFIED", SECRET("6", TWO)));
+    expect_state(&w->script, "watching");
+    expect_source(w, STORE_SOURCE_LIVE, "");
+    expect_content(w, STORE_PRESENT, "two");
+    assert_int_equal(w->script.n_requests, 1);
+    assert_int_equal(w->script.timer_at, SPAN_FOREVER);
+    pass(&w->script, SPAN_SEC(300));
+    end(&w->script, HTTP_COMPLETE);
+    expect_watch(w, "6");
+}
+
+static void test_streamed_list_without_the_object(void **state)
+{
+    struct world *w = *state;
+
+    begin_streaming(w);
+    send_body(&w->script, EVENT("ADDED", SECRET_OF("default", "other", "2", TWO)) LIST_END("5"));
+    expect_content(w, STORE_ABSENT, NULL);
+    expect_source(w, STORE_SOURCE_LIVE, "");
+    pass(&w->script, SPAN_SEC(300));
+    end(&w->script, HTTP_COMPLETE);
+    expect_watch(w, "5");
+}
+
+static void test_streamed_list_of_an_immutable_object(void **state)
+{
+    struct world *w = *state;
+
+    begin_streaming(w);
+    send_body(&w->script, EVENT("ADDED", IMMUTABLE("3", ONE)) LIST_END("5"));
+    expect_state(&w->script, "idle");
+    expect_content(w, STORE_PRESENT, "one");
+    assert_string_equal(w->script.path, "");
+}
+
+/* What ends a stream within the list; nothing of it is shown, and the next list is a usual one. */
+static void test_broken_streamed_lists(void **state)
+{
+    static const struct {
+        const char *body; /* after an ADDED event */
+        enum http_outcome outcome;
+        const char *error;
+    } cases[] = {
+        {"", HTTP_COMPLETE, "ended before it was whole"},
+        {BOOKMARK("5"), HTTP_COMPLETE, "ended before it was whole"},
+        {"{\"type\":\"BOOK", HTTP_FAILED, "the wire was cut"},
+        {"", HTTP_TIMED_OUT, "the wire was cut"},
+        {EVENT("MODIFIED", SECRET("4", TWO)), HTTP_COMPLETE, "list cannot be read"},
+        {EVENT("ERROR", STATUS("410", "too old")), HTTP_COMPLETE, "410: too old"},
+        {"{\"type\":\"ADDED\"}", HTTP_COMPLETE, "cannot be read"},
+        {"}", HTTP_COMPLETE, "cannot be read"},
+    };
+    struct world *w = *state;
+
+    for (size_t i = 0; i < ELEMENTS_OF(cases); i++) {
+        begin_streaming(w);
+        send_body(&w->script, EVENT("ADDED", SECRET("3", ONE)));
+        send_body(&w->script, cases[i].body);
+        if (w->script.path[0] != '\0')
+            end(&w->script, cases[i].outcome);
+        expect_state(&w->script, "waiting");
+        expect_content(w, STORE_UNKNOWN, NULL);
+        expect_source(w, STORE_SOURCE_FAILING, cases[i].error);
+        expect_timer(&w->script, BACKOFF_FIRST);
+        expect_list(w, NULL);
+        answer(&w->script, 200, LIST("5", SECRET("3", TWO)));
+        expect_content(w, STORE_PRESENT, "two");
+        w->subscription = store_unsubscribe(w->subscription);
+    }
+}
+
+/* A list that works and a watch that does: streams are tried again after the next failure. */
+static void test_streams_again_after_a_watch(void **state)
+{
+    struct world *w = *state;
+
+    begin_streaming(w);
+    end(&w->script, HTTP_FAILED);
+    expect_timer(&w->script, BACKOFF_FIRST);
+    answer(&w->script, 200, LIST("5", SECRET("3", ONE)));
+    respond(&w->script, 200, 0);
+    send_body(&w->script, EVENT("ERROR", STATUS("410", "too old")));
+    expect_content(w, STORE_PRESENT, "one");
+    w->script.now = w->script.timer_at;
+    watch_on_timer(w->script.watch);
+    expect_streamed_list(w, "5");
+    respond(&w->script, 200, 0);
+    send_body(&w->script, EVENT("ADDED", SECRET("7", TWO)) LIST_END("8"));
+    expect_content(w, STORE_PRESENT, "two");
+}
+
+static void test_server_refuses_streams(void **state)
+{
+    static const int statuses[] = {400, 422};
+    struct world *w = *state;
+
+    for (size_t i = 0; i < ELEMENTS_OF(statuses); i++) {
+        w->script.streams_lists = true;
+        world_subscribe(w);
+        answer(&w->script, statuses[i], STATUS("422", "sendInitialEvents is forbidden"));
+        expect_list(w, NULL);
+        assert_false(w->script.streams_lists);
+        expect_source(w, STORE_SOURCE_STARTING, "");
+        w->subscription = store_unsubscribe(w->subscription);
+    }
+}
+
+/* Refusals that say nothing about streams: as of a list. */
+static void test_refused_streamed_lists(void **state)
+{
+    struct world *w = *state;
+
+    w->script.streams_lists = true;
+    world_subscribe(w);
+    answer(&w->script, 403, STATUS("403", "no"));
+    expect_timer(&w->script, SPAN_MS(50));
+    expect_streamed_list(w, NULL);
+    answer(&w->script, 401, STATUS("401", "Unauthorized"));
+    expect_state(&w->script, "awaiting-credentials");
+    watch_on_credentials(w->script.watch, NULL);
+    expect_streamed_list(w, NULL);
+    respond(&w->script, 429, SPAN_SEC(7));
+    end(&w->script, HTTP_COMPLETE);
+    expect_source(w, STORE_SOURCE_FAILING, "429");
+    expect_timer(&w->script, SPAN_SEC(7));
+    expect_streamed_list(w, NULL);
+    answer(&w->script, 503, STATUS("503", "no"));
+    w->script.now = w->script.timer_at;
+    watch_on_timer(w->script.watch);
+    expect_list(w, NULL);
+}
+
+/* A server or proxy that holds the stream back. */
+static void test_streamed_list_takes_too_long(void **state)
+{
+    struct world *w = *state;
+
+    begin_streaming(w);
+    watch_on_sent(w->script.watch);
+    send_body(&w->script, EVENT("ADDED", SECRET("3", ONE)));
+    expect_timer(&w->script, SPAN_SEC(30));
+    assert_string_equal(w->script.path, "");
+    assert_false(w->script.streams_lists);
+    expect_source(w, STORE_SOURCE_FAILING, "did not send the whole list in time");
+    expect_content(w, STORE_UNKNOWN, NULL);
+    expect_timer(&w->script, BACKOFF_FIRST);
+    expect_list(w, NULL);
+}
+
+/* Older than the cursor: not shown, and a consistent one is requested at once. */
+static void test_streamed_list_from_the_past(void **state)
+{
+    struct world *w = *state;
+
+    begin_watching(w);
+    w->script.streams_lists = true;
+    send_body(&w->script, EVENT("ERROR", STATUS("500", "broken")));
+    w->script.now = w->script.timer_at;
+    watch_on_timer(w->script.watch);
+    expect_streamed_list(w, "5");
+    respond(&w->script, 200, 0);
+    send_body(&w->script, EVENT("ADDED", SECRET("2", TWO)) LIST_END("4"));
+    expect_content(w, STORE_PRESENT, "one");
+    expect_streamed_list(w, NULL);
+    respond(&w->script, 200, 0);
+    send_body(&w->script, EVENT("ADDED", SECRET("2", TWO)) LIST_END("4"));
+    expect_content(w, STORE_PRESENT, "two");
+}
+
+static void test_too_long_streamed_list(void **state)
+{
+    struct world *w = *state;
+    size_t len = (3u << 20) + 1;
+    char *padding = malloc(len + 1);
+
+    assert_non_null(padding);
+    memset(padding, ' ', len);
+    padding[len] = '\0';
+    begin_streaming(w);
+    for (unsigned i = 0; i < 5; i++) {
+        expect_state(&w->script, "syncing");
+        send_body(&w->script, "{\"type\":\"ADDED\",");
+        send_body(&w->script, padding);
+        send_body(&w->script, "\"object\":" SECRET("3", ONE) "}");
+    }
+    expect_state(&w->script, "syncing");
+    send_body(&w->script, "{\"type\":\"ADDED\",");
+    send_body(&w->script, padding);
+    send_body(&w->script, "\"object\":" SECRET("3", ONE) "}");
+    free(padding);
+    expect_source(w, STORE_SOURCE_FAILING, "File too large");
+    expect_content(w, STORE_UNKNOWN, NULL);
+    expect_timer(&w->script, BACKOFF_FIRST);
+}
+
+/* Its events prove nothing about the watch that follows. */
+static void test_streamed_list_ends_as_soon_as_it_is_whole(void **state)
+{
+    struct world *w = *state;
+
+    begin_streaming(w);
+    send_body(&w->script, EVENT("ADDED", SECRET("3", ONE)) LIST_END("5"));
+    end(&w->script, HTTP_COMPLETE);
+    expect_source(w, STORE_SOURCE_FAILING, "as soon as it began");
+    expect_content(w, STORE_PRESENT, "one");
+}
+
+/* The server would let it last 300 s. */
+static void test_rights_are_checked_in_a_streamed_list(void **state)
+{
+    struct world *w = *state;
+
+    begin_streaming(w);
+    reflector_check_rights(w->reflector);
+    send_body(&w->script, EVENT("ADDED", SECRET("3", ONE)) LIST_END("5"));
+    expect_timer(&w->script, SPAN_SEC(30));
+    expect_watch_for(w, "5", 30);
+}
+
+static void test_leave_at_streamed_list(void **state)
+{
+    struct world *w = *state;
+
+    begin_streaming(w);
+    w->leaves_on_change = true;
+    send_body(&w->script,
+              EVENT("ADDED", SECRET("3", ONE)) LIST_END("5") EVENT("MODIFIED", SECRET("6", TWO)));
+    assert_null(w->reflector);
+}
+
 /* ---- subscribers that unsubscribe within a notification */
 
 static void test_leave_at_list(void **state)
@@ -1234,6 +1500,13 @@ static void test_leave_when_parked(void **state)
 
 /* ---- no memory */
 
+static void answer_stream(struct world *w, const char *value)
+{
+    respond(&w->script, 200, 0);
+    send_body(&w->script, streq(value, "one") ? EVENT("ADDED", SECRET("3", ONE)) LIST_END("5")
+                                              : EVENT("ADDED", SECRET("7", TWO)) LIST_END("9"));
+}
+
 /* Lets things take their course until @value is shown and changes would be. */
 static void run_until(struct world *w, const char *value)
 {
@@ -1244,7 +1517,9 @@ static void run_until(struct world *w, const char *value)
             view->object->entries[0].len == strlen(value) &&
             memcmp(view->object->entries[0].bytes, value, strlen(value)) == 0)
             return;
-        if (strstr(w->script.path, "watch=true") != NULL)
+        if (streq(watch_state_name(w->script.watch), "syncing"))
+            answer_stream(w, value);
+        else if (strstr(w->script.path, "watch=true") != NULL)
             respond(&w->script, 200, 0);
         else if (w->script.path[0] != '\0')
             answer(&w->script, 200,
@@ -1275,6 +1550,14 @@ static int live_through(void *userdata)
 static void test_no_memory(void **state)
 {
     failmalloc_try(live_through, *state);
+}
+
+static void test_no_memory_for_a_streamed_list(void **state)
+{
+    struct world *w = *state;
+
+    w->script.streams_lists = true;
+    failmalloc_try(live_through, w);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
@@ -1334,6 +1617,19 @@ int main(void)
         TEST(test_recreated_object),
         TEST(test_undecodable_event),
         TEST(test_undecodable_item),
+        TEST(test_streamed_list),
+        TEST(test_streamed_list_without_the_object),
+        TEST(test_streamed_list_of_an_immutable_object),
+        TEST(test_broken_streamed_lists),
+        TEST(test_streams_again_after_a_watch),
+        TEST(test_server_refuses_streams),
+        TEST(test_refused_streamed_lists),
+        TEST(test_streamed_list_takes_too_long),
+        TEST(test_streamed_list_from_the_past),
+        TEST(test_too_long_streamed_list),
+        TEST(test_streamed_list_ends_as_soon_as_it_is_whole),
+        TEST(test_rights_are_checked_in_a_streamed_list),
+        TEST(test_leave_at_streamed_list),
         TEST(test_leave_at_list),
         TEST(test_leave_at_event),
         TEST(test_leave_at_removal),
@@ -1342,6 +1638,7 @@ int main(void)
         TEST(test_leave_when_undecodable),
         TEST(test_leave_when_parked),
         TEST(test_no_memory),
+        TEST(test_no_memory_for_a_streamed_list),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

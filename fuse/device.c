@@ -157,6 +157,11 @@ bool device_init_offers_resend(const struct device_init *init)
     return (flags_of(init->bytes, init->len) & INIT_HAS_RESEND) != 0;
 }
 
+bool device_init_offers_idmap(const struct device_init *init)
+{
+    return (flags_of(init->bytes, init->len) & INIT_ALLOW_IDMAP) != 0;
+}
+
 /* @reply: to INIT, without an error */
 static void add_flags(uint8_t *reply, size_t len, uint64_t wanted)
 {

@@ -33,6 +33,12 @@ int device_attach(struct fuse_session *fuse, int fd_consumed);
 int device_negotiate(struct fuse_session *fuse, struct device_init *ret_init);
 
 /*
+ * Whether containers with user namespaces can mount the file system: the kernel has
+ * FUSE_ALLOW_IDMAP (Linux 6.12, or a backport).
+ */
+bool device_init_offers_idmap(const struct device_init *init);
+
+/*
  * Instead of device_negotiate(), with a device that another process has served: have libfuse
  * process the kernel's INIT again, without a reply. Return: as above.
  */

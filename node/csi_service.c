@@ -35,6 +35,7 @@
 
 struct csi_service {
     struct csi_service_context context;
+    struct publish_spec_context spec_context;
     struct csi_plugin *plugin;
     struct csi_plugin_options plugin_options;
     struct target_area area;
@@ -95,6 +96,8 @@ static enum grpc_code code_of_errno(int r)
         return GRPC_INVALID_ARGUMENT;
     case -EACCES:
         return GRPC_PERMISSION_DENIED;
+    case -EOPNOTSUPP:
+        return GRPC_FAILED_PRECONDITION;
     default:
         return GRPC_UNAVAILABLE;
     }
@@ -323,8 +326,8 @@ static int get_spec(struct csi_service *csi, struct csi_call *call,
     pending->call = call;
     pending->request = request;
     list_append(&csi->pending, &pending->link);
-    r = publish_spec_get(csi->context.event, csi->context.pods, request, on_spec, pending, ret_spec,
-                         &pending->query, e);
+    r = publish_spec_get(&csi->spec_context, request, on_spec, pending, ret_spec, &pending->query,
+                         e);
     if (r == PUBLISH_SPEC_LATER)
         (void)TAKE(pending);
     return r;
@@ -615,6 +618,8 @@ int csi_service_new(const struct csi_service_context *context, struct csi_servic
     if (csi == NULL)
         return error_set_errno(e, -ENOMEM, "cannot start the CSI service");
     csi->context = *context;
+    csi->spec_context = (struct publish_spec_context){
+        .event = context->event, .pods = context->pods, .old_kernel = context->old_kernel};
     list_init(&csi->pending);
     csi->area.root = context->target_root;
     csi->plugin_options = (struct csi_plugin_options){

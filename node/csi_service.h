@@ -21,6 +21,7 @@ struct csi_service_context {
     struct node_volumes *volumes;
     struct identities *identities;
     struct node_pods *pods;
+    const char *old_kernel; /* see struct publish_spec_context */
     struct node_metrics *metrics;
     /* The registration or the number of volumes may have changed. */
     void (*changed)(void *userdata);

@@ -13,6 +13,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "fuse/device.h"
 #include "fuse/names.h"
 #include "fuse/shown_payload.h"
 #include "handover/keeper_watch.h"
@@ -167,6 +168,11 @@ struct node_file_systems *node_file_systems_hand_over(struct node_file_systems *
     all->standard = file_system_hand_over(all->standard);
     release(all);
     return NULL;
+}
+
+bool node_file_systems_offer_idmap(const struct node_file_systems *all)
+{
+    return device_init_offers_idmap(session_init_request(all->standard->session));
 }
 
 int node_file_systems_publisher(struct node_file_systems *all, enum node_fs fs,

@@ -62,6 +62,9 @@ DEFINE_CLEANUP(struct node_file_systems *, node_file_systems_free)
 int node_file_systems_publisher(struct node_file_systems *all, enum node_fs fs,
                                 struct publisher **ret_publisher, struct error *e);
 
+/* As device_init_offers_idmap(). */
+bool node_file_systems_offer_idmap(const struct node_file_systems *all);
+
 /* ---- the hand-over of the standard file system */
 
 /* As file_system_is_handed_over(). */

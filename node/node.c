@@ -25,6 +25,7 @@
 
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 
 #include "cache/secmem.h"
 #include "fetcher/api/api_source.h"
@@ -49,6 +50,7 @@ struct node {
     struct fd_store *fd_store;
     int lock_fd;
     char *target_root; /* KUBELET_ROOT/pods */
+    struct utsname kernel;
 
     struct node_metrics *metrics;
     struct node_scrape scrape;
@@ -316,6 +318,7 @@ static int start_pod_source(struct node *node)
 
 static int start_csi(struct node *node, struct error *e)
 {
+    bool offers_idmap = node_file_systems_offer_idmap(node->file_systems);
     const struct csi_service_context context = {
         .event = node->daemon.event,
         .options = node->options,
@@ -325,10 +328,13 @@ static int start_csi(struct node *node, struct error *e)
         .identities = node->identities,
         .pods = node->pods,
         .metrics = node->metrics,
+        .old_kernel = offers_idmap ? NULL : node->kernel.release,
         .changed = on_parts_changed,
         .userdata = node,
     };
 
+    if (uname(&node->kernel) < 0)
+        return error_set_errno(e, negative_errno(), "cannot read the kernel's release");
     return csi_service_new(&context, &node->csi, e);
 }
 

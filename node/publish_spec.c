@@ -20,6 +20,11 @@
  * | does not have it, or it is of another kind  | -EINVAL                                       |
  * | cannot be read, or not within POD_TIMEOUT   | -EAGAIN: the kubelet retries                  |
  * | is never read, as manifests have no pods    | -EINVAL                                       |
+ *
+ * Where the kernel has no FUSE_ALLOW_IDMAP, a pod with a user namespace (hostUsers: false) would
+ * get its volume and then fail, as the container runtime cannot mount it with the pod's ids:
+ * "invalid argument". So on such a kernel each volume's pod is read, and the answer names the
+ * kernel. A pod that cannot be read gets its volume.
  */
 #include "node/publish_spec.h"
 
@@ -30,7 +35,7 @@
 #define TIMER_SLACK SPAN_MS(10)
 
 struct publish_spec {
-    struct node_pods *pods;
+    const struct publish_spec_context *context;
     const struct csi_publish *request; /* borrowed */
     publish_spec_fn *done;
     void *userdata;
@@ -49,6 +54,18 @@ struct publish_spec *publish_spec_free(struct publish_spec *query)
 }
 
 /* ---- the spec */
+
+/* Return: 0; -EOPNOTSUPP with @e if the pod cannot have volumes here. */
+static int check_user_namespace(const char *old_kernel, const struct pod *pod, struct error *e)
+{
+    if (old_kernel == NULL || !pod->has_user_namespace)
+        return 0;
+    return error_set(e, -EOPNOTSUPP,
+                     "a pod with hostUsers: false cannot have volumes of secretfs on this node: "
+                     "Linux %.64s has no FUSE_ALLOW_IDMAP; use Linux 6.12 or later, or remove "
+                     "hostUsers: false",
+                     old_kernel);
+}
 
 /* @context: without its default, which is the volume's name in the pod */
 static int parse(const struct csi_publish *request, const struct volume_attributes_context *context,
@@ -90,14 +107,18 @@ static int find_entry(const struct csi_publish *request, const cJSON *details,
         name);
 }
 
-static int parse_with_pod(const struct csi_publish *request, const struct pod *pod,
+static int parse_with_pod(const struct publish_spec *q, const struct pod *pod,
                           struct volume_spec **ret_spec, struct error *e)
 {
+    const struct csi_publish *request = q->request;
     _cleanup_(cJSON_Deletep) cJSON *details = NULL;
     struct volume_attributes_context context = {.pod_volume = NULL};
     char name[NODE_PODS_VOLUME_NAME_SIZE];
-    int r = pod_details(pod, &details);
+    int r = check_user_namespace(q->context->old_kernel, pod, e);
 
+    if (r < 0)
+        return r;
+    r = pod_details(pod, &details);
     if (r < 0)
         return error_set_errno(e, r, "cannot read the pod");
     r = find_entry(request, details, &context.pod_volume, e);
@@ -136,11 +157,34 @@ static bool has_default(const struct csi_publish *request)
     return !volume_attributes_name_object(request->attributes, request->n_attributes);
 }
 
-static int parse_unreadable(const struct node_pods *pods, const struct csi_publish *request,
-                            struct volume_spec **ret_spec, struct error *e)
+/* Whether the attributes alone make the spec. Return: 0; or why they do not, as parse(). */
+static int parse_alone(const struct csi_publish *request, struct volume_spec **ret_spec,
+                       struct error *e)
 {
-    return has_default(request) ? parse_without_pod(request, ret_spec, e)
-                                : set_unreadable(pods, request, e);
+    _cleanup_(volume_spec_freep) struct volume_spec *spec = NULL;
+    int r;
+
+    if (has_default(request) ||
+        volume_attributes_pod_volume(request->attributes, request->n_attributes) != NULL)
+        return PUBLISH_SPEC_LATER;
+    r = parse_without_pod(request, &spec, e);
+    if (r < 0)
+        return r;
+    if (volume_spec_needs_pod_user(spec))
+        return PUBLISH_SPEC_LATER;
+    *ret_spec = TAKE(spec);
+    return 0;
+}
+
+static int parse_unreadable(const struct publish_spec *q, struct volume_spec **ret_spec,
+                            struct error *e)
+{
+    int r;
+
+    if (has_default(q->request))
+        return parse_without_pod(q->request, ret_spec, e);
+    r = parse_alone(q->request, ret_spec, e);
+    return r == PUBLISH_SPEC_LATER ? set_unreadable(q->context->pods, q->request, e) : r;
 }
 
 static void finish(struct publish_spec *q, const struct pod *pod)
@@ -149,8 +193,7 @@ static void finish(struct publish_spec *q, const struct pod *pod)
     publish_spec_fn *done = q->done;
     void *userdata = q->userdata;
     struct error e = ERROR_INIT;
-    int r = pod != NULL ? parse_with_pod(q->request, pod, &spec, &e)
-                        : parse_unreadable(q->pods, q->request, &spec, &e);
+    int r = pod != NULL ? parse_with_pod(q, pod, &spec, &e) : parse_unreadable(q, &spec, &e);
 
     publish_spec_free(q);
     done(userdata, r, spec, &e);
@@ -171,50 +214,45 @@ static int on_timeout(sd_event_source *source, uint64_t usec, void *userdata)
 }
 
 /* Return: PUBLISH_SPEC_LATER, or as publish_spec_get(). */
-static int get_pod(struct publish_spec *q, sd_event *event, struct volume_spec **ret_spec,
-                   struct error *e)
+static int get_pod(struct publish_spec *q, struct volume_spec **ret_spec, struct error *e)
 {
+    struct node_pods *pods = q->context->pods;
     char name[NODE_PODS_VOLUME_NAME_SIZE] = "";
     const struct node_pods_volume volume = {.namespace = q->request->pod_namespace,
                                             .pod = q->request->pod_name,
                                             .pod_uid = q->request->pod_uid,
                                             .volume = name};
-    const struct pod *pod = node_pods_find(q->pods, &volume);
+    const struct pod *pod = node_pods_find(pods, &volume);
     int r;
 
     if (pod != NULL)
-        return parse_with_pod(q->request, pod, ret_spec, e);
+        return parse_with_pod(q, pod, ret_spec, e);
     node_pods_volume_name(q->request->target_path, name);
-    if (node_pods_ask(q->pods, &volume, on_pod, q, &q->query) != NODE_PODS_LATER)
-        return parse_unreadable(q->pods, q->request, ret_spec, e);
+    if (node_pods_ask(pods, &volume, on_pod, q, &q->query) != NODE_PODS_LATER)
+        return parse_unreadable(q, ret_spec, e);
     node_pods_query_expedite(q->query);
-    r = sd_event_add_time_relative(event, &q->timer, CLOCK_MONOTONIC, POD_TIMEOUT, TIMER_SLACK,
-                                   on_timeout, q);
+    r = sd_event_add_time_relative(q->context->event, &q->timer, CLOCK_MONOTONIC, POD_TIMEOUT,
+                                   TIMER_SLACK, on_timeout, q);
     return r < 0 ? error_set_errno(e, r, "cannot set a timer") : PUBLISH_SPEC_LATER;
 }
 
-int publish_spec_get(sd_event *event, struct node_pods *pods, const struct csi_publish *request,
+int publish_spec_get(const struct publish_spec_context *context, const struct csi_publish *request,
                      publish_spec_fn *done, void *userdata, struct volume_spec **ret_spec,
                      struct publish_spec **ret_query, struct error *e)
 {
     _cleanup_(publish_spec_freep) struct publish_spec *q = NULL;
-    int r;
+    int r = context->old_kernel == NULL ? parse_alone(request, ret_spec, e) : PUBLISH_SPEC_LATER;
 
-    if (!has_default(request) &&
-        volume_attributes_pod_volume(request->attributes, request->n_attributes) == NULL) {
-        r = parse_without_pod(request, ret_spec, e);
-        if (r < 0 || !volume_spec_needs_pod_user(*ret_spec))
-            return r;
-        *ret_spec = volume_spec_free(*ret_spec);
-    }
+    if (r != PUBLISH_SPEC_LATER)
+        return r;
     q = calloc(1, sizeof(*q));
     if (q == NULL)
         return error_set_errno(e, -ENOMEM, "cannot read the request");
-    q->pods = pods;
+    q->context = context;
     q->request = request;
     q->done = done;
     q->userdata = userdata;
-    r = get_pod(q, event, ret_spec, e);
+    r = get_pod(q, ret_spec, e);
     if (r == PUBLISH_SPEC_LATER)
         *ret_query = TAKE(q);
     return r;

@@ -319,6 +319,7 @@ int pod_decode(const cJSON *json, const char *driver, struct pod **ret_pod)
     pod = pod_new(&names, &volumes, details);
     if (pod == NULL)
         return -ENOMEM;
+    pod->has_user_namespace = cJSON_IsFalse(json_member(spec, "hostUsers"));
     *ret_pod = pod;
     return 0;
 }

@@ -32,6 +32,7 @@ struct pod {
     const char *name;
     const char *uid;
     const char *resource_version; /* "": unknown */
+    bool has_user_namespace;      /* hostUsers: false */
     const char *sub_paths; /* names of volumes, each with a NUL behind it; an empty one ends them */
     const char *details;   /* for pod_details(); "": no volume of ours needs more of the pod */
     size_t size;           /* of the allocation */

@@ -54,6 +54,9 @@ def messages() -> list[str]:
     return found
 
 
+GRPC_CODES = r"^(FailedPrecondition|InvalidArgument|NotFound|PermissionDenied|Unavailable|403):?\s*"
+
+
 def test_messages_are_the_programs() -> None:
     """A reader searches for the message that they have seen, and has to find it."""
     said = said_by_the_program()
@@ -63,7 +66,7 @@ def test_messages_are_the_programs() -> None:
         if message in others:
             continue
         # a gRPC code comes before, and what is printed into a message is not in the source
-        words = re.sub(r"^(InvalidArgument|NotFound|PermissionDenied|Unavailable|403):?\s*", "", message)
+        words = re.sub(GRPC_CODES, "", message)
         words = words.replace("volumeAttributes.NAME", "volumeAttributes")
         words = words.removeprefix("the kubelet ")
         if words and words not in said and not words.startswith(("/", "Terminating")):

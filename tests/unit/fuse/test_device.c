@@ -223,6 +223,28 @@ static void each_is_taken_alone(void **state)
     assert_true((out.flags & FUSE_INIT_EXT) != 0);
 }
 
+static void idmap_is_offered_or_not(void **state)
+{
+    static const struct {
+        uint32_t flags, flags2;
+        bool expected;
+    } offers[] = {{FUSE_INIT_EXT, ALLOW_IDMAP, true},
+                  {FUSE_INIT_EXT, ALL & ~ALLOW_IDMAP, false},
+                  {0, ALLOW_IDMAP, false}};
+
+    for (size_t i = 0; i < ELEMENTS_OF(offers); i++) {
+        struct fuse_init_in in = init_of(offers[i].flags, offers[i].flags2);
+        struct device_init init = {.len = sizeof(struct fuse_in_header) + sizeof(in)};
+        struct fuse_in_header header = {.opcode = FUSE_INIT, .len = (uint32_t)init.len};
+
+        memcpy(init.bytes, &header, sizeof(header));
+        memcpy(init.bytes + sizeof(header), &in, sizeof(in));
+        assert_int_equal(device_init_offers_idmap(&init), offers[i].expected);
+        init.len--;
+        assert_false(device_init_offers_idmap(&init));
+    }
+}
+
 /* A container with CAP_DAC_READ_SEARCH could open other volumes by handle. */
 static void handles_are_not_decoded(void **state)
 {
@@ -434,6 +456,7 @@ int main(void)
         TEST(an_offer_to_send_again_is_found),
         TEST(older_kernels_do_not_offer_to_send_again),
         TEST(each_is_taken_alone),
+        TEST(idmap_is_offered_or_not),
         TEST(handles_are_not_decoded),
         TEST(the_other_is_taken_alone),
         TEST(what_is_not_offered_is_not_taken),

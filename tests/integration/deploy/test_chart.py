@@ -111,6 +111,7 @@ EQUAL_ROLES = {
     "rbac/daemon": ("secretfs-daemon", {"rights": "daemon"}),
     "rbac/pods": ("secretfs-pods", {"rights": "pod"}),
     "rbac/tokens": ("secretfs-tokens", {"rights": "pod", "rbac.tokens": True}),
+    "rbac/certificates": ("secretfs-certificates", {"rights": "pod", "rbac.certificates": True}),
     "rbac/events": ("secretfs-events", {"rights": "daemon", "rbac.events": True}),
 }
 # Users write their own of it, for their applications.
@@ -186,6 +187,7 @@ EVERYTHING = {
     "imagePullSecrets": [{"name": "registry"}],
     "commonLabels": {"team": "platform"},
     "rbac.tokens": True,
+    "rbac.certificates": True,
     "rbac.events": True,
     "rbac.namespaces": ["shop", "billing"],
     "adopt.enabled": True,

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The order decides (O2): first the objects of envFrom in their order, then the entries of env in
- * theirs; a later variable replaces an earlier one of its name. $(VAR) refers to the variables that
- * are set at that moment: a reference to a later variable stays as written, and the text that a
- * reference inserts is not expanded again.
+ * The order decides (O2, Y33): first the objects of envFrom in their order, then the entries of env
+ * in theirs; a later variable replaces an earlier one of its name. $(VAR) refers to the variables
+ * that are set at that moment: a reference to a later variable stays as written, and the text that
+ * a reference inserts is not expanded again.
  *
  * A variable whose object or key is missing and optional is not set: an earlier one of that name
- * stays (O6). A value that a program cannot be given, with a NUL byte or longer than execve(2)
+ * stays (O6, Y33). A value that a program cannot be given, with a NUL byte or longer than execve(2)
  * accepts, is an error that names the variable (O7).
  *
  * | a key of envFrom is             | --env-names | outcome                             |

@@ -28,7 +28,7 @@ typedef struct object *env_lookup_fn(void *userdata, enum object_kind kind, cons
  * Return: 0, *ret_env is the caller's; -ENOENT if an object or a key is missing and not optional
  * (O5); -EINVAL for a value with a NUL byte (O7); -E2BIG for one that is longer than execve(2)
  * accepts; -ENOMEM; with @e.
- * Source: kubelet-semantics.md O2 to O7, M4.
+ * Source: kubelet-semantics.md O2 to O7, M4, Y33, Y34.
  */
 int env_compute(const struct env_spec *spec, const char *namespace, env_lookup_fn *lookup,
                 void *userdata, struct env **ret_env, struct error *e);

@@ -122,7 +122,7 @@ static void print_env(const struct env *env, char *ret_text, size_t size)
     }
 }
 
-/* ---- O2 to O4, O6, M4: variables */
+/* ---- O2 to O4, O6, M4, Y33, Y34: variables */
 
 #define SECRET(name)     "envFrom: [{secretRef: {name: " name "}}]\n"
 #define KEY(var, object) "{name: " var ", valueFrom: {secretKeyRef: {" object "}}}"
@@ -211,6 +211,15 @@ static const struct {
     {"O6: and nothing is there to refer to", 0,
      "env: [" KEY("A", "name: db, key: gone, optional: true") ", " VALUE("B", "$(A)") "]",
      "B=$(A)|", NULL},
+
+    {"Y33: a skipped entry leaves a value of envFrom", 0,
+     "env: [" KEY("user", "name: gone, key: k, optional: true") "]\n" SECRET("other"),
+     "host=h|user=other|", NULL},
+    {"Y33: the last of all entries of a name", 0,
+     "env: [" VALUE("user", "1") ", " KEY("user", "name: db, key: user") "]\n" SECRET("other"),
+     "host=h|user=app|", NULL},
+    {"Y34: a prefix is checked, and not what it makes", ENV_NAMES_RELAXED,
+     "envFrom: [{prefix: '1 ', secretRef: {name: other}}]", "1 host=h|1 user=other|", NULL},
 
     {"M4: binaryData is no part of it", 0, "envFrom: [{configMapRef: {name: db}}]", "user=config|",
      NULL},

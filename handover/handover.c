@@ -88,6 +88,7 @@ struct handover {
     struct generation *current; /* NULL: the state is lost, or could not be made */
     uint64_t number;            /* the largest one that was used */
     bool is_device_stored;
+    bool is_peeking; /* the process that has stored the state is running */
     bool has_failed; /* and that was logged */
 };
 
@@ -220,7 +221,9 @@ static int open_generation(const struct handover *h, const char *name,
         return error_set_errno(e, -ENOMEM, "cannot read the stored state");
     g->memory = SHARED_MEMORY_NONE;
     snprintf(g->name, sizeof(g->name), "%s", name);
-    r = shared_memory_open(fd_store_take(h->options.store, name), &g->memory);
+    r = h->is_peeking
+            ? shared_memory_open_read_only(fd_store_take(h->options.store, name), &g->memory)
+            : shared_memory_open(fd_store_take(h->options.store, name), &g->memory);
     if (r < 0)
         return error_set_errno(e, r, "cannot map the stored state");
     r = state_open(&g->state, g->memory.bytes, g->memory.size, e);
@@ -238,9 +241,8 @@ static void keep_newer(struct handover *h, struct generation *g)
         older = h->found;
         h->found = g;
     }
-    if (older == NULL)
-        return;
-    remove_stored(h, older->name);
+    if (older != NULL && !h->is_peeking)
+        remove_stored(h, older->name);
     generation_free(older);
 }
 
@@ -269,7 +271,7 @@ static int take_states(struct handover *h, struct error *e)
         h->number = number > h->number ? number : h->number;
         if (r == 0)
             keep_newer(h, g);
-        else if (is_worthless(r))
+        else if (is_worthless(r) && !h->is_peeking)
             remove_stored(h, name);
         if (r < 0 && result == 0) {
             *e = why;
@@ -306,6 +308,53 @@ int handover_take(struct handover *handover, struct handover_found *ret_found, s
     if (is_worthless(r))
         handover_end(h);
     return r;
+}
+
+static int no_complete_state(struct error *e)
+{
+    return error_set(e, -EAGAIN, "the running process has no complete state; try again");
+}
+
+/*
+ * The running process may have begun a state that is not valid yet, or have discarded one: the
+ * other one counts.
+ */
+static int peek_states(struct handover *h, struct error *e)
+{
+    int r = take_states(h, e);
+
+    if (r == -EBADMSG && h->found != NULL)
+        return 0;
+    if (r == 0 && h->found == NULL)
+        return no_complete_state(e);
+    return r;
+}
+
+int handover_peek(struct handover *handover, struct handover_found *ret_found, struct error *e)
+{
+    struct handover *h = handover;
+    char name[NAME_SIZE];
+    int r;
+
+    assert(h->found == NULL && h->session == NULL);
+    h->is_peeking = true;
+    h->device_fd = fd_store_take(h->options.store, device_name(h, name));
+    if (h->device_fd < 0)
+        return HANDOVER_NOTHING;
+    r = peek_states(h, e);
+    if (r == 0)
+        r = notes_read(&h->notes, &note_types, &h->found->state, e);
+    return r == 0 ? read_session(h, ret_found, e) : r;
+}
+
+int handover_peek_again(struct handover *handover, struct error *e)
+{
+    struct generation *g = handover->found;
+    int r;
+
+    assert(handover->is_peeking && g != NULL);
+    r = state_open(&g->state, g->memory.bytes, g->memory.size, e);
+    return r > 0 ? no_complete_state(e) : r;
 }
 
 int handover_read_tree(struct handover *handover, struct tree *tree, struct error *e)
@@ -537,6 +586,7 @@ void handover_end(struct handover *handover)
 
     if (h == NULL)
         return;
+    assert(!h->is_peeking);
     h->release_timer = sd_event_source_disable_unref(h->release_timer);
     tree_recorder_deinit(&h->recorder);
     h->recorder = (struct tree_recorder){0};

@@ -47,7 +47,21 @@ enum handover_verdict {
 int handover_take(struct handover *handover, struct handover_found *ret_found, struct error *e);
 
 /*
- * Make the tree of the state that handover_take() has found.
+ * As handover_take(), beside the process that has stored it and goes on: changes nothing of what is
+ * stored. Only handover_read_tree(), handover_peek_again() and handover_free() may follow.
+ * Return: as handover_take(); also -EAGAIN with @e: that process is replacing its state, or has
+ * lost it.
+ */
+int handover_peek(struct handover *handover, struct handover_found *ret_found, struct error *e);
+
+/*
+ * Use what the running process has recorded since: it overwrites content that no node shows any
+ * more, which handover_read_tree() takes for damage. Return: 0; -EAGAIN, -EBADMSG with @e.
+ */
+int handover_peek_again(struct handover *handover, struct error *e);
+
+/*
+ * Make the tree of the state that handover_take() or handover_peek() has found.
  * @tree: new
  * Return: 0; -EBADMSG with @e; -ENOMEM with @e. Then @tree cannot be used.
  */

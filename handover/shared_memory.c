@@ -38,9 +38,9 @@ static int make_ordinary(void)
     return fd < 0 && errno == EINVAL ? memfd_create("secretfs-state", flags) : fd;
 }
 
-static int map(int fd, uint64_t size, struct shared_memory *ret_memory)
+static int map(int fd, uint64_t size, int protection, struct shared_memory *ret_memory)
 {
-    void *bytes = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    void *bytes = mmap(NULL, size, protection, MAP_SHARED, fd, 0);
 
     if (bytes == MAP_FAILED)
         return negative_errno();
@@ -57,7 +57,7 @@ static int make(int fd_borrowed, uint64_t size, struct shared_memory *ret_memory
         return negative_errno();
     /* of memfd_secret(2) the first size is the last one, and there are no seals */
     fcntl(fd_borrowed, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL);
-    return map(fd_borrowed, size, ret_memory);
+    return map(fd_borrowed, size, PROT_READ | PROT_WRITE, ret_memory);
 }
 
 int shared_memory_new(uint64_t size, struct shared_memory *ret_memory)
@@ -79,7 +79,7 @@ int shared_memory_new(uint64_t size, struct shared_memory *ret_memory)
     return r;
 }
 
-int shared_memory_open(int fd_consumed, struct shared_memory *ret_memory)
+static int open_memory(int fd_consumed, int protection, struct shared_memory *ret_memory)
 {
     _cleanup_(fd_closep) int fd = fd_consumed;
     struct stat status;
@@ -89,10 +89,20 @@ int shared_memory_open(int fd_consumed, struct shared_memory *ret_memory)
         return negative_errno();
     if (!S_ISREG(status.st_mode) || status.st_size <= 0)
         return -EINVAL;
-    r = map(fd, (uint64_t)status.st_size, ret_memory);
+    r = map(fd, (uint64_t)status.st_size, protection, ret_memory);
     if (r == 0)
         (void)TAKE_FD(fd);
     return r;
+}
+
+int shared_memory_open(int fd_consumed, struct shared_memory *ret_memory)
+{
+    return open_memory(fd_consumed, PROT_READ | PROT_WRITE, ret_memory);
+}
+
+int shared_memory_open_read_only(int fd_consumed, struct shared_memory *ret_memory)
+{
+    return open_memory(fd_consumed, PROT_READ, ret_memory);
 }
 
 void shared_memory_deinit(struct shared_memory *memory)

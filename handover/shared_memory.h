@@ -28,6 +28,8 @@ int shared_memory_new(uint64_t size, struct shared_memory *ret_memory);
  * closed.
  */
 int shared_memory_open(int fd_consumed, struct shared_memory *ret_memory);
+/* The same, for reading only: another process writes to it. */
+int shared_memory_open_read_only(int fd_consumed, struct shared_memory *ret_memory);
 
 /* Another process that has the descriptor keeps the content. Return: an empty one, in place. */
 void shared_memory_deinit(struct shared_memory *memory);

@@ -16,7 +16,8 @@
 #include "serve/mounts.h"
 #include "version.h"
 
-#define SYNC_TIMEOUT SPAN_SEC(5)
+#define SYNC_TIMEOUT    SPAN_SEC(5)
+#define CHECK_TRIES_MAX 10 /* the running process would have to publish during each of them */
 
 /* The device is closed with the last stored descriptor of it. */
 static void unmount_earlier(const struct mount_handover_options *o, struct handover *handover,
@@ -105,6 +106,52 @@ int mount_handover_take_over(sd_event *event, const struct mount_handover_option
         return r;
     }
     *ret_handover = TAKE(handover);
+    return r;
+}
+
+static int read_tree(struct handover *handover, struct error *e)
+{
+    _cleanup_(tree_freep) struct tree *tree = NULL;
+    int r = tree_new(&(struct tree_options){.uid = geteuid(), .gid = getegid()}, &tree);
+
+    return r < 0 ? error_set_errno(e, r, "cannot read the stored state")
+                 : handover_read_tree(handover, tree, e);
+}
+
+static int check_found(const struct mount_handover_options *o, struct handover *handover,
+                       const struct handover_found *found, struct error *e)
+{
+    int r;
+
+    if (is_other_mount(o, found))
+        return error_set(e, -EXDEV,
+                         "the running process serves another mount, or files of another kind, at "
+                         "%s: a new process would unmount it",
+                         found->mountpoint);
+    r = read_tree(handover, e);
+    for (unsigned tries = 1; r == -EBADMSG && tries < CHECK_TRIES_MAX; tries++) {
+        r = handover_peek_again(handover, e);
+        if (r == 0)
+            r = read_tree(handover, e);
+    }
+    return r;
+}
+
+int mount_handover_check(sd_event *event, const struct mount_handover_options *options,
+                         struct error *e)
+{
+    const struct handover_options stored = {
+        .store = options->store, .name = options->name, .program = SECRETFS_VERSION};
+    _cleanup_(handover_freep) struct handover *handover = NULL;
+    struct handover_found found;
+    int r = handover_new(event, &stored, &handover, e);
+
+    if (r == 0)
+        r = handover_peek(handover, &found, e);
+    if (r != 0)
+        return r == HANDOVER_NOTHING ? 0 : r;
+    r = check_found(options, handover, &found, e);
+    fd_close(found.adoption.device_fd);
     return r;
 }
 

@@ -42,6 +42,14 @@ int mount_handover_take_over(sd_event *event, const struct mount_handover_option
                              struct handover **ret_handover, struct error *e);
 
 /*
+ * Whether this program could take over the mount that a running process serves; changes nothing.
+ * @options: store, name, mountpoint, answers_open
+ * Return: 0, also if nothing is stored; -errno with @e.
+ */
+int mount_handover_check(sd_event *event, const struct mount_handover_options *options,
+                         struct error *e);
+
+/*
  * Whether the next process of the service serves the mount after this one has ended: the service
  * manager keeps what is stored, also after a stop or because it requests a hand-over.
  * @is_requested: by DAEMON_HAND_OVER_SIGNAL

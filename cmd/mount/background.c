@@ -31,8 +31,8 @@ enum background background_of_environment(void)
 
 int background_run(char *const *command, struct error *e)
 {
-    static char background[] = "--background", end[] = "--";
-    char *const options[] = {NULL, background, end};
+    static char background[] = "--background", check[] = "--check", end[] = "--";
+    char *const options[] = {NULL, background, check, end};
     _cleanup_(freep) char **argv = NULL;
     size_t n = 0;
 

@@ -22,6 +22,8 @@
 /* Source: mount(8), "EXIT STATUS". */
 enum mount_exit { MOUNT_EXIT_USAGE = 1, MOUNT_EXIT_FAILED = 32 };
 
+#define OPTION_CHECK 256 /* --check, with which a keeper runs it before a hand-over */
+
 struct helper_call {
     struct mount_request request;
     bool is_fake; /* -f: check everything, mount nothing */
@@ -56,6 +58,9 @@ static int parse_option(int option, struct helper_call *call, struct error *e)
     case 'f':
         call->is_fake = true;
         return 0;
+    case OPTION_CHECK:
+        call->request.is_check = true;
+        return 0;
     case 'n':
     case 'v':
         return 0;
@@ -79,11 +84,12 @@ static int parse_option(int option, struct helper_call *call, struct error *e)
 
 static int parse_call(int argc, char *argv[], struct helper_call *call, struct error *e)
 {
+    static const struct option long_options[] = {{"check", no_argument, NULL, OPTION_CHECK}, {0}};
     int option, r = 0;
 
     opterr = 0;
     optind = 1;
-    while (r == 0 && (option = getopt(argc, argv, ":sfnvN:o:t:h")) != -1)
+    while (r == 0 && (option = getopt_long(argc, argv, ":sfnvN:o:t:h", long_options, NULL)) != -1)
         r = parse_option(option, call, e);
     if (r < 0 || call->wants_help)
         return r;

@@ -25,6 +25,7 @@
 #include <stdio.h>
 
 #include "cache/secmem.h"
+#include "cmd/mount/check.h"
 #include "cmd/shared/object_wait.h"
 #include "encoding/json.h"
 #include "fetcher/source.h"
@@ -38,8 +39,6 @@
 #include "serve/mounts.h"
 #include "serve/published.h"
 #include "serve/service_manager.h"
-
-#define HANDOVER_NAME "mount" /* of the file system among the stored descriptors */
 
 struct mount {
     struct daemon daemon;
@@ -313,7 +312,7 @@ static int take_over_stored(struct mount *m, struct error *e)
 {
     const struct mount_handover_options options = {
         .store = m->fd_store,
-        .name = HANDOVER_NAME,
+        .name = MOUNT_HANDOVER_NAME,
         .mountpoint = m->options->mountpoint,
         .answers_open = answers_open(m),
         .serve = adopt,
@@ -471,9 +470,11 @@ int mount_run(const struct mount_options *options, enum background background, c
     static const struct daemon_ops ops = {.start = mount_start, .stop = mount_stop};
     struct mount m = {.options = options, .background = background, .started_at = clock_wall()};
 
-    if (!options->is_foreground && background == BACKGROUND_NONE)
+    if (!options->is_foreground && !options->is_check && background == BACKGROUND_NONE)
         return background_run(command, e);
     log_setup(options->from.log_level, options->from.log_format, background_log_target(background));
+    if (options->is_check)
+        return mount_check(options, e);
     log_trace_set(options->from.trace);
     return daemon_run(&m.daemon, &ops, NULL, e);
 }

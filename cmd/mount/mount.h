@@ -9,7 +9,8 @@
 
 /*
  * Mount, and serve until a signal or an unmount ends it. Unless the options say foreground, the
- * process becomes a keeper in the background, whose child does that.
+ * process becomes a keeper in the background, whose child does that. With --check nothing is
+ * mounted.
  * @background: of background_of_environment()
  * @command: the whole command line, ended by NULL, for that child
  * Thread: the first one, before there are others.

@@ -37,6 +37,7 @@ enum option_code {
     OPTION_TLS,
     OPTION_UPDATES,
     OPTION_ON_REVOKED,
+    OPTION_CHECK,
     OPTION_CONSUMERS,
 };
 
@@ -54,6 +55,7 @@ static const struct option long_options[] = {
     {"updates", required_argument, NULL, OPTION_UPDATES},
     {"on-revoked", required_argument, NULL, OPTION_ON_REVOKED},
     {"consumers", no_argument, NULL, OPTION_CONSUMERS},
+    {"check", no_argument, NULL, OPTION_CHECK},
     {"foreground", no_argument, NULL, OPTION_FOREGROUND},
     {"help", no_argument, NULL, OPTION_HELP},
     {NULL, 0, NULL, 0},
@@ -94,6 +96,8 @@ void mount_options_help(const char *program)
            "                          files are readable and serve them in the background\n"
            "      --consumers         note which processes open which version, for `secretfs\n"
            "                          rollout status`; as root\n"
+           "      --check             check that a process with these options could start, and\n"
+           "                          take over the mount of a running one; mount nothing\n"
            "  -o OPTIONS              mount options, comma-separated: allow_other, noexec, exec,\n"
            "                          nosuid, suid, nodev, dev, noatime, ro, and any of the long\n"
            "                          options, as in uid=7\n"
@@ -334,6 +338,9 @@ static int set_option(struct mount_options *o, int option, const char *value, st
     case OPTION_CONSUMERS:
         o->notes_consumers = true;
         return 0;
+    case OPTION_CHECK:
+        o->is_check = true;
+        return 0;
     case OPTION_FOREGROUND:
         o->is_foreground = true;
         return 0;
@@ -512,6 +519,7 @@ int mount_options_from_request(const struct mount_request *request,
     int r = options_init(o, e);
 
     o->skips_unknown = request->is_sloppy;
+    o->is_check = request->is_check;
     if (r == 0 && request->options != NULL)
         r = parse_mount_options(o, request->options, e);
     if (r == 0)

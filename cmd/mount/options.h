@@ -13,6 +13,7 @@ struct mount_options {
     char *mountpoint; /* owned, absolute, without symbolic links */
     char *source;     /* owned; what df shows: "secret/NAME", "projected/NAME" */
     bool is_foreground;
+    bool is_check; /* of a start: mount nothing */
     bool allow_other;
     bool notes_consumers;     /* --consumers */
     unsigned long mount_attr; /* MOUNT_ATTR_*: nosuid and nodev unless suid, dev */
@@ -28,6 +29,7 @@ struct mount_request {
     const char *mountpoint;
     const char *options; /* of -o; NULL: none */
     bool is_sloppy;
+    bool is_check;
 };
 
 /*

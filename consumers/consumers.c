@@ -12,6 +12,8 @@
  *   than one part in SHARE of a processor: then it lets them wait, and the kernel merges them, or
  *   drops them beyond its limit (fs.fanotify.max_queued_events) and says so. What it has dropped
  *   may concern each volume: all of them have a gap from then on.
+ * - The publisher opens a file once, so that the kernel learns that it need not ask. This process
+ * is no consumer.
  * - A pid is looked up below /proc, then the pidfd shows that it was not recycled meanwhile.
  */
 #include "consumers/consumers.h"
@@ -49,13 +51,13 @@ struct consumers {
     pthread_t thread;
     int wake_fd; /* eventfd */
     atomic_bool is_stopping;
-    atomic_bool is_pausing;
+    atomic_bool is_taking; /* events that are not in the queue any more may not be in the table */
+    int events_fd;         /* in the thread's table of descriptors and in the process's */
     sem_t started;
     struct error start_error;
     int start_result; /* valid once started is posted */
 
     /* the thread's */
-    int events_fd;
     mono_us busy_since; /* less the pauses */
     mono_us swept_at;
     uint64_t swept_volume;
@@ -146,7 +148,7 @@ static void handle_event(struct consumers *c, const struct fanotify_event_metada
 
     if ((event->mask & FAN_Q_OVERFLOW) != 0 || fd < 0)
         note_lost(c);
-    else
+    else if (event->pid != getpid())
         handle_open(c, fd, event->pid, pidfd);
 }
 
@@ -182,7 +184,6 @@ static void pause_if_busy(struct consumers *c)
 
     if (busy < PAUSE_AFTER)
         return;
-    atomic_store(&c->is_pausing, true);
     wait_for(c, false, (int)((pause < PAUSE_MAX ? pause : PAUSE_MAX) / SPAN_MS(1)));
     c->busy_since = clock_mono();
 }
@@ -191,11 +192,15 @@ static void run(struct consumers *c)
 {
     c->busy_since = clock_mono();
     while (!atomic_load(&c->is_stopping)) {
-        if (take_events(c)) {
+        bool had_events;
+
+        atomic_store(&c->is_taking, true);
+        had_events = take_events(c);
+        atomic_store(&c->is_taking, false);
+        if (had_events) {
             pause_if_busy(c);
             continue;
         }
-        atomic_store(&c->is_pausing, false); /* there is none left */
         wait_for(c, true, -1);
         c->busy_since = clock_mono();
     }
@@ -205,12 +210,6 @@ static int mark(struct consumers *c, struct error *e)
 {
     int root_fd, r;
 
-    c->events_fd = fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC | FAN_NONBLOCK | FAN_REPORT_PIDFD,
-                                 O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (c->events_fd < 0)
-        return error_set_errno(e, negative_errno(),
-                               "cannot see opens by fanotify, which takes root's rights and Linux "
-                               "5.15");
     r = session_begin_write(c->session, &root_fd);
     if (r < 0)
         return error_set_errno(e, r, "cannot see opens of the file system");
@@ -223,9 +222,11 @@ static int mark(struct consumers *c, struct error *e)
 static void *consumers_main(void *userdata)
 {
     struct consumers *c = userdata;
+    int keep[] = {c->wake_fd < c->events_fd ? c->wake_fd : c->events_fd,
+                  c->wake_fd < c->events_fd ? c->events_fd : c->wake_fd};
 
     pthread_setname_np(pthread_self(), "consumers");
-    c->start_result = descriptors_keep_own(&c->wake_fd, 1);
+    c->start_result = descriptors_keep_own(keep, ELEMENTS_OF(keep));
     if (c->start_result < 0)
         error_set_errno(&c->start_error, c->start_result, "cannot see opens");
     else
@@ -234,7 +235,6 @@ static void *consumers_main(void *userdata)
     sem_post(&c->started);
     if (c->start_result == 0)
         run(c);
-    fd_close(c->events_fd);
     return NULL;
 }
 
@@ -247,6 +247,10 @@ static int run_create(void *arguments)
     pthread_attr_t attr;
     int r;
 
+    c->events_fd = fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC | FAN_NONBLOCK | FAN_REPORT_PIDFD,
+                                 O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (c->events_fd < 0)
+        return negative_errno();
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, STACK_BYTES);
     r = pthread_create(&c->thread, &attr, consumers_main, c);
@@ -259,7 +263,9 @@ static int start_thread(struct consumers *c, struct error *e)
     int r = privileged_call(run_create, c);
 
     if (r < 0)
-        return error_set_errno(e, r, "cannot start the thread that sees opens");
+        return error_set_errno(e, r,
+                               "cannot see opens by fanotify, which takes root's rights and Linux "
+                               "5.15");
     while (sem_wait(&c->started) < 0 && errno == EINTR)
         ;
     if (c->start_result == 0)
@@ -274,6 +280,7 @@ static void consumers_destroy(struct consumers *c)
 {
     table_free(c->table);
     fd_close(c->wake_fd);
+    fd_close(c->events_fd);
     sem_destroy(&c->started);
     pthread_mutex_destroy(&c->lock);
     free(c);
@@ -328,17 +335,28 @@ void consumers_remove(struct consumers *consumers, uint64_t volume)
     table_remove(consumers->table, volume);
 }
 
+/*
+ * Whether opens before now may not be in the table yet. The queue comes first: what was in it, and
+ * is not any more, the thread took after it had set is_taking.
+ */
+static bool is_behind(const struct consumers *c)
+{
+    struct pollfd queue = {.fd = c->events_fd, .events = POLLIN};
+
+    return poll(&queue, 1, 0) != 0 || atomic_load(&c->is_taking);
+}
+
 int consumers_visit(struct consumers *consumers, uint64_t volume, table_visit_fn *visit,
                     void *userdata, unsigned *ret_gaps, size_t *ret_held_files)
 {
-    bool is_behind = atomic_load(&consumers->is_pausing);
+    bool may_miss_some = is_behind(consumers);
     int r;
 
     *ret_held_files = tree_held_files(consumers->tree, volume);
     LOCK_GUARD(&consumers->lock);
     table_sweep(consumers->table, volume, life_of, NULL);
     r = table_visit(consumers->table, volume, visit, userdata, ret_gaps);
-    if (r == 0 && is_behind)
+    if (r == 0 && may_miss_some)
         *ret_gaps |= TABLE_GAP_BEHIND;
     return r;
 }

@@ -236,7 +236,7 @@ def test_process_that_ended_before_it_was_identified(volume: Volume, manifests: 
         wait_state(volume, flood.pid, "current")
         assert "notSeen" not in told(volume)
         update(volume, manifests, a=b"dummy-2")
-        (reason,) = told(volume)["notSeen"]
+        (reason,) = until(lambda: told(volume).get("notSeen"), "the gap")
         assert "ended before it was identified" in reason
 
 
@@ -346,7 +346,8 @@ def test_rollout_waits_for_a_version(http1: Api, mount: VolumeMaker) -> None:
     until(lambda: volume.status()["source"]["state"] == "live", "the watch")
     http1.put_secret({"a": b"dummy-2"})
     stored = http1.server.get_object("secrets", "default", "app")["metadata"]["resourceVersion"]
-    assert rollout(volume, "--resource-version", stored).returncode == 0
+    done = rollout(volume, "--resource-version", stored, "--timeout", "10s")
+    assert done.returncode == 0, done.stderr
     done = rollout(volume, "--resource-version", "no-such", "--watch=false")
     assert done.returncode == 1
     assert f"shows version {stored}, not no-such" in done.stderr

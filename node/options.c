@@ -423,7 +423,7 @@ int node_options_parse(int argc, char *argv[], struct node_options *ret_options,
     *o = (struct node_options){
         .driver_name = DRIVER_NAME_DEFAULT,
         .kubelet_root = KUBELET_ROOT_DEFAULT,
-        .run_dir = "/run/secretfs",
+        .run_dir = NODE_RUN_DIR_DEFAULT,
         .volumes_dir = "/etc/secretfs/volumes.d",
         .metrics_address = "127.0.0.1:9811",
         .rate_limit = {.per_sec = HTTP_DEFAULT_QPS, .burst = HTTP_DEFAULT_BURST},

@@ -7,6 +7,7 @@
 #include "node/identity.h"
 
 #define KUBELET_ROOT_DEFAULT "/var/lib/kubelet"
+#define NODE_RUN_DIR_DEFAULT "/run/secretfs"
 
 /* Strings are borrowed from the arguments or from the file unless noted. */
 struct node_options {

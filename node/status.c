@@ -99,6 +99,24 @@ static int add_pods(cJSON *json, const struct node_pods *pods)
     return r;
 }
 
+/* The options that `secretfs doctor` checks the node with. */
+static int add_options(cJSON *json, const struct node_options *o)
+{
+    int r = 0;
+
+    r |= json_add_text(json, "driver", o->driver_name);
+    r |= json_add_text(json, "node", o->node_id);
+    r |= json_add_text(json, "runDirectory", o->run_dir);
+    r |= json_add_text(json, "kubeletRoot", o->kubelet_root);
+    r |= json_add_text(json, "endpoint", o->endpoint);
+    r |= json_add_text(json, "registrationPath",
+                       o->registration_path != NULL ? o->registration_path : "none");
+    r |= json_add_text(json, "rights", node_rights_name(o->rights));
+    r |= json_add_text(json, "kubeconfig", o->place.kubeconfig);
+    r |= json_add_text(json, "context", o->place.context);
+    return r | json_add_text(json, "manifests", o->place.manifests);
+}
+
 static int add_process(const struct node_status *status, bool is_debug, struct buf *text)
 {
     const struct node_status_context *c = &status->context;
@@ -111,9 +129,7 @@ static int add_process(const struct node_status *status, bool is_debug, struct b
 
     node_file_systems_count_requests(c->file_systems, &counts);
     r = status_document_process("node", c->started_at, &counts, json);
-    r |= json_add_text(json, "driver", c->options->driver_name);
-    r |= json_add_text(json, "node", c->options->node_id);
-    r |= json_add_text(json, "runDirectory", c->options->run_dir);
+    r |= add_options(json, c->options);
     r |= json_add_bool(json, "registered", csi_service_is_registered(c->csi));
     r |= json_add_text(json, "registrationError", error[0] != '\0' ? error : NULL);
     r |= add_pods(json, c->pods);

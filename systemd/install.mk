@@ -8,6 +8,7 @@ DOCDIR     ?= $(PREFIX)/share/doc/secretfs
 HELPERDIR  ?= /usr/sbin
 
 UNITS := secretfs.service secretfs@.service
+MANIFESTS := $(sort $(wildcard $(patsubst %,deploy/%/*.yaml,adopt csidriver csidriver-tokens rbac/*)))
 MANS  := $(sort $(wildcard docs/man/*.[1-8]))
 
 .PHONY: install uninstall deb
@@ -27,6 +28,10 @@ install: $(O)/secretfs ## install under DESTDIR: PREFIX (/usr/local), /usr/sbin/
 	ln -sf secretfs.1 $(DESTDIR)$(MANDIR)/man1/kubectl-secretfs.1
 	install -D -m 0644 systemd/volume.yaml $(DESTDIR)$(DOCDIR)/examples/volume.yaml
 	install -D -m 0644 systemd/mount.env $(DESTDIR)$(DOCDIR)/examples/mount.env
+	@# what remedies of `secretfs doctor` name
+	$(Q)set -e; for file in $(MANIFESTS); do \
+	    install -D -m 0644 $$file $(DESTDIR)$(DOCDIR)/$$file; \
+	done
 	install -d -m 0755 $(DESTDIR)$(SYSCONFDIR)/secretfs/volumes.d
 	@# a changed file stays
 	test -e $(DESTDIR)$(SYSCONFDIR)/secretfs/node.yaml || \

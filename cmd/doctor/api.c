@@ -236,6 +236,9 @@ void doctor_api_deinit(struct doctor_api *api)
 
 /* ---- evaluating */
 
+/* Where the manifests that remedies name are for a reader without the sources. */
+#define IN_PACKAGE " (in /usr/share/doc/secretfs)"
+
 static void evaluate_config(const struct doctor_api *api, const struct doctor_options *o,
                             struct doctor_report *report)
 {
@@ -373,19 +376,22 @@ static void evaluate_driver(const struct doctor_api *api, const struct doctor_op
     if (answer->status == 404) {
         doctor_add(report, DOCTOR_FAIL, "csi-driver", "CSIDriver %s does not exist",
                    o->driver_name);
-        doctor_remedy(report, "kubectl apply -k deploy/, or its CSIDriver alone");
+        doctor_remedy(report, "kubectl apply -k deploy/csidriver" IN_PACKAGE);
     } else if (answer->status != 200) {
         doctor_add(report, DOCTOR_WARN, "csi-driver", "cannot read CSIDriver %s (HTTP status %d)",
                    o->driver_name, answer->status);
         doctor_remedy(report, "check it as an administrator; secretfs itself does not need it");
     } else if (fault != NULL) {
         doctor_add(report, DOCTOR_FAIL, "csi-driver", "CSIDriver %s: %s", o->driver_name, fault);
-        doctor_remedy(report, "delete it and apply the one in deploy/: some fields are immutable");
+        doctor_remedy(report,
+                      "delete it and kubectl apply -k deploy/%s" IN_PACKAGE
+                      ": some fields are immutable",
+                      streq(o->rights, "pod") ? "csidriver-tokens" : "csidriver");
     } else if (streq(o->rights, "pod") && !json_is_true(spec, "requiresRepublish")) {
         doctor_add(report, DOCTOR_WARN, "csi-driver",
                    "CSIDriver %s: requiresRepublish is not true: tokens expire, and updates stop",
                    o->driver_name);
-        doctor_remedy(report, "set it as in deploy/");
+        doctor_remedy(report, "kubectl apply -k deploy/csidriver-tokens" IN_PACKAGE);
     } else {
         doctor_add(report, DOCTOR_OK, "csi-driver", "CSIDriver %s is configured correctly",
                    o->driver_name);
@@ -452,7 +458,7 @@ static void evaluate_rights(const struct doctor_api *api, const struct doctor_op
                    events == 1 ? "can be created"
                                : "cannot be created: problems are reported in the log only");
         if (events == 0)
-            doctor_remedy(report, "allow create on events, as deploy/rbac/events does");
+            doctor_remedy(report, "kubectl apply -k deploy/rbac/events" IN_PACKAGE);
     }
 }
 
@@ -468,7 +474,7 @@ static void evaluate_pods(const struct doctor_api *api, const struct doctor_opti
                    "cannot read the pods of node %s: volumes that a pod mounts by subPath do not "
                    "follow updates unless they have `updates: in-place`",
                    o->node_id);
-        doctor_remedy(report, "allow get, list and watch on pods, as deploy/rbac/pods does");
+        doctor_remedy(report, "kubectl apply -k deploy/rbac/pods" IN_PACKAGE);
     }
 }
 

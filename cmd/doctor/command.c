@@ -2,9 +2,12 @@
 #include "cmd/doctor/command.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 #include "cmd/doctor/api.h"
+#include "cmd/doctor/defaults.h"
 #include "cmd/doctor/host.h"
+#include "cmd/status/request.h"
 #include "node/options.h"
 
 #define OUTPUT_MAX 65536u /* DOCTOR_FINDINGS_MAX lines of two texts each fit */
@@ -20,7 +23,8 @@ static void print_help(const struct invocation *invocation)
            "  -o, --output FORMAT  text (default) or json\n"
            "  -h, --help           show this help\n"
            "\n"
-           "All other options are those of `%s node`: give those that the node daemon has.\n",
+           "All other options are those of `%s node`. Without them, those of the node daemon that\n"
+           "runs are checked, or else those of " DOCTOR_CONFIG_FILE ".\n",
            invocation->program, invocation->program);
 }
 
@@ -91,7 +95,7 @@ static int print(const struct doctor_report *report, bool as_json, struct error 
 }
 
 static int check_node(const struct invocation *invocation, const struct node_options *o,
-                      bool as_json)
+                      const char *origin, bool as_json)
 {
     const struct doctor_options options = {
         .driver_name = o->driver_name,
@@ -108,29 +112,79 @@ static int check_node(const struct invocation *invocation, const struct node_opt
     struct doctor_report report = {0};
     struct error e = ERROR_INIT;
 
+    if (origin[0] != '\0')
+        doctor_add(&report, DOCTOR_OK, "options", "%s", origin);
     run_checks(&options, &report);
     if (print(&report, as_json, &e) < 0)
         return command_failed(invocation, EXIT_FAILED, e.text);
     return doctor_result_of(&report) == DOCTOR_FAIL ? EXIT_FAILED : EXIT_OK;
 }
 
+/* ---- the command line */
+
+/* @given: the options of the command line alone */
+static int find_defaults(const struct node_options *given, struct doctor_defaults *ret_defaults,
+                         struct error *e)
+{
+    _cleanup_(cJSON_Deletep) cJSON *list = NULL;
+    bool has_run_dir = !streq(given->run_dir, NODE_RUN_DIR_DEFAULT);
+    bool has_file = access(DOCTOR_CONFIG_FILE, R_OK) == 0;
+    int r;
+
+    (void)status_request_all(false, &list, NULL); /* without a list no daemon is found */
+    r = doctor_defaults_find(list, has_run_dir ? given->run_dir : NULL,
+                             has_file ? DOCTOR_CONFIG_FILE : NULL, ret_defaults);
+    return r < 0 ? error_set_errno(e, r, "cannot find the options of the node") : 0;
+}
+
+/* Parse the defaults, and after them the command line. The defaults outlive the options. */
+static int parse_with(const struct doctor_defaults *defaults, int argc, char *argv[],
+                      struct node_options *ret_options, struct error *e)
+{
+    size_t n = defaults->n_texts + (size_t)argc;
+    _cleanup_(freep) char **all = calloc(n + 1, sizeof(char *));
+
+    *ret_options = (struct node_options){0};
+    if (all == NULL)
+        return error_set_errno(e, -ENOMEM, "cannot read the options");
+    all[0] = argv[0];
+    memcpy(&all[1], defaults->texts, defaults->n_texts * sizeof(char *));
+    memcpy(&all[1 + defaults->n_texts], &argv[1], (size_t)(argc - 1) * sizeof(char *));
+    return node_options_parse((int)n, all, ret_options, e);
+}
+
+/* Return: 0; -errno with @e. */
+static int check_with_defaults(const struct invocation *invocation, int argc, char *argv[],
+                               const struct node_options *given, bool as_json, struct error *e)
+{
+    _cleanup_(doctor_defaults_deinit) struct doctor_defaults defaults = {.n_texts = 0};
+    _cleanup_(node_options_deinit) struct node_options options = {0};
+    int r = find_defaults(given, &defaults, e);
+
+    if (r == 0)
+        r = parse_with(&defaults, argc, argv, &options, e);
+    return r < 0 ? r : check_node(invocation, &options, defaults.origin.text, as_json);
+}
+
 int command_doctor(const struct invocation *invocation, int argc, char *argv[])
 {
-    struct node_options options;
+    _cleanup_(node_options_deinit) struct node_options given = {0};
     struct error e = ERROR_INIT;
     bool as_json;
-    int code = EXIT_OK;
     int r = take_output(&argc, argv, &as_json, &e);
 
     if (r < 0)
         return command_failed(invocation, EXIT_USAGE, e.text);
-    r = node_options_parse(argc, argv, &options, &e);
-    if (r >= 0 && options.wants_help)
+    r = node_options_parse(argc, argv, &given, &e);
+    if (r >= 0 && given.wants_help) {
         print_help(invocation);
-    else if (r < 0)
-        code = command_failed(invocation, r == -EINVAL ? EXIT_USAGE : EXIT_FAILED, e.text);
-    else
-        code = check_node(invocation, &options, as_json);
-    node_options_deinit(&options);
-    return code;
+        return EXIT_OK;
+    }
+    if (r >= 0 && given.config_file != NULL)
+        return check_node(invocation, &given, "", as_json);
+    if (r >= 0)
+        r = check_with_defaults(invocation, argc, argv, &given, as_json, &e);
+    if (r < 0)
+        return command_failed(invocation, r == -EINVAL ? EXIT_USAGE : EXIT_FAILED, e.text);
+    return r;
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import yaml
 
 from lib import program
+from lib.deploy import TOP
 from lib.namespace import hiding
 from lib.sources import Api, Manifests
 
@@ -66,6 +68,48 @@ def test_socket_counts_when_a_process_listens(manifests: Manifests, area: Path):
         _, checks = examine(area, *arguments, "--registration-path", "none")
         assert checks["csi-socket"]["result"] == "ok"
         assert "registration" not in checks
+
+
+def run_remedy(area: Path, remedy: str) -> None:
+    """Does what a remedy says, as a person would paste it."""
+    done = subprocess.run(
+        ["sh", "-ec", remedy], env=program.environment(area), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_remedies_help(manifests: Manifests, mount, area: Path):
+    """What is done as the doctor says is well afterwards."""
+    arguments = ["--manifests", str(manifests.directory)]
+    (area / "run").mkdir()
+    (area / "run").chmod(0o777)
+    manifests.put_secret({"a": b"1"})
+    dead = mount(manifests)
+    dead.kill()
+    _, checks = examine(area, *arguments)
+    run_dir = checks["run-dir"]
+    assert (run_dir["result"], run_dir["remedy"].count(str(area / "run"))) == ("fail", 2)
+    run_remedy(area, run_dir["remedy"])
+    command = "secretfs unmount"
+    assert f"run `{command}`" in checks["stale-mounts"]["remedy"]
+    run_remedy(area, f"{program.binary()} unmount {dead.path}")
+    _, checks = examine(area, *arguments)
+    assert checks["run-dir"]["result"] == "ok"
+    assert str(dead.path) not in checks["stale-mounts"]["text"]
+
+
+def test_manifests_that_remedies_name_are_installed():
+    """Each deploy/... of a remedy is a directory for kubectl apply -k, and `make install` has it."""
+    said = "".join(path.read_text() for path in (TOP / "cmd" / "doctor").glob("*.c"))
+    named = set(re.findall(r"-k (deploy/[\w/-]*\w)", said)) | {"deploy/csidriver"}
+    assert len(named) >= 4
+    makes = ["make", "-s", "-n", "BUILD=debug", "install"]
+    done = subprocess.run(makes, cwd=TOP, capture_output=True, text=True, check=True)
+    for name in named:
+        kustomization = yaml.safe_load((TOP / name / "kustomization.yaml").read_text())
+        parts = [*kustomization["resources"], *(p["path"] for p in kustomization.get("patches", []))]
+        files = [f"{name}/kustomization.yaml", *(f"{name}/{p}" for p in parts if ".yaml" in p)]
+        assert [file for file in files if file not in done.stdout] == []
 
 
 def test_a_dead_mount_is_found(manifests: Manifests, mount, area: Path):

@@ -448,6 +448,24 @@ def test_doctor_checks_sockets_and_registration(seen: Node, manifests: Manifests
     assert checks["run-dir"]["result"] == "ok"
 
 
+def test_doctor_takes_the_options_of_the_daemon(seen: Node) -> None:
+    """Beside a healthy node nothing fails, though the command line names its directory only; what
+    it has in addition wins."""
+    register(seen)
+    command = [program.binary(), "doctor", "-o", "json", f"--run-dir={seen.run_dir}"]
+    done = program.run(command, home=seen.home)
+    found = json.loads(done.stdout)
+    checks = {check["check"]: check for check in found["checks"]}
+    assert checks["options"]["text"] == f"those of the daemon that runs, process {seen.pid}"
+    assert str(seen.root) in checks["kubelet-root"]["text"]
+    assert [c for c in found["checks"] if c["result"] == "fail"] == []
+    assert done.returncode == 0
+    other = program.run([*command, f"--endpoint={seen.root}/none.sock"], home=seen.home)
+    checks = {check["check"]: check for check in json.loads(other.stdout)["checks"]}
+    assert "none.sock" in checks["csi-socket"]["text"]
+    assert checks["registration"]["result"] == "ok"
+
+
 def test_doctor_reports_the_limits_of_the_daemon(manifests: Manifests, start_node) -> None:
     """The daemon tells them: its process may be one that the doctor cannot see."""
     limited = ["setpriv", "--bounding-set=-ipc_lock", "prlimit", f"--memlock={4 << 20}"]

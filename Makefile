@@ -41,6 +41,8 @@ PACKAGES_demo  := python3 openssl kubernetes-client
 PACKAGES_deb   := dpkg-dev binutils
 PACKAGES_systemd := $(PACKAGES_test) $(PACKAGES_deb) debootstrap systemd-container
 PACKAGES_distro := debootstrap
+# nothing needs these; tests that do are skipped without them
+PACKAGES_extra := zsh fish man-db prometheus
 # The Kubernetes that the end-to-end tests run on: KUBE=newest (the default) or KUBE=oldest takes the
 # programs in the directory KUBE_ASSETS_newest or KUBE_ASSETS_oldest; else KUBE_ASSETS, KUBEBUILDER_ASSETS.
 KUBE ?= newest
@@ -49,7 +51,7 @@ E2E_ASSETS := $(or $(KUBE_ASSETS_$(KUBE)),$(KUBE_ASSETS),$(KUBEBUILDER_ASSETS))
 # bring its own
 PACKAGES_e2e := $(PACKAGES_systemd) $(if $(wildcard $(E2E_ASSETS)/kubelet),busybox-static \
                 $(if $(wildcard $(E2E_ASSETS)/containerd),,containerd runc containernetworking-plugins))
-PACKAGE_SETS   := build check test lint fuzz demo deb systemd e2e distro
+PACKAGE_SETS   := build check test lint fuzz demo deb systemd e2e distro extra
 PACKAGES_all   := $(foreach set,$(PACKAGE_SETS),$(PACKAGES_$(set)))
 
 # packages-X installs what X needs, as root; needs-X fails and names what X needs and is missing.

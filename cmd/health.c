@@ -110,17 +110,17 @@ static int set_option(void *userdata, int option, const char *value, struct erro
     }
 }
 
+const struct option health_long_options[] = {{"ready", no_argument, NULL, OPTION_READY},
+                                             {"run-dir", required_argument, NULL, OPTION_RUN_DIR},
+                                             {"help", no_argument, NULL, 'h'},
+                                             {0}};
+
 int command_health(const struct invocation *invocation, int argc, char *argv[])
 {
-    static const struct option long_options[] = {
-        {"ready", no_argument, NULL, OPTION_READY},
-        {"run-dir", required_argument, NULL, OPTION_RUN_DIR},
-        {"help", no_argument, NULL, 'h'},
-        {0}};
     struct health_options options = {.run_dir = "/run/secretfs"};
     struct error e = ERROR_INIT;
 
-    if (arguments_parse(argc, argv, ":h", long_options, set_option, &options, &e) < 0)
+    if (arguments_parse(argc, argv, ":h", health_long_options, set_option, &options, &e) < 0)
         return command_failed(invocation, EXIT_USAGE, e.text);
     if (options.wants_help) {
         print_help(invocation);

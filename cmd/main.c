@@ -10,6 +10,7 @@
 #include "base/nearest.h"
 #include "cmd/adopt/convert_command.h"
 #include "cmd/adopt/status_command.h"
+#include "cmd/complete.h"
 #include "cmd/doctor/command.h"
 #include "cmd/exec/command.h"
 #include "cmd/health.h"
@@ -143,6 +144,8 @@ int main(int argc, char *argv[])
     }
     if (streq(argv[1], "--version") || streq(argv[1], "-V"))
         return command_version(&invocation, argc - 1, argv + 1);
+    if (streq(argv[1], "__complete"))
+        return command_complete(&invocation, argc - 1, argv + 1);
     command = find_command(argv[1]);
     if (command == NULL)
         return unknown_command(&invocation, argv[1]);

@@ -183,17 +183,18 @@ static int set_option(void *userdata, int option, const char *value, struct erro
     return o->wants_help ? ARGUMENTS_ENOUGH : 0;
 }
 
+const struct option unmount_long_options[] = {
+    {"lazy", no_argument, NULL, 'l'}, {"help", no_argument, NULL, 'h'}, {0}};
+
 int command_unmount(const struct invocation *invocation, int argc, char *argv[])
 {
-    static const struct option long_options[] = {
-        {"lazy", no_argument, NULL, 'l'}, {"help", no_argument, NULL, 'h'}, {0}};
     _cleanup_(server_deinit) struct server server = {.status_fd = -1, .process_fd = -1};
     struct unmount_options options = {.is_lazy = false};
     struct error e = ERROR_INIT;
     struct mount_entry entry;
     const char *mountpoint;
 
-    if (arguments_parse(argc, argv, ":lh", long_options, set_option, &options, &e) < 0)
+    if (arguments_parse(argc, argv, ":lh", unmount_long_options, set_option, &options, &e) < 0)
         return command_failed(invocation, EXIT_USAGE, e.text);
     if (options.wants_help) {
         print_help(invocation);

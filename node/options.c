@@ -43,7 +43,7 @@ enum option_code {
     OPTION_VERBOSITY,
 };
 
-static const struct option long_options[] = {
+const struct option node_long_options[] = {
     {"config", required_argument, NULL, OPTION_CONFIG},
     {"endpoint", required_argument, NULL, OPTION_ENDPOINT},
     {"registration-path", required_argument, NULL, OPTION_REGISTRATION},
@@ -283,7 +283,7 @@ static int find_config(void *userdata, int option, const char *value, struct err
 
 static const struct option *find_option(const char *name)
 {
-    for (const struct option *option = long_options; option->name != NULL; option++)
+    for (const struct option *option = node_long_options; option->name != NULL; option++)
         if (streq(option->name, name) && option->has_arg == required_argument &&
             option->val != OPTION_CONFIG)
             return option;
@@ -429,11 +429,11 @@ int node_options_parse(int argc, char *argv[], struct node_options *ret_options,
         .rate_limit = {.per_sec = HTTP_DEFAULT_QPS, .burst = HTTP_DEFAULT_BURST},
         .log_level = LOG_LEVEL_INFO,
     };
-    r = arguments_parse(argc, argv, ":h", long_options, find_config, o, e);
+    r = arguments_parse(argc, argv, ":h", node_long_options, find_config, o, e);
     if (r == 0 && o->config_file != NULL)
         r = read_config(o, e);
     if (r == 0)
-        r = arguments_parse(argc, argv, ":h", long_options, set_option, o, e);
+        r = arguments_parse(argc, argv, ":h", node_long_options, set_option, o, e);
     if (r == 0 && !o->wants_help && optind < argc)
         r = error_set(e, -EINVAL, "node takes options only, not \"%.64s\"", argv[optind]);
     return r == 0 && !o->wants_help ? complete(o, e) : r;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /* The command line and the configuration file of `secretfs node`. */
+#include <getopt.h>
+
 #include <cjson/cJSON.h>
 
 #include "base/log.h"
@@ -46,3 +48,6 @@ void node_options_deinit(struct node_options *options);
 
 /* Print the text of `secretfs node --help`. */
 void node_options_help(const char *program);
+
+/* For completion. */
+extern const struct option node_long_options[];

@@ -4,6 +4,9 @@ SYSCONFDIR ?= /etc
 UNITDIR    ?= $(PREFIX)/lib/systemd/system
 MANDIR     ?= $(PREFIX)/share/man
 DOCDIR     ?= $(PREFIX)/share/doc/secretfs
+BASHDIR    ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR     ?= $(PREFIX)/share/zsh/site-functions
+FISHDIR    ?= $(PREFIX)/share/fish/vendor_completions.d
 # mount(8) looks for its helpers there and nowhere else
 HELPERDIR  ?= /usr/sbin
 
@@ -28,6 +31,10 @@ install: $(O)/secretfs ## install under DESTDIR: PREFIX (/usr/local), /usr/sbin/
 	ln -sf secretfs.1 $(DESTDIR)$(MANDIR)/man1/kubectl-secretfs.1
 	install -D -m 0644 systemd/volume.yaml $(DESTDIR)$(DOCDIR)/examples/volume.yaml
 	install -D -m 0644 systemd/mount.env $(DESTDIR)$(DOCDIR)/examples/mount.env
+	install -D -m 0644 completions/secretfs.bash $(DESTDIR)$(BASHDIR)/secretfs
+	install -D -m 0644 completions/_secretfs $(DESTDIR)$(ZSHDIR)/_secretfs
+	install -D -m 0644 completions/secretfs.fish $(DESTDIR)$(FISHDIR)/secretfs.fish
+	install -m 0755 completions/kubectl_complete-secretfs $(DESTDIR)$(PREFIX)/bin/kubectl_complete-secretfs
 	@# what remedies of `secretfs doctor` name
 	$(Q)set -e; for file in $(MANIFESTS); do \
 	    install -D -m 0644 $$file $(DESTDIR)$(DOCDIR)/$$file; \
@@ -39,7 +46,8 @@ install: $(O)/secretfs ## install under DESTDIR: PREFIX (/usr/local), /usr/sbin/
 
 uninstall: ## take away what install put there, but no configuration
 	rm -f $(DESTDIR)$(PREFIX)/bin/secretfs $(DESTDIR)$(PREFIX)/bin/secretfs-keeper
-	rm -f $(DESTDIR)$(PREFIX)/bin/kubectl-secretfs
+	rm -f $(DESTDIR)$(PREFIX)/bin/kubectl-secretfs $(DESTDIR)$(PREFIX)/bin/kubectl_complete-secretfs
+	rm -f $(DESTDIR)$(BASHDIR)/secretfs $(DESTDIR)$(ZSHDIR)/_secretfs $(DESTDIR)$(FISHDIR)/secretfs.fish
 	rm -f $(DESTDIR)$(HELPERDIR)/mount.fuse.secretfs
 	rm -f $(UNITS:%=$(DESTDIR)$(UNITDIR)/%)
 	$(Q)for man in $(MANS); do rm -f $(DESTDIR)$(MANDIR)/man$${man##*.}/$${man##*/}; done

@@ -55,15 +55,16 @@ static int set_option(void *userdata, int option, const char *value, struct erro
     }
 }
 
+const struct option convert_long_options[] = {
+    {"filename", required_argument, NULL, 'f'},
+    {"revert", no_argument, NULL, OPTION_REVERT},
+    {"service-account-tokens", no_argument, NULL, OPTION_TOKENS},
+    {"help", no_argument, NULL, 'h'},
+    {0}};
+
 static int parse(int argc, char *argv[], struct convert_command *c, struct error *e)
 {
-    static const struct option long_options[] = {
-        {"filename", required_argument, NULL, 'f'},
-        {"revert", no_argument, NULL, OPTION_REVERT},
-        {"service-account-tokens", no_argument, NULL, OPTION_TOKENS},
-        {"help", no_argument, NULL, 'h'},
-        {0}};
-    int r = arguments_parse(argc, argv, ":f:h", long_options, set_option, c, e);
+    int r = arguments_parse(argc, argv, ":f:h", convert_long_options, set_option, c, e);
 
     if (r != 0)
         return r < 0 ? r : 0;

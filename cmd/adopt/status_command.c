@@ -212,15 +212,16 @@ static int set_option(void *userdata, int option, const char *value, struct erro
     }
 }
 
+const struct option adopt_long_options[] = {
+    {"namespace", required_argument, NULL, 'n'},
+    {"kubeconfig", required_argument, NULL, OPTION_KUBECONFIG},
+    {"context", required_argument, NULL, OPTION_CONTEXT},
+    {"help", no_argument, NULL, 'h'},
+    {0}};
+
 static int parse(int argc, char *argv[], struct status *s)
 {
-    static const struct option long_options[] = {
-        {"namespace", required_argument, NULL, 'n'},
-        {"kubeconfig", required_argument, NULL, OPTION_KUBECONFIG},
-        {"context", required_argument, NULL, OPTION_CONTEXT},
-        {"help", no_argument, NULL, 'h'},
-        {0}};
-    int r = arguments_parse(argc, argv, ":n:h", long_options, set_option, s, s->e);
+    int r = arguments_parse(argc, argv, ":n:h", adopt_long_options, set_option, s, s->e);
 
     if (r != 0)
         return r < 0 ? r : 0;

@@ -17,7 +17,7 @@ enum option_code {
     OPTION_GRACE,
 };
 
-static const struct option long_options[] = {
+const struct option exec_long_options[] = {
     SOURCE_LONG_OPTIONS,
     {"env", required_argument, NULL, OPTION_ENV},
     {"env-from", required_argument, NULL, OPTION_ENV_FROM},
@@ -202,7 +202,7 @@ static int parse_options(int argc, char *argv[], struct exec_options *o, struct 
     int r = 0;
 
     for (size_t i = 0; i < ELEMENTS_OF(passes) && r == 0; i++)
-        r = arguments_parse(argc, argv, "+:n:h", long_options, passes[i], o, e);
+        r = arguments_parse(argc, argv, "+:n:h", exec_long_options, passes[i], o, e);
     o->command = argv + optind;
     return r == 0 ? check_command(argv, optind, e) : r;
 }

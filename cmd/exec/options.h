@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /* The command line of `secretfs exec`. */
+#include <getopt.h>
+
 #include "cmd/shared/source_options.h"
 #include "volume/env_spec.h"
 
@@ -35,3 +37,6 @@ void exec_options_deinit(struct exec_options *options);
 
 /* Print the help of `secretfs exec`. */
 void exec_options_help(const char *program);
+
+/* For completion. */
+extern const struct option exec_long_options[];

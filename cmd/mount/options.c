@@ -41,7 +41,7 @@ enum option_code {
     OPTION_CONSUMERS,
 };
 
-static const struct option long_options[] = {
+const struct option mount_long_options[] = {
     SOURCE_LONG_OPTIONS,
     {"volume", required_argument, NULL, OPTION_VOLUME},
     {"item", required_argument, NULL, OPTION_ITEM},
@@ -248,7 +248,7 @@ static int set_mount_option(struct mount_options *o, const char *name, const cha
         return set_option(o, OPTION_OPTIONAL, NULL, e);
     if (value == NULL && streq(name, "consumers"))
         return set_option(o, OPTION_CONSUMERS, NULL, e);
-    for (const struct option *l = long_options; l->name != NULL; l++) {
+    for (const struct option *l = mount_long_options; l->name != NULL; l++) {
         if (l->has_arg != required_argument || !is_long_option(name, l->name))
             continue;
         if (value == NULL)
@@ -318,7 +318,7 @@ static int set_volume_option(struct mount_options *o, int option, const char *va
 
 static const char *option_name(int option)
 {
-    for (const struct option *l = long_options; l->name != NULL; l++)
+    for (const struct option *l = mount_long_options; l->name != NULL; l++)
         if (l->val == option)
             return l->name;
     return "";
@@ -476,7 +476,7 @@ static int set_argument(void *userdata, int option, const char *value, struct er
 
 static int parse_arguments(int argc, char *argv[], struct mount_options *o, struct error *e)
 {
-    int r = arguments_parse(argc, argv, ":n:fo:h", long_options, set_argument, o, e);
+    int r = arguments_parse(argc, argv, ":n:fo:h", mount_long_options, set_argument, o, e);
 
     if (r == ARGUMENTS_ENOUGH)
         return 0;

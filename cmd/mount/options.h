@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /* The command line of `secretfs mount`. */
+#include <getopt.h>
+
 #include "base/buf.h"
 #include "cmd/shared/source_options.h"
 #include "volume/spec.h"
@@ -48,3 +50,6 @@ void mount_options_deinit(struct mount_options *options);
 
 /* Print the help of `secretfs mount`. */
 void mount_options_help(const char *program);
+
+/* For completion. */
+extern const struct option mount_long_options[];

@@ -62,16 +62,17 @@ static int set_option(void *userdata, int option, const char *value, struct erro
     }
 }
 
+const struct option observe_long_options[] = {{"count", required_argument, NULL, 'c'},
+                                              {"output", required_argument, NULL, 'o'},
+                                              {"help", no_argument, NULL, 'h'},
+                                              {0}};
+
 int command_observe(const struct invocation *invocation, int argc, char *argv[])
 {
-    static const struct option long_options[] = {{"count", required_argument, NULL, 'c'},
-                                                 {"output", required_argument, NULL, 'o'},
-                                                 {"help", no_argument, NULL, 'h'},
-                                                 {0}};
     struct observe_command c = {.wants_help = false};
     struct error e = ERROR_INIT;
 
-    if (arguments_parse(argc, argv, ":c:o:h", long_options, set_option, &c, &e) < 0)
+    if (arguments_parse(argc, argv, ":c:o:h", observe_long_options, set_option, &c, &e) < 0)
         return command_failed(invocation, EXIT_USAGE, e.text);
     if (c.wants_help) {
         print_help(invocation);

@@ -180,16 +180,17 @@ static int set_option(void *userdata, int option, const char *value, struct erro
     }
 }
 
+const struct option rollout_long_options[] = {
+    {"namespace", required_argument, NULL, 'n'},
+    {"watch", optional_argument, NULL, 'w'},
+    {"resource-version", required_argument, NULL, OPTION_RESOURCE_VERSION},
+    {"timeout", required_argument, NULL, OPTION_TIMEOUT},
+    {"help", no_argument, NULL, 'h'},
+    {0}};
+
 static int parse_arguments(struct rollout_command *c, int argc, char *argv[], struct error *e)
 {
-    static const struct option long_options[] = {
-        {"namespace", required_argument, NULL, 'n'},
-        {"watch", optional_argument, NULL, 'w'},
-        {"resource-version", required_argument, NULL, OPTION_RESOURCE_VERSION},
-        {"timeout", required_argument, NULL, OPTION_TIMEOUT},
-        {"help", no_argument, NULL, 'h'},
-        {0}};
-    int r = arguments_parse(argc, argv, ":n:wh", long_options, set_option, c, e);
+    int r = arguments_parse(argc, argv, ":n:wh", rollout_long_options, set_option, c, e);
 
     if (r < 0 || c->wants_help)
         return r;

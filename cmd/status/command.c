@@ -337,19 +337,19 @@ static int set_option(void *userdata, int option, const char *value, struct erro
     }
 }
 
+const struct option status_long_options[] = {{"namespace", required_argument, NULL, 'n'},
+                                             {"pod", required_argument, NULL, OPTION_POD},
+                                             {"object", required_argument, NULL, OPTION_OBJECT},
+                                             {"output", required_argument, NULL, 'o'},
+                                             {"watch", no_argument, NULL, 'w'},
+                                             {"no-headers", no_argument, NULL, OPTION_NO_HEADERS},
+                                             {"debug", no_argument, NULL, OPTION_DEBUG},
+                                             {"help", no_argument, NULL, 'h'},
+                                             {0}};
+
 static int parse(int argc, char *argv[], struct status_command *c, struct error *e)
 {
-    static const struct option long_options[] = {
-        {"namespace", required_argument, NULL, 'n'},
-        {"pod", required_argument, NULL, OPTION_POD},
-        {"object", required_argument, NULL, OPTION_OBJECT},
-        {"output", required_argument, NULL, 'o'},
-        {"watch", no_argument, NULL, 'w'},
-        {"no-headers", no_argument, NULL, OPTION_NO_HEADERS},
-        {"debug", no_argument, NULL, OPTION_DEBUG},
-        {"help", no_argument, NULL, 'h'},
-        {0}};
-    int r = arguments_parse(argc, argv, ":n:o:wh", long_options, set_option, c, e);
+    int r = arguments_parse(argc, argv, ":n:o:wh", status_long_options, set_option, c, e);
 
     if (r != 0)
         return r < 0 ? r : 0;

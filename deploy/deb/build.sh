@@ -15,7 +15,7 @@ export SOURCE_DATE_EPOCH
 rm -rf "$work"
 mkdir -p "$stage/DEBIAN" "$work/debian"
 
-$make -s install PREFIX=/usr DESTDIR="$PWD/$stage" >/dev/null
+$make -s install PREFIX=/usr ZSHDIR=/usr/share/zsh/vendor-completions DESTDIR="$PWD/$stage" >/dev/null
 strip --strip-unneeded --remove-section=.comment "$stage/usr/bin/secretfs" \
     "$stage/usr/bin/secretfs-keeper"
 find "$stage/usr/share/man" -type f -exec gzip -9n {} +

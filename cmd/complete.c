@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cmd/complete.h"
+
+#include <ctype.h>
+#include <stdio.h>
+
+#include "base/util.h"
+#include "cmd/completion.h"
+#include "cmd/status/request.h"
+#include "serve/mounts.h"
+
+/* cobra's ShellCompDirective, a set of bits */
+enum directive {
+    DIRECTIVE_FILES = 0, /* files, too, if no candidate fits */
+    DIRECTIVE_NO_SPACE = 2,
+    DIRECTIVE_NO_FILES = 4,
+    DIRECTIVE_DIRECTORIES = 16,
+};
+
+struct candidates {
+    const char *word;  /* to be completed */
+    size_t prefix_len; /* of it: repeated in front of each candidate */
+};
+
+/* Candidates with a line break or a tab in them would be two, or have a description. */
+static void offer(const struct candidates *c, const char *text)
+{
+    const char *begun = c->word + c->prefix_len;
+
+    if (strncmp(text, begun, strlen(begun)) == 0 && strpbrk(text, "\n\t") == NULL)
+        printf("%.*s%s\n", (int)c->prefix_len, c->word, text);
+}
+
+static void offer_words(const struct candidates *c, const char *const *words)
+{
+    for (; *words != NULL; words++)
+        offer(c, *words);
+}
+
+static void offer_options(const struct candidates *c, const struct option *options)
+{
+    char text[128];
+
+    for (const struct option *o = options; o != NULL && o->name != NULL; o++) {
+        snprintf(text, sizeof(text), "--%s%s", o->name, o->has_arg == required_argument ? "=" : "");
+        offer(c, text);
+    }
+}
+
+/* Mount points come from mountinfo: a mount that hangs is offered as well, without a request. */
+static bool offer_mount(void *userdata, const char *mountpoint, const struct mount_entry *entry)
+{
+    offer(userdata, mountpoint);
+    return true;
+}
+
+/* ---- what the volumes of this host are about */
+
+static void offer_object(const struct candidates *c, enum completion_kind kind, const cJSON *object)
+{
+    const char *object_kind = json_text(object, "kind"), *name = json_text(object, "name");
+    const char *namespace = json_text(object, "namespace");
+    char text[1024];
+
+    if (object_kind == NULL || name == NULL || namespace == NULL)
+        return;
+    snprintf(text, sizeof(text), "%s/%s/%s", object_kind, namespace, name);
+    for (char *at = text; *at != '/'; at++)
+        *at = (char)tolower((unsigned char)*at);
+    offer(c, kind == COMPLETION_OBJECTS ? text : namespace);
+}
+
+static void offer_pod(const struct candidates *c, enum completion_kind kind, const char *pod)
+{
+    char namespace[256];
+
+    snprintf(namespace, sizeof(namespace), "%.*s", (int)strcspn(pod, "/"), pod);
+    if (kind != COMPLETION_OBJECTS)
+        offer(c, kind == COMPLETION_PODS ? pod : namespace);
+}
+
+static void offer_volume(const struct candidates *c, enum completion_kind kind, const cJSON *volume)
+{
+    const char *pod = json_text(volume, "pod");
+    const cJSON *object;
+
+    if (pod != NULL)
+        offer_pod(c, kind, pod);
+    if (kind == COMPLETION_PODS)
+        return;
+    offer_object(c, kind, json_member(volume, "object"));
+    cJSON_ArrayForEach (object, json_member(volume, "objects")) {
+        offer_object(c, kind, object);
+    }
+}
+
+/* One name may come several times; shells show it once. */
+static void offer_volumes(const struct candidates *c, enum completion_kind kind)
+{
+    _cleanup_(cJSON_Deletep) cJSON *list = NULL;
+    const cJSON *volume;
+
+    if (status_request_all(false, &list, NULL) < 0)
+        return;
+    cJSON_ArrayForEach (volume, json_member(list, "items")) {
+        offer_volume(c, kind, volume);
+    }
+}
+
+/* ---- the command */
+
+static enum directive complete(struct candidates *c, const struct completion *completion)
+{
+    switch (completion->kind) {
+    case COMPLETION_NONE:
+        break;
+    case COMPLETION_FILES:
+        return DIRECTIVE_FILES;
+    case COMPLETION_DIRECTORIES:
+        return DIRECTIVE_DIRECTORIES;
+    case COMPLETION_COMMANDS:
+        offer_words(c, completion_commands);
+        break;
+    case COMPLETION_WORDS:
+        offer_words(c, completion->words);
+        return DIRECTIVE_NO_FILES |
+               (strchr(completion->words[0], '/') != NULL ? DIRECTIVE_NO_SPACE : 0);
+    case COMPLETION_OPTIONS:
+        offer_options(c, completion->options);
+        offer_options(c, completion->more_options);
+        return DIRECTIVE_NO_FILES | DIRECTIVE_NO_SPACE;
+    case COMPLETION_TARGETS:
+        mounts_visit(offer_mount, c, NULL);
+        return DIRECTIVE_FILES;
+    case COMPLETION_PODS:
+    case COMPLETION_OBJECTS:
+    case COMPLETION_NAMESPACES:
+        offer_volumes(c, completion->kind);
+        break;
+    }
+    return DIRECTIVE_NO_FILES;
+}
+
+int command_complete(const struct invocation *invocation, int argc, char *argv[])
+{
+    static const char *const nothing[] = {""};
+    const char *const *words = argc > 1 ? (const char *const *)(void *)&argv[1] : nothing;
+    size_t n = argc > 1 ? (size_t)argc - 1 : 1;
+    const struct completion completion = completion_find(words, n);
+    struct candidates candidates = {.word = words[n - 1], .prefix_len = completion.prefix_len};
+
+    printf(":%d\n", (int)complete(&candidates, &completion));
+    return EXIT_OK;
+}

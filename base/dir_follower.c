@@ -411,7 +411,7 @@ static int open_directory(const struct dir_follower *f, DIR **ret_dir)
         return fd;
     dir = fdopendir(fd);
     if (dir == NULL)
-        return negative_errno();
+        return -ENOMEM;
     (void)TAKE_FD(fd); /* the stream's now */
     *ret_dir = dir;
     return 0;

@@ -159,7 +159,7 @@ static bool take_events(struct consumers *c)
 {
     _Alignas(struct fanotify_event_metadata) char buf[EVENTS_BYTES];
     ssize_t n = read(c->events_fd, buf, sizeof(buf));
-    const struct fanotify_event_metadata *event = (const void *)buf;
+    struct fanotify_event_metadata *event = (void *)buf;
 
     if (n < 0 && errno != EAGAIN && errno != EINTR)
         note_lost(c); /* such as EMFILE: the kernel has dropped the event */

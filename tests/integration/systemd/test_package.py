@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -54,5 +55,10 @@ def test_program_is_hardened() -> None:
     assert "DYN (Position-Independent Executable file)" in header
     assert "BIND_NOW" in dynamic and "GNU_RELRO" in output_of("readelf", "-Wl", program)
     assert "__stack_chk_fail" in symbols and "__snprintf_chk" in symbols
+    information = output_of("readelf", "--debug-dump=info", "--dwarf-depth=1", program)
+    options = re.findall(r"DW_AT_producer.*?: (GNU C17 .*)", information)
+    assert options
+    for each in ("-fstack-protector-strong", "-fstack-clash-protection", "-ftrivial-auto-var-init"):
+        assert all(each in unit for unit in options), each
     if os.uname().machine == "x86_64":  # each function that a pointer may lead to begins so
         assert output_of("objdump", "-d", "--no-show-raw-insn", program).count("endbr64") > 500

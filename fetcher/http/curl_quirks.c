@@ -46,8 +46,9 @@
  *
  * CURL_QUIRK_BUFFERED_RESET (7.88 and all later ones that are known). When a request is cancelled,
  * libcurl puts RST_STREAM into a buffer and sends it along with what comes next on the connection.
- * The server would go on with the last watch of a connection. So the connection is closed with a
- * cancelled request as soon as no other uses it.
+ * The server would go on with a watch that is not wanted any more. So the connection is closed with
+ * a cancelled request if no other uses it. Else another request of it is paused and resumed, which
+ * changes its window and sends what is buffered (http2_data_pause() in lib/http2.c).
  *   Remove when http2_data_done() in lib/http2.c sends what it has written.
  *
  * CURL_QUIRK_LATE_VERIFICATION (8.23, after 8.14). libcurl completes the TLS handshake with
@@ -376,4 +377,12 @@ void curl_quirks_cancel(CURL *easy)
 {
     if (curl_quirk_applies(CURL_QUIRK_BUFFERED_RESET))
         curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
+}
+
+void curl_quirks_flush(CURL *easy)
+{
+    if (!curl_quirk_applies(CURL_QUIRK_BUFFERED_RESET))
+        return;
+    curl_easy_pause(easy, CURLPAUSE_RECV);
+    curl_easy_pause(easy, CURLPAUSE_CONT);
 }

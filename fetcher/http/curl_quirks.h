@@ -107,3 +107,5 @@ CURLcode curl_quirks_result(CURLcode code);
 
 /* To be called before a request that is not complete leaves its multi handle. */
 void curl_quirks_cancel(CURL *easy);
+/* To be called after it has left, with another request on the same connection. */
+void curl_quirks_flush(CURL *easy);

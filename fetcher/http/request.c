@@ -282,15 +282,36 @@ void http_request_withdraw(struct http_request *request)
         t->connection_opener = NULL;
 }
 
+/* Another request on the same connection. Return: its handle; NULL: none is known. */
+static CURL *find_neighbour(const struct http_request *request)
+{
+    const struct http_request *other;
+
+    if (request->connection == NULL)
+        return NULL;
+    list_for_each (other, &request->transport->sent, link)
+        if (other != request && other->connection == request->connection)
+            return other->easy;
+    return NULL;
+}
+
+static void cancel(struct http_request *request)
+{
+    CURL *neighbour = find_neighbour(request);
+
+    curl_quirks_cancel(request->easy);
+    http_request_withdraw(request);
+    if (neighbour != NULL)
+        curl_quirks_flush(neighbour);
+}
+
 struct http_request *http_request_destroy(struct http_request *request)
 {
     if (request == NULL)
         return NULL;
     assert(!request->is_queued);
-    if (request->is_added) {
-        curl_quirks_cancel(request->easy);
-        http_request_withdraw(request);
-    }
+    if (request->is_added)
+        cancel(request);
     list_remove(&request->link);
     curl_easy_cleanup(request->easy);
     tls_identity_unref(request->identity);

@@ -99,6 +99,12 @@ def pods(node: Node, ns: Namespace) -> Iterator[Pods]:
     made.finish()
 
 
+@pytest.fixture(scope="session")
+def example_image(node_for_all: Node) -> None:
+    """What examples call for: nothing is pulled here."""
+    node_for_all.import_busybox_image("docker.io/library/busybox:1.37", "/bin/sh")
+
+
 # ---- secretfs node
 
 

@@ -20,24 +20,11 @@ from lib.kube.namespace import Namespace
 from lib.kube.pods import Pods
 from lib.waiting import until
 
-EXAMPLE_IMAGE = "docker.io/library/busybox:1.37"
 # they are about rights that can be taken from a pod
 WITH_POD_RIGHTS = {"pod-rights.yaml", "on-revoked.yaml"}
 
 
 # ---- examples
-
-
-@pytest.fixture(scope="session")
-def example_image(node_for_all: Node) -> None:
-    """What examples call for: nothing is pulled here."""
-    node = node_for_all
-    archive = node.directory / "busybox.tar"
-    listed = subprocess.run([node.assets.busybox, "--list"], capture_output=True, check=True)
-    names = set(listed.stdout.decode().split()) - {"busybox"}
-    links = {f"/bin/{name}": "/bin/busybox" for name in sorted(names)}
-    write_image(archive, EXAMPLE_IMAGE, ["/bin/sh"], {"/bin/busybox": node.assets.busybox}, links)
-    node.ctr("images", "import", archive)
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

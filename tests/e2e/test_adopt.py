@@ -71,8 +71,7 @@ def test_all_kinds(cluster: Cluster, adopting: Namespace) -> None:
     assert made["c-secretfs"]["projected"]["sources"][2] == sources[2]
     # an API server before 1.37 drops the source unless its feature gate is on
     assert made["e-secretfs"]["projected"]["sources"][0] in ({"clusterTrustBundle": bundle}, {})
-    defaulted = {"podCertificate": {**signed, "maxExpirationSeconds": 86400}}
-    assert made["f-secretfs"]["projected"]["sources"][0] in (defaulted, {})
+    assert made["f-secretfs"]["projected"]["sources"][0] in ({"podCertificate": signed}, {})
 
 
 def test_what_is_left_alone(cluster: Cluster, adopting: Namespace) -> None:

@@ -17,7 +17,7 @@ from lib.cell import USER
 from lib.sources import Api, Manifests
 from lib.waiting import until
 
-COLUMNS = "POD VOLUME OBJECT STATE VERSION AGE ERROR".split()
+COLUMNS = "POD VOLUME OBJECT STATE VERSION AGE READERS ERROR".split()
 SECRET_BYTES = b"dummy-value-of-a-secret"
 
 
@@ -90,7 +90,8 @@ def test_filters_select_volumes(manifests: Manifests, mount, area: Path):
     assert shown("-n", "default", "--object", "secret/other") == {str(second.path)}
     assert shown("--object", "secret/default/app") == {str(first.path)}
     done = program.run([program.binary(), "status", "--object", "cm/none"], home=area)
-    assert (done.stdout, done.stderr) == ("", "No volumes match.\n")
+    assert done.stdout == ""
+    assert done.stderr.startswith("No volumes match.\n")  # other mounts of this host may hang
     listed = json.loads(status(area, "-o", "json", "--object", "secret/default/other"))
     assert str(second.path) in [item["mountpoint"] for item in listed["items"]]
     assert str(first.path) not in [item["mountpoint"] for item in listed["items"]]

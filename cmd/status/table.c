@@ -186,6 +186,25 @@ static void cell_age(struct cell *cell, const cJSON *volume, struct timespec now
                             (char[STATUS_AGE_SIZE]){""}));
 }
 
+/* "2/3": of three consumers two have opened the newest version. Empty where none are noted. */
+static void cell_readers(struct cell *cell, const cJSON *volume, struct timespec now)
+{
+    const cJSON *consumers = json_path(volume, "volume", "consumers", NULL), *consumer;
+    int n = 0, n_current = 0;
+    char text[32];
+
+    if (consumers == NULL || cJSON_IsFalse(json_member(consumers, "known")))
+        return;
+    cJSON_ArrayForEach (consumer, json_member(consumers, "list")) {
+        const char *state = json_text(consumer, "state");
+
+        n++;
+        n_current += state != NULL && streq(state, "current");
+    }
+    snprintf(text, sizeof(text), "%d/%d", n_current, n);
+    cell_add(cell, text);
+}
+
 static void cell_source(struct cell *cell, const cJSON *volume, struct timespec now)
 {
     add_text(cell, json_member(volume, "source"), "state");
@@ -250,14 +269,23 @@ static const struct column {
     void (*write)(struct cell *cell, const cJSON *volume, struct timespec now);
     bool is_wide; /* with -o wide only */
 } columns[] = {
-    {"POD", cell_pod, false},         {"VOLUME", cell_volume, false},
-    {"OBJECT", cell_object, false},   {"STATE", cell_state, false},
-    {"VERSION", cell_version, false}, {"AGE", cell_age, false},
-    {"SOURCE", cell_source, true},    {"MOUNTED-ALONE", cell_mounted_alone, true},
-    {"FILES", cell_files, true},      {"BYTES", cell_bytes, true},
-    {"UPDATES", cell_updates, true},  {"LATENCY", cell_latency, true},
-    {"PID", cell_pid, true},          {"GENERATION", cell_generation, true},
-    {"TARGET", cell_target, true},    {"ERROR", cell_error, false},
+    {"POD", cell_pod, false},
+    {"VOLUME", cell_volume, false},
+    {"OBJECT", cell_object, false},
+    {"STATE", cell_state, false},
+    {"VERSION", cell_version, false},
+    {"AGE", cell_age, false},
+    {"READERS", cell_readers, false},
+    {"SOURCE", cell_source, true},
+    {"MOUNTED-ALONE", cell_mounted_alone, true},
+    {"FILES", cell_files, true},
+    {"BYTES", cell_bytes, true},
+    {"UPDATES", cell_updates, true},
+    {"LATENCY", cell_latency, true},
+    {"PID", cell_pid, true},
+    {"GENERATION", cell_generation, true},
+    {"TARGET", cell_target, true},
+    {"ERROR", cell_error, false},
 };
 _Static_assert(ELEMENTS_OF(columns) <= STATUS_COLUMNS_MAX, "each column has a width");
 

@@ -8,7 +8,7 @@
 #include "base/clock.h"
 #include "encoding/json.h"
 
-#define STATUS_COLUMNS_MAX 16
+#define STATUS_COLUMNS_MAX 20
 
 struct status_table {
     bool is_wide;

@@ -62,13 +62,15 @@ static void test_columns(void **state)
 {
     struct status_table table = {0};
 
-    assert_table(&table, "[" SIMPLE "," BARE "]",
-                 "POD   VOLUME    OBJECT           STATE     VERSION   AGE   ERROR\n"
-                 "-     /mnt/db   secret/prod/db   current   12        4m    -\n"
-                 "-     /x        -                -         -         -     no answer\n");
+    assert_table(
+        &table, "[" SIMPLE "," BARE "]",
+        "POD   VOLUME    OBJECT           STATE     VERSION   AGE   READERS   ERROR\n"
+        "-     /mnt/db   secret/prod/db   current   12        4m    -         -\n"
+        "-     /x        -                -         -         -     -         no answer\n");
     /* what comes later is not given another header, and stands below what is there */
-    assert_table(&table, "[" BARE "]",
-                 "-     /x        -                -         -         -     no answer\n");
+    assert_table(
+        &table, "[" BARE "]",
+        "-     /x        -                -         -         -     -         no answer\n");
 }
 
 static void test_names_of_volumes(void **state)
@@ -76,9 +78,24 @@ static void test_names_of_volumes(void **state)
     struct status_table table = {.has_header = true};
 
     assert_table(&table, "[" OF_A_POD "," STATIC "," NAMED "]",
-                 "prod/web-0   creds     -   held      -   -   -\n"
-                 "-            app-tls   -   current   -   -   -\n"
-                 "-            web       -   dead      -   -   -\n");
+                 "prod/web-0   creds     -   held      -   -   -   -\n"
+                 "-            app-tls   -   current   -   -   -   -\n"
+                 "-            web       -   dead      -   -   -   -\n");
+}
+
+#define READ(known, list)                                                                          \
+    "{\"mountpoint\":\"/m\",\"volume\":{\"consumers\":{" known "\"list\":[" list "]}}}"
+
+static void test_readers(void **state)
+{
+    struct status_table table = {.has_header = true};
+
+    assert_table(&table,
+                 "[" READ("", "") "," READ("\"known\":false,", "") "," READ(
+                     "", "{\"state\":\"current\"},{\"state\":\"old\"},{\"state\":\"current\"}") "]",
+                 "-   /m   -   -   -   -   0/0   -\n"
+                 "-   /m   -   -   -   -   -     -\n"
+                 "-   /m   -   -   -   -   2/3   -\n");
 }
 
 static void test_colours(void **state)
@@ -86,11 +103,12 @@ static void test_colours(void **state)
     struct status_table table = {.is_coloured = true};
 
     /* the state alone, and columns align as without */
-    assert_table(&table, "[" OF_A_POD "," STATIC "," NAMED "]",
-                 "POD          VOLUME    OBJECT   STATE     VERSION   AGE   ERROR\n"
-                 "prod/web-0   creds     -        \033[33mheld\033[0m      -         -     -\n"
-                 "-            app-tls   -        \033[32mcurrent\033[0m   -         -     -\n"
-                 "-            web       -        \033[31mdead\033[0m      -         -     -\n");
+    assert_table(
+        &table, "[" OF_A_POD "," STATIC "," NAMED "]",
+        "POD          VOLUME    OBJECT   STATE     VERSION   AGE   READERS   ERROR\n"
+        "prod/web-0   creds     -        \033[33mheld\033[0m      -         -     -         -\n"
+        "-            app-tls   -        \033[32mcurrent\033[0m   -         -     -         -\n"
+        "-            web       -        \033[31mdead\033[0m      -         -     -         -\n");
 }
 
 static void test_many_objects_and_odd_characters(void **state)
@@ -99,10 +117,10 @@ static void test_many_objects_and_odd_characters(void **state)
 
     assert_table(&table, "[" PROJECTED "]",
                  "prod/web-0   all   configmap/prod/a,secret/prod/b,secret/prod/c,+2   stale   "
-                 "1,-,3,+2   -   two\\012lines, \\ and more\n");
+                 "1,-,3,+2   -   -   two\\012lines, \\ and more\n");
     table = (struct status_table){.has_header = true, .is_wide = true};
     assert_table(&table, "[{\"mountpoint\":\"/var/lib/a b\\n\"}]",
-                 "-   /var/lib/a\\040b\\012   -   -   -   -   -   -   -   -   -   -   -   -   "
+                 "-   /var/lib/a\\040b\\012   -   -   -   -   -   -   -   -   -   -   -   -   -   "
                  "/var/lib/a\\040b\\012   -\n");
 }
 
@@ -110,9 +128,10 @@ static void test_wide(void **state)
 {
     struct status_table table = {.has_header = true, .is_wide = true};
 
-    assert_table(&table, "[" SIMPLE "]",
-                 "-   /mnt/db   secret/prod/db   current   12   4m   live   1,stale   2   10   3   "
-                 "1.234ms   77   ..g1   /mnt/db   -\n");
+    assert_table(
+        &table, "[" SIMPLE "]",
+        "-   /mnt/db   secret/prod/db   current   12   4m   -   live   1,stale   2   10   3   "
+        "1.234ms   77   ..g1   /mnt/db   -\n");
 }
 
 static void test_what_is_long_is_cut(void **state)
@@ -204,6 +223,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_columns),
         cmocka_unit_test(test_names_of_volumes),
+        cmocka_unit_test(test_readers),
         cmocka_unit_test(test_colours),
         cmocka_unit_test(test_many_objects_and_odd_characters),
         cmocka_unit_test(test_wide),

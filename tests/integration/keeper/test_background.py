@@ -12,7 +12,7 @@ from typing import Iterator, Sequence
 
 import pytest
 
-from lib import program
+from lib import cgroup, program, storm
 from lib.cell import Cell
 from lib.mountinfo import mounts_at
 from lib.sources import Manifests
@@ -186,6 +186,68 @@ def test_live_files_end_with_the_process(mounted: Background, source: Manifests)
     until(lambda: _has_ended(keeper), "the end of the keeper")
     assert mounted.run("unmount", mounted.path).returncode == 0
     assert mounts_at(mounted.path) == []
+
+
+def test_an_oom_kill(mounted: Background, source: Manifests) -> None:
+    """The next process is the keeper's child, and as large as the keeper's own limits allow."""
+    mounted.mount(*source.arguments, "secret/app")
+    pid, keeper = mounted.pid(), mounted.keeper()
+    with cgroup.memory() as limited:
+        limited.add(pid)
+        limited.limit_memory(1 << 16)  # the next page that it needs is too much
+        source.put_secret({"password": b"dummy-2" * 100_000})
+        until(lambda: _has_ended(pid), "the OOM kill")
+        until(lambda: mounted.read("password") == "dummy-2" * 100_000, "the update")
+    assert mounted.keeper() == keeper
+
+
+def test_a_stopped_process(mounted: Background, source: Manifests) -> None:
+    """What was read before stays readable; another read waits until the process goes on."""
+    mounted.mount(*source.arguments, "secret/app")
+    assert storm.read(mounted.path / "password") == b"dummy-1"
+    pid = mounted.pid()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        assert storm.read(mounted.path / "password") == b"dummy-1"
+        cold = subprocess.Popen(["cat", mounted.path / "user"], stdout=subprocess.PIPE, text=True)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert cold.communicate(timeout=PATIENCE_SECONDS) == ("dummy-user", None)
+    assert mounted.pid() == pid
+
+
+def test_a_second_mount_of_the_same_place(mounted: Background, source: Manifests) -> None:
+    mounted.mount(*source.arguments, "secret/app")
+    pid = mounted.pid()
+    done = mounted.run("mount", *source.arguments, "secret/app", mounted.path)
+    assert done.returncode == 1
+    assert "already; run `secretfs unmount" in done.stderr
+    assert mounted.pid() == pid
+    assert mounted.read("password") == "dummy-1"
+
+
+def test_a_full_run_directory(mounted: Background, source: Manifests) -> None:
+    """The keeper's socket is in /tmp then; there is no control socket, and the mount survives."""
+    script = """
+        mount -t tmpfs -o nr_inodes=1 tmpfs /run
+        "$1" mount --manifests "$2" secret/app "$3"
+        pid=$(pgrep -P "$(pgrep -nx secretfs-keeper)")
+        kill -KILL "$pid"
+        cat "$3/user"
+        umount "$3"
+    """
+    command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-ec"]
+    done = subprocess.run(
+        [*command, script, "-", program.binary(), source.directory, mounted.path],
+        env={**program.environment(mounted.home), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "dummy-user"), done.stderr
+    assert "cannot serve the status of this mount" in done.stderr
 
 
 def test_without_the_keeper(mounted: Background, source: Manifests) -> None:

@@ -247,9 +247,75 @@ def test_service_waits_for_its_object(service: Machine):
     assert service.read("/run/app/secrets/password") == "dummy-3"
 
 
+def served_by(host: Machine) -> int:
+    """The process id of what serves the mount; 0 while no process does."""
+    done = host.run("secretfs", "status", "-o", "json", "/run/app/secrets", check=False)
+    return int(json.loads(done.stdout)["pid"]) if done.returncode == 0 else 0
+
+
+def wait_for_another(host: Machine, pid: int) -> None:
+    until(lambda: served_by(host) not in (0, pid), "another process to serve the mount")
+
+
+@pytest.mark.parametrize("number", ["STOP", "KILL"])
+def test_service_survives_its_process(service: Machine, number: str):
+    """One that hangs or is killed is replaced by the keeper; the unit and the mount remain."""
+    service.write(
+        f"/etc/systemd/system/{SERVICE}.d/test.conf",
+        "[Service]\nExecStart=\nExecStart=/usr/bin/secretfs-keeper --watchdog=2s -- /usr/bin/secretfs "
+        "mount --foreground $SECRETFS_OPTIONS $SECRETFS_OBJECT ${SECRETFS_TARGET}\n",
+    )
+    service.run("systemctl", "daemon-reload")
+    service.run("systemctl", "start", SERVICE)
+    keeper, pid = main_pid(service, SERVICE), served_by(service)
+    service.run("kill", f"-{number}", str(pid))
+    assert service.read("/run/app/secrets/password") == "dummy-1"
+    put_secret(service, "service", "dummy-2")
+    wait_for_another(service, pid)
+    service.wait_read("/run/app/secrets/password", "dummy-2")
+    assert main_pid(service, SERVICE) == keeper
+    assert service.property(SERVICE, "NRestarts") == "0"
+
+
+def test_reload_of_the_service_hands_over(service: Machine):
+    service.run("systemctl", "start", SERVICE)
+    keeper, pid = main_pid(service, SERVICE), served_by(service)
+    generation = service.output("readlink", "/run/app/secrets/..data")
+    service.run("systemctl", "reload", SERVICE)
+    wait_for_another(service, pid)
+    assert main_pid(service, SERVICE) == keeper
+    assert service.output("readlink", "/run/app/secrets/..data") == generation
+    assert service.read("/run/app/secrets/password") == "dummy-1"
+
+
+def test_an_upgrade_of_the_package_hands_over(service: Machine):
+    service.run("systemctl", "start", SERVICE)
+    keeper, pid = main_pid(service, SERVICE), served_by(service)
+    service.run("dpkg", "-i", "/root/secretfs.deb")
+    wait_for_another(service, pid)
+    assert main_pid(service, SERVICE) == keeper
+    assert service.read("/run/app/secrets/password") == "dummy-1"
+
+
+def test_restart_and_stop_of_the_service_unmount(service: Machine):
+    service.run("systemctl", "start", SERVICE)
+    keeper = main_pid(service, SERVICE)
+    service.run("systemctl", "restart", SERVICE)
+    assert main_pid(service, SERVICE) != keeper
+    assert service.mounts_at("/run/app/secrets") == ["fuse.secretfs"]
+    assert service.read("/run/app/secrets/password") == "dummy-1"
+    service.run("systemctl", "stop", SERVICE)
+    assert service.mounts_at("/run/app/secrets") == []
+
+
+def test_an_oom_kill_does_not_stop_the_service(service: Machine):
+    """systemd would stop the keeper with the process that was killed for its memory."""
+    assert service.property(SERVICE, "OOMPolicy") == "continue"
+
+
 @pytest.mark.parametrize("number, result", [("STOP", "watchdog"), ("KILL", "signal")])
 def test_service_is_restarted(service: Machine, number: str, result: str):
-    """A daemon that hangs or is killed is replaced, and its dead mount with it."""
+    """A keeper that hangs or is killed is replaced, and its dead mount with it."""
     service.run("systemctl", "start", SERVICE)
     first = main_pid(service, SERVICE)
     service.run("kill", f"-{number}", str(first))

@@ -13,7 +13,7 @@ enum reader_state {
     READER_CURRENT,      /* what the source has */
     READER_DISCONNECTED, /* what the source had when it was reached last */
     READER_FAILING,      /* older content, since publishing the newest one fails; it is retried */
-    READER_HELD,         /* older content, since `tls: hold` keeps the newest one back */
+    READER_HELD,         /* older content, since `tls: hold` or `check` keeps the newest one back */
     READER_STALE,        /* older content, since the newest one is incomplete or invalid */
 };
 #define READER_STATES (READER_STALE + 1)

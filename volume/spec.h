@@ -70,6 +70,7 @@ struct volume_spec {
     gid_t fs_group;     /* F10; VOLUME_ID_UNSET: F9 */
     const char *type;   /* required of each Secret, or NULL */
     bool holds_tls;     /* a pair that does not match, or is expired, is not shown */
+    unsigned checks;    /* of values, else the object is not shown: bits of check.h */
     enum volume_updates updates;
     bool removes_revoked; /* an object that we may no longer read is no longer shown */
 };

@@ -98,6 +98,7 @@ int volume_spec_to_json(const struct volume_spec *spec, cJSON **ret_json)
     r |= add_owners(json, spec);
     r |= json_add_text(json, "type", spec->type);
     r |= add_flag(json, "tls", spec->holds_tls);
+    r |= add_number(json, "checks", spec->checks);
     r |= add_flag(json, "inPlace", spec->updates == VOLUME_UPDATES_IN_PLACE);
     r |= add_flag(json, "removeRevoked", spec->removes_revoked);
     for (size_t i = 0; i < spec->n_sources && r == 0; i++)
@@ -214,6 +215,7 @@ static int read_spec(const cJSON *json, struct volume_spec *spec)
     spec->is_of_pod = json_is_true(json, "ofPod");
     spec->holds_tls = json_is_true(json, "tls");
     spec->removes_revoked = json_is_true(json, "removeRevoked");
+    r = r == 0 ? read_number(json, "checks", &spec->checks) : r;
     if (json_is_true(json, "inPlace"))
         spec->updates = VOLUME_UPDATES_IN_PLACE;
     if (r == 0)

@@ -16,6 +16,7 @@
 
 #include "encoding/field.h"
 #include "encoding/yaml.h"
+#include "volume/check.h"
 #include "volume/label_selector.h"
 #include "volume/pod_fields.h"
 
@@ -65,6 +66,33 @@ int volume_tls_parse(struct volume_spec *spec, const char *text, struct error *e
     if (!spec->holds_tls && !streq(text, "report"))
         return error_set(e, -EINVAL, "invalid tls \"%.32s\": use hold or report", text);
     return 0;
+}
+
+static int parse_check_word(struct volume_spec *spec, const char *word, struct error *e)
+{
+    unsigned bit = volume_check_of_word(word);
+
+    spec->checks |= bit;
+    spec->holds_tls |= streq(word, "tls");
+    return bit != 0 || streq(word, "tls")
+               ? 0
+               : error_set(e, -EINVAL,
+                           "invalid check \"%.32s\": use tls, nonempty, json, yaml or pem, with "
+                           "commas between them",
+                           word);
+}
+
+int volume_check_parse(struct volume_spec *spec, const char *text, struct error *e)
+{
+    _cleanup_(freep) char *copy = strdup(text);
+    char *at = copy, *word;
+    int r = 0;
+
+    if (copy == NULL)
+        return no_memory(e);
+    while (r == 0 && (word = strsep(&at, ",")) != NULL)
+        r = parse_check_word(spec, word, e);
+    return r;
 }
 
 int volume_updates_parse(struct volume_spec *spec, const char *text, struct error *e)
@@ -878,7 +906,7 @@ static int parse_word(const cJSON *json, const struct field *field, const char *
     return r < 0 ? field_error(&FIELD(field, name), e, r) : 0;
 }
 
-#define OWN_WORDS "uid, gid, fsGroup, type, tls, updates, onRevoked"
+#define OWN_WORDS "uid, gid, fsGroup, type, tls, check, updates, onRevoked"
 
 static int check_secrets_words(const struct volume_spec *spec, const struct field *field,
                                struct error *e)
@@ -904,6 +932,8 @@ static int read_own(const cJSON *json, const struct field *field, struct volume_
         r = parse_word(json, field, "type", volume_type_parse, spec, e);
     if (r == 0)
         r = parse_word(json, field, "tls", volume_tls_parse, spec, e);
+    if (r == 0)
+        r = parse_word(json, field, "check", volume_check_parse, spec, e);
     if (r == 0)
         r = check_secrets_words(spec, field, e);
     if (r == 0)

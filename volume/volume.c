@@ -16,6 +16,8 @@
  * are updated meanwhile. An accepted pair is shown after its expiry, too, as there is no better
  * one.
  *
+ * With `check` the same holds for an object with a value that is not what the checks say (check.c).
+ *
  * The annotations of an object may stage its updates (staging.c): a member keeps what it shows
  * until its turn comes, which volume_show_due() looks for. A member that shows nothing takes the
  * newest object, staged or not; but if readers get content of an earlier process, an update of it
@@ -28,12 +30,14 @@
 #include "volume/volume.h"
 
 #include "base/log.h"
+#include "volume/check.h"
 #include "volume/staging.h"
 
 /* Why a member shows an older object than the newest. */
 enum hold {
     HOLD_NONE,
     HOLD_TLS,     /* `tls: hold`: the newest is no pair of certificate and key, or expired */
+    HOLD_CHECK,   /* `check`: a value of the newest is invalid */
     HOLD_INVALID, /* an annotation cannot be read */
     HOLD_STAGED,
 };
@@ -49,6 +53,7 @@ struct member {
     mono_us offered_at;  /* HOLD_STAGED: when the content or its staging changed */
     mono_us due_at;      /* HOLD_STAGED: when it is shown; SPAN_FOREVER: not by itself */
     struct tls_pair tls; /* of object, if it is one */
+    bool is_invalid;     /* object, by `check` */
     bool is_revoked;     /* not shown any more */
 };
 
@@ -115,6 +120,8 @@ static enum hold member_find_hold(struct member *m, mono_us now)
 {
     if (is_bad_pair(m))
         return HOLD_TLS;
+    if (m->is_invalid)
+        return HOLD_CHECK;
     if (!is_staged(&m->object->staging))
         return HOLD_NONE;
     if (m->shown != NULL ? object_same_content(m->shown, m->object) : m->volume->adopted == NULL)
@@ -142,8 +149,18 @@ static bool goes_on(const struct member *m, const struct object *object)
            object_same_content(m->object, object);
 }
 
+/* Return: 0; -EINVAL with the reason in @e. */
+static int member_check(const struct member *m, struct error *e)
+{
+    const struct volume_spec *spec = m->volume->spec;
+
+    return volume_check_object(spec->checks, &spec->sources[m - m->volume->members], m->object, e);
+}
+
 static void member_set_object(struct member *m, struct object *object, mono_us now)
 {
+    struct error ignored = ERROR_INIT;
+
     assert(m->object == NULL || m->shown != NULL || m->hold != HOLD_NONE);
     if (!goes_on(m, object))
         m->offered_at = now;
@@ -151,6 +168,7 @@ static void member_set_object(struct member *m, struct object *object, mono_us n
     m->object = object_ref(object);
     if (tls_is_pair(object))
         tls_pair_check(object, &m->tls);
+    m->is_invalid = member_check(m, &ignored) < 0;
     member_show(m, now);
 }
 
@@ -187,6 +205,8 @@ static void member_explain_hold(const struct member *m, struct error *e)
 {
     if (m->hold == HOLD_TLS)
         tls_pair_problem(&m->tls, clock_wall(), e);
+    else if (m->hold == HOLD_CHECK)
+        member_check(m, e);
     else
         staging_explain(&m->object->staging, e);
 }
@@ -256,7 +276,7 @@ static void show_what_was_adopted(struct volume *v)
     for (size_t i = 0; i < v->spec->n_sources; i++) {
         struct member *m = &v->members[i];
 
-        if (m->object == NULL || m->shown != NULL || m->hold == HOLD_TLS)
+        if (m->object == NULL || m->shown != NULL || m->hold == HOLD_TLS || m->hold == HOLD_CHECK)
             continue;
         m->hold = HOLD_NONE;
         m->shown = object_ref(m->object);

@@ -35,6 +35,7 @@ enum option_code {
     OPTION_GID,
     OPTION_TYPE,
     OPTION_TLS,
+    OPTION_CHECK_CONTENT,
     OPTION_UPDATES,
     OPTION_ON_REVOKED,
     OPTION_CHECK,
@@ -52,6 +53,7 @@ const struct option mount_long_options[] = {
     {"gid", required_argument, NULL, OPTION_GID},
     {"type", required_argument, NULL, OPTION_TYPE},
     {"tls", required_argument, NULL, OPTION_TLS},
+    {"check-content", required_argument, NULL, OPTION_CHECK_CONTENT},
     {"updates", required_argument, NULL, OPTION_UPDATES},
     {"on-revoked", required_argument, NULL, OPTION_ON_REVOKED},
     {"consumers", no_argument, NULL, OPTION_CONSUMERS},
@@ -63,49 +65,52 @@ const struct option mount_long_options[] = {
 
 void mount_options_help(const char *program)
 {
-    printf("Usage: %s mount [options] secret/NAME|configmap/NAME MOUNTPOINT\n"
-           "       %s mount [options] --volume FILE MOUNTPOINT\n"
-           "\n"
-           "Mount a Kubernetes Secret or ConfigMap as files and keep them current.\n"
-           "\n"
-           "Where the object comes from:\n" SOURCE_OPTIONS_HELP "\n"
-           "Which files the volume has:\n"
-           "      --item KEY=PATH[:MODE]  only this key, at this path; may be repeated\n"
-           "      --default-mode MODE     mode of files: 0640 is octal, 416 the same in decimal\n"
-           "                              (default: 0644)\n"
-           "      --optional              the object and its keys may be missing\n"
-           "      --type TYPE             required type of the secret: tls, basic-auth, ..., or a\n"
-           "                              type in full\n"
-           "      --tls hold              keep the last valid pair while a TLS secret has expired\n"
-           "                              or its key does not match its certificate; \"report\"\n"
-           "                              (the default) shows the new one and logs a warning\n"
-           "      --updates in-place      change the content of the files, for programs that\n"
-           "                              watch a file itself, and files mounted alone;\n"
-           "                              \"generations\" (the default) makes new files\n"
-           "      --on-revoked remove     remove the files when the API server denies access to\n"
-           "                              the object; \"keep\" (the default) keeps them\n"
-           "      --volume FILE           read the volume from FILE: an entry of a pod's volumes\n"
-           "                              in YAML or JSON, secret, configMap or projected\n"
-           "\n"
-           "Owner of the files:\n"
-           "      --uid UID, --gid GID    owner of the files\n"
-           "      --fs-group GID          as a pod's fsGroup: the group can read all files\n"
-           "\n"
-           "How it is mounted:\n"
-           "  -f, --foreground        stay in the foreground; otherwise return as soon as the\n"
-           "                          files are readable and serve them in the background\n"
-           "      --consumers         note which processes open which version, for `secretfs\n"
-           "                          rollout status`; as root\n"
-           "      --check             check that a process with these options could start, and\n"
-           "                          take over the mount of a running one; mount nothing\n"
-           "  -o OPTIONS              mount options, comma-separated: allow_other, noexec, exec,\n"
-           "                          nosuid, suid, nodev, dev, noatime, ro, and any of the long\n"
-           "                          options, as in uid=7\n"
-           "\n" SOURCE_OPTIONS_LOG_HELP "  -h, --help              show this help\n"
-           "\n"
-           "Example:\n"
-           "  %s mount -n prod secret/db /run/secrets/db\n",
-           program, program, program);
+    printf(
+        "Usage: %s mount [options] secret/NAME|configmap/NAME MOUNTPOINT\n"
+        "       %s mount [options] --volume FILE MOUNTPOINT\n"
+        "\n"
+        "Mount a Kubernetes Secret or ConfigMap as files and keep them current.\n"
+        "\n"
+        "Where the object comes from:\n" SOURCE_OPTIONS_HELP "\n"
+        "Which files the volume has:\n"
+        "      --item KEY=PATH[:MODE]  only this key, at this path; may be repeated\n"
+        "      --default-mode MODE     mode of files: 0640 is octal, 416 the same in decimal\n"
+        "                              (default: 0644)\n"
+        "      --optional              the object and its keys may be missing\n"
+        "      --type TYPE             required type of the secret: tls, basic-auth, ..., or a\n"
+        "                              type in full\n"
+        "      --tls hold              keep the last valid pair while a TLS secret has expired\n"
+        "                              or its key does not match its certificate; \"report\"\n"
+        "                              (the default) shows the new one and logs a warning\n"
+        "      --check-content WORDS   keep the last valid content while a value is invalid: tls,\n"
+        "                              nonempty, json, yaml or pem; with commas between them\n"
+        "      --updates in-place      change the content of the files, for programs that\n"
+        "                              watch a file itself, and files mounted alone;\n"
+        "                              \"generations\" (the default) makes new files\n"
+        "      --on-revoked remove     remove the files when the API server denies access to\n"
+        "                              the object; \"keep\" (the default) keeps them\n"
+        "      --volume FILE           read the volume from FILE: an entry of a pod's volumes\n"
+        "                              in YAML or JSON, secret, configMap or projected\n"
+        "\n"
+        "Owner of the files:\n"
+        "      --uid UID, --gid GID    owner of the files\n"
+        "      --fs-group GID          as a pod's fsGroup: the group can read all files\n"
+        "\n"
+        "How it is mounted:\n"
+        "  -f, --foreground        stay in the foreground; otherwise return as soon as the\n"
+        "                          files are readable and serve them in the background\n"
+        "      --consumers         note which processes open which version, for `secretfs\n"
+        "                          rollout status`; as root\n"
+        "      --check             check that a process with these options could start, and\n"
+        "                          take over the mount of a running one; mount nothing\n"
+        "  -o OPTIONS              mount options, comma-separated: allow_other, noexec, exec,\n"
+        "                          nosuid, suid, nodev, dev, noatime, ro, and any of the long\n"
+        "                          options, as in uid=7\n"
+        "\n" SOURCE_OPTIONS_LOG_HELP "  -h, --help              show this help\n"
+        "\n"
+        "Example:\n"
+        "  %s mount -n prod secret/db /run/secrets/db\n",
+        program, program, program);
 }
 
 /* ---- values */
@@ -307,6 +312,8 @@ static int set_volume_option(struct mount_options *o, int option, const char *va
         return volume_type_parse(o->spec, value, e);
     case OPTION_TLS:
         return volume_tls_parse(o->spec, value, e);
+    case OPTION_CHECK_CONTENT:
+        return volume_check_parse(o->spec, value, e);
     case OPTION_UPDATES:
         return volume_updates_parse(o->spec, value, e);
     case OPTION_ON_REVOKED:
@@ -369,6 +376,7 @@ static int override_spec(struct volume_spec *spec, const struct volume_spec *by)
     if (by->fs_group != VOLUME_ID_UNSET)
         spec->fs_group = by->fs_group;
     spec->holds_tls |= by->holds_tls;
+    spec->checks |= by->checks;
     if (by->updates != VOLUME_UPDATES_GENERATIONS)
         spec->updates = by->updates;
     spec->removes_revoked |= by->removes_revoked;

@@ -451,3 +451,17 @@ def test_immutable_object_is_not_watched(http1, mount, start_mount):
     assert second.content() == {"a": b"2"}
     assert volume.content() == {"a": b"1"}
     assert volume.status()["source"]["requests"] == {"200": 1}
+
+
+def test_invalid_content_is_held(manifests: Manifests, mount: Callable[..., Volume]) -> None:
+    """check: the last valid content stays, with the reason, until a valid one comes."""
+    manifests.put_secret({"a.json": b"[1]"})
+    volume = mount(manifests, "--check-content", "json,nonempty")
+    manifests.put_secret({"a.json": b"[1"})
+    until(lambda: volume.status()["volume"]["state"] == "held", "the invalid update")
+    assert volume.read("a.json") == b"[1]"
+    error = volume.status()["volume"]["error"]
+    assert error == 'secret/default/app is held back: key "a.json" is invalid JSON'
+    manifests.put_secret({"a.json": b"[2]"})
+    volume.wait_content({"a.json": b"[2]"})
+    until(lambda: volume.status()["volume"]["state"] == "current", "the end of the hold")

@@ -246,6 +246,10 @@ static const struct {
     {"{secret: {secretName: a}, secretfs: {inotify: stable}}",
      "secretfs.inotify: unknown field, expected one of: "},
     {"{configMap: {name: a}, secretfs: {type: tls}}", "secretfs.type: only for secrets"},
+    {"{configMap: {name: a}, secretfs: {check: tls}}", "secretfs.tls: only for secrets"},
+    {"{configMap: {name: a}, secretfs: {check: \"json,xml\"}}",
+     "secretfs.check: invalid check \"xml\": use tls, nonempty, json, yaml or pem"},
+    {"{configMap: {name: a}, secretfs: {check: \"\"}}", "secretfs.check: invalid check \"\""},
     {"{configMap: {name: a}, secretfs: {tls: hold}}", "secretfs.tls: only for secrets"},
     {"{secret: {secretName: a}, secretfs: x}", "secretfs: expected a mapping"},
 };

@@ -578,6 +578,26 @@ static void bad_pair_is_held_back(void **state)
     pair_unmake(&old);
 }
 
+static void invalid_content_is_held_back(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, "{secret: {secretName: s}, secretfs: {check: \"json,nonempty\"}}");
+    put(f, &secret, "k={", "u", 1); /* nothing older can be shown */
+    assert_state(f, VOLUME_WAITING, "secret/default/s is held back: key \"k\" is invalid JSON");
+    assert_true(volume_is_refused(f->volume));
+    put(f, &secret, "k=1", "u", 1);
+    assert_state(f, VOLUME_CURRENT, "");
+    put(f, &secret, "k=", "u", 1);
+    assert_state(f, VOLUME_STALE, "secret/default/s is held back: key \"k\" is empty");
+    assert_true(volume_is_held(f->volume) && !volume_is_staged(f->volume));
+    assert_int_equal(f->n_payloads, 1);
+    put(f, &secret, "k=2", "u", 1);
+    assert_state(f, VOLUME_CURRENT, "");
+    assert_int_equal(f->n_payloads, 2);
+    assert_false(volume_is_held(f->volume));
+}
+
 /* ---- staged updates */
 
 #define STAGED(...) ((struct object_staging){__VA_ARGS__})
@@ -872,6 +892,7 @@ int main(void)
         TEST(second_volume_starts_with_what_is_known),
         TEST(bad_pair_is_reported_and_shown),
         TEST(bad_pair_is_held_back),
+        TEST(invalid_content_is_held_back),
         TEST(paused_update_waits_for_the_annotation),
         TEST(staged_update_is_shown_when_it_is_due),
         TEST(change_of_metadata_keeps_the_turn),

@@ -23,6 +23,7 @@ struct store {
     void *entries;                     /* tsearch(3) tree of struct store_entry by key */
     struct list unwatched;             /* entries, before there is a source */
     const struct store_source *source; /* NULL: none yet */
+    struct kept_error reason;          /* for that; may be empty */
     void *source_userdata;
 };
 
@@ -97,6 +98,7 @@ struct store *store_free(struct store *store)
     if (store == NULL)
         return NULL;
     assert(store->entries == NULL);
+    kept_error_clear(&store->reason);
     free(store);
     return NULL;
 }
@@ -106,6 +108,12 @@ void store_set_source(struct store *store, const struct store_source *source, vo
     assert(store->entries == NULL);
     store->source = source;
     store->source_userdata = userdata;
+}
+
+void store_set_reason(struct store *store, const char *reason)
+{
+    assert(store->entries == NULL && store->source == NULL);
+    kept_error_set(&store->reason, reason);
 }
 
 static struct store_entry *entry_find(struct store *store, const struct object_key *key)
@@ -142,6 +150,8 @@ static struct store_entry *entry_add(struct store *store, const struct object_ke
     entry->store = store;
     entry->view.key = entry->key;
     entry->view.source_state_since = clock_boot();
+    if (store->source == NULL)
+        kept_error_set(&entry->view.source_error, kept_error_text(&store->reason));
     list_init(&entry->subscriptions);
     if (tsearch(entry, &store->entries, entry_compare) == NULL)
         return NULL;

@@ -36,7 +36,8 @@ struct store_view {
     mono_us received_at;   /* when the last change of presence or object arrived at the source */
     enum store_source_state source_state;
     boot_us source_state_since;
-    struct kept_error source_error; /* why it is failing; empty otherwise */
+    /* why it is failing, or why there is none yet; empty otherwise */
+    struct kept_error source_error;
     /*
      * The source's last answer about our rights was that we may not read the object, any more or
      * yet. A failure to reach the source is no such answer and leaves it as it is.
@@ -76,11 +77,16 @@ void store_set_source(struct store *store, const struct store_source *source, vo
 
 /*
  * The same for a store that may have had subscribers without a source, to whom nothing is known:
- * the source watches their keys from now on. Return: 0; -errno of the source's watch() with @e:
- * call it again, for the keys that are left.
+ * the source watches their keys from now on.
+ * Return: 0; -errno of the source's watch() with @e: call it again, for the keys that are left.
  */
 int store_connect_source(struct store *store, const struct store_source *source, void *userdata,
                          struct error *e);
+/*
+ * Why there is no source yet: the source_error that subscribers find until the source reports its
+ * first state. Must precede the first subscription. @reason: copied
+ */
+void store_set_reason(struct store *store, const char *reason);
 
 /*
  * Subscribe to a key. @changed is called from now on, possibly before this returns.

@@ -373,6 +373,9 @@ static int new_pod(struct identities *all, const struct identity_request *reques
     if (r < 0)
         return error_set_errno(e, r, "cannot use a service account");
     i->is_of_pod = true;
+    store_set_reason(i->store,
+                     "the daemon was started again, and the kubelet has not sent a token of "
+                     "the pod's service account since; it does so periodically");
     list_append(&all->all, &i->link);
     *ret_identity = TAKE(i);
     return 0;

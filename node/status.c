@@ -73,11 +73,13 @@ struct source_list {
 static bool add_source(void *userdata, const struct identity *identity)
 {
     struct source_list *sources = userdata;
-    cJSON *json = cJSON_CreateObject();
+    cJSON *json;
 
-    if (identity->source != NULL)
-        sources->result |= status_document_source(identity->source, identity->name, json);
-    if (identity->source != NULL && sources->is_debug && sources->n_watches < DEBUG_WATCHES_MAX) {
+    if (identity->source == NULL)
+        return true;
+    json = cJSON_CreateObject();
+    sources->result |= status_document_source(identity->source, identity->name, json);
+    if (sources->is_debug && sources->n_watches < DEBUG_WATCHES_MAX) {
         sources->result |= status_document_debug_source(identity->source, json);
         sources->n_watches += cJSON_GetArraySize(json_member(json, "watchStates"));
     }

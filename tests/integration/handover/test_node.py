@@ -39,6 +39,10 @@ def kept(start_node: NodeMaker, manifests: Manifests) -> KeptNode:
     return _start(start_node, *manifests.arguments)
 
 
+def _state(kept: KeptNode, volume: PodVolume) -> str:
+    return str(kept.status()["volumes"][str(volume.target)]["volume"]["state"])
+
+
 def _wait_content(volume: PodVolume, content: bytes) -> None:
     until(lambda: _content(volume.target / "password") == content, f"{content!r}")
 
@@ -57,7 +61,7 @@ def test_volume_outlives_the_daemon(kept: KeptNode, manifests: Manifests) -> Non
     assert (volume.target / "password").stat().st_ino != inode
     kept.publish(volume)  # the kubelet repeats a call
     assert mounts_at(volume.target) == mount
-    assert kept.status()["volumes"][str(volume.target)]["volume"]["state"] == "current"
+    assert _state(kept, volume) == "current"
     kept.unpublish(volume)
     assert mounts_at(volume.target) == []
     until(lambda: kept.directories() == set(), "the removal of the directory")
@@ -167,8 +171,11 @@ def test_rights_of_pods(start_node: NodeMaker, api: Api) -> None:
     api.put_secret({"user": b"admin", "password": b"dummy-2"})
     kept.kill_daemon()
     assert _content(volume.target / "password") == b"dummy-1"
+    shown = kept.status()["volumes"][str(volume.target)]["volume"]
+    assert shown["state"] == "stale" and "has not sent a token" in shown["error"]
     kept.publish(volume)
     _wait_content(volume, b"dummy-2")
+    until(lambda: _state(kept, volume) == "current", "the state")
 
 
 # ---- static volumes

@@ -357,9 +357,12 @@ static void test_source_is_connected_later(void **state)
     struct reader one = {.n_calls = 0}, two = one, gone = one, later = one;
 
     assert_int_equal(store_new(&script.store), 0);
+    store_set_reason(script.store, "no token yet");
     assert_int_equal(follow(&script, &key_a, &one), 0);
     assert_int_equal(follow(&script, &key_a, &two), 0);
     assert_int_equal(follow(&script, &key_b, &gone), 0);
+    assert_string_equal(kept_error_text(&store_peek(one.subscription)->source_error),
+                        "no token yet");
     store_check_rights(two.subscription);
     store_check_rights(gone.subscription);
     assert_int_equal(store_peek(one.subscription)->presence, STORE_UNKNOWN);
@@ -373,6 +376,8 @@ static void test_source_is_connected_later(void **state)
     assert_string_equal(script.asked, "wcw");
     assert_int_equal(store_connect_source(script.store, &scripted, &script, NULL), 0);
     assert_string_equal(script.asked, "wcw");
+    store_report(script.store, &key_a, STORE_SOURCE_LIVE, NULL);
+    assert_string_equal(kept_error_text(&store_peek(one.subscription)->source_error), "");
     store_unsubscribe(one.subscription);
     store_unsubscribe(two.subscription);
     assert_string_equal(script.asked, "wcwu");

@@ -20,6 +20,7 @@ from lib.waiting import PATIENCE_SECONDS, until
 
 _FIRST_FD = 3  # SD_LISTEN_FDS_START
 _HIGH_FD = 200  # where descriptors wait that become 3, 4, ... of the program
+_CMSG_CLOEXEC = 0x40000000  # no program that is started inherits them; socket does not have it
 _STARTER = 'LISTEN_PID=$$ exec "$@"'
 
 
@@ -29,6 +30,7 @@ class DescriptorStore:
     def __init__(self, path: Path, *, offers: bool = True) -> None:
         self.env = {"NOTIFY_SOCKET": str(path), **({"FDSTORE": "64"} if offers else {})}
         self._offers = offers
+        self._n_syncs = 0
         self._lock = threading.Lock()
         self._stored: list[tuple[str, int, bool]] = []  # name, descriptor, whether to poll it
         self._notified: list[str] = []
@@ -47,7 +49,9 @@ class DescriptorStore:
 
     def _serve(self) -> None:
         while True:
-            data, ancillary, _, _ = self._socket.recvmsg(4096, socket.CMSG_SPACE(4 * 253))
+            data, ancillary, _, _ = self._socket.recvmsg(
+                4096, socket.CMSG_SPACE(4 * 253), _CMSG_CLOEXEC
+            )
             if not data:
                 return
             fds = array.array("i")
@@ -82,7 +86,16 @@ class DescriptorStore:
         poll.register(fd, 0)
         return any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
 
+    def _process_queue(self) -> None:
+        """What a process has sent before its end counts, as with a real service manager."""
+        self._n_syncs += 1
+        line = f"SYNC={self._n_syncs}"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.sendto(line.encode(), self.env["NOTIFY_SOCKET"])
+        until(lambda: self.notified(line), "the messages before")
+
     def stored(self) -> list[tuple[str, int]]:
+        self._process_queue()
         with self._lock:
             self._drop(self._is_dead)
             return [(name, fd) for name, fd, _ in self._stored]
@@ -131,11 +144,13 @@ class Service:
 
     # ---- life
 
+    def _command(self) -> list[str]:
+        return [str(self.binary), "mount", "-f", *self.arguments, str(self.path)]
+
     def start(self) -> Service:
         assert self._pid == 0
         ready = self.store.notified("READY=1")
-        command = [str(self.binary), "mount", "-f", *self.arguments, str(self.path)]
-        self._spawn(command, self.store.stored())
+        self._spawn(self._command(), self.store.stored())
         self.starts += 1
         until(
             lambda: self.store.notified("READY=1") > ready or self._has_ended(),
@@ -146,8 +161,7 @@ class Service:
 
     def start_and_fail(self) -> int:
         """Returns its exit status."""
-        command = [str(self.binary), "mount", "-f", *self.arguments, str(self.path)]
-        self._spawn(command, self.store.stored())
+        self._spawn(self._command(), self.store.stored())
         return self.wait_end()
 
     def _spawn(self, command: list[str], stored: list[tuple[str, int]]) -> None:
@@ -238,3 +252,45 @@ class Service:
         for line in filter(program.SUSPICIOUS.search, self.log().splitlines()):
             if self.expected_words is None or not re.search(self.expected_words, line):
                 raise AssertionError(f"suspicious: {line}\nin:\n{self.log()}")
+
+
+class NodeService(Service):
+    """The same for `secretfs node`; `path` is where its standard file system is mounted."""
+
+    def __init__(self, store: DescriptorStore, area: Path, arguments: Sequence[str]) -> None:
+        self.root = area / "kubelet"
+        self.run_dir = area / "run"
+        self.endpoint = self.root / "csi.sock"
+        (self.root / "pods").mkdir(parents=True)
+        places = [f"--kubelet-root={self.root}", f"--run-dir={self.run_dir}"]
+        places += [f"--volumes-dir={area / 'volumes.d'}", f"--endpoint=unix://{self.endpoint}"]
+        places += ["--node-id=node-0", "--registration-path=none", "--metrics-bind-address=0"]
+        super().__init__(
+            store,
+            self.run_dir / "fs",
+            [*places, *arguments],
+            home=area / "home",
+            log=area / "log",
+        )
+
+    def _command(self) -> list[str]:
+        return [str(self.binary), "node", *self.arguments]
+
+    def kill(self) -> None:
+        """The end of the first thread comes before that of the lock on the run directory."""
+        super().kill()
+        until(self._is_unlocked, "the lock")
+
+    def _is_unlocked(self) -> bool:
+        with open(self.run_dir / "node.lock", "rb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+        return True
+
+    def finish(self) -> None:
+        """A daemon that runs would mount it again."""
+        if self._pid != 0:
+            self.kill()
+        super().finish()

@@ -15,7 +15,9 @@
  *  404 to a list                            lists another path at once, if the content has one
  *  a list or bookmark older than the cursor requests a consistent list, which is
  *                                           believed even if it goes back in time
- *  410 or "too large resource version"      requests a consistent list at once
+ *  410 or "too large resource version" to   requests a consistent list at once
+ *  a list
+ *  410 to a watch, or as an event           back-off, a list                          as it was
  *  401                                      gets new credentials and repeats the      failing from
  *                                           request; from the second 401 in a row     the second on
  *                                           after the back-off
@@ -258,6 +260,8 @@ static void refused(struct reflector *r)
         forbidden(r, &e);
     else if (may_list_again(r, status, &e))
         list_again(r);
+    else if (!was_list && w->status == 410)
+        watch_expire(w, &e);
     else
         watch_fail(w, !was_list && w->status == 429 ? WATCH_OPENING : WATCH_LISTING, w->retry_after,
                    &e);

@@ -186,16 +186,34 @@ void watch_fail(struct watch *watch, enum watch_state resume, span_us at_least,
     watch->ops->on_failure(watch, e);
 }
 
+/* Give up the request and the cursor. Return: what begins without them. */
+static enum watch_state give_up(struct watch *w)
+{
+    w->io->cancel(w->userdata);
+    w->prefers_lists |= w->state == WATCH_SYNCING;
+    initial_list_deinit(&w->initial);
+    if (!w->ops->has_lists)
+        watch_drop_cursor(w);
+    return w->ops->has_lists ? WATCH_LISTING : WATCH_OPENING;
+}
+
 void watch_restart(struct watch *watch, const struct error *e)
 {
     if (watch->state == WATCH_STOPPED)
         return;
-    watch->io->cancel(watch->userdata);
-    watch->prefers_lists |= watch->state == WATCH_SYNCING;
-    initial_list_deinit(&watch->initial);
-    if (!watch->ops->has_lists)
-        watch_drop_cursor(watch);
-    watch_fail(watch, watch->ops->has_lists ? WATCH_LISTING : WATCH_OPENING, 0, e);
+    watch_fail(watch, give_up(watch), 0, e);
+}
+
+void watch_expire(struct watch *watch, const struct error *e)
+{
+    if (watch->has_expired || !watch->ops->has_lists || watch->state == WATCH_SYNCING) {
+        watch_restart(watch, e);
+        return;
+    }
+    watch->has_expired = true;
+    log_debug("watch expired, starting over", "object",
+              watch->ops->name(watch, (char[WATCH_NAME_SIZE]){""}), "reason", e->text);
+    watch_back_off(watch, give_up(watch), watch->retry_after);
 }
 
 void watch_explain_refusal(const struct watch *watch, const char *allow, struct error *e)
@@ -442,10 +460,14 @@ static void apply_event(struct watch *w, const char *text, size_t len, mono_us r
         w->ops->on_invalid_event(w, &e);
     } else if (streq(type, "ERROR")) {
         protocol_explain_end(object, &e);
-        watch_restart(w, &e);
+        if (protocol_status_code(object) == 410)
+            watch_expire(w, &e);
+        else
+            watch_restart(w, &e);
     } else if (w->state == WATCH_SYNCING) {
         collect(w, type, event, len);
     } else {
+        w->has_expired = false;
         w->ops->on_event(w, type, object, received_at);
     }
 }

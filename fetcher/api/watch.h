@@ -122,6 +122,7 @@ struct watch {
     unsigned min_sec;        /* how long a watch lasts, at least */
     unsigned range_sec;      /* and how much longer at most, at random */
     unsigned limit_sec;      /* of the current watch, as the server knows it */
+    bool has_expired;        /* the cursor was too old, and no event has come since */
     bool prefers_lists;      /* a streamed list failed: no other one until a watch is open */
 
     int status; /* of the response to the request under way; 0 before it came */
@@ -187,6 +188,11 @@ void watch_fail(struct watch *watch, enum watch_state resume, span_us at_least,
  * or, without lists, with a watch that has no cursor.
  */
 void watch_restart(struct watch *watch, const struct error *e);
+/*
+ * The same where the cursor is older than what the server remembers (410), as after minutes without
+ * a connection. That is ordinary, so @e is reported only if it happens again before an event.
+ */
+void watch_expire(struct watch *watch, const struct error *e);
 /*
  * Explain the complete response to the current request, which is a refusal.
  * @allow: as of struct protocol_refusal

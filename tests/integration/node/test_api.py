@@ -308,3 +308,23 @@ def test_update_is_for_all_that_follow(daemon: Node, api: Api) -> None:
     api.put_secret({"other": b"dummy"})
     for volume in volumes:
         until(lambda v=volume: keys(v) == {"other"}, "the update")
+
+
+@pytest.mark.parametrize("as_event", [False, True])
+def test_expired_version_is_not_worth_a_line(daemon: Node, api: Api, as_event: bool) -> None:
+    """J7: history that the API server compacted is ordinary; a list brings what was missed."""
+    api.put_secret(SECRET)
+    volume = daemon.publish(daemon.pod())
+    until(lambda: watches(api) == 1, "the watch")
+    api.put_secret({"user": b"guest"})  # a watch without an event would have ended too soon (J6)
+    until(lambda: read(volume, "user") == b"guest", "the event")
+    logged = len(daemon.log())
+    api.server.fail(410, verb="watch", name="app", as_event=as_event)
+    api.server.close_watches(name="app")
+    api.server.wait_request(verb="list", name="app", count=2, timeout=120)
+    api.put_secret({"user": b"root"})
+    until(lambda: read(volume, "user") == b"root", "the update")
+    until(lambda: watches(api) == 1, "the watch")
+    lines = daemon.log()[logged:].splitlines()
+    # the update itself is one
+    assert [line for line in lines if " DEBUG " not in line and "INFO published" not in line] == []

@@ -554,8 +554,7 @@ static const struct {
     const char *text;
     const char *reason;
 } bad_events[] = {
-    {EVENT("ERROR", STATUS("410", "too old resource version: 5 (9)")),
-     "ended the watch with 410: too old resource version: 5 (9)"},
+    {EVENT("ERROR", STATUS("500", "etcd is away")), "ended the watch with 500: etcd is away"},
     {EVENT("ERROR", STATUS("500", "etcd is away")), "500: etcd is away"},
     {EVENT("ERROR", "{}"), "no reason given"},
     {"<html>", "cannot be read"},
@@ -588,6 +587,45 @@ static void test_bad_events(void **state)
 }
 
 /* Events after an ERROR in the same piece are ignored. */
+/* J7: nothing is reported, unless it happens again before an event. */
+static void test_expired_watch(void **state)
+{
+    struct world *w = *state;
+
+    begin_watching(w);
+    for (unsigned i = 0; i < 2; i++) {
+        w->script.now += 2 * BACKOFF_QUIET_RESET;
+        send_body(&w->script, EVENT("ERROR", STATUS("410", "too old")));
+        assert_string_equal(w->script.path, "");
+        expect_source(w, STORE_SOURCE_LIVE, "");
+        expect_timer(&w->script, BACKOFF_FIRST);
+        expect_list(w, "5");
+        answer(&w->script, 200, LIST("5", SECRET("3", ONE)));
+        respond(&w->script, 200, 0);
+        if (i == 0)
+            send_body(&w->script, BOOKMARK("5"));
+    }
+    send_body(&w->script, EVENT("ERROR", STATUS("410", "too old")));
+    expect_source(w, STORE_SOURCE_FAILING, "ended the watch with 410: too old");
+}
+
+static void test_expired_cursor(void **state)
+{
+    struct world *w = *state;
+
+    begin_watching(w);
+    pass(&w->script, SPAN_SEC(300));
+    end(&w->script, HTTP_COMPLETE);
+    expect_watch(w, "5");
+    answer(&w->script, 410, STATUS("410", "gone"));
+    expect_source(w, STORE_SOURCE_LIVE, "");
+    expect_timer(&w->script, BACKOFF_FIRST);
+    answer(&w->script, 200, LIST("7", SECRET("3", ONE)));
+    expect_watch(w, "7");
+    answer(&w->script, 410, STATUS("410", "gone"));
+    expect_source(w, STORE_SOURCE_FAILING, "410 (Gone)");
+}
+
 static void test_events_after_error(void **state)
 {
     struct world *w = *state;
@@ -711,7 +749,6 @@ static void test_refused_lists(void **state)
 
 static const struct refusal watch_refusals[] = {
     {403, STATUS("403", "no watch"), 0, HTTP_COMPLETE, NEXT_LIST, BACKOFF_FIRST, "no watch"},
-    {410, STATUS("410", "gone"), 0, HTTP_COMPLETE, NEXT_LIST, BACKOFF_FIRST, "410 (Gone)"},
     {429, NULL, SPAN_SEC(3), HTTP_COMPLETE, NEXT_WATCH, SPAN_SEC(3), "429"},
     {503, NULL, 0, HTTP_COMPLETE, NEXT_LIST, BACKOFF_FIRST, "503"},
     {0, NULL, 0, HTTP_REFUSED, NEXT_LIST, BACKOFF_FIRST, "wire"},
@@ -1587,6 +1624,8 @@ int main(void)
         TEST(test_short_watch_with_event),
         TEST(test_silent_server),
         TEST(test_bad_events),
+        TEST(test_expired_watch),
+        TEST(test_expired_cursor),
         TEST(test_events_after_error),
         TEST(test_too_long_event),
         TEST(test_refused_lists),

@@ -13,7 +13,8 @@ from lib.kube import Cluster, adoption
 from lib.kube.namespace import Namespace
 
 # All objects of the chart but those of APIs that only Prometheus Operator and OpenShift bring.
-FULL = {"rbac.tokens": True, "rbac.events": True, "metrics.address": "[$(HOST_IP)]"}
+FULL: dict[str, Any] = {f"rbac.{role}": True for role in ("tokens", "certificates", "events")}
+FULL["metrics.address"] = "[$(HOST_IP)]"
 ADOPT_VERSIONS = {"adopt": "v1", "adopt-v1beta1": "v1beta1"}
 
 

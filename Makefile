@@ -32,13 +32,14 @@ UNIT_LIBRARIES := cmocka:libcmocka-dev
 PACKAGES_build := make gcc libc6-dev pkg-config protobuf-c-compiler fuse3 \
                   $(foreach library,$(LIBRARIES),$(lastword $(subst :, ,$(library))))
 PACKAGES_check := libcmocka-dev clang-format python3
-PACKAGES_test  := libcmocka-dev ca-certificates curl strace python3 python3-pytest python3-yaml openssl \
+PACKAGES_test  := libcmocka-dev binutils ca-certificates curl strace python3 python3-pytest python3-yaml openssl \
                   nghttp2-proxy iproute2 procps kubernetes-client python3-h2 python3-grpcio \
                   python3-prometheus-client
 PACKAGES_lint  := clang clang-format clang-tidy cppcheck mandoc python3
 PACKAGES_fuzz  := clang libclang-rt-dev python3
 PACKAGES_demo  := python3 openssl kubernetes-client
 PACKAGES_deb   := dpkg-dev binutils
+PACKAGES_image := binutils ca-certificates python3
 PACKAGES_systemd := $(PACKAGES_test) $(PACKAGES_deb) debootstrap systemd-container
 PACKAGES_distro := debootstrap
 # nothing needs these; tests that do are skipped without them
@@ -51,7 +52,7 @@ E2E_ASSETS := $(or $(KUBE_ASSETS_$(KUBE)),$(KUBE_ASSETS),$(KUBEBUILDER_ASSETS))
 # bring its own
 PACKAGES_e2e := $(PACKAGES_systemd) $(if $(wildcard $(E2E_ASSETS)/kubelet),busybox-static \
                 $(if $(wildcard $(E2E_ASSETS)/containerd),,containerd runc containernetworking-plugins))
-PACKAGE_SETS   := build check test lint fuzz demo deb systemd e2e distro extra
+PACKAGE_SETS   := build check test lint fuzz demo deb image systemd e2e distro extra
 PACKAGES_all   := $(foreach set,$(PACKAGE_SETS),$(PACKAGES_$(set)))
 
 # packages-X installs what X needs, as root; needs-X fails and names what X needs and is missing.
@@ -369,6 +370,7 @@ hooks: ## install git's pre-commit hook: format of staged files, layers, words, 
 # ---- installing
 
 -include systemd/install.mk
+-include deploy/image/image.mk
 
 .PHONY: clean
 clean: ## remove what was built

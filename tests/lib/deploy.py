@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Iterator
 
@@ -35,3 +38,15 @@ def csi_volumes(loaded: list[Any]) -> Iterator[Any]:
 def name_of(path: Path) -> str:
     """For the ids of tests."""
     return str(path.relative_to(TOP))
+
+
+def build_image(directory: Path, program: Path, name: str) -> Path:
+    """The archive of an image as `make image` makes it, of this program; the files are in ROOT below
+    `directory`."""
+    root, archive = directory / "ROOT", directory / "image.tar"
+    tools = DEPLOY / "image"
+    programs = [program, program.with_name("secretfs-keeper")]
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": "1700000000"}
+    for command in ([tools / "root.py", root, *programs], [tools / "archive.py", root, archive, name]):
+        subprocess.run([sys.executable, *command], env=environment, check=True)
+    return archive

@@ -47,7 +47,7 @@ C_PARTS = re.compile(
 HASH_COMMENT = re.compile(r"(?:^|(?<=[\s;]))#[^\n]*", re.MULTILINE)
 MARKDOWN_CODE = re.compile(r"^(?:    |\t).*$|`[^`\n]*`", re.MULTILINE)
 SUFFIXES = {".c", ".h", ".in", ".md", ".mk", ".proto", ".py", ".sh", ".supp", ".yaml"}
-FILES = {".ci/run", "Makefile", "deploy/Dockerfile"}
+FILES = {".ci/run", "Makefile", "deploy/image/Containerfile"}
 OWN_TEST = "tests/integration/deploy/test_citations.py"  # cites what does not exist, on purpose
 
 

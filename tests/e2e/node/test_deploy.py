@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 from pathlib import Path
 from typing import Iterator
@@ -10,7 +9,7 @@ from typing import Iterator
 import pytest
 import yaml
 
-from lib.deploy import DEPLOY, EXAMPLES, VERSION, documents, of_kind
+from lib.deploy import DEPLOY, EXAMPLES, VERSION, build_image, documents, of_kind
 from lib.kube import Cluster, Node
 from lib.kube.cluster import HOST, free_port
 from lib.kube.daemons import DRIVER, Daemon
@@ -65,20 +64,11 @@ def test_example(
 # ---- the DaemonSet
 
 
-def _libraries(binary: Path) -> dict[str, Path]:
-    """What a dynamically linked program needs, by where it looks for it."""
-    told = subprocess.run(["ldd", binary], capture_output=True, text=True, check=True).stdout
-    return {path: Path(path) for path in re.findall(r"(/\S+) \(0x", told)}
-
-
 @pytest.fixture(scope="session")
-def secretfs_image(node_for_all: Node) -> str:
-    """The program and its libraries, in the place of the image that the Dockerfile makes."""
+def secretfs_image(node_for_all: Node, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What `make image` makes."""
     name = f"docker.io/library/secretfs:{VERSION}"
-    archive = node_for_all.directory / "secretfs.tar"
-    binary = program().resolve()
-    programs = {"/usr/bin/secretfs": binary, **_libraries(binary)}
-    write_image(archive, name, ["/usr/bin/secretfs"], programs)
+    archive = build_image(tmp_path_factory.mktemp("image"), program().resolve(), name)
     node_for_all.ctr("images", "import", archive)
     return name
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -17,7 +14,6 @@ from lib.deploy import (
     EXAMPLES,
     KUSTOMIZATIONS,
     MANIFESTS,
-    TOP,
     csi_volumes,
     documents,
     name_of,
@@ -140,43 +136,3 @@ def test_examples_have_nothing_real() -> None:
         for secret in of_kind(documents(path), "Secret"):
             values = "".join(secret["stringData"].values())
             assert "dummy" in values or "level" in values or secret["type"] == "kubernetes.io/tls"
-
-
-# ---- the image
-
-
-def _packages(stage: str) -> set[str]:
-    install = re.search(r"--no-install-recommends ([^&]*)&&", stage)
-    assert install is not None
-    return set(install[1].replace("\\", " ").split())
-
-
-def test_image_is_built_of_what_make_asks_for() -> None:
-    command = ["make", "-n", "packages-build"]
-    orders = subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=True).stdout
-    asked = re.search(r"packages\.sh install (.*)$", orders, re.MULTILINE)
-    assert asked is not None
-    stages = (DEPLOY / "Dockerfile").read_text().split("\nFROM ")
-    # fusermount3 is for ordinary users
-    assert _packages(stages[1]) == set(asked[1].split()) - {"fuse3"}
-
-
-def test_image_has_the_libraries() -> None:
-    """Those that the program names itself; the packages bring what they need in turn."""
-    if not shutil.which("dpkg-query") or not shutil.which("objdump"):
-        pytest.skip("there is no dpkg-query, or no objdump, to see which packages are needed")
-    program = Path(os.environ.get("SECRETFS", TOP / "build" / "debug" / "secretfs")).resolve()
-    headers = subprocess.run(
-        ["objdump", "-p", program], capture_output=True, text=True, check=True
-    ).stdout
-    needed = set(re.findall(r"NEEDED +(\S+)", headers))
-    stages = (DEPLOY / "Dockerfile").read_text().split("\nFROM ")
-    shipped: set[str] = set()
-    for package in _packages(stages[2]):
-        listed = subprocess.run(
-            ["dpkg-query", "-L", package], capture_output=True, text=True, check=False
-        )
-        shipped |= {Path(path).name for path in listed.stdout.split()}
-    # sanitizers' own libraries are in no image, libc is in every one
-    own = {name for name in needed if not re.match(r"lib(c|m|asan|ubsan|tsan|gcc_s)\.so", name)}
-    assert own <= shipped, own - shipped

@@ -121,8 +121,15 @@ class Flood:
 
 @contextlib.contextmanager
 def stopped(volume: Volume) -> Iterator[None]:
+    """All threads: the signal takes effect some time after it was sent."""
+
+    def is_stopped() -> bool:
+        tasks = Path(f"/proc/{volume.pid}/task").iterdir()
+        return all((task / "stat").read_text().rsplit(")", 1)[1].split()[0] == "T" for task in tasks)
+
     volume.signal(signal.SIGSTOP)
     try:
+        until(is_stopped, "the daemon to stop")
         yield
     finally:
         volume.signal(signal.SIGCONT)

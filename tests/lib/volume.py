@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import re
@@ -28,10 +29,16 @@ NOTICE = "..replaced"
 
 
 def unmount(path: Path, *, lazily: bool = False) -> None:
-    """umount(2)."""
-    if _libc.umount2(os.fsencode(path), _MNT_DETACH if lazily else 0) < 0:
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error), str(path))
+    """umount(2). The program that has just made a mount holds it busy for a moment."""
+
+    def detach() -> bool:
+        if _libc.umount2(os.fsencode(path), _MNT_DETACH if lazily else 0) == 0:
+            return True
+        if (code := ctypes.get_errno()) != errno.EBUSY:
+            raise OSError(code, os.strerror(code), str(path))
+        return False
+
+    until(detach, f"{path} to be free", forgive=())
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -200,10 +200,11 @@ $(UNIT_TESTS:%=%.o): | needs-cmocka
 .PHONY: unit-programs
 unit-programs: $(UNIT_TESTS)
 
+# UNIT_EMULATOR is what runs programs of another architecture, such as qemu-aarch64
 # most of their time they wait
 UNIT_JOBS ?= $(shell echo $$((2 * $$(nproc))))
 unit: $(UNIT_TESTS) ## unit tests, in one build
-	@$(PYTHON) tests/unit/run.py --jobs $(UNIT_JOBS) $(UNIT_TESTS)
+	@$(PYTHON) tests/unit/run.py --jobs $(UNIT_JOBS) $(UNIT_EMULATOR:%=--emulator %) $(UNIT_TESTS)
 
 # how many updates the hunters of torn reads see; a sanitizer's are slower and no less telling
 TEST_UPDATES ?= $(if $(filter asan tsan,$(BUILD)),500,10000)

@@ -1,7 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# distro-check.sh SUITE...: build with warnings as errors and run the unit tests on other releases of
-# Debian, each in a chroot made by debootstrap. Needs root. Run it as `make distro-check`.
+# distro-check.sh SUITE[:ARCHITECTURE]...: build with warnings as errors and run the unit tests on other
+# releases of Debian, each in a chroot made by debootstrap. Needs root. Run it as `make distro-check`.
+#
+# SUITE:arm64 builds with Debian's cross compiler and libraries for arm64, and runs the unit tests under
+# qemu-user: `make cross-arm64`.
 #
 #   DISTRO_DIR      directory that keeps chroots and builds (/var/cache/secretfs-tests/distro)
 #   DISTRO_MIRROR   URL of a Debian mirror (the one in this machine's apt sources)
@@ -16,6 +19,9 @@ set -euo pipefail
 dir=${DISTRO_DIR:-/var/cache/secretfs-tests/distro}
 jobs=${DISTRO_JOBS:-$(nproc)}
 source=$(cd "$(dirname "$0")/.." && pwd)
+# native builds check conversions, and types of the C library have other widths there (nlink_t)
+cross_arm64=(CC=aarch64-linux-gnu-gcc AR=aarch64-linux-gnu-ar CFLAGS=-Wno-conversion UNIT_EMULATOR=qemu-aarch64)
+libraries_arm64=/usr/lib/aarch64-linux-gnu/pkgconfig:/usr/share/pkgconfig
 
 die() {
     echo "distro-check: $*" >&2
@@ -47,12 +53,27 @@ mirror() {
     echo "$uri"
 }
 
-# Chroot and build of SUITE are $root and $build, the output of commands goes to $log.
+# Chroot and build of SUITE are $root and $build, the output of commands goes to $log. $options are those
+# of make, $libraries is where pkg-config looks, if not in its own place.
 enter_suite() {
-    suite=$1
+    suite=${1/:/-}
+    release=${1%%:*}
     root=$dir/$suite
     build=$dir/$suite.build
     log=$dir/$suite.log
+    architecture=
+    options=(WERROR=1)
+    libraries=
+    packages=packages-test
+    case $1 in
+    *:arm64)
+        architecture=arm64
+        options+=("${cross_arm64[@]}")
+        libraries=$libraries_arm64
+        packages=packages-cross-arm64
+        ;;
+    *:*) die "${1#*:}: no cross build for this architecture, only for arm64" ;;
+    esac
     exec 9>"$dir/$suite.lock"
     flock -n 9 || die "another run uses $root: wait for it, or set DISTRO_DIR"
     : >"$log"
@@ -68,7 +89,7 @@ in_chroot() {
         pivot_root . mnt
         exec chroot . "$@"' sh "$root" \
         /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 \
-        DEBIAN_FRONTEND=noninteractive ${http_proxy:+"http_proxy=$http_proxy"} \
+        DEBIAN_FRONTEND=noninteractive ${http_proxy:+"http_proxy=$http_proxy"} ${libraries:+"PKG_CONFIG_LIBDIR=$libraries"} \
         /bin/sh -euc 'umount -l /mnt; cd /src; exec "$@"' sh "$@"
 }
 
@@ -90,7 +111,7 @@ make_chroot() {
     uri=$(mirror)
     echo "$suite: debootstrap, see $log"
     rm -rf --one-file-system "$root" "$build"
-    logged debootstrap debootstrap --variant=minbase --include=make "$suite" "$root" "$uri"
+    logged debootstrap debootstrap --variant=minbase --include=make "$release" "$root" "$uri"
     mkdir -p "$root/src"
     # a mirror may be a snapshot, or behind; apt checks the signature all the same
     echo 'Acquire::Check-Valid-Until "false";' >"$root/etc/apt/apt.conf.d/90distro-check"
@@ -116,7 +137,8 @@ install_packages() {
         logged "apt-get update" in_chroot apt-get update -q
         logged "apt-get dist-upgrade" in_chroot apt-get dist-upgrade -y -q
     fi
-    logged "make packages-test" in_chroot make -s packages-test
+    [ -z "$architecture" ] || logged "dpkg" in_chroot dpkg --add-architecture "$architecture"
+    logged "make $packages" in_chroot make -s "$packages"
 }
 
 # Compilers and headers of packages are no dependencies of make's: when they change, build from scratch.
@@ -133,10 +155,10 @@ show_versions() {
     # shellcheck disable=SC2016 # the chroot's shell expands these
     in_chroot sh -c '
         . /etc/os-release
-        printf "%s: gcc %s, glibc %s" "$PRETTY_NAME" "$(gcc -dumpfullversion)" \
+        printf "%s: gcc %s for %s, glibc %s" "$PRETTY_NAME" "$($0 -dumpfullversion)" "$($0 -dumpmachine)" \
             "$(ldd --version | sed -n "1s/.* //p")"
         for library; do printf ", %s %s" "$library" "$(pkg-config --modversion "$library")"; done
-        echo' sh fuse3 libcurl libcrypto libnghttp2 libcjson libsystemd yaml-0.1 libprotobuf-c \
+        echo' "${architecture:+aarch64-linux-gnu-}gcc" fuse3 libcurl libcrypto libnghttp2 libcjson libsystemd yaml-0.1 libprotobuf-c \
         libmicrohttpd cmocka
 }
 
@@ -152,15 +174,16 @@ check() {
     : >"$log"
     # --keep-going: one run shows the warnings of all files
     for kind in release debug; do
-        in_chroot make -j"$jobs" --keep-going WERROR=1 BUILD=$kind all unit-programs \
+        in_chroot make -j"$jobs" --keep-going "${options[@]}" BUILD=$kind all unit-programs \
             >>"$log" 2>&1 || rc=$?
     done
     warnings=$(grep -cE 'warning: |\[-Werror' "$log") || true
     echo "$suite: $warnings warnings"
     if [ $rc -eq 0 ] && [ "$warnings" -eq 0 ]; then
-        in_chroot make -s --keep-going WERROR=1 BUILD=debug unit >>"$log" 2>&1 || rc=$?
+        in_chroot make -s --keep-going "${options[@]}" BUILD=debug unit >>"$log" 2>&1 || rc=$?
     fi
     tail -n 3 "$log" | sed "s/^/$suite: /"
+    [ -z "$architecture" ] || in_chroot make -s "${options[@]}" image-archive 2>>"$log" || rc=$?
     if [ $rc -eq 0 ] && [ "$warnings" -eq 0 ]; then
         echo "$suite: passed"
         return

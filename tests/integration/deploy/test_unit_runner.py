@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import signal
 import subprocess
 import sys
@@ -31,9 +32,9 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def run(*programs: Path) -> tuple[int, list[str]]:
+def run(*programs: Path, options: tuple[str, ...] = ()) -> tuple[int, list[str]]:
     """Return: exit status and output."""
-    command = [sys.executable, str(RUNNER), "--jobs", "4", *map(str, programs)]
+    command = [sys.executable, str(RUNNER), "--jobs", "4", *options, *map(str, programs)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stderr == ""
     return done.returncode, done.stdout.splitlines()
@@ -98,3 +99,20 @@ def test_program_that_still_runs_is_named_when_the_runner_is_ended(tmp_path: Pat
     assert runner.returncode == 128 + signal.SIGTERM
     assert f"FAILED {program}: still runs at SIGTERM" in output.splitlines()
     assert "begun" in output.splitlines()
+
+
+def test_emulator_runs_all_but_what_it_cannot_run(tmp_path: Path) -> None:
+    """Each program that is left out exists, and is named with the reason."""
+    names = runpy.run_path(str(RUNNER))["NOT_EMULATED"]
+    assert all((TOP / "tests" / "unit" / f"{name}.c").is_file() for name in names)
+    name, reason = next(iter(names.items()))
+    left_out = tmp_path / "tests" / "unit" / name
+    left_out.parent.mkdir(parents=True)
+    write(left_out, FAILING)
+    calls = tmp_path / "calls"
+    emulator = write(tmp_path / "emulator", f'echo "$@" >>{calls}\nexec "$@"\n')
+    program = write(tmp_path / "test_a", PASSING)
+    status, lines = run(left_out, program, options=("--emulator", str(emulator)))
+    assert status == 0 and lines[0] == f"SKIPPED {left_out}: {reason}"
+    assert calls.read_text().split() == [str(program)]
+    assert lines[-1].startswith("units: 1 of 1 programs passed, ")

@@ -24,7 +24,7 @@
 #include "base/log.h"
 #include "fuse/mount_watch.h"
 
-#define STACK_BYTES 65536u
+#define STACK_BYTES 131072u    /* the least that arm64 allows */
 #define SHARE       10         /* one part in so many of the time is spent on scans, at most */
 #define PAUSE       SPAN_MS(1) /* between two scans, however short they are */
 

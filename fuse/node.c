@@ -770,7 +770,7 @@ static size_t node_size(const struct node *n)
 static nlink_t node_n_links(const struct node *n)
 {
     if (n->kind == NODE_DIRECTORY)
-        return node_is_linked(n) ? 2 + n->directory.n_subdirectories : 0;
+        return node_is_linked(n) ? (nlink_t)(2 + n->directory.n_subdirectories) : 0;
     return node_is_linked(n) ? 1 : 0;
 }
 

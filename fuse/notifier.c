@@ -7,7 +7,7 @@
 #include "base/lock.h"
 #include "base/util.h"
 
-#define STACK_BYTES 65536u
+#define STACK_BYTES 131072u /* the least that arm64 allows */
 
 struct notifier {
     struct fuse_session *fuse;

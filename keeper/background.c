@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- *   caller                       keeper                       command
- *   1. fork                      2. starts the command        3. starts; messages go to the
- * terminal
- *   4. waits for a byte                                       5. leaves the terminal, sends READY=1
- *                                6. leaves the terminal,
- *                                   sends the byte
- *   7. exits with 0              8. keeps                     9. serves
+ *   caller               keeper                    command
+ *   1. forks             2. starts the command     3. starts; its messages go to the terminal
+ *   4. waits for a byte                            5. leaves the terminal, sends READY=1
+ *                        6. leaves the terminal,
+ *                           sends the byte
+ *   7. exits with 0      8. keeps                  9. serves
  *
  * A keeper that ends before step 6 closes the pipe: the caller exits with its status, which is the
  * command's. A caller that is killed before step 7 closes it, too: the keeper ends the command,
@@ -26,8 +25,7 @@
 #include "base/cleanup.h"
 #include "keeper/report.h"
 
-/* Return: the status that the keeper reports, or exits with; EXIT_FAILURE if it dies of a signal.
- */
+/* Return: the status that the keeper reports, or exits with; EXIT_FAILURE if a signal ends it. */
 static int wait_for_report(int fd, pid_t keeper)
 {
     unsigned char status;

@@ -60,8 +60,7 @@ enum state { IDLE, ACCOUNT, NODE, KEY, CREATE, SIGNER };
 
 #define ALLOW_CREATE                                                                               \
     ": allow this identity to create podcertificaterequests; a kubelet's (--rights node) may, "    \
-    "for "                                                                                         \
-    "signers that a projected volume of the pod names"
+    "for signers that a projected volume of the pod names"
 
 static const struct {
     const char *name;

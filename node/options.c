@@ -16,8 +16,7 @@
 
 #define RATE_MAX 100000u /* more than any API server answers */
 
-#define DRIVER_NAME_DEFAULT "csi.secretfs.io"
-#define DRIVER_NAME_MAX     63 /* R2 */
+#define DRIVER_NAME_MAX 63 /* R2 */
 
 enum option_code {
     OPTION_HELP = 'h',
@@ -77,7 +76,7 @@ void node_options_help(const char *program)
            "\n"
            "Towards the kubelet:\n"
            "      --driver-name NAME       the driver's name in pods and in its CSIDriver object\n"
-           "                               (default: " DRIVER_NAME_DEFAULT ")\n"
+           "                               (default: " NODE_DRIVER_NAME_DEFAULT ")\n"
            "      --node-id NAME           the node's name (default: $NODE_NAME, else the host's)\n"
            "      --kubelet-root DIR       the kubelet's --root-dir (default: " KUBELET_ROOT_DEFAULT
            ")\n"
@@ -421,7 +420,7 @@ int node_options_parse(int argc, char *argv[], struct node_options *ret_options,
     int r;
 
     *o = (struct node_options){
-        .driver_name = DRIVER_NAME_DEFAULT,
+        .driver_name = NODE_DRIVER_NAME_DEFAULT,
         .kubelet_root = KUBELET_ROOT_DEFAULT,
         .run_dir = NODE_RUN_DIR_DEFAULT,
         .volumes_dir = "/etc/secretfs/volumes.d",

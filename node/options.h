@@ -8,8 +8,9 @@
 #include "base/log.h"
 #include "node/identity.h"
 
-#define KUBELET_ROOT_DEFAULT "/var/lib/kubelet"
-#define NODE_RUN_DIR_DEFAULT "/run/secretfs"
+#define KUBELET_ROOT_DEFAULT     "/var/lib/kubelet"
+#define NODE_RUN_DIR_DEFAULT     "/run/secretfs"
+#define NODE_DRIVER_NAME_DEFAULT "csi.secretfs.io"
 
 /* Strings are borrowed from the arguments or from the file unless noted. */
 struct node_options {

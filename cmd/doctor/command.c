@@ -128,11 +128,13 @@ static int find_defaults(const struct node_options *given, struct doctor_default
 {
     _cleanup_(cJSON_Deletep) cJSON *list = NULL;
     bool has_run_dir = !streq(given->run_dir, NODE_RUN_DIR_DEFAULT);
+    bool has_driver = !streq(given->driver_name, NODE_DRIVER_NAME_DEFAULT);
     bool has_file = access(DOCTOR_CONFIG_FILE, R_OK) == 0;
     int r;
 
     (void)status_request_all(false, &list, NULL); /* without a list no daemon is found */
     r = doctor_defaults_find(list, has_run_dir ? given->run_dir : NULL,
+                             has_driver ? given->driver_name : NULL,
                              has_file ? DOCTOR_CONFIG_FILE : NULL, ret_defaults);
     return r < 0 ? error_set_errno(e, r, "cannot find the options of the node") : 0;
 }

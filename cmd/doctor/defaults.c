@@ -30,8 +30,16 @@ static int add(struct doctor_defaults *d, const char *option, const char *value)
     return 0;
 }
 
+/* @driver: NULL: any */
+static bool is_of_driver(const cJSON *process, const char *driver)
+{
+    const char *other = json_text(process, "driver");
+
+    return driver == NULL || (other != NULL && streq(other, driver));
+}
+
 /* Return: the node's process, borrowed from @list; NULL if none runs. */
-static const cJSON *find_node(const cJSON *list, const char *run_dir)
+static const cJSON *find_node(const cJSON *list, const char *run_dir, const char *driver)
 {
     const cJSON *process, *found = NULL;
     bool is_exact = false;
@@ -41,7 +49,8 @@ static const cJSON *find_node(const cJSON *list, const char *run_dir)
         bool is_same =
             other != NULL && streq(other, run_dir != NULL ? run_dir : NODE_RUN_DIR_DEFAULT);
 
-        if (other == NULL || is_exact || (run_dir != NULL && !is_same))
+        if (other == NULL || is_exact || (run_dir != NULL && !is_same) ||
+            !is_of_driver(process, driver))
             continue;
         found = process;
         is_exact = is_same;
@@ -64,11 +73,11 @@ static int add_process(struct doctor_defaults *d, const cJSON *process)
     return r;
 }
 
-int doctor_defaults_find(const cJSON *list, const char *run_dir, const char *config_file,
-                         struct doctor_defaults *ret_defaults)
+int doctor_defaults_find(const cJSON *list, const char *run_dir, const char *driver,
+                         const char *config_file, struct doctor_defaults *ret_defaults)
 {
     struct doctor_defaults *d = ret_defaults;
-    const cJSON *process = find_node(list, run_dir);
+    const cJSON *process = find_node(list, run_dir, driver);
 
     *d = (struct doctor_defaults){.n_texts = 0};
     if (process != NULL)

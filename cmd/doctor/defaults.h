@@ -20,9 +20,10 @@ struct doctor_defaults {
 /*
  * @list: of status_request_all(); NULL if there is none
  * @run_dir: of the daemon; NULL: any, but that of the default directory first
+ * @driver: the daemon's driver name; NULL: any
  * @config_file: used if no daemon runs; NULL: there is none
  * Return: 0, with *ret_defaults, also without any; -ENOMEM.
  */
-int doctor_defaults_find(const cJSON *list, const char *run_dir, const char *config_file,
-                         struct doctor_defaults *ret_defaults);
+int doctor_defaults_find(const cJSON *list, const char *run_dir, const char *driver,
+                         const char *config_file, struct doctor_defaults *ret_defaults);
 void doctor_defaults_deinit(struct doctor_defaults *defaults);

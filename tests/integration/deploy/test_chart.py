@@ -115,7 +115,7 @@ EQUAL_ROLES = {
     "rbac/events": ("secretfs-events", {"rights": "daemon", "rbac.events": True}),
 }
 # Users write their own of it, for their applications.
-NOT_IN_CHART = {"rbac/pod-example", "daemonset/base"}
+NOT_IN_CHART = {"rbac/pod-example", "daemonset/base", "monitoring"}
 HELM_LABELS = {
     "helm.sh/chart": f"secretfs-{VERSION}",
     "app.kubernetes.io/instance": "secretfs",

@@ -31,19 +31,26 @@ static cJSON *parse(const char *processes)
     return json;
 }
 
-static void assert_defaults(const char *processes, const char *run_dir, const char *file,
-                            const char *origin, const char *const *texts, size_t n)
+static void assert_defaults_of(const char *processes, const char *run_dir, const char *driver,
+                               const char *file, const char *origin, const char *const *texts,
+                               size_t n)
 {
     struct doctor_defaults defaults;
     cJSON *list = parse(processes);
 
-    assert_int_equal(doctor_defaults_find(list, run_dir, file, &defaults), 0);
+    assert_int_equal(doctor_defaults_find(list, run_dir, driver, file, &defaults), 0);
     assert_string_equal(defaults.origin.text, origin);
     assert_int_equal(defaults.n_texts, n);
     for (size_t i = 0; i < n; i++)
         assert_string_equal(defaults.texts[i], texts[i]);
     doctor_defaults_deinit(&defaults);
     cJSON_Delete(list);
+}
+
+static void assert_defaults(const char *processes, const char *run_dir, const char *file,
+                            const char *origin, const char *const *texts, size_t n)
+{
+    assert_defaults_of(processes, run_dir, NULL, file, origin, texts, n);
 }
 
 static void test_daemon_that_runs(void **state)
@@ -73,10 +80,27 @@ static void test_no_daemon(void **state)
     assert_defaults("", NULL, NULL, "the defaults; no daemon runs", NULL, 0);
 }
 
+/* The socket of one driver is not that of another. */
+static void test_daemon_of_another_driver(void **state)
+{
+    static const char *const file[] = {"--config=/f"};
+    static const char *const of_d[] = {
+        "--driver-name=d",   "--node-id=n",     "--run-dir=/run/secretfs",
+        "--kubelet-root=/k", "--endpoint=/k/e", "--registration-path=/k/r",
+        "--rights=daemon",   "--kubeconfig=/c", "--context=x",
+    };
+    static const char none[] = "those of /f; no daemon runs";
+
+    assert_defaults_of(OTHER "," DEFAULT, NULL, "d", "/f",
+                       "those of the daemon that runs, process 3", of_d, ELEMENTS_OF(of_d));
+    assert_defaults_of(OTHER "," DEFAULT, NULL, "other", "/f", none, file, 1);
+    assert_defaults_of(OTHER "," DEFAULT, "/run/secretfs", "other", "/f", none, file, 1);
+}
+
 static int try_finding(void *userdata)
 {
     struct doctor_defaults defaults;
-    int r = doctor_defaults_find(userdata, NULL, NULL, &defaults);
+    int r = doctor_defaults_find(userdata, NULL, NULL, NULL, &defaults);
 
     doctor_defaults_deinit(&defaults);
     return r;
@@ -95,6 +119,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_daemon_that_runs),
         cmocka_unit_test(test_no_daemon),
+        cmocka_unit_test(test_daemon_of_another_driver),
         cmocka_unit_test(test_without_memory),
     };
 

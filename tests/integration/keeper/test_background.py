@@ -62,6 +62,18 @@ class Background:
         assert done.returncode == 0, done.stderr
         return int(json.loads(done.stdout)["pid"])
 
+    def wait_next(self, pid: int) -> int:
+        """Returns the process id of the one that serves after pid; for a moment none does."""
+
+        def find() -> int | None:
+            done = self.run("status", "-o", "json", self.path)
+            found = int(json.loads(done.stdout)["pid"]) if done.returncode == 0 else pid
+            return found if found != pid else None
+
+        found = until(find, f"the process after {pid}")
+        assert found is not None
+        return found
+
     def keeper(self) -> int:
         return _parent_of(self.pid())
 
@@ -74,8 +86,7 @@ class Background:
         """Returns the process id of the next process, which then serves."""
         killed = self.pid()
         os.kill(killed, signal.SIGKILL)
-        until(lambda: self.run("status", self.path).returncode == 0 and self.pid() != killed)
-        return self.pid()
+        return self.wait_next(killed)
 
 
 @pytest.fixture
@@ -163,7 +174,7 @@ def test_hand_over(mounted: Background, source: Manifests) -> None:
     mounted.mount(*source.arguments, "secret/app")
     pid, keeper = mounted.pid(), mounted.keeper()
     os.kill(keeper, signal.SIGHUP)
-    until(lambda: mounted.run("status", mounted.path).returncode == 0 and mounted.pid() != pid)
+    mounted.wait_next(pid)
     assert mounted.keeper() == keeper
     assert mounted.read("password") == "dummy-1"
 

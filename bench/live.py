@@ -90,7 +90,7 @@ class LiveNode:
         self._daemon: subprocess.Popen[bytes] | None = None
         self.directory = directory
         self._n_alone = 0
-        self._root.mkdir()
+        (self._root / "pods").mkdir(parents=True)
 
     @contextmanager
     def started(self, access: Access, metrics: str = "0") -> Iterator[None]:

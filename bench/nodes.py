@@ -97,7 +97,7 @@ class NodeRun:
         self._root = directory / "kubelet"
         self._log = directory / LOG
         directory.mkdir()
-        self._root.mkdir()
+        (self._root / "pods").mkdir(parents=True)
 
     def measure(self, idle_seconds: float) -> Measured:
         server = self._start_server()

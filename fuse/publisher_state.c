@@ -19,6 +19,7 @@ int publisher_index_volume(struct publisher *p, struct publisher_volume *v)
 
     if (slot == NULL)
         return -ENOMEM;
+    p->n_volumes += *slot == v; /* else it takes a place that was counted */
     *slot = v;
     return 0;
 }
@@ -27,8 +28,10 @@ void publisher_unindex_volume(struct publisher *p, struct publisher_volume *v)
 {
     struct publisher_volume *const *found = tfind(v, &p->by_name, compare_names);
 
-    if (found != NULL && *found == v)
-        tdelete(v, &p->by_name, compare_names);
+    if (found == NULL || *found != v)
+        return;
+    tdelete(v, &p->by_name, compare_names);
+    p->n_volumes--;
 }
 
 struct publisher_volume *publisher_find_volume(const struct publisher *p, const char *name)

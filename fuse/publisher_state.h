@@ -67,9 +67,10 @@ struct publisher {
     pthread_cond_t changed;
     struct publish_queue queue;
     struct publisher_pool pool;
-    bool is_checked; /* check_timer is set */
-    void *by_name;   /* tsearch(3) tree of volumes */
-    void *by_group;  /* the same of groups */
+    bool is_checked;  /* check_timer is set */
+    void *by_name;    /* tsearch(3) tree of volumes */
+    size_t n_volumes; /* in it */
+    void *by_group;   /* the same of groups */
     struct list finished;
     struct list bound;
     struct list changed_volumes;

@@ -20,14 +20,16 @@ static void trace(struct publisher *p, const struct publish_trace_line *line,
         eventfd_write(p->done_fd, 1);
 }
 
-/* @v: NULL for none */
+/* @v: NULL for none. A volume that is alone is not slow: there is no other one to wait for it. */
 static enum publisher_step_kind kind_of_step(const struct publisher_volume *v, mono_us now)
 {
     if (v == NULL)
         return PUBLISHER_STEP_OUTSIDE;
     if (publish_queue_is_suspect(&v->entry, now))
         return PUBLISHER_STEP_SUSPECT;
-    return publish_queue_is_slow(&v->entry, now) ? PUBLISHER_STEP_SLOW : PUBLISHER_STEP_USUAL;
+    if (publish_queue_is_slow(&v->entry, now) && v->publisher->n_volumes > 1)
+        return PUBLISHER_STEP_SLOW;
+    return PUBLISHER_STEP_USUAL;
 }
 
 /* Between the two the lock is given up, and @v (NULL for none) is the thread's. */

@@ -187,6 +187,8 @@ static bool check_threads(struct publisher *p, mono_us now)
         if (now - m->began_at < PUBLISHER_BLOCKED_AFTER)
             continue;
         publish_queue_suspect(&v->entry, now);
+        if (publisher_pool_note_blocked(&p->pool, m))
+            pthread_cond_broadcast(&p->changed);
         publisher_set_blocked(p, v, m->began_at);
     }
     return is_working;

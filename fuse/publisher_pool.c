@@ -125,6 +125,18 @@ struct publisher_member *publisher_pool_check(struct publisher_pool *pool, mono_
     return m;
 }
 
+bool publisher_pool_note_blocked(struct publisher_pool *pool, struct publisher_member *member)
+{
+    bool was_full = publisher_pool_is_full_of_slow(pool);
+
+    if (member->kind != PUBLISHER_STEP_SLOW)
+        return false;
+    member->kind = PUBLISHER_STEP_SUSPECT;
+    assert(pool->n_slow > 0);
+    pool->n_slow--;
+    return was_full;
+}
+
 bool publisher_pool_is_idle(const struct publisher_pool *pool)
 {
     return pool->leader != NULL && pool->leader->state == MEMBER_LEADING;

@@ -90,5 +90,12 @@ bool publisher_pool_end(struct publisher_pool *pool, struct publisher_member *me
  */
 struct publisher_member *publisher_pool_check(struct publisher_pool *pool, mono_us now);
 
+/*
+ * A thread has worked on its step for PUBLISHER_BLOCKED_AFTER. It does not count among those of
+ * slow volumes any more, as it would keep their place for as long as it is blocked. Return: whether
+ * a step of a slow volume may begin that might not before
+ */
+bool publisher_pool_note_blocked(struct publisher_pool *pool, struct publisher_member *member);
+
 /* Whether the leader waits for work. */
 bool publisher_pool_is_idle(const struct publisher_pool *pool);

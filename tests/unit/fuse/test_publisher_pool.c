@@ -148,6 +148,31 @@ static void test_steps_of_slow_volumes_leave_the_lead(void **state)
     assert_true(publisher_pool_end(&pool, &slow[0]));
 }
 
+/* It would keep the place of other slow volumes for as long as it is blocked. */
+static void test_blocked_step_of_a_slow_volume_gives_up_its_place(void **state)
+{
+    struct publisher_member slow[PUBLISHER_SLOW_MAX], usual;
+    struct publisher_pool pool;
+
+    publisher_pool_init(&pool);
+    for (size_t i = 0; i < ELEMENTS_OF(slow); i++) {
+        publisher_pool_add(&pool, &slow[i]);
+        begin(&pool, &slow[i], PUBLISHER_STEP_SLOW);
+    }
+    assert_true(publisher_pool_note_blocked(&pool, &slow[0]));
+    assert_false(publisher_pool_is_full_of_slow(&pool));
+    assert_false(publisher_pool_note_blocked(&pool, &slow[0]));
+    assert_false(publisher_pool_note_blocked(&pool, &slow[1])); /* there was a place already */
+    publisher_pool_add(&pool, &usual);
+    begin(&pool, &usual, PUBLISHER_STEP_USUAL);
+    assert_false(publisher_pool_note_blocked(&pool, &usual));
+    for (size_t i = 0; i < ELEMENTS_OF(slow); i++)
+        assert_false(publisher_pool_end(&pool, &slow[i]));
+    assert_true(publisher_pool_end(&pool, &usual));
+    assert_false(publisher_pool_has_blocked(&pool));
+    assert_false(publisher_pool_is_full_of_slow(&pool));
+}
+
 /* With no thread left to lead in its place. */
 static void test_step_of_a_slow_volume_keeps_the_lead_in_a_full_pool(void **state)
 {
@@ -176,6 +201,7 @@ int main(void)
         cmocka_unit_test(test_step_outside_of_volumes_is_not_replaced),
         cmocka_unit_test(test_number_of_blocked_threads_is_limited),
         cmocka_unit_test(test_steps_of_slow_volumes_leave_the_lead),
+        cmocka_unit_test(test_blocked_step_of_a_slow_volume_gives_up_its_place),
         cmocka_unit_test(test_step_of_a_slow_volume_keeps_the_lead_in_a_full_pool),
     };
 

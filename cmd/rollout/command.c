@@ -55,20 +55,9 @@ static bool is_path(const char *target)
 
 static int request(const struct rollout_command *c, cJSON **ret_list, struct error *e)
 {
-    _cleanup_(cJSON_Deletep) cJSON *list = NULL, *volume = NULL;
-    int r;
-
-    if (!is_path(c->target))
-        return status_request_all(false, ret_list, e);
-    r = status_request(c->target, false, &volume, e);
-    if (r < 0)
-        return r;
-    list = cJSON_CreateObject();
-    if (!cJSON_AddItemToArray(cJSON_AddArrayToObject(list, "items"), volume))
-        return error_set_errno(e, -ENOMEM, "cannot request the status");
-    (void)TAKE(volume);
-    *ret_list = TAKE(list);
-    return 0;
+    if (is_path(c->target))
+        return status_request_list(c->target, false, ret_list, e);
+    return status_request_all(false, ret_list, e);
 }
 
 /* ---- printing */

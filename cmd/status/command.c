@@ -108,24 +108,14 @@ static int print_list(struct status_command *c, const cJSON *list, struct error 
 /* Request the target or all volumes. *ret_list: as of status_request_all() */
 static int request(const struct status_command *c, cJSON **ret_list, struct error *e)
 {
-    _cleanup_(cJSON_Deletep) cJSON *list = NULL, *volume = NULL;
     int r;
 
-    if (c->target == NULL) {
-        r = status_request_all(c->is_debug, ret_list, e);
-        if (r == 0)
-            status_filter_apply(&c->filter, *ret_list);
-        return r;
-    }
-    r = status_request(c->target, c->is_debug, &volume, e);
-    if (r < 0)
-        return r;
-    list = cJSON_CreateObject();
-    if (!cJSON_AddItemToArray(cJSON_AddArrayToObject(list, "items"), volume))
-        return error_set_errno(e, -ENOMEM, "cannot request the status");
-    (void)TAKE(volume);
-    *ret_list = TAKE(list);
-    return 0;
+    if (c->target != NULL)
+        return status_request_list(c->target, c->is_debug, ret_list, e);
+    r = status_request_all(c->is_debug, ret_list, e);
+    if (r == 0)
+        status_filter_apply(&c->filter, *ret_list);
+    return r;
 }
 
 /* Return: 0; -EIO if a process could not be reached; then its message was printed. */

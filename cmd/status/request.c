@@ -215,6 +215,21 @@ int status_request(const char *path, bool is_debug, cJSON **ret_volume, struct e
     return 0;
 }
 
+int status_request_list(const char *path, bool is_debug, cJSON **ret_list, struct error *e)
+{
+    _cleanup_(cJSON_Deletep) cJSON *list = NULL, *volume = NULL;
+    int r = status_request(path, is_debug, &volume, e);
+
+    if (r < 0)
+        return r;
+    list = cJSON_CreateObject();
+    if (!cJSON_AddItemToArray(cJSON_AddArrayToObject(list, "items"), volume))
+        return error_set_errno(e, -ENOMEM, "cannot request the status");
+    (void)TAKE(volume);
+    *ret_list = TAKE(list);
+    return 0;
+}
+
 /* ---- all volumes */
 
 #define DEVICES_MAX 1024 /* file systems of one host: two of a node, one of each mount */

@@ -19,6 +19,12 @@
 int status_request(const char *path, bool is_debug, cJSON **ret_volume, struct error *e);
 
 /*
+ * The same as a list. Return: 0, *ret_list is the caller's: {"items": [the volume]}; -errno with
+ * @e.
+ */
+int status_request_list(const char *path, bool is_debug, cJSON **ret_list, struct error *e);
+
+/*
  * Request all volumes in this mount namespace that the caller may access, sorted by mount point.
  * A mount whose process is dead has the state "dead", one whose process does not answer "unknown".
  * Return: 0, *ret_list is the caller's: {"processes": [...], "items": [...]}, and "errors" with a

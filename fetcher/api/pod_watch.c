@@ -8,7 +8,8 @@
  *  - The server does not mark the end of these first events. Their resourceVersions are the pods'
  *    own, in no order, so a watch cannot go on from any of them. It can from the first bookmark,
  *    which comes after them, within a minute. From then on there is a cursor.
- *  - A watch that ended with a cursor goes on there, one without begins again.
+ *  - A watch that ended with a cursor goes on there, one without begins again. One whose cursor the
+ *    server does not remember (410) begins again, which is no failure unless it happens twice.
  *  - A pod that is too long or invalid is skipped and costs nothing else. The event may have been
  *    its DELETED, so the next watch begins without a cursor.
  *  - A watch without a cursor is a new round: pods that have not come again until its first
@@ -90,15 +91,11 @@ static int on_begin(struct watch *watch, struct buf *path)
     return r >= 0 ? protocol_add_escaped(path, w->options.node_name) : r;
 }
 
-/* A complete response other than 200; the state is OPENING. */
-static void on_complete(struct watch *watch)
+static void refused(struct pod_watch *w, const struct error *e)
 {
-    static const char allow[] = ": allow this identity to get, list and watch pods";
-    struct pod_watch *w = pod_watch_of(watch);
+    struct watch *watch = &w->watch;
     bool is_refused = watch->status == 401 || watch->status == 403;
-    struct error e = ERROR_INIT;
 
-    watch_explain_refusal(watch, allow, &e);
     watch->n_refused = is_refused ? watch->n_refused + 1 : 0;
     if (watch->status == 401)
         watch->io->reject_credentials(watch->userdata, NULL);
@@ -106,7 +103,20 @@ static void on_complete(struct watch *watch)
         watch_drop_cursor(watch);
     watch_back_off(watch, WATCH_OPENING,
                    watch->n_refused > REFUSALS_SOON ? REFUSED_QUIET : watch->retry_after);
-    report(w, is_refused ? POD_WATCH_REFUSED : POD_WATCH_FAILING, &e);
+    report(w, is_refused ? POD_WATCH_REFUSED : POD_WATCH_FAILING, e);
+}
+
+/* A complete response other than 200; the state is OPENING. */
+static void on_complete(struct watch *watch)
+{
+    static const char allow[] = ": allow this identity to get, list and watch pods";
+    struct error e = ERROR_INIT;
+
+    watch_explain_refusal(watch, allow, &e);
+    if (watch->status == 410)
+        watch_expire(watch, &e);
+    else
+        refused(pod_watch_of(watch), &e);
 }
 
 /* ---- events */

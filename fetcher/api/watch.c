@@ -206,7 +206,7 @@ void watch_restart(struct watch *watch, const struct error *e)
 
 void watch_expire(struct watch *watch, const struct error *e)
 {
-    if (watch->has_expired || !watch->ops->has_lists || watch->state == WATCH_SYNCING) {
+    if (watch->has_expired || watch->cursor == NULL || watch->state == WATCH_SYNCING) {
         watch_restart(watch, e);
         return;
     }

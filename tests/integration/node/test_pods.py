@@ -226,17 +226,21 @@ def test_watch_that_broke_before_a_bookmark_begins_again(daemon: Node, api: Api)
 
 @pytest.mark.parametrize("as_event", [False, True])
 def test_version_that_is_too_old(daemon: Node, api: Api, as_event: bool) -> None:
+    """J7: a new round brings what was missed, without a line in the log."""
     first, second = daemon.pod(0), daemon.pod(1)
     put_pod(api, first, subPath="user")
     wait_known(daemon, first)
     api.server.send_bookmark(resource="pods")
     put_pod(api, first, subPath="user")
+    logged = len(daemon.log())
     api.server.fail(410, verb="watch", resource="pods", as_event=as_event)
     api.server.close_watches(resource="pods")
     wait_watched(api, 3 if as_event else 2)
     assert cursors(api)[0] is None and cursors(api)[1] is not None and cursors(api)[2] is None
     put_pod(api, second)
     wait_known(daemon, first, second)
+    lines = daemon.log()[logged:].splitlines()
+    assert [line for line in lines if " DEBUG " not in line] == []
 
 
 def test_server_that_is_away(daemon: Node, api: Api) -> None:

@@ -97,6 +97,16 @@ static void expect_watch(struct world *w, const char *cursor)
     assert_int_equal(w->script.timer_at, SPAN_FOREVER);
 }
 
+/* Its cursor expired, which is no failure. */
+static void expect_expired(struct world *w)
+{
+    assert_string_equal(w->script.path, "");
+    assert_int_equal(w->n_health, 1);
+    assert_int_equal(w->health, POD_WATCH_LIVE);
+    expect_timer(&w->script, SPAN_MS(800));
+    expect_watch(w, NULL);
+}
+
 /* It failed with an error that has @words, and is retried after the back-off's first wait. */
 static void expect_failure(struct world *w, const char *words, const char *cursor)
 {
@@ -212,7 +222,7 @@ static void test_what_does_not_come_again_is_gone(void **state)
 
     begin_watching(w);
     send_body(&w->script, EVENT("ERROR", STATUS("410", "too old resource version")));
-    expect_failure(w, "410: too old", NULL);
+    expect_expired(w);
     expect_pods(w, "u1 u2 ");
     respond(&w->script, 200, 0);
     send_body(&w->script, EVENT("ADDED", POD("2", "5")) EVENT("ADDED", POD("3", "25")));
@@ -440,7 +450,30 @@ static void test_old_version_is_refused(void **state)
     end(&w->script, HTTP_COMPLETE);
     expect_watch(w, "20");
     answer(&w->script, 410, STATUS("410", "too old"));
-    expect_failure(w, "410 (Gone)", NULL);
+    expect_expired(w);
+    respond(&w->script, 200, 0);
+    send_body(&w->script, EVENT("ADDED", POD("2", "5")) BOOKMARK("30"));
+    pass(&w->script, 2 * BACKOFF_QUIET_RESET);
+    end(&w->script, HTTP_COMPLETE);
+    expect_watch(w, "30");
+    answer(&w->script, 410, STATUS("410", "too old"));
+    expect_expired(w);
+}
+
+/* A watch without a cursor has nothing that could be too old. */
+static void test_new_round_is_refused_as_old(void **state)
+{
+    struct world *w = *state;
+
+    begin_watching(w);
+    end(&w->script, HTTP_COMPLETE);
+    answer(&w->script, 410, STATUS("410", "too old"));
+    expect_expired(w);
+    answer(&w->script, 410, STATUS("410", "too old"));
+    assert_int_equal(w->health, POD_WATCH_FAILING);
+    assert_non_null(strstr(w->problem.text, "410 (Gone)"));
+    expect_timer(&w->script, SPAN_MS(1600));
+    expect_watch(w, NULL);
 }
 
 static void test_put_off(void **state)
@@ -529,6 +562,7 @@ int main(void)
         TEST(test_credentials_are_refused),
         TEST(test_forbidden),
         TEST(test_old_version_is_refused),
+        TEST(test_new_round_is_refused_as_old),
         TEST(test_put_off),
         TEST(test_long_refusal),
         TEST(test_no_memory),

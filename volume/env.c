@@ -6,8 +6,9 @@
  * a reference inserts is not expanded again.
  *
  * A variable whose object or key is missing and optional is not set: an earlier one of that name
- * stays (O6, Y33). A value that a program cannot be given, with a NUL byte or longer than execve(2)
- * accepts, is an error that names the variable (O7).
+ * stays (O6, Y33). So is one whose key a file lacks or has without a value; a file that is missing
+ * is an error, optional or not (Y35). A value that a program cannot be given, with a NUL byte or
+ * longer than execve(2) accepts, is an error that names the variable (O7).
  *
  * | a key of envFrom is             | --env-names | outcome                             |
  * |---------------------------------|-------------|-------------------------------------|
@@ -21,15 +22,15 @@
 #include <search.h>
 #include <stdio.h>
 
-#include "base/buf.h"
 #include "cache/secmem.h"
+#include "volume/env_file.h"
 
 #define SKIPPED_MAX_BYTES (64u << 10) /* of one warning; the rest is left out */
 
 struct variable {
     struct env_variable shown; /* its name is owned; its bytes as the members below say */
     struct object *object;     /* referenced, if it holds the bytes; else NULL */
-    char *expanded;            /* owned, secret memory, if it holds the bytes; else NULL */
+    char *own;                 /* owned, secret memory, if it holds the bytes; else NULL */
 };
 
 struct env_private {
@@ -43,8 +44,7 @@ struct env_private {
 struct builder {
     const struct env_spec *spec;
     const char *namespace;
-    env_lookup_fn *lookup;
-    void *userdata;
+    const struct env_lookup *lookup;
     void *variables; /* tsearch(3) tree of struct variable by name */
     size_t n_variables;
     void *skipped;  /* tsearch(3) tree of names, owned */
@@ -57,7 +57,7 @@ static void variable_deinit(struct variable *v)
 {
     free((char *)(uintptr_t)v->shown.name);
     object_unref(v->object);
-    secmem_free(v->expanded);
+    secmem_free(v->own);
 }
 
 static void variable_free(void *p)
@@ -97,13 +97,13 @@ static const struct variable *builder_find(const struct builder *b, const char *
     return found != NULL ? *found : NULL;
 }
 
-/* Set a variable. @v: its name is borrowed; object and expanded are consumed, on failure too. */
+/* Set a variable. @v: its name is borrowed; object and own are consumed, on failure too. */
 static int builder_set(struct builder *b, struct variable v, struct error *e)
 {
     struct variable *made = calloc(1, sizeof(*made));
     struct variable **found;
 
-    assert(v.object == NULL || v.expanded == NULL);
+    assert(v.object == NULL || v.own == NULL);
     v.shown.name = strdup(v.shown.name);
     if (made == NULL || v.shown.name == NULL) {
         free(made);
@@ -173,7 +173,8 @@ static int set_prefixed(struct builder *b, const char *prefix, struct object *ob
 
 static int set_object(struct builder *b, const struct env_source *source, struct error *e)
 {
-    struct object *object = b->lookup(b->userdata, source->object_kind, source->object_name);
+    struct object *object =
+        b->lookup->object(b->lookup->userdata, source->object_kind, source->object_name);
     int r = 0;
 
     if (object == NULL)
@@ -186,7 +187,8 @@ static int set_object(struct builder *b, const struct env_source *source, struct
 
 static int set_key(struct builder *b, const struct env_source *source, struct error *e)
 {
-    struct object *object = b->lookup(b->userdata, source->object_kind, source->object_name);
+    struct object *object =
+        b->lookup->object(b->lookup->userdata, source->object_kind, source->object_name);
     const struct object_entry *entry;
 
     if (object == NULL)
@@ -252,30 +254,85 @@ static int too_long(const struct builder *b, const char *name, struct error *e)
                      b->max_len - 1);
 }
 
+/* Set a variable to a value that is in no object. */
+static int set_own(struct builder *b, const char *name, const struct buf *value, struct error *e)
+{
+    struct variable v = {.shown = {.name = name, .len = value->len}};
+
+    v.own = secmem_alloc(value->len + 1);
+    if (v.own == NULL)
+        return out_of_memory(e);
+    memcpy(v.own, buf_text(value), value->len);
+    secmem_seal(v.own);
+    v.shown.bytes = v.own;
+    return builder_set(b, v, e);
+}
+
 static int set_literal(struct builder *b, const struct env_source *source, struct error *e)
 {
-    struct variable v = {.shown = {.name = source->name, .bytes = source->value}};
+    const struct variable plain = {
+        .shown = {.name = source->name, .bytes = source->value, .len = strlen(source->value)}};
     /* limited while it grows: each may repeat the one before it many times */
     _cleanup_(buf_deinit) struct buf out = BUF_INIT(b->max_len);
     int r;
 
-    v.shown.len = strlen(source->value);
     if (strchr(source->value, '$') == NULL)
-        return builder_set(b, v, e);
+        return builder_set(b, plain, e);
     r = expand(b, source->value, &out);
     if (r == -EFBIG)
         return too_long(b, source->name, e);
-    v.expanded = r >= 0 ? secmem_alloc(out.len + 1) : NULL;
-    if (v.expanded == NULL)
+    return r < 0 ? out_of_memory(e) : set_own(b, source->name, &out, e);
+}
+
+/* ---- files */
+
+static int missing_file_key(const struct env_source *source, struct error *e)
+{
+    return error_set(e, -EBADMSG,
+                     "%s in %s has no value for the key %.253s: add the line %.253s='...'",
+                     source->path, source->directory, source->key, source->key);
+}
+
+static int set_file_key(struct builder *b, const struct env_source *source, struct error *e)
+{
+    _cleanup_(buf_deinit) struct buf text = BUF_INIT(ENV_FILE_MAX_BYTES);
+    _cleanup_(buf_deinit) struct buf value = BUF_INIT(b->max_len);
+    int r = b->lookup->file(b->lookup->userdata, source, &text, e);
+
+    if (r < 0)
+        return r == -ENOMEM ? r : -EBADMSG;
+    r = env_file_find(buf_text(&text), text.len, source->key, &value, e);
+    switch (r) {
+    case 0:
+        return set_own(b, source->name, &value, e);
+    case ENV_FILE_WITHOUT_KEY:
+        return source->is_optional ? 0 : missing_file_key(source, e);
+    case -EBADMSG:
+        return error_prefix(e, r, "%s in %s", source->path, source->directory);
+    case -EFBIG:
+        return too_long(b, source->name, e);
+    default:
         return out_of_memory(e);
-    memcpy(v.expanded, buf_text(&out), out.len);
-    secmem_seal(v.expanded);
-    v.shown.bytes = v.expanded;
-    v.shown.len = out.len;
-    return builder_set(b, v, e);
+    }
 }
 
 /* ---- the computation */
+
+/* An entry of env. */
+static int set_variable(struct builder *b, const struct env_source *source, struct error *e)
+{
+    switch (source->kind) {
+    case ENV_OBJECT: /* done before */
+        return 0;
+    case ENV_KEY:
+        return set_key(b, source, e);
+    case ENV_FILE:
+        return set_file_key(b, source, e);
+    case ENV_LITERAL:
+        return set_literal(b, source, e);
+    }
+    return 0;
+}
 
 static int set_all(struct builder *b, struct error *e)
 {
@@ -285,12 +342,8 @@ static int set_all(struct builder *b, struct error *e)
     for (size_t i = 0; i < spec->n_sources && r >= 0; i++)
         if (spec->sources[i].kind == ENV_OBJECT)
             r = set_object(b, &spec->sources[i], e);
-    for (size_t i = 0; i < spec->n_sources && r >= 0; i++) {
-        if (spec->sources[i].kind == ENV_KEY)
-            r = set_key(b, &spec->sources[i], e);
-        else if (spec->sources[i].kind == ENV_LITERAL)
-            r = set_literal(b, &spec->sources[i], e);
-    }
+    for (size_t i = 0; i < spec->n_sources && r >= 0; i++)
+        r = set_variable(b, &spec->sources[i], e);
     return r;
 }
 
@@ -369,14 +422,13 @@ static int builder_finish(struct builder *b, struct env **ret_env, struct error 
     return 0;
 }
 
-int env_compute(const struct env_spec *spec, const char *namespace, env_lookup_fn *lookup,
-                void *userdata, struct env **ret_env, struct error *e)
+int env_compute(const struct env_spec *spec, const char *namespace, const struct env_lookup *lookup,
+                struct env **ret_env, struct error *e)
 {
     /* Source: execve(2): MAX_ARG_STRLEN is 32 pages */
     struct builder b = {.spec = spec,
                         .namespace = namespace,
                         .lookup = lookup,
-                        .userdata = userdata,
                         .max_len = 32 * (size_t)sysconf(_SC_PAGESIZE)};
     int r = set_all(&b, e);
 

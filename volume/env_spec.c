@@ -16,14 +16,25 @@ static void source_deinit(struct env_source *source)
     volume_text_set(&source->object_name, NULL);
     volume_text_set(&source->name, NULL);
     volume_text_set(&source->key, NULL);
+    volume_text_set(&source->directory, NULL);
+    volume_text_set(&source->path, NULL);
     volume_text_set(&source->value, NULL);
+}
+
+static void env_volume_deinit(struct env_volume *volume)
+{
+    volume_text_set(&volume->name, NULL);
+    volume_text_set(&volume->directory, NULL);
 }
 
 void env_spec_deinit(struct env_spec *spec)
 {
     for (size_t i = 0; i < spec->n_sources; i++)
         source_deinit(&spec->sources[i]);
+    for (size_t i = 0; i < spec->n_volumes; i++)
+        env_volume_deinit(&spec->volumes[i]);
     free(spec->sources);
+    free(spec->volumes);
     *spec = (struct env_spec){.sources = NULL};
 }
 
@@ -94,6 +105,8 @@ static int copy_source(const struct env_source *source, struct env_source *ret_c
     if (volume_text_set(&copy.object_name, source->object_name) < 0 ||
         volume_text_set(&copy.name, source->name) < 0 ||
         volume_text_set(&copy.key, source->key) < 0 ||
+        volume_text_set(&copy.directory, source->directory) < 0 ||
+        volume_text_set(&copy.path, source->path) < 0 ||
         volume_text_set(&copy.value, source->value) < 0) {
         source_deinit(&copy);
         return -ENOMEM;
@@ -105,9 +118,12 @@ static int copy_source(const struct env_source *source, struct env_source *ret_c
 int env_spec_add(struct env_spec *spec, const struct env_source *source, struct error *e)
 {
     struct env_source *sources;
-    int r = source->kind == ENV_LITERAL ? 0 : check_object(source, e);
+    int r = source->object_name != NULL ? check_object(source, e) : 0;
 
     assert(source->name != NULL && (source->kind == ENV_LITERAL) == (source->value != NULL));
+    assert((source->kind == ENV_OBJECT || source->kind == ENV_KEY) ==
+           (source->object_name != NULL));
+    assert((source->kind == ENV_FILE) == (source->directory != NULL && source->path != NULL));
     if (r == 0)
         r = check_name(source, spec->names, e);
     if (r < 0)
@@ -171,7 +187,54 @@ int env_spec_add_object(struct env_spec *spec, const char *text, bool is_optiona
     return env_spec_add(spec, &source, e);
 }
 
+static const struct env_volume *find_volume(const struct env_spec *spec, const char *name)
+{
+    for (size_t i = 0; i < spec->n_volumes; i++)
+        if (streq(spec->volumes[i].name, name))
+            return &spec->volumes[i];
+    return NULL;
+}
+
+static int append_volume(struct env_spec *spec, const char *name, const char *directory)
+{
+    struct env_volume *volumes = reallocarray(spec->volumes, spec->n_volumes + 1, sizeof(*volumes));
+    struct env_volume volume = {.name = NULL};
+
+    if (volumes == NULL)
+        return -ENOMEM;
+    spec->volumes = volumes;
+    if (volume_text_set(&volume.name, name) < 0 ||
+        volume_text_set(&volume.directory, directory) < 0) {
+        env_volume_deinit(&volume);
+        return -ENOMEM;
+    }
+    volumes[spec->n_volumes++] = volume;
+    return 0;
+}
+
+int env_spec_add_volume(struct env_spec *spec, const char *text, struct error *e)
+{
+    size_t name_len = strcspn(text, "=");
+    _cleanup_(freep) char *name = strndup(text, name_len);
+    int r = -ENOMEM;
+
+    if (name_len == 0 || text[name_len] == '\0' || text[name_len + 1] == '\0')
+        return error_set(e, -EINVAL, "invalid volume \"%.64s\": use NAME=DIRECTORY", text);
+    if (name != NULL && find_volume(spec, name) != NULL)
+        return error_set(e, -EINVAL, "volume \"%.64s\" has a directory already", name);
+    if (spec->n_volumes == ENV_SPEC_MAX_VOLUMES)
+        return error_set(e, -E2BIG, "more than %d volumes", ENV_SPEC_MAX_VOLUMES);
+    if (name != NULL)
+        r = append_volume(spec, name, text + name_len + 1);
+    return r < 0 ? error_set_errno(e, r, "cannot add a volume") : 0;
+}
+
 /* ---- from a container's lists */
+
+static int missing_field(const struct field *field, const char *name, struct error *e)
+{
+    return field_error(&FIELD(field, name), e, error_set(e, -EINVAL, "required field is missing"));
+}
 
 /* Read a reference to an object. Strings of @source are borrowed from @json. */
 static int read_reference(const cJSON *json, const struct field *field, struct env_source *source,
@@ -190,8 +253,7 @@ static int read_reference(const cJSON *json, const struct field *field, struct e
     if (r < 0)
         return r;
     if (name == NULL || (has_key && key == NULL))
-        return field_error(&FIELD(field, name == NULL ? "name" : "key"), e,
-                           error_set(e, -EINVAL, "required field is missing"));
+        return missing_field(field, name == NULL ? "name" : "key", e);
     source->object_name = name;
     source->key = key;
     return 0;
@@ -213,10 +275,70 @@ static int read_only_reference(const cJSON *json, const struct field *field, con
                      : read_reference(in_configmap, &FIELD(field, configmap), source, e);
 }
 
-static int read_value_from(const cJSON *json, const struct field *field, struct env_source *source,
-                           struct error *e)
+static bool has_backsteps(const char *path)
 {
-    static const char *const only_in_pods[] = {"fieldRef", "resourceFieldRef", "fileKeyRef"};
+    for (size_t len; *path != '\0'; path += len + (path[len] == '/')) {
+        len = strcspn(path, "/");
+        if (len == 2 && memcmp(path, "..", 2) == 0)
+            return true;
+    }
+    return false;
+}
+
+static int check_file(const struct env_source *source, const struct field *field, struct error *e)
+{
+    if (!env_name_is_valid(source->key, ENV_NAMES_RELAXED))
+        return field_error(
+            &FIELD(field, "key"), e,
+            error_set(e, -EINVAL, "\"%.64s\" is not a valid name for a variable", source->key));
+    if (has_backsteps(source->path))
+        return field_error(&FIELD(field, "path"), e,
+                           error_set(e, -EINVAL, "\"%.64s\" has \"..\" in it", source->path));
+    return 0;
+}
+
+/* Read a fileKeyRef. Strings of @source are borrowed from @json and @spec. */
+static int read_file_reference(const struct env_spec *spec, const cJSON *json,
+                               const struct field *field, struct env_source *source,
+                               struct error *e)
+{
+    const char *volume_name = NULL;
+    const struct env_volume *volume;
+    int r = field_check_members(json, field, "volumeName, path, key, optional", e);
+
+    source->kind = ENV_FILE;
+    if (r == 0)
+        r = field_read_text(json, field, "volumeName", &volume_name, e);
+    if (r == 0)
+        r = field_read_text(json, field, "path", &source->path, e);
+    if (r == 0)
+        r = field_read_text(json, field, "key", &source->key, e);
+    if (r == 0)
+        r = field_read_flag(json, field, "optional", &source->is_optional, e);
+    if (r < 0)
+        return r;
+    if (volume_name == NULL)
+        return missing_field(field, "volumeName", e);
+    if (source->path == NULL || source->path[0] == '\0')
+        return missing_field(field, "path", e);
+    if (source->key == NULL)
+        return missing_field(field, "key", e);
+    volume = find_volume(spec, volume_name);
+    if (volume == NULL)
+        return field_error(&FIELD(field, "volumeName"), e,
+                           error_set(e, -EINVAL,
+                                     "no directory for the volume \"%.64s\": add --env-volume "
+                                     "%.64s=DIRECTORY",
+                                     volume_name, volume_name));
+    source->directory = volume->directory;
+    return check_file(source, field, e);
+}
+
+static int read_value_from(const struct env_spec *spec, const cJSON *json,
+                           const struct field *field, struct env_source *source, struct error *e)
+{
+    static const char *const only_in_pods[] = {"fieldRef", "resourceFieldRef"};
+    const cJSON *in_file;
     int r;
 
     source->kind = ENV_KEY;
@@ -225,11 +347,18 @@ static int read_value_from(const cJSON *json, const struct field *field, struct 
             return field_error(field, e,
                                error_set(e, -EINVAL,
                                          "%s is not supported, as there is no pod: use "
-                                         "secretKeyRef, configMapKeyRef or a value",
+                                         "secretKeyRef, configMapKeyRef, fileKeyRef or a value",
                                          only_in_pods[i]));
-    r = field_check_members(json, field, "secretKeyRef, configMapKeyRef", e);
-    return r < 0 ? r
-                 : read_only_reference(json, field, "secretKeyRef", "configMapKeyRef", source, e);
+    r = field_check_members(json, field, "secretKeyRef, configMapKeyRef, fileKeyRef", e);
+    if (r < 0)
+        return r;
+    in_file = field_member(json, "fileKeyRef");
+    if (in_file == NULL)
+        return read_only_reference(json, field, "secretKeyRef", "configMapKeyRef", source, e);
+    if (field_member(json, "secretKeyRef") != NULL || field_member(json, "configMapKeyRef") != NULL)
+        return field_error(field, e,
+                           error_set(e, -EINVAL, "fileKeyRef conflicts with another reference"));
+    return read_file_reference(spec, in_file, &FIELD(field, "fileKeyRef"), source, e);
 }
 
 static int add_env_entry(struct env_spec *spec, const cJSON *json, const struct field *field,
@@ -245,12 +374,11 @@ static int add_env_entry(struct env_spec *spec, const cJSON *json, const struct 
     if (r == 0)
         r = field_read_text(json, field, "value", &value, e);
     if (r == 0 && name == NULL)
-        r = field_error(&FIELD(field, "name"), e,
-                        error_set(e, -EINVAL, "required field is missing"));
+        r = missing_field(field, "name", e);
     if (r == 0 && value_from != NULL && value != NULL && value[0] != '\0')
         r = field_error(field, e, error_set(e, -EINVAL, "value conflicts with valueFrom"));
     if (r == 0 && value_from != NULL)
-        r = read_value_from(value_from, &FIELD(field, "valueFrom"), &source, e);
+        r = read_value_from(spec, value_from, &FIELD(field, "valueFrom"), &source, e);
     if (r < 0)
         return r;
     source.name = name;

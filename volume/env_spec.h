@@ -10,10 +10,12 @@
 
 /* A pod of 1.5 MiB, the limit of etcd, holds about ten times that; each costs time per update. */
 #define ENV_SPEC_MAX_SOURCES 4096
+#define ENV_SPEC_MAX_VOLUMES 256 /* as the sources of a volume */
 
 enum env_source_kind {
     ENV_OBJECT,  /* envFrom: every key of an object is a variable */
     ENV_KEY,     /* env with valueFrom: one key of an object is a variable */
+    ENV_FILE,    /* env with valueFrom: one key of a file is a variable (Y35) */
     ENV_LITERAL, /* env with value, in which $(VAR) is expanded */
 };
 
@@ -24,8 +26,16 @@ struct env_source {
     const char *object_name;
     const char *name; /* the variable's; the prefix of an ENV_OBJECT */
     const char *key;
+    const char *directory; /* of the volume of an ENV_FILE */
+    const char *path;      /* of its file, from the directory on */
     const char *value;
-    bool is_optional; /* a missing object or key is not an error (O6) */
+    bool is_optional; /* a missing object or key is not an error (O6); a missing file is (Y35) */
+};
+
+/* The directory that stands for a volume of the pod. */
+struct env_volume {
+    const char *name;
+    const char *directory;
 };
 
 /* Which names of variables are valid. */
@@ -38,6 +48,8 @@ struct env_spec {
     enum env_names names;       /* set it before the first entry is added */
     struct env_source *sources; /* in the order of the lists */
     size_t n_sources;
+    struct env_volume *volumes; /* add them before the first fileKeyRef */
+    size_t n_volumes;
 };
 
 void env_spec_deinit(struct env_spec *spec);
@@ -54,6 +66,13 @@ int env_spec_add_key(struct env_spec *spec, const char *text, bool is_optional, 
 
 /* Add "secret/NAME" or "configmap/NAME", with ":PREFIX" or not. Return: as env_spec_add(). */
 int env_spec_add_object(struct env_spec *spec, const char *text, bool is_optional, struct error *e);
+
+/*
+ * Add "NAME=DIRECTORY": what a fileKeyRef with this volumeName reads its file in.
+ * Return: 0; -EINVAL for a text of another form or a name that is there; -E2BIG above
+ * ENV_SPEC_MAX_VOLUMES; -ENOMEM; with @e.
+ */
+int env_spec_add_volume(struct env_spec *spec, const char *text, struct error *e);
 
 /*
  * Add the lists of a mapping with the members env and envFrom, in the vocabulary of a container.

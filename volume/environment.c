@@ -5,9 +5,12 @@
  * The first env is computed when the source has answered about each object: before that it is not
  * known whether an optional one is missing. Then each change of an object computes it again, and an
  * env with the same names and values is not reported. As with a volume, an error after the first
- * env leaves that env in place (G8, G10).
+ * env leaves that env in place (G8, G10). Files are read each time, as a kubelet reads them each
+ * time it creates the container (Y35).
  */
 #include "volume/environment.h"
+
+#include "volume/env_file.h"
 
 /* One object, however many variables it provides. */
 struct followed {
@@ -25,6 +28,7 @@ struct environment {
     struct followed *objects;
     size_t n_objects;
     bool is_complete; /* all subscriptions are made */
+    bool lacks_file;  /* the last computation failed because of a file */
     struct env *env;  /* the last good one */
     enum environment_state state;
     struct error error;
@@ -53,6 +57,12 @@ static struct object *look_up(void *userdata, enum object_kind kind, const char 
     assert(object != NULL); /* collect_objects() has all objects of the spec */
     view = view_of(object);
     return view->presence == STORE_PRESENT ? view->object : NULL;
+}
+
+static int read_file(void *userdata, const struct env_source *source, struct buf *text,
+                     struct error *e)
+{
+    return env_file_load(source->directory, source->path, text, e);
 }
 
 static const unsigned next_states[] = {
@@ -84,12 +94,14 @@ static void explain_missing(struct environment *n)
 
 static void environment_compute(struct environment *n)
 {
+    const struct env_lookup lookup = {.object = look_up, .file = read_file, .userdata = n};
     _cleanup_(env_freep) struct env *env = NULL;
     int r;
 
     assert(n->is_complete);
     n->error = ERROR_INIT;
-    r = env_compute(n->spec, n->namespace, look_up, n, &env, &n->error);
+    r = env_compute(n->spec, n->namespace, &lookup, &env, &n->error);
+    n->lacks_file = r == -EBADMSG;
     if (r == -ENOENT)
         explain_missing(n);
     if (r < 0) {
@@ -137,7 +149,7 @@ static int collect_objects(struct environment *n)
     for (size_t i = 0; i < n->spec->n_sources; i++) {
         const struct env_source *source = &n->spec->sources[i];
 
-        if (source->kind == ENV_LITERAL ||
+        if (source->object_name == NULL ||
             find_followed(n, source->object_kind, source->object_name) != NULL)
             continue;
         n->objects[n->n_objects++] = (struct followed){
@@ -223,6 +235,11 @@ const char *environment_source_error(const struct environment *environment)
             return kept_error_text(&view->source_error);
     }
     return "";
+}
+
+bool environment_lacks_file(const struct environment *environment)
+{
+    return environment->env == NULL && environment->lacks_file;
 }
 
 bool environment_is_answered(const struct environment *environment)

@@ -46,5 +46,11 @@ const char *environment_error(const struct environment *environment);
 /* Why the source fails, for the first object concerned; "" if it does not. Borrowed. */
 const char *environment_source_error(const struct environment *environment);
 
+/*
+ * Whether there is no env because a file of the spec is missing or invalid, see
+ * environment_error(). Files are read when an object changes, and are not watched.
+ */
+bool environment_lacks_file(const struct environment *environment);
+
 /* Whether the source has answered about each object, be it with a failure. */
 bool environment_is_answered(const struct environment *environment);

@@ -236,13 +236,24 @@ static void on_changed(void *userdata)
     }
 }
 
+/* No source brings a file: waiting would be in vain. */
+static void fail_without_file(struct exec *x)
+{
+    struct error e = ERROR_INIT;
+
+    error_set(&e, -EBADMSG, "%s", environment_error(x->environment));
+    fail(x, &e, EXIT_FAILED);
+}
+
 static void on_environment_state(void *userdata)
 {
     struct exec *x = userdata;
 
     log_state(x);
     log_source_state(x);
-    if (environment_env(x->environment) == NULL && environment_is_answered(x->environment))
+    if (x->phase == PHASE_WAITING && environment_lacks_file(x->environment))
+        fail_without_file(x);
+    else if (environment_env(x->environment) == NULL && environment_is_answered(x->environment))
         object_wait_answered(&x->wait);
 }
 

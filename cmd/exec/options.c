@@ -11,6 +11,7 @@ enum option_code {
     OPTION_ENV = SOURCE_OPTION_END,
     OPTION_ENV_FROM,
     OPTION_ENV_SPEC,
+    OPTION_ENV_VOLUME,
     OPTION_ENV_NAMES,
     OPTION_OPTIONAL,
     OPTION_ON_CHANGE,
@@ -22,6 +23,7 @@ const struct option exec_long_options[] = {
     {"env", required_argument, NULL, OPTION_ENV},
     {"env-from", required_argument, NULL, OPTION_ENV_FROM},
     {"env-spec", required_argument, NULL, OPTION_ENV_SPEC},
+    {"env-volume", required_argument, NULL, OPTION_ENV_VOLUME},
     {"env-names", required_argument, NULL, OPTION_ENV_NAMES},
     {"optional", no_argument, NULL, OPTION_OPTIONAL},
     {"on-change", required_argument, NULL, OPTION_ON_CHANGE},
@@ -43,6 +45,8 @@ void exec_options_help(const char *program)
         "      --env-from secret/NAME[:PREFIX], --env-from configmap/NAME[:PREFIX]\n"
         "                          every key, with PREFIX before its name; --env wins over it\n"
         "      --env-spec FILE     the env: and envFrom: lists of a container, as YAML or JSON\n"
+        "      --env-volume NAME=DIRECTORY\n"
+        "                          where --env-spec's fileKeyRef finds the volume NAME\n"
         "      --env-names strict  skip keys that are not names of letters, digits, \"-\", \"_\" "
         "and\n"
         "                          \".\", as Kubernetes before 1.30; \"relaxed\" (the default)\n"
@@ -149,7 +153,12 @@ static int set_first(void *userdata, int option, const char *value, struct error
 {
     struct exec_options *o = userdata;
 
+    int r;
+
     switch (option) {
+    case OPTION_ENV_VOLUME:
+        r = env_spec_add_volume(&o->spec, value, e);
+        return r < 0 ? error_prefix(e, r, "--env-volume") : 0;
     case OPTION_ENV_NAMES:
         return parse_names(value, o, e);
     case OPTION_OPTIONAL:
@@ -176,6 +185,7 @@ static int set_second(void *userdata, int option, const char *value, struct erro
         return parse_on_change(value, o, e);
     case OPTION_GRACE:
         return clock_parse_duration(value, &o->grace, e);
+    case OPTION_ENV_VOLUME:
     case OPTION_ENV_NAMES:
     case OPTION_OPTIONAL:
         return 0;

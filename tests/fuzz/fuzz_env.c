@@ -34,6 +34,16 @@ static struct object *look_up(void *userdata, enum object_kind kind, const char 
     return streq(name, OPTIONAL_NAME) ? NULL : userdata;
 }
 
+/* Y35: every file has one line, but for one that there is not. */
+static int read_file(void *userdata, const struct env_source *source, struct buf *text,
+                     struct error *e)
+{
+    assert(source->directory != NULL && source->path[0] != '\0');
+    if (streq(source->path, OPTIONAL_NAME))
+        return error_set(e, -ENOENT, "no file");
+    return buf_add_text(text, "K='a\nb'\n");
+}
+
 static void check_env(const struct env *env, enum env_names names)
 {
     for (size_t i = 0; i < env->n_variables; i++) {
@@ -50,7 +60,8 @@ static void compute(const struct env_spec *spec, struct object *object)
 {
     struct error e = ERROR_INIT;
     struct env *env = NULL;
-    int r = env_compute(spec, "ns", look_up, object, &env, &e);
+    const struct env_lookup lookup = {.object = look_up, .file = read_file, .userdata = object};
+    int r = env_compute(spec, "ns", &lookup, &env, &e);
 
     assert((r == 0) == (env != NULL));
     assert(r == 0 || e.text[0] != '\0');
@@ -63,8 +74,10 @@ static void take_lists(const cJSON *document, enum env_names names, struct objec
 {
     struct env_spec spec = {.names = names};
     struct error e = ERROR_INIT;
-    int r = env_spec_add_document(&spec, document, &e);
+    int r = env_spec_add_volume(&spec, "v=/v", &e);
 
+    if (r == 0)
+        r = env_spec_add_document(&spec, document, &e);
     assert(r == 0 || e.text[0] != '\0');
     if (r == 0)
         compute(&spec, object);
@@ -81,6 +94,9 @@ static void take_argument(const char *text)
     env_spec_deinit(&spec);
     if (env_spec_add_object(&spec, text, true, &e) == 0)
         assert(spec.n_sources == 1 && object_name_is_valid(spec.sources[0].object_name));
+    env_spec_deinit(&spec);
+    if (env_spec_add_volume(&spec, text, &e) == 0)
+        assert(spec.n_volumes == 1 && spec.volumes[0].directory[0] != '\0');
     env_spec_deinit(&spec);
 }
 

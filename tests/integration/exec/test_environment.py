@@ -96,6 +96,76 @@ def test_env_spec_is_read_as_a_container_s(manifests: Manifests, area: Path, sta
     assert "MISSING" not in environment
 
 
+def file_key(name: str, path: str, key: str, optional: bool = False) -> dict[str, object]:
+    reference = {"volumeName": "config", "path": path, "key": key, "optional": optional}
+    return {"name": name, "valueFrom": {"fileKeyRef": reference}}
+
+
+def env_spec(area: Path, *entries: dict[str, object]) -> list[str]:
+    """Arguments for these entries of `env`, and a directory for the volume "config"."""
+    spec = area / "env.json"
+    spec.write_text(json.dumps({"env": entries}))
+    return ["--env-spec", str(spec), "--env-volume", f"config={area}/volume"]
+
+
+def test_keys_of_files_become_variables(manifests: Manifests, area: Path, start_exec):
+    """Y35: fileKeyRef, with a directory in the place of the pod's volume."""
+    (area / "volume" / "dir").mkdir(parents=True)
+    (area / "volume" / "dir" / "a.env").write_text("# by an init container\nHOST='h'\nPEM='a\nb'\n")
+    entries = [
+        file_key("DB_HOST", "dir/a.env", "HOST"),
+        file_key("PEM", "dir/a.env", "PEM"),
+        file_key("NONE", "dir/a.env", "NONE", optional=True),
+        {"name": "URL", "value": "db://$(DB_HOST)"},
+    ]
+    environment = shown(start_exec(*manifests.arguments, *env_spec(area, *entries), "--", *SHOW))
+    assert {k: environment.get(k) for k in ("DB_HOST", "PEM", "NONE", "URL")} == {
+        "DB_HOST": "h", "PEM": "a\nb", "NONE": None, "URL": "db://h"
+    }
+
+
+@pytest.mark.parametrize(
+    "path, key, message",
+    [
+        ("gone.env", "HOST", "cannot read gone.env in "),
+        ("a.env", "NONE", "has no value for the key NONE"),
+        ("b.env", "HOST", "line 1: the value is not in single quotes"),
+        ("link", "HOST", "cannot read link in "),
+    ],
+)
+def test_missing_file_ends_at_once(
+    manifests: Manifests, area: Path, start_exec, path: str, key: str, message: str
+):
+    """Y35: no source brings it, so nothing is waited for, also with optional: true."""
+    (area / "volume").mkdir()
+    (area / "volume" / "a.env").write_text("HOST='h'\n")
+    (area / "volume" / "b.env").write_text("HOST=dummy\n")
+    (area / "outside").write_text("HOST='dummy'\n")
+    (area / "volume" / "link").symlink_to("../outside")
+    arguments = env_spec(area, file_key("A", path, key, optional=key == "HOST"))
+    execution = start_exec(*manifests.arguments, *arguments, "--", *SHOW)
+    assert execution.wait_end() == 1
+    (line,) = execution.log().splitlines()
+    assert line.startswith("secretfs: ") and message in line
+    assert "dummy" not in line
+
+
+def test_restart_reads_files_again(manifests: Manifests, area: Path, start_exec):
+    """As a kubelet does for each container that it creates."""
+    manifests.put_secret({"k": b"dummy-1"})
+    (area / "volume").mkdir()
+    file = area / "volume" / "a.env"
+    file.write_text("HOST='one'\n")
+    arguments = [*env_spec(area, file_key("HOST", "a.env", "HOST")), "--env", "A=secret/app/k"]
+    execution = start_exec(
+        *manifests.arguments, "--on-change", "restart", *arguments, "--", "@worker"
+    )
+    assert execution.record.environment()["HOST"] == "one"
+    file.write_text("HOST='two'\n")
+    manifests.put_secret({"k": b"dummy-2"})
+    assert execution.record.environment(2)["HOST"] == "two"
+
+
 @pytest.mark.parametrize(
     "text, message",
     [

@@ -90,11 +90,37 @@ static struct object *look_up(void *userdata, enum object_kind kind, const char 
     return NULL;
 }
 
+/* Y35: one file in the directory /v, which stands for the volume "config". */
+static int read_file(void *userdata, const struct env_source *source, struct buf *text,
+                     struct error *e)
+{
+    static const char file[] = "USER='filed'\nEMPTY=''\nLONG='a\nb'\n";
+
+    assert_string_equal(source->directory, "/v");
+    if (streq(source->path, "huge"))
+        return error_set(e, -EFBIG, "huge");
+    if (streq(source->path, "bad"))
+        return buf_add_text(text, "USER=dummy");
+    if (!streq(source->path, "dir/a.env"))
+        return error_set(e, -ENOENT, "cannot read %s in /v", source->path);
+    return buf_add_text(text, file);
+}
+
+static int compute_spec(struct fixture *f, const struct env_spec *spec, struct env **ret_env,
+                        struct error *e)
+{
+    const struct env_lookup lookup = {.object = look_up, .file = read_file, .userdata = f};
+
+    return env_compute(spec, "default", &lookup, ret_env, e);
+}
+
 static int parse_spec(const char *yaml, struct env_spec *spec, struct error *e)
 {
     _cleanup_(cJSON_Deletep) cJSON *document = NULL;
-    int r = yaml_parse_one(yaml, strlen(yaml), &document, e);
+    int r = env_spec_add_volume(spec, "config=/v", e);
 
+    if (r >= 0)
+        r = yaml_parse_one(yaml, strlen(yaml), &document, e);
     return r < 0 ? r : env_spec_add_document(spec, document, e);
 }
 
@@ -104,7 +130,7 @@ static int compute(struct fixture *f, const char *yaml, struct env_spec *spec, s
     *e = ERROR_INIT;
     if (parse_spec(yaml, spec, e) < 0)
         fail_msg("%s: %s", yaml, e->text);
-    return env_compute(spec, "default", look_up, f, ret_env, e);
+    return compute_spec(f, spec, ret_env, e);
 }
 
 /* "NAME=VALUE|" for each variable, in the order of their names. */
@@ -122,10 +148,12 @@ static void print_env(const struct env *env, char *ret_text, size_t size)
     }
 }
 
-/* ---- O2 to O4, O6, M4, Y33, Y34: variables */
+/* ---- O2 to O4, O6, M4, Y33 to Y35: variables */
 
 #define SECRET(name)     "envFrom: [{secretRef: {name: " name "}}]\n"
 #define KEY(var, object) "{name: " var ", valueFrom: {secretKeyRef: {" object "}}}"
+#define FILE_KEY(var, path, key)                                                                   \
+    "{name: " var ", valueFrom: {fileKeyRef: {volumeName: config, path: " path ", key: " key "}}}"
 #define VALUE(var, text) "{name: " var ", value: \"" text "\"}"
 
 static const struct {
@@ -221,6 +249,18 @@ static const struct {
     {"Y34: a prefix is checked, and not what it makes", ENV_NAMES_RELAXED,
      "envFrom: [{prefix: '1 ', secretRef: {name: other}}]", "1 host=h|1 user=other|", NULL},
 
+    {"Y35: a key of a file", 0, "env: [" FILE_KEY("U", "dir/a.env", "USER") "]", "U=filed|", NULL},
+    {"Y35: on several lines", 0, "env: [" FILE_KEY("U", "dir/a.env", "LONG") "]", "U=a\nb|", NULL},
+    {"Y35: over envFrom, and under a later entry", 0,
+     "env: [" FILE_KEY("user", "dir/a.env", "USER") ", " VALUE("B",
+                                                               "$(user)") "]\n" SECRET("other"),
+     "B=filed|host=h|user=filed|", NULL},
+    {"Y35: an optional key that the file lacks", 0,
+     "env: [" FILE_KEY("user", "dir/a.env", "NONE, optional: true") "]\n" SECRET("other"),
+     "host=h|user=other|", NULL},
+    {"Y35: an optional key without a value", 0,
+     "env: [" FILE_KEY("U", "dir/a.env", "EMPTY, optional: true") "]", "", NULL},
+
     {"M4: binaryData is no part of it", 0, "envFrom: [{configMapRef: {name: db}}]", "user=config|",
      NULL},
     {"M4: nor a key", 0,
@@ -249,7 +289,7 @@ static void outcomes_are_right(void **state)
     }
 }
 
-/* ---- O5, O7: refusals */
+/* ---- O5, O7, Y35: refusals */
 
 static const struct {
     const char *yaml;
@@ -264,6 +304,14 @@ static const struct {
      "couldn't find key gone in Secret default/db"},
     {"env: [{name: B, valueFrom: {configMapKeyRef: {name: db, key: binary}}}]", -ENOENT,
      "couldn't find key binary in ConfigMap default/db"},
+    {"env: [" FILE_KEY("U", "dir/a.env", "NONE") "]", -EBADMSG,
+     "dir/a.env in /v has no value for the key NONE: add the line NONE='...'"},
+    {"env: [" FILE_KEY("U", "dir/a.env", "EMPTY") "]", -EBADMSG, "has no value for the key EMPTY"},
+    {"env: [" FILE_KEY("U", "none", "USER, optional: true") "]", -EBADMSG,
+     "cannot read none in /v"},
+    {"env: [" FILE_KEY("U", "huge", "USER") "]", -EBADMSG, "huge"},
+    {"env: [" FILE_KEY("U", "bad", "USER, optional: true") "]", -EBADMSG,
+     "bad in /v: line 1: the value is not in single quotes"},
     {SECRET("nul"), -EINVAL, "the value of variable nul has a NUL byte"},
     {"env: [" KEY("A", "name: nul, key: nul") "]", -EINVAL, "variable A has a NUL byte"},
     {"env: [" VALUE("B", "$(nul)") ", " VALUE("nul", "") "]\n" SECRET("nul"), -EINVAL,
@@ -317,12 +365,12 @@ static void longest_value_is_execves(void **state)
     memset(value, 'x', value_max + 1);
     value[value_max] = '\0';
     assert_int_equal(env_spec_add(&spec, &source, &e), 0);
-    assert_int_equal(env_compute(&spec, "default", look_up, *state, &env, &e), 0);
+    assert_int_equal(compute_spec(*state, &spec, &env, &e), 0);
     env = env_free(env);
     value[value_max] = 'x';
     value[value_max + 1] = '\0';
     assert_int_equal(env_spec_add(&spec, &source, &e), 0);
-    assert_int_equal(env_compute(&spec, "default", look_up, *state, &env, &e), -E2BIG);
+    assert_int_equal(compute_spec(*state, &spec, &env, &e), -E2BIG);
     assert_non_null(strstr(e.text, "variable A is longer"));
 }
 
@@ -385,14 +433,15 @@ static int attempt(void *userdata)
     _cleanup_(env_freep) struct env *env = NULL;
     struct error e;
     char **vector;
-    int r = parse_spec("env: [" VALUE("B", "<$(user)>") ", " KEY(
-                           "A", "name: db, key: user") "]\n"
-                                                       "envFrom: [{prefix: p, secretRef: {name: "
-                                                       "db}}, {secretRef: {name: odd}}]",
-                       &spec, &e);
+    int r = parse_spec(
+        "env: [" VALUE("B", "<$(user)>") ", " KEY("A", "name: db, key: user") ", " FILE_KEY(
+            "F", "dir/a.env", "LONG") "]\n"
+                                      "envFrom: [{prefix: p, secretRef: {name: "
+                                      "db}}, {secretRef: {name: odd}}]",
+        &spec, &e);
 
     if (r >= 0)
-        r = env_compute(&spec, "default", look_up, userdata, &env, &e);
+        r = compute_spec(userdata, &spec, &env, &e);
     if (r < 0)
         return r;
     vector = env_vector(env, inherited);

@@ -134,7 +134,20 @@ static void errors_in_lists_are_named(void **state)
         {FROM(""), "env[0] (A): valueFrom: expected one of: secretKeyRef, configMapKeyRef"},
         {FROM("fieldRef: {fieldPath: metadata.name}"), "valueFrom: fieldRef is not supported"},
         {FROM("resourceFieldRef: {resource: limits.cpu}"), "resourceFieldRef is not supported"},
-        {FROM("fileKeyRef: {}"), "fileKeyRef is not supported"},
+        {FROM("fileKeyRef: {}"), "valueFrom.fileKeyRef.volumeName: required field is missing"},
+        {FROM("fileKeyRef: {volumeName: v, key: K}"), "fileKeyRef.path: required field is missing"},
+        {FROM("fileKeyRef: {volumeName: v, path: '', key: K}"),
+         "fileKeyRef.path: required field is missing"},
+        {FROM("fileKeyRef: {volumeName: v, path: a}"), "fileKeyRef.key: required field is missing"},
+        {FROM("fileKeyRef: {volumeName: w, path: a, key: K}"),
+         "volumeName: no directory for the volume \"w\": add --env-volume w=DIRECTORY"},
+        {FROM("fileKeyRef: {volumeName: v, path: a, key: K=}"),
+         "key: \"K=\" is not a valid name for a variable"},
+        {FROM("fileKeyRef: {volumeName: v, path: a/../b, key: K}"), "\"a/../b\" has \"..\" in it"},
+        {FROM("fileKeyRef: {volumeName: v, path: .., key: K}"), "path: \"..\" has"},
+        {FROM("fileKeyRef: {volumeName: v, path: a, key: K, mode: 1}"), "mode: unknown field"},
+        {FROM("secretKeyRef: {name: a, key: k}, fileKeyRef: {volumeName: v, path: a, key: K}"),
+         "valueFrom: fileKeyRef conflicts with another reference"},
         {FROM("vaultRef: {}"), "valueFrom.vaultRef: unknown field"},
         {FROM("secretKeyRef: {key: k}"), "valueFrom.secretKeyRef.name: required field is missing"},
         {FROM("secretKeyRef: {name: db}"), "valueFrom.secretKeyRef.key: required field is missing"},
@@ -155,10 +168,55 @@ static void errors_in_lists_are_named(void **state)
         _cleanup_(env_spec_deinit) struct env_spec spec = {.sources = NULL};
         struct error e;
 
+        assert_int_equal(env_spec_add_volume(&spec, "v=/directory", &e), 0);
         if (parse(cases[i].yaml, &spec, &e) != -EINVAL ||
             strstr(e.text, cases[i].message) == NULL || strstr(e.text, "dummy") != NULL)
             fail_msg("%s: %s", cases[i].yaml, e.text);
     }
+}
+
+/* Y35 */
+static void volumes_have_directories(void **state)
+{
+    static const struct {
+        const char *text;
+        const char *message; /* NULL: it is added */
+    } cases[] = {
+        {"config=/a=b", NULL},
+        {"other=dir", NULL},
+        {"config=/c", "volume \"config\" has a directory already"},
+        {"config", "invalid volume \"config\": use NAME=DIRECTORY"},
+        {"config=", "use NAME=DIRECTORY"},
+        {"=/a", "use NAME=DIRECTORY"},
+    };
+    _cleanup_(env_spec_deinit) struct env_spec spec = {.sources = NULL};
+    struct error e;
+
+    for (size_t i = 0; i < ELEMENTS_OF(cases); i++)
+        if (env_spec_add_volume(&spec, cases[i].text, &e) !=
+                (cases[i].message != NULL ? -EINVAL : 0) ||
+            (cases[i].message != NULL && strstr(e.text, cases[i].message) == NULL))
+            fail_msg("%s: %s", cases[i].text, e.text);
+    assert_int_equal(
+        parse(FROM("fileKeyRef: {volumeName: config, path: /x/..y, key: K.1}"), &spec, &e), 0);
+    assert_int_equal(spec.sources[0].kind, ENV_FILE);
+    assert_string_equal(spec.sources[0].directory, "/a=b");
+    assert_string_equal(spec.sources[0].path, "/x/..y");
+    assert_string_equal(spec.sources[0].key, "K.1");
+    assert_false(spec.sources[0].is_optional);
+}
+
+static void volumes_are_limited(void **state)
+{
+    _cleanup_(env_spec_deinit) struct env_spec spec = {.sources = NULL};
+    char text[32];
+    struct error e;
+
+    for (int i = 0; i < ENV_SPEC_MAX_VOLUMES; i++) {
+        snprintf(text, sizeof(text), "v%d=/d", i);
+        assert_int_equal(env_spec_add_volume(&spec, text, &e), 0);
+    }
+    assert_int_equal(env_spec_add_volume(&spec, "more=/d", &e), -E2BIG);
 }
 
 static void file_is_named(void **state)
@@ -244,6 +302,8 @@ static int add_all(void *userdata)
     int r = env_spec_add_key(&spec, "A=secret/db/k", false, &e);
 
     if (r == 0)
+        r = env_spec_add_volume(&spec, "config=/v", &e);
+    if (r == 0)
         r = env_spec_add_object(&spec, "configmap/app:P_", true, &e);
     return r == 0 ? parse(yaml, &spec, &e) : r;
 }
@@ -261,6 +321,8 @@ int main(void)
         cmocka_unit_test(errors_on_the_command_line_are_named),
         cmocka_unit_test(container_lists_are_read),
         cmocka_unit_test(errors_in_lists_are_named),
+        cmocka_unit_test(volumes_have_directories),
+        cmocka_unit_test(volumes_are_limited),
         cmocka_unit_test(file_is_named),
         cmocka_unit_test(names_are_checked),
         cmocka_unit_test(names_in_the_spec_are_checked),

@@ -274,6 +274,24 @@ static void literals_alone(void **state)
         environment_new(f->store, &f->spec, "default", &counting, f, &f->environment, NULL), 0);
     assert_int_equal(f->n_watched, 0);
     assert_set(f, "L", "x");
+    assert_false(environment_lacks_file(f->environment));
+}
+
+/* Y35: no object brings a file, and a command that runs keeps its environment. */
+static void missing_file(void **state)
+{
+    const struct env_source file = {
+        .kind = ENV_FILE, .name = "F", .directory = "/none", .path = "file", .key = "F"};
+    struct fixture *f = *state;
+
+    f->environment = environment_free(f->environment);
+    env_spec_deinit(&f->spec);
+    assert_int_equal(env_spec_add(&f->spec, &file, NULL), 0);
+    assert_int_equal(
+        environment_new(f->store, &f->spec, "default", &counting, f, &f->environment, NULL), 0);
+    assert_true(environment_lacks_file(f->environment));
+    assert_int_equal(environment_state(f->environment), ENVIRONMENT_WAITING);
+    assert_non_null(strstr(environment_error(f->environment), "cannot open the directory /none"));
 }
 
 /* Make an environment. Return: -ENOMEM also if its error is out of memory. */
@@ -320,7 +338,7 @@ int main(void)
         TEST(only_used_values_count), TEST(deleted_objects),
         TEST(failing_source),         TEST(source_that_answers_at_once),
         TEST(source_that_refuses),    TEST(literals_alone),
-        TEST(memory_can_be_short),
+        TEST(missing_file),           TEST(memory_can_be_short),
     };
 
     return cmocka_run_group_tests_name("environment", tests, NULL, NULL);

@@ -6,7 +6,7 @@ import base64
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from lib.devserver import DevServer, H2Proxy
 
@@ -79,12 +79,22 @@ class Manifests(Source):
 
 
 class Api(Source):
-    """A development API server, spoken to directly (HTTP/1.1) or through nghttpx (HTTP/2)."""
+    """A development API server, spoken to directly (HTTP/1.1) or through nghttpx (HTTP/2), or through
+    another `front`, which has kubeconfig(), port and stop()."""
 
-    def __init__(self, directory: Path, *, http2: bool = False, **options: Any) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        http2: bool = False,
+        front: Callable[[DevServer], Any] | None = None,
+        **options: Any,
+    ) -> None:
         self.kind = "http2" if http2 else "http1"
-        self.server = DevServer(directory, tls=not http2, **options).start()
-        self.proxy = H2Proxy(self.server).start() if http2 else None
+        if http2:
+            front = lambda server: H2Proxy(server).start()
+        self.server = DevServer(directory, tls=front is None, **options).start()
+        self.proxy = front(self.server) if front is not None else None
         self.arguments = ["--kubeconfig", self.kubeconfig()]
         self._touched = 0
 

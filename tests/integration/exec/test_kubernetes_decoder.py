@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from lib import program
+from lib import go, program
 
 SOURCE = Path(program.__file__).parent / "programs" / "kubernetes_decoder"
 HEAD = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: app}\n"
@@ -42,17 +40,7 @@ N_CASES = 40
 
 @pytest.fixture(scope="module")
 def decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    go = shutil.which("go") or "/usr/local/go/bin/go"
-    if not Path(go).exists():
-        pytest.skip("go is not installed")
-    built = tmp_path_factory.mktemp("go") / "decoder"
-    environment = {**os.environ, "GOPROXY": "off", "GOTOOLCHAIN": "local"}
-    done = subprocess.run(
-        [go, "build", "-o", built, "."], cwd=SOURCE, env=environment, capture_output=True, text=True
-    )
-    if done.returncode != 0:
-        pytest.skip("Kubernetes' modules are not in Go's module cache: " + done.stderr[-200:])
-    return built
+    return go.build(SOURCE, tmp_path_factory.mktemp("go") / "decoder")
 
 
 def kubernetes_values(decoder: Path, text: str) -> dict[str, str] | None:

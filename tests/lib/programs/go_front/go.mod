@@ -1,0 +1,3 @@
+module go-front
+
+go 1.24

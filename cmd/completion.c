@@ -65,7 +65,7 @@ static const char *const env_names[] = {"relaxed", "strict", NULL};
 static const char *const on_change[] = {"ignore", "restart", "signal:HUP", NULL};
 static const char *const on_revoked[] = {"keep", "remove", NULL};
 static const char *const tls[] = {"report", "hold", NULL};
-static const char *const updates[] = {"atomic", "in-place", NULL};
+static const char *const updates[] = {"generations", "in-place", NULL};
 
 static const struct value {
     const char *option;

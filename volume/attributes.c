@@ -35,21 +35,17 @@
 
 #define POD_VOLUME_KEY "podVolume"
 
-static const char *const yaml_keys[] = {"items",    "sources", "volume", "defaultMode",
-                                        "optional", "uid",     "gid",    "fsGroup"};
-
 /* One of them says what the volume shows. */
 static const char *const object_keys[] = {"secretName", "configMap", "sources", "volume",
                                           POD_VOLUME_KEY};
 
-static bool is_one_of(const char *key, const char *const *keys, size_t n)
+static bool is_object_key(const char *key)
 {
-    for (size_t i = 0; i < n; i++)
-        if (streq(key, keys[i]))
+    for (size_t i = 0; i < ELEMENTS_OF(object_keys); i++)
+        if (streq(key, object_keys[i]))
             return true;
     return false;
 }
-#define IS_ONE_OF(key, keys) is_one_of(key, keys, ELEMENTS_OF(keys))
 
 static int no_memory(struct error *e)
 {
@@ -66,30 +62,53 @@ static int add_pod_volume(const cJSON *pod_volume, cJSON *words, struct error *e
     return 0;
 }
 
-/*
- * As field_read_number() and field_read_flag() do, with a message that can be followed where each
- * value is a string.
- */
-static int check_type(const char *key, const cJSON *value, struct error *e)
-{
-    static const char *const numbers[] = {"defaultMode", "uid", "gid", "fsGroup"};
+/* What a value that is not taken literally has to be, in a message that can be followed where each
+ * value is a string. */
+static const struct yaml_type {
+    const char *key;
+    cJSON_bool (*is_type)(const cJSON *value);
+    const char *expected;
+} yaml_types[] = {
+    {"items", cJSON_IsArray, "a list in quotes, such as \"[{key: password, path: pgpass}]\""},
+    {"sources", cJSON_IsArray, "a list in quotes, such as \"[{secret: {name: db}}]\""},
+    {"volume", cJSON_IsObject,
+     "an entry of a pod's volumes in quotes, such as \"secret: {secretName: db}\""},
+    {"defaultMode", cJSON_IsNumber, "a number in quotes, such as \"0400\""},
+    {"optional", cJSON_IsBool, "\"true\" or \"false\", in quotes"},
+    {"uid", cJSON_IsNumber, "a number in quotes, such as \"1000\""},
+    {"gid", cJSON_IsNumber, "a number in quotes, such as \"1000\""},
+    {"fsGroup", cJSON_IsNumber, "a number in quotes, such as \"1000\""},
+};
 
-    if (cJSON_IsNull(value))
-        return 0; /* absent */
-    if (IS_ONE_OF(key, numbers) && !cJSON_IsNumber(value))
-        return error_set(e, -EINVAL, ROOT_NAME ".%s: expected a number in quotes, such as \"%s\"",
-                         key, streq(key, "defaultMode") ? "0400" : "1000");
-    if (streq(key, "optional") && !cJSON_IsBool(value))
-        return error_set(e, -EINVAL, ROOT_NAME ".%s: expected \"true\" or \"false\", in quotes",
-                         key);
+/* Return: NULL for one that is taken literally. */
+static const struct yaml_type *find_yaml_type(const char *key)
+{
+    for (size_t i = 0; i < ELEMENTS_OF(yaml_types); i++)
+        if (streq(yaml_types[i].key, key))
+            return &yaml_types[i];
+    return NULL;
+}
+
+static int add_yaml(const struct volume_attribute *attribute, const struct yaml_type *type,
+                    cJSON *words, struct error *e)
+{
+    _cleanup_(cJSON_Deletep) cJSON *value = NULL;
+    int r = yaml_parse_one(attribute->value, strlen(attribute->value), &value, e);
+
+    if (r < 0)
+        return error_prefix(e, r, ROOT_NAME ".%.64s", attribute->key);
+    if (!cJSON_IsNull(value) && !type->is_type(value)) /* null: absent */
+        return error_set(e, -EINVAL, ROOT_NAME ".%s: expected %s", type->key, type->expected);
+    if (!cJSON_AddItemToObject(words, attribute->key, value))
+        return no_memory(e);
+    (void)TAKE(value);
     return 0;
 }
 
 static int add_attribute(const struct volume_attribute *attribute, const cJSON *pod_volume,
                          cJSON *words, struct error *e)
 {
-    _cleanup_(cJSON_Deletep) cJSON *value = NULL;
-    int r;
+    const struct yaml_type *type = find_yaml_type(attribute->key);
 
     if (attribute->value[0] == '\0')
         return 0;
@@ -97,18 +116,9 @@ static int add_attribute(const struct volume_attribute *attribute, const cJSON *
         return error_set(e, -EINVAL, ROOT_NAME ".%.64s: duplicate key", attribute->key);
     if (streq(attribute->key, POD_VOLUME_KEY))
         return add_pod_volume(pod_volume, words, e);
-    if (!IS_ONE_OF(attribute->key, yaml_keys))
-        return json_add_text(words, attribute->key, attribute->value) < 0 ? no_memory(e) : 0;
-    r = yaml_parse_one(attribute->value, strlen(attribute->value), &value, e);
-    if (r < 0)
-        return error_prefix(e, r, ROOT_NAME ".%.64s", attribute->key);
-    r = check_type(attribute->key, value, e);
-    if (r < 0)
-        return r;
-    if (!cJSON_AddItemToObject(words, attribute->key, value))
-        return no_memory(e);
-    (void)TAKE(value);
-    return 0;
+    if (type != NULL)
+        return add_yaml(attribute, type, words, e);
+    return json_add_text(words, attribute->key, attribute->value) < 0 ? no_memory(e) : 0;
 }
 
 static int attributes_to_json(const struct volume_attribute *attributes, size_t n,
@@ -155,7 +165,7 @@ const char *volume_attributes_pod_volume(const struct volume_attribute *attribut
 bool volume_attributes_name_object(const struct volume_attribute *attributes, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        if (IS_ONE_OF(attributes[i].key, object_keys) && attributes[i].value[0] != '\0')
+        if (is_object_key(attributes[i].key) && attributes[i].value[0] != '\0')
             return true;
     return false;
 }

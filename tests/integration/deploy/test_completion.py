@@ -50,6 +50,25 @@ def test_each_option_of_a_commands_help_is_a_candidate(area: Path) -> None:
     assert seen > 60
 
 
+VALUES = [("mount", option) for option in ("--tls", "--on-revoked", "--updates", "--log-level")]
+VALUES += [("exec", "--log-format"), ("exec", "--env-names"), ("exec", "--on-change")]
+
+
+@pytest.mark.parametrize("command, option", VALUES)
+def test_each_value_that_is_offered_is_accepted(area: Path, command: str, option: str) -> None:
+    """And another one is not; the commands end as they lack an object."""
+    offered = complete(area, command, option, "")[:-1]
+    assert len(offered) >= 2
+
+    def is_refused(word: str) -> bool:
+        done = program.run([program.binary(), command, option, word], home=area)
+        assert done.returncode != 0
+        return f'"{word}"' in done.stderr
+
+    assert [word for word in offered if is_refused(word)] == []
+    assert is_refused("other")
+
+
 # ---- shells
 
 

@@ -298,6 +298,25 @@ static void missing_and_conflicting_attributes_are_refused(void **state)
     refuse("volumeAttributes.uid: duplicate key", {"secretName", "a"}, {"uid", "1"}, {"uid", "1"});
 }
 
+/* What the messages about types propose is valid. */
+static void proposals_are_valid(void **state)
+{
+    static const struct volume_attribute proposals[][2] = {
+        {{"secretName", "db"}, {"items", "[{key: password, path: pgpass}]"}},
+        {{"sources", "[{secret: {name: db}}]"}, {"defaultMode", "0400"}},
+        {{"volume", "secret: {secretName: db}"}, {"uid", "1000"}},
+        {{"configMap", "c"}, {"optional", "true"}},
+    };
+
+    for (size_t i = 0; i < ELEMENTS_OF(proposals); i++) {
+        _cleanup_(volume_spec_freep) struct volume_spec *spec = NULL;
+        struct error e = ERROR_INIT;
+
+        if (volume_attributes_parse(proposals[i], 2, NULL, &spec, &e) < 0)
+            fail_msg("%s", e.text);
+    }
+}
+
 static void invalid_attributes_are_named(void **state)
 {
     refuse("volumeAttributes.secretName: \"A_b\" is not a valid name for a secret",
@@ -310,8 +329,14 @@ static void invalid_attributes_are_named(void **state)
            {"secretName", "db"}, {"uid", "'1000'"});
     refuse("volumeAttributes.optional: expected \"true\" or \"false\", in quotes",
            {"configMap", "c"}, {"optional", "maybe"});
-    refuse("secret/db: volumeAttributes.items: expected a list", {"secretName", "db"},
-           {"items", "password"});
+    refuse("volumeAttributes.items: expected a list in quotes, such as \"[{key: password, path: "
+           "pgpass}]\"",
+           {"secretName", "db"}, {"items", "password"});
+    refuse("volumeAttributes.items: expected a list in quotes", {"secretName", "db"},
+           {"items", "key: a"});
+    refuse(
+        "volumeAttributes.sources: expected a list in quotes, such as \"[{secret: {name: db}}]\"",
+        {"sources", "secret: {name: db}"});
     refuse("volumeAttributes.items[1].path: invalid path \"../x\"", {"secretName", "db"},
            {"items", "[{key: a, path: a}, {key: b, path: ../x}]"});
     refuse("volumeAttributes.items: line ", {"secretName", "db"}, {"items", "[{key: a"});
@@ -319,7 +344,9 @@ static void invalid_attributes_are_named(void **state)
            {"sources", "- secret: {secretName: x}\n"});
     refuse("volumeAttributes.volume.secret.items[0].key: required field is missing",
            {"volume", "secret: {secretName: a, items: [{path: x}]}"});
-    refuse("volumeAttributes.volume: expected one entry of a pod's volumes", {"volume", "db"});
+    refuse("volumeAttributes.volume: expected an entry of a pod's volumes in quotes, such as "
+           "\"secret: {secretName: db}\"",
+           {"volume", "db"});
     refuse("volumeAttributes.tls: invalid tls \"nope\": use hold or report", {"secretName", "db"},
            {"tls", "nope"});
     refuse("volumeAttributes.tls: invalid tls \"no\": use hold or report", {"secretName", "db"},
@@ -374,6 +401,7 @@ int main(void)
         cmocka_unit_test(volume_is_an_entry),
         cmocka_unit_test(missing_and_conflicting_attributes_are_refused),
         cmocka_unit_test(invalid_attributes_are_named),
+        cmocka_unit_test(proposals_are_valid),
         cmocka_unit_test(number_is_limited),
         cmocka_unit_test(allocation_failures_are_reported),
     };

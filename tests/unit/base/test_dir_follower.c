@@ -16,7 +16,7 @@
 #include "base/cleanup.h"
 #include "base/dir_follower.h"
 
-#define WATCHDOG_SEC 30
+#define WATCHDOG_SEC 120
 #define MAX_BYTES    64
 #define MAX_FILES    3
 

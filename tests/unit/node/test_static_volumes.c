@@ -16,7 +16,7 @@
 
 #include "tests/unit/failmalloc.h"
 
-#define WATCHDOG_SEC 30
+#define WATCHDOG_SEC 120
 #define EVENTS_MAX   8192
 
 struct fixture {

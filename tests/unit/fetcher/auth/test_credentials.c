@@ -16,7 +16,7 @@
 #include "tests/unit/failmalloc.h"
 #include "tests/unit/make_pair.h"
 
-#define STUCK_S 30 /* no test waits for a time; one that does is killed after this */
+#define STUCK_S 120 /* no test waits for a time; one that does is killed after this */
 
 /* Made once: two pairs with different ends. */
 struct pairs {

@@ -23,7 +23,7 @@
 
 #include "tests/unit/failmalloc.h"
 
-#define WATCHDOG_SEC 30
+#define WATCHDOG_SEC 120
 #define MAX_FOLLOWED 4
 
 /* What one subscriber of the store saw. */

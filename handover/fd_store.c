@@ -13,6 +13,8 @@
  *        |    LISTEN_FDNAMES=a:b       |
  *        | FDSTORE=1 FDNAME=c ->       |  with one descriptor
  *        | BARRIER=1 ->                |  with a pipe's write end, which the keeper closes
+ *
+ * While no keeper is connected, messages are dropped: the next keeper receives everything again.
  */
 #include "handover/fd_store.h"
 
@@ -38,9 +40,9 @@ struct fd_store {
     struct received *received; /* in the order of storing */
     size_t n_received;
     bool is_available;
-    bool is_certain;
-    int keeper_fd; /* connection to a keeper's socket; -1: the service manager */
-    char *keeper_socket;
+    bool is_certain;     /* of the service manager */
+    char *keeper_socket; /* NULL: the service manager keeps */
+    int keeper_fd;       /* connection to the keeper's socket; -1: none */
 };
 
 bool fd_store_name_is_valid(const char *name)
@@ -175,13 +177,15 @@ static int receive_greeting(int fd, struct greeting *g)
     while (len < 0 && errno == EINTR);
     if (len < 0)
         return negative_errno();
+    if (len == 0)
+        return -ECONNRESET;
     g->text[len] = '\0';
     for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c != NULL; c = CMSG_NXTHDR(&message, c))
         if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
             g->n_fds = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
             memcpy(g->fds, CMSG_DATA(c), g->n_fds * sizeof(int));
         }
-    if (len == 0 || (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0)
+    if ((message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0)
         return -EPROTO;
     return 0;
 }
@@ -237,6 +241,12 @@ static int connect_and_greet(const char *path, span_us timeout, int *ret_fd,
     return 0;
 }
 
+/* It does not run yet, or has ended while this process waited for its turn. */
+static bool is_absent(int r)
+{
+    return r == -ENOENT || r == -ECONNREFUSED || r == -ECONNRESET;
+}
+
 static int receive_from_keeper(struct fd_store *s, const char *path, struct error *e)
 {
     struct greeting *g = NULL;
@@ -245,14 +255,23 @@ static int receive_from_keeper(struct fd_store *s, const char *path, struct erro
     s->keeper_socket = strdup(path);
     if (s->keeper_socket == NULL)
         return -ENOMEM;
+    s->is_available = true;
     r = connect_and_greet(path, 0, &s->keeper_fd, &g, e);
+    if (is_absent(r)) {
+        *e = ERROR_INIT;
+        return 0;
+    }
     if (r < 0)
         return r;
-    s->is_available = s->is_certain = true;
     r = add_greeting(s, g);
     close_greeting(g);
     free(g);
     return r < 0 ? error_set_errno(e, r, "the keeper at \"%s\" does not respond as one", path) : 0;
+}
+
+bool fd_store_is_behind_socket(const struct fd_store *store)
+{
+    return store->keeper_socket != NULL;
 }
 
 int fd_store_peek_fd(const struct fd_store *store)
@@ -265,7 +284,7 @@ int fd_store_reconnect(struct fd_store *store, struct error *e)
     struct greeting *g = NULL;
     int fd, r;
 
-    assert(store->keeper_fd >= 0);
+    assert(store->keeper_socket != NULL);
     r = connect_and_greet(store->keeper_socket, FD_STORE_RECONNECT_TIMEOUT, &fd, &g, e);
     if (r < 0)
         return r;
@@ -302,9 +321,17 @@ bool fd_store_is_available(const struct fd_store *store)
     return store->is_available;
 }
 
+/* Nothing is asked for: only a hang-up is reported. */
+static bool is_connected(const struct fd_store *s)
+{
+    struct pollfd polled = {.fd = s->keeper_fd};
+
+    return s->keeper_fd >= 0 && poll(&polled, 1, 0) == 0;
+}
+
 bool fd_store_is_certain(const struct fd_store *store)
 {
-    return store->is_certain;
+    return store->keeper_socket != NULL ? is_connected(store) : store->is_certain;
 }
 
 int fd_store_take(struct fd_store *store, const char *name)
@@ -348,13 +375,21 @@ static int send_to_keeper(int keeper_fd, const char *text, int fd)
     return sent < 0 ? negative_errno() : 0;
 }
 
+/* Return: 0, also without a keeper, or if it has ended; -errno. */
+static int send_if_connected(const struct fd_store *s, const char *text, int fd)
+{
+    int r = s->keeper_fd >= 0 ? send_to_keeper(s->keeper_fd, text, fd) : 0;
+
+    return r == -EPIPE || r == -ECONNRESET ? 0 : r;
+}
+
 /* @fd: -1: none */
 static int send_message(struct fd_store *s, const char *text, int fd)
 {
     int r;
 
-    if (s->keeper_fd >= 0)
-        return send_to_keeper(s->keeper_fd, text, fd);
+    if (s->keeper_socket != NULL)
+        return send_if_connected(s, text, fd);
     r = sd_pid_notify_with_fds(0, false, text, &fd, fd >= 0);
     return r < 0 ? r : 0;
 }

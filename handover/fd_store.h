@@ -34,7 +34,8 @@ bool fd_store_name_is_valid(const char *name);
  * removed, so that no child takes it for its own. All descriptors are close-on-exec.
  * @keeper_socket: path of a keeper's socket; NULL: SECRETFS_KEEPER_SOCKET of the environment, and
  *                 without it the service manager. While another process is connected to the
- *                 keeper, this call waits for its end.
+ *                 keeper, this call waits for its end. A keeper that does not run yet is no error:
+ *                 see fd_store_reconnect().
  * Thread: main, before any other thread runs.
  * Return: 0, *ret_store is the caller's; -EINVAL or -EBADF with @e: the variables are malformed or
  * name descriptors that are not open; -EPROTO: invalid response of the keeper; -EACCES: the keeper
@@ -49,7 +50,10 @@ int fd_store_new(const char *keeper_socket, struct fd_store **ret_store, struct 
  */
 bool fd_store_is_available(const struct fd_store *store);
 
-/* Whether the service manager says that it keeps descriptors: FDSTORE, or a keeper's socket. */
+/*
+ * Return: whether what is stored outlives this process if it ends now: the service manager says so
+ * (FDSTORE), or the keeper's socket is connected.
+ */
 bool fd_store_is_certain(const struct fd_store *store);
 
 /*
@@ -77,7 +81,8 @@ enum fd_store_until {
  * twice and keeps its first name. The keeper ignores what exceeds its limit, with a message in its
  * log. Without a keeper this function does nothing.
  * @name: a valid name
- * Return: 0: the keeper has it in its queue, from which it survives this process; -errno, with @e.
+ * Return: 0: the keeper has it in its queue, from which it survives this process, or no keeper is
+ * connected; -errno, with @e.
  */
 int fd_store_put(struct fd_store *store, const char *name, int fd, enum fd_store_until until,
                  struct error *e);
@@ -92,11 +97,15 @@ int fd_store_remove(struct fd_store *store, const char *name, struct error *e);
 int fd_store_sync(struct fd_store *store, span_us timeout, struct error *e);
 
 /*
- * A keeper behind a socket can end, and what it kept is gone. Without a new one the next process
- * of this service has nothing to take.
- *
+ * A keeper behind a socket can end, and what it kept is gone, or run later than this process.
+ * Meanwhile the next process of this service has nothing to take.
+ */
+bool fd_store_is_behind_socket(const struct fd_store *store);
+
+/*
  * Return: the connection, on which epoll(7) reports EPOLLHUP when the keeper has ended; borrowed
- * until fd_store_reconnect() or fd_store_free(). -1: the store is at the service manager.
+ * until fd_store_reconnect() or fd_store_free(). -1: no keeper was there, or the store is at the
+ * service manager.
  */
 int fd_store_peek_fd(const struct fd_store *store);
 

@@ -28,6 +28,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 
 #include "base/log.h"
 #include "handover/notes.h"
@@ -57,7 +58,7 @@ struct stored_session {
     uint32_t answers_open;
     uint32_t init_len;
     uint32_t mountpoint_len;
-    uint32_t reserved;
+    uint32_t pid_namespace; /* 0: of an earlier version of this program */
 };
 
 /* One state: its memory and what is recorded there. */
@@ -118,6 +119,26 @@ static void remove_stored(const struct handover *h, const char *name)
 
 /* ---- the session in the state */
 
+/*
+ * A request has the thread id of its caller in the PID namespace of the process that has mounted.
+ * Without the same namespace no thread of this process is known as a publisher (is_publisher() in
+ * fuse/operations.c). The mount holds its namespace, so that no other one gets this number.
+ * Return: its inode; 0: unknown.
+ */
+static uint32_t own_pid_namespace(void)
+{
+    struct stat st;
+
+    return stat("/proc/self/ns/pid", &st) == 0 ? (uint32_t)st.st_ino : 0;
+}
+
+static bool is_of_other_pid_namespace(const struct stored_session *s)
+{
+    uint32_t own = own_pid_namespace();
+
+    return own != 0 && s->pid_namespace != 0 && own != s->pid_namespace;
+}
+
 static void append_session(const struct handover *h, struct state *state)
 {
     const struct device_init *init = session_init_request(h->session);
@@ -126,6 +147,7 @@ static void append_session(const struct handover *h, struct state *state)
         .answers_open = tree_nodes(h->tree)->remembers_paths,
         .init_len = (uint32_t)init->len,
         .mountpoint_len = (uint32_t)strlen(h->mountpoint),
+        .pid_namespace = own_pid_namespace(),
     };
     uint8_t buf[sizeof(stored) + DEVICE_INIT_MAX_BYTES + PATH_MAX];
 
@@ -167,6 +189,10 @@ static int read_session(struct handover *h, struct handover_found *ret_found, st
             s = record.checked;
     if (s == NULL)
         return error_set(e, -EBADMSG, "the stored state is contradictory: it has no session");
+    if (is_of_other_pid_namespace(s))
+        return error_set(e, -EBADMSG,
+                         "the mount belongs to another PID namespace; run secretfs in that of the "
+                         "host (a pod: hostPID: true)");
     bytes = (const uint8_t *)(s + 1);
     h->init.len = s->init_len;
     memcpy(h->init.bytes, bytes, s->init_len);

@@ -4,7 +4,8 @@
  *                             ^ |
  *                             +-+ no keeper listens, or it serves another process
  *
- * A connected watch has an I/O source and no timer, a lost one the reverse.
+ * It begins in either state. A connected watch has an I/O source and no timer, a lost one the
+ * reverse.
  */
 #include "handover/keeper_watch.h"
 
@@ -37,13 +38,18 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
     return watch_connection(w);
 }
 
+static int wait_for_keeper(struct keeper_watch *w)
+{
+    return sd_event_add_time_relative(w->event, &w->timer, CLOCK_MONOTONIC, 0, 0, on_timer, w);
+}
+
 static int on_hang_up(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
     struct keeper_watch *w = userdata;
 
     log_warn("the keeper has ended; until the next one runs, mounts end with this process");
     w->hang_up = sd_event_source_disable_unref(w->hang_up);
-    return sd_event_add_time_relative(w->event, &w->timer, CLOCK_MONOTONIC, 0, 0, on_timer, w);
+    return wait_for_keeper(w);
 }
 
 /* Hang-ups are reported without being asked for. */
@@ -52,13 +58,21 @@ static int watch_connection(struct keeper_watch *w)
     return sd_event_add_io(w->event, &w->hang_up, fd_store_peek_fd(w->store), 0, on_hang_up, w);
 }
 
+static int begin(struct keeper_watch *w)
+{
+    if (fd_store_peek_fd(w->store) >= 0)
+        return watch_connection(w);
+    log_warn("no keeper runs yet; until it does, mounts end with this process");
+    return wait_for_keeper(w);
+}
+
 int keeper_watch_new(sd_event *event, struct fd_store *store, keeper_watch_fn *on_reconnected,
                      void *userdata, struct keeper_watch **ret_watch)
 {
     _cleanup_(keeper_watch_freep) struct keeper_watch *w = NULL;
     int r;
 
-    if (fd_store_peek_fd(store) < 0) {
+    if (!fd_store_is_behind_socket(store)) {
         *ret_watch = NULL;
         return 0;
     }
@@ -69,7 +83,7 @@ int keeper_watch_new(sd_event *event, struct fd_store *store, keeper_watch_fn *o
     w->store = store;
     w->on_reconnected = on_reconnected;
     w->userdata = userdata;
-    r = watch_connection(w);
+    r = begin(w);
     if (r < 0)
         return r;
     *ret_watch = TAKE(w);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Notices that the keeper behind a socket has ended, connects to the next one, and has its owner
- * store everything again. Until then the next process of the service has nothing to take.
+ * Notices that the keeper behind a socket has ended, or does not run yet, connects to the next one,
+ * and has its owner store everything again. Until then the next process of the service has nothing
+ * to take.
  *
  * Thread: the event loop's.
  */

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or not os.path.exists("/dev/fuse"), reason="these tests mount as root"
 )
 
-StartMount = Callable[[], Process]
+StartMount = Callable[..., Process]
 
 
 @pytest.fixture
@@ -38,9 +38,9 @@ def start(area: Path, path: Path, holder: Holder, manifests: Manifests) -> Itera
     manifests.put_secret({"password": b"dummy-1", "user": b"dummy-user"})
     started: list[Process] = []
 
-    def start() -> Process:
+    def start(*prefix: str) -> Process:
         env = program.environment(area, SECRETFS_KEEPER_SOCKET=str(holder.path))
-        command = [program.binary(), "mount", "-f", *manifests.arguments, "secret/app", path]
+        command = [*prefix, program.binary(), "mount", "-f", *manifests.arguments, "secret/app", path]
         started.append(Process("secretfs mount", command, area / "mount.log", env))
         return started[-1]
 
@@ -118,3 +118,59 @@ def test_a_new_keeper(
         next_holder.wait_log("takes 2 descriptors")
     finally:
         next_holder.close()
+
+
+def test_a_keeper_that_starts_later(
+    area: Path, path: Path, start: StartMount, holder: Holder
+) -> None:
+    """The mount is there without it, and is stored as soon as it runs."""
+    holder.process.stop(signal.SIGTERM)
+    process = start()
+    wait_log(area, "no keeper runs yet; until it does, mounts end with this process")
+    wait_log(area, "INFO mounted ")
+    assert content(path / "password") == b"dummy-1"
+    later = Holder(area)
+    try:
+        wait_log(area, "connected to a new keeper")
+        process.send(signal.SIGKILL)
+        start()
+        assert content(path / "user") == b"dummy-user"
+        wait_log(area, "took over the mount")
+    finally:
+        later.close()
+
+
+def test_sigterm_with_a_keeper(area: Path, path: Path, start: StartMount) -> None:
+    process = start()
+    wait_log(area, "INFO mounted ")
+    assert content(path / "password") == b"dummy-1"
+    assert process.stop(signal.SIGTERM) == 0
+    wait_log(area, "handing the mount over")
+    assert content(path / "password") == b"dummy-1"
+    start()
+    assert content(path / "user") == b"dummy-user"
+    wait_log(area, "took over the mount")
+
+
+def test_sigterm_without_a_keeper(
+    area: Path, path: Path, start: StartMount, holder: Holder
+) -> None:
+    """The mount would be dead: it goes."""
+    process = start()
+    wait_log(area, "INFO mounted ")
+    holder.process.stop(signal.SIGKILL)
+    assert process.stop(signal.SIGTERM) == 0
+    assert mounts_at(path) == []
+
+
+def test_another_pid_namespace(area: Path, path: Path, start: StartMount) -> None:
+    """The kernel could not tell the next process's publisher from a reader, so it mounts again."""
+    process = start()
+    wait_log(area, "INFO mounted ")
+    assert content(path / "password") == b"dummy-1"
+    process.send(signal.SIGKILL)
+    other = start("unshare", "--pid", "--fork", "--kill-child")
+    wait_log(area, "cannot take the mount over; mounting again.*another PID namespace")
+    wait_log(area, "INFO mounted ", 2)
+    assert content(path / "password") == b"dummy-1"
+    other.stop(signal.SIGKILL)  # SIGTERM does not reach the child of unshare(1)

@@ -443,9 +443,13 @@ static void test_a_keeper_sends_what_is_stored(void **state)
     assert_int_equal(fd_store_sync(s, SPAN_FOREVER, &e), 0);
     pthread_join(k.thread, NULL);
 
+    assert_true(fd_store_is_certain(s));
+
     close(k.connection);
     k.connection = -1;
-    assert_int_equal(fd_store_remove(s, "new", &e), -EPIPE);
+    assert_false(fd_store_is_certain(s));
+    assert_int_equal(fd_store_remove(s, "new", &e), 0); /* the next keeper does not have it */
+    assert_int_equal(fd_store_sync(s, SPAN_FOREVER, &e), 0);
     close(first);
     fd_store_free(s);
     stop_keeper(&k);
@@ -523,7 +527,6 @@ static void test_invalid_responses_of_a_keeper(void **state)
         const char *greeting;
         size_t n_fds;
     } cases[] = {
-        {"", 0},
         {"LISTEN_FDS=0", 0},
         {"LISTEN_FDNAMES=a\nLISTEN_FDS=1", 1},
         {"LISTEN_FDS=1\nLISTEN_FDNAMES=a", 0},
@@ -547,15 +550,51 @@ static void test_invalid_responses_of_a_keeper(void **state)
     }
 }
 
+/* It starts later, or refuses this process, or has ended while this process waited. */
+static void test_no_keeper_yet(void **state)
+{
+    struct error e = ERROR_INIT;
+    struct fd_store *s;
+    struct message m;
+    struct keeper k;
+
+    start_keeper(&k, "", 0);
+    assert_int_equal(fd_store_new(k.path, &s, &e), 0);
+    end_greeting(&k);
+    assert_string_equal(e.text, "");
+    assert_true(fd_store_is_available(s) && fd_store_is_behind_socket(s));
+    assert_false(fd_store_is_certain(s));
+    assert_int_equal(fd_store_peek_fd(s), -1);
+    assert_int_equal(fd_store_put(s, "fuse", k.listening, FD_STORE_UNTIL_HANGUP, &e), 0);
+    assert_int_equal(fd_store_sync(s, SPAN_FOREVER, &e), 0);
+
+    k.greeting = "LISTEN_FDS=0\nLISTEN_FDNAMES=";
+    listen_again(&k);
+    assert_int_equal(pthread_create(&k.thread, NULL, greet, &k), 0);
+    while (fd_store_reconnect(s, &e) < 0)
+        ;
+    end_greeting(&k);
+    assert_true(fd_store_is_certain(s));
+    assert_int_equal(fd_store_put(s, "fuse", k.listening, FD_STORE_UNTIL_HANGUP, &e), 0);
+    m = receive_message(k.connection);
+    assert_string_equal(m.text, "FDSTORE=1\nFDNAME=fuse");
+    close_fds(&m);
+    fd_store_free(s);
+    stop_keeper(&k);
+}
+
 static void test_no_keeper(void **state)
 {
     struct error e = ERROR_INIT;
     char path[200];
     struct fd_store *s;
 
-    assert_int_equal(fd_store_new("/nonexistent/keeper", &s, &e), -ENOENT);
+    assert_int_equal(fd_store_new("/nonexistent/keeper", &s, &e), 0);
+    assert_false(fd_store_is_certain(s));
+    assert_int_equal(fd_store_reconnect(s, &e), -ENOENT);
     assert_string_equal(e.text, "cannot connect to the keeper at \"/nonexistent/keeper\": "
                                 "No such file or directory");
+    fd_store_free(s);
     memset(path, 'x', sizeof(path));
     path[sizeof(path) - 1] = '\0';
     assert_int_equal(fd_store_new(path, &s, &e), -ENAMETOOLONG);
@@ -575,6 +614,7 @@ int main(void)
         cmocka_unit_test(test_a_new_keeper_at_the_same_path),
         cmocka_unit_test(test_an_empty_keeper),
         cmocka_unit_test(test_invalid_responses_of_a_keeper),
+        cmocka_unit_test(test_no_keeper_yet),
         cmocka_unit_test(test_no_keeper),
     };
 

@@ -134,6 +134,15 @@ int file_system_new(sd_event *event, const struct file_system_options *options,
     return r;
 }
 
+/* A keeper behind a socket was set up for it. */
+static void report_old_kernel(const struct file_system *fs)
+{
+    if (fd_store_is_behind_socket(fs->options.fd_store))
+        log_warn("the keeper is not used: the kernel is older than Linux 6.9; the mount ends with "
+                 "this process",
+                 "mountpoint", fs->mountpoint);
+}
+
 /*
  * The state is stored before a reader can see the mount. Not on a kernel before Linux 6.9: while
  * the device is stored, a request that a killed process had taken would never end.
@@ -143,8 +152,10 @@ static int begin_handover(struct file_system *fs)
     struct error e = ERROR_INIT;
     int r;
 
-    if (!device_init_offers_resend(session_init_request(fs->session)))
+    if (!device_init_offers_resend(session_init_request(fs->session))) {
+        report_old_kernel(fs);
         return -EOPNOTSUPP;
+    }
     r = handover_begin(fs->handover, fs->tree, fs->session, fs->mountpoint, &e);
     if (r < 0)
         log_warn("cannot store the mount; it ends with this process", "mountpoint", fs->mountpoint,

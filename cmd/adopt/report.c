@@ -8,21 +8,23 @@
 static const char *const pod_reasons[] = {
     [ADOPT_POD] = NULL,
     [ADOPT_POD_DISABLED] = "the pod is annotated secretfs.io/adopt: disabled",
-    [ADOPT_POD_MIRROR] = "a mirror pod",
+    [ADOPT_POD_MIRROR] = "a mirror pod, of a file on its node",
     [ADOPT_POD_WINDOWS] = "a pod of Windows",
     [ADOPT_POD_RUNTIME_CLASS] = "a runtime class of virtual machines",
 };
 
+static_assert(ADOPT_NAME_MAX == 54, "a message has the number");
+
 /* NULL: the volume does not count, or is served. */
 static const char *const volume_reasons[] = {
-    [ADOPT_VOLUME] = "created before the policy applied",
+    [ADOPT_VOLUME] = "created without the policy: apply deploy/adopt, then recreate the pod",
     [ADOPT_VOLUME_SERVED] = NULL,
     [ADOPT_VOLUME_OTHER_KIND] = NULL,
-    [ADOPT_VOLUME_SOURCES] = "a source stays with the kubelet",
+    [ADOPT_VOLUME_SOURCES] = "it has a source that secretfs does not know",
     [ADOPT_VOLUME_NOT_MOUNTED] = NULL,
     [ADOPT_VOLUME_TOKEN] = NULL,
-    [ADOPT_VOLUME_LONG_NAME] = "its name is too long",
-    [ADOPT_VOLUME_NAME_TAKEN] = "another volume has its name with -secretfs",
+    [ADOPT_VOLUME_LONG_NAME] = "rename it: the name has more than 54 characters",
+    [ADOPT_VOLUME_NAME_TAKEN] = "rename it: another volume has its name with -secretfs",
 };
 
 static bool has_label(const cJSON *namespace, const char *label)
@@ -41,41 +43,82 @@ static const char *pod_reason(const cJSON *pod, const cJSON *namespace)
 }
 
 /* Return: 0, also if the text has no room left; -ENOMEM. */
-static int add_reason(struct report *report, const char *volume, const char *reason)
+static int add_text(struct report *report, const char *before, const char *text)
 {
-    const char *comma = report->reason.len > 0 ? ", " : "";
-    int r = volume != NULL ? buf_addf(&report->reason, "%s%s: %s", comma, volume, reason)
-                           : buf_add_text(&report->reason, reason);
+    int r = buf_addf(&report->reason, "%s%s", before, text);
 
     return r == -ENOMEM ? r : 0;
 }
 
-/* @explains: whether its own reason is the one that counts */
-static int report_volume(const cJSON *volume, const struct adopt_names *names, bool adopts_tokens,
-                         bool explains, struct report *report)
-{
-    enum adopt_volume decision = adopt_volume_decide(names, volume, adopts_tokens);
-    const char *reason = volume_reasons[decision];
+/* A pod's volumes, and what the policy makes of each. */
+struct judged {
+    const cJSON *volumes;
+    struct adopt_names names;
+    bool adopts_tokens;
+};
 
-    report->n_served += decision == ADOPT_VOLUME_SERVED;
-    report->n_volumes += decision == ADOPT_VOLUME_SERVED || reason != NULL;
-    return reason != NULL && explains ? add_reason(report, json_text(volume, "name"), reason) : 0;
+static enum adopt_volume judge(const struct judged *j, const cJSON *volume)
+{
+    return adopt_volume_decide(&j->names, volume, j->adopts_tokens);
+}
+
+static void count_volumes(const struct judged *j, struct report *report)
+{
+    const cJSON *volume;
+
+    cJSON_ArrayForEach (volume, j->volumes) {
+        enum adopt_volume decision;
+
+        if (json_text(volume, "name") == NULL)
+            continue;
+        decision = judge(j, volume);
+        report->n_served += decision == ADOPT_VOLUME_SERVED;
+        report->n_volumes += decision == ADOPT_VOLUME_SERVED || volume_reasons[decision] != NULL;
+    }
+}
+
+/* Add the names of the volumes with this decision, and the reason. */
+static int add_group(const struct judged *j, enum adopt_volume decision, struct report *report)
+{
+    const char *before = report->reason.len > 0 ? "; " : "";
+    const cJSON *volume;
+    bool has_names = false;
+    int r = 0;
+
+    cJSON_ArrayForEach (volume, j->volumes) {
+        const char *name = json_text(volume, "name");
+
+        if (r < 0 || name == NULL || judge(j, volume) != decision)
+            continue;
+        r = add_text(report, has_names ? ", " : before, name);
+        has_names = true;
+    }
+    return r == 0 && has_names ? add_text(report, ": ", volume_reasons[decision]) : r;
+}
+
+static int add_groups(const struct judged *j, struct report *report)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < ELEMENTS_OF(volume_reasons) && r == 0; i++)
+        if (volume_reasons[i] != NULL)
+            r = add_group(j, (enum adopt_volume)i, report);
+    return r;
 }
 
 int report_pod(const cJSON *pod, const cJSON *namespace, struct report *report)
 {
-    _cleanup_(adopt_names_deinit) struct adopt_names names = {.volumes.n = 0};
-    const cJSON *spec = json_member(pod, "spec"), *volume;
-    bool adopts_tokens = has_label(namespace, ADOPT_TOKENS_LABEL);
+    const cJSON *spec = json_member(pod, "spec");
+    struct judged j = {.volumes = json_member(spec, "volumes"),
+                       .adopts_tokens = has_label(namespace, ADOPT_TOKENS_LABEL)};
     const char *reason = pod_reason(pod, namespace);
-    int r = adopt_names_init(&names, spec);
+    int r = adopt_names_init(&j.names, spec);
 
-    cJSON_ArrayForEach (volume, json_member(spec, "volumes")) {
-        if (r == 0 && json_text(volume, "name") != NULL)
-            r = report_volume(volume, &names, adopts_tokens, reason == NULL, report);
-    }
-    if (r == 0 && reason != NULL && report->n_served < report->n_volumes)
-        r = add_reason(report, NULL, reason);
+    if (r == 0)
+        count_volumes(&j, report);
+    if (r == 0 && report->n_served < report->n_volumes)
+        r = reason != NULL ? add_text(report, "", reason) : add_groups(&j, report);
+    adopt_names_deinit(&j.names);
     return r;
 }
 

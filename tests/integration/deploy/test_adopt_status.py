@@ -70,7 +70,7 @@ def test_table(kubectl: Kubectl) -> None:
     assert [line.split(maxsplit=3) for line in done.stdout.splitlines()] == [
         ["NAMESPACE", "POD", "SERVED", "WHY NOT THE OTHERS"],
         ["shop", "new", "1/1", "-"],
-        ["shop", "from-before", "0/1", "a: created before the policy applied"],
+        ["shop", "from-before", "0/1", "a: created without the policy: apply deploy/adopt, then recreate the pod"],
         ["other", "x", "0/1", "the namespace has no label secretfs.io/adopt: enabled"],
     ]
 

@@ -12,6 +12,9 @@
  *
  * If step 3 never comes, because objects of the new revision are missing, the old volume stays.
  *
+ * A change that comes while a mount is in progress waits until that has ended: readers may see the
+ * mount before the loop knows of it, and one that is cancelled may have taken the old one's place.
+ *
  * A volume of an earlier process is taken over if its file is the same; if it has changed since,
  * the volume is made again, and until it is mounted readers find nothing.
  */
@@ -32,6 +35,7 @@ struct static_reconciler {
     struct static_volumes *files;
     struct created_dirs *created_dirs;
     sd_event_source *retry_timer;
+    sd_event_source *changes; /* enabled after a mount for which changes may have waited */
     struct list entries;
 };
 
@@ -53,8 +57,9 @@ struct entry {
     struct list link;
     struct static_reconciler *reconciler;
     struct revision revisions[ELEMENTS_OF(id_prefixes)];
-    unsigned newest;           /* of the revisions; the other one may still be mounted */
-    struct error logged_error; /* empty: none */
+    unsigned newest;            /* of the revisions; the other one may still be mounted */
+    struct static_volume *next; /* a reference: waits for the end of a mount; or NULL */
+    struct error logged_error;  /* empty: none */
 };
 
 /* The volume of a revision. */
@@ -118,6 +123,7 @@ static void on_mount_done(struct node_volume *volume, enum node_mount_result res
     if (revision != newest_of(entry))
         return;
     assert(revision->file == v->file);
+    sd_event_source_set_enabled(all->changes, SD_EVENT_ONESHOT);
     if (result != NODE_MOUNT_DONE && result != NODE_MOUNT_UNCHANGED) {
         handle_failure(entry, e);
         return;
@@ -266,7 +272,7 @@ static struct entry *find_entry(struct static_reconciler *all, const struct stat
     struct entry *entry;
 
     list_for_each (entry, &all->entries, link)
-        if (newest_of(entry)->file == file)
+        if (file == (entry->next != NULL ? entry->next : newest_of(entry)->file))
             return entry;
     return NULL;
 }
@@ -334,6 +340,7 @@ static void entry_free(struct static_reconciler *all, struct entry *entry)
 {
     revision_clear(all, newest_of(entry));
     revision_clear(all, previous_of(entry));
+    static_volume_unref(entry->next);
     list_remove(&entry->link);
     free(entry);
 }
@@ -351,23 +358,45 @@ static void on_removed(void *userdata, const struct static_volume *file)
     all->context.changed(all->context.userdata);
 }
 
+/* Make the file that waits the newest revision, unless a mount is in progress. */
+static void apply_change(struct static_reconciler *all, struct entry *entry)
+{
+    const struct node_volume *v = find_volume(all, newest_of(entry));
+
+    if (v != NULL && v->state == NODE_VOLUME_AWAITING_MOUNT)
+        return; /* on_mount_done() follows */
+    if (v != NULL && v->state == NODE_VOLUME_MOUNTED)
+        entry->newest = 1 - entry->newest; /* step 1 of the top comment */
+    revision_clear(all, newest_of(entry));
+    revision_set(newest_of(entry), entry->next);
+    entry->next = static_volume_unref(entry->next);
+    reconcile(all, entry);
+}
+
+static int on_changes(sd_event_source *source, void *userdata)
+{
+    struct static_reconciler *all = userdata;
+    struct entry *entry;
+
+    list_for_each (entry, &all->entries, link)
+        if (entry->next != NULL)
+            apply_change(all, entry);
+    return 0;
+}
+
 static void on_changed(void *userdata, const struct static_volume *old, struct static_volume *file)
 {
     struct static_reconciler *all = userdata;
     struct entry *entry = find_entry(all, old);
-    const struct node_volume *v;
 
     if (entry == NULL) {
         on_added(all, file);
         return;
     }
     assert(streq(old->target, file->target));
-    v = find_volume(all, newest_of(entry));
-    if (v != NULL && v->state == NODE_VOLUME_MOUNTED)
-        entry->newest = 1 - entry->newest; /* step 1 of the top comment */
-    revision_clear(all, newest_of(entry));
-    revision_set(newest_of(entry), file);
-    reconcile(all, entry);
+    static_volume_unref(entry->next);
+    entry->next = static_volume_ref(file);
+    apply_change(all, entry);
 }
 
 static void on_failed(void *userdata, const char *file, const char *reason)
@@ -421,6 +450,10 @@ int static_reconciler_new(const struct static_reconciler_context *context,
                           on_retry, all);
     if (r >= 0)
         r = sd_event_source_set_enabled(all->retry_timer, SD_EVENT_OFF);
+    if (r >= 0)
+        r = sd_event_add_defer(context->event, &all->changes, on_changes, all);
+    if (r >= 0)
+        r = sd_event_source_set_enabled(all->changes, SD_EVENT_OFF);
     if (r < 0)
         return error_set_errno(e, r, "cannot set a timer");
     r = open_created_dirs(all, e);
@@ -446,6 +479,7 @@ struct static_reconciler *static_reconciler_free(struct static_reconciler *all)
     static_volumes_free(all->files);
     created_dirs_free(all->created_dirs);
     sd_event_source_disable_unref(all->retry_timer);
+    sd_event_source_disable_unref(all->changes);
     free(all);
     return NULL;
 }

@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 
 from lib import program
+from lib.hang import threads_named, traced
 from lib.mountinfo import mounts_at
 from lib.node_daemon import Node, NodeMaker
 from lib.sources import Manifests
 from lib.volume import unmount
 from lib.waiting import until
+
+MOVE_MOUNT = 429  # the system call; the same on all architectures
 
 
 class StaticVolumes:
@@ -209,6 +212,31 @@ def test_namespace_source_and_owner(static: StaticVolumes, area: Path):
     static.put("marker", static.targets / "m", secret="marker")
     until(lambda: reads(static.targets / "m" / "key", b"dummy-2"), "a later file's volume")
     assert (target / "key").read_bytes() == b"dummy-elsewhere"
+
+
+@pytest.mark.parametrize("has_previous", [False, True])
+def test_a_change_while_a_mount_is_in_progress(static: StaticVolumes, has_previous: bool):
+    """What readers see already stays, although the daemon does not know yet that it is mounted."""
+    target = static.targets / "t"
+    static.put("marker", static.targets / "m")
+    if has_previous:
+        static.put("app", target)
+    static.start()
+    until(lambda: reads(static.targets / "m" / "key", b"dummy-1"), "a publisher")
+    until(lambda: not has_previous or reads(target / "key", b"dummy-1"), "the previous volume")
+    (publisher,) = threads_named(static.daemon.pid, "publisher")
+    with traced(static.daemon.pid, publisher) as thread:
+        static.put("app", target, secret="other")
+        thread.run_until_after(MOVE_MOUNT)
+        static.put("app", target, namespace="nowhere")
+        static.put_text("bad", "{}")
+        static.wait_log("invalid file of a static volume")  # the same scan, or a later one
+    static.put("marker", static.targets / "m", secret="other")
+    until(lambda: reads(static.targets / "m" / "key", b"dummy-other"), "a later file's volume")
+    assert reads(target / "key", b"dummy-other")
+    static.put("app", target)
+    until(lambda: reads(target / "key", b"dummy-1"), "the next volume")
+    assert len(mounts_at(target)) == 1
 
 
 def test_an_object_that_comes_later(static: StaticVolumes):

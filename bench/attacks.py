@@ -5,16 +5,17 @@ The user's pod has a volume of the same Secret, in the same file system.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sys
 import tempfile
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterator, Sequence
 
-import attackers
+import cpu_groups
 import live
 import nodes
 import processes
@@ -24,10 +25,17 @@ from live import LiveNode
 from processes import Failed
 from results import SPREAD_COLUMNS, Reach, Spread, Table, milliseconds
 
+from lib import attackers  # noqa: E402 (live has made the path known)
+
 RATIO_REACH = 2.0
 QUIET = "no attack"
 ALL = "all at once"
 ELSEWHERE = "all, elsewhere"
+QUIET_FIRST = "no attack, real-time"
+ALL_FIRST = "all, real-time"
+GOALS = (ALL, ALL_FIRST)
+REQUESTS = (10, 100, 250)  # thousandths of a processor
+_REAL_TIME = 10  # the priority does not matter: no other process here has one
 
 
 @dataclass(frozen=True)
@@ -78,20 +86,56 @@ def _volume_elsewhere(directory: Path) -> Path:
     return volume
 
 
+def _set_policy(pid: int, policy: int, priority: int) -> None:
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(ProcessLookupError):  # it has ended
+            os.sched_setscheduler(int(thread.name), policy, os.sched_param(priority))
+
+
+@contextmanager
+def _first(pids: Sequence[int]) -> Iterator[None]:
+    """These processes get a processor whenever they need one; so do their new threads and children."""
+    try:
+        for pid in pids:
+            _set_policy(pid, os.SCHED_FIFO, _REAL_TIME)
+        yield
+    finally:
+        for pid in pids:
+            _set_policy(pid, os.SCHED_OTHER, 0)
+
+
+@dataclass(frozen=True)
+class _Row:
+    attacks: Sequence[str]
+    is_first: bool = False  # before the attackers, and before all else that the machine runs
+    is_elsewhere: bool = False
+
+
+def _rows() -> dict[str, _Row]:
+    names = list(attackers.ATTACKS)
+    return {
+        QUIET: _Row([]),
+        ELSEWHERE: _Row(attackers.ON_FILES, is_elsewhere=True),
+        **{name: _Row([name]) for name in names},
+        ALL: _Row(names),
+        QUIET_FIRST: _Row([], is_first=True),
+        ALL_FIRST: _Row(names, is_first=True),
+    }
+
+
 def _run(
     node: LiveNode, access: Access, programs: Path, size: AttacksSize
 ) -> dict[str, list[float]]:
     """Seconds of all updates, by the attacks that ran meanwhile."""
     quiet, attacked = node.publish(1).target, node.publish(2).target
-    each = {name: [name] for name in attackers.ATTACKS}
     elsewhere = _volume_elsewhere(node.directory)
-    runs: dict[str, list[str]] = {QUIET: [], ELSEWHERE: list(attackers.ON_FILES), **each}
-    runs[ALL] = list(attackers.ATTACKS)
-    seen: dict[str, list[float]] = {name: [] for name in runs}
+    rows = _rows()
+    seen: dict[str, list[float]] = {name: [] for name in rows}
     for _ in range(size.rounds):
-        for name, attacks in runs.items():
-            volume = elsewhere if name == ELSEWHERE else attacked
-            with _attacked(node.directory, volume, attacks):
+        for name, row in rows.items():
+            volume = elsewhere if row.is_elsewhere else attacked
+            first = [os.getpid(), node.pid] if row.is_first else []
+            with _attacked(node.directory, volume, row.attacks), _first(first):
                 more = (size.updates, size.warm_up)
                 found = updates.measure(programs, access, live.SECRET, quiet, *more)
             seen[name] += found.read.values
@@ -104,17 +148,21 @@ def _table(seen: dict[str, list[float]], size: AttacksSize) -> Table:
         "answer\nof the development server to the PATCH"
     )
     table = Table("attacks", title, [*SPREAD_COLUMNS, "ratio of p99"])
-    quiet = Spread(seen[QUIET])
     for name, seconds in seen.items():
         spread = Spread(seconds)
+        quiet = Spread(seen[QUIET_FIRST if name in (QUIET_FIRST, ALL_FIRST) else QUIET])
         ratio = spread.p99 / quiet.p99
         cells = [milliseconds(value) for value in (spread.p50, spread.p99, spread.max)]
         document = {"seconds": spread.document(), "ratio": round(ratio, 3)}
         reach = Reach(f"<= {RATIO_REACH:g}", round(ratio, 1) <= RATIO_REACH)
-        table.add(name, [*cells, f"{ratio:.2f}"], document, *([reach] if name == ALL else []))
+        table.add(name, [*cells, f"{ratio:.2f}"], document, *([reach] if name in GOALS else []))
     table.notes.append(
         f"{size.rounds} times {size.updates} updates each, in turn;\n   the attackers run at nice 19, as processor time is "
         "what the machine's scheduler divides"
+    )
+    table.notes.append(
+        "real-time: the daemon, the server and the reader get a processor whenever they need one,\n"
+        "   so that these rows have what the attacks cost besides processor time"
     )
     elsewhere = Spread(seen[ALL]).p99 / Spread(seen[ELSEWHERE]).p99
     table.notes.append(
@@ -124,7 +172,60 @@ def _table(seen: dict[str, list[float]], size: AttacksSize) -> Table:
     return table
 
 
-def measure(secretfs: Path, programs: Path, size: AttacksSize) -> Table:
+# ---- the daemon's share
+
+
+def _run_shares(
+    node: LiveNode, access: Access, programs: Path, size: AttacksSize, groups: list[cpu_groups.Group]
+) -> dict[str, list[float]]:
+    """As _run(), with the daemon in a pod of such a request; server and reader are not measured."""
+    quiet, attacked = node.publish(3).target, node.publish(4).target
+    daemon, attackers_pod = groups
+    requests = {QUIET: REQUESTS[0], **{f"{request}m": request for request in REQUESTS}}
+    seen: dict[str, list[float]] = {name: [] for name in requests}
+    for _ in range(size.rounds):
+        for name, request in requests.items():
+            daemon.set_request(request)
+            attacks = [] if name == QUIET else list(attackers.ATTACKS)
+            with ExitStack() as stack:
+                stack.enter_context(daemon.holding(node.pid))
+                with attackers_pod.holding(os.getpid()):
+                    stack.enter_context(_attacked(node.directory, attacked, attacks))
+                stack.enter_context(_first([os.getpid()]))
+                more = (size.updates, size.warm_up)
+                found = updates.measure(programs, access, live.SECRET, quiet, *more)
+            seen[name] += found.read.values
+    return seen
+
+
+def _shares_table(seen: dict[str, list[float]], size: AttacksSize) -> Table:
+    title = (
+        "Updates of a quiet pod's volume by the CPU that the daemon's pod requests, beside all "
+        "attacks\nby a pod that requests 1000m; ms after the answer of the development server"
+    )
+    table = Table("attacks-shares", title, SPREAD_COLUMNS)
+    for name, seconds in seen.items():
+        table.add_spread(name, Spread(seconds))
+    table.notes.append(
+        f"{size.rounds} times {size.updates} updates each, in turn; server and reader have real-time priority"
+    )
+    return table
+
+
+# ---- all of it
+
+
+def _tables(
+    node: LiveNode, access: Access, programs: Path, size: AttacksSize
+) -> Iterator[Table]:
+    yield _table(_run(node, access, programs, size), size)
+    hierarchy = cpu_groups.find()
+    if hierarchy is not None:
+        with cpu_groups.made(hierarchy, "daemon", "attackers") as groups:
+            yield _shares_table(_run_shares(node, access, programs, size, groups), size)
+
+
+def measure(secretfs: Path, programs: Path, size: AttacksSize) -> Iterator[Table]:
     # not in /tmp, as for nodes.measure()
     directory = Path(tempfile.mkdtemp(prefix="secretfs-bench-", dir="/var/tmp"))
     directory.chmod(0o755)  # the attackers' user reaches its volume
@@ -134,6 +235,6 @@ def measure(secretfs: Path, programs: Path, size: AttacksSize) -> Table:
             Client(access).create_secret(updates.NAMESPACE, live.SECRET, live.KEYS)
             node = LiveNode(secretfs, directory, server)
             with node.started(access, metrics="127.0.0.1:0"):
-                return _table(_run(node, access, programs, size), size)
+                yield from _tables(node, access, programs, size)
     finally:
         shutil.rmtree(directory)

@@ -121,7 +121,8 @@ class Bench:
             self._show(table)
 
     def measure_attacks(self, size: attacks.AttacksSize) -> None:
-        self._show(attacks.measure(self.secretfs, self._programs, size))
+        for table in attacks.measure(self.secretfs, self._programs, size):
+            self._show(table)
 
     def measure_node(self, size: nodes.NodeSize) -> None:
         self._show(nodes.measure(self.secretfs, self._programs, size))

@@ -107,6 +107,11 @@ class LiveNode:
             processes.stop(daemon)
             processes.unmount_below(self.directory)
 
+    @property
+    def pid(self) -> int:
+        assert self._daemon is not None, "not started"
+        return self._daemon.pid
+
     def publish(self, number: int) -> PodVolume:
         """The volume of a pod that mounts the changing key by subPath."""
         volume = PodVolume(
@@ -155,8 +160,7 @@ class LiveNode:
         return by_kind
 
     def _status(self) -> Any:
-        assert self._daemon is not None
-        return nodes.status(self._secretfs, self._daemon.pid)
+        return nodes.status(self._secretfs, self.pid)
 
 
 class LiveRun:

@@ -32,7 +32,7 @@ N_CONNECTIONS = 400
 N_INSTANCES = 100  # fs.inotify.max_user_instances is 128 by default
 N_KEYS = 150  # kernel.keys.maxkeys is 200 by default
 N_FILES = 900  # the soft limit is 1,024 by default
-N_THREADS = 64
+N_THREADS = 1000
 
 _libc = ctypes.CDLL(None, use_errno=True)
 

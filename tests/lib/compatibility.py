@@ -91,6 +91,11 @@ POD_ROWS = (
     ),
     Row("hostUsers: false", secret(), {"hostUsers": False}),
     Row("readOnly: true", secret(), mount={"readOnly": True}),
+    Row(
+        "recursiveReadOnly: Enabled",
+        secret(),
+        mount={"readOnly": True, "recursiveReadOnly": "Enabled"},
+    ),
     Row("subPath", secret(), mount={"subPath": "user"}),
     Row("subPath: a directory", secret(items=ITEMS), mount={"subPath": "deep/er"}),
     Row("subPathExpr", secret(), mount={"subPathExpr": "$(KEY)"}),

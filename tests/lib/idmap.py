@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import struct
 import subprocess
 from pathlib import Path
 from typing import Sequence
 
+from lib.clone import IDMAP, mount_clone
 from lib.mountinfo import mounts_at
 from lib.volume import unmount
 from lib.waiting import until
-
-_OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442  # the same on all architectures
-_AT_FDCWD = -100
-_AT_EMPTY_PATH = 0x1000
-_OPEN_TREE_CLONE = 1
-_MOVE_MOUNT_F_EMPTY_PATH = 4
-_ATTR_IDMAP = 0x00100000
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def _call(number: int, *arguments: object) -> int:
-    result = int(_libc.syscall(number, *arguments))
-    if result < 0:
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error))
-    return result
 
 
 class UserNamespace:
@@ -54,17 +36,11 @@ class UserNamespace:
     def mount(self, source: Path, target: Path) -> None:
         """Mounts a clone of `source` with the namespace's ids; OSError (EINVAL) where the kernel or
         the file system has no id maps."""
-        tree = _call(
-            _OPEN_TREE, _AT_FDCWD, os.fsencode(source), _OPEN_TREE_CLONE | os.O_CLOEXEC
-        )
         namespace = os.open(self._path("ns/user"), os.O_RDONLY)
         try:
-            attributes = struct.pack("QQQQ", _ATTR_IDMAP, 0, 0, namespace)
-            _call(_MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH, attributes, len(attributes))
-            _call(_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH)
+            mount_clone(source, target, IDMAP, users=namespace)
         finally:
             os.close(namespace)
-            os.close(tree)
 
     def close(self) -> None:
         self._process.kill()

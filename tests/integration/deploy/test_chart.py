@@ -269,6 +269,14 @@ def test_values_arrive(helm: Helm) -> None:
     assert all(document["metadata"]["labels"]["team"] == "platform" for document in rendered)
 
 
+@pytest.mark.parametrize("rights", RIGHTS)
+def test_tokens_in_secrets(helm: Helm, rights: str) -> None:
+    """U8: the API server takes the field with tokenRequests only."""
+    values = {"rights": rights, "csiDriver.serviceAccountTokenInSecrets": True}
+    (driver,) = of_kind(helm.template(values), "CSIDriver")
+    assert ("serviceAccountTokenInSecrets" in driver["spec"]) == (rights == "pod")
+
+
 def test_second_release_has_names_of_its_own(helm: Helm) -> None:
     values = {"rights": "daemon", "adopt.enabled": True}
     other = {"nameOverride": "canary", "driverName": "canary.secretfs.io", "runDir": "/run/canary"}

@@ -13,9 +13,9 @@ from typing import Iterator
 import pytest
 
 from lib import attackers, program
+from lib.kubelet import PodVolume
 from lib.node_daemon import Node, NodeMaker, read
 from lib.sources import Manifests
-from lib.kubelet import PodVolume
 from lib.waiting import until
 
 UPDATES = 20
@@ -79,6 +79,9 @@ class Pods:
         self._manifests = manifests
         self._value = 0
         self.quiet, self.attacked = (node.publish(node.pod(i)) for i in range(2))
+        for directory in self.attacked.target.parents:
+            if directory.is_relative_to(node.root):
+                directory.chmod(0o755)  # as if the user were in the pod
 
     def update(self) -> int:
         """Update them again and again. Returns what the daemon's threads have read meanwhile."""

@@ -40,8 +40,9 @@ PACKAGES_fuzz  := clang libclang-rt-dev python3
 PACKAGES_demo  := python3 openssl kubernetes-client
 PACKAGES_deb   := dpkg-dev binutils
 PACKAGES_image := binutils ca-certificates python3
-PACKAGES_systemd := $(PACKAGES_test) $(PACKAGES_deb) debootstrap systemd-container
+PACKAGES_systemd := $(PACKAGES_test) $(PACKAGES_deb) debootstrap systemd-container lintian
 PACKAGES_distro := debootstrap
+PACKAGES_release := $(PACKAGES_distro) $(PACKAGES_image) git
 # nothing needs these; tests that do are skipped without them
 PACKAGES_extra := zsh fish man-db prometheus
 # The Kubernetes that the end-to-end tests run on: KUBE=newest (the default) or KUBE=oldest takes the
@@ -52,7 +53,7 @@ E2E_ASSETS := $(or $(KUBE_ASSETS_$(KUBE)),$(KUBE_ASSETS),$(KUBEBUILDER_ASSETS))
 # bring its own
 PACKAGES_e2e := $(PACKAGES_systemd) $(if $(wildcard $(E2E_ASSETS)/kubelet),busybox-static \
                 $(if $(wildcard $(E2E_ASSETS)/containerd),,containerd runc containernetworking-plugins))
-PACKAGE_SETS   := build check test lint fuzz demo deb image systemd e2e distro extra
+PACKAGE_SETS   := build check test lint fuzz demo deb image systemd e2e distro release extra
 PACKAGES_all   := $(foreach set,$(PACKAGE_SETS),$(PACKAGES_$(set)))
 
 # packages-X installs what X needs, as root; needs-X fails and names what X needs and is missing.
@@ -105,7 +106,7 @@ ALL_LDFLAGS := -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(filter -fsanitize=% --
 # ---- what to compile
 
 ROOMS   := base encoding cache fetcher fetcher/http fetcher/auth fetcher/api fetcher/manifests volume fuse consumers handover grpc csi \
-           serve monitor node keeper cmd cmd/shared cmd/adopt cmd/mount cmd/exec cmd/status cmd/doctor cmd/observe cmd/rollout
+           serve monitor node keeper cmd cmd/shared cmd/cluster cmd/adopt cmd/mount cmd/exec cmd/status cmd/doctor cmd/observe cmd/rollout
 SOURCES := $(sort $(wildcard $(ROOMS:%=%/*.c)))
 # main() and the heap that stands in for malloc belong to the program, not to its tests
 PROGRAM_ONLY := cmd/main.c base/heap.c
@@ -235,6 +236,12 @@ DISTROS ?= bookworm trixie sid
 .PHONY: distro-check
 distro-check: needs-distro ## build and unit tests on other Debian releases (DISTROS), in chroots, as root
 	tools/distro-check.sh $(DISTROS)
+
+# releases of Debian that get a package
+RELEASE_DISTROS ?= bookworm trixie
+.PHONY: release
+release: needs-release ## what a release consists of, in build/release-VERSION: sources, packages, image, chart, SBOMs; as root
+	deploy/release/release.sh $(VERSION) $(RELEASE_DISTROS)
 
 E2E := SECRETFS=$(CURDIR)/$(O)/secretfs KUBEBUILDER_ASSETS=$(E2E_ASSETS) KUBE_ASSETS=$(E2E_ASSETS) \
        unshare --mount --propagation private -- $(PYTHON) -m pytest -q -rsfE -p no:cacheprovider

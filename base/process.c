@@ -2,6 +2,7 @@
 #include "base/process.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -11,8 +12,8 @@
 #include "base/cleanup.h"
 #include "base/util.h"
 
-/* @output: the program's standard output; -1: ours. Return: 0; -errno. */
-static int spawn(const char *const argv[], int output, pid_t *ret_pid)
+/* @output, @errors: where the program writes; -1: where we do. Return: 0; -errno. */
+static int spawn(const char *const argv[], int output, int errors, pid_t *ret_pid)
 {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;
@@ -26,6 +27,8 @@ static int spawn(const char *const argv[], int output, pid_t *ret_pid)
     posix_spawnattr_setsigmask(&attr, &none);
     if (r == 0 && output >= 0)
         r = posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
+    if (r == 0 && errors >= 0)
+        r = posix_spawn_file_actions_adddup2(&actions, errors, STDERR_FILENO);
     /* the prototype lacks const for historical reasons; argv is not written to */
     if (r == 0)
         r = posix_spawnp(ret_pid, argv[0], &actions, &attr, (char *const *)(uintptr_t)argv,
@@ -48,7 +51,7 @@ static int wait_for(pid_t pid)
 int process_run(const char *const argv[])
 {
     pid_t pid = -1;
-    int r = spawn(argv, -1, &pid);
+    int r = spawn(argv, -1, -1, &pid);
 
     return r < 0 ? r : wait_for(pid);
 }
@@ -83,7 +86,7 @@ int process_read_lines(const char *const argv[], process_line_fn *on_line, void 
     if (stream == NULL)
         return negative_errno();
     (void)TAKE_FD(input);
-    r = spawn(argv, output, &pid);
+    r = spawn(argv, output, -1, &pid);
     fd_close(TAKE_FD(output));
     if (r < 0) {
         fclose(stream);
@@ -92,5 +95,65 @@ int process_read_lines(const char *const argv[], process_line_fn *on_line, void 
     r = read_lines(stream, on_line, userdata);
     fclose(stream);
     status = wait_for(pid);
+    return r < 0 ? r : status;
+}
+
+/* ---- both outputs */
+
+/* Append what can be read now. Return: 1; 0 at the end; -EFBIG, -ENOMEM, read(2)'s errors. */
+static int read_part(int fd, struct buf *text)
+{
+    char part[4096];
+    ssize_t len = read(fd, part, sizeof(part));
+    int r;
+
+    if (len < 0)
+        return errno == EINTR ? 1 : negative_errno();
+    r = buf_add(text, part, (size_t)len);
+    return r < 0 ? r : len > 0;
+}
+
+static int read_both(const int fds[static 2], struct buf *const texts[static 2])
+{
+    struct pollfd polled[] = {{.fd = fds[0], .events = POLLIN}, {.fd = fds[1], .events = POLLIN}};
+
+    while (polled[0].fd >= 0 || polled[1].fd >= 0) {
+        if (poll(polled, ELEMENTS_OF(polled), -1) < 0 && errno != EINTR)
+            return negative_errno();
+        for (size_t i = 0; i < ELEMENTS_OF(polled); i++) {
+            int r = polled[i].fd >= 0 && polled[i].revents != 0 ? read_part(fds[i], texts[i]) : 1;
+
+            if (r < 0)
+                return r;
+            if (r == 0)
+                polled[i].fd = -1; /* poll(2) leaves it out */
+        }
+    }
+    return 0;
+}
+
+int process_read(const char *const argv[], struct buf *output, struct buf *errors)
+{
+    struct buf *const texts[] = {output, errors};
+    int fds[2] = {-1, -1}, written[2] = {-1, -1};
+    pid_t pid = -1;
+    int r = 0, status;
+
+    for (size_t i = 0; i < ELEMENTS_OF(texts) && r == 0; i++) {
+        int both[2];
+
+        r = pipe2(both, O_CLOEXEC) < 0 ? negative_errno() : 0;
+        fds[i] = r == 0 ? both[0] : -1;
+        written[i] = r == 0 ? both[1] : -1;
+    }
+    if (r == 0)
+        r = spawn(argv, written[0], written[1], &pid);
+    fd_closep(&written[0]);
+    fd_closep(&written[1]);
+    if (r == 0)
+        r = read_both(fds, texts);
+    fd_closep(&fds[0]);
+    fd_closep(&fds[1]);
+    status = pid > 0 ? wait_for(pid) : 0;
     return r < 0 ? r : status;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-#include <stddef.h>
+#include "base/buf.h"
 
 /*
  * Run a program found on PATH with nothing blocked, and wait for it.
@@ -19,3 +19,11 @@ typedef int process_line_fn(void *userdata, const char *line, size_t len);
  * @on_line returned.
  */
 int process_read_lines(const char *const argv[], process_line_fn *on_line, void *userdata);
+
+/*
+ * Run a program as process_run() does, and append what it writes.
+ * @output, @errors: of its standard output and standard error
+ * Return: as process_run(), once the program has ended; -EFBIG beyond the limit of a buffer, which
+ * ends the program by SIGPIPE when it writes more; -ENOMEM; -errno of reading.
+ */
+int process_read(const char *const argv[], struct buf *output, struct buf *errors);

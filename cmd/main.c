@@ -128,7 +128,7 @@ int main(int argc, char *argv[])
 {
     const char *name = argc > 0 ? basename(argv[0]) : "";
     const struct invocation invocation = {
-        .program = streq(name, "kubectl-secretfs") ? "kubectl secretfs" : "secretfs", .line = argv};
+        .program = streq(name, "kubectl-secretfs") ? KUBECTL_PLUGIN : "secretfs", .line = argv};
     const struct command *command;
 
     if (streq(name, MOUNT_HELPER))

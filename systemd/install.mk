@@ -9,6 +9,8 @@ ZSHDIR     ?= $(PREFIX)/share/zsh/site-functions
 FISHDIR    ?= $(PREFIX)/share/fish/vendor_completions.d
 # mount(8) looks for its helpers there and nowhere else
 HELPERDIR  ?= /usr/sbin
+# that of the package; a release has one for each Debian
+DEB_VERSION ?= $(VERSION)
 
 UNITS := secretfs.service secretfs@.service
 MANIFESTS := $(sort $(wildcard $(patsubst %,deploy/%/*.yaml,adopt csidriver csidriver-tokens rbac/*)))
@@ -56,7 +58,7 @@ uninstall: ## take away what install put there, but no configuration
 
 deb: needs-deb ## build a Debian package in build/
 	$(MAKE) $(PARALLEL) $(O)/secretfs
-	deploy/deb/build.sh '$(VERSION)' '$(MAKE)'
+	deploy/deb/build.sh '$(DEB_VERSION)' '$(MAKE)'
 
 # ---- tests of all this
 

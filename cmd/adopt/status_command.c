@@ -1,26 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * kubectl lists namespaces and pods, so its kubeconfig, plug-ins and rights are the user's own. It
- * prints one object on each line, and one after the other is parsed: a cluster's pods together may
- * have more than one JSON document is permitted.
+ * kubectl lists namespaces and pods. It prints one object on each line, and one after the other is
+ * parsed: a cluster's pods together may have more than one JSON document is permitted.
  */
 #include "cmd/adopt/status_command.h"
 
 #include <stdio.h>
 
 #include "base/arguments.h"
-#include "base/process.h"
 #include "cmd/adopt/report.h"
+#include "cmd/shared/kubectl.h"
 #include "encoding/json.h"
 
-#define KUBECTL         "kubectl"
-#define ARGUMENTS_MAX   12 /* of kubectl, with its name and the NULL */
-#define EACH_ITEM(what) "jsonpath={range .items[*]}{" what "}{\"\\n\"}{end}"
-
 struct status {
-    const char *namespace;  /* NULL: all */
-    const char *kubeconfig; /* NULL: kubectl's own */
-    const char *context;
+    const char *namespace; /* NULL: all */
+    struct kubectl kubectl;
     bool wants_help;
     cJSON *namespaces; /* owned; metadata by name */
     cJSON *rows;       /* owned; arrays of cells */
@@ -51,34 +45,7 @@ static void print_help(const struct invocation *invocation)
         invocation->program);
 }
 
-/* ---- kubectl */
-
-static int run_kubectl(const struct status *s, const char *resource, bool has_namespace,
-                       const char *output, process_line_fn *on_line)
-{
-    const char *argv[ARGUMENTS_MAX] = {KUBECTL, "get", resource, "-o", output};
-    size_t n = 5;
-    int r;
-
-    if (has_namespace) {
-        argv[n++] = s->namespace != NULL ? "-n" : "-A";
-        if (s->namespace != NULL)
-            argv[n++] = s->namespace;
-    }
-    if (s->kubeconfig != NULL) {
-        argv[n++] = "--kubeconfig";
-        argv[n++] = s->kubeconfig;
-    }
-    if (s->context != NULL) {
-        argv[n++] = "--context";
-        argv[n++] = s->context;
-    }
-    assert(n < ARGUMENTS_MAX);
-    r = process_read_lines(argv, on_line, (void *)(uintptr_t)s);
-    if (r > 0)
-        return error_set(s->e, -EIO, KUBECTL " get %s failed with exit status %d", resource, r);
-    return r < 0 && s->e->text[0] == '\0' ? error_set_errno(s->e, r, "cannot run " KUBECTL) : r;
-}
+/* ---- the lists */
 
 static int failed(const struct status *s)
 {
@@ -97,7 +64,7 @@ static int on_namespace(void *userdata, const char *line, size_t len)
         cJSON_AddItemToObject(s->namespaces, json_text(metadata, "name"), metadata))
         return 0;
     cJSON_Delete(metadata);
-    return error_set(s->e, -EINVAL, "invalid output of " KUBECTL);
+    return error_set(s->e, -EINVAL, "invalid output of kubectl");
 }
 
 static bool has_ended(const cJSON *pod)
@@ -125,7 +92,7 @@ static int add_pod(struct status *s, const cJSON *pod)
     char served[48];
 
     if (name == NULL || in == NULL)
-        return error_set(s->e, -EINVAL, "invalid output of " KUBECTL);
+        return error_set(s->e, -EINVAL, "invalid output of kubectl");
     if (report_pod(pod, json_member(s->namespaces, in), &report) < 0)
         return failed(s);
     if (report.n_volumes == 0)
@@ -171,17 +138,23 @@ static void print_table(const struct status *s)
 static int run(struct status *s)
 {
     static const char *const header[] = {"NAMESPACE", "POD", "SERVED", "WHY NOT THE OTHERS"};
+    static const char *const list_namespaces[] = {"get", "namespaces", "-o",
+                                                  KUBECTL_EACH_ITEM(".metadata"), NULL};
+    const char *const list_pods[] = {
+        "get",        "pods", "-o", KUBECTL_EACH_ITEM("@"), s->namespace != NULL ? "-n" : "-A",
+        s->namespace, /* NULL ends the words */
+        NULL};
     int r;
 
     s->namespaces = cJSON_CreateObject();
     s->rows = cJSON_CreateArray();
     if (s->namespaces == NULL || s->rows == NULL)
         return failed(s);
-    r = run_kubectl(s, "namespaces", false, EACH_ITEM(".metadata"), on_namespace);
+    r = kubectl_read_lines(&s->kubectl, list_namespaces, on_namespace, s, s->e);
     if (r == 0)
         r = add_row(s, header);
     if (r == 0)
-        r = run_kubectl(s, "pods", true, EACH_ITEM("@"), on_pod);
+        r = kubectl_read_lines(&s->kubectl, list_pods, on_pod, s, s->e);
     if (r < 0)
         return r;
     print_table(s);
@@ -201,10 +174,10 @@ static int set_option(void *userdata, int option, const char *value, struct erro
         s->namespace = value;
         return 0;
     case OPTION_KUBECONFIG:
-        s->kubeconfig = value;
+        s->kubectl.kubeconfig = value;
         return 0;
     case OPTION_CONTEXT:
-        s->context = value;
+        s->kubectl.context = value;
         return 0;
     default:
         s->wants_help = true;

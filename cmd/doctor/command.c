@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "cmd/doctor/api.h"
+#include "cmd/doctor/cluster.h"
 #include "cmd/doctor/defaults.h"
 #include "cmd/doctor/host.h"
 #include "cmd/status/request.h"
@@ -24,7 +25,9 @@ static void print_help(const struct invocation *invocation)
            "  -h, --help           show this help\n"
            "\n"
            "All other options are those of `%s node`. Without them, those of the node daemon that\n"
-           "runs are checked, or else those of " DOCTOR_CONFIG_FILE ".\n",
+           "runs are checked, or else those of " DOCTOR_CONFIG_FILE ". `" KUBECTL_PLUGIN
+           " doctor`\n"
+           "checks all nodes of a cluster.\n",
            invocation->program, invocation->program);
 }
 
@@ -173,8 +176,11 @@ int command_doctor(const struct invocation *invocation, int argc, char *argv[])
     _cleanup_(node_options_deinit) struct node_options given = {0};
     struct error e = ERROR_INIT;
     bool as_json;
-    int r = take_output(&argc, argv, &as_json, &e);
+    int r;
 
+    if (streq(invocation->program, KUBECTL_PLUGIN))
+        return doctor_cluster(invocation, argc, argv);
+    r = take_output(&argc, argv, &as_json, &e);
     if (r < 0)
         return command_failed(invocation, EXIT_USAGE, e.text);
     r = node_options_parse(argc, argv, &given, &e);

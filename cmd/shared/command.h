@@ -8,9 +8,11 @@ enum exit_code {
     EXIT_USAGE = 2,  /* invalid command line */
 };
 
-/* How the program was called, for usage lines. */
+#define KUBECTL_PLUGIN "kubectl secretfs"
+
+/* How the program was called. */
 struct invocation {
-    const char *program; /* "secretfs", or "kubectl secretfs" */
+    const char *program; /* "secretfs", or KUBECTL_PLUGIN */
     const char *command; /* the subcommand's name; NULL: it has none, or is not known */
     char *const *line;   /* the whole command line, ended by NULL */
 };

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/arguments.h"
+#include "cmd/status/cluster.h"
 #include "cmd/status/detail.h"
 #include "cmd/status/filter.h"
 #include "cmd/status/request.h"
@@ -24,7 +25,9 @@ struct status_command {
     bool is_debug;
     bool wants_help;
     bool redraws;       /* --watch of a table on a terminal */
+    bool is_cluster;    /* called as a plug-in of kubectl, and without a target */
     const char *target; /* NULL: all volumes */
+    struct status_cluster cluster;
     struct status_filter filter;
     struct status_table table;
 };
@@ -34,7 +37,8 @@ static void print_help(const struct invocation *invocation)
     printf(
         "Usage: %s status [options] [TARGET]\n"
         "\n"
-        "List the volumes of this host: pod, volume, object, state, version and age. With\n"
+        "List the volumes of this host - as `kubectl secretfs status`, of the cluster, from the\n"
+        "pods of the DaemonSet: pod, volume, object, state, version and age. With\n"
         "TARGET, a path in a volume, show that volume in detail: object, generation, source, the\n"
         "last update and its latency, and the number of FUSE requests by kind.\n"
         "\n"
@@ -48,7 +52,13 @@ static void print_help(const struct invocation *invocation)
         "      --no-headers     omit the header of the table\n"
         "      --debug          add the states of watches and of the publisher's queue; with\n"
         "                       TARGET, or -o json or yaml\n"
-        "  -h, --help           show this help\n",
+        "  -h, --help           show this help\n"
+        "\n"
+        "Of the cluster:\n"
+        "      --node NODE        only this node\n"
+        "  -l, --selector LABELS  only volumes of pods with these labels, as for kubectl\n"
+        "      --kubeconfig FILE  kubectl's kubeconfig\n"
+        "      --context NAME     context of the kubeconfig to use\n",
         invocation->program);
 }
 
@@ -88,7 +98,8 @@ static int print_table(struct status_command *c, const cJSON *items, struct erro
 
 static const char *why_empty(const struct status_command *c)
 {
-    return status_filter_is_set(&c->filter) ? "No volumes match.\n" : "No volumes found.\n";
+    return status_filter_is_set(&c->filter) || c->cluster.selector != NULL ? "No volumes match.\n"
+                                                                           : "No volumes found.\n";
 }
 
 static int print_list(struct status_command *c, const cJSON *list, struct error *e)
@@ -112,7 +123,8 @@ static int request(const struct status_command *c, cJSON **ret_list, struct erro
 
     if (c->target != NULL)
         return status_request_list(c->target, c->is_debug, ret_list, e);
-    r = status_request_all(c->is_debug, ret_list, e);
+    r = c->is_cluster ? status_request_cluster(&c->cluster, c->is_debug, ret_list, e)
+                      : status_request_all(c->is_debug, ret_list, e);
     if (r == 0)
         status_filter_apply(&c->filter, *ret_list);
     return r;
@@ -290,7 +302,15 @@ static int parse_format(const char *name, enum status_format *ret_format)
     return -EINVAL;
 }
 
-enum { OPTION_NO_HEADERS = 256, OPTION_DEBUG, OPTION_POD, OPTION_OBJECT };
+enum {
+    OPTION_NO_HEADERS = 256,
+    OPTION_DEBUG,
+    OPTION_POD,
+    OPTION_OBJECT,
+    OPTION_NODE,
+    OPTION_KUBECONFIG,
+    OPTION_CONTEXT
+};
 
 static int set_option(void *userdata, int option, const char *value, struct error *e)
 {
@@ -312,6 +332,18 @@ static int set_option(void *userdata, int option, const char *value, struct erro
     case OPTION_OBJECT:
         c->filter.object = value;
         return 0;
+    case 'l':
+        c->cluster.selector = value;
+        return 0;
+    case OPTION_NODE:
+        c->cluster.node = value;
+        return 0;
+    case OPTION_KUBECONFIG:
+        c->cluster.kubectl.kubeconfig = value;
+        return 0;
+    case OPTION_CONTEXT:
+        c->cluster.kubectl.context = value;
+        return 0;
     case 'w':
         c->is_watching = true;
         return 0;
@@ -327,19 +359,46 @@ static int set_option(void *userdata, int option, const char *value, struct erro
     }
 }
 
-const struct option status_long_options[] = {{"namespace", required_argument, NULL, 'n'},
-                                             {"pod", required_argument, NULL, OPTION_POD},
-                                             {"object", required_argument, NULL, OPTION_OBJECT},
-                                             {"output", required_argument, NULL, 'o'},
-                                             {"watch", no_argument, NULL, 'w'},
-                                             {"no-headers", no_argument, NULL, OPTION_NO_HEADERS},
-                                             {"debug", no_argument, NULL, OPTION_DEBUG},
-                                             {"help", no_argument, NULL, 'h'},
-                                             {0}};
+const struct option status_long_options[] = {
+    {"namespace", required_argument, NULL, 'n'},
+    {"pod", required_argument, NULL, OPTION_POD},
+    {"object", required_argument, NULL, OPTION_OBJECT},
+    {"selector", required_argument, NULL, 'l'},
+    {"node", required_argument, NULL, OPTION_NODE},
+    {"kubeconfig", required_argument, NULL, OPTION_KUBECONFIG},
+    {"context", required_argument, NULL, OPTION_CONTEXT},
+    {"output", required_argument, NULL, 'o'},
+    {"watch", no_argument, NULL, 'w'},
+    {"no-headers", no_argument, NULL, OPTION_NO_HEADERS},
+    {"debug", no_argument, NULL, OPTION_DEBUG},
+    {"help", no_argument, NULL, 'h'},
+    {0}};
 
-static int parse(int argc, char *argv[], struct status_command *c, struct error *e)
+/* Whether the host or the cluster is asked. Return: 0; -EINVAL with @e. */
+static int check_place(const struct invocation *invocation, struct status_command *c,
+                       struct error *e)
 {
-    int r = arguments_parse(argc, argv, ":n:o:wh", status_long_options, set_option, c, e);
+    const struct status_cluster *cluster = &c->cluster;
+    bool is_plugin = streq(invocation->program, KUBECTL_PLUGIN);
+    bool has_cluster = cluster->node != NULL || cluster->selector != NULL ||
+                       cluster->kubectl.kubeconfig != NULL || cluster->kubectl.context != NULL;
+
+    c->is_cluster = is_plugin && c->target == NULL;
+    if (has_cluster && !c->is_cluster)
+        return error_set(e, -EINVAL,
+                         "--node, --selector, --kubeconfig and --context are options of "
+                         "`kubectl secretfs status` without a path: it lists a cluster");
+    if (c->is_cluster && c->is_watching)
+        return error_set(e, -EINVAL,
+                         "a cluster cannot be watched; repeat the command, or run `secretfs "
+                         "status --watch` on a node");
+    return 0;
+}
+
+static int parse(const struct invocation *invocation, int argc, char *argv[],
+                 struct status_command *c, struct error *e)
+{
+    int r = arguments_parse(argc, argv, ":n:l:o:wh", status_long_options, set_option, c, e);
 
     if (r != 0)
         return r < 0 ? r : 0;
@@ -349,7 +408,8 @@ static int parse(int argc, char *argv[], struct status_command *c, struct error 
     if (c->target != NULL && status_filter_is_set(&c->filter))
         return error_set(e, -EINVAL,
                          "a path selects one volume: omit --namespace, --pod and --object");
-    return status_filter_check(&c->filter, e);
+    r = check_place(invocation, c, e);
+    return r < 0 ? r : status_filter_check(&c->filter, e);
 }
 
 /* What depends on where the output goes. */
@@ -358,6 +418,7 @@ static void set_look(struct status_command *c)
     bool is_table = c->format == STATUS_TEXT || c->format == STATUS_WIDE;
 
     c->table.is_wide = c->format == STATUS_WIDE;
+    c->table.has_nodes = c->is_cluster;
     c->table.is_coloured = screen_takes_colours(STDOUT_FILENO);
     c->redraws = c->is_watching && is_table && isatty(STDOUT_FILENO);
 }
@@ -366,7 +427,7 @@ int command_status(const struct invocation *invocation, int argc, char *argv[])
 {
     struct status_command c = {.format = STATUS_TEXT};
     struct error e = ERROR_INIT;
-    int r = parse(argc, argv, &c, &e);
+    int r = parse(invocation, argc, argv, &c, &e);
 
     if (r < 0)
         return command_failed(invocation, EXIT_USAGE, e.text);

@@ -105,6 +105,11 @@ static void cell_volume(struct cell *cell, const cJSON *volume, struct timespec 
         add_text(cell, volume, "mountpoint");
 }
 
+static void cell_node(struct cell *cell, const cJSON *volume, struct timespec now)
+{
+    add_text(cell, volume, "node");
+}
+
 static void cell_pod(struct cell *cell, const cJSON *volume, struct timespec now)
 {
     add_text(cell, volume, "pod");
@@ -267,31 +272,30 @@ static void cell_error(struct cell *cell, const cJSON *volume, struct timespec n
 static const struct column {
     const char *name;
     void (*write)(struct cell *cell, const cJSON *volume, struct timespec now);
-    bool is_wide; /* with -o wide only */
+    enum { ALWAYS, WIDE /* -o wide */, OF_CLUSTER } shown;
 } columns[] = {
-    {"POD", cell_pod, false},
-    {"VOLUME", cell_volume, false},
-    {"OBJECT", cell_object, false},
-    {"STATE", cell_state, false},
-    {"VERSION", cell_version, false},
-    {"AGE", cell_age, false},
-    {"READERS", cell_readers, false},
-    {"SOURCE", cell_source, true},
-    {"MOUNTED-ALONE", cell_mounted_alone, true},
-    {"FILES", cell_files, true},
-    {"BYTES", cell_bytes, true},
-    {"UPDATES", cell_updates, true},
-    {"LATENCY", cell_latency, true},
-    {"PID", cell_pid, true},
-    {"GENERATION", cell_generation, true},
-    {"TARGET", cell_target, true},
-    {"ERROR", cell_error, false},
+    {"NODE", cell_node, OF_CLUSTER}, {"POD", cell_pod, ALWAYS},
+    {"VOLUME", cell_volume, ALWAYS}, {"OBJECT", cell_object, ALWAYS},
+    {"STATE", cell_state, ALWAYS},   {"VERSION", cell_version, ALWAYS},
+    {"AGE", cell_age, ALWAYS},       {"READERS", cell_readers, ALWAYS},
+    {"SOURCE", cell_source, WIDE},   {"MOUNTED-ALONE", cell_mounted_alone, WIDE},
+    {"FILES", cell_files, WIDE},     {"BYTES", cell_bytes, WIDE},
+    {"UPDATES", cell_updates, WIDE}, {"LATENCY", cell_latency, WIDE},
+    {"PID", cell_pid, WIDE},         {"GENERATION", cell_generation, WIDE},
+    {"TARGET", cell_target, WIDE},   {"ERROR", cell_error, ALWAYS},
 };
 _Static_assert(ELEMENTS_OF(columns) <= STATUS_COLUMNS_MAX, "each column has a width");
 
 static bool is_shown(const struct status_table *table, size_t i)
 {
-    return table->is_wide || !columns[i].is_wide;
+    switch (columns[i].shown) {
+    case WIDE:
+        return table->is_wide;
+    case OF_CLUSTER:
+        return table->has_nodes;
+    default:
+        return true;
+    }
 }
 
 /* Characters that would split a line or a column are written in octal, as in mountinfo. */

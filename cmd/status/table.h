@@ -12,6 +12,7 @@
 
 struct status_table {
     bool is_wide;
+    bool has_nodes;                    /* volumes of several nodes */
     bool is_coloured;                  /* states in colour, for a terminal */
     bool has_header;                   /* it was printed, or --no-headers */
     size_t widths[STATUS_COLUMNS_MAX]; /* of all lines so far, so that later lines align */

@@ -10,7 +10,7 @@ image: needs-image image-archive ## build a container image without an engine, b
 image-archive: $(O)/secretfs
 	@rm -rf build/image
 	$(Q)deploy/image/root.py build/image $(O)/secretfs $(O)/secretfs-keeper
-	$(Q)SOURCE_DATE_EPOCH=$(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y VERSION) \
+	$(Q)SOURCE_DATE_EPOCH=$(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y VERSION)) \
 	    deploy/image/archive.py build/image build/secretfs-$(VERSION)-$(ARCHITECTURE).oci.tar $(IMAGE) \
 	    $(COMMIT:%=org.opencontainers.image.revision=%)
 

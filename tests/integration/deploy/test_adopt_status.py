@@ -40,7 +40,8 @@ class Kubectl:
         script = self.directory / "kubectl"
         script.write_text(
             f"#!/bin/sh\nprintf '%s|' \"$@\" >>{self.area}/arguments\n"
-            f"echo >>{self.area}/arguments\ncat {self.area}/$2\n{end}\n"
+            f"echo >>{self.area}/arguments\n"
+            f'while [ "$1" != get ]; do shift; done\ncat {self.area}/$2\n{end}\n'
         )
         script.chmod(0o755)
 
@@ -79,9 +80,9 @@ def test_arguments(kubectl: Kubectl) -> None:
     done = kubectl.status("-n", "shop", "--kubeconfig", "K", "--context", "C")
     assert done.returncode == 0, done.stderr
     namespaces, pods = (kubectl.area / "arguments").read_text().splitlines()
-    assert namespaces.startswith("get|namespaces|-o|jsonpath=")
-    assert namespaces.endswith("|--kubeconfig|K|--context|C|")
-    assert pods.endswith("|-n|shop|--kubeconfig|K|--context|C|")
+    assert namespaces.startswith("--kubeconfig|K|--context|C|get|namespaces|-o|jsonpath=")
+    assert pods.startswith("--kubeconfig|K|--context|C|get|pods|-o|jsonpath=")
+    assert pods.endswith("|-n|shop|")
 
 
 def test_kubectl_fails(kubectl: Kubectl) -> None:

@@ -62,3 +62,8 @@ def test_program_is_hardened() -> None:
         assert all(each in unit for unit in options), each
     if os.uname().machine == "x86_64":  # each function that a pointer may lead to begins so
         assert output_of("objdump", "-d", "--no-show-raw-insn", program).count("endbr64") > 500
+
+
+def test_lintian_finds_no_error() -> None:
+    (package,) = (TOP / "build").glob("secretfs_*.deb")
+    subprocess.run(["lintian", "--allow-root", "--fail-on", "error", package], check=True)

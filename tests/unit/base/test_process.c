@@ -61,6 +61,45 @@ static void test_no_program(void **state)
     assert_int_equal(process_run(argv), -ENOENT);
 }
 
+/* ---- both outputs */
+
+static void expect_both(const char *script, int expected, const char *output, const char *errors)
+{
+    const char *const argv[] = {"sh", "-c", script, NULL};
+    struct buf written = BUF_INIT(100000), complaints = BUF_INIT(100);
+
+    assert_int_equal(process_read(argv, &written, &complaints), expected);
+    if (output != NULL)
+        assert_string_equal(buf_text(&written), output);
+    assert_string_equal(buf_text(&complaints), errors);
+    buf_deinit(&written);
+    buf_deinit(&complaints);
+}
+
+static void test_both_outputs(void **state)
+{
+    expect_both("echo a; echo b >&2; echo c; exit 3", 3, "a\nc\n", "b\n");
+    expect_both("exec >&-; echo b >&2", 0, "", "b\n");
+    expect_both("exec 2>&-; echo a", 0, "a\n", "");
+    /* more than a pipe takes, while nothing is written to the other */
+    expect_both("head -c 99999 /dev/zero | tr '\\0' a; echo b >&2", 0, NULL, "b\n");
+}
+
+/* Beyond a limit the program ends by SIGPIPE. */
+static void test_limits(void **state)
+{
+    expect_both("yes", -EFBIG, NULL, "");
+    expect_both("head -c 200 /dev/zero >&2", -EFBIG, "", "");
+}
+
+static void test_no_program_to_read(void **state)
+{
+    const char *const argv[] = {"/nonexistent/program", NULL};
+    struct buf output = BUF_INIT(10), errors = BUF_INIT(10);
+
+    assert_int_equal(process_read(argv, &output, &errors), -ENOENT);
+}
+
 static void test_run(void **state)
 {
     const char *const argv[] = {"sh", "-c", "exit 4", NULL};
@@ -75,6 +114,9 @@ int main(void)
         cmocka_unit_test(test_status),
         cmocka_unit_test(test_end_of_reading),
         cmocka_unit_test(test_no_program),
+        cmocka_unit_test(test_both_outputs),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_no_program_to_read),
         cmocka_unit_test(test_run),
     };
 

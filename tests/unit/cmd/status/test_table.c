@@ -73,6 +73,15 @@ static void test_columns(void **state)
         "-     /x        -                -         -         -     -         no answer\n");
 }
 
+static void test_nodes_of_a_cluster(void **state)
+{
+    struct status_table table = {.has_nodes = true};
+
+    assert_table(&table, "[{\"node\":\"n1\",\"mountpoint\":\"/m\"}]",
+                 "NODE   POD   VOLUME   OBJECT   STATE   VERSION   AGE   READERS   ERROR\n"
+                 "n1     -     /m       -        -       -         -     -         -\n");
+}
+
 static void test_names_of_volumes(void **state)
 {
     struct status_table table = {.has_header = true};
@@ -222,6 +231,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_columns),
+        cmocka_unit_test(test_nodes_of_a_cluster),
         cmocka_unit_test(test_names_of_volumes),
         cmocka_unit_test(test_readers),
         cmocka_unit_test(test_colours),

@@ -29,6 +29,7 @@ CERTIFICATE = {
         "certificateChainPath": "chain.pem",
     }
 }
+USER_ITEMS = [{"key": "user", "path": "a", "user": 1001}, {"key": "user", "path": "b"}]
 ITEMS = [{"key": "user", "path": "deep/er/user"}]
 
 
@@ -41,6 +42,7 @@ class Row:
     spec: dict[str, Any] = field(default_factory=dict)  # of the pod
     mount: dict[str, Any] = field(default_factory=dict)  # of each of its volumes
     has_token: bool = False  # its bytes are different in each volume
+    has_owners: bool = False  # of files; the kubelet gives them the links as well
     needs_bundle: bool = False  # BUNDLE
     has_certificate: bool = False  # of SIGNER; a different one in each volume
 
@@ -77,6 +79,16 @@ FIELD_ROWS = (
     Row("items", secret(items=ITEMS)),
     Row("items: mode", secret(items=[{**ITEMS[0], "mode": 0o400}])),
     Row("defaultMode", secret(defaultMode=0o440)),
+    Row(
+        "defaultUser, items: user",
+        secret(items=USER_ITEMS, defaultUser=1000, defaultMode=0o444),
+        has_owners=True,
+    ),
+    Row(
+        "defaultUser of a projected volume",
+        {"projected": {"sources": [{"secret": {"name": "db"}}, TOKEN], "defaultUser": 1000}},
+        has_token=True,
+    ),
     Row("optional: a missing object", {"secret": {"secretName": "none", "optional": True}}),
     Row("optional: a missing key", secret(optional=True, items=[*ITEMS, {"key": "no", "path": "n"}])),
     Row("immutable", {"secret": {"secretName": "fixed"}}),
@@ -90,6 +102,33 @@ POD_ROWS = (
         has_token=True,
     ),
     Row("hostUsers: false", secret(), {"hostUsers": False}),
+    Row(
+        "hostUsers: false, projected",
+        {
+            "projected": {
+                "sources": [
+                    {"secret": {"name": "db", "items": ITEMS}},
+                    {"configMap": {"name": "look"}},
+                    {"downwardAPI": {"items": FIELDS}},
+                    TRUST,
+                ]
+            }
+        },
+        {"hostUsers": False},
+        needs_bundle=True,
+    ),
+    Row(
+        "hostUsers: false, serviceAccountToken",
+        {"projected": {"sources": [TOKEN]}},
+        {"hostUsers": False},
+        has_token=True,
+    ),
+    Row(
+        "hostUsers: false, podCertificate",
+        {"projected": {"sources": [CERTIFICATE]}},
+        {"hostUsers": False},
+        has_certificate=True,
+    ),
     Row("readOnly: true", secret(), mount={"readOnly": True}),
     Row(
         "recursiveReadOnly: Enabled",
@@ -112,11 +151,12 @@ HEAD = f"""# Compatibility with the kubelet's volumes
 What a pod can say of a volume, and where it was seen on Kubernetes 1.37. In each row one pod has the kubelet's volume and, for each mode of
 rights, a csi volume that shows it by `podVolume` ([adopt.md](adopt.md)). "same" means: the same names, types, links, modes, owners, sizes and
 bytes as the kubelet's volume beside it, in the same container, where neither can be written. Tokens and certificates differ in their bytes,
-and each is one for the pod; the links to tokens differ in their owner ([differences.md](differences.md)).
+and each is one for the pod; the links to files with an owner differ in theirs ([differences.md](differences.md)).
 
 The rights ([install.md](install.md)): with `node` the kubelet's own; with `pod` a Role for the pod's service account, and `deploy/rbac/pods`;
 with `daemon` `deploy/rbac/daemon` and `deploy/rbac/pods`; for tokens, `pod` and `daemon` have `deploy/rbac/tokens` as well, for certificates `deploy/rbac/certificates`;
-for trust bundles `daemon` has Kubernetes' `system:cluster-trust-bundle-discovery`, as each service account does.
+for trust bundles `daemon` has Kubernetes' `system:cluster-trust-bundle-discovery`, as each service account does. `defaultUser` and `user`
+are alpha in 1.37: they need the feature gate AtomicWriteVolumeUserFields of the API server and, for its own volumes, of the kubelet.
 
 This page is what `tools/compatibility.py` prints of the rows of `tests/lib/compatibility.py`, which `make e2e KUBE=newest` runs
 (`{TEST}`). Kubernetes' own tests of these volumes are those of `make conformance` ([testing.md](testing.md)).

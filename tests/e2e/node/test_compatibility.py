@@ -115,11 +115,11 @@ def manifest(row: Row, daemons: dict[str, Daemon]) -> dict[str, Any]:
 def listing(row: Row, view: View) -> list[Listed]:
     """Tokens and certificates differ in length; the owners of links are in docs/differences.md."""
     listed = view.comparable()
-    if row.has_certificate:
-        return [e._replace(size=0) for e in listed]
-    if not row.has_token:
-        return listed
-    return [e._replace(size=0, uid=0 if e.type == "l" else e.uid) for e in listed]
+    if row.has_certificate or row.has_token:
+        listed = [entry._replace(size=0) for entry in listed]
+    if row.has_owners or row.has_token:
+        listed = [entry._replace(uid=0) if entry.type == "l" else entry for entry in listed]
+    return listed
 
 
 def files(pod: Pod, view: View, name: str) -> dict[str, bytes]:

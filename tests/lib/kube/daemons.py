@@ -16,19 +16,22 @@ from lib.process import Process
 from lib.waiting import until
 
 from . import Identity, Node
+from .assets import minor_version
 from .mounts import SUSPICIOUS, TRACE, Values, program
 from .node import NAME
 
 DRIVER = "csi.secretfs.io"
 _serial = itertools.count(1)
+_TOKEN_IN_SECRETS = 36  # as of 1.36 a CSIDriver may have serviceAccountTokenInSecrets (U8)
 
 
-def csi_driver(name: str, with_tokens: bool) -> dict[str, Any]:
+def csi_driver(name: str, with_tokens: bool, in_secrets: bool = False) -> dict[str, Any]:
     """What deploy/ has for a cluster, under another name."""
     document = yaml.safe_load((DEPLOY / "csidriver" / "csidriver.yaml").read_text())
     if with_tokens:
         patch = yaml.safe_load((DEPLOY / "csidriver-tokens" / "tokens.yaml").read_text())
         document["spec"].update(patch["spec"])
+        document["spec"].update({"serviceAccountTokenInSecrets": True} if in_secrets else {})
     document["metadata"]["name"] = name
     return document
 
@@ -60,7 +63,8 @@ class Daemon:
         self._command += ["--log-level=debug", TRACE, "--log-format=json", *arguments]
         self._process: Process | None = None
         self._api = node.cluster.admin
-        body = csi_driver(self.driver, with_tokens=rights == "pod")
+        in_secrets = minor_version(node.assets.kubelet) >= _TOKEN_IN_SECRETS
+        body = csi_driver(self.driver, rights == "pod", in_secrets)
         self._api.request("POST", "/apis/storage.k8s.io/v1/csidrivers", body)
 
     # ---- starting and ending

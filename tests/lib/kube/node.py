@@ -50,6 +50,7 @@ _KERNEL_PARAMETERS = (
 )
 _PROGRAMS = Path(__file__).parent / "programs"
 _ENDPOINT_IN_CONFIGURATION = 27  # as of 1.27 the kubelet takes its runtime's socket from there
+_HAS_USER_FIELDS = 37  # alpha, off by default
 _REFUSES_CGROUP_V1 = 31  # as of 1.31, unless its configuration permits it
 # Reserved for benchmarks of networks (RFC 2544), so nothing that a machine needs is there.
 _POD_NETWORK = "198.18.0.0/16"
@@ -287,7 +288,10 @@ def _sysctl(name: str) -> Path:
 
 def _gates(program: Path) -> list[str]:
     """Features that these tests need and a release does not have switched on."""
-    return ["CSIServiceAccountToken"] if minor_version(program) < 21 else []
+    minor = minor_version(program)
+    if minor < 21:
+        return ["CSIServiceAccountToken"]
+    return ["AtomicWriteVolumeUserFields"] if minor >= _HAS_USER_FIELDS else []
 
 
 def _network() -> dict[str, Any]:

@@ -13,6 +13,7 @@ import pytest
 from lib.kubelet import PodVolume
 from lib.mountinfo import mounts_at
 from lib.node_daemon import KeptNode, NodeMaker
+from lib.pods import put_adopted
 from lib.sources import Api, Manifests
 from lib.volume import unmount
 from lib.waiting import until
@@ -175,6 +176,36 @@ def test_rights_of_pods(start_node: NodeMaker, api: Api) -> None:
     assert shown["state"] == "stale" and "has not sent a token" in shown["error"]
     kept.publish(volume)
     _wait_content(volume, b"dummy-2")
+    until(lambda: _state(kept, volume) == "current", "the state")
+
+
+def test_tokens_outlive_the_daemon(start_node: NodeMaker, api: Api) -> None:
+    """What the pod's own sources made is kept with the files, also while no new token can be had."""
+    api.put_secret({"user": b"admin"})
+    kept = _start(start_node, "--rights=daemon", *api.arguments)
+    volume = kept.pod(attributes={"podVolume": "own"}, service_account="web")
+    sources = [
+        {"serviceAccountToken": {"path": "token", "expirationSeconds": 3600}},
+        {"downwardAPI": {"items": [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]}},
+    ]
+    entry = {"name": "own", "projected": {"sources": sources, "defaultMode": 420}}
+
+    def put(tier: str) -> None:
+        put_adopted(api, volume, entry, metadata={"labels": {"tier": tier}})
+
+    put("front")
+    kept.publish(volume)
+    (issued,) = api.server.tokens.issued
+    api.server.stop_listening()
+    api.server.end_connections()
+    kept.kill_daemon()
+    assert _content(volume.target / "token") == issued.token.encode()
+    assert _content(volume.target / "labels") == b'tier="front"'
+    api.server.start_listening()
+    put("back")
+    until(lambda: _content(volume.target / "labels") == b'tier="back"', "the label")
+    newest = api.server.tokens.issued[-1].token.encode()
+    assert _content(volume.target / "token") == newest
     until(lambda: _state(kept, volume) == "current", "the state")
 
 

@@ -2,29 +2,13 @@
 /* With pod_tokens.c, pod_certificates.c and allocatable.c, which no other object uses. */
 #include "node/pod_source.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-#include <cmocka.h>
-
 #include "base/openssl.h"
 #include "encoding/json.h"
 #include "fetcher/certificate_key.h"
 #include "tests/unit/failmalloc.h"
+#include "tests/unit/node/scripted_api.h"
 
-#define REQUESTS_MAX 64
-#define TURNS_MAX    1000 /* of the loop; far more than any test needs */
-
-/* An API server that answers when a test says so. */
-struct request {
-    char path[512];
-    char body[4096];
-    const struct http_handler *handler;
-    void *userdata;
-    bool is_open;
-};
+#define TURNS_MAX 1000 /* of the loop; far more than any test needs */
 
 static struct {
     sd_event *event;
@@ -32,63 +16,8 @@ static struct {
     struct allocatable *allocatable;
     struct pod_source *source;
     struct store_subscription *subscription;
-    struct request requests[REQUESTS_MAX];
-    size_t n_requests, n_open;
     unsigned n_changed;
-    int send_result;
 } world;
-
-static int open_source(void *userdata, struct source **ret_source, struct error *e)
-{
-    static struct source source;
-
-    *ret_source = &source;
-    return 0;
-}
-
-static int send_nowhere(struct source *source, const struct http_call *call,
-                        const struct http_handler *handler, void *userdata,
-                        struct http_request **ret_request, struct error *e)
-{
-    struct request *r = &world.requests[world.n_requests];
-
-    if (world.send_result < 0)
-        return error_set(e, world.send_result, "too many requests wait");
-    assert_true(world.n_requests < REQUESTS_MAX);
-    *r = (struct request){.handler = handler, .userdata = userdata, .is_open = true};
-    snprintf(r->path, sizeof(r->path), "%s", call->path);
-    snprintf(r->body, sizeof(r->body), "%s", call->body != NULL ? call->body : "");
-    world.n_requests++;
-    world.n_open++;
-    *ret_request = (struct http_request *)(void *)r;
-    return 0;
-}
-
-static struct http_request *cancel(struct http_request *request)
-{
-    struct request *r = (struct request *)(void *)request;
-
-    assert_true(r->is_open);
-    r->is_open = false;
-    world.n_open--;
-    return NULL;
-}
-
-static unsigned version(const struct source *source)
-{
-    return 7;
-}
-
-static void rejected(struct source *source, unsigned of)
-{
-    assert_int_equal(of, 7);
-}
-
-static const struct node_pods_api api = {.open = open_source,
-                                         .send = send_nowhere,
-                                         .cancel = cancel,
-                                         .version = version,
-                                         .rejected = rejected};
 
 static void on_pod_changed(void *userdata, const struct pod *pod)
 {
@@ -103,15 +32,17 @@ static void on_node_changed(void *userdata)
 
 static const struct node_pods_options pods_options = {.driver_name = "csi.secretfs.io",
                                                       .node_name = "node-0",
-                                                      .api = &api,
+                                                      .api = &scripted_api,
                                                       .changed = on_pod_changed};
 static const struct allocatable_options node_options = {
-    .node_name = "node-0", .api = &api, .changed = on_node_changed};
+    .node_name = "node-0", .api = &scripted_api, .changed = on_node_changed};
 
 static int new_source(struct pod_source **ret_source)
 {
-    const struct pod_source_options options = {
-        .node_name = "node-0", .pods = world.pods, .allocatable = world.allocatable, .api = &api};
+    const struct pod_source_options options = {.node_name = "node-0",
+                                               .pods = world.pods,
+                                               .allocatable = world.allocatable,
+                                               .api = &scripted_api};
 
     return pod_source_new(world.event, &options, ret_source);
 }
@@ -119,11 +50,12 @@ static int new_source(struct pod_source **ret_source)
 static int set_up(void **state)
 {
     memset(&world, 0, sizeof(world));
+    memset(&server, 0, sizeof(server));
     assert_true(sd_event_new(&world.event) >= 0);
     assert_int_equal(node_pods_new(world.event, &pods_options, &world.pods), 0);
     assert_int_equal(allocatable_new(world.event, &node_options, &world.allocatable), 0);
     assert_int_equal(new_source(&world.source), 0);
-    assert_int_equal(world.n_requests, 1);
+    assert_int_equal(server.n_requests, 1);
     return 0;
 }
 
@@ -133,38 +65,21 @@ static int tear_down(void **state)
     world.source = pod_source_free(world.source);
     allocatable_free(world.allocatable);
     node_pods_free(world.pods);
-    assert_int_equal(world.n_open, 0);
+    assert_int_equal(server.n_open, 0);
     sd_event_unref(world.event);
     return 0;
 }
 
-/* ---- answers of the server */
-
-static void send(struct request *r, int status, const char *text)
+static struct api_request *newest(void)
 {
-    const struct http_response response = {.status = status, .content_type = ""};
-
-    assert_true(r->is_open);
-    r->handler->on_response(r->userdata, &response);
-    r->handler->on_body(r->userdata, text, strlen(text));
+    return &server.requests[server.n_requests - 1];
 }
 
-static void answer(struct request *r, int status, const char *text)
+static struct api_request *wait_request(size_t n)
 {
-    send(r, status, text);
-    r->handler->on_done(r->userdata, HTTP_COMPLETE, NULL);
-}
-
-static struct request *newest(void)
-{
-    return &world.requests[world.n_requests - 1];
-}
-
-static struct request *wait_request(size_t n)
-{
-    for (unsigned turn = 0; turn < TURNS_MAX && world.n_requests < n; turn++)
+    for (unsigned turn = 0; turn < TURNS_MAX && server.n_requests < n; turn++)
         assert_true(sd_event_run(world.event, 10000) >= 0);
-    assert_int_equal(world.n_requests, n);
+    assert_int_equal(server.n_requests, n);
     return newest();
 }
 
@@ -212,18 +127,18 @@ static void test_label_follows(void **state)
 {
     const struct store_view *view;
 
-    send(&world.requests[0], 200, ADDED("web"));
+    api_begin(&server.requests[0], 200, ADDED("web"));
     view = subscribe(OBJECT_DOWNWARD_API, "web-0", "u-1\n" APP);
     check_value(view, APP, "web");
     assert_string_equal(view->object->resource_version, "7");
     assert_int_equal(view->source_state, STORE_SOURCE_LIVE);
     world.n_changed = 0;
-    send(&world.requests[0], 200, MODIFIED("web"));
+    api_begin(&server.requests[0], 200, MODIFIED("web"));
     assert_int_equal(world.n_changed, 0);
-    send(&world.requests[0], 200, MODIFIED("next"));
+    api_begin(&server.requests[0], 200, MODIFIED("next"));
     check_value(view, APP, "next");
     assert_int_equal(world.n_changed, 1);
-    assert_int_equal(world.n_requests, 1);
+    assert_int_equal(server.n_requests, 1);
 }
 
 static void test_unknown_pod_is_requested(void **state)
@@ -232,7 +147,7 @@ static void test_unknown_pod_is_requested(void **state)
 
     assert_int_equal(view->presence, STORE_UNKNOWN);
     assert_string_equal(newest()->path, "/api/v1/namespaces/prod/pods/web-0");
-    answer(newest(), 200, POD("web"));
+    api_answer(newest(), 200, POD("web"));
     check_value(view, APP, "web");
 }
 
@@ -240,8 +155,8 @@ static void test_pod_of_another_uid(void **state)
 {
     const struct store_view *view = subscribe(OBJECT_DOWNWARD_API, "web-0", "u-2\n" APP);
 
-    answer(newest(), 200, POD("web"));
-    send(&world.requests[0], 200, ADDED("web"));
+    api_answer(newest(), 200, POD("web"));
+    api_begin(&server.requests[0], 200, ADDED("web"));
     assert_int_equal(view->presence, STORE_UNKNOWN);
     assert_int_equal(view->source_state, STORE_SOURCE_FAILING);
     assert_non_null(strstr(kept_error_text(&view->source_error), "cannot read the pod"));
@@ -252,15 +167,15 @@ static void test_resource_of_the_node(void **state)
 {
     const struct store_view *view;
 
-    send(&world.requests[0], 200, ADDED("web"));
+    api_begin(&server.requests[0], 200, ADDED("web"));
     view = subscribe(OBJECT_DOWNWARD_API, "web-0", "u-1\nlimits.cpu main 1m");
     assert_int_equal(view->presence, STORE_UNKNOWN);
     assert_string_equal(newest()->path, "/api/v1/nodes/node-0");
-    answer(newest(), 403, "{\"message\":\"nodes is forbidden\"}");
+    api_answer(newest(), 403, "{\"message\":\"nodes is forbidden\"}");
     assert_non_null(strstr(kept_error_text(&view->source_error), "cannot read the node node-0"));
     assert_non_null(
         strstr(kept_error_text(&view->source_error), "allow this identity to get nodes"));
-    answer(wait_request(3), 200, "{\"status\":{\"allocatable\":{\"cpu\":\"4\"}}}");
+    api_answer(wait_request(3), 200, "{\"status\":{\"allocatable\":{\"cpu\":\"4\"}}}");
     check_value(view, "limits.cpu main 1m", "4000");
 }
 
@@ -271,7 +186,7 @@ static void test_response_that_is_no_node(void **state)
 
     for (size_t i = 0; i < ELEMENTS_OF(bad); i++) {
         allocatable_get(world.allocatable);
-        answer(newest(), 200, bad[i]);
+        api_answer(newest(), 200, bad[i]);
         assert_null(allocatable_get(world.allocatable));
         assert_non_null(strstr(allocatable_problem(world.allocatable), "no Node"));
         if (i + 1 < ELEMENTS_OF(bad)) {
@@ -295,7 +210,7 @@ static void test_token(void **state)
     assert_string_equal(newest()->path, "/api/v1/namespaces/prod/serviceaccounts/web/token");
     assert_non_null(strstr(newest()->body, "\"audiences\":[\"vault\"]"));
     assert_int_equal(view->presence, STORE_UNKNOWN);
-    answer(newest(), 201, TOKEN("dummy-1"));
+    api_answer(newest(), 201, TOKEN("dummy-1"));
     check_value(view, "token", "dummy-1");
     assert_int_equal(view->source_state, STORE_SOURCE_LIVE);
 }
@@ -305,13 +220,13 @@ static void test_token_is_retried(void **state)
 {
     const struct store_view *view = subscribe(OBJECT_SERVICE_ACCOUNT_TOKEN, "web", DETAIL);
 
-    answer(newest(), 403, "{\"message\":\"no relationship found\"}");
+    api_answer(newest(), 403, "{\"message\":\"no relationship found\"}");
     assert_int_equal(view->source_state, STORE_SOURCE_FAILING);
     assert_non_null(
         strstr(kept_error_text(&view->source_error), "cannot get a token of service account web"));
-    answer(wait_request(3), 201, "{\"status\":{}}");
+    api_answer(wait_request(3), 201, "{\"status\":{}}");
     assert_non_null(strstr(kept_error_text(&view->source_error), "no token"));
-    answer(wait_request(4), 201, TOKEN("dummy-2"));
+    api_answer(wait_request(4), 201, TOKEN("dummy-2"));
     check_value(view, "token", "dummy-2");
 }
 
@@ -319,11 +234,11 @@ static void test_request_that_cannot_be_sent(void **state)
 {
     const struct store_view *view;
 
-    world.send_result = -EAGAIN;
+    server.send_result = -EAGAIN;
     view = subscribe(OBJECT_SERVICE_ACCOUNT_TOKEN, "web", DETAIL);
-    assert_non_null(strstr(kept_error_text(&view->source_error), "too many requests wait"));
-    world.send_result = 0;
-    answer(wait_request(2), 201, TOKEN("dummy-1"));
+    assert_non_null(strstr(kept_error_text(&view->source_error), "there is no way"));
+    server.send_result = 0;
+    api_answer(wait_request(2), 201, TOKEN("dummy-1"));
     check_value(view, "token", "dummy-1");
 }
 
@@ -333,7 +248,7 @@ static void test_response_that_is_too_long(void **state)
     const struct store_view *view = subscribe(OBJECT_SERVICE_ACCOUNT_TOKEN, "web", DETAIL);
 
     memset(text, ' ', sizeof(text) - 1);
-    answer(newest(), 201, text);
+    api_answer(newest(), 201, text);
     assert_int_equal(view->presence, STORE_UNKNOWN);
     assert_int_equal(view->source_state, STORE_SOURCE_FAILING);
 }
@@ -341,9 +256,9 @@ static void test_response_that_is_too_long(void **state)
 static void test_unwatched_during_a_request(void **state)
 {
     subscribe(OBJECT_SERVICE_ACCOUNT_TOKEN, "web", DETAIL);
-    assert_int_equal(world.n_open, 2);
+    assert_int_equal(server.n_open, 2);
     world.subscription = store_unsubscribe(world.subscription);
-    assert_int_equal(world.n_open, 1);
+    assert_int_equal(server.n_open, 1);
 }
 
 /* ---- certificates */
@@ -392,7 +307,7 @@ static void sign(const char *body, char ret_pem[static 2048])
 }
 
 /* An event of the watch in which the request is issued. */
-static void send_issued(struct request *watch, const char *pem)
+static void send_issued(struct api_request *watch, const char *pem)
 {
     char event[4096];
 
@@ -402,7 +317,7 @@ static void send_issued(struct request *watch, const char *pem)
              "\"2099-01-01T00:00:00Z\",\"beginRefreshAt\":\"2100-01-01T00:00:00Z\",\"notAfter\":"
              "\"2100-02-01T00:00:00Z\"}}}\n",
              pem);
-    send(watch, 200, event);
+    api_begin(watch, 200, event);
 }
 
 /* From the subscription to the watch. Return: the view; the body of the POST in @ret_body. */
@@ -411,13 +326,13 @@ static const struct store_view *subscribe_until_signer(char ret_body[static 4096
     const struct store_view *view = subscribe(OBJECT_POD_CERTIFICATE, "web", CERTIFICATE);
 
     assert_string_equal(newest()->path, "/api/v1/namespaces/prod/serviceaccounts/web");
-    answer(newest(), 200, ACCOUNT);
+    api_answer(newest(), 200, ACCOUNT);
     assert_string_equal(newest()->path, "/api/v1/nodes/node-0");
-    answer(newest(), 200, NODE);
+    api_answer(newest(), 200, NODE);
     wait_request(4);
     assert_string_equal(newest()->path, COLLECTION);
     snprintf(ret_body, 4096, "%s", newest()->body);
-    answer(newest(), 201, CREATED);
+    api_answer(newest(), 201, CREATED);
     assert_non_null(strstr(newest()->path, COLLECTION "?watch=true"));
     assert_int_equal(view->presence, STORE_UNKNOWN);
     return view;
@@ -437,7 +352,7 @@ static void test_certificate(void **state)
 
     assert_non_null(strstr(body, "\"serviceAccountUID\":\"s-1\""));
     assert_non_null(strstr(body, "\"nodeUID\":\"n-1\""));
-    send(newest(), 200, "{\"type\":\"ADDED\",\"object\":" CREATED "}\n");
+    api_begin(newest(), 200, "{\"type\":\"ADDED\",\"object\":" CREATED "}\n");
     assert_int_equal(view->presence, STORE_UNKNOWN);
     sign(body, pem);
     send_issued(newest(), pem);
@@ -447,7 +362,7 @@ static void test_certificate(void **state)
     assert_int_equal(object_find(view->object, "credentialBundle")->len,
                      object_find(view->object, "key")->len +
                          object_find(view->object, "certificateChain")->len);
-    assert_int_equal(world.n_open, 1); /* the watch of pods */
+    assert_int_equal(server.n_open, 1); /* the watch of pods */
 }
 
 /* Each step that is refused says what is missing, and begins again. */
@@ -456,24 +371,24 @@ static void test_refused_steps(void **state)
     const struct store_view *view = subscribe(OBJECT_POD_CERTIFICATE, "web", CERTIFICATE);
     char body[4096];
 
-    answer(newest(), 403, "{}");
+    api_answer(newest(), 403, "{}");
     check_failure(view, "cannot get a certificate of signer example.com/a: cannot read the service "
                         "account: the API server answered 403 (Forbidden): allow this identity to "
                         "get serviceaccounts");
-    answer(wait_request(3), 200, "{\"metadata\":{}}");
+    api_answer(wait_request(3), 200, "{\"metadata\":{}}");
     check_failure(view, "the response has no metadata.uid");
-    answer(wait_request(4), 200, ACCOUNT);
-    answer(newest(), 403, "{}");
+    api_answer(wait_request(4), 200, ACCOUNT);
+    api_answer(newest(), 403, "{}");
     check_failure(view, "allow this identity to get nodes");
-    answer(wait_request(6), 200, ACCOUNT);
-    answer(newest(), 200, NODE);
+    api_answer(wait_request(6), 200, ACCOUNT);
+    api_answer(newest(), 200, NODE);
     snprintf(body, sizeof(body), "%s", wait_request(8)->body);
-    answer(newest(), 403, "{\"message\":\"no relationship\"}");
+    api_answer(newest(), 403, "{\"message\":\"no relationship\"}");
     check_failure(view, "no relationship: allow this identity to create podcertificaterequests");
-    answer(wait_request(9), 200, ACCOUNT);
-    answer(newest(), 200, NODE);
+    api_answer(wait_request(9), 200, ACCOUNT);
+    api_answer(newest(), 200, NODE);
     assert_string_equal(newest()->body, body); /* with the same key */
-    answer(newest(), 404, "404 page not found");
+    api_answer(newest(), 404, "404 page not found");
     check_failure(view, "use Kubernetes 1.37");
 }
 
@@ -483,13 +398,13 @@ static void test_watch_that_ends(void **state)
     char body[4096], pem[2048];
     const struct store_view *view = subscribe_until_signer(body);
 
-    answer(newest(), 200, "");
+    api_answer(newest(), 200, "");
     assert_int_equal(view->source_state, STORE_SOURCE_STARTING);
-    answer(wait_request(6), 403, "{}");
+    api_answer(wait_request(6), 403, "{}");
     check_failure(view, "allow this identity to list and watch podcertificaterequests");
-    send(wait_request(7), 200, "{\"type\":\"ERROR\",\"object\":{\"code\":410}}\n");
+    api_begin(wait_request(7), 200, "{\"type\":\"ERROR\",\"object\":{\"code\":410}}\n");
     check_failure(view, "the API server ended the watch with 410");
-    send(wait_request(8), 200, "{]\n");
+    api_begin(wait_request(8), 200, "{]\n");
     check_failure(view, "cannot get a certificate");
     sign(body, pem);
     send_issued(wait_request(9), pem);
@@ -500,10 +415,10 @@ static void test_watch_that_ends(void **state)
 /* Nothing is requested again soon. */
 static void check_given_up(const struct store_view *view, const char *event, const char *expected)
 {
-    send(newest(), 200, event);
+    api_begin(newest(), 200, event);
     check_failure(view, expected);
     assert_int_equal(view->presence, STORE_UNKNOWN);
-    assert_int_equal(world.n_open, 1);
+    assert_int_equal(server.n_open, 1);
 }
 
 static void test_denied(void **state)
@@ -542,7 +457,7 @@ static void test_certificate_of_another_key(void **state)
     sign(text, pem);
     send_issued(newest(), pem);
     check_failure(view, "the certificate was issued for another key");
-    assert_int_equal(world.n_open, 1);
+    assert_int_equal(server.n_open, 1);
     cJSON_free(text);
     cJSON_Delete(json);
     certificate_key_free(other);
@@ -554,14 +469,14 @@ static void test_unwatched_certificate(void **state)
     char body[4096];
 
     subscribe(OBJECT_POD_CERTIFICATE, "web", CERTIFICATE);
-    answer(newest(), 200, ACCOUNT);
-    answer(newest(), 200, NODE); /* the key is being made */
+    api_answer(newest(), 200, ACCOUNT);
+    api_answer(newest(), 200, NODE); /* the key is being made */
     world.subscription = store_unsubscribe(world.subscription);
-    assert_int_equal(world.n_open, 1);
-    world.n_requests = 1;
+    assert_int_equal(server.n_open, 1);
+    server.n_requests = 1;
     subscribe_until_signer(body);
     world.subscription = store_unsubscribe(world.subscription);
-    assert_int_equal(world.n_open, 1);
+    assert_int_equal(server.n_open, 1);
 }
 
 /* ---- memory */

@@ -1,165 +1,57 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "node/pods.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-#include <cmocka.h>
-
 #include "base/buf.h"
 #include "fetcher/api/pod.h"
 
 #include "tests/unit/failmalloc.h"
+#include "tests/unit/node/scripted_api.h"
 
-#define REQUESTS_MAX 128
-#define QUERIES_MAX  8
-#define TURNS_MAX    1000 /* of the loop; far more than any test needs */
-
-/* An API server that answers when a test says so. */
-struct request {
-    char path[512];
-    const struct http_handler *handler;
-    void *userdata;
-    bool is_watch;
-    bool is_open;
-};
+#define QUERIES_MAX 8
+#define TURNS_MAX   1000 /* of the loop; far more than any test needs */
 
 static struct {
     sd_event *event;
     struct node_pods *pods;
-    int open_result;
-    int send_result;
-    struct request requests[REQUESTS_MAX];
-    size_t n_requests, n_open;
-    unsigned n_rejected, rejected_version;
     enum node_pods_answer answers[QUERIES_MAX];
     unsigned n_answers;
     struct node_pods_query *frees_on_answer;
 } world;
 
-static int open_source(void *userdata, struct source **ret_source, struct error *e)
-{
-    static struct source source;
-
-    if (world.open_result < 0)
-        return error_set(e, world.open_result, "there is no API server here");
-    *ret_source = &source;
-    return 0;
-}
-
-static int send_nowhere(struct source *source, const struct http_call *call,
-                        const struct http_handler *handler, void *userdata,
-                        struct http_request **ret_request, struct error *e)
-{
-    struct request *r = &world.requests[world.n_requests];
-
-    assert_non_null(source);
-    assert_null(call->body);
-    if (world.send_result < 0)
-        return error_set(e, world.send_result, "there is no way");
-    assert_true(world.n_requests < REQUESTS_MAX);
-    snprintf(r->path, sizeof(r->path), "%s", call->path);
-    r->handler = handler;
-    r->userdata = userdata;
-    r->is_watch = call->is_watch;
-    r->is_open = true;
-    world.n_requests++;
-    world.n_open++;
-    *ret_request = (struct http_request *)(void *)r;
-    return 0;
-}
-
-static struct http_request *cancel(struct http_request *request)
-{
-    struct request *r = (struct request *)(void *)request;
-
-    assert_true(r->is_open);
-    r->is_open = false;
-    world.n_open--;
-    return NULL;
-}
-
-static unsigned version(const struct source *source)
-{
-    return 7;
-}
-
-static void rejected(struct source *source, unsigned of)
-{
-    world.n_rejected++;
-    world.rejected_version = of;
-}
-
-static const struct node_pods_api api = {.open = open_source,
-                                         .send = send_nowhere,
-                                         .cancel = cancel,
-                                         .version = version,
-                                         .rejected = rejected};
 static const struct node_pods_options options = {
-    .driver_name = "csi.secretfs.io", .node_name = "node-0", .api = &api};
+    .driver_name = "csi.secretfs.io", .node_name = "node-0", .api = &scripted_api};
 
 static int set_up(void **state)
 {
     memset(&world, 0, sizeof(world));
+    memset(&server, 0, sizeof(server));
     assert_true(sd_event_new(&world.event) >= 0);
     assert_int_equal(node_pods_new(world.event, &options, &world.pods), 0);
-    assert_int_equal(world.n_requests, 1);
-    assert_true(world.requests[0].is_watch);
+    assert_int_equal(server.n_requests, 1);
+    assert_true(server.requests[0].is_watch);
+    assert_string_equal(server.requests[0].body, "");
     return 0;
 }
 
 static int tear_down(void **state)
 {
     assert_null(node_pods_free(world.pods));
-    assert_int_equal(world.n_open, 0);
+    assert_int_equal(server.n_open, 0);
     sd_event_unref(world.event);
     return 0;
 }
 
-/* ---- answers of the server */
-
-static void respond(struct request *r, int status)
+static struct api_request *newest(void)
 {
-    const struct http_response response = {.status = status, .content_type = ""};
-
-    assert_true(r->is_open);
-    r->handler->on_response(r->userdata, &response);
-}
-
-static void send(struct request *r, const char *text)
-{
-    assert_true(r->is_open);
-    r->handler->on_body(r->userdata, text, strlen(text));
-}
-
-static void end(struct request *r, enum http_outcome outcome)
-{
-    const struct error error = {.text = "nothing listens there"};
-
-    assert_true(r->is_open);
-    r->handler->on_done(r->userdata, outcome, outcome == HTTP_COMPLETE ? NULL : &error);
-}
-
-static void answer(struct request *r, int status, const char *text)
-{
-    respond(r, status);
-    send(r, text);
-    end(r, HTTP_COMPLETE);
-}
-
-static struct request *newest(void)
-{
-    return &world.requests[world.n_requests - 1];
+    return &server.requests[server.n_requests - 1];
 }
 
 /* Run the loop until there is one more request. */
-static struct request *wait_request(size_t n)
+static struct api_request *wait_request(size_t n)
 {
-    for (unsigned turn = 0; turn < TURNS_MAX && world.n_requests < n; turn++)
+    for (unsigned turn = 0; turn < TURNS_MAX && server.n_requests < n; turn++)
         assert_true(sd_event_run(world.event, 10000) >= 0);
-    assert_int_equal(world.n_requests, n);
+    assert_int_equal(server.n_requests, n);
     return newest();
 }
 
@@ -208,24 +100,24 @@ static void test_known_pod(void **state)
 {
     struct node_pods_query *query = NULL;
 
-    respond(&world.requests[0], 200);
+    api_respond(&server.requests[0], 200);
     assert_string_equal(node_pods_problem(world.pods), "");
-    send(&world.requests[0], EVENT("ADDED", POD("u1")));
+    api_add_body(&server.requests[0], EVENT("ADDED", POD("u1")));
     assert_int_equal(node_pods_count(world.pods), 1);
     assert_int_equal(ask_for("web-0", "one", &query), NODE_PODS_NO_SUB_PATH);
     assert_int_equal(ask_for("web-0", "two", &query), NODE_PODS_SUB_PATH);
     assert_null(query);
-    assert_int_equal(world.n_requests, 1);
+    assert_int_equal(server.n_requests, 1);
 }
 
 static void test_volumes_of_a_pod_wait_for_one_request(void **state)
 {
     ask_later("one");
     ask_later("two");
-    assert_int_equal(world.n_requests, 2);
+    assert_int_equal(server.n_requests, 2);
     assert_string_equal(newest()->path, "/api/v1/namespaces/prod/pods/web-0");
     assert_false(newest()->is_watch);
-    answer(newest(), 200, POD("u1"));
+    api_answer(newest(), 200, POD("u1"));
     expect_answers(NODE_PODS_NO_SUB_PATH, NODE_PODS_SUB_PATH);
     assert_int_equal(node_pods_count(world.pods),
                      0); /* not kept: no event would report its deletion */
@@ -233,10 +125,10 @@ static void test_volumes_of_a_pod_wait_for_one_request(void **state)
 
 static void test_watch_answers_before_the_request(void **state)
 {
-    respond(&world.requests[0], 200);
+    api_respond(&server.requests[0], 200);
     ask_later("one");
     ask_later("two");
-    send(&world.requests[0], EVENT("ADDED", POD("u1")));
+    api_add_body(&server.requests[0], EVENT("ADDED", POD("u1")));
     expect_answers(NODE_PODS_NO_SUB_PATH, NODE_PODS_SUB_PATH);
     assert_false(newest()->is_open);
 }
@@ -255,7 +147,7 @@ static void test_freed_queries_get_no_answer(void **state)
     /* one is freed while the other is answered */
     ask_later("one");
     world.frees_on_answer = ask_later("two");
-    answer(newest(), 200, POD("u1"));
+    api_answer(newest(), 200, POD("u1"));
     assert_int_equal(world.n_answers, 1);
 }
 
@@ -264,7 +156,7 @@ static void test_freed_queries_get_no_answer(void **state)
 static void expect_unknown(int status, const char *text)
 {
     ask_later("two");
-    answer(newest(), status, text);
+    api_answer(newest(), status, text);
     assert_int_equal(world.n_answers, 1);
     assert_int_equal(world.answers[0], NODE_PODS_UNKNOWN);
 }
@@ -291,9 +183,9 @@ static void test_answer_is_too_long(void **state)
     memset(piece, ' ', sizeof(piece) - 1);
     piece[sizeof(piece) - 1] = '\0';
     ask_later("two");
-    respond(newest(), 200);
+    api_respond(newest(), 200);
     for (size_t len = 0; len <= POD_JSON_MAX_BYTES && newest()->is_open; len += sizeof(piece) - 1)
-        send(newest(), piece);
+        api_add_body(newest(), piece);
     assert_int_equal(world.n_answers, 1);
     assert_int_equal(world.answers[0], NODE_PODS_UNKNOWN);
     assert_false(newest()->is_open);
@@ -304,9 +196,9 @@ static void test_answer_is_too_long(void **state)
 static void test_server_is_away(void **state)
 {
     ask_later("two");
-    end(newest(), HTTP_REFUSED);
-    answer(wait_request(3), 503, "");
-    answer(wait_request(4), 200, POD("u1"));
+    api_end(newest(), HTTP_REFUSED);
+    api_answer(wait_request(3), 503, "");
+    api_answer(wait_request(4), 200, POD("u1"));
     assert_int_equal(world.n_answers, 1);
     assert_int_equal(world.answers[0], NODE_PODS_SUB_PATH);
 }
@@ -316,44 +208,43 @@ static void test_expedite(void **state)
     struct node_pods_query *query = ask_later("two");
 
     node_pods_query_expedite(query); /* already in flight */
-    assert_int_equal(world.n_requests, 2);
-    end(newest(), HTTP_REFUSED);
-    assert_int_equal(world.n_requests, 2);
+    assert_int_equal(server.n_requests, 2);
+    api_end(newest(), HTTP_REFUSED);
+    assert_int_equal(server.n_requests, 2);
     node_pods_query_expedite(query);
-    assert_int_equal(world.n_requests, 3);
-    answer(newest(), 200, POD("u1"));
+    assert_int_equal(server.n_requests, 3);
+    api_answer(newest(), 200, POD("u1"));
     assert_int_equal(world.answers[0], NODE_PODS_SUB_PATH);
     node_pods_query_expedite(NULL);
 }
 
 static void test_request_cannot_be_sent(void **state)
 {
-    world.send_result = -EAGAIN;
+    server.send_result = -EAGAIN;
     ask_later("two");
-    world.send_result = 0;
-    answer(wait_request(2), 200, POD("u1"));
+    server.send_result = 0;
+    api_answer(wait_request(2), 200, POD("u1"));
     assert_int_equal(world.answers[0], NODE_PODS_SUB_PATH);
 }
 
 /* K3: a GET is retried while the watch works. */
 static void test_authorizer_is_late(void **state)
 {
-    respond(&world.requests[0], 200);
+    api_respond(&server.requests[0], 200);
     ask_later("two");
-    answer(newest(), 403, "{}");
-    answer(wait_request(3), 403, "{}");
-    answer(wait_request(4), 200, POD("u1"));
+    api_answer(newest(), 403, "{}");
+    api_answer(wait_request(3), 403, "{}");
+    api_answer(wait_request(4), 200, POD("u1"));
     assert_int_equal(world.answers[0], NODE_PODS_SUB_PATH);
 }
 
 static void test_new_credentials_for_a_request(void **state)
 {
-    respond(&world.requests[0], 200);
+    api_respond(&server.requests[0], 200);
     ask_later("two");
-    answer(newest(), 401, "{}");
-    assert_int_equal(world.n_rejected, 1);
-    assert_int_equal(world.rejected_version, 7);
-    answer(wait_request(3), 200, POD("u1"));
+    api_answer(newest(), 401, "{}");
+    assert_int_equal(server.n_rejected, 1);
+    api_answer(wait_request(3), 200, POD("u1"));
     assert_int_equal(world.answers[0], NODE_PODS_SUB_PATH);
 }
 
@@ -362,12 +253,12 @@ static void test_one_pod_is_forbidden(void **state)
 {
     struct node_pods_query *query = NULL;
 
-    respond(&world.requests[0], 200);
+    api_respond(&server.requests[0], 200);
     ask_later("two");
     for (size_t n = 2; n <= 5; n++)
-        answer(wait_request(n), 403, "{}");
+        api_answer(wait_request(n), 403, "{}");
     assert_int_equal(world.n_answers, 0);
-    answer(wait_request(6), 403, "{}");
+    api_answer(wait_request(6), 403, "{}");
     assert_int_equal(world.n_answers, 1);
     assert_int_equal(world.answers[0], NODE_PODS_UNKNOWN);
     assert_int_equal(ask_for("web-1", "two", &query), NODE_PODS_LATER);
@@ -378,17 +269,17 @@ static void test_forbidden(void **state)
 {
     struct node_pods_query *query = NULL;
 
-    answer(&world.requests[0], 403, "{\"message\":\"pods is forbidden\"}");
+    api_answer(&server.requests[0], 403, "{\"message\":\"pods is forbidden\"}");
     assert_non_null(strstr(node_pods_problem(world.pods), "pods is forbidden: allow"));
     ask_later("two");
-    answer(newest(), 403, "{}");
+    api_answer(newest(), 403, "{}");
     assert_int_equal(world.n_answers, 1);
     assert_int_equal(world.answers[0], NODE_PODS_UNKNOWN);
     assert_int_equal(ask_for("web-0", "two", &query), NODE_PODS_UNKNOWN);
     assert_null(query);
-    assert_int_equal(world.n_requests, 2);
+    assert_int_equal(server.n_requests, 2);
     /* until the watch works again */
-    respond(wait_request(3), 200);
+    api_respond(wait_request(3), 200);
     assert_string_equal(node_pods_problem(world.pods), "");
     assert_int_equal(ask_for("web-0", "two", &query), NODE_PODS_LATER);
     node_pods_query_free(query);
@@ -396,9 +287,8 @@ static void test_forbidden(void **state)
 
 static void test_credentials_are_refused(void **state)
 {
-    answer(&world.requests[0], 401, "{}");
-    assert_int_equal(world.n_rejected, 1);
-    assert_int_equal(world.rejected_version, 7);
+    api_answer(&server.requests[0], 401, "{}");
+    assert_int_equal(server.n_rejected, 1);
 }
 
 static void test_no_api_server(void **state)
@@ -406,13 +296,13 @@ static void test_no_api_server(void **state)
     struct node_pods_query *query = NULL;
     struct node_pods *pods = NULL, *own = world.pods;
 
-    world.open_result = -EOPNOTSUPP;
+    server.open_result = -EOPNOTSUPP;
     assert_int_equal(node_pods_new(world.event, &options, &pods), 0);
     world.pods = pods;
     assert_string_equal(node_pods_problem(pods), "there is no API server here");
     assert_false(node_pods_are_readable(pods));
     assert_int_equal(ask_for("web-0", "two", &query), NODE_PODS_UNKNOWN);
-    assert_int_equal(world.n_requests, 1);
+    assert_int_equal(server.n_requests, 1);
     node_pods_free(pods);
     world.pods = own;
 }
@@ -428,15 +318,15 @@ static void test_requests_in_flight_are_limited(void **state)
         snprintf(name, sizeof(name), "web-%zu", i);
         assert_int_equal(ask_for(name, "two", &queries[i]), NODE_PODS_LATER);
     }
-    assert_int_equal(world.n_requests, 1 + NODE_PODS_REQUESTS_MAX);
-    answer(&world.requests[1], 404, "{}");
-    assert_int_equal(world.n_requests, 1 + NODE_PODS_REQUESTS_MAX + 1);
+    assert_int_equal(server.n_requests, 1 + NODE_PODS_REQUESTS_MAX);
+    api_answer(&server.requests[1], 404, "{}");
+    assert_int_equal(server.n_requests, 1 + NODE_PODS_REQUESTS_MAX + 1);
     /* a lookup that waits for a retry is not in flight */
-    end(&world.requests[2], HTTP_FAILED);
-    assert_int_equal(world.n_requests, 1 + NODE_PODS_REQUESTS_MAX + 2);
+    api_end(&server.requests[2], HTTP_FAILED);
+    assert_int_equal(server.n_requests, 1 + NODE_PODS_REQUESTS_MAX + 2);
     for (size_t i = 1; i < ELEMENTS_OF(queries); i++)
         node_pods_query_free(queries[i]);
-    assert_int_equal(world.n_open, 1);
+    assert_int_equal(server.n_open, 1);
 }
 
 static void test_lookups_are_limited(void **state)
@@ -499,7 +389,7 @@ static int attempt(void *userdata)
         node_pods_free(pods);
         world.pods = own;
     }
-    world.n_requests = 1;
+    server.n_requests = 1;
     return r;
 }
 

@@ -1,86 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "node/publish_spec.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include "tests/unit/node/scripted_api.h"
 
-#include <cmocka.h>
-
-#define REQUESTS_MAX 8
-#define OLD          "6.1.0-18-amd64"
-
-/* An API server that answers when a test says so. */
-struct request {
-    char path[256];
-    const struct http_handler *handler;
-    void *userdata;
-    bool is_open;
-};
+#define OLD "6.1.0-18-amd64"
 
 static struct {
     sd_event *event;
     struct node_pods *pods;
-    struct request requests[REQUESTS_MAX];
-    size_t n_requests;
     int result; /* of the last query */
     unsigned n_done;
     struct volume_spec *spec;
     struct error error;
 } world;
 
-static int open_source(void *userdata, struct source **ret_source, struct error *e)
-{
-    static struct source source;
-
-    *ret_source = &source;
-    return 0;
-}
-
-static int send_nowhere(struct source *source, const struct http_call *call,
-                        const struct http_handler *handler, void *userdata,
-                        struct http_request **ret_request, struct error *e)
-{
-    struct request *r = &world.requests[world.n_requests++];
-
-    assert_true(world.n_requests <= REQUESTS_MAX);
-    *r = (struct request){.handler = handler, .userdata = userdata, .is_open = true};
-    snprintf(r->path, sizeof(r->path), "%s", call->path);
-    *ret_request = (struct http_request *)(void *)r;
-    return 0;
-}
-
-static struct http_request *cancel(struct http_request *request)
-{
-    ((struct request *)(void *)request)->is_open = false;
-    return NULL;
-}
-
-static unsigned version(const struct source *source)
-{
-    return 1;
-}
-
-static void rejected(struct source *source, unsigned of)
-{
-}
-
-static const struct node_pods_api api = {.open = open_source,
-                                         .send = send_nowhere,
-                                         .cancel = cancel,
-                                         .version = version,
-                                         .rejected = rejected};
-
 static int set_up(void **state)
 {
     static const struct node_pods_options options = {
-        .driver_name = "csi.secretfs.io", .node_name = "node-0", .api = &api};
+        .driver_name = "csi.secretfs.io", .node_name = "node-0", .api = &scripted_api};
 
     memset(&world, 0, sizeof(world));
+    memset(&server, 0, sizeof(server));
     assert_true(sd_event_new(&world.event) >= 0);
     assert_int_equal(node_pods_new(world.event, &options, &world.pods), 0);
-    assert_int_equal(world.n_requests, 1);
+    assert_int_equal(server.n_requests, 1);
     return 0;
 }
 
@@ -90,15 +33,6 @@ static int tear_down(void **state)
     node_pods_free(world.pods);
     sd_event_unref(world.event);
     return 0;
-}
-
-static void send(struct request *r, int status, const char *text)
-{
-    const struct http_response response = {.status = status, .content_type = ""};
-
-    assert_true(r->is_open);
-    r->handler->on_response(r->userdata, &response);
-    r->handler->on_body(r->userdata, text, strlen(text));
 }
 
 /* ---- a publish request */
@@ -168,14 +102,14 @@ static void test_known_pod(void **state)
         int r;
 
         world.spec = volume_spec_free(world.spec);
-        send(&world.requests[0], 200, cases[i].event);
+        api_begin(&server.requests[0], 200, cases[i].event);
         r = get(cases[i].old_kernel, &query);
         if (cases[i].is_refused)
             check_refused(r);
         else
             assert_int_equal(r, 0);
     }
-    assert_int_equal(world.n_requests, 1);
+    assert_int_equal(server.n_requests, 1);
 }
 
 /* Without a reason to read it, the pod is not requested. */
@@ -185,18 +119,17 @@ static void test_newer_kernel_needs_no_pod(void **state)
 
     assert_int_equal(get(NULL, &query), 0);
     assert_string_equal(world.spec->sources[0].name, "db");
-    assert_int_equal(world.n_requests, 1);
+    assert_int_equal(server.n_requests, 1);
 }
 
 static void test_unknown_pod_is_requested(void **state)
 {
     struct publish_spec *query = NULL;
-    struct request *r = &world.requests[1];
+    struct api_request *r = &server.requests[1];
 
     assert_int_equal(get(OLD, &query), PUBLISH_SPEC_LATER);
     assert_string_equal(r->path, "/api/v1/namespaces/prod/pods/web-0");
-    send(r, 200, POD(ISOLATED));
-    r->handler->on_done(r->userdata, HTTP_COMPLETE, NULL);
+    api_answer(r, 200, POD(ISOLATED));
     assert_int_equal(world.n_done, 1);
     check_refused(world.result);
 }
@@ -205,11 +138,10 @@ static void test_unknown_pod_is_requested(void **state)
 static void test_pod_that_is_not_found(void **state)
 {
     struct publish_spec *query = NULL;
-    struct request *r = &world.requests[1];
+    struct api_request *r = &server.requests[1];
 
     assert_int_equal(get(OLD, &query), PUBLISH_SPEC_LATER);
-    send(r, 404, "{}");
-    r->handler->on_done(r->userdata, HTTP_COMPLETE, NULL);
+    api_answer(r, 404, "{}");
     assert_int_equal(world.result, 0);
     assert_string_equal(world.spec->sources[0].name, "db");
 }

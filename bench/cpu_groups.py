@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Iterator
 
 _NAME = "secretfs-bench"
-_SHARES_OF_ALL = 20 * 1024  # of the groups together: before what else the machine runs
+_SHARES_OF_ALL = 1024  # of the groups together, as one process has: the rest of the machine goes on
 _SHARES_MIN = 2
 
 

@@ -16,6 +16,7 @@ import pytest
 from lib import keeper as keeper_lib
 from lib import program
 from lib.holder import FDS_MAX, Client, Holder
+from lib.idmap import UserNamespace
 from lib.service_manager import Manager
 
 
@@ -147,6 +148,48 @@ def test_other_users_are_refused(area: Path, holder: Holder) -> None:
     assert subprocess.run([sys.executable, "-c", code, holder.path]).returncode == 0
     holder.wait_log("Permission denied")
     assert holder.client().take() == {}
+
+
+CONNECT = (
+    "import socket, sys\n"
+    "s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
+    "s.connect(sys.argv[1])\n"
+    "sys.exit(len(s.recv(9999)))\n"
+)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make other roots")
+def test_root_of_a_user_namespace_is_refused(area: Path, holder: Holder) -> None:
+    """As in a pod with hostUsers: false that mounts the directory: by the socket's mode, and if that
+    were open, by the keeper."""
+    users = UserNamespace()
+    command = [*users.command(), sys.executable, "-c", CONNECT, str(holder.path)]
+    try:
+        area.chmod(0o755)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 1 and "PermissionError" in done.stderr
+        holder.path.chmod(0o666)
+        assert subprocess.run(command, check=False).returncode == 0
+        holder.wait_log("refusing process")
+    finally:
+        users.close()
+    assert holder.client().take() == {}
+
+
+def test_floods_of_descriptors(holder: Holder) -> None:
+    """Of one client: what is too much is closed, and the next client is served."""
+    client = holder.client()
+    client.take()
+    client.store("state", "one")
+    client.barrier()
+    before = holder.descriptors()
+    with open(os.devnull) as null:
+        for number in range(40):
+            client.send("BARRIER=1" if number % 2 else "no message", *[null.fileno()] * FDS_MAX)
+    client.barrier()
+    assert holder.descriptors() == before
+    client.close()
+    assert holder.client().take() == {"state": ["one"]}
 
 
 def test_its_end(holder: Holder) -> None:

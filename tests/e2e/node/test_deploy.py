@@ -91,19 +91,27 @@ def daemonset(
     # there may be a real one on this machine
     text = text.replace("/etc/kubernetes/", "/var/lib/kubernetes/")
     loaded = list(yaml.safe_load_all(text))
-    (made,) = of_kind(loaded, "DaemonSet")
-    container = made["spec"]["template"]["spec"]["containers"][0]
+    made = {entry["metadata"]["name"]: entry for entry in of_kind(loaded, "DaemonSet")}
+    container = made["secretfs"]["spec"]["template"]["spec"]["containers"][0]
     # there are no service addresses here, which is kube-proxy's work
     container["env"].append({"name": "KUBERNETES_SERVICE_HOST", "value": HOST})
     container["env"].append({"name": "KUBERNETES_SERVICE_PORT", "value": str(cluster.port)})
-    node.path("/var/lib/kubernetes").mkdir(exist_ok=True)
-    node.path("/var/lib/kubernetes/kubelet.conf").write_text(node.kubeconfig.read_text())
-    node.path("/var/lib/kubelet/pki").mkdir(exist_ok=True)
+    _place_kubeconfig(node)
     text = yaml.safe_dump_all(loaded)
     cluster.kubectl.run("apply", "-f", "-", stdin=text)
     yield driver
-    # what needs it has gone before
-    cluster.kubectl.run("delete", "--wait=true", "--timeout=100s", "-f", "-", stdin=text)
+    # what needs it has gone before; without the keeper the daemon unmounts
+    delete = ("delete", "--cascade=foreground", "--timeout=100s")
+    cluster.kubectl.run("-n", "secretfs", *delete, "daemonset/secretfs-keeper")
+    cluster.kubectl.run(*delete, "--ignore-not-found", "-f", "-", stdin=text)
+    until(lambda: driver not in node.mountinfo(), "nothing is mounted")
+
+
+def _place_kubeconfig(node: Node) -> None:
+    """Where a kubelet of this machine has none."""
+    node.path("/var/lib/kubernetes").mkdir(exist_ok=True)
+    node.path("/var/lib/kubernetes/kubelet.conf").write_text(node.kubeconfig.read_text())
+    node.path("/var/lib/kubelet/pki").mkdir(exist_ok=True)
 
 
 @pytest.mark.parametrize("daemonset", ["node", "pod", "daemon"], indirect=True)

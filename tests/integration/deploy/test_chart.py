@@ -149,7 +149,8 @@ def normal(objects: list[Any]) -> list[Any]:
     for daemonset in of_kind(objects, "DaemonSet"):
         spec = daemonset["spec"]["template"]["spec"]
         (container,) = spec["containers"]
-        container["args"][1:] = sorted(container["args"][1:])
+        if "args" in container:
+            container["args"][1:] = sorted(container["args"][1:])
         for named in (spec["volumes"], container["volumeMounts"]):
             named.sort(key=lambda entry: str(entry["name"]))
     in_order = sorted(objects, key=lambda made: (made["kind"], made["metadata"]["name"]))
@@ -206,12 +207,20 @@ EVERYTHING = {
 }
 
 
-def daemon(rendered: list[Any]) -> tuple[Any, Any]:
-    """Spec and container of the daemon's pods."""
-    (daemonset,) = of_kind(rendered, "DaemonSet")
-    spec = daemonset["spec"]["template"]["spec"]
+def daemonset(rendered: list[Any], name: str = "secretfs") -> Any:
+    (made,) = [made for made in of_kind(rendered, "DaemonSet") if made["metadata"]["name"] == name]
+    return made
+
+
+def daemon(rendered: list[Any], name: str = "secretfs") -> tuple[Any, Any]:
+    """Spec and container of the daemon's pods, or of the keeper's."""
+    spec = daemonset(rendered, name)["spec"]["template"]["spec"]
     (container,) = spec["containers"]
     return spec, container
+
+
+def host_paths(spec: Any) -> dict[str, str]:
+    return {entry["name"]: entry["hostPath"]["path"] for entry in spec["volumes"] if "hostPath" in entry}
 
 
 @pytest.mark.parametrize(
@@ -227,9 +236,9 @@ def test_combination_is_complete(helm: Helm, rights: str, preset: str, more: str
     ]
     assert len(names) == len(set(names))
     spec, container = daemon(rendered)
-    paths = {volume["name"]: volume["hostPath"]["path"] for volume in spec["volumes"]}
+    paths = host_paths(spec)
     mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
-    assert mounts == paths
+    assert mounts == {**paths, "tmp": "/tmp"}
     kubelet = PRESETS[preset]
     assert f"--kubelet-root={kubelet['rootDir']}" in container["args"]
     assert paths["pods"] == f"{kubelet['rootDir']}/pods"
@@ -250,7 +259,8 @@ def test_values_arrive(helm: Helm) -> None:
     assert {"--log-level=debug", "--kube-api-qps=100"} <= set(container["args"])
     assert "--metrics-bind-address=$(HOST_IP):9811" in container["args"]
     assert container["ports"] == [{"name": "metrics", "containerPort": 9811}]
-    assert [variable["name"] for variable in container["env"]] == ["NODE_NAME", "HOST_IP", "HTTPS_PROXY"]
+    names = [variable["name"] for variable in container["env"]]
+    assert names == ["NODE_NAME", "HOST_IP", "SECRETFS_KEEPER_SOCKET", "HTTPS_PROXY"]
     bound = {
         (binding["metadata"]["namespace"], binding["roleRef"]["name"])
         for binding in of_kind(rendered, "RoleBinding")
@@ -262,9 +272,9 @@ def test_values_arrive(helm: Helm) -> None:
     ]
     assert monitor["metadata"]["labels"]["release"] == "prometheus"
     (constraints,) = of_kind(rendered, "SecurityContextConstraints")
-    assert constraints["users"] == ["system:serviceaccount:secretfs:secretfs"]
-    (daemonset,) = of_kind(rendered, "DaemonSet")
-    labels = daemonset["spec"]["template"]["metadata"]["labels"]
+    account = "system:serviceaccount:secretfs:secretfs"
+    assert constraints["users"] == [account, f"{account}-keeper"]
+    labels = daemonset(rendered)["spec"]["template"]["metadata"]["labels"]
     assert labels == {"app.kubernetes.io/name": "secretfs", "example.com/kind": "agent"}
     assert all(document["metadata"]["labels"]["team"] == "platform" for document in rendered)
 
@@ -286,11 +296,36 @@ def test_second_release_has_names_of_its_own(helm: Helm) -> None:
         return {(document["kind"], document["metadata"]["name"]) for document in rendered}
 
     assert len(names(first)) == len(names(second)) and not names(first) & names(second)
-    assert "secretfs" not in str(daemon(second)[0]["volumes"]).replace("canary.secretfs.io", "")
+    for name in ("canary", "canary-keeper"):
+        volumes = str(daemon(second, name)[0]["volumes"])
+        assert "secretfs" not in volumes.replace("canary.secretfs.io", "")
+
+
+def test_keeper_serves_its_daemon(helm: Helm) -> None:
+    """They meet in one directory, which is not the one with the mounts."""
+    rendered = helm.template({"runDir": "/run/other", "imagePullSecrets": [{"name": "registry"}]})
+    (spec, container), (keeper_spec, keeper) = daemon(rendered), daemon(rendered, "secretfs-keeper")
+    (environment,) = [v for v in container["env"] if v["name"] == "SECRETFS_KEEPER_SOCKET"]
+    assert keeper["command"] == ["/usr/bin/secretfs-keeper", f"--socket={environment['value']}"]
+    directory = str(Path(environment["value"]).parent)
+    assert host_paths(keeper_spec) == {"socket": directory}
+    assert host_paths(spec)["keeper"] == directory != "/run/other"
+    assert keeper["image"] == container["image"]
+    assert keeper_spec["imagePullSecrets"] == spec["imagePullSecrets"]
+
+
+def test_without_a_keeper(helm: Helm) -> None:
+    rendered = helm.template({"keeper.enabled": False, "openshift.scc": True})
+    spec, container = daemon(rendered)
+    assert len(of_kind(rendered, "DaemonSet")) == len(of_kind(rendered, "ServiceAccount")) == 1
+    assert "hostPID" not in spec and "command" not in container and "keeper" not in str(spec)
+    (constraints,) = of_kind(rendered, "SecurityContextConstraints")
+    assert constraints["allowHostPID"] is False and len(constraints["users"]) == 1
 
 
 WRONG: list[tuple[str, Any]] = [
     ("rights", "root"),
+    ("keeper.enabled", "yes"),
     ("right", "node"),
     ("image.tag", "latest"),
     ("image.digest", "sha256:abc"),
@@ -353,8 +388,9 @@ def test_images_name_a_version() -> None:
     assert len(named) > 5
     for image in named:
         assert re.fullmatch(r"[^:@]+:v?\d+(\.\d+)+", image), image
-    assert [image for image in named if image.startswith("secretfs:")] == [f"secretfs:{VERSION}"]
+    # of the daemon and of the keeper
+    assert [image for image in named if image.startswith("secretfs:")] == [f"secretfs:{VERSION}"] * 2
 
 
 def test_image_of_the_chart_is_that_of_the_tree(helm: Helm) -> None:
-    assert list(images(of_kind(helm.template({}), "DaemonSet"))) == [f"secretfs:{VERSION}"]
+    assert list(images(of_kind(helm.template({}), "DaemonSet"))) == [f"secretfs:{VERSION}"] * 2

@@ -31,6 +31,12 @@ def built(kubectl: str, directory: Path) -> list[Any]:
     return list(yaml.safe_load_all(done.stdout))
 
 
+def daemonset_of(kubectl: str, directory: Path, name: str) -> Any:
+    made = of_kind(built(kubectl, directory), "DaemonSet")
+    (found,) = [daemonset for daemonset in made if daemonset["metadata"]["name"] == name]
+    return found
+
+
 @pytest.mark.parametrize("path", [*MANIFESTS, *EXAMPLES], ids=name_of)
 def test_manifest_parses_as_kubernetes_objects(path: Path) -> None:
     loaded = documents(path)
@@ -66,7 +72,7 @@ def test_service_account_can_only_read(kubectl: str, directory: Path) -> None:
     """Only the daemon's own service account comes with rules, and these cannot write."""
     loaded = built(kubectl, directory)
     rights = directory.name.removeprefix("rights-")
-    (daemonset,) = of_kind(loaded, "DaemonSet")
+    daemonset = daemonset_of(kubectl, directory, "secretfs")
     (container,) = daemonset["spec"]["template"]["spec"]["containers"]
     assert f"--rights={rights}" in container["args"]
     roles = [document for document in loaded if "rules" in document]
@@ -85,19 +91,42 @@ def test_service_account_can_only_read(kubectl: str, directory: Path) -> None:
 
 
 @pytest.mark.parametrize("directory", DAEMONSETS, ids=name_of)
-def test_daemonset_shares_paths_and_no_processes(kubectl: str, directory: Path) -> None:
-    (daemonset,) = of_kind(built(kubectl, directory), "DaemonSet")
+def test_keeper_has_the_least_rights(kubectl: str, directory: Path) -> None:
+    """No rights on the API, no capability, no mount of the host, no process of another container."""
+    daemonset = daemonset_of(kubectl, directory, "secretfs-keeper")
+    assert daemonset["spec"]["updateStrategy"] == {"type": "OnDelete"}
+    spec = daemonset["spec"]["template"]["spec"]
+    assert spec["serviceAccountName"] == "secretfs-keeper"
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["priorityClassName"] == "system-node-critical"
+    assert spec["tolerations"] == [{"operator": "Exists"}]
+    assert not {"hostPID", "hostIPC", "shareProcessNamespace"} & set(spec)
+    (container,), (volume,) = spec["containers"], spec["volumes"]
+    rights = container["securityContext"]
+    assert rights["capabilities"] == {"drop": ["ALL"]} and rights["readOnlyRootFilesystem"]
+    assert not rights["privileged"] and not rights["allowPrivilegeEscalation"]
+    assert rights["seccompProfile"] == {"type": "RuntimeDefault"}
+    (mount,) = container["volumeMounts"]
+    assert mount == {"name": volume["name"], "mountPath": volume["hostPath"]["path"]}
+    assert container["command"][1:] == [f"--socket={mount['mountPath']}/socket"]
+
+
+@pytest.mark.parametrize("directory", DAEMONSETS, ids=name_of)
+def test_daemonset_shares_paths(kubectl: str, directory: Path) -> None:
+    daemonset = daemonset_of(kubectl, directory, "secretfs")
     spec = daemonset["spec"]["template"]["spec"]
     (container,) = spec["containers"]
     assert daemonset["spec"]["updateStrategy"]["rollingUpdate"] == {"maxUnavailable": 1}
     assert spec["tolerations"] == [{"operator": "Exists"}]
     assert spec["priorityClassName"] == "system-node-critical"
-    # it has nothing to do with the processes of others
-    assert not {"hostPID", "hostIPC", "shareProcessNamespace"} & set(spec)
-    paths = {volume["name"]: volume["hostPath"]["path"] for volume in spec["volumes"]}
+    # thread ids mean the same to the daemon that mounted and to the one that takes the mount over
+    assert spec["hostPID"] and not {"hostIPC", "shareProcessNamespace"} & set(spec)
+    hosts = [volume for volume in spec["volumes"] if "hostPath" in volume]
+    paths = {volume["name"]: volume["hostPath"]["path"] for volume in hosts}
     # every path is the same inside and outside, as the kubelet and the daemon tell each other paths
     mounts = {mount["name"]: mount for mount in container["volumeMounts"]}
-    assert {name: mount["mountPath"] for name, mount in mounts.items()} == paths
+    places = {name: mount["mountPath"] for name, mount in mounts.items()}
+    assert places == {**paths, "tmp": "/tmp"}
     for name in ("pods", "run"):
         assert mounts[name]["mountPropagation"] == "Bidirectional"
     # users of the node can connect to the HTTP pages, and not to the socket of `secretfs health`

@@ -146,11 +146,14 @@ class Node:
     def mountinfo(self) -> str:
         return Path(f"/proc/{self.inside.pid}/mountinfo").read_text()
 
+    def container_pid(self, container_id: str) -> int:
+        """Of its first process, on the node."""
+        self._note_containers()
+        return int(self.path(_TASKS / container_id / "init.pid").read_text())
+
     def container_view(self, container_id: str) -> Path:
         """The root directory of a container that runs, as its processes see it."""
-        self._note_containers()
-        pid = int(self.path(_TASKS / container_id / "init.pid").read_text())
-        return self.path(f"/proc/{pid}/root")
+        return self.path(f"/proc/{self.container_pid(container_id)}/root")
 
     # ---- how it is put together
 

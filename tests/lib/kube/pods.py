@@ -198,12 +198,14 @@ class Pod:
             self.directory / "volumes"
         ).exists()
 
-    def view(self, path: str, container: str = CONTAINER) -> Path:
-        """A path as the container's processes see it."""
+    def container_id(self, container: str = CONTAINER) -> str:
         statuses = self.get()["status"]["containerStatuses"]
         (status,) = [entry for entry in statuses if entry["name"] == container]
-        container_id = status["containerID"].rpartition("/")[2]
-        return Path(f"{self.node.container_view(container_id)}{path}")
+        return str(status["containerID"].rpartition("/")[2])
+
+    def view(self, path: str, container: str = CONTAINER) -> Path:
+        """A path as the container's processes see it."""
+        return Path(f"{self.node.container_view(self.container_id(container))}{path}")
 
     def log(self, container: str = CONTAINER) -> str:
         """What it wrote to its standard output and standard error."""

@@ -3,7 +3,16 @@
 {{ .Values.nameOverride }}
 {{- end }}
 
-{{- define "secretfs.labels" -}}
+{{- define "secretfs.keeperName" -}}
+{{ .Values.nameOverride }}-keeper
+{{- end }}
+
+{{- /* The directory of the keeper's socket; not in the run directory, where the mounts are. */}}
+{{- define "secretfs.keeperDir" -}}
+{{ .Values.runDir }}-keeper
+{{- end }}
+
+{{- define "secretfs.releaseLabels" -}}
 {{- with .Values.commonLabels }}
 {{- toYaml . }}
 {{ end -}}
@@ -11,7 +20,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{- define "secretfs.labels" -}}
+{{ include "secretfs.releaseLabels" . }}
 app.kubernetes.io/name: {{ include "secretfs.name" . }}
+{{- end }}
+
+{{- define "secretfs.keeperLabels" -}}
+{{ include "secretfs.releaseLabels" . }}
+app.kubernetes.io/name: {{ include "secretfs.keeperName" . }}
 {{- end }}
 
 {{- define "secretfs.image" -}}

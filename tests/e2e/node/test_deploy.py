@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 from pathlib import Path
-from typing import Iterator
+from typing import Any, Iterator
 
 import pytest
 import yaml
 
+from lib.chart import CHART, Helm, arguments_for
 from lib.deploy import DEPLOY, EXAMPLES, VERSION, build_image, documents, of_kind
 from lib.kube import Cluster, Node
 from lib.kube.cluster import HOST, free_port
@@ -16,7 +18,8 @@ from lib.kube.daemons import DRIVER, Daemon
 from lib.kube.images import write_image
 from lib.kube.mounts import program
 from lib.kube.namespace import Namespace
-from lib.kube.pods import Pods
+from lib.kube.pods import Pod, Pods
+from lib.kube.reader import Reader
 from lib.waiting import until
 
 # they are about rights that can be taken from a pod
@@ -157,3 +160,127 @@ def _permit(cluster: Cluster, ns: Namespace) -> None:
     rules = yaml.safe_load_all((DEPLOY / "rbac" / "pod-example" / "role.yaml").read_text())
     text = yaml.safe_dump_all(list(rules)).replace("name: app\n", "name: default\n")
     ns.kubectl("apply", "-f", "-", stdin=text)
+
+
+# ---- a release of the chart
+
+
+class Release:
+    """The chart on the node, in the test's namespace: a daemon and its keeper."""
+
+    def __init__(self, helm: Helm, node: Node, ns: Namespace) -> None:
+        self.driver = f"{ns.name}.secretfs.io"
+        self._helm, self._node, self._ns = helm, node, ns
+        self._values = {
+            "nameOverride": ns.name,
+            "driverName": self.driver,
+            "runDir": f"/run/{ns.name}",
+            "metrics.port": free_port(),
+            "image.repository": "docker.io/library/secretfs",
+            "kubelet.kubeconfig": "/var/lib/kubernetes/kubelet.conf",
+        }
+
+    def run(self, verb: str, **values: Any) -> None:
+        """install or upgrade; returns when the daemon's pod is of this release, and both are ready."""
+        self._values.update({path.replace("_", "."): value for path, value in values.items()})
+        self._helm.run(verb, "chart", CHART, "-n", self._ns.name, *arguments_for(self._values))
+        until(lambda: self._is_ready("") and self._is_ready("-keeper"), "the release is ready", pause=0.1)
+
+    def _is_ready(self, suffix: str) -> bool:
+        path = f"/apis/apps/v1/namespaces/{self._ns.name}/daemonsets/{self._ns.name}{suffix}"
+        daemonset = self._ns.cluster.admin.request("GET", path)
+        status = daemonset["status"]
+        if status.get("observedGeneration") != daemonset["metadata"]["generation"]:
+            return False
+        if not suffix and status.get("updatedNumberScheduled") != 1:
+            return False
+        return status.get("numberReady") == status.get("desiredNumberScheduled") == 1
+
+    def pod(self, suffix: str = "") -> Pod:
+        """The daemon's or the keeper's, which is the only one of its kind."""
+        labels = f"app.kubernetes.io/name={self._ns.name}{suffix}"
+        path = f"/api/v1/namespaces/{self._ns.name}/pods?labelSelector={labels}"
+        found = self._ns.cluster.admin.request("GET", path)["items"]
+        (name,) = [entry["metadata"]["name"] for entry in found
+                   if "deletionTimestamp" not in entry["metadata"]]
+        return Pod(self._node, self._ns, name)
+
+    def wait_logged(self, text: str, count: int = 1) -> None:
+        until(lambda: self.pod().log("secretfs").count(text) >= count, f"{count} times {text}")
+
+    def first_process(self) -> int:
+        return self._node.container_pid(self.pod().container_id("secretfs"))
+
+    def kill_daemon(self) -> None:
+        """SIGKILL to the daemon; the keeper in its container goes on."""
+        first = self.first_process()
+        children = self._node.path(f"/proc/{first}/task/{first}/children").read_text().split()
+        self._node.run("kill", "-KILL", children[-1])
+
+    def kill_container(self) -> None:
+        self._node.run("kill", "-KILL", str(self.first_process()))
+
+    def evict_keeper(self) -> None:
+        """Returns when the daemon has found the next one."""
+        pod = self.pod("-keeper")
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod.name}}
+        path = f"/api/v1/namespaces/{self._ns.name}/pods/{pod.name}/eviction"
+        self._ns.cluster.admin.request("POST", path, body)
+        self.wait_logged("connected to a new keeper")
+
+    def end(self) -> None:
+        """Without its keeper the daemon unmounts."""
+        delete = ("delete", "--cascade=foreground", "--timeout=100s")
+        self._ns.kubectl(*delete, f"daemonset/{self._ns.name}-keeper")
+        self._helm.run("uninstall", "chart", "-n", self._ns.name)
+        until(lambda: self.driver not in self._node.mountinfo(), "nothing is mounted")
+
+
+@pytest.fixture
+def release(
+    helm_program: Path, node: Node, ns: Namespace, secretfs_image: str, tmp_path: Path
+) -> Iterator[Release]:
+    _place_kubeconfig(node)
+    node.ctr("images", "tag", "--force", secretfs_image, secretfs_image.replace(VERSION, "next"))
+    made = Release(Helm(helm_program, tmp_path, node.cluster.admin_kubeconfig), node, ns)
+    try:
+        made.run("install")
+        yield made
+    finally:
+        made.end()
+
+
+def test_volume_outlives_its_daemon(release: Release, ns: Namespace, pods: Pods) -> None:
+    """No read fails while the daemon, its container and the keeper are killed, and while the release is
+    upgraded; each update arrives, in the mount that the container has had from the beginning."""
+    took_over = "took over volumes"
+    serial = itertools.count(1)
+    value = ns.values.new(next(serial))
+    ns.create("db", {"key": value})
+    attributes = {"secretName": "db"}
+    csi = {"driver": release.driver, "volumeAttributes": attributes, "readOnly": True}
+    pod = pods.probe("reader", {"ours": {"csi": {**csi, "nodePublishSecretRef": {"name": "db"}}}})
+
+    def check_update() -> None:
+        value = ns.values.new(next(serial))
+        ns.patch("db", {"key": value})
+        pod.wait_content("ours", "key", value)
+
+    with Reader([pod.view("/ours/key")], pause=0.001):
+        release.kill_daemon()
+        release.wait_logged(took_over)
+        check_update()
+        release.run("upgrade", image_tag="next")
+        release.wait_logged(took_over)
+        check_update()
+        release.kill_container()
+        release.wait_logged(took_over, 2)
+        check_update()
+        release.evict_keeper()
+        check_update()
+        release.kill_daemon()
+        release.wait_logged(took_over, 3)
+        check_update()
+    assert pod.probed()["ours"].errors == []
+    pod.delete()
+    until(pod.is_off_the_node, "nothing is left of it")

@@ -22,7 +22,7 @@
  * | none of these                                        | a secret volume of a default |
  * |                                                      | name                         |
  *
- * Each of them goes with uid, gid, fsGroup, type, tls, check, updates and onRevoked.
+ * Each of them goes with uid, gid, fsGroup, type, tls, check, updates, onRevoked and report.
  *
  * An empty attribute counts as absent, as templates produce them.
  */

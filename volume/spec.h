@@ -36,6 +36,13 @@ enum volume_updates {
     VOLUME_UPDATES_IN_PLACE,    /* live files get new content */
 };
 
+/* Whether the pod gets a condition that says who has opened the newest content. */
+enum volume_report {
+    VOLUME_REPORT_DEFAULT, /* as the node's option says */
+    VOLUME_REPORT_CONDITION,
+    VOLUME_REPORT_NONE,
+};
+
 struct volume_item {
     const char *key;
     const char *path;
@@ -72,7 +79,8 @@ struct volume_spec {
     bool holds_tls;     /* a pair that does not match, or is expired, is not shown */
     unsigned checks;    /* of values, else the object is not shown: bits of check.h */
     enum volume_updates updates;
-    bool removes_revoked; /* an object that we may no longer read is no longer shown */
+    enum volume_report report; /* of a pod's volume */
+    bool removes_revoked;      /* an object that we may no longer read is no longer shown */
 };
 
 /* Return: 0, *ret_spec is the caller's, without sources; -ENOMEM. */

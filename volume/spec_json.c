@@ -22,6 +22,12 @@ static const char *const object_kinds[] = {
     [OBJECT_POD_CERTIFICATE] = "podCertificate",
 };
 
+static const char *const report_names[] = {
+    [VOLUME_REPORT_DEFAULT] = NULL,
+    [VOLUME_REPORT_CONDITION] = "condition",
+    [VOLUME_REPORT_NONE] = "none",
+};
+
 static_assert(VOLUME_MODE_UNSET == UINT32_MAX && VOLUME_ID_UNSET == UINT32_MAX, "one is not set");
 
 /* ---- writing; 0 or -ENOMEM */
@@ -101,6 +107,7 @@ int volume_spec_to_json(const struct volume_spec *spec, cJSON **ret_json)
     r |= add_number(json, "checks", spec->checks);
     r |= add_flag(json, "inPlace", spec->updates == VOLUME_UPDATES_IN_PLACE);
     r |= add_flag(json, "removeRevoked", spec->removes_revoked);
+    r |= json_add_text(json, "report", report_names[spec->report]);
     for (size_t i = 0; i < spec->n_sources && r == 0; i++)
         r = add_source(sources, &spec->sources[i]);
     if (r == 0)
@@ -207,6 +214,17 @@ static int read_owners(const cJSON *json, struct volume_spec *spec)
     return r;
 }
 
+/* An unknown one counts as missing. */
+static enum volume_report read_report(const cJSON *json)
+{
+    const char *text = json_text(json, "report");
+
+    for (size_t i = 0; text != NULL && i < ELEMENTS_OF(report_names); i++)
+        if (report_names[i] != NULL && streq(text, report_names[i]))
+            return (enum volume_report)i;
+    return VOLUME_REPORT_DEFAULT;
+}
+
 static int read_spec(const cJSON *json, struct volume_spec *spec)
 {
     const cJSON *source;
@@ -218,6 +236,7 @@ static int read_spec(const cJSON *json, struct volume_spec *spec)
     r = r == 0 ? read_number(json, "checks", &spec->checks) : r;
     if (json_is_true(json, "inPlace"))
         spec->updates = VOLUME_UPDATES_IN_PLACE;
+    spec->report = read_report(json);
     if (r == 0)
         r = read_text(json, "name", &spec->name);
     if (r == 0)

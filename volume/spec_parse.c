@@ -115,6 +115,16 @@ int volume_revoked_parse(struct volume_spec *spec, const char *text, struct erro
     return 0;
 }
 
+int volume_report_parse(struct volume_spec *spec, const char *text, struct error *e)
+{
+    if (!spec->is_of_pod)
+        return error_set(e, -EINVAL, "only in a volume of a pod");
+    if (!streq(text, "condition") && !streq(text, "none"))
+        return error_set(e, -EINVAL, "invalid report \"%.32s\": use condition or none", text);
+    spec->report = streq(text, "none") ? VOLUME_REPORT_NONE : VOLUME_REPORT_CONDITION;
+    return 0;
+}
+
 /* Parse a whole number. Return: 0; -EINVAL. */
 static int parse_number(const char *text, int base, unsigned long *ret_number)
 {
@@ -906,7 +916,7 @@ static int parse_word(const cJSON *json, const struct field *field, const char *
     return r < 0 ? field_error(&FIELD(field, name), e, r) : 0;
 }
 
-#define OWN_WORDS "uid, gid, fsGroup, type, tls, check, updates, onRevoked"
+#define OWN_WORDS "uid, gid, fsGroup, type, tls, check, updates, onRevoked, report"
 
 static int check_secrets_words(const struct volume_spec *spec, const struct field *field,
                                struct error *e)
@@ -940,6 +950,8 @@ static int read_own(const cJSON *json, const struct field *field, struct volume_
         r = parse_word(json, field, "updates", volume_updates_parse, spec, e);
     if (r == 0)
         r = parse_word(json, field, "onRevoked", volume_revoked_parse, spec, e);
+    if (r == 0)
+        r = parse_word(json, field, "report", volume_report_parse, spec, e);
     return r;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fetcher/api/pod.h"
 
+#include "base/clock.h"
 #include "cache/object.h"
 #include "encoding/json.h"
 
@@ -14,6 +15,17 @@ struct volumes {
         bool has_sub_path;
     } list[POD_VOLUMES_MAX];
     size_t n;
+};
+
+/* What is kept of a pod's status; borrowed from its JSON. */
+struct pod_status {
+    struct {
+        const char *name;
+        const char *id;
+    } containers[POD_CONTAINERS_MAX];
+    size_t n;
+    time_t oldest_start;
+    struct pod_condition condition;
 };
 
 static const char *const container_kinds[] = {"containers", "initContainers",
@@ -125,6 +137,68 @@ static void note_mounts(const cJSON *spec, struct volumes *volumes)
             }
         }
     }
+}
+
+/* ---- status */
+
+static void note_start(const cJSON *container, struct pod_status *status)
+{
+    const char *text = json_text(json_path(container, "state", "running", NULL), "startedAt");
+    struct timespec at;
+
+    if (text == NULL || clock_parse_rfc3339(text, &at) < 0)
+        return;
+    if (status->oldest_start == 0 || at.tv_sec < status->oldest_start)
+        status->oldest_start = at.tv_sec;
+}
+
+/* The id is "containerd://ID". */
+static void note_container(const cJSON *container, struct pod_status *status)
+{
+    const char *name = json_text(container, "name"), *id = json_text(container, "containerID");
+    const char *scheme = id != NULL ? strstr(id, "://") : NULL;
+
+    note_start(container, status);
+    if (!is_given(name) || scheme == NULL || status->n == POD_CONTAINERS_MAX)
+        return;
+    status->containers[status->n].name = name;
+    status->containers[status->n++].id = scheme + strlen("://");
+}
+
+static const char *text_or_empty(const cJSON *json, const char *name)
+{
+    const char *text = json_text(json, name);
+
+    return text != NULL ? text : "";
+}
+
+static struct pod_condition read_condition(const cJSON *status)
+{
+    const cJSON *condition;
+
+    cJSON_ArrayForEach (condition, json_member(status, "conditions")) {
+        if (streq(text_or_empty(condition, "type"), POD_CONDITION_TYPE))
+            return (struct pod_condition){.status = text_or_empty(condition, "status"),
+                                          .reason = text_or_empty(condition, "reason"),
+                                          .message = text_or_empty(condition, "message"),
+                                          .last_transition =
+                                              text_or_empty(condition, "lastTransitionTime")};
+    }
+    return (struct pod_condition){"", "", "", ""};
+}
+
+static void read_status(const cJSON *json, struct pod_status *ret_status)
+{
+    static const char *const kinds[] = {"containerStatuses", "initContainerStatuses",
+                                        "ephemeralContainerStatuses"};
+    const cJSON *status = json_member(json, "status"), *container;
+
+    for (size_t i = 0; i < ELEMENTS_OF(kinds); i++) {
+        cJSON_ArrayForEach (container, json_member(status, kinds[i])) {
+            note_container(container, ret_status);
+        }
+    }
+    ret_status->condition = read_condition(status);
 }
 
 /* ---- details */
@@ -257,39 +331,87 @@ static int print_details(const cJSON *json, const struct volumes *volumes, char 
 
 /* ---- keeping */
 
-/* Return: @at moved behind the copy. */
-static char *put_text(char *at, const char *text, const char **ret_text)
+/* Copy the texts of a pod, or count their bytes if @at is NULL. */
+struct texts {
+    char *at;
+    size_t len;
+};
+
+static const char *put_text(struct texts *texts, const char *text)
 {
-    *ret_text = at;
-    return stpcpy(at, text) + 1;
+    size_t len = strlen(text) + 1;
+    const char *copy = texts->at;
+
+    texts->len += len;
+    if (texts->at == NULL)
+        return NULL;
+    memcpy(texts->at, text, len);
+    texts->at += len;
+    return copy;
 }
 
-/* @names: namespace, name, uid and resourceVersion are copied */
-static struct pod *pod_new(const struct pod *names, const struct volumes *volumes,
-                           const char *details)
+static const char *put_sub_paths(struct texts *texts, const struct volumes *volumes)
 {
-    size_t len = strlen(names->namespace) + strlen(names->name) + strlen(names->uid) +
-                 strlen(names->resource_version) + strlen(details) + 6;
-    const char *text;
-    struct pod *pod;
-    char *at;
+    const char *first = texts->at;
 
     for (size_t i = 0; i < volumes->n; i++)
-        len += volumes->list[i].has_sub_path ? strlen(volumes->list[i].name) + 1 : 0;
-    pod = calloc(1, sizeof(*pod) + len);
+        if (volumes->list[i].has_sub_path)
+            put_text(texts, volumes->list[i].name);
+    put_text(texts, "");
+    return first;
+}
+
+static const char *put_containers(struct texts *texts, const struct pod_status *status)
+{
+    const char *first = texts->at;
+
+    for (size_t i = 0; i < status->n; i++) {
+        put_text(texts, status->containers[i].name);
+        put_text(texts, status->containers[i].id);
+    }
+    put_text(texts, "");
+    return first;
+}
+
+/* What a pod is made of. */
+struct parts {
+    const struct pod *names; /* namespace, name, uid and resourceVersion are copied */
+    const struct volumes *volumes;
+    const struct pod_status *status;
+    const char *details;
+};
+
+static void put_texts(struct pod *pod, const struct parts *parts, struct texts *texts)
+{
+    const struct pod_condition *condition = &parts->status->condition;
+
+    pod->namespace = put_text(texts, parts->names->namespace);
+    pod->name = put_text(texts, parts->names->name);
+    pod->uid = put_text(texts, parts->names->uid);
+    pod->resource_version = put_text(texts, parts->names->resource_version);
+    pod->details = put_text(texts, parts->details);
+    pod->condition.status = put_text(texts, condition->status);
+    pod->condition.reason = put_text(texts, condition->reason);
+    pod->condition.message = put_text(texts, condition->message);
+    pod->condition.last_transition = put_text(texts, condition->last_transition);
+    pod->sub_paths = put_sub_paths(texts, parts->volumes);
+    pod->containers = put_containers(texts, parts->status);
+}
+
+static struct pod *pod_new(const struct parts *parts)
+{
+    struct texts texts = {.at = NULL};
+    struct pod measured, *pod;
+
+    put_texts(&measured, parts, &texts);
+    pod = calloc(1, sizeof(*pod) + texts.len);
     if (pod == NULL)
         return NULL;
-    pod->size = sizeof(*pod) + len;
+    pod->size = sizeof(*pod) + texts.len;
     list_init(&pod->link);
-    at = put_text(pod->text, names->namespace, &pod->namespace);
-    at = put_text(at, names->name, &pod->name);
-    at = put_text(at, names->uid, &pod->uid);
-    at = put_text(at, names->resource_version, &pod->resource_version);
-    at = put_text(at, details, &pod->details);
-    pod->sub_paths = at;
-    for (size_t i = 0; i < volumes->n; i++)
-        if (volumes->list[i].has_sub_path)
-            at = put_text(at, volumes->list[i].name, &text);
+    texts.at = pod->text;
+    put_texts(pod, parts, &texts);
+    pod->oldest_start = parts->status->oldest_start;
     return pod;
 }
 
@@ -305,6 +427,8 @@ int pod_decode(const cJSON *json, const char *driver, struct pod **ret_pod)
                               .resource_version = version != NULL ? version : ""};
     _cleanup_(freep) char *details = NULL;
     struct volumes volumes = {.n = 0};
+    struct pod_status status = {.n = 0};
+    struct parts parts = {.names = &names, .volumes = &volumes, .status = &status};
     struct pod *pod;
 
     if ((kind != NULL && !streq(kind, "Pod")) || uid == NULL || namespace == NULL || name == NULL ||
@@ -316,9 +440,12 @@ int pod_decode(const cJSON *json, const char *driver, struct pod **ret_pod)
     note_mounts(spec, &volumes);
     if (print_details(json, &volumes, &details) < 0)
         return -ENOMEM;
-    pod = pod_new(&names, &volumes, details);
+    read_status(json, &status);
+    parts.details = details;
+    pod = pod_new(&parts);
     if (pod == NULL)
         return -ENOMEM;
+    pod->is_deleted = json_text(metadata, "deletionTimestamp") != NULL;
     pod->has_user_namespace = cJSON_IsFalse(json_member(spec, "hostUsers"));
     *ret_pod = pod;
     return 0;
@@ -403,6 +530,20 @@ bool pod_shared_user(const cJSON *details, uid_t *ret_user)
         return false;
     *ret_user = (uid_t)shared;
     return true;
+}
+
+const char *pod_container_name(const struct pod *pod, const char *id)
+{
+    const char *name = pod->containers;
+
+    while (*name != '\0') {
+        const char *own_id = name + strlen(name) + 1;
+
+        if (streq(own_id, id))
+            return name;
+        name = own_id + strlen(own_id) + 1;
+    }
+    return NULL;
 }
 
 bool pod_has_sub_path(const struct pod *pod, const char *volume)

@@ -6,6 +6,7 @@
  */
 #include <cjson/cJSON.h>
 #include <sys/types.h>
+#include <time.h>
 
 #include "base/cleanup.h"
 #include "base/error.h"
@@ -15,14 +16,27 @@
  * Volumes of our driver in one pod; real pods have a handful. Further ones count as mounted without
  * subPath, and cannot have `podVolume`. Without details a pod takes 33 KiB at most.
  */
-#define POD_VOLUMES_MAX 512u
-#define POD_UID_MAX     128u /* the API server's are 36 long; CSI's limit for a field */
+#define POD_VOLUMES_MAX    512u
+/* Further containers have no name in messages. */
+#define POD_CONTAINERS_MAX 128u
+#define POD_UID_MAX        128u /* the API server's are 36 long; CSI's limit for a field */
 
 /*
  * Of a pod's JSON. Pods have some 10 KiB, and etcd takes 1.5 MiB of their shorter form; the JSON
  * takes twenty times its length in memory while it is read.
  */
 #define POD_JSON_MAX_BYTES (1u << 20)
+
+/* The condition of a pod that this program keeps, see node/pod_condition.c. */
+#define POD_CONDITION_TYPE "secretfs.io/SecretsCurrent"
+
+/* As in the pod's status; "": unknown, and all of them if the pod has no such condition. */
+struct pod_condition {
+    const char *status; /* "True" */
+    const char *reason;
+    const char *message;
+    const char *last_transition;
+};
 
 /* One allocation. Strings are its own. */
 struct pod {
@@ -34,9 +48,13 @@ struct pod {
     const char *resource_version; /* "": unknown */
     bool has_user_namespace;      /* hostUsers: false */
     const char *sub_paths; /* names of volumes, each with a NUL behind it; an empty one ends them */
-    const char *details;   /* for pod_details(); "": no volume of ours needs more of the pod */
-    size_t size;           /* of the allocation */
-    char text[];           /* what they point to */
+    const char *containers; /* pairs of name and id, as for pod_container_name() */
+    time_t oldest_start;    /* of its containers that run; 0: none does */
+    bool is_deleted;        /* it ends, and its containers may still run */
+    struct pod_condition condition;
+    const char *details; /* for pod_details(); "": no volume of ours needs more of the pod */
+    size_t size;         /* of the allocation */
+    char text[];         /* what they point to */
 };
 
 /*
@@ -95,6 +113,13 @@ const char *pod_publish_secret(const cJSON *details, const char *name);
  * Source: Y13.
  */
 bool pod_shared_user(const cJSON *details, uid_t *ret_user);
+
+/*
+ * The name of a container of the pod.
+ * @id: the runtime's, without the runtime's name
+ * Return: borrowed; NULL: unknown, or it is a container before a restart.
+ */
+const char *pod_container_name(const struct pod *pod, const char *id);
 
 /* Whether a container of the pod mounts the volume by subPath or subPathExpr. */
 bool pod_has_sub_path(const struct pod *pod, const char *volume);

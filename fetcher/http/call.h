@@ -33,10 +33,11 @@ struct http_handler {
     void (*on_done)(void *userdata, enum http_outcome outcome, const struct error *error);
 };
 
-/* A request: a GET, or a POST if it has a body. */
+/* A request: a GET, or a POST or PATCH if it has a body. */
 struct http_call {
     const char *path;    /* with its query, relative to the server's URL; begins with a slash */
     const char *body;    /* JSON, copied, and wiped after use; NULL: a GET */
+    bool is_patch;       /* the body is a strategic merge patch */
     span_us total_limit; /* from its admission to the last byte */
     bool is_watch;       /* long-lived, with a lower priority */
     /* It was admitted and is being sent; called again if libcurl resends it. Or NULL. */

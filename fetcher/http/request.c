@@ -417,6 +417,7 @@ static CURLcode set_trust(CURL *easy, const struct api_config *config,
 static CURLcode set_target(struct http_request *request)
 {
     static char json[] = "Content-Type: application/json";
+    static char patch[] = "Content-Type: application/strategic-merge-patch+json";
     const struct http_transport *t = request->transport;
     struct curl_slist *headers = t->headers, *own = request->own_headers;
     CURL *easy = request->easy;
@@ -438,11 +439,13 @@ static CURLcode set_target(struct http_request *request)
         headers = own++;
     }
     if (request->body != NULL) {
-        *own = (struct curl_slist){.data = json, .next = headers};
+        *own = (struct curl_slist){.data = request->is_patch ? patch : json, .next = headers};
         headers = own;
         curl_easy_setopt(easy, CURLOPT_POST, 1L);
         curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE, (long)strlen(request->body));
         curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body);
+        if (request->is_patch)
+            curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, "PATCH");
     } else {
         curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
     }
@@ -541,6 +544,7 @@ struct http_request *http_request_new(struct http_transport *transport,
     request->on_sent = call->on_sent;
     request->path = strdup(call->path);
     request->body = call->body != NULL ? strdup(call->body) : NULL;
+    request->is_patch = call->is_patch;
     request->identity = tls_identity_get(&transport->identities, call->credentials);
     if (request->path == NULL || request->identity == NULL ||
         (call->body != NULL && request->body == NULL))

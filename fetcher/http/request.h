@@ -16,6 +16,7 @@ struct http_request {
     /* the call */
     char *path; /* NULL once libcurl has it */
     char *body; /* NULL: a GET */
+    bool is_patch;
     span_us total_limit;
     bool is_watch;
     void (*on_sent)(void *userdata);

@@ -13,7 +13,7 @@ import traceback
 from contextlib import contextmanager
 from typing import Callable, Iterator
 
-from . import discovery, status, tokens
+from . import discovery, pod_status, status, tokens
 from .auth import Authenticator, Authorizer, User, user_of_certificate
 from .faults import Faults
 from .http11 import BODY_MAX_BYTES, BadRequest, Connection, Disconnected, HangupMonitor, RawRequest
@@ -151,6 +151,10 @@ class Exchange:
         if request.resource == tokens.RESOURCE:
             self._authorize()
             return self._api.tokens.issue(request)
+        if request.resource == pod_status.RESOURCE:
+            self._authorize()
+            media_type = self._raw.headers.get("content-type", "")
+            return pod_status.merge(self._api.resources.store, request, media_type)
         kind = KINDS.get(request.resource)
         if kind is None:
             minor = self._api.settings.minor_version
@@ -219,6 +223,9 @@ def _describe_resource(request: Request) -> None:
         request.namespace, parts = parts[1], parts[2:]
     if tokens.is_request(request.method, parts):
         request.resource, request.name, request.verb = tokens.RESOURCE, parts[1], "create"
+        return
+    if pod_status.is_request(request.method, parts):
+        request.resource, request.name, request.verb = pod_status.RESOURCE, parts[1], "patch"
         return
     kind = KINDS.get(parts[0]) if parts else None
     if kind is None or kind.group != group or len(parts) > 2 or not _place_fits(

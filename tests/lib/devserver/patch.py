@@ -1,9 +1,9 @@
 """The three patches a client may send, as pure functions from document and patch to document.
 
 json_patch() is RFC 6902, merge_patch() RFC 7396. strategic_merge_patch() is Kubernetes' own, with
-what Secrets, ConfigMaps and Namespaces have: maps merge and null deletes, `$patch` replaces or
+what the kinds of this server have: maps merge and null deletes, `$patch` replaces or
 deletes a map, and of the lists in metadata finalizers merge as a set and ownerReferences by uid;
-every other list is replaced. No function changes its arguments.
+conditions of a status merge by type, and every other list is replaced. No function changes its arguments.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
 
 _SET_LISTS = frozenset(("finalizers",))
-_KEYED_LISTS = {"ownerReferences": "uid"}
+_KEYED_LISTS = {"ownerReferences": "uid", "conditions": "type"}
 _DELETE_FROM_LIST = "$deleteFromPrimitiveList/"
 _ORDER_OF_LIST = "$setElementOrder/"
 

@@ -177,7 +177,7 @@ static void secret_with_all_attributes(void **state)
               {"items", "[{key: password, path: pgpass, mode: 0440}, {key: user, path: a/b}]"},
               {"defaultMode", "0400"}, {"optional", "true"}, {"uid", "1000"}, {"gid", "1001"},
               {"fsGroup", "1002"}, {"type", "tls"}, {"tls", "hold"}, {"updates", "in-place"},
-              {"onRevoked", "remove"});
+              {"onRevoked", "remove"}, {"report", "condition"});
 
     assert_int_equal(spec->kind, VOLUME_SECRET);
     assert_int_equal(spec->n_sources, 1);
@@ -195,6 +195,7 @@ static void secret_with_all_attributes(void **state)
     assert_true(spec->holds_tls);
     assert_int_equal(spec->updates, VOLUME_UPDATES_IN_PLACE);
     assert_true(spec->removes_revoked);
+    assert_int_equal(spec->report, VOLUME_REPORT_CONDITION);
 }
 
 /* As an entry has them: in JSON, or as a block. */

@@ -119,6 +119,7 @@ static void test_all_members(void **state)
     spec->default_user = 2;
     spec->is_of_pod = spec->holds_tls = spec->removes_revoked = true;
     spec->checks = 5;
+    spec->report = VOLUME_REPORT_NONE;
     spec->uid = 0;
     spec->gid = 4294967294;
     spec->fs_group = 3;
@@ -137,6 +138,7 @@ static void test_all_members(void **state)
     assert_int_equal(again->default_user, 2);
     assert_true(again->is_of_pod && again->holds_tls && again->removes_revoked);
     assert_int_equal(again->checks, 5);
+    assert_int_equal(again->report, VOLUME_REPORT_NONE);
     assert_int_equal(again->uid, 0);
     assert_int_equal(again->gid, 4294967294);
     assert_int_equal(again->fs_group, 3);

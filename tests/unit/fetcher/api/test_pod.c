@@ -56,6 +56,50 @@ static void test_names(void **state)
     assert_null(pod_free(pod));
 }
 
+static void test_status(void **state)
+{
+    struct pod *pod = decode_well(
+        "{\"kind\":\"Pod\",\"metadata\":{\"namespace\":\"prod\",\"name\":\"web-0\",\"uid\":\"u-1\","
+        "\"deletionTimestamp\":\"2026-01-02T03:04:05Z\"},\"spec\":{\"volumes\":[" OURS(
+            "creds") "]},"
+                     "\"status\":{\"conditions\":[{\"type\":\"Ready\",\"status\":\"False\"},7,{"
+                     "\"type\":"
+                     "\"" POD_CONDITION_TYPE
+                     "\",\"status\":\"True\",\"reason\":\"R\",\"message\":\"M\","
+                     "\"lastTransitionTime\":\"2026-01-01T00:00:00Z\"}],"
+                     "\"containerStatuses\":[{\"name\":\"web\",\"containerID\":\"containerd://"
+                     "abc\",\"state\":"
+                     "{\"running\":{\"startedAt\":\"1970-01-01T00:10:00Z\"}}},"
+                     "{\"name\":\"waits\",\"state\":{\"waiting\":{}}},{\"name\":\"odd\","
+                     "\"containerID\":\"x\"}],"
+                     "\"initContainerStatuses\":[{\"name\":\"side\",\"containerID\":\"cri-o://"
+                     "def\",\"state\":"
+                     "{\"running\":{\"startedAt\":\"1970-01-01T00:05:00Z\"}}}]}}");
+
+    assert_true(pod->is_deleted);
+    assert_int_equal(pod->oldest_start, 300);
+    assert_string_equal(pod_container_name(pod, "abc"), "web");
+    assert_string_equal(pod_container_name(pod, "def"), "side");
+    assert_null(pod_container_name(pod, "web"));
+    assert_null(pod_container_name(pod, "x"));
+    assert_string_equal(pod->condition.status, "True");
+    assert_string_equal(pod->condition.reason, "R");
+    assert_string_equal(pod->condition.message, "M");
+    assert_string_equal(pod->condition.last_transition, "2026-01-01T00:00:00Z");
+    pod_free(pod);
+}
+
+static void test_without_status(void **state)
+{
+    struct pod *pod = decode_well(POD("\"volumes\":[" OURS("creds") "]"));
+
+    assert_false(pod->is_deleted);
+    assert_int_equal(pod->oldest_start, 0);
+    assert_null(pod_container_name(pod, ""));
+    assert_string_equal(pod->condition.status, "");
+    pod_free(pod);
+}
+
 /* Whether "creds" is mounted by subPath in a pod with such containers. */
 static const struct {
     const char *containers;
@@ -267,6 +311,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),
+        cmocka_unit_test(test_status),
+        cmocka_unit_test(test_without_status),
         cmocka_unit_test(test_mounts),
         cmocka_unit_test(test_several_volumes),
         cmocka_unit_test(test_pods_without_our_volumes),

@@ -380,11 +380,14 @@ static char *make_body(size_t len)
     return body;
 }
 
-static void post(struct fixture *f, size_t len)
+static void post_as(struct fixture *f, size_t len, bool is_patch)
 {
     char *body = make_body(len), number[64];
-    const struct http_call call = {
-        .path = "/post", .body = body, .total_limit = SPAN_SEC(30), .credentials = &f->snapshot};
+    const struct http_call call = {.path = "/post",
+                                   .body = body,
+                                   .is_patch = is_patch,
+                                   .total_limit = SPAN_SEC(30),
+                                   .credentials = &f->snapshot};
     struct exchange x = {0};
 
     begin_call(&x, f, &call);
@@ -393,14 +396,22 @@ static void post(struct fixture *f, size_t len)
     run_until_done(&x);
     assert_int_equal(x.outcome, HTTP_COMPLETE);
     assert_int_equal(x.response.status, 201);
-    assert_has(buf_text(&x.body), "POST /post HTTP/1.1\r\n");
+    assert_has(buf_text(&x.body),
+               is_patch ? "PATCH /post HTTP/1.1\r\n" : "POST /post HTTP/1.1\r\n");
     /* HTTP/2 has these in lower case */
-    assert_non_null(strcasestr(buf_text(&x.body), "\r\nContent-Type: application/json\r\n"));
+    assert_non_null(strcasestr(
+        buf_text(&x.body), is_patch ? "\r\nContent-Type: application/strategic-merge-patch+json\r\n"
+                                    : "\r\nContent-Type: application/json\r\n"));
     assert_non_null(strcasestr(buf_text(&x.body), "\r\nAuthorization: Bearer dummy\r\n"));
     assert_null(strcasestr(buf_text(&x.body), "Expect"));
     snprintf(number, sizeof(number), "\r\n\r\nbody of %zu b", len);
     assert_has(buf_text(&x.body), number);
     finish(&x);
+}
+
+static void post(struct fixture *f, size_t len)
+{
+    post_as(f, len, false);
 }
 
 static const size_t body_lengths[] = {0, 1, 300, 70000, HTTP_BODY_MAX_BYTES};
@@ -422,6 +433,15 @@ static void test_post_http2(void **state)
     for (size_t i = 0; i < ELEMENTS_OF(body_lengths); i++)
         post(f, body_lengths[i]);
     assert_string_equal(http_client_stats(f->client)->protocol, "HTTP/2");
+}
+
+static void test_patch(void **state)
+{
+    struct fixture *f = *state;
+
+    connect_to(f, "http", f->plain.port);
+    post_as(f, 300, true);
+    post_as(f, 300, false);
 }
 
 static void test_post_too_long(void **state)
@@ -999,6 +1019,7 @@ int main(void)
         TEST(test_headers),
         TEST(test_post),
         TEST(test_post_http2),
+        TEST(test_patch),
         TEST(test_post_too_long),
         TEST(test_server_with_path),
         TEST(test_no_cookies),

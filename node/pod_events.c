@@ -3,15 +3,12 @@
  * Events must not burden the API server when something fails for every pod at once, nor this
  * program when the server is slow or refuses them:
  *
- *   - at most POD_EVENTS_PER_MINUTE are posted, limited by a token bucket;
  *   - the same event of a pod is posted again after POD_EVENTS_QUIET, with a count;
  *   - none is queued: the caller posts again what a limit defers, if it is still true then;
- *   - after a refusal (4xx) none is posted in that namespace for REFUSED_QUIET. The cause may be
- * the namespace, which has a quota or is being deleted, so the others go on;
- *   - after a failure of the server or the network none is posted for a while, which doubles.
+ *   - post_limits.c limits all of them: at most POD_EVENTS_PER_MINUTE, and none for a while after
+ *     the API server refused or failed.
  *
- * The first failure and the first refusal in a namespace are logged, and the recovery. The log also
- * has what the events say.
+ * The log also has what the events say.
  */
 #include "node/pod_events.h"
 
@@ -19,20 +16,14 @@
 #include <stdio.h>
 #include <sys/random.h>
 
-#include "base/log.h"
 #include "cache/object.h"
 #include "encoding/json.h"
-#include "fetcher/api/protocol.h"
+#include "node/post_limits.h"
 
-#define POST_LIMIT         SPAN_SEC(10)
-#define REFUSED_QUIET      SPAN_SEC(600)
-#define FAILED_QUIET       SPAN_SEC(15)
-#define FAILED_QUIET_MAX   SPAN_SEC(240)
-#define ONE_EVENT          (SPAN_SEC(60) / POD_EVENTS_PER_MINUTE) /* for one token of the bucket */
-#define MESSAGE_MAX        1024                                   /* the API server's limit */
-#define POD_NAME_MAX       200   /* as part of the event's name, which has at most 253 */
-#define REFUSAL_MAX        4096u /* a Status; its message is what is read */
-#define REFUSED_NAMESPACES 64
+#define POST_LIMIT   SPAN_SEC(10)
+#define MESSAGE_MAX  1024  /* the API server's limit */
+#define POD_NAME_MAX 200   /* as part of the event's name, which has at most 253 */
+#define REFUSAL_MAX  4096u /* a Status; its message is what is read */
 
 /* An event that was requested before. */
 struct known_event {
@@ -41,12 +32,6 @@ struct known_event {
     bool was_posted;
     unsigned count;        /* of requests */
     struct timespec first; /* request; wall clock */
-};
-
-/* An identity's events in a namespace, which the API server refused. */
-struct refused_namespace {
-    uint64_t hash; /* of the source and the name; 0: unused */
-    mono_us until;
 };
 
 struct posting {
@@ -65,10 +50,7 @@ struct pod_events {
     struct pod_events_options options;
     struct known_event known[POD_EVENTS_KNOWN];
     struct posting postings[POD_EVENTS_POSTING];
-    struct refused_namespace refused[REFUSED_NAMESPACES];
-    mono_us empty_at; /* when the bucket was last empty: the time since then is its fill */
-    mono_us failed_until;
-    span_us failed_quiet; /* 0: the last one was posted; else the failure was logged */
+    struct post_limits limits;
 };
 
 static const char *const result_names[] = {
@@ -85,11 +67,17 @@ const char *pod_event_result_name(enum pod_event_result result)
 
 int pod_events_new(const struct pod_events_options *options, struct pod_events **ret_events)
 {
+    static const struct post_limits_options limits = {
+        .per_minute = POD_EVENTS_PER_MINUTE,
+        .burst = POD_EVENTS_PER_MINUTE,
+        .cannot = "cannot post events on pods; see this log for their content",
+        .again = "events on pods are posted again"};
     struct pod_events *events = calloc(1, sizeof(*events));
 
     if (events == NULL)
         return -ENOMEM;
     events->options = *options;
+    post_limits_init(&events->limits, &limits);
     *ret_events = events;
     return 0;
 }
@@ -130,26 +118,12 @@ void pod_events_forget(struct pod_events *events, const struct source *source)
 
 /* ---- limits */
 
-/* FNV-1a. An author of colliding pods only suppresses events of these. */
-static uint64_t hash_text(uint64_t hash, const char *text)
-{
-    for (const unsigned char *c = (const unsigned char *)text; *c != '\0'; c++)
-        hash = (hash ^ *c) * UINT64_C(0x100000001b3);
-    return hash * UINT64_C(0x100000001b3);
-}
-
-#define HASH_INIT UINT64_C(0xcbf29ce484222325)
-
-static uint64_t hash_namespace(const struct source *source, const char *namespace)
-{
-    return hash_text(HASH_INIT ^ (uintptr_t)source, namespace) | 1;
-}
-
 static uint64_t hash_event(const struct pod_event *event)
 {
-    uint64_t hash = hash_text(hash_text(HASH_INIT, event->namespace), event->pod);
+    uint64_t hash =
+        post_limits_hash(post_limits_hash(POST_LIMITS_HASH, event->namespace), event->pod);
 
-    return hash_text(hash, event->reason) | 1;
+    return post_limits_hash(hash, event->reason) | 1;
 }
 
 /* Find the entry of an event; a new one replaces the entry that was posted longest ago. */
@@ -169,53 +143,6 @@ static struct known_event *find_known(struct pod_events *events, const struct po
     assert(hash != 0); /* which marks an unused entry */
     *oldest = (struct known_event){.hash = hash, .first = clock_wall()};
     return oldest;
-}
-
-static const struct refused_namespace *find_refused(const struct pod_events *events,
-                                                    const struct source *source,
-                                                    const char *namespace)
-{
-    uint64_t hash = hash_namespace(source, namespace);
-
-    for (size_t i = 0; i < REFUSED_NAMESPACES; i++)
-        if (events->refused[i].hash == hash)
-            return &events->refused[i];
-    return NULL;
-}
-
-/* It replaces the one that ends first. */
-static void refuse_namespace(struct pod_events *events, const struct posting *p)
-{
-    uint64_t hash = hash_namespace(p->source, p->namespace);
-    struct refused_namespace *found = &events->refused[0];
-
-    for (size_t i = 1; i < REFUSED_NAMESPACES && found->hash != hash; i++)
-        if (events->refused[i].hash == hash || events->refused[i].until < found->until)
-            found = &events->refused[i];
-    *found = (struct refused_namespace){.hash = hash, .until = p->started_at + REFUSED_QUIET};
-}
-
-/* Whether an event of that namespace would fail, as earlier ones did. */
-static bool is_quiet(const struct pod_events *events, const struct source *source,
-                     const char *namespace, mono_us now)
-{
-    const struct refused_namespace *refused = find_refused(events, source, namespace);
-
-    return now < events->failed_until || (refused != NULL && now < refused->until);
-}
-
-/* Return: whether there was a token. */
-static bool take_token(struct pod_events *events, mono_us now)
-{
-    span_us full = ONE_EVENT * POD_EVENTS_PER_MINUTE;
-
-    assert(now >= events->empty_at);
-    if (now - events->empty_at > full)
-        events->empty_at = now - full;
-    if (now - events->empty_at < ONE_EVENT)
-        return false;
-    events->empty_at += ONE_EVENT;
-    return true;
 }
 
 static struct posting *find_free(struct pod_events *events)
@@ -303,41 +230,12 @@ static char *make_body(const struct pod_events *events, const struct pod_event *
 
 /* ---- posting */
 
-static const char posts_none[] = "cannot post events on pods; see this log for their content";
-
-/* @started_at: when it was sent; others in flight may have failed since */
-static void handle_failure(struct pod_events *events, const char *reason, mono_us started_at)
-{
-    if (started_at < events->failed_until)
-        return;
-    if (events->failed_quiet == 0)
-        log_warn(posts_none, "reason", reason);
-    if (events->failed_quiet == 0)
-        events->failed_quiet = FAILED_QUIET;
-    else if (events->failed_quiet < FAILED_QUIET_MAX)
-        events->failed_quiet *= 2;
-    events->failed_until = started_at + events->failed_quiet;
-}
-
-static void handle_success(struct pod_events *events)
-{
-    if (events->failed_quiet != 0)
-        log_info("events on pods are posted again");
-    events->failed_quiet = 0;
-    events->failed_until = 0;
-}
-
-/* Logged once for a namespace, unless more than REFUSED_NAMESPACES of them refuse. */
 static void handle_refusal(struct posting *p)
 {
     static const char allow[] = ": allow this identity to create events";
     const struct protocol_refusal refusal = {.status = p->status, .body = &p->body, .allow = allow};
-    struct error e = ERROR_INIT;
 
-    protocol_explain_refusal(&refusal, &e);
-    if (find_refused(p->events, p->source, p->namespace) == NULL)
-        log_warn(posts_none, "namespace", p->namespace, "reason", e.text);
-    refuse_namespace(p->events, p);
+    post_limits_refused(&p->events->limits, p->source, p->namespace, &refusal, p->started_at);
 }
 
 /* So that it is no equal event when it is posted again. */
@@ -363,11 +261,6 @@ static void on_body(void *userdata, const char *bytes, size_t len)
         buf_reset(&p->body); /* too long, or no memory: the log line has no reason */
 }
 
-static bool is_refused(const struct posting *p)
-{
-    return p->status / 100 == 4 && p->status != 408 && p->status != 429;
-}
-
 static void on_done(void *userdata, enum http_outcome outcome, const struct error *error)
 {
     struct posting *p = userdata;
@@ -375,15 +268,16 @@ static void on_done(void *userdata, enum http_outcome outcome, const struct erro
     char text[64];
 
     if (outcome == HTTP_COMPLETE && p->status / 100 == 2) {
-        handle_success(events);
+        post_limits_succeeded(&events->limits);
         finish(p, POD_EVENT_POSTED);
         return;
     }
     snprintf(text, sizeof(text), "the API server answered with status %d", p->status);
-    if (outcome == HTTP_COMPLETE && is_refused(p))
+    if (outcome == HTTP_COMPLETE && post_limits_is_refusal(p->status))
         handle_refusal(p);
     else
-        handle_failure(events, outcome == HTTP_COMPLETE ? text : error->text, p->started_at);
+        post_limits_failed(&events->limits, outcome == HTTP_COMPLETE ? text : error->text,
+                           p->started_at);
     forget_posting(events, p->hash);
     finish(p, POD_EVENT_FAILED);
 }
@@ -410,7 +304,7 @@ static int send_event(struct posting *p, struct source *source, const struct pod
     r = events->options.send(source, &call, &handler, p, &p->request, &e);
     cJSON_free(body);
     if (r < 0)
-        handle_failure(events, e.text, p->started_at);
+        post_limits_failed(&events->limits, e.text, p->started_at);
     return r;
 }
 
@@ -426,7 +320,7 @@ int pod_events_post(struct pod_events *events, struct source *source, const stru
         events->options.done(events->options.userdata, &outcome);
         return 0;
     }
-    if (p == NULL || is_quiet(events, source, event->namespace, now) || !take_token(events, now))
+    if (p == NULL || !post_limits_take(&events->limits, source, event->namespace, now))
         return -EAGAIN;
     known->count++;
     known->was_posted = true;

@@ -20,6 +20,7 @@
 #include "csi/plugin.h"
 #include "fetcher/http/client.h"
 #include "monitor/process_metrics.h"
+#include "node/condition_patches.h"
 #include "node/pod_events.h"
 #include "version.h"
 
@@ -52,6 +53,7 @@ enum {
     UNLOCKED_BYTES,
     CERTIFICATES,
     EVENTS,
+    CONDITIONS,
     REGISTERED,
     BUILD,
     N_METRICS
@@ -135,6 +137,10 @@ static const struct metric_definition definitions[N_METRICS] = {
                 .help = "Events on pods by result.",
                 .kind = METRIC_COUNTER,
                 .labels = {"result"}},
+    [CONDITIONS] = {.name = "secretfs_pod_condition_patches_total",
+                    .help = "Writes of the condition secretfs.io/SecretsCurrent by result.",
+                    .kind = METRIC_COUNTER,
+                    .labels = {"result"}},
     [REGISTERED] = {.name = "secretfs_registered",
                     .help = "Whether the kubelet accepted the plug-in.",
                     .kind = METRIC_GAUGE},
@@ -214,6 +220,8 @@ static void begin_series(struct node_metrics *m)
         metric_begin(m->metrics[FUSE_REQUESTS], LABELS(request_kind_name(opcode)));
     for (unsigned result = 0; result < POD_EVENT_RESULTS; result++)
         metric_begin(m->metrics[EVENTS], LABELS(pod_event_result_name(result)));
+    for (unsigned result = 0; result < CONDITION_PATCH_RESULTS; result++)
+        metric_begin(m->metrics[CONDITIONS], LABELS(condition_patch_result_name(result)));
 }
 
 int node_metrics_new(void (*collect_node)(void *userdata, struct node_metrics *metrics),
@@ -266,6 +274,11 @@ void node_metrics_observe_update(struct node_metrics *metrics, span_us took)
 void node_metrics_count_event(struct node_metrics *metrics, const char *result)
 {
     metric_count(metrics->metrics[EVENTS], 1, LABELS(result));
+}
+
+void node_metrics_count_condition(struct node_metrics *metrics, const char *result)
+{
+    metric_count(metrics->metrics[CONDITIONS], 1, LABELS(result));
 }
 
 /* ---- sources */

@@ -7,7 +7,7 @@
  *   files -> static_volumes -> static_reconciler ----+                 +-> target (mounts)
  *
  *   status, health, pages (with scrape): read all of them, for sockets and for HTTP
- *   volume_events, metrics: the observer of all volumes
+ *   volume_events, pod_conditions, metrics: the observer of all volumes
  *
  * No part knows this file: each gets references to the parts that it uses, and reports a change of
  * the service manager's status line by one callback.
@@ -30,6 +30,7 @@
 #include "cache/secmem.h"
 #include "fetcher/api/api_source.h"
 #include "node/pages.h"
+#include "node/pod_conditions.h"
 #include "node/pod_source.h"
 #include "node/run_dir.h"
 #include "node/scrape.h"
@@ -55,6 +56,7 @@ struct node {
     struct node_metrics *metrics;
     struct node_scrape scrape;
     struct node_volume_events *events;
+    struct pod_conditions *conditions; /* NULL without an API server */
     struct published_observer observer;
     struct node_file_systems *file_systems;
     struct log_limit source_log;
@@ -75,6 +77,12 @@ struct node {
     bool has_warned; /* about memory that is not locked */
 };
 
+static void check_conditions(const struct node *node, const struct node_volume *volume)
+{
+    if (node->conditions != NULL)
+        pod_conditions_check(node->conditions, volume);
+}
+
 /* The changed() of csi_service and static_reconciler. */
 static void on_parts_changed(void *userdata)
 {
@@ -86,6 +94,7 @@ static void on_parts_changed(void *userdata)
                  ? ""
                  : "; not registered with the kubelet");
     service_manager_status(text);
+    check_conditions(node, NULL);
     if (!node->has_warned && secmem_unlocked_bytes() > 0) {
         node->has_warned = true;
         log_warn("secret memory is not locked and could be swapped; raise `ulimit -l` "
@@ -134,13 +143,15 @@ static void on_volume_changed(void *userdata, struct published *p)
     const struct node *node = userdata;
 
     node_volume_events_check(node->events, CONTAINER_OF(p, struct node_volume, published));
+    check_conditions(node, CONTAINER_OF(p, struct node_volume, published));
 }
 
-static void on_volume_updated(void *userdata, const struct published *p)
+static void on_volume_updated(void *userdata, struct published *p)
 {
     const struct node *node = userdata;
 
     node_metrics_observe_update(node->metrics, p->update_latency_us);
+    check_conditions(node, CONTAINER_OF(p, struct node_volume, published));
 }
 
 static void on_volume_submitted(void *userdata)
@@ -314,6 +325,25 @@ static int start_pod_source(struct node *node)
     return r;
 }
 
+/* ---- conditions */
+
+/* They are written with the credentials that read pods. */
+static int start_conditions(struct node *node)
+{
+    const struct pod_conditions_options options = {
+        .is_default = node->options->reports_conditions,
+        .metrics = node->metrics,
+        .volumes = node->volumes,
+        .pods = node->pods,
+        .api = &pods_api,
+        .api_userdata = node,
+    };
+
+    if (node->options->place.manifests != NULL)
+        return 0;
+    return pod_conditions_new(node->daemon.event, &options, &node->conditions);
+}
+
 /* ---- services */
 
 static int start_csi(struct node *node, struct error *e)
@@ -454,6 +484,8 @@ static int start_services(struct node *node, struct error *e)
         r = node_volumes_new(node->daemon.event, &node->volumes);
     if (r == 0)
         r = start_events(node);
+    if (r == 0)
+        r = start_conditions(node);
     if (r < 0)
         return error_set_errno(e, r, "cannot start");
     r = start_csi(node, e);
@@ -542,6 +574,7 @@ static void node_stop(struct daemon *daemon)
     node->status = node_status_free(node->status);
     node->csi = csi_service_free(node->csi);
     static_reconciler_free(node->static_volumes);
+    node->conditions = pod_conditions_free(node->conditions);
     node_volumes_free(node->volumes);
     node->pod_source = pod_source_free(node->pod_source);
     allocatable_free(node->allocatable);

@@ -35,6 +35,7 @@ enum option_code {
     OPTION_VOLUMES_DIR,
     OPTION_RUN_DIR,
     OPTION_CONSUMERS,
+    OPTION_REPORT_CONDITIONS,
     OPTION_METRICS,
     OPTION_LOG_LEVEL,
     OPTION_LOG_FORMAT,
@@ -58,6 +59,7 @@ const struct option node_long_options[] = {
     {"volumes-dir", required_argument, NULL, OPTION_VOLUMES_DIR},
     {"run-dir", required_argument, NULL, OPTION_RUN_DIR},
     {"consumers", required_argument, NULL, OPTION_CONSUMERS},
+    {"report-conditions", required_argument, NULL, OPTION_REPORT_CONDITIONS},
     {"metrics-bind-address", required_argument, NULL, OPTION_METRICS},
     {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
     {"log-format", required_argument, NULL, OPTION_LOG_FORMAT},
@@ -69,53 +71,57 @@ const struct option node_long_options[] = {
 
 void node_options_help(const char *program)
 {
-    printf("Usage: %s node [options]\n"
-           "\n"
-           "Serve the volumes of a node: those of its pods, as a CSI driver, and those that files\n"
-           "in a directory define.\n"
-           "\n"
-           "Towards the kubelet:\n"
-           "      --driver-name NAME       the driver's name in pods and in its CSIDriver object\n"
-           "                               (default: " NODE_DRIVER_NAME_DEFAULT ")\n"
-           "      --node-id NAME           the node's name (default: $NODE_NAME, else the host's)\n"
-           "      --kubelet-root DIR       the kubelet's --root-dir (default: " KUBELET_ROOT_DEFAULT
-           ")\n"
-           "      --endpoint PATH          the CSI socket, also as unix://PATH\n"
-           "                               (default: plugins/NAME/csi.sock in the kubelet's root)\n"
-           "      --registration-path PATH where the kubelet looks for plug-ins, or \"none\"\n"
-           "                               (default: plugins_registry/NAME-reg.sock in its root)\n"
-           "\n"
-           "Where objects come from:\n"
-           "      --rights WHOSE           node (default): the kubelet's credentials; pod: the\n"
-           "                               service account of each pod; daemon: the program's own\n"
-           "      --kubeconfig FILE        how to reach the API server (default: with node, the\n"
-           "                               kubelet's; else $KUBECONFIG, ~/.kube/config, the\n"
-           "                               in-cluster service account)\n"
-           "      --context NAME           context of the kubeconfig to use\n"
-           "      --manifests DIR          take objects from the YAML and JSON manifests in DIR\n"
-           "                               instead of from an API server\n"
-           "      --kube-api-qps N         requests to an API server in a second (default: 300;\n"
-           "                               0 for no limit)\n"
-           "      --kube-api-burst N       how many of them at once (default: 600)\n"
-           "      --volumes-dir DIR        files that define volumes outside of pods\n"
-           "                               (default: /etc/secretfs/volumes.d)\n"
-           "\n"
-           "How it runs:\n"
-           "      --config FILE            options from a YAML file: their names as keys, without\n"
-           "                               dashes in front; the command line wins\n"
-           "      --run-dir DIR            where the file system is mounted (default:\n"
-           "                               /run/secretfs)\n"
-           "      --consumers on|off       note which processes open which version, for `secretfs\n"
-           "                               rollout status` (default: off)\n"
-           "      --metrics-bind-address ADDRESS  metrics and health over HTTP\n"
-           "                               (default: 127.0.0.1:9811; 0 for none)\n"
-           "      --log-level LEVEL        error, warn, info (default) or debug\n"
-           "      --log-format FORMAT      text (default) or json\n"
-           "      --trace CATEGORIES       log each step of these: fuse, grpc, http, node,\n"
-           "                               publisher, reflector, store, volume; comma-separated\n"
-           "      --v N                    the same in numbers: 0 to 3 is info, more is debug\n"
-           "  -h, --help                   show this help\n",
-           program);
+    printf(
+        "Usage: %s node [options]\n"
+        "\n"
+        "Serve the volumes of a node: those of its pods, as a CSI driver, and those that files\n"
+        "in a directory define.\n"
+        "\n"
+        "Towards the kubelet:\n"
+        "      --driver-name NAME       the driver's name in pods and in its CSIDriver object\n"
+        "                               (default: " NODE_DRIVER_NAME_DEFAULT ")\n"
+        "      --node-id NAME           the node's name (default: $NODE_NAME, else the host's)\n"
+        "      --kubelet-root DIR       the kubelet's --root-dir (default: " KUBELET_ROOT_DEFAULT
+        ")\n"
+        "      --endpoint PATH          the CSI socket, also as unix://PATH\n"
+        "                               (default: plugins/NAME/csi.sock in the kubelet's root)\n"
+        "      --registration-path PATH where the kubelet looks for plug-ins, or \"none\"\n"
+        "                               (default: plugins_registry/NAME-reg.sock in its root)\n"
+        "\n"
+        "Where objects come from:\n"
+        "      --rights WHOSE           node (default): the kubelet's credentials; pod: the\n"
+        "                               service account of each pod; daemon: the program's own\n"
+        "      --kubeconfig FILE        how to reach the API server (default: with node, the\n"
+        "                               kubelet's; else $KUBECONFIG, ~/.kube/config, the\n"
+        "                               in-cluster service account)\n"
+        "      --context NAME           context of the kubeconfig to use\n"
+        "      --manifests DIR          take objects from the YAML and JSON manifests in DIR\n"
+        "                               instead of from an API server\n"
+        "      --kube-api-qps N         requests to an API server in a second (default: 300;\n"
+        "                               0 for no limit)\n"
+        "      --kube-api-burst N       how many of them at once (default: 600)\n"
+        "      --volumes-dir DIR        files that define volumes outside of pods\n"
+        "                               (default: /etc/secretfs/volumes.d)\n"
+        "\n"
+        "How it runs:\n"
+        "      --config FILE            options from a YAML file: their names as keys, without\n"
+        "                               dashes in front; the command line wins\n"
+        "      --run-dir DIR            where the file system is mounted (default:\n"
+        "                               /run/secretfs)\n"
+        "      --consumers on|off       note which processes open which version, for `secretfs\n"
+        "                               rollout status` (default: off)\n"
+        "      --report-conditions on|off  the condition secretfs.io/SecretsCurrent for all pods\n"
+        "                               with a volume, not only for those with `report:\n"
+        "                               condition` (default: off)\n"
+        "      --metrics-bind-address ADDRESS  metrics and health over HTTP\n"
+        "                               (default: 127.0.0.1:9811; 0 for none)\n"
+        "      --log-level LEVEL        error, warn, info (default) or debug\n"
+        "      --log-format FORMAT      text (default) or json\n"
+        "      --trace CATEGORIES       log each step of these: fuse, grpc, http, node,\n"
+        "                               publisher, reflector, store, volume; comma-separated\n"
+        "      --v N                    the same in numbers: 0 to 3 is info, more is debug\n"
+        "  -h, --help                   show this help\n",
+        program);
 }
 
 /* ---- values */
@@ -202,6 +208,17 @@ static int set_word(int r, const char *what, const char *value, struct error *e)
     return r == 0 ? 0 : error_set(e, -EINVAL, "%s, not \"%.32s\"", what, value);
 }
 
+static int set_switch(bool *flag, const char *what, const char *value, struct error *e)
+{
+    *flag = streq(value, "on");
+    return set_word(*flag || streq(value, "off") ? 0 : -EINVAL, what, value, e);
+}
+
+static bool is_switch(int option)
+{
+    return option == OPTION_CONSUMERS || option == OPTION_REPORT_CONDITIONS;
+}
+
 static int set_option(void *userdata, int option, const char *value, struct error *e)
 {
     struct node_options *o = userdata;
@@ -244,9 +261,9 @@ static int set_option(void *userdata, int option, const char *value, struct erro
     case OPTION_RUN_DIR:
         return set_path(&o->run_dir, "run-dir", value, e);
     case OPTION_CONSUMERS:
-        o->notes_consumers = streq(value, "on");
-        return set_word(o->notes_consumers || streq(value, "off") ? 0 : -EINVAL,
-                        "consumers takes on or off", value, e);
+        return set_switch(&o->notes_consumers, "consumers takes on or off", value, e);
+    case OPTION_REPORT_CONDITIONS:
+        return set_switch(&o->reports_conditions, "report-conditions takes on or off", value, e);
     case OPTION_METRICS:
         o->metrics_address = value;
         return 0;
@@ -290,12 +307,12 @@ static const struct option *find_option(const char *name)
 }
 
 /* A string, or a number as on a command line; of a switch what YAML reads on and off as. */
-static int value_text(struct node_options *o, bool is_switch, const cJSON *entry,
+static int value_text(struct node_options *o, bool takes_switch, const cJSON *entry,
                       const char **ret_text, struct error *e)
 {
     char *text;
 
-    if (is_switch && cJSON_IsBool(entry)) {
+    if (takes_switch && cJSON_IsBool(entry)) {
         *ret_text = cJSON_IsTrue(entry) ? "on" : "off";
         return 0;
     }
@@ -318,7 +335,7 @@ static int set_from_config(struct node_options *o, const cJSON *entry, struct er
 
     if (option == NULL)
         return error_set(e, -EINVAL, "%s: unknown option \"%.64s\"", o->config_file, entry->string);
-    r = value_text(o, option->val == OPTION_CONSUMERS, entry, &value, e);
+    r = value_text(o, is_switch(option->val), entry, &value, e);
     if (r != 0)
         return r;
     r = set_option(o, option->val, value, e);

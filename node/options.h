@@ -19,6 +19,7 @@ struct node_options {
     const char *kubelet_root; /* absolute, without a slash at its end */
     const char *run_dir;      /* the same */
     bool notes_consumers;     /* of volumes without live files */
+    bool reports_conditions;  /* of pods whose volumes do not say report */
     const char *volumes_dir;
     const char *endpoint;          /* absolute path of a socket */
     const char *registration_path; /* the same; NULL: do not register */

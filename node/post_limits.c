@@ -39,8 +39,9 @@ static uint64_t hash_namespace(const struct source *source, const char *namespac
 
 /* ---- before a write */
 
-static const struct post_limits_namespace *
-find_refused(const struct post_limits *limits, const struct source *source, const char *namespace)
+static const struct post_limits_namespace *find_refused(const struct post_limits *limits,
+                                                        const struct source *source,
+                                                        const char *namespace)
 {
     uint64_t hash = hash_namespace(source, namespace);
 

@@ -146,7 +146,7 @@ static void notify_changed(struct published *p)
     p->callbacks->changed(p->userdata);
 }
 
-static void notify_updated(const struct published *p)
+static void notify_updated(struct published *p)
 {
     const struct published_observer *observer = p->options.observer;
 

@@ -26,7 +26,7 @@ struct published_observer {
     /* Another payload is being published: published_is_pending() until readers see it. */
     void (*submitted)(void *userdata);
     /* Readers see another payload than before; p->update_latency_us has its latency. */
-    void (*updated)(void *userdata, const struct published *p);
+    void (*updated)(void *userdata, struct published *p);
     void *userdata;
 };
 

@@ -17,12 +17,19 @@ def container(volume: PodVolume, **mount: Any) -> dict[str, Any]:
 
 
 def put_pod(
-    api: Api, volume: PodVolume, *, node: str = NODE, phase: str = "Pending", **mount: Any
+    api: Api,
+    volume: PodVolume,
+    *,
+    node: str = NODE,
+    phase: str = "Pending",
+    containers: list[dict[str, Any]] | None = None,
+    **mount: Any,
 ) -> None:
-    """The pod of a volume, whose one container mounts it in this way."""
+    """The pod of a volume, whose one container mounts it in this way; `containers`: its statuses."""
     csi = {"name": volume.volume, "csi": {"driver": DRIVER, "readOnly": True}}
     spec = {"nodeName": node, "volumes": [csi], "containers": [container(volume, **mount)]}
-    content = {"spec": spec, "status": {"phase": phase}}
+    status = {"phase": phase, "containerStatuses": containers or []}
+    content = {"spec": spec, "status": status}
     api.server.put_pod(volume.namespace, volume.pod, volume.uid, **content)
 
 

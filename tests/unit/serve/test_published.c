@@ -137,7 +137,7 @@ static void observe_changed(void *userdata, struct published *p)
     record(userdata, "observed");
 }
 
-static void observe_updated(void *userdata, const struct published *p)
+static void observe_updated(void *userdata, struct published *p)
 {
     assert_int_equal(p->update_latency_us, 5);
     record(userdata, "updated");

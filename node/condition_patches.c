@@ -52,11 +52,11 @@ const char *condition_patch_result_name(enum condition_patch_result result)
 int condition_patches_new(const struct condition_patches_options *options,
                           struct condition_patches **ret_patches)
 {
-    static const struct post_limits_options limits = {
-        .per_minute = CONDITION_PATCHES_PER_MINUTE,
-        .burst = CONDITION_PATCHES_BURST,
-        .cannot = "cannot write conditions of pods",
-        .again = "conditions of pods are written again"};
+    static const struct post_limits_options limits = {.per_minute = CONDITION_PATCHES_PER_MINUTE,
+                                                      .burst = CONDITION_PATCHES_BURST,
+                                                      .cannot = "cannot write conditions of pods",
+                                                      .again =
+                                                          "conditions of pods are written again"};
     struct condition_patches *patches = calloc(1, sizeof(*patches));
 
     if (patches == NULL)

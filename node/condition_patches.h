@@ -20,7 +20,7 @@ struct condition_patch;
 enum condition_patch_result {
     CONDITION_PATCH_WRITTEN,
     CONDITION_PATCH_FAILED,   /* the API server could not be reached, or refused it */
-    CONDITION_PATCH_GONE,     /* there is no such pod any more */
+    CONDITION_PATCH_GONE,     /* the pod was deleted */
     CONDITION_PATCH_DEFERRED, /* not tried because of a limit */
 };
 #define CONDITION_PATCH_RESULTS (CONDITION_PATCH_DEFERRED + 1)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An operator who has waited for status True revokes a credential then. So it stands for one thing only: each
- * consumer of each volume that reports has opened the newest content, and no process holds older
- * content open. Where consumers are not noted, or may have been missed, the status is Unknown.
+ * An operator who has waited for status True revokes a credential then. So it stands for one thing
+ * only: each consumer of each volume that reports has opened the newest content, and no process
+ * holds older content open. Where consumers are not noted, or may have been missed, the status is
+ * Unknown.
  *
  *   reason                 status    of a volume
  *   UpdateHeld             False     shows older content: the update is held, invalid, or fails
@@ -144,8 +145,8 @@ void condition_add(struct condition *condition, const struct condition_volume *v
     struct condition *c = condition;
     enum condition_reason reason = condition_judge(volume);
     bool is_earlier = volume->gap == CONDITION_GAP_EARLIER;
-    bool is_brief = reason == CONDITION_UNKNOWN ? volume->gap == CONDITION_GAP_BEHIND
-                                                : volume->old[0] == '\0';
+    bool is_brief =
+        reason == CONDITION_UNKNOWN ? volume->gap == CONDITION_GAP_BEHIND : volume->old[0] == '\0';
 
     if (!c->has_volumes || reason > c->reason) {
         c->reason = reason;
@@ -187,8 +188,8 @@ span_us condition_delay(const struct condition *condition, const struct conditio
                         bool is_deleted)
 {
     const char *current = condition_status_name(CONDITION_CURRENT);
-    bool can_settle = condition->reason == CONDITION_UNKNOWN ||
-                      condition->reason == CONDITION_OLD_IN_USE;
+    bool can_settle =
+        condition->reason == CONDITION_UNKNOWN || condition->reason == CONDITION_OLD_IN_USE;
 
     if (!condition->has_volumes || is_known(condition, known))
         return SPAN_FOREVER;

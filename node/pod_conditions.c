@@ -212,7 +212,8 @@ static const char *shown_version(const struct payload *shown, const struct objec
     return "none";
 }
 
-static void describe_objects(const struct node_volume *v, char ret_text[static CONDITION_MESSAGE_SIZE])
+static void describe_objects(const struct node_volume *v,
+                             char ret_text[static CONDITION_MESSAGE_SIZE])
 {
     const struct published *p = &v->published;
     size_t n = size_min(v->spec->n_sources, VERSIONS_LISTED);
@@ -238,8 +239,7 @@ struct old_consumers {
 static void name_consumer(const struct old_consumers *old, const struct identity_group *group,
                           char *ret_name, size_t size)
 {
-    const char *name =
-        old->pod != NULL ? pod_container_name(old->pod, group->container) : NULL;
+    const char *name = old->pod != NULL ? pod_container_name(old->pod, group->container) : NULL;
 
     if (name != NULL)
         snprintf(ret_name, size, "container %s", name);
@@ -264,7 +264,8 @@ static void visit_consumer(void *userdata, const struct table_consumer *consumer
 /* ---- a volume */
 
 /* Whether a container may have opened what was not noted, as it started before the volume did. */
-static bool has_earlier_container(const struct pod *pod, const struct node_volume *v, bool is_adopted)
+static bool has_earlier_container(const struct pod *pod, const struct node_volume *v,
+                                  bool is_adopted)
 {
     span_us age = clock_mono() - v->published.started_at;
     struct timespec now = clock_wall();
@@ -276,7 +277,8 @@ static bool has_earlier_container(const struct pod *pod, const struct node_volum
     return pod->oldest_start < start / (int64_t)SPAN_SEC(1); /* which has whole seconds */
 }
 
-static enum condition_gap find_gap(const struct pod *pod, const struct node_volume *v, unsigned gaps)
+static enum condition_gap find_gap(const struct pod *pod, const struct node_volume *v,
+                                   unsigned gaps)
 {
     const unsigned missed = TABLE_GAP_LOST | TABLE_GAP_FULL | TABLE_GAP_ENDED;
 
@@ -306,8 +308,7 @@ static void add_volume(struct report *r, const struct node_volume *v)
     if (p->consumers != NULL && p->directory_id != 0) {
         (void)consumers_visit(p->consumers, p->directory_id, visit_consumer, &old, &gaps, &n_held);
         volume.gap = find_gap(old.pod, v, gaps);
-        volume.has_held_files =
-            n_held > 0 || publisher_volume_state(p->publisher).n_old > 0;
+        volume.has_held_files = n_held > 0 || publisher_volume_state(p->publisher).n_old > 0;
     }
     condition_add(&r->condition, &volume);
 }
@@ -370,8 +371,8 @@ static void write_condition(struct report *r, mono_us now)
     r->written = r->known;
     condition_note_written(&r->written, &r->condition, clock_wall());
     if (result == 0)
-        result = condition_patches_write(c->patches, c->source, &pod, &r->written, r, now,
-                                         &r->patch);
+        result =
+            condition_patches_write(c->patches, c->source, &pod, &r->written, r, now, &r->patch);
     if (result == 0)
         return; /* on_written() follows */
     count(r, result == -EAGAIN ? CONDITION_PATCH_DEFERRED : CONDITION_PATCH_FAILED);

@@ -113,6 +113,7 @@ EQUAL_ROLES = {
     "rbac/tokens": ("secretfs-tokens", {"rights": "pod", "rbac.tokens": True}),
     "rbac/certificates": ("secretfs-certificates", {"rights": "pod", "rbac.certificates": True}),
     "rbac/events": ("secretfs-events", {"rights": "daemon", "rbac.events": True}),
+    "rbac/conditions": ("secretfs-conditions", {"rights": "daemon", "rbac.conditions": True}),
 }
 # Users write their own of it, for their applications.
 NOT_IN_CHART = {"rbac/pod-example", "daemonset/base", "monitoring"}
@@ -190,6 +191,7 @@ EVERYTHING = {
     "rbac.tokens": True,
     "rbac.certificates": True,
     "rbac.events": True,
+    "rbac.conditions": True,
     "rbac.namespaces": ["shop", "billing"],
     "adopt.enabled": True,
     "metrics.address": "$(HOST_IP)",

@@ -291,8 +291,8 @@ static void test_proof_does_not_cover_missed_opens(void **state)
 
 static void test_polling(void **state)
 {
-    static const bool polls[CONDITION_REASONS] = {[CONDITION_UNKNOWN] = true,
-                                                  [CONDITION_OLD_IN_USE] = true};
+    static const bool polls[CONDITION_REASONS] = {
+        [CONDITION_UNKNOWN] = true, [CONDITION_OLD_IN_USE] = true};
 
     for (int reason = 0; reason < CONDITION_REASONS; reason++) {
         const struct condition c = {.has_volumes = true, .reason = (enum condition_reason)reason};

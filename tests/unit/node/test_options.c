@@ -149,6 +149,10 @@ static void test_switch(void **state)
     }
     parse_well("--consumers=on", &o);
     assert_true(o.notes_consumers);
+    assert_false(o.reports_conditions);
+    node_options_deinit(&o);
+    parse_well("--report-conditions=on", &o);
+    assert_true(o.reports_conditions);
     node_options_deinit(&o);
 }
 
@@ -193,6 +197,7 @@ static void test_invalid_files(void **state)
         {"rights: root\n", "rights takes node, pod or daemon"},
         {"kubelet-root: [a]\n", "kubelet-root takes a string or a number"},
         {"consumers: 1\n", "consumers takes on or off"},
+        {"report-conditions: maybe\n", "report-conditions takes on or off"},
         {"kubelet-root: true\n", "kubelet-root takes a string or a number"},
         {"run-dir: here\n", "run-dir takes an absolute path"},
         {"- rights\n", "options are written as"},

@@ -11,9 +11,10 @@ import signal
 import socket
 import threading
 from pathlib import Path
-from typing import Sequence
+from typing import Callable, Sequence
 
 from lib import program
+from lib.kill_point import KillPoint, is_stopped
 from lib.mountinfo import mounts_at
 from lib.volume import unmount
 from lib.waiting import PATIENCE_SECONDS, until
@@ -22,6 +23,7 @@ _FIRST_FD = 3  # SD_LISTEN_FDS_START
 _HIGH_FD = 200  # where descriptors wait that become 3, 4, ... of the program
 _CMSG_CLOEXEC = 0x40000000  # no program that is started inherits them; socket does not have it
 _STARTER = 'LISTEN_PID=$$ exec "$@"'
+_STOPPED_STARTER = f"kill -STOP $$; {_STARTER}"
 
 
 class DescriptorStore:
@@ -164,7 +166,24 @@ class Service:
         self._spawn(self._command(), self.store.stored())
         return self.wait_end()
 
-    def _spawn(self, command: list[str], stored: list[tuple[str, int]]) -> None:
+    def start_killed_at(self, number: int, at_kill: Callable[[], None] = lambda: None) -> KillPoint:
+        """Kills it before its system call with this number, if it makes as many until it is ready.
+
+        Then kill() has to be called, which waits for its end.
+        """
+        ready = self.store.notified("READY=1")
+        self._spawn(self._command(), self.store.stored(), _STOPPED_STARTER)
+        until(lambda: is_stopped(self._pid), "the shell that has stopped itself")
+        point = KillPoint(self._pid, number, at_kill)
+        until(
+            lambda: point.has_killed or self.store.notified("READY=1") > ready,
+            f"the service; log:\n{self.log()}",
+        )
+        return point
+
+    def _spawn(
+        self, command: list[str], stored: list[tuple[str, int]], starter: str = _STARTER
+    ) -> None:
         env = program.environment(self._home, **self.store.env)
         if stored:
             env["LISTEN_FDS"] = str(len(stored))
@@ -179,7 +198,7 @@ class Service:
         actions += [(os.POSIX_SPAWN_DUP2, fd, _FIRST_FD + i) for i, fd in enumerate(high)]
         self._pid = os.posix_spawn(
             "/bin/sh",
-            ["sh", "-c", _STARTER, "sh", *command],
+            ["sh", "-c", starter, "sh", *command],
             {**env, "LISTEN_PID": ""},
             file_actions=actions,
             setsid=True,

@@ -7,32 +7,13 @@ before the next one.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
-import struct
 from pathlib import Path
 from typing import Iterator
 
-_PTRACE_DETACH = 17
-_PTRACE_SYSCALL = 24
-_PTRACE_SEIZE = 0x4206
-_PTRACE_INTERRUPT = 0x4207
-_PTRACE_GET_SYSCALL_INFO = 0x420E
-_PTRACE_O_TRACESYSGOOD = 1
-_SYSCALL_STOP = signal.SIGTRAP | 0x80
-_AT_ENTRY, _AT_EXIT = 1, 2
-_WALL = 0x40000000
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
-_libc.ptrace.restype = ctypes.c_long
-
-
-def _ptrace(request: int, thread: int, address: int | None = None, data: object = None) -> None:
-    if _libc.ptrace(request, thread, address, data) < 0:
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error))
+from lib.ptrace import AT_ENTRY, AT_EXIT, DETACH, INTERRUPT, O_TRACESYSGOOD, SEIZE, SYSCALL
+from lib.ptrace import SYSCALL_STOP, WALL, ptrace, system_call
 
 
 def threads_named(pid: int, name: str) -> list[int]:
@@ -48,14 +29,14 @@ def hanging(pid: int, name: str) -> Iterator[None]:
     stopped: list[int] = []
     try:
         for thread in threads:
-            _ptrace(_PTRACE_SEIZE, thread)
-            _ptrace(_PTRACE_INTERRUPT, thread)
-            os.waitpid(thread, _WALL)
+            ptrace(SEIZE, thread)
+            ptrace(INTERRUPT, thread)
+            os.waitpid(thread, WALL)
             stopped.append(thread)
         yield
     finally:
         for thread in stopped:
-            _ptrace(_PTRACE_DETACH, thread)
+            ptrace(DETACH, thread)
 
 
 class Tracer:
@@ -63,36 +44,34 @@ class Tracer:
 
     def __init__(self, thread: int) -> None:
         self._thread = thread
-        _ptrace(_PTRACE_SEIZE, thread, data=ctypes.c_void_p(_PTRACE_O_TRACESYSGOOD))
-        _ptrace(_PTRACE_INTERRUPT, thread)
-        os.waitpid(thread, _WALL)
+        ptrace(SEIZE, thread, data=O_TRACESYSGOOD)
+        ptrace(INTERRUPT, thread)
+        os.waitpid(thread, WALL)
 
     def _next_stop(self) -> tuple[int, int]:
         """At the entry or the exit of a system call. Returns which, and the number at an entry."""
-        info = ctypes.create_string_buffer(88)
         signals = 0
         while True:
-            _ptrace(_PTRACE_SYSCALL, self._thread, data=ctypes.c_void_p(signals))
-            _, status = os.waitpid(self._thread, _WALL)
+            ptrace(SYSCALL, self._thread, data=signals)
+            _, status = os.waitpid(self._thread, WALL)
             assert os.WIFSTOPPED(status), f"the thread ended with {status}"
-            if os.WSTOPSIG(status) == _SYSCALL_STOP:
+            if os.WSTOPSIG(status) == SYSCALL_STOP:
                 break
             is_event = status >> 16 != 0
             signals = 0 if is_event else os.WSTOPSIG(status)
-        _ptrace(_PTRACE_GET_SYSCALL_INFO, self._thread, len(info), ctypes.addressof(info))
-        return info.raw[0], struct.unpack_from("Q", info.raw, 24)[0]
+        return system_call(self._thread)
 
     def run_until_after(self, *numbers: int) -> None:
         """Until the thread has made one of these system calls, and no other one after it."""
         while True:
             at, number = self._next_stop()
-            if at == _AT_ENTRY and number in numbers:
+            if at == AT_ENTRY and number in numbers:
                 break
         at, _ = self._next_stop()
-        assert at == _AT_EXIT
+        assert at == AT_EXIT
 
     def detach(self) -> None:
-        _ptrace(_PTRACE_DETACH, self._thread)
+        ptrace(DETACH, self._thread)
 
 
 @contextlib.contextmanager

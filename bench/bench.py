@@ -24,6 +24,7 @@ from types import FrameType
 from typing import Any, Iterator
 
 import attacks
+import gaps
 import live
 import nodes
 import processes
@@ -122,6 +123,10 @@ class Bench:
 
     def measure_attacks(self, size: attacks.AttacksSize) -> None:
         for table in attacks.measure(self.secretfs, self._programs, size):
+            self._show(table)
+
+    def measure_gaps(self, size: gaps.GapSize) -> None:
+        for table in gaps.measure(self.secretfs, self._programs, size):
             self._show(table)
 
     def measure_node(self, size: nodes.NodeSize) -> None:
@@ -379,7 +384,7 @@ def _parse() -> argparse.Namespace:
         "--programs", type=Path, help="default: bench/ beside the program of --secretfs"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
-    parser.add_argument("--only", choices=["attacks", "live", "node", "watches"], help="leave out the rest")
+    parser.add_argument("--only", choices=["attacks", "gaps", "live", "node", "watches"], help="leave out the rest")
     parser.add_argument(
         "--volumes",
         type=_counts,
@@ -411,6 +416,8 @@ def _run_bench(arguments: argparse.Namespace) -> Bench:
             bench.measure_attacks(attacks.QUICK if arguments.quick else attacks.FULL)
         if arguments.only in (None, "watches"):
             bench.measure_watches(watches.QUICK if arguments.quick else watches.FULL)
+        if arguments.only in (None, "gaps"):
+            bench.measure_gaps(gaps.QUICK if arguments.quick else gaps.FULL)
         if arguments.only in (None, "node"):
             size = nodes.QUICK if arguments.quick else nodes.FULL
             bench.measure_node(replace(size, volumes=arguments.volumes or size.volumes))

@@ -127,10 +127,10 @@ class NodeRun:
         n, sample = self._volumes, min(self._volumes, SAMPLE)
         self._await_pods(daemon.pid)
         begin = time.monotonic()
-        publishes = _seconds(kubelet, f"publish a {n} {PARALLEL_CALLS}")
+        publishes = seconds_of(kubelet, f"publish a {n} {PARALLEL_CALLS}")
         all_published = time.monotonic() - begin
-        without_api = _seconds(kubelet, f"publish b {sample} 1")
-        _seconds(kubelet, f"unpublish b {sample} 1")
+        without_api = seconds_of(kubelet, f"publish b {sample} 1")
+        seconds_of(kubelet, f"unpublish b {sample} 1")
         self._await_watches(server)
         storms, storm_cpu = [], []
         for _ in range(STORMS):
@@ -148,7 +148,7 @@ class NodeRun:
         cpu = _cpu_seconds(daemon.pid)
         time.sleep(idle_seconds)
         cpu = _cpu_seconds(daemon.pid) - cpu
-        unpublishes = _seconds(kubelet, f"unpublish a {n} {PARALLEL_CALLS}")
+        unpublishes = seconds_of(kubelet, f"unpublish a {n} {PARALLEL_CALLS}")
         if daemon.poll() is not None:
             raise Failed(f"secretfs node ended:\n{processes.tail(self._log)}")
         return Measured(
@@ -198,20 +198,33 @@ class NodeRun:
         command += ["--volumes-per-pod", VOLUMES_PER_POD]
         return Obedient(command, self._directory / "apiserver.log")
 
-    def _start_daemon(self, server: Obedient) -> subprocess.Popen[bytes]:
+    def _start_daemon(self, server: Obedient, *, kept: bool = False) -> subprocess.Popen[bytes]:
         port = int(server.hear().split()[1])
         ca = self._directory / "pki" / "ca.crt"
         url, path = f"https://127.0.0.1:{port}", self._directory / "kubeconfig"
         kubeconfig = write_kubeconfig(path, url, ca, "dummy")
-        return start_daemon(self._secretfs, self._directory, self._root, kubeconfig)
+        return start_daemon(self._secretfs, self._directory, self._root, kubeconfig, kept=kept)
 
 
 def start_daemon(
-    secretfs: Path, directory: Path, root: Path, kubeconfig: Path, metrics: str = "0"
+    secretfs: Path,
+    directory: Path,
+    root: Path,
+    kubeconfig: Path,
+    metrics: str = "0",
+    *,
+    kept: bool = False,
 ) -> subprocess.Popen[bytes]:
-    """A ready `secretfs node` that keeps its files in a directory. root: the kubelet's."""
+    """A ready `secretfs node` that keeps its files in a directory.
+
+    root: the kubelet's.
+    kept: under the keeper, which is the process that is returned; it starts the next one at once, as
+        after a single crash.
+    """
     log, socket = directory / LOG, socket_of(root)
-    command: list[object] = [secretfs, "node", "--rights=daemon", f"--node-id={NODE}"]
+    keeper = [secretfs.with_name("secretfs-keeper"), "--backoff-max=1ms", "--"]
+    command: list[object] = [*keeper] if kept else []
+    command += [secretfs, "node", "--rights=daemon", f"--node-id={NODE}"]
     command += [f"--kubeconfig={kubeconfig}", f"--kubelet-root={root}"]
     command += [f"--driver-name={DRIVER}", f"--run-dir={directory / 'run'}"]
     command += [f"--volumes-dir={directory / 'none'}", f"--metrics-bind-address={metrics}"]
@@ -241,7 +254,7 @@ def _stats(server: Obedient) -> dict[str, int]:
     return {name: int(value) for name, value in pairs}
 
 
-def _seconds(kubelet: Obedient, command: str) -> Spread:
+def seconds_of(kubelet: Obedient, command: str) -> Spread:
     kubelet.tell(command)
     return Spread([int(line) / 1e9 for line in kubelet.hear_all()])
 

@@ -43,6 +43,9 @@ static const struct notes_types note_types = {.set = TREE_STATE_TYPE_MAX + 2,
 /* What readers of an earlier process held is freed a while after they have closed it. */
 #define RELEASE_INTERVAL SPAN_SEC(30)
 
+/* For lack of memory a state may not be replaced; there may be more later. */
+#define RETRY_INTERVAL SPAN_SEC(5)
+
 /* Room for some updates, so that a state is seldom replaced. */
 #define SIZE_MIN        (UINT64_C(1) << 20)
 #define SIZE_OF(needed) ((needed)*4 + SIZE_MIN)
@@ -74,6 +77,7 @@ struct handover {
     int low_fd; /* eventfd: the state should be replaced */
     sd_event_source *low_source;
     sd_event_source *release_timer; /* of a mount that was taken over */
+    sd_event_source *retry_timer;   /* while the state could not be replaced */
 
     /* found */
     struct generation *found;
@@ -450,15 +454,35 @@ static int replace(struct handover *h, struct error *e)
     return r < 0 ? error_set_errno(e, r, "cannot record the mount's state") : 0;
 }
 
+/* Without it the state would be lost once it is full. */
+static void retry_later(struct handover *h)
+{
+    sd_event_source_set_time_relative(h->retry_timer, RETRY_INTERVAL);
+    sd_event_source_set_enabled(h->retry_timer, SD_EVENT_ONESHOT);
+}
+
 static void replace_and_report(struct handover *h)
 {
     struct error e = ERROR_INIT;
     int r = replace(h, &e);
 
     if (r < 0 && !h->has_failed)
-        log_warn("cannot store the state; the mount ends with this process", "mountpoint",
-                 h->mountpoint, "error", e.text);
+        log_warn("cannot store the state, retrying; without it the mount ends with this process",
+                 "mountpoint", h->mountpoint, "error", e.text);
+    if (r == 0 && h->has_failed)
+        log_info("the state is stored again", "mountpoint", h->mountpoint);
     h->has_failed = r < 0;
+    if (r < 0)
+        retry_later(h);
+}
+
+static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    const struct handover *h = userdata;
+
+    if (h->has_failed)
+        replace_and_report(userdata);
+    return 0;
 }
 
 static int on_low(sd_event_source *source, int fd, uint32_t revents, void *userdata)
@@ -614,6 +638,7 @@ void handover_end(struct handover *handover)
         return;
     assert(!h->is_peeking);
     h->release_timer = sd_event_source_disable_unref(h->release_timer);
+    sd_event_source_set_enabled(h->retry_timer, SD_EVENT_OFF);
     tree_recorder_deinit(&h->recorder);
     h->recorder = (struct tree_recorder){0};
     if (h->is_device_stored)
@@ -629,6 +654,16 @@ void handover_end(struct handover *handover)
 
 /* ---- the object */
 
+static int add_sources(struct handover *h)
+{
+    int r = sd_event_add_io(h->event, &h->low_source, h->low_fd, EPOLLIN, on_low, h);
+
+    if (r >= 0)
+        r = sd_event_add_time_relative(h->event, &h->retry_timer, CLOCK_MONOTONIC, 0, SPAN_SEC(1),
+                                       on_retry, h);
+    return r < 0 ? r : sd_event_source_set_enabled(h->retry_timer, SD_EVENT_OFF);
+}
+
 int handover_new(sd_event *event, const struct handover_options *options,
                  struct handover **ret_handover, struct error *e)
 {
@@ -642,8 +677,7 @@ int handover_new(sd_event *event, const struct handover_options *options,
     h->event = sd_event_ref(event);
     h->device_fd = -1;
     h->low_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    r = h->low_fd < 0 ? negative_errno()
-                      : sd_event_add_io(event, &h->low_source, h->low_fd, EPOLLIN, on_low, h);
+    r = h->low_fd < 0 ? negative_errno() : add_sources(h);
     if (r < 0) {
         handover_free(h);
         return error_set_errno(e, r, "cannot prepare the hand-over");
@@ -660,6 +694,7 @@ struct handover *handover_free(struct handover *handover)
         return NULL;
     tree_recorder_deinit(&h->recorder);
     sd_event_source_disable_unref(h->release_timer);
+    sd_event_source_disable_unref(h->retry_timer);
     sd_event_source_disable_unref(h->low_source);
     fd_close(h->low_fd);
     fd_close(h->device_fd);

@@ -43,6 +43,7 @@ PACKAGES_image := binutils ca-certificates python3
 PACKAGES_systemd := $(PACKAGES_test) $(PACKAGES_deb) debootstrap systemd-container lintian
 PACKAGES_distro := debootstrap
 PACKAGES_release := $(PACKAGES_distro) $(PACKAGES_image) git
+PACKAGES_kernel := $(PACKAGES_test) qemu-system-x86 busybox-static kmod xz-utils debian-archive-keyring
 # nothing needs these; tests that do are skipped without them
 PACKAGES_extra := zsh fish man-db prometheus
 # The Kubernetes that the end-to-end tests run on: KUBE=newest (the default) or KUBE=oldest takes the
@@ -53,7 +54,7 @@ E2E_ASSETS := $(or $(KUBE_ASSETS_$(KUBE)),$(KUBE_ASSETS),$(KUBEBUILDER_ASSETS))
 # bring its own
 PACKAGES_e2e := $(PACKAGES_systemd) $(if $(wildcard $(E2E_ASSETS)/kubelet),busybox-static \
                 $(if $(wildcard $(E2E_ASSETS)/containerd),,containerd runc containernetworking-plugins))
-PACKAGE_SETS   := build check test lint fuzz demo deb image systemd e2e distro release extra
+PACKAGE_SETS   := build check test lint fuzz demo deb image systemd e2e distro release kernel extra
 PACKAGES_all   := $(foreach set,$(PACKAGE_SETS),$(PACKAGES_$(set)))
 
 # packages-X installs what X needs, as root; needs-X fails and names what X needs and is missing.
@@ -242,6 +243,12 @@ RELEASE_DISTROS ?= bookworm trixie
 .PHONY: release
 release: needs-release ## what a release consists of, in build/release-VERSION: sources, packages, image, chart, SBOMs; as root
 	deploy/release/release.sh $(VERSION) $(RELEASE_DISTROS)
+# a release of Debian, by the kernel that it has
+KERNEL ?= bookworm
+.PHONY: kernel-check
+kernel-check: needs-kernel ## tests of mounts on the kernel of a Debian release (KERNEL), in a virtual machine, as root
+	$(MAKE) $(PARALLEL) BUILD=debug build/debug/secretfs build/debug/secretfs-keeper
+	tools/kernel-check.sh $(KERNEL) $(KERNEL_TESTS)
 
 E2E := SECRETFS=$(CURDIR)/$(O)/secretfs KUBEBUILDER_ASSETS=$(E2E_ASSETS) KUBE_ASSETS=$(E2E_ASSETS) \
        unshare --mount --propagation private -- $(PYTHON) -m pytest -q -rsfE -p no:cacheprovider

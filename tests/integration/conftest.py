@@ -17,7 +17,7 @@ from typing import Any, Callable, Iterator
 
 import pytest
 
-from lib import harness, program
+from lib import fuse_kernel, harness, program
 from lib.cell import Cell
 from lib.debian_tree import TreeUnusable, make_tree
 from lib.deploy import TOP
@@ -53,6 +53,11 @@ def _need_mounts() -> None:
         pytest.skip("there is no /dev/fuse")
 
 
+def _need_resend() -> None:
+    if not fuse_kernel.has_resend():
+        pytest.skip("the kernel cannot send requests again (FUSE_HAS_RESEND), so no mount outlives its process")
+
+
 def _need_program() -> None:
     if not program.binary().exists():
         pytest.fail(f"{program.binary()} is not built (SECRETFS names another)")
@@ -67,7 +72,7 @@ NEEDS = {
     "attacks": (_need_mounts, _need_program),
     "csi": (_need_harness,),
     "exec": (_need_program,),
-    "handover": (_need_mounts, _need_program),
+    "handover": (_need_mounts, _need_resend, _need_program),
     "keeper": (_need_program,),
     "mount": (_need_mounts, _need_program),
     "node": (_need_mounts, _need_program),

@@ -243,6 +243,7 @@ RELEASE_DISTROS ?= bookworm trixie
 .PHONY: release
 release: needs-release ## what a release consists of, in build/release-VERSION: sources, packages, image, chart, SBOMs; as root
 	deploy/release/release.sh $(VERSION) $(RELEASE_DISTROS)
+
 # a release of Debian, by the kernel that it has
 KERNEL ?= bookworm
 .PHONY: kernel-check

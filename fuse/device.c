@@ -322,3 +322,10 @@ bool device_is_resent(const void *request)
 
     return (header->unique & UNIQUE_RESENT) != 0;
 }
+
+uint64_t device_unique(const void *request)
+{
+    const struct fuse_in_header *header = request;
+
+    return header->unique & ~UNIQUE_RESENT;
+}

@@ -62,6 +62,8 @@ bool device_init_offers_resend(const struct device_init *init);
 int device_resend(struct fuse_session *fuse);
 /* Whether a request is sent again. @request: as below. Thread: any. */
 bool device_is_resent(const void *request);
+/* The number of a request, the same when it is sent again. Thread: any. */
+uint64_t device_unique(const void *request);
 
 /*
  * Trace a request, if the category "fuse" is on.

@@ -7,30 +7,48 @@
  * Thread: any; the tree's lock keeps each call whole.
  */
 #include "base/clock.h"
+#include "fuse/open_table.h"
 #include "fuse/tree.h"
 
-/* An open file of a live file. */
+struct node;
+struct node_table;
+
+/* An open file of a file system that answers OPEN. */
 struct live_open;
+
+struct live_opener {
+    uint64_t unique; /* of the OPEN request */
+    pid_t thread;    /* the reader's thread id, 0 if the kernel cannot name it: it is in a pid
+                        namespace that the daemon does not see */
+    bool may_wait;   /* false for the publisher, which opens files during a switch */
+};
 
 /*
  * Open a file.
- * @thread: the reader's thread id, 0 if the kernel cannot name it: it is in a pid namespace that
- * the daemon does not see
- * @may_wait: false for the publisher, which opens files during a switch
- * Return: 0, live_file_close() ends it: *ret_open is the caller's, or NULL for an immutable file,
- * which is read through the kernel's pages; -EAGAIN during a switch, try again at its end; -ESTALE,
- * -EISDIR, -EINVAL; -ENOMEM.
+ * Return: 0, *ret_open is the tree's until live_file_close(); -EAGAIN during a switch, try again at
+ * its end; -ESTALE, -EISDIR, -EINVAL; -ENOMEM; -ENFILE.
  */
-int live_file_open(struct tree *tree, uint64_t id, pid_t thread, bool may_wait,
+int live_file_open(struct tree *tree, uint64_t id, const struct live_opener *opener,
                    struct live_open **ret_open);
-/* @open: NULL for an immutable file */
-void live_file_close(struct tree *tree, uint64_t id, struct live_open *open);
+void live_file_close(struct tree *tree, struct live_open *open);
+
+/* The number that the kernel has of it. */
+uint64_t live_open_handle(const struct live_open *open);
+/* Return: borrowed until live_file_close(); NULL: there is none, or no more. */
+struct live_open *live_file_find_open(struct tree *tree, uint64_t handle);
+/* The one that an OPEN request of an earlier process has made. Return: as above. */
+struct live_open *live_file_find_request(struct tree *tree, uint64_t unique);
+
+/* Whether it is of an immutable file, which is read through the kernel's pages. */
+bool live_open_is_cached(const struct live_open *open);
 
 /*
- * Close all that are open: no session serves the tree any more, so the kernel closes none. Nothing
- * else may use the live files after that.
+ * Free all that are open: no session of this process serves the tree any more, so the kernel closes
+ * none. They stay in the state. Nothing else may use the live files after that.
  */
 void live_file_close_all(struct tree *tree);
+/* The same with the table's lock held, or before any other thread has the table. */
+void live_file_free_opens(struct node_table *t);
 
 /*
  * A descriptor of @open is closed: if the thread has another open file of the node,
@@ -49,15 +67,14 @@ bool live_open_needs_flush(const struct live_open *open);
  * Return: 0, *ret_part has them, with a reference to the object; -ESTALE: its readers held too much
  * (held.h).
  */
-int live_file_read(struct tree *tree, uint64_t id, struct live_open *open, size_t offset,
-                   size_t size, struct file_content *ret_part);
+int live_file_read(struct tree *tree, struct live_open *open, size_t offset, size_t size,
+                   struct file_content *ret_part);
 
 /*
  * The content of a live file is about to change: charge the volume for the open files that keep it.
  * The table's lock is held.
  * @volume: node id of its directory
  */
-struct node;
 void live_file_outdate(struct node_table *t, struct node *file, uint64_t volume);
 /* A newer object has the same content: open files need not keep the older one. */
 void live_file_refresh(struct node *file, const struct file_content *same);
@@ -69,7 +86,7 @@ bool live_open_drops_pages(const struct live_open *open);
  * The kernel requested pages of the inode through it, as for a mapping: from now on it shows the
  * newest content, and live_file_stat() does not find it.
  */
-void live_open_note_pages(struct live_open *open);
+void live_file_note_pages(struct tree *tree, struct live_open *open);
 
 /* Give a file the size and times of the version that is open. */
 void live_open_stat(const struct live_open *open, struct stat *stat);
@@ -84,6 +101,34 @@ bool live_file_stat(struct tree *tree, pid_t thread, struct stat *stat);
 /* Whether the kernel may keep the attributes of a node: no older version of it is open, and none
  * is about to become old. */
 bool live_file_is_settled(struct tree *tree, uint64_t id);
+
+/* Whether a file belongs to what its volume shows: see enum live_presence. */
+bool live_file_is_shown(struct tree *tree, uint64_t id);
+/*
+ * Whether a file has changed and its watchers have not got MODIFY; and they get it, as the file is
+ * truncated to its own size.
+ */
+bool live_file_is_unannounced(struct tree *tree, uint64_t id);
+void live_file_announce(struct tree *tree, uint64_t id);
+
+/* ---- what an earlier process had open; the table's lock is held */
+
+/* A version of a live file. */
+struct live_old_version {
+    uint64_t number;
+    struct timespec changed;
+    struct file_content content; /* a reference is taken; object NULL: it was dropped */
+    uint64_t volume;             /* node id of the directory of the volume that is charged */
+};
+
+/*
+ * Open a file again as an earlier process had it open: one version after the other of a file, each
+ * in the order of its requests. open_table_end_adopting() is to follow.
+ * @old: NULL for an immutable file, and for the newest version
+ * Return: 0; -EEXIST, -EINVAL: contradictory; -ENOMEM.
+ */
+int live_file_adopt_open(struct node_table *t, struct node *file, const struct open_file *like,
+                         const struct live_old_version *old);
 
 /* Whether a file is live, or the first file below a directory. */
 bool live_file_is_live(struct tree *tree, uint64_t id);

@@ -47,7 +47,9 @@ struct live_switch {
     struct live_change *changes;
     size_t n_entries;
     size_t n_changes;
-    size_t capacity; /* of both */
+    size_t capacity;   /* of both */
+    uint64_t *removed; /* node ids of the files below the roots that the payload lacks */
+    size_t n_removed;
     bool is_partial;
 };
 
@@ -104,6 +106,7 @@ static int add_entry(struct live_switch *s, struct node *n, const struct payload
     const struct entry entry = make_entry(n, file, root);
     bool is_same = has_bytes_of(n, file);
 
+    n->file.live->is_unwanted = false;
     if (n->file.n_cached_opens > 0 && !is_same) {
         s->is_partial = true;
         return 0;
@@ -134,11 +137,44 @@ const char *live_root_path_below(const struct live_root *root, const char *path)
     return path + len + (path[len] == '/');
 }
 
+/* Return: how many live files there are below a directory. */
+static size_t mark_unwanted(struct node *top)
+{
+    size_t n_files = 0;
+
+    if (top == NULL || top->kind != NODE_DIRECTORY)
+        return 0;
+    for (struct node *n = top; n != NULL; n = node_next(top, n))
+        if (n->kind == NODE_FILE && n->file.live != NULL) {
+            n->file.live->is_unwanted = true;
+            n_files++;
+        }
+    return n_files;
+}
+
+/* Return: 0 or -ENOMEM. */
+static int add_unwanted(struct live_switch *s, struct node *top, size_t n_files)
+{
+    uint64_t *removed;
+
+    if (n_files == 0)
+        return 0;
+    removed = reallocarray(s->removed, s->n_removed + n_files, sizeof(*removed));
+    if (removed == NULL)
+        return -ENOMEM;
+    s->removed = removed;
+    for (struct node *n = top; n != NULL; n = node_next(top, n))
+        if (n->kind == NODE_FILE && n->file.live != NULL && n->file.live->is_unwanted)
+            s->removed[s->n_removed++] = n->id;
+    return 0;
+}
+
 /* The lock is held. */
 static int add_root(struct live_switch *s, const struct live_root *root, size_t index,
                     const struct payload *payload)
 {
     struct node *top = node_by_id(tree_nodes(s->tree), root->id);
+    size_t n_files = mark_unwanted(top);
     int r = 0;
 
     for (size_t i = 0; top != NULL && i < payload->n_files && r == 0; i++) {
@@ -152,7 +188,7 @@ static int add_root(struct live_switch *s, const struct live_root *root, size_t 
         change.id = n->id;
         r = add_entry(s, n, file, root, &change);
     }
-    return r;
+    return r == 0 ? add_unwanted(s, top, n_files) : r;
 }
 
 int live_switch_new(struct tree *tree, const struct live_root *roots, size_t n_roots,
@@ -200,6 +236,7 @@ struct live_switch *live_switch_free(struct live_switch *live_switch)
         object_unref(s->entries[i].next.object);
     free(s->entries);
     free(s->changes);
+    free(s->removed);
     free(s);
     return NULL;
 }
@@ -248,6 +285,7 @@ static void commit_entry(struct tree *t, const struct entry *entry, bool is_chan
     node_set_content(tree_nodes(t), n, &entry->next);
     n->mode = entry->mode;
     node_set_owner(n, entry->uid, entry->gid);
+    n->file.live->presence = LIVE_SHOWN;
     if (!is_change) {
         live_file_refresh(n, &entry->next);
         n->changed = changed;
@@ -257,9 +295,24 @@ static void commit_entry(struct tree *t, const struct entry *entry, bool is_chan
     assert(live->is_switching);
     live->version++;
     live->has_old_pages = true;
+    live->is_unannounced = true;
     live->n_older_opens += live->n_opens;
     live->n_opens = 0;
     live->n_unread = 0;
+}
+
+/* The lock is held. Their names are removed after the switch: see live_update.c. */
+static void commit_removed(const struct live_switch *s)
+{
+    struct node *n;
+
+    for (size_t i = 0; i < s->n_removed; i++) {
+        n = node_file_by_id(tree_nodes(s->tree), s->removed[i]);
+        if (n == NULL || n->file.live->presence == LIVE_REMOVED)
+            continue;
+        n->file.live->presence = LIVE_REMOVED;
+        node_mark(tree_nodes(s->tree), n);
+    }
 }
 
 /* The lock is held. */
@@ -267,6 +320,7 @@ static void on_rename(void *userdata)
 {
     const struct live_switch *s = userdata;
 
+    commit_removed(s);
     for (size_t i = 0; i < s->n_entries; i++)
         commit_entry(s->tree, &s->entries[i], i < s->n_changes);
     if (s->n_changes > 0) /* they are of one volume */

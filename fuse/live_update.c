@@ -14,6 +14,11 @@
  *
  * Where a removed key is mounted alone, its file keeps the last content.
  *
+ * A process may end after each of these. The state says of each live file whether its name belongs
+ * to what the volume shows, and whether step 6 is due (struct node_live): the next process first
+ * undoes step 1 of an update that was not committed, or does what is left of one that was
+ * (live_update_finish()).
+ *
  * Where a file becomes a directory, or the reverse, the old name is removed in step 8, and the new
  * one is made by a second update that follows.
  */
@@ -276,7 +281,7 @@ static const struct payload_file *file_by_path(const struct payload *payload, co
 static void link_again(struct live_update *u, int root_fd, struct live_part *part)
 {
     const struct staged_node again = {.again = part->root.id};
-    struct staged_node new_file = {0};
+    struct staged_node new_file = {.is_committed = true};
     int r;
 
     if (part->returns_as == NULL)
@@ -374,4 +379,57 @@ void live_update_end(struct live_update *update, int root_fd)
         if (dir_fd >= 0)
             remove_names(update, dir_fd, &part->root);
     }
+}
+
+/* ---- what an earlier process has begun */
+
+struct finishing {
+    const struct live_update *update;
+    int dir_fd; /* of the part */
+};
+
+static void finish_file(const struct live_update *u, int dir_fd, const char *path, uint64_t id)
+{
+    if (live_file_is_unannounced(u->tree, id))
+        inotify_raise_modify(openat(dir_fd, path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC));
+}
+
+/* @below: path below the part */
+static int finish_name(void *userdata, const char *below, const struct name *name)
+{
+    const struct finishing *f = userdata;
+
+    if (name->is_directory) {
+        if (!is_mounted_alone(f->update, name->id))
+            unlinkat(f->dir_fd, below, AT_REMOVEDIR); /* if it is empty now */
+    } else if (!live_file_is_shown(f->update->tree, name->id)) {
+        unlinkat(f->dir_fd, below, 0);
+    } else {
+        finish_file(f->update, f->dir_fd, below, name->id);
+    }
+    return 0;
+}
+
+/* When out of memory, names are left to the next update. */
+static void finish_part(const struct live_update *u, int root_fd, const struct live_part *part)
+{
+    struct finishing finishing = {.update = u};
+    _cleanup_(fd_closep) int dir_fd = -1;
+
+    if (part->location == NULL)
+        return;
+    if (!part->is_directory) {
+        finish_file(u, root_fd, part->location, part->root.id);
+        return;
+    }
+    dir_fd = open_part(part, root_fd);
+    finishing.dir_fd = dir_fd;
+    if (dir_fd >= 0)
+        (void)!names_walk(u->tree, part->root.id, "", finish_name, &finishing);
+}
+
+void live_update_finish(struct live_update *update, int root_fd)
+{
+    for (size_t i = 0; i < update->n_parts; i++)
+        finish_part(update, root_fd, &update->parts[i]);
 }

@@ -49,5 +49,13 @@ mono_us live_update_drain_until(const struct live_update *update);
  */
 void live_update_end(struct live_update *update, int root_fd);
 
+/*
+ * Instead of the above: finish what an earlier process was doing with the parts that were added.
+ * Names that it had made for an update that did not happen are removed, as are those of removed
+ * keys; watchers of changed files get their events.
+ * @root_fd: of the writable view
+ */
+void live_update_finish(struct live_update *update, int root_fd);
+
 /* Whether files were left out, see live_switch_new(), or another node was in their way. */
 bool live_update_is_partial(const struct live_update *update);

@@ -165,7 +165,6 @@ struct node *node_new(struct node_table *t, enum node_kind kind, mode_t mode)
     if (kind == NODE_DIRECTORY) {
         list_init(&n->directory.children);
         n->directory.next_cookie = COOKIE_FIRST_CHILD;
-    } else if (kind == NODE_FILE) {
     }
     if (tsearch(n, &t->by_id, compare_ids) == NULL) {
         free(n);
@@ -245,8 +244,10 @@ static void node_free(struct node_table *t, struct node *n)
     if (n->kind == NODE_FILE) {
         held_remove(&t->held, &n->file.held);
         drop_content(t, n);
-        if (n->file.live != NULL)
-            list_remove(&n->file.live->opens); /* see live_file_close_all() */
+        if (n->file.live != NULL) { /* RELEASE may come after FORGET */
+            list_remove(&n->file.live->opens);
+            list_remove(&n->file.live->versions);
+        }
         free(n->file.live);
     } else if (n->kind == NODE_LINK) {
         free(n->target);
@@ -602,6 +603,7 @@ void node_table_deinit(struct node_table *t)
         node_free(t, n);
     }
     held_deinit(&t->held);
+    open_table_deinit(&t->opens);
     assert(t->n_nodes == 0 && t->content_bytes == 0);
     pthread_mutex_destroy(&t->lock);
 }
@@ -700,6 +702,7 @@ int node_make_live(struct node *file)
     live = calloc(1, sizeof(*live));
     if (live == NULL)
         return -ENOMEM;
+    list_init(&live->versions);
     list_init(&live->opens);
     file->file.live = live;
     return 0;

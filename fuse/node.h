@@ -14,13 +14,35 @@
 #include "base/lock.h"
 #include "fuse/file_content.h"
 #include "fuse/held.h"
+#include "fuse/open_table.h"
 #include "volume/payload.h"
 
 enum node_kind { NODE_DIRECTORY, NODE_FILE, NODE_LINK };
 
+/* One version of a live file, as long as a file of it is open; see live_file.c. */
+struct node_version {
+    struct list link; /* in node_live.versions */
+    uint64_t number;
+    struct timespec changed;
+    struct file_content content; /* with a reference; without object once no open file shows it */
+    uint64_t volume;             /* that is charged for it once it is old; node id */
+    unsigned n_opens;
+    unsigned n_shown;     /* of these, those whose content was not dropped */
+    uint64_t recorded_in; /* the journal's: number of the state; 0: none */
+    uint64_t stored_at;   /* the same: where its content is stored there */
+};
+
+/* Whether a name of a live file belongs to what its volume shows; see live_update.c. */
+enum live_presence {
+    LIVE_SHOWN,
+    LIVE_NEW,     /* it was made for an update that is not committed */
+    LIVE_REMOVED, /* the last update has no such file, and its name is about to be removed */
+};
+
 /* What a file has besides its content once that may change; see live_file.h. */
 struct node_live {
     uint64_t version;       /* of the content; counts up */
+    struct list versions;   /* those that are open, the newest last */
     struct list opens;      /* of all versions, the newest last */
     unsigned n_opens;       /* open files of this version */
     unsigned n_unread;      /* of these, not yet read to their end */
@@ -28,6 +50,9 @@ struct node_live {
     mono_us opened_at;      /* the newest open file */
     bool is_switching;      /* its next content is prepared */
     bool has_old_pages;     /* the kernel may: it was not opened since its content changed */
+    bool is_unannounced;    /* it has changed, and its watchers have not got MODIFY yet */
+    bool is_unwanted;       /* live_switch.c's, while it looks for files that a payload lacks */
+    enum live_presence presence;
 };
 
 struct node {
@@ -77,6 +102,11 @@ struct node_table;
 struct node_journal {
     /* The nodes are those of t->changed and t->freed, by their link marked. The lock is held. */
     void (*record)(struct node_journal *journal, struct node_table *t);
+    /* A file was opened or has changed its flags; or it was closed. The lock is held. */
+    void (*record_open)(struct node_journal *journal, const struct open_file *file);
+    void (*record_close)(struct node_journal *journal, const struct open_file *file);
+    /* No open file shows the content of a version any more. The lock is held. */
+    void (*drop_version)(struct node_journal *journal, struct node_version *version);
 };
 
 /* All nodes of a tree. Embedded. */
@@ -92,8 +122,9 @@ struct node_table {
     struct list unlinked; /* nodes without a name: the kernel holds them, or one below */
     bool remembers_paths; /* of unlinked nodes, for node_find_unlinked() */
     size_t n_nodes;
-    size_t content_bytes; /* of all files */
-    struct held held;     /* unlinked immutable files, and open files of older versions */
+    size_t content_bytes;    /* of all files */
+    struct held held;        /* unlinked immutable files, and open files of older versions */
+    struct open_table opens; /* live_file.c's */
 };
 
 /*

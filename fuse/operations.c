@@ -37,11 +37,14 @@
 /* For ever: longer than a kernel's jiffies can count, which takes it as its maximum. */
 #define CACHE_SECONDS 1e9
 
-static _Thread_local bool is_resent; /* the request that this thread processes */
+/* Of the request that this thread processes. */
+static _Thread_local bool is_resent;
+static _Thread_local uint64_t unique;
 
-void operations_set_resent(bool value)
+void operations_set_request(uint64_t request_unique, bool request_is_resent)
 {
-    is_resent = value;
+    unique = request_unique;
+    is_resent = request_is_resent;
 }
 
 static struct operations *operations_of(fuse_req_t req)
@@ -181,19 +184,29 @@ static void keep_size(const struct operations *o, fuse_ino_t id)
     fuse_lowlevel_notify_inval_inode(o->fuse, id, -1, 0);
 }
 
-static struct live_open *open_of(const struct fuse_file_info *fi)
+/* Return: NULL: open was not answered, or what it has made is closed already. */
+static struct live_open *open_of(fuse_req_t req, const struct fuse_file_info *fi)
 {
-    return (struct live_open *)(uintptr_t)fi->fh; /* NULL: immutable, or open was not answered */
+    return fi != NULL && fi->fh != 0 ? live_file_find_open(tree_of(req), fi->fh) : NULL;
+}
+
+/* Return: the same of a live file; NULL for an immutable one. */
+static struct live_open *version_of(fuse_req_t req, const struct fuse_file_info *fi)
+{
+    struct live_open *open = open_of(req, fi);
+
+    return open != NULL && !live_open_is_cached(open) ? open : NULL;
 }
 
 static void on_getattr(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 {
     const struct operations *o = operations_of(req);
+    const struct live_open *open = version_of(req, fi);
     struct stat stat;
     int r = tree_stat(o->tree, id, &stat);
 
-    if (r == 0 && fi != NULL && open_of(fi) != NULL)
-        live_open_stat(open_of(fi), &stat); /* lseek(2) to the end says which one it is about */
+    if (r == 0 && open != NULL)
+        live_open_stat(open, &stat); /* lseek(2) to the end says which one it is about */
     else if (r == 0 && o->answers_open && S_ISREG(stat.st_mode) &&
              live_file_stat(o->tree, fuse_req_ctx(req)->pid, &stat))
         keep_size(o, id);
@@ -222,39 +235,35 @@ struct waiting_open {
     struct list link;
     fuse_req_t req;
     fuse_ino_t id;
+    struct live_opener opener;
     struct fuse_file_info fi;
 };
 
-static bool needs_flush(const struct live_open *open)
+static void reply_open(fuse_req_t req, struct live_open *open, struct fuse_file_info *fi)
 {
-    return open != NULL && live_open_needs_flush(open);
-}
+    bool is_cached = live_open_is_cached(open);
 
-static void reply_open(fuse_req_t req, fuse_ino_t id, int r, struct live_open *open,
-                       struct fuse_file_info *fi)
-{
-    assert(r == 0 || open == NULL);
-    if (r < 0) {
-        reply_error(req, r);
-        return;
-    }
-    fi->fh = (uintptr_t)open;
-    fi->direct_io = open != NULL;
-    fi->keep_cache = open == NULL || !live_open_drops_pages(open);
-    fi->noflush = !needs_flush(open);
+    fi->fh = live_open_handle(open);
+    fi->direct_io = !is_cached;
+    fi->keep_cache = is_cached || !live_open_drops_pages(open);
+    fi->noflush = !live_open_needs_flush(open);
     if (fuse_reply_open(req, fi) < 0)
-        live_file_close(tree_of(req), id, open);
+        live_file_close(tree_of(req), open);
 }
 
 /* Return: whether the open is to wait. */
-static bool try_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
+static bool try_open(fuse_req_t req, fuse_ino_t id, const struct live_opener *opener,
+                     struct fuse_file_info *fi)
 {
     struct live_open *open = NULL;
-    int r = live_file_open(tree_of(req), id, fuse_req_ctx(req)->pid, !is_publisher(req), &open);
+    int r = live_file_open(tree_of(req), id, opener, &open);
 
     if (r == -EAGAIN)
         return true;
-    reply_open(req, id, r, open, fi);
+    if (r < 0)
+        reply_error(req, r);
+    else
+        reply_open(req, open, fi);
     return false;
 }
 
@@ -265,36 +274,55 @@ static bool try_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 static bool wait_for_switch(struct waiting_opens *waiting, struct waiting_open *open)
 {
     LOCK_GUARD(&waiting->lock);
-    if (!try_open(open->req, open->id, &open->fi))
+    if (!try_open(open->req, open->id, &open->opener, &open->fi))
         return false;
     list_append(&waiting->all, &open->link);
     return true;
 }
 
-static void on_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
+static void wait_or_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 {
+    const struct live_opener opener = {
+        .unique = unique, .thread = fuse_req_ctx(req)->pid, .may_wait = !is_publisher(req)};
     struct operations *o = operations_of(req);
     struct waiting_open *open;
 
-    if (!o->answers_open) {
-        reply_error(req, -ENOSYS); /* and the kernel never asks again */
-        return;
-    }
-    if ((fi->flags & O_ACCMODE) != O_RDONLY && !is_publisher(req)) {
-        reply_error(req, -EROFS);
-        return;
-    }
-    if (!try_open(req, id, fi))
+    if (!try_open(req, id, &opener, fi))
         return;
     open = malloc(sizeof(*open));
     if (open == NULL) {
         reply_error(req, -ENOMEM);
         return;
     }
-    *open = (struct waiting_open){.req = req, .id = id, .fi = *fi};
+    *open = (struct waiting_open){.req = req, .id = id, .opener = opener, .fi = *fi};
     list_init(&open->link);
     if (!wait_for_switch(&o->waiting, open))
         free(open);
+}
+
+/*
+ * The earlier process may have opened it and not answered. To its publisher, which waits for the
+ * answer and ends with it, that is a failure: this process's announces the change.
+ */
+static void on_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
+{
+    const struct operations *o = operations_of(req);
+    bool is_refused = (fi->flags & O_ACCMODE) != O_RDONLY && !is_publisher(req);
+    struct live_open *open;
+
+    if (!o->answers_open) {
+        reply_error(req, -ENOSYS); /* and the kernel never asks again */
+        return;
+    }
+    open = is_resent ? live_file_find_request(o->tree, unique) : NULL;
+    if (open != NULL && is_refused)
+        live_file_close(o->tree, open);
+    if (is_refused)
+        reply_error(req, -EROFS);
+    else if (open != NULL)
+        reply_open(req, open, fi);
+    else
+        wait_or_open(req, id, fi);
 }
 
 /* Return: the first of those that wait, or NULL. */
@@ -316,7 +344,7 @@ void operations_resume_opens(struct operations *operations)
 
     LOCK_GUARD(&operations->waiting.lock);
     while ((open = take_waiting(&operations->waiting.all)) != NULL)
-        if (try_open(open->req, open->id, &open->fi))
+        if (try_open(open->req, open->id, &open->opener, &open->fi))
             list_append(&again, &open->link); /* of another volume, or the next switch */
         else
             free(open);
@@ -326,9 +354,9 @@ void operations_resume_opens(struct operations *operations)
 
 static void on_flush(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 {
-    struct live_open *open = operations_of(req)->answers_open ? open_of(fi) : NULL;
+    struct live_open *open = open_of(req, fi);
 
-    if (!needs_flush(open)) {
+    if (open == NULL || !live_open_needs_flush(open)) {
         reply_error(req, -ENOSYS); /* and the kernel never asks again; it does not know NOFLUSH */
         return;
     }
@@ -338,15 +366,17 @@ static void on_flush(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 
 static void on_release(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 {
-    live_file_close(tree_of(req), id, open_of(fi));
+    struct live_open *open = open_of(req, fi);
+
+    if (open != NULL) /* the earlier process may have closed it */
+        live_file_close(tree_of(req), open);
     reply_error(req, 0);
 }
 
-static void read_version(fuse_req_t req, fuse_ino_t id, struct live_open *open, size_t size,
-                         off_t offset)
+static void read_version(fuse_req_t req, struct live_open *open, size_t size, off_t offset)
 {
     struct file_content part;
-    int r = live_file_read(tree_of(req), id, open, (size_t)offset, size, &part);
+    int r = live_file_read(tree_of(req), open, (size_t)offset, size, &part);
 
     if (r < 0) {
         reply_error(req, r);
@@ -375,15 +405,15 @@ static void read_node(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset)
 static void on_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset,
                     struct fuse_file_info *fi)
 {
-    struct live_open *open = open_of(fi);
+    struct live_open *open = version_of(req, fi);
     bool is_for_pages = fi->lock_owner == 0;
 
     if (open != NULL && !is_for_pages) {
-        read_version(req, id, open, size, offset);
+        read_version(req, open, size, offset);
         return;
     }
     if (open != NULL)
-        live_open_note_pages(open);
+        live_file_note_pages(tree_of(req), open);
     read_node(req, id, size, offset);
 }
 
@@ -520,6 +550,27 @@ static void on_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, co
         reply_made(req, parent, name, S_IFLNK);
 }
 
+/*
+ * A live file is exchanged with its copy, which has the file's id as its name: the tree tells
+ * whether that was done.
+ */
+static bool is_exchanged(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    struct stat stat;
+
+    return tree_find(tree_of(req), parent, name, &stat) == 0 &&
+           strtoull(name, NULL, 10) == stat.st_ino;
+}
+
+/* Whether the tree has what a rename that is sent again was to make. */
+static bool is_renamed(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
+                       const char *new_name, unsigned flags)
+{
+    if (flags == RENAME_EXCHANGE)
+        return is_exchanged(req, parent, name);
+    return flags == 0 && !exists(req, parent, name) && exists(req, new_parent, new_name);
+}
+
 static void on_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
                       const char *new_name, unsigned flags)
 {
@@ -529,8 +580,7 @@ static void on_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
         r = tree_exchange(tree_of(req), parent, name, new_parent, new_name);
     else if (is_publisher(req))
         r = flags != 0 ? -EINVAL : tree_rename(tree_of(req), parent, name, new_parent, new_name);
-    else if (is_resent && flags == 0 && !exists(req, parent, name) &&
-             exists(req, new_parent, new_name))
+    else if (is_resent && is_renamed(req, parent, name, new_parent, new_name, flags))
         r = 0;
     reply_error(req, r);
 }
@@ -576,16 +626,33 @@ static int set_attributes(struct tree *tree, fuse_ino_t id, const struct stat *a
     return r;
 }
 
+/* Whether a node has the attributes that a request which is sent again was to set. */
+static bool has_attributes(struct tree *tree, fuse_ino_t id, const struct stat *attr, int to_set)
+{
+    struct stat stat;
+
+    return tree_stat(tree, id, &stat) == 0 &&
+           ((to_set & FUSE_SET_ATTR_MODE) == 0 || ((stat.st_mode ^ attr->st_mode) & 07777) == 0) &&
+           ((to_set & FUSE_SET_ATTR_UID) == 0 || stat.st_uid == attr->st_uid) &&
+           ((to_set & FUSE_SET_ATTR_GID) == 0 || stat.st_gid == attr->st_gid) &&
+           ((to_set & FUSE_SET_ATTR_SIZE) == 0 || stat.st_size == attr->st_size);
+}
+
 static void on_setattr(fuse_req_t req, fuse_ino_t id, struct stat *attr, int to_set,
                        struct fuse_file_info *fi)
 {
+    struct tree *tree = tree_of(req);
     struct stat stat;
     int r = -EROFS;
 
     if (is_publisher(req))
-        r = set_attributes(tree_of(req), id, attr, to_set);
+        r = set_attributes(tree, id, attr, to_set);
+    else if (is_resent && has_attributes(tree, id, attr, to_set))
+        r = 0;
+    if (r == 0 && (to_set & FUSE_SET_ATTR_SIZE) != 0)
+        live_file_announce(tree, id);
     if (r == 0)
-        r = tree_stat(tree_of(req), id, &stat);
+        r = tree_stat(tree, id, &stat);
     reply_stat(req, r, &stat);
 }
 

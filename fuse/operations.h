@@ -38,10 +38,13 @@ void operations_add_publisher(struct operations *operations, int tid);
 void operations_remove_publisher(struct operations *operations, int tid);
 
 /*
- * Whether the request that this thread processes next is one that an earlier process had taken:
- * its publisher's change, if the tree has it already, is reported as made. Thread: a worker.
+ * The request that this thread processes next.
+ * @unique: its number
+ * @is_resent: an earlier process had taken it; what that has done is not done again: its
+ * publisher's change, if the tree has it already, is reported as made
+ * Thread: a worker.
  */
-void operations_set_resent(bool value);
+void operations_set_request(uint64_t unique, bool is_resent);
 
 /* A switch is over: answer the opens that have waited for it. Thread: not a worker. */
 void operations_resume_opens(struct operations *operations);

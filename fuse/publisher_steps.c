@@ -179,7 +179,7 @@ static void clean(struct publisher_thread *t, struct publisher_volume *v)
     int r;
 
     begin_work(t, v);
-    r = volume_dir_clean(&v->writer.dir);
+    r = volume_writer_clean(&v->writer);
     end_work(t);
     publish_queue_cleaned(&p->queue, &v->entry, r, clock_mono());
 }

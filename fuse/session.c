@@ -113,7 +113,7 @@ static void *worker_main(void *userdata)
             break;
         device_trace_request(w->request.mem);
         request_counters_count(&s->requests, w->request.mem, w->request.size);
-        operations_set_resent(device_is_resent(w->request.mem));
+        operations_set_request(device_unique(w->request.mem), device_is_resent(w->request.mem));
         fuse_session_process_buf(s->fuse, &w->request);
     }
     eventfd_write(s->ended_fd, 1);

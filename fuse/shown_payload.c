@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "fuse/live_file.h"
 #include "fuse/names.h"
 
 struct collection {
@@ -20,7 +21,7 @@ static int collect_file(void *userdata, const char *path, const struct name *nam
     struct stat status;
     int r;
 
-    if (name->is_directory)
+    if (name->is_directory || !live_file_is_shown(c->tree, name->id))
         return 0;
     r = tree_stat(c->tree, name->id, &status);
     if (r == 0)

@@ -213,6 +213,33 @@ void volume_writer_end_catching_up(struct volume_writer *writer)
     live_update_deinit(&writer->update);
 }
 
+/* What is live of a volume of an earlier process. */
+static int finish_live(struct volume_writer *w)
+{
+    struct volume_dir_view view;
+    int r;
+
+    begin_update(w, w->shown);
+    w->makes_generation = !w->changes_in_place;
+    r = collect_live(w);
+    if (r == 0)
+        r = volume_dir_open(&w->dir, &view);
+    if (r == 0) {
+        live_update_finish(&w->update, view.root_fd);
+        volume_dir_close(&w->dir, &view);
+    }
+    live_update_deinit(&w->update);
+    return r;
+}
+
+int volume_writer_clean(struct volume_writer *writer)
+{
+    struct volume_writer *w = writer;
+    int r = w->dir.is_adopted && w->host->answers_open ? finish_live(w) : 0;
+
+    return r == 0 ? volume_dir_clean(&w->dir) : r;
+}
+
 int volume_writer_remove(struct volume_writer *writer)
 {
     live_update_deinit(&writer->update);

@@ -71,5 +71,11 @@ int volume_writer_end(struct volume_writer *writer, struct writer_result *ret_wr
 int volume_writer_begin_catching_up(struct volume_writer *writer);
 void volume_writer_end_catching_up(struct volume_writer *writer);
 
+/*
+ * Remove old generations, and finish what an earlier process was doing before the first update.
+ * Return: 0; -errno.
+ */
+int volume_writer_clean(struct volume_writer *writer);
+
 /* Remove the directory, and release what is mounted alone. Return: 0; -errno. */
 int volume_writer_remove(struct volume_writer *writer);

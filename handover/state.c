@@ -8,7 +8,8 @@
  *
  *  - the word header.committed, with one store: it says how much of the log is valid. A record that
  *    was appended and not committed does not exist for the next process, which appends over it;
- *  - unchecked bytes of a record that a later, committed one has made obsolete.
+ *  - unchecked bytes of a record that a later, committed one has made obsolete;
+ *  - unchecked bytes that are made for it: each store leaves the record valid (tree_state.c).
  *
  * The word holds the length and a checksum of it. A record's checksum covers its head, the checked
  * bytes, its place in the log and the state's number, so that a damaged byte, or a record of
@@ -130,7 +131,9 @@ uint64_t state_append(struct state *state, uint16_t type, const void *checked, s
     memcpy(record, &head, sizeof(head));
     if (checked_len > 0)
         memcpy(record + sizeof(head), checked, checked_len);
-    if (unchecked_len > 0)
+    if (unchecked == NULL)
+        memset(record + sizeof(head) + checked_len, 0, unchecked_len);
+    else if (unchecked_len > 0)
         memcpy(record + sizeof(head) + checked_len, unchecked, unchecked_len);
     state->end = offset + aligned(len);
     return offset;
@@ -148,13 +151,19 @@ bool state_commit(struct state *state)
     return true;
 }
 
-void state_wipe(struct state *state, uint64_t offset)
+void *state_unchecked(struct state *state, uint64_t offset)
 {
     const struct head *head = (const void *)at(state, offset);
 
     assert(offset >= sizeof(*state->header) && offset < state->end);
-    explicit_bzero(at(state, offset) + sizeof(*head) + head->checked_len,
-                   head->len - sizeof(*head) - head->checked_len);
+    return at(state, offset) + sizeof(*head) + head->checked_len;
+}
+
+void state_wipe(struct state *state, uint64_t offset)
+{
+    const struct head *head = (const void *)at(state, offset);
+
+    explicit_bzero(state_unchecked(state, offset), head->len - sizeof(*head) - head->checked_len);
 }
 
 void state_discard(struct state *state)

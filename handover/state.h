@@ -46,7 +46,8 @@ void state_create(struct state *state, void *memory, uint64_t size, uint64_t num
 
 /*
  * Append a record of two parts; the next commit makes it valid.
- * @unchecked: bytes that state_wipe() may overwrite; the caller keeps a checksum of them
+ * @unchecked: bytes that state_wipe() and state_unchecked() may overwrite; the caller keeps a
+ * checksum of them. NULL: zeros
  * Return: the record's offset; 0: it does not fit, and the state has lost this record:
  * no commit follows.
  */
@@ -61,6 +62,13 @@ bool state_commit(struct state *state);
 
 /* Overwrite the unchecked bytes of a record. @offset: as state_append() returned it */
 void state_wipe(struct state *state, uint64_t offset);
+
+/*
+ * The unchecked bytes of a record, which are aligned if its checked ones are: for what changes too
+ * often for a record of its own. A process that finds the state may find any store done or not.
+ * Return: borrowed as long as the state's memory.
+ */
+void *state_unchecked(struct state *state, uint64_t offset);
 
 /* Make a state invalid for every later reader, and overwrite it. */
 void state_discard(struct state *state);

@@ -6,8 +6,9 @@
  *   NODE     id, parent, name, attributes; of a link its target. Without a parent: unlinked, but
  * the kernel may hold it OBJECT   names of the object that owns the contents that refer to this
  * record CONTENT  the bytes of a file. They are the record's unchecked part, with a checksum of
- * their own: when the file is freed, or has other content, they are overwritten FREED    the kernel
- * has forgotten the node
+ * their own: when the file is freed, or has other content, they are overwritten VERSION  the same
+ * of an older version of a live file. It counts as long as an open file of it has a place
+ * (open_state.c) FREED    the kernel has forgotten the node
  *
  * All that one call changes is one commit, while the tree's lock is held. So a reader that has seen
  * a node has seen one that is in the state. What the kernel holds is not recorded: each adopted
@@ -20,17 +21,24 @@
 
 #include <stdio.h>
 
+#include "fuse/live_file.h"
+
 enum record_type {
     RECORD_NODE = 1,
     RECORD_OBJECT = 2,
     RECORD_CONTENT = 3,
     RECORD_FREED = 4,
+    RECORD_VERSION = 5,
+    RECORD_OPENS = OPEN_STATE_TYPE,
 };
 
 #define FLAG_UNLISTED    0x01u
 #define FLAG_LIVE        0x02u
 #define FLAG_HAS_CONTENT 0x04u
-#define FLAGS_KNOWN      0x07u
+#define FLAG_UNANNOUNCED 0x08u
+#define FLAG_NEW         0x10u
+#define FLAG_REMOVED     0x20u
+#define FLAGS_KNOWN      0x3fu
 
 /* A path, or a name and a target: what follows the checked part of a node. */
 #define TEXTS_MAX ((size_t)2 * PAYLOAD_PATH_MAX)
@@ -69,6 +77,17 @@ struct stored_content {
     uint64_t id;
     uint64_t object_at; /* offset of its RECORD_OBJECT */
     uint64_t sum;
+};
+
+struct stored_version {
+    uint64_t id;
+    uint64_t number;
+    uint64_t object_at; /* as above */
+    uint64_t sum;
+    uint64_t len; /* also of content that was dropped */
+    uint64_t volume;
+    int64_t changed_s;
+    uint64_t changed_ns;
 };
 
 _Static_assert(sizeof(struct stored_node) == 96, "no padding");
@@ -114,12 +133,52 @@ static void append_content(struct tree_recorder *r, struct node *n)
     n->file.is_stored = true;
 }
 
+static void append_version(struct tree_recorder *r, const struct node *n, struct node_version *v)
+{
+    const struct file_content *content = &v->content;
+    size_t len = content->object != NULL ? content->len : 0;
+    struct stored_version stored = {
+        .id = n->id,
+        .number = v->number,
+        .sum = state_sum(n->id, content->bytes, len),
+        .len = content->len,
+        .volume = v->volume,
+        .changed_s = v->changed.tv_sec,
+        .changed_ns = (uint64_t)v->changed.tv_nsec,
+    };
+
+    if (content->object != NULL && r->object != content->object)
+        append_object(r, content->object);
+    stored.object_at = r->object_at;
+    v->stored_at =
+        state_append(r->state, RECORD_VERSION, &stored, sizeof(stored), content->bytes, len);
+    v->recorded_in = state_number(r->state);
+}
+
+/* The newest one is the node's content. */
+static void append_older_versions(struct tree_recorder *r, const struct node *n)
+{
+    struct node_version *v;
+
+    list_for_each (v, &n->file.live->versions, link)
+        if (v->number != n->file.live->version && v->recorded_in != state_number(r->state))
+            append_version(r, n, v);
+}
+
+static uint32_t live_flags_of(const struct node_live *live)
+{
+    static const uint32_t presences[] = {
+        [LIVE_SHOWN] = 0, [LIVE_NEW] = FLAG_NEW, [LIVE_REMOVED] = FLAG_REMOVED};
+
+    return FLAG_LIVE | presences[live->presence] | (live->is_unannounced ? FLAG_UNANNOUNCED : 0);
+}
+
 static uint32_t flags_of(const struct node *n)
 {
     uint32_t flags = n->is_unlisted ? FLAG_UNLISTED : 0;
 
     if (n->kind == NODE_FILE && n->file.live != NULL)
-        flags |= FLAG_LIVE;
+        flags |= live_flags_of(n->file.live);
     if (n->kind == NODE_FILE && n->file.content.object != NULL)
         flags |= FLAG_HAS_CONTENT;
     return flags;
@@ -170,6 +229,8 @@ static void append_node(struct tree_recorder *r, struct node *n)
             append_content(r, n);
     }
     append_attributes(r, n);
+    if (n->kind == NODE_FILE && n->file.live != NULL)
+        append_older_versions(r, n);
 }
 
 /* What the commit has made obsolete. */
@@ -227,11 +288,44 @@ static void on_changes(struct node_journal *journal, struct node_table *t)
         wipe(r, t);
 }
 
+static void on_open(struct node_journal *journal, const struct open_file *file)
+{
+    struct tree_recorder *r = CONTAINER_OF(journal, struct tree_recorder, journal);
+
+    if (r->state == NULL)
+        return;
+    if (open_places_reserve(&r->opens, r->state, open_table_index(file->handle) + 1))
+        commit(r);
+    if (r->state != NULL)
+        open_places_set(&r->opens, file);
+}
+
+static void on_close(struct node_journal *journal, const struct open_file *file)
+{
+    const struct tree_recorder *r = CONTAINER_OF(journal, struct tree_recorder, journal);
+
+    if (r->state != NULL)
+        open_places_clear(&r->opens, file);
+}
+
+static void on_drop_version(struct node_journal *journal, struct node_version *version)
+{
+    const struct tree_recorder *r = CONTAINER_OF(journal, struct tree_recorder, journal);
+
+    if (r->state != NULL && version->recorded_in == state_number(r->state))
+        state_wipe(r->state, version->stored_at);
+}
+
 void tree_recorder_init(struct tree_recorder *recorder, struct node_table *nodes,
                         tree_recorder_low_fn *low, void *userdata)
 {
-    *recorder = (struct tree_recorder){
-        .journal = {.record = on_changes}, .nodes = nodes, .low = low, .userdata = userdata};
+    *recorder = (struct tree_recorder){.journal = {.record = on_changes,
+                                                   .record_open = on_open,
+                                                   .record_close = on_close,
+                                                   .drop_version = on_drop_version},
+                                       .nodes = nodes,
+                                       .low = low,
+                                       .userdata = userdata};
 }
 
 void tree_recorder_deinit(struct tree_recorder *recorder)
@@ -265,6 +359,17 @@ static void append_all_below(struct tree_recorder *r, struct node *top)
     }
 }
 
+static void append_opens(struct tree_recorder *r)
+{
+    const struct open_table *opens = &r->nodes->opens;
+
+    r->opens = (struct open_places){.n = 0};
+    open_places_reserve(&r->opens, r->state, opens->n_slots);
+    for (uint32_t i = 0; i < r->opens.n; i++)
+        if (open_table_at(opens, i) != NULL)
+            open_places_set(&r->opens, open_table_at(opens, i));
+}
+
 static void append_all(struct tree_recorder *r)
 {
     struct node *n;
@@ -273,6 +378,19 @@ static void append_all(struct tree_recorder *r)
     append_all_below(r, r->nodes->root);
     list_for_each (n, &r->nodes->unlinked, link)
         append_all_below(r, n);
+    append_opens(r);
+}
+
+#define OBJECT_RECORD_BYTES 1024u /* of names */
+
+static uint64_t bytes_of_versions(const struct node_live *live)
+{
+    const struct node_version *v;
+    uint64_t bytes = 0;
+
+    list_for_each (v, &live->versions, link)
+        bytes += sizeof(struct stored_version) + v->content.len + OBJECT_RECORD_BYTES;
+    return bytes;
 }
 
 static uint64_t bytes_needed_below(struct node *top)
@@ -284,7 +402,9 @@ static uint64_t bytes_needed_below(struct node *top)
         if (n->kind == NODE_LINK)
             bytes += strlen(n->target);
         else if (n->kind == NODE_FILE)
-            bytes += n->file.content.len + 1024; /* and its object's record */
+            bytes += n->file.content.len + OBJECT_RECORD_BYTES;
+        if (n->kind == NODE_FILE && n->file.live != NULL)
+            bytes += bytes_of_versions(n->file.live);
     }
     return bytes;
 }
@@ -298,7 +418,7 @@ uint64_t tree_recorder_bytes_needed(struct tree_recorder *recorder)
     bytes = bytes_needed_below(recorder->nodes->root);
     list_for_each (n, &recorder->nodes->unlinked, link)
         bytes += bytes_needed_below(n);
-    return bytes;
+    return bytes + open_places_bytes(recorder->nodes->opens.n_slots);
 }
 
 int tree_recorder_switch(struct tree_recorder *recorder, struct state *state,
@@ -355,18 +475,34 @@ struct found {
     struct node *node;
 };
 
+/* An older version of a live file. */
+struct found_version {
+    const struct stored_version *stored;
+    const uint8_t *bytes;
+    size_t bytes_len;
+    struct object *object; /* once it is made */
+};
+
 struct reading {
     const struct state *state;
     struct node_table *nodes;
     struct found *all; /* sorted by id */
     size_t n;
-    struct found **order; /* the same, in the order of the step at hand */
+    struct found **order;           /* the same, in the order of the step at hand */
+    struct found_version *versions; /* sorted by node and number */
+    size_t n_versions;
+    struct open_file *opens;
+    size_t n_opens;
 };
 
 static void reading_deinit(struct reading *r)
 {
+    for (size_t i = 0; i < r->n_versions; i++)
+        object_unref(r->versions[i].object);
     free(r->all);
     free(r->order);
+    free(r->versions);
+    free(r->opens);
 }
 
 static int contradiction(struct error *e, const char *what, uint64_t id)
@@ -396,6 +532,10 @@ static bool is_well_formed(const struct state_record *record)
         return record->checked_len == sizeof(struct stored_content);
     case RECORD_FREED:
         return record->checked_len == sizeof(uint64_t);
+    case RECORD_VERSION:
+        return record->checked_len == sizeof(struct stored_version);
+    case RECORD_OPENS:
+        return open_state_is_well_formed(record);
     default:
         return record->type > TREE_STATE_TYPE_MAX;
     }
@@ -468,25 +608,76 @@ static void merge(struct reading *r)
     r->n = n_kept;
 }
 
-static int collect(struct reading *r, struct error *e)
+/* How many records there are of each kind. */
+struct counts {
+    size_t n_nodes;
+    size_t n_versions;
+    size_t n_opens; /* places */
+};
+
+static int count(const struct reading *r, struct counts *ret_counts, struct error *e)
 {
     struct state_record record = {0};
-    size_t n = 0;
+    struct counts counts = {0};
 
     while (state_next(r->state, &record)) {
         if (!is_well_formed(&record))
             return malformed(e);
-        n += is_of_node(&record);
+        counts.n_nodes += is_of_node(&record);
+        counts.n_versions += record.type == RECORD_VERSION;
+        counts.n_opens += record.type == RECORD_OPENS ? open_state_count(&record) : 0;
     }
-    r->all = calloc(n + 1, sizeof(*r->all));
-    r->order = calloc(n + 1, sizeof(struct found *));
-    if (r->all == NULL || r->order == NULL)
+    *ret_counts = counts;
+    return 0;
+}
+
+static int allocate(struct reading *r, const struct counts *counts)
+{
+    r->all = calloc(counts->n_nodes + 1, sizeof(*r->all));
+    r->order = calloc(counts->n_nodes + 1, sizeof(struct found *));
+    r->versions = calloc(counts->n_versions + 1, sizeof(*r->versions));
+    r->opens = calloc(counts->n_opens + 1, sizeof(*r->opens));
+    return r->all != NULL && r->order != NULL && r->versions != NULL && r->opens != NULL ? 0
+                                                                                         : -ENOMEM;
+}
+
+/* Return: 0; -EBADMSG. */
+static int collect_one(struct reading *r, const struct state_record *record)
+{
+    if (is_of_node(record))
+        r->all[r->n++] = found_of(record);
+    if (record->type == RECORD_VERSION)
+        r->versions[r->n_versions++] = (struct found_version){.stored = record->checked,
+                                                              .bytes = record->unchecked,
+                                                              .bytes_len = record->unchecked_len};
+    return record->type == RECORD_OPENS ? open_state_read(record, r->opens, &r->n_opens) : 0;
+}
+
+static int by_number(const void *a, const void *b)
+{
+    const struct stored_version *x = ((const struct found_version *)a)->stored;
+    const struct stored_version *y = ((const struct found_version *)b)->stored;
+
+    if (x->id != y->id)
+        return x->id < y->id ? -1 : 1;
+    return x->number < y->number ? -1 : x->number > y->number;
+}
+
+static int collect(struct reading *r, struct error *e)
+{
+    struct state_record record = {0};
+    struct counts counts = {0};
+    int result = count(r, &counts, e);
+
+    if (result < 0)
+        return result;
+    if (allocate(r, &counts) < 0)
         return error_set_errno(e, -ENOMEM, "cannot read the stored state");
-    record = (struct state_record){0};
     while (state_next(r->state, &record))
-        if (is_of_node(&record))
-            r->all[r->n++] = found_of(&record);
+        if (collect_one(r, &record) < 0)
+            return error_set(e, -EBADMSG, "the stored state is damaged: invalid open file");
     qsort(r->all, r->n, sizeof(*r->all), by_id);
+    qsort(r->versions, r->n_versions, sizeof(*r->versions), by_number);
     merge(r);
     return 0;
 }
@@ -603,6 +794,10 @@ static int make_node(const struct reading *r, struct found *f)
         return -ENOMEM;
     n->file.live->version = s->live_version;
     n->file.live->has_old_pages = true; /* the kernel may have some */
+    n->file.live->is_unannounced = (s->flags & FLAG_UNANNOUNCED) != 0;
+    n->file.live->presence = (s->flags & FLAG_NEW) != 0       ? LIVE_NEW
+                             : (s->flags & FLAG_REMOVED) != 0 ? LIVE_REMOVED
+                                                              : LIVE_SHOWN;
     return 0;
 }
 
@@ -803,6 +998,121 @@ static int make_objects(const struct reading *r, struct error *e)
     return result;
 }
 
+/* ---- open files */
+
+/* Versions of a file in their order, and each in the order of its requests. */
+static int by_version(const void *a, const void *b)
+{
+    const struct open_file *x = a, *y = b;
+
+    if (x->version != y->version)
+        return x->version < y->version ? -1 : 1;
+    return x->unique < y->unique ? -1 : x->unique > y->unique;
+}
+
+static struct found_version *find_version(const struct reading *r, const struct open_file *file)
+{
+    const struct stored_version stored = {.id = file->node, .number = file->version};
+    const struct found_version like = {.stored = &stored};
+
+    return r->n_versions > 0
+               ? bsearch(&like, r->versions, r->n_versions, sizeof(*r->versions), by_number)
+               : NULL;
+}
+
+/* Content is made of it once. Return: 0; -EBADMSG, -ENOMEM with @e. */
+static int make_version(const struct reading *r, struct found_version *v, struct error *e)
+{
+    const struct object_input input = {
+        .key = "0", .text = (const char *)v->bytes, .len = v->bytes_len, .encoding = OBJECT_RAW};
+    struct state_record record = {0};
+    struct object_texts texts;
+    struct object like;
+    int result;
+
+    if (v->object != NULL)
+        return 0;
+    if (v->bytes_len != v->stored->len ||
+        v->stored->sum != state_sum(v->stored->id, v->bytes, v->bytes_len))
+        return contradiction(e, "has an open file of a damaged version", v->stored->id);
+    while (record.offset < v->stored->object_at && state_next(r->state, &record))
+        continue;
+    if (record.offset != v->stored->object_at || record.type != RECORD_OBJECT)
+        return malformed(e);
+    result = read_object(&record, &like, &texts, e);
+    if (result == 0)
+        result = object_new(&like, &input, 1, &v->object, e);
+    if (result == -ENOMEM)
+        return error_set_errno(e, -ENOMEM, "cannot read the stored state");
+    return result < 0 ? error_prefix(e, -EBADMSG, "the stored state is contradictory") : 0;
+}
+
+/* Return: 0; -EBADMSG, -ENOMEM with @e. */
+static int read_version(const struct reading *r, const struct open_file *file,
+                        struct live_old_version *ret_old, struct error *e)
+{
+    struct found_version *v = find_version(r, file);
+    const struct object_entry *entry;
+    int result = 0;
+
+    if (v == NULL)
+        return contradiction(e, "has an open file of an unknown version", file->node);
+    if ((file->flags & OPEN_FILE_DROPPED) == 0)
+        result = make_version(r, v, e);
+    if (result < 0)
+        return result;
+    entry = v->object != NULL ? object_find(v->object, "0") : NULL;
+    *ret_old = (struct live_old_version){
+        .number = v->stored->number,
+        .changed = {.tv_sec = v->stored->changed_s, .tv_nsec = (long)v->stored->changed_ns},
+        .content = {.object = v->object,
+                    .bytes = entry != NULL ? entry->bytes : NULL,
+                    .len = (size_t)v->stored->len},
+        .volume = v->stored->volume};
+    return 0;
+}
+
+/*
+ * One without a node is about to be released. One of the newest version is not dropped: the process
+ * has ended before the commit of the switch that did it.
+ */
+static int make_open(const struct reading *r, struct open_file *file, struct error *e)
+{
+    const struct found *f = find(r, file->node);
+    bool is_cached = (file->flags & OPEN_FILE_CACHED) != 0, is_old;
+    struct live_old_version old;
+    int result = 0;
+
+    if (f == NULL)
+        return 0;
+    if (f->node->kind != NODE_FILE || (!is_cached && f->node->file.live == NULL))
+        return contradiction(e, "cannot have an open file", f->id);
+    is_old = !is_cached && file->version != f->node->file.live->version;
+    if (is_old)
+        result = read_version(r, file, &old, e);
+    else
+        file->flags &= ~OPEN_FILE_DROPPED;
+    if (result < 0)
+        return result;
+    result = live_file_adopt_open(r->nodes, f->node, file, is_old ? &old : NULL);
+    if (result == -ENOMEM)
+        return error_set_errno(e, result, "cannot read the stored state");
+    return result < 0 ? contradiction(e, "has an invalid open file", f->id) : 0;
+}
+
+static int make_opens(const struct reading *r, struct error *e)
+{
+    int result = 0;
+
+    qsort(r->opens, r->n_opens, sizeof(*r->opens), by_version);
+    for (size_t i = 0; i < r->n_opens && result == 0; i++)
+        result = make_open(r, &r->opens[i], e);
+    open_table_end_adopting(&r->nodes->opens);
+    if (result < 0)
+        live_file_free_opens(r->nodes);
+    return result;
+}
+
 int tree_state_read(const struct state *state, struct node_table *nodes, struct error *e)
 {
     _cleanup_(reading_deinit) struct reading r = {.state = state, .nodes = nodes};
@@ -818,5 +1128,7 @@ int tree_state_read(const struct state *state, struct node_table *nodes, struct 
         result = give_places(&r, e);
     if (result == 0)
         finish_nodes(&r);
+    if (result == 0)
+        result = make_opens(&r, e); /* after the times of the newest versions */
     return result;
 }

@@ -5,6 +5,7 @@
  * process makes the same tree of it, with the same node ids. See tree_state.c.
  */
 #include "fuse/node.h"
+#include "handover/open_state.h"
 #include "handover/state.h"
 
 /*
@@ -23,6 +24,7 @@ struct tree_recorder {
     void *userdata;
     const struct object *object; /* recorded last in this commit */
     uint64_t object_at;
+    struct open_places opens;
 };
 
 void tree_recorder_init(struct tree_recorder *recorder, struct node_table *nodes,

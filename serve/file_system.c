@@ -14,6 +14,7 @@
 #include <linux/mount.h>
 
 #include "base/log.h"
+#include "fuse/live_file.h"
 
 /* Another process unmounted it: mount it again, unless the FUSE connection was aborted. */
 static void on_session_ended(void *userdata)
@@ -86,6 +87,8 @@ static void undo_adopt(void *userdata)
     struct file_system *fs = userdata;
 
     fs->session = session_hand_over(fs->session);
+    if (fs->tree != NULL)
+        live_file_close_all(fs->tree);
     fs->tree = tree_free(fs->tree);
 }
 

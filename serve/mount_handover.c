@@ -3,7 +3,7 @@
  * What becomes of a stored mount:
  *
  *   it is the one that this command serves, and its state is intact   taken over
- *   it is another one, or has live files                              unmounted
+ *   it is another one, or its files change in another way             unmounted
  *   its state is damaged or contradictory, or the mount has ended     unmounted, logged as an error
  *   a newer program has written its state                             stays; this command fails
  *   out of memory or of descriptors                                   stays; this command fails
@@ -13,6 +13,7 @@
 #include "serve/mount_handover.h"
 
 #include "base/log.h"
+#include "fuse/live_file.h"
 #include "serve/mounts.h"
 #include "version.h"
 
@@ -44,7 +45,7 @@ static void report_lost(const struct mount_handover_options *o, const struct err
 static bool is_other_mount(const struct mount_handover_options *o,
                            const struct handover_found *found)
 {
-    return !streq(found->mountpoint, o->mountpoint) || found->answers_open || o->answers_open;
+    return !streq(found->mountpoint, o->mountpoint) || found->answers_open != o->answers_open;
 }
 
 /* A state that no program can serve, or a mount that has ended. */
@@ -114,8 +115,11 @@ static int read_tree(struct handover *handover, struct error *e)
     _cleanup_(tree_freep) struct tree *tree = NULL;
     int r = tree_new(&(struct tree_options){.uid = geteuid(), .gid = getegid()}, &tree);
 
-    return r < 0 ? error_set_errno(e, r, "cannot read the stored state")
-                 : handover_read_tree(handover, tree, e);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot read the stored state");
+    r = handover_read_tree(handover, tree, e);
+    live_file_close_all(tree);
+    return r;
 }
 
 static int check_found(const struct mount_handover_options *o, struct handover *handover,

@@ -13,7 +13,7 @@ struct mount_handover_options {
     struct fd_store *store;
     const char *name;       /* of the file system among the stored descriptors */
     const char *mountpoint; /* absolute, resolved */
-    bool answers_open;      /* files may be live; then the mount is not handed over */
+    bool answers_open;      /* files may be live */
     /*
      * Serve the mount: make the tree with handover_read_tree(), a session with @adoption, and call
      * handover_begin(). Return: 0; -errno with @e, undo() may follow.

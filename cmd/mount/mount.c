@@ -123,14 +123,12 @@ static bool answers_open(const struct mount *m)
 }
 
 /*
- * Not with live files: the kernel would send requests with descriptors of this process's
- * (live_file.h), which are not in the state. Nor on a kernel before Linux 6.9: while the device is
- * stored, a request that a killed process had taken would never end.
+ * Not on a kernel before Linux 6.9: while the device is stored, a request that a killed process had
+ * taken would never end.
  */
 static bool can_outlive(const struct mount *m)
 {
-    return m->handover != NULL && !answers_open(m) &&
-           device_init_offers_resend(session_init_request(m->session));
+    return m->handover != NULL && device_init_offers_resend(session_init_request(m->session));
 }
 
 /* The state is stored before a reader can see the mount. */
@@ -294,6 +292,8 @@ static void undo_adopt(void *userdata)
 
     m->adopted = payload_unref(m->adopted);
     m->session = session_hand_over(m->session);
+    if (m->tree != NULL)
+        live_file_close_all(m->tree);
     m->tree = tree_free(m->tree);
 }
 

@@ -188,7 +188,9 @@ def mount(start_mount: VolumeMaker) -> VolumeMaker:
     return make
 
 
-def _serve(area: Path, manifests: Manifests, offers: bool) -> Iterator[Service]:
+def _serve(
+    area: Path, manifests: Manifests, *arguments: str, offers: bool = True
+) -> Iterator[Service]:
     manifests.put_secret({"password": b"dummy-1", "user": b"dummy-user"})
     path = area / "volume"
     path.mkdir()
@@ -196,7 +198,7 @@ def _serve(area: Path, manifests: Manifests, offers: bool) -> Iterator[Service]:
     made = Service(
         store,
         path,
-        [*manifests.arguments, "secret/app"],
+        [*manifests.arguments, *arguments, "secret/app"],
         home=area / "home",
         log=area / "log",
     )
@@ -209,7 +211,13 @@ def _serve(area: Path, manifests: Manifests, offers: bool) -> Iterator[Service]:
 @pytest.fixture
 def service(area: Path, manifests: Manifests) -> Iterator[Service]:
     """`secretfs mount` under a service manager that keeps its descriptors; not started yet."""
-    yield from _serve(area, manifests, offers=True)
+    yield from _serve(area, manifests)
+
+
+@pytest.fixture
+def live_service(area: Path, manifests: Manifests) -> Iterator[Service]:
+    """The same with live files."""
+    yield from _serve(area, manifests, "--updates=in-place")
 
 
 @pytest.fixture

@@ -67,12 +67,14 @@ static inline int live_volume_teardown(void **state)
 
 /* ---- open files */
 
-/* NULL for an immutable file. */
 static inline struct live_open *open_as(struct live_volume *v, uint64_t id, pid_t thread)
 {
     struct live_open *open = NULL;
 
-    assert_int_equal(live_file_open(v->tree, id, thread, true, &open), 0);
+    assert_int_equal(live_file_open(v->tree, id,
+                                    &(struct live_opener){.thread = thread, .may_wait = true},
+                                    &open),
+                     0);
     return open;
 }
 
@@ -81,12 +83,21 @@ static inline struct live_open *open_file(struct live_volume *v, uint64_t id)
     return open_as(v, id, READER);
 }
 
+/* Of an immutable file. */
+static inline struct live_open *open_cached(struct live_volume *v, uint64_t id)
+{
+    struct live_open *open = open_file(v, id);
+
+    assert_true(live_open_is_cached(open));
+    return open;
+}
+
 static inline void assert_reads(struct live_volume *v, uint64_t id, struct live_open *open,
                                 size_t offset, size_t size, const char *text)
 {
     struct file_content part;
 
-    assert_int_equal(live_file_read(v->tree, id, open, offset, size, &part), 0);
+    assert_int_equal(live_file_read(v->tree, open, offset, size, &part), 0);
     assert_int_equal(part.len, strlen(text));
     assert_memory_equal(part.bytes, text, part.len);
     object_unref(part.object);
@@ -109,14 +120,17 @@ static inline void assert_opens_with(struct live_volume *v, uint64_t id, const c
     struct live_open *open = open_file(v, id);
 
     assert_has(v, id, open, text);
-    live_file_close(v->tree, id, open);
+    live_file_close(v->tree, open);
 }
 
 static inline void assert_waits(struct live_volume *v, uint64_t id)
 {
     struct live_open *open;
 
-    assert_int_equal(live_file_open(v->tree, id, READER, true, &open), -EAGAIN);
+    assert_int_equal(live_file_open(v->tree, id,
+                                    &(struct live_opener){.thread = READER, .may_wait = true},
+                                    &open),
+                     -EAGAIN);
 }
 
 static inline bool is_settled(struct live_volume *v, uint64_t id)

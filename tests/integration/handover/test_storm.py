@@ -11,7 +11,16 @@ import pytest
 from lib.descriptor_store import Service
 from lib.inotify import Watcher
 from lib.sources import Manifests
-from lib.storm import check, n_generations, number_of, read, readers_of, value
+from lib.storm import (
+    LIVE_READERS,
+    READERS,
+    check,
+    n_generations,
+    number_of,
+    read,
+    readers_of,
+    value,
+)
 from lib.waiting import until
 
 KILLS = int(os.environ.get("SECRETFS_TEST_KILLS", "25"))
@@ -22,31 +31,47 @@ def _published(watcher: Watcher) -> int:
     return sum(e.kind == "MOVED_TO" and e.name == "..data" for e in watcher.events)
 
 
+def _is_changed(watcher: Watcher) -> int:
+    watcher.read()
+    return sum(e.kind == "MODIFY" for e in watcher.events)
+
+
+def _kill_often(service: Service, manifests: Manifests) -> tuple[int, set[str]]:
+    """Returns the number of the newest version, and the generations. No descriptor is lost."""
+    number, descriptors = 1, 0
+    generations = {os.readlink(service.path / "..data")}
+    for i in range(KILLS):
+        for _ in range(random.randrange(3)):
+            number += 1
+            manifests.put_secret({"password": value(number), "cold": value(number)})
+            time.sleep(random.random() / 50)
+        if i % 5 == 4:
+            assert service.hand_over() == 0
+        else:
+            service.kill()
+        time.sleep(random.random() / 20)
+        service.start()
+        descriptors = descriptors or len(os.listdir(f"/proc/{service.pid}/fd"))
+        until(lambda n=number: number_of(read(service.path / "password")) == n, "the update")
+        generations.add(os.readlink(service.path / "..data"))
+    assert len(os.listdir(f"/proc/{service.pid}/fd")) <= descriptors
+    assert len(service.store.names()) == 2
+    return number, generations
+
+
+def _start(service: Service, manifests: Manifests) -> None:
+    manifests.put_secret({"password": value(1), "cold": value(1)})
+    service.start()
+
+
 def test_storm(
     service: Service, manifests: Manifests, watcher: Watcher, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    number = 1
-    manifests.put_secret({"password": value(number), "cold": value(number)})
-    service.start()
+    _start(service, manifests)
     watcher.add("root", service.path)
-    readers = readers_of(service.path)
-    generations = {os.readlink(service.path / "..data")}
-    descriptors = 0
+    readers = readers_of(service.path, READERS)
     try:
-        for i in range(KILLS):
-            for _ in range(random.randrange(3)):
-                number += 1
-                manifests.put_secret({"password": value(number), "cold": value(number)})
-                time.sleep(random.random() / 50)
-            if i % 5 == 4:
-                assert service.hand_over() == 0
-            else:
-                service.kill()
-            time.sleep(random.random() / 20)
-            service.start()
-            descriptors = descriptors or len(os.listdir(f"/proc/{service.pid}/fd"))
-            until(lambda: number_of(read(service.path / "password")) == number, "the update")
-            generations.add(os.readlink(service.path / "..data"))
+        number, generations = _kill_often(service, manifests)
     finally:
         counts = readers.stop()
     until(lambda: n_generations(service.path) == 1, "the removal of old generations")
@@ -56,5 +81,24 @@ def test_storm(
     check(counts)
     # a payload that was replaced before it was published raises no event
     assert len(generations) - 1 <= _published(watcher) <= number - 1
-    assert len(os.listdir(f"/proc/{service.pid}/fd")) <= descriptors
-    assert len(service.store.names()) == 2
+
+
+def test_storm_on_live_files(
+    live_service: Service,
+    manifests: Manifests,
+    watcher: Watcher,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _start(live_service, manifests)
+    watcher.add("file", live_service.path / "password")
+    readers = readers_of(live_service.path, LIVE_READERS)
+    try:
+        number, generations = _kill_often(live_service, manifests)
+    finally:
+        counts = readers.stop()
+    live_service.reap()
+    with capsys.disabled():
+        print(f"\n{KILLS} ends, {number} updates, {counts}, {_is_changed(watcher)} seen by inotify")
+    check(counts)
+    assert len(generations) == 1
+    watcher.wait(lambda e: e.kind == "MODIFY", 1)

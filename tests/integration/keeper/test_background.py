@@ -189,14 +189,20 @@ def test_sigterm_unmounts(is_keeper: bool, mounted: Background, source: Manifest
     assert mounts_at(mounted.path) == []
 
 
-def test_live_files_end_with_the_process(mounted: Background, source: Manifests) -> None:
-    """They cannot be handed over: the keeper ends, and the dead mount is there to be unmounted."""
+def test_live_files_outlive_the_process(mounted: Background, source: Manifests) -> None:
+    """An open file keeps its version, and the file changes in place."""
     mounted.mount(*source.arguments, "--updates=in-place", "secret/app")
     pid, keeper = mounted.pid(), mounted.keeper()
+    inode = (mounted.path / "password").stat().st_ino
+    held = os.open(mounted.path / "password", os.O_RDONLY)
+    before = os.read(held, 100)
     os.kill(pid, signal.SIGKILL)
-    until(lambda: _has_ended(keeper), "the end of the keeper")
-    assert mounted.run("unmount", mounted.path).returncode == 0
-    assert mounts_at(mounted.path) == []
+    source.put_secret({"password": b"dummy-2"})
+    until(lambda: mounted.read("password") == "dummy-2", "the update")
+    assert os.pread(held, 100, 0) == before != b"dummy-2"
+    os.close(held)
+    assert (mounted.path / "password").stat().st_ino == inode
+    assert mounted.keeper() == keeper
 
 
 def test_an_oom_kill(mounted: Background, source: Manifests) -> None:

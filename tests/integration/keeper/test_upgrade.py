@@ -16,7 +16,7 @@ from lib.deploy import TOP
 from lib.mountinfo import mounts_at
 from lib.process import Process
 from lib.sources import Manifests
-from lib.storm import check, number_of, read, readers_of, value
+from lib.storm import READERS, check, number_of, read, readers_of, value
 from lib.volume import unmount
 from lib.waiting import until
 
@@ -104,7 +104,7 @@ def test_upgrades_and_downgrades(
 ) -> None:
     """No call of a reader fails, no content is torn or older than what was seen before."""
     number = 1
-    readers = readers_of(upgradable.path)
+    readers = readers_of(upgradable.path, READERS)
     try:
         for i in range(UPGRADES):
             number += 1

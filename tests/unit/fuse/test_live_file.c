@@ -42,8 +42,8 @@ static void open_file_keeps_its_version(void **state)
     assert_reads(v, v->a, old, 300, 100, "");
     assert_reads(v, v->a, old, 0, 0, "");
     assert_has(v, v->a, new, "newer");
-    live_file_close(v->tree, v->a, old);
-    live_file_close(v->tree, v->a, new);
+    live_file_close(v->tree, old);
+    live_file_close(v->tree, new);
 }
 
 /* The memory of a version goes when its last open file is closed. */
@@ -55,10 +55,10 @@ static void old_content_goes_with_its_last_open_file(void **state)
 
     change(v, "a=newer");
     assert_true(secmem_bytes() > before);
-    live_file_close(v->tree, v->a, first);
+    live_file_close(v->tree, first);
     assert_true(secmem_bytes() > before);
     assert_has(v, v->a, second, "one");
-    live_file_close(v->tree, v->a, second);
+    live_file_close(v->tree, second);
     assert_int_equal(secmem_bytes(), before);
     change(v, "a=newest");
     assert_int_equal(secmem_bytes(), before);
@@ -92,14 +92,14 @@ static void older_versions_are_limited(void **state)
     }
     assert_true(secmem_bytes() - before <= HELD_VOLUME_BYTES_MAX + (2u << 20));
     assert_true(tree_usage(v->tree).held_bytes <= HELD_VOLUME_BYTES_MAX);
-    assert_int_equal(live_file_read(v->tree, v->a, opens[0], 0, 8, &part), -ESTALE);
+    assert_int_equal(live_file_read(v->tree, opens[0], 0, 8, &part), -ESTALE);
     live_open_stat(opens[0], &stat);
     assert_int_equal(stat.st_size, BIG_BYTES);
     assert_reads(v, v->a, opens[N_OLD - 1], 0, 8, "00000039");
     assert_reads(v, v->a, opens[N_OLD], 0, 8, "00000040");
     assert_true(tree_usage(v->tree).n_dropped > 0);
     for (size_t i = 0; i <= N_OLD; i++)
-        live_file_close(v->tree, v->a, opens[i]);
+        live_file_close(v->tree, opens[i]);
     assert_int_equal(tree_usage(v->tree).held_bytes, 0);
 }
 
@@ -132,7 +132,7 @@ static void open_file_keeps_no_older_object_of_the_same_content(void **state)
     }
     for (size_t i = 0; i < N_OLD; i++) {
         assert_has(v, v->a, opens[i], "one");
-        live_file_close(v->tree, v->a, opens[i]);
+        live_file_close(v->tree, opens[i]);
     }
 }
 
@@ -141,28 +141,37 @@ static void only_files_are_opened(void **state)
     struct live_volume *v = *state;
     struct live_open *open = NULL;
 
-    assert_int_equal(live_file_open(v->tree, v->generation, READER, true, &open), -EISDIR);
-    assert_int_equal(live_file_open(v->tree, find(v->tree, v->volume, "l"), READER, true, &open),
+    assert_int_equal(live_file_open(v->tree, v->generation,
+                                    &(struct live_opener){.thread = READER, .may_wait = true},
+                                    &open),
+                     -EISDIR);
+    assert_int_equal(live_file_open(v->tree, find(v->tree, v->volume, "l"),
+                                    &(struct live_opener){.thread = READER, .may_wait = true},
+                                    &open),
                      -EINVAL);
-    assert_int_equal(live_file_open(v->tree, 4711, READER, true, &open), -ESTALE);
+    assert_int_equal(live_file_open(v->tree, 4711,
+                                    &(struct live_opener){.thread = READER, .may_wait = true},
+                                    &open),
+                     -ESTALE);
     assert_null(open);
 }
 
 static void immutable_files_are_counted_only(void **state)
 {
     struct live_volume *v = *state;
+    struct live_open *open;
     struct live_switch *s;
 
     v->generation = make_generation(v->tree, v->volume, "h", "a=old", false);
     v->a = find(v->tree, v->generation, "a");
-    assert_null(open_file(v, v->a));
+    open = open_cached(v, v->a);
     assert_true(is_settled(v, v->a));
     assert_int_equal(size_for(v, v->a, READER), 3);
     assert_int_equal(live_file_make(v->tree, v->a), 0);
     s = prepare(v, "a=newer");
     assert_true(live_switch_is_partial(s));
     live_switch_free(s);
-    live_file_close(v->tree, v->a, NULL);
+    live_file_close(v->tree, open);
     s = prepare(v, "a=newer");
     assert_false(live_switch_is_partial(s));
     live_switch_free(s);
@@ -176,11 +185,10 @@ static void what_is_gone_is_closed_as_well(void **state)
 
     change(v, "d/b=newer");
     assert_has(v, v->b, older, "two");
-    live_file_close(v->tree, v->b, older);
+    live_file_close(v->tree, older);
     tree_detach(v->tree, v->a);
     assert_has(v, v->a, open, "one");
-    live_file_close(v->tree, v->a, open);
-    live_file_close(v->tree, v->a, NULL);
+    live_file_close(v->tree, open);
     assert_true(is_settled(v, v->a));
     assert_true(is_settled(v, v->b));
 }
@@ -199,7 +207,7 @@ static void size_goes_with_the_open_file(void **state)
     assert_int_equal(size_for(v, v->a, READER), 3);
     assert_reads(v, v->a, open, 2, 100, "e");
     assert_int_equal(size_for(v, v->a, READER), 3); /* it may be read once more */
-    live_file_close(v->tree, v->a, open);
+    live_file_close(v->tree, open);
     assert_int_equal(size_for(v, v->a, READER), 5);
 }
 
@@ -234,8 +242,8 @@ static void times_go_with_the_size(void **state)
     live_open_stat(old, &of_new);
     assert_memory_equal(&of_new.st_mtim, &before.st_mtim, sizeof(before.st_mtim));
     assert_int_equal(of_new.st_size, 3);
-    live_file_close(v->tree, v->a, old);
-    live_file_close(v->tree, v->a, new);
+    live_file_close(v->tree, old);
+    live_file_close(v->tree, new);
 }
 
 static void newest_open_file_of_a_thread_counts(void **state)
@@ -249,11 +257,11 @@ static void newest_open_file_of_a_thread_counts(void **state)
     others = open_as(v, v->a, OTHER);
     assert_int_equal(size_for(v, v->a, READER), 5);
     assert_int_equal(size_for(v, v->a, OTHER), 6);
-    live_file_close(v->tree, v->a, second);
+    live_file_close(v->tree, second);
     assert_int_equal(size_for(v, v->a, READER), 3); /* the one that is left */
-    live_file_close(v->tree, v->a, first);
+    live_file_close(v->tree, first);
     assert_int_equal(size_for(v, v->a, READER), 6);
-    live_file_close(v->tree, v->a, others);
+    live_file_close(v->tree, others);
 }
 
 /* tail -F opens a file again to compare the two, and closes it: fstat(2) of the first comes next,
@@ -266,16 +274,16 @@ static void flushed_file_counts_only_alone(void **state)
     assert_false(live_open_needs_flush(first));
     second = open_file(v, v->a);
     assert_false(live_open_needs_flush(second)); /* the same version: no request at close(2) */
-    live_file_close(v->tree, v->a, second);
+    live_file_close(v->tree, second);
     change(v, "a=newer");
     second = open_file(v, v->a);
     assert_true(live_open_needs_flush(second));
     change(v, "a=newest");
     live_file_flush(v->tree, second);
     assert_int_equal(size_for(v, v->a, READER), 3);
-    live_file_close(v->tree, v->a, first);
+    live_file_close(v->tree, first);
     assert_int_equal(size_for(v, v->a, READER), 5); /* as of a descriptor that was duplicated */
-    live_file_close(v->tree, v->a, second);
+    live_file_close(v->tree, second);
     assert_int_equal(size_for(v, v->a, READER), 6);
 }
 
@@ -290,11 +298,11 @@ static void oldest_are_not_found_among_too_many(void **state)
     assert_int_equal(size_for(v, v->a, READER), 5);
     assert_int_equal(size_for(v, v->a, OTHER), 3);
     assert_has(v, v->a, first, "one");
-    live_file_close(v->tree, v->a, others[0]);
+    live_file_close(v->tree, others[0]);
     assert_int_equal(size_for(v, v->a, READER), 3);
     for (size_t i = 1; i < ELEMENTS_OF(others); i++)
-        live_file_close(v->tree, v->a, others[i]);
-    live_file_close(v->tree, v->a, first);
+        live_file_close(v->tree, others[i]);
+    live_file_close(v->tree, first);
 }
 
 /* A reader in a pid namespace that the kernel cannot name it in: it may be any. */
@@ -308,7 +316,7 @@ static void unknown_thread_is_never_matched(void **state)
     assert_int_equal(size_for(v, v->a, READER), 5);
     assert_has(v, v->a, open, "one");
     assert_int_equal(size_for(v, v->a, 0), 5);
-    live_file_close(v->tree, v->a, open);
+    live_file_close(v->tree, open);
 }
 
 static void other_files_are_not_matched(void **state)
@@ -325,7 +333,7 @@ static void other_files_are_not_matched(void **state)
     assert_int_equal(gone.st_size, 42);
     assert_int_equal(tree_stat(v->tree, v->generation, &directory), 0);
     assert_int_equal(size_for(v, v->generation, READER), directory.st_size);
-    live_file_close(v->tree, v->a, open);
+    live_file_close(v->tree, open);
 }
 
 /* It shows the newest content from now on, so the thread gets the size of another, or the file's.
@@ -340,15 +348,15 @@ static void mapped_file_is_not_found(void **state)
     mapped = open_file(v, v->a);
     change(v, "a=newest");
     assert_int_equal(size_for(v, v->a, READER), 5);
-    live_open_note_pages(mapped);
+    live_file_note_pages(v->tree, mapped);
     assert_int_equal(size_for(v, v->a, READER), 3);
-    live_file_close(v->tree, v->a, older);
+    live_file_close(v->tree, older);
     assert_int_equal(size_for(v, v->a, READER), 6);
     live_open_stat(mapped, &stat); /* of this one */
     assert_int_equal(stat.st_size, 5);
     assert_has(v, v->a, mapped, "newer");
     assert_false(is_settled(v, v->a));
-    live_file_close(v->tree, v->a, mapped);
+    live_file_close(v->tree, mapped);
     assert_true(is_settled(v, v->a));
 }
 
@@ -370,11 +378,11 @@ static void settled_again_when_no_older_version_is_open(void **state)
     change(v, "a=newest");
     third = open_file(v, v->a);
     assert_false(is_settled(v, v->a));
-    live_file_close(v->tree, v->a, third);
+    live_file_close(v->tree, third);
     assert_false(is_settled(v, v->a));
-    live_file_close(v->tree, v->a, first);
+    live_file_close(v->tree, first);
     assert_false(is_settled(v, v->a));
-    live_file_close(v->tree, v->a, second);
+    live_file_close(v->tree, second);
     assert_true(is_settled(v, v->a));
 }
 
@@ -432,9 +440,9 @@ static void live_file_becomes_live_once(void **state)
     assert_false(is_settled(v, v->a));
     assert_int_equal(size_for(v, v->a, READER), 3);
     assert_opens_with(v, v->a, "newer");
-    live_file_close(v->tree, v->a, old);
+    live_file_close(v->tree, old);
     assert_true(is_settled(v, v->a)); /* the other one is of the newest version */
-    live_file_close(v->tree, v->a, new);
+    live_file_close(v->tree, new);
 }
 
 /* ---- memory can be short */
@@ -443,10 +451,11 @@ static int open_and_close(void *userdata)
 {
     struct live_volume *v = userdata;
     struct live_open *open = NULL;
-    int r = live_file_open(v->tree, v->a, READER, true, &open);
+    int r = live_file_open(v->tree, v->a, &(struct live_opener){.thread = READER, .may_wait = true},
+                           &open);
 
     if (r == 0)
-        live_file_close(v->tree, v->a, open);
+        live_file_close(v->tree, open);
     return r;
 }
 
@@ -513,7 +522,7 @@ static bool is_whole(const struct reader *reader, struct live_open *open)
         return false;
     live_file_stat(v->tree, reader->thread, &stat);
     text = stat.st_size == 5 ? "first" : "other-one";
-    if (live_file_read(v->tree, v->a, open, 0, 100, &part) < 0)
+    if (live_file_read(v->tree, open, 0, 100, &part) < 0)
         return false;
     is_same = stat.st_size == (off_t)part.len && part.len == strlen(text) &&
               memcmp(part.bytes, text, part.len) == 0;
@@ -528,7 +537,8 @@ static void *read_over_and_over(void *userdata)
 
     while (!atomic_load(&reader->is_over)) {
         struct live_open *open = NULL;
-        int r = live_file_open(v->tree, v->a, reader->thread, true, &open);
+        const struct live_opener opener = {.thread = reader->thread, .may_wait = true};
+        int r = live_file_open(v->tree, v->a, &opener, &open);
 
         if (r == -EAGAIN)
             continue;
@@ -537,7 +547,7 @@ static void *read_over_and_over(void *userdata)
             break;
         }
         reader->n_torn += !is_whole(reader, open);
-        live_file_close(v->tree, v->a, open);
+        live_file_close(v->tree, open);
     }
     return NULL;
 }

@@ -37,9 +37,11 @@ static void assert_publisher_opens(struct live_volume *v, uint64_t id, const cha
 {
     struct live_open *open = NULL;
 
-    assert_int_equal(live_file_open(v->tree, id, 0, false, &open), 0);
+    assert_int_equal(
+        live_file_open(v->tree, id, &(struct live_opener){.thread = 0, .may_wait = false}, &open),
+        0);
     assert_has(v, id, open, text);
-    live_file_close(v->tree, id, open);
+    live_file_close(v->tree, open);
 }
 
 /* ---- opens wait for a switch */
@@ -92,7 +94,7 @@ static void what_is_not_committed_stays(void **state)
     assert_int_equal(secmem_bytes(), before);
     assert_opens_with(v, v->a, "one");
     assert_true(is_settled(v, v->a)); /* what is open is no older version */
-    live_file_close(v->tree, v->a, open);
+    live_file_close(v->tree, open);
     assert_null(live_switch_free(NULL));
 }
 
@@ -101,13 +103,14 @@ static void what_is_not_committed_stays(void **state)
 static void file_that_is_open_through_pages_is_left_out(void **state)
 {
     struct live_volume *v = *state;
+    struct live_open *first, *second;
     struct live_switch *s;
 
     v->generation = make_generation(v->tree, v->volume, "h", "a=one b=two", false);
     v->a = find(v->tree, v->generation, "a");
     v->b = find(v->tree, v->generation, "b");
-    assert_null(open_file(v, v->a));
-    assert_null(open_file(v, v->a));
+    first = open_cached(v, v->a);
+    second = open_cached(v, v->a);
     assert_int_equal(live_file_make(v->tree, v->generation), 0);
     s = prepare(v, "a=newer b=newer");
     assert_true(live_switch_is_partial(s));
@@ -118,12 +121,12 @@ static void file_that_is_open_through_pages_is_left_out(void **state)
     assert_opens_with(v, v->a, "one");
     assert_opens_with(v, v->b, "newer");
 
-    live_file_close(v->tree, v->a, NULL);
+    live_file_close(v->tree, first);
     s = prepare(v, "a=newer b=newer");
     assert_true(live_switch_is_partial(s));
     assert_int_equal(n_changes(s), 0);
     live_switch_free(s);
-    live_file_close(v->tree, v->a, NULL);
+    live_file_close(v->tree, second);
     s = prepare(v, "a=newer b=newer");
     assert_false(live_switch_is_partial(s));
     assert_int_equal(n_changes(s), 1);
@@ -136,12 +139,13 @@ static void file_that_is_open_through_pages_may_keep_its_bytes(void **state)
 {
     struct live_volume *v = *state;
     size_t before = secmem_bytes(), with_it;
+    struct live_open *open;
     struct live_switch *s;
 
     v->generation = make_generation(v->tree, v->volume, "h", "a=one", false);
     v->a = find(v->tree, v->generation, "a");
     with_it = secmem_bytes();
-    assert_null(open_file(v, v->a));
+    open = open_cached(v, v->a);
     assert_int_equal(live_file_make(v->tree, v->generation), 0);
     s = prepare(v, "a=one");
     assert_false(live_switch_is_partial(s));
@@ -149,7 +153,7 @@ static void file_that_is_open_through_pages_may_keep_its_bytes(void **state)
     assert_int_equal(secmem_bytes(), with_it);
     assert_true(with_it > before);
     assert_opens_with(v, v->a, "one");
-    live_file_close(v->tree, v->a, NULL);
+    live_file_close(v->tree, open);
 }
 
 /* ---- the commit */
@@ -177,7 +181,10 @@ static void rename_commits(void **state)
     assert_int_equal(rename_in(v, v->volume, "l", "new"), 0);
     assert_publisher_opens(v, v->a, "newer");
     assert_waits(v, v->a);
-    assert_int_equal(live_file_open(v->tree, v->a, READER, false, &open), 0);
+    assert_int_equal(live_file_open(v->tree, v->a,
+                                    &(struct live_opener){.thread = READER, .may_wait = false},
+                                    &open),
+                     0);
     /* once */
     assert_int_equal(rename_in(v, v->volume, "new", "l"), 0);
     live_switch_free(s);
@@ -185,7 +192,7 @@ static void rename_commits(void **state)
     assert_int_equal(rename_in(v, v->volume, "l", "new"), 0);
     assert_true(is_settled(v, v->a));
     assert_has(v, v->a, open, "newer");
-    live_file_close(v->tree, v->a, open);
+    live_file_close(v->tree, open);
     assert_opens_with(v, v->a, "newer");
 }
 
@@ -234,7 +241,7 @@ static void changed_and_unchanged_files_are_distinguished(void **state)
         finish(v, s);
         for (size_t k = 0; k < ELEMENTS_OF(ids); k++) {
             assert_int_equal(is_settled(v, ids[k]), !all[i].changes[k]);
-            live_file_close(v->tree, ids[k], opens[k]);
+            live_file_close(v->tree, opens[k]);
             assert_true(is_settled(v, ids[k]));
         }
     }
@@ -264,7 +271,7 @@ static void unchanged_bytes_are_of_the_newer_object(void **state)
     assert_int_equal(tree_stat(v->tree, v->a, &after), 0);
     assert_memory_equal(&before.st_mtim, &after.st_mtim, sizeof(before.st_mtim));
     assert_has(v, v->a, open, "one");
-    live_file_close(v->tree, v->a, open);
+    live_file_close(v->tree, open);
     assert_int_equal(secmem_bytes(), bytes);
     assert_opens_with(v, v->a, "one");
 }
@@ -348,13 +355,13 @@ static void open_files_are_waited_for_until_they_are_read(void **state)
     assert_has(v, v->a, first, "one"); /* the end counts once */
     assert_reads(v, v->a, first, 3, 100, "");
     assert_int_equal(drain_until(v, s), until);
-    live_file_close(v->tree, v->a, first); /* nor does closing it count again */
+    live_file_close(v->tree, first); /* nor does closing it count again */
     assert_int_equal(drain_until(v, s), until);
     assert_reads(v, v->a, second, 3, 100, ""); /* any read that gets to the end */
     assert_int_equal(drain_until(v, s), 0);
     live_switch_commit(s);
     assert_int_equal(drain_until(v, s), 0);
-    live_file_close(v->tree, v->a, second);
+    live_file_close(v->tree, second);
     live_switch_free(s);
 }
 
@@ -365,7 +372,7 @@ static void closed_files_are_not_waited_for(void **state)
     struct live_switch *s = prepare(v, "a=newer");
 
     assert_true(drain_until(v, s) > 0);
-    live_file_close(v->tree, v->a, open);
+    live_file_close(v->tree, open);
     assert_int_equal(drain_until(v, s), 0);
     live_switch_free(s);
 }
@@ -385,9 +392,9 @@ static void older_versions_are_not_waited_for(void **state)
     s = prepare(v, "a=newest");
     assert_has(v, v->a, old, "one"); /* of what nothing is waited for */
     assert_true(drain_until(v, s) > 0);
-    live_file_close(v->tree, v->a, old);
+    live_file_close(v->tree, old);
     assert_true(drain_until(v, s) > 0);
-    live_file_close(v->tree, v->a, new);
+    live_file_close(v->tree, new);
     assert_int_equal(drain_until(v, s), 0);
     live_switch_free(s);
 }
@@ -406,11 +413,11 @@ static void newest_open_file_is_waited_for_longest(void **state)
     a = open_file(v, v->a);
     s = prepare(v, "d/b=newer a=newer");
     assert_true(drain_until(v, s) >= between + LIVE_DRAIN_MAX);
-    live_file_close(v->tree, v->a, a);
+    live_file_close(v->tree, a);
     assert_between(drain_until(v, s), 1, between + LIVE_DRAIN_MAX);
-    live_file_close(v->tree, v->b, b);
+    live_file_close(v->tree, b);
     assert_int_equal(drain_until(v, s), 0); /* c does not change */
-    live_file_close(v->tree, v->c, c);
+    live_file_close(v->tree, c);
     live_switch_free(s);
 }
 
@@ -477,7 +484,7 @@ static void file_of_two_roots_changes_once_for_its_readers(void **state)
     finish(v, s);
     assert_opens_with(v, v->b, "newer");
     assert_false(is_settled(v, v->b));
-    live_file_close(v->tree, v->b, old);
+    live_file_close(v->tree, old);
     assert_true(is_settled(v, v->b));
     payload = payload_unref(payload);
     change(v, "d/b=three");

@@ -24,10 +24,11 @@
 static bool waits(uint64_t id)
 {
     struct live_open *open = NULL;
-    int r = live_file_open(kernel.tree, id, 0, true, &open);
+    int r = live_file_open(kernel.tree, id, &(struct live_opener){.thread = 0, .may_wait = true},
+                           &open);
 
     if (r == 0)
-        live_file_close(kernel.tree, id, open);
+        live_file_close(kernel.tree, open);
     assert_true(r == 0 || r == -EAGAIN);
     return r == -EAGAIN;
 }
@@ -105,7 +106,9 @@ static struct live_open *open_file(const char *path)
 {
     struct live_open *open = NULL;
 
-    assert_int_equal(live_file_open(kernel.tree, find(path), 0, true, &open), 0);
+    assert_int_equal(live_file_open(kernel.tree, find(path),
+                                    &(struct live_opener){.thread = 0, .may_wait = true}, &open),
+                     0);
     return open;
 }
 
@@ -396,7 +399,7 @@ static void open_files_are_waited_for(void **state)
     init_directory(&update, "a=new b=2");
     begin(&update);
     assert_true(live_update_drain_until(&update) > 0);
-    live_file_close(kernel.tree, find("L/a"), open);
+    live_file_close(kernel.tree, open);
     assert_int_equal(live_update_drain_until(&update), 0);
     end(&update);
     assert_int_equal(live_update_drain_until(&update), 0);
@@ -423,18 +426,20 @@ static void update_that_leaves_files_out(void **state)
 {
     _cleanup_(payload_unrefp) struct payload *payload = payload_make("a=1");
     struct live_update update;
+    struct live_open *open;
     struct stat stat;
 
     assert_int_equal(tree_stage(kernel.tree, "L", payload, false), 0);
     assert_int_equal(tree_mkdir(kernel.tree, gettid(), TREE_ROOT_ID, "L", 0755, &stat), 0);
-    assert_null(open_file("L/a"));
+    open = open_file("L/a");
+    assert_true(live_open_is_cached(open));
     assert_int_equal(live_file_make(kernel.tree, stat.st_ino), 0);
     init_directory(&update, "a=new");
     begin(&update);
     assert_true(live_update_is_partial(&update));
     end(&update);
     assert_true(has_content(find("L/a"), "1"));
-    live_file_close(kernel.tree, find("L/a"), NULL);
+    live_file_close(kernel.tree, open);
     update_directory("a=new");
     assert_true(has_content(find("L/a"), "new"));
 }

@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "base/buf.h"
-#include "fuse/live_file.h"
+#include "fuse/live_switch.h"
 #include "fuse/tree.h"
 #include "tests/unit/make_payload.h"
 
@@ -93,12 +93,49 @@ static void describe(struct buf *text, const struct node *n)
     else if (n->kind == NODE_LINK)
         snprintf(line, sizeof(line), " -> %s%s\n", n->target, n->is_unlisted ? " unlisted" : "");
     else
-        snprintf(line, sizeof(line), " \"%.*s\" %zu held for %llu live %lld\n",
+        snprintf(line, sizeof(line), " \"%.*s\" %zu held for %llu cached %u live %lld\n",
                  n->file.content.object != NULL ? (int)n->file.content.len : 0,
                  n->file.content.object != NULL ? (const char *)n->file.content.bytes : "",
                  n->file.content.len, (unsigned long long)held_volume(&n->file.held),
+                 n->file.n_cached_opens,
                  n->file.live != NULL ? (long long)n->file.live->version : -1);
     assert_int_equal(buf_add(text, line, strlen(line)), 0);
+}
+
+static void describe_live(struct buf *text, const struct node_live *live)
+{
+    const struct node_version *v;
+    char line[1024];
+
+    snprintf(line, sizeof(line), "  opens %u unread %u older %u presence %d unannounced %d\n",
+             live->n_opens, live->n_unread, live->n_older_opens, (int)live->presence,
+             live->is_unannounced);
+    assert_int_equal(buf_add(text, line, strlen(line)), 0);
+    list_for_each (v, &live->versions, link) {
+        snprintf(line, sizeof(line), "  version %llu \"%.*s\" %zu opens %u shown %u\n",
+                 (unsigned long long)v->number, v->content.object != NULL ? (int)v->content.len : 0,
+                 v->content.object != NULL ? (const char *)v->content.bytes : "", v->content.len,
+                 v->n_opens, v->n_shown);
+        assert_int_equal(buf_add(text, line, strlen(line)), 0);
+    }
+}
+
+/* Open files of nodes that are gone are not taken over. */
+static void describe_opens(struct buf *text, struct node_table *t)
+{
+    char line[1024];
+
+    for (uint32_t i = 0; i < t->opens.n_slots; i++) {
+        const struct open_file *file = open_table_at(&t->opens, i);
+
+        if (file == NULL || node_by_id(t, file->node) == NULL)
+            continue;
+        snprintf(line, sizeof(line), "open %llx of %llu version %llu by %d request %llu flags %x\n",
+                 (unsigned long long)file->handle, (unsigned long long)file->node,
+                 (unsigned long long)file->version, file->thread, (unsigned long long)file->unique,
+                 file->flags);
+        assert_int_equal(buf_add(text, line, strlen(line)), 0);
+    }
 }
 
 static char *describe_tree(struct tree *tree)
@@ -112,7 +149,10 @@ static char *describe_tree(struct tree *tree)
 
         if (n != NULL)
             describe(&text, n);
+        if (n != NULL && n->kind == NODE_FILE && n->file.live != NULL)
+            describe_live(&text, n->file.live);
     }
+    describe_opens(&text, t);
     snprintf(line, sizeof(line), "nodes %zu content %zu held %zu\n", t->n_nodes, t->content_bytes,
              t->held.bytes);
     assert_int_equal(buf_add(&text, line, strlen(line)), 0);
@@ -143,6 +183,7 @@ static void check(struct fixture *f)
     assert_string_equal(found, expected);
     free(expected);
     free(found);
+    live_file_close_all(read);
     tree_free(read);
 }
 
@@ -260,6 +301,175 @@ static void test_live_files(void **state)
     assert_int_equal(tree_exchange(f->tree, top, "a", top, "b"), 0);
     check(f);
     tree_forget(f->tree, b, 1);
+    payload_unref(payload);
+}
+
+/* ---- open files */
+
+static uint64_t n_requests; /* so far; the kernel numbers them in steps of 2 */
+
+static struct live_open *open_by(struct fixture *f, uint64_t id, pid_t thread)
+{
+    const struct live_opener opener = {
+        .unique = ++n_requests * 2, .thread = thread, .may_wait = true};
+    struct live_open *open = NULL;
+
+    assert_int_equal(live_file_open(f->tree, id, &opener, &open), 0);
+    check(f);
+    return open;
+}
+
+static void close_it(struct fixture *f, struct live_open *open)
+{
+    live_file_close(f->tree, open);
+    check(f);
+}
+
+static void read_it(struct fixture *f, struct live_open *open)
+{
+    struct file_content part;
+
+    assert_int_equal(live_file_read(f->tree, open, 0, 1 << 20, &part), 0);
+    object_unref(part.object);
+    check(f);
+}
+
+static void switch_content(struct fixture *f, uint64_t top, const char *files)
+{
+    struct payload *payload = payload_make(files);
+    const struct live_root root = {.id = top, .path = "", .volume = TREE_ROOT_ID};
+    struct live_switch *s = NULL;
+
+    assert_int_equal(live_switch_new(f->tree, &root, 1, payload, &s), 0);
+    check(f);
+    live_switch_commit(s);
+    check(f);
+    live_switch_free(s);
+    payload_unref(payload);
+    check(f);
+}
+
+static void test_open_files(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t top = make_generation(f, "..1", "a=dummy-1 b=dummy-b"), a, b;
+    struct live_open *cached, *first, *second, *third;
+
+    a = look_up(f, top, "a");
+    b = look_up(f, top, "b");
+    cached = open_by(f, b, 5);
+    assert_int_equal(live_file_make(f->tree, top), 0);
+    check(f);
+    first = open_by(f, a, 6);
+    read_it(f, first);
+    switch_content(f, top, "a=dummy-2 b=dummy-b");
+    assert_true(contains(f, "dummy-1"));
+    live_file_announce(f->tree, a);
+    check(f);
+    second = open_by(f, a, 6);
+    live_file_flush(f->tree, second);
+    live_file_note_pages(f->tree, second);
+    check(f);
+    switch_content(f, top, "a=dummy-3");
+    third = open_by(f, a, 7);
+    close_it(f, first);
+    assert_false(contains(f, "dummy-1"));
+    assert_true(contains(f, "dummy-2"));
+    close_it(f, cached);
+    tree_forget(f->tree, b, 1);
+    close_it(f, third);
+    close_it(f, second);
+    assert_false(contains(f, "dummy-2"));
+    tree_forget(f->tree, a, 1);
+}
+
+/* The places grow, and go into the next state. */
+static void test_many_open_files(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t top = make_generation(f, "..1", "a=dummy-1"), a = look_up(f, top, "a");
+    uint8_t *before = f->memory;
+    struct live_open *opens[300];
+    struct state *old = NULL;
+
+    assert_int_equal(live_file_make(f->tree, a), 0);
+    for (size_t i = 0; i < ELEMENTS_OF(opens); i++) {
+        opens[i] = open_by(f, a, (pid_t)i);
+        if (i % 50 == 49)
+            switch_content(f, top, i % 100 == 49 ? "a=dummy-2" : "a=dummy-1");
+    }
+    begin_state(f, SIZE, 2);
+    assert_int_equal(tree_recorder_switch(&f->recorder, &f->state, add_fact, f, &old), 0);
+    check(f);
+    free(before);
+    for (size_t i = 0; i < ELEMENTS_OF(opens); i++)
+        close_it(f, opens[i * 7 % ELEMENTS_OF(opens)]);
+    tree_forget(f->tree, a, 1);
+}
+
+/* RELEASE comes after FORGET: the next process does not take it over. */
+static void test_open_file_of_a_freed_node(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t top = make_generation(f, "..1", "a=dummy-1"), a = look_up(f, top, "a");
+    struct live_open *open;
+
+    assert_int_equal(live_file_make(f->tree, a), 0);
+    open = open_by(f, a, 6);
+    switch_content(f, top, "a=dummy-2");
+    assert_int_equal(tree_unlink(f->tree, top, "a"), 0);
+    check(f);
+    tree_forget(f->tree, a, 1);
+    tree_free(read_tree(f));
+    close_it(f, open);
+    assert_false(contains(f, "dummy-1"));
+}
+
+/* A version that lost its content to a limit stays lost. */
+static void test_dropped_version(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t top = make_generation(f, "..1", "a=dummy-1"), a = look_up(f, top, "a");
+    struct file_content part;
+    struct live_open *open;
+
+    assert_int_equal(live_file_make(f->tree, a), 0);
+    open = open_by(f, a, 6);
+    switch_content(f, top, "a=dummy-2");
+    {
+        struct node_table *t = tree_nodes(f->tree);
+
+        NODE_TABLE_GUARD(t);
+        t->held.bytes += HELD_BYTES_MAX;
+        held_limit(&t->held, TREE_ROOT_ID);
+        t->held.bytes -= HELD_BYTES_MAX;
+    }
+    assert_int_equal(live_file_read(f->tree, open, 0, 10, &part), -ESTALE);
+    assert_false(contains(f, "dummy-1"));
+    check(f);
+    close_it(f, open);
+    tree_forget(f->tree, a, 1);
+}
+
+/* What an update has made, and what it has not removed yet. */
+static void test_names_of_live_files(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t top = make_generation(f, "..1", "a=dummy-1");
+    struct payload *payload = payload_make("b=dummy-b");
+    const struct staged_node staged = {.file = &payload->files[0]};
+    struct stat stat;
+
+    assert_int_equal(live_file_make(f->tree, top), 0);
+    tree_stage_node(f->tree, &staged);
+    assert_int_equal(tree_mknod(f->tree, gettid(), top, "b", &stat), 0);
+    tree_stage_node(f->tree, NULL);
+    check(f);
+    assert_false(live_file_is_shown(f->tree, stat.st_ino));
+    switch_content(f, top, "b=dummy-b");
+    assert_true(live_file_is_shown(f->tree, stat.st_ino));
+    assert_int_equal(tree_find(f->tree, top, "a", &stat), 0);
+    assert_false(live_file_is_shown(f->tree, stat.st_ino));
     payload_unref(payload);
 }
 
@@ -454,6 +664,29 @@ static void test_damaged_content_is_refused(void **state)
     assert_non_null(strstr(e.text, "has damaged content"));
 }
 
+/* So have open files, but for their flags. */
+static void test_damaged_open_file_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t top = make_generation(f, "..1", "a=dummy-1"), a = look_up(f, top, "a");
+    const uint64_t request = UINT64_C(0x123456789abcdef0);
+    const struct live_opener opener = {.unique = request, .may_wait = true};
+    struct live_open *open = NULL;
+    struct error e = ERROR_INIT;
+    const uint8_t *at;
+
+    assert_int_equal(live_file_make(f->tree, a), 0);
+    assert_int_equal(live_file_open(f->tree, a, &opener, &open), 0);
+    check(f);
+    at = memmem(f->memory, SIZE, &request, sizeof(request));
+    assert_non_null(at);
+    for (uint64_t bit = 0; bit < 64; bit++)
+        assert_int_equal(read_changed(f, (uint64_t)(at - f->memory) * 8 + bit, &e), -EBADMSG);
+    assert_non_null(strstr(e.text, "the stored state is damaged: invalid open file"));
+    live_file_close(f->tree, open);
+    tree_forget(f->tree, a, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -461,6 +694,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_what_the_kernel_holds_of_an_unlinked_directory, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_live_files, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_open_files, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_many_open_files, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_open_file_of_a_freed_node, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_dropped_version, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_names_of_live_files, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_damaged_open_file_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(test_next_state, setup, teardown),
         cmocka_unit_test_setup_teardown(test_large_object, setup, teardown),
         cmocka_unit_test_setup_teardown(test_full_state, setup, teardown),

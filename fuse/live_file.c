@@ -448,14 +448,16 @@ void live_file_note_pages(struct tree *tree, struct live_open *open)
 static struct node_version *adopt_version(struct node *n, const struct live_old_version *old)
 {
     struct node_live *live = n->file.live;
-    struct node_version *last;
 
     if (old == NULL)
         return get_newest_version(n);
-    last = list_is_empty(&live->versions)
-               ? NULL
-               : list_entry(live->versions.prev, struct node_version, link);
-    return last != NULL && last->number == old->number ? last : add_version(live, old);
+    if (!list_is_empty(&live->versions)) {
+        struct node_version *last = list_entry(live->versions.prev, struct node_version, link);
+
+        if (last->number == old->number)
+            return last;
+    }
+    return add_version(live, old);
 }
 
 /* The kernel may have pages of it, and it was not told what OPEN had to say of them. */

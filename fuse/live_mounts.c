@@ -10,6 +10,7 @@
  * in the root of the file system, which no pod can reach, and its content changes with every update
  * from now on.
  *
+ *  - A link beside it, .live/ID.from -> VOLUME/key, says for the next process what it is.
  *  - It keeps a name because the kernel attaches no mount whose root is unlinked, and the container
  *    runtime clones the kubelet's mount a moment later.
  *  - It is exchanged as soon as a scan finds its mount, because its inode is not in use yet then: a
@@ -49,7 +50,8 @@
 
 #define DELETED       "//deleted" /* follows the path of an unlinked node in mountinfo */
 #define UNUSED_NAME   "..unused"  /* no key begins with two dots */
-#define LOCATION_SIZE (sizeof(LIVE_DIRECTORY) + 24)
+#define ORIGIN        ".from"     /* follows the name of a node in LIVE_DIRECTORY */
+#define LOCATION_SIZE (sizeof(LIVE_DIRECTORY) + 24 + sizeof(ORIGIN))
 
 /* A volume that has members, or had some at the last visit. */
 struct member_volume {
@@ -422,18 +424,28 @@ static void note_root(struct live_mounts *mounts, const char *text)
 
 /* ---- release */
 
-static void release_name(struct live_mounts *mounts, uint64_t id)
+/* Remove a name in LIVE_DIRECTORY without an event; the kernel may have one that is gone. */
+static void forget_name(const struct live_mounts *mounts, const char *name)
 {
-    char name[LOCATION_SIZE];
     struct notification forget = {.kind = NOTIFY_ENTRY, .name = name};
-    struct stat directory;
+    struct stat directory, node;
 
-    snprintf(name, sizeof(name), "%" PRIu64, id);
     if (tree_find(mounts->tree, TREE_ROOT_ID, LIVE_DIRECTORY, &directory) < 0)
         return;
-    tree_detach(mounts->tree, id);
+    if (tree_find(mounts->tree, directory.st_ino, name, &node) == 0)
+        tree_detach(mounts->tree, node.st_ino);
     forget.id = directory.st_ino;
     session_notify(mounts->session, &forget, 1);
+}
+
+static void release_name(const struct live_mounts *mounts, uint64_t id)
+{
+    char name[LOCATION_SIZE];
+
+    snprintf(name, sizeof(name), "%" PRIu64, id);
+    forget_name(mounts, name);
+    snprintf(name, sizeof(name), "%" PRIu64 ORIGIN, id);
+    forget_name(mounts, name);
 }
 
 static void unlink_member(struct live_mounts *mounts, struct member *m)
@@ -569,6 +581,20 @@ static int make_live_directory(struct live_mounts *mounts, int root_fd)
     return 0;
 }
 
+/* @path: from the root of the file system, with the generation */
+static int make_origin(int root_fd, const struct taking *taking)
+{
+    _cleanup_(freep) char *copy = strdup(taking->path), *target = NULL;
+    char location[LOCATION_SIZE];
+    struct root root;
+
+    if (copy == NULL || !parse_generation(copy, &root) ||
+        asprintf(&target, "%s/%s", root.volume, root.path) < 0)
+        return -ENOMEM;
+    snprintf(location, sizeof(location), LIVE_DIRECTORY "/%" PRIu64 ORIGIN, taking->id);
+    return symlinkat(target, root_fd, location) < 0 && errno != EEXIST ? negative_errno() : 0;
+}
+
 /* The mknod or mkdir of the top comment. */
 static int make_copy(const struct live_mounts *mounts, int root_fd, const struct taking *taking,
                      const char *location)
@@ -587,22 +613,24 @@ static int make_copy(const struct live_mounts *mounts, int root_fd, const struct
 static int take_out(struct live_mounts *mounts, int root_fd, const struct taking *taking)
 {
     char location[LOCATION_SIZE];
-    struct stat copy;
     int r;
 
     await_directories(root_fd, taking);
     location_of(taking->id, location);
     r = make_live_directory(mounts, root_fd);
     if (r == 0)
+        r = make_origin(root_fd, taking);
+    if (r == 0)
         r = make_copy(mounts, root_fd, taking, location);
-    if (r < 0)
+    if (r < 0) {
+        release_name(mounts, taking->id);
         return r;
+    }
     /* the kernel locks the second directory first */
     if (renameat2(root_fd, location, root_fd, taking->path, RENAME_EXCHANGE) == 0)
         return 0;
     r = negative_errno();
-    if (tree_find_path(mounts->tree, TREE_ROOT_ID, location, &copy) == 0)
-        tree_detach(mounts->tree, copy.st_ino);
+    release_name(mounts, taking->id); /* of the copy */
     return r;
 }
 
@@ -742,6 +770,78 @@ bool live_mounts_take_behind(struct live_mounts *mounts, const char *volume)
     if (v != NULL)
         v->is_behind = false;
     return is_behind;
+}
+
+/* ---- what an earlier process has taken out */
+
+/*
+ * A node in LIVE_DIRECTORY is a member if it has its own id as its name: then it was exchanged. The
+ * first scan finds out whether it is still mounted.
+ */
+static int adopt_member(struct live_mounts *mounts, const struct name *name)
+{
+    char location[LOCATION_SIZE], origin[LOCATION_SIZE + sizeof(ORIGIN)];
+    _cleanup_(freep) char *target = NULL;
+    struct member_volume *volume;
+    struct stat status, link;
+    struct member *m;
+    char *slash;
+    int r = tree_stat(mounts->tree, name->id, &status);
+
+    location_of(name->id, location);
+    snprintf(origin, sizeof(origin), "%s" ORIGIN, location);
+    if (r < 0 || strtoull(name->text, NULL, 10) != name->id ||
+        tree_find_path(mounts->tree, TREE_ROOT_ID, origin, &link) < 0)
+        return -ESTALE;
+    r = tree_readlink(mounts->tree, link.st_ino, &target);
+    if (r < 0 || (slash = strchr(target, '/')) == NULL)
+        return r < 0 ? r : -ESTALE;
+    *slash = '\0';
+    r = volume_get(mounts, target, &volume);
+    if (r == 0)
+        r = member_new(mounts, volume, slash + 1, &status, &m);
+    if (r < 0)
+        return r;
+    m->is_linked = true;
+    return make_live(mounts, m);
+}
+
+static bool is_origin(const char *name)
+{
+    size_t len = strlen(name), origin_len = strlen(ORIGIN);
+
+    return len > origin_len && streq(name + len - origin_len, ORIGIN);
+}
+
+/* The link of a node that is not there; the number stands before it. */
+static bool is_stray(const struct live_mounts *mounts, const struct name *name)
+{
+    return is_origin(name->text) && member_by_id(mounts, strtoull(name->text, NULL, 10)) == NULL;
+}
+
+int live_mounts_adopt(struct live_mounts *mounts)
+{
+    _cleanup_(names_deinit) struct names names = {.all = NULL};
+    struct stat directory;
+    int r = 0;
+
+    LOCK_GUARD(&mounts->lock);
+    if (tree_find(mounts->tree, TREE_ROOT_ID, LIVE_DIRECTORY, &directory) < 0)
+        return 0;
+    mounts->has_directory = true;
+    r = names_read(&names, mounts->tree, directory.st_ino);
+    for (size_t i = 0; i < names.n && r == 0; i++) {
+        if (!is_origin(names.all[i].text))
+            r = adopt_member(mounts, &names.all[i]);
+        if (r == -ESTALE) {
+            tree_detach(mounts->tree, names.all[i].id);
+            r = 0;
+        }
+    }
+    for (size_t i = 0; i < names.n; i++)
+        if (is_stray(mounts, &names.all[i]))
+            tree_detach(mounts->tree, names.all[i].id);
+    return r;
 }
 
 int live_mounts_new(struct session *session, struct tree *tree, bool can_follow,

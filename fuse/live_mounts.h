@@ -37,6 +37,12 @@ int live_mounts_new(struct session *session, struct tree *tree, bool can_follow,
 struct live_mounts *live_mounts_free(struct live_mounts *mounts);
 
 /*
+ * Go on with what an earlier process has taken out of generations; before the first scan. Return:
+ * 0; -ENOMEM.
+ */
+int live_mounts_adopt(struct live_mounts *mounts);
+
+/*
  * Reconcile with the result of a scan: a part that is mounted for the first time is to follow, and
  * one that is not mounted any more is released.
  * @parts: is sorted

@@ -314,6 +314,8 @@ static int watch_mounts(struct publisher *p, struct mount_monitor *monitor, stru
         return 0;
     r = live_mounts_new(p->session, p->writers.tree, p->writers.answers_open,
                         &p->writers.live_mounts);
+    if (r == 0 && p->writers.answers_open)
+        r = live_mounts_adopt(p->writers.live_mounts);
     if (r == 0)
         r = mount_subscription_new(monitor, session_device(p->session), on_scanned, p, &p->mounts);
     return r < 0 ? error_set_errno(e, r, "cannot watch mounts") : 0;
@@ -434,6 +436,16 @@ static int index_volume(struct publisher *p, struct publisher_volume *v, const c
     return r;
 }
 
+/* The lock is held. A scan before this did not find the volume. */
+static void adopt_mounted_parts(struct publisher *p, struct publisher_volume *v)
+{
+    v->n_mounted_parts = live_mounts_count(p->writers.live_mounts, v->writer.dir.name);
+    if (v->n_mounted_parts == 0)
+        return;
+    publisher_report(p, &p->changed_volumes, &v->changed);
+    publish_queue_catch_up(&p->queue, &v->entry, clock_mono());
+}
+
 /*
  * Go on where an earlier process ended. What it was doing is finished as old generations are
  * removed, which the next update waits for.
@@ -448,6 +460,8 @@ static int adopt_volume(struct publisher_volume *v, struct payload *shown)
         return r;
     LOCK_GUARD(&p->lock);
     publish_queue_published(&p->queue, &v->entry, outcome, clock_mono());
+    if (p->writers.answers_open && p->writers.live_mounts != NULL)
+        adopt_mounted_parts(p, v);
     pthread_cond_broadcast(&p->changed);
     return 0;
 }

@@ -19,7 +19,9 @@
 #include "handover/keeper_watch.h"
 #include "node/run_dir.h"
 
-#define HANDOVER_NAME "standard" /* of the file system among the stored descriptors */
+/* Of the file systems among the stored descriptors. */
+#define HANDOVER_NAME      "standard"
+#define HANDOVER_NAME_LIVE "live"
 
 struct node_file_systems {
     sd_event *event;
@@ -40,25 +42,49 @@ static int detach_leftovers(const struct node_file_systems *all, const char *nam
     return n < 0 ? n : 0;
 }
 
-/* @options: but for the mount point. @name: of the mount point in the run directory */
-static int start_one(struct node_file_systems *all, const struct file_system_options *options,
-                     const char *name, struct file_system **ret_fs, struct error *e)
+struct place {
+    const char *name;          /* of the mount point in the run directory */
+    const char *handover_name; /* among the stored descriptors */
+    bool answers_open;
+};
+
+static const struct place places[] = {
+    [NODE_FS_STANDARD] = {.name = RUN_DIR_MOUNT, .handover_name = HANDOVER_NAME},
+    [NODE_FS_LIVE] = {.name = RUN_DIR_MOUNT_LIVE,
+                      .handover_name = HANDOVER_NAME_LIVE,
+                      .answers_open = true},
+};
+
+static int new_file_system(struct node_file_systems *all, const struct place *place,
+                           struct file_system **ret_fs, struct error *e)
+{
+    _cleanup_(freep) char *mountpoint = NULL;
+    struct file_system_options options = {.source = all->options.source,
+                                          .answers_open = place->answers_open,
+                                          .monitor = all->mount_monitor,
+                                          .fd_store = all->options.fd_store,
+                                          .handover_name = place->handover_name};
+
+    if (asprintf(&mountpoint, "%s/%s", all->options.run_dir, place->name) < 0)
+        return error_set_errno(e, -ENOMEM, "cannot mount the file system");
+    options.mountpoint = mountpoint;
+    return file_system_new(all->event, &options, all->options.failed, all->options.userdata, ret_fs,
+                           e);
+}
+
+/* @only_adopts: mount none, if there is none of an earlier process */
+static int start_one(struct node_file_systems *all, enum node_fs kind, bool only_adopts,
+                     struct file_system **ret_fs, struct error *e)
 {
     _cleanup_(file_system_freep) struct file_system *fs = NULL;
-    _cleanup_(freep) char *mountpoint = NULL;
-    struct file_system_options complete = *options;
-    int r;
+    int r = new_file_system(all, &places[kind], &fs, e);
 
     assert(*ret_fs == NULL);
-    if (asprintf(&mountpoint, "%s/%s", all->options.run_dir, name) < 0)
-        return error_set_errno(e, -ENOMEM, "cannot mount the file system");
-    complete.mountpoint = mountpoint;
-    r = file_system_new(all->event, &complete, all->options.failed, all->options.userdata, &fs, e);
-    if (r < 0)
-        return r;
     if (r == FILE_SYSTEM_NEW)
-        r = detach_leftovers(all, name, e);
-    if (r == 0 && !fs->is_adopted)
+        r = detach_leftovers(all, places[kind].name, e);
+    if (r < 0 || (!fs->is_adopted && only_adopts))
+        return r;
+    if (!fs->is_adopted)
         r = file_system_mount(fs, e);
     if (r < 0)
         return r;
@@ -67,14 +93,21 @@ static int start_one(struct node_file_systems *all, const struct file_system_opt
     return 0;
 }
 
-static void on_new_keeper(void *userdata)
+static void store_again(const struct file_system *fs)
 {
-    struct node_file_systems *all = userdata;
     struct error e = ERROR_INIT;
 
-    if (all->standard != NULL && handover_store_again(all->standard->handover, &e) < 0)
-        log_warn("cannot store the mount; it ends with this process", "mountpoint",
-                 all->standard->mountpoint, "error", e.text);
+    if (fs != NULL && handover_store_again(fs->handover, &e) < 0)
+        log_warn("cannot store the mount; it ends with this process", "mountpoint", fs->mountpoint,
+                 "error", e.text);
+}
+
+static void on_new_keeper(void *userdata)
+{
+    const struct node_file_systems *all = userdata;
+
+    store_again(all->standard);
+    store_again(all->live);
 }
 
 static int watch_keeper(struct node_file_systems *all, struct error *e)
@@ -87,22 +120,13 @@ static int watch_keeper(struct node_file_systems *all, struct error *e)
     return r < 0 ? error_set_errno(e, r, "cannot watch the keeper") : 0;
 }
 
-static int start_standard(struct node_file_systems *all, struct error *e)
+static int start_live(struct node_file_systems *all, bool only_adopts, struct error *e)
 {
-    const struct file_system_options options = {.source = all->options.source,
-                                                .monitor = all->mount_monitor,
-                                                .fd_store = all->options.fd_store,
-                                                .handover_name = HANDOVER_NAME};
+    int r = start_one(all, NODE_FS_LIVE, only_adopts, &all->live, e);
 
-    return start_one(all, &options, RUN_DIR_MOUNT, &all->standard, e);
-}
-
-static int start_live(struct node_file_systems *all, struct error *e)
-{
-    const struct file_system_options options = {
-        .source = all->options.source, .answers_open = true, .monitor = all->mount_monitor};
-
-    return start_one(all, &options, RUN_DIR_MOUNT_LIVE, &all->live, e);
+    if (r == 0 && all->live != NULL)
+        all->options.live_mounted(all->options.userdata, all->live->session);
+    return r;
 }
 
 /* Pods read their volumes all the same. */
@@ -128,9 +152,9 @@ int node_file_systems_new(sd_event *event, const struct node_file_systems_option
     if (r == 0)
         r = watch_keeper(all, e);
     if (r == 0)
-        r = detach_leftovers(all, RUN_DIR_MOUNT_LIVE, e);
+        r = start_one(all, NODE_FS_STANDARD, false, &all->standard, e);
     if (r == 0)
-        r = start_standard(all, e);
+        r = start_live(all, true, e);
     if (r < 0)
         return r;
     if (options->notes_consumers)
@@ -164,7 +188,8 @@ struct node_file_systems *node_file_systems_free(struct node_file_systems *all)
 struct node_file_systems *node_file_systems_hand_over(struct node_file_systems *all)
 {
     all->consumers = consumers_free(all->consumers);
-    all->live = file_system_free(all->live);
+    all->live = file_system_is_handed_over(all->live, true) ? file_system_hand_over(all->live)
+                                                            : file_system_free(all->live);
     all->standard = file_system_hand_over(all->standard);
     release(all);
     return NULL;
@@ -180,12 +205,11 @@ int node_file_systems_publisher(struct node_file_systems *all, enum node_fs fs,
 {
     assert(fs != NODE_FS_UNDECIDED);
     if (fs == NODE_FS_LIVE && all->live == NULL) {
-        int r = start_live(all, e);
+        int r = start_live(all, false, e);
 
         if (r < 0)
             return r;
         assert(all->live != NULL);
-        all->options.live_mounted(all->options.userdata, all->live->session);
     }
     *ret_publisher = (fs == NODE_FS_LIVE ? all->live : all->standard)->publisher;
     return 0;
@@ -198,80 +222,119 @@ bool node_file_systems_are_handed_over(const struct node_file_systems *all, bool
     return file_system_is_handed_over(all->standard, is_requested);
 }
 
-int node_file_systems_record(struct node_file_systems *all, const char *id, const char *text)
+static const struct file_system *file_system_of(const struct node_file_systems *all,
+                                                enum node_fs fs)
 {
-    struct handover *handover = all->standard->handover;
+    return fs == NODE_FS_LIVE ? all->live : all->standard;
+}
+
+int node_file_systems_record(struct node_file_systems *all, enum node_fs fs, const char *id,
+                             const char *text)
+{
+    struct handover *handover = file_system_of(all, fs)->handover;
 
     return handover != NULL ? handover_set_note(handover, id, text) : 0;
 }
 
+static void drop_record(const struct file_system *fs, const char *id)
+{
+    if (fs != NULL && fs->handover != NULL)
+        handover_remove_note(fs->handover, id);
+}
+
 void node_file_systems_drop_record(struct node_file_systems *all, const char *id)
 {
-    if (all->standard->handover != NULL)
-        handover_remove_note(all->standard->handover, id);
+    drop_record(all->standard, id);
+    drop_record(all->live, id);
+}
+
+static bool is_adopted(const struct file_system *fs)
+{
+    return fs != NULL && fs->is_adopted;
 }
 
 void node_file_systems_visit_records(const struct node_file_systems *all, notes_visit_fn *visit,
                                      void *userdata)
 {
-    if (all->standard->is_adopted)
+    if (is_adopted(all->standard))
         handover_visit_notes(all->standard->handover, visit, userdata);
+    if (is_adopted(all->live))
+        handover_visit_notes(all->live->handover, visit, userdata);
+}
+
+static const char *find_record(const struct file_system *fs, const char *id)
+{
+    return is_adopted(fs) ? handover_find_note(fs->handover, id) : NULL;
 }
 
 const char *node_file_systems_find_record(const struct node_file_systems *all, const char *id)
 {
-    return all->standard->is_adopted ? handover_find_note(all->standard->handover, id) : NULL;
+    const char *text = find_record(all->standard, id);
+
+    return text != NULL ? text : find_record(all->live, id);
 }
 
 int node_file_systems_find_directory(const struct node_file_systems *all, const char *id,
-                                     uint64_t *ret_node)
+                                     enum node_fs *ret_fs, uint64_t *ret_node)
 {
     struct stat status;
-    int r = tree_find(all->standard->tree, TREE_ROOT_ID, id, &status);
+    enum node_fs fs = find_record(all->live, id) != NULL ? NODE_FS_LIVE : NODE_FS_STANDARD;
+    int r = tree_find(file_system_of(all, fs)->tree, TREE_ROOT_ID, id, &status);
 
-    if (r == 0)
-        *ret_node = status.st_ino;
-    return r;
+    if (r < 0)
+        return r;
+    *ret_fs = fs;
+    *ret_node = status.st_ino;
+    return 0;
 }
 
-int node_file_systems_read_shown(struct node_file_systems *all, uint64_t node,
+int node_file_systems_read_shown(struct node_file_systems *all, enum node_fs fs, uint64_t node,
                                  struct payload **ret_payload,
                                  char ret_generation[static GENERATION_NAME_SIZE], struct error *e)
 {
-    return shown_payload_read(all->standard->tree, node, ret_payload, ret_generation, e);
+    return shown_payload_read(file_system_of(all, fs)->tree, node, ret_payload, ret_generation, e);
 }
 
 /* With its record, if it has one. */
-static void remove_leftover(struct node_file_systems *all, const char *name)
+static void remove_leftover(const struct file_system *fs, const char *name)
 {
-    int r = publisher_remove_leftover(all->standard->publisher, name);
+    int r = publisher_remove_leftover(fs->publisher, name);
 
     if (r < 0)
         log_warn("cannot remove the directory of an earlier process", "directory", name, "error",
                  strerror(-r));
     else
         log_debug("removing the directory of an earlier process", "directory", name);
-    node_file_systems_drop_record(all, name);
+    drop_record(fs, name);
 }
 
 void node_file_systems_drop_leftover(struct node_file_systems *all, const char *id)
 {
-    if (node_file_systems_find_record(all, id) != NULL)
-        remove_leftover(all, id);
+    if (find_record(all->standard, id) != NULL)
+        remove_leftover(all->standard, id);
+    if (find_record(all->live, id) != NULL)
+        remove_leftover(all->live, id);
+}
+
+static void remove_leftovers(const struct file_system *fs, node_file_systems_owned_fn *is_owned,
+                             void *userdata)
+{
+    _cleanup_(names_deinit) struct names names = {.all = NULL};
+
+    if (!is_adopted(fs))
+        return;
+    if (names_read(&names, fs->tree, TREE_ROOT_ID) < 0)
+        log_warn("cannot remove directories of an earlier process: out of memory");
+    for (size_t i = 0; i < names.n; i++)
+        if (names.all[i].text[0] != '.' && !is_owned(userdata, names.all[i].text))
+            remove_leftover(fs, names.all[i].text);
 }
 
 void node_file_systems_remove_leftovers(struct node_file_systems *all,
                                         node_file_systems_owned_fn *is_owned, void *userdata)
 {
-    _cleanup_(names_deinit) struct names names = {.all = NULL};
-
-    if (!all->standard->is_adopted)
-        return;
-    if (names_read(&names, all->standard->tree, TREE_ROOT_ID) < 0)
-        log_warn("cannot remove directories of an earlier process: out of memory");
-    for (size_t i = 0; i < names.n; i++)
-        if (!is_owned(userdata, names.all[i].text))
-            remove_leftover(all, names.all[i].text);
+    remove_leftovers(all->standard, is_owned, userdata);
+    remove_leftovers(all->live, is_owned, userdata);
 }
 
 /* ---- state */
@@ -281,9 +344,10 @@ struct consumers *node_file_systems_consumers(const struct node_file_systems *al
     return fs == NODE_FS_STANDARD ? all->consumers : NULL;
 }
 
-const struct session *node_file_systems_session(const struct node_file_systems *all)
+const struct session *node_file_systems_session(const struct node_file_systems *all,
+                                                enum node_fs fs)
 {
-    return all->standard->session;
+    return file_system_of(all, fs) != NULL ? file_system_of(all, fs)->session : NULL;
 }
 
 bool node_file_systems_are_serving(const struct node_file_systems *all)

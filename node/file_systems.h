@@ -43,14 +43,14 @@ struct node_file_systems_options {
 };
 
 /*
- * Mount the standard file system, or take it over from an earlier process. What else that has left
- * on the mount points is detached. Return: 0, *ret_all is the caller's; -errno with @e.
+ * Mount the standard file system, or take both over from an earlier process. What else that has
+ * left on the mount points is detached. Return: 0, *ret_all is the caller's; -errno with @e.
  */
 int node_file_systems_new(sd_event *event, const struct node_file_systems_options *options,
                           struct node_file_systems **ret_all, struct error *e);
 /* All volumes must be gone. NULL is fine. Return: NULL. */
 struct node_file_systems *node_file_systems_free(struct node_file_systems *all);
-/* The same, and the standard file system is left to the next process. Return: NULL. */
+/* The same, and the file systems are left to the next process. Return: NULL. */
 struct node_file_systems *node_file_systems_hand_over(struct node_file_systems *all);
 DEFINE_CLEANUP(struct node_file_systems *, node_file_systems_free)
 
@@ -65,18 +65,18 @@ int node_file_systems_publisher(struct node_file_systems *all, enum node_fs fs,
 /* As device_init_offers_idmap(). */
 bool node_file_systems_offer_idmap(const struct node_file_systems *all);
 
-/* ---- the hand-over of the standard file system */
+/* ---- the hand-over */
 
 /* As file_system_is_handed_over(). */
 bool node_file_systems_are_handed_over(const struct node_file_systems *all, bool is_requested);
 
 /*
- * Record a volume of the standard file system for the next process, or no longer. Does nothing
- * where nothing is handed over.
+ * Record a volume for the next process, or no longer. Does nothing where nothing is handed over.
  * @id: the name of its directory
  * Return: as handover_set_note().
  */
-int node_file_systems_record(struct node_file_systems *all, const char *id, const char *text);
+int node_file_systems_record(struct node_file_systems *all, enum node_fs fs, const char *id,
+                             const char *text);
 void node_file_systems_drop_record(struct node_file_systems *all, const char *id);
 
 /* Visit what an earlier process has recorded, see handover_visit_notes(). */
@@ -89,9 +89,9 @@ const char *node_file_systems_find_record(const struct node_file_systems *all, c
 
 /* Find the directory of a volume. Return: 0, *ret_node is its node's id; -ENOENT. */
 int node_file_systems_find_directory(const struct node_file_systems *all, const char *id,
-                                     uint64_t *ret_node);
+                                     enum node_fs *ret_fs, uint64_t *ret_node);
 /* As shown_payload_read(). @node: of a volume's directory */
-int node_file_systems_read_shown(struct node_file_systems *all, uint64_t node,
+int node_file_systems_read_shown(struct node_file_systems *all, enum node_fs fs, uint64_t node,
                                  struct payload **ret_payload,
                                  char ret_generation[static GENERATION_NAME_SIZE], struct error *e);
 
@@ -112,8 +112,9 @@ void node_file_systems_remove_leftovers(struct node_file_systems *all,
 /* Who opens files of a file system. Return: borrowed; NULL: that is not noted. */
 struct consumers *node_file_systems_consumers(const struct node_file_systems *all, enum node_fs fs);
 
-/* Of the standard file system. Borrowed. */
-const struct session *node_file_systems_session(const struct node_file_systems *all);
+/* Borrowed. NULL: the live file system is not mounted. */
+const struct session *node_file_systems_session(const struct node_file_systems *all,
+                                                enum node_fs fs);
 /* Whether volumes can be read: no connection of a file system was aborted. */
 bool node_file_systems_are_serving(const struct node_file_systems *all);
 /* Add the FUSE requests so far. */

@@ -188,7 +188,7 @@ static void on_live_mounted(void *userdata, const struct session *session)
 {
     const struct node *node = userdata;
 
-    if (node->status != NULL) /* else start_services() does it */
+    if (node->status != NULL) /* else start_status() does it */
         node_status_serve(node->status, session);
 }
 
@@ -384,7 +384,11 @@ static int start_status(struct node *node, struct error *e)
 
     if (r < 0)
         return error_set_errno(e, r, "cannot start");
-    node_status_serve(node->status, node_file_systems_session(node->file_systems));
+    node_status_serve(node->status,
+                      node_file_systems_session(node->file_systems, NODE_FS_STANDARD));
+    if (node_file_systems_session(node->file_systems, NODE_FS_LIVE) != NULL)
+        node_status_serve(node->status,
+                          node_file_systems_session(node->file_systems, NODE_FS_LIVE));
     return 0;
 }
 

@@ -9,15 +9,18 @@ int node_shown_find(struct node_file_systems *file_systems, const struct target_
                     const char *id, const char *target, struct node_shown *ret_shown,
                     struct error *e)
 {
-    dev_t device = session_device(node_file_systems_session(file_systems));
     struct node_shown shown = {.payload = NULL};
-    int r = node_file_systems_find_directory(file_systems, id, &shown.node);
+    int r = node_file_systems_find_directory(file_systems, id, &shown.fs, &shown.node);
 
-    if (r == 0 && !target_find_mount(area, target, device, shown.node, &shown.mount_id))
+    if (r == 0 &&
+        !target_find_mount(area, target,
+                           session_device(node_file_systems_session(file_systems, shown.fs)),
+                           shown.node, &shown.mount_id))
         r = -ESTALE;
     if (r < 0)
         return error_set(e, -ESTALE, "the target %s does not show the volume", target);
-    r = node_file_systems_read_shown(file_systems, shown.node, &shown.payload, shown.generation, e);
+    r = node_file_systems_read_shown(file_systems, shown.fs, shown.node, &shown.payload,
+                                     shown.generation, e);
     if (r < 0)
         return r == -ENOMEM ? r : -ESTALE;
     *ret_shown = shown;

@@ -9,6 +9,7 @@
 #include "node/target.h"
 
 struct node_shown {
+    enum node_fs fs;
     uint64_t node; /* of the volume's directory */
     struct payload *payload;
     char generation[GENERATION_NAME_SIZE];
@@ -16,7 +17,7 @@ struct node_shown {
 };
 
 /*
- * @id: of the volume; the name of its directory in the standard file system
+ * @id: of the volume; the name of its directory
  * Return: 0, node_shown_deinit() is due; -ESTALE with @e: the target does not show the volume, or
  * there is none; -ENOMEM with @e.
  */

@@ -207,17 +207,17 @@ static int print_record(const struct node_volume *v, char **ret_text)
     return node_volume_print_record(&options, ret_text);
 }
 
-/* Live files are not handed over. Without a record the volume ends with this process. */
+/* Without a record the volume ends with this process. */
 static void record(struct node_volume *v)
 {
     _cleanup_(freep) char *text = NULL;
     int r;
 
-    if (v->fs != NODE_FS_STANDARD || v->is_recorded)
+    if (v->is_recorded)
         return;
     r = print_record(v, &text);
     if (r == 0)
-        r = node_file_systems_record(v->context->file_systems, v->id, text);
+        r = node_file_systems_record(v->context->file_systems, v->fs, v->id, text);
     if (r < 0)
         log_warn("cannot record the volume; it ends with this process", "target", v->target,
                  PUBLISHED_LOG_POD(&v->published), "error", strerror(-r));
@@ -500,11 +500,10 @@ static int subscribe(struct node_volume *v, struct error *e)
     return published_init(&v->published, v->context->event, &options, &callbacks, v, e);
 }
 
-/* Only the standard file system is handed over. */
 static enum node_fs choose_fs(const struct node_volume_options *options)
 {
     if (options->shown != NULL)
-        return NODE_FS_STANDARD;
+        return options->shown->fs;
     if (options->spec->updates == VOLUME_UPDATES_IN_PLACE)
         return NODE_FS_LIVE;
     return options->pod_decides_fs ? NODE_FS_UNDECIDED : NODE_FS_STANDARD;

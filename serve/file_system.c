@@ -184,7 +184,7 @@ int file_system_mount(struct file_system *fs, struct error *e)
 
 bool file_system_is_handed_over(const struct file_system *fs, bool is_requested)
 {
-    return !session_is_dead(fs->session) &&
+    return fs != NULL && !session_is_dead(fs->session) &&
            mount_handover_is_due(fs->handover, fs->options.fd_store, is_requested);
 }
 

@@ -50,6 +50,7 @@ int file_system_mount(struct file_system *fs, struct error *e);
 
 /*
  * Whether the next process of the service takes it over when this one ends.
+ * @fs: NULL is fine
  * @is_requested: see mount_handover_is_due()
  */
 bool file_system_is_handed_over(const struct file_system *fs, bool is_requested);

@@ -132,7 +132,10 @@ def wait_text(path: Path, text: str) -> None:
 def live_names(node: Node) -> list[str]:
     """Of the files and directories that the daemon keeps because they are mounted alone."""
     directory = node.run_dir / "fs-live" / ".live"
-    return os.listdir(directory) if directory.exists() else []
+    names = os.listdir(directory) if directory.exists() else []
+    links = [name for name in names if name.endswith(".from")]
+    assert sorted(links) == sorted(f"{name}.from" for name in names if name not in links)
+    return [name for name in names if name not in links]
 
 
 def secret_bytes(node: Node) -> int:

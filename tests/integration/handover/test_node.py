@@ -117,18 +117,29 @@ def test_unpublished_volume_stays_gone(kept: KeptNode) -> None:
     assert _content(gone.target / "password") == b"dummy-1"
 
 
-def test_live_volume_is_published_again(kept: KeptNode) -> None:
-    """Live files are not handed over: the kubelet's next publish replaces the dead mount."""
+def test_volume_that_changes_in_place(kept: KeptNode, manifests: Manifests) -> None:
+    """It is in the second file system, and its open files keep their versions."""
     fields = {"attributes": {"secretName": "app", "updates": "in-place"}}
     live, volume = kept.publish(kept.pod(0, **fields)), kept.publish(kept.pod(1))
-    kept.kill_daemon()
-    assert _content(volume.target / "password") == b"dummy-1"
+    mounts = [mounts_at(v.target) for v in (live, volume)]
+    inode = (live.target / "password").stat().st_ino
+    held = os.open(live.target / "password", os.O_RDONLY)
+    for number in range(2, 5):
+        kept.kill_daemon()
+        assert os.pread(held, 100, 0) == b"dummy-1"
+        manifests.put_secret({"user": b"admin", "password": b"dummy-%d" % number})
+        for each in (live, volume):
+            _wait_content(each, b"dummy-%d" % number)
+    kept.hand_over()
+    assert os.pread(held, 100, 0) == b"dummy-1"
+    os.close(held)
+    assert (live.target / "password").stat().st_ino == inode
+    assert [mounts_at(v.target) for v in (live, volume)] == mounts
+    kept.publish(live)  # the kubelet repeats a call
+    assert mounts_at(live.target) == mounts[0]
+    kept.unpublish(live)
+    assert mounts_at(live.target) == []
     assert list(kept.status()["volumes"]) == [str(volume.target)]
-    with pytest.raises(OSError):
-        _content(live.target / "password")
-    kept.publish(live)
-    assert _content(live.target / "password") == b"dummy-1"
-    assert len(mounts_at(live.target)) == 1
 
 
 def test_stop_unmounts_everything(kept: KeptNode) -> None:

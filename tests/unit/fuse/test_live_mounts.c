@@ -95,6 +95,24 @@ int mknodat(int fd, const char *path, mode_t mode, dev_t dev)
     return fails() ? -1 : make(path, mode);
 }
 
+int symlinkat(const char *target, int fd, const char *path)
+{
+    const char *name;
+    uint64_t parent;
+    struct stat stat;
+    int r;
+
+    assert_int_equal(fd, ROOT_FD);
+    if (fails())
+        return -1;
+    r = find_parent(path, &parent, &name);
+    if (r == 0)
+        r = tree_symlink(kernel.tree, parent, name, target, &stat);
+    if (r == 0)
+        tree_forget(kernel.tree, stat.st_ino, 1);
+    return answer(r);
+}
+
 int renameat2(int fd, const char *path, int new_fd, const char *new_path, unsigned flags)
 {
     uint64_t parent, new_parent;

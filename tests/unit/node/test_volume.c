@@ -53,7 +53,8 @@ struct consumers *node_file_systems_consumers(const struct node_file_systems *al
     return NULL;
 }
 
-int node_file_systems_record(struct node_file_systems *all, const char *id, const char *text)
+int node_file_systems_record(struct node_file_systems *all, enum node_fs fs, const char *id,
+                             const char *text)
 {
     assert_string_equal(id, "csi-1");
     assert_null(recorded);
@@ -518,8 +519,10 @@ static struct payload *make_empty_payload(void)
 /* It is mounted from the beginning; what the source has is published as an update. */
 static void test_volume_of_an_earlier_process(void **state)
 {
-    struct node_shown earlier = {
-        .payload = make_empty_payload(), .generation = "..g", .mount_id = 7};
+    struct node_shown earlier = {.fs = NODE_FS_STANDARD,
+                                 .payload = make_empty_payload(),
+                                 .generation = "..g",
+                                 .mount_id = 7};
     struct node_volume *v;
 
     has_publisher = true;

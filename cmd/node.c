@@ -2,6 +2,7 @@
 #include "cmd/node.h"
 
 #include "base/log.h"
+#include "node/check.h"
 #include "node/node.h"
 
 int command_node(const struct invocation *invocation, int argc, char *argv[])
@@ -18,7 +19,8 @@ int command_node(const struct invocation *invocation, int argc, char *argv[])
     } else {
         log_setup(options.log_level, options.log_format, log_target_of_stderr());
         log_trace_set(options.trace);
-        if (node_run(&options, &e) < 0)
+        r = options.is_check ? node_check(&options, &e) : node_run(&options, &e);
+        if (r < 0)
             code = command_failed(invocation, EXIT_FAILED, e.text);
     }
     node_options_deinit(&options);

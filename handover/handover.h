@@ -48,7 +48,8 @@ int handover_take(struct handover *handover, struct handover_found *ret_found, s
 
 /*
  * As handover_take(), beside the process that has stored it and goes on: changes nothing of what is
- * stored. Only handover_read_tree(), handover_peek_again() and handover_free() may follow.
+ * stored. Only handover_read_tree(), handover_visit_notes(), handover_peek_again() and
+ * handover_free() may follow.
  * Return: as handover_take(); also -EAGAIN with @e: that process is replacing its state, or has
  * lost it.
  */

@@ -18,6 +18,7 @@
 #include "fuse/shown_payload.h"
 #include "handover/keeper_watch.h"
 #include "node/run_dir.h"
+#include "node/volume_record.h"
 
 /* Of the file systems among the stored descriptors. */
 #define HANDOVER_NAME      "standard"
@@ -216,6 +217,26 @@ int node_file_systems_publisher(struct node_file_systems *all, enum node_fs fs,
 }
 
 /* ---- the hand-over */
+
+static int check_record(const char *id, const char *text, struct error *e)
+{
+    _cleanup_(volume_record_deinit) struct volume_record_document document = {.json = NULL};
+
+    return volume_record_parse(text, &document, e);
+}
+
+int node_file_systems_check(sd_event *event, struct fd_store *fd_store, const char *run_dir,
+                            struct error *e)
+{
+    _cleanup_(freep) char *mountpoint = NULL;
+    struct mount_handover_options options = {
+        .store = fd_store, .name = HANDOVER_NAME, .check_note = check_record};
+
+    if (asprintf(&mountpoint, "%s/" RUN_DIR_MOUNT, run_dir) < 0)
+        return error_set_errno(e, -ENOMEM, "cannot check the stored file system");
+    options.mountpoint = mountpoint;
+    return mount_handover_check(event, &options, e);
+}
 
 bool node_file_systems_are_handed_over(const struct node_file_systems *all, bool is_requested)
 {

@@ -67,6 +67,13 @@ bool node_file_systems_offer_idmap(const struct node_file_systems *all);
 
 /* ---- the hand-over */
 
+/*
+ * As mount_handover_check(), of the volumes' records as well.
+ * @run_dir: as in the options
+ */
+int node_file_systems_check(sd_event *event, struct fd_store *fd_store, const char *run_dir,
+                            struct error *e);
+
 /* As file_system_is_handed_over(). */
 bool node_file_systems_are_handed_over(const struct node_file_systems *all, bool is_requested);
 

@@ -24,11 +24,11 @@
 #include "node/node.h"
 
 #include <stdio.h>
-#include <sys/stat.h>
 #include <sys/utsname.h>
 
 #include "cache/secmem.h"
 #include "fetcher/api/api_source.h"
+#include "node/check.h"
 #include "node/pages.h"
 #include "node/pod_conditions.h"
 #include "node/pod_source.h"
@@ -104,36 +104,13 @@ static void on_parts_changed(void *userdata)
 
 /* ---- directories */
 
-/*
- * The kubelet makes ROOT/pods when it starts. With another --root-dir than ours it would neither
- * find our socket nor accept a volume, and we would wait for it for ever. The default root is not
- * checked: it comes into being when the kubelet starts for the first time, which may be after us.
- */
-static int check_kubelet_root(const struct node *node, struct error *e)
-{
-    const struct node_options *o = node->options;
-    struct stat status;
-
-    if (o->registration_path == NULL || streq(o->kubelet_root, KUBELET_ROOT_DEFAULT))
-        return 0;
-    if (stat(node->target_root, &status) == 0 && S_ISDIR(status.st_mode))
-        return 0;
-    return error_set(e, -ENOENT,
-                     "no kubelet uses %s: there is no directory %s; set --kubelet-root to the "
-                     "kubelet's --root-dir",
-                     o->kubelet_root, node->target_root);
-}
-
 static int open_run_dir(struct node *node, struct error *e)
 {
-    int r;
-
     if (asprintf(&node->target_root, "%s/pods", node->options->kubelet_root) < 0) {
         node->target_root = NULL;
         return error_set_errno(e, -ENOMEM, "cannot start");
     }
-    r = check_kubelet_root(node, e);
-    return r < 0 ? r : run_dir_open(node->options->run_dir, &node->lock_fd, e);
+    return run_dir_open(node->options->run_dir, &node->lock_fd, e);
 }
 
 /* ---- metrics, events and file systems */
@@ -509,11 +486,10 @@ static int start_services(struct node *node, struct error *e)
 static int node_start(struct daemon *daemon, struct error *e)
 {
     struct node *node = CONTAINER_OF(daemon, struct node, daemon);
-    int r;
+    int r = node_check_host(node->options, e);
 
-    if (geteuid() != 0)
-        return error_set(e, -EPERM, "the node daemon mounts volumes for pods: run it as root");
-    r = fd_store_new(NULL, &node->fd_store, e); /* may wait for the end of an earlier process */
+    if (r == 0) /* may wait for the end of an earlier process */
+        r = fd_store_new(NULL, &node->fd_store, e);
     if (r == 0)
         r = open_run_dir(node, e);
     if (r == 0)

@@ -11,6 +11,7 @@
 #include "encoding/json.h"
 #include "encoding/yaml.h"
 #include "fetcher/http/client.h"
+#include "monitor/http_server.h"
 
 #define CONFIG_MAX_BYTES 65536u /* a dozen short lines and comments */
 
@@ -41,6 +42,7 @@ enum option_code {
     OPTION_LOG_FORMAT,
     OPTION_TRACE,
     OPTION_VERBOSITY,
+    OPTION_CHECK,
 };
 
 const struct option node_long_options[] = {
@@ -65,6 +67,7 @@ const struct option node_long_options[] = {
     {"log-format", required_argument, NULL, OPTION_LOG_FORMAT},
     {"trace", required_argument, NULL, OPTION_TRACE},
     {"v", required_argument, NULL, OPTION_VERBOSITY},
+    {"check", no_argument, NULL, OPTION_CHECK},
     {"help", no_argument, NULL, OPTION_HELP},
     {NULL, 0, NULL, 0},
 };
@@ -120,6 +123,8 @@ void node_options_help(const char *program)
         "      --trace CATEGORIES       log each step of these: fuse, grpc, http, node,\n"
         "                               publisher, reflector, store, volume; comma-separated\n"
         "      --v N                    the same in numbers: 0 to 3 is info, more is debug\n"
+        "      --check                  check that a process with these options could start, and\n"
+        "                               take over what is stored; serve nothing\n"
         "  -h, --help                   show this help\n",
         program);
 }
@@ -203,6 +208,16 @@ static int set_rate(unsigned *number, const char *name, unsigned least, const ch
     return 0;
 }
 
+static int set_metrics_address(struct node_options *o, const char *value, struct error *e)
+{
+    struct sockaddr_storage address;
+    socklen_t len;
+    int r = http_server_parse_address(value, &address, &len, e);
+
+    o->metrics_address = value;
+    return r < 0 ? error_prefix(e, r, "metrics-bind-address") : 0;
+}
+
 static int set_word(int r, const char *what, const char *value, struct error *e)
 {
     return r == 0 ? 0 : error_set(e, -EINVAL, "%s, not \"%.32s\"", what, value);
@@ -224,7 +239,7 @@ static int set_option(void *userdata, int option, const char *value, struct erro
     struct node_options *o = userdata;
     int r;
 
-    assert(value != NULL || option == OPTION_HELP); /* the only one without a value */
+    assert(value != NULL || option == OPTION_HELP || option == OPTION_CHECK);
     switch (option) {
     case OPTION_CONFIG:
         return 0; /* read before the other options */
@@ -265,8 +280,7 @@ static int set_option(void *userdata, int option, const char *value, struct erro
     case OPTION_REPORT_CONDITIONS:
         return set_switch(&o->reports_conditions, "report-conditions takes on or off", value, e);
     case OPTION_METRICS:
-        o->metrics_address = value;
-        return 0;
+        return set_metrics_address(o, value, e);
     case OPTION_LOG_LEVEL:
         return set_word(log_level_parse(value, &o->log_level),
                         "log-level takes error, warn, info or debug", value, e);
@@ -278,6 +292,9 @@ static int set_option(void *userdata, int option, const char *value, struct erro
         return r < 0 ? error_prefix(e, r, "--trace") : 0;
     case OPTION_VERBOSITY:
         return set_verbosity(o, value, e);
+    case OPTION_CHECK:
+        o->is_check = true;
+        return 0;
     case OPTION_HELP:
         o->wants_help = true;
         return 0;

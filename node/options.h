@@ -30,6 +30,7 @@ struct node_options {
     enum log_level log_level;
     enum log_format log_format;
     unsigned trace; /* for log_trace_set() */
+    bool is_check;  /* of a start: serve nothing */
     bool wants_help;
 
     const char *config_file; /* NULL: none */

@@ -122,6 +122,32 @@ static int read_tree(struct handover *handover, struct error *e)
     return r;
 }
 
+struct notes_check {
+    const struct mount_handover_options *options;
+    struct error *e;
+    int result;
+};
+
+static bool on_note(void *userdata, const char *key, const char *text)
+{
+    struct notes_check *c = userdata;
+
+    c->result = c->options->check_note(key, text, c->e);
+    if (c->result < 0)
+        error_prefix(c->e, c->result, "the stored note of \"%s\"", key);
+    return c->result == 0;
+}
+
+static int check_notes(const struct mount_handover_options *o, const struct handover *handover,
+                       struct error *e)
+{
+    struct notes_check c = {.options = o, .e = e};
+
+    if (o->check_note != NULL)
+        handover_visit_notes(handover, on_note, &c);
+    return c.result;
+}
+
 static int check_found(const struct mount_handover_options *o, struct handover *handover,
                        const struct handover_found *found, struct error *e)
 {
@@ -138,7 +164,19 @@ static int check_found(const struct mount_handover_options *o, struct handover *
         if (r == 0)
             r = read_tree(handover, e);
     }
-    return r;
+    return r == 0 ? check_notes(o, handover, e) : r;
+}
+
+/* What is mounted is not stored: its kernel is too old, or its files are live. */
+static int check_nothing(const struct mount_handover_options *o, struct error *e)
+{
+    if (!mounts_is_mountpoint(o->mountpoint))
+        return 0;
+    return error_set(e, -ENODATA,
+                     "the running process cannot hand over its mount at %s, so that a hand-over "
+                     "would unmount it (Linux before 6.9, or updates: in-place): restart it when "
+                     "its readers have ended",
+                     o->mountpoint);
 }
 
 int mount_handover_check(sd_event *event, const struct mount_handover_options *options,
@@ -153,7 +191,7 @@ int mount_handover_check(sd_event *event, const struct mount_handover_options *o
     if (r == 0)
         r = handover_peek(handover, &found, e);
     if (r != 0)
-        return r == HANDOVER_NOTHING ? 0 : r;
+        return r == HANDOVER_NOTHING ? check_nothing(options, e) : r;
     r = check_found(options, handover, &found, e);
     fd_close(found.adoption.device_fd);
     return r;

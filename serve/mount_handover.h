@@ -26,6 +26,11 @@ struct mount_handover_options {
      */
     void (*undo)(void *userdata);
     void *userdata;
+    /*
+     * For mount_handover_check(): whether this program can use a note of the running process. NULL:
+     * there are none. Return: 0; -errno with @e.
+     */
+    int (*check_note)(const char *key, const char *text, struct error *e);
 };
 
 enum mount_handover_verdict {
@@ -43,8 +48,9 @@ int mount_handover_take_over(sd_event *event, const struct mount_handover_option
 
 /*
  * Whether this program could take over the mount that a running process serves; changes nothing.
- * @options: store, name, mountpoint, answers_open
- * Return: 0, also if nothing is stored; -errno with @e.
+ * @options: store, name, mountpoint, answers_open, check_note
+ * Return: 0, also if nothing is stored and nothing mounted; -ENODATA: what is mounted is not
+ * stored; other -errno; with @e.
  */
 int mount_handover_check(sd_event *event, const struct mount_handover_options *options,
                          struct error *e);

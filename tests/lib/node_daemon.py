@@ -205,11 +205,11 @@ class ContainerNode(Node):
 class KeptNode(Node):
     """One under `secretfs-keeper`, which starts the next daemon when one is killed."""
 
+    keeper_options = ("--backoff-max", "100ms")
+
     def __init__(self, area: Path, arguments: Sequence[str], **options: Any) -> None:
         keeper = program.binary().with_name("secretfs-keeper")
-        super().__init__(
-            area, arguments, prefix=[str(keeper), "--backoff-max", "100ms", "--"], **options
-        )
+        super().__init__(area, arguments, prefix=[str(keeper), *self.keeper_options, "--"], **options)
 
     @property
     def pid(self) -> int:
@@ -231,6 +231,16 @@ class KeptNode(Node):
     def n_serving(self) -> int:
         """How many daemons have served so far."""
         return self.log().count(" INFO serving ")
+
+
+class CheckedNode(KeptNode):
+    """One whose next process proves itself before a hand-over."""
+
+    keeper_options = (*KeptNode.keeper_options, "--check")
+
+    def request_hand_over(self) -> None:
+        """Which the next process may refuse."""
+        self.signal(signal.SIGHUP)
 
 
 def is_shown(volume: PodVolume) -> bool:

@@ -247,6 +247,8 @@ class Files:
     def start(self) -> KeptNode:
         self.put("app")
         kept = _start(self._start_node, *self._manifests.arguments)
+        # readers see the volume a moment before it is recorded for the next daemon
+        until(lambda: "mounted a static volume" in kept.log(), "the volume")
         self.wait_content(b"app")
         return kept
 

@@ -299,8 +299,8 @@ def test_address_in_use_leaves_volumes_without_pages(
 
 def test_invalid_address_ends_the_start(start_node: NodeMaker, manifests: Manifests) -> None:
     node = start_node("--metrics-bind-address=invalid", *manifests.arguments)
-    node.expected_exit = 1
-    assert node.wait_end() == 1
+    node.expected_exit = 2
+    assert node.wait_end() == 2
     assert "127.0.0.1:9090, [::1]:9090 or :9090" in node.log()
 
 

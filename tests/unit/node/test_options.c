@@ -82,6 +82,22 @@ static void test_node_id_defaults_to_host_name(void **state)
     unsetenv("NODE_NAME");
 }
 
+static void test_check(void **state)
+{
+    struct node_options o;
+    struct error e = ERROR_INIT;
+
+    parse_well("", &o);
+    assert_false(o.is_check);
+    node_options_deinit(&o);
+    parse_well("--check", &o);
+    assert_true(o.is_check);
+    node_options_deinit(&o);
+    assert_int_equal(parse("--metrics-bind-address=invalid", &o, &e), -EINVAL);
+    assert_non_null(strstr(e.text, "metrics-bind-address"));
+    node_options_deinit(&o);
+}
+
 static void test_derived_paths(void **state)
 {
     struct node_options o;
@@ -280,15 +296,11 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_node_id_defaults_to_host_name),
-        cmocka_unit_test(test_derived_paths),
-        cmocka_unit_test(test_endpoint_forms),
-        cmocka_unit_test(test_levels),
-        cmocka_unit_test(test_switch),
-        cmocka_unit_test(test_command_line_overrides_file),
-        cmocka_unit_test(test_invalid_files),
-        cmocka_unit_test(test_invalid_arguments),
+        cmocka_unit_test(test_defaults),       cmocka_unit_test(test_node_id_defaults_to_host_name),
+        cmocka_unit_test(test_check),          cmocka_unit_test(test_derived_paths),
+        cmocka_unit_test(test_endpoint_forms), cmocka_unit_test(test_levels),
+        cmocka_unit_test(test_switch),         cmocka_unit_test(test_command_line_overrides_file),
+        cmocka_unit_test(test_invalid_files),  cmocka_unit_test(test_invalid_arguments),
         cmocka_unit_test(test_no_memory),
     };
     int fd = mkstemp(config_path);

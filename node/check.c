@@ -8,9 +8,7 @@
 
 #include "cache/secmem.h"
 #include "node/file_systems.h"
-#include "node/run_dir.h"
 #include "serve/daemon.h"
-#include "serve/mounts.h"
 
 struct check {
     struct daemon daemon;
@@ -46,42 +44,6 @@ int node_check_host(const struct node_options *options, struct error *e)
     return check_kubelet_root(options, e);
 }
 
-struct live_mounts {
-    dev_t device;
-    const char *mountpoint; /* of the file system itself */
-    bool is_shown;          /* on a target as well */
-};
-
-static bool on_mount(void *userdata, const char *mountpoint, const struct mount_entry *entry)
-{
-    struct live_mounts *live = userdata;
-
-    live->is_shown = entry->device == live->device && !streq(mountpoint, live->mountpoint);
-    return !live->is_shown;
-}
-
-/* Live files are not stored: their volumes end with the process. */
-static int check_live_volumes(const struct node_options *o, struct error *e)
-{
-    char mountpoint[PATH_MAX];
-    struct live_mounts live = {.mountpoint = mountpoint};
-    struct mount_entry entry;
-    struct error none = ERROR_INIT;
-    int r;
-
-    snprintf(mountpoint, sizeof(mountpoint), "%s/" RUN_DIR_MOUNT_LIVE, o->run_dir);
-    if (!mounts_is_mountpoint(mountpoint) || mounts_find(mountpoint, &entry, &none) < 0)
-        return 0;
-    live.device = entry.device;
-    r = mounts_visit(on_mount, &live, e);
-    if (r < 0 || !live.is_shown)
-        return r;
-    return error_set(e, -ENODATA,
-                     "volumes with live files (updates: in-place, subPath) are mounted, which a "
-                     "hand-over would end: restart the daemon when their pods are gone "
-                     "(secretfs status lists them)");
-}
-
 static int check_start(struct daemon *daemon, struct error *e)
 {
     struct check *c = CONTAINER_OF(daemon, struct check, daemon);
@@ -95,8 +57,6 @@ static int check_start(struct daemon *daemon, struct error *e)
         return r;
     daemon_restrict();
     r = node_file_systems_check(daemon->event, c->fd_store, c->options->run_dir, e);
-    if (r == 0)
-        r = check_live_volumes(c->options, e);
     return r < 0 ? r : sd_event_exit(daemon->event, 0);
 }
 

@@ -225,17 +225,27 @@ static int check_record(const char *id, const char *text, struct error *e)
     return volume_record_parse(text, &document, e);
 }
 
-int node_file_systems_check(sd_event *event, struct fd_store *fd_store, const char *run_dir,
-                            struct error *e)
+static int check_place(sd_event *event, struct fd_store *fd_store, const char *run_dir,
+                       const struct place *place, struct error *e)
 {
     _cleanup_(freep) char *mountpoint = NULL;
     struct mount_handover_options options = {
-        .store = fd_store, .name = HANDOVER_NAME, .check_note = check_record};
+        .store = fd_store, .name = place->handover_name, .check_note = check_record};
 
-    if (asprintf(&mountpoint, "%s/" RUN_DIR_MOUNT, run_dir) < 0)
+    if (asprintf(&mountpoint, "%s/%s", run_dir, place->name) < 0)
         return error_set_errno(e, -ENOMEM, "cannot check the stored file system");
     options.mountpoint = mountpoint;
     return mount_handover_check(event, &options, e);
+}
+
+int node_file_systems_check(sd_event *event, struct fd_store *fd_store, const char *run_dir,
+                            struct error *e)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < ELEMENTS_OF(places) && r == 0; i++)
+        r = places[i].name != NULL ? check_place(event, fd_store, run_dir, &places[i], e) : 0;
+    return r;
 }
 
 bool node_file_systems_are_handed_over(const struct node_file_systems *all, bool is_requested)

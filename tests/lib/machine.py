@@ -132,6 +132,11 @@ class Machine:
     def shell(self, script: str) -> str:
         return self.run("/bin/sh", "-ec", script).stdout
 
+    @property
+    def root(self) -> Path:
+        """Its files as its process 1 sees them, with what is mounted in there."""
+        return Path(f"/proc/{self._init}/root")
+
     def path(self, path: str) -> Path:
         """A file of the tree as the host sees it; what is mounted in there is not seen."""
         return self.tree / path.lstrip("/")

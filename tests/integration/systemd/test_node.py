@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import contextmanager
 from typing import Any, Iterator
 
 import pytest
 
+from lib import storm
 from lib.machine import Machine, file_alone, put_secret
 from lib.waiting import until
 
@@ -18,6 +20,7 @@ metrics-bind-address: "0"
 registration-path: none
 """
 TARGET = "/run/static/db"
+STORM = "/run/storm/db"
 
 
 def put_volume(
@@ -28,8 +31,42 @@ def put_volume(
     host.write(f"/etc/secretfs/volumes.d/{name}.yaml", text)
 
 
-def main_pid(host: Machine) -> int:
+def keeper_pid(host: Machine) -> int:
     return int(host.property(SERVICE, "MainPID"))
+
+
+def daemon_pid(host: Machine) -> int:
+    """Of the daemon that has the lock, or had it last; 0 while one takes it."""
+    return int(host.read("/run/secretfs/node.lock").strip() or 0)
+
+
+def wait_for_another(host: Machine, pid: int) -> None:
+    until(lambda: daemon_pid(host) not in (0, pid), "another daemon")
+
+
+def put_version(host: Machine, number: int) -> None:
+    """Of the secret that readers in loops expect."""
+    text = storm.value(number).decode()
+    secret = {"metadata": {"name": "storm"}, "stringData": {"password": text, "cold": text}}
+    host.write("/manifests/storm.yaml", json.dumps({"apiVersion": "v1", "kind": "Secret", **secret}))
+
+
+def wait_version(host: Machine, number: int) -> None:
+    host.wait_read(f"{STORM}/password", storm.value(number).decode(), SERVICE)
+
+
+@contextmanager
+def readers(host: Machine) -> Iterator[None]:
+    """Readers in loops, of which no call may fail; before them and after them the volume is current."""
+    put_version(host, 1)
+    put_volume(host, "storm", STORM, "storm")
+    wait_version(host, 1)
+    loops = storm.readers_of(host.root / STORM.lstrip("/"))
+    try:
+        yield
+    finally:
+        outcomes = loops.stop()
+    storm.check(outcomes)
 
 
 @pytest.fixture
@@ -56,7 +93,7 @@ def started(host: Machine) -> Machine:
 
 def test_workers_hold_no_capability(started: Machine):
     """The unit permits capset(2), with which threads drop what they do not need."""
-    script = f"grep -H . /proc/{main_pid(started)}/task/*/comm | grep -E 'fuse-worker|notifier'"
+    script = f"grep -H . /proc/{daemon_pid(started)}/task/*/comm | grep -E 'fuse-worker|notifier'"
     workers = [line.rsplit("/", 1)[0] for line in started.shell(script).splitlines()]
     assert len(workers) >= 3
     for task in workers:
@@ -67,12 +104,9 @@ def test_workers_hold_no_capability(started: Machine):
     assert "keeps more rights" not in log
 
 
-def test_it_starts_reloads_and_stops(started: Machine):
+def test_it_starts_and_stops(started: Machine):
     assert started.property(SERVICE, "Type") == "notify"
     assert re.search(r"\bvolumes?\b", started.property(SERVICE, "StatusText"))
-    pid = main_pid(started)
-    started.run("systemctl", "reload", SERVICE)
-    assert main_pid(started) == pid
     started.run("systemctl", "stop", SERVICE)
     assert started.property(SERVICE, "Result") == "success"
     assert started.mounts_at(TARGET) == []
@@ -141,29 +175,70 @@ def test_a_file_mounted_alone_in_a_namespace(host: Machine):
         host.wait_read(alone, "dummy-2", SERVICE)
 
 
-def test_it_runs_on_through_an_upgrade(started: Machine):
-    """Its mounts are in use; when it is restarted is for others to say."""
-    pid = main_pid(started)
-    done = started.run("dpkg", "-i", "/root/secretfs.deb")
-    assert "secretfs.service runs on as version" in done.stdout
-    assert main_pid(started) == pid
-    assert started.read(f"{TARGET}/password") == "dummy-1"
-    started.run("systemctl", "restart", SERVICE)
-    started.wait_read(f"{TARGET}/password", "dummy-1", SERVICE)
+def hand_over(host: Machine, number: int, *command: str) -> None:
+    """By a command, during which no reader notices a thing; `number`: of the version afterwards."""
+    pid = daemon_pid(host)
+    host.run(*command)
+    wait_for_another(host, pid)
+    put_version(host, number)
+    wait_version(host, number)
+
+
+def test_reload_and_upgrade_hand_over(started: Machine):
+    keeper, mounted = keeper_pid(started), started.mounts_at(TARGET)
+    with readers(started):
+        hand_over(started, 2, "systemctl", "reload", SERVICE)
+        hand_over(started, 3, "dpkg", "-i", "/root/secretfs.deb")
+    assert keeper_pid(started) == keeper
+    assert started.mounts_at(TARGET) == mounted
+
+
+@pytest.mark.parametrize("number", ["STOP", "KILL"])
+def test_volumes_survive_the_daemon(host: Machine, number: str):
+    """One that hangs or is killed is replaced by the keeper; the unit and the volumes remain."""
+    host.write(
+        "/etc/systemd/system/secretfs.service.d/test.conf",
+        "[Service]\nExecStart=\nExecStart=/usr/bin/secretfs-keeper --watchdog=5s -- "
+        "/usr/bin/secretfs node --config=/etc/secretfs/node.yaml\n",
+    )
+    host.run("systemctl", "daemon-reload")
+    host.run("systemctl", "start", SERVICE)
+    keeper = keeper_pid(host)
+    with readers(host):
+        hand_over(host, 2, "kill", f"-{number}", str(daemon_pid(host)))
+    assert keeper_pid(host) == keeper
+    assert host.property(SERVICE, "NRestarts") == "0"
+
+
+def test_a_configuration_that_fails_its_check(started: Machine):
+    """The daemon goes on, and the journal says why."""
+    pid = daemon_pid(started)
+    started.write("/etc/secretfs/node.yaml", "sparkle: 1\n")
+    started.run("systemctl", "reload", SERVICE)
+    refusal = "--check failed: there is no hand-over, the running process goes on"
+    until(lambda: refusal in started.journal(SERVICE), "the refusal")
+    assert daemon_pid(started) == pid
+    put_secret(started, "db", "dummy-2")
+    started.wait_read(f"{TARGET}/password", "dummy-2", SERVICE)
+
+
+def test_an_oom_kill_does_not_stop_the_unit(host: Machine):
+    """systemd would stop the keeper with the daemon that was killed for its memory."""
+    assert host.property(SERVICE, "OOMPolicy") == "continue"
 
 
 @pytest.mark.parametrize("number, result", [("STOP", "watchdog"), ("KILL", "signal")])
-def test_it_is_restarted(host: Machine, number: str, result: str):
-    """A daemon that hangs or is killed is replaced, and what it showed is shown again."""
+def test_its_keeper_is_restarted(host: Machine, number: str, result: str):
+    """The volumes end with their keeper, and static ones are mounted again."""
     host.write(
-        "/etc/systemd/system/secretfs.service.d/test.conf", "[Service]\nWatchdogSec=2s\n"
+        "/etc/systemd/system/secretfs.service.d/test.conf", "[Service]\nWatchdogSec=5s\n"
     )
     host.run("systemctl", "daemon-reload")
     host.run("systemctl", "start", SERVICE)
     host.wait_read(f"{TARGET}/password", "dummy-1", SERVICE)
-    first = main_pid(host)
+    first = keeper_pid(host)
     host.run("kill", f"-{number}", str(first))
-    until(lambda: main_pid(host) not in (0, first), "another daemon")
+    until(lambda: keeper_pid(host) not in (0, first), "another keeper")
     until(lambda: host.is_active(SERVICE), "readiness")
     host.wait_read(f"{TARGET}/password", "dummy-1", SERVICE)
     assert host.mounts_at(TARGET) == ["fuse.secretfs"]

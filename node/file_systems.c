@@ -229,8 +229,10 @@ static int check_place(sd_event *event, struct fd_store *fd_store, const char *r
                        const struct place *place, struct error *e)
 {
     _cleanup_(freep) char *mountpoint = NULL;
-    struct mount_handover_options options = {
-        .store = fd_store, .name = place->handover_name, .check_note = check_record};
+    struct mount_handover_options options = {.store = fd_store,
+                                             .name = place->handover_name,
+                                             .answers_open = place->answers_open,
+                                             .check_note = check_record};
 
     if (asprintf(&mountpoint, "%s/%s", run_dir, place->name) < 0)
         return error_set_errno(e, -ENOMEM, "cannot check the stored file system");

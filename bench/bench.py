@@ -24,6 +24,7 @@ from types import FrameType
 from typing import Any, Iterator
 
 import attacks
+import consumers
 import gaps
 import live
 import nodes
@@ -98,6 +99,7 @@ class Bench:
         self._show(self._measure_reads("reads", title, manifests))
         title = f"The same in a volume of {N_LARGE_KEYS:,} keys"
         self._show(self._measure_reads("reads-large", title, manifests, LARGE_SECRET))
+        self._show(self._measure_consumers(manifests))
         self._time_mounts("manifests", ["--manifests", manifests])
         with DevelopmentServer(self._directory / "devserver") as access:
             self._measure_server(DevelopmentServer.name, access, is_real=False)
@@ -207,6 +209,10 @@ class Bench:
                 "file\n   that sends no request, was 1.65 for open+read+close and 1.45 for stat"
             )
         return table
+
+    def _measure_consumers(self, manifests: Path) -> Table:
+        place = (self._directory, manifests, SECRET)
+        return consumers.measure(self.secretfs, self._programs, *place, self.size.rounds)
 
     def _count_requests(self, table: Table, mountpoint: Path) -> None:
         before = self._status(mountpoint)["requests"]
@@ -425,7 +431,7 @@ def _run_bench(arguments: argparse.Namespace) -> Bench:
         # a second signal must not keep the rest from being done
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
-        for name in ("mount", "timed", "tmpfs"):
+        for name in ("mount", "timed", "tmpfs", "noted", "plain"):
             processes.unmount(directory / name)
         processes.end_children()
         shutil.rmtree(directory)

@@ -14,7 +14,7 @@
  * content: reads of such an open file fail with ESTALE.
  *
  * fstat(2) does not say which open file it is about. The reader gets the size of the newest one
- * that its thread has open, whatever its version is; a thread that the kernel cannot name, in a pid
+ * that its thread has open, of any version; a thread that the kernel cannot name, in a pid
  * namespace that the daemon does not see, gets the size of the newest content. Close is reported
  * late: a release follows close(2) some time after it has returned, and another worker may answer
  * the thread's next fstat(2) before it. So the kernel sends a flush, which close(2) waits for, of a

@@ -17,7 +17,7 @@ import threading
 from pathlib import Path
 from typing import Callable, NoReturn
 
-_USER = 65534  # nobody
+_USER = 65534  # without rights
 _PR_SET_DUMPABLE = 4
 _CLONE_NEWUSER = 0x10000000
 _CLONE_NEWNS = 0x00020000

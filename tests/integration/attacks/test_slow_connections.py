@@ -14,7 +14,7 @@ from lib import program
 from lib.node_daemon import Node, NodeMaker
 from lib.sources import Manifests
 
-_USER = 65534  # nobody
+_USER = 65534  # without rights
 _CONNECTIONS = 400
 _HANGS_SECONDS = 30.0
 _TRIES = 20

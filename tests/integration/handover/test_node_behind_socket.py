@@ -91,7 +91,7 @@ def test_next_keeper_has_everything(
 
 
 def test_both_gone_at_once(start: Start, holder: Holder, manifests: Manifests) -> None:
-    """The mounts are dead, and published anew they are as before."""
+    """The mounts are dead; published again, they are as before."""
     node = start()
     volume = node.publish(node.pod())
     holder.process.stop(signal.SIGKILL)

@@ -221,8 +221,8 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_request), TEST(test_pod_is_gone),    TEST(test_burst_and_rate),
-        TEST(test_refusal), TEST(test_failing_server), TEST(test_cancelled),
+        TEST(test_request),   TEST(test_pod_is_gone),    TEST(test_burst_and_rate),
+        TEST(test_refusal),   TEST(test_failing_server), TEST(test_cancelled),
         TEST(test_no_memory),
     };
 

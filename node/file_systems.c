@@ -83,8 +83,11 @@ static int start_one(struct node_file_systems *all, enum node_fs kind, bool only
     assert(*ret_fs == NULL);
     if (r == FILE_SYSTEM_NEW)
         r = detach_leftovers(all, places[kind].name, e);
-    if (r < 0 || (!fs->is_adopted && only_adopts))
+    if (r < 0)
         return r;
+    assert(fs != NULL);
+    if (!fs->is_adopted && only_adopts)
+        return 0;
     if (!fs->is_adopted)
         r = file_system_mount(fs, e);
     if (r < 0)

@@ -11,10 +11,9 @@
  *      | mounted
  *   MOUNTED            readers see it
  *
- * A volume of an earlier process begins as MOUNTED. It is recorded for the next process before
- * mount_done(), that is before the kubelet knows of the mount, until it is unmounted. A process
- * that is killed between the mount and the record leaves a mount that the kubelet's next request
- * replaces.
+ * A volume of an earlier process begins as MOUNTED. It is recorded for the next process before it is
+ * mounted, so that a reader never finds a mount which the next process does not know, until it is
+ * unmounted. A record whose target does not show the volume is dropped by the next process.
  *
  * A request to mount may come in any state. It ends with
  *
@@ -256,6 +255,7 @@ static void on_mounted(void *userdata, int error, uint64_t mount_id, const struc
     assert(v->is_requested);
     if (error < 0) {
         move(v, NODE_VOLUME_AWAITING_REQUEST);
+        drop_record(v);
         remove_target(v, NULL);
         error_prefix(&reason, error, "cannot mount the volume on %s", v->target);
         finish_request(v, NODE_MOUNT_UNAVAILABLE, &reason);
@@ -270,7 +270,6 @@ static void on_mounted(void *userdata, int error, uint64_t mount_id, const struc
         return;
     }
     v->was_mounted = true;
-    record(v);
     finish_request(v, NODE_MOUNT_DONE, NULL);
 }
 
@@ -286,6 +285,7 @@ static void mount_on_target(struct node_volume *v)
         return;
     }
     move(v, NODE_VOLUME_AWAITING_MOUNT);
+    record(v);
     publisher_bind(v->published.publisher, fd, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, on_mounted, v);
 }
 

@@ -17,8 +17,8 @@ struct http_request {
     char *path; /* NULL once libcurl has it */
     char *body; /* NULL: a GET */
     bool is_patch;
-    span_us total_limit;
     bool is_watch;
+    span_us total_limit;
     void (*on_sent)(void *userdata);
     struct tls_identity *identity;
 
@@ -30,9 +30,9 @@ struct http_request {
     /* libcurl's side */
     CURL *easy; /* NULL before its admission */
     struct curl_slist own_headers[2];
+    struct http_connection *connection; /* NULL: not sent, or unknown */
     bool is_added;                      /* to the multi handle */
     bool was_run;                       /* libcurl has tried to send it */
-    struct http_connection *connection; /* NULL: not sent, or unknown */
     bool has_response;
     char error_text[CURL_ERROR_SIZE];
 };

@@ -64,16 +64,6 @@ def test_newer_format(service: Service, state: mmap.mmap) -> None:
     service.reap()
 
 
-def test_live_files_are_not_stored(service: Service) -> None:
-    """Their open descriptors are not in the state: the mount ends with the process."""
-    service.arguments += ["--updates", "in-place"]
-    service.start()
-    assert _content(service) == b"dummy-1"
-    assert service.store.names() == []
-    assert service.stop() == 0
-    assert mounts_at(service.path) == []
-
-
 def test_mount_becomes_one_with_live_files(service: Service) -> None:
     """The stored one is unmounted, and the new one mounted in its place."""
     service.start()
@@ -83,5 +73,4 @@ def test_mount_becomes_one_with_live_files(service: Service) -> None:
     service.wait_log("the stored mount is not the one that this command serves")
     assert _content(service) == b"dummy-1"
     assert len(mounts_at(service.path)) == 1
-    assert service.store.names() == []
     service.reap()

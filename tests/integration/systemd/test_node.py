@@ -61,7 +61,7 @@ def readers(host: Machine) -> Iterator[None]:
     put_version(host, 1)
     put_volume(host, "storm", STORM, "storm")
     wait_version(host, 1)
-    loops = storm.readers_of(host.root / STORM.lstrip("/"))
+    loops = storm.readers_of(host.root / STORM.lstrip("/"), storm.READERS)
     try:
         yield
     finally:

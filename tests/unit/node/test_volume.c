@@ -448,18 +448,28 @@ static void test_released_target_stays(void **state)
 
 /* ---- the hand-over */
 
-/* It is recorded before the caller learns of the mount, and as long as it is mounted. */
+/* It is recorded before a reader can find the mount, and as long as it is mounted. */
 static void test_mounted_volume_is_recorded(void **state)
 {
     struct node_volume *v = create_published();
 
     assert_null(recorded);
     node_volume_request_mount(v, false);
-    assert_null(recorded);
+    assert_non_null(recorded); /* the publisher has not mounted it yet */
+    assert_non_null(strstr(recorded, target));
     finish_mount(0, 7);
     assert_non_null(recorded);
-    assert_non_null(strstr(recorded, target));
     assert_int_equal(node_volume_unmount(v, NULL), 0);
+    assert_null(recorded);
+    free_published(v);
+}
+
+static void test_failed_mount_is_not_recorded(void **state)
+{
+    struct node_volume *v = create_published();
+
+    node_volume_request_mount(v, false);
+    finish_mount(-EIO, 0);
     assert_null(recorded);
     free_published(v);
 }
@@ -678,6 +688,7 @@ int main(void)
         cmocka_unit_test(test_freed_while_mounting),
         cmocka_unit_test(test_released_target_stays),
         cmocka_unit_test(test_mounted_volume_is_recorded),
+        cmocka_unit_test(test_failed_mount_is_not_recorded),
         cmocka_unit_test(test_freed_volume_is_not_recorded),
         cmocka_unit_test(test_left_volume_stays),
         cmocka_unit_test(test_volume_without_a_mount_is_not_left),

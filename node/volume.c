@@ -11,9 +11,9 @@
  *      | mounted
  *   MOUNTED            readers see it
  *
- * A volume of an earlier process begins as MOUNTED. It is recorded for the next process before it is
- * mounted, so that a reader never finds a mount which the next process does not know, until it is
- * unmounted. A record whose target does not show the volume is dropped by the next process.
+ * A volume of an earlier process begins as MOUNTED. It is recorded for the next process before it
+ * is mounted, so that a reader never finds a mount which the next process does not know, until it
+ * is unmounted. A record whose target does not show the volume is dropped by the next process.
  *
  * A request to mount may come in any state. It ends with
  *

@@ -71,18 +71,23 @@ BUNDLES = "/apis/certificates.k8s.io/v1/clustertrustbundles"
 BINDINGS = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
 
 
-@pytest.fixture
-def make_bundle(cluster: Cluster, tmp_path: Path) -> Iterator[Callable[[], None]]:
-    """With the right of the daemon's user to read such bundles."""
+@pytest.fixture(scope="module")
+def make_bundle(
+    cluster_for_all: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[], None]]:
+    """With the right of the daemon's user to read such bundles. All rows have the same one: the kubelet
+    keeps for minutes what it has read."""
     made: list[str] = []
 
     def make() -> None:
+        if made:
+            return
         try:
-            cluster.admin.request("GET", BUNDLES)
+            cluster_for_all.admin.request("GET", BUNDLES)
         except ApiError as error:
             assert error.code == 404
             pytest.skip("this API server has no ClusterTrustBundles in certificates.k8s.io/v1")
-        pem = make_pair(tmp_path, "ca")["tls.crt"].decode()
+        pem = make_pair(tmp_path_factory.mktemp("bundle"), "ca")["tls.crt"].decode()
         bundle = {"metadata": {"name": BUNDLE}, "spec": {"trustBundle": pem}}
         bundle["spec"]["signerName"] = BUNDLE.partition(":")[0] + "/compatibility"
         binding = {
@@ -91,12 +96,12 @@ def make_bundle(cluster: Cluster, tmp_path: Path) -> Iterator[Callable[[], None]
             "subjects": [{"kind": "User", "name": "secretfs-daemon"}],
         }
         for path, body in ((BUNDLES, bundle), (BINDINGS, binding)):
-            cluster.admin.request("POST", path, body)
+            cluster_for_all.admin.request("POST", path, body)
             made.append(f"{path}/{body['metadata']['name']}")
 
     yield make
     for path in made:
-        cluster.admin.request("DELETE", path)
+        cluster_for_all.admin.request("DELETE", path)
 
 
 def manifest(row: Row, daemons: dict[str, Daemon]) -> dict[str, Any]:

@@ -14,6 +14,9 @@ class Reader(threading.Thread):
 
     Every value begins with its version. A version must not be older than any that was seen before
     it, in any of the files; `check` may look closer.
+
+    As with the kubelet, a reader that loses its processor between ..data and the file may find the old
+    directory removed. It finds the new one at once, and this is rare.
     """
 
     def __init__(
@@ -29,6 +32,7 @@ class Reader(threading.Thread):
         self._stopping = threading.Event()
         self.errors: list[str] = []
         self.n_reads = 0
+        self.n_late = 0
         self.versions: set[int] = set()
 
     def run(self) -> None:
@@ -41,7 +45,7 @@ class Reader(threading.Thread):
 
     def _read(self, path: Path, newest: int) -> int:
         try:
-            value = path.read_bytes()
+            value = self._read_bytes(path)
             self._check(value)
             version = version_of(value)
         except Exception as error:  # pylint: disable=broad-except
@@ -52,6 +56,13 @@ class Reader(threading.Thread):
         self.n_reads += 1
         self.versions.add(version)
         return max(version, newest)
+
+    def _read_bytes(self, path: Path) -> bytes:
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            self.n_late += 1
+            return path.read_bytes()
 
     def __enter__(self) -> Reader:
         self.start()
@@ -64,3 +75,4 @@ class Reader(threading.Thread):
         if exception[0] is None:
             assert not self.errors, self.errors
             assert self.n_reads > 0
+            assert self.n_late <= 1 + self.n_reads // 1000, (self.n_late, self.n_reads)

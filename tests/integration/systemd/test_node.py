@@ -198,7 +198,7 @@ def test_volumes_survive_the_daemon(host: Machine, number: str):
     """One that hangs or is killed is replaced by the keeper; the unit and the volumes remain."""
     host.write(
         "/etc/systemd/system/secretfs.service.d/test.conf",
-        "[Service]\nExecStart=\nExecStart=/usr/bin/secretfs-keeper --watchdog=5s -- "
+        "[Service]\nExecStart=\nExecStart=/usr/bin/secretfs-keeper --watchdog=10s -- "
         "/usr/bin/secretfs node --config=/etc/secretfs/node.yaml\n",
     )
     host.run("systemctl", "daemon-reload")
@@ -206,7 +206,7 @@ def test_volumes_survive_the_daemon(host: Machine, number: str):
     keeper = keeper_pid(host)
     with readers(host):
         hand_over(host, 2, "kill", f"-{number}", str(daemon_pid(host)))
-    assert keeper_pid(host) == keeper
+    assert keeper_pid(host) == keeper, host.journal(SERVICE)
     assert host.property(SERVICE, "NRestarts") == "0"
 
 

@@ -163,21 +163,15 @@ static int run(struct status *s)
 
 /* ---- the command line */
 
-enum { OPTION_KUBECONFIG = 256, OPTION_CONTEXT };
-
 static int set_option(void *userdata, int option, const char *value, struct error *e)
 {
     struct status *s = userdata;
 
+    if (kubectl_set_option(&s->kubectl, option, value))
+        return 0;
     switch (option) {
     case 'n':
         s->namespace = value;
-        return 0;
-    case OPTION_KUBECONFIG:
-        s->kubectl.kubeconfig = value;
-        return 0;
-    case OPTION_CONTEXT:
-        s->kubectl.context = value;
         return 0;
     default:
         s->wants_help = true;
@@ -185,12 +179,10 @@ static int set_option(void *userdata, int option, const char *value, struct erro
     }
 }
 
-const struct option adopt_long_options[] = {
-    {"namespace", required_argument, NULL, 'n'},
-    {"kubeconfig", required_argument, NULL, OPTION_KUBECONFIG},
-    {"context", required_argument, NULL, OPTION_CONTEXT},
-    {"help", no_argument, NULL, 'h'},
-    {0}};
+const struct option adopt_long_options[] = {{"namespace", required_argument, NULL, 'n'},
+                                            KUBECTL_LONG_OPTIONS,
+                                            {"help", no_argument, NULL, 'h'},
+                                            {0}};
 
 static int parse(int argc, char *argv[], struct status *s)
 {

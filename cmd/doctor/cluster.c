@@ -120,21 +120,17 @@ static int run(struct command *c, bool *ret_passed, struct error *e)
 
 /* ---- the command line */
 
-enum { OPTION_NODE = 256, OPTION_KUBECONFIG, OPTION_CONTEXT };
+enum { OPTION_NODE = 256 };
 
 static int set_option(void *userdata, int option, const char *value, struct error *e)
 {
     struct command *c = userdata;
 
+    if (kubectl_set_option(&c->cluster.kubectl, option, value))
+        return 0;
     switch (option) {
     case OPTION_NODE:
         c->cluster.node = value;
-        return 0;
-    case OPTION_KUBECONFIG:
-        c->cluster.kubectl.kubeconfig = value;
-        return 0;
-    case OPTION_CONTEXT:
-        c->cluster.kubectl.context = value;
         return 0;
     case 'o':
         c->as_json = streq(value, "json");
@@ -149,13 +145,11 @@ static int set_option(void *userdata, int option, const char *value, struct erro
 
 static int parse(int argc, char *argv[], struct command *c, struct error *e)
 {
-    static const struct option options[] = {
-        {"node", required_argument, NULL, OPTION_NODE},
-        {"output", required_argument, NULL, 'o'},
-        {"kubeconfig", required_argument, NULL, OPTION_KUBECONFIG},
-        {"context", required_argument, NULL, OPTION_CONTEXT},
-        {"help", no_argument, NULL, 'h'},
-        {0}};
+    static const struct option options[] = {{"node", required_argument, NULL, OPTION_NODE},
+                                            {"output", required_argument, NULL, 'o'},
+                                            KUBECTL_LONG_OPTIONS,
+                                            {"help", no_argument, NULL, 'h'},
+                                            {0}};
     int r = arguments_parse(argc, argv, ":o:h", options, set_option, c, e);
 
     if (r == 0 && optind < argc)

@@ -5,6 +5,20 @@
 
 #define KUBECTL "kubectl"
 
+bool kubectl_set_option(struct kubectl *kubectl, int option, const char *value)
+{
+    switch (option) {
+    case KUBECTL_OPTION_KUBECONFIG:
+        kubectl->kubeconfig = value;
+        return true;
+    case KUBECTL_OPTION_CONTEXT:
+        kubectl->context = value;
+        return true;
+    default:
+        return false;
+    }
+}
+
 /* The options stand in front, since words behind "--" are another program's. */
 void kubectl_argv(const struct kubectl *kubectl, const char *const words[],
                   const char *ret_argv[static KUBECTL_ARGV_MAX])

@@ -4,6 +4,8 @@
  * Runs kubectl, for what concerns a cluster: its kubeconfig, plug-ins and rights are the user's
  * own.
  */
+#include <getopt.h>
+
 #include "base/error.h"
 #include "base/process.h"
 
@@ -14,6 +16,17 @@ struct kubectl {
     const char *kubeconfig; /* NULL: kubectl's own */
     const char *context;    /* NULL: the kubeconfig's */
 };
+
+/* The options of a command that runs kubectl, for its table; numbers that no other option has. */
+enum { KUBECTL_OPTION_KUBECONFIG = 512, KUBECTL_OPTION_CONTEXT };
+#define KUBECTL_LONG_OPTIONS                                                                       \
+    {"kubeconfig", required_argument, NULL, KUBECTL_OPTION_KUBECONFIG},                            \
+    {                                                                                              \
+        "context", required_argument, NULL, KUBECTL_OPTION_CONTEXT                                 \
+    }
+
+/* Take one of them. @value: borrowed. Return: whether @option is one. */
+bool kubectl_set_option(struct kubectl *kubectl, int option, const char *value);
 
 #define KUBECTL_WORDS_MAX 20
 /* with the name of the program, both options and the NULL */

@@ -302,20 +302,14 @@ static int parse_format(const char *name, enum status_format *ret_format)
     return -EINVAL;
 }
 
-enum {
-    OPTION_NO_HEADERS = 256,
-    OPTION_DEBUG,
-    OPTION_POD,
-    OPTION_OBJECT,
-    OPTION_NODE,
-    OPTION_KUBECONFIG,
-    OPTION_CONTEXT
-};
+enum { OPTION_NO_HEADERS = 256, OPTION_DEBUG, OPTION_POD, OPTION_OBJECT, OPTION_NODE };
 
 static int set_option(void *userdata, int option, const char *value, struct error *e)
 {
     struct status_command *c = userdata;
 
+    if (kubectl_set_option(&c->cluster.kubectl, option, value))
+        return 0;
     switch (option) {
     case 'o':
         if (parse_format(value, &c->format) == 0)
@@ -338,12 +332,6 @@ static int set_option(void *userdata, int option, const char *value, struct erro
     case OPTION_NODE:
         c->cluster.node = value;
         return 0;
-    case OPTION_KUBECONFIG:
-        c->cluster.kubectl.kubeconfig = value;
-        return 0;
-    case OPTION_CONTEXT:
-        c->cluster.kubectl.context = value;
-        return 0;
     case 'w':
         c->is_watching = true;
         return 0;
@@ -359,20 +347,18 @@ static int set_option(void *userdata, int option, const char *value, struct erro
     }
 }
 
-const struct option status_long_options[] = {
-    {"namespace", required_argument, NULL, 'n'},
-    {"pod", required_argument, NULL, OPTION_POD},
-    {"object", required_argument, NULL, OPTION_OBJECT},
-    {"selector", required_argument, NULL, 'l'},
-    {"node", required_argument, NULL, OPTION_NODE},
-    {"kubeconfig", required_argument, NULL, OPTION_KUBECONFIG},
-    {"context", required_argument, NULL, OPTION_CONTEXT},
-    {"output", required_argument, NULL, 'o'},
-    {"watch", no_argument, NULL, 'w'},
-    {"no-headers", no_argument, NULL, OPTION_NO_HEADERS},
-    {"debug", no_argument, NULL, OPTION_DEBUG},
-    {"help", no_argument, NULL, 'h'},
-    {0}};
+const struct option status_long_options[] = {{"namespace", required_argument, NULL, 'n'},
+                                             {"pod", required_argument, NULL, OPTION_POD},
+                                             {"object", required_argument, NULL, OPTION_OBJECT},
+                                             {"selector", required_argument, NULL, 'l'},
+                                             {"node", required_argument, NULL, OPTION_NODE},
+                                             KUBECTL_LONG_OPTIONS,
+                                             {"output", required_argument, NULL, 'o'},
+                                             {"watch", no_argument, NULL, 'w'},
+                                             {"no-headers", no_argument, NULL, OPTION_NO_HEADERS},
+                                             {"debug", no_argument, NULL, OPTION_DEBUG},
+                                             {"help", no_argument, NULL, 'h'},
+                                             {0}};
 
 /* Whether the host or the cluster is asked. Return: 0; -EINVAL with @e. */
 static int check_place(const struct invocation *invocation, struct status_command *c,

@@ -248,8 +248,8 @@ int node_file_systems_check(sd_event *event, struct fd_store *fd_store, const ch
 {
     int r = 0;
 
-    for (size_t i = 0; i < ELEMENTS_OF(places) && r == 0; i++)
-        r = places[i].name != NULL ? check_place(event, fd_store, run_dir, &places[i], e) : 0;
+    for (size_t i = NODE_FS_STANDARD; i < ELEMENTS_OF(places) && r == 0; i++)
+        r = check_place(event, fd_store, run_dir, &places[i], e);
     return r;
 }
 

@@ -121,8 +121,8 @@ static const char *text_of(const struct condition_volume *volume, enum condition
 
 /* ---- the pod */
 
-/* Add a part to a list, unless it does not fit; the first one is cut then. */
-static void append(char text[static CONDITION_MESSAGE_SIZE], const char *between, const char *part)
+void condition_add_part(char text[static CONDITION_MESSAGE_SIZE], const char *between,
+                        const char *part)
 {
     size_t len = strlen(text);
 
@@ -137,7 +137,7 @@ static void add_sentence(struct condition *c, const struct condition_volume *vol
 
     snprintf(sentence, sizeof(sentence), "%s: %s", volume->objects,
              text_of(volume, c->reason, buf));
-    append(c->message, "; ", sentence);
+    condition_add_part(c->message, "; ", sentence);
 }
 
 void condition_add(struct condition *condition, const struct condition_volume *volume)
@@ -154,7 +154,7 @@ void condition_add(struct condition *condition, const struct condition_volume *v
         c->waits_for_restart = c->is_brief = true;
     }
     c->has_volumes = true;
-    append(c->objects, ", ", volume->objects);
+    condition_add_part(c->objects, ", ", volume->objects);
     if (reason < c->reason)
         return;
     c->waits_for_restart &= is_earlier;

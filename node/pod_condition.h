@@ -60,6 +60,10 @@ struct condition {
     char objects[CONDITION_MESSAGE_SIZE]; /* the message of CONDITION_CURRENT */
 };
 
+/* Add a part to a list of parts, unless it does not fit; the first one is cut then. */
+void condition_add_part(char text[static CONDITION_MESSAGE_SIZE], const char *between,
+                        const char *part);
+
 /* Begin with a zeroed condition, and add each volume of the pod. */
 void condition_add(struct condition *condition, const struct condition_volume *volume);
 

@@ -172,21 +172,6 @@ static const struct pod *find_pod(const struct report *r)
 
 /* ---- texts */
 
-/* Add a part to a list, unless it does not fit. */
-static PRINTF_LIKE(2, 3) void add_part(char text[static CONDITION_MESSAGE_SIZE], const char *format,
-                                       ...)
-{
-    char part[CONDITION_MESSAGE_SIZE];
-    size_t len = strlen(text);
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(part, sizeof(part), format, args);
-    va_end(args);
-    if (len + strlen(", ") + strlen(part) < CONDITION_MESSAGE_SIZE)
-        snprintf(text + len, CONDITION_MESSAGE_SIZE - len, "%s%s", len > 0 ? ", " : "", part);
-}
-
 static bool has_part(const char *text, const char *part)
 {
     size_t len = strlen(part);
@@ -217,14 +202,17 @@ static void describe_objects(const struct node_volume *v,
 {
     const struct published *p = &v->published;
     size_t n = size_min(v->spec->n_sources, VERSIONS_LISTED);
+    char part[CONDITION_MESSAGE_SIZE];
 
     ret_text[0] = '\0';
     for (size_t i = 0; i < n && p->shown != NULL; i++) {
         const struct object_key *key = volume_view(p->volume, i)->key;
 
-        if (key->kind == OBJECT_SECRET || key->kind == OBJECT_CONFIGMAP)
-            add_part(ret_text, "%s/%s/%s@%s", object_kind_word(key->kind), key->namespace,
-                     key->name, shown_version(p->shown, key));
+        if (key->kind != OBJECT_SECRET && key->kind != OBJECT_CONFIGMAP)
+            continue;
+        snprintf(part, sizeof(part), "%s/%s/%s@%s", object_kind_word(key->kind), key->namespace,
+                 key->name, shown_version(p->shown, key));
+        condition_add_part(ret_text, ", ", part);
     }
     if (ret_text[0] == '\0') /* sources that are made of the pod */
         snprintf(ret_text, CONDITION_MESSAGE_SIZE, "%s", PUBLISHED_TEXT(p));
@@ -258,7 +246,7 @@ static void visit_consumer(void *userdata, const struct table_consumer *consumer
         return;
     name_consumer(old, &consumer->identity->group, name, sizeof(name));
     if (!has_part(old->text, name))
-        add_part(old->text, "%s", name);
+        condition_add_part(old->text, ", ", name);
 }
 
 /* ---- a volume */

@@ -12,8 +12,8 @@
  *
  * A volume in whose directory a thread was blocked is suspect for SUSPECT_FOR: the publisher keeps
  * a thread ready for the others before it begins a step of it. If it has none, suspects wait. It
- * does the same for SLOW_FOR after a step that took long, with fewer threads. So that a pod has one
- * blocked thread at most, its other volumes wait for that one.
+ * does the same for SLOW_FOR when most steps of a volume take long, with fewer threads. So that a
+ * pod has one blocked thread at most, its other volumes wait for that one.
  *
  * An update has two halves. Between them readers that have just opened a live file are awaited
  * (live_switch.c), while the thread works on other volumes:
@@ -61,7 +61,15 @@
 
 #define SUSPECT_FOR SPAN_SEC(600) /* each time costs other volumes PUBLISHER_BLOCKED_AFTER */
 
-#define SLOW_FOR SPAN_SEC(30)
+/*
+ * A long step counts up by SLOW_WEIGHT, another one down by one. Most steps of a volume have to be
+ * long to reach SLOW_LIMIT: a busy machine takes the processor from some step of each volume, and
+ * a thread for each step of each volume would cost more than it gains. Of the three steps of an
+ * update the first is short.
+ */
+#define SLOW_WEIGHT 2u
+#define SLOW_LIMIT  6u
+#define SLOW_FOR    SPAN_SEC(30)
 
 #define SCAN_POLL  SPAN_MS(2) /* a scan that finds no change is not notified */
 #define DRAIN_POLL 200u       /* us: a read, which ends the wait, is not notified either */
@@ -294,9 +302,15 @@ bool publish_queue_is_suspect(const struct publish_entry *entry, mono_us now)
     return now < entry->suspect_until;
 }
 
-void publish_queue_slow(struct publish_entry *entry, mono_us now)
+void publish_queue_note_step(struct publish_entry *entry, bool is_long, mono_us now)
 {
-    entry->slow_until = now + SLOW_FOR;
+    if (!is_long && entry->slowness > 0)
+        entry->slowness--;
+    if (!is_long)
+        return;
+    entry->slowness = (unsigned)size_min(entry->slowness + SLOW_WEIGHT, SLOW_LIMIT);
+    if (entry->slowness == SLOW_LIMIT)
+        entry->slow_until = now + SLOW_FOR;
 }
 
 bool publish_queue_is_slow(const struct publish_entry *entry, mono_us now)

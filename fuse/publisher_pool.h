@@ -19,10 +19,10 @@
 #define PUBLISHER_BLOCKED_MAX 64u
 
 /*
- * A volume whose step took PUBLISHER_SLOW_AFTER is slow: it has many files, or its readers keep the
- * directory's lock busy. Its next steps leave the lead to another thread, so that the other volumes
- * do not wait for them. One thread is enough for the volumes of one reader who makes requests
- * without end; more are for those that a loaded machine makes slow.
+ * A volume most of whose steps take PUBLISHER_SLOW_AFTER (publish_queue.c) is slow: it has many
+ * files, or its readers keep the directory's lock busy. Its next steps leave the lead to another
+ * thread, so that the other volumes do not wait for them. One thread is enough for the volumes of
+ * one reader who makes requests without end; more are for those that a loaded machine makes slow.
  */
 #define PUBLISHER_SLOW_AFTER SPAN_MS(3)
 #define PUBLISHER_SLOW_MAX   4u

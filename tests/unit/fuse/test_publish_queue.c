@@ -671,12 +671,51 @@ static void test_suspects_wait_while_no_thread_is_left(void **state)
     assert_false(publish_queue_is_suspect(&f.a, f.now));
 }
 
+/* Steps of the volume a: L long, s short. */
+static void note_steps(struct fixture *f, const char *steps)
+{
+    for (; *steps != '\0'; steps++)
+        publish_queue_note_step(&f->a, *steps == 'L', f->now);
+}
+
+static void test_single_long_steps_do_not_make_a_volume_slow(void **state)
+{
+    static const char *const updates[] = {"LsL", "sLs", "Lss", "sLL", "sss", "LsL", "sss"};
+    struct fixture f;
+
+    fixture_init(&f, false);
+    for (size_t i = 0; i < ELEMENTS_OF(updates); i++) {
+        note_steps(&f, updates[i]);
+        note_steps(&f, "sss");
+    }
+    assert_false(publish_queue_is_slow(&f.a, f.now));
+}
+
+/* The first step of an update is short, as it makes nothing in the volume's directory. */
+static void test_a_volume_with_two_long_steps_in_each_update_is_slow(void **state)
+{
+    struct fixture f;
+
+    fixture_init(&f, false);
+    note_steps(&f, "sLL");
+    assert_false(publish_queue_is_slow(&f.a, f.now));
+    note_steps(&f, "sLL");
+    assert_true(publish_queue_is_slow(&f.a, f.now));
+    f.now += SPAN_SEC(29);
+    note_steps(&f, "sLL");
+    f.now += SPAN_SEC(29);
+    assert_true(publish_queue_is_slow(&f.a, f.now));
+    note_steps(&f, "sss");
+    f.now += SPAN_SEC(1);
+    assert_false(publish_queue_is_slow(&f.a, f.now));
+}
+
 static void test_slow_volumes_wait_while_their_threads_are_busy(void **state)
 {
     struct fixture f;
 
     fixture_init(&f, false);
-    publish_queue_slow(&f.a, f.now);
+    note_steps(&f, "LLL");
     assert_true(publish_queue_is_slow(&f.a, f.now));
     assert_false(publish_queue_is_suspect(&f.a, f.now));
     publish_queue_defer(&f.queue, true, true);
@@ -762,6 +801,8 @@ int main(void)
         cmocka_unit_test(test_busy_volume_is_passed_over),
         cmocka_unit_test(test_busy_volume_is_removed_and_cleaned_later),
         cmocka_unit_test(test_suspects_wait_while_no_thread_is_left),
+        cmocka_unit_test(test_single_long_steps_do_not_make_a_volume_slow),
+        cmocka_unit_test(test_a_volume_with_two_long_steps_in_each_update_is_slow),
         cmocka_unit_test(test_slow_volumes_wait_while_their_threads_are_busy),
         cmocka_unit_test(test_volumes_of_a_group_wait_for_its_blocked_thread),
         cmocka_unit_test(test_what_a_scan_found_follows_before_updates),

@@ -273,8 +273,14 @@ e2e-quick: needs-e2e ## the part of e2e that depends on the release of Kubernete
 	$(MAKE) $(PARALLEL) $(O)/secretfs
 	$(E2E) $(E2E_QUICK)
 
-.PHONY: conformance
-conformance: needs-e2e ## Kubernetes' own tests of such volumes, with secretfs in the kubelet's place, and csi-sanity
+# Without them all of its tests would be skipped.
+.PHONY: conformance needs-conformance
+needs-conformance:
+	@test -x "$(E2E_ASSETS)/e2e.test" || { \
+	    echo "make conformance needs Kubernetes' programs with e2e.test in one directory: set KUBE_ASSETS_$(KUBE)=DIR" >&2; \
+	    exit 1; \
+	}
+conformance: needs-conformance needs-e2e ## Kubernetes' own tests of such volumes, with secretfs in the kubelet's place, and csi-sanity
 	$(MAKE) $(PARALLEL) $(O)/secretfs
 	$(E2E) tests/e2e/node/test_conformance.py
 

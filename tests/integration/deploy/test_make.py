@@ -131,3 +131,11 @@ def test_compilation_database_has_each_source(programs: Path) -> None:
     for entry in entries:
         assert entry["arguments"][-1] == entry["file"]
         assert "-I." in entry["arguments"]
+
+
+def test_conformance_without_its_programs_fails(programs: Path, tmp_path: Path) -> None:
+    result = make(programs, "conformance", "KUBE=newest", f"KUBE_ASSETS_newest={tmp_path}")
+
+    assert result.returncode != 0
+    assert "set KUBE_ASSETS_newest=DIR" in result.stdout
+    assert "skipped" not in result.stdout

@@ -20,6 +20,9 @@
  */
 #include "csi/plugin.h"
 
+#include <inttypes.h>
+#include <stdio.h>
+
 #include "csi/messages.h"
 #include "csi/publish_request.h"
 #include "csi/registration.h"
@@ -29,6 +32,8 @@
 #define NODE_ID_MAX     256u  /* CSI's limit */
 #define CALLS_MAX       4096u /* one for each connection, and three times as many timed out */
 #define DRIVER_NAME_MAX 63u   /* R2 */
+
+#define TAG_SIZE 17 /* 64 bits in hexadecimal digits */
 
 /* Source: NodeServiceCapability.RPC.Type of csi.v1. */
 #define RPC_GET_VOLUME_STATS   2
@@ -44,6 +49,8 @@ struct csi_plugin {
     void *userdata;
     struct grpc_server *server;
     struct registration *registration;
+    struct kept_socket keep_registration; /* with the tag */
+    char tag[TAG_SIZE];
     struct list calls;
     size_t n_calls;
 };
@@ -352,6 +359,7 @@ static int create_server(struct csi_plugin *plugin, sd_event *event, struct erro
 {
     const struct grpc_server_options options = {
         .path = plugin->options->endpoint,
+        .keep = plugin->options->keep,
         .methods = methods,
         .n_methods = ELEMENTS_OF(methods),
         .limits = plugin->options->limits,
@@ -361,13 +369,44 @@ static int create_server(struct csi_plugin *plugin, sd_event *event, struct erro
     return grpc_server_new(event, &options, plugin, &plugin->server, e);
 }
 
+static const char *endpoint_of_kubelet(const struct csi_plugin_options *o)
+{
+    return o->endpoint_of_kubelet != NULL ? o->endpoint_of_kubelet : o->endpoint;
+}
+
+/* FNV-1a, with the NUL of the text. */
+static uint64_t mix_text(uint64_t sum, const char *text)
+{
+    size_t len = strlen(text) + 1;
+
+    for (size_t i = 0; i < len; i++)
+        sum = (sum ^ (uint8_t)text[i]) * UINT64_C(0x100000001b3);
+    return sum;
+}
+
+/* What a kubelet learns when it registers the plug-in: with anything else it has to do so again. */
+static const struct kept_socket *tagged_keep(struct csi_plugin *plugin)
+{
+    const struct csi_plugin_options *o = plugin->options;
+    uint64_t sum = UINT64_C(0xcbf29ce484222325);
+
+    if (o->keep_registration == NULL)
+        return NULL;
+    sum = mix_text(mix_text(mix_text(sum, o->driver_name), endpoint_of_kubelet(o)), o->node_id);
+    snprintf(plugin->tag, sizeof(plugin->tag), "%016" PRIx64, sum);
+    plugin->keep_registration = *o->keep_registration;
+    plugin->keep_registration.tag = plugin->tag;
+    plugin->keep_registration.is_on_request = true;
+    return &plugin->keep_registration;
+}
+
 static int create_registration(struct csi_plugin *plugin, sd_event *event, struct error *e)
 {
-    const char *endpoint = plugin->options->endpoint_of_kubelet;
     const struct registration_options options = {
         .path = plugin->options->registration_path,
         .driver_name = plugin->options->driver_name,
-        .endpoint = endpoint != NULL ? endpoint : plugin->options->endpoint,
+        .endpoint = endpoint_of_kubelet(plugin->options),
+        .keep = tagged_keep(plugin),
         .limits = plugin->options->limits,
         .status_changed = on_registration,
         .answered = on_answered,
@@ -400,6 +439,11 @@ int csi_plugin_new(sd_event *event, const struct csi_plugin_options *options,
     if (r == 0)
         *ret_plugin = TAKE(plugin);
     return r;
+}
+
+bool csi_plugin_is_registered(const struct csi_plugin *plugin)
+{
+    return plugin->registration != NULL && registration_is_accepted(plugin->registration);
 }
 
 struct csi_plugin *csi_plugin_free(struct csi_plugin *plugin)

@@ -9,6 +9,7 @@
 #include <systemd/sd-event.h>
 
 #include "base/cleanup.h"
+#include "base/kept_socket.h"
 #include "csi/publish.h"
 #include "grpc/call.h"
 
@@ -57,6 +58,8 @@ struct csi_plugin_options {
     const char *version;             /* the program's */
     const char *node_id;
     const struct grpc_limits *limits; /* NULL: grpc_limits_default */
+    /* the sockets outlive the process; NULL: they do not */
+    const struct kept_socket *keep, *keep_registration;
 };
 
 /*
@@ -70,11 +73,14 @@ int csi_plugin_new(sd_event *event, const struct csi_plugin_options *options,
                    const struct csi_handlers *handlers, void *userdata,
                    struct csi_plugin **ret_plugin, struct error *e);
 /*
- * Removes the sockets. Open calls are cancelled; csi_call_reply() has to be called within
- * `cancelled` then, or not at all. Return: NULL.
+ * Removes the sockets unless the next process takes them over. Open calls are cancelled;
+ * csi_call_reply() has to be called within `cancelled` then, or not at all. Return: NULL.
  */
 struct csi_plugin *csi_plugin_free(struct csi_plugin *plugin);
 DEFINE_CLEANUP(struct csi_plugin *, csi_plugin_free)
+
+/* As registration_is_accepted(); false without a registration socket. */
+bool csi_plugin_is_registered(const struct csi_plugin *plugin);
 
 /* Return: the name of a method of either socket, as answered() is called with; NULL past the last.
  */

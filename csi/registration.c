@@ -16,6 +16,10 @@
  * own waits do. A kubelet that restarts registers again at the same socket (R10): nothing has to be
  * done for that.
  *
+ * Where sockets outlive the process, this one is kept from the acceptance to a refusal. So a
+ * process that takes it over is REGISTERED: the kubelet sees the same file, and nothing to do. In
+ * any other state the next process creates the file again, which the kubelet notices.
+ *
  * A timer frees the server, never a method: it would free the call that it is answering.
  */
 #include "csi/registration.h"
@@ -96,6 +100,7 @@ static void on_refused(struct registration *registration)
 
     if (registration->n_refusals < UINT_MAX)
         registration->n_refusals++;
+    kept_socket_remove(registration->options.keep);
     registration_move(registration, REFUSED);
     r = sd_event_source_set_time_relative(registration->timer,
                                           registration_back_off(registration->n_refusals));
@@ -135,6 +140,7 @@ static void notify_registration_status(void *userdata, struct grpc_call *call,
         registration->n_refusals = 0;
         sd_event_source_set_enabled(registration->timer, SD_EVENT_OFF);
         registration_move(registration, REGISTERED);
+        grpc_server_keep(registration->server);
     } else {
         on_refused(registration);
     }
@@ -170,6 +176,7 @@ static int create_server(struct registration *registration, struct error *e)
         registration->options.limits != NULL ? *registration->options.limits : grpc_limits_default;
     const struct grpc_server_options options = {
         .path = registration->options.path,
+        .keep = registration->options.keep,
         .methods = methods,
         .n_methods = ELEMENTS_OF(methods),
         .limits = &limits,
@@ -216,9 +223,17 @@ int registration_new(sd_event *event, const struct registration_options *options
     if (r < 0)
         return error_set_errno(e, r, "cannot register with the kubelet");
     r = create_server(registration, e);
-    if (r == 0)
-        *ret_registration = TAKE(registration);
-    return r;
+    if (r < 0)
+        return r;
+    if (grpc_server_has_taken_over(registration->server))
+        registration_move(registration, REGISTERED);
+    *ret_registration = TAKE(registration);
+    return 0;
+}
+
+bool registration_is_accepted(const struct registration *registration)
+{
+    return registration->state == REGISTERED;
 }
 
 struct registration *registration_free(struct registration *registration)

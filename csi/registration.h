@@ -14,6 +14,9 @@ struct registration_options {
     const char *driver_name;
     const char *endpoint;             /* of the CSI socket, as the kubelet sees it */
     const struct grpc_limits *limits; /* NULL: the default */
+    /* is_on_request; its tag differs if what the kubelet has learned at the socket does. NULL: the
+     * socket ends with the process */
+    const struct kept_socket *keep;
     /* The kubelet has accepted the plug-in, or refused it with the reason @error, else "". */
     void (*status_changed)(void *userdata, bool is_registered, const char *error);
     void (*answered)(void *userdata, const char *method, enum grpc_code code, span_us took);
@@ -28,6 +31,9 @@ int registration_new(sd_event *event, const struct registration_options *options
                      struct registration **ret_registration, struct error *e);
 struct registration *registration_free(struct registration *registration);
 DEFINE_CLEANUP(struct registration *, registration_free)
+
+/* Whether the kubelet has accepted the plug-in, perhaps as that of an earlier process. */
+bool registration_is_accepted(const struct registration *registration);
 
 /* Return: the name of a method, as answered() is called with; NULL past the last. */
 const char *registration_method_name(size_t i);

@@ -9,6 +9,9 @@
  *    a file that is gone is created again, first after RENEW_FIRST, then in growing intervals, as
  *    its directory may be removed next. If another process listens on the path by now, the path is
  *    left to it; the attempts go on in case it ends.
+ *
+ * A socket that is kept outlives the process: the next one takes it over with the clients in its
+ * queue, if the path still leads to it.
  */
 #include "grpc/listener.h"
 
@@ -36,9 +39,11 @@
 struct listener {
     sd_event *event;
     const char *path;
+    const struct kept_socket *keep; /* NULL: the socket ends with the process */
     listener_connected_fn *connected;
     void *userdata;
     struct unix_socket socket;
+    bool has_taken_over;
     sd_event_source *io;
     sd_event_source *watch; /* of the directory; NULL if that is missing */
     sd_event_source *pause; /* on while accepting is suspended */
@@ -111,6 +116,20 @@ static int watch_directory(struct listener *listener)
                                 on_directory, listener);
 }
 
+/* Serve a socket in place of the last one, if any. @s: the listener's from here on */
+static int serve(struct listener *listener, const struct unix_socket *s, struct error *e)
+{
+    int r;
+
+    listener->io = sd_event_source_disable_unref(listener->io);
+    unix_socket_close(&listener->socket);
+    listener->socket = *s;
+    r = sd_event_add_io(listener->event, &listener->io, s->fd, EPOLLIN, on_connections, listener);
+    if (r >= 0)
+        r = watch_directory(listener);
+    return r < 0 ? error_set_errno(e, r, "cannot serve %s", listener->path) : 0;
+}
+
 /* Listen on a new file. */
 static int listen_again(struct listener *listener, struct error *e)
 {
@@ -119,13 +138,22 @@ static int listen_again(struct listener *listener, struct error *e)
 
     if (r < 0)
         return r;
-    listener->io = sd_event_source_disable_unref(listener->io);
-    unix_socket_close(&listener->socket);
-    listener->socket = s;
-    r = sd_event_add_io(listener->event, &listener->io, s.fd, EPOLLIN, on_connections, listener);
-    if (r >= 0)
-        r = watch_directory(listener);
-    return r < 0 ? error_set_errno(e, r, "cannot serve %s", listener->path) : 0;
+    listener->has_taken_over = false;
+    if (listener->keep != NULL && listener->keep->is_on_request)
+        kept_socket_remove(listener->keep);
+    else
+        unix_socket_keep(&s, listener->keep);
+    return serve(listener, &s, e);
+}
+
+static int take_over_or_listen(struct listener *listener, struct error *e)
+{
+    struct unix_socket s = {.fd = -1};
+
+    if (unix_socket_take_over(listener->keep, listener->path, BACKLOG, &s) < 0)
+        return listen_again(listener, e);
+    listener->has_taken_over = true;
+    return serve(listener, &s, e);
 }
 
 static int on_renew(sd_event_source *source, uint64_t now, void *userdata)
@@ -152,8 +180,9 @@ static int create_timer(struct listener *listener, sd_event_time_handler_t handl
     return r < 0 ? r : sd_event_source_set_enabled(*ret_timer, SD_EVENT_OFF);
 }
 
-int listener_new(sd_event *event, const char *path, listener_connected_fn *connected,
-                 void *userdata, struct listener **ret_listener, struct error *e)
+int listener_new(sd_event *event, const char *path, const struct kept_socket *keep,
+                 listener_connected_fn *connected, void *userdata, struct listener **ret_listener,
+                 struct error *e)
 {
     _cleanup_(listener_freep) struct listener *listener = calloc(1, sizeof(*listener));
     int r = -ENOMEM;
@@ -161,6 +190,7 @@ int listener_new(sd_event *event, const char *path, listener_connected_fn *conne
     if (listener != NULL) {
         *listener = (struct listener){.event = event,
                                       .path = path,
+                                      .keep = keep,
                                       .connected = connected,
                                       .userdata = userdata,
                                       .socket.fd = -1};
@@ -170,10 +200,20 @@ int listener_new(sd_event *event, const char *path, listener_connected_fn *conne
         r = create_timer(listener, on_renew, &listener->renew);
     if (r < 0)
         return error_set_errno(e, r, "cannot serve %s", path);
-    r = listen_again(listener, e);
+    r = take_over_or_listen(listener, e);
     if (r == 0)
         *ret_listener = TAKE(listener);
     return r;
+}
+
+static void stop_listening(struct listener *listener)
+{
+    if (kept_socket_is_left(listener->keep)) {
+        unix_socket_leave(&listener->socket);
+        return;
+    }
+    unix_socket_close(&listener->socket);
+    kept_socket_remove(listener->keep);
 }
 
 struct listener *listener_free(struct listener *listener)
@@ -184,7 +224,17 @@ struct listener *listener_free(struct listener *listener)
     sd_event_source_disable_unref(listener->watch);
     sd_event_source_disable_unref(listener->pause);
     sd_event_source_disable_unref(listener->renew);
-    unix_socket_close(&listener->socket);
+    stop_listening(listener);
     free(listener);
     return NULL;
+}
+
+bool listener_has_taken_over(const struct listener *listener)
+{
+    return listener->has_taken_over;
+}
+
+void listener_keep(const struct listener *listener)
+{
+    unix_socket_keep(&listener->socket, listener->keep);
 }

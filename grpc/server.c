@@ -114,7 +114,8 @@ int grpc_server_new(sd_event *event, const struct grpc_server_options *options, 
         calloc(server->common.limits.connections, sizeof(struct grpc_connection *));
     if (server->connections == NULL)
         return error_set_errno(e, -ENOMEM, "cannot serve %s", options->path);
-    r = listener_new(event, options->path, on_connected, server, &server->listener, e);
+    r = listener_new(event, options->path, options->keep, on_connected, server, &server->listener,
+                     e);
     if (r == 0)
         *ret_server = TAKE(server);
     return r;
@@ -130,4 +131,14 @@ struct grpc_server *grpc_server_free(struct grpc_server *server)
     free(server->connections);
     free(server);
     return NULL;
+}
+
+bool grpc_server_has_taken_over(const struct grpc_server *server)
+{
+    return listener_has_taken_over(server->listener);
+}
+
+void grpc_server_keep(const struct grpc_server *server)
+{
+    listener_keep(server->listener);
 }

@@ -91,8 +91,6 @@ static int check_path(const struct sockaddr_un *address, struct error *e)
 /* Return: 0, and @s listens under the hidden name. */
 static int listen_hidden(struct unix_socket *s, const struct sockaddr_un *hidden, int backlog)
 {
-    struct stat status;
-
     s->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (s->fd < 0)
         return negative_errno();
@@ -101,14 +99,12 @@ static int listen_hidden(struct unix_socket *s, const struct sockaddr_un *hidden
     if (bind(s->fd, (const struct sockaddr *)hidden, sizeof(*hidden)) < 0)
         return negative_errno();
     if (chmod(hidden->sun_path, 0600) < 0 || listen(s->fd, backlog) < 0 ||
-        lstat(hidden->sun_path, &status) < 0) {
+        lstat(hidden->sun_path, &s->file) < 0) {
         int r = negative_errno();
 
         unlink(hidden->sun_path);
         return r;
     }
-    s->device = status.st_dev;
-    s->inode = status.st_ino;
     return 0;
 }
 
@@ -139,17 +135,47 @@ int unix_socket_listen(const char *path, int backlog, struct unix_socket *ret_so
     return 0;
 }
 
+/* The kernel names the process that has called listen(2) last as the peer of a client. */
+int unix_socket_take_over(const struct kept_socket *keep, const char *path, int backlog,
+                          struct unix_socket *ret_socket)
+{
+    struct unix_socket s = {.fd = -1};
+    int r = address_set(path, &s.address, NULL);
+
+    if (r < 0)
+        return r;
+    if (lstat(path, &s.file) < 0)
+        return -ENOENT;
+    s.fd = kept_socket_take_file(keep, &s.file);
+    if (s.fd >= 0 && listen(s.fd, backlog) < 0)
+        s.fd = fd_close(s.fd);
+    if (s.fd < 0)
+        return -ENOENT;
+    *ret_socket = s;
+    return 0;
+}
+
+void unix_socket_keep(const struct unix_socket *s, const struct kept_socket *keep)
+{
+    kept_socket_put_file(keep, &s->file, s->fd);
+}
+
 bool unix_socket_is_in_place(const struct unix_socket *s)
 {
     struct stat status;
 
-    return s->fd >= 0 && lstat(s->address.sun_path, &status) == 0 && status.st_dev == s->device &&
-           status.st_ino == s->inode;
+    return s->fd >= 0 && lstat(s->address.sun_path, &status) == 0 &&
+           status.st_dev == s->file.st_dev && status.st_ino == s->file.st_ino;
 }
 
 void unix_socket_close(struct unix_socket *s)
 {
     if (unix_socket_is_in_place(s))
         unlink(s->address.sun_path);
+    unix_socket_leave(s);
+}
+
+void unix_socket_leave(struct unix_socket *s)
+{
     s->fd = fd_close(s->fd);
 }

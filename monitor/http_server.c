@@ -9,6 +9,10 @@
  * no other from its response. A request's body is read
  * and dropped. A response is written in one go when its request is complete, so it shows one
  * moment.
+ *
+ * A socket that is kept outlives the process, and connections that arrive meanwhile wait in its
+ * queue. Its label is the network namespace and the address of the configuration. With another
+ * address, or in the next pod, whose network namespace is another one, a new socket is made.
  */
 #include "monitor/http_server.h"
 
@@ -16,6 +20,7 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <sys/epoll.h>
+#include <sys/stat.h>
 
 #include <microhttpd.h>
 
@@ -24,6 +29,7 @@
 #include "base/log.h"
 
 #define ADDRESS_TEXT_SIZE (INET6_ADDRSTRLEN + sizeof("[]:65535"))
+#define LABEL_SIZE        (ADDRESS_TEXT_SIZE + sizeof("18446744073709551615."))
 #define TEXT_PLAIN        "text/plain; charset=utf-8"
 #define BACKLOG           32
 /*
@@ -35,6 +41,7 @@
 #define DROPPED_MAX       32  /* connections that were dropped, and that are not closed yet */
 
 struct http_server {
+    const struct kept_socket *keep; /* NULL: the socket ends with the process */
     const struct http_server_route *routes;
     void *userdata;
     struct MHD_Daemon *daemon;
@@ -165,6 +172,36 @@ static int listen_with_ipv4_fallback(struct sockaddr_storage *address, socklen_t
     any.sin_port = v6->sin6_port;
     memcpy(address, &any, sizeof(any));
     return listen_on(address, sizeof(any), ret_fd);
+}
+
+/* A name in a descriptor store has no ":". */
+static void label_of(const char *address, char label[static LABEL_SIZE])
+{
+    struct stat net = {.st_ino = 0};
+
+    (void)stat("/proc/self/ns/net", &net);
+    snprintf(label, LABEL_SIZE, "%ju.%s", (uintmax_t)net.st_ino, address);
+    for (char *colon = label; (colon = strchr(colon, ':')) != NULL;)
+        *colon = '_';
+}
+
+/* @address: valid */
+static int take_over_or_listen(const struct kept_socket *keep, const char *address, int *ret_fd)
+{
+    char label[LABEL_SIZE];
+    struct sockaddr_storage where = {0};
+    socklen_t len = 0;
+    int r;
+
+    label_of(address, label);
+    *ret_fd = kept_socket_take(keep, label);
+    if (*ret_fd >= 0)
+        return 0;
+    (void)http_server_parse_address(address, &where, &len, NULL);
+    r = listen_with_ipv4_fallback(&where, len, ret_fd);
+    if (r == 0)
+        kept_socket_put(keep, label, *ret_fd);
+    return r;
 }
 
 /* ---- answers */
@@ -435,8 +472,9 @@ static int watch_daemon(struct http_server *server, sd_event *event)
     return 0;
 }
 
-int http_server_new(sd_event *event, const char *address, const struct http_server_route *routes,
-                    void *userdata, struct http_server **ret_server, struct error *e)
+int http_server_new(sd_event *event, const char *address, const struct kept_socket *keep,
+                    const struct http_server_route *routes, void *userdata,
+                    struct http_server **ret_server, struct error *e)
 {
     _cleanup_(http_server_freep) struct http_server *server = calloc(1, sizeof(*server));
     _cleanup_(fd_closep) int fd = -1;
@@ -450,9 +488,10 @@ int http_server_new(sd_event *event, const char *address, const struct http_serv
     if (server == NULL)
         return error_set_errno(e, -ENOMEM, "cannot start the HTTP server");
     list_init(&server->connections);
+    server->keep = keep;
     server->routes = routes;
     server->userdata = userdata;
-    r = listen_with_ipv4_fallback(&where, len, &fd);
+    r = take_over_or_listen(keep, address, &fd);
     if (r < 0)
         return error_set_errno(e, r, "cannot listen on %s", address);
     write_address(fd, server->address);
@@ -467,6 +506,14 @@ int http_server_new(sd_event *event, const char *address, const struct http_serv
     return 0;
 }
 
+/* libmicrohttpd shuts down the socket that it stops to listen on, for all processes. */
+static void stop_daemon(struct http_server *server)
+{
+    if (kept_socket_is_left(server->keep))
+        fd_close(MHD_quiesce_daemon(server->daemon));
+    MHD_stop_daemon(server->daemon);
+}
+
 struct http_server *http_server_free(struct http_server *server)
 {
     if (server == NULL)
@@ -474,7 +521,9 @@ struct http_server *http_server_free(struct http_server *server)
     sd_event_source_disable_unref(server->io);
     sd_event_source_disable_unref(server->timer);
     if (server->daemon != NULL)
-        MHD_stop_daemon(server->daemon);
+        stop_daemon(server);
+    if (!kept_socket_is_left(server->keep))
+        kept_socket_remove(server->keep);
     free(server);
     return NULL;
 }

@@ -11,6 +11,7 @@
 
 #include "base/buf.h"
 #include "base/error.h"
+#include "base/kept_socket.h"
 
 struct http_server;
 
@@ -56,12 +57,14 @@ int http_server_parse_address(const char *text, struct sockaddr_storage *ret_add
 /*
  * Listen and serve.
  * @address: as above, but not off
+ * @keep: the socket outlives the process; borrowed; NULL: it does not
  * @routes: outlive the server
  * Return: 0, *ret_server is the caller's; -EINVAL; -errno of the system with @e.
  */
-int http_server_new(sd_event *event, const char *address, const struct http_server_route *routes,
-                    void *userdata, struct http_server **ret_server, struct error *e);
-/* Return: NULL. */
+int http_server_new(sd_event *event, const char *address, const struct kept_socket *keep,
+                    const struct http_server_route *routes, void *userdata,
+                    struct http_server **ret_server, struct error *e);
+/* Closes the connections, and the socket unless the next process takes it over. Return: NULL. */
 struct http_server *http_server_free(struct http_server *server);
 DEFINE_CLEANUP(struct http_server *, http_server_free)
 

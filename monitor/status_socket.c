@@ -5,6 +5,9 @@
  * the end, our side is shut down; the connection stays open until the client closes it or the
  * process ends, which is how `secretfs unmount` waits.
  *
+ * A socket that is kept outlives the process: clients that connect meanwhile wait in its queue, and
+ * the next process serves them, if the path still leads to it.
+ *
  * The directory decides who can connect: its owner is checked, also of one that exists, as /tmp is
  * everyone's.
  */
@@ -35,6 +38,7 @@
 
 struct status_socket {
     struct sockaddr_un address;
+    const struct kept_socket *keep; /* NULL: it ends with the process */
     sd_event_source *listening;
     sd_event_source *pause; /* of listening */
     status_write_fn *write;
@@ -224,59 +228,80 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents, void
     return 0;
 }
 
-static int listen_at(const struct sockaddr_un *address, int *ret_fd)
+/* The kernel names the process that has called listen(2) last as the peer of a client. */
+static int take_over(const struct status_socket *status)
 {
+    struct stat file;
+    int fd = lstat(status->address.sun_path, &file) == 0
+                 ? kept_socket_take_file(status->keep, &file)
+                 : -ENOENT;
+
+    return fd >= 0 && listen(fd, CLIENTS_MAX) < 0 ? fd_close(fd) : fd;
+}
+
+static int listen_at(const struct status_socket *status, int *ret_fd)
+{
+    const struct sockaddr_un *address = &status->address;
     _cleanup_(fd_closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    struct stat file;
 
     if (fd < 0)
         return negative_errno();
     /* the device number or the run directory is ours, so an existing socket is a dead process' */
     unlink(address->sun_path);
     if (bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ||
-        chmod(address->sun_path, 0600) < 0 || listen(fd, CLIENTS_MAX) < 0)
+        chmod(address->sun_path, 0600) < 0 || listen(fd, CLIENTS_MAX) < 0 ||
+        lstat(address->sun_path, &file) < 0)
         return negative_errno();
+    kept_socket_put_file(status->keep, &file, fd);
     *ret_fd = TAKE_FD(fd);
     return 0;
 }
 
-static int serve_at(sd_event *event, const struct sockaddr_un *address, status_write_fn *write,
-                    void *userdata, struct status_socket **ret_socket, struct error *e)
+/* Return: 0; -errno: nothing is left to do but to free() it. */
+static int start(struct status_socket *status, sd_event *event)
 {
-    struct status_socket *c = calloc(1, sizeof(*c));
-    int fd = -1, r;
+    int fd = take_over(status);
+    int r = fd >= 0 ? 0 : listen_at(status, &fd);
+
+    if (r < 0)
+        return r;
+    r = sd_event_add_io(event, &status->listening, fd, EPOLLIN, on_connection, status);
+    if (r < 0) {
+        fd_close(fd);
+        kept_socket_remove(status->keep);
+        return r;
+    }
+    sd_event_source_set_io_fd_own(status->listening, true);
+    r = sd_event_add_time(event, &status->pause, CLOCK_MONOTONIC, 0, TIMER_ACCURACY, on_pause_over,
+                          status);
+    return r < 0 ? r : sd_event_source_set_enabled(status->pause, SD_EVENT_OFF);
+}
+
+static int serve_at(sd_event *event, const struct sockaddr_un *address,
+                    const struct kept_socket *keep, status_write_fn *write, void *userdata,
+                    struct status_socket **ret_socket, struct error *e)
+{
+    _cleanup_(status_socket_freep) struct status_socket *c = calloc(1, sizeof(*c));
+    int r;
 
     if (c == NULL)
         return error_set_errno(e, -ENOMEM, "cannot create the status socket");
     c->address = *address;
+    c->keep = keep;
     c->write = write;
     c->userdata = userdata;
     list_init(&c->clients);
-    r = listen_at(&c->address, &fd);
-    if (r == 0) {
-        r = sd_event_add_io(event, &c->listening, fd, EPOLLIN, on_connection, c);
-        if (r < 0)
-            fd_close(fd);
-        else
-            sd_event_source_set_io_fd_own(c->listening, true);
-    }
-    if (r >= 0)
-        r = sd_event_add_time(event, &c->pause, CLOCK_MONOTONIC, 0, TIMER_ACCURACY, on_pause_over,
-                              c);
-    if (r >= 0)
-        r = sd_event_source_set_enabled(c->pause, SD_EVENT_OFF);
-    if (r < 0) {
-        error_set_errno(e, r, "cannot create the status socket %s", c->address.sun_path);
-        sd_event_source_disable_unref(c->pause);
-        sd_event_source_disable_unref(c->listening);
-        free(c);
-        return r;
-    }
-    *ret_socket = c;
+    r = start(c, event);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot create the status socket %s", c->address.sun_path);
+    *ret_socket = TAKE(c);
     return 0;
 }
 
-int status_socket_new(sd_event *event, dev_t device, status_write_fn *write, void *userdata,
-                      struct status_socket **ret_socket, struct error *e)
+int status_socket_new(sd_event *event, dev_t device, const struct kept_socket *keep,
+                      status_write_fn *write, void *userdata, struct status_socket **ret_socket,
+                      struct error *e)
 {
     struct sockaddr_un address;
     int r = create_directory(e);
@@ -284,7 +309,7 @@ int status_socket_new(sd_event *event, dev_t device, status_write_fn *write, voi
     if (r < 0)
         return r;
     address_of(geteuid(), device, &address);
-    return serve_at(event, &address, write, userdata, ret_socket, e);
+    return serve_at(event, &address, keep, write, userdata, ret_socket, e);
 }
 
 static int address_of_path(const char *path, struct sockaddr_un *ret_address, struct error *e)
@@ -296,13 +321,14 @@ static int address_of_path(const char *path, struct sockaddr_un *ret_address, st
     return 0;
 }
 
-int status_socket_new_at(sd_event *event, const char *path, status_write_fn *write, void *userdata,
-                         struct status_socket **ret_socket, struct error *e)
+int status_socket_new_at(sd_event *event, const char *path, const struct kept_socket *keep,
+                         status_write_fn *write, void *userdata, struct status_socket **ret_socket,
+                         struct error *e)
 {
     struct sockaddr_un address;
     int r = address_of_path(path, &address, e);
 
-    return r < 0 ? r : serve_at(event, &address, write, userdata, ret_socket, e);
+    return r < 0 ? r : serve_at(event, &address, keep, write, userdata, ret_socket, e);
 }
 
 void status_socket_close(struct status_socket *status)
@@ -311,7 +337,10 @@ void status_socket_close(struct status_socket *status)
         return;
     status->listening = sd_event_source_disable_unref(status->listening);
     status->pause = sd_event_source_disable_unref(status->pause);
+    if (kept_socket_is_left(status->keep))
+        return;
     unlink(status->address.sun_path);
+    kept_socket_remove(status->keep);
 }
 
 struct status_socket *status_socket_free(struct status_socket *status)

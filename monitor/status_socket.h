@@ -18,6 +18,7 @@
 
 #include "base/buf.h"
 #include "base/error.h"
+#include "base/kept_socket.h"
 #include "serve/mounts.h"
 
 /*
@@ -40,20 +41,24 @@ struct status_socket;
 typedef int status_write_fn(void *userdata, bool is_debug, uint64_t *cursor, struct buf *part);
 
 /*
+ * @keep: the socket outlives the process; borrowed; NULL: it does not
  * Return: 0, *ret_socket is the caller's; -errno with @e.
  * Thread: the event loop's.
  */
-int status_socket_new(sd_event *event, dev_t device, status_write_fn *write, void *userdata,
-                      struct status_socket **ret_socket, struct error *e);
+int status_socket_new(sd_event *event, dev_t device, const struct kept_socket *keep,
+                      status_write_fn *write, void *userdata, struct status_socket **ret_socket,
+                      struct error *e);
 /*
  * The same at a path of the caller's, in a directory that only its owner can write to.
  * Return: also -ENAMETOOLONG.
  */
-int status_socket_new_at(sd_event *event, const char *path, status_write_fn *write, void *userdata,
-                         struct status_socket **ret_socket, struct error *e);
+int status_socket_new_at(sd_event *event, const char *path, const struct kept_socket *keep,
+                         status_write_fn *write, void *userdata, struct status_socket **ret_socket,
+                         struct error *e);
 /*
- * Accept no more clients, and remove the socket's name, before the mount goes: the next mount may
- * get the same device number. Connections last until status_socket_free().
+ * Accept no more clients. Unless the next process takes the socket over, remove its name, before
+ * the mount goes: the next mount may get the same device number. Connections last until
+ * status_socket_free().
  */
 void status_socket_close(struct status_socket *status);
 /* Return: NULL. */

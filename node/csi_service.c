@@ -38,6 +38,7 @@ struct csi_service {
     struct publish_spec_context spec_context;
     struct csi_plugin *plugin;
     struct csi_plugin_options plugin_options;
+    struct kept_socket keep, keep_registration;
     struct target_area area;
     bool is_registered;
     struct error registration_error;
@@ -622,12 +623,16 @@ int csi_service_new(const struct csi_service_context *context, struct csi_servic
         .event = context->event, .pods = context->pods, .old_kernel = context->old_kernel};
     list_init(&csi->pending);
     csi->area.root = context->target_root;
+    csi->keep = kept_sockets_get(context->sockets, "csi");
+    csi->keep_registration = kept_sockets_get(context->sockets, "registration");
     csi->plugin_options = (struct csi_plugin_options){
         .endpoint = context->options->endpoint,
         .registration_path = context->options->registration_path,
         .driver_name = context->options->driver_name,
         .version = SECRETFS_VERSION,
         .node_id = context->options->node_id,
+        .keep = &csi->keep,
+        .keep_registration = &csi->keep_registration,
     };
     r = sd_event_add_time_relative(context->event, &csi->orphans_timer, CLOCK_MONOTONIC,
                                    ORPHANS_PERIOD, ORPHANS_SLACK, on_orphans_timer, csi);
@@ -636,6 +641,10 @@ int csi_service_new(const struct csi_service_context *context, struct csi_servic
     r = csi_plugin_new(context->event, &csi->plugin_options, &handlers, csi, &csi->plugin, e);
     if (r < 0)
         return r;
+    csi->is_registered = csi_plugin_is_registered(csi->plugin);
+    if (csi->is_registered)
+        log_info("the kubelet has registered the driver of the earlier process", "driver",
+                 context->options->driver_name);
     *ret_csi = TAKE(csi);
     return 0;
 }

@@ -6,6 +6,7 @@
  * Thread: the event loop's.
  */
 #include "csi/plugin.h"
+#include "handover/kept_sockets.h"
 #include "node/metrics.h"
 #include "node/options.h"
 #include "node/volumes.h"
@@ -23,6 +24,7 @@ struct csi_service_context {
     struct node_pods *pods;
     const char *old_kernel; /* see struct publish_spec_context */
     struct node_metrics *metrics;
+    struct kept_sockets *sockets;
     /* The registration or the number of volumes may have changed. */
     void (*changed)(void *userdata);
     void *userdata;

@@ -112,6 +112,7 @@ static void on_new_keeper(void *userdata)
 
     store_again(all->standard);
     store_again(all->live);
+    all->options.stored_again(all->options.userdata);
 }
 
 static int watch_keeper(struct node_file_systems *all, struct error *e)

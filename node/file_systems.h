@@ -37,6 +37,8 @@ struct node_file_systems_options {
     bool notes_consumers;      /* of the standard file system */
     /* The live file system was mounted. */
     void (*live_mounted)(void *userdata, const struct session *session);
+    /* A new keeper runs, and has the file systems. */
+    void (*stored_again)(void *userdata);
     /* A file system stopped to serve, and cannot be repaired. May not free the object. */
     file_system_failed_fn *failed;
     void *userdata;

@@ -17,6 +17,7 @@
 
 struct node_health {
     struct node_health_context context;
+    struct kept_socket keep;
     struct status_socket *socket; /* NULL: it does not listen */
     bool has_answer;              /* a source has responded once */
 };
@@ -116,7 +117,7 @@ static void listen_for_probes(struct node_health *health)
         path = NULL;
         r = error_set_errno(&e, -ENOMEM, "cannot create the health socket");
     } else {
-        r = status_socket_new_at(health->context.event, path, write_document, health,
+        r = status_socket_new_at(health->context.event, path, &health->keep, write_document, health,
                                  &health->socket, &e);
     }
     if (r < 0)
@@ -130,6 +131,7 @@ int node_health_new(const struct node_health_context *context, struct node_healt
     if (health == NULL)
         return -ENOMEM;
     health->context = *context;
+    health->keep = kept_sockets_get(context->sockets, "health");
     listen_for_probes(health);
     *ret_health = health;
     return 0;

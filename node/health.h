@@ -24,6 +24,7 @@ struct node_health_context {
     const struct node_volumes *volumes;
     const struct identities *identities;
     const struct csi_service *csi;
+    struct kept_sockets *sockets;
 };
 
 /*

@@ -13,10 +13,11 @@
  * the service manager's status line by one callback.
  *
  * One daemon serves a run directory, which a lock ensures. Under a service manager that keeps
- * descriptors it takes over the standard file system of an earlier process, with the volumes that
- * were mounted (csi_service_take_over()). Other mounts that a killed daemon left are detached
- * before anything is served, since no process answers their requests; the kubelet publishes again
- * what pods need (S13). SIGTERM unmounts everything that no other process will take over.
+ * descriptors it takes over the file systems of an earlier process, with the volumes that were
+ * mounted (csi_service_take_over()), and the sockets that clients wait at. Other mounts that a
+ * killed daemon left are detached before anything is served, since no process answers their
+ * requests; the kubelet publishes again what pods need (S13). SIGTERM unmounts everything that no
+ * other process will take over.
  *
  * The daemon notifies the service manager that it is ready whether or not the API server can be
  * reached: pods without our volumes do not have to wait, and those with one get an error by CSI.
@@ -49,6 +50,7 @@ struct node {
     const struct node_options *options;
     struct timespec started_at;
     struct fd_store *fd_store;
+    struct kept_sockets *sockets;
     int lock_fd;
     char *target_root; /* KUBELET_ROOT/pods */
     struct utsname kernel;
@@ -166,7 +168,14 @@ static void on_live_mounted(void *userdata, const struct session *session)
     const struct node *node = userdata;
 
     if (node->status != NULL) /* else start_status() does it */
-        node_status_serve(node->status, session);
+        node_status_serve(node->status, NODE_FS_LIVE, session);
+}
+
+static void on_stored_again(void *userdata)
+{
+    const struct node *node = userdata;
+
+    kept_sockets_store_again(node->sockets);
 }
 
 static void on_file_system_failed(void *userdata, const struct error *reason)
@@ -187,6 +196,7 @@ static int start_file_systems(struct node *node, struct error *e)
         .fd_store = node->fd_store,
         .notes_consumers = node->options->notes_consumers,
         .live_mounted = on_live_mounted,
+        .stored_again = on_stored_again,
         .failed = on_file_system_failed,
         .userdata = node,
     };
@@ -336,6 +346,7 @@ static int start_csi(struct node *node, struct error *e)
         .pods = node->pods,
         .metrics = node->metrics,
         .old_kernel = offers_idmap ? NULL : node->kernel.release,
+        .sockets = node->sockets,
         .changed = on_parts_changed,
         .userdata = node,
     };
@@ -356,15 +367,16 @@ static int start_status(struct node *node, struct error *e)
         .identities = node->identities,
         .pods = node->pods,
         .csi = node->csi,
+        .sockets = node->sockets,
     };
     int r = node_status_new(&context, &node->status);
 
     if (r < 0)
         return error_set_errno(e, r, "cannot start");
-    node_status_serve(node->status,
+    node_status_serve(node->status, NODE_FS_STANDARD,
                       node_file_systems_session(node->file_systems, NODE_FS_STANDARD));
     if (node_file_systems_session(node->file_systems, NODE_FS_LIVE) != NULL)
-        node_status_serve(node->status,
+        node_status_serve(node->status, NODE_FS_LIVE,
                           node_file_systems_session(node->file_systems, NODE_FS_LIVE));
     return 0;
 }
@@ -379,6 +391,7 @@ static int start_health(struct node *node, struct error *e)
         .volumes = node->volumes,
         .identities = node->identities,
         .csi = node->csi,
+        .sockets = node->sockets,
     };
     int r = node_health_new(&context, &node->health);
 
@@ -392,6 +405,7 @@ static int start_pages(struct node *node, struct error *e)
         .options = node->options,
         .metrics = node->metrics,
         .health = node->health,
+        .sockets = node->sockets,
     };
 
     node->scrape = (struct node_scrape){
@@ -478,18 +492,31 @@ static int start_services(struct node *node, struct error *e)
         r = start_pages(node, e);
     if (r == 0)
         r = take_volumes_over(node, e);
+    if (r == 0)
+        kept_sockets_drop_rest(node->sockets);
     return r;
 }
 
 /* ---- the daemon */
+
+/* May wait for the end of an earlier process. */
+static int open_store(struct node *node, struct error *e)
+{
+    int r = fd_store_new(NULL, &node->fd_store, e);
+
+    if (r < 0)
+        return r;
+    r = kept_sockets_new(node->fd_store, &node->sockets);
+    return r < 0 ? error_set_errno(e, r, "cannot start") : 0;
+}
 
 static int node_start(struct daemon *daemon, struct error *e)
 {
     struct node *node = CONTAINER_OF(daemon, struct node, daemon);
     int r = node_check_host(node->options, e);
 
-    if (r == 0) /* may wait for the end of an earlier process */
-        r = fd_store_new(NULL, &node->fd_store, e);
+    if (r == 0)
+        r = open_store(node, e);
     if (r == 0)
         r = open_run_dir(node, e);
     if (r == 0)
@@ -547,6 +574,8 @@ static void node_stop(struct daemon *daemon)
     struct node *node = CONTAINER_OF(daemon, struct node, daemon);
     bool is_handed_over = is_due(node);
 
+    if (is_handed_over)
+        kept_sockets_leave(node->sockets);
     if (is_handed_over && node->volumes != NULL)
         node_volumes_visit(node->volumes, leave_volume, node);
     node_pages_free(node->pages);
@@ -567,6 +596,7 @@ static void node_stop(struct daemon *daemon)
         node_file_systems_hand_over(node->file_systems);
     else
         node_file_systems_free(node->file_systems);
+    kept_sockets_free(node->sockets);
     fd_store_free(node->fd_store);
     free(node->target_root);
     node->lock_fd = fd_close(node->lock_fd);

@@ -5,6 +5,7 @@
 
 struct node_pages {
     struct node_pages_context context;
+    struct kept_socket keep;
     struct http_server *server; /* NULL: it does not listen */
 };
 
@@ -64,7 +65,8 @@ static int listen_for_scrapes(struct node_pages *pages, struct error *e)
         return error_prefix(e, r, "metrics-bind-address");
     if (r == HTTP_SERVER_OFF)
         return 0;
-    if (http_server_new(pages->context.event, address, routes, pages, &pages->server, &reason) < 0)
+    if (http_server_new(pages->context.event, address, &pages->keep, routes, pages, &pages->server,
+                        &reason) < 0)
         log_warn("cannot serve metrics and health", "reason", reason.text);
     else
         log_info("serving metrics and health", "address", http_server_address(pages->server));
@@ -80,6 +82,7 @@ int node_pages_new(const struct node_pages_context *context, struct node_pages *
     if (pages == NULL)
         return error_set_errno(e, -ENOMEM, "cannot serve metrics and health");
     pages->context = *context;
+    pages->keep = kept_sockets_get(context->sockets, "metrics");
     r = listen_for_scrapes(pages, e);
     if (r < 0)
         return r;

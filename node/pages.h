@@ -15,6 +15,7 @@ struct node_pages_context {
     const struct node_options *options; /* metrics_address: where to listen */
     struct node_metrics *metrics;
     struct node_health *health;
+    struct kept_sockets *sockets;
 };
 
 /*

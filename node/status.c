@@ -19,6 +19,7 @@
 
 struct node_status {
     struct node_status_context context;
+    struct kept_socket keeps[FILE_SYSTEMS_MAX];
     struct status_socket *sockets[FILE_SYSTEMS_MAX];
     size_t n_sockets;
 };
@@ -178,12 +179,15 @@ struct node_status *node_status_free(struct node_status *status)
     return NULL;
 }
 
-void node_status_serve(struct node_status *status, const struct session *session)
+void node_status_serve(struct node_status *status, enum node_fs fs, const struct session *session)
 {
+    struct kept_socket *keep = &status->keeps[status->n_sockets];
     struct error e = ERROR_INIT;
 
     assert(status->n_sockets < FILE_SYSTEMS_MAX);
-    if (status_socket_new(status->context.event, session_device(session), write_part, status,
+    *keep =
+        kept_sockets_get(status->context.sockets, fs == NODE_FS_LIVE ? "status-live" : "status");
+    if (status_socket_new(status->context.event, session_device(session), keep, write_part, status,
                           &status->sockets[status->n_sockets], &e) == 0)
         status->n_sockets++;
     else

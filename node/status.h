@@ -19,6 +19,7 @@ struct node_status_context {
     const struct identities *identities;
     const struct node_pods *pods;
     const struct csi_service *csi;
+    struct kept_sockets *sockets;
 };
 
 /* @context: copied. Return: 0, *ret_status is the caller's; -ENOMEM. */
@@ -28,4 +29,4 @@ struct node_status *node_status_free(struct node_status *status);
 DEFINE_CLEANUP(struct node_status *, node_status_free)
 
 /* Open the socket of a file system, of which there are two at most. A failure is logged. */
-void node_status_serve(struct node_status *status, const struct session *session);
+void node_status_serve(struct node_status *status, enum node_fs fs, const struct session *session);

@@ -155,8 +155,8 @@ static int on_ready(void *userdata, struct error *e)
     r = m->adopted != NULL ? 0 : show(m, e);
     if (r < 0)
         return r;
-    if (status_socket_new(m->daemon.event, session_device(m->session), write_status, m, &m->status,
-                          &status_error) < 0)
+    if (status_socket_new(m->daemon.event, session_device(m->session), NULL, write_status, m,
+                          &m->status, &status_error) < 0)
         log_warn("cannot serve the status of this mount", "reason", status_error.text);
     object_wait_end(&m->wait);
     background_ready(m->background);

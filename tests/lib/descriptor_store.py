@@ -103,7 +103,15 @@ class DescriptorStore:
             return [(name, fd) for name, fd, _ in self._stored]
 
     def names(self) -> list[str]:
-        return sorted(name for name, _ in self.stored())
+        """Of file systems."""
+        return sorted(name for name, _ in self.stored() if not name.startswith("socket."))
+
+    def sockets(self) -> dict[str, str]:
+        """Labels by name. Each is stored once."""
+        found = [name.split(".", 2) for name, _ in self.stored() if name.startswith("socket.")]
+        labels = {name: label for _, name, label in found}
+        assert len(labels) == len(found), found
+        return labels
 
     def notified(self, line: str) -> int:
         with self._lock:

@@ -14,6 +14,7 @@
 #include "grpc/listener.h"
 
 #include "tests/unit/failmalloc.h"
+#include "tests/unit/fake_keeper.h"
 
 static char directory[64], path[96];
 
@@ -69,7 +70,7 @@ static void removed_file_is_created_again(void **state)
     unsigned n = 0;
 
     assert_true(sd_event_new(&event) >= 0);
-    assert_int_equal(listener_new(event, path, on_connected, &n, &listener, &e), 0);
+    assert_int_equal(listener_new(event, path, NULL, on_connected, &n, &listener, &e), 0);
     close(try_connecting());
     run_until(event, &n, 1);
     for (unsigned i = 2; i < 4; i++) {
@@ -87,6 +88,84 @@ static void removed_file_is_created_again(void **state)
     sd_event_unref(event);
 }
 
+/* A client connects between the two listeners. */
+static void kept_socket_is_taken_over(void **state)
+{
+    struct fake_keeper keeper = FAKE_KEEPER_INIT;
+    const struct kept_socket keep = fake_keeper_keep(&keeper);
+    struct listener *listener = NULL;
+    sd_event *event = NULL;
+    unsigned n = 0;
+    int fd;
+
+    assert_true(sd_event_new(&event) >= 0);
+    assert_int_equal(listener_new(event, path, &keep, on_connected, &n, &listener, NULL), 0);
+    assert_false(listener_has_taken_over(listener));
+    keeper.leaves = true;
+    listener_free(listener);
+    fd = try_connecting();
+    assert_true(fd >= 0);
+    assert_int_equal(listener_new(event, path, &keep, on_connected, &n, &listener, NULL), 0);
+    assert_true(listener_has_taken_over(listener));
+    run_until(event, &n, 1);
+    close(fd);
+    keeper.leaves = false;
+    listener_free(listener);
+    assert_int_equal(keeper.fd, -1);
+    assert_int_equal(access(path, F_OK), -1);
+    sd_event_unref(event);
+}
+
+static void another_file_is_not_taken_over(void **state)
+{
+    struct fake_keeper keeper = FAKE_KEEPER_INIT;
+    const struct kept_socket keep = fake_keeper_keep(&keeper);
+    struct listener *listener = NULL;
+    sd_event *event = NULL;
+    char aside[128];
+    unsigned n = 0;
+
+    assert_true(sd_event_new(&event) >= 0);
+    assert_int_equal(listener_new(event, path, &keep, on_connected, &n, &listener, NULL), 0);
+    keeper.leaves = true;
+    listener_free(listener);
+    snprintf(aside, sizeof(aside), "%s.aside", path);
+    assert_int_equal(rename(path, aside), 0);
+    assert_int_equal(listener_new(event, path, &keep, on_connected, &n, &listener, NULL), 0);
+    assert_false(listener_has_taken_over(listener));
+    close(try_connecting());
+    run_until(event, &n, 1);
+    keeper.leaves = false;
+    listener_free(listener);
+    assert_int_equal(unlink(aside), 0);
+    sd_event_unref(event);
+}
+
+/* As a registration, which the kubelet has to accept first. */
+static void socket_that_is_kept_on_request(void **state)
+{
+    struct fake_keeper keeper = FAKE_KEEPER_INIT;
+    struct kept_socket keep = fake_keeper_keep(&keeper);
+    struct listener *listener = NULL;
+    sd_event *event = NULL;
+    unsigned n = 0;
+    int fd;
+
+    keep.is_on_request = true;
+    assert_true(sd_event_new(&event) >= 0);
+    assert_int_equal(listener_new(event, path, &keep, on_connected, &n, &listener, NULL), 0);
+    assert_int_equal(keeper.fd, -1);
+    listener_keep(listener);
+    assert_true(keeper.fd >= 0);
+    assert_int_equal(unlink(path), 0);
+    while ((fd = try_connecting()) < 0)
+        assert_true(sd_event_run(event, UINT64_MAX) >= 0);
+    close(fd);
+    assert_int_equal(keeper.fd, -1); /* it was the removed file's */
+    listener_free(listener);
+    sd_event_unref(event);
+}
+
 static int try_listening(void *userdata)
 {
     struct listener *listener = NULL;
@@ -96,7 +175,7 @@ static int try_listening(void *userdata)
     int r = sd_event_new(&event);
 
     if (r >= 0)
-        r = listener_new(event, path, on_connected, &n, &listener, &e);
+        r = listener_new(event, path, NULL, on_connected, &n, &listener, &e);
     listener_free(listener);
     sd_event_unref(event);
     assert_int_equal(access(path, F_OK), -1);
@@ -112,6 +191,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(removed_file_is_created_again),
+        cmocka_unit_test(kept_socket_is_taken_over),
+        cmocka_unit_test(another_file_is_not_taken_over),
+        cmocka_unit_test(socket_that_is_kept_on_request),
         cmocka_unit_test(allocation_failures_are_reported),
     };
 

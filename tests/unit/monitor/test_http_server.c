@@ -16,6 +16,7 @@
 #include "monitor/http_server.h"
 
 #include "tests/unit/failmalloc.h"
+#include "tests/unit/fake_keeper.h"
 
 static void test_addresses(void **state)
 {
@@ -139,7 +140,7 @@ static void set_up(struct fixture *f, const char *address)
 
     memset(f, 0, sizeof(*f));
     assert_int_equal(sd_event_new(&f->event), 0);
-    if (http_server_new(f->event, address, routes, f, &f->page, &e) < 0)
+    if (http_server_new(f->event, address, NULL, routes, f, &f->page, &e) < 0)
         fail_msg("%s", e.text);
 }
 
@@ -149,18 +150,22 @@ static void tear_down(struct fixture *f)
     assert_null(sd_event_unref(f->event));
 }
 
-static int connect_to(const struct fixture *f)
+static int connect_to_address(const char *text)
 {
     struct sockaddr_storage address;
     socklen_t len;
     int fd;
 
-    assert_int_equal(http_server_parse_address(http_server_address(f->page), &address, &len, NULL),
-                     0);
+    assert_int_equal(http_server_parse_address(text, &address, &len, NULL), 0);
     fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_true(fd >= 0);
     assert_int_equal(connect(fd, (const struct sockaddr *)&address, len), 0);
     return fd;
+}
+
+static int connect_to(const struct fixture *f)
+{
+    return connect_to_address(http_server_address(f->page));
 }
 
 static void say(int fd, const char *text)
@@ -467,10 +472,57 @@ static void test_every_address(void **state)
         struct error e = ERROR_INIT;
 
         /* the same port serves IPv4, so it is taken there too */
-        assert_int_equal(http_server_new(f.event, v4, routes, &f, &second, &e), -EADDRINUSE);
+        assert_int_equal(http_server_new(f.event, v4, NULL, routes, &f, &second, &e), -EADDRINUSE);
         assert_null(second);
         assert_non_null(strstr(e.text, "cannot listen on 127.0.0.1:"));
     }
+    tear_down(&f);
+}
+
+/* A client connects while no server runs, and the next one answers it. */
+static void test_socket_that_is_kept(void **state)
+{
+    struct fake_keeper keeper = FAKE_KEEPER_INIT;
+    const struct kept_socket keep = fake_keeper_keep(&keeper);
+    struct fixture f = {.event = NULL};
+    char address[64];
+    int fd;
+
+    assert_int_equal(sd_event_new(&f.event), 0);
+    assert_int_equal(http_server_new(f.event, "127.0.0.1:0", &keep, routes, &f, &f.page, NULL), 0);
+    snprintf(address, sizeof(address), "%s", http_server_address(f.page));
+    assert_null(strchr(keeper.label, ':'));
+    fd = connect_to(&f);
+    close(fd);
+    keeper.leaves = true;
+    assert_null(http_server_free(f.page));
+    f.page = NULL;
+    keeper.leaves = false;
+    fd = connect_to_address(address);
+    assert_int_equal(http_server_new(f.event, "127.0.0.1:0", &keep, routes, &f, &f.page, NULL), 0);
+    assert_string_equal(http_server_address(f.page), address);
+    say(fd, "GET /small HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    hear_all(&f, fd);
+    assert_status(f.reply, "200");
+    tear_down(&f);
+    assert_int_equal(keeper.fd, -1);
+}
+
+/* An address that is not the one of the configuration any more is closed. */
+static void test_another_address(void **state)
+{
+    struct fake_keeper keeper = FAKE_KEEPER_INIT;
+    const struct kept_socket keep = fake_keeper_keep(&keeper);
+    struct fixture f = {.event = NULL};
+
+    assert_int_equal(sd_event_new(&f.event), 0);
+    assert_int_equal(http_server_new(f.event, "127.0.0.1:0", &keep, routes, &f, &f.page, NULL), 0);
+    keeper.leaves = true;
+    http_server_free(f.page);
+    assert_int_equal(http_server_new(f.event, "127.0.0.2:0", &keep, routes, &f, &f.page, NULL), 0);
+    assert_non_null(str_after(http_server_address(f.page), "127.0.0.2:"));
+    assert_non_null(strstr(keeper.label, "127.0.0.2"));
+    keeper.leaves = false;
     tear_down(&f);
 }
 
@@ -479,7 +531,7 @@ static int try_serving(void *userdata)
     _cleanup_(http_server_freep) struct http_server *page = NULL;
     struct error e = ERROR_INIT;
 
-    return http_server_new(userdata, "127.0.0.1:0", routes, NULL, &page, &e);
+    return http_server_new(userdata, "127.0.0.1:0", NULL, routes, NULL, &page, &e);
 }
 
 static void test_without_memory(void **state)
@@ -532,6 +584,8 @@ int main(void)
         cmocka_unit_test(test_connection_in_use_stays),
         cmocka_unit_test(test_all_hosts_have_a_limit),
         cmocka_unit_test(test_every_address),
+        cmocka_unit_test(test_socket_that_is_kept),
+        cmocka_unit_test(test_another_address),
         cmocka_unit_test(test_without_memory),
     };
 

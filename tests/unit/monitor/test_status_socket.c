@@ -15,6 +15,8 @@
 
 #include "monitor/status_socket.h"
 
+#include "tests/unit/fake_keeper.h"
+
 /* A device number that no mount has. */
 #define DEVICE makedev(4094, (unsigned)getpid())
 
@@ -57,7 +59,7 @@ static void set_up(struct fixture *f)
     struct error e = ERROR_INIT;
 
     assert_int_equal(sd_event_new(&f->event), 0);
-    if (status_socket_new(f->event, DEVICE, tell, &f->teller, &f->control, &e) < 0)
+    if (status_socket_new(f->event, DEVICE, NULL, tell, &f->teller, &f->control, &e) < 0)
         fail_msg("%s", e.text);
 }
 
@@ -114,6 +116,39 @@ static void test_parts_are_put_together(void **state)
     buf_deinit(&document);
     close(fd);
     tear_down(&f);
+}
+
+static void open_kept(struct fixture *f, const struct kept_socket *keep)
+{
+    assert_int_equal(status_socket_new(f->event, DEVICE, keep, tell, &f->teller, &f->control, NULL),
+                     0);
+}
+
+/* A client connects while no process listens; its peer is the process that answers. */
+static void test_socket_that_is_kept(void **state)
+{
+    struct fixture f = {.teller = {.n_parts = 1, .part_len = 10}};
+    struct fake_keeper keeper = FAKE_KEEPER_INIT;
+    const struct kept_socket keep = fake_keeper_keep(&keeper);
+    const struct mount_entry entry = {.device = DEVICE, .owner = geteuid()};
+    struct buf document = BUF_INIT(STATUS_DOCUMENT_MAX);
+    int fd;
+
+    assert_int_equal(sd_event_new(&f.event), 0);
+    open_kept(&f, &keep);
+    keeper.leaves = true;
+    status_socket_free(f.control);
+    fd = connect_to_it();
+    keeper.leaves = false;
+    open_kept(&f, &keep);
+    assert_int_equal(receive(&f, fd, &document), 0);
+    assert_int_equal(document.len, 12);
+    assert_int_equal(status_socket_process(fd), getpid());
+    close(fd);
+    tear_down(&f);
+    assert_int_equal(keeper.fd, -1);
+    assert_int_equal(status_socket_connect_mount(&entry, false, 1000, &fd, NULL), -ENOTCONN);
+    buf_deinit(&document);
 }
 
 static void test_client_requests_debugging_members_when_it_connects(void **state)
@@ -273,6 +308,7 @@ static void test_no_descriptor_for_a_connection(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_socket_that_is_kept),
         cmocka_unit_test(test_parts_are_put_together),
         cmocka_unit_test(test_no_descriptor_for_a_connection),
         cmocka_unit_test(test_client_requests_debugging_members_when_it_connects),

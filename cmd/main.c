@@ -22,6 +22,7 @@
 #include "cmd/rollout/command.h"
 #include "cmd/status/command.h"
 #include "cmd/unmount.h"
+#include "cmd/upgrade.h"
 #include "version.h"
 
 #define MOUNT_HELPER "mount.fuse.secretfs" /* the name by which mount(8) calls it */
@@ -39,6 +40,8 @@ static const struct command {
     {"node", command_node, "serve volumes to the pods of a node, and those that files define"},
     {"keeper", command_keeper, "run a command and keep its descriptors while it restarts"},
     {"unmount", command_unmount, "unmount a secretfs mount"},
+    {"upgrade", command_upgrade,
+     "hand volumes over to the installed version, unnoticed by readers"},
     {"status", command_status, "show the volumes of this host and their state"},
     {"observe", command_observe, "print each update of a mounted volume as it happens"},
     {"rollout", command_rollout, "wait until all consumers have the newest version of an object"},

@@ -162,7 +162,7 @@ static void read_messages(struct holder *h)
     int r;
 
     do
-        r = keeper_intake(h->client, NULL, &h->store, &m);
+        r = keeper_intake(h->client, NULL, &h->store, &m, NULL);
     while (r == 0 || r == -EBADMSG);
     if (r == -EAGAIN)
         return;

@@ -20,6 +20,7 @@ struct received {
     int fds[KEEPER_FDS_MAX];
     size_t n_fds;
     pid_t sender; /* 0: unknown */
+    uid_t user;   /* of the sender, if that is known */
 };
 
 static void read_control(struct msghdr *header, struct received *r)
@@ -35,6 +36,7 @@ static void read_control(struct msghdr *header, struct received *r)
 
             memcpy(&sender, CMSG_DATA(c), sizeof(sender));
             r->sender = sender.pid;
+            r->user = sender.uid;
         }
     }
 }
@@ -72,10 +74,16 @@ static bool is_sender(pid_t sender, const pid_t *senders)
     return false;
 }
 
-static const char *reason_to_refuse(const struct received *r, int received, int parsed,
-                                    const pid_t *senders)
+/* A signal to the keeper, which each of them can send, does the same. */
+static bool may_request(const struct received *r, const struct keeper_message *m)
 {
-    if (!is_sender(r->sender, senders))
+    return m->hands_over && r->sender != 0 && (r->user == 0 || r->user == geteuid());
+}
+
+static const char *reason_to_refuse(const struct received *r, int received, int parsed,
+                                    const struct keeper_message *m, const pid_t *senders)
+{
+    if (!is_sender(r->sender, senders) && (received < 0 || parsed < 0 || !may_request(r, m)))
         return "it is not from the child";
     if (received == -EMSGSIZE)
         return "it is too long, or there was no room for its descriptors";
@@ -119,8 +127,13 @@ static void close_rest(struct received *r)
         fd_close(r->fds[i]);
 }
 
+static int take_requester(struct received *r, const struct keeper_message *m)
+{
+    return m->hands_over && r->n_fds > 0 ? TAKE_FD(r->fds[0]) : -1;
+}
+
 int keeper_intake(int socket, const pid_t *senders, struct keeper_store *store,
-                  struct keeper_message *ret_message)
+                  struct keeper_message *ret_message, int *ret_requester_fd)
 {
     struct received r;
     const char *reason;
@@ -132,11 +145,13 @@ int keeper_intake(int socket, const pid_t *senders, struct keeper_store *store,
         return -ECONNRESET;
     if (received == 0)
         parsed = keeper_message_parse(r.text, r.len, ret_message);
-    reason = reason_to_refuse(&r, received, parsed, senders);
+    reason = reason_to_refuse(&r, received, parsed, ret_message, senders);
     if (reason == NULL)
         apply(store, &r, ret_message);
     else
         keeper_warn("refusing a message of process %d: %s", r.sender, reason);
+    if (ret_requester_fd != NULL)
+        *ret_requester_fd = reason == NULL ? take_requester(&r, ret_message) : -1;
     close_rest(&r);
     return reason == NULL ? 0 : -EBADMSG;
 }

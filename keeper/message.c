@@ -50,6 +50,11 @@ static bool on_barrier(struct keeper_message *m, const char *value)
     return set_flag(&m->is_barrier, value);
 }
 
+static bool on_hand_over(struct keeper_message *m, const char *value)
+{
+    return set_flag(&m->hands_over, value);
+}
+
 static bool on_poll(struct keeper_message *m, const char *value)
 {
     if (streq(value, "0"))
@@ -128,6 +133,7 @@ static const struct field {
     {"FDNAME=", on_name, false},
     {"FDPOLL=", on_poll, false},
     {"BARRIER=", on_barrier, false},
+    {"HANDOVER=", on_hand_over, false},
 };
 
 /* There is room for all lines of a message. */
@@ -170,5 +176,5 @@ int keeper_message_parse(const char *text, size_t len, struct keeper_message *re
         n_lines += line[0] != '\0';
         parse_line(m, line);
     }
-    return m->is_barrier && n_lines > 1 ? -EINVAL : 0;
+    return (m->is_barrier || m->hands_over) && n_lines > 1 ? -EINVAL : 0;
 }

@@ -16,7 +16,8 @@ struct keeper_message {
     bool is_alive; /* WATCHDOG=1 */
     bool is_hung;  /* WATCHDOG=trigger: it asks for its own end */
     bool stores, removes, is_barrier;
-    bool is_polled; /* without FDPOLL=0 */
+    bool hands_over; /* HANDOVER=1: another process of this user requests it */
+    bool is_polled;  /* without FDPOLL=0 */
     bool has_name;
     char name[KEEPER_NAME_MAX + 1];
     pid_t main_pid;          /* 0: not in the message */
@@ -30,8 +31,8 @@ struct keeper_message {
  * Parse a message. Unknown keys are ignored. Of a key that is there twice the first line counts for
  * names, as with systemd.
  * @text: @len bytes, without a NUL at the end
- * Return: 0; -EINVAL: a NUL in it, or BARRIER=1 beside other lines; -EMSGSIZE: longer than
- * KEEPER_MESSAGE_MAX.
+ * Return: 0; -EINVAL: a NUL in it, or BARRIER=1 or HANDOVER=1 beside other lines; -EMSGSIZE: longer
+ * than KEEPER_MESSAGE_MAX.
  */
 int keeper_message_parse(const char *text, size_t len, struct keeper_message *ret_message);
 

@@ -75,6 +75,8 @@ static __attribute__((noreturn)) void run(const struct keeper_spawn *spawn, int 
 
     set_environment(spawn);
     enter_directory(spawn->directory);
+    if (spawn->errors_fd > 0)
+        dup2(spawn->errors_fd, STDERR_FILENO);
     r = place_end(spawn, end_fd);
     if (r == 0)
         r = keeper_store_place(spawn->store);

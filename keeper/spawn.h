@@ -12,6 +12,7 @@ struct keeper_spawn {
     span_us watchdog;          /* 0: none */
     const char *directory;     /* working directory; "": the keeper's */
     const char *background;    /* KEEPER_BACKGROUND_*; NULL: in the foreground */
+    int errors_fd;             /* its standard error; 0: the keeper's */
     const sigset_t *mask;      /* of signals, as the keeper found it */
 };
 

@@ -18,11 +18,13 @@
  * remains is reaped later, as an orphan is.
  *
  * A hand-over:
- *   1. SIGHUP. With --check the command runs once more beside the child, with the stored
- * descriptors and --check; if it fails, the child goes on and the log says so.
+ *   1. SIGHUP or HANDOVER=1. With --check the command runs once more beside the child, with the
+ *      stored descriptors and --check; if it fails, the child goes on and the log says so.
  *   2. The child gets SIGUSR2: finish what was begun, store what the next process needs, end. A
  *      program that does not know of it ends, too, as that is the signal's default.
  *   3. When the child has ended, with any status, the next one starts at once.
+ *   4. When that one is ready, the process that has sent HANDOVER=1 learns of it; in 1, if the
+ *      check fails.
  */
 #include "keeper/supervisor.h"
 
@@ -41,6 +43,7 @@
 #include "keeper/leader.h"
 #include "keeper/notify_socket.h"
 #include "keeper/report.h"
+#include "keeper/requester.h"
 #include "keeper/spawn.h"
 #include "keeper/state.h"
 #include "keeper/upward.h"
@@ -84,6 +87,7 @@ struct supervisor {
     pid_t claimed;      /* by MAINPID, not yet the main process; 0: none */
     pid_t checking;     /* the command with --check; 0: none */
     mono_us check_deadline;
+    int requester_fd; /* of the process that waits for a hand-over; -1: none */
     span_us watchdog;
     mono_us ready_at; /* 0: not ready since its start */
     bool has_begun;   /* a child was ready or has stored something */
@@ -157,6 +161,8 @@ static void enter_ready(struct supervisor *s)
     s->ready_at = clock_mono();
     s->has_begun = true;
     keeper_background_ready(&s->report_fd);
+    if (s->checking == 0)
+        keeper_requester_answer(&s->requester_fd, NULL, KEEPER_HANDOVER_DONE);
     arm_watchdog(s);
 }
 
@@ -199,6 +205,7 @@ static void enter_ended(struct supervisor *s)
 {
     if (s->checking > 0)
         kill(s->checking, SIGKILL);
+    keeper_requester_answer(&s->requester_fd, "the keeper ends", KEEPER_HANDOVER_FAILED);
     if (s->store.n > 0)
         keeper_info("closing %zu descriptors", s->store.n);
     keeper_store_clear(&s->store);
@@ -230,7 +237,83 @@ static void on_event(struct supervisor *s, enum keeper_event event)
         enter(s, next);
 }
 
-/* ---- messages of the child */
+/* ---- hand-over */
+
+static char **append_check(char *const *command)
+{
+    static char check[] = "--check";
+    size_t n = 0;
+    char **argv;
+
+    while (command[n] != NULL)
+        n++;
+    argv = calloc(n + 2, sizeof(*argv));
+    if (argv == NULL)
+        return NULL;
+    memcpy(argv, command, n * sizeof(*argv));
+    argv[n] = check;
+    return argv;
+}
+
+/* What it says is for the one who has requested the hand-over, as for a caller. */
+static const char *background_of_check(const struct supervisor *s)
+{
+    return s->options->is_background && s->requester_fd >= 0 ? KEEPER_BACKGROUND_STARTING
+                                                             : background_of(s);
+}
+
+static void start_check(struct supervisor *s)
+{
+    _cleanup_(freep) char **argv = append_check(s->options->command);
+    const struct keeper_spawn spawn = {.argv = argv,
+                                       .store = &s->store,
+                                       .directory = s->directory,
+                                       .background = background_of_check(s),
+                                       .errors_fd = s->requester_fd,
+                                       .mask = &s->old_mask};
+    struct keeper_process process;
+    int r = argv != NULL ? keeper_spawn(&spawn, &process) : -ENOMEM;
+
+    if (r < 0) {
+        keeper_error("cannot start a process: %s; there is no hand-over", strerror(-r));
+        keeper_requester_answer(&s->requester_fd, "the keeper cannot start a process",
+                                KEEPER_HANDOVER_FAILED);
+        return;
+    }
+    fd_close(process.end_fd);
+    s->checking = process.pid;
+    s->check_deadline = clock_mono() + CHECK_TIMEOUT;
+}
+
+/* A child that stops is not replaced, nor one that the watchdog ends by itself. */
+static void hand_over(struct supervisor *s)
+{
+    on_event(s, KEEPER_ON_HAND_OVER);
+    if (s->state != KEEPER_HANDING_OVER && s->state != KEEPER_STARTING)
+        keeper_requester_answer(&s->requester_fd, "the process is about to end",
+                                KEEPER_HANDOVER_FAILED);
+}
+
+static void begin_hand_over(struct supervisor *s)
+{
+    if (!s->options->checks)
+        hand_over(s);
+    else if (s->checking == 0)
+        start_check(s);
+}
+
+static void on_hand_over_request(struct supervisor *s, int consume_fd)
+{
+    if (s->requester_fd >= 0 || s->checking > 0) {
+        keeper_requester_answer(&consume_fd, "another hand-over is in progress",
+                                KEEPER_HANDOVER_FAILED);
+        return;
+    }
+    s->requester_fd = consume_fd;
+    begin_hand_over(s);
+}
+
+/* ---- messages */
 
 static bool is_own_child(pid_t pid)
 {
@@ -250,7 +333,7 @@ static void on_main_pid(struct supervisor *s, pid_t pid)
         s->claimed = pid;
 }
 
-static void on_message(struct supervisor *s, const struct keeper_message *m)
+static void on_message(struct supervisor *s, const struct keeper_message *m, int consume_fd)
 {
     s->has_begun = s->has_begun || s->store.n > 0;
     if (m->main_pid != 0)
@@ -265,20 +348,22 @@ static void on_message(struct supervisor *s, const struct keeper_message *m)
         arm_watchdog(s);
     if (s->state == KEEPER_READY && m->is_hung)
         on_event(s, KEEPER_ON_TIMEOUT);
+    if (m->hands_over)
+        on_hand_over_request(s, consume_fd);
     keeper_upward_send(m->upward);
 }
 
 static void read_messages(struct supervisor *s)
 {
     struct keeper_message m;
-    int n = 0, r;
+    int n = 0, r, requester_fd;
 
     do {
         const pid_t senders[] = {s->main, s->main > 0 ? s->claimed : 0, 0};
 
-        r = keeper_intake(s->notify.fd, senders, &s->store, &m);
+        r = keeper_intake(s->notify.fd, senders, &s->store, &m, &requester_fd);
         if (r == 0)
-            on_message(s, &m);
+            on_message(s, &m, requester_fd);
         if (r == -ECONNRESET) /* what an empty message looks like */
             r = -EBADMSG;
     } while ((r == 0 || r == -EBADMSG) && ++n < MESSAGES_AT_ONCE);
@@ -336,12 +421,13 @@ static void on_check_end(struct supervisor *s, const siginfo_t *info)
 {
     s->checking = 0;
     if (exit_status(info) == 0) {
-        on_event(s, KEEPER_ON_HAND_OVER);
+        hand_over(s);
         return;
     }
     report_end(info);
     keeper_error("%s --check failed: there is no hand-over, the running process goes on",
                  s->options->command[0]);
+    keeper_requester_answer(&s->requester_fd, "--check failed", KEEPER_HANDOVER_FAILED);
 }
 
 static void reap(struct supervisor *s)
@@ -408,50 +494,6 @@ static void check_leader(struct supervisor *s, mono_us now)
 
 /* ---- signals */
 
-static char **append_check(char *const *command)
-{
-    static char check[] = "--check";
-    size_t n = 0;
-    char **argv;
-
-    while (command[n] != NULL)
-        n++;
-    argv = calloc(n + 2, sizeof(*argv));
-    if (argv == NULL)
-        return NULL;
-    memcpy(argv, command, n * sizeof(*argv));
-    argv[n] = check;
-    return argv;
-}
-
-static void start_check(struct supervisor *s)
-{
-    _cleanup_(freep) char **argv = append_check(s->options->command);
-    const struct keeper_spawn spawn = {.argv = argv,
-                                       .store = &s->store,
-                                       .directory = s->directory,
-                                       .background = background_of(s),
-                                       .mask = &s->old_mask};
-    struct keeper_process process;
-    int r = argv != NULL ? keeper_spawn(&spawn, &process) : -ENOMEM;
-
-    if (r < 0) {
-        keeper_error("cannot start a process: %s; there is no hand-over", strerror(-r));
-        return;
-    }
-    fd_close(process.end_fd);
-    s->checking = process.pid;
-    s->check_deadline = clock_mono() + CHECK_TIMEOUT;
-}
-
-static void on_hand_over_signal(struct supervisor *s)
-{
-    if (!s->options->checks)
-        on_event(s, KEEPER_ON_HAND_OVER);
-    else if (s->checking == 0)
-        start_check(s);
-}
-
 static void on_stop_signal(struct supervisor *s, int number)
 {
     s->stop_signal = number;
@@ -475,7 +517,7 @@ static void on_signal(struct supervisor *s, const struct signalfd_siginfo *info)
         if (is_from_terminal)
             on_stop_signal(s, 0);
         else
-            on_hand_over_signal(s);
+            begin_hand_over(s);
         break;
     case SIGTERM:
     case SIGINT:
@@ -610,6 +652,7 @@ int keeper_supervise(const struct keeper_options *options, struct error *e)
                             .store.max = options->fds_max,
                             .signals = -1,
                             .end_fd = -1,
+                            .requester_fd = -1,
                             .report_fd = -1,
                             .leader_check = NO_DEADLINE};
     assert(options->fds_max >= 1 && options->fds_max <= KEEPER_FDS_MAX);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "monitor/status_document.h"
 
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "cache/secmem.h"
 #include "version.h"
@@ -345,6 +347,19 @@ static int add_memory(cJSON *json)
     return r;
 }
 
+/* As a new package does; the kernel says so behind the path. */
+static bool is_program_replaced(void)
+{
+    static const char deleted[] = " (deleted)";
+    char path[PATH_MAX];
+    ssize_t len = readlink("/proc/self/exe", path, sizeof(path) - 1);
+
+    if (len < (ssize_t)sizeof(deleted))
+        return false;
+    path[len] = '\0';
+    return streq(path + len - (sizeof(deleted) - 1), deleted);
+}
+
 int status_document_process(const char *kind, struct timespec started_at,
                             const struct request_counts *counts, cJSON *json)
 {
@@ -354,6 +369,8 @@ int status_document_process(const char *kind, struct timespec started_at,
     r |= json_add_text(json, "version", SECRETFS_VERSION);
     r |= json_add_number(json, "pid", (double)getpid());
     r |= add_time(json, "since", started_at);
+    r |= json_add_bool(json, "isProgramReplaced", is_program_replaced());
+    r |= json_add_text(json, "notifySocket", getenv("NOTIFY_SOCKET"));
     r |= add_requests(json, counts);
     r |= add_memory(json);
     return r < 0 ? -ENOMEM : 0;

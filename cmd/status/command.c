@@ -130,17 +130,6 @@ static int request(const struct status_command *c, cJSON **ret_list, struct erro
     return r;
 }
 
-/* Return: 0; -EIO if a process could not be reached; then its message was printed. */
-static int print_errors(const cJSON *list)
-{
-    const cJSON *error;
-
-    cJSON_ArrayForEach (error, json_member(list, "errors")) {
-        fprintf(stderr, "secretfs: %s\n", cJSON_GetStringValue(error));
-    }
-    return json_member(list, "errors") != NULL ? -EIO : 0;
-}
-
 static int show_once(struct status_command *c, struct error *e)
 {
     _cleanup_(cJSON_Deletep) cJSON *list = NULL;
@@ -156,7 +145,7 @@ static int show_once(struct status_command *c, struct error *e)
         status_detail_print(first);
     else
         r = print_document(first, c->format, false, e);
-    return r < 0 ? r : print_errors(list);
+    return r < 0 ? r : status_print_errors(list);
 }
 
 /* ---- watching: lists are sorted by mount point */

@@ -17,6 +17,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/buf.h"
@@ -501,4 +502,14 @@ int status_request_all(bool is_debug, cJSON **ret_list, struct error *e)
     (void)TAKE(sorted);
     *ret_list = TAKE(list);
     return 0;
+}
+
+int status_print_errors(const cJSON *list)
+{
+    const cJSON *error;
+
+    cJSON_ArrayForEach (error, json_member(list, "errors")) {
+        fprintf(stderr, "secretfs: %s\n", cJSON_GetStringValue(error));
+    }
+    return json_member(list, "errors") != NULL ? -EIO : 0;
 }

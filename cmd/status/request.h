@@ -32,6 +32,9 @@ int status_request_list(const char *path, bool is_debug, cJSON **ret_list, struc
  */
 int status_request_all(bool is_debug, cJSON **ret_list, struct error *e);
 
+/* Print the errors of a list. Return: 0; -EIO if it has one. */
+int status_print_errors(const cJSON *list);
+
 /*
  * Parse a status document.
  * @list: the process and its volumes are added to it as above

@@ -16,6 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     assert(size <= KEEPER_MESSAGE_MAX && strlen(m.upward) <= size);
     assert(keeper_name_is_valid(m.name) && strlen(m.name) <= KEEPER_NAME_MAX);
     assert(m.main_pid >= 0);
+    assert(!m.hands_over || (!m.stores && !m.removes && m.main_pid == 0 && m.upward[0] == '\0'));
     assert(!m.is_barrier || (!m.stores && !m.is_ready && m.upward[0] == '\0'));
     assert(str_after(m.upward, "FDSTORE") == NULL && strstr(m.upward, "\nFDSTORE") == NULL);
     return 0;

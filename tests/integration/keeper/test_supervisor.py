@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import array
 import contextlib
 import os
 import signal
 import socket
+import struct
 import subprocess
 from pathlib import Path
 from typing import Callable
@@ -462,6 +464,126 @@ def test_the_next_program_proves_itself_first(start_keeper: StartKeeper) -> None
     check.end("exit", 0)
     child.wait_end()
     assert keeper.child().hello["arguments"] == []
+
+
+class Request:
+    """A hand-over that this process requests, which is not the keeper's child."""
+
+    def __init__(self, child: Child, user: int | None = None) -> None:
+        self._answer, theirs = socket.socketpair()
+        self._answer.settimeout(PATIENCE_SECONDS)
+        with theirs, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [theirs.fileno()]))]
+            if user is not None:
+                credentials = struct.pack("iII", os.getpid(), user, user)
+                control.append((socket.SOL_SOCKET, socket.SCM_CREDENTIALS, credentials))
+            sender.sendmsg([b"HANDOVER=1"], control, 0, child.do("notify_socket"))
+
+    def close(self) -> None:
+        self._answer.close()
+
+    def outcome(self) -> str:
+        received = b""
+        while part := self._answer.recv(4096):
+            received += part
+        self._answer.close()
+        return received.decode()
+
+
+def test_a_requested_hand_over(keeper: Keeper) -> None:
+    """Its outcome is sent when the next process is ready."""
+    child = keeper.child()
+    child.store("state", "one")
+    child.ready()
+    request = Request(child)
+    child.wait_end()
+    second = keeper.child()
+    assert second.do("contents") == ["one"]
+    second.ready()
+    assert request.outcome() == "HANDOVER=done\n"
+
+
+def test_a_requested_hand_over_that_is_refused(start_keeper: StartKeeper) -> None:
+    """The process that has requested it gets what the check prints; a later one succeeds."""
+    keeper = start_keeper("--check")
+    child = keeper.child()
+    child.ready()
+    request = Request(child)
+    check = keeper.child()
+    assert Request(child).outcome() == "another hand-over is in progress\nHANDOVER=failed\n"
+    check.do("print_error", "the reason")
+    check.end("exit", 1)
+    assert request.outcome() == "the reason\n--check failed\nHANDOVER=failed\n"
+    assert "the reason" not in keeper.log()
+    keeper.wait_log("there is no hand-over, the running process goes on")
+    child.do("barrier")
+
+    request = Request(child)
+    keeper.child().end("exit", 0)
+    child.wait_end()
+    keeper.child().ready()
+    assert request.outcome() == "HANDOVER=done\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the message of another user takes root")
+def test_a_request_of_another_user(keeper: Keeper) -> None:
+    child = keeper.child()
+    child.ready()
+    assert Request(child, user=65534).outcome() == ""
+    keeper.wait_log("refusing a message of process .*: it is not from the child")
+    child.do("barrier")
+
+
+def test_a_child_that_becomes_ready_during_the_check(start_keeper: StartKeeper) -> None:
+    """It is not the one that the request waits for."""
+    keeper = start_keeper("--check")
+    child = keeper.child()
+    request = Request(child)
+    check = keeper.child()
+    child.ready()
+    check.end("exit", 0)
+    child.wait_end()
+    keeper.child().end("exit", 3)
+    keeper.child().ready()
+    assert request.outcome() == "HANDOVER=done\n"
+
+
+def test_a_requested_hand_over_of_a_process_that_stops(keeper: Keeper) -> None:
+    child = keeper.child()
+    child.do("catch", signal.SIGTERM)
+    child.ready()
+    keeper.send(signal.SIGTERM)
+    until(lambda: child.do("signals") == [signal.SIGTERM])
+    assert Request(child).outcome() == "the process is about to end\nHANDOVER=failed\n"
+    child.end("exit", 0)
+    assert keeper.wait() == 0
+
+
+def test_the_end_of_the_keeper_during_a_requested_hand_over(keeper: Keeper) -> None:
+    child = keeper.child()
+    child.ready()
+    request = Request(child)
+    child.wait_end()
+    keeper.child().end("exit", 0)
+    assert request.outcome() == "the keeper ends\nHANDOVER=failed\n"
+    assert keeper.wait() == 0
+
+
+def test_a_request_whose_process_has_ended(start_keeper: StartKeeper) -> None:
+    """The keeper goes on, and nothing of the request is left."""
+    keeper = start_keeper("--check")
+    child = keeper.child()
+    child.ready()
+    before = keeper.descriptors()
+    Request(child).close()
+    keeper.child().end("exit", 1)
+    keeper.wait_log("there is no hand-over")
+    Request(child).close()
+    keeper.child().end("exit", 0)
+    child.wait_end()
+    child = keeper.child()
+    child.ready()
+    assert keeper.descriptors() == before
 
 
 # ---- watchdog

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
-from typing import Iterator
+from typing import Callable, Iterator
 
 import pytest
 
@@ -17,7 +18,7 @@ from lib.mountinfo import mounts_at
 from lib.process import Process
 from lib.sources import Manifests
 from lib.storm import READERS, check, number_of, read, readers_of, value
-from lib.volume import unmount
+from lib.volume import VolumeMaker, unmount
 from lib.waiting import until
 
 pytestmark = pytest.mark.skipif(
@@ -70,6 +71,9 @@ class Upgradable:
     def hand_over(self) -> None:
         self.process.send(signal.SIGHUP)
 
+    def upgrade(self) -> subprocess.CompletedProcess[str]:
+        return program.run([program.binary(), "upgrade", self.path], home=self.path.parent)
+
     def status(self) -> dict[str, str | int]:
         command = [program.binary(), "status", "-o", "json", self.path]
         done = program.run(command, home=self.path.parent)
@@ -99,8 +103,12 @@ def upgradable(area: Path, manifests: Manifests) -> Iterator[Upgradable]:
     made.close()
 
 
+@pytest.mark.parametrize("hand_over", [Upgradable.hand_over, Upgradable.upgrade], ids=["SIGHUP", "command"])
 def test_upgrades_and_downgrades(
-    upgradable: Upgradable, manifests: Manifests, capsys: pytest.CaptureFixture[str]
+    hand_over: Callable[[Upgradable], object],
+    upgradable: Upgradable,
+    manifests: Manifests,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """No call of a reader fails, no content is torn or older than what was seen before."""
     number = 1
@@ -111,7 +119,7 @@ def test_upgrades_and_downgrades(
             manifests.put_secret({"password": value(number), "cold": value(number)})
             version = (OTHER_VERSION, VERSION)[i % 2]
             upgradable.install(version)
-            upgradable.hand_over()
+            hand_over(upgradable)
             upgradable.wait_version(version)
             until(lambda: number_of(read(upgradable.path / "password")) == number, "the update")
     finally:
@@ -136,6 +144,44 @@ def test_updates_while_the_next_program_proves_itself(
             time.sleep(0.01)
     until(lambda: number_of(read(upgradable.path / "password")) == number, "the update")
     assert "--check failed" not in upgradable.log()
+
+
+def test_the_command(upgradable: Upgradable) -> None:
+    """It returns when the next process serves, and prints both versions."""
+    for before, after in ((VERSION, OTHER_VERSION), (OTHER_VERSION, VERSION), (VERSION, VERSION)):
+        earlier = upgradable.status()["pid"]
+        upgradable.install(after)
+        done = upgradable.upgrade()
+        status = upgradable.status()
+        assert (done.returncode, done.stderr, status["version"]) == (0, "", after)
+        assert done.stdout == (
+            f"{upgradable.path}: version {before} (process {earlier}) "
+            f"-> version {after} (process {status['pid']})\n"
+        )
+
+
+def test_the_command_with_a_program_that_fails(upgradable: Upgradable, manifests: Manifests) -> None:
+    """What its check has printed is the reason."""
+    before = upgradable.status()["pid"]
+    upgradable.install_broken("#!/bin/sh\necho the reason >&2\nexit 3\n")
+    done = upgradable.upgrade()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"the reason\n--check failed\nsecretfs: {upgradable.path}: there is no hand-over: process "
+        f"{before}, version {VERSION}, goes on\n"
+    )
+    assert upgradable.status()["pid"] == before
+    manifests.put_secret({"password": value(2), "cold": value(2)})
+    until(lambda: number_of(read(upgradable.path / "password")) == 2, "the update")
+
+
+def test_the_command_without_a_keeper(area: Path, manifests: Manifests, mount: VolumeMaker) -> None:
+    manifests.put_secret({"password": value(1)})
+    volume = mount(manifests)
+    done = program.run([program.binary(), "upgrade", volume.path], home=area / "home")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "has no keeper, so a restart unmounts" in done.stderr
+    assert volume.read("password") == value(1)
 
 
 @pytest.mark.parametrize("text", ["#!/bin/sh\nexit 3\n", "no program"])

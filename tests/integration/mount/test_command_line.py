@@ -56,6 +56,8 @@ USAGE_ERRORS = [
         ["mount", "--manifests", "/tmp", "--context", "c", "secret/app", "/tmp"],
         "--manifests cannot be combined with",
     ),
+    (["upgrade"], "upgrade takes one path in a volume, --node or --all"),
+    (["upgrade", "--node", "/tmp"], "upgrade takes one path in a volume, --node or --all"),
     (["status", "/tmp", "/run"], "one path in a volume or none"),
     (["status", "-o", "xml", "/tmp"], 'invalid output format "xml", expected one of: text, wide, json, yaml'),
     (["unmount"], "one mount point"),

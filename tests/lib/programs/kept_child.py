@@ -80,6 +80,12 @@ class Commands:
     def signals(self):
         return signals
 
+    def notify_socket(self):
+        return os.environ["NOTIFY_SOCKET"]
+
+    def print_error(self, text):
+        print(text, file=sys.stderr, flush=True)
+
     def catch(self, *numbers):
         for number in numbers:
             signal.signal(number, lambda caught, _: signals.append(caught))

@@ -44,6 +44,16 @@ static void test_barrier_stands_alone(void **state)
     assert_int_equal(keeper_message_parse("X=\nBARRIER=1", 12, &m), -EINVAL);
 }
 
+static void test_hand_over_stands_alone(void **state)
+{
+    struct keeper_message m;
+
+    assert_true(parse("HANDOVER=1").hands_over);
+    assert_false(parse("HANDOVER=0\nFDSTORE=1").hands_over);
+    assert_int_equal(keeper_message_parse("HANDOVER=1\nFDSTORE=1", 20, &m), -EINVAL);
+    assert_int_equal(keeper_message_parse("HANDOVER=1\nBARRIER=1", 20, &m), -EINVAL);
+}
+
 static void test_names(void **state)
 {
     char line[KEEPER_NAME_MAX + 16] = "FDNAME=";
@@ -123,6 +133,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_flags),
         cmocka_unit_test(test_barrier_stands_alone),
+        cmocka_unit_test(test_hand_over_stands_alone),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_lines_that_go_upward),

@@ -107,7 +107,7 @@ ALL_LDFLAGS := -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(filter -fsanitize=% --
 # ---- what to compile
 
 ROOMS   := base encoding cache fetcher fetcher/http fetcher/auth fetcher/api fetcher/manifests volume fuse consumers handover grpc csi \
-           serve monitor node keeper cmd cmd/shared cmd/cluster cmd/adopt cmd/mount cmd/exec cmd/status cmd/doctor cmd/observe cmd/rollout
+           serve monitor node keeper cmd cmd/shared cmd/cluster cmd/adopt cmd/audit cmd/mount cmd/exec cmd/status cmd/doctor cmd/observe cmd/rollout
 SOURCES := $(sort $(wildcard $(ROOMS:%=%/*.c)))
 # main() and the heap that stands in for malloc belong to the program, not to its tests
 PROGRAM_ONLY := cmd/main.c base/heap.c

@@ -4,6 +4,7 @@
 #include "base/util.h"
 #include "cmd/adopt/convert_command.h"
 #include "cmd/adopt/status_command.h"
+#include "cmd/audit/command.h"
 #include "cmd/exec/options.h"
 #include "cmd/health.h"
 #include "cmd/mount/options.h"
@@ -15,8 +16,8 @@
 #include "node/options.h"
 
 const char *const completion_commands[] = {
-    "mount",   "exec",   "node",   "keeper", "unmount", "upgrade", "status", "observe",
-    "rollout", "health", "doctor", "adopt",  "convert", "version", "help",   NULL,
+    "mount", "exec",   "node",   "keeper", "unmount", "upgrade", "status", "observe", "rollout",
+    "audit", "health", "doctor", "adopt",  "convert", "version", "help",   NULL,
 };
 
 static const struct option doctor_long_options[] = {{"output", required_argument, NULL, 'o'}, {0}};
@@ -46,6 +47,7 @@ static const struct command {
      rollout_long_options,
      NULL,
      {{.kind = COMPLETION_WORDS, .words = only_status}, {.kind = COMPLETION_OBJECTS}}},
+    {"audit", audit_long_options, NULL, {{.kind = COMPLETION_FILES}}},
     {"health", health_long_options, NULL, {{.kind = COMPLETION_NONE}}},
     {"doctor", node_long_options, doctor_long_options, {{.kind = COMPLETION_NONE}}},
     {"adopt",
@@ -90,6 +92,7 @@ static const struct value {
     {"updates", NULL, {.kind = COMPLETION_WORDS, .words = updates}},
     {"kubeconfig", NULL, {.kind = COMPLETION_FILES}},
     {"config", NULL, {.kind = COMPLETION_FILES}},
+    {"audit", NULL, {.kind = COMPLETION_FILES}},
     {"volume", NULL, {.kind = COMPLETION_FILES}},
     {"env-spec", NULL, {.kind = COMPLETION_FILES}},
     {"filename", NULL, {.kind = COMPLETION_FILES}},

@@ -10,6 +10,7 @@
 #include "base/nearest.h"
 #include "cmd/adopt/convert_command.h"
 #include "cmd/adopt/status_command.h"
+#include "cmd/audit/command.h"
 #include "cmd/complete.h"
 #include "cmd/doctor/command.h"
 #include "cmd/exec/command.h"
@@ -45,6 +46,7 @@ static const struct command {
     {"status", command_status, "show the volumes of this host and their state"},
     {"observe", command_observe, "print each update of a mounted volume as it happens"},
     {"rollout", command_rollout, "wait until all consumers have the newest version of an object"},
+    {"audit", command_audit, "print which process has opened which version first"},
     {"health", command_health, "check that the node daemon of this host responds"},
     {"doctor", command_doctor, "check a node and suggest fixes"},
     {"adopt", command_adopt, "list which pods' own volumes secretfs serves, and why not others"},

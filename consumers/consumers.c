@@ -48,6 +48,7 @@
 struct consumers {
     struct tree *tree;
     struct session *session;
+    struct audit *audit; /* borrowed; NULL: none */
     pthread_t thread;
     int wake_fd; /* eventfd */
     atomic_bool is_stopping;
@@ -95,11 +96,28 @@ static void note_open(struct consumers *c, const struct table_open *open)
     if (r == TABLE_IS_FULL && make_room(c, open->volume))
         r = table_open(c->table, open);
     if (r == TABLE_IS_FULL)
-        table_note_full(c->table, open->volume);
+        table_note_full(c->table, open);
+}
+
+/* A table_first_fn, called with the lock held. */
+static void on_first_open(void *userdata, const struct table_open *open,
+                          const struct object_entry *entry)
+{
+    const struct consumers *c = userdata;
+    const struct audit_open line = {.at = open->at,
+                                    .identity = open->identity,
+                                    .pid = open->pid,
+                                    .object = &open->content.object->key,
+                                    .key = entry->key,
+                                    .version = open->content.object->resource_version};
+
+    audit_add(c->audit, open->volume, &line);
 }
 
 static void note_lost(struct consumers *c)
 {
+    if (c->audit != NULL)
+        audit_note_lost(c->audit);
     LOCK_GUARD(&c->lock);
     table_note_lost(c->table);
 }
@@ -128,7 +146,7 @@ static int find_file(const struct consumers *c, int fd, uint64_t *ret_id, struct
 static void handle_open(struct consumers *c, int fd, pid_t pid, int pidfd)
 {
     struct consumer_identity identity;
-    struct table_open open = {.identity = NULL, .at = clock_wall()};
+    struct table_open open = {.identity = NULL, .pid = pid, .at = clock_wall()};
     struct tree_file file;
 
     if (pidfd >= 0 && process_identify(pid, pidfd, &identity)) /* first: it may end soon */
@@ -286,8 +304,8 @@ static void consumers_destroy(struct consumers *c)
     free(c);
 }
 
-int consumers_new(struct tree *tree, struct session *session, struct consumers **ret_consumers,
-                  struct error *e)
+int consumers_new(struct tree *tree, struct session *session, struct audit *audit,
+                  struct consumers **ret_consumers, struct error *e)
 {
     struct consumers *c = calloc(1, sizeof(*c));
     int r;
@@ -296,11 +314,14 @@ int consumers_new(struct tree *tree, struct session *session, struct consumers *
         return error_set_errno(e, -ENOMEM, "cannot see opens");
     c->tree = tree;
     c->session = session;
+    c->audit = audit;
     c->events_fd = -1;
     pthread_mutex_init(&c->lock, NULL);
     sem_init(&c->started, 0, 0);
     c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     r = c->wake_fd < 0 ? negative_errno() : table_new(&c->table);
+    if (r == 0 && audit != NULL)
+        table_report_first(c->table, on_first_open, c);
     r = r < 0 ? error_set_errno(e, r, "cannot see opens") : start_thread(c, e);
     if (r < 0) {
         consumers_destroy(c);
@@ -322,15 +343,20 @@ struct consumers *consumers_free(struct consumers *consumers)
 }
 
 /* A volume that did not get into the table counts as unknown. */
-void consumers_published(struct consumers *consumers, uint64_t volume, uint64_t generation,
+void consumers_published(struct consumers *consumers, uint64_t volume,
+                         const struct audit_volume *name, uint64_t generation,
                          const struct payload *payload, bool is_adopted)
 {
+    if (consumers->audit != NULL)
+        audit_add_volume(consumers->audit, volume, name);
     LOCK_GUARD(&consumers->lock);
     (void)table_publish(consumers->table, volume, generation, payload, is_adopted);
 }
 
 void consumers_remove(struct consumers *consumers, uint64_t volume)
 {
+    if (consumers->audit != NULL)
+        audit_remove_volume(consumers->audit, volume);
     LOCK_GUARD(&consumers->lock);
     table_remove(consumers->table, volume);
 }

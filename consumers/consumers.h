@@ -6,6 +6,7 @@
  *
  * Thread: the event loop's.
  */
+#include "consumers/audit.h"
 #include "consumers/table.h"
 #include "fuse/session.h"
 
@@ -14,11 +15,12 @@ struct consumers;
 /*
  * Begin to see opens; those before are not seen. Waits for a worker of the session.
  * @tree, @session: borrowed, outlive the object; its files are not live
+ * @audit: gets the first opens; borrowed, outlives the object; NULL: none
  * Return: 0, *ret_consumers is the caller's; -EPERM without root's rights, -EINVAL before Linux
  * 5.15; -errno; with @e.
  */
-int consumers_new(struct tree *tree, struct session *session, struct consumers **ret_consumers,
-                  struct error *e);
+int consumers_new(struct tree *tree, struct session *session, struct audit *audit,
+                  struct consumers **ret_consumers, struct error *e);
 /* NULL is fine. Return: NULL. */
 struct consumers *consumers_free(struct consumers *consumers);
 DEFINE_CLEANUP(struct consumers *, consumers_free)
@@ -26,9 +28,11 @@ DEFINE_CLEANUP(struct consumers *, consumers_free)
 /*
  * A volume shows a payload; before readers can open it first.
  * @volume, @generation: node ids, see publisher_outcome.h; @generation is 0 if @is_adopted
+ * @name: of the volume, for the audit; copied
  * @is_adopted: an earlier process has published it
  */
-void consumers_published(struct consumers *consumers, uint64_t volume, uint64_t generation,
+void consumers_published(struct consumers *consumers, uint64_t volume,
+                         const struct audit_volume *name, uint64_t generation,
                          const struct payload *payload, bool is_adopted);
 /* An unknown volume is fine. */
 void consumers_remove(struct consumers *consumers, uint64_t volume);

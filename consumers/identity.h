@@ -23,6 +23,7 @@ struct identity_process {
     pid_t pid;
     bool has_ended;       /* it is not reaped yet */
     uint64_t start_ticks; /* since boot: a recycled pid has another */
+    uid_t uid;            /* effective; not of stat */
     char comm[IDENTITY_COMM_SIZE];
 };
 

@@ -37,6 +37,19 @@ static bool read_stat(pid_t pid, struct identity_process *ret_process)
            ret_process->pid == pid;
 }
 
+/* The directory of a process has its effective user, whether or not it can be dumped. */
+static bool read_uid(pid_t pid, uid_t *ret_uid)
+{
+    struct stat status;
+    char path[64];
+
+    snprintf(path, sizeof(path), "/proc/%d", pid);
+    if (lstat(path, &status) < 0)
+        return false;
+    *ret_uid = status.st_uid;
+    return true;
+}
+
 /* Return: 0: unknown. */
 static int cgroup_inode(const struct identity_group *group, uint64_t *ret_inode)
 {
@@ -73,8 +86,8 @@ bool process_identify(pid_t pid, int pidfd, struct consumer_identity *ret_identi
 {
     struct consumer_identity identity;
 
-    if (pid <= 0 || !read_stat(pid, &identity.process) || !read_group(pid, &identity.group) ||
-        is_reaped(pidfd))
+    if (pid <= 0 || !read_stat(pid, &identity.process) || !read_uid(pid, &identity.process.uid) ||
+        !read_group(pid, &identity.group) || is_reaped(pidfd))
         return false;
     *ret_identity = identity;
     return true;

@@ -2,9 +2,9 @@
 #pragma once
 /*
  * Which process it is that opened a file. Reads text that the kernel makes: /proc/PID/stat and
- * /proc/PID/cgroup, and the inode numbers of directories of /sys/fs/cgroup. Nothing that a
- * container provides is opened: no link below /proc is followed, and neither file waits for the
- * process.
+ * /proc/PID/cgroup, the owner of /proc/PID, and the inode numbers of directories of /sys/fs/cgroup.
+ * Nothing that a container provides is opened: no link below /proc is followed, and neither file
+ * waits for the process.
  *
  * Thread: any.
  */

@@ -62,6 +62,8 @@ struct table_volume {
 
 struct table {
     struct list volumes;
+    table_first_fn *first; /* NULL: first opens are not reported */
+    void *first_userdata;
 };
 
 /* ---- the end of things */
@@ -122,6 +124,12 @@ struct table *table_free(struct table *table)
     return NULL;
 }
 
+void table_report_first(struct table *table, table_first_fn *first, void *userdata)
+{
+    table->first = first;
+    table->first_userdata = userdata;
+}
+
 /* ---- volumes */
 
 static struct table_volume *find_volume(const struct table *t, uint64_t id)
@@ -161,14 +169,6 @@ void table_note_lost(struct table *table)
 
     list_for_each (v, &table->volumes, link)
         v->gaps |= TABLE_GAP_LOST;
-}
-
-void table_note_full(struct table *table, uint64_t volume)
-{
-    struct table_volume *v = find_volume(table, volume);
-
-    if (v != NULL)
-        v->gaps |= TABLE_GAP_FULL;
 }
 
 /* ---- content */
@@ -356,12 +356,19 @@ static void check_first_open(struct table_volume *v, const struct consumer *c, s
         note_change(v, c, o);
 }
 
-static int note_key(struct table_volume *v, struct consumer *c, const struct table_open *open,
-                    const struct object_entry *entry)
+static void report_first(const struct table *t, const struct table_open *open,
+                         const struct object_entry *entry)
+{
+    if (t->first != NULL)
+        t->first(t->first_userdata, open, entry);
+}
+
+static int note_key(const struct table *t, struct table_volume *v, struct consumer *c,
+                    const struct table_open *open, const struct object_entry *entry)
 {
     const struct object *object = open->content.object;
     struct opened *o = find_opened(c, &object->key, entry->key);
-    bool is_first = o == NULL;
+    bool is_first = o == NULL, is_new = is_first || c->is_unidentified;
 
     if (is_first && v->n_opened == TABLE_KEYS_MAX)
         return TABLE_IS_FULL;
@@ -370,24 +377,45 @@ static int note_key(struct table_volume *v, struct consumer *c, const struct tab
     /* what any one of the unidentified has is as old as the oldest */
     if (is_first || (!c->is_unidentified && open->file > o->opened_at)) {
         o->opened_at = open->file;
+        is_new = is_new || !streq(o->version, object->resource_version);
         snprintf(o->version, sizeof(o->version), "%s", object->resource_version);
     }
     if (is_first)
         check_first_open(v, c, o, entry);
+    if (is_new)
+        report_first(t, open, entry);
     return 0;
 }
 
 /* Keys that have no bytes may share a place: then each of them counts. */
-static int note_keys(struct table_volume *v, struct consumer *c, const struct table_open *open)
+static bool is_opened(const struct table_open *open, const struct object_entry *entry)
+{
+    return entry->bytes == open->content.bytes && entry->len == open->content.len;
+}
+
+static int note_keys(const struct table *t, struct table_volume *v, struct consumer *c,
+                     const struct table_open *open)
 {
     const struct object *object = open->content.object;
     int r = 0;
 
     for (size_t i = 0; i < object->n_entries && r == 0; i++)
-        if (object->entries[i].bytes == open->content.bytes &&
-            object->entries[i].len == open->content.len)
-            r = note_key(v, c, open, &object->entries[i]);
+        if (is_opened(open, &object->entries[i]))
+            r = note_key(t, v, c, open, &object->entries[i]);
     return r;
+}
+
+void table_note_full(struct table *table, const struct table_open *open)
+{
+    struct table_volume *v = find_volume(table, open->volume);
+    const struct object *object = open->content.object;
+
+    if (v == NULL)
+        return;
+    v->gaps |= TABLE_GAP_FULL;
+    for (size_t i = 0; i < object->n_entries; i++)
+        if (is_opened(open, &object->entries[i]))
+            report_first(table, open, &object->entries[i]);
 }
 
 int table_open(struct table *table, const struct table_open *open)
@@ -400,7 +428,7 @@ int table_open(struct table *table, const struct table_open *open)
         return 0;
     r = get_consumer(v, open, &c);
     if (r == 0)
-        r = note_keys(v, c, open);
+        r = note_keys(table, v, c, open);
     if (r < 0)
         v->gaps |= TABLE_GAP_LOST;
     return r;

@@ -86,8 +86,18 @@ struct table_open {
     uint64_t file; /* node id */
     struct file_content content;
     const struct consumer_identity *identity; /* NULL: the process has ended already */
+    pid_t pid;                                /* 0: in another pid namespace */
     struct timespec at;
 };
+
+/*
+ * Have first opens reported: of each version of a key by a consumer. Each open by one that the
+ * table does not know counts: of a process that ended before it was identified, or beyond the
+ * limits.
+ */
+typedef void table_first_fn(void *userdata, const struct table_open *open,
+                            const struct object_entry *entry);
+void table_report_first(struct table *table, table_first_fn *first, void *userdata);
 
 /*
  * A file was opened. That of a volume that is not in the table is ignored.
@@ -96,9 +106,10 @@ struct table_open {
 #define TABLE_IS_FULL 1
 int table_open(struct table *table, const struct table_open *open);
 
-/* Opens were not seen: in all volumes, or in one. */
+/* Opens were not seen, in all volumes. */
 void table_note_lost(struct table *table);
-void table_note_full(struct table *table, uint64_t volume);
+/* There is no room for an open. */
+void table_note_full(struct table *table, const struct table_open *open);
 
 /*
  * Drop consumers that are gone, and merge those whose process has ended by container or service

@@ -139,7 +139,8 @@ static void start_consumers(struct node_file_systems *all)
 {
     struct error e = ERROR_INIT;
 
-    if (consumers_new(all->standard->tree, all->standard->session, &all->consumers, &e) < 0)
+    if (consumers_new(all->standard->tree, all->standard->session, all->options.audit,
+                      &all->consumers, &e) < 0)
         log_warn("consumers are not noted", "error", e.text);
 }
 

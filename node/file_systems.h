@@ -35,6 +35,7 @@ struct node_file_systems_options {
     struct watchdog *watchdog; /* borrowed, like the strings; gets the publishers */
     struct fd_store *fd_store; /* borrowed; NULL: the file systems end with the process */
     bool notes_consumers;      /* of the standard file system */
+    struct audit *audit;       /* borrowed; NULL: none */
     /* The live file system was mounted. */
     void (*live_mounted)(void *userdata, const struct session *session);
     /* A new keeper runs, and has the file systems. */

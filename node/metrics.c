@@ -54,6 +54,7 @@ enum {
     CERTIFICATES,
     EVENTS,
     CONDITIONS,
+    AUDIT_LINES,
     REGISTERED,
     BUILD,
     N_METRICS
@@ -141,6 +142,10 @@ static const struct metric_definition definitions[N_METRICS] = {
                     .help = "Writes of the condition secretfs.io/SecretsCurrent by result.",
                     .kind = METRIC_COUNTER,
                     .labels = {"result"}},
+    [AUDIT_LINES] = {.name = "secretfs_audit_lines_total",
+                     .help = "Lines of the audit by result.",
+                     .kind = METRIC_COUNTER,
+                     .labels = {"result"}},
     [REGISTERED] = {.name = "secretfs_registered",
                     .help = "Whether the kubelet accepted the plug-in.",
                     .kind = METRIC_GAUGE},
@@ -222,6 +227,8 @@ static void begin_series(struct node_metrics *m)
         metric_begin(m->metrics[EVENTS], LABELS(pod_event_result_name(result)));
     for (unsigned result = 0; result < CONDITION_PATCH_RESULTS; result++)
         metric_begin(m->metrics[CONDITIONS], LABELS(condition_patch_result_name(result)));
+    metric_begin(m->metrics[AUDIT_LINES], LABELS("written"));
+    metric_begin(m->metrics[AUDIT_LINES], LABELS("dropped"));
 }
 
 int node_metrics_new(void (*collect_node)(void *userdata, struct node_metrics *metrics),
@@ -424,6 +431,13 @@ void node_metrics_collect_held(struct node_metrics *metrics, size_t n_bytes, uin
 void node_metrics_collect_blocked_threads(struct node_metrics *metrics, size_t n)
 {
     metric_set(metrics->metrics[BLOCKED_THREADS], (double)n, NULL);
+}
+
+void node_metrics_collect_audit(struct node_metrics *metrics, uint64_t n_written,
+                                uint64_t n_dropped)
+{
+    metric_set(metrics->metrics[AUDIT_LINES], (double)n_written, LABELS("written"));
+    metric_set(metrics->metrics[AUDIT_LINES], (double)n_dropped, LABELS("dropped"));
 }
 
 void node_metrics_collect_registration(struct node_metrics *metrics, bool is_registered)

@@ -54,4 +54,7 @@ void node_metrics_collect_mounted_parts(struct node_metrics *metrics, size_t n_l
 /* Content of removed generations that readers hold: its bytes, and the files that lost theirs. */
 void node_metrics_collect_held(struct node_metrics *metrics, size_t n_bytes, uint64_t n_dropped);
 void node_metrics_collect_blocked_threads(struct node_metrics *metrics, size_t n);
+/* Lines of the audit so far. */
+void node_metrics_collect_audit(struct node_metrics *metrics, uint64_t n_written,
+                                uint64_t n_dropped);
 void node_metrics_collect_registration(struct node_metrics *metrics, bool is_registered);

@@ -60,6 +60,7 @@ struct node {
     struct node_volume_events *events;
     struct pod_conditions *conditions; /* NULL without an API server */
     struct published_observer observer;
+    struct audit *audit; /* NULL: none */
     struct node_file_systems *file_systems;
     struct log_limit source_log;
     struct node_volume_context volume_context;
@@ -187,6 +188,13 @@ static void on_file_system_failed(void *userdata, const struct error *reason)
     daemon_fail(&node->daemon, &e);
 }
 
+static int start_audit(struct node *node, struct error *e)
+{
+    const char *target = node->options->audit;
+
+    return target != NULL ? audit_new(node->daemon.event, target, &node->audit, e) : 0;
+}
+
 static int start_file_systems(struct node *node, struct error *e)
 {
     const struct node_file_systems_options options = {
@@ -195,6 +203,7 @@ static int start_file_systems(struct node *node, struct error *e)
         .watchdog = node->daemon.watchdog,
         .fd_store = node->fd_store,
         .notes_consumers = node->options->notes_consumers,
+        .audit = node->audit,
         .live_mounted = on_live_mounted,
         .stored_again = on_stored_again,
         .failed = on_file_system_failed,
@@ -413,6 +422,7 @@ static int start_pages(struct node *node, struct error *e)
         .volumes = node->volumes,
         .identities = node->identities,
         .csi = node->csi,
+        .audit = node->audit,
     };
     return node_pages_new(&context, &node->pages, e);
 }
@@ -527,7 +537,9 @@ static int node_start(struct daemon *daemon, struct error *e)
     r = start_observers(node);
     if (r < 0)
         return error_set_errno(e, r, "cannot set up metrics");
-    r = start_file_systems(node, e);
+    r = start_audit(node, e);
+    if (r == 0)
+        r = start_file_systems(node, e);
     if (r == 0)
         r = start_services(node, e);
     if (r < 0)
@@ -547,6 +559,7 @@ static void node_reload(struct daemon *daemon)
     const struct node *node = CONTAINER_OF(daemon, struct node, daemon);
 
     log_info("reloading static volumes and removing volumes of deleted pods");
+    audit_reopen(node->audit);
     static_reconciler_refresh(node->static_volumes);
     csi_service_remove_orphans(node->csi);
 }
@@ -597,6 +610,7 @@ static void node_stop(struct daemon *daemon)
     else
         node_file_systems_free(node->file_systems);
     kept_sockets_free(node->sockets);
+    audit_free(node->audit);
     fd_store_free(node->fd_store);
     free(node->target_root);
     node->lock_fd = fd_close(node->lock_fd);

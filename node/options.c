@@ -8,6 +8,7 @@
 #include "base/arguments.h"
 #include "base/buf.h"
 #include "base/file_read.h"
+#include "consumers/audit_target.h"
 #include "encoding/json.h"
 #include "encoding/yaml.h"
 #include "fetcher/http/client.h"
@@ -37,6 +38,7 @@ enum option_code {
     OPTION_RUN_DIR,
     OPTION_CONSUMERS,
     OPTION_REPORT_CONDITIONS,
+    OPTION_AUDIT,
     OPTION_METRICS,
     OPTION_LOG_LEVEL,
     OPTION_LOG_FORMAT,
@@ -62,6 +64,7 @@ const struct option node_long_options[] = {
     {"run-dir", required_argument, NULL, OPTION_RUN_DIR},
     {"consumers", required_argument, NULL, OPTION_CONSUMERS},
     {"report-conditions", required_argument, NULL, OPTION_REPORT_CONDITIONS},
+    {"audit", required_argument, NULL, OPTION_AUDIT},
     {"metrics-bind-address", required_argument, NULL, OPTION_METRICS},
     {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
     {"log-format", required_argument, NULL, OPTION_LOG_FORMAT},
@@ -116,6 +119,8 @@ void node_options_help(const char *program)
         "      --report-conditions on|off  the condition secretfs.io/SecretsCurrent for all pods\n"
         "                               with a volume, not only for those with `report:\n"
         "                               condition` (default: off)\n"
+        "      --audit FILE|journal|unix:PATH  a line of JSON for each first open of a version\n"
+        "                               by a process; takes --consumers on\n"
         "      --metrics-bind-address ADDRESS  metrics and health over HTTP\n"
         "                               (default: 127.0.0.1:9811; 0 for none)\n"
         "      --log-level LEVEL        error, warn, info (default) or debug\n"
@@ -237,6 +242,7 @@ static bool is_switch(int option)
 static int set_option(void *userdata, int option, const char *value, struct error *e)
 {
     struct node_options *o = userdata;
+    struct audit_target target;
     int r;
 
     assert(value != NULL || option == OPTION_HELP || option == OPTION_CHECK);
@@ -279,6 +285,9 @@ static int set_option(void *userdata, int option, const char *value, struct erro
         return set_switch(&o->notes_consumers, "consumers takes on or off", value, e);
     case OPTION_REPORT_CONDITIONS:
         return set_switch(&o->reports_conditions, "report-conditions takes on or off", value, e);
+    case OPTION_AUDIT:
+        o->audit = value;
+        return audit_target_parse(value, &target, e);
     case OPTION_METRICS:
         return set_metrics_address(o, value, e);
     case OPTION_LOG_LEVEL:
@@ -440,6 +449,8 @@ static int complete(struct node_options *o, struct error *e)
         return error_set(e, -EINVAL,
                          "--manifests does not go with --kubeconfig or --context: objects come "
                          "either from a directory or from an API server");
+    if (o->audit != NULL && !o->notes_consumers)
+        return error_set(e, -EINVAL, "--audit takes --consumers on");
     r = trim(o, &o->kubelet_root, e);
     if (r == 0)
         r = trim(o, &o->run_dir, e);

@@ -20,6 +20,7 @@ struct node_options {
     const char *run_dir;      /* the same */
     bool notes_consumers;     /* of volumes without live files */
     bool reports_conditions;  /* of pods whose volumes do not say report */
+    const char *audit;        /* as of audit_target_parse(); NULL: none */
     const char *volumes_dir;
     const char *endpoint;          /* absolute path of a socket */
     const char *registration_path; /* the same; NULL: do not register */

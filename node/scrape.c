@@ -29,6 +29,13 @@ static bool collect_identity(void *userdata, const struct identity *identity)
     return true;
 }
 
+static void collect_audit(struct node_metrics *metrics, struct audit *audit)
+{
+    const struct audit_counts counts = audit_counts(audit);
+
+    node_metrics_collect_audit(metrics, counts.n_written, counts.n_dropped);
+}
+
 void node_scrape_collect(void *userdata, struct node_metrics *metrics)
 {
     const struct node_scrape *node = userdata;
@@ -45,5 +52,7 @@ void node_scrape_collect(void *userdata, struct node_metrics *metrics)
     node_metrics_collect_held(metrics, usage.held_bytes, usage.n_dropped);
     node_metrics_collect_blocked_threads(metrics,
                                          node_file_systems_blocked_threads(node->file_systems));
+    if (node->audit != NULL)
+        collect_audit(metrics, node->audit);
     node_metrics_collect_registration(metrics, csi_service_is_registered(node->csi));
 }

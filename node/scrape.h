@@ -13,6 +13,7 @@ struct node_scrape {
     struct node_volumes *volumes;
     const struct identities *identities;
     const struct csi_service *csi;
+    struct audit *audit; /* NULL: none */
 };
 
 /* For node_metrics_new(). @userdata: a struct node_scrape, filled before the first rendering. */

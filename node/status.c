@@ -117,6 +117,7 @@ static int add_options(cJSON *json, const struct node_options *o)
     r |= json_add_text(json, "rights", node_rights_name(o->rights));
     r |= json_add_text(json, "kubeconfig", o->place.kubeconfig);
     r |= json_add_text(json, "context", o->place.context);
+    r |= json_add_text(json, "audit", o->audit);
     return r | json_add_text(json, "manifests", o->place.manifests);
 }
 

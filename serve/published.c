@@ -366,10 +366,14 @@ void published_set_consumers(struct published *p, struct consumers *consumers)
 /* @generation: 0: an earlier process has published it */
 static void note_shown(struct published *p, uint64_t directory, uint64_t generation)
 {
+    const struct audit_volume name = {.namespace = p->options.namespace,
+                                      .pod = p->options.pod,
+                                      .mountpoint = p->options.mountpoint};
+
     if (p->consumers == NULL)
         return;
     p->directory_id = directory;
-    consumers_published(p->consumers, directory, generation, p->shown, generation == 0);
+    consumers_published(p->consumers, directory, &name, generation, p->shown, generation == 0);
 }
 
 /* ---- publishing */

@@ -56,6 +56,7 @@ struct mount {
     struct session *session;
     struct publisher *publisher;
     struct consumers *consumers; /* NULL: they are not noted */
+    struct audit *audit;         /* NULL: none */
     struct status_socket *status;
     bool serves_others; /* it was unmounted; mounts elsewhere exist */
 
@@ -105,6 +106,7 @@ static int write_status(void *userdata, bool is_debug, uint64_t *cursor, struct 
     session_count_requests(m->session, &counts);
     r = status_document_process("mount", m->started_at, &counts, process);
     r |= json_add_bool(process, "servesOtherMounts", m->serves_others);
+    r |= json_add_text(process, "audit", m->options->audit);
     if (r >= 0)
         r = status_document_volume(&m->published, m->options->mountpoint, m->source, NULL, volume);
     if (is_debug) {
@@ -249,9 +251,18 @@ static int start_publisher(struct mount *m, struct error *e)
     return 0;
 }
 
+static int start_audit(struct mount *m, struct error *e)
+{
+    const char *target = m->options->audit;
+
+    return target != NULL ? audit_new(m->daemon.event, target, &m->audit, e) : 0;
+}
+
 static int start_consumers(struct mount *m, struct error *e)
 {
-    return m->options->notes_consumers ? consumers_new(m->tree, m->session, &m->consumers, e) : 0;
+    if (!m->options->notes_consumers)
+        return 0;
+    return consumers_new(m->tree, m->session, m->audit, &m->consumers, e);
 }
 
 /* Create the file system, attached to no path. */
@@ -399,7 +410,9 @@ static int mount_start(struct daemon *daemon, struct error *e)
     if (r < 0)
         return r;
     daemon_restrict();
-    r = take_over_stored(m, e);
+    r = start_audit(m, e);
+    if (r == 0)
+        r = take_over_stored(m, e);
     if (r < 0)
         return r;
     start_consumers_of_adopted(m);
@@ -455,6 +468,7 @@ static void mount_stop(struct daemon *daemon)
     object_wait_end(&m->wait);
     published_deinit(&m->published);
     stop_serving(m);
+    audit_free(m->audit);
     payload_unref(m->adopted);
     keeper_watch_free(m->keeper_watch);
     fd_store_free(m->fd_store);

@@ -15,6 +15,7 @@
 
 #include "base/arguments.h"
 #include "base/file_read.h"
+#include "consumers/audit_target.h"
 #include "handover/fd_store.h"
 #include "volume/spec_parse.h"
 
@@ -40,6 +41,7 @@ enum option_code {
     OPTION_ON_REVOKED,
     OPTION_CHECK,
     OPTION_CONSUMERS,
+    OPTION_AUDIT,
 };
 
 const struct option mount_long_options[] = {
@@ -57,6 +59,7 @@ const struct option mount_long_options[] = {
     {"updates", required_argument, NULL, OPTION_UPDATES},
     {"on-revoked", required_argument, NULL, OPTION_ON_REVOKED},
     {"consumers", no_argument, NULL, OPTION_CONSUMERS},
+    {"audit", required_argument, NULL, OPTION_AUDIT},
     {"check", no_argument, NULL, OPTION_CHECK},
     {"foreground", no_argument, NULL, OPTION_FOREGROUND},
     {"help", no_argument, NULL, OPTION_HELP},
@@ -101,6 +104,8 @@ void mount_options_help(const char *program)
         "                          files are readable and serve them in the background\n"
         "      --consumers         note which processes open which version, for `secretfs\n"
         "                          rollout status`; as root\n"
+        "      --audit FILE|journal|unix:PATH  a line of JSON for each first open of a\n"
+        "                          version by a process; takes --consumers\n"
         "      --check             check that a process with these options could start, and\n"
         "                          take over the mount of a running one; mount nothing\n"
         "  -o OPTIONS              mount options, comma-separated: allow_other, noexec, exec,\n"
@@ -333,6 +338,7 @@ static const char *option_name(int option)
 
 static int set_option(struct mount_options *o, int option, const char *value, struct error *e)
 {
+    struct audit_target target;
     int r;
 
     switch (option) {
@@ -345,6 +351,9 @@ static int set_option(struct mount_options *o, int option, const char *value, st
     case OPTION_CONSUMERS:
         o->notes_consumers = true;
         return 0;
+    case OPTION_AUDIT:
+        o->audit = value;
+        return audit_target_parse(value, &target, e);
     case OPTION_CHECK:
         o->is_check = true;
         return 0;
@@ -433,6 +442,8 @@ static int complete_spec(struct mount_options *o, struct error *e)
                          o->spec->type != NULL ? "--type" : "--tls hold");
     if (o->notes_consumers && o->spec->updates == VOLUME_UPDATES_IN_PLACE)
         return error_set(e, -EINVAL, "--consumers does not go with --updates in-place");
+    if (o->audit != NULL && !o->notes_consumers)
+        return error_set(e, -EINVAL, "--audit takes --consumers");
     if (o->spec->uid == VOLUME_ID_UNSET)
         o->spec->uid = geteuid();
     if (o->spec->gid == VOLUME_ID_UNSET)

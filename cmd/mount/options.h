@@ -18,6 +18,7 @@ struct mount_options {
     bool is_check; /* of a start: mount nothing */
     bool allow_other;
     bool notes_consumers;     /* --consumers */
+    const char *audit;        /* --audit, as of audit_target_parse(); NULL: none */
     unsigned long mount_attr; /* MOUNT_ATTR_*: nosuid and nodev unless suid, dev */
     struct buf option_text;   /* owned; the values of "-o" point into it */
     struct buf user_options;  /* owned; for fusermount3 */

@@ -36,13 +36,14 @@ MAY_INCLUDE = {
     "cmd/shared": BELOW_CMD,
     "cmd/cluster": BELOW_CMD | {"cmd/shared"},
     "cmd/adopt": BELOW_CMD | {"cmd/shared"},
+    "cmd/audit": BELOW_CMD | {"cmd/shared", "cmd/status"},
     "cmd/mount": BELOW_CMD | {"cmd/shared"},
     "cmd/exec": BELOW_CMD | {"cmd/shared"},
     "cmd/status": BELOW_CMD | {"cmd/shared", "cmd/cluster"},
     "cmd/doctor": BELOW_CMD | {"cmd/shared", "cmd/status", "cmd/cluster"},
     "cmd/observe": BELOW_CMD | {"cmd/shared", "cmd/status"},
     "cmd/rollout": BELOW_CMD | {"cmd/shared", "cmd/status"},
-    "cmd": BELOW_CMD | {"cmd/shared", "cmd/adopt", "cmd/mount", "cmd/exec", "cmd/status", "cmd/doctor", "cmd/observe", "cmd/rollout"},
+    "cmd": BELOW_CMD | {"cmd/shared", "cmd/adopt", "cmd/audit", "cmd/mount", "cmd/exec", "cmd/status", "cmd/doctor", "cmd/observe", "cmd/rollout"},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^>"]+)[>"]')
 GENERATED = {"version.h"}

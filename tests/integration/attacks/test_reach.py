@@ -40,6 +40,7 @@ FILTERS = {
     "notifier": 3,
     "mount-monitor": 3,
     "consumers": 3,
+    "audit": 3,
     "key-maker": 3,
 }
 WITH_CAPABILITIES = {"privileged", "publisher"}
@@ -173,9 +174,10 @@ def test_kubeconfig_of_another_user(start_mount: VolumeMaker, http1: Api, area: 
     assert volume.wait_ready().read("a") == b"dummy-1"
 
 
-def test_thread_of_consumers(mount: VolumeMaker, manifests: Manifests) -> None:
+def test_threads_of_consumers(mount: VolumeMaker, manifests: Manifests, area: Path) -> None:
     manifests.put_secret({"a": b"dummy-1"})
-    check_root(mount(manifests, "--consumers").pid, "notifier", "consumers")
+    options = ("--consumers", f"--audit={area / 'audit.log'}")
+    check_root(mount(manifests, *options).pid, "notifier", "consumers", "audit")
 
 
 def test_threads_of_a_users_mount(cell: Cell, start_mount: VolumeMaker, area: Path) -> None:

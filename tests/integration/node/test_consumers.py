@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,3 +50,24 @@ def test_volume_that_is_published_again_begins_again(node: Node) -> None:
     node.unpublish(volume)
     node.publish(volume)
     assert consumers(node, volume) == []
+
+
+def test_audit_names_the_pod(start_node: Any, manifests: Manifests, area: Path) -> None:
+    log = area / "audit.log"
+    manifests.put_secret({"password": b"dummy-1"})
+    node = start_node("--consumers=on", f"--audit={log}", *manifests.arguments).wait_ready()
+    volume = node.publish(node.pod())
+
+    def lines() -> list[dict[str, Any]]:
+        text = log.read_text() if log.exists() else ""
+        found = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+        return [line for line in found if line.get("pid") == os.getpid()]
+
+    read(volume, "password")
+    (line,) = until(lines, "the line")
+    assert (line["namespace"], line["pod"]) == (volume.namespace, volume.pod)
+    assert (line["object"], line["key"]) == (f"secret/{volume.namespace}/app", "password")
+    log.rename(log.with_suffix(".1"))
+    manifests.put_secret({"password": b"dummy-2"})
+    until(lambda: read(volume, "password") == b"dummy-2", "the update")
+    until(lines, "the line in the next file")

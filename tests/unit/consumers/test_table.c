@@ -69,18 +69,25 @@ static struct consumer_identity contained(int pid, const char *comm)
     return identity;
 }
 
-/* @key: "a" or "b"; @identity: NULL for a process that has ended */
-static int open_key(struct table *t, unsigned n, const struct content *c, const char *key,
-                    const struct consumer_identity *identity)
+static struct table_open open_of(unsigned n, const struct content *c, const char *key,
+                                 const struct consumer_identity *identity)
 {
     const struct object_entry *entry = object_find(c->object, key);
-    const struct table_open open = {
+
+    return (struct table_open){
         .volume = VOLUME,
         .file = 100 * n + 1 + (key[0] == 'b'),
         .content = {.object = c->object, .bytes = entry->bytes, .len = entry->len},
         .identity = identity,
         .at = {.tv_sec = n},
     };
+}
+
+/* @key: "a" or "b"; @identity: NULL for a process that has ended */
+static int open_key(struct table *t, unsigned n, const struct content *c, const char *key,
+                    const struct consumer_identity *identity)
+{
+    const struct table_open open = open_of(n, c, key, identity);
 
     return table_open(t, &open);
 }
@@ -384,6 +391,7 @@ static void test_number_of_consumers_is_limited(void **state)
 {
     const struct consumer_identity late = process(1001, "test");
     CONTENT(one, "1", "x", "y");
+    struct table_open open;
     TABLE(t);
 
     publish(t, 1, &one);
@@ -393,7 +401,8 @@ static void test_number_of_consumers_is_limited(void **state)
     sweep(t);
     assert_int_equal(open_key(t, 1, &one, "a", &late), 0);
     assert_int_equal(ask(t).gaps, 0);
-    table_note_full(t, VOLUME);
+    open = open_of(1, &one, "a", &late);
+    table_note_full(t, &open);
     assert_int_equal(ask(t).gaps, TABLE_GAP_FULL);
 }
 
@@ -401,14 +410,83 @@ static void test_unknown_volume_is_ignored(void **state)
 {
     const struct consumer_identity identity = process(7, "test");
     CONTENT(one, "1", "x", "y");
+    struct table_open open;
     unsigned gaps;
     TABLE(t);
 
     assert_int_equal(open_key(t, 1, &one, "a", &identity), 0);
     assert_int_equal(table_visit(t, VOLUME, add_to_answer, NULL, &gaps), -ENOENT);
     table_remove(t, VOLUME);
-    table_note_full(t, VOLUME);
+    open = open_of(1, &one, "a", &identity);
+    table_note_full(t, &open);
     sweep(t);
+}
+
+/* ---- first opens */
+
+/* "PID:KEY@VERSION "; "-" for a process that is not identified */
+static void add_first(void *userdata, const struct table_open *open,
+                      const struct object_entry *entry)
+{
+    char *text = userdata, *at = text + strlen(text);
+    const char *version = open->content.object->resource_version;
+
+    assert_true(at - text < 900);
+    if (open->identity != NULL)
+        snprintf(at, 64, "%d:%s@%s ", open->identity->process.pid, entry->key, version);
+    else
+        snprintf(at, 64, "-:%s@%s ", entry->key, version);
+}
+
+#define FIRST_OPENS(t, text)                                                                       \
+    char text[1024] = "";                                                                          \
+    TABLE(t);                                                                                      \
+    table_report_first(t, add_first, text)
+
+static void test_first_open_of_each_version_is_reported(void **state)
+{
+    CONTENT(one, "1", "x", "y");
+    CONTENT(two, "2", "X", "y");
+    FIRST_OPENS(t, text);
+
+    publish(t, 1, &one);
+    must_open(t, 1, &one, "a", 7);
+    must_open(t, 1, &one, "a", 7);
+    must_open(t, 1, &one, "b", 7);
+    must_open(t, 1, &one, "a", 8);
+    publish(t, 2, &two);
+    must_open(t, 2, &two, "a", 7);
+    must_open(t, 1, &one, "a", 7); /* noted late */
+    must_open(t, 2, &two, "b", 7); /* the bytes are the same, the version is not */
+    assert_string_equal(text, "7:a@1 7:b@1 8:a@1 7:a@2 7:b@2 ");
+}
+
+/* As in a projected volume of which another object has changed. */
+static void test_generation_of_the_same_version_is_no_first_open(void **state)
+{
+    CONTENT(one, "1", "x", "y");
+    FIRST_OPENS(t, text);
+
+    publish(t, 1, &one);
+    must_open(t, 1, &one, "a", 7);
+    publish(t, 2, &one);
+    must_open(t, 2, &one, "a", 7);
+    assert_string_equal(text, "7:a@1 ");
+}
+
+static void test_each_open_of_unknown_consumers_is_reported(void **state)
+{
+    CONTENT(one, "1", "x", "y");
+    const struct table_open beyond = open_of(1, &one, "b", NULL);
+    FIRST_OPENS(t, text);
+
+    table_note_full(t, &beyond); /* an unknown volume has no name either */
+    publish(t, 1, &one);
+    assert_int_equal(open_key(t, 1, &one, "a", NULL), 0);
+    assert_int_equal(open_key(t, 1, &one, "a", NULL), 0);
+    table_note_full(t, &beyond);
+    table_note_full(t, &beyond);
+    assert_string_equal(text, "-:a@1 -:a@1 -:b@1 -:b@1 ");
 }
 
 int main(void)
@@ -432,6 +510,9 @@ int main(void)
         cmocka_unit_test(test_adopted_volume_has_a_gap),
         cmocka_unit_test(test_number_of_consumers_is_limited),
         cmocka_unit_test(test_unknown_volume_is_ignored),
+        cmocka_unit_test(test_first_open_of_each_version_is_reported),
+        cmocka_unit_test(test_generation_of_the_same_version_is_no_first_open),
+        cmocka_unit_test(test_each_open_of_unknown_consumers_is_reported),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

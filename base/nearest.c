@@ -5,18 +5,16 @@
 
 #include "base/util.h"
 
-#define WORD_MAX_LEN 40 /* longer words are not compared; deletionGracePeriodSeconds has 26 */
-
 static unsigned least(unsigned a, unsigned b)
 {
     return a < b ? a : b;
 }
 
-static unsigned distance_of(const char *a, size_t a_len, const char *b, size_t b_len)
+unsigned nearest_distance(const char *a, size_t a_len, const char *b, size_t b_len)
 {
-    unsigned row[WORD_MAX_LEN + 1];
+    unsigned row[NEAREST_WORD_MAX_LEN + 1];
 
-    assert(b_len <= WORD_MAX_LEN);
+    assert(a_len <= NEAREST_WORD_MAX_LEN && b_len <= NEAREST_WORD_MAX_LEN);
     for (unsigned j = 0; j <= b_len; j++)
         row[j] = j;
     for (size_t i = 0; i < a_len; i++) {
@@ -36,9 +34,9 @@ void nearest_offer(struct nearest *nearest, const char *known, size_t len)
 {
     unsigned distance;
 
-    if (len > WORD_MAX_LEN || nearest->word_len > WORD_MAX_LEN)
+    if (len > NEAREST_WORD_MAX_LEN || nearest->word_len > NEAREST_WORD_MAX_LEN)
         return;
-    distance = distance_of(nearest->word, nearest->word_len, known, len);
+    distance = nearest_distance(nearest->word, nearest->word_len, known, len);
     if (distance >= nearest->distance || distance >= len)
         return;
     nearest->distance = distance;

@@ -7,6 +7,16 @@
 #include <stddef.h>
 #include <string.h>
 
+/* Longer words are not compared: options and fields have 26, names of objects seldom more. */
+#define NEAREST_WORD_MAX_LEN 64
+
+/*
+ * The bytes to insert, remove or replace.
+ * @a_len, @b_len: NEAREST_WORD_MAX_LEN at most
+ * Thread: any.
+ */
+unsigned nearest_distance(const char *a, size_t a_len, const char *b, size_t b_len);
+
 /* Begins with NEAREST_INIT; each known word is offered once. */
 struct nearest {
     const char *word; /* that was misspelled; need not be terminated */

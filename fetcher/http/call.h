@@ -38,6 +38,7 @@ struct http_call {
     const char *path;    /* with its query, relative to the server's URL; begins with a slash */
     const char *body;    /* JSON, copied, and wiped after use; NULL: a GET */
     bool is_patch;       /* the body is a strategic merge patch */
+    bool wants_table;    /* a list as a Table: the columns of `kubectl get`, no objects */
     span_us total_limit; /* from its admission to the last byte */
     bool is_watch;       /* long-lived, with a lower priority */
     /* It was admitted and is being sent; called again if libcurl resends it. Or NULL. */

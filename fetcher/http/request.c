@@ -416,10 +416,12 @@ static CURLcode set_trust(CURL *easy, const struct api_config *config,
  */
 static CURLcode set_target(struct http_request *request)
 {
+    static char accept[] = "Accept: application/json";
+    static char accept_table[] = "Accept: application/json;as=Table;g=meta.k8s.io;v=v1";
     static char json[] = "Content-Type: application/json";
     static char patch[] = "Content-Type: application/strategic-merge-patch+json";
     const struct http_transport *t = request->transport;
-    struct curl_slist *headers = t->headers, *own = request->own_headers;
+    struct curl_slist *headers = request->own_headers, *own = headers + 1;
     CURL *easy = request->easy;
     CURLcode code = CURLE_OUT_OF_MEMORY;
     char *url;
@@ -434,6 +436,8 @@ static CURLcode set_target(struct http_request *request)
         code = curl_easy_setopt(easy, CURLOPT_PROXY, t->config->proxy_url);
 
     /* the request's own headers are linked before the common ones, without a copy of either */
+    *headers = (struct curl_slist){.data = request->wants_table ? accept_table : accept,
+                                   .next = t->headers};
     if (request->identity->authorization != NULL) {
         *own = (struct curl_slist){.data = request->identity->authorization, .next = headers};
         headers = own++;
@@ -545,6 +549,7 @@ struct http_request *http_request_new(struct http_transport *transport,
     request->path = strdup(call->path);
     request->body = call->body != NULL ? strdup(call->body) : NULL;
     request->is_patch = call->is_patch;
+    request->wants_table = call->wants_table;
     request->identity = tls_identity_get(&transport->identities, call->credentials);
     if (request->path == NULL || request->identity == NULL ||
         (call->body != NULL && request->body == NULL))

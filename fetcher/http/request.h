@@ -17,6 +17,7 @@ struct http_request {
     char *path; /* NULL once libcurl has it */
     char *body; /* NULL: a GET */
     bool is_patch;
+    bool wants_table;
     bool is_watch;
     span_us total_limit;
     void (*on_sent)(void *userdata);
@@ -29,7 +30,7 @@ struct http_request {
 
     /* libcurl's side */
     CURL *easy; /* NULL before its admission */
-    struct curl_slist own_headers[2];
+    struct curl_slist own_headers[3];
     struct http_connection *connection; /* NULL: not sent, or unknown */
     bool is_added;                      /* to the multi handle */
     bool was_run;                       /* libcurl has tried to send it */

@@ -92,7 +92,6 @@ static int set_headers(struct http_transport *t, struct error *e)
         const char *name;
         const char *value;
     } single[] = {
-        {"Accept", "application/json"},
         {"Impersonate-User", config->impersonate_user},
         {"Impersonate-Uid", config->impersonate_uid},
     };

@@ -20,7 +20,7 @@ struct http_transport {
     CURLM *multi;
     char *base_url;                /* config's server, with the name that TLS verifies */
     struct curl_slist *connect_to; /* the server's address, if that name is another one */
-    struct curl_slist *headers;    /* of every request, without Authorization */
+    struct curl_slist *headers;    /* of every request, without Authorization and Accept */
     void *identities;              /* tsearch(3) tree of struct tls_identity */
 
     struct http_connections connections;

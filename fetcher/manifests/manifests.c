@@ -492,6 +492,18 @@ static int source_describe(const struct source *source, cJSON *status)
     return r >= 0 && n_bad > 0 ? describe_problems(s, status) : r;
 }
 
+void manifest_source_names(const struct source *source, enum object_kind kind,
+                           const char *namespace, struct name_list *list)
+{
+    const struct manifest_source *s = (const struct manifest_source *)source;
+    const struct followed *f;
+
+    list_for_each (f, &s->objects, link)
+        if (f->presence == STORE_PRESENT && f->key->kind == kind &&
+            streq(f->key->namespace, namespace))
+            name_list_offer(list, f->key->name);
+}
+
 static struct manifest_source *manifest_source_free(struct manifest_source *s)
 {
     struct followed *f, *tmp;

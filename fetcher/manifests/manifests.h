@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
+#include "base/name_list.h"
 #include "fetcher/source.h"
 
 #define MANIFESTS_MAX_FILES 10000 /* files of other names do not count */
@@ -14,3 +15,10 @@
  */
 int manifest_source_new(sd_event *event, struct store *store, const char *dir,
                         const char *default_namespace, struct source **ret_source, struct error *e);
+
+/*
+ * Offer the names of the objects in the manifests.
+ * @source: of manifest_source_new()
+ */
+void manifest_source_names(const struct source *source, enum object_kind kind,
+                           const char *namespace, struct name_list *list);

@@ -10,7 +10,8 @@
 #include "base/util.h"
 
 static const char *const known[] = {
-    "mount", "unmount", "status", "exec", "a", "aVeryLongWordThatHasMoreBytesThanAreCompared"};
+    "mount", "unmount", "status",
+    "exec",  "a",       "aVeryLongWordThatHasMoreBytesThanAreComparedAsNoNameOfAnOptionIsSo"};
 
 static const struct {
     const char *word;
@@ -24,7 +25,7 @@ static const struct {
     {"frobnicate", NULL},
     {"x", NULL}, /* all of "a" would be replaced */
     {"", NULL},
-    {"aVeryLongWordThatHasMoreBytesThanAreCompared", NULL},
+    {"aVeryLongWordThatHasMoreBytesThanAreComparedAsNoNameOfAnOptionIsSo", NULL},
 };
 
 static void nearest_word_is_found(void **state)

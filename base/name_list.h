@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * Names that exist, for a person who gave one that does not: the nearest first, and not more than a
+ * line of them. See nearest.h for what near is.
+ *
+ * Thread: any.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/error.h"
+
+#define NAME_LIST_SHOWN_MAX    8  /* with names of 20 bytes, two lines of a terminal */
+#define NAME_LIST_NAME_MAX_LEN 63 /* a longer name counts, and is not shown: a text has 511 bytes  \
+                                   */
+
+struct name_list_entry {
+    unsigned distance;
+    char name[NAME_LIST_NAME_MAX_LEN + 1];
+};
+
+/* Begins with NAME_LIST_INIT. */
+struct name_list {
+    const char *wanted;                                /* borrowed */
+    struct name_list_entry shown[NAME_LIST_SHOWN_MAX]; /* the nearest, in order */
+    size_t n_shown;
+    size_t n;     /* names that were offered */
+    bool is_part; /* there are more, which were not offered */
+};
+#define NAME_LIST_INIT(wanted_)                                                                    \
+    {                                                                                              \
+        .wanted = (wanted_)                                                                        \
+    }
+
+/* @name: copied. Names of the same distance are in the order of strcmp(3). */
+void name_list_offer(struct name_list *list, const char *name);
+
+/* Write "db, web", "db, web and 3 more", or "none". */
+void name_list_print(const struct name_list *list, struct error *ret_text);

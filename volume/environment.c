@@ -237,6 +237,21 @@ const char *environment_source_error(const struct environment *environment)
     return "";
 }
 
+bool environment_find_missing(const struct environment *environment, struct missing *ret_missing)
+{
+    for (size_t i = 0; i < environment->spec->n_sources; i++) {
+        const struct env_source *source = &environment->spec->sources[i];
+        const struct followed *object =
+            source->object_name != NULL
+                ? find_followed(environment, source->object_kind, source->object_name)
+                : NULL;
+
+        if (object != NULL && missing_of_env_source(source, view_of(object), ret_missing))
+            return true;
+    }
+    return false;
+}
+
 bool environment_lacks_file(const struct environment *environment)
 {
     return environment->env == NULL && environment->lacks_file;

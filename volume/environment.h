@@ -7,6 +7,7 @@
  */
 #include "cache/store.h"
 #include "volume/env.h"
+#include "volume/missing.h"
 
 struct environment;
 
@@ -45,6 +46,9 @@ const char *environment_error(const struct environment *environment);
 
 /* Why the source fails, for the first object concerned; "" if it does not. Borrowed. */
 const char *environment_source_error(const struct environment *environment);
+
+/* The first object or key that is missing and not optional. Return: whether there is one. */
+bool environment_find_missing(const struct environment *environment, struct missing *ret_missing);
 
 /*
  * Whether there is no env because a file of the spec is missing or invalid, see

@@ -450,6 +450,15 @@ bool volume_is_refused(const struct volume *volume)
     return volume->result < 0;
 }
 
+bool volume_find_missing(const struct volume *volume, struct missing *ret_missing)
+{
+    for (size_t i = 0; i < volume->spec->n_sources; i++)
+        if (missing_of_volume_source(&volume->spec->sources[i], volume_view(volume, i),
+                                     ret_missing))
+            return true;
+    return false;
+}
+
 bool volume_is_held(const struct volume *volume)
 {
     for (size_t i = 0; i < volume->spec->n_sources; i++)

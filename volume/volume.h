@@ -5,6 +5,7 @@
  *
  * Thread: the event loop's.
  */
+#include "volume/missing.h"
 #include "volume/spec.h"
 #include "volume/tls.h"
 
@@ -47,6 +48,8 @@ enum volume_state volume_state(const struct volume *volume);
 const char *volume_error(const struct volume *volume);
 /* Whether the objects are known and refused, for the reason in volume_error(). */
 bool volume_is_refused(const struct volume *volume);
+/* The first object or key that is missing and not optional. Return: whether there is one. */
+bool volume_find_missing(const struct volume *volume, struct missing *ret_missing);
 /* Whether the newest version of an object is not shown, by `tls: hold` or by its annotations. */
 bool volume_is_held(const struct volume *volume);
 /* Whether that is so because of a roll-out or a pause alone, and nothing is wrong. */

@@ -133,6 +133,13 @@ static int why_missing(void *userdata, struct error *e)
     return error_set(e, -ENOENT, "%s", reason);
 }
 
+static bool find_missing(void *userdata, struct missing *ret_missing)
+{
+    const struct exec *x = userdata;
+
+    return environment_find_missing(x->environment, ret_missing);
+}
+
 static void on_wait_over(void *userdata, const struct error *reason)
 {
     fail(userdata, reason, EXIT_FAILED);
@@ -140,8 +147,12 @@ static void on_wait_over(void *userdata, const struct error *reason)
 
 static int start_waiting(struct exec *x, struct error *e)
 {
-    const struct object_wait_options options = {
-        .limit = x->options->from.wait, .why = why_missing, .over = on_wait_over, .userdata = x};
+    const struct object_wait_options options = {.from = &x->options->from,
+                                                .source = x->source,
+                                                .why = why_missing,
+                                                .find = find_missing,
+                                                .over = on_wait_over,
+                                                .userdata = x};
 
     return object_wait_begin(&x->wait, x->daemon.event, &options, e);
 }

@@ -79,6 +79,13 @@ static int why_missing(void *userdata, struct error *e)
     return published_why_missing(&m->published, e);
 }
 
+static bool find_missing(void *userdata, struct missing *ret_missing)
+{
+    const struct mount *m = userdata;
+
+    return m->published.volume != NULL && volume_find_missing(m->published.volume, ret_missing);
+}
+
 static void on_wait_over(void *userdata, const struct error *reason)
 {
     struct mount *m = userdata;
@@ -88,8 +95,12 @@ static void on_wait_over(void *userdata, const struct error *reason)
 
 static int start_waiting(struct mount *m, struct error *e)
 {
-    const struct object_wait_options options = {
-        .limit = m->options->from.wait, .why = why_missing, .over = on_wait_over, .userdata = m};
+    const struct object_wait_options options = {.from = &m->options->from,
+                                                .source = m->source,
+                                                .why = why_missing,
+                                                .find = find_missing,
+                                                .over = on_wait_over,
+                                                .userdata = m};
 
     return m->adopted != NULL ? 0 : object_wait_begin(&m->wait, m->daemon.event, &options, e);
 }

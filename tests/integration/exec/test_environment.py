@@ -206,16 +206,37 @@ def test_invalid_names_are_skipped_and_listed_once(manifests: Manifests, start_e
 
 
 @pytest.mark.parametrize(
-    "arguments, message",
+    "arguments, message, objects, keys",
     [
-        (["--env", "A=secret/gone/k"], 'secret "gone" not found in namespace "default"'),
-        (["--env-from", "cm/gone"], 'configmap "gone" not found in namespace "default"'),
-        (["--env", "A=secret/app/gone"], "couldn't find key gone in Secret default/app"),
+        (
+            ["--env", "A=secret/gone/k"],
+            'secret "gone" not found in namespace "default"',
+            "; there are the secrets: app",
+            "",
+        ),
+        (
+            ["--env-from", "cm/gone"],
+            'configmap "gone" not found in namespace "default"',
+            '; namespace "default" has no configmaps',
+            "",
+        ),
+        (
+            ["--env", "A=secret/app/gone"],
+            "couldn't find key gone in Secret default/app",
+            "",
+            "; secret/default/app has the keys: k",
+        ),
     ],
 )
-def test_missing_object_or_key_ends_the_wait_with_its_name(source, start_exec, arguments, message):
-    """O5: an object or key that is missing is named; O6: --optional leaves the variable out."""
+def test_missing_object_or_key_ends_the_wait_with_its_name(
+    source, start_exec, arguments, message, objects, keys
+):
+    """O5: an object or key that is missing is named; O6: --optional leaves the variable out. Without a
+    terminal the API server is not asked which objects exist."""
     source.put_secret({"k": b"dummy"})
+    message += keys
+    if source.kind == "manifests":
+        message += objects
     for wait, said in (("200ms", "0.2"), ("2s", "2"), ("30s", "30")):
         execution = start_exec(*source.arguments, "--wait", wait, *arguments, "--", *SHOW)
         assert execution.wait_end() == 1
@@ -234,7 +255,10 @@ def test_first_answer_decides_without_waiting(source, start_exec):
         *source.arguments, "--wait", "0", "--env", "A=secret/gone/k", "--", "true"
     )
     assert execution.wait_end() == 1
-    assert execution.log() == 'secretfs: secret "gone" not found in namespace "default"\n'
+    message = 'secretfs: secret "gone" not found in namespace "default"'
+    if source.kind == "manifests":
+        message += "; there are the secrets: app"
+    assert execution.log() == f"{message}\n"
 
 
 def test_waits_for_what_is_missing(source, start_exec):

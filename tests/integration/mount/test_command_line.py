@@ -198,6 +198,8 @@ def test_missing_object_after_a_wait(source, area: Path, point: Path):
     assert done.returncode == 1
     waiting, gave_up = done.stderr.splitlines()
     missing = 'configmap "app" not found in namespace "default"'
+    if isinstance(source, Manifests):
+        missing += '; namespace "default" has no configmaps'
     assert waiting.endswith(f"""INFO waiting for the object reason={json.dumps(missing)} limit="1 s\"""")
     assert gave_up == f"secretfs: gave up after 1 s: {missing}"
     assert mounts_at(point) == []

@@ -135,7 +135,7 @@ projected:
     assert done.returncode == 1
     assert done.stderr == (
         "secretfs: secret/default/there: references non-existent secret key: b; "
-        'secret "gone" not found in namespace "default"\n'
+        'secret "gone" not found in namespace "default"; secret/default/there has the keys: a\n'
     )
     assert os.listdir(target) == []
 

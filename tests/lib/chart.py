@@ -19,6 +19,12 @@ CHART = TOP / "deploy" / "chart" / "secretfs"
 SOURCE = Path(__file__).parent / "programs" / "helm"
 BUILT = TOP / "build" / "helm"
 
+# helm reads no file outside of the chart, so it has copies of these.
+COPIES = {
+    CHART / "files" / name: TOP / "deploy" / "monitoring" / name
+    for name in ("dashboard.json", "prometheusrule.yaml")
+}
+
 _BEGIN = "<!-- values: written by tools/chart-values.py -->\n"
 _END = "<!-- end of values -->\n"
 _KEY = re.compile(r"( *)([A-Za-z]+):")

@@ -15,6 +15,7 @@ import yaml
 
 from lib.chart import (
     CHART,
+    COPIES,
     Helm,
     HelmFailed,
     default_values,
@@ -53,6 +54,11 @@ def test_version_is_the_one_of_the_tree() -> None:
 def test_readme_has_the_table_of_values() -> None:
     page = (CHART / "README.md").read_text()
     assert page == page_with_table(page), "run tools/chart-values.py --write"
+
+
+def test_copies_are_the_files_of_monitoring() -> None:
+    for copy, original in COPIES.items():
+        assert copy.read_bytes() == original.read_bytes(), "run tools/chart-values.py --write"
 
 
 def leaves(schema: Mapping[str, Any], path: str = "") -> Iterator[str]:
@@ -103,6 +109,10 @@ EQUAL: dict[str, tuple[dict[str, Any], set[str] | None]] = {
     "daemonset/rights-daemon": ({"rights": "daemon"}, None),
     "csidriver": ({}, {"CSIDriver"}),
     "csidriver-tokens": ({"rights": "pod"}, {"CSIDriver"}),
+    "monitoring": (
+        {"metrics.prometheusRule.enabled": True, "metrics.dashboard.enabled": True},
+        {"PrometheusRule", "ConfigMap"},
+    ),
     "adopt": ({"adopt.enabled": True}, ONLY_POLICY),
     "adopt-v1beta1": ({"adopt.enabled": True, "adopt.apiVersion": "v1beta1"}, ONLY_POLICY),
 }
@@ -116,7 +126,7 @@ EQUAL_ROLES = {
     "rbac/conditions": ("secretfs-conditions", {"rights": "daemon", "rbac.conditions": True}),
 }
 # Users write their own of it, for their applications.
-NOT_IN_CHART = {"rbac/pod-example", "daemonset/base", "monitoring"}
+NOT_IN_CHART = {"rbac/pod-example", "daemonset/base"}
 HELM_LABELS = {
     "helm.sh/chart": f"secretfs-{VERSION}",
     "app.kubernetes.io/instance": "secretfs",
@@ -199,6 +209,12 @@ EVERYTHING = {
     "metrics.podMonitor.labels": {"release": "prometheus"},
     "metrics.podMonitor.interval": "30s",
     "metrics.serviceMonitor.enabled": True,
+    "metrics.prometheusRule.enabled": True,
+    "metrics.prometheusRule.labels": {"release": "prometheus"},
+    "metrics.prometheusRule.runbookBaseUrl": "https://git.example.com/secretfs/",
+    "metrics.dashboard.enabled": True,
+    "metrics.dashboard.labels": {"dashboards": "yes"},
+    "metrics.dashboard.annotations": {"grafana_folder": "Nodes"},
     "openshift.scc": True,
     "log.level": "debug",
     "extraArgs": ["--kube-api-qps=100"],
@@ -273,6 +289,15 @@ def test_values_arrive(helm: Helm) -> None:
         {"port": "metrics", "path": "/metrics", "interval": "30s"}
     ]
     assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    (rule,) = of_kind(rendered, "PrometheusRule")
+    assert rule["metadata"]["labels"]["release"] == "prometheus"
+    (group,) = rule["spec"]["groups"]
+    runbook = "https://git.example.com/secretfs/docs/troubleshooting.md#"
+    for alert in group["rules"]:
+        assert alert["annotations"]["runbook_url"] == runbook + alert["alert"].lower()
+    (dashboard,) = of_kind(rendered, "ConfigMap")
+    assert dashboard["metadata"]["labels"]["dashboards"] == "yes"
+    assert dashboard["metadata"]["annotations"] == {"grafana_folder": "Nodes"}
     (constraints,) = of_kind(rendered, "SecurityContextConstraints")
     account = "system:serviceaccount:secretfs:secretfs"
     assert constraints["users"] == [account, f"{account}-keeper"]
@@ -291,6 +316,7 @@ def test_tokens_in_secrets(helm: Helm, rights: str) -> None:
 
 def test_second_release_has_names_of_its_own(helm: Helm) -> None:
     values = {"rights": "daemon", "adopt.enabled": True}
+    values |= {"metrics.prometheusRule.enabled": True, "metrics.dashboard.enabled": True}
     other = {"nameOverride": "canary", "driverName": "canary.secretfs.io", "runDir": "/run/canary"}
     first, second = helm.template(values), helm.template({**values, **other, "metrics.port": 9812})
 
@@ -340,6 +366,10 @@ WRONG: list[tuple[str, Any]] = [
     ("metrics.port", "9811"),
     ("metrics.address", "http://10.0.0.1"),
     ("metrics.podMonitor.interval", "soon"),
+    ("metrics.prometheusRule.enabled", "yes"),
+    ("metrics.prometheusRule.rules", []),
+    ("metrics.prometheusRule.runbookBaseUrl", "git.example.com"),
+    ("metrics.dashboard.labels", ["grafana_dashboard"]),
     ("adopt.apiVersion", "v1alpha1"),
     ("rbac.namespaces", "shop"),
     ("imagePullSecrets", ["registry"]),

@@ -296,6 +296,12 @@ bench: needs-test ## measure, and write the numbers to build/bench.json
 	$(MAKE) $(PARALLEL) all bench-programs
 	$(PYTHON) bench/bench.py --secretfs $(CURDIR)/$(O)/secretfs --json build/bench.json
 
+PLOTS ?= build/plots
+.PHONY: bench-plots
+bench-plots: ## draw build/bench.json, which `make bench` writes, as SVG in PLOTS (build/plots)
+	@test -e build/bench.json || { echo "bench-plots: build/bench.json is missing: run make bench"; exit 1; }
+	@$(PYTHON) tools/plots.py build/bench.json $(PLOTS)
+
 FUZZ_SECONDS ?= 30
 FUZZ_JOBS    ?= $(shell nproc)
 .PHONY: fuzz fuzz-corpus

@@ -5,8 +5,11 @@
  *
  *   /kubepods.slice/.../kubepods-...-podUID.slice/cri-containerd-ID.scope     (systemd; also crio-)
  *   /kubepods/burstable/podUID/ID                                             (cgroupfs)
+ *   /k8s.io/ID                                      (a kubelet with cgroupsPerQOS: false)
+ *   /docker/ID, /machine.slice/libpod-ID.scope                                (outside of pods)
  *
- * with "_" for "-" in the UID of the first form. Anything further down the container chooses.
+ * with "_" for "-" in the UID of the first form. Anything further down the container chooses, and
+ * anything below a service's directory its owner.
  */
 #include "consumers/identity.h"
 
@@ -133,6 +136,7 @@ static bool ends_with(struct element e, const char *suffix)
 static bool parse_pod(struct element e, char uid[static IDENTITY_POD_SIZE])
 {
     size_t len = IDENTITY_POD_SIZE - 1, end = e.len;
+    char found[IDENTITY_POD_SIZE] = "";
 
     if (ends_with(e, ".slice"))
         end -= strlen(".slice");
@@ -144,9 +148,9 @@ static bool parse_pod(struct element e, char uid[static IDENTITY_POD_SIZE])
 
         if (is_dash ? c != '-' && c != '_' : isxdigit((unsigned char)c) == 0)
             return false;
-        uid[i] = is_dash ? '-' : c;
+        found[i] = is_dash ? '-' : c;
     }
-    uid[len] = '\0';
+    memcpy(uid, found, sizeof(found));
     return true;
 }
 
@@ -189,9 +193,8 @@ static void set_cgroup(const struct cgroup_line *line, size_t path_len, bool is_
         group->cgroup[0] = '\0';
 }
 
-/* Return: whether the line has a container. */
-static bool find_container(const struct cgroup_line *line, bool is_hybrid,
-                           struct identity_group *group)
+/* Return: whether the line has a pod; its container is set if it has one. */
+static bool find_pod(const struct cgroup_line *line, bool is_hybrid, struct identity_group *group)
 {
     const char *at = line->path, *end = line->path + line->path_len;
     struct element e;
@@ -206,6 +209,22 @@ static bool find_container(const struct cgroup_line *line, bool is_hybrid,
     return false;
 }
 
+/* Return: whether the line has a container, below no service. */
+static bool find_container(const struct cgroup_line *line, bool is_hybrid,
+                           struct identity_group *group)
+{
+    const char *at = line->path, *end = line->path + line->path_len;
+    struct element e;
+
+    while (next_element(&at, end, &e) && !ends_with(e, ".service")) {
+        if (!parse_container(e, group->container))
+            continue;
+        set_cgroup(line, (size_t)(at - line->path), is_hybrid, group);
+        return true;
+    }
+    return false;
+}
+
 /* Hierarchies in which systemd makes the directories of units. */
 static bool is_of_units(const struct cgroup_line *line)
 {
@@ -215,13 +234,13 @@ static bool is_of_units(const struct cgroup_line *line)
                                           memcmp(line->controllers, named, strlen(named)) == 0);
 }
 
-/* The innermost service or scope. */
-static void find_unit(const struct cgroup_line *line, bool is_hybrid, struct identity_group *group)
+/* The innermost service or scope. Return: whether the line has one. */
+static bool find_unit(const struct cgroup_line *line, bool is_hybrid, struct identity_group *group)
 {
     const char *at = line->path, *end = line->path + line->path_len;
     struct element e;
 
-    while (next_element(&at, end, &e)) {
+    while (is_of_units(line) && next_element(&at, end, &e)) {
         bool is_service = ends_with(e, ".service");
 
         if (!is_service && !ends_with(e, ".scope"))
@@ -231,23 +250,33 @@ static void find_unit(const struct cgroup_line *line, bool is_hybrid, struct ide
         if (is_service)
             set_cgroup(line, (size_t)(at - line->path), is_hybrid, group);
     }
+    return group->unit[0] != '\0';
+}
+
+typedef bool find_fn(const struct cgroup_line *line, bool is_hybrid, struct identity_group *group);
+
+/* Return: whether @find found it in a line. */
+static bool find_in_lines(const char *text, find_fn *find, bool is_hybrid,
+                          struct identity_group *group)
+{
+    struct cgroup_line line;
+
+    for (const char *at = text; at != NULL;) {
+        at = next_line(at, &line);
+        if (line.path != NULL && find(&line, is_hybrid, group))
+            return true;
+    }
+    return false;
 }
 
 void identity_parse_cgroup(const char *text, bool is_hybrid, struct identity_group *ret_group)
 {
+    static find_fn *const finders[] = {find_pod, find_container, find_unit};
     struct identity_group group = {.cgroup_inode = 0};
-    struct cgroup_line line;
-    bool has_pod = false;
 
-    for (const char *at = text; at != NULL && !has_pod;) {
-        at = next_line(at, &line);
-        has_pod = line.path != NULL && find_container(&line, is_hybrid, &group);
-    }
-    for (const char *at = text; at != NULL && !has_pod;) {
-        at = next_line(at, &line);
-        if (line.path != NULL && is_of_units(&line) && group.unit[0] == '\0')
-            find_unit(&line, is_hybrid, &group);
-    }
+    for (size_t i = 0; i < ELEMENTS_OF(finders); i++)
+        if (find_in_lines(text, finders[i], is_hybrid, &group))
+            break;
     *ret_group = group;
 }
 

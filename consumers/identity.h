@@ -48,8 +48,9 @@ struct consumer_identity {
 bool identity_parse_stat(const char *text, struct identity_process *ret_process);
 
 /*
- * Parse /proc/PID/cgroup. The outermost directory that is a container's counts: a container may
- * make others within its own. A path that is too long counts as unknown.
+ * Parse /proc/PID/cgroup. The outermost directory of a pod's container counts, since a container
+ * may make others within its own; else that of another container, and else a unit's. A path that is
+ * too long counts as unknown.
  * @text: NUL-terminated
  * @is_hybrid: cgroup 2 is mounted on /sys/fs/cgroup/unified
  * @ret_group: cgroup_inode is 0

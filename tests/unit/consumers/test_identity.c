@@ -103,6 +103,36 @@ static void test_container_cannot_pose_as_another(void **state)
     assert_string_equal(g.cgroup, "/kubepods/pod" UID "/" ID);
 }
 
+/* A kubelet with cgroupsPerQOS: false; Docker; podman. */
+static void test_container_without_a_pod_in_its_path(void **state)
+{
+    static const char *const paths[] = {"/k8s.io/" ID, "/docker/" ID,
+                                        "/machine.slice/libpod-" ID ".scope"};
+    struct identity_group g;
+    char text[256];
+
+    for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+        snprintf(text, sizeof(text), "2:cpu:/\n1:name=systemd:%s/init.scope\n0::/\n", paths[i]);
+        identity_parse_cgroup(text, true, &g);
+        assert_string_equal(g.pod_uid, "");
+        assert_string_equal(g.container, ID);
+        assert_string_equal(g.unit, "");
+        snprintf(text, sizeof(text), "systemd%s", paths[i]);
+        assert_string_equal(g.cgroup, text);
+    }
+}
+
+/* A service could remove such a directory, and be forgotten while it runs. */
+static void test_container_below_a_service_is_the_service(void **state)
+{
+    struct identity_group g;
+
+    identity_parse_cgroup("0::/system.slice/app.service/" ID "\n", false, &g);
+    assert_string_equal(g.container, "");
+    assert_string_equal(g.unit, "app.service");
+    assert_string_equal(g.cgroup, "/system.slice/app.service");
+}
+
 static void test_unit_of_a_service(void **state)
 {
     struct identity_group g;
@@ -126,6 +156,16 @@ static void test_scope_is_named_and_is_no_group(void **state)
     assert_string_equal(g.unit, "session-1.scope");
     assert_false(identity_group_exists(&g));
     assert_false(identity_group_same(&g, &g));
+}
+
+static void test_invalid_pod_is_none(void **state)
+{
+    struct identity_group g;
+
+    identity_parse_cgroup("0::/kubepods/pod11111111-2222-3333-4444-55555555555x/" ID "\n", false,
+                          &g);
+    assert_string_equal(g.pod_uid, "");
+    assert_string_equal(g.container, ID);
 }
 
 static void test_unknown_groups_are_empty(void **state)
@@ -163,8 +203,11 @@ int main(void)
         cmocka_unit_test(test_container_of_systemd),
         cmocka_unit_test(test_container_of_cgroup_1),
         cmocka_unit_test(test_container_cannot_pose_as_another),
+        cmocka_unit_test(test_container_without_a_pod_in_its_path),
+        cmocka_unit_test(test_container_below_a_service_is_the_service),
         cmocka_unit_test(test_unit_of_a_service),
         cmocka_unit_test(test_scope_is_named_and_is_no_group),
+        cmocka_unit_test(test_invalid_pod_is_none),
         cmocka_unit_test(test_unknown_groups_are_empty),
         cmocka_unit_test(test_too_long_path_is_unknown),
     };

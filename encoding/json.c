@@ -47,6 +47,23 @@ int json_add_bool(cJSON *j, const char *key, bool value)
     return cJSON_AddBoolToObject(j, key, value) != NULL ? 0 : -ENOMEM;
 }
 
+int json_print_without_tags(const cJSON *j, struct buf *text)
+{
+    char *printed = cJSON_PrintUnformatted(j);
+    int r = printed != NULL ? 0 : -ENOMEM;
+
+    for (const char *at = printed; r == 0 && *at != '\0';) {
+        size_t len = strcspn(at, "<>&");
+
+        r = buf_add(text, at, len);
+        at += len;
+        if (r == 0 && *at != '\0')
+            r = buf_addf(text, "\\u%04x", (unsigned)*at++);
+    }
+    cJSON_free(printed);
+    return r;
+}
+
 /*
  * Check what cJSON does not: a NUL written as \u0000, which would cut its string short, and control
  * characters that are not escaped.

@@ -3,6 +3,7 @@
 /* Reading documents through cJSON. A member of another type counts as absent. */
 #include <cjson/cJSON.h>
 
+#include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/error.h"
 
@@ -24,6 +25,13 @@ bool json_is_true(const cJSON *j, const char *key);
 int json_add_text(cJSON *j, const char *key, const char *text);
 int json_add_number(cJSON *j, const char *key, double n);
 int json_add_bool(cJSON *j, const char *key, bool value);
+
+/*
+ * Append @j as JSON without "<", ">" and "&", which its strings have as escapes: also a program
+ * that takes it for HTML finds no tag in it. Return: 0; -ENOMEM; -EFBIG at the buffer's limit, with
+ * a part of it appended.
+ */
+int json_print_without_tags(const cJSON *j, struct buf *text);
 
 /*
  * The values of one document: each may take thirty times its text, {} for example. An object has

@@ -210,6 +210,21 @@ static void test_a_long_list_of_nothing_costs_no_memory(void **state)
     assert_int_equal(n_allocated, 0);
 }
 
+static void test_prints_without_tags(void **state)
+{
+    _cleanup_(buf_deinit) struct buf text = BUF_INIT(1000), small = BUF_INIT(20);
+    _cleanup_(cJSON_Deletep) cJSON *json = cJSON_CreateObject(), *again = NULL;
+    static const char name[] = "<script>alert('&')</script>\"\\";
+
+    assert_int_equal(json_add_text(json, "name", name), 0);
+    assert_int_equal(json_print_without_tags(json, &text), 0);
+    assert_null(strpbrk(buf_text(&text), "<>&"));
+    assert_non_null(strstr(buf_text(&text), "\\u003cscript\\u003ealert('\\u0026')"));
+    assert_int_equal(json_parse(buf_text(&text), text.len, &again, NULL), 0);
+    assert_string_equal(json_text(again, "name"), name);
+    assert_int_equal(json_print_without_tags(json, &small), -EFBIG);
+}
+
 static int try_parse(void *userdata)
 {
     cJSON *json = NULL;
@@ -237,6 +252,7 @@ int main(void)
         cmocka_unit_test(test_control_characters_have_to_be_escaped),
         cmocka_unit_test(test_values_are_limited),
         cmocka_unit_test(test_a_long_list_of_nothing_costs_no_memory),
+        cmocka_unit_test(test_prints_without_tags),
         cmocka_unit_test(test_allocation_failures_are_reported),
     };
 

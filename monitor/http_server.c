@@ -119,6 +119,42 @@ int http_server_parse_address(const char *text, struct sockaddr_storage *ret_add
     return 0;
 }
 
+bool http_server_is_loopback(const struct sockaddr_storage *address)
+{
+    const struct sockaddr_in6 *v6 = (const void *)address;
+    const struct sockaddr_in *v4 = (const void *)address;
+
+    if (address->ss_family == AF_INET6)
+        return IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr);
+    return address->ss_family == AF_INET && ntohl(v4->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+}
+
+/* Without brackets and port. Return: whether it may be an address. */
+static bool copy_host(const char *host, char ret_host[static INET6_ADDRSTRLEN])
+{
+    bool is_bracketed = *host == '[';
+    size_t len;
+
+    host += is_bracketed;
+    len = strcspn(host, is_bracketed ? "]" : ":");
+    if (len >= INET6_ADDRSTRLEN || (is_bracketed && host[len] != ']'))
+        return false;
+    memcpy(ret_host, host, len);
+    ret_host[len] = '\0';
+    return true;
+}
+
+bool http_server_names_loopback(const char *host)
+{
+    struct sockaddr_storage address;
+    char name[INET6_ADDRSTRLEN];
+    socklen_t len;
+
+    return host != NULL && *host != '\0' && copy_host(host, name) &&
+           parse_host(name, *host == '[', 0, &address, &len) == 0 &&
+           http_server_is_loopback(&address);
+}
+
 static void write_address(int fd, char text[static ADDRESS_TEXT_SIZE])
 {
     union {
@@ -206,8 +242,21 @@ static int take_over_or_listen(const struct kept_socket *keep, const char *addre
 
 /* ---- answers */
 
+static void add_browser_headers(struct MHD_Response *response)
+{
+    static const char policy[] = "default-src 'none'; script-src 'self'; style-src 'self'; "
+                                 "connect-src 'self'; base-uri 'none'; form-action 'none'; "
+                                 "frame-ancestors 'none'";
+
+    (void)MHD_add_response_header(response, "Content-Security-Policy", policy);
+    (void)MHD_add_response_header(response, "Cross-Origin-Resource-Policy", "same-origin");
+    (void)MHD_add_response_header(response, "Referrer-Policy", "no-referrer");
+}
+
 static void add_headers(struct MHD_Response *response, const struct http_server_answer *answer)
 {
+    if (answer->is_for_browsers)
+        add_browser_headers(response);
     (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, answer->content_type);
     (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
     (void)MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
@@ -249,31 +298,42 @@ static void answer_error(struct http_server_answer *answer, unsigned status)
         buf_reset(&answer->body);
 }
 
-static void answer_path(const struct http_server *server, const char *path, bool is_verbose,
-                        struct http_server_answer *answer)
-{
-    const struct http_server_route *route = server->routes;
-    int r;
-
-    while (route->answer != NULL && !streq(route->path, path))
-        route++;
-    if (route->answer == NULL) {
-        answer_error(answer, MHD_HTTP_NOT_FOUND);
-        return;
-    }
-    r = route->answer(server->userdata, is_verbose, answer);
-    if (r < 0) {
-        log_debug("cannot write a page", "path", path, "error", strerror(-r));
-        answer_error(answer, MHD_HTTP_INTERNAL_SERVER_ERROR);
-    }
-}
-
 static bool wants_verbose(struct MHD_Connection *connection)
 {
     static const char key[] = "verbose";
 
     return MHD_lookup_connection_value_n(connection, MHD_GET_ARGUMENT_KIND, key, sizeof(key) - 1,
                                          NULL, NULL) == MHD_YES;
+}
+
+static bool may_answer(const struct http_server_route *route, struct MHD_Connection *connection)
+{
+    return !route->is_for_browsers || http_server_names_loopback(MHD_lookup_connection_value(
+                                          connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST));
+}
+
+static void answer_path(const struct http_server *server, struct MHD_Connection *connection,
+                        const char *path, struct http_server_answer *answer)
+{
+    const struct http_server_route *route = server->routes;
+    int r;
+
+    while (route->answer != NULL && !streq(route->path, path))
+        route++;
+    answer->is_for_browsers = route->is_for_browsers;
+    if (route->answer == NULL) {
+        answer_error(answer, MHD_HTTP_NOT_FOUND);
+        return;
+    }
+    if (!may_answer(route, connection)) {
+        answer_error(answer, MHD_HTTP_MISDIRECTED_REQUEST);
+        return;
+    }
+    r = route->answer(server->userdata, wants_verbose(connection), answer);
+    if (r < 0) {
+        log_debug("cannot write a page", "path", path, "error", strerror(-r));
+        answer_error(answer, MHD_HTTP_INTERNAL_SERVER_ERROR);
+    }
 }
 
 /* ---- connections */
@@ -389,7 +449,7 @@ static enum MHD_Result on_request(void *userdata, struct MHD_Connection *connect
         return MHD_YES;
     } else {
         touch(userdata, connection);
-        answer_path(userdata, path, wants_verbose(connection), &answer);
+        answer_path(userdata, connection, path, &answer);
     }
     result = send_answer(connection, &answer);
     buf_deinit(&answer.body);

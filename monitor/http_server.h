@@ -29,6 +29,7 @@ struct http_server;
 struct http_server_answer {
     unsigned status;          /* 200 unless changed */
     const char *content_type; /* plain text unless changed; a constant */
+    bool is_for_browsers;     /* set by the server, as the route says */
     struct buf body;
 };
 
@@ -43,6 +44,12 @@ typedef int http_server_answer_fn(void *userdata, bool is_verbose,
 struct http_server_route {
     const char *path;
     http_server_answer_fn *answer; /* NULL in the last one */
+    /*
+     * A browser shows it to who uses this host. Other sites' pages in that browser must not get it:
+     * only a Host that names this host is answered, and headers forbid to embed the answer and to
+     * load what does not come from this server.
+     */
+    bool is_for_browsers;
 };
 
 /*
@@ -53,6 +60,16 @@ struct http_server_route {
 #define HTTP_SERVER_OFF 1
 int http_server_parse_address(const char *text, struct sockaddr_storage *ret_address,
                               socklen_t *ret_len, struct error *e);
+
+/* Return: whether only this host can connect to an address of http_server_parse_address(). */
+bool http_server_is_loopback(const struct sockaddr_storage *address);
+
+/*
+ * Whether a request's Host names this host by a loopback address or "localhost", with any port. The
+ * name of another site may resolve to this host, in a browser that shows a page of that site.
+ * @host: NULL: the request has none
+ */
+bool http_server_names_loopback(const char *host);
 
 /*
  * Listen and serve.

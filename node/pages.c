@@ -44,11 +44,11 @@ static int answer_metrics(void *userdata, bool is_verbose, struct http_server_an
 }
 
 static const struct http_server_route routes[] = {
-    {"/metrics", answer_metrics},
-    {"/healthz", answer_health},
-    {"/livez", answer_live},
-    {"/readyz", answer_ready},
-    {NULL, NULL},
+    {"/metrics", answer_metrics, false},
+    {"/healthz", answer_health, false},
+    {"/livez", answer_live, false},
+    {"/readyz", answer_ready, false},
+    {NULL, NULL, false},
 };
 
 /* ---- the object */

@@ -81,6 +81,53 @@ static void test_off(void **state)
     assert_int_equal(http_server_parse_address("", &address, &len, NULL), HTTP_SERVER_OFF);
 }
 
+static void test_loopback_addresses(void **state)
+{
+    static const struct {
+        const char *text;
+        bool is_loopback;
+    } cases[] = {{"127.0.0.1:80", true}, {"127.1.2.3:80", true}, {"localhost:80", true},
+                 {"[::1]:80", true},     {":80", false},         {"0.0.0.0:80", false},
+                 {"[::]:80", false},     {"10.0.0.1:80", false}, {"[fe80::1]:80", false},
+                 {"128.0.0.1:80", false}};
+
+    for (size_t i = 0; i < ELEMENTS_OF(cases); i++) {
+        struct sockaddr_storage address;
+        socklen_t len;
+
+        assert_int_equal(http_server_parse_address(cases[i].text, &address, &len, NULL), 0);
+        assert_int_equal(http_server_is_loopback(&address), cases[i].is_loopback);
+    }
+}
+
+static void test_hosts_of_requests(void **state)
+{
+    static const char *const ours[] = {"localhost", "localhost:9811", "127.0.0.1:9811",
+                                       "127.9.9.9", "[::1]",          "[::1]:9811"};
+    static const char *const others[] = {
+        "",
+        ":9811",
+        "example.com",
+        "localhost.example.com:9811",
+        "127.0.0.1.example.com",
+        "10.0.0.1:9811",
+        "::1",
+        "[::1",
+        "[::2]:9811",
+        "[localhost]",
+        "0x7f000001",
+        "127.1",
+        "a.name.that.is.longer.than.any.address.can.be.example.com"};
+
+    for (size_t i = 0; i < ELEMENTS_OF(ours); i++)
+        if (!http_server_names_loopback(ours[i]))
+            fail_msg("refused: %s", ours[i]);
+    for (size_t i = 0; i < ELEMENTS_OF(others); i++)
+        if (http_server_names_loopback(others[i]))
+            fail_msg("accepted: %s", others[i]);
+    assert_false(http_server_names_loopback(NULL));
+}
+
 /* ---- a server and a client */
 
 struct fixture {
@@ -127,11 +174,9 @@ static int answer_large(void *userdata, bool is_verbose, struct http_server_answ
 }
 
 static const struct http_server_route routes[] = {
-    {"/small", answer_small},
-    {"/empty", answer_empty},
-    {"/bad", answer_badly},
-    {"/large", answer_large},
-    {NULL, NULL},
+    {"/small", answer_small, false},  {"/empty", answer_empty, false},
+    {"/bad", answer_badly, false},    {"/large", answer_large, false},
+    {"/browser", answer_small, true}, {NULL, NULL, false},
 };
 
 static void set_up(struct fixture *f, const char *address)
@@ -197,16 +242,21 @@ static size_t hear_all(struct fixture *f, int fd)
     return len;
 }
 
-static const char *ask(struct fixture *f, const char *line)
+static const char *ask_as(struct fixture *f, const char *line, const char *host)
 {
     char request[256];
     int fd = connect_to(f);
 
-    snprintf(request, sizeof(request), "%s HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n",
-             line);
+    snprintf(request, sizeof(request), "%s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", line,
+             host);
     say(fd, request);
     hear_all(f, fd);
     return f->reply;
+}
+
+static const char *ask(struct fixture *f, const char *line)
+{
+    return ask_as(f, line, "test");
 }
 
 static void assert_status(const char *reply, const char *status)
@@ -260,6 +310,23 @@ static void test_refuses(void **state)
     reply = ask(&f, "GET /bad");
     assert_status(reply, "500");
     assert_null(strstr(reply, "half an ans"));
+    tear_down(&f);
+}
+
+/* A page of another site, whose name resolves to this host, gets nothing. */
+static void test_pages_for_browsers(void **state)
+{
+    struct fixture f;
+    const char *reply;
+
+    set_up(&f, "127.0.0.1:0");
+    assert_status(ask_as(&f, "GET /browser", "example.com"), "421");
+    assert_int_equal(f.n_asked, 0);
+    reply = ask_as(&f, "GET /browser", "localhost:9811");
+    assert_status(reply, "200");
+    assert_non_null(strstr(reply, "\r\nContent-Security-Policy: default-src 'none'; "));
+    assert_non_null(strstr(reply, "\r\nCross-Origin-Resource-Policy: same-origin\r\n"));
+    assert_null(strstr(ask(&f, "GET /small"), "Content-Security-Policy"));
     tear_down(&f);
 }
 
@@ -572,9 +639,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_off),
+        cmocka_unit_test(test_loopback_addresses),
+        cmocka_unit_test(test_hosts_of_requests),
         cmocka_unit_test(test_answers),
         cmocka_unit_test(test_no_descriptor_for_a_connection),
         cmocka_unit_test(test_refuses),
+        cmocka_unit_test(test_pages_for_browsers),
         cmocka_unit_test(test_bodies_are_ignored),
         cmocka_unit_test(test_large_answers),
         cmocka_unit_test(test_one_connection_may_ask_again),

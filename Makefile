@@ -46,6 +46,8 @@ PACKAGES_release := $(PACKAGES_distro) $(PACKAGES_image) git
 PACKAGES_kernel := $(PACKAGES_test) qemu-system-x86 busybox-static kmod xz-utils debian-archive-keyring
 # nothing needs these; tests that do are skipped without them
 PACKAGES_extra := zsh fish man-db prometheus
+# for the test of the page for browsers, which is skipped without it; not in packages-all, since it is large
+PACKAGES_browser := chromium
 # The Kubernetes that the end-to-end tests run on: KUBE=newest (the default) or KUBE=oldest takes the
 # programs in the directory KUBE_ASSETS_newest or KUBE_ASSETS_oldest; else KUBE_ASSETS, KUBEBUILDER_ASSETS.
 KUBE ?= newest
@@ -54,8 +56,8 @@ E2E_ASSETS := $(or $(KUBE_ASSETS_$(KUBE)),$(KUBE_ASSETS),$(KUBEBUILDER_ASSETS))
 # bring its own
 PACKAGES_e2e := $(PACKAGES_systemd) $(if $(wildcard $(E2E_ASSETS)/kubelet),busybox-static \
                 $(if $(wildcard $(E2E_ASSETS)/containerd),,containerd runc containernetworking-plugins))
-PACKAGE_SETS   := build check test lint fuzz demo deb image systemd e2e distro release kernel extra
-PACKAGES_all   := $(foreach set,$(PACKAGE_SETS),$(PACKAGES_$(set)))
+PACKAGE_SETS   := build check test lint fuzz demo deb image systemd e2e distro release kernel extra browser
+PACKAGES_all   := $(foreach set,$(filter-out browser,$(PACKAGE_SETS)),$(PACKAGES_$(set)))
 
 # packages-X installs what X needs, as root; needs-X fails and names what X needs and is missing.
 # Every build checks the libraries that it needs, not the names of packages.
@@ -117,6 +119,9 @@ KEEPER_SOURCES := $(sort $(wildcard keeper/*.c)) base/clock.c base/error.c
 # what protoc-c makes of a .proto lies beside version.h, and is not held to our warnings
 MESSAGES := $(patsubst %.proto,$(O)/include/%.pb-c,$(sort $(wildcard $(ROOMS:%=%/*.proto))))
 GENERATED := $(O)/include/version.h $(MESSAGES:%=%.h)
+# the files of the node's page for browsers, as strings: page.js is ui_page_js
+UI_HEADER := $(O)/include/ui_files.h
+UI_FILES  := $(sort $(wildcard node/ui/*))
 LIB_OBJECTS  := $(patsubst %.c,$(O)/%.o,$(filter-out $(PROGRAM_ONLY) $(KEEPER_ONLY),$(SOURCES))) $(MESSAGES:%=%.o)
 PROGRAM_OBJECTS := $(PROGRAM_ONLY:%.c=$(O)/%.o)
 UNIT_TESTS := $(patsubst %.c,$(O)/%,$(sort $(wildcard $(ROOMS:%=tests/unit/%/test_*.c))))
@@ -154,6 +159,15 @@ $(O)/include/version.h: VERSION
 	@mkdir -p $(@D)
 	@echo '#define SECRETFS_VERSION "$(VERSION)"' >$@
 
+$(UI_HEADER): $(UI_FILES)
+	@mkdir -p $(@D)
+	$(call say,GEN,$@)
+	$(Q)for file in $^; do \
+	    echo "static const char ui_$$(basename $$file | tr . _)[] ="; \
+	    sed 's/[\\"]/\\&/g; s/^/"/; s/$$/\\n"/' $$file; \
+	    echo ';'; \
+	done >$@
+
 $(MESSAGES:%=%.c) $(MESSAGES:%=%.h) &: $(wildcard $(ROOMS:%=%/*.proto)) | needs-libraries
 	@mkdir -p $(O)/include
 	$(call say,GEN,$(MESSAGES))
@@ -163,7 +177,7 @@ $(O)/include/%.pb-c.o: $(O)/include/%.pb-c.c $(O)/flags
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -w -MMD -MP -c -o $@ $<
 
-$(O)/%.o: %.c $(GENERATED) $(O)/flags
+$(O)/%.o: %.c $(GENERATED) $(O)/flags | $(UI_HEADER)
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
@@ -367,19 +381,19 @@ lint-warnings:
 	$(MAKE) lint-clang CC=clang WERROR=1 BUILD=debug
 
 .PHONY: lint-clang
-lint-clang: $(GENERATED)
+lint-clang: $(GENERATED) $(UI_HEADER)
 	@printf '%s\n' $(SOURCES) | xargs -P $$(nproc) -n 1 clang $(CPPFLAGS) $(ALL_CFLAGS) -fsyntax-only
 
 # cppcheck knows neither the cleanup attribute, nor TAKE()'s __typeof__, nor glibc's NULL
 CPPCHECK_OFF := memleak internalAstError unknownEvaluationOrder varFuncNullUB missingIncludeSystem ctuuninitvar
 # it reads no headers of the system, of which the generated ones ask the version
 CPPCHECK_PROTOBUF := -DPROTOBUF_C_VERSION_NUMBER=1004001
-lint-cppcheck: $(GENERATED)
+lint-cppcheck: $(GENERATED) $(UI_HEADER)
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
 	    $(CPPCHECK_OFF:%=--suppress=%) -I. -I$(O)/include -D_GNU_SOURCE $(CPPCHECK_PROTOBUF) $(ROOMS)
 
 TIDY_FLAGS = $(CPPFLAGS) -std=gnu17 -Wno-unknown-warning-option
-lint-tidy: $(GENERATED)
+lint-tidy: $(GENERATED) $(UI_HEADER)
 	@printf '%s\n' $(SOURCES) | xargs -P $$(nproc) -n 4 tests/lint/tidy.sh '$(TIDY_FLAGS)'
 
 format: ## apply .clang-format
@@ -388,7 +402,7 @@ format: ## apply .clang-format
 # ---- for those who work on it
 
 .PHONY: compdb hooks
-compdb: $(GENERATED) ## write compile_commands.json, from which editors learn how sources are compiled
+compdb: $(GENERATED) $(UI_HEADER) ## write compile_commands.json, from which editors learn how sources are compiled
 	@$(PYTHON) tools/compdb.py --output compile_commands.json --objects $(O) \
 	    --command '$(CC) $(CPPFLAGS) $(ALL_CFLAGS)' $(filter %.c,$(C_FILES))
 

@@ -234,6 +234,21 @@ void metric_observe(struct metric *metric, double value, const char *const *labe
     s->value += value;
 }
 
+struct metric_counts metric_counts(const struct metric *metric)
+{
+    const struct metric_definition *d = metric->definition;
+    struct metric_counts counts = {.bounds = d->buckets, .n_bounds = d->n_buckets};
+    const struct series *s;
+
+    assert(d->kind == METRIC_HISTOGRAM && metric->n_labels == 0);
+    list_for_each (s, &metric->series, link) {
+        counts.in_buckets = s->in_buckets;
+        counts.n = s->n_observed;
+        counts.sum = s->value;
+    }
+    return counts;
+}
+
 /* ---- the text */
 
 static const char *kind_name(enum metric_kind kind)

@@ -72,5 +72,16 @@ void metric_observe(struct metric *metric, double value, const char *const *labe
 /* Remove all series, before a collector sets the current ones. */
 void metric_clear(struct metric *metric);
 
+/* What a histogram without labels has counted. */
+struct metric_counts {
+    const double *bounds; /* the upper ones, ascending; borrowed from the definition */
+    size_t n_bounds;
+    const uint64_t *in_buckets; /* n_bounds + 1: the last one is above all; NULL: nothing yet */
+    uint64_t n;
+    double sum;
+};
+/* Return: borrowed until the next call for the metric. */
+struct metric_counts metric_counts(const struct metric *metric);
+
 /* Call the collectors and append the text. Return: 0; -ENOMEM; -EFBIG at the buffer's limit. */
 int metrics_render(struct metrics *metrics, struct buf *text);

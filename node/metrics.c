@@ -278,6 +278,11 @@ void node_metrics_observe_update(struct node_metrics *metrics, span_us took)
     metric_observe(metrics->metrics[UPDATE_SECONDS], (double)took / 1e6, NULL);
 }
 
+struct metric_counts node_metrics_updates(const struct node_metrics *metrics)
+{
+    return metric_counts(metrics->metrics[UPDATE_SECONDS]);
+}
+
 void node_metrics_count_event(struct node_metrics *metrics, const char *result)
 {
     metric_count(metrics->metrics[EVENTS], 1, LABELS(result));

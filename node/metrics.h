@@ -31,6 +31,8 @@ void node_metrics_count_call(struct node_metrics *metrics, const char *method, c
                              span_us took);
 /* An update became visible to readers. @took: from its arrival. */
 void node_metrics_observe_update(struct node_metrics *metrics, span_us took);
+/* What was observed, in seconds. */
+struct metric_counts node_metrics_updates(const struct node_metrics *metrics);
 /* The result of writing a pod's condition. */
 void node_metrics_count_condition(struct node_metrics *metrics, const char *result);
 /* The result of an event on a pod: "posted", "failed", "dropped". */

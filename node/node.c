@@ -415,6 +415,7 @@ static int start_pages(struct node *node, struct error *e)
         .metrics = node->metrics,
         .health = node->health,
         .sockets = node->sockets,
+        .ui = {.status = node->status, .volumes = node->volumes, .metrics = node->metrics},
     };
 
     node->scrape = (struct node_scrape){

@@ -40,6 +40,7 @@ enum option_code {
     OPTION_REPORT_CONDITIONS,
     OPTION_AUDIT,
     OPTION_METRICS,
+    OPTION_UI,
     OPTION_LOG_LEVEL,
     OPTION_LOG_FORMAT,
     OPTION_TRACE,
@@ -66,6 +67,7 @@ const struct option node_long_options[] = {
     {"report-conditions", required_argument, NULL, OPTION_REPORT_CONDITIONS},
     {"audit", required_argument, NULL, OPTION_AUDIT},
     {"metrics-bind-address", required_argument, NULL, OPTION_METRICS},
+    {"ui", required_argument, NULL, OPTION_UI},
     {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
     {"log-format", required_argument, NULL, OPTION_LOG_FORMAT},
     {"trace", required_argument, NULL, OPTION_TRACE},
@@ -123,6 +125,8 @@ void node_options_help(const char *program)
         "                               by a process; takes --consumers on\n"
         "      --metrics-bind-address ADDRESS  metrics and health over HTTP\n"
         "                               (default: 127.0.0.1:9811; 0 for none)\n"
+        "      --ui on|off              a page for browsers at that address, /ui, with volumes\n"
+        "                               and rollouts (default: off)\n"
         "      --log-level LEVEL        error, warn, info (default) or debug\n"
         "      --log-format FORMAT      text (default) or json\n"
         "      --trace CATEGORIES       log each step of these: fuse, grpc, http, node,\n"
@@ -236,7 +240,7 @@ static int set_switch(bool *flag, const char *what, const char *value, struct er
 
 static bool is_switch(int option)
 {
-    return option == OPTION_CONSUMERS || option == OPTION_REPORT_CONDITIONS;
+    return option == OPTION_CONSUMERS || option == OPTION_REPORT_CONDITIONS || option == OPTION_UI;
 }
 
 static int set_option(void *userdata, int option, const char *value, struct error *e)
@@ -290,6 +294,8 @@ static int set_option(void *userdata, int option, const char *value, struct erro
         return audit_target_parse(value, &target, e);
     case OPTION_METRICS:
         return set_metrics_address(o, value, e);
+    case OPTION_UI:
+        return set_switch(&o->serves_ui, "ui takes on or off", value, e);
     case OPTION_LOG_LEVEL:
         return set_word(log_level_parse(value, &o->log_level),
                         "log-level takes error, warn, info or debug", value, e);
@@ -441,6 +447,21 @@ static int choose_sockets(struct node_options *o, struct error *e)
     return 0;
 }
 
+/* Names of objects and pods are not for who can connect from elsewhere. */
+static int check_ui(const struct node_options *o, struct error *e)
+{
+    struct sockaddr_storage address;
+    socklen_t len;
+    int r = http_server_parse_address(o->metrics_address, &address, &len, e);
+
+    if (r == 0 && http_server_is_loopback(&address))
+        return 0;
+    return error_set(e, -EINVAL,
+                     "ui takes a metrics-bind-address of this host only, such as 127.0.0.1:9811, "
+                     "not \"%.64s\"",
+                     o->metrics_address);
+}
+
 static int complete(struct node_options *o, struct error *e)
 {
     int r = 0;
@@ -451,7 +472,10 @@ static int complete(struct node_options *o, struct error *e)
                          "either from a directory or from an API server");
     if (o->audit != NULL && !o->notes_consumers)
         return error_set(e, -EINVAL, "--audit takes --consumers on");
-    r = trim(o, &o->kubelet_root, e);
+    if (o->serves_ui)
+        r = check_ui(o, e);
+    if (r == 0)
+        r = trim(o, &o->kubelet_root, e);
     if (r == 0)
         r = trim(o, &o->run_dir, e);
     if (r == 0)

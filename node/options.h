@@ -28,6 +28,7 @@ struct node_options {
     struct identity_place place;
     struct identity_rate_limit rate_limit;
     const char *metrics_address;
+    bool serves_ui; /* the page at /ui; only with a loopback address */
     enum log_level log_level;
     enum log_format log_format;
     unsigned trace; /* for log_trace_set() */

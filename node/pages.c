@@ -2,10 +2,12 @@
 #include "node/pages.h"
 
 #include "monitor/http_server.h"
+#include "ui_files.h"
 
 struct node_pages {
     struct node_pages_context context;
     struct kept_socket keep;
+    struct node_ui *ui;         /* NULL: it is off */
     struct http_server *server; /* NULL: it does not listen */
 };
 
@@ -43,7 +45,41 @@ static int answer_metrics(void *userdata, bool is_verbose, struct http_server_an
     return node_metrics_render(pages->context.metrics, &answer->body);
 }
 
+/* ---- the page for browsers */
+
+static int answer_ui(void *userdata, bool is_verbose, struct http_server_answer *answer)
+{
+    answer->content_type = "text/html; charset=utf-8";
+    return buf_add_text(&answer->body, ui_page_html);
+}
+
+static int answer_style(void *userdata, bool is_verbose, struct http_server_answer *answer)
+{
+    answer->content_type = "text/css; charset=utf-8";
+    return buf_add_text(&answer->body, ui_page_css);
+}
+
+static int answer_script(void *userdata, bool is_verbose, struct http_server_answer *answer)
+{
+    answer->content_type = "text/javascript; charset=utf-8";
+    return buf_add_text(&answer->body, ui_page_js);
+}
+
+static int answer_data(void *userdata, bool is_verbose, struct http_server_answer *answer)
+{
+    const struct node_pages *pages = userdata;
+
+    answer->content_type = "application/json";
+    return node_ui_write(pages->ui, clock_mono(), &answer->body);
+}
+
+#define UI_ROUTES 4
 static const struct http_server_route routes[] = {
+    {"/ui", answer_ui, true},
+    {"/ui/page.css", answer_style, true},
+    {"/ui/page.js", answer_script, true},
+    {"/ui/data", answer_data, true},
+    /* without the UI they begin here */
     {"/metrics", answer_metrics, false},
     {"/healthz", answer_health, false},
     {"/livez", answer_live, false},
@@ -56,6 +92,7 @@ static const struct http_server_route routes[] = {
 static int listen_for_scrapes(struct node_pages *pages, struct error *e)
 {
     const char *address = pages->context.options->metrics_address;
+    const struct http_server_route *first = pages->ui != NULL ? routes : routes + UI_ROUTES;
     struct sockaddr_storage parsed;
     struct error reason = ERROR_INIT;
     socklen_t len;
@@ -65,11 +102,12 @@ static int listen_for_scrapes(struct node_pages *pages, struct error *e)
         return error_prefix(e, r, "metrics-bind-address");
     if (r == HTTP_SERVER_OFF)
         return 0;
-    if (http_server_new(pages->context.event, address, &pages->keep, routes, pages, &pages->server,
+    if (http_server_new(pages->context.event, address, &pages->keep, first, pages, &pages->server,
                         &reason) < 0)
         log_warn("cannot serve metrics and health", "reason", reason.text);
     else
-        log_info("serving metrics and health", "address", http_server_address(pages->server));
+        log_info("serving metrics and health", "address", http_server_address(pages->server), "ui",
+                 pages->ui != NULL ? "/ui" : NULL);
     return 0;
 }
 
@@ -83,6 +121,9 @@ int node_pages_new(const struct node_pages_context *context, struct node_pages *
         return error_set_errno(e, -ENOMEM, "cannot serve metrics and health");
     pages->context = *context;
     pages->keep = kept_sockets_get(context->sockets, "metrics");
+    r = context->options->serves_ui ? node_ui_new(&context->ui, &pages->ui) : 0;
+    if (r < 0)
+        return error_set_errno(e, r, "cannot serve the page /ui");
     r = listen_for_scrapes(pages, e);
     if (r < 0)
         return r;
@@ -95,6 +136,7 @@ struct node_pages *node_pages_free(struct node_pages *pages)
     if (pages == NULL)
         return NULL;
     http_server_free(pages->server);
+    node_ui_free(pages->ui);
     free(pages);
     return NULL;
 }

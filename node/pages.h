@@ -1,21 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * The HTTP pages of a node: /metrics, /healthz, /livez and /readyz.
+ * The HTTP pages of a node: /metrics, /healthz, /livez and /readyz; with `ui: on` /ui.
  *
  * Thread: the event loop's.
  */
 #include "node/health.h"
+#include "node/ui.h"
 
 struct node_pages;
 
 /* Borrowed; outlives the pages. */
 struct node_pages_context {
     sd_event *event;
-    const struct node_options *options; /* metrics_address: where to listen */
+    const struct node_options *options; /* metrics_address: where to listen; serves_ui */
     struct node_metrics *metrics;
     struct node_health *health;
     struct kept_sockets *sockets;
+    struct node_ui_context ui;
 };
 
 /*

@@ -34,11 +34,23 @@ struct volumes_part {
     int result;
 };
 
+cJSON *node_status_volume(const struct node_volume *volume, bool is_debug)
+{
+    _cleanup_(cJSON_Deletep) cJSON *json = cJSON_CreateObject();
+    int r = status_document_volume(&volume->published, volume->target, NULL, volume->identity->name,
+                                   json);
+
+    r |= json_add_text(json, "static", static_reconciler_name(volume->id));
+    r |= json_add_text(json, "fileSystem",
+                       volume->fs != NODE_FS_UNDECIDED ? node_fs_name(volume->fs) : NULL);
+    if (is_debug)
+        r |= status_document_debug_volume(&volume->published, json);
+    return r == 0 ? TAKE(json) : NULL;
+}
+
 static bool add_volume(void *userdata, struct node_volume *volume)
 {
     struct volumes_part *part = userdata;
-    cJSON *json;
-    int r;
 
     assert(volume->number > 0); /* the cursor of the process */
     if (volume->number <= part->cursor)
@@ -48,17 +60,7 @@ static bool add_volume(void *userdata, struct node_volume *volume)
         return false;
     }
     part->cursor = volume->number;
-    json = cJSON_CreateObject();
-    r = status_document_volume(&volume->published, volume->target, NULL, volume->identity->name,
-                               json);
-    r |= json_add_text(json, "static", static_reconciler_name(volume->id));
-    r |= json_add_text(json, "fileSystem",
-                       volume->fs != NODE_FS_UNDECIDED ? node_fs_name(volume->fs) : NULL);
-    if (part->is_debug)
-        r |= status_document_debug_volume(&volume->published, json);
-    part->result = status_document_print(json, part->text);
-    if (r < 0)
-        part->result = r;
+    part->result = status_document_print(node_status_volume(volume, part->is_debug), part->text);
     return part->result == 0;
 }
 
@@ -121,10 +123,10 @@ static int add_options(cJSON *json, const struct node_options *o)
     return r | json_add_text(json, "manifests", o->place.manifests);
 }
 
-static int add_process(const struct node_status *status, bool is_debug, struct buf *text)
+cJSON *node_status_process(const struct node_status *status, bool is_debug)
 {
     const struct node_status_context *c = &status->context;
-    cJSON *json = cJSON_CreateObject();
+    _cleanup_(cJSON_Deletep) cJSON *json = cJSON_CreateObject();
     struct source_list sources = {.list = cJSON_AddArrayToObject(json, "sources"),
                                   .is_debug = is_debug};
     const char *error = csi_service_registration_error(c->csi);
@@ -138,9 +140,7 @@ static int add_process(const struct node_status *status, bool is_debug, struct b
     r |= json_add_text(json, "registrationError", error[0] != '\0' ? error : NULL);
     r |= add_pods(json, c->pods);
     identities_visit(c->identities, add_source, &sources);
-    r |= sources.result;
-    r |= status_document_print(json, text);
-    return r < 0 ? -ENOMEM : 0;
+    return (r | sources.result) == 0 ? TAKE(json) : NULL;
 }
 
 /* A status_write_fn. */
@@ -148,7 +148,7 @@ static int write_part(void *userdata, bool is_debug, uint64_t *cursor, struct bu
 {
     const struct node_status *status = userdata;
     struct volumes_part part = {.cursor = *cursor, .is_debug = is_debug, .text = text};
-    int r = *cursor == 0 ? add_process(status, is_debug, text) : 0;
+    int r = *cursor == 0 ? status_document_print(node_status_process(status, is_debug), text) : 0;
 
     if (r < 0)
         return r;

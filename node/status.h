@@ -28,5 +28,13 @@ int node_status_new(const struct node_status_context *context, struct node_statu
 struct node_status *node_status_free(struct node_status *status);
 DEFINE_CLEANUP(struct node_status *, node_status_free)
 
+/*
+ * Parts of the document.
+ * @is_debug: with what helps to debug
+ * Return: the caller's; NULL when memory is short.
+ */
+cJSON *node_status_process(const struct node_status *status, bool is_debug);
+cJSON *node_status_volume(const struct node_volume *volume, bool is_debug);
+
 /* Open the socket of a file system, of which there are two at most. A failure is logged. */
 void node_status_serve(struct node_status *status, enum node_fs fs, const struct session *session);

@@ -46,7 +46,7 @@ MAY_INCLUDE = {
     "cmd": BELOW_CMD | {"cmd/shared", "cmd/adopt", "cmd/audit", "cmd/mount", "cmd/exec", "cmd/status", "cmd/doctor", "cmd/observe", "cmd/rollout"},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^>"]+)[>"]')
-GENERATED = {"version.h"}
+GENERATED = {"version.h", "ui_files.h"}
 MAIN = {"cmd/main.c", "keeper/main.c"}  # objects without a header
 
 

@@ -91,6 +91,7 @@ static void test_publish_answers_are_counted(void **state)
 
 static void test_updates_and_events(void **state)
 {
+    struct metric_counts counts;
     struct fixture f;
 
     set_up(&f);
@@ -100,6 +101,11 @@ static void test_updates_and_events(void **state)
     assert_line(&f, "\nsecretfs_update_propagation_seconds_bucket{le=\"0.0005\"} 1\n");
     assert_line(&f, "\nsecretfs_update_propagation_seconds_count 2\n");
     assert_line(&f, "\nsecretfs_pod_events_total{result=\"posted\"} 1\n");
+    counts = node_metrics_updates(f.metrics);
+    assert_int_equal(counts.n, 2);
+    assert_int_equal(counts.in_buckets[0], 1);
+    assert_int_equal(counts.in_buckets[counts.n_bounds], 0);
+    assert_true(counts.bounds[0] == 0.0005 && counts.sum > 0.0203 && counts.sum < 0.0205);
     tear_down(&f);
 }
 

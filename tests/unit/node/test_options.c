@@ -172,6 +172,30 @@ static void test_switch(void **state)
     node_options_deinit(&o);
 }
 
+static void test_ui_is_for_this_host_only(void **state)
+{
+    static const char *const refused[] = {":9811", "0", "10.0.0.1:9811", "[::]:80"};
+    struct node_options o;
+    struct error e;
+
+    parse_well("", &o);
+    assert_false(o.serves_ui);
+    node_options_deinit(&o);
+    parse_well("--ui=on", &o);
+    assert_true(o.serves_ui);
+    node_options_deinit(&o);
+    parse_well("--ui=on --metrics-bind-address=[::1]:80", &o);
+    node_options_deinit(&o);
+    for (size_t i = 0; i < ELEMENTS_OF(refused); i++) {
+        char line[128];
+
+        snprintf(line, sizeof(line), "--ui=on --metrics-bind-address=%s", refused[i]);
+        assert_int_equal(parse(line, &o, &e), -EINVAL);
+        assert_non_null(strstr(e.text, "ui takes a metrics-bind-address of this host only"));
+        node_options_deinit(&o);
+    }
+}
+
 static void test_command_line_overrides_file(void **state)
 {
     struct node_options o;
@@ -214,6 +238,7 @@ static void test_invalid_files(void **state)
         {"kubelet-root: [a]\n", "kubelet-root takes a string or a number"},
         {"consumers: 1\n", "consumers takes on or off"},
         {"report-conditions: maybe\n", "report-conditions takes on or off"},
+        {"ui: 1\n", "ui takes on or off"},
         {"kubelet-root: true\n", "kubelet-root takes a string or a number"},
         {"run-dir: here\n", "run-dir takes an absolute path"},
         {"- rights\n", "options are written as"},
@@ -296,11 +321,17 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),       cmocka_unit_test(test_node_id_defaults_to_host_name),
-        cmocka_unit_test(test_check),          cmocka_unit_test(test_derived_paths),
-        cmocka_unit_test(test_endpoint_forms), cmocka_unit_test(test_levels),
-        cmocka_unit_test(test_switch),         cmocka_unit_test(test_command_line_overrides_file),
-        cmocka_unit_test(test_invalid_files),  cmocka_unit_test(test_invalid_arguments),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_node_id_defaults_to_host_name),
+        cmocka_unit_test(test_check),
+        cmocka_unit_test(test_derived_paths),
+        cmocka_unit_test(test_endpoint_forms),
+        cmocka_unit_test(test_levels),
+        cmocka_unit_test(test_switch),
+        cmocka_unit_test(test_ui_is_for_this_host_only),
+        cmocka_unit_test(test_command_line_overrides_file),
+        cmocka_unit_test(test_invalid_files),
+        cmocka_unit_test(test_invalid_arguments),
         cmocka_unit_test(test_no_memory),
     };
     int fd = mkstemp(config_path);

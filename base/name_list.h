@@ -11,9 +11,10 @@
 
 #include "base/error.h"
 
-#define NAME_LIST_SHOWN_MAX    8  /* with names of 20 bytes, two lines of a terminal */
-#define NAME_LIST_NAME_MAX_LEN 63 /* a longer name counts, and is not shown: a text has 511 bytes  \
-                                   */
+#define NAME_LIST_SHOWN_MAX 8 /* with names of 20 bytes, two lines of a terminal */
+#define NAME_LIST_NAME_MAX_LEN                                                                     \
+    63 /* a longer name counts, and is not shown: a text has 511 bytes                             \
+        */
 
 struct name_list_entry {
     unsigned distance;

@@ -12,7 +12,8 @@
 
 struct http_request;
 
-/* @text: "; there are the secrets: db, web"; "" if the names cannot be read. The request has ended. */
+/* @text: "; there are the secrets: db, web"; "" if the names cannot be read. The request has ended.
+ */
 typedef void known_names_fn(void *userdata, const char *text);
 
 /* All zero bytes: nothing is requested. */

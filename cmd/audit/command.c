@@ -84,7 +84,7 @@ static int print_target(const char *text, bool is_following, struct error *e)
 static int print_of_host(bool is_following, struct error *e)
 {
     _cleanup_(cJSON_Deletep) cJSON *list = NULL;
-    const char *target;
+    const char *target = NULL;
     int r = status_request_all(false, &list, e);
 
     if (r == 0)

@@ -571,6 +571,19 @@ void node_table_set_journal(struct node_table *t, struct node_journal *journal)
     t->journal = journal;
 }
 
+/* No other thread changes the journal meanwhile. */
+void node_table_make_room(struct node_table *t, uint64_t bytes)
+{
+    struct node_journal *journal;
+
+    {
+        NODE_TABLE_GUARD(t);
+        journal = t->journal;
+    }
+    if (journal != NULL)
+        journal->make_room(journal, bytes);
+}
+
 /* ---- the table */
 
 int node_table_init(struct node_table *t, uint64_t root_id, mode_t root_mode)

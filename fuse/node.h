@@ -107,6 +107,11 @@ struct node_journal {
     void (*record_close)(struct node_journal *journal, const struct open_file *file);
     /* No open file shows the content of a version any more. The lock is held. */
     void (*drop_version)(struct node_journal *journal, struct node_version *version);
+    /*
+     * Changes of this size are about to come. Without the lock; there may be no room, and the
+     * changes come all the same. Thread: that which has set the journal.
+     */
+    void (*make_room)(struct node_journal *journal, uint64_t bytes);
 };
 
 /* All nodes of a tree. Embedded. */
@@ -137,6 +142,8 @@ void node_table_deinit(struct node_table *t);
 
 /* Have a journal receive changes from now on; NULL: none. The lock is held. */
 void node_table_set_journal(struct node_table *t, struct node_journal *journal);
+/* Have the journal make room. The lock is not held. Thread: that which has set the journal. */
+void node_table_make_room(struct node_table *t, uint64_t bytes);
 /* Report what has changed to the journal. The lock is held. */
 void node_table_record(struct node_table *t);
 

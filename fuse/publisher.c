@@ -32,6 +32,7 @@
 #include "base/lock.h"
 #include "base/log.h"
 #include "base/privileged.h"
+#include "fuse/node.h"
 #include "fuse/publisher_state.h"
 #include "fuse/publisher_steps.h"
 
@@ -57,6 +58,9 @@ static bool take_result(struct publisher *p, struct publisher_volume **ret_volum
     *ret_volume = v;
     *ret_result = v->result;
     v->result = (struct publisher_result){0};
+    p->room -= update_room_bytes(&v->room);
+    update_room_done(&v->room, ret_result->payload, p->writers.answers_open);
+    p->room += update_room_bytes(&v->room);
     return true;
 }
 
@@ -548,6 +552,8 @@ struct publisher_volume *publisher_remove_volume(struct publisher_volume *volume
     LOCK_GUARD(&p->lock);
     unbind(p, v);
     publisher_unindex_volume(p, v); /* and not the next one of the name */
+    p->room -= update_room_bytes(&v->room);
+    v->room = (struct update_room){.waiting = 0};
     list_remove(&v->finished);
     list_remove(&v->changed);
     publish_queue_remove(&p->queue, &v->entry);
@@ -591,12 +597,25 @@ void publisher_bind(struct publisher_volume *volume, int target_fd_consumed,
     pthread_cond_broadcast(&p->changed);
 }
 
+/* Return: bytes of all updates with this one, which is to be submitted. */
+static uint64_t reserve(struct publisher_volume *v, const struct payload *payload)
+{
+    struct publisher *p = v->publisher;
+
+    LOCK_GUARD(&p->lock);
+    p->room -= update_room_bytes(&v->room);
+    update_room_submit(&v->room, payload);
+    return p->room += update_room_bytes(&v->room);
+}
+
+/* The journal has room before a thread can begin the update. */
 void publisher_submit(struct publisher_volume *volume, struct payload *payload, mono_us received_at)
 {
     struct publisher *p = volume->publisher;
     struct payload *replaced;
 
     assert(payload != NULL);
+    node_table_make_room(tree_nodes(p->writers.tree), reserve(volume, payload));
     {
         LOCK_GUARD(&p->lock);
         replaced = volume->pending;

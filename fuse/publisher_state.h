@@ -16,6 +16,7 @@
 #include "fuse/publish_trace.h"
 #include "fuse/publisher_outcome.h"
 #include "fuse/publisher_pool.h"
+#include "fuse/update_room.h"
 #include "fuse/volume_writer.h"
 
 struct publisher_volume {
@@ -30,6 +31,7 @@ struct publisher_volume {
     bool keeps_directory;    /* when it is removed */
     struct payload *pending; /* submitted; NULL for none */
     mono_us pending_received_at;
+    struct update_room room;
     struct list finished; /* in publisher.finished until the loop has fetched the result */
     struct publisher_result result;
     size_t n_mounted_parts;
@@ -70,6 +72,7 @@ struct publisher {
     bool is_checked;  /* check_timer is set */
     void *by_name;    /* tsearch(3) tree of volumes */
     size_t n_volumes; /* in it */
+    uint64_t room;    /* the sum of all volumes */
     void *by_group;   /* the same of groups */
     struct list finished;
     struct list bound;

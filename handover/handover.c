@@ -6,7 +6,8 @@
  *                  requests wait
  *   NAME.state.N   the state with the number N
  *
- * A state that is nearly full, or has lost a record, is replaced:
+ * A state that is nearly full, that has no room for an update which is about to be published, or
+ * that has lost a record, is replaced:
  *
  *  1. new memory is stored. It is empty, which handover_take() ignores
  *  2. with the tree's lock held, the whole tree and the facts are written to it and committed; from
@@ -33,6 +34,7 @@
 #include "base/log.h"
 #include "handover/notes.h"
 #include "handover/shared_memory.h"
+#include "handover/state_size.h"
 #include "handover/tree_state.h"
 
 #define RECORD_SESSION (TREE_STATE_TYPE_MAX + 1)
@@ -46,9 +48,8 @@ static const struct notes_types note_types = {.set = TREE_STATE_TYPE_MAX + 2,
 /* For lack of memory a state may not be replaced; there may be more later. */
 #define RETRY_INTERVAL SPAN_SEC(5)
 
-/* Room for some updates, so that a state is seldom replaced. */
-#define SIZE_MIN        (UINT64_C(1) << 20)
-#define SIZE_OF(needed) ((needed)*4 + SIZE_MIN)
+/* Of one file system. Its pages are locked memory as they are used. */
+#define STATE_MAX (UINT64_C(512) << 20)
 
 /* The tree may grow between its measurement and its recording. */
 #define REPLACE_TRIES_MAX 3
@@ -92,9 +93,11 @@ struct handover {
     struct tree_recorder recorder;
     struct generation *current; /* NULL: the state is lost, or could not be made */
     uint64_t number;            /* the largest one that was used */
+    uint64_t reserved;          /* bytes of updates that are about to be recorded */
     bool is_device_stored;
     bool is_peeking; /* the process that has stored the state is running */
     bool has_failed; /* and that was logged */
+    struct kept_error failure;
 };
 
 static struct generation *generation_free(struct generation *g)
@@ -432,6 +435,18 @@ static uint64_t bytes_needed(struct handover *h)
     return tree_recorder_bytes_needed(&h->recorder) + notes_bytes_needed(&h->notes);
 }
 
+/* Return: 0; -EFBIG with @e. */
+static int choose_size(struct handover *h, uint64_t *ret_size, struct error *e)
+{
+    uint64_t needed = bytes_needed(h);
+
+    *ret_size = state_size_choose(needed, h->reserved, STATE_MAX);
+    if (*ret_size != 0)
+        return 0;
+    return error_set(e, -EFBIG, "it takes %" PRIu64 " MiB, and the limit is %" PRIu64 " MiB",
+                     needed >> 20, STATE_MAX >> 20);
+}
+
 static int replace(struct handover *h, struct error *e)
 {
     struct generation *old = h->current, *g = NULL;
@@ -439,10 +454,13 @@ static int replace(struct handover *h, struct error *e)
 
     for (unsigned tries = 0; r == -ENOSPC && tries < REPLACE_TRIES_MAX; tries++) {
         struct state *ignored;
+        uint64_t size;
 
         drop_generation(h, g);
         g = NULL;
-        r = make_generation(h, SIZE_OF(bytes_needed(h)) << tries, &g, e);
+        r = choose_size(h, &size, e);
+        if (r == 0)
+            r = make_generation(h, size << tries < STATE_MAX ? size << tries : STATE_MAX, &g, e);
         if (r < 0)
             return r;
         r = tree_recorder_switch(&h->recorder, &g->state, append_facts, h, &ignored);
@@ -472,8 +490,12 @@ static void replace_and_report(struct handover *h)
     if (r == 0 && h->has_failed)
         log_info("the state is stored again", "mountpoint", h->mountpoint);
     h->has_failed = r < 0;
-    if (r < 0)
+    if (r < 0) {
+        kept_error_set(&h->failure, e.text);
         retry_later(h);
+    } else {
+        kept_error_clear(&h->failure);
+    }
 }
 
 static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
@@ -511,6 +533,25 @@ static void start_releasing(struct handover *h)
         log_debug("cannot set a timer to free nodes of an earlier process");
 }
 
+/*
+ * A state of the largest size that is not half full would be replaced by one with hardly more room.
+ */
+static bool can_grow(const struct handover *h)
+{
+    return h->current == NULL || h->current->memory.size < STATE_MAX ||
+           state_used_bytes(&h->current->state) > STATE_MAX / 2;
+}
+
+/* A tree_recorder_make_room_fn. */
+static void make_room(void *userdata, uint64_t bytes)
+{
+    struct handover *h = userdata;
+
+    h->reserved = bytes;
+    if (!h->has_failed && tree_recorder_free_bytes(&h->recorder) < bytes && can_grow(h))
+        replace_and_report(h);
+}
+
 /* Thread: any. */
 static void report_low(void *userdata)
 {
@@ -533,7 +574,7 @@ int handover_begin(struct handover *handover, struct tree *tree, struct session 
     h->mountpoint = copy;
     h->tree = tree;
     h->session = session;
-    tree_recorder_init(&h->recorder, tree_nodes(tree), report_low, h);
+    tree_recorder_init(&h->recorder, tree_nodes(tree), report_low, make_room, h);
     if (!h->is_device_stored)
         r = fd_store_put(h->options.store, device_name(h, name), session_device_fd(session),
                          FD_STORE_UNTIL_HANGUP, e);
@@ -629,6 +670,19 @@ bool handover_is_complete(struct handover *handover)
            tree_recorder_is_complete(&handover->recorder);
 }
 
+struct handover_usage handover_usage(struct handover *handover)
+{
+    const struct handover *h = handover;
+
+    if (h == NULL)
+        return (struct handover_usage){.error = ""};
+    return (struct handover_usage){
+        .is_complete = handover_is_complete(handover),
+        .bytes = h->current != NULL ? state_used_bytes(&h->current->state) : 0,
+        .error = kept_error_text(&h->failure),
+    };
+}
+
 void handover_end(struct handover *handover)
 {
     struct handover *h = handover;
@@ -701,6 +755,7 @@ struct handover *handover_free(struct handover *handover)
     generation_free(h->found);
     generation_free(h->current);
     notes_deinit(&h->notes);
+    kept_error_clear(&h->failure);
     free(h->mountpoint);
     sd_event_unref(h->event);
     free(h);

@@ -100,6 +100,14 @@ void handover_visit_notes(const struct handover *handover, notes_visit_fn *visit
 /* Whether the next process could take the file system over now. */
 bool handover_is_complete(struct handover *handover);
 
+struct handover_usage {
+    bool is_complete;  /* as handover_is_complete() */
+    uint64_t bytes;    /* of the state */
+    const char *error; /* why the state could not be stored; ""; borrowed until the next call */
+};
+/* NULL is fine: the file system ends with this process. */
+struct handover_usage handover_usage(struct handover *handover);
+
 /*
  * The mount ends: have nothing stored any more. Also drops what handover_take() has found. NULL is
  * fine.

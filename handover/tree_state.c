@@ -96,6 +96,9 @@ _Static_assert(sizeof(struct stored_object) == 32, "no padding");
 /* A volume's directory, its generation, and a path in it. */
 #define DEPTH_MAX (PAYLOAD_ELEMENTS_MAX + 8u)
 
+/* A small state is seldom replaced. */
+#define LOW_ROOM (UINT64_C(1) << 19)
+
 /* ---- recording */
 
 static void append_object(struct tree_recorder *r, const struct object *object)
@@ -248,9 +251,18 @@ static void wipe(struct tree_recorder *r, const struct node_table *t)
             state_wipe(r->state, n->file.stored_at);
 }
 
-static bool is_low(const struct state *s)
+static uint64_t u64_min(uint64_t a, uint64_t b)
 {
-    return state_used_bytes(s) > state_size_bytes(s) / 2;
+    return a < b ? a : b;
+}
+
+/*
+ * When half of a state is used, or three times of what it began with, it has more of what is
+ * obsolete than of what counts. Its size says little: there may be room for updates that are over.
+ */
+static uint64_t low_from(const struct state *s)
+{
+    return u64_min(state_size_bytes(s) / 2, state_used_bytes(s) * 3 + LOW_ROOM);
 }
 
 static void report_low(struct tree_recorder *r)
@@ -266,7 +278,7 @@ static void commit(struct tree_recorder *r)
 {
     if (!state_commit(r->state))
         r->state = NULL;
-    if (r->state == NULL || is_low(r->state))
+    if (r->state == NULL || state_used_bytes(r->state) > r->low_from)
         report_low(r);
 }
 
@@ -316,15 +328,25 @@ static void on_drop_version(struct node_journal *journal, struct node_version *v
         state_wipe(r->state, version->stored_at);
 }
 
+static void on_make_room(struct node_journal *journal, uint64_t bytes)
+{
+    const struct tree_recorder *r = CONTAINER_OF(journal, struct tree_recorder, journal);
+
+    r->make_room(r->userdata, bytes);
+}
+
 void tree_recorder_init(struct tree_recorder *recorder, struct node_table *nodes,
-                        tree_recorder_low_fn *low, void *userdata)
+                        tree_recorder_low_fn *low, tree_recorder_make_room_fn *make_room,
+                        void *userdata)
 {
     *recorder = (struct tree_recorder){.journal = {.record = on_changes,
                                                    .record_open = on_open,
                                                    .record_close = on_close,
-                                                   .drop_version = on_drop_version},
+                                                   .drop_version = on_drop_version,
+                                                   .make_room = on_make_room},
                                        .nodes = nodes,
                                        .low = low,
+                                       .make_room = make_room,
                                        .userdata = userdata};
 }
 
@@ -439,6 +461,7 @@ int tree_recorder_switch(struct tree_recorder *recorder, struct state *state,
         return -ENOSPC;
     }
     r->is_low = false;
+    r->low_from = low_from(state);
     node_table_set_journal(r->nodes, &r->journal);
     *ret_old = old;
     return 0;
@@ -458,6 +481,15 @@ bool tree_recorder_is_complete(struct tree_recorder *recorder)
 {
     NODE_TABLE_GUARD(recorder->nodes);
     return recorder->state != NULL;
+}
+
+uint64_t tree_recorder_free_bytes(struct tree_recorder *recorder)
+{
+    const struct state *s;
+
+    NODE_TABLE_GUARD(recorder->nodes);
+    s = recorder->state;
+    return s != NULL ? state_size_bytes(s) - state_used_bytes(s) : 0;
 }
 
 /* ---- reading */

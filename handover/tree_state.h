@@ -14,13 +14,21 @@
  */
 typedef void tree_recorder_low_fn(void *userdata);
 
+/*
+ * More is about to be recorded: make room for it, by tree_recorder_switch(). Called without the
+ * lock. Thread: that which has called tree_recorder_switch() first.
+ */
+typedef void tree_recorder_make_room_fn(void *userdata, uint64_t bytes);
+
 /* Embedded. Members are tree_state.c's alone. */
 struct tree_recorder {
     struct node_journal journal;
     struct node_table *nodes;
     struct state *state; /* NULL: changes are not recorded */
+    uint64_t low_from;   /* bytes: if more is used, there is little room left */
     bool is_low;         /* and that was reported */
     tree_recorder_low_fn *low;
+    tree_recorder_make_room_fn *make_room;
     void *userdata;
     const struct object *object; /* recorded last in this commit */
     uint64_t object_at;
@@ -28,7 +36,8 @@ struct tree_recorder {
 };
 
 void tree_recorder_init(struct tree_recorder *recorder, struct node_table *nodes,
-                        tree_recorder_low_fn *low, void *userdata);
+                        tree_recorder_low_fn *low, tree_recorder_make_room_fn *make_room,
+                        void *userdata);
 /* Changes are no longer recorded. Thread: any. */
 void tree_recorder_deinit(struct tree_recorder *recorder);
 
@@ -54,6 +63,9 @@ void tree_recorder_add_facts(struct tree_recorder *recorder, tree_recorder_facts
 
 /* Whether changes are recorded. Thread: any. */
 bool tree_recorder_is_complete(struct tree_recorder *recorder);
+
+/* Bytes that can still be recorded; 0: changes are not recorded. Thread: any. */
+uint64_t tree_recorder_free_bytes(struct tree_recorder *recorder);
 
 /* An upper bound of the bytes that the whole tree takes in a state. Thread: any. */
 uint64_t tree_recorder_bytes_needed(struct tree_recorder *recorder);

@@ -383,6 +383,26 @@ int status_document_source(const struct source *source, const char *identity, cJ
     return r < 0 ? r : source->ops->describe(source, json);
 }
 
+int status_document_handover(const char *file_system, struct handover *handover, cJSON *json)
+{
+    const struct handover_usage usage = handover_usage(handover);
+    cJSON *list = cJSON_GetObjectItemCaseSensitive(json, "handover");
+    cJSON *one = cJSON_CreateObject();
+    int r = 0;
+
+    if (list == NULL)
+        list = cJSON_AddArrayToObject(json, "handover");
+    r |= json_add_text(one, "fileSystem", file_system);
+    r |= json_add_bool(one, "complete", usage.is_complete);
+    r |= json_add_number(one, "bytes", (double)usage.bytes);
+    r |= json_add_text(one, "error", usage.error[0] != '\0' ? usage.error : NULL);
+    if (!cJSON_AddItemToArray(list, one)) {
+        cJSON_Delete(one);
+        return -ENOMEM;
+    }
+    return r < 0 ? -ENOMEM : 0;
+}
+
 /* ---- debugging */
 
 int status_document_debug_source(const struct source *source, cJSON *json)

@@ -12,6 +12,7 @@
 #include "base/buf.h"
 #include "encoding/json.h"
 #include "fetcher/source.h"
+#include "handover/handover.h"
 #include "serve/published.h"
 
 /*
@@ -39,6 +40,14 @@ int status_document_source(const struct source *source, const char *identity, cJ
  */
 int status_document_volume(const struct published *published, const char *target,
                            const struct source *source, const char *identity, cJSON *json);
+
+/*
+ * Add whether a file system outlives the process: an object in the list "handover".
+ * @file_system: its name; NULL for the only one of a process
+ * @handover: NULL: it does not
+ * Return: 0 or -ENOMEM.
+ */
+int status_document_handover(const char *file_system, struct handover *handover, cJSON *json);
 
 /*
  * What helps to debug, for a client that requests it: add the state of the reflectors to a source's

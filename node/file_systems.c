@@ -388,6 +388,11 @@ const struct session *node_file_systems_session(const struct node_file_systems *
     return file_system_of(all, fs) != NULL ? file_system_of(all, fs)->session : NULL;
 }
 
+struct handover *node_file_systems_handover(const struct node_file_systems *all, enum node_fs fs)
+{
+    return file_system_of(all, fs) != NULL ? file_system_of(all, fs)->handover : NULL;
+}
+
 bool node_file_systems_are_serving(const struct node_file_systems *all)
 {
     return !session_is_dead(all->standard->session) &&

@@ -49,6 +49,8 @@ enum {
     HELD_BYTES,
     HELD_DROPPED,
     BLOCKED_THREADS,
+    STATE_BYTES,
+    NOT_STORED,
     SECRET_BYTES,
     UNLOCKED_BYTES,
     CERTIFICATES,
@@ -124,6 +126,12 @@ static const struct metric_definition definitions[N_METRICS] = {
     [BLOCKED_THREADS] = {.name = "secretfs_publisher_blocked_threads",
                          .help = "Publishing threads blocked in a volume's directory.",
                          .kind = METRIC_GAUGE},
+    [STATE_BYTES] = {.name = "secretfs_stored_state_bytes",
+                     .help = "Stored states, from which the next process serves the mounts.",
+                     .kind = METRIC_GAUGE},
+    [NOT_STORED] = {.name = "secretfs_file_systems_not_stored",
+                    .help = "Mounted file systems that end with the process.",
+                    .kind = METRIC_GAUGE},
     [SECRET_BYTES] = {.name = "secretfs_secret_bytes",
                       .help = "Memory that holds objects, in whole pages.",
                       .kind = METRIC_GAUGE},
@@ -443,6 +451,13 @@ void node_metrics_collect_audit(struct node_metrics *metrics, uint64_t n_written
 {
     metric_set(metrics->metrics[AUDIT_LINES], (double)n_written, LABELS("written"));
     metric_set(metrics->metrics[AUDIT_LINES], (double)n_dropped, LABELS("dropped"));
+}
+
+void node_metrics_collect_stored(struct node_metrics *metrics, uint64_t n_bytes,
+                                 size_t n_not_stored)
+{
+    metric_set(metrics->metrics[STATE_BYTES], (double)n_bytes, NULL);
+    metric_set(metrics->metrics[NOT_STORED], (double)n_not_stored, NULL);
 }
 
 void node_metrics_collect_registration(struct node_metrics *metrics, bool is_registered)

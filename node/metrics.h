@@ -59,4 +59,7 @@ void node_metrics_collect_blocked_threads(struct node_metrics *metrics, size_t n
 /* Lines of the audit so far. */
 void node_metrics_collect_audit(struct node_metrics *metrics, uint64_t n_written,
                                 uint64_t n_dropped);
+/* Bytes of all stored states; file systems that end with the process. */
+void node_metrics_collect_stored(struct node_metrics *metrics, uint64_t n_bytes,
+                                 size_t n_not_stored);
 void node_metrics_collect_registration(struct node_metrics *metrics, bool is_registered);

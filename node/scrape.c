@@ -36,6 +36,21 @@ static void collect_audit(struct node_metrics *metrics, struct audit *audit)
     node_metrics_collect_audit(metrics, counts.n_written, counts.n_dropped);
 }
 
+static void collect_stored(const struct node_file_systems *all, struct node_metrics *metrics)
+{
+    uint64_t n_bytes = 0;
+    size_t n_not_stored = 0;
+
+    for (enum node_fs fs = NODE_FS_STANDARD; fs <= NODE_FS_LIVE; fs++) {
+        const struct handover_usage usage = handover_usage(node_file_systems_handover(all, fs));
+
+        n_bytes += usage.bytes;
+        if (node_file_systems_session(all, fs) != NULL && !usage.is_complete)
+            n_not_stored++;
+    }
+    node_metrics_collect_stored(metrics, n_bytes, n_not_stored);
+}
+
 void node_scrape_collect(void *userdata, struct node_metrics *metrics)
 {
     const struct node_scrape *node = userdata;
@@ -54,5 +69,6 @@ void node_scrape_collect(void *userdata, struct node_metrics *metrics)
                                          node_file_systems_blocked_threads(node->file_systems));
     if (node->audit != NULL)
         collect_audit(metrics, node->audit);
+    collect_stored(node->file_systems, metrics);
     node_metrics_collect_registration(metrics, csi_service_is_registered(node->csi));
 }

@@ -123,6 +123,17 @@ static int add_options(cJSON *json, const struct node_options *o)
     return r | json_add_text(json, "manifests", o->place.manifests);
 }
 
+static int add_handovers(cJSON *json, const struct node_file_systems *all)
+{
+    int r = 0;
+
+    for (enum node_fs fs = NODE_FS_STANDARD; fs <= NODE_FS_LIVE; fs++)
+        if (node_file_systems_session(all, fs) != NULL)
+            r |= status_document_handover(node_fs_name(fs), node_file_systems_handover(all, fs),
+                                          json);
+    return r;
+}
+
 cJSON *node_status_process(const struct node_status *status, bool is_debug)
 {
     const struct node_status_context *c = &status->context;
@@ -139,6 +150,7 @@ cJSON *node_status_process(const struct node_status *status, bool is_debug)
     r |= json_add_bool(json, "registered", csi_service_is_registered(c->csi));
     r |= json_add_text(json, "registrationError", error[0] != '\0' ? error : NULL);
     r |= add_pods(json, c->pods);
+    r |= add_handovers(json, c->file_systems);
     identities_visit(c->identities, add_source, &sources);
     return (r | sources.result) == 0 ? TAKE(json) : NULL;
 }

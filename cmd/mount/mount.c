@@ -118,6 +118,7 @@ static int write_status(void *userdata, bool is_debug, uint64_t *cursor, struct 
     r = status_document_process("mount", m->started_at, &counts, process);
     r |= json_add_bool(process, "servesOtherMounts", m->serves_others);
     r |= json_add_text(process, "audit", m->options->audit);
+    r |= status_document_handover(NULL, m->handover, process);
     if (r >= 0)
         r = status_document_volume(&m->published, m->options->mountpoint, m->source, NULL, volume);
     if (is_debug) {

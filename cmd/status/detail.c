@@ -134,6 +134,16 @@ static void print_debug(const cJSON *status)
     }
 }
 
+/* A file system that the next process cannot take over, and why. */
+static void print_handovers(const cJSON *list)
+{
+    const cJSON *one;
+
+    cJSON_ArrayForEach (one, list)
+        if (json_text(one, "error") != NULL)
+            printf("%-18scannot store the state: %s\n", "Hand-over:", json_text(one, "error"));
+}
+
 void status_detail_print(const cJSON *status)
 {
     const cJSON *volume = json_member(status, "volume");
@@ -160,5 +170,6 @@ void status_detail_print(const cJSON *status)
     if (number(json_member(status, "memory"), "unlockedBytes") > 0)
         printf("%-18s%.0f bytes of secret memory are not locked; raise `ulimit -l`\n",
                "Memory:", number(json_member(status, "memory"), "unlockedBytes"));
+    print_handovers(json_member(status, "handover"));
     print_debug(status);
 }

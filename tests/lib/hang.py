@@ -14,6 +14,7 @@ from typing import Iterator
 
 from lib.ptrace import AT_ENTRY, AT_EXIT, DETACH, INTERRUPT, O_TRACESYSGOOD, SEIZE, SYSCALL
 from lib.ptrace import SYSCALL_STOP, WALL, ptrace, system_call
+from lib.waiting import until
 
 
 def threads_named(pid: int, name: str) -> list[int]:
@@ -37,6 +38,32 @@ def hanging(pid: int, name: str) -> Iterator[None]:
     finally:
         for thread in stopped:
             ptrace(DETACH, thread)
+
+
+# calls in which a thread waits for work: futex, epoll_wait and epoll_pwait of x86-64, and of arm64,
+# in /proc/PID/syscall
+FUTEX = {"202", "98"}
+EPOLL = {"232", "281", "22"}
+
+
+def _is_in(thread: int, calls: set[str]) -> bool:
+    return Path(f"/proc/{thread}/syscall").read_text().split()[0] in calls
+
+
+@contextlib.contextmanager
+def hanging_idle(pid: int, name: str, calls: set[str]) -> Iterator[None]:
+    """The same, of threads that wait in one of these calls, and so hold no lock."""
+    with contextlib.ExitStack() as stack:
+
+        def hang() -> bool:
+            stack.enter_context(hanging(pid, name))
+            if all(_is_in(thread, calls) for thread in threads_named(pid, name)):
+                return True
+            stack.close()
+            return False
+
+        until(hang, f"threads called {name} that wait for work")
+        yield
 
 
 class Tracer:

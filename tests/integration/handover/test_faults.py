@@ -99,8 +99,10 @@ def test_a_full_run_directory(area: Path, start_node: NodeMaker, manifests: Mani
 class ShortOfMemory(Service):
     """Memory for a second state fails, of both kinds: the one that replaces the first one."""
 
+    failing = "2..3"
+
     def _command(self) -> list[str]:
-        inject = "inject=ftruncate:error=ENOMEM:when=2..3"
+        inject = f"inject=ftruncate:error=ENOMEM:when={self.failing}"
         strace = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=ftruncate", "-e", inject]
         return [*strace, *super()._command()]
 
@@ -142,6 +144,35 @@ def test_no_memory_for_a_state(short: ShortOfMemory, manifests: Manifests) -> No
     Service.start(short)
     assert number_of(read(short.path / "password")) in (number - 1, number)
     assert len(mounts_at(short.path)) == 1
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="there is no strace")
+@pytest.mark.skipif(
+    program.binary().exists() and program.has_sanitizer(),
+    reason="LeakSanitizer cannot look at a process that is traced",
+)
+def test_status_of_a_state_that_is_not_stored(
+    area: Path, short: ShortOfMemory, manifests: Manifests
+) -> None:
+    """It says why, as long as that is so; updates go on."""
+    short.failing = "2+"
+    short.expected_words = "cannot store the state"
+    manifests.put_secret({"password": value(1)})
+    short.start()
+    assert "Hand-over:" not in _status(short, area)
+    manifests.put_secret({"password": value(2), "filler": os.urandom(1_000_000)})
+    until(lambda: number_of(read(short.path / "password")) == 2, "the update")
+    for number in range(3, 20):  # until the state has no room
+        if "Hand-over:" in _status(short, area):
+            break
+        manifests.put_secret({"password": value(number), "filler": os.urandom(1_000_000)})
+        until(lambda: number_of(read(short.path / "password")) == number, "the update")
+    assert "Hand-over:        cannot store the state: cannot make memory" in _status(short, area)
+
+
+def _status(service: Service, area: Path) -> str:
+    command = [program.binary(), "status", service.path]
+    return program.run(command, home=area / "home").stdout
 
 
 def _stored(service: Service) -> list[str]:

@@ -49,13 +49,20 @@ static void begin_state(struct fixture *f, uint64_t size, uint64_t number)
     state_create(&f->state, f->memory, size, number, "1.2.3");
 }
 
+static uint64_t requested_bytes;
+
+static void request_room(void *userdata, uint64_t bytes)
+{
+    requested_bytes = bytes;
+}
+
 static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
     struct state *old = NULL;
 
     assert_int_equal(tree_new(&options, &f->tree), 0);
-    tree_recorder_init(&f->recorder, tree_nodes(f->tree), on_low, f);
+    tree_recorder_init(&f->recorder, tree_nodes(f->tree), on_low, request_room, f);
     begin_state(f, SIZE, 1);
     assert_int_equal(tree_recorder_switch(&f->recorder, &f->state, add_fact, f, &old), 0);
     assert_null(old);
@@ -687,9 +694,24 @@ static void test_damaged_open_file_is_refused(void **state)
     tree_forget(f->tree, a, 1);
 }
 
+/* A publisher asks for it before it begins an update. */
+static void test_room_is_requested(void **state)
+{
+    struct fixture *f = *state;
+
+    node_table_make_room(tree_nodes(f->tree), 12345);
+    assert_int_equal(requested_bytes, 12345);
+    assert_int_equal(tree_recorder_free_bytes(&f->recorder), SIZE - state_used_bytes(&f->state));
+    tree_recorder_deinit(&f->recorder);
+    node_table_make_room(tree_nodes(f->tree), 1);
+    assert_int_equal(requested_bytes, 12345);
+    assert_int_equal(tree_recorder_free_bytes(&f->recorder), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_room_is_requested, setup, teardown),
         cmocka_unit_test_setup_teardown(test_updates, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_the_kernel_holds_of_an_unlinked_directory, setup,
                                         teardown),

@@ -12,17 +12,12 @@
 static int make_directory(struct keeper_notify_socket *s)
 {
     const char *const parents[] = {"/run", getenv("XDG_RUNTIME_DIR"), "/tmp"};
-    int n;
 
-    for (size_t i = 0; i < ELEMENTS_OF(parents); i++) {
-        if (parents[i] == NULL || parents[i][0] != '/')
-            continue;
-        n = snprintf(s->directory, sizeof(s->directory), "%s/secretfs-keeper-XXXXXX", parents[i]);
-        if (n < (int)sizeof(s->directory) && mkdtemp(s->directory) != NULL)
-            return 0;
-    }
-    s->directory[0] = '\0';
-    return negative_errno();
+    for (size_t i = 0; i < ELEMENTS_OF(parents); i++)
+        if (parents[i] != NULL)
+            keeper_directory_remove_abandoned(parents[i]);
+    s->directory_fd = keeper_directory_make(parents, ELEMENTS_OF(parents), s->directory);
+    return s->directory_fd < 0 ? s->directory_fd : 0;
 }
 
 int keeper_notify_socket_init(struct keeper_notify_socket *s, struct error *e)
@@ -37,7 +32,7 @@ int keeper_notify_socket_init(struct keeper_notify_socket *s, struct error *e)
         return error_set_errno(e, r,
                                "cannot make a directory for the notification socket in /run, "
                                "$XDG_RUNTIME_DIR or /tmp");
-    snprintf(s->path, sizeof(s->path), "%s/notify", s->directory);
+    snprintf(s->path, sizeof(s->path), "%s/" KEEPER_SOCKET_NAME, s->directory);
     memcpy(address.sun_path, s->path, sizeof(s->path));
     s->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (s->fd < 0 || setsockopt(s->fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0 ||
@@ -56,4 +51,5 @@ void keeper_notify_socket_deinit(struct keeper_notify_socket *s)
         unlink(s->path);
     if (s->directory[0] != '\0')
         rmdir(s->directory);
+    s->directory_fd = fd_close(s->directory_fd);
 }

@@ -218,6 +218,19 @@ def test_the_notification_socket_goes_with_the_keeper(keeper: Keeper) -> None:
     assert not directory.exists()
 
 
+def test_the_directory_of_a_killed_keeper(start_keeper: StartKeeper) -> None:
+    """The next keeper removes it, and none that is in use."""
+    alive, killed = start_keeper(), start_keeper()
+    killed.child()
+    directories = [Path(notify_socket_of(keeper)).parent for keeper in (alive, killed)]
+    killed.process.stop(signal.SIGKILL)
+    assert all(directory.exists() for directory in directories)
+    later = start_keeper()
+    later.child()
+    assert [directory.exists() for directory in directories] == [True, False]
+    assert Path(notify_socket_of(later)).exists()
+
+
 def test_a_new_main_process(keeper: Keeper) -> None:
     """The first process names its child and ends; that one has what a main process has."""
     child = keeper.child()

@@ -171,6 +171,16 @@ static bool parse_container(struct element e, char id[static IDENTITY_CONTAINER_
     return true;
 }
 
+bool identity_parse_pod(const char *name, char ret_uid[static IDENTITY_POD_SIZE])
+{
+    return parse_pod((struct element){name, strlen(name)}, ret_uid);
+}
+
+bool identity_parse_container(const char *name, char ret_id[static IDENTITY_CONTAINER_SIZE])
+{
+    return parse_container((struct element){name, strlen(name)}, ret_id);
+}
+
 /* The directory of a hierarchy below /sys/fs/cgroup: "" for cgroup 2 alone. */
 static void set_cgroup(const struct cgroup_line *line, size_t path_len, bool is_hybrid,
                        struct identity_group *group)
@@ -278,6 +288,33 @@ void identity_parse_cgroup(const char *text, bool is_hybrid, struct identity_gro
         if (find_in_lines(text, finders[i], is_hybrid, &group))
             break;
     *ret_group = group;
+}
+
+static bool is_of(const struct cgroup_line *line, const char *controllers)
+{
+    return line->controllers_len == strlen(controllers) &&
+           memcmp(line->controllers, controllers, line->controllers_len) == 0;
+}
+
+/* A directory that was removed has " (deleted)" behind its path, so it is not below any. */
+static bool is_path_below(const struct cgroup_line *line, const char *path)
+{
+    size_t len = strlen(path);
+
+    return line->path_len >= len && memcmp(line->path, path, len) == 0 &&
+           (line->path_len == len || line->path[len] == '/');
+}
+
+bool identity_is_below(const char *text, const char *controllers, const char *path)
+{
+    struct cgroup_line line;
+
+    for (const char *at = text; at != NULL;) {
+        at = next_line(at, &line);
+        if (line.path != NULL && is_of(&line, controllers))
+            return is_path_below(&line, path);
+    }
+    return false;
 }
 
 bool identity_group_same(const struct identity_group *a, const struct identity_group *b)

@@ -57,6 +57,21 @@ bool identity_parse_stat(const char *text, struct identity_process *ret_process)
  */
 void identity_parse_cgroup(const char *text, bool is_hybrid, struct identity_group *ret_group);
 
+/*
+ * What the name of a directory of control groups says: "kubepods-burstable-podUID.slice", "podUID";
+ * "cri-containerd-ID.scope", "ID".
+ * Return: whether it is a pod's, or a container's; else the text may be anything.
+ */
+bool identity_parse_pod(const char *name, char ret_uid[static IDENTITY_POD_SIZE]);
+bool identity_parse_container(const char *name, char ret_id[static IDENTITY_CONTAINER_SIZE]);
+
+/*
+ * Whether the process whose /proc/PID/cgroup is @text is in a control group or below it.
+ * @controllers: of the hierarchy, as in that file: "" for cgroup 2, "name=systemd"
+ * @path: in the hierarchy, without a slash at its end
+ */
+bool identity_is_below(const char *text, const char *controllers, const char *path);
+
 /* Whether two processes are in one container or one service. False if either is in none. */
 bool identity_group_same(const struct identity_group *a, const struct identity_group *b);
 /* Whether a process is in a container or a service, which goes on when the process ends. */

@@ -35,6 +35,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check_text(group.container, sizeof(group.container));
     check_text(group.pod_uid, sizeof(group.pod_uid));
     assert(memchr(group.cgroup, '\0', sizeof(group.cgroup)) != NULL);
+    if (identity_parse_pod(text, group.pod_uid))
+        check_text(group.pod_uid, sizeof(group.pod_uid));
+    if (identity_parse_container(text, group.container))
+        check_text(group.container, sizeof(group.container));
+    (void)identity_is_below(text, "", "/a");
     free(text);
     return 0;
 }

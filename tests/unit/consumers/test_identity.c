@@ -76,6 +76,41 @@ static void test_container_of_systemd(void **state)
                         "cri-containerd-" ID ".scope");
 }
 
+static void test_names_of_directories(void **state)
+{
+    char uid[IDENTITY_POD_SIZE], id[IDENTITY_CONTAINER_SIZE];
+
+    assert_true(identity_parse_pod("pod" UID, uid));
+    assert_string_equal(uid, UID);
+    assert_true(identity_parse_pod(
+        "kubepods-besteffort-pod11111111_2222_3333_4444_555555555555.slice", uid));
+    assert_string_equal(uid, UID);
+    assert_false(identity_parse_pod("kubepods-besteffort.slice", uid));
+    assert_false(identity_parse_pod("", uid));
+    assert_true(identity_parse_container("cri-containerd-" ID ".scope", id));
+    assert_string_equal(id, ID);
+    assert_true(identity_parse_container(ID, id));
+    assert_false(identity_parse_container("init.scope", id));
+    assert_false(identity_parse_container("", id));
+}
+
+static void test_below_a_directory(void **state)
+{
+    static const char text[] = "12:memory:/a/b/c\n1:name=systemd:/a/b\n0::/x (deleted)\n";
+
+    assert_true(identity_is_below(text, "memory", "/a/b"));
+    assert_true(identity_is_below(text, "memory", "/a/b/c"));
+    assert_false(identity_is_below(text, "memory", "/a/b/c/d"));
+    assert_false(identity_is_below(text, "memory", "/a/"));
+    assert_false(identity_is_below(text, "memory", "/b"));
+    assert_true(identity_is_below(text, "name=systemd", "/a/b"));
+    assert_false(identity_is_below(text, "name=systemd", "/a/b/c"));
+    assert_false(identity_is_below(text, "", "/x"));
+    assert_false(identity_is_below(text, "pids", "/a"));
+    assert_false(identity_is_below("0::/x/../a/b\n", "", "/a/b"));
+    assert_false(identity_is_below("", "", "/a"));
+}
+
 static void test_container_of_cgroup_1(void **state)
 {
     struct identity_group g;
@@ -201,6 +236,8 @@ int main(void)
         cmocka_unit_test(test_name_with_parentheses_and_controls),
         cmocka_unit_test(test_invalid_stat_is_refused),
         cmocka_unit_test(test_container_of_systemd),
+        cmocka_unit_test(test_names_of_directories),
+        cmocka_unit_test(test_below_a_directory),
         cmocka_unit_test(test_container_of_cgroup_1),
         cmocka_unit_test(test_container_cannot_pose_as_another),
         cmocka_unit_test(test_container_without_a_pod_in_its_path),

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Capabilities. The process keeps what mounting needs, in the bounding set as well. Of its threads
- * only two kinds do: the privileged one (privileged.c) and publishers. A thread that dropped a
+ * Capabilities. The process keeps what mounting needs, and that of a node CAP_KILL, in the bounding
+ * set as well. Of its threads three kinds do: the privileged one (privileged.c), publishers, which
+ * mount, and the signaller, which signals. A thread that dropped a
  * capability cannot get it back, nor can a program that it runs, as no_new_privs is set.
  * CAP_IPC_LOCK is the exception: where the limit of locked memory is finite, memory that is mapped
  * after mlockall(2) counts against it, and without the capability malloc() would fail at the limit.
@@ -36,9 +37,10 @@
 #define CAP(name) (1ull << CAP_##name)
 
 /* Each has its reason in docs/security.md. */
-#define PROCESS_CAPABILITIES                                                                       \
+#define MOUNTING_CAPABILITIES                                                                      \
     (CAP(SYS_ADMIN) | CAP(DAC_READ_SEARCH) | CAP(DAC_OVERRIDE) | CAP(CHOWN) | CAP(FOWNER) |        \
      CAP(FSETID))
+#define NODE_CAPABILITIES (MOUNTING_CAPABILITIES | CAP(KILL))
 
 #ifndef CLONE_NEWTIME
 #define CLONE_NEWTIME 0x00000080
@@ -236,7 +238,7 @@ static int filter_install(struct filter *f)
 
 /* What a thread has, besides what is denied to the process. */
 struct role {
-    bool has_capabilities;
+    uint64_t capabilities; /* of those that the process has */
     bool mounts;
     bool reaches_out;
     bool starts_threads;
@@ -246,11 +248,8 @@ struct role {
     bool gains_privileges;
 };
 
-static const struct role whole_process = {.has_capabilities = true,
-                                          .mounts = true,
-                                          .reaches_out = true,
-                                          .starts_threads = true,
-                                          .changes_files = true};
+static const struct role whole_process = {
+    .mounts = true, .reaches_out = true, .starts_threads = true, .changes_files = true};
 
 static const struct role roles[] = {
     [CONFINEMENT_LOOP] = {.reaches_out = true, .starts_threads = true, .changes_files = true},
@@ -258,12 +257,15 @@ static const struct role roles[] = {
                             .starts_threads = true,
                             .changes_files = true,
                             .gains_privileges = true},
-    [CONFINEMENT_PRIVILEGED] = {.has_capabilities = true,
+    [CONFINEMENT_PRIVILEGED] = {.capabilities = NODE_CAPABILITIES,
                                 .mounts = true,
                                 .starts_threads = true,
                                 .changes_files = true,
                                 .gains_privileges = true},
-    [CONFINEMENT_PUBLISHER] = {.has_capabilities = true, .mounts = true, .changes_files = true},
+    [CONFINEMENT_PUBLISHER] = {.capabilities = MOUNTING_CAPABILITIES,
+                               .mounts = true,
+                               .changes_files = true},
+    [CONFINEMENT_SIGNALLER] = {.capabilities = CAP(KILL)},
     [CONFINEMENT_WORKER] = {.mounts = false},
 };
 
@@ -330,9 +332,11 @@ static int keep_capabilities(uint64_t keep)
 
 /* ---- what callers use */
 
-int confinement_restrict_process(struct error *e)
+int confinement_restrict_process(enum confinement_program program, struct error *e)
 {
-    uint64_t keep = PROCESS_CAPABILITIES | memory_capabilities();
+    static const uint64_t capabilities[] = {
+        [CONFINEMENT_MOUNT] = MOUNTING_CAPABILITIES, [CONFINEMENT_NODE] = NODE_CAPABILITIES};
+    uint64_t keep = capabilities[program] | memory_capabilities();
     int r, bounding;
 
     if (geteuid() != 0)
@@ -354,12 +358,9 @@ int confinement_restrict_process(struct error *e)
 void confinement_restrict_thread(enum confinement_role role)
 {
     const struct role *has = &roles[role];
-    uint64_t keep = memory_capabilities();
-    int r;
+    /* before capset(2) is denied */
+    int r = keep_capabilities(has->capabilities | memory_capabilities());
 
-    if (has->has_capabilities)
-        keep |= PROCESS_CAPABILITIES;
-    r = keep_capabilities(keep); /* before capset(2) is denied */
     if (r < 0)
         log_debug("cannot drop capabilities of a thread", "error", strerror(-r));
     if (has->gains_privileges && geteuid() != 0)

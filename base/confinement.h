@@ -18,20 +18,28 @@ enum confinement_role {
     CONFINEMENT_PRIVILEGED,
     /* It changes the tree and mounts volumes on targets: the same, and no thread. */
     CONFINEMENT_PUBLISHER,
+    /* It signals processes of all users: CAP_KILL alone, else as a worker. */
+    CONFINEMENT_SIGNALLER,
     /* It parses what other processes write: no capabilities, and no system call that mounts, runs a
      * program, connects, or changes a name, an owner or a mode. */
     CONFINEMENT_WORKER,
 };
 
+/* What the program is for. */
+enum confinement_program {
+    CONFINEMENT_MOUNT,
+    CONFINEMENT_NODE, /* it signals processes, too */
+};
+
 /*
  * Restrict this thread, which must be the only one, and each thread and program that it starts. It
- * keeps the capabilities that mounting needs. Nothing can be undone. An ordinary user's process
+ * keeps the capabilities that @program needs. Nothing can be undone. An ordinary user's process
  * stays as it is, since the set-user-ID fusermount3 mounts and unmounts for it; its threads are
  * restricted one by one.
  * Thread: the main thread, before any other starts, after the limits of memory are raised.
  * Return: 0; -errno with @e, when less than all of it could be applied.
  */
-int confinement_restrict_process(struct error *e);
+int confinement_restrict_process(enum confinement_program program, struct error *e);
 
 /*
  * Restrict the calling thread further, whether or not the process is restricted; the threads that

@@ -55,7 +55,7 @@ static int check_start(struct daemon *daemon, struct error *e)
         r = secmem_harden(e);
     if (r < 0)
         return r;
-    daemon_restrict();
+    daemon_restrict(CONFINEMENT_NODE);
     r = node_file_systems_check(daemon->event, c->fd_store, c->options->run_dir, e);
     return r < 0 ? r : sd_event_exit(daemon->event, 0);
 }

@@ -393,6 +393,11 @@ struct handover *node_file_systems_handover(const struct node_file_systems *all,
     return file_system_of(all, fs) != NULL ? file_system_of(all, fs)->handover : NULL;
 }
 
+dev_t node_file_systems_device(const struct node_file_systems *all, enum node_fs fs)
+{
+    return session_device(node_file_systems_session(all, fs));
+}
+
 bool node_file_systems_are_serving(const struct node_file_systems *all)
 {
     return !session_is_dead(all->standard->session) &&

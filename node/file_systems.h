@@ -127,6 +127,8 @@ const struct session *node_file_systems_session(const struct node_file_systems *
                                                 enum node_fs fs);
 /* NULL: it ends with the process, or is not mounted. */
 struct handover *node_file_systems_handover(const struct node_file_systems *all, enum node_fs fs);
+/* The device number of a file system that is mounted, as in st_dev. */
+dev_t node_file_systems_device(const struct node_file_systems *all, enum node_fs fs);
 /* Whether volumes can be read: no connection of a file system was aborted. */
 bool node_file_systems_are_serving(const struct node_file_systems *all);
 /* Add the FUSE requests so far. */

@@ -57,6 +57,7 @@ enum {
     EVENTS,
     CONDITIONS,
     AUDIT_LINES,
+    SIGNALS,
     REGISTERED,
     BUILD,
     N_METRICS
@@ -154,6 +155,10 @@ static const struct metric_definition definitions[N_METRICS] = {
                      .help = "Lines of the audit by result.",
                      .kind = METRIC_COUNTER,
                      .labels = {"result"}},
+    [SIGNALS] = {.name = "secretfs_signals_total",
+                 .help = "Signals to containers of pods after updates, by result.",
+                 .kind = METRIC_COUNTER,
+                 .labels = {"result"}},
     [REGISTERED] = {.name = "secretfs_registered",
                     .help = "Whether the kubelet accepted the plug-in.",
                     .kind = METRIC_GAUGE},
@@ -237,6 +242,8 @@ static void begin_series(struct node_metrics *m)
         metric_begin(m->metrics[CONDITIONS], LABELS(condition_patch_result_name(result)));
     metric_begin(m->metrics[AUDIT_LINES], LABELS("written"));
     metric_begin(m->metrics[AUDIT_LINES], LABELS("dropped"));
+    for (unsigned outcome = 0; outcome < POD_SIGNAL_OUTCOMES; outcome++)
+        metric_begin(m->metrics[SIGNALS], LABELS(pod_signal_outcome_name(outcome)));
 }
 
 int node_metrics_new(void (*collect_node)(void *userdata, struct node_metrics *metrics),
@@ -299,6 +306,12 @@ void node_metrics_count_event(struct node_metrics *metrics, const char *result)
 void node_metrics_count_condition(struct node_metrics *metrics, const char *result)
 {
     metric_count(metrics->metrics[CONDITIONS], 1, LABELS(result));
+}
+
+void node_metrics_count_signals(struct node_metrics *metrics, enum pod_signal_outcome outcome,
+                                unsigned n)
+{
+    metric_count(metrics->metrics[SIGNALS], n, LABELS(pod_signal_outcome_name(outcome)));
 }
 
 /* ---- sources */

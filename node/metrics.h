@@ -7,6 +7,7 @@
  */
 #include "fetcher/source.h"
 #include "monitor/metrics.h"
+#include "node/pod_signal.h"
 #include "serve/published.h"
 
 struct node_metrics;
@@ -35,6 +36,9 @@ void node_metrics_observe_update(struct node_metrics *metrics, span_us took);
 struct metric_counts node_metrics_updates(const struct node_metrics *metrics);
 /* The result of writing a pod's condition. */
 void node_metrics_count_condition(struct node_metrics *metrics, const char *result);
+/* Signals to containers of pods: processes, or updates for which there was none. */
+void node_metrics_count_signals(struct node_metrics *metrics, enum pod_signal_outcome outcome,
+                                unsigned n);
 /* The result of an event on a pod: "posted", "failed", "dropped". */
 void node_metrics_count_event(struct node_metrics *metrics, const char *result);
 /*

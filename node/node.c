@@ -7,7 +7,7 @@
  *   files -> static_volumes -> static_reconciler ----+                 +-> target (mounts)
  *
  *   status, health, pages (with scrape): read all of them, for sockets and for HTTP
- *   volume_events, pod_conditions, metrics: the observer of all volumes
+ *   volume_events, volume_signals, pod_conditions, metrics: the observer of all volumes
  *
  * No part knows this file: each gets references to the parts that it uses, and reports a change of
  * the service manager's status line by one callback.
@@ -38,6 +38,7 @@
 #include "node/static_reconciler.h"
 #include "node/status.h"
 #include "node/volume_events.h"
+#include "node/volume_signals.h"
 #include "serve/daemon.h"
 #include "serve/service_manager.h"
 
@@ -58,6 +59,7 @@ struct node {
     struct node_metrics *metrics;
     struct node_scrape scrape;
     struct node_volume_events *events;
+    struct node_volume_signals *signals;
     struct pod_conditions *conditions; /* NULL without an API server */
     struct published_observer observer;
     struct audit *audit; /* NULL: none */
@@ -131,6 +133,7 @@ static void on_volume_updated(void *userdata, struct published *p)
     const struct node *node = userdata;
 
     node_metrics_observe_update(node->metrics, p->update_latency_us);
+    node_volume_signals_updated(node->signals, CONTAINER_OF(p, struct node_volume, published));
     check_conditions(node, CONTAINER_OF(p, struct node_volume, published));
 }
 
@@ -162,6 +165,18 @@ static int start_events(struct node *node)
     };
 
     return node_volume_events_new(node->daemon.event, &options, &node->events);
+}
+
+static int start_signals(struct node *node)
+{
+    const struct node_volume_signals_options options = {
+        .metrics = node->metrics,
+        .events = node->events,
+        .volumes = node->volumes,
+        .file_systems = node->file_systems,
+    };
+
+    return node_volume_signals_new(node->daemon.event, &options, &node->signals);
 }
 
 static void on_live_mounted(void *userdata, const struct session *session)
@@ -491,6 +506,8 @@ static int start_services(struct node *node, struct error *e)
     if (r == 0)
         r = start_events(node);
     if (r == 0)
+        r = start_signals(node);
+    if (r == 0)
         r = start_conditions(node);
     if (r < 0)
         return error_set_errno(e, r, "cannot start");
@@ -534,7 +551,7 @@ static int node_start(struct daemon *daemon, struct error *e)
         r = secmem_harden(e); /* memory that cannot be locked is reported by on_parts_changed() */
     if (r < 0)
         return r;
-    daemon_restrict();
+    daemon_restrict(CONFINEMENT_NODE);
     r = start_observers(node);
     if (r < 0)
         return error_set_errno(e, r, "cannot set up metrics");
@@ -598,6 +615,7 @@ static void node_stop(struct daemon *daemon)
     node->csi = csi_service_free(node->csi);
     static_reconciler_free(node->static_volumes);
     node->conditions = pod_conditions_free(node->conditions);
+    node_volume_signals_free(node->signals);
     node_volumes_free(node->volumes);
     node->pod_source = pod_source_free(node->pod_source);
     allocatable_free(node->allocatable);

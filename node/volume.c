@@ -575,6 +575,7 @@ void node_volume_deinit(struct node_volume *volume)
         drop_record(v);
     published_deinit(&v->published);
     kept_error_clear(&v->error);
+    kept_error_clear(&v->signal_error);
     identity_unref(v->identity);
     if (!v->borrows_spec)
         volume_spec_free(v->spec);

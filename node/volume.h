@@ -11,6 +11,7 @@
 #include "node/identity.h"
 #include "node/pods.h"
 #include "node/shown.h"
+#include "node/signal_pace.h"
 #include "serve/published.h"
 
 struct node_volume;
@@ -116,9 +117,11 @@ struct node_volume {
     bool is_left;             /* and does so now */
     unsigned reported_events; /* node/volume_events.c changes it, and the next */
     unsigned deferred_events;
-    struct kept_error error; /* why the first payload was not published; else empty */
-    uint64_t mount_id;       /* in MOUNTED */
-    sd_event_source *timer;  /* REQUEST_TIMEOUT while a request waits, else EXPIRE_AFTER */
+    struct signal_pace signal_pace; /* node/volume_signals.c changes it, and the next */
+    struct kept_error signal_error; /* why the last update was not signalled; else empty */
+    struct kept_error error;        /* why the first payload was not published; else empty */
+    uint64_t mount_id;              /* in MOUNTED */
+    sd_event_source *timer;         /* REQUEST_TIMEOUT while a request waits, else EXPIRE_AFTER */
     sd_event_source *error_timer;
 };
 

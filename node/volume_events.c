@@ -8,6 +8,7 @@
  *   CertificateNotRenewed  a podCertificate source keeps its last certificate, and why
  *   OlderContentDropped    readers kept too much older content open, and lost the oldest of it
  *   SubPathNotLive         the pod mounts a part by subPath that does not follow updates
+ *   UpdateNotSignalled     with onUpdate: the last update reached no process, or not all, and why
  *   VolumeCurrent          the end of the first four, when none of them is left
  *
  * They concern volumes that were mounted: why a volume is not mounted at all is in the answer to
@@ -29,9 +30,11 @@ enum condition {
     DROPPED = 1 << 4,
     NOT_RENEWED = 1 << 5,
     END = 1 << 6, /* of others: VolumeCurrent is due */
+    NOT_SIGNALLED = 1 << 7,
 };
 
-#define LOUD        (~((unsigned)NOT_LIVE | (unsigned)DROPPED)) /* their end is an event, too */
+/* Their end is an event, too. */
+#define LOUD        (~((unsigned)NOT_LIVE | (unsigned)DROPPED | (unsigned)NOT_SIGNALLED))
 #define STAYS       "; the last content stays readable"
 #define TIMER_SLACK SPAN_MS(100)
 
@@ -223,6 +226,16 @@ static int post_failed_update(struct node_volume_events *events, const struct no
                 &(struct event_text){"VolumeUpdateFailed", text, STAYS, .is_note = false});
 }
 
+static int post_not_signalled(struct node_volume_events *events, const struct node_volume *v)
+{
+    char text[ERROR_TEXT_MAX + 64];
+
+    snprintf(text, sizeof(text), "the update is visible, but was not signalled: %s",
+             kept_error_text(&v->signal_error));
+    return post(events, v, NOT_SIGNALLED,
+                &(struct event_text){.reason = "UpdateNotSignalled", .text = text});
+}
+
 static int post_event(struct node_volume_events *events, const struct node_volume *v,
                       enum condition tag)
 {
@@ -253,6 +266,8 @@ static int post_event(struct node_volume_events *events, const struct node_volum
         return post(events, v, tag, &not_renewed);
     case NOT_LIVE:
         return post(events, v, tag, &not_live);
+    case NOT_SIGNALLED:
+        return post_not_signalled(events, v);
     case END:
         return post(events, v, tag, &current);
     }
@@ -277,6 +292,8 @@ static unsigned find_conditions(const struct node_volume *v)
             conditions |= CERTIFICATE;
     if (renewal_problem(v) != NULL)
         conditions |= NOT_RENEWED;
+    if (kept_error_text(&v->signal_error)[0] != '\0')
+        conditions |= NOT_SIGNALLED;
     if (p->publisher != NULL) {
         struct publisher_mounted_parts mounts = publisher_mounted_parts(p->publisher);
 
@@ -308,8 +325,8 @@ static void try_event(struct node_volume_events *events, struct node_volume *v, 
 
 void node_volume_events_check(struct node_volume_events *events, struct node_volume *volume)
 {
-    static const enum condition all[] = {HELD,     UPDATE_FAILED, CERTIFICATE,
-                                         NOT_LIVE, DROPPED,       NOT_RENEWED};
+    static const enum condition all[] = {HELD,    UPDATE_FAILED, CERTIFICATE,  NOT_LIVE,
+                                         DROPPED, NOT_RENEWED,   NOT_SIGNALLED};
     unsigned conditions, before = volume->reported_events;
     bool has_ended;
 

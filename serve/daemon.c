@@ -14,7 +14,6 @@
  */
 #include "serve/daemon.h"
 
-#include "base/confinement.h"
 #include "base/log.h"
 #include "base/privileged.h"
 #include "serve/service_manager.h"
@@ -136,11 +135,11 @@ static int restrict_loop(struct error *e)
     return r;
 }
 
-void daemon_restrict(void)
+void daemon_restrict(enum confinement_program program)
 {
     struct error e = ERROR_INIT;
 
-    if (confinement_restrict_process(&e) < 0)
+    if (confinement_restrict_process(program, &e) < 0)
         log_warn("the process keeps more rights than it needs", "reason", e.text);
     e = ERROR_INIT;
     if (restrict_loop(&e) < 0)

@@ -12,6 +12,7 @@
 
 #include <systemd/sd-event.h>
 
+#include "base/confinement.h"
 #include "serve/watchdog.h"
 
 struct daemon;
@@ -59,7 +60,7 @@ int daemon_run(struct daemon *daemon, const struct daemon_ops *ops, const sigset
  * container that refuses a part of it is logged as a warning; the daemon works all the same.
  * Thread: the event loop's, before any other starts: early in start().
  */
-void daemon_restrict(void);
+void daemon_restrict(enum confinement_program program);
 
 /* End the loop, so that daemon_run() fails with @reason. May be called during start(). */
 void daemon_fail(struct daemon *daemon, const struct error *reason);

@@ -22,7 +22,8 @@
  * | none of these                                        | a secret volume of a default |
  * |                                                      | name                         |
  *
- * Each of them goes with uid, gid, fsGroup, type, tls, check, updates, onRevoked and report.
+ * Each of them goes with uid, gid, fsGroup, type, tls, check, updates, onRevoked, report,
+ * onUpdate, onUpdateContainer and onUpdateProcess.
  *
  * An empty attribute counts as absent, as templates produce them.
  */

@@ -79,8 +79,11 @@ struct volume_spec {
     bool holds_tls;     /* a pair that does not match, or is expired, is not shown */
     unsigned checks;    /* of values, else the object is not shown: bits of check.h */
     enum volume_updates updates;
-    enum volume_report report; /* of a pod's volume */
-    bool removes_revoked;      /* an object that we may no longer read is no longer shown */
+    enum volume_report report;    /* of a pod's volume */
+    int update_signal;            /* sent to the pod's containers after an update; 0: none */
+    const char *update_container; /* only to this one; or NULL */
+    const char *update_process;   /* to the process of this name; NULL: the container's first */
+    bool removes_revoked;         /* an object that we may no longer read is no longer shown */
 };
 
 /* Return: 0, *ret_spec is the caller's, without sources; -ENOMEM. */

@@ -6,6 +6,8 @@
  */
 #include "volume/spec_json.h"
 
+#include "volume/on_update.h"
+
 static const char *const volume_kinds[] = {
     [VOLUME_SECRET] = "secret",
     [VOLUME_CONFIGMAP] = "configMap",
@@ -108,6 +110,9 @@ int volume_spec_to_json(const struct volume_spec *spec, cJSON **ret_json)
     r |= add_flag(json, "inPlace", spec->updates == VOLUME_UPDATES_IN_PLACE);
     r |= add_flag(json, "removeRevoked", spec->removes_revoked);
     r |= json_add_text(json, "report", report_names[spec->report]);
+    r |= json_add_text(json, "onUpdate", volume_signal_name(spec->update_signal));
+    r |= json_add_text(json, "onUpdateContainer", spec->update_container);
+    r |= json_add_text(json, "onUpdateProcess", spec->update_process);
     for (size_t i = 0; i < spec->n_sources && r == 0; i++)
         r = add_source(sources, &spec->sources[i]);
     if (r == 0)
@@ -225,6 +230,16 @@ static enum volume_report read_report(const cJSON *json)
     return VOLUME_REPORT_DEFAULT;
 }
 
+/* An unknown signal counts as missing. */
+static int read_on_update(const cJSON *json, struct volume_spec *spec)
+{
+    const char *name = json_text(json, "onUpdate");
+    int r = read_text(json, "onUpdateContainer", &spec->update_container);
+
+    spec->update_signal = name != NULL ? volume_signal_number(name) : 0;
+    return r == 0 ? read_text(json, "onUpdateProcess", &spec->update_process) : r;
+}
+
 static int read_spec(const cJSON *json, struct volume_spec *spec)
 {
     const cJSON *source;
@@ -241,6 +256,8 @@ static int read_spec(const cJSON *json, struct volume_spec *spec)
         r = read_text(json, "name", &spec->name);
     if (r == 0)
         r = read_text(json, "type", &spec->type);
+    if (r == 0)
+        r = read_on_update(json, spec);
     cJSON_ArrayForEach (source, json_member(json, "sources")) {
         if (r == 0)
             r = read_source(source, spec);

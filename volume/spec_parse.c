@@ -18,6 +18,7 @@
 #include "encoding/yaml.h"
 #include "volume/check.h"
 #include "volume/label_selector.h"
+#include "volume/on_update.h"
 #include "volume/pod_fields.h"
 
 static int no_memory(struct error *e)
@@ -916,7 +917,9 @@ static int parse_word(const cJSON *json, const struct field *field, const char *
     return r < 0 ? field_error(&FIELD(field, name), e, r) : 0;
 }
 
-#define OWN_WORDS "uid, gid, fsGroup, type, tls, check, updates, onRevoked, report"
+#define OWN_WORDS                                                                                  \
+    "uid, gid, fsGroup, type, tls, check, updates, onRevoked, report, onUpdate, "                  \
+    "onUpdateContainer, onUpdateProcess"
 
 static int check_secrets_words(const struct volume_spec *spec, const struct field *field,
                                struct error *e)
@@ -927,6 +930,24 @@ static int check_secrets_words(const struct volume_spec *spec, const struct fiel
         return 0;
     return field_error(&FIELD(field, word), e,
                        error_set(e, -EINVAL, "only for secrets, and the volume is a ConfigMap"));
+}
+
+static int read_on_update(const cJSON *json, const struct field *field, struct volume_spec *spec,
+                          struct error *e)
+{
+    int r = parse_word(json, field, "onUpdate", volume_on_update_parse, spec, e);
+
+    if (r == 0)
+        r = parse_word(json, field, "onUpdateContainer", volume_on_update_container_parse, spec, e);
+    if (r == 0)
+        r = parse_word(json, field, "onUpdateProcess", volume_on_update_process_parse, spec, e);
+    if (r < 0 || spec->update_signal != 0)
+        return r;
+    if (spec->update_container != NULL || spec->update_process != NULL)
+        return field_error(
+            &FIELD(field, "onUpdate"), e,
+            error_set(e, -EINVAL, "required with onUpdateContainer and onUpdateProcess"));
+    return 0;
 }
 
 static int read_own(const cJSON *json, const struct field *field, struct volume_spec *spec,
@@ -952,6 +973,8 @@ static int read_own(const cJSON *json, const struct field *field, struct volume_
         r = parse_word(json, field, "onRevoked", volume_revoked_parse, spec, e);
     if (r == 0)
         r = parse_word(json, field, "report", volume_report_parse, spec, e);
+    if (r == 0)
+        r = read_on_update(json, field, spec, e);
     return r;
 }
 

@@ -421,7 +421,7 @@ static int mount_start(struct daemon *daemon, struct error *e)
         r = secmem_harden(e);
     if (r < 0)
         return r;
-    daemon_restrict();
+    daemon_restrict(CONFINEMENT_MOUNT);
     r = start_audit(m, e);
     if (r == 0)
         r = take_over_stored(m, e);

@@ -13,7 +13,7 @@ import pytest
 from lib.waiting import until
 
 
-def _roots(kind: str) -> list[Path]:
+def roots(kind: str) -> list[Path]:
     """Where hierarchies of this file system are mounted."""
     lines = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
     return [Path(fields[1]) for fields in lines if fields[2] == kind]
@@ -73,7 +73,7 @@ def _made(root: Path, needed: str) -> Iterator[Cgroup]:
 
 def freezer() -> contextlib.AbstractContextManager[Cgroup]:
     """Skips the test where there is no cgroup v2."""
-    roots = _roots("cgroup2")
+    roots = roots("cgroup2")
     if not roots:
         pytest.skip("no cgroup v2 is mounted")
     return _made(roots[0], "cgroup.freeze")
@@ -81,11 +81,11 @@ def freezer() -> contextlib.AbstractContextManager[Cgroup]:
 
 def memory() -> contextlib.AbstractContextManager[Cgroup]:
     """Skips the test where the memory of processes cannot be limited."""
-    for root in _roots("cgroup2"):
+    for root in roots("cgroup2"):
         controllers = (root / "cgroup.subtree_control").read_text().split()
         if "memory" in controllers:
             return _made(root, "memory.max")
-    for root in _roots("cgroup"):
+    for root in roots("cgroup"):
         if (root / "memory.limit_in_bytes").exists():
             return _made(root, "memory.limit_in_bytes")
     pytest.skip("the memory of processes cannot be limited here")

@@ -28,6 +28,7 @@ CAPABILITIES = {
     "sys_admin": 21,
 }
 MOUNTING = sum(1 << number for number in CAPABILITIES.values())
+KILL = 1 << 5
 IPC_LOCK = 1 << 14
 FILTERED = 2  # SECCOMP_MODE_FILTER
 
@@ -42,8 +43,10 @@ FILTERS = {
     "consumers": 3,
     "audit": 3,
     "key-maker": 3,
+    "signaller": 3,
 }
-WITH_CAPABILITIES = {"privileged", "publisher"}
+# What each kind of thread has, if the process has it.
+HELD = {"privileged": MOUNTING | KILL, "publisher": MOUNTING, "signaller": KILL}
 
 
 def threads(pid: int) -> dict[str, list[dict[str, str]]]:
@@ -106,27 +109,38 @@ def own(directory: Path, user: int) -> None:
         os.chown(path, user, user)
 
 
-def check_root(pid: int, *workers: str) -> None:
+def check_node(node: Node, *workers: str) -> None:
+    check_root(node.pid, "notifier", "mount-monitor", *workers, process=MOUNTING | KILL)
+
+
+def check_root(pid: int, *workers: str, process: int = MOUNTING) -> None:
     """Each thread can still do what its name says, and no more. A set that is empty stays so."""
     found = wait_threads(pid, "secretfs", "privileged", "publisher", "fuse-worker", *workers)
     assert set(found) == {"secretfs", "privileged", "publisher", "fuse-worker", *workers}
     memory = for_memory(pid)
     for name, all_of_name in found.items():
         for thread in all_of_name:
-            held = MOUNTING | memory if name in WITH_CAPABILITIES else memory
+            held = HELD.get(name, 0) & process | memory
             assert sets(thread) == (held, held, 0, 0), name
-            assert int(thread["CapBnd"], 16) == MOUNTING | memory, name
+            assert int(thread["CapBnd"], 16) == process | memory, name
             assert thread["NoNewPrivs"] == "1", name
 
 
 def test_threads_of_a_node(node: Node) -> None:
     """After its start, after a publish, and after an unpublish."""
-    check_root(node.pid, "notifier", "mount-monitor")
+    check_node(node)
     pod = node.pod()
     node.publish(pod)
-    check_root(node.pid, "notifier", "mount-monitor")
+    check_node(node)
     node.unpublish(pod)
-    check_root(node.pid, "notifier", "mount-monitor")
+    check_node(node)
+
+
+def test_thread_that_signals(node: Node, manifests: Manifests) -> None:
+    volume = node.publish(node.pod(attributes={"secretName": "app", "onUpdate": "signal:HUP"}))
+    manifests.put_secret({"a": b"dummy-2"})
+    until(lambda: (volume.target / "a").exists(), "the update")
+    check_node(node, "signaller")
 
 
 def test_thread_that_makes_keys(daemon: Node, api: Api) -> None:
@@ -136,7 +150,7 @@ def test_thread_that_makes_keys(daemon: Node, api: Api) -> None:
     pod = daemon.pod(attributes={"sources": json.dumps([{"podCertificate": certificate}])})
     put_adopted(api, pod)
     daemon.publish(pod)
-    check_root(daemon.pid, "notifier", "mount-monitor", "key-maker")
+    check_node(daemon, "key-maker")
 
 
 def test_threads_of_a_mount(mount: VolumeMaker, manifests: Manifests) -> None:

@@ -28,12 +28,13 @@ COMMENT = re.compile(r'//[^\n]*|/\*.*?\*/|("(?:[^"\\\n]|\\.)*")', re.DOTALL)
 LITERAL = re.compile(r'"((?:[^"\\\n]|\\.)*)"')
 # The process itself, or what /proc says of the machine. "/proc" and "/proc/%d" lead to others.
 ALLOWED = re.compile(r"/proc/(self|thread-self|stat|meminfo|cpuinfo|sys)(/|$)")
-# The keeper asks for the state of its own child, which no container can be. Consumers are identified
-# by two texts that the kernel makes, and that it makes without waiting for the process; the owner of
-# the directory is the process's user.
+# The keeper asks for the state of its own child, which no container can be. Consumers, and processes that
+# are signalled, are identified by texts that the kernel makes, and that it makes without waiting for the
+# process; the owner of the directory is the process's user.
 EXCEPTIONS = {
     TOP / "keeper" / "leader.c": ["/proc/%d/stat"],
     TOP / "consumers" / "process.c": ["/proc/%d/stat", "/proc/%d", "/proc/%d/cgroup"],
+    TOP / "node" / "pod_signal.c": ["/proc/%d/stat", "/proc/%d/cgroup", "/proc/%d/mountinfo"],
 }
 FILTER = TOP / "base" / "confinement.c"
 DENIED = re.compile(r"\bDENY\(\w+\),")

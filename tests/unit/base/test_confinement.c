@@ -130,7 +130,7 @@ static int check_process(void)
     void *result = NULL;
     int here;
 
-    if (confinement_restrict_process(&e) < 0) {
+    if (confinement_restrict_process(CONFINEMENT_NODE, &e) < 0) {
         printf("%s\n", e.text);
         return FAILED;
     }
@@ -210,8 +210,20 @@ static void *run_privileged(void *result)
 static void *run_publisher(void *result)
 {
     confinement_restrict_thread(CONFINEMENT_PUBLISHER);
-    *(bool *)result = mounts() && ARE_DENIED(process_calls) && ARE_DENIED(reaching_out) &&
-                      ARE_DENIED(starting_threads);
+    *(bool *)result = mounts() && !has_capability(CAP_KILL) && ARE_DENIED(process_calls) &&
+                      ARE_DENIED(reaching_out) && ARE_DENIED(starting_threads);
+    return NULL;
+}
+
+static void *run_signaller(void *result)
+{
+    bool has_kill = has_capability(CAP_KILL);
+
+    confinement_restrict_thread(CONFINEMENT_SIGNALLER);
+    *(bool *)result = has_kill == has_capability(CAP_KILL) && !has_capability(CAP_SYS_ADMIN) &&
+                      !has_capability(CAP_DAC_READ_SEARCH) && ARE_DENIED(process_calls) &&
+                      ARE_DENIED(mounting) && ARE_DENIED(reaching_out) &&
+                      ARE_DENIED(starting_threads) && ARE_DENIED(changing_files);
     return NULL;
 }
 
@@ -241,7 +253,7 @@ static int check_loop(void)
 {
     struct error e = ERROR_INIT;
 
-    if (confinement_restrict_process(&e) < 0)
+    if (confinement_restrict_process(CONFINEMENT_NODE, &e) < 0)
         return FAILED;
     return check_thread(run_loop);
 }
@@ -250,7 +262,7 @@ static int check_privileged(void)
 {
     struct error e = ERROR_INIT;
 
-    if (confinement_restrict_process(&e) < 0)
+    if (confinement_restrict_process(CONFINEMENT_NODE, &e) < 0)
         return FAILED;
     return check_thread(run_privileged);
 }
@@ -258,6 +270,11 @@ static int check_privileged(void)
 static int check_publisher(void)
 {
     return check_thread(run_publisher);
+}
+
+static int check_signaller(void)
+{
+    return check_thread(run_signaller);
 }
 
 static int check_worker(void)
@@ -293,6 +310,11 @@ static void test_publisher_runs_and_connects_nothing(void **state)
     check_in_child(check_publisher);
 }
 
+static void test_signaller_signals_and_changes_nothing(void **state)
+{
+    check_in_child(check_signaller);
+}
+
 static void test_worker_mounts_and_changes_nothing(void **state)
 {
     check_in_child(check_worker);
@@ -305,6 +327,7 @@ int main(void)
         cmocka_unit_test(test_loop_runs_programs_without_rights),
         cmocka_unit_test(test_privileged_thread_mounts_and_starts_threads),
         cmocka_unit_test(test_publisher_runs_and_connects_nothing),
+        cmocka_unit_test(test_signaller_signals_and_changes_nothing),
         cmocka_unit_test(test_worker_mounts_and_changes_nothing),
     };
 

@@ -160,7 +160,7 @@ static int run_child(const char *directory)
     struct error e = ERROR_INIT;
     struct accesses a;
 
-    if (confinement_restrict_process(&e) < 0 || privileged_start(&e) < 0)
+    if (confinement_restrict_process(CONFINEMENT_NODE, &e) < 0 || privileged_start(&e) < 0)
         return 1;
     confinement_restrict_thread(CONFINEMENT_LOOP);
     a = attempt(directory);

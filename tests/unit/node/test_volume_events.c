@@ -266,6 +266,26 @@ static void test_dropped_content(void **state)
     expect("");
 }
 
+/* It concerns the readers as well, and the next update that is signalled ends it. */
+static void test_update_that_is_not_signalled(void **state)
+{
+    struct fixture *f = *state;
+
+    kept_error_set(&f->volume.signal_error, "no running container has the volume mounted");
+    node_volume_events_check(f->events, &f->volume);
+    expect("UpdateNotSignalled!prod/web-0: secret/prod/db: the update is visible, but was not "
+           "signalled: no running container has the volume mounted\n");
+    node_volume_events_check(f->events, &f->volume);
+    expect("");
+    kept_error_clear(&f->volume.signal_error);
+    node_volume_events_check(f->events, &f->volume);
+    expect("");
+    kept_error_set(&f->volume.signal_error, "cannot signal process 42: Operation not permitted");
+    node_volume_events_check(f->events, &f->volume);
+    assert_non_null(strstr(posted, "cannot signal process 42"));
+    kept_error_clear(&f->volume.signal_error);
+}
+
 /* What the object's author asked for is no event, unless it cannot be read. */
 static void test_staged_update(void **state)
 {
@@ -431,6 +451,7 @@ int main(void)
         TEST(test_stale_volume_is_held_and_current_again),
         TEST(test_failed_update),
         TEST(test_dropped_content),
+        TEST(test_update_that_is_not_signalled),
         TEST(test_current_after_the_last_condition),
         TEST(test_deferred_event_is_posted_later),
         TEST(test_deferred_event_that_is_over_is_not_posted),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -177,7 +178,8 @@ static void secret_with_all_attributes(void **state)
               {"items", "[{key: password, path: pgpass, mode: 0440}, {key: user, path: a/b}]"},
               {"defaultMode", "0400"}, {"optional", "true"}, {"uid", "1000"}, {"gid", "1001"},
               {"fsGroup", "1002"}, {"type", "tls"}, {"tls", "hold"}, {"updates", "in-place"},
-              {"onRevoked", "remove"}, {"report", "condition"});
+              {"onRevoked", "remove"}, {"report", "condition"}, {"onUpdate", "signal:USR1"},
+              {"onUpdateContainer", "web"}, {"onUpdateProcess", "nginx"});
 
     assert_int_equal(spec->kind, VOLUME_SECRET);
     assert_int_equal(spec->n_sources, 1);
@@ -196,6 +198,9 @@ static void secret_with_all_attributes(void **state)
     assert_int_equal(spec->updates, VOLUME_UPDATES_IN_PLACE);
     assert_true(spec->removes_revoked);
     assert_int_equal(spec->report, VOLUME_REPORT_CONDITION);
+    assert_int_equal(spec->update_signal, SIGUSR1);
+    assert_string_equal(spec->update_container, "web");
+    assert_string_equal(spec->update_process, "nginx");
 }
 
 /* As an entry has them: in JSON, or as a block. */
@@ -348,6 +353,12 @@ static void invalid_attributes_are_named(void **state)
     refuse("volumeAttributes.volume: expected an entry of a pod's volumes in quotes, such as "
            "\"secret: {secretName: db}\"",
            {"volume", "db"});
+    refuse("volumeAttributes.onUpdate: invalid onUpdate \"signal:KILL\": use signal:HUP, ",
+           {"secretName", "db"}, {"onUpdate", "signal:KILL"});
+    refuse("volumeAttributes.onUpdate: required with onUpdateContainer and onUpdateProcess",
+           {"secretName", "db"}, {"onUpdateContainer", "web"});
+    refuse("volumeAttributes.onUpdate: required with onUpdateContainer and onUpdateProcess",
+           {"secretName", "db"}, {"onUpdateProcess", "nginx"});
     refuse("volumeAttributes.tls: invalid tls \"nope\": use hold or report", {"secretName", "db"},
            {"tls", "nope"});
     refuse("volumeAttributes.tls: invalid tls \"no\": use hold or report", {"secretName", "db"},

@@ -2,6 +2,7 @@
 #include "volume/spec_json.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -120,6 +121,9 @@ static void test_all_members(void **state)
     spec->is_of_pod = spec->holds_tls = spec->removes_revoked = true;
     spec->checks = 5;
     spec->report = VOLUME_REPORT_NONE;
+    spec->update_signal = SIGUSR2;
+    assert_int_equal(volume_text_set(&spec->update_container, "web"), 0);
+    assert_int_equal(volume_text_set(&spec->update_process, "nginx"), 0);
     spec->uid = 0;
     spec->gid = 4294967294;
     spec->fs_group = 3;
@@ -139,6 +143,9 @@ static void test_all_members(void **state)
     assert_true(again->is_of_pod && again->holds_tls && again->removes_revoked);
     assert_int_equal(again->checks, 5);
     assert_int_equal(again->report, VOLUME_REPORT_NONE);
+    assert_int_equal(again->update_signal, SIGUSR2);
+    assert_string_equal(again->update_container, "web");
+    assert_string_equal(again->update_process, "nginx");
     assert_int_equal(again->uid, 0);
     assert_int_equal(again->gid, 4294967294);
     assert_int_equal(again->fs_group, 3);

@@ -237,6 +237,8 @@ static const struct {
      "secretfs.onRevoked: invalid onRevoked \"drop\": use keep or remove"},
     {"{secret: {secretName: s}, secretfs: {report: condition}}",
      "secretfs.report: only in a volume of a pod"},
+    {"{secret: {secretName: s}, secretfs: {onUpdate: signal:HUP}}",
+     "secretfs.onUpdate: only in a volume of a pod"},
     {"{secret: {secretName: a}, secretfs: {uid: 4294967295}}",
      "secretfs.uid: expected a whole number from 0 to 4294967294"},
     {"{secret: {secretName: a}, secretfs: {type: tsl}}", "secretfs.type: invalid type \"tsl\""},

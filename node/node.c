@@ -7,7 +7,7 @@
  *   files -> static_volumes -> static_reconciler ----+                 +-> target (mounts)
  *
  *   status, health, pages (with scrape): read all of them, for sockets and for HTTP
- *   volume_events, volume_signals, pod_conditions, metrics: the observer of all volumes
+ *   volume_events, volume_notices, pod_conditions, metrics: the observer of all volumes
  *
  * No part knows this file: each gets references to the parts that it uses, and reports a change of
  * the service manager's status line by one callback.
@@ -38,7 +38,7 @@
 #include "node/static_reconciler.h"
 #include "node/status.h"
 #include "node/volume_events.h"
-#include "node/volume_signals.h"
+#include "node/volume_notices.h"
 #include "serve/daemon.h"
 #include "serve/service_manager.h"
 
@@ -59,7 +59,7 @@ struct node {
     struct node_metrics *metrics;
     struct node_scrape scrape;
     struct node_volume_events *events;
-    struct node_volume_signals *signals;
+    struct node_volume_notices *notices;
     struct pod_conditions *conditions; /* NULL without an API server */
     struct published_observer observer;
     struct audit *audit; /* NULL: none */
@@ -133,7 +133,7 @@ static void on_volume_updated(void *userdata, struct published *p)
     const struct node *node = userdata;
 
     node_metrics_observe_update(node->metrics, p->update_latency_us);
-    node_volume_signals_updated(node->signals, CONTAINER_OF(p, struct node_volume, published));
+    node_volume_notices_updated(node->notices, CONTAINER_OF(p, struct node_volume, published));
     check_conditions(node, CONTAINER_OF(p, struct node_volume, published));
 }
 
@@ -167,16 +167,16 @@ static int start_events(struct node *node)
     return node_volume_events_new(node->daemon.event, &options, &node->events);
 }
 
-static int start_signals(struct node *node)
+static int start_notices(struct node *node)
 {
-    const struct node_volume_signals_options options = {
+    const struct node_volume_notices_options options = {
         .metrics = node->metrics,
         .events = node->events,
         .volumes = node->volumes,
         .file_systems = node->file_systems,
     };
 
-    return node_volume_signals_new(node->daemon.event, &options, &node->signals);
+    return node_volume_notices_new(node->daemon.event, &options, &node->notices);
 }
 
 static void on_live_mounted(void *userdata, const struct session *session)
@@ -506,7 +506,7 @@ static int start_services(struct node *node, struct error *e)
     if (r == 0)
         r = start_events(node);
     if (r == 0)
-        r = start_signals(node);
+        r = start_notices(node);
     if (r == 0)
         r = start_conditions(node);
     if (r < 0)
@@ -615,7 +615,7 @@ static void node_stop(struct daemon *daemon)
     node->csi = csi_service_free(node->csi);
     static_reconciler_free(node->static_volumes);
     node->conditions = pod_conditions_free(node->conditions);
-    node_volume_signals_free(node->signals);
+    node_volume_notices_free(node->notices);
     node_volumes_free(node->volumes);
     node->pod_source = pod_source_free(node->pod_source);
     allocatable_free(node->allocatable);

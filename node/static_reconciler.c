@@ -212,6 +212,7 @@ static int create_volume(struct static_reconciler *all, struct revision *revisio
     struct node_volume_options options = {.id = revision->id,
                                           .target = file->target,
                                           .created_dirs = all->created_dirs,
+                                          .reload_unit = file->reload_unit,
                                           .spec = file->spec,
                                           .borrows_spec = true};
     int r;

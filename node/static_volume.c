@@ -8,6 +8,7 @@
 #include "encoding/field.h"
 #include "encoding/yaml.h"
 
+#define SERVICE_NAME_MAX  255   /* systemd's limit of a unit's name */
 #define NAME_BUFFER_BYTES 16384 /* a line of /etc/group with a thousand members */
 
 static int no_memory(struct error *e)
@@ -194,6 +195,35 @@ static int parse_owner(const cJSON *json, struct static_volume *v, struct error 
     return r < 0 ? r : parse_id(owner, "group", find_group, &v->spec->gid, e);
 }
 
+/* ---- after updates */
+
+/* Source: systemd.unit(5); only services have ExecReload=. */
+static bool is_service_name(const char *name)
+{
+    static const char suffix[] = ".service";
+    size_t len = strlen(name), end = strlen(suffix);
+
+    return len > end && len <= SERVICE_NAME_MAX && streq(name + len - end, suffix) &&
+           strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:-_.\\@") ==
+               len;
+}
+
+static int parse_on_update(const cJSON *json, struct static_volume *v, struct error *e)
+{
+    _cleanup_(freep) char *text = NULL;
+    const char *unit;
+    int r = read_text(json, &FIELD(NULL, ""), "onUpdate", &text, e);
+
+    if (r < 0 || text == NULL)
+        return r;
+    unit = str_after(text, "reload-unit:");
+    if (unit == NULL || !is_service_name(unit))
+        return error_set(
+            e, -EINVAL, "onUpdate: invalid onUpdate \"%.64s\": use reload-unit:NAME.service", text);
+    v->reload_unit = strdup(unit);
+    return v->reload_unit != NULL ? 0 : no_memory(e);
+}
+
 /* ---- the file */
 
 static int parse_volume(const cJSON *json, struct static_volume *v, struct error *e)
@@ -211,13 +241,16 @@ static int parse_document(const cJSON *json, struct static_volume *v, struct err
 
     if (!cJSON_IsObject(json))
         return error_set(e, -EINVAL, "expected a mapping with target and volume");
-    r = field_check_members(json, &FIELD(NULL, ""), "target, namespace, source, owner, volume", e);
+    r = field_check_members(json, &FIELD(NULL, ""),
+                            "target, namespace, source, owner, onUpdate, volume", e);
     if (r == 0)
         r = parse_target(json, v, e);
     if (r == 0)
         r = parse_namespace(json, v, e);
     if (r == 0)
         r = parse_source(json, v, e);
+    if (r == 0)
+        r = parse_on_update(json, v, e);
     if (r == 0)
         r = parse_volume(json, v, e);
     if (r < 0)
@@ -270,6 +303,7 @@ struct static_volume *static_volume_unref(struct static_volume *volume)
     free(volume->kubeconfig);
     free(volume->context);
     free(volume->manifests);
+    free(volume->reload_unit);
     volume_spec_free(volume->spec);
     free(volume);
     return NULL;

@@ -9,6 +9,7 @@
  *       kubeconfig: /etc/app/kubeconfig
  *       context: prod                  or only `manifests: /etc/app/manifests`
  *     owner: {user: app, group: app}   of the files: names or numbers
+ *     onUpdate: reload-unit:app.service
  *     volume:                          an entry of a pod's volumes
  *       secret: {secretName: db}
  */
@@ -26,6 +27,7 @@ struct static_volume {
     char *kubeconfig;
     char *context;
     char *manifests;
+    char *reload_unit; /* after updates; NULL: none */
     struct volume_spec *spec;
 };
 

@@ -521,6 +521,7 @@ int node_volume_init(struct node_volume *volume, const struct node_volume_contex
         .context = context,
         .spec = options->spec,
         .borrows_spec = options->borrows_spec,
+        .reload_unit = options->reload_unit,
         .identity = options->identity,
         .shown = options->shown,
         .mount_id = options->shown != NULL ? options->shown->mount_id : 0,

@@ -11,7 +11,7 @@
 #include "node/identity.h"
 #include "node/pods.h"
 #include "node/shown.h"
-#include "node/signal_pace.h"
+#include "node/update_pace.h"
 #include "serve/published.h"
 
 struct node_volume;
@@ -63,6 +63,7 @@ struct node_volume_options {
     const char *pod;             /* its name; NULL: not for a pod */
     const char *pod_uid;         /* or NULL */
     const char *service_account; /* of the pod; or NULL */
+    const char *reload_unit; /* reloaded after updates; borrowed, outlives the volume; or NULL */
     /* What the pod mounts decides about the file system, unless the spec does: an answer follows,
      * by node_volume_ask_pod() or node_volume_set_fs(). */
     bool pod_decides_fs;
@@ -99,6 +100,7 @@ struct node_volume {
     char *pod;
     char *pod_uid;
     char *service_account;
+    const char *reload_unit;
     const struct node_shown *shown; /* until node_volume_init() returns; or NULL */
     enum node_fs fs;
     struct node_pods_query *pod_query; /* while the pod's answer is awaited; or NULL */
@@ -117,7 +119,7 @@ struct node_volume {
     bool is_left;             /* and does so now */
     unsigned reported_events; /* node/volume_events.c changes it, and the next */
     unsigned deferred_events;
-    struct signal_pace signal_pace; /* node/volume_signals.c changes it, and the next */
+    struct update_pace update_pace; /* node/volume_notices.c changes it, and the next */
     struct kept_error signal_error; /* why the last update was not signalled; else empty */
     struct kept_error error;        /* why the first payload was not published; else empty */
     uint64_t mount_id;              /* in MOUNTED */

@@ -114,6 +114,31 @@ def test_it_starts_and_stops(started: Machine):
     assert not started.run("ls", "/run/static", check=False).stdout
 
 
+READER = """\
+[Service]
+ExecStart=sleep infinity
+ExecReload=sh -c 'cat /run/reloaded/db/password >> /run/reloads; echo >> /run/reloads'
+"""
+
+
+def test_unit_is_reloaded_after_an_update(host: Machine):
+    """Not one that does not run: it is not started, and the log says so."""
+    host.write("/etc/systemd/system/reader.service", READER)
+    host.run("systemctl", "daemon-reload")
+    put_volume(host, "reloaded", "/run/reloaded/db", "db", onUpdate="reload-unit:reader.service")
+    host.run("systemctl", "start", SERVICE)
+    host.wait_read("/run/reloaded/db/password", "dummy-1", SERVICE)
+    put_secret(host, "db", "dummy-2")
+    log = lambda: host.output("journalctl", "-u", SERVICE, "-o", "cat")
+    until(lambda: "reader.service is not active, so it cannot be reloaded" in log(), "the failure")
+    host.run("systemctl", "start", "reader.service")
+    put_secret(host, "db", "dummy-3")
+    reloads = lambda: host.run("cat", "/run/reloads", check=False).stdout
+    until(lambda: reloads() == "dummy-3\n", f"the reload, not {reloads()!r}; the log:\n{log()}")
+    host.run("systemctl", "stop", "reader.service")
+    host.shell("rm /etc/systemd/system/reader.service /run/reloads")
+
+
 def test_volumes_come_and_go(started: Machine):
     put_secret(started, "db", "dummy-2")
     started.wait_read(f"{TARGET}/password", "dummy-2", SERVICE)

@@ -15,6 +15,7 @@ static void test_all_fields(void **state)
                                "namespace: prod\n"
                                "source: {kubeconfig: /etc/k, context: c}\n"
                                "owner: {user: daemon, group: \"77\"}\n"
+                               "onUpdate: reload-unit:app@1.service\n"
                                "volume:\n"
                                "  name: v\n"
                                "  secret: {secretName: db, defaultMode: 0400}\n";
@@ -30,6 +31,7 @@ static void test_all_fields(void **state)
     assert_string_equal(v->kubeconfig, "/etc/k");
     assert_string_equal(v->context, "c");
     assert_null(v->manifests);
+    assert_string_equal(v->reload_unit, "app@1.service");
     assert_int_equal(v->spec->uid, 1);
     assert_int_equal(v->spec->gid, 77);
     assert_int_equal(v->spec->default_mode, 0400);
@@ -49,6 +51,7 @@ static void test_minimal_file(void **state)
     assert_string_equal(v->manifests, "/m");
     assert_null(v->namespace);
     assert_null(v->kubeconfig);
+    assert_null(v->reload_unit);
     assert_int_equal(v->spec->kind, VOLUME_CONFIGMAP);
     assert_int_equal(v->spec->uid, VOLUME_ID_UNSET);
     assert_int_equal(v->spec->gid, VOLUME_ID_UNSET);
@@ -74,7 +77,16 @@ static const struct {
     {"{target: \"\", " VOLUME "}", "target: must not be empty"},
     {"{target: 5, " VOLUME "}", "target: expected a string"},
     {"{targets: /t, " VOLUME "}",
-     "targets: unknown field, expected one of: target, namespace, source, owner, volume"},
+     "targets: unknown field, expected one of: target, namespace, source, owner, onUpdate, volume"},
+    {"{target: /t, onUpdate: 'signal:HUP', " VOLUME "}",
+     "onUpdate: invalid onUpdate \"signal:HUP\": use reload-unit:NAME.service"},
+    {"{target: /t, onUpdate: 'reload-unit:a', " VOLUME "}", "onUpdate: invalid onUpdate"},
+    {"{target: /t, onUpdate: 'reload-unit:a/b.service', " VOLUME "}", "onUpdate: invalid onUpdate"},
+    {"{target: /t, onUpdate: 'reload-unit:.service', " VOLUME "}", "onUpdate: invalid onUpdate"},
+    {"{target: /t, onUpdate: 5, " VOLUME "}", "onUpdate: expected a string"},
+    {"{target: /t, volume: {secret: {secretName: a}, secretfs: {onUpdate: "
+     "'reload-unit:a.service'}}}",
+     "volume.secretfs.onUpdate: only in a volume of a pod"},
     {"{target: /t, namespace: A, " VOLUME "}", "namespace: invalid namespace \"A\""},
     {"{target: /t, source: x, " VOLUME "}", "source: expected a mapping"},
     {"{target: /t, source: {file: x}, " VOLUME "}",

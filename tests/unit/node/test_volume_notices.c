@@ -10,13 +10,14 @@
 #include <cmocka.h>
 
 #include "node/signaller.h"
-#include "node/volume_signals.h"
+#include "node/unit_reloads.h"
+#include "node/volume_notices.h"
 
 #define NUMBER 7
 
 static struct {
     sd_event *event;
-    struct node_volume_signals *signals;
+    struct node_volume_notices *notices;
     struct volume_spec *spec;
     struct node_volume volume;
     unsigned n_events_checked;
@@ -25,6 +26,9 @@ static struct {
     signaller_done_fn *done;
     void *userdata;
     bool has_no_thread;
+    unit_reload_done_fn *reloaded;
+    bool has_no_bus;
+    unsigned n_reloads;
     struct pod_signal signal; /* the last */
     unsigned n_orders;
 } world;
@@ -64,6 +68,32 @@ static void finish(unsigned n_sent, unsigned n_failed, const char *reason)
     world.done(world.userdata, NUMBER, &world.signal, &result);
 }
 
+/* ---- reloads of units */
+
+int unit_reloads_new(sd_event *event, unit_bus_open_fn *open, unit_reload_done_fn *done,
+                     void *userdata, struct unit_reloads **ret_reloads)
+{
+    world.reloaded = done;
+    *ret_reloads = (void *)&world; /* opaque */
+    return 0;
+}
+
+struct unit_reloads *unit_reloads_free(struct unit_reloads *reloads)
+{
+    return NULL;
+}
+
+int unit_reloads_start(struct unit_reloads *reloads, uint64_t owner, const char *unit,
+                       struct error *e)
+{
+    assert_int_equal(owner, NUMBER);
+    assert_string_equal(unit, "nginx.service");
+    if (world.has_no_bus)
+        return error_set(e, -ENOENT, "cannot call systemd");
+    world.n_reloads++;
+    return 0;
+}
+
 /* ---- other parts of the node */
 
 void node_volumes_visit(struct node_volumes *volumes, node_volume_visit_fn *visit, void *userdata)
@@ -92,13 +122,13 @@ void node_metrics_count_signals(struct node_metrics *metrics, enum pod_signal_ou
 
 static int set_up(void **state)
 {
-    const struct node_volume_signals_options options = {.volumes = NULL};
+    const struct node_volume_notices_options options = {.volumes = NULL};
     static char id[] = "csi-1", namespace[] = "prod", pod[] = "web-0", uid[] = "u-1";
     struct node_volume *v = &world.volume;
 
     memset(&world, 0, sizeof(world));
     assert_true(sd_event_new(&world.event) >= 0);
-    assert_int_equal(node_volume_signals_new(world.event, &options, &world.signals), 0);
+    assert_int_equal(node_volume_notices_new(world.event, &options, &world.notices), 0);
     assert_int_equal(volume_spec_new(VOLUME_PROJECTED, &world.spec), 0);
     assert_int_equal(volume_text_set(&world.spec->name, "creds"), 0);
     world.spec->update_signal = SIGHUP;
@@ -117,7 +147,7 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
-    node_volume_signals_free(world.signals);
+    node_volume_notices_free(world.notices);
     volume_spec_free(world.spec);
     kept_error_clear(&world.volume.signal_error);
     sd_event_unref(world.event);
@@ -126,7 +156,7 @@ static int tear_down(void **state)
 
 static void update(void)
 {
-    node_volume_signals_updated(world.signals, &world.volume);
+    node_volume_notices_updated(world.notices, &world.volume);
 }
 
 static void test_what_is_ordered(void **state)
@@ -180,11 +210,11 @@ static void test_many_updates(void **state)
     assert_int_equal(world.n_orders, 1);
     finish(1, 0, "");
     update();
-    assert_int_equal(world.volume.signal_pace.state, SIGNAL_PACE_PENDING);
+    assert_int_equal(world.volume.update_pace.state, UPDATE_PACE_PENDING);
     while (world.n_orders == 1)
         assert_true(sd_event_run(world.event, UINT64_MAX) >= 0);
     finish(1, 0, "");
-    assert_int_equal(world.volume.signal_pace.state, SIGNAL_PACE_IDLE);
+    assert_int_equal(world.volume.update_pace.state, UPDATE_PACE_IDLE);
     assert_int_equal(world.n_orders, 2);
 }
 
@@ -237,8 +267,32 @@ static void test_pending_at_the_end(void **state)
     finish(1, 0, "");
     update();
     assert_int_equal(world.n_orders, 1);
-    world.signals = node_volume_signals_free(world.signals);
+    world.notices = node_volume_notices_free(world.notices);
     assert_int_equal(world.n_orders, 2);
+}
+
+static void test_static_volume(void **state)
+{
+    const struct error refused = {"Unit nginx.service is not active, cannot reload."};
+    struct error none = ERROR_INIT;
+
+    world.volume.pod = world.volume.pod_uid = NULL;
+    world.volume.reload_unit = "nginx.service";
+    world.spec->update_signal = 0;
+    update();
+    update();
+    assert_int_equal(world.n_reloads, 1);
+    world.reloaded(world.userdata, NUMBER, &none);
+    assert_int_equal(world.volume.update_pace.state, UPDATE_PACE_PENDING);
+    while (world.n_reloads == 1)
+        assert_true(sd_event_run(world.event, UINT64_MAX) >= 0);
+    world.reloaded(world.userdata, NUMBER, &refused);
+    assert_int_equal(world.volume.update_pace.state, UPDATE_PACE_IDLE);
+    world.has_no_bus = true;
+    world.volume.update_pace.sent_at = 0;
+    update();
+    assert_int_equal(world.volume.update_pace.state, UPDATE_PACE_IDLE);
+    assert_int_equal(world.n_orders, 0);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -255,6 +309,7 @@ int main(void)
         TEST(test_no_thread),
         TEST(test_result_of_a_removed_volume),
         TEST(test_pending_at_the_end),
+        TEST(test_static_volume),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,24 +7,24 @@
 #include "base/clock.h"
 
 /* A program that reloads needs some time for it, and a flood of updates is one. */
-#define SIGNAL_PACE_INTERVAL SPAN_SEC(1)
+#define UPDATE_PACE_INTERVAL SPAN_SEC(1)
 
-enum signal_pace_state {
-    SIGNAL_PACE_IDLE,
-    SIGNAL_PACE_PENDING, /* an update is not signalled yet */
-    SIGNAL_PACE_SENDING,
-    SIGNAL_PACE_SENDING_AGAIN, /* an update came meanwhile, and is pending next */
+enum update_pace_state {
+    UPDATE_PACE_IDLE,
+    UPDATE_PACE_PENDING, /* an update is not signalled yet */
+    UPDATE_PACE_SENDING,
+    UPDATE_PACE_SENDING_AGAIN, /* an update came meanwhile, and is pending next */
 };
 
-struct signal_pace {
-    enum signal_pace_state state;
+struct update_pace {
+    enum update_pace_state state;
     mono_us sent_at; /* 0: never */
 };
 
 /* An update is visible. */
-void signal_pace_update(struct signal_pace *pace);
+void update_pace_update(struct update_pace *pace);
 /* Return: when to send; SPAN_FOREVER: an update, or the end of sending, comes first. */
-mono_us signal_pace_due(const struct signal_pace *pace);
+mono_us update_pace_due(const struct update_pace *pace);
 /* It is due, and sending begins. */
-void signal_pace_begin(struct signal_pace *pace, mono_us now);
-void signal_pace_end(struct signal_pace *pace);
+void update_pace_begin(struct update_pace *pace, mono_us now);
+void update_pace_end(struct update_pace *pace);

@@ -262,27 +262,32 @@ def test_opens_that_the_kernel_dropped(mount: VolumeMaker, manifests: Manifests)
 
 
 @contextlib.contextmanager
-def container() -> Iterator[cgroup.Cgroup]:
-    """A control group as a runtime makes it for a container of a pod."""
+def container(parent: str) -> Iterator[cgroup.Cgroup]:
+    """A control group as a runtime makes it for a container, below that path."""
     with cgroup.freezer() as made:
-        directory = made.path / "kubepods" / f"pod{POD_UID}" / CONTAINER
+        directory = made.path / parent / CONTAINER
         directory.mkdir(parents=True)
         inner = cgroup.Cgroup(directory)
         try:
             yield inner
         finally:
             until(lambda: (directory / "cgroup.procs").read_text() == "", "its processes to end")
-            for each in (directory, *directory.parents[:2]):
+            for each in (directory, *directory.parents[: len(Path(parent).parts)]):
                 each.rmdir()
 
 
-def test_container_is_a_consumer_until_it_is_gone(volume: Volume, manifests: Manifests) -> None:
-    """What its ended processes have read, it may use."""
+@pytest.mark.parametrize(
+    ("parent", "pod_uid"), [(f"kubepods/pod{POD_UID}", POD_UID), ("k8s.io", None)]
+)
+def test_container_is_a_consumer_until_it_is_gone(
+    volume: Volume, manifests: Manifests, parent: str, pod_uid: str | None
+) -> None:
+    """What its ended processes have read, it may use. A path may name no pod."""
 
     def in_container() -> list[dict[str, Any]]:
         return [c for c in told(volume)["list"] if c.get("container") == CONTAINER]
 
-    with container() as made:
+    with container(parent) as made:
         with reader(volume.path / "a") as inside:
             made.add(inside.pid)
             inside.do("read")
@@ -290,7 +295,7 @@ def test_container_is_a_consumer_until_it_is_gone(volume: Volume, manifests: Man
         until(lambda: [c.get("pid") for c in in_container()] == [None], "its end")
         update(volume, manifests, a=b"dummy-2")
         (ended,) = in_container()
-        assert (ended["state"], ended["podUID"]) == ("old", POD_UID)
+        assert (ended["state"], ended.get("podUID")) == ("old", pod_uid)
         with reader(volume.path / "a") as inside:
             made.add(inside.pid)
             inside.do("read")

@@ -6,6 +6,7 @@ import json
 import os
 import select
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ class Browser:
                 stderr=log,
                 env={**os.environ, "HOME": str(directory)},
                 pass_fds=(commands, answers),
-                preexec_fn=die_with_parent(9),
+                preexec_fn=die_with_parent(signal.SIGKILL),
             )
         os.close(commands)
         os.close(answers)

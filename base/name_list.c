@@ -36,16 +36,17 @@ static void insert(struct name_list *list, const struct name_list_entry *entry)
     list->shown[at] = *entry;
 }
 
-void name_list_offer(struct name_list *list, const char *name)
+void name_list_offer(void *list, const char *name)
 {
+    struct name_list *l = list;
     struct name_list_entry entry;
 
-    list->n++;
+    l->n++;
     if (strlen(name) > NAME_LIST_NAME_MAX_LEN)
         return;
-    entry.distance = distance_to(list, name);
+    entry.distance = distance_to(l, name);
     memcpy(entry.name, name, strlen(name) + 1);
-    insert(list, &entry);
+    insert(l, &entry);
 }
 
 static void append(struct error *text, const char *words)

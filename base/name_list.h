@@ -11,10 +11,12 @@
 
 #include "base/error.h"
 
-#define NAME_LIST_SHOWN_MAX 8 /* with names of 20 bytes, two lines of a terminal */
-#define NAME_LIST_NAME_MAX_LEN                                                                     \
-    63 /* a longer name counts, and is not shown: a text has 511 bytes                             \
-        */
+#define NAME_LIST_SHOWN_MAX    8 /* with names of 20 bytes, two lines of a terminal */
+/* A longer name counts, and is not shown: a text has 511 bytes. */
+#define NAME_LIST_NAME_MAX_LEN 63
+
+/* Takes a name from its source. @name: borrowed during the call */
+typedef void name_fn(void *userdata, const char *name);
 
 struct name_list_entry {
     unsigned distance;
@@ -34,8 +36,9 @@ struct name_list {
         .wanted = (wanted_)                                                                        \
     }
 
-/* @name: copied. Names of the same distance are in the order of strcmp(3). */
-void name_list_offer(struct name_list *list, const char *name);
+/* A name_fn. @list: a struct name_list; @name: copied. Names of the same distance are in the order
+ * of strcmp(3). */
+void name_list_offer(void *list, const char *name);
 
 /* Write "db, web", "db, web and 3 more", or "none". */
 void name_list_print(const struct name_list *list, struct error *ret_text);

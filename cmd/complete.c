@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "base/util.h"
+#include "cmd/complete_names.h"
 #include "cmd/completion.h"
 #include "cmd/status/request.h"
 #include "serve/mounts.h"
@@ -107,9 +108,69 @@ static void offer_volumes(const struct candidates *c, enum completion_kind kind)
     }
 }
 
+/* ---- objects of the source that the line names */
+
+struct stored {
+    struct candidates *candidates;
+    const char *kind; /* as it was typed: "secret/" */
+    size_t kind_len;
+};
+
+static void offer_name(void *userdata, const char *name)
+{
+    const struct stored *s = userdata;
+    char text[OBJECT_NAME_MAX + 32];
+
+    snprintf(text, sizeof(text), "%.*s%s", (int)s->kind_len, s->kind, name);
+    offer(s->candidates, text);
+}
+
+/* An invalid value is the command's to refuse. */
+static void set_source_option(void *userdata, int code, const char *value)
+{
+    struct source_options *from = userdata;
+    struct error ignored;
+
+    if (code == SOURCE_OPTION_NAMESPACE ||
+        (code >= SOURCE_OPTION_KUBECONFIG && code <= SOURCE_OPTION_MANIFESTS))
+        source_options_set(from, code, value, &ignored);
+}
+
+static enum directive offer_stored(struct candidates *c, const char *const *words, size_t n)
+{
+    static const char *const kinds[] = {"secret/", "configmap/", NULL};
+    struct stored stored = {.candidates = c, .kind = c->word + c->prefix_len};
+    struct source_options from = SOURCE_OPTIONS_INIT;
+    enum object_kind kind;
+    const char *name = object_kind_parse(stored.kind, &kind);
+
+    if (name == NULL) {
+        offer_words(c, kinds);
+        return DIRECTIVE_NO_FILES | DIRECTIVE_NO_SPACE;
+    }
+    stored.kind_len = (size_t)(name - stored.kind);
+    completion_visit_options(words, n, set_source_option, &from);
+    complete_names(&from, kind, offer_name, &stored);
+    source_options_deinit(&from);
+    return DIRECTIVE_NO_FILES;
+}
+
+/* A key follows the name, which only a read of the object's values would say. */
+static enum directive offer_variable(struct candidates *c, const char *const *words, size_t n)
+{
+    const char *equals = strchr(c->word + c->prefix_len, '=');
+
+    if (equals == NULL)
+        return DIRECTIVE_NO_FILES | DIRECTIVE_NO_SPACE;
+    c->prefix_len = (size_t)(equals - c->word) + 1;
+    return offer_stored(c, words, n) | DIRECTIVE_NO_SPACE;
+}
+
 /* ---- the command */
 
-static enum directive complete(struct candidates *c, const struct completion *completion)
+/* @words, @n: of the command line */
+static enum directive complete(struct candidates *c, const struct completion *completion,
+                               const char *const *words, size_t n)
 {
     switch (completion->kind) {
     case COMPLETION_NONE:
@@ -123,8 +184,7 @@ static enum directive complete(struct candidates *c, const struct completion *co
         break;
     case COMPLETION_WORDS:
         offer_words(c, completion->words);
-        return DIRECTIVE_NO_FILES |
-               (strchr(completion->words[0], '/') != NULL ? DIRECTIVE_NO_SPACE : 0);
+        break;
     case COMPLETION_OPTIONS:
         offer_options(c, completion->options);
         offer_options(c, completion->more_options);
@@ -137,6 +197,10 @@ static enum directive complete(struct candidates *c, const struct completion *co
     case COMPLETION_NAMESPACES:
         offer_volumes(c, completion->kind);
         break;
+    case COMPLETION_STORED:
+        return offer_stored(c, words, n);
+    case COMPLETION_VARIABLE:
+        return offer_variable(c, words, n);
     }
     return DIRECTIVE_NO_FILES;
 }
@@ -149,6 +213,6 @@ int command_complete(const struct invocation *invocation, int argc, char *argv[]
     const struct completion completion = completion_find(words, n);
     struct candidates candidates = {.word = words[n - 1], .prefix_len = completion.prefix_len};
 
-    printf(":%d\n", (int)complete(&candidates, &completion));
+    printf(":%d\n", (int)complete(&candidates, &completion, words, n));
     return EXIT_OK;
 }

@@ -23,7 +23,6 @@ const char *const completion_commands[] = {
 static const struct option doctor_long_options[] = {{"output", required_argument, NULL, 'o'}, {0}};
 
 static const char *const only_status[] = {"status", NULL};
-static const char *const object_kinds[] = {"secret/", "configmap/", NULL};
 
 /* The arguments of a command that are not options; those after the second are like the second. */
 static const struct command {
@@ -34,7 +33,7 @@ static const struct command {
     {"mount",
      mount_long_options,
      NULL,
-     {{.kind = COMPLETION_WORDS, .words = object_kinds}, {.kind = COMPLETION_DIRECTORIES}}},
+     {{.kind = COMPLETION_STORED}, {.kind = COMPLETION_DIRECTORIES}}},
     {"exec", exec_long_options, NULL, {{.kind = COMPLETION_FILES}, {.kind = COMPLETION_FILES}}},
     {"node", node_long_options, NULL, {{.kind = COMPLETION_NONE}}},
     {"keeper", NULL, NULL, {{.kind = COMPLETION_FILES}, {.kind = COMPLETION_FILES}}},
@@ -82,6 +81,8 @@ static const struct value {
     {"namespace", "status", {.kind = COMPLETION_NAMESPACES}},
     {"pod", "status", {.kind = COMPLETION_PODS}},
     {"object", "status", {.kind = COMPLETION_OBJECTS}},
+    {"env", "exec", {.kind = COMPLETION_VARIABLE}},
+    {"env-from", "exec", {.kind = COMPLETION_STORED}},
     {"log-level", NULL, {.kind = COMPLETION_WORDS, .words = log_levels}},
     {"log-format", NULL, {.kind = COMPLETION_WORDS, .words = log_formats}},
     {"rights", NULL, {.kind = COMPLETION_WORDS, .words = rights}},
@@ -174,18 +175,29 @@ static struct place find_place(const struct command *command, const char *const 
     return place;
 }
 
+/* "--name=VALUE". Return: NULL for another word. */
+static const struct option *find_option_with_value(const struct command *command, const char *word,
+                                                   const char **ret_value)
+{
+    const char *equals = str_after(word, "--") != NULL ? strchr(word, '=') : NULL;
+
+    if (equals == NULL)
+        return NULL;
+    *ret_value = equals + 1;
+    return find_option(command, word, (size_t)(equals - word));
+}
+
 /* "--output=js": the value behind the "=". Return: whether @word is one. */
 static bool find_value_behind(const struct command *command, const char *word,
                               struct completion *ret_completion)
 {
-    const char *equals = str_after(word, "--") != NULL ? strchr(word, '=') : NULL;
-    const struct option *option =
-        equals != NULL ? find_option(command, word, (size_t)(equals - word)) : NULL;
+    const char *value;
+    const struct option *option = find_option_with_value(command, word, &value);
 
     if (option == NULL)
         return false;
     *ret_completion = value_of(command, option);
-    ret_completion->prefix_len = (size_t)(equals - word) + 1;
+    ret_completion->prefix_len = (size_t)(value - word);
     return true;
 }
 
@@ -212,4 +224,23 @@ struct completion completion_find(const char *const *words, size_t n)
                                          .options = command->options,
                                          .more_options = command->more_options};
     return command->arguments[place.n_arguments > 0];
+}
+
+void completion_visit_options(const char *const *words, size_t n, completion_option_fn *set,
+                              void *userdata)
+{
+    const struct command *command = n > 1 ? find_command(words[0]) : NULL;
+    const struct option *awaited = NULL;
+
+    if (command == NULL)
+        return;
+    for (size_t i = 1; i < n - 1 && (awaited != NULL || !streq(words[i], "--")); i++) {
+        const char *value = words[i];
+        const struct option *option =
+            awaited != NULL ? awaited : find_option_with_value(command, words[i], &value);
+
+        if (option != NULL)
+            set(userdata, option->val, value);
+        awaited = option == NULL ? awaits_value(command, words[i]) : NULL;
+    }
 }

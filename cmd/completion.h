@@ -18,6 +18,8 @@ enum completion_kind {
     COMPLETION_PODS,       /* a pod with a volume here */
     COMPLETION_OBJECTS,    /* an object that a volume here shows */
     COMPLETION_NAMESPACES, /* a namespace of these pods and objects */
+    COMPLETION_STORED,     /* an object of the source that the line names */
+    COMPLETION_VARIABLE,   /* VAR= and such an object */
 };
 
 struct completion {
@@ -35,3 +37,10 @@ extern const char *const completion_commands[];
  * @n: at least 1
  */
 struct completion completion_find(const char *const *words, size_t n);
+
+/* Takes an option of the command line. @code: of the table; @value: borrowed from the words */
+typedef void completion_option_fn(void *userdata, int code, const char *value);
+
+/* Call @set for each option with a value in front of the last word, as for completion_find(). */
+void completion_visit_options(const char *const *words, size_t n, completion_option_fn *set,
+                              void *userdata);

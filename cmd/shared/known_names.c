@@ -67,7 +67,7 @@ static void report_manifests(struct known_names *n, const struct source *source,
 {
     struct name_list list = NAME_LIST_INIT(key->name);
 
-    manifest_source_names(source, key->kind, key->namespace, &list);
+    manifest_source_names(source, key->kind, key->namespace, name_list_offer, &list);
     report_objects(n, &list, object_kind_plural(key->kind), key->namespace);
 }
 
@@ -95,7 +95,8 @@ static void on_done(void *userdata, enum http_outcome outcome, const struct erro
     struct name_list list = NAME_LIST_INIT(wanted);
 
     if (outcome == HTTP_COMPLETE && n->status == 200 &&
-        name_table_parse(buf_text(&n->response), n->response.len, &list) == 0)
+        name_table_parse(buf_text(&n->response), n->response.len, name_list_offer, &list,
+                         &list.is_part) == 0)
         report_objects(n, &list, object_kind_plural(n->kind), namespace);
     else
         report(n, "");

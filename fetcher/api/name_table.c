@@ -32,15 +32,16 @@ static int find_column(const cJSON *table)
 }
 
 /* A name that the API server would refuse is not shown to a terminal. */
-static void offer_row(const cJSON *row, int column, struct name_list *list)
+static void offer_row(const cJSON *row, int column, name_fn *offer, void *userdata)
 {
     const cJSON *cell = cJSON_GetArrayItem(json_member(row, "cells"), column);
 
     if (cJSON_IsString(cell) && object_name_is_valid(cell->valuestring))
-        name_list_offer(list, cell->valuestring);
+        offer(userdata, cell->valuestring);
 }
 
-int name_table_parse(const char *text, size_t len, struct name_list *list)
+int name_table_parse(const char *text, size_t len, name_fn *offer, void *userdata,
+                     bool *ret_is_part)
 {
     _cleanup_(cJSON_Deletep) cJSON *table = NULL;
     const char *more;
@@ -53,9 +54,9 @@ int name_table_parse(const char *text, size_t len, struct name_list *list)
     if (column < 0)
         return -EINVAL;
     cJSON_ArrayForEach (row, json_member(table, "rows")) {
-        offer_row(row, column, list);
+        offer_row(row, column, offer, userdata);
     }
     more = json_text(json_member(table, "metadata"), "continue");
-    list->is_part = more != NULL && more[0] != '\0';
+    *ret_is_part = more != NULL && more[0] != '\0';
     return 0;
 }

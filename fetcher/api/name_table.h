@@ -19,7 +19,9 @@
 int name_table_add_path(struct buf *path, enum object_kind kind, const char *namespace);
 
 /*
- * Offer the names in a response.
+ * Call @offer for each name in a response.
+ * @ret_is_part: whether the namespace has more objects than were requested
  * Return: 0; -EINVAL: it is no Table, and nothing was offered; -E2BIG, -ENOMEM of json_parse().
  */
-int name_table_parse(const char *text, size_t len, struct name_list *list);
+int name_table_parse(const char *text, size_t len, name_fn *offer, void *userdata,
+                     bool *ret_is_part);

@@ -493,7 +493,7 @@ static int source_describe(const struct source *source, cJSON *status)
 }
 
 void manifest_source_names(const struct source *source, enum object_kind kind,
-                           const char *namespace, struct name_list *list)
+                           const char *namespace, name_fn *offer, void *userdata)
 {
     const struct manifest_source *s = (const struct manifest_source *)source;
     const struct followed *f;
@@ -501,7 +501,7 @@ void manifest_source_names(const struct source *source, enum object_kind kind,
     list_for_each (f, &s->objects, link)
         if (f->presence == STORE_PRESENT && f->key->kind == kind &&
             streq(f->key->namespace, namespace))
-            name_list_offer(list, f->key->name);
+            offer(userdata, f->key->name);
 }
 
 static struct manifest_source *manifest_source_free(struct manifest_source *s)

@@ -17,8 +17,8 @@ int manifest_source_new(sd_event *event, struct store *store, const char *dir,
                         const char *default_namespace, struct source **ret_source, struct error *e);
 
 /*
- * Offer the names of the objects in the manifests.
+ * Call @offer for the name of each object in the manifests.
  * @source: of manifest_source_new()
  */
 void manifest_source_names(const struct source *source, enum object_kind kind,
-                           const char *namespace, struct name_list *list);
+                           const char *namespace, name_fn *offer, void *userdata);

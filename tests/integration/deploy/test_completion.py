@@ -17,6 +17,7 @@ import pytest
 
 from lib import program
 from lib.deploy import TOP
+from lib.sources import Api, Manifests, Source
 from lib.waiting import PATIENCE_SECONDS
 
 COMPLETIONS = TOP / "completions"
@@ -67,6 +68,60 @@ def test_each_value_that_is_offered_is_accepted(area: Path, command: str, option
 
     assert [word for word in offered if is_refused(word)] == []
     assert is_refused("other")
+
+
+# ---- objects of the source that the line names
+
+
+@pytest.fixture
+def filled(source: Source) -> Source:
+    for name in ("db", "web", "web-tls"):
+        source.put_secret({"key": b"dummy"}, name=name)
+    source.put_configmap({"key": "dummy"}, {}, name="app")
+    return source
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (["mount", ""], ["secret/", "configmap/", ":6"]),
+        (["mount", "sec"], ["secret/", ":6"]),
+        (["mount", "secret/w"], ["secret/web", "secret/web-tls", ":4"]),
+        (["mount", "cm/"], ["cm/app", ":4"]),
+        (["mount", "secret/x"], [":4"]),
+        (["exec", "--env-from", "configmap/"], ["configmap/app", ":4"]),
+        (["exec", "--env", "PASS"], [":6"]),
+        (["exec", "--env", "PASS=secret/d"], ["PASS=secret/db", ":6"]),
+        (["exec", "--env=PASS=secret/d"], ["--env=PASS=secret/db", ":6"]),
+    ],
+)
+def test_objects_of_the_source(
+    filled: Source, area: Path, words: list[str], offered: list[str]
+) -> None:
+    line = [words[0], *filled.arguments, *words[1:]]
+    *names, directive = complete(area, *line)
+    assert [*sorted(names, reverse=words[1:] == [""]), directive] == offered
+
+
+def test_namespace_of_the_line_counts(http1: Api, area: Path) -> None:
+    http1.server.apply_secret("prod", "db", {"key": b"dummy"})
+    assert complete(area, "mount", *http1.arguments, "secret/") == [":4"]
+    (prefix, kubeconfig) = http1.arguments
+    for options in (["-n", "prod"], ["--namespace=prod"]):
+        line = [*options, f"{prefix}={kubeconfig}"]
+        assert complete(area, "mount", *line, "secret/") == ["secret/db", ":4"]
+
+
+def test_no_names_without_the_right_to_list_or_a_source(http1: Api, area: Path) -> None:
+    """And no message in the middle of the line: complete() sees an empty standard error."""
+    http1.put_secret({"key": b"dummy"}, name="db")
+    alice = http1.kubeconfig("alice")
+    assert complete(area, "mount", "--kubeconfig", alice, "secret/") == [":4"]
+    assert complete(area, "mount", "--kubeconfig", "/nowhere", "secret/") == [":4"]
+    assert complete(area, "mount", "--manifests", "/nowhere", "secret/") == [":4"]
+    assert complete(area, "mount", "secret/") == [":4"]
+    http1.server.stop_listening()
+    assert complete(area, "mount", *http1.arguments, "secret/") == [":4"]
 
 
 # ---- shells
@@ -123,14 +178,18 @@ def shell(request: pytest.FixtureRequest, area: Path) -> Iterator[Shell]:
     made.close()
 
 
-def test_shells_complete_commands_options_and_values(shell: Shell) -> None:
+def test_shells_complete_commands_options_and_values(shell: Shell, manifests: Manifests) -> None:
     """The line that the shell shows after TAB; then it is erased."""
+    manifests.put_secret({"key": b"dummy"}, name="db")
+    mount = f"secretfs mount {' '.join(manifests.arguments)}"
     for typed, whole in (
         ("secretfs statu\t", "secretfs status "),
         ("secretfs status --outp\t", "secretfs status --output="),
         ("secretfs status --output=w\t", "secretfs status --output=wide "),
         ("secretfs doctor --rights d\t", "secretfs doctor --rights daemon "),
         ("secretfs mount sec\t", "secretfs mount secret/"),
+        (f"{mount} secret/d\t", "secret/db "),
+        (f"{mount.replace('mount', 'exec')} --env A=secret/d\t", "A=secret/db"),
     ):
         shell.type(typed)
         shell.expect(whole)

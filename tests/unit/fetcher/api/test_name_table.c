@@ -48,7 +48,8 @@ static void names_are_in_their_column(void **state)
         struct name_list list = NAME_LIST_INIT("d");
         struct error text;
 
-        if (name_table_parse(cases[i].text, strlen(cases[i].text), &list) != cases[i].result)
+        if (name_table_parse(cases[i].text, strlen(cases[i].text), name_list_offer, &list,
+                             &list.is_part) != cases[i].result)
             fail_msg("%s", cases[i].text);
         name_list_print(&list, &text);
         assert_string_equal(text.text, cases[i].names);

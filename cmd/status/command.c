@@ -269,7 +269,8 @@ static int watch(struct status_command *c, struct error *e)
         if (r < 0)
             return r;
         if (fflush(stdout) != 0)
-            return error_set_errno(e, negative_errno(), "cannot print the status");
+            return errno == EPIPE ? 0
+                                  : error_set_errno(e, negative_errno(), "cannot print the status");
         sleep(WATCH_INTERVAL_SEC);
     }
 }

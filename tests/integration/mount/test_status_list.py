@@ -247,6 +247,28 @@ def test_watch_prints_a_volume_when_it_changes(
     assert ended == -signal.SIGINT
 
 
+def test_watch_ends_with_its_reader(manifests: Manifests, mount, area: Path):
+    """`secretfs status --watch | head -1`, also where SIGPIPE is ignored, as Python's is."""
+    manifests.put_secret({"a": b"1"})
+    volume = mount(manifests)
+    watching = subprocess.Popen(
+        [str(program.binary()), "status", "--watch", str(volume.path)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=program.environment(area),
+        restore_signals=False,
+        text=True,
+    )
+    assert watching.stdout is not None and watching.stderr is not None
+    watching.stdout.readline()
+    watching.stdout.close()
+    manifests.put_secret({"a": b"2"})
+    until(lambda: watching.poll() is not None, "the end of the watch")
+    with watching.stderr:
+        assert (watching.returncode, watching.stderr.read()) == (0, "")
+
+
 def test_watch_as_json_is_a_document_a_line(manifests: Manifests, mount, area: Path):
     manifests.put_secret({"a": b"1"})
     volume = mount(manifests)

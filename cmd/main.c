@@ -79,8 +79,10 @@ static const struct command *find_command(const char *name)
     return NULL;
 }
 
+/* Its usage is the program's. */
 static int unknown_command(const struct invocation *invocation, const char *name)
 {
+    const struct invocation own = {.program = invocation->program, .line = invocation->line};
     struct nearest nearest = NEAREST_INIT(name, strlen(name));
     struct error e;
 
@@ -91,7 +93,7 @@ static int unknown_command(const struct invocation *invocation, const char *name
                   nearest.found);
     else
         error_set(&e, -EINVAL, "unknown command \"%.64s\"", name);
-    return command_failed(invocation, EXIT_USAGE, e.text);
+    return command_failed(&own, EXIT_USAGE, e.text);
 }
 
 static int run(const struct invocation *invocation, const struct command *command, int argc,

@@ -24,9 +24,9 @@
 
 static void print_help(const struct invocation *invocation)
 {
-    printf("Usage: %s unmount [-l] MOUNTPOINT\n"
+    printf("Usage: %s unmount [-l] MOUNTPOINT...\n"
            "\n"
-           "Unmount a secretfs mount and wait until its process has ended. umount and\n"
+           "Unmount secretfs mounts and wait until their processes have ended. umount and\n"
            "fusermount3 -u work as well.\n"
            "\n"
            "  -l, --lazy  detach a busy mount now; its process ends with the last open file\n"
@@ -186,13 +186,27 @@ static int set_option(void *userdata, int option, const char *value, struct erro
 const struct option unmount_long_options[] = {
     {"lazy", no_argument, NULL, 'l'}, {"help", no_argument, NULL, 'h'}, {0}};
 
-int command_unmount(const struct invocation *invocation, int argc, char *argv[])
+static int unmount_one(const char *mountpoint, bool lazily, struct error *e)
 {
     _cleanup_(server_deinit) struct server server = {.status_fd = -1, .process_fd = -1};
+    struct mount_entry entry;
+    int r = mounts_find(mountpoint, &entry, e);
+
+    if (r >= 0)
+        r = check_mountpoint(mountpoint, &entry, e);
+    if (r < 0)
+        return r;
+    /* the mount of a dead process, or of one that is stopped, can still be unmounted */
+    server_query(&server, &entry);
+    r = unmount(mountpoint, lazily, e);
+    return r < 0 ? r : server_wait(&server, &entry, mountpoint, e);
+}
+
+int command_unmount(const struct invocation *invocation, int argc, char *argv[])
+{
     struct unmount_options options = {.is_lazy = false};
     struct error e = ERROR_INIT;
-    struct mount_entry entry;
-    const char *mountpoint;
+    int code = EXIT_OK;
 
     if (arguments_parse(argc, argv, ":lh", unmount_long_options, set_option, &options, &e) < 0)
         return command_failed(invocation, EXIT_USAGE, e.text);
@@ -200,15 +214,11 @@ int command_unmount(const struct invocation *invocation, int argc, char *argv[])
         print_help(invocation);
         return EXIT_OK;
     }
-    if (argc - optind != 1)
-        return command_failed(invocation, EXIT_USAGE, "unmount takes one mount point");
-    mountpoint = argv[optind];
-    if (mounts_find(mountpoint, &entry, &e) < 0 || check_mountpoint(mountpoint, &entry, &e) < 0)
-        return command_failed(invocation, EXIT_FAILED, e.text);
-    /* the mount of a dead process, or of one that is stopped, can still be unmounted */
-    server_query(&server, &entry);
-    if (unmount(mountpoint, options.is_lazy, &e) < 0 ||
-        server_wait(&server, &entry, mountpoint, &e) < 0)
-        return command_failed(invocation, EXIT_FAILED, e.text);
-    return EXIT_OK;
+    if (argc == optind)
+        return command_failed(invocation, EXIT_USAGE, "unmount takes a mount point");
+    /* one that cannot be unmounted keeps none of the others mounted */
+    for (int i = optind; i < argc; i++)
+        if (unmount_one(argv[i], options.is_lazy, &e) < 0)
+            code = command_failed(invocation, EXIT_FAILED, e.text);
+    return code;
 }

@@ -60,9 +60,9 @@ USAGE_ERRORS = [
     (["upgrade", "--node", "/tmp"], "upgrade takes one path in a volume, --node or --all"),
     (["status", "/tmp", "/run"], "one path in a volume or none"),
     (["status", "-o", "xml", "/tmp"], 'invalid output format "xml", expected one of: text, wide, json, yaml'),
-    (["unmount"], "one mount point"),
+    (["unmount"], "unmount takes a mount point"),
     (["unmount", "--frobnicate", "/tmp"], "unknown option"),
-    (["help", "frobnicate"], "unknown command"),
+    (["help", "frobnicate"], "unknown command \"frobnicate\"\nRun `secretfs --help` for usage."),
 ]
 
 
@@ -165,6 +165,18 @@ def test_mount_points_by_other_paths(area: Path, manifests: Manifests, point: Pa
     assert secretfs(area, "status", "with blank", cwd=area).returncode == 0
     done = secretfs(area, "unmount", "with blank", cwd=area)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_several_mount_points(manifests: Manifests, area: Path):
+    """One that is none of them, or in use, keeps none of the others mounted."""
+    manifests.put_secret({"a": b"1"})
+    points = [area / "one", area / "two"]
+    for path in points:
+        path.mkdir()
+        assert secretfs(area, "mount", *manifests.arguments, "secret/app", path).returncode == 0
+    done = secretfs(area, "unmount", points[0], area, points[1])
+    assert (done.returncode, done.stderr) == (1, f"secretfs: {area} is not in a secretfs mount\n")
+    assert [mounts_at(path) for path in points] == [[], []]
 
 
 def test_files_that_a_mount_hides_are_named(manifests: Manifests, start_mount, area: Path):

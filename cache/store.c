@@ -176,7 +176,7 @@ static void entry_set_presence(struct store_entry *entry, enum store_presence pr
 
     assert(view->presence == presence || (next_presences[view->presence] & 1u << presence) != 0);
     view->presence = presence;
-    view->is_forbidden = false;
+    view->refusal = STORE_NOT_REFUSED;
 }
 
 static void entry_pin(struct store_entry *entry)
@@ -358,7 +358,8 @@ void store_remove(struct store *store, const struct object_key *key, mono_us rec
 {
     struct store_entry *entry = entry_find(store, key);
 
-    if (entry == NULL || (entry->view.presence == STORE_ABSENT && !entry->view.is_forbidden))
+    if (entry == NULL ||
+        (entry->view.presence == STORE_ABSENT && entry->view.refusal == STORE_NOT_REFUSED))
         return;
     entry_set_presence(entry, STORE_ABSENT);
     entry->view.received_at = received_at;
@@ -366,14 +367,14 @@ void store_remove(struct store *store, const struct object_key *key, mono_us rec
 }
 
 static void entry_report(struct store_entry *entry, enum store_source_state state,
-                         const struct error *error, bool is_forbidden)
+                         const struct error *error, enum store_refusal refusal)
 {
     static const struct error none;
     const struct error *reason = error != NULL ? error : &none;
     struct store_view *view = &entry->view;
 
     assert((state == STORE_SOURCE_FAILING) == (error != NULL));
-    if (view->source_state == state && view->is_forbidden == is_forbidden &&
+    if (view->source_state == state && view->refusal == refusal &&
         streq(kept_error_text(&view->source_error), reason->text))
         return;
     if (view->source_state != state)
@@ -382,7 +383,7 @@ static void entry_report(struct store_entry *entry, enum store_source_state stat
            (next_source_states[view->source_state] & 1u << state) != 0);
     view->source_state = state;
     kept_error_set(&view->source_error, reason->text);
-    view->is_forbidden = is_forbidden;
+    view->refusal = refusal;
     entry_notify(entry, "source reported");
 }
 
@@ -392,13 +393,17 @@ void store_report(struct store *store, const struct object_key *key, enum store_
     struct store_entry *entry = entry_find(store, key);
 
     if (entry != NULL)
-        entry_report(entry, state, error, entry->view.is_forbidden && state != STORE_SOURCE_LIVE);
+        entry_report(entry, state, error,
+                     state == STORE_SOURCE_LIVE ? STORE_NOT_REFUSED : entry->view.refusal);
 }
 
-void store_forbid(struct store *store, const struct object_key *key, const struct error *error)
+void store_refuse(struct store *store, const struct object_key *key, enum store_refusal refusal,
+                  const struct error *error)
 {
     struct store_entry *entry = entry_find(store, key);
 
+    assert(refusal != STORE_NOT_REFUSED);
     if (entry != NULL)
-        entry_report(entry, STORE_SOURCE_FAILING, error, true);
+        entry_report(entry, STORE_SOURCE_FAILING, error,
+                     entry->view.refusal == STORE_REVOKED ? STORE_REVOKED : refusal);
 }

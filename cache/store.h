@@ -28,6 +28,13 @@ enum store_source_state {
 const char *store_presence_name(enum store_presence presence);
 const char *store_source_state_name(enum store_source_state state);
 
+/* Whether we may read an object. */
+enum store_refusal {
+    STORE_NOT_REFUSED,
+    STORE_FORBIDDEN, /* not now: an API server that starts refuses what it will allow */
+    STORE_REVOKED,   /* the source is certain; until a put, a remove or STORE_SOURCE_LIVE */
+};
+
 /* The state of one key. Borrowed until the next change. */
 struct store_view {
     const struct object_key *key;
@@ -38,11 +45,8 @@ struct store_view {
     boot_us source_state_since;
     /* why it is failing, or why there is none yet; empty otherwise */
     struct kept_error source_error;
-    /*
-     * The source's last answer about our rights was that we may not read the object, any more or
-     * yet. A failure to reach the source is no such answer and leaves it as it is.
-     */
-    bool is_forbidden;
+    /* of the source's last answer about our rights; a failure to reach it is not such an answer */
+    enum store_refusal refusal;
 };
 
 /* The state of the key has changed. The callback may subscribe and unsubscribe. */
@@ -115,5 +119,9 @@ void store_remove(struct store *store, const struct object_key *key, mono_us rec
 /* @error: the reason if @state is STORE_SOURCE_FAILING, else NULL. Repetitions are ignored. */
 void store_report(struct store *store, const struct object_key *key, enum store_source_state state,
                   const struct error *error);
-/* STORE_SOURCE_FAILING, as we may not read the key; until a put, a remove or STORE_SOURCE_LIVE. */
-void store_forbid(struct store *store, const struct object_key *key, const struct error *error);
+/*
+ * STORE_SOURCE_FAILING, as we may not read the key; until a put, a remove or STORE_SOURCE_LIVE.
+ * @refusal: not STORE_NOT_REFUSED; STORE_FORBIDDEN leaves STORE_REVOKED as it is
+ */
+void store_refuse(struct store *store, const struct object_key *key, enum store_refusal refusal,
+                  const struct error *error);

@@ -153,7 +153,7 @@ static void finish_without_content(struct node_volume *v, enum node_mount_result
 static bool is_forbidden(const struct node_volume *v)
 {
     for (size_t i = 0; i < v->spec->n_sources; i++)
-        if (volume_view(v->published.volume, i)->is_forbidden)
+        if (volume_view(v->published.volume, i)->refusal != STORE_NOT_REFUSED)
             return true;
     return false;
 }

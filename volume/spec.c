@@ -563,7 +563,7 @@ static int add_absent(struct projection *p, const struct volume_source *source,
 static int add_source(struct projection *p, const struct volume_source *source,
                       const struct store_view *view)
 {
-    if (p->spec->removes_revoked && view->is_forbidden)
+    if (p->spec->removes_revoked && view->refusal == STORE_REVOKED)
         return 0;
     switch (view->presence) {
     case STORE_UNKNOWN:

@@ -149,12 +149,11 @@ mode_t volume_spec_root_mode(const struct volume_spec *spec);
 
 /*
  * Compute the payload of a spec. A pure function; spec.c has the table of outcomes.
- * @views: one for each source, in their order; with removes_revoked one that is_forbidden counts as
- *         absent and optional (G9)
- * Return: 0, *ret_payload is the caller's; VOLUME_INCOMPLETE if an object is not known yet and no
- * other source is faulty; -ENOENT for missing objects or keys that are not optional, -EINVAL for
- * content that cannot be shown, with all faults in @e (N4); -ENOMEM.
- * Source: B1 to B10, G1 to G11, M1 to M3, N2 to N6.
+ * @views: one for each source, in their order; with removes_revoked one that is STORE_REVOKED
+ * counts as absent and optional (G9) Return: 0, *ret_payload is the caller's; VOLUME_INCOMPLETE if
+ * an object is not known yet and no other source is faulty; -ENOENT for missing objects or keys
+ * that are not optional, -EINVAL for content that cannot be shown, with all faults in @e (N4);
+ * -ENOMEM. Source: B1 to B10, G1 to G11, M1 to M3, N2 to N6.
  */
 #define VOLUME_INCOMPLETE 1
 int volume_spec_project(const struct volume_spec *spec, const struct store_view *const *views,

@@ -184,8 +184,8 @@ static void member_clear(struct member *m)
 static bool member_update(struct member *m, mono_us now)
 {
     const struct store_view *view = store_peek(m->subscription);
-    bool is_revoked =
-        m->volume->spec->removes_revoked && m->volume->payload != NULL && view->is_forbidden;
+    bool is_revoked = m->volume->spec->removes_revoked && m->volume->payload != NULL &&
+                      view->refusal == STORE_REVOKED;
     struct object *object = view->presence == STORE_PRESENT && !is_revoked ? view->object : NULL;
 
     if (view->presence == m->presence && object == m->object && is_revoked == m->is_revoked)
@@ -245,7 +245,7 @@ static int project_objects(struct volume *v, bool newest, struct payload **ret_p
     for (size_t i = 0; i < n; i++) {
         views[i] = *volume_view(v, i);
         views[i].object = newest ? v->members[i].object : v->members[i].shown;
-        views[i].is_forbidden = v->members[i].is_revoked;
+        views[i].refusal = v->members[i].is_revoked ? STORE_REVOKED : STORE_NOT_REFUSED;
         all[i] = &views[i];
     }
     return volume_spec_project(v->spec, all, ret_payload, e);

@@ -26,6 +26,7 @@
  *                                           authorizer learns of a new pod some
  *                                           milliseconds late (K3)
  *  403 later                                back-off, a list                          forbidden
+ *  403, and nothing else, for REVOKED_AFTER back-off, a list                          revoked
  *  429 to a watch                           back-off, the watch again (J10)           failing
  *  an immutable object (G19)                idles: no watch, no timer. It could only  live
  *                                           be deleted, which a volume that shows it
@@ -46,7 +47,9 @@
  * Rights: the API server checks them when a request begins, and does not end a watch when they are
  * withdrawn. The next watch notices, after 5 to 10 minutes; with reflector_check_rights(), which a
  * volume with `onRevoked: remove` causes, after 30 to 60 seconds, and an immutable object is listed
- * as often.
+ * as often. An API server that starts, whose authorizers have not read pods and roles yet, refuses
+ * what it allows some seconds later. So a volume keeps its files until the server has answered
+ * nothing but 403 for REVOKED_AFTER.
  *
  * Freeing: a subscriber that the store notifies may unsubscribe, which frees the reflector within
  * its own call. The watch is pinned while it works, and after each call of the store the state
@@ -70,6 +73,7 @@
 #define RIGHTS_MIN_SEC    30u
 #define RIGHTS_RANGE_SEC  30u
 #define CREDENTIALS_LIMIT SPAN_SEC(30) /* for new credentials after the first 401 */
+#define REVOKED_AFTER     SPAN_SEC(10) /* reading pods and roles takes an API server seconds */
 #define QUICK_RETRY       SPAN_MS(50)  /* doubling */
 #define QUICK_RETRIES_MAX 5            /* 1.55 s together */
 
@@ -82,10 +86,11 @@ struct reflector {
     struct content *content;
     bool wants_consistent; /* the next list must not come from a cache */
     unsigned n_quick_retries;
-    bool was_live;        /* ever */
-    bool checks_rights;   /* since reflector_check_rights() */
-    bool is_undecodable;  /* the newest object cannot be used */
-    bool has_warned_back; /* of data that went back in time */
+    mono_us refused_since; /* the first of the 403 in a row; 0: the last answer was another one */
+    bool was_live;         /* ever */
+    bool checks_rights;    /* since reflector_check_rights() */
+    bool is_undecodable;   /* the newest object cannot be used */
+    bool has_warned_back;  /* of data that went back in time */
 };
 
 static const struct error no_memory = {.text = "no memory for the object"};
@@ -108,13 +113,15 @@ static void on_live(struct watch *watch)
         return;
     watch->is_distrusted = false;
     r->was_live = true;
+    r->refused_since = 0;
     store_report(r->store, r->key, STORE_SOURCE_LIVE, NULL);
 }
 
 static void on_failure(struct watch *watch, const struct error *e)
 {
-    const struct reflector *r = reflector_of(watch);
+    struct reflector *r = reflector_of(watch);
 
+    r->refused_since = 0;
     store_report(r->store, r->key, STORE_SOURCE_FAILING, e);
 }
 
@@ -216,11 +223,23 @@ static void unauthorized(struct reflector *r, const struct error *e)
     }
 }
 
+/* After a 403. */
+static enum store_refusal refusal_now(struct reflector *r)
+{
+    mono_us now = r->watch.io->now(r->watch.userdata);
+
+    if (r->refused_since == 0)
+        r->refused_since = now;
+    return now - r->refused_since >= REVOKED_AFTER ? STORE_REVOKED : STORE_FORBIDDEN;
+}
+
 static void forbidden(struct reflector *r, const struct error *e)
 {
+    enum store_refusal refusal = refusal_now(r);
+
     if (r->was_live || r->n_quick_retries >= QUICK_RETRIES_MAX) {
         watch_back_off(&r->watch, WATCH_LISTING, r->watch.retry_after);
-        store_forbid(r->store, r->key, e);
+        store_refuse(r->store, r->key, refusal, e);
         return;
     }
     watch_wait(&r->watch, WATCH_LISTING, QUICK_RETRY << r->n_quick_retries);
@@ -300,6 +319,7 @@ static void list_apply(struct reflector *r, const cJSON *list)
     bool was_consistent = w->cursor == NULL || r->wants_consistent;
     struct error e = ERROR_INIT;
 
+    r->refused_since = 0;
     if (list_goes_back(r, list)) {
         if (!was_consistent) {
             list_again(r);

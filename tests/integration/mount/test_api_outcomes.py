@@ -214,6 +214,22 @@ def test_files_stay_while_the_server_is_away(each_api: Api, start_mount):
         fault.clear()
 
 
+def test_files_stay_while_the_server_starts(each_api: Api, start_mount, watcher: Watcher):
+    """onRevoked: remove: its authorizers refuse at first what they allow a moment later."""
+    each_api.put_secret({"n": b"before"})
+    volume = settled(
+        each_api,
+        start_mount(*each_api.arguments, "--on-revoked", "remove", "secret/app").wait_ready(),
+    )
+    watcher.add("root", volume.path)
+    each_api.server.fail(403)
+    each_api.server.close_watches()
+    until(lambda: volume.log_lines(ENDS), "the end of the failure")
+    assert "403 (Forbidden)" in volume.log_lines(BEGINS)[0]
+    assert [event for event in watcher.read() if event.name == "..data"] == []
+    check_updates(each_api, volume)
+
+
 @pytest.mark.parametrize("what, least, most", [("keep", 300, 600), ("remove", 30, 60)])
 def test_how_long_a_watch_lasts(each_api: Api, mount, what: str, least: int, most: int):
     """A watch does not end when rights are withdrawn; when the next one comes, that shows."""

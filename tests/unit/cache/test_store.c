@@ -241,29 +241,53 @@ static void test_forbidden(void **state)
     begin(&script);
     assert_int_equal(follow(&script, &key_a, &r), 0);
     view = store_peek(r.subscription);
-    assert_false(view->is_forbidden);
-    store_forbid(script.store, &key_a, &no_rights);
-    store_forbid(script.store, &key_a, &no_rights);
+    assert_int_equal(view->refusal, STORE_NOT_REFUSED);
+    store_refuse(script.store, &key_a, STORE_FORBIDDEN, &no_rights);
+    store_refuse(script.store, &key_a, STORE_FORBIDDEN, &no_rights);
     assert_int_equal(r.n_calls, 2);
-    assert_true(view->is_forbidden);
+    assert_int_equal(view->refusal, STORE_FORBIDDEN);
     assert_int_equal(view->source_state, STORE_SOURCE_FAILING);
     assert_string_equal(kept_error_text(&view->source_error), "no rights");
     store_report(script.store, &key_a, STORE_SOURCE_FAILING, &away);
-    assert_true(view->is_forbidden);
+    assert_int_equal(view->refusal, STORE_FORBIDDEN);
     store_report(script.store, &key_a, STORE_SOURCE_LIVE, NULL);
-    assert_false(view->is_forbidden);
+    assert_int_equal(view->refusal, STORE_NOT_REFUSED);
     store_report(script.store, &key_a, STORE_SOURCE_FAILING, &no_rights);
-    assert_false(view->is_forbidden);
-    store_forbid(script.store, &key_a, &no_rights); /* the same error */
-    assert_true(view->is_forbidden);
+    assert_int_equal(view->refusal, STORE_NOT_REFUSED);
+    store_refuse(script.store, &key_a, STORE_FORBIDDEN, &no_rights); /* the same error */
+    assert_int_equal(view->refusal, STORE_FORBIDDEN);
     store_put(script.store, make_object(&key_a, "2"), 2);
-    assert_false(view->is_forbidden);
+    assert_int_equal(view->refusal, STORE_NOT_REFUSED);
     store_remove(script.store, &key_a, 3);
-    store_forbid(script.store, &key_a, &no_rights);
+    store_refuse(script.store, &key_a, STORE_FORBIDDEN, &no_rights);
     store_remove(script.store, &key_a, 4);
-    assert_false(view->is_forbidden);
+    assert_int_equal(view->refusal, STORE_NOT_REFUSED);
     assert_int_equal(r.n_calls, 10);
-    store_forbid(script.store, &key_b, &no_rights); /* no subscriber */
+    store_refuse(script.store, &key_b, STORE_FORBIDDEN, &no_rights); /* no subscriber */
+    store_unsubscribe(r.subscription);
+    store_free(script.store);
+}
+
+/* Certain until an answer shows that we may read the object. */
+static void test_revoked(void **state)
+{
+    const struct error no_rights = {.text = "no rights"}, away = {.text = "away"};
+    struct script script = {.answer = "1"};
+    struct reader r = {.n_calls = 0};
+    const struct store_view *view;
+
+    begin(&script);
+    assert_int_equal(follow(&script, &key_a, &r), 0);
+    view = store_peek(r.subscription);
+    store_refuse(script.store, &key_a, STORE_FORBIDDEN, &no_rights);
+    store_refuse(script.store, &key_a, STORE_REVOKED, &no_rights); /* the same error */
+    assert_int_equal(view->refusal, STORE_REVOKED);
+    assert_int_equal(r.n_calls, 3);
+    store_report(script.store, &key_a, STORE_SOURCE_FAILING, &away);
+    store_refuse(script.store, &key_a, STORE_FORBIDDEN, &no_rights);
+    assert_int_equal(view->refusal, STORE_REVOKED);
+    store_report(script.store, &key_a, STORE_SOURCE_LIVE, NULL);
+    assert_int_equal(view->refusal, STORE_NOT_REFUSED);
     store_unsubscribe(r.subscription);
     store_free(script.store);
 }
@@ -431,6 +455,7 @@ int main(void)
         cmocka_unit_test(test_last_object_stays_after_removal),
         cmocka_unit_test(test_reports),
         cmocka_unit_test(test_forbidden),
+        cmocka_unit_test(test_revoked),
         cmocka_unit_test(test_rights_are_checked),
         cmocka_unit_test(test_source_refuses),
         cmocka_unit_test(test_callbacks_may_subscribe_and_unsubscribe),

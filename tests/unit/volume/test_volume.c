@@ -414,7 +414,7 @@ static void change(struct fixture *f, const struct object_key *key, const char *
     if (content == GONE)
         store_remove(f->store, key, 1);
     else if (streq(content, REVOKED))
-        store_forbid(f->store, key, &no_rights);
+        store_refuse(f->store, key, STORE_REVOKED, &no_rights);
     else if (streq(content, AWAY))
         store_report(f->store, key, STORE_SOURCE_FAILING, &away);
     else if (streq(content, ALLOWED))

@@ -237,7 +237,7 @@ static void test_forbidden(void **state)
     expect_timer(&w->script, SPAN_MS(800));
     answer(&w->script, 403, STATUS("403", "no"));
     check_error(w, "allow this identity to get, list and watch clustertrustbundles");
-    assert_true(store_peek(w->subscription)->is_forbidden);
+    assert_int_equal(store_peek(w->subscription)->refusal, STORE_FORBIDDEN);
     check(w, STORE_PRESENT, ONE_PEM);
 }
 

@@ -808,6 +808,11 @@ static void test_backoff_grows(void **state)
     assert_int_equal(w->n_changes, 1); /* no flapping */
 }
 
+static void expect_refusal(const struct world *w, enum store_refusal refusal)
+{
+    assert_int_equal(store_peek(w->subscription)->refusal, refusal);
+}
+
 /* K3 */
 static void test_forbidden_at_first_contact(void **state)
 {
@@ -822,10 +827,10 @@ static void test_forbidden_at_first_contact(void **state)
     }
     answer(&w->script, 403, STATUS("403", "no relationship found"));
     expect_source(w, STORE_SOURCE_FAILING, "no relationship found");
-    assert_true(store_peek(w->subscription)->is_forbidden);
+    expect_refusal(w, STORE_FORBIDDEN);
     expect_timer(&w->script, BACKOFF_FIRST);
     answer(&w->script, 200, LIST("5", SECRET("3", ONE)));
-    assert_false(store_peek(w->subscription)->is_forbidden);
+    expect_refusal(w, STORE_NOT_REFUSED);
     respond(&w->script, 200, 0);
     expect_source(w, STORE_SOURCE_LIVE, "");
 }
@@ -840,17 +845,98 @@ static void test_rights_withdrawn(void **state)
     end(&w->script, HTTP_COMPLETE);
     answer(&w->script, 403, STATUS("403", "not any more"));
     expect_source(w, STORE_SOURCE_FAILING, "not any more");
-    assert_true(store_peek(w->subscription)->is_forbidden);
+    expect_refusal(w, STORE_FORBIDDEN);
     expect_content(w, STORE_PRESENT, "one");
     expect_timer(&w->script, BACKOFF_FIRST);
     end(&w->script, HTTP_FAILED); /* no information about rights */
-    assert_true(store_peek(w->subscription)->is_forbidden);
+    expect_refusal(w, STORE_FORBIDDEN);
     expect_timer(&w->script, 2 * BACKOFF_FIRST);
     answer(&w->script, 200, LIST("5", SECRET("3", ONE)));
     respond(&w->script, 200, 0);
     expect_source(w, STORE_SOURCE_LIVE, "");
-    assert_false(store_peek(w->subscription)->is_forbidden);
+    expect_refusal(w, STORE_NOT_REFUSED);
     assert_int_equal(w->n_changes_of_content, 1);
+}
+
+/* The lists of the back-off, all refused, and the time of each since the first 403. */
+static const struct {
+    span_us wait;
+    enum store_refusal refusal;
+} refused_in_a_row[] = {
+    {SPAN_MS(800), STORE_FORBIDDEN},  /* 0.8 s */
+    {SPAN_MS(1600), STORE_FORBIDDEN}, /* 2.4 s */
+    {SPAN_MS(3200), STORE_FORBIDDEN}, /* 5.6 s */
+    {SPAN_MS(6400), STORE_REVOKED},   /* 12 s */
+};
+
+static void test_rights_are_revoked_after_a_while(void **state)
+{
+    struct world *w = *state;
+
+    begin_watching(w);
+    pass(&w->script, SPAN_SEC(300));
+    end(&w->script, HTTP_COMPLETE);
+    answer(&w->script, 403, STATUS("403", "not any more"));
+    for (size_t i = 0; i < ELEMENTS_OF(refused_in_a_row); i++) {
+        expect_refusal(w, STORE_FORBIDDEN);
+        expect_timer(&w->script, refused_in_a_row[i].wait);
+        answer(&w->script, 403, STATUS("403", "not any more"));
+        expect_refusal(w, refused_in_a_row[i].refusal);
+    }
+    expect_timer(&w->script, SPAN_MS(12800));
+    end(&w->script, HTTP_FAILED);
+    expect_refusal(w, STORE_REVOKED);
+    expect_timer(&w->script, SPAN_MS(25600));
+    answer(&w->script, 200, LIST("5", SECRET("3", ONE)));
+    respond(&w->script, 200, 0);
+    expect_refusal(w, STORE_NOT_REFUSED);
+}
+
+/* An API server that restarts: its authorizers refuse at first what they allow later. */
+static void test_rights_are_kept_while_a_server_starts(void **state)
+{
+    struct world *w = *state;
+
+    begin_watching(w);
+    pass(&w->script, SPAN_SEC(100));
+    end(&w->script, HTTP_FAILED);
+    expect_timer(&w->script, 0);
+    for (span_us wait = BACKOFF_FIRST; wait <= 8 * BACKOFF_FIRST; wait *= 2) {
+        /* not reached after a 403: the times do not add up */
+        answer(&w->script, 403, STATUS("403", "no relationship found"));
+        expect_refusal(w, STORE_FORBIDDEN);
+        expect_timer(&w->script, wait);
+        end(&w->script, HTTP_REFUSED);
+        expect_timer(&w->script, 2 * wait);
+        wait *= 2;
+    }
+    answer(&w->script, 403, STATUS("403", "no relationship found"));
+    expect_refusal(w, STORE_FORBIDDEN);
+    expect_timer(&w->script, 16 * BACKOFF_FIRST);
+    answer(&w->script, 200, LIST("5", SECRET("3", ONE)));
+    respond(&w->script, 200, 0);
+    expect_source(w, STORE_SOURCE_LIVE, "");
+    expect_refusal(w, STORE_NOT_REFUSED);
+    expect_content(w, STORE_PRESENT, "one");
+}
+
+/* The first contact of a daemon that has taken over the volumes of another one. */
+static void test_rights_are_revoked_at_first_contact(void **state)
+{
+    struct world *w = *state;
+
+    world_subscribe(w);
+    for (span_us wait = SPAN_MS(50); wait <= SPAN_MS(800); wait *= 2) {
+        answer(&w->script, 403, STATUS("403", "no relationship found"));
+        expect_timer(&w->script, wait);
+    }
+    for (span_us wait = BACKOFF_FIRST; wait <= 8 * BACKOFF_FIRST; wait *= 2) {
+        answer(&w->script, 403, STATUS("403", "no relationship found"));
+        expect_refusal(w, STORE_FORBIDDEN);
+        expect_timer(&w->script, wait);
+    }
+    answer(&w->script, 403, STATUS("403", "no relationship found"));
+    expect_refusal(w, STORE_REVOKED);
 }
 
 /* The current watch ends early, and the next ones are short. */
@@ -868,7 +954,7 @@ static void test_rights_are_checked(void **state)
     end(&w->script, HTTP_COMPLETE);
     expect_watch_for(w, "5", 30);
     answer(&w->script, 403, STATUS("403", "not any more"));
-    assert_true(store_peek(w->subscription)->is_forbidden);
+    expect_refusal(w, STORE_FORBIDDEN);
 }
 
 static void test_rights_to_an_immutable_object(void **state)
@@ -886,11 +972,11 @@ static void test_rights_to_an_immutable_object(void **state)
     }
     expect_timer(&w->script, SPAN_SEC(30));
     answer(&w->script, 403, STATUS("403", "not any more"));
-    assert_true(store_peek(w->subscription)->is_forbidden);
+    expect_refusal(w, STORE_FORBIDDEN);
     expect_timer(&w->script, BACKOFF_FIRST);
     answer(&w->script, 200, LIST("5", IMMUTABLE("3", ONE)));
     expect_source(w, STORE_SOURCE_LIVE, "");
-    assert_false(store_peek(w->subscription)->is_forbidden);
+    expect_refusal(w, STORE_NOT_REFUSED);
 }
 
 static void test_huge_refusal(void **state)
@@ -1634,6 +1720,9 @@ int main(void)
         TEST(test_backoff_grows),
         TEST(test_forbidden_at_first_contact),
         TEST(test_rights_withdrawn),
+        TEST(test_rights_are_revoked_after_a_while),
+        TEST(test_rights_are_kept_while_a_server_starts),
+        TEST(test_rights_are_revoked_at_first_contact),
         TEST(test_rights_are_checked),
         TEST(test_rights_to_an_immutable_object),
         TEST(test_huge_refusal),

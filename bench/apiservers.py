@@ -20,7 +20,8 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Mapping, Sequence
 
 import processes
 
@@ -161,10 +162,22 @@ class RealServer(Server):
 
     name = "kube-apiserver"
 
-    def __init__(self, directory: Path, assets: Path) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        assets: Path,
+        tokens: Sequence[str] = (),
+        flags: Mapping[str, object] = MappingProxyType({}),
+    ) -> None:
+        """tokens: lines of its token file, beside the administrator's. flags: more of them, without
+        dashes; they win over the usual ones."""
         super().__init__(directory)
         self._assets = assets
         self._authority = Authority(directory / "pki", name="bench-ca")
+        self._tokens = tokens
+        self._flags = flags
+        self._etcd = ""
+        self._port = 0
 
     @staticmethod
     def assets() -> Path | None:
@@ -181,15 +194,17 @@ class RealServer(Server):
         return processes.run([self._assets / "kube-apiserver", "--version"]).strip()
 
     def start(self) -> Access:
-        etcd = self._start_etcd()
-        port = _free_port()
+        self._etcd = self._start_etcd()
+        self._port = _free_port()
         token = secrets.token_hex(16)
         token_file = _write_private(self.directory / "token", token)
-        url = _url_of(port)
+        url = _url_of(self._port)
         ca = self._authority.certificate
         kubeconfig = write_kubeconfig(self.directory / "kubeconfig", url, ca, token)
         access = Access(url, ca, token_file, kubeconfig)
-        log = self._start_apiserver(etcd, port, token)
+        tokens = [f'{token},admin,1,"system:masters"', *self._tokens]
+        _write_private(self.directory / "tokens", "".join(f"{line}\n" for line in tokens))
+        log = self.start_apiserver()
         client = Client(access)
 
         def is_ready() -> bool:
@@ -219,23 +234,37 @@ class RealServer(Server):
         _wait_for(accepts, "etcd")
         return url
 
-    def _start_apiserver(self, etcd: str, port: int, token: str) -> Path:
+    @property
+    def pid(self) -> int:
+        """The API server's."""
+        return self._processes[-1].pid
+
+    def kill_apiserver(self) -> None:
+        process = self._processes.pop()
+        process.kill()
+        process.wait()
+
+    def start_apiserver(self, **more: object) -> Path:
+        """On the same port each time; it is not ready yet. more: flags, with _ for a dash."""
+        port = self._port
         pair = self._authority.server_pair()
-        tokens = _write_private(self.directory / "tokens", f'{token},admin,1,"system:masters"\n')
-        flags = {
-            "etcd-servers": etcd,
+        flags: dict[str, object] = {
+            "etcd-servers": self._etcd,
             "bind-address": HOST,
             "advertise-address": HOST,
+            "endpoint-reconciler-type": "none",  # others refuse a loopback address
             "secure-port": port,
             "tls-cert-file": pair.certificate,
             "tls-private-key-file": pair.key,
-            "token-auth-file": tokens,
+            "token-auth-file": self.directory / "tokens",
             "authorization-mode": "RBAC",
             "service-cluster-ip-range": "10.96.0.0/16",
             "service-account-issuer": _url_of(port),
             "service-account-key-file": pair.certificate,
             "service-account-signing-key-file": pair.key,
             "disable-admission-plugins": "ServiceAccount",
+            **self._flags,
+            **{name.replace("_", "-"): value for name, value in more.items()},
         }
         command: list[object] = [self._assets / "kube-apiserver"]
         command += [f"--{name}={value}" for name, value in flags.items()]

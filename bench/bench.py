@@ -30,6 +30,7 @@ import live
 import nodes
 import processes
 import reads
+import scale
 import updates
 import watches
 from apiservers import Access, Client, DevelopmentServer, RealServer, Server
@@ -136,6 +137,10 @@ class Bench:
 
     def measure_watches(self, size: watches.WatchesSize) -> None:
         self._show(watches.measure(self._programs, size))
+
+    def measure_scale(self, size: scale.ScaleSize) -> None:
+        for table in scale.measure(self.secretfs, size):
+            self._show(table)
 
     def _show(self, table: Table) -> None:
         self.tables.append(table)
@@ -390,7 +395,7 @@ def _parse() -> argparse.Namespace:
         "--programs", type=Path, help="default: bench/ beside the program of --secretfs"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
-    parser.add_argument("--only", choices=["attacks", "gaps", "live", "node", "watches"], help="leave out the rest")
+    parser.add_argument("--only", choices=["attacks", "gaps", "live", "node", "scale", "watches"], help="leave out the rest")
     parser.add_argument(
         "--volumes",
         type=_counts,
@@ -427,6 +432,9 @@ def _run_bench(arguments: argparse.Namespace) -> Bench:
         if arguments.only in (None, "node"):
             size = nodes.QUICK if arguments.quick else nodes.FULL
             bench.measure_node(replace(size, volumes=arguments.volumes or size.volumes))
+        # not part of all: it takes minutes, and needs Kubernetes' programs
+        if arguments.only == "scale":
+            bench.measure_scale(scale.QUICK if arguments.quick else scale.FULL)
     finally:
         # a second signal must not keep the rest from being done
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

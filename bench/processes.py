@@ -17,11 +17,13 @@ from typing import Sequence
 
 _PR_SET_CHILD_SUBREAPER = 36
 _CLONE_NEWNS = 0x00020000
+_CLONE_NEWNET = 0x40000000
 _MS_BIND = 0x1000
 _MS_REC = 0x4000
 _MS_SLAVE = 1 << 19
 _MNT_DETACH = 2
 _END_SECONDS = 10.0
+_CLOSE_SECONDS = 60.0  # for all that a program has started
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -38,6 +40,13 @@ def isolate() -> None:
         raise _os_error("cannot make a mount namespace")
     if _libc.mount(b"none", b"/", None, _MS_REC | _MS_SLAVE, None) != 0:
         raise _os_error("cannot keep mounts to this process")
+
+
+def isolate_network() -> None:
+    """A loopback interface of its own, for this process and those that it starts."""
+    if _libc.unshare(_CLONE_NEWNET) != 0:
+        raise _os_error("cannot make a network namespace")
+    run(["ip", "link", "set", "lo", "up"])
 
 
 def mount_tmpfs(path: Path) -> None:
@@ -156,6 +165,15 @@ class Obedient:
         """Raises Failed if it has ended."""
         if self._popen.poll() is not None:
             raise self._gone()
+
+    def close(self) -> None:
+        """Ends its input, and waits until it has ended what it started."""
+        assert self._popen.stdin is not None
+        self._popen.stdin.close()
+        try:
+            self._popen.wait(_CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.end()
 
     def end(self) -> None:
         self._popen.kill()

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Draws what `make bench` measured: latency.svg, reads.svg and growth.svg.
+"""Draws what `make bench` measured: latency.svg, reads.svg, growth.svg, and scale.svg of `--only scale`.
 
     tools/plots.py build/bench.json DIRECTORY
 
@@ -171,6 +171,30 @@ def growth(document: dict[str, Any]) -> list[Curve]:
     return curves
 
 
+@dataclass(frozen=True)
+class Outage:
+    """Requests that an API server got, a second, over time."""
+
+    title: str
+    nodes: int
+    rates: list[float]
+    bar_seconds: float
+
+
+OUTAGES = {
+    "scale-restart": ("API server killed and started", "requestsPerSecond", 1.0),
+    "scale-broken": ("All connections broken", "requestsPerSecondInTenths", 0.1),
+}
+
+
+def outages(document: dict[str, Any]) -> list[Outage]:
+    found = []
+    for key, (title, name, bar_seconds) in OUTAGES.items():
+        series = next(iter(rows(document, key).values()))["series"]
+        found.append(Outage(title, series["nodes"], series[name], bar_seconds))
+    return found
+
+
 # ---- drawing
 
 
@@ -194,9 +218,9 @@ class Drawing:
     def dot(self, x: float, y: float, style: str) -> None:
         self.parts.append(f'<circle cx="{x:g}" cy="{y:g}" r="4" class="{style}"/>')
 
-    def bar(self, x: float, y: float, width: float, style: str) -> None:
+    def bar(self, x: float, y: float, width: float, style: str, height: float = 9) -> None:
         self.parts.append(
-            f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="9" class="{style}"/>'
+            f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" class="{style}"/>'
         )
 
     def path(self, points: list[tuple[float, float]], style: str) -> None:
@@ -282,6 +306,43 @@ def draw_growth(curves: list[Curve], note: str) -> Drawing:
     return drawing
 
 
+HALF = (WIDTH - 2 * MARGIN) / 2
+
+
+def step_of(most: float, parts: int) -> float:
+    """Between the lines of a linear scale: 1, 2 or 5 times a power of ten, at most so many."""
+    power = 10.0 ** math.floor(math.log10(most / parts))
+    return next(power * digit for digit in (1, 2, 5, 10) if power * digit * parts >= most)
+
+
+def draw_outage(drawing: Drawing, outage: Outage, left: float) -> None:
+    top, bottom, start = 64, 64 + PANEL_HEIGHT, left + 50
+    most, duration = max(outage.rates), len(outage.rates) * outage.bar_seconds
+    step, across = step_of(most, 5), (left + HALF - 18 - start) / duration
+    per_pixel = step * math.ceil(most / step) / PANEL_HEIGHT
+    drawing.text(left, 52, outage.title)
+    for i in range(math.ceil(most / step) + 1):
+        y = round(bottom - i * step / per_pixel, 1)
+        drawing.line(start, y, left + HALF - 18, y, "grid")
+        drawing.text(start - 6, y + 4, f"{i * step:,.0f}", "tick", "end")
+    for i in range(int(duration / step_of(duration, 8)) + 1):
+        at = i * step_of(duration, 8)
+        drawing.text(round(start + at * across, 1), bottom + 16, f"{at:g} s", "tick", "middle")
+    for i, rate in enumerate(outage.rates):
+        height = round(rate / per_pixel, 1)
+        x, width = start + i * outage.bar_seconds * across, outage.bar_seconds * across - 1
+        if rate > 0:
+            drawing.bar(round(x, 1), bottom - height, round(width, 1), "a", height)
+
+
+def draw_outages(found: list[Outage], note: str) -> Drawing:
+    title = f"Requests a second to the API server of {found[0].nodes} nodes"
+    drawing = begin(title, note, 64 + PANEL_HEIGHT + 48)
+    for i, outage in enumerate(found):
+        draw_outage(drawing, outage, MARGIN + i * HALF)
+    return drawing
+
+
 # ---- the program
 
 
@@ -300,6 +361,7 @@ def drawings(document: dict[str, Any], page: str) -> Iterator[tuple[str, Drawing
         "latency": lambda: draw_latencies(latencies(document, page), note),
         "reads": lambda: draw_reads(warm_reads(document), note),
         "growth": lambda: draw_growth(growth(document), note),
+        "scale": lambda: draw_outages(outages(document), note),
     }
     for name, make in makers.items():
         try:

@@ -77,6 +77,10 @@ class Watcher:
         taken, self.events = self.read(), []
         return taken
 
+    def fileno(self) -> int:
+        """For select.select()."""
+        return self._fd
+
     def close(self) -> None:
         os.close(self._fd)
 

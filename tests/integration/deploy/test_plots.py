@@ -45,6 +45,11 @@ def node(**volumes: float) -> dict[str, Any]:
     return table("node", *({"name": name, "byVolumes": by_volumes} for name in plots.GROWTH))
 
 
+def outage(key: str, *rates: float) -> dict[str, Any]:
+    names = {name: list(rates) for _, name, _ in plots.OUTAGES.values()}
+    return table(key, {"name": "first request", "series": {"nodes": 200, "volumes": 5, **names}})
+
+
 def document(*measurements: dict[str, Any], quick: bool = False) -> dict[str, Any]:
     return {
         "time": "2026-11-28T10:00:00Z",
@@ -60,7 +65,8 @@ READS = table(
     {"name": "stat", "secretfs_ns": 800, "tmpfs_ns": 500, "ratio": 1.6},
     {"name": "FUSE requests in 20 reads", "reads": 20, "requests": 0},
 )
-FULL = document(updates(0.001), updates(0.004), READS, node(n10=0.1, n100=0.8))
+SCALE = (outage("scale-restart", 0, 970, 312, 1), outage("scale-broken", 60, 590))
+FULL = document(updates(0.001), updates(0.004), READS, node(n10=0.1, n100=0.8), *SCALE)
 PAGE = plots.NEIGHBOURS.read_text()
 
 
@@ -118,6 +124,19 @@ def test_growth_takes_two_points() -> None:
         plots.growth(document(node(n10=1.0)))
 
 
+def test_outages_are_both_of_the_scale_run() -> None:
+    restart, broken = plots.outages(FULL)
+    assert (restart.nodes, restart.rates, restart.bar_seconds) == (200, [0, 970, 312, 1], 1.0)
+    assert (broken.rates, broken.bar_seconds) == ([60, 590], 0.1)
+    with pytest.raises(plots.Missing, match="scale-broken"):
+        plots.outages(document(SCALE[0]))
+
+
+@pytest.mark.parametrize(("most", "step"), [(970, 200), (2900, 1000), (1, 0.2), (13, 5)])
+def test_steps_of_a_linear_scale(most: float, step: float) -> None:
+    assert plots.step_of(most, 5) == pytest.approx(step)
+
+
 # ---- the program
 
 
@@ -132,7 +151,7 @@ def test_plots_are_svg_within_their_frame(area: Path) -> None:
     done = run(area, {**FULL, "quick": True})
     assert (done.returncode, done.stderr) == (0, "")
     written = sorted((area / "plots").iterdir())
-    assert [path.name for path in written] == ["growth.svg", "latency.svg", "reads.svg"]
+    assert [path.name for path in written] == ["growth.svg", "latency.svg", "reads.svg", "scale.svg"]
     for path in written:
         root = ElementTree.parse(path).getroot()
         _, _, width, height = map(float, root.attrib["viewBox"].split())

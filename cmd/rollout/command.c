@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Asks for the status again and again, as no process notifies of opens. The table is printed
- * when the state of a consumer has changed, and the reasons at the end.
+ * Asks for the status again and again, as no process notifies of opens: on a host its daemons, as a
+ * plug-in of kubectl the API server. The table is printed when the state of a consumer, or of a
+ * pod, has changed, and the reasons at the end.
+ *
+ * On a host what was not seen stays so. A pod's condition may be Unknown for a moment, so the
+ * cluster is asked again for SETTLE when nothing else is missing.
  */
 #include "cmd/rollout/command.h"
 
@@ -9,15 +13,21 @@
 #include <unistd.h>
 
 #include "base/arguments.h"
+#include "cmd/rollout/cluster.h"
 #include "cmd/rollout/verdict.h"
 #include "cmd/status/request.h"
 
-#define INTERVAL   SPAN_MS(500)
-#define OUTPUT_MAX ((size_t)16 << 20)
+#define INTERVAL         SPAN_MS(500)
+#define CLUSTER_INTERVAL SPAN_SEC(2) /* each lists the pods of a namespace */
+#define SETTLE           SPAN_SEC(6)
+#define OUTPUT_MAX       ((size_t)16 << 20)
 
 struct rollout_command {
     const char *target; /* an object, or a path in a volume */
     struct rollout_query query;
+    bool is_cluster; /* called as a plug-in of kubectl, and the target is no path */
+    struct rollout_cluster cluster;
+    mono_us unseen_since; /* only pods that do not know are missing; 0: others, or none */
     bool is_watching;
     span_us timeout; /* SPAN_FOREVER: none */
     bool wants_help;
@@ -36,9 +46,14 @@ static void print_help(const struct invocation *invocation)
         "can be revoked. OBJECT is secret/NAME or configmap/NAME, PATH a path in one volume. The\n"
         "volumes have to be served with --consumers.\n"
         "\n"
-        "  -n, --namespace NS    only this namespace (default: all)\n"
+        "As `kubectl secretfs rollout status` it waits for the pods of the namespace that mount\n"
+        "OBJECT, by their condition secretfs.io/SecretsCurrent (`report: condition`).\n"
+        "\n"
+        "  -n, --namespace NS    only this namespace (default: all; of kubectl: its own)\n"
+        "      --resource-version V  wait for this version of the object, or a later one\n"
         "  -w, --watch[=false]   false: print the state once, and do not wait\n"
         "      --timeout D       wait for 30s, 5m, ...; 0 (the default) is for ever\n"
+        "      --kubeconfig FILE, --context NAME  kubectl's, of the cluster\n"
         "  -h, --help            show this help\n"
         "\n"
         "The exit code is 0 when all consumers have the newest version; 1 when some have not,\n"
@@ -47,6 +62,11 @@ static void print_help(const struct invocation *invocation)
 }
 
 /* ---- asking */
+
+static const char *subject(const struct rollout_command *c)
+{
+    return c->is_cluster ? "pods" : "consumers";
+}
 
 static bool is_path(const char *target)
 {
@@ -71,8 +91,8 @@ static void print_lines(struct rollout_command *c, const struct rollout_verdict 
     c->n_current = v->n_current;
     c->n_consumers = v->n_consumers;
     if (v->state != ROLLOUT_DONE)
-        printf("Waiting for rollout of %s: %zu of %zu consumers have opened the newest version\n",
-               c->target, v->n_current, v->n_consumers);
+        printf("Waiting for rollout of %s: %zu of %zu %s have opened the newest version\n",
+               c->target, v->n_current, v->n_consumers, subject(c));
     fputs(buf_text(lines), stdout);
     fflush(stdout);
 }
@@ -81,8 +101,8 @@ static int end(const struct rollout_command *c, const struct rollout_verdict *v,
                const struct buf *reasons)
 {
     if (v->state == ROLLOUT_DONE) {
-        printf("%s successfully rolled out: all consumers (%zu) have the newest version\n",
-               c->target, v->n_consumers);
+        printf("%s successfully rolled out: all %s (%zu) have the newest version\n", c->target,
+               subject(c), v->n_consumers);
         return EXIT_OK;
     }
     fflush(stdout);
@@ -90,25 +110,60 @@ static int end(const struct rollout_command *c, const struct rollout_verdict *v,
     return v->state == ROLLOUT_WAITING ? EXIT_FAILED : EXIT_ROLLOUT_UNSEEN;
 }
 
+/* Return: 0; -errno with @e. */
+static int judge_host(const struct rollout_command *c, struct rollout_verdict *ret_verdict,
+                      struct buf *lines, struct buf *reasons, struct error *e)
+{
+    _cleanup_(cJSON_Deletep) cJSON *list = NULL;
+    int r = request(c, &list, e);
+
+    if (r < 0)
+        return r;
+    r = rollout_judge(list, &c->query, clock_wall(), ret_verdict, lines, reasons);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot print the state of the rollout");
+    if (ret_verdict->n_volumes == 0 && ret_verdict->state == ROLLOUT_DONE)
+        return error_set(e, -ENOENT, "no volume of this host shows %.300s", c->target);
+    return 0;
+}
+
 /* ---- waiting */
+
+/* Whether to wait for what is unknown now. */
+static bool may_settle(struct rollout_command *c, const struct rollout_verdict *v, mono_us now)
+{
+    if (!c->is_cluster)
+        return false;
+    if (v->n_waiting > 0) {
+        c->unseen_since = 0;
+        return true;
+    }
+    if (c->unseen_since == 0)
+        c->unseen_since = now;
+    return now - c->unseen_since < SETTLE;
+}
+
+static bool must_wait(struct rollout_command *c, const struct rollout_verdict *v, mono_us until)
+{
+    mono_us now = clock_mono();
+
+    if (v->state == ROLLOUT_DONE || !c->is_watching || now >= until)
+        return false;
+    return v->state == ROLLOUT_WAITING || may_settle(c, v, now);
+}
 
 /* Return: whether the state is final; then *ret_code is set. -errno with @e. */
 static int ask_once(struct rollout_command *c, mono_us until, int *ret_code, struct error *e)
 {
     _cleanup_(buf_deinit) struct buf lines = BUF_INIT(OUTPUT_MAX), reasons = BUF_INIT(OUTPUT_MAX);
-    _cleanup_(cJSON_Deletep) cJSON *list = NULL;
     struct rollout_verdict verdict;
-    int r = request(c, &list, e);
+    int r = c->is_cluster ? rollout_cluster_judge(&c->cluster, &verdict, &lines, &reasons, e)
+                          : judge_host(c, &verdict, &lines, &reasons, e);
 
     if (r < 0)
         return r;
-    r = rollout_judge(list, &c->query, clock_wall(), &verdict, &lines, &reasons);
-    if (r < 0)
-        return error_set_errno(e, r, "cannot print the state of the rollout");
-    if (verdict.n_volumes == 0 && verdict.state == ROLLOUT_DONE)
-        return error_set(e, -ENOENT, "no volume of this host shows %.300s", c->target);
     print_lines(c, &verdict, &lines);
-    if (verdict.state == ROLLOUT_WAITING && c->is_watching && clock_mono() < until)
+    if (must_wait(c, &verdict, until))
         return 0;
     *ret_code = end(c, &verdict, &reasons);
     return 1;
@@ -121,7 +176,7 @@ static int wait_for_rollout(struct rollout_command *c, int *ret_code, struct err
     int r;
 
     while ((r = ask_once(c, until, ret_code, e)) == 0)
-        usleep(INTERVAL);
+        usleep(c->is_cluster ? CLUSTER_INTERVAL : INTERVAL);
     return r < 0 ? r : 0;
 }
 
@@ -164,6 +219,8 @@ static int set_option(void *userdata, int option, const char *value, struct erro
     case OPTION_TIMEOUT:
         return parse_timeout(value, &c->timeout, e);
     default:
+        if (kubectl_set_option(&c->cluster.kubectl, option, value))
+            return 0;
         c->wants_help = true;
         return ARGUMENTS_ENOUGH;
     }
@@ -174,10 +231,34 @@ const struct option rollout_long_options[] = {
     {"watch", optional_argument, NULL, 'w'},
     {"resource-version", required_argument, NULL, OPTION_RESOURCE_VERSION},
     {"timeout", required_argument, NULL, OPTION_TIMEOUT},
+    KUBECTL_LONG_OPTIONS,
     {"help", no_argument, NULL, 'h'},
     {0}};
 
-static int parse_arguments(struct rollout_command *c, int argc, char *argv[], struct error *e)
+/* Whether the host or the cluster is asked. Return: 0; -EINVAL with @e. */
+static int check_place(struct rollout_command *c, bool is_plugin, struct error *e)
+{
+    struct rollout_cluster *cluster = &c->cluster;
+
+    c->is_cluster = is_plugin && !is_path(c->target);
+    if (c->is_cluster) {
+        cluster->object = c->target;
+        cluster->namespace = c->query.object.namespace;
+        cluster->resource_version = c->query.resource_version;
+        return rollout_cluster_check(cluster, e);
+    }
+    if (cluster->kubectl.kubeconfig != NULL || cluster->kubectl.context != NULL)
+        return error_set(e, -EINVAL,
+                         "--kubeconfig and --context are options of `kubectl secretfs rollout "
+                         "status OBJECT`, which asks a cluster");
+    if (is_path(c->target))
+        return 0;
+    c->query.object.object = c->target;
+    return status_filter_check(&c->query.object, e);
+}
+
+static int parse_arguments(struct rollout_command *c, bool is_plugin, int argc, char *argv[],
+                           struct error *e)
 {
     int r = arguments_parse(argc, argv, ":n:wh", rollout_long_options, set_option, c, e);
 
@@ -186,19 +267,17 @@ static int parse_arguments(struct rollout_command *c, int argc, char *argv[], st
     if (argc - optind != 2 || !streq(argv[optind], "status"))
         return error_set(e, -EINVAL, "rollout takes: status OBJECT|PATH");
     c->target = argv[optind + 1];
-    if (is_path(c->target))
-        return 0;
-    c->query.object.object = c->target;
-    return status_filter_check(&c->query.object, e);
+    return check_place(c, is_plugin, e);
 }
 
 int command_rollout(const struct invocation *invocation, int argc, char *argv[])
 {
     struct rollout_command c = {.is_watching = true, .timeout = SPAN_FOREVER};
+    bool is_plugin = streq(invocation->program, KUBECTL_PLUGIN);
     struct error e = ERROR_INIT;
     int code = EXIT_FAILED;
 
-    if (parse_arguments(&c, argc, argv, &e) < 0)
+    if (parse_arguments(&c, is_plugin, argc, argv, &e) < 0)
         return command_failed(invocation, EXIT_USAGE, e.text);
     if (c.wants_help) {
         print_help(invocation);

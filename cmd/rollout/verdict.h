@@ -20,6 +20,7 @@ struct rollout_verdict {
     size_t n_volumes; /* that show the object */
     size_t n_consumers;
     size_t n_current; /* of them */
+    size_t n_waiting; /* of the pods of a cluster */
 };
 
 /* Strings are borrowed. */

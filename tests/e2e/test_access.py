@@ -14,8 +14,10 @@ import pytest
 from lib.devserver.kubeconfig import Credentials
 from lib.devserver.pki import Authority
 from lib.kube import ApiError, Cluster, Identity
+from lib.kube.adoption import namespace_with_account, pod
 from lib.kube.cluster import free_port, read_only
-from lib.kube.mounts import FAILS, Mounts, program
+from lib.kube.kubectl import KubectlFailed
+from lib.kube.mounts import FAILS, Mounts, Values, program
 from lib.kube.namespace import Namespace
 from lib.waiting import until
 
@@ -298,6 +300,38 @@ def test_kubectl_plugin(ns: Namespace, mounts: Mounts, tmp_path: Path) -> None:
             kubectl("unmount", mountpoint)
     assert not os.path.ismount(mountpoint)
     until(lambda: not os.path.exists(f"/proc/{pid}"), "the process has ended")
+
+
+def test_rollout_by_conditions_of_pods(cluster: Cluster, values: Values, tmp_path: Path) -> None:
+    """`kubectl secretfs rollout status`, of pods whose conditions the test writes."""
+    ns = namespace_with_account(cluster, values)
+    (tmp_path / "kubectl-secretfs").symlink_to(program().absolute())
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    version = ns.create("db", {"key": values.new(1)})["metadata"]["resourceVersion"]
+    creds = {"driver": "csi.secretfs.io", "volumeAttributes": {"secretName": "db"}}
+    for name, volume in (("web", {"csi": creds}), ("other", {"emptyDir": {}})):
+        made = pod(name, volumes=[{"name": "own", **volume}])
+        ns.kubectl("create", "-f", "-", stdin=json.dumps(made))
+
+    def write(status: str, message: str) -> None:
+        condition = {"type": "secretfs.io/SecretsCurrent", "status": status, "message": message}
+        patch = {"status": {"phase": "Running", "conditions": [condition]}}
+        ns.kubectl("patch", "pod", "web", "--subresource=status", "-p", json.dumps(patch))
+
+    def rollout() -> str:
+        arguments = ["rollout", "status", "secret/db", "-n", ns.name, "--watch=false"]
+        return cluster.kubectl.run("secretfs", *arguments, env=path)
+
+    with pytest.raises(KubectlFailed, match="pod web: has not started"):
+        rollout()
+    write("False", "not opened yet by container app")
+    with pytest.raises(KubectlFailed, match="pod web: not opened yet by container app"):
+        rollout()
+    write("True", f"secret/{ns.name}/db@{version}")
+    assert "all pods (1) have the newest version" in rollout()
+    ns.patch("db", {"key": values.new(2)})
+    with pytest.raises(KubectlFailed, match=f"pod web: has version {version}, not "):
+        rollout()
 
 
 # ---- in a pod

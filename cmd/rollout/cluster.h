@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/* The pods of a cluster that mount an object, from the API server by kubectl. */
+#include "cmd/rollout/verdict.h"
+#include "cmd/shared/kubectl.h"
+
+/* Strings are borrowed. */
+struct rollout_cluster {
+    struct kubectl kubectl;
+    const char *namespace;        /* NULL: kubectl's */
+    const char *object;           /* "secret/NAME", "configmap/NAME" */
+    const char *resource_version; /* NULL: the newest that the API server has */
+};
+
+/* Return: 0; -EINVAL with @e. */
+int rollout_cluster_check(const struct rollout_cluster *cluster, struct error *e);
+
+/*
+ * Judge the pods.
+ * @cluster: checked
+ * @lines, @reasons: as for rollout_judge()
+ * Return: 0; -ENOENT if no pod mounts the object; -EIO if kubectl fails; -errno; with @e.
+ */
+int rollout_cluster_judge(const struct rollout_cluster *cluster,
+                          struct rollout_verdict *ret_verdict, struct buf *lines,
+                          struct buf *reasons, struct error *e);

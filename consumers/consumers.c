@@ -372,6 +372,26 @@ static bool is_behind(const struct consumers *c)
     return poll(&queue, 1, 0) != 0 || atomic_load(&c->is_taking);
 }
 
+static void count(void *userdata, const struct table_consumer *consumer)
+{
+    struct consumers_counts *counts = userdata;
+
+    counts->n_current += consumer->state == CONSUMER_CURRENT;
+    counts->n_old += consumer->state == CONSUMER_OLD;
+}
+
+int consumers_count(struct consumers *consumers, uint64_t volume, bool sweeps,
+                    struct consumers_counts *ret_counts)
+{
+    unsigned ignored;
+
+    *ret_counts = (struct consumers_counts){.n_old = 0};
+    LOCK_GUARD(&consumers->lock);
+    if (sweeps)
+        table_sweep(consumers->table, volume, life_of, NULL);
+    return table_visit(consumers->table, volume, count, ret_counts, &ignored);
+}
+
 int consumers_visit(struct consumers *consumers, uint64_t volume, table_visit_fn *visit,
                     void *userdata, unsigned *ret_gaps, size_t *ret_held_files)
 {

@@ -37,6 +37,19 @@ void consumers_published(struct consumers *consumers, uint64_t volume,
 /* An unknown volume is fine. */
 void consumers_remove(struct consumers *consumers, uint64_t volume);
 
+struct consumers_counts {
+    size_t n_current;
+    size_t n_old;
+};
+/*
+ * Count the consumers of a volume.
+ * @sweeps: look first which of them still run, by system calls for each; else those that are gone
+ * since the last time count as well
+ * Return: as consumers_visit().
+ */
+int consumers_count(struct consumers *consumers, uint64_t volume, bool sweeps,
+                    struct consumers_counts *ret_counts);
+
 /*
  * Visit the consumers of a volume that still run, as table_visit(); the table is locked meanwhile.
  * @ret_held_files: files of older generations that processes have open or mapped

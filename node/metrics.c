@@ -39,6 +39,8 @@ enum {
     AGE,
     FAILING,
     VOLUMES,
+    CONSUMERS,
+    ROLLOUT_AGE,
     LONE_MOUNTS,
     WATCHES,
     WATCH_RESTARTS,
@@ -92,6 +94,14 @@ static const struct metric_definition definitions[N_METRICS] = {
                  .help = "Volumes by state.",
                  .kind = METRIC_GAUGE,
                  .labels = {"state"}},
+    [CONSUMERS] = {.name = "secretfs_consumers",
+                   .help = "Consumers by the namespace of their volume, and by whether they have "
+                           "opened its newest content.",
+                   .kind = METRIC_GAUGE,
+                   .labels = {"namespace", "state"}},
+    [ROLLOUT_AGE] = {.name = "secretfs_rollout_age_seconds",
+                     .help = "Time since the oldest update that a consumer has not opened.",
+                     .kind = METRIC_GAUGE},
     [LONE_MOUNTS] = {.name = "secretfs_lone_mounts",
                      .help =
                          "Files and directories mounted alone (subPath), by whether they follow "
@@ -187,7 +197,7 @@ struct node_metrics {
     void *userdata;
 
     /* of the current rendering */
-    double oldest_content, longest_failure; /* in seconds */
+    double oldest_content, longest_failure, longest_rollout; /* in seconds */
     size_t n_volumes[READER_STATES];
     double n_watches, n_connections, n_waiting, n_restarts;
     const struct http_stats *clients[CLIENTS_MAX]; /* added already */
@@ -436,6 +446,18 @@ static void collect_requests(void *userdata, const char *kind, uint64_t count)
     metric_set(m->metrics[FUSE_REQUESTS], (double)count, LABELS(kind));
 }
 
+void node_metrics_collect_consumers(struct node_metrics *metrics, const struct published *published,
+                                    const struct consumers_counts *counts)
+{
+    const char *namespace = published->options.namespace;
+    struct metric *metric = metrics->metrics[CONSUMERS];
+
+    metric_count(metric, (double)counts->n_current, LABELS(namespace, "current"));
+    metric_count(metric, (double)counts->n_old, LABELS(namespace, "old"));
+    if (counts->n_old > 0)
+        keep_greater(&metrics->longest_rollout, seconds_since(published->updated_at));
+}
+
 void node_metrics_collect_requests(struct node_metrics *metrics,
                                    const struct request_counts *counts)
 {
@@ -484,13 +506,14 @@ static void forget(struct node_metrics *m)
 {
     metric_clear(m->metrics[CERTIFICATES]);
     metric_clear(m->metrics[REQUESTS]);
+    metric_clear(m->metrics[CONSUMERS]);
     for (size_t i = 0; i < m->n_codes_retained; i++)
         metric_count(m->metrics[REQUESTS], m->codes_retained[i].n,
                      LABELS(CODE_LABEL(m->codes_retained[i].status)));
     m->n_restarts = m->n_restarts_retained;
     m->n_watches = m->n_connections = m->n_waiting = 0;
     m->n_clients = 0;
-    m->oldest_content = m->longest_failure = 0;
+    m->oldest_content = m->longest_failure = m->longest_rollout = 0;
     for (size_t i = 0; i < READER_STATES; i++)
         m->n_volumes[i] = 0;
 }
@@ -507,6 +530,7 @@ static void collect(void *userdata)
                    LABELS(reader_state_name((enum reader_state)i)));
     metric_set(m->metrics[AGE], m->oldest_content, NULL);
     metric_set(m->metrics[FAILING], m->longest_failure, NULL);
+    metric_set(m->metrics[ROLLOUT_AGE], m->longest_rollout, NULL);
     metric_set(m->metrics[WATCHES], m->n_watches, NULL);
     metric_set(m->metrics[WATCH_RESTARTS], m->n_restarts, NULL);
     metric_set(m->metrics[CONNECTIONS], m->n_connections, NULL);

@@ -51,6 +51,8 @@ void node_metrics_retain_source(struct node_metrics *metrics, const struct sourc
 /* ---- for collect() */
 
 void node_metrics_collect_volume(struct node_metrics *metrics, const struct published *published);
+void node_metrics_collect_consumers(struct node_metrics *metrics, const struct published *published,
+                                    const struct consumers_counts *counts);
 void node_metrics_collect_source(struct node_metrics *metrics, const struct source *source);
 void node_metrics_collect_requests(struct node_metrics *metrics,
                                    const struct request_counts *counts);

@@ -1,10 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "node/scrape.h"
 
+/* Whose consumers a scrape looks for below /proc: a few milliseconds. The next one continues. */
+#define SWEEPS_A_SCRAPE 64u
+
 struct scrape {
     struct node_metrics *metrics;
+    uint64_t swept;
+    unsigned n_sweeps;
     size_t n_live, n_stale; /* mounted parts of all volumes */
 };
+
+static void collect_consumers(struct scrape *scrape, const struct node_volume *volume)
+{
+    const struct published *p = &volume->published;
+    bool sweeps = volume->number > scrape->swept && scrape->n_sweeps < SWEEPS_A_SCRAPE;
+    struct consumers_counts counts;
+
+    if (p->consumers == NULL || p->directory_id == 0)
+        return;
+    if (sweeps) {
+        scrape->swept = volume->number;
+        scrape->n_sweeps++;
+    }
+    if (consumers_count(p->consumers, p->directory_id, sweeps, &counts) == 0)
+        node_metrics_collect_consumers(scrape->metrics, p, &counts);
+}
 
 static bool collect_volume(void *userdata, struct node_volume *volume)
 {
@@ -12,6 +33,7 @@ static bool collect_volume(void *userdata, struct node_volume *volume)
     struct publisher_mounted_parts mounts;
 
     node_metrics_collect_volume(scrape->metrics, &volume->published);
+    collect_consumers(scrape, volume);
     if (volume->published.publisher == NULL)
         return true;
     mounts = publisher_mounted_parts(volume->published.publisher);
@@ -53,12 +75,13 @@ static void collect_stored(const struct node_file_systems *all, struct node_metr
 
 void node_scrape_collect(void *userdata, struct node_metrics *metrics)
 {
-    const struct node_scrape *node = userdata;
-    struct scrape scrape = {.metrics = metrics};
+    struct node_scrape *node = userdata;
+    struct scrape scrape = {.metrics = metrics, .swept = node->swept};
     struct request_counts counts = {0};
     struct tree_usage usage;
 
     node_volumes_visit(node->volumes, collect_volume, &scrape);
+    node->swept = scrape.n_sweeps < SWEEPS_A_SCRAPE ? 0 : scrape.swept;
     identities_visit(node->identities, collect_identity, &scrape);
     node_file_systems_count_requests(node->file_systems, &counts);
     node_metrics_collect_requests(metrics, &counts);

@@ -14,6 +14,7 @@ struct node_scrape {
     const struct identities *identities;
     const struct csi_service *csi;
     struct audit *audit; /* NULL: none */
+    uint64_t swept;      /* scrape.c's: number of the last volume whose consumers were swept */
 };
 
 /* For node_metrics_new(). @userdata: a struct node_scrape, filled before the first rendering. */

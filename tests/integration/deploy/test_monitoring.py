@@ -160,7 +160,7 @@ def test_prometheus_loads_alerts_and_answers_the_dashboard(
     node: Node, prometheus: Prometheus
 ) -> None:
     """Beside a running node each alert is evaluated, one fires, and each panel has a series, except
-    those of what has not occurred: a certificate, a request to an API server."""
+    those of what has not occurred: a certificate, a request to an API server, a consumer."""
     node.publish(node.pod())
     until(lambda: len(prometheus.query("rate(secretfs_volumes[1m])")) > 0, "two scrapes")
 
@@ -173,7 +173,7 @@ def test_prometheus_loads_alerts_and_answers_the_dashboard(
     # the node is registered by no kubelet
     until(lambda: rules()["SecretfsNotRegistered"]["state"] == "pending", "an alert")
     assert rules()["SecretfsAbsent"]["state"] == "inactive"
-    empty = {"Certificates expire in", "Requests to API servers"}
+    empty = {"Certificates expire in", "Requests to API servers", "Consumers by version"}
     for panel, queries in expressions().items():
         for query in queries:
             result = prometheus.query(query)

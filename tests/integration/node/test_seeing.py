@@ -617,3 +617,27 @@ def test_certificate_that_expires_is_in_metric_and_event(
     event = until(lambda: events(api), "the event")[0]
     assert event["reason"] == "CertificateProblem"
     assert "its certificate expired on" in event["message"]
+
+
+def test_consumers_of_volumes(start_node: Any, manifests: Manifests) -> None:
+    """By namespace, with the age of an update that one of them has not opened."""
+    manifests.put_secret({"password": b"dummy-1"})
+    node = start_node("--consumers=on", PAGES, *manifests.arguments).wait_ready()
+    volume = node.publish(node.pod())
+
+    def counted(state: str) -> float:
+        labels = {"namespace": volume.namespace, "state": state}
+        return Metrics(node).value("secretfs_consumers", **labels) or 0
+
+    def age() -> float:
+        return Metrics(node).value("secretfs_rollout_age_seconds") or 0
+
+    read(volume, "password")
+    until(lambda: counted("current") > 0, "a consumer")
+    assert (counted("old"), age()) == (0, 0)
+    manifests.put_secret({"password": b"dummy-2"})
+    until(lambda: counted("old") > 0, "an old consumer")
+    until(lambda: age() > 0, "the age")
+    read(volume, "password")
+    until(lambda: counted("old") == 0, "the next open")
+    assert age() == 0

@@ -199,6 +199,35 @@ static void test_no_memory(void **state)
     failmalloc_try(try_rendering, NULL);
 }
 
+static void collect_consumers(void *userdata, struct node_metrics *metrics)
+{
+    const struct published early = {.options = {.namespace = "prod"}, .updated_at = 1};
+    const struct published late = {.options = {.namespace = "prod"}, .updated_at = clock_boot()};
+    const struct published other = {.options = {.namespace = "test"}, .updated_at = 1};
+    const bool *has_old = userdata;
+
+    node_metrics_collect_consumers(metrics, &early,
+                                   &(struct consumers_counts){.n_current = 2, .n_old = *has_old});
+    node_metrics_collect_consumers(metrics, &late, &(struct consumers_counts){.n_current = 3});
+    node_metrics_collect_consumers(metrics, &other, &(struct consumers_counts){.n_current = 1});
+}
+
+static void test_consumers_by_namespace(void **state)
+{
+    bool has_old = true;
+    struct fixture f = {.text = BUF_INIT(METRICS_TEXT_MAX)};
+
+    assert_int_equal(node_metrics_new(collect_consumers, &has_old, &f.metrics), 0);
+    assert_line(&f, "secretfs_consumers{namespace=\"prod\",state=\"old\"} 1\n");
+    assert_line(&f, "secretfs_consumers{namespace=\"prod\",state=\"current\"} 5\n");
+    assert_line(&f, "secretfs_consumers{namespace=\"test\",state=\"old\"} 0\n");
+    assert_null(strstr(buf_text(&f.text), "secretfs_rollout_age_seconds 0\n"));
+    has_old = false;
+    assert_line(&f, "secretfs_rollout_age_seconds 0\n");
+    assert_line(&f, "secretfs_consumers{namespace=\"prod\",state=\"old\"} 0\n");
+    tear_down(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -209,6 +238,7 @@ int main(void)
         cmocka_unit_test(test_source_without_counts),
         cmocka_unit_test(test_states_are_collected),
         cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_consumers_by_namespace),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -23,6 +23,7 @@ const char *const completion_commands[] = {
 static const struct option doctor_long_options[] = {{"output", required_argument, NULL, 'o'}, {0}};
 
 static const char *const only_status[] = {"status", NULL};
+static const char *const rollout_verbs[] = {"status", "pause", "resume", "undo", "history", NULL};
 
 /* The arguments of a command that are not options; those after the second are like the second. */
 static const struct command {
@@ -45,7 +46,7 @@ static const struct command {
     {"rollout",
      rollout_long_options,
      NULL,
-     {{.kind = COMPLETION_WORDS, .words = only_status}, {.kind = COMPLETION_OBJECTS}}},
+     {{.kind = COMPLETION_WORDS, .words = rollout_verbs}, {.kind = COMPLETION_OBJECTS}}},
     {"audit", audit_long_options, NULL, {{.kind = COMPLETION_FILES}}},
     {"health", health_long_options, NULL, {{.kind = COMPLETION_NONE}}},
     {"doctor", node_long_options, doctor_long_options, {{.kind = COMPLETION_NONE}}},

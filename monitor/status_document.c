@@ -426,10 +426,40 @@ static int add_queue(cJSON *debug, const struct publisher_volume *volume)
     return r;
 }
 
+static int add_history_entry(cJSON *list, const struct published *p,
+                             const struct history_entry *entry)
+{
+    const struct object_key *key = volume_view(p->volume, entry->source)->key;
+    cJSON *json = cJSON_CreateObject();
+    char text[OBJECT_KEY_TEXT_SIZE];
+    int r = 0;
+
+    r |= json_add_text(json, "object", object_key_text(key, text));
+    r |= json_add_text(json, "resourceVersion", entry->version);
+    r |= add_time(json, "time", entry->at);
+    if (cJSON_AddItemToArray(list, json))
+        return r;
+    cJSON_Delete(json);
+    return -ENOMEM;
+}
+
+static int add_history(cJSON *debug, const struct published *p)
+{
+    cJSON *list = cJSON_AddArrayToObject(debug, "history");
+    const struct history_entry *entry;
+    int r = 0;
+
+    for (size_t i = 0; (entry = history_get(&p->history, i)) != NULL; i++)
+        r |= add_history_entry(list, p, entry);
+    return r;
+}
+
 int status_document_debug_volume(const struct published *published, cJSON *json)
 {
     cJSON *debug = cJSON_AddObjectToObject(json, "debug");
     int r = json_add_text(debug, "state", published_state_name(published));
+
+    r |= add_history(debug, published);
 
     if (published->publisher != NULL)
         r |= add_queue(debug, published->publisher);

@@ -7,6 +7,7 @@
  *   files -> static_volumes -> static_reconciler ----+                 +-> target (mounts)
  *
  *   status, health, pages (with scrape): read all of them, for sockets and for HTTP
+ *   control: orders for volumes, from `secretfs rollout`
  *   volume_events, volume_notices, pod_conditions, metrics: the observer of all volumes
  *
  * No part knows this file: each gets references to the parts that it uses, and reports a change of
@@ -30,6 +31,7 @@
 #include "cache/secmem.h"
 #include "fetcher/api/api_source.h"
 #include "node/check.h"
+#include "node/control.h"
 #include "node/pages.h"
 #include "node/pod_conditions.h"
 #include "node/pod_source.h"
@@ -77,6 +79,7 @@ struct node {
     struct static_reconciler *static_volumes;
     struct node_status *status; /* NULL until the file systems and the services exist */
     struct node_health *health;
+    struct node_control *control;
     struct node_pages *pages;
     bool is_serving; /* it has started */
     bool has_warned; /* about memory that is not locked */
@@ -234,6 +237,7 @@ static int start_file_systems(struct node *node, struct error *e)
         .file_systems = node->file_systems,
         .source_log = &node->source_log,
         .observer = &node->observer,
+        .keeps_previous = node->options->keeps_previous,
     };
     return 0;
 }
@@ -422,6 +426,14 @@ static int start_health(struct node *node, struct error *e)
     return r < 0 ? error_set_errno(e, r, "cannot start") : 0;
 }
 
+static int start_control(struct node *node, struct error *e)
+{
+    int r =
+        node_control_new(node->daemon.event, node->options->run_dir, node->volumes, &node->control);
+
+    return r < 0 ? error_set_errno(e, r, "cannot start") : 0;
+}
+
 static int start_pages(struct node *node, struct error *e)
 {
     const struct node_pages_context context = {
@@ -519,6 +531,8 @@ static int start_services(struct node *node, struct error *e)
     if (r == 0)
         r = start_pages(node, e);
     if (r == 0)
+        r = start_control(node, e);
+    if (r == 0)
         r = take_volumes_over(node, e);
     if (r == 0)
         kept_sockets_drop_rest(node->sockets);
@@ -610,6 +624,7 @@ static void node_stop(struct daemon *daemon)
     if (is_handed_over && node->volumes != NULL)
         node_volumes_visit(node->volumes, leave_volume, node);
     node_pages_free(node->pages);
+    node->control = node_control_free(node->control);
     node->health = node_health_free(node->health);
     node->status = node_status_free(node->status);
     node->csi = csi_service_free(node->csi);

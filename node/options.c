@@ -38,6 +38,7 @@ enum option_code {
     OPTION_RUN_DIR,
     OPTION_CONSUMERS,
     OPTION_REPORT_CONDITIONS,
+    OPTION_KEEP_PREVIOUS,
     OPTION_AUDIT,
     OPTION_METRICS,
     OPTION_UI,
@@ -65,6 +66,7 @@ const struct option node_long_options[] = {
     {"run-dir", required_argument, NULL, OPTION_RUN_DIR},
     {"consumers", required_argument, NULL, OPTION_CONSUMERS},
     {"report-conditions", required_argument, NULL, OPTION_REPORT_CONDITIONS},
+    {"keep-previous", required_argument, NULL, OPTION_KEEP_PREVIOUS},
     {"audit", required_argument, NULL, OPTION_AUDIT},
     {"metrics-bind-address", required_argument, NULL, OPTION_METRICS},
     {"ui", required_argument, NULL, OPTION_UI},
@@ -121,6 +123,8 @@ void node_options_help(const char *program)
         "      --report-conditions on|off  the condition secretfs.io/SecretsCurrent for all pods\n"
         "                               with a volume, not only for those with `report:\n"
         "                               condition` (default: off)\n"
+        "      --keep-previous on|off   keep what an update replaced in memory for an hour, for\n"
+        "                               `secretfs rollout undo` (default: off)\n"
         "      --audit FILE|journal|unix:PATH  a line of JSON for each first open of a version\n"
         "                               by a process; takes --consumers on\n"
         "      --metrics-bind-address ADDRESS  metrics and health over HTTP\n"
@@ -240,7 +244,8 @@ static int set_switch(bool *flag, const char *what, const char *value, struct er
 
 static bool is_switch(int option)
 {
-    return option == OPTION_CONSUMERS || option == OPTION_REPORT_CONDITIONS || option == OPTION_UI;
+    return option == OPTION_CONSUMERS || option == OPTION_REPORT_CONDITIONS ||
+           option == OPTION_KEEP_PREVIOUS || option == OPTION_UI;
 }
 
 static int set_option(void *userdata, int option, const char *value, struct error *e)
@@ -289,6 +294,8 @@ static int set_option(void *userdata, int option, const char *value, struct erro
         return set_switch(&o->notes_consumers, "consumers takes on or off", value, e);
     case OPTION_REPORT_CONDITIONS:
         return set_switch(&o->reports_conditions, "report-conditions takes on or off", value, e);
+    case OPTION_KEEP_PREVIOUS:
+        return set_switch(&o->keeps_previous, "keep-previous takes on or off", value, e);
     case OPTION_AUDIT:
         o->audit = value;
         return audit_target_parse(value, &target, e);

@@ -20,6 +20,7 @@ struct node_options {
     const char *run_dir;      /* the same */
     bool notes_consumers;     /* of volumes without live files */
     bool reports_conditions;  /* of pods whose volumes do not say report */
+    bool keeps_previous;      /* for `secretfs rollout undo` */
     const char *audit;        /* as of audit_target_parse(); NULL: none */
     const char *volumes_dir;
     const char *endpoint;          /* absolute path of a socket */
@@ -37,7 +38,7 @@ struct node_options {
 
     const char *config_file; /* NULL: none */
     cJSON *config;           /* owned; strings are borrowed from it */
-    char *texts[24];         /* owned; the same. More than there are options */
+    char *texts[32];         /* owned; the same. More than there are options */
     size_t n_texts;
 };
 

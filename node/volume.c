@@ -495,6 +495,7 @@ static int subscribe(struct node_volume *v, struct error *e)
         .adopted = v->shown != NULL ? v->shown->payload : NULL,
         .adopted_generation = v->shown != NULL ? v->shown->generation : NULL,
         .adopted_directory = v->shown != NULL ? v->shown->node : 0,
+        .keeps_previous = v->context->keeps_previous,
     };
 
     return published_init(&v->published, v->context->event, &options, &callbacks, v, e);

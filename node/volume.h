@@ -23,6 +23,7 @@ struct node_volume_context {
     struct log_limit *source_log;
     const struct published_observer *observer; /* or NULL */
     struct store *pods;                        /* what volumes show of their pods; or NULL */
+    bool keeps_previous;                       /* as volume_keep_previous() */
 };
 
 /* The result of a mount request. */

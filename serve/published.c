@@ -116,6 +116,18 @@ const char *published_reader_error(const struct published *p, struct error *e)
                                                        : volume_error(p->volume);
 }
 
+/* Return: borrowed; NULL: none of its files has the object. */
+static const struct object *find_object(const struct payload *payload, const struct object_key *key)
+{
+    for (size_t i = 0; payload != NULL && i < payload->n_files; i++) {
+        const struct object *object = payload->files[i].object;
+
+        if (object != NULL && object_key_compare(&object->key, key) == 0)
+            return object;
+    }
+    return NULL;
+}
+
 /* What is published equals the newest objects, unless it is older: then its files have the object.
  */
 const struct object *published_shown_object(const struct published *p, size_t i)
@@ -128,13 +140,7 @@ const struct object *published_shown_object(const struct published *p, size_t i)
         return volume_shown_object(p->volume, i);
     if (volume_state(p->volume) == VOLUME_CURRENT && p->shown == p->payload)
         return volume_view(p->volume, i)->object;
-    for (size_t k = 0; k < p->shown->n_files; k++) {
-        const struct object *object = p->shown->files[k].object;
-
-        if (object != NULL && object_key_compare(&object->key, key) == 0)
-            return object;
-    }
-    return NULL;
+    return find_object(p->shown, key);
 }
 
 static void notify_changed(struct published *p)
@@ -376,6 +382,21 @@ static void note_shown(struct published *p, uint64_t directory, uint64_t generat
     consumers_published(p->consumers, directory, &name, generation, p->shown, generation == 0);
 }
 
+/* ---- history */
+
+/* Note the versions that readers did not get before. @before: NULL: nothing */
+static void note_history(struct published *p, const struct payload *before,
+                         const struct payload *after)
+{
+    for (size_t i = 0; p->volume != NULL && i < p->options.spec->n_sources; i++) {
+        const struct object_key *key = volume_view(p->volume, i)->key;
+        const struct object *old = find_object(before, key), *new = find_object(after, key);
+
+        if (new != NULL && (old == NULL || !streq(old->resource_version, new->resource_version)))
+            history_add(&p->history, i, new->resource_version, clock_wall());
+    }
+}
+
 /* ---- publishing */
 
 static void submit(struct published *p, mono_us received_at)
@@ -472,6 +493,7 @@ static void on_published(void *userdata, const struct publisher_result *result)
         error_set_errno(&e, result->error, "cannot publish %s", PUBLISHED_TEXT(p));
     kept_error_set(&p->publish_error, e.text);
     if (result->is_visible) {
+        note_history(p, p->shown, result->payload);
         payload_unref(p->shown);
         p->shown = payload_ref(result->payload);
         if (p->shown == p->payload)
@@ -537,6 +559,7 @@ static bool confirm(struct published *p, struct payload *payload)
     p->is_unconfirmed = false;
     if (!payload_same_content(p->shown, payload))
         return false;
+    note_history(p, NULL, payload);
     payload_unref(p->shown);
     p->shown = payload_ref(payload); /* whose objects have their names and versions */
     note_shown(p, p->directory_id, 0);
@@ -683,6 +706,8 @@ int published_init(struct published *p, sd_event *event, const struct published_
                    &volume_callbacks, p, &p->volume, e);
     if (r < 0)
         return r;
+    if (options->keeps_previous)
+        volume_keep_previous(p->volume);
     on_volume_state(p); /* for changes before volume_new() returned */
     return 0;
 }

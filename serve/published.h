@@ -11,6 +11,7 @@
 #include "base/log_limit.h"
 #include "consumers/consumers.h"
 #include "fuse/publisher.h"
+#include "serve/history.h"
 #include "serve/reader_state.h"
 #include "volume/volume.h"
 
@@ -44,6 +45,7 @@ struct published_options {
     struct payload *adopted;      /* what readers get from an earlier process; NULL: nothing */
     const char *adopted_generation;
     uint64_t adopted_directory; /* node id of the volume's directory */
+    bool keeps_previous;        /* as volume_keep_previous() */
 };
 
 /* place() does not know the place yet: published_retry() follows. */
@@ -105,6 +107,7 @@ struct published {
     char generation[GENERATION_NAME_SIZE]; /* of @shown, as what follows */
     uint64_t n_dropped;                    /* files of older content that readers lost, in all */
     bool has_dropped;                      /* some of them by the last update */
+    struct history history;                /* of this process */
     size_t n_published;
     boot_us updated_at; /* 0: never */
     span_us update_latency_us;

@@ -23,6 +23,10 @@
  * newest object, staged or not; but if readers get content of an earlier process, an update of it
  * is staged as well. Then there is no older object, and the whole volume waits.
  *
+ * An order of the node's administrator stages an update as well: a paused member keeps what it
+ * shows, and one whose last update was undone shows what was there before, until the object's
+ * content changes. That is kept for UNDO_FOR only, as nothing else needs it.
+ *
  * With `onRevoked: remove` a member that we may not read any more counts as an optional object that
  * was deleted (G9), until we may read it again. This concerns content that was shown: a volume
  * without a payload waits for its first one.
@@ -32,6 +36,9 @@
 #include "base/log.h"
 #include "volume/check.h"
 #include "volume/staging.h"
+
+/* A program that an update breaks is noticed within that time. */
+#define UNDO_FOR SPAN_SEC(3600)
 
 /* Why a member shows an older object than the newest. */
 enum hold {
@@ -47,8 +54,11 @@ struct member {
     struct store_subscription *subscription;
     /* the input of the last projection */
     enum store_presence presence;
-    struct object *object; /* the newest seen; a reference */
-    struct object *shown;  /* input of the payload: the same, or an older one that is held */
+    struct object *object;   /* the newest seen; a reference */
+    struct object *shown;    /* input of the payload: the same, or an older one that is held */
+    struct object *previous; /* what was shown before the last update; NULL: none, or not kept */
+    mono_us previous_until;
+    enum volume_order order;
     enum hold hold;
     mono_us offered_at;  /* HOLD_STAGED: when the content or its staging changed */
     mono_us due_at;      /* HOLD_STAGED: when it is shown; SPAN_FOREVER: not by itself */
@@ -61,9 +71,10 @@ struct volume {
     const struct volume_spec *spec; /* borrowed */
     const struct volume_callbacks *callbacks;
     void *userdata;
-    const char *who;         /* borrowed */
-    struct member *members;  /* one for each source */
-    bool is_starting;        /* not all of them are subscribed yet */
+    const char *who;        /* borrowed */
+    struct member *members; /* one for each source */
+    bool is_starting;       /* not all of them are subscribed yet */
+    bool keeps_previous;
     struct payload *adopted; /* of an earlier process, until the first of this one; or NULL */
     struct payload *payload; /* the last good one, NULL before the first */
     enum volume_state state;
@@ -122,6 +133,10 @@ static enum hold member_find_hold(struct member *m, mono_us now)
         return HOLD_TLS;
     if (m->is_invalid)
         return HOLD_CHECK;
+    if (m->order != VOLUME_ORDER_NONE && m->shown != NULL) {
+        m->due_at = SPAN_FOREVER;
+        return object_same_content(m->shown, m->object) ? HOLD_NONE : HOLD_STAGED;
+    }
     if (!is_staged(&m->object->staging))
         return HOLD_NONE;
     if (m->shown != NULL ? object_same_content(m->shown, m->object) : m->volume->adopted == NULL)
@@ -132,12 +147,23 @@ static enum hold member_find_hold(struct member *m, mono_us now)
     return m->object->staging.invalid != NULL ? HOLD_INVALID : HOLD_STAGED;
 }
 
+/* What is shown is replaced. */
+static void member_keep_shown(struct member *m, mono_us now)
+{
+    if (m->shown == NULL || object_same_content(m->shown, m->object))
+        return;
+    object_unref(m->previous);
+    m->previous = m->volume->keeps_previous ? object_ref(m->shown) : NULL;
+    m->previous_until = now + UNDO_FOR;
+}
+
 /* Show the newest object unless it is held. */
 static void member_show(struct member *m, mono_us now)
 {
     m->hold = member_find_hold(m, now);
     if (m->hold != HOLD_NONE)
         return;
+    member_keep_shown(m, now);
     object_unref(m->shown);
     m->shown = object_ref(m->object);
 }
@@ -164,6 +190,8 @@ static void member_set_object(struct member *m, struct object *object, mono_us n
     assert(m->object == NULL || m->shown != NULL || m->hold != HOLD_NONE);
     if (!goes_on(m, object))
         m->offered_at = now;
+    if (m->order == VOLUME_ORDER_UNDONE && !object_same_content(m->object, object))
+        m->order = VOLUME_ORDER_NONE;
     object_unref(m->object);
     m->object = object_ref(object);
     if (tls_is_pair(object))
@@ -177,6 +205,7 @@ static void member_clear(struct member *m)
 {
     m->object = object_unref(m->object);
     m->shown = object_unref(m->shown);
+    m->previous = object_unref(m->previous);
     m->hold = HOLD_NONE;
 }
 
@@ -207,6 +236,10 @@ static void member_explain_hold(const struct member *m, struct error *e)
         tls_pair_problem(&m->tls, clock_wall(), e);
     else if (m->hold == HOLD_CHECK)
         member_check(m, e);
+    else if (m->order == VOLUME_ORDER_PAUSED)
+        error_set(e, -EBUSY, "paused by `secretfs rollout pause`");
+    else if (m->order == VOLUME_ORDER_UNDONE)
+        error_set(e, -EBUSY, "undone by `secretfs rollout undo`");
     else
         staging_explain(&m->object->staging, e);
 }
@@ -490,6 +523,8 @@ mono_us volume_due_at(const struct volume *volume)
 
         if (m->hold == HOLD_STAGED && m->due_at < due)
             due = m->due_at;
+        if (m->previous != NULL && m->previous_until < due)
+            due = m->previous_until;
     }
     return due;
 }
@@ -501,6 +536,8 @@ void volume_show_due(struct volume *volume, mono_us now)
     for (size_t i = 0; i < volume->spec->n_sources; i++) {
         struct member *m = &volume->members[i];
 
+        if (m->previous != NULL && m->previous_until <= now)
+            m->previous = object_unref(m->previous);
         if (m->hold != HOLD_STAGED || m->due_at > now)
             continue;
         member_show(m, now);
@@ -510,6 +547,57 @@ void volume_show_due(struct volume *volume, mono_us now)
         return;
     volume_update(volume, now);
     volume->callbacks->state(volume->userdata);
+}
+
+/* ---- orders */
+
+void volume_keep_previous(struct volume *volume)
+{
+    volume->keeps_previous = true;
+}
+
+/* Decide again what the member shows. */
+static void member_apply_order(struct member *m, enum volume_order order, mono_us now)
+{
+    struct volume *v = m->volume;
+
+    m->order = order;
+    if (m->object != NULL) {
+        member_show(m, now);
+        volume_update(v, now);
+    }
+    v->callbacks->state(v->userdata);
+}
+
+void volume_pause(struct volume *volume, size_t i, mono_us now)
+{
+    assert(i < volume->spec->n_sources);
+    member_apply_order(&volume->members[i], VOLUME_ORDER_PAUSED, now);
+}
+
+void volume_resume(struct volume *volume, size_t i, mono_us now)
+{
+    assert(i < volume->spec->n_sources);
+    member_apply_order(&volume->members[i], VOLUME_ORDER_NONE, now);
+}
+
+int volume_undo(struct volume *volume, size_t i, mono_us now)
+{
+    struct member *m = &volume->members[i];
+
+    assert(i < volume->spec->n_sources);
+    if (m->previous == NULL || m->object == NULL)
+        return -ENOENT;
+    object_unref(m->shown);
+    m->shown = TAKE(m->previous);
+    member_apply_order(m, VOLUME_ORDER_UNDONE, now);
+    return 0;
+}
+
+enum volume_order volume_order(const struct volume *volume, size_t i)
+{
+    assert(i < volume->spec->n_sources);
+    return volume->members[i].order;
 }
 
 const struct object *volume_shown_object(const struct volume *volume, size_t i)

@@ -54,9 +54,32 @@ bool volume_find_missing(const struct volume *volume, struct missing *ret_missin
 bool volume_is_held(const struct volume *volume);
 /* Whether that is so because of a roll-out or a pause alone, and nothing is wrong. */
 bool volume_is_staged(const struct volume *volume);
+/*
+ * Orders of the node's administrator, besides the annotations of an object: its updates are not
+ * shown, or the content before the last one is shown. Each lasts until volume_resume(), that of
+ * volume_undo() also until the object's content changes.
+ */
+enum volume_order {
+    VOLUME_ORDER_NONE,
+    VOLUME_ORDER_PAUSED,
+    VOLUME_ORDER_UNDONE,
+};
+
+/* Keep what an update replaces for volume_undo(), for an hour. Called right after volume_new(). */
+void volume_keep_previous(struct volume *volume);
+/*
+ * Each concerns the object of source @i; payload() and state() may be called.
+ * Return: 0; -ENOENT: there is no content before, or none is kept.
+ */
+void volume_pause(struct volume *volume, size_t i, mono_us now);
+void volume_resume(struct volume *volume, size_t i, mono_us now);
+int volume_undo(struct volume *volume, size_t i, mono_us now);
+enum volume_order volume_order(const struct volume *volume, size_t i);
+
 /* When volume_show_due() has to be called; SPAN_FOREVER: it need not. It may change in state(). */
 mono_us volume_due_at(const struct volume *volume);
-/* Show the objects whose turn has come. payload() and state() may be called. */
+/* Show the objects whose turn has come, and drop what was kept for long enough. payload() and
+ * state() may be called. */
 void volume_show_due(struct volume *volume, mono_us now);
 /* The version of the object of source @i that the payload has, or had; NULL: none. Borrowed. */
 const struct object *volume_shown_object(const struct volume *volume, size_t i);

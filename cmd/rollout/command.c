@@ -14,8 +14,11 @@
 
 #include "base/arguments.h"
 #include "cmd/rollout/cluster.h"
+#include "cmd/rollout/history.h"
+#include "cmd/rollout/order.h"
 #include "cmd/rollout/verdict.h"
 #include "cmd/status/request.h"
+#include "node/options.h"
 
 #define INTERVAL         SPAN_MS(500)
 #define CLUSTER_INTERVAL SPAN_SEC(2) /* each lists the pods of a namespace */
@@ -23,7 +26,10 @@
 #define OUTPUT_MAX       ((size_t)16 << 20)
 
 struct rollout_command {
-    const char *target; /* an object, or a path in a volume */
+    const char *verb;
+    const char *run_dir;       /* NULL: the default */
+    const char *status_option; /* one that only `status` takes; NULL: none was given */
+    const char *target;        /* an object, or a path in a volume */
     struct rollout_query query;
     bool is_cluster; /* called as a plug-in of kubectl, and the target is no path */
     struct rollout_cluster cluster;
@@ -40,6 +46,7 @@ static void print_help(const struct invocation *invocation)
 {
     printf(
         "Usage: %s rollout status [options] OBJECT|PATH\n"
+        "       %s rollout pause|resume|undo|history [-n NS] OBJECT\n"
         "\n"
         "Wait until all processes that have opened OBJECT's keys in volumes of this host have\n"
         "opened its newest version, and no process holds an older one: then an older credential\n"
@@ -57,8 +64,14 @@ static void print_help(const struct invocation *invocation)
         "  -h, --help            show this help\n"
         "\n"
         "The exit code is 0 when all consumers have the newest version; 1 when some have not,\n"
-        "at the timeout; 3 when opens may have been missed, so that it cannot be known.\n",
-        invocation->program);
+        "at the timeout; 3 when opens may have been missed, so that it cannot be known.\n"
+        "\n"
+        "pause keeps the volumes of the node daemon on what they show of OBJECT. undo shows what\n"
+        "the last update replaced, until the next update. resume ends both. history lists the\n"
+        "versions that volumes of this host have shown.\n"
+        "\n"
+        "      --run-dir DIR         the daemon's (default: " NODE_RUN_DIR_DEFAULT ")\n",
+        invocation->program, invocation->program);
 }
 
 /* ---- asking */
@@ -182,7 +195,7 @@ static int wait_for_rollout(struct rollout_command *c, int *ret_code, struct err
 
 /* ---- the command line */
 
-enum { OPTION_TIMEOUT = 256, OPTION_RESOURCE_VERSION };
+enum { OPTION_TIMEOUT = 256, OPTION_RESOURCE_VERSION, OPTION_RUN_DIR };
 
 static int parse_watch(const char *value, bool *ret_is_watching, struct error *e)
 {
@@ -212,12 +225,18 @@ static int set_option(void *userdata, int option, const char *value, struct erro
         c->query.object.namespace = value;
         return 0;
     case 'w':
+        c->status_option = "--watch";
         return parse_watch(value, &c->is_watching, e);
     case OPTION_RESOURCE_VERSION:
+        c->status_option = "--resource-version";
         c->query.resource_version = value;
         return 0;
     case OPTION_TIMEOUT:
+        c->status_option = "--timeout";
         return parse_timeout(value, &c->timeout, e);
+    case OPTION_RUN_DIR:
+        c->run_dir = value;
+        return 0;
     default:
         if (kubectl_set_option(&c->cluster.kubectl, option, value))
             return 0;
@@ -231,6 +250,7 @@ const struct option rollout_long_options[] = {
     {"watch", optional_argument, NULL, 'w'},
     {"resource-version", required_argument, NULL, OPTION_RESOURCE_VERSION},
     {"timeout", required_argument, NULL, OPTION_TIMEOUT},
+    {"run-dir", required_argument, NULL, OPTION_RUN_DIR},
     KUBECTL_LONG_OPTIONS,
     {"help", no_argument, NULL, 'h'},
     {0}};
@@ -257,6 +277,42 @@ static int check_place(struct rollout_command *c, bool is_plugin, struct error *
     return status_filter_check(&c->query.object, e);
 }
 
+static bool is_verb(const char *word)
+{
+    static const char *const verbs[] = {"status", "pause", "resume", "undo", "history"};
+
+    for (size_t i = 0; i < ELEMENTS_OF(verbs); i++)
+        if (streq(verbs[i], word))
+            return true;
+    return false;
+}
+
+static bool is_status(const struct rollout_command *c)
+{
+    return streq(c->verb, "status");
+}
+
+/* What concerns this host alone. Return: 0; -EINVAL with @e. */
+static int check_host(struct rollout_command *c, bool is_plugin, struct error *e)
+{
+    const struct kubectl *kubectl = &c->cluster.kubectl;
+
+    if (is_plugin || kubectl->kubeconfig != NULL || kubectl->context != NULL)
+        return error_set(e, -EINVAL,
+                         "`rollout %s` is for the volumes of a node: run `secretfs rollout %s` "
+                         "there; annotations stage an update of a cluster",
+                         c->verb, c->verb);
+    if (c->status_option != NULL)
+        return error_set(e, -EINVAL, "%s is an option of `rollout status`", c->status_option);
+    if (is_path(c->target))
+        return error_set(e, -EINVAL, "`rollout %s` takes an object: secret/NAME or configmap/NAME",
+                         c->verb);
+    if (!streq(c->verb, "history"))
+        return rollout_order_check(c->target, e);
+    c->query.object.object = c->target;
+    return status_filter_check(&c->query.object, e);
+}
+
 static int parse_arguments(struct rollout_command *c, bool is_plugin, int argc, char *argv[],
                            struct error *e)
 {
@@ -264,10 +320,56 @@ static int parse_arguments(struct rollout_command *c, bool is_plugin, int argc, 
 
     if (r < 0 || c->wants_help)
         return r;
-    if (argc - optind != 2 || !streq(argv[optind], "status"))
-        return error_set(e, -EINVAL, "rollout takes: status OBJECT|PATH");
+    if (argc - optind != 2 || !is_verb(argv[optind]))
+        return error_set(e, -EINVAL,
+                         "rollout takes: status OBJECT|PATH, or pause, resume, undo or history "
+                         "and an OBJECT");
+    c->verb = argv[optind];
     c->target = argv[optind + 1];
-    return check_place(c, is_plugin, e);
+    return is_status(c) ? check_place(c, is_plugin, e) : check_host(c, is_plugin, e);
+}
+
+/* ---- the other verbs */
+
+static int print_history(const struct rollout_command *c, struct error *e)
+{
+    _cleanup_(buf_deinit) struct buf lines = BUF_INIT(OUTPUT_MAX);
+    _cleanup_(cJSON_Deletep) cJSON *list = NULL;
+    int r = status_request_all(true, &list, e);
+
+    if (r < 0)
+        return r;
+    r = rollout_history(list, &c->query.object, &lines);
+    if (r == -ENOENT)
+        return error_set(e, r, "no volume of this host shows %.300s", c->target);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot print the history");
+    fputs(buf_text(&lines), stdout);
+    return 0;
+}
+
+static int give_order(const struct rollout_command *c, struct error *e)
+{
+    const struct rollout_order order = {
+        .order = c->verb,
+        .object = c->target,
+        .namespace = c->query.object.namespace,
+        .run_dir = c->run_dir != NULL ? c->run_dir : NODE_RUN_DIR_DEFAULT,
+    };
+
+    return rollout_order(&order, e);
+}
+
+/* Return: 0 with *ret_code; -errno with @e. */
+static int run(struct rollout_command *c, int *ret_code, struct error *e)
+{
+    int r;
+
+    if (is_status(c))
+        return wait_for_rollout(c, ret_code, e);
+    r = streq(c->verb, "history") ? print_history(c, e) : give_order(c, e);
+    *ret_code = r == 0 ? EXIT_OK : EXIT_FAILED;
+    return r < 0 ? r : 0;
 }
 
 int command_rollout(const struct invocation *invocation, int argc, char *argv[])
@@ -283,7 +385,7 @@ int command_rollout(const struct invocation *invocation, int argc, char *argv[])
         print_help(invocation);
         return EXIT_OK;
     }
-    if (wait_for_rollout(&c, &code, &e) < 0)
+    if (run(&c, &code, &e) < 0)
         return command_failed(invocation, EXIT_FAILED, e.text);
     return code;
 }

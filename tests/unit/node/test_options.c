@@ -169,6 +169,10 @@ static void test_switch(void **state)
     node_options_deinit(&o);
     parse_well("--report-conditions=on", &o);
     assert_true(o.reports_conditions);
+    assert_false(o.keeps_previous);
+    node_options_deinit(&o);
+    parse_well("--keep-previous=on", &o);
+    assert_true(o.keeps_previous);
     node_options_deinit(&o);
 }
 

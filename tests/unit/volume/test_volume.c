@@ -727,6 +727,122 @@ static void other_sources_are_updated_beside_a_staged_one(void **state)
 }
 
 /* Make the volume a second time, as the next process does. */
+/* ---- orders */
+
+static void begin_with_orders(struct fixture *f)
+{
+    begin(f, WHOLE);
+    volume_keep_previous(f->volume);
+    offer(f, "k=1", STAGED(.over = 0));
+}
+
+static void paused_volume_stays_until_it_is_resumed(void **state)
+{
+    struct fixture *f = *state;
+
+    begin_with_orders(f);
+    volume_pause(f->volume, 0, clock_mono());
+    assert_int_equal(volume_order(f->volume, 0), VOLUME_ORDER_PAUSED);
+    assert_state(f, VOLUME_CURRENT, "");
+    offer(f, "k=2", STAGED(.over = 0));
+    offer(f, "k=3", STAGED(.over = 0));
+    assert_state(f, VOLUME_STALE, "held back: paused by `secretfs rollout pause`");
+    assert_true(volume_is_staged(f->volume));
+    volume_show_due(f->volume, clock_mono() + SPAN_SEC(1000000));
+    assert_shows(f, "k=1");
+    volume_resume(f->volume, 0, clock_mono());
+    assert_state(f, VOLUME_CURRENT, "");
+    assert_shows(f, "k=3");
+    assert_int_equal(f->n_payloads, 2);
+    volume_resume(f->volume, 0, clock_mono());
+    assert_int_equal(f->n_payloads, 2);
+}
+
+static void annotations_hold_after_resume(void **state)
+{
+    struct fixture *f = *state;
+
+    begin_with_orders(f);
+    volume_pause(f->volume, 0, clock_mono());
+    offer(f, "k=2", STAGED(.is_paused = true));
+    volume_resume(f->volume, 0, clock_mono());
+    assert_shows(f, "k=1");
+    assert_state(f, VOLUME_STALE, "paused by annotation");
+}
+
+static void undone_update_stays_until_the_next_one(void **state)
+{
+    struct fixture *f = *state;
+
+    begin_with_orders(f);
+    assert_int_equal(volume_undo(f->volume, 0, clock_mono()), -ENOENT);
+    offer(f, "k=2", STAGED(.over = 0));
+    assert_int_equal(volume_undo(f->volume, 0, clock_mono()), 0);
+    assert_shows(f, "k=1");
+    assert_state(f, VOLUME_STALE, "held back: undone by `secretfs rollout undo`");
+    assert_true(volume_is_staged(f->volume));
+    offer(f, "k=2", STAGED(.over = 1)); /* other metadata */
+    assert_shows(f, "k=1");
+    assert_int_equal(volume_undo(f->volume, 0, clock_mono()), -ENOENT);
+    offer(f, "k=3", STAGED(.over = 0));
+    assert_shows(f, "k=3");
+    assert_int_equal(volume_order(f->volume, 0), VOLUME_ORDER_NONE);
+    assert_int_equal(volume_undo(f->volume, 0, clock_mono()), 0);
+    assert_shows(f, "k=1"); /* which was shown before */
+    volume_resume(f->volume, 0, clock_mono());
+    assert_shows(f, "k=3");
+    assert_state(f, VOLUME_CURRENT, "");
+}
+
+static void pause_keeps_an_undone_update_undone(void **state)
+{
+    struct fixture *f = *state;
+
+    begin_with_orders(f);
+    offer(f, "k=2", STAGED(.over = 0));
+    assert_int_equal(volume_undo(f->volume, 0, clock_mono()), 0);
+    volume_pause(f->volume, 0, clock_mono());
+    offer(f, "k=3", STAGED(.over = 0));
+    assert_shows(f, "k=1");
+    assert_state(f, VOLUME_STALE, "paused by `secretfs rollout pause`");
+}
+
+/* An old credential is in memory no longer than it may be needed. */
+static void previous_content_is_dropped_after_an_hour(void **state)
+{
+    struct fixture *f = *state;
+    mono_us due;
+
+    begin_with_orders(f);
+    offer(f, "k=2", STAGED(.over = 0));
+    due = volume_due_at(f->volume);
+    assert_true(due > clock_mono() && due <= clock_mono() + SPAN_SEC(3600));
+    volume_show_due(f->volume, due);
+    assert_true(volume_due_at(f->volume) == SPAN_FOREVER);
+    assert_int_equal(volume_undo(f->volume, 0, clock_mono()), -ENOENT);
+}
+
+static void previous_content_is_not_kept_unless_requested(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, WHOLE);
+    offer(f, "k=1", STAGED(.over = 0));
+    offer(f, "k=2", STAGED(.over = 0));
+    assert_true(volume_due_at(f->volume) == SPAN_FOREVER);
+    assert_int_equal(volume_undo(f->volume, 0, clock_mono()), -ENOENT);
+}
+
+static void deleted_object_ends_its_orders(void **state)
+{
+    struct fixture *f = *state;
+
+    begin_with_orders(f);
+    offer(f, "k=2", STAGED(.over = 0));
+    store_remove(f->store, &secret, 2);
+    assert_int_equal(volume_undo(f->volume, 0, clock_mono()), -ENOENT);
+}
+
 static void begin_again(struct fixture *f)
 {
     struct payload *adopted = payload_ref(f->last);
@@ -899,6 +1015,13 @@ int main(void)
         TEST(rollout_after_a_pause_begins_then),
         TEST(object_that_is_changed_back_ends_the_rollout),
         TEST(invalid_annotation_holds_the_update),
+        TEST(paused_volume_stays_until_it_is_resumed),
+        TEST(annotations_hold_after_resume),
+        TEST(undone_update_stays_until_the_next_one),
+        TEST(pause_keeps_an_undone_update_undone),
+        TEST(previous_content_is_dropped_after_an_hour),
+        TEST(previous_content_is_not_kept_unless_requested),
+        TEST(deleted_object_ends_its_orders),
         TEST(other_sources_are_updated_beside_a_staged_one),
         TEST(pause_outlives_the_process),
         TEST(rollout_goes_on_in_the_next_process),

@@ -154,7 +154,7 @@ static void test_socket_that_is_not_read(void **state)
         n = audit_target_write(&target, fd, line, sizeof(line));
     } while (n > 0);
     assert_int_equal(n, -EAGAIN);
-    listening = fd_close(listening);
+    fd_close(TAKE_FD(listening));
     n = audit_target_write(&target, fd, line, sizeof(line));
     assert_true(n == -EPIPE || n == -ECONNRESET);
 }

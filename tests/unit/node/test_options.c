@@ -224,6 +224,19 @@ static void test_command_line_overrides_file(void **state)
     node_options_deinit(&o);
 }
 
+static void test_audit_takes_consumers(void **state)
+{
+    struct error e = ERROR_INIT;
+    struct node_options o;
+
+    parse_well("--consumers=on --audit=journal", &o);
+    assert_string_equal(o.audit, "journal");
+    node_options_deinit(&o);
+    assert_int_equal(parse("--audit=journal", &o, &e), -EINVAL);
+    assert_string_equal(e.text, "--audit takes --consumers on");
+    node_options_deinit(&o);
+}
+
 static void test_invalid_files(void **state)
 {
     static const struct {
@@ -241,6 +254,7 @@ static void test_invalid_files(void **state)
         {"rights: root\n", "rights takes node, pod or daemon"},
         {"kubelet-root: [a]\n", "kubelet-root takes a string or a number"},
         {"consumers: 1\n", "consumers takes on or off"},
+        {"consumers: on\naudit: log\n", "audit takes an absolute path of a file"},
         {"report-conditions: maybe\n", "report-conditions takes on or off"},
         {"ui: 1\n", "ui takes on or off"},
         {"kubelet-root: true\n", "kubelet-root takes a string or a number"},
@@ -334,6 +348,7 @@ int main(void)
         cmocka_unit_test(test_switch),
         cmocka_unit_test(test_ui_is_for_this_host_only),
         cmocka_unit_test(test_command_line_overrides_file),
+        cmocka_unit_test(test_audit_takes_consumers),
         cmocka_unit_test(test_invalid_files),
         cmocka_unit_test(test_invalid_arguments),
         cmocka_unit_test(test_no_memory),

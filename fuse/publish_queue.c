@@ -49,6 +49,8 @@
  */
 #include "fuse/publish_queue.h"
 
+#include "fuse/publisher_pool.h"
+
 /*
  * How long a reader may take from ..data to the file behind it; an undisturbed one takes some
  * microseconds, one that loses its processor some milliseconds. It is also what a watch on a key's
@@ -66,9 +68,14 @@
  * long to reach SLOW_LIMIT: a busy machine takes the processor from some step of each volume, and
  * a thread for each step of each volume would cost more than it gains. Of the three steps of an
  * update the first is short.
+ *
+ * A step counts up by one for each SLOW_UNIT if that is more, so that a reader who makes few steps
+ * long, but those very long, makes its volume slow as well: the steps of a volume that is not slow
+ * take SLOW_UNIT on average, and one alone less than SLOW_LIMIT of them.
  */
 #define SLOW_WEIGHT 2u
 #define SLOW_LIMIT  6u
+#define SLOW_UNIT   SPAN_MS(5) /* a busy machine takes the processor for less than some of them */
 #define SLOW_FOR    SPAN_SEC(30)
 
 #define SCAN_POLL  SPAN_MS(2) /* a scan that finds no change is not notified */
@@ -302,13 +309,18 @@ bool publish_queue_is_suspect(const struct publish_entry *entry, mono_us now)
     return now < entry->suspect_until;
 }
 
-void publish_queue_note_step(struct publish_entry *entry, bool is_long, mono_us now)
+void publish_queue_note_step(struct publish_entry *entry, span_us took, mono_us now)
 {
+    bool is_long = took >= PUBLISHER_SLOW_AFTER;
+
     if (!is_long && entry->slowness > 0)
         entry->slowness--;
     if (!is_long)
         return;
-    entry->slowness = (unsigned)size_min(entry->slowness + SLOW_WEIGHT, SLOW_LIMIT);
+    entry->slowness += took < SLOW_WEIGHT * SLOW_UNIT
+                           ? SLOW_WEIGHT
+                           : (unsigned)size_min(took / SLOW_UNIT, SLOW_LIMIT);
+    entry->slowness = (unsigned)size_min(entry->slowness, SLOW_LIMIT);
     if (entry->slowness == SLOW_LIMIT)
         entry->slow_until = now + SLOW_FOR;
 }

@@ -152,8 +152,8 @@ void publish_queue_done(struct publish_entry *entry);
 void publish_queue_suspect(struct publish_entry *entry, mono_us now);
 bool publish_queue_is_suspect(const struct publish_entry *entry, mono_us now);
 
-/* A step of the volume ended. @is_long: it took PUBLISHER_SLOW_AFTER */
-void publish_queue_note_step(struct publish_entry *entry, bool is_long, mono_us now);
+/* A step of the volume ended. */
+void publish_queue_note_step(struct publish_entry *entry, span_us took, mono_us now);
 bool publish_queue_is_slow(const struct publish_entry *entry, mono_us now);
 
 /*

@@ -60,7 +60,7 @@ static void end_work(struct publisher_thread *t)
     if (v != NULL) {
         mono_us now = clock_mono();
 
-        publish_queue_note_step(&v->entry, now - t->member.began_at >= PUBLISHER_SLOW_AFTER, now);
+        publish_queue_note_step(&v->entry, now - t->member.began_at, now);
         publish_queue_done(&v->entry);
         publisher_set_blocked(p, v, 0);
     }

@@ -2,6 +2,8 @@
 /* The publish queue on a clock of the test's own. */
 #include "fuse/publish_queue.h"
 
+#include "fuse/publisher_pool.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -675,7 +677,44 @@ static void test_suspects_wait_while_no_thread_is_left(void **state)
 static void note_steps(struct fixture *f, const char *steps)
 {
     for (; *steps != '\0'; steps++)
-        publish_queue_note_step(&f->a, *steps == 'L', f->now);
+        publish_queue_note_step(&f->a, *steps == 'L' ? PUBLISHER_SLOW_AFTER : 0, f->now);
+}
+
+/*
+ * A reader makes one step of @period long.
+ * Return: how long the steps of 100 periods keep other volumes waiting: those before the volume is
+ * slow, as each of the others has a thread of its own.
+ */
+static span_us lost_by_others(struct fixture *f, unsigned period, span_us took)
+{
+    span_us lost = 0;
+
+    for (unsigned i = 0; i < 100 * period; i++) {
+        span_us step = i % period == 0 ? took : 0;
+
+        lost += publish_queue_is_slow(&f->a, f->now) ? 0 : step;
+        publish_queue_note_step(&f->a, step, f->now);
+    }
+    return lost;
+}
+
+static void test_few_but_very_long_steps_make_a_volume_slow(void **state)
+{
+    static const span_us lengths[] = {SPAN_MS(12), SPAN_MS(29), SPAN_MS(60),
+                                      PUBLISHER_BLOCKED_AFTER - 1};
+
+    for (size_t i = 0; i < ELEMENTS_OF(lengths); i++)
+        for (unsigned period = 1; period <= 16; period++) {
+            struct fixture f;
+            span_us lost;
+
+            fixture_init(&f, false);
+            lost = lost_by_others(&f, period, lengths[i]);
+            if (lengths[i] >= SPAN_MS(30))
+                assert_int_equal(lost, lengths[i]);
+            else /* 5 ms for each step */
+                assert_true(lost <= 100 * period * SPAN_MS(5));
+        }
 }
 
 static void test_single_long_steps_do_not_make_a_volume_slow(void **state)
@@ -801,6 +840,7 @@ int main(void)
         cmocka_unit_test(test_busy_volume_is_passed_over),
         cmocka_unit_test(test_busy_volume_is_removed_and_cleaned_later),
         cmocka_unit_test(test_suspects_wait_while_no_thread_is_left),
+        cmocka_unit_test(test_few_but_very_long_steps_make_a_volume_slow),
         cmocka_unit_test(test_single_long_steps_do_not_make_a_volume_slow),
         cmocka_unit_test(test_a_volume_with_two_long_steps_in_each_update_is_slow),
         cmocka_unit_test(test_slow_volumes_wait_while_their_threads_are_busy),

@@ -136,6 +136,12 @@ static int try_line(struct audit *a, const char *line, size_t len)
     return r;
 }
 
+/* connect(2) fails with EAGAIN, too: nothing shows when the queue of a listener has room again. */
+static bool awaits_peer(const struct audit *a, int result)
+{
+    return result == -EAGAIN && a->fd >= 0;
+}
+
 /* Return: whether to try again; else the thread ends. */
 static bool wait_to_retry(struct audit *a, int result)
 {
@@ -143,10 +149,10 @@ static bool wait_to_retry(struct audit *a, int result)
     const struct timespec until = timespec_of(clock_mono() + RETRY_AFTER);
     bool is_stopping;
 
-    if (result == -EAGAIN && a->fd >= 0)
+    if (awaits_peer(a, result))
         poll(&peer, 1, SEND_WAIT_MS);
     pthread_mutex_lock(&a->lock);
-    while (result != -EAGAIN && !a->is_stopping &&
+    while (!awaits_peer(a, result) && !a->is_stopping &&
            pthread_cond_timedwait(&a->wake, &a->lock, &until) == 0)
         ;
     is_stopping = a->is_stopping;
@@ -160,7 +166,7 @@ static bool write_line(struct audit *a, const char *line, size_t len)
     int r;
 
     while ((r = try_line(a, line, len)) != 0) {
-        if (r != -EAGAIN)
+        if (!awaits_peer(a, r))
             set_failure(a, r);
         if (!wait_to_retry(a, r))
             return false;

@@ -85,7 +85,7 @@ class ApiClient:
         return json.loads(self.request("POST", f"/api/v1/namespaces/{NAMESPACE}/{resource}", body))
 
     def collect_garbage(self) -> None:
-        """So that what is in use can be told from what will be freed."""
+        """After it, the heap is what is in use."""
         self.request("GET", "/debug/pprof/heap?gc=1")
 
     def metrics(self) -> Metrics:

@@ -9,7 +9,7 @@
  *   /proc/PID/mountinfo      the volume is mounted; the container's name
  *   pidfd_send_signal(2)
  *
- * No process outside of the pod is signalled, whatever a process does:
+ * No act of a process makes this code signal one outside of the pod:
  *
  * - The kubelet and the runtime make the directories down to a container's. Those on the way belong
  *   to root, so no one else can create a pod's directory elsewhere. What is below a container's the

@@ -15,7 +15,7 @@ struct signaller;
 
 /*
  * The end of an order.
- * @owner: as in signaller_send(), whatever has become of it
+ * @owner: as in signaller_send(); it may have ended since
  */
 typedef void signaller_done_fn(void *userdata, uint64_t owner, const struct pod_signal *signal,
                                const struct pod_signal_result *result);

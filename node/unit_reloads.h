@@ -14,7 +14,7 @@ struct unit_reloads;
 
 /*
  * The end of a request.
- * @owner: as in unit_reloads_start(), whatever has become of it
+ * @owner: as in unit_reloads_start(); it may have ended since
  * @e: empty: the unit was reloaded
  */
 typedef void unit_reload_done_fn(void *userdata, uint64_t owner, const struct error *e);

@@ -47,7 +47,8 @@ static void nearest_comes_first(void **state)
     }
 }
 
-/* However many there are, eight are shown, and these are the nearest, in each order of the names. */
+/* However many there are, eight are shown, and these are the nearest, in each order of the names.
+ */
 static void list_is_bounded(void **state)
 {
     for (int way = 0; way < 2; way++) {

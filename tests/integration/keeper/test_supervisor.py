@@ -220,7 +220,9 @@ def test_the_notification_socket_goes_with_the_keeper(keeper: Keeper) -> None:
 
 def test_the_directory_of_a_killed_keeper(start_keeper: StartKeeper) -> None:
     """The next keeper removes it, and none that is in use."""
-    alive, killed = start_keeper(), start_keeper()
+    alive = start_keeper()
+    alive.child()  # it has its directory
+    killed = start_keeper()
     killed.child()
     directories = [Path(notify_socket_of(keeper)).parent for keeper in (alive, killed)]
     killed.process.stop(signal.SIGKILL)

@@ -6,12 +6,13 @@ import base64
 import json
 import os
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from lib.kube import ApiError, Cluster
-from lib.kube.mounts import Mounts
+from lib.kube.mounts import Mounts, program
 from lib.kube.namespace import Namespace
 
 MIB = 1 << 20
@@ -92,6 +93,15 @@ def test_edit_and_replace(
     whole["data"]["password"] = base64.b64encode(third).decode()
     ns.kubectl("replace", "-f", "-", stdin=json.dumps(whole))
     mount.wait_for_value("password", third)
+
+
+def test_names_are_completed(ns: Namespace, admin_args: list[str]) -> None:
+    """The real server answers with a Table, as for the names beside a missing object."""
+    for name in ("db", "web", "web-tls"):
+        ns.create(name, {"password": ns.values.new(1)})
+    command = [program(), "__complete", "mount", *admin_args, "secret/web"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["secret/web", "secret/web-tls", ":4"]
 
 
 def test_labels_alone_publish_nothing(

@@ -116,7 +116,9 @@ def volume_of(node: Node, pod: Pod) -> dict[str, Any]:
 
 
 def ready_endpoints(ns: Namespace, service: str) -> list[str]:
-    path = f"/apis/discovery.k8s.io/v1/namespaces/{ns.name}/endpointslices"
+    api = "/apis/discovery.k8s.io/v1"  # as of 1.21
+    api = api if ns.cluster.admin.exists(api) else f"{api}beta1"
+    path = f"{api}/namespaces/{ns.name}/endpointslices"
     selector = f"labelSelector=kubernetes.io/service-name={service}"
     slices = ns.cluster.admin.request("GET", f"{path}?{selector}")["items"]
     endpoints = [endpoint for each in slices for endpoint in each.get("endpoints") or []]

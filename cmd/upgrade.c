@@ -12,6 +12,7 @@
 #include "base/arguments.h"
 #include "cmd/keeper_request.h"
 #include "cmd/status/request.h"
+#include "serve/mounts.h"
 #include "version.h"
 
 /* The next process has its control socket before it is ready, unless it ends at once. */
@@ -128,7 +129,7 @@ static bool find_next(const cJSON *earlier, cJSON **ret_list, const cJSON **ret_
 {
     const cJSON *process;
 
-    if (status_request_all(false, ret_list, NULL) < 0)
+    if (status_request_own(ret_list, NULL) < 0)
         return false;
     cJSON_ArrayForEach (process, json_member(*ret_list, "processes")) {
         if (streq(socket_of(process), socket_of(earlier)) && pid_of(process) != pid_of(earlier)) {
@@ -190,11 +191,25 @@ static const char *name_of(const cJSON *list, const cJSON *process)
     return is_node(process) ? "node daemon" : mountpoint_of(list, process);
 }
 
+/* Another user's process can send any document. */
+static int check_owner(const char *target, struct error *e)
+{
+    struct mount_entry entry;
+    int r = mounts_find(target, &entry, e);
+
+    if (r == 0 && entry.owner != geteuid())
+        r = error_set(e, -EPERM, "the mount at %.200s belongs to user %u: run this as that user",
+                      target, entry.owner);
+    return r;
+}
+
 static int upgrade_target(const char *target, struct error *e)
 {
     _cleanup_(cJSON_Deletep) cJSON *volume = NULL;
-    int r = status_request(target, false, &volume, e);
+    int r = check_owner(target, e);
 
+    if (r == 0)
+        r = status_request(target, false, &volume, e);
     return r < 0 ? r : upgrade(name_of(NULL, volume), volume, e);
 }
 
@@ -242,7 +257,7 @@ static int upgrade_all(const cJSON *list, struct error *e)
 static int upgrade_listed(const struct upgrade_options *o, struct error *e)
 {
     _cleanup_(cJSON_Deletep) cJSON *list = NULL;
-    int r = status_request_all(false, &list, e);
+    int r = status_request_own(&list, e);
 
     if (r < 0)
         return r;

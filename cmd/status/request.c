@@ -19,6 +19,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/clock.h"
@@ -256,6 +257,7 @@ struct device {
 struct request {
     cJSON *list;
     bool is_debug;
+    bool is_own; /* of the caller's own mounts only */
     struct device devices[DEVICES_MAX];
     size_t n_devices;
     bool has_too_many;
@@ -319,7 +321,7 @@ static bool connect_mount(void *userdata, const char *mountpoint, const struct m
     struct request *g = userdata;
     struct device *device;
 
-    if (find_device(g, entry->device) != NULL)
+    if (find_device(g, entry->device) != NULL || (g->is_own && entry->owner != geteuid()))
         return true;
     g->has_too_many = g->n_devices == DEVICES_MAX;
     if (g->has_too_many)
@@ -481,7 +483,7 @@ static int request_all(struct request *g, struct error *e)
     return g->result < 0 ? error_set_errno(e, g->result, "cannot list volumes") : 0;
 }
 
-int status_request_all(bool is_debug, cJSON **ret_list, struct error *e)
+static int request_list(bool is_debug, bool is_own, cJSON **ret_list, struct error *e)
 {
     _cleanup_(cJSON_Deletep) cJSON *list = cJSON_CreateObject(), *sorted = NULL;
     _cleanup_(request_freep) struct request *g = calloc(1, sizeof(*g));
@@ -492,6 +494,7 @@ int status_request_all(bool is_debug, cJSON **ret_list, struct error *e)
         return error_set_errno(e, -ENOMEM, "cannot list volumes");
     g->list = list;
     g->is_debug = is_debug;
+    g->is_own = is_own;
     g->began = clock_mono();
     r = request_all(g, e);
     if (r < 0)
@@ -502,6 +505,16 @@ int status_request_all(bool is_debug, cJSON **ret_list, struct error *e)
     (void)TAKE(sorted);
     *ret_list = TAKE(list);
     return 0;
+}
+
+int status_request_all(bool is_debug, cJSON **ret_list, struct error *e)
+{
+    return request_list(is_debug, false, ret_list, e);
+}
+
+int status_request_own(cJSON **ret_list, struct error *e)
+{
+    return request_list(false, true, ret_list, e);
 }
 
 int status_print_errors(const cJSON *list)

@@ -11,15 +11,26 @@
 #define INTERVAL    SPAN_MS(200)
 #define CHUNK_BYTES 65536u
 
+/* An audit has printable ASCII only (consumers/audit_line.h); in another file a terminal may follow
+ * the rest. */
+static void replace_unprintable(char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (text[i] != '\n' && (text[i] < ' ' || text[i] >= 0x7f))
+            text[i] = '?';
+}
+
 /* Return: 0; 1: standard output was closed; -errno. */
 static int copy(int fd)
 {
     char chunk[CHUNK_BYTES];
     ssize_t n;
 
-    while ((n = read(fd, chunk, sizeof(chunk))) > 0)
+    while ((n = read(fd, chunk, sizeof(chunk))) > 0) {
+        replace_unprintable(chunk, (size_t)n);
         if (fwrite(chunk, 1, (size_t)n, stdout) != (size_t)n)
             return 1;
+    }
     if (fflush(stdout) != 0)
         return 1;
     return n < 0 ? negative_errno() : 0;

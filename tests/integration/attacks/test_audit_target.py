@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lib import program
 from lib.sources import Manifests
 from lib.volume import VolumeMaker
 
@@ -53,3 +54,11 @@ def test_listener_whose_queue_is_full(
         with peer, peer.makefile() as lines:
             assert json.loads(lines.readline())["event"] == "open"
         volume.wait_log("the audit is written again")
+
+
+def test_file_with_bytes_that_a_terminal_follows(area: Path) -> None:
+    """An audit has printable ASCII only; a file that a user hands to an administrator may not."""
+    path = area / "audit.log"
+    path.write_bytes(b'{"event":"\033]0;x\007\x9b2J\r\xc3\xa4\0"}\nnext\n')
+    done = program.run([program.binary(), "audit", path], home=area)
+    assert (done.returncode, done.stdout) == (0, '{"event":"?]0;x??2J????"}\nnext\n')

@@ -5,6 +5,7 @@
 "use strict";
 
 const INTERVAL_MS = 1000;
+const PATIENCE_MS = 5000; /* the socket takes connections also while the daemon hangs */
 
 /* ---- elements */
 
@@ -167,7 +168,8 @@ function fail(text) {
 
 async function update() {
     try {
-        const reply = await fetch("/ui/data", { cache: "no-store", credentials: "omit" });
+        const reply = await fetch("/ui/data", { cache: "no-store", credentials: "omit",
+                                                signal: AbortSignal.timeout(PATIENCE_MS) });
         if (!reply.ok)
             throw new Error(`${reply.status} ${reply.statusText}`);
         render(await reply.json());

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -227,3 +229,23 @@ def test_page_in_a_browser(shown: Node, manifests: Manifests, chromium: Browser)
     assert ["current", "1"] in rows("states")
     assert sum(int(row[1]) for row in rows("propagation")) > 0
     assert [text for text in chromium.errors() if "favicon" not in text] == []
+
+
+def test_page_of_a_daemon_that_hangs(shown: Node, chromium: Browser) -> None:
+    """Connections succeed, as the kernel accepts them, and nothing answers: the page says so."""
+    host, port = address(shown)
+
+    def failure() -> str:
+        text: str = chromium.evaluate("document.getElementById('failure')?.innerText ?? ''")
+        return text
+
+    chromium.open(f"http://{host}:{port}/ui")
+    shown_rows = "document.querySelectorAll('#states tr').length"
+    until(lambda: chromium.evaluate(shown_rows), "the page")
+    assert failure() == ""
+    os.kill(shown.pid, signal.SIGSTOP)
+    try:
+        until(lambda: "the last state" in failure(), "the page to say that nothing answers")
+    finally:
+        os.kill(shown.pid, signal.SIGCONT)
+    until(lambda: failure() == "", "the page to go on")

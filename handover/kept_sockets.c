@@ -106,12 +106,19 @@ static void wait_removed(const struct kept_sockets *all)
         log_warn("the service manager does not respond", "error", e.text);
 }
 
-/* Take all with this prefix. Return: the one of the name @wanted; -ENOENT. */
-static int take_all(const struct kept_sockets *all, const char *prefix, const char *wanted)
+/*
+ * Take all with this prefix.
+ * @ret_is_stored: it still is; one that was removed has all of its name removed
+ * Return: the one of the name @wanted; -ENOENT.
+ */
+static int take_all(const struct kept_sockets *all, const char *prefix, const char *wanted,
+                    bool *ret_is_stored)
 {
     char stored[FD_STORE_NAME_MAX + 1];
     int result = -ENOENT;
     bool has_removed = false;
+
+    *ret_is_stored = true;
 
     while (find_received(all, prefix, stored) == 0) {
         int fd = fd_store_take(all->store, stored);
@@ -122,6 +129,7 @@ static int take_all(const struct kept_sockets *all, const char *prefix, const ch
         }
         fd_close(fd);
         remove_stored(all, stored);
+        *ret_is_stored = *ret_is_stored && !streq(stored, wanted);
         has_removed = true;
     }
     if (has_removed)
@@ -133,19 +141,25 @@ static int take(void *userdata, const char *name, const char *label)
 {
     struct kept_sockets *all = userdata;
     char wanted[FD_STORE_NAME_MAX + 1], prefix[FD_STORE_NAME_MAX + 1];
+    bool is_stored;
     int fd;
 
     stored_name(name, label, wanted);
     stored_name(name, "", prefix);
-    fd = take_all(all, prefix, wanted);
-    if (fd >= 0)
-        set_entry(entry_of(all, name), wanted, fd);
+    fd = take_all(all, prefix, wanted, &is_stored);
+    if (fd < 0)
+        return fd;
+    set_entry(entry_of(all, name), wanted, fd);
+    if (!is_stored)
+        put_stored(all, entry_of(all, name));
     return fd;
 }
 
 void kept_sockets_drop_rest(struct kept_sockets *all)
 {
-    (void)take_all(all, PREFIX, "");
+    bool ignored;
+
+    (void)take_all(all, PREFIX, "", &ignored);
 }
 
 /* ---- storing */

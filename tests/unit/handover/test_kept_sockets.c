@@ -171,6 +171,23 @@ static void what_does_not_listen_is_not_taken(void **state)
     close(fd);
 }
 
+/* Removing one removes all of its name. */
+static void what_is_taken_stays_stored(void **state)
+{
+    int idle = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), fd;
+
+    store_it("socket.csi.801.1", idle, true);
+    store_it("socket.csi.801.1", listening, true);
+    store_it("socket.csi.801.1", listening, true);
+    fd = kept_socket_take(&keep, "801.1");
+    assert_true(fd >= 0);
+    assert_int_equal(n_stored, 1);
+    kept_sockets_leave(all);
+    assert_true(kept_socket_is_left(&keep));
+    close(fd);
+    close(idle);
+}
+
 /* At each moment the next process finds the one that is in use. */
 static void new_one_is_stored_before_the_earlier_one_goes(void **state)
 {
@@ -268,6 +285,7 @@ int main(void)
         TEST(the_one_with_the_label_is_taken),
         TEST(without_the_label_none_is_taken),
         TEST(what_does_not_listen_is_not_taken),
+        TEST(what_is_taken_stays_stored),
         TEST(new_one_is_stored_before_the_earlier_one_goes),
         TEST(only_what_is_stored_is_left),
         TEST(a_new_keeper_gets_all_of_them),

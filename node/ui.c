@@ -13,6 +13,9 @@
 #include "encoding/json.h"
 #include "monitor/http_server.h"
 
+static_assert(HTTP_SERVER_CONNECTIONS_MAX * NODE_UI_VOLUMES_TEXT <= 32u << 20,
+              "the responses of all connections");
+
 struct node_ui {
     struct node_ui_context context;
     struct buf document; /* the last one; empty: none */

@@ -13,10 +13,11 @@ struct node_ui;
 
 /*
  * Volumes are added one after the other up to these limits; others are counted. Each takes about
- * 15 us, so that an update waits for 4 ms.
+ * 15 us, so that an update waits for 4 ms, and has 0.7 to 2 KB. Each response is a copy, and every
+ * user of the host can let all connections wait for theirs: the text is 32 MiB then at most.
  */
 #define NODE_UI_VOLUMES_MAX  256u
-#define NODE_UI_VOLUMES_TEXT (2u << 20)   /* bytes after which none is added */
+#define NODE_UI_VOLUMES_TEXT (512u << 10) /* bytes after which none is added */
 #define NODE_UI_INTERVAL     SPAN_MS(500) /* between two documents; all clients get the same one */
 
 /* Borrowed; outlives the object. */

@@ -43,18 +43,31 @@ int audit_target_parse(const char *text, struct audit_target *ret_target, struct
 
 /* ---- opening */
 
+/* A process may have ended before it wrote the rest of a line. Return: 0; -errno. */
+static int end_line(int fd, off_t size)
+{
+    char last = '\n';
+
+    if (size > 0 && pread(fd, &last, 1, size - 1) < 0)
+        return negative_errno();
+    return last != '\n' && write(fd, "\n", 1) < 0 ? negative_errno() : 0;
+}
+
 static int open_file(const char *path, int *ret_fd)
 {
     _cleanup_(fd_closep) int fd = open(
-        path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0600);
+        path, O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0600);
     struct stat status;
+    int r;
 
     if (fd < 0 || fstat(fd, &status) < 0)
         return negative_errno();
     if (!S_ISREG(status.st_mode) || status.st_uid != geteuid() || status.st_nlink > 1)
         return -EPERM;
-    *ret_fd = TAKE_FD(fd);
-    return 0;
+    r = end_line(fd, status.st_size);
+    if (r == 0)
+        *ret_fd = TAKE_FD(fd);
+    return r;
 }
 
 static int open_socket(const char *path, int type, int *ret_fd)

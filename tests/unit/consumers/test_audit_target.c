@@ -85,6 +85,27 @@ static void test_file_is_private_and_appended_to(void **state)
     assert_int_equal(status.st_size, 8);
 }
 
+/* Of a process that ended while the disk was full. */
+static void test_part_of_a_line_is_ended(void **state)
+{
+    static const char expected[] = "one\npart\ntwo\n";
+    const struct audit_target target = parse(path);
+    char text[sizeof(expected)] = "";
+    int fd;
+
+    for (size_t i = 0; i < 3; i++) {
+        static const char *const pieces[] = {"one\n", "part", "two\n"};
+
+        assert_int_equal(audit_target_open(&target, &fd), 0);
+        assert_int_equal(audit_target_write(&target, fd, pieces[i], 4), 4);
+        fd_close(fd);
+    }
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    assert_int_equal(read(fd, text, sizeof(text)), sizeof(expected) - 1);
+    assert_string_equal(text, expected);
+    fd_close(fd);
+}
+
 static void test_file_that_was_rotated(void **state)
 {
     const struct audit_target target = parse(path);
@@ -118,7 +139,7 @@ static void test_other_files_are_refused(void **state)
     assert_int_equal(audit_target_open(&target, &fd), -EPERM);
     unlink(path);
     assert_int_equal(mkfifo(path, 0600), 0);
-    assert_int_equal(audit_target_open(&target, &fd), -ENXIO);
+    assert_int_equal(audit_target_open(&target, &fd), -EPERM);
     unlink(path);
     assert_int_equal(mkdir(path, 0700), 0);
     assert_int_equal(audit_target_open(&target, &fd), -EISDIR);
@@ -164,6 +185,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_words),
         cmocka_unit_test_teardown(test_file_is_private_and_appended_to, remove_files),
+        cmocka_unit_test_teardown(test_part_of_a_line_is_ended, remove_files),
         cmocka_unit_test_teardown(test_file_that_was_rotated, remove_files),
         cmocka_unit_test_teardown(test_other_files_are_refused, remove_files),
         cmocka_unit_test_teardown(test_socket_that_is_not_read, remove_files),

@@ -129,7 +129,7 @@ static bool find_next(const cJSON *earlier, cJSON **ret_list, const cJSON **ret_
 {
     const cJSON *process;
 
-    if (status_request_own(ret_list, NULL) < 0)
+    if (status_request_own(false, ret_list, NULL) < 0)
         return false;
     cJSON_ArrayForEach (process, json_member(*ret_list, "processes")) {
         if (streq(socket_of(process), socket_of(earlier)) && pid_of(process) != pid_of(earlier)) {
@@ -257,7 +257,7 @@ static int upgrade_all(const cJSON *list, struct error *e)
 static int upgrade_listed(const struct upgrade_options *o, struct error *e)
 {
     _cleanup_(cJSON_Deletep) cJSON *list = NULL;
-    int r = status_request_own(&list, e);
+    int r = status_request_own(false, &list, e);
 
     if (r < 0)
         return r;

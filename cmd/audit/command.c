@@ -85,7 +85,7 @@ static int print_of_host(bool is_following, struct error *e)
 {
     _cleanup_(cJSON_Deletep) cJSON *list = NULL;
     const char *target = NULL;
-    int r = status_request_own(&list, e);
+    int r = status_request_own(false, &list, e);
 
     if (r == 0)
         r = audit_choose(list, &target, e);

@@ -335,7 +335,7 @@ static int print_history(const struct rollout_command *c, struct error *e)
 {
     _cleanup_(buf_deinit) struct buf lines = BUF_INIT(OUTPUT_MAX);
     _cleanup_(cJSON_Deletep) cJSON *list = NULL;
-    int r = status_request_all(true, &list, e);
+    int r = status_request_own(true, &list, e);
 
     if (r < 0)
         return r;

@@ -512,9 +512,9 @@ int status_request_all(bool is_debug, cJSON **ret_list, struct error *e)
     return request_list(is_debug, false, ret_list, e);
 }
 
-int status_request_own(cJSON **ret_list, struct error *e)
+int status_request_own(bool is_debug, cJSON **ret_list, struct error *e)
 {
-    return request_list(false, true, ret_list, e);
+    return request_list(is_debug, true, ret_list, e);
 }
 
 int status_print_errors(const cJSON *list)

@@ -36,7 +36,7 @@ int status_request_all(bool is_debug, cJSON **ret_list, struct error *e);
  * The same of the caller's own mounts. Root may access each user's, but a user can send any
  * document from a process that serves a mount: what a command then does must not follow it.
  */
-int status_request_own(cJSON **ret_list, struct error *e);
+int status_request_own(bool is_debug, cJSON **ret_list, struct error *e);
 
 /* Print the errors of a list. Return: 0; -EIO if it has one. */
 int status_print_errors(const cJSON *list);

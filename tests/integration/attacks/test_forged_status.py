@@ -41,7 +41,16 @@ def forged(cell: Cell, start_mount: VolumeMaker, area: Path) -> Iterator[Volume]
         "audit": str(audit),
         "notifySocket": str(cell.directory(f"secretfs-keeper-{ESCAPE}") / "notify"),
     }
-    document = f"{json.dumps(process)}\n{json.dumps({'mountpoint': str(volume.path)})}\n\n"
+    listed = {
+        "mountpoint": str(volume.path),
+        "object": {"kind": "Secret", "namespace": "default", "name": "app"},
+        "debug": {
+            "history": [
+                {"object": "secret/default/app", "time": "now", "resourceVersion": ESCAPE}
+            ]
+        },
+    }
+    document = f"{json.dumps(process)}\n{json.dumps(listed)}\n\n"
     (info,) = mounts_at(volume.path, cell.pid)
     runtime = Path(f"/run/user/{USER}")
     is_runtime = runtime.is_dir() and runtime.stat().st_uid == USER
@@ -69,6 +78,11 @@ def test_root_upgrades_no_process_of_a_user(cell: Cell, forged: Volume) -> None:
         out, err = run_as_root(cell, "upgrade", *arguments)
         assert "forged" not in out + err
     assert f"belongs to user {USER}" in err
+
+
+def test_root_sees_no_history_of_a_user(cell: Cell, forged: Volume) -> None:
+    out, err = run_as_root(cell, "rollout", "history", "secret/app")
+    assert "forged" not in out + err
 
 
 def test_the_document_is_read(cell: Cell, forged: Volume) -> None:

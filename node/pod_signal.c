@@ -157,6 +157,14 @@ struct walk {
     char found[IDENTITY_CGROUP_SIZE]; /* the pod's; "": not yet */
 };
 
+static void set_found(struct walk *walk, const char *name)
+{
+    int n = snprintf(walk->found, sizeof(walk->found), "%s/%s", walk->parent, name);
+
+    if (n < 0 || (size_t)n >= sizeof(walk->found))
+        walk->found[0] = '\0';
+}
+
 /* Services and scopes are left to others, which may not be root. */
 static void visit_on_the_way(void *userdata, const char *name, bool is_roots)
 {
@@ -165,12 +173,11 @@ static void visit_on_the_way(void *userdata, const char *name, bool is_roots)
 
     if (!is_roots || ends_with(name, ".service") || ends_with(name, ".scope"))
         return;
-    if (!identity_parse_pod(name, uid)) {
-        if (depth_of(walk->parent) < WALK_DEPTH_MAX)
-            paths_add(&walk->paths, walk->parent, name);
-    } else if (streq(uid, walk->search->signal->pod_uid) &&
-               strlen(walk->parent) + strlen(name) + 2 <= sizeof(walk->found)) {
-        snprintf(walk->found, sizeof(walk->found), "%s/%s", walk->parent, name);
+    if (identity_parse_pod(name, uid)) {
+        if (streq(uid, walk->search->signal->pod_uid))
+            set_found(walk, name);
+    } else if (depth_of(walk->parent) < WALK_DEPTH_MAX) {
+        paths_add(&walk->paths, walk->parent, name);
     }
 }
 

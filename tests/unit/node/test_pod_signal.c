@@ -298,14 +298,14 @@ static void test_each_container_that_mounts_it(void **state)
     add_process(42, 100, ROOT CONTAINER, "0::" CONTAINER "\n");
     add_process(52, 90, ROOT CONTAINER_2, "0::" CONTAINER_2 "\n");
     expect_sent("1@42 1@52 ");
-    find_process(42)->mountinfo = "30 20 0:55 /csi-2 /etc/creds ro - fuse.secretfs d ro\n";
+    machine.processes[0].mountinfo = "30 20 0:55 /csi-2 /etc/creds ro - fuse.secretfs d ro\n";
     expect_sent("1@52 ");
-    find_process(42)->mountinfo = "30 20 0:56 /csi-1 /etc/creds ro - fuse.secretfs d ro\n";
+    machine.processes[0].mountinfo = "30 20 0:56 /csi-1 /etc/creds ro - fuse.secretfs d ro\n";
     expect_sent("1@52 ");
-    find_process(42)->mountinfo = "30 20 0:55 /csi-12 /etc/creds ro - fuse.secretfs d ro\n";
+    machine.processes[0].mountinfo = "30 20 0:55 /csi-12 /etc/creds ro - fuse.secretfs d ro\n";
     expect_sent("1@52 ");
     /* by subPath */
-    find_process(42)->mountinfo = "30 20 0:55 /csi-1/..1/tls.crt /c ro - fuse.secretfs d ro\n";
+    machine.processes[0].mountinfo = "30 20 0:55 /csi-1/..1/tls.crt /c ro - fuse.secretfs d ro\n";
     expect_sent("1@42 1@52 ");
 }
 
@@ -325,7 +325,7 @@ static void test_the_oldest_process(void **state)
     add_process(42, 200, ROOT CONTAINER, "0::" CONTAINER "\n");
     add_process(51, 100, ROOT CONTAINER, "0::" CONTAINER "\n");
     expect_sent("1@50 ");
-    find_process(50)->state = 'Z';
+    machine.processes[0].state = 'Z';
     expect_sent("1@51 ");
 }
 
@@ -469,7 +469,7 @@ static void test_texts_without_sense(void **state)
 
     add_process(42, 100, ROOT CONTAINER, "0::" CONTAINER "\n");
     for (size_t i = 0; i < ELEMENTS_OF(texts); i++) {
-        find_process(42)->mountinfo = texts[i];
+        machine.processes[0].mountinfo = texts[i];
         expect_none(NOT_MOUNTED);
     }
 }

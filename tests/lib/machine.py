@@ -188,7 +188,7 @@ class Machine:
 def all_files(machine: Machine) -> set[str]:
     """What is on the disk, apart from what changes by itself."""
     script = "find / -xdev -path /proc -prune -o -path /sys -prune -o -path /run -prune -o -print"
-    changing = re.compile(r"^/(var/(lib/dpkg|log|cache|tmp|lib/systemd)|tmp|root|etc/mtab)(/|$)")
+    changing = re.compile(r"^/(var/(lib/apt|lib/dpkg|log|cache|tmp|lib/systemd)|tmp|root|etc/mtab)(/|$)")
     return {line for line in machine.shell(script).splitlines() if not changing.match(line)}
 
 SECRET = """\

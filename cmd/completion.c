@@ -11,13 +11,14 @@
 #include "cmd/observe/command.h"
 #include "cmd/rollout/command.h"
 #include "cmd/status/command.h"
+#include "cmd/stop.h"
 #include "cmd/unmount.h"
 #include "cmd/upgrade.h"
 #include "node/options.h"
 
 const char *const completion_commands[] = {
-    "mount", "exec",   "node",   "keeper", "unmount", "upgrade", "status", "observe", "rollout",
-    "audit", "health", "doctor", "adopt",  "convert", "version", "help",   NULL,
+    "mount",   "exec",  "node",   "keeper", "unmount", "stop",    "upgrade", "status", "observe",
+    "rollout", "audit", "health", "doctor", "adopt",   "convert", "version", "help",   NULL,
 };
 
 static const struct option doctor_long_options[] = {{"output", required_argument, NULL, 'o'}, {0}};
@@ -40,6 +41,7 @@ static const struct command {
     {"keeper", NULL, NULL, {{.kind = COMPLETION_FILES}, {.kind = COMPLETION_FILES}}},
     {"unmount", unmount_long_options, NULL, {{.kind = COMPLETION_TARGETS}}},
     {"umount", unmount_long_options, NULL, {{.kind = COMPLETION_TARGETS}}},
+    {"stop", stop_long_options, NULL, {{.kind = COMPLETION_NONE}}},
     {"upgrade", upgrade_long_options, NULL, {{.kind = COMPLETION_TARGETS}}},
     {"status", status_long_options, NULL, {{.kind = COMPLETION_TARGETS}}},
     {"observe", observe_long_options, NULL, {{.kind = COMPLETION_TARGETS}}},

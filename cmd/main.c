@@ -22,6 +22,7 @@
 #include "cmd/observe/command.h"
 #include "cmd/rollout/command.h"
 #include "cmd/status/command.h"
+#include "cmd/stop.h"
 #include "cmd/unmount.h"
 #include "cmd/upgrade.h"
 #include "version.h"
@@ -41,6 +42,7 @@ static const struct command {
     {"node", command_node, "serve volumes to the pods of a node, and those that files define"},
     {"keeper", command_keeper, "run a command and keep its descriptors while it restarts"},
     {"unmount", command_unmount, "unmount a secretfs mount"},
+    {"stop", command_stop, "unmount everything on this host, while the node daemon is stopped"},
     {"upgrade", command_upgrade,
      "hand volumes over to the installed version, unnoticed by readers"},
     {"status", command_status, "show the volumes of this host and their state"},

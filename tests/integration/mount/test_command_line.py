@@ -56,6 +56,8 @@ USAGE_ERRORS = [
         ["mount", "--manifests", "/tmp", "--context", "c", "secret/app", "/tmp"],
         "--manifests cannot be combined with",
     ),
+    (["stop"], "stop takes --unmount and nothing else"),
+    (["stop", "--unmount", "/tmp"], "stop takes --unmount and nothing else"),
     (["upgrade"], "upgrade takes one path in a volume, --node or --all"),
     (["upgrade", "--node", "/tmp"], "upgrade takes one path in a volume, --node or --all"),
     (["status", "/tmp", "/run"], "one path in a volume or none"),

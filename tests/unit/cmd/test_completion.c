@@ -45,6 +45,7 @@ static void test_places(void **state)
         {"version -", COMPLETION_NONE, NULL, 0},
         {"status ", COMPLETION_TARGETS, NULL, 0},
         {"umount ", COMPLETION_TARGETS, NULL, 0},
+        {"stop ", COMPLETION_NONE, NULL, 0},
         {"upgrade ", COMPLETION_TARGETS, NULL, 0},
         {"upgrade --a", COMPLETION_OPTIONS, NULL, 0},
         {"status -", COMPLETION_OPTIONS, NULL, 0},

@@ -3,6 +3,7 @@
 
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -44,19 +45,31 @@ int node_check_host(const struct node_options *options, struct error *e)
     return check_kubelet_root(options, e);
 }
 
-static int check_start(struct daemon *daemon, struct error *e)
+/* The keeper gives what it keeps to one process at a time, which is the running daemon. */
+static bool is_kept_behind_socket(void)
 {
-    struct check *c = CONTAINER_OF(daemon, struct check, daemon);
-    int r = node_check_host(c->options, e);
+    return getenv(FD_STORE_KEEPER_SOCKET_VARIABLE) != NULL;
+}
 
-    if (r == 0)
-        r = fd_store_new(NULL, &c->fd_store, e);
+static int check_stored(struct check *c, struct error *e)
+{
+    int r = fd_store_new(NULL, &c->fd_store, e);
+
     if (r == 0)
         r = secmem_harden(e);
     if (r < 0)
         return r;
     daemon_restrict(CONFINEMENT_NODE);
-    r = node_file_systems_check(daemon->event, c->fd_store, c->options->run_dir, e);
+    return node_file_systems_check(c->daemon.event, c->fd_store, c->options->run_dir, e);
+}
+
+static int check_start(struct daemon *daemon, struct error *e)
+{
+    struct check *c = CONTAINER_OF(daemon, struct check, daemon);
+    int r = node_check_host(c->options, e);
+
+    if (r == 0 && !is_kept_behind_socket())
+        r = check_stored(c, e);
     return r < 0 ? r : sd_event_exit(daemon->event, 0);
 }
 

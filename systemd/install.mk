@@ -12,7 +12,7 @@ HELPERDIR  ?= /usr/sbin
 # that of the package; a release has one for each Debian
 DEB_VERSION ?= $(VERSION)
 
-UNITS := secretfs.service secretfs@.service
+UNITS := secretfs.service secretfs@.service secretfs-keeper.service
 MANIFESTS := $(sort $(wildcard $(patsubst %,deploy/%/*.yaml,adopt csidriver csidriver-tokens rbac/*)))
 MANS  := $(sort $(wildcard docs/man/*.[1-8]))
 

@@ -8,12 +8,12 @@ import pytest
 
 from lib.machine import Machine
 
-UNITS = ("secretfs.service", "secretfs@x.service")
+UNITS = ("secretfs.service", "secretfs@x.service", "secretfs-keeper.service")
 UNIT_DIRECTORY = "/usr/lib/systemd/system"
 
 # `systemd-analyze security` gives 0.0 for a service that can do nothing, 10.0 for one without any
 # bounds. What is left is what mounting needs; secretfs.service has the reasons.
-EXPOSURE_MAX = {"secretfs.service": 4.5, "secretfs@x.service": 4.5}
+EXPOSURE_MAX = {"secretfs.service": 4.5, "secretfs@x.service": 4.5, "secretfs-keeper.service": 4.5}
 
 
 def test_what_is_installed(installed: Machine):
@@ -27,10 +27,11 @@ def test_what_is_installed(installed: Machine):
     assert [line.split()[0] for line in conffiles.split("\n")] == ["/etc/secretfs/node.yaml"]
 
 
-def test_installing_starts_nothing(installed: Machine):
-    enabled = installed.run("systemctl", "is-enabled", "secretfs.service", check=False)
+@pytest.mark.parametrize("unit", ["secretfs.service", "secretfs-keeper.service"])
+def test_installing_starts_nothing(installed: Machine, unit: str):
+    enabled = installed.run("systemctl", "is-enabled", unit, check=False)
     assert enabled.stdout.strip() == "disabled"
-    assert installed.property("secretfs.service", "ActiveState") == "inactive"
+    assert installed.property(unit, "ActiveState") == "inactive"
 
 
 @pytest.mark.parametrize("unit", UNITS)

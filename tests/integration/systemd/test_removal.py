@@ -15,9 +15,11 @@ def test_removal_is_clean(installed: Machine, files_before: set[str]):
     )
     installed.run("systemctl", "enable", "--now", "secretfs@last.service")
     assert installed.read("/run/last/password") == "dummy-1"
+    installed.run("systemctl", "enable", "--now", "secretfs-keeper.service")
 
     installed.run("dpkg", "-r", "secretfs")
     assert installed.mounts_at("/run/last") == []
+    assert not installed.path("/etc/systemd/system/multi-user.target.wants/secretfs-keeper.service").is_symlink()
     assert installed.run("pgrep", "secretfs", check=False).stdout == ""
     assert installed.property("secretfs@last.service", "LoadState") == "not-found"
     assert installed.failed_units() == ""

@@ -35,7 +35,7 @@ PACKAGES_check := libcmocka-dev clang-format python3
 PACKAGES_test  := libcmocka-dev binutils ca-certificates curl strace python3 python3-pytest python3-yaml openssl \
                   nghttp2-proxy iproute2 procps kubernetes-client python3-h2 python3-grpcio \
                   python3-prometheus-client
-PACKAGES_lint  := clang clang-format clang-tidy cppcheck mandoc python3
+PACKAGES_lint  := clang clang-format clang-tidy cppcheck mandoc pyflakes3 python3
 PACKAGES_fuzz  := clang libclang-rt-dev python3
 PACKAGES_demo  := python3 openssl kubernetes-client
 PACKAGES_deb   := dpkg-dev binutils
@@ -373,7 +373,8 @@ lint-man:
 	mandoc -T lint -W warning docs/man/*.[1-8]
 
 lint-python:
-	$(PYTHON) -m compileall -q tests bench
+	$(PYTHON) -m compileall -q bench deploy examples tests tools
+	pyflakes3 bench deploy examples tests tools
 
 # both compilers, all warnings as errors; the objects of the first one are then at hand for their symbols
 lint-warnings:

@@ -33,7 +33,7 @@ import reads
 import scale
 import updates
 import watches
-from apiservers import Access, Client, DevelopmentServer, RealServer, Server
+from apiservers import Access, Client, DevelopmentServer, RealServer
 from processes import Failed, run
 from reads import Comparison
 from results import SPREAD_COLUMNS, Reach, Spread, Table, machine, mebibytes

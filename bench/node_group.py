@@ -21,7 +21,6 @@ import ctypes
 import json
 import os
 import select
-import subprocess
 import sys
 import time
 from pathlib import Path

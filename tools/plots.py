@@ -316,7 +316,7 @@ def step_of(most: float, parts: int) -> float:
 
 
 def draw_outage(drawing: Drawing, outage: Outage, left: float) -> None:
-    top, bottom, start = 64, 64 + PANEL_HEIGHT, left + 50
+    bottom, start = 64 + PANEL_HEIGHT, left + 50
     most, duration = max(outage.rates), len(outage.rates) * outage.bar_seconds
     step, across = step_of(most, 5), (left + HALF - 18 - start) / duration
     per_pixel = step * math.ceil(most / step) / PANEL_HEIGHT

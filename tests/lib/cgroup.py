@@ -73,10 +73,10 @@ def _made(root: Path, needed: str) -> Iterator[Cgroup]:
 
 def freezer() -> contextlib.AbstractContextManager[Cgroup]:
     """Skips the test where there is no cgroup v2."""
-    roots = roots("cgroup2")
-    if not roots:
+    found = roots("cgroup2")
+    if not found:
         pytest.skip("no cgroup v2 is mounted")
-    return _made(roots[0], "cgroup.freeze")
+    return _made(found[0], "cgroup.freeze")
 
 
 def memory() -> contextlib.AbstractContextManager[Cgroup]:

@@ -17,7 +17,7 @@ from lib import program
 from lib.kill_point import KillPoint, is_stopped
 from lib.mountinfo import mounts_at
 from lib.volume import unmount
-from lib.waiting import PATIENCE_SECONDS, until
+from lib.waiting import until
 
 _FIRST_FD = 3  # SD_LISTEN_FDS_START
 _HIGH_FD = 200  # where descriptors wait that become 3, 4, ... of the program

@@ -15,7 +15,6 @@ from lib.deploy import DEPLOY, EXAMPLES, VERSION, build_image, documents, of_kin
 from lib.kube import Cluster, Node
 from lib.kube.cluster import HOST, free_port
 from lib.kube.daemons import DRIVER, Daemon
-from lib.kube.images import write_image
 from lib.kube.mounts import program
 from lib.kube.namespace import Namespace
 from lib.kube.pods import Pod, Pods

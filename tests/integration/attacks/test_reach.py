@@ -12,7 +12,6 @@ from pathlib import Path
 
 from lib import program
 from lib.cell import Cell
-from lib.kubelet import PodVolume
 from lib.node_daemon import NODE, Node
 from lib.pods import put_adopted
 from lib.sources import Api, Manifests

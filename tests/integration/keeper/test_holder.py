@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import pytest
 
 from lib import keeper as keeper_lib
 from lib import program
-from lib.holder import FDS_MAX, Client, Holder
+from lib.holder import FDS_MAX, Holder
 from lib.idmap import UserNamespace
 from lib.service_manager import Manager
 

@@ -12,8 +12,8 @@
  *
  * A volume in whose directory a thread was blocked is suspect for SUSPECT_FOR: the publisher keeps
  * a thread ready for the others before it begins a step of it. If it has none, suspects wait. It
- * does the same for SLOW_FOR when most steps of a volume take long, with fewer threads. So that a
- * pod has one blocked thread at most, its other volumes wait for that one.
+ * does the same for SLOW_FOR after a step that took long, with fewer threads. So that a pod has one
+ * blocked thread at most, its other volumes wait for that one.
  *
  * An update has two halves. Between them readers that have just opened a live file are awaited
  * (live_switch.c), while the thread works on other volumes:
@@ -49,8 +49,6 @@
  */
 #include "fuse/publish_queue.h"
 
-#include "fuse/publisher_pool.h"
-
 /*
  * How long a reader may take from ..data to the file behind it; an undisturbed one takes some
  * microseconds, one that loses its processor some milliseconds. It is also what a watch on a key's
@@ -63,20 +61,7 @@
 
 #define SUSPECT_FOR SPAN_SEC(600) /* each time costs other volumes PUBLISHER_BLOCKED_AFTER */
 
-/*
- * A long step counts up by SLOW_WEIGHT, another one down by one. Most steps of a volume have to be
- * long to reach SLOW_LIMIT: a busy machine takes the processor from some step of each volume, and
- * a thread for each step of each volume would cost more than it gains. Of the three steps of an
- * update the first is short.
- *
- * A step counts up by one for each SLOW_UNIT if that is more, so that a reader who makes few steps
- * long, but those very long, makes its volume slow as well: the steps of a volume that is not slow
- * take SLOW_UNIT on average, and one alone less than SLOW_LIMIT of them.
- */
-#define SLOW_WEIGHT 2u
-#define SLOW_LIMIT  6u
-#define SLOW_UNIT   SPAN_MS(5) /* a busy machine takes the processor for less than some of them */
-#define SLOW_FOR    SPAN_SEC(30)
+#define SLOW_FOR SPAN_SEC(30)
 
 #define SCAN_POLL  SPAN_MS(2) /* a scan that finds no change is not notified */
 #define DRAIN_POLL 200u       /* us: a read, which ends the wait, is not notified either */
@@ -309,20 +294,9 @@ bool publish_queue_is_suspect(const struct publish_entry *entry, mono_us now)
     return now < entry->suspect_until;
 }
 
-void publish_queue_note_step(struct publish_entry *entry, span_us took, mono_us now)
+void publish_queue_slow(struct publish_entry *entry, mono_us now)
 {
-    bool is_long = took >= PUBLISHER_SLOW_AFTER;
-
-    if (!is_long && entry->slowness > 0)
-        entry->slowness--;
-    if (!is_long)
-        return;
-    entry->slowness += took < SLOW_WEIGHT * SLOW_UNIT
-                           ? SLOW_WEIGHT
-                           : (unsigned)size_min(took / SLOW_UNIT, SLOW_LIMIT);
-    entry->slowness = (unsigned)size_min(entry->slowness, SLOW_LIMIT);
-    if (entry->slowness == SLOW_LIMIT)
-        entry->slow_until = now + SLOW_FOR;
+    entry->slow_until = now + SLOW_FOR;
 }
 
 bool publish_queue_is_slow(const struct publish_entry *entry, mono_us now)

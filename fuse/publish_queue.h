@@ -82,8 +82,7 @@ struct publish_entry {
     bool is_postponed;           /* "submitted" is in publish_queue.postponed, if in any list */
     bool is_catching_up;         /* the update under way is of live files alone */
     mono_us suspect_until;       /* a thread was blocked in the volume's directory; 0: never */
-    mono_us slow_until;          /* most steps of the volume took long; 0: never */
-    unsigned slowness;           /* how many took long, as the source weighs them */
+    mono_us slow_until;          /* a step of the volume took long; 0: never */
     mono_us drain_until;         /* DRAINING */
     mono_us catch_up_at;         /* while in publish_queue.behind */
     mono_us clean_at;            /* while in publish_queue.cleaning */
@@ -152,8 +151,8 @@ void publish_queue_done(struct publish_entry *entry);
 void publish_queue_suspect(struct publish_entry *entry, mono_us now);
 bool publish_queue_is_suspect(const struct publish_entry *entry, mono_us now);
 
-/* A step of the volume ended. */
-void publish_queue_note_step(struct publish_entry *entry, span_us took, mono_us now);
+/* A step of the volume took long. */
+void publish_queue_slow(struct publish_entry *entry, mono_us now);
 bool publish_queue_is_slow(const struct publish_entry *entry, mono_us now);
 
 /*

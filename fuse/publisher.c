@@ -131,7 +131,7 @@ static void join_ended(struct publisher *p)
 
     while ((t = take_ended(p)) != NULL) {
         pthread_join(t->thread, NULL);
-        free(t);
+        publisher_thread_free(t);
     }
 }
 
@@ -161,15 +161,14 @@ static int start_leader(struct publisher *p)
     LOCK_GUARD(&p->lock);
     if (!publisher_pool_needs_leader(&p->pool) || p->is_stopping)
         return 0;
-    t = calloc(1, sizeof(*t));
+    t = publisher_thread_new(p);
     if (t == NULL)
         return -ENOMEM;
-    t->publisher = p;
     publisher_pool_add(&p->pool, &t->member);
     r = privileged_call(run_create, t);
     if (r < 0) {
         publisher_pool_remove(&p->pool, &t->member);
-        free(t);
+        publisher_thread_free(t);
     }
     return r;
 }
@@ -180,8 +179,10 @@ static bool check_threads(struct publisher *p, mono_us now)
     struct publisher_member *blocked = publisher_pool_check(&p->pool, now), *m;
     bool is_working = false;
 
-    if (blocked != NULL)
+    if (blocked != NULL) {
         publisher_group_blocked(publisher_thread_of(blocked)->volume);
+        publisher_wake_leader(p);
+    }
     list_for_each (m, &p->pool.members, link) {
         struct publisher_volume *v = publisher_thread_of(m)->volume;
 
@@ -258,17 +259,6 @@ static int on_done(sd_event_source *source, int fd, uint32_t revents, void *user
     return 0;
 }
 
-/* One whose timed waits use the clock of mono_us. */
-static void init_condition(pthread_cond_t *condition)
-{
-    pthread_condattr_t attr;
-
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(condition, &attr);
-    pthread_condattr_destroy(&attr);
-}
-
 static int publisher_start(struct publisher *p, sd_event *event, struct error *e)
 {
     int r;
@@ -338,7 +328,7 @@ int publisher_new(sd_event *event, const struct publisher_options *options,
         .session = options->session, .tree = options->tree, .answers_open = options->answers_open};
     p->done_fd = -1;
     pthread_mutex_init(&p->lock, NULL);
-    init_condition(&p->changed);
+    publisher_init_condition(&p->changed);
     list_init(&p->finished);
     list_init(&p->bound);
     list_init(&p->changed_volumes);
@@ -378,10 +368,13 @@ static bool is_working(const struct publisher *p)
 static bool stop_threads(struct publisher *p)
 {
     mono_us until = clock_mono() + LOOP_WAIT;
+    struct publisher_member *m;
 
     LOCK_GUARD(&p->lock);
     p->is_stopping = true;
     pthread_cond_broadcast(&p->changed);
+    list_for_each (m, &p->pool.members, link)
+        pthread_cond_signal(&publisher_thread_of(m)->gets_lead);
     while (is_working(p))
         if (!wait_changed(p, until))
             return false;
@@ -398,7 +391,7 @@ static void join_all(struct publisher *p)
 
         pthread_join(t->thread, NULL);
         publisher_pool_remove(&p->pool, m);
-        free(t);
+        publisher_thread_free(t);
     }
 }
 

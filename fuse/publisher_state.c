@@ -135,15 +135,65 @@ void publisher_set_blocked(struct publisher *p, struct publisher_volume *v, mono
         publisher_report(p, &p->changed_volumes, &v->changed);
 }
 
-void publisher_wait(struct publisher *p, mono_us until)
+/* ---- waiting */
+
+void publisher_init_condition(pthread_cond_t *condition)
+{
+    pthread_condattr_t attr;
+
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(condition, &attr);
+    pthread_condattr_destroy(&attr);
+}
+
+static void wait_until(struct publisher *p, pthread_cond_t *condition, mono_us until)
 {
     const struct timespec t = {.tv_sec = (time_t)(until / 1000000),
                                .tv_nsec = (long)(until % 1000000) * 1000};
 
     if (until == SPAN_FOREVER)
-        pthread_cond_wait(&p->changed, &p->lock);
+        pthread_cond_wait(condition, &p->lock);
     else
-        pthread_cond_timedwait(&p->changed, &p->lock, &t);
+        pthread_cond_timedwait(condition, &p->lock, &t);
+}
+
+void publisher_wait(struct publisher *p, mono_us until)
+{
+    wait_until(p, &p->changed, until);
+}
+
+struct publisher_thread *publisher_thread_new(struct publisher *publisher)
+{
+    struct publisher_thread *t = calloc(1, sizeof(*t));
+
+    if (t == NULL)
+        return NULL;
+    t->publisher = publisher;
+    publisher_init_condition(&t->gets_lead);
+    return t;
+}
+
+struct publisher_thread *publisher_thread_free(struct publisher_thread *thread)
+{
+    pthread_cond_destroy(&thread->gets_lead);
+    free(thread);
+    return NULL;
+}
+
+void publisher_wake_leader(struct publisher *p)
+{
+    if (p->pool.leader != NULL)
+        pthread_cond_signal(&publisher_thread_of(p->pool.leader)->gets_lead);
+}
+
+void publisher_stand_by(struct publisher_thread *thread)
+{
+    struct publisher *p = thread->publisher;
+
+    wait_until(p, &thread->gets_lead, thread->member.standby_until);
+    if (publisher_pool_expire(&p->pool, &thread->member, clock_mono()))
+        eventfd_write(p->done_fd, 1); /* the loop joins it */
 }
 
 void publisher_volume_free(struct publisher_volume *v)

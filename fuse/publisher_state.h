@@ -51,6 +51,7 @@ struct publisher_volume {
 struct publisher_thread {
     struct publisher *publisher;
     pthread_t thread;
+    pthread_cond_t gets_lead; /* while it stands by */
 
     /* under the publisher's lock */
     struct publisher_member member;
@@ -118,6 +119,18 @@ void publisher_report(struct publisher *p, struct list *list, struct list *link)
 
 /* Note since when a thread is blocked in a volume, 0 for none, and report a change. */
 void publisher_set_blocked(struct publisher *p, struct publisher_volume *v, mono_us since);
+
+/* Make one whose timed waits use the clock of mono_us. */
+void publisher_init_condition(pthread_cond_t *condition);
+
+/* @publisher: borrowed. Return: it is the caller's; NULL if there is no memory. */
+struct publisher_thread *publisher_thread_new(struct publisher *publisher);
+/* Return: NULL. */
+struct publisher_thread *publisher_thread_free(struct publisher_thread *thread);
+/* The lead may have been given to one that stands by. */
+void publisher_wake_leader(struct publisher *p);
+/* Wait for the lead, for as long as the thread may stand by. */
+void publisher_stand_by(struct publisher_thread *thread);
 
 /* Wait on the condition. @until: SPAN_FOREVER for no limit */
 void publisher_wait(struct publisher *p, mono_us until);

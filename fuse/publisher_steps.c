@@ -41,8 +41,10 @@ static void begin_work(struct publisher_thread *t, struct publisher_volume *v)
     assert(t->volume == NULL);
     t->volume = v;
     publisher_pool_begin(&p->pool, &t->member, kind_of_step(v, now), now);
-    if (t->member.state == MEMBER_BLOCKED)
+    if (t->member.state == MEMBER_BLOCKED) {
         publisher_group_blocked(v);
+        publisher_wake_leader(p);
+    }
     if (publisher_pool_needs_leader(&p->pool) || (v != NULL && !p->is_checked))
         eventfd_write(p->done_fd, 1);
     pthread_mutex_unlock(&p->lock);
@@ -52,19 +54,19 @@ static void end_work(struct publisher_thread *t)
 {
     struct publisher *p = t->publisher;
     struct publisher_volume *v = t->volume;
+    mono_us now = clock_mono();
 
     pthread_mutex_lock(&p->lock);
     t->volume = NULL;
     if (t->member.state == MEMBER_BLOCKED)
         publisher_group_returned(v);
     if (v != NULL) {
-        mono_us now = clock_mono();
-
-        publish_queue_note_step(&v->entry, now - t->member.began_at, now);
+        if (now - t->member.began_at >= PUBLISHER_SLOW_AFTER)
+            publish_queue_slow(&v->entry, now);
         publish_queue_done(&v->entry);
         publisher_set_blocked(p, v, 0);
     }
-    if (!publisher_pool_end(&p->pool, &t->member))
+    if (!publisher_pool_end(&p->pool, &t->member, now))
         eventfd_write(p->done_fd, 1); /* the loop joins it */
     pthread_cond_broadcast(&p->changed);
 }
@@ -374,21 +376,34 @@ static void drop_descriptors(const struct publisher *p)
     descriptors_keep_own(keep, wake_fd == p->done_fd ? 1 : 2);
 }
 
-/* Until it has to end: another thread leads, or the publisher stops. */
+/* See publisher_pool.c. */
+static void probe_before_leading(struct publisher_thread *t)
+{
+    begin_work(t, NULL);
+    session_probe(t->publisher->session);
+    end_work(t);
+}
+
 static void lead(struct publisher_thread *t)
+{
+    const struct publish_step step = next_step(t->publisher);
+
+    work(t, &step);
+}
+
+/* Until it has to end: other threads lead and stand by, or the publisher stops. */
+static void take_part(struct publisher_thread *t)
 {
     struct publisher *p = t->publisher;
 
     LOCK_GUARD(&p->lock);
-    if (publisher_pool_has_blocked(&p->pool)) { /* see publisher_pool.c */
-        begin_work(t, NULL);
-        session_probe(p->session);
-        end_work(t);
-    }
-    while (!p->is_stopping && t->member.state == MEMBER_LEADING) {
-        const struct publish_step step = next_step(p);
-
-        work(t, &step);
+    while (!p->is_stopping && t->member.state != MEMBER_ENDED) {
+        if (t->member.state == MEMBER_STANDBY)
+            publisher_stand_by(t);
+        else if (publisher_pool_take_probe(&t->member))
+            probe_before_leading(t);
+        else
+            lead(t);
     }
 }
 
@@ -401,7 +416,7 @@ void *publisher_steps_run(void *thread)
     pthread_setname_np(pthread_self(), "publisher");
     confinement_restrict_thread(CONFINEMENT_PUBLISHER); /* after unshare(2) */
     session_add_publisher(p->session, gettid());
-    lead(t);
+    take_part(t);
     session_remove_publisher(p->session, gettid());
     return NULL;
 }

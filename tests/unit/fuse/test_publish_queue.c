@@ -2,8 +2,6 @@
 /* The publish queue on a clock of the test's own. */
 #include "fuse/publish_queue.h"
 
-#include "fuse/publisher_pool.h"
-
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -673,88 +671,12 @@ static void test_suspects_wait_while_no_thread_is_left(void **state)
     assert_false(publish_queue_is_suspect(&f.a, f.now));
 }
 
-/* Steps of the volume a: L long, s short. */
-static void note_steps(struct fixture *f, const char *steps)
-{
-    for (; *steps != '\0'; steps++)
-        publish_queue_note_step(&f->a, *steps == 'L' ? PUBLISHER_SLOW_AFTER : 0, f->now);
-}
-
-/*
- * A reader makes one step of @period long.
- * Return: how long the steps of 100 periods keep other volumes waiting: those before the volume is
- * slow, as each of the others has a thread of its own.
- */
-static span_us lost_by_others(struct fixture *f, unsigned period, span_us took)
-{
-    span_us lost = 0;
-
-    for (unsigned i = 0; i < 100 * period; i++) {
-        span_us step = i % period == 0 ? took : 0;
-
-        lost += publish_queue_is_slow(&f->a, f->now) ? 0 : step;
-        publish_queue_note_step(&f->a, step, f->now);
-    }
-    return lost;
-}
-
-static void test_few_but_very_long_steps_make_a_volume_slow(void **state)
-{
-    static const span_us lengths[] = {SPAN_MS(12), SPAN_MS(29), SPAN_MS(60),
-                                      PUBLISHER_BLOCKED_AFTER - 1};
-
-    for (size_t i = 0; i < ELEMENTS_OF(lengths); i++)
-        for (unsigned period = 1; period <= 16; period++) {
-            struct fixture f;
-            span_us lost;
-
-            fixture_init(&f, false);
-            lost = lost_by_others(&f, period, lengths[i]);
-            if (lengths[i] >= SPAN_MS(30))
-                assert_int_equal(lost, lengths[i]);
-            else /* 5 ms for each step */
-                assert_true(lost <= 100 * period * SPAN_MS(5));
-        }
-}
-
-static void test_single_long_steps_do_not_make_a_volume_slow(void **state)
-{
-    static const char *const updates[] = {"LsL", "sLs", "Lss", "sLL", "sss", "LsL", "sss"};
-    struct fixture f;
-
-    fixture_init(&f, false);
-    for (size_t i = 0; i < ELEMENTS_OF(updates); i++) {
-        note_steps(&f, updates[i]);
-        note_steps(&f, "sss");
-    }
-    assert_false(publish_queue_is_slow(&f.a, f.now));
-}
-
-/* The first step of an update is short, as it makes nothing in the volume's directory. */
-static void test_a_volume_with_two_long_steps_in_each_update_is_slow(void **state)
-{
-    struct fixture f;
-
-    fixture_init(&f, false);
-    note_steps(&f, "sLL");
-    assert_false(publish_queue_is_slow(&f.a, f.now));
-    note_steps(&f, "sLL");
-    assert_true(publish_queue_is_slow(&f.a, f.now));
-    f.now += SPAN_SEC(29);
-    note_steps(&f, "sLL");
-    f.now += SPAN_SEC(29);
-    assert_true(publish_queue_is_slow(&f.a, f.now));
-    note_steps(&f, "sss");
-    f.now += SPAN_SEC(1);
-    assert_false(publish_queue_is_slow(&f.a, f.now));
-}
-
 static void test_slow_volumes_wait_while_their_threads_are_busy(void **state)
 {
     struct fixture f;
 
     fixture_init(&f, false);
-    note_steps(&f, "LLL");
+    publish_queue_slow(&f.a, f.now);
     assert_true(publish_queue_is_slow(&f.a, f.now));
     assert_false(publish_queue_is_suspect(&f.a, f.now));
     publish_queue_defer(&f.queue, true, true);
@@ -840,9 +762,6 @@ int main(void)
         cmocka_unit_test(test_busy_volume_is_passed_over),
         cmocka_unit_test(test_busy_volume_is_removed_and_cleaned_later),
         cmocka_unit_test(test_suspects_wait_while_no_thread_is_left),
-        cmocka_unit_test(test_few_but_very_long_steps_make_a_volume_slow),
-        cmocka_unit_test(test_single_long_steps_do_not_make_a_volume_slow),
-        cmocka_unit_test(test_a_volume_with_two_long_steps_in_each_update_is_slow),
         cmocka_unit_test(test_slow_volumes_wait_while_their_threads_are_busy),
         cmocka_unit_test(test_volumes_of_a_group_wait_for_its_blocked_thread),
         cmocka_unit_test(test_what_a_scan_found_follows_before_updates),

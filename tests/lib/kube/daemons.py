@@ -159,13 +159,11 @@ class KeptDaemon(Daemon):
         self._command = [keeper, "--backoff-max=100ms", "--", *self._command]
 
     def kill(self) -> None:
-        """SIGKILL; returns when the kubelet knows the next one."""
-        told = len(self.logged("registered with the kubelet"))
+        """SIGKILL; returns when the next one serves. Its sockets remain, so nothing registers again."""
+        n_served = len(self.logged("serving"))
         os.kill(self._child(), signal.SIGKILL)
-        until(
-            lambda: len(self.logged("registered with the kubelet")) > told,
-            "the next daemon is registered",
-        )
+        until(lambda: len(self.logged("serving")) > n_served, "the next daemon serves")
+        assert self._is_known()
 
     def _child(self) -> int:
         """Those before it have been killed, and may not have ended as a whole."""

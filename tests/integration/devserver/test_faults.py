@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
 import threading
@@ -263,7 +264,8 @@ def test_restart_with_an_older_store(plain_server: DevServer) -> None:
     stream = client.watch(WATCH)
     stream.summary()
     server.restart(old)
-    pytest.raises(ConnectionResetError, stream.line)
+    with contextlib.suppress(ConnectionResetError):  # or the stream ends, if the kernel was first
+        assert stream.line() == b""
     client.close()
     assert server.port == port and server.revision < newest
     with Client(server) as fresh:

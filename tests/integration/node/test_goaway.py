@@ -53,12 +53,13 @@ def test_goaway_fails_nothing(
     node = start_node("--rights=daemon", *api.arguments).wait_ready()
     pods = [node.publish(node.pod(n, secret=f"s{n}")) for n in range(N_OBJECTS)]
     until(lambda: len(api.server.open_watches(resource="secrets")) == N_OBJECTS, "the watches")
+    # a request may be sent again when its connection ends; a watch that goes on needs none
+    n_lists = len(api.server.requests.select(verb="list", resource="secrets"))
     for number in range(N_OBJECTS):
         api.put_secret({"user": b"root"}, name=f"s{number}")
     for pod in pods:
         until(lambda p=pod: read(p, "user") == b"root", "the update")
-    for number in range(N_OBJECTS):
-        assert len(api.server.requests.select(verb="list", name=f"s{number}")) == 1
+    assert len(api.server.requests.select(verb="list", resource="secrets")) == n_lists
     assert api.proxy.opened() > 1
     assert warnings(node) == []
     for pod in pods:

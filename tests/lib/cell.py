@@ -16,6 +16,7 @@ from typing import Sequence
 import pytest
 
 from lib import program
+from lib.volume import Volume, VolumeMaker
 
 USER = 65534
 PYTHON = "/usr/bin/python3"  # one that the user can run, wherever the tests' own lies
@@ -59,6 +60,17 @@ class Cell:
         path.mkdir()
         os.chown(path, USER, USER)
         return path
+
+    def start_mount(self, start_mount: VolumeMaker, *arguments: str | Path) -> Volume:
+        """A mount of the user's, of secret/app."""
+        return start_mount(
+            *arguments,
+            "secret/app",
+            path=self.directory("volume"),
+            prefix=self.user,
+            binary=self.binary,
+            env={"ASAN_OPTIONS": "detect_leaks=0"},  # which needs ptrace, denied to a user's program
+        )
 
     def run(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
         """Runs a command in here as the user."""

@@ -23,14 +23,7 @@ ESCAPE = "\033]0;forged\007"
 def forged(cell: Cell, start_mount: VolumeMaker, area: Path) -> Iterator[Volume]:
     source = Manifests(area / "manifests")
     source.put_secret({"a": b"dummy"})
-    volume = start_mount(
-        *source.arguments,
-        "secret/app",
-        path=cell.directory("volume"),
-        prefix=cell.user,
-        binary=cell.binary,
-        env={"ASAN_OPTIONS": "detect_leaks=0"},  # which needs ptrace, denied to a user's program
-    ).wait_ready()
+    volume = cell.start_mount(start_mount, *source.arguments).wait_ready()
     audit = cell.home / "audit.log"
     audit.write_text('{"event":"forged"}\n')
     process = {

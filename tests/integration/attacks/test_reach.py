@@ -197,14 +197,7 @@ def test_threads_of_a_users_mount(cell: Cell, start_mount: VolumeMaker, area: Pa
     """fusermount3 is set-user-ID: one thread runs it and may gain privileges; no other one."""
     source = Manifests(area / "manifests")
     source.put_secret({"a": b"dummy-1"})
-    volume = start_mount(
-        *source.arguments,
-        "secret/app",
-        path=cell.directory("volume"),
-        prefix=cell.user,
-        binary=cell.binary,
-        env={"ASAN_OPTIONS": "detect_leaks=0"},  # which needs ptrace, denied to a user's program
-    ).wait_ready()
+    volume = cell.start_mount(start_mount, *source.arguments).wait_ready()
 
     def settled() -> bool:
         found = threads(volume.pid)

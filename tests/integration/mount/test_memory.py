@@ -138,14 +138,7 @@ def test_no_core_dump_is_possible(manifests, mount):
 def test_undumpable_as_a_user(manifests, cell, start_mount):
     """Of a process that is not dumpable, /proc/PID belongs to root, for every user."""
     manifests.put_secret({"value": b"1"})
-    volume = start_mount(
-        *manifests.arguments,
-        "secret/app",
-        path=cell.directory("volume"),
-        prefix=cell.user,
-        binary=cell.binary,
-        env={"ASAN_OPTIONS": "detect_leaks=0"},
-    ).wait_ready()
+    volume = cell.start_mount(start_mount, *manifests.arguments).wait_ready()
     assert os.stat(f"/proc/{volume.pid}/environ").st_uid == 0
     denied = cell.run("cat", f"/proc/{volume.pid}/environ")
     assert "Permission denied" in denied.stderr

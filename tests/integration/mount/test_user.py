@@ -26,20 +26,7 @@ def user_source(area: Path) -> Manifests:
 
 @pytest.fixture
 def user_volume(cell: Cell, start_mount, user_source: Manifests) -> Volume:
-    return start_as_user(cell, start_mount, user_source)
-
-
-def start_as_user(cell: Cell, start_mount, source: Manifests, *arguments: str) -> Volume:
-    volume = start_mount(
-        *source.arguments,
-        *arguments,
-        "secret/app",
-        path=cell.directory("volume"),
-        prefix=cell.user,
-        binary=cell.binary,
-        env={"ASAN_OPTIONS": "detect_leaks=0"},  # which needs ptrace, denied to a user's program
-    )
-    return volume.wait_ready()
+    return cell.start_mount(start_mount, *user_source.arguments).wait_ready()
 
 
 def shown(cell: Cell, path: Path) -> str:
@@ -91,16 +78,7 @@ def test_allow_other_needs_fuse_conf(cell: Cell, start_mount, user_source: Manif
     """fusermount3 refuses allow_other where /etc/fuse.conf does not have user_allow_other."""
     if "\nuser_allow_other" in Path("/etc/fuse.conf").read_text():
         pytest.skip("/etc/fuse.conf has user_allow_other")
-    volume = start_mount(
-        *user_source.arguments,
-        "-o",
-        "allow_other",
-        "secret/app",
-        path=cell.directory("volume"),
-        prefix=cell.user,
-        binary=cell.binary,
-        env={"ASAN_OPTIONS": "detect_leaks=0"},
-    )
+    volume = cell.start_mount(start_mount, *user_source.arguments, "-o", "allow_other")
     volume.expected_exit = 1
     volume.wait_end()
     assert "user_allow_other" in volume.log()
@@ -151,17 +129,16 @@ def test_killed_program_of_a_user(cell: Cell, user_volume: Volume):
 
 def test_owners_as_a_user(cell: Cell, start_mount, user_source: Manifests):
     """Files can have another owner and group, as far as modes let the user read."""
-    volume = start_as_user(
-        cell,
+    volume = cell.start_mount(
         start_mount,
-        user_source,
+        *user_source.arguments,
         "--uid",
         "1234",
         "--fs-group",
         "4711",
         "--default-mode",
         "0444",
-    )
+    ).wait_ready()
     for value in (b"value", b"new"):
         user_source.put_secret({"a": value})
         until(lambda: shown(cell, volume.path / "a") == value.decode(), "the value")

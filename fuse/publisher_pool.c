@@ -195,8 +195,3 @@ bool publisher_pool_note_blocked(struct publisher_pool *pool, struct publisher_m
     pool->n_slow--;
     return was_full;
 }
-
-bool publisher_pool_is_idle(const struct publisher_pool *pool)
-{
-    return pool->leader != NULL && pool->leader->state == MEMBER_LEADING;
-}

@@ -116,6 +116,3 @@ struct publisher_member *publisher_pool_check(struct publisher_pool *pool, mono_
  * a step of a slow volume may begin that might not before
  */
 bool publisher_pool_note_blocked(struct publisher_pool *pool, struct publisher_member *member);
-
-/* Whether the leader waits for work. */
-bool publisher_pool_is_idle(const struct publisher_pool *pool);

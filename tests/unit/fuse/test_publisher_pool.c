@@ -23,6 +23,24 @@ static enum publisher_member_state end(struct publisher_pool *pool, struct publi
     return m->state;
 }
 
+/* A pool whose only thread works on a step. */
+static void begin_first(struct publisher_pool *pool, struct publisher_member *m,
+                        enum publisher_step_kind kind)
+{
+    publisher_pool_init(pool);
+    publisher_pool_add(pool, m);
+    begin(pool, m, kind);
+}
+
+/* A pool with a thread that leads and one that stands by. */
+static void make_two(struct publisher_pool *pool, struct publisher_member *standby,
+                     struct publisher_member *leader)
+{
+    begin_first(pool, standby, PUBLISHER_STEP_SLOW);
+    publisher_pool_add(pool, leader);
+    assert_int_equal(end(pool, standby), MEMBER_STANDBY);
+}
+
 static void test_step_that_ends_keeps_the_lead(void **state)
 {
     struct publisher_member a;
@@ -46,9 +64,7 @@ static void test_blocked_thread_is_replaced_and_stands_by(void **state)
     struct publisher_member a, b;
     struct publisher_pool pool;
 
-    publisher_pool_init(&pool);
-    publisher_pool_add(&pool, &a);
-    begin(&pool, &a, PUBLISHER_STEP_USUAL);
+    begin_first(&pool, &a, PUBLISHER_STEP_USUAL);
     assert_ptr_equal(publisher_pool_check(&pool, NOW + PUBLISHER_BLOCKED_AFTER), &a);
     assert_true(publisher_pool_needs_leader(&pool));
     publisher_pool_add(&pool, &b);
@@ -64,9 +80,7 @@ static void test_blocked_thread_takes_the_lead_that_is_free(void **state)
     struct publisher_member a;
     struct publisher_pool pool;
 
-    publisher_pool_init(&pool);
-    publisher_pool_add(&pool, &a);
-    begin(&pool, &a, PUBLISHER_STEP_USUAL);
+    begin_first(&pool, &a, PUBLISHER_STEP_USUAL);
     assert_ptr_equal(publisher_pool_check(&pool, NOW + PUBLISHER_BLOCKED_AFTER), &a);
     assert_int_equal(end(&pool, &a), MEMBER_LEADING);
     assert_false(publisher_pool_needs_leader(&pool));
@@ -77,9 +91,7 @@ static void test_suspect_gives_up_the_lead_at_once(void **state)
     struct publisher_member a, b;
     struct publisher_pool pool;
 
-    publisher_pool_init(&pool);
-    publisher_pool_add(&pool, &a);
-    begin(&pool, &a, PUBLISHER_STEP_SUSPECT);
+    begin_first(&pool, &a, PUBLISHER_STEP_SUSPECT);
     assert_int_equal(a.state, MEMBER_BLOCKED);
     assert_true(publisher_pool_needs_leader(&pool));
     publisher_pool_add(&pool, &b);
@@ -112,11 +124,7 @@ static void test_thread_that_takes_the_lead_of_a_blocked_one_probes(void **state
     struct publisher_member a, b;
     struct publisher_pool pool;
 
-    publisher_pool_init(&pool);
-    publisher_pool_add(&pool, &a);
-    begin(&pool, &a, PUBLISHER_STEP_SUSPECT);
-    publisher_pool_add(&pool, &b);
-    end(&pool, &a);
+    make_two(&pool, &a, &b);
     begin(&pool, &b, PUBLISHER_STEP_USUAL);
     assert_ptr_equal(publisher_pool_check(&pool, NOW + PUBLISHER_BLOCKED_AFTER), &b);
     assert_false(publisher_pool_needs_leader(&pool));
@@ -129,11 +137,7 @@ static void test_thread_stands_by_for_half_a_minute(void **state)
     struct publisher_member a, b;
     struct publisher_pool pool;
 
-    publisher_pool_init(&pool);
-    publisher_pool_add(&pool, &a);
-    begin(&pool, &a, PUBLISHER_STEP_SLOW);
-    publisher_pool_add(&pool, &b);
-    end(&pool, &a);
+    make_two(&pool, &a, &b);
     assert_false(publisher_pool_expire(&pool, &b, NOW + SPAN_SEC(30))); /* it leads */
     assert_false(publisher_pool_expire(&pool, &a, NOW + SPAN_SEC(30) - 1));
     assert_true(publisher_pool_expire(&pool, &a, NOW + SPAN_SEC(30)));
@@ -147,11 +151,7 @@ static void test_thread_that_stands_by_can_be_removed(void **state)
     struct publisher_member a, b;
     struct publisher_pool pool;
 
-    publisher_pool_init(&pool);
-    publisher_pool_add(&pool, &a);
-    begin(&pool, &a, PUBLISHER_STEP_SLOW);
-    publisher_pool_add(&pool, &b);
-    end(&pool, &a);
+    make_two(&pool, &a, &b);
     publisher_pool_remove(&pool, &a);
     begin(&pool, &b, PUBLISHER_STEP_SLOW);
     assert_true(publisher_pool_needs_leader(&pool));
@@ -180,9 +180,7 @@ static void test_step_outside_of_volumes_is_not_replaced(void **state)
     struct publisher_member a;
     struct publisher_pool pool;
 
-    publisher_pool_init(&pool);
-    publisher_pool_add(&pool, &a);
-    begin(&pool, &a, PUBLISHER_STEP_OUTSIDE);
+    begin_first(&pool, &a, PUBLISHER_STEP_OUTSIDE);
     assert_null(publisher_pool_check(&pool, NOW + SPAN_SEC(100)));
     assert_int_equal(end(&pool, &a), MEMBER_LEADING);
 }

@@ -28,6 +28,7 @@
 
 #include "base/confinement.h"
 #include "base/lock.h"
+#include "base/thread.h"
 
 /* Paths of PATH_MAX, a line of mountinfo. The default would count against the limit of locked
  * memory. */
@@ -83,15 +84,11 @@ static void *privileged_main(void *unused)
 
 int privileged_start(struct error *e)
 {
-    pthread_attr_t attr;
     int r;
 
     assert(!privileged.is_running);
     privileged.is_stopping = false;
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, STACK_BYTES);
-    r = -pthread_create(&privileged.thread, &attr, privileged_main, NULL);
-    pthread_attr_destroy(&attr);
+    r = thread_start(&privileged.thread, STACK_BYTES, privileged_main, NULL);
     if (r < 0)
         return error_set_errno(e, r, "cannot start the privileged thread");
     privileged.is_running = true;

@@ -23,6 +23,7 @@
 #include "base/descriptors.h"
 #include "base/lock.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "consumers/audit_queue.h"
 #include "consumers/audit_target.h"
 
@@ -146,14 +147,13 @@ static bool awaits_peer(const struct audit *a, int result)
 static bool wait_to_retry(struct audit *a, int result)
 {
     struct pollfd peer = {.fd = a->fd, .events = POLLOUT};
-    const struct timespec until = timespec_of(clock_mono() + RETRY_AFTER);
+    mono_us until = clock_mono() + RETRY_AFTER;
     bool is_stopping;
 
     if (awaits_peer(a, result))
         poll(&peer, 1, SEND_WAIT_MS);
     pthread_mutex_lock(&a->lock);
-    while (!awaits_peer(a, result) && !a->is_stopping &&
-           pthread_cond_timedwait(&a->wake, &a->lock, &until) == 0)
+    while (!awaits_peer(a, result) && !a->is_stopping && condition_wait(&a->wake, &a->lock, until))
         ;
     is_stopping = a->is_stopping;
     pthread_mutex_unlock(&a->lock);
@@ -202,18 +202,11 @@ static size_t take_chunk(struct audit *a)
     LOCK_GUARD(&a->lock);
     for (;;) {
         mono_us now = a->is_stopping ? SPAN_FOREVER : clock_mono();
-        mono_us due;
-        struct timespec until;
 
         n = audit_queue_take(a->queue, now, clock_wall(), a->chunk, sizeof(a->chunk));
         if (n > 0 || a->is_stopping)
             return n;
-        due = audit_queue_due_at(a->queue);
-        until = timespec_of(due);
-        if (due == SPAN_FOREVER)
-            pthread_cond_wait(&a->wake, &a->lock);
-        else
-            pthread_cond_timedwait(&a->wake, &a->lock, &until);
+        condition_wait(&a->wake, &a->lock, audit_queue_due_at(a->queue));
     }
 }
 
@@ -276,29 +269,6 @@ struct audit_counts audit_counts(struct audit *audit)
 
 /* ---- the object */
 
-static int start_thread(struct audit *a)
-{
-    pthread_attr_t attr;
-    int r;
-
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, STACK_BYTES);
-    r = pthread_create(&a->thread, &attr, audit_main, a);
-    pthread_attr_destroy(&attr);
-    return -r;
-}
-
-static void init_locks(struct audit *a)
-{
-    pthread_condattr_t attr;
-
-    pthread_mutex_init(&a->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&a->wake, &attr);
-    pthread_condattr_destroy(&attr);
-}
-
 /* Without its thread. */
 static void audit_destroy(struct audit *a)
 {
@@ -327,7 +297,7 @@ static int start(struct audit *a, sd_event *event, const char *target, struct er
     if (r >= 0)
         r = sd_event_add_io(event, &a->reports, a->report_fd, POLLIN, on_report, a);
     if (r >= 0)
-        r = start_thread(a);
+        r = thread_start(&a->thread, STACK_BYTES, audit_main, a);
     return r < 0 ? error_set_errno(e, r, "cannot start the audit") : 0;
 }
 
@@ -339,7 +309,8 @@ int audit_new(sd_event *event, const char *target, struct audit **ret_audit, str
     if (a == NULL)
         return error_set_errno(e, -ENOMEM, "cannot start the audit");
     a->fd = a->report_fd = -1;
-    init_locks(a);
+    pthread_mutex_init(&a->lock, NULL);
+    condition_init(&a->wake);
     r = start(a, event, target, e);
     if (r < 0)
         audit_destroy(a);

@@ -30,6 +30,7 @@
 #include "base/descriptors.h"
 #include "base/lock.h"
 #include "base/privileged.h"
+#include "base/thread.h"
 #include "consumers/process.h"
 
 #define STACK_BYTES    131072u
@@ -262,18 +263,12 @@ static void *consumers_main(void *userdata)
 static int run_create(void *arguments)
 {
     struct consumers *c = arguments;
-    pthread_attr_t attr;
-    int r;
 
     c->events_fd = fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC | FAN_NONBLOCK | FAN_REPORT_PIDFD,
                                  O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (c->events_fd < 0)
         return negative_errno();
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, STACK_BYTES);
-    r = pthread_create(&c->thread, &attr, consumers_main, c);
-    pthread_attr_destroy(&attr);
-    return -r;
+    return thread_start(&c->thread, STACK_BYTES, consumers_main, c);
 }
 
 static int start_thread(struct consumers *c, struct error *e)

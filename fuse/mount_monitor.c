@@ -22,6 +22,7 @@
 #include "base/confinement.h"
 #include "base/lock.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "fuse/mount_watch.h"
 
 #define STACK_BYTES 131072u    /* the least that arm64 allows */
@@ -221,7 +222,6 @@ static void *monitor_main(void *userdata)
 int mount_monitor_new(struct mount_monitor **ret_monitor, struct error *e)
 {
     struct mount_monitor *m = calloc(1, sizeof(*m));
-    pthread_attr_t attr;
     int r;
 
     if (m == NULL)
@@ -233,14 +233,11 @@ int mount_monitor_new(struct mount_monitor **ret_monitor, struct error *e)
         free(m);
         return error_set_errno(e, r, "cannot start the mount monitor");
     }
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, STACK_BYTES);
-    r = pthread_create(&m->thread, &attr, monitor_main, m);
-    pthread_attr_destroy(&attr);
-    if (r != 0) {
+    r = thread_start(&m->thread, STACK_BYTES, monitor_main, m);
+    if (r < 0) {
         fd_close(m->wake_fd);
         free(m);
-        return error_set_errno(e, -r, "cannot start the mount monitor's thread");
+        return error_set_errno(e, r, "cannot start the mount monitor's thread");
     }
     *ret_monitor = m;
     return 0;

@@ -5,6 +5,7 @@
 
 #include "base/confinement.h"
 #include "base/lock.h"
+#include "base/thread.h"
 #include "base/util.h"
 
 #define STACK_BYTES 131072u /* the least that arm64 allows */
@@ -72,7 +73,6 @@ int notifier_new(struct fuse_session *fuse, notifier_after_fn *after, void *user
                  struct notifier **ret_notifier, struct error *e)
 {
     struct notifier *notifier = calloc(1, sizeof(*notifier));
-    pthread_attr_t attr;
     int r;
 
     if (notifier == NULL)
@@ -82,13 +82,10 @@ int notifier_new(struct fuse_session *fuse, notifier_after_fn *after, void *user
     notifier->userdata = userdata;
     pthread_mutex_init(&notifier->lock, NULL);
     pthread_cond_init(&notifier->changed, NULL);
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, STACK_BYTES);
-    r = pthread_create(&notifier->thread, &attr, notifier_main, notifier);
-    pthread_attr_destroy(&attr);
-    if (r != 0) {
+    r = thread_start(&notifier->thread, STACK_BYTES, notifier_main, notifier);
+    if (r < 0) {
         free(notifier);
-        return error_set_errno(e, -r, "cannot start the notifier's thread");
+        return error_set_errno(e, r, "cannot start the notifier's thread");
     }
     *ret_notifier = notifier;
     return 0;

@@ -32,6 +32,7 @@
 #include "base/lock.h"
 #include "base/log.h"
 #include "base/privileged.h"
+#include "base/thread.h"
 #include "fuse/node.h"
 #include "fuse/publisher_state.h"
 #include "fuse/publisher_steps.h"
@@ -139,14 +140,8 @@ static void join_ended(struct publisher *p)
 static int run_create(void *arguments)
 {
     struct publisher_thread *t = arguments;
-    pthread_attr_t attr;
-    int r;
 
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, STACK_BYTES);
-    r = pthread_create(&t->thread, &attr, publisher_steps_run, t);
-    pthread_attr_destroy(&attr);
-    return -r;
+    return thread_start(&t->thread, STACK_BYTES, publisher_steps_run, t);
 }
 
 /*
@@ -328,7 +323,7 @@ int publisher_new(sd_event *event, const struct publisher_options *options,
         .session = options->session, .tree = options->tree, .answers_open = options->answers_open};
     p->done_fd = -1;
     pthread_mutex_init(&p->lock, NULL);
-    publisher_init_condition(&p->changed);
+    condition_init(&p->changed);
     list_init(&p->finished);
     list_init(&p->bound);
     list_init(&p->changed_volumes);

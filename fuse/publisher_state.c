@@ -3,6 +3,7 @@
 
 #include <search.h>
 #include <sys/eventfd.h>
+#include "base/thread.h"
 
 /* ---- volumes by the name of their directory */
 
@@ -137,30 +138,9 @@ void publisher_set_blocked(struct publisher *p, struct publisher_volume *v, mono
 
 /* ---- waiting */
 
-void publisher_init_condition(pthread_cond_t *condition)
-{
-    pthread_condattr_t attr;
-
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(condition, &attr);
-    pthread_condattr_destroy(&attr);
-}
-
-static void wait_until(struct publisher *p, pthread_cond_t *condition, mono_us until)
-{
-    const struct timespec t = {.tv_sec = (time_t)(until / 1000000),
-                               .tv_nsec = (long)(until % 1000000) * 1000};
-
-    if (until == SPAN_FOREVER)
-        pthread_cond_wait(condition, &p->lock);
-    else
-        pthread_cond_timedwait(condition, &p->lock, &t);
-}
-
 void publisher_wait(struct publisher *p, mono_us until)
 {
-    wait_until(p, &p->changed, until);
+    condition_wait(&p->changed, &p->lock, until);
 }
 
 struct publisher_thread *publisher_thread_new(struct publisher *publisher)
@@ -170,7 +150,7 @@ struct publisher_thread *publisher_thread_new(struct publisher *publisher)
     if (t == NULL)
         return NULL;
     t->publisher = publisher;
-    publisher_init_condition(&t->gets_lead);
+    condition_init(&t->gets_lead);
     return t;
 }
 
@@ -191,7 +171,7 @@ void publisher_stand_by(struct publisher_thread *thread)
 {
     struct publisher *p = thread->publisher;
 
-    wait_until(p, &thread->gets_lead, thread->member.standby_until);
+    condition_wait(&thread->gets_lead, &p->lock, thread->member.standby_until);
     if (publisher_pool_expire(&p->pool, &thread->member, clock_mono()))
         eventfd_write(p->done_fd, 1); /* the loop joins it */
 }

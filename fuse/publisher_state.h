@@ -120,9 +120,6 @@ void publisher_report(struct publisher *p, struct list *list, struct list *link)
 /* Note since when a thread is blocked in a volume, 0 for none, and report a change. */
 void publisher_set_blocked(struct publisher *p, struct publisher_volume *v, mono_us since);
 
-/* Make one whose timed waits use the clock of mono_us. */
-void publisher_init_condition(pthread_cond_t *condition);
-
 /* @publisher: borrowed. Return: it is the caller's; NULL if there is no memory. */
 struct publisher_thread *publisher_thread_new(struct publisher *publisher);
 /* Return: NULL. */

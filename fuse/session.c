@@ -27,6 +27,7 @@
 #include "base/confinement.h"
 #include "base/log.h"
 #include "base/privileged.h"
+#include "base/thread.h"
 #include "fuse/device.h"
 #include "fuse/mount_view.h"
 #include "fuse/mount_watch.h"
@@ -141,7 +142,6 @@ static int workers_start(struct session *s, struct error *e)
 {
     long n_processors = sysconf(_SC_NPROCESSORS_ONLN);
     size_t n = N_WORKERS_MIN;
-    pthread_attr_t attr;
     int r;
 
     assert(s->n_workers == 0 && s->fuse != NULL);
@@ -150,12 +150,9 @@ static int workers_start(struct session *s, struct error *e)
     r = workers_prepare(s, n);
     if (r < 0)
         return error_set_errno(e, r, "cannot allocate memory to serve the mount");
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, WORKER_STACK_BYTES);
     for (; s->n_workers < n && r == 0; s->n_workers += r == 0)
-        r = -pthread_create(&s->workers[s->n_workers].thread, &attr, worker_main,
-                            &s->workers[s->n_workers]);
-    pthread_attr_destroy(&attr);
+        r = thread_start(&s->workers[s->n_workers].thread, WORKER_STACK_BYTES, worker_main,
+                         &s->workers[s->n_workers]);
     if (s->n_workers == 0)
         return error_set_errno(e, r, "cannot start a thread to serve the mount");
     return 0;

@@ -20,6 +20,7 @@
 #include "base/confinement.h"
 #include "base/list.h"
 #include "base/lock.h"
+#include "base/thread.h"
 
 /* OpenSSL's big numbers are on the heap. */
 #define STACK_BYTES (256u << 10)
@@ -86,17 +87,13 @@ static void *maker_main(void *userdata)
 
 static int start_thread(struct key_maker *maker)
 {
-    pthread_attr_t attr;
     int r;
 
     if (maker->has_thread)
         return 0;
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, STACK_BYTES);
-    r = pthread_create(&maker->thread, &attr, maker_main, maker);
-    pthread_attr_destroy(&attr);
+    r = thread_start(&maker->thread, STACK_BYTES, maker_main, maker);
     maker->has_thread = r == 0;
-    return -r;
+    return r;
 }
 
 /* ---- the loop */

@@ -22,6 +22,7 @@
 #include "base/list.h"
 #include "base/lock.h"
 #include "base/privileged.h"
+#include "base/thread.h"
 
 #define STACK_BYTES (256u << 10)
 
@@ -138,15 +139,10 @@ static void *signaller_main(void *userdata)
 static int run_create(void *arguments)
 {
     struct signaller *s = arguments;
-    pthread_attr_t attr;
-    int r;
+    int r = thread_start(&s->thread, STACK_BYTES, signaller_main, s);
 
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, STACK_BYTES);
-    r = pthread_create(&s->thread, &attr, signaller_main, s);
-    pthread_attr_destroy(&attr);
     s->has_thread = r == 0;
-    return -r;
+    return r;
 }
 
 /* ---- the loop */

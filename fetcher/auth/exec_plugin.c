@@ -30,6 +30,7 @@
 #include "base/buf.h"
 #include "base/confinement.h"
 #include "base/privileged.h"
+#include "base/thread.h"
 #include "encoding/base64.h"
 #include "encoding/json.h"
 #include "fetcher/auth/authorization.h"
@@ -417,14 +418,9 @@ static void *spawn_main(void *userdata)
 static int run_restricted(void *arguments)
 {
     struct launch *launch = arguments;
-    pthread_attr_t attr;
     pthread_t thread;
-    int r;
+    int r = thread_start(&thread, STACK_BYTES, spawn_main, launch);
 
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, STACK_BYTES);
-    r = -pthread_create(&thread, &attr, spawn_main, launch);
-    pthread_attr_destroy(&attr);
     if (r < 0)
         return r;
     pthread_join(thread, NULL);

@@ -1,9 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Loop and thread share two lists under one lock:
- *
- *   waiting --(thread: takes, sends)--> done --(loop: done())--> freed
- *
  * The thread has CAP_KILL, which the privileged thread hands on, and no other capability. It may
  * not mount, connect, run programs or change files, and starts no sooner than a volume needs it. It
  * reads texts of /proc and names below /sys/fs/cgroup, and opens nothing that a process provides.
@@ -12,39 +8,29 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "base/confinement.h"
-#include "base/list.h"
-#include "base/lock.h"
-#include "base/privileged.h"
-#include "base/thread.h"
-
-#define STACK_BYTES (256u << 10)
+#include "node/job_thread.h"
 
 struct order {
-    struct list link; /* in waiting or done */
+    struct job job;
     uint64_t owner;
     struct pod_signal signal;
     struct pod_signal_result result; /* once it is done */
 };
 
 struct signaller {
-    signaller_done_fn *done_fn;
+    signaller_done_fn *done;
     void *userdata;
-    int done_fd; /* an eventfd, by which the thread wakes the loop */
-    sd_event_source *done_source;
-    bool has_thread;
-    pthread_t thread;
-    pthread_mutex_t lock; /* of what follows */
-    pthread_cond_t changed;
-    struct list waiting, done;
-    bool is_stopping;
+    struct job_thread *thread;
 };
+
+static struct order *order_of(struct job *job)
+{
+    return CONTAINER_OF(job, struct order, job);
+}
 
 /* ---- the kernel's files and calls */
 
@@ -97,102 +83,51 @@ static int send_signal(void *userdata, int process, int signal)
 static const struct pod_signal_system kernel = {
     .read = read_file, .list = list_dirs, .open_process = open_process, .send = send_signal};
 
-/* ---- the thread */
+/* ---- orders */
 
-/* Return: the next order, taken out; NULL: stop, none waits. */
-static struct order *take_waiting(struct signaller *s)
+static void send_order(struct job *job)
 {
-    struct order *order;
+    struct order *order = order_of(job);
 
-    LOCK_GUARD(&s->lock);
-    while (list_is_empty(&s->waiting) && !s->is_stopping)
-        pthread_cond_wait(&s->changed, &s->lock);
-    if (list_is_empty(&s->waiting))
-        return NULL;
-    order = list_entry(s->waiting.next, struct order, link);
-    list_remove(&order->link);
-    return order;
+    pod_signal_send(&order->signal, &kernel, &order->result);
 }
 
-static void add_done(struct signaller *s, struct order *order)
+static void free_order(struct job *job_consumed)
 {
-    LOCK_GUARD(&s->lock);
-    list_append(&s->done, &order->link);
-    eventfd_write(s->done_fd, 1);
+    free(order_of(job_consumed));
 }
 
-static void *signaller_main(void *userdata)
+static void on_done(void *userdata, struct job *job_consumed)
 {
-    struct signaller *s = userdata;
-    struct order *order;
+    struct order *order = order_of(job_consumed);
+    const struct signaller *s = userdata;
 
-    pthread_setname_np(pthread_self(), "signaller");
-    confinement_restrict_thread(CONFINEMENT_SIGNALLER);
-    while ((order = take_waiting(s)) != NULL) {
-        pod_signal_send(&order->signal, &kernel, &order->result);
-        add_done(s, order);
-    }
-    return NULL;
+    s->done(s->userdata, order->owner, &order->signal, &order->result);
+    free(order);
 }
 
-/* By the privileged thread: a thread has the capabilities of the one that creates it. */
-static int run_create(void *arguments)
-{
-    struct signaller *s = arguments;
-    int r = thread_start(&s->thread, STACK_BYTES, signaller_main, s);
-
-    s->has_thread = r == 0;
-    return r;
-}
-
-/* ---- the loop */
-
-/* Return: the next order that is done, taken out; NULL: none. */
-static struct order *take_done(struct signaller *s)
-{
-    struct order *order = NULL;
-
-    LOCK_GUARD(&s->lock);
-    if (!list_is_empty(&s->done)) {
-        order = list_entry(s->done.next, struct order, link);
-        list_remove(&order->link);
-    }
-    return order;
-}
-
-static int on_done(sd_event_source *source, int fd, uint32_t events, void *userdata)
-{
-    struct signaller *s = userdata;
-    struct order *order;
-    eventfd_t count;
-
-    eventfd_read(s->done_fd, &count);
-    while ((order = take_done(s)) != NULL) {
-        s->done_fn(s->userdata, order->owner, &order->signal, &order->result);
-        free(order);
-    }
-    return 0;
-}
+static const struct job_kind orders = {.name = "signaller",
+                                       .confinement = CONFINEMENT_SIGNALLER,
+                                       .is_privileged = true,
+                                       .run = send_order,
+                                       .done = on_done,
+                                       .free = free_order};
 
 int signaller_send(struct signaller *signaller, uint64_t owner, const struct pod_signal *signal,
                    struct error *e)
 {
     struct order *order = calloc(1, sizeof(*order));
-    int r = order != NULL ? 0 : -ENOMEM;
+    int r = -ENOMEM;
 
-    if (r == 0 && !signaller->has_thread)
-        r = privileged_call(run_create, signaller);
-    if (r < 0) {
-        free(order);
-        return error_set_errno(e, r, "cannot start a thread that sends signals");
+    if (order != NULL) {
+        order->owner = owner;
+        order->signal = *signal;
+        r = job_thread_add(signaller->thread, &order->job);
     }
-    order->owner = owner;
-    order->signal = *signal;
-    list_init(&order->link);
-    LOCK_GUARD(&signaller->lock);
-    list_append(&signaller->waiting, &order->link);
-    pthread_cond_signal(&signaller->changed);
-    return 0;
+    if (r == 0)
+        return 0;
+    free(order);
+    return error_set_errno(e, r, "cannot start a thread that sends signals");
 }
 
 /* ---- the object */
@@ -205,46 +140,20 @@ int signaller_new(sd_event *event, signaller_done_fn *done, void *userdata,
 
     if (s == NULL)
         return -ENOMEM;
-    pthread_mutex_init(&s->lock, NULL);
-    pthread_cond_init(&s->changed, NULL);
-    list_init(&s->waiting);
-    list_init(&s->done);
-    s->done_fn = done;
+    s->done = done;
     s->userdata = userdata;
-    s->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (s->done_fd < 0)
-        return negative_errno();
-    r = sd_event_add_io(event, &s->done_source, s->done_fd, EPOLLIN, on_done, s);
+    r = job_thread_new(event, &orders, s, &s->thread);
     if (r < 0)
         return r;
     *ret_signaller = TAKE(s);
     return 0;
 }
 
-static void stop_thread(struct signaller *s)
-{
-    {
-        LOCK_GUARD(&s->lock);
-        s->is_stopping = true;
-        pthread_cond_signal(&s->changed);
-    }
-    if (s->has_thread)
-        pthread_join(s->thread, NULL);
-}
-
 struct signaller *signaller_free(struct signaller *signaller)
 {
-    struct order *order;
-
     if (signaller == NULL)
         return NULL;
-    stop_thread(signaller);
-    while ((order = take_done(signaller)) != NULL)
-        free(order);
-    sd_event_source_disable_unref(signaller->done_source);
-    fd_close(signaller->done_fd);
-    pthread_cond_destroy(&signaller->changed);
-    pthread_mutex_destroy(&signaller->lock);
+    job_thread_free(signaller->thread);
     free(signaller);
     return NULL;
 }

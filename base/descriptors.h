@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* A thread's own table of descriptors. */
+/* A thread's own table of descriptors; a descriptor for another process. */
 #include <stddef.h>
+
+#include "base/util.h"
 
 /*
  * Give the calling thread a descriptor table of its own with only @keep and the standard streams
@@ -12,3 +14,10 @@
  * Thread: any but the main one. Return: 0; -errno, unchanged.
  */
 int descriptors_keep_own(const int *keep, size_t n);
+
+/*
+ * Send a text to a connected socket, with a descriptor beside it (SCM_RIGHTS).
+ * @fd: -1: none
+ * Thread: any. Return: 0; -errno of sendmsg(2).
+ */
+int descriptors_send(int socket_fd, const char *text, int fd) MUST_CHECK;

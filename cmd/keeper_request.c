@@ -20,6 +20,7 @@
 #include <sys/un.h>
 
 #include "base/cleanup.h"
+#include "base/descriptors.h"
 
 /* keeper/notify_socket.c and keeper/requester.h, of another program */
 #define DIRECTORY_PREFIX "secretfs-keeper-"
@@ -107,29 +108,16 @@ static int send_request(int directory_fd, int answer_fd)
 {
     _cleanup_(fd_closep) int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    static char text[] = REQUEST;
-    union {
-        struct cmsghdr header;
-        char space[CMSG_SPACE(sizeof(int))];
-    } control = {.header = {.cmsg_level = SOL_SOCKET,
-                            .cmsg_type = SCM_RIGHTS,
-                            .cmsg_len = CMSG_LEN(sizeof(int))}};
-    struct iovec iov = {.iov_base = text, .iov_len = sizeof(text) - 1};
-    struct msghdr message = {.msg_name = &address,
-                             .msg_namelen = sizeof(address),
-                             .msg_iov = &iov,
-                             .msg_iovlen = 1,
-                             .msg_control = &control,
-                             .msg_controllen = sizeof(control)};
+    int r;
 
     if (fd < 0)
         return negative_errno();
     snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d/" SOCKET_NAME,
              directory_fd);
-    memcpy(CMSG_DATA(&control.header), &answer_fd, sizeof(answer_fd));
-    if (set_timeout(fd, SO_SNDTIMEO, SEND_TIMEOUT_S) < 0 || sendmsg(fd, &message, MSG_NOSIGNAL) < 0)
-        return negative_errno();
-    return 0;
+    r = set_timeout(fd, SO_SNDTIMEO, SEND_TIMEOUT_S);
+    if (r == 0 && connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
+        r = negative_errno();
+    return r == 0 ? descriptors_send(fd, REQUEST, answer_fd) : r;
 }
 
 int keeper_request_hand_over(const char *socket_path, struct buf *messages, struct error *e)

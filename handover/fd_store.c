@@ -26,6 +26,8 @@
 
 #include <systemd/sd-daemon.h>
 
+#include "base/descriptors.h"
+
 #define NAMES_LEN_MAX ((size_t)FD_STORE_FDS_MAX * (FD_STORE_NAME_MAX + 1))
 #define GREETING_MAX  (NAMES_LEN_MAX + 64) /* LISTEN_FDS=253 and two keys */
 #define MESSAGE_MAX   (FD_STORE_NAME_MAX + 64)
@@ -352,33 +354,10 @@ const char *fd_store_peek_name(const struct fd_store *store, size_t index)
 
 /* ---- sending */
 
-static int send_to_keeper(int keeper_fd, const char *text, int fd)
-{
-    union {
-        struct cmsghdr header;
-        char space[CMSG_SPACE(sizeof(int))];
-    } control = {.header = {.cmsg_level = SOL_SOCKET,
-                            .cmsg_type = SCM_RIGHTS,
-                            .cmsg_len = CMSG_LEN(sizeof(int))}};
-    struct iovec iov = {.iov_base = (void *)(uintptr_t)text, .iov_len = strlen(text)};
-    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
-    ssize_t sent;
-
-    if (fd >= 0) {
-        memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
-        message.msg_control = &control;
-        message.msg_controllen = sizeof(control);
-    }
-    do
-        sent = sendmsg(keeper_fd, &message, MSG_NOSIGNAL);
-    while (sent < 0 && errno == EINTR);
-    return sent < 0 ? negative_errno() : 0;
-}
-
 /* Return: 0, also without a keeper, or if it has ended; -errno. */
 static int send_if_connected(const struct fd_store *s, const char *text, int fd)
 {
-    int r = s->keeper_fd >= 0 ? send_to_keeper(s->keeper_fd, text, fd) : 0;
+    int r = s->keeper_fd >= 0 ? descriptors_send(s->keeper_fd, text, fd) : 0;
 
     return r == -EPIPE || r == -ECONNRESET ? 0 : r;
 }

@@ -13,17 +13,10 @@ from typing import Any
 
 import pytest
 
+from lib.reading_process import ReadingProcess
 from lib.sources import Manifests
 from lib.volume import Volume, VolumeMaker
 from lib.waiting import until
-
-# Reads the file at each line of standard input, and answers "done".
-READER = """
-import sys
-for line in sys.stdin:
-    open(sys.argv[1], "rb").read()
-    print("done", flush=True)
-"""
 
 # Opens a file in so many processes, one after the other.
 FLOOD = """
@@ -35,28 +28,6 @@ for _ in range(int(sys.argv[2])):
         os._exit(0)
     os.waitpid(child, 0)
 """
-
-
-class Reader:
-    def __init__(self, path: Path) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", READER, str(path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.pid = self._process.pid
-
-    def __enter__(self) -> Reader:
-        return self
-
-    def read(self) -> None:
-        assert self._process.stdin is not None and self._process.stdout is not None
-        print("read", file=self._process.stdin, flush=True)
-        assert self._process.stdout.readline() == "done\n"
-
-    def __exit__(self, *_: object) -> None:
-        self._process.communicate()
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
@@ -93,14 +64,14 @@ def update(volume: Volume, manifests: Manifests, **data: bytes) -> None:
 
 def test_first_open_of_each_version(mount: VolumeMaker, manifests: Manifests, log: Path) -> None:
     volume = mount_with_audit(mount, manifests, log)
-    with Reader(volume.path / "a") as first, Reader(volume.path / "b") as second:
+    with ReadingProcess(volume.path / "a") as first, ReadingProcess(volume.path / "b") as second:
         for each in (first, first, second):
-            each.read()
+            each.do("read")
         assert [key for key, _ in wait_opens(log, second.pid, 1)] == ["b"]
         update(volume, manifests, a=b"dummy-2")
-        first.read()
-        first.read()
-        second.read()
+        first.do("read")
+        first.do("read")
+        second.do("read")
         wait_opens(log, second.pid, 2)
         # the lines of a process are in the order of its opens, so no second one of "a" follows
         found = opens_of(log, first.pid)
@@ -117,12 +88,12 @@ def test_first_open_of_each_version(mount: VolumeMaker, manifests: Manifests, lo
 
 def test_file_that_is_rotated_away(mount: VolumeMaker, manifests: Manifests, log: Path) -> None:
     volume = mount_with_audit(mount, manifests, log)
-    with Reader(volume.path / "a") as reader:
-        reader.read()
+    with ReadingProcess(volume.path / "a") as reader:
+        reader.do("read")
         wait_opens(log, reader.pid, 1)
         log.rename(log.with_suffix(".1"))
         update(volume, manifests, a=b"dummy-2")
-        reader.read()
+        reader.do("read")
         wait_opens(log, reader.pid, 1)
         assert len(opens_of(log.with_suffix(".1"), reader.pid)) == 1
 
@@ -141,11 +112,11 @@ def test_full_disk_delays_no_reader(mount: VolumeMaker, manifests: Manifests, ar
                 file.write(bytes(4096))
         volume = mount_with_audit(mount, manifests, log)
         volume.expected_words = "cannot write the audit"
-        with Reader(volume.path / "a") as reader:
-            reader.read()
+        with ReadingProcess(volume.path / "a") as reader:
+            reader.do("read")
             volume.wait_log("cannot write the audit")
             update(volume, manifests, a=b"dummy-2")
-            reader.read()
+            reader.do("read")
             filler.unlink()
             wait_opens(log, reader.pid, 2)
             volume.wait_log("the audit is written again")
@@ -175,8 +146,8 @@ def test_socket_whose_peer_comes_late(mount: VolumeMaker, manifests: Manifests, 
     path = area / "audit.sock"
     volume = mount_with_audit(mount, manifests, f"unix:{path}")
     volume.expected_words = "cannot write the audit"
-    with Reader(volume.path / "a") as reader, socket.socket(socket.AF_UNIX) as server:
-        reader.read()
+    with ReadingProcess(volume.path / "a") as reader, socket.socket(socket.AF_UNIX) as server:
+        reader.do("read")
         volume.wait_log("cannot write the audit")
         server.bind(str(path))
         server.listen()
@@ -186,7 +157,7 @@ def test_socket_whose_peer_comes_late(mount: VolumeMaker, manifests: Manifests, 
                 while json.loads(file.readline()).get("pid") != reader.pid:
                     pass
             update(volume, manifests, a=f"dummy-{version}".encode())
-            reader.read()  # the next line goes to the next peer
+            reader.do("read")  # the next line goes to the next peer
 
 
 def test_peer_that_does_not_read(mount: VolumeMaker, manifests: Manifests, area: Path) -> None:
@@ -219,8 +190,8 @@ def test_files_of_others(mount: VolumeMaker, manifests: Manifests, log: Path, ki
 
 def test_command_prints_and_follows(mount: VolumeMaker, manifests: Manifests, log: Path) -> None:
     volume = mount_with_audit(mount, manifests, log)
-    with Reader(volume.path / "a") as reader:
-        reader.read()
+    with ReadingProcess(volume.path / "a") as reader:
+        reader.do("read")
         wait_opens(log, reader.pid, 1)
         for arguments in ([], [str(log)]):
             done = volume.run("audit", *arguments)
@@ -235,8 +206,8 @@ def test_command_prints_and_follows(mount: VolumeMaker, manifests: Manifests, lo
             for rotated in (False, True):
                 if rotated:
                     log.rename(log.with_suffix(".1"))
-                with Reader(volume.path / "b") as reader:
-                    reader.read()
+                with ReadingProcess(volume.path / "b") as reader:
+                    reader.do("read")
                     line = json.loads(following.stdout.readline())
                     while line.get("pid") != reader.pid:
                         line = json.loads(following.stdout.readline())

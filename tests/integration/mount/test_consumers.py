@@ -12,31 +12,13 @@ from typing import Any, Iterator
 import pytest
 
 from lib import cgroup
+from lib.reading_process import ReadingProcess
 from lib.sources import Api, Manifests
 from lib.volume import Volume, VolumeMaker
 from lib.waiting import until
 
 POD_UID = "11111111-2222-3333-4444-555555555555"
 CONTAINER = "0123456789abcdef" * 4
-
-# Reads a command a line, and answers "done": open, map, close, unmap, read.
-READER = """
-import mmap, os, sys
-path, fd, mapping = sys.argv[1], -1, None
-for line in sys.stdin:
-    command = line.strip()
-    if command == "open":
-        fd = os.open(path, os.O_RDONLY)
-    elif command == "map":
-        mapping = mmap.mmap(fd, 0, prot=mmap.PROT_READ)
-    elif command == "close":
-        os.close(fd)
-    elif command == "unmap":
-        mapping.close()
-    elif command == "read":
-        open(path, "rb").read()
-    print("done", flush=True)
-"""
 
 # Opens the files behind its descriptors again, from so many processes; no request needs the daemon.
 FLOOD = """
@@ -54,38 +36,6 @@ for _ in range(int(sys.argv[1])):
 print("done", flush=True)
 sys.stdin.readline()
 """
-
-
-class Reader:
-    def __init__(self, path: Path) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", READER, str(path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def do(self, *commands: str) -> None:
-        assert self._process.stdin is not None and self._process.stdout is not None
-        for command in commands:
-            print(command, file=self._process.stdin, flush=True)
-            assert self._process.stdout.readline() == "done\n"
-
-    def end(self) -> None:
-        self._process.communicate()
-
-
-@contextlib.contextmanager
-def reader(path: Path) -> Iterator[Reader]:
-    made = Reader(path)
-    try:
-        yield made
-    finally:
-        made.end()
 
 
 class Flood:
@@ -167,7 +117,7 @@ def update(volume: Volume, manifests: Manifests, **data: bytes) -> None:
 
 
 def test_consumer_is_old_until_it_opens_again(volume: Volume, manifests: Manifests) -> None:
-    with reader(volume.path / "a") as first, reader(volume.path / "a") as second:
+    with ReadingProcess(volume.path / "a") as first, ReadingProcess(volume.path / "a") as second:
         for each in (first, second):
             each.do("read")
             wait_state(volume, each.pid, "current")
@@ -186,7 +136,7 @@ def test_consumer_is_old_until_it_opens_again(volume: Volume, manifests: Manifes
 
 
 def test_key_that_stays_makes_no_consumer_old(volume: Volume, manifests: Manifests) -> None:
-    with reader(volume.path / "b") as made:
+    with ReadingProcess(volume.path / "b") as made:
         made.do("read")
         wait_state(volume, made.pid, "current")
         update(volume, manifests, a=b"dummy-2")
@@ -197,7 +147,7 @@ def test_key_that_stays_makes_no_consumer_old(volume: Volume, manifests: Manifes
 
 def test_open_and_mapped_files_are_held(volume: Volume, manifests: Manifests) -> None:
     """A process with both versions is current, and the volume says that the old one is held."""
-    with reader(volume.path / "a") as opened, reader(volume.path / "a") as mapped:
+    with ReadingProcess(volume.path / "a") as opened, ReadingProcess(volume.path / "a") as mapped:
         opened.do("open")
         mapped.do("open", "map", "close")
         for each in (opened, mapped):
@@ -288,7 +238,7 @@ def test_container_is_a_consumer_until_it_is_gone(
         return [c for c in told(volume)["list"] if c.get("container") == CONTAINER]
 
     with container(parent) as made:
-        with reader(volume.path / "a") as inside:
+        with ReadingProcess(volume.path / "a") as inside:
             made.add(inside.pid)
             inside.do("read")
             wait_state(volume, inside.pid, "current")
@@ -296,7 +246,7 @@ def test_container_is_a_consumer_until_it_is_gone(
         update(volume, manifests, a=b"dummy-2")
         (ended,) = in_container()
         assert (ended["state"], ended.get("podUID")) == ("old", pod_uid)
-        with reader(volume.path / "a") as inside:
+        with ReadingProcess(volume.path / "a") as inside:
             made.add(inside.pid)
             inside.do("read")
             wait_state(volume, inside.pid, "current")
@@ -311,7 +261,7 @@ def rollout(volume: Volume, *options: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_rollout_waits_for_a_consumer(volume: Volume, manifests: Manifests) -> None:
-    with reader(volume.path / "a") as made:
+    with ReadingProcess(volume.path / "a") as made:
         made.do("read")
         wait_state(volume, made.pid, "current")
         done = rollout(volume)
@@ -339,7 +289,7 @@ def test_rollout_waits_for_a_consumer(volume: Volume, manifests: Manifests) -> N
 
 
 def test_rollout_waits_for_held_files(volume: Volume, manifests: Manifests) -> None:
-    with reader(volume.path / "a") as made:
+    with ReadingProcess(volume.path / "a") as made:
         made.do("open")
         wait_state(volume, made.pid, "current")
         update(volume, manifests, a=b"dummy-2")

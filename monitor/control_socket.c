@@ -10,11 +10,10 @@
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 
 #include "base/list.h"
 #include "base/log.h"
+#include "monitor/local_socket.h"
 #include "monitor/status_socket.h"
 
 #define CLIENTS_MAX 4 /* administrators of one host at a time */
@@ -153,23 +152,9 @@ static int on_connection(sd_event_source *source, int listening_fd, uint32_t rev
     return 0;
 }
 
-static int listen_at(const struct sockaddr_un *address, int *ret_fd)
-{
-    _cleanup_(fd_closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-    if (fd < 0)
-        return negative_errno();
-    unlink(address->sun_path); /* of a dead process: the directory is ours alone */
-    if (bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ||
-        chmod(address->sun_path, 0600) < 0 || listen(fd, CLIENTS_MAX) < 0)
-        return negative_errno();
-    *ret_fd = TAKE_FD(fd);
-    return 0;
-}
-
 static int start(struct control_socket *s, sd_event *event)
 {
-    int fd = -1, r = listen_at(&s->address, &fd);
+    int fd = -1, r = local_socket_listen(&s->address, CLIENTS_MAX, &fd);
 
     if (r < 0)
         return r;
@@ -185,15 +170,15 @@ int control_socket_new(sd_event *event, const char *path, control_handle_fn *han
                        struct control_socket **ret_socket, struct error *e)
 {
     struct control_socket *s;
-    int r;
+    struct sockaddr_un address;
+    int r = local_socket_address(path, &address, e);
 
-    if (strlen(path) >= sizeof(s->address.sun_path))
-        return error_set(e, -ENAMETOOLONG, "the path %.200s is too long for a socket", path);
+    if (r < 0)
+        return r;
     s = calloc(1, sizeof(*s));
     if (s == NULL)
         return error_set_errno(e, -ENOMEM, "cannot create the control socket");
-    s->address.sun_family = AF_UNIX;
-    memcpy(s->address.sun_path, path, strlen(path) + 1);
+    s->address = address;
     s->handle = handle;
     s->userdata = userdata;
     list_init(&s->clients);

@@ -26,6 +26,7 @@
 #include "base/clock.h"
 #include "base/list.h"
 #include "base/log.h"
+#include "monitor/local_socket.h"
 
 #define CLIENTS_MAX 32 /* people and scripts that request the status of one mount at once */
 
@@ -239,19 +240,16 @@ static int take_over(const struct status_socket *status)
     return fd >= 0 && listen(fd, CLIENTS_MAX) < 0 ? fd_close(fd) : fd;
 }
 
+/* The device number or the run directory is ours, so a socket there is a dead process'. */
 static int listen_at(const struct status_socket *status, int *ret_fd)
 {
-    const struct sockaddr_un *address = &status->address;
-    _cleanup_(fd_closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    _cleanup_(fd_closep) int fd = -1;
     struct stat file;
+    int r = local_socket_listen(&status->address, CLIENTS_MAX, &fd);
 
-    if (fd < 0)
-        return negative_errno();
-    /* the device number or the run directory is ours, so an existing socket is a dead process' */
-    unlink(address->sun_path);
-    if (bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ||
-        chmod(address->sun_path, 0600) < 0 || listen(fd, CLIENTS_MAX) < 0 ||
-        lstat(address->sun_path, &file) < 0)
+    if (r < 0)
+        return r;
+    if (lstat(status->address.sun_path, &file) < 0)
         return negative_errno();
     kept_socket_put_file(status->keep, &file, fd);
     *ret_fd = TAKE_FD(fd);
@@ -312,21 +310,12 @@ int status_socket_new(sd_event *event, dev_t device, const struct kept_socket *k
     return serve_at(event, &address, keep, write, userdata, ret_socket, e);
 }
 
-static int address_of_path(const char *path, struct sockaddr_un *ret_address, struct error *e)
-{
-    *ret_address = (struct sockaddr_un){.sun_family = AF_UNIX};
-    if (strlen(path) >= sizeof(ret_address->sun_path))
-        return error_set(e, -ENAMETOOLONG, "the path %.200s is too long for a socket", path);
-    memcpy(ret_address->sun_path, path, strlen(path) + 1);
-    return 0;
-}
-
 int status_socket_new_at(sd_event *event, const char *path, const struct kept_socket *keep,
                          status_write_fn *write, void *userdata, struct status_socket **ret_socket,
                          struct error *e)
 {
     struct sockaddr_un address;
-    int r = address_of_path(path, &address, e);
+    int r = local_socket_address(path, &address, e);
 
     return r < 0 ? r : serve_at(event, &address, keep, write, userdata, ret_socket, e);
 }
@@ -463,7 +452,7 @@ int status_socket_connect_path(const char *path, unsigned timeout_ms, int *ret_f
 {
     _cleanup_(fd_closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     struct sockaddr_un address;
-    int r = address_of_path(path, &address, e);
+    int r = local_socket_address(path, &address, e);
 
     if (r < 0)
         return r;

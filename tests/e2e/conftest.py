@@ -8,11 +8,14 @@ from typing import Iterator
 
 import pytest
 
-from lib.kube import AssetsUnusable, Cluster, find_assets
+from lib.kube import Cluster
 from lib.kube.adoption import applied
 from lib.kube.assets import VARIABLE
-from lib.kube.mounts import Mounts, Values, program
+from lib.kube.cluster import HOST, free_port
+from lib.kube.mounts import Mounts, Values
 from lib.kube.namespace import Namespace
+from lib.kube.requirements import required_assets
+from lib.relay import Relay
 
 
 def pytest_runtest_setup() -> None:
@@ -23,16 +26,7 @@ def pytest_runtest_setup() -> None:
 
 @pytest.fixture(scope="session")
 def cluster_for_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    try:
-        assets = find_assets()
-    except AssetsUnusable as error:
-        pytest.fail(str(error))
-    assert assets is not None
-    if not os.access(program(), os.X_OK):
-        pytest.fail(f"there is no {program()}: run make first")
-    if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
-        pytest.fail("these tests mount file systems: run them as root where there is /dev/fuse")
-    cluster = Cluster(assets, tmp_path_factory.mktemp("cluster"))
+    cluster = Cluster(required_assets(), tmp_path_factory.mktemp("cluster"))
     cluster.start()
     yield cluster
     cluster.stop()
@@ -59,6 +53,14 @@ def mounts(tmp_path: Path, cluster: Cluster, values: Values) -> Iterator[Mounts]
     made = Mounts(tmp_path, cluster.kubectl.environment(), values)
     yield made
     made.finish()
+
+
+@pytest.fixture
+def relay(cluster: Cluster) -> Iterator[Relay]:
+    """Stands between one client, a mount or a daemon, and the API server."""
+    made = Relay(free_port(), (HOST, cluster.port))
+    yield made
+    made.close()
 
 
 @pytest.fixture

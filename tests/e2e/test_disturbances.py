@@ -7,28 +7,18 @@ import os
 import shutil
 import signal
 from pathlib import Path
-from typing import Iterator
 
 import pytest
 
 from lib.kube import ApiError, Cluster
-from lib.kube.cluster import HOST, free_port
+from lib.kube.cluster import HOST
 from lib.kube.mounts import FAILS, WELL, Mount, Mounts
 from lib.kube.namespace import Namespace
 from lib.kube.reader import Reader
+from lib.kube.requirements import by_signal
 from lib.relay import Relay
 from lib.waiting import until
 
-SIGNALS = [signal.SIGTERM, signal.SIGKILL]
-by_name = pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
-
-
-@pytest.fixture
-def relay(cluster: Cluster) -> Iterator[Relay]:
-    """Stands between a mount and the API server."""
-    made = Relay(free_port(), (HOST, cluster.port))
-    yield made
-    made.close()
 
 
 @pytest.fixture
@@ -136,7 +126,7 @@ def test_many_objects_at_once(ns: Namespace, mounts: Mounts, admin_args: list[st
 # ---- the API server
 
 
-@by_name
+@by_signal
 def test_apiserver_restarts(
     cluster: Cluster,
     ns: Namespace,
@@ -356,7 +346,7 @@ def can_write(ns: Namespace, name: str, value: bytes) -> bool:
     return True
 
 
-@by_name
+@by_signal
 def test_etcd_is_away(
     cluster: Cluster,
     ns: Namespace,

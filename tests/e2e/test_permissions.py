@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Iterator
 
 import pytest
 
 from lib.kube import Cluster, Identity
-from lib.kube.cluster import HOST, READ_SECRETS, free_port, read_only
+from lib.kube.cluster import HOST, READ_SECRETS, read_only
 from lib.kube.mounts import FAILS, WELL, Mounts
 from lib.kube.namespace import Namespace
 from lib.relay import Relay
 from lib.waiting import until
-
-
-@pytest.fixture
-def relay(cluster: Cluster) -> Iterator[Relay]:
-    """Stands between a mount and the API server."""
-    made = Relay(free_port(), (HOST, cluster.port))
-    yield made
-    made.close()
 
 
 @pytest.fixture

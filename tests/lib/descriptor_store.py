@@ -5,7 +5,6 @@ from __future__ import annotations
 import array
 import fcntl
 import os
-import re
 import select
 import signal
 import socket
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Callable, Sequence
 
 from lib import program
+from lib.daemon_process import DaemonLog
 from lib.kill_point import KillPoint, is_stopped
 from lib.mountinfo import mounts_at
 from lib.volume import unmount
@@ -123,7 +123,7 @@ class DescriptorStore:
             self._drop(lambda *_: True)
 
 
-class Service:
+class Service(DaemonLog):
     """`secretfs mount -f` under a service manager that keeps its descriptors.
 
     start() starts it with what it has stored. The end of a killed process is its first thread's: a thread
@@ -145,11 +145,10 @@ class Service:
         self.binary = binary or program.binary()
         self.arguments = list(arguments)
         self._home = home
-        self._log = log
+        super().__init__(log)
         self._pid = 0
         self._dying: list[int] = []
         self.starts = 0
-        self.expected_words: str | None = None  # a pattern of log lines that are no reason for suspicion
         log.touch()
 
     # ---- life
@@ -265,20 +264,6 @@ class Service:
             self._pid = 0
         self.store.drop_all()  # the connection ends, and with it every wait for an answer
         self.reap()
-
-    # ---- what it says
-
-    def log(self) -> str:
-        return self._log.read_text(errors="replace")
-
-    def wait_log(self, text: str) -> None:
-        """The service says that it is ready before it has logged everything."""
-        until(lambda: text in self.log(), f"{text} in the log")
-
-    def check_log(self) -> None:
-        for line in filter(program.SUSPICIOUS.search, self.log().splitlines()):
-            if self.expected_words is None or not re.search(self.expected_words, line):
-                raise AssertionError(f"suspicious: {line}\nin:\n{self.log()}")
 
 
 class NodeService(Service):

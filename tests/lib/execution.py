@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -12,8 +11,8 @@ from pathlib import Path
 from typing import Any, Callable, Sequence
 
 from lib import program
-from lib.process import thread_states
-from lib.waiting import PATIENCE_SECONDS, until
+from lib.daemon_process import DaemonLog, wait_end
+from lib.waiting import until
 
 PYTHON = sys.executable
 WORKER = str(Path(__file__).parent / "programs" / "worker.py")
@@ -41,7 +40,7 @@ class Record:
         return self.wait("start", count)["environment"]
 
 
-class Execution:
+class Execution(DaemonLog):
     """`secretfs exec ARGUMENTS`; a "@worker" among them stands for a worker of this execution.
 
     secrets: words that must be found neither in its log nor in its own arguments or environment.
@@ -57,10 +56,9 @@ class Execution:
         secrets: Sequence[str] = ("dummy",),
         **options: Any,
     ) -> None:
+        super().__init__(area / f"log{number}")
         self.record = Record(area / f"record{number}")
         self.secrets = secrets
-        self.expected_words: str | None = None
-        self._log = area / f"log{number}"
         self._output = area / f"output{number}"
         command = [str(program.binary()), "exec"]
         for part in arguments:
@@ -82,11 +80,7 @@ class Execution:
 
     def wait_end(self) -> int:
         """Its exit status; a negative number is a signal's."""
-        try:
-            return self.process.wait(PATIENCE_SECONDS)
-        except subprocess.TimeoutExpired:
-            threads = thread_states(self.process.pid)
-            raise AssertionError(f"it does not end: {threads}\nlog:\n{self.log()}") from None
+        return wait_end(self.process, self)
 
     def output(self) -> str:
         """All of the command's output, once it has ended with success."""
@@ -96,12 +90,6 @@ class Execution:
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
-
-    def log(self) -> str:
-        return self._log.read_text(errors="replace")
-
-    def wait_log(self, pattern: str, count: int = 1) -> None:
-        until(lambda: len(re.findall(pattern, self.log())) >= count, f"{pattern} in the log")
 
     def check_shows_nothing(self) -> None:
         """No value is in the arguments and the environment of the program itself."""
@@ -121,9 +109,7 @@ class Execution:
         log = self.log()
         for secret in self.secrets:
             assert secret not in log, f"{secret} in:\n{log}"
-        for line in filter(program.SUSPICIOUS.search, log.splitlines()):
-            if self.expected_words is None or not re.search(self.expected_words, line):
-                raise AssertionError(f"suspicious: {line}\nin:\n{log}")
+        self.check_log()
 
     def _kill_all(self) -> None:
         if self.process.poll() is None:

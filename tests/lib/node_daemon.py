@@ -6,23 +6,22 @@ import json
 import os
 import re
 import signal
-import subprocess
 from pathlib import Path
 from typing import Any, Callable, Sequence
 
 from lib import program
+from lib.daemon_process import DaemonProcess
 from lib.grpc_client import Connection, call
 from lib.kubelet import OK, PROBE, PodVolume
 from lib.mountinfo import all_mounts, mounts_at
-from lib.process import die_with_parent, thread_states
 from lib.volume import unmount
-from lib.waiting import PATIENCE_SECONDS, until
+from lib.waiting import until
 
 DRIVER = "csi.secretfs.io"
 NODE = "node-0"
 
 
-class Node:
+class Node(DaemonProcess):
     """A daemon with a kubelet root and a run directory below `area`.
 
     prefix: a command that runs another one, to start the program in another environment.
@@ -44,11 +43,7 @@ class Node:
         self.root = area / "kubelet"
         self.run_dir = area / run
         self.endpoint = self.root / "plugins" / driver / "csi.sock"
-        self.expected_exit = 0
-        self.expected_words: str | None = None
-        self.home = area / "home"
-        self._log = log
-        self.command = [
+        command = [
             *prefix,
             str(program.binary()),
             "node",
@@ -62,42 +57,12 @@ class Node:
         ]
         (self.root / "pods").mkdir(parents=True, exist_ok=True)
         self._earlier = {(mount.mount_id, mount.path) for mount in self.mounts()}
-        with open(log, "ab") as output:
-            self._process = subprocess.Popen(
-                self.command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=program.environment(self.home, **(env or {})),
-                preexec_fn=die_with_parent(signal.SIGTERM),
-                start_new_session=True,
-            )
+        super().__init__(command, home=area / "home", log=log, env=env)
 
     # ---- life
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
-    def exit_status(self) -> int | None:
-        """None while it runs."""
-        return self._process.poll()
-
     def wait_ready(self) -> Node:
-        until(lambda: " INFO serving " in self.log() or self.exit_status is not None, "the node")
-        assert self.exit_status is None, f"the program ended:\n{self.log()}"
-        return self
-
-    def wait_end(self) -> int:
-        try:
-            return self._process.wait(PATIENCE_SECONDS)
-        except subprocess.TimeoutExpired:
-            threads = thread_states(self._process.pid)
-            raise AssertionError(f"it does not end: {threads}\nlog:\n{self.log()}") from None
-
-    def signal(self, number: int) -> None:
-        self._process.send_signal(number)
+        return self.wait_until(" INFO serving ", "the node")
 
     def kill(self) -> None:
         """SIGKILL: leaves dead mounts behind."""
@@ -108,14 +73,11 @@ class Node:
     def finish(self) -> None:
         """Ends it if it still runs, and checks its leftovers and its log."""
         try:
-            if self.exit_status is None:
-                self.signal(signal.SIGTERM)
-            status = self.wait_end()
-            assert status == self.expected_exit, f"exit status {status}; log:\n{self.log()}"
-            if status == 0:
+            self.end()
+            if self.exit_status == 0:
                 left = [m for m in self.mounts() if (m.mount_id, m.path) not in self._earlier]
                 assert left == [], f"still mounted:\n{self.log()}"
-            self._check_log()
+            self.check_log()
         finally:
             self._end()
 
@@ -130,9 +92,6 @@ class Node:
             unmount(Path(mount.path), lazily=True)
 
     # ---- what is visible of it
-
-    def log(self) -> str:
-        return self._log.read_text(errors="replace")
 
     def mounts(self) -> list[Any]:
         """Its file system and its mounts."""
@@ -154,11 +113,6 @@ class Node:
         (process,) = [p for p in answer["processes"] if p["pid"] == self.pid]
         volumes = {i["mountpoint"]: i for i in answer["items"] if i.get("pid") == self.pid}
         return {**process, "volumes": volumes}
-
-    def _check_log(self) -> None:
-        for line in filter(program.SUSPICIOUS.search, self.log().splitlines()):
-            if self.expected_words is None or self.expected_words not in line:
-                raise AssertionError(f"suspicious: {line}\nin:\n{self.log()}")
 
     # ---- the kubelet's side
 

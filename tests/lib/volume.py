@@ -6,7 +6,6 @@ import ctypes
 import errno
 import json
 import os
-import re
 import signal
 import subprocess
 import tempfile
@@ -14,10 +13,10 @@ from pathlib import Path
 from typing import Any, Callable, Sequence
 
 from lib import program
+from lib.daemon_process import DaemonProcess
 from lib.inotify import is_generation
 from lib.mountinfo import mounts_at
-from lib.process import die_with_parent, thread_states
-from lib.waiting import PATIENCE_SECONDS, until
+from lib.waiting import until
 
 _MNT_DETACH = 2
 _READY = " INFO mounted "
@@ -57,12 +56,10 @@ def abort_connection(device: str) -> None:
             unmount(Path(point))
 
 
-class Volume:
+class Volume(DaemonProcess):
     """A daemon in the foreground and the volume it shows at `path`.
 
     prefix: a command that runs another one, to start the program as another user or in another namespace.
-    expected_exit: the status with which it has to end; a negative number is a signal's.
-    expected_words: a pattern of log lines that are no reason for suspicion here.
     """
 
     def __init__(
@@ -77,52 +74,18 @@ class Volume:
         env: dict[str, str] | None = None,
     ) -> None:
         self.path = path
-        self.home = home
-        self.expected_exit = 0
-        self.expected_words: str | None = None
         self.binary = binary or program.binary()
         self.prefix = list(prefix)
-        self._log = log
         self._socket: tuple[Path, tuple[int, int]] | None = None
-        self.command = [*prefix, str(self.binary), "mount", "-f", *arguments, str(path)]
-        with open(log, "ab") as output:
-            self._process = subprocess.Popen(
-                self.command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=program.environment(home, **(env or {})),
-                preexec_fn=die_with_parent(signal.SIGTERM),
-                start_new_session=True,
-            )
+        command = [*prefix, str(self.binary), "mount", "-f", *arguments, str(path)]
+        super().__init__(command, home=home, log=log, env=env)
 
     # ---- life
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
-    def exit_status(self) -> int | None:
-        """None while it runs."""
-        return self._process.poll()
-
     def wait_ready(self) -> Volume:
-        until(lambda: _READY in self.log() or self.exit_status is not None, "the mount")
-        assert self.exit_status is None, f"the program ended:\n{self.log()}"
+        self.wait_until(_READY, "the mount")
         self._note_socket()
         return self
-
-    def wait_end(self) -> int:
-        """Waits until the program has ended by itself and returns its exit status."""
-        try:
-            return self._process.wait(PATIENCE_SECONDS)
-        except subprocess.TimeoutExpired:
-            threads = thread_states(self._process.pid)
-            raise AssertionError(f"it does not end: {threads}\nlog:\n{self.log()}") from None
-
-    def signal(self, number: int) -> None:
-        self._process.send_signal(number)
 
     def kill(self) -> None:
         """SIGKILL: leaves a dead mount behind."""
@@ -136,13 +99,10 @@ class Volume:
     def finish(self) -> None:
         """Ends it if it still runs, and checks its leftovers and its log."""
         try:
-            if self.exit_status is None:
-                self.signal(signal.SIGTERM)
-            status = self.wait_end()
-            assert status == self.expected_exit, f"exit status {status}; log:\n{self.log()}"
-            if status != -signal.SIGKILL:
+            self.end()
+            if self.exit_status != -signal.SIGKILL:
                 self.check_nothing_left()
-            self._check_log()
+            self.check_log()
         finally:
             self.destroy()
 
@@ -166,22 +126,6 @@ class Volume:
             probe = self.path / "probe"
             probe.write_bytes(b"usable again")
             probe.unlink()
-
-    # ---- the log
-
-    def log(self) -> str:
-        return self._log.read_text(errors="replace")
-
-    def log_lines(self, pattern: str) -> list[str]:
-        return [line for line in self.log().splitlines() if re.search(pattern, line)]
-
-    def wait_log(self, pattern: str, count: int = 1) -> None:
-        until(lambda: len(self.log_lines(pattern)) >= count, f"{pattern} in the log")
-
-    def _check_log(self) -> None:
-        for line in filter(program.SUSPICIOUS.search, self.log().splitlines()):
-            if self.expected_words is None or not re.search(self.expected_words, line):
-                raise AssertionError(f"suspicious: {line}\nin:\n{self.log()}")
 
     # ---- the control socket
 

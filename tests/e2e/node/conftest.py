@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Callable, Iterator
 
 import pytest
 
-from lib.kube import (
-    AssetsUnusable,
-    Cluster,
-    Identity,
-    Node,
-    NodeMissing,
-    find_assets,
-    find_node_assets,
-)
+from lib.kube import Cluster, Identity, Node, NodeMissing, find_node_assets
 from lib.kube.daemons import DRIVER, Daemon, Daemons, grant_daemon, role
-from lib.kube.mounts import Values, program
+from lib.kube.mounts import Values
 from lib.kube.namespace import Namespace
 from lib.kube.node import apiserver_flags
 from lib.kube.pods import Pods
+from lib.kube.requirements import required_assets
 from lib.waiting import until
 
 
@@ -49,15 +41,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def node_for_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    try:
-        assets = find_assets()
-    except AssetsUnusable as error:
-        pytest.fail(str(error))
-    assert assets is not None
-    if not os.access(program(), os.X_OK):
-        pytest.fail(f"there is no {program()}: run make first")
-    if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
-        pytest.fail("these tests run containers: run them as root where there is /dev/fuse")
+    assets = required_assets()
     directory = tmp_path_factory.mktemp("node")
     flags = apiserver_flags(assets.apiserver)
     cluster = Cluster(assets, directory, authorization="Node,RBAC", flags=flags)

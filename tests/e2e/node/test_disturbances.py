@@ -4,31 +4,22 @@ from __future__ import annotations
 
 import signal
 import time
-from typing import Callable, Iterator
+from typing import Callable
 
 import pytest
 
 from lib.kube import Cluster, Node
-from lib.kube.cluster import HOST, free_port
+from lib.kube.cluster import HOST
 from lib.kube.daemons import Daemon, Daemons
 from lib.kube.namespace import Namespace
 from lib.kube.pods import Pod, Pods, plain_pod
 from lib.kube.reader import Reader
+from lib.kube.requirements import by_signal
 from lib.relay import Relay
 from lib.waiting import until
 
 SLEEP = ["/bin/sleep", "86400"]
 CSI_VOLUME = "volumes/kubernetes.io~csi/ours/mount"
-SIGNALS = [signal.SIGTERM, signal.SIGKILL]
-by_name = pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
-
-
-@pytest.fixture
-def relay(cluster: Cluster) -> Iterator[Relay]:
-    """Stands between a daemon and the API server; the kubelet goes its own way."""
-    made = Relay(free_port(), (HOST, cluster.port))
-    yield made
-    made.close()
 
 
 @pytest.fixture
@@ -109,7 +100,7 @@ def test_apiserver_restarts_while_a_pod_ends(
 # ---- the daemon
 
 
-@by_name
+@by_signal
 def test_pod_deleted_while_the_daemon_is_down(
     daemon: Daemon, ns: Namespace, pods: Pods, number: signal.Signals
 ) -> None:
@@ -127,7 +118,7 @@ def test_pod_deleted_while_the_daemon_is_down(
     until(pod.is_off_the_node, "nothing is left of it")
 
 
-@by_name
+@by_signal
 def test_daemon_restarts(
     daemon: Daemon, ns: Namespace, pods: Pods, number: signal.Signals
 ) -> None:
@@ -186,7 +177,7 @@ def test_daemon_is_killed_under_the_keeper(
 # ---- the kubelet
 
 
-@by_name
+@by_signal
 def test_kubelet_restarts(
     node: Node, node_daemon: Daemon, ns: Namespace, pods: Pods, number: signal.Signals
 ) -> None:

@@ -43,7 +43,7 @@ struct audit {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     struct audit_queue *queue;
-    bool is_stopping;
+    bool is_stopping, has_ended;
     uint64_t n_written;
     int failure; /* -errno of the target; 0: it takes lines */
     int logged_failure;
@@ -55,12 +55,6 @@ struct audit {
     size_t written; /* of the line that is being written, to fd */
     char chunk[CHUNK_BYTES];
 };
-
-static struct timespec timespec_of(mono_us at)
-{
-    return (struct timespec){.tv_sec = (time_t)(at / SPAN_SEC(1)),
-                             .tv_nsec = (long)(at % SPAN_SEC(1)) * 1000};
-}
 
 /* ---- for the loop */
 
@@ -210,6 +204,13 @@ static size_t take_chunk(struct audit *a)
     }
 }
 
+static void note_end(struct audit *a)
+{
+    LOCK_GUARD(&a->lock);
+    a->has_ended = true;
+    pthread_cond_signal(&a->wake);
+}
+
 static void *audit_main(void *userdata)
 {
     struct audit *a = userdata;
@@ -223,6 +224,7 @@ static void *audit_main(void *userdata)
     while (r == 0 && (n = take_chunk(a)) > 0 && write_chunk(a, n))
         ;
     close_target(a);
+    note_end(a);
     return NULL;
 }
 
@@ -319,20 +321,28 @@ int audit_new(sd_event *event, const char *target, struct audit **ret_audit, str
     return r;
 }
 
+/* Return: whether the thread is about to end; false: its target hangs. */
+static bool stop_thread(struct audit *a)
+{
+    mono_us until = clock_mono() + END_WAIT;
+
+    LOCK_GUARD(&a->lock);
+    a->is_stopping = true;
+    pthread_cond_signal(&a->wake);
+    while (!a->has_ended && condition_wait(&a->wake, &a->lock, until))
+        ;
+    return a->has_ended;
+}
+
 struct audit *audit_free(struct audit *audit)
 {
-    struct timespec until;
-
     if (audit == NULL)
         return NULL;
-    pthread_mutex_lock(&audit->lock);
-    audit->is_stopping = true;
-    pthread_cond_signal(&audit->wake);
-    pthread_mutex_unlock(&audit->lock);
-    until = timespec_of(clock_mono() + END_WAIT);
-    if (pthread_clockjoin_np(audit->thread, NULL, CLOCK_MONOTONIC, &until) == 0)
-        audit_destroy(audit);
-    else
+    if (!stop_thread(audit)) {
         log_warn("the end of the audit is not written: its target hangs", "audit", audit->text);
+        return NULL;
+    }
+    pthread_join(audit->thread, NULL);
+    audit_destroy(audit);
     return NULL;
 }

@@ -463,11 +463,11 @@ static void stop_serving(struct mount *m)
         session_abandon(m->session);
     if (is_held)
         return;
-    handover_free(m->handover);
     if (is_kept)
         session_hand_over(m->session);
     else
         session_free(m->session);
+    handover_free(m->handover); /* what the workers answer until they end is recorded */
     tree_free(m->tree);
 }
 

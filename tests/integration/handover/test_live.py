@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import threading
+from multiprocessing import Event, Process
 from pathlib import Path
 
 from lib.descriptor_store import Service
@@ -38,6 +39,41 @@ class Held:
 
     def close(self) -> None:
         os.close(self._fd)
+
+
+class Openers:
+    """Processes that open a file without end, and keep what they have opened."""
+
+    MAX = 900  # descriptors of one
+
+    def __init__(self, path: Path, expected: bytes) -> None:
+        self._path = path
+        self._expected = expected
+        self._must_stop, self._may_read = Event(), Event()
+        self._all = [Process(target=self._run) for _ in range(3)]
+        for process in self._all:
+            process.start()
+
+    def _run(self) -> None:
+        fds: list[int] = []
+        while not self._must_stop.is_set():
+            fds.append(os.open(self._path, os.O_RDONLY))
+            if len(fds) > self.MAX:
+                os.close(fds.pop(0))
+        self._may_read.wait()
+        for fd in fds:
+            assert os.fstat(fd).st_size == len(self._expected)
+            assert os.read(fd, 1 << 20) == self._expected
+
+    def stop(self) -> None:
+        self._must_stop.set()
+
+    def check(self) -> None:
+        """All that they have open is what was expected, now that the file has changed."""
+        self._may_read.set()
+        for process in self._all:
+            process.join()
+        assert [process.exitcode for process in self._all] == [0] * len(self._all)
 
 
 def _start(service: Service, manifests: Manifests, content: bytes = b"first") -> Path:
@@ -161,3 +197,17 @@ def test_orderly_restart(live_service: Service, manifests: Manifests) -> None:
     assert held.read() == b"first"
     assert read(path) == b"second"
     held.close()
+
+
+def test_files_that_are_opened_meanwhile(live_service: Service, manifests: Manifests) -> None:
+    """A process answers opens until it has ended; the next one knows all of them."""
+    content = b"first"
+    path = _start(live_service, manifests, content)
+    for number in range(5):
+        openers = Openers(path, content)
+        assert live_service.hand_over() == 0
+        live_service.start()
+        openers.stop()
+        content = b"x" * number
+        _put(manifests, path, content)
+        openers.check()

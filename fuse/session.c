@@ -2,7 +2,7 @@
 /*
  * Workers sit in read(2) on the device. They wait for no other thread, and no call
  * that could wait for them runs on them. They are ended by cancellation, which is possible only in
- * that read.
+ * that read, and before it until session_serve().
  *
  * A session ends in two ways. As root the mount is unmounted, which mountinfo shows; the writable
  * view keeps the connection, and the mount may be attached once more. Or the connection is aborted,
@@ -20,6 +20,7 @@
 #include <limits.h>
 #include <linux/fuse.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -56,6 +57,7 @@ struct session {
 
     struct worker workers[N_WORKERS_MAX];
     size_t n_workers;
+    sem_t may_serve; /* session_serve() posts it for each worker */
     struct request_counters requests;
 
     struct notifier *notifier;
@@ -94,6 +96,14 @@ static int answer_init(struct session *s, struct error *e)
     return 0;
 }
 
+static void wait_until_served(struct session *s)
+{
+    pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
+    while (sem_wait(&s->may_serve) < 0)
+        continue; /* EINTR */
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+}
+
 static void *worker_main(void *userdata)
 {
     struct worker *w = userdata;
@@ -102,6 +112,7 @@ static void *worker_main(void *userdata)
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
     pthread_setname_np(pthread_self(), "fuse-worker");
     confinement_restrict_thread(CONFINEMENT_WORKER);
+    wait_until_served(s);
     while (!fuse_session_exited(s->fuse)) {
         int n;
 
@@ -355,6 +366,7 @@ int session_new(sd_event *event, struct tree *tree, const struct session_options
 
     if (s == NULL)
         return error_set_errno(e, -ENOMEM, "cannot set the mount up");
+    sem_init(&s->may_serve, 0, 0);
     operations_init(&s->operations, tree, options->answers_open);
     s->userdata = userdata;
     r = mount_view_init(&s->view, options->mountpoint);
@@ -390,6 +402,12 @@ int session_new(sd_event *event, struct tree *tree, const struct session_options
     return 0;
 }
 
+void session_serve(struct session *session)
+{
+    for (size_t i = 0; i < session->n_workers; i++)
+        sem_post(&session->may_serve);
+}
+
 static void stop_watching(struct session *s)
 {
     s->ended = NULL;
@@ -407,6 +425,7 @@ static void session_release(struct session *s)
         fuse_session_destroy(s->fuse);
     fd_close(s->ended_fd);
     operations_deinit(&s->operations);
+    sem_destroy(&s->may_serve);
     free(s);
 }
 

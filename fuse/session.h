@@ -46,7 +46,7 @@ struct session_adoption {
 typedef void session_ended_fn(void *userdata);
 
 /*
- * Mount and start to serve; or take a mount over, which is attached already.
+ * Mount, or take a mount over, which is attached already. Requests wait until session_serve().
  * @tree:  borrowed, outlives the session; of an adopted mount the same as that of the earlier
  * process
  * @ended: called from the loop at most once for each session_attach(), never after session_free()
@@ -56,6 +56,13 @@ typedef void session_ended_fn(void *userdata);
 int session_new(sd_event *event, struct tree *tree, const struct session_options *options,
                 session_ended_fn *ended, void *userdata, struct session **ret_session,
                 struct error *e);
+
+/*
+ * Answer requests. Each answer may promise something that the next process has to keep, so a mount
+ * that is taken over is served once its state records what it changes (handover_begin()), and when
+ * nothing that follows can fail.
+ */
+void session_serve(struct session *session);
 
 /*
  * Unmount, if that has not happened yet, and stop serving. Consumers that still use the mount keep

@@ -50,7 +50,7 @@ static int make_tree(struct file_system *fs, struct error *e)
 }
 
 /* @adoption: NULL: create a mount, attached nowhere yet */
-static int serve_tree(struct file_system *fs, struct session_adoption *adoption, struct error *e)
+static int make_session(struct file_system *fs, struct session_adoption *adoption, struct error *e)
 {
     const struct session_options options = {
         .mountpoint = fs->mountpoint,
@@ -66,7 +66,7 @@ static int serve_tree(struct file_system *fs, struct session_adoption *adoption,
 
 /* ---- the file system of an earlier process */
 
-/* Readers get answers from here on. */
+/* Readers get answers once it has succeeded. */
 static int adopt(void *userdata, struct handover *handover, struct session_adoption *adoption,
                  struct error *e)
 {
@@ -76,10 +76,14 @@ static int adopt(void *userdata, struct handover *handover, struct session_adopt
     if (r == 0)
         r = handover_read_tree(handover, fs->tree, e);
     if (r == 0)
-        r = serve_tree(fs, adoption, e);
+        r = make_session(fs, adoption, e);
     if (r == 0)
         r = handover_begin(handover, fs->tree, fs->session, fs->mountpoint, e);
-    return r == 0 ? start_publisher(fs, e) : r;
+    if (r == 0)
+        r = start_publisher(fs, e);
+    if (r == 0)
+        session_serve(fs->session);
+    return r;
 }
 
 static void undo_adopt(void *userdata)
@@ -173,9 +177,10 @@ int file_system_mount(struct file_system *fs, struct error *e)
     assert(fs->tree == NULL && fs->session == NULL);
     r = make_tree(fs, e);
     if (r == 0)
-        r = serve_tree(fs, NULL, e);
+        r = make_session(fs, NULL, e);
     if (r < 0)
         return r;
+    session_serve(fs->session);
     if (fs->handover != NULL && begin_handover(fs) < 0)
         fs->handover = handover_free(fs->handover);
     r = session_attach(fs->session, e);

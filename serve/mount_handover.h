@@ -15,8 +15,9 @@ struct mount_handover_options {
     const char *mountpoint; /* absolute, resolved */
     bool answers_open;      /* files may be live */
     /*
-     * Serve the mount: make the tree with handover_read_tree(), a session with @adoption, and call
-     * handover_begin(). Return: 0; -errno with @e, undo() may follow.
+     * Serve the mount: make the tree with handover_read_tree(), a session with @adoption, call
+     * handover_begin(), and session_serve() last: what it answers is in the state. Return: 0;
+     * -errno with @e, undo() may follow.
      */
     int (*serve)(void *userdata, struct handover *handover, struct session_adoption *adoption,
                  struct error *e);

@@ -234,7 +234,7 @@ static int make_tree(struct mount *m, struct error *e)
 }
 
 /* @adoption: NULL: mount */
-static int serve_tree(struct mount *m, struct session_adoption *adoption, struct error *e)
+static int make_session(struct mount *m, struct session_adoption *adoption, struct error *e)
 {
     const struct mount_options *o = m->options;
     const struct session_options session_options = {
@@ -283,15 +283,18 @@ static int start_session(struct mount *m, struct error *e)
     int r = make_tree(m, e);
 
     if (r == 0)
-        r = serve_tree(m, NULL, e);
+        r = make_session(m, NULL, e);
     if (r == 0)
         r = start_publisher(m, e);
-    return r == 0 ? start_consumers(m, e) : r;
+    if (r < 0)
+        return r;
+    session_serve(m->session);
+    return start_consumers(m, e);
 }
 
 /* ---- the mount of an earlier process */
 
-/* Readers get answers from here on. */
+/* Readers get answers once it has succeeded. */
 static int adopt(void *userdata, struct handover *handover, struct session_adoption *adoption,
                  struct error *e)
 {
@@ -303,10 +306,14 @@ static int adopt(void *userdata, struct handover *handover, struct session_adopt
     if (r == 0)
         r = shown_payload_read(m->tree, TREE_ROOT_ID, &m->adopted, m->adopted_generation, e);
     if (r == 0)
-        r = serve_tree(m, adoption, e);
+        r = make_session(m, adoption, e);
     if (r == 0)
         r = handover_begin(handover, m->tree, m->session, m->options->mountpoint, e);
-    return r == 0 ? start_publisher(m, e) : r;
+    if (r == 0)
+        r = start_publisher(m, e);
+    if (r == 0)
+        session_serve(m->session);
+    return r;
 }
 
 static void undo_adopt(void *userdata)

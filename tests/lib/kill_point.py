@@ -22,10 +22,10 @@ _OPTIONS = O_TRACESYSGOOD | O_TRACECLONE | O_TRACEEXEC
 _WAITING = {"0", "89", "257", "262", "63", "78", "56", "79"}
 
 
-def points_of(count: int) -> Iterable[int]:
-    """Numbers of system calls of a program that makes so many."""
-    step = max(1, count // POINTS) if POINTS > 0 else 1
-    return range(1, count + 1, step)
+def points_of(count: int, first: int = 1) -> Iterable[int]:
+    """Numbers of system calls, from the first one on, of a program that makes so many."""
+    step = max(1, (count - first + 1) // POINTS) if POINTS > 0 else 1
+    return range(first, count + 1, step)
 
 
 class KillPoint:

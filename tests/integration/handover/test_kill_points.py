@@ -6,7 +6,9 @@ What a reader has seen is shown after that, or something newer, and nothing half
 from __future__ import annotations
 
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -99,6 +101,55 @@ def test_take_over(service: Service, manifests: Manifests) -> None:
         glance = Glance(service.path)
         point = service.start_killed_at(number, glance.begin)
         case.restart_and_check(point, seen, glance)
+
+
+class Opened:
+    """Live files that threads open while no process serves them."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fds: list[int] = []
+        self._threads = [threading.Thread(target=self._open) for _ in range(8)]
+        for thread in self._threads:
+            thread.start()
+
+    def _open(self) -> None:
+        self._fds.append(os.open(self._path, os.O_RDONLY))
+
+    def wait(self) -> None:
+        for thread in self._threads:
+            thread.join()
+        assert len(self._fds) == len(self._threads), "an open has failed"
+
+    def take(self) -> set[bytes]:
+        """What they show."""
+        found = {os.read(fd, 1 << 20) for fd in self._fds}
+        for fd in self._fds:
+            os.close(fd)
+        return found
+
+
+def test_take_over_of_live_files(live_service: Service, manifests: Manifests) -> None:
+    """Opens that a killed process has answered as it took over: the next one knows the version of each."""
+    service, path = live_service, live_service.path / "password"
+    manifests.put_secret({"password": b"0"})
+    service.start()
+    until(lambda: read(path) == b"0", "the content")
+    service.kill()
+    count = service.start_killed_at(0).count
+    for number in points_of(count, count * 3 // 4):  # before, it serves nothing
+        service.kill()
+        opened = Opened(path)
+        point = service.start_killed_at(number)
+        service.kill()
+        service.start()
+        opened.wait()
+        before, content = read(path), b"%d" % number
+        manifests.put_secret({"password": content})
+        until(lambda c=content: read(path) == c, "the update")
+        assert opened.take() == {before}, f"killed before system call {number} of {count}"
+        service.reap()
+        point.join()
 
 
 @pytest.mark.parametrize("size", [1, 600_000], ids=["small", "large"])

@@ -91,10 +91,21 @@ def _hold(path: Path) -> int:
         os.close(fd)
 
 
+def _measure(path: Path) -> int:
+    """fstat(2) tells the size of what is read."""
+    fd = os.open(path / "password", os.O_RDONLY)
+    try:
+        size = os.fstat(fd).st_size
+        content = _read_all(fd)
+        assert len(content) == size, f"{len(content)} bytes of {size}"
+        return number_of(content)
+    finally:
+        os.close(fd)
+
+
 READERS: list[Callable[[Path], int]] = [_open_and_read, _map, _list, _walk, _hold]
-# a mapping of a live file, and two files of one generation, show newer content at any time; what fstat(2)
-# answers after a kill is not reliable (docs/internals/handover.md, "Open files")
-LIVE_READERS: list[Callable[[Path], int]] = [_open_and_read, _list, _hold]
+# a mapping of a live file, and two files of one generation, show newer content at any time
+LIVE_READERS: list[Callable[[Path], int]] = [_open_and_read, _list, _hold, _measure]
 
 
 def _read_once(reader: Callable[[Path], int], path: Path) -> int:

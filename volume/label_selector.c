@@ -1,39 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "volume/label_selector.h"
 
-#include <ctype.h>
-
 #include "base/buf.h"
-
-#define NAME_MAX_BYTES   63  /* of a key without its prefix, and of a value */
-#define PREFIX_MAX_BYTES 253 /* of a key */
+#include "encoding/label.h"
 
 /* ---- keys and values */
 
-/* Letters, digits and -_. between letters or digits. */
-static bool is_name(const char *text, size_t len)
-{
-    for (size_t i = 0; i < len; i++)
-        if (!isalnum((unsigned char)text[i]) && strchr("-_.", text[i]) == NULL)
-            return false;
-    return len > 0 && len <= NAME_MAX_BYTES && isalnum((unsigned char)text[0]) &&
-           isalnum((unsigned char)text[len - 1]);
-}
-
-static bool is_prefix(const char *text, size_t len)
-{
-    for (size_t i = 0; i < len; i++)
-        if (!islower((unsigned char)text[i]) && !isdigit((unsigned char)text[i]) &&
-            strchr("-.", text[i]) == NULL)
-            return false;
-    return len > 0 && len <= PREFIX_MAX_BYTES;
-}
-
 static int check_key(const char *key, const struct field *field, struct error *e)
 {
-    const char *slash = strchr(key, '/'), *name = slash != NULL ? slash + 1 : key;
-
-    if (is_name(name, strlen(name)) && (slash == NULL || is_prefix(key, (size_t)(slash - key))))
+    if (label_key_is_valid(key, strlen(key)))
         return 0;
     return field_error(field, e,
                        error_set(e, -EINVAL, "\"%.64s\" is not a valid key for a label", key));
@@ -41,7 +16,7 @@ static int check_key(const char *key, const struct field *field, struct error *e
 
 static int check_value(const char *value, const struct field *field, struct error *e)
 {
-    if (value[0] == '\0' || is_name(value, strlen(value)))
+    if (label_value_is_valid(value, strlen(value)))
         return 0;
     return field_error(field, e,
                        error_set(e, -EINVAL, "\"%.64s\" is not a valid value for a label", value));

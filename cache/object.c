@@ -226,7 +226,8 @@ static size_t block_size(const struct object *like, const struct object_input *i
     size_t size = sizeof(struct counted) + n * sizeof(struct object_entry) +
                   strlen(like->key.namespace) + strlen(like->key.name) +
                   strlen(or_empty(like->key.detail)) + strlen(or_empty(like->uid)) +
-                  strlen(or_empty(like->resource_version)) + strlen(or_empty(like->type)) + 6;
+                  strlen(or_empty(like->resource_version)) + strlen(or_empty(like->type)) +
+                  strlen(or_empty(like->staging.first_selector)) + 7;
 
     for (size_t i = 0; i < n; i++)
         size += strlen(inputs[i].key) + 2 +
@@ -319,6 +320,8 @@ int object_new(const struct object *like, const struct object_input *inputs, siz
         .entries = entries,
         .n_entries = n_entries,
     };
+    if (like->staging.first_selector != NULL)
+        c->object.staging.first_selector = writer_add_text(&w, like->staging.first_selector);
     assert(w.at <= (uint8_t *)c + block_size(like, inputs, n));
     c->n_refs = n_refs;
     atomic_init(n_refs, 1);
@@ -377,7 +380,8 @@ bool object_same_staging(const struct object *a, const struct object *b)
     const struct object_staging *x = &a->staging, *y = &b->staging;
 
     return x->is_paused == y->is_paused && x->has_first == y->has_first &&
-           x->first_percent == y->first_percent && x->over == y->over && x->invalid == y->invalid;
+           x->first_percent == y->first_percent && x->over == y->over && x->invalid == y->invalid &&
+           streq(or_empty(x->first_selector), or_empty(y->first_selector));
 }
 
 size_t object_bytes(const struct object *object)

@@ -83,9 +83,10 @@ struct object_entry {
 struct object_staging {
     bool is_paused;
     bool has_first;
-    unsigned first_percent; /* 100 at most; if has_first */
-    span_us over;           /* 0: at once */
-    const char *invalid;    /* the name of an annotation that is invalid, a constant; NULL: none */
+    unsigned first_percent;     /* 100 at most; if has_first */
+    const char *first_selector; /* of labels, instead of first_percent; NULL: none */
+    span_us over;               /* 0: at once */
+    const char *invalid; /* the name of an annotation that is invalid, a constant; NULL: none */
 };
 
 struct object {

@@ -284,12 +284,21 @@ static int open_pods_source(void *userdata, struct source **ret_source, struct e
     return r;
 }
 
+/* A node_volume_visit_fn. */
+static bool on_pod_of_volume(void *userdata, struct node_volume *volume)
+{
+    node_volume_on_pod(volume, userdata);
+    return true;
+}
+
 static void on_pod_changed(void *userdata, const struct pod *pod)
 {
     const struct node *node = userdata;
 
     if (node->pod_source != NULL)
         pod_source_on_pod(node->pod_source, pod);
+    if (node->volumes != NULL && pod != NULL)
+        node_volumes_visit(node->volumes, on_pod_of_volume, (void *)(uintptr_t)pod);
 }
 
 static void on_allocatable_changed(void *userdata)
@@ -315,7 +324,10 @@ static int start_pods(struct node *node)
                                               .changed = on_pod_changed,
                                               .userdata = node};
 
-    return node_pods_new(node->daemon.event, &options, &node->pods);
+    int r = node_pods_new(node->daemon.event, &options, &node->pods);
+
+    node->volume_context.known_pods = node->pods;
+    return r;
 }
 
 /* What volumes show of their pods. */

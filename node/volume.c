@@ -448,6 +448,25 @@ static void on_changed(void *userdata)
     check(userdata);
 }
 
+static const char *on_labels(void *userdata)
+{
+    const struct node_volume *v = userdata;
+    const struct node_pods_volume which = {
+        .namespace = v->namespace, .pod = v->pod, .pod_uid = v->pod_uid, .volume = ""};
+    const struct pod *pod = NULL;
+
+    if (v->pod_uid != NULL && v->context->known_pods != NULL)
+        pod = node_pods_find(v->context->known_pods, &which);
+    return pod != NULL ? pod->labels : NULL;
+}
+
+void node_volume_on_pod(struct node_volume *volume, const struct pod *pod)
+{
+    if (volume->published.volume != NULL && volume->pod_uid != NULL &&
+        pod_is(pod, volume->namespace, volume->pod, volume->pod_uid))
+        volume_labels_changed(volume->published.volume, clock_mono());
+}
+
 /* ---- init and deinit */
 
 static char *dup_or_null(const char *text, bool *failed)
@@ -481,6 +500,7 @@ static int subscribe(struct node_volume *v, struct error *e)
         .ready = on_ready,
         .failed = on_failed,
         .changed = on_changed,
+        .labels = on_labels,
     };
     const struct published_options options = {
         .store = v->identity->store,

@@ -23,6 +23,7 @@ struct node_volume_context {
     struct log_limit *source_log;
     const struct published_observer *observer; /* or NULL */
     struct store *pods;                        /* what volumes show of their pods; or NULL */
+    struct node_pods *known_pods;              /* for their labels; or NULL */
     bool keeps_previous;                       /* as volume_keep_previous() */
 };
 
@@ -154,6 +155,8 @@ void node_volume_deinit(struct node_volume *volume);
  * undecided. The answer may come later.
  */
 void node_volume_ask_pod(struct node_volume *volume, struct node_pods *pods);
+/* The watch brought a pod: if it is the volume's, its labels may be others. */
+void node_volume_on_pod(struct node_volume *volume, const struct pod *pod);
 /*
  * Choose the file system, unless it is chosen. Waiting content is published there; mount_done() may
  * come before this returns.

@@ -629,6 +629,13 @@ static int make_who(struct published *p)
     return p->own_who != NULL ? 0 : -ENOMEM;
 }
 
+static const char *on_labels(void *userdata)
+{
+    const struct published *p = userdata;
+
+    return p->callbacks->labels != NULL ? p->callbacks->labels(p->userdata) : NULL;
+}
+
 static void on_volume_state(void *userdata)
 {
     struct published *p = userdata;
@@ -686,8 +693,8 @@ static int adopt(struct published *p, struct error *e)
 int published_init(struct published *p, sd_event *event, const struct published_options *options,
                    const struct published_callbacks *callbacks, void *userdata, struct error *e)
 {
-    static const struct volume_callbacks volume_callbacks = {.payload = on_payload,
-                                                             .state = on_volume_state};
+    static const struct volume_callbacks volume_callbacks = {
+        .payload = on_payload, .state = on_volume_state, .labels = on_labels};
     int r;
 
     *p = (struct published){.options = *options,

@@ -70,6 +70,8 @@ struct published_callbacks {
     void (*failed)(void *userdata, int error, const struct error *e);
     /* The state of objects, certificates, publishing or mounted parts may have changed. */
     void (*changed)(void *userdata);
+    /* As volume_callbacks.labels; NULL: the volume has no pod. */
+    const char *(*labels)(void *userdata);
 };
 
 /* See published.c. */

@@ -21,10 +21,12 @@ uint64_t staging_place(const char *who, const struct object *object);
 
 /*
  * How long after the content, or how it is staged, has changed on the node a volume shows it.
- * Longer for a greater place, and never longer for a greater first_percent. Return: SPAN_FOREVER:
- * not before the annotations change
+ * Longer for a greater place, and never longer for a greater first_percent.
+ * @labels: of the volume's pod, as for pod_selector_matches(); NULL: it has none, or they are
+ * unknown
+ * Return: SPAN_FOREVER: not before the annotations or the labels change
  */
-span_us staging_delay(const struct object_staging *staging, uint64_t place);
+span_us staging_delay(const struct object_staging *staging, uint64_t place, const char *labels);
 
-/* Say why a volume does not show the update yet. @e: of an object with @staging */
-void staging_explain(const struct object_staging *staging, struct error *e);
+/* Say why a volume does not show the update yet. @staging, @labels: as for staging_delay() */
+void staging_explain(const struct object_staging *staging, const char *labels, struct error *e);

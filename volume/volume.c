@@ -113,10 +113,16 @@ static bool is_bad_pair(const struct member *m)
            tls_pair_problem(&m->tls, clock_wall(), &ignored);
 }
 
+static const char *labels_of(const struct volume *v)
+{
+    return v->callbacks->labels != NULL ? v->callbacks->labels(v->userdata) : NULL;
+}
+
 static mono_us due_at(const struct member *m)
 {
     const struct object_staging *staging = &m->object->staging;
-    span_us delay = staging_delay(staging, staging_place(m->volume->who, m->object));
+    span_us delay =
+        staging_delay(staging, staging_place(m->volume->who, m->object), labels_of(m->volume));
 
     return delay == SPAN_FOREVER ? SPAN_FOREVER : m->offered_at + delay;
 }
@@ -241,7 +247,7 @@ static void member_explain_hold(const struct member *m, struct error *e)
     else if (m->order == VOLUME_ORDER_UNDONE)
         error_set(e, -EBUSY, "undone by `secretfs rollout undo`");
     else
-        staging_explain(&m->object->staging, e);
+        staging_explain(&m->object->staging, labels_of(m->volume), e);
 }
 
 /* Return: 0; -EINVAL if an object is held back and no older one can be shown. @e: why, in both. */
@@ -546,6 +552,24 @@ void volume_show_due(struct volume *volume, mono_us now)
     if (!is_changed)
         return;
     volume_update(volume, now);
+    volume->callbacks->state(volume->userdata);
+}
+
+void volume_labels_changed(struct volume *volume, mono_us now)
+{
+    bool is_concerned = false;
+
+    for (size_t i = 0; i < volume->spec->n_sources; i++) {
+        struct member *m = &volume->members[i];
+
+        if (m->hold != HOLD_STAGED || m->object->staging.first_selector == NULL)
+            continue;
+        member_show(m, now);
+        is_concerned = true;
+    }
+    if (!is_concerned)
+        return;
+    volume_update(volume, now); /* also as the reason may be another one */
     volume->callbacks->state(volume->userdata);
 }
 

@@ -24,6 +24,11 @@ struct volume_callbacks {
     void (*payload)(void *userdata, struct payload *payload, mono_us received_at);
     /* State, error, a certificate or the source's state may have changed. */
     void (*state)(void *userdata);
+    /*
+     * The labels of the volume's pod, as for pod_selector_matches(); borrowed until the loop's
+     * next event. Return: NULL: it has no pod, or they are unknown. NULL: the same.
+     */
+    const char *(*labels)(void *userdata);
 };
 
 /*
@@ -81,6 +86,8 @@ mono_us volume_due_at(const struct volume *volume);
 /* Show the objects whose turn has come, and drop what was kept for long enough. payload() and
  * state() may be called. */
 void volume_show_due(struct volume *volume, mono_us now);
+/* The labels of the volume's pod may have changed. payload() and state() may be called. */
+void volume_labels_changed(struct volume *volume, mono_us now);
 /* The version of the object of source @i that the payload has, or had; NULL: none. Borrowed. */
 const struct object *volume_shown_object(const struct volume *volume, size_t i);
 /* Whether the source has answered about each object, be it with a failure. */

@@ -361,6 +361,22 @@ static const char *put_sub_paths(struct texts *texts, const struct volumes *volu
     return first;
 }
 
+/* @labels: of the pod's metadata, or NULL */
+static const char *put_labels(struct texts *texts, const cJSON *labels)
+{
+    const char *first = texts->at;
+    const cJSON *label;
+
+    cJSON_ArrayForEach (label, labels) {
+        if (!cJSON_IsString(label) || label->string == NULL || label->string[0] == '\0')
+            continue;
+        put_text(texts, label->string);
+        put_text(texts, label->valuestring);
+    }
+    put_text(texts, "");
+    return first;
+}
+
 static const char *put_containers(struct texts *texts, const struct pod_status *status)
 {
     const char *first = texts->at;
@@ -379,6 +395,7 @@ struct parts {
     const struct volumes *volumes;
     const struct pod_status *status;
     const char *details;
+    const cJSON *labels;
 };
 
 static void put_texts(struct pod *pod, const struct parts *parts, struct texts *texts)
@@ -394,6 +411,7 @@ static void put_texts(struct pod *pod, const struct parts *parts, struct texts *
     pod->condition.reason = put_text(texts, condition->reason);
     pod->condition.message = put_text(texts, condition->message);
     pod->condition.last_transition = put_text(texts, condition->last_transition);
+    pod->labels = put_labels(texts, parts->labels);
     pod->sub_paths = put_sub_paths(texts, parts->volumes);
     pod->containers = put_containers(texts, parts->status);
 }
@@ -442,6 +460,7 @@ int pod_decode(const cJSON *json, const char *driver, struct pod **ret_pod)
         return -ENOMEM;
     read_status(json, &status);
     parts.details = details;
+    parts.labels = json_member(metadata, "labels");
     pod = pod_new(&parts);
     if (pod == NULL)
         return -ENOMEM;

@@ -14,7 +14,7 @@
 
 /*
  * Volumes of our driver in one pod; real pods have a handful. Further ones count as mounted without
- * subPath, and cannot have `podVolume`. Without details a pod takes 33 KiB at most.
+ * subPath, and cannot have `podVolume`. Without details and labels a pod takes 33 KiB at most.
  */
 #define POD_VOLUMES_MAX    512u
 /* Further containers have no name in messages. */
@@ -48,6 +48,7 @@ struct pod {
     const char *resource_version; /* "": unknown */
     bool has_user_namespace;      /* hostUsers: false */
     const char *sub_paths; /* names of volumes, each with a NUL behind it; an empty one ends them */
+    const char *labels;    /* as for pod_selector_matches() */
     const char *containers; /* pairs of name and id, as for pod_container_name() */
     time_t oldest_start;    /* of its containers that run; 0: none does */
     bool is_deleted;        /* it ends, and its containers may still run */

@@ -11,7 +11,7 @@
 
 /*
  * A kubelet runs 110 pods by default, and large nodes have been run with 500. Pods beyond the limit
- * are requested by name. A pod usually takes 300 bytes, and one whose volumes need its details a
+ * are requested by name. A pod usually takes half a KiB, and one whose volumes need its details a
  * few KiB.
  */
 #define PODS_MAX       2048u

@@ -23,13 +23,15 @@ def put_pod(
     node: str = NODE,
     phase: str = "Pending",
     containers: list[dict[str, Any]] | None = None,
+    labels: dict[str, str] | None = None,
     **mount: Any,
 ) -> None:
     """The pod of a volume, whose one container mounts it in this way; `containers`: its statuses."""
     csi = {"name": volume.volume, "csi": {"driver": DRIVER, "readOnly": True}}
     spec = {"nodeName": node, "volumes": [csi], "containers": [container(volume, **mount)]}
     status = {"phase": phase, "containerStatuses": containers or []}
-    content = {"spec": spec, "status": status}
+    metadata = {"uid": volume.uid, "labels": labels or {}}
+    content = {"metadata": metadata, "spec": spec, "status": status}
     api.server.put_pod(volume.namespace, volume.pod, volume.uid, **content)
 
 

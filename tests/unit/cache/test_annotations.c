@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "cache/pod_selector.h"
 #include "encoding/json.h"
 
 static struct object_staging read_json(const char *json)
@@ -42,7 +43,38 @@ static void test_valid_ones(void **state)
     assert_true(s.over == SPAN_SEC(5400));
     s = read_json("{\"secretfs.io/rollout-first\": \"100%\", \"secretfs.io/rollout-over\": \"0\"}");
     assert_int_equal(s.first_percent, 100);
-    assert_true(s.over == 0);
+    assert_true(s.over == 0 && s.first_selector == NULL);
+}
+
+static void test_selectors(void **state)
+{
+    _cleanup_(cJSON_Deletep) cJSON *annotations =
+        cJSON_Parse("{\"secretfs.io/rollout-first\": \"canary=true\"}");
+    struct object_staging s;
+
+    annotations_read_staging(annotations, &s);
+    assert_true(s.has_first && s.first_percent == 0 && s.invalid == NULL);
+    assert_string_equal(s.first_selector, "canary=true");
+}
+
+/* It stays, for the reason. */
+static void test_invalid_selector(void **state)
+{
+    _cleanup_(cJSON_Deletep) cJSON *annotations =
+        cJSON_Parse("{\"secretfs.io/rollout-first\": \"canary in\"}");
+    char too_long[POD_SELECTOR_MAX_LEN + 2] = "";
+    struct object_staging s;
+
+    annotations_read_staging(annotations, &s);
+    assert_string_equal(s.invalid, ANNOTATION_ROLLOUT_FIRST);
+    assert_string_equal(s.first_selector, "canary in");
+    assert_false(s.has_first);
+    memset(too_long, 'a', sizeof(too_long) - 1);
+    assert_true(cJSON_ReplaceItemInObject(annotations, ANNOTATION_ROLLOUT_FIRST,
+                                          cJSON_CreateString(too_long)));
+    annotations_read_staging(annotations, &s);
+    assert_string_equal(s.invalid, ANNOTATION_ROLLOUT_FIRST);
+    assert_null(s.first_selector);
 }
 
 /* Each is named, and what the others say has no effect. */
@@ -61,6 +93,10 @@ static void test_invalid_ones(void **state)
         {"secretfs.io/rollout-first", "{\"secretfs.io/rollout-first\": \"10\"}"},
         {"secretfs.io/rollout-first", "{\"secretfs.io/rollout-first\": \"101%\"}"},
         {"secretfs.io/rollout-first", "{\"secretfs.io/rollout-first\": \"%\"}"},
+        {"secretfs.io/rollout-first", "{\"secretfs.io/rollout-first\": \"1.5\"}"},
+        {"secretfs.io/rollout-first", "{\"secretfs.io/rollout-first\": \"\"}"},
+        {"secretfs.io/rollout-first", "{\"secretfs.io/rollout-first\": \" \"}"},
+        {"secretfs.io/rollout-first", "{\"secretfs.io/rollout-first\": \"canary=true,\"}"},
         {"secretfs.io/rollout-first", "{\"secretfs.io/rollout-first\": \"-1%\"}"},
         {"secretfs.io/rollout-first", "{\"secretfs.io/rollout-first\": \"1000%\"}"},
         {"secretfs.io/rollout-first", "{\"secretfs.io/rollout-first\": null}"},
@@ -80,8 +116,8 @@ static void test_invalid_ones(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_none),
-        cmocka_unit_test(test_valid_ones),
+        cmocka_unit_test(test_none),         cmocka_unit_test(test_valid_ones),
+        cmocka_unit_test(test_selectors),    cmocka_unit_test(test_invalid_selector),
         cmocka_unit_test(test_invalid_ones),
     };
 

@@ -247,6 +247,7 @@ static void test_content_and_staging_are_compared(void **state)
         {ab, 2, {.over = 5, .is_paused = true}, true, false},
         {ab, 2, {.over = 5, .has_first = true}, true, false},
         {ab, 2, {.over = 5, .first_percent = 1}, true, false},
+        {ab, 2, {.over = 5, .first_selector = "a"}, true, false},
         {ab, 2, {.over = 5, .invalid = "x"}, true, false},
     };
     struct object *o = make(ab, 2, (struct object_staging){.over = 5});

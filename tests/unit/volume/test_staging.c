@@ -113,11 +113,38 @@ static void test_delays(void **state)
     };
 
     for (size_t i = 0; i < ELEMENTS_OF(cases); i++) {
-        span_us delay = staging_delay(&cases[i].staging, cases[i].place);
+        span_us delay = staging_delay(&cases[i].staging, cases[i].place, NULL);
 
         if (delay < cases[i].from || delay > cases[i].to)
             fail_msg("case %zu: %llu", i, (unsigned long long)delay);
     }
+}
+
+/* Those that a selector selects are first; without known labels a pod is not. */
+static void test_delays_by_labels(void **state)
+{
+    const uint64_t last = STAGING_PLACES - 1, middle = STAGING_PLACES / 2;
+    const span_us over = SPAN_SEC(600);
+    const struct {
+        struct object_staging staging;
+        const char *labels;
+        uint64_t place;
+        span_us delay;
+    } cases[] = {
+        {{.has_first = true, .first_selector = "a=b"}, "a\0b\0", last, 0},
+        {{.has_first = true, .first_selector = "a=b"}, "a\0c\0", 0, SPAN_FOREVER},
+        {{.has_first = true, .first_selector = "!a"}, "", last, 0},
+        {{.has_first = true, .first_selector = "!a"}, NULL, 0, SPAN_FOREVER},
+        {{.has_first = true, .first_selector = "a", .over = over}, "a\0\0", last, 0},
+        {{.has_first = true, .first_selector = "a", .over = over}, "b\0\0", middle, over / 2},
+        {{.has_first = true, .first_selector = "a", .over = over}, NULL, middle, over / 2},
+        {{.has_first = true, .first_selector = "a", .is_paused = true}, "a\0\0", 0, SPAN_FOREVER},
+        {{.invalid = "x", .first_selector = "a"}, "a\0\0", 0, SPAN_FOREVER},
+    };
+
+    for (size_t i = 0; i < ELEMENTS_OF(cases); i++)
+        if (staging_delay(&cases[i].staging, cases[i].place, cases[i].labels) != cases[i].delay)
+            fail_msg("case %zu", i);
 }
 
 /* A greater place is not earlier, and a greater first share makes no one later. */
@@ -128,9 +155,9 @@ static void test_delays_are_monotone(void **state)
 
     for (s.first_percent = 0; s.first_percent <= 100; s.first_percent++)
         for (size_t i = 0; i < ELEMENTS_OF(before); i++) {
-            span_us delay = staging_delay(&s, STAGING_PLACES / 100 * i);
+            span_us delay = staging_delay(&s, STAGING_PLACES / 100 * i, NULL);
 
-            assert_true(i == 0 || delay >= staging_delay(&s, STAGING_PLACES / 100 * (i - 1)));
+            assert_true(i == 0 || delay >= staging_delay(&s, STAGING_PLACES / 100 * (i - 1), NULL));
             assert_true(s.first_percent == 0 || delay <= before[i]);
             before[i] = delay;
         }
@@ -140,22 +167,36 @@ static void test_explanations(void **state)
 {
     static const struct {
         struct object_staging staging;
-        const char *text;
+        const char *labels, *text;
     } cases[] = {
-        {{.is_paused = true}, "paused by annotation secretfs.io/pause"},
-        {{.over = 1}, "its turn comes within the time of annotation secretfs.io/rollout-over"},
-        {{.has_first = true}, "others are first by annotation secretfs.io/rollout-first"},
+        {{.is_paused = true}, NULL, "paused by annotation secretfs.io/pause"},
+        {{.over = 1},
+         NULL,
+         "its turn comes within the time of annotation secretfs.io/rollout-over"},
+        {{.has_first = true}, NULL, "others are first by annotation secretfs.io/rollout-first"},
+        {{.has_first = true, .first_selector = "a"},
+         "",
+         "others are first by annotation secretfs.io/rollout-first"},
+        {{.has_first = true, .first_selector = "a"},
+         NULL,
+         "others are first by annotation secretfs.io/rollout-first, as no labels of a pod are "
+         "known for this volume"},
     };
     const struct object_staging invalid = {.invalid = "secretfs.io/pause"};
+    const struct object_staging selector = {.invalid = "secretfs.io/rollout-first",
+                                            .first_selector = "a in"};
     struct error e = ERROR_INIT;
 
     for (size_t i = 0; i < ELEMENTS_OF(cases); i++) {
-        staging_explain(&cases[i].staging, &e);
+        staging_explain(&cases[i].staging, cases[i].labels, &e);
         assert_string_equal(e.text, cases[i].text);
     }
-    staging_explain(&invalid, &e);
+    staging_explain(&invalid, NULL, &e);
     assert_non_null(strstr(e.text, "its annotation secretfs.io/pause is invalid: expected "));
-    assert_non_null(strstr(e.text, "\"10%\" for secretfs.io/rollout-first"));
+    assert_non_null(strstr(e.text, "\"canary=true\" for secretfs.io/rollout-first"));
+    assert_null(strstr(e.text, "as a label selector"));
+    staging_explain(&selector, "", &e);
+    assert_non_null(strstr(e.text, "; as a label selector it ends where ( of a list of values"));
 }
 
 int main(void)
@@ -166,6 +207,7 @@ int main(void)
         cmocka_unit_test(test_places_for_another_content_are_independent),
         cmocka_unit_test(test_keys_and_values_have_different_places),
         cmocka_unit_test(test_delays),
+        cmocka_unit_test(test_delays_by_labels),
         cmocka_unit_test(test_delays_are_monotone),
         cmocka_unit_test(test_explanations),
     };

@@ -27,6 +27,7 @@ struct fixture {
     unsigned n_states;
     unsigned n_watched;
     unsigned n_rights_checked;
+    const char *labels; /* of the volume's pod; NULL: unknown */
 };
 
 static int watch(void *userdata, const struct object_key *key, struct error *e)
@@ -60,6 +61,11 @@ static void on_state(void *userdata)
     ((struct fixture *)userdata)->n_states++;
 }
 
+static const char *labels(void *userdata)
+{
+    return ((struct fixture *)userdata)->labels;
+}
+
 static void check_rights(void *userdata, const struct object_key *key)
 {
     ((struct fixture *)userdata)->n_rights_checked++;
@@ -81,7 +87,8 @@ static int setup(void **state)
 /* Make the volume; once for each test. @adopted: what readers get from an earlier process */
 static void begin_adopted(struct fixture *f, const char *yaml, struct payload *adopted)
 {
-    static const struct volume_callbacks callbacks = {.payload = on_payload, .state = on_state};
+    static const struct volume_callbacks callbacks = {
+        .payload = on_payload, .state = on_state, .labels = labels};
     struct error e = ERROR_INIT;
 
     if (volume_spec_parse(yaml, strlen(yaml), &f->spec, &e) < 0)
@@ -650,6 +657,70 @@ static void staged_update_is_shown_when_it_is_due(void **state)
     assert_true(volume_due_at(f->volume) == SPAN_FOREVER);
 }
 
+/* Those of the pod, when the update comes or later. */
+static void selected_pod_is_first(void **state)
+{
+    struct object_staging staging = STAGED(.has_first = true, .first_selector = "canary=true");
+    struct fixture *f = *state;
+
+    begin(f, WHOLE);
+    f->labels = "canary\0true\0";
+    offer(f, "k=1", STAGED(.over = 0));
+    offer(f, "k=2", staging);
+    assert_shows(f, "k=2");
+    assert_state(f, VOLUME_CURRENT, "");
+    f->labels = "canary\0false\0";
+    volume_labels_changed(f->volume, clock_mono());
+    assert_shows(f, "k=2"); /* what was shown stays */
+    offer(f, "k=3", staging);
+    assert_true(volume_due_at(f->volume) == SPAN_FOREVER && volume_is_staged(f->volume));
+    volume_labels_changed(f->volume, clock_mono());
+    assert_shows(f, "k=2");
+    assert_state(f, VOLUME_STALE, "others are first by annotation secretfs.io/rollout-first");
+    f->labels = "canary\0true\0";
+    volume_labels_changed(f->volume, clock_mono());
+    assert_shows(f, "k=3");
+    assert_state(f, VOLUME_CURRENT, "");
+}
+
+/* They may be read later than the object. The wait ends with the annotation as well. */
+static void pod_with_unknown_labels_is_not_first(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, WHOLE);
+    offer(f, "k=1", STAGED(.over = 0));
+    offer(f, "k=2", STAGED(.has_first = true, .first_selector = "!canary"));
+    assert_state(f, VOLUME_STALE, "as no labels of a pod are known for this volume");
+    f->labels = "canary\0true\0";
+    volume_labels_changed(f->volume, clock_mono());
+    assert_state(f, VOLUME_STALE, "others are first by annotation secretfs.io/rollout-first");
+    f->labels = "";
+    volume_labels_changed(f->volume, clock_mono());
+    assert_shows(f, "k=2");
+}
+
+/* The time has begun with the update. */
+static void others_follow_within_the_time(void **state)
+{
+    struct object_staging staging =
+        STAGED(.has_first = true, .first_selector = "canary", .over = SPAN_SEC(100000));
+    struct fixture *f = *state;
+    mono_us due;
+
+    begin(f, WHOLE);
+    f->labels = "";
+    offer(f, "k=1", STAGED(.over = 0));
+    offer(f, "k=2", staging);
+    due = volume_due_at(f->volume);
+    assert_true(due > clock_mono() && due <= clock_mono() + SPAN_SEC(100000));
+    f->labels = "app\0web\0";
+    volume_labels_changed(f->volume, clock_mono());
+    assert_true(volume_due_at(f->volume) == due);
+    volume_show_due(f->volume, due);
+    assert_shows(f, "k=2");
+}
+
 /* A change of labels alone begins nothing; another content does. */
 static void change_of_metadata_keeps_the_turn(void **state)
 {
@@ -1011,6 +1082,9 @@ int main(void)
         TEST(invalid_content_is_held_back),
         TEST(paused_update_waits_for_the_annotation),
         TEST(staged_update_is_shown_when_it_is_due),
+        TEST(selected_pod_is_first),
+        TEST(pod_with_unknown_labels_is_not_first),
+        TEST(others_follow_within_the_time),
         TEST(change_of_metadata_keeps_the_turn),
         TEST(rollout_after_a_pause_begins_then),
         TEST(object_that_is_changed_back_ends_the_rollout),

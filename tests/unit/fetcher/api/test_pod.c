@@ -89,6 +89,22 @@ static void test_status(void **state)
     pod_free(pod);
 }
 
+/* In pairs, for a label selector; what is no label is left out. */
+static void test_labels(void **state)
+{
+    static const char expected[] = "app\0web\0empty\0\0";
+    struct pod *pod =
+        decode_well("{\"metadata\":{\"namespace\":\"prod\",\"name\":\"web-0\",\"uid\":\"u-1\","
+                    "\"labels\":{\"app\":\"web\",\"\":\"no key\",\"no-text\":7,\"empty\":\"\"}},"
+                    "\"spec\":{\"volumes\":[" OURS("creds") "]}}");
+
+    assert_memory_equal(pod->labels, expected, sizeof(expected));
+    pod_free(pod);
+    pod = decode_well(POD("\"volumes\":[" OURS("creds") "]"));
+    assert_string_equal(pod->labels, "");
+    pod_free(pod);
+}
+
 static void test_without_status(void **state)
 {
     struct pod *pod = decode_well(POD("\"volumes\":[" OURS("creds") "]"));
@@ -312,6 +328,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_status),
+        cmocka_unit_test(test_labels),
         cmocka_unit_test(test_without_status),
         cmocka_unit_test(test_mounts),
         cmocka_unit_test(test_several_volumes),

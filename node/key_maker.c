@@ -11,7 +11,7 @@
 
 #include <stdio.h>
 
-#include "node/job_thread.h"
+#include "base/job_thread.h"
 
 struct key_order {
     struct job job;

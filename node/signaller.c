@@ -12,7 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "node/job_thread.h"
+#include "base/job_thread.h"
 
 struct order {
     struct job job;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Loop and thread share two lists under one lock:
+ * Loop and threads share two lists under one lock:
  *
  *   waiting --(thread: takes, runs)--> done --(loop: done())--> the owner's
  *
- * A job that the thread works on is in neither.
+ * A job that a thread works on is in neither.
  */
-#include "node/job_thread.h"
+#include "base/job_thread.h"
 
 #include <sys/eventfd.h>
 
@@ -19,14 +19,13 @@
 struct job_thread {
     const struct job_kind *kind;
     void *userdata;
-    int done_fd; /* an eventfd, by which the thread wakes the loop */
+    int done_fd; /* an eventfd, by which a thread wakes the loop */
     sd_event_source *done_source;
-    bool has_thread;
-    pthread_t thread;
+    size_t n_threads; /* that were started */
+    pthread_t threads[JOB_THREADS_MAX];
     pthread_mutex_t lock; /* of what follows */
     pthread_cond_t changed;
     struct list waiting, done;
-    const struct job *current; /* NULL: the thread waits */
     bool is_stopping;
 };
 
@@ -42,9 +41,9 @@ static struct job *take_first(struct list *list)
     return job;
 }
 
-/* ---- the thread */
+/* ---- a thread */
 
-/* Return: the next job, which is the current one now; NULL: stop, none waits. */
+/* Return: the next job; NULL: stop, none waits. */
 static struct job *begin_next(struct job_thread *t)
 {
     struct job *job;
@@ -53,7 +52,8 @@ static struct job *begin_next(struct job_thread *t)
     while (list_is_empty(&t->waiting) && !t->is_stopping)
         pthread_cond_wait(&t->changed, &t->lock);
     job = take_first(&t->waiting);
-    t->current = job;
+    if (job != NULL)
+        job->is_running = true;
     return job;
 }
 
@@ -61,7 +61,7 @@ static void finish(struct job_thread *t, struct job *job)
 {
     LOCK_GUARD(&t->lock);
     list_append(&t->done, &job->link);
-    t->current = NULL;
+    job->is_running = false;
     eventfd_write(t->done_fd, 1);
 }
 
@@ -84,18 +84,24 @@ static int run_create(void *arguments)
 {
     struct job_thread *t = arguments;
 
-    return thread_start(&t->thread, STACK_BYTES, job_thread_main, t);
-}
-
-static int start(struct job_thread *t)
-{
-    int r = t->kind->is_privileged ? privileged_call(run_create, t) : run_create(t);
-
-    t->has_thread = r == 0;
-    return r;
+    return thread_start(&t->threads[t->n_threads], STACK_BYTES, job_thread_main, t);
 }
 
 /* ---- the loop */
+
+int job_thread_start(struct job_thread *thread)
+{
+    struct job_thread *t = thread;
+    size_t n = t->kind->n_threads != 0 ? t->kind->n_threads : 1;
+    int r = 0;
+
+    assert(n <= JOB_THREADS_MAX);
+    while (r == 0 && t->n_threads < n) {
+        r = t->kind->is_privileged ? privileged_call(run_create, t) : run_create(t);
+        t->n_threads += r == 0;
+    }
+    return r;
+}
 
 /* Return: the next job that is done, taken out; NULL: none. */
 static struct job *take_done(struct job_thread *t)
@@ -118,11 +124,12 @@ static int on_done(sd_event_source *source, int fd, uint32_t events, void *userd
 
 int job_thread_add(struct job_thread *thread, struct job *job)
 {
-    int r = thread->has_thread ? 0 : start(thread);
+    int r = job_thread_start(thread);
 
-    if (r < 0)
+    if (r < 0 && thread->n_threads == 0)
         return r;
     list_init(&job->link);
+    job->is_running = false;
     LOCK_GUARD(&thread->lock);
     list_append(&thread->waiting, &job->link);
     pthread_cond_signal(&thread->changed);
@@ -132,7 +139,7 @@ int job_thread_add(struct job_thread *thread, struct job *job)
 bool job_thread_take_back(struct job_thread *thread, struct job *job)
 {
     LOCK_GUARD(&thread->lock);
-    if (thread->current == job)
+    if (job->is_running)
         return false;
     list_remove(&job->link);
     return true;
@@ -169,10 +176,10 @@ static void stop(struct job_thread *t)
     {
         LOCK_GUARD(&t->lock);
         t->is_stopping = true;
-        pthread_cond_signal(&t->changed);
+        pthread_cond_broadcast(&t->changed);
     }
-    if (t->has_thread)
-        pthread_join(t->thread, NULL);
+    while (t->n_threads > 0)
+        pthread_join(t->threads[--t->n_threads], NULL);
 }
 
 struct job_thread *job_thread_free(struct job_thread *thread)

@@ -12,6 +12,57 @@
 #include "base/cleanup.h"
 #include "base/util.h"
 
+/* Return: 0; a positive errno. */
+static int add_file(posix_spawn_file_actions_t *actions, int fd, int as)
+{
+    if (fd == as)
+        return 0;
+    return fd < 0 ? posix_spawn_file_actions_addopen(actions, as, "/dev/null", O_RDWR, 0)
+                  : posix_spawn_file_actions_adddup2(actions, fd, as);
+}
+
+/* Return: 0; a positive errno. */
+static int set_attributes(posix_spawnattr_t *attr)
+{
+    const short flags = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP;
+    sigset_t none, all;
+    int r = posix_spawnattr_setflags(attr, flags);
+
+    sigemptyset(&none);
+    sigfillset(&all);
+    if (r == 0)
+        r = posix_spawnattr_setsigmask(attr, &none);
+    if (r == 0)
+        r = posix_spawnattr_setsigdefault(attr, &all);
+    return r == 0 ? posix_spawnattr_setpgroup(attr, 0) : r;
+}
+
+int process_start(char *const argv[], char *const envp[], const struct process_files *files,
+                  pid_t *ret_pid)
+{
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attr;
+    int r;
+
+    /* with glibc neither init can fail */
+    posix_spawn_file_actions_init(&actions);
+    posix_spawnattr_init(&attr);
+    r = set_attributes(&attr);
+    if (r == 0)
+        r = add_file(&actions, files->input, STDIN_FILENO);
+    if (r == 0)
+        r = add_file(&actions, files->output, STDOUT_FILENO);
+    if (r == 0)
+        r = add_file(&actions, files->errors, STDERR_FILENO);
+    if (r == 0) /* our descriptors are close-on-exec, but a library's may not be */
+        r = posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
+    if (r == 0)
+        r = posix_spawnp(ret_pid, argv[0], &actions, &attr, argv, envp);
+    posix_spawn_file_actions_destroy(&actions);
+    posix_spawnattr_destroy(&attr);
+    return -r;
+}
+
 /* @output, @errors: where the program writes; -1: where we do. Return: 0; -errno. */
 static int spawn(const char *const argv[], int output, int errors, pid_t *ret_pid)
 {

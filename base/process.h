@@ -1,6 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
+#include <sys/types.h>
+
 #include "base/buf.h"
+
+/* A started program's; -1: /dev/null. */
+struct process_files {
+    int input, output, errors;
+};
+
+/*
+ * Start a program found on PATH that is not trusted: it inherits no other descriptor, no signal
+ * mask and no signal handler, and has a process group of its own, so that kill(2) of -pid ends its
+ * children, too. posix_spawn(3) shares our memory with it until it calls execve(2), so it never has
+ * a copy of a secret. It has the user, the capabilities and the filter of the calling thread.
+ * @argv, @envp: NULL-terminated
+ * Thread: any. Return: 0, *ret_pid has to be waited for; -errno.
+ */
+int process_start(char *const argv[], char *const envp[], const struct process_files *files,
+                  pid_t *ret_pid);
 
 /*
  * Run a program found on PATH with nothing blocked, and wait for it.

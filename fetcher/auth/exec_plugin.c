@@ -23,13 +23,14 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
-#include <spawn.h>
+#include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/wait.h>
 
 #include "base/buf.h"
 #include "base/confinement.h"
 #include "base/privileged.h"
+#include "base/process.h"
 #include "base/thread.h"
 #include "encoding/base64.h"
 #include "encoding/json.h"
@@ -361,39 +362,6 @@ static int on_exit_status(sd_event_source *source, const siginfo_t *info, void *
 
 /* ---- the start of a run */
 
-static int spawn(char *const argv[], char *const envp[], int output_fd, pid_t *ret_pid)
-{
-    const short flags = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP;
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attr;
-    sigset_t none, all;
-    int r;
-
-    sigemptyset(&none);
-    sigfillset(&all);
-    /* with glibc neither init can fail */
-    posix_spawn_file_actions_init(&actions);
-    posix_spawnattr_init(&attr);
-    r = posix_spawnattr_setflags(&attr, flags);
-    if (r == 0)
-        r = posix_spawnattr_setsigmask(&attr, &none);
-    if (r == 0)
-        r = posix_spawnattr_setsigdefault(&attr, &all);
-    if (r == 0)
-        r = posix_spawnattr_setpgroup(&attr, 0);
-    if (r == 0)
-        r = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    if (r == 0)
-        r = posix_spawn_file_actions_adddup2(&actions, output_fd, STDOUT_FILENO);
-    if (r == 0) /* our descriptors are close-on-exec, but a library's may not be */
-        r = posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
-    if (r == 0)
-        r = posix_spawnp(ret_pid, argv[0], &actions, &attr, argv, envp);
-    posix_spawn_file_actions_destroy(&actions);
-    posix_spawnattr_destroy(&attr);
-    return -r;
-}
-
 struct launch {
     char *const *argv;
     char *const *envp;
@@ -405,9 +373,11 @@ struct launch {
 static void *spawn_main(void *userdata)
 {
     struct launch *launch = userdata;
+    const struct process_files files = {
+        .input = -1, .output = launch->output_fd, .errors = STDERR_FILENO};
 
     confinement_restrict_thread(CONFINEMENT_PLUGIN);
-    launch->result = spawn(launch->argv, launch->envp, launch->output_fd, &launch->pid);
+    launch->result = process_start(launch->argv, launch->envp, &files, &launch->pid);
     return NULL;
 }
 

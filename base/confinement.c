@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Capabilities. The process keeps what mounting needs, and that of a node CAP_KILL, in the bounding
- * set as well. Of its threads three kinds do: the privileged one (privileged.c), publishers, which
- * mount, and the signaller, which signals. A thread that dropped a
- * capability cannot get it back, nor can a program that it runs, as no_new_privs is set.
- * CAP_IPC_LOCK is the exception: where the limit of locked memory is finite, memory that is mapped
- * after mlockall(2) counts against it, and without the capability malloc() would fail at the limit.
+ * Capabilities. The process keeps what mounting needs, that of a node CAP_KILL, and one with
+ * commands of the administrator what running them as other users needs, in the bounding set as
+ * well. Of its threads four kinds do: the privileged one (privileged.c), publishers, which mount,
+ * the signaller, which signals, and runners (command.c). A thread that dropped a capability cannot
+ * get it back, nor can a program that it runs, as no_new_privs is set. CAP_IPC_LOCK is the
+ * exception: where the limit of locked memory is finite, memory that is mapped after mlockall(2)
+ * counts against it, and without the capability malloc() would fail at the limit.
  *
  * System calls. A filter denies with EPERM; it kills nothing, as a credential plug-in inherits it.
  * A filter of a thread is added to that of the process; the kernel takes the strictest result.
@@ -40,7 +41,8 @@
 #define MOUNTING_CAPABILITIES                                                                      \
     (CAP(SYS_ADMIN) | CAP(DAC_READ_SEARCH) | CAP(DAC_OVERRIDE) | CAP(CHOWN) | CAP(FOWNER) |        \
      CAP(FSETID))
-#define NODE_CAPABILITIES (MOUNTING_CAPABILITIES | CAP(KILL))
+#define NODE_CAPABILITIES   (MOUNTING_CAPABILITIES | CAP(KILL))
+#define RUNNER_CAPABILITIES (CAP(SETUID) | CAP(SETGID) | CAP(KILL))
 
 #ifndef CLONE_NEWTIME
 #define CLONE_NEWTIME 0x00000080
@@ -146,6 +148,12 @@ static const int reaching_out[] = {
     DENY(setreuid), DENY(setregid), DENY(setfsuid),  DENY(setfsgid),
 };
 
+/* They make a socket, without which there is no network. */
+static const int making_sockets[] = {DENY(socket)};
+
+/* They leave a process group. */
+static const int leaving_group[] = {DENY(setsid), DENY(setpgid)};
+
 /* They start a thread, or give this one a table of its own. */
 static const int starting_threads[] = {DENY(clone), DENY(unshare)};
 
@@ -243,6 +251,8 @@ struct role {
     bool reaches_out;
     bool starts_threads;
     bool changes_files;
+    bool stays_in_group;
+    bool lacks_sockets;
     /* Of an ordinary user: set-user-ID programs that it runs gain privileges, so it has neither
      * no_new_privs nor a filter. */
     bool gains_privileges;
@@ -266,6 +276,19 @@ static const struct role roles[] = {
                                .mounts = true,
                                .changes_files = true},
     [CONFINEMENT_SIGNALLER] = {.capabilities = CAP(KILL)},
+    [CONFINEMENT_RUNNER] = {.capabilities = RUNNER_CAPABILITIES,
+                            .reaches_out = true,
+                            .starts_threads = true,
+                            .changes_files = true},
+    [CONFINEMENT_COMMAND] = {.reaches_out = true,
+                             .starts_threads = true,
+                             .changes_files = true,
+                             .stays_in_group = true},
+    [CONFINEMENT_CHECK] = {.reaches_out = true,
+                           .starts_threads = true,
+                           .changes_files = true,
+                           .stays_in_group = true,
+                           .lacks_sockets = true},
     [CONFINEMENT_WORKER] = {.mounts = false},
 };
 
@@ -286,6 +309,10 @@ static int install_filter(const struct role *role)
         deny_all(&f, starting_threads, ELEMENTS_OF(starting_threads));
     if (!role->changes_files)
         deny_all(&f, changing_files, ELEMENTS_OF(changing_files));
+    if (role->stays_in_group)
+        deny_all(&f, leaving_group, ELEMENTS_OF(leaving_group));
+    if (role->lacks_sockets)
+        deny_all(&f, making_sockets, ELEMENTS_OF(making_sockets));
     deny_flags(&f, SYS_clone, CLONE_NAMESPACES);
     deny_flags(&f, SYS_unshare, CLONE_NAMESPACES | CLONE_NEWTIME);
     return filter_install(&f);
@@ -332,11 +359,11 @@ static int keep_capabilities(uint64_t keep)
 
 /* ---- what callers use */
 
-int confinement_restrict_process(enum confinement_program program, struct error *e)
+int confinement_restrict_process(unsigned program, struct error *e)
 {
-    static const uint64_t capabilities[] = {
-        [CONFINEMENT_MOUNT] = MOUNTING_CAPABILITIES, [CONFINEMENT_NODE] = NODE_CAPABILITIES};
-    uint64_t keep = capabilities[program] | memory_capabilities();
+    uint64_t keep =
+        MOUNTING_CAPABILITIES | ((program & CONFINEMENT_NODE) != 0 ? NODE_CAPABILITIES : 0) |
+        ((program & CONFINEMENT_COMMANDS) != 0 ? RUNNER_CAPABILITIES : 0) | memory_capabilities();
     int r, bounding;
 
     if (geteuid() != 0)

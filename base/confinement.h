@@ -20,26 +20,35 @@ enum confinement_role {
     CONFINEMENT_PUBLISHER,
     /* It signals processes of all users: CAP_KILL alone, else as a worker. */
     CONFINEMENT_SIGNALLER,
+    /* It starts and ends commands of the administrator as other users: CAP_SETUID, CAP_SETGID and
+     * CAP_KILL alone, else as the loop. */
+    CONFINEMENT_RUNNER,
+    /* Such a command: no capabilities, and it cannot leave its process group, by which it is ended;
+     * else as the loop. */
+    CONFINEMENT_COMMAND,
+    /* The same that checks content: it has no sockets either. */
+    CONFINEMENT_CHECK,
     /* It parses what other processes write: no capabilities, and no system call that mounts, runs a
      * program, connects, or changes a name, an owner or a mode. */
     CONFINEMENT_WORKER,
 };
 
-/* What the program is for. */
+/* What the program is for; bits. */
 enum confinement_program {
-    CONFINEMENT_MOUNT,
-    CONFINEMENT_NODE, /* it signals processes, too */
+    CONFINEMENT_MOUNT = 0,
+    CONFINEMENT_NODE = 1 << 0,     /* it signals processes, too */
+    CONFINEMENT_COMMANDS = 1 << 1, /* it has a thread with CONFINEMENT_RUNNER */
 };
 
 /*
  * Restrict this thread, which must be the only one, and each thread and program that it starts. It
- * keeps the capabilities that @program needs. Nothing can be undone. An ordinary user's process
- * stays as it is, since the set-user-ID fusermount3 mounts and unmounts for it; its threads are
- * restricted one by one.
- * Thread: the main thread, before any other starts, after the limits of memory are raised.
- * Return: 0; -errno with @e, when less than all of it could be applied.
+ * keeps the capabilities that @program needs: bits of enum confinement_program. Nothing can be
+ * undone. An ordinary user's process stays as it is, since the set-user-ID fusermount3 mounts and
+ * unmounts for it; its threads are restricted one by one. Thread: the main thread, before any other
+ * starts, after the limits of memory are raised. Return: 0; -errno with @e, when less than all of
+ * it could be applied.
  */
-int confinement_restrict_process(enum confinement_program program, struct error *e);
+int confinement_restrict_process(unsigned program, struct error *e);
 
 /*
  * Restrict the calling thread further, whether or not the process is restricted; the threads that

@@ -6,6 +6,7 @@
 #include <cjson/cJSON.h>
 #include <curl/curl.h>
 
+#include "base/command.h"
 #include "base/error.h"
 #include "base/nearest.h"
 #include "cmd/adopt/convert_command.h"
@@ -32,7 +33,7 @@
 static command_fn command_version;
 static command_fn command_help;
 
-static const struct command {
+static const struct subcommand {
     const char *name;
     command_fn *run;
     const char *summary;
@@ -71,7 +72,7 @@ static void print_help(const struct invocation *invocation)
         invocation->program);
 }
 
-static const struct command *find_command(const char *name)
+static const struct subcommand *find_command(const char *name)
 {
     if (streq(name, "umount"))
         name = "unmount";
@@ -98,7 +99,7 @@ static int unknown_command(const struct invocation *invocation, const char *name
     return command_failed(&own, EXIT_USAGE, e.text);
 }
 
-static int run(const struct invocation *invocation, const struct command *command, int argc,
+static int run(const struct invocation *invocation, const struct subcommand *command, int argc,
                char *argv[])
 {
     const struct invocation own = {
@@ -115,7 +116,7 @@ static int command_version(const struct invocation *invocation, int argc, char *
 
 static int command_help(const struct invocation *invocation, int argc, char *argv[])
 {
-    const struct command *command;
+    const struct subcommand *command;
     char help[] = "--help";
     char *arguments[] = {argv[0], help, NULL};
 
@@ -138,7 +139,7 @@ int main(int argc, char *argv[])
     const char *name = argc > 0 ? basename(argv[0]) : "";
     const struct invocation invocation = {
         .program = streq(name, "kubectl-secretfs") ? KUBECTL_PLUGIN : "secretfs", .line = argv};
-    const struct command *command;
+    const struct subcommand *command;
 
     if (streq(name, MOUNT_HELPER))
         return command_mount_helper(&(struct invocation){.program = MOUNT_HELPER, .line = argv},
@@ -153,6 +154,8 @@ int main(int argc, char *argv[])
     }
     if (streq(argv[1], "--version") || streq(argv[1], "-V"))
         return command_version(&invocation, argc - 1, argv + 1);
+    if (streq(argv[1], COMMAND_BECOME))
+        return command_become(argc - 2, argv + 2);
     if (streq(argv[1], "__complete"))
         return command_complete(&invocation, argc - 1, argv + 1);
     command = find_command(argv[1]);

@@ -227,6 +227,42 @@ static void *run_signaller(void *result)
     return NULL;
 }
 
+static const struct denied making_sockets[] = {{"socket", SYS_socket, {-1, 0, 0}}};
+
+static const struct denied leaving_group[] = {{"setsid", SYS_setsid, {0, 0, 0}},
+                                              {"setpgid", SYS_setpgid, {-1, -1, 0}}};
+
+static void *run_runner(void *result)
+{
+    bool has_kill = has_capability(CAP_KILL), has_setuid = has_capability(CAP_SETUID);
+
+    confinement_restrict_thread(CONFINEMENT_RUNNER);
+    *(bool *)result = has_kill == has_capability(CAP_KILL) &&
+                      has_setuid == has_capability(CAP_SETUID) && !has_capability(CAP_SYS_ADMIN) &&
+                      !has_capability(CAP_DAC_OVERRIDE) && ARE_DENIED(process_calls) &&
+                      ARE_DENIED(mounting) && runs_and_connects() &&
+                      is_permitted(&leaving_group[1]);
+    return NULL;
+}
+
+static void *run_command(void *result)
+{
+    confinement_restrict_thread(CONFINEMENT_COMMAND);
+    *(bool *)result = has_no_capability() && ARE_DENIED(process_calls) && ARE_DENIED(mounting) &&
+                      ARE_DENIED(leaving_group) && is_permitted(&making_sockets[0]) &&
+                      runs_and_connects();
+    return NULL;
+}
+
+static void *run_check(void *result)
+{
+    confinement_restrict_thread(CONFINEMENT_CHECK);
+    *(bool *)result = has_no_capability() && ARE_DENIED(process_calls) && ARE_DENIED(mounting) &&
+                      ARE_DENIED(leaving_group) && ARE_DENIED(making_sockets) &&
+                      runs_and_connects();
+    return NULL;
+}
+
 static void *run_worker(void *result)
 {
     confinement_restrict_thread(CONFINEMENT_WORKER);
@@ -277,6 +313,21 @@ static int check_signaller(void)
     return check_thread(run_signaller);
 }
 
+static int check_runner(void)
+{
+    return check_thread(run_runner);
+}
+
+static int check_command(void)
+{
+    return check_thread(run_command);
+}
+
+static int check_check(void)
+{
+    return check_thread(run_check);
+}
+
 static int check_worker(void)
 {
     return check_thread(run_worker);
@@ -320,6 +371,17 @@ static void test_worker_mounts_and_changes_nothing(void **state)
     check_in_child(check_worker);
 }
 
+static void test_runner_starts_and_ends_programs(void **state)
+{
+    check_in_child(check_runner);
+}
+
+static void test_commands_stay_in_their_group(void **state)
+{
+    check_in_child(check_command);
+    check_in_child(check_check);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -329,6 +391,8 @@ int main(void)
         cmocka_unit_test(test_publisher_runs_and_connects_nothing),
         cmocka_unit_test(test_signaller_signals_and_changes_nothing),
         cmocka_unit_test(test_worker_mounts_and_changes_nothing),
+        cmocka_unit_test(test_runner_starts_and_ends_programs),
+        cmocka_unit_test(test_commands_stay_in_their_group),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

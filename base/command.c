@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ *   runner (thread)        this program again            the command
+ *     posix_spawn(3) ------> command_become(): -execve-->  reads standard input
+ *     writes content         limits, user, filter          exits
+ *     reads errors, waits
+ *     kills its group
+ *
+ * A thread cannot become another user for a program that it starts: other processes of that user
+ * could signal it, and with it this process. So the program starts itself again, and that process,
+ * which has no content yet, gives everything up.
+ *
+ * The command is the administrator's, but what it parses is chosen by others, who may know how to
+ * take it over. So it has no capabilities, no new privileges and no descriptor but three, runs as a
+ * user of its own, and has limits; one that checks has no network. It cannot leave its process
+ * group, so kill(2) of the group ends all that it has started.
+ *
+ * Content goes through a pipe: it is in no argument, variable or file. A pipe's pages are not
+ * swapped, unlike those of a memfd.
+ *
+ * Its processes are not counted: RLIMIT_NPROC counts those of the user on the whole host, where
+ * containers have processes of the same user. Time bounds them, and the kernel ends them first
+ * when memory is short.
+ */
+#include "base/command.h"
+
+#include <ctype.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "base/cleanup.h"
+#include "base/confinement.h"
+#include "base/process.h"
+
+/* Messages of a large configuration; what floods has no more to say. */
+#define ERRORS_MAX_BYTES 65536u
+/* Address space, of which Go and interpreters reserve more than they use. */
+#define MEMORY_MAX_BYTES (1u << 30)
+/* The largest volume, written to a file of its own. */
+#define FILE_MAX_BYTES   (16u << 20)
+#define FILES_MAX        256u
+/* Of processor time for each process; a run ends sooner by its timeout. */
+#define PROCESSOR_SEC    60u
+#define EXIT_NOT_STARTED 127
+
+bool command_name_is_valid(const char *name)
+{
+    size_t len = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-");
+
+    return len > 0 && len <= COMMAND_NAME_MAX && name[len] == '\0' && name[0] != '-';
+}
+
+/* ---- the process that becomes the command */
+
+static void limit(__rlimit_resource_t resource, rlim_t most)
+{
+    struct rlimit old;
+
+    if (getrlimit(resource, &old) == 0 && (old.rlim_max == RLIM_INFINITY || old.rlim_max > most))
+        setrlimit(resource, &(struct rlimit){most, most});
+}
+
+/* The kernel ends a process with the most points first. */
+static void give_way_for_memory(void)
+{
+    _cleanup_(fd_closep) int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+    if (fd >= 0 && write(fd, "1000", 4) < 0)
+        return; /* it has the points of its parent */
+}
+
+/* Return: 0; -errno. */
+static int become_user(uid_t uid, gid_t gid)
+{
+    if (geteuid() != 0)
+        return 0;
+    if (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)
+        return negative_errno();
+    return 0;
+}
+
+int command_become(int argc, char *argv[])
+{
+    bool is_check = argc > 0 && streq(argv[0], "check");
+    int r;
+
+    if (argc < 4)
+        return EXIT_NOT_STARTED;
+    give_way_for_memory(); /* of another user's process the file is root's */
+    r = become_user((uid_t)strtoul(argv[1], NULL, 10), (gid_t)strtoul(argv[2], NULL, 10));
+    if (r < 0) {
+        fprintf(stderr, "cannot become user %s: %s\n", argv[1], strerror(-r));
+        return EXIT_NOT_STARTED;
+    }
+    umask(077);
+    confinement_restrict_thread(is_check ? CONFINEMENT_CHECK : CONFINEMENT_COMMAND);
+    limit(RLIMIT_CORE, 0);
+    limit(RLIMIT_MEMLOCK, 0);
+    limit(RLIMIT_CPU, PROCESSOR_SEC);
+    limit(RLIMIT_FSIZE, FILE_MAX_BYTES);
+    limit(RLIMIT_NOFILE, FILES_MAX);
+    limit(RLIMIT_AS, MEMORY_MAX_BYTES);
+    r = chdir("/");
+    if (r == 0)
+        r = execv(argv[3], argv + 3);
+    fprintf(stderr, "cannot run %s: %s\n", argv[3], strerror(errno));
+    return EXIT_NOT_STARTED;
+}
+
+/* ---- a run */
+
+struct process {
+    const struct command_run *run;
+    mono_us until;
+    pid_t pid;
+    int pidfd;
+    int input;  /* -1: it is closed */
+    int errors; /* the same */
+    struct iovec piece;
+    size_t n_written; /* of @piece */
+    size_t n_errors;  /* bytes */
+    char line[COMMAND_LINE_MAX + 1];
+    size_t line_len;
+    bool has_line;
+};
+
+/* @ret_argv: for free(); its strings are borrowed. Return: 0; -ENOMEM. */
+static int make_argv(const struct command_run *run, char user[static 32], char group[static 32],
+                     char ***ret_argv)
+{
+    static char program[] = "/proc/self/exe", become[] = COMMAND_BECOME, check[] = "check",
+                update[] = "update";
+    size_t n = 0;
+    char **argv;
+
+    while (run->command->argv[n] != NULL)
+        n++;
+    argv = calloc(n + 6, sizeof(*argv));
+    if (argv == NULL)
+        return -ENOMEM;
+    snprintf(user, 32, "%lu", (unsigned long)run->command->uid);
+    snprintf(group, 32, "%lu", (unsigned long)run->command->gid);
+    argv[0] = program;
+    argv[1] = become;
+    argv[2] = run->is_check ? check : update;
+    argv[3] = user;
+    argv[4] = group;
+    memcpy(argv + 5, run->command->argv, n * sizeof(*argv));
+    *ret_argv = argv;
+    return 0;
+}
+
+/* @ours: its index among the pipe's ends. Return: 0; -errno. */
+static int open_pipe(int ours, int *ret_ours, int *ret_theirs)
+{
+    int fds[2];
+
+    if (pipe2(fds, O_CLOEXEC) < 0)
+        return negative_errno();
+    *ret_ours = fds[ours];
+    *ret_theirs = fds[1 - ours];
+    /* our end only: the program expects a blocking pipe */
+    return fcntl(*ret_ours, F_SETFL, O_NONBLOCK) < 0 ? negative_errno() : 0;
+}
+
+static int start(struct process *p)
+{
+    _cleanup_(freep) char **argv = NULL;
+    _cleanup_(fd_closep) int input = -1, errors = -1;
+    char user[32], group[32];
+    int r = make_argv(p->run, user, group, &argv);
+
+    if (r == 0)
+        r = open_pipe(0, &p->errors, &errors);
+    if (r == 0 && p->run->next_input != NULL)
+        r = open_pipe(1, &p->input, &input);
+    if (r == 0)
+        r = process_start(argv, p->run->envp,
+                          &(struct process_files){.input = input, .output = -1, .errors = errors},
+                          &p->pid);
+    if (r < 0)
+        return r;
+    p->pidfd = (int)syscall(SYS_pidfd_open, p->pid, 0);
+    return p->pidfd < 0 ? negative_errno() : 0;
+}
+
+/* Only what a terminal and a log can show: the rest could be meant for them. */
+static void keep_line(struct process *p, const char *text, size_t len)
+{
+    for (size_t i = 0; i < len && !p->has_line; i++) {
+        if (text[i] == '\n')
+            p->has_line = p->line_len > 0;
+        else if (p->line_len < COMMAND_LINE_MAX)
+            p->line[p->line_len++] = (char)(isprint((unsigned char)text[i]) != 0 ? text[i] : '?');
+    }
+}
+
+/* Return: 0; -EFBIG. */
+static int read_errors(struct process *p)
+{
+    char text[4096];
+    ssize_t n;
+
+    while ((n = read(p->errors, text, sizeof(text))) > 0) {
+        keep_line(p, text, (size_t)n);
+        p->n_errors += (size_t)n;
+        if (p->n_errors > ERRORS_MAX_BYTES)
+            return -EFBIG;
+    }
+    if (n == 0 || (errno != EAGAIN && errno != EINTR))
+        p->errors = fd_close(p->errors);
+    return 0;
+}
+
+/* Return: whether there is something to write, in @p->piece. */
+static bool has_piece(struct process *p)
+{
+    while (p->n_written == p->piece.iov_len) {
+        p->n_written = 0;
+        if (!p->run->next_input(p->run->userdata, &p->piece))
+            return false;
+    }
+    return true;
+}
+
+/* A command that does not read all of it may still be content with what it has read. */
+static void write_input(struct process *p)
+{
+    ssize_t n = 0;
+
+    while (n >= 0 && has_piece(p)) {
+        n = write(p->input, (const char *)p->piece.iov_base + p->n_written,
+                  p->piece.iov_len - p->n_written);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+            return;
+        p->n_written += n > 0 ? (size_t)n : 0;
+    }
+    p->input = fd_close(p->input); /* all is written, or the command has closed its end */
+}
+
+static int poll_until(struct pollfd *polled, size_t n, mono_us until)
+{
+    mono_us now = clock_mono();
+    span_us left = until > now ? until - now : 0;
+    const struct timespec timeout = {.tv_sec = (time_t)(left / SPAN_SEC(1)),
+                                     .tv_nsec = (long)(left % SPAN_SEC(1)) * 1000};
+    int r = ppoll(polled, n, &timeout, NULL);
+
+    if (r == 0)
+        return -ETIMEDOUT;
+    return r < 0 && errno != EINTR ? negative_errno() : 0;
+}
+
+/* Until its first process has ended. Return: 0; -ETIMEDOUT, -ECANCELED, -EFBIG, -errno. */
+static int serve(struct process *p)
+{
+    for (;;) {
+        struct pollfd polled[] = {{.fd = p->pidfd, .events = POLLIN},
+                                  {.fd = p->run->stop_fd, .events = POLLIN},
+                                  {.fd = p->errors, .events = POLLIN},
+                                  {.fd = p->input, .events = POLLOUT}};
+        int r = poll_until(polled, ELEMENTS_OF(polled), p->until);
+
+        if (r == 0 && polled[2].revents != 0)
+            r = read_errors(p);
+        if (r < 0)
+            return r;
+        if (polled[0].revents != 0)
+            return 0;
+        if (polled[1].revents != 0)
+            return -ECANCELED;
+        if (polled[3].revents != 0)
+            write_input(p);
+    }
+}
+
+/* Of the whole group, and collect its first process. Return: its status; -errno. */
+static int end(const struct process *p, siginfo_t *ret_status)
+{
+    /* one that does not end must not hold the thread */
+    if (kill(-p->pid, SIGKILL) < 0 && errno == EPERM)
+        return -EPERM;
+    while (waitid(P_PID, (id_t)p->pid, ret_status, WEXITED) < 0)
+        if (errno != EINTR)
+            return negative_errno();
+    return 0;
+}
+
+static int judge(const struct process *p, const siginfo_t *status, struct error *e)
+{
+    if (status->si_code != CLD_EXITED)
+        return error_set(e, -EINTR, "was ended by signal %d", status->si_status);
+    if (status->si_status == 0)
+        return 0;
+    return error_set(e, -EINVAL, "ended with exit status %d%s%s", status->si_status,
+                     p->line_len > 0 ? ": " : "", p->line);
+}
+
+static int explain(const struct process *p, int r, struct error *e)
+{
+    if (r == -ETIMEDOUT)
+        return error_set(e, r, "took longer than %llu s",
+                         (unsigned long long)(p->run->command->timeout / SPAN_SEC(1)));
+    if (r == -EFBIG)
+        return error_set(e, r, "wrote more than %u bytes to standard error", ERRORS_MAX_BYTES);
+    if (r == -ECANCELED)
+        return error_set(e, r, "was ended");
+    return error_set_errno(e, r, "could not be run");
+}
+
+static void close_all(struct process *p)
+{
+    p->input = fd_close(p->input);
+    p->errors = fd_close(p->errors);
+    p->pidfd = fd_close(p->pidfd);
+}
+
+int command_run(const struct command_run *run, struct error *e)
+{
+    struct process p = {.run = run,
+                        .until = clock_mono() + run->command->timeout,
+                        .pidfd = -1,
+                        .input = -1,
+                        .errors = -1};
+    siginfo_t status = {0};
+    int r = start(&p), ended;
+
+    if (r == 0)
+        r = serve(&p);
+    ended = p.pid > 0 ? end(&p, &status) : 0;
+    if (r == 0)
+        r = ended;
+    if (r == 0 && p.errors >= 0)
+        read_errors(&p); /* what it wrote at last */
+    r = r == 0 ? judge(&p, &status, e) : explain(&p, r, e);
+    close_all(&p);
+    return r;
+}

@@ -82,10 +82,12 @@ WARNINGS  += -Werror
 endif
 
 # 3 as of gcc 12; a frame larger than a page is touched page by page, so that it cannot jump a guard
-HARDENING       := -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fstack-clash-protection \
-                   -ftrivial-auto-var-init=zero $(if $(findstring x86_64,$(shell $(CC) -dumpmachine)),-fcf-protection)
+HARDENING        = -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fstack-clash-protection \
+                   -ftrivial-auto-var-init=zero $(CF_PROTECTION)
+# asked for once, when the first recipe needs it: a package verb before may have installed the compiler
+CF_PROTECTION    = $(eval CF_PROTECTION := $$(if $$(findstring x86_64,$$(shell $$(CC) -dumpmachine)),-fcf-protection))$(CF_PROTECTION)
 # no path of the build directory is in the program: two builds of one tree are equal
-CFLAGS_release  := -O2 -g -ffile-prefix-map=$(CURDIR)=. $(HARDENING)
+CFLAGS_release   = -O2 -g -ffile-prefix-map=$(CURDIR)=. $(HARDENING)
 CFLAGS_debug    := -O0 -g3
 CFLAGS_asan     := -O1 -g3 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 CFLAGS_tsan     := -O1 -g3 -fsanitize=thread -fno-omit-frame-pointer
@@ -102,9 +104,9 @@ LIBRARY_CFLAGS = $(eval LIBRARY_CFLAGS := $$(call pkg_config,--cflags))$(LIBRARY
 LIBRARY_LIBS   = $(eval LIBRARY_LIBS := $$(call pkg_config,--libs))$(LIBRARY_LIBS)
 
 CPPFLAGS = -I. -I$(O)/include -D_GNU_SOURCE -DFUSE_USE_VERSION=314 $(LIBRARY_CFLAGS)
-ALL_CFLAGS := -std=gnu17 $(WARNINGS) $(CFLAGS_$(BUILD)) -fPIE $(CFLAGS)
+ALL_CFLAGS = -std=gnu17 $(WARNINGS) $(CFLAGS_$(BUILD)) -fPIE $(CFLAGS)
 LDLIBS    = $(LIBRARY_LIBS) -lpthread
-ALL_LDFLAGS := -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(filter -fsanitize=% --coverage,$(CFLAGS_$(BUILD))) $(LDFLAGS)
+ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(filter -fsanitize=% --coverage,$(CFLAGS_$(BUILD))) $(LDFLAGS)
 
 # ---- what to compile
 

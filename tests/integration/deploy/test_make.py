@@ -92,6 +92,17 @@ def test_missing_package_is_named_and_not_installed(programs: Path, verb: str) -
     assert not calls.exists()
 
 
+def test_compiler_is_asked_only_when_something_is_compiled(programs: Path) -> None:
+    """A package verb installs it: until then make says nothing of it, and knows nothing about it."""
+    calls = programs / "calls"
+    add_program(programs, "asked", f'#!/bin/sh\necho "$@" >>{calls}\nexec gcc "$@"\n')
+    assert make(programs, "-n", "packages-demo", "CC=asked").returncode == 0
+    assert not calls.exists()
+    run = make(programs, "-n", "all", "CC=asked")
+    assert run.returncode == 0, run.stdout
+    assert calls.exists()
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root installs")
 def test_package_verb_installs_with_one_call(programs: Path) -> None:
     calls = programs / "calls"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import subprocess
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Iterator, Mapping
 
 import pytest
 import yaml
@@ -167,7 +169,7 @@ def _permit(cluster: Cluster, ns: Namespace) -> None:
 class Release:
     """The chart on the node, in the test's namespace: a daemon and its keeper."""
 
-    def __init__(self, helm: Helm, node: Node, ns: Namespace) -> None:
+    def __init__(self, helm: Helm, node: Node, ns: Namespace, values: Mapping[str, Any]) -> None:
         self.driver = f"{ns.name}.secretfs.io"
         self._helm, self._node, self._ns = helm, node, ns
         self._values = {
@@ -176,7 +178,7 @@ class Release:
             "runDir": f"/run/{ns.name}",
             "metrics.port": free_port(),
             "image.repository": "docker.io/library/secretfs",
-            "kubelet.kubeconfig": "/var/lib/kubernetes/kubelet.conf",
+            **values,
         }
 
     def run(self, verb: str, **values: Any) -> None:
@@ -241,12 +243,19 @@ def release(
 ) -> Iterator[Release]:
     _place_kubeconfig(node)
     node.ctr("images", "tag", "--force", secretfs_image, secretfs_image.replace(VERSION, "next"))
-    made = Release(Helm(helm_program, tmp_path, node.cluster.admin_kubeconfig), node, ns)
-    try:
-        made.run("install")
+    helm = Helm(helm_program, tmp_path, node.cluster.admin_kubeconfig)
+    values = {"kubelet.kubeconfig": "/var/lib/kubernetes/kubelet.conf"}
+    with _installed(Release(helm, node, ns, values)) as made:
         yield made
+
+
+@contextmanager
+def _installed(release: Release) -> Iterator[Release]:
+    try:
+        release.run("install")
+        yield release
     finally:
-        made.end()
+        release.end()
 
 
 def test_volume_outlives_its_daemon(release: Release, ns: Namespace, pods: Pods) -> None:
@@ -283,3 +292,83 @@ def test_volume_outlives_its_daemon(release: Release, ns: Namespace, pods: Pods)
     assert pod.probed()["ours"].errors == []
     pod.delete()
     until(pod.is_off_the_node, "nothing is left of it")
+
+
+# ---- kubelets of other distributions
+
+
+PRESETS = yaml.safe_load((CHART / "files" / "kubelets.yaml").read_text())
+
+
+@contextmanager
+def _private_directory(node: Node, directory: Path) -> Iterator[None]:
+    """An empty one in the place of the machine's, which only the node sees."""
+    is_new = not directory.exists()
+    directory.mkdir(exist_ok=True)
+    node.run("mount", "-t", "tmpfs", "tmpfs", directory)
+    try:
+        yield
+    finally:
+        node.run("umount", "--lazy", directory)
+        if is_new:
+            directory.rmdir()
+
+
+def _write_credentials(node: Node, kubeconfig: Path, certificates: Path) -> None:
+    """A kubeconfig that names its certificates as files, as kubelets have it."""
+    pair = node.identity.pair
+    assert pair is not None
+    for path in (kubeconfig.parent, certificates):
+        node.path(path).mkdir(parents=True, exist_ok=True)
+    text = node.cluster.kubeconfig(node.directory / "of-files.conf", node.identity, embed=False).read_text()
+    for file in (node.cluster.authority.certificate, pair.certificate, pair.key):
+        shutil.copy(file, node.path(certificates / file.name))
+        text = text.replace(str(file), str(certificates / file.name))
+    node.path(kubeconfig).write_text(text)
+
+
+@pytest.fixture(params=PRESETS)
+def preset(request: pytest.FixtureRequest, node: Node) -> Iterator[str]:
+    """The kubelet has its root directory, its kubeconfig and its certificates where the preset of the
+    chart says. To be named before `pods`, which end first."""
+    files = {name: Path(path) for name, path in PRESETS[request.param].items()}
+    with _private_directory(node, Path("/etc/kubernetes")), _private_directory(node, Path("/var/snap")):
+        # a link to the directory of a revision
+        node.path("/var/snap/microk8s/1").mkdir(parents=True)
+        node.path("/var/snap/microk8s/current").symlink_to("1")
+        _write_credentials(node, files["kubeconfig"], files["certificates"])
+        default = node.kubelet_root
+        node.move_kubelet(files["rootDir"])
+        yield request.param
+        node.move_kubelet(default)
+
+
+def test_preset_of_the_chart(
+    preset: str,
+    helm_program: Path,
+    node: Node,
+    ns: Namespace,
+    secretfs_image: str,
+    tmp_path: Path,
+    pods: Pods,
+) -> None:
+    """A release by the preset alone serves a pod, as a whole and by subPath, and updates both."""
+    del secretfs_image
+    first, second = ns.values.new(1), ns.values.new(2)
+    ns.create("db", {"key": first})
+    helm = Helm(helm_program, tmp_path, node.cluster.admin_kubeconfig)
+    with _installed(Release(helm, node, ns, {"kubelet.preset": preset})) as release:
+        csi = {
+            "driver": release.driver,
+            "readOnly": True,
+            "volumeAttributes": {"secretName": "db"},
+            "nodePublishSecretRef": {"name": "db"},
+        }
+        pod = pods.probe("reader", {"ours": {"csi": csi}}, sub_paths={"alone": ("ours", "key")})
+        root = PRESETS[preset]["rootDir"]
+        assert f" {root}/pods/{pod.uid}/volumes/kubernetes.io~csi/ours/mount " in node.mountinfo()
+        ns.patch("db", {"key": second})
+        pod.wait_content("ours", "key", second)
+        pod.wait_content("alone", "-", second)
+        pod.delete()
+        until(pod.is_off_the_node, "nothing is left of it")

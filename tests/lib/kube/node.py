@@ -74,6 +74,7 @@ class Node:
         self.kubeconfig = cluster.kubeconfig(directory / "kubelet.conf", self.identity)
         self._serving = cluster.authority.server_pair(f"DNS:{NAME},IP:{HOST}")
         self._parameters = {name: _sysctl(name).read_text() for name in _KERNEL_PARAMETERS}
+        self.kubelet_root = KUBELET_ROOT
         self._kubelet: Process | None = None
         self._containers: set[str] = set()
         self._started = ExitStack()
@@ -101,7 +102,7 @@ class Node:
     def start_kubelet(self) -> None:
         command = [self.assets.kubelet, f"--config={self.directory / 'kubelet.yaml'}"]
         command += [f"--kubeconfig={self.kubeconfig}", f"--hostname-override={NAME}"]
-        command += [f"--root-dir={KUBELET_ROOT}", "--v=2"]
+        command += [f"--root-dir={self.kubelet_root}", "--v=2"]
         command += ["--runtime-cgroups=/", "--kubelet-cgroups=/"]
         if minor_version(self.assets.kubelet) < _ENDPOINT_IN_CONFIGURATION:
             command += [f"--container-runtime-endpoint=unix://{_RUNTIME_SOCKET}"]
@@ -118,6 +119,12 @@ class Node:
     def ensure_running(self) -> None:
         if self._kubelet is None or self._kubelet.exit_code() is not None:
             self.start_kubelet()
+
+    def move_kubelet(self, root: Path) -> None:
+        """Restarts the kubelet with another root directory. No pod may be left on the node."""
+        self.stop_kubelet()
+        self.kubelet_root = root
+        self.start_kubelet()
 
     def is_ready(self) -> bool:
         node = self.cluster.admin.request("GET", f"/api/v1/nodes/{NAME}")

@@ -12,7 +12,7 @@ from lib.waiting import until
 
 from . import ApiError, Node
 from .namespace import Namespace
-from .node import IMAGE, KUBELET_ROOT, NAME, POD_LOGS
+from .node import IMAGE, NAME, POD_LOGS
 
 CONTAINER = "main"
 
@@ -183,7 +183,7 @@ class Pod:
     @property
     def directory(self) -> Path:
         """The kubelet's directory of it, on the node."""
-        return KUBELET_ROOT / "pods" / self.uid
+        return self.node.kubelet_root / "pods" / self.uid
 
     def volume_path(self, plugin: str, name: str) -> Path:
         return self.node.path(self.directory / "volumes" / plugin / name)

@@ -42,7 +42,7 @@ PACKAGES_deb   := dpkg-dev binutils
 PACKAGES_image := binutils ca-certificates python3
 PACKAGES_systemd := $(PACKAGES_test) $(PACKAGES_deb) debootstrap systemd-container lintian
 PACKAGES_distro := debootstrap
-PACKAGES_release := $(PACKAGES_distro) $(PACKAGES_image) git
+PACKAGES_release := $(PACKAGES_distro) git python3
 PACKAGES_kernel := $(PACKAGES_test) qemu-system-x86 busybox-static kmod xz-utils debian-archive-keyring
 # nothing needs these; tests that do are skipped without them
 PACKAGES_extra := zsh fish man-db prometheus
@@ -257,7 +257,7 @@ distro-check: needs-distro ## build and unit tests on other Debian releases (DIS
 # releases of Debian that get a package
 RELEASE_DISTROS ?= bookworm trixie
 .PHONY: release
-release: needs-release ## what a release consists of, in build/release-VERSION: sources, packages, image, chart, SBOMs; as root
+release: needs-release ## what a release consists of, in build/release-VERSION: sources, packages, images, chart, SBOMs; as root
 	deploy/release/release.sh $(VERSION) $(RELEASE_DISTROS)
 
 # a release of Debian, by the kernel that it has

@@ -44,6 +44,6 @@ for script in postinst prerm postrm; do
     install -m 0755 "$here/$script" "$stage/DEBIAN/$script"
 done
 
-/usr/bin/python3 "$here/sbom.py" "$version" "$stage/usr/bin/secretfs" >"build/secretfs_$version.spdx.json"
+/usr/bin/python3 "$here/../release/sbom.py" "$version" "$stage/usr/bin/secretfs" >"build/secretfs_$version.spdx.json"
 find "$stage" -newermt "@$SOURCE_DATE_EPOCH" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 dpkg-deb --root-owner-group --build "$stage" "build/secretfs_${version}_${architecture}.deb"

@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # release.sh VERSION SUITE...: make what a release of the newest commit consists of, in
-# build/release-VERSION: the sources, a Debian package for each SUITE with its SPDX document, the image,
-# the Helm chart, and SHA256SUMS. Needs root, for the chroots. Run it as `make release`.
+# build/release-VERSION: the sources, a Debian package for each SUITE, the images for amd64 and arm64,
+# their SPDX documents, the Helm chart, and SHA256SUMS. Needs root, for the chroots. Run it as
+# `make release`.
 #
 # All but the sources is built of the sources' archive, not of this directory. The same commit makes the
 # same bytes, as long as Debian's packages are the same.
@@ -10,6 +11,7 @@ set -euo pipefail
 version=$1
 shift
 top=$PWD
+image_suite=bookworm # that of the Containerfile
 output=$top/build/release-$version
 tree=secretfs-$version
 
@@ -47,9 +49,8 @@ check_commit
 make_sources
 cd "build/release-tree/$tree"
 make_chart
-VERSION=$version OUTPUT=$output tools/distro-deb.sh "$@"
-make -j"$(nproc)" image COMMIT="$COMMIT" >"$top/build/release-image.log" 2>&1 || die "make image failed, see build/release-image.log"
-install -m 0644 build/secretfs-*.oci.tar "$output"
+VERSION=$version OUTPUT=$output COMMIT=$COMMIT tools/distro-release.sh "${@/#/deb/}" image/$image_suite image/$image_suite:arm64
+deploy/image/index.py "$output/$tree.oci.tar" "$output/$tree"-*.oci.tar
 cd "$output"
 sha256sum -- * >SHA256SUMS
 rm -rf "$top/build/release-tree"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import tarfile
 from pathlib import Path
@@ -104,6 +106,62 @@ def test_archive_has_labels_and_one_layer(built: Path) -> None:
 def test_same_files_make_the_same_bytes(built: Path, tmp_path: Path) -> None:
     again = build_image(tmp_path, Path(program.binary()).resolve(), f"secretfs:{VERSION}")
     assert again.read_bytes() == (built / "image.tar").read_bytes()
+
+
+def make_index(archive: Path, *images: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": "1700000000"}
+    command = [str(DEPLOY / "image" / "index.py"), str(archive), *(str(image) for image in images)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def archive_of(root: Path, archive: Path, name: str) -> Path:
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": "1700000000"}
+    subprocess.run([DEPLOY / "image" / "archive.py", root, archive, name], env=environment, check=True)
+    return archive
+
+
+def test_one_archive_of_two_architectures(built: Path, tmp_path: Path) -> None:
+    """The other one is the same image, whose program says that it is for arm64."""
+    name = f"secretfs:{VERSION}"
+    other_root = shutil.copytree(built / "ROOT", tmp_path / "ROOT", symlinks=True)
+    with open(other_root / "usr/bin/secretfs", "r+b") as file:
+        file.seek(18)
+        file.write((183).to_bytes(2, "little"))
+    other = archive_of(other_root, tmp_path / "arm64.tar", name)
+    done = make_index(tmp_path / "both.tar", other, built / "image.tar")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith(f": {name} for amd64, arm64\n")
+    with tarfile.open(tmp_path / "both.tar") as archive:
+        index = archive.extractfile("index.json")
+        assert index is not None
+        (entry,) = json.load(index)["manifests"]
+        assert entry["annotations"]["io.containerd.image.name"] == name
+        entries = loaded(archive, entry["digest"])["manifests"]
+        for one in entries:
+            assert hashlib.sha256(blob(archive, one["digest"])).hexdigest() == one["digest"].partition(":")[2]
+            config = loaded(archive, loaded(archive, one["digest"])["config"]["digest"])
+            assert one["platform"] == {"architecture": config["architecture"], "os": "linux"}
+    assert [one["platform"]["architecture"] for one in entries] == ["amd64", "arm64"]
+    make_index(tmp_path / "again.tar", built / "image.tar", other)
+    assert (tmp_path / "again.tar").read_bytes() == (tmp_path / "both.tar").read_bytes()
+
+
+def test_images_of_two_names_are_not_put_together(built: Path, tmp_path: Path) -> None:
+    other = archive_of(built / "ROOT", tmp_path / "other.tar", "secretfs:next")
+    done = make_index(tmp_path / "both.tar", other, built / "image.tar")
+    assert done.returncode == 1
+    assert done.stderr == f"index.py: the images have different names: secretfs:{VERSION}, secretfs:next\n"
+
+
+def test_sbom_names_each_package_of_the_image(built: Path) -> None:
+    root = built / "ROOT"
+    command = [DEPLOY / "release" / "sbom.py", VERSION, root / "usr/bin/secretfs", root]
+    document = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    versions = {package["name"]: package["versionInfo"] for package in document["packages"]}
+    assert versions.pop("secretfs") == VERSION
+    records = {path.name: path.read_text() for path in (root / "var/lib/dpkg/status.d").iterdir()}
+    assert set(versions) == set(records)
+    assert all(f"\nVersion: {versions[name]}\n" in record for name, record in records.items())
 
 
 def test_missing_library_is_named(tmp_path: Path) -> None:

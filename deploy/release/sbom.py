@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""sbom.py VERSION PROGRAM: print the SPDX 2.3 document of a secretfs program: its own package, and
-the Debian packages of the libraries that it loads.
+"""sbom.py VERSION PROGRAM [ROOT]: print the SPDX 2.3 document of a secretfs program: its own package,
+and Debian's packages: of the libraries that it names, or with ROOT, the root directory of an image,
+all that the image has files of.
 
 SOURCE_DATE_EPOCH is the document's time.
 """
@@ -37,10 +38,20 @@ def package_of(library):
     raise SystemExit(f"sbom.py: no Debian package has {library}")
 
 
-def debian_package(name):
-    fields = "${Package}\t${Version}\t${Architecture}\t${source:Package}"
-    shown = output_of("dpkg-query", "-W", "-f", fields, name)
-    package, version, architecture, source = shown.split("\t")
+def records_of(names):
+    """What dpkg has of packages, as in /var/lib/dpkg/status."""
+    return output_of("dpkg", "-s", *names).strip().split("\n\n") if names else []
+
+
+def records_in(root):
+    """The records that root.py has put into an image."""
+    return [path.read_text() for path in sorted((root / "var/lib/dpkg/status.d").iterdir())]
+
+
+def debian_package(record):
+    fields = dict(re.findall(r"^([A-Z][\w-]*): (.*)$", record, re.MULTILINE))
+    package, version = fields["Package"], fields["Version"]
+    source = fields.get("Source", package).split()[0]
     return {
         "SPDXID": f"SPDXRef-{package}",
         "name": package,
@@ -55,13 +66,15 @@ def debian_package(name):
             {
                 "referenceCategory": "PACKAGE-MANAGER",
                 "referenceType": "purl",
-                "referenceLocator": f"pkg:deb/debian/{package}@{version}?arch={architecture}",
+                "referenceLocator": f"pkg:deb/debian/{package}@{version}?arch={fields['Architecture']}",
             }
         ],
     }
 
 
 def main():
+    if len(sys.argv) not in (3, 4):
+        raise SystemExit(__doc__)
     version, program = sys.argv[1], pathlib.Path(sys.argv[2])
     digest = hashlib.sha256(program.read_bytes()).hexdigest()
     made = datetime.datetime.fromtimestamp(
@@ -78,9 +91,13 @@ def main():
         "copyrightText": "NOASSERTION",
         "checksums": [{"algorithm": "SHA256", "checksumValue": digest}],
     }
-    libraries = [
-        debian_package(name) for name in sorted({package_of(path) for path in needed_by(program)})
-    ]
+    if len(sys.argv) == 4:
+        # not all packages are libraries: the certificates are of one, too
+        records, relation = records_in(pathlib.Path(sys.argv[3])), "DEPENDS_ON"
+    else:
+        names = sorted({package_of(path) for path in needed_by(program)})
+        records, relation = records_of(names), "DYNAMIC_LINK"
+    packages = [debian_package(record) for record in records]
     document = {
         "spdxVersion": "SPDX-2.3",
         "dataLicense": "CC0-1.0",
@@ -89,9 +106,9 @@ def main():
         "documentNamespace": f"https://secretfs.invalid/spdx/secretfs-{version}-{digest}",
         "creationInfo": {
             "created": made.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "creators": ["Tool: secretfs deploy/deb/sbom.py"],
+            "creators": ["Tool: secretfs deploy/release/sbom.py"],
         },
-        "packages": [own, *libraries],
+        "packages": [own, *packages],
         "relationships": [
             {
                 "spdxElementId": "SPDXRef-DOCUMENT",
@@ -101,10 +118,10 @@ def main():
             *(
                 {
                     "spdxElementId": "SPDXRef-secretfs",
-                    "relationshipType": "DYNAMIC_LINK",
-                    "relatedSpdxElement": library["SPDXID"],
+                    "relationshipType": relation,
+                    "relatedSpdxElement": package["SPDXID"],
                 }
-                for library in libraries
+                for package in packages
             ),
         ],
     }

@@ -38,7 +38,7 @@ PACKAGES_test  := libcmocka-dev binutils ca-certificates curl strace python3 pyt
 PACKAGES_lint  := clang clang-format clang-tidy cppcheck mandoc pyflakes3 python3
 PACKAGES_fuzz  := clang libclang-rt-dev python3
 PACKAGES_demo  := python3 openssl kubernetes-client
-PACKAGES_deb   := dpkg-dev binutils
+PACKAGES_deb   := dpkg-dev binutils python3
 PACKAGES_image := binutils ca-certificates python3
 PACKAGES_systemd := $(PACKAGES_test) $(PACKAGES_deb) debootstrap systemd-container lintian
 PACKAGES_distro := debootstrap
@@ -304,6 +304,11 @@ conformance: needs-conformance needs-e2e ## Kubernetes' own tests of such volume
 demo: packages-demo ## see a running program pick up a changed secret, from an API and from manifests; installs what it needs
 	$(MAKE) $(PARALLEL) all
 	$(PYTHON) examples/demo/demo.py
+
+.PHONY: demo-recording
+demo-recording: needs-demo ## run the demo, and record it in docs/demo.md and docs/demo.svg
+	$(MAKE) $(PARALLEL) all
+	$(PYTHON) tools/record-demo.py
 
 -include bench/bench.mk
 

@@ -234,7 +234,13 @@ class Release:
         delete = ("delete", "--cascade=foreground", "--timeout=100s")
         self._ns.kubectl(*delete, f"daemonset/{self._ns.name}-keeper")
         self._helm.run("uninstall", "chart", "-n", self._ns.name)
-        until(lambda: self.driver not in self._node.mountinfo(), "nothing is mounted")
+        try:
+            until(lambda: self._mounts() == [], "nothing is mounted")
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self._mounts()}") from None
+
+    def _mounts(self) -> list[str]:
+        return [line for line in self._node.mountinfo().splitlines() if self.driver in line]
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
+#include "base/nearest.h"
 #include "cache/secmem.h"
 #include "encoding/base64.h"
 #include "encoding/json.h"
@@ -66,26 +67,44 @@ const char *object_kind_word(enum object_kind kind)
     return kinds[kind].word;
 }
 
+static const struct {
+    const char *word;
+    enum object_kind kind;
+} kind_words[] = {
+    {"secret/", OBJECT_SECRET},       {"secrets/", OBJECT_SECRET},
+    {"configmap/", OBJECT_CONFIGMAP}, {"configmaps/", OBJECT_CONFIGMAP},
+    {"cm/", OBJECT_CONFIGMAP},
+};
+
 const char *object_kind_parse(const char *text, enum object_kind *ret_kind)
 {
-    static const struct {
-        const char *word;
-        enum object_kind kind;
-    } words[] = {
-        {"secret/", OBJECT_SECRET},       {"secrets/", OBJECT_SECRET},
-        {"configmap/", OBJECT_CONFIGMAP}, {"configmaps/", OBJECT_CONFIGMAP},
-        {"cm/", OBJECT_CONFIGMAP},
-    };
-
-    for (size_t i = 0; i < ELEMENTS_OF(words); i++) {
-        const char *rest = str_after(text, words[i].word);
+    for (size_t i = 0; i < ELEMENTS_OF(kind_words); i++) {
+        const char *rest = str_after(text, kind_words[i].word);
 
         if (rest == NULL)
             continue;
-        *ret_kind = words[i].kind;
+        *ret_kind = kind_words[i].kind;
         return rest;
     }
     return NULL;
+}
+
+int object_kind_invalid(const char *text, struct error *e)
+{
+    const char *slash = strchr(text, '/'), *name = slash != NULL ? slash + 1 : text;
+    struct nearest nearest = NEAREST_INIT(text, (size_t)(name - text));
+
+    for (size_t i = 0; i < ELEMENTS_OF(kind_words); i++)
+        nearest_offer(&nearest, kind_words[i].word, strlen(kind_words[i].word));
+    if (slash == NULL)
+        nearest.found = kind_words[0].word;
+    if (nearest.found != NULL && object_name_is_valid(name))
+        return error_set(e, -EINVAL,
+                         "invalid object \"%.128s\", expected secret/NAME or configmap/NAME; did "
+                         "you mean %s%.128s?",
+                         text, nearest.found, name);
+    return error_set(e, -EINVAL,
+                     "invalid object \"%.128s\", expected secret/NAME or configmap/NAME", text);
 }
 
 static const char *or_empty(const char *text)

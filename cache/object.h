@@ -36,6 +36,11 @@ const char *object_kind_word(enum object_kind kind);
  * Return: the text after the slash, and *ret_kind is set; NULL for any other text.
  */
 const char *object_kind_parse(const char *text, enum object_kind *ret_kind);
+/*
+ * The error of a text that names no object, with the object that was probably meant.
+ * Return: -EINVAL.
+ */
+int object_kind_invalid(const char *text, struct error *e);
 
 /* The key of an object in the store. The user of the struct says who owns the strings. */
 struct object_key {

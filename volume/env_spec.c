@@ -177,8 +177,7 @@ int env_spec_add_object(struct env_spec *spec, const char *text, bool is_optiona
         return error_set_errno(e, -ENOMEM, "cannot add an object");
     source.object_name = object_kind_parse(copy, &source.object_kind);
     if (source.object_name == NULL)
-        return error_set(e, -EINVAL, "invalid object \"%.64s\": use secret/NAME or configmap/NAME",
-                         text);
+        return object_kind_invalid(text, e);
     colon = strchr(copy + (source.object_name - copy), ':');
     if (colon != NULL) {
         *colon = '\0';

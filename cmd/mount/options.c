@@ -155,8 +155,7 @@ static int parse_object(const char *text, struct mount_options *o, struct error 
     const char *name = object_kind_parse(text, &kind);
 
     if (name == NULL)
-        return error_set(e, -EINVAL,
-                         "invalid object \"%.64s\", expected secret/NAME or configmap/NAME", text);
+        return object_kind_invalid(text, e);
     return set_object(o, kind, name, e);
 }
 

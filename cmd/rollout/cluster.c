@@ -18,18 +18,6 @@ static int failed(int error, struct error *e)
     return error_set_errno(e, error, "cannot judge the pods");
 }
 
-int rollout_cluster_check(const struct rollout_cluster *cluster, struct error *e)
-{
-    enum object_kind kind;
-    const char *name = object_kind_parse(cluster->object, &kind);
-
-    if (name == NULL || !object_name_is_valid(name))
-        return error_set(e, -EINVAL,
-                         "invalid object \"%.128s\", expected secret/NAME or configmap/NAME",
-                         cluster->object);
-    return 0;
-}
-
 static int on_version(void *userdata, const char *line, size_t len)
 {
     struct reading *r = userdata;

@@ -12,12 +12,9 @@ struct rollout_cluster {
     const char *resource_version; /* NULL: the newest that the API server has */
 };
 
-/* Return: 0; -EINVAL with @e. */
-int rollout_cluster_check(const struct rollout_cluster *cluster, struct error *e);
-
 /*
  * Judge the pods.
- * @cluster: checked
+ * @cluster: with an object that rollout_object_check() accepts
  * @lines, @reasons: as for rollout_judge()
  * Return: 0; -ENOENT if no pod mounts the object; -EIO if kubectl fails; -errno; with @e.
  */

@@ -265,7 +265,7 @@ static int check_place(struct rollout_command *c, bool is_plugin, struct error *
         cluster->object = c->target;
         cluster->namespace = c->query.object.namespace;
         cluster->resource_version = c->query.resource_version;
-        return rollout_cluster_check(cluster, e);
+        return rollout_object_check(cluster->object, e);
     }
     if (cluster->kubectl.kubeconfig != NULL || cluster->kubectl.context != NULL)
         return error_set(e, -EINVAL,
@@ -308,7 +308,7 @@ static int check_host(struct rollout_command *c, bool is_plugin, struct error *e
         return error_set(e, -EINVAL, "`rollout %s` takes an object: secret/NAME or configmap/NAME",
                          c->verb);
     if (!streq(c->verb, "history"))
-        return rollout_order_check(c->target, e);
+        return rollout_object_check(c->target, e);
     c->query.object.object = c->target;
     return status_filter_check(&c->query.object, e);
 }

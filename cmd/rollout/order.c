@@ -49,15 +49,13 @@ static int send_order(const struct rollout_order *order, const char *path, struc
     return r < 0 ? r : print_answer(order, answer);
 }
 
-int rollout_order_check(const char *object, struct error *e)
+int rollout_object_check(const char *object, struct error *e)
 {
     enum object_kind kind;
     const char *name = object_kind_parse(object, &kind);
 
     if (name == NULL || !object_name_is_valid(name))
-        return error_set(e, -EINVAL,
-                         "invalid object \"%.128s\", expected secret/NAME or configmap/NAME",
-                         object);
+        return object_kind_invalid(object, e);
     return 0;
 }
 

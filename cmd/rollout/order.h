@@ -12,7 +12,7 @@ struct rollout_order {
 };
 
 /* Check the form of an object. Return: 0; -EINVAL with @e. */
-int rollout_order_check(const char *object, struct error *e);
+int rollout_object_check(const char *object, struct error *e);
 
 /*
  * Have the order carried out, and print a line for each volume.

@@ -145,11 +145,9 @@ static int not_configured(const struct kubeconfig_host *host, const char *reason
 
     return error_set(
         e, -ENOENT,
-        "no API server is configured: %.200s%s has no kubeconfig, and this process is not in a pod "
-        "(%.150s): "
-        "name a file with --kubeconfig",
-        list != NULL ? "$KUBECONFIG, which is " : "~/.kube/config", list != NULL ? list : "",
-        reason);
+        "no API server is configured: there is no kubeconfig at %.200s%s, and this process is not "
+        "in a pod (%.150s): name a file with --kubeconfig, or a directory with --manifests",
+        list != NULL ? list : "~/.kube/config", list != NULL ? " ($KUBECONFIG)" : "", reason);
 }
 
 /* The service account's namespace. Return: 0, also if it has none; -ENOMEM. */

@@ -190,6 +190,39 @@ static void test_keys_of_objects(void **state)
     assert_string_equal(object_kind_plural(OBJECT_SECRET), "secrets");
 }
 
+static void test_invalid_objects_are_named(void **state)
+{
+    static const struct {
+        const char *text;
+        const char *meant; /* NULL: nothing is near */
+    } texts[] = {
+        {"db", "secret/db"},
+        {"secrit/db", "secret/db"},
+        {"configmpa/app", "configmap/app"},
+        {"Secret/db", "secret/db"},
+        {"configmap/", NULL},
+        {"pod/db", NULL},
+        {"secrit/a_b", NULL},
+        {"secret/default/db", NULL},
+        {"", NULL},
+        {"/db", NULL},
+        {"deployment/secret/db", NULL},
+    };
+
+    for (size_t i = 0; i < ELEMENTS_OF(texts); i++) {
+        struct error e = ERROR_INIT;
+        const char *meant;
+
+        assert_int_equal(object_kind_invalid(texts[i].text, &e), -EINVAL);
+        assert_non_null(strstr(e.text, "expected secret/NAME or configmap/NAME"));
+        meant = strstr(e.text, "; did you mean ");
+        if ((meant == NULL) != (texts[i].meant == NULL))
+            fail_msg("%s: %s", texts[i].text, e.text);
+        if (meant != NULL)
+            assert_non_null(strstr(meant, texts[i].meant));
+    }
+}
+
 /* L2 */
 static void test_names(void **state)
 {
@@ -294,6 +327,7 @@ int main(void)
         cmocka_unit_test(test_keys_are_checked),
         cmocka_unit_test(test_size_is_limited),
         cmocka_unit_test(test_keys_of_objects),
+        cmocka_unit_test(test_invalid_objects_are_named),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_content_and_staging_are_compared),
         cmocka_unit_test(test_allocation_failures_are_reported),

@@ -671,10 +671,11 @@ static void test_nothing_anywhere(void **state)
     assert_has(e.text, "~/.kube/config");
     assert_has(e.text, "KUBERNETES_SERVICE_HOST");
     assert_has(e.text, "--kubeconfig");
+    assert_has(e.text, "--manifests");
     f->service_host = "10.96.0.1"; /* but no token */
     f->kubeconfig = strdup("/nonexistent/a:/nonexistent/b");
     assert_int_equal(load(f, NULL, NULL, &config, &e), -ENOENT);
-    assert_has(e.text, "/nonexistent/a:/nonexistent/b");
+    assert_has(e.text, "no kubeconfig at /nonexistent/a:/nonexistent/b ($KUBECONFIG)");
     assert_has(e.text, "token");
     assert_int_equal(load(f, NULL, "prod", &config, &e), -ENOENT);
     assert_has(e.text, "context \"prod\"");

@@ -105,7 +105,9 @@ LIBRARY_LIBS   = $(eval LIBRARY_LIBS := $$(call pkg_config,--libs))$(LIBRARY_LIB
 
 CPPFLAGS = -I. -I$(O)/include -D_GNU_SOURCE -DFUSE_USE_VERSION=314 $(LIBRARY_CFLAGS)
 ALL_CFLAGS = -std=gnu17 $(WARNINGS) $(CFLAGS_$(BUILD)) -fPIE $(CFLAGS)
-LDLIBS    = $(LIBRARY_LIBS) -lpthread
+# glibc loads libgcc_s by itself for pthread_cancel(3), and aborts where it is missing: an image has what
+# a program names, so the program names it
+LDLIBS    = $(LIBRARY_LIBS) -lpthread -Wl,--push-state,--no-as-needed -lgcc_s -Wl,--pop-state
 ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(filter -fsanitize=% --coverage,$(CFLAGS_$(BUILD))) $(LDFLAGS)
 
 # ---- what to compile
@@ -141,9 +143,9 @@ build/secretfs: $(O)/secretfs FORCE
 	@ln -sf $(BUILD)/secretfs $@
 FORCE:
 
-$(O)/secretfs: $(PROGRAM_OBJECTS) $(O)/libsecretfs.a
+$(O)/secretfs: $(PROGRAM_OBJECTS) $(O)/libsecretfs.a $(O)/link-flags
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter-out %-flags,$^) $(LDLIBS)
 	@ln -sf secretfs $(O)/kubectl-secretfs
 
 # beside it, where `secretfs keeper` looks for it
@@ -192,6 +194,10 @@ needs-libraries: $(packages_first)
 $(O)/flags: FORCE | needs-libraries
 	@mkdir -p $(@D)
 	@echo '$(CC) $(CPPFLAGS) $(ALL_CFLAGS)' | cmp -s - $@ || echo '$(CC) $(CPPFLAGS) $(ALL_CFLAGS)' >$@
+
+$(O)/link-flags: FORCE | needs-libraries
+	@mkdir -p $(@D)
+	@echo '$(ALL_LDFLAGS) $(LDLIBS)' | cmp -s - $@ || echo '$(ALL_LDFLAGS) $(LDLIBS)' >$@
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)
 

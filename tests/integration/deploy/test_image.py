@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tarfile
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 
 from lib import program
 from lib.deploy import DEPLOY, TOP, VERSION, build_image
+from lib.waiting import until
 
 CONTAINERFILE = (DEPLOY / "image" / "Containerfile").read_text()
 STAGES = CONTAINERFILE.split("\nFROM ")[1:]
@@ -63,11 +65,40 @@ def test_runs_and_has_no_shell(built: Path) -> None:
         assert done.stdout.startswith(f"secretfs {VERSION} "), done.stderr
 
 
+KEPT_MOUNT = """
+mount -t proc proc "$1/proc"
+mount --rbind /dev "$1/dev"
+mount -t tmpfs tmpfs "$1/tmp"
+mkdir "$1/tmp/manifests" "$1/tmp/volume"
+printf '{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "app"}}' >"$1/tmp/manifests/app.json"
+exec chroot "$1" /usr/bin/secretfs-keeper -- /usr/bin/secretfs mount --foreground --manifests /tmp/manifests \
+    secret/app /tmp/volume
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/fuse"), reason="there is no /dev/fuse")
+def test_daemon_ends_in_order_in_the_image(built: Path, tmp_path: Path) -> None:
+    """What the C library loads by itself to end a thread that waits is there, too."""
+    script = ("sh", "-ec", KEPT_MOUNT, "sh", built / "ROOT")
+    command = ["unshare", "--mount", "--propagation", "private", *script]
+    log = tmp_path / "keeper.log"
+    with open(log, "wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as keeper:
+        try:
+            until(lambda: log.read_text().count(" INFO mounted ") == 1, "the mount")
+            keeper.send_signal(signal.SIGUSR2)
+            until(lambda: " INFO took over the mount " in log.read_text(), "the next process")
+        finally:
+            keeper.terminate()
+    assert " INFO handing the mount over " in log.read_text()
+    assert "killed by signal" not in log.read_text(), log.read_text()
+    assert keeper.returncode == 0
+
+
 def test_each_library_has_its_package_and_licence(built: Path) -> None:
     """Where scanners of images look for them."""
     root = built / "ROOT"
     records = {path.name: path.read_text() for path in (root / "var/lib/dpkg/status.d").iterdir()}
-    assert {"libc6", "libssl3", "libfuse3-3", "ca-certificates"} <= set(records)
+    assert {"libc6", "libssl3", "libfuse3-3", "libgcc-s1", "ca-certificates"} <= set(records)
     for name, record in records.items():
         assert f"Package: {name}\n" in record and "\nVersion: " in record
         assert (root / "usr/share/doc" / name / "copyright").stat().st_size > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import fcntl
+import json
 import os
 import select
 import signal
@@ -264,6 +265,13 @@ class Service(DaemonLog):
             self._pid = 0
         self.store.drop_all()  # the connection ends, and with it every wait for an answer
         self.reap()
+
+    def requests(self) -> int:
+        """How many FUSE requests have reached the process."""
+        command = [str(self.binary), "status", "-o", "json", str(self.path)]
+        done = program.run(command, home=self._home)
+        assert done.returncode == 0, done.stderr
+        return int(json.loads(done.stdout)["requests"]["total"])
 
 
 class NodeService(Service):

@@ -90,6 +90,7 @@ struct handover {
     struct tree *tree;
     char *mountpoint;
     struct notes notes; /* those of an earlier process from handover_take() on */
+    uint32_t format;    /* of the states that are made */
     struct tree_recorder recorder;
     struct generation *current; /* NULL: the state is lost, or could not be made */
     uint64_t number;            /* the largest one that was used */
@@ -414,6 +415,7 @@ static int make_generation(struct handover *h, uint64_t size, struct generation 
     h->number++;
     snprintf(g->name, sizeof(g->name), "%s.state.%" PRIu64, h->options.name, h->number);
     state_create(&g->state, g->memory.bytes, g->memory.size, h->number, h->options.program);
+    state_require_format(&g->state, h->format);
     r = fd_store_put(h->options.store, g->name, g->memory.fd, FD_STORE_UNTIL_REMOVED, e);
     if (r == 0)
         *ret_generation = TAKE(g);
@@ -652,6 +654,15 @@ void handover_remove_note(struct handover *handover, const char *key)
         record_note(handover, copy);
 }
 
+void handover_require_format(struct handover *handover, uint32_t format)
+{
+    bool is_changed = handover->format != format;
+
+    handover->format = format;
+    if (is_changed && handover->session != NULL)
+        replace_and_report(handover);
+}
+
 const char *handover_find_note(const struct handover *handover, const char *key)
 {
     return notes_find(&handover->notes, key);
@@ -727,6 +738,7 @@ int handover_new(sd_event *event, const struct handover_options *options,
     if (h == NULL)
         return error_set_errno(e, -ENOMEM, "cannot prepare the hand-over");
     h->options = *options;
+    h->format = STATE_FORMAT_FIRST;
     notes_init(&h->notes);
     h->event = sd_event_ref(event);
     h->device_fd = -1;

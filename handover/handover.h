@@ -97,6 +97,12 @@ void handover_remove_note(struct handover *handover, const char *key);
 const char *handover_find_note(const struct handover *handover, const char *key);
 void handover_visit_notes(const struct handover *handover, notes_visit_fn *visit, void *userdata);
 
+/*
+ * The format that a program has to know to follow what the notes say: STATE_FORMAT_FIRST until this
+ * is called. The state is replaced where it has another one.
+ */
+void handover_require_format(struct handover *handover, uint32_t format);
+
 /* Whether the next process could take the file system over now. */
 bool handover_is_complete(struct handover *handover);
 

@@ -85,9 +85,10 @@ int notes_set(struct notes *notes, const char *key, const char *text)
     r = make_note(key, text, &n);
     if (r < 0)
         return r;
+    /* in its place: notes_visit() finds it once */
+    list_append(old != NULL ? &old->link : &notes->all, &n->link);
     if (old != NULL)
         free_note(notes, old);
-    list_append(&notes->all, &n->link);
     notes->bytes += n->len + RECORD_OVERHEAD;
     return 0;
 }

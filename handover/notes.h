@@ -33,7 +33,7 @@ bool notes_remove(struct notes *notes, const char *key);
 /* Return: the text of a key, borrowed until that is set or removed; NULL: none. */
 const char *notes_find(const struct notes *notes, const char *key);
 
-/* Return: whether to continue. The note may be removed meanwhile, and no other. */
+/* Return: whether to continue. The note may be removed or replaced meanwhile, and no other. */
 typedef bool notes_visit_fn(void *userdata, const char *key, const char *text);
 /* In the order in which the keys were added. */
 void notes_visit(const struct notes *notes, notes_visit_fn *visit, void *userdata);

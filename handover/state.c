@@ -107,12 +107,19 @@ void state_create(struct state *state, void *memory, uint64_t size, uint64_t num
     assert(size >= STATE_SIZE_MIN && size <= STATE_SIZE_MAX);
     *state = (struct state){.header = h, .end = sizeof(*h)};
     h->magic = MAGIC;
-    h->format = STATE_FORMAT;
+    h->format = STATE_FORMAT_FIRST;
     h->header_len = sizeof(*h);
     h->number = number;
     h->size = size;
     snprintf(h->program, sizeof(h->program), "%s", program);
     h->sum = header_sum(h);
+}
+
+void state_require_format(struct state *state, uint32_t format)
+{
+    assert(format >= STATE_FORMAT_FIRST && format <= STATE_FORMAT);
+    state->header->format = format;
+    state->header->sum = header_sum(state->header);
 }
 
 uint64_t state_append(struct state *state, uint16_t type, const void *checked, size_t checked_len,

@@ -10,8 +10,13 @@
 
 #include "base/error.h"
 
-/* A reader accepts this format and none that is newer. */
-#define STATE_FORMAT 1u
+/*
+ * Formats. A reader accepts STATE_FORMAT and those before it, and none that is newer. A state has
+ * the least one of which a reader misses nothing that matters.
+ */
+#define STATE_FORMAT_FIRST  1u
+#define STATE_FORMAT_ORDERS 2u /* notes of volumes have orders (node/volume_record.c) */
+#define STATE_FORMAT        STATE_FORMAT_ORDERS
 
 #define STATE_PROGRAM_SIZE 64 /* of the text of a version */
 #define STATE_SIZE_MIN     65536u
@@ -37,12 +42,15 @@ struct state {
 };
 
 /*
- * Begin a log. It is invalid until the first commit.
+ * Begin a log, in STATE_FORMAT_FIRST. It is invalid until the first commit.
  * @memory, @size: page-aligned, zeroed, shared with the next process; borrowed
  * @number: larger than that of each earlier state of this service
  */
 void state_create(struct state *state, void *memory, uint64_t size, uint64_t number,
                   const char *program);
+
+/* Before the first commit: the format that a reader has to know, STATE_FORMAT at most. */
+void state_require_format(struct state *state, uint32_t format);
 
 /*
  * Append a record of two parts; the next commit makes it valid.

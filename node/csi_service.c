@@ -528,6 +528,7 @@ static int take_over(struct csi_service *csi, const char *id, const char *text, 
         return 1;
     if (r == 0)
         r = node_shown_find(file_systems, &csi->area, id, document.record.target, &shown, e);
+    shown.orders = TAKE(document.orders);
     return r == 0 ? adopt_volume(csi, id, &document, &shown, e) : r;
 }
 
@@ -537,12 +538,15 @@ static bool is_worthless(int r)
     return r == -EINVAL || r == -E2BIG || r == -ESTALE;
 }
 
-static bool on_record(void *userdata, const char *id, const char *text)
+static bool on_record(void *userdata, const char *key, const char *text)
 {
     struct take_over *t = userdata;
     struct error e = ERROR_INIT;
-    int r = take_over(t->csi, id, text, &e);
+    char id[NOTE_KEY_MAX + 1]; /* a volume that is taken over may replace its record */
+    int r;
 
+    snprintf(id, sizeof(id), "%s", key);
+    r = take_over(t->csi, id, text, &e);
     if (r == 0)
         t->n++;
     if (r == -ESTALE)

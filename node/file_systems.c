@@ -32,6 +32,7 @@ struct node_file_systems {
     struct file_system *standard;
     struct consumers *consumers; /* of the standard one; NULL: they are not noted */
     struct file_system *live;    /* NULL until the first volume that needs it */
+    unsigned n_orders[2];        /* standard, live: volumes whose record has orders */
 };
 
 static int detach_leftovers(const struct node_file_systems *all, const char *name, struct error *e)
@@ -272,6 +273,17 @@ int node_file_systems_record(struct node_file_systems *all, enum node_fs fs, con
     struct handover *handover = file_system_of(all, fs)->handover;
 
     return handover != NULL ? handover_set_note(handover, id, text) : 0;
+}
+
+void node_file_systems_count_orders(struct node_file_systems *all, enum node_fs fs, int change)
+{
+    struct handover *handover = file_system_of(all, fs)->handover;
+    unsigned *n = &all->n_orders[fs == NODE_FS_LIVE];
+
+    assert(change == 1 || (change == -1 && *n > 0));
+    *n = change > 0 ? *n + 1 : *n - 1;
+    if (handover != NULL)
+        handover_require_format(handover, *n > 0 ? STATE_FORMAT_ORDERS : STATE_FORMAT_FIRST);
 }
 
 static void drop_record(const struct file_system *fs, const char *id)

@@ -88,6 +88,12 @@ bool node_file_systems_are_handed_over(const struct node_file_systems *all, bool
 int node_file_systems_record(struct node_file_systems *all, enum node_fs fs, const char *id,
                              const char *text);
 void node_file_systems_drop_record(struct node_file_systems *all, const char *id);
+/*
+ * Count volumes whose record has orders, which programs before STATE_FORMAT_ORDERS would not
+ * follow: they refuse the state while there are any.
+ * @change: 1 or -1
+ */
+void node_file_systems_count_orders(struct node_file_systems *all, enum node_fs fs, int change);
 
 /* Visit what an earlier process has recorded, see handover_visit_notes(). */
 void node_file_systems_visit_records(const struct node_file_systems *all, notes_visit_fn *visit,

@@ -30,5 +30,6 @@ int node_shown_find(struct node_file_systems *file_systems, const struct target_
 void node_shown_deinit(struct node_shown *shown)
 {
     payload_unref(shown->payload);
+    free(shown->orders);
     *shown = (struct node_shown){.payload = NULL};
 }

@@ -7,13 +7,15 @@
  */
 #include "node/file_systems.h"
 #include "node/target.h"
+#include "volume/volume.h"
 
 struct node_shown {
     enum node_fs fs;
     uint64_t node; /* of the volume's directory */
     struct payload *payload;
     char generation[GENERATION_NAME_SIZE];
-    uint64_t mount_id; /* of the mount on the target */
+    uint64_t mount_id;                /* of the mount on the target */
+    struct volume_kept_order *orders; /* of its record, set by the caller; NULL: none */
 };
 
 /*

@@ -24,6 +24,7 @@
 #include <stdio.h>
 
 #include "node/static_volumes.h"
+#include "node/volume_record.h"
 
 #define RETRY_AFTER       SPAN_SEC(5)
 #define TIMER_SLACK       SPAN_SEC(1)
@@ -145,16 +146,27 @@ static void revision_volume_free(struct node_volume *volume)
     free(v);
 }
 
-/* Whether an earlier process has recorded the same volume: its file has not changed since. */
+/*
+ * Whether an earlier process has recorded the same volume: its file has not changed since.
+ * @ret_orders: those of its record, or NULL; the caller's
+ */
 static bool is_recorded(const struct static_reconciler *all,
-                        const struct node_volume_options *options)
+                        const struct node_volume_options *options,
+                        struct volume_kept_order **ret_orders)
 {
     const char *recorded =
         node_file_systems_find_record(all->context.volume_context->file_systems, options->id);
-    _cleanup_(freep) char *text = NULL;
+    _cleanup_(volume_record_deinit) struct volume_record_document document = {.json = NULL};
+    _cleanup_(freep) char *text = NULL, *same = NULL;
 
-    return recorded != NULL && node_volume_print_record(options, &text) == 0 &&
-           streq(text, recorded);
+    if (recorded == NULL || volume_record_parse(recorded, &document, NULL) < 0)
+        return false;
+    document.record.orders = NULL; /* a file has none */
+    if (node_volume_print_record(options, &text) < 0 ||
+        volume_record_print(&document.record, &same) < 0 || !streq(text, same))
+        return false;
+    *ret_orders = TAKE(document.orders);
+    return true;
 }
 
 /*
@@ -167,11 +179,15 @@ static int find_shown(const struct static_reconciler *all,
                       struct error *e)
 {
     struct node_file_systems *file_systems = all->context.volume_context->file_systems;
+    struct volume_kept_order *orders = NULL;
     int r = -ESTALE;
 
-    if (is_recorded(all, options))
+    if (is_recorded(all, options, &orders))
         r = node_shown_find(file_systems, &options->area, options->id, options->target, ret_shown,
                             e);
+    if (r == 0)
+        ret_shown->orders = TAKE(orders);
+    free(orders);
     if (r == -ESTALE)
         node_file_systems_drop_leftover(file_systems, options->id);
     return r;

@@ -177,7 +177,8 @@ static void set_default_owner(struct volume_spec *spec)
         spec->gid = getegid();
 }
 
-int node_volume_print_record(const struct node_volume_options *options, char **ret_text)
+static int print_with_orders(const struct node_volume_options *options,
+                             const struct volume_kept_order *orders, char **ret_text)
 {
     const struct node_volume_options *o = options;
     struct volume_spec spec = *o->spec;
@@ -187,13 +188,38 @@ int node_volume_print_record(const struct node_volume_options *options, char **r
                                          .pod_uid = o->pod_uid,
                                          .service_account = o->service_account,
                                          .source = o->pod == NULL ? o->identity->key : NULL,
-                                         .spec = &spec};
+                                         .spec = &spec,
+                                         .orders = orders};
 
     set_default_owner(&spec);
     return volume_record_print(&record, ret_text);
 }
 
-static int print_record(const struct node_volume *v, char **ret_text)
+int node_volume_print_record(const struct node_volume_options *options, char **ret_text)
+{
+    return print_with_orders(options, NULL, ret_text);
+}
+
+/* Return: the orders of all sources, for free(); NULL when out of memory. */
+static struct volume_kept_order *list_orders(const struct node_volume *v)
+{
+    struct volume_kept_order *orders = calloc(v->spec->n_sources + 1, sizeof(*orders));
+
+    for (size_t i = 0; orders != NULL && i < v->spec->n_sources; i++)
+        orders[i] = volume_order(v->published.volume, i);
+    return orders;
+}
+
+static bool has_orders(const struct node_volume *v)
+{
+    for (size_t i = 0; i < v->spec->n_sources; i++)
+        if (volume_order(v->published.volume, i).order != VOLUME_ORDER_NONE)
+            return true;
+    return false;
+}
+
+static int print_record(const struct node_volume *v, const struct volume_kept_order *orders,
+                        char **ret_text)
 {
     const struct node_volume_options options = {.target = v->target,
                                                 .namespace = v->namespace,
@@ -203,24 +229,38 @@ static int print_record(const struct node_volume *v, char **ret_text)
                                                 .spec = v->spec,
                                                 .identity = v->identity};
 
-    return node_volume_print_record(&options, ret_text);
+    return print_with_orders(&options, orders, ret_text);
 }
 
-/* Without a record the volume ends with this process. */
+static void note_recorded_orders(struct node_volume *v, bool has)
+{
+    if (has != v->has_recorded_orders)
+        node_file_systems_count_orders(v->context->file_systems, v->fs, has ? 1 : -1);
+    v->has_recorded_orders = has;
+}
+
+/* Without a record the volume, or an order, ends with this process. */
 static void record(struct node_volume *v)
 {
+    unsigned changes = volume_order_changes(v->published.volume);
+    _cleanup_(freep) struct volume_kept_order *orders = NULL;
     _cleanup_(freep) char *text = NULL;
     int r;
 
-    if (v->is_recorded)
+    if (v->is_recorded && v->recorded_changes == changes)
         return;
-    r = print_record(v, &text);
+    orders = list_orders(v);
+    r = orders != NULL ? print_record(v, orders, &text) : -ENOMEM;
     if (r == 0)
         r = node_file_systems_record(v->context->file_systems, v->fs, v->id, text);
-    if (r < 0)
-        log_warn("cannot record the volume; it ends with this process", "target", v->target,
-                 PUBLISHED_LOG_POD(&v->published), "error", strerror(-r));
-    v->is_recorded = r == 0;
+    if (r < 0) {
+        log_warn("cannot record the volume or its orders; they end with this process", "target",
+                 v->target, PUBLISHED_LOG_POD(&v->published), "error", strerror(-r));
+        return;
+    }
+    v->is_recorded = true;
+    v->recorded_changes = changes;
+    note_recorded_orders(v, has_orders(v));
 }
 
 static void drop_record(struct node_volume *v)
@@ -228,6 +268,7 @@ static void drop_record(struct node_volume *v)
     if (v->is_recorded)
         node_file_systems_drop_record(v->context->file_systems, v->id);
     v->is_recorded = false;
+    note_recorded_orders(v, false);
 }
 
 /* ---- mounting */
@@ -445,7 +486,11 @@ static void on_failed(void *userdata, int error, const struct error *e)
 
 static void on_changed(void *userdata)
 {
-    check(userdata);
+    struct node_volume *v = userdata;
+
+    if (v->is_recorded && v->published.volume != NULL)
+        record(v); /* an order has begun or ended */
+    check(v);
 }
 
 static const char *on_labels(void *userdata)
@@ -512,7 +557,8 @@ static int subscribe(struct node_volume *v, struct error *e)
         .mountpoint = v->target,
         .observer = v->context->observer,
         .source_log = v->context->source_log,
-        .adopted = v->shown != NULL ? v->shown->payload : NULL,
+        .adopted = {.payload = v->shown != NULL ? v->shown->payload : NULL,
+                    .orders = v->shown != NULL ? v->shown->orders : NULL},
         .adopted_generation = v->shown != NULL ? v->shown->generation : NULL,
         .adopted_directory = v->shown != NULL ? v->shown->node : 0,
         .keeps_previous = v->context->keeps_previous,
@@ -556,6 +602,8 @@ int node_volume_init(struct node_volume *volume, const struct node_volume_contex
     if (r < 0)
         return error_set_errno(e, r, "cannot set up the volume");
     r = subscribe(v, e);
+    if (r == 0 && v->is_recorded)
+        note_recorded_orders(v, has_orders(v));
     v->shown = NULL;
     if (r < 0 || v->state == NODE_VOLUME_MOUNTED)
         return r;

@@ -113,13 +113,15 @@ struct node_volume {
     struct published published;
 
     enum node_volume_state state;
-    bool is_requested;        /* mount_done() follows */
-    bool is_cancelled;        /* in AWAITING_MOUNT: unmount as soon as it is mounted */
-    bool waits_indefinitely;  /* the request does not end before there is content */
-    bool was_mounted;         /* by the last request, or by an earlier one */
-    bool is_recorded;         /* the next process takes it over, if it is mounted then */
-    bool is_left;             /* and does so now */
-    unsigned reported_events; /* node/volume_events.c changes it, and the next */
+    bool is_requested;         /* mount_done() follows */
+    bool is_cancelled;         /* in AWAITING_MOUNT: unmount as soon as it is mounted */
+    bool waits_indefinitely;   /* the request does not end before there is content */
+    bool was_mounted;          /* by the last request, or by an earlier one */
+    bool is_recorded;          /* the next process takes it over, if it is mounted then */
+    bool has_recorded_orders;  /* and goes on with orders */
+    unsigned recorded_changes; /* of orders, volume_order_changes() */
+    bool is_left;              /* and does so now */
+    unsigned reported_events;  /* node/volume_events.c changes it, and the next */
     unsigned deferred_events;
     struct update_pace update_pace; /* node/volume_notices.c changes it, and the next */
     struct kept_error signal_error; /* why the last update was not signalled; else empty */
@@ -133,7 +135,7 @@ struct node_volume {
 bool node_volume_id_is_valid(const char *id);
 
 /*
- * What is recorded of a volume for the next process, see volume_record.h.
+ * What is recorded of a volume without orders for the next process, see volume_record.h.
  * Return: 0, *ret_text is the caller's to free(); -ENOMEM.
  */
 int node_volume_print_record(const struct node_volume_options *options, char **ret_text);

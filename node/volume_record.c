@@ -5,10 +5,101 @@
  * record says whether the file is the same as for the earlier process. The target's mount is not
  * recorded either: the next process finds it at the target by its file system and its directory
  * (target_find_mount()).
+ *
+ *     "orders": [{"source": 0, "order": "paused"}, {"source": 2, "order": "undone", "content": 7}]
  */
 #include "node/volume_record.h"
 
 #include "volume/spec_json.h"
+#include "volume/staging.h"
+
+static const char *const order_names[] = {
+    [VOLUME_ORDER_PAUSED] = "paused",
+    [VOLUME_ORDER_UNDONE] = "undone",
+};
+
+/* ---- orders */
+
+static int add_order(cJSON *list, size_t i, const struct volume_kept_order *order)
+{
+    cJSON *json = cJSON_CreateObject();
+    int r = json_add_number(json, "source", (double)i);
+
+    r |= json_add_text(json, "order", order_names[order->order]);
+    if (order->order == VOLUME_ORDER_UNDONE)
+        r |= json_add_number(json, "content", (double)order->undone);
+    if (cJSON_AddItemToArray(list, json))
+        return r;
+    cJSON_Delete(json);
+    return -ENOMEM;
+}
+
+static int add_orders(cJSON *json, const struct volume_record *record)
+{
+    cJSON *list = NULL;
+    int r = 0;
+
+    for (size_t i = 0; record->orders != NULL && i < record->spec->n_sources && r == 0; i++) {
+        if (record->orders[i].order == VOLUME_ORDER_NONE)
+            continue;
+        if (list == NULL)
+            list = cJSON_AddArrayToObject(json, "orders");
+        r = list != NULL ? add_order(list, i, &record->orders[i]) : -ENOMEM;
+    }
+    return r;
+}
+
+/* @max: 2^53 at most. Return: whether it is a whole number up to @max. */
+static bool read_number(const cJSON *json, const char *key, uint64_t max, uint64_t *ret_number)
+{
+    const cJSON *number = json_member(json, key);
+
+    if (!cJSON_IsNumber(number) || number->valuedouble < 0 || number->valuedouble > (double)max)
+        return false;
+    *ret_number = (uint64_t)number->valuedouble;
+    return (double)*ret_number == number->valuedouble;
+}
+
+/* Return: whether it is valid. */
+static bool read_order(const cJSON *json, size_t n_sources, struct volume_kept_order *orders)
+{
+    const char *name = json_text(json, "order");
+    struct volume_kept_order order = {.order = VOLUME_ORDER_NONE};
+    uint64_t i;
+
+    for (size_t k = VOLUME_ORDER_PAUSED; name != NULL && k < ELEMENTS_OF(order_names); k++)
+        if (streq(name, order_names[k]))
+            order.order = (enum volume_order)k;
+    if (order.order == VOLUME_ORDER_NONE || !read_number(json, "source", n_sources, &i) ||
+        i == n_sources)
+        return false;
+    if (order.order == VOLUME_ORDER_UNDONE &&
+        !read_number(json, "content", STAGING_PLACES, &order.undone))
+        return false;
+    orders[i] = order;
+    return true;
+}
+
+/* Return: 0; -EINVAL, -ENOMEM with @e. */
+static int read_orders(struct volume_record_document *document, struct error *e)
+{
+    const cJSON *orders = json_member(document->json, "orders"), *order;
+    size_t n_sources = document->spec->n_sources;
+
+    if (orders == NULL)
+        return 0;
+    document->orders = calloc(n_sources + 1, sizeof(*document->orders));
+    if (document->orders == NULL)
+        return error_set_errno(e, -ENOMEM, "cannot read the record of a volume");
+    cJSON_ArrayForEach (order, orders) {
+        if (!read_order(order, n_sources, document->orders))
+            return error_set(e, -EINVAL, "invalid record of a volume: an order is invalid");
+    }
+    document->record.orders = document->orders;
+    return 0;
+}
+
+/* ---- records */
 
 int volume_record_print(const struct volume_record *record, char **ret_text)
 {
@@ -26,6 +117,7 @@ int volume_record_print(const struct volume_record *record, char **ret_text)
     r |= json_add_text(json, "podUid", record->pod_uid);
     r |= json_add_text(json, "serviceAccount", record->service_account);
     r |= json_add_text(json, "source", record->source);
+    r |= add_orders(json, record);
     if (r < 0)
         return r;
     *ret_text = cJSON_PrintUnformatted(json);
@@ -52,7 +144,7 @@ static int parse(const char *text, struct volume_record_document *document, stru
     };
     if (document->record.target == NULL || document->record.namespace == NULL)
         return error_set(e, -EINVAL, "invalid record of a volume: it has no target");
-    return 0;
+    return read_orders(document, e);
 }
 
 int volume_record_parse(const char *text, struct volume_record_document *ret_document,
@@ -70,6 +162,7 @@ int volume_record_parse(const char *text, struct volume_record_document *ret_doc
 void volume_record_deinit(struct volume_record_document *document)
 {
     volume_spec_free(document->spec);
+    free(document->orders);
     cJSON_Delete(document->json);
     *document = (struct volume_record_document){.json = NULL};
 }

@@ -5,7 +5,7 @@
  * no token in it. See volume_record.c.
  */
 #include "encoding/json.h"
-#include "volume/spec.h"
+#include "volume/volume.h"
 
 /* Strings are borrowed. */
 struct volume_record {
@@ -16,6 +16,7 @@ struct volume_record {
     const char *service_account; /* of the pod; or NULL */
     const char *source;          /* key of the identity of a static volume; or NULL */
     const struct volume_spec *spec;
+    const struct volume_kept_order *orders; /* for each source of the spec; NULL: none */
 };
 
 /* Return: 0, *ret_text is the caller's to free(); -ENOMEM. */
@@ -24,8 +25,9 @@ int volume_record_print(const struct volume_record *record, char **ret_text);
 /* A record that was read. */
 struct volume_record_document {
     cJSON *json;
-    struct volume_spec *spec;    /* may be taken */
-    struct volume_record record; /* borrowed from these two */
+    struct volume_spec *spec;         /* may be taken */
+    struct volume_kept_order *orders; /* may be taken; NULL: none */
+    struct volume_record record;      /* borrowed from these three */
 };
 
 /*

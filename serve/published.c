@@ -671,11 +671,11 @@ static int adopt(struct published *p, struct error *e)
 {
     int r;
 
-    if (p->options.adopted == NULL)
+    if (p->options.adopted.payload == NULL)
         return 0;
     p->is_unconfirmed = true;
-    p->payload = payload_ref(p->options.adopted);
-    p->shown = payload_ref(p->options.adopted);
+    p->payload = payload_ref(p->options.adopted.payload);
+    p->shown = payload_ref(p->options.adopted.payload);
     p->n_published = 1;
     p->updated_at = clock_boot();
     snprintf(p->generation, sizeof(p->generation), "%s", p->options.adopted_generation);
@@ -709,7 +709,7 @@ int published_init(struct published *p, sd_event *event, const struct published_
     if (r < 0)
         return r;
     r = volume_new(options->store, options->pods, options->spec, options->namespace,
-                   p->own_who != NULL ? p->own_who : options->pod_uid, options->adopted,
+                   p->own_who != NULL ? p->own_who : options->pod_uid, &options->adopted,
                    &volume_callbacks, p, &p->volume, e);
     if (r < 0)
         return r;

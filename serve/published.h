@@ -41,8 +41,8 @@ struct published_options {
     const char *pod_uid;                       /* or NULL */
     const char *mountpoint;                    /* unique on the machine */
     const struct published_observer *observer; /* NULL: none */
-    struct log_limit *source_log; /* limits log lines about the source's state; NULL: no limit */
-    struct payload *adopted;      /* what readers get from an earlier process; NULL: nothing */
+    struct log_limit *source_log;  /* limits log lines about the source's state; NULL: no limit */
+    struct volume_adopted adopted; /* of an earlier process */
     const char *adopted_generation;
     uint64_t adopted_directory; /* node id of the volume's directory */
     bool keeps_previous;        /* as volume_keep_previous() */

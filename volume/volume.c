@@ -25,7 +25,9 @@
  *
  * An order of the node's administrator stages an update as well: a paused member keeps what it
  * shows, and one whose last update was undone shows what was there before, until the object's
- * content changes. That is kept for UNDO_FOR only, as nothing else needs it.
+ * content changes. That is kept for UNDO_FOR only, as nothing else needs it. Orders of an earlier
+ * process go on with the content that readers get from it. What was undone is known by its place
+ * (staging.c), a hash: one of 2^32 other contents is taken for it, and waits for a further update.
  *
  * With `onRevoked: remove` a member that we may not read any more counts as an optional object that
  * was deleted (G9), until we may read it again. This concerns content that was shown: a volume
@@ -58,7 +60,7 @@ struct member {
     struct object *shown;    /* input of the payload: the same, or an older one that is held */
     struct object *previous; /* what was shown before the last update; NULL: none, or not kept */
     mono_us previous_until;
-    enum volume_order order;
+    struct volume_kept_order order;
     enum hold hold;
     mono_us offered_at;  /* HOLD_STAGED: when the content or its staging changed */
     mono_us due_at;      /* HOLD_STAGED: when it is shown; SPAN_FOREVER: not by itself */
@@ -75,6 +77,7 @@ struct volume {
     struct member *members; /* one for each source */
     bool is_starting;       /* not all of them are subscribed yet */
     bool keeps_previous;
+    unsigned n_order_changes;
     struct payload *adopted; /* of an earlier process, until the first of this one; or NULL */
     struct payload *payload; /* the last good one, NULL before the first */
     enum volume_state state;
@@ -104,6 +107,14 @@ static void volume_move(struct volume *v, enum volume_state state)
 }
 
 /* ---- objects */
+
+static void set_order(struct member *m, enum volume_order order)
+{
+    if (order == VOLUME_ORDER_UNDONE)
+        m->order.undone = staging_place(m->volume->who, m->object);
+    m->order.order = order;
+    m->volume->n_order_changes++;
+}
 
 static bool is_bad_pair(const struct member *m)
 {
@@ -139,9 +150,10 @@ static enum hold member_find_hold(struct member *m, mono_us now)
         return HOLD_TLS;
     if (m->is_invalid)
         return HOLD_CHECK;
-    if (m->order != VOLUME_ORDER_NONE && m->shown != NULL) {
+    if (m->order.order != VOLUME_ORDER_NONE && (m->shown != NULL || m->volume->adopted != NULL)) {
         m->due_at = SPAN_FOREVER;
-        return object_same_content(m->shown, m->object) ? HOLD_NONE : HOLD_STAGED;
+        return m->shown != NULL && object_same_content(m->shown, m->object) ? HOLD_NONE
+                                                                            : HOLD_STAGED;
     }
     if (!is_staged(&m->object->staging))
         return HOLD_NONE;
@@ -196,10 +208,11 @@ static void member_set_object(struct member *m, struct object *object, mono_us n
     assert(m->object == NULL || m->shown != NULL || m->hold != HOLD_NONE);
     if (!goes_on(m, object))
         m->offered_at = now;
-    if (m->order == VOLUME_ORDER_UNDONE && !object_same_content(m->object, object))
-        m->order = VOLUME_ORDER_NONE;
     object_unref(m->object);
     m->object = object_ref(object);
+    if (m->order.order == VOLUME_ORDER_UNDONE &&
+        m->order.undone != staging_place(m->volume->who, object))
+        set_order(m, VOLUME_ORDER_NONE);
     if (tls_is_pair(object))
         tls_pair_check(object, &m->tls);
     m->is_invalid = member_check(m, &ignored) < 0;
@@ -242,9 +255,9 @@ static void member_explain_hold(const struct member *m, struct error *e)
         tls_pair_problem(&m->tls, clock_wall(), e);
     else if (m->hold == HOLD_CHECK)
         member_check(m, e);
-    else if (m->order == VOLUME_ORDER_PAUSED)
+    else if (m->order.order == VOLUME_ORDER_PAUSED)
         error_set(e, -EBUSY, "paused by `secretfs rollout pause`");
-    else if (m->order == VOLUME_ORDER_UNDONE)
+    else if (m->order.order == VOLUME_ORDER_UNDONE)
         error_set(e, -EBUSY, "undone by `secretfs rollout undo`");
     else
         staging_explain(&m->object->staging, labels_of(m->volume), e);
@@ -303,7 +316,7 @@ static int project(struct volume *v, struct payload **ret_payload, struct error 
     return r;
 }
 
-/* The earlier process had shown the update: nothing is staged. */
+/* The earlier process had shown the update: nothing is staged, and nothing undone. */
 static void show_what_was_adopted(struct volume *v)
 {
     _cleanup_(payload_unrefp) struct payload *payload = NULL;
@@ -319,6 +332,8 @@ static void show_what_was_adopted(struct volume *v)
             continue;
         m->hold = HOLD_NONE;
         m->shown = object_ref(m->object);
+        if (m->order.order == VOLUME_ORDER_UNDONE)
+            set_order(m, VOLUME_ORDER_NONE);
     }
 }
 
@@ -424,7 +439,7 @@ static void volume_start(struct volume *v)
 }
 
 int volume_new(struct store *store, struct store *pods, const struct volume_spec *spec,
-               const char *namespace, const char *who, struct payload *adopted,
+               const char *namespace, const char *who, const struct volume_adopted *adopted,
                const struct volume_callbacks *callbacks, void *userdata, struct volume **ret_volume,
                struct error *e)
 {
@@ -435,12 +450,15 @@ int volume_new(struct store *store, struct store *pods, const struct volume_spec
         return error_set_errno(e, -ENOMEM, "cannot set the volume up");
     v->spec = spec;
     v->who = who;
-    v->adopted = adopted != NULL ? payload_ref(adopted) : NULL;
+    v->adopted = adopted != NULL && adopted->payload != NULL ? payload_ref(adopted->payload) : NULL;
     v->members = calloc(spec->n_sources + 1, sizeof(*v->members));
     if (v->members == NULL)
         return error_set_errno(e, -ENOMEM, "cannot set the volume up");
-    for (size_t i = 0; i < spec->n_sources; i++)
+    for (size_t i = 0; i < spec->n_sources; i++) {
         v->members[i].volume = v;
+        if (v->adopted != NULL && adopted->orders != NULL)
+            v->members[i].order = adopted->orders[i];
+    }
     v->callbacks = callbacks;
     v->userdata = userdata;
     v->is_starting = true;
@@ -585,7 +603,7 @@ static void member_apply_order(struct member *m, enum volume_order order, mono_u
 {
     struct volume *v = m->volume;
 
-    m->order = order;
+    set_order(m, order);
     if (m->object != NULL) {
         member_show(m, now);
         volume_update(v, now);
@@ -618,10 +636,15 @@ int volume_undo(struct volume *volume, size_t i, mono_us now)
     return 0;
 }
 
-enum volume_order volume_order(const struct volume *volume, size_t i)
+struct volume_kept_order volume_order(const struct volume *volume, size_t i)
 {
     assert(i < volume->spec->n_sources);
     return volume->members[i].order;
+}
+
+unsigned volume_order_changes(const struct volume *volume)
+{
+    return volume->n_order_changes;
 }
 
 const struct object *volume_shown_object(const struct volume *volume, size_t i)

@@ -32,17 +32,40 @@ struct volume_callbacks {
 };
 
 /*
+ * Orders of the node's administrator, besides the annotations of an object: its updates are not
+ * shown, or the content before the last one is shown. Each lasts until volume_resume(), that of
+ * volume_undo() also until the object's content changes.
+ */
+enum volume_order {
+    VOLUME_ORDER_NONE,
+    VOLUME_ORDER_PAUSED,
+    VOLUME_ORDER_UNDONE,
+};
+
+/* An order, as the next process gets it. */
+struct volume_kept_order {
+    enum volume_order order;
+    uint64_t undone; /* staging_place() of what was undone, by which it is known again */
+};
+
+/* What an earlier process has left of the volume. */
+struct volume_adopted {
+    struct payload *payload;                /* what readers get; NULL: nothing */
+    const struct volume_kept_order *orders; /* for each source of the spec; NULL: none */
+};
+
+/*
  * @store: of Secrets and ConfigMaps
  * @pods:  of what is made of the volume's pod; NULL if the spec has no such source
  * @spec: borrowed, outlives the volume
  * @namespace: of its objects; copied
  * @who: what is unique to the volume, for staged updates; borrowed, outlives the volume
- * @adopted: what readers get from an earlier process; NULL: nothing
+ * @adopted: borrowed for the call; NULL: nothing
  * @callbacks: outlive the volume; may be called before this returns
  * Return: 0, *ret_volume is the caller's; -ENOMEM; the source's errors, with @e.
  */
 int volume_new(struct store *store, struct store *pods, const struct volume_spec *spec,
-               const char *namespace, const char *who, struct payload *adopted,
+               const char *namespace, const char *who, const struct volume_adopted *adopted,
                const struct volume_callbacks *callbacks, void *userdata, struct volume **ret_volume,
                struct error *e);
 struct volume *volume_free(struct volume *volume);
@@ -59,17 +82,6 @@ bool volume_find_missing(const struct volume *volume, struct missing *ret_missin
 bool volume_is_held(const struct volume *volume);
 /* Whether that is so because of a roll-out or a pause alone, and nothing is wrong. */
 bool volume_is_staged(const struct volume *volume);
-/*
- * Orders of the node's administrator, besides the annotations of an object: its updates are not
- * shown, or the content before the last one is shown. Each lasts until volume_resume(), that of
- * volume_undo() also until the object's content changes.
- */
-enum volume_order {
-    VOLUME_ORDER_NONE,
-    VOLUME_ORDER_PAUSED,
-    VOLUME_ORDER_UNDONE,
-};
-
 /* Keep what an update replaces for volume_undo(), for an hour. Called right after volume_new(). */
 void volume_keep_previous(struct volume *volume);
 /*
@@ -79,7 +91,9 @@ void volume_keep_previous(struct volume *volume);
 void volume_pause(struct volume *volume, size_t i, mono_us now);
 void volume_resume(struct volume *volume, size_t i, mono_us now);
 int volume_undo(struct volume *volume, size_t i, mono_us now);
-enum volume_order volume_order(const struct volume *volume, size_t i);
+struct volume_kept_order volume_order(const struct volume *volume, size_t i);
+/* A number that grows when an order of the volume begins or ends. */
+unsigned volume_order_changes(const struct volume *volume);
 
 /* When volume_show_due() has to be called; SPAN_FOREVER: it need not. It may change in state(). */
 mono_us volume_due_at(const struct volume *volume);

@@ -386,7 +386,7 @@ static int start_publishing(struct mount *m, struct error *e)
         .spec = m->options->spec,
         .namespace = m->namespace,
         .mountpoint = m->options->mountpoint,
-        .adopted = m->adopted,
+        .adopted = {.payload = m->adopted},
         .adopted_generation = m->adopted_generation,
         .adopted_directory = TREE_ROOT_ID,
     };

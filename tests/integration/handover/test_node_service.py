@@ -9,11 +9,13 @@ from typing import Iterator
 
 import pytest
 
+from lib import program
 from lib.descriptor_store import DescriptorStore, NodeService
 from lib.kubelet import OK, PodVolume
 from lib.mountinfo import mounts_at
 from lib.sources import Manifests
 from lib.volume import unmount
+from lib.waiting import until
 
 _FORMAT_AT = 8  # offsets in struct state_header
 _COMMITTED_AT = 104
@@ -99,13 +101,47 @@ def test_failed_start_keeps_volumes(service: NodeService, volume: PodVolume) -> 
 def test_newer_format(service: NodeService, volume: PodVolume, state: mmap.mmap) -> None:
     """A program that is too old does not serve and drops nothing; the newer one goes on."""
     names = service.store.names()
-    state[_FORMAT_AT] = 2
+    state[_FORMAT_AT] = 3
     assert service.start_and_fail() != 0
-    service.wait_log("has written the stored state, in format 2")
+    service.wait_log("has written the stored state, in format 3")
     assert service.store.names() == names
     state[_FORMAT_AT] = 1
     service.start()
     assert _content(volume) == b"dummy-1"
+    service.reap()
+
+
+def _order(service: NodeService, verb: str) -> None:
+    command = [program.binary(), "rollout", verb, "secret/app", f"--run-dir={service.run_dir}"]
+    done = program.run(command, home=service.run_dir.parent / "home")
+    assert done.returncode == 0, done.stderr
+
+
+def _format(service: NodeService) -> int:
+    fd = next(fd for name, fd in service.store.stored() if name.startswith("standard.state."))
+    with mmap.mmap(fd, os.fstat(fd).st_size) as memory:  # memfd_secret(2) cannot be read
+        return memory[_FORMAT_AT]
+
+
+def test_state_with_orders_has_a_format_of_its_own(
+    service: NodeService, volume: PodVolume, manifests: Manifests
+) -> None:
+    """A program that does not know orders would show what is paused: it refuses the state."""
+    service.start()
+    _publish(service, volume)
+    for _ in range(2):
+        _order(service, "pause")
+        service.kill()
+        assert _format(service) == 2
+        service.start()
+        service.wait_log("took over volumes")
+        manifests.put_secret({"password": b"dummy-2"})
+    _order(service, "resume")
+    until(lambda: _content(volume) == b"dummy-2", "the newest")
+    service.kill()
+    assert _format(service) == 1
+    service.start()
+    assert _content(volume) == b"dummy-2"
     service.reap()
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import stat
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lib import program
+from lib.mountinfo import mounts_at
 from lib.node_daemon import KeptNode, Node, PodVolume, read
 from lib.sources import Manifests
 from lib.waiting import until
@@ -121,16 +125,121 @@ def test_history(node: Node, manifests: Manifests) -> None:
     assert "dummy" not in order(node, "history", "secret/app")
 
 
-def test_orders_end_with_the_daemon(start_node: Any, manifests: Manifests) -> None:
+@pytest.fixture
+def kept(start_node: Any, manifests: Manifests) -> KeptNode:
     put(manifests, 1)
-    node = start_node(*manifests.arguments, kind=KeptNode).wait_ready()
-    volume = node.publish(node.pod())
-    order(node, "pause", "secret/app")
+    node = start_node("--keep-previous=on", *manifests.arguments, kind=KeptNode).wait_ready()
+    assert isinstance(node, KeptNode)
+    return node
+
+
+@pytest.fixture(params=["generations", "in-place"])
+def kept_volume(kept: KeptNode, request: pytest.FixtureRequest) -> PodVolume:
+    in_place = {"updates": "in-place"} if request.param == "in-place" else {}
+    return kept.publish(kept.pod(attributes={"secretName": "app", **in_place}))
+
+
+@pytest.fixture(params=[KeptNode.kill_daemon, KeptNode.hand_over], ids=["kill", "hand-over"])
+def follow(request: pytest.FixtureRequest) -> Any:
+    """The next daemon takes the volumes over."""
+    return request.param
+
+
+def test_pause_outlives_the_daemon(
+    kept: KeptNode, kept_volume: PodVolume, manifests: Manifests, follow: Any
+) -> None:
+    order(kept, "pause", "secret/app")
+    follow(kept)
     put(manifests, 2)
-    wait_held(node, volume, "paused by `secretfs rollout pause`")
-    node.kill_daemon()
-    wait_content(volume, b"dummy-2")
+    wait_held(kept, kept_volume, "paused by `secretfs rollout pause`")
+    follow(kept)
+    put(manifests, 3)
+    wait_held(kept, kept_volume, "paused by `secretfs rollout pause`")
+    assert read(kept_volume, "password") == b"dummy-1"
+    order(kept, "resume", "secret/app")
+    wait_content(kept_volume, b"dummy-3")
+    follow(kept)
+    put(manifests, 4)
+    wait_content(kept_volume, b"dummy-4")
+
+
+def test_undo_outlives_the_daemon(
+    kept: KeptNode, kept_volume: PodVolume, manifests: Manifests, follow: Any
+) -> None:
+    """Until the content changes, also while no daemon runs; changed back, it is not undone."""
+    put(manifests, 2)
+    wait_content(kept_volume, b"dummy-2")
+    order(kept, "undo", "secret/app")
+    wait_content(kept_volume, b"dummy-1")
+    for _ in range(2):
+        follow(kept)
+        wait_held(kept, kept_volume, "undone by `secretfs rollout undo`")
+        manifests.touch_secret()
+        assert read(kept_volume, "password") == b"dummy-1"
+    put(manifests, 3)
+    wait_content(kept_volume, b"dummy-3")
+    follow(kept)
+    put(manifests, 2)
+    wait_content(kept_volume, b"dummy-2")
+
+
+def test_undo_ends_with_an_update_that_no_daemon_has_seen(
+    kept: KeptNode, kept_volume: PodVolume, manifests: Manifests
+) -> None:
+    put(manifests, 2)
+    wait_content(kept_volume, b"dummy-2")
+    order(kept, "undo", "secret/app")
+    wait_content(kept_volume, b"dummy-1")
+    os.kill(kept.pid, signal.SIGSTOP)
+    put(manifests, 3)
+    kept.kill_daemon()
+    wait_content(kept_volume, b"dummy-3")
+
+
+def test_resume_after_undo_in_the_next_daemon(
+    kept: KeptNode, kept_volume: PodVolume, manifests: Manifests
+) -> None:
+    put(manifests, 2)
+    wait_content(kept_volume, b"dummy-2")
+    order(kept, "undo", "secret/app")
+    order(kept, "pause", "secret/app")
+    kept.kill_daemon()
+    put(manifests, 3)
+    wait_held(kept, kept_volume, "paused by `secretfs rollout pause`")
+    assert read(kept_volume, "password") == b"dummy-1"
+    order(kept, "resume", "secret/app")
+    wait_content(kept_volume, b"dummy-3")
+
+
+def test_static_volume_stays_paused(
+    start_node: Any, manifests: Manifests, area: Path
+) -> None:
+    """Its record is compared with its file: an order does not make them differ."""
+    put(manifests, 1)
+    directory, target = area / "volumes.d", area / "shown"
+    directory.mkdir()
+    content = {"target": str(target), "volume": {"secret": {"secretName": "app"}}}
+    (directory / "app.yaml").write_text(json.dumps(content))
+    options = [f"--volumes-dir={directory}", *manifests.arguments]
+    node = start_node(*options, kind=KeptNode).wait_ready()
+    shown = target / "password"
+    until(lambda: shown.exists() and shown.read_bytes() == b"dummy-1", "the volume")
     order(node, "pause", "secret/app")
+    mounts = mounts_at(target)
+    node.kill_daemon()
+    put(manifests, 2)
+    put(manifests, 3)
+    command = [program.binary(), "status", "-o", "json", str(target)]
+
+    def is_held() -> bool:
+        done = program.run(command, home=node.home)
+        return bool(json.loads(done.stdout)["volume"]["state"] == "held")
+
+    until(is_held, "it to be held")
+    assert mounts_at(target) == mounts
+    assert shown.read_bytes() == b"dummy-1"
+    order(node, "resume", "secret/app")
+    until(lambda: shown.read_bytes() == b"dummy-3", "the newest")
 
 
 def test_namespaces(node: Node) -> None:

@@ -75,11 +75,11 @@ static void test_last_record_counts(void **state)
     assert_false(notes_remove(&notes, "b"));
     notes_append(&notes, &types, "b", &state_of_test);
     assert_true(state_commit(&state_of_test));
-    assert_string_equal(all_of(&notes), "c= a=3 ");
+    assert_string_equal(all_of(&notes), "a=3 c= ");
     assert_string_equal(notes_find(&notes, "a"), "3");
     assert_null(notes_find(&notes, "b"));
     assert_int_equal(read_back(&found, &e), 0);
-    assert_string_equal(all_of(&found), "c= a=3 ");
+    assert_string_equal(all_of(&found), "a=3 c= ");
     notes_deinit(&notes);
     notes_deinit(&found);
 }

@@ -183,8 +183,23 @@ static void test_newer_format_is_refused_in_words(void **state)
     f->state.header->format = STATE_FORMAT + 1;
     assert_int_equal(open_copy(f->memory, SIZE, &opened, &e), -EPROTONOSUPPORT);
     assert_string_equal(e.text,
-                        "secretfs 1.2.3 has written the stored state, in format 2; this version "
-                        "reads formats up to 1: start the newer version again");
+                        "secretfs 1.2.3 has written the stored state, in format 3; this version "
+                        "reads formats up to 2: start the newer version again");
+}
+
+static void test_formats_that_are_read(void **state)
+{
+    for (uint32_t format = STATE_FORMAT_FIRST; format <= STATE_FORMAT; format++) {
+        struct fixture *f = *state;
+        struct state opened;
+
+        memset(f->memory, 0, SIZE);
+        state_create(&f->state, f->memory, SIZE, 7, "1.2.3");
+        state_require_format(&f->state, format);
+        fill(f);
+        assert_int_equal(f->state.header->format, format);
+        assert_int_equal(open_copy(f->memory, SIZE, &opened, NULL), 0);
+    }
 }
 
 static void test_full(void **state)
@@ -244,6 +259,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_each_flipped_bit_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(test_other_memory_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(test_newer_format_is_refused_in_words, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_formats_that_are_read, setup, teardown),
         cmocka_unit_test_setup_teardown(test_full, setup, teardown),
         cmocka_unit_test_setup_teardown(test_wipe, setup, teardown),
         cmocka_unit_test_setup_teardown(test_discard, setup, teardown),

@@ -47,6 +47,7 @@ int node_file_systems_publisher(struct node_file_systems *all, enum node_fs fs,
 }
 
 static char *recorded; /* the last record; NULL: none */
+static int n_orders;   /* volumes whose record has orders */
 
 struct consumers *node_file_systems_consumers(const struct node_file_systems *all, enum node_fs fs)
 {
@@ -57,7 +58,7 @@ int node_file_systems_record(struct node_file_systems *all, enum node_fs fs, con
                              const char *text)
 {
     assert_string_equal(id, "csi-1");
-    assert_null(recorded);
+    free(recorded);
     recorded = strdup(text);
     return recorded != NULL ? 0 : -ENOMEM;
 }
@@ -67,6 +68,12 @@ void node_file_systems_drop_record(struct node_file_systems *all, const char *id
     assert_string_equal(id, "csi-1");
     free(recorded);
     recorded = NULL;
+}
+
+void node_file_systems_count_orders(struct node_file_systems *all, enum node_fs fs, int change)
+{
+    n_orders += change;
+    assert_true(n_orders == 0 || n_orders == 1);
 }
 
 /* ---- the publisher */
@@ -501,6 +508,28 @@ static void test_left_volume_stays(void **state)
     assert_int_equal(rmdir(target), 0);
 }
 
+/* As they begin and end, and as long as the volume is. */
+static void test_orders_are_recorded(void **state)
+{
+    struct node_volume *v = create_published();
+
+    volume_pause(v->published.volume, 0, clock_mono());
+    assert_null(recorded);
+    node_volume_request_mount(v, false);
+    finish_mount(0, 7);
+    assert_non_null(strstr(recorded, "\"orders\":[{\"source\":0,\"order\":\"paused\"}]"));
+    assert_int_equal(n_orders, 1);
+    volume_resume(v->published.volume, 0, clock_mono());
+    assert_null(strstr(recorded, "orders"));
+    assert_int_equal(n_orders, 0);
+    volume_pause(v->published.volume, 0, clock_mono());
+    assert_int_equal(n_orders, 1);
+    assert_int_equal(node_volume_unmount(v, NULL), 0);
+    assert_null(recorded);
+    assert_int_equal(n_orders, 0);
+    free_published(v);
+}
+
 /* One that the kubelet does not know of is not left. */
 static void test_volume_without_a_mount_is_not_left(void **state)
 {
@@ -691,6 +720,7 @@ int main(void)
         cmocka_unit_test(test_failed_mount_is_not_recorded),
         cmocka_unit_test(test_freed_volume_is_not_recorded),
         cmocka_unit_test(test_left_volume_stays),
+        cmocka_unit_test(test_orders_are_recorded),
         cmocka_unit_test(test_volume_without_a_mount_is_not_left),
         cmocka_unit_test(test_volume_of_an_earlier_process),
         cmocka_unit_test(test_spec_decides_file_system),

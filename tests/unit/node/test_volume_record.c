@@ -7,7 +7,9 @@
 
 #include <cmocka.h>
 
+#include "base/buf.h"
 #include "tests/unit/failmalloc.h"
+#include "volume/staging.h"
 
 static struct volume_spec *spec;
 
@@ -41,6 +43,54 @@ static void test_same_after_reading(void **state)
     assert_string_equal(document.spec->sources[0].name, "db");
     free(text);
     volume_record_deinit(&document);
+}
+
+static void test_orders(void **state)
+{
+    const struct volume_kept_order orders[] = {
+        {.order = VOLUME_ORDER_UNDONE, .undone = STAGING_PLACES - 1}};
+    struct volume_record record = make();
+    struct volume_record_document document;
+    char *text = NULL;
+
+    assert_int_equal(spec->n_sources, 1);
+    record.orders = orders;
+    assert_int_equal(volume_record_print(&record, &text), 0);
+    assert_int_equal(volume_record_parse(text, &document, NULL), 0);
+    assert_int_equal(document.record.orders[0].order, VOLUME_ORDER_UNDONE);
+    assert_true(document.record.orders[0].undone == STAGING_PLACES - 1);
+    free(text);
+    volume_record_deinit(&document);
+}
+
+/* Of a damaged note, or of a newer program: the volume is not shown as if there were no order. */
+static void test_invalid_orders(void **state)
+{
+    static const char *const orders[] = {
+        "{}",
+        "7",
+        "{\"order\":\"paused\"}",
+        "{\"order\":\"paused\",\"source\":1}",
+        "{\"order\":\"paused\",\"source\":0.5}",
+        "{\"order\":\"paused\",\"source\":-1}",
+        "{\"order\":\"later\",\"source\":0}",
+        "{\"order\":\"undone\",\"source\":0}",
+        "{\"order\":\"undone\",\"source\":0,\"content\":1e300}",
+    };
+    struct volume_record record = make();
+    char *text = NULL;
+
+    assert_int_equal(volume_record_print(&record, &text), 0);
+    for (size_t i = 0; i < ELEMENTS_OF(orders); i++) {
+        _cleanup_(buf_deinit) struct buf changed = BUF_INIT(65536);
+        struct volume_record_document document;
+        struct error e = ERROR_INIT;
+
+        assert_int_equal(buf_addf(&changed, "{\"orders\":[%s],%s", orders[i], text + 1), 0);
+        assert_int_equal(volume_record_parse(buf_text(&changed), &document, &e), -EINVAL);
+        assert_string_equal(e.text, "invalid record of a volume: an order is invalid");
+    }
+    free(text);
 }
 
 /* The kubelet does not always name the pod's service account. */
@@ -106,6 +156,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_after_reading),
+        cmocka_unit_test(test_orders),
+        cmocka_unit_test(test_invalid_orders),
         cmocka_unit_test(test_members_that_may_be_missing),
         cmocka_unit_test(test_invalid_texts_are_refused),
         cmocka_unit_test(test_no_memory),

@@ -85,7 +85,7 @@ static int setup(void **state)
 }
 
 /* Make the volume; once for each test. @adopted: what readers get from an earlier process */
-static void begin_adopted(struct fixture *f, const char *yaml, struct payload *adopted)
+static void begin_adopted(struct fixture *f, const char *yaml, const struct volume_adopted *adopted)
 {
     static const struct volume_callbacks callbacks = {
         .payload = on_payload, .state = on_state, .labels = labels};
@@ -813,7 +813,7 @@ static void paused_volume_stays_until_it_is_resumed(void **state)
 
     begin_with_orders(f);
     volume_pause(f->volume, 0, clock_mono());
-    assert_int_equal(volume_order(f->volume, 0), VOLUME_ORDER_PAUSED);
+    assert_int_equal(volume_order(f->volume, 0).order, VOLUME_ORDER_PAUSED);
     assert_state(f, VOLUME_CURRENT, "");
     offer(f, "k=2", STAGED(.over = 0));
     offer(f, "k=3", STAGED(.over = 0));
@@ -857,7 +857,7 @@ static void undone_update_stays_until_the_next_one(void **state)
     assert_int_equal(volume_undo(f->volume, 0, clock_mono()), -ENOENT);
     offer(f, "k=3", STAGED(.over = 0));
     assert_shows(f, "k=3");
-    assert_int_equal(volume_order(f->volume, 0), VOLUME_ORDER_NONE);
+    assert_int_equal(volume_order(f->volume, 0).order, VOLUME_ORDER_NONE);
     assert_int_equal(volume_undo(f->volume, 0, clock_mono()), 0);
     assert_shows(f, "k=1"); /* which was shown before */
     volume_resume(f->volume, 0, clock_mono());
@@ -914,13 +914,15 @@ static void deleted_object_ends_its_orders(void **state)
     assert_int_equal(volume_undo(f->volume, 0, clock_mono()), -ENOENT);
 }
 
+/* In the next process. */
 static void begin_again(struct fixture *f)
 {
-    struct payload *adopted = payload_ref(f->last);
+    const struct volume_kept_order order = volume_order(f->volume, 0);
+    const struct volume_adopted adopted = {.payload = payload_ref(f->last), .orders = &order};
 
     end(f);
-    begin_adopted(f, WHOLE, adopted);
-    payload_unref(adopted);
+    begin_adopted(f, WHOLE, &adopted);
+    payload_unref(adopted.payload);
 }
 
 static void pause_outlives_the_process(void **state)
@@ -940,6 +942,95 @@ static void pause_outlives_the_process(void **state)
     offer(f, "k=3", STAGED(.is_paused = false));
     assert_state(f, VOLUME_CURRENT, "");
     assert_shows(f, "k=3");
+}
+
+static void order_to_pause_outlives_the_process(void **state)
+{
+    struct fixture *f = *state;
+
+    begin_with_orders(f);
+    volume_pause(f->volume, 0, clock_mono());
+    offer(f, "k=2", STAGED(.over = 0));
+    begin_again(f);
+    assert_int_equal(volume_order(f->volume, 0).order, VOLUME_ORDER_PAUSED);
+    offer(f, "k=2", STAGED(.over = 0));
+    offer(f, "k=3", STAGED(.over = 0));
+    assert_int_equal(f->n_payloads, 0);
+    assert_true(volume_is_held(f->volume) && volume_is_staged(f->volume));
+    assert_state(f, VOLUME_WAITING, "paused by `secretfs rollout pause`");
+    volume_resume(f->volume, 0, clock_mono());
+    assert_state(f, VOLUME_CURRENT, "");
+    assert_shows(f, "k=3");
+}
+
+/* It lasts, although the newest is what is shown. */
+static void pause_of_current_content_outlives_the_process(void **state)
+{
+    struct fixture *f = *state;
+
+    begin_with_orders(f);
+    volume_pause(f->volume, 0, clock_mono());
+    begin_again(f);
+    offer(f, "k=1", STAGED(.over = 0));
+    assert_state(f, VOLUME_CURRENT, "");
+    offer(f, "k=2", STAGED(.over = 0));
+    assert_state(f, VOLUME_STALE, "paused by `secretfs rollout pause`");
+    assert_shows(f, "k=1");
+}
+
+static void undone_update_outlives_the_process(void **state)
+{
+    struct fixture *f = *state;
+
+    begin_with_orders(f);
+    offer(f, "k=2", STAGED(.over = 0));
+    assert_int_equal(volume_undo(f->volume, 0, clock_mono()), 0);
+    begin_again(f);
+    assert_int_equal(volume_order(f->volume, 0).order, VOLUME_ORDER_UNDONE);
+    offer(f, "k=2", STAGED(.over = 0));
+    offer(f, "k=2", STAGED(.over = 1)); /* other metadata */
+    assert_int_equal(f->n_payloads, 0);
+    assert_state(f, VOLUME_WAITING, "undone by `secretfs rollout undo`");
+    offer(f, "k=3", STAGED(.over = 0));
+    assert_shows(f, "k=3");
+    assert_state(f, VOLUME_CURRENT, "");
+    assert_int_equal(volume_order(f->volume, 0).order, VOLUME_ORDER_NONE);
+}
+
+/* The object was changed while no process ran. */
+static void next_content_ends_the_order_to_undo(void **state)
+{
+    struct fixture *f = *state;
+
+    begin_with_orders(f);
+    offer(f, "k=2", STAGED(.over = 0));
+    assert_int_equal(volume_undo(f->volume, 0, clock_mono()), 0);
+    begin_again(f);
+    offer(f, "k=3", STAGED(.over = 0));
+    assert_shows(f, "k=3");
+    assert_int_equal(volume_order(f->volume, 0).order, VOLUME_ORDER_NONE);
+    assert_int_equal(volume_order_changes(f->volume), 1);
+}
+
+/* The process ended before it was published. */
+static void undo_that_is_not_shown_ends(void **state)
+{
+    struct volume_adopted adopted = {.payload = NULL};
+    struct volume_kept_order known;
+    struct fixture *f = *state;
+
+    begin_with_orders(f);
+    offer(f, "k=2", STAGED(.over = 0));
+    adopted.payload = payload_ref(f->last);
+    assert_int_equal(volume_undo(f->volume, 0, clock_mono()), 0);
+    known = volume_order(f->volume, 0);
+    adopted.orders = &known;
+    end(f);
+    begin_adopted(f, WHOLE, &adopted);
+    payload_unref(adopted.payload);
+    offer(f, "k=2", STAGED(.over = 0));
+    assert_state(f, VOLUME_CURRENT, "");
+    assert_int_equal(volume_order(f->volume, 0).order, VOLUME_ORDER_NONE);
 }
 
 static void rollout_goes_on_in_the_next_process(void **state)
@@ -1098,6 +1189,11 @@ int main(void)
         TEST(deleted_object_ends_its_orders),
         TEST(other_sources_are_updated_beside_a_staged_one),
         TEST(pause_outlives_the_process),
+        TEST(order_to_pause_outlives_the_process),
+        TEST(pause_of_current_content_outlives_the_process),
+        TEST(undone_update_outlives_the_process),
+        TEST(next_content_ends_the_order_to_undo),
+        TEST(undo_that_is_not_shown_ends),
         TEST(rollout_goes_on_in_the_next_process),
         TEST(adopted_content_that_is_the_newest_is_not_held),
         TEST(source_that_answers_at_once),

@@ -108,9 +108,8 @@ int command_become(int argc, char *argv[])
     limit(RLIMIT_FSIZE, FILE_MAX_BYTES);
     limit(RLIMIT_NOFILE, FILES_MAX);
     limit(RLIMIT_AS, MEMORY_MAX_BYTES);
-    r = chdir("/");
-    if (r == 0)
-        r = execv(argv[3], argv + 3);
+    if (chdir("/") == 0)
+        execv(argv[3], argv + 3);
     fprintf(stderr, "cannot run %s: %s\n", argv[3], strerror(errno));
     return EXIT_NOT_STARTED;
 }

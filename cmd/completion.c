@@ -27,7 +27,7 @@ static const char *const only_status[] = {"status", NULL};
 static const char *const rollout_verbs[] = {"status", "pause", "resume", "undo", "history", NULL};
 
 /* The arguments of a command that are not options; those after the second are like the second. */
-static const struct command {
+static const struct subcommand {
     const char *name;
     const struct option *options, *more_options; /* NULL: none */
     struct completion arguments[2];
@@ -108,7 +108,7 @@ static const struct value {
     {"volumes-dir", NULL, {.kind = COMPLETION_DIRECTORIES}},
 };
 
-static struct completion value_of(const struct command *command, const struct option *option)
+static struct completion value_of(const struct subcommand *command, const struct option *option)
 {
     for (size_t i = 0; i < ELEMENTS_OF(values); i++)
         if (streq(values[i].option, option->name) &&
@@ -119,7 +119,7 @@ static struct completion value_of(const struct command *command, const struct op
 
 /* ---- words of the command line */
 
-static const struct command *find_command(const char *name)
+static const struct subcommand *find_command(const char *name)
 {
     for (size_t i = 0; i < ELEMENTS_OF(commands); i++)
         if (streq(commands[i].name, name))
@@ -139,7 +139,8 @@ static const struct option *find_in(const struct option *options, const char *wo
 }
 
 /* @word: "--name" or "-n", of @len bytes. Return: NULL for an unknown option. */
-static const struct option *find_option(const struct command *command, const char *word, size_t len)
+static const struct option *find_option(const struct subcommand *command, const char *word,
+                                        size_t len)
 {
     const struct option *found = find_in(command->options, word, len);
 
@@ -147,7 +148,7 @@ static const struct option *find_option(const struct command *command, const cha
 }
 
 /* Whether the word is an option whose value is the next word. */
-static const struct option *awaits_value(const struct command *command, const char *word)
+static const struct option *awaits_value(const struct subcommand *command, const char *word)
 {
     const struct option *option = word[0] == '-' ? find_option(command, word, strlen(word)) : NULL;
 
@@ -161,7 +162,7 @@ struct place {
     bool is_past_options;          /* behind "--" */
 };
 
-static struct place find_place(const struct command *command, const char *const *words, size_t n)
+static struct place find_place(const struct subcommand *command, const char *const *words, size_t n)
 {
     struct place place = {.n_arguments = 0};
 
@@ -179,8 +180,8 @@ static struct place find_place(const struct command *command, const char *const 
 }
 
 /* "--name=VALUE". Return: NULL for another word. */
-static const struct option *find_option_with_value(const struct command *command, const char *word,
-                                                   const char **ret_value)
+static const struct option *find_option_with_value(const struct subcommand *command,
+                                                   const char *word, const char **ret_value)
 {
     const char *equals = str_after(word, "--") != NULL ? strchr(word, '=') : NULL;
 
@@ -191,7 +192,7 @@ static const struct option *find_option_with_value(const struct command *command
 }
 
 /* "--output=js": the value behind the "=". Return: whether @word is one. */
-static bool find_value_behind(const struct command *command, const char *word,
+static bool find_value_behind(const struct subcommand *command, const char *word,
                               struct completion *ret_completion)
 {
     const char *value;
@@ -208,7 +209,7 @@ struct completion completion_find(const char *const *words, size_t n)
 {
     static const struct completion first = {.kind = COMPLETION_COMMANDS};
     struct completion found = {.kind = COMPLETION_NONE};
-    const struct command *command;
+    const struct subcommand *command;
     struct place place;
 
     assert(n > 0);
@@ -232,7 +233,7 @@ struct completion completion_find(const char *const *words, size_t n)
 void completion_visit_options(const char *const *words, size_t n, completion_option_fn *set,
                               void *userdata)
 {
-    const struct command *command = n > 1 ? find_command(words[0]) : NULL;
+    const struct subcommand *command = n > 1 ? find_command(words[0]) : NULL;
     const struct option *awaited = NULL;
 
     if (command == NULL)

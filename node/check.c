@@ -59,7 +59,7 @@ static int check_stored(struct check *c, struct error *e)
         r = secmem_harden(e);
     if (r < 0)
         return r;
-    daemon_restrict(CONFINEMENT_NODE);
+    daemon_restrict(CONFINEMENT_NODE, NULL);
     return node_file_systems_check(c->daemon.event, c->fd_store, c->options->run_dir, e);
 }
 

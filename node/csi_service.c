@@ -239,6 +239,9 @@ static int create_volume(struct csi_service *csi, const struct csi_publish *requ
 
     if (node_volumes_find(csi->context.volumes, request->volume_id) != NULL)
         r = error_set(e, -EINVAL, "the volume id belongs to a static volume");
+    if (r == 0)
+        r = commands_check_name(csi->context.volume_context->commands, spec_consumed->check_command,
+                                e);
     if (r == 0 && volume_spec_bind_pod(spec_consumed, &pod) < 0)
         r = error_set_errno(e, -ENOMEM, "cannot set up the volume");
     if (r == 0)

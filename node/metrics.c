@@ -60,6 +60,7 @@ enum {
     CONDITIONS,
     AUDIT_LINES,
     SIGNALS,
+    COMMANDS,
     REGISTERED,
     BUILD,
     N_METRICS
@@ -169,6 +170,10 @@ static const struct metric_definition definitions[N_METRICS] = {
                  .help = "Signals to containers of pods after updates, by result.",
                  .kind = METRIC_COUNTER,
                  .labels = {"result"}},
+    [COMMANDS] = {.name = "secretfs_commands_total",
+                  .help = "Runs of the administrator's commands, by use and result.",
+                  .kind = METRIC_COUNTER,
+                  .labels = {"use", "result"}},
     [REGISTERED] = {.name = "secretfs_registered",
                     .help = "Whether the kubelet accepted the plug-in.",
                     .kind = METRIC_GAUGE},
@@ -486,6 +491,18 @@ void node_metrics_collect_audit(struct node_metrics *metrics, uint64_t n_written
 {
     metric_set(metrics->metrics[AUDIT_LINES], (double)n_written, LABELS("written"));
     metric_set(metrics->metrics[AUDIT_LINES], (double)n_dropped, LABELS("dropped"));
+}
+
+void node_metrics_collect_commands(struct node_metrics *metrics, struct commands_counts counts)
+{
+    for (enum commands_result each = 0; each < COMMANDS_RESULTS; each++) {
+        const char *result = commands_result_name(each);
+
+        metric_set(metrics->metrics[COMMANDS], (double)counts.checks[each],
+                   LABELS("check", result));
+        metric_set(metrics->metrics[COMMANDS], (double)counts.updates[each],
+                   LABELS("update", result));
+    }
 }
 
 void node_metrics_collect_stored(struct node_metrics *metrics, uint64_t n_bytes,

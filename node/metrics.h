@@ -65,6 +65,8 @@ void node_metrics_collect_blocked_threads(struct node_metrics *metrics, size_t n
 /* Lines of the audit so far. */
 void node_metrics_collect_audit(struct node_metrics *metrics, uint64_t n_written,
                                 uint64_t n_dropped);
+/* Runs of the administrator's commands so far. */
+void node_metrics_collect_commands(struct node_metrics *metrics, struct commands_counts counts);
 /* Bytes of all stored states; file systems that end with the process. */
 void node_metrics_collect_stored(struct node_metrics *metrics, uint64_t n_bytes,
                                  size_t n_not_stored);

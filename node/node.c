@@ -64,7 +64,8 @@ struct node {
     struct node_volume_notices *notices;
     struct pod_conditions *conditions; /* NULL without an API server */
     struct published_observer observer;
-    struct audit *audit; /* NULL: none */
+    struct audit *audit;       /* NULL: none */
+    struct commands *commands; /* the same */
     struct node_file_systems *file_systems;
     struct log_limit source_log;
     struct node_volume_context volume_context;
@@ -119,6 +120,16 @@ static int open_run_dir(struct node *node, struct error *e)
         return error_set_errno(e, -ENOMEM, "cannot start");
     }
     return run_dir_open(node->options->run_dir, &node->lock_fd, e);
+}
+
+/* ---- commands of the administrator */
+
+static int start_commands(struct node *node, struct error *e)
+{
+    const struct command_list *list = &node->options->commands;
+    int r = list->n > 0 ? commands_new(node->daemon.event, list, &node->commands) : 0;
+
+    return r < 0 ? error_set_errno(e, r, "cannot start") : 0;
 }
 
 /* ---- metrics, events and file systems */
@@ -177,6 +188,7 @@ static int start_notices(struct node *node)
         .events = node->events,
         .volumes = node->volumes,
         .file_systems = node->file_systems,
+        .commands = node->commands,
     };
 
     return node_volume_notices_new(node->daemon.event, &options, &node->notices);
@@ -238,6 +250,7 @@ static int start_file_systems(struct node *node, struct error *e)
         .source_log = &node->source_log,
         .observer = &node->observer,
         .keeps_previous = node->options->keeps_previous,
+        .commands = node->commands,
     };
     return 0;
 }
@@ -463,6 +476,7 @@ static int start_pages(struct node *node, struct error *e)
         .identities = node->identities,
         .csi = node->csi,
         .audit = node->audit,
+        .commands = node->commands,
     };
     return node_pages_new(&context, &node->pages, e);
 }
@@ -577,7 +591,10 @@ static int node_start(struct daemon *daemon, struct error *e)
         r = secmem_harden(e); /* memory that cannot be locked is reported by on_parts_changed() */
     if (r < 0)
         return r;
-    daemon_restrict(CONFINEMENT_NODE);
+    r = start_commands(node, e);
+    if (r < 0)
+        return r;
+    daemon_restrict(CONFINEMENT_NODE, node->commands);
     r = start_observers(node);
     if (r < 0)
         return error_set_errno(e, r, "cannot set up metrics");
@@ -657,6 +674,7 @@ static void node_stop(struct daemon *daemon)
         node_file_systems_free(node->file_systems);
     kept_sockets_free(node->sockets);
     audit_free(node->audit);
+    commands_free(node->commands);
     fd_store_free(node->fd_store);
     free(node->target_root);
     node->lock_fd = fd_close(node->lock_fd);

@@ -372,6 +372,11 @@ static int set_from_config(struct node_options *o, const cJSON *entry, struct er
     const char *value = NULL;
     int r;
 
+    if (streq(entry->string, "commands")) {
+        command_list_deinit(&o->commands);
+        r = command_list_parse(entry, &o->commands, e);
+        return r < 0 ? error_prefix(e, r, "%s", o->config_file) : 0;
+    }
     if (option == NULL)
         return error_set(e, -EINVAL, "%s: unknown option \"%.64s\"", o->config_file, entry->string);
     r = value_text(o, is_switch(option->val), entry, &value, e);
@@ -517,6 +522,7 @@ int node_options_parse(int argc, char *argv[], struct node_options *ret_options,
 void node_options_deinit(struct node_options *options)
 {
     cJSON_Delete(options->config);
+    command_list_deinit(&options->commands);
     for (size_t i = 0; i < options->n_texts; i++)
         free(options->texts[i]);
     *options = (struct node_options){0};

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "node/identity.h"
+#include "serve/command_list.h"
 
 #define KUBELET_ROOT_DEFAULT     "/var/lib/kubelet"
 #define NODE_RUN_DIR_DEFAULT     "/run/secretfs"
@@ -23,6 +24,7 @@ struct node_options {
     bool keeps_previous;      /* for `secretfs rollout undo` */
     const char *audit;        /* as of audit_target_parse(); NULL: none */
     const char *volumes_dir;
+    struct command_list commands;  /* of the file alone */
     const char *endpoint;          /* absolute path of a socket */
     const char *registration_path; /* the same; NULL: do not register */
     enum node_rights rights;

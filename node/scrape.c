@@ -92,6 +92,8 @@ void node_scrape_collect(void *userdata, struct node_metrics *metrics)
                                          node_file_systems_blocked_threads(node->file_systems));
     if (node->audit != NULL)
         collect_audit(metrics, node->audit);
+    if (node->commands != NULL)
+        node_metrics_collect_commands(metrics, commands_counts(node->commands));
     collect_stored(node->file_systems, metrics);
     node_metrics_collect_registration(metrics, csi_service_is_registered(node->csi));
 }

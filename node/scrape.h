@@ -13,8 +13,9 @@ struct node_scrape {
     struct node_volumes *volumes;
     const struct identities *identities;
     const struct csi_service *csi;
-    struct audit *audit; /* NULL: none */
-    uint64_t swept;      /* scrape.c's: number of the last volume whose consumers were swept */
+    struct audit *audit;             /* NULL: none */
+    const struct commands *commands; /* the same */
+    uint64_t swept; /* scrape.c's: number of the last volume whose consumers were swept */
 };
 
 /* For node_metrics_new(). @userdata: a struct node_scrape, filled before the first rendering. */

@@ -219,6 +219,17 @@ static int add_volume(struct static_reconciler *all, struct revision *revision,
     return r < 0 ? error_set_errno(e, r, "cannot set up the volume") : 0;
 }
 
+static int check_commands(const struct commands *commands, const struct static_volume *file,
+                          struct error *e)
+{
+    int r = commands_check_name(commands, file->spec->check_command, e);
+
+    if (r < 0)
+        return error_prefix(e, r, "check");
+    r = commands_check_name(commands, file->update_command, e);
+    return r < 0 ? error_prefix(e, r, "onUpdate") : 0;
+}
+
 static int create_volume(struct static_reconciler *all, struct revision *revision, struct error *e)
 {
     const struct static_volume *file = revision->file;
@@ -229,13 +240,16 @@ static int create_volume(struct static_reconciler *all, struct revision *revisio
                                           .target = file->target,
                                           .created_dirs = all->created_dirs,
                                           .reload_unit = file->reload_unit,
+                                          .update_command = file->update_command,
                                           .spec = file->spec,
                                           .borrows_spec = true};
     int r;
 
     if (!node_volume_id_is_valid(revision->id))
         return error_set(e, -EINVAL, "invalid file name: expected letters, digits and - _ . only");
-    r = identities_get_place(all->context.identities, &place, &options.identity, e);
+    r = check_commands(all->context.volume_context->commands, file, e);
+    if (r == 0)
+        r = identities_get_place(all->context.identities, &place, &options.identity, e);
     if (r < 0)
         return r;
     options.namespace = file->namespace != NULL ? file->namespace : options.identity->namespace;

@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <pwd.h>
 
+#include "base/command.h"
 #include "encoding/field.h"
 #include "encoding/yaml.h"
 
@@ -208,20 +209,27 @@ static bool is_service_name(const char *name)
                len;
 }
 
+/* "reload-unit:NAME.service", "exec:NAME" */
 static int parse_on_update(const cJSON *json, struct static_volume *v, struct error *e)
 {
     _cleanup_(freep) char *text = NULL;
-    const char *unit;
+    const char *unit, *command;
     int r = read_text(json, &FIELD(NULL, ""), "onUpdate", &text, e);
 
     if (r < 0 || text == NULL)
         return r;
     unit = str_after(text, "reload-unit:");
-    if (unit == NULL || !is_service_name(unit))
-        return error_set(
-            e, -EINVAL, "onUpdate: invalid onUpdate \"%.64s\": use reload-unit:NAME.service", text);
-    v->reload_unit = strdup(unit);
-    return v->reload_unit != NULL ? 0 : no_memory(e);
+    command = str_after(text, "exec:");
+    if (unit != NULL && is_service_name(unit))
+        v->reload_unit = strdup(unit);
+    else if (command != NULL && command_name_is_valid(command))
+        v->update_command = strdup(command);
+    else
+        return error_set(e, -EINVAL,
+                         "onUpdate: invalid onUpdate \"%.64s\": use reload-unit:NAME.service, or "
+                         "exec:NAME with a command of the daemon's configuration",
+                         text);
+    return v->reload_unit != NULL || v->update_command != NULL ? 0 : no_memory(e);
 }
 
 /* ---- the file */
@@ -304,6 +312,7 @@ struct static_volume *static_volume_unref(struct static_volume *volume)
     free(volume->context);
     free(volume->manifests);
     free(volume->reload_unit);
+    free(volume->update_command);
     volume_spec_free(volume->spec);
     free(volume);
     return NULL;

@@ -9,7 +9,7 @@
  *       kubeconfig: /etc/app/kubeconfig
  *       context: prod                  or only `manifests: /etc/app/manifests`
  *     owner: {user: app, group: app}   of the files: names or numbers
- *     onUpdate: reload-unit:app.service
+ *     onUpdate: reload-unit:app.service     # or exec:NAME, a command of the configuration
  *     volume:                          an entry of a pod's volumes
  *       secret: {secretName: db}
  */
@@ -27,7 +27,8 @@ struct static_volume {
     char *kubeconfig;
     char *context;
     char *manifests;
-    char *reload_unit; /* after updates; NULL: none */
+    /* after updates; one of them at most; NULL: none */
+    char *reload_unit, *update_command;
     struct volume_spec *spec;
 };
 

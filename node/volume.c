@@ -562,6 +562,7 @@ static int subscribe(struct node_volume *v, struct error *e)
         .adopted_generation = v->shown != NULL ? v->shown->generation : NULL,
         .adopted_directory = v->shown != NULL ? v->shown->node : 0,
         .keeps_previous = v->context->keeps_previous,
+        .commands = v->context->commands,
     };
 
     return published_init(&v->published, v->context->event, &options, &callbacks, v, e);
@@ -589,6 +590,7 @@ int node_volume_init(struct node_volume *volume, const struct node_volume_contex
         .spec = options->spec,
         .borrows_spec = options->borrows_spec,
         .reload_unit = options->reload_unit,
+        .update_command = options->update_command,
         .identity = options->identity,
         .shown = options->shown,
         .mount_id = options->shown != NULL ? options->shown->mount_id : 0,
@@ -643,6 +645,7 @@ void node_volume_deinit(struct node_volume *volume)
     stop_waiting_for_pod(v);
     if (!v->is_left)
         drop_record(v);
+    v->update_run = commands_cancel(v->update_run);
     published_deinit(&v->published);
     kept_error_clear(&v->error);
     kept_error_clear(&v->signal_error);

@@ -15,6 +15,7 @@
 #include "serve/published.h"
 
 struct node_volume;
+struct node_volume_notices;
 
 /* What the volumes of a node share. Borrowed; outlives them. */
 struct node_volume_context {
@@ -25,6 +26,7 @@ struct node_volume_context {
     struct store *pods;                        /* what volumes show of their pods; or NULL */
     struct node_pods *known_pods;              /* for their labels; or NULL */
     bool keeps_previous;                       /* as volume_keep_previous() */
+    struct commands *commands;                 /* of the administrator; NULL: none */
 };
 
 /* The result of a mount request. */
@@ -65,7 +67,8 @@ struct node_volume_options {
     const char *pod;             /* its name; NULL: not for a pod */
     const char *pod_uid;         /* or NULL */
     const char *service_account; /* of the pod; or NULL */
-    const char *reload_unit; /* reloaded after updates; borrowed, outlives the volume; or NULL */
+    /* Reloaded, or run, after updates; borrowed, outlive the volume; or NULL. */
+    const char *reload_unit, *update_command;
     /* What the pod mounts decides about the file system, unless the spec does: an answer follows,
      * by node_volume_ask_pod() or node_volume_set_fs(). */
     bool pod_decides_fs;
@@ -102,7 +105,7 @@ struct node_volume {
     char *pod;
     char *pod_uid;
     char *service_account;
-    const char *reload_unit;
+    const char *reload_unit, *update_command;
     const struct node_shown *shown; /* until node_volume_init() returns; or NULL */
     enum node_fs fs;
     struct node_pods_query *pod_query; /* while the pod's answer is awaited; or NULL */
@@ -123,7 +126,9 @@ struct node_volume {
     bool is_left;              /* and does so now */
     unsigned reported_events;  /* node/volume_events.c changes it, and the next */
     unsigned deferred_events;
-    struct update_pace update_pace; /* node/volume_notices.c changes it, and the next */
+    struct update_pace update_pace;             /* node/volume_notices.c changes it, and the next */
+    struct commands_run *update_run;            /* that runs; or NULL */
+    struct node_volume_notices *update_notices; /* whose run it is */
     struct kept_error signal_error; /* why the last update was not signalled; else empty */
     struct kept_error error;        /* why the first payload was not published; else empty */
     uint64_t mount_id;              /* in MOUNTED */

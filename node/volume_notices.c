@@ -2,6 +2,7 @@
 /*
  *   updated(volume) --> update_pace: when --+--> signaller (thread) --> pod_signal: who
  *                                           +--> unit_reloads --> systemd
+ *                                           +--> commands: of the administrator
  *                                                    |
  *                   log, metric, Event <-- done -----+
  *
@@ -94,13 +95,56 @@ static int request_reload(struct node_volume_notices *notices, const struct node
     return r;
 }
 
-/* on_signalled() or on_reloaded() ends it. */
+/* @e: empty: its exit status is 0 */
+static void note_command(struct node_volume *v, const struct error *e)
+{
+    if (e->text[0] != '\0')
+        log_warn("a command after an update failed", "object", PUBLISHED_TEXT(&v->published),
+                 "command", v->update_command, "reason", e->text);
+    else
+        log_info("ran a command after an update", "object", PUBLISHED_TEXT(&v->published),
+                 "command", v->update_command);
+}
+
+static void notify_if_due_again(struct node_volume *v);
+
+static void on_command_done(void *userdata, const struct payload *unused, const struct error *e)
+{
+    struct node_volume *v = userdata;
+
+    v->update_run = NULL; /* it was freed */
+    update_pace_end(&v->update_pace);
+    note_command(v, e);
+    notify_if_due_again(v);
+}
+
+static int run_command(struct node_volume_notices *notices, struct node_volume *v)
+{
+    const struct commands_order order = {
+        .name = v->update_command, .volume = PUBLISHED_TEXT(&v->published), .target = v->target};
+    struct error e = ERROR_INIT;
+    int r = commands_run(notices->options.commands, &order, on_command_done, v, &v->update_run, &e);
+
+    v->update_notices = notices;
+    if (r < 0)
+        note_command(v, &e);
+    return r;
+}
+
+static int request(struct node_volume_notices *notices, struct node_volume *v)
+{
+    if (v->reload_unit != NULL)
+        return request_reload(notices, v);
+    return v->update_command != NULL ? run_command(notices, v) : send_signal(notices, v);
+}
+
+/* on_signalled(), on_reloaded() or on_command_done() ends it. */
 static void notify(struct node_volume_notices *notices, struct node_volume *v, mono_us now)
 {
     int r;
 
     update_pace_begin(&v->update_pace, now);
-    r = v->reload_unit != NULL ? request_reload(notices, v) : send_signal(notices, v);
+    r = request(notices, v);
     if (r < 0)
         update_pace_end(&v->update_pace);
 }
@@ -125,6 +169,11 @@ static bool notify_if_due(void *userdata, struct node_volume *v)
     return true;
 }
 
+static void notify_if_due_again(struct node_volume *v)
+{
+    notify_if_due(v->update_notices, v);
+}
+
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct node_volume_notices *notices = userdata;
@@ -137,7 +186,8 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 /* A volume without a pod's uid has no processes. */
 static bool has_consumers(const struct node_volume *v)
 {
-    return v->reload_unit != NULL || (v->spec->update_signal != 0 && v->pod_uid != NULL);
+    return v->reload_unit != NULL || v->update_command != NULL ||
+           (v->spec->update_signal != 0 && v->pod_uid != NULL);
 }
 
 void node_volume_notices_updated(struct node_volume_notices *notices, struct node_volume *volume)
@@ -241,7 +291,7 @@ int node_volume_notices_new(sd_event *event, const struct node_volume_notices_op
 
 static bool notify_pending(void *userdata, struct node_volume *v)
 {
-    if (v->update_pace.state == UPDATE_PACE_PENDING)
+    if (v->update_pace.state == UPDATE_PACE_PENDING && v->update_command == NULL)
         notify(userdata, v, clock_mono());
     return true;
 }

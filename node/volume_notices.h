@@ -2,7 +2,7 @@
 #pragma once
 /*
  * Notifies consumers of volumes with `onUpdate`: signals to a pod's containers, a reload of a unit
- * for a static volume. See volume_notices.c.
+ * or a command for a static volume. See volume_notices.c.
  *
  * Thread: the event loop's.
  */
@@ -16,12 +16,13 @@ struct node_volume_notices_options {
     struct node_volume_events *events;
     struct node_volumes *volumes;
     const struct node_file_systems *file_systems;
+    struct commands *commands; /* NULL: none */
 };
 
 /* Return: 0, *ret_notices is the caller's; -errno of the event loop; -ENOMEM. */
 int node_volume_notices_new(sd_event *event, const struct node_volume_notices_options *options,
                             struct node_volume_notices **ret_notices);
-/* What is pending is sent. Return: NULL. */
+/* What is pending is sent; commands are not. Return: NULL. */
 struct node_volume_notices *node_volume_notices_free(struct node_volume_notices *notices);
 DEFINE_CLEANUP(struct node_volume_notices *, node_volume_notices_free)
 

@@ -135,12 +135,17 @@ static int restrict_loop(struct error *e)
     return r;
 }
 
-void daemon_restrict(enum confinement_program program)
+void daemon_restrict(unsigned program, struct commands *commands)
 {
     struct error e = ERROR_INIT;
+    int r;
 
+    program |= commands != NULL ? CONFINEMENT_COMMANDS : 0u;
     if (confinement_restrict_process(program, &e) < 0)
         log_warn("the process keeps more rights than it needs", "reason", e.text);
+    r = commands != NULL ? commands_start(commands) : 0;
+    if (r < 0)
+        log_warn("cannot start threads that run commands", "error", strerror(-r));
     e = ERROR_INIT;
     if (restrict_loop(&e) < 0)
         log_warn("the event loop keeps rights that it does not need", "reason", e.text);

@@ -13,6 +13,7 @@
 #include <systemd/sd-event.h>
 
 #include "base/confinement.h"
+#include "serve/commands.h"
 #include "serve/watchdog.h"
 
 struct daemon;
@@ -58,9 +59,11 @@ int daemon_run(struct daemon *daemon, const struct daemon_ops *ops, const sigset
  * Give up the rights that a daemon that mounts does not need, those of the event loop as well: see
  * base/confinement.h and base/privileged.h. A kernel or a
  * container that refuses a part of it is logged as a warning; the daemon works all the same.
+ * @program: bits of enum confinement_program
+ * @commands: its threads start with what they need; NULL: none
  * Thread: the event loop's, before any other starts: early in start().
  */
-void daemon_restrict(enum confinement_program program);
+void daemon_restrict(unsigned program, struct commands *commands);
 
 /* End the loop, so that daemon_run() fails with @reason. May be called during start(). */
 void daemon_fail(struct daemon *daemon, const struct error *reason);

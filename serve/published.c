@@ -136,7 +136,7 @@ const struct object *published_shown_object(const struct published *p, size_t i)
 
     if (p->shown == NULL)
         return NULL;
-    if (volume_is_held(p->volume) && p->shown == p->payload)
+    if (volume_is_held(p->volume) && !volume_has_candidate(p->volume) && p->shown == p->payload)
         return volume_shown_object(p->volume, i);
     if (volume_state(p->volume) == VOLUME_CURRENT && p->shown == p->payload)
         return volume_view(p->volume, i)->object;
@@ -177,7 +177,7 @@ static void log_state(struct published *p)
 {
     enum volume_state state = volume_state(p->volume);
 
-    if (state == p->logged_state)
+    if (state == p->logged_state || volume_is_checking(p->volume))
         return;
     if (state == VOLUME_STALE && volume_is_staged(p->volume))
         log_info("update is staged; the last content stays readable", "object", PUBLISHED_TEXT(p),
@@ -592,6 +592,32 @@ static void on_payload(void *userdata, struct payload *payload, mono_us received
     submit(p, received_at < p->started_at ? p->started_at : received_at);
 }
 
+/* ---- checks by a command */
+
+static void on_checked(void *userdata, const struct payload *payload, const struct error *e)
+{
+    struct published *p = userdata;
+
+    p->check = NULL; /* it was freed */
+    volume_checked(p->volume, payload, e->text[0] != '\0' ? e->text : NULL, clock_mono());
+}
+
+static int on_check(void *userdata, struct payload *payload, struct error *e)
+{
+    struct published *p = userdata;
+    const struct commands_order order = {
+        .name = p->options.spec->check_command,
+        .is_check = true,
+        .payload = payload,
+        .volume = PUBLISHED_TEXT(p),
+        .namespace = p->options.namespace,
+        .pod = p->options.pod,
+    };
+
+    p->check = commands_cancel(p->check);
+    return commands_run(p->options.commands, &order, on_checked, p, &p->check, e);
+}
+
 /* ---- staged updates */
 
 static void set_staging_timer(struct published *p);
@@ -694,7 +720,7 @@ int published_init(struct published *p, sd_event *event, const struct published_
                    const struct published_callbacks *callbacks, void *userdata, struct error *e)
 {
     static const struct volume_callbacks volume_callbacks = {
-        .payload = on_payload, .state = on_volume_state, .labels = on_labels};
+        .payload = on_payload, .check = on_check, .state = on_volume_state, .labels = on_labels};
     int r;
 
     *p = (struct published){.options = *options,
@@ -729,6 +755,7 @@ void published_deinit(struct published *p)
         consumers_remove(p->consumers, p->directory_id);
     payload_unref(p->payload);
     payload_unref(p->shown);
+    commands_cancel(p->check);
     volume_free(p->volume);
     kept_error_clear(&p->publish_error);
     kept_error_clear(&p->logged_source_error);

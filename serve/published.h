@@ -11,6 +11,7 @@
 #include "base/log_limit.h"
 #include "consumers/consumers.h"
 #include "fuse/publisher.h"
+#include "serve/commands.h"
 #include "serve/history.h"
 #include "serve/reader_state.h"
 #include "volume/volume.h"
@@ -46,6 +47,7 @@ struct published_options {
     const char *adopted_generation;
     uint64_t adopted_directory; /* node id of the volume's directory */
     bool keeps_previous;        /* as volume_keep_previous() */
+    struct commands *commands;  /* that check content; NULL: none */
 };
 
 /* place() does not know the place yet: published_retry() follows. */
@@ -96,6 +98,7 @@ struct published {
     struct consumers *consumers; /* of its file system; NULL: opens are not seen */
     uint64_t directory_id;       /* the volume's among the consumers; 0: none */
 
+    struct commands_run *check;         /* that runs; or NULL */
     sd_event_source *certificate_timer; /* fires when the next certificate expires */
     sd_event_source *staging_timer;     /* when a staged update is shown; NULL: none is due */
     char *own_who;                      /* of a volume without a pod; see volume_new() */

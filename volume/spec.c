@@ -87,6 +87,7 @@ struct volume_spec *volume_spec_free(struct volume_spec *spec)
     free(spec->sources);
     text_free(&spec->name);
     text_free(&spec->type);
+    text_free(&spec->check_command);
     text_free(&spec->update_container);
     text_free(&spec->update_process);
     free(spec);

@@ -78,6 +78,8 @@ struct volume_spec {
     const char *type;   /* required of each Secret, or NULL */
     bool holds_tls;     /* a pair that does not match, or is expired, is not shown */
     unsigned checks;    /* of values, else the object is not shown: bits of check.h */
+    /* of the administrator, which the files have to pass, else they are not shown; or NULL */
+    const char *check_command;
     enum volume_updates updates;
     enum volume_report report;    /* of a pod's volume */
     int update_signal;            /* sent to the pod's containers after an update; 0: none */

@@ -107,6 +107,7 @@ int volume_spec_to_json(const struct volume_spec *spec, cJSON **ret_json)
     r |= json_add_text(json, "type", spec->type);
     r |= add_flag(json, "tls", spec->holds_tls);
     r |= add_number(json, "checks", spec->checks);
+    r |= json_add_text(json, "checkCommand", spec->check_command);
     r |= add_flag(json, "inPlace", spec->updates == VOLUME_UPDATES_IN_PLACE);
     r |= add_flag(json, "removeRevoked", spec->removes_revoked);
     r |= json_add_text(json, "report", report_names[spec->report]);
@@ -256,6 +257,8 @@ static int read_spec(const cJSON *json, struct volume_spec *spec)
         r = read_text(json, "name", &spec->name);
     if (r == 0)
         r = read_text(json, "type", &spec->type);
+    if (r == 0)
+        r = read_text(json, "checkCommand", &spec->check_command);
     if (r == 0)
         r = read_on_update(json, spec);
     cJSON_ArrayForEach (source, json_member(json, "sources")) {

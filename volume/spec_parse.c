@@ -14,6 +14,7 @@
 #include <limits.h>
 #include <stdio.h>
 
+#include "base/command.h"
 #include "encoding/field.h"
 #include "encoding/yaml.h"
 #include "volume/check.h"
@@ -69,17 +70,33 @@ int volume_tls_parse(struct volume_spec *spec, const char *text, struct error *e
     return 0;
 }
 
+/* Which program that is says the administrator alone. */
+static int parse_check_command(struct volume_spec *spec, const char *name, struct error *e)
+{
+    if (!command_name_is_valid(name))
+        return error_set(e, -EINVAL,
+                         "invalid name of a command \"%.64s\": use lower-case letters, digits and "
+                         "dashes; the administrator says what it runs",
+                         name);
+    if (spec->check_command != NULL)
+        return error_set(e, -EINVAL, "use one command at most");
+    return volume_text_set(&spec->check_command, name) < 0 ? no_memory(e) : 0;
+}
+
 static int parse_check_word(struct volume_spec *spec, const char *word, struct error *e)
 {
     unsigned bit = volume_check_of_word(word);
+    const char *command = str_after(word, "command:");
 
+    if (command != NULL)
+        return parse_check_command(spec, command, e);
     spec->checks |= bit;
     spec->holds_tls |= streq(word, "tls");
     return bit != 0 || streq(word, "tls")
                ? 0
                : error_set(e, -EINVAL,
-                           "invalid check \"%.32s\": use tls, nonempty, json, yaml or pem, with "
-                           "commas between them",
+                           "invalid check \"%.32s\": use tls, nonempty, json, yaml, pem or "
+                           "command:NAME, with commas between them",
                            word);
 }
 

@@ -56,7 +56,8 @@ int volume_type_parse(struct volume_spec *spec, const char *text, struct error *
 /* "hold" or "report". Return: 0; -EINVAL with @e. */
 int volume_tls_parse(struct volume_spec *spec, const char *text, struct error *e);
 
-/* Words with commas between them: tls, nonempty, json, yaml, pem. Return: 0; -EINVAL with @e. */
+/* Words with commas between them: tls, nonempty, json, yaml, pem, command:NAME.
+ * Return: 0; -EINVAL with @e; -ENOMEM. */
 int volume_check_parse(struct volume_spec *spec, const char *text, struct error *e);
 
 /* "in-place" or "generations". Return: 0; -EINVAL with @e. */

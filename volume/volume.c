@@ -18,6 +18,9 @@
  *
  * With `check` the same holds for an object with a value that is not what the checks say (check.c).
  *
+ * With a command in `check` the files as a whole are a candidate first (candidate.c), and the
+ * payload stays until the command accepts them. Removals by `onRevoked: remove` are not checked.
+ *
  * The annotations of an object may stage its updates (staging.c): a member keeps what it shows
  * until its turn comes, which volume_show_due() looks for. A member that shows nothing takes the
  * newest object, staged or not; but if readers get content of an earlier process, an update of it
@@ -36,6 +39,7 @@
 #include "volume/volume.h"
 
 #include "base/log.h"
+#include "volume/candidate.h"
 #include "volume/check.h"
 #include "volume/staging.h"
 
@@ -80,6 +84,7 @@ struct volume {
     unsigned n_order_changes;
     struct payload *adopted; /* of an earlier process, until the first of this one; or NULL */
     struct payload *payload; /* the last good one, NULL before the first */
+    struct candidate candidate;
     enum volume_state state;
     int result; /* of the last projection: 0, VOLUME_INCOMPLETE, -errno */
     struct kept_error error;
@@ -316,6 +321,55 @@ static int project(struct volume *v, struct payload **ret_payload, struct error 
     return r;
 }
 
+/* ---- checks by a command */
+
+/* @payload is what is refused if there is no check of it. */
+static void start_check(struct volume *v, mono_us now)
+{
+    struct error e = ERROR_INIT;
+
+    if (v->callbacks->check(v->userdata, v->candidate.payload, &e) < 0)
+        candidate_end(&v->candidate, v->candidate.payload, e.text, now);
+}
+
+static bool is_revoked(const struct volume *v)
+{
+    for (size_t i = 0; i < v->spec->n_sources; i++)
+        if (v->members[i].is_revoked)
+            return true;
+    return false;
+}
+
+static bool needs_check(const struct volume *v, const struct payload *payload)
+{
+    const struct payload *shown = v->payload != NULL ? v->payload : v->adopted;
+
+    return v->spec->check_command != NULL && !is_revoked(v) &&
+           (shown == NULL || !payload_same_content(shown, payload));
+}
+
+/* Return: 0: show it; VOLUME_INCOMPLETE: it is being checked; -EINVAL: refused. @e: why not. */
+static int check_candidate(struct volume *v, struct payload *payload, mono_us received_at,
+                           struct error *e)
+{
+    struct candidate *c = &v->candidate;
+
+    if (!needs_check(v, payload)) {
+        candidate_drop(c);
+        return 0;
+    }
+    if (candidate_offer(c, payload, received_at))
+        start_check(v, clock_mono());
+    if (c->state == CANDIDATE_CHECKING)
+        return error_set(e, VOLUME_INCOMPLETE, "the files are held back: command:%s checks them",
+                         v->spec->check_command);
+    if (c->state == CANDIDATE_REFUSED)
+        return error_set(e, -EINVAL, "the files are held back: command:%s %s",
+                         v->spec->check_command, kept_error_text(&c->reason));
+    candidate_drop(c);
+    return 0;
+}
+
 /* The earlier process had shown the update: nothing is staged, and nothing undone. */
 static void show_what_was_adopted(struct volume *v)
 {
@@ -354,6 +408,10 @@ static void volume_update(struct volume *v, mono_us received_at)
     if (v->adopted != NULL)
         show_what_was_adopted(v);
     v->result = project(v, &payload, &e);
+    if (v->result == 0)
+        v->result = check_candidate(v, payload, received_at, &e);
+    else
+        candidate_drop(&v->candidate);
     kept_error_set(&v->error, e.text);
     if (v->result != 0) {
         volume_move(v, v->payload != NULL ? VOLUME_STALE : VOLUME_WAITING);
@@ -483,9 +541,29 @@ struct volume *volume_free(struct volume *volume)
     free(volume->members);
     payload_unref(volume->adopted);
     payload_unref(volume->payload);
+    candidate_drop(&volume->candidate);
     kept_error_clear(&volume->error);
     free(volume);
     return NULL;
+}
+
+void volume_checked(struct volume *volume, const struct payload *payload, const char *reason,
+                    mono_us now)
+{
+    if (!candidate_end(&volume->candidate, payload, reason, now))
+        return;
+    volume_update(volume, volume->candidate.received_at);
+    volume->callbacks->state(volume->userdata);
+}
+
+bool volume_has_candidate(const struct volume *volume)
+{
+    return volume->candidate.state != CANDIDATE_NONE;
+}
+
+bool volume_is_checking(const struct volume *volume)
+{
+    return volume->candidate.state == CANDIDATE_CHECKING;
 }
 
 enum volume_state volume_state(const struct volume *volume)
@@ -518,6 +596,8 @@ bool volume_find_missing(const struct volume *volume, struct missing *ret_missin
 
 bool volume_is_held(const struct volume *volume)
 {
+    if (volume_has_candidate(volume))
+        return true;
     for (size_t i = 0; i < volume->spec->n_sources; i++)
         if (volume->members[i].hold != HOLD_NONE)
             return true;
@@ -526,8 +606,10 @@ bool volume_is_held(const struct volume *volume)
 
 bool volume_is_staged(const struct volume *volume)
 {
-    bool is_staged = false;
+    bool is_staged = volume_is_checking(volume);
 
+    if (volume->candidate.state == CANDIDATE_REFUSED)
+        return false;
     for (size_t i = 0; i < volume->spec->n_sources; i++) {
         enum hold hold = volume->members[i].hold;
 
@@ -535,12 +617,13 @@ bool volume_is_staged(const struct volume *volume)
             return false;
         is_staged = is_staged || hold == HOLD_STAGED;
     }
-    return is_staged && (volume->result == 0 || volume->adopted != NULL);
+    return is_staged &&
+           (volume->result == 0 || volume_is_checking(volume) || volume->adopted != NULL);
 }
 
 mono_us volume_due_at(const struct volume *volume)
 {
-    mono_us due = SPAN_FOREVER;
+    mono_us due = candidate_due(&volume->candidate);
 
     for (size_t i = 0; i < volume->spec->n_sources; i++) {
         const struct member *m = &volume->members[i];
@@ -557,6 +640,8 @@ void volume_show_due(struct volume *volume, mono_us now)
 {
     bool is_changed = false;
 
+    if (candidate_check_again(&volume->candidate, now))
+        start_check(volume, now);
     for (size_t i = 0; i < volume->spec->n_sources; i++) {
         struct member *m = &volume->members[i];
 
@@ -657,6 +742,8 @@ bool volume_has_answer(const struct volume *volume)
 {
     if (volume->result != VOLUME_INCOMPLETE)
         return true;
+    if (volume_is_checking(volume))
+        return false;
     for (size_t i = 0; i < volume->spec->n_sources; i++) {
         const struct store_view *view = volume_view(volume, i);
 

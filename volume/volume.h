@@ -22,6 +22,12 @@ const char *volume_state_name(enum volume_state state);
 struct volume_callbacks {
     /* The payload has changed. Take a reference to keep it. */
     void (*payload)(void *userdata, struct payload *payload, mono_us received_at);
+    /*
+     * Begin to check @payload by spec->check_command, with volume_checked() at its end, not from
+     * within this call. An earlier check that has not ended is in vain. May be NULL if the spec has
+     * none. Return: 0; -errno with @e, and @payload is refused.
+     */
+    int (*check)(void *userdata, struct payload *payload, struct error *e);
     /* State, error, a certificate or the source's state may have changed. */
     void (*state)(void *userdata);
     /*
@@ -71,6 +77,18 @@ int volume_new(struct store *store, struct store *pods, const struct volume_spec
 struct volume *volume_free(struct volume *volume);
 DEFINE_CLEANUP(struct volume *, volume_free)
 
+/*
+ * The end of a check.
+ * @payload: what was checked
+ * @reason: why it is refused; NULL: it is accepted. payload() and state() may be called.
+ */
+void volume_checked(struct volume *volume, const struct payload *payload, const char *reason,
+                    mono_us now);
+/* Whether the newest content waits for a check, or is refused by it. */
+bool volume_has_candidate(const struct volume *volume);
+/* Whether a check of the newest content has to end before it is shown. */
+bool volume_is_checking(const struct volume *volume);
+
 enum volume_state volume_state(const struct volume *volume);
 /* Why the state is not VOLUME_CURRENT, for people; "" while there is no reason. Borrowed. */
 const char *volume_error(const struct volume *volume);
@@ -78,9 +96,9 @@ const char *volume_error(const struct volume *volume);
 bool volume_is_refused(const struct volume *volume);
 /* The first object or key that is missing and not optional. Return: whether there is one. */
 bool volume_find_missing(const struct volume *volume, struct missing *ret_missing);
-/* Whether the newest version of an object is not shown, by `tls: hold` or by its annotations. */
+/* Whether the newest version of an object is not shown, by `tls: hold`, `check` or annotations. */
 bool volume_is_held(const struct volume *volume);
-/* Whether that is so because of a roll-out or a pause alone, and nothing is wrong. */
+/* Whether that is so because of a roll-out, a pause or a check that runs, and nothing is wrong. */
 bool volume_is_staged(const struct volume *volume);
 /* Keep what an update replaces for volume_undo(), for an hour. Called right after volume_new(). */
 void volume_keep_previous(struct volume *volume);
@@ -102,9 +120,12 @@ mono_us volume_due_at(const struct volume *volume);
 void volume_show_due(struct volume *volume, mono_us now);
 /* The labels of the volume's pod may have changed. payload() and state() may be called. */
 void volume_labels_changed(struct volume *volume, mono_us now);
-/* The version of the object of source @i that the payload has, or had; NULL: none. Borrowed. */
+/*
+ * The version of the object of source @i that the payload has, or had, or that has to be checked
+ * before; NULL: none. Borrowed.
+ */
 const struct object *volume_shown_object(const struct volume *volume, size_t i);
-/* Whether the source has answered about each object, be it with a failure. */
+/* Whether the source has answered about each object, be it with a failure, and no check runs. */
 bool volume_has_answer(const struct volume *volume);
 
 /* The state of the object of the spec's source @i; borrowed until the next change. */

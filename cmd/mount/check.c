@@ -45,7 +45,7 @@ static int check_start(struct daemon *daemon, struct error *e)
         r = secmem_harden(e);
     if (r < 0)
         return r;
-    daemon_restrict(CONFINEMENT_MOUNT);
+    daemon_restrict(CONFINEMENT_MOUNT, NULL);
     r = check_stored(c, e);
     if (r == 0)
         r = open_source(c, e);

@@ -428,7 +428,7 @@ static int mount_start(struct daemon *daemon, struct error *e)
         r = secmem_harden(e);
     if (r < 0)
         return r;
-    daemon_restrict(CONFINEMENT_MOUNT);
+    daemon_restrict(CONFINEMENT_MOUNT, NULL);
     r = start_audit(m, e);
     if (r == 0)
         r = take_over_stored(m, e);

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lib import program
 from lib.cell import Cell
-from lib.node_daemon import NODE, Node
+from lib.node_daemon import NODE, Node, NodeMaker
 from lib.pods import put_adopted
 from lib.sources import Api, Manifests
 from lib.volume import VolumeMaker
@@ -28,6 +28,7 @@ CAPABILITIES = {
 }
 MOUNTING = sum(1 << number for number in CAPABILITIES.values())
 KILL = 1 << 5
+RUNNER = 1 << 7 | 1 << 6 | KILL  # setuid, setgid
 IPC_LOCK = 1 << 14
 FILTERED = 2  # SECCOMP_MODE_FILTER
 
@@ -43,9 +44,10 @@ FILTERS = {
     "audit": 3,
     "key-maker": 3,
     "signaller": 3,
+    "runner": 2,
 }
 # What each kind of thread has, if the process has it.
-HELD = {"privileged": MOUNTING | KILL, "publisher": MOUNTING, "signaller": KILL}
+HELD = {"privileged": MOUNTING | KILL, "publisher": MOUNTING, "signaller": KILL, "runner": RUNNER}
 
 
 def threads(pid: int) -> dict[str, list[dict[str, str]]]:
@@ -123,6 +125,19 @@ def check_root(pid: int, *workers: str, process: int = MOUNTING) -> None:
             assert sets(thread) == (held, held, 0, 0), name
             assert int(thread["CapBnd"], 16) == process | memory, name
             assert thread["NoNewPrivs"] == "1", name
+
+
+def test_threads_of_a_node_with_commands(
+    start_node: NodeMaker, manifests: Manifests, area: Path
+) -> None:
+    """What runs the administrator's commands has the rights to become another user, and no other thread."""
+    commands = {"commands": [{"name": "check", "command": ["/bin/true"]}]}
+    (area / "node.yaml").write_text(json.dumps(commands))
+    manifests.put_secret({"key": b"dummy-1"})
+    node = start_node(f"--config={area / 'node.yaml'}", *manifests.arguments).wait_ready()
+    node.publish(node.pod(attributes={"secretName": "app", "check": "command:check"}))
+    workers = ("notifier", "mount-monitor", "runner")
+    check_root(node.pid, *workers, process=MOUNTING | RUNNER)
 
 
 def test_threads_of_a_node(node: Node) -> None:

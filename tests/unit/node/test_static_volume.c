@@ -81,6 +81,8 @@ static const struct {
     {"{target: /t, onUpdate: 'signal:HUP', " VOLUME "}",
      "onUpdate: invalid onUpdate \"signal:HUP\": use reload-unit:NAME.service"},
     {"{target: /t, onUpdate: 'reload-unit:a', " VOLUME "}", "onUpdate: invalid onUpdate"},
+    {"{target: /t, onUpdate: 'exec:/bin/sh', " VOLUME "}", "onUpdate: invalid onUpdate"},
+    {"{target: /t, onUpdate: 'exec:', " VOLUME "}", "onUpdate: invalid onUpdate"},
     {"{target: /t, onUpdate: 'reload-unit:a/b.service', " VOLUME "}", "onUpdate: invalid onUpdate"},
     {"{target: /t, onUpdate: 'reload-unit:.service', " VOLUME "}", "onUpdate: invalid onUpdate"},
     {"{target: /t, onUpdate: 5, " VOLUME "}", "onUpdate: expected a string"},

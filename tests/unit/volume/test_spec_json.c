@@ -129,6 +129,7 @@ static void test_all_members(void **state)
     spec->fs_group = 3;
     spec->updates = VOLUME_UPDATES_IN_PLACE;
     assert_int_equal(volume_text_set(&spec->type, "kubernetes.io/tls"), 0);
+    assert_int_equal(volume_text_set(&spec->check_command, "parses"), 0);
     assert_int_equal(volume_text_set(&spec->name, "all"), 0);
     assert_int_equal(volume_spec_add_source(spec, OBJECT_SECRET, "db", &source), 0);
     source->is_optional = true;
@@ -151,6 +152,7 @@ static void test_all_members(void **state)
     assert_int_equal(again->fs_group, 3);
     assert_int_equal(again->updates, VOLUME_UPDATES_IN_PLACE);
     assert_string_equal(again->type, "kubernetes.io/tls");
+    assert_string_equal(again->check_command, "parses");
     assert_string_equal(again->name, "all");
     assert_true(again->sources[0].is_optional);
     assert_string_equal(again->sources[0].detail, "d");

@@ -27,7 +27,10 @@ struct fixture {
     unsigned n_states;
     unsigned n_watched;
     unsigned n_rights_checked;
-    const char *labels; /* of the volume's pod; NULL: unknown */
+    const char *labels;      /* of the volume's pod; NULL: unknown */
+    struct payload *checked; /* the newest that check() was called with */
+    unsigned n_checks;
+    bool refuses_checks;
 };
 
 static int watch(void *userdata, const struct object_key *key, struct error *e)
@@ -66,6 +69,16 @@ static const char *labels(void *userdata)
     return ((struct fixture *)userdata)->labels;
 }
 
+static int on_check(void *userdata, struct payload *payload, struct error *e)
+{
+    struct fixture *f = userdata;
+
+    payload_unref(f->checked);
+    f->checked = payload_ref(payload);
+    f->n_checks++;
+    return f->refuses_checks ? error_set(e, -ENOENT, "is unknown") : 0;
+}
+
 static void check_rights(void *userdata, const struct object_key *key)
 {
     ((struct fixture *)userdata)->n_rights_checked++;
@@ -88,7 +101,7 @@ static int setup(void **state)
 static void begin_adopted(struct fixture *f, const char *yaml, const struct volume_adopted *adopted)
 {
     static const struct volume_callbacks callbacks = {
-        .payload = on_payload, .state = on_state, .labels = labels};
+        .payload = on_payload, .check = on_check, .state = on_state, .labels = labels};
     struct error e = ERROR_INIT;
 
     if (volume_spec_parse(yaml, strlen(yaml), &f->spec, &e) < 0)
@@ -109,6 +122,7 @@ static void end(struct fixture *f)
     assert_int_equal(f->n_watched, 0);
     f->spec = volume_spec_free(f->spec);
     f->last = payload_unref(f->last);
+    f->checked = payload_unref(f->checked);
     f->n_payloads = 0;
 }
 
@@ -1154,6 +1168,154 @@ static void memory_can_be_short(void **state)
     failmalloc_try(follow, f->spec);
 }
 
+/* ---- checks by a command */
+
+#define WITH_COMMAND "{secret: {secretName: s}, secretfs: {check: \"command:parses\"}}"
+
+static void end_check(struct fixture *f, const char *reason)
+{
+    _cleanup_(payload_unrefp) struct payload *checked = payload_ref(f->checked);
+
+    volume_checked(f->volume, checked, reason, 1000);
+}
+
+static void first_content_waits_for_the_command(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, WITH_COMMAND);
+    put(f, &secret, "k=v", "u", 5);
+    assert_int_equal(f->n_checks, 1);
+    assert_int_equal(f->n_payloads, 0);
+    assert_int_equal(volume_state(f->volume), VOLUME_WAITING);
+    assert_true(volume_is_checking(f->volume));
+    assert_false(volume_is_refused(f->volume));
+    assert_false(volume_has_answer(f->volume));
+    end_check(f, NULL);
+    assert_int_equal(f->n_payloads, 1);
+    assert_int_equal(f->last_received_at, 5);
+    assert_int_equal(volume_state(f->volume), VOLUME_CURRENT);
+    assert_false(volume_is_held(f->volume));
+}
+
+static void first_content_that_the_command_refuses(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, WITH_COMMAND);
+    put(f, &secret, "k=v", "u", 5);
+    end_check(f, "ended with exit status 1: bad");
+    assert_int_equal(f->n_payloads, 0);
+    assert_true(volume_is_refused(f->volume));
+    assert_true(volume_has_answer(f->volume));
+    assert_string_equal(volume_error(f->volume),
+                        "the files are held back: command:parses ended with exit status 1: bad");
+}
+
+static void update_that_the_command_refuses_is_held(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, WITH_COMMAND);
+    put(f, &secret, "k=v", "u", 5);
+    end_check(f, NULL);
+    put(f, &secret, "k=w", "u", 6);
+    assert_true(volume_is_held(f->volume));
+    assert_true(volume_is_staged(f->volume)); /* nothing is wrong yet */
+    end_check(f, "took longer than 10 s");
+    assert_int_equal(volume_state(f->volume), VOLUME_STALE);
+    assert_true(volume_is_held(f->volume));
+    assert_false(volume_is_staged(f->volume));
+    assert_int_equal(f->n_payloads, 1);
+    put(f, &secret, "k=w", "u", 7); /* its metadata has changed */
+    assert_int_equal(f->n_checks, 2);
+    put(f, &secret, "k=v", "u", 8); /* what is shown */
+    assert_int_equal(f->n_checks, 2);
+    assert_int_equal(volume_state(f->volume), VOLUME_CURRENT);
+    assert_false(volume_is_held(f->volume));
+    assert_int_equal(f->n_payloads, 1);
+}
+
+static void newer_content_ends_a_check(void **state)
+{
+    struct fixture *f = *state;
+    struct payload *first;
+
+    begin(f, WITH_COMMAND);
+    put(f, &secret, "k=v", "u", 5);
+    first = payload_ref(f->checked);
+    put(f, &secret, "k=w", "u", 6);
+    assert_int_equal(f->n_checks, 2);
+    volume_checked(f->volume, first, NULL, 1000);
+    assert_int_equal(f->n_payloads, 0);
+    end_check(f, NULL);
+    assert_int_equal(f->n_payloads, 1);
+    assert_int_equal(f->last_received_at, 6);
+    payload_unref(first);
+}
+
+static void refused_content_is_checked_again(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, WITH_COMMAND);
+    put(f, &secret, "k=v", "u", 5);
+    end_check(f, "ended with exit status 1");
+    assert_int_equal(volume_due_at(f->volume), 1000 + SPAN_SEC(60));
+    volume_show_due(f->volume, 999 + SPAN_SEC(60));
+    assert_int_equal(f->n_checks, 1);
+    volume_show_due(f->volume, 1000 + SPAN_SEC(60));
+    assert_int_equal(f->n_checks, 2);
+    assert_true(volume_is_refused(f->volume)); /* until it has passed */
+    end_check(f, NULL);
+    assert_int_equal(f->n_payloads, 1);
+}
+
+static void command_that_cannot_start_refuses(void **state)
+{
+    struct fixture *f = *state;
+
+    f->refuses_checks = true;
+    begin(f, WITH_COMMAND);
+    put(f, &secret, "k=v", "u", 5);
+    assert_true(volume_is_refused(f->volume));
+    assert_string_equal(volume_error(f->volume),
+                        "the files are held back: command:parses is unknown");
+}
+
+static void adopted_content_is_not_checked(void **state)
+{
+    struct fixture *f = *state;
+    struct payload *adopted;
+
+    begin(f, WITH_COMMAND);
+    put(f, &secret, "k=v", "u", 5);
+    end_check(f, NULL);
+    adopted = payload_ref(f->last);
+    end(f);
+    f->n_checks = 0;
+    begin_adopted(f, WITH_COMMAND, adopted);
+    put(f, &secret, "k=v", "u", 6);
+    assert_int_equal(f->n_checks, 0);
+    assert_int_equal(volume_state(f->volume), VOLUME_CURRENT);
+    put(f, &secret, "k=w", "u", 7);
+    assert_int_equal(f->n_checks, 1);
+    payload_unref(adopted);
+}
+
+static void revoked_content_goes_without_a_check(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, "{secret: {secretName: s}, secretfs: {check: \"command:parses\", onRevoked: remove}}");
+    put(f, &secret, "k=v", "u", 5);
+    end_check(f, NULL);
+    change(f, &secret, REVOKED);
+    assert_int_equal(f->n_checks, 1);
+    assert_int_equal(f->n_payloads, 2);
+    assert_int_equal(f->last->n_files, 0);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -1196,6 +1358,14 @@ int main(void)
         TEST(undo_that_is_not_shown_ends),
         TEST(rollout_goes_on_in_the_next_process),
         TEST(adopted_content_that_is_the_newest_is_not_held),
+        TEST(first_content_waits_for_the_command),
+        TEST(first_content_that_the_command_refuses),
+        TEST(update_that_the_command_refuses_is_held),
+        TEST(newer_content_ends_a_check),
+        TEST(refused_content_is_checked_again),
+        TEST(command_that_cannot_start_refuses),
+        TEST(adopted_content_is_not_checked),
+        TEST(revoked_content_goes_without_a_check),
         TEST(source_that_answers_at_once),
         TEST(source_that_refuses),
         TEST(memory_can_be_short),

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ *   published: a candidate --+                              +--> done(): it is shown or held
+ *                            +--> waiting --> THREADS run --+
+ *   notices: an update ------+    (one run for a volume,    +--> done(): log, status
+ *                                  and use)
+ *
+ * THREADS commands run at once, for all volumes, in the order in which they were requested. A
+ * volume has one run of a kind at a time; other content ends a check that runs and begins another.
+ * So a slow command holds its own volume, and others for its timeout at most, when there are
+ * THREADS such volumes.
+ *
+ * The threads start with the daemon, since the loop has no capability left to hand on later; they
+ * are there only if the administrator named a command. They parse nothing: content goes through
+ * them, from locked memory into a pipe.
+ */
+#include "serve/commands.h"
+
+#include <stdio.h>
+#include <sys/eventfd.h>
+
+#include "base/job_thread.h"
+#include "base/log.h"
+#include "volume/payload_tar.h"
+
+#define THREADS 4
+
+enum { VOLUME = 1, VARIABLES = 5 }; /* of a run: PATH comes first, then the volume */
+
+struct commands_run {
+    struct job job;
+    struct list link; /* in commands.runs */
+    struct commands *owner;
+    const struct command *command;
+    bool is_check;
+    bool is_cancelled;
+    struct payload *payload;
+    struct payload_tar tar;
+    char *variables[VARIABLES + 1];
+    int stop_fd;
+    commands_done_fn *done;
+    void *userdata;
+    int result; /* once it has ended */
+    struct error e;
+};
+
+struct commands {
+    const struct command_list *list;
+    struct job_thread *threads;
+    struct list runs;
+    struct commands_counts counts;
+};
+
+const char *commands_result_name(enum commands_result result)
+{
+    static const char *const names[] = {
+        [COMMANDS_PASSED] = "passed", [COMMANDS_REFUSED] = "refused", [COMMANDS_FAILED] = "failed"};
+
+    return names[result];
+}
+
+/* ---- one run */
+
+static struct commands_run *run_of(struct job *job)
+{
+    return CONTAINER_OF(job, struct commands_run, job);
+}
+
+static struct commands_run *run_free(struct commands_run *run)
+{
+    list_remove(&run->link);
+    payload_unref(run->payload);
+    for (size_t i = 0; i < VARIABLES; i++)
+        free(run->variables[i]);
+    fd_close(run->stop_fd);
+    free(run);
+    return NULL;
+}
+DEFINE_CLEANUP(struct commands_run *, run_free)
+
+static bool next_input(void *userdata, struct iovec *ret_piece)
+{
+    struct commands_run *run = userdata;
+
+    return payload_tar_next(&run->tar, ret_piece);
+}
+
+static void run_job(struct job *job)
+{
+    struct commands_run *run = run_of(job);
+    const struct command_run what = {.command = run->command,
+                                     .is_check = run->is_check,
+                                     .envp = run->variables,
+                                     .stop_fd = run->stop_fd,
+                                     .next_input = run->payload != NULL ? next_input : NULL,
+                                     .userdata = run};
+
+    run->result = command_run(&what, &run->e);
+}
+
+static void free_job(struct job *job_consumed)
+{
+    run_free(run_of(job_consumed));
+}
+
+static void count(struct commands *commands, const struct commands_run *run)
+{
+    enum commands_result result = run->result == 0         ? COMMANDS_PASSED
+                                  : run->result == -EINVAL ? COMMANDS_REFUSED
+                                                           : COMMANDS_FAILED;
+
+    if (run->is_check)
+        commands->counts.checks[result]++;
+    else
+        commands->counts.updates[result]++;
+}
+
+static void on_done(void *userdata, struct job *job_consumed)
+{
+    _cleanup_(run_freep) struct commands_run *run = run_of(job_consumed);
+
+    if (run->is_cancelled)
+        return;
+    count(userdata, run);
+    log_debug("command ended", "command", run->command->name, "volume",
+              run->variables[VOLUME] + strlen("SECRETFS_VOLUME="), "reason", run->e.text);
+    run->done(run->userdata, run->payload, &run->e);
+}
+
+static const struct job_kind kind = {.name = "runner",
+                                     .n_threads = THREADS,
+                                     .confinement = CONFINEMENT_RUNNER,
+                                     .run = run_job,
+                                     .done = on_done,
+                                     .free = free_job};
+
+/* ---- requests */
+
+int commands_check_name(const struct commands *commands, const char *name, struct error *e)
+{
+    if (name == NULL || (commands != NULL && command_list_find(commands->list, name) != NULL))
+        return 0;
+    return error_set(e, -EINVAL,
+                     "unknown command \"%.63s\": the administrator of this host has to name it "
+                     "under `commands` in the configuration of the daemon",
+                     name);
+}
+
+/* The next variable, unless @value is NULL. Return: 0; -ENOMEM. */
+static int add_variable(struct commands_run *run, size_t *n, const char *name, const char *value)
+{
+    if (value == NULL)
+        return 0;
+    if (asprintf(&run->variables[*n], "%s=%s", name, value) < 0) {
+        run->variables[*n] = NULL;
+        return -ENOMEM;
+    }
+    (*n)++;
+    return 0;
+}
+
+/* Nothing of the daemon's own environment, which may have credentials. */
+static int make_environment(struct commands_run *run, const struct commands_order *o)
+{
+    size_t n = 0;
+    int r = add_variable(run, &n, "PATH",
+                         "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+
+    r |= add_variable(run, &n, "SECRETFS_VOLUME", o->volume);
+    r |= add_variable(run, &n, "SECRETFS_NAMESPACE", o->pod != NULL ? o->namespace : NULL);
+    r |= add_variable(run, &n, "SECRETFS_POD", o->pod);
+    r |= add_variable(run, &n, "SECRETFS_TARGET", o->target);
+    return r < 0 ? -ENOMEM : 0;
+}
+
+static int make_run(struct commands *commands, const struct commands_order *order,
+                    struct commands_run **ret_run)
+{
+    _cleanup_(run_freep) struct commands_run *run = calloc(1, sizeof(*run));
+
+    if (run == NULL)
+        return -ENOMEM;
+    list_init(&run->link);
+    run->owner = commands;
+    run->command = command_list_find(commands->list, order->name);
+    run->is_check = order->is_check;
+    run->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (run->stop_fd < 0)
+        return negative_errno();
+    if (order->payload != NULL) {
+        run->payload = payload_ref(order->payload);
+        payload_tar_init(&run->tar, run->payload);
+    }
+    if (make_environment(run, order) < 0)
+        return -ENOMEM;
+    *ret_run = TAKE(run);
+    return 0;
+}
+
+int commands_run(struct commands *commands, const struct commands_order *order,
+                 commands_done_fn *done, void *userdata, struct commands_run **ret_run,
+                 struct error *e)
+{
+    _cleanup_(run_freep) struct commands_run *run = NULL;
+    int r = commands_check_name(commands, order->name, NULL);
+
+    if (r < 0)
+        return error_set(e, r, "is not named in the configuration of the daemon");
+    r = make_run(commands, order, &run);
+    if (r == 0) {
+        run->done = done;
+        run->userdata = userdata;
+        r = job_thread_add(commands->threads, &run->job);
+    }
+    if (r < 0)
+        return error_set_errno(e, r, "could not be run");
+    list_append(&commands->runs, &run->link);
+    *ret_run = TAKE(run);
+    return 0;
+}
+
+struct commands_run *commands_cancel(struct commands_run *run)
+{
+    if (run == NULL)
+        return NULL;
+    run->is_cancelled = true;
+    eventfd_write(run->stop_fd, 1);
+    if (job_thread_take_back(run->owner->threads, &run->job))
+        run_free(run);
+    return NULL;
+}
+
+/* ---- the object */
+
+int commands_new(sd_event *event, const struct command_list *list, struct commands **ret_commands)
+{
+    struct commands *commands = calloc(1, sizeof(*commands));
+    int r;
+
+    if (commands == NULL)
+        return -ENOMEM;
+    commands->list = list;
+    list_init(&commands->runs);
+    r = job_thread_new(event, &kind, commands, &commands->threads);
+    if (r < 0) {
+        free(commands);
+        return r;
+    }
+    *ret_commands = commands;
+    return 0;
+}
+
+int commands_start(struct commands *commands)
+{
+    return job_thread_start(commands->threads);
+}
+
+struct commands_counts commands_counts(const struct commands *commands)
+{
+    return commands->counts;
+}
+
+struct commands *commands_free(struct commands *commands)
+{
+    struct list *at, *next;
+
+    if (commands == NULL)
+        return NULL;
+    for (at = commands->runs.next; at != &commands->runs; at = next) {
+        next = at->next;
+        commands_cancel(list_entry(at, struct commands_run, link));
+    }
+    job_thread_free(commands->threads);
+    free(commands);
+    return NULL;
+}

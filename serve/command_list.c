@@ -167,6 +167,54 @@ int command_list_parse(const cJSON *json, struct command_list *ret_list, struct 
     return 0;
 }
 
+/* "NAME=PROGRAM" */
+static int set_words(struct command *command, const char *text, struct error *e)
+{
+    _cleanup_(freep) char *name = strndup(text, strcspn(text, "="));
+    const char *program = strchr(text, '=');
+    char **argv = calloc(2, sizeof(*argv));
+    int r;
+
+    command->argv = argv;
+    if (name == NULL || argv == NULL)
+        return no_memory(e);
+    r = set_name(name, command, e);
+    program = program != NULL ? program + 1 : "";
+    if (r == 0)
+        r = check_program(program, e);
+    if (r < 0)
+        return r;
+    argv[0] = strdup(program);
+    return argv[0] != NULL ? 0 : no_memory(e);
+}
+
+int command_list_add(struct command_list *list, const char *text, struct error *e)
+{
+    struct command *grown;
+    int r;
+
+    if (list->n >= COMMANDS_MAX)
+        return error_set(e, -E2BIG, "more than %u commands", COMMANDS_MAX);
+    grown = reallocarray(list->commands, list->n + 1, sizeof(*grown));
+    if (grown == NULL)
+        return no_memory(e);
+    list->commands = grown;
+    set_defaults(&grown[list->n++]);
+    r = set_words(&grown[list->n - 1], text, e);
+    if (r == 0 && command_list_find(list, grown[list->n - 1].name) != &grown[list->n - 1])
+        return error_set(e, -EINVAL, "duplicate name \"%s\"", grown[list->n - 1].name);
+    return r;
+}
+
+int command_list_set_user(struct command_list *list, const char *user, struct error *e)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < list->n && r == 0; i++)
+        r = parse_user(user, &list->commands[i], e);
+    return r;
+}
+
 void command_list_deinit(struct command_list *list)
 {
     for (size_t i = 0; i < list->n; i++) {

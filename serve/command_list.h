@@ -34,6 +34,13 @@ struct command_list {
  * both cases.
  */
 int command_list_parse(const cJSON *json, struct command_list *ret_list, struct error *e);
+/*
+ * Add one without arguments, "NAME=PROGRAM". @list: zeroed at first.
+ * Return: 0; -EINVAL with @e; -E2BIG; -ENOMEM.
+ */
+int command_list_add(struct command_list *list, const char *text, struct error *e);
+/* All of them run as @user. Return: 0; -EINVAL with @e. */
+int command_list_set_user(struct command_list *list, const char *user, struct error *e);
 void command_list_deinit(struct command_list *list);
 
 /* Return: borrowed; NULL: there is none of that name. */

@@ -57,6 +57,7 @@ struct mount {
     struct publisher *publisher;
     struct consumers *consumers; /* NULL: they are not noted */
     struct audit *audit;         /* NULL: none */
+    struct commands *commands;   /* the same */
     struct status_socket *status;
     bool serves_others; /* it was unmounted; mounts elsewhere exist */
 
@@ -389,6 +390,7 @@ static int start_publishing(struct mount *m, struct error *e)
         .adopted = {.payload = m->adopted},
         .adopted_generation = m->adopted_generation,
         .adopted_directory = TREE_ROOT_ID,
+        .commands = m->commands,
     };
 
     return published_init(&m->published, m->daemon.event, &options, &callbacks, m, e);
@@ -418,6 +420,14 @@ static void warn_of_hidden_files(const char *mountpoint)
     }
 }
 
+static int start_commands(struct mount *m, struct error *e)
+{
+    const struct command_list *list = &m->options->commands;
+    int r = list->n > 0 ? commands_new(m->daemon.event, list, &m->commands) : 0;
+
+    return r < 0 ? error_set_errno(e, r, "cannot start") : 0;
+}
+
 static int mount_start(struct daemon *daemon, struct error *e)
 {
     struct mount *m = CONTAINER_OF(daemon, struct mount, daemon);
@@ -428,7 +438,10 @@ static int mount_start(struct daemon *daemon, struct error *e)
         r = secmem_harden(e);
     if (r < 0)
         return r;
-    daemon_restrict(CONFINEMENT_MOUNT, NULL);
+    r = start_commands(m, e);
+    if (r < 0)
+        return r;
+    daemon_restrict(CONFINEMENT_MOUNT, m->commands);
     r = start_audit(m, e);
     if (r == 0)
         r = take_over_stored(m, e);
@@ -488,6 +501,7 @@ static void mount_stop(struct daemon *daemon)
     published_deinit(&m->published);
     stop_serving(m);
     audit_free(m->audit);
+    commands_free(m->commands);
     payload_unref(m->adopted);
     keeper_watch_free(m->keeper_watch);
     fd_store_free(m->fd_store);

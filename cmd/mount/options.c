@@ -37,6 +37,8 @@ enum option_code {
     OPTION_TYPE,
     OPTION_TLS,
     OPTION_CHECK_CONTENT,
+    OPTION_COMMAND,
+    OPTION_COMMAND_USER,
     OPTION_UPDATES,
     OPTION_ON_REVOKED,
     OPTION_CHECK,
@@ -56,6 +58,8 @@ const struct option mount_long_options[] = {
     {"type", required_argument, NULL, OPTION_TYPE},
     {"tls", required_argument, NULL, OPTION_TLS},
     {"check-content", required_argument, NULL, OPTION_CHECK_CONTENT},
+    {"command", required_argument, NULL, OPTION_COMMAND},
+    {"command-user", required_argument, NULL, OPTION_COMMAND_USER},
     {"updates", required_argument, NULL, OPTION_UPDATES},
     {"on-revoked", required_argument, NULL, OPTION_ON_REVOKED},
     {"consumers", no_argument, NULL, OPTION_CONSUMERS},
@@ -86,7 +90,11 @@ void mount_options_help(const char *program)
         "                              or its key does not match its certificate; \"report\"\n"
         "                              (the default) shows the new one and logs a warning\n"
         "      --check-content WORDS   keep the last valid content while a value is invalid: tls,\n"
-        "                              nonempty, json, yaml or pem; with commas between them\n"
+        "                              nonempty, json, yaml, pem or command:NAME; with commas\n"
+        "                              between them\n"
+        "      --command NAME=PROGRAM  a command for command:NAME: it gets the files as a tar\n"
+        "                              archive on standard input, and exits with 0 to show them\n"
+        "      --command-user USER     whom commands run as, if root mounts (default: 65534)\n"
         "      --updates in-place      change the content of the files, for programs that\n"
         "                              watch a file itself, and files mounted alone;\n"
         "                              \"generations\" (the default) makes new files\n"
@@ -350,6 +358,12 @@ static int set_option(struct mount_options *o, int option, const char *value, st
     case OPTION_CONSUMERS:
         o->notes_consumers = true;
         return 0;
+    case OPTION_COMMAND:
+        r = command_list_add(&o->commands, value, e);
+        return r < 0 ? error_prefix(e, r, "--command") : 0;
+    case OPTION_COMMAND_USER:
+        o->command_user = value;
+        return 0;
     case OPTION_AUDIT:
         o->audit = value;
         return audit_target_parse(value, &target, e);
@@ -388,6 +402,8 @@ static int override_spec(struct volume_spec *spec, const struct volume_spec *by)
     if (by->updates != VOLUME_UPDATES_GENERATIONS)
         spec->updates = by->updates;
     spec->removes_revoked |= by->removes_revoked;
+    if (by->check_command != NULL && volume_text_set(&spec->check_command, by->check_command) < 0)
+        return -ENOMEM;
     return by->type != NULL ? volume_text_set(&spec->type, by->type) : 0;
 }
 
@@ -428,6 +444,19 @@ static int use_volume_file(struct mount_options *o, struct error *e)
 
 /* ---- the command line */
 
+static int complete_commands(struct mount_options *o, struct error *e)
+{
+    const char *name = o->spec->check_command;
+
+    if (name != NULL && command_list_find(&o->commands, name) == NULL)
+        return error_set(e, -EINVAL,
+                         "command:%s: unknown command; name it with --command %s=PROGRAM", name,
+                         name);
+    if (o->command_user != NULL && geteuid() != 0)
+        return error_set(e, -EINVAL, "--command-user is for root: your commands run as yourself");
+    return o->command_user != NULL ? command_list_set_user(&o->commands, o->command_user, e) : 0;
+}
+
 /* Set defaults. */
 static int complete_spec(struct mount_options *o, struct error *e)
 {
@@ -443,6 +472,9 @@ static int complete_spec(struct mount_options *o, struct error *e)
         return error_set(e, -EINVAL, "--consumers does not go with --updates in-place");
     if (o->audit != NULL && !o->notes_consumers)
         return error_set(e, -EINVAL, "--audit takes --consumers");
+    r = complete_commands(o, e);
+    if (r < 0)
+        return r;
     if (o->spec->uid == VOLUME_ID_UNSET)
         o->spec->uid = geteuid();
     if (o->spec->gid == VOLUME_ID_UNSET)
@@ -555,6 +587,7 @@ void mount_options_deinit(struct mount_options *options)
 {
     volume_spec_free(options->spec);
     source_options_deinit(&options->from);
+    command_list_deinit(&options->commands);
     free(options->mountpoint);
     free(options->source);
     buf_deinit(&options->option_text);

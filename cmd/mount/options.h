@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 #include "cmd/shared/source_options.h"
+#include "serve/command_list.h"
 #include "volume/spec.h"
 
 /* Strings are borrowed from the arguments unless a comment says otherwise. */
@@ -17,12 +18,14 @@ struct mount_options {
     bool is_foreground;
     bool is_check; /* of a start: mount nothing */
     bool allow_other;
-    bool notes_consumers;     /* --consumers */
-    const char *audit;        /* --audit, as of audit_target_parse(); NULL: none */
-    unsigned long mount_attr; /* MOUNT_ATTR_*: nosuid and nodev unless suid, dev */
-    struct buf option_text;   /* owned; the values of "-o" point into it */
-    struct buf user_options;  /* owned; for fusermount3 */
-    bool skips_unknown;       /* ignore unknown mount options */
+    bool notes_consumers;         /* --consumers */
+    struct command_list commands; /* --command; owned */
+    const char *command_user;     /* --command-user; NULL: the default */
+    const char *audit;            /* --audit, as of audit_target_parse(); NULL: none */
+    unsigned long mount_attr;     /* MOUNT_ATTR_*: nosuid and nodev unless suid, dev */
+    struct buf option_text;       /* owned; the values of "-o" point into it */
+    struct buf user_options;      /* owned; for fusermount3 */
+    bool skips_unknown;           /* ignore unknown mount options */
     bool wants_help;
 };
 

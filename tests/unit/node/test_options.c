@@ -219,6 +219,11 @@ static void test_command_line_overrides_file(void **state)
     assert_string_equal(o.node_id, "17");
     assert_int_equal(o.log_level, LOG_LEVEL_DEBUG);
     node_options_deinit(&o);
+    write_config("commands: [{name: a, command: [/bin/a, -b], timeout: 5s}]\n");
+    parse_well(line, &o);
+    assert_int_equal(o.commands.n, 1);
+    assert_string_equal(o.commands.commands[0].argv[1], "-b");
+    node_options_deinit(&o);
     write_config("# nothing but this\n");
     parse_well(line, &o);
     node_options_deinit(&o);
@@ -257,6 +262,10 @@ static void test_invalid_files(void **state)
         {"consumers: on\naudit: log\n", "audit takes an absolute path of a file"},
         {"report-conditions: maybe\n", "report-conditions takes on or off"},
         {"ui: 1\n", "ui takes on or off"},
+        {"commands: /bin/sh\n", "commands: expected a list"},
+        {"commands: [{name: a, command: [sh]}]\n",
+         "commands[0].command[0]: expected the absolute path of a program"},
+        {"commands: []\ncommands: []\n", "duplicate"},
         {"kubelet-root: true\n", "kubelet-root takes a string or a number"},
         {"run-dir: here\n", "run-dir takes an absolute path"},
         {"- rights\n", "options are written as"},

@@ -108,6 +108,37 @@ static void test_limits(void **state)
     refuse(buf_text(&text), "commands[0].command: expected a program and at most 63 arguments");
 }
 
+static void test_commands_of_a_line(void **state)
+{
+    struct command_list list = {.n = 0};
+    const struct command *command;
+    struct error e = ERROR_INIT;
+
+    assert_int_equal(command_list_add(&list, "a=/bin/a=b", &e), 0);
+    assert_int_equal(command_list_add(&list, "b=/b", &e), 0);
+    assert_int_equal(command_list_set_user(&list, "17", &e), 0);
+    command = command_list_find(&list, "a");
+    assert_non_null(command);
+    assert_string_equal(command->argv[0], "/bin/a=b");
+    assert_null(command->argv[1]);
+    assert_int_equal(command->uid, 17);
+    assert_int_equal(command_list_find(&list, "b")->uid, 17);
+    assert_int_equal(command_list_add(&list, "b=/c", &e), -EINVAL);
+    assert_string_equal(e.text, "duplicate name \"b\"");
+    assert_int_equal(command_list_add(&list, "c", &e), -EINVAL);
+    assert_string_equal(e.text, "expected the absolute path of a program, not \"\"");
+    assert_int_equal(command_list_add(&list, "=/c", &e), -EINVAL);
+    assert_int_equal(command_list_set_user(&list, "no-such-user", &e), -EINVAL);
+    while (list.n < COMMANDS_MAX) {
+        char text[32];
+
+        snprintf(text, sizeof(text), "c%zu=/c", list.n);
+        assert_int_equal(command_list_add(&list, text, &e), 0);
+    }
+    assert_int_equal(command_list_add(&list, "z=/c", &e), -E2BIG);
+    command_list_deinit(&list);
+}
+
 static int try_parse(void *userdata)
 {
     struct command_list list;
@@ -134,6 +165,7 @@ int main(void)
         cmocka_unit_test(test_commands),
         cmocka_unit_test(test_faults),
         cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_commands_of_a_line),
         cmocka_unit_test(test_memory_can_be_short),
     };
 

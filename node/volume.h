@@ -129,7 +129,7 @@ struct node_volume {
     struct update_pace update_pace;             /* node/volume_notices.c changes it, and the next */
     struct commands_run *update_run;            /* that runs; or NULL */
     struct node_volume_notices *update_notices; /* whose run it is */
-    struct kept_error signal_error; /* why the last update was not signalled; else empty */
+    struct kept_error signal_error; /* why nothing was notified of the last update; or empty */
     struct kept_error error;        /* why the first payload was not published; else empty */
     uint64_t mount_id;              /* in MOUNTED */
     sd_event_source *timer;         /* REQUEST_TIMEOUT while a request waits, else EXPIRE_AFTER */

@@ -75,8 +75,9 @@ static int send_signal(struct node_volume_notices *notices, struct node_volume *
 }
 
 /* @e: empty: it was reloaded */
-static void note_reloaded(const struct node_volume *v, const struct error *e)
+static void note_reloaded(struct node_volume *v, const struct error *e)
 {
+    kept_error_set(&v->signal_error, e->text);
     if (e->text[0] != '\0')
         log_warn("cannot reload a unit after an update", "object", PUBLISHED_TEXT(&v->published),
                  "unit", v->reload_unit, "reason", e->text);
@@ -85,7 +86,7 @@ static void note_reloaded(const struct node_volume *v, const struct error *e)
                  v->reload_unit);
 }
 
-static int request_reload(struct node_volume_notices *notices, const struct node_volume *v)
+static int request_reload(struct node_volume_notices *notices, struct node_volume *v)
 {
     struct error e = ERROR_INIT;
     int r = unit_reloads_start(notices->reloads, v->number, v->reload_unit, &e);
@@ -98,6 +99,7 @@ static int request_reload(struct node_volume_notices *notices, const struct node
 /* @e: empty: its exit status is 0 */
 static void note_command(struct node_volume *v, const struct error *e)
 {
+    kept_error_set(&v->signal_error, e->text);
     if (e->text[0] != '\0')
         log_warn("a command after an update failed", "object", PUBLISHED_TEXT(&v->published),
                  "command", v->update_command, "reason", e->text);

@@ -328,7 +328,12 @@ def test_command_that_fails_is_logged(start: Start, manifests: Manifests, area: 
     reloads = Reloads(area, start, "import sys; sys.exit('no such service')")
     manifests.put_secret({"password": b"dummy-2"})
     reloads.wait_log("ended with exit status 1: no such service")
-    reloads.node.expected_words = "a command after an update failed"
+    volume = reloads.node.status()["volumes"][str(reloads.target)]
+    assert volume["updateError"] == "ended with exit status 1: no such service"
+    (reloads.target.parent / "tools" / "parses").write_text("#!/bin/sh\n")
+    manifests.put_secret({"password": b"dummy-3"})
+    reloads.wait_log("ran a command after an update")
+    assert "updateError" not in reloads.node.status()["volumes"][str(reloads.target)]
 
 
 def test_file_names_a_command_that_is_none(start: Start, area: Path) -> None:

@@ -25,7 +25,8 @@
  *    (NOTIFY_ENTRY). A container that still holds the inode gets updates until the kernel forgets
  *    it.
  *  - A part of a generation that has been removed ("//deleted" in mountinfo) is found by the path
- *    that its node remembers.
+ *    that its node remembers. So is one whose generation was removed after the scan had read its
+ *    root, as no further scan would follow.
  *
  * What was tried and does not work: exchanging mounts in the namespaces of containers, which can be
  * turned against the node; FUSE passthrough to a memfd per version, as an inode has one backing
@@ -312,18 +313,26 @@ static int make_live(const struct live_mounts *mounts, struct member *m)
     return r;
 }
 
-/* Return: 0, *ret_status is the node's; -ENOENT. @ret_path: from the root of the file system */
-static int find_node(const struct live_mounts *mounts, const struct root *root, char **ret_path,
+/*
+ * @root: is_deleted is set if it is by now
+ * @ret_path: from the root of the file system
+ * Return: 0, *ret_status is the node's; -ENOENT; -ENOMEM.
+ */
+static int find_node(const struct live_mounts *mounts, struct root *root, char **ret_path,
                      struct stat *ret_status)
 {
     _cleanup_(freep) char *generation = names_join(root->volume, root->generation);
-    int r;
+    int r = -ENOENT;
 
     *ret_path = generation != NULL ? names_join(generation, root->path) : NULL;
     if (*ret_path == NULL)
         return -ENOMEM;
-    r = root->is_deleted ? tree_find_unlinked(mounts->tree, *ret_path, ret_status)
-                         : tree_find_path(mounts->tree, TREE_ROOT_ID, *ret_path, ret_status);
+    if (!root->is_deleted)
+        r = tree_find_path(mounts->tree, TREE_ROOT_ID, *ret_path, ret_status);
+    if (r < 0) {
+        r = tree_find_unlinked(mounts->tree, *ret_path, ret_status);
+        root->is_deleted = true;
+    }
     if (r == 0 && S_ISDIR(ret_status->st_mode) && root->is_deleted)
         return -ENOENT; /* the kernel creates nothing in it any more */
     return r == 0 && S_ISLNK(ret_status->st_mode) ? -ENOENT : r;
@@ -362,7 +371,7 @@ static bool is_outdated(const struct live_mounts *mounts, const char *path)
     return true;
 }
 
-static int add_member(struct live_mounts *mounts, const struct root *root)
+static int add_member(struct live_mounts *mounts, struct root *root)
 {
     _cleanup_(member_freep) struct member *m = NULL;
     _cleanup_(freep) char *path = NULL;
@@ -648,6 +657,15 @@ static int note_taken(struct live_mounts *mounts, struct member *m, char *path_c
     return make_live(mounts, m);
 }
 
+/* Its generation was removed since the scan. */
+static bool is_unlinked(const struct live_mounts *mounts, const struct taking *taking)
+{
+    struct stat status;
+
+    return !taking->is_directory && tree_find_unlinked(mounts->tree, taking->path, &status) == 0 &&
+           status.st_ino == taking->id;
+}
+
 /* @r: of take_out() */
 static void end_taking(struct live_mounts *mounts, struct taking *taking, int r)
 {
@@ -662,6 +680,8 @@ static void end_taking(struct live_mounts *mounts, struct taking *taking, int r)
     }
     if (r == 0)
         r = note_taken(mounts, m, TAKE(taking->path));
+    else if (is_unlinked(mounts, taking))
+        r = make_live(mounts, m);
     if (r == 0)
         return;
     if (r != -ENOENT) /* its generation was removed */

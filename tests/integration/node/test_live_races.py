@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import subprocess
 from pathlib import Path
 from typing import Iterator
 
 import pytest
 
+from lib.hang import threads_named, traced
 from lib.kubelet import PodVolume
-from lib.live import ITEMS, MountLoop, SubPaths, live_names, publish, put, wait_text
+from lib.live import ITEMS, MountLoop, SubPaths, live_names, publish, put, wait_alone, wait_text
 from lib.node_daemon import Node
 from lib.sources import Api
 from lib.volume import unmount
+from lib.waiting import until
 
 ROUNDS = 60
+UNLINKAT = 263 if platform.machine() == "x86_64" else 35
 
 
 @pytest.fixture
@@ -67,3 +72,28 @@ def test_mounts_alone_keep_their_names_while_others_come_and_go(
         mount_again(file, area)
         mount_again(directory, area)
     assert len(live_names(node)) == 2 * ROUNDS
+
+
+def test_file_mounted_as_its_generation_is_removed(
+    node: Node, api: Api, volume: PodVolume, area: Path
+) -> None:
+    """The kubelet's mount comes between the scan that lets the generation go and the removal of the file."""
+    put(api, **{f"key-{number}": "dummy" for number in range(64)}, user="root-1")
+    until(lambda: (volume.target / "user").read_text() == "root-1", "the update")
+    publisher = max(threads_named(node.pid, "publisher"))  # the live file system is made later
+    source = (volume.target / "user").resolve()
+    n_files = len(os.listdir(source.parent))
+    file = area / "alone"
+    file.touch()
+    with traced(node.pid, publisher) as thread:
+        put(api, user="root-2")
+        while len(os.listdir(source.parent)) >= n_files:
+            thread.run_until_after(UNLINKAT)
+        subprocess.run(["mount", "--bind", source, file], check=True)
+        wait_alone(node, volume, 1)
+    try:
+        wait_text(file, "root-2")
+        put(api, user="root-3")
+        wait_text(file, "root-3")
+    finally:
+        unmount(file)

@@ -612,6 +612,33 @@ static void unlinked_file_becomes_live(void **state)
     assert_false(live_mounts_take_behind(*state, "v"));
 }
 
+/* The scan has read its root before that. No other one follows, as no mount has changed. */
+static void file_unlinked_after_the_scan_becomes_live(void **state)
+{
+    uint64_t id = hold("v/" G "/a");
+
+    tree_detach(kernel.tree, id);
+    assert_false(reconcile(*state, "/v/" G "/a"));
+    assert_string_equal(list(*state, "v").text, " 'a'");
+    assert_true(is_live(id));
+    assert_true(live_mounts_take_behind(*state, "v"));
+}
+
+/* It was found in its generation, and is to be taken out of it. */
+static void file_unlinked_before_it_is_taken_out_becomes_live(void **state)
+{
+    char root[] = "/v/" G "/a", *roots[] = {root};
+    struct mounted_parts parts = {.roots = roots, .n = 1, .began_at = now()};
+    uint64_t id = hold("v/" G "/a");
+
+    live_mounts_reconcile(*state, &parts);
+    tree_detach(kernel.tree, id);
+    assert_false(live_mounts_follow(*state, ROOT_FD, "v"));
+    assert_string_equal(list(*state, "v").text, " 'a'");
+    assert_true(is_live(id));
+    assert_true(live_mounts_take_behind(*state, "v"));
+}
+
 /* Nothing can be made in it any more. */
 static void unlinked_directory_does_not(void **state)
 {
@@ -1099,6 +1126,8 @@ int main(void)
         TEST(scan_that_began_before),
         TEST(each_mount_of_a_file_is_live),
         TEST(unlinked_file_becomes_live),
+        TEST(file_unlinked_after_the_scan_becomes_live),
+        TEST(file_unlinked_before_it_is_taken_out_becomes_live),
         TEST(unlinked_directory_does_not),
         TEST(live_file_stays_where_it_is),
         TEST(mounts_past_the_maximum_do_not_follow),

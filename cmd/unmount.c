@@ -99,6 +99,15 @@ static void server_deinit(struct server *s)
     fd_close(s->process_fd);
 }
 
+/* The next process has the connection, and answers; or there is none. */
+static void forget_ended(struct server *s)
+{
+    s->process_fd = fd_close(s->process_fd);
+    if (s->is_silent)
+        s->status_fd = fd_close(s->status_fd);
+    s->is_silent = false;
+}
+
 static void server_query(struct server *s, const struct mount_entry *entry)
 {
     _cleanup_(buf_deinit) struct buf document = BUF_INIT(STATUS_DOCUMENT_MAX);
@@ -112,6 +121,8 @@ static void server_query(struct server *s, const struct mount_entry *entry)
     r = buf_read_fd(&document, s->status_fd);
     s->is_silent = r == -EAGAIN;
     s->is_node = r == 0 && is_node(&document);
+    if (status_socket_has_ended(s->status_fd))
+        forget_ended(s);
 }
 
 /* Whether it serves mounts of the file system that exist elsewhere. */

@@ -15,8 +15,10 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <sys/epoll.h>
+#include <sys/pidfd.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -385,6 +387,17 @@ pid_t status_socket_process(int fd)
     return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && peer.pid > 0 ? peer.pid : 0;
 }
 
+bool status_socket_has_ended(int fd)
+{
+    pid_t pid = status_socket_process(fd);
+    _cleanup_(fd_closep) int process_fd = pid > 0 ? pidfd_open(pid, 0) : -1;
+    struct pollfd process = {.fd = process_fd, .events = POLLIN};
+
+    if (pid == 0)
+        return false;
+    return process_fd < 0 ? errno == ESRCH : poll(&process, 1, 0) > 0;
+}
+
 /* The process is stopped, or its event loop hangs. @pid: 0 if unknown */
 static int no_answer(pid_t pid, struct error *e)
 {
@@ -472,6 +485,10 @@ int status_socket_receive(int fd, struct buf *document, struct error *e)
     size_t end_len = sizeof(end) - 1;
     int r = buf_read_fd(document, fd);
 
+    if (r == -EAGAIN && status_socket_has_ended(fd))
+        return error_set(e, -ETIMEDOUT,
+                         "its process has ended, and its keeper has not started the next one: see "
+                         "the log of the keeper; try again, or unmount and mount again");
     if (r == -EAGAIN)
         return no_answer(status_socket_process(fd), e);
     if (r < 0)

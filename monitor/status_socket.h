@@ -99,6 +99,11 @@ int status_socket_connect_path(const char *path, unsigned timeout_ms, int *ret_f
 
 /* Return: the ID of the process at the other end; 0 if unknown. */
 pid_t status_socket_process(int fd);
+/*
+ * Whether that process has ended: the connection waits in the queue of a socket that is kept, or
+ * the next process has it. false if unknown.
+ */
+bool status_socket_has_ended(int fd);
 
 /*
  * Read the whole document.

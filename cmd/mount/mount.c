@@ -32,6 +32,7 @@
 #include "fuse/device.h"
 #include "fuse/shown_payload.h"
 #include "handover/keeper_watch.h"
+#include "handover/kept_sockets.h"
 #include "monitor/status_document.h"
 #include "monitor/status_socket.h"
 #include "serve/daemon.h"
@@ -64,6 +65,8 @@ struct mount {
     struct object_wait wait;
 
     struct fd_store *fd_store;
+    struct kept_sockets *sockets;
+    struct kept_socket keep_status;
     struct keeper_watch *keeper_watch;
     struct handover *handover; /* NULL: the mount ends with the process */
     struct payload *adopted;   /* what readers get from an earlier process; NULL: a new mount */
@@ -159,20 +162,29 @@ static int show(struct mount *m, struct error *e)
     return session_attach(m->session, e);
 }
 
+/* A socket that outlives the process is for a mount that does. */
+static void start_status(struct mount *m)
+{
+    const struct kept_socket *keep = handover_is_complete(m->handover) ? &m->keep_status : NULL;
+    struct error e = ERROR_INIT;
+
+    if (status_socket_new(m->daemon.event, session_device(m->session), keep, write_status, m,
+                          &m->status, &e) < 0)
+        log_warn("cannot serve the status of this mount", "reason", e.text);
+    kept_sockets_drop_rest(m->sockets);
+}
+
 /* The first payload is published: attach the file system to the mount point. */
 static int on_ready(void *userdata, struct error *e)
 {
     struct mount *m = userdata;
-    struct error status_error = ERROR_INIT;
     int r;
 
     assert(m->status == NULL);
     r = m->adopted != NULL ? 0 : show(m, e);
     if (r < 0)
         return r;
-    if (status_socket_new(m->daemon.event, session_device(m->session), NULL, write_status, m,
-                          &m->status, &status_error) < 0)
-        log_warn("cannot serve the status of this mount", "reason", status_error.text);
+    start_status(m);
     object_wait_end(&m->wait);
     background_ready(m->background);
     service_manager_status(PUBLISHED_TEXT(&m->published));
@@ -336,6 +348,7 @@ static void on_new_keeper(void *userdata)
     if (handover_store_again(m->handover, &e) < 0)
         log_warn("cannot store the mount; it ends with this process", "mountpoint",
                  m->options->mountpoint, "error", e.text);
+    kept_sockets_store_again(m->sockets);
 }
 
 /* Return: 0, m->adopted is set if there was a mount; -errno with @e, and it remains stored. */
@@ -428,17 +441,29 @@ static int start_commands(struct mount *m, struct error *e)
     return r < 0 ? error_set_errno(e, r, "cannot start") : 0;
 }
 
+static int open_store(struct mount *m, struct error *e)
+{
+    int r = fd_store_new(NULL, &m->fd_store, e);
+
+    if (r < 0)
+        return r;
+    r = kept_sockets_new(m->fd_store, &m->sockets);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot start");
+    m->keep_status = kept_sockets_get(m->sockets, "status");
+    return 0;
+}
+
 static int mount_start(struct daemon *daemon, struct error *e)
 {
     struct mount *m = CONTAINER_OF(daemon, struct mount, daemon);
     int r;
 
-    r = fd_store_new(NULL, &m->fd_store, e);
+    r = open_store(m, e);
     if (r == 0)
         r = secmem_harden(e);
-    if (r < 0)
-        return r;
-    r = start_commands(m, e);
+    if (r == 0)
+        r = start_commands(m, e);
     if (r < 0)
         return r;
     daemon_restrict(CONFINEMENT_MOUNT, m->commands);
@@ -465,10 +490,19 @@ static int mount_start(struct daemon *daemon, struct error *e)
     return r < 0 ? r : start_publishing(m, e);
 }
 
-static void stop_serving(struct mount *m)
+/* The next process takes them over with the mount; else nothing of it stays stored. */
+static void leave_sockets(struct mount *m, bool is_kept)
 {
-    bool is_kept = !m->is_unmounted &&
-                   mount_handover_is_due(m->handover, m->fd_store, m->daemon.must_hand_over);
+    if (m->sockets == NULL)
+        return;
+    if (is_kept)
+        kept_sockets_leave(m->sockets);
+    else
+        kept_sockets_drop_rest(m->sockets);
+}
+
+static void stop_serving(struct mount *m, bool is_kept)
+{
     bool is_held = publisher_free(m->publisher) != NULL;
 
     consumers_free(m->consumers);
@@ -495,20 +529,24 @@ static void stop_serving(struct mount *m)
 static void mount_stop(struct daemon *daemon)
 {
     struct mount *m = CONTAINER_OF(daemon, struct mount, daemon);
+    bool is_kept = !m->is_unmounted &&
+                   mount_handover_is_due(m->handover, m->fd_store, m->daemon.must_hand_over);
 
+    leave_sockets(m, is_kept);
     status_socket_close(m->status);
     object_wait_end(&m->wait);
     published_deinit(&m->published);
-    stop_serving(m);
+    stop_serving(m, is_kept);
     audit_free(m->audit);
     commands_free(m->commands);
     payload_unref(m->adopted);
     keeper_watch_free(m->keeper_watch);
-    fd_store_free(m->fd_store);
     source_free(m->source);
     store_free(m->store);
     free(m->namespace);
     status_socket_free(m->status); /* `secretfs unmount` waits for this */
+    kept_sockets_free(m->sockets);
+    fd_store_free(m->fd_store);
 }
 
 int mount_run(const struct mount_options *options, enum background background, char *const *command,

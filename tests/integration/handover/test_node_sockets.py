@@ -7,8 +7,6 @@ import os
 import re
 import signal
 import socket
-import struct
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterator
@@ -21,39 +19,11 @@ from lib.grpc_client import call
 from lib.holder import Holder
 from lib.kubelet import OK, PROBE, Kubelet
 from lib.node_daemon import KeptNode, NodeMaker
+from lib.places import Clients, Place, status_path
 from lib.sources import Manifests
-from lib.waiting import PATIENCE_SECONDS, until
+from lib.waiting import until
 
 KILLS = 6
-_PACE_SECONDS = 0.001  # of clients, so that they leave processor time to the daemon
-
-
-@dataclass
-class Place:
-    """Where a daemon listens."""
-
-    name: str
-    address: Path | tuple[str, int]
-
-    def connect(self) -> socket.socket:
-        kind = socket.AF_UNIX if isinstance(self.address, Path) else socket.AF_INET
-        client = socket.socket(kind, socket.SOCK_STREAM)
-        # not settimeout(), with which a full queue fails at once
-        for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
-            client.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(PATIENCE_SECONDS), 0))
-        client.connect(str(self.address) if isinstance(self.address, Path) else self.address)
-        return client
-
-    def check_served(self, client: socket.socket) -> None:
-        """Closes it."""
-        if self.name == "metrics":
-            client.sendall(b"GET /livez HTTP/1.0\r\n\r\n")
-            assert client.recv(9).startswith(b"HTTP/1.")
-        elif self.name in ("csi", "registration"):
-            assert client.recv(9)[3] == 4  # SETTINGS, a server's first frame
-        else:
-            assert client.recv(1) == b"{"
-        client.close()
 
 
 def _metrics_address(log: str) -> tuple[str, int]:
@@ -61,16 +31,11 @@ def _metrics_address(log: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def _status_path(mountpoint: Path) -> Path:
-    device = os.stat(mountpoint).st_dev
-    return Path(f"/run/secretfs/{os.major(device)}:{os.minor(device)}.sock")
-
-
 def _places(endpoint: Path, registration: Path, run_dir: Path, log: str) -> list[Place]:
     return [
         Place("csi", endpoint),
         Place("registration", registration),
-        Place("status", _status_path(run_dir / "fs")),
+        Place("status", status_path(run_dir / "fs")),
         Place("health", run_dir / "health.sock"),
         Place("metrics", _metrics_address(log)),
     ]
@@ -238,30 +203,6 @@ def test_file_that_was_removed(served: Served) -> None:
     _check_waiting(served, "csi", "registration")
 
 
-class Clients:
-    """They connect to a place in a loop until stop()."""
-
-    def __init__(self, place: Place) -> None:
-        self._place = place
-        self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self.n = 0
-        self.errors: list[str] = []
-        self._thread.start()
-
-    def _run(self) -> None:
-        while not self._is_over.wait(_PACE_SECONDS):
-            try:
-                self._place.connect().close()
-                self.n += 1
-            except OSError as error:
-                self.errors.append(f"{self._place.name}: {error!r}")
-
-    def stop(self) -> None:
-        self._is_over.set()
-        self._thread.join()
-
-
 def test_no_client_is_refused(
     area: Path, start_node: NodeMaker, manifests: Manifests, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -291,7 +232,7 @@ def test_no_client_is_refused(
 def test_stop_removes_them(start_node: NodeMaker, manifests: Manifests) -> None:
     manifests.put_secret({"password": b"dummy-1"})
     kept = start_node(*manifests.arguments, kind=KeptNode).wait_ready()
-    paths = [kept.endpoint, kept.run_dir / "health.sock", _status_path(kept.run_dir / "fs")]
+    paths = [kept.endpoint, kept.run_dir / "health.sock", status_path(kept.run_dir / "fs")]
     assert all(path.exists() for path in paths)
     kept.finish()
     assert not any(path.exists() for path in paths)

@@ -15,6 +15,7 @@ import pytest
 from lib import cgroup, program, storm
 from lib.cell import Cell
 from lib.mountinfo import mounts_at
+from lib.places import Clients, Place, status_path
 from lib.sources import Manifests
 from lib.volume import unmount
 from lib.waiting import PATIENCE_SECONDS, until
@@ -129,6 +130,19 @@ def test_a_killed_process(mounted: Background, source: Manifests) -> None:
     _check_survival(mounted, source)
     _check_end(mounted)
     assert mounts_at(mounted.path) == []
+
+
+def test_clients_of_a_killed_process(mounted: Background, source: Manifests) -> None:
+    """Its status socket refuses none, over kills."""
+    mounted.mount(*source.arguments, "secret/app")
+    clients = Clients(Place("status", status_path(mounted.path)))
+    try:
+        for _ in range(5):
+            mounted.kill()
+    finally:
+        clients.stop()
+    assert clients.errors == [] and clients.n > 0
+    _check_end(mounted)
 
 
 def test_a_killed_process_of_a_user(cell: Cell, area: Path) -> None:

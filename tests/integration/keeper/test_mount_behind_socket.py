@@ -115,7 +115,7 @@ def test_a_new_keeper(
         start()
         wait_log(area, "took over the mount")
         assert content(path / "password") == b"dummy-2"
-        next_holder.wait_log("takes 2 descriptors")
+        next_holder.wait_log("takes 3 descriptors")
     finally:
         next_holder.close()
 

@@ -1286,21 +1286,21 @@ static void command_that_cannot_start_refuses(void **state)
 static void adopted_content_is_not_checked(void **state)
 {
     struct fixture *f = *state;
-    struct payload *adopted;
+    struct volume_adopted adopted = {.orders = NULL};
 
     begin(f, WITH_COMMAND);
     put(f, &secret, "k=v", "u", 5);
     end_check(f, NULL);
-    adopted = payload_ref(f->last);
+    adopted.payload = payload_ref(f->last);
     end(f);
     f->n_checks = 0;
-    begin_adopted(f, WITH_COMMAND, adopted);
+    begin_adopted(f, WITH_COMMAND, &adopted);
     put(f, &secret, "k=v", "u", 6);
     assert_int_equal(f->n_checks, 0);
     assert_int_equal(volume_state(f->volume), VOLUME_CURRENT);
     put(f, &secret, "k=w", "u", 7);
     assert_int_equal(f->n_checks, 1);
-    payload_unref(adopted);
+    payload_unref(adopted.payload);
 }
 
 static void revoked_content_goes_without_a_check(void **state)

@@ -207,6 +207,28 @@ def test_kubelet_restarts(
             each.wait_content("ours", "key", third)
 
 
+def test_kubelet_hangs(node: Node, daemons: Daemons, ns: Namespace, pods: Pods) -> None:
+    """Pods read new versions, also of a daemon that follows a killed one. Then the kubelet goes on as it was:
+    it deletes and starts pods, and the driver is registered."""
+    versions = [ns.values.new(i) for i in range(1, 4)]
+    ns.create("db", {"key": versions[0]})
+    kept = daemons.start_kept("node", daemons.kubeconfig("node"))
+    volumes = {"ours": kept.volume("db", secretName="db")}
+    pod, ending = (pods.probe(name, volumes) for name in ("reader", "ending"))
+    registered = len(kept.logged("registered with the kubelet"))
+    with node.hung_kubelet():
+        ending.delete(wait=False)
+        for version in versions[1:]:
+            kept.kill()
+            ns.patch("db", {"key": version})
+            until(lambda: pod.view("/ours/key").read_bytes() == version, "the update")
+    until(ending.is_off_the_node, "nothing is left of it")
+    later = pods.probe("later", volumes)
+    later.wait_content("ours", "key", versions[-1])
+    assert len(kept.logged("registered with the kubelet")) == registered
+    assert settled_mounts(kept, pod) == 1
+
+
 def test_pod_deleted_while_the_kubelet_is_down(
     node: Node, node_daemon: Daemon, ns: Namespace, pods: Pods
 ) -> None:

@@ -13,9 +13,9 @@ import os
 import re
 import signal
 import subprocess
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Mapping, Sequence
+from typing import Any, Iterator, Mapping, Sequence
 
 import yaml
 
@@ -110,6 +110,16 @@ class Node:
             command += ["--container-runtime=remote"]
         self._kubelet = self.process("kubelet", command)
         self._wait_until_well(self._kubelet, self.is_ready)
+
+    @contextmanager
+    def hung_kubelet(self) -> Iterator[None]:
+        """While it is entered the kubelet does not run, and its connections stay open."""
+        assert self._kubelet is not None
+        self._kubelet.send(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._kubelet.send(signal.SIGCONT)
 
     def stop_kubelet(self, number: signal.Signals = signal.SIGTERM) -> None:
         assert self._kubelet is not None

@@ -376,5 +376,6 @@ def test_preset_of_the_chart(
         ns.patch("db", {"key": second})
         pod.wait_content("ours", "key", second)
         pod.wait_content("alone", "-", second)
+        assert "cannot open the status socket" not in release.pod().log("secretfs")
         pod.delete()
         until(pod.is_off_the_node, "nothing is left of it")

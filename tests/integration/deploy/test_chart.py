@@ -325,8 +325,11 @@ def test_second_release_has_names_of_its_own(helm: Helm) -> None:
 
     assert len(names(first)) == len(names(second)) and not names(first) & names(second)
     for name in ("canary", "canary-keeper"):
-        volumes = str(daemon(second, name)[0]["volumes"])
-        assert "secretfs" not in volumes.replace("canary.secretfs.io", "")
+        volumes = [volume for volume in daemon(second, name)[0]["volumes"] if volume["name"] != "status"]
+        assert "secretfs" not in str(volumes).replace("canary.secretfs.io", "")
+    # `secretfs status` looks for sockets of all daemons in one directory
+    assert host_paths(daemon(second, "canary")[0])["status"] == "/run/secretfs"
+    assert "status" not in host_paths(daemon(first)[0])
 
 
 def test_keeper_serves_its_daemon(helm: Helm) -> None:

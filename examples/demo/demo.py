@@ -7,6 +7,7 @@ from a directory of manifests, without any server. It cleans up after itself, al
 """
 
 import contextlib
+import http.client
 import json
 import os
 import pathlib
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
+import urllib.parse
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 SECRETFS = os.environ.get("SECRETFS", str(TOP / "build" / "secretfs"))
@@ -89,27 +90,31 @@ def report(first, then, changed_ns, since_what):
 
 
 def patch_password(kubeconfig, password):
-    """What `kubectl patch` sends, so that the moment of the answer is known. Return: that moment."""
+    """What `kubectl patch` sends, so that the moment of sending is known. Return: that moment."""
     config = json.loads(
         subprocess.check_output(
             ["kubectl", "config", "view", "--raw", "-o", "json", f"--kubeconfig={kubeconfig}"]
         )
     )
-    server = config["clusters"][0]["cluster"]["server"]
+    server = urllib.parse.urlsplit(config["clusters"][0]["cluster"]["server"])
     context = ssl.create_default_context(cafile=str(kubeconfig.with_name("ca.crt")))
-    request = urllib.request.Request(
-        f"{server}/api/v1/namespaces/default/secrets/db",
-        data=json.dumps({"stringData": {"password": password}}).encode(),
-        method="PATCH",
-        headers={
-            "Content-Type": "application/merge-patch+json",
-            "Authorization": "Bearer " + config["users"][0]["user"]["token"],
-        },
-    )
-    with urllib.request.urlopen(request, context=context) as answer:
-        answered_ns = time.monotonic_ns()
-        answer.read()
-    return answered_ns
+    connection = http.client.HTTPSConnection(server.hostname, server.port, context=context)
+    with contextlib.closing(connection):
+        connection.connect()
+        sent_ns = time.monotonic_ns()
+        connection.request(
+            "PATCH",
+            "/api/v1/namespaces/default/secrets/db",
+            json.dumps({"stringData": {"password": password}}),
+            {
+                "Content-Type": "application/merge-patch+json",
+                "Authorization": "Bearer " + config["users"][0]["user"]["token"],
+            },
+        )
+        status = connection.getresponse().status
+    if status != http.client.OK:
+        raise RuntimeError(f"the development server answered the PATCH with {status}")
+    return sent_ns
 
 
 def show_volume(mountpoint):
@@ -139,8 +144,8 @@ def demo_api(directory):
                 first = consumer.read()
                 say("Now the secret changes at the server:")
                 print("PATCH /api/v1/namespaces/default/secrets/db")
-                answered_ns = patch_password(kubeconfig, "dummy-2")
-                report(first, consumer.read(), answered_ns, "the server's answer to the PATCH")
+                sent_ns = patch_password(kubeconfig, "dummy-2")
+                report(first, consumer.read(), sent_ns, "sending the PATCH")
                 say("And once more, with kubectl:")
                 run("kubectl", "patch", "secret", "db", "-p",
                     '{"stringData":{"password":"dummy-3"}}', env=env)
@@ -171,11 +176,23 @@ def demo_manifests(directory):
             report(first, consumer.read(), changed_ns, "the rename of the file")
 
 
-def main():
+def show():
     with tempfile.TemporaryDirectory(prefix="secretfs-demo-") as directory:
         demo_api(pathlib.Path(directory))
         demo_manifests(pathlib.Path(directory))
     say("Everything is unmounted and gone.")
+
+
+def main():
+    try:
+        show()
+    except KeyboardInterrupt:
+        sys.exit("demo: interrupted; everything is unmounted and gone")
+    except subprocess.CalledProcessError as error:
+        command = shlex.join(error.cmd)
+        sys.exit(f"demo: `{command}` failed with exit status {error.returncode}; its reason is above")
+    except (RuntimeError, OSError) as error:
+        sys.exit(f"demo: {error}")
 
 
 if __name__ == "__main__":

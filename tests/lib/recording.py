@@ -11,7 +11,7 @@ _CHANGING = (
     (r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME"),
     (r"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d", "DATE"),
     (r"https://[\w.]+:\d+", "SERVER"),
-    (r"-?\d+\.\d+ ?ms", "N ms"),
+    (r"(?<![-\d.])\d+\.\d+ ?ms", "N ms"),
     (r"/tmp/secretfs-[\w.-]+", "DIRECTORY"),
     (r"FUSE requests:( +)\d+ \(.*\)", r"FUSE requests:\1N"),
     (r"(Process: +|process )\d+", r"\1N"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -148,3 +149,20 @@ def test_demo_is_the_recording(area: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert normal(done.stdout).strip().splitlines() == normal(recorded).strip().splitlines()
+
+
+@pytest.mark.parametrize(
+    "binary, last",
+    [
+        ("/bin/false", r"demo: `/bin/false mount secret/db \S+` failed with exit status 1; its reason is above"),
+        ("/nonexistent", r"demo: .*No such file or directory: '/nonexistent'"),
+    ],
+)
+def test_failed_demo_ends_in_a_sentence(area: Path, binary: str, last: str) -> None:
+    command = [sys.executable, TOP / "examples" / "demo" / "demo.py"]
+    environment = program.environment(area / "home", SECRETFS=binary)
+    done = subprocess.run(
+        command, capture_output=True, text=True, stdin=subprocess.DEVNULL, env=environment
+    )
+    assert done.returncode == 1
+    assert re.fullmatch(f"{last}\n", done.stderr), done.stderr

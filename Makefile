@@ -257,7 +257,8 @@ test-tsan: needs-test ## unit and integration tests under TSan
 # releases of Debian that build without a warning and pass the unit tests
 DISTROS ?= bookworm trixie sid
 .PHONY: distro-check
-distro-check: needs-distro ## build and unit tests on other Debian releases (DISTROS), in chroots, as root
+distro-check: needs-distro ## build, unit tests and what README says on Debian releases (DISTROS), in chroots, as root
+	tools/distro-readme.sh $(DISTROS)
 	tools/distro-check.sh $(DISTROS)
 
 # releases of Debian that get a package

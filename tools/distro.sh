@@ -55,8 +55,8 @@ mirror() {
 }
 
 # enter_suite SUITE[:ARCHITECTURE] BUILD: the chroot is $root, the build directory $build of that name, the
-# output of commands goes to $log. $options are those of make, $libraries is where pkg-config looks, if not
-# in its own place.
+# output of commands goes to $log. $packages_of_chroot is what debootstrap installs in it. $options are those
+# of make, $libraries is where pkg-config looks, if not in its own place.
 enter_suite() {
     suite=${1/:/-}
     release=${1%%:*}
@@ -67,6 +67,7 @@ enter_suite() {
     options=(WERROR=1)
     libraries=
     packages=packages-test
+    packages_of_chroot=make
     case $1 in
     *:arm64)
         architecture=arm64
@@ -113,7 +114,7 @@ make_chroot() {
     uri=$(mirror)
     echo "$suite: debootstrap, see $log"
     rm -rf --one-file-system "$root" "$build"
-    logged debootstrap debootstrap --variant=minbase --include=make "$release" "$root" "$uri"
+    logged debootstrap debootstrap --variant=minbase ${packages_of_chroot:+"--include=$packages_of_chroot"} "$release" "$root" "$uri"
     mkdir -p "$root/src"
     # a mirror may be a snapshot, or behind; apt checks the signature all the same
     echo 'Acquire::Check-Valid-Until "false";' >"$root/etc/apt/apt.conf.d/90distro-check"

@@ -85,7 +85,7 @@ static int unexpected(const struct parser *p, struct token t, const char *expect
 
 /* ---- requirements */
 
-/* Return: the label's value; NULL: there is no such label. */
+/* Return: the value of the label; NULL: the pod has no label of this name. */
 static const char *find_label(const char *labels, struct token key)
 {
     for (const char *at = labels; at != NULL && at[0] != '\0';) {

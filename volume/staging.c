@@ -8,7 +8,7 @@
  * the annotations change. A place is drawn for each content, so that no pod is always among the
  * first.
  *
- * With a label selector the pods that it selects are first, whatever their place is, and the others
+ * With a label selector the pods that it selects are first, at any place, and the others
  * as without `first`. A pod whose labels are not known is one of the others: it is late rather than
  * early.
  */

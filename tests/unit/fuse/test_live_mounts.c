@@ -624,7 +624,7 @@ static void file_unlinked_after_the_scan_becomes_live(void **state)
     assert_true(live_mounts_take_behind(*state, "v"));
 }
 
-/* It was found in its generation, and is to be taken out of it. */
+/* It was found in its generation, from which an update takes it. */
 static void file_unlinked_before_it_is_taken_out_becomes_live(void **state)
 {
     char root[] = "/v/" G "/a", *roots[] = {root};

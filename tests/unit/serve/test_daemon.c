@@ -15,8 +15,8 @@
 
 #include "tests/unit/assert_between.h"
 
-/* A command that records what it is called for, and a service manager that records messages. */
-struct command {
+/* A program that records what it is called for, and a service manager that records messages. */
+struct program {
     struct daemon daemon;
     int start_result;
     struct error failure; /* for daemon_fail() during start() */
@@ -25,7 +25,7 @@ struct command {
     int manager_fd;
 };
 
-static void record(struct command *c, const char *call)
+static void record(struct program *c, const char *call)
 {
     size_t len = strlen(c->calls), size = sizeof(c->calls) - len;
     int n = snprintf(c->calls + len, size, "%s%s", len > 0 ? " " : "", call);
@@ -34,7 +34,7 @@ static void record(struct command *c, const char *call)
 }
 
 /* Append what the service manager has received so far, without the time of a reload. */
-static void record_messages(struct command *c)
+static void record_messages(struct program *c)
 {
     char message[256];
     ssize_t n;
@@ -53,7 +53,7 @@ static int on_idle(sd_event_source *source, void *userdata)
 
 static int on_start(struct daemon *daemon, struct error *e)
 {
-    struct command *c = CONTAINER_OF(daemon, struct command, daemon);
+    struct program *c = CONTAINER_OF(daemon, struct program, daemon);
 
     assert_non_null(daemon->event);
     record(c, "start");
@@ -66,7 +66,7 @@ static int on_start(struct daemon *daemon, struct error *e)
 
 static void on_reload(struct daemon *daemon)
 {
-    struct command *c = CONTAINER_OF(daemon, struct command, daemon);
+    struct program *c = CONTAINER_OF(daemon, struct program, daemon);
 
     record_messages(c);
     record(c, "reload");
@@ -75,7 +75,7 @@ static void on_reload(struct daemon *daemon)
 
 static void on_stop(struct daemon *daemon)
 {
-    struct command *c = CONTAINER_OF(daemon, struct command, daemon);
+    struct program *c = CONTAINER_OF(daemon, struct program, daemon);
 
     assert_null(daemon->watchdog);
     record_messages(c);
@@ -86,12 +86,12 @@ static const struct daemon_ops ops = {.start = on_start, .stop = on_stop};
 static const struct daemon_ops reloading_ops = {
     .start = on_start, .reload = on_reload, .stop = on_stop};
 
-static void set_up(struct command *c)
+static void set_up(struct program *c)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     char name[64];
 
-    *c = (struct command){.manager_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+    *c = (struct program){.manager_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
     assert_true(c->manager_fd >= 0);
     snprintf(name, sizeof(name), "@secretfs-test-%d", getpid());
     memcpy(address.sun_path + 1, name + 1, strlen(name) - 1);
@@ -101,7 +101,7 @@ static void set_up(struct command *c)
     assert_int_equal(setenv("NOTIFY_SOCKET", name, 1), 0);
 }
 
-static void tear_down(struct command *c)
+static void tear_down(struct program *c)
 {
     assert_int_equal(unsetenv("NOTIFY_SOCKET"), 0);
     close(c->manager_fd);
@@ -113,7 +113,7 @@ static void test_sigterm_stops_with_success(void **state)
 
     for (size_t i = 0; i < ELEMENTS_OF(signals); i++) {
         struct error e = ERROR_INIT;
-        struct command c;
+        struct program c;
 
         set_up(&c);
         c.signal = signals[i];
@@ -131,7 +131,7 @@ static void test_sigusr2_asks_for_a_hand_over(void **state)
 
     for (size_t i = 0; i < ELEMENTS_OF(signals); i++) {
         struct error e = ERROR_INIT;
-        struct command c;
+        struct program c;
 
         set_up(&c);
         c.signal = signals[i];
@@ -145,7 +145,7 @@ static void test_sigusr2_asks_for_a_hand_over(void **state)
 static void test_sighup_reloads_between_its_notifications(void **state)
 {
     struct error e = ERROR_INIT;
-    struct command c;
+    struct program c;
 
     set_up(&c);
     c.signal = SIGHUP;
@@ -157,7 +157,7 @@ static void test_sighup_reloads_between_its_notifications(void **state)
 static void test_failed_start_is_stopped_and_reported(void **state)
 {
     struct error e = ERROR_INIT;
-    struct command c;
+    struct program c;
 
     set_up(&c);
     c.start_result = -EBUSY;
@@ -170,7 +170,7 @@ static void test_failed_start_is_stopped_and_reported(void **state)
 static void test_failure_during_start_ends_the_loop_with_its_reason(void **state)
 {
     struct error e = ERROR_INIT;
-    struct command c;
+    struct program c;
 
     set_up(&c);
     error_set(&c.failure, -EIO, "no object");
@@ -183,7 +183,7 @@ static void test_failure_during_start_ends_the_loop_with_its_reason(void **state
 static int on_user_signal(sd_event_source *source, const struct signalfd_siginfo *info,
                           void *userdata)
 {
-    struct command *c = userdata;
+    struct program *c = userdata;
 
     record(c, "signal");
     return sd_event_exit(c->daemon.event, 0);
@@ -191,7 +191,7 @@ static int on_user_signal(sd_event_source *source, const struct signalfd_siginfo
 
 static int start_with_own_signal(struct daemon *daemon, struct error *e)
 {
-    struct command *c = CONTAINER_OF(daemon, struct command, daemon);
+    struct program *c = CONTAINER_OF(daemon, struct program, daemon);
 
     record(c, "start");
     assert_null(daemon->watchdog);
@@ -205,7 +205,7 @@ static void test_own_signals_leave_the_service_manager_alone(void **state)
     static const struct daemon_ops own_ops = {.start = start_with_own_signal, .stop = on_stop};
     struct error e = ERROR_INIT;
     sigset_t own, blocked;
-    struct command c;
+    struct program c;
 
     set_up(&c);
     sigemptyset(&own);
@@ -223,7 +223,7 @@ static void test_own_signals_leave_the_service_manager_alone(void **state)
 static void test_watchdog_waits_for_a_publisher(void **state)
 {
     struct error e = ERROR_INIT;
-    struct command c;
+    struct program c;
 
     set_up(&c);
     assert_int_equal(setenv("WATCHDOG_USEC", "1000", 1), 0);

@@ -50,6 +50,8 @@
 /* Of processor time for each process; a run ends sooner by its timeout. */
 #define PROCESSOR_SEC    60u
 #define EXIT_NOT_STARTED 127
+/* After SIGKILL it takes milliseconds, also on a node that is out of memory. */
+#define END_TIME         SPAN_SEC(5)
 
 bool command_name_is_valid(const char *name)
 {
@@ -281,16 +283,22 @@ static int serve(struct process *p)
     }
 }
 
-/* Of the whole group, and collect its first process. Return: its status; -errno. */
+/*
+ * Of the whole group, and collect its first process. One that waits in the kernel, as for a file
+ * server, must not hold the thread: it stays, until it ends, a child of this process.
+ * Return: 0; -errno.
+ */
 static int end(const struct process *p, siginfo_t *ret_status)
 {
-    /* one that does not end must not hold the thread */
-    if (kill(-p->pid, SIGKILL) < 0 && errno == EPERM)
-        return -EPERM;
-    while (waitid(P_PID, (id_t)p->pid, ret_status, WEXITED) < 0)
-        if (errno != EINTR)
-            return negative_errno();
-    return 0;
+    struct pollfd ended = {.fd = p->pidfd, .events = POLLIN};
+    mono_us until = clock_mono() + END_TIME;
+    int r = kill(-p->pid, SIGKILL) < 0 && errno == EPERM ? -EPERM : 0;
+
+    while (r == 0 && ended.revents == 0)
+        r = poll_until(&ended, 1, until);
+    while (r == 0 && waitid(P_PID, (id_t)p->pid, ret_status, WEXITED) < 0)
+        r = errno == EINTR ? 0 : negative_errno();
+    return r == -ETIMEDOUT ? -EBUSY : r;
 }
 
 static int judge(const struct process *p, const siginfo_t *status, struct error *e)

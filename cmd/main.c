@@ -2,6 +2,7 @@
 /* The program: finds and runs the subcommand. */
 #include <libgen.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include <cjson/cJSON.h>
 #include <curl/curl.h>
@@ -155,7 +156,7 @@ int main(int argc, char *argv[])
     if (streq(argv[1], "--version") || streq(argv[1], "-V"))
         return command_version(&invocation, argc - 1, argv + 1);
     if (streq(argv[1], COMMAND_BECOME))
-        return command_become(argc - 2, argv + 2);
+        _exit(command_become(argc - 2, argv + 2)); /* of another user: nothing is cleaned up */
     if (streq(argv[1], "__complete"))
         return command_complete(&invocation, argc - 1, argv + 1);
     command = find_command(argv[1]);

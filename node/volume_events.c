@@ -283,6 +283,8 @@ static unsigned find_conditions(const struct node_volume *v)
 
     if (volume_state(p->volume) == VOLUME_STALE && !volume_is_staged(p->volume))
         conditions |= HELD;
+    if (volume_is_checking(p->volume)) /* whether it ends is not known yet */
+        conditions |= v->reported_events & HELD;
     if (p->has_dropped)
         conditions |= DROPPED;
     if (published_is_failing(p) || published_is_blocked(p) || published_is_late(p))

@@ -274,7 +274,7 @@ int main(int argc, char *argv[])
     };
 
     if (argc > 2 && streq(argv[1], COMMAND_BECOME))
-        return command_become(argc - 2, argv + 2);
+        _exit(command_become(argc - 2, argv + 2));
     signal(SIGPIPE, SIG_IGN); /* as a daemon does */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

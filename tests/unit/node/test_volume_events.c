@@ -137,6 +137,14 @@ static void on_payload(void *userdata, struct payload *payload, mono_us received
 {
 }
 
+static struct payload *checked; /* borrowed from the volume */
+
+static int on_check(void *userdata, struct payload *payload, struct error *e)
+{
+    checked = payload;
+    return 0;
+}
+
 static void on_state(void *userdata)
 {
 }
@@ -145,7 +153,8 @@ static int setup(void **state)
 {
     static const struct source_ops api = {.store = {.watch = watch, .unwatch = unwatch},
                                           .count = count};
-    static const struct volume_callbacks callbacks = {.payload = on_payload, .state = on_state};
+    static const struct volume_callbacks callbacks = {
+        .payload = on_payload, .check = on_check, .state = on_state};
     static char namespace[] = "prod", pod[] = "web-0";
     const struct node_volume_events_options options = {
         .driver_name = "d", .node_id = "n", .check_after = SPAN_MS(1)};
@@ -298,6 +307,28 @@ static void test_staged_update(void **state)
     node_volume_events_check(f->events, &f->volume);
     assert_non_null(strstr(posted, "VolumeHeld!prod/web-0: secret/prod/db: secret/prod/db is held "
                                    "back: its annotation secretfs.io/pause is invalid"));
+}
+
+/* A check that runs is no event, neither of the update nor of the end of the last one. */
+static void test_update_that_is_checked(void **state)
+{
+    struct fixture *f = *state;
+    const struct object_staging at_once = {.is_paused = false};
+
+    assert_int_equal(volume_text_set(&f->spec->check_command, "c"), 0);
+    put_staged(f, "w", at_once);
+    node_volume_events_check(f->events, &f->volume);
+    expect("");
+    volume_checked(f->volume.published.volume, checked, "ended with exit status 1", 1);
+    node_volume_events_check(f->events, &f->volume);
+    expect("VolumeHeld!prod/web-0: secret/prod/db: the files are held back: command:c ended with "
+           "exit status 1; the last content stays readable\n");
+    put_staged(f, "x", at_once);
+    node_volume_events_check(f->events, &f->volume);
+    expect("");
+    volume_checked(f->volume.published.volume, checked, NULL, 2);
+    node_volume_events_check(f->events, &f->volume);
+    expect("VolumeCurrent prod/web-0: secret/prod/db: it is up to date again\n");
 }
 
 static void test_no_events(void **state)
@@ -459,6 +490,7 @@ int main(void)
         TEST(test_late_update),
         TEST(test_end_beside_a_silent_condition),
         TEST(test_staged_update),
+        TEST(test_update_that_is_checked),
         TEST(test_no_events),
     };
 

@@ -102,6 +102,7 @@ int command_become(int argc, char *argv[])
         fprintf(stderr, "cannot become user %s: %s\n", argv[1], strerror(-r));
         return EXIT_NOT_STARTED;
     }
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* by a runner, which lives as long as its process */
     umask(077);
     confinement_restrict_thread(is_check ? CONFINEMENT_CHECK : CONFINEMENT_COMMAND);
     limit(RLIMIT_CORE, 0);

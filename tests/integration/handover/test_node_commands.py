@@ -1,0 +1,46 @@
+"""A daemon that is killed while a command of the administrator checks content."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from lib.node_daemon import KeptNode, NodeMaker
+from lib.sources import Manifests
+from lib.storm import read
+from lib.waiting import until
+
+SCRIPT = """#!/usr/bin/python3
+import os, sys, time
+content = sys.stdin.buffer.read()
+if b"slow" in content:
+    open("{runs}/%d" % os.getpid(), "w").close()
+while b"slow" in content and not os.path.exists("{gate}"):
+    time.sleep(0.01)
+"""
+
+
+def test_next_daemon_checks_again(
+    area: Path, start_node: NodeMaker, manifests: Manifests
+) -> None:
+    """The command ends with its daemon. Readers keep what was accepted until the next one has checked."""
+    runs, gate, program = area / "runs", area / "gate", area / "check"
+    runs.mkdir()
+    runs.chmod(0o777)
+    program.write_text(SCRIPT.format(runs=runs, gate=gate))
+    program.chmod(0o755)
+    commands = [{"name": "check", "command": [str(program)], "timeout": "60s"}]
+    (area / "node.yaml").write_text(json.dumps({"commands": commands}))
+    manifests.put_secret({"password": b"dummy-1"})
+    node = start_node(f"--config={area / 'node.yaml'}", *manifests.arguments, kind=KeptNode).wait_ready()
+    assert isinstance(node, KeptNode)
+    volume = node.publish(node.pod(attributes={"secretName": "app", "check": "command:check"}))
+    manifests.put_secret({"password": b"slow-2"})
+    until(lambda: len(list(runs.iterdir())) == 1, "the first check")
+    (first,) = runs.iterdir()
+    node.kill_daemon()
+    until(lambda: len(list(runs.iterdir())) == 2, "the next daemon's")
+    until(lambda: not Path(f"/proc/{first.name}").exists(), "the end of the first one")
+    assert read(volume.target / "password") == b"dummy-1"
+    gate.touch()
+    until(lambda: read(volume.target / "password") == b"slow-2", "it is shown")

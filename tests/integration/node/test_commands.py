@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
+import urllib.request
 from pathlib import Path
 from typing import Any, Callable
 
@@ -54,7 +56,8 @@ def start(start_node: NodeMaker, manifests: Manifests, tools: Path, area: Path) 
         command = {"name": "parses", "command": [str(program)], **words}
         (area / "node.yaml").write_text(json.dumps({"commands": [command]}))
         manifests.put_secret({"password": b"dummy-1"})
-        return start_node(f"--config={area / 'node.yaml'}", *manifests.arguments).wait_ready()
+        arguments = (f"--config={area / 'node.yaml'}", "--metrics-bind-address=127.0.0.1:0")
+        return start_node(*arguments, *manifests.arguments).wait_ready()
 
     return run
 
@@ -277,6 +280,23 @@ def test_daemon_that_ends_does_not_wait(start: Start, manifests: Manifests) -> N
     manifests.put_secret({"password": b"slow-2"})
     wait_held(node, volume, "command:parses checks them")
     # finish() ends it, and fails if it takes too long
+
+
+def metrics(node: Node) -> str:
+    found = re.search(r'serving metrics and health address="([^"]+)"', node.log())
+    assert found, node.log()
+    with urllib.request.urlopen(f"http://{found[1]}/metrics") as answer:
+        return str(answer.read(), "utf-8")
+
+
+def test_runs_are_counted(start: Start, manifests: Manifests) -> None:
+    node = start()
+    volume = node.publish(node.pod(attributes=CHECK))
+    manifests.put_secret({"password": b"bad-2"})
+    wait_held(node, volume, "invalid")
+    lines = metrics(node)
+    for result, n in (("passed", 1), ("refused", 1), ("failed", 0)):
+        assert f'secretfs_commands_total{{use="check",result="{result}"}} {n}\n' in lines
 
 
 # ---- after updates

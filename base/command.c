@@ -31,6 +31,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -50,6 +51,10 @@
 /* Of processor time for each process; a run ends sooner by its timeout. */
 #define PROCESSOR_SEC    60u
 #define EXIT_NOT_STARTED 127
+/* systemd gives these numbers to no user, container or service. */
+#define OWN_USERS_FIRST  0x70000000u
+#define OWN_USERS        0x0ff00000u
+#define NOBODY           65534u
 /* After SIGKILL it takes milliseconds, also on a node that is out of memory. */
 #define END_TIME         SPAN_SEC(5)
 
@@ -134,12 +139,29 @@ struct process {
     bool has_line;
 };
 
+/*
+ * Processes of one user can trace each other: other checks, and those of containers with hostPID,
+ * many of which are user 65534.
+ */
+static uid_t own_user(bool is_check)
+{
+    uint32_t random = 0;
+
+    if (!is_check)
+        return NOBODY;
+    if (getrandom(&random, sizeof(random), GRND_NONBLOCK) < 0)
+        random = (uint32_t)clock_mono();
+    return OWN_USERS_FIRST + random % OWN_USERS;
+}
+
 /* @ret_argv: for free(); its strings are borrowed. Return: 0; -ENOMEM. */
 static int make_argv(const struct command_run *run, char user[static 32], char group[static 32],
                      char ***ret_argv)
 {
     static char program[] = "/proc/self/exe", become[] = COMMAND_BECOME, check[] = "check",
                 update[] = "update";
+    const bool is_own = run->command->uid == COMMAND_OWN_USER;
+    const uid_t uid = is_own ? own_user(run->is_check) : run->command->uid;
     size_t n = 0;
     char **argv;
 
@@ -148,8 +170,8 @@ static int make_argv(const struct command_run *run, char user[static 32], char g
     argv = calloc(n + 6, sizeof(*argv));
     if (argv == NULL)
         return -ENOMEM;
-    snprintf(user, 32, "%lu", (unsigned long)run->command->uid);
-    snprintf(group, 32, "%lu", (unsigned long)run->command->gid);
+    snprintf(user, 32, "%lu", (unsigned long)uid);
+    snprintf(group, 32, "%lu", (unsigned long)(is_own ? uid : run->command->gid));
     argv[0] = program;
     argv[1] = become;
     argv[2] = run->is_check ? check : update;

@@ -14,11 +14,15 @@
 /* Of a first line that a person reads in an Event or a log. */
 #define COMMAND_LINE_MAX 160
 
+/* Each check is a user of its own, a random number that systemd and kubelet leave unused; what runs
+ * after an update, without content, is user 65534. */
+#define COMMAND_OWN_USER ((uid_t)-1)
+
 /* What the configuration says of it. */
 struct command {
     const char *name;
     char *const *argv; /* an absolute path, and arguments; NULL-terminated */
-    uid_t uid;         /* whom it runs as, if this process is root's */
+    uid_t uid;         /* whom it runs as, if this process is root's; or COMMAND_OWN_USER */
     gid_t gid;
     span_us timeout;
 };

@@ -6,9 +6,6 @@
 
 #include "encoding/field.h"
 
-/* The user and the group that own nothing on Debian; an image may have no name for them. */
-#define USER_DEFAULT 65534u
-
 static int no_memory(struct error *e)
 {
     return error_set_errno(e, -ENOMEM, "cannot read the commands");
@@ -95,8 +92,7 @@ static int set_name(const char *name, struct command *command, struct error *e)
 
 static void set_defaults(struct command *command)
 {
-    *command =
-        (struct command){.uid = USER_DEFAULT, .gid = USER_DEFAULT, .timeout = COMMAND_TIMEOUT};
+    *command = (struct command){.uid = COMMAND_OWN_USER, .timeout = COMMAND_TIMEOUT};
 }
 
 static int parse_words(const cJSON *json, const struct field *field, struct command *command,

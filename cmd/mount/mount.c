@@ -462,7 +462,7 @@ static int mount_start(struct daemon *daemon, struct error *e)
     r = open_store(m, e);
     if (r == 0)
         r = secmem_harden(e);
-    if (r == 0)
+    if (r >= 0)
         r = start_commands(m, e);
     if (r < 0)
         return r;

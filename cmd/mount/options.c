@@ -94,7 +94,7 @@ void mount_options_help(const char *program)
         "                              between them\n"
         "      --command NAME=PROGRAM  a command for command:NAME: it gets the files as a tar\n"
         "                              archive on standard input, and exits with 0 to show them\n"
-        "      --command-user USER     whom commands run as, if root mounts (default: 65534)\n"
+        "      --command-user USER     whom commands run as, if root mounts\n"
         "      --updates in-place      change the content of the files, for programs that\n"
         "                              watch a file itself, and files mounted alone;\n"
         "                              \"generations\" (the default) makes new files\n"

@@ -13,7 +13,7 @@ from lib.volume import VolumeMaker
 from lib.waiting import until
 
 SCRIPT = """#!/bin/sh
-test "$(id -u)" = %s || { echo "user $(id -u)" >&2; exit 1; }
+test "$(id -u)" %s || { echo "user $(id -u)" >&2; exit 1; }
 test "$(tar -xOf - password)" != bad || { echo "password: invalid" >&2; exit 1; }
 """
 
@@ -21,7 +21,7 @@ test "$(tar -xOf - password)" != bad || { echo "password: invalid" >&2; exit 1; 
 @pytest.fixture
 def check(area: Path) -> Path:
     path = area / "check"
-    path.write_text(SCRIPT % 65534)
+    path.write_text(SCRIPT % "-ge 1879048192")
     path.chmod(0o755)
     return path
 
@@ -38,7 +38,7 @@ def test_update_is_held(mount: VolumeMaker, manifests: Manifests, check: Path) -
 
 
 def test_user(mount: VolumeMaker, manifests: Manifests, check: Path) -> None:
-    check.write_text(SCRIPT % 1234)
+    check.write_text(SCRIPT % "= 1234")
     manifests.put_secret({"password": b"dummy-1"})
     volume = mount(manifests, f"--command=c={check}", "--check-content=command:c", "--command-user=1234")
     assert volume.read("password") == b"dummy-1"
@@ -48,7 +48,7 @@ def test_command_of_an_ordinary_user(
     cell: Cell, start_mount: VolumeMaker, manifests: Manifests, check: Path
 ) -> None:
     """It is the user's, with the limits of any command."""
-    check.write_text(SCRIPT % USER)
+    check.write_text(SCRIPT % f"= {USER}")
     manifests.put_secret({"password": b"dummy-1"})
     options = (f"--command=c={check}", "--check-content=command:c")
     volume = cell.start_mount(start_mount, *manifests.arguments, *options).wait_ready()

@@ -35,6 +35,7 @@ static bool next_input(void *userdata, struct iovec *ret_piece)
 }
 
 struct options {
+    bool has_own_user;
     bool is_update;
     span_us timeout; /* 0: a minute */
     int stop_fd;     /* 0: none */
@@ -45,7 +46,7 @@ static int run_program(char *const argv[], const struct options *o, struct error
 {
     const struct command command = {.name = "test",
                                     .argv = argv,
-                                    .uid = OTHER_USER,
+                                    .uid = o->has_own_user ? COMMAND_OWN_USER : OTHER_USER,
                                     .gid = OTHER_USER,
                                     .timeout = o->timeout != 0 ? o->timeout : SPAN_SEC(60)};
     const struct command_run run = {.command = &command,
@@ -162,6 +163,25 @@ static void test_it_has_no_rights(void **state)
                       &(struct options){0});
 }
 
+/* Each prints its number, by which the second one differs. */
+static void test_runs_have_users_of_their_own(void **state)
+{
+    char first[COMMAND_LINE_MAX], *user;
+    const char *script = "test \"$(id -u)\" = \"$(id -g)\" && id -u >&2 && exit 1";
+    struct error e;
+
+    if (geteuid() != 0)
+        skip();
+    assert_int_equal(run_script(script, &(struct options){.has_own_user = true}, &e), -EINVAL);
+    user = strrchr(e.text, ' ');
+    assert_non_null(user);
+    assert_true(strtoul(user, NULL, 10) >= 0x70000000u);
+    assert_true(strtoul(user, NULL, 10) < 0x7ff00000u);
+    snprintf(first, sizeof(first), "%s", user);
+    assert_int_equal(run_script(script, &(struct options){.has_own_user = true}, &e), -EINVAL);
+    assert_string_not_equal(strrchr(e.text, ' '), first);
+}
+
 static void test_memory_is_limited(void **state)
 {
     struct error e;
@@ -264,6 +284,7 @@ int main(int argc, char *argv[])
         cmocka_unit_test(test_a_program_that_cannot_be_run),
         cmocka_unit_test(test_it_need_not_read_its_input),
         cmocka_unit_test(test_it_has_no_rights),
+        cmocka_unit_test(test_runs_have_users_of_their_own),
         cmocka_unit_test(test_memory_is_limited),
         cmocka_unit_test(test_a_check_has_no_network),
         cmocka_unit_test(test_what_it_starts_ends_with_it),

@@ -55,8 +55,7 @@ static void test_commands(void **state)
     assert_int_equal(command->uid, 12345);
     assert_int_equal(command->gid, 12345);
     command = command_list_find(&list, "c");
-    assert_int_equal(command->uid, 65534);
-    assert_int_equal(command->gid, 65534);
+    assert_int_equal(command->uid, COMMAND_OWN_USER);
     assert_int_equal(command->timeout, SPAN_SEC(10));
     assert_null(command_list_find(&list, "/c"));
     command_list_deinit(&list);

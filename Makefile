@@ -54,7 +54,7 @@ KUBE ?= newest
 E2E_ASSETS := $(or $(KUBE_ASSETS_$(KUBE)),$(KUBE_ASSETS),$(KUBEBUILDER_ASSETS))
 # a node's programs are only worth installing where there is a kubelet to go with them, and does not
 # bring its own
-PACKAGES_e2e := $(PACKAGES_systemd) $(if $(wildcard $(E2E_ASSETS)/kubelet),busybox-static \
+PACKAGES_e2e := $(PACKAGES_systemd) $(if $(wildcard $(E2E_ASSETS)/kubelet),busybox-static nginx \
                 $(if $(wildcard $(E2E_ASSETS)/containerd),,containerd runc containernetworking-plugins))
 PACKAGE_SETS   := build check test lint fuzz demo deb image systemd e2e distro release kernel extra browser
 PACKAGES_all   := $(foreach set,$(filter-out browser,$(PACKAGE_SETS)),$(PACKAGES_$(set)))

@@ -1,10 +1,12 @@
-"""Container images of one layer, made of static programs: archives in the OCI image layout."""
+"""Container images of one layer, made of programs: archives in the OCI image layout."""
 
 from __future__ import annotations
 
 import io
 import platform
+import re
 import runpy
+import subprocess
 import tarfile
 from pathlib import Path
 from typing import Mapping, Sequence
@@ -29,6 +31,13 @@ def write_image(
     layer = _layer(programs, links or {})
     _WRITER["write_archive"](archive, name, layer, _ARCHITECTURES.get(machine, machine), config)
     return archive
+
+
+def with_libraries(program: Path) -> dict[str, Path]:
+    """Files by their paths in an image: a program of this machine, in /bin, with its libraries."""
+    listed = subprocess.run(["ldd", program], capture_output=True, check=True, text=True).stdout
+    libraries = re.findall(r"(/\S+) \(0x", listed)
+    return {f"/bin/{program.name}": program, **{path: Path(path) for path in libraries}}
 
 
 def _layer(programs: Mapping[str, Path], links: Mapping[str, str]) -> bytes:

@@ -19,6 +19,7 @@ from typing import Any, Iterator, Mapping, Sequence
 
 import yaml
 
+from lib.cgroup import roots
 from lib.process import Process
 from lib.waiting import until
 
@@ -33,6 +34,8 @@ IMAGE = "localhost/secretfs-test/tools:1"  # busybox and probe
 PAUSE_IMAGE = "localhost/secretfs-test/pause:1"
 
 KUBELET_ROOT = Path("/var/lib/kubelet")
+_CGROUP = "secretfs-e2e"  # of all pods
+_CONTROLLERS = {"cpu", "cpuset", "hugetlb", "memory", "pids"}
 POD_LOGS = Path("/var/log/pods")
 _RUNTIME_STATE = Path("/run/containerd")
 _RUNTIME_SOCKET = _RUNTIME_STATE / "containerd.sock"
@@ -76,7 +79,6 @@ class Node:
         self._parameters = {name: _sysctl(name).read_text() for name in _KERNEL_PARAMETERS}
         self.kubelet_root = KUBELET_ROOT
         self._kubelet: Process | None = None
-        self._containers: set[str] = set()
         self._started = ExitStack()
 
     # ---- starting and ending
@@ -87,6 +89,7 @@ class Node:
             self._start_control_plane()
             self.inside = Namespaces(self.directory, pause)
             self._started.callback(self._end_namespaces)
+            self.has_pod_cgroups = self._make_cgroups()
             self._start_containerd()
             self._import_images(pause, probe)
             self._write_kubelet_configuration()
@@ -165,7 +168,6 @@ class Node:
 
     def container_pid(self, container_id: str) -> int:
         """Of its first process, on the node."""
-        self._note_containers()
         return int(self.path(_TASKS / container_id / "init.pid").read_text())
 
     def container_view(self, container_id: str) -> Path:
@@ -241,7 +243,10 @@ class Node:
             "tlsCertFile": str(self._serving.certificate),
             "tlsPrivateKeyFile": str(self._serving.key),
             "cgroupDriver": "cgroupfs",
-            "cgroupsPerQOS": False,
+            # a control group for each pod, below one for this node: a kubelet removes what is not
+            # its own
+            "cgroupsPerQOS": self.has_pod_cgroups,
+            "cgroupRoot": f"/{_CGROUP}" if self.has_pod_cgroups else "",
             "enforceNodeAllocatable": [],
             "evictionHard": {},
             "imageGCHighThresholdPercent": 100,
@@ -277,13 +282,17 @@ class Node:
 
     # ---- what is left of it
 
-    def _note_containers(self) -> None:
-        tasks = self.path(_TASKS)
-        if tasks.is_dir():
-            self._containers.update(os.listdir(tasks))
+    def _make_cgroups(self) -> bool:
+        """Whether that can be done here."""
+        try:
+            for root in _cgroup_roots():
+                (root / _CGROUP).mkdir(exist_ok=True)
+                _enable_controllers(root)
+        except OSError:
+            return False
+        return True
 
     def _end_namespaces(self) -> None:
-        self._note_containers()
         self.inside.end()
         self._remove_cgroups()
         for name, value in self._parameters.items():
@@ -292,14 +301,22 @@ class Node:
 
     def _remove_cgroups(self) -> None:
         """Every directory below is empty: the namespaces' end was the end of all processes."""
-        for parent in Path("/sys/fs/cgroup").glob("**/k8s.io"):
-            for container in self._containers:
-                for path, _, _ in os.walk(parent / container, topdown=False):
-                    os.rmdir(path)
-            try:
-                parent.rmdir()
-            except OSError:
-                pass  # it has other containers
+        for root in _cgroup_roots():
+            for path, _, _ in os.walk(root / _CGROUP, topdown=False):
+                os.rmdir(path)
+
+
+def _cgroup_roots() -> list[Path]:
+    return [*roots("cgroup2"), *roots("cgroup")]
+
+
+def _enable_controllers(root: Path) -> None:
+    """With cgroup 2 a kubelet wants its directory to have those that it uses."""
+    control = root / "cgroup.subtree_control"
+    if control.exists():
+        has = set((root / "cgroup.controllers").read_text().split()) & _CONTROLLERS
+        missing = has - set(control.read_text().split())
+        control.write_text(" ".join(f"+{name}" for name in sorted(missing)))
 
 
 def _sysctl(name: str) -> Path:

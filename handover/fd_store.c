@@ -47,6 +47,11 @@ struct fd_store {
     int keeper_fd;       /* connection to the keeper's socket; -1: none */
 };
 
+bool fd_store_has_keeper_socket(void)
+{
+    return getenv(FD_STORE_KEEPER_SOCKET_VARIABLE) != NULL;
+}
+
 bool fd_store_name_is_valid(const char *name)
 {
     size_t len = 0;

@@ -30,6 +30,13 @@ struct fd_store;
 bool fd_store_name_is_valid(const char *name);
 
 /*
+ * Whether the environment names a keeper's socket. It gives what it keeps to one process at a time,
+ * so that a check beside the running process cannot read it: fd_store_new() would wait for that
+ * process's end.
+ */
+bool fd_store_has_keeper_socket(void);
+
+/*
  * Receive what an earlier process has stored. The environment variables that describe it are
  * removed, so that no child takes it for its own. All descriptors are close-on-exec.
  * @keeper_socket: path of a keeper's socket; NULL: SECRETFS_KEEPER_SOCKET of the environment, and

@@ -3,7 +3,6 @@
 
 #include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -45,12 +44,6 @@ int node_check_host(const struct node_options *options, struct error *e)
     return check_kubelet_root(options, e);
 }
 
-/* The keeper gives what it keeps to one process at a time, which is the running daemon. */
-static bool is_kept_behind_socket(void)
-{
-    return getenv(FD_STORE_KEEPER_SOCKET_VARIABLE) != NULL;
-}
-
 static int check_stored(struct check *c, struct error *e)
 {
     int r = fd_store_new(NULL, &c->fd_store, e);
@@ -68,7 +61,7 @@ static int check_start(struct daemon *daemon, struct error *e)
     struct check *c = CONTAINER_OF(daemon, struct check, daemon);
     int r = node_check_host(c->options, e);
 
-    if (r == 0 && !is_kept_behind_socket())
+    if (r == 0 && !fd_store_has_keeper_socket())
         r = check_stored(c, e);
     return r < 0 ? r : sd_event_exit(daemon->event, 0);
 }

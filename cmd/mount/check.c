@@ -14,6 +14,12 @@ struct check {
     char *namespace;
 };
 
+static int open_store(struct check *c, struct error *e)
+{
+    return fd_store_has_keeper_socket() ? 0 : fd_store_new(NULL, &c->fd_store, e);
+}
+
+/* Behind a keeper's socket nothing can be read of what is stored, and it is not checked. */
 static int check_stored(struct check *c, struct error *e)
 {
     const struct mount_handover_options options = {
@@ -23,7 +29,7 @@ static int check_stored(struct check *c, struct error *e)
         .answers_open = c->options->spec->updates == VOLUME_UPDATES_IN_PLACE,
     };
 
-    return mount_handover_check(c->daemon.event, &options, e);
+    return c->fd_store != NULL ? mount_handover_check(c->daemon.event, &options, e) : 0;
 }
 
 static int open_source(struct check *c, struct error *e)
@@ -39,7 +45,7 @@ static int open_source(struct check *c, struct error *e)
 static int check_start(struct daemon *daemon, struct error *e)
 {
     struct check *c = CONTAINER_OF(daemon, struct check, daemon);
-    int r = fd_store_new(NULL, &c->fd_store, e);
+    int r = open_store(c, e);
 
     if (r == 0)
         r = secmem_harden(e);

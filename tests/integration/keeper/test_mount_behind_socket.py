@@ -97,6 +97,15 @@ def test_a_rolling_update(area: Path, path: Path, start: StartMount) -> None:
         old = new
 
 
+def test_a_hand_over_with_a_check(area: Path, path: Path, start: StartMount, holder: Holder) -> None:
+    """The check does not wait for what the running process is connected to."""
+    keeper = start(str(program.binary().with_name("secretfs-keeper")), "--check", "--")
+    wait_log(area, "INFO mounted ")
+    keeper.send(signal.SIGHUP)
+    wait_log(area, "took over the mount")
+    assert content(path / "password") == b"dummy-1"
+
+
 def test_a_new_keeper(
     area: Path, path: Path, start: StartMount, holder: Holder, manifests: Manifests
 ) -> None:

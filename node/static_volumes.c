@@ -304,16 +304,6 @@ void static_volumes_refresh(struct static_volumes *volumes)
     dir_follower_scan(volumes->dir, &e); /* on_scanned() has reported a failure */
 }
 
-size_t static_volumes_count(const struct static_volumes *volumes)
-{
-    size_t n, count = 0;
-    struct file *const *files = files_of(volumes, &n);
-
-    for (size_t i = 0; i < n; i++)
-        count += files[i]->current != NULL;
-    return count;
-}
-
 /* ---- the object */
 
 int static_volumes_new(sd_event *event, const char *path,

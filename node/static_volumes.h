@@ -46,6 +46,3 @@ DEFINE_CLEANUP(struct static_volumes *, static_volumes_free)
 
 /* Scan the directory now. After the first call, changes of the directory start scans. */
 void static_volumes_refresh(struct static_volumes *volumes);
-
-/* The number of existing volumes. */
-size_t static_volumes_count(const struct static_volumes *volumes);

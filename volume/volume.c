@@ -396,7 +396,8 @@ static void volume_trace(const struct volume *v, const char *outcome)
 {
     log_trace(LOG_TRACE_VOLUME, outcome, "source",
               v->spec->n_sources > 0 ? v->spec->sources[0].name : NULL, "sources",
-              LOG_NUM(v->spec->n_sources), "state", states[v->state].name, "error", v->error.owned);
+              LOG_NUM(v->spec->n_sources), "state", volume_state_name(v->state), "error",
+              v->error.owned);
 }
 
 /* Compute the payload again; pass it on if its content differs from the last one's (E1 to E3). */

@@ -26,6 +26,7 @@ struct fixture {
     struct static_volumes *volumes;
     char events[EVENTS_MAX]; /* "+name:target", "-name:target", "~name:target", "!file", "=file" */
     char reason[ERROR_TEXT_MAX];
+    size_t n_volumes; /* added and not removed */
 };
 
 /* ---- recording events */
@@ -41,6 +42,9 @@ static void add_event(struct fixture *f, char sign, const char *name, const char
 
 static void on_added(void *userdata, struct static_volume *volume)
 {
+    struct fixture *f = userdata;
+
+    f->n_volumes++;
     add_event(userdata, '+', volume->name, volume->target);
 }
 
@@ -54,6 +58,9 @@ static void on_changed(void *userdata, const struct static_volume *old,
 
 static void on_removed(void *userdata, const struct static_volume *volume)
 {
+    struct fixture *f = userdata;
+
+    f->n_volumes--;
     add_event(userdata, '-', volume->name, volume->target);
 }
 
@@ -166,7 +173,7 @@ static void test_files_at_the_start(void **state)
     put_volume("d.yml", "/e", "s");
     start(f);
     expect(f, "+a:/a +b:/b ");
-    assert_int_equal(static_volumes_count(f->volumes), 2);
+    assert_int_equal(f->n_volumes, 2);
     static_volumes_refresh(f->volumes);
     expect(f, "");
 }
@@ -187,7 +194,7 @@ static void test_added_changed_removed(void **state)
     wait_for(f, "!b.yaml -a:/b +b:/b =b.yaml ");
     assert_int_equal(unlink("volumes.d/b.yaml"), 0);
     wait_for(f, "-b:/b ");
-    assert_int_equal(static_volumes_count(f->volumes), 0);
+    assert_int_equal(f->n_volumes, 0);
 }
 
 /* The editor moves the old file away, then writes the new one. */
@@ -243,7 +250,7 @@ static void test_invalid_file_keeps_its_volume(void **state)
     put_volume("a.yaml", "a", "s");
     wait_for(f, "!a.yaml ");
     assert_string_equal(f->reason, "target: \"a\" is not an absolute path");
-    assert_int_equal(static_volumes_count(f->volumes), 1);
+    assert_int_equal(f->n_volumes, 1);
     static_volumes_refresh(f->volumes);
     expect(f, "");
     put_volume("a.yaml", "/a", "s"); /* the last valid text again */
@@ -344,7 +351,7 @@ static void test_conflict_causes_conflict(void **state)
     put_volume("b.yaml", "/c", "s");
     static_volumes_refresh(f->volumes);
     expect(f, "!a.yaml !b.yaml ");
-    assert_int_equal(static_volumes_count(f->volumes), 3);
+    assert_int_equal(f->n_volumes, 3);
 }
 
 static void test_directory_is_created_later(void **state)
@@ -369,7 +376,7 @@ static void test_directory_disappears(void **state)
     assert_int_equal(rename("volumes.d", "elsewhere"), 0);
     wait_for(f, "!/volumes.d ");
     assert_non_null(strstr(f->reason, "its files stay in effect"));
-    assert_int_equal(static_volumes_count(f->volumes), 1);
+    assert_int_equal(f->n_volumes, 1);
     assert_int_equal(rename("elsewhere", "volumes.d"), 0);
     wait_for(f, "=/volumes.d ");
 }
@@ -387,7 +394,7 @@ static void test_file_limit(void **state)
     start(f);
     expect(f, "!/volumes.d ");
     assert_non_null(strstr(f->reason, "more than 1024 files"));
-    assert_int_equal(static_volumes_count(f->volumes), 0);
+    assert_int_equal(f->n_volumes, 0);
 }
 
 static void test_file_too_long(void **state)
@@ -416,10 +423,11 @@ static int create_and_scan(void *userdata)
     if (r < 0)
         return r;
     f->events[0] = '\0';
+    f->n_volumes = 0;
     r = static_volumes_new(event, f->path, &callbacks, f, &volumes, &e);
     if (r == 0)
         static_volumes_refresh(volumes);
-    r = r == 0 && static_volumes_count(volumes) != 1 ? -ENOMEM : r;
+    r = r == 0 && f->n_volumes != 1 ? -ENOMEM : r;
     static_volumes_free(volumes);
     sd_event_unref(event);
     return r;

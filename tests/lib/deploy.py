@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Iterator
 
 import yaml
@@ -20,6 +22,16 @@ EXAMPLES = sorted((TOP / "examples" / "pods").glob("*.yaml"))
 KUSTOMIZATIONS = sorted(
     path.parent for path in DEPLOY.rglob("kustomization.yaml") if path.parent.name != "base"
 )
+
+
+def load_tool(name: str) -> ModuleType:
+    """A program of tools/, as a module."""
+    spec = importlib.util.spec_from_file_location(name, TOP / "tools" / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where dataclasses look for their names
+    spec.loader.exec_module(module)
+    return module
 
 
 def documents(path: Path) -> list[Any]:

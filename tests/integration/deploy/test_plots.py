@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-from lib.deploy import TOP
+from lib.deploy import TOP, load_tool
 
 PROGRAM = TOP / "tools" / "plots.py"
 SVG = "{http://www.w3.org/2000/svg}"
-
-
-def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("plots", PROGRAM)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["plots"] = module  # where dataclasses look for their names
-    spec.loader.exec_module(module)
-    return module
-
-
-plots = load()
+plots = load_tool("plots")
 
 
 def table(key: str, *rows: dict[str, Any]) -> dict[str, Any]:

@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 import xml.etree.ElementTree as ElementTree
-from types import ModuleType
 
 import pytest
 
-from lib.deploy import TOP
+from lib.deploy import TOP, load_tool
 
 SVG = "{http://www.w3.org/2000/svg}"
 MAX_BYTES = 60_000
-
-
-def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("record_demo", TOP / "tools" / "record-demo.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["record_demo"] = module  # where dataclasses look for their names
-    spec.loader.exec_module(module)
-    return module
-
-
-recorder = load()
+recorder = load_tool("record-demo")
 
 
 def drawing(*lines: tuple[float, str]) -> ElementTree.Element:

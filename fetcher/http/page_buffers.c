@@ -3,8 +3,8 @@
  * libcurl 7.88 has a buffer of 16 KiB for each request, and a watch keeps its own for as long as it
  * lives, although most of the time nothing is in it. From the heap such a buffer costs all of its
  * pages, as a list's buffer, which was full, becomes a watch's. So these buffers are made of pages
- * of their own, in slabs: a page costs memory from its first use until it is wiped as a whole or
- * its buffer is freed.
+ * of their own, in slabs: a page costs memory from its first use until all of it is wiped or its
+ * buffer is freed.
  *
  * A slab is unmapped with its last buffer. At most SLABS_MAX exist, for as many requests as the
  * admission lets run; beyond, and when no memory can be mapped, libcurl gets memory of the heap.
@@ -21,6 +21,7 @@
 #include <sys/mman.h>
 
 #include "base/lock.h"
+#include "base/util.h"
 
 #ifndef MADV_DONTNEED_LOCKED
 #define MADV_DONTNEED_LOCKED 24 /* linux/mman.h since 5.18 */
@@ -80,7 +81,7 @@ static struct slab *slab_with_room(void)
 
 static void release_pages(char *begin, size_t len)
 {
-    if (len > 0 && madvise(begin, len, MADV_DONTNEED_LOCKED) < 0)
+    if (madvise(begin, len, MADV_DONTNEED_LOCKED) < 0)
         explicit_bzero(begin, len);
 }
 
@@ -144,18 +145,30 @@ static char *page_above(char *p)
     return p + (PAGE_BYTES - (uintptr_t)p % PAGE_BYTES) % PAGE_BYTES;
 }
 
+static bool is_zero(const char *page)
+{
+    return page[0] == 0 && memcmp(page, page + 1, PAGE_BYTES - 1) == 0;
+}
+
 void page_buffers_wipe(void *bytes, size_t len)
 {
     char *begin = bytes, *end = begin + len;
     char *first = page_above(begin), *last = end - (uintptr_t)end % PAGE_BYTES;
 
-    if (first >= last || !is_in_slab(bytes)) {
+    if (!is_in_slab(bytes)) {
         explicit_bzero(bytes, len);
         return;
     }
-    explicit_bzero(begin, (size_t)(first - begin));
-    release_pages(first, (size_t)(last - first));
-    explicit_bzero(last, (size_t)(end - last));
+    explicit_bzero(begin, size_min(len, (size_t)(first - begin)));
+    if (first <= last)
+        explicit_bzero(last, (size_t)(end - last));
+    /* what is left of an event that is shorter than a page */
+    if (begin < first && is_zero(first - PAGE_BYTES))
+        first -= PAGE_BYTES;
+    if (last < end && is_zero(last))
+        last += PAGE_BYTES;
+    if (first < last)
+        release_pages(first, (size_t)(last - first));
 }
 
 size_t page_buffers_mapped_bytes(void)

@@ -22,8 +22,8 @@ bool page_buffers_free(void *buffer);
 bool page_buffers_have(const void *buffer);
 
 /*
- * Wipe a part of any memory that is the caller's. Of pages that it covers entirely and that belong
- * to these buffers, the memory goes back to the kernel; their content is then zero, too.
+ * Wipe a part of any memory that is the caller's. Pages of these buffers that it touches and that
+ * have no other content go back to the kernel.
  */
 void page_buffers_wipe(void *bytes, size_t len);
 

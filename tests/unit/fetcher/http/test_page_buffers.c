@@ -79,8 +79,29 @@ static void test_wiping_releases_whole_pages_and_nothing_beside(void **state)
     wipe(buffer, PAGE - 1, 2, 5);
     wipe(buffer, PAGE - 1, PAGE + 2, 4);
     wipe(buffer, 1, PAGE_BUFFER_DATA_BYTES - 1, 2);
-    wipe(buffer, 0, PAGE_BUFFER_BYTES, 1);
+    wipe(buffer, 0, PAGE_BUFFER_BYTES, 0);
     page_buffers_free(buffer);
+}
+
+static void receive(size_t from, size_t len)
+{
+    char *buffer = page_buffers_alloc(); /* of which no page is resident */
+
+    memset(buffer + from, 'x', len);
+    page_buffers_wipe(buffer + from, len);
+    assert_int_equal(n_resident(buffer), 0);
+    assert_zero(buffer, PAGE_BUFFER_BYTES);
+    page_buffers_free(buffer);
+}
+
+static void test_what_is_shorter_than_a_page_leaves_none(void **state)
+{
+    receive(0, 1);
+    receive(0, PAGE - 1);
+    receive(10, 100);
+    receive(PAGE - 1, 2);
+    receive(PAGE + 1, PAGE + 1);
+    receive(PAGE_BUFFER_BYTES - 1, 1);
 }
 
 static void test_other_memory_is_wiped_and_not_freed(void **state)
@@ -130,6 +151,7 @@ int main(void)
         cmocka_unit_test(test_unused_buffer_costs_no_page),
         cmocka_unit_test(test_next_owner_finds_zeros_and_no_page),
         cmocka_unit_test(test_wiping_releases_whole_pages_and_nothing_beside),
+        cmocka_unit_test(test_what_is_shorter_than_a_page_leaves_none),
         cmocka_unit_test(test_other_memory_is_wiped_and_not_freed),
         cmocka_unit_test(test_locked_pages_are_wiped),
         cmocka_unit_test(test_limit),

@@ -131,7 +131,10 @@ def files(directory: Path, volume: Path, port: int) -> NoReturn:
 def requests(directory: Path, volume: Path, port: int) -> NoReturn:
     """Look-ups of names that the kernel does not keep, from many threads."""
 
+    all_started = threading.Event()  # a thread would hardly be started beside those that look up
+
     def look_up() -> None:
+        all_started.wait()
         number = 0
         while True:
             number += 1
@@ -139,6 +142,7 @@ def requests(directory: Path, volume: Path, port: int) -> NoReturn:
 
     for _ in range(N_THREADS):
         threading.Thread(target=look_up, daemon=True).start()
+    all_started.set()
     _begun()
     while True:
         select.select([], [], [])

@@ -72,6 +72,7 @@ static int take_over_found(const struct mount_handover_options *o, struct handov
     report_lost(o, e);
     handover_end(handover); /* before its tree and its session go */
     o->undo(o->userdata);
+    fd_close(found->adoption.device_fd); /* else its readers would wait for ever */
     unmount_earlier(o, handover, o->mountpoint);
     return MOUNT_HANDOVER_NONE;
 }

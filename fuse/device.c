@@ -19,6 +19,12 @@
  * A process that takes a mount over from another one has the kernel's INIT from the state. libfuse
  * processes it in the same way, so that it knows the connection, and its reply goes nowhere: the
  * kernel has one already.
+ *
+ * A clone of the device (FUSE_DEV_IOC_CLONE, Linux 4.2) is a second open file of the same
+ * connection. The kernel keeps what was read from a clone, and not answered, in a list of the
+ * clone. When the clone is closed, it ends these requests with ECONNABORTED; the connection ends
+ * with the last open file alone (fuse_dev_release() in its fs/fuse/dev.c). An answer has to be
+ * written to the clone that the request was read from.
  */
 #include "fuse/device.h"
 
@@ -28,6 +34,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -306,6 +313,32 @@ int device_allocate(struct fuse_session *fuse, struct fuse_buf *ret_request)
         return -ENOMEM;
     *ret_request = n.request;
     n.request.mem = NULL;
+    return 0;
+}
+
+/* Not blocking, unlike the device: see receive_from_clone() in session.c. */
+static int make_clone(int device_fd, int *ret_clone_fd)
+{
+    _cleanup_(fd_closep) int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    uint32_t number = (uint32_t)device_fd;
+
+    if (fd < 0 || ioctl(fd, FUSE_DEV_IOC_CLONE, &number) < 0)
+        return negative_errno();
+    *ret_clone_fd = TAKE_FD(fd);
+    return 0;
+}
+
+int device_work_on_clone(struct fuse_session *fuse, int *ret_device_fd)
+{
+    _cleanup_(fd_closep) int clone_fd = -1, device_fd = eventfd(0, EFD_CLOEXEC);
+    int fd = fuse_session_fd(fuse);
+    int r = make_clone(fd, &clone_fd);
+
+    if (r < 0)
+        return r;
+    if (device_fd < 0 || dup3(fd, device_fd, O_CLOEXEC) < 0 || dup3(clone_fd, fd, O_CLOEXEC) < 0)
+        return negative_errno();
+    *ret_device_fd = TAKE_FD(device_fd);
     return 0;
 }
 

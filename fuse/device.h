@@ -56,6 +56,15 @@ int device_allocate(struct fuse_session *fuse, struct fuse_buf *ret_request);
 bool device_init_offers_resend(const struct device_init *init);
 
 /*
+ * Have libfuse read and write a clone of its device from now on. With the last descriptor of the
+ * clone the kernel ends what was taken from it with ECONNABORTED, while the device keeps the mount.
+ * A read of the clone does not block. After INIT.
+ * @ret_device_fd: the device, the caller's
+ * Return: 0; -errno of open(2) and ioctl(2), then libfuse uses the device.
+ */
+int device_work_on_clone(struct fuse_session *fuse, int *ret_device_fd);
+
+/*
  * Have the kernel send the requests again that the earlier process has taken and not answered.
  * Return: 0; -EINVAL: this kernel cannot (before Linux 6.9); -errno.
  */

@@ -48,6 +48,11 @@ int names_read(struct names *names, struct tree *tree, uint64_t dir_id)
     return r == 0 && names->is_incomplete ? -ENOMEM : r;
 }
 
+int names_take_removed(struct names *names, struct tree *tree, uint64_t dir_id)
+{
+    return tree_take_removed(tree, dir_id, names_collect, names);
+}
+
 /* A directory on the way of a walk. */
 struct level {
     struct level *up;

@@ -22,6 +22,8 @@ struct names {
  * Return: 0; -ENOTDIR, -ESTALE, -ENOMEM, then some may have been added.
  */
 int names_read(struct names *names, struct tree *tree, uint64_t dir_id);
+/* The same of those that an earlier process has removed; once. Return: 0 or -ENOMEM. */
+int names_take_removed(struct names *names, struct tree *tree, uint64_t dir_id);
 /* Return: 0 or -ENOMEM. @text is copied. */
 int names_add(struct names *names, const char *text, size_t len, const struct stat *stat);
 void names_deinit(struct names *names);

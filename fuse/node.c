@@ -592,6 +592,7 @@ int node_table_init(struct node_table *t, uint64_t root_id, mode_t root_mode)
     list_init(&t->unlinked);
     list_init(&t->changed);
     list_init(&t->freed);
+    list_init(&t->removed);
     held_init(&t->held, t);
     t->root = node_new(t, NODE_DIRECTORY, root_mode);
     if (t->root == NULL)
@@ -615,10 +616,34 @@ void node_table_deinit(struct node_table *t)
         n->parent = NULL;
         node_free(t, n);
     }
+    while (!list_is_empty(&t->removed))
+        node_free_removed(list_entry(t->removed.next, struct removed_name, link));
     held_deinit(&t->held);
     open_table_deinit(&t->opens);
     assert(t->n_nodes == 0 && t->content_bytes == 0);
     pthread_mutex_destroy(&t->lock);
+}
+
+/* ---- names that an earlier process has removed */
+
+int node_note_removed(struct node_table *t, uint64_t parent, const char *name, size_t len,
+                      bool is_directory)
+{
+    struct removed_name *removed = calloc(1, sizeof(*removed) + len + 1);
+
+    if (removed == NULL)
+        return -ENOMEM;
+    removed->parent = parent;
+    removed->is_directory = is_directory;
+    memcpy(removed->name, name, len);
+    list_append(&t->removed, &removed->link);
+    return 0;
+}
+
+void node_free_removed(struct removed_name *removed)
+{
+    list_remove(&removed->link);
+    free(removed);
 }
 
 /* ---- changing */

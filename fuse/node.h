@@ -93,6 +93,14 @@ struct node {
     };
 };
 
+/* A name that an earlier process has removed, which the kernel may still have; see replay.h. */
+struct removed_name {
+    struct list link; /* in node_table.removed */
+    uint64_t parent;  /* node id */
+    bool is_directory;
+    char name[];
+};
+
 struct node_table;
 
 /*
@@ -126,6 +134,8 @@ struct node_table {
     struct node *root;
     struct list unlinked; /* nodes without a name: the kernel holds them, or one below */
     bool remembers_paths; /* of unlinked nodes, for node_find_unlinked() */
+    bool lists_removed;   /* an adopted tree's: the names that were removed are in .removed */
+    struct list removed;  /* those in directories that exist; few, as a state is replaced often */
     size_t n_nodes;
     size_t content_bytes;    /* of all files */
     struct held held;        /* unlinked immutable files, and open files of older versions */
@@ -230,6 +240,11 @@ int node_adopt_unlinked(struct node_table *t, struct node *n, const char *path, 
 size_t node_list_adopted_unlinked(struct node_table *t, uint64_t *ids, size_t max);
 /* The kernel does not hold an adopted node. An unknown id is fine. */
 void node_release_adopted(struct node_table *t, uint64_t id);
+
+/* Note a name that an earlier process has removed. Return: 0 or -ENOMEM. */
+int node_note_removed(struct node_table *t, uint64_t parent, const char *name, size_t len,
+                      bool is_directory);
+void node_free_removed(struct removed_name *removed);
 
 /* Give an unlinked node a name. Return: 0 or -ENOMEM, then it is not linked. */
 int node_link(struct node_table *t, struct node *parent, const char *name, struct node *n);

@@ -500,8 +500,9 @@ static void on_statfs(fuse_req_t req, fuse_ino_t id)
  */
 static void reply_made(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t type)
 {
+    bool may_be_made = is_resent || is_publisher(req);
     struct stat stat;
-    int r = is_resent ? tree_lookup(tree_of(req), parent, name, &stat) : -EROFS;
+    int r = may_be_made ? tree_lookup(tree_of(req), parent, name, &stat) : -EROFS;
 
     if (r == 0 && (stat.st_mode & S_IFMT) != type) {
         tree_forget(tree_of(req), stat.st_ino, 1);
@@ -525,29 +526,38 @@ static void reply_removed(fuse_req_t req, fuse_ino_t parent, const char *name)
     reply_error(req, is_resent && !exists(req, parent, name) ? 0 : -EROFS);
 }
 
-/* ---- writing, for the publisher */
+/*
+ * ---- writing, for the publisher
+ *
+ * The kernel sends MKDIR and SYMLINK for names that it takes for free, and UNLINK, RMDIR and RENAME
+ * for those that it has. If the tree knows better, it has missed the answer of an earlier process,
+ * and the publisher repeats the call (replay.c).
+ */
 
 static void on_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
     struct stat stat;
+    int r = -EEXIST;
 
     if (is_publisher(req))
-        reply_entry(
-            req,
-            tree_mkdir(tree_of(req), fuse_req_ctx(req)->pid, parent, name, mode & 07777, &stat),
-            &stat);
-    else
+        r = tree_mkdir(tree_of(req), fuse_req_ctx(req)->pid, parent, name, mode & 07777, &stat);
+    if (r == -EEXIST)
         reply_made(req, parent, name, S_IFDIR);
+    else
+        reply_entry(req, r, &stat);
 }
 
 static void on_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
 {
     struct stat stat;
+    int r = -EEXIST;
 
     if (is_publisher(req))
-        reply_entry(req, tree_symlink(tree_of(req), parent, name, target, &stat), &stat);
-    else
+        r = tree_symlink(tree_of(req), parent, name, target, &stat);
+    if (r == -EEXIST)
         reply_made(req, parent, name, S_IFLNK);
+    else
+        reply_entry(req, r, &stat);
 }
 
 /*
@@ -580,25 +590,33 @@ static void on_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
         r = tree_exchange(tree_of(req), parent, name, new_parent, new_name);
     else if (is_publisher(req))
         r = flags != 0 ? -EINVAL : tree_rename(tree_of(req), parent, name, new_parent, new_name);
-    else if (is_resent && is_renamed(req, parent, name, new_parent, new_name, flags))
+    if ((is_resent || r == -ENOENT) && is_renamed(req, parent, name, new_parent, new_name, flags))
         r = 0;
     reply_error(req, r);
 }
 
 static void on_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-    if (is_publisher(req))
-        reply_error(req, tree_unlink(tree_of(req), parent, name));
-    else
+    int r;
+
+    if (!is_publisher(req)) {
         reply_removed(req, parent, name);
+        return;
+    }
+    r = tree_unlink(tree_of(req), parent, name);
+    reply_error(req, r == -ENOENT ? 0 : r);
 }
 
 static void on_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-    if (is_publisher(req))
-        reply_error(req, tree_rmdir(tree_of(req), parent, name));
-    else
+    int r;
+
+    if (!is_publisher(req)) {
         reply_removed(req, parent, name);
+        return;
+    }
+    r = tree_rmdir(tree_of(req), parent, name);
+    reply_error(req, r == -ENOENT ? 0 : r);
 }
 
 /* A file may be truncated to the size that it has: that raises MODIFY (inotify_events.c). */

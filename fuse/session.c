@@ -2,7 +2,15 @@
 /*
  * Workers sit in read(2) on the device. They wait for no other thread, and no call
  * that could wait for them runs on them. They are ended by cancellation, which is possible only in
- * that read, and before it until session_serve().
+ * that read, and before it until session_serve(). A request that was read in the same instant is
+ * lost; the next process has it sent again.
+ *
+ * A kernel that cannot send again (before Linux 6.9) has the workers on a clone of the device,
+ * which no other process has: what a killed process had taken fails at once, while the device,
+ * which is stored, keeps the mount. There they sit in poll(2), so that a worker that is ended has
+ * answered what it has taken. Requests of live files would need more: a lost RELEASE keeps a
+ * version for ever, and the notifier can wait for a directory that a request has locked, which
+ * would keep the clone open. So a file system that answers OPEN stays on the device.
  *
  * A session ends in two ways. As root the mount is unmounted, which mountinfo shows; the writable
  * view keeps the connection, and the mount may be attached once more. Or the connection is aborted,
@@ -19,6 +27,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/fuse.h>
+#include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdio.h>
@@ -62,6 +71,8 @@ struct session {
 
     struct notifier *notifier;
     struct device_init init;
+    int device_fd; /* while libfuse works on a clone of it; else -1 */
+    bool is_adopted;
 
     bool is_adopting; /* and has not succeeded: the mount stays for the next try */
     bool is_dead;
@@ -104,6 +115,27 @@ static void wait_until_served(struct session *s)
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
 }
 
+static int receive_from_device(struct worker *w)
+{
+    int n;
+
+    pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
+    n = fuse_session_receive_buf(w->session->fuse, &w->request);
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+    return n;
+}
+
+/* Another worker may take the request that poll(2) reports. */
+static int receive_from_clone(struct worker *w)
+{
+    struct pollfd clone = {.fd = fuse_session_fd(w->session->fuse), .events = POLLIN};
+
+    pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
+    poll(&clone, 1, -1);
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+    return fuse_session_receive_buf(w->session->fuse, &w->request);
+}
+
 static void *worker_main(void *userdata)
 {
     struct worker *w = userdata;
@@ -114,12 +146,9 @@ static void *worker_main(void *userdata)
     confinement_restrict_thread(CONFINEMENT_WORKER);
     wait_until_served(s);
     while (!fuse_session_exited(s->fuse)) {
-        int n;
+        int n = s->device_fd < 0 ? receive_from_device(w) : receive_from_clone(w);
 
-        pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
-        n = fuse_session_receive_buf(s->fuse, &w->request);
-        pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
-        if (n == -EINTR)
+        if (n == -EINTR || n == -EAGAIN)
             continue;
         if (n <= 0)
             break;
@@ -310,12 +339,44 @@ static int mount_as_root_or_user(struct session *s, const struct session_options
     return 0;
 }
 
-/* ---- a mount of another process */
+/* ---- what a process has taken when it is killed */
+
+static bool needs_clone(const struct session *s)
+{
+    return !device_init_offers_resend(&s->init) && !s->operations.answers_open;
+}
+
+/* Without a clone the mount ends with the process. */
+static void work_on_clone(struct session *s)
+{
+    int r = needs_clone(s) ? device_work_on_clone(s->fuse, &s->device_fd) : 0;
+
+    if (r < 0)
+        log_warn("cannot clone the FUSE device; the mount ends with this process", "mountpoint",
+                 s->view.mountpoint, "error", strerror(-r));
+}
 
 /*
- * The earlier process has ended. What it had taken and not answered is sent again, before this one
- * takes anything. A kernel that cannot do that has ended those requests with the process.
+ * What the earlier process had taken and not answered is sent again, before this one takes
+ * anything; or the kernel has ended it when the earlier clone was closed.
  */
+static int resend(struct session *s, struct error *e)
+{
+    int r;
+
+    if (needs_clone(s)) {
+        r = device_work_on_clone(s->fuse, &s->device_fd);
+        return r < 0 ? error_set_errno(e, r, "cannot clone the FUSE device") : 0;
+    }
+    r = device_resend(s->fuse);
+    return r < 0 && r != -EINVAL
+               ? error_set_errno(e, r, "cannot have the kernel send requests again")
+               : 0;
+}
+
+/* ---- a mount of another process */
+
+/* The earlier process has ended. */
 static int adopt(struct session *s, struct session_adoption *adoption, struct error *e)
 {
     int r = device_attach(s->fuse, adoption->device_fd);
@@ -330,12 +391,7 @@ static int adopt(struct session *s, struct session_adoption *adoption, struct er
         return error_set_errno(e, r, "cannot serve the mount");
     device_trace_replies(s->fuse);
     r = mount_view_adopt(&s->view, adoption->device, e);
-    if (r < 0)
-        return r;
-    r = device_resend(s->fuse);
-    if (r < 0 && r != -EINVAL)
-        return error_set_errno(e, r, "cannot have the kernel send requests again");
-    return 0;
+    return r < 0 ? r : resend(s, e);
 }
 
 /* ---- the session */
@@ -347,7 +403,11 @@ static int mount_or_adopt(struct session *s, const struct session_options *optio
     if (options->adoption != NULL)
         return adopt(s, options->adoption, e);
     r = mount_as_root_or_user(s, options, e);
-    return r < 0 ? r : answer_init(s, e);
+    if (r == 0)
+        r = answer_init(s, e);
+    if (r == 0)
+        work_on_clone(s);
+    return r;
 }
 
 static void on_notified(void *userdata)
@@ -367,6 +427,8 @@ int session_new(sd_event *event, struct tree *tree, const struct session_options
     if (s == NULL)
         return error_set_errno(e, -ENOMEM, "cannot set the mount up");
     sem_init(&s->may_serve, 0, 0);
+    s->device_fd = -1;
+    s->is_adopted = options->adoption != NULL;
     operations_init(&s->operations, tree, options->answers_open);
     s->userdata = userdata;
     r = mount_view_init(&s->view, options->mountpoint);
@@ -423,6 +485,7 @@ static void session_release(struct session *s)
     workers_stop(s);
     if (s->fuse != NULL)
         fuse_session_destroy(s->fuse);
+    fd_close(s->device_fd);
     fd_close(s->ended_fd);
     operations_deinit(&s->operations);
     sem_destroy(&s->may_serve);
@@ -492,7 +555,17 @@ void session_release_forgotten(struct session *session)
 
 int session_device_fd(const struct session *session)
 {
-    return fuse_session_fd(session->fuse);
+    return session->device_fd >= 0 ? session->device_fd : fuse_session_fd(session->fuse);
+}
+
+bool session_can_outlive_process(const struct session *session)
+{
+    return device_init_offers_resend(&session->init) || session->device_fd >= 0;
+}
+
+bool session_may_have_lost_replies(const struct session *session)
+{
+    return session->is_adopted && session->device_fd >= 0;
 }
 
 const struct device_init *session_init_request(const struct session *session)

@@ -89,7 +89,20 @@ struct session *session_hand_over(struct session *session);
  */
 void session_release_forgotten(struct session *session);
 
-/* The FUSE device, borrowed; and the kernel's INIT request, as long as the session. */
+/*
+ * Whether another process can take the mount over: the kernel sends again what this process has
+ * taken (Linux 6.9), or ends it and keeps the rest.
+ */
+bool session_can_outlive_process(const struct session *session);
+
+/*
+ * Whether the kernel may have ended a call of an earlier process's publisher although the tree has
+ * the change: see replay.h. Thread: any.
+ */
+bool session_may_have_lost_replies(const struct session *session);
+
+/* The FUSE device, which is what to store, borrowed; and the kernel's INIT request, as long as the
+ * session. */
 int session_device_fd(const struct session *session);
 const struct device_init *session_init_request(const struct session *session);
 

@@ -246,6 +246,23 @@ int tree_readdir(struct tree *tree, uint64_t id, uint64_t cookie, bool count_ref
     return 0;
 }
 
+int tree_take_removed(struct tree *tree, uint64_t id, tree_visit_fn *visit, void *userdata)
+{
+    struct removed_name *r, *next;
+
+    NODE_TABLE_GUARD(&tree->nodes);
+    list_for_each (r, &tree->nodes.removed, link) {
+        const struct stat stat = {.st_mode = r->is_directory ? S_IFDIR : S_IFLNK};
+
+        if (r->parent == id && !visit(userdata, r->name, &stat, 0))
+            return -ENOMEM;
+    }
+    list_for_each_safe (r, next, &tree->nodes.removed, link)
+        if (r->parent == id)
+            node_free_removed(r);
+    return 0;
+}
+
 /* ---- the publisher */
 
 int tree_find(struct tree *tree, uint64_t parent, const char *name, struct stat *ret_stat)

@@ -67,6 +67,13 @@ typedef bool tree_visit_fn(void *userdata, const char *name, const struct stat *
 int tree_readdir(struct tree *tree, uint64_t id, uint64_t cookie, bool count_references,
                  tree_visit_fn *visit, void *userdata);
 
+/*
+ * Visit the names that an earlier process has removed from a directory, once: they are not visited
+ * again, unless the visitor refuses one. Of @stat the kind is valid. Return: 0; -ENOMEM: one was
+ * refused.
+ */
+int tree_take_removed(struct tree *tree, uint64_t id, tree_visit_fn *visit, void *userdata);
+
 /* A file, for what counts its readers. */
 struct tree_file {
     uint64_t volume;             /* node id of the volume's directory */

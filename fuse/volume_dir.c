@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 
+#include "fuse/replay.h"
 #include "fuse/writer.h"
 
 int volume_dir_init(struct volume_dir *dir, struct session *session, struct tree *tree,
@@ -30,14 +31,30 @@ static int set_attributes(const struct volume_dir *dir, int root_fd, struct stat
     return 0;
 }
 
+/* The kernel may have missed that an earlier process has removed it: see replay.c. */
+static int mkdir_or_replace(const struct volume_dir *dir, int root_fd)
+{
+    struct stat ignored;
+
+    if (mkdirat(root_fd, dir->name, 0700) == 0)
+        return 0;
+    if (errno != EEXIST || !session_may_have_lost_replies(dir->session) ||
+        tree_find(dir->tree, TREE_ROOT_ID, dir->name, &ignored) != -ENOENT)
+        return negative_errno();
+    return unlinkat(root_fd, dir->name, AT_REMOVEDIR) < 0 || mkdirat(root_fd, dir->name, 0700) < 0
+               ? negative_errno()
+               : 0;
+}
+
 static int make_directory(struct volume_dir *dir, int root_fd)
 {
     struct stat status = {0};
     int r;
 
     assert(dir->id == 0);
-    if (mkdirat(root_fd, dir->name, 0700) < 0)
-        return negative_errno();
+    r = mkdir_or_replace(dir, root_fd);
+    if (r < 0)
+        return r;
     r = set_attributes(dir, root_fd, &status);
     if (r < 0)
         unlinkat(root_fd, dir->name, AT_REMOVEDIR);
@@ -88,8 +105,12 @@ int volume_dir_adopt(struct volume_dir *dir)
 
 static int finish(struct volume_dir *dir, int fd)
 {
-    int r = dir->is_adopted ? writer_finish(dir->tree, fd, dir->id) : 0;
+    int r = 0;
 
+    if (dir->is_adopted && session_may_have_lost_replies(dir->session))
+        r = replay_changes(dir->tree, fd, dir->id);
+    if (dir->is_adopted && r == 0)
+        r = writer_finish(dir->tree, fd, dir->id);
     dir->is_adopted = dir->is_adopted && r < 0;
     return r;
 }
@@ -118,6 +139,8 @@ int volume_dir_remove(struct volume_dir *dir)
     r = session_begin_write(dir->session, &root_fd);
     if (r < 0)
         return r;
+    if (session_may_have_lost_replies(dir->session))
+        (void)mkdirat(root_fd, dir->name, 0700); /* the kernel may have missed that it exists */
     r = writer_remove(dir->tree, root_fd, dir->name);
     session_end_write(dir->session, root_fd);
     return r;

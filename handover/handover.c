@@ -394,6 +394,7 @@ int handover_peek_again(struct handover *handover, struct error *e)
 int handover_read_tree(struct handover *handover, struct tree *tree, struct error *e)
 {
     assert(handover->found != NULL);
+    tree_nodes(tree)->lists_removed = !device_init_offers_resend(&handover->init);
     return tree_state_read(&handover->found->state, tree_nodes(tree), e);
 }
 

@@ -93,6 +93,9 @@ struct stored_version {
 _Static_assert(sizeof(struct stored_node) == 96, "no padding");
 _Static_assert(sizeof(struct stored_object) == 32, "no padding");
 
+/* No node has this id. */
+#define ID_OF_REMOVED 0u
+
 /* A volume's directory, its generation, and a path in it. */
 #define DEPTH_MAX (PAYLOAD_ELEMENTS_MAX + 8u)
 
@@ -392,11 +395,41 @@ static void append_opens(struct tree_recorder *r)
             open_places_set(&r->opens, open_table_at(opens, i));
 }
 
+/* See append_all_removed(). */
+static void append_removed(struct tree_recorder *r, const struct removed_name *removed)
+{
+    uint8_t buf[sizeof(struct stored_node) + PAYLOAD_PATH_MAX];
+    const struct stored_node stored = {
+        .id = ID_OF_REMOVED,
+        .parent = removed->parent,
+        .name_len = (uint32_t)size_min(strlen(removed->name), PAYLOAD_PATH_MAX),
+        .kind = removed->is_directory ? NODE_DIRECTORY : NODE_LINK,
+    };
+
+    memcpy(buf, &stored, sizeof(stored));
+    memcpy(buf + sizeof(stored), removed->name, stored.name_len);
+    state_append(r->state, RECORD_NODE, buf, sizeof(stored) + stored.name_len, NULL, 0);
+}
+
+/* As names that one node had, which went: note_removed() finds them. */
+static void append_all_removed(struct tree_recorder *r)
+{
+    static const uint64_t id = ID_OF_REMOVED;
+    const struct removed_name *removed;
+
+    if (list_is_empty(&r->nodes->removed))
+        return;
+    list_for_each (removed, &r->nodes->removed, link)
+        append_removed(r, removed);
+    state_append(r->state, RECORD_FREED, &id, sizeof(id), NULL, 0);
+}
+
 static void append_all(struct tree_recorder *r)
 {
     struct node *n;
 
     r->object = NULL;
+    append_all_removed(r);
     append_all_below(r, r->nodes->root);
     list_for_each (n, &r->nodes->unlinked, link)
         append_all_below(r, n);
@@ -433,11 +466,14 @@ static uint64_t bytes_needed_below(struct node *top)
 
 uint64_t tree_recorder_bytes_needed(struct tree_recorder *recorder)
 {
+    const struct removed_name *removed;
     uint64_t bytes;
     struct node *n;
 
     NODE_TABLE_GUARD(recorder->nodes);
     bytes = bytes_needed_below(recorder->nodes->root);
+    list_for_each (removed, &recorder->nodes->removed, link)
+        bytes += 512 + strlen(removed->name);
     list_for_each (n, &recorder->nodes->unlinked, link)
         bytes += bytes_needed_below(n);
     return bytes + open_places_bytes(recorder->nodes->opens.n_slots);
@@ -611,10 +647,34 @@ static int by_id(const void *a, const void *b)
     return x_at < y_at ? -1 : x_at > y_at;
 }
 
-/* Make one of the records of each node, which are sorted, and leave out what was freed. */
-static void merge(struct reading *r)
+static bool is_same_name(const struct stored_node *a, const struct stored_node *b)
+{
+    return a->parent == b->parent && a->name_len == b->name_len &&
+           memcmp(a + 1, b + 1, a->name_len) == 0;
+}
+
+/*
+ * A node had a name in an earlier record. What was removed before the state replaced another one is
+ * not known. @next: its next record; NULL: it was freed
+ */
+static int note_removed(const struct reading *r, const struct stored_node *had,
+                        const struct stored_node *next)
+{
+    if (!r->nodes->lists_removed || had == NULL || had->parent == 0 || had->parent == had->id ||
+        (next != NULL && is_same_name(had, next)))
+        return 0;
+    return node_note_removed(r->nodes, had->parent, (const char *)(had + 1), had->name_len,
+                             had->kind == NODE_DIRECTORY);
+}
+
+/*
+ * Make one of the records of each node, which are sorted, and leave out what was freed.
+ * Return: 0 or -ENOMEM.
+ */
+static int merge(struct reading *r)
 {
     size_t n_kept = 0;
+    int result = 0;
 
     for (size_t i = 0; i < r->n;) {
         struct found f = r->all[i];
@@ -622,6 +682,8 @@ static void merge(struct reading *r)
         for (i++; i < r->n && r->all[i].id == f.id; i++) {
             const struct found *next = &r->all[i];
 
+            if (result == 0 && (next->stored != NULL || next->is_freed))
+                result = note_removed(r, f.stored, next->stored);
             if (next->stored != NULL) {
                 f.stored = next->stored;
                 f.node_at = next->node_at;
@@ -638,6 +700,7 @@ static void merge(struct reading *r)
             r->all[n_kept++] = f;
     }
     r->n = n_kept;
+    return result;
 }
 
 /* How many records there are of each kind. */
@@ -710,8 +773,7 @@ static int collect(struct reading *r, struct error *e)
             return error_set(e, -EBADMSG, "the stored state is damaged: invalid open file");
     qsort(r->all, r->n, sizeof(*r->all), by_id);
     qsort(r->versions, r->n_versions, sizeof(*r->versions), by_number);
-    merge(r);
-    return 0;
+    return merge(r) < 0 ? error_set_errno(e, -ENOMEM, "cannot read the stored state") : 0;
 }
 
 static struct found *find(const struct reading *r, uint64_t id)
@@ -883,6 +945,19 @@ static int give_places(const struct reading *r, struct error *e)
         if (r->order[i]->node != r->nodes->root)
             result = give_place(r, r->order[i], e);
     return result;
+}
+
+/* The kernel has no use for a name in a directory that has none itself. */
+static void drop_unreachable_removed(const struct reading *r)
+{
+    struct removed_name *removed, *next;
+
+    list_for_each_safe (removed, next, &r->nodes->removed, link) {
+        const struct found *parent = find(r, removed->parent);
+
+        if (parent == NULL || parent->stored->parent == 0)
+            node_free_removed(removed);
+    }
 }
 
 /* Times and cookies, which linking has changed. */
@@ -1160,6 +1235,7 @@ int tree_state_read(const struct state *state, struct node_table *nodes, struct 
         result = give_places(&r, e);
     if (result == 0)
         finish_nodes(&r);
+    drop_unreachable_removed(&r);
     if (result == 0)
         result = make_opens(&r, e); /* after the times of the newest versions */
     return result;

@@ -145,22 +145,23 @@ int file_system_new(sd_event *event, const struct file_system_options *options,
 static void report_old_kernel(const struct file_system *fs)
 {
     if (fd_store_is_behind_socket(fs->options.fd_store))
-        log_warn("the keeper is not used: the kernel is older than Linux 6.9; the mount ends with "
-                 "this process",
+        log_warn("the keeper is not used for files that are mounted by subPath or change in place: "
+                 "the kernel is older than Linux 6.9; they end with this process",
                  "mountpoint", fs->mountpoint);
 }
 
 /*
- * The state is stored before a reader can see the mount. Not on a kernel before Linux 6.9: while
- * the device is stored, a request that a killed process had taken would never end.
+ * The state is stored before a reader can see the mount. Not if a request that a killed process had
+ * taken would never end while the device is stored.
  */
 static int begin_handover(struct file_system *fs)
 {
     struct error e = ERROR_INIT;
     int r;
 
-    if (!device_init_offers_resend(session_init_request(fs->session))) {
-        report_old_kernel(fs);
+    if (!session_can_outlive_process(fs->session)) {
+        if (fs->options.answers_open)
+            report_old_kernel(fs);
         return -EOPNOTSUPP;
     }
     r = handover_begin(fs->handover, fs->tree, fs->session, fs->mountpoint, &e);

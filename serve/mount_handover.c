@@ -168,16 +168,17 @@ static int check_found(const struct mount_handover_options *o, struct handover *
     return r == 0 ? check_notes(o, handover, e) : r;
 }
 
-/* What is mounted is not stored: its kernel is too old, or its files are live. */
+/* What is mounted is not stored: its files are live, and its kernel is too old for that. */
 static int check_nothing(const struct mount_handover_options *o, struct error *e)
 {
     if (!mounts_is_mountpoint(o->mountpoint))
         return 0;
-    return error_set(e, -ENODATA,
-                     "the running process cannot hand over its mount at %s, so that a hand-over "
-                     "would unmount it (Linux before 6.9, or updates: in-place): restart it when "
-                     "its readers have ended",
-                     o->mountpoint);
+    return error_set(
+        e, -ENODATA,
+        "the running process cannot hand over its mount at %s, so that a hand-over "
+        "would unmount it (updates: in-place or subPath, on Linux before 6.9): restart it when "
+        "its readers have ended",
+        o->mountpoint);
 }
 
 int mount_handover_check(sd_event *event, const struct mount_handover_options *options,

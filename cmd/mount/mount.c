@@ -141,12 +141,11 @@ static bool answers_open(const struct mount *m)
 }
 
 /*
- * Not on a kernel before Linux 6.9: while the device is stored, a request that a killed process had
- * taken would never end.
+ * Otherwise a request that a killed process had taken would never end while the device is stored.
  */
 static bool can_outlive(const struct mount *m)
 {
-    return m->handover != NULL && device_init_offers_resend(session_init_request(m->session));
+    return m->handover != NULL && session_can_outlive_process(m->session);
 }
 
 /* The state is stored before a reader can see the mount. */

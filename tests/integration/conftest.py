@@ -81,7 +81,8 @@ NEEDS = {
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for need in NEEDS.get(item.path.parent.name, ()):
-        need()
+        if need is not _need_resend or "each_kernel" not in getattr(item, "fixturenames", ()):
+            need()
 
 
 # ---- a place, and where objects come from
@@ -189,7 +190,11 @@ def mount(start_mount: VolumeMaker) -> VolumeMaker:
 
 
 def _serve(
-    area: Path, manifests: Manifests, *arguments: str, offers: bool = True
+    area: Path,
+    manifests: Manifests,
+    *arguments: str,
+    offers: bool = True,
+    kernel: fuse_kernel.Kernel = fuse_kernel.Kernel(True, {}),
 ) -> Iterator[Service]:
     manifests.put_secret({"password": b"dummy-1", "user": b"dummy-user"})
     path = area / "volume"
@@ -201,6 +206,8 @@ def _serve(
         [*manifests.arguments, *arguments, "secret/app"],
         home=area / "home",
         log=area / "log",
+        env=kernel.env,
+        resends=kernel.resends,
     )
     yield made
     made.finish()
@@ -212,6 +219,25 @@ def _serve(
 def service(area: Path, manifests: Manifests) -> Iterator[Service]:
     """`secretfs mount` under a service manager that keeps its descriptors; not started yet."""
     yield from _serve(area, manifests)
+
+
+@pytest.fixture(params=["resend", "no-resend"])
+def each_kernel(request: pytest.FixtureRequest, area: Path) -> fuse_kernel.Kernel:
+    """One that can send requests again (Linux 6.9), and one that cannot, or is said not to."""
+    if request.param == "no-resend":
+        if program.has_sanitizer() and b"__tsan_init" in program.binary().read_bytes():
+            pytest.skip("TSan has its own read(2)")
+        return fuse_kernel.without_resend(area)
+    _need_resend()
+    return fuse_kernel.Kernel(True, {})
+
+
+@pytest.fixture
+def each_service(
+    area: Path, manifests: Manifests, each_kernel: fuse_kernel.Kernel
+) -> Iterator[Service]:
+    """`service` on both kinds of kernels."""
+    yield from _serve(area, manifests, kernel=each_kernel)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import signal
 import socket
 import threading
 from pathlib import Path
-from typing import Callable, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 from lib import program
 from lib.daemon_process import DaemonLog
@@ -140,11 +140,15 @@ class Service(DaemonLog):
         home: Path,
         log: Path,
         binary: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        resends: bool = True,
     ) -> None:
         self.store = store
         self.path = path
         self.binary = binary or program.binary()
         self.arguments = list(arguments)
+        self.resends = resends  # what a killed process has taken; else such a call fails
+        self._env = dict(env or {})
         self._home = home
         super().__init__(log)
         self._pid = 0
@@ -192,7 +196,7 @@ class Service(DaemonLog):
     def _spawn(
         self, command: list[str], stored: list[tuple[str, int]], starter: str = _STARTER
     ) -> None:
-        env = program.environment(self._home, **self.store.env)
+        env = program.environment(self._home, **self.store.env, **self._env)
         if stored:
             env["LISTEN_FDS"] = str(len(stored))
             env["LISTEN_FDNAMES"] = ":".join(name for name, _ in stored)
@@ -277,7 +281,9 @@ class Service(DaemonLog):
 class NodeService(Service):
     """The same for `secretfs node`; `path` is where its standard file system is mounted."""
 
-    def __init__(self, store: DescriptorStore, area: Path, arguments: Sequence[str]) -> None:
+    def __init__(
+        self, store: DescriptorStore, area: Path, arguments: Sequence[str], **options: Any
+    ) -> None:
         self.root = area / "kubelet"
         self.run_dir = area / "run"
         self.endpoint = self.root / "csi.sock"
@@ -291,6 +297,7 @@ class NodeService(Service):
             [*places, *arguments],
             home=area / "home",
             log=area / "log",
+            **options,
         )
 
     def _command(self) -> list[str]:

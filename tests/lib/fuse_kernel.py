@@ -6,12 +6,17 @@ import ctypes
 import functools
 import os
 import struct
+import subprocess
 import tempfile
+from pathlib import Path
+from typing import NamedTuple
 
 _MNT_DETACH = 2
 _FLAGS_AT = 40 + 12  # after the header of a request; version and read-ahead come before
 _FLAGS_EXT = 1 << 30  # FUSE_INIT_EXT: there is a second word of flags
 _RESEND = 1 << 7  # FUSE_HAS_RESEND, in the second word
+
+_NO_RESEND = Path(__file__).parent / "programs" / "no_resend.c"
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -21,6 +26,24 @@ def has_resend() -> bool:
     """Whether a mount can outlive its process (Linux 6.9). Needs root and /dev/fuse."""
     flags, more = struct.unpack_from("II", _init_request(), _FLAGS_AT)
     return bool(flags & _FLAGS_EXT and more & _RESEND)
+
+
+class Kernel(NamedTuple):
+    """One that sends again what a killed process has taken, or that has such a call fail."""
+
+    resends: bool
+    env: dict[str, str]  # of a program that is to find it
+
+
+def without_resend(area: Path) -> Kernel:
+    """One before Linux 6.9: this one, or a program is told so."""
+    if not has_resend():
+        return Kernel(False, {})
+    library = area / "no_resend.so"
+    command = ["cc", "-std=gnu17", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra"]
+    subprocess.run([*command, "-shared", "-fPIC", "-o", str(library), str(_NO_RESEND)], check=True)
+    options = ":".join(filter(None, [os.environ.get("ASAN_OPTIONS"), "verify_asan_link_order=0"]))
+    return Kernel(False, {"LD_PRELOAD": str(library), "ASAN_OPTIONS": options})
 
 
 def _init_request() -> bytes:

@@ -124,15 +124,25 @@ def is_stopped(pid: int) -> bool:
 
 
 class Glance:
-    """A reader that begins when the process is about to be killed: it is answered by it or by the next one."""
+    """A reader that begins when the process is about to be killed: it is answered by it or by the next one.
 
-    def __init__(self, path: Path) -> None:
+    Where the kernel cannot send requests again it may fail once, and then reads again.
+    """
+
+    def __init__(self, path: Path, *, may_be_aborted: bool = False) -> None:
         self._path = path
+        self._may_be_aborted = may_be_aborted
         self._numbers: list[int] = []
         self._thread = threading.Thread(target=self._read)
 
     def _read(self) -> None:
-        self._numbers.append(number_of(read(self._path / "password")))
+        try:
+            content = read(self._path / "password")
+        except ConnectionAbortedError:
+            if not self._may_be_aborted:
+                raise
+            content = read(self._path / "password")
+        self._numbers.append(number_of(content))
 
     def begin(self) -> None:
         self._thread.start()

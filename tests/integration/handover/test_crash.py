@@ -23,7 +23,8 @@ def _content(path: Path) -> bytes:
         os.close(fd)
 
 
-def test_readers_get_content_while_no_process_serves(service: Service) -> None:
+def test_readers_get_content_while_no_process_serves(each_service: Service) -> None:
+    service = each_service
     service.start()
     assert _content(service.path / "password") == b"dummy-1"
     inode = (service.path / "password").stat().st_ino
@@ -37,8 +38,9 @@ def test_readers_get_content_while_no_process_serves(service: Service) -> None:
     service.reap()
 
 
-def test_cold_reader_waits_for_the_next_process(service: Service) -> None:
+def test_cold_reader_waits_for_the_next_process(each_service: Service) -> None:
     """Its open and read are requests that no process answers until the next one does."""
+    service = each_service
     service.start()
     service.kill()
     read: list[bytes] = []
@@ -50,7 +52,8 @@ def test_cold_reader_waits_for_the_next_process(service: Service) -> None:
     service.reap()
 
 
-def test_update_meanwhile(service: Service, manifests: Manifests) -> None:
+def test_update_meanwhile(each_service: Service, manifests: Manifests) -> None:
+    service = each_service
     service.start()
     with open(service.path / "password", "rb") as held:
         assert held.read() == b"dummy-1"
@@ -69,8 +72,9 @@ def test_update_meanwhile(service: Service, manifests: Manifests) -> None:
     service.reap()
 
 
-def test_no_source_is_needed(service: Service, manifests: Manifests) -> None:
+def test_no_source_is_needed(each_service: Service, manifests: Manifests) -> None:
     """Without an answer of the source the next process serves what the last one has published."""
+    service = each_service
     service.start()
     service.kill()
     manifests.delete_secret()
@@ -82,7 +86,8 @@ def test_no_source_is_needed(service: Service, manifests: Manifests) -> None:
     service.reap()
 
 
-def test_many_kills_with_updates(service: Service, manifests: Manifests) -> None:
+def test_many_kills_with_updates(each_service: Service, manifests: Manifests) -> None:
+    service = each_service
     service.start()
     for i in range(2, 30):
         value = f"dummy-{i}".encode()
@@ -108,7 +113,8 @@ def _names(path: Path) -> int:
     return sum(is_generation(name) for name in os.listdir(path))
 
 
-def test_unmount_ends_it(service: Service) -> None:
+def test_unmount_ends_it(each_service: Service) -> None:
+    service = each_service
     service.start()
     service.kill()
     service.start()
@@ -119,7 +125,8 @@ def test_unmount_ends_it(service: Service) -> None:
     service.reap()
 
 
-def test_orderly_restart(service: Service) -> None:
+def test_orderly_restart(each_service: Service) -> None:
+    service = each_service
     service.start()
     assert _content(service.path / "password") == b"dummy-1"
     assert service.stop() == 0

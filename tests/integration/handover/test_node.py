@@ -10,6 +10,7 @@ from typing import Callable
 
 import pytest
 
+from lib.fuse_kernel import Kernel
 from lib.kubelet import PodVolume
 from lib.mountinfo import mounts_at
 from lib.node_daemon import KeptNode, NodeMaker
@@ -115,6 +116,30 @@ def test_unpublished_volume_stays_gone(kept: KeptNode) -> None:
     assert list(kept.status()["volumes"]) == [str(volume.target)]
     kept.publish(gone)
     assert _content(gone.target / "password") == b"dummy-1"
+
+
+@pytest.mark.parametrize("is_handed_over", [False, True], ids=["killed", "handed over"])
+def test_each_kernel(
+    start_node: NodeMaker, manifests: Manifests, each_kernel: Kernel, is_handed_over: bool
+) -> None:
+    """Without a second try of the kernel live files end with the daemon, and the kubelet publishes them again."""
+    manifests.put_secret({"user": b"admin", "password": b"dummy-1"})
+    kept = start_node(*manifests.arguments, kind=KeptNode, env=each_kernel.env).wait_ready()
+    assert isinstance(kept, KeptNode)
+    fields = {"attributes": {"secretName": "app", "updates": "in-place"}}
+    live, volume = kept.publish(kept.pod(0, **fields)), kept.publish(kept.pod(1))
+    mounts = [mounts_at(v.target) for v in (live, volume)]
+    if is_handed_over:
+        kept.hand_over()
+    else:
+        kept.kill_daemon()
+    assert mounts_at(volume.target) == mounts[1]
+    assert _content(volume.target / "user") == b"admin"
+    kept.publish(live)
+    assert (mounts_at(live.target) == mounts[0]) == each_kernel.resends
+    manifests.put_secret({"user": b"admin", "password": b"dummy-2"})
+    for each in (live, volume):
+        _wait_content(each, b"dummy-2")
 
 
 def test_volume_that_changes_in_place(kept: KeptNode, manifests: Manifests) -> None:

@@ -10,6 +10,7 @@ from typing import Callable, Iterator
 import pytest
 
 from lib.descriptor_store import DescriptorStore, NodeService
+from lib.fuse_kernel import Kernel
 from lib.grpc_client import Answer, Gone
 from lib.kill_point import Glance, KillPoint, points_of
 from lib.kubelet import OK, PodVolume
@@ -23,11 +24,11 @@ from lib.waiting import until
 class Case:
     """A daemon, and two volumes: one that stays, one that is published and unpublished."""
 
-    def __init__(self, area: Path, manifests: Manifests) -> None:
+    def __init__(self, area: Path, manifests: Manifests, kernel: Kernel) -> None:
         self.number = 0
         self._manifests = manifests
         self._store = DescriptorStore(area / "notify")
-        self.service = NodeService(self._store, area, manifests.arguments)
+        self.service = NodeService(self._store, area, manifests.arguments, **kernel._asdict())
         attributes = {"secretName": "app"}
         self.stays, self.moves = (
             PodVolume(
@@ -65,12 +66,15 @@ class Case:
     def _is_current(self, target: Path) -> bool:
         return number_of(read(target / "password")) == self.number and n_generations(target) == 1
 
+    def glance(self) -> Glance:
+        return Glance(self.stays.target, may_be_aborted=not self.service.resends)
+
     def kill_in_call(self, call: Callable[[Path], Answer], number: int = 0) -> int:
         """Kills the daemon in a call of the kubelet's, and starts the next one.
 
         Returns the number of system calls.
         """
-        glance = Glance(self.stays.target)
+        glance = self.glance()
         point = KillPoint(self.service.pid, number, glance.begin)
         with ThreadPoolExecutor() as pool:
             answer = pool.submit(_attempt, call, self.service.endpoint)
@@ -105,8 +109,8 @@ def _attempt(call: Callable[[Path], Answer], endpoint: Path) -> None:
 
 
 @pytest.fixture
-def case(area: Path, manifests: Manifests) -> Iterator[Case]:
-    made = Case(area, manifests)
+def case(area: Path, manifests: Manifests, each_kernel: Kernel) -> Iterator[Case]:
+    made = Case(area, manifests, each_kernel)
     made.service.start()
     made.publish(made.stays)
     made.check(made.stays)
@@ -138,10 +142,10 @@ def test_take_over(case: Case) -> None:
     case.publish(case.moves)
     case.service.kill()
     point = case.service.start_killed_at(0)
-    case.restart(point, Glance(case.stays.target))
+    case.restart(point, case.glance())
     for number in points_of(point.count):
         case.service.kill()
         case.update()
-        glance = Glance(case.stays.target)
+        glance = case.glance()
         case.restart(case.service.start_killed_at(number, glance.begin), glance)
         case.check(case.stays, case.moves)

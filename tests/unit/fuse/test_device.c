@@ -200,6 +200,19 @@ static void an_offer_to_send_again_is_found(void **state)
     assert_int_equal(init_reply(*state).flags2 & HAS_RESEND, 0); /* it needs no answer */
 }
 
+/* As before Linux 4.2: a socket has no clone. The session goes on with what it has. */
+static void without_a_clone(void **state)
+{
+    struct fixture *f = *state;
+    int device_fd = -1;
+
+    init(f, FUSE_INIT_EXT, 0);
+    assert_true(device_work_on_clone(f->fuse, &device_fd) < 0);
+    assert_int_equal(device_fd, -1);
+    request(f, FUSE_GETATTR, 5, (uint8_t[16]){0}, 16);
+    assert_int_equal(reply_error(f, 5), 0);
+}
+
 static void older_kernels_do_not_offer_to_send_again(void **state)
 {
     const uint32_t flags[][2] = {{FUSE_INIT_EXT, ALL}, {0, HAS_RESEND}};
@@ -455,6 +468,7 @@ int main(void)
         TEST(what_is_offered_is_taken),
         TEST(an_offer_to_send_again_is_found),
         TEST(older_kernels_do_not_offer_to_send_again),
+        TEST(without_a_clone),
         TEST(each_is_taken_alone),
         TEST(idmap_is_offered_or_not),
         TEST(handles_are_not_decoded),

@@ -694,6 +694,81 @@ static void test_damaged_open_file_is_refused(void **state)
     tree_forget(f->tree, a, 1);
 }
 
+/* ---- names that were removed */
+
+static bool add_name(void *userdata, const char *name, const struct stat *stat, uint64_t cookie)
+{
+    struct buf *text = userdata;
+    char line[64];
+
+    snprintf(line, sizeof(line), " %s%s", name, S_ISDIR(stat->st_mode) ? "/" : "");
+    return buf_add(text, line, strlen(line)) == 0;
+}
+
+/* Of a state, read as the next process does where the kernel may have missed that. */
+static void read_removed(struct state *state, struct tree **ret_tree)
+{
+    struct error e = ERROR_INIT;
+
+    assert_int_equal(tree_new(&options, ret_tree), 0);
+    tree_nodes(*ret_tree)->lists_removed = true;
+    if (tree_state_read(state, tree_nodes(*ret_tree), &e) < 0)
+        fail_msg("%s", e.text);
+}
+
+static void check_removed(struct tree *tree, uint64_t id, const char *expected)
+{
+    struct buf text = BUF_INIT(1024);
+
+    assert_int_equal(buf_add(&text, "", 0), 0);
+    assert_int_equal(tree_take_removed(tree, id, add_name, &text), 0);
+    assert_string_equal(text.data != NULL ? text.data : "", expected);
+    buf_deinit(&text);
+}
+
+static void test_removed_names(void **state)
+{
+    struct fixture *f = *state;
+    struct state opened, next;
+    struct state *old = NULL;
+    struct tree *tree = NULL, *later = NULL;
+    struct tree_recorder recorder;
+    uint8_t *memory = calloc(1, SIZE);
+    struct error e = ERROR_INIT;
+    uint64_t second;
+
+    publish(f, "..1", "a=dummy-1");
+    make_link(f, TREE_ROOT_ID, "gone", "..data/gone");
+    publish(f, "..2", "a=dummy-2 b=dummy-3");
+    second = look_up(f, TREE_ROOT_ID, "..2");
+    assert_int_equal(tree_unlink(f->tree, second, "b"), 0);
+    assert_int_equal(tree_unlink(f->tree, TREE_ROOT_ID, "gone"), 0);
+    assert_int_equal(tree_unlink(f->tree, look_up(f, TREE_ROOT_ID, "..1"), "a"), 0);
+    assert_int_equal(tree_rmdir(f->tree, TREE_ROOT_ID, "..1"), 0);
+
+    /* those of the removed directory are left out; the process that reads them records them again
+     */
+    assert_int_equal(state_open(&opened, f->memory, SIZE, &e), 0);
+    read_removed(&opened, &tree);
+    state_create(&next, memory, SIZE, 2, "1.2.3");
+    tree_recorder_init(&recorder, tree_nodes(tree), on_low, request_room, f);
+    assert_int_equal(tree_recorder_switch(&recorder, &next, add_fact, f, &old), 0);
+    assert_true(state_used_bytes(&next) <= tree_recorder_bytes_needed(&recorder));
+    assert_int_equal(state_open(&opened, memory, SIZE, &e), 0);
+    read_removed(&opened, &later);
+    for (unsigned i = 0; i < 2; i++) {
+        struct tree *each = i == 0 ? tree : later;
+
+        check_removed(each, second, " b");
+        check_removed(each, TREE_ROOT_ID, " ..1/ ..data_tmp ..data gone ..data_tmp");
+        check_removed(each, TREE_ROOT_ID, "");
+    }
+    tree_recorder_deinit(&recorder);
+    tree_free(tree);
+    tree_free(later);
+    free(memory);
+}
+
 /* A publisher asks for it before it begins an update. */
 static void test_room_is_requested(void **state)
 {
@@ -712,6 +787,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_room_is_requested, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_removed_names, setup, teardown),
         cmocka_unit_test_setup_teardown(test_updates, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_the_kernel_holds_of_an_unlinked_directory, setup,
                                         teardown),

@@ -413,21 +413,6 @@ struct publisher *publisher_free(struct publisher *publisher)
     return NULL;
 }
 
-/* Return: 0 or -ENOMEM. */
-static int index_volume(struct publisher *p, struct publisher_volume *v, const char *group)
-{
-    int r;
-
-    LOCK_GUARD(&p->lock);
-    r = publisher_join_group(p, v, group);
-    if (r < 0)
-        return r;
-    r = publisher_index_volume(p, v);
-    if (r < 0)
-        publisher_leave_group(p, v);
-    return r;
-}
-
 /* The lock is held. A scan before this did not find the volume. */
 static void adopt_mounted_parts(struct publisher *p, struct publisher_volume *v)
 {
@@ -439,38 +424,36 @@ static void adopt_mounted_parts(struct publisher *p, struct publisher_volume *v)
 }
 
 /*
- * Go on where an earlier process ended. What it was doing is finished as old generations are
- * removed, which the next update waits for.
+ * The lock is held. Go on where an earlier process ended. What it was doing is finished as old
+ * generations are removed, which the next update waits for.
  */
-static int adopt_volume(struct publisher_volume *v, struct payload *shown)
+static void go_on(struct publisher *p, struct publisher_volume *v)
 {
     const struct publish_outcome outcome = {.leaves_old = true};
-    struct publisher *p = v->publisher;
-    int r = volume_writer_adopt(&v->writer, shown);
 
-    if (r < 0)
-        return r;
-    LOCK_GUARD(&p->lock);
     publish_queue_published(&p->queue, &v->entry, outcome, clock_mono());
     if (p->writers.answers_open && p->writers.live_mounts != NULL)
         adopt_mounted_parts(p, v);
     pthread_cond_broadcast(&p->changed);
-    return 0;
 }
 
+/* A thread that has scanned the mounts works on each volume that it finds. Return: 0; -errno. */
 static int enter_volume(struct publisher_volume *v, const struct publisher_place *place)
 {
     struct publisher *p = v->publisher;
-    int r = index_volume(p, v, place->group);
+    int r = place->shown != NULL ? volume_writer_adopt(&v->writer, place->shown) : 0;
 
-    if (r < 0 || place->shown == NULL)
+    if (r < 0)
         return r;
-    r = adopt_volume(v, place->shown);
-    if (r == 0)
-        return 0;
     LOCK_GUARD(&p->lock);
-    publisher_unindex_volume(p, v);
-    publisher_leave_group(p, v);
+    r = publisher_join_group(p, v, place->group);
+    if (r < 0)
+        return r;
+    r = publisher_index_volume(p, v);
+    if (r < 0)
+        publisher_leave_group(p, v);
+    else if (place->shown != NULL)
+        go_on(p, v);
     return r;
 }
 

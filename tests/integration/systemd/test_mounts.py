@@ -268,11 +268,13 @@ def test_service_survives_its_process(service: Machine, number: str):
     service.run("systemctl", "daemon-reload")
     service.run("systemctl", "start", SERVICE)
     keeper, pid = main_pid(service, SERVICE), served_by(service)
+    socket = service.output("ls", "-i", "/run/secretfs")
     service.run("kill", f"-{number}", str(pid))
     assert service.read("/run/app/secrets/password") == "dummy-1"
     put_secret(service, "service", "dummy-2")
     wait_for_another(service, pid)
     service.wait_read("/run/app/secrets/password", "dummy-2")
+    assert service.output("ls", "-i", "/run/secretfs") == socket  # the status socket is the same one
     assert main_pid(service, SERVICE) == keeper
     assert service.property(SERVICE, "NRestarts") == "0"
 

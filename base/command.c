@@ -54,7 +54,7 @@
 /* systemd gives these numbers to no user, container or service. */
 #define OWN_USERS_FIRST  0x70000000u
 #define OWN_USERS        0x0ff00000u
-#define NOBODY           65534u
+#define UPDATES_USER     65534u
 /* After SIGKILL it takes milliseconds, also on a node that is out of memory. */
 #define END_TIME         SPAN_SEC(5)
 
@@ -148,7 +148,7 @@ static uid_t own_user(bool is_check)
     uint32_t random = 0;
 
     if (!is_check)
-        return NOBODY;
+        return UPDATES_USER;
     if (getrandom(&random, sizeof(random), GRND_NONBLOCK) < 0)
         random = (uint32_t)clock_mono();
     return OWN_USERS_FIRST + random % OWN_USERS;

@@ -36,7 +36,7 @@ class Kernel(NamedTuple):
 
 
 def without_resend(area: Path) -> Kernel:
-    """One before Linux 6.9: this one, or a program is told so."""
+    """One before Linux 6.9: this one, or a program learns so."""
     if not has_resend():
         return Kernel(False, {})
     library = area / "no_resend.so"

@@ -10,6 +10,7 @@ import pytest
 
 from lib.descriptor_store import Service
 from lib.mountinfo import mounts_at
+from lib.waiting import until
 
 _FORMAT_AT = 8  # offsets in struct state_header
 _COMMITTED_AT = 104
@@ -24,11 +25,18 @@ def _content(service: Service) -> bytes:
         os.close(fd)
 
 
+def _is_warm(service: Service) -> bool:
+    """Whether the kernel answers by itself, as it has to while no process does."""
+    before = service.requests()
+    assert _content(service) == b"dummy-1"
+    return service.requests() == before
+
+
 @pytest.fixture
 def state(service: Service) -> Iterator[mmap.mmap]:
     """The state of a process that was killed, writable."""
     service.start()
-    assert _content(service) == b"dummy-1"
+    until(lambda: _is_warm(service), "reads that need no process")
     service.kill()
     name, fd = next(entry for entry in service.store.stored() if ".state." in entry[0])
     assert name == "mount.state.1"

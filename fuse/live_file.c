@@ -270,9 +270,15 @@ int live_file_open(struct tree *tree, uint64_t id, const struct live_opener *ope
     return 0;
 }
 
-uint64_t live_open_handle(const struct live_open *open)
+struct live_open_info live_file_info(struct tree *tree, const struct live_open *open)
 {
-    return open->file.handle;
+    NODE_TABLE_GUARD(tree_nodes(tree));
+    return (struct live_open_info){
+        .handle = open->file.handle,
+        .is_cached = has_flag(open, OPEN_FILE_CACHED),
+        .drops_pages = open->drops_pages,
+        .needs_flush = has_flag(open, OPEN_FILE_NEEDS_FLUSH),
+    };
 }
 
 struct live_open *live_file_find_open(struct tree *tree, uint64_t handle)
@@ -281,15 +287,19 @@ struct live_open *live_file_find_open(struct tree *tree, uint64_t handle)
     return open_of_file(open_table_find(&tree_nodes(tree)->opens, handle));
 }
 
+struct live_open *live_file_find_version(struct tree *tree, uint64_t handle)
+{
+    struct live_open *open;
+
+    NODE_TABLE_GUARD(tree_nodes(tree));
+    open = open_of_file(open_table_find(&tree_nodes(tree)->opens, handle));
+    return open != NULL && !has_flag(open, OPEN_FILE_CACHED) ? open : NULL;
+}
+
 struct live_open *live_file_find_request(struct tree *tree, uint64_t unique)
 {
     NODE_TABLE_GUARD(tree_nodes(tree));
     return open_of_file(open_table_find_request(&tree_nodes(tree)->opens, unique));
-}
-
-bool live_open_is_cached(const struct live_open *open)
-{
-    return has_flag(open, OPEN_FILE_CACHED);
 }
 
 /* The lock is held. It may come after the node is gone. */
@@ -357,10 +367,12 @@ int live_file_read(struct tree *tree, struct live_open *open, size_t offset, siz
 {
     struct node_table *t = tree_nodes(tree);
     const struct file_content *content = &open->version->content;
-    size_t begin = size_min(offset, content->len), len = size_min(size, content->len - begin);
+    size_t begin, len;
     struct node *n;
 
     NODE_TABLE_GUARD(t);
+    begin = size_min(offset, content->len);
+    len = size_min(size, content->len - begin);
     if (content->object == NULL || has_flag(open, OPEN_FILE_DROPPED))
         return -ESTALE;
     if (begin + len == content->len && !has_flag(open, OPEN_FILE_READ)) {
@@ -424,16 +436,6 @@ void live_file_flush(struct tree *tree, struct live_open *open)
 {
     NODE_TABLE_GUARD(tree_nodes(tree));
     set_flag(tree_nodes(tree), open, OPEN_FILE_FLUSHED);
-}
-
-bool live_open_needs_flush(const struct live_open *open)
-{
-    return has_flag(open, OPEN_FILE_NEEDS_FLUSH);
-}
-
-bool live_open_drops_pages(const struct live_open *open)
-{
-    return open->drops_pages;
 }
 
 void live_file_note_pages(struct tree *tree, struct live_open *open)

@@ -32,15 +32,24 @@ int live_file_open(struct tree *tree, uint64_t id, const struct live_opener *ope
                    struct live_open **ret_open);
 void live_file_close(struct tree *tree, struct live_open *open);
 
-/* The number that the kernel has of it. */
-uint64_t live_open_handle(const struct live_open *open);
+/* What the kernel has to know of an open file. */
+struct live_open_info {
+    uint64_t handle;
+    bool is_cached; /* of an immutable file, which is read through the kernel's pages */
+    /* The kernel drops the inode's pages: it is the first open after a change. */
+    bool drops_pages;
+    /* live_file_flush() has to be called for it: its thread may have an older version open. Never
+     * of the publisher's: when the process dies it would wait for its own answer. */
+    bool needs_flush;
+};
+
+struct live_open_info live_file_info(struct tree *tree, const struct live_open *open);
 /* Return: borrowed until live_file_close(); NULL: there is none, or no more. */
 struct live_open *live_file_find_open(struct tree *tree, uint64_t handle);
+/* The same of a live file. Return: NULL: the file is immutable, too. */
+struct live_open *live_file_find_version(struct tree *tree, uint64_t handle);
 /* The one that an OPEN request of an earlier process has made. Return: as above. */
 struct live_open *live_file_find_request(struct tree *tree, uint64_t unique);
-
-/* Whether it is of an immutable file, which is read through the kernel's pages. */
-bool live_open_is_cached(const struct live_open *open);
 
 /*
  * Free all that are open: no session of this process serves the tree any more, so the kernel closes
@@ -56,11 +65,6 @@ void live_file_free_opens(struct node_table *t);
  * close(2) has returned, and another worker may answer the thread's next fstat(2) before it.
  */
 void live_file_flush(struct tree *tree, struct live_open *open);
-/*
- * Whether live_file_flush() has to be called for it: its thread may have an older version
- * open. Never for the publisher's: when the process dies it would wait for its own answer.
- */
-bool live_open_needs_flush(const struct live_open *open);
 
 /*
  * The bytes from @offset on, at most @size.
@@ -78,9 +82,6 @@ int live_file_read(struct tree *tree, struct live_open *open, size_t offset, siz
 void live_file_outdate(struct node_table *t, struct node *file, uint64_t volume);
 /* A newer object has the same content: open files need not keep the older one. */
 void live_file_refresh(struct node *file, const struct file_content *same);
-
-/* Whether this open has the kernel drop the inode's pages: it is the first after a change. */
-bool live_open_drops_pages(const struct live_open *open);
 
 /*
  * The kernel requested pages of the inode through it, as for a mapping: from now on it shows the

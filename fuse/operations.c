@@ -193,9 +193,7 @@ static struct live_open *open_of(fuse_req_t req, const struct fuse_file_info *fi
 /* Return: the same of a live file; NULL for an immutable one. */
 static struct live_open *version_of(fuse_req_t req, const struct fuse_file_info *fi)
 {
-    struct live_open *open = open_of(req, fi);
-
-    return open != NULL && !live_open_is_cached(open) ? open : NULL;
+    return fi != NULL && fi->fh != 0 ? live_file_find_version(tree_of(req), fi->fh) : NULL;
 }
 
 static void on_getattr(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
@@ -241,12 +239,12 @@ struct waiting_open {
 
 static void reply_open(fuse_req_t req, struct live_open *open, struct fuse_file_info *fi)
 {
-    bool is_cached = live_open_is_cached(open);
+    const struct live_open_info info = live_file_info(tree_of(req), open);
 
-    fi->fh = live_open_handle(open);
-    fi->direct_io = !is_cached;
-    fi->keep_cache = is_cached || !live_open_drops_pages(open);
-    fi->noflush = !live_open_needs_flush(open);
+    fi->fh = info.handle;
+    fi->direct_io = !info.is_cached;
+    fi->keep_cache = info.is_cached || !info.drops_pages;
+    fi->noflush = !info.needs_flush;
     if (fuse_reply_open(req, fi) < 0)
         live_file_close(tree_of(req), open);
 }
@@ -356,7 +354,7 @@ static void on_flush(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 {
     struct live_open *open = open_of(req, fi);
 
-    if (open == NULL || !live_open_needs_flush(open)) {
+    if (open == NULL || !live_file_info(tree_of(req), open).needs_flush) {
         reply_error(req, -ENOSYS); /* and the kernel never asks again; it does not know NOFLUSH */
         return;
     }

@@ -682,6 +682,15 @@ bool handover_is_complete(struct handover *handover)
            tree_recorder_is_complete(&handover->recorder);
 }
 
+/* Workers append to the state with the tree's lock held. */
+static uint64_t used_bytes(const struct handover *h)
+{
+    if (h->current == NULL)
+        return 0;
+    NODE_TABLE_GUARD(tree_nodes(h->tree));
+    return state_used_bytes(&h->current->state);
+}
+
 struct handover_usage handover_usage(struct handover *handover)
 {
     const struct handover *h = handover;
@@ -690,7 +699,7 @@ struct handover_usage handover_usage(struct handover *handover)
         return (struct handover_usage){.error = ""};
     return (struct handover_usage){
         .is_complete = handover_is_complete(handover),
-        .bytes = h->current != NULL ? state_used_bytes(&h->current->state) : 0,
+        .bytes = used_bytes(h),
         .error = kept_error_text(&h->failure),
     };
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import subprocess
 from contextlib import AbstractContextManager, nullcontext
@@ -20,6 +21,19 @@ def die_with_parent(number: signal.Signals) -> Callable[[], None]:
         _libc.prctl(_PR_SET_PDEATHSIG, number)
 
     return prepare
+
+
+def close_devices() -> None:
+    """
+    For a child of the test that reads a mount: a descriptor of /dev/fuse, which it has from the store of the
+    test, would keep the connection open, and with it the child's own wait for an answer.
+    """
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if os.readlink(f"/proc/self/fd/{name}") == "/dev/fuse":
+                os.close(int(name))
+        except FileNotFoundError:  # of the listing itself
+            continue
 
 
 def thread_states(pid: int) -> str:

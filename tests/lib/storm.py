@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Callable, Mapping, NamedTuple, Sequence
 
 from lib.inotify import is_generation
+from lib.process import close_devices
 from lib.waiting import PATIENCE_SECONDS
 
 _SIZES = (10, 300, 5000, 9000)
@@ -144,6 +145,7 @@ def _loop(
         is_over = True
 
     signal.signal(signal.SIGTERM, end)
+    close_devices()
     try:
         while not is_over:
             try:

@@ -88,7 +88,7 @@ static inline struct live_open *open_cached(struct live_volume *v, uint64_t id)
 {
     struct live_open *open = open_file(v, id);
 
-    assert_true(live_open_is_cached(open));
+    assert_true(live_file_info(v->tree, open).is_cached);
     return open;
 }
 

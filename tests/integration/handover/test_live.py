@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lib.descriptor_store import Service
 from lib.inotify import Watcher
+from lib.process import close_devices
 from lib.sources import Manifests
 from lib.storm import read
 from lib.waiting import until
@@ -56,6 +57,7 @@ class Openers:
 
     def _run(self) -> None:
         fds: list[int] = []
+        close_devices()
         while not self._must_stop.is_set():
             fds.append(os.open(self._path, os.O_RDONLY))
             if len(fds) > self.MAX:

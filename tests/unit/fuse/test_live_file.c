@@ -271,13 +271,14 @@ static void flushed_file_counts_only_alone(void **state)
     struct live_volume *v = *state;
     struct live_open *first = open_file(v, v->a), *second;
 
-    assert_false(live_open_needs_flush(first));
+    assert_false(live_file_info(v->tree, first).needs_flush);
     second = open_file(v, v->a);
-    assert_false(live_open_needs_flush(second)); /* the same version: no request at close(2) */
+    assert_false(
+        live_file_info(v->tree, second).needs_flush); /* the same version: no request at close(2) */
     live_file_close(v->tree, second);
     change(v, "a=newer");
     second = open_file(v, v->a);
-    assert_true(live_open_needs_flush(second));
+    assert_true(live_file_info(v->tree, second).needs_flush);
     change(v, "a=newest");
     live_file_flush(v->tree, second);
     assert_int_equal(size_for(v, v->a, READER), 3);

@@ -432,7 +432,7 @@ static void update_that_leaves_files_out(void **state)
     assert_int_equal(tree_stage(kernel.tree, "L", payload, false), 0);
     assert_int_equal(tree_mkdir(kernel.tree, gettid(), TREE_ROOT_ID, "L", 0755, &stat), 0);
     open = open_file("L/a");
-    assert_true(live_open_is_cached(open));
+    assert_true(live_file_info(kernel.tree, open).is_cached);
     assert_int_equal(live_file_make(kernel.tree, stat.st_ino), 0);
     init_directory(&update, "a=new");
     begin(&update);

@@ -671,7 +671,7 @@ static void file_that_is_left_out_catches_up(void **state)
 
     update(f, "a=1");
     open = open_file(find(shown(f, "a")));
-    assert_true(live_open_is_cached(open));
+    assert_true(live_file_info(kernel.tree, open).is_cached);
     id = mount_alone(f, "a");
     assert_int_equal(begin(f, "a=2"), 0);
     assert_true(volume_writer_is_partial(&f->writer));

@@ -46,12 +46,13 @@ class AttacksSize:
 
 
 FULL = AttacksSize(rounds=3, updates=40, warm_up=3)
+BESIDE = AttacksSize(rounds=2, updates=40, warm_up=3)  # of two programs
 QUICK = AttacksSize(rounds=1, updates=10, warm_up=2)
 
 
 def _port(directory: Path) -> int:
     log = (directory / nodes.LOG).read_text()
-    found = re.search(r'serving metrics and health address="[^"]+:(\d+)"', log)
+    found = re.search(r'metrics and health .*address="[^"]+:(\d+)"', log)  # of revisions before, too
     if found is None:
         raise Failed(f"the daemon serves no metrics:\n{log}")
     return int(found[1])
@@ -212,6 +213,39 @@ def _shares_table(seen: dict[str, list[float]], size: AttacksSize) -> Table:
     return table
 
 
+# ---- beside another program
+
+
+def _run_beside(
+    rounds: Iterator[tuple[str, LiveNode]], access: Access, programs: Path, size: AttacksSize
+) -> dict[str, list[float]]:
+    """As _run(), of each program's daemon in turn."""
+    seen: dict[str, list[float]] = {}
+    for program, node in rounds:
+        with node.started(access, metrics="127.0.0.1:0"):
+            quiet, attacked = node.publish(1).target, node.publish(2).target
+            for name in (QUIET, ALL, QUIET_FIRST, ALL_FIRST):
+                row = _rows()[name]
+                first = [os.getpid(), node.pid] if row.is_first else []
+                with _attacked(node.directory, attacked, row.attacks), _first(first):
+                    more = (size.updates, size.warm_up)
+                    found = updates.measure(programs, access, live.SECRET, quiet, *more)
+                seen.setdefault(f"{program}: {name}", []).extend(found.read.values)
+    return seen
+
+
+def _beside_table(seen: dict[str, list[float]], size: AttacksSize) -> Table:
+    title = (
+        "Updates of a quiet pod's volume beside all attacks, by two programs, ms after the answer"
+        "\nof the development server to the PATCH"
+    )
+    table = Table("attacks-before", title, SPREAD_COLUMNS)
+    for name, seconds in seen.items():
+        table.add_spread(name, Spread(seconds))
+    table.notes.append(f"{size.rounds} times {size.updates} updates each, in turn")
+    return table
+
+
 # ---- all of it
 
 
@@ -225,7 +259,10 @@ def _tables(
             yield _shares_table(_run_shares(node, access, programs, size, groups), size)
 
 
-def measure(secretfs: Path, programs: Path, size: AttacksSize) -> Iterator[Table]:
+def measure(
+    secretfs: Path, programs: Path, size: AttacksSize, before: Path | None = None
+) -> Iterator[Table]:
+    """before: measure this program beside secretfs, and nothing else."""
     # not in /tmp, as for nodes.measure()
     directory = Path(tempfile.mkdtemp(prefix="secretfs-bench-", dir="/var/tmp"))
     directory.chmod(0o755)  # the attackers' user reaches its volume
@@ -233,6 +270,14 @@ def measure(secretfs: Path, programs: Path, size: AttacksSize) -> Iterator[Table
         server = ServerWithPods(directory / "devserver")
         with server as access:
             Client(access).create_secret(updates.NAMESPACE, live.SECRET, live.KEYS)
+            if before is not None:
+                rounds = (
+                    (name, LiveNode(program, directory / f"{name}-{number}", server))
+                    for number in range(size.rounds)
+                    for name, program in (("before", before), ("now", secretfs))
+                )
+                yield _beside_table(_run_beside(rounds, access, programs, size), size)
+                return
             node = LiveNode(secretfs, directory, server)
             with node.started(access, metrics="127.0.0.1:0"):
                 yield from _tables(node, access, programs, size)

@@ -124,8 +124,8 @@ class Bench:
         for table in live.measure(self.secretfs, self._programs, size):
             self._show(table)
 
-    def measure_attacks(self, size: attacks.AttacksSize) -> None:
-        for table in attacks.measure(self.secretfs, self._programs, size):
+    def measure_attacks(self, size: attacks.AttacksSize, before: Path | None) -> None:
+        for table in attacks.measure(self.secretfs, self._programs, size, before):
             self._show(table)
 
     def measure_gaps(self, size: gaps.GapSize) -> None:
@@ -402,8 +402,17 @@ def _parse() -> argparse.Namespace:
         metavar="N,N",
         help="of a node; default: " + ",".join(map(str, nodes.FULL.volumes)),
     )
+    parser.add_argument(
+        "--before",
+        type=Path,
+        metavar="PROGRAM",
+        help="with --only attacks: measure this program beside that of --secretfs, in turn",
+    )
     parser.add_argument("--quick", action="store_true", help="see that it works, in seconds")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.before is not None and arguments.only != "attacks":
+        parser.error("--before is for --only attacks")
+    return arguments
 
 
 def _end_on_signal(number: int, frame: FrameType | None) -> None:
@@ -424,7 +433,9 @@ def _run_bench(arguments: argparse.Namespace) -> Bench:
         if arguments.only in (None, "live"):
             bench.measure_live(live.QUICK if arguments.quick else live.FULL)
         if arguments.only in (None, "attacks"):
-            bench.measure_attacks(attacks.QUICK if arguments.quick else attacks.FULL)
+            full = attacks.FULL if arguments.before is None else attacks.BESIDE
+            attacks_size = attacks.QUICK if arguments.quick else full
+            bench.measure_attacks(attacks_size, arguments.before)
         if arguments.only in (None, "watches"):
             bench.measure_watches(watches.QUICK if arguments.quick else watches.FULL)
         if arguments.only in (None, "gaps"):

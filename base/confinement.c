@@ -90,6 +90,10 @@ static const int denied_to_process[] = {
 #ifdef SYS_process_madvise
     DENY(process_madvise),
 #endif
+    /* whose processor time they take; the slice was chosen before (base/thread.h) */
+    DENY(sched_setattr),
+    DENY(sched_setscheduler),
+    DENY(sched_setparam),
     /* files by handle, around all directories */
     DENY(open_by_handle_at),
     /* the kernel's code, and large interfaces to it */

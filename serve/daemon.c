@@ -16,6 +16,7 @@
 
 #include "base/log.h"
 #include "base/privileged.h"
+#include "base/thread.h"
 #include "serve/service_manager.h"
 
 #define STACK_USED_BYTES (64 * 1024) /* libcurl has buffers of 16 KiB there */
@@ -102,11 +103,22 @@ static void block_signals(const sigset_t *own_signals)
 
 /* ---- the loop */
 
+/* Readers wait for an update, which takes several threads one after the other. */
+static void run_soon(void)
+{
+    int r = thread_shorten_slice();
+
+    if (r < 0)
+        log_debug("threads keep the usual slice of processor time", "error", strerror(-r));
+}
+
 static int create_loop(struct daemon *daemon, const sigset_t *own_signals, struct error *e)
 {
     int r;
 
     block_signals(own_signals);
+    if (own_signals == NULL) /* else a program follows, whose slice is not ours to choose */
+        run_soon();
     r = sd_event_new(&daemon->event);
     if (r >= 0)
         r = wipe_stack_when_idle(daemon->event);

@@ -62,6 +62,9 @@ static const struct denied process_calls[] = {
 #endif
     {"process_vm_readv", SYS_process_vm_readv, {-1, 0, 0}},
     {"process_vm_writev", SYS_process_vm_writev, {-1, 0, 0}},
+    {"sched_setattr", SYS_sched_setattr, {0, 0, 0}},
+    {"sched_setscheduler", SYS_sched_setscheduler, {0, 0, 0}},
+    {"sched_setparam", SYS_sched_setparam, {0, 0, 0}},
     {"open_by_handle_at", SYS_open_by_handle_at, {-1, 0, 0}},
     {"bpf", SYS_bpf, {-1, 0, 0}},
     {"finit_module", SYS_finit_module, {-1, 0, 0}},

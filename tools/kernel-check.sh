@@ -19,7 +19,8 @@ source=$(cd "$(dirname "$0")/.." && pwd)
 modules=(virtio_pci 9pnet_virtio 9p fuse overlay virtio_rng) # those that the machine loads
 default_tests=(tests/integration/mount/test_layout.py tests/integration/mount/test_updates.py
     tests/integration/mount/test_events.py tests/integration/handover/test_crash.py
-    tests/integration/handover/test_storm.py)
+    tests/integration/handover/test_taken.py tests/integration/handover/test_storm.py
+    tests/integration/handover/test_node_storm.py)
 # emulation is some ten times slower than the processor
 defaults=(PATIENCE=1200 SECRETFS_TEST_UPDATES=50 SECRETFS_TEST_KILLS=5)
 

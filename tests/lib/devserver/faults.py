@@ -10,6 +10,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Iterable
 
+from lib.waiting import PATIENCE_SECONDS
+
 from .http11 import Disconnected
 from .requestlog import Predicate, Request
 
@@ -95,7 +97,7 @@ class HoldFault(Fault):
             self._released = True
             self._changed.notify_all()
 
-    def wait_held(self, timeout: float = 5.0, count: int = 1) -> None:
+    def wait_held(self, timeout: float = PATIENCE_SECONDS, count: int = 1) -> None:
         with self._changed:
             if not self._changed.wait_for(lambda: self._waiting >= count, timeout):
                 raise TimeoutError(f"{self._waiting} of {count} requests held in {timeout} s")

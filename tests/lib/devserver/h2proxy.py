@@ -12,11 +12,12 @@ import socket
 import subprocess
 import time
 
+from lib.waiting import PATIENCE_SECONDS
+
 from .listener import HOST
 from .server import DevServer
 
 _FOREVER = "24h"
-_START_SECONDS = 10.0
 _ATTEMPTS = 3  # another process may take the port between its choice and nghttpx's bind
 _STREAMS = 1000  # a real API server allows 250 on a connection; watches of one test may be more
 
@@ -98,7 +99,7 @@ class H2Proxy:
             self._process = subprocess.Popen(
                 self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        deadline = time.monotonic() + _START_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while self._process.poll() is None and time.monotonic() < deadline:
             if _accepts(self.port):
                 return True

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Callable, Iterable, Iterator
 
+from lib.waiting import PATIENCE_SECONDS
+
 from . import patch
 from .api import Api
 from .auth import MASTERS, Grant, User
@@ -373,7 +375,7 @@ class DevServer:
     def wait_request(
         self,
         where: Predicate | None = None,
-        timeout: float = 5.0,
+        timeout: float = PATIENCE_SECONDS,
         *,
         count: int = 1,
         after: int = 0,
@@ -392,7 +394,7 @@ class DevServer:
         self,
         count: int = 1,
         where: Predicate | None = None,
-        timeout: float = 5.0,
+        timeout: float = PATIENCE_SECONDS,
         **wanted: object,
     ) -> list[Watch]:
         """Waits until exactly `count` open watches match."""
@@ -402,7 +404,7 @@ class DevServer:
     def connections(self) -> int:
         return self._listener.connections
 
-    def wait_connections(self, at_most: int = 0, timeout: float = 5.0) -> int:
+    def wait_connections(self, at_most: int = 0, timeout: float = PATIENCE_SECONDS) -> int:
         """Waits until no more than so many connections are open; returns how many are."""
         return self._listener.wait_connections(at_most, timeout)
 

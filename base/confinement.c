@@ -361,7 +361,26 @@ static int keep_capabilities(uint64_t keep)
     return syscall(SYS_capset, &header, data) < 0 ? negative_errno() : 0;
 }
 
+static uint64_t permitted_capabilities(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2] = {0};
+
+    syscall(SYS_capget, &header, data);
+    return data[0].permitted | (uint64_t)data[1].permitted << 32;
+}
+
 /* ---- what callers use */
+
+int confinement_check_commands(struct error *e)
+{
+    if (geteuid() != 0 || (~permitted_capabilities() & RUNNER_CAPABILITIES) == 0)
+        return 0;
+    return error_set(e, -EPERM,
+                     "commands of the administrator need CAP_SETUID, CAP_SETGID and CAP_KILL, "
+                     "which this process lacks: install the example commands.conf as a drop-in of "
+                     "the systemd unit, or add them to the container");
+}
 
 int confinement_restrict_process(unsigned program, struct error *e)
 {

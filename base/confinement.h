@@ -51,6 +51,12 @@ enum confinement_program {
 int confinement_restrict_process(unsigned program, struct error *e);
 
 /*
+ * Whether this process may run commands as other users, or as its own ordinary one.
+ * Thread: any. Return: 0; -EPERM with @e.
+ */
+int confinement_check_commands(struct error *e);
+
+/*
  * Restrict the calling thread further, whether or not the process is restricted; the threads that
  * it starts inherit it. What could not be applied is logged as a debug message.
  */

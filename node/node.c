@@ -122,16 +122,6 @@ static int open_run_dir(struct node *node, struct error *e)
     return run_dir_open(node->options->run_dir, &node->lock_fd, e);
 }
 
-/* ---- commands of the administrator */
-
-static int start_commands(struct node *node, struct error *e)
-{
-    const struct command_list *list = &node->options->commands;
-    int r = list->n > 0 ? commands_new(node->daemon.event, list, &node->commands) : 0;
-
-    return r < 0 ? error_set_errno(e, r, "cannot start") : 0;
-}
-
 /* ---- metrics, events and file systems */
 
 static void on_volume_changed(void *userdata, struct published *p)
@@ -591,7 +581,7 @@ static int node_start(struct daemon *daemon, struct error *e)
         r = secmem_harden(e); /* memory that cannot be locked is reported by on_parts_changed() */
     if (r < 0)
         return r;
-    r = start_commands(node, e);
+    r = commands_new(node->daemon.event, &node->options->commands, &node->commands, e);
     if (r < 0)
         return r;
     daemon_restrict(CONFINEMENT_NODE, node->commands);

@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <sys/eventfd.h>
 
+#include "base/confinement.h"
 #include "base/job_thread.h"
 #include "base/log.h"
 #include "volume/payload_tar.h"
@@ -232,19 +233,24 @@ struct commands_run *commands_cancel(struct commands_run *run)
 
 /* ---- the object */
 
-int commands_new(sd_event *event, const struct command_list *list, struct commands **ret_commands)
+int commands_new(sd_event *event, const struct command_list *list, struct commands **ret_commands,
+                 struct error *e)
 {
-    struct commands *commands = calloc(1, sizeof(*commands));
-    int r;
+    struct commands *commands;
+    int r = list->n > 0 ? confinement_check_commands(e) : 0;
 
+    *ret_commands = NULL;
+    if (r < 0 || list->n == 0)
+        return r;
+    commands = calloc(1, sizeof(*commands));
     if (commands == NULL)
-        return -ENOMEM;
+        return error_set_errno(e, -ENOMEM, "cannot start");
     commands->list = list;
     list_init(&commands->runs);
     r = job_thread_new(event, &kind, commands, &commands->threads);
     if (r < 0) {
         free(commands);
-        return r;
+        return error_set_errno(e, r, "cannot start");
     }
     *ret_commands = commands;
     return 0;

@@ -23,9 +23,11 @@ const char *commands_result_name(enum commands_result result);
 
 /*
  * @list: borrowed, outlives the object
- * Return: 0, *ret_commands is the caller's; -errno.
+ * Return: 0, *ret_commands is the caller's, or NULL for an empty list; -EPERM, this process may not
+ * run commands; -errno; with @e.
  */
-int commands_new(sd_event *event, const struct command_list *list, struct commands **ret_commands);
+int commands_new(sd_event *event, const struct command_list *list, struct commands **ret_commands,
+                 struct error *e);
 /* Ends what runs; no done() is called any more. NULL is fine. Return: NULL. */
 struct commands *commands_free(struct commands *commands);
 DEFINE_CLEANUP(struct commands *, commands_free)

@@ -33,6 +33,7 @@ install: $(O)/secretfs ## install under DESTDIR: PREFIX (/usr/local), /usr/sbin/
 	ln -sf secretfs.1 $(DESTDIR)$(MANDIR)/man1/kubectl-secretfs.1
 	install -D -m 0644 systemd/volume.yaml $(DESTDIR)$(DOCDIR)/examples/volume.yaml
 	install -D -m 0644 systemd/mount.env $(DESTDIR)$(DOCDIR)/examples/mount.env
+	install -D -m 0644 systemd/commands.conf $(DESTDIR)$(DOCDIR)/examples/commands.conf
 	install -D -m 0644 completions/secretfs.bash $(DESTDIR)$(BASHDIR)/secretfs
 	install -D -m 0644 completions/_secretfs $(DESTDIR)$(ZSHDIR)/_secretfs
 	install -D -m 0644 completions/secretfs.fish $(DESTDIR)$(FISHDIR)/secretfs.fish

@@ -432,14 +432,6 @@ static void warn_of_hidden_files(const char *mountpoint)
     }
 }
 
-static int start_commands(struct mount *m, struct error *e)
-{
-    const struct command_list *list = &m->options->commands;
-    int r = list->n > 0 ? commands_new(m->daemon.event, list, &m->commands) : 0;
-
-    return r < 0 ? error_set_errno(e, r, "cannot start") : 0;
-}
-
 static int open_store(struct mount *m, struct error *e)
 {
     int r = fd_store_new(NULL, &m->fd_store, e);
@@ -462,7 +454,7 @@ static int mount_start(struct daemon *daemon, struct error *e)
     if (r == 0)
         r = secmem_harden(e);
     if (r >= 0)
-        r = start_commands(m, e);
+        r = commands_new(m->daemon.event, &m->options->commands, &m->commands, e);
     if (r < 0)
         return r;
     daemon_restrict(CONFINEMENT_MOUNT, m->commands);

@@ -78,3 +78,16 @@ def test_invalid_options(area: Path, options: list[str], reason: str) -> None:
     done = program.run([*command, "secret/app", str(area / "t")], home=area / "home")
     assert done.returncode == 2
     assert reason in done.stderr
+
+
+def test_missing_rights_are_named(
+    start_mount: VolumeMaker, manifests: Manifests, check: Path
+) -> None:
+    """As under a systemd unit without the drop-in."""
+    manifests.put_secret({"password": b"dummy-1"})
+    options = (f"--command=c={check}", "--check-content=command:c", "secret/app")
+    prefix = ("setpriv", "--bounding-set=-setuid")
+    volume = start_mount(*manifests.arguments, *options, prefix=prefix)
+    volume.expected_exit = 1
+    assert volume.wait_end() == 1
+    assert "need CAP_SETUID, CAP_SETGID and CAP_KILL, which this process lacks: install" in volume.log()

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 
+#include "base/cleanup.h"
 #include "fuse/replay.h"
 #include "fuse/writer.h"
 
@@ -130,6 +131,17 @@ int volume_dir_clean(struct volume_dir *dir)
     return r;
 }
 
+/* What the kernel has missed, the directory itself too, it would not remove. */
+static void replay_before_removal(const struct volume_dir *dir, int root_fd)
+{
+    _cleanup_(fd_closep) int fd = -1;
+
+    (void)mkdirat(root_fd, dir->name, 0700);
+    fd = openat(root_fd, dir->name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0)
+        (void)replay_changes(dir->tree, fd, dir->id);
+}
+
 int volume_dir_remove(struct volume_dir *dir)
 {
     int root_fd, r;
@@ -140,7 +152,7 @@ int volume_dir_remove(struct volume_dir *dir)
     if (r < 0)
         return r;
     if (session_may_have_lost_replies(dir->session))
-        (void)mkdirat(root_fd, dir->name, 0700); /* the kernel may have missed that it exists */
+        replay_before_removal(dir, root_fd);
     r = writer_remove(dir->tree, root_fd, dir->name);
     session_end_write(dir->session, root_fd);
     return r;

@@ -38,6 +38,7 @@ from lib.node_daemon import Node, NodeMaker
 from lib.sources import Api, Manifests, Source, make_source
 from lib.terminal import Terminal
 from lib.volume import Volume, VolumeMaker, unmount
+from lib.waiting import PATIENCE_SECONDS
 
 SOURCE_KINDS = ("manifests", "http1", "http2")
 API_KINDS = ("http1", "http2")
@@ -184,7 +185,10 @@ def mount(start_mount: VolumeMaker) -> VolumeMaker:
     """Mounts an object of a source and waits until it is readable."""
 
     def make(source: Source, *arguments: str, what: str = "secret/app", **options: Any) -> Volume:
-        return start_mount(*source.arguments, *arguments, what, **options).wait_ready()
+        patience = ["--wait", f"{PATIENCE_SECONDS:.0f}s"] if "--wait" not in arguments else []
+        return start_mount(
+            *source.arguments, *patience, *arguments, what, **options
+        ).wait_ready()
 
     return make
 

@@ -10,6 +10,7 @@ from lib import kubelet, wire
 from lib.grpc_client import Connection, call
 from lib.harness import Harness, HarnessMaker
 from lib.kubelet import PodVolume
+from lib.waiting import until
 
 
 def test_identity_and_node_info_name_the_plug_in(plugin: Harness) -> None:
@@ -415,6 +416,7 @@ def test_as_many_volumes_as_can_be_worked_on(plugin: Harness) -> None:
     one_more = PodVolume(volume="one more")
     answer = one_more.publish(plugin.endpoint)
     assert answer.code == kubelet.RESOURCE_EXHAUSTED and "try again" in answer.text
+    until(lambda: len(plugin.seen("publish")) >= 4096, "what the plugin has to say")
     at_work = plugin.seen("publish")
     assert len(at_work) == 4096
     plugin.reply(at_work[0]["volume_id"])

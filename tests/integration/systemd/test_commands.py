@@ -25,7 +25,7 @@ test "$(tar -xOf - password)" != bad || { echo "password: invalid" >&2; exit 1; 
 """
 VOLUME = {
     "target": "/run/static/db",
-    "volume": {"secret": {"secretName": "db"}, "check": "command:not-bad"},
+    "volume": {"secret": {"secretName": "db"}, "secretfs": {"check": "command:not-bad"}},
 }
 DROP_IN = "/etc/systemd/system/secretfs.service.d/commands.conf"
 

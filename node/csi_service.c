@@ -237,6 +237,7 @@ static int create_volume(struct csi_service *csi, const struct csi_publish *requ
                                    .service_account = request->service_account};
     int r = 0;
 
+    assert(spec_consumed != NULL);
     if (node_volumes_find(csi->context.volumes, request->volume_id) != NULL)
         r = error_set(e, -EINVAL, "the volume id belongs to a static volume");
     if (r == 0)

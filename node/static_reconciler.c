@@ -252,6 +252,7 @@ static int create_volume(struct static_reconciler *all, struct revision *revisio
         r = identities_get_place(all->context.identities, &place, &options.identity, e);
     if (r < 0)
         return r;
+    assert(options.identity != NULL);
     options.namespace = file->namespace != NULL ? file->namespace : options.identity->namespace;
     r = find_shown(all, &options, &shown, e);
     if (r < 0 && r != -ESTALE) {

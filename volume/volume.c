@@ -19,7 +19,8 @@
  * With `check` the same holds for an object with a value that is not what the checks say (check.c).
  *
  * With a command in `check` the files as a whole are a candidate first (candidate.c), and the
- * payload stays until the command accepts them. Removals by `onRevoked: remove` are not checked.
+ * payload stays until the command accepts them. What `onRevoked: remove` takes away goes at once,
+ * also while other files are checked.
  *
  * The annotations of an object may stage its updates (staging.c): a member keeps what it shows
  * until its turn comes, which volume_show_due() looks for. A member that shows nothing takes the
@@ -62,7 +63,8 @@ struct member {
     enum store_presence presence;
     struct object *object;   /* the newest seen; a reference */
     struct object *shown;    /* input of the payload: the same, or an older one that is held */
-    struct object *previous; /* what was shown before the last update; NULL: none, or not kept */
+    struct object *passed;   /* input of the last payload that was passed on */
+    struct object *previous; /* that of the one before; NULL: none, or not kept */
     mono_us previous_until;
     struct volume_kept_order order;
     enum hold hold;
@@ -170,14 +172,19 @@ static enum hold member_find_hold(struct member *m, mono_us now)
     return m->object->staging.invalid != NULL ? HOLD_INVALID : HOLD_STAGED;
 }
 
-/* What is shown is replaced. */
-static void member_keep_shown(struct member *m, mono_us now)
+/* Readers get what is shown, which an order to undo has put back, or which replaces something. */
+static void member_note_passed(struct member *m, mono_us now)
 {
-    if (m->shown == NULL || object_same_content(m->shown, m->object))
+    if (m->passed == m->shown)
         return;
-    object_unref(m->previous);
-    m->previous = m->volume->keeps_previous ? object_ref(m->shown) : NULL;
-    m->previous_until = now + UNDO_FOR;
+    if (m->passed != NULL && m->shown != NULL && m->order.order != VOLUME_ORDER_UNDONE &&
+        !object_same_content(m->passed, m->shown)) {
+        object_unref(m->previous);
+        m->previous = m->volume->keeps_previous ? object_ref(m->passed) : NULL;
+        m->previous_until = now + UNDO_FOR;
+    }
+    object_unref(m->passed);
+    m->passed = m->shown != NULL ? object_ref(m->shown) : NULL;
 }
 
 /* Show the newest object unless it is held. */
@@ -186,7 +193,6 @@ static void member_show(struct member *m, mono_us now)
     m->hold = member_find_hold(m, now);
     if (m->hold != HOLD_NONE)
         return;
-    member_keep_shown(m, now);
     object_unref(m->shown);
     m->shown = object_ref(m->object);
 }
@@ -229,6 +235,7 @@ static void member_clear(struct member *m)
 {
     m->object = object_unref(m->object);
     m->shown = object_unref(m->shown);
+    m->passed = object_unref(m->passed);
     m->previous = object_unref(m->previous);
     m->hold = HOLD_NONE;
 }
@@ -332,29 +339,70 @@ static void start_check(struct volume *v, mono_us now)
         candidate_end(&v->candidate, v->candidate.payload, e.text, now);
 }
 
-static bool is_revoked(const struct volume *v)
+static bool is_revoked(const struct volume *v, const struct object *object)
 {
     for (size_t i = 0; i < v->spec->n_sources; i++)
-        if (v->members[i].is_revoked)
+        if (v->members[i].is_revoked &&
+            object_key_compare(volume_view(v, i)->key, &object->key) == 0)
             return true;
     return false;
 }
 
-static bool needs_check(const struct volume *v, const struct payload *payload)
+/* @ret_payload: what readers get, without files of revoked objects. Return: 0; -ENOMEM with @e. */
+static int project_allowed(const struct volume *v, struct payload **ret_payload, struct error *e)
+{
+    _cleanup_(payload_builder_freep) struct payload_builder *builder = NULL;
+    int r = payload_builder_new(&builder);
+
+    if (r < 0)
+        return error_set_errno(e, r, "cannot compute the volume's files");
+    for (size_t i = 0; i < v->payload->n_files && r == 0; i++) {
+        const struct payload_file *file = &v->payload->files[i];
+        const struct object_entry entry = {.bytes = file->bytes, .len = file->len};
+
+        if (!is_revoked(v, file->object))
+            r = payload_builder_add(builder, file->path, file->object, &entry, &file->attributes,
+                                    e);
+    }
+    return r == 0 ? payload_builder_finish(builder, ret_payload, e) : r;
+}
+
+static void pass_on(struct volume *v, struct payload *payload_consumed, mono_us received_at)
+{
+    v->adopted = payload_unref(v->adopted);
+    payload_unref(v->payload);
+    v->payload = payload_consumed;
+    v->callbacks->payload(v->userdata, v->payload, received_at);
+}
+
+static int remove_revoked(struct volume *v, mono_us received_at, struct error *e)
+{
+    _cleanup_(payload_unrefp) struct payload *allowed = NULL;
+    int r = v->payload != NULL ? project_allowed(v, &allowed, e) : 0;
+
+    if (r == 0 && allowed != NULL && allowed->n_files < v->payload->n_files)
+        pass_on(v, TAKE(allowed), received_at);
+    return r;
+}
+
+static bool is_shown(const struct volume *v, const struct payload *payload)
 {
     const struct payload *shown = v->payload != NULL ? v->payload : v->adopted;
 
-    return v->spec->check_command != NULL && !is_revoked(v) &&
-           (shown == NULL || !payload_same_content(shown, payload));
+    return shown != NULL && payload_same_content(shown, payload);
 }
 
-/* Return: 0: show it; VOLUME_INCOMPLETE: it is being checked; -EINVAL: refused. @e: why not. */
+/* Return: 0: show it; VOLUME_INCOMPLETE: it is being checked; -EINVAL: refused; -ENOMEM. @e: why
+ * not. */
 static int check_candidate(struct volume *v, struct payload *payload, mono_us received_at,
                            struct error *e)
 {
     struct candidate *c = &v->candidate;
+    int r = v->spec->check_command != NULL ? remove_revoked(v, received_at, e) : 0;
 
-    if (!needs_check(v, payload)) {
+    if (r < 0)
+        return r;
+    if (v->spec->check_command == NULL || is_shown(v, payload)) {
         candidate_drop(c);
         return 0;
     }
@@ -420,16 +468,15 @@ static void volume_update(struct volume *v, mono_us received_at)
         return;
     }
     volume_move(v, e.text[0] == '\0' ? VOLUME_CURRENT : VOLUME_STALE);
+    for (size_t i = 0; i < v->spec->n_sources; i++)
+        member_note_passed(&v->members[i], clock_mono());
     if (v->payload != NULL && payload_same_content(v->payload, payload)) {
         volume_trace(v, "payload unchanged");
         return;
     }
     volume_trace(v, "payload changed");
     assert(payload != NULL && v->state != VOLUME_WAITING);
-    v->adopted = payload_unref(v->adopted);
-    payload_unref(v->payload);
-    v->payload = TAKE(payload);
-    v->callbacks->payload(v->userdata, v->payload, received_at);
+    pass_on(v, TAKE(payload), received_at);
 }
 
 /* All of them, as two sources may name the same object (N6). Return: whether one has changed. */

@@ -1316,6 +1316,48 @@ static void revoked_content_goes_without_a_check(void **state)
     assert_int_equal(f->last->n_files, 0);
 }
 
+static void revoked_content_takes_no_other_past_the_command(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, "projected: {sources: [{secret: {name: s}}, {configMap: {name: c}}]}\n"
+             "secretfs: {check: \"command:parses\", onRevoked: remove}");
+    put(f, &secret, "k=1", "u", 1);
+    put(f, &configmap, "l=1", "u", 1);
+    end_check(f, NULL);
+    put(f, &configmap, "l=2", "u", 2);
+    end_check(f, "ended with exit status 1");
+    change(f, &secret, REVOKED);
+    assert_shows(f, "l=1");
+    assert_true(volume_is_held(f->volume));
+    put(f, &configmap, "l=3", "u", 3);
+    assert_shows(f, "l=1");
+    end_check(f, NULL);
+    assert_shows(f, "l=3");
+    assert_int_equal(volume_state(f->volume), VOLUME_CURRENT);
+}
+
+static void undo_leads_to_what_was_shown(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, WITH_COMMAND);
+    volume_keep_previous(f->volume);
+    for (unsigned i = 1; i <= 2; i++) {
+        put(f, &secret, i == 1 ? "k=1" : "k=2", "u", i);
+        end_check(f, NULL);
+    }
+    put(f, &secret, "k=3", "u", 3);
+    end_check(f, "ended with exit status 1");
+    put(f, &secret, "k=4", "u", 4);
+    put(f, &secret, "k=5", "u", 5);
+    end_check(f, NULL);
+    assert_shows(f, "k=5");
+    assert_int_equal(volume_undo(f->volume, 0, clock_mono()), 0);
+    end_check(f, NULL);
+    assert_shows(f, "k=2");
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -1366,6 +1408,8 @@ int main(void)
         TEST(command_that_cannot_start_refuses),
         TEST(adopted_content_is_not_checked),
         TEST(revoked_content_goes_without_a_check),
+        TEST(revoked_content_takes_no_other_past_the_command),
+        TEST(undo_leads_to_what_was_shown),
         TEST(source_that_answers_at_once),
         TEST(source_that_refuses),
         TEST(memory_can_be_short),

@@ -5,10 +5,12 @@
  *   notices: an update ------+    (one run for a volume,    +--> done(): log, status
  *                                  and use)
  *
- * THREADS commands run at once, for all volumes, in the order in which they were requested. A
- * volume has one run of a kind at a time; other content ends a check that runs and begins another.
- * So a slow command holds its own volume, and others for its timeout at most, when there are
- * THREADS such volumes.
+ * A volume has one run of a kind at a time; other content ends a check that runs and begins
+ * another. THREADS commands run at once, for all volumes. Who can write content can make a check
+ * slow, for as many volumes as a namespace has. So the next one is of the namespace with the fewest
+ * that run, and of it the one that was requested first; and a namespace never has all threads. One
+ * that is slow holds its own volumes, and others only together with a second one, for the timeout
+ * of a command at most.
  *
  * The threads start with the daemon, since the loop has no capability left to hand on later; they
  * are there only if the administrator named a command. They parse nothing: content goes through
@@ -24,14 +26,17 @@
 #include "base/log.h"
 #include "volume/payload_tar.h"
 
-#define THREADS 4
+#define THREADS          4
+#define OF_NAMESPACE_MAX (THREADS - 1)
 
 enum { VOLUME = 1, VARIABLES = 5 }; /* of a run: PATH comes first, then the volume */
 
 struct commands_run {
     struct job job;
-    struct list link; /* in commands.runs */
+    struct list link; /* in commands.waiting or .running */
     struct commands *owner;
+    char *namespace; /* "": none */
+    bool is_running; /* a thread has it, or gets it next */
     const struct command *command;
     bool is_check;
     bool is_cancelled;
@@ -48,7 +53,8 @@ struct commands_run {
 struct commands {
     const struct command_list *list;
     struct job_thread *threads;
-    struct list runs;
+    struct list waiting, running;
+    unsigned n_running; /* THREADS at most */
     struct commands_counts counts;
 };
 
@@ -70,6 +76,8 @@ static struct commands_run *run_of(struct job *job)
 static struct commands_run *run_free(struct commands_run *run)
 {
     list_remove(&run->link);
+    run->owner->n_running -= run->is_running;
+    free(run->namespace);
     payload_unref(run->payload);
     for (size_t i = 0; i < VARIABLES; i++)
         free(run->variables[i]);
@@ -116,16 +124,71 @@ static void count(struct commands *commands, const struct commands_run *run)
         commands->counts.updates[result]++;
 }
 
-static void on_done(void *userdata, struct job *job_consumed)
+static void report(const struct commands_run *run)
 {
-    _cleanup_(run_freep) struct commands_run *run = run_of(job_consumed);
-
-    if (run->is_cancelled)
-        return;
-    count(userdata, run);
+    count(run->owner, run);
     log_debug("command ended", "command", run->command->name, "volume",
               run->variables[VOLUME] + strlen("SECRETFS_VOLUME="), "reason", run->e.text);
     run->done(run->userdata, run->payload, &run->e);
+}
+
+/* ---- whose turn it is */
+
+static unsigned count_running(const struct commands *commands, const char *namespace)
+{
+    const struct commands_run *run;
+    unsigned n = 0;
+
+    list_for_each (run, &commands->running, link)
+        n += streq(run->namespace, namespace);
+    return n;
+}
+
+/* Return: NULL: none may run. */
+static struct commands_run *find_next(const struct commands *commands)
+{
+    unsigned least = OF_NAMESPACE_MAX;
+    struct commands_run *next = NULL, *run;
+
+    list_for_each (run, &commands->waiting, link) {
+        unsigned n = count_running(commands, run->namespace);
+
+        if (n < least) {
+            next = run;
+            least = n;
+        }
+        if (least == 0)
+            break;
+    }
+    return next;
+}
+
+/* Return: 0; -errno: no command can be run, and none runs. */
+static int run_waiting(struct commands *commands)
+{
+    struct commands_run *run;
+    int r;
+
+    while (commands->n_running < THREADS && (run = find_next(commands)) != NULL) {
+        r = job_thread_add(commands->threads, &run->job);
+        if (r < 0)
+            return r;
+        list_remove(&run->link);
+        list_append(&commands->running, &run->link);
+        run->is_running = true;
+        commands->n_running++;
+    }
+    return 0;
+}
+
+static void on_done(void *userdata, struct job *job_consumed)
+{
+    struct commands_run *run = run_of(job_consumed);
+
+    if (!run->is_cancelled)
+        report(run);
+    run_free(run);
+    run_waiting(userdata);
 }
 
 static const struct job_kind kind = {.name = "runner",
@@ -183,6 +246,10 @@ static int make_run(struct commands *commands, const struct commands_order *orde
         return -ENOMEM;
     list_init(&run->link);
     run->owner = commands;
+    run->stop_fd = -1;
+    run->namespace = strdup(order->namespace != NULL ? order->namespace : "");
+    if (run->namespace == NULL)
+        return -ENOMEM;
     run->command = command_list_find(commands->list, order->name);
     run->is_check = order->is_check;
     run->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -211,23 +278,27 @@ int commands_run(struct commands *commands, const struct commands_order *order,
     if (r == 0) {
         run->done = done;
         run->userdata = userdata;
-        r = job_thread_add(commands->threads, &run->job);
+        list_append(&commands->waiting, &run->link);
+        r = run_waiting(commands);
     }
     if (r < 0)
         return error_set_errno(e, r, "could not be run");
-    list_append(&commands->runs, &run->link);
     *ret_run = TAKE(run);
     return 0;
 }
 
 struct commands_run *commands_cancel(struct commands_run *run)
 {
+    struct commands *commands = run != NULL ? run->owner : NULL;
+
     if (run == NULL)
         return NULL;
     run->is_cancelled = true;
     eventfd_write(run->stop_fd, 1);
-    if (job_thread_take_back(run->owner->threads, &run->job))
-        run_free(run);
+    if (run->is_running && !job_thread_take_back(commands->threads, &run->job))
+        return NULL; /* on_done() frees it */
+    run_free(run);
+    run_waiting(commands);
     return NULL;
 }
 
@@ -246,7 +317,8 @@ int commands_new(sd_event *event, const struct command_list *list, struct comman
     if (commands == NULL)
         return error_set_errno(e, -ENOMEM, "cannot start");
     commands->list = list;
-    list_init(&commands->runs);
+    list_init(&commands->waiting);
+    list_init(&commands->running);
     r = job_thread_new(event, &kind, commands, &commands->threads);
     if (r < 0) {
         free(commands);
@@ -268,14 +340,14 @@ struct commands_counts commands_counts(const struct commands *commands)
 
 struct commands *commands_free(struct commands *commands)
 {
-    struct list *at, *next;
+    struct commands_run *run, *next;
 
     if (commands == NULL)
         return NULL;
-    for (at = commands->runs.next; at != &commands->runs; at = next) {
-        next = at->next;
-        commands_cancel(list_entry(at, struct commands_run, link));
-    }
+    list_for_each_safe (run, next, &commands->waiting, link)
+        commands_cancel(run);
+    list_for_each_safe (run, next, &commands->running, link)
+        commands_cancel(run);
     job_thread_free(commands->threads);
     free(commands);
     return NULL;

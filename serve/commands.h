@@ -49,7 +49,7 @@ struct commands_order {
     bool is_check;
     struct payload *payload; /* its standard input, as a tar archive; NULL: none. Referenced */
     const char *volume;      /* "secret/NAMESPACE/NAME" */
-    const char *namespace;   /* of its pod, with pod; or NULL */
+    const char *namespace;   /* of the volume, or NULL: a namespace has its share of the threads */
     const char *pod;         /* or NULL */
     const char *target;      /* where the volume is mounted; or NULL */
 };

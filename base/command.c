@@ -18,9 +18,9 @@
  * Content goes through a pipe: it is in no argument, variable or file. A pipe's pages are not
  * swapped, unlike those of a memfd.
  *
- * Its processes are not counted: RLIMIT_NPROC counts those of the user on the whole host, where
- * containers have processes of the same user. Time bounds them, and the kernel ends them first
- * when memory is short.
+ * Of a user of its own the processes are counted. RLIMIT_NPROC counts those of the user on the
+ * whole host, so with another one, which containers may have as well, time alone bounds them. The
+ * kernel ends them first when memory is short.
  */
 #include "base/command.h"
 
@@ -48,6 +48,8 @@
 /* The largest volume, written to a file of its own. */
 #define FILE_MAX_BYTES   (16u << 20)
 #define FILES_MAX        256u
+/* Threads count, of which Go makes up to one for each processor. */
+#define PROCESSES_MAX    256u
 /* Of processor time for each process; a run ends sooner by its timeout. */
 #define PROCESSOR_SEC    60u
 #define EXIT_NOT_STARTED 127
@@ -84,6 +86,11 @@ static void give_way_for_memory(void)
         return; /* it has the points of its parent */
 }
 
+static bool is_own_user(uid_t uid)
+{
+    return uid >= OWN_USERS_FIRST && uid - OWN_USERS_FIRST < OWN_USERS;
+}
+
 /* Return: 0; -errno. */
 static int become_user(uid_t uid, gid_t gid)
 {
@@ -116,6 +123,8 @@ int command_become(int argc, char *argv[])
     limit(RLIMIT_FSIZE, FILE_MAX_BYTES);
     limit(RLIMIT_NOFILE, FILES_MAX);
     limit(RLIMIT_AS, MEMORY_MAX_BYTES);
+    if (is_own_user(geteuid()))
+        limit(RLIMIT_NPROC, PROCESSES_MAX);
     if (chdir("/") == 0)
         execv(argv[3], argv + 3);
     fprintf(stderr, "cannot run %s: %s\n", argv[3], strerror(errno));

@@ -191,6 +191,18 @@ static void test_memory_is_limited(void **state)
         -EINVAL);
 }
 
+static void test_processes_are_limited(void **state)
+{
+    /* a shell that cannot fork ends with 2 */
+    const char *script = "for i in $(seq 300); do sleep 1000 & echo $i >&2; done; exit 0";
+    struct error e;
+
+    if (geteuid() != 0)
+        skip();
+    accept_script(script, &(struct options){0}); /* containers may have the user */
+    assert_int_equal(run_script(script, &(struct options){.has_own_user = true}, &e), -EINVAL);
+}
+
 static void test_a_check_has_no_network(void **state)
 {
     char shell[] = "/bin/bash", option[] = "-c", udp[] = "exec 3<>/dev/udp/127.0.0.1/9";
@@ -286,6 +298,7 @@ int main(int argc, char *argv[])
         cmocka_unit_test(test_it_has_no_rights),
         cmocka_unit_test(test_runs_have_users_of_their_own),
         cmocka_unit_test(test_memory_is_limited),
+        cmocka_unit_test(test_processes_are_limited),
         cmocka_unit_test(test_a_check_has_no_network),
         cmocka_unit_test(test_what_it_starts_ends_with_it),
         cmocka_unit_test(test_a_command_that_hangs),

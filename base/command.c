@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  *   runner (thread)        this program again            the command
- *     posix_spawn(3) ------> command_become(): -execve-->  reads standard input
- *     writes content         limits, user, filter          exits
- *     reads errors, waits
+ *     posix_spawn(3) ------> guard(): fork(2) ---------> become_command(): limits, user, filter
+ *     writes content         waits for both              execve(2)
+ *     reads errors, waits    exits as the command <----- reads standard input, exits
  *     kills its group
  *
  * A thread cannot become another user for a program that it starts: other processes of that user
@@ -13,7 +13,9 @@
  * The command is the administrator's, but what it parses is chosen by others, who may know how to
  * take it over. So it has no capabilities, no new privileges and no descriptor but three, runs as a
  * user of its own, and has limits; one that checks has no network. It cannot leave its process
- * group, so kill(2) of the group ends all that it has started.
+ * group, so kill(2) of the group ends all that it has started. If this process is killed, nothing
+ * here can do that: the guard leads the group, gets a signal then, and kills the group. The command
+ * is of another user, so it cannot keep the guard from it.
  *
  * Content goes through a pipe: it is in no argument, variable or file. A pipe's pages are not
  * swapped, unlike those of a memfd.
@@ -101,20 +103,18 @@ static int become_user(uid_t uid, gid_t gid)
     return 0;
 }
 
-int command_become(int argc, char *argv[])
+/* @argv: as of command_become(). Return: an exit status. */
+static int become_command(char *argv[])
 {
-    bool is_check = argc > 0 && streq(argv[0], "check");
+    bool is_check = streq(argv[0], "check");
     int r;
 
-    if (argc < 4)
-        return EXIT_NOT_STARTED;
     give_way_for_memory(); /* of another user's process the file is root's */
     r = become_user((uid_t)strtoul(argv[1], NULL, 10), (gid_t)strtoul(argv[2], NULL, 10));
     if (r < 0) {
         fprintf(stderr, "cannot become user %s: %s\n", argv[1], strerror(-r));
         return EXIT_NOT_STARTED;
     }
-    prctl(PR_SET_PDEATHSIG, SIGKILL); /* by a runner, which lives as long as its process */
     umask(077);
     confinement_restrict_thread(is_check ? CONFINEMENT_CHECK : CONFINEMENT_COMMAND);
     limit(RLIMIT_CORE, 0);
@@ -128,6 +128,59 @@ int command_become(int argc, char *argv[])
     if (chdir("/") == 0)
         execv(argv[3], argv + 3);
     fprintf(stderr, "cannot run %s: %s\n", argv[3], strerror(errno));
+    return EXIT_NOT_STARTED;
+}
+
+/* Return: whether @command has ended, how in @ret_status; it may have been stopped. */
+static bool has_ended(pid_t command, siginfo_t *ret_status)
+{
+    *ret_status = (siginfo_t){.si_pid = 0};
+    return waitid(P_PID, (id_t)command, ret_status, WEXITED | WNOHANG) < 0 ||
+           ret_status->si_pid == command;
+}
+
+/*
+ * Wait for the command's end, and end in the same way; or end all when the runner has ended.
+ * @signals: SIGCHLD and SIGTERM, which tell of them; they are blocked
+ */
+static _Noreturn void guard(pid_t command, const sigset_t *signals)
+{
+    siginfo_t status;
+
+    /* whether an end of a pipe is open is the command's to say */
+    close(STDIN_FILENO);
+    close(STDERR_FILENO);
+    confinement_restrict_thread(CONFINEMENT_GUARD);
+    while (!has_ended(command, &status))
+        if (sigwaitinfo(signals, NULL) == SIGTERM)
+            kill(0, SIGKILL);
+    if (status.si_code == CLD_EXITED)
+        _exit(status.si_status);
+    limit(RLIMIT_CORE, 0);
+    sigprocmask(SIG_UNBLOCK, signals, NULL);
+    kill(getpid(), status.si_status);
+    _exit(EXIT_NOT_STARTED);
+}
+
+int command_become(int argc, char *argv[])
+{
+    sigset_t signals, old;
+    pid_t command;
+
+    if (argc < 4)
+        return EXIT_NOT_STARTED;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGCHLD);
+    sigaddset(&signals, SIGTERM);
+    sigprocmask(SIG_BLOCK, &signals, &old);
+    prctl(PR_SET_PDEATHSIG, SIGTERM); /* by a runner, which lives as long as its process */
+    command = fork();
+    if (command > 0)
+        guard(command, &signals);
+    sigprocmask(SIG_SETMASK, &old, NULL);
+    if (command == 0)
+        return become_command(argv);
+    fprintf(stderr, "cannot start a process: %s\n", strerror(errno));
     return EXIT_NOT_STARTED;
 }
 

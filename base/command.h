@@ -52,10 +52,11 @@ struct command_run {
  */
 int command_run(const struct command_run *run, struct error *e);
 
-/* The first argument of this program when it is to become a command; see command_become(). */
+/* The first argument of this program when it is to start a command; see command_become(). */
 #define COMMAND_BECOME "__command"
 /*
- * Give up rights, and become the command.
+ * Start a process that gives up rights and becomes the command, and end as it does, or with the
+ * thread that has started this process.
  * @argv: after COMMAND_BECOME, made by command_run()
  * Thread: the main one, the only one. Return: an exit status, when that failed, which standard
  * error explains.

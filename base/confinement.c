@@ -284,6 +284,7 @@ static const struct role roles[] = {
                             .reaches_out = true,
                             .starts_threads = true,
                             .changes_files = true},
+    [CONFINEMENT_GUARD] = {.capabilities = CAP(KILL), .changes_files = true},
     [CONFINEMENT_COMMAND] = {.reaches_out = true,
                              .starts_threads = true,
                              .changes_files = true,

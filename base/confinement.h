@@ -23,6 +23,8 @@ enum confinement_role {
     /* It starts and ends commands of the administrator as other users: CAP_SETUID, CAP_SETGID and
      * CAP_KILL alone, else as the loop. */
     CONFINEMENT_RUNNER,
+    /* It ends such a command when the runner has ended: CAP_KILL alone, and it starts nothing. */
+    CONFINEMENT_GUARD,
     /* Such a command: no capabilities, and it cannot leave its process group, by which it is ended;
      * else as the loop. */
     CONFINEMENT_COMMAND,

@@ -19,6 +19,16 @@ while b"slow" in content and not os.path.exists("{gate}"):
     time.sleep(0.01)
 """
 
+LEAVING = """#!/usr/bin/python3
+import ctypes, os, signal, sys, time
+if b"taken" in sys.stdin.buffer.read():
+    ctypes.CDLL(None).prctl(1, 0)  # PR_SET_PDEATHSIG
+    if os.fork() == 0:
+        os.kill(os.getppid(), signal.SIGSTOP)
+        open("{runs}/%d" % os.getpid(), "w").close()
+    time.sleep(1000)
+"""
+
 
 def test_next_daemon_checks_again(
     area: Path, start_node: NodeMaker, manifests: Manifests
@@ -44,3 +54,25 @@ def test_next_daemon_checks_again(
     assert read(volume.target / "password") == b"dummy-1"
     gate.touch()
     until(lambda: read(volume.target / "password") == b"slow-2", "it is shown")
+
+
+def test_what_a_command_has_started_ends_with_the_daemon(
+    area: Path, start_node: NodeMaker, manifests: Manifests
+) -> None:
+    """Content that has taken it over, and whose processes nothing waits for any more."""
+    runs, program = area / "runs", area / "check"
+    runs.mkdir()
+    runs.chmod(0o777)
+    program.write_text(LEAVING.format(runs=runs))
+    program.chmod(0o755)
+    commands = [{"name": "check", "command": [str(program)], "timeout": "60s"}]
+    (area / "node.yaml").write_text(json.dumps({"commands": commands}))
+    manifests.put_secret({"password": b"dummy-1"})
+    node = start_node(f"--config={area / 'node.yaml'}", *manifests.arguments, kind=KeptNode).wait_ready()
+    assert isinstance(node, KeptNode)
+    node.publish(node.pod(attributes={"secretName": "app", "check": "command:check"}))
+    manifests.put_secret({"password": b"taken-2"})
+    until(lambda: len(list(runs.iterdir())) == 1, "it has started another process, and is stopped")
+    (first,) = runs.iterdir()
+    node.kill_daemon()
+    until(lambda: not Path(f"/proc/{first.name}").exists(), "its end")

@@ -119,6 +119,7 @@ static void test_the_first_line_is_the_reason(void **state)
            "ended with exit status 1: a?[2Jb?c?");
     refuse("echo shown nowhere; exit 1", -EINVAL, "ended with exit status 1");
     refuse("kill -9 $$", -EINTR, "was ended by signal 9");
+    refuse("kill -TERM $$", -EINTR, "was ended by signal 15");
     memset(line, 'x', sizeof(line));
     line[COMMAND_LINE_MAX] = '\0';
     snprintf(expected, sizeof(expected), "ended with exit status 1: %s", line);

@@ -370,7 +370,8 @@ static int serve(struct process *p)
 
 /*
  * Of the whole group, and collect its first process. One that waits in the kernel, as for a file
- * server, must not hold the thread: it stays, until it ends, a child of this process.
+ * server, must not hold the thread: it stays, until it ends, a child of this process. Without a
+ * pidfd, when descriptors were short, it has not got that far.
  * Return: 0; -errno.
  */
 static int end(const struct process *p, siginfo_t *ret_status)
@@ -379,7 +380,7 @@ static int end(const struct process *p, siginfo_t *ret_status)
     mono_us until = clock_mono() + END_TIME;
     int r = kill(-p->pid, SIGKILL) < 0 && errno == EPERM ? -EPERM : 0;
 
-    while (r == 0 && ended.revents == 0)
+    while (r == 0 && p->pidfd >= 0 && ended.revents == 0)
         r = poll_until(&ended, 1, until);
     while (r == 0 && waitid(P_PID, (id_t)p->pid, ret_status, WEXITED) < 0)
         r = errno == EINTR ? 0 : negative_errno();

@@ -8,6 +8,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 
 #include <cmocka.h>
 
@@ -280,6 +282,26 @@ static void test_it_can_be_ended(void **state)
     fd_close(fd);
 }
 
+/* Those of both pipes' ends are the last ones. */
+static void test_descriptors_can_be_short(void **state)
+{
+    struct rlimit before, few;
+    struct error e;
+    int free_fd = dup(STDERR_FILENO);
+
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    fd_close(free_fd);
+    for (unsigned more = 0; more < 3; more++) {
+        few = before;
+        few.rlim_cur = (rlim_t)free_fd + more;
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+        assert_int_equal(run_script("sleep 1000", &(struct options){0}, &e), -EMFILE);
+        assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* nothing is left of it */
+        assert_int_equal(errno, ECHILD);
+    }
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
 static void test_become_needs_its_arguments(void **state)
 {
     char use[] = "check", *argv[] = {use, NULL};
@@ -305,6 +327,7 @@ int main(int argc, char *argv[])
         cmocka_unit_test(test_a_command_that_hangs),
         cmocka_unit_test(test_a_flood_of_errors),
         cmocka_unit_test(test_it_can_be_ended),
+        cmocka_unit_test(test_descriptors_can_be_short),
         cmocka_unit_test(test_become_needs_its_arguments),
     };
 

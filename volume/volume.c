@@ -19,8 +19,7 @@
  * With `check` the same holds for an object with a value that is not what the checks say (check.c).
  *
  * With a command in `check` the files as a whole are a candidate first (candidate.c), and the
- * payload stays until the command accepts them. What `onRevoked: remove` takes away goes at once,
- * also while other files are checked.
+ * payload stays until the command accepts them.
  *
  * The annotations of an object may stage its updates (staging.c): a member keeps what it shows
  * until its turn comes, which volume_show_due() looks for. A member that shows nothing takes the
@@ -34,8 +33,9 @@
  * (staging.c), a hash: one of 2^32 other contents is taken for it, and waits for a further update.
  *
  * With `onRevoked: remove` a member that we may not read any more counts as an optional object that
- * was deleted (G9), until we may read it again. This concerns content that was shown: a volume
- * without a payload waits for its first one.
+ * was deleted (G9), until we may read it again. This concerns content that was shown, by an earlier
+ * process perhaps: a volume without any waits for its first one. The object's files go at once,
+ * also while a check or an order holds the others.
  */
 #include "volume/volume.h"
 
@@ -244,8 +244,9 @@ static void member_clear(struct member *m)
 static bool member_update(struct member *m, mono_us now)
 {
     const struct store_view *view = store_peek(m->subscription);
-    bool is_revoked = m->volume->spec->removes_revoked && m->volume->payload != NULL &&
-                      view->refusal == STORE_REVOKED;
+    bool is_shown = m->volume->payload != NULL || m->volume->adopted != NULL;
+    bool is_revoked =
+        m->volume->spec->removes_revoked && is_shown && view->refusal == STORE_REVOKED;
     struct object *object = view->presence == STORE_PRESENT && !is_revoked ? view->object : NULL;
 
     if (view->presence == m->presence && object == m->object && is_revoked == m->is_revoked)
@@ -348,16 +349,17 @@ static bool is_revoked(const struct volume *v, const struct object *object)
     return false;
 }
 
-/* @ret_payload: what readers get, without files of revoked objects. Return: 0; -ENOMEM with @e. */
-static int project_allowed(const struct volume *v, struct payload **ret_payload, struct error *e)
+/* @ret_payload: @shown without files of revoked objects. Return: 0; -ENOMEM with @e. */
+static int project_allowed(const struct volume *v, const struct payload *shown,
+                           struct payload **ret_payload, struct error *e)
 {
     _cleanup_(payload_builder_freep) struct payload_builder *builder = NULL;
     int r = payload_builder_new(&builder);
 
     if (r < 0)
         return error_set_errno(e, r, "cannot compute the volume's files");
-    for (size_t i = 0; i < v->payload->n_files && r == 0; i++) {
-        const struct payload_file *file = &v->payload->files[i];
+    for (size_t i = 0; i < shown->n_files && r == 0; i++) {
+        const struct payload_file *file = &shown->files[i];
         const struct object_entry entry = {.bytes = file->bytes, .len = file->len};
 
         if (!is_revoked(v, file->object))
@@ -367,22 +369,30 @@ static int project_allowed(const struct volume *v, struct payload **ret_payload,
     return r == 0 ? payload_builder_finish(builder, ret_payload, e) : r;
 }
 
-static void pass_on(struct volume *v, struct payload *payload_consumed, mono_us received_at)
+static bool has_revoked(const struct volume *v, const struct payload *shown)
 {
-    v->adopted = payload_unref(v->adopted);
-    payload_unref(v->payload);
-    v->payload = payload_consumed;
-    v->callbacks->payload(v->userdata, v->payload, received_at);
+    for (size_t i = 0; i < shown->n_files; i++)
+        if (is_revoked(v, shown->files[i].object))
+            return true;
+    return false;
 }
 
+/* At once, whatever holds the rest. Return: 0; -ENOMEM with @e. */
 static int remove_revoked(struct volume *v, mono_us received_at, struct error *e)
 {
-    _cleanup_(payload_unrefp) struct payload *allowed = NULL;
-    int r = v->payload != NULL ? project_allowed(v, &allowed, e) : 0;
+    struct payload **shown = v->payload != NULL ? &v->payload : &v->adopted;
+    struct payload *allowed = NULL;
+    int r;
 
-    if (r == 0 && allowed != NULL && allowed->n_files < v->payload->n_files)
-        pass_on(v, TAKE(allowed), received_at);
-    return r;
+    if (*shown == NULL || !has_revoked(v, *shown))
+        return 0;
+    r = project_allowed(v, *shown, &allowed, e);
+    if (r < 0)
+        return r;
+    payload_unref(*shown);
+    *shown = allowed;
+    v->callbacks->payload(v->userdata, allowed, received_at);
+    return 0;
 }
 
 static bool is_shown(const struct volume *v, const struct payload *payload)
@@ -392,16 +402,12 @@ static bool is_shown(const struct volume *v, const struct payload *payload)
     return shown != NULL && payload_same_content(shown, payload);
 }
 
-/* Return: 0: show it; VOLUME_INCOMPLETE: it is being checked; -EINVAL: refused; -ENOMEM. @e: why
- * not. */
+/* Return: 0: show it; VOLUME_INCOMPLETE: it is being checked; -EINVAL: refused. @e: why not. */
 static int check_candidate(struct volume *v, struct payload *payload, mono_us received_at,
                            struct error *e)
 {
     struct candidate *c = &v->candidate;
-    int r = v->spec->check_command != NULL ? remove_revoked(v, received_at, e) : 0;
 
-    if (r < 0)
-        return r;
     if (v->spec->check_command == NULL || is_shown(v, payload)) {
         candidate_drop(c);
         return 0;
@@ -456,7 +462,9 @@ static void volume_update(struct volume *v, mono_us received_at)
 
     if (v->adopted != NULL)
         show_what_was_adopted(v);
-    v->result = project(v, &payload, &e);
+    v->result = remove_revoked(v, received_at, &e);
+    if (v->result == 0)
+        v->result = project(v, &payload, &e);
     if (v->result == 0)
         v->result = check_candidate(v, payload, received_at, &e);
     else
@@ -476,7 +484,10 @@ static void volume_update(struct volume *v, mono_us received_at)
     }
     volume_trace(v, "payload changed");
     assert(payload != NULL && v->state != VOLUME_WAITING);
-    pass_on(v, TAKE(payload), received_at);
+    v->adopted = payload_unref(v->adopted);
+    payload_unref(v->payload);
+    v->payload = TAKE(payload);
+    v->callbacks->payload(v->userdata, v->payload, received_at);
 }
 
 /* All of them, as two sources may name the same object (N6). Return: whether one has changed. */

@@ -195,6 +195,21 @@ def test_api_server_is_away(start_node: NodeMaker, api: Api) -> None:
     _wait_content(volume, b"dummy-2")
 
 
+def test_rights_that_were_revoked_meanwhile(start_node: NodeMaker, api: Api) -> None:
+    """onRevoked: remove also concerns what the last process has published."""
+    api.put_secret({"password": b"dummy-1"})
+    api.server.grant("reader", ["get", "list", "watch"], names=["app"])
+    kept = _start(start_node, "--rights=daemon", "--kubeconfig", str(api.kubeconfig("reader")))
+    volume = kept.publish(kept.pod(attributes={"secretName": "app", "onRevoked": "remove"}))
+    api.server.stop_listening()
+    api.server.end_connections()
+    kept.kill_daemon()
+    assert _content(volume.target / "password") == b"dummy-1"
+    api.server.revoke("reader")
+    api.server.start_listening()
+    until(lambda: not (volume.target / "password").exists(), "it goes")
+
+
 def test_rights_of_pods(start_node: NodeMaker, api: Api) -> None:
     """Tokens are not handed over: what was published is served, and updated from the kubelet's next publish on."""
     user = "system:serviceaccount:default:web"

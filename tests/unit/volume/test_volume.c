@@ -1337,6 +1337,36 @@ static void revoked_content_takes_no_other_past_the_command(void **state)
     assert_int_equal(volume_state(f->volume), VOLUME_CURRENT);
 }
 
+/* Of one that an order holds, and of one that nothing holds. */
+static void adopted_content_can_be_revoked(void **state)
+{
+    struct fixture *f = *state;
+    const char *spec = "projected: {sources: [{secret: {name: s}}, {configMap: {name: c}}]}\n"
+                       "secretfs: {onRevoked: remove}";
+    const struct volume_kept_order orders[2] = {{.order = VOLUME_ORDER_NONE},
+                                                {.order = VOLUME_ORDER_PAUSED}};
+    struct volume_adopted adopted = {.orders = NULL};
+
+    begin(f, spec);
+    put(f, &secret, "k=1", "u", 1);
+    put(f, &configmap, "l=1", "u", 1);
+    adopted.payload = payload_ref(f->last);
+    for (size_t i = 0; i < 2; i++) {
+        end(f);
+        adopted.orders = i == 1 ? orders : NULL;
+        begin_adopted(f, spec, &adopted);
+        put(f, &configmap, i == 1 ? "l=2" : "l=1", "u", 2);
+        assert_null(f->last);
+        change(f, &secret, REVOKED);
+        assert_shows(f, "l=1");
+        if (i == 1)
+            assert_state(f, VOLUME_WAITING, "paused by `secretfs rollout pause`");
+    }
+    volume_resume(f->volume, 1, clock_mono());
+    assert_shows(f, "l=2");
+    payload_unref(adopted.payload);
+}
+
 static void undo_leads_to_what_was_shown(void **state)
 {
     struct fixture *f = *state;
@@ -1409,6 +1439,7 @@ int main(void)
         TEST(adopted_content_is_not_checked),
         TEST(revoked_content_goes_without_a_check),
         TEST(revoked_content_takes_no_other_past_the_command),
+        TEST(adopted_content_can_be_revoked),
         TEST(undo_leads_to_what_was_shown),
         TEST(source_that_answers_at_once),
         TEST(source_that_refuses),

@@ -175,7 +175,7 @@ static inline void node_mark(struct node_table *t, struct node *n)
         list_append(&t->changed, &n->marked);
 }
 
-/* ---- finding; NULL if there is no such node */
+/* ---- finding; NULL: the node is missing */
 
 struct node *node_by_id(struct node_table *t, uint64_t id);
 struct node *node_file_by_id(struct node_table *t, uint64_t id);

@@ -120,7 +120,7 @@ static void reply_entry(fuse_req_t req, int r, const struct stat *stat)
         entry.attr = *stat;
         entry.attr_timeout = attr_timeout(req, stat);
     }
-    /* node id 0: there is no such name, which may be cached as well */
+    /* node id 0: the name is missing, which may be cached as well */
     if (fuse_reply_entry(req, &entry) < 0 && r == 0)
         tree_forget(tree, stat->st_ino, 1);
 }

@@ -377,7 +377,7 @@ static bool has_revoked(const struct volume *v, const struct payload *shown)
     return false;
 }
 
-/* At once, whatever holds the rest. Return: 0; -ENOMEM with @e. */
+/* At once, also while the rest is held. Return: 0; -ENOMEM with @e. */
 static int remove_revoked(struct volume *v, mono_us received_at, struct error *e)
 {
     struct payload **shown = v->payload != NULL ? &v->payload : &v->adopted;

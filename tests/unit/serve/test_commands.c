@@ -33,7 +33,7 @@ static int set_up(void **state)
     assert_int_equal(sd_event_new(&w->event), 0);
     assert_int_equal(command_list_parse(json, &w->list, NULL), 0);
     cJSON_Delete(json);
-    assert_int_equal(commands_new(w->event, &w->list, &w->commands), 0);
+    assert_int_equal(commands_new(w->event, &w->list, &w->commands, NULL), 0);
     *state = w;
     return 0;
 }

@@ -40,10 +40,22 @@ def unmount(path: Path, *, lazily: bool = False) -> None:
     until(detach, f"{path} to be free", forgive=())
 
 
-def _identity(path: Path) -> tuple[int, int]:
-    """Tells a file from a later one of that name, which may well get the same inode number."""
-    status = path.stat()
-    return status.st_ino, status.st_ctime_ns
+class Kept:
+    """A file by which to tell it from a later one of that name, which may get the same inode number."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._identity = self._look()
+
+    def _look(self) -> tuple[int, int]:
+        status = self.path.stat()
+        return status.st_ino, status.st_ctime_ns
+
+    def is_there(self) -> bool:
+        try:
+            return self._look() == self._identity
+        except FileNotFoundError:
+            return False
 
 
 def abort_connection(device: str) -> None:
@@ -76,7 +88,7 @@ class Volume(DaemonProcess):
         self.path = path
         self.binary = binary or program.binary()
         self.prefix = list(prefix)
-        self._socket: tuple[Path, tuple[int, int]] | None = None
+        self._socket: Kept | None = None
         command = [*prefix, str(self.binary), "mount", "-f", *arguments, str(path)]
         super().__init__(command, home=home, log=log, env=env)
 
@@ -132,18 +144,11 @@ class Volume(DaemonProcess):
     def _note_socket(self) -> None:
         mounts = mounts_at(self.path)
         if mounts:
-            path = Path(f"/run/secretfs/{mounts[-1].device}.sock")
-            self._socket = (path, _identity(path))
+            self._socket = Kept(Path(f"/run/secretfs/{mounts[-1].device}.sock"))
 
     def _has_socket(self) -> bool:
         """Another mount may have got the device number meanwhile, with a socket of its own."""
-        if self._socket is None:
-            return False
-        path, identity = self._socket
-        try:
-            return _identity(path) == identity
-        except FileNotFoundError:
-            return False
+        return self._socket is not None and self._socket.is_there()
 
     def status(self) -> dict[str, Any]:
         done = self.run("status", "-o", "json", str(self.path))

@@ -21,6 +21,7 @@ from lib.kubelet import OK, PROBE, Kubelet
 from lib.node_daemon import KeptNode, NodeMaker
 from lib.places import Clients, Place, status_path
 from lib.sources import Manifests
+from lib.volume import Kept
 from lib.waiting import until
 
 KILLS = 6
@@ -233,9 +234,9 @@ def test_stop_removes_them(start_node: NodeMaker, manifests: Manifests) -> None:
     manifests.put_secret({"password": b"dummy-1"})
     kept = start_node(*manifests.arguments, kind=KeptNode).wait_ready()
     paths = [kept.endpoint, kept.run_dir / "health.sock", status_path(kept.run_dir / "fs")]
-    assert all(path.exists() for path in paths)
+    sockets = [Kept(path) for path in paths]
     kept.finish()
-    assert not any(path.exists() for path in paths)
+    assert not any(each.is_there() for each in sockets)
 
 
 def test_next_keeper_has_them(
